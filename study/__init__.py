@@ -1,0 +1,1 @@
+"""The study: search, tracking and results around `tl_core`."""

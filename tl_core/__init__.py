@@ -1,0 +1,1 @@
+"""Transfer-learning trials in plain PyTorch: data, backbones, heads and one training function."""

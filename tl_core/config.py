@@ -1,0 +1,47 @@
+"""What one trial is: a frozen, validated set of plain values."""
+
+from typing import Annotated, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Mode = Literal["freeze", "finetune", "lp_ft", "scratch"]
+MODES: tuple[Mode, ...] = get_args(Mode)
+
+TrainRatio = Annotated[float, Field(gt=0, le=0.8, allow_inf_nan=False)]
+LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+AuxWeight = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Count = Annotated[int, Field(ge=1)]
+ImageSize = Annotated[int, Field(ge=16, le=1024)]
+
+
+class TrialConfig(BaseModel):
+    """One configuration and one seed; everything that decides a trial's numbers.
+
+    Raises `pydantic.ValidationError` on construction, naming every value out of its range at once.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    mode: Mode
+    """Which weights learn: see `MODES`."""
+    train_ratio: TrainRatio
+    """Labelled training images as a share of the whole data set."""
+    lr: LearningRate
+    """Adam's learning rate; for `lp_ft`, that of the second stage, where everything learns."""
+    aux_weight: AuxWeight = 0.0
+    """w in loss = (1 - w) * classification + w * brightness."""
+    backbone: str = "resnet18"
+    """A name that `tl_core.backbones.load_backbone` knows."""
+    weights: str = "default"
+    """`default`, `none` or the path of a weights file; `scratch` reads none of them."""
+    image_size: ImageSize = 224
+    """Side of the square images, pixels."""
+    epochs: Count = 10
+    """Passes over the training subset."""
+    batch_size: Count = 32
+    """Images a step."""
+    seed: Seed = 0
+    """Draws the training subset, the initial weights of what is new, and the batch order."""
+    split_seed: Seed = 0
+    """Draws the fixed validation and test sets."""
