@@ -14,6 +14,24 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Count = Annotated[int, Field(ge=1)]
 ImageSize = Annotated[int, Field(ge=16, le=1024)]
 
+Metric = Literal[
+    "val_log_loss",
+    "val_loss",
+    "val_accuracy",
+    "val_auroc",
+    "val_brightness_mae",
+    "val_brightness_r2",
+]
+DIRECTIONS: dict[Metric, Literal["min", "max"]] = {
+    "val_log_loss": "min",
+    "val_loss": "min",
+    "val_accuracy": "max",
+    "val_auroc": "max",
+    "val_brightness_mae": "min",
+    "val_brightness_r2": "max",
+}
+"""The metrics that trials can be chosen by, and which way is better."""
+
 
 class TrialConfig(BaseModel):
     """One configuration and one seed; everything that decides a trial's numbers.

@@ -1,0 +1,82 @@
+"""The command line, made from the fields of `Settings`."""
+
+import argparse
+import sys
+import typing
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic.fields import FieldInfo
+from rich.console import Console
+from rich.table import Table
+
+from study.presets import PRESETS
+from study.settings import DEBUG, DEFAULTS, DEMO, Settings, flag
+
+_ABOUT = """\
+Freeze or fine-tune a pretrained network, at which learning rate, with how much weight on an
+auxiliary task, and how much do more labels buy? Searches these four factors on your images."""
+_EXAMPLES = """\
+examples:
+  python study/run.py                                     a small study on drawn cats and dogs
+  python study/run.py --gpus 4 --data ./cat_dog --trials 64
+  python study/run.py --data ./cat_dog --mode freeze finetune --train-ratio 0.01 0.1 0.8
+  python study/run.py --debug --mode freeze --train-ratio 0.1 --lr 1e-3 --aux-weight 0.3
+  python study/run.py --preset list                       the article's runs
+
+exit codes: 0 done, 2 bad input, 3 done but some trials failed, 130 interrupted"""
+
+
+def parse(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Return what was given, as text; nothing that was not given.
+
+    `--preset list` prints the presets and exits with 0; an unknown flag exits with 2.
+    """
+    given = vars(_parser().parse_args(argv))
+    if given.get("preset") == "list":
+        _print_presets()
+        sys.exit(0)
+    return given
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "study/run.py",
+        description=_ABOUT,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    for name, field in Settings.model_fields.items():
+        parser.add_argument(flag(name), help=_help(name, field), **_shape(name, field))
+    return parser
+
+
+def _shape(name: str, field: FieldInfo) -> dict[str, Any]:
+    if field.annotation is bool:
+        return {"action": "store_true"}
+    several = typing.get_origin(field.annotation) is tuple
+    return {"metavar": name.upper(), "nargs": "+" if several else None}
+
+
+def _help(name: str, field: FieldInfo) -> str:
+    text = str(field.description)
+    notes = [
+        f"{where}{_show(layer[name])}"
+        for where, layer in (("default ", DEFAULTS), ("demo ", DEMO), ("debug ", DEBUG))
+        if layer.get(name) not in (None, False, ())
+    ]
+    return (text + (f" ({'; '.join(notes)})" if notes else "")).replace("%", "%%")
+
+
+def _show(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _print_presets() -> None:
+    table = Table("preset", "what it reproduces", "settings", title="--preset NAME")
+    for name, preset in PRESETS.items():
+        values = " ".join(f"{flag(key)} {_show(value)}" for key, value in preset.values.items())
+        table.add_row(name, preset.about, values)
+    Console().print(table)

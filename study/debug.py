@@ -1,0 +1,88 @@
+"""The debug mode: one trial in this process, without Ray, so that breakpoints work."""
+
+from dataclasses import dataclass
+
+import torch
+from rich.console import Console
+
+from study.journal import Journal
+from study.plots import plot_curves
+from study.prepare import Prepared
+from study.records import TrialRecord
+from study.results import Results
+from study.space import single_config
+from study.tracking import Tracker, where_to_look
+from tl_core.errors import DivergedError
+from tl_core.fit import EpochMetrics
+from tl_core.train import run_trial
+
+
+def run_debug(prepared: Prepared, console: Console) -> int:
+    """Train one trial, print a line an epoch, read the test set; return the exit code."""
+    settings, folder = prepared.settings, prepared.folder
+    tracker = Tracker(settings.tracking_uri)
+    results = Results(folder, settings, prepared.images)
+    journal = Journal(str(settings.name), settings.metric, results, tracker)
+    try:
+        record = journal.start(single_config(settings))
+        code = _run(prepared, journal, record, console)
+    finally:
+        journal.interrupt()
+        status = journal.records[0].status if journal.records else "interrupted"
+        results.save(journal.records, status)
+    console.print(f"files: {folder}/ (curves.png, trials.csv, best.json, study.json)")
+    console.print(where_to_look(settings.tracking_uri, tracker.experiment_id), soft_wrap=True)
+    return code
+
+
+def _run(prepared: Prepared, journal: Journal, record: TrialRecord, console: Console) -> int:
+    device = torch.device("cuda" if prepared.gpus else "cpu")
+    printer = _Printer(record.config.epochs, console)
+
+    def report(metrics: EpochMetrics) -> None:
+        journal.epoch(record, metrics)
+        printer.line(metrics)
+
+    try:
+        result = run_trial(
+            record.config, prepared.images, prepared.settings.cache, device, report, read_test=True
+        )
+    except DivergedError as error:
+        journal.end(record, "failed", str(error))
+        console.print(f"failed: {error}", style="red")
+        return 3
+    except Exception as error:
+        journal.end(record, "failed", f"{type(error).__name__}: {error}")
+        raise
+    record.test = result.test
+    console.print(f"test accuracy {result.test['test_accuracy']:.4f}", style="bold")
+    for warning in result.warnings:
+        console.print(f"warning: {warning}", style="yellow", soft_wrap=True)
+    curves = prepared.folder / "curves.png"
+    plot_curves(record, _title(prepared, record), curves)
+    journal.end(record, "done", files=[curves])
+    return 0
+
+
+@dataclass(frozen=True)
+class _Printer:
+    """One line an epoch, as the article prints them."""
+
+    epochs: int
+    console: Console
+
+    def line(self, m: EpochMetrics) -> None:
+        self.console.print(
+            f"epoch {m.epoch}/{self.epochs}  training loss {m.train_loss:.4f}  "
+            f"training accuracy {m.train_accuracy:.4f}  validation accuracy {m.val_accuracy:.4f}",
+            highlight=False,
+        )
+
+
+def _title(prepared: Prepared, record: TrialRecord) -> str:
+    c = record.config
+    return (
+        f"{c.backbone}, {c.mode}, train_ratio {c.train_ratio:g}, lr {c.lr:g}, "
+        f"aux_weight {c.aux_weight:g}\n{prepared.images.name}: "
+        f"test accuracy {record.test['test_accuracy']:.3f}"
+    )

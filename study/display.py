@@ -1,0 +1,109 @@
+"""What the terminal shows while a study runs: a live panel, or one line a trial elsewhere."""
+
+import time
+from collections import Counter
+from datetime import timedelta
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from study.records import TrialRecord, best_of
+from tl_core.config import Metric
+
+_RECENT = 8
+
+
+class StudyDisplay:
+    """Counts of trials done, running and failed, the best so far, and an ETA."""
+
+    def __init__(self, trials: int, metric: Metric, console: Console | None = None) -> None:
+        self._trials = trials
+        self._metric = metric
+        self._console = console or Console()
+        self._start = time.monotonic()
+        self._live = Live(console=self._console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> "StudyDisplay":
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def show(self, records: list[TrialRecord], ended: TrialRecord | None) -> None:
+        """Bring the panel up to date; elsewhere print a line when a trial has ended."""
+        if self._console.is_terminal:
+            self._live.update(self._panel(records))
+        elif ended:
+            line = f"{describe(ended, self._metric)}  |  {self._summary(records)}"
+            self._console.print(line, soft_wrap=True, highlight=False)
+
+    def _panel(self, records: list[TrialRecord]) -> Group:
+        table = Table("trial", "mode", "ratio", "lr", "aux_weight", "epoch", self._metric, "status")
+        running = [r for r in records if r.status == "running"]
+        ended = [r for r in records if r.status != "running"]
+        for r in ended[-max(0, _RECENT - len(running)) :] + running:
+            table.add_row(*_cells(r, self._metric))
+        finished = len(ended)
+        bar = ProgressBar(total=self._trials, completed=finished, width=60)
+        return Group(table, bar, Text(self._summary(records)))
+
+    def _summary(self, records: list[TrialRecord]) -> str:
+        counts = Counter(r.status for r in records)
+        finished = len(records) - counts["running"]
+        pruned = f" + {counts['pruned']} pruned" if counts["pruned"] else ""
+        best = best_of(records, self._metric)
+        told = (
+            f"best {self._metric} {best.value(self._metric):.4f} (trial {best.trial})"
+            if best
+            else "no best yet"
+        )
+        return (
+            f"{counts['done']}{pruned} of {self._trials} done, {counts['running']} running, "
+            f"{counts['failed']} failed, {told}, ETA {self._eta(finished)}"
+        )
+
+    def _eta(self, finished: int) -> str:
+        if not finished:
+            return "unknown"
+        left = (time.monotonic() - self._start) / finished * (self._trials - finished)
+        return str(timedelta(seconds=round(left)))
+
+
+def describe(record: TrialRecord, metric: Metric) -> str:
+    """One line on a trial: its factors, and how it ended."""
+    c = record.config
+    value = record.value(metric)
+    told = f"{metric} {value:.4f}" if value is not None else "no epoch"
+    why = f" ({record.error})" if record.error else ""
+    return (
+        f"trial {record.trial}: {c.mode} train_ratio={c.train_ratio:g} lr={c.lr:.2g} "
+        f"aux_weight={c.aux_weight:.2f}: {told} after {len(record.history)} epochs, "
+        f"{record.status}{why}"
+    )
+
+
+def _cells(record: TrialRecord, metric: Metric) -> list[str]:
+    c = record.config
+    value = record.value(metric)
+    style = {"failed": "[red]failed[/]", "done": "[green]done[/]", "pruned": "[dim]pruned[/]"}
+    return [
+        str(record.trial),
+        c.mode,
+        f"{c.train_ratio:g}",
+        f"{c.lr:.2g}",
+        f"{c.aux_weight:.2f}",
+        f"{len(record.history)}/{c.epochs}",
+        f"{value:.4f}" if value is not None else "",
+        style.get(record.status, record.status),
+    ]

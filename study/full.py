@@ -1,0 +1,109 @@
+"""A whole study: features once, search on Ray, results and where to look next."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from study.display import StudyDisplay, describe
+from study.journal import Journal
+from study.plots import plot_trials
+from study.prepare import Prepared
+from study.ray_environment import set_ray_environment
+from study.records import TrialRecord, best_of
+from study.results import Results
+from study.tracking import Tracker, where_to_look
+from tl_core.features import load_features
+from tl_core.train import chance_warning, needs_features, pretrained
+
+EXIT_CODES = {"done": 0, "some trials failed": 3, "interrupted": 130}
+
+
+def run_study(prepared: Prepared, console: Console) -> int:
+    """Search, show, record; return the exit code."""
+    settings = prepared.settings
+    tracker = Tracker(settings.tracking_uri)
+    results = Results(prepared.folder, settings, prepared.images)
+    journal = Journal(str(settings.name), settings.metric, results, tracker)
+    tracker.start_study(str(settings.name), results.study)
+    status = "interrupted"
+    try:
+        _search(prepared, journal, console)
+        status = _status(journal.records, settings.trials)
+    finally:
+        journal.interrupt()
+        results.save(journal.records, status)
+        tracker.end_study(status, _files(prepared, journal.records))
+    _conclude(prepared, journal.records, status, console)
+    console.print(where_to_look(settings.tracking_uri, tracker.experiment_id), soft_wrap=True)
+    return EXIT_CODES[status]
+
+
+def _search(prepared: Prepared, journal: Journal, console: Console) -> None:
+    set_ray_environment()
+    from study.search import search
+
+    settings = prepared.settings
+    _extract_features(prepared)
+    with StudyDisplay(settings.trials, settings.metric, console) as display:
+        journal.displays.append(display)
+        search(settings, prepared.images, prepared.folder, prepared.gpus, journal)
+
+
+def _extract_features(prepared: Prepared) -> None:
+    """Run the frozen backbone over the images before workers ask for its features."""
+    s = prepared.settings
+    if s.weights == "none" or not any(needs_features(mode) for mode in s.mode):
+        return
+    backbone = pretrained(s.backbone, s.weights, s.image_size)
+    device = torch.device("cuda" if prepared.gpus else "cpu")
+    load_features(prepared.images, backbone, s.cache, device)
+
+
+def _status(records: list[TrialRecord], trials: int) -> str:
+    # Ray Tune returns as if all were well after Ctrl-C, so what matters is what was finished.
+    ended = [r for r in records if r.status in ("done", "pruned", "failed")]
+    if len(ended) < trials:
+        return "interrupted"
+    return "some trials failed" if any(r.status == "failed" for r in ended) else "done"
+
+
+def _files(prepared: Prepared, records: list[TrialRecord]) -> list[Path]:
+    """The study's files, the picture among them if there is something to draw."""
+    folder, metric = prepared.folder, prepared.settings.metric
+    files = [folder / name for name in ("study.json", "trials.csv", "best.json")]
+    if best_of(records, metric):
+        title = f"{prepared.settings.backbone} on {prepared.images.name}: {len(records)} trials"
+        plot_trials(records, metric, title, folder / "trials.png")
+        files.append(folder / "trials.png")
+    return files
+
+
+def _conclude(
+    prepared: Prepared, records: list[TrialRecord], status: str, console: Console
+) -> None:
+    metric = prepared.settings.metric
+    counts = ", ".join(f"{n} {s}" for s, n in _counts(records))
+    console.print(f"\n{status}: {counts or 'no trial'} of {prepared.settings.trials} trials")
+    best = best_of(records, metric)
+    if best:
+        console.print(f"best: {describe(best, metric)}", soft_wrap=True, highlight=False)
+        console.print(f"      validation accuracy {best.value('val_accuracy'):.3f}")
+    for warning in _warnings(prepared, records):
+        console.print(f"warning: {warning}", style="yellow", soft_wrap=True)
+    console.print(f"files: {prepared.folder}/ (trials.csv, best.json, study.json, trials.png)")
+
+
+def _counts(records: list[TrialRecord]) -> Iterator[tuple[str, int]]:
+    for status in ("done", "pruned", "failed", "interrupted"):
+        if n := sum(r.status == status for r in records):
+            yield status, n
+
+
+def _warnings(prepared: Prepared, records: list[TrialRecord]) -> Iterator[str]:
+    """Speak up only if the best frozen trial is near chance: bad learning rates are no news."""
+    frozen = [r for r in records if r.config.mode == "freeze"]
+    best = best_of(frozen, "val_accuracy")
+    if best and (warning := chance_warning(best.config, prepared.images, best.history[-1])):
+        yield warning

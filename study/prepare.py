@@ -1,0 +1,136 @@
+"""Everything that can be found wrong before any training is found here, and told together."""
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from study.settings import Settings, resolve
+from tl_core.backbones import check_backbone_name, has_default_weights, load_backbone
+from tl_core.datasets import ImageSet, load_images
+from tl_core.errors import InputError
+from tl_core.sources import find_source
+from tl_core.splits import split_faults
+from tl_core.train import needs_pretrained, pretrained
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A study that can start."""
+
+    settings: Settings
+    """With its name filled in."""
+    images: ImageSet
+    folder: Path
+    """`OUT/NAME`; does not exist yet."""
+    gpus: int
+    notes: tuple[str, ...]
+    """What was decided on the user's behalf."""
+
+
+def prepare(given: Mapping[str, Any]) -> Prepared:
+    """Check settings, folder, GPUs, backbone, weights, data and splits; decode the images.
+
+    Raises `InputError` with every fault.
+    """
+    settings, faults = resolve(given)
+    name = settings.name or _default_name(settings)
+    settings = settings.model_copy(update={"name": name, "weights": _absolute(settings.weights)})
+    gpus = settings.gpus if settings.gpus is not None else torch.cuda.device_count()
+    faults += _folder_faults(settings.out / name)
+    faults += _gpu_faults(settings, gpus)
+    faults += _faults_of(lambda: _check_backbone(settings))
+    images: list[ImageSet] = []
+    faults += _faults_of(lambda: images.append(_load(settings)))
+    notes: list[str] = []
+    if images:
+        settings = _fit_ratios(settings, images[0], "train_ratio" in given, faults, notes)
+        notes += _data_notes(images[0])
+    if faults:
+        raise InputError(faults)
+    return Prepared(settings, images[0], settings.out / name, gpus, tuple(notes))
+
+
+def _default_name(settings: Settings) -> str:
+    data = re.sub(r"[^\w.-]+", "-", Path(settings.data).resolve().name).strip(".-") or "study"
+    what = settings.preset or ("debug" if settings.debug else "")
+    return "-".join(filter(None, [data, what, time.strftime("%Y%m%d-%H%M%S")]))
+
+
+def _absolute(weights: str) -> str:
+    # Workers may run in another folder.
+    return weights if weights in ("default", "none") else str(Path(weights).expanduser().resolve())
+
+
+def _folder_faults(folder: Path) -> list[str]:
+    if folder.exists():
+        return [f"--name {folder.name}: {folder} exists; choose another name or remove it"]
+    return []
+
+
+def _gpu_faults(settings: Settings, gpus: int) -> list[str]:
+    there = torch.cuda.device_count()
+    if gpus > there:
+        return [
+            f"--gpus {gpus}: this machine has {there}; leave --gpus out to use what there is, "
+            "or --gpus 0 for the CPU"
+        ]
+    if settings.trials_per_gpu > 1 and not gpus:
+        return [f"--trials-per-gpu {settings.trials_per_gpu} is not read without a GPU"]
+    return []
+
+
+def _check_backbone(settings: Settings) -> None:
+    check_backbone_name(settings.backbone)
+    needing = [mode for mode in settings.mode if needs_pretrained(mode)]
+    if not needing:
+        load_backbone(settings.backbone, "none", settings.image_size)
+    elif settings.weights == "default" and not has_default_weights(settings.backbone):
+        raise InputError(
+            [
+                f"--mode {' '.join(needing)}: {settings.backbone} has no pretrained weights; "
+                "use --mode scratch, --weights FILE, or --weights none for random ones"
+            ]
+        )
+    else:
+        pretrained(settings.backbone, settings.weights, settings.image_size)
+
+
+def _load(settings: Settings) -> ImageSet:
+    source = find_source(settings.data, settings.cache)
+    return load_images(source, settings.image_size, settings.cache, settings.skip_bad_images)
+
+
+def _fit_ratios(
+    settings: Settings, images: ImageSet, given: bool, faults: list[str], notes: list[str]
+) -> Settings:
+    """Leave out default ratios that the data are too few for; a given one is a fault instead."""
+    wrong = {r: split_faults(images.labels, r, images.classes) for r in settings.train_ratio}
+    fitting = tuple(ratio for ratio, why in wrong.items() if not why)
+    if len(fitting) == len(wrong):
+        return settings
+    if given or not fitting:
+        worst = min(wrong) if given else max(wrong)
+        faults += [f"--train-ratio {worst:g}: {why}" for why in wrong[worst]]
+        return settings
+    left_out = " ".join(f"{ratio:g}" for ratio in wrong if ratio not in fitting)
+    notes.append(f"train ratios left out, as a class would have no training image: {left_out}")
+    return settings.model_copy(update={"train_ratio": fitting})
+
+
+def _data_notes(images: ImageSet) -> list[str]:
+    if not images.bad:
+        return []
+    return [f"{len(images.bad)} unreadable files left out; study.json lists them"]
+
+
+def _faults_of(check: Callable[[], object]) -> list[str]:
+    try:
+        check()
+    except InputError as error:
+        return list(error.faults)
+    return []

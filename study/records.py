@@ -1,0 +1,57 @@
+"""TrialRecord: what is known of a trial, in every mode; and the study's list of them."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from tl_core.config import DIRECTIONS, Metric, TrialConfig
+from tl_core.fit import EpochMetrics
+
+Status = Literal["running", "done", "pruned", "failed", "interrupted"]
+
+FACTORS = {"mode", "train_ratio", "lr", "aux_weight"}
+"""What a study searches."""
+
+
+@dataclass
+class TrialRecord:
+    """One trial as it goes on."""
+
+    trial: int
+    """Its number in the study, from 0."""
+    config: TrialConfig
+    status: Status = "running"
+    history: list[EpochMetrics] = field(default_factory=list)
+    test: dict[str, float] = field(default_factory=dict)
+    """Test scores; empty while searching."""
+    wall_s: float = 0.0
+    error: str | None = None
+    """Why it failed."""
+
+    def value(self, metric: Metric) -> float | None:
+        """The metric after the last epoch; None before the first."""
+        return float(getattr(self.history[-1], metric)) if self.history else None
+
+    def row(self) -> dict[str, Any]:
+        """One line of `trials.csv`."""
+        factors = self.config.model_dump(
+            include={"mode", "train_ratio", "lr", "aux_weight", "seed"}
+        )
+        last = asdict(self.history[-1]) if self.history else {}
+        last.pop("epoch", None)
+        return {
+            "trial": self.trial,
+            "status": self.status,
+            **factors,
+            "epochs": len(self.history),
+            **last,
+            **self.test,
+            "wall_s": round(self.wall_s, 3),
+            "error": self.error,
+        }
+
+
+def best_of(records: list[TrialRecord], metric: Metric) -> TrialRecord | None:
+    """Return the finished trial with the best last epoch; the earlier one on a tie."""
+    sign = 1 if DIRECTIONS[metric] == "min" else -1
+    finished = [r for r in records if r.status == "done" and r.history]
+    return min(finished, key=lambda r: (sign * (r.value(metric) or 0.0), r.trial), default=None)

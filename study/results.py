@@ -1,0 +1,124 @@
+"""What a study leaves in `runs/NAME/`: study.json, trials.csv, best.json."""
+
+import json
+import os
+import platform
+import time
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import numpy as np
+import pandas as pd
+import torch
+
+from study.records import TrialRecord, best_of
+from study.settings import Settings
+from tl_core.datasets import ImageSet
+from tl_core.errors import InputError
+from tl_core.splits import make_split
+
+_VERSIONS = ("tl-study", "torch", "torchvision", "timm", "ray", "optuna", "mlflow", "numpy")
+_COLUMNS = ("trial", "status", "mode", "train_ratio", "lr", "aux_weight", "seed", "epochs")
+
+
+class Results:
+    """The folder of one study and the files in it; every write replaces a file whole."""
+
+    def __init__(self, folder: Path, settings: Settings, images: ImageSet) -> None:
+        self.folder = folder
+        self._metric = settings.metric
+        self._study = describe(settings, images) | {"started": _now(), "status": "running"}
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            raise InputError([f"{folder} can't be made: {error.strerror}"]) from error
+        self.write("study.json", self._study)
+
+    @property
+    def study(self) -> dict[str, Any]:
+        """What study.json says."""
+        return self._study
+
+    def save(self, records: list[TrialRecord], status: str = "running") -> None:
+        """Write all three files."""
+        best = best_of(records, self._metric)
+        table = pd.DataFrame([r.row() for r in records], columns=None if records else _COLUMNS)
+        _replace(self.folder / "trials.csv", table.to_csv(index=False))
+        self.write("best.json", self._best(best))
+        ended = {} if status == "running" else {"ended": _now()}
+        counts = table["status"].value_counts().to_dict()
+        self._study |= {"status": status, "trials": counts, **ended}
+        self.write("study.json", self._study)
+
+    def write(self, name: str, value: object) -> None:
+        """Write one JSON file."""
+        _replace(self.folder / name, json.dumps(value, indent=2, default=str) + "\n")
+
+    def _best(self, best: TrialRecord | None) -> dict[str, Any]:
+        if best is None:
+            return {"trial": None, "metric": self._metric, "why": "no trial finished"}
+        return {
+            "trial": best.trial,
+            "metric": self._metric,
+            "value": best.value(self._metric),
+            "config": best.config.model_dump(),
+            "metrics": asdict(best.history[-1]) | best.test,
+        }
+
+
+def describe(settings: Settings, images: ImageSet) -> dict[str, Any]:
+    """Settings, data, split hashes, versions and hardware: what it takes to run it again."""
+    counts = np.bincount(images.labels, minlength=len(images.classes)).tolist()
+    return {
+        "settings": settings.model_dump(mode="json")
+        | {"tracking_uri": without_credentials(settings.tracking_uri)},
+        "data": {
+            "name": images.name,
+            "key": images.key,
+            "images": len(images.labels),
+            "image_size": images.image_size,
+            "classes": dict(zip(images.classes, counts, strict=True)),
+            "skipped": [f"{name}: {reason}" for name, reason in images.bad],
+        },
+        "splits": split_hashes(settings, images),
+        "versions": {"python": platform.python_version()} | {n: version(n) for n in _VERSIONS},
+        "hardware": hardware(),
+    }
+
+
+def split_hashes(settings: Settings, images: ImageSet) -> dict[str, str]:
+    """Content hash of validation, test, and the training subset at each ratio."""
+    hashes: dict[str, str] = {}
+    for ratio in settings.train_ratio:
+        split = make_split(images.labels, ratio, settings.split_seed, settings.seed)
+        parts = split.hashes(images.ids)
+        hashes |= {"val": parts["val"], "test": parts["test"], f"train_{ratio:g}": parts["train"]}
+    return hashes
+
+
+def without_credentials(uri: str) -> str:
+    """Return the URI without user and password, fit to be shown and stored."""
+    parts = urlsplit(uri)
+    if "@" not in parts.netloc:
+        return uri
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def hardware() -> dict[str, Any]:
+    """CPU cores that may be used, and the GPUs."""
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {"machine": platform.machine(), "cpus": len(os.sched_getaffinity(0)), "gpus": gpus}
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z")
+
+
+def _replace(path: Path, text: str) -> None:
+    # A reader, or a kill, must never meet half a file.
+    fresh = path.with_name(f".{path.name}.fresh")
+    fresh.write_text(text)
+    fresh.replace(path)

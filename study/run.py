@@ -1,0 +1,53 @@
+"""tl-study's command line: `python study/run.py`."""
+
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+from rich.console import Console
+
+from study.cli import parse
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code: 0, 2, 3 or 130."""
+    given = parse(argv)
+    # What follows imports torch: a wrong flag, or --help, need not wait for it.
+    from study.prepare import prepare
+    from tl_core.errors import InputError
+    from tl_core.memory import keep_freed_memory
+
+    keep_freed_memory()
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    console = Console()
+    try:
+        prepared = prepare(given)
+        for note in prepared.notes:
+            console.print(f"note: {note}", soft_wrap=True)
+        if prepared.settings.debug:
+            from study.debug import run_debug as run
+        else:
+            from study.full import run_study as run
+        return run(prepared, console)
+    except InputError as error:
+        _tell(error.faults)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _as_interrupt(number: int, frame: FrameType | None) -> None:
+    # A stop asked for by the system ends a study the way Ctrl-C does.
+    signal.raise_signal(signal.SIGINT)
+
+
+def _tell(faults: Sequence[str]) -> None:
+    print("error: the study can't start", file=sys.stderr)
+    for fault in faults:
+        print(f"  {fault}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

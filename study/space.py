@@ -1,0 +1,71 @@
+"""The search space: one visible table, define-by-run, with a learning-rate range for each mode."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+
+from study.settings import Settings
+from tl_core.config import Mode, TrialConfig
+
+LR_RANGES: dict[Mode, tuple[float, float]] = {
+    "freeze": (1e-4, 1e-1),
+    "finetune": (1e-5, 1e-2),
+    "lp_ft": (1e-6, 1e-3),
+    "scratch": (1e-5, 1e-2),
+}
+"""Adam's learning rate, log-uniform: a new head bears more than pretrained weights do."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """Callable search space; a plain class, since Ray pickles it with the searcher.
+
+    | parameter     | distribution                                            |
+    |---------------|---------------------------------------------------------|
+    | `mode`        | one of the modes                                        |
+    | `train_ratio` | one of the ratios                                       |
+    | `lr_MODE`     | log-uniform, only when `mode` is MODE                   |
+    | `aux_weight`  | uniform                                                 |
+
+    A factor with one value is fixed and not searched. Three and more values are choices.
+    """
+
+    settings: Settings
+
+    def __call__(self, trial: optuna.Trial) -> None:
+        """Draw one configuration; Ray reads it from the trial's parameters."""
+        mode: Mode = trial.suggest_categorical("mode", self.settings.mode)  # type: ignore[assignment]
+        trial.suggest_categorical("train_ratio", self.settings.train_ratio)
+        _draw(trial, f"lr_{mode}", self.settings.lr or LR_RANGES[mode], log=True)
+        _draw(trial, "aux_weight", self.settings.aux_weight, log=False)
+
+    def config(self, drawn: dict[str, Any]) -> TrialConfig:
+        """Turn drawn parameters into the trial that they stand for."""
+        s = self.settings
+        mode = drawn["mode"]
+        return TrialConfig(
+            mode=mode,
+            train_ratio=drawn["train_ratio"],
+            lr=drawn[f"lr_{mode}"],
+            aux_weight=drawn["aux_weight"],
+            **s.model_dump(include=_SHARED),
+        )
+
+
+_SHARED = {"backbone", "weights", "image_size", "epochs", "batch_size", "seed", "split_seed"}
+
+
+def single_config(settings: Settings) -> TrialConfig:
+    """Return the one trial that settings without ranges stand for."""
+    (mode,), (ratio,) = settings.mode, settings.train_ratio
+    (lr,), (aux_weight,) = settings.lr, settings.aux_weight
+    drawn = {"mode": mode, "train_ratio": ratio, f"lr_{mode}": lr, "aux_weight": aux_weight}
+    return Space(settings).config(drawn)
+
+
+def _draw(trial: optuna.Trial, name: str, values: tuple[float, ...], log: bool) -> None:
+    if len(values) == 2:
+        trial.suggest_float(name, *values, log=log)
+    else:
+        trial.suggest_categorical(name, values)

@@ -1,0 +1,169 @@
+"""The one MLflow writer: a parent run a study, a child a trial, metrics in batches."""
+
+import json
+import logging
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+
+from study.records import Status, TrialRecord
+from study.results import without_credentials
+from tl_core.config import Metric as MetricName
+from tl_core.errors import InputError
+
+EXPERIMENT = "tl-study"
+_FLUSH_S = 1.0
+_ENDS: dict[Status, str] = {
+    "done": "FINISHED",
+    "pruned": "FINISHED",
+    "failed": "FAILED",
+    "interrupted": "KILLED",
+}
+# The server takes at most 1,000 metrics and 100 params in a batch, and 6,000 characters a param.
+_MOST_METRICS, _MOST_PARAMS, _LONGEST_PARAM = 1000, 100, 6000
+
+
+class Tracker:
+    """Writes one study's runs; lives on the driver, so that nothing else talks to the server.
+
+    Raises `InputError` on construction when the tracking store can't be used.
+    """
+
+    def __init__(self, uri: str) -> None:
+        logging.getLogger("mlflow").setLevel(logging.WARNING)  # It tells of each table it makes.
+        try:
+            self._client = MlflowClient(uri)
+            self.experiment_id = self._experiment()
+        except Exception as error:  # Each store has its own exceptions, down to the database's.
+            raise InputError(
+                [f"--tracking-uri {without_credentials(uri)}: {_first_line(error)}"]
+            ) from error
+        self._runs: dict[int, _Run] = {}
+        self.parent_id: str | None = None
+
+    def start_study(self, name: str, about: dict[str, Any]) -> None:
+        """Open the parent run: what study.json says, as flat params."""
+        # The name of a class may hold what MLflow refuses in the name of a param.
+        data = about["data"] | {"classes": json.dumps(about["data"]["classes"])}
+        tags = {"mlflow.runName": name, "tl_study.kind": "study"}
+        run = self._client.create_run(self.experiment_id, tags=tags, run_name=name)
+        self.parent_id = run.info.run_id
+        self._log_params(self.parent_id, _flat(about | {"data": data}))
+
+    def start_trial(self, study: str, record: TrialRecord, about: dict[str, Any]) -> None:
+        """Open a trial's run, below the parent if there is one."""
+        name = f"{study}/{record.trial}"
+        tags = {"tl_study.kind": "trial", "tl_study.study": study}
+        if self.parent_id:
+            tags["mlflow.parentRunId"] = self.parent_id
+        run_id = self._client.create_run(self.experiment_id, tags=tags, run_name=name).info.run_id
+        self._runs[record.trial] = _Run(run_id)
+        params = {"trial": record.trial} | record.config.model_dump() | _flat(about)
+        self._log_params(run_id, params)
+
+    def epoch(self, record: TrialRecord) -> None:
+        """Keep the record's last epoch for the next batch; a batch goes out once a second."""
+        run = self._runs[record.trial]
+        values = asdict(record.history[-1])
+        step = values.pop("epoch")
+        run.waiting += [_metric(name, value, step) for name, value in values.items()]
+        if time.monotonic() - run.sent_at > _FLUSH_S:
+            self._send(run)
+
+    def end_trial(self, record: TrialRecord, plots: list[Path] | None = None) -> None:
+        """Send what is left and close the trial's run, FAILED with the reason if it failed."""
+        run = self._runs.pop(record.trial)
+        step = len(record.history)
+        extra = record.test | {"wall_s": record.wall_s}
+        run.waiting += [_metric(name, value, step) for name, value in extra.items()]
+        tags: dict[str, str] = {"tl_study.status": record.status}
+        if record.error:
+            tags["tl_study.error"] = record.error
+        self._send(run, tags)
+        for path in plots or []:
+            self._client.log_artifact(run.run_id, str(path))
+        self._client.set_terminated(run.run_id, _ENDS[record.status])
+
+    def best(self, metric: MetricName, best: TrialRecord, finished: int) -> None:
+        """Log the best so far on the parent, by number of finished trials."""
+        value = best.value(metric)
+        if self.parent_id and value is not None:
+            self._log_metrics(self.parent_id, [_metric(f"best_{metric}", value, finished)])
+
+    def end_study(self, status: str, files: list[Path]) -> None:
+        """Attach the study's files to the parent and close it."""
+        if not self.parent_id:
+            return
+        for path in files:
+            self._client.log_artifact(self.parent_id, str(path))
+        self._client.set_tag(self.parent_id, "tl_study.status", status)
+        ended = "KILLED" if status == "interrupted" else "FINISHED"
+        self._client.set_terminated(self.parent_id, ended)
+
+    def _experiment(self) -> str:
+        found = self._client.get_experiment_by_name(EXPERIMENT)
+        if found is None:
+            return str(self._client.create_experiment(EXPERIMENT))
+        if found.lifecycle_stage != "active":
+            raise MlflowException(f"experiment {EXPERIMENT!r} is deleted; restore or purge it")
+        return str(found.experiment_id)
+
+    def _send(self, run: "_Run", tags: dict[str, str] | None = None) -> None:
+        self._log_metrics(run.run_id, run.waiting, [RunTag(k, v) for k, v in (tags or {}).items()])
+        run.waiting, run.sent_at = [], time.monotonic()
+
+    def _log_metrics(
+        self, run_id: str, metrics: list[Metric], tags: list[RunTag] | None = None
+    ) -> None:
+        for start in range(0, max(1, len(metrics)), _MOST_METRICS):
+            self._client.log_batch(run_id, metrics[start : start + _MOST_METRICS], tags=tags or [])
+
+    def _log_params(self, run_id: str, values: dict[str, Any]) -> None:
+        params = [Param(name, str(value)[:_LONGEST_PARAM]) for name, value in values.items()]
+        for start in range(0, len(params), _MOST_PARAMS):
+            self._client.log_batch(run_id, params=params[start : start + _MOST_PARAMS])
+
+
+class _Run:
+    """One open run and the metrics that wait to be sent."""
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        self.waiting: list[Metric] = []
+        self.sent_at = time.monotonic()
+
+
+def where_to_look(uri: str, experiment_id: str) -> str:
+    """The command that starts MLflow's pages, and the address that opens the trials in them."""
+    # Without these parameters the address opens an overview for language-model apps.
+    view = f"#/experiments/{experiment_id}/runs?workflowType=machine_learning&compareRunsMode=CHART"
+    if uri.startswith(("http://", "https://")):
+        return f"compare trials: {without_credentials(uri).rstrip('/')}/{view}"
+    return (
+        f"compare trials: mlflow ui --backend-store-uri {without_credentials(uri)}\n"
+        f"          then: http://127.0.0.1:5000/{view}"
+    )
+
+
+def _metric(name: str, value: float, step: int) -> Metric:
+    return Metric(name, value, int(time.time() * 1000), step)
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as flat params; MLflow's parallel coordinates take nothing else."""
+    flat: dict[str, Any] = {}
+    for key, inner in value.items():
+        if isinstance(inner, dict):
+            flat |= _flat(inner, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = inner
+    return flat
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,56 @@
+"""Which images a step sees, and how they get to the device."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tl_core.backbones import Backbone
+from tl_core.datasets import ImageSet
+
+_EVAL_BATCH = {"cuda": 256, "cpu": 32}
+"""Images a forward pass when nothing learns; on a CPU larger ones fall out of its caches."""
+
+Read = Callable[[np.ndarray], Tensor]
+"""Image indices [B] -> the net's input on the device: pixels [B, 3, S, S] or features [B, D]."""
+
+
+def training_batches(
+    train: np.ndarray, batch_size: int, seed: int, epoch: int
+) -> Iterator[np.ndarray]:
+    """Yield the indices of one epoch in an order that (seed, epoch) alone decide.
+
+    The last batch takes what is left. A single left-over image joins the batch before it, since
+    BatchNorm has no variance to take over one value.
+    """
+    order = np.random.default_rng([seed, 2, epoch]).permutation(train)
+    cuts = list(range(batch_size, len(order), batch_size))
+    if cuts and len(order) - cuts[-1] == 1:
+        cuts.pop()
+    yield from np.split(order, cuts)
+
+
+def eval_batches(indices: np.ndarray, device: torch.device) -> list[np.ndarray]:
+    """Cut `indices`, in order, into the batches that suit a device when nothing learns."""
+    size = _EVAL_BATCH[device.type]
+    return [indices[start : start + size] for start in range(0, len(indices), size)]
+
+
+def pixel_reader(images: ImageSet, backbone: Backbone, device: torch.device) -> Read:
+    """Read uint8 pixels from the memory map and normalise them on the device."""
+    # (x / 255 - mean) / std with the constants folded, so that the bytes are touched twice only.
+    shift = torch.tensor(backbone.mean, device=device).view(3, 1, 1) * 255
+    scale = 1 / (torch.tensor(backbone.std, device=device).view(3, 1, 1) * 255)
+
+    def read(indices: np.ndarray) -> Tensor:
+        raw = torch.from_numpy(images.pixels[indices]).to(device)
+        return (raw.float() - shift).mul_(scale).contiguous(memory_format=torch.channels_last)
+
+    return read
+
+
+def row_reader(rows: np.ndarray, device: torch.device) -> Read:
+    """Read rows of an array [N, D] that is small enough to lie on the device."""
+    table = torch.from_numpy(np.array(rows)).to(device)
+    return lambda indices: table[torch.from_numpy(indices).to(device)]

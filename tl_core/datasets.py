@@ -1,0 +1,158 @@
+"""ImageSet: every image decoded once into one uint8 array that lies in a memory-mapped cache."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+from tl_core.errors import InputError
+from tl_core.pictures import squash
+from tl_core.progress import track
+from tl_core.sources import Source
+
+# Part of every cache key: raise it when decoded pixels change their meaning.
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """N decoded images with their two labels."""
+
+    name: str
+    key: str
+    """Names the cache entry: a hash of the files' paths, sizes, times and the settings."""
+    path: Path
+    """The cache entry; `ImageSet.open(path)` attaches it in another process without a copy."""
+    classes: tuple[str, ...]
+    ids: tuple[str, ...]
+    """One stable name an image, N."""
+    pixels: np.ndarray
+    """uint8 [N, 3, S, S], memory-mapped and read-only."""
+    labels: np.ndarray
+    """int64 [N], index into `classes`."""
+    brightness: np.ndarray
+    """float32 [N] in [0, 1]: mean over pixels and channels before normalisation."""
+    bad: tuple[tuple[str, str], ...] = ()
+    """(path, reason) of each file that could not be decoded and is left out."""
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square images, pixels."""
+        return int(self.pixels.shape[-1])
+
+    @classmethod
+    def open(cls, path: Path) -> "ImageSet":
+        """Attach a cache entry by memory map."""
+        about = json.loads((path / "about.json").read_text())
+        return cls(
+            name=about["name"],
+            key=path.name,
+            path=path,
+            classes=tuple(about["classes"]),
+            ids=tuple(about["ids"]),
+            pixels=np.load(path / "pixels.npy", mmap_mode="r"),
+            labels=np.load(path / "labels.npy"),
+            brightness=np.load(path / "brightness.npy"),
+            bad=tuple((name, reason) for name, reason in about["bad"]),
+        )
+
+
+def load_images(
+    source: Source, image_size: int, cache: Path, skip_bad_images: bool = False
+) -> ImageSet:
+    """Attach the decoded images of `source`, decoding them first if the cache lacks them.
+
+    Raises `InputError` naming every file that can't be decoded, unless `skip_bad_images`.
+    """
+    key = f"{source.fingerprint[:24]}-{image_size}-v{_FORMAT}"
+    entry = cache / "images" / key
+    publish(entry, lambda into: _decode(source, image_size, into))
+    images = ImageSet.open(entry)
+    if images.bad and not skip_bad_images:
+        raise InputError(_tell_bad(images.bad))
+    lost = set(range(len(source.classes))) - set(images.labels.tolist())
+    if lost:
+        raise InputError(f"class {source.classes[i]!r} has no readable image" for i in sorted(lost))
+    return images
+
+
+def publish(entry: Path, build: Callable[[Path], None]) -> None:
+    """Have `build` fill a fresh folder and move it to `entry` in one step, unless it is there.
+
+    A lock keeps two studies that share the cache from building it twice.
+    """
+    if entry.exists():
+        return
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(entry.with_suffix(".lock")):
+        if entry.exists():
+            return
+        fresh = Path(tempfile.mkdtemp(prefix=f".{entry.name}-", dir=entry.parent))
+        try:
+            build(fresh)
+            fresh.rename(entry)
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _decode(source: Source, size: int, into: Path) -> None:
+    n = len(source.ids)
+    pixels = np.lib.format.open_memmap(into / "all.npy", "w+", np.uint8, (n, 3, size, size))
+    reasons = list(track(_each(source, size, pixels), n, f"Decoding {source.name}"))
+    good = np.array([i for i, reason in enumerate(reasons) if reason is None], dtype=np.int64)
+    kept = _keep(pixels, good, into)
+    labels = np.asarray(source.labels, dtype=np.int64)[good]
+    np.save(into / "labels.npy", labels)
+    means = np.array([image.mean(dtype=np.float64) for image in kept])
+    np.save(into / "brightness.npy", (means / 255).astype(np.float32))
+    about: dict[str, Any] = {
+        "name": source.name,
+        "classes": source.classes,
+        "ids": [source.ids[i] for i in good],
+        "bad": [(source.ids[i], reason) for i, reason in enumerate(reasons) if reason],
+    }
+    (into / "about.json").write_text(json.dumps(about))
+
+
+def _each(source: Source, size: int, pixels: np.ndarray) -> Iterator[str | None]:
+    """Fill `pixels` in parallel; yield, in order, why an image could not be had, or None."""
+
+    def one(i: int) -> str | None:
+        try:
+            pixels[i] = squash(source.read(i, size), size)
+        except Exception as error:  # Decoders raise nearly anything on a broken file.
+            return f"{type(error).__name__}: {error}"
+        return None
+
+    # Pillow lets go of the interpreter lock while it decodes and resizes, so threads are enough.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield from pool.map(one, range(len(source.ids)))
+
+
+def _keep(pixels: np.ndarray, good: np.ndarray, into: Path) -> np.ndarray:
+    """Leave only the rows `good` in `pixels.npy`."""
+    if len(good) == len(pixels):
+        (into / "all.npy").rename(into / "pixels.npy")
+        return pixels
+    kept = np.lib.format.open_memmap(
+        into / "pixels.npy", "w+", np.uint8, (len(good), *pixels.shape[1:])
+    )
+    for row, i in enumerate(good):
+        kept[row] = pixels[i]
+    (into / "all.npy").unlink()
+    return kept
+
+
+def _tell_bad(bad: tuple[tuple[str, str], ...], most: int = 20) -> Iterator[str]:
+    yield f"{len(bad)} files are not readable images (--skip-bad-images goes on without them):"
+    yield from (f"  {name}: {reason}" for name, reason in bad[:most])
+    if len(bad) > most:
+        yield f"  and {len(bad) - most} more"

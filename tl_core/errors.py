@@ -1,0 +1,18 @@
+"""The errors that a user can mend, and the one that a trial ends with."""
+
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """What was asked for can't be done; `faults` holds every reason, told together."""
+
+    def __init__(self, faults: Iterable[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(self.faults))
+
+    def __reduce__(self) -> tuple[type["InputError"], tuple[object]]:
+        return (InputError, (self.faults,))
+
+
+class DivergedError(RuntimeError):
+    """Training left the finite numbers; the message names the metric and the epoch."""

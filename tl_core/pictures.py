@@ -1,0 +1,46 @@
+"""From any file Pillow opens to an RGB picture."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+
+def open_rgb(path: Path) -> Image.Image:
+    """Decode the first frame of `path`, upright, without transparency.
+
+    Raises whatever Pillow raises for a file that it can't decode whole, among them
+    `Image.DecompressionBombError` for more than `2 * Image.MAX_IMAGE_PIXELS` pixels.
+    """
+    with warnings.catch_warnings():
+        # Pillow only warns at half that limit: photos of that size exist and decode.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        with Image.open(path) as image:
+            image.load()
+            return _to_rgb(ImageOps.exif_transpose(image))
+
+
+def squash(image: Image.Image, size: int) -> np.ndarray:
+    """Resize to a square without keeping the aspect ratio, as the article does.
+
+    Returns uint8 [3, size, size].
+    """
+    square = image.resize((size, size), Image.Resampling.BILINEAR)
+    return np.asarray(square, dtype=np.uint8).transpose(2, 0, 1)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith(("I", "F")):
+        return _from_deep_grey(image)
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
+    return image.convert("RGB")
+
+
+def _from_deep_grey(image: Image.Image) -> Image.Image:
+    # Pillow's own conversion clips 16-bit grey at 255, which turns it white.
+    grey = np.asarray(image, dtype=np.float64)
+    scale = 1.0 if grey.max(initial=0) <= 255 else 255 / 65535
+    return Image.fromarray(np.clip(grey * scale, 0, 255).astype(np.uint8), "L").convert("RGB")

@@ -1,0 +1,34 @@
+"""One way to show progress on long work: a bar with an ETA on a terminal, one line elsewhere."""
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+Item = TypeVar("Item")
+_COLUMNS = (
+    TextColumn("{task.description}"),
+    BarColumn(),
+    MofNCompleteColumn(),
+    TimeRemainingColumn(),
+)
+
+
+def track(items: Iterable[Item], total: int, doing: str, weight: int = 1) -> Iterator[Item]:
+    """Yield `items` while showing how many of `total` are through.
+
+    `weight` is how many of the `total` one item stands for (a batch of 256 images: 256).
+    """
+    console = Console(stderr=True)
+    start = time.perf_counter()
+    with Progress(*_COLUMNS, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(doing, total=total)
+        done = 0
+        for item in items:
+            yield item
+            done = min(total, done + weight)
+            bar.update(task, completed=done)
+    if not console.is_terminal:
+        console.print(f"{doing}: {done} in {time.perf_counter() - start:.1f} s", soft_wrap=True)
