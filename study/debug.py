@@ -31,7 +31,7 @@ def run_debug(prepared: Prepared, console: Console) -> int:
         status = journal.records[0].status if journal.records else "interrupted"
         results.save(journal.records, status)
     console.print(f"files: {folder}/ (curves.png, trials.csv, best.json, study.json)")
-    console.print(where_to_look(settings.tracking_uri, tracker.experiment_id), soft_wrap=True)
+    console.print(where_to_look(settings.tracking_uri, tracker.experiment_id))
     return code
 
 
@@ -57,7 +57,7 @@ def _run(prepared: Prepared, journal: Journal, record: TrialRecord, console: Con
     record.test = result.test
     console.print(f"test accuracy {result.test['test_accuracy']:.4f}", style="bold")
     for warning in result.warnings:
-        console.print(f"warning: {warning}", style="yellow", soft_wrap=True)
+        console.print(f"warning: {warning}", style="yellow")
     curves = prepared.folder / "curves.png"
     plot_curves(record, _title(prepared, record), curves)
     journal.end(record, "done", files=[curves])

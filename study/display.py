@@ -23,7 +23,7 @@ class StudyDisplay:
     def __init__(self, trials: int, metric: Metric, console: Console | None = None) -> None:
         self._trials = trials
         self._metric = metric
-        self._console = console or Console()
+        self._console = console or Console(soft_wrap=True)
         self._start = time.monotonic()
         self._live = Live(console=self._console, refresh_per_second=4, transient=True)
 

@@ -36,7 +36,7 @@ def run_study(prepared: Prepared, console: Console) -> int:
         results.save(journal.records, status)
         tracker.end_study(status, _files(prepared, journal.records))
     _conclude(prepared, journal.records, status, console)
-    console.print(where_to_look(settings.tracking_uri, tracker.experiment_id), soft_wrap=True)
+    console.print(where_to_look(settings.tracking_uri, tracker.experiment_id))
     return EXIT_CODES[status]
 
 
@@ -91,7 +91,7 @@ def _conclude(
         console.print(f"best: {describe(best, metric)}", soft_wrap=True, highlight=False)
         console.print(f"      validation accuracy {best.value('val_accuracy'):.3f}")
     for warning in _warnings(prepared, records):
-        console.print(f"warning: {warning}", style="yellow", soft_wrap=True)
+        console.print(f"warning: {warning}", style="yellow")
     console.print(f"files: {prepared.folder}/ (trials.csv, best.json, study.json, trials.png)")
 
 

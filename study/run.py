@@ -20,11 +20,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     keep_freed_memory()
     signal.signal(signal.SIGTERM, _as_interrupt)
-    console = Console()
+    console = Console(soft_wrap=True)
     try:
         prepared = prepare(given)
         for note in prepared.notes:
-            console.print(f"note: {note}", soft_wrap=True)
+            console.print(f"note: {note}")
         if prepared.settings.debug:
             from study.debug import run_debug as run
         else:

@@ -57,7 +57,8 @@ class Tracker:
 
     def start_trial(self, study: str, record: TrialRecord, about: dict[str, Any]) -> None:
         """Open a trial's run, below the parent if there is one."""
-        name = f"{study}/{record.trial}"
+        # Short: the page that compares trials cuts long names off.
+        name = f"{record.trial} {record.config.mode} {record.config.train_ratio:g}"
         tags = {"tl_study.kind": "trial", "tl_study.study": study}
         if self.parent_id:
             tags["mlflow.parentRunId"] = self.parent_id

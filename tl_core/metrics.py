@@ -1,6 +1,5 @@
 """What is measured on a set of images: named scalars, logged by nobody here."""
 
-import numpy as np
 import torch
 from sklearn.metrics import mean_absolute_error, r2_score, roc_auc_score
 from torch import Tensor
@@ -35,21 +34,28 @@ def measure(
     scores = {
         "loss": two_task_loss(outputs, labels, brightness, aux_weight).item(),
         "log_loss": classification_loss(logits, labels).item(),
-        "accuracy": hits(logits, labels).float().mean().item(),
+        "accuracy": hits(logits, labels).double().mean().item(),
         "auroc": float("nan"),
         "brightness_mae": float("nan"),
         "brightness_r2": float("nan"),
     }
     if torch.isfinite(logits).all():
-        scores["auroc"] = auroc(probabilities(logits.double()).numpy(), labels.numpy())
+        scores["auroc"] = auroc(logits, labels)
     if torch.isfinite(predicted).all():
         scores["brightness_mae"] = float(mean_absolute_error(brightness, predicted))
         scores["brightness_r2"] = float(r2_score(brightness, predicted))
     return scores
 
 
-def auroc(probability: np.ndarray, labels: np.ndarray) -> float:
-    """Area under the ROC curve from [N, K] probabilities; for K > 2 one class against the rest."""
-    if probability.shape[1] == 2:
-        return float(roc_auc_score(labels, probability[:, 1]))
-    return float(roc_auc_score(labels, probability, multi_class="ovr"))
+def auroc(logits: Tensor, labels: Tensor) -> float:
+    """Area under the ROC curve; for more than two classes the mean of one against the rest.
+
+    Args:
+        logits: [N, 1] for two classes, else [N, K].
+        labels: int64 [N].
+    """
+    if logits.shape[1] == 1:
+        # Logits rank as probabilities do, but those of sure predictions are all rounded to 1.
+        return float(roc_auc_score(labels.numpy(), logits[:, 0].numpy()))
+    probability = probabilities(logits.double()).numpy()
+    return float(roc_auc_score(labels.numpy(), probability, multi_class="ovr"))

@@ -75,17 +75,21 @@ def oxford_pet_source(root: Path) -> Source:
     """Oxford-IIIT Pet (Parkhi et al., CVPR 2012), cat against dog, downloaded on first use."""
     from torchvision.datasets import OxfordIIITPet
 
-    def part(split: str) -> Iterator[tuple[Path, int]]:
-        yield from OxfordIIITPet(
-            root, split, target_types="binary-category", download=True, loader=Path
-        )
-
     try:
-        files = sorted([*part("trainval"), *part("test")])
+        OxfordIIITPet(root, download=True)
+        files = sorted([*_pets(root, "trainval"), *_pets(root, "test")])
+        ids = tuple(path.name for path, _ in files)
+        return _of_files("oxford-pet", ("cat", "dog"), ids, files)
     except (OSError, RuntimeError) as error:
         raise InputError([_no_oxford_pet(root, error)]) from error
-    ids = tuple(path.name for path, _ in files)
-    return _of_files("oxford-pet", ("cat", "dog"), ids, files)
+
+
+def _pets(root: Path, part: str) -> Iterator[tuple[Path, int]]:
+    # torchvision's own class gives images already decoded, so its lists are read here.
+    base = root / "oxford-iiit-pet"
+    for line in (base / "annotations" / f"{part}.txt").read_text().splitlines():
+        name, _, species, _ = line.split()
+        yield base / "images" / f"{name}.jpg", int(species) - 1
 
 
 def _no_oxford_pet(root: Path, error: Exception) -> str:
@@ -100,13 +104,20 @@ def _class_names(root: Path) -> tuple[str, ...]:
     if not root.is_dir():
         what = "is a file, not a folder" if root.exists() else "does not exist"
         raise InputError([f"data folder {root} {what}; a folder, demo or oxford-pet is expected"])
-    names = sorted(p.name for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
+    names = sorted(p.name for p in root.iterdir() if _is_class(p, root))
     if len(names) < 2:
         found = f"only {names[0]!r}" if names else "none"
         raise InputError(
             [f"data folder {root} needs one sub-folder a class, two or more; found {found}"]
         )
     return tuple(names)
+
+
+def _is_class(path: Path, root: Path) -> bool:
+    if path.name.startswith(".") or not path.is_dir():
+        return False
+    # A link that leads back up would be a class that holds the images of all the others.
+    return not root.is_relative_to(path.resolve())
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -121,7 +132,8 @@ def _files(folder: Path) -> Iterator[Path]:
 def _of_files(
     name: str, classes: tuple[str, ...], ids: tuple[str, ...], files: list[tuple[Path, int]]
 ) -> Source:
-    states = [path.stat() for path, _ in files]
+    # A link to nowhere has a state of its own; it is told with the other files that can't be read.
+    states = [path.stat() if path.exists() else path.lstat() for path, _ in files]
     seen = [
         [str(path), s.st_size, s.st_mtime_ns] for (path, _), s in zip(files, states, strict=True)
     ]

@@ -69,7 +69,7 @@ def split_faults(
     for label, n in zip(*np.unique(labels, return_counts=True), strict=True):
         missing = smallest_class(train_ratio) - int(n)
         if missing > 0:
-            name = classes[label] if classes else label
+            name = classes[label] if classes else int(label)
             faults.append(
                 f"class {name!r} has {n} images; train_ratio {train_ratio:g} needs "
                 f"{missing} more to have one in training, validation and test each"
@@ -100,4 +100,6 @@ def _round(x: float) -> int:
 
 
 def _hash_ids(ids: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()[:16]
+    # A file's name need not be valid UTF-8; Python then gives its bytes as surrogates.
+    joined = "\n".join(sorted(ids)).encode(errors="surrogateescape")
+    return hashlib.sha256(joined).hexdigest()[:16]
