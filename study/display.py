@@ -7,7 +7,7 @@ from types import TracebackType
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress_bar import ProgressBar
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -25,10 +25,13 @@ class StudyDisplay:
         self._metric = metric
         self._console = console or Console(soft_wrap=True)
         self._start = time.monotonic()
+        self._bar = Progress(BarColumn(60), MofNCompleteColumn(), TimeElapsedColumn())
+        self._task = self._bar.add_task("trials", total=trials)
         self._live = Live(console=self._console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> "StudyDisplay":
         if self._console.is_terminal:
+            self._live.update(Text("starting Ray and its workers"))
             self._live.start()
         return self
 
@@ -46,7 +49,7 @@ class StudyDisplay:
             self._live.update(self._panel(records))
         elif ended:
             line = f"{describe(ended, self._metric)}  |  {self._summary(records)}"
-            self._console.print(line, soft_wrap=True, highlight=False)
+            self._console.print(line, highlight=False)
 
     def _panel(self, records: list[TrialRecord]) -> Group:
         table = Table("trial", "mode", "ratio", "lr", "aux_weight", "epoch", self._metric, "status")
@@ -54,9 +57,8 @@ class StudyDisplay:
         ended = [r for r in records if r.status != "running"]
         for r in ended[-max(0, _RECENT - len(running)) :] + running:
             table.add_row(*_cells(r, self._metric))
-        finished = len(ended)
-        bar = ProgressBar(total=self._trials, completed=finished, width=60)
-        return Group(table, bar, Text(self._summary(records)))
+        self._bar.update(self._task, completed=len(ended))
+        return Group(table, self._bar, Text(self._summary(records)))
 
     def _summary(self, records: list[TrialRecord]) -> str:
         counts = Counter(r.status for r in records)

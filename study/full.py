@@ -88,7 +88,7 @@ def _conclude(
     console.print(f"\n{status}: {counts or 'no trial'} of {prepared.settings.trials} trials")
     best = best_of(records, metric)
     if best:
-        console.print(f"best: {describe(best, metric)}", soft_wrap=True, highlight=False)
+        console.print(f"best: {describe(best, metric)}", highlight=False)
         console.print(f"      validation accuracy {best.value('val_accuracy'):.3f}")
     for warning in _warnings(prepared, records):
         console.print(f"warning: {warning}", style="yellow")

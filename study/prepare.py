@@ -1,5 +1,6 @@
 """Everything that can be found wrong before any training is found here, and told together."""
 
+import os
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -31,6 +32,16 @@ class Prepared:
     notes: tuple[str, ...]
     """What was decided on the user's behalf."""
 
+    def introduce(self) -> str:
+        """One line on what is about to run."""
+        s, images = self.settings, self.images
+        where = f"{self.gpus} GPUs" if self.gpus else f"{usable_cpus()} CPU cores"
+        trials = "one trial" if s.debug else f"{s.trials} trials"
+        return (
+            f"{s.name}: {trials} of {s.backbone} on {images.name}, {len(images.labels)} images of "
+            f"{len(images.classes)} classes at {s.image_size} px, on {where}"
+        )
+
 
 def prepare(given: Mapping[str, Any]) -> Prepared:
     """Check settings, folder, GPUs, backbone, weights, data and splits; decode the images.
@@ -53,6 +64,13 @@ def prepare(given: Mapping[str, Any]) -> Prepared:
     if faults:
         raise InputError(faults)
     return Prepared(settings, images[0], settings.out / name, gpus, tuple(notes))
+
+
+def usable_cpus() -> int:
+    """CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # Not on macOS.
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _default_name(settings: Settings) -> str:

@@ -1,7 +1,6 @@
 """What a study leaves in `runs/NAME/`: study.json, trials.csv, best.json."""
 
 import json
-import os
 import platform
 import time
 from dataclasses import asdict
@@ -14,6 +13,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from study.prepare import usable_cpus
 from study.records import TrialRecord, best_of
 from study.settings import Settings
 from tl_core.datasets import ImageSet
@@ -62,6 +62,7 @@ class Results:
             return {"trial": None, "metric": self._metric, "why": "no trial finished"}
         return {
             "trial": best.trial,
+            "data": self._study["data"]["name"],
             "metric": self._metric,
             "value": best.value(self._metric),
             "config": best.config.model_dump(),
@@ -110,7 +111,7 @@ def without_credentials(uri: str) -> str:
 def hardware() -> dict[str, Any]:
     """CPU cores that may be used, and the GPUs."""
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return {"machine": platform.machine(), "cpus": len(os.sched_getaffinity(0)), "gpus": gpus}
+    return {"machine": platform.machine(), "cpus": usable_cpus(), "gpus": gpus}
 
 
 def _now() -> str:

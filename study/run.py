@@ -23,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console(soft_wrap=True)
     try:
         prepared = prepare(given)
+        console.print(prepared.introduce(), highlight=False)
         for note in prepared.notes:
             console.print(f"note: {note}")
         if prepared.settings.debug:

@@ -18,6 +18,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from study.asha import CellASHA
 from study.journal import Journal
+from study.prepare import usable_cpus
 from study.records import TrialRecord
 from study.settings import Settings
 from study.space import Space
@@ -39,7 +40,8 @@ class Job:
 
 def search(settings: Settings, images: ImageSet, folder: Path, gpus: int, journal: Journal) -> None:
     """Run `settings.trials` trials on this machine; the journal holds what came of them."""
-    space = Space(settings)
+    # A tracking URI may hold a password; Ray writes what its workers get into files.
+    space = Space(settings.model_copy(update={"tracking_uri": ""}))
     job = Job(space, images.path.resolve(), settings.cache.resolve())
     _start_ray(gpus)
     try:
@@ -112,7 +114,7 @@ def _searcher(space: Space, folder: Path) -> OptunaSearch:
 def _start_ray(gpus: int) -> None:
     ray.init(
         address="local",
-        num_cpus=len(os.sched_getaffinity(0)),
+        num_cpus=usable_cpus(),
         num_gpus=gpus,
         include_dashboard=False,
         log_to_driver=False,
