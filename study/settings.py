@@ -150,7 +150,7 @@ def resolve(given: Mapping[str, Any]) -> tuple[Settings, list[str]]:
         wrong = {str(e["loc"][0]) for e in error.errors()}
         kept = {name: value for name, value in given.items() if name not in wrong}
         settings = Settings.model_validate(_layers(kept) | kept)
-        faults = [_tell(dict(e)) for e in error.errors()]
+        faults = [_tell(dict(e)) for e in error.errors() if not _follows(dict(e))]
     return settings, faults + _unread(settings, given)
 
 
@@ -201,9 +201,14 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def _follows(error: dict[str, Any]) -> bool:
+    """Whether it only says that a tuple is short of the items found wrong one by one."""
+    return bool(error["type"] == "too_short" and error["input"])
+
+
 def _tell(error: dict[str, Any]) -> str:
     name, *_ = error["loc"]
-    message = str(error["msg"]).removeprefix("Value error, ").removeprefix("Input should be ")
+    message = str(error["msg"]).removeprefix("Value error, ").replace("Input should", "must")
     value = error["input"]
     shown = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
     return f"{flag(str(name))} {shown}: {message}"

@@ -110,11 +110,10 @@ def check_backbone_name(name: str) -> None:
         return
     near = difflib.get_close_matches(name, [*backbone_names(), *known], n=3)
     close = [_TIMM + name] if _TIMM + name in known else near
-    hint = f"did you mean {' or '.join(close)}? " if close else ""
+    hint = f" (did you mean {' or '.join(close)}?)" if close else ""
     raise BackboneError(
-        f"unknown backbone {name!r}: {hint}List them with "
-        "python -c 'from tl_core.backbones import *; print(*backbone_names())'; "
-        "timm:NAME takes any name of timm.list_models()"
+        f"unknown backbone {name!r}{hint}; must be timm:NAME for a NAME of timm.list_models(), or "
+        f"one of {', '.join(backbone_names())}"
     )
 
 

@@ -240,13 +240,13 @@ def test_a_size_that_does_not_fit_is_told(name: str, side: int, told: str) -> No
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("resnt18", "unknown backbone 'resnt18': did you mean resnet18 or "),
+        ("resnt18", "unknown backbone 'resnt18' (did you mean resnet18 or "),
         ("timm:resnet10x", "did you mean timm:resnet10t or "),
-        ("resnet10t", "did you mean timm:resnet10t? "),
+        ("resnet10t", "(did you mean timm:resnet10t?); must be timm:NAME "),
         ("timm:", "unknown backbone 'timm:'"),
         ("timm:hf-hub:some/body", "unknown backbone 'timm:hf-hub:some/body'"),
         ("fasterrcnn_resnet50_fpn", "unknown backbone"),
-        ("", "unknown backbone '': List them with python -c 'from tl_core.backbones import "),
+        ("", "unknown backbone ''; must be timm:NAME for a NAME of timm.list_models(), or one of alexnet, "),
     ],
 )
 def test_an_unknown_name_is_refused_with_its_like(name: str, told: str) -> None:
