@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock
+from PIL import Image
 
 from tl_core.errors import InputError
 from tl_core.pictures import squash
@@ -76,12 +78,25 @@ def load_images(
     entry = cache / "images" / key
     publish(entry, lambda into: _decode(source, image_size, into))
     images = ImageSet.open(entry)
+    if _mended(images, source, image_size):
+        shutil.rmtree(entry)
+        return load_images(source, image_size, cache, skip_bad_images)
     if images.bad and not skip_bad_images:
         raise InputError(_tell_bad(images.bad))
     lost = set(range(len(source.classes))) - set(images.labels.tolist())
     if lost:
         raise InputError(f"class {source.classes[i]!r} has no readable image" for i in sorted(lost))
     return images
+
+
+def _mended(images: ImageSet, source: Source, size: int) -> bool:
+    """Whether a file that could not be decoded now can: it may have been locked at the time."""
+    bad = {name for name, _ in images.bad}
+    return any(
+        _read_into(np.empty((3, size, size), np.uint8), source, i, size) is None
+        for i, name in enumerate(source.ids)
+        if name in bad
+    )
 
 
 def publish(entry: Path, build: Callable[[Path], None]) -> None:
@@ -124,17 +139,21 @@ def _decode(source: Source, size: int, into: Path) -> None:
 
 def _each(source: Source, size: int, pixels: np.ndarray) -> Iterator[str | None]:
     """Fill `pixels` in parallel; yield, in order, why an image could not be had, or None."""
-
-    def one(i: int) -> str | None:
-        try:
-            pixels[i] = squash(source.read(i, size), size)
-        except Exception as error:  # Decoders raise nearly anything on a broken file.
-            return f"{type(error).__name__}: {error}"
-        return None
-
     # Pillow lets go of the interpreter lock while it decodes and resizes, so threads are enough.
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield from pool.map(one, range(len(source.ids)))
+    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        # It only warns of pictures up to twice its limit: photos of that size exist and decode.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        n = len(source.ids)
+        yield from pool.map(lambda i: _read_into(pixels[i], source, i, size), range(n))
+
+
+def _read_into(pixels: np.ndarray, source: Source, i: int, size: int) -> str | None:
+    """Decode image `i` into uint8 [3, S, S]; return why that could not be done, or None."""
+    try:
+        pixels[:] = squash(source.read(i, size), size)
+    except Exception as error:  # Decoders raise nearly anything on a broken file.
+        return f"{type(error).__name__}: {error}"
+    return None
 
 
 def _keep(pixels: np.ndarray, good: np.ndarray, into: Path) -> np.ndarray:

@@ -1,6 +1,5 @@
 """From any file Pillow opens to an RGB picture."""
 
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +12,9 @@ def open_rgb(path: Path) -> Image.Image:
     Raises whatever Pillow raises for a file that it can't decode whole, among them
     `Image.DecompressionBombError` for more than `2 * Image.MAX_IMAGE_PIXELS` pixels.
     """
-    with warnings.catch_warnings():
-        # Pillow only warns at half that limit: photos of that size exist and decode.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        with Image.open(path) as image:
-            image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
+    with Image.open(path) as image:
+        image.load()
+        return _to_rgb(ImageOps.exif_transpose(image))
 
 
 def squash(image: Image.Image, size: int) -> np.ndarray:
@@ -42,5 +38,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def _from_deep_grey(image: Image.Image) -> Image.Image:
     # Pillow's own conversion clips 16-bit grey at 255, which turns it white.
     grey = np.asarray(image, dtype=np.float64)
-    scale = 1.0 if grey.max(initial=0) <= 255 else 255 / 65535
+    scale = 255 / 65535
+    if not image.mode.startswith("I;16"):
+        # 32 bits have no agreed white: take that of the narrowest range that holds the values.
+        white = next((top for top in (1, 255, 65535) if grey.max(initial=0) <= top), 2**32 - 1)
+        scale = 255 / white
     return Image.fromarray(np.clip(grey * scale, 0, 255).astype(np.uint8), "L").convert("RGB")

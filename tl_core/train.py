@@ -87,6 +87,7 @@ def run_trial(
     learner = on_features() if config.mode == "freeze" else on_pixels()
     history = fit(learner, split, config, config.lr, report)
     test = {f"test_{k}": v for k, v in score(learner, split.test).items()} if read_test else {}
+    net.to(device)  # After `freeze`, whose network had no need to be there.
     warning = chance_warning(config, images, history[-1])
     return TrialResult(history, net, backbone, split, test, (warning,) if warning else ())
 
@@ -133,7 +134,7 @@ def chance_warning(config: TrialConfig, images: ImageSet, last: EpochMetrics) ->
     counts = np.bincount(images.labels[split.val])
     chance = counts.max() / counts.sum()
     noise = 2 * math.sqrt(chance * (1 - chance) / counts.sum())
-    if last.val_accuracy > chance + noise:
+    if last.val_accuracy >= chance + noise:
         return None
     return (
         f"frozen validation accuracy {last.val_accuracy:.3f} is within two standard errors of "

@@ -1,5 +1,4 @@
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -40,15 +39,6 @@ FAMILIES = {
 }
 SLOW_FAMILIES = [pytest.param(n, 224, marks=pytest.mark.slow) for n in ("maxvit_t", "vit_b_32")]
 NOWHERE = WeightsFile(Path("nowhere.pth"), sha256="", label="")
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Several threads on a machine that others use make nets this small 20 times slower."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -246,7 +236,11 @@ def test_a_size_that_does_not_fit_is_told(name: str, side: int, told: str) -> No
         ("timm:", "unknown backbone 'timm:'"),
         ("timm:hf-hub:some/body", "unknown backbone 'timm:hf-hub:some/body'"),
         ("fasterrcnn_resnet50_fpn", "unknown backbone"),
-        ("", "unknown backbone ''; must be timm:NAME for a NAME of timm.list_models(), or one of alexnet, "),
+        (
+            "",
+            "unknown backbone ''; must be timm:NAME for a NAME of timm.list_models(), or one of "
+            "alexnet, ",
+        ),
     ],
 )
 def test_an_unknown_name_is_refused_with_its_like(name: str, told: str) -> None:

@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from tl_core.backbones import Backbone
+from tl_core.batches import eval_batches, pixel_reader, row_reader, training_batches
+from tl_core.datasets import ImageSet
+
+CPU = torch.device("cpu")
+
+
+def sizes(n: int, batch_size: int) -> list[int]:
+    batches = training_batches(np.arange(n), batch_size, seed=0, epoch=1)
+    return [len(batch) for batch in batches]
+
+
+def order(seed: int, epoch: int, train: NDArray[np.int64] | None = None) -> list[int]:
+    train = np.arange(50) if train is None else train
+    return [int(i) for batch in training_batches(train, 8, seed, epoch) for i in batch]
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 10])
+@pytest.mark.parametrize("batch_size", [1, 2, 7, 16, 49, 50, 51])
+def test_an_epoch_covers_each_image_once(batch_size: int, epoch: int) -> None:
+    train = np.arange(0, 100, 2)
+    batches = list(training_batches(train, batch_size, seed=4, epoch=epoch))
+    assert sorted(np.concatenate(batches).tolist()) == train.tolist()
+
+
+@pytest.mark.parametrize(
+    ("n", "batch_size", "expected"),
+    [
+        (8, 4, [4, 4]),
+        (10, 4, [4, 4, 2]),
+        (9, 4, [4, 5]),
+        (5, 4, [5]),
+        (3, 4, [3]),
+        (1, 4, [1]),
+        (3, 2, [3]),
+        (5, 1, [1, 1, 1, 2]),
+    ],
+)
+def test_a_single_left_over_image_joins_the_batch_before(
+    n: int, batch_size: int, expected: list[int]
+) -> None:
+    assert sizes(n, batch_size) == expected
+
+
+def test_order_depends_on_seed_and_epoch_alone() -> None:
+    before = order(1, 1)
+    np.random.seed(99)
+    torch.manual_seed(99)
+    assert order(1, 1) == before
+    assert len({tuple(order(seed, epoch)) for seed in (1, 2) for epoch in (1, 2)}) == 4
+
+
+def test_order_is_shuffled() -> None:
+    assert order(0, 1) != sorted(order(0, 1))
+
+
+def test_eval_batches_keep_the_order() -> None:
+    indices = np.random.default_rng(0).permutation(70)
+    batches = eval_batches(indices, CPU)
+    assert [len(batch) for batch in batches] == [32, 32, 6]
+    assert np.concatenate(batches).tolist() == indices.tolist()
+
+
+def test_pixels_are_normalised(images: ImageSet) -> None:
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    backbone = Backbone("none", nn.Identity(), 1, mean, std, "random")
+    batch = np.array([3, 0, 39])
+    found = pixel_reader(images, backbone, CPU)(batch)
+    scaled = images.pixels[batch].astype(np.float64) / 255
+    expected = (scaled - np.reshape(mean, (3, 1, 1))) / np.reshape(std, (3, 1, 1))
+    assert found.dtype == torch.float32
+    np.testing.assert_allclose(found.numpy(), expected, atol=2e-6)
+
+
+def test_reading_leaves_the_images_alone(images: ImageSet) -> None:
+    before = images.pixels[:2].copy()
+    backbone = Backbone("none", nn.Identity(), 1, (0.5,) * 3, (0.5,) * 3, "random")
+    pixel_reader(images, backbone, CPU)(np.array([0, 1])).zero_()
+    assert (images.pixels[:2] == before).all()
+
+
+def test_rows_are_read_in_the_order_asked_for() -> None:
+    rows = np.arange(12, dtype=np.float32).reshape(4, 3)
+    rows.setflags(write=False)
+    assert row_reader(rows, CPU)(np.array([2, 0])).tolist() == [[6, 7, 8], [0, 1, 2]]

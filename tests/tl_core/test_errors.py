@@ -1,0 +1,22 @@
+import pickle
+
+import pytest
+
+from tl_core.backbones import BackboneError
+from tl_core.errors import DivergedError, InputError
+
+
+def test_all_faults_are_told_one_a_line() -> None:
+    error = InputError(f"fault {i}" for i in range(3))
+    assert error.faults == ("fault 0", "fault 1", "fault 2")
+    assert str(error) == "fault 0\nfault 1\nfault 2"
+
+
+@pytest.mark.parametrize(
+    "error", [InputError(["one", "two"]), BackboneError("three\nfour"), DivergedError("nan")]
+)
+def test_errors_travel_between_processes(error: Exception) -> None:
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error)
+    assert str(again) == str(error)
+    assert getattr(again, "faults", None) == getattr(error, "faults", None)

@@ -1,0 +1,181 @@
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tl_core.batches import row_reader
+from tl_core.config import TrialConfig
+from tl_core.errors import DivergedError
+from tl_core.fit import EpochMetrics, Learner, fit, predict, score
+from tl_core.heads import Heads
+from tl_core.losses import two_task_loss
+from tl_core.metrics import hits
+from tl_core.splits import Split, make_split
+
+CPU = torch.device("cpu")
+N, D = 70, 4
+LABELS = torch.arange(N) % 2
+BRIGHTNESS = torch.linspace(0.2, 0.8, N)
+ROWS = np.random.default_rng(0).normal(size=(N, D)).astype(np.float32)
+ROWS[:, 0] += 2 * LABELS.numpy()
+# The smallest normal float32 is about 1e-38: with this rate no weight moves.
+STILL = 1e-30
+
+
+@pytest.fixture
+def split() -> Split:
+    return make_split(LABELS.numpy(), 0.6)
+
+
+def config(epochs: int = 3, batch_size: int = 16, seed: int = 0) -> TrialConfig:
+    return TrialConfig(
+        mode="freeze", train_ratio=0.6, lr=0.1, epochs=epochs, batch_size=batch_size, seed=seed
+    )
+
+
+def learner(model: nn.Module | None = None, aux_weight: float = 0.3) -> Learner:
+    torch.manual_seed(1)
+    return Learner(model or Heads(D, 2), row_reader(ROWS, CPU), LABELS, BRIGHTNESS, aux_weight)
+
+
+def ignore(_: EpochMetrics) -> None:
+    pass
+
+
+def untimed(history: tuple[EpochMetrics, ...]) -> list[EpochMetrics]:
+    return [replace(metrics, images_per_s=0.0) for metrics in history]
+
+
+class Scripted(nn.Module):
+    """Heads whose forward passes go through `change(outputs, number of the validation)`."""
+
+    def __init__(self, change: Callable[[Tensor, int], Tensor], at: int) -> None:
+        super().__init__()
+        self.heads, self.change, self.at, self.validations = Heads(D, 2), change, at, 0
+
+    def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        outputs = list(self.heads(rows))
+        if not self.training:
+            self.validations += 1
+            outputs[self.at] = self.change(outputs[self.at], self.validations)
+        return outputs[0], outputs[1]
+
+
+@pytest.mark.parametrize("batch_size", [5, 16, 41, 100])
+def test_training_scores_are_means_over_images(split: Split, batch_size: int) -> None:
+    start = learner()
+    logits, predicted = predict(start.model, start.read, split.train)
+    labels, brightness = start.targets(split.train)
+    loss = two_task_loss((logits, predicted), labels, brightness, 0.3)
+    (metrics,) = fit(start, split, config(epochs=1, batch_size=batch_size), STILL, ignore)
+    assert metrics.train_loss == pytest.approx(loss.item(), rel=1e-5)
+    assert metrics.train_accuracy == pytest.approx(hits(logits, labels).float().mean().item())
+
+
+def test_validation_scores_are_those_of_the_weights_after_the_epoch(split: Split) -> None:
+    one = learner()
+    history = fit(one, split, config(), 0.1, ignore)
+    last = {name.removeprefix("val_"): value for name, value in vars(history[-1]).items()}
+    assert {name: last[name] for name in score(one, split.val)} == score(one, split.val)
+
+
+def test_the_loss_falls(split: Split) -> None:
+    history = fit(learner(), split, config(epochs=10), 0.05, ignore)
+    assert history[-1].train_loss < 0.7 * history[0].train_loss
+    assert history[-1].val_accuracy > 0.7
+
+
+def test_every_epoch_is_reported_in_order(split: Split) -> None:
+    seen: list[EpochMetrics] = []
+    history = fit(learner(), split, config(epochs=4), 0.1, seen.append)
+    assert tuple(seen) == history
+    assert [metrics.epoch for metrics in seen] == [1, 2, 3, 4]
+    assert all(metrics.images_per_s > 0 for metrics in seen)
+
+
+def test_what_the_report_raises_ends_the_training(split: Split) -> None:
+    seen: list[int] = []
+
+    def stop(metrics: EpochMetrics) -> None:
+        seen.append(metrics.epoch)
+        raise KeyboardInterrupt("enough")
+
+    with pytest.raises(KeyboardInterrupt, match="enough"):
+        fit(learner(), split, config(), 0.1, stop)
+    assert seen == [1]
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "aux_weight", "told"),
+    [
+        (0, math.nan, 0.3, "val_loss is nan in epoch 2"),
+        (1, math.inf, 0.3, "val_loss is inf in epoch 2"),
+        (1, math.nan, 0.0, "val_loss is nan in epoch 2"),
+    ],
+)
+def test_divergence_is_told_with_its_metric_and_epoch(
+    split: Split, at: int, value: float, aux_weight: float, told: str
+) -> None:
+    seen: list[EpochMetrics] = []
+    model = Scripted(lambda out, n: out if n == 1 else torch.full_like(out, value), at)
+    with pytest.raises(DivergedError, match=f"^{told}$"):
+        fit(learner(model, aux_weight), split, config(), 0.1, seen.append)
+    assert [metrics.epoch for metrics in seen] == [1]
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "told"), [(8, "train_loss is (inf|nan)"), (100, "val_loss is (inf|nan)")]
+)
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
+def test_a_rate_that_is_far_too_high_diverges(split: Split, batch_size: int, told: str) -> None:
+    with pytest.raises(DivergedError, match=f"^{told} in epoch 1$"):
+        fit(learner(), split, config(batch_size=batch_size), 1e30, ignore)
+
+
+class Dropping(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.drop, self.heads = nn.Dropout(0.5), Heads(D, 2)
+
+    def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        logits, brightness = self.heads(self.drop(rows))
+        return logits, brightness
+
+
+def test_dropout_is_off_in_validation(split: Split) -> None:
+    one = learner(Dropping())
+    first, second = (predict(one.model.train(), one.read, split.val) for _ in range(2))
+    assert torch.equal(first[0], second[0])
+
+
+def test_dropout_is_on_in_training_and_drawn_from_the_seed(split: Split) -> None:
+    def trained(seed: int, before: int) -> list[EpochMetrics]:
+        torch.manual_seed(3)
+        model = Dropping()
+        one = learner(model)
+        torch.manual_seed(before)
+        return untimed(fit(one, split, config(seed=seed), 0.1, ignore))
+
+    torch.manual_seed(3)
+    assert trained(0, before=5) == trained(0, before=6)
+    assert trained(0, before=5) != trained(1, before=5)
+
+
+def test_predictions_keep_the_order_over_batches() -> None:
+    one = learner()
+    indices = np.random.default_rng(0).permutation(N)
+    logits, brightness = predict(one.model, one.read, indices)
+    with torch.no_grad():
+        expected = one.model(torch.from_numpy(ROWS[indices]))
+    torch.testing.assert_close(logits, expected[0])
+    torch.testing.assert_close(brightness, expected[1])
+
+
+def test_targets_follow_the_indices() -> None:
+    labels, brightness = learner().targets(np.array([3, 0, 69]))
+    assert labels.tolist() == [1, 0, 1]
+    assert torch.equal(brightness, BRIGHTNESS[[3, 0, 69]])

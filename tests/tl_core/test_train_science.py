@@ -1,0 +1,183 @@
+"""What makes the answer hold: frozen is frozen, fast is slow, and modes are paired."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tests.conftest import SIDE, TINY
+from tests.tl_core.trials import CPU, STILL, Trials, changed, state, untimed
+from tl_core import train
+from tl_core.backbones import Backbone, load_backbone
+from tl_core.batches import pixel_reader, training_batches
+from tl_core.config import MODES, Mode, TrialConfig
+from tl_core.datasets import ImageSet
+from tl_core.heads import Heads
+from tl_core.splits import Split, make_split
+from tl_core.train import HEAD_LR, pretrained
+
+
+class SlowFreeze:
+    """A trial of mode `freeze` that runs the frozen network in every step."""
+
+    def __init__(self, config: TrialConfig, images: ImageSet, backbone: Backbone) -> None:
+        self.config, self.images, self.backbone = config, images, backbone
+        torch.manual_seed(config.seed)
+        self.heads = Heads(backbone.n_features, 2)
+
+    def losses(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
+        """The classification loss and the weighted one of each image, [B] each."""
+        logits, brightness = self.outputs(indices)
+        labels = torch.from_numpy(self.images.labels[indices]).float()
+        classification = F.softplus(logits) - labels * logits
+        error = (brightness - torch.from_numpy(self.images.brightness[indices])) ** 2
+        w = self.config.aux_weight
+        return classification, (1 - w) * classification + w * error
+
+    def outputs(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
+        mean, std = (torch.tensor(t).view(3, 1, 1) for t in (self.backbone.mean, self.backbone.std))
+        pixels = (torch.from_numpy(self.images.pixels[indices]) / 255 - mean) / std
+        with torch.no_grad():
+            features = self.backbone.network.eval()(pixels)
+        logits, brightness = self.heads(features)
+        return logits[:, 0], brightness
+
+    def train(self, split: Split) -> list[tuple[float, float, float]]:
+        """Training loss, validation loss and validation log loss of each epoch."""
+        optimizer = torch.optim.Adam(self.heads.parameters(), lr=self.config.lr)
+        history = []
+        for epoch in range(1, self.config.epochs + 1):
+            seen = []
+            for batch in training_batches(
+                split.train, self.config.batch_size, self.config.seed, epoch
+            ):
+                _, losses = self.losses(batch)
+                optimizer.zero_grad()
+                losses.mean().backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                seen += losses.tolist()
+            with torch.no_grad():
+                log_losses, losses = self.losses(split.val)
+            history.append((float(np.mean(seen)), losses.mean().item(), log_losses.mean().item()))
+        return history
+
+
+@pytest.mark.parametrize("aux_weight", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("seed", [0, 3])
+def test_the_fast_path_is_the_slow_path(trials: Trials, aux_weight: float, seed: int) -> None:
+    changes: dict[str, Any] = {"aux_weight": aux_weight, "seed": seed, "epochs": 4, "lr": 1e-2}
+    fast = trials.run("freeze", read_test=True, **changes)
+    backbone = load_backbone(TINY, trials.weights, SIDE)
+    slow = SlowFreeze(trials.config("freeze", **changes), trials.images, backbone)
+    split = make_split(trials.images.labels, 0.5, 0, seed)
+    found = [(m.train_loss, m.val_loss, m.val_log_loss) for m in fast.history]
+    np.testing.assert_allclose(found, slow.train(split), atol=1e-4)
+    with torch.no_grad():
+        log_losses, losses = slow.losses(split.test)
+        expected = slow.outputs(split.test)
+        pixels = pixel_reader(trials.images, fast.backbone, CPU)(split.test)
+        logits, brightness = fast.net.eval()(pixels)
+    assert fast.test["test_log_loss"] == pytest.approx(log_losses.mean().item(), abs=1e-4)
+    assert fast.test["test_loss"] == pytest.approx(losses.mean().item(), abs=1e-4)
+    torch.testing.assert_close(logits[:, 0], expected[0], atol=1e-4, rtol=0)
+    torch.testing.assert_close(brightness, expected[1], atol=1e-4, rtol=0)
+
+
+def test_the_slow_path_learns(trials: Trials) -> None:
+    config = trials.config("freeze", epochs=8, lr=1e-2)
+    slow = SlowFreeze(config, trials.images, load_backbone(TINY, trials.weights, SIDE))
+    losses = slow.train(make_split(trials.images.labels, 0.5))
+    assert losses[-1][0] < 0.9 * losses[0][0]
+
+
+def original(trials: Trials) -> dict[str, Tensor]:
+    return state(load_backbone(TINY, trials.weights, SIDE).network)
+
+
+def test_frozen_means_frozen(trials: Trials) -> None:
+    result = trials.run("freeze")
+    before = original(trials)
+    assert any(name.endswith("running_mean") for name in before)
+    assert changed(before, result.net.network.state_dict()) == set()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_no_mode_writes_to_the_kept_network(trials: Trials, mode: Mode) -> None:
+    frozen = trials.run("freeze")
+    trials.run(mode, lr=0.1)
+    kept = pretrained(TINY, trials.weights, SIDE)
+    assert kept.network is frozen.net.network
+    assert changed(original(trials), kept.network.state_dict()) == set()
+    assert not kept.network.training
+    assert untimed(trials.run("freeze")) == untimed(frozen)
+
+
+def test_frozen_random_weights_are_those_that_gave_the_features(trials: Trials) -> None:
+    first, again, other = (trials.run("freeze", weights="none", seed=s) for s in (0, 0, 1))
+    assert untimed(first) == untimed(again)
+    assert changed(state(first.net.network), again.net.network.state_dict()) == set()
+    assert changed(state(first.net.network), other.net.network.state_dict())
+    assert len({entry.name for entry in (trials.cache / "features").glob("[!.]*[!k]")}) == 2
+
+
+@pytest.mark.parametrize("mode", ["finetune", "lp_ft"])
+def test_everything_learns(trials: Trials, mode: Mode) -> None:
+    before = original(trials)
+    moved = changed(before, trials.run(mode).net.network.state_dict())
+    network = load_backbone(TINY, trials.weights, SIDE).network
+    assert {name for name, _ in network.named_parameters()} <= moved
+    assert {name for name in before if name.endswith(("running_mean", "running_var"))} <= moved
+
+
+def test_lp_ft_starts_from_fitted_heads(trials: Trials) -> None:
+    probe = trials.run("freeze", lr=HEAD_LR)
+    both = trials.run("lp_ft", lr=STILL)
+    assert changed(state(probe.net.heads), both.net.heads.state_dict()) == set()
+    before = original(trials)
+    for name, value in both.net.network.named_parameters():
+        # Weights that start at 0 do move, by about the learning rate.
+        torch.testing.assert_close(value, before[name], rtol=0, atol=100 * STILL)
+
+
+def heads_at_the_start(trials: Trials, mode: Mode, seed: int) -> dict[str, Tensor]:
+    heads: nn.Module = trials.run(mode, seed=seed, lr=STILL, epochs=1).net.heads
+    return state(heads)
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_modes_are_paired_within_a_seed(
+    trials: Trials, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(train, "HEAD_LR", STILL)
+    first = heads_at_the_start(trials, "freeze", seed)
+    for mode in MODES[1:]:
+        assert changed(first, heads_at_the_start(trials, mode, seed)) == set()
+    splits = [trials.run(mode, seed=seed, epochs=1).split for mode in MODES]
+    hashes = [split.hashes(trials.images.ids) for split in splits]
+    assert hashes == [hashes[0]] * 4
+
+
+def test_other_seeds_have_other_heads(trials: Trials) -> None:
+    one, two = (heads_at_the_start(trials, "freeze", seed) for seed in (0, 5))
+    assert changed(one, two) == set(one)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_seed_decides_every_number(trials: Trials, mode: Mode) -> None:
+    first, again, other = (trials.run(mode, seed=seed, read_test=True) for seed in (4, 4, 5))
+    assert untimed(first) == untimed(again)
+    assert first.test == again.test
+    assert changed(state(first.net), again.net.state_dict()) == set()
+    assert untimed(first) != untimed(other)
+
+
+def test_seeds_draw_training_images_and_split_seed_the_others(trials: Trials) -> None:
+    results = trials.run("freeze"), trials.run("freeze", seed=1), trials.run("freeze", split_seed=1)
+    base, seed, split_seed = (result.split.hashes(trials.images.ids) for result in results)
+    assert base["train"] != seed["train"]
+    assert (base["val"], base["test"]) == (seed["val"], seed["test"])
+    assert base["val"] != split_seed["val"]
+    assert base["test"] != split_seed["test"]
