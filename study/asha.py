@@ -18,6 +18,7 @@ class CellASHA(FIFOScheduler):
 
     def __init__(self, metric: Metric, epochs: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._epochs = epochs
         self._options: dict[str, Any] = {
             "metric": metric,
             "mode": DIRECTIONS[metric],
@@ -25,7 +26,6 @@ class CellASHA(FIFOScheduler):
             "max_t": epochs,
             "grace_period": max(1, epochs // 5),
             "reduction_factor": 3,
-            # The trial itself ends after its last epoch, and must end as done, not as stopped.
             "stop_last_trials": False,
         }
         self._cells: dict[tuple[str, float], AsyncHyperBandScheduler] = {}
@@ -37,9 +37,11 @@ class CellASHA(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         """Ask the cell whether the trial may go on."""
-        if cell := self._cell(trial):
-            return str(cell.on_trial_result(tune_controller, trial, result))
-        return str(TrialScheduler.CONTINUE)
+        cell = self._cell(trial)
+        decision = cell.on_trial_result(tune_controller, trial, result) if cell else None
+        # The trial itself ends after its last epoch, and must end as done, not as stopped.
+        ends = result["epoch"] >= self._epochs
+        return str(TrialScheduler.CONTINUE if ends or decision is None else decision)
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         """Tell the cell the last result."""

@@ -23,7 +23,7 @@ class StudyDisplay:
     def __init__(self, trials: int, metric: Metric, console: Console | None = None) -> None:
         self._trials = trials
         self._metric = metric
-        self._console = console or Console(soft_wrap=True)
+        self._console = console or Console(soft_wrap=True, markup=False, emoji=False)
         self._start = time.monotonic()
         self._bar = Progress(BarColumn(60), MofNCompleteColumn(), TimeElapsedColumn())
         self._task = self._bar.add_task("trials", total=trials)
@@ -95,10 +95,10 @@ def describe(record: TrialRecord, metric: Metric) -> str:
     )
 
 
-def _cells(record: TrialRecord, metric: Metric) -> list[str]:
+def _cells(record: TrialRecord, metric: Metric) -> list[str | Text]:
     c = record.config
     value = record.value(metric)
-    style = {"failed": "[red]failed[/]", "done": "[green]done[/]", "pruned": "[dim]pruned[/]"}
+    style = {"failed": "red", "done": "green", "pruned": "dim"}
     return [
         str(record.trial),
         c.mode,
@@ -107,5 +107,5 @@ def _cells(record: TrialRecord, metric: Metric) -> list[str]:
         f"{c.aux_weight:.2f}",
         f"{len(record.history)}/{c.epochs}",
         f"{value:.4f}" if value is not None else "",
-        style.get(record.status, record.status),
+        Text(record.status, style.get(record.status, "")),
     ]

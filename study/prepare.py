@@ -151,4 +151,6 @@ def _faults_of(check: Callable[[], object]) -> list[str]:
         check()
     except InputError as error:
         return list(error.faults)
+    except OSError as error:  # A data folder that can't be read, a cache that can't be written.
+        return [f"{error.filename or 'cache'}: {error.strerror or error}"]
     return []

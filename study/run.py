@@ -20,7 +20,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     keep_freed_memory()
     signal.signal(signal.SIGTERM, _as_interrupt)
-    console = Console(soft_wrap=True)
+    # Paths and reasons may hold brackets and colons: they are no markup.
+    console = Console(soft_wrap=True, markup=False, emoji=False)
     try:
         prepared = prepare(given)
         console.print(prepared.introduce(), highlight=False)

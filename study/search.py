@@ -157,5 +157,7 @@ class _Listener(tune.Callback):
 
 def _reason(trial: Any) -> str:
     """Last line of the trial's traceback: the exception and its message."""
-    lines = str(trial.get_error() or "worker died").strip().splitlines()
-    return lines[-1].strip()
+    # `trial.get_error()` reads the copy in the study's folder, which Ray makes later than this.
+    file = Path(trial.error_file or "")
+    text = file.read_text().strip() if file.is_file() else ""
+    return text.splitlines()[-1].strip() if text else "worker died"

@@ -6,6 +6,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
@@ -41,7 +42,7 @@ class Tracker:
             self.experiment_id = self._experiment()
         except Exception as error:  # Each store has its own exceptions, down to the database's.
             raise InputError(
-                [f"--tracking-uri {without_credentials(uri)}: {_first_line(error)}"]
+                [f"--tracking-uri {without_credentials(uri)}: {_reason(error, uri)}"]
             ) from error
         self._runs: dict[int, _Run] = {}
         self.parent_id: str | None = None
@@ -166,5 +167,8 @@ def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _reason(error: Exception, uri: str) -> str:
+    """First line of the error, which may quote the URI, without user and password."""
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    credentials, at, _ = urlsplit(uri).netloc.rpartition("@")
+    return line.replace(credentials + at, "") if at else line

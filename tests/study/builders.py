@@ -1,0 +1,61 @@
+"""Records and settings made by hand, so that a test states only what it is about."""
+
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from study.records import Status, TrialRecord
+from study.settings import Settings, resolve
+from study.tracking import EXPERIMENT
+from tl_core.config import TrialConfig
+from tl_core.fit import EpochMetrics
+
+
+def make_epoch(epoch: int = 1, **given: float) -> EpochMetrics:
+    """One epoch; every value that is not given is easy to tell from the others."""
+    values = {
+        "train_loss": 0.5,
+        "train_accuracy": 0.75,
+        "val_loss": 0.625,
+        "val_log_loss": 0.25,
+        "val_accuracy": 0.875,
+        "val_auroc": 0.9375,
+        "val_brightness_mae": 0.125,
+        "val_brightness_r2": -0.5,
+        "images_per_s": 1000.0,
+    }
+    return EpochMetrics(epoch=epoch, **(values | given))
+
+
+def make_config(**given: Any) -> TrialConfig:
+    """A configuration of a frozen trial, two epochs long."""
+    values: dict[str, Any] = {"mode": "freeze", "train_ratio": 0.1, "lr": 1e-3, "epochs": 2}
+    return TrialConfig(**(values | given))
+
+
+def make_record(
+    trial: int = 0,
+    status: Status = "done",
+    log_losses: tuple[float, ...] = (0.5, 0.25),
+    error: str | None = None,
+    **factors: Any,
+) -> TrialRecord:
+    """A trial with one epoch for each of `log_losses`."""
+    history = [make_epoch(i, val_log_loss=loss) for i, loss in enumerate(log_losses, start=1)]
+    return TrialRecord(trial, make_config(**factors), status, history, error=error)
+
+
+def all_runs(client: MlflowClient) -> list[Run]:
+    """Every run of the studies in a store: parents first, then trials by number."""
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    assert experiment is not None
+    runs: list[Run] = client.search_runs([experiment.experiment_id])
+    return sorted(runs, key=lambda run: int(run.data.params.get("trial", -1)))
+
+
+def make_settings(**given: Any) -> Settings:
+    """Settings as the command line would make them; there must be no fault."""
+    settings, faults = resolve(given)
+    assert faults == []
+    return settings

@@ -1,0 +1,53 @@
+"""A place to run studies in, with an MLflow store that is ready."""
+
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from study.run import main
+
+Run = Callable[..., int]
+
+
+@pytest.fixture(scope="session")
+def blank_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SQLite store with all tables and no run; MLflow takes seconds to make one."""
+    path = tmp_path_factory.mktemp("store") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """MLflow puts artifacts below the working folder, and studies their files."""
+    monkeypatch.chdir(tmp_path)
+    before = signal.getsignal(signal.SIGTERM)
+    yield tmp_path
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def uri(own_folder: Path, blank_store: Path) -> str:
+    """A store of this test's own; MLflow keeps stores by URI, so a relative one would be shared."""
+    shutil.copy(blank_store, own_folder / "mlflow.db")
+    return f"sqlite:///{own_folder}/mlflow.db"
+
+
+@pytest.fixture
+def client(uri: str) -> MlflowClient:
+    """Reads the store at `uri`."""
+    return MlflowClient(uri)
+
+
+@pytest.fixture
+def run(uri: str) -> Run:
+    """The command line in this process, tracked at `uri`; numbers and paths may stay such."""
+
+    def run_main(*words: object) -> int:
+        return main(["--tracking-uri", uri, *(str(word) for word in words)])
+
+    return run_main

@@ -1,0 +1,73 @@
+"""Studies on a Ray of their own: `python study/run.py` in a process group that can be ended."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from study import run
+
+LIMIT_S = 240
+
+
+class RayRun:
+    """Starts studies whose Ray can be told from any other by its folder."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+
+    def start(self, *words: object) -> "subprocess.Popen[str]":
+        """Start a study in the working folder."""
+        own = {"HOME": str(self._home), "RAY_TMPDIR": str(self._home), "COLUMNS": "200"}
+        return subprocess.Popen(
+            [sys.executable, run.__file__, *(str(word) for word in words)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | own,
+            start_new_session=True,
+        )
+
+    def finish(self, process: "subprocess.Popen[str]") -> tuple[int, str, str]:
+        """Wait for the study; return its exit code and what it printed and told."""
+        try:
+            printed, told = process.communicate(timeout=LIMIT_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        return process.returncode, printed, told
+
+    def left_over(self, wait_s: float = 0) -> list[int]:
+        """Processes of these studies that still run after at most `wait_s`."""
+        end = time.monotonic() + wait_s
+        while (ids := list(self._processes())) and time.monotonic() < end:
+            time.sleep(0.2)
+        return ids
+
+    def _processes(self) -> Iterator[int]:
+        mark = f"RAY_TMPDIR={self._home}".encode()
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if mark in (folder / "environ").read_bytes().split(b"\0"):
+                    yield int(folder.name)
+            except OSError:  # It has ended, or is somebody else's.
+                continue
+
+
+@contextmanager
+def ray_runs() -> Iterator[RayRun]:
+    """A short folder for Ray, whose sockets have paths of at most 107 bytes; removed at the end."""
+    home = Path(tempfile.mkdtemp(prefix="tl", dir="/tmp"))
+    runs = RayRun(home)
+    try:
+        yield runs
+    finally:
+        for process in runs.left_over():
+            os.kill(process, signal.SIGKILL)
+        shutil.rmtree(home, ignore_errors=True)

@@ -1,0 +1,79 @@
+import subprocess
+import sys
+
+import pytest
+
+from study.cli import parse
+from study.presets import PRESETS
+from study.settings import DEFAULTS, Settings, flag
+
+
+@pytest.mark.parametrize(
+    ("line", "given"),
+    [
+        ("", {}),
+        ("--debug", {"debug": True}),
+        ("--lr 1e-3", {"lr": ["1e-3"]}),
+        ("--mode freeze finetune --epochs 3", {"mode": ["freeze", "finetune"], "epochs": "3"}),
+        ("--train-ratio 0.1 0.8 --debug", {"train_ratio": ["0.1", "0.8"], "debug": True}),
+        ("--tracking-uri=sqlite:///x.db", {"tracking_uri": "sqlite:///x.db"}),
+        ("--skip-bad-images --gpus 0", {"skip_bad_images": True, "gpus": "0"}),
+        ("--preset mlp", {"preset": "mlp"}),
+        ("--lr -1", {"lr": ["-1"]}),
+    ],
+)
+def test_only_what_is_given_comes_back_as_text(line: str, given: dict[str, object]) -> None:
+    assert parse(line.split()) == given
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--learning-rate 1", "unrecognized arguments: --learning-rate 1"),
+        ("--epoch 1", "unrecognized arguments: --epoch 1"),
+        ("photos", "unrecognized arguments: photos"),
+        ("--lr", "argument --lr: expected at least one argument"),
+        ("--epochs", "argument --epochs: expected one argument"),
+        ("--debug yes", "unrecognized arguments: yes"),
+    ],
+)
+def test_unknown_words_exit_with_2(
+    line: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        parse(line.split())
+    assert message in capsys.readouterr().err
+
+
+def test_preset_list_prints_every_preset_and_exits_with_0(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        parse(["--preset", "list"])
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in PRESETS)
+    assert "--image-size 128" in printed
+
+
+def test_help_tells_every_flag_its_default_and_the_exit_codes(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        parse(["--help"])
+    words = " ".join(capsys.readouterr().out.split())
+    assert all(flag(name) in words for name in Settings.model_fields)
+    assert "(default 10; demo 5; debug 10)" in words
+    assert f"default {DEFAULTS['tracking_uri']}" in words
+    assert "0 done, 2 bad input, 3 done but some trials failed, 130 interrupted" in words
+
+
+def test_help_and_wrong_flags_do_not_wait_for_torch() -> None:
+    code = (
+        "import sys, study.run, study.cli\n"
+        "try:\n    study.run.main(['--help'])\n"
+        "finally:\n    print(sorted({'torch', 'ray', 'mlflow'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"

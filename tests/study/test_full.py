@@ -1,0 +1,170 @@
+"""Whole studies on a real Ray."""
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from PIL import Image
+
+from study.full import _status
+from study.records import Status
+from tests.conftest import SIDE, TINY
+from tests.study.builders import all_runs, make_record
+from tests.study.ray_runs import RayRun, ray_runs
+
+pytestmark = pytest.mark.usefixtures("uri")
+OWN_NET = ("--backbone", "mlp", "--mode", "scratch", "--image-size", SIDE, "--name", "mine")
+
+
+@pytest.fixture
+def ray_run() -> Iterator[RayRun]:
+    with ray_runs() as runs:
+        yield runs
+
+
+def read(name: str) -> Any:
+    return json.loads(Path("runs/mine", name).read_text())
+
+
+def trials() -> Any:
+    return pd.read_csv("runs/mine/trials.csv")
+
+
+@pytest.mark.parametrize(
+    ("statuses", "status"),
+    [
+        (["done", "done", "pruned"], "done"),
+        (["done", "failed", "pruned"], "some trials failed"),
+        (["failed", "failed", "failed"], "some trials failed"),
+        (["done", "done"], "interrupted"),
+        (["done", "failed", "interrupted"], "interrupted"),
+        ([], "interrupted"),
+    ],
+)
+def test_status_of_a_study_of_three_trials(statuses: list[Status], status: str) -> None:
+    assert _status([make_record(i, s) for i, s in enumerate(statuses)], 3) == status
+
+
+def test_study_from_the_command_line_to_its_files(
+    ray_run: RayRun, photo_folder: Path, tiny_weights: Path, client: MlflowClient
+) -> None:
+    process = ray_run.start(
+        "--data", photo_folder, "--backbone", TINY, "--weights", tiny_weights, "--image-size", SIDE,
+        "--mode", "freeze", "finetune", "--train-ratio", 0.2, 0.4, "--epochs", 2, "--trials", 5,
+        "--name", "mine",
+    )  # fmt: skip
+    code, printed, told = ray_run.finish(process)
+    assert code == 0, printed + told
+    assert "Traceback" not in told
+
+    table = trials()
+    assert table["trial"].tolist() == [0, 1, 2, 3, 4]
+    assert set(table["status"]) <= {"done", "pruned"}
+    assert set(table["mode"]) <= {"freeze", "finetune"}
+    assert set(table["train_ratio"]) <= {0.2, 0.4}
+    assert (table[table["status"] == "done"]["epochs"] == 2).all()
+    assert (table[table["mode"] == "freeze"]["status"] == "done").all()
+    assert not any(name.startswith("test_") for name in table)
+
+    best = read("best.json")
+    done = table[table["status"] == "done"]
+    assert best["trial"] == int(done.loc[done["val_log_loss"].idxmin(), "trial"])
+    assert best["value"] == pytest.approx(done["val_log_loss"].min())
+    study = read("study.json")
+    assert study["status"] == "done"
+    assert sum(study["trials"].values()) == 5
+    with Image.open("runs/mine/trials.png") as picture:
+        picture.load()
+
+    assert sum(line.startswith("trial ") for line in printed.splitlines()) == 5
+    assert f"best: trial {best['trial']}: " in printed
+    assert "compare trials: mlflow ui --backend-store-uri sqlite:///mlflow.db" in printed
+
+    parent, *children = all_runs(client)
+    assert parent.data.params["splits.train_0.2"] == study["splits"]["train_0.2"]
+    assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {
+        "study.json", "trials.csv", "best.json", "trials.png",
+    }  # fmt: skip
+    assert parent.data.metrics["best_val_log_loss"] == pytest.approx(best["value"])
+    assert [child.data.params["trial"] for child in children] == ["0", "1", "2", "3", "4"]
+    for run, row in zip(children, table.itertuples(), strict=True):
+        assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert run.data.tags["tl_study.status"] == row.status
+        assert run.data.params["mode"] == row.mode
+        assert run.data.metrics["val_log_loss"] == pytest.approx(row.val_log_loss)
+        history = client.get_metric_history(run.info.run_id, "val_accuracy")
+        assert [m.step for m in history] == list(range(1, row.epochs + 1))
+    assert {run.info.status for run in [parent, *children]} == {"FINISHED"}
+    assert ray_run.left_over(wait_s=20) == []
+
+
+def test_study_with_diverging_trials_exits_with_3(
+    ray_run: RayRun, photo_folder: Path, client: MlflowClient
+) -> None:
+    process = ray_run.start(
+        "--data", photo_folder, *OWN_NET, "--lr", 1e-4, 1e30, 1e-3, "--train-ratio", 0.4,
+        "--batch-size", 4, "--epochs", 1, "--trials", 3,
+    )  # fmt: skip
+    code, printed, told = ray_run.finish(process)
+    assert code == 3, printed + told
+    table = trials()
+    failed = table[table["status"] == "failed"]
+    assert len(table) == 3
+    assert 0 < len(failed) < 3
+    assert (table["lr"] == 1e30).tolist() == (table["status"] == "failed").tolist()
+    assert failed["error"].str.contains(r"DivergedError: \w+ is (?:nan|inf) in epoch 1$").all()
+    assert read("study.json")["status"] == "some trials failed"
+    assert read("best.json")["config"]["lr"] < 1
+    assert f"some trials failed: {3 - len(failed)} done, {len(failed)} failed of 3" in printed
+    for run, row in zip(all_runs(client)[1:], table.itertuples(), strict=True):
+        assert run.info.status == ("FAILED" if row.status == "failed" else "FINISHED")
+        assert run.data.tags.get("tl_study.error", "") == (
+            row.error if row.status == "failed" else ""
+        )
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_what_there_is(
+    ray_run: RayRun, photo_folder: Path, client: MlflowClient
+) -> None:
+    process = ray_run.start(
+        "--data", photo_folder, *OWN_NET, "--train-ratio", 0.8, "--epochs", 20, "--trials", 500
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("trial "):
+            break
+    process.send_signal(signal.SIGINT)
+    code, printed, told = ray_run.finish(process)
+    assert code == 130, printed + told
+    assert "Traceback" not in told
+    statuses = trials()["status"].value_counts()
+    assert statuses["done"] >= 1
+    assert "running" not in statuses
+    assert read("study.json")["status"] == "interrupted"
+    assert read("best.json")["trial"] is not None
+    parent, *children = all_runs(client)
+    assert parent.info.status == "KILLED"
+    ends = {"done": "FINISHED", "pruned": "FINISHED", "interrupted": "KILLED"}
+    assert [run.info.status for run in children] == [ends[s] for s in trials()["status"]]
+    assert "compare trials: " in printed
+    assert ray_run.left_over(wait_s=20) == []
+
+
+@pytest.mark.slow
+def test_frozen_backbone_tells_real_cats_from_dogs(ray_run: RayRun, cat_dog: Path) -> None:
+    process = ray_run.start(
+        "--data", cat_dog, "--backbone", "efficientnet_lite0", "--image-size", 128,
+        "--mode", "freeze", "--train-ratio", 0.1, "--aux-weight", 0, "--lr", 1e-3, 1e-2,
+        "--epochs", 10, "--trials", 4, "--name", "mine",
+    )  # fmt: skip
+    code, printed, told = ray_run.finish(process)
+    assert code == 0, printed + told
+    assert read("study.json")["data"]["classes"].keys() == {"cat", "dog"}
+    assert read("best.json")["metrics"]["val_accuracy"] > 0.9
+    assert "warning: " not in printed

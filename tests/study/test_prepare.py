@@ -1,0 +1,176 @@
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from study.prepare import Prepared, prepare
+from tests.conftest import SIDE, TINY, draw_folder
+from tl_core.errors import InputError
+
+
+def ask(folder: Path, **given: Any) -> Prepared:
+    """Prepare the quickest study there is: the article's net on 32 px images, from scratch."""
+    quick = {"data": str(folder), "backbone": "mlp", "mode": ["scratch"], "image_size": str(SIDE)}
+    return prepare({"train_ratio": ["0.2"]} | quick | given)
+
+
+def faults_of(folder: Path, **given: Any) -> tuple[str, ...]:
+    with pytest.raises(InputError) as caught:
+        ask(folder, **given)
+    return caught.value.faults
+
+
+def test_study_that_can_start(photo_folder: Path) -> None:
+    prepared = ask(photo_folder, name="mine", gpus="0")
+    assert prepared.folder == Path("runs/mine")
+    assert not prepared.folder.exists()
+    assert prepared.settings.name == "mine"
+    assert len(prepared.images.labels) == 40
+    assert prepared.images.image_size == SIDE
+    assert (prepared.gpus, prepared.notes) == (0, ())
+
+
+def test_name_is_made_of_data_preset_and_time(photo_folder: Path) -> None:
+    spaced = photo_folder.rename(photo_folder.with_name("my photos (2)"))
+    time = r"\d{8}-\d{6}"
+    assert re.fullmatch(f"my-photos-2-{time}", str(ask(spaced).settings.name))
+    debug = ask(spaced, debug=True).settings.name
+    assert re.fullmatch(f"my-photos-2-debug-{time}", str(debug))
+    preset = ask(spaced, preset="mlp", train_ratio=["0.8"]).settings.name
+    assert re.fullmatch(f"my-photos-2-mlp-{time}", str(preset))
+
+
+def test_all_faults_are_told_together(tmp_path: Path) -> None:
+    (tmp_path / "runs" / "taken").mkdir(parents=True)
+    faults = faults_of(
+        tmp_path / "nowhere",
+        lr=["-1"],
+        train_ratio=["0.9"],
+        backbone="resnet81",
+        name="taken",
+        gpus="99",
+    )
+    starts = (
+        "--train-ratio 0.9: must be less than or equal to 0.8",
+        "--lr -1: must be greater than 0",
+        "--name taken: runs/taken exists",
+        "--gpus 99: this machine has",
+        "unknown backbone 'resnet81' (did you mean ",
+        f"data folder {tmp_path}/nowhere does not exist",
+    )
+    assert len(faults) == len(starts), faults
+    for start, fault in zip(starts, faults, strict=True):
+        assert fault.startswith(start)
+
+
+def test_existing_name_is_a_fault(photo_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "out" / "taken").mkdir(parents=True)
+    faults = faults_of(photo_folder, name="taken", out=str(tmp_path / "out"))
+    assert faults == (
+        f"--name taken: {tmp_path}/out/taken exists; choose another name or remove it",
+    )
+
+
+def test_more_gpus_than_there_are(photo_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    (fault,) = faults_of(photo_folder, gpus="3")
+    assert fault.startswith("--gpus 3: this machine has 2;")
+    assert ask(photo_folder).gpus == 2
+    assert ask(photo_folder, gpus="1").gpus == 1
+
+
+def test_trials_per_gpu_without_a_gpu(photo_folder: Path) -> None:
+    faults = faults_of(photo_folder, gpus="0", trials_per_gpu="2")
+    assert faults == ("--trials-per-gpu 2 is not read without a GPU",)
+
+
+@pytest.mark.parametrize("modes", [["freeze"], ["scratch", "finetune", "lp_ft"]])
+def test_backbone_without_pretrained_weights(photo_folder: Path, modes: list[str]) -> None:
+    needing = " ".join(mode for mode in modes if mode != "scratch")
+    assert faults_of(photo_folder, mode=modes) == (
+        f"--mode {needing}: mlp has no pretrained weights; use --mode scratch, --weights FILE, "
+        "or --weights none for random ones",
+    )
+    assert ask(photo_folder, mode=modes, weights="none").settings.mode == tuple(modes)
+
+
+def test_weights_of_another_network(photo_folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "other.pth"
+    torch.save(torch.nn.Linear(2, 2).state_dict(), file)
+    (fault,) = faults_of(photo_folder, backbone=TINY, mode=["freeze"], weights=str(file))
+    assert re.match(rf"weights file {file} is not for {TINY}: \d+ missing \(", fault)
+    assert "2 unexpected (weight, bias)" in fault
+
+
+def test_missing_weights_file(photo_folder: Path) -> None:
+    (fault,) = faults_of(photo_folder, backbone=TINY, mode=["freeze"], weights="nowhere.pth")
+    assert "nowhere.pth" in fault
+
+
+def test_path_of_weights_becomes_absolute(photo_folder: Path, tiny_weights: Path) -> None:
+    Path("weights.pth").symlink_to(tiny_weights)
+    prepared = ask(photo_folder, backbone=TINY, mode=["freeze"], weights="weights.pth")
+    assert prepared.settings.weights == str(tiny_weights)
+
+
+def test_image_too_small_for_the_backbone(photo_folder: Path) -> None:
+    (fault,) = faults_of(photo_folder, backbone="vit_b_16", weights="none", mode=["freeze"])
+    assert fault.startswith("vit_b_16 does not take 32 x 32 images")
+    assert fault.endswith("use --image-size 224")
+
+
+def test_given_ratio_too_small_for_the_data(photo_folder: Path) -> None:
+    # 0.01 of 50 images rounds up to one; each class has 20.
+    assert faults_of(photo_folder, train_ratio=["0.8", "0.02", "0.01"]) == tuple(
+        f"--train-ratio 0.01: class {name!r} has 20 images; train_ratio 0.01 needs 30 more to "
+        "have one in training, validation and test each"
+        for name in ("cat", "dog")
+    )
+
+
+def test_default_ratios_that_do_not_fit_are_left_out(photo_folder: Path) -> None:
+    quick = {"data": str(photo_folder), "backbone": "mlp", "image_size": "32", "mode": ["scratch"]}
+    prepared = prepare(quick)
+    assert prepared.settings.train_ratio == (0.05, 0.1, 0.2, 0.4, 0.8)
+    assert prepared.notes == (
+        "train ratios left out, as a class would have no training image: 0.01 0.02",
+    )
+
+
+def test_two_images_a_class_fit_no_ratio(tmp_path: Path) -> None:
+    folder = draw_folder(tmp_path / "few", ("cat", "dog"), n_images=2)
+    with pytest.raises(InputError, match=r"--train-ratio 0.8: class 'cat' has 2 images; .* 1 more"):
+        prepare({"data": str(folder), "backbone": "mlp", "mode": ["scratch"], "image_size": "32"})
+
+
+def test_unreadable_images_are_a_fault_or_left_out(photo_folder: Path) -> None:
+    (photo_folder / "cat" / "broken.jpg").write_bytes(b"no picture")
+    (photo_folder / "dog" / "notes.txt").write_text("no picture either")
+    told = faults_of(photo_folder)
+    assert told[0].startswith("2 files are not readable images (--skip-bad-images goes on")
+    assert [line.split(":")[0].strip() for line in told[1:]] == ["cat/broken.jpg", "dog/notes.txt"]
+    prepared = ask(photo_folder, skip_bad_images=True)
+    assert len(prepared.images.labels) == 40
+    assert [name for name, _ in prepared.images.bad] == ["cat/broken.jpg", "dog/notes.txt"]
+    assert prepared.notes == ("2 unreadable files left out; study.json lists them",)
+
+
+def test_class_with_no_readable_image(photo_folder: Path) -> None:
+    for file in (photo_folder / "dog").iterdir():
+        file.write_bytes(b"")
+    assert faults_of(photo_folder, skip_bad_images=True) == ("class 'dog' has no readable image",)
+
+
+def test_introduction_says_what_is_about_to_run(photo_folder: Path) -> None:
+    line = ask(photo_folder, name="mine", gpus="0", trials="7").introduce()
+    assert line.startswith(f"mine: 7 trials of mlp on {photo_folder}, 40 images of 2 classes")
+    assert "at 32 px, on" in line
+    assert "one trial of" in ask(photo_folder, debug=True).introduce()
+
+
+def test_large_photos_are_decoded_without_complaint(photo_folder: Path) -> None:
+    Image.new("RGB", (3000, 2000)).save(photo_folder / "cat" / "large.jpg")
+    assert len(ask(photo_folder).images.labels) == 41
