@@ -83,5 +83,5 @@ class Journal:
 
     def _about_trial(self, config: TrialConfig) -> dict[str, Any]:
         splits = self._results.study["splits"]
-        train = splits[f"train_{config.train_ratio:g}"]
+        train = splits[f"train_{config.train_ratio}"]
         return {"split": {"train": train, "val": splits["val"], "test": splits["test"]}}

@@ -1,6 +1,5 @@
 """Everything that can be found wrong before any training is found here, and told together."""
 
-import os
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -10,10 +9,13 @@ from typing import Any
 
 import torch
 
+from study.machine import usable_cpus
 from study.settings import Settings, resolve
+from study.tracking import Tracker
 from tl_core.backbones import check_backbone_name, has_default_weights, load_backbone
 from tl_core.datasets import ImageSet, load_images
 from tl_core.errors import InputError
+from tl_core.paths import user_path
 from tl_core.sources import find_source
 from tl_core.splits import split_faults
 from tl_core.train import needs_pretrained, pretrained
@@ -54,6 +56,7 @@ def prepare(given: Mapping[str, Any]) -> Prepared:
     gpus = settings.gpus if settings.gpus is not None else torch.cuda.device_count()
     faults += _folder_faults(settings.out / name)
     faults += _gpu_faults(settings, gpus)
+    faults += _faults_of(lambda: _check_server(settings.tracking_uri))
     faults += _faults_of(lambda: _check_backbone(settings))
     images: list[ImageSet] = []
     faults += _faults_of(lambda: images.append(_load(settings)))
@@ -66,13 +69,6 @@ def prepare(given: Mapping[str, Any]) -> Prepared:
     return Prepared(settings, images[0], settings.out / name, gpus, tuple(notes))
 
 
-def usable_cpus() -> int:
-    """CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # Not on macOS.
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 def _default_name(settings: Settings) -> str:
     data = re.sub(r"[^\w.-]+", "-", Path(settings.data).resolve().name).strip(".-") or "study"
     what = settings.preset or ("debug" if settings.debug else "")
@@ -81,7 +77,7 @@ def _default_name(settings: Settings) -> str:
 
 def _absolute(weights: str) -> str:
     # Workers may run in another folder.
-    return weights if weights in ("default", "none") else str(Path(weights).expanduser().resolve())
+    return weights if weights in ("default", "none") else str(user_path(weights).resolve())
 
 
 def _folder_faults(folder: Path) -> list[str]:
@@ -100,6 +96,12 @@ def _gpu_faults(settings: Settings, gpus: int) -> list[str]:
     if settings.trials_per_gpu > 1 and not gpus:
         return [f"--trials-per-gpu {settings.trials_per_gpu} is not read without a GPU"]
     return []
+
+
+def _check_server(uri: str) -> None:
+    """A server may be down; other stores are made when the study starts, not for a check."""
+    if uri.startswith(("http://", "https://")):
+        Tracker(uri)
 
 
 def _check_backbone(settings: Settings) -> None:

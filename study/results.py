@@ -11,9 +11,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import numpy as np
 import pandas as pd
-import torch
 
-from study.prepare import usable_cpus
+from study.machine import hardware
 from study.records import TrialRecord, best_of
 from study.settings import Settings
 from tl_core.datasets import ImageSet
@@ -96,7 +95,7 @@ def split_hashes(settings: Settings, images: ImageSet) -> dict[str, str]:
     for ratio in settings.train_ratio:
         split = make_split(images.labels, ratio, settings.split_seed, settings.seed)
         parts = split.hashes(images.ids)
-        hashes |= {"val": parts["val"], "test": parts["test"], f"train_{ratio:g}": parts["train"]}
+        hashes |= {"val": parts["val"], "test": parts["test"], f"train_{ratio}": parts["train"]}
     return hashes
 
 
@@ -106,12 +105,6 @@ def without_credentials(uri: str) -> str:
     if "@" not in parts.netloc:
         return uri
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-
-
-def hardware() -> dict[str, Any]:
-    """CPU cores that may be used, and the GPUs."""
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return {"machine": platform.machine(), "cpus": usable_cpus(), "gpus": gpus}
 
 
 def _now() -> str:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import warnings
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -18,7 +19,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from study.asha import CellASHA
 from study.journal import Journal
-from study.prepare import usable_cpus
+from study.machine import usable_cpus
 from study.records import TrialRecord
 from study.settings import Settings
 from study.space import Space
@@ -112,6 +113,8 @@ def _searcher(space: Space, folder: Path) -> OptunaSearch:
 
 
 def _start_ray(gpus: int) -> None:
+    # It prints the traceback of each failed trial; the journal tells the reason in a line.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     ray.init(
         address="local",
         num_cpus=usable_cpus(),
@@ -160,4 +163,5 @@ def _reason(trial: Any) -> str:
     # `trial.get_error()` reads the copy in the study's folder, which Ray makes later than this.
     file = Path(trial.error_file or "")
     text = file.read_text().strip() if file.is_file() else ""
-    return text.splitlines()[-1].strip() if text else "worker died"
+    # Its module is no news to whoever reads the table; the file has the whole traceback.
+    return re.sub(r"^[\w.]*\.", "", text.splitlines()[-1].strip()) if text else "worker died"

@@ -2,7 +2,10 @@
 
 import json
 import logging
+import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -39,7 +42,8 @@ class Tracker:
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # It tells of each table it makes.
         try:
             self._client = MlflowClient(uri)
-            self.experiment_id = self._experiment()
+            with _impatience():
+                self.experiment_id = self._experiment(uri)
         except Exception as error:  # Each store has its own exceptions, down to the database's.
             raise InputError(
                 [f"--tracking-uri {without_credentials(uri)}: {_reason(error, uri)}"]
@@ -107,10 +111,10 @@ class Tracker:
         ended = "KILLED" if status == "interrupted" else "FINISHED"
         self._client.set_terminated(self.parent_id, ended)
 
-    def _experiment(self) -> str:
+    def _experiment(self, uri: str) -> str:
         found = self._client.get_experiment_by_name(EXPERIMENT)
         if found is None:
-            return str(self._client.create_experiment(EXPERIMENT))
+            return str(self._client.create_experiment(EXPERIMENT, _artifact_folder(uri)))
         if found.lifecycle_stage != "active":
             raise MlflowException(f"experiment {EXPERIMENT!r} is deleted; restore or purge it")
         return str(found.experiment_id)
@@ -129,6 +133,25 @@ class Tracker:
         params = [Param(name, str(value)[:_LONGEST_PARAM]) for name, value in values.items()]
         for start in range(0, len(params), _MOST_PARAMS):
             self._client.log_batch(run_id, params=params[start : start + _MOST_PARAMS])
+
+
+@contextmanager
+def _impatience() -> Iterator[None]:
+    """Let the first contact fail in seconds: MLflow would try for four minutes."""
+    limits = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
+    ours = {name: value for name, value in limits.items() if name not in os.environ}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name in ours:
+            del os.environ[name]
+
+
+def _artifact_folder(uri: str) -> str | None:
+    """Files beside a SQLite database; MLflow puts them into the working folder otherwise."""
+    path = uri.removeprefix("sqlite:///")
+    return (Path(path).resolve().parent / "mlruns").as_uri() if path != uri else None
 
 
 class _Run:

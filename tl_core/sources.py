@@ -11,6 +11,7 @@ from PIL import Image
 
 from tl_core import demo
 from tl_core.errors import InputError
+from tl_core.paths import user_path
 from tl_core.pictures import open_rgb
 
 # What file managers leave behind; a hidden file (leading dot) is passed over as well.
@@ -43,7 +44,7 @@ def find_source(data: str, cache: Path, seed: int = 0) -> Source:
         return demo_source(seed)
     if data == "oxford-pet":
         return oxford_pet_source(cache / "oxford-pet")
-    return folder_source(Path(data))
+    return folder_source(user_path(data))
 
 
 def demo_source(seed: int = 0, n_images: int = demo.N_IMAGES) -> Source:
@@ -61,7 +62,7 @@ def demo_source(seed: int = 0, n_images: int = demo.N_IMAGES) -> Source:
 
 def folder_source(root: Path) -> Source:
     """Scan a folder with one sub-folder a class; files may lie at any depth below it."""
-    root = root.expanduser().resolve()
+    root = root.resolve()
     classes = _class_names(root)
     files = [(path, label) for label, name in enumerate(classes) for path in _files(root / name)]
     empty = [name for label, name in enumerate(classes) if label not in {at for _, at in files}]

@@ -17,6 +17,7 @@ from torch import Tensor
 from torchvision import models
 
 from tl_core.errors import InputError
+from tl_core.paths import user_path
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
 TIMEOUT = 20.0
@@ -187,7 +188,7 @@ def lite0_file() -> WeightsFile:
 
 def user_file(weights: str) -> WeightsFile:
     """The weights file that a user names by path."""
-    path = Path(weights).expanduser()
+    path = user_path(weights)
     if path.suffix.lower() not in SUFFIXES:
         raise BackboneError(
             f"weights {weights!r} should be default, none or the path of a "
