@@ -5,12 +5,15 @@ A trial with few labels is worse than one with many and should not be stopped fo
 always run to the end.
 """
 
+from collections import Counter
 from typing import Any
 
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
 from tl_core.config import DIRECTIONS, Metric
+
+_FACTOR = 3
 
 
 class CellASHA(FIFOScheduler):
@@ -19,13 +22,14 @@ class CellASHA(FIFOScheduler):
     def __init__(self, metric: Metric, epochs: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._epochs = epochs
+        self._reached: Counter[tuple[str, float, int]] = Counter()
         self._options: dict[str, Any] = {
             "metric": metric,
             "mode": DIRECTIONS[metric],
             "time_attr": "epoch",
             "max_t": epochs,
             "grace_period": max(1, epochs // 5),
-            "reduction_factor": 3,
+            "reduction_factor": _FACTOR,
             "stop_last_trials": False,
         }
         self._cells: dict[tuple[str, float], AsyncHyperBandScheduler] = {}
@@ -39,9 +43,13 @@ class CellASHA(FIFOScheduler):
         """Ask the cell whether the trial may go on."""
         cell = self._cell(trial)
         decision = cell.on_trial_result(tune_controller, trial, result) if cell else None
+        here = (*_key(trial), result["epoch"])
+        self._reached[here] += 1
         # The trial itself ends after its last epoch, and must end as done, not as stopped.
         ends = result["epoch"] >= self._epochs
-        return str(TrialScheduler.CONTINUE if ends or decision is None else decision)
+        # Of fewer than three trials there is no best third.
+        few = self._reached[here] < _FACTOR
+        return str(TrialScheduler.CONTINUE if ends or few or decision is None else decision)
 
     def on_trial_complete(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> None:
         """Tell the cell the last result."""
@@ -54,7 +62,10 @@ class CellASHA(FIFOScheduler):
             cell.on_trial_remove(tune_controller, trial)
 
     def _cell(self, trial: Trial) -> AsyncHyperBandScheduler | None:
-        mode, ratio = trial.config["mode"], trial.config["train_ratio"]
-        if mode == "freeze":
+        if trial.config["mode"] == "freeze":
             return None
-        return self._cells.setdefault((mode, ratio), AsyncHyperBandScheduler(**self._options))
+        return self._cells.setdefault(_key(trial), AsyncHyperBandScheduler(**self._options))
+
+
+def _key(trial: Trial) -> tuple[str, float]:
+    return trial.config["mode"], trial.config["train_ratio"]

@@ -30,7 +30,9 @@ def run_debug(prepared: Prepared, console: Console) -> int:
         journal.interrupt()
         status = journal.records[0].status if journal.records else "interrupted"
         results.save(journal.records, status)
-    console.print(f"files: {folder}/ (curves.png, trials.csv, best.json, study.json)")
+    if journal.tracking_error:
+        console.print(f"warning: MLflow was given up midway ({journal.tracking_error})")
+    console.print(f"files: {folder}/")
     console.print(where_to_look(settings.tracking_uri, tracker.experiment_id))
     return code
 

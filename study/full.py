@@ -26,7 +26,7 @@ def run_study(prepared: Prepared, console: Console) -> int:
     tracker = Tracker(settings.tracking_uri)
     results = Results(prepared.folder, settings, prepared.images)
     journal = Journal(str(settings.name), settings.metric, results, tracker)
-    tracker.start_study(str(settings.name), results.study)
+    journal.track(lambda _: tracker.start_study(str(settings.name), results.study))
     status = "interrupted"
     try:
         _search(prepared, journal, console)
@@ -34,8 +34,9 @@ def run_study(prepared: Prepared, console: Console) -> int:
     finally:
         journal.interrupt()
         results.save(journal.records, status)
-        tracker.end_study(status, _files(prepared, journal.records))
-    _conclude(prepared, journal.records, status, console)
+        files = _files(prepared, journal.records)
+        journal.track(lambda _: tracker.end_study(status, files))
+    _conclude(prepared, journal, status, console)
     console.print(where_to_look(settings.tracking_uri, tracker.experiment_id))
     return EXIT_CODES[status]
 
@@ -59,6 +60,9 @@ def _extract_features(prepared: Prepared) -> None:
     backbone = pretrained(s.backbone, s.weights, s.image_size)
     device = torch.device("cuda" if prepared.gpus else "cpu")
     load_features(prepared.images, backbone, s.cache, device)
+    # The workers need the memory of the GPU more than this process does.
+    backbone.network.cpu()
+    torch.cuda.empty_cache()
 
 
 def _status(records: list[TrialRecord], trials: int) -> str:
@@ -80,19 +84,17 @@ def _files(prepared: Prepared, records: list[TrialRecord]) -> list[Path]:
     return files
 
 
-def _conclude(
-    prepared: Prepared, records: list[TrialRecord], status: str, console: Console
-) -> None:
-    metric = prepared.settings.metric
+def _conclude(prepared: Prepared, journal: Journal, status: str, console: Console) -> None:
+    metric, records = prepared.settings.metric, journal.records
     counts = ", ".join(f"{n} {s}" for s, n in _counts(records))
     console.print(f"\n{status}: {counts or 'no trial'} of {prepared.settings.trials} trials")
     best = best_of(records, metric)
     if best:
         console.print(f"best: {describe(best, metric)}", highlight=False)
         console.print(f"      validation accuracy {best.value('val_accuracy'):.3f}")
-    for warning in _warnings(prepared, records):
+    for warning in _warnings(prepared, journal):
         console.print(f"warning: {warning}", style="yellow")
-    console.print(f"files: {prepared.folder}/ (trials.csv, best.json, study.json, trials.png)")
+    console.print(f"files: {prepared.folder}/")
 
 
 def _counts(records: list[TrialRecord]) -> Iterator[tuple[str, int]]:
@@ -101,9 +103,11 @@ def _counts(records: list[TrialRecord]) -> Iterator[tuple[str, int]]:
             yield status, n
 
 
-def _warnings(prepared: Prepared, records: list[TrialRecord]) -> Iterator[str]:
+def _warnings(prepared: Prepared, journal: Journal) -> Iterator[str]:
     """Speak up only if the best frozen trial is near chance: bad learning rates are no news."""
-    frozen = [r for r in records if r.config.mode == "freeze"]
+    if journal.tracking_error:
+        yield f"MLflow was given up midway ({journal.tracking_error}); trials.csv has every trial"
+    frozen = [r for r in journal.records if r.config.mode == "freeze"]
     best = best_of(frozen, "val_accuracy")
     if best and (warning := chance_warning(best.config, prepared.images, best.history[-1])):
         yield warning

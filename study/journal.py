@@ -1,6 +1,7 @@
 """Journal: one place that hears of every trial and tells results, tracking and display."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,6 +30,8 @@ class Journal:
         self._metric = metric
         self._results = results
         self._tracker = tracker
+        self.tracking_error: str | None = None
+        """Why the tracking store was given up; the files in the study's folder go on."""
         self._started: dict[int, float] = {}
         self._saved_at = 0.0
         self.displays: list[Display] = []
@@ -38,14 +41,15 @@ class Journal:
         record = TrialRecord(len(self.records), config)
         self.records.append(record)
         self._started[record.trial] = time.monotonic()
-        self._tracker.start_trial(self._name, record, self._about_trial(config))
+        about = self._about_trial(config)
+        self.track(lambda tracker: tracker.start_trial(self._name, record, about))
         self._tell(None)
         return record
 
     def epoch(self, record: TrialRecord, metrics: EpochMetrics) -> None:
         """Add one epoch."""
         record.history.append(metrics)
-        self._tracker.epoch(record)
+        self.track(lambda tracker: tracker.epoch(record))
         self._tell(None)
 
     def end(
@@ -58,12 +62,21 @@ class Journal:
         """Close the record of a trial."""
         record.status, record.error = status, error
         record.wall_s = time.monotonic() - self._started.pop(record.trial)
-        self._tracker.end_trial(record, files)
-        self._tell_best(record)
         if time.monotonic() - self._saved_at > _SAVE_S:
             self._results.save(self.records)
             self._saved_at = time.monotonic()
+        self.track(lambda tracker: tracker.end_trial(record, files))
+        self._tell_best(record)
         self._tell(record)
+
+    def track(self, tell: Callable[[Tracker], None]) -> None:
+        """Tell the tracker something; after its first failure the study goes on without it."""
+        if self.tracking_error:
+            return
+        try:
+            tell(self._tracker)
+        except Exception as error:  # Each store has its own exceptions; results are at stake.
+            self.tracking_error = f"{type(error).__name__}: {str(error).splitlines()[0]}"
 
     def interrupt(self) -> None:
         """Close every record that is still open."""
@@ -79,9 +92,16 @@ class Journal:
         best = best_of(self.records, self._metric)
         if best is ended:
             finished = sum(r.status != "running" for r in self.records)
-            self._tracker.best(self._metric, best, finished)
+            self.track(lambda tracker: tracker.best(self._metric, ended, finished))
 
     def _about_trial(self, config: TrialConfig) -> dict[str, Any]:
-        splits = self._results.study["splits"]
+        study = self._results.study
+        splits = study["splits"]
         train = splits[f"train_{config.train_ratio}"]
-        return {"split": {"train": train, "val": splits["val"], "test": splits["test"]}}
+        about = {
+            "data": study["data"]["name"],
+            "split": {"train": train, "val": splits["val"], "test": splits["test"]},
+        }
+        if study["settings"]["debug"]:  # There is no parent run to say it.
+            about |= {"versions": study["versions"], "hardware": study["hardware"]}
+        return about

@@ -37,7 +37,8 @@ class Prepared:
     def introduce(self) -> str:
         """One line on what is about to run."""
         s, images = self.settings, self.images
-        where = f"{self.gpus} GPUs" if self.gpus else f"{usable_cpus()} CPU cores"
+        gpus = min(self.gpus, 1) if s.debug else self.gpus
+        where = f"{gpus} GPUs" if gpus else f"{usable_cpus()} CPU cores"
         trials = "one trial" if s.debug else f"{s.trials} trials"
         return (
             f"{s.name}: {trials} of {s.backbone} on {images.name}, {len(images.labels)} images of "

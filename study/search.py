@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import signal
 import warnings
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -52,6 +53,7 @@ def search(settings: Settings, images: ImageSet, folder: Path, gpus: int, journa
                 search_alg=_searcher(space, folder),
                 scheduler=CellASHA(settings.metric, settings.epochs),
                 num_samples=settings.trials,
+                max_concurrent_trials=_most_at_once(settings, gpus),
                 reuse_actors=True,
                 trial_dirname_creator=lambda trial: str(trial.trial_id),
             ),
@@ -76,7 +78,10 @@ def run_in_worker(drawn: dict[str, Any], job: Job) -> None:
     def report(metrics: EpochMetrics) -> None:
         tune.report(asdict(metrics))
 
-    run_trial(job.space.config(drawn), _attach(job.images), job.cache, device, report)
+    try:
+        run_trial(job.space.config(drawn), _attach(job.images), job.cache, device, report)
+    finally:
+        torch.cuda.empty_cache()  # The worker stays; trials beside it need the memory.
 
 
 @lru_cache(maxsize=1)
@@ -93,6 +98,16 @@ def _with_resources(job: Job, gpus: int, trials_per_gpu: int) -> Any:
         return tune.PlacementGroupFactory([core if drawn["mode"] == "freeze" else full])
 
     return tune.with_resources(tune.with_parameters(run_in_worker, job=job), needs)
+
+
+def _most_at_once(settings: Settings, gpus: int) -> int:
+    """Every slot, and on a GPU machine as many frozen trials beside them.
+
+    On a CPU at most a quarter of the trials: the rest shall learn from those.
+    """
+    if gpus:
+        return 2 * gpus * settings.trials_per_gpu
+    return min(usable_cpus(), max(2, settings.trials // 4))
 
 
 def _searcher(space: Space, folder: Path) -> OptunaSearch:
@@ -115,6 +130,7 @@ def _searcher(space: Space, folder: Path) -> OptunaSearch:
 def _start_ray(gpus: int) -> None:
     # It prints the traceback of each failed trial; the journal tells the reason in a line.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     ray.init(
         address="local",
         num_cpus=usable_cpus(),
@@ -124,6 +140,7 @@ def _start_ray(gpus: int) -> None:
         logging_level=logging.ERROR,
         _node_ip_address="127.0.0.1",
     )
+    signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own would end the study with nothing saved.
 
 
 class _Listener(tune.Callback):
@@ -138,24 +155,30 @@ class _Listener(tune.Callback):
         # Ray saves its callbacks with the experiment; the journal's files and sockets stay here.
         return {}
 
+    def _record(self, trial: Any) -> TrialRecord:
+        # Ray tells of a worker that dies at its start as an error of a trial that never started.
+        if trial.trial_id not in self._records:
+            config = self._space.config(trial.config)
+            self._records[trial.trial_id] = self._journal.start(config)
+        return self._records[trial.trial_id]
+
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        config = self._space.config(trial.config)
-        self._records[trial.trial_id] = self._journal.start(config)
+        self._record(trial)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         names = EpochMetrics.__dataclass_fields__
         metrics = EpochMetrics(**{name: result[name] for name in names})
-        self._journal.epoch(self._records[trial.trial_id], metrics)
+        self._journal.epoch(self._record(trial), metrics)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        record = self._records[trial.trial_id]
+        record = self._record(trial)
         whole = len(record.history) == record.config.epochs
         self._journal.end(record, "done" if whole else "pruned")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._journal.end(self._records[trial.trial_id], "failed", error=_reason(trial))
+        self._journal.end(self._record(trial), "failed", error=_reason(trial))
 
 
 def _reason(trial: Any) -> str:

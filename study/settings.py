@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from platformdirs import user_cache_path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from study.presets import PRESETS, PresetName
+from study.presets import PRESETS
 from tl_core.config import (
     DIRECTIONS,
     AuxWeight,
@@ -67,7 +67,7 @@ class Settings(BaseModel):
     tracking_uri: str = Field(description="where MLflow keeps the runs")
     cache: Path = Field(description="folder of decoded images and features")
     debug: bool = Field(description="one trial in this process, without Ray")
-    preset: PresetName | None = Field(
+    preset: str | None = Field(
         description="one of the article's runs, in debug mode; `--preset list` shows them"
     )
 
@@ -80,7 +80,14 @@ class Settings(BaseModel):
             raise ValueError("a folder name is expected, without / and not starting with . or -")
         return name
 
-    @field_validator("mode", "train_ratio")
+    @field_validator("preset")
+    @classmethod
+    def _known_preset(cls, name: str | None) -> str | None:
+        if name is not None and name not in PRESETS:
+            raise ValueError(f"must be one of {', '.join(PRESETS)}")
+        return name
+
+    @field_validator("mode", "train_ratio", "lr", "aux_weight")
     @classmethod
     def _no_repeats(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
         if len(set(values)) < len(values):
@@ -189,6 +196,13 @@ def _unread(settings: Settings, given: Mapping[str, Any]) -> list[str]:
             for name in _FACTORS
             if len(getattr(settings, name)) != 1
         ]
+    elif settings.trials > 1 and all(len(getattr(settings, name)) == 1 for name in _FACTORS):
+        faults.append(
+            f"--trials {settings.trials}: every factor has one value, so all trials would be the "
+            "same; use --trials 1 or --debug"
+        )
+    if not settings.debug and settings.mode == ("freeze",) and "trials_per_gpu" in given:
+        faults.append("--trials-per-gpu is not read by --mode freeze, which needs no GPU")
     if settings.mode == ("scratch",) and "weights" in given:
         faults.append("--weights is not read by --mode scratch, which starts from random weights")
     if settings.skip_bad_images and settings.data == "demo":

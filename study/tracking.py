@@ -114,7 +114,12 @@ class Tracker:
     def _experiment(self, uri: str) -> str:
         found = self._client.get_experiment_by_name(EXPERIMENT)
         if found is None:
-            return str(self._client.create_experiment(EXPERIMENT, _artifact_folder(uri)))
+            try:
+                return str(self._client.create_experiment(EXPERIMENT, _artifact_folder(uri)))
+            except MlflowException:  # Another study may have been faster.
+                found = self._client.get_experiment_by_name(EXPERIMENT)
+                if found is None:
+                    raise
         if found.lifecycle_stage != "active":
             raise MlflowException(f"experiment {EXPERIMENT!r} is deleted; restore or purge it")
         return str(found.experiment_id)

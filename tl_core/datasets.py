@@ -79,7 +79,8 @@ def load_images(
     publish(entry, lambda into: _decode(source, image_size, into))
     images = ImageSet.open(entry)
     if _mended(images, source, image_size):
-        shutil.rmtree(entry)
+        with FileLock(entry.with_suffix(".lock")):
+            shutil.rmtree(entry)
         return load_images(source, image_size, cache, skip_bad_images)
     if images.bad and not skip_bad_images:
         raise InputError(_tell_bad(images.bad))

@@ -51,4 +51,5 @@ def _forward(
     read = pixel_reader(images, backbone, device)
     for batch in batches:
         with torch.inference_mode():
-            yield network(read(batch)).float().cpu().numpy()
+            rows = network(read(batch)).float().cpu().numpy()
+        yield rows

@@ -35,13 +35,13 @@ class Source:
     """(number of the image, side in pixels) -> RGB image of any size."""
 
 
-def find_source(data: str, cache: Path, seed: int = 0) -> Source:
+def find_source(data: str, cache: Path) -> Source:
     """Return the source that `--data` names.
 
     Raises `InputError` with every fault of the folder, or when a download is not to be had.
     """
     if data == "demo":
-        return demo_source(seed)
+        return demo_source()
     if data == "oxford-pet":
         return oxford_pet_source(cache / "oxford-pet")
     return folder_source(user_path(data))

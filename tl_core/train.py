@@ -128,7 +128,7 @@ def _heads(backbone: Backbone, n_classes: int, seed: int) -> Heads:
 
 def chance_warning(config: TrialConfig, images: ImageSet, last: EpochMetrics) -> str | None:
     """Say so when frozen features tell the classes apart no better than guessing does."""
-    if config.mode != "freeze" or config.aux_weight == 1:
+    if config.mode != "freeze" or config.weights == "none" or config.aux_weight == 1:
         return None
     split = make_split(images.labels, config.train_ratio, config.split_seed, config.seed)
     counts = np.bincount(images.labels[split.val])

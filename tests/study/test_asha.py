@@ -42,8 +42,15 @@ def test_full_trial_that_is_worse_than_its_cell_is_stopped(
     # A fifth of ten epochs is free.
     assert [cell.report(trial, 1, bad) for trial in (first, second)] == [CONTINUE, CONTINUE]
     assert cell.report(first, 2, good) == CONTINUE
-    assert cell.report(second, 2, bad) == STOP
-    assert cell.report(third, 2, good) == CONTINUE
+    assert cell.report(second, 2, good) == CONTINUE
+    assert cell.report(third, 2, bad) == STOP
+
+
+def test_of_two_trials_none_is_stopped() -> None:
+    cell = Cell(CellASHA("val_log_loss", 10), "val_log_loss", "finetune", 0.1)
+    assert cell.report(cell.add(), 2, 0.1) == CONTINUE
+    assert cell.report(cell.add(), 2, 0.9) == CONTINUE
+    assert cell.report(cell.add(), 2, 0.9) == STOP
 
 
 def test_only_the_best_third_goes_on() -> None:
@@ -71,7 +78,8 @@ def test_trials_are_compared_within_their_cell(mode: str, ratio: float) -> None:
     hard = Cell(asha, "val_log_loss", mode, ratio)
     for _ in range(5):
         assert easy.report(easy.add(), 2, 0.01) == CONTINUE
-    assert hard.report(hard.add(), 2, 0.6) == CONTINUE
+    for _ in range(2):
+        assert hard.report(hard.add(), 2, 0.6) == CONTINUE
     assert hard.report(hard.add(), 2, 0.9) == STOP
 
 
@@ -88,9 +96,10 @@ def test_no_trial_is_stopped_at_its_last_epoch(epochs: int) -> None:
 
 def test_trial_that_ended_still_counts() -> None:
     cell = Cell(CellASHA("val_log_loss", 10), "val_log_loss", "finetune", 0.1)
-    first = cell.add()
-    cell.report(first, 2, 0.1)
-    cell.asha.on_trial_complete(None, first, {"epoch": 10, "val_log_loss": 0.1})
+    for _ in range(2):
+        trial = cell.add()
+        cell.report(trial, 2, 0.1)
+        cell.asha.on_trial_complete(None, trial, {"epoch": 10, "val_log_loss": 0.1})
     assert cell.report(cell.add(), 2, 0.2) == STOP
 
 

@@ -66,7 +66,7 @@ def test_tracker_hears_the_hashes_of_the_trial_s_split(
 ) -> None:
     journal.start(make_config(train_ratio=0.8))
     hashes = make_split(images.labels, 0.8).hashes(images.ids)
-    assert spy.told[0][3] == {"split": hashes}
+    assert spy.told[0][3] == {"data": images.name, "split": hashes}
 
 
 def test_one_trial_from_start_to_end(journal: Journal, spy: Spy) -> None:
@@ -130,3 +130,23 @@ def test_files_are_brought_up_to_date_once_a_second(
     journal.end(journal.start(make_config()), "done")
     journal.end(journal.start(make_config()), "done")
     assert len(pd.read_csv("run/trials.csv")) < 5
+
+
+def test_study_goes_on_without_a_tracker_that_fails(
+    journal: Journal, spy: Spy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("the server is gone\nand more")
+
+    first = journal.start(make_config())
+    monkeypatch.setattr(spy, "end_trial", fail)
+    journal.end(first, "done")
+    assert journal.tracking_error == "OSError: the server is gone"
+    told = len(spy.told)
+    second = journal.start(make_config())
+    journal.epoch(second, make_epoch())
+    journal.end(second, "done")
+    journal.interrupt()
+    assert len(spy.told) == told
+    assert [record.status for record in journal.records] == ["done", "done"]
+    assert pd.read_csv("run/trials.csv")["trial"].tolist() == [0]

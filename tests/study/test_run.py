@@ -192,7 +192,7 @@ def test_name_with_brackets_is_printed_as_it_is(
     run: Run, photo_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("--data", photo_folder, *QUICK, "--name", "[red]:dog:") == 0
-    assert "files: runs/[red]:dog:/ (" in capsys.readouterr().out
+    assert "files: runs/[red]:dog:/" in capsys.readouterr().out
 
 
 def test_sigterm_ends_like_ctrl_c(

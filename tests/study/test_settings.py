@@ -78,8 +78,8 @@ def test_image_size_follows_backbone_unless_given(given: dict[str, Any], side: i
         ("trials_per_gpu", "0", "must be greater than or equal to 1"),
         ("metric", "accuracy", "must be 'val_log_loss', 'val_loss', 'val_accuracy', 'val_auroc', "
          "'val_brightness_mae' or 'val_brightness_r2'"),
-        ("preset", "mpl", "must be 'freeze-large', 'freeze-small', 'finetune', 'mlp', 'multitask', "
-         "'multitask-transfer' or 'resnet50'"),
+        ("preset", "mpl", "must be one of freeze-large, freeze-small, finetune, mlp, multitask, "
+         "multitask-transfer, resnet50"),
     ],
 )  # fmt: skip
 def test_value_out_of_range_is_told_with_its_rule(name: str, value: str, rule: str) -> None:
@@ -112,7 +112,7 @@ def test_factor_out_of_range_is_told_once(name: str, values: list[str], rule: st
     ("name", "values", "rule"),
     [
         ("lr", ["1e-2", "1e-3"], "a range needs its smaller end first"),
-        ("lr", ["1e-2", "1e-2"], "a range needs its smaller end first"),
+        ("lr", ["1e-2", "1e-2"], "a value is given twice"),
         ("aux_weight", ["0.5", "0"], "a range needs its smaller end first"),
         ("mode", ["freeze", "freeze"], "a value is given twice"),
         ("train_ratio", ["0.1", "0.10"], "a value is given twice"),
@@ -196,3 +196,21 @@ def test_weights_are_read_where_one_of_the_modes_reads_them() -> None:
 @pytest.mark.parametrize(("name", "spelling"), [("lr", "--lr"), ("split_seed", "--split-seed")])
 def test_flag(name: str, spelling: str) -> None:
     assert flag(name) == spelling
+
+
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        (
+            {"mode": ["freeze"], "train_ratio": ["0.1"], "lr": ["1e-3"], "aux_weight": ["0"]},
+            "--trials 12: every factor has one value, so all trials would be the same; "
+            "use --trials 1 or --debug",
+        ),
+        (
+            {"mode": ["freeze"], "trials_per_gpu": "2"},
+            "--trials-per-gpu is not read by --mode freeze, which needs no GPU",
+        ),
+    ],
+)
+def test_study_that_would_repeat_itself_is_a_fault(given: dict[str, Any], fault: str) -> None:
+    assert resolve(given)[1] == [fault]
