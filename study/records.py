@@ -33,9 +33,7 @@ class TrialRecord:
 
     def row(self) -> dict[str, Any]:
         """One line of `trials.csv`."""
-        factors = self.config.model_dump(
-            include={"mode", "train_ratio", "lr", "aux_weight", "seed"}
-        )
+        factors = self.config.model_dump(include=FACTORS | {"seed", "seeds"})
         last = asdict(self.history[-1]) if self.history else {}
         last.pop("epoch", None)
         return {

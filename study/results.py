@@ -20,7 +20,7 @@ from tl_core.errors import InputError
 from tl_core.splits import make_split
 
 _VERSIONS = ("tl-study", "torch", "torchvision", "timm", "ray", "optuna", "mlflow", "numpy")
-_COLUMNS = ("trial", "status", "mode", "train_ratio", "lr", "aux_weight", "seed", "epochs")
+_COLUMNS = ("trial", "status", "mode", "train_ratio", "lr", "aux_weight", "seed", "seeds", "epochs")
 
 
 class Results:

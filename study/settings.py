@@ -55,6 +55,9 @@ class Settings(BaseModel):
     epochs: Count = Field(description="passes over the training images")
     batch_size: Count = Field(description="images a step")
     seed: Seed = Field(description="seed of the search and of every trial")
+    seeds: Count = Field(
+        description="seeds that a frozen trial trains at once; it reports their mean and spread"
+    )
     split_seed: Seed = Field(description="seed that fixes the validation and test sets")
     trials: Count = Field(description="configurations to try")
     metric: Metric = Field(description=f"what the search improves: {', '.join(DIRECTIONS)}")
@@ -114,6 +117,7 @@ DEFAULTS: dict[str, Any] = {
     "epochs": 10,
     "batch_size": 32,
     "seed": 0,
+    "seeds": 8,
     "split_seed": 0,
     "trials": 64,
     "metric": "val_log_loss",
@@ -137,6 +141,7 @@ DEBUG: dict[str, Any] = {
     "train_ratio": (0.1,),
     "lr": (1e-3,),
     "aux_weight": (0.0,),
+    "seeds": 1,
     "epochs": 10,
 }
 _STUDY_ONLY = ("trials", "metric", "trials_per_gpu")
@@ -205,6 +210,8 @@ def _unread(settings: Settings, given: Mapping[str, Any]) -> list[str]:
         faults.append("--trials-per-gpu is not read by --mode freeze, which needs no GPU")
     if settings.mode == ("scratch",) and "weights" in given:
         faults.append("--weights is not read by --mode scratch, which starts from random weights")
+    if "freeze" not in settings.mode and "seeds" in given:
+        faults.append("--seeds is read by --mode freeze only; the other modes train one seed")
     if settings.skip_bad_images and settings.data == "demo":
         faults.append("--skip-bad-images is not read by --data demo, which is drawn")
     return faults

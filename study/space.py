@@ -49,6 +49,7 @@ class Space:
             train_ratio=drawn["train_ratio"],
             lr=drawn[f"lr_{mode}"],
             aux_weight=drawn["aux_weight"],
+            seeds=s.seeds if mode == "freeze" else 1,
             **s.model_dump(include=_SHARED),
         )
 

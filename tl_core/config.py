@@ -1,8 +1,8 @@
 """What one trial is: a frozen, validated set of plain values."""
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Mode = Literal["freeze", "finetune", "lp_ft", "scratch"]
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -61,5 +61,13 @@ class TrialConfig(BaseModel):
     """Images a step."""
     seed: Seed = 0
     """Draws the training subset, the initial weights of what is new, and the batch order."""
+    seeds: Count = 1
+    """How many seeds, from `seed` on, a frozen trial trains side by side; it reports their mean."""
     split_seed: Seed = 0
     """Draws the fixed validation and test sets."""
+
+    @model_validator(mode="after")
+    def _several_seeds_need_features(self) -> Self:
+        if self.seeds > 1 and self.mode != "freeze":
+            raise ValueError(f"mode {self.mode} trains one seed, not {self.seeds}; only freeze can")
+        return self

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from tl_core.backbones import Backbone
-from tl_core.batches import eval_batches, pixel_reader
+from tl_core.batches import EVAL_BATCH, eval_batches, pixel_reader
 from tl_core.datasets import ImageSet, publish
 from tl_core.progress import track
 
@@ -21,11 +21,11 @@ def load_features(
     The backbone runs in eval mode, so BatchNorm uses its stored statistics.
 
     Returns:
-        float32 [N, D], memory-mapped and read-only.
+        float32 [N, D], memory-mapped: workers share the pages, writes would stay private.
     """
     entry = cache / "features" / _key(images, backbone)
     publish(entry, lambda into: _extract(images, backbone, device, into / "features.npy"))
-    features: np.ndarray = np.load(entry / "features.npy", mmap_mode="r")
+    features: np.ndarray = np.load(entry / "features.npy", mmap_mode="c")
     return features
 
 
@@ -37,7 +37,7 @@ def _key(images: ImageSet, backbone: Backbone) -> str:
 def _extract(images: ImageSet, backbone: Backbone, device: torch.device, into: Path) -> None:
     n = len(images.labels)
     features = np.lib.format.open_memmap(into, "w+", np.float32, (n, backbone.n_features))
-    batches = eval_batches(np.arange(n), device)
+    batches = eval_batches(np.arange(n), EVAL_BATCH[device.type])
     rows = zip(batches, _forward(batches, images, backbone, device), strict=True)
     for batch, row in track(rows, n, f"Features of {backbone.name}", weight=len(batches[0])):
         features[batch] = row

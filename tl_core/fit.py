@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tl_core.batches import Read, eval_batches, training_batches
+from tl_core.batches import Batches, Read, eval_batches
 from tl_core.config import TrialConfig
 from tl_core.errors import DivergedError
 from tl_core.losses import two_task_loss
@@ -19,7 +19,7 @@ from tl_core.splits import Split
 
 @dataclass(frozen=True)
 class EpochMetrics:
-    """What every epoch reports; losses in nats (plus squared brightness error)."""
+    """What every epoch reports: means over the seeds; losses in nats (plus squared error)."""
 
     epoch: int
     """1 for the first."""
@@ -34,7 +34,10 @@ class EpochMetrics:
     val_brightness_mae: float
     val_brightness_r2: float
     images_per_s: float
-    """Training images a second; validation is not counted."""
+    """Training images a second, over all seeds; validation is not counted."""
+    val_log_loss_std: float = 0.0
+    """Standard deviation over the seeds of a frozen trial; 0 for one seed."""
+    val_accuracy_std: float = 0.0
 
 
 Report = Callable[[EpochMetrics], None]
@@ -42,16 +45,23 @@ Report = Callable[[EpochMetrics], None]
 
 @dataclass(frozen=True)
 class Learner:
-    """What learns in one stage, what it reads, and what it should say."""
+    """What learns in one stage, what it reads, and what it should say.
+
+    It is one net, or the S stacked heads of a frozen trial: then all that follows has a leading
+    axis S, and training batches are [S, B].
+    """
 
     model: nn.Module
     read: Read
+    batches: Batches
     labels: Tensor
     brightness: Tensor
     aux_weight: float
+    eval_batch: int
+    """Images a forward pass when nothing learns."""
 
     def targets(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Labels [B] and brightness [B] of the images `indices`."""
+        """Labels and brightness of the images `indices`, both in its shape."""
         at = torch.from_numpy(indices).to(self.labels.device)
         return self.labels[at], self.brightness[at]
 
@@ -59,20 +69,21 @@ class Learner:
 def fit(
     learner: Learner, split: Split, config: TrialConfig, lr: float, report: Report
 ) -> tuple[EpochMetrics, ...]:
-    """Train with Adam for `config.epochs` epochs and validate after each.
+    """Train with Adam for `config.epochs` epochs and validate on `split.val` after each.
 
     Raises `DivergedError` when a metric leaves the finite numbers; names it and the epoch.
     """
     torch.manual_seed(config.seed)  # Dropout draws from the global generator.
-    optimizer = torch.optim.Adam(learner.model.parameters(), lr=lr)
+    # Step by step and element by element, so stacked heads move as each would alone.
+    optimizer = torch.optim.Adam(learner.model.parameters(), lr=lr, fused=True)
     history = []
     for epoch in range(1, config.epochs + 1):
         start = time.perf_counter()
-        batches = training_batches(split.train, config.batch_size, config.seed, epoch)
-        train = _train_epoch(learner, optimizer, batches)
-        images_per_s = len(split.train) / (time.perf_counter() - start)
-        val = {f"val_{name}": value for name, value in score(learner, split.val).items()}
-        metrics = EpochMetrics(epoch, *train, **val, images_per_s=images_per_s)
+        loss, accuracy, n_images = _train_epoch(learner, optimizer, learner.batches(epoch))
+        images_per_s = n_images / (time.perf_counter() - start)
+        scores = {"train_loss": loss, "train_accuracy": accuracy}
+        scores |= {f"val_{name}": value for name, value in score(learner, split.val).items()}
+        metrics = EpochMetrics(epoch, **_over_seeds(scores), images_per_s=images_per_s)
         _check_finite(metrics)
         report(metrics)
         history.append(metrics)
@@ -81,41 +92,56 @@ def fit(
 
 def _train_epoch(
     learner: Learner, optimizer: torch.optim.Optimizer, batches: Iterable[np.ndarray]
-) -> tuple[float, float]:
-    """Return the mean training loss and the training accuracy of the epoch."""
+) -> tuple[Tensor, Tensor, int]:
+    """Return mean training loss [...], training accuracy [...] and the images seen by all."""
     learner.model.train()
     # Summed on the device: reading a number in every step would make the device wait.
     loss_sum = torch.zeros((), device=learner.labels.device)
     hit_sum = torch.zeros((), device=learner.labels.device)
-    n = 0
+    n, n_images = 0, 0
     for batch in batches:
         labels, brightness = learner.targets(batch)
         outputs = learner.model(learner.read(batch))
         loss = two_task_loss(outputs, labels, brightness, learner.aux_weight)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        loss_sum += loss.detach() * len(batch)
-        hit_sum += hits(outputs[0].detach(), labels).sum()
-        n += len(batch)
-    return loss_sum.item() / n, hit_sum.item() / n
+        loss_sum = loss_sum + loss.detach() * batch.shape[-1]
+        hit_sum = hit_sum + hits(outputs[0].detach(), labels).sum(dim=-1)
+        n, n_images = n + batch.shape[-1], n_images + batch.size
+    return loss_sum.cpu() / n, hit_sum.cpu() / n, n_images
 
 
-def score(learner: Learner, indices: np.ndarray) -> dict[str, float]:
+def score(learner: Learner, indices: np.ndarray) -> dict[str, Tensor]:
     """Return `tl_core.metrics.measure` of the images `indices`."""
-    logits, predicted = predict(learner.model, learner.read, indices)
+    outputs = predict(learner.model, learner.read, indices, learner.eval_batch)
     labels, brightness = learner.targets(indices)
-    return measure((logits, predicted), labels.cpu(), brightness.cpu(), learner.aux_weight)
+    return measure(outputs, labels.cpu(), brightness.cpu(), learner.aux_weight)
 
 
 @torch.inference_mode()
-def predict(model: nn.Module, read: Read, indices: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Class logits [N, 1] or [N, K] and brightness [N] of the images `indices`, on the CPU."""
+def predict(
+    model: nn.Module, read: Read, indices: np.ndarray, eval_batch: int
+) -> tuple[Tensor, Tensor]:
+    """Class logits [..., N, 1] or [..., N, K] and brightness [..., N] of the images, on the CPU."""
     model.eval()
-    device = next(model.parameters()).device
-    outputs = [model(read(batch)) for batch in eval_batches(indices, device)]
-    logits, brightness = (torch.cat(part).float().cpu() for part in zip(*outputs, strict=True))
-    return logits, brightness
+    logits, brightness = [], []
+    for batch in eval_batches(indices, eval_batch):
+        some_logits, some_brightness = model(read(batch))
+        logits.append(some_logits)
+        brightness.append(some_brightness)
+    return torch.cat(logits, dim=-2).float().cpu(), torch.cat(brightness, dim=-1).float().cpu()
+
+
+def _over_seeds(scores: dict[str, Tensor]) -> dict[str, float]:
+    """Mean of each score over the seeds, and the spread of the two that are compared most."""
+    means = {name: value.mean().item() for name, value in scores.items()}
+    spread = {
+        f"{name}_std": value.std().item() if value.numel() > 1 else 0.0
+        for name, value in scores.items()
+        if name in ("val_log_loss", "val_accuracy")
+    }
+    return means | spread
 
 
 def _check_finite(metrics: EpochMetrics) -> None:

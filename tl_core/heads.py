@@ -1,5 +1,7 @@
 """The two heads that sit on a headless network."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -18,6 +20,35 @@ class Heads(nn.Module):
         return self.classification(features), self.brightness(features).squeeze(1)
 
 
+class HeadStack(nn.Module):
+    """The heads of S seeds as one module: one batched product serves all of them.
+
+    Axes: S seeds, B images, D features, K logits (1 for two classes).
+    """
+
+    def __init__(self, heads: Sequence[Heads]) -> None:
+        super().__init__()
+        tasks = [(h.classification, h.brightness) for h in heads]
+        weights = [torch.cat([a.weight, b.weight]) for a, b in tasks]
+        biases = [torch.cat([a.bias, b.bias]) for a, b in tasks]
+        self.weight = nn.Parameter(torch.stack(weights).detach())  # [S, K + 1, D]
+        self.bias = nn.Parameter(torch.stack(biases).detach())  # [S, K + 1]
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """[S, B, D], or [B, D] for all seeds -> class logits [S, B, K], brightness [S, B]."""
+        # Weights first: so that the gradient, too, is a product over long rows, 4 times as fast.
+        out = self.weight @ features.mT + self.bias.unsqueeze(-1)  # [S, K + 1, B]
+        return out[:, :-1].mT, out[:, -1]
+
+    def copy_to(self, heads: Heads, seed: int = 0) -> None:
+        """Write what one seed has learned into its heads."""
+        with torch.no_grad():
+            heads.classification.weight.copy_(self.weight[seed, :-1])
+            heads.brightness.weight.copy_(self.weight[seed, -1:])
+            heads.classification.bias.copy_(self.bias[seed, :-1])
+            heads.brightness.bias.copy_(self.bias[seed, -1:])
+
+
 class TwoHeadedNet(nn.Module):
     """A headless network with its heads: normalised images [B, 3, S, S] -> logits, brightness."""
 
@@ -33,8 +64,8 @@ class TwoHeadedNet(nn.Module):
 
 
 def probabilities(logits: Tensor) -> Tensor:
-    """Class probabilities [B, K] from logits [B, 1] (two classes) or [B, K]."""
-    if logits.shape[1] == 1:
+    """Class probabilities [..., K] from logits [..., 1] (two classes) or [..., K]."""
+    if logits.shape[-1] == 1:
         second = torch.sigmoid(logits)
-        return torch.cat([1 - second, second], dim=1)
-    return torch.softmax(logits, dim=1)
+        return torch.cat([1 - second, second], dim=-1)
+    return torch.softmax(logits, dim=-1)

@@ -1,4 +1,4 @@
-"""The weighted two-task loss."""
+"""The weighted two-task loss, for one net or for S nets at once."""
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -8,12 +8,20 @@ def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean log loss in nats: binary cross-entropy on one logit, else cross-entropy.
 
     Args:
-        logits: [B, 1] for two classes, else [B, K].
-        labels: int64 [B].
+        logits: [..., B, 1] for two classes, else [..., B, K].
+        labels: int64 [..., B], or [B] that all share.
+
+    Returns:
+        [...], one mean over B each.
     """
-    if logits.shape[1] == 1:
-        return F.binary_cross_entropy_with_logits(logits[:, 0], labels.to(logits.dtype))
-    return F.cross_entropy(logits, labels)
+    labels = labels.expand(logits.shape[:-1])
+    if logits.shape[-1] == 1:
+        wanted = labels.to(logits.dtype)
+        losses = F.binary_cross_entropy_with_logits(logits[..., 0], wanted, reduction="none")
+    else:
+        flat = F.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none")
+        losses = flat.view(labels.shape)
+    return losses.mean(dim=-1)
 
 
 def two_task_loss(
@@ -22,11 +30,14 @@ def two_task_loss(
     """(1 - w) * classification + w * squared brightness error, averaged over the batch.
 
     Args:
-        outputs: class logits [B, 1] or [B, K], and predicted brightness [B].
-        labels: int64 [B].
-        brightness: [B] in [0, 1].
+        outputs: class logits [..., B, 1] or [..., B, K], and predicted brightness [..., B].
+        labels: int64 [..., B], or [B] that all share.
+        brightness: [..., B] or [B], in [0, 1].
         aux_weight: w in [0, 1]; 0 is single-task.
+
+    Returns:
+        [...], one loss each.
     """
     logits, predicted = outputs
-    classification = classification_loss(logits, labels)
-    return (1 - aux_weight) * classification + aux_weight * F.mse_loss(predicted, brightness)
+    squared = (predicted - brightness).square().mean(dim=-1)
+    return (1 - aux_weight) * classification_loss(logits, labels) + aux_weight * squared

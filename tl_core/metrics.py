@@ -1,7 +1,8 @@
-"""What is measured on a set of images: named scalars, logged by nobody here."""
+"""What is measured on a set of images, for one net or for S nets at once; logged by nobody here."""
 
+import numpy as np
 import torch
-from sklearn.metrics import mean_absolute_error, r2_score, roc_auc_score
+from scipy.stats import rankdata
 from torch import Tensor
 
 from tl_core.heads import probabilities
@@ -9,53 +10,61 @@ from tl_core.losses import classification_loss, two_task_loss
 
 
 def hits(logits: Tensor, labels: Tensor) -> Tensor:
-    """Which predictions are right, bool [B]; one logit is cut at probability 0.5."""
-    predicted = (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(dim=1)
+    """Which predictions are right, bool [..., B]; one logit is cut at probability 0.5."""
+    single = logits.shape[-1] == 1
+    predicted = (logits[..., 0] > 0).long() if single else logits.argmax(dim=-1)
     return predicted == labels
 
 
 def measure(
     outputs: tuple[Tensor, Tensor], labels: Tensor, brightness: Tensor, aux_weight: float
-) -> dict[str, float]:
-    """Score N predictions.
+) -> dict[str, Tensor]:
+    """Score the predictions of one or several nets on the same N images.
 
     Args:
-        outputs: class logits [N, 1] or [N, K], and predicted brightness [N].
-        labels: int64 [N].
+        outputs: class logits [..., N, 1] or [..., N, K], and predicted brightness [..., N].
+        labels: int64 [N], every class at least once.
         brightness: [N] in [0, 1].
         aux_weight: w of the loss.
 
     Returns:
         `loss` (both tasks), `log_loss` (classification alone, nats), `accuracy`, `auroc` (more
-        than two classes: mean of one against the rest), `brightness_mae`, `brightness_r2`.
-        Where training diverged, `auroc` and the brightness scores are NaN.
+        than two classes: mean of one against the rest), `brightness_mae`, `brightness_r2`; each
+        float64 [...]. Where training diverged they are not finite.
     """
-    logits, predicted = outputs
-    scores = {
-        "loss": two_task_loss(outputs, labels, brightness, aux_weight).item(),
-        "log_loss": classification_loss(logits, labels).item(),
-        "accuracy": hits(logits, labels).double().mean().item(),
-        "auroc": float("nan"),
-        "brightness_mae": float("nan"),
-        "brightness_r2": float("nan"),
+    logits, predicted = (part.double() for part in outputs)
+    error = predicted - brightness
+    spread = (brightness.double() - brightness.double().mean()).square().mean()
+    return {
+        "loss": two_task_loss((logits, predicted), labels, brightness, aux_weight),
+        "log_loss": classification_loss(logits, labels),
+        "accuracy": hits(logits, labels).double().mean(dim=-1),
+        "auroc": auroc(logits, labels),
+        "brightness_mae": error.abs().mean(dim=-1),
+        "brightness_r2": 1 - error.square().mean(dim=-1) / spread.clamp_min(1e-12),
     }
-    if torch.isfinite(logits).all():
-        scores["auroc"] = auroc(logits, labels)
-    if torch.isfinite(predicted).all():
-        scores["brightness_mae"] = float(mean_absolute_error(brightness, predicted))
-        scores["brightness_r2"] = float(r2_score(brightness, predicted))
-    return scores
 
 
-def auroc(logits: Tensor, labels: Tensor) -> float:
+def auroc(logits: Tensor, labels: Tensor) -> Tensor:
     """Area under the ROC curve; for more than two classes the mean of one against the rest.
 
+    It is the Mann-Whitney statistic: the chance that an image of the class is ranked above one
+    of the rest, ties counting half (Hanley and McNeil, Radiology 143, 1982).
+
     Args:
-        logits: [N, 1] for two classes, else [N, K].
+        logits: [..., N, 1] for two classes, else [..., N, K].
         labels: int64 [N].
+
+    Returns:
+        float64 [...].
     """
-    if logits.shape[1] == 1:
-        # Logits rank as probabilities do, but those of sure predictions are all rounded to 1.
-        return float(roc_auc_score(labels.numpy(), logits[:, 0].numpy()))
-    probability = probabilities(logits.double()).numpy()
-    return float(roc_auc_score(labels.numpy(), probability, multi_class="ovr"))
+    # One logit ranks as its probability does, but is not rounded to 1 where the net is sure.
+    scores = logits if logits.shape[-1] == 1 else probabilities(logits.double())
+    scores = scores.where(scores.isfinite(), torch.nan)
+    classes = torch.tensor([1]) if logits.shape[-1] == 1 else torch.arange(logits.shape[-1])
+    of_class = (labels.unsqueeze(-1) == classes).numpy()  # [N, K]
+    ranks = rankdata(scores.numpy(), axis=-2, nan_policy="propagate")
+    n_in = of_class.sum(axis=0)
+    n_out = len(labels) - n_in
+    below = (ranks * of_class).sum(axis=-2) - n_in * (n_in + 1) / 2
+    return torch.from_numpy(np.asarray((below / (n_in * n_out)).mean(axis=-1)))

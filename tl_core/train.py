@@ -6,23 +6,35 @@ The trial is one function of plain values that reports through a callback; it kn
 import copy
 import math
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
+from torch import nn
 
 from tl_core.backbones import Backbone, load_backbone
-from tl_core.batches import pixel_reader, row_reader
+from tl_core.batches import (
+    EVAL_BATCH,
+    Batches,
+    Read,
+    pixel_reader,
+    row_reader,
+    stacked_batches,
+    training_batches,
+)
 from tl_core.config import TrialConfig
 from tl_core.datasets import ImageSet
 from tl_core.features import load_features
 from tl_core.fit import EpochMetrics, Learner, Report, fit, score
-from tl_core.heads import Heads, TwoHeadedNet
+from tl_core.heads import Heads, HeadStack, TwoHeadedNet
 from tl_core.splits import Split, make_split
 
 HEAD_LR = 1e-3
 """Adam's learning rate in the first stage of `lp_ft`, where the heads alone learn."""
+_EVAL_ROWS = 8192
+"""Rows of features that stacked heads score at once."""
 
 
 @dataclass(frozen=True)
@@ -67,29 +79,71 @@ def run_trial(
     """
     if images.image_size != config.image_size:
         raise ValueError(f"images are {images.image_size} px, config says {config.image_size} px")
-    split = make_split(images.labels, config.train_ratio, config.split_seed, config.seed)
-    backbone = _backbone(config)
-    net = TwoHeadedNet(backbone.network, _heads(backbone, len(images.classes), config.seed))
-    labels = torch.from_numpy(images.labels).to(device)
-    brightness = torch.from_numpy(images.brightness).to(device)
-
-    def on_features() -> Learner:
-        read = row_reader(load_features(images, backbone, cache, device), device)
-        return Learner(net.heads.to(device), read, labels, brightness, config.aux_weight)
-
-    def on_pixels() -> Learner:
-        model = net.to(device).to(memory_format=torch.channels_last)
-        read = pixel_reader(images, backbone, device)
-        return Learner(model, read, labels, brightness, config.aux_weight)
-
-    if config.mode == "lp_ft":
-        fit(on_features(), split, config, HEAD_LR, lambda _: None)
-    learner = on_features() if config.mode == "freeze" else on_pixels()
-    history = fit(learner, split, config, config.lr, report)
-    test = {f"test_{k}": v for k, v in score(learner, split.test).items()} if read_test else {}
-    net.to(device)  # After `freeze`, whose network had no need to be there.
+    setup = _Setup.of(config, images, device)
+    if needs_features(config.mode):
+        stack = HeadStack(setup.heads)
+        learner = setup.on_features(stack, cache)
+        frozen = config.mode == "freeze"
+        lr, told = (config.lr, report) if frozen else (HEAD_LR, lambda _: None)
+        history = fit(learner, setup.splits[0], config, lr, told)
+        stack.copy_to(setup.net.heads)
+    if config.mode != "freeze":
+        learner = setup.on_pixels()
+        history = fit(learner, setup.splits[0], config, config.lr, report)
+    test = _test_scores(learner, setup.splits[0]) if read_test else {}
+    setup.net.to(device)  # After `freeze`, whose network had no need to be there.
     warning = chance_warning(config, images, history[-1])
-    return TrialResult(history, net, backbone, split, test, (warning,) if warning else ())
+    warnings = (warning,) if warning else ()
+    return TrialResult(history, setup.net, setup.backbone, setup.splits[0], test, warnings)
+
+
+@dataclass(frozen=True)
+class _Setup:
+    """What all stages of a trial share; one split and one pair of heads a seed."""
+
+    config: TrialConfig
+    images: ImageSet
+    device: torch.device
+    backbone: Backbone
+    seeds: range
+    splits: list[Split]
+    heads: list[Heads]
+    net: TwoHeadedNet
+    """With the heads of the first seed."""
+
+    @classmethod
+    def of(cls, config: TrialConfig, images: ImageSet, device: torch.device) -> Self:
+        backbone = _backbone(config)
+        seeds = range(config.seed, config.seed + config.seeds)
+        ratio, split_seed = config.train_ratio, config.split_seed
+        splits = [make_split(images.labels, ratio, split_seed, seed) for seed in seeds]
+        heads = [_heads(backbone, len(images.classes), seed) for seed in seeds]
+        net = TwoHeadedNet(backbone.network, heads[0])
+        return cls(config, images, device, backbone, seeds, splits, heads, net)
+
+    def on_features(self, stack: HeadStack, cache: Path) -> Learner:
+        features = load_features(self.images, self.backbone, cache, self.device)
+        trains = [split.train for split in self.splits]
+        batches = partial(stacked_batches, trains, self.config.batch_size, self.seeds)
+        return self._learner(stack, row_reader(features, self.device), batches, _EVAL_ROWS)
+
+    def on_pixels(self) -> Learner:
+        model = self.net.to(memory_format=torch.channels_last)
+        read = pixel_reader(self.images, self.backbone, self.device)
+        train, c = self.splits[0].train, self.config
+        batches = partial(training_batches, train, c.batch_size, c.seed)
+        return self._learner(model, read, batches, EVAL_BATCH[self.device.type])
+
+    def _learner(self, model: nn.Module, read: Read, batches: Batches, eval_batch: int) -> Learner:
+        labels = torch.from_numpy(self.images.labels).to(self.device)
+        brightness = torch.from_numpy(self.images.brightness).to(self.device)
+        w = self.config.aux_weight
+        return Learner(model.to(self.device), read, batches, labels, brightness, w, eval_batch)
+
+
+def _test_scores(learner: Learner, split: Split) -> dict[str, float]:
+    scores = score(learner, split.test)
+    return {f"test_{name}": value.mean().item() for name, value in scores.items()}
 
 
 def needs_pretrained(mode: str) -> bool:
