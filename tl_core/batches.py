@@ -9,9 +9,6 @@ from torch import Tensor
 from tl_core.backbones import Backbone
 from tl_core.datasets import ImageSet
 
-EVAL_BATCH = {"cuda": 256, "cpu": 32}
-"""Images a forward pass when nothing learns; on a CPU larger ones fall out of its caches."""
-
 Read = Callable[[np.ndarray], Tensor]
 """Image indices -> the net's input on the device.
 
@@ -43,6 +40,15 @@ def stacked_batches(
     each = zip(trains, seeds, strict=True)
     alone = (training_batches(train, batch_size, seed, epoch) for train, seed in each)
     yield from map(np.stack, zip(*alone, strict=True))
+
+
+def eval_batch(device: torch.device, image_size: int) -> int:
+    """Images in a forward pass when nothing learns: as many pixels as suit the device.
+
+    At 224 px that is 256 images on a GPU and 32 on a CPU, where more fall out of its caches.
+    """
+    at_224 = 256 if device.type == "cuda" else 32
+    return max(1, min(4 * at_224, at_224 * 224**2 // image_size**2))
 
 
 def eval_batches(indices: np.ndarray, size: int) -> list[np.ndarray]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from tl_core.backbones import Backbone
-from tl_core.batches import EVAL_BATCH, eval_batches, pixel_reader
+from tl_core.batches import eval_batch, eval_batches, pixel_reader
 from tl_core.datasets import ImageSet, publish
 from tl_core.progress import track
 
@@ -37,7 +37,7 @@ def _key(images: ImageSet, backbone: Backbone) -> str:
 def _extract(images: ImageSet, backbone: Backbone, device: torch.device, into: Path) -> None:
     n = len(images.labels)
     features = np.lib.format.open_memmap(into, "w+", np.float32, (n, backbone.n_features))
-    batches = eval_batches(np.arange(n), EVAL_BATCH[device.type])
+    batches = eval_batches(np.arange(n), eval_batch(device, images.image_size))
     rows = zip(batches, _forward(batches, images, backbone, device), strict=True)
     for batch, row in track(rows, n, f"Features of {backbone.name}", weight=len(batches[0])):
         features[batch] = row

@@ -16,9 +16,9 @@ from torch import nn
 
 from tl_core.backbones import Backbone, load_backbone
 from tl_core.batches import (
-    EVAL_BATCH,
     Batches,
     Read,
+    eval_batch,
     pixel_reader,
     row_reader,
     stacked_batches,
@@ -132,7 +132,7 @@ class _Setup:
         read = pixel_reader(self.images, self.backbone, self.device)
         train, c = self.splits[0].train, self.config
         batches = partial(training_batches, train, c.batch_size, c.seed)
-        return self._learner(model, read, batches, EVAL_BATCH[self.device.type])
+        return self._learner(model, read, batches, eval_batch(self.device, self.images.image_size))
 
     def _learner(self, model: nn.Module, read: Read, batches: Batches, eval_batch: int) -> Learner:
         labels = torch.from_numpy(self.images.labels).to(self.device)

@@ -129,8 +129,9 @@ def test_study_with_diverging_trials_exits_with_3(
 
 
 @pytest.mark.slow
-def test_ctrl_c_keeps_what_there_is(
-    ray_run: RayRun, photo_folder: Path, client: MlflowClient
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_keeps_what_there_is(
+    ray_run: RayRun, photo_folder: Path, client: MlflowClient, stop: signal.Signals
 ) -> None:
     process = ray_run.start(
         "--data", photo_folder, *OWN_NET, "--train-ratio", 0.8, "--epochs", 20, "--trials", 500
@@ -139,7 +140,7 @@ def test_ctrl_c_keeps_what_there_is(
     for line in process.stdout:
         if line.startswith("trial "):
             break
-    process.send_signal(signal.SIGINT)
+    process.send_signal(stop)
     code, printed, told = ray_run.finish(process)
     assert code == 130, printed + told
     assert "Traceback" not in told
@@ -157,14 +158,21 @@ def test_ctrl_c_keeps_what_there_is(
 
 
 @pytest.mark.slow
-def test_frozen_backbone_tells_real_cats_from_dogs(ray_run: RayRun, cat_dog: Path) -> None:
+def test_study_of_real_photos(ray_run: RayRun, cat_dog: Path, client: MlflowClient) -> None:
     process = ray_run.start(
-        "--data", cat_dog, "--backbone", "efficientnet_lite0", "--image-size", 128,
-        "--mode", "freeze", "--train-ratio", 0.1, "--aux-weight", 0, "--lr", 1e-3, 1e-2,
-        "--epochs", 10, "--trials", 4, "--name", "mine",
+        "--data", cat_dog, "--backbone", "efficientnet_lite0", "--image-size", 96,
+        "--mode", "freeze", "finetune", "--train-ratio", 0.02, 0.05, "--aux-weight", 0, 0.5,
+        "--epochs", 3, "--trials", 12, "--name", "mine",
     )  # fmt: skip
     code, printed, told = ray_run.finish(process)
     assert code == 0, printed + told
     assert read("study.json")["data"]["classes"].keys() == {"cat", "dog"}
-    assert read("best.json")["metrics"]["val_accuracy"] > 0.9
+    assert read("best.json")["metrics"]["val_accuracy"] > 0.8
     assert "warning: " not in printed
+    table = trials()
+    assert set(table["mode"]) == {"freeze", "finetune"}
+    parent, *children = all_runs(client)
+    assert parent.info.status == "FINISHED"
+    assert [int(run.data.params["trial"]) for run in children] == list(range(12))
+    assert [run.data.params["mode"] for run in children] == table["mode"].tolist()
+    assert all(run.info.status == "FINISHED" for run in children)

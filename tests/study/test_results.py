@@ -16,9 +16,11 @@ from tl_core.errors import InputError
 from tl_core.splits import make_split
 
 COLUMNS = [
-    "trial", "status", "mode", "train_ratio", "lr", "aux_weight", "seed", "epochs",
+    "trial", "status", "mode", "train_ratio", "lr", "aux_weight", "seed", "seeds",
+    "epochs",
     "train_loss", "train_accuracy", "val_loss", "val_log_loss", "val_accuracy", "val_auroc",
-    "val_brightness_mae", "val_brightness_r2", "images_per_s", "wall_s", "error",
+    "val_brightness_mae", "val_brightness_r2", "images_per_s",
+    "val_log_loss_std", "val_accuracy_std", "wall_s", "error",
 ]  # fmt: skip
 
 

@@ -74,7 +74,7 @@ def test_drawn_parameters_become_the_trial_they_stand_for() -> None:
     assert space.config(trial.params).model_dump() == {
         "mode": "lp_ft", "train_ratio": 0.05, "lr": 2e-5, "aux_weight": 0.5,
         "backbone": "vgg11", "weights": "none", "image_size": 64,
-        "epochs": 3, "batch_size": 8, "seed": 5, "split_seed": 6,
+        "epochs": 3, "batch_size": 8, "seed": 5, "seeds": 1, "split_seed": 6,
     }  # fmt: skip
 
 

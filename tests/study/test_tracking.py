@@ -9,12 +9,15 @@ from study.records import Status
 from study.tracking import Tracker, where_to_look
 from tests.study.builders import all_runs, make_epoch, make_record
 from tl_core.errors import InputError
+from tl_core.fit import EpochMetrics
 
 ABOUT: dict[str, Any] = {
     "settings": {"backbone": "mlp", "lr": [1e-3], "name": None},
     "data": {"images": 40, "classes": {"a=b: ?": 20, "c": 20}},
     "splits": {"val": "abc", "train_0.1": "def"},
 }
+METRICS = len(EpochMetrics.__dataclass_fields__) - 1
+"""Metrics an epoch: all its fields but its number."""
 SPLIT = {"split": {"train": "def", "val": "abc", "test": "ghi"}}
 
 
@@ -128,7 +131,7 @@ def test_epochs_go_out_in_batches(tracker: Tracker, batches: MagicMock) -> None:
     tracker.end_trial(record)
     assert batches.call_count == 2
     # 30 epochs of 9 values, and the wall time.
-    assert len(batches.call_args.args[1]) == 30 * 9 + 1
+    assert len(batches.call_args.args[1]) == 30 * METRICS + 1
 
 
 def test_batch_goes_out_when_a_second_has_passed(tracker: Tracker, batches: MagicMock) -> None:
@@ -137,7 +140,7 @@ def test_batch_goes_out_when_a_second_has_passed(tracker: Tracker, batches: Magi
     tracker._runs[0].sent_at -= 3600
     tracker.epoch(record)
     assert batches.call_count == 2
-    assert len(batches.call_args.args[1]) == 9
+    assert len(batches.call_args.args[1]) == METRICS
 
 
 def test_batches_keep_to_what_a_server_takes(tracker: Tracker, batches: MagicMock) -> None:
@@ -152,7 +155,11 @@ def test_batches_keep_to_what_a_server_takes(tracker: Tracker, batches: MagicMoc
         record.history.append(make_epoch(epoch))
         tracker.epoch(record)
     tracker.end_trial(record)
-    assert [len(call.args[1]) for call in batches.call_args_list] == [1000, 200 * 9 + 1 - 1000]
+    assert [len(call.args[1]) for call in batches.call_args_list] == [
+        1000,
+        1000,
+        200 * METRICS + 1 - 2000,
+    ]
 
 
 def test_best_so_far_is_a_metric_of_the_parent(tracker: Tracker, client: MlflowClient) -> None:

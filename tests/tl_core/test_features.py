@@ -121,7 +121,7 @@ def test_other_images_have_features_of_their_own(
 
 
 class Stops(nn.Module):
-    """Fails in its second batch."""
+    """Fails in its first batch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ class Stops(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         self.runs += 1
-        if self.runs == 2:
+        if self.runs == 1:
             raise RuntimeError("out of memory")
         return images.mean(dim=(2, 3))
 
