@@ -34,7 +34,7 @@ DIRECTIONS: dict[Metric, Literal["min", "max"]] = {
 
 
 class TrialConfig(BaseModel):
-    """One configuration and one seed; everything that decides a trial's numbers.
+    """One configuration and its seed; everything that decides a trial's numbers.
 
     Raises `pydantic.ValidationError` on construction, naming every value out of its range at once.
     """

@@ -58,9 +58,10 @@ def run_trial(
     report: Report = lambda _: None,
     read_test: bool = False,
 ) -> TrialResult:
-    """Train one configuration with one seed; the last epoch is the one that counts.
+    """Train one configuration; the last epoch is the one that counts.
 
-    `freeze` trains the heads on cached features. `lp_ft` (Kumar et al., ICLR 2022) does so for
+    `freeze` trains the heads of `config.seeds` seeds on cached features, all at once, and reports
+    their means. `lp_ft` (Kumar et al., ICLR 2022) does so for
     `config.epochs` epochs that are not reported, at `HEAD_LR`, and then trains everything.
 
     Args:
