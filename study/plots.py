@@ -34,7 +34,7 @@ def plot_curves(record: TrialRecord, title: str, path: Path) -> None:
     accuracy.plot(epochs, [m.train_accuracy for m in record.history], **train)
     accuracy.plot(epochs, [m.val_accuracy for m in record.history], "--", label="validation", **val)
     accuracy.set(xlabel="epoch", ylabel="accuracy")
-    accuracy.set_ylim(top=1.005)
+    accuracy.set_ylim(top=1.02)
     accuracy.legend(loc="lower right")
     for axes in (loss, accuracy):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

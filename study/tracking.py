@@ -3,6 +3,8 @@
 import json
 import logging
 import os
+import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -174,8 +176,10 @@ def where_to_look(uri: str, experiment_id: str) -> str:
     view = f"#/experiments/{experiment_id}/runs?workflowType=machine_learning&compareRunsMode=CHART"
     if uri.startswith(("http://", "https://")):
         return f"compare trials: {without_credentials(uri).rstrip('/')}/{view}"
+    # Beside this Python, if the virtual environment is not activated.
+    mlflow = "mlflow" if shutil.which("mlflow") else Path(sys.executable).with_name("mlflow")
     return (
-        f"compare trials: mlflow ui --backend-store-uri {without_credentials(uri)}\n"
+        f"compare trials: {mlflow} ui --backend-store-uri {without_credentials(uri)}\n"
         f"          then: http://127.0.0.1:5000/{view}"
     )
 

@@ -83,7 +83,7 @@ def test_study_from_the_command_line_to_its_files(
 
     assert sum(line.startswith("trial ") for line in printed.splitlines()) == 5
     assert f"best: trial {best['trial']}: " in printed
-    assert "compare trials: mlflow ui --backend-store-uri sqlite:///mlflow.db" in printed
+    assert "mlflow ui --backend-store-uri sqlite:///mlflow.db" in printed
 
     parent, *children = all_runs(client)
     assert parent.data.params["splits.train_0.2"] == study["splits"]["train_0.2"]

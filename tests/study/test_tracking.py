@@ -237,7 +237,15 @@ def test_no_credentials_in_what_is_told(uri: str, monkeypatch: pytest.MonkeyPatc
         ),
     ],
 )
-def test_where_to_look(uri: str, lines: list[str]) -> None:
+def test_where_to_look(uri: str, lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("study.tracking.shutil.which", lambda name: f"/bin/{name}")
     told = where_to_look(uri, "7").splitlines()
     assert told[-1].endswith("workflowType=machine_learning&compareRunsMode=CHART")
     assert [line[: len(start)] for line, start in zip(told, lines, strict=True)] == lines
+
+
+def test_where_to_look_without_an_activated_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("study.tracking.shutil.which", lambda name: None)
+    monkeypatch.setattr("study.tracking.sys.executable", "/x/.venv/bin/python")
+    told = where_to_look("sqlite:///mlflow.db", "7").splitlines()[0]
+    assert told == "compare trials: /x/.venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db"
