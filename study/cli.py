@@ -56,6 +56,8 @@ def _parser() -> argparse.ArgumentParser:
 def _shape(name: str, field: FieldInfo) -> dict[str, Any]:
     if field.annotation is bool:
         return {"action": "store_true"}
+    if name == "preset":
+        return {"choices": [*PRESETS, "list"], "metavar": "PRESET"}
     several = typing.get_origin(field.annotation) is tuple
     return {"metavar": name.upper(), "nargs": "+" if several else None}
 

@@ -8,6 +8,7 @@ from types import TracebackType
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
@@ -31,7 +32,7 @@ class StudyDisplay:
 
     def __enter__(self) -> "StudyDisplay":
         if self._console.is_terminal:
-            self._live.update(Text("starting Ray and its workers"))
+            self._live.update(Spinner("dots", "starting Ray and its workers"))
             self._live.start()
         return self
 

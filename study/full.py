@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
+from rich.table import Table
 
 from study.display import StudyDisplay, describe
 from study.journal import Journal
@@ -14,6 +15,7 @@ from study.ray_environment import set_ray_environment
 from study.records import TrialRecord, best_of
 from study.results import Results
 from study.tracking import Tracker, where_to_look
+from tl_core.config import MODES, Metric
 from tl_core.features import load_features
 from tl_core.train import chance_warning, needs_features, pretrained
 
@@ -90,11 +92,24 @@ def _conclude(prepared: Prepared, journal: Journal, status: str, console: Consol
     console.print(f"\n{status}: {counts or 'no trial'} of {prepared.settings.trials} trials")
     best = best_of(records, metric)
     if best:
+        console.print(_cells(records, metric))
         console.print(f"best: {describe(best, metric)}", highlight=False)
         console.print(f"      validation accuracy {best.value('val_accuracy'):.3f}")
     for warning in _warnings(prepared, journal):
         console.print(f"warning: {warning}", style="yellow")
     console.print(f"files: {prepared.folder}/")
+
+
+def _cells(records: list[TrialRecord], metric: Metric) -> Table:
+    """The best trial of each mode at each ratio."""
+    modes = [mode for mode in MODES if any(r.config.mode == mode for r in records)]
+    table = Table("train_ratio", *modes, title=f"best {metric} (trial)")
+    for ratio in sorted({r.config.train_ratio for r in records}):
+        here = [r for r in records if r.config.train_ratio == ratio]
+        bests = [best_of([r for r in here if r.config.mode == mode], metric) for mode in modes]
+        cells = [f"{b.value(metric):.4f} ({b.trial})" if b else "none" for b in bests]
+        table.add_row(f"{ratio:g}", *cells)
+    return table
 
 
 def _counts(records: list[TrialRecord]) -> Iterator[tuple[str, int]]:

@@ -35,7 +35,7 @@ def plot_curves(record: TrialRecord, title: str, path: Path) -> None:
     accuracy.plot(epochs, [m.val_accuracy for m in record.history], "--", label="validation", **val)
     accuracy.set(xlabel="epoch", ylabel="accuracy")
     accuracy.set_ylim(top=1.02)
-    accuracy.legend(loc="lower right")
+    accuracy.legend()
     for axes in (loss, accuracy):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _save(figure, title, path)
@@ -50,6 +50,8 @@ def plot_trials(records: list[TrialRecord], metric: Metric, title: str, path: Pa
     axes.set_xscale("log")
     axes.set_xticks(ratios, [f"{ratio:g}" for ratio in ratios])
     axes.minorticks_off()
+    if metric in ("val_log_loss", "val_loss"):
+        axes.set_yscale("log")  # One diverging trial would press all others into a line.
     axes.set(xlabel="train_ratio (training images as a share of all)", ylabel=metric)
     axes.legend(title="line: best trial of the mode\nhollow: stopped early")
     _save(figure, title, path)

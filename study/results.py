@@ -54,7 +54,8 @@ class Results:
 
     def write(self, name: str, value: object) -> None:
         """Write one JSON file."""
-        _replace(self.folder / name, json.dumps(value, indent=2, default=str) + "\n")
+        text = json.dumps(value, indent=2, default=str, ensure_ascii=False)
+        _replace(self.folder / name, text + "\n")
 
     def _best(self, best: TrialRecord | None) -> dict[str, Any]:
         if best is None:

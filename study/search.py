@@ -122,6 +122,7 @@ def _searcher(space: Space, folder: Path) -> OptunaSearch:
         metric=settings.metric,
         mode=DIRECTIONS[settings.metric],
         sampler=sampler,
+        points_to_evaluate=space.cells()[: settings.trials],
         study_name=settings.name,
         storage=JournalStorage(JournalFileBackend(str(folder.resolve() / "optuna.log"))),
     )

@@ -1,5 +1,6 @@
 """The search space: one visible table, define-by-run, with a learning-rate range for each mode."""
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,14 @@ class Space:
         trial.suggest_categorical("train_ratio", self.settings.train_ratio)
         _draw(trial, f"lr_{mode}", self.settings.lr or LR_RANGES[mode], log=True)
         _draw(trial, "aux_weight", self.settings.aux_weight, log=False)
+
+    def cells(self) -> list[dict[str, Any]]:
+        """Every (mode, train_ratio) once, for the first trials: left to itself the search may
+        never try a mode. The longest come first, so that they don't end the study alone.
+        """
+        ratios = sorted(self.settings.train_ratio, reverse=True)
+        pairs = itertools.product(ratios, self.settings.mode)
+        return [{"mode": mode, "train_ratio": ratio} for ratio, mode in pairs]
 
     def config(self, drawn: dict[str, Any]) -> TrialConfig:
         """Turn drawn parameters into the trial that they stand for."""

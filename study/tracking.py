@@ -79,6 +79,7 @@ class Tracker:
         run = self._runs[record.trial]
         values = asdict(record.history[-1])
         step = values.pop("epoch")
+        values = {name: value for name, value in values.items() if value is not None}
         run.waiting += [_metric(name, value, step) for name, value in values.items()]
         if time.monotonic() - run.sent_at > _FLUSH_S:
             self._send(run)

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -35,9 +36,9 @@ class EpochMetrics:
     val_brightness_r2: float
     images_per_s: float
     """Training images a second, over all seeds; validation is not counted."""
-    val_log_loss_std: float = 0.0
-    """Standard deviation over the seeds of a frozen trial; 0 for one seed."""
-    val_accuracy_std: float = 0.0
+    val_log_loss_std: float | None = None
+    """Standard deviation over the seeds of a frozen trial; one seed has none."""
+    val_accuracy_std: float | None = None
 
 
 Report = Callable[[EpochMetrics], None]
@@ -133,18 +134,18 @@ def predict(
     return torch.cat(logits, dim=-2).float().cpu(), torch.cat(brightness, dim=-1).float().cpu()
 
 
-def _over_seeds(scores: dict[str, Tensor]) -> dict[str, float]:
+def _over_seeds(scores: dict[str, Tensor]) -> dict[str, Any]:
     """Mean of each score over the seeds, and the spread of the two that are compared most."""
     means = {name: value.mean().item() for name, value in scores.items()}
     spread = {
-        f"{name}_std": value.std().item() if value.numel() > 1 else 0.0
+        f"{name}_std": value.std().item()
         for name, value in scores.items()
-        if name in ("val_log_loss", "val_accuracy")
+        if name in ("val_log_loss", "val_accuracy") and value.numel() > 1
     }
     return means | spread
 
 
 def _check_finite(metrics: EpochMetrics) -> None:
     for name, value in asdict(metrics).items():
-        if not math.isfinite(value):
+        if value is not None and not math.isfinite(value):
             raise DivergedError(f"{name} is {value} in epoch {metrics.epoch}")

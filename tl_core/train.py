@@ -193,6 +193,7 @@ def chance_warning(config: TrialConfig, images: ImageSet, last: EpochMetrics) ->
         return None
     return (
         f"frozen validation accuracy {last.val_accuracy:.3f} is within two standard errors of "
-        f"chance ({chance:.3f}): is the preprocessing right for these weights, or the learning "
-        f"rate {config.lr:g} too low for {config.epochs} epochs?"
+        f"chance ({chance:.3f}) on {counts.sum()} validation images: is the preprocessing right "
+        f"for these weights, or the learning rate {config.lr:g} too low for {config.epochs} "
+        "epochs, or are these images too few to tell?"
     )

@@ -65,7 +65,9 @@ def test_study_from_the_command_line_to_its_files(
     table = trials()
     assert table["trial"].tolist() == [0, 1, 2, 3, 4]
     assert set(table["status"]) <= {"done", "pruned"}
-    assert set(table["mode"]) <= {"freeze", "finetune"}
+    first = table.sort_values("trial").head(4)
+    cells = {(mode, ratio) for mode in ("freeze", "finetune") for ratio in (0.2, 0.4)}
+    assert set(zip(first["mode"], first["train_ratio"], strict=True)) == cells
     assert set(table["train_ratio"]) <= {0.2, 0.4}
     assert (table[table["status"] == "done"]["epochs"] == 2).all()
     assert (table[table["mode"] == "freeze"]["status"] == "done").all()

@@ -93,3 +93,13 @@ def test_single_config_takes_the_one_value_of_each_factor() -> None:
     config = single_config(make_settings(debug=True, mode=["lp_ft"], lr=["2e-4"]))
     assert (config.mode, config.train_ratio, config.lr) == ("lp_ft", 0.1, 2e-4)
     assert config.backbone == "efficientnet_lite0"
+
+
+def test_first_trials_cover_every_cell_once_the_longest_first() -> None:
+    space = Space(make_settings(mode=["freeze", "scratch"], train_ratio=["0.1", "0.8"]))
+    assert [(cell["train_ratio"], cell["mode"]) for cell in space.cells()] == [
+        (0.8, "freeze"),
+        (0.8, "scratch"),
+        (0.1, "freeze"),
+        (0.1, "scratch"),
+    ]
