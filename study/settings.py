@@ -132,7 +132,7 @@ DEFAULTS: dict[str, Any] = {
 DEMO: dict[str, Any] = {
     "backbone": "efficientnet_lite0",
     "image_size": 128,
-    "train_ratio": (0.05, 0.2, 0.8),
+    "train_ratio": (0.05, 0.15, 0.4),
     "epochs": 5,
     "trials": 12,
 }
