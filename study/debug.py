@@ -1,6 +1,7 @@
 """The debug mode: one trial in this process, without Ray, so that breakpoints work."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -85,6 +86,6 @@ def _title(prepared: Prepared, record: TrialRecord) -> str:
     c = record.config
     return (
         f"{c.backbone}, {c.mode}, train_ratio {c.train_ratio:g}, lr {c.lr:g}, "
-        f"aux_weight {c.aux_weight:g}\n{prepared.images.name}: "
+        f"aux_weight {c.aux_weight:g}\n{Path(prepared.images.name).name}: "
         f"test accuracy {record.test['test_accuracy']:.3f}"
     )

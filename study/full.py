@@ -80,7 +80,8 @@ def _files(prepared: Prepared, records: list[TrialRecord]) -> list[Path]:
     folder, metric = prepared.folder, prepared.settings.metric
     files = [folder / name for name in ("study.json", "trials.csv", "best.json")]
     if best_of(records, metric):
-        title = f"{prepared.settings.backbone} on {prepared.images.name}: {len(records)} trials"
+        data = Path(prepared.images.name).name
+        title = f"{prepared.settings.backbone} on {data}: {len(records)} trials"
         plot_trials(records, metric, title, folder / "trials.png")
         files.append(folder / "trials.png")
     return files

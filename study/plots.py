@@ -52,6 +52,8 @@ def plot_trials(records: list[TrialRecord], metric: Metric, title: str, path: Pa
     axes.minorticks_off()
     if metric in ("val_log_loss", "val_loss"):
         axes.set_yscale("log")  # One diverging trial would press all others into a line.
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("{x:.2g}")
     axes.set(xlabel="train_ratio (training images as a share of all)", ylabel=metric)
     axes.legend(title="line: best trial of the mode\nhollow: stopped early")
     _save(figure, title, path)
