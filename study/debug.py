@@ -6,13 +6,12 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from study.journal import Journal
+from study.journal import Journal, open_journal
 from study.plots import plot_curves
 from study.prepare import Prepared
 from study.records import TrialRecord
-from study.results import Results
 from study.space import single_config
-from study.tracking import Tracker, where_to_look
+from study.tracking import where_to_look
 from tl_core.errors import DivergedError
 from tl_core.fit import EpochMetrics
 from tl_core.train import run_trial
@@ -21,9 +20,7 @@ from tl_core.train import run_trial
 def run_debug(prepared: Prepared, console: Console) -> int:
     """Train one trial, print a line an epoch, read the test set; return the exit code."""
     settings, folder = prepared.settings, prepared.folder
-    tracker = Tracker(settings.tracking_uri)
-    results = Results(folder, settings, prepared.images)
-    journal = Journal(str(settings.name), settings.metric, results, tracker)
+    journal, results, tracker = open_journal(prepared)
     try:
         record = journal.start(single_config(settings))
         code = _run(prepared, journal, record, console)

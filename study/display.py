@@ -21,10 +21,10 @@ _RECENT = 8
 class StudyDisplay:
     """Counts of trials done, running and failed, the best so far, and an ETA."""
 
-    def __init__(self, trials: int, metric: Metric, console: Console | None = None) -> None:
+    def __init__(self, trials: int, metric: Metric, console: Console) -> None:
         self._trials = trials
         self._metric = metric
-        self._console = console or Console(soft_wrap=True, markup=False, emoji=False)
+        self._console = console
         self._start = time.monotonic()
         self._bar = Progress(BarColumn(60), MofNCompleteColumn(), TimeElapsedColumn())
         self._task = self._bar.add_task("trials", total=trials)

@@ -8,13 +8,12 @@ from rich.console import Console
 from rich.table import Table
 
 from study.display import StudyDisplay, describe
-from study.journal import Journal
+from study.journal import Journal, open_journal
 from study.plots import plot_trials
 from study.prepare import Prepared
 from study.ray_environment import set_ray_environment
 from study.records import TrialRecord, best_of
-from study.results import Results
-from study.tracking import Tracker, where_to_look
+from study.tracking import where_to_look
 from tl_core.config import MODES, Metric
 from tl_core.features import load_features
 from tl_core.train import chance_warning, needs_features, pretrained
@@ -25,9 +24,7 @@ EXIT_CODES = {"done": 0, "some trials failed": 3, "interrupted": 130}
 def run_study(prepared: Prepared, console: Console) -> int:
     """Search, show, record; return the exit code."""
     settings = prepared.settings
-    tracker = Tracker(settings.tracking_uri)
-    results = Results(prepared.folder, settings, prepared.images)
-    journal = Journal(str(settings.name), settings.metric, results, tracker)
+    journal, results, tracker = open_journal(prepared)
     journal.track(lambda _: tracker.start_study(str(settings.name), results.study))
     status = "interrupted"
     try:

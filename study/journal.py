@@ -5,9 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+from study.prepare import Prepared
 from study.records import Status, TrialRecord, best_of
 from study.results import Results
-from study.tracking import Tracker
+from study.tracking import Tracker, reason
 from tl_core.config import Metric, TrialConfig
 from tl_core.fit import EpochMetrics
 
@@ -76,7 +77,8 @@ class Journal:
         try:
             tell(self._tracker)
         except Exception as error:  # Each store has its own exceptions; results are at stake.
-            self.tracking_error = f"{type(error).__name__}: {str(error).splitlines()[0]}"
+            why = reason(error, self._tracker.uri)
+            self.tracking_error = f"{type(error).__name__}: {why}"
 
     def interrupt(self) -> None:
         """Close every record that is still open."""
@@ -105,3 +107,15 @@ class Journal:
         if study["settings"]["debug"]:  # There is no parent run to say it.
             about |= {"versions": study["versions"], "hardware": study["hardware"]}
         return about
+
+
+def open_journal(prepared: Prepared) -> tuple[Journal, Results, Tracker]:
+    """Open what a run writes to, before any training.
+
+    Raises `InputError` when the tracking store or the run's folder can't be had.
+    """
+    settings = prepared.settings
+    # The tracker first: if it can't be had, no folder is left behind.
+    tracker = Tracker(settings.tracking_uri)
+    results = Results(prepared.folder, settings, prepared.images)
+    return Journal(str(settings.name), settings.metric, results, tracker), results, tracker

@@ -48,8 +48,9 @@ class Tracker:
                 self.experiment_id = self._experiment(uri)
         except Exception as error:  # Each store has its own exceptions, down to the database's.
             raise InputError(
-                [f"--tracking-uri {without_credentials(uri)}: {_reason(error, uri)}"]
+                [f"--tracking-uri {without_credentials(uri)}: {reason(error, uri)}"]
             ) from error
+        self.uri = uri
         self._runs: dict[int, _Run] = {}
         self.parent_id: str | None = None
 
@@ -200,7 +201,7 @@ def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _reason(error: Exception, uri: str) -> str:
+def reason(error: Exception, uri: str) -> str:
     """First line of the error, which may quote the URI, without user and password."""
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
     credentials, at, _ = urlsplit(uri).netloc.rpartition("@")

@@ -18,6 +18,7 @@ class Spy(Tracker):
     """Notes what it is told instead of writing it."""
 
     def __init__(self) -> None:
+        self.uri = "http://me:secret@host:5000"
         self.told: list[tuple[Any, ...]] = []
 
     def start_trial(self, study: str, record: TrialRecord, about: dict[str, Any]) -> None:
@@ -150,3 +151,20 @@ def test_study_goes_on_without_a_tracker_that_fails(
     assert len(spy.told) == told
     assert [record.status for record in journal.records] == ["done", "done"]
     assert pd.read_csv("run/trials.csv")["trial"].tolist() == [0]
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("", "OSError: OSError"),
+        ("http://me:secret@host:5000 is down", "OSError: http://host:5000 is down"),
+    ],
+)
+def test_why_tracking_failed_is_told_without_the_password(
+    journal: Journal, message: str, told: str
+) -> None:
+    def fail(_: object) -> None:
+        raise OSError(message)
+
+    journal.track(fail)
+    assert journal.tracking_error == told
