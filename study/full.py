@@ -3,20 +3,19 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
 from study.display import StudyDisplay, describe
 from study.journal import Journal, open_journal
 from study.plots import plot_trials
-from study.prepare import Prepared
+from study.prepare import Prepared, frozen_backbone
 from study.ray_environment import set_ray_environment
 from study.records import TrialRecord, best_of
 from study.tracking import where_to_look
 from tl_core.config import MODES, Metric
 from tl_core.features import load_features
-from tl_core.train import chance_warning, needs_features, pretrained
+from tl_core.train import chance_warning, needs_features
 
 EXIT_CODES = {"done": 0, "some trials failed": 3, "interrupted": 130}
 
@@ -42,26 +41,29 @@ def run_study(prepared: Prepared, console: Console) -> int:
 
 def _search(prepared: Prepared, journal: Journal, console: Console) -> None:
     set_ray_environment()
-    from study.search import search
+    with console.status("starting Ray"):
+        from study.ray_local import local_ray
+        from study.search import search
 
     settings = prepared.settings
-    _extract_features(prepared)
-    with StudyDisplay(settings.trials, settings.metric, console) as display:
-        journal.displays.append(display)
-        search(settings, prepared.images, prepared.folder, prepared.gpus, journal)
+    with local_ray(prepared.gpus):
+        _extract_features(prepared)
+        with StudyDisplay(settings.trials, settings.metric, console) as display:
+            journal.displays.append(display)
+            search(settings, prepared.images, prepared.folder, prepared.gpus, journal)
 
 
 def _extract_features(prepared: Prepared) -> None:
-    """Run the frozen backbone over the images before workers ask for its features."""
-    s = prepared.settings
+    """Run the frozen backbone over the images, unless the cache has what it says of them."""
+    from study.worker import spread
+
+    s, images = prepared.settings, prepared.images
     if s.weights == "none" or not any(needs_features(mode) for mode in s.mode):
         return
-    backbone = pretrained(s.backbone, s.weights, s.image_size)
-    device = torch.device("cuda" if prepared.gpus else "cpu")
-    load_features(prepared.images, backbone, s.cache, device)
-    # The workers need the memory of the GPU more than this process does.
-    backbone.network.cpu()
-    torch.cuda.empty_cache()
+    backbone = frozen_backbone(s)
+    what = (s.backbone, s.weights, s.image_size, backbone.precision)
+    forward = spread(images.path.resolve(), what, prepared.gpus)
+    load_features(images, backbone, s.cache, forward, s.hflip)
 
 
 def _status(records: list[TrialRecord], trials: int) -> str:

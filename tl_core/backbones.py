@@ -9,6 +9,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision import models
 
+from tl_core.config import Precision
 from tl_core.nets import (
     ARTICLE_SIZE,
     ARTICLE_WIDTHS,
@@ -59,6 +60,8 @@ class Backbone:
     """Divides what is left, a channel each."""
     weights_id: str
     """File name and content hash, or `random`."""
+    precision: Precision = "fp32"
+    """What the network computes in."""
 
 
 def load_backbone(name: str, weights: str = "default", image_size: int = 224) -> Backbone:

@@ -1,6 +1,11 @@
-"""Which images a step sees, and how they get to the device."""
+"""Which views of which images a step sees, and how they get to the device.
+
+View i of N images is image i as it is; view N + i is its mirror image.
+"""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,23 +15,35 @@ from tl_core.backbones import Backbone
 from tl_core.datasets import ImageSet
 
 Read = Callable[[np.ndarray], Tensor]
-"""Image indices -> the net's input on the device.
+"""Views -> the net's input on the device.
 
 [B] -> pixels [B, 3, S, S]; [B] or [S, B] -> features [B, D] or [S, B, D].
 """
 Batches = Callable[[int], Iterator[np.ndarray]]
-"""Epoch, from 1 -> its training batches, [B] or [S, B]."""
+"""Epoch, from 1 -> its training batches of views, [B] or [S, B]."""
+
+_SHARE_OF_GPU = 3
+"""The data set may lie on the GPU if it takes at most one part in so many of its free memory."""
 
 
 def training_batches(
-    train: np.ndarray, batch_size: int, seed: int, epoch: int
+    train: np.ndarray, batch_size: int, seed: int, epoch: int, mirror: int = 0
 ) -> Iterator[np.ndarray]:
-    """Yield the indices of one epoch in an order that (seed, epoch) alone decide.
+    """Yield the views of one epoch in an order that (seed, epoch) alone decide.
 
     The last batch takes what is left. A single left-over image joins the batch before it, since
     BatchNorm has no variance to take over one value.
+
+    Args:
+        train: indices of the training images.
+        batch_size: images a batch.
+        seed: that of the trial.
+        epoch: from 1.
+        mirror: N, to mirror each image with probability one half; 0 not to.
     """
     order = np.random.default_rng([seed, 2, epoch]).permutation(train)
+    # A generator of its own, so that mirroring leaves the order as it is.
+    order = order + mirror * np.random.default_rng([seed, 3, epoch]).integers(2, size=len(order))
     cuts = list(range(batch_size, len(order), batch_size))
     if cuts and len(order) - cuts[-1] == 1:
         cuts.pop()
@@ -34,11 +51,11 @@ def training_batches(
 
 
 def stacked_batches(
-    trains: Sequence[np.ndarray], batch_size: int, seeds: Sequence[int], epoch: int
+    trains: Sequence[np.ndarray], batch_size: int, seeds: Sequence[int], epoch: int, mirror: int = 0
 ) -> Iterator[np.ndarray]:
     """Yield [S, B]: for each seed the batch that `training_batches` gives it alone."""
     each = zip(trains, seeds, strict=True)
-    alone = (training_batches(train, batch_size, seed, epoch) for train, seed in each)
+    alone = (training_batches(train, batch_size, seed, epoch, mirror) for train, seed in each)
     yield from map(np.stack, zip(*alone, strict=True))
 
 
@@ -56,25 +73,56 @@ def eval_batches(indices: np.ndarray, size: int) -> list[np.ndarray]:
     return [indices[start : start + size] for start in range(0, len(indices), size)]
 
 
+def upload(values: np.ndarray, device: torch.device) -> Tensor:
+    """Put an array on the device without making either side wait for the other."""
+    host = torch.from_numpy(values)
+    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host
+
+
 def pixel_reader(images: ImageSet, backbone: Backbone, device: torch.device) -> Read:
-    """Read uint8 pixels from the memory map and normalise them on the device."""
+    """Read views and normalise them on the device, [B, 3, S, S] in channels_last.
+
+    The uint8 pixels lie on a GPU that has room for all of them, else in the memory map.
+    """
     # (x / 255 - mean) / std with the constants folded, so that the bytes are touched twice only.
     shift = torch.tensor(backbone.mean, device=device).view(3, 1, 1) * 255
     scale = 1 / (torch.tensor(backbone.std, device=device).view(3, 1, 1) * 255)
+    fetch, n = _fetcher(images, device), len(images.labels)
 
-    def read(indices: np.ndarray) -> Tensor:
-        raw = torch.from_numpy(images.pixels[indices]).to(device)
-        return (raw.float() - shift).mul_(scale).contiguous(memory_format=torch.channels_last)
+    def read(views: np.ndarray) -> Tensor:
+        raw, mirrored = fetch(views % n), views >= n
+        if mirrored.any():
+            raw = torch.where(upload(mirrored, device).view(-1, 1, 1, 1), raw.flip(-1), raw)
+        return (raw - shift).mul_(scale).contiguous(memory_format=torch.channels_last)
 
     return read
 
 
+def _fetcher(images: ImageSet, device: torch.device) -> Read:
+    """Image indices [B] -> uint8 pixels [B, 3, S, S] on the device."""
+    if device.type == "cuda" and _has_room(images, device):
+        table = _on_device(images.path, device)
+        return lambda rows: table.index_select(0, upload(rows, device))
+    return lambda rows: upload(images.pixels[rows], device)
+
+
+def _has_room(images: ImageSet, device: torch.device) -> bool:
+    free, _ = torch.cuda.mem_get_info(device)
+    return images.pixels.nbytes * _SHARE_OF_GPU <= free
+
+
+@lru_cache(maxsize=1)
+def _on_device(path: Path, device: torch.device) -> Tensor:
+    """All pixels of the data set; they stay between the trials of a worker."""
+    return torch.from_numpy(np.array(ImageSet.open(path).pixels)).to(device)
+
+
 def row_reader(rows: np.ndarray, device: torch.device) -> Read:
-    """Read rows of an array [N, D] that is small enough to lie on the device."""
+    """Read rows of an array [V, D], one a view, that is small enough to lie on the device."""
     table = torch.from_numpy(rows).to(device)
 
-    def read(indices: np.ndarray) -> Tensor:
-        at = torch.from_numpy(indices).to(device)
+    def read(views: np.ndarray) -> Tensor:
+        at = upload(views, device)
         # Four times as fast as table[at] on a CPU.
         return table.index_select(0, at.flatten()).view(*at.shape, -1)
 

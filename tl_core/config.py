@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Mode = Literal["freeze", "finetune", "lp_ft", "scratch"]
 MODES: tuple[Mode, ...] = get_args(Mode)
+Precision = Literal["fp32", "bf16"]
 
 TrainRatio = Annotated[float, Field(gt=0, le=0.8, allow_inf_nan=False)]
 LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -55,6 +56,12 @@ class TrialConfig(BaseModel):
     """`default`, `none` or the path of a weights file; `scratch` reads none of them."""
     image_size: ImageSize = 224
     """Side of the square images, pixels."""
+    precision: Precision = "fp32"
+    """What the network computes in; heads on cached features always use float32."""
+    hflip: bool = False
+    """Mirror each training image left to right with probability one half."""
+    compile: bool = False
+    """Compile the network that learns (`torch.compile`)."""
     epochs: Count = 10
     """Passes over the training subset."""
     batch_size: Count = 32
@@ -70,4 +77,10 @@ class TrialConfig(BaseModel):
     def _several_seeds_need_features(self) -> Self:
         if self.seeds > 1 and self.mode != "freeze":
             raise ValueError(f"mode {self.mode} trains one seed, not {self.seeds}; only freeze can")
+        return self
+
+    @model_validator(mode="after")
+    def _heads_are_not_compiled(self) -> Self:
+        if self.compile and self.mode == "freeze":
+            raise ValueError("mode freeze trains no network that compile could speed up")
         return self

@@ -1,7 +1,7 @@
 """FeatureSet: what a frozen backbone says of every image, computed once and cached by content."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,46 +10,103 @@ import torch
 from tl_core.backbones import Backbone
 from tl_core.batches import eval_batch, eval_batches, pixel_reader
 from tl_core.datasets import ImageSet, publish
+from tl_core.precision import run_network
 from tl_core.progress import track
+
+_PIECES = 32
+"""Enough to keep several devices busy to the end, and progress in sight."""
+_CHUNKS = (64, 4096)
+"""Least and most views in a piece."""
+
+Forward = Callable[[list[np.ndarray]], Iterable[np.ndarray]]
+"""Chunks of views -> for each, in order, its features, float32 [chunk, D]."""
 
 
 def load_features(
-    images: ImageSet, backbone: Backbone, cache: Path, device: torch.device
+    images: ImageSet,
+    backbone: Backbone,
+    cache: Path,
+    forward: torch.device | Forward,
+    hflip: bool = False,
 ) -> np.ndarray:
     """Attach the features of all N images, running the backbone over them first if need be.
 
     The backbone runs in eval mode, so BatchNorm uses its stored statistics.
 
+    Args:
+        images: the data set.
+        backbone: what to run, in its precision.
+        cache: folder that holds the features of each (data, backbone, weights, precision).
+        forward: the device to run it on, or what spreads the work over several.
+        hflip: also those of the mirror images, so that mirrored training has what it needs.
+
     Returns:
-        float32 [N, D], memory-mapped: workers share the pages, writes would stay private.
+        float32 [N, D], or [2 N, D] with the mirror images in the second half; memory-mapped:
+        workers share the pages, writes would stay private.
     """
-    entry = cache / "features" / _key(images, backbone)
-    publish(entry, lambda into: _extract(images, backbone, device, into / "features.npy"))
+    if isinstance(forward, torch.device):
+        forward = _on(forward, images, backbone)
+    half = _entry(images, backbone, cache, mirrored=False)
+    publish(half, lambda into: _extract(images, backbone, forward, into))
+    if not hflip:
+        return _attach(half)
+    both = _entry(images, backbone, cache, mirrored=True)
+    publish(both, lambda into: _extract(images, backbone, forward, into, _attach(half)))
+    return _attach(both)
+
+
+def has_features(images: ImageSet, backbone: Backbone, cache: Path, hflip: bool = False) -> bool:
+    """Whether `load_features` has nothing to compute."""
+    return _entry(images, backbone, cache, hflip).exists()
+
+
+def extract(
+    images: ImageSet, backbone: Backbone, device: torch.device, views: np.ndarray
+) -> np.ndarray:
+    """Run the backbone over some views: [B] -> float32 [B, D]."""
+    network = backbone.network.to(device).to(memory_format=torch.channels_last).eval()
+    read = pixel_reader(images, backbone, device)
+    batches = eval_batches(views, eval_batch(device, images.image_size))
+    with torch.inference_mode():
+        rows = [run_network(network, read(batch), backbone.precision) for batch in batches]
+    return torch.cat(rows).cpu().numpy()
+
+
+def _on(device: torch.device, images: ImageSet, backbone: Backbone) -> Forward:
+    def forward(chunks: list[np.ndarray]) -> Iterator[np.ndarray]:
+        return (extract(images, backbone, device, views) for views in chunks)
+
+    return forward
+
+
+def _entry(images: ImageSet, backbone: Backbone, cache: Path, mirrored: bool) -> Path:
+    b = backbone
+    about = f"{images.key} {b.name} {b.weights_id} {b.mean} {b.std} {b.precision} {mirrored}"
+    return cache / "features" / hashlib.sha256(about.encode()).hexdigest()[:24]
+
+
+def _attach(entry: Path) -> np.ndarray:
     features: np.ndarray = np.load(entry / "features.npy", mmap_mode="c")
     return features
 
 
-def _key(images: ImageSet, backbone: Backbone) -> str:
-    about = f"{images.key} {backbone.name} {backbone.weights_id} {backbone.mean} {backbone.std}"
-    return hashlib.sha256(about.encode()).hexdigest()[:24]
-
-
-def _extract(images: ImageSet, backbone: Backbone, device: torch.device, into: Path) -> None:
+def _extract(
+    images: ImageSet,
+    backbone: Backbone,
+    forward: Forward,
+    into: Path,
+    before: np.ndarray | None = None,
+) -> None:
+    """Write the features of the images; or, behind those in `before`, of their mirror images."""
     n = len(images.labels)
-    features = np.lib.format.open_memmap(into, "w+", np.float32, (n, backbone.n_features))
-    batches = eval_batches(np.arange(n), eval_batch(device, images.image_size))
-    rows = zip(batches, _forward(batches, images, backbone, device), strict=True)
-    for batch, row in track(rows, n, f"Features of {backbone.name}", weight=len(batches[0])):
-        features[batch] = row
+    first = 0 if before is None else n
+    shape = (first + n, backbone.n_features)
+    features = np.lib.format.open_memmap(into / "features.npy", "w+", np.float32, shape)
+    if before is not None:
+        features[:n] = before
+    size = max(_CHUNKS[0], min(_CHUNKS[1], n // _PIECES))
+    chunks = eval_batches(np.arange(first, first + n), size)
+    doing = f"Features of {backbone.name}{', mirrored' if first else ''}"
+    for views, rows in zip(chunks, track(forward(chunks), n, doing, weight=size), strict=True):
+        features[views] = rows
     features.flush()
-
-
-def _forward(
-    batches: list[np.ndarray], images: ImageSet, backbone: Backbone, device: torch.device
-) -> Iterator[np.ndarray]:
-    network = backbone.network.to(device).to(memory_format=torch.channels_last).eval()
-    read = pixel_reader(images, backbone, device)
-    for batch in batches:
-        with torch.inference_mode():
-            rows = network(read(batch)).float().cpu().numpy()
-        yield rows

@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tl_core.batches import Batches, Read, eval_batches
+from tl_core.batches import Batches, Read, eval_batches, upload
 from tl_core.config import TrialConfig
 from tl_core.errors import DivergedError
-from tl_core.losses import two_task_loss
+from tl_core.heads import HeadStack
+from tl_core.losses import two_task_gradient, two_task_loss
 from tl_core.metrics import hits, measure
 from tl_core.splits import Split
 
@@ -46,11 +47,7 @@ Report = Callable[[EpochMetrics], None]
 
 @dataclass(frozen=True)
 class Learner:
-    """What learns in one stage, what it reads, and what it should say.
-
-    It is one net, or the S stacked heads of a frozen trial: then all that follows has a leading
-    axis S, and training batches are [S, B].
-    """
+    """A net, what it reads, and what it should say; one learns in each stage of a trial."""
 
     model: nn.Module
     read: Read
@@ -61,10 +58,39 @@ class Learner:
     eval_batch: int
     """Images a forward pass when nothing learns."""
 
-    def targets(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Labels and brightness of the images `indices`, both in its shape."""
-        at = torch.from_numpy(indices).to(self.labels.device)
+    def targets(self, views: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Labels and brightness of the views, both in their shape."""
+        at = upload(views % len(self.labels), self.labels.device)
         return self.labels[at], self.brightness[at]
+
+    def gradients(self, views: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Leave the gradients of a batch in the parameters; return losses [...], hits [..., B]."""
+        labels, brightness = self.targets(views)
+        outputs = self.model(self.read(views))
+        loss = two_task_loss(outputs, labels, brightness, self.aux_weight)
+        self.model.zero_grad(set_to_none=True)
+        loss.sum().backward()  # type: ignore[no-untyped-call]
+        return loss.detach(), hits(outputs[0].detach(), labels)
+
+
+@dataclass(frozen=True)
+class StackLearner(Learner):
+    """The S stacked heads of a frozen trial: everything has a leading axis S, batches are [S, B].
+
+    The gradient of a linear head is written out: autograd takes twice as long.
+    """
+
+    model: HeadStack
+
+    @torch.no_grad()
+    def gradients(self, views: np.ndarray) -> tuple[Tensor, Tensor]:
+        """As for one net."""
+        labels, brightness = self.targets(views)
+        features = self.read(views)
+        outputs = self.model(features)
+        w = self.aux_weight
+        self.model.backward(features, *two_task_gradient(outputs, labels, brightness, w))
+        return two_task_loss(outputs, labels, brightness, w), hits(outputs[0], labels)
 
 
 def fit(
@@ -101,14 +127,10 @@ def _train_epoch(
     hit_sum = torch.zeros((), device=learner.labels.device)
     n, n_images = 0, 0
     for batch in batches:
-        labels, brightness = learner.targets(batch)
-        outputs = learner.model(learner.read(batch))
-        loss = two_task_loss(outputs, labels, brightness, learner.aux_weight)
-        optimizer.zero_grad(set_to_none=True)
-        loss.sum().backward()  # type: ignore[no-untyped-call]
+        loss, hit = learner.gradients(batch)
         optimizer.step()
-        loss_sum = loss_sum + loss.detach() * batch.shape[-1]
-        hit_sum = hit_sum + hits(outputs[0].detach(), labels).sum(dim=-1)
+        loss_sum = loss_sum + loss * batch.shape[-1]
+        hit_sum = hit_sum + hit.sum(dim=-1)
         n, n_images = n + batch.shape[-1], n_images + batch.size
     return loss_sum.cpu() / n, hit_sum.cpu() / n, n_images
 

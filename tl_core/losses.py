@@ -1,5 +1,6 @@
 """The weighted two-task loss, for one net or for S nets at once."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -41,3 +42,20 @@ def two_task_loss(
     logits, predicted = outputs
     squared = (predicted - brightness).square().mean(dim=-1)
     return (1 - aux_weight) * classification_loss(logits, labels) + aux_weight * squared
+
+
+def two_task_gradient(
+    outputs: tuple[Tensor, Tensor], labels: Tensor, brightness: Tensor, aux_weight: float
+) -> tuple[Tensor, Tensor]:
+    """Derivatives of `two_task_loss`, which takes the same, by each of the two outputs.
+
+    Returns:
+        [..., B, 1] or [..., B, K], and [..., B].
+    """
+    logits, predicted = outputs
+    n = logits.shape[-2]
+    if logits.shape[-1] == 1:
+        error = torch.sigmoid(logits) - labels.unsqueeze(-1)
+    else:
+        error = torch.softmax(logits, dim=-1) - F.one_hot(labels, logits.shape[-1])
+    return error * ((1 - aux_weight) / n), (predicted - brightness) * (2 * aux_weight / n)

@@ -12,22 +12,20 @@ from typing import Self
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor
 
 from tl_core.backbones import Backbone, load_backbone
 from tl_core.batches import (
-    Batches,
-    Read,
     eval_batch,
     pixel_reader,
     row_reader,
     stacked_batches,
     training_batches,
 )
-from tl_core.config import TrialConfig
+from tl_core.config import Precision, TrialConfig
 from tl_core.datasets import ImageSet
 from tl_core.features import load_features
-from tl_core.fit import EpochMetrics, Learner, Report, fit, score
+from tl_core.fit import EpochMetrics, Learner, Report, StackLearner, fit, score
 from tl_core.heads import Heads, HeadStack, TwoHeadedNet
 from tl_core.splits import Split, make_split
 
@@ -119,27 +117,35 @@ class _Setup:
         ratio, split_seed = config.train_ratio, config.split_seed
         splits = [make_split(images.labels, ratio, split_seed, seed) for seed in seeds]
         heads = [_heads(backbone, len(images.classes), seed) for seed in seeds]
-        net = TwoHeadedNet(backbone.network, heads[0])
+        net = TwoHeadedNet(backbone.network, heads[0], backbone.precision)
         return cls(config, images, device, backbone, seeds, splits, heads, net)
 
     def on_features(self, stack: HeadStack, cache: Path) -> Learner:
-        features = load_features(self.images, self.backbone, cache, self.device)
+        c = self.config
+        features = load_features(self.images, self.backbone, cache, self.device, c.hflip)
         trains = [split.train for split in self.splits]
-        batches = partial(stacked_batches, trains, self.config.batch_size, self.seeds)
-        return self._learner(stack, row_reader(features, self.device), batches, _EVAL_ROWS)
+        batches = partial(stacked_batches, trains, c.batch_size, self.seeds, mirror=self._mirror())
+        read = row_reader(features, self.device)
+        return StackLearner(stack.to(self.device), read, batches, *self._targets(), _EVAL_ROWS)
 
     def on_pixels(self) -> Learner:
-        model = self.net.to(memory_format=torch.channels_last)
+        c = self.config
+        model = self.net.to(self.device).to(memory_format=torch.channels_last)
+        if c.compile:
+            model.network.compile()
         read = pixel_reader(self.images, self.backbone, self.device)
-        train, c = self.splits[0].train, self.config
-        batches = partial(training_batches, train, c.batch_size, c.seed)
-        return self._learner(model, read, batches, eval_batch(self.device, self.images.image_size))
+        train = self.splits[0].train
+        batches = partial(training_batches, train, c.batch_size, c.seed, mirror=self._mirror())
+        size = eval_batch(self.device, self.images.image_size)
+        return Learner(model, read, batches, *self._targets(), size)
 
-    def _learner(self, model: nn.Module, read: Read, batches: Batches, eval_batch: int) -> Learner:
+    def _mirror(self) -> int:
+        return len(self.images.labels) if self.config.hflip else 0
+
+    def _targets(self) -> tuple[Tensor, Tensor, float]:
         labels = torch.from_numpy(self.images.labels).to(self.device)
         brightness = torch.from_numpy(self.images.brightness).to(self.device)
-        w = self.config.aux_weight
-        return Learner(model.to(self.device), read, batches, labels, brightness, w, eval_batch)
+        return labels, brightness, self.config.aux_weight
 
 
 def _test_scores(learner: Learner, split: Split) -> dict[str, float]:
@@ -162,17 +168,18 @@ def _backbone(config: TrialConfig) -> Backbone:
     if config.mode == "scratch" or config.weights == "none":
         torch.manual_seed(config.seed)
         drawn = load_backbone(config.backbone, "none", config.image_size)
-        return replace(drawn, weights_id=f"random seed {config.seed} torch {torch.__version__}")
-    kept = pretrained(config.backbone, config.weights, config.image_size)
+        drawn_by = f"random seed {config.seed} torch {torch.__version__}"
+        return replace(drawn, weights_id=drawn_by, precision=config.precision)
+    kept = pretrained(config.backbone, config.weights, config.image_size, config.precision)
     if config.mode == "freeze":
         return kept
     return replace(kept, network=copy.deepcopy(kept.network))
 
 
 @lru_cache(maxsize=1)
-def pretrained(name: str, weights: str, image_size: int) -> Backbone:
+def pretrained(name: str, weights: str, image_size: int, precision: Precision) -> Backbone:
     """Return `load_backbone(...)`, kept between trials: nothing may write to it."""
-    return load_backbone(name, weights, image_size)
+    return replace(load_backbone(name, weights, image_size), precision=precision)
 
 
 def _heads(backbone: Backbone, n_classes: int, seed: int) -> Heads:

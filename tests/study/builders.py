@@ -55,7 +55,7 @@ def all_runs(client: MlflowClient) -> list[Run]:
 
 
 def make_settings(**given: Any) -> Settings:
-    """Settings as the command line would make them; there must be no fault."""
-    settings, faults = resolve(given)
+    """Settings as `prepare` would leave them; there must be no fault."""
+    settings, faults = resolve({"precision": "fp32"} | given)
     assert faults == []
     return settings

@@ -8,7 +8,7 @@ from tests.study.builders import make_settings
 
 
 def test_defaults_hold_for_ones_own_data(tmp_path: Path) -> None:
-    settings = make_settings(data="photos")
+    settings, _ = resolve({"data": "photos"})
     given = settings.model_dump()
     assert {name: given[name] for name in DEFAULTS} == DEFAULTS | {"data": "photos"}
     assert settings.backbone == "resnet18"

@@ -63,7 +63,7 @@ def test_ratios_are_choices_also_when_there_are_two() -> None:
 def test_drawn_parameters_become_the_trial_they_stand_for() -> None:
     settings = make_settings(
         data="photos", mode=MODES, backbone="vgg11", image_size="64", weights="none",
-        epochs="3", batch_size="8", seed="5", split_seed="6",
+        epochs="3", batch_size="8", seed="5", split_seed="6", hflip=True, compile=True,
     )  # fmt: skip
     fixed: dict[str, Any] = {
         "mode": "lp_ft", "train_ratio": 0.05, "lr_lp_ft": 2e-5, "aux_weight": 0.5,
@@ -75,6 +75,7 @@ def test_drawn_parameters_become_the_trial_they_stand_for() -> None:
         "mode": "lp_ft", "train_ratio": 0.05, "lr": 2e-5, "aux_weight": 0.5,
         "backbone": "vgg11", "weights": "none", "image_size": 64,
         "epochs": 3, "batch_size": 8, "seed": 5, "seeds": 1, "split_seed": 6,
+        "precision": "fp32", "hflip": True, "compile": True,
     }  # fmt: skip
 
 
@@ -103,3 +104,12 @@ def test_first_trials_cover_every_cell_once_the_longest_first() -> None:
         (0.1, "freeze"),
         (0.1, "scratch"),
     ]
+
+
+def test_heads_on_features_are_not_compiled() -> None:
+    space = Space(make_settings(mode=MODES, compile=True))
+    drawn = {"train_ratio": 0.1, "aux_weight": 0.0}
+    compiled = {
+        mode: space.config({"mode": mode, f"lr_{mode}": 1e-3} | drawn).compile for mode in MODES
+    }
+    assert compiled == {"freeze": False, "finetune": True, "lp_ft": True, "scratch": True}

@@ -88,3 +88,28 @@ def test_reading_leaves_the_images_alone(images: ImageSet) -> None:
 def test_rows_are_read_in_the_order_asked_for() -> None:
     rows = np.arange(12, dtype=np.float32).reshape(4, 3)
     assert row_reader(rows, CPU)(np.array([2, 0])).tolist() == [[6, 7, 8], [0, 1, 2]]
+
+
+def views(seed: int, epoch: int, mirror: int) -> NDArray[np.int64]:
+    return np.concatenate(list(training_batches(np.arange(400), 8, seed, epoch, mirror)))
+
+
+def test_mirroring_leaves_the_order_and_turns_about_half() -> None:
+    plain, mirrored = views(1, 1, 0), views(1, 1, 1000)
+    assert (mirrored % 1000 == plain).all()
+    assert 150 < (mirrored >= 1000).sum() < 250
+    assert set((mirrored // 1000).tolist()) == {0, 1}
+
+
+def test_each_epoch_and_seed_mirrors_others() -> None:
+    drawn = [views(seed, epoch, 1000) for seed in (1, 2) for epoch in (1, 2)]
+    assert len({frozenset(some[some >= 1000].tolist()) for some in drawn}) == 4
+
+
+def test_the_second_half_of_the_views_is_mirrored(images: ImageSet) -> None:
+    backbone = Backbone("none", nn.Identity(), 1, (0.5,) * 3, (0.5,) * 3, "random")
+    read = pixel_reader(images, backbone, CPU)
+    plain, mixed = read(np.array([3, 7])), read(np.array([3 + 40, 7]))
+    assert torch.equal(mixed[0], plain[0].flip(-1))
+    assert torch.equal(mixed[1], plain[1])
+    assert not torch.equal(mixed[0], plain[0])

@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from tests.conftest import SIDE, TINY
 from tl_core.backbones import Backbone, load_backbone
 from tl_core.datasets import ImageSet
-from tl_core.features import load_features
+from tl_core.features import extract, load_features
 
 CPU = torch.device("cpu")
 
@@ -141,3 +142,41 @@ def test_an_extraction_that_stops_leaves_nothing(
     with pytest.raises(RuntimeError, match="out of memory"):
         load_features(images, stops, own_cache, CPU)
     assert load_features(images, stops, own_cache, CPU).any(axis=1).all()
+
+
+def test_mirror_images_lie_behind_the_images(
+    images: ImageSet, backbone: Backbone, own_cache: Path
+) -> None:
+    plain = load_features(images, backbone, own_cache, CPU)
+    runs = count_runs(backbone)
+    both = load_features(images, backbone, own_cache, CPU, hflip=True)
+    load_features(images, backbone, own_cache, CPU, hflip=True)
+    assert sum(runs) == 40  # Of the images themselves the features are there already.
+    turned = replace(images, pixels=np.ascontiguousarray(images.pixels[..., ::-1]))
+    assert (both[:40] == plain).all()
+    np.testing.assert_allclose(both[40:], directly(turned, backbone), atol=1e-5)
+
+
+def test_each_precision_has_features_of_its_own(
+    images: ImageSet, backbone: Backbone, own_cache: Path
+) -> None:
+    exact = load_features(images, backbone, own_cache, CPU)
+    rough = load_features(images, replace(backbone, precision="bf16"), own_cache, CPU)
+    assert rough.dtype == np.float32
+    assert (rough != exact).any()
+    np.testing.assert_allclose(rough, exact, atol=0.05 * exact.std())
+
+
+def test_work_that_is_spread_gives_the_same(
+    images: ImageSet, backbone: Backbone, own_cache: Path, tmp_path: Path
+) -> None:
+    asked: list[int] = []
+
+    def spread(chunks: list[NDArray[np.int64]]) -> Iterator[NDArray[np.float32]]:
+        for views in chunks:
+            asked.extend(views.tolist())
+            yield extract(images, backbone, CPU, views)
+
+    found = load_features(images, backbone, tmp_path / "other", spread)
+    assert asked == list(range(40))
+    assert (found == load_features(images, backbone, own_cache, CPU)).all()

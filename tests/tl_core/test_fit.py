@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tl_core.batches import row_reader, stacked_batches, training_batches
 from tl_core.config import TrialConfig
 from tl_core.errors import DivergedError
-from tl_core.fit import EpochMetrics, Learner, fit, predict, score
+from tl_core.fit import EpochMetrics, Learner, StackLearner, fit, predict, score
 from tl_core.heads import Heads, HeadStack
 from tl_core.losses import two_task_loss
 from tl_core.metrics import hits
@@ -198,9 +198,8 @@ def test_stacked_heads_learn_what_each_would_alone() -> None:
     starts = [Heads(D, 2) for _ in seeds]
     trains = [split.train for split in splits]
     stack = HeadStack(starts)
-    together = replace(
-        learner(stack), batches=partial(stacked_batches, trains, 16, seeds), eval_batch=N
-    )
+    batches = partial(stacked_batches, trains, 16, seeds)
+    together = StackLearner(stack, row_reader(ROWS, CPU), batches, LABELS, BRIGHTNESS, 0.3, N)
     history = fit(together, splits[0], config(), 0.1, ignore)
     alone = []
     for seed, split, heads in zip(seeds, splits, starts, strict=True):

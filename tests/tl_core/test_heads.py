@@ -2,9 +2,9 @@ import math
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from tl_core.heads import Heads, TwoHeadedNet, probabilities
+from tl_core.heads import Heads, HeadStack, TwoHeadedNet, probabilities
 
 
 @pytest.mark.parametrize(("n_classes", "n_logits"), [(2, 1), (3, 3), (37, 37)])
@@ -46,3 +46,36 @@ def test_one_logit_gives_two_probabilities() -> None:
 def test_more_logits_give_a_softmax() -> None:
     found = probabilities(torch.tensor([[0.0, math.log(2), 0.0]]))
     torch.testing.assert_close(found, torch.tensor([[0.25, 0.5, 0.25]]))
+
+
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_a_stack_says_and_learns_what_its_heads_do(n_classes: int) -> None:
+    torch.manual_seed(0)
+    heads = [Heads(7, n_classes) for _ in range(3)]
+    stack, features = HeadStack(heads), torch.randn(3, 4, 7)
+    each = [one(some) for one, some in zip(heads, features, strict=True)]
+    found = stack(features)
+    d_logits, d_brightness = torch.randn_like(found[0]), torch.randn_like(found[1])
+    torch.autograd.backward([*each[0], *each[1], *each[2]], _pairs(d_logits, d_brightness))
+    stack.backward(features, d_logits, d_brightness)
+    assert stack.weight.grad is not None
+    assert stack.bias.grad is not None
+    for s, one in enumerate(heads):
+        for part, output in ((0, each[s][0]), (1, each[s][1])):
+            torch.testing.assert_close(found[part][s], output)
+        layers = one.classification, one.brightness
+        torch.testing.assert_close(
+            stack.weight.grad[s], torch.cat([grad(layer.weight) for layer in layers])
+        )
+        torch.testing.assert_close(
+            stack.bias.grad[s], torch.cat([grad(layer.bias) for layer in layers])
+        )
+
+
+def grad(parameter: Tensor) -> Tensor:
+    assert parameter.grad is not None
+    return parameter.grad
+
+
+def _pairs(d_logits: Tensor, d_brightness: Tensor) -> list[Tensor]:
+    return [part[s] for s in range(len(d_logits)) for part in (d_logits, d_brightness)]

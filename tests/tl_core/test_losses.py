@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from tl_core.losses import classification_loss, two_task_loss
+from tl_core.losses import classification_loss, two_task_gradient, two_task_loss
 
 LOG2, LOG4 = math.log(2), math.log(4)
 # Probability of the second class: 1/2 and 3/4.
@@ -69,3 +69,21 @@ def test_nan_is_not_hidden(at: int) -> None:
     outputs[at][0] = math.nan
     loss = two_task_loss((outputs[0], outputs[1]), torch.tensor([0, 0]), BRIGHTNESS, 0.3)
     assert math.isnan(loss.item())
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("lead", [(), (4,)])
+@pytest.mark.parametrize("aux_weight", [0.0, 0.3, 1.0])
+def test_the_gradient_is_autograds(
+    n_classes: int, lead: tuple[int, ...], aux_weight: float
+) -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(*lead, 6, 1 if n_classes == 2 else n_classes, requires_grad=True)
+    predicted = torch.randn(*lead, 6, requires_grad=True)
+    labels, brightness = torch.randint(n_classes, (*lead, 6)), torch.rand(*lead, 6)
+    loss = two_task_loss((logits, predicted), labels, brightness, aux_weight).sum()
+    expected = torch.autograd.grad(loss, (logits, predicted))
+    outputs = (logits.detach(), predicted.detach())
+    found = two_task_gradient(outputs, labels, brightness, aux_weight)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other)

@@ -28,18 +28,21 @@ class SlowFreeze:
         torch.manual_seed(config.seed)
         self.heads = Heads(backbone.n_features, 2)
 
-    def losses(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
+    def losses(self, views: np.ndarray) -> tuple[Tensor, Tensor]:
         """The classification loss and the weighted one of each image, [B] each."""
-        logits, brightness = self.outputs(indices)
+        logits, brightness = self.outputs(views)
+        indices = views % len(self.images.labels)
         labels = torch.from_numpy(self.images.labels[indices]).float()
         classification = F.softplus(logits) - labels * logits
         error = (brightness - torch.from_numpy(self.images.brightness[indices])) ** 2
         w = self.config.aux_weight
         return classification, (1 - w) * classification + w * error
 
-    def outputs(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
+    def outputs(self, views: np.ndarray) -> tuple[Tensor, Tensor]:
         mean, std = (torch.tensor(t).view(3, 1, 1) for t in (self.backbone.mean, self.backbone.std))
-        pixels = (torch.from_numpy(self.images.pixels[indices]) / 255 - mean) / std
+        n = len(self.images.labels)
+        seen = [self.images.pixels[v % n][..., :: -1 if v >= n else 1] for v in views]
+        pixels = (torch.from_numpy(np.stack(seen)) / 255 - mean) / std
         with torch.no_grad():
             features = self.backbone.network.eval()(pixels)
         logits, brightness = self.heads(features)
@@ -48,12 +51,11 @@ class SlowFreeze:
     def train(self, split: Split) -> list[tuple[float, float, float]]:
         """Training loss, validation loss and validation log loss of each epoch."""
         optimizer = torch.optim.Adam(self.heads.parameters(), lr=self.config.lr)
-        history = []
-        for epoch in range(1, self.config.epochs + 1):
+        c, history = self.config, []
+        mirror = len(self.images.labels) if c.hflip else 0
+        for epoch in range(1, c.epochs + 1):
             seen = []
-            for batch in training_batches(
-                split.train, self.config.batch_size, self.config.seed, epoch
-            ):
+            for batch in training_batches(split.train, c.batch_size, c.seed, epoch, mirror):
                 _, losses = self.losses(batch)
                 optimizer.zero_grad()
                 losses.mean().backward()  # type: ignore[no-untyped-call]
@@ -66,9 +68,12 @@ class SlowFreeze:
 
 
 @pytest.mark.parametrize("aux_weight", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize("seed", [0, 3])
-def test_the_fast_path_is_the_slow_path(trials: Trials, aux_weight: float, seed: int) -> None:
+@pytest.mark.parametrize(("seed", "hflip"), [(0, False), (3, True)])
+def test_the_fast_path_is_the_slow_path(
+    trials: Trials, aux_weight: float, seed: int, hflip: bool
+) -> None:
     changes: dict[str, Any] = {"aux_weight": aux_weight, "seed": seed, "epochs": 4, "lr": 1e-2}
+    changes |= {"hflip": hflip}
     fast = trials.run("freeze", read_test=True, **changes)
     backbone = load_backbone(TINY, trials.weights, SIDE)
     slow = SlowFreeze(trials.config("freeze", **changes), trials.images, backbone)
@@ -108,7 +113,7 @@ def test_frozen_means_frozen(trials: Trials) -> None:
 def test_no_mode_writes_to_the_kept_network(trials: Trials, mode: Mode) -> None:
     frozen = trials.run("freeze")
     trials.run(mode, lr=0.1)
-    kept = pretrained(TINY, trials.weights, SIDE)
+    kept = pretrained(TINY, trials.weights, SIDE, "fp32")
     assert kept.network is frozen.net.network
     assert changed(original(trials), kept.network.state_dict()) == set()
     assert not kept.network.training
@@ -181,3 +186,18 @@ def test_seeds_draw_training_images_and_split_seed_the_others(trials: Trials) ->
     assert (base["val"], base["test"]) == (seed["val"], seed["test"])
     assert base["val"] != split_seed["val"]
     assert base["test"] != split_seed["test"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_mirrored_training_differs_and_is_paired(trials: Trials, mode: Mode) -> None:
+    plain, mirrored, again = (trials.run(mode, hflip=h) for h in (False, True, True))
+    assert untimed(mirrored) == untimed(again)
+    assert untimed(mirrored) != untimed(plain)
+
+
+def test_a_worker_gives_what_a_fresh_process_gives(trials: Trials) -> None:
+    """Whatever ran before: no mode leaves weights, statistics, random numbers or data behind."""
+    alone = {mode: untimed(trials.run(mode, seed=2)) for mode in MODES}
+    for mode in (*reversed(MODES), *MODES):
+        trials.run("finetune", lr=0.5, seed=9, hflip=True)
+        assert untimed(trials.run(mode, seed=2)) == alone[mode]

@@ -1,0 +1,30 @@
+"""Ray on this machine, for one study: up before its first task, down when it ends."""
+
+import logging
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import ray
+
+from study.machine import usable_cpus
+
+
+@contextmanager
+def local_ray(gpus: int) -> Iterator[None]:
+    """Start Ray on the loopback address; `study.ray_environment` has set the environment."""
+    on_sigterm = signal.getsignal(signal.SIGTERM)
+    ray.init(
+        address="local",
+        num_cpus=usable_cpus(),
+        num_gpus=gpus,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        _node_ip_address="127.0.0.1",
+    )
+    signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own would end the study with nothing saved.
+    try:
+        yield
+    finally:
+        ray.shutdown()
