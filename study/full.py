@@ -55,7 +55,7 @@ def _search(prepared: Prepared, journal: Journal, console: Console) -> None:
 
 def _extract_features(prepared: Prepared) -> None:
     """Run the frozen backbone over the images, unless the cache has what it says of them."""
-    from study.worker import spread
+    from study.extraction import spread
 
     s, images = prepared.settings, prepared.images
     if s.weights == "none" or not any(needs_features(mode) for mode in s.mode):

@@ -3,9 +3,11 @@
 View i of N images is image i as it is; view N + i is its mirror image.
 """
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -15,48 +17,56 @@ from tl_core.backbones import Backbone
 from tl_core.datasets import ImageSet
 
 Read = Callable[[np.ndarray], Tensor]
-"""Views -> the net's input on the device.
-
-[B] -> pixels [B, 3, S, S]; [B] or [S, B] -> features [B, D] or [S, B, D].
-"""
-Batches = Callable[[int], Iterator[np.ndarray]]
-"""Epoch, from 1 -> its training batches of views, [B] or [S, B]."""
+"""Views [B] -> pixels [B, 3, S, S] on the device."""
+Array = TypeVar("Array", np.ndarray, Tensor)
 
 _SHARE_OF_GPU = 3
 """The data set may lie on the GPU if it takes at most one part in so many of its free memory."""
 
 
-def training_batches(
-    train: np.ndarray, batch_size: int, seed: int, epoch: int, mirror: int = 0
-) -> Iterator[np.ndarray]:
-    """Yield the views of one epoch in an order that (seed, epoch) alone decide.
-
-    The last batch takes what is left. A single left-over image joins the batch before it, since
-    BatchNorm has no variance to take over one value.
+def epoch_order(train: np.ndarray, seed: int, epoch: int, mirror: int = 0) -> np.ndarray:
+    """Views of one epoch, [n], in an order that (seed, epoch) alone decide.
 
     Args:
         train: indices of the training images.
-        batch_size: images a batch.
         seed: that of the trial.
         epoch: from 1.
         mirror: N, to mirror each image with probability one half; 0 not to.
     """
     order = np.random.default_rng([seed, 2, epoch]).permutation(train)
+    if not mirror:
+        return order
     # A generator of its own, so that mirroring leaves the order as it is.
-    order = order + mirror * np.random.default_rng([seed, 3, epoch]).integers(2, size=len(order))
-    cuts = list(range(batch_size, len(order), batch_size))
-    if cuts and len(order) - cuts[-1] == 1:
-        cuts.pop()
-    yield from np.split(order, cuts)
+    return order + mirror * np.random.default_rng([seed, 3, epoch]).integers(2, size=len(order))
 
 
-def stacked_batches(
-    trains: Sequence[np.ndarray], batch_size: int, seeds: Sequence[int], epoch: int, mirror: int = 0
-) -> Iterator[np.ndarray]:
-    """Yield [S, B]: for each seed the batch that `training_batches` gives it alone."""
+def stacked_order(
+    trains: Sequence[np.ndarray], seeds: Sequence[int], epoch: int, mirror: int = 0
+) -> np.ndarray:
+    """[S, n]: for each seed the order that `epoch_order` gives it alone."""
     each = zip(trains, seeds, strict=True)
-    alone = (training_batches(train, batch_size, seed, epoch, mirror) for train, seed in each)
-    yield from map(np.stack, zip(*alone, strict=True))
+    return np.stack([epoch_order(train, seed, epoch, mirror) for train, seed in each])
+
+
+def cut(order: Array, batch_size: int) -> Iterator[Array]:
+    """Cut [..., n] into batches [..., batch_size].
+
+    The last batch takes what is left. A single left-over image joins the batch before it, since
+    BatchNorm has no variance to take over one value.
+    """
+    n: int = order.shape[-1]
+    starts: list[int] = list(range(0, n, batch_size))
+    if len(starts) > 1 and n - starts[-1] == 1:
+        starts.pop()
+    for start, end in itertools.pairwise([*starts, n]):
+        yield order[..., start:end]
+
+
+def training_batches(
+    train: np.ndarray, batch_size: int, seed: int, epoch: int, mirror: int = 0
+) -> Iterator[np.ndarray]:
+    """Yield the batches of one epoch, [B] each."""
+    return cut(epoch_order(train, seed, epoch, mirror), batch_size)
 
 
 def eval_batch(device: torch.device, image_size: int) -> int:
@@ -115,15 +125,3 @@ def _has_room(images: ImageSet, device: torch.device) -> bool:
 def _on_device(path: Path, device: torch.device) -> Tensor:
     """All pixels of the data set; they stay between the trials of a worker."""
     return torch.from_numpy(np.array(ImageSet.open(path).pixels)).to(device)
-
-
-def row_reader(rows: np.ndarray, device: torch.device) -> Read:
-    """Read rows of an array [V, D], one a view, that is small enough to lie on the device."""
-    table = torch.from_numpy(rows).to(device)
-
-    def read(views: np.ndarray) -> Tensor:
-        at = upload(views, device)
-        # Four times as fast as table[at] on a CPU.
-        return table.index_select(0, at.flatten()).view(*at.shape, -1)
-
-    return read

@@ -1,21 +1,19 @@
-"""The training loop, the same for every mode: a model, what it reads, and what it should say."""
+"""The training loop, the same for every mode, and what it measures."""
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from tl_core.batches import Batches, Read, eval_batches, upload
 from tl_core.config import TrialConfig
 from tl_core.errors import DivergedError
-from tl_core.heads import HeadStack
-from tl_core.losses import two_task_gradient, two_task_loss
-from tl_core.metrics import hits, measure
+from tl_core.learners import Learner
+from tl_core.metrics import measure
 from tl_core.splits import Split
 
 
@@ -45,54 +43,6 @@ class EpochMetrics:
 Report = Callable[[EpochMetrics], None]
 
 
-@dataclass(frozen=True)
-class Learner:
-    """A net, what it reads, and what it should say; one learns in each stage of a trial."""
-
-    model: nn.Module
-    read: Read
-    batches: Batches
-    labels: Tensor
-    brightness: Tensor
-    aux_weight: float
-    eval_batch: int
-    """Images a forward pass when nothing learns."""
-
-    def targets(self, views: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Labels and brightness of the views, both in their shape."""
-        at = upload(views % len(self.labels), self.labels.device)
-        return self.labels[at], self.brightness[at]
-
-    def gradients(self, views: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Leave the gradients of a batch in the parameters; return losses [...], hits [..., B]."""
-        labels, brightness = self.targets(views)
-        outputs = self.model(self.read(views))
-        loss = two_task_loss(outputs, labels, brightness, self.aux_weight)
-        self.model.zero_grad(set_to_none=True)
-        loss.sum().backward()  # type: ignore[no-untyped-call]
-        return loss.detach(), hits(outputs[0].detach(), labels)
-
-
-@dataclass(frozen=True)
-class StackLearner(Learner):
-    """The S stacked heads of a frozen trial: everything has a leading axis S, batches are [S, B].
-
-    The gradient of a linear head is written out: autograd takes twice as long.
-    """
-
-    model: HeadStack
-
-    @torch.no_grad()
-    def gradients(self, views: np.ndarray) -> tuple[Tensor, Tensor]:
-        """As for one net."""
-        labels, brightness = self.targets(views)
-        features = self.read(views)
-        outputs = self.model(features)
-        w = self.aux_weight
-        self.model.backward(features, *two_task_gradient(outputs, labels, brightness, w))
-        return two_task_loss(outputs, labels, brightness, w), hits(outputs[0], labels)
-
-
 def fit(
     learner: Learner, split: Split, config: TrialConfig, lr: float, report: Report
 ) -> tuple[EpochMetrics, ...]:
@@ -106,7 +56,7 @@ def fit(
     history = []
     for epoch in range(1, config.epochs + 1):
         start = time.perf_counter()
-        loss, accuracy, n_images = _train_epoch(learner, optimizer, learner.batches(epoch))
+        loss, accuracy, n_images = learner.train_epoch(epoch, optimizer)
         images_per_s = n_images / (time.perf_counter() - start)
         scores = {"train_loss": loss, "train_accuracy": accuracy}
         scores |= {f"val_{name}": value for name, value in score(learner, split.val).items()}
@@ -117,43 +67,11 @@ def fit(
     return tuple(history)
 
 
-def _train_epoch(
-    learner: Learner, optimizer: torch.optim.Optimizer, batches: Iterable[np.ndarray]
-) -> tuple[Tensor, Tensor, int]:
-    """Return mean training loss [...], training accuracy [...] and the images seen by all."""
-    learner.model.train()
-    # Summed on the device: reading a number in every step would make the device wait.
-    loss_sum = torch.zeros((), device=learner.labels.device)
-    hit_sum = torch.zeros((), device=learner.labels.device)
-    n, n_images = 0, 0
-    for batch in batches:
-        loss, hit = learner.gradients(batch)
-        optimizer.step()
-        loss_sum = loss_sum + loss * batch.shape[-1]
-        hit_sum = hit_sum + hit.sum(dim=-1)
-        n, n_images = n + batch.shape[-1], n_images + batch.size
-    return loss_sum.cpu() / n, hit_sum.cpu() / n, n_images
-
-
 def score(learner: Learner, indices: np.ndarray) -> dict[str, Tensor]:
     """Return `tl_core.metrics.measure` of the images `indices`."""
-    outputs = predict(learner.model, learner.read, indices, learner.eval_batch)
+    outputs = learner.predict(indices)
     labels, brightness = learner.targets(indices)
     return measure(outputs, labels.cpu(), brightness.cpu(), learner.aux_weight)
-
-
-@torch.inference_mode()
-def predict(
-    model: nn.Module, read: Read, indices: np.ndarray, eval_batch: int
-) -> tuple[Tensor, Tensor]:
-    """Class logits [..., N, 1] or [..., N, K] and brightness [..., N] of the images, on the CPU."""
-    model.eval()
-    logits, brightness = [], []
-    for batch in eval_batches(indices, eval_batch):
-        some_logits, some_brightness = model(read(batch))
-        logits.append(some_logits)
-        brightness.append(some_brightness)
-    return torch.cat(logits, dim=-2).float().cpu(), torch.cat(brightness, dim=-1).float().cpu()
 
 
 def _over_seeds(scores: dict[str, Tensor]) -> dict[str, Any]:

@@ -15,18 +15,13 @@ import torch
 from torch import Tensor
 
 from tl_core.backbones import Backbone, load_backbone
-from tl_core.batches import (
-    eval_batch,
-    pixel_reader,
-    row_reader,
-    stacked_batches,
-    training_batches,
-)
+from tl_core.batches import epoch_order, eval_batch, pixel_reader, stacked_order
 from tl_core.config import Precision, TrialConfig
 from tl_core.datasets import ImageSet
 from tl_core.features import load_features
-from tl_core.fit import EpochMetrics, Learner, Report, StackLearner, fit, score
+from tl_core.fit import EpochMetrics, Report, fit, score
 from tl_core.heads import Heads, HeadStack, TwoHeadedNet
+from tl_core.learners import Learner, NetLearner, StackLearner
 from tl_core.splits import Split, make_split
 
 HEAD_LR = 1e-3
@@ -79,6 +74,7 @@ def run_trial(
     if images.image_size != config.image_size:
         raise ValueError(f"images are {images.image_size} px, config says {config.image_size} px")
     setup = _Setup.of(config, images, device)
+    learner: Learner
     if needs_features(config.mode):
         stack = HeadStack(setup.heads)
         learner = setup.on_features(stack, cache)
@@ -120,24 +116,24 @@ class _Setup:
         net = TwoHeadedNet(backbone.network, heads[0], backbone.precision)
         return cls(config, images, device, backbone, seeds, splits, heads, net)
 
-    def on_features(self, stack: HeadStack, cache: Path) -> Learner:
+    def on_features(self, stack: HeadStack, cache: Path) -> StackLearner:
         c = self.config
         features = load_features(self.images, self.backbone, cache, self.device, c.hflip)
+        rows = torch.from_numpy(features).to(self.device)
         trains = [split.train for split in self.splits]
-        batches = partial(stacked_batches, trains, c.batch_size, self.seeds, mirror=self._mirror())
-        read = row_reader(features, self.device)
-        return StackLearner(stack.to(self.device), read, batches, *self._targets(), _EVAL_ROWS)
+        order = partial(stacked_order, trains, self.seeds, mirror=self._mirror())
+        stack.to(self.device)
+        return StackLearner(stack, *self._targets(), order, c.batch_size, _EVAL_ROWS, rows)
 
-    def on_pixels(self) -> Learner:
+    def on_pixels(self) -> NetLearner:
         c = self.config
         model = self.net.to(self.device).to(memory_format=torch.channels_last)
         if c.compile:
             model.network.compile()
         read = pixel_reader(self.images, self.backbone, self.device)
-        train = self.splits[0].train
-        batches = partial(training_batches, train, c.batch_size, c.seed, mirror=self._mirror())
+        order = partial(epoch_order, self.splits[0].train, c.seed, mirror=self._mirror())
         size = eval_batch(self.device, self.images.image_size)
-        return Learner(model, read, batches, *self._targets(), size)
+        return NetLearner(model, *self._targets(), order, c.batch_size, size, read)
 
     def _mirror(self) -> int:
         return len(self.images.labels) if self.config.hflip else 0

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from tl_core.backbones import Backbone
-from tl_core.batches import eval_batches, pixel_reader, row_reader, training_batches
+from tl_core.batches import eval_batches, pixel_reader, training_batches
 from tl_core.datasets import ImageSet
 
 CPU = torch.device("cpu")
@@ -83,11 +83,6 @@ def test_reading_leaves_the_images_alone(images: ImageSet) -> None:
     backbone = Backbone("none", nn.Identity(), 1, (0.5,) * 3, (0.5,) * 3, "random")
     pixel_reader(images, backbone, CPU)(np.array([0, 1])).zero_()
     assert (images.pixels[:2] == before).all()
-
-
-def test_rows_are_read_in_the_order_asked_for() -> None:
-    rows = np.arange(12, dtype=np.float32).reshape(4, 3)
-    assert row_reader(rows, CPU)(np.array([2, 0])).tolist() == [[6, 7, 8], [0, 1, 2]]
 
 
 def views(seed: int, epoch: int, mirror: int) -> NDArray[np.int64]:

@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tl_core.batches import row_reader, stacked_batches, training_batches
+from tl_core.batches import epoch_order, stacked_order
 from tl_core.config import TrialConfig
 from tl_core.errors import DivergedError
-from tl_core.fit import EpochMetrics, Learner, StackLearner, fit, predict, score
+from tl_core.fit import EpochMetrics, fit, score
 from tl_core.heads import Heads, HeadStack
+from tl_core.learners import NetLearner, StackLearner
 from tl_core.losses import two_task_loss
 from tl_core.metrics import hits
 from tl_core.splits import Split, make_split
 
-CPU = torch.device("cpu")
 N, D = 70, 4
 LABELS = torch.arange(N) % 2
 BRIGHTNESS = torch.linspace(0.2, 0.8, N)
@@ -38,17 +38,17 @@ def config(epochs: int = 3, seed: int = 0) -> TrialConfig:
 
 def learner(
     model: nn.Module | None = None, aux_weight: float = 0.3, batch_size: int = 16, seed: int = 0
-) -> Learner:
+) -> NetLearner:
     torch.manual_seed(1)
-    train = make_split(LABELS.numpy(), 0.6).train
-    return Learner(
+    return NetLearner(
         model or Heads(D, 2),
-        row_reader(ROWS, CPU),
-        partial(training_batches, train, batch_size, seed),
         LABELS,
         BRIGHTNESS,
         aux_weight,
+        partial(epoch_order, make_split(LABELS.numpy(), 0.6).train, seed),
+        batch_size,
         eval_batch=32,
+        read=lambda views: torch.from_numpy(ROWS[views]),
     )
 
 
@@ -78,7 +78,7 @@ class Scripted(nn.Module):
 @pytest.mark.parametrize("batch_size", [5, 16, 41, 100])
 def test_training_scores_are_means_over_images(split: Split, batch_size: int) -> None:
     start = learner(batch_size=batch_size)
-    logits, predicted = predict(start.model, start.read, split.train, 32)
+    logits, predicted = start.predict(split.train)
     labels, brightness = start.targets(split.train)
     loss = two_task_loss((logits, predicted), labels, brightness, 0.3)
     (metrics,) = fit(start, split, config(epochs=1), STILL, ignore)
@@ -158,7 +158,7 @@ class Dropping(nn.Module):
 
 def test_dropout_is_off_in_validation(split: Split) -> None:
     one = learner(Dropping())
-    first, second = (predict(one.model.train(), one.read, split.val, 32) for _ in range(2))
+    first, second = (replace(one, model=one.model.train()).predict(split.val) for _ in range(2))
     assert torch.equal(first[0], second[0])
 
 
@@ -178,7 +178,7 @@ def test_dropout_is_on_in_training_and_drawn_from_the_seed(split: Split) -> None
 def test_predictions_keep_the_order_over_batches() -> None:
     one = learner()
     indices = np.random.default_rng(0).permutation(N)
-    logits, brightness = predict(one.model, one.read, indices, 32)
+    logits, brightness = one.predict(indices)
     with torch.no_grad():
         expected = one.model(torch.from_numpy(ROWS[indices]))
     torch.testing.assert_close(logits, expected[0])
@@ -198,12 +198,12 @@ def test_stacked_heads_learn_what_each_would_alone() -> None:
     starts = [Heads(D, 2) for _ in seeds]
     trains = [split.train for split in splits]
     stack = HeadStack(starts)
-    batches = partial(stacked_batches, trains, 16, seeds)
-    together = StackLearner(stack, row_reader(ROWS, CPU), batches, LABELS, BRIGHTNESS, 0.3, N)
+    order, rows = partial(stacked_order, trains, seeds), torch.from_numpy(ROWS)
+    together = StackLearner(stack, LABELS, BRIGHTNESS, 0.3, order, 16, N, rows)
     history = fit(together, splits[0], config(), 0.1, ignore)
     alone = []
     for seed, split, heads in zip(seeds, splits, starts, strict=True):
-        one = replace(learner(heads), batches=partial(training_batches, split.train, 16, seed))
+        one = replace(learner(heads), order=partial(epoch_order, split.train, seed))
         alone.append(fit(one, split, config(), 0.1, ignore))
     for epoch, of_seeds in zip(history, zip(*alone, strict=True), strict=True):
         for name in ("train_loss", "train_accuracy", "val_loss", "val_auroc", "val_brightness_r2"):
