@@ -114,9 +114,8 @@ class _Listener(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        names = EpochMetrics.__dataclass_fields__
-        metrics = EpochMetrics(**{name: result[name] for name in names})
-        self._journal.epoch(self._record(trial), metrics)
+        for epoch in result["epochs"]:
+            self._journal.epoch(self._record(trial), EpochMetrics(**epoch))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         record = self._record(trial)
