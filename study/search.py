@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -40,35 +41,6 @@ class Job:
     cache: Path
 
 
-def search(settings: Settings, images: ImageSet, folder: Path, gpus: int, journal: Journal) -> None:
-    """Run `settings.trials` trials on this machine; the journal holds what came of them."""
-    # A tracking URI may hold a password; Ray writes what its workers get into files.
-    space = Space(settings.model_copy(update={"tracking_uri": ""}))
-    job = Job(space, images.path.resolve(), settings.cache.resolve())
-    _start_ray(gpus)
-    try:
-        tuner = tune.Tuner(
-            _with_resources(job, gpus, settings.trials_per_gpu),
-            tune_config=tune.TuneConfig(
-                search_alg=_searcher(space, folder),
-                scheduler=CellASHA(settings.metric, settings.epochs),
-                num_samples=settings.trials,
-                max_concurrent_trials=_most_at_once(settings, gpus),
-                reuse_actors=True,
-                trial_dirname_creator=lambda trial: str(trial.trial_id),
-            ),
-            run_config=tune.RunConfig(
-                name="ray",
-                storage_path=str(folder.resolve()),
-                callbacks=[_Listener(space, journal)],
-                verbose=0,
-            ),
-        )
-        tuner.fit()
-    finally:
-        ray.shutdown()
-
-
 def run_in_worker(drawn: dict[str, Any], job: Job) -> None:
     """Run one trial in a Ray worker and report each epoch to Ray Tune."""
     keep_freed_memory()
@@ -89,7 +61,51 @@ def _attach(path: Path) -> ImageSet:
     return ImageSet.open(path)
 
 
-def _with_resources(job: Job, gpus: int, trials_per_gpu: int) -> Any:
+def search(
+    settings: Settings,
+    images: ImageSet,
+    folder: Path,
+    gpus: int,
+    journal: Journal,
+    *,
+    run: Callable[[dict[str, Any], Job], None] = run_in_worker,
+    cpus: int | None = None,
+) -> None:
+    """Run `settings.trials` trials on this machine; the journal holds what came of them.
+
+    `run` is one trial in a worker, and `cpus` the slots for frozen trials: benchmarks put others
+    in their place.
+    """
+    # A tracking URI may hold a password; Ray writes what its workers get into files.
+    space = Space(settings.model_copy(update={"tracking_uri": ""}))
+    job = Job(space, images.path.resolve(), settings.cache.resolve())
+    _start_ray(gpus, cpus)
+    try:
+        tuner = tune.Tuner(
+            _with_resources(run, job, gpus, settings.trials_per_gpu),
+            tune_config=tune.TuneConfig(
+                search_alg=_searcher(space, folder),
+                scheduler=CellASHA(settings.metric, settings.epochs),
+                num_samples=settings.trials,
+                max_concurrent_trials=_most_at_once(settings, gpus),
+                reuse_actors=True,
+                trial_dirname_creator=lambda trial: str(trial.trial_id),
+            ),
+            run_config=tune.RunConfig(
+                name="ray",
+                storage_path=str(folder.resolve()),
+                callbacks=[_Listener(space, journal)],
+                verbose=0,
+            ),
+        )
+        tuner.fit()
+    finally:
+        ray.shutdown()
+
+
+def _with_resources(
+    run: Callable[[dict[str, Any], Job], None], job: Job, gpus: int, trials_per_gpu: int
+) -> Any:
     core = {"CPU": 1.0}
     full = core | {"GPU": 1 / trials_per_gpu} if gpus else core
 
@@ -97,7 +113,7 @@ def _with_resources(job: Job, gpus: int, trials_per_gpu: int) -> Any:
         # Heads on cached features are small: a core serves them, and no GPU waits for them.
         return tune.PlacementGroupFactory([core if drawn["mode"] == "freeze" else full])
 
-    return tune.with_resources(tune.with_parameters(run_in_worker, job=job), needs)
+    return tune.with_resources(tune.with_parameters(run, job=job), needs)
 
 
 def _most_at_once(settings: Settings, gpus: int) -> int:
@@ -128,13 +144,13 @@ def _searcher(space: Space, folder: Path) -> OptunaSearch:
     )
 
 
-def _start_ray(gpus: int) -> None:
+def _start_ray(gpus: int, cpus: int | None) -> None:
     # It prints the traceback of each failed trial; the journal tells the reason in a line.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     on_sigterm = signal.getsignal(signal.SIGTERM)
     ray.init(
         address="local",
-        num_cpus=usable_cpus(),
+        num_cpus=cpus or usable_cpus(),
         num_gpus=gpus,
         include_dashboard=False,
         log_to_driver=False,
