@@ -1,0 +1,40 @@
+"""A trial that trains nothing: it sleeps, and reports epochs as a real one does."""
+
+import os
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from tl_core.fit import EpochMetrics
+
+SLEEP = "TL_STUDY_NOOP_SLEEP_S"
+"""Environment variable, which Ray's workers inherit: seconds that each trial sleeps."""
+MEETING = "TL_STUDY_NOOP_MEETING"
+"""Environment variable: a folder where the workers wait for each other."""
+_PATIENCE_S = 500.0
+
+
+def noop(drawn: dict[str, Any], job: Any) -> None:
+    """Sleep, then report every epoch at once; `job` is what a real trial gets."""
+    meet(Path(os.environ[MEETING]), job.space.settings.gpus)
+    time.sleep(float(os.environ[SLEEP]))
+    for epoch in range(1, job.space.settings.epochs + 1):
+        tune.report(asdict(made_up(epoch, drawn["train_ratio"])))
+
+
+def meet(folder: Path, workers: int) -> None:
+    """Return once as many workers are here: a slow start of theirs is not the driver's cost."""
+    (folder / str(os.getpid())).touch()
+    end = time.monotonic() + _PATIENCE_S
+    while len(list(folder.iterdir())) < workers:
+        if time.monotonic() > end:
+            raise TimeoutError(f"fewer than {workers} workers after {_PATIENCE_S:g} s")
+        time.sleep(0.1)
+
+
+def made_up(epoch: int, value: float) -> EpochMetrics:
+    """One epoch's metrics, of the size that real ones have."""
+    return EpochMetrics(epoch, *([value] * 9))
