@@ -8,6 +8,7 @@ import argparse
 import importlib
 import json
 import os
+import sys
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -40,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if unknown := sorted(set(args.parts) - set(PARTS)):
         parser.error(f"unknown part {' '.join(unknown)}; must be of {', '.join(PARTS)}")
     set_ray_environment()  # Before any part imports Ray.
-    console = Console()
+    # A file or pipe has no width of its own, and rich would squeeze the tables into 80 columns.
+    console = Console(width=None if sys.stdout.isatty() else 180)
     report: dict[str, Any] = _merge_into(args.out)
     for part in args.parts or PARTS:
         found = measure(part)
