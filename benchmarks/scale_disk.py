@@ -133,19 +133,20 @@ def _read_rates(on_disk_mb: int, side: int) -> list[Row]:
         n = on_disk_mb * 10**6 // (3 * side * side)
         entry = draw_entry(folder / "entry", n, side)
         order = np.random.default_rng(0).permutation(n)
-        warm = [_read(entry, order) for _ in range(2)][-1]
+        warm = [_read("warm", entry, order) for _ in range(2)][-1]
         dropped = _drop(entry / "pixels.npy")
-        cold = _read(entry, order)
-    return [{"page_cache": "warm"} | warm] + ([{"page_cache": "cold"} | cold] if dropped else [])
+        cold = _read("cold", entry, order)
+    return [warm, cold] if dropped else [warm]
 
 
-def _read(entry: Path, order: np.ndarray) -> Row:
+def _read(page_cache: str, entry: Path, order: np.ndarray) -> Row:
     pixels = ImageSet.open(entry).pixels
     batches = [order[at : at + _BATCH] for at in range(0, len(order), _BATCH)]
     before = _bytes_from_disk()
     times = [seconds(partial(pixels.__getitem__, batch)) for batch in batches]
     total = sum(times)
     return {
+        "page_cache": page_cache,
         "images_per_s": figures(len(order) / total),
         "mb_per_s": figures(pixels.nbytes / 1e6 / total),
         "batch_median_ms": figures(median_ms(times)),

@@ -40,10 +40,12 @@ class CountingJournal(Journal):
         self.ends: list[tuple[float, float]] = []
 
     def start(self, config: TrialConfig) -> TrialRecord:
+        """Open a record."""
         self.records.append(TrialRecord(len(self.records), config))
         return self.records[-1]
 
     def epoch(self, record: TrialRecord, metrics: EpochMetrics) -> None:
+        """Add one epoch."""
         record.history.append(metrics)
 
     def end(
@@ -53,6 +55,7 @@ class CountingJournal(Journal):
         error: str | None = None,
         files: list[Path] | None = None,
     ) -> None:
+        """Close a record."""
         record.status, record.error = status, error
         self.ends.append((time.perf_counter(), _cpu_s()))
 
