@@ -61,25 +61,30 @@ class CountingJournal(Journal):
 
 
 def _run(slots: int, sleep_s: float, epochs: int, trials: int) -> Row:
-    os.environ[scale_noop.SLEEP] = str(sleep_s)
     journal = CountingJournal()
     begun = time.perf_counter()
-    with scratch() as folder:
-        os.environ["RAY_TMPDIR"] = str(folder)
-        os.environ[scale_noop.MEETING] = str(folder / "meeting")
-        (folder / "meeting").mkdir()
-        settings = _settings(slots, epochs, trials + 2 * slots, folder)
-        images = tiny_images(folder / "images")
-        search(settings, images, folder, slots, journal, run=scale_noop.noop, cpus=2 * slots)
-    failed = [r.error for r in journal.records if r.status == "failed"]
-    if failed or len(journal.ends) < trials + 2 * slots:
-        raise RuntimeError(
-            f"{len(journal.ends)} of {trials + 2 * slots} trials ended: {failed[:1]}"
-        )
+    run_noops(journal, slots, sleep_s, epochs, trials + 2 * slots)
     row: Row = {"slots": slots, "sleep_s": sleep_s, "epochs": epochs}
     started = figures(journal.ends[0][0] - begun)
     # The last trials leave slots empty, as the first ones fill them.
     return row | rates(journal.ends[slots:-slots], slots, sleep_s) | {"all_started_s": started}
+
+
+def run_noops(
+    journal: CountingJournal, slots: int, sleep_s: float, epochs: int, trials: int
+) -> None:
+    """Run a study of no-op trials that need a logical GPU each; all of them must end well."""
+    os.environ[scale_noop.SLEEP] = str(sleep_s)
+    with scratch() as folder:
+        os.environ["RAY_TMPDIR"] = str(folder)
+        os.environ[scale_noop.MEETING] = str(folder / "meeting")
+        (folder / "meeting").mkdir()
+        settings = _settings(slots, epochs, trials, folder)
+        images = tiny_images(folder / "images")
+        search(settings, images, folder, slots, journal, run=scale_noop.noop, cpus=2 * slots)
+    failed = [r.error for r in journal.records if r.status == "failed"]
+    if failed or len(journal.ends) < trials:
+        raise RuntimeError(f"{len(journal.ends)} of {trials} trials ended: {failed[:1]}")
 
 
 def rates(ends: list[tuple[float, float]], slots: int, sleep_s: float) -> Row:

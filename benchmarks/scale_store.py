@@ -3,6 +3,7 @@
 import logging
 import os
 import pickle
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ import ray
 
 from benchmarks.scale_base import Row, Tables, figures, median_ms, scratch
 from benchmarks.scale_disk import WIDTHS
+from benchmarks.scale_driver import CountingJournal, run_noops
 from benchmarks.scale_noop import made_up
 from benchmarks.scale_search import study_space
 from study.search import Job
@@ -23,8 +25,7 @@ COUNTS = (2_400, 25_000, 1_200_000)
 CHUNKS = (256, 4_096, 16_384)
 """Rows of features returned at once."""
 REPEATS = 20
-# https://docs.ray.io/en/latest/ray-core/configure.html: smaller results travel with the reply.
-INLINE_BYTES = 100 * 1024
+_DUMP_PERIOD, _DUMP_MS = "RAY_debug_dump_period_milliseconds", 300
 
 
 def measure(repeats: int = REPEATS) -> Tables:
@@ -33,13 +34,52 @@ def measure(repeats: int = REPEATS) -> Tables:
         size = int(ray.cluster_resources()["object_store_memory"])  # type: ignore[no-untyped-call]
         rates = [_rate(rows, WIDTHS["efficientnet_lite0"], repeats) for rows in CHUNKS]
     return {
-        "a study's own objects": study_objects(),
+        "a study's own messages": study_messages(),
+        "a study of no-op trials": [study_use()],
         "chunks of features, 1,280 floats a row": rates,
         "features against the store": [features(n, name, size) for name in WIDTHS for n in COUNTS],
     }
 
 
-def study_objects() -> list[Row]:
+class _StoreJournal(CountingJournal):
+    """Notes how many objects the store has been given when the first and the last trial end."""
+
+    def __init__(self, trials: int) -> None:
+        super().__init__()
+        self._trials = trials
+        self.given: list[int] = []
+
+    def end(self, *args: Any, **kwargs: Any) -> None:
+        """Close a record."""
+        super().end(*args, **kwargs)
+        if len(self.ends) in (1, self._trials):
+            self.given.append(objects_given(Path(os.environ["RAY_TMPDIR"]), time.time()))
+
+
+def objects_given(ray_folder: Path, since: float) -> int:
+    """Objects put into the store so far, by the account that the node writes now and then."""
+    file = ray_folder / "ray/session_latest/logs/debug_state.txt"
+    end = time.monotonic() + 30 * _DUMP_MS / 1000
+    while file.stat().st_mtime < since:
+        if time.monotonic() > end:
+            raise TimeoutError(f"{file} is not written anew every {_DUMP_MS} ms")
+        time.sleep(_DUMP_MS / 1000)
+    found = re.search(r"ObjectManager\.ObjectAdded - (\d+) total", file.read_text())
+    return int(found[1]) if found else 0
+
+
+def study_use(slots: int = 2, epochs: int = 10, trials: int = 20) -> Row:
+    """What a study gives the store, from its first trial's end to its last one's."""
+    os.environ[_DUMP_PERIOD] = str(_DUMP_MS)
+    journal = _StoreJournal(trials)
+    run_noops(journal, slots, 0.0, epochs, trials)
+    first, last = journal.given
+    a_trial = figures((last - first) / (trials - 1))
+    row: Row = {"trials": trials, "epochs": epochs, "objects_before_first_end": first}
+    return row | {"objects_at_end": last, "objects_a_trial": a_trial}
+
+
+def study_messages() -> list[Row]:
     """What a study sends: the job once, a configuration a trial and metrics an epoch."""
     folder = Path("/home/someone/.cache/tl-study/images") / ("0" * 24 + "-224-v1")
     drawn = {"mode": "finetune", "train_ratio": 0.1, "lr_finetune": 1e-3, "aux_weight": 0.5}
@@ -49,12 +89,7 @@ def study_objects() -> list[Row]:
         "metrics": ("epoch", asdict(made_up(1, 0.5))),
     }
     return [
-        {
-            "object": name,
-            "once_a": often,
-            "bytes": (n := len(pickle.dumps(value))),
-            "beside_the_store": str(n < INLINE_BYTES),
-        }
+        {"message": name, "once_a": often, "pickled_bytes": len(pickle.dumps(value))}
         for name, (often, value) in sent.items()
     ]
 
