@@ -66,12 +66,12 @@ def _row(found: dict[str, Any], data_mb: int, headroom_mb: int) -> Row:
     start, peak = found["start"], found["peak"]
     return {
         "images_mb": data_mb,
-        "may_allocate_mb": headroom_mb,
-        "images_refused_as_a_copy": str(found["refused"]),
-        "read_by_the_epoch_mb": found["read"] // _MB,
-        "anonymous_at_start_mb": start["RssAnon"] // _MB,
-        "anonymous_peak_mb": peak["RssAnon"] // _MB,
-        "allocated_beyond_start_mb": (peak["VmData"] - start["VmData"]) // _MB,
-        "mapped_file_pages_peak_mb": peak["RssFile"] // _MB,
+        "limit_mb": headroom_mb,
+        "copy_refused": str(found["refused"]),
+        "epoch_read_mb": found["read"] // _MB,
+        "anon_start_mb": start["RssAnon"] // _MB,
+        "anon_peak_mb": peak["RssAnon"] // _MB,
+        "allocated_mb": (peak["VmData"] - start["VmData"]) // _MB,
+        "mapped_peak_mb": peak["RssFile"] // _MB,
         "images_per_s": figures(found["images_per_s"]),
     }

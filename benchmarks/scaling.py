@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.scale_base import Row, Tables
+from benchmarks.scale_budget import NEEDS, budget
 from study.machine import hardware
 from study.ray_environment import set_ray_environment
 
@@ -49,6 +50,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         report[part] = found
         for title, rows in found["tables"].items():
             console.print(table(f"{part}: {title}", rows))
+        if set(NEEDS) <= set(report):
+            report["budget"] = {"about": budget.__doc__, "tables": budget(report)}
         if args.out:
             args.out.write_text(json.dumps(report, indent=2) + "\n")
 

@@ -14,7 +14,7 @@ def test_an_epoch_over_more_images_than_memory_may_hold() -> None:
     data_mb, headroom_mb = 1_000, 500
     (tables,) = measure(data_mb, headroom_mb, side=128).values()
     row = {name: int(value) for name, value in tables[0].items() if name.endswith("_mb")}
-    assert tables[0]["images_refused_as_a_copy"] == "True"
-    assert row["read_by_the_epoch_mb"] > headroom_mb
-    assert row["allocated_beyond_start_mb"] <= headroom_mb
-    assert row["anonymous_peak_mb"] - row["anonymous_at_start_mb"] < data_mb / 2
+    assert tables[0]["copy_refused"] == "True"
+    assert row["epoch_read_mb"] > headroom_mb
+    assert row["allocated_mb"] <= headroom_mb
+    assert row["anon_peak_mb"] - row["anon_start_mb"] < data_mb / 2

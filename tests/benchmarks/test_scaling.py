@@ -9,9 +9,11 @@ from rich.console import Console
 
 from benchmarks import scaling
 from benchmarks.scale_base import figures, median_ms
+from benchmarks.scale_budget import budget
 from benchmarks.scale_disk import WIDTHS, feature_row, size_row
 from benchmarks.scale_journal import make_records
 from benchmarks.scale_memory import draw_entry
+from benchmarks.scale_page import fill
 from benchmarks.scale_search import EPOCHS, SAMPLERS, finished_trials, measure, study_space
 from study.records import best_of
 from tl_core.backbones import load_backbone
@@ -113,3 +115,57 @@ def test_a_table_has_a_column_for_each_value() -> None:
     assert [column.header for column in shown.columns] == ["images", "gb"]
     assert shown.row_count == 2
     Console(quiet=True).print(shown)
+
+
+def _report() -> dict[str, Any]:
+    """A report with figures that are easy to add up."""
+    asks = [
+        {"sampler": "tpe", "storage": "journal", "finished": n, "trial_ms": ms}
+        for n, ms in ((100, 10.0), (1_000, 60.0))
+    ]
+    tables: dict[str, list[dict[str, Any]]] = {
+        "search": asks,
+        "driver": [{"slots": 4, "epochs": 10, "driver_cpu_ms": 50.0}],
+        "tracking": [{"store": "sqlite", "runs": n, "trial_ms": 30.0 + n / 1e3} for n in (0, 1000)],
+        "journal": [{"trials": n, "trial_of_10_epochs_ms": 9.0} for n in (100, 1_000)],
+    }
+    report: dict[str, Any] = {part: {"tables": {"rows": rows}} for part, rows in tables.items()}
+    report["journal"]["tables"] = {"ms in the driver": tables["journal"]}
+    return report
+
+
+def test_the_budget_adds_up_what_the_driver_does_for_a_trial() -> None:
+    (rows,) = budget(_report()).values()
+    assert [row["sum_ms"] for row in rows] == [50 + 0 + 30 + 9, 50 + 50 + 31 + 9]
+    assert rows[1]["slots_of_60_s_trials"] == 428
+
+
+def test_a_budget_without_a_row_says_which() -> None:
+    report = _report()
+    report["tracking"]["tables"] = {}
+    with pytest.raises(KeyError, match=r"tracking has no row with .*'runs': 0"):
+        budget(report)
+
+
+PAGE = (
+    "Text.\n\n<!-- search | rows | finished=100 | sampler trial_ms -->\nold\n<!-- end -->\nMore.\n"
+)
+
+
+def test_a_page_gets_its_tables_from_the_report() -> None:
+    filled = fill(PAGE, _report())
+    assert "| sampler | trial_ms |\n| --- | ---: |\n| tpe | 10 |\n<!-- end -->\nMore." in filled
+    assert "old" not in filled
+    assert fill(filled, _report()) == filled
+
+
+def test_a_page_with_an_unknown_table_is_told_the_known_ones() -> None:
+    with pytest.raises(KeyError, match="search has no table 'lines'; it has 'rows'"):
+        fill(PAGE.replace("| rows |", "| lines |"), _report())
+
+
+def test_the_committed_page_holds_the_committed_figures() -> None:
+    docs = Path(scaling.__file__).parents[1] / "docs"
+    page = (docs / "scaling.md").read_text()
+    assert page.count("<!-- end -->") >= 8
+    assert fill(page, json.loads((docs / "scaling.json").read_text())) == page
