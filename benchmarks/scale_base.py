@@ -1,5 +1,6 @@
 """What the parts of `benchmarks.scaling` share: tables of plain values, and timing."""
 
+import os
 import shutil
 import tempfile
 import time
@@ -10,6 +11,7 @@ from pathlib import Path
 Row = dict[str, str | int | float]
 Tables = dict[str, list[Row]]
 """Title -> rows, all with the same columns; a column's name ends in its unit."""
+_PATIENCE_S = 500.0
 
 
 @contextmanager
@@ -40,3 +42,13 @@ def median_ms(times_s: list[float]) -> float:
 def figures(value: float, digits: int = 3) -> float:
     """Keep the digits that a measurement on a busy machine can bear."""
     return float(f"{value:.{digits}g}")
+
+
+def meet(folder: Path, workers: int) -> None:
+    """Return once as many workers are here: a slow start is no part of what is timed."""
+    (folder / str(os.getpid())).touch()
+    end = time.monotonic() + _PATIENCE_S
+    while len(list(folder.iterdir())) < workers:
+        if time.monotonic() > end:
+            raise TimeoutError(f"fewer than {workers} workers after {_PATIENCE_S:g} s")
+        time.sleep(0.1)

@@ -8,13 +8,13 @@ from typing import Any
 
 from ray import tune
 
+from benchmarks.scale_base import meet
 from tl_core.fit import EpochMetrics
 
 SLEEP = "TL_STUDY_NOOP_SLEEP_S"
 """Environment variable, which Ray's workers inherit: seconds that each trial sleeps."""
 MEETING = "TL_STUDY_NOOP_MEETING"
 """Environment variable: a folder where the workers wait for each other."""
-_PATIENCE_S = 500.0
 
 
 def noop(drawn: dict[str, Any], job: Any) -> None:
@@ -23,16 +23,6 @@ def noop(drawn: dict[str, Any], job: Any) -> None:
     time.sleep(float(os.environ[SLEEP]))
     for epoch in range(1, job.space.settings.epochs + 1):
         tune.report(asdict(made_up(epoch, drawn["train_ratio"])))
-
-
-def meet(folder: Path, workers: int) -> None:
-    """Return once as many workers are here: a slow start of theirs is not the driver's cost."""
-    (folder / str(os.getpid())).touch()
-    end = time.monotonic() + _PATIENCE_S
-    while len(list(folder.iterdir())) < workers:
-        if time.monotonic() > end:
-            raise TimeoutError(f"fewer than {workers} workers after {_PATIENCE_S:g} s")
-        time.sleep(0.1)
 
 
 def made_up(epoch: int, value: float) -> EpochMetrics:

@@ -36,7 +36,7 @@ _STUDY = "scaling"
 
 def measure(sizes: tuple[int, ...] = SIZES, repeats: int = REPEATS) -> Tables:
     """Every sampler in every storage, and what it takes to open the storages again."""
-    _be_quiet()
+    be_quiet()
     finished = finished_trials(max(sizes))
     asks: list[Row] = []
     opens: list[Row] = []
@@ -60,7 +60,7 @@ def finished_trials(n: int) -> list[FrozenTrial]:
     study = optuna.create_study(sampler=RandomSampler(seed=1))
     space = study_space()
     for _ in range(n):
-        _one(study, space)
+        one_trial(study, space)
     return study.get_trials(deepcopy=False)
 
 
@@ -77,7 +77,7 @@ def _grow(
 def _row(storage: str, name: str, n: int, study: optuna.Study, repeats: int) -> Row:
     study.sampler = SAMPLERS[name]()
     space = study_space()
-    times = [_one(study, space) for _ in range(repeats)]
+    times = [one_trial(study, space) for _ in range(repeats)]
     ask, report, tell = (figures(median_ms(list(column))) for column in zip(*times, strict=True))
     total = figures(ask + EPOCHS * report + tell)
     row: Row = {"sampler": name, "storage": storage, "finished": n}
@@ -90,7 +90,7 @@ def _row(storage: str, name: str, n: int, study: optuna.Study, repeats: int) -> 
     }
 
 
-def _one(study: optuna.Study, space: Space) -> tuple[float, float, float]:
+def one_trial(study: optuna.Study, space: Space) -> tuple[float, float, float]:
     """Seconds to ask for a trial, to report one of its epochs, and to tell its end."""
     start = time.perf_counter()
     trial = study.ask()
@@ -114,7 +114,8 @@ def _reopen(storage: str, n: int, folder: Path) -> Row:
     return {"storage": storage, "finished": n, "open_s": took, "file_mb": figures(size / 1e6)}
 
 
-def _be_quiet() -> None:
+def be_quiet() -> None:
+    """Keep Optuna from telling of each trial and of what is experimental."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     logging.getLogger("alembic").setLevel(logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

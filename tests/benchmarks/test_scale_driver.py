@@ -9,8 +9,9 @@ from study.ray_environment import set_ray_environment
 
 set_ray_environment()  # Ray reads it while it is imported.
 
+from benchmarks.scale_base import meet  # noqa: E402
 from benchmarks.scale_driver import CountingJournal, rates  # noqa: E402
-from benchmarks.scale_noop import made_up, meet  # noqa: E402
+from benchmarks.scale_noop import made_up  # noqa: E402
 from benchmarks.scale_store import features, objects_given, study_messages  # noqa: E402
 from tl_core.config import TrialConfig  # noqa: E402
 
@@ -44,7 +45,7 @@ def test_workers_wait_for_each_other(tmp_path: Path) -> None:
 def test_a_worker_that_nobody_joins_gives_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("benchmarks.scale_noop._PATIENCE_S", 0.0)
+    monkeypatch.setattr("benchmarks.scale_base._PATIENCE_S", 0.0)
     with pytest.raises(TimeoutError, match="fewer than 2 workers after 0 s"):
         meet(tmp_path, 2)
 

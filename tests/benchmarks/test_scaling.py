@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from benchmarks import scaling
+from benchmarks import scale_drivers, scaling
 from benchmarks.scale_base import figures, median_ms
 from benchmarks.scale_budget import budget
 from benchmarks.scale_disk import WIDTHS, feature_row, size_row
@@ -107,7 +107,7 @@ def test_a_part_is_printed_and_written_beside_the_others(
 def test_an_unknown_part_is_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         scaling.main(["dsk"])
-    assert "unknown part dsk; must be of search, driver" in capsys.readouterr().err
+    assert "unknown part dsk; must be of search, drivers, driver" in capsys.readouterr().err
 
 
 def test_a_table_has_a_column_for_each_value() -> None:
@@ -169,3 +169,9 @@ def test_the_committed_page_holds_the_committed_figures() -> None:
     page = (docs / "scaling.md").read_text()
     assert page.count("<!-- end -->") >= 8
     assert fill(page, json.loads((docs / "scaling.json").read_text())) == page
+
+
+@pytest.mark.slow
+def test_drivers_that_share_a_storage_lose_no_trial() -> None:
+    (rows,) = scale_drivers.measure(drivers=(2,), trials=10).values()
+    assert [(row["storage"], row["drivers"]) for row in rows] == [("journal", 2), ("sqlite", 2)]
