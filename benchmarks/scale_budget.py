@@ -35,7 +35,9 @@ def _row(report: dict[str, Any], n: int) -> Row:
         "display_ms": float(shown["trial_of_10_epochs_ms"]),
     }
     total = sum(parts.values())
-    row: Row = {"finished": n} | parts | {"sum_ms": figures(total)}
+    row: Row = {"finished": n}
+    row |= parts
+    row["sum_ms"] = figures(total)
     return row | {f"slots_of_{s}_s_trials": int(s * 1000 / total) for s in TRIAL_S}
 
 
