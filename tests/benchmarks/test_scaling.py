@@ -70,7 +70,7 @@ def test_the_tpe_that_is_measured_is_the_study_s(tmp_path: Path) -> None:
 
 
 def test_every_sampler_is_measured_in_every_storage_at_every_size() -> None:
-    tables = measure(sizes=(5, 10), repeats=2)
+    tables = measure(sizes=(3, 6), repeats=1)
     asks = tables["ms a trial by finished trials"]
     assert len({(r["sampler"], r["storage"], r["finished"]) for r in asks}) == 3 * 3 * 2
     for row in asks:
