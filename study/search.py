@@ -18,8 +18,9 @@ from study.journal import Journal
 from study.machine import usable_cpus
 from study.records import TrialRecord
 from study.settings import Settings
-from study.slots import most_at_once, resources
+from study.slots import Slots
 from study.space import Space
+from study.warm import as_bundle, warm_workers
 from study.worker import Job, run_in_worker
 from tl_core.config import DIRECTIONS
 from tl_core.datasets import ImageSet
@@ -43,19 +44,19 @@ def search(
 
     Benchmarks put something else in the place of a trial, and of this machine's cores.
     """
-    cpus = cpus or usable_cpus()
+    slots = Slots.of(settings, gpus, cpus or usable_cpus())
     # It prints the traceback of each failed trial; the journal tells the reason in a line.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     # A tracking URI may hold a password; Ray writes what its workers get into files.
     space = Space(settings.model_copy(update={"tracking_uri": ""}))
     job = Job(space, images.path.resolve(), settings.cache.resolve())
     tuner = tune.Tuner(
-        _with_resources(run, job, gpus, settings.trials_per_gpu, cpus),
+        _with_resources(run, job, slots),
         tune_config=tune.TuneConfig(
             search_alg=_searcher(space, folder),
             scheduler=CellASHA(settings.metric, settings.epochs),
             num_samples=settings.trials,
-            max_concurrent_trials=most_at_once(settings, gpus, cpus),
+            max_concurrent_trials=slots.most_at_once(settings.trials),
             reuse_actors=True,
             trial_dirname_creator=lambda trial: str(trial.trial_id),
         ),
@@ -66,13 +67,13 @@ def search(
             verbose=0,
         ),
     )
-    tuner.fit()
+    with warm_workers(slots):
+        tuner.fit()
 
 
-def _with_resources(run: Run, job: Job, gpus: int, trials_per_gpu: int, cpus: int) -> Any:
+def _with_resources(run: Run, job: Job, slots: Slots) -> Any:
     def needs(drawn: dict[str, Any]) -> tune.PlacementGroupFactory:
-        wanted = resources(drawn["mode"], gpus, trials_per_gpu, cpus)
-        return tune.PlacementGroupFactory([wanted])
+        return as_bundle(slots, drawn["mode"])
 
     return tune.with_resources(tune.with_parameters(run, job=job), needs)
 

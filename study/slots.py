@@ -1,41 +1,54 @@
 """How many trials run at once, and what each asks Ray for."""
 
 import math
+from dataclasses import dataclass
+from typing import Self
 
 from study.settings import Settings
 
 
-def full_slots(gpus: int, trials_per_gpu: int, cpus: int) -> int:
-    """Trials that train a whole network at once: `trials_per_gpu` a GPU, else one a core."""
-    return gpus * trials_per_gpu or cpus
+@dataclass(frozen=True)
+class Slots:
+    """A machine's places for trials: for networks that learn, and for frozen ones beside them.
 
-
-def resources(mode: str, gpus: int, trials_per_gpu: int, cpus: int) -> dict[str, float]:
-    """What one trial asks for.
-
-    A frozen trial takes the sliver that each full-network trial leaves of its share of the
-    cores: heads on cached features are small, and need not wait until a network has learned.
+    Heads on cached features are small. A frozen trial takes the sliver that the others leave of
+    their share of the cores, and need not wait until a network has learned.
     """
-    slots = full_slots(gpus, trials_per_gpu, cpus)
-    share = min(1.0, cpus / slots)
-    # Small enough that no further full-network trial fits on the cores.
-    sliver = _floor(share / (slots + 2))
-    if mode == "freeze":
-        return {"CPU": sliver}
-    full = {"CPU": _floor(share - sliver)}
-    return full | {"GPU": 1 / trials_per_gpu} if gpus else full
 
+    full: int
+    """Networks that learn at once: `trials_per_gpu` a GPU, else one a core."""
+    frozen: int
+    """Frozen trials at once."""
+    cpus: int
+    trials_per_gpu: int
+    """0 without a GPU."""
 
-def most_at_once(settings: Settings, gpus: int, cpus: int) -> int:
-    """Every slot for full-network trials, and some frozen trials beside them.
+    @classmethod
+    def of(cls, settings: Settings, gpus: int, cpus: int) -> Self:
+        """The places for the modes of a study."""
+        freeze = "freeze" in settings.mode
+        if settings.mode == ("freeze",):
+            return cls(0, cpus, cpus, 0)
+        full = gpus * settings.trials_per_gpu or cpus
+        frozen = full if gpus else max(1, cpus // 4)
+        return cls(full, frozen if freeze else 0, cpus, settings.trials_per_gpu if gpus else 0)
 
-    On a CPU at most a quarter of the trials: the rest shall learn from those.
-    """
-    slots = full_slots(gpus, settings.trials_per_gpu, cpus)
-    if gpus:
-        return 2 * slots
-    mixed = "freeze" in settings.mode and len(settings.mode) > 1
-    return min(slots, max(2, settings.trials // 4)) + (max(1, slots // 2) if mixed else 0)
+    def resources(self, mode: str) -> dict[str, float]:
+        """What one trial asks for."""
+        if not self.full:
+            return {"CPU": 1.0}
+        share = min(1.0, self.cpus / self.full)
+        # Small enough that no further full-network trial fits on the cores.
+        sliver = _floor(share / (self.full + 2)) if self.frozen else 0.0
+        if mode == "freeze":
+            return {"CPU": _floor(sliver * self.full / self.frozen)}
+        full = {"CPU": _floor(share - sliver)}
+        return full | {"GPU": 1 / self.trials_per_gpu} if self.trials_per_gpu else full
+
+    def most_at_once(self, trials: int) -> int:
+        """All places; on a CPU at most a quarter of the trials: the rest learn from those."""
+        places = self.full + self.frozen
+        return places if self.trials_per_gpu else min(places, max(2, trials // 4) + 1)
 
 
 def _floor(cpus: float) -> float:

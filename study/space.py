@@ -46,7 +46,7 @@ class Space:
         never try a mode. The longest come first, so that they don't end the study alone.
         """
         ratios = sorted(self.settings.train_ratio, reverse=True)
-        pairs = itertools.product(ratios, self.settings.mode)
+        pairs = itertools.product(ratios, sorted(self.settings.mode, key="freeze".__eq__))
         return [{"mode": mode, "train_ratio": ratio} for ratio, mode in pairs]
 
     def config(self, drawn: dict[str, Any]) -> TrialConfig:

@@ -54,6 +54,7 @@ class Reporter:
 
     def send(self) -> None:
         """Send what waits: the last epoch, for the search, and all of them, for the journal."""
-        if self._waiting:
-            tune.report(self._waiting[-1] | {"epochs": self._waiting})
-        self._waiting, self._sent_at = [], time.monotonic()
+        # Forgotten first: Ray ends a trial that is stopped by an exception from `report`.
+        epochs, self._waiting, self._sent_at = self._waiting, [], time.monotonic()
+        if epochs:
+            tune.report(epochs[-1] | {"epochs": epochs})

@@ -22,11 +22,13 @@ class RayRun:
     def __init__(self, home: Path) -> None:
         self._home = home
 
-    def start(self, *words: object) -> "subprocess.Popen[str]":
+    def start(self, *words: object, program: str = run.__file__) -> "subprocess.Popen[str]":
         """Start a study in the working folder."""
-        own = {"HOME": str(self._home), "RAY_TMPDIR": str(self._home), "COLUMNS": "200"}
+        # The repository's root, for programs of the tests.
+        own = {"PYTHONPATH": str(Path(__file__).parents[2])}
+        own |= {"HOME": str(self._home), "RAY_TMPDIR": str(self._home), "COLUMNS": "200"}
         return subprocess.Popen(
-            [sys.executable, run.__file__, *(str(word) for word in words)],
+            [sys.executable, program, *(str(word) for word in words)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

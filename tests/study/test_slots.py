@@ -2,54 +2,77 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.slots import full_slots, most_at_once, resources
+from study.slots import Slots
 from tests.study.builders import make_settings
 from tl_core.config import MODES
 
+MIXED, FREEZE, FULL = ("freeze", "finetune"), ("freeze",), ("finetune", "scratch")
+
+
+def slots(mode: tuple[str, ...], gpus: int, cpus: int, trials_per_gpu: int = 1) -> Slots:
+    per_gpu = {"trials_per_gpu": trials_per_gpu} if mode != FREEZE else {}
+    return Slots.of(make_settings(mode=mode, **per_gpu), gpus, cpus)
+
 
 @pytest.mark.parametrize(
-    ("gpus", "trials_per_gpu", "cpus", "expected"),
-    [(0, 1, 2, 2), (0, 1, 64, 64), (4, 1, 16, 4), (4, 2, 16, 8)],
+    ("mode", "gpus", "cpus", "trials_per_gpu", "full", "frozen"),
+    [
+        (MIXED, 0, 2, 1, 2, 1),
+        (MIXED, 0, 64, 1, 64, 16),
+        (MIXED, 4, 16, 2, 8, 8),
+        (FREEZE, 0, 2, 1, 0, 2),
+        (FREEZE, 4, 16, 1, 0, 16),
+        (FULL, 0, 2, 1, 2, 0),
+        (FULL, 4, 16, 2, 8, 0),
+    ],
 )
-def test_slots(gpus: int, trials_per_gpu: int, cpus: int, expected: int) -> None:
-    assert full_slots(gpus, trials_per_gpu, cpus) == expected
+def test_places(
+    mode: tuple[str, ...], gpus: int, cpus: int, trials_per_gpu: int, full: int, frozen: int
+) -> None:
+    found = slots(mode, gpus, cpus, trials_per_gpu)
+    assert (found.full, found.frozen) == (full, frozen)
 
 
-def test_a_frozen_trial_on_two_cores_takes_a_quarter_and_leaves_three() -> None:
-    assert resources("freeze", 0, 1, 2) == {"CPU": 0.25}
-    assert resources("finetune", 0, 1, 2) == {"CPU": 0.75}
+def test_on_two_cores_networks_leave_half_a_core_to_one_frozen_trial() -> None:
+    two = slots(MIXED, 0, 2)
+    assert two.resources("freeze") == {"CPU": 0.5}
+    assert two.resources("finetune") == {"CPU": 0.75}
+
+
+@pytest.mark.parametrize("mode", [FREEZE, FULL])
+def test_what_is_alone_takes_whole_cores(mode: tuple[str, ...]) -> None:
+    assert slots(mode, 0, 2).resources(mode[0]) == {"CPU": 1.0}
 
 
 def test_only_networks_that_learn_ask_for_a_gpu() -> None:
-    asked = {mode: resources(mode, 4, 2, 64) for mode in MODES}
+    eight = slots(MODES, 4, 64, 2)
+    asked = {mode: eight.resources(mode) for mode in MODES}
     assert asked.pop("freeze") == {"CPU": 0.1}
     assert set(map(str, asked.values())) == {"{'CPU': 0.9, 'GPU': 0.5}"}
 
 
-@given(
-    cpus=st.integers(1, 512),
-    gpus=st.integers(0, 16),
-    trials_per_gpu=st.integers(1, 8),
-)
+@given(cpus=st.integers(1, 512), gpus=st.integers(0, 16), trials_per_gpu=st.integers(1, 8))
 def test_frozen_trials_fit_beside_every_full_one(cpus: int, gpus: int, trials_per_gpu: int) -> None:
-    slots = full_slots(gpus, trials_per_gpu, cpus)
-    sliver = resources("freeze", gpus, trials_per_gpu, cpus)["CPU"]
-    full = resources("finetune", gpus, trials_per_gpu, cpus)["CPU"]
+    here = slots(MIXED, gpus, cpus, trials_per_gpu)
+    sliver, full = here.resources("freeze")["CPU"], here.resources("finetune")["CPU"]
     assert sliver > 0
-    assert slots * (full + sliver) <= cpus + 1e-9
+    assert here.full * full + here.frozen * sliver <= cpus + 1e-9
     if not gpus:
-        assert (slots + 1) * full > cpus
+        assert (here.full + 1) * full > cpus
 
 
 @pytest.mark.parametrize(
     ("mode", "gpus", "cpus", "trials", "expected"),
     [
-        (["freeze"], 0, 2, 64, 2),
-        (["finetune"], 0, 2, 64, 2),
-        (["freeze", "finetune"], 0, 2, 64, 3),
-        (["freeze", "finetune"], 0, 64, 64, 16 + 32),
-        (["freeze", "finetune"], 4, 64, 64, 8),
+        (FREEZE, 0, 2, 64, 2),
+        (FULL, 0, 2, 64, 2),
+        (MIXED, 0, 2, 64, 3),
+        (MIXED, 0, 2, 4, 3),
+        (MIXED, 0, 64, 64, 17),
+        (MIXED, 4, 64, 8, 8),
     ],
 )
-def test_most_at_once(mode: list[str], gpus: int, cpus: int, trials: int, expected: int) -> None:
-    assert most_at_once(make_settings(mode=mode, trials=trials), gpus, cpus) == expected
+def test_most_at_once(
+    mode: tuple[str, ...], gpus: int, cpus: int, trials: int, expected: int
+) -> None:
+    assert slots(mode, gpus, cpus).most_at_once(trials) == expected

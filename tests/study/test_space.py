@@ -99,10 +99,10 @@ def test_single_config_takes_the_one_value_of_each_factor() -> None:
 def test_first_trials_cover_every_cell_once_the_longest_first() -> None:
     space = Space(make_settings(mode=["freeze", "scratch"], train_ratio=["0.1", "0.8"]))
     assert [(cell["train_ratio"], cell["mode"]) for cell in space.cells()] == [
-        (0.8, "freeze"),
         (0.8, "scratch"),
-        (0.1, "freeze"),
+        (0.8, "freeze"),
         (0.1, "scratch"),
+        (0.1, "freeze"),
     ]
 
 

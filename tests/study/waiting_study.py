@@ -1,0 +1,49 @@
+"""A study on two cores whose networks all wait for a frozen trial; a test runs it as a program."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from study.ray_environment import set_ray_environment
+
+set_ray_environment()
+
+from benchmarks.scale_driver import CountingJournal, tiny_images  # noqa: E402
+from study.ray_local import local_ray  # noqa: E402
+from study.search import search  # noqa: E402
+from study.worker import Job, Reporter  # noqa: E402
+from tests.study.builders import make_epoch, make_settings  # noqa: E402
+
+MODES = ("finetune", "scratch", "freeze")
+"""The first two take both cores before the third is drawn."""
+
+
+def wait_for_frozen(drawn: dict[str, Any], job: Job) -> None:
+    """Stand for a trial: end once a frozen trial has run."""
+    mark = job.cache / "frozen"
+    if drawn["mode"] == "freeze":
+        mark.touch()
+    end = time.monotonic() + 60
+    while not mark.exists():
+        if time.monotonic() > end:
+            raise TimeoutError("no frozen trial ran beside those that learn")
+        time.sleep(0.05)
+    Reporter(every_s=0).epoch(make_epoch(1))
+
+
+def main() -> int:
+    """Run it; return how many trials did not end well."""
+    settings = make_settings(
+        data="photos", mode=MODES, train_ratio=["0.4"], trials=3, epochs=1, cache=Path(), name="w"
+    )
+    journal = CountingJournal()
+    with local_ray(0, 2):
+        images = tiny_images(Path("images"))
+        search(settings, images, Path(), 0, journal, run=wait_for_frozen, cpus=2)
+    print([(record.config.mode, record.status, record.error) for record in journal.records])
+    return sum(record.status != "done" for record in journal.records) + abs(3 - len(journal.ends))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
