@@ -1,0 +1,1 @@
+"""What is claimed about speed and memory, each claim a measured row: `python -m benchmarks`."""
