@@ -1,6 +1,7 @@
 """The command line: `python -m benchmarks`, from the root of the repository."""
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -33,6 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if fault:
         print(f"error: {fault}", file=sys.stderr)
         return 2
+    # A stop asked for by the system ends the run the way Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Ray's sockets lie elsewhere; what is written here is removed whatever happens.
     with tempfile.TemporaryDirectory(prefix="tl-benchmarks-") as scratch:
         return _run(given, Path(scratch))
@@ -90,7 +93,9 @@ def _run(given: argparse.Namespace, scratch: Path) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     finally:
-        run.show(Console(soft_wrap=False, markup=False, emoji=False))
+        # A file has no width, and a table squeezed into 80 columns is hard to read.
+        width = None if sys.stdout.isatty() else 160
+        run.show(Console(width=width, markup=False, emoji=False))
 
 
 def _about(given: argparse.Namespace, size: int, repeats: int) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 
 from tl_core.config import Precision
+from tl_core.precision import best_precision
 
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -13,6 +14,8 @@ DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfl
 def matrix_product(device: torch.device, precision: Precision, least_s: float = 0.3) -> float:
     """FLOP/s of a square matrix product with as many threads as torch is set to."""
     n = 8192 if device.type == "cuda" else 1024
+    if precision == "bf16" and best_precision(device) != "bf16":
+        n = 256  # Emulated, and so slow that a larger product takes seconds.
     a, b = (torch.randn(n, n, device=device).to(DTYPES[precision]) for _ in range(2))
     out = torch.empty_like(a)
     return 2 * n**3 * runs_per_s(lambda: torch.mm(a, b, out=out), device, least_s)

@@ -13,7 +13,7 @@ from tl_core.features import load_features
 
 def trials_growth(bench: Bench) -> Iterator[Row]:
     """From 16 to 256 trials on features that are there; and 256 against one pass."""
-    sizes = bench.pick((16, 64, 256), (4, 8, 16))
+    sizes: tuple[int, ...] = bench.pick((16, 64, 256), (4, 16))
     studies: list[OurStudy] = []
     gates: list[Gate] = []
 
@@ -32,7 +32,8 @@ def trials_growth(bench: Bench) -> Iterator[Row]:
 
 def images_growth(bench: Bench) -> Iterator[Row]:
     """From 600 to 9,600 images, each study with its pass of the backbone."""
-    times, trials = bench.pick((1, 4, 16), (1, 2, 4)), bench.pick(16, 4)
+    times: tuple[int, ...]
+    times, trials = bench.pick((1, 4, 16), (1, 4)), bench.pick(16, 4)
     home = bench.fresh("tiled")
     sets = {k: tile(bench.images, k, home / f"tiled-{k}") for k in times}
     gates: list[Gate] = []

@@ -83,8 +83,7 @@ def run_ours(given: dict[str, Any], replace: dict[str, Any] | None = None) -> Ou
 
 
 def search_alone(prepared: Prepared, tracker: Tracker, run: Any = None) -> Watch:
-    """Run the search of a study without its plots and start-up, and with a tracker of one's own."""
-    from study.ray_local import local_ray
+    """Run the search of a study on the Ray that is up, with a tracker of one's own."""
     from study.search import search
     from study.worker import run_in_worker
 
@@ -93,9 +92,8 @@ def search_alone(prepared: Prepared, tracker: Tracker, run: Any = None) -> Watch
     journal = Journal(str(settings.name), settings.metric, results, tracker)
     journal.displays.append(watch)
     journal.track(lambda t: t.start_study(str(settings.name), results.study))
-    with local_ray(prepared.gpus):
-        run = run or run_in_worker
-        search(settings, prepared.images, prepared.folder, prepared.gpus, journal, run)
+    run = run or run_in_worker
+    search(settings, prepared.images, prepared.folder, prepared.gpus, journal, run)
     if journal.tracking_error:
         raise RuntimeError(f"tracking failed: {journal.tracking_error}")
     return watch

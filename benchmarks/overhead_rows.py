@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +49,9 @@ def no_op(drawn: dict[str, Any], job: Any) -> None:
 def orchestration(bench: Bench) -> Iterator[Row]:
     """Milliseconds a trial that does nothing, one after another in a study that runs."""
     trials, watches = bench.pick(64, 8), []
-    for number in range(bench.repeats):
-        prepared = _prepare(bench, trials, epochs=1)
-        watches.append(search_alone(prepared, Silent(), no_op))
-        bench.tell(f"repeat {number + 1} of {bench.repeats}")
+    with _ray(bench):
+        for _ in range(bench.repeats):
+            watches.append(search_alone(_prepare(bench, trials, epochs=1), Silent(), no_op))
     # From end to end of trials: the start of the first worker is no cost of a trial.
     each = [1000 * (w.ends[-1] - w.ends[0]) / (len(w.ends) - 1) for w in watches]
     gate = all_of([all_done(w.records, trials) for w in watches])
@@ -82,7 +83,8 @@ def tracking_share(bench: Bench) -> Iterator[Row]:
         watches.append(search_alone(prepared, tracker))
         return watches[-1].searching_s
 
-    pairs = interleaved(lambda: run(silent=True), lambda: run(silent=False), bench.repeats)
+    with _ray(bench):
+        pairs = interleaved(partial(run, True), partial(run, False), bench.repeats, bench.tell)
     gates = [all_done(w.records, trials) for w in watches]
     yield measured(
         "tracking-share",
@@ -100,7 +102,18 @@ def tracking_share(bench: Bench) -> Iterator[Row]:
     )
 
 
+def _ray(bench: Bench) -> AbstractContextManager[None]:
+    """One Ray for all repeats: its start is no part of these rows."""
+    from study.ray_local import local_ray
+
+    return local_ray(_gpus(bench))
+
+
+def _gpus(bench: Bench) -> int:
+    return 1 if bench.device.type == "cuda" else 0
+
+
 def _prepare(bench: Bench, trials: int, **changes: Any) -> Prepared:
-    prepared = prepare(settings_of(bench, bench.cache, trials, **changes))
+    prepared = prepare(settings_of(bench, bench.cache, trials, gpus=_gpus(bench), **changes))
     load_features(prepared.images, bench.backbone, bench.cache, bench.device)
     return prepared

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -34,10 +35,14 @@ def verdict(row: Row) -> str:
 
 def show(rows: Sequence[Row], about: dict[str, Any], console: Console) -> None:
     """Print the table."""
-    table = Table("row", "what", "median", "spread", "n", "target", "verdict", title="benchmarks")
+    table = Table(title="benchmarks", box=box.SIMPLE_HEAD)
+    for name in ("row", "median", "spread", "n", "target"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("verdict", max_width=48)
+    table.add_column("what")
     for row in rows:
-        word = verdict(row)
-        table.add_row(row.name, row.what, *_numbers(row), Text(_tell(row), _STYLES.get(word, "")))
+        told = Text(_tell(row), _STYLES.get(verdict(row), ""))
+        table.add_row(row.name, *_numbers(row), told, row.what)
     console.print(table)
     console.print(_footer(about), highlight=False)
 
@@ -46,14 +51,17 @@ def _numbers(row: Row) -> tuple[str, str, str, str]:
     target = "" if row.target is None else f"{row.direction} {_number(row.target, row.unit)}"
     if row.median is None or row.low is None or row.high is None:
         return "", "", "", target
-    spread = f"{_number(row.low, row.unit)} .. {_number(row.high, row.unit)}"
+    spread = f"{_digits(row.low)} .. {_digits(row.high)}"
     return _number(row.median, row.unit), spread, str(row.repeats), target
 
 
 def _number(value: float, unit: str) -> str:
-    """Three digits that count."""
-    text = f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
-    return f"{text} {unit}"
+    return f"{_digits(value)} {unit}".removesuffix(" of 1")
+
+
+def _digits(value: float) -> str:
+    """Three that count."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def _tell(row: Row) -> str:

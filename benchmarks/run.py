@@ -1,5 +1,6 @@
 """One run of the benchmarks: row after row, each saved as soon as it is measured."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,19 +39,25 @@ class Run:
             console.print(f"written to {self._out}")
 
     def _measure(self, name: str) -> None:
+        for row in self._rows(name):
+            self.rows.append(row)
+            self._about["environment"]["load_after"] = load()
+            self._write()
+
+    def _rows(self, name: str) -> Iterator[Row]:
         try:
-            for row in ROWS[name].load(name)(self._bench):
-                self._add(row)
+            yield from ROWS[name].load(name)(self._bench)
         except SkippedError as reason:
-            self._add(Row(name, ROWS[name].about, skipped=str(reason)))
+            yield Row(name, ROWS[name].about, skipped=str(reason))
         except InputError:
             raise
         except Exception as error:  # One broken row must not take the others with it.
             lines = str(error).strip().splitlines() or [""]
             why = f"broke: {type(error).__name__}: {lines[-1]}"
-            self._add(Row(name, ROWS[name].about, gate_text=why, gate_ok=False))
+            yield Row(name, ROWS[name].about, gate_text=why, gate_ok=False)
 
-    def _add(self, row: Row) -> None:
-        self.rows.append(row)
-        self._about["environment"]["load_after"] = load()
-        write(self._out, self._about, self.rows)
+    def _write(self) -> None:
+        try:
+            write(self._out, self._about, self.rows)
+        except OSError as error:
+            raise InputError([f"--out {self._out} can't be written: {error.strerror}"]) from error

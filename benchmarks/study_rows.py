@@ -34,18 +34,18 @@ def finetune_study(bench: Bench) -> Iterator[Row]:
 
 
 class _Pair:
-    """One study of ours, as a pilot, gives the configurations; then both run by turns."""
+    """Ours and then the naive one on what ours chose, over and over."""
 
     def __init__(self, bench: Bench, mode: Mode, trials: int, naive_trials: int) -> None:
         self._bench, self._mode, self._trials = bench, mode, trials
+        self._naive_trials = naive_trials
         self._gpus = 1 if bench.device.type == "cuda" else 0
         self._ours: list[OurStudy] = []
         self._naive: list[NaiveStudy] = []
-        self._pilot = self._run_ours()
-        self._compared = self._pilot.records[:naive_trials]
 
     def rows(self, name: str, target: float | None) -> Iterator[Row]:
-        runs = {"naive": self._run_naive, "ours": self._again}
+        runs = {"ours": self._run_ours, "naive": self._run_naive}
+        # No warm-up: processes and caches are new each time, as they are for a user.
         rounds(runs, self._bench.repeats, self._bench.tell)
         gate = self._gate()
         n, pairs = self._trials, list(zip(self._naive, self._ours, strict=True))
@@ -57,29 +57,32 @@ class _Pair:
         what = f"the same without what starts and stops, {self._mode}"
         yield measured(f"{name}-running", what, alone, gate)
 
-    def _run_ours(self) -> OurStudy:
+    def _run_ours(self) -> float:
         # New caches each time: decoding and the features are part of what a study costs.
         seeds = {"seeds": 1} if self._mode == "freeze" else {"epochs": self._bench.pick(2, 1)}
         cache = self._bench.fresh("cache-of-ours")
         changes = {"mode": (self._mode,), "gpus": self._gpus} | seeds
-        return run_ours(settings_of(self._bench, cache, self._trials, **changes))
-
-    def _again(self) -> float:
-        self._ours.append(self._run_ours())
+        self._ours.append(run_ours(settings_of(self._bench, cache, self._trials, **changes)))
         return self._ours[-1].wall_s
 
     def _run_naive(self) -> float:
         # As many epochs as ours ran: it may have stopped a trial early.
-        configs = [r.config.model_copy(update={"epochs": len(r.history)}) for r in self._compared]
+        configs = [
+            r.config.model_copy(update={"epochs": len(r.history)}) for r in self._compared(-1)
+        ]
         folder = self._bench.fresh("naive")
         self._naive.append(run_naive_study(configs, self._bench.folder, folder, self._gpus))
         return self._naive[-1].wall_s(self._trials)
 
+    def _compared(self, number: int) -> list[TrialRecord]:
+        """The trials of one of our studies that the naive one ran as well."""
+        return self._ours[number].records[: self._naive_trials]
+
     def _gate(self) -> Gate:
         checks = [
             gate
-            for study in self._naive
-            for record, history in zip(self._compared, study.histories, strict=True)
+            for number, study in enumerate(self._naive)
+            for record, history in zip(self._compared(number), study.histories, strict=True)
             for gate in self._same(record, history)
         ]
         held = all_of(checks)
@@ -97,10 +100,10 @@ class _Pair:
         return finetune_gates(trial, ours, naive, n_val)
 
     def _details(self) -> dict[str, Any]:
-        n, first = self._trials, self._compared[0].config
+        n, first = self._trials, self._compared(0)[0].config
         return {
             "trials": n,
-            "naive_trials_measured": len(self._compared),
+            "naive_trials_measured": self._naive_trials,
             "naive_is": "start-up once, and the mean cost of its measured trials times all trials",
             "train_ratio": first.train_ratio,
             "epochs": first.epochs,
