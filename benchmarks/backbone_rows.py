@@ -13,8 +13,9 @@ from benchmarks.harness import Gate, Row, interleaved, measured
 from tl_core.batches import eval_batch, pixel_reader
 from tl_core.precision import run_network
 
-_APART = 0.03
-"""How far features in bf16 may lie from those in float32, as a share of their length."""
+_APART = 0.1
+"""How far features may lie from those in float32, as a share of their length: bf16 keeps three
+digits, and fifty layers round one after the other."""
 
 
 def backbone_flops(bench: Bench) -> Iterator[Row]:

@@ -37,7 +37,7 @@ def gpu_sharing(bench: Bench) -> Iterator[Row]:
         return sum(_together(_PROCESSES, _SMALL, least_s))
 
     pairs = interleaved(one, several, bench.repeats, bench.tell)
-    gate = _gate(Steps("train", _SMALL, compiled=False))
+    gate = loss_gate(Steps("train", _SMALL, compiled=False))
     told = {"one_images_per_s": [a for a, _ in pairs], "all_images_per_s": [b for _, b in pairs]}
     what = f"{_PROCESSES} processes at batch {_SMALL} together, against one at batch {_LARGE}"
     values = [several / one for one, several in pairs]
@@ -49,7 +49,7 @@ def _rates(bench: Bench, kind: Kind, name: str, target: float) -> Iterator[Row]:
     for batch in (_SMALL, _LARGE):
         for compiled in (False, True):
             steps = Steps(kind, batch, compiled)
-            gate = _gate(steps)
+            gate = loss_gate(steps)
             steps.images_per_s(0.5)
             values = [steps.images_per_s(bench.pick(2.0, 0.5)) for _ in range(bench.repeats)]
             how = "compiled" if compiled else "eager"
@@ -71,8 +71,8 @@ def _need_gpu() -> None:
         raise SkippedError("no GPU")
 
 
-def _gate(steps: Steps) -> Gate:
-    """The loss at the start is that of float32 without the compiler; a step keeps it finite."""
+def loss_gate(steps: Steps) -> Gate:
+    """Gate on the loss being that of float32 without the compiler, and finite after a step."""
     with torch.no_grad():
         ours, plain = steps.loss().item(), steps.loss(plain=True).item()
     steps.step()

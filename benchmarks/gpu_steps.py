@@ -7,23 +7,25 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from benchmarks.ceilings import synchronize
 from tl_core.backbones import load_backbone
 from tl_core.heads import Heads, TwoHeadedNet
 from tl_core.losses import two_task_loss
 from tl_core.precision import best_precision
 
 Kind = Literal["train", "features"]
+GPU = torch.device("cuda")
 SIDE = 224
 _WAIT_S = 300
 _LEARNING_RATE = 1e-4
 
 
 class Steps:
-    """One network and one batch on the GPU."""
+    """One network and one batch on the device."""
 
-    def __init__(self, kind: Kind, batch: int, compiled: bool) -> None:
+    def __init__(self, kind: Kind, batch: int, compiled: bool, device: torch.device = GPU) -> None:
         torch.backends.cudnn.benchmark = True
-        self._device, self.batch = torch.device("cuda"), batch
+        self._device, self.batch = device, batch
         torch.manual_seed(0)
         backbone = load_backbone("resnet18", "none", SIDE)
         precision = best_precision(self._device)
@@ -53,12 +55,12 @@ class Steps:
         """Of steps queued one behind the other, as in training."""
         for _ in range(5):
             self.step()
-        torch.cuda.synchronize()
+        synchronize(self._device)
         start, n = time.perf_counter(), 0
         while time.perf_counter() - start < least_s:
             for _ in range(10):
                 self.step()
-            torch.cuda.synchronize()
+            synchronize(self._device)
             n += 10
         return n * self.batch / (time.perf_counter() - start)
 

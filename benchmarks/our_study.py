@@ -38,6 +38,11 @@ class Watch:
         """From the start of the first trial to the end of the last."""
         return self.ends[-1] - self.first
 
+    @property
+    def trial_s(self) -> float:
+        """Wall time a trial in a study that runs: from end to end, without the first workers."""
+        return (self.ends[-1] - self.ends[0]) / (len(self.ends) - 1)
+
 
 @dataclass(frozen=True)
 class OurStudy:

@@ -52,8 +52,7 @@ def orchestration(bench: Bench) -> Iterator[Row]:
     with _ray(bench):
         for _ in range(bench.repeats):
             watches.append(search_alone(_prepare(bench, trials, epochs=1), Silent(), no_op))
-    # From end to end of trials: the start of the first worker is no cost of a trial.
-    each = [1000 * (w.ends[-1] - w.ends[0]) / (len(w.ends) - 1) for w in watches]
+    each = [1000 * w.trial_s for w in watches]
     gate = all_of([all_done(w.records, trials) for w in watches])
     yield measured(
         "orchestration",
@@ -81,7 +80,7 @@ def tracking_share(bench: Bench) -> Iterator[Row]:
         if not silent:
             opened.append(time.perf_counter() - start)
         watches.append(search_alone(prepared, tracker))
-        return watches[-1].searching_s
+        return watches[-1].trial_s
 
     with _ray(bench):
         pairs = interleaved(partial(run, True), partial(run, False), bench.repeats, bench.tell)
@@ -95,8 +94,8 @@ def tracking_share(bench: Bench) -> Iterator[Row]:
         direction="at most",
         details={
             "trials": trials,
-            "silent_s": [round(silent, 3) for silent, _ in pairs],
-            "tracked_s": [round(tracked, 3) for _, tracked in pairs],
+            "silent_ms_a_trial": [round(1000 * silent, 1) for silent, _ in pairs],
+            "tracked_ms_a_trial": [round(1000 * tracked, 1) for _, tracked in pairs],
             "new_store_s": [round(s, 2) for s in opened],
         },
     )

@@ -8,9 +8,12 @@ import pytest
 import torch
 from torch import nn
 
+from benchmarks import gpu_steps
 from benchmarks.attach import Attached, attach, open_entry, own_pss, touch
 from benchmarks.backbone_rows import count_flops, same_features
 from benchmarks.bench import Bench, one_thread, tile
+from benchmarks.gpu_rows import loss_gate
+from benchmarks.gpu_steps import Kind
 from tl_core.datasets import ImageSet
 
 
@@ -87,3 +90,15 @@ def test_features_of_bf16_pass_the_gate_and_others_do_not() -> None:
     assert same_features(network, images, "bf16").ok
     dropout = nn.Dropout(0.5).train()
     assert not same_features(dropout, torch.ones(4, 16), "fp32").ok
+
+
+@pytest.mark.parametrize("kind", ["train", "features"])
+def test_gpu_steps_work_on_a_cpu_as_well(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_steps, "SIDE", 64)
+    steps = gpu_steps.Steps(kind, 2, compiled=False, device=torch.device("cpu"))
+    assert steps.net.training is (kind == "train")
+    assert loss_gate(steps).ok
+    before = steps.net.heads.classification.weight.clone()
+    steps.step()
+    assert torch.equal(before, steps.net.heads.classification.weight) is (kind == "features")
+    assert steps.images_per_s(0.01) > 0
