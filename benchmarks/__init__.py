@@ -1,1 +1,1 @@
-"""What is claimed about speed and memory, each claim a measured row: `python -m benchmarks`."""
+"""What is claimed about speed and scale, each measured by a command."""

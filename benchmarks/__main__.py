@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {fault}", file=sys.stderr)
         return 2
     # A stop asked for by the system ends the run the way Ctrl-C does.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     # Ray's sockets lie elsewhere; what is written here is removed whatever happens.
     with tempfile.TemporaryDirectory(prefix="tl-benchmarks-") as scratch:
         return _run(given, Path(scratch))

@@ -58,6 +58,8 @@ def run_naive_study(configs: list[TrialConfig], root: Path, folder: Path, gpus: 
         end = time.perf_counter()
     if results.num_errors:
         raise RuntimeError(f"{results.num_errors} naive trials failed: {results.errors[0]}")
+    if any(len(h) < c.epochs for h, c in zip(listener.histories, configs, strict=True)):
+        raise KeyboardInterrupt  # Ray Tune has swallowed the one that there was.
     return NaiveStudy(ready - start, end - ready, listener.histories)
 
 

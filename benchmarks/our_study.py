@@ -10,7 +10,7 @@ from rich.console import Console
 
 from benchmarks.bench import RATIO, Bench
 from benchmarks.harness import Gate
-from study.full import run_study
+from study.full import EXIT_CODES, run_study
 from study.journal import Journal
 from study.prepare import Prepared, prepare
 from study.records import TrialRecord
@@ -25,6 +25,8 @@ class Watch:
         self.records: list[TrialRecord] = []
         self.ends: list[float] = []
         self.first = 0.0
+        self.closed = 0.0
+        """When the tracker had been told everything."""
 
     def show(self, records: list[TrialRecord], ended: TrialRecord | None) -> None:
         """Called after every change."""
@@ -81,6 +83,8 @@ def run_ours(given: dict[str, Any], replace: dict[str, Any] | None = None) -> Ou
     prepared = Prepared(**(vars(prepared) | (replace or {})))
     code = run_study(prepared, Console(file=io.StringIO()), [watch])
     wall_s = time.perf_counter() - start
+    if code == EXIT_CODES["interrupted"]:
+        raise KeyboardInterrupt  # Ray Tune has swallowed the one that there was.
     if code:
         errors = sorted({r.error for r in watch.records if r.error})
         raise RuntimeError(f"the study ended with exit code {code}: {'; '.join(errors)}")
@@ -98,7 +102,11 @@ def search_alone(prepared: Prepared, tracker: Tracker, run: Any = None) -> Watch
     journal.displays.append(watch)
     journal.track(lambda t: t.start_study(str(settings.name), results.study))
     run = run or run_in_worker
-    search(settings, prepared.images, prepared.folder, prepared.gpus, journal, run)
+    search(settings, prepared.images, prepared.folder, prepared.gpus, journal, run=run)
+    journal.close()
+    watch.closed = time.perf_counter()
+    if len(watch.ends) < settings.trials:
+        raise KeyboardInterrupt  # As above.
     if journal.tracking_error:
         raise RuntimeError(f"tracking failed: {journal.tracking_error}")
     return watch

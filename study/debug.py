@@ -28,6 +28,7 @@ def run_debug(prepared: Prepared, console: Console) -> int:
         journal.interrupt()
         status = journal.records[0].status if journal.records else "interrupted"
         results.save(journal.records, status)
+        journal.close()
     if journal.tracking_error:
         console.print(f"warning: MLflow was given up midway ({journal.tracking_error})")
     console.print(f"files: {folder}/")

@@ -35,6 +35,8 @@ def run_study(prepared: Prepared, console: Console, displays: Sequence[Display] 
         results.save(journal.records, status)
         files = _files(prepared, journal.records)
         journal.track(lambda _: tracker.end_study(status, files))
+        with console.status("waiting for MLflow"):
+            journal.close()
     _conclude(prepared, journal, status, console)
     console.print(where_to_look(settings.tracking_uri, tracker.experiment_id))
     return EXIT_CODES[status]

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,6 +37,8 @@ class Journal:
         self._started: dict[int, float] = {}
         self._saved_at = 0.0
         self.displays: list[Display] = []
+        # In a thread of its own, so that a slow store does not keep trials waiting.
+        self._writer = ThreadPoolExecutor(1, "tracking")
 
     def start(self, config: TrialConfig) -> TrialRecord:
         """Open the record of a trial."""
@@ -50,7 +53,7 @@ class Journal:
     def epoch(self, record: TrialRecord, metrics: EpochMetrics) -> None:
         """Add one epoch."""
         record.history.append(metrics)
-        self.track(lambda tracker: tracker.epoch(record))
+        self.track(lambda tracker: tracker.epoch(record.trial, metrics))
         self._tell(None)
 
     def end(
@@ -71,7 +74,17 @@ class Journal:
         self._tell(record)
 
     def track(self, tell: Callable[[Tracker], None]) -> None:
-        """Tell the tracker something; after its first failure the study goes on without it."""
+        """Have the tracker told something, in order, without waiting for it.
+
+        After its first failure the study goes on without it.
+        """
+        self._writer.submit(self._track, tell)
+
+    def close(self) -> None:
+        """Wait until the tracker has been told everything."""
+        self._writer.shutdown()
+
+    def _track(self, tell: Callable[[Tracker], None]) -> None:
         if self.tracking_error:
             return
         try:

@@ -11,12 +11,12 @@ from study.machine import usable_cpus
 
 
 @contextmanager
-def local_ray(gpus: int) -> Iterator[None]:
+def local_ray(gpus: int, cpus: int | None = None) -> Iterator[None]:
     """Start Ray on the loopback address; `study.ray_environment` has set the environment."""
     on_sigterm = signal.getsignal(signal.SIGTERM)
     ray.init(
         address="local",
-        num_cpus=usable_cpus(),
+        num_cpus=cpus or usable_cpus(),
         num_gpus=gpus,
         include_dashboard=False,
         log_to_driver=False,

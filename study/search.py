@@ -35,21 +35,27 @@ def search(
     folder: Path,
     gpus: int,
     journal: Journal,
+    *,
     run: Run = run_in_worker,
+    cpus: int | None = None,
 ) -> None:
-    """Run `settings.trials` trials on the Ray that is up; the journal holds what came of them."""
+    """Run `settings.trials` trials on the Ray that is up; the journal holds what came of them.
+
+    Benchmarks put something else in the place of a trial, and of this machine's cores.
+    """
+    cpus = cpus or usable_cpus()
     # It prints the traceback of each failed trial; the journal tells the reason in a line.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     # A tracking URI may hold a password; Ray writes what its workers get into files.
     space = Space(settings.model_copy(update={"tracking_uri": ""}))
     job = Job(space, images.path.resolve(), settings.cache.resolve())
     tuner = tune.Tuner(
-        _with_resources(run, job, gpus, settings.trials_per_gpu),
+        _with_resources(run, job, gpus, settings.trials_per_gpu, cpus),
         tune_config=tune.TuneConfig(
             search_alg=_searcher(space, folder),
             scheduler=CellASHA(settings.metric, settings.epochs),
             num_samples=settings.trials,
-            max_concurrent_trials=most_at_once(settings, gpus, usable_cpus()),
+            max_concurrent_trials=most_at_once(settings, gpus, cpus),
             reuse_actors=True,
             trial_dirname_creator=lambda trial: str(trial.trial_id),
         ),
@@ -63,9 +69,9 @@ def search(
     tuner.fit()
 
 
-def _with_resources(run: Run, job: Job, gpus: int, trials_per_gpu: int) -> Any:
+def _with_resources(run: Run, job: Job, gpus: int, trials_per_gpu: int, cpus: int) -> Any:
     def needs(drawn: dict[str, Any]) -> tune.PlacementGroupFactory:
-        wanted = resources(drawn["mode"], gpus, trials_per_gpu, usable_cpus())
+        wanted = resources(drawn["mode"], gpus, trials_per_gpu, cpus)
         return tune.PlacementGroupFactory([wanted])
 
     return tune.with_resources(tune.with_parameters(run, job=job), needs)
@@ -114,9 +120,8 @@ class _Listener(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        names = EpochMetrics.__dataclass_fields__
-        metrics = EpochMetrics(**{name: result[name] for name in names})
-        self._journal.epoch(self._record(trial), metrics)
+        for epoch in result["epochs"]:
+            self._journal.epoch(self._record(trial), EpochMetrics(**epoch))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         record = self._record(trial)

@@ -21,6 +21,7 @@ from study.records import Status, TrialRecord
 from study.results import without_credentials
 from tl_core.config import Metric as MetricName
 from tl_core.errors import InputError
+from tl_core.fit import EpochMetrics
 
 EXPERIMENT = "tl-study"
 _FLUSH_S = 1.0
@@ -41,7 +42,8 @@ class Tracker:
     """
 
     def __init__(self, uri: str) -> None:
-        logging.getLogger("mlflow").setLevel(logging.WARNING)  # It tells of each table it makes.
+        logging.getLogger("mlflow").setLevel(logging.WARNING)  # It tells of each table it makes,
+        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # and each run.
         try:
             self._client = MlflowClient(uri)
             with _impatience():
@@ -61,7 +63,7 @@ class Tracker:
         tags = {"mlflow.runName": name, "tl_study.kind": "study"}
         run = self._client.create_run(self.experiment_id, tags=tags, run_name=name)
         self.parent_id = run.info.run_id
-        self._log_params(self.parent_id, _flat(about | {"data": data}))
+        self._log(self.parent_id, [], _flat(about | {"data": data}), {})
 
     def start_trial(self, study: str, record: TrialRecord, about: dict[str, Any]) -> None:
         """Open a trial's run, below the parent if there is one."""
@@ -71,14 +73,13 @@ class Tracker:
         if self.parent_id:
             tags["mlflow.parentRunId"] = self.parent_id
         run_id = self._client.create_run(self.experiment_id, tags=tags, run_name=name).info.run_id
-        self._runs[record.trial] = _Run(run_id)
         params = {"trial": record.trial} | record.config.model_dump() | _flat(about)
-        self._log_params(run_id, params)
+        self._runs[record.trial] = _Run(run_id, params)
 
-    def epoch(self, record: TrialRecord) -> None:
-        """Keep the record's last epoch for the next batch; a batch goes out once a second."""
-        run = self._runs[record.trial]
-        values = asdict(record.history[-1])
+    def epoch(self, trial: int, metrics: EpochMetrics) -> None:
+        """Keep one epoch of a trial for the next batch; a batch goes out once a second."""
+        run = self._runs[trial]
+        values = asdict(metrics)
         step = values.pop("epoch")
         values = {name: value for name, value in values.items() if value is not None}
         run.waiting += [_metric(name, value, step) for name, value in values.items()]
@@ -103,7 +104,7 @@ class Tracker:
         """Log the best so far on the parent, by number of finished trials."""
         value = best.value(metric)
         if self.parent_id and value is not None:
-            self._log_metrics(self.parent_id, [_metric(f"best_{metric}", value, finished)])
+            self._log(self.parent_id, [_metric(f"best_{metric}", value, finished)], {}, {})
 
     def end_study(self, status: str, files: list[Path]) -> None:
         """Attach the study's files to the parent and close it."""
@@ -129,19 +130,21 @@ class Tracker:
         return str(found.experiment_id)
 
     def _send(self, run: "_Run", tags: dict[str, str] | None = None) -> None:
-        self._log_metrics(run.run_id, run.waiting, [RunTag(k, v) for k, v in (tags or {}).items()])
-        run.waiting, run.sent_at = [], time.monotonic()
+        self._log(run.run_id, run.waiting, run.params, tags or {})
+        run.waiting, run.params, run.sent_at = [], {}, time.monotonic()
 
-    def _log_metrics(
-        self, run_id: str, metrics: list[Metric], tags: list[RunTag] | None = None
+    def _log(
+        self, run_id: str, metrics: list[Metric], params: dict[str, Any], tags: dict[str, str]
     ) -> None:
-        for start in range(0, max(1, len(metrics)), _MOST_METRICS):
-            self._client.log_batch(run_id, metrics[start : start + _MOST_METRICS], tags=tags or [])
-
-    def _log_params(self, run_id: str, values: dict[str, Any]) -> None:
-        params = [Param(name, str(value)[:_LONGEST_PARAM]) for name, value in values.items()]
-        for start in range(0, len(params), _MOST_PARAMS):
-            self._client.log_batch(run_id, params=params[start : start + _MOST_PARAMS])
+        """Send everything in as few calls as the store allows: for most trials in one."""
+        told = [Param(name, str(value)[:_LONGEST_PARAM]) for name, value in params.items()]
+        marks = [RunTag(name, value) for name, value in tags.items()]
+        while metrics or told or marks:
+            some, few = metrics[:_MOST_METRICS], told[:_MOST_PARAMS]
+            # Everything together may be at most as much as the metrics alone.
+            some = some[: _MOST_METRICS - len(few) - len(marks)]
+            self._client.log_batch(run_id, some, few, marks)
+            metrics, told, marks = metrics[len(some) :], told[len(few) :], []
 
 
 @contextmanager
@@ -164,10 +167,11 @@ def _artifact_folder(uri: str) -> str | None:
 
 
 class _Run:
-    """One open run and the metrics that wait to be sent."""
+    """One open run, and the params and metrics that wait to be sent."""
 
-    def __init__(self, run_id: str) -> None:
+    def __init__(self, run_id: str, params: dict[str, Any]) -> None:
         self.run_id = run_id
+        self.params = params
         self.waiting: list[Metric] = []
         self.sent_at = time.monotonic()
 

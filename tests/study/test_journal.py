@@ -1,3 +1,4 @@
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from study.tracking import Tracker
 from tests.study.builders import make_config, make_epoch, make_settings
 from tl_core.config import Metric
 from tl_core.datasets import ImageSet
+from tl_core.fit import EpochMetrics
 from tl_core.splits import make_split
 
 
@@ -24,8 +26,8 @@ class Spy(Tracker):
     def start_trial(self, study: str, record: TrialRecord, about: dict[str, Any]) -> None:
         self.told.append(("start", study, record.trial, about))
 
-    def epoch(self, record: TrialRecord) -> None:
-        self.told.append(("epoch", record.trial, record.history[-1].epoch))
+    def epoch(self, trial: int, metrics: EpochMetrics) -> None:
+        self.told.append(("epoch", trial, metrics.epoch))
 
     def end_trial(self, record: TrialRecord, plots: list[Path] | None = None) -> None:
         self.told.append(("end", record.trial, record.status, record.error))
@@ -50,9 +52,12 @@ def spy() -> Spy:
 
 
 @pytest.fixture
-def journal(images: ImageSet, spy: Spy) -> Journal:
+def journal(images: ImageSet, spy: Spy, monkeypatch: pytest.MonkeyPatch) -> Journal:
     settings = make_settings(data="photos", train_ratio=["0.1", "0.8"])
-    return Journal("mine", "val_log_loss", Results(Path("run"), settings, images), spy)
+    journal = Journal("mine", "val_log_loss", Results(Path("run"), settings, images), spy)
+    # At once: what is told is looked at here, not when.
+    monkeypatch.setattr(journal, "track", journal._track)
+    return journal
 
 
 def test_trials_are_numbered_in_the_order_they_start(journal: Journal, spy: Spy) -> None:
@@ -168,3 +173,32 @@ def test_why_tracking_failed_is_told_without_the_password(
 
     journal.track(fail)
     assert journal.tracking_error == told
+
+
+class Slow(Spy):
+    """A store that does not answer until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = threading.Event()
+
+    def epoch(self, trial: int, metrics: EpochMetrics) -> None:
+        assert self.go.wait(60)
+        super().epoch(trial, metrics)
+
+
+def test_a_slow_store_keeps_nobody_waiting_and_misses_nothing(images: ImageSet) -> None:
+    slow = Slow()
+    settings = make_settings(data="photos", train_ratio=["0.1"])
+    journal = Journal("mine", "val_log_loss", Results(Path("run"), settings, images), slow)
+    record = journal.start(make_config())
+    for epoch in (1, 2, 3):
+        journal.epoch(record, make_epoch(epoch))
+    journal.end(record, "done")
+    assert not [words for words in slow.told if words[0] == "epoch"]
+    slow.go.set()
+    journal.close()
+    assert [words[:3] for words in slow.told if words[0] == "epoch"] == [
+        ("epoch", 0, epoch) for epoch in (1, 2, 3)
+    ]
+    assert ("end", 0, "done", None) in slow.told

@@ -57,9 +57,9 @@ def test_trial_is_a_child_with_params_and_metrics_by_epoch(
     tracker.start_study("mine", ABOUT)
     record = make_record(4, "running", (0.5,), mode="finetune", aux_weight=0.25)
     tracker.start_trial("mine", record, SPLIT)
-    tracker.epoch(record)
+    tracker.epoch(record.trial, record.history[-1])
     record.history.append(make_epoch(2, val_log_loss=0.125))
-    tracker.epoch(record)
+    tracker.epoch(record.trial, record.history[-1])
     record.status, record.wall_s, record.test = "done", 2.5, {"test_accuracy": 0.75}
     tracker.end_trial(record)
     parent, child = all_runs(client)
@@ -122,14 +122,13 @@ def test_long_reasons_and_values_do_not_break_the_store(
 def test_epochs_go_out_in_batches(tracker: Tracker, batches: MagicMock) -> None:
     record = make_record(log_losses=())
     tracker.start_trial("mine", record, {})
-    assert batches.call_count == 1
     tracker._runs[0].sent_at += 3600  # No second passes.
     for epoch in range(1, 31):
         record.history.append(make_epoch(epoch))
-        tracker.epoch(record)
-    assert batches.call_count == 1
+        tracker.epoch(record.trial, record.history[-1])
+    assert batches.call_count == 0
     tracker.end_trial(record)
-    assert batches.call_count == 2
+    assert batches.call_count == 1
     # 30 epochs of 9 values, and the wall time.
     assert len(batches.call_args.args[1]) == 30 * METRICS + 1
 
@@ -138,25 +137,26 @@ def test_batch_goes_out_when_a_second_has_passed(tracker: Tracker, batches: Magi
     record = make_record(log_losses=(0.5,))
     tracker.start_trial("mine", record, {})
     tracker._runs[0].sent_at -= 3600
-    tracker.epoch(record)
-    assert batches.call_count == 2
+    tracker.epoch(record.trial, record.history[-1])
+    assert batches.call_count == 1
     assert len(batches.call_args.args[1]) == METRICS
 
 
 def test_batches_keep_to_what_a_server_takes(tracker: Tracker, batches: MagicMock) -> None:
     record = make_record(log_losses=())
     tracker.start_trial("mine", record, {f"p{i}": i for i in range(150)})
-    n_params = [len(call.kwargs["params"]) for call in batches.call_args_list]
-    assert max(n_params) == 100
-    assert sum(n_params) == 150 + 1 + len(record.config.model_dump())
-    batches.reset_mock()
     tracker._runs[0].sent_at += 3600
     for epoch in range(1, 201):
         record.history.append(make_epoch(epoch))
-        tracker.epoch(record)
+        tracker.epoch(record.trial, record.history[-1])
     tracker.end_trial(record)
-    sizes = [len(call.args[1]) for call in batches.call_args_list]
-    assert sizes == [1000, 200 * METRICS + 1 - 1000]
+    metrics, params, tags = zip(*(call.args[1:] for call in batches.call_args_list), strict=True)
+    n_params = 150 + 1 + len(record.config.model_dump())
+    assert [len(some) for some in params] == [100, n_params - 100]
+    assert [len(some) for some in tags] == [1, 0]
+    assert sum(len(some) for some in metrics) == 200 * METRICS + 1
+    everything = [sum(map(len, call.args[1:])) for call in batches.call_args_list]
+    assert max(everything) == 1000
 
 
 def test_best_so_far_is_a_metric_of_the_parent(tracker: Tracker, client: MlflowClient) -> None:

@@ -1,0 +1,149 @@
+"""What a trial costs the MLflow store, by the runs in it, on SQLite and on a local server."""
+
+import os
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchmarks.scale_base import Row, Tables, figures, median_ms, scratch, seconds
+from study.records import TrialRecord
+from study.tracking import Tracker
+from tl_core.config import TrialConfig
+from tl_core.fit import EpochMetrics
+
+SIZES = (0, 1_000, 10_000)
+EPOCHS = 10
+REPEATS = 20
+_PATIENCE_S = 120.0
+_ABOUT = {"data": "folder", "split": {"train": "0" * 16, "val": "1" * 16, "test": "2" * 16}}
+_TABLES = ("runs", "params", "tags", "latest_metrics", "metrics")
+
+
+def measure(sizes: tuple[int, ...] = SIZES, repeats: int = REPEATS) -> Tables:
+    """Trials through the study's own tracker, into stores of growing size."""
+    # The client prints the address of every run that it ends on a server.
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
+    with scratch() as folder:
+        rows = [row for n in sizes for row in _rows(folder / "mlflow.db", n, repeats)]
+    return {"ms a trial of 10 epochs": rows}
+
+
+def _rows(database: Path, n: int, repeats: int) -> Iterator[Row]:
+    uri = f"sqlite:///{database}"
+    fill(database, n)
+    before = database.stat().st_size
+    row = _time_trials("sqlite", uri, n, repeats)
+    grown = (database.stat().st_size - before) / repeats
+    yield row | {"kb_a_trial": figures(grown / 1000), "store_mb": figures(before / 1e6)}
+    with server(uri, database.parent) as address:
+        row = _time_trials("server over sqlite", address, n, repeats)
+    yield row | {"kb_a_trial": figures(grown / 1000), "store_mb": figures(before / 1e6)}
+
+
+def _time_trials(store: str, uri: str, n: int, repeats: int) -> Row:
+    tracker = Tracker(uri)
+    tracker.start_study("scaling", {"data": {"classes": {"cat": 1, "dog": 1}}})
+    _trial(tracker, 0)  # The first fills the caches of the store's client.
+    times = [_trial(tracker, number) for number in range(1, repeats + 1)]
+    starts, epochs, ends = (median_ms(list(column)) for column in zip(*times, strict=True))
+    total = starts + epochs + ends
+    row: Row = {"store": store, "runs": n, "start_ms": figures(starts)}
+    return row | {
+        "epochs_ms": figures(epochs),
+        "end_ms": figures(ends),
+        "trial_ms": figures(total),
+        "trials_per_s_at_most": figures(1000 / total),
+    }
+
+
+def _trial(tracker: Tracker, number: int) -> tuple[float, float, float]:
+    """Seconds to start, to report every epoch, and to end; the epochs go out in one batch."""
+    config = TrialConfig(mode="finetune", train_ratio=0.1, lr=1e-3, epochs=EPOCHS)
+    record = TrialRecord(number, config)
+    start = seconds(lambda: tracker.start_trial("scaling", record, _ABOUT))
+    epochs = 0.0
+    for epoch in range(1, EPOCHS + 1):
+        record.history.append(EpochMetrics(epoch, *([0.5] * 9)))
+        epochs += seconds(lambda: tracker.epoch(record.trial, record.history[-1]))
+    record.status = "done"
+    return start, epochs, seconds(lambda: tracker.end_trial(record))
+
+
+def fill(database: Path, n: int) -> None:
+    """Have at least `n` runs in the store: one that the tracker writes, copied row by row."""
+    tracker = Tracker(f"sqlite:///{database}")
+    have = _count(database)
+    if have >= n:
+        return
+    tracker.start_study("scaling", {"data": {"classes": {"cat": 1, "dog": 1}}})
+    _trial(tracker, 0)
+    with sqlite3.connect(database) as store:
+        (template,) = store.execute(
+            "SELECT run_uuid FROM tags WHERE key = 'tl_study.kind' AND value = 'trial' LIMIT 1"
+        ).fetchone()
+        ids = [uuid.uuid4().hex for _ in range(n - have)]
+        for table in _TABLES:
+            _copy(store, table, template, ids)
+    store.close()
+
+
+def _copy(store: sqlite3.Connection, table: str, template: str, ids: list[str]) -> None:
+    columns = [name for _, name, *_ in store.execute(f"PRAGMA table_info({table})")]
+    at = columns.index("run_uuid")
+    rows = store.execute(f"SELECT * FROM {table} WHERE run_uuid = ?", (template,)).fetchall()
+    marks = ", ".join("?" * len(columns))
+    copies = ((*row[:at], new, *row[at + 1 :]) for new in ids for row in rows)
+    store.executemany(f"INSERT INTO {table} VALUES ({marks})", copies)
+
+
+def _count(database: Path) -> int:
+    store = sqlite3.connect(database)
+    (n,) = store.execute("SELECT COUNT(*) FROM runs").fetchone()
+    store.close()
+    return int(n)
+
+
+@contextmanager
+def server(uri: str, folder: Path) -> Iterator[str]:
+    """An MLflow server of our own on 127.0.0.1, over the store at `uri`."""
+    port = _free_port()
+    address = f"http://127.0.0.1:{port}"
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--workers", "1"]
+    command += ["--port", str(port), "--backend-store-uri", uri]
+    with (folder / "server.log").open("w") as log:
+        process = subprocess.Popen(
+            command, cwd=folder, stdout=log, stderr=log, start_new_session=True
+        )
+        try:
+            _wait(address, process, folder / "server.log")
+            yield address
+        finally:
+            # Its workers are processes of their own, in the group that it leads.
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(30)
+
+
+def _wait(address: str, process: "subprocess.Popen[Any]", log: Path) -> None:
+    end = time.monotonic() + _PATIENCE_S
+    while process.poll() is None and time.monotonic() < end:
+        try:
+            urllib.request.urlopen(f"{address}/health", timeout=2).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise RuntimeError(f"the MLflow server did not start: {log.read_text()[-2000:]}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
