@@ -140,4 +140,5 @@ def all_of(gates: Sequence[Gate]) -> Gate:
     if not gates:
         return Gate(False, "nothing was compared")
     failed = [gate.text for gate in gates if not gate.ok]
-    return Gate(not failed, "; ".join(failed or [gate.text for gate in gates]))
+    told = dict.fromkeys(failed or [gate.text for gate in gates])  # Each text once.
+    return Gate(not failed, "; ".join(told))

@@ -100,6 +100,6 @@ def test_agree_tells_the_figures() -> None:
 
 def test_all_of_tells_what_failed_or_else_all() -> None:
     one, two, bad = Gate(True, "one"), Gate(True, "two"), Gate(False, "bad")
-    assert all_of([one, two]) == Gate(True, "one; two")
+    assert all_of([one, two, one]) == Gate(True, "one; two")
     assert all_of([one, bad, two]) == Gate(False, "bad")
     assert all_of([]) == Gate(False, "nothing was compared")
