@@ -1,13 +1,13 @@
 """A whole study: features once, search on Ray, results and where to look next."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from study.display import StudyDisplay, describe
-from study.journal import Journal, open_journal
+from study.journal import Display, Journal, open_journal
 from study.plots import plot_trials
 from study.prepare import Prepared, frozen_backbone
 from study.ray_environment import set_ray_environment
@@ -20,10 +20,11 @@ from tl_core.train import chance_warning, needs_features
 EXIT_CODES = {"done": 0, "some trials failed": 3, "interrupted": 130}
 
 
-def run_study(prepared: Prepared, console: Console) -> int:
-    """Search, show, record; return the exit code."""
+def run_study(prepared: Prepared, console: Console, displays: Sequence[Display] = ()) -> int:
+    """Search, show, record; return the exit code. `displays` are told beside the console."""
     settings = prepared.settings
     journal, results, tracker = open_journal(prepared)
+    journal.displays.extend(displays)
     journal.track(lambda _: tracker.start_study(str(settings.name), results.study))
     status = "interrupted"
     try:

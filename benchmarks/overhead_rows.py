@@ -1,0 +1,119 @@
+"""What the machinery costs around the training: Ray Tune and Optuna, and MLflow."""
+
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.bench import Bench
+from benchmarks.harness import Row, all_of, interleaved, measured
+from benchmarks.our_study import Watch, all_done, search_alone, settings_of
+from study.prepare import Prepared, prepare
+from study.records import TrialRecord
+from study.tracking import Tracker
+from tl_core.config import Metric
+from tl_core.features import load_features
+from tl_core.fit import EpochMetrics
+
+
+class Silent(Tracker):
+    """A tracker that does nothing."""
+
+    def __init__(self) -> None:
+        self.uri, self.experiment_id, self.parent_id = "", "0", None
+
+    def start_study(self, name: str, about: dict[str, Any]) -> None:
+        """Do nothing, as all that follows."""
+
+    def start_trial(self, study: str, record: TrialRecord, about: dict[str, Any]) -> None: ...  # noqa: D102
+
+    def epoch(self, trial: int, metrics: EpochMetrics) -> None: ...  # noqa: D102
+
+    def end_trial(self, record: TrialRecord, plots: list[Path] | None = None) -> None: ...  # noqa: D102
+
+    def best(self, metric: Metric, best: TrialRecord, finished: int) -> None: ...  # noqa: D102
+
+    def end_study(self, status: str, files: list[Path]) -> None: ...  # noqa: D102
+
+
+def no_op(drawn: dict[str, Any], job: Any) -> None:
+    """Stand for a trial of no work: one epoch of made-up numbers, in a Ray worker."""
+    from study.worker import Reporter
+
+    Reporter(every_s=0).epoch(EpochMetrics(1, 0.7, 0.5, 0.7, 0.7, 0.5, 0.5, 0.1, 0.0, 1.0))
+
+
+def orchestration(bench: Bench) -> Iterator[Row]:
+    """Milliseconds a trial that does nothing, one after another in a study that runs."""
+    trials, watches = bench.pick(64, 8), []
+    with _ray(bench):
+        for _ in range(bench.repeats):
+            watches.append(search_alone(_prepare(bench, trials, epochs=1), Silent(), no_op))
+    each = [1000 * w.trial_s for w in watches]
+    gate = all_of([all_done(w.records, trials) for w in watches])
+    yield measured(
+        "orchestration",
+        "cost of a no-op trial: suggest, place, report, save, without MLflow",
+        each,
+        gate,
+        unit="ms",
+        direction="at most",
+        details={
+            "trials": trials,
+            "first_trial_s": [round(w.ends[0] - w.first, 2) for w in watches],
+        },
+    )
+
+
+def tracking_share(bench: Bench) -> Iterator[Row]:
+    """How much of a frozen study's search goes to MLflow."""
+    trials, watches = bench.pick(64, 8), list[Watch]()
+    opened: list[float] = []
+
+    def run(silent: bool) -> float:
+        prepared = _prepare(bench, trials)
+        start = time.perf_counter()
+        tracker = Silent() if silent else Tracker(prepared.settings.tracking_uri)
+        if not silent:
+            opened.append(time.perf_counter() - start)
+        watch = search_alone(prepared, tracker)
+        watches.append(watch)
+        # MLflow is told in a thread of its own: what counts is when all is told.
+        return (watch.closed - watch.ends[0]) / (trials - 1)
+
+    with _ray(bench):
+        pairs = interleaved(partial(run, True), partial(run, False), bench.repeats, bench.tell)
+    gates = [all_done(w.records, trials) for w in watches]
+    yield measured(
+        "tracking-share",
+        "share of a frozen study's search that MLflow takes (SQLite)",
+        [1 - silent / tracked for silent, tracked in pairs],
+        all_of(gates),
+        unit="of 1",
+        direction="at most",
+        details={
+            "trials": trials,
+            "silent_ms_a_trial": [round(1000 * silent, 1) for silent, _ in pairs],
+            "tracked_ms_a_trial": [round(1000 * tracked, 1) for _, tracked in pairs],
+            "new_store_s": [round(s, 2) for s in opened],
+        },
+    )
+
+
+def _ray(bench: Bench) -> AbstractContextManager[None]:
+    """One Ray for all repeats: its start is no part of these rows."""
+    from study.ray_local import local_ray
+
+    return local_ray(_gpus(bench))
+
+
+def _gpus(bench: Bench) -> int:
+    return 1 if bench.device.type == "cuda" else 0
+
+
+def _prepare(bench: Bench, trials: int, **changes: Any) -> Prepared:
+    prepared = prepare(settings_of(bench, bench.cache, trials, gpus=_gpus(bench), **changes))
+    load_features(prepared.images, bench.backbone, bench.cache, bench.device)
+    return prepared

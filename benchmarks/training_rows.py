@@ -1,0 +1,137 @@
+"""What `tl_core` gains on one CPU core, without Ray: heads, input and whole networks."""
+
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from benchmarks.bench import RATIO, Bench, one_thread
+from benchmarks.harness import Gate, Row, agree, interleaved, measured, ratios, seconds
+from benchmarks.naive import Photos, train_naively
+from benchmarks.study_rows import finetune_gates
+from tl_core.batches import pixel_reader, training_batches
+from tl_core.config import TrialConfig
+from tl_core.datasets import ImageSet
+from tl_core.features import load_features
+from tl_core.fit import EpochMetrics
+from tl_core.memory import keep_freed_memory
+from tl_core.precision import best_precision
+from tl_core.splits import make_split
+from tl_core.train import run_trial
+
+_CPU = torch.device("cpu")
+
+
+def fused_heads(bench: Bench) -> Iterator[Row]:
+    """The heads of many seeds as one computation against one after another, one thread."""
+    n = bench.pick(32, 8)
+    losses: dict[str, float] = {}
+    load_features(bench.images, bench.backbone, bench.cache, _CPU)
+
+    def run(seed: int, seeds: int) -> float:
+        config = bench.config("freeze", seed=seed, seeds=seeds, epochs=bench.pick(10, 3))
+        return run_trial(config, bench.images, bench.cache, _CPU).history[-1].val_log_loss
+
+    def alone() -> None:
+        losses["alone"] = float(np.mean([run(seed, 1) for seed in range(n)]))
+
+    def fused() -> None:
+        losses["fused"] = run(0, n)
+
+    pairs = one_thread(
+        lambda: interleaved(seconds(alone), seconds(fused), bench.repeats, bench.tell)
+    )
+    gate = agree("mean val_log_loss", losses["fused"], losses["alone"], 1e-4)
+    told = {
+        "seeds": n,
+        "alone_ms_a_head": [round(1000 * a / n, 3) for a, _ in pairs],
+        "fused_ms_a_head": [round(1000 * b / n, 3) for _, b in pairs],
+        "images": len(bench.images.labels),
+        "train_ratio": RATIO,
+    }
+    what = f"time per head, {n} seeds fused against one after another, one thread"
+    yield measured("fused-heads", what, ratios(pairs), gate, target=20, details=told)
+
+
+def input_share(bench: Bench) -> Iterator[Row]:
+    """Reading and normalising batches, as a share of training steps, one thread."""
+    config = _config(bench, epochs=1)
+    train = make_split(bench.images.labels, config.train_ratio).train
+    read = pixel_reader(bench.images, bench.backbone, _CPU)
+
+    def steps() -> float:
+        history = run_trial(config, bench.images, bench.cache, _CPU).history
+        return len(train) / history[0].images_per_s
+
+    def reads() -> None:
+        for batch in training_batches(train, config.batch_size, config.seed, 1):
+            read(batch)
+
+    pairs = one_thread(lambda: interleaved(steps, seconds(reads), bench.repeats, bench.tell))
+    first = next(training_batches(train, config.batch_size, config.seed, 1))
+    photos = Photos(bench.folder, bench.backbone, bench.image_size)
+    expected = torch.stack([photos[i][0] for i in first.tolist()])
+    apart = (read(first) - expected).abs().max().item()
+    gate = agree("largest difference of a normalised pixel from the DataLoader's", apart, 0, 1e-4)
+    told = {
+        "batch_size": config.batch_size,
+        "precision": config.precision,
+        "step_ms": [round(1000 * s * config.batch_size / len(train), 2) for s, _ in pairs],
+        "input_ms": [round(1000 * r * config.batch_size / len(train), 3) for _, r in pairs],
+    }
+    what = "input's share of a training step of the whole network, one CPU thread"
+    share = [reading / step for step, reading in pairs]
+    yield measured("input-share", what, share, gate, unit="of 1", direction="at most", details=told)
+
+
+def cpu_training(bench: Bench) -> Iterator[Row]:
+    """Training images/s of the whole network, against the plain loop, one thread each."""
+    config, epochs = _config(bench, epochs=1), dict[str, EpochMetrics]()
+    bench.images  # noqa: B018 - decoded before the clock runs
+    with _one_process() as naive_side, _one_process() as our_side:
+
+        def naive() -> float:
+            done = naive_side.submit(_train_naively, config, bench.folder)
+            epochs["naive"] = done.result()
+            return 1 / epochs["naive"].images_per_s
+
+        def ours() -> float:
+            done = our_side.submit(_train_ours, config, bench.images.path, bench.cache)
+            epochs["ours"] = done.result()
+            return 1 / epochs["ours"].images_per_s
+
+        pairs = interleaved(naive, ours, bench.repeats, bench.tell)
+    n_val = len(make_split(bench.images.labels, config.train_ratio).val)
+    gates = finetune_gates("one epoch", [epochs["ours"]], [epochs["naive"]], n_val)
+    gate = Gate(all(g.ok for g in gates), "; ".join(g.text for g in gates))
+    told = {
+        "precision": config.precision,
+        "naive_images_per_s": [round(1 / a, 2) for a, _ in pairs],
+        "ours_images_per_s": [round(1 / b, 2) for _, b in pairs],
+        "naive_is": "float32, channels first, files decoded by a DataLoader in every epoch",
+    }
+    what = "training images/s of the whole network on a CPU against ImageFolder + DataLoader"
+    yield measured("cpu-training", what, ratios(pairs), gate, target=2, details=told)
+
+
+def _config(bench: Bench, epochs: int) -> TrialConfig:
+    return bench.config("finetune", epochs=epochs, precision=best_precision(_CPU))
+
+
+def _one_process() -> ProcessPoolExecutor:
+    # One for each side: how the C library keeps memory is set for a whole process.
+    return ProcessPoolExecutor(1, get_context("spawn"))
+
+
+def _train_naively(config: TrialConfig, root: Path) -> EpochMetrics:
+    torch.set_num_threads(1)
+    return train_naively(config, root, _CPU)[0]
+
+
+def _train_ours(config: TrialConfig, images: Path, cache: Path) -> EpochMetrics:
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    return run_trial(config, ImageSet.open(images), cache, _CPU).history[0]
