@@ -23,7 +23,7 @@ class Entry:
 
 
 ROWS: dict[str, Entry] = {
-    "fused-heads": Entry("training_rows", "heads of 32 seeds fused against one after another"),
+    "fused-heads": Entry("head_rows", "heads of 32 seeds fused against one after another"),
     "backbone-flops": Entry("backbone_rows", "the backbone's FLOP/s against a matrix product"),
     "input-share": Entry("training_rows", "input's share of a training step"),
     "cpu-training": Entry("training_rows", "training images/s on a CPU against a DataLoader loop"),

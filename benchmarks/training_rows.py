@@ -1,11 +1,10 @@
-"""What `tl_core` gains on one CPU core, without Ray: heads, input and whole networks."""
+"""What `tl_core` gains on one CPU core, without Ray, when whole networks learn."""
 
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from benchmarks.bench import RATIO, Bench, one_thread
@@ -15,7 +14,6 @@ from benchmarks.study_rows import finetune_gates
 from tl_core.batches import pixel_reader, training_batches
 from tl_core.config import TrialConfig
 from tl_core.datasets import ImageSet
-from tl_core.features import load_features
 from tl_core.fit import EpochMetrics
 from tl_core.memory import keep_freed_memory
 from tl_core.precision import best_precision
@@ -23,37 +21,7 @@ from tl_core.splits import make_split
 from tl_core.train import run_trial
 
 _CPU = torch.device("cpu")
-
-
-def fused_heads(bench: Bench) -> Iterator[Row]:
-    """The heads of many seeds as one computation against one after another, one thread."""
-    n = bench.pick(32, 8)
-    losses: dict[str, float] = {}
-    load_features(bench.images, bench.backbone, bench.cache, _CPU)
-
-    def run(seed: int, seeds: int) -> float:
-        config = bench.config("freeze", seed=seed, seeds=seeds, epochs=bench.pick(10, 3))
-        return run_trial(config, bench.images, bench.cache, _CPU).history[-1].val_log_loss
-
-    def alone() -> None:
-        losses["alone"] = float(np.mean([run(seed, 1) for seed in range(n)]))
-
-    def fused() -> None:
-        losses["fused"] = run(0, n)
-
-    pairs = one_thread(
-        lambda: interleaved(seconds(alone), seconds(fused), bench.repeats, bench.tell)
-    )
-    gate = agree("mean val_log_loss", losses["fused"], losses["alone"], 1e-4)
-    told = {
-        "seeds": n,
-        "alone_ms_a_head": [round(1000 * a / n, 3) for a, _ in pairs],
-        "fused_ms_a_head": [round(1000 * b / n, 3) for _, b in pairs],
-        "images": len(bench.images.labels),
-        "train_ratio": RATIO,
-    }
-    what = f"time per head, {n} seeds fused against one after another, one thread"
-    yield measured("fused-heads", what, ratios(pairs), gate, target=20, details=told)
+_IMAGES = 128
 
 
 def input_share(bench: Bench) -> Iterator[Row]:
@@ -118,7 +86,10 @@ def cpu_training(bench: Bench) -> Iterator[Row]:
 
 
 def _config(bench: Bench, epochs: int) -> TrialConfig:
-    return bench.config("finetune", epochs=epochs, precision=best_precision(_CPU))
+    """Four steps or so: each takes a second on a core, and they are all alike."""
+    ratio = min(RATIO, _IMAGES / len(bench.images.labels))
+    precision = best_precision(_CPU)
+    return bench.config("finetune", epochs=epochs, precision=precision, train_ratio=ratio)
 
 
 def _one_process() -> ProcessPoolExecutor:
