@@ -4,88 +4,102 @@ import statistics
 from collections.abc import Iterator
 from multiprocessing import get_context
 
+import numpy as np
 import torch
 
-from benchmarks.bench import Bench
-from benchmarks.gpu_steps import Kind, Steps, share_gpu
-from benchmarks.harness import Gate, Row, SkippedError, agree, all_of, interleaved, measured
+from benchmarks.bench import Bench, tile
+from benchmarks.gpu_steps import (
+    GPU,
+    SIDE,
+    Training,
+    features_of,
+    images_per_s,
+    random_resnet,
+    share_gpu,
+)
+from benchmarks.harness import Gate, Row, SkippedError, agree, interleaved, measured
+from tl_core.datasets import ImageSet, load_images
+from tl_core.precision import best_precision
+from tl_core.sources import folder_source
 
 MEMORY_LIMIT = 38_500
 """Training images/s at which an H100's memory could feed the activations of ResNet18."""
 _PROCESSES, _SMALL, _LARGE = 4, 32, 128
+_APART = 0.1
+"""How far bf16 features may lie from those in float32, as a share of their length."""
 
 
 def gpu_training(bench: Bench) -> Iterator[Row]:
     """Training images/s, eager and compiled."""
-    yield from _rates(bench, "train", "gpu-training", 15_000)
+    images = _images(bench)
+    for batch in (_SMALL, _LARGE):
+        for compiled in (False, True):
+            training = Training(images, batch, compiled=compiled)
+            gate = same_loss(images, batch, training.epoch()[0])
+            rates = [
+                images_per_s(lambda: training.epoch()[1], bench.pick(3.0, 0.5))  # noqa: B023
+                for _ in range(bench.repeats)
+            ]
+            how = "compiled" if compiled else "eager"
+            name, what = f"gpu-training-{batch}-{how}", f"training, batch {batch}, {how}"
+            yield _rate(name, what, rates, gate, 15_000)
 
 
 def gpu_features(bench: Bench) -> Iterator[Row]:
-    """Images/s of the frozen network, eager and compiled."""
-    yield from _rates(bench, "features", "gpu-features", 40_000)
+    """Images/s of the frozen network, as a study extracts them."""
+    images, backbone = _images(bench), random_resnet(best_precision(GPU))
+
+    def run() -> int:
+        return len(features_of(images, backbone))
+
+    rates = [images_per_s(run, bench.pick(3.0, 0.5)) for _ in range(bench.repeats)]
+    found, plain = (features_of(images, b) for b in (backbone, random_resnet("fp32")))
+    apart = float(np.linalg.norm(found - plain) / np.linalg.norm(plain))
+    gate = agree("distance of the features from those in float32", apart, 0, _APART)
+    yield _rate("gpu-features", "features", rates, gate, 40_000)
 
 
 def gpu_sharing(bench: Bench) -> Iterator[Row]:
     """Several processes with small batches against one with a large batch."""
-    _need_gpu()
-    least_s = bench.pick(5.0, 1.0)
+    images, least_s = _images(bench), bench.pick(5.0, 1.0)
 
     def one() -> float:
-        return sum(_together(1, _LARGE, least_s))
+        return sum(_together(images, 1, _LARGE, least_s))
 
     def several() -> float:
-        return sum(_together(_PROCESSES, _SMALL, least_s))
+        return sum(_together(images, _PROCESSES, _SMALL, least_s))
 
     pairs = interleaved(one, several, bench.repeats, bench.tell)
-    gate = loss_gate(Steps("train", _SMALL, compiled=False))
+    gate = same_loss(images, _SMALL, Training(images, _SMALL).epoch()[0])
     told = {"one_images_per_s": [a for a, _ in pairs], "all_images_per_s": [b for _, b in pairs]}
     what = f"{_PROCESSES} processes at batch {_SMALL} together, against one at batch {_LARGE}"
     values = [several / one for one, several in pairs]
     yield measured("gpu-sharing", what, values, gate, details=told)
 
 
-def _rates(bench: Bench, kind: Kind, name: str, target: float) -> Iterator[Row]:
-    _need_gpu()
-    for batch in (_SMALL, _LARGE):
-        for compiled in (False, True):
-            steps = Steps(kind, batch, compiled)
-            gate = loss_gate(steps)
-            steps.images_per_s(0.5)
-            values = [steps.images_per_s(bench.pick(2.0, 0.5)) for _ in range(bench.repeats)]
-            how = "compiled" if compiled else "eager"
-            what = f"ResNet18 at 224, {kind}, batch {batch}, {how}"
-            told = {"share_of_memory_limit": statistics.median(values) / MEMORY_LIMIT}
-            yield measured(
-                f"{name}-{batch}-{how}",
-                what,
-                values,
-                gate,
-                unit="images/s",
-                target=target,
-                details=told,
-            )
+def same_loss(images: ImageSet, batch: int, loss: float, device: torch.device = GPU) -> Gate:
+    """Gate on the first epoch's mean loss being that of float32 without the compiler."""
+    plain, _ = Training(images, batch, device=device, precision="fp32").epoch()
+    return agree("mean loss of the first epoch", loss, plain, 0.02 * abs(plain))
 
 
-def _need_gpu() -> None:
+def _images(bench: Bench) -> ImageSet:
     if not torch.cuda.is_available():
         raise SkippedError("no GPU")
+    photos = load_images(folder_source(bench.folder), SIDE, bench.cache)
+    return tile(photos, bench.pick(4, 1), bench.fresh("gpu") / "images-4")
 
 
-def loss_gate(steps: Steps) -> Gate:
-    """Gate on the loss being that of float32 without the compiler, and finite after a step."""
-    with torch.no_grad():
-        ours, plain = steps.loss().item(), steps.loss(plain=True).item()
-    steps.step()
-    with torch.no_grad():
-        after = steps.loss().item()
-    finite = Gate(after == after and abs(after) < 1e3, f"loss {after:.3g} after a step")
-    return all_of([agree("loss", ours, plain, 0.02 * abs(plain)), finite])
+def _rate(name: str, what: str, rates: list[float], gate: Gate, target: float) -> Row:
+    told = {"share_of_memory_limit": statistics.median(rates) / MEMORY_LIMIT}
+    what = f"ResNet18 at {SIDE}, {what}"
+    return measured(name, what, rates, gate, unit="images/s", target=target, details=told)
 
 
-def _together(processes: int, batch: int, least_s: float) -> list[float]:
+def _together(images: ImageSet, processes: int, batch: int, least_s: float) -> list[float]:
     context = get_context("spawn")
     barrier, found = context.Barrier(processes), context.Queue()
-    given = (batch, least_s, barrier.wait, found)
+    given = (images.path, batch, least_s, barrier.wait, found)
     started = [context.Process(target=share_gpu, args=given) for _ in range(processes)]
     for process in started:
         process.start()

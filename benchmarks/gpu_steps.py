@@ -1,82 +1,94 @@
-"""Steps of ResNet18 at 224 on one GPU, from uint8 images that lie there; alone or beside others."""
+"""ResNet18 at 224 as a trial trains it and as features are made, on images that lie on the GPU."""
 
 import time
 from collections.abc import Callable
-from typing import Any, Literal
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
 
-from benchmarks.ceilings import synchronize
-from tl_core.backbones import load_backbone
+from tl_core.backbones import Backbone, load_backbone
+from tl_core.batches import epoch_order, pixel_reader
+from tl_core.config import Precision
+from tl_core.datasets import ImageSet
+from tl_core.features import extract
 from tl_core.heads import Heads, TwoHeadedNet
-from tl_core.losses import two_task_loss
+from tl_core.learners import NetLearner
 from tl_core.precision import best_precision
 
-Kind = Literal["train", "features"]
 GPU = torch.device("cuda")
 SIDE = 224
 _WAIT_S = 300
 _LEARNING_RATE = 1e-4
 
 
-class Steps:
-    """One network and one batch on the device."""
+class Training:
+    """A learner of `tl_core` and its optimizer; an epoch ends when the device is done."""
 
-    def __init__(self, kind: Kind, batch: int, compiled: bool, device: torch.device = GPU) -> None:
-        torch.backends.cudnn.benchmark = True
-        self._device, self.batch = device, batch
-        torch.manual_seed(0)
-        backbone = load_backbone("resnet18", "none", SIDE)
-        precision = best_precision(self._device)
-        net = TwoHeadedNet(backbone.network, Heads(backbone.n_features, 2), precision)
-        self.net = net.to(self._device).to(memory_format=torch.channels_last)
-        self._run: Callable[..., Any] = torch.compile(self.net) if compiled else self.net
+    def __init__(
+        self,
+        images: ImageSet,
+        batch: int,
+        *,
+        compiled: bool = False,
+        device: torch.device = GPU,
+        precision: Precision | None = None,
+    ) -> None:
+        n = len(images.labels)
+        backbone = random_resnet(precision or best_precision(device))
+        heads = Heads(backbone.n_features, len(images.classes))
+        net = TwoHeadedNet(backbone.network, heads, backbone.precision)
+        net = net.to(device).to(memory_format=torch.channels_last)
+        if compiled:
+            net.network.compile()
+        self._learner = NetLearner(
+            net,
+            torch.from_numpy(images.labels).to(device),
+            torch.from_numpy(images.brightness).to(device),
+            0.3,
+            partial(epoch_order, np.arange(n), 0),
+            batch,
+            batch,
+            pixel_reader(images, backbone, device),
+        )
         self._optimizer = torch.optim.Adam(net.parameters(), _LEARNING_RATE, fused=True)
-        shape = (batch, 3, SIDE, SIDE)
-        self._raw = torch.randint(256, shape, dtype=torch.uint8, device=self._device)
-        self._labels = torch.randint(2, (batch,), device=self._device)
-        self._brightness = self.images().mean(dim=(1, 2, 3)) + 0.5
-        self.step = self._train if kind == "train" else self._features
-        self.net.train(kind == "train")
+        self._epochs = 0
 
-    def images(self) -> Tensor:
-        """Normalised, as `tl_core.batches.pixel_reader` gives them."""
-        scaled = (self._raw - 127.5).mul_(1 / 255)
-        return scaled.contiguous(memory_format=torch.channels_last)
-
-    def loss(self, plain: bool = False) -> Tensor:
-        """Of the network as it is; `plain` is float32, not compiled."""
-        self.net.precision = "fp32" if plain else best_precision(self._device)
-        outputs = (self.net if plain else self._run)(self.images())
-        return two_task_loss(outputs, self._labels, self._brightness, 0.3)
-
-    def images_per_s(self, least_s: float) -> float:
-        """Of steps queued one behind the other, as in training."""
-        for _ in range(5):
-            self.step()
-        synchronize(self._device)
-        start, n = time.perf_counter(), 0
-        while time.perf_counter() - start < least_s:
-            for _ in range(10):
-                self.step()
-            synchronize(self._device)
-            n += 10
-        return n * self.batch / (time.perf_counter() - start)
-
-    def _train(self) -> None:
-        self._optimizer.zero_grad(set_to_none=True)
-        self.loss().backward()  # type: ignore[no-untyped-call]
-        self._optimizer.step()
-
-    @torch.inference_mode()
-    def _features(self) -> None:
-        self._run(self.images())
+    def epoch(self) -> tuple[float, int]:
+        """Train once over all images; return their mean loss and how many they were."""
+        self._epochs += 1
+        loss, _, n = self._learner.train_epoch(self._epochs, self._optimizer)
+        return loss.item(), n
 
 
-def share_gpu(batch: int, least_s: float, wait: Callable[[float], Any], found: Any) -> None:
+def random_resnet(precision: Precision) -> Backbone:
+    """ResNet18 with the same random weights each time."""
+    torch.manual_seed(0)
+    return replace(load_backbone("resnet18", "none", SIDE), precision=precision)
+
+
+def images_per_s(run: Callable[[], int], least_s: float) -> float:
+    """How many images a second `run` does, which returns how many it did, once they are done."""
+    run()
+    start, n = time.perf_counter(), 0
+    while time.perf_counter() - start < least_s:
+        n += run()
+    return n / (time.perf_counter() - start)
+
+
+def features_of(images: ImageSet, backbone: Backbone, device: torch.device = GPU) -> np.ndarray:
+    """What a study's extraction computes for all images."""
+    return extract(images, backbone, device, np.arange(len(images.labels)))
+
+
+def share_gpu(
+    images: Path, batch: int, least_s: float, wait: Callable[[float], Any], found: Any
+) -> None:
     """Train beside other processes, all at the same time; tell the images/s."""
-    steps = Steps("train", batch, compiled=False)
-    steps.images_per_s(0.5)
+    training = Training(ImageSet.open(images), batch)
+    training.epoch()
     wait(_WAIT_S)
-    found.put(steps.images_per_s(least_s))
+    found.put(images_per_s(lambda: training.epoch()[1], least_s))

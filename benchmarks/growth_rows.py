@@ -27,6 +27,10 @@ def trials_growth(bench: Bench) -> Iterator[Row]:
     runs = {str(n): partial(study, n) for n in sizes} | {"pass": seconds(lambda: _pass(bench))}
     found = rounds(runs, bench.repeats, bench.tell)
     yield _growth("trials-growth", "trials", sizes, found, all_of(gates), trials=sizes[-1])
+    # Without Ray's start, which would hide what a trial more costs.
+    turns = [studies[i : i + len(sizes)] for i in range(0, len(studies), len(sizes))]
+    searching = [{str(len(s.records)): s.searching_s for s in turn} for turn in turns]
+    yield _growth("trials-growth-running", "trials", sizes, searching, all_of(gates))
     yield from _moonshot(sizes[-1], found, studies, all_of(gates))
 
 

@@ -2,14 +2,15 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from benchmarks.bench import Bench
 from benchmarks.harness import Row, all_of, interleaved, measured
-from benchmarks.our_study import Watch, all_done, search_alone, settings_of
+from benchmarks.our_study import OurStudy, Watch, all_done, run_ours, search_alone, settings_of
 from study.prepare import Prepared, prepare
 from study.records import TrialRecord
 from study.tracking import Tracker
@@ -29,7 +30,7 @@ class Silent(Tracker):
 
     def start_trial(self, study: str, record: TrialRecord, about: dict[str, Any]) -> None: ...  # noqa: D102
 
-    def epoch(self, trial: int, metrics: EpochMetrics) -> None: ...  # noqa: D102
+    def epoch(self, trial: int, metrics: EpochMetrics, at: float) -> None: ...  # noqa: D102
 
     def end_trial(self, record: TrialRecord, plots: list[Path] | None = None) -> None: ...  # noqa: D102
 
@@ -100,6 +101,25 @@ def tracking_share(bench: Bench) -> Iterator[Row]:
             "new_store_s": [round(s, 2) for s in opened],
         },
     )
+
+
+def tracking_study(bench: Bench) -> Iterator[Row]:
+    """Wall time of a whole frozen study, with MLflow against without."""
+    trials, studies = bench.pick(64, 8), list[OurStudy]()
+
+    def run(silent: bool) -> float:
+        with (
+            mock.patch("study.journal.Tracker", return_value=Silent()) if silent else nullcontext()
+        ):
+            studies.append(run_ours(settings_of(bench, bench.cache, trials)))
+        return studies[-1].wall_s
+
+    load_features(bench.images, bench.backbone, bench.cache, bench.device)
+    pairs = interleaved(partial(run, True), partial(run, False), bench.repeats, bench.tell)
+    what = f"wall time of a frozen study of {trials} trials with MLflow against without"
+    gate = all_of([all_done(s.records, trials) for s in studies])
+    values = [tracked / silent for silent, tracked in pairs]
+    yield measured("tracking-study", what, values, gate, target=1.05, direction="at most")
 
 
 def _ray(bench: Bench) -> AbstractContextManager[None]:

@@ -30,6 +30,7 @@ ROWS: dict[str, Entry] = {
     "attach-memory": Entry("memory_rows", "attach time and total PSS with 1, 2 and 4 workers"),
     "orchestration": Entry("overhead_rows", "milliseconds per no-op trial"),
     "tracking-share": Entry("overhead_rows", "MLflow's share of a frozen search"),
+    "tracking-study": Entry("overhead_rows", "wall time of a frozen study with MLflow, without"),
     "frozen-study": Entry("study_rows", "frozen trials an hour against a naive Ray Tune study"),
     "finetune-study": Entry("study_rows", "the same for fine-tuning"),
     "trials-growth": Entry("growth_rows", "16 to 256 frozen trials; 256 against one pass"),

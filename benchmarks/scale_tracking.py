@@ -73,7 +73,7 @@ def _trial(tracker: Tracker, number: int) -> tuple[float, float, float]:
     epochs = 0.0
     for epoch in range(1, EPOCHS + 1):
         record.history.append(EpochMetrics(epoch, *([0.5] * 9)))
-        epochs += seconds(lambda: tracker.epoch(record.trial, record.history[-1]))
+        epochs += seconds(lambda: tracker.epoch(record.trial, record.history[-1], time.time()))
     record.status = "done"
     return start, epochs, seconds(lambda: tracker.end_trial(record))
 

@@ -8,6 +8,7 @@ from benchmarks.bench import Bench
 from benchmarks.harness import Gate, Row, agree, all_of, measured, rounds
 from benchmarks.naive_study import NaiveStudy, run_naive_study
 from benchmarks.our_study import OurStudy, run_ours, settings_of
+from study.machine import usable_cpus
 from study.records import TrialRecord
 from tl_core.config import Mode
 from tl_core.fit import EpochMetrics
@@ -23,7 +24,10 @@ _IMAGES = 3
 
 def frozen_study(bench: Bench) -> Iterator[Row]:
     """Trials an hour, freeze: ours from empty caches, with everything that starts."""
-    pair = _Pair(bench, "freeze", trials=bench.pick(64, 8), naive_trials=bench.pick(4, 2))
+    # Whole waves on every core, so that the naive side, too, has the whole machine.
+    waves = 2 * usable_cpus()
+    trials = bench.pick(max(64, waves), max(8, waves))
+    pair = _Pair(bench, "freeze", trials, naive_trials=bench.pick(waves, 2))
     yield from pair.rows("frozen-study", 200)
 
 

@@ -25,7 +25,8 @@ def run_study(prepared: Prepared, console: Console, displays: Sequence[Display] 
     settings = prepared.settings
     journal, results, tracker = open_journal(prepared)
     journal.displays.extend(displays)
-    journal.track(lambda _: tracker.start_study(str(settings.name), results.study))
+    about = dict(results.study)  # As it is now: the tracker may come to it later.
+    journal.track(lambda _: tracker.start_study(str(settings.name), about))
     status = "interrupted"
     try:
         _search(prepared, journal, console)

@@ -53,7 +53,8 @@ class Journal:
     def epoch(self, record: TrialRecord, metrics: EpochMetrics) -> None:
         """Add one epoch."""
         record.history.append(metrics)
-        self.track(lambda tracker: tracker.epoch(record.trial, metrics))
+        now = time.time()
+        self.track(lambda tracker: tracker.epoch(record.trial, metrics, now))
         self._tell(None)
 
     def end(
@@ -81,8 +82,13 @@ class Journal:
         self._writer.submit(self._track, tell)
 
     def close(self) -> None:
-        """Wait until the tracker has been told everything."""
-        self._writer.shutdown()
+        """Wait until the tracker has been told everything; Ctrl-C gives the rest up."""
+        try:
+            self._writer.shutdown()
+        except KeyboardInterrupt:
+            self.tracking_error = "interrupted before everything was sent"
+            self._writer.shutdown(wait=False, cancel_futures=True)
+            raise
 
     def _track(self, tell: Callable[[Tracker], None]) -> None:
         if self.tracking_error:

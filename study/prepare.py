@@ -43,7 +43,7 @@ class Prepared:
         trials = "one trial" if s.debug else f"{s.trials} trials"
         return (
             f"{s.name}: {trials} of {s.backbone} on {images.name}, {len(images.labels)} images of "
-            f"{len(images.classes)} classes at {s.image_size} px, on {where}"
+            f"{len(images.classes)} classes at {s.image_size} px, in {s.precision} on {where}"
         )
 
 
@@ -53,14 +53,10 @@ def prepare(given: Mapping[str, Any]) -> Prepared:
     Raises `InputError` with every fault.
     """
     settings, faults = resolve(given)
-    name = settings.name or _default_name(settings)
     gpus = settings.gpus if settings.gpus is not None else torch.cuda.device_count()
-    device = torch.device("cuda" if gpus else "cpu")
-    found = {"name": name, "weights": _absolute(settings.weights)}
-    if settings.precision == "auto":
-        found["precision"] = best_precision(device)
-    settings = settings.model_copy(update=found)
-    faults += _folder_faults(settings.out / name)
+    device = torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
+    settings = _decide(settings, device)
+    faults += _folder_faults(settings.out / str(settings.name))
     faults += _gpu_faults(settings, gpus)
     faults += _faults_of(lambda: _check_server(settings.tracking_uri))
     faults += _faults_of(lambda: _check_backbone(settings))
@@ -68,13 +64,24 @@ def prepare(given: Mapping[str, Any]) -> Prepared:
         faults += _faults_of(lambda: _check_compiler(device))
     images: list[ImageSet] = []
     faults += _faults_of(lambda: images.append(_load(settings)))
-    notes: list[str] = []
+    notes = _precision_notes(settings, device)
     if images:
         settings = _fit_ratios(settings, images[0], "train_ratio" in given, faults, notes)
         notes += _data_notes(images[0])
     if faults:
         raise InputError(faults)
-    return Prepared(settings, images[0], settings.out / name, gpus, tuple(notes))
+    return Prepared(settings, images[0], settings.out / str(settings.name), gpus, tuple(notes))
+
+
+def _decide(settings: Settings, device: torch.device) -> Settings:
+    """Fill in what was left to be found out."""
+    auto = settings.precision == "auto"
+    found = {
+        "name": settings.name or _default_name(settings),
+        "weights": _absolute(settings.weights),
+        "precision": best_precision(device) if auto else settings.precision,
+    }
+    return settings.model_copy(update=found)
 
 
 def _default_name(settings: Settings) -> str:
@@ -140,7 +147,7 @@ def _check_compiler(device: torch.device) -> None:
     try:
         torch.compile(lambda x: x * 2 + 1)(torch.ones(64, device=device))
     except Exception as error:  # Each stage of the compiler has its own.
-        reason = str(error).strip().splitlines()[0]
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         way_out = "install g++, or leave --compile out"
         raise InputError([f"--compile: torch.compile fails here ({reason}); {way_out}"]) from error
 
@@ -165,6 +172,12 @@ def _fit_ratios(
     left_out = " ".join(f"{ratio:g}" for ratio in wrong if ratio not in fitting)
     notes.append(f"train ratios left out, as a class would have no training image: {left_out}")
     return settings.model_copy(update={"train_ratio": fitting})
+
+
+def _precision_notes(settings: Settings, device: torch.device) -> list[str]:
+    if settings.precision == "bf16" and best_precision(device) == "fp32":
+        return ["this hardware emulates bf16, which takes longer than fp32"]
+    return []
 
 
 def _data_notes(images: ImageSet) -> list[str]:

@@ -1,5 +1,6 @@
 """TrialRecord: what is known of a trial, in every mode; and the study's list of them."""
 
+import time
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -23,6 +24,8 @@ class TrialRecord:
     history: list[EpochMetrics] = field(default_factory=list)
     test: dict[str, float] = field(default_factory=dict)
     """Test scores; empty while searching."""
+    started_at: float = field(default_factory=time.time)
+    """Seconds since 1970."""
     wall_s: float = 0.0
     error: str | None = None
     """Why it failed."""

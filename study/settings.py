@@ -41,11 +41,10 @@ class Settings(BaseModel):
     )
     weights: str = Field(description="`default` (pretrained), `none` (random) or a file")
     precision: Literal["auto", Precision] = Field(
-        description="what networks compute in: `fp32`, `bf16`, or `auto`, which is bf16 where the "
-        "hardware multiplies it"
+        description="what networks compute in: fp32, bf16, or auto: bf16 where hardware has it"
     )
     compile: bool = Field(
-        description="compile networks that learn: minutes at first, faster steps after"
+        description="`torch.compile` networks that learn: minutes at first, then faster on GPUs"
     )
     hflip: bool = Field(
         description="mirror training images left to right with probability one half"

@@ -12,7 +12,7 @@ class Slots:
     """A machine's places for trials: for networks that learn, and for frozen ones beside them.
 
     Heads on cached features are small. A frozen trial takes the sliver that the others leave of
-    their share of the cores, and need not wait until a network has learned.
+    their share of the cores, and starts as soon as it is drawn.
     """
 
     full: int
@@ -30,7 +30,8 @@ class Slots:
         if settings.mode == ("freeze",):
             return cls(0, cpus, cpus, 0)
         full = gpus * settings.trials_per_gpu or cpus
-        frozen = full if gpus else max(1, cpus // 4)
+        # Few: what is drawn ahead of its turn has not learned from the trials before it.
+        frozen = max(1, full // 4)
         return cls(full, frozen if freeze else 0, cpus, settings.trials_per_gpu if gpus else 0)
 
     def resources(self, mode: str) -> dict[str, float]:
@@ -39,16 +40,16 @@ class Slots:
             return {"CPU": 1.0}
         share = min(1.0, self.cpus / self.full)
         # Small enough that no further full-network trial fits on the cores.
-        sliver = _floor(share / (self.full + 2)) if self.frozen else 0.0
+        sliver = max(1e-4, _floor(share / (self.full + 2))) if self.frozen else 0.0
         if mode == "freeze":
             return {"CPU": _floor(sliver * self.full / self.frozen)}
         full = {"CPU": _floor(share - sliver)}
         return full | {"GPU": 1 / self.trials_per_gpu} if self.trials_per_gpu else full
 
     def most_at_once(self, trials: int) -> int:
-        """All places; on a CPU at most a quarter of the trials: the rest learn from those."""
+        """All places; on a CPU three, or a quarter of the trials: the rest learn from those."""
         places = self.full + self.frozen
-        return places if self.trials_per_gpu else min(places, max(2, trials // 4) + 1)
+        return places if self.trials_per_gpu else min(places, max(3, trials // 4))
 
 
 def _floor(cpus: float) -> float:

@@ -72,17 +72,22 @@ class Tracker:
         tags = {"tl_study.kind": "trial", "tl_study.study": study}
         if self.parent_id:
             tags["mlflow.parentRunId"] = self.parent_id
-        run_id = self._client.create_run(self.experiment_id, tags=tags, run_name=name).info.run_id
+        run_id = self._client.create_run(
+            self.experiment_id, _ms(record.started_at), tags, name
+        ).info.run_id
         params = {"trial": record.trial} | record.config.model_dump() | _flat(about)
         self._runs[record.trial] = _Run(run_id, params)
 
-    def epoch(self, trial: int, metrics: EpochMetrics) -> None:
-        """Keep one epoch of a trial for the next batch; a batch goes out once a second."""
+    def epoch(self, trial: int, metrics: EpochMetrics, at: float) -> None:
+        """Keep one epoch of a trial for the next batch; a batch goes out once a second.
+
+        `at` is when it ended, seconds since 1970: it may have waited for its turn.
+        """
         run = self._runs[trial]
         values = asdict(metrics)
         step = values.pop("epoch")
         values = {name: value for name, value in values.items() if value is not None}
-        run.waiting += [_metric(name, value, step) for name, value in values.items()]
+        run.waiting += [_metric(name, value, step, at) for name, value in values.items()]
         if time.monotonic() - run.sent_at > _FLUSH_S:
             self._send(run)
 
@@ -90,21 +95,24 @@ class Tracker:
         """Send what is left and close the trial's run, FAILED with the reason if it failed."""
         run = self._runs.pop(record.trial)
         step = len(record.history)
+        ended_at = record.started_at + record.wall_s
         extra = record.test | {"wall_s": record.wall_s}
-        run.waiting += [_metric(name, value, step) for name, value in extra.items()]
+        run.waiting += [_metric(name, value, step, ended_at) for name, value in extra.items()]
         tags: dict[str, str] = {"tl_study.status": record.status}
         if record.error:
             tags["tl_study.error"] = record.error
         self._send(run, tags)
         for path in plots or []:
             self._client.log_artifact(run.run_id, str(path))
-        self._client.set_terminated(run.run_id, _ENDS[record.status])
+        self._client.set_terminated(run.run_id, _ENDS[record.status], _ms(ended_at))
 
     def best(self, metric: MetricName, best: TrialRecord, finished: int) -> None:
         """Log the best so far on the parent, by number of finished trials."""
         value = best.value(metric)
         if self.parent_id and value is not None:
-            self._log(self.parent_id, [_metric(f"best_{metric}", value, finished)], {}, {})
+            self._log(
+                self.parent_id, [_metric(f"best_{metric}", value, finished, time.time())], {}, {}
+            )
 
     def end_study(self, status: str, files: list[Path]) -> None:
         """Attach the study's files to the parent and close it."""
@@ -190,8 +198,12 @@ def where_to_look(uri: str, experiment_id: str) -> str:
     )
 
 
-def _metric(name: str, value: float, step: int) -> Metric:
-    return Metric(name, value, int(time.time() * 1000), step)
+def _metric(name: str, value: float, step: int, at: float) -> Metric:
+    return Metric(name, value, _ms(at), step)
+
+
+def _ms(at: float) -> int:
+    return int(at * 1000)
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:

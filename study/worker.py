@@ -1,5 +1,6 @@
 """One trial in a Ray worker; it lives for the whole study and keeps what trials share."""
 
+import gc
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ class Job:
 def run_in_worker(drawn: dict[str, Any], job: Job) -> None:
     """Run one trial and report its epochs to Ray Tune."""
     device = settle_worker()
+    _free(device)  # What a trial that was stopped held until its exception was gone.
     config = job.space.config(drawn)
     # The epochs of a frozen trial take milliseconds and nobody stops it between them.
     reporter = Reporter(every_s=_PATIENCE_S if config.mode == "freeze" else 0)
@@ -35,7 +37,13 @@ def run_in_worker(drawn: dict[str, Any], job: Job) -> None:
         run_trial(config, attach(job.images), job.cache, device, reporter.epoch)
     finally:
         reporter.send()
-        torch.cuda.empty_cache()  # The worker stays; trials beside it need the memory.
+        _free(device)  # The worker stays; trials beside it need the memory.
+
+
+def _free(device: torch.device) -> None:
+    if device.type == "cuda":
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 class Reporter:

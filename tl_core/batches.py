@@ -22,6 +22,8 @@ Array = TypeVar("Array", np.ndarray, Tensor)
 
 _SHARE_OF_GPU = 3
 """The data set may lie on the GPU if it takes at most one part in so many of its free memory."""
+_UPLOAD = 1024
+"""Images that go there at once: the whole set need not fit into the host's memory."""
 
 
 def epoch_order(train: np.ndarray, seed: int, epoch: int, mirror: int = 0) -> np.ndarray:
@@ -110,18 +112,23 @@ def pixel_reader(images: ImageSet, backbone: Backbone, device: torch.device) -> 
 
 def _fetcher(images: ImageSet, device: torch.device) -> Read:
     """Image indices [B] -> uint8 pixels [B, 3, S, S] on the device."""
-    if device.type == "cuda" and _has_room(images, device):
-        table = _on_device(images.path, device)
+    table = _on_device(images.path, device) if device.type == "cuda" else None
+    if table is not None:
         return lambda rows: table.index_select(0, upload(rows, device))
     return lambda rows: upload(images.pixels[rows], device)
 
 
-def _has_room(images: ImageSet, device: torch.device) -> bool:
-    free, _ = torch.cuda.mem_get_info(device)
-    return images.pixels.nbytes * _SHARE_OF_GPU <= free
-
-
 @lru_cache(maxsize=1)
-def _on_device(path: Path, device: torch.device) -> Tensor:
-    """All pixels of the data set; they stay between the trials of a worker."""
-    return torch.from_numpy(np.array(ImageSet.open(path).pixels)).to(device)
+def _on_device(path: Path, device: torch.device) -> Tensor | None:
+    """All pixels of the data set, kept between the trials of a worker; None if they are too many.
+
+    That, too, is decided once: later trials would find the room taken by the table itself.
+    """
+    pixels = ImageSet.open(path).pixels
+    free, _ = torch.cuda.mem_get_info(device)
+    if pixels.nbytes * _SHARE_OF_GPU > free:
+        return None
+    table = torch.empty(pixels.shape, dtype=torch.uint8, device=device)
+    for start in range(0, len(pixels), _UPLOAD):
+        table[start : start + _UPLOAD] = torch.from_numpy(np.array(pixels[start : start + _UPLOAD]))
+    return table

@@ -25,6 +25,11 @@ def run_network(network: nn.Module, images: Tensor, precision: Precision) -> Ten
     With `bf16`, autocast computes convolutions and matrix products in bfloat16; weights stay
     float32. What follows the features is small and always float32.
     """
+    if images.is_cuda:
+        # Steps have few shapes, so the best algorithm is searched for each; and float32 is
+        # float32, not the TF32 that convolutions take by default.
+        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.allow_tf32 = precision != "fp32"
     with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bf16"):
         features: Tensor = network(images)
     return features.float()

@@ -12,8 +12,9 @@ from benchmarks import gpu_steps
 from benchmarks.attach import Attached, attach, open_entry, own_pss, touch
 from benchmarks.backbone_rows import count_flops, same_features
 from benchmarks.bench import Bench, one_thread, tile
-from benchmarks.gpu_rows import loss_gate
-from benchmarks.gpu_steps import Kind
+from benchmarks.gpu_rows import same_loss
+from tests.conftest import SIDE
+from tl_core.config import Precision
 from tl_core.datasets import ImageSet
 
 
@@ -92,13 +93,17 @@ def test_features_of_bf16_pass_the_gate_and_others_do_not() -> None:
     assert not same_features(dropout, torch.ones(4, 16), "fp32").ok
 
 
-@pytest.mark.parametrize("kind", ["train", "features"])
-def test_gpu_steps_work_on_a_cpu_as_well(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gpu_steps, "SIDE", 64)
-    steps = gpu_steps.Steps(kind, 2, compiled=False, device=torch.device("cpu"))
-    assert steps.net.training is (kind == "train")
-    assert loss_gate(steps).ok
-    before = steps.net.heads.classification.weight.clone()
-    steps.step()
-    assert torch.equal(before, steps.net.heads.classification.weight) is (kind == "features")
-    assert steps.images_per_s(0.01) > 0
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_gpu_rows_train_on_a_cpu_as_well(
+    images: ImageSet, monkeypatch: pytest.MonkeyPatch, precision: Precision
+) -> None:
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(gpu_steps, "SIDE", SIDE)
+    training = gpu_steps.Training(images, 16, device=cpu, precision=precision)
+    loss, n = training.epoch()
+    assert n == 40
+    gate = same_loss(images, 16, loss, cpu)
+    assert gate.ok, gate.text
+    assert not same_loss(images, 16, 2 * loss, cpu).ok
+    features = gpu_steps.features_of(images, gpu_steps.random_resnet(precision), cpu)
+    assert features.shape == (40, 512)

@@ -26,7 +26,7 @@ class Spy(Tracker):
     def start_trial(self, study: str, record: TrialRecord, about: dict[str, Any]) -> None:
         self.told.append(("start", study, record.trial, about))
 
-    def epoch(self, trial: int, metrics: EpochMetrics) -> None:
+    def epoch(self, trial: int, metrics: EpochMetrics, at: float) -> None:
         self.told.append(("epoch", trial, metrics.epoch))
 
     def end_trial(self, record: TrialRecord, plots: list[Path] | None = None) -> None:
@@ -182,9 +182,9 @@ class Slow(Spy):
         super().__init__()
         self.go = threading.Event()
 
-    def epoch(self, trial: int, metrics: EpochMetrics) -> None:
+    def epoch(self, trial: int, metrics: EpochMetrics, at: float) -> None:
         assert self.go.wait(60)
-        super().epoch(trial, metrics)
+        super().epoch(trial, metrics, at)
 
 
 def test_a_slow_store_keeps_nobody_waiting_and_misses_nothing(images: ImageSet) -> None:

@@ -165,12 +165,38 @@ def test_class_with_no_readable_image(photo_folder: Path) -> None:
 
 
 def test_introduction_says_what_is_about_to_run(photo_folder: Path) -> None:
-    line = ask(photo_folder, name="mine", gpus="0", trials="7").introduce()
+    line = ask(photo_folder, name="mine", gpus="0", trials="7", precision="fp32").introduce()
     assert line.startswith(f"mine: 7 trials of mlp on {photo_folder}, 40 images of 2 classes")
-    assert "at 32 px, on" in line
+    assert "at 32 px, in fp32 on " in line
     assert "one trial of" in ask(photo_folder, debug=True).introduce()
 
 
 def test_large_photos_are_decoded_without_complaint(photo_folder: Path) -> None:
     Image.new("RGB", (3000, 2000)).save(photo_folder / "cat" / "large.jpg")
     assert len(ask(photo_folder).images.labels) == 41
+
+
+@pytest.mark.parametrize(("native", "chosen"), [(False, "fp32"), (True, "bf16")])
+def test_precision_is_what_the_hardware_has_unless_given(
+    photo_folder: Path, monkeypatch: pytest.MonkeyPatch, native: bool, chosen: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert ask(photo_folder, gpus="0").settings.precision == chosen
+    given = ask(photo_folder, gpus="0", precision="bf16")
+    assert given.settings.precision == "bf16"
+    emulated = ("this hardware emulates bf16, which takes longer than fp32",)
+    assert given.notes == (() if native else emulated)
+
+
+def test_a_compiler_that_fails_is_a_fault(
+    photo_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> object:
+        raise RuntimeError("no working C++ compiler\nand a long story")
+
+    monkeypatch.setattr(torch, "compile", fail)
+    assert faults_of(photo_folder, compile=True) == (
+        "--compile: torch.compile fails here (no working C++ compiler); install g++, or leave "
+        "--compile out",
+    )

@@ -210,6 +210,10 @@ def test_flag(name: str, spelling: str) -> None:
             {"mode": ["freeze"], "trials_per_gpu": "2"},
             "--trials-per-gpu is not read by --mode freeze, which needs no GPU",
         ),
+        (
+            {"mode": ["freeze"], "compile": True},
+            "--compile is not read by --mode freeze, which trains heads alone",
+        ),
     ],
 )
 def test_study_that_would_repeat_itself_is_a_fault(given: dict[str, Any], fault: str) -> None:

@@ -57,9 +57,9 @@ def test_trial_is_a_child_with_params_and_metrics_by_epoch(
     tracker.start_study("mine", ABOUT)
     record = make_record(4, "running", (0.5,), mode="finetune", aux_weight=0.25)
     tracker.start_trial("mine", record, SPLIT)
-    tracker.epoch(record.trial, record.history[-1])
+    tracker.epoch(record.trial, record.history[-1], 1.5)
     record.history.append(make_epoch(2, val_log_loss=0.125))
-    tracker.epoch(record.trial, record.history[-1])
+    tracker.epoch(record.trial, record.history[-1], 1.5)
     record.status, record.wall_s, record.test = "done", 2.5, {"test_accuracy": 0.75}
     tracker.end_trial(record)
     parent, child = all_runs(client)
@@ -125,7 +125,7 @@ def test_epochs_go_out_in_batches(tracker: Tracker, batches: MagicMock) -> None:
     tracker._runs[0].sent_at += 3600  # No second passes.
     for epoch in range(1, 31):
         record.history.append(make_epoch(epoch))
-        tracker.epoch(record.trial, record.history[-1])
+        tracker.epoch(record.trial, record.history[-1], 1.5)
     assert batches.call_count == 0
     tracker.end_trial(record)
     assert batches.call_count == 1
@@ -137,7 +137,7 @@ def test_batch_goes_out_when_a_second_has_passed(tracker: Tracker, batches: Magi
     record = make_record(log_losses=(0.5,))
     tracker.start_trial("mine", record, {})
     tracker._runs[0].sent_at -= 3600
-    tracker.epoch(record.trial, record.history[-1])
+    tracker.epoch(record.trial, record.history[-1], 1.5)
     assert batches.call_count == 1
     assert len(batches.call_args.args[1]) == METRICS
 
@@ -148,7 +148,7 @@ def test_batches_keep_to_what_a_server_takes(tracker: Tracker, batches: MagicMoc
     tracker._runs[0].sent_at += 3600
     for epoch in range(1, 201):
         record.history.append(make_epoch(epoch))
-        tracker.epoch(record.trial, record.history[-1])
+        tracker.epoch(record.trial, record.history[-1], 1.5)
     tracker.end_trial(record)
     metrics, params, tags = zip(*(call.args[1:] for call in batches.call_args_list), strict=True)
     n_params = 150 + 1 + len(record.config.model_dump())
