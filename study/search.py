@@ -67,6 +67,8 @@ def search(
             verbose=0,
         ),
     )
+    # It warns when a suggestion takes more than a second, as one may on a busy machine.
+    warnings.filterwarnings("ignore", "Define-by-run function passed")
     with warm_workers(slots):
         tuner.fit()
 

@@ -141,7 +141,8 @@ def test_all_rows_end_to_end(tmp_path: Path, short_temp: Path) -> None:
     assert failed == {}
     assert done.returncode == 0, done.stderr
     names = {row["name"] for row in found["rows"]}
-    assert {"frozen-study", "finetune-study", "frozen-cost", "pss-4", "fused-heads"} <= names
+    assert {"frozen-study", "finetune-study", "frozen-cost", "pss-4"} <= names
+    assert "fused-heads-resnet18-plain" in names
     skipped = {row["name"]: row["skipped"] for row in found["rows"] if row["verdict"] == "skipped"}
     assert set(skipped.values()) <= {"no GPU"}
     # Ray leaves its logs; everything else is gone, from the working folder as well.
