@@ -41,7 +41,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _as_interrupt(number: int, frame: FrameType | None) -> None:
-    # A stop asked for by the system ends a study the way Ctrl-C does.
+    # A stop asked for by the system ends a study the way Ctrl-C does, which a shell has its
+    # background jobs ignore.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.raise_signal(signal.SIGINT)
 
 

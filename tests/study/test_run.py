@@ -195,15 +195,20 @@ def test_name_with_brackets_is_printed_as_it_is(
     assert "files: runs/[red]:dog:/" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("at_start", [signal.default_int_handler, signal.SIG_IGN])
 def test_sigterm_ends_like_ctrl_c(
-    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], at_start: Any
 ) -> None:
     def wait(given: object) -> None:
         signal.raise_signal(signal.SIGTERM)
         threading.Event().wait(10)
 
     monkeypatch.setattr("study.prepare.prepare", wait)
-    assert run("--debug") == 130
+    before = signal.signal(signal.SIGINT, at_start)
+    try:
+        assert run("--debug") == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err == "interrupted\n"
 
 
