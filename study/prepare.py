@@ -176,7 +176,7 @@ def _fit_ratios(
 
 def _precision_notes(settings: Settings, device: torch.device) -> list[str]:
     if settings.precision == "bf16" and best_precision(device) == "fp32":
-        return ["this hardware emulates bf16, which takes longer than fp32"]
+        return ["this hardware emulates bf16, which takes many times as long as fp32"]
     return []
 
 

@@ -185,7 +185,7 @@ def test_precision_is_what_the_hardware_has_unless_given(
     assert ask(photo_folder, gpus="0").settings.precision == chosen
     given = ask(photo_folder, gpus="0", precision="bf16")
     assert given.settings.precision == "bf16"
-    emulated = ("this hardware emulates bf16, which takes longer than fp32",)
+    emulated = ("this hardware emulates bf16, which takes many times as long as fp32",)
     assert given.notes == (() if native else emulated)
 
 
