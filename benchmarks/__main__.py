@@ -16,6 +16,7 @@ set_ray_environment()  # Before anything imports Ray.
 from rich.console import Console  # noqa: E402
 
 from benchmarks.rows import ROWS, unknown  # noqa: E402
+from study.run import as_interrupt  # noqa: E402
 
 _EXIT_CODES = """\
 exit codes: 0 all measured (a missed target is told, and no failure), 1 a gate failed or a row
@@ -34,8 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if fault:
         print(f"error: {fault}", file=sys.stderr)
         return 2
-    # A stop asked for by the system ends the run the way Ctrl-C does.
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, as_interrupt)
     # Ray's sockets lie elsewhere; what is written here is removed whatever happens.
     with tempfile.TemporaryDirectory(prefix="tl-benchmarks-") as scratch:
         return _run(given, Path(scratch))

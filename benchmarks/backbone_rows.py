@@ -11,6 +11,7 @@ from benchmarks.bench import Bench
 from benchmarks.ceilings import matrix_product, runs_per_s
 from benchmarks.harness import Gate, Row, interleaved, measured
 from tl_core.batches import eval_batch, pixel_reader
+from tl_core.config import Precision
 from tl_core.precision import run_network
 
 _APART = 0.1
@@ -58,9 +59,9 @@ def count_flops(network: nn.Module, images: Tensor) -> int:
 
 
 @torch.inference_mode()
-def same_features(network: nn.Module, images: Tensor, precision: str) -> Gate:
+def same_features(network: nn.Module, images: Tensor, precision: Precision) -> Gate:
     """Gate on the features being those of float32."""
-    ours = run_network(network, images, "bf16" if precision == "bf16" else "fp32")
+    ours = run_network(network, images, precision)
     plain = network(images.contiguous()).float()
     apart = ((ours - plain).norm() / plain.norm()).item()
     text = f"features {apart:.2g} of their length from those in float32 (most {_APART:g})"

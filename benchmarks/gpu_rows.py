@@ -2,7 +2,6 @@
 
 import statistics
 from collections.abc import Iterator
-from multiprocessing import get_context
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from benchmarks.gpu_steps import (
     share_gpu,
 )
 from benchmarks.harness import Gate, Row, SkippedError, agree, interleaved, measured
+from benchmarks.together import together
 from tl_core.datasets import ImageSet, load_images
 from tl_core.precision import best_precision
 from tl_core.sources import folder_source
@@ -64,10 +64,10 @@ def gpu_sharing(bench: Bench) -> Iterator[Row]:
     images, least_s = _images(bench), bench.pick(5.0, 1.0)
 
     def one() -> float:
-        return sum(_together(images, 1, _LARGE, least_s))
+        return _sum(images, 1, _LARGE, least_s)
 
     def several() -> float:
-        return sum(_together(images, _PROCESSES, _SMALL, least_s))
+        return _sum(images, _PROCESSES, _SMALL, least_s)
 
     pairs = interleaved(one, several, bench.repeats, bench.tell)
     gate = same_loss(images, _SMALL, Training(images, _SMALL).epoch()[0])
@@ -96,16 +96,7 @@ def _rate(name: str, what: str, rates: list[float], gate: Gate, target: float) -
     return measured(name, what, rates, gate, unit="images/s", target=target, details=told)
 
 
-def _together(images: ImageSet, processes: int, batch: int, least_s: float) -> list[float]:
-    context = get_context("spawn")
-    barrier, found = context.Barrier(processes), context.Queue()
-    given = (images.path, batch, least_s, barrier.wait, found)
-    started = [context.Process(target=share_gpu, args=given) for _ in range(processes)]
-    for process in started:
-        process.start()
-    try:
-        return [found.get(timeout=600) for _ in started]
-    finally:
-        for process in started:
-            process.join(10)
-            process.kill()
+def _sum(images: ImageSet, processes: int, batch: int, least_s: float) -> float:
+    """Images/s of all processes."""
+    rates = together(share_gpu, processes, images.path, batch, least_s, patience_s=600)
+    return float(sum(rates))

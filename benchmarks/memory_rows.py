@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from benchmarks.attach import Attached, attach, open_entry, touch
 from benchmarks.bench import Bench, tile
 from benchmarks.ceilings import memory_copy
 from benchmarks.harness import Gate, Row, SkippedError, agree, all_of, measured
+from benchmarks.together import together
 from tl_core.features import load_features
 
 _WORKERS = (1, 2, 4)
@@ -47,7 +47,10 @@ class _Run:
 def _interleaved(folder: Path, size: int, repeats: int) -> list[_Run]:
     """1, 2 and 4 workers in turn."""
     return [
-        _Run(size / (memory_copy(torch.device("cpu"), 0.1) / 2), _attach_together(folder, workers))
+        _Run(
+            size / (memory_copy(torch.device("cpu"), 0.1) / 2),
+            together(attach, workers, folder, patience_s=300),
+        )
         for _ in range(repeats)
         for workers in _WORKERS
     ]
@@ -82,18 +85,3 @@ def _data(bench: Bench) -> Path:
     tile(bench.images, times, folder / "images")
     np.save(folder / "features.npy", np.tile(features, (times, 1)))
     return folder
-
-
-def _attach_together(folder: Path, workers: int) -> list[Attached]:
-    context = get_context("spawn")
-    barrier, found = context.Barrier(workers), context.Queue()
-    given = (folder, barrier.wait, found)
-    processes = [context.Process(target=attach, args=given) for _ in range(workers)]
-    for process in processes:
-        process.start()
-    try:
-        return [found.get(timeout=300) for _ in processes]
-    finally:
-        for process in processes:
-            process.join(10)
-            process.kill()

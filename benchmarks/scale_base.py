@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -33,10 +34,7 @@ def seconds(do: Callable[[], object]) -> float:
 
 def median_ms(times_s: list[float]) -> float:
     """Median of times in seconds, in milliseconds."""
-    ordered = sorted(times_s)
-    middle = len(ordered) // 2
-    low = ordered[middle - 1] if len(ordered) % 2 == 0 else ordered[middle]
-    return (low + ordered[middle]) / 2 * 1000
+    return statistics.median(times_s) * 1000
 
 
 def figures(value: float, digits: int = 3) -> float:

@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from tl_core.memory import keep_freed_memory
 
     keep_freed_memory()
-    signal.signal(signal.SIGTERM, _as_interrupt)
+    signal.signal(signal.SIGTERM, as_interrupt)
     # Paths and reasons may hold brackets and colons: they are no markup.
     console = Console(soft_wrap=True, markup=False, emoji=False)
     try:
@@ -40,9 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _as_interrupt(number: int, frame: FrameType | None) -> None:
-    # A stop asked for by the system ends a study the way Ctrl-C does, which a shell has its
-    # background jobs ignore.
+def as_interrupt(number: int, frame: FrameType | None) -> None:
+    """Have a stop asked for by the system end the run the way Ctrl-C does."""
+    # Which a shell has its background jobs ignore.
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.raise_signal(signal.SIGINT)

@@ -119,12 +119,9 @@ class StackLearner(Learner):
         """As for every learner."""
         order = self.order(epoch)  # [S, n]
         labels, brightness = self.targets(order)
-        outputs, start = [], 0
-        for views in cut(upload(order, self.rows.device), self.batch_size):
-            end = start + views.shape[-1]
-            batch = labels[:, start:end], brightness[:, start:end]
-            outputs.append(self._step(views, *batch, optimizer))
-            start = end
+        size, at = self.batch_size, upload(order, self.rows.device)
+        batches = zip(cut(at, size), cut(labels, size), cut(brightness, size), strict=True)
+        outputs = [self._step(*batch, optimizer) for batch in batches]
         whole = torch.cat([o[0] for o in outputs], -2), torch.cat([o[1] for o in outputs], -1)
         loss = two_task_loss(whole, labels, brightness, self.aux_weight)
         accuracy = hits(whole[0], labels).float().mean(dim=-1)

@@ -14,7 +14,7 @@ def best_precision(device: torch.device) -> Precision:
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        # Inductor asks the same two; torch has no public way that is older than 2.12.
+        # Inductor asks the same two.
         native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return "bf16" if native else "fp32"
 
