@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from tl_core.backbones import Backbone, load_backbone
 from tl_core.batches import eval_batches, training_batches
 from tl_core.config import TrialConfig
-from tl_core.fit import EpochMetrics, Report
+from tl_core.epoch import EpochMetrics, Report
 from tl_core.heads import Heads, TwoHeadedNet
 from tl_core.losses import two_task_loss
 from tl_core.metrics import hits, measure

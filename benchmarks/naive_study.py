@@ -14,7 +14,7 @@ from ray.air.integrations.mlflow import MLflowLoggerCallback
 from benchmarks.naive import train_naively
 from study.ray_local import local_ray
 from tl_core.config import TrialConfig
-from tl_core.fit import EpochMetrics
+from tl_core.epoch import EpochMetrics
 
 _EXPERIMENT = "naive"
 

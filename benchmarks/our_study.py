@@ -11,11 +11,10 @@ from rich.console import Console
 from benchmarks.bench import RATIO, Bench
 from benchmarks.harness import Gate
 from study.full import EXIT_CODES, run_study
-from study.journal import Journal
+from study.journal import open_journal
 from study.prepare import Prepared, prepare
 from study.records import TrialRecord
-from study.results import Results
-from study.tracking import Tracker
+from study.sender import Sender
 
 
 class Watch:
@@ -34,6 +33,9 @@ class Watch:
         self.first = self.first or time.perf_counter()
         if ended:
             self.ends.append(time.perf_counter())
+
+    def confirm(self, trials: int) -> None:
+        """Called when the search is over."""
 
     @property
     def searching_s(self) -> float:
@@ -68,6 +70,7 @@ def settings_of(bench: Bench, cache: Path, trials: int, **changes: Any) -> dict[
         "train_ratio": (RATIO,),
         "epochs": bench.pick(5, 2),
         "trials": trials,
+        "confirm": False,
         "cache": cache,
         "out": home,
         "name": "ours",
@@ -91,24 +94,23 @@ def run_ours(given: dict[str, Any], replace: dict[str, Any] | None = None) -> Ou
     return OurStudy(wall_s, watch.searching_s, watch.records)
 
 
-def search_alone(prepared: Prepared, tracker: Tracker, run: Any = None) -> Watch:
-    """Run the search of a study on the Ray that is up, with a tracker of one's own."""
+def search_alone(prepared: Prepared, sender: Sender, run: Any = None) -> Watch:
+    """Run the search of a study on the Ray that is up, with a sender of one's own."""
     from study.search import search
     from study.worker import run_in_worker
 
     settings, watch = prepared.settings, Watch()
-    results = Results(prepared.folder, settings, prepared.images)
-    journal = Journal(str(settings.name), settings.metric, results, tracker)
+    journal, _ = open_journal(prepared, sender)
     journal.displays.append(watch)
-    journal.track(lambda t: t.start_study(str(settings.name), results.study))
     run = run or run_in_worker
     search(settings, prepared.images, prepared.folder, prepared.gpus, journal, run=run)
-    journal.close()
+    journal.close("done", [])
+    unsent = sender.close()
     watch.closed = time.perf_counter()
     if len(watch.ends) < settings.trials:
         raise KeyboardInterrupt  # As above.
-    if journal.tracking_error:
-        raise RuntimeError(f"tracking failed: {journal.tracking_error}")
+    if unsent:
+        raise RuntimeError(f"tracking failed: {unsent}")
     return watch
 
 

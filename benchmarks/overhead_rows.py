@@ -1,6 +1,5 @@
 """What the machinery costs around the training: Ray Tune and Optuna, and MLflow."""
 
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -12,31 +11,25 @@ from benchmarks.bench import Bench
 from benchmarks.harness import Row, all_of, interleaved, measured
 from benchmarks.our_study import OurStudy, Watch, all_done, run_ours, search_alone, settings_of
 from study.prepare import Prepared, prepare
-from study.records import TrialRecord
-from study.tracking import Tracker
-from tl_core.config import Metric
+from study.sender import OwnProcess, Sender
+from tl_core.epoch import EpochMetrics
 from tl_core.features import load_features
-from tl_core.fit import EpochMetrics
 
 
-class Silent(Tracker):
-    """A tracker that does nothing."""
+class Silent:
+    """A sender that sends nothing."""
 
-    def __init__(self) -> None:
-        self.uri, self.experiment_id, self.parent_id = "", "0", None
+    def __init__(self, uri: str = "") -> None:
+        """The store is not looked at."""
 
-    def start_study(self, name: str, about: dict[str, Any]) -> None:
+    def follow(self, folder: Path) -> None:
         """Do nothing, as all that follows."""
 
-    def start_trial(self, study: str, record: TrialRecord, about: dict[str, Any]) -> None: ...  # noqa: D102
+    def opened(self) -> str:  # noqa: D102
+        return "0"
 
-    def epoch(self, trial: int, metrics: EpochMetrics, at: float) -> None: ...  # noqa: D102
-
-    def end_trial(self, record: TrialRecord, plots: list[Path] | None = None) -> None: ...  # noqa: D102
-
-    def best(self, metric: Metric, best: TrialRecord, finished: int) -> None: ...  # noqa: D102
-
-    def end_study(self, status: str, files: list[Path]) -> None: ...  # noqa: D102
+    def close(self) -> str | None:  # noqa: D102
+        return None
 
 
 def no_op(drawn: dict[str, Any], job: Any) -> None:
@@ -71,17 +64,14 @@ def orchestration(bench: Bench) -> Iterator[Row]:
 def tracking_share(bench: Bench) -> Iterator[Row]:
     """How much of a frozen study's search goes to MLflow."""
     trials, watches = bench.pick(64, 8), list[Watch]()
-    opened: list[float] = []
 
     def run(silent: bool) -> float:
         prepared = _prepare(bench, trials)
-        start = time.perf_counter()
-        tracker = Silent() if silent else Tracker(prepared.settings.tracking_uri)
-        if not silent:
-            opened.append(time.perf_counter() - start)
-        watch = search_alone(prepared, tracker)
+        sender: Sender = Silent() if silent else OwnProcess(prepared.settings.tracking_uri)
+        sender.opened()
+        watch = search_alone(prepared, sender)
         watches.append(watch)
-        # MLflow is told in a thread of its own: what counts is when all is told.
+        # MLflow is told by a process of its own: what counts is when all is told.
         return (watch.closed - watch.ends[0]) / (trials - 1)
 
     with _ray(bench):
@@ -98,7 +88,6 @@ def tracking_share(bench: Bench) -> Iterator[Row]:
             "trials": trials,
             "silent_ms_a_trial": [round(1000 * silent, 1) for silent, _ in pairs],
             "tracked_ms_a_trial": [round(1000 * tracked, 1) for _, tracked in pairs],
-            "new_store_s": [round(s, 2) for s in opened],
         },
     )
 
@@ -108,9 +97,7 @@ def tracking_study(bench: Bench) -> Iterator[Row]:
     trials, studies = bench.pick(64, 8), list[OurStudy]()
 
     def run(silent: bool) -> float:
-        with (
-            mock.patch("study.journal.Tracker", return_value=Silent()) if silent else nullcontext()
-        ):
+        with mock.patch("study.full.OwnProcess", Silent) if silent else nullcontext():
             studies.append(run_ours(settings_of(bench, bench.cache, trials)))
         return studies[-1].wall_s
 

@@ -16,12 +16,12 @@ from benchmarks import scale_noop
 from benchmarks.scale_base import Row, Tables, figures, scratch
 from study.journal import Journal
 from study.ray_local import local_ray
-from study.records import Status, TrialRecord
+from study.records import Kind, Status, TrialRecord
 from study.search import search
 from study.settings import Settings, resolve
 from tl_core.config import TrialConfig
 from tl_core.datasets import ImageSet
-from tl_core.fit import EpochMetrics
+from tl_core.epoch import EpochMetrics
 
 CASES = ((4, 0.0, 1), (4, 0.0, 10), (8, 0.0, 1), (16, 0.0, 1), (16, 1.0, 1))
 """Logical GPUs, seconds that a trial sleeps, epochs that it reports."""
@@ -38,11 +38,18 @@ class CountingJournal(Journal):
 
     def __init__(self) -> None:
         self.records = []
+        self.displays = []
         self.ends: list[tuple[float, float]] = []
 
-    def start(self, config: TrialConfig) -> TrialRecord:
+    def start(
+        self,
+        config: TrialConfig,
+        trial: int = 0,
+        kind: Kind = "search",
+        source: int | None = None,
+    ) -> TrialRecord:
         """Open a record."""
-        self.records.append(TrialRecord(len(self.records), config))
+        self.records.append(TrialRecord(trial, config))
         return self.records[-1]
 
     def epoch(self, record: TrialRecord, metrics: EpochMetrics) -> None:
@@ -78,6 +85,7 @@ def run_noops(
     os.environ[scale_noop.SLEEP] = str(sleep_s)
     with scratch() as folder:
         os.environ["RAY_TMPDIR"] = str(folder)
+        os.environ[scale_noop.WORKERS] = str(slots)
         os.environ[scale_noop.MEETING] = str(folder / "meeting")
         (folder / "meeting").mkdir()
         settings = _settings(slots, epochs, trials, folder)
@@ -119,6 +127,7 @@ def _settings(slots: int, epochs: int, trials: int, folder: Path) -> Settings:
         "gpus": slots,
         "epochs": epochs,
         "trials": trials,
+        "confirm": False,
         "cache": folder / "cache",
         "out": folder,
     }

@@ -9,7 +9,7 @@ from pathlib import Path
 import optuna
 
 from benchmarks.scale_base import Row, Tables, figures, meet, scratch
-from benchmarks.scale_search import SAMPLERS, STORAGES, be_quiet, one_trial, study_space
+from benchmarks.scale_search import STORAGES, be_quiet, one_trial, study_space
 
 DRIVERS = (1, 2)
 TRIALS = 40
@@ -43,11 +43,9 @@ def _drive(storage: str, folder: Path, trials: int, drivers: int, _: int) -> tup
     """Search once all drivers are here; return when it began and ended, by the system's clock."""
     be_quiet()
     study = optuna.load_study(study_name=_STUDY, storage=STORAGES[storage](folder))
-    study.sampler = SAMPLERS["tpe"]()
-    study.sampler.reseed_rng()  # Else all drivers begin with the same random trials.
     space = study_space()
     meet(folder / "meeting", drivers)
     start = time.monotonic()
     for _ in range(trials):
-        one_trial(study, space)
+        one_trial(study, space, "tpe")
     return start, time.monotonic()

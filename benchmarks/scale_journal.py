@@ -17,7 +17,7 @@ from study.results import Results
 from study.settings import resolve
 from tl_core.config import TrialConfig
 from tl_core.datasets import ImageSet
-from tl_core.fit import EpochMetrics
+from tl_core.epoch import EpochMetrics
 
 SIZES = (100, 1_000, 10_000)
 EPOCHS = 10

@@ -7,20 +7,22 @@ from typing import Any
 
 from benchmarks.scale_base import meet
 from study.worker import Reporter
-from tl_core.fit import EpochMetrics
+from tl_core.epoch import EpochMetrics
 
 SLEEP = "TL_STUDY_NOOP_SLEEP_S"
 """Environment variable, which Ray's workers inherit: seconds that each trial sleeps."""
 MEETING = "TL_STUDY_NOOP_MEETING"
 """Environment variable: a folder where the workers wait for each other."""
+WORKERS = "TL_STUDY_NOOP_WORKERS"
+"""Environment variable: how many of them there are."""
 
 
 def noop(drawn: dict[str, Any], job: Any) -> None:
     """Sleep, then report every epoch at once; `job` is what a real trial gets."""
-    meet(Path(os.environ[MEETING]), job.space.settings.gpus)
+    meet(Path(os.environ[MEETING]), int(os.environ[WORKERS]))
     time.sleep(float(os.environ[SLEEP]))
     reporter = Reporter(every_s=0)
-    for epoch in range(1, job.space.settings.epochs + 1):
+    for epoch in range(1, drawn["config"]["epochs"] + 1):
         reporter.epoch(made_up(epoch, drawn["train_ratio"]))
 
 

@@ -18,8 +18,10 @@ from benchmarks.scale_base import Row, Tables, figures, median_ms, scratch
 from benchmarks.scale_disk import WIDTHS
 from benchmarks.scale_driver import CountingJournal, run_noops
 from benchmarks.scale_noop import made_up
-from benchmarks.scale_search import study_space
+from study.confirm import Planned
+from study.trial_queue import as_drawn
 from study.worker import Job
+from tl_core.config import TrialConfig
 
 COUNTS = (2_400, 25_000, 1_200_000)
 CHUNKS = (256, 4_096, 16_384)
@@ -82,10 +84,10 @@ def study_use(slots: int = 2, epochs: int = 10, trials: int = 20) -> Row:
 def study_messages() -> list[Row]:
     """What a study sends: the job once, a configuration a trial and metrics an epoch."""
     folder = Path("/home/someone/.cache/tl-study/images") / ("0" * 24 + "-224-v1")
-    drawn = {"mode": "finetune", "train_ratio": 0.1, "lr_finetune": 1e-3, "aux_weight": 0.5}
+    config = TrialConfig(mode="finetune", train_ratio=0.1, lr=1e-3, aux_weight=0.5)
     sent: dict[str, tuple[str, Any]] = {
-        "job (space, settings, paths)": ("study", Job(study_space(), folder, folder)),
-        "configuration": ("trial", drawn),
+        "job (paths)": ("study", Job(folder, folder, folder)),
+        "trial": ("trial", as_drawn(0, Planned(config))),
         "metrics": ("epoch", asdict(made_up(1, 0.5))),
     }
     return [

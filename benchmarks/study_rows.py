@@ -11,7 +11,7 @@ from benchmarks.our_study import OurStudy, run_ours, settings_of
 from study.machine import usable_cpus
 from study.records import TrialRecord
 from tl_core.config import Mode
-from tl_core.fit import EpochMetrics
+from tl_core.epoch import EpochMetrics
 from tl_core.splits import make_split
 
 _LOG_LOSS = 1e-3

@@ -14,7 +14,7 @@ from benchmarks.study_rows import finetune_gates
 from tl_core.batches import pixel_reader, training_batches
 from tl_core.config import TrialConfig
 from tl_core.datasets import ImageSet
-from tl_core.fit import EpochMetrics
+from tl_core.epoch import EpochMetrics
 from tl_core.memory import keep_freed_memory
 from tl_core.precision import best_precision
 from tl_core.splits import make_split

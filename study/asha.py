@@ -2,7 +2,7 @@
 
 A trial with few labels is worse than one with many and should not be stopped for that: each
 (mode, train_ratio) cell has an ASHA (Li et al., MLSys 2020) of its own. Frozen trials are cheap and
-always run to the end.
+always run to the end, and so do trials that confirm a winner.
 """
 
 from collections import Counter
@@ -62,7 +62,7 @@ class CellASHA(FIFOScheduler):
             cell.on_trial_remove(tune_controller, trial)
 
     def _cell(self, trial: Trial) -> AsyncHyperBandScheduler | None:
-        if trial.config["mode"] == "freeze":
+        if trial.config["mode"] == "freeze" or trial.config["kind"] != "search":
             return None
         return self._cells.setdefault(_key(trial), AsyncHyperBandScheduler(**self._options))
 

@@ -55,7 +55,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _shape(name: str, field: FieldInfo) -> dict[str, Any]:
     if field.annotation is bool:
-        return {"action": "store_true"}
+        off = DEFAULTS.get(name) is True
+        return {"action": argparse.BooleanOptionalAction if off else "store_true"}
     if name == "preset":
         return {"choices": [*PRESETS, "list"], "metavar": "PRESET"}
     several = typing.get_origin(field.annotation) is tuple

@@ -6,21 +6,23 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from study.addresses import where_to_look
 from study.journal import Journal, open_journal
 from study.plots import plot_curves
 from study.prepare import Prepared
 from study.records import TrialRecord
+from study.sender import OwnThread
 from study.space import single_config
-from study.tracking import where_to_look
+from tl_core.epoch import EpochMetrics
 from tl_core.errors import DivergedError
-from tl_core.fit import EpochMetrics
 from tl_core.train import run_trial
 
 
 def run_debug(prepared: Prepared, console: Console) -> int:
     """Train one trial, print a line an epoch, read the test set; return the exit code."""
     settings, folder = prepared.settings, prepared.folder
-    journal, results, tracker = open_journal(prepared)
+    sender = OwnThread(settings.tracking_uri)
+    journal, results = open_journal(prepared, sender)
     try:
         record = journal.start(single_config(settings))
         code = _run(prepared, journal, record, console)
@@ -28,11 +30,12 @@ def run_debug(prepared: Prepared, console: Console) -> int:
         journal.interrupt()
         status = journal.records[0].status if journal.records else "interrupted"
         results.save(journal.records, status)
-        journal.close()
-    if journal.tracking_error:
-        console.print(f"warning: MLflow was given up midway ({journal.tracking_error})")
+        journal.close(status, [])
+        unsent = sender.close()
+    if unsent:
+        console.print(f"warning: not all is in MLflow ({unsent}); {folder} has everything")
     console.print(f"files: {folder}/")
-    console.print(where_to_look(settings.tracking_uri, tracker.experiment_id))
+    console.print(where_to_look(settings.tracking_uri, sender.opened()))
     return code
 
 

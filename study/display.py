@@ -23,6 +23,7 @@ class StudyDisplay:
 
     def __init__(self, trials: int, metric: Metric, console: Console) -> None:
         self._trials = trials
+        self._confirming = 0
         self._metric = metric
         self._console = console
         self._start = time.monotonic()
@@ -52,34 +53,44 @@ class StudyDisplay:
             line = f"{describe(ended, self._metric)}  |  {self._summary(records)}"
             self._console.print(line, highlight=False)
 
+    def confirm(self, trials: int) -> None:
+        """From here on the winners of the search are confirmed."""
+        self._confirming = trials
+        self._bar.reset(self._task, total=trials)
+        self._start = time.monotonic()
+
     def _panel(self, records: list[TrialRecord]) -> Group:
         table = Table("trial", "mode", "ratio", "lr", "aux_weight", "epoch", self._metric, "status")
         running = [r for r in records if r.status == "running"]
         ended = [r for r in records if r.status != "running"]
         for r in ended[-max(0, _RECENT - len(running)) :] + running:
             table.add_row(*_cells(r, self._metric))
-        self._bar.update(self._task, completed=len(ended))
+        now = [r for r in ended if (r.kind == "search") != bool(self._confirming)]
+        self._bar.update(self._task, completed=len(now))
         return Group(table, self._bar, Text(self._summary(records)))
 
     def _summary(self, records: list[TrialRecord]) -> str:
-        counts = Counter(r.status for r in records)
-        finished = len(records) - counts["running"]
+        searching = not self._confirming
+        here = [r for r in records if (r.kind == "search") == searching]
+        total = self._trials if searching else self._confirming
+        counts = Counter(r.status for r in here)
         pruned = f" + {counts['pruned']} pruned" if counts["pruned"] else ""
-        best = best_of(records, self._metric)
-        told = (
-            f"best {self._metric} {best.value(self._metric):.4f} (trial {best.trial})"
-            if best
-            else "no best yet"
-        )
         return (
-            f"{counts['done']}{pruned} of {self._trials} done, {counts['running']} running, "
-            f"{counts['failed']} failed, {told}, ETA {self._eta(finished)}"
+            f"{'' if searching else 'confirming: '}{counts['done']}{pruned} of {total} done, "
+            f"{counts['running']} running, {counts['failed']} failed, {self._best(records)}, "
+            f"ETA {self._eta(len(here) - counts['running'], total)}"
         )
 
-    def _eta(self, finished: int) -> str:
+    def _best(self, records: list[TrialRecord]) -> str:
+        best = best_of(records, self._metric)
+        if best is None:
+            return "no best yet"
+        return f"best {self._metric} {best.value(self._metric):.4f} (trial {best.trial})"
+
+    def _eta(self, finished: int, total: int) -> str:
         if not finished:
             return "unknown"
-        left = (time.monotonic() - self._start) / finished * (self._trials - finished)
+        left = (time.monotonic() - self._start) / finished * (total - finished)
         return str(timedelta(seconds=round(left)))
 
 
@@ -88,6 +99,8 @@ def describe(record: TrialRecord, metric: Metric) -> str:
     c = record.config
     value = record.value(metric)
     told = f"{metric} {value:.4f}" if value is not None else "no epoch"
+    if record.test:
+        told += f", test accuracy {record.test['test_accuracy']:.3f}"
     why = f" ({record.error})" if record.error else ""
     return (
         f"trial {record.trial}: {c.mode} train_ratio={c.train_ratio:g} lr={c.lr:.2g} "

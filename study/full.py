@@ -1,18 +1,21 @@
 """A whole study: features once, search on Ray, results and where to look next."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from study.addresses import where_to_look
 from study.display import StudyDisplay, describe
 from study.journal import Display, Journal, open_journal
 from study.plots import plot_trials
 from study.prepare import Prepared, frozen_backbone
 from study.ray_environment import set_ray_environment
 from study.records import TrialRecord, best_of
-from study.tracking import where_to_look
+from study.results import Results
+from study.sender import OwnProcess
 from tl_core.config import MODES, Metric
 from tl_core.features import load_features
 from tl_core.train import chance_warning, needs_features
@@ -22,39 +25,46 @@ EXIT_CODES = {"done": 0, "some trials failed": 3, "interrupted": 130}
 
 def run_study(prepared: Prepared, console: Console, displays: Sequence[Display] = ()) -> int:
     """Search, show, record; return the exit code. `displays` are told beside the console."""
-    settings = prepared.settings
-    journal, results, tracker = open_journal(prepared)
-    journal.displays.extend(displays)
-    about = dict(results.study)  # As it is now: the tracker may come to it later.
-    journal.track(lambda _: tracker.start_study(str(settings.name), about))
-    status = "interrupted"
+    sender = OwnProcess(prepared.settings.tracking_uri)
     try:
-        _search(prepared, journal, console)
+        with _own_ray(prepared, console):
+            _extract_features(prepared)
+            sender.opened()  # Before any training, or folder: the store may not be there.
+            journal, results = open_journal(prepared, sender)
+            journal.displays.extend(displays)
+            status = _search(prepared, journal, results, console)
+    finally:
+        with console.status("waiting for MLflow"):
+            unsent = sender.close()
+    _conclude(prepared, journal, status, console)
+    if unsent:
+        console.print(f"warning: not all is in MLflow ({unsent})", style="yellow")
+    console.print(where_to_look(prepared.settings.tracking_uri, sender.opened()))
+    return EXIT_CODES[status]
+
+
+def _own_ray(prepared: Prepared, console: Console) -> AbstractContextManager[None]:
+    set_ray_environment()
+    with console.status("starting Ray"):
+        from study.ray_local import local_ray
+    return local_ray(prepared.gpus)
+
+
+def _search(prepared: Prepared, journal: Journal, results: Results, console: Console) -> str:
+    """Run all trials, leave the files, return how it ended."""
+    from study.search import search
+
+    settings, status = prepared.settings, "interrupted"
+    try:
+        with StudyDisplay(settings.trials, settings.metric, console) as display:
+            journal.displays.append(display)
+            search(settings, prepared.images, prepared.folder, prepared.gpus, journal)
         status = _status(journal.records, settings.trials)
     finally:
         journal.interrupt()
         results.save(journal.records, status)
-        files = _files(prepared, journal.records)
-        journal.track(lambda _: tracker.end_study(status, files))
-        with console.status("waiting for MLflow"):
-            journal.close()
-    _conclude(prepared, journal, status, console)
-    console.print(where_to_look(settings.tracking_uri, tracker.experiment_id))
-    return EXIT_CODES[status]
-
-
-def _search(prepared: Prepared, journal: Journal, console: Console) -> None:
-    set_ray_environment()
-    with console.status("starting Ray"):
-        from study.ray_local import local_ray
-        from study.search import search
-
-    settings = prepared.settings
-    with local_ray(prepared.gpus):
-        _extract_features(prepared)
-        with StudyDisplay(settings.trials, settings.metric, console) as display:
-            journal.displays.append(display)
-            search(settings, prepared.images, prepared.folder, prepared.gpus, journal)
+        journal.close(status, _files(prepared, journal.records))
+    return status
 
 
 def _extract_features(prepared: Prepared) -> None:
@@ -73,7 +83,7 @@ def _extract_features(prepared: Prepared) -> None:
 def _status(records: list[TrialRecord], trials: int) -> str:
     # Ray Tune returns as if all were well after Ctrl-C, so what matters is what was finished.
     ended = [r for r in records if r.status in ("done", "pruned", "failed")]
-    if len(ended) < trials:
+    if len(ended) < max(trials, len(records)):
         return "interrupted"
     return "some trials failed" if any(r.status == "failed" for r in ended) else "done"
 
@@ -92,8 +102,12 @@ def _files(prepared: Prepared, records: list[TrialRecord]) -> list[Path]:
 
 def _conclude(prepared: Prepared, journal: Journal, status: str, console: Console) -> None:
     metric, records = prepared.settings.metric, journal.records
-    counts = ", ".join(f"{n} {s}" for s, n in _counts(records))
+    searched = [r for r in records if r.kind == "search"]
+    counts = ", ".join(f"{n} {s}" for s, n in _counts(searched))
     console.print(f"\n{status}: {counts or 'no trial'} of {prepared.settings.trials} trials")
+    if confirming := [r for r in records if r.kind != "search"]:
+        counts = ", ".join(f"{n} {s}" for s, n in _counts(confirming))
+        console.print(f"confirmed on fresh seeds: {counts} of {len(confirming)} trials")
     best = best_of(records, metric)
     if best:
         console.print(_cells(records, metric))
@@ -124,8 +138,6 @@ def _counts(records: list[TrialRecord]) -> Iterator[tuple[str, int]]:
 
 def _warnings(prepared: Prepared, journal: Journal) -> Iterator[str]:
     """Speak up only if the best frozen trial is near chance: bad learning rates are no news."""
-    if journal.tracking_error:
-        yield f"MLflow was given up midway ({journal.tracking_error}); trials.csv has every trial"
     frozen = [r for r in journal.records if r.config.mode == "freeze"]
     best = best_of(frozen, "val_accuracy")
     if best and (warning := chance_warning(best.config, prepared.images, best.history[-1])):

@@ -1,17 +1,16 @@
-"""Journal: one place that hears of every trial and tells results, tracking and display."""
+"""Journal: one place that hears of every trial and tells ledger, files and display."""
 
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
+from study.ledger import Ledger
 from study.prepare import Prepared
-from study.records import Status, TrialRecord, best_of
+from study.records import Kind, Status, TrialRecord
 from study.results import Results
-from study.tracking import Tracker, reason
-from tl_core.config import Metric, TrialConfig
-from tl_core.fit import EpochMetrics
+from study.sender import Sender
+from tl_core.config import TrialConfig
+from tl_core.epoch import EpochMetrics
 
 _SAVE_S = 1.0
 
@@ -22,39 +21,41 @@ class Display(Protocol):
     def show(self, records: list[TrialRecord], ended: TrialRecord | None) -> None:
         """Called after every change; `ended` is the trial that has just ended, if one has."""
 
+    def confirm(self, trials: int) -> None:
+        """Called when the search is over and this many trials follow that confirm it."""
+
 
 class Journal:
-    """The records of a study, in order, and who is told of them."""
+    """The records of a study, by number, and who is told of them."""
 
-    def __init__(self, name: str, metric: Metric, results: Results, tracker: Tracker) -> None:
+    def __init__(self, results: Results, ledger: Ledger) -> None:
         self.records: list[TrialRecord] = []
-        self._name = name
-        self._metric = metric
+        self.displays: list[Display] = []
         self._results = results
-        self._tracker = tracker
-        self.tracking_error: str | None = None
-        """Why the tracking store was given up; the files in the study's folder go on."""
+        self._ledger = ledger
         self._started: dict[int, float] = {}
         self._saved_at = 0.0
-        self.displays: list[Display] = []
-        # In a thread of its own, so that a slow store does not keep trials waiting.
-        self._writer = ThreadPoolExecutor(1, "tracking")
 
-    def start(self, config: TrialConfig) -> TrialRecord:
-        """Open the record of a trial."""
-        record = TrialRecord(len(self.records), config)
+    def start(
+        self,
+        config: TrialConfig,
+        trial: int = 0,
+        kind: Kind = "search",
+        source: int | None = None,
+    ) -> TrialRecord:
+        """Open the record of a trial; they may start in another order than they were drawn in."""
+        record = TrialRecord(trial, config, kind=kind, source=source)
         self.records.append(record)
-        self._started[record.trial] = time.monotonic()
-        about = self._about_trial(config)
-        self.track(lambda tracker: tracker.start_trial(self._name, record, about))
+        self.records.sort(key=lambda r: r.trial)
+        self._started[trial] = time.monotonic()
+        self._ledger.start(record, self._about_trial(config))
         self._tell(None)
         return record
 
     def epoch(self, record: TrialRecord, metrics: EpochMetrics) -> None:
         """Add one epoch."""
         record.history.append(metrics)
-        now = time.time()
-        self.track(lambda tracker: tracker.epoch(record.trial, metrics, now))
+        self._ledger.epoch(record.trial, metrics)
         self._tell(None)
 
     def end(
@@ -67,37 +68,16 @@ class Journal:
         """Close the record of a trial."""
         record.status, record.error = status, error
         record.wall_s = time.monotonic() - self._started.pop(record.trial)
+        self._ledger.end(record, files or [])
         if time.monotonic() - self._saved_at > _SAVE_S:
             self._results.save(self.records)
             self._saved_at = time.monotonic()
-        self.track(lambda tracker: tracker.end_trial(record, files))
-        self._tell_best(record)
         self._tell(record)
 
-    def track(self, tell: Callable[[Tracker], None]) -> None:
-        """Have the tracker told something, in order, without waiting for it.
-
-        After its first failure the study goes on without it.
-        """
-        self._writer.submit(self._track, tell)
-
-    def close(self) -> None:
-        """Wait until the tracker has been told everything; Ctrl-C gives the rest up."""
-        try:
-            self._writer.shutdown()
-        except KeyboardInterrupt:
-            self.tracking_error = "interrupted before everything was sent"
-            self._writer.shutdown(wait=False, cancel_futures=True)
-            raise
-
-    def _track(self, tell: Callable[[Tracker], None]) -> None:
-        if self.tracking_error:
-            return
-        try:
-            tell(self._tracker)
-        except Exception as error:  # Each store has its own exceptions; results are at stake.
-            why = reason(error, self._tracker.uri)
-            self.tracking_error = f"{type(error).__name__}: {why}"
+    def confirm(self, trials: int) -> None:
+        """The search is over; this many trials follow that confirm it."""
+        for display in self.displays:
+            display.confirm(trials)
 
     def interrupt(self) -> None:
         """Close every record that is still open."""
@@ -105,15 +85,13 @@ class Journal:
             if record.status == "running":
                 self.end(record, "interrupted")
 
+    def close(self, status: str, files: list[Path]) -> None:
+        """The study has ended with this status, and leaves these files."""
+        self._ledger.close(status, files)
+
     def _tell(self, ended: TrialRecord | None) -> None:
         for display in self.displays:
             display.show(self.records, ended)
-
-    def _tell_best(self, ended: TrialRecord) -> None:
-        best = best_of(self.records, self._metric)
-        if best is ended:
-            finished = sum(r.status != "running" for r in self.records)
-            self.track(lambda tracker: tracker.best(self._metric, ended, finished))
 
     def _about_trial(self, config: TrialConfig) -> dict[str, Any]:
         study = self._results.study
@@ -128,13 +106,13 @@ class Journal:
         return about
 
 
-def open_journal(prepared: Prepared) -> tuple[Journal, Results, Tracker]:
-    """Open what a run writes to, before any training.
+def open_journal(prepared: Prepared, sender: Sender) -> tuple[Journal, Results]:
+    """Make the run's folder and open what is written to.
 
-    Raises `InputError` when the tracking store or the run's folder can't be had.
+    Raises `InputError` when the folder can't be made.
     """
-    settings = prepared.settings
-    # The tracker first: if it can't be had, no folder is left behind.
-    tracker = Tracker(settings.tracking_uri)
-    results = Results(prepared.folder, settings, prepared.images)
-    return Journal(str(settings.name), settings.metric, results, tracker), results, tracker
+    results = Results(prepared.folder, prepared.settings, prepared.images)
+    ledger = Ledger(prepared.folder)
+    ledger.study(str(prepared.settings.name), results.study)
+    sender.follow(prepared.folder)
+    return Journal(results, ledger), results

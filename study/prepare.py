@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
+from study.addresses import check_server, is_server
 from study.machine import usable_cpus
 from study.settings import Settings, resolve
-from study.tracking import Tracker
 from tl_core.backbones import Backbone, check_backbone_name, has_default_weights, load_backbone
 from tl_core.datasets import ImageSet, load_images
 from tl_core.errors import InputError
@@ -58,7 +58,8 @@ def prepare(given: Mapping[str, Any]) -> Prepared:
     settings = _decide(settings, device)
     faults += _folder_faults(settings.out / str(settings.name))
     faults += _gpu_faults(settings, gpus)
-    faults += _faults_of(lambda: _check_server(settings.tracking_uri))
+    if is_server(settings.tracking_uri):
+        faults += _faults_of(lambda: check_server(settings.tracking_uri))
     faults += _faults_of(lambda: _check_backbone(settings))
     if settings.compile:
         faults += _faults_of(lambda: _check_compiler(device))
@@ -111,12 +112,6 @@ def _gpu_faults(settings: Settings, gpus: int) -> list[str]:
     if settings.trials_per_gpu > 1 and not gpus:
         return [f"--trials-per-gpu {settings.trials_per_gpu} is not read without a GPU"]
     return []
-
-
-def _check_server(uri: str) -> None:
-    """A server may be down; other stores are made when the study starts, not for a check."""
-    if uri.startswith(("http://", "https://")):
-        Tracker(uri)
 
 
 def _check_backbone(settings: Settings) -> None:

@@ -5,9 +5,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from tl_core.config import DIRECTIONS, Metric, TrialConfig
-from tl_core.fit import EpochMetrics
+from tl_core.epoch import EpochMetrics
 
 Status = Literal["running", "done", "pruned", "failed", "interrupted"]
+Kind = Literal["search", "confirm", "control"]
+"""A trial of the search; one that confirms a winner on a fresh seed; its control without the
+auxiliary task."""
 
 FACTORS = {"mode", "train_ratio", "lr", "aux_weight"}
 """What a study searches."""
@@ -29,6 +32,9 @@ class TrialRecord:
     wall_s: float = 0.0
     error: str | None = None
     """Why it failed."""
+    kind: Kind = "search"
+    source: int | None = None
+    """Of a trial that confirms: the trial of the search whose configuration it runs."""
 
     def value(self, metric: Metric) -> float | None:
         """The metric after the last epoch; None before the first."""
@@ -52,7 +58,7 @@ class TrialRecord:
 
 
 def best_of(records: list[TrialRecord], metric: Metric) -> TrialRecord | None:
-    """Return the finished trial with the best last epoch; the earlier one on a tie."""
+    """Return the search's finished trial with the best last epoch; the earlier one on a tie."""
     sign = 1 if DIRECTIONS[metric] == "min" else -1
-    finished = [r for r in records if r.status == "done" and r.history]
+    finished = [r for r in records if r.kind == "search" and r.status == "done" and r.history]
     return min(finished, key=lambda r: (sign * (r.value(metric) or 0.0), r.trial), default=None)

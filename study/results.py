@@ -3,15 +3,17 @@
 import json
 import platform
 import time
+import uuid
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import numpy as np
 import pandas as pd
 
+from study.addresses import without_credentials
+from study.files import replace_file
 from study.machine import hardware
 from study.records import TrialRecord, best_of
 from study.settings import Settings
@@ -29,7 +31,8 @@ class Results:
     def __init__(self, folder: Path, settings: Settings, images: ImageSet) -> None:
         self.folder = folder
         self._metric = settings.metric
-        self._study = describe(settings, images) | {"started": _now(), "status": "running"}
+        about = {"id": uuid.uuid4().hex} | describe(settings, images)
+        self._study = about | {"started": _now(), "status": "running"}
         try:
             folder.mkdir(parents=True)
         except OSError as error:
@@ -42,10 +45,11 @@ class Results:
         return self._study
 
     def save(self, records: list[TrialRecord], status: str = "running") -> None:
-        """Write all three files."""
+        """Write all three files, of the trials of the search."""
         best = best_of(records, self._metric)
-        table = pd.DataFrame([r.row() for r in records], columns=None if records else _COLUMNS)
-        _replace(self.folder / "trials.csv", table.to_csv(index=False))
+        rows = [r.row() for r in records if r.kind == "search"]
+        table = pd.DataFrame(rows, columns=None if rows else _COLUMNS)
+        replace_file(self.folder / "trials.csv", table.to_csv(index=False))
         self.write("best.json", self._best(best))
         ended = {} if status == "running" else {"ended": _now()}
         counts = table["status"].value_counts().to_dict()
@@ -55,7 +59,7 @@ class Results:
     def write(self, name: str, value: object) -> None:
         """Write one JSON file."""
         text = json.dumps(value, indent=2, default=str, ensure_ascii=False)
-        _replace(self.folder / name, text + "\n")
+        replace_file(self.folder / name, text + "\n")
 
     def _best(self, best: TrialRecord | None) -> dict[str, Any]:
         if best is None:
@@ -100,20 +104,5 @@ def split_hashes(settings: Settings, images: ImageSet) -> dict[str, str]:
     return hashes
 
 
-def without_credentials(uri: str) -> str:
-    """Return the URI without user and password, fit to be shown and stored."""
-    parts = urlsplit(uri)
-    if "@" not in parts.netloc:
-        return uri
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-
-
 def _now() -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S%z")
-
-
-def _replace(path: Path, text: str) -> None:
-    # A reader, or a kill, must never meet half a file.
-    fresh = path.with_name(f".{path.name}.fresh")
-    fresh.write_text(text)
-    fresh.replace(path)

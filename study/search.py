@@ -2,32 +2,30 @@
 
 import logging
 import re
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from ray import tune
-from ray.tune.search.optuna import OptunaSearch
 
 from study.asha import CellASHA
+from study.confirm import Planned, most_planned, plan
 from study.journal import Journal
 from study.machine import usable_cpus
 from study.records import TrialRecord
 from study.settings import Settings
 from study.slots import Slots
-from study.space import Space
+from study.suggest import Suggestions
+from study.trial_queue import TrialQueue, config_of
 from study.warm import as_bundle, warm_workers
 from study.worker import Job, run_in_worker
-from tl_core.config import DIRECTIONS
 from tl_core.datasets import ImageSet
-from tl_core.fit import EpochMetrics
+from tl_core.epoch import EpochMetrics
 
 Run = Callable[[dict[str, Any], Job], None]
-"""What a worker does with drawn parameters; it reports each epoch to Ray Tune."""
+"""What a worker does with a trial; it reports each epoch to Ray Tune."""
 
 
 def search(
@@ -40,22 +38,28 @@ def search(
     run: Run = run_in_worker,
     cpus: int | None = None,
 ) -> None:
-    """Run `settings.trials` trials on the Ray that is up; the journal holds what came of them.
+    """Run `settings.trials` trials on the Ray that is up, and those that confirm the best ones.
 
-    Benchmarks put something else in the place of a trial, and of this machine's cores.
+    The journal holds what came of them. Benchmarks put something else in the place of a trial,
+    and of this machine's cores.
     """
     slots = Slots.of(settings, gpus, cpus or usable_cpus())
     # It prints the traceback of each failed trial; the journal tells the reason in a line.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    # A tracking URI may hold a password; Ray writes what its workers get into files.
-    space = Space(settings.model_copy(update={"tracking_uri": ""}))
-    job = Job(space, images.path.resolve(), settings.cache.resolve())
+    job = Job(images.path.resolve(), settings.cache.resolve(), folder.resolve() / "winner")
+    storage = JournalStorage(JournalFileBackend(str(folder.resolve() / "optuna.log")))
+    queue = TrialQueue(
+        Suggestions(settings, storage),
+        settings.metric,
+        settings.trials,
+        lambda: _plan(settings, journal),
+    )
     tuner = tune.Tuner(
         _with_resources(run, job, slots),
         tune_config=tune.TuneConfig(
-            search_alg=_searcher(space, folder),
+            search_alg=queue,
             scheduler=CellASHA(settings.metric, settings.epochs),
-            num_samples=settings.trials,
+            num_samples=settings.trials + most_planned(settings),
             max_concurrent_trials=slots.most_at_once(settings.trials),
             reuse_actors=True,
             trial_dirname_creator=lambda trial: str(trial.trial_id),
@@ -63,14 +67,18 @@ def search(
         run_config=tune.RunConfig(
             name="ray",
             storage_path=str(folder.resolve()),
-            callbacks=[_Listener(space, journal)],
+            callbacks=[_Listener(journal)],
             verbose=0,
         ),
     )
-    # It warns when a suggestion takes more than a second, as one may on a busy machine.
-    warnings.filterwarnings("ignore", "Define-by-run function passed")
     with warm_workers(slots):
         tuner.fit()
+
+
+def _plan(settings: Settings, journal: Journal) -> list[Planned]:
+    planned = plan(settings, journal.records)
+    journal.confirm(len(planned))
+    return planned
 
 
 def _with_resources(run: Run, job: Job, slots: Slots) -> Any:
@@ -80,29 +88,10 @@ def _with_resources(run: Run, job: Job, slots: Slots) -> Any:
     return tune.with_resources(tune.with_parameters(run, job=job), needs)
 
 
-def _searcher(space: Space, folder: Path) -> OptunaSearch:
-    settings = space.settings
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with warnings.catch_warnings():
-        # A pending trial counts as a bad one, so that parallel workers spread out.
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        sampler = optuna.samplers.TPESampler(seed=settings.seed, constant_liar=True)
-    return OptunaSearch(
-        space,
-        metric=settings.metric,
-        mode=DIRECTIONS[settings.metric],
-        sampler=sampler,
-        points_to_evaluate=space.cells()[: settings.trials],
-        study_name=settings.name,
-        storage=JournalStorage(JournalFileBackend(str(folder.resolve() / "optuna.log"))),
-    )
-
-
 class _Listener(tune.Callback):
     """Hands what Ray Tune says to the journal."""
 
-    def __init__(self, space: Space, journal: Journal) -> None:
-        self._space = space
+    def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._records: dict[str, TrialRecord] = {}
 
@@ -113,8 +102,10 @@ class _Listener(tune.Callback):
     def _record(self, trial: Any) -> TrialRecord:
         # Ray tells of a worker that dies at its start as an error of a trial that never started.
         if trial.trial_id not in self._records:
-            config = self._space.config(trial.config)
-            self._records[trial.trial_id] = self._journal.start(config)
+            drawn = trial.config
+            self._records[trial.trial_id] = self._journal.start(
+                config_of(drawn), drawn["trial"], drawn["kind"], drawn["source"]
+            )
         return self._records[trial.trial_id]
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
@@ -125,6 +116,7 @@ class _Listener(tune.Callback):
     ) -> None:
         for epoch in result["epochs"]:
             self._journal.epoch(self._record(trial), EpochMetrics(**epoch))
+        self._record(trial).test |= result["test"]
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         record = self._record(trial)

@@ -26,6 +26,10 @@ from tl_core.config import (
     TrainRatio,
 )
 
+Design = Literal["joint", "cells"]
+Objective = Literal["score", "pareto"]
+Sampler = Literal["tpe", "random", "gp", "qmc"]
+
 
 class Settings(BaseModel):
     """What the command line asks for; a factor is a tuple of one value, a range or choices."""
@@ -71,6 +75,19 @@ class Settings(BaseModel):
     split_seed: Seed = Field(description="seed that fixes the validation and test sets")
     trials: Count = Field(description="configurations to try")
     metric: Metric = Field(description=f"what the search improves: {', '.join(DIRECTIONS)}")
+    design: Design = Field(
+        description="joint: one search over all factors; cells: the trials are shared evenly "
+        "among the (mode, train_ratio) cells, each with a search of its own"
+    )
+    objective: Objective = Field(
+        description="score: the metric; pareto: a better metric and fewer labels, both at once"
+    )
+    sampler: Sampler = Field(description="Optuna's way to draw: tpe, random, gp or qmc")
+    confirm: bool = Field(
+        description="after the search, train the best of each cell on fresh seeds and read the "
+        "test set; `--no-confirm` leaves it out"
+    )
+    confirm_seeds: Count = Field(description="fresh seeds for the best of each cell")
     gpus: Annotated[int, Field(ge=0)] | None = Field(
         description="GPUs used at once; by default all there are, else the CPU"
     )
@@ -134,6 +151,11 @@ DEFAULTS: dict[str, Any] = {
     "split_seed": 0,
     "trials": 64,
     "metric": "val_log_loss",
+    "design": "joint",
+    "objective": "score",
+    "sampler": "tpe",
+    "confirm": True,
+    "confirm_seeds": 5,
     "gpus": None,
     "trials_per_gpu": 1,
     "name": None,
@@ -148,6 +170,7 @@ DEMO: dict[str, Any] = {
     "train_ratio": (0.05, 0.15, 0.4),
     "epochs": 5,
     "trials": 12,
+    "confirm_seeds": 3,
 }
 DEBUG: dict[str, Any] = {
     "mode": ("freeze",),
@@ -157,7 +180,10 @@ DEBUG: dict[str, Any] = {
     "seeds": 1,
     "epochs": 10,
 }
-_STUDY_ONLY = ("trials", "metric", "trials_per_gpu")
+_STUDY_ONLY = (
+    "trials", "metric", "trials_per_gpu", "design", "objective", "sampler", "confirm",
+    "confirm_seeds",
+)  # fmt: skip
 _FACTORS = ("mode", "train_ratio", "lr", "aux_weight")
 
 
@@ -205,7 +231,7 @@ def _unread(settings: Settings, given: Mapping[str, Any]) -> list[str]:
     faults = []
     if settings.debug:
         faults += [
-            f"{flag(name)} is read by a study only, not by --debug"
+            f"{spelled(name, given[name])} is read by a study only, not by --debug"
             for name in _STUDY_ONLY
             if name in given
         ]
@@ -227,6 +253,15 @@ def _unread(settings: Settings, given: Mapping[str, Any]) -> list[str]:
         faults.append("--weights is not read by --mode scratch, which starts from random weights")
     if "freeze" not in settings.mode and "seeds" in given:
         faults.append("--seeds is read by --mode freeze only; the other modes train one seed")
+    if not settings.confirm and "confirm_seeds" in given:
+        faults.append("--confirm-seeds is not read with --no-confirm")
+    if settings.objective == "pareto" and settings.design == "cells":
+        faults.append("--objective pareto compares ratios; --design cells searches each alone")
+    if settings.objective == "pareto" and len(settings.train_ratio) == 1:
+        faults.append("--objective pareto needs several ratios: --train-ratio 0.1 0.8")
+    cells = len(settings.mode) * len(settings.train_ratio)
+    if settings.design == "cells" and not settings.debug and settings.trials < cells:
+        faults.append(f"--trials {settings.trials}: --design cells needs one a cell, {cells}")
     if settings.skip_bad_images and settings.data == "demo":
         faults.append("--skip-bad-images is not read by --data demo, which is drawn")
     return faults
@@ -235,6 +270,11 @@ def _unread(settings: Settings, given: Mapping[str, Any]) -> list[str]:
 def flag(name: str) -> str:
     """Return the command line's spelling of a field."""
     return "--" + name.replace("_", "-")
+
+
+def spelled(name: str, value: object) -> str:
+    """Return the flag as it was given: a switch that is on by default is given to turn it off."""
+    return f"--no-{name.replace('_', '-')}" if value is False else flag(name)
 
 
 def _follows(error: dict[str, Any]) -> bool:

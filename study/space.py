@@ -20,7 +20,7 @@ LR_RANGES: dict[Mode, tuple[float, float]] = {
 
 @dataclass(frozen=True)
 class Space:
-    """Callable search space; a plain class, since Ray pickles it with the searcher.
+    """The search space; calling it with an Optuna trial draws a configuration.
 
     | parameter     | distribution                                            |
     |---------------|---------------------------------------------------------|
@@ -35,7 +35,7 @@ class Space:
     settings: Settings
 
     def __call__(self, trial: optuna.Trial) -> None:
-        """Draw one configuration; Ray reads it from the trial's parameters."""
+        """Draw one configuration into the trial's parameters."""
         mode: Mode = trial.suggest_categorical("mode", self.settings.mode)  # type: ignore[assignment]
         trial.suggest_categorical("train_ratio", self.settings.train_ratio)
         _draw(trial, f"lr_{mode}", self.settings.lr or LR_RANGES[mode], log=True)
@@ -48,6 +48,11 @@ class Space:
         ratios = sorted(self.settings.train_ratio, reverse=True)
         pairs = itertools.product(ratios, sorted(self.settings.mode, key="freeze".__eq__))
         return [{"mode": mode, "train_ratio": ratio} for ratio, mode in pairs]
+
+    def cell(self) -> tuple[str, str]:
+        """Mode and ratio, as words, of a space that is one cell."""
+        (mode,), (ratio,) = self.settings.mode, self.settings.train_ratio
+        return mode, f"{ratio:g}"
 
     def config(self, drawn: dict[str, Any]) -> TrialConfig:
         """Turn drawn parameters into the trial that they stand for."""

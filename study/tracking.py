@@ -1,30 +1,26 @@
-"""The one MLflow writer: a parent run a study, a child a trial, metrics in batches."""
+"""The one MLflow writer: a parent run a study, a child a trial, metrics in batches.
+
+What it is told comes from the ledger, and may come again after a failure: telling it twice leaves
+what telling it once does.
+"""
 
 import json
 import logging
 import os
-import shutil
-import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-from study.records import Status, TrialRecord
-from study.results import without_credentials
-from tl_core.config import Metric as MetricName
+from study.addresses import reason, without_credentials
+from study.ledger import Event, Story
+from study.records import Status, TrialRecord, best_of
 from tl_core.errors import InputError
-from tl_core.fit import EpochMetrics
 
 EXPERIMENT = "tl-study"
-_FLUSH_S = 1.0
 _ENDS: dict[Status, str] = {
     "done": "FINISHED",
     "pruned": "FINISHED",
@@ -33,10 +29,11 @@ _ENDS: dict[Status, str] = {
 }
 # The server takes at most 1,000 metrics and 100 params in a batch, and 6,000 characters a param.
 _MOST_METRICS, _MOST_PARAMS, _LONGEST_PARAM = 1000, 100, 6000
+_STUDY = "study"
 
 
 class Tracker:
-    """Writes one study's runs; lives on the driver, so that nothing else talks to the server.
+    """Writes one study's runs.
 
     Raises `InputError` on construction when the tracking store can't be used.
     """
@@ -44,85 +41,127 @@ class Tracker:
     def __init__(self, uri: str) -> None:
         logging.getLogger("mlflow").setLevel(logging.WARNING)  # It tells of each table it makes,
         os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # and each run.
+        # Its own way of trying again may make a run twice.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
         try:
             self._client = MlflowClient(uri)
-            with _impatience():
-                self.experiment_id = self._experiment(uri)
+            self.experiment_id = self._experiment(uri)
         except Exception as error:  # Each store has its own exceptions, down to the database's.
             raise InputError(
                 [f"--tracking-uri {without_credentials(uri)}: {reason(error, uri)}"]
             ) from error
         self.uri = uri
-        self._runs: dict[int, _Run] = {}
-        self.parent_id: str | None = None
+        self.run_ids: dict[str, str] = {}
+        """Run of the study, and of each trial by its number."""
+        self.unsure = False
+        """Whether a run may be there although its id is not known: then it is looked for."""
+        self._waiting: dict[str, _Batch] = {}
 
-    def start_study(self, name: str, about: dict[str, Any]) -> None:
-        """Open the parent run: what study.json says, as flat params."""
+    def tell(self, event: Event, story: Story) -> None:
+        """Hear one event, the last that the story holds; some of it waits for `flush`."""
+        match event["event"]:
+            case "study":
+                self._start_study(story)
+            case "start":
+                self._start_trial(story, event)
+            case "epoch":
+                self._epoch(event)
+            case "end":
+                self._end_trial(story, event)
+            case "close":
+                self._end_study(event)
+
+    def flush(self) -> None:
+        """Send what waits."""
+        while self._waiting:
+            key = next(iter(self._waiting))
+            self._send(key)
+            del self._waiting[key]
+
+    def forget(self) -> None:
+        """After a failure: drop what waits, as all of it will be told again."""
+        self._waiting.clear()
+        self.unsure = True
+
+    def _start_study(self, story: Story) -> None:
+        if story.about["settings"]["debug"]:
+            return  # A single trial needs no parent.
         # The name of a class may hold what MLflow refuses in the name of a param.
-        data = about["data"] | {"classes": json.dumps(about["data"]["classes"])}
-        tags = {"mlflow.runName": name, "tl_study.kind": "study"}
-        run = self._client.create_run(self.experiment_id, tags=tags, run_name=name)
-        self.parent_id = run.info.run_id
-        self._log(self.parent_id, [], _flat(about | {"data": data}), {})
+        data = story.about["data"] | {"classes": json.dumps(story.about["data"]["classes"])}
+        tags = {"tl_study.kind": "study"}
+        self._open(_STUDY, story, story.name, tags, None)
+        self._batch(_STUDY).params |= _flat(story.about | {"data": data})
 
-    def start_trial(self, study: str, record: TrialRecord, about: dict[str, Any]) -> None:
-        """Open a trial's run, below the parent if there is one."""
+    def _start_trial(self, story: Story, event: Event) -> None:
+        key = str(event["trial"])
+        record = story.records[event["trial"]]
         # Short: the page that compares trials cuts long names off.
-        name = f"{record.trial} {record.config.mode} {record.config.train_ratio:g}"
-        tags = {"tl_study.kind": "trial", "tl_study.study": study}
-        if self.parent_id:
-            tags["mlflow.parentRunId"] = self.parent_id
-        run_id = self._client.create_run(
-            self.experiment_id, _ms(record.started_at), tags, name
-        ).info.run_id
-        params = {"trial": record.trial} | record.config.model_dump() | _flat(about)
-        self._runs[record.trial] = _Run(run_id, params)
+        name = f"{key} {record.config.mode} {record.config.train_ratio:g}"
+        kind = "trial" if record.kind == "search" else record.kind
+        tags = {"tl_study.kind": kind, "tl_study.study": story.name}
+        if _STUDY in self.run_ids:
+            tags["mlflow.parentRunId"] = self.run_ids[_STUDY]
+        self._open(key, story, name, tags, record.started_at)
+        source = {} if record.source is None else {"source": record.source}
+        params = {"trial": record.trial} | source | record.config.model_dump()
+        self._batch(key).params |= params | _flat(event["about"])
 
-    def epoch(self, trial: int, metrics: EpochMetrics, at: float) -> None:
-        """Keep one epoch of a trial for the next batch; a batch goes out once a second.
-
-        `at` is when it ended, seconds since 1970: it may have waited for its turn.
-        """
-        run = self._runs[trial]
-        values = asdict(metrics)
+    def _epoch(self, event: Event) -> None:
+        values = dict(event["metrics"])
         step = values.pop("epoch")
-        values = {name: value for name, value in values.items() if value is not None}
-        run.waiting += [_metric(name, value, step, at) for name, value in values.items()]
-        if time.monotonic() - run.sent_at > _FLUSH_S:
-            self._send(run)
+        batch = self._batch(str(event["trial"]))
+        batch.add({n: v for n, v in values.items() if v is not None}, step, event["at"])
 
-    def end_trial(self, record: TrialRecord, plots: list[Path] | None = None) -> None:
-        """Send what is left and close the trial's run, FAILED with the reason if it failed."""
-        run = self._runs.pop(record.trial)
-        step = len(record.history)
-        ended_at = record.started_at + record.wall_s
-        extra = record.test | {"wall_s": record.wall_s}
-        run.waiting += [_metric(name, value, step, ended_at) for name, value in extra.items()]
-        tags: dict[str, str] = {"tl_study.status": record.status}
+    def _end_trial(self, story: Story, event: Event) -> None:
+        key, record = str(event["trial"]), story.records[event["trial"]]
+        batch = self._batch(key)
+        batch.add(record.test | {"wall_s": record.wall_s}, len(record.history), event["at"])
+        batch.tags["tl_study.status"] = record.status
         if record.error:
-            tags["tl_study.error"] = record.error
-        self._send(run, tags)
-        for path in plots or []:
-            self._client.log_artifact(run.run_id, str(path))
-        self._client.set_terminated(run.run_id, _ENDS[record.status], _ms(ended_at))
+            batch.tags["tl_study.error"] = record.error
+        batch.ends = (_ENDS[record.status], event["at"])
+        batch.files = event["files"]
+        self._best(story, record, event["at"])
 
-    def best(self, metric: MetricName, best: TrialRecord, finished: int) -> None:
+    def _best(self, story: Story, ended: TrialRecord, at: float) -> None:
         """Log the best so far on the parent, by number of finished trials."""
-        value = best.value(metric)
-        if self.parent_id and value is not None:
-            self._log(
-                self.parent_id, [_metric(f"best_{metric}", value, finished, time.time())], {}, {}
-            )
-
-    def end_study(self, status: str, files: list[Path]) -> None:
-        """Attach the study's files to the parent and close it."""
-        if not self.parent_id:
+        if _STUDY not in self.run_ids:
             return
-        for path in files:
-            self._client.log_artifact(self.parent_id, str(path))
-        self._client.set_tag(self.parent_id, "tl_study.status", status)
-        ended = "KILLED" if status == "interrupted" else "FINISHED"
-        self._client.set_terminated(self.parent_id, ended)
+        metric = story.about["settings"]["metric"]
+        finished = [r for r in story.records.values() if r.status != "running"]
+        if best_of(finished, metric) is ended and (value := ended.value(metric)) is not None:
+            self._batch(_STUDY).add({f"best_{metric}": value}, len(finished), at)
+
+    def _end_study(self, event: Event) -> None:
+        """Attach the study's files to the parent and close it."""
+        if _STUDY not in self.run_ids:
+            return
+        batch = self._batch(_STUDY)
+        batch.files = event["files"]
+        batch.tags["tl_study.status"] = event["status"]
+        ended = "KILLED" if event["status"] == "interrupted" else "FINISHED"
+        batch.ends = (ended, event["at"])
+
+    def _open(
+        self, key: str, story: Story, name: str, tags: dict[str, str], at: float | None
+    ) -> None:
+        """Create the run; one that is there is opened again."""
+        mark = f"{story.about['id']}/{key}"
+        if key not in self.run_ids and self.unsure:
+            self._find(key, mark)
+        if key in self.run_ids:
+            self._client.update_run(self.run_ids[key], "RUNNING")
+            return
+        tags |= {"tl_study.key": mark}
+        run = self._client.create_run(
+            self.experiment_id, None if at is None else _ms(at), tags, name
+        )
+        self.run_ids[key] = run.info.run_id
+
+    def _find(self, key: str, mark: str) -> None:
+        wanted = f"tags.`tl_study.key` = '{mark}'"
+        for run in self._client.search_runs([self.experiment_id], wanted, max_results=1):
+            self.run_ids[key] = run.info.run_id
 
     def _experiment(self, uri: str) -> str:
         found = self._client.get_experiment_by_name(EXPERIMENT)
@@ -137,69 +176,54 @@ class Tracker:
             raise MlflowException(f"experiment {EXPERIMENT!r} is deleted; restore or purge it")
         return str(found.experiment_id)
 
-    def _send(self, run: "_Run", tags: dict[str, str] | None = None) -> None:
-        self._log(run.run_id, run.waiting, run.params, tags or {})
-        run.waiting, run.params, run.sent_at = [], {}, time.monotonic()
+    def _batch(self, key: str) -> "_Batch":
+        return self._waiting.setdefault(key, _Batch())
 
-    def _log(
-        self, run_id: str, metrics: list[Metric], params: dict[str, Any], tags: dict[str, str]
-    ) -> None:
+    def _send(self, key: str) -> None:
         """Send everything in as few calls as the store allows: for most trials in one."""
-        told = [Param(name, str(value)[:_LONGEST_PARAM]) for name, value in params.items()]
-        marks = [RunTag(name, value) for name, value in tags.items()]
+        run_id, batch = self.run_ids[key], self._waiting[key]
+        for metrics, params, tags in batch.parts():
+            self._client.log_batch(run_id, metrics, params, tags)
+        for path in batch.files:
+            if Path(path).exists():  # A ledger may be sent long after; its files may be gone.
+                self._client.log_artifact(run_id, path)
+        if batch.ends:
+            status, at = batch.ends
+            self._client.set_terminated(run_id, status, _ms(at))
+
+
+class _Batch:
+    """What waits to be sent to one run."""
+
+    def __init__(self) -> None:
+        self.metrics: list[Metric] = []
+        self.params: dict[str, Any] = {}
+        self.tags: dict[str, str] = {}
+        self.files: list[str] = []
+        self.ends: tuple[str, float] | None = None
+        """MLflow's word for how it ended, and when."""
+
+    def add(self, values: dict[str, float], step: int, at: float) -> None:
+        """Add metrics of one step."""
+        self.metrics += [Metric(name, value, _ms(at), step) for name, value in values.items()]
+
+    def parts(self) -> Iterator[tuple[list[Metric], list[Param], list[RunTag]]]:
+        """Cut into what a server takes at once."""
+        metrics = self.metrics
+        told = [Param(name, str(value)[:_LONGEST_PARAM]) for name, value in self.params.items()]
+        marks = [RunTag(name, value) for name, value in self.tags.items()]
         while metrics or told or marks:
-            some, few = metrics[:_MOST_METRICS], told[:_MOST_PARAMS]
+            few = told[:_MOST_PARAMS]
             # Everything together may be at most as much as the metrics alone.
-            some = some[: _MOST_METRICS - len(few) - len(marks)]
-            self._client.log_batch(run_id, some, few, marks)
+            some = metrics[: _MOST_METRICS - len(few) - len(marks)]
+            yield some, few, marks
             metrics, told, marks = metrics[len(some) :], told[len(few) :], []
-
-
-@contextmanager
-def _impatience() -> Iterator[None]:
-    """Let the first contact fail in seconds: MLflow would try for four minutes."""
-    limits = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "5"}
-    ours = {name: value for name, value in limits.items() if name not in os.environ}
-    os.environ.update(ours)
-    try:
-        yield
-    finally:
-        for name in ours:
-            del os.environ[name]
 
 
 def _artifact_folder(uri: str) -> str | None:
     """Files beside a SQLite database; MLflow puts them into the working folder otherwise."""
     path = uri.removeprefix("sqlite:///")
     return (Path(path).resolve().parent / "mlruns").as_uri() if path != uri else None
-
-
-class _Run:
-    """One open run, and the params and metrics that wait to be sent."""
-
-    def __init__(self, run_id: str, params: dict[str, Any]) -> None:
-        self.run_id = run_id
-        self.params = params
-        self.waiting: list[Metric] = []
-        self.sent_at = time.monotonic()
-
-
-def where_to_look(uri: str, experiment_id: str) -> str:
-    """The command that starts MLflow's pages, and the address that opens the trials in them."""
-    # Without these parameters the address opens an overview for language-model apps.
-    view = f"#/experiments/{experiment_id}/runs?workflowType=machine_learning&compareRunsMode=CHART"
-    if uri.startswith(("http://", "https://")):
-        return f"compare trials: {without_credentials(uri).rstrip('/')}/{view}"
-    # Beside this Python, if the virtual environment is not activated.
-    mlflow = "mlflow" if shutil.which("mlflow") else Path(sys.executable).with_name("mlflow")
-    return (
-        f"compare trials: {mlflow} ui --backend-store-uri {without_credentials(uri)}\n"
-        f"          then: http://127.0.0.1:5000/{view}"
-    )
-
-
-def _metric(name: str, value: float, step: int, at: float) -> Metric:
-    return Metric(name, value, _ms(at), step)
 
 
 def _ms(at: float) -> int:
@@ -215,10 +239,3 @@ def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = inner
     return flat
-
-
-def reason(error: Exception, uri: str) -> str:
-    """First line of the error, which may quote the URI, without user and password."""
-    line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    credentials, at, _ = urlsplit(uri).netloc.rpartition("@")
-    return line.replace(credentials + at, "") if at else line

@@ -10,8 +10,8 @@ import torch
 from ray import tune
 
 from study.extraction import attach, settle_worker
-from study.space import Space
-from tl_core.fit import EpochMetrics
+from tl_core.config import TrialConfig
+from tl_core.epoch import EpochMetrics
 from tl_core.train import run_trial
 
 _PATIENCE_S = 1.0
@@ -21,20 +21,23 @@ _PATIENCE_S = 1.0
 class Job:
     """What every trial of the study shares; small, since the data are attached by path."""
 
-    space: Space
     images: Path
     cache: Path
+    winner: Path
+    """Where the winner's weights go."""
 
 
 def run_in_worker(drawn: dict[str, Any], job: Job) -> None:
     """Run one trial and report its epochs to Ray Tune."""
     device = settle_worker()
     _free(device)  # What a trial that was stopped held until its exception was gone.
-    config = job.space.config(drawn)
+    config = TrialConfig(**drawn["config"])
     # The epochs of a frozen trial take milliseconds and nobody stops it between them.
     reporter = Reporter(every_s=_PATIENCE_S if config.mode == "freeze" else 0)
+    images, reads = attach(job.images), drawn["kind"] != "search"
     try:
-        run_trial(config, attach(job.images), job.cache, device, reporter.epoch)
+        result = run_trial(config, images, job.cache, device, reporter.epoch, read_test=reads)
+        reporter.send(result.test)
     finally:
         reporter.send()
         _free(device)  # The worker stays; trials beside it need the memory.
@@ -53,6 +56,7 @@ class Reporter:
         self._every_s = every_s
         self._sent_at = time.monotonic()
         self._waiting: list[dict[str, Any]] = []
+        self._last: dict[str, Any] = {}
 
     def epoch(self, metrics: EpochMetrics) -> None:
         """Keep an epoch, or send it with those that wait."""
@@ -60,9 +64,13 @@ class Reporter:
         if time.monotonic() - self._sent_at >= self._every_s:
             self.send()
 
-    def send(self) -> None:
-        """Send what waits: the last epoch, for the search, and all of them, for the journal."""
+    def send(self, test: dict[str, float] | None = None) -> None:
+        """Send what waits: the last epoch, for the search, and all of them, for the journal.
+
+        `test` are the scores of a trial that has read the test set, after its last epoch.
+        """
         # Forgotten first: Ray ends a trial that is stopped by an exception from `report`.
         epochs, self._waiting, self._sent_at = self._waiting, [], time.monotonic()
-        if epochs:
-            tune.report(epochs[-1] | {"epochs": epochs})
+        self._last = epochs[-1] if epochs else self._last
+        if epochs or test:
+            tune.report(self._last | {"epochs": epochs, "test": test or {}})

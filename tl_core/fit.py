@@ -2,8 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -11,36 +10,11 @@ import torch
 from torch import Tensor
 
 from tl_core.config import TrialConfig
+from tl_core.epoch import EpochMetrics, Report
 from tl_core.errors import DivergedError
 from tl_core.learners import Learner
 from tl_core.metrics import measure
 from tl_core.splits import Split
-
-
-@dataclass(frozen=True)
-class EpochMetrics:
-    """What every epoch reports: means over the seeds; losses in nats (plus squared error)."""
-
-    epoch: int
-    """1 for the first."""
-    train_loss: float
-    """Mean over the epoch's images, each scored by the weights that its step started from."""
-    train_accuracy: float
-    val_loss: float
-    val_log_loss: float
-    """Classification alone, so that trials with different auxiliary weights compare."""
-    val_accuracy: float
-    val_auroc: float
-    val_brightness_mae: float
-    val_brightness_r2: float
-    images_per_s: float
-    """Training images a second, over all seeds; validation is not counted."""
-    val_log_loss_std: float | None = None
-    """Standard deviation over the seeds of a frozen trial; one seed has none."""
-    val_accuracy_std: float | None = None
-
-
-Report = Callable[[EpochMetrics], None]
 
 
 def fit(

@@ -18,8 +18,9 @@ from tl_core.backbones import Backbone, load_backbone
 from tl_core.batches import epoch_order, eval_batch, pixel_reader, stacked_order
 from tl_core.config import Precision, TrialConfig
 from tl_core.datasets import ImageSet
+from tl_core.epoch import EpochMetrics, Report
 from tl_core.features import load_features
-from tl_core.fit import EpochMetrics, Report, fit, score
+from tl_core.fit import fit, score
 from tl_core.heads import Heads, HeadStack, TwoHeadedNet
 from tl_core.learners import Learner, NetLearner, StackLearner
 from tl_core.splits import Split, make_split

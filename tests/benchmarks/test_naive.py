@@ -14,7 +14,7 @@ from tests.tl_core.trials import CPU, Trials
 from tl_core.backbones import load_backbone
 from tl_core.batches import pixel_reader
 from tl_core.datasets import ImageSet
-from tl_core.fit import EpochMetrics
+from tl_core.epoch import EpochMetrics
 
 
 @pytest.fixture

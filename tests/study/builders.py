@@ -1,15 +1,18 @@
 """Records and settings made by hand, so that a test states only what it is about."""
 
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from study.records import Status, TrialRecord
+from study.ledger import Story
+from study.records import Kind, Status, TrialRecord
 from study.settings import Settings, resolve
-from study.tracking import EXPERIMENT
+from study.tracking import EXPERIMENT, Tracker
 from tl_core.config import TrialConfig
-from tl_core.fit import EpochMetrics
+from tl_core.epoch import EpochMetrics
 
 
 def make_epoch(epoch: int = 1, **given: float) -> EpochMetrics:
@@ -59,3 +62,56 @@ def make_settings(**given: Any) -> Settings:
     settings, faults = resolve({"precision": "fp32"} | given)
     assert faults == []
     return settings
+
+
+class Teller:
+    """Tells a tracker of events, as a delivery does."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self.at = 1.5
+        self._tracker = tracker
+        self._story = Story()
+        self.flush = tracker.flush
+
+    def study(self, debug: bool = False) -> None:
+        settings = {"backbone": "mlp", "debug": debug, "metric": "val_log_loss", "lr": [1e-3]}
+        about = {
+            "id": "0123",
+            "settings": settings | {"name": None},
+            "data": {"images": 40, "classes": {"a=b: ?": 20, "c": 20}},
+            "splits": {"val": "abc", "train_0.1": "def"},
+        }
+        self._tell(event="study", name="mine", about=about)
+
+    def start(
+        self,
+        trial: int,
+        config: TrialConfig,
+        kind: Kind = "search",
+        source: int | None = None,
+        about: dict[str, Any] | None = None,
+    ) -> None:
+        fixed = {"config": config.model_dump(), "kind": kind, "source": source}
+        self._tell(event="start", trial=trial, **fixed, about=about or {})
+
+    def epoch(self, trial: int, metrics: EpochMetrics) -> None:
+        self._tell(event="epoch", trial=trial, metrics=asdict(metrics))
+
+    def end(
+        self,
+        trial: int,
+        status: Status,
+        error: str | None = None,
+        test: dict[str, float] | None = None,
+        wall_s: float = 1.0,
+    ) -> None:
+        told = {"status": status, "error": error, "test": test or {}, "wall_s": wall_s}
+        self._tell(event="end", trial=trial, **told, files=[])
+
+    def close(self, status: str, files: list[Path]) -> None:
+        self._tell(event="close", status=status, files=[str(file) for file in files])
+
+    def _tell(self, **event: Any) -> None:
+        event["at"] = self.at
+        self._story.add(event)
+        self._tracker.tell(event, self._story)

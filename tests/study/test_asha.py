@@ -13,9 +13,11 @@ CONTINUE, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
 class Cell:
     """Trials of one cell, each told to a scheduler as Ray Tune would."""
 
-    def __init__(self, asha: CellASHA, metric: Metric, mode: str, ratio: float) -> None:
+    def __init__(
+        self, asha: CellASHA, metric: Metric, mode: str, ratio: float, kind: str = "search"
+    ) -> None:
         self.asha, self.metric = asha, metric
-        self.config = {"mode": mode, "train_ratio": ratio}
+        self.config = {"mode": mode, "train_ratio": ratio, "kind": kind}
         self.n = 0
 
     def add(self) -> Any:
@@ -62,8 +64,9 @@ def test_only_the_best_third_goes_on() -> None:
     assert cell.report(cell.add(), 2, 0.17) == STOP
 
 
-def test_frozen_trials_are_never_stopped() -> None:
-    cell = Cell(CellASHA("val_log_loss", 10), "val_log_loss", "freeze", 0.1)
+@pytest.mark.parametrize(("mode", "kind"), [("freeze", "search"), ("finetune", "confirm")])
+def test_frozen_trials_and_those_that_confirm_are_never_stopped(mode: str, kind: str) -> None:
+    cell = Cell(CellASHA("val_log_loss", 10), "val_log_loss", mode, 0.1, kind)
     for loss in (0.1, 0.2, 0.9, 5.0):
         trial = cell.add()
         assert [cell.report(trial, epoch, loss) for epoch in range(1, 11)] == [CONTINUE] * 10

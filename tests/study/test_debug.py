@@ -12,9 +12,17 @@ from tests.conftest import TINY
 from tests.study.builders import all_runs
 from tests.study.conftest import Run
 from tl_core.config import MODES
-from tl_core.fit import EpochMetrics
+from tl_core.epoch import EpochMetrics
 
-FILES = {"best.json", "curves.png", "study.json", "trials.csv"}
+FILES = {
+    "best.json",
+    "ledger.jsonl",
+    "mlflow.json",
+    ".mlflow.lock",
+    "curves.png",
+    "study.json",
+    "trials.csv",
+}
 QUICK = ("--debug", "--name", "mine", "--image-size", 32, "--epochs", 2, "--train-ratio", 0.4)
 OWN_NET = (*QUICK, "--backbone", "mlp", "--mode", "scratch")
 

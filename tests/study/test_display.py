@@ -112,3 +112,24 @@ def test_reason_with_brackets_is_shown_as_it_is() -> None:
     with StudyDisplay(1, "val_log_loss", screen) as display:
         display.show([record], record)
     assert "(OSError: [/data] and [red] are no tags)" in screen.export_text()
+
+
+def test_display_counts_what_confirms_apart(frozen: list[float]) -> None:
+    out = console(terminal=False)
+    search = [make_record(i) for i in range(2)]
+    with StudyDisplay(2, "val_log_loss", out) as display:
+        display.show(search, search[1])
+        display.confirm(4)
+        frozen[0] += 10
+        confirming = [make_record(2), make_record(3, "running")]
+        for record in confirming:
+            record.kind = "confirm"
+        confirming[0].test = {"test_accuracy": 0.875}
+        display.show(search + confirming, confirming[0])
+    first, second = out.export_text().splitlines()
+    assert "2 of 2 done, 0 running, 0 failed" in first
+    assert (
+        "val_log_loss 0.2500, test accuracy 0.875 after 2 epochs, done  |  confirming: " in second
+    )
+    assert "1 of 4 done, 1 running, 0 failed" in second
+    assert second.endswith("ETA 0:00:30")

@@ -12,13 +12,17 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from study.full import _status
+from study.ledger import read_records
 from study.records import Status
 from tests.conftest import SIDE, TINY
 from tests.study.builders import all_runs, make_record
 from tests.study.ray_runs import RayRun, ray_runs
 
 pytestmark = pytest.mark.usefixtures("uri")
-OWN_NET = ("--backbone", "mlp", "--mode", "scratch", "--image-size", SIDE, "--name", "mine")
+OWN_NET = (
+    "--backbone", "mlp", "--mode", "scratch", "--image-size", SIDE, "--name", "mine",
+    "--no-confirm",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -56,7 +60,7 @@ def test_study_from_the_command_line_to_its_files(
     process = ray_run.start(
         "--data", photo_folder, "--backbone", TINY, "--weights", tiny_weights, "--image-size", SIDE,
         "--mode", "freeze", "finetune", "--train-ratio", 0.2, 0.4, "--epochs", 2, "--trials", 5,
-        "--name", "mine",
+        "--confirm-seeds", 2, "--name", "mine",
     )  # fmt: skip
     code, printed, told = ray_run.finish(process)
     assert code == 0, printed + told
@@ -83,7 +87,14 @@ def test_study_from_the_command_line_to_its_files(
     with Image.open("runs/mine/trials.png") as picture:
         picture.load()
 
-    assert sum(line.startswith("trial ") for line in printed.splitlines()) == 5
+    # Four cells on two seeds, and the winner's control.
+    assert sum(line.startswith("trial ") for line in printed.splitlines()) == 5 + 8 + 2
+    assert "confirmed on fresh seeds: 10 done of 10 trials" in printed
+    records = read_records(Path("runs/mine"))
+    assert [r.trial for r in records] == list(range(15))
+    assert [r.kind for r in records] == ["search"] * 5 + ["confirm"] * 8 + ["control"] * 2
+    assert all(r.test["test_accuracy"] <= 1 for r in records[5:])
+    assert {r.source for r in records[13:]} == {best["trial"]}
     assert f"best: trial {best['trial']}: " in printed
     assert "mlflow ui --backend-store-uri sqlite:///mlflow.db" in printed
 
@@ -93,8 +104,10 @@ def test_study_from_the_command_line_to_its_files(
         "study.json", "trials.csv", "best.json", "trials.png",
     }  # fmt: skip
     assert parent.data.metrics["best_val_log_loss"] == pytest.approx(best["value"])
-    assert [child.data.params["trial"] for child in children] == ["0", "1", "2", "3", "4"]
-    for run, row in zip(children, table.itertuples(), strict=True):
+    assert [child.data.params["trial"] for child in children] == [str(i) for i in range(15)]
+    kinds = [child.data.tags["tl_study.kind"] for child in children]
+    assert kinds == ["trial"] * 5 + ["confirm"] * 8 + ["control"] * 2
+    for run, row in zip(children[:5], table.itertuples(), strict=True):
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
         assert run.data.tags["tl_study.status"] == row.status
         assert run.data.params["mode"] == row.mode
@@ -123,7 +136,7 @@ def test_study_with_diverging_trials_exits_with_3(
     assert read("study.json")["status"] == "some trials failed"
     assert read("best.json")["config"]["lr"] < 1
     assert f"some trials failed: {3 - len(failed)} done, {len(failed)} failed of 3" in printed
-    for run, row in zip(all_runs(client)[1:], table.itertuples(), strict=True):
+    for run, row in zip(all_runs(client)[1:4], table.itertuples(), strict=True):
         assert run.info.status == ("FAILED" if row.status == "failed" else "FINISHED")
         assert run.data.tags.get("tl_study.error", "") == (
             row.error if row.status == "failed" else ""

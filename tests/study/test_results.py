@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from study.records import TrialRecord
-from study.results import Results, describe, split_hashes, without_credentials
+from study.results import Results, describe, split_hashes
 from study.settings import Settings
 from tests.study.builders import make_epoch, make_record, make_settings
 from tl_core.config import Metric
@@ -164,21 +164,6 @@ def test_folder_that_cannot_be_made(settings: Settings, images: ImageSet) -> Non
 def test_skipped_files_are_recorded(settings: Settings, images: ImageSet) -> None:
     skipped = replace(images, bad=(("cat/x.jpg", "OSError: broken"),))
     assert describe(settings, skipped)["data"]["skipped"] == ["cat/x.jpg: OSError: broken"]
-
-
-@pytest.mark.parametrize(
-    ("uri", "shown"),
-    [
-        ("sqlite:///mlflow.db", "sqlite:///mlflow.db"),
-        ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
-        ("http://me:secret@host:5000/x?y=1", "http://host:5000/x?y=1"),
-        ("postgresql://me:s%40cret@host/db", "postgresql://host/db"),
-        ("http://me:sec@ret@host/", "http://host/"),
-        ("https://token@host", "https://host"),
-    ],
-)
-def test_without_credentials(uri: str, shown: str) -> None:
-    assert without_credentials(uri) == shown
 
 
 def test_no_credentials_in_study_json(images: ImageSet) -> None:

@@ -1,21 +1,15 @@
 from pathlib import Path
-from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
 from mlflow import MlflowClient
 
 from study.records import Status
-from study.tracking import Tracker, where_to_look
-from tests.study.builders import all_runs, make_epoch, make_record
+from study.tracking import Tracker
+from tests.study.builders import Teller, all_runs, make_config, make_epoch
+from tl_core.epoch import EpochMetrics
 from tl_core.errors import InputError
-from tl_core.fit import EpochMetrics
 
-ABOUT: dict[str, Any] = {
-    "settings": {"backbone": "mlp", "lr": [1e-3], "name": None},
-    "data": {"images": 40, "classes": {"a=b: ?": 20, "c": 20}},
-    "splits": {"val": "abc", "train_0.1": "def"},
-}
 METRICS = len(EpochMetrics.__dataclass_fields__) - 3
 """Metrics an epoch: all its fields but its number and the two spreads, which one seed lacks."""
 SPLIT = {"split": {"train": "def", "val": "abc", "test": "ghi"}}
@@ -27,6 +21,11 @@ def tracker(uri: str) -> Tracker:
 
 
 @pytest.fixture
+def teller(tracker: Tracker) -> Teller:
+    return Teller(tracker)
+
+
+@pytest.fixture
 def batches(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> MagicMock:
     """Counts the batches that go out; they still do."""
     counted = MagicMock(wraps=tracker._client.log_batch)
@@ -34,14 +33,18 @@ def batches(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> MagicMock:
     return counted
 
 
-def test_study_is_a_parent_with_flat_params(tracker: Tracker, client: MlflowClient) -> None:
-    tracker.start_study("mine", ABOUT)
+def test_study_is_a_parent_with_flat_params(teller: Teller, client: MlflowClient) -> None:
+    teller.study()
+    teller.flush()
     (parent,) = all_runs(client)
     assert parent.info.run_name == "mine"
     assert parent.info.status == "RUNNING"
     assert parent.data.tags["tl_study.kind"] == "study"
     assert parent.data.params == {
+        "id": "0123",
         "settings.backbone": "mlp",
+        "settings.debug": "False",
+        "settings.metric": "val_log_loss",
         "settings.lr": "[0.001]",
         "settings.name": "None",
         "data.images": "40",
@@ -52,23 +55,23 @@ def test_study_is_a_parent_with_flat_params(tracker: Tracker, client: MlflowClie
 
 
 def test_trial_is_a_child_with_params_and_metrics_by_epoch(
-    tracker: Tracker, client: MlflowClient
+    teller: Teller, client: MlflowClient
 ) -> None:
-    tracker.start_study("mine", ABOUT)
-    record = make_record(4, "running", (0.5,), mode="finetune", aux_weight=0.25)
-    tracker.start_trial("mine", record, SPLIT)
-    tracker.epoch(record.trial, record.history[-1], 1.5)
-    record.history.append(make_epoch(2, val_log_loss=0.125))
-    tracker.epoch(record.trial, record.history[-1], 1.5)
-    record.status, record.wall_s, record.test = "done", 2.5, {"test_accuracy": 0.75}
-    tracker.end_trial(record)
+    teller.study()
+    teller.start(4, make_config(mode="finetune", aux_weight=0.25), about=SPLIT)
+    teller.epoch(4, make_epoch(1, val_log_loss=0.5))
+    teller.flush()
+    teller.epoch(4, make_epoch(2, val_log_loss=0.125))
+    teller.end(4, "done", test={"test_accuracy": 0.75}, wall_s=2.5)
+    teller.flush()
     parent, child = all_runs(client)
     assert child.info.run_name == "4 finetune 0.1"
-    assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id == tracker.parent_id
+    assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
     assert child.data.tags["tl_study.kind"] == "trial"
     assert child.data.tags["tl_study.study"] == "mine"
     expected = {"trial": "4", "mode": "finetune", "aux_weight": "0.25", "split.train": "def"}
     assert child.data.params.items() >= expected.items()
+    assert "source" not in child.data.params
     history = client.get_metric_history(child.info.run_id, "val_log_loss")
     assert [(m.step, m.value) for m in history] == [(1, 0.5), (2, 0.125)]
     assert child.data.metrics["test_accuracy"] == 0.75
@@ -76,11 +79,21 @@ def test_trial_is_a_child_with_params_and_metrics_by_epoch(
     assert "epoch" not in child.data.metrics
 
 
-def test_trial_without_a_study_has_no_parent(tracker: Tracker, client: MlflowClient) -> None:
-    record = make_record()
-    tracker.start_trial("mine", record, {})
-    tracker.end_trial(record)
-    tracker.end_study("done", [])
+def test_trial_that_confirms_says_so(teller: Teller, client: MlflowClient) -> None:
+    teller.study()
+    teller.start(9, make_config(), kind="confirm", source=4)
+    teller.flush()
+    _, child = all_runs(client)
+    assert child.data.tags["tl_study.kind"] == "confirm"
+    assert child.data.params["source"] == "4"
+
+
+def test_single_trial_has_no_parent(teller: Teller, client: MlflowClient) -> None:
+    teller.study(debug=True)
+    teller.start(0, make_config())
+    teller.end(0, "done")
+    teller.close("done", [])
+    teller.flush()
     (child,) = all_runs(client)
     assert "mlflow.parentRunId" not in child.data.tags
     assert child.info.status == "FINISHED"
@@ -96,11 +109,12 @@ def test_trial_without_a_study_has_no_parent(tracker: Tracker, client: MlflowCli
     ],
 )
 def test_end_of_a_trial(
-    tracker: Tracker, client: MlflowClient, status: Status, error: str | None, ended: str
+    teller: Teller, client: MlflowClient, status: Status, error: str | None, ended: str
 ) -> None:
-    record = make_record(status=status, error=error)
-    tracker.start_trial("mine", record, {})
-    tracker.end_trial(record)
+    teller.study(debug=True)
+    teller.start(0, make_config())
+    teller.end(0, status, error=error)
+    teller.flush()
     (run,) = all_runs(client)
     assert run.info.status == ended
     assert run.data.tags["tl_study.status"] == status
@@ -108,50 +122,41 @@ def test_end_of_a_trial(
 
 
 def test_long_reasons_and_values_do_not_break_the_store(
-    tracker: Tracker, client: MlflowClient
+    teller: Teller, client: MlflowClient
 ) -> None:
-    record = make_record(status="failed", error="x" * 20_000, weights="w" * 9_000)
-    tracker.start_trial("mine", record, {})
-    tracker.end_trial(record)
+    teller.study(debug=True)
+    teller.start(0, make_config(weights="w" * 9_000))
+    teller.end(0, "failed", error="x" * 20_000)
+    teller.flush()
     (run,) = all_runs(client)
     assert run.info.status == "FAILED"
     assert run.data.tags["tl_study.error"].startswith("xxx")
     assert run.data.params["weights"] == "w" * 6_000
 
 
-def test_epochs_go_out_in_batches(tracker: Tracker, batches: MagicMock) -> None:
-    record = make_record(log_losses=())
-    tracker.start_trial("mine", record, {})
-    tracker._runs[0].sent_at += 3600  # No second passes.
+def test_a_short_trial_goes_out_in_one_batch(teller: Teller, batches: MagicMock) -> None:
+    teller.study(debug=True)
+    teller.start(0, make_config())
     for epoch in range(1, 31):
-        record.history.append(make_epoch(epoch))
-        tracker.epoch(record.trial, record.history[-1], 1.5)
-    assert batches.call_count == 0
-    tracker.end_trial(record)
+        teller.epoch(0, make_epoch(epoch))
+    teller.end(0, "done")
+    teller.flush()
     assert batches.call_count == 1
     # 30 epochs of 9 values, and the wall time.
     assert len(batches.call_args.args[1]) == 30 * METRICS + 1
-
-
-def test_batch_goes_out_when_a_second_has_passed(tracker: Tracker, batches: MagicMock) -> None:
-    record = make_record(log_losses=(0.5,))
-    tracker.start_trial("mine", record, {})
-    tracker._runs[0].sent_at -= 3600
-    tracker.epoch(record.trial, record.history[-1], 1.5)
+    teller.flush()
     assert batches.call_count == 1
-    assert len(batches.call_args.args[1]) == METRICS
 
 
-def test_batches_keep_to_what_a_server_takes(tracker: Tracker, batches: MagicMock) -> None:
-    record = make_record(log_losses=())
-    tracker.start_trial("mine", record, {f"p{i}": i for i in range(150)})
-    tracker._runs[0].sent_at += 3600
+def test_batches_keep_to_what_a_server_takes(teller: Teller, batches: MagicMock) -> None:
+    teller.study(debug=True)
+    teller.start(0, make_config(), about={f"p{i}": i for i in range(150)})
     for epoch in range(1, 201):
-        record.history.append(make_epoch(epoch))
-        tracker.epoch(record.trial, record.history[-1], 1.5)
-    tracker.end_trial(record)
+        teller.epoch(0, make_epoch(epoch))
+    teller.end(0, "done")
+    teller.flush()
     metrics, params, tags = zip(*(call.args[1:] for call in batches.call_args_list), strict=True)
-    n_params = 150 + 1 + len(record.config.model_dump())
+    n_params = 150 + 1 + len(make_config().model_dump())
     assert [len(some) for some in params] == [100, n_params - 100]
     assert [len(some) for some in tags] == [1, 0]
     assert sum(len(some) for some in metrics) == 200 * METRICS + 1
@@ -159,13 +164,16 @@ def test_batches_keep_to_what_a_server_takes(tracker: Tracker, batches: MagicMoc
     assert max(everything) == 1000
 
 
-def test_best_so_far_is_a_metric_of_the_parent(tracker: Tracker, client: MlflowClient) -> None:
-    tracker.best("val_log_loss", make_record(), 1)  # A single trial has no parent to tell.
-    tracker.start_study("mine", ABOUT)
-    tracker.best("val_log_loss", make_record(log_losses=(0.5,)), 1)
-    tracker.best("val_log_loss", make_record(log_losses=(0.25,)), 4)
-    history = client.get_metric_history(str(tracker.parent_id), "best_val_log_loss")
-    assert [(m.step, m.value) for m in history] == [(1, 0.5), (4, 0.25)]
+def test_best_so_far_is_a_metric_of_the_parent(teller: Teller, client: MlflowClient) -> None:
+    teller.study()
+    for trial, loss in enumerate((0.5, 0.75, 0.25)):
+        teller.start(trial, make_config())
+        teller.epoch(trial, make_epoch(val_log_loss=loss))
+        teller.end(trial, "done")
+    teller.flush()
+    parent = all_runs(client)[0]
+    history = client.get_metric_history(parent.info.run_id, "best_val_log_loss")
+    assert [(m.step, m.value) for m in history] == [(1, 0.5), (3, 0.25)]
 
 
 @pytest.mark.parametrize(
@@ -173,14 +181,39 @@ def test_best_so_far_is_a_metric_of_the_parent(tracker: Tracker, client: MlflowC
     [("done", "FINISHED"), ("some trials failed", "FINISHED"), ("interrupted", "KILLED")],
 )
 def test_end_of_a_study(
-    tracker: Tracker, client: MlflowClient, tmp_path: Path, status: str, ended: str
+    teller: Teller, client: MlflowClient, tmp_path: Path, status: str, ended: str
 ) -> None:
-    tracker.start_study("mine", ABOUT)
+    teller.study()
     (tmp_path / "trials.csv").write_text("trial\n")
-    tracker.end_study(status, [tmp_path / "trials.csv"])
+    teller.close(status, [tmp_path / "trials.csv", tmp_path / "gone.png"])
+    teller.flush()
     (parent,) = all_runs(client)
     assert (parent.info.status, parent.data.tags["tl_study.status"]) == (ended, status)
     assert [file.path for file in client.list_artifacts(parent.info.run_id)] == ["trials.csv"]
+
+
+def test_what_is_told_twice_is_there_once(
+    teller: Teller, tracker: Tracker, uri: str, client: MlflowClient
+) -> None:
+    def tell(to: Teller) -> None:
+        to.at = 1000.0
+        to.study()
+        to.start(0, make_config())
+        to.epoch(0, make_epoch(1, val_log_loss=0.5))
+        to.end(0, "done")
+        to.close("done", [])
+        to.flush()
+
+    tell(teller)
+    once = [run.to_dictionary() for run in all_runs(client)]
+    tracker.forget()
+    tell(teller)
+    another = Tracker(uri)  # A new process, which finds the runs by their key.
+    another.forget()
+    tell(Teller(another))
+    assert [run.to_dictionary() for run in all_runs(client)] == once
+    child = all_runs(client)[1]
+    assert len(client.get_metric_history(child.info.run_id, "val_log_loss")) == 1
 
 
 def test_second_study_joins_the_experiment(uri: str, client: MlflowClient) -> None:
@@ -204,45 +237,13 @@ def test_store_that_cannot_be_used(bad: str, why: str) -> None:
     assert len(caught.value.faults) == 1
 
 
-def test_server_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+def test_server_that_does_not_answer() -> None:
     with pytest.raises(InputError, match=r"^--tracking-uri http://127.0.0.1:9: .*refused"):
         Tracker("http://127.0.0.1:9")
 
 
 @pytest.mark.parametrize("uri", ["ftp://me:secret@127.0.0.1/x", "http://me:secret@127.0.0.1:9"])
-def test_no_credentials_in_what_is_told(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+def test_no_credentials_in_what_is_told(uri: str) -> None:
     with pytest.raises(InputError) as caught:
         Tracker(uri)
     assert "secret" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("uri", "lines"),
-    [
-        (
-            "http://me:secret@host:5000/",
-            ["compare trials: http://host:5000/#/experiments/7/runs?workflowType="],
-        ),
-        (
-            "sqlite:///mlflow.db",
-            [
-                "compare trials: mlflow ui --backend-store-uri sqlite:///mlflow.db",
-                "          then: http://127.0.0.1:5000/#/experiments/7/runs?workflowType=",
-            ],
-        ),
-    ],
-)
-def test_where_to_look(uri: str, lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("study.tracking.shutil.which", lambda name: f"/bin/{name}")
-    told = where_to_look(uri, "7").splitlines()
-    assert told[-1].endswith("workflowType=machine_learning&compareRunsMode=CHART")
-    assert [line[: len(start)] for line, start in zip(told, lines, strict=True)] == lines
-
-
-def test_where_to_look_without_an_activated_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("study.tracking.shutil.which", lambda name: None)
-    monkeypatch.setattr("study.tracking.sys.executable", "/x/.venv/bin/python")
-    told = where_to_look("sqlite:///mlflow.db", "7").splitlines()[0]
-    assert told == "compare trials: /x/.venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db"

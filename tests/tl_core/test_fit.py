@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from tl_core.batches import epoch_order, stacked_order
 from tl_core.config import TrialConfig
+from tl_core.epoch import EpochMetrics
 from tl_core.errors import DivergedError
-from tl_core.fit import EpochMetrics, fit, score
+from tl_core.fit import fit, score
 from tl_core.heads import Heads, HeadStack
 from tl_core.learners import NetLearner, StackLearner
 from tl_core.losses import two_task_loss

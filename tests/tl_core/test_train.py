@@ -12,8 +12,8 @@ from tests.tl_core.trials import CPU, Trials, untimed
 from tl_core.backbones import BackboneError
 from tl_core.config import MODES, Mode
 from tl_core.datasets import ImageSet, load_images
+from tl_core.epoch import EpochMetrics
 from tl_core.errors import DivergedError, InputError
-from tl_core.fit import EpochMetrics
 from tl_core.sources import folder_source
 from tl_core.train import chance_warning, needs_features, needs_pretrained, run_trial
 

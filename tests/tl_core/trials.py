@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tests.conftest import SIDE, TINY
 from tl_core.config import TrialConfig
 from tl_core.datasets import ImageSet
-from tl_core.fit import EpochMetrics
+from tl_core.epoch import EpochMetrics
 from tl_core.train import TrialResult, run_trial
 
 CPU = torch.device("cpu")

@@ -1,0 +1,126 @@
+"""The ledger: what happens to a study, one line of JSON an event, in order.
+
+It is written before anybody else hears of an event; files, MLflow and a later run are made from
+it. `runs/NAME/ledger.jsonl` grows at its end only, so a kill can cut its last line and no other.
+"""
+
+import itertools
+import json
+import os
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from study.records import TrialRecord
+from tl_core.config import TrialConfig
+from tl_core.epoch import EpochMetrics
+
+FILE = "ledger.jsonl"
+Event = dict[str, Any]
+"""`event` is `study`, `start`, `epoch`, `end` or `close`; `at` is seconds since 1970."""
+
+
+class Ledger:
+    """Writes the events of one study."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / FILE
+        self._file = self.path.open("ab")
+
+    def study(self, name: str, about: dict[str, Any]) -> None:
+        """The study as study.json tells it at its start."""
+        self._write({"event": "study", "name": name, "about": about}, durable=True)
+
+    def start(self, record: TrialRecord, about: dict[str, Any]) -> None:
+        """A trial starts; `about` is what its run in MLflow tells beside its configuration."""
+        fixed = {"config": record.config.model_dump(), "kind": record.kind, "source": record.source}
+        self._write({"event": "start", "trial": record.trial, **fixed, "about": about}, True)
+
+    def epoch(self, trial: int, metrics: EpochMetrics) -> None:
+        """An epoch has ended."""
+        self._write({"event": "epoch", "trial": trial, "metrics": asdict(metrics)})
+
+    def end(self, record: TrialRecord, files: list[Path]) -> None:
+        """A trial has ended; `files` are its pictures."""
+        told = {name: getattr(record, name) for name in _ENDING}
+        names = [str(file.resolve()) for file in files]
+        self._write({"event": "end", "trial": record.trial, **told, "files": names}, durable=True)
+
+    def close(self, status: str, files: list[Path]) -> None:
+        """The study has ended; `files` are those that it leaves."""
+        names = [str(file.resolve()) for file in files]
+        self._write({"event": "close", "status": status, "files": names}, durable=True)
+        self._file.close()
+
+    def _write(self, event: Event, durable: bool = False) -> None:
+        line = json.dumps(event | {"at": time.time()}, ensure_ascii=False, default=str)
+        self._file.write(line.encode() + b"\n")
+        self._file.flush()
+        if durable:  # Also through a loss of power; epochs alone are not worth a wait each.
+            os.fsync(self._file.fileno())
+
+
+_ENDING = ("status", "error", "test", "wall_s")
+
+
+@dataclass
+class Story:
+    """A study as its events tell it."""
+
+    name: str = ""
+    about: dict[str, Any] = field(default_factory=dict)
+    records: dict[int, TrialRecord] = field(default_factory=dict)
+
+    def add(self, event: Event) -> None:
+        """Go on by one event."""
+        match event["event"]:
+            case "study":
+                self.name, self.about = event["name"], event["about"]
+            case "start":
+                self._start(event)
+            case "epoch":
+                self.records[event["trial"]].history.append(EpochMetrics(**event["metrics"]))
+            case "end":
+                record = self.records[event["trial"]]
+                for name in _ENDING:
+                    setattr(record, name, event[name])
+
+    def _start(self, event: Event) -> None:
+        number, config = event["trial"], TrialConfig(**event["config"])
+        # Started again, it is as if it had not been before.
+        self.records[number] = TrialRecord(
+            number,
+            config,
+            started_at=event["at"],
+            kind=event["kind"],
+            source=event["source"],
+        )
+
+
+def read_events(path: Path, offset: int = 0, most: int | None = None) -> list[tuple[Event, int]]:
+    """Return the events from a place on, in bytes, each with the place after it.
+
+    A line that is being written, or that a kill has cut, is not an event yet.
+    """
+    events: list[tuple[Event, int]] = []
+    with path.open("rb") as file:
+        file.seek(offset)
+        for line in itertools.islice(file, most):
+            if line.endswith(b"\n"):
+                offset += len(line)
+                events.append((json.loads(line), offset))
+    return events
+
+
+def read_story(folder: Path) -> Story:
+    """Return what the ledger in the study's folder tells."""
+    story = Story()
+    for event, _ in read_events(folder / FILE):
+        story.add(event)
+    return story
+
+
+def read_records(folder: Path) -> list[TrialRecord]:
+    """Return the records of a study's trials, by number."""
+    return [record for _, record in sorted(read_story(folder).records.items())]

@@ -1,0 +1,89 @@
+"""The order of a study's trials, as Ray Tune asks for them: the search, then what confirms it."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ray.tune.search import Searcher
+
+from study.confirm import Planned
+from study.records import Status
+from study.suggest import Suggestions
+from tl_core.config import DIRECTIONS, Metric, TrialConfig
+
+
+class TrialQueue(Searcher):
+    """Gives Ray Tune trial after trial, and Optuna what came of those of the search.
+
+    A trial's configuration for Ray holds `trial` (its number), `kind`, `source`, `mode` and
+    `train_ratio` (which decide its resources and its rivals), `config` and `winner`.
+    """
+
+    def __init__(
+        self,
+        suggestions: Suggestions,
+        metric: Metric,
+        trials: int,
+        plan: Callable[[], list[Planned]],
+    ) -> None:
+        super().__init__(metric, DIRECTIONS[metric])
+        self._suggestions = suggestions
+        self._trials = trials
+        self._plan = plan
+        self._planned: Iterator[tuple[int, Planned]] | None = None
+        self._open: dict[str, tuple[int, int]] = {}
+        """Trials of the search by Ray's id: number, epochs."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Ray saves it with the experiment; a study goes on from its ledger and Optuna's storage.
+        return {}
+
+    def suggest(self, trial_id: str) -> Any:
+        """Return the next trial, None while there is none yet, or that all have been given."""
+        if self._suggestions.drawn < self._trials:
+            number, config = self._suggestions.ask()
+            self._open[trial_id] = number, config.epochs
+            return as_drawn(number, Planned(config))
+        if self._open:
+            return None  # What is confirmed depends on what these come to.
+        if self._planned is None:
+            self._planned = iter(list(enumerate(self._plan(), self._trials)))
+        number, planned = next(self._planned, (0, None))
+        return as_drawn(number, planned) if planned else Searcher.FINISHED
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """Tell Optuna how a trial of the search has ended."""
+        if trial_id not in self._open:
+            return
+        number, epochs = self._open.pop(trial_id)
+        if error or not result or self.metric not in result:
+            self._suggestions.tell(number, "failed")
+            return
+        status: Status = "done" if result["epoch"] >= epochs else "pruned"
+        self._suggestions.tell(number, status, result["epoch"], float(result[self.metric]))
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing to save: see `__getstate__`."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore."""
+
+
+def as_drawn(number: int, planned: Planned) -> dict[str, Any]:
+    """A trial as Ray Tune's configuration."""
+    config = planned.config
+    return {
+        "trial": number,
+        "kind": planned.kind,
+        "source": planned.source,
+        "winner": planned.winner,
+        "mode": config.mode,
+        "train_ratio": config.train_ratio,
+        "config": config.model_dump(),
+    }
+
+
+def config_of(drawn: dict[str, Any]) -> TrialConfig:
+    """The configuration of a trial that Ray Tune runs."""
+    return TrialConfig(**drawn["config"])

@@ -1,0 +1,73 @@
+import pytest
+
+from study.addresses import check_server, reason, where_to_look, without_credentials
+from tl_core.errors import InputError
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("sqlite:///mlflow.db", "sqlite:///mlflow.db"),
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
+        ("http://me:secret@host:5000/x?y=1", "http://host:5000/x?y=1"),
+        ("postgresql://me:s%40cret@host/db", "postgresql://host/db"),
+        ("http://me:sec@ret@host/", "http://host/"),
+        ("https://token@host", "https://host"),
+    ],
+)
+def test_without_credentials(uri: str, shown: str) -> None:
+    assert without_credentials(uri) == shown
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("", "OSError"),
+        ("http://me:secret@host:5000 is down\nand more", "http://host:5000 is down"),
+    ],
+)
+def test_reason_is_one_line_without_the_password(message: str, told: str) -> None:
+    assert reason(OSError(message), "http://me:secret@host:5000") == told
+
+
+@pytest.mark.parametrize(
+    ("uri", "why"),
+    [
+        ("http://me:secret@127.0.0.1:9", "Connection refused"),
+        ("http://127.0.0.1:99999", "out of range"),
+        ("https://no-such-host.invalid", "."),
+    ],
+)
+def test_server_that_is_not_there(uri: str, why: str) -> None:
+    with pytest.raises(InputError, match=f"^--tracking-uri https?://[^@]*: .*{why}"):
+        check_server(uri)
+
+
+@pytest.mark.parametrize(
+    ("uri", "lines"),
+    [
+        (
+            "http://me:secret@host:5000/",
+            ["compare trials: http://host:5000/#/experiments/7/runs?workflowType="],
+        ),
+        (
+            "sqlite:///mlflow.db",
+            [
+                "compare trials: mlflow ui --backend-store-uri sqlite:///mlflow.db",
+                "          then: http://127.0.0.1:5000/#/experiments/7/runs?workflowType=",
+            ],
+        ),
+    ],
+)
+def test_where_to_look(uri: str, lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("study.addresses.shutil.which", lambda name: f"/bin/{name}")
+    told = where_to_look(uri, "7").splitlines()
+    assert told[-1].endswith("workflowType=machine_learning&compareRunsMode=CHART")
+    assert [line[: len(start)] for line, start in zip(told, lines, strict=True)] == lines
+
+
+def test_where_to_look_without_an_activated_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("study.addresses.shutil.which", lambda name: None)
+    monkeypatch.setattr("study.addresses.sys.executable", "/x/.venv/bin/python")
+    told = where_to_look("sqlite:///mlflow.db", "7").splitlines()[0]
+    assert told == "compare trials: /x/.venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db"

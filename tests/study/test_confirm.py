@@ -1,0 +1,93 @@
+from typing import Any
+
+import pytest
+
+from study.confirm import FRESH, Planned, most_planned, plan
+from study.records import Status, TrialRecord
+from study.settings import Settings
+from tests.study.builders import make_record, make_settings
+
+
+def settings(**given: Any) -> Settings:
+    plain = {"data": "photos", "train_ratio": ["0.1", "0.4"]}
+    seeds = {"confirm_seeds": 3} if given.get("confirm", True) else {}
+    return make_settings(**(plain | seeds | given))
+
+
+def record(
+    trial: int, mode: str, ratio: float, loss: float, status: Status = "done", w: float = 0.5
+) -> TrialRecord:
+    seeds = 8 if mode == "freeze" else 1
+    fixed: dict[str, Any] = {"mode": mode, "train_ratio": ratio, "seeds": seeds, "aux_weight": w}
+    return make_record(trial, status, (loss,), **fixed)
+
+
+RECORDS = [
+    record(0, "freeze", 0.1, 0.5),
+    record(1, "freeze", 0.1, 0.4),
+    record(2, "freeze", 0.4, 0.1, "failed"),
+    record(3, "finetune", 0.1, 0.6),
+    record(4, "finetune", 0.4, 0.2),
+]
+
+
+def of_kind(planned: list[Planned], kind: str) -> list[tuple[int | None, str, float]]:
+    return [(p.source, p.config.mode, p.config.train_ratio) for p in planned if p.kind == kind]
+
+
+def test_best_of_each_cell_runs_on_the_same_fresh_seeds() -> None:
+    planned = plan(settings(), RECORDS)
+    cells = [(1, "freeze", 0.1), (1, "freeze", 0.4), (3, "finetune", 0.1), (4, "finetune", 0.4)]
+    assert of_kind(planned, "confirm") == [cell for cell in cells for _ in range(3)]
+    assert [p.config.seed for p in planned] == [FRESH, FRESH + 1, FRESH + 2] * 5
+    assert {p.config.seeds for p in planned} == {1}
+    assert planned[0].config.lr == RECORDS[1].config.lr
+
+
+def test_winner_s_control_has_no_auxiliary_task() -> None:
+    controls = [p for p in plan(settings(), RECORDS) if p.kind == "control"]
+    assert {(p.source, p.config.aux_weight) for p in controls} == {(4, 0.0)}
+    expected = RECORDS[4].config.model_copy(update={"aux_weight": 0.0, "seed": FRESH + 1})
+    assert controls[1].config == expected
+
+
+@pytest.mark.parametrize(("weights", "control"), [((0.0, 0.3), {0.3}), ((0.0, 0.0), set())])
+def test_winner_without_the_task_is_held_against_the_best_with_it(
+    weights: tuple[float, float], control: set[float]
+) -> None:
+    records = [record(i, "freeze", 0.1, 0.1 * (i + 1), w=w) for i, w in enumerate(weights)]
+    controls = [p for p in plan(settings(mode=["freeze"]), records) if p.kind == "control"]
+    assert {p.config.aux_weight for p in controls} == control
+    assert {p.source for p in controls} <= {0}
+
+
+def test_weights_are_kept_of_the_winner_s_first_fresh_seed() -> None:
+    (kept,) = [p for p in plan(settings(), RECORDS) if p.winner]
+    assert (kept.source, kept.kind, kept.config.seed) == (4, "confirm", FRESH)
+    assert kept.config.train_ratio == 0.4
+
+
+def test_winner_alone_runs_when_nothing_is_confirmed() -> None:
+    (only,) = plan(settings(confirm=False), RECORDS[:1])
+    assert only == Planned(RECORDS[0].config, "confirm", 0, winner=True)
+
+
+def test_empty_cells_take_the_nearest_ratio_of_their_mode() -> None:
+    ratios = ["0.01", "0.05", "0.1", "0.8"]
+    records = [record(0, "freeze", 0.01, 0.5), record(1, "freeze", 0.1, 0.4)]
+    planned = plan(settings(mode=["freeze"], train_ratio=ratios, confirm_seeds=1), records)
+    # 0.05 is 5 times 0.01 and half of 0.1.
+    expected = [(0, 0.01), (1, 0.05), (1, 0.1), (1, 0.8)]
+    assert [(s, ratio) for s, _, ratio in of_kind(planned, "confirm")] == expected
+
+
+def test_mode_without_a_finished_trial_is_left_out() -> None:
+    modes = {p.config.mode for p in plan(settings(), RECORDS[:2])}
+    assert modes == {"freeze"}
+    assert plan(settings(), [RECORDS[2]]) == []
+
+
+@pytest.mark.parametrize(("given", "most"), [({}, 15), ({"confirm": False}, 1)])
+def test_there_are_no_more_than_said(given: dict[str, Any], most: int) -> None:
+    assert most_planned(settings(**given)) == most
+    assert len(plan(settings(**given), RECORDS)) <= most

@@ -1,0 +1,30 @@
+"""What is known of a trial after each epoch; imports no torch, since who only reads needs none."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class EpochMetrics:
+    """What every epoch reports: means over the seeds; losses in nats (plus squared error)."""
+
+    epoch: int
+    """1 for the first."""
+    train_loss: float
+    """Mean over the epoch's images, each scored by the weights that its step started from."""
+    train_accuracy: float
+    val_loss: float
+    val_log_loss: float
+    """Classification alone, so that trials with different auxiliary weights compare."""
+    val_accuracy: float
+    val_auroc: float
+    val_brightness_mae: float
+    val_brightness_r2: float
+    images_per_s: float
+    """Training images a second, over all seeds; validation is not counted."""
+    val_log_loss_std: float | None = None
+    """Standard deviation over the seeds of a frozen trial; one seed has none."""
+    val_accuracy_std: float | None = None
+
+
+Report = Callable[[EpochMetrics], None]
