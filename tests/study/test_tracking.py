@@ -16,8 +16,9 @@ ABOUT: dict[str, Any] = {
     "data": {"images": 40, "classes": {"a=b: ?": 20, "c": 20}},
     "splits": {"val": "abc", "train_0.1": "def"},
 }
-METRICS = len(EpochMetrics.__dataclass_fields__) - 3
-"""Metrics an epoch: all its fields but its number and the two spreads, which one seed lacks."""
+METRICS = len(EpochMetrics.__dataclass_fields__) - 4
+"""Metrics an epoch: all its fields but its number, the two spreads, which one seed lacks, and what
+`auto` alone learns."""
 SPLIT = {"split": {"train": "def", "val": "abc", "test": "ghi"}}
 
 
