@@ -18,6 +18,7 @@ from tl_core.features import extract
 from tl_core.heads import Heads, TwoHeadedNet
 from tl_core.learners import NetLearner
 from tl_core.precision import best_precision
+from tl_core.weighting import FixedWeight
 
 GPU = torch.device("cuda")
 SIDE = 224
@@ -48,7 +49,7 @@ class Training:
             net,
             torch.from_numpy(images.labels).to(device),
             torch.from_numpy(images.brightness).to(device),
-            0.3,
+            FixedWeight(0.3),
             partial(epoch_order, np.arange(n), 0),
             batch,
             batch,

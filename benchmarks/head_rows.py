@@ -18,6 +18,7 @@ from tl_core.learners import NetLearner
 from tl_core.memory import keep_freed_memory
 from tl_core.splits import make_split
 from tl_core.train import pretrained, run_trial
+from tl_core.weighting import make_weighting
 
 _CPU = torch.device("cpu")
 
@@ -87,7 +88,7 @@ def _plain(bench: Bench, config: TrialConfig, rows: torch.Tensor) -> float:
         heads,
         torch.from_numpy(images.labels),
         torch.from_numpy(images.brightness),
-        config.aux_weight,
+        make_weighting(config.aux_weight, 1, _CPU),
         partial(epoch_order, split.train, config.seed),
         config.batch_size,
         len(split.val),

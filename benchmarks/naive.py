@@ -64,7 +64,9 @@ def train_naively(
 
 class _Loop:
     def __init__(self, config: TrialConfig, root: Path, device: torch.device) -> None:
-        self._config, self._device = config, device
+        if isinstance(config.aux_weight, str):
+            raise ValueError(f"the naive loop takes a fixed aux_weight, not {config.aux_weight}")
+        self._config, self._device, self._aux_weight = config, device, config.aux_weight
         backbone = load_backbone(config.backbone, config.weights, config.image_size)
         self._photos = Photos(root, backbone, config.image_size)
         ratio, labels = config.train_ratio, self._photos.labels
@@ -103,7 +105,7 @@ class _Loop:
         loss_sum, hit_sum, n = 0.0, 0.0, 0
         for images, labels, brightness in self._to_device(loader):
             outputs = self._outputs(images)
-            loss = two_task_loss(outputs, labels, brightness, self._config.aux_weight)
+            loss = two_task_loss(outputs, labels, brightness, self._aux_weight)
             self._optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             self._optimizer.step()
@@ -127,7 +129,7 @@ class _Loop:
             torch.cat(part).cpu() for part in zip(*seen, strict=True)
         )
         outputs = logits, predicted
-        scores = measure(outputs, labels, brightness, self._config.aux_weight)
+        scores = measure(outputs, labels, brightness, self._aux_weight)
         return {name: value.item() for name, value in scores.items()}
 
     def _to_device(self, loader: DataLoader[Sample]) -> Iterable[tuple[Tensor, Tensor, Tensor]]:

@@ -7,6 +7,7 @@ import torch
 from rich.console import Console
 
 from study.addresses import where_to_look
+from study.display import show_weight
 from study.journal import Journal, open_journal
 from study.plots import plot_curves
 from study.prepare import Prepared
@@ -76,9 +77,12 @@ class _Printer:
     console: Console
 
     def line(self, m: EpochMetrics) -> None:
+        learned = m.aux_weight_learned
+        weight = "" if learned is None else f"  aux_weight {learned:.4f}"
         self.console.print(
             f"epoch {m.epoch}/{self.epochs}  training loss {m.train_loss:.4f}  "
-            f"training accuracy {m.train_accuracy:.4f}  validation accuracy {m.val_accuracy:.4f}",
+            f"training accuracy {m.train_accuracy:.4f}  validation accuracy {m.val_accuracy:.4f}"
+            f"{weight}",
             highlight=False,
         )
 
@@ -87,6 +91,6 @@ def _title(prepared: Prepared, record: TrialRecord) -> str:
     c = record.config
     return (
         f"{c.backbone}, {c.mode}, train_ratio {c.train_ratio:g}, lr {c.lr:g}, "
-        f"aux_weight {c.aux_weight:g}\n{Path(prepared.images.name).name}: "
+        f"aux_weight {show_weight(c.aux_weight, 'g')}\n{Path(prepared.images.name).name}: "
         f"test accuracy {record.test['test_accuracy']:.3f}"
     )

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from study.records import TrialRecord, best_of
-from tl_core.config import Metric
+from tl_core.config import AuxWeight, Metric
 
 _RECENT = 8
 
@@ -104,9 +104,14 @@ def describe(record: TrialRecord, metric: Metric) -> str:
     why = f" ({record.error})" if record.error else ""
     return (
         f"trial {record.trial}: {c.mode} train_ratio={c.train_ratio:g} lr={c.lr:.2g} "
-        f"aux_weight={c.aux_weight:.2f}: {told} after {len(record.history)} epochs, "
+        f"aux_weight={show_weight(c.aux_weight)}: {told} after {len(record.history)} epochs, "
         f"{record.status}{why}"
     )
+
+
+def show_weight(aux_weight: AuxWeight, digits: str = ".2f") -> str:
+    """The number in that format, or the word."""
+    return aux_weight if isinstance(aux_weight, str) else format(aux_weight, digits)
 
 
 def _cells(record: TrialRecord, metric: Metric) -> list[str | Text]:
@@ -118,7 +123,7 @@ def _cells(record: TrialRecord, metric: Metric) -> list[str | Text]:
         c.mode,
         f"{c.train_ratio:g}",
         f"{c.lr:.2g}",
-        f"{c.aux_weight:.2f}",
+        show_weight(c.aux_weight),
         f"{len(record.history)}/{c.epochs}",
         f"{value:.4f}" if value is not None else "",
         Text(record.status, style.get(record.status, "")),

@@ -64,7 +64,7 @@ class Settings(BaseModel):
     aux_weight: tuple[AuxWeight, ...] = Field(
         min_length=1,
         description="w in loss = (1 - w) * classification + w * brightness: one value, a range "
-        "of two, or three and more choices",
+        "of two, or three and more choices; `auto`, alone or as a choice, is learned by each trial",
     )
     epochs: Count = Field(description="passes over the training images")
     batch_size: Count = Field(description="images a step")
@@ -126,10 +126,15 @@ class Settings(BaseModel):
 
     @field_validator("lr", "aux_weight")
     @classmethod
-    def _ordered_range(cls, values: tuple[float, ...]) -> tuple[float, ...]:
-        if len(values) == 2 and not values[0] < values[1]:
+    def _ordered_range(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        if is_range(values) and not values[0] < values[1]:
             raise ValueError("a range needs its smaller end first")
         return values
+
+
+def is_range(values: tuple[float | str, ...]) -> bool:
+    """Whether they are the two ends of a range; others, a word among them, are choices."""
+    return len(values) == 2 and not any(isinstance(value, str) for value in values)
 
 
 DEFAULTS: dict[str, Any] = {

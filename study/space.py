@@ -6,7 +6,7 @@ from typing import Any
 
 import optuna
 
-from study.settings import Settings
+from study.settings import Settings, is_range
 from tl_core.config import Mode, TrialConfig
 
 LR_RANGES: dict[Mode, tuple[float, float]] = {
@@ -29,7 +29,8 @@ class Space:
     | `lr_MODE`     | log-uniform, only when `mode` is MODE                   |
     | `aux_weight`  | uniform                                                 |
 
-    A factor with one value is fixed and not searched. Three and more values are choices.
+    A factor with one value is fixed and not searched. Three and more values are choices, as is
+    any number of them with `auto` among them.
     """
 
     settings: Settings
@@ -90,8 +91,8 @@ def single_config(settings: Settings) -> TrialConfig:
     return Space(settings).config(drawn)
 
 
-def _draw(trial: optuna.Trial, name: str, values: tuple[float, ...], log: bool) -> None:
-    if len(values) == 2:
+def _draw(trial: optuna.Trial, name: str, values: tuple[Any, ...], log: bool) -> None:
+    if is_range(values):
         trial.suggest_float(name, *values, log=log)
     else:
         trial.suggest_categorical(name, values)

@@ -1,8 +1,16 @@
 """What one trial is: a frozen, validated set of plain values."""
 
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+    model_validator,
+)
 
 Mode = Literal["freeze", "finetune", "lp_ft", "scratch"]
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -10,10 +18,23 @@ Precision = Literal["fp32", "bf16"]
 
 TrainRatio = Annotated[float, Field(gt=0, le=0.8, allow_inf_nan=False)]
 LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-AuxWeight = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Count = Annotated[int, Field(ge=1)]
 ImageSize = Annotated[int, Field(ge=16, le=1024)]
+
+
+def _weight_or_word(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    # A union tells one fault for each of its members.
+    try:
+        return validate(value)
+    except ValidationError:
+        raise ValueError("must be a number from 0 to 1, or auto") from None
+
+
+AuxWeight = Annotated[
+    Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | Literal["auto"],
+    WrapValidator(_weight_or_word),
+]
 
 Metric = Literal[
     "val_log_loss",
@@ -49,7 +70,8 @@ class TrialConfig(BaseModel):
     lr: LearningRate
     """Adam's learning rate; for `lp_ft`, that of the second stage, where everything learns."""
     aux_weight: AuxWeight = 0.0
-    """w in loss = (1 - w) * classification + w * brightness."""
+    """w in loss = (1 - w) * classification + w * brightness; `auto` learns it with the net
+    (`tl_core.weighting.LearnedWeights`)."""
     backbone: str = "resnet18"
     """A name that `tl_core.backbones.load_backbone` knows."""
     weights: str = "default"

@@ -11,7 +11,8 @@ class EpochMetrics:
     epoch: int
     """1 for the first."""
     train_loss: float
-    """Mean over the epoch's images, each scored by the weights that its step started from."""
+    """Mean over the epoch's images, each scored by the weights that its step started from; this
+    and `val_loss` with the fixed `aux_weight`, or the one learned by the end of the epoch."""
     train_accuracy: float
     val_loss: float
     val_log_loss: float
@@ -25,6 +26,8 @@ class EpochMetrics:
     val_log_loss_std: float | None = None
     """Standard deviation over the seeds of a frozen trial; one seed has none."""
     val_accuracy_std: float | None = None
+    aux_weight_learned: float | None = None
+    """w that `auto` has come to, mean over the seeds; a fixed weight learns none."""
 
 
 Report = Callable[[EpochMetrics], None]

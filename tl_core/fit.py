@@ -26,7 +26,7 @@ def fit(
     """
     torch.manual_seed(config.seed)  # Dropout draws from the global generator.
     # Step by step and element by element, so stacked heads move as each would alone.
-    optimizer = torch.optim.Adam(learner.model.parameters(), lr=lr, fused=True)
+    optimizer = torch.optim.Adam(learner.groups(), lr=lr, fused=True)
     history = []
     for epoch in range(1, config.epochs + 1):
         start = time.perf_counter()
@@ -34,6 +34,7 @@ def fit(
         images_per_s = n_images / (time.perf_counter() - start)
         scores = {"train_loss": loss, "train_accuracy": accuracy}
         scores |= {f"val_{name}": value for name, value in score(learner, split.val).items()}
+        scores |= learner.weighting.metrics()
         metrics = EpochMetrics(epoch, **_over_seeds(scores), images_per_s=images_per_s)
         _check_finite(metrics)
         report(metrics)
@@ -45,7 +46,9 @@ def score(learner: Learner, indices: np.ndarray) -> dict[str, Tensor]:
     """Return `tl_core.metrics.measure` of the images `indices`."""
     outputs = learner.predict(indices)
     labels, brightness = learner.targets(indices)
-    return measure(outputs, labels.cpu(), brightness.cpu(), learner.aux_weight)
+    # Where the outputs are and in their precision, so that it rounds nothing.
+    weight = torch.as_tensor(learner.weighting.aux_weight, dtype=torch.float64, device="cpu")
+    return measure(outputs, labels.cpu(), brightness.cpu(), weight)
 
 
 def _over_seeds(scores: dict[str, Tensor]) -> dict[str, Any]:

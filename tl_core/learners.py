@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,8 +11,9 @@ from torch import Tensor, nn
 
 from tl_core.batches import Read, cut, eval_batches, upload
 from tl_core.heads import HeadStack
-from tl_core.losses import two_task_gradient, two_task_loss
+from tl_core.losses import task_losses, two_task_loss
 from tl_core.metrics import hits
+from tl_core.weighting import Weighting
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,8 @@ class Learner(ABC):
     """int64 [N], on the device of the model, as all that follows."""
     brightness: Tensor
     """float32 [N]."""
-    aux_weight: float
-    """w of the loss."""
+    weighting: Weighting
+    """What makes one loss of the two tasks'; it may learn, too."""
     order: Callable[[int], np.ndarray]
     """Epoch, from 1 -> the views that it trains on, in order, [n] or [S, n]."""
     batch_size: int
@@ -41,6 +43,10 @@ class Learner(ABC):
             Mean training loss [...] and accuracy [...], each image scored by the weights that
             its step started from, and the images seen by all seeds.
         """
+
+    def groups(self) -> list[dict[str, Any]]:
+        """What an optimizer is to learn, as its parameter groups."""
+        return [{"params": self.model.parameters()}, *self.weighting.groups()]
 
     @abstractmethod
     def inputs(self, views: np.ndarray) -> Tensor:
@@ -77,23 +83,24 @@ class NetLearner(Learner):
         """As for every learner."""
         self.model.train()
         # Summed on the device: reading a number in every step would make the device wait.
-        sums = torch.zeros(2, device=self.labels.device)
+        sums = torch.zeros((), device=self.labels.device)
         order = self.order(epoch)
         for views in cut(order, self.batch_size):
-            loss, hit = self._step(views, optimizer)
-            sums += torch.stack([loss * len(views), hit])
-        loss_sum, hit_sum = sums.cpu()
-        return loss_sum / len(order), hit_sum / len(order), len(order)
+            sums = sums + self._step(views, optimizer)
+        *parts, accuracy = sums.cpu() / len(order)
+        return self.weighting.epoch_loss(*parts), accuracy, len(order)
 
-    def _step(self, views: np.ndarray, optimizer: torch.optim.Optimizer) -> tuple[Tensor, Tensor]:
-        """Learn from one batch; return its mean loss and how many of it were right."""
+    def _step(self, views: np.ndarray, optimizer: torch.optim.Optimizer) -> Tensor:
+        """Learn from one batch; return its sums of the parts of the loss and of hits."""
         labels, brightness = self.targets(views)
         outputs = self.model(self.inputs(views))
-        loss = two_task_loss(outputs, labels, brightness, self.aux_weight)
+        tasks = task_losses(outputs, labels, brightness)
+        loss = self.weighting.loss(*tasks)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-        return loss.detach(), hits(outputs[0].detach(), labels).sum()
+        sums = [part.detach() * len(views) for part in self.weighting.parts(loss, tasks)]
+        return torch.stack([*sums, hits(outputs[0].detach(), labels).sum()])
 
 
 @dataclass(frozen=True)
@@ -123,7 +130,7 @@ class StackLearner(Learner):
         batches = zip(cut(at, size), cut(labels, size), cut(brightness, size), strict=True)
         outputs = [self._step(*batch, optimizer) for batch in batches]
         whole = torch.cat([o[0] for o in outputs], -2), torch.cat([o[1] for o in outputs], -1)
-        loss = two_task_loss(whole, labels, brightness, self.aux_weight)
+        loss = two_task_loss(whole, labels, brightness, self.weighting.aux_weight)
         accuracy = hits(whole[0], labels).float().mean(dim=-1)
         return loss.cpu(), accuracy.cpu(), order.size
 
@@ -138,7 +145,7 @@ class StackLearner(Learner):
         # Four times as fast as rows[views] on a CPU.
         features = self.rows.index_select(0, views.flatten()).view(*views.shape, -1)
         outputs: tuple[Tensor, Tensor] = self.model(features)
-        gradient = two_task_gradient(outputs, labels, brightness, self.aux_weight)
+        gradient = self.weighting.gradient(outputs, labels, brightness)
         self.model.backward(features, *gradient)
         optimizer.step()
         return outputs

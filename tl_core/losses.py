@@ -25,29 +25,53 @@ def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return losses.mean(dim=-1)
 
 
-def two_task_loss(
-    outputs: tuple[Tensor, Tensor], labels: Tensor, brightness: Tensor, aux_weight: float
-) -> Tensor:
-    """(1 - w) * classification + w * squared brightness error, averaged over the batch.
+def task_losses(
+    outputs: tuple[Tensor, Tensor], labels: Tensor, brightness: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Mean log loss and mean squared brightness error over the batch.
 
     Args:
         outputs: class logits [..., B, 1] or [..., B, K], and predicted brightness [..., B].
         labels: int64 [..., B], or [B] that all share.
         brightness: [..., B] or [B], in [0, 1].
-        aux_weight: w in [0, 1]; 0 is single-task.
+
+    Returns:
+        [...] each.
+    """
+    logits, predicted = outputs
+    squared = (predicted - brightness).square().mean(dim=-1)
+    return classification_loss(logits, labels), squared
+
+
+def mix(classification: Tensor, squared: Tensor, aux_weight: float | Tensor) -> Tensor:
+    """(1 - w) * classification + w * squared brightness error; w in [0, 1], 0 is single-task."""
+    return (1 - aux_weight) * classification + aux_weight * squared
+
+
+def two_task_loss(
+    outputs: tuple[Tensor, Tensor], labels: Tensor, brightness: Tensor, aux_weight: float | Tensor
+) -> Tensor:
+    """`mix` of `task_losses`, which take the same; the weight is one for all, or [...].
 
     Returns:
         [...], one loss each.
     """
-    logits, predicted = outputs
-    squared = (predicted - brightness).square().mean(dim=-1)
-    return (1 - aux_weight) * classification_loss(logits, labels) + aux_weight * squared
+    return mix(*task_losses(outputs, labels, brightness), aux_weight)
 
 
 def two_task_gradient(
-    outputs: tuple[Tensor, Tensor], labels: Tensor, brightness: Tensor, aux_weight: float
+    outputs: tuple[Tensor, Tensor],
+    labels: Tensor,
+    brightness: Tensor,
+    weights: tuple[float, float] | tuple[Tensor, Tensor],
 ) -> tuple[Tensor, Tensor]:
-    """Derivatives of `two_task_loss`, which takes the same, by each of the two outputs.
+    """Derivatives of a weighted sum of `task_losses`, which take the same, by each output.
+
+    Args:
+        outputs: as for `task_losses`.
+        labels: as for `task_losses`.
+        brightness: as for `task_losses`.
+        weights: of classification, and of brightness; tensors in the shape of their output.
 
     Returns:
         [..., B, 1] or [..., B, K], and [..., B].
@@ -58,4 +82,5 @@ def two_task_gradient(
         error = torch.sigmoid(logits) - labels.unsqueeze(-1)
     else:
         error = torch.softmax(logits, dim=-1) - F.one_hot(labels, logits.shape[-1])
-    return error * ((1 - aux_weight) / n), (predicted - brightness) * (2 * aux_weight / n)
+    classification, squared = weights
+    return error * (classification / n), (predicted - brightness) * (2 * squared / n)

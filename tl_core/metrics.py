@@ -17,7 +17,7 @@ def hits(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def measure(
-    outputs: tuple[Tensor, Tensor], labels: Tensor, brightness: Tensor, aux_weight: float
+    outputs: tuple[Tensor, Tensor], labels: Tensor, brightness: Tensor, aux_weight: float | Tensor
 ) -> dict[str, Tensor]:
     """Score the predictions of one or several nets on the same N images.
 
@@ -25,7 +25,7 @@ def measure(
         outputs: class logits [..., N, 1] or [..., N, K], and predicted brightness [..., N].
         labels: int64 [N], every class at least once.
         brightness: [N] in [0, 1].
-        aux_weight: w of the loss.
+        aux_weight: w of the loss, one for all nets or [...].
 
     Returns:
         `loss` (both tasks), `log_loss` (classification alone, nats), `accuracy`, `auroc` (more

@@ -24,6 +24,7 @@ from tl_core.fit import fit, score
 from tl_core.heads import Heads, HeadStack, TwoHeadedNet
 from tl_core.learners import Learner, NetLearner, StackLearner
 from tl_core.splits import Split, make_split
+from tl_core.weighting import Weighting, make_weighting
 
 HEAD_LR = 1e-3
 """Adam's learning rate in the first stage of `lp_ft`, where the heads alone learn."""
@@ -106,6 +107,8 @@ class _Setup:
     heads: list[Heads]
     net: TwoHeadedNet
     """With the heads of the first seed."""
+    weighting: Weighting
+    """Shared, too, so that what one stage learns of it is where the next one starts."""
 
     @classmethod
     def of(cls, config: TrialConfig, images: ImageSet, device: torch.device) -> Self:
@@ -115,7 +118,8 @@ class _Setup:
         splits = [make_split(images.labels, ratio, split_seed, seed) for seed in seeds]
         heads = [_heads(backbone, len(images.classes), seed) for seed in seeds]
         net = TwoHeadedNet(backbone.network, heads[0], backbone.precision)
-        return cls(config, images, device, backbone, seeds, splits, heads, net)
+        weighting = make_weighting(config.aux_weight, config.seeds, device)
+        return cls(config, images, device, backbone, seeds, splits, heads, net, weighting)
 
     def on_features(self, stack: HeadStack, cache: Path) -> StackLearner:
         c = self.config
@@ -139,10 +143,10 @@ class _Setup:
     def _mirror(self) -> int:
         return len(self.images.labels) if self.config.hflip else 0
 
-    def _targets(self) -> tuple[Tensor, Tensor, float]:
+    def _targets(self) -> tuple[Tensor, Tensor, Weighting]:
         labels = torch.from_numpy(self.images.labels).to(self.device)
         brightness = torch.from_numpy(self.images.brightness).to(self.device)
-        return labels, brightness, self.config.aux_weight
+        return labels, brightness, self.weighting
 
 
 def _test_scores(learner: Learner, split: Split) -> dict[str, float]:

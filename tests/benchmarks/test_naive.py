@@ -47,6 +47,11 @@ def test_naive_and_fast_trials_give_the_same_numbers(
     assert naive[-1].val_brightness_mae == pytest.approx(fast[-1].val_brightness_mae, abs=within)
 
 
+def test_naive_trials_learn_no_weights(own_trials: Trials, photo_folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"^the naive loop takes a fixed aux_weight, not auto$"):
+        train_naively(own_trials.config("freeze", aux_weight="auto"), photo_folder, CPU)
+
+
 def test_frozen_means_frozen_here_too(own_trials: Trials, photo_folder: Path) -> None:
     at_once, far = (
         train_naively(own_trials.config("freeze", lr=lr, epochs=1), photo_folder, CPU)[0]

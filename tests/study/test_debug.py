@@ -100,6 +100,19 @@ def test_preset_runs_and_flags_override_it(run: Run, photo_folder: Path) -> None
     assert (row["mode"], row["aux_weight"], row["epochs"]) == ("scratch", 0.3, 1)
 
 
+def test_weight_that_is_learned_is_told(
+    run: Run, photo_folder: Path, client: MlflowClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--data", photo_folder, *OWN_NET, "--aux-weight", "auto") == 0
+    row = trial()
+    assert row["aux_weight"] == "auto"
+    assert 0 < row["aux_weight_learned"] < 1
+    assert f"  aux_weight {row['aux_weight_learned']:.4f}" in capsys.readouterr().out
+    (logged,) = all_runs(client)
+    assert logged.data.params["aux_weight"] == "auto"
+    assert logged.data.metrics["aux_weight_learned"] == pytest.approx(row["aux_weight_learned"])
+
+
 def test_diverging_trial_exits_with_3_and_is_failed(
     run: Run, photo_folder: Path, client: MlflowClient, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,7 +4,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from study.display import StudyDisplay, describe
+from study.display import StudyDisplay, describe, show_weight
 from study.records import TrialRecord
 from tests.study.builders import make_record
 
@@ -48,6 +48,11 @@ def test_description_of_a_trial() -> None:
         "no epoch after 0 epochs, failed (DivergedError: train_loss is nan in epoch 1)"
     )
     assert "scratch train_ratio=0.8 lr=0.001 aux_weight=0.50" in running
+
+
+def test_weight_that_is_learned_is_told_by_its_word() -> None:
+    assert "lr=0.001 aux_weight=auto: " in describe(make_record(aux_weight="auto"), "val_loss")
+    assert (show_weight(0.25), show_weight(0.0, "g")) == ("0.25", "0")
 
 
 def test_elsewhere_each_ended_trial_is_one_line(frozen: list[float]) -> None:

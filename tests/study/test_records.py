@@ -37,6 +37,7 @@ def test_row_holds_factors_last_epoch_and_test_scores() -> None:
         "images_per_s": 1000.0,
         "val_log_loss_std": None,
         "val_accuracy_std": None,
+        "aux_weight_learned": None,
         "test_accuracy": 0.9,
         "wall_s": 1.235,
         "error": None,

@@ -20,7 +20,7 @@ COLUMNS = [
     "epochs",
     "train_loss", "train_accuracy", "val_loss", "val_log_loss", "val_accuracy", "val_auroc",
     "val_brightness_mae", "val_brightness_r2", "images_per_s",
-    "val_log_loss_std", "val_accuracy_std", "wall_s", "error",
+    "val_log_loss_std", "val_accuracy_std", "aux_weight_learned", "wall_s", "error",
 ]  # fmt: skip
 
 

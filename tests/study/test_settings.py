@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from study.settings import DEBUG, DEFAULTS, DEMO, flag, resolve
+from study.settings import DEBUG, DEFAULTS, DEMO, flag, is_range, resolve
 from tests.study.builders import make_settings
 
 
@@ -98,8 +98,9 @@ def test_value_out_of_range_is_told_with_its_rule(name: str, value: str, rule: s
         ("train_ratio", ["0"], "must be greater than 0"),
         ("train_ratio", ["0.81"], "must be less than or equal to 0.8"),
         ("train_ratio", ["nan"], "must be a finite number"),
-        ("aux_weight", ["-0.1"], "must be greater than or equal to 0"),
-        ("aux_weight", ["1.1"], "must be less than or equal to 1"),
+        ("aux_weight", ["-0.1"], "must be a number from 0 to 1, or auto"),
+        ("aux_weight", ["1.1"], "must be a number from 0 to 1, or auto"),
+        ("aux_weight", ["auot"], "must be a number from 0 to 1, or auto"),
         ("mode", ["frozen"], "must be 'freeze', 'finetune', 'lp_ft' or 'scratch'"),
     ],
 )
@@ -114,6 +115,7 @@ def test_factor_out_of_range_is_told_once(name: str, values: list[str], rule: st
         ("lr", ["1e-2", "1e-3"], "a range needs its smaller end first"),
         ("lr", ["1e-2", "1e-2"], "a value is given twice"),
         ("aux_weight", ["0.5", "0"], "a range needs its smaller end first"),
+        ("aux_weight", ["auto", "auto"], "a value is given twice"),
         ("mode", ["freeze", "freeze"], "a value is given twice"),
         ("train_ratio", ["0.1", "0.10"], "a value is given twice"),
     ],
@@ -126,6 +128,21 @@ def test_factor_with_wrong_values_together(name: str, values: list[str], rule: s
 @pytest.mark.parametrize("values", [["1e-3"], ["1e-4", "1e-2"], ["1e-2", "1e-3", "1e-4"]])
 def test_lr_is_one_value_a_range_or_choices(values: list[str]) -> None:
     assert make_settings(lr=values).lr == tuple(map(float, values))
+
+
+@pytest.mark.parametrize(
+    ("words", "values"),
+    [
+        (["auto"], ("auto",)),
+        (["auto", "0"], ("auto", 0.0)),
+        (["0", "0.3", "auto"], (0.0, 0.3, "auto")),
+    ],
+)
+def test_auxiliary_weight_may_be_left_to_the_trial(
+    words: list[str], values: tuple[float | str, ...]
+) -> None:
+    assert make_settings(aux_weight=words).aux_weight == values
+    assert not is_range(values)
 
 
 @pytest.mark.parametrize(("ratio", "weight"), [("1e-9", "0"), ("0.8", "1")])

@@ -55,6 +55,15 @@ def test_one_value_is_fixed_and_three_are_choices(values: list[str], drawn: set[
     assert {trial.params["lr_freeze"] for trial in trials} == drawn
 
 
+@pytest.mark.parametrize("words", [["auto"], ["0", "auto"], ["auto", "0.3", "0"]])
+def test_weights_with_auto_among_them_are_choices(words: list[str]) -> None:
+    space = Space(make_settings(mode=["freeze"], aux_weight=words))
+    trials = draw(space)
+    expected = {word if word == "auto" else float(word) for word in words}
+    assert {trial.params["aux_weight"] for trial in trials} == expected
+    assert {space.config(trial.params).aux_weight for trial in trials} == expected
+
+
 def test_ratios_are_choices_also_when_there_are_two() -> None:
     trials = draw(Space(make_settings(train_ratio=["0.1", "0.8"])))
     assert {trial.params["train_ratio"] for trial in trials} == {0.1, 0.8}

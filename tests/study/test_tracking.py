@@ -10,8 +10,9 @@ from tests.study.builders import Teller, all_runs, make_config, make_epoch
 from tl_core.epoch import EpochMetrics
 from tl_core.errors import InputError
 
-METRICS = len(EpochMetrics.__dataclass_fields__) - 3
-"""Metrics an epoch: all its fields but its number and the two spreads, which one seed lacks."""
+METRICS = len(EpochMetrics.__dataclass_fields__) - 4
+"""Metrics an epoch: all its fields but its number, the two spreads, which one seed lacks, and what
+`auto` alone learns."""
 SPLIT = {"split": {"train": "def", "val": "abc", "test": "ghi"}}
 
 

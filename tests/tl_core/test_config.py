@@ -3,7 +3,7 @@ from typing import Any, get_args
 import pytest
 from pydantic import ValidationError
 
-from tl_core.config import DIRECTIONS, MODES, Metric, TrialConfig
+from tl_core.config import DIRECTIONS, MODES, AuxWeight, Metric, TrialConfig
 
 PLAIN: dict[str, Any] = {"mode": "freeze", "train_ratio": 0.1, "lr": 1e-3}
 
@@ -32,6 +32,7 @@ def test_defaults_are_the_articles() -> None:
         ("train_ratio", 1e-9),
         ("lr", 1e30),
         ("aux_weight", 0.0),
+        ("aux_weight", "auto"),
         ("aux_weight", 1.0),
         ("image_size", 16),
         ("image_size", 1024),
@@ -41,7 +42,7 @@ def test_defaults_are_the_articles() -> None:
         ("split_seed", 2**31 - 1),
     ],
 )
-def test_values_at_the_bounds_pass(field: str, value: float) -> None:
+def test_values_at_the_bounds_pass(field: str, value: float | str) -> None:
     assert getattr(TrialConfig(**PLAIN | {field: value}), field) == value
 
 
@@ -54,9 +55,11 @@ def test_values_at_the_bounds_pass(field: str, value: float) -> None:
         ("train_ratio", float("nan"), "finite number|greater than 0"),
         ("lr", 0.0, "greater than 0"),
         ("lr", float("inf"), "finite number"),
-        ("aux_weight", -0.1, "greater than or equal to 0"),
-        ("aux_weight", 1.1, "less than or equal to 1"),
-        ("aux_weight", float("nan"), "finite number|greater than or equal"),
+        ("aux_weight", -0.1, "must be a number from 0 to 1, or auto"),
+        ("aux_weight", 1.1, "must be a number from 0 to 1, or auto"),
+        ("aux_weight", float("nan"), "must be a number from 0 to 1, or auto"),
+        ("aux_weight", "Auto", "must be a number from 0 to 1, or auto"),
+        ("aux_weight", None, "must be a number from 0 to 1, or auto"),
         ("image_size", 15, "greater than or equal to 16"),
         ("image_size", 1025, "less than or equal to 1024"),
         ("image_size", 32.5, "valid integer"),
@@ -98,6 +101,7 @@ def test_a_configuration_does_not_change() -> None:
         config.lr = 0.1  # type: ignore[misc]
 
 
-def test_a_configuration_survives_json() -> None:
-    config = TrialConfig(**PLAIN, aux_weight=0.3, seed=5, weights="mine.pth")
+@pytest.mark.parametrize("aux_weight", [0.3, "auto"])
+def test_a_configuration_survives_json(aux_weight: AuxWeight) -> None:
+    config = TrialConfig(**PLAIN, aux_weight=aux_weight, seed=5, weights="mine.pth")
     assert TrialConfig.model_validate_json(config.model_dump_json()) == config

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tl_core.batches import epoch_order, stacked_order
-from tl_core.config import TrialConfig
+from tl_core.config import AuxWeight, TrialConfig
 from tl_core.epoch import EpochMetrics
 from tl_core.errors import DivergedError
 from tl_core.fit import fit, score
@@ -18,6 +18,7 @@ from tl_core.learners import NetLearner, StackLearner
 from tl_core.losses import two_task_loss
 from tl_core.metrics import hits
 from tl_core.splits import Split, make_split
+from tl_core.weighting import make_weighting
 
 N, D = 70, 4
 LABELS = torch.arange(N) % 2
@@ -38,14 +39,17 @@ def config(epochs: int = 3, seed: int = 0) -> TrialConfig:
 
 
 def learner(
-    model: nn.Module | None = None, aux_weight: float = 0.3, batch_size: int = 16, seed: int = 0
+    model: nn.Module | None = None,
+    aux_weight: AuxWeight = 0.3,
+    batch_size: int = 16,
+    seed: int = 0,
 ) -> NetLearner:
     torch.manual_seed(1)
     return NetLearner(
         model or Heads(D, 2),
         LABELS,
         BRIGHTNESS,
-        aux_weight,
+        make_weighting(aux_weight, 1, torch.device("cpu")),
         partial(epoch_order, make_split(LABELS.numpy(), 0.6).train, seed),
         batch_size,
         eval_batch=32,
@@ -92,6 +96,16 @@ def test_validation_scores_are_those_of_the_weights_after_the_epoch(split: Split
     history = fit(one, split, config(), 0.1, ignore)
     last = {name.removeprefix("val_"): value for name, value in vars(history[-1]).items()}
     assert {name: last[name] for name in score(one, split.val)} == score(one, split.val)
+
+
+def test_a_learned_weight_is_reported_as_if_it_were_fixed(split: Split) -> None:
+    one = learner(aux_weight="auto")
+    last = fit(one, split, config(), 0.1, ignore)[-1]
+    assert last.aux_weight_learned is not None
+    weight = make_weighting(last.aux_weight_learned, 1, torch.device("cpu"))
+    fixed = score(replace(one, weighting=weight), split.val)
+    assert last.val_loss == pytest.approx(fixed["loss"].item())
+    assert last.aux_weight_learned != pytest.approx(1 / 3, abs=1e-3)
 
 
 def test_the_loss_falls(split: Split) -> None:
@@ -192,7 +206,8 @@ def test_targets_follow_the_indices() -> None:
     assert torch.equal(brightness, BRIGHTNESS[[3, 0, 69]])
 
 
-def test_stacked_heads_learn_what_each_would_alone() -> None:
+@pytest.mark.parametrize("aux_weight", [0.3, "auto"])
+def test_stacked_heads_learn_what_each_would_alone(aux_weight: AuxWeight) -> None:
     seeds = (4, 5, 6)
     splits = [make_split(LABELS.numpy(), 0.6, seed=seed) for seed in seeds]
     torch.manual_seed(0)
@@ -200,12 +215,17 @@ def test_stacked_heads_learn_what_each_would_alone() -> None:
     trains = [split.train for split in splits]
     stack = HeadStack(starts)
     order, rows = partial(stacked_order, trains, seeds), torch.from_numpy(ROWS)
-    together = StackLearner(stack, LABELS, BRIGHTNESS, 0.3, order, 16, N, rows)
+    weighting = make_weighting(aux_weight, 3, torch.device("cpu"))
+    together = StackLearner(stack, LABELS, BRIGHTNESS, weighting, order, 16, N, rows)
     history = fit(together, splits[0], config(), 0.1, ignore)
     alone = []
     for seed, split, heads in zip(seeds, splits, starts, strict=True):
-        one = replace(learner(heads), order=partial(epoch_order, split.train, seed))
+        one = replace(learner(heads, aux_weight), order=partial(epoch_order, split.train, seed))
         alone.append(fit(one, split, config(), 0.1, ignore))
+        of_seed = [pair[len(alone) - 1] for pair in weighting.metrics().values()]
+        assert [w.item() for w in of_seed] == pytest.approx(
+            [w.item() for w in one.weighting.metrics().values()], rel=1e-4
+        )
     for epoch, of_seeds in zip(history, zip(*alone, strict=True), strict=True):
         for name in ("train_loss", "train_accuracy", "val_loss", "val_auroc", "val_brightness_r2"):
             mean = np.mean([getattr(metrics, name) for metrics in of_seeds])

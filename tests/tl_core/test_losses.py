@@ -84,6 +84,6 @@ def test_the_gradient_is_autograds(
     loss = two_task_loss((logits, predicted), labels, brightness, aux_weight).sum()
     expected = torch.autograd.grad(loss, (logits, predicted))
     outputs = (logits.detach(), predicted.detach())
-    found = two_task_gradient(outputs, labels, brightness, aux_weight)
+    found = two_task_gradient(outputs, labels, brightness, (1 - aux_weight, aux_weight))
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other)

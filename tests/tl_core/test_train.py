@@ -10,7 +10,7 @@ import torch
 from tests.conftest import SIDE, TINY, draw_folder
 from tests.tl_core.trials import CPU, Trials, untimed
 from tl_core.backbones import BackboneError
-from tl_core.config import MODES, Mode
+from tl_core.config import MODES, AuxWeight, Mode
 from tl_core.datasets import ImageSet, load_images
 from tl_core.epoch import EpochMetrics
 from tl_core.errors import DivergedError, InputError
@@ -21,13 +21,14 @@ METRICS = {"loss", "log_loss", "accuracy", "auroc", "brightness_mae", "brightnes
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("aux_weight", [0.0, 0.3, 1.0])
-def test_every_mode_runs_from_end_to_end(trials: Trials, mode: Mode, aux_weight: float) -> None:
+@pytest.mark.parametrize("aux_weight", [0.0, 0.3, 1.0, "auto"])
+def test_every_mode_runs_from_end_to_end(trials: Trials, mode: Mode, aux_weight: AuxWeight) -> None:
     seen: list[EpochMetrics] = []
     config = trials.config(mode, aux_weight=aux_weight)
     result = run_trial(config, trials.images, trials.cache, CPU, seen.append)
     assert result.history == tuple(seen)
     assert [metrics.epoch for metrics in seen] == [1, 2]
+    assert {m.aux_weight_learned is not None for m in seen} == {aux_weight == "auto"}
     assert result.backbone.name == TINY
     assert [len(p) for p in (result.split.train, result.split.val, result.split.test)] == [20, 4, 4]
 

@@ -13,11 +13,14 @@ from tests.tl_core.trials import CPU, STILL, Trials, changed, state, untimed
 from tl_core import train
 from tl_core.backbones import Backbone, load_backbone
 from tl_core.batches import pixel_reader, training_batches
-from tl_core.config import MODES, Mode, TrialConfig
+from tl_core.config import MODES, AuxWeight, Mode, TrialConfig
 from tl_core.datasets import ImageSet
+from tl_core.fit import fit
 from tl_core.heads import Heads
+from tl_core.learners import Learner
 from tl_core.splits import Split, make_split
 from tl_core.train import HEAD_LR, pretrained
+from tl_core.weighting import LOG_VARIANCE_LR, LearnedWeights
 
 
 class SlowFreeze:
@@ -27,16 +30,31 @@ class SlowFreeze:
         self.config, self.images, self.backbone = config, images, backbone
         torch.manual_seed(config.seed)
         self.heads = Heads(backbone.n_features, 2)
+        self.s_c, self.s_b = (torch.zeros((), requires_grad=True) for _ in range(2))
 
-    def losses(self, views: np.ndarray) -> tuple[Tensor, Tensor]:
-        """The classification loss and the weighted one of each image, [B] each."""
+    def tasks(self, views: np.ndarray) -> Tensor:
+        """The classification loss and the squared brightness error of each image, [2, B]."""
         logits, brightness = self.outputs(views)
         indices = views % len(self.images.labels)
         labels = torch.from_numpy(self.images.labels[indices]).float()
         classification = F.softplus(logits) - labels * logits
         error = (brightness - torch.from_numpy(self.images.brightness[indices])) ** 2
-        w = self.config.aux_weight
-        return classification, (1 - w) * classification + w * error
+        return torch.stack([classification, error])
+
+    def objective(self, tasks: Tensor) -> Tensor:
+        """What a step makes smaller, from the means of both tasks, [2]."""
+        if self.config.aux_weight != "auto":
+            return self.reported(tasks)
+        scale = torch.stack([1 / self.s_c.exp(), 1 / (2 * self.s_b.exp())])
+        return (scale * tasks).sum() + (self.s_c + self.s_b) / 2
+
+    def reported(self, tasks: Tensor) -> Tensor:
+        return (1 - self.weight()) * tasks[0] + self.weight() * tasks[1]
+
+    def weight(self) -> float:
+        if self.config.aux_weight != "auto":
+            return self.config.aux_weight
+        return 1 / (1 + 2 * (self.s_b - self.s_c).exp().item())
 
     def outputs(self, views: np.ndarray) -> tuple[Tensor, Tensor]:
         mean, std = (torch.tensor(t).view(3, 1, 1) for t in (self.backbone.mean, self.backbone.std))
@@ -51,26 +69,27 @@ class SlowFreeze:
     def train(self, split: Split) -> list[tuple[float, float, float]]:
         """Training loss, validation loss and validation log loss of each epoch."""
         optimizer = torch.optim.Adam(self.heads.parameters(), lr=self.config.lr)
+        optimizer.add_param_group({"params": [self.s_c, self.s_b], "lr": LOG_VARIANCE_LR})
         c, history = self.config, []
         mirror = len(self.images.labels) if c.hflip else 0
         for epoch in range(1, c.epochs + 1):
             seen = []
             for batch in training_batches(split.train, c.batch_size, c.seed, epoch, mirror):
-                _, losses = self.losses(batch)
+                tasks = self.tasks(batch)
                 optimizer.zero_grad()
-                losses.mean().backward()  # type: ignore[no-untyped-call]
+                self.objective(tasks.mean(dim=1)).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
-                seen += losses.tolist()
+                seen.append(tasks.detach())
             with torch.no_grad():
-                log_losses, losses = self.losses(split.val)
-            history.append((float(np.mean(seen)), losses.mean().item(), log_losses.mean().item()))
+                train, val = (t.mean(dim=1) for t in (torch.cat(seen, 1), self.tasks(split.val)))
+            history.append((self.reported(train).item(), self.reported(val).item(), val[0].item()))
         return history
 
 
-@pytest.mark.parametrize("aux_weight", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("aux_weight", [0.0, 0.3, 1.0, "auto"])
 @pytest.mark.parametrize(("seed", "hflip"), [(0, False), (3, True)])
 def test_the_fast_path_is_the_slow_path(
-    trials: Trials, aux_weight: float, seed: int, hflip: bool
+    trials: Trials, aux_weight: AuxWeight, seed: int, hflip: bool
 ) -> None:
     changes: dict[str, Any] = {"aux_weight": aux_weight, "seed": seed, "epochs": 4, "lr": 1e-2}
     changes |= {"hflip": hflip}
@@ -81,12 +100,14 @@ def test_the_fast_path_is_the_slow_path(
     found = [(m.train_loss, m.val_loss, m.val_log_loss) for m in fast.history]
     np.testing.assert_allclose(found, slow.train(split), atol=1e-4)
     with torch.no_grad():
-        log_losses, losses = slow.losses(split.test)
+        test = slow.tasks(split.test).mean(dim=1)
         expected = slow.outputs(split.test)
         pixels = pixel_reader(trials.images, fast.backbone, CPU)(split.test)
         logits, brightness = fast.net.eval()(pixels)
-    assert fast.test["test_log_loss"] == pytest.approx(log_losses.mean().item(), abs=1e-4)
-    assert fast.test["test_loss"] == pytest.approx(losses.mean().item(), abs=1e-4)
+    assert fast.test["test_log_loss"] == pytest.approx(test[0].item(), abs=1e-4)
+    assert fast.test["test_loss"] == pytest.approx(slow.reported(test).item(), abs=1e-4)
+    learned = None if aux_weight != "auto" else pytest.approx(slow.weight(), abs=1e-5)
+    assert fast.history[-1].aux_weight_learned == learned
     torch.testing.assert_close(logits[:, 0], expected[0], atol=1e-4, rtol=0)
     torch.testing.assert_close(brightness, expected[1], atol=1e-4, rtol=0)
 
@@ -145,6 +166,24 @@ def test_lp_ft_starts_from_fitted_heads(trials: Trials) -> None:
     for name, value in both.net.network.named_parameters():
         # Weights that start at 0 do move, by about the learning rate.
         torch.testing.assert_close(value, before[name], rtol=0, atol=100 * STILL)
+
+
+def test_lp_ft_goes_on_with_the_weighting_that_its_heads_have_learned(
+    trials: Trials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts: list[float] = []
+
+    def watched(learner: Learner, *rest: Any) -> Any:
+        assert isinstance(learner.weighting, LearnedWeights)
+        starts.append(learner.weighting.aux_weight.item())
+        return fit(learner, *rest)
+
+    monkeypatch.setattr(train, "fit", watched)
+    probe = trials.run("freeze", lr=HEAD_LR, aux_weight="auto").history[-1]
+    trials.run("lp_ft", aux_weight="auto")
+    of_freeze, of_heads, of_everything = starts
+    assert of_freeze == of_heads == pytest.approx(1 / 3)
+    assert of_everything == probe.aux_weight_learned != of_heads
 
 
 def heads_at_the_start(trials: Trials, mode: Mode, seed: int) -> dict[str, Tensor]:
