@@ -37,6 +37,7 @@ __all__ = [
     "backbone_names",
     "check_backbone_name",
     "default_image_size",
+    "empty_network",
     "has_default_weights",
     "load_backbone",
 ]
@@ -87,6 +88,24 @@ def load_backbone(name: str, weights: str = "default", image_size: int = 224) ->
     n_features = _count_features(name, net, image_size)
     weights_id = "random" if file is None else file.id
     return Backbone(name, net.network, n_features, net.mean, net.std, weights_id)
+
+
+def empty_network(name: str, image_size: int, *, pretrained: bool) -> nn.Module:
+    """A backbone's network with nothing learned in it, to load a state dict into.
+
+    Args:
+        name: as for `load_backbone`.
+        image_size: side of the images, pixels.
+        pretrained: whether the state dict began as pretrained weights: some networks of
+            torchvision then take their inputs in another way.
+
+    Raises:
+        BackboneError: unknown name.
+
+    """
+    check_backbone_name(name)
+    with torch.random.fork_rng(devices=[]):
+        return _build(name, image_size, pretrained=pretrained).network
 
 
 def default_image_size(name: str) -> int:

@@ -96,18 +96,30 @@ def pixel_reader(images: ImageSet, backbone: Backbone, device: torch.device) -> 
 
     The uint8 pixels lie on a GPU that has room for all of them, else in the memory map.
     """
-    # (x / 255 - mean) / std with the constants folded, so that the bytes are touched twice only.
-    shift = torch.tensor(backbone.mean, device=device).view(3, 1, 1) * 255
-    scale = 1 / (torch.tensor(backbone.std, device=device).view(3, 1, 1) * 255)
+    normalize = normalizer(backbone.mean, backbone.std, device)
     fetch, n = _fetcher(images, device), len(images.labels)
 
     def read(views: np.ndarray) -> Tensor:
         raw, mirrored = fetch(views % n), views >= n
         if mirrored.any():
             raw = torch.where(upload(mirrored, device).view(-1, 1, 1, 1), raw.flip(-1), raw)
-        return (raw - shift).mul_(scale).contiguous(memory_format=torch.channels_last)
+        return normalize(raw)
 
     return read
+
+
+def normalizer(
+    mean: Sequence[float], std: Sequence[float], device: torch.device
+) -> Callable[[Tensor], Tensor]:
+    """Make uint8 pixels [B, 3, S, S] on the device into what a network takes, in channels_last."""
+    # (x / 255 - mean) / std with the constants folded, so that the bytes are touched twice only.
+    shift = torch.tensor(mean, device=device).view(3, 1, 1) * 255
+    scale = 1 / (torch.tensor(std, device=device).view(3, 1, 1) * 255)
+
+    def normalize(raw: Tensor) -> Tensor:
+        return (raw - shift).mul_(scale).contiguous(memory_format=torch.channels_last)
+
+    return normalize
 
 
 def _fetcher(images: ImageSet, device: torch.device) -> Read:

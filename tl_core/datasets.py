@@ -1,22 +1,18 @@
 """ImageSet: every image decoded once into one uint8 array that lies in a memory-mapped cache."""
 
 import json
-import os
 import shutil
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from filelock import FileLock
-from PIL import Image
 
 from tl_core.errors import InputError
-from tl_core.pictures import squash
+from tl_core.pictures import decoding_threads, squash
 from tl_core.progress import track
 from tl_core.sources import Source
 
@@ -140,10 +136,7 @@ def _decode(source: Source, size: int, into: Path) -> None:
 
 def _each(source: Source, size: int, pixels: np.ndarray) -> Iterator[str | None]:
     """Fill `pixels` in parallel; yield, in order, why an image could not be had, or None."""
-    # Pillow lets go of the interpreter lock while it decodes and resizes, so threads are enough.
-    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        # It only warns of pictures up to twice its limit: photos of that size exist and decode.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+    with decoding_threads() as pool:
         n = len(source.ids)
         yield from pool.map(lambda i: _read_into(pixels[i], source, i, size), range(n))
 

@@ -80,6 +80,11 @@ class TwoHeadedNet(nn.Module):
         return logits, brightness
 
 
+def choose(logits: Tensor) -> Tensor:
+    """Chosen class, int64 [...]; one logit (two classes) is cut at probability 0.5."""
+    return (logits[..., 0] > 0).long() if logits.shape[-1] == 1 else logits.argmax(dim=-1)
+
+
 def probabilities(logits: Tensor) -> Tensor:
     """Class probabilities [..., K] from logits [..., 1] (two classes) or [..., K]."""
     if logits.shape[-1] == 1:

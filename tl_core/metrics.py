@@ -5,15 +5,13 @@ import torch
 from scipy.stats import rankdata
 from torch import Tensor
 
-from tl_core.heads import probabilities
+from tl_core.heads import choose, probabilities
 from tl_core.losses import classification_loss, two_task_loss
 
 
 def hits(logits: Tensor, labels: Tensor) -> Tensor:
-    """Which predictions are right, bool [..., B]; one logit is cut at probability 0.5."""
-    single = logits.shape[-1] == 1
-    predicted = (logits[..., 0] > 0).long() if single else logits.argmax(dim=-1)
-    return predicted == labels
+    """Which predictions are right, bool [..., B]."""
+    return choose(logits) == labels
 
 
 def measure(

@@ -1,20 +1,43 @@
 """From any file Pillow opens to an RGB picture."""
 
+import os
+import warnings
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import Image, ImageOps
 
 
-def open_rgb(path: Path) -> Image.Image:
-    """Decode the first frame of `path`, upright, without transparency.
+@contextmanager
+def decoding_threads() -> Iterator[ThreadPoolExecutor]:
+    """Threads to decode pictures in, one a core.
+
+    Pillow lets go of the interpreter lock while it decodes and resizes, so threads are enough.
+    """
+    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        # It only warns of pictures up to twice its limit: photos of that size exist and decode.
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield pool
+
+
+def open_rgb(file: Path | IO[bytes]) -> Image.Image:
+    """Decode the first frame of a file, upright, without transparency.
 
     Raises whatever Pillow raises for a file that it can't decode whole, among them
     `Image.DecompressionBombError` for more than `2 * Image.MAX_IMAGE_PIXELS` pixels.
     """
-    with Image.open(path) as image:
-        image.load()
-        return _to_rgb(ImageOps.exif_transpose(image))
+    with Image.open(file) as image:
+        return to_rgb(image)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """As `open_rgb`, of a picture that is open already."""
+    image.load()
+    return _to_rgb(ImageOps.exif_transpose(image))
 
 
 def squash(image: Image.Image, size: int) -> np.ndarray:

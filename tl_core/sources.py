@@ -64,7 +64,9 @@ def folder_source(root: Path) -> Source:
     """Scan a folder with one sub-folder a class; files may lie at any depth below it."""
     root = root.resolve()
     classes = _class_names(root)
-    files = [(path, label) for label, name in enumerate(classes) for path in _files(root / name)]
+    files = [
+        (path, label) for label, name in enumerate(classes) for path in files_below(root / name)
+    ]
     empty = [name for label, name in enumerate(classes) if label not in {at for _, at in files}]
     if empty:
         raise InputError(f"class folder {root / name} has no files" for name in empty)
@@ -121,7 +123,8 @@ def _is_class(path: Path, root: Path) -> bool:
     return not root.is_relative_to(path.resolve())
 
 
-def _files(folder: Path) -> Iterator[Path]:
+def files_below(folder: Path) -> Iterator[Path]:
+    """Every file at any depth, in order; not hidden ones, nor what file managers leave behind."""
     # os.walk does not follow links to folders, so a loop of links can't add images twice.
     for parent, below, names in os.walk(folder):
         below[:] = sorted(name for name in below if not name.startswith("."))
