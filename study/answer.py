@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from study.records import TrialRecord
-from study.statistics import Confirmed
+from study.estimates import Confirmed
 from tl_core.config import Metric
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 import pandas as pd
 
-from study.statistics import Cell, Confirmed, Estimate
+from study.estimates import Cell, Confirmed, Estimate
 from tl_core.config import Mode
 
 Verdict = Literal["better", "worse", "cannot tell"]

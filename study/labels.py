@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from study.comparisons import Difference
-from study.statistics import Confirmed
+from study.estimates import Confirmed
 from tl_core.config import Mode
 
 MARGIN = 0.01
