@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from study.records import TrialRecord
 from study.estimates import Confirmed
+from study.records import TrialRecord
 from tl_core.config import Metric
 
 

@@ -1,15 +1,25 @@
-"""Differences between cells, paired by seed, and whether they can be told from none."""
+"""Differences between cells, paired by seed, and whether they can be told from none.
 
-from collections.abc import Iterable
+Within a seed all cells share initial heads, batch order and nested training subsets, so what a
+seed does to both sides cancels in the difference (Bouthillier et al., MLSys 2021). The intervals
+are plain 95 % ones: of twenty comparisons of equals, one is expected to look different.
+"""
+
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Literal
 
 import pandas as pd
 
-from study.estimates import Cell, Confirmed, Estimate
-from tl_core.config import Mode
+from study.estimates import SCORES, Cell, Confirmed, Estimate, by_cell, estimate
 
 Verdict = Literal["better", "worse", "cannot tell"]
+Cells = Mapping[Cell, Mapping[int, Confirmed]]
+"""Confirming trials by cell and seed, as `by_cell` gives them."""
+
+COMPARED = tuple(name for name in SCORES if name != "test_loss")
+"""`test_loss` weighs the tasks by each cell's own aux_weight, so two cells measure it apart."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +35,17 @@ class Difference:
     @property
     def verdict(self) -> Verdict:
         """Whether `a` is better than `b`: the interval leaves out zero on the good side."""
-        raise NotImplementedError
+        if self.estimate.sign == 0:
+            return "cannot tell"
+        rises = self.estimate.sign > 0
+        return "better" if rises == (SCORES[self.score].better == "higher") else "worse"
+
+    def not_worse_by(self, margin: float) -> bool:
+        """Whether the whole interval leaves `a` at most `margin` behind `b`; no, without one."""
+        low, high = self.estimate.low, self.estimate.high
+        if low is None or high is None:
+            return False
+        return low >= -margin if SCORES[self.score].better == "higher" else high <= margin
 
 
 @dataclass(frozen=True)
@@ -41,15 +61,33 @@ class MultiTask:
 
     @property
     def verdict(self) -> Literal["helped", "hurt", "mixed", "cannot tell"]:
-        """What the auxiliary task did to the classification."""
-        raise NotImplementedError
+        """What the auxiliary task did to the classification.
+
+        It helped if accuracy or log loss is better and neither is worse, and hurt the other way
+        round; `mixed` if one is better and the other worse.
+        """
+        verdicts = {self.accuracy.verdict, self.log_loss.verdict}
+        if verdicts >= {"better", "worse"}:
+            return "mixed"
+        if "better" in verdicts:
+            return "helped"
+        return "hurt" if "worse" in verdicts else "cannot tell"
+
+
+def difference(cells: Cells, a: Cell, b: Cell, score: str) -> Difference | None:
+    """Compare two cells over the seeds that both have; None if they share none."""
+    paired = _paired(cells.get(a, {}), cells.get(b, {}), score)
+    return Difference(a, b, score, paired) if paired else None
 
 
 def mode_differences(
     confirmed: Iterable[Confirmed], score: str = "test_accuracy"
 ) -> list[Difference]:
     """Return each pair of modes at each ratio that both have, first mode first in `MODES`."""
-    raise NotImplementedError
+    cells = by_cell(confirmed)
+    pairs = [(a, b) for a, b in combinations(cells, 2) if a.train_ratio == b.train_ratio]
+    found = [difference(cells, a, b, score) for a, b in pairs]
+    return [d for d in found if d]
 
 
 def differences_table(confirmed: Iterable[Confirmed]) -> pd.DataFrame:
@@ -57,9 +95,50 @@ def differences_table(confirmed: Iterable[Confirmed]) -> pd.DataFrame:
 
     Columns: train_ratio, a, b, score, n, mean, low, high, verdict (of a against b).
     """
-    raise NotImplementedError
+    trials = list(confirmed)
+    rows = [
+        (d.a.train_ratio, d.a.mode, d.b.mode, d.score, e.n, e.mean, e.low, e.high, d.verdict)
+        for score in COMPARED
+        for d in mode_differences(trials, score)
+        for e in (d.estimate,)
+    ]
+    names = ("train_ratio", "a", "b", "score", "n", "mean", "low", "high", "verdict")
+    return pd.DataFrame(rows, columns=names)
 
 
 def multi_task(confirmed: Iterable[Confirmed]) -> MultiTask | None:
-    """Compare the arms with and without the auxiliary task; None if no control was run."""
-    raise NotImplementedError
+    """Compare the arms with and without the auxiliary task.
+
+    The control trains with the same learning rate, which is fair: Adam's steps do not change with
+    the scale of the loss (Kingma and Ba, ICLR 2015, section 2.1), and the weight scales it.
+
+    Returns:
+        None if no control was run, or if the two arms have no seed in common.
+
+    Raises:
+        ValueError: there are controls of several cells.
+    """
+    trials = list(confirmed)
+    controls = by_cell(trials, "control")
+    if len(controls) > 1:
+        raise ValueError(f"one cell, the winner's, has a control; found {list(controls)}")
+    for cell, without in controls.items():
+        return _arms(cell, by_cell(trials).get(cell, {}), without)
+    return None
+
+
+def _arms(
+    cell: Cell, arm: Mapping[int, Confirmed], without: Mapping[int, Confirmed]
+) -> MultiTask | None:
+    names = ("test_accuracy", "test_log_loss", "test_brightness_mae")
+    found = [(name, _paired(arm, without, name)) for name in names]
+    differences = [Difference(cell, cell, name, e) for name, e in found if e]
+    if not differences:
+        return None
+    return MultiTask(cell, next(iter(arm.values())).aux_weight, *differences)
+
+
+def _paired(a: Mapping[int, Confirmed], b: Mapping[int, Confirmed], score: str) -> Estimate | None:
+    """Estimate the mean of a - b over the seeds in both; None if there are none."""
+    values = [a[seed].scores[score] - b[seed].scores[score] for seed in a if seed in b]
+    return estimate(values) if values else None
