@@ -132,19 +132,14 @@ def _crossover(cells: Cells, a: Mode, b: Mode, score: str) -> Crossover | None:
 
 def _gains(cells: Cells, a: Mode, b: Mode, ratios: list[float], score: str) -> np.ndarray:
     """How far `a` is ahead of `b`, [S seeds, R ratios]; of the seeds that all these cells have."""
-    pairs = [(cells[Cell(a, ratio)], cells[Cell(b, ratio)]) for ratio in ratios]
-    seeds = set.intersection(*(set(side) for pair in pairs for side in pair))
-    sign = 1 if SCORES[score].better == "higher" else -1
-    gains: np.ndarray = np.array(
-        [
-            [
-                sign * (ours[seed].scores[score] - theirs[seed].scores[score])
-                for ours, theirs in pairs
-            ]
-            for seed in sorted(seeds)
-        ]
+    runs = {mode: [cells[Cell(mode, ratio)] for ratio in ratios] for mode in (a, b)}
+    seeds = sorted(set.intersection(*(set(run) for mode in runs for run in runs[mode])))
+    ours, theirs = (
+        np.array([[run[seed].scores[score] for run in runs[mode]] for seed in seeds])
+        for mode in (a, b)
     )
-    return gains
+    gains: np.ndarray = ours - theirs
+    return gains if SCORES[score].better == "higher" else -gains
 
 
 def _last_change(leads: np.ndarray, x: np.ndarray) -> np.ndarray:
