@@ -1,4 +1,4 @@
-"""Numbers in words: modes, shares, means with their intervals."""
+"""Numbers in words: modes, shares, and means with their intervals."""
 
 from study.estimates import Estimate
 from tl_core.config import Mode
@@ -12,8 +12,13 @@ MODE_WORDS: dict[Mode, str] = {
 
 
 def share(ratio: float) -> str:
-    """A train_ratio, as `5 %`; two digits, since an interpolated one has no more to tell."""
-    return f"{100 * ratio:.2g} %" if ratio < 1 else "100 %"
+    """A train_ratio, as `5 %`, in the digits that tell it."""
+    return f"{100 * ratio:.4g} %"
+
+
+def weight(aux_weight: float | str) -> str:
+    """An aux_weight, which may be `auto`."""
+    return aux_weight if isinstance(aux_weight, str) else f"{aux_weight:.2g}"
 
 
 def seeds(n: int) -> str:
@@ -22,19 +27,24 @@ def seeds(n: int) -> str:
 
 
 def percent(e: Estimate) -> str:
-    """A share with its interval, as `98.3 % (97.1 to 99.0 %)`."""
+    """A share with its interval, as `98.3 % (97.1 to 99.0 %)`; without one, the share alone."""
     return f"{100 * e.mean:.1f} %{_within(e, 100, '.1f', ' %')}"
 
 
-def points(e: Estimate) -> str:
-    """A difference of shares in percentage points, as `1.2 points (0.3 to 2.1)`."""
-    return f"{100 * e.mean:z.1f} points{_within(e, 100, 'z.1f')}"
+def points(e: Estimate, sign: str = "") -> str:
+    """A difference of shares in percentage points, as `1.2 points (0.3 to 2.1)`.
+
+    Args:
+        e: the difference, as a share.
+        sign: `+` to show the sign of gains too.
+    """
+    style = f"{sign}z.1f"
+    return f"{100 * e.mean:{style}} points{_within(e, 100, style)}"
 
 
-def change(e: Estimate, digits: int = 3) -> str:
+def change(e: Estimate) -> str:
     """A difference with its sign, as `-0.012 (-0.020 to -0.004)`."""
-    style = f"+z.{digits}f"
-    return f"{e.mean:{style}}{_within(e, 1, style)}"
+    return f"{e.mean:+z.3f}{_within(e, 1, '+z.3f')}"
 
 
 def reverse(e: Estimate) -> Estimate:
@@ -46,17 +56,21 @@ def reverse(e: Estimate) -> Estimate:
 
 def enumerate_words(words: list[str]) -> str:
     """Return `a`, `a and b`, or `a, b and c`."""
-    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+    *most, last = words
+    return f"{', '.join(most)} and {last}" if most else last
 
 
-def capital(text: str) -> str:
-    """The text as a sentence begins; only its first letter changes."""
-    return text[:1].upper() + text[1:]
+def one_ratio(mode: Mode, ratio: float) -> str:
+    """The sentence on what labels buy where a mode has results at one ratio."""
+    return (
+        f"What more labels would buy can't be said, since {MODE_WORDS[mode]} has results with "
+        f"{share(ratio)} of the images only."
+    )
 
 
 def _within(e: Estimate, scale: float, style: str, unit: str = "") -> str:
     if e.low is None or e.high is None:
-        return " (one seed, no interval)"
+        return ""
     if e.low == e.high:
-        return f" (the same on all {e.n} seeds)"
+        return " (on every seed)"
     return f" ({scale * e.low:{style}} to {scale * e.high:{style}}{unit})"
