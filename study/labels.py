@@ -120,7 +120,7 @@ def _crossover(cells: Cells, a: Mode, b: Mode, score: str) -> Crossover | None:
     gains = _gains(cells, a, b, ratios, score)
     if not gains.size:
         return None
-    leads = gains.mean(axis=0)
+    leads = _mean(gains, np.ones((1, len(gains))))[0]
     if (leads < 0).any() and leads[leads != 0][-1] < 0:
         a, b, gains, leads = b, a, -gains, -leads
     x = np.log(ratios)
@@ -140,6 +140,13 @@ def _gains(cells: Cells, a: Mode, b: Mode, ratios: list[float], score: str) -> n
     )
     gains: np.ndarray = ours - theirs
     return gains if SCORES[score].better == "higher" else -gains
+
+
+def _mean(gains: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Mean over seeds, each counted as often as `counts` [B, S] says; [B, R]."""
+    mean: np.ndarray = counts @ gains / len(gains)
+    # Accuracies are shares of few images, so ties are common; float noise would break them.
+    return mean.round(12)
 
 
 def _last_change(leads: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -168,7 +175,7 @@ def _interval(gains: np.ndarray, x: np.ndarray) -> tuple[float | None, float | N
     """The crossover's bootstrap interval, as ratios; None for an end outside those studied."""
     n = len(gains)
     drawn = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), RESAMPLES)
-    at = _last_change(drawn @ gains / n, x)
+    at = _last_change(_mean(gains, drawn), x)
     tail = (1 - CONFIDENCE) / 2
     # No interpolation between draws: some of them are infinite.
     ends = np.quantile(at, [tail, 1 - tail], method="inverted_cdf")

@@ -41,8 +41,9 @@ def labels(metric: Metric, mode: Mode, records: Sequence[TrialRecord]) -> str:
         return one_ratio(mode, most.config.train_ratio)
     few, many = (f"{_accuracy(r)} with {share(r.config.train_ratio)}" for r in (least, most))
     return (
-        f"By the same unconfirmed scores {MODE_WORDS[mode]} goes from {few} of the images to {many}, which does "
-        "not tell how many labels can be saved or whether one mode overtakes another."
+        f"By the same unconfirmed scores {MODE_WORDS[mode]} goes from {few} of the images to "
+        f"{many}, which does not tell how many labels can be saved or whether one mode overtakes "
+        "another."
     )
 
 
