@@ -44,11 +44,14 @@ def answer(
     if not by_cell(confirmed):
         return _unconfirmed(about, list(records))
     best = winner(about.metric, records, confirmed)
+    first = best_of(list(records), about.metric)
+    lost = first is not None and first.trial not in {c.source for c in confirmed}
+    where = f"{about}, of what could be confirmed" if lost else str(about)
     tried = {r.config.mode for r in records}
     arms = multi_task(confirmed)
     aux_open = sentences.auxiliary_open(about.aux_weights, best.aux_weight)
     return (
-        sentences.which(str(about), best, [mode for mode in MODES if mode in tried], confirmed),
+        sentences.which(where, best, [mode for mode in MODES if mode in tried], confirmed),
         sentences.labels(best.mode, confirmed),
         sentences.auxiliary(arms) if arms else aux_open,
     )
@@ -57,7 +60,8 @@ def answer(
 def winner(
     metric: Metric, records: Iterable[TrialRecord], confirmed: Iterable[Confirmed]
 ) -> CellSummary:
-    """Return the confirmed cell whose configuration was best in the search, by validation.
+    """Return the confirmed cell whose configuration was best in the search, by validation; on a
+    tie the earlier trial's.
 
     Test scores have no say: the best of several would look better than it is.
     """
@@ -65,7 +69,7 @@ def winner(
     sign = 1 if DIRECTIONS[metric] == "min" else -1
     return min(
         summarize(confirmed),
-        key=lambda cell: (sign * values[cell.source], cell.borrowed_from is not None),
+        key=lambda cell: (sign * values[cell.source], cell.source, cell.borrowed_from is not None),
     )
 
 

@@ -71,6 +71,6 @@ def one_ratio(mode: Mode, ratio: float) -> str:
 def _within(e: Estimate, scale: float, style: str, unit: str = "") -> str:
     if e.low is None or e.high is None:
         return ""
-    if e.low == e.high:
+    if e.high - e.low < 1e-9:  # Equal but for float noise.
         return " (on every seed)"
     return f" ({scale * e.low:{style}} to {scale * e.high:{style}}{unit})"
