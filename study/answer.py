@@ -6,7 +6,7 @@ from typing import Literal
 
 from study import sentences, unconfirmed
 from study.comparisons import multi_task
-from study.estimates import CellSummary, Confirmed, by_cell, summarize
+from study.estimates import Cell, CellSummary, Confirmed, by_cell, summarize
 from study.records import TrialRecord, best_of
 from tl_core.config import DIRECTIONS, MODES, Metric
 
@@ -41,12 +41,13 @@ def answer(
         confirmed: the confirming trials; none of them if confirming was skipped, and then the
             sentences go by validation scores and say that they are unconfirmed.
     """
-    if not by_cell(confirmed):
+    cells = by_cell(confirmed)
+    if not cells:
         return _unconfirmed(about, list(records))
     best = winner(about.metric, records, confirmed)
     first = best_of(list(records), about.metric)
-    lost = first is not None and first.trial not in {c.source for c in confirmed}
-    where = f"{about}, of what could be confirmed" if lost else str(about)
+    kept = first and Cell(first.config.mode, first.config.train_ratio) in cells
+    where = str(about) if kept else f"{about}, of what could be confirmed"
     tried = {r.config.mode for r in records}
     arms = multi_task(confirmed)
     aux_open = sentences.auxiliary_open(about.aux_weights, best.aux_weight)

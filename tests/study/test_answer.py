@@ -107,14 +107,13 @@ def test_winner_that_is_behind_on_the_test_set_says_so() -> None:
 
 
 def test_few_labels_that_match_the_winners_all() -> None:
-    trials = make_confirmed("freeze", 0.1, (0.9, 0.92)) + make_confirmed(
-        "finetune", 0.4, (0.9, 0.92)
-    )
-    trials = [replace(c, source=CELLS.index(c.cell)) for c in trials]
-    trials += [
-        replace(c, source=CELLS.index(c.cell)) for c in make_confirmed("finetune", 0.1, (0.5, 0.5))
+    trials = [
+        *make_confirmed("freeze", 0.1, (0.9, 0.92)),
+        *make_confirmed("finetune", 0.1, (0.5, 0.5)),
+        *make_confirmed(*WINNER, (0.9, 0.92)),
     ]
-    _, second, _ = answer(ABOUT, search(), trials)
+    sourced = [replace(c, source=CELLS.index(c.cell)) for c in trials]
+    _, second, _ = answer(ABOUT, search(), sourced)
     assert (
         "; freezing with 10 % matches fine-tuning with 40 % to within 1 point, at a difference of "
         "0.0 points (on every seed)." in second
@@ -160,7 +159,7 @@ def test_failed_cells() -> None:
 def test_winners_cell_failed() -> None:
     told = answer(ABOUT, search(), [c for c in confirm() if c.cell != WINNER])
     assert_three_sentences(told)
-    assert "freezing scored best in the search" in told[0]
+    assert "with resnet18, of what could be confirmed, freezing does best at" in told[0]
 
 
 def test_borrowed_settings_are_named() -> None:

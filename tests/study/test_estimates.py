@@ -64,9 +64,9 @@ def test_interval_holds_the_mean_and_stays_in_bounds(values: list[float]) -> Non
 
 @pytest.mark.parametrize("n", [2, 5])
 def test_interval_covers_the_true_mean_95_times_in_100(n: int) -> None:
-    samples = np.random.default_rng(0).normal(3, 2, (4000, n)).tolist()
+    samples = np.random.default_rng(0).normal(3, 2, (2000, n)).tolist()
     covers = [(e.low or 0) <= 3 <= (e.high or 0) for e in map(estimate, samples)]
-    assert np.mean(covers) == pytest.approx(0.95, abs=0.01)
+    assert np.mean(covers) == pytest.approx(0.95, abs=0.015)
 
 
 def test_cells_follow_the_order_of_modes_and_ratios_and_leave_out_controls() -> None:
