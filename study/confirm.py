@@ -1,4 +1,4 @@
-"""What confirms a search: the best of each cell on fresh seeds, and the winner's control.
+"""What confirms a search: the best of each cell on fresh seeds, and a control without the task.
 
 Seeds vary the initial weights, the batch order and the training subset together. Every cell gets
 the same ones, so that modes can be compared seed by seed. The test set is read here, once a trial.
@@ -34,14 +34,14 @@ def plan(settings: Settings, records: list[TrialRecord]) -> list[Planned]:
 
     Every cell of the study is confirmed, with the configuration of the nearest ratio (in log
     `train_ratio`) if no trial of its own has finished; a mode without any is left out. The best
-    trial of all, the winner, is trained without the auxiliary task as well. Without `--confirm`
-    the winner alone is trained once more, for its weights.
+    network that learned is trained without the auxiliary task as well. Without `--confirm` the
+    winner, the best trial of all, is trained once more, for its weights.
     """
     winner = best_of(records, settings.metric)
     if winner is None:
         return []
     if not settings.confirm:
-        return [Planned(winner.config, "confirm", winner.trial, winner=True)]
+        return [Planned(winner.config, "winner", winner.trial, winner=True)]
     cells = itertools.product(settings.mode, settings.train_ratio)
     sources = [(ratio, _source(settings, records, mode, ratio)) for mode, ratio in cells]
     confirming = [
@@ -49,7 +49,7 @@ def plan(settings: Settings, records: list[TrialRecord]) -> list[Planned]:
         for ratio, source in sources
         if source
     ]
-    planned = [*itertools.chain(*confirming), *_controls(settings, records, winner)]
+    planned = [*itertools.chain(*confirming), *_controls(settings, records)]
     # The winner's weights are those of its first fresh seed: the first, not the best on test.
     kept = next(p for p in planned if p.config == _on_seed(settings.seed + FRESH, winner.config))
     return [replace(p, winner=p is kept) for p in planned]
@@ -85,17 +85,18 @@ def _on_seed(seed: int, config: TrialConfig) -> TrialConfig:
     return config.model_copy(update={"seed": seed, "seeds": 1})
 
 
-def _controls(settings: Settings, records: list[TrialRecord], winner: TrialRecord) -> list[Planned]:
-    """The winner without the auxiliary task, on the same seeds; or with it, if it has none.
+def _controls(settings: Settings, records: list[TrialRecord]) -> list[Planned]:
+    """The best network without the auxiliary task, on the same seeds; or with it, if it has none.
 
     All else is equal, the learning rate as well: Adam's steps do not depend on the loss's scale.
+    Frozen trials need no control: their two heads share no weights.
     """
-    if winner.config.aux_weight != 0:
-        return _repeat(settings, winner, "control", aux_weight=0.0)
-    rivals = [
-        r for r in records if r.config.aux_weight != 0 and r.config.mode == winner.config.mode
-    ]
-    rival = best_of(rivals, settings.metric)
-    if rival is None:
+    full = [r for r in records if r.config.mode != "freeze"]
+    best = best_of(full, settings.metric)
+    if best is None:
         return []
-    return _repeat(settings, winner, "control", aux_weight=rival.config.aux_weight)
+    if best.config.aux_weight != 0:
+        return _repeat(settings, best, "control", aux_weight=0.0)
+    own = [r for r in full if r.config.mode == best.config.mode and r.config.aux_weight != 0]
+    rival = best_of(own, settings.metric)
+    return _repeat(settings, best, "control", aux_weight=rival.config.aux_weight) if rival else []

@@ -85,9 +85,9 @@ class Journal:
             if record.status == "running":
                 self.end(record, "interrupted")
 
-    def close(self, status: str, files: list[Path]) -> None:
-        """The study has ended with this status, and leaves these files."""
-        self._ledger.close(status, files)
+    def close(self, status: str, files: list[Path], winner: Path | None = None) -> None:
+        """The study has ended with this status, and leaves these files, and perhaps a model."""
+        self._ledger.close(status, files, winner)
 
     def _tell(self, ended: TrialRecord | None) -> None:
         for display in self.displays:

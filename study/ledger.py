@@ -47,10 +47,12 @@ class Ledger:
         names = [str(file.resolve()) for file in files]
         self._write({"event": "end", "trial": record.trial, **told, "files": names}, durable=True)
 
-    def close(self, status: str, files: list[Path]) -> None:
-        """The study has ended; `files` are those that it leaves."""
+    def close(self, status: str, files: list[Path], winner: Path | None = None) -> None:
+        """The study has ended; `files` are those that it leaves, `winner` the folder of a model."""
         names = [str(file.resolve()) for file in files]
-        self._write({"event": "close", "status": status, "files": names}, durable=True)
+        model = str(winner.resolve()) if winner else None
+        told = {"status": status, "files": names, "winner": model}
+        self._write({"event": "close"} | told, durable=True)
         self._file.close()
 
     def _write(self, event: Event, durable: bool = False) -> None:

@@ -8,9 +8,9 @@ from tl_core.config import DIRECTIONS, Metric, TrialConfig
 from tl_core.epoch import EpochMetrics
 
 Status = Literal["running", "done", "pruned", "failed", "interrupted"]
-Kind = Literal["search", "confirm", "control"]
-"""A trial of the search; one that confirms a winner on a fresh seed; its control without the
-auxiliary task."""
+Kind = Literal["search", "confirm", "control", "winner"]
+"""A trial of the search; one that confirms the best of a cell on a fresh seed; its control
+without the auxiliary task; the winner once more, for its weights, when nothing is confirmed."""
 
 FACTORS = {"mode", "train_ratio", "lr", "aux_weight"}
 """What a study searches."""
@@ -34,7 +34,7 @@ class TrialRecord:
     """Why it failed."""
     kind: Kind = "search"
     source: int | None = None
-    """Of a trial that confirms: the trial of the search whose configuration it runs."""
+    """Of a trial after the search: the one of the search whose configuration it runs."""
 
     def value(self, metric: Metric) -> float | None:
         """The metric after the last epoch; None before the first."""

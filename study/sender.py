@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -9,6 +10,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tl_core.errors import InputError
+
+# MLflow tells its makers of its use over the network, unless it was told not to when imported.
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 
 class Sender(Protocol):

@@ -29,7 +29,7 @@ _ENDS: dict[Status, str] = {
 }
 # The server takes at most 1,000 metrics and 100 params in a batch, and 6,000 characters a param.
 _MOST_METRICS, _MOST_PARAMS, _LONGEST_PARAM = 1000, 100, 6000
-_STUDY = "study"
+_STUDY, _VERSION = "study", "tl_study.model_version"
 
 
 class Tracker:
@@ -137,7 +137,7 @@ class Tracker:
         if _STUDY not in self.run_ids:
             return
         batch = self._batch(_STUDY)
-        batch.files = event["files"]
+        batch.files, batch.model = event["files"], event["winner"]
         batch.tags["tl_study.status"] = event["status"]
         ended = "KILLED" if event["status"] == "interrupted" else "FINISHED"
         batch.ends = (ended, event["at"])
@@ -176,6 +176,15 @@ class Tracker:
             raise MlflowException(f"experiment {EXPERIMENT!r} is deleted; restore or purge it")
         return str(found.experiment_id)
 
+    def _register(self, run_id: str, folder: Path) -> None:
+        """Put the winner's weights into the model registry, under the study's name."""
+        from study.registry import register_model  # Takes a second to import; once a study.
+
+        run = self._client.get_run(run_id)
+        if _VERSION not in run.data.tags:  # Told again, it would be a version more.
+            version = register_model(self._client, run_id, folder, run.info.run_name)
+            self._client.set_tag(run_id, _VERSION, version)
+
     def _batch(self, key: str) -> "_Batch":
         return self._waiting.setdefault(key, _Batch())
 
@@ -187,6 +196,8 @@ class Tracker:
         for path in batch.files:
             if Path(path).exists():  # A ledger may be sent long after; its files may be gone.
                 self._client.log_artifact(run_id, path)
+        if batch.model and Path(batch.model).exists():
+            self._register(run_id, Path(batch.model))
         if batch.ends:
             status, at = batch.ends
             self._client.set_terminated(run_id, status, _ms(at))
@@ -202,6 +213,8 @@ class _Batch:
         self.files: list[str] = []
         self.ends: tuple[str, float] | None = None
         """MLflow's word for how it ended, and when."""
+        self.model: str | None = None
+        """Folder of the winner's weights."""
 
     def add(self, values: dict[str, float], step: int, at: float) -> None:
         """Add metrics of one step."""

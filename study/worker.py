@@ -13,6 +13,7 @@ from study.extraction import attach, settle_worker
 from tl_core.config import TrialConfig
 from tl_core.epoch import EpochMetrics
 from tl_core.train import run_trial
+from tl_core.winner import save_winner
 
 _PATIENCE_S = 1.0
 
@@ -34,9 +35,11 @@ def run_in_worker(drawn: dict[str, Any], job: Job) -> None:
     config = TrialConfig(**drawn["config"])
     # The epochs of a frozen trial take milliseconds and nobody stops it between them.
     reporter = Reporter(every_s=_PATIENCE_S if config.mode == "freeze" else 0)
-    images, reads = attach(job.images), drawn["kind"] != "search"
+    images, reads = attach(job.images), drawn["kind"] in ("confirm", "control")
     try:
         result = run_trial(config, images, job.cache, device, reporter.epoch, read_test=reads)
+        if drawn["winner"]:
+            save_winner(job.winner, result, config, images)
         reporter.send(result.test)
     finally:
         reporter.send()

@@ -6,12 +6,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from PIL import Image
 from torch import nn
 from torchvision import models
 
 from tl_core.datasets import ImageSet, load_images
 from tl_core.sources import folder_source
+
+# A busy machine is slow but not wrong, and a law that fails must fail again.
+settings.register_profile("laws", deadline=None, derandomize=True)
+settings.load_profile("laws")
 
 TINY = "shufflenet_v2_x0_5"
 """The backbone of the trials in the tests: small, and with BatchNorm."""

@@ -40,7 +40,7 @@ def save_winner(folder: Path, result: TrialResult, config: TrialConfig, images: 
 
 def trained_model(result: TrialResult, config: TrialConfig, images: ImageSet) -> Model:
     """The net of a finished trial as a model, where it is and without a copy."""
-    idle = {0.0: "brightness", 1.0: "class"}.get(config.aux_weight)
+    idle = {0: "brightness", 1: "class", "auto": None}.get(config.aux_weight)
     about = About(
         backbone=config.backbone,
         pretrained=needs_pretrained(config.mode) and config.weights != "none",

@@ -1,5 +1,6 @@
 """Records and settings made by hand, so that a test states only what it is about."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,12 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from study.estimates import Arm, Confirmed
 from study.ledger import Story
 from study.records import Kind, Status, TrialRecord
 from study.settings import Settings, resolve
 from study.tracking import EXPERIMENT, Tracker
-from tl_core.config import TrialConfig
+from tl_core.config import Mode, TrialConfig
 from tl_core.epoch import EpochMetrics
 
 
@@ -47,6 +49,37 @@ def make_record(
     """A trial with one epoch for each of `log_losses`."""
     history = [make_epoch(i, val_log_loss=loss) for i, loss in enumerate(log_losses, start=1)]
     return TrialRecord(trial, make_config(**factors), status, history, error=error)
+
+
+def make_confirmed(
+    mode: Mode,
+    train_ratio: float,
+    accuracies: Sequence[float],
+    arm: Arm = "cell",
+    seeds: Sequence[int] | None = None,
+    **scores: float,
+) -> list[Confirmed]:
+    """Confirming trials of one cell, a seed for each accuracy; log loss is 1 - accuracy."""
+    others = {"test_auroc": 0.5, "test_brightness_mae": 0.1, "test_brightness_r2": 0.5}
+    return [
+        Confirmed(
+            mode=mode,
+            train_ratio=train_ratio,
+            seed=seed,
+            scores={"test_accuracy": accuracy, "test_log_loss": 1 - accuracy, "test_loss": 0.25}
+            | others
+            | scores,
+            trial=100 + i,
+            source=0,
+            borrowed_from=None,
+            aux_weight=0.0 if arm == "control" else 0.5,
+            lr=1e-3,
+            arm=arm,
+        )
+        for i, (seed, accuracy) in enumerate(
+            zip(seeds or range(len(accuracies)), accuracies, strict=True)
+        )
+    ]
 
 
 def all_runs(client: MlflowClient) -> list[Run]:
@@ -109,7 +142,7 @@ class Teller:
         self._tell(event="end", trial=trial, **told, files=[])
 
     def close(self, status: str, files: list[Path]) -> None:
-        self._tell(event="close", status=status, files=[str(file) for file in files])
+        self._tell(event="close", status=status, files=[str(file) for file in files], winner=None)
 
     def _tell(self, **event: Any) -> None:
         event["at"] = self.at

@@ -44,19 +44,24 @@ def test_best_of_each_cell_runs_on_the_same_fresh_seeds() -> None:
     assert planned[0].config.lr == RECORDS[1].config.lr
 
 
-def test_winner_s_control_has_no_auxiliary_task() -> None:
+def test_best_network_s_control_has_no_auxiliary_task() -> None:
     controls = [p for p in plan(settings(), RECORDS) if p.kind == "control"]
     assert {(p.source, p.config.aux_weight) for p in controls} == {(4, 0.0)}
     expected = RECORDS[4].config.model_copy(update={"aux_weight": 0.0, "seed": FRESH + 1})
     assert controls[1].config == expected
 
 
+def test_frozen_trials_need_no_control() -> None:
+    planned = plan(settings(mode=["freeze"]), RECORDS[:2])
+    assert {p.kind for p in planned} == {"confirm"}
+
+
 @pytest.mark.parametrize(("weights", "control"), [((0.0, 0.3), {0.3}), ((0.0, 0.0), set())])
-def test_winner_without_the_task_is_held_against_the_best_with_it(
+def test_network_without_the_task_is_held_against_the_best_with_it(
     weights: tuple[float, float], control: set[float]
 ) -> None:
-    records = [record(i, "freeze", 0.1, 0.1 * (i + 1), w=w) for i, w in enumerate(weights)]
-    controls = [p for p in plan(settings(mode=["freeze"]), records) if p.kind == "control"]
+    records = [record(i, "scratch", 0.1, 0.1 * (i + 1), w=w) for i, w in enumerate(weights)]
+    controls = [p for p in plan(settings(mode=["scratch"]), records) if p.kind == "control"]
     assert {p.config.aux_weight for p in controls} == control
     assert {p.source for p in controls} <= {0}
 
@@ -69,7 +74,7 @@ def test_weights_are_kept_of_the_winner_s_first_fresh_seed() -> None:
 
 def test_winner_alone_runs_when_nothing_is_confirmed() -> None:
     (only,) = plan(settings(confirm=False), RECORDS[:1])
-    assert only == Planned(RECORDS[0].config, "confirm", 0, winner=True)
+    assert only == Planned(RECORDS[0].config, "winner", 0, winner=True)
 
 
 def test_empty_cells_take_the_nearest_ratio_of_their_mode() -> None:

@@ -17,6 +17,7 @@ from study.records import Status
 from tests.conftest import SIDE, TINY
 from tests.study.builders import all_runs, make_record
 from tests.study.ray_runs import RayRun, ray_runs
+from tl_core import load_model
 
 pytestmark = pytest.mark.usefixtures("uri")
 OWN_NET = (
@@ -94,7 +95,12 @@ def test_study_from_the_command_line_to_its_files(
     assert [r.trial for r in records] == list(range(15))
     assert [r.kind for r in records] == ["search"] * 5 + ["confirm"] * 8 + ["control"] * 2
     assert all(r.test["test_accuracy"] <= 1 for r in records[5:])
-    assert {r.source for r in records[13:]} == {best["trial"]}
+    assert {r.config.mode for r in records[13:]} == {"finetune"}
+    (picture,) = list(photo_folder.glob("cat/00.*"))
+    (seen,) = load_model("runs/mine").predict([picture])
+    assert seen.class_name in ("cat", "dog")
+    registered = client.get_model_version_by_alias("mine", "best")
+    assert registered.version == "1"
     assert f"best: trial {best['trial']}: " in printed
     assert "mlflow ui --backend-store-uri sqlite:///mlflow.db" in printed
 
