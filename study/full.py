@@ -27,6 +27,7 @@ def run_study(prepared: Prepared, console: Console, displays: Sequence[Display] 
     journal.displays.extend(displays)
     about = dict(results.study)  # As it is now: the tracker may come to it later.
     journal.track(lambda _: tracker.start_study(str(settings.name), about))
+    journal.track(lambda _: tracker.share_view(settings.metric))
     status = "interrupted"
     try:
         _search(prepared, journal, console)
@@ -39,7 +40,7 @@ def run_study(prepared: Prepared, console: Console, displays: Sequence[Display] 
         with console.status("waiting for MLflow"):
             journal.close()
     _conclude(prepared, journal, status, console)
-    console.print(where_to_look(settings.tracking_uri, tracker.experiment_id))
+    console.print(where_to_look(settings.tracking_uri, tracker.experiment_id, tracker.view_key))
     return EXIT_CODES[status]
 
 

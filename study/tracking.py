@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import shutil
 import sys
@@ -19,6 +20,7 @@ from mlflow.exceptions import MlflowException
 
 from study.records import Status, TrialRecord
 from study.results import without_credentials
+from study.view import address, shared_view
 from tl_core.config import Metric as MetricName
 from tl_core.errors import InputError
 from tl_core.fit import EpochMetrics
@@ -55,6 +57,8 @@ class Tracker:
         self.uri = uri
         self._runs: dict[int, _Run] = {}
         self.parent_id: str | None = None
+        self.view_key: str | None = None
+        """What the link to the study's view has to name; None if there is no view."""
 
     def start_study(self, name: str, about: dict[str, Any]) -> None:
         """Open the parent run: what study.json says, as flat params."""
@@ -64,6 +68,16 @@ class Tracker:
         run = self._client.create_run(self.experiment_id, tags=tags, run_name=name)
         self.parent_id = run.info.run_id
         self._log(self.parent_id, [], _flat(about | {"data": data}), {})
+
+    def share_view(self, metric: MetricName) -> None:
+        """Keep the view of the study that the printed link opens, and have the parent tell of it."""
+        if not self.parent_id:
+            return
+        key, value = shared_view(self.parent_id, metric)
+        self._client.set_experiment_tag(self.experiment_id, key, value)
+        self.view_key = self.parent_id
+        note = f"[Compare the trials]({address(self.experiment_id, self.view_key)})"
+        self._client.set_tag(self.parent_id, "mlflow.note.content", note)
 
     def start_trial(self, study: str, record: TrialRecord, about: dict[str, Any]) -> None:
         """Open a trial's run, below the parent if there is one."""
@@ -76,6 +90,7 @@ class Tracker:
             self.experiment_id, _ms(record.started_at), tags, name
         ).info.run_id
         params = {"trial": record.trial} | record.config.model_dump() | _flat(about)
+        params["log10_lr"] = round(math.log10(record.config.lr), 3)  # An axis of the view.
         self._runs[record.trial] = _Run(run_id, params)
 
     def epoch(self, trial: int, metrics: EpochMetrics, at: float) -> None:
@@ -184,10 +199,9 @@ class _Run:
         self.sent_at = time.monotonic()
 
 
-def where_to_look(uri: str, experiment_id: str) -> str:
+def where_to_look(uri: str, experiment_id: str, view_key: str | None = None) -> str:
     """The command that starts MLflow's pages, and the address that opens the trials in them."""
-    # Without these parameters the address opens an overview for language-model apps.
-    view = f"#/experiments/{experiment_id}/runs?workflowType=machine_learning&compareRunsMode=CHART"
+    view = address(experiment_id, view_key)
     if uri.startswith(("http://", "https://")):
         return f"compare trials: {without_credentials(uri).rstrip('/')}/{view}"
     # Beside this Python, if the virtual environment is not activated.

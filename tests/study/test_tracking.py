@@ -7,6 +7,7 @@ from mlflow import MlflowClient
 
 from study.records import Status
 from study.tracking import Tracker, where_to_look
+from study.view import shared_view
 from tests.study.builders import all_runs, make_epoch, make_record
 from tl_core.errors import InputError
 from tl_core.fit import EpochMetrics
@@ -151,7 +152,7 @@ def test_batches_keep_to_what_a_server_takes(tracker: Tracker, batches: MagicMoc
         tracker.epoch(record.trial, record.history[-1], 1.5)
     tracker.end_trial(record)
     metrics, params, tags = zip(*(call.args[1:] for call in batches.call_args_list), strict=True)
-    n_params = 150 + 1 + len(record.config.model_dump())
+    n_params = 150 + 2 + len(record.config.model_dump())
     assert [len(some) for some in params] == [100, n_params - 100]
     assert [len(some) for some in tags] == [1, 0]
     assert sum(len(some) for some in metrics) == 200 * METRICS + 1
@@ -246,3 +247,23 @@ def test_where_to_look_without_an_activated_environment(monkeypatch: pytest.Monk
     monkeypatch.setattr("study.tracking.sys.executable", "/x/.venv/bin/python")
     told = where_to_look("sqlite:///mlflow.db", "7").splitlines()[0]
     assert told == "compare trials: /x/.venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db"
+
+
+@pytest.mark.parametrize("key", [None, "abc"])
+def test_where_to_look_names_the_view_if_there_is_one(key: str | None) -> None:
+    told = where_to_look("http://host:5000", "7", key)
+    assert told.endswith("CHART&viewStateShareKey=abc" if key else "CHART")
+
+
+def test_view_is_a_tag_of_the_experiment_that_the_parent_leads_to(
+    tracker: Tracker, client: MlflowClient
+) -> None:
+    tracker.share_view("val_log_loss")  # A single trial has no view.
+    assert tracker.view_key is None
+    tracker.start_study("mine", ABOUT)
+    tracker.share_view("val_log_loss")
+    tags = client.get_experiment(tracker.experiment_id).tags
+    key, value = shared_view(str(tracker.parent_id), "val_log_loss")
+    assert tags[key] == value
+    (parent,) = all_runs(client)
+    assert f"&viewStateShareKey={tracker.view_key})" in parent.data.tags["mlflow.note.content"]
