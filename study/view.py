@@ -43,10 +43,9 @@ def shared_view(parent_id: str, metric: Metric) -> tuple[str, str]:
 
 def address(experiment_id: str, view_key: str | None = None) -> str:
     """Return what follows a server's URL: to the view of a study, or to the charts of all runs."""
-    # Without the first parameter this opens an overview for language-model apps.
-    charts = (
-        f"#/experiments/{experiment_id}/runs?workflowType=machine_learning&compareRunsMode=CHART"
-    )
+    # Without workflowType this opens an overview for language-model apps.
+    runs = f"#/experiments/{experiment_id}/runs"
+    charts = f"{runs}?workflowType=machine_learning&compareRunsMode=CHART"
     return f"{charts}&viewStateShareKey={view_key}" if view_key else charts
 
 
