@@ -70,7 +70,7 @@ class Tracker:
         self._log(self.parent_id, [], _flat(about | {"data": data}), {})
 
     def share_view(self, metric: MetricName) -> None:
-        """Store the view that the printed link opens, and a link to it in the parent's description."""
+        """Store the view that the printed link opens, and that link in the parent's description."""
         if not self.parent_id:
             return
         key, value = shared_view(self.parent_id, metric)

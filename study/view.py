@@ -59,6 +59,7 @@ def _factors(metric: Metric) -> dict[str, Any]:
 
 
 def _curve(metric: str) -> dict[str, Any]:
-    # Smoothing as the page is set, which is none: a chart that does not say so is smoothed.
-    look = {"metricKey": metric, "displayName": metric, "useGlobalLineSmoothing": True}
-    return {"type": "LINE", "uuid": f"curve-{metric}", "metricSectionId": "curves", **look}
+    chart = {"type": "LINE", "uuid": f"curve-{metric}", "metricSectionId": "curves"}
+    # As the whole page is set: over epochs, not smoothed. A chart without these is smoothed.
+    look = {"useGlobalXaxisKey": True, "useGlobalLineSmoothing": True}
+    return chart | {"metricKey": metric, "displayName": metric} | look
