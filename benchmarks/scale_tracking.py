@@ -64,7 +64,7 @@ class Told:
     def __init__(self, tracker: Tracker) -> None:
         self._tracker, self._story, self._trials = tracker, Story(), 0
         data = {"classes": {"cat": 1, "dog": 1}}
-        settings = {"debug": False, "metric": "val_log_loss"}
+        settings = {"debug": False, "metric": "val_log_loss", "aux_weight": [0.0, 0.9]}
         about = {"id": uuid.uuid4().hex, "data": data, "settings": settings}
         self._tell(event="study", name="scaling", about=about)
         tracker.flush()

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
+from study.view import address
 from tl_core.errors import InputError
 
 _PATIENCE_S = 5.0
@@ -42,10 +43,9 @@ def check_server(uri: str) -> None:
         raise InputError([f"--tracking-uri {without_credentials(uri)}: {told}"]) from error
 
 
-def where_to_look(uri: str, experiment_id: str) -> str:
+def where_to_look(uri: str, experiment_id: str, view_key: str | None = None) -> str:
     """The command that starts MLflow's pages, and the address that opens the trials in them."""
-    # Without these parameters the address opens an overview for language-model apps.
-    view = f"#/experiments/{experiment_id}/runs?workflowType=machine_learning&compareRunsMode=CHART"
+    view = address(experiment_id, view_key)
     if is_server(uri):
         return f"compare trials: {without_credentials(uri).rstrip('/')}/{view}"
     # Beside this Python, if the virtual environment is not activated.

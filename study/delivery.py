@@ -130,7 +130,7 @@ def _deliver(folder: Path, tracker: Tracker) -> int:
     delivery = Delivery(folder, tracker)
     error = delivery.follow(ended)
     delivery.close()
-    return _answer(error=error, left=delivery.left())
+    return _answer(error=error, left=delivery.left(), study=tracker.run_ids.get("study"))
 
 
 def _wait_for_the_end(ended: threading.Event) -> None:

@@ -39,7 +39,8 @@ def run_study(prepared: Prepared, console: Console, displays: Sequence[Display] 
     _conclude(prepared, journal, status, console)
     if unsent:
         console.print(f"warning: not all is in MLflow ({unsent})", style="yellow")
-    console.print(where_to_look(prepared.settings.tracking_uri, sender.opened()))
+    uri = prepared.settings.tracking_uri
+    console.print(where_to_look(uri, sender.opened(), sender.study_run))
     return EXIT_CODES[status]
 
 

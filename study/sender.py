@@ -45,6 +45,8 @@ class OwnProcess:
         self._tell(uri)
         self._answer: dict[str, Any] | None = None
         self._follows = False
+        self.study_run: str | None = None
+        """MLflow's run of the study, once the sender is closed."""
 
     def follow(self, folder: Path) -> None:
         """As for every sender."""
@@ -64,12 +66,14 @@ class OwnProcess:
         try:
             with contextlib.suppress(BrokenPipeError):  # As in `_tell`.
                 self._process.stdin.close()
-            return self._hear()["error"] if self._follows else None
+            told = self._hear() if self._follows else {"error": None}
         except BaseException:
             self._process.kill()
             raise
         finally:
             self._process.wait()
+        self.study_run = told.get("study")
+        return str(told["error"]) if told["error"] else None
 
     def _tell(self, line: str) -> None:
         assert self._process.stdin

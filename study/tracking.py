@@ -18,6 +18,7 @@ from mlflow.exceptions import MlflowException
 from study.addresses import reason, without_credentials
 from study.ledger import Event, Story
 from study.records import Status, TrialRecord, best_of
+from study.view import address, axes, shared_view
 from tl_core.errors import InputError
 
 EXPERIMENT = "tl-study"
@@ -91,6 +92,15 @@ class Tracker:
         tags = {"tl_study.kind": "study"}
         self._open(_STUDY, story, story.name, tags, None)
         self._batch(_STUDY).params |= _flat(story.about | {"data": data})
+        self._share_view(story)
+
+    def _share_view(self, story: Story) -> None:
+        """Store the view that the printed link opens, and that link in the parent's description."""
+        parent_id, settings = self.run_ids[_STUDY], story.about["settings"]
+        key, value = shared_view(parent_id, settings["metric"], "auto" in settings["aux_weight"])
+        self._client.set_experiment_tag(self.experiment_id, key, value)
+        note = f"[Compare the trials]({address(self.experiment_id, parent_id)})"
+        self._batch(_STUDY).tags["mlflow.note.content"] = note
 
     def _start_trial(self, story: Story, event: Event) -> None:
         key = str(event["trial"])
@@ -104,7 +114,7 @@ class Tracker:
         self._open(key, story, name, tags, record.started_at)
         source = {} if record.source is None else {"source": record.source}
         params = {"trial": record.trial} | source | record.config.model_dump()
-        self._batch(key).params |= params | _flat(event["about"])
+        self._batch(key).params |= params | axes(record.config) | _flat(event["about"])
 
     def _epoch(self, event: Event) -> None:
         values = dict(event["metrics"])

@@ -100,8 +100,9 @@ def make_settings(**given: Any) -> Settings:
 class Teller:
     """Tells a tracker of events, as a delivery does."""
 
-    def __init__(self, tracker: Tracker) -> None:
+    def __init__(self, tracker: Tracker, study_id: str = "0123") -> None:
         self.at = 1.5
+        self._id = study_id
         self._tracker = tracker
         self._story = Story()
         self.flush = tracker.flush
@@ -109,8 +110,8 @@ class Teller:
     def study(self, debug: bool = False) -> None:
         settings = {"backbone": "mlp", "debug": debug, "metric": "val_log_loss", "lr": [1e-3]}
         about = {
-            "id": "0123",
-            "settings": settings | {"name": None},
+            "id": self._id,
+            "settings": settings | {"name": None, "aux_weight": [0.0]},
             "data": {"images": 40, "classes": {"a=b: ?": 20, "c": 20}},
             "splits": {"val": "abc", "train_0.1": "def"},
         }

@@ -71,3 +71,9 @@ def test_where_to_look_without_an_activated_environment(monkeypatch: pytest.Monk
     monkeypatch.setattr("study.addresses.sys.executable", "/x/.venv/bin/python")
     told = where_to_look("sqlite:///mlflow.db", "7").splitlines()[0]
     assert told == "compare trials: /x/.venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db"
+
+
+@pytest.mark.parametrize("key", [None, "abc"])
+def test_where_to_look_names_the_view_if_there_is_one(key: str | None) -> None:
+    told = where_to_look("http://host:5000", "7", key)
+    assert told.endswith("CHART&viewStateShareKey=abc" if key else "CHART")

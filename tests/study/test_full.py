@@ -96,8 +96,8 @@ def test_study_from_the_command_line_to_its_files(
     assert [r.kind for r in records] == ["search"] * 5 + ["confirm"] * 8 + ["control"] * 2
     assert all(r.test["test_accuracy"] <= 1 for r in records[5:])
     assert {r.config.mode for r in records[13:]} == {"finetune"}
-    (picture,) = list(photo_folder.glob("cat/00.*"))
-    (seen,) = load_model("runs/mine").predict([picture])
+    (photo,) = photo_folder.glob("cat/00.*")
+    (seen,) = load_model("runs/mine/winner").predict([photo])
     assert seen.class_name in ("cat", "dog")
     registered = client.get_model_version_by_alias("mine", "best")
     assert registered.version == "1"

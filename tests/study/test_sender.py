@@ -13,7 +13,7 @@ from tl_core.errors import InputError
 
 ABOUT = {
     "id": "0123",
-    "settings": {"debug": False, "metric": "val_log_loss"},
+    "settings": {"debug": False, "metric": "val_log_loss", "aux_weight": [0.0]},
     "data": {"classes": {"cat": 1}},
 }
 

@@ -6,6 +6,7 @@ from mlflow import MlflowClient
 
 from study.records import Status
 from study.tracking import Tracker
+from study.view import shared_view
 from tests.study.builders import Teller, all_runs, make_config, make_epoch
 from tl_core.epoch import EpochMetrics
 from tl_core.errors import InputError
@@ -47,6 +48,7 @@ def test_study_is_a_parent_with_flat_params(teller: Teller, client: MlflowClient
         "settings.debug": "False",
         "settings.metric": "val_log_loss",
         "settings.lr": "[0.001]",
+        "settings.aux_weight": "[0.0]",
         "settings.name": "None",
         "data.images": "40",
         "data.classes": '{"a=b: ?": 20, "c": 20}',
@@ -157,7 +159,7 @@ def test_batches_keep_to_what_a_server_takes(teller: Teller, batches: MagicMock)
     teller.end(0, "done")
     teller.flush()
     metrics, params, tags = zip(*(call.args[1:] for call in batches.call_args_list), strict=True)
-    n_params = 150 + 1 + len(make_config().model_dump())
+    n_params = 150 + 3 + len(make_config().model_dump())
     assert [len(some) for some in params] == [100, n_params - 100]
     assert [len(some) for some in tags] == [1, 0]
     assert sum(len(some) for some in metrics) == 200 * METRICS + 1
@@ -248,3 +250,15 @@ def test_no_credentials_in_what_is_told(uri: str) -> None:
     with pytest.raises(InputError) as caught:
         Tracker(uri)
     assert "secret" not in str(caught.value)
+
+
+def test_view_is_a_tag_of_the_experiment_that_the_parent_leads_to(
+    tracker: Tracker, teller: Teller, client: MlflowClient
+) -> None:
+    teller.study()
+    teller.flush()
+    (parent,) = all_runs(client)
+    key, value = shared_view(parent.info.run_id, "val_log_loss")
+    assert client.get_experiment(tracker.experiment_id).tags[key] == value
+    note = parent.data.tags["mlflow.note.content"]
+    assert f"&viewStateShareKey={parent.info.run_id})" in note

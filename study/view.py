@@ -1,0 +1,76 @@
+"""How MLflow's pages show a study: the view that the printed link opens, made before any trial.
+
+The pages keep a view that somebody shares in a tag of the experiment, `mlflow.sharedViewState.KEY`,
+and `?viewStateShareKey=KEY` opens it. There is no call for that, so what stands here is what the
+button itself writes (MLflow 3.17; JSON is read by older pages too), without what is default.
+"""
+
+import json
+import math
+from typing import Any
+
+from tl_core.config import DIRECTIONS, Metric, TrialConfig
+
+AXES = ("mode", "train_ratio", "log10_lr", "aux_weight")
+"""The params on the axes of the parallel coordinates, which know no logarithmic axis."""
+_AUX_WORD = "aux_weight_word"
+"""Stands for `aux_weight` where `auto` is among the values: an axis takes numbers or words."""
+_CURVES = ("val_accuracy", "train_loss")
+
+
+def axes(config: TrialConfig) -> dict[str, float | str]:
+    """Return the params that a trial needs for the axes, beside its configuration."""
+    word = config.aux_weight if config.aux_weight == "auto" else f"w {config.aux_weight:g}"
+    return {"log10_lr": round(math.log10(config.lr), 3), _AUX_WORD: word}
+
+
+def shared_view(parent_id: str, metric: Metric, auto: bool = False) -> tuple[str, str]:
+    """Return the key and the value of the experiment's tag with the view of one study.
+
+    The view has the trials below the run `parent_id`, best `metric` first, no other run; parallel
+    coordinates from the factors to `metric`, where `auto` tells whether `aux_weight` may be that;
+    and curves. Its `viewStateShareKey` is `parent_id`.
+    """
+    mine = f"tags.`mlflow.parentRunId` = '{parent_id}' AND tags.`tl_study.kind` = 'trial'"
+    curves = dict.fromkeys((metric, *_CURVES))
+    view = {
+        "searchFilter": mine,
+        # Ordered by time, trials would be folded up below their parent.
+        "orderByKey": f"metrics.`{metric}`",
+        "orderByAsc": DIRECTIONS[metric] == "min",
+        "runsHiddenMode": "SHOW_ALL",  # By default the charts have the first ten.
+        "compareRunSections": [
+            _section("factors", "Factors and score", columns=1),
+            _section("curves", "Curves"),
+            # Where the pages add a chart for each metric that has none; it must have this name.
+            _section("others", "Model metrics", display=False),
+        ],
+        "isAccordionReordered": True,  # Keeps the sections in this order.
+        "compareRunCharts": [_factors(metric, auto), *map(_curve, curves)],
+    }
+    return f"mlflow.sharedViewState.{parent_id}", json.dumps(view)
+
+
+def address(experiment_id: str, view_key: str | None = None) -> str:
+    """Return what follows a server's URL: to the view of a study, or to the charts of all runs."""
+    # Without workflowType this opens an overview for language-model apps.
+    runs = f"#/experiments/{experiment_id}/runs"
+    charts = f"{runs}?workflowType=machine_learning&compareRunsMode=CHART"
+    return f"{charts}&viewStateShareKey={view_key}" if view_key else charts
+
+
+def _section(uuid: str, name: str, display: bool = True, **layout: int) -> dict[str, Any]:
+    return {"uuid": uuid, "name": name, "display": display, **layout}
+
+
+def _factors(metric: Metric, auto: bool) -> dict[str, Any]:
+    params = (*AXES[:-1], _AUX_WORD) if auto else AXES
+    shown = {"selectedParams": params, "selectedMetrics": [metric]}
+    return {"type": "PARALLEL", "uuid": "factors-chart", "metricSectionId": "factors", **shown}
+
+
+def _curve(metric: str) -> dict[str, Any]:
+    chart = {"type": "LINE", "uuid": f"curve-{metric}", "metricSectionId": "curves"}
+    # As the whole page is set: over epochs, not smoothed. A chart without these is smoothed.
+    look = {"useGlobalXaxisKey": True, "useGlobalLineSmoothing": True}
+    return chart | {"metricKey": metric, "displayName": metric} | look
