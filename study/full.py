@@ -64,7 +64,9 @@ def _search(prepared: Prepared, journal: Journal, results: Results, console: Con
     finally:
         journal.interrupt()
         results.save(journal.records, status)
-        journal.close(status, _files(prepared, journal.records))
+        winner = prepared.folder / "winner"
+        files = _files(prepared, journal.records)
+        journal.close(status, files, winner if winner.is_dir() else None)
     return status
 
 

@@ -100,7 +100,7 @@ def test_study_from_the_command_line_to_its_files(
     (seen,) = load_model("runs/mine/winner").predict([photo])
     assert seen.class_name in ("cat", "dog")
     registered = client.get_model_version_by_alias("mine", "best")
-    assert registered.version == "1"
+    assert str(registered.version) == "1"
     assert f"best: trial {best['trial']}: " in printed
     assert "mlflow ui --backend-store-uri sqlite:///mlflow.db" in printed
 
