@@ -1,7 +1,8 @@
 """How every figure looks: colours, markers, axes, and how it becomes a file."""
 
 import math
-from collections.abc import Iterable, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,8 @@ mpl.rcParams.update(
 def new_figure(title: str, height: float, width: float = WIDTH) -> Figure:
     """Return an empty figure, `width` by `height` inches; no window and no state of pyplot's."""
     figure = Figure(figsize=(width, height), layout="constrained")
-    figure.suptitle(title, fontsize=10)
+    lines = [textwrap.fill(line, int(12 * width)) for line in title.splitlines()]
+    figure.suptitle("\n".join(lines), fontsize=10)
     return figure
 
 
@@ -81,14 +83,18 @@ def _apart(ratios: Sequence[float], gap: float = 0.07) -> list[float]:
     return kept[::-1]
 
 
-def rate_axis(axes: Axes) -> None:
-    """Make x the learning rate, on a log scale, once the points are there."""
+def log_x(axes: Axes, show: Callable[[float], str] = "{:g}".format) -> None:
+    """Put x on a log scale with few labels; to be called once the points are there."""
     axes.set_xscale("log")
     low, high = axes.get_xlim()
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if high > 30 * low else (1, 2, 5)))
-    axes.xaxis.set_major_formatter(lambda x, _: f"{x:.0e}".replace("e-0", "e-"))
+    axes.xaxis.set_major_formatter(lambda x, _: show(x))
     axes.xaxis.set_minor_formatter("")
-    axes.set_xlabel("lr")
+
+
+def power_of_ten(x: float) -> str:
+    """Write a learning rate as short as can be, such as 1e-4."""
+    return f"{x:.0e}".replace("e-0", "e-")
 
 
 def legend_below(figure: Figure, handles: Sequence[Artist], title: str = "") -> None:
@@ -103,9 +109,9 @@ def legend_below(figure: Figure, handles: Sequence[Artist], title: str = "") -> 
 
 
 def score_axis(axes: Axes, name: str) -> None:
-    """Make y a score: log loss on a log scale, where one diverging trial hides no other."""
+    """Make y a score; without an upper bound on a log scale, where an outlier hides no other."""
     axes.set_ylabel(score_label(name))
-    if is_loss(name):
+    if is_unbounded(name):
         axes.set_yscale("log", nonpositive="clip")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
@@ -118,9 +124,12 @@ def score_label(name: str) -> str:
     return f"{name} ({'lower' if DIRECTIONS[metric] == 'min' else 'higher'} is better)"
 
 
-def is_loss(name: str) -> bool:
-    """Whether the score has no upper bound, so that it needs a log scale."""
-    return name.endswith("loss")
+def is_unbounded(name: str) -> bool:
+    """Whether the score can be of any size above zero, so that it needs a log scale.
+
+    The loss of both tasks can't: where trials learn their weights, it may be negative.
+    """
+    return name.endswith(("log_loss", "mae"))
 
 
 def mark_failed(axes: Axes, xs: Sequence[float], mode: Mode) -> None:

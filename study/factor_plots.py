@@ -14,10 +14,11 @@ from matplotlib.lines import Line2D
 from study.drawing import (
     STYLES,
     legend_below,
+    log_x,
     mark_failed,
     modes_of,
     new_figure,
-    rate_axis,
+    power_of_ten,
     score_axis,
     status_keys,
 )
@@ -38,7 +39,8 @@ def draw_learning_rates(records: Sequence[TrialRecord], metric: Metric, title: s
     for axes, mode in zip(panels, modes, strict=True):
         shown = [r for r in records if r.config.mode == mode]
         _scatter(axes, shown, _lr, _score(metric), lambda r: colors[r.config.train_ratio])
-        rate_axis(axes)
+        log_x(axes, power_of_ten)
+        axes.set_xlabel("lr")
         mark_failed(axes, [_lr(r) for r in shown if r.status == "failed"], mode)
         axes.set_title(mode)
         score_axis(axes, metric)
@@ -64,6 +66,7 @@ def draw_aux_weights(records: Sequence[TrialRecord], metric: Metric, title: str)
     shades = mpl.colormaps["viridis"]
     brightness = _score("val_brightness_mae")
     _scatter(right, records, brightness, _score(metric), lambda r: shades(aux_position(r)))
+    log_x(right)
     right.set_xlabel("val_brightness_mae")
     score_axis(right, metric)
     figure.colorbar(ScalarMappable(Normalize(0, 1), shades), ax=right, label="aux_weight")

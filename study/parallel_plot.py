@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator
 
-from study.drawing import STYLES, is_loss, legend_below, modes_of, new_figure
+from study.drawing import STYLES, is_unbounded, legend_below, modes_of, new_figure
 from study.factor_plots import aux_position
 from study.records import TrialRecord
 from tl_core.config import DIRECTIONS, Metric
@@ -64,7 +64,7 @@ def _scales(records: Sequence[TrialRecord], metric: Metric) -> list[Scale]:
             metric,
             lambda r: r.value(metric) or 0.0,
             scores,
-            log=is_loss(metric) and min(scores, default=1) > 0,
+            log=is_unbounded(metric) and min(scores, default=1) > 0,
             falling=DIRECTIONS[metric] == "min",
         ),
     ]

@@ -7,7 +7,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 from PIL import Image
 
-from study.drawing import STYLES, new_figure, ratio_axis, save, side_by_side
+from study.drawing import STYLES, is_unbounded, new_figure, ratio_axis, save, side_by_side
 from study.estimates import CellSummary, Estimate
 from study.plots import draw_curves, draw_label_efficiency, draw_trials
 from study.records import TrialRecord
@@ -149,3 +149,11 @@ def test_dollars_are_no_formulas_and_the_same_figure_is_the_same_file(tmp_path: 
     for name in ("a", "b"):
         save(new_figure(r"$\wrong{", 2), tmp_path / f"{name}.svg")
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+def test_long_titles_are_broken_and_a_loss_below_zero_has_a_place() -> None:
+    title = new_figure("a name of data " * 10 + "\nsecond", 3).get_suptitle()
+    assert max(map(len, title.splitlines())) <= 86
+    assert title.splitlines()[-1] == "second"
+    assert [is_unbounded(name) for name in ("val_log_loss", "val_brightness_mae")] == [True] * 2
+    assert not is_unbounded("val_loss")
