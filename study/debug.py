@@ -8,8 +8,9 @@ from rich.console import Console
 
 from study.addresses import where_to_look
 from study.display import show_weight
+from study.drawing import save
 from study.journal import Journal, open_journal
-from study.plots import plot_curves
+from study.plots import draw_curves
 from study.prepare import Prepared
 from study.records import TrialRecord
 from study.sender import OwnThread
@@ -64,7 +65,7 @@ def _run(prepared: Prepared, journal: Journal, record: TrialRecord, console: Con
     for warning in result.warnings:
         console.print(f"warning: {warning}", style="yellow")
     curves = prepared.folder / "curves.png"
-    plot_curves(record, _title(prepared, record), curves)
+    save(draw_curves(record, _title(prepared, record)), curves)
     journal.end(record, "done", files=[curves])
     return 0
 

@@ -10,10 +10,10 @@ from rich.table import Table
 from study.addresses import where_to_look
 from study.display import StudyDisplay, describe
 from study.journal import Display, Journal, open_journal
-from study.plots import plot_trials
 from study.prepare import Prepared, frozen_backbone
 from study.ray_environment import set_ray_environment
 from study.records import TrialRecord, best_of
+from study.report import FIGURES, write_report
 from study.results import Results
 from study.sender import OwnProcess
 from tl_core.config import MODES, Metric
@@ -65,7 +65,7 @@ def _search(prepared: Prepared, journal: Journal, results: Results, console: Con
         journal.interrupt()
         results.save(journal.records, status)
         winner = prepared.folder / "winner"
-        files = _files(prepared, journal.records)
+        files = _files(prepared.folder, console)
         journal.close(status, files, winner if winner.is_dir() else None)
     return status
 
@@ -91,16 +91,17 @@ def _status(records: list[TrialRecord], trials: int) -> str:
     return "some trials failed" if any(r.status == "failed" for r in ended) else "done"
 
 
-def _files(prepared: Prepared, records: list[TrialRecord]) -> list[Path]:
-    """The study's files, the picture among them if there is something to draw."""
-    folder, metric = prepared.folder, prepared.settings.metric
+def _files(folder: Path, console: Console) -> list[Path]:
+    """The study's files, its report and the figures among them."""
     files = [folder / name for name in ("study.json", "trials.csv", "best.json")]
-    if best_of(records, metric):
-        data = Path(prepared.images.name).name
-        title = f"{prepared.settings.backbone} on {data}: {len(records)} trials"
-        plot_trials(records, metric, title, folder / "trials.png")
-        files.append(folder / "trials.png")
-    return files
+    try:
+        with console.status("writing the report"):
+            page = write_report(folder)
+    except Exception as error:  # Whatever it is, the trials must still reach MLflow.
+        why = f"{type(error).__name__}: {error}"
+        console.print(f"warning: no report ({why}); python study/report.py {folder} tries again")
+        return files
+    return [*files, page, *sorted((folder / FIGURES).iterdir())]
 
 
 def _conclude(prepared: Prepared, journal: Journal, status: str, console: Console) -> None:
@@ -118,7 +119,7 @@ def _conclude(prepared: Prepared, journal: Journal, status: str, console: Consol
         console.print(f"      validation accuracy {best.value('val_accuracy'):.3f}")
     for warning in _warnings(prepared, journal):
         console.print(f"warning: {warning}", style="yellow")
-    console.print(f"files: {prepared.folder}/")
+    console.print(f"files: {prepared.folder}/, with report.html")
 
 
 def _cells(records: list[TrialRecord], metric: Metric) -> Table:

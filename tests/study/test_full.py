@@ -9,7 +9,6 @@ from typing import Any
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
-from PIL import Image
 
 from study.full import _status
 from study.ledger import read_records
@@ -85,8 +84,11 @@ def test_study_from_the_command_line_to_its_files(
     study = read("study.json")
     assert study["status"] == "done"
     assert sum(study["trials"].values()) == 5
-    with Image.open("runs/mine/trials.png") as picture:
-        picture.load()
+    figures = {file.name for file in Path("runs/mine/figures").iterdir()}
+    assert {"label-efficiency.png", "trials.svg", "curves.svg", "confusion.png"} <= figures
+    page = Path("runs/mine/report.html").read_text()
+    assert "confirmed" in page
+    assert page.count("<section") == 7
 
     # Four cells on two seeds, and the winner's control.
     assert sum(line.startswith("trial ") for line in printed.splitlines()) == 5 + 8 + 2
@@ -107,7 +109,7 @@ def test_study_from_the_command_line_to_its_files(
     parent, *children = all_runs(client)
     assert parent.data.params["splits.train_0.2"] == study["splits"]["train_0.2"]
     assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {
-        "study.json", "trials.csv", "best.json", "trials.png",
+        "study.json", "trials.csv", "best.json", "report.html", *figures,
     }  # fmt: skip
     assert parent.data.metrics["best_val_log_loss"] == pytest.approx(best["value"])
     assert [child.data.params["trial"] for child in children] == [str(i) for i in range(15)]
