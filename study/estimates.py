@@ -173,7 +173,7 @@ def confirm_table(
         confirmed: the confirming trials.
         n_labels: training images at each train_ratio.
     """
-    rows = [_row(summary, n_labels) for summary in summarize(confirmed)]
+    rows = [_row(summary) for summary in summarize(confirmed)]
     labels = ["n_labels"] if n_labels is not None else []
     scores = [f"{name}_{part}" for name in SCORES for part in ("mean", "low", "high")]
     return pd.DataFrame(rows, columns=[*_CONFIGURATION, "n", *labels, *scores])
@@ -196,11 +196,8 @@ def _summary(trials: list[Confirmed]) -> CellSummary:
     )
 
 
-def _row(summary: CellSummary, n_labels: Mapping[float, int] | None) -> dict[str, object]:
-    row = {name: getattr(summary, name) for name in _CONFIGURATION}
-    row |= {"n": len(summary.seeds)}
-    if n_labels is not None:
-        row["n_labels"] = n_labels[summary.train_ratio]
+def _row(summary: CellSummary) -> dict[str, object]:
+    row = {name: getattr(summary, name) for name in _CONFIGURATION} | {"n": len(summary.seeds)}
     for name, e in summary.scores.items():
         row |= {f"{name}_mean": e.mean, f"{name}_low": e.low, f"{name}_high": e.high}
     return row

@@ -9,11 +9,13 @@ from rich.table import Table
 
 from study.addresses import where_to_look
 from study.display import StudyDisplay, describe
+from study.findings import read_findings
 from study.journal import Display, Journal, open_journal
+from study.opening import answer_of
 from study.prepare import Prepared, frozen_backbone
 from study.ray_environment import set_ray_environment
 from study.records import TrialRecord, best_of
-from study.report import FIGURES, write_report
+from study.report import FIGURES, write_report, write_tables
 from study.results import Results
 from study.sender import OwnProcess
 from tl_core.config import MODES, Metric
@@ -92,10 +94,11 @@ def _status(records: list[TrialRecord], trials: int) -> str:
 
 
 def _files(folder: Path, console: Console) -> list[Path]:
-    """The study's files, its report and the figures among them."""
+    """The study's files, its tables, report and figures among them."""
     files = [folder / name for name in ("study.json", "trials.csv", "best.json")]
     try:
         with console.status("writing the report"):
+            files += write_tables(folder)
             page = write_report(folder)
     except Exception as error:  # Whatever it is, the trials must still reach MLflow.
         why = f"{type(error).__name__}: {error}"
@@ -117,6 +120,9 @@ def _conclude(prepared: Prepared, journal: Journal, status: str, console: Consol
         console.print(_cells(records, metric))
         console.print(f"best: {describe(best, metric)}", highlight=False)
         console.print(f"      validation accuracy {best.value('val_accuracy'):.3f}")
+        for sentence in answer_of(read_findings(prepared.folder)):
+            console.print(f"\n{sentence}", soft_wrap=False, highlight=False)
+        console.print()
     for warning in _warnings(prepared, journal):
         console.print(f"warning: {warning}", style="yellow")
     console.print(f"files: {prepared.folder}/, with report.html")

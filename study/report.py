@@ -37,11 +37,30 @@ def write_report(folder: Path) -> Path:
     return folder / PAGE
 
 
+def write_tables(folder: Path) -> list[Path]:
+    """Make confirm.csv, a row a cell, and differences.csv, a row a pair of modes; return both.
+
+    A study without confirming trials has none.
+    """
+    from study.comparisons import differences_table
+    from study.estimates import confirm_table
+    from study.files import replace_file
+    from study.findings import read_findings
+
+    confirmed = read_findings(folder).confirmed
+    makers = {"confirm.csv": confirm_table, "differences.csv": differences_table}
+    for name, make in makers.items() if confirmed else ():
+        replace_file(folder / name, make(confirmed).to_csv(index=False))
+    return [folder / name for name in makers] if confirmed else []
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Rebuild a study's report; return the exit code: 0, or 2 if there is no such study."""
     given = _parser().parse_args(argv)
     try:
-        print(write_report(find_study(given.study, given.out)))
+        folder = find_study(given.study, given.out)
+        write_tables(folder)
+        print(write_report(folder))
     except FileNotFoundError as error:
         print(f"error: {error.args[0] if error.errno is None else error}", file=sys.stderr)
         return 2
