@@ -87,7 +87,8 @@ def log_x(axes: Axes, show: Callable[[float], str] = "{:g}".format) -> None:
     """Put x on a log scale with few labels; to be called once the points are there."""
     axes.set_xscale("log")
     low, high = axes.get_xlim()
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if high > 30 * low else (1, 2, 5)))
+    subs = (1, 2, 5) if high < 10 * low else (1, 3) if high < 100 * low else (1,)
+    axes.xaxis.set_major_locator(LogLocator(subs=subs))
     axes.xaxis.set_major_formatter(lambda x, _: show(x))
     axes.xaxis.set_minor_formatter("")
 

@@ -11,6 +11,13 @@ from study.label_section import difference_text
 from study.page import Painter, Part, Section, Table, Words
 from study.parallel_plot import draw_parallel
 
+VERDICTS = {
+    "helped": "helped the classification",
+    "hurt": "hurt the classification",
+    "mixed": "made one score of the classification better and another worse",
+    "cannot tell": "neither helped nor hurt the classification, as far as these seeds can tell",
+}
+
 
 def learning_rate_section(findings: Findings, painter: Painter) -> Section:
     """Score against learning rate, mode by mode."""
@@ -41,7 +48,7 @@ def aux_weight_section(findings: Findings, painter: Painter) -> Section:
 def _aux_weight(findings: Findings, painter: Painter) -> Iterator[Part]:
     verdict = multi_task(findings.confirmed)
     if verdict:
-        yield _verdict_table(findings, verdict)
+        yield _verdict_table(verdict)
     if not scored(findings.search):
         yield Words("No trial has a score yet.")
         return
@@ -61,8 +68,7 @@ def _aux_weight(findings: Findings, painter: Painter) -> Iterator[Part]:
     )
 
 
-def _verdict_table(findings: Findings, verdict: MultiTask) -> Table:
-    control = next(c for c in findings.confirmed if c.arm == "control")
+def _verdict_table(verdict: MultiTask) -> Table:
     rows = [
         [d.score, difference_text(d), str(d.estimate.n)]
         for d in (verdict.accuracy, verdict.log_loss, verdict.brightness_mae)
@@ -70,10 +76,10 @@ def _verdict_table(findings: Findings, verdict: MultiTask) -> Table:
     return Table(
         ["test score", "difference", "seeds"],
         rows,
-        f"The winner ({verdict.cell.mode} at {verdict.cell.train_ratio:g}) with aux_weight "
-        f"{show_weight(verdict.aux_weight, '.3g')}, minus the same with aux_weight "
-        f"{show_weight(control.aux_weight, '.3g')}, paired by seed, with 95 % interval. ▲ better, "
-        "▼ worse, no arrow: the seeds can't tell.",
+        f"{verdict.cell.mode} at {verdict.cell.train_ratio:g} with aux_weight "
+        f"{show_weight(verdict.aux_weight, '.3g')}, minus the same with aux_weight 0: paired by "
+        f"seed, with 95 % interval. ▲ better, ▼ worse, no arrow: the seeds can't tell. The task "
+        f"{VERDICTS[verdict.verdict]}.",
     )
 
 

@@ -15,7 +15,7 @@ _LONGEST = 18
 def draw_confusion(confusion: Confusion, title: str) -> Figure:
     """Draw counts, on a shade that tells each count's share of its true class."""
     k = len(confusion.names)
-    figure = new_figure(title, min(7.2, 2.2 + 0.34 * k), min(7.2, 3.2 + 0.34 * k))
+    figure = new_figure(title, min(7.2, 2.2 + 0.34 * k), min(7.2, 4.2 + 0.34 * k))
     axes = figure.subplots()
     shares = confusion.counts / np.maximum(confusion.counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)

@@ -1,10 +1,12 @@
 import json
+import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from study.factor_section import VERDICTS
 from study.findings import confirmed_of, read_findings
 from study.records import TrialRecord
 from study.report import find_study, main, write_report
@@ -215,3 +217,11 @@ def test_folder_without_a_ledger_is_told(tiny: Path, capsys: pytest.CaptureFixtu
     (tiny / "ledger.jsonl").unlink()
     assert main(["tiny"]) == 2
     assert "ledger.jsonl" in capsys.readouterr().err
+
+
+def test_verdict_on_the_auxiliary_task_is_with_it_minus_without(tiny: Path) -> None:
+    text = Page(tiny / "report.html").text
+    assert re.search(
+        r"freeze at 0.1 with aux_weight 0\.\d+, minus the same with aux_weight 0:", text
+    )
+    assert any(verdict in text for verdict in VERDICTS.values())
