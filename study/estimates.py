@@ -6,7 +6,7 @@ would give.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Literal, NamedTuple
@@ -161,22 +161,15 @@ def summarize(confirmed: Iterable[Confirmed]) -> list[CellSummary]:
     return [_summary(list(trials.values())) for trials in by_cell(confirmed).values()]
 
 
-def confirm_table(
-    confirmed: Iterable[Confirmed], n_labels: Mapping[float, int] | None = None
-) -> pd.DataFrame:
+def confirm_table(confirmed: Iterable[Confirmed]) -> pd.DataFrame:
     """Return `confirm.csv`: a row a cell.
 
-    Columns: mode, train_ratio, lr, aux_weight, source, borrowed_from, n (seeds), n_labels (if
-    given), and for each score SCORE_mean, SCORE_low and SCORE_high.
-
-    Args:
-        confirmed: the confirming trials.
-        n_labels: training images at each train_ratio.
+    Columns: mode, train_ratio, lr, aux_weight, source, borrowed_from, n (seeds), and for each
+    score SCORE_mean, SCORE_low and SCORE_high.
     """
     rows = [_row(summary) for summary in summarize(confirmed)]
-    labels = ["n_labels"] if n_labels is not None else []
     scores = [f"{name}_{part}" for name in SCORES for part in ("mean", "low", "high")]
-    return pd.DataFrame(rows, columns=[*_CONFIGURATION, "n", *labels, *scores])
+    return pd.DataFrame(rows, columns=[*_CONFIGURATION, "n", *scores])
 
 
 def _summary(trials: list[Confirmed]) -> CellSummary:
