@@ -19,6 +19,8 @@ from tl_core.features import load_features
 class Silent:
     """A sender that sends nothing."""
 
+    study_run: str | None = None
+
     def __init__(self, uri: str = "") -> None:
         """The store is not looked at."""
 

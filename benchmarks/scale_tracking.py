@@ -66,7 +66,7 @@ class Told:
         data = {"classes": {"cat": 1, "dog": 1}}
         settings = {"debug": False, "metric": "val_log_loss", "aux_weight": [0.0, 0.9]}
         about = {"id": uuid.uuid4().hex, "data": data, "settings": settings}
-        self._tell(event="study", name="scaling", about=about)
+        self._tell(event="study", name="scaling", about=about, again=False)
         tracker.flush()
 
     def trial(self) -> None:

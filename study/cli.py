@@ -23,6 +23,8 @@ examples:
   python study/run.py --data ./cat_dog --mode freeze finetune --train-ratio 0.01 0.1 0.8
   python study/run.py --debug --mode freeze --train-ratio 0.1 --lr 1e-3 --aux-weight 0.3
   python study/run.py --preset list                       the article's runs
+  python study/run.py --replay demo/7                     one of its trials again, without Ray
+  python study/run.py --extend demo --trials 32           more trials of a finished study
 
 exit codes: 0 done, 2 bad input, 3 done but some trials failed, 130 interrupted"""
 
@@ -47,6 +49,17 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
+    )
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument(
+        "--extend",
+        metavar="NAME",
+        help="add --trials N to a finished study: same search, same data",
+    )
+    again.add_argument(
+        "--replay",
+        metavar="NAME/TRIAL",
+        help="run a trial of a study again, without Ray, and hold its numbers against the record",
     )
     for name, field in Settings.model_fields.items():
         parser.add_argument(flag(name), help=_help(name, field), **_shape(name, field))

@@ -55,6 +55,22 @@ def plan(settings: Settings, records: list[TrialRecord]) -> list[Planned]:
     return [replace(p, winner=p is kept) for p in planned]
 
 
+def missing(planned: list[Planned], records: list[TrialRecord]) -> list[Planned]:
+    """Leave out what has run already, when a study goes on; the winner's weights are made anew."""
+    ran = {(r.kind, r.config) for r in records if r.status == "done"}
+    return [p for p in planned if p.winner or (p.kind, p.config) not in ran]
+
+
+def current(settings: Settings, records: list[TrialRecord]) -> list[TrialRecord]:
+    """Of the trials that confirm, those that still do: the last of each that is planned.
+
+    When a study goes on, other configurations may become the best.
+    """
+    wanted = {(p.kind, p.config) for p in plan(settings, records)}
+    ended = {(r.kind, r.config): r for r in records if r.status == "done"}
+    return [r for key, r in ended.items() if key in wanted]
+
+
 def most_planned(settings: Settings) -> int:
     """How many there can be at most."""
     cells = len(settings.mode) * len(settings.train_ratio)

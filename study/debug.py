@@ -43,7 +43,7 @@ def run_debug(prepared: Prepared, console: Console) -> int:
 
 def _run(prepared: Prepared, journal: Journal, record: TrialRecord, console: Console) -> int:
     device = torch.device("cuda" if prepared.gpus else "cpu")
-    printer = _Printer(record.config.epochs, console)
+    printer = EpochPrinter(record.config.epochs, console)
 
     def report(metrics: EpochMetrics) -> None:
         journal.epoch(record, metrics)
@@ -71,13 +71,14 @@ def _run(prepared: Prepared, journal: Journal, record: TrialRecord, console: Con
 
 
 @dataclass(frozen=True)
-class _Printer:
+class EpochPrinter:
     """One line an epoch, as the article prints them."""
 
     epochs: int
     console: Console
 
     def line(self, m: EpochMetrics) -> None:
+        """Print an epoch."""
         learned = m.aux_weight_learned
         weight = "" if learned is None else f"  aux_weight {learned:.4f}"
         self.console.print(

@@ -68,6 +68,7 @@ class Delivery:
             self._save()  # Of runs that were made the ids are known.
             self._story = self._told_so_far()
             return f"{type(error).__name__}: {reason(error, self._tracker.uri)}"
+        self._tracker.unsure = False  # Everything up to here is known to be there.
         return None
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
 from types import TracebackType
 
@@ -21,8 +22,12 @@ _RECENT = 8
 class StudyDisplay:
     """Counts of trials done, running and failed, the best so far, and an ETA."""
 
-    def __init__(self, trials: int, metric: Metric, console: Console) -> None:
+    def __init__(
+        self, trials: int, metric: Metric, console: Console, before: Sequence[TrialRecord] = ()
+    ) -> None:
+        """`trials` that the search will run; those that ran `before` are shown as the best only."""
         self._trials = trials
+        self._before = {r.trial for r in before}
         self._confirming = 0
         self._metric = metric
         self._console = console
@@ -62,16 +67,16 @@ class StudyDisplay:
     def _panel(self, records: list[TrialRecord]) -> Group:
         table = Table("trial", "mode", "ratio", "lr", "aux_weight", "epoch", self._metric, "status")
         running = [r for r in records if r.status == "running"]
-        ended = [r for r in records if r.status != "running"]
+        ended = [r for r in records if r.status != "running" and r.trial not in self._before]
         for r in ended[-max(0, _RECENT - len(running)) :] + running:
             table.add_row(*_cells(r, self._metric))
-        now = [r for r in ended if (r.kind == "search") != bool(self._confirming)]
+        now = [r for r in self._here(records) if r.status != "running"]
         self._bar.update(self._task, completed=len(now))
         return Group(table, self._bar, Text(self._summary(records)))
 
     def _summary(self, records: list[TrialRecord]) -> str:
         searching = not self._confirming
-        here = [r for r in records if (r.kind == "search") == searching]
+        here = self._here(records)
         total = self._trials if searching else self._confirming
         counts = Counter(r.status for r in here)
         pruned = f" + {counts['pruned']} pruned" if counts["pruned"] else ""
@@ -80,6 +85,11 @@ class StudyDisplay:
             f"{counts['running']} running, {counts['failed']} failed, {self._best(records)}, "
             f"ETA {self._eta(len(here) - counts['running'], total)}"
         )
+
+    def _here(self, records: list[TrialRecord]) -> list[TrialRecord]:
+        """Those of what goes on: of the search, or of what confirms it."""
+        new = [r for r in records if r.trial not in self._before]
+        return [r for r in new if (r.kind == "search") != bool(self._confirming)]
 
     def _best(self, records: list[TrialRecord]) -> str:
         best = best_of(records, self._metric)

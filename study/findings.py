@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from study.confirm import current
 from study.estimates import Confirmed
 from study.ledger import read_records
 from study.records import TrialRecord, best_of
@@ -37,7 +38,7 @@ class Findings:
     @cached_property
     def confirmed(self) -> list[Confirmed]:
         """What the confirming trials scored on the test set; none if confirming was skipped."""
-        return confirmed_of(self.records)
+        return confirmed_of(current(self.settings, self.records), self.search)
 
     @cached_property
     def winner(self) -> TrialRecord | None:
@@ -83,16 +84,16 @@ def read_findings(folder: Path) -> Findings:
     return Findings(folder, study, read_records(folder))
 
 
-def confirmed_of(records: Iterable[TrialRecord]) -> list[Confirmed]:
-    """Return what confirming trials found, as the statistics take it; failed ones found nothing.
+def confirmed_of(records: Iterable[TrialRecord], search: Iterable[TrialRecord]) -> list[Confirmed]:
+    """Return what confirming trials found, as the statistics take it.
 
     A winner that was only trained once more, for its weights, confirms nothing.
     """
-    by_number = {r.trial: r for r in records}
+    by_number = {r.trial: r for r in search}
     return [
         _confirmed(r, by_number[r.source])
-        for r in by_number.values()
-        if r.kind in ("confirm", "control") and r.source is not None and r.status == "done"
+        for r in records
+        if r.kind in ("confirm", "control") and r.source is not None
     ]
 
 

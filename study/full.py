@@ -59,7 +59,8 @@ def _search(prepared: Prepared, journal: Journal, results: Results, console: Con
 
     settings, status = prepared.settings, "interrupted"
     try:
-        with StudyDisplay(settings.trials, settings.metric, console) as display:
+        more = settings.trials - sum(r.kind == "search" for r in prepared.before)
+        with StudyDisplay(more, settings.metric, console, prepared.before) as display:
             journal.displays.append(display)
             search(settings, prepared.images, prepared.folder, prepared.gpus, journal)
         status = _status(journal.records, settings.trials)

@@ -111,8 +111,11 @@ def open_journal(prepared: Prepared, sender: Sender) -> tuple[Journal, Results]:
 
     Raises `InputError` when the folder can't be made.
     """
-    results = Results(prepared.folder, prepared.settings, prepared.images)
+    again = bool(prepared.before)
+    results = Results(prepared.folder, prepared.settings, prepared.images, again)
     ledger = Ledger(prepared.folder)
-    ledger.study(str(prepared.settings.name), results.study)
+    ledger.study(str(prepared.settings.name), results.study, again)
     sender.follow(prepared.folder)
-    return Journal(results, ledger), results
+    journal = Journal(results, ledger)
+    journal.records.extend(prepared.before)
+    return journal, results

@@ -28,9 +28,10 @@ class Ledger:
         self.path = folder / FILE
         self._file = self.path.open("ab")
 
-    def study(self, name: str, about: dict[str, Any]) -> None:
-        """The study as study.json tells it at its start."""
-        self._write({"event": "study", "name": name, "about": about}, durable=True)
+    def study(self, name: str, about: dict[str, Any], again: bool = False) -> None:
+        """The study as study.json tells it at its start, or when it goes on."""
+        told = {"name": name, "about": about, "again": again}
+        self._write({"event": "study"} | told, durable=True)
 
     def start(self, record: TrialRecord, about: dict[str, Any]) -> None:
         """A trial starts; `about` is what its run in MLflow tells beside its configuration."""

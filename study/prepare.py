@@ -11,6 +11,7 @@ import torch
 
 from study.addresses import check_server, is_server
 from study.machine import usable_cpus
+from study.records import TrialRecord
 from study.settings import Settings, resolve
 from tl_core.backbones import Backbone, check_backbone_name, has_default_weights, load_backbone
 from tl_core.datasets import ImageSet, load_images
@@ -30,17 +31,20 @@ class Prepared:
     """With its name filled in."""
     images: ImageSet
     folder: Path
-    """`OUT/NAME`; does not exist yet."""
+    """`OUT/NAME`; made when the study starts, unless it goes on."""
     gpus: int
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
     """What was decided on the user's behalf."""
+    before: tuple[TrialRecord, ...] = ()
+    """Trials of a study that goes on."""
 
     def introduce(self) -> str:
         """One line on what is about to run."""
         s, images = self.settings, self.images
         gpus = min(self.gpus, 1) if s.debug else self.gpus
         where = f"{gpus} GPUs" if gpus else f"{usable_cpus()} CPU cores"
-        trials = "one trial" if s.debug else f"{s.trials} trials"
+        more = s.trials - sum(r.kind == "search" for r in self.before)
+        trials = "one trial" if s.debug else f"{more}{' more' * bool(self.before)} trials"
         return (
             f"{s.name}: {trials} of {s.backbone} on {images.name}, {len(images.labels)} images of "
             f"{len(images.classes)} classes at {s.image_size} px, in {s.precision} on {where}"
@@ -53,10 +57,23 @@ def prepare(given: Mapping[str, Any]) -> Prepared:
     Raises `InputError` with every fault.
     """
     settings, faults = resolve(given)
-    gpus = settings.gpus if settings.gpus is not None else torch.cuda.device_count()
-    device = torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
-    settings = _decide(settings, device)
+    settings = _decide(settings, device_of(settings))
     faults += _folder_faults(settings.out / str(settings.name))
+    return check(settings, faults, fit_ratios="train_ratio" not in given)
+
+
+def check(settings: Settings, faults: list[str], fit_ratios: bool = False) -> Prepared:
+    """Check what there is against complete settings, and decode the images.
+
+    Args:
+        settings: as they are to be used.
+        faults: those found already.
+        fit_ratios: leave out ratios that the data are too few for; else they are faults.
+
+    Raises:
+        InputError: with every fault.
+    """
+    gpus, device = gpus_of(settings), device_of(settings)
     faults += _gpu_faults(settings, gpus)
     if is_server(settings.tracking_uri):
         faults += _faults_of(lambda: check_server(settings.tracking_uri))
@@ -64,14 +81,25 @@ def prepare(given: Mapping[str, Any]) -> Prepared:
     if settings.compile:
         faults += _faults_of(lambda: _check_compiler(device))
     images: list[ImageSet] = []
-    faults += _faults_of(lambda: images.append(_load(settings)))
+    faults += _faults_of(lambda: images.append(load_data(settings)))
     notes = _precision_notes(settings, device)
     if images:
-        settings = _fit_ratios(settings, images[0], "train_ratio" in given, faults, notes)
+        settings = _fit_ratios(settings, images[0], fit_ratios, faults, notes)
         notes += _data_notes(images[0])
     if faults:
         raise InputError(faults)
     return Prepared(settings, images[0], settings.out / str(settings.name), gpus, tuple(notes))
+
+
+def gpus_of(settings: Settings) -> int:
+    """GPUs to be used."""
+    return settings.gpus if settings.gpus is not None else torch.cuda.device_count()
+
+
+def device_of(settings: Settings) -> torch.device:
+    """What networks run on."""
+    on_gpu = gpus_of(settings) and torch.cuda.is_available()
+    return torch.device("cuda" if on_gpu else "cpu")
 
 
 def _decide(settings: Settings, device: torch.device) -> Settings:
@@ -147,21 +175,22 @@ def _check_compiler(device: torch.device) -> None:
         raise InputError([f"--compile: torch.compile fails here ({reason}); {way_out}"]) from error
 
 
-def _load(settings: Settings) -> ImageSet:
+def load_data(settings: Settings) -> ImageSet:
+    """Decode the images, or take them from the cache."""
     source = find_source(settings.data, settings.cache)
     return load_images(source, settings.image_size, settings.cache, settings.skip_bad_images)
 
 
 def _fit_ratios(
-    settings: Settings, images: ImageSet, given: bool, faults: list[str], notes: list[str]
+    settings: Settings, images: ImageSet, fit: bool, faults: list[str], notes: list[str]
 ) -> Settings:
     """Leave out default ratios that the data are too few for; a given one is a fault instead."""
     wrong = {r: split_faults(images.labels, r, images.classes) for r in settings.train_ratio}
     fitting = tuple(ratio for ratio, why in wrong.items() if not why)
     if len(fitting) == len(wrong):
         return settings
-    if given or not fitting:
-        worst = min(wrong) if given else max(wrong)
+    if not (fit and fitting):
+        worst = max(wrong) if fit else min(wrong)
         faults += [f"--train-ratio {worst:g}: {why}" for why in wrong[worst]]
         return settings
     left_out = " ".join(f"{ratio:g}" for ratio in wrong if ratio not in fitting)

@@ -26,15 +26,23 @@ _COLUMNS = ("trial", "status", "mode", "train_ratio", "lr", "aux_weight", "seed"
 
 
 class Results:
-    """The folder of one study and the files in it; every write replaces a file whole."""
+    """The folder of one study and the files in it; every write replaces a file whole.
 
-    def __init__(self, folder: Path, settings: Settings, images: ImageSet) -> None:
+    A study that goes on (`again`) keeps its folder, its id and when it started.
+    """
+
+    def __init__(
+        self, folder: Path, settings: Settings, images: ImageSet, again: bool = False
+    ) -> None:
         self.folder = folder
         self._metric = settings.metric
-        about = {"id": uuid.uuid4().hex} | describe(settings, images)
-        self._study = about | {"started": _now(), "status": "running"}
+        about = {"id": uuid.uuid4().hex} | describe(settings, images) | {"started": _now()}
+        if again:
+            was = json.loads((folder / "study.json").read_text())
+            about |= {name: was[name] for name in ("id", "started")}
+        self._study = about | {"status": "running"}
         try:
-            folder.mkdir(parents=True)
+            folder.mkdir(parents=True, exist_ok=again)
         except OSError as error:
             raise InputError([f"{folder} can't be made: {error.strerror}"]) from error
         self.write("study.json", self._study)

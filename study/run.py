@@ -14,7 +14,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 0, 2, 3 or 130."""
     given = parse(argv)
     # What follows imports torch: a wrong flag, or --help, need not wait for it.
+    from study.again import prepare_more, prepare_replay
     from study.prepare import prepare
+    from study.replay import run_replay
     from tl_core.errors import InputError
     from tl_core.memory import keep_freed_memory
 
@@ -23,7 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Paths and reasons may hold brackets and colons: they are no markup.
     console = Console(soft_wrap=True, markup=False, emoji=False)
     try:
-        prepared = prepare(given)
+        if "replay" in given:
+            return run_replay(*prepare_replay(given), console)
+        prepared = prepare_more(given) if "extend" in given else prepare(given)
         console.print(prepared.introduce(), highlight=False)
         for note in prepared.notes:
             console.print(f"note: {note}")

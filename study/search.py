@@ -11,7 +11,7 @@ from optuna.storages.journal import JournalFileBackend
 from ray import tune
 
 from study.asha import CellASHA
-from study.confirm import Planned, most_planned, plan
+from study.confirm import Planned, missing, most_planned, plan
 from study.journal import Journal
 from study.machine import usable_cpus
 from study.records import TrialRecord
@@ -53,6 +53,7 @@ def search(
         settings.metric,
         settings.trials,
         lambda: _plan(settings, journal),
+        first=len(journal.records),
     )
     tuner = tune.Tuner(
         _with_resources(run, job, slots),
@@ -76,7 +77,7 @@ def search(
 
 
 def _plan(settings: Settings, journal: Journal) -> list[Planned]:
-    planned = plan(settings, journal.records)
+    planned = missing(plan(settings, journal.records), journal.records)
     journal.confirm(len(planned))
     return planned
 

@@ -18,6 +18,9 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 class Sender(Protocol):
     """Sends a ledger to MLflow while it grows."""
 
+    study_run: str | None
+    """MLflow's run of the study, once the sender is closed; a single trial has none."""
+
     def follow(self, folder: Path) -> None:
         """Send the ledger in this folder from now on."""
 
@@ -46,7 +49,6 @@ class OwnProcess:
         self._answer: dict[str, Any] | None = None
         self._follows = False
         self.study_run: str | None = None
-        """MLflow's run of the study, once the sender is closed."""
 
     def follow(self, folder: Path) -> None:
         """As for every sender."""
@@ -97,6 +99,7 @@ class OwnThread:
         from study.tracking import Tracker  # Imports MLflow, which a study leaves to a process.
 
         self._tracker = Tracker(uri)
+        self.study_run: str | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._error: str | None = None

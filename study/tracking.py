@@ -62,7 +62,7 @@ class Tracker:
         """Hear one event, the last that the story holds; some of it waits for `flush`."""
         match event["event"]:
             case "study":
-                self._start_study(story)
+                self._start_study(story, event)
             case "start":
                 self._start_trial(story, event)
             case "epoch":
@@ -84,14 +84,15 @@ class Tracker:
         self._waiting.clear()
         self.unsure = True
 
-    def _start_study(self, story: Story) -> None:
+    def _start_study(self, story: Story, event: Event) -> None:
         if story.about["settings"]["debug"]:
             return  # A single trial needs no parent.
         # The name of a class may hold what MLflow refuses in the name of a param.
         data = story.about["data"] | {"classes": json.dumps(story.about["data"]["classes"])}
         tags = {"tl_study.kind": "study"}
         self._open(_STUDY, story, story.name, tags, None)
-        self._batch(_STUDY).params |= _flat(story.about | {"data": data})
+        if not event["again"]:  # What a run was told once can't be changed.
+            self._batch(_STUDY).params |= _flat(story.about | {"data": data})
         self._share_view(story)
 
     def _share_view(self, story: Story) -> None:

@@ -1,5 +1,6 @@
 """The order of a study's trials, as Ray Tune asks for them: the search, then what confirms it."""
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +15,9 @@ from tl_core.config import DIRECTIONS, Metric, TrialConfig
 class TrialQueue(Searcher):
     """Gives Ray Tune trial after trial, and Optuna what came of those of the search.
 
+    `trials` are to be drawn in all, in earlier runs of the study as well; the next one that runs
+    gets the number `first`.
+
     A trial's configuration for Ray holds `trial` (its number), `kind`, `source`, `mode` and
     `train_ratio` (which decide its resources and its rivals), `config` and `winner`.
     """
@@ -24,14 +28,16 @@ class TrialQueue(Searcher):
         metric: Metric,
         trials: int,
         plan: Callable[[], list[Planned]],
+        first: int = 0,
     ) -> None:
         super().__init__(metric, DIRECTIONS[metric])
+        self._numbers = itertools.count(first)
         self._suggestions = suggestions
         self._trials = trials
         self._plan = plan
-        self._planned: Iterator[tuple[int, Planned]] | None = None
+        self._planned: Iterator[Planned] | None = None
         self._open: dict[str, tuple[int, int]] = {}
-        """Trials of the search by Ray's id: number, epochs."""
+        """Trials of the search by Ray's id: number among the drawn, epochs."""
 
     def __getstate__(self) -> dict[str, Any]:
         # Ray saves it with the experiment; a study goes on from its ledger and Optuna's storage.
@@ -40,15 +46,16 @@ class TrialQueue(Searcher):
     def suggest(self, trial_id: str) -> Any:
         """Return the next trial, None while there is none yet, or that all have been given."""
         if self._suggestions.drawn < self._trials:
-            number, config = self._suggestions.ask()
-            self._open[trial_id] = number, config.epochs
-            return as_drawn(number, Planned(config))
+            drawn, config = self._suggestions.ask()
+            self._open[trial_id] = drawn, config.epochs
+            return as_drawn(next(self._numbers), Planned(config))
         if self._open:
             return None  # What is confirmed depends on what these come to.
         if self._planned is None:
-            self._planned = iter(list(enumerate(self._plan(), self._trials)))
-        number, planned = next(self._planned, (0, None))
-        return as_drawn(number, planned) if planned else Searcher.FINISHED
+            self._planned = iter(self._plan())
+        for planned in self._planned:
+            return as_drawn(next(self._numbers), planned)
+        return Searcher.FINISHED
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False

@@ -107,7 +107,7 @@ class Teller:
         self._story = Story()
         self.flush = tracker.flush
 
-    def study(self, debug: bool = False) -> None:
+    def study(self, debug: bool = False, again: bool = False) -> None:
         settings = {"backbone": "mlp", "debug": debug, "metric": "val_log_loss", "lr": [1e-3]}
         about = {
             "id": self._id,
@@ -115,7 +115,7 @@ class Teller:
             "data": {"images": 40, "classes": {"a=b: ?": 20, "c": 20}},
             "splits": {"val": "abc", "train_0.1": "def"},
         }
-        self._tell(event="study", name="mine", about=about)
+        self._tell(event="study", name="mine", about=about, again=again)
 
     def start(
         self,

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from study.confirm import Planned, plan
 from study.factor_plots import aux_position
 from study.ledger import Ledger
 from study.records import Status, TrialRecord
@@ -38,6 +39,11 @@ class Synthetic:
     """0: stopped before confirming."""
     troubles: bool = True
     """Whether some trials fail and some are stopped early."""
+
+    def __post_init__(self) -> None:
+        if self.confirm_seeds:
+            update = {"confirm_seeds": self.confirm_seeds}
+            self.settings = self.settings.model_copy(update=update)
 
     def write(self, folder: Path) -> Path:
         """Make the folder, with a winner if its trials were confirmed."""
@@ -81,22 +87,12 @@ class Synthetic:
         }
 
     def records(self) -> list[TrialRecord]:
-        """The search; then every cell's best on fresh seeds; then the winner's control."""
+        """The search; then what confirms it."""
         search = [self._trial(i) for i in range(self.settings.trials)]
-        done = [r for r in search if r.status == "done"]
-        cells = itertools.product(self.settings.mode, self.settings.train_ratio)
-        numbers = itertools.count(len(search))
-        confirming = [
-            self._confirm(next(numbers), self._source(done, mode, ratio), ratio, seed)
-            for mode, ratio in cells
-            for seed in range(self.confirm_seeds)
-        ]
-        best = min(done, key=lambda r: r.history[-1].val_log_loss)
-        controls = [
-            self._confirm(next(numbers), best, best.config.train_ratio, seed, control=True)
-            for seed in range(self.confirm_seeds)
-        ]
-        return search + confirming + controls
+        if not self.confirm_seeds:
+            return search
+        planned = plan(self.settings, search)
+        return search + [self._confirm(i, p) for i, p in enumerate(planned, len(search))]
 
     def _trial(self, number: int) -> TrialRecord:
         s, rng = self.settings, self.rng
@@ -152,20 +148,9 @@ class Synthetic:
         )
         return float(min(loss * np.exp(self.rng.normal(0, 0.08)), 1.5))
 
-    def _source(self, done: list[TrialRecord], mode: str, ratio: float) -> TrialRecord:
-        own = [r for r in done if r.config.mode == mode]
-        return min(
-            own, key=lambda r: (abs(r.config.train_ratio - ratio), r.history[-1].val_log_loss)
-        )
-
-    def _confirm(
-        self, number: int, source: TrialRecord, ratio: float, seed: int, control: bool = False
-    ) -> TrialRecord:
-        changed = {"train_ratio": ratio, "seed": 10_000 + seed, "seeds": 1}
-        config = source.config.model_copy(update=changed | ({"aux_weight": 0.0} if control else {}))
-        record = TrialRecord(
-            number, config, kind="control" if control else "confirm", source=source.trial
-        )
+    def _confirm(self, number: int, planned: Planned) -> TrialRecord:
+        kind, source = planned.kind, planned.source
+        record = TrialRecord(number, planned.config, kind=kind, source=source)
         self._play(record, "done")
         record.status = "done"
         last = record.history[-1]
@@ -230,7 +215,7 @@ def tiny_study(name: str = "tiny", **given: Any) -> Synthetic:
     """One mode at one ratio, three trials."""
     asked = {
         "name": name,
-        "mode": ["freeze"],
+        "mode": ["finetune"],
         "train_ratio": ["0.1"],
         "trials": "3",
         "epochs": "2",

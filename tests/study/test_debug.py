@@ -144,7 +144,7 @@ def test_stop_midway_leaves_closed_records(
     def break_off(printer: object, metrics: EpochMetrics) -> None:
         raise stop
 
-    monkeypatch.setattr(debug._Printer, "line", break_off)
+    monkeypatch.setattr(debug.EpochPrinter, "line", break_off)
     words = ("--data", photo_folder, *OWN_NET)
     if code is None:
         with pytest.raises(MemoryError, match="too large"):

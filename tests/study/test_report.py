@@ -183,11 +183,9 @@ def test_what_confirmed_a_trial_knows_where_it_came_from() -> None:
     searched = make_record(0, train_ratio=0.2)
     other = make_record(1, train_ratio=0.1, seed=5)
     other.kind, other.source, other.test = "confirm", 0, {"test_accuracy": 0.9}
-    failed = make_record(2, "failed", seed=6)
-    failed.kind, failed.source = "control", 0
     kept = make_record(3, seed=7)
     kept.kind, kept.source = "winner", 0
-    (found,) = confirmed_of([searched, other, failed, kept])
+    (found,) = confirmed_of([other, kept], [searched])
     assert (found.source, found.trial, found.seed, found.borrowed_from) == (0, 1, 5, 0.2)
     assert (found.arm, found.scores) == ("cell", {"test_accuracy": 0.9})
 
@@ -222,6 +220,6 @@ def test_folder_without_a_ledger_is_told(tiny: Path, capsys: pytest.CaptureFixtu
 def test_verdict_on_the_auxiliary_task_is_with_it_minus_without(tiny: Path) -> None:
     text = Page(tiny / "report.html").text
     assert re.search(
-        r"freeze at 0.1 with aux_weight 0\.\d+, minus the same with aux_weight 0:", text
+        r"finetune at 0.1 with aux_weight 0\.\d+, minus the same with aux_weight 0:", text
     )
     assert any(verdict in text for verdict in VERDICTS.values())
