@@ -116,5 +116,6 @@ def search_alone(prepared: Prepared, sender: Sender, run: Any = None) -> Watch:
 
 def all_done(records: list[TrialRecord], trials: int) -> Gate:
     """Gate on every trial having run to its last epoch."""
-    done = sum(r.status == "done" and len(r.history) == r.config.epochs for r in records)
+    searched = [r for r in records if r.kind == "search"]
+    done = sum(r.status == "done" and len(r.history) == r.config.epochs for r in searched)
     return Gate(done == trials, f"{done} of {trials} trials ran to their last epoch")
