@@ -51,3 +51,9 @@ def run(uri: str) -> Run:
         return main(["--tracking-uri", uri, *(str(word) for word in words)])
 
     return run_main
+
+
+@pytest.fixture
+def run_alone(own_folder: Path) -> Run:
+    """The command line in this process, without a word on tracking."""
+    return lambda *words: main([str(word) for word in words])
