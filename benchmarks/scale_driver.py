@@ -17,8 +17,9 @@ from benchmarks.scale_base import Row, Tables, figures, scratch
 from study.journal import Journal
 from study.ray_local import local_ray
 from study.records import Kind, Status, TrialRecord
+from study.resolve import resolve
 from study.search import search
-from study.settings import Settings, resolve
+from study.settings import Settings
 from tl_core.config import TrialConfig
 from tl_core.datasets import ImageSet
 from tl_core.epoch import EpochMetrics

@@ -13,8 +13,8 @@ from benchmarks.scale_base import Row, Tables, figures, median_ms, scratch, seco
 from benchmarks.scale_memory import draw_entry
 from study.display import StudyDisplay
 from study.records import TrialRecord, best_of
+from study.resolve import resolve
 from study.results import Results
-from study.settings import resolve
 from tl_core.config import TrialConfig
 from tl_core.datasets import ImageSet
 from tl_core.epoch import EpochMetrics

@@ -12,7 +12,8 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial
 
 from benchmarks.scale_base import Row, Tables, figures, median_ms, scratch, seconds
-from study.settings import Sampler, resolve
+from study.resolve import resolve
+from study.settings import Sampler
 from study.space import Space
 from study.suggest import SAMPLERS
 

@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from study.defaults import DEFAULTS
 from study.ledger import read_records
 from study.prepare import Prepared, check, load_data
 from study.records import TrialRecord
 from study.report import find_study
 from study.reproduce import settings_of
-from study.settings import DEFAULTS, Settings, flag, resolve
+from study.resolve import resolve
+from study.settings import Settings, flag
 from tl_core.datasets import ImageSet
 from tl_core.errors import InputError
 

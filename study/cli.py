@@ -10,8 +10,9 @@ from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.table import Table
 
+from study.defaults import DEBUG, DEFAULTS, DEMO
 from study.presets import PRESETS
-from study.settings import DEBUG, DEFAULTS, DEMO, Settings, flag
+from study.settings import Settings, flag
 
 _ABOUT = """\
 Freeze or fine-tune a pretrained network, at which learning rate, with how much weight on an

@@ -12,7 +12,8 @@ import torch
 from study.addresses import check_server, is_server
 from study.machine import usable_cpus
 from study.records import TrialRecord
-from study.settings import Settings, resolve
+from study.resolve import resolve
+from study.settings import Settings
 from tl_core.backbones import Backbone, check_backbone_name, has_default_weights, load_backbone
 from tl_core.datasets import ImageSet, load_images
 from tl_core.errors import InputError

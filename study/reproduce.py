@@ -4,7 +4,8 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from study.settings import Settings, flag, resolve, spelled
+from study.resolve import resolve
+from study.settings import Settings, flag, spelled
 
 PLACES = {"name", "out", "cache", "tracking_uri"}
 """Settings that say where results go; a new run chooses its own."""

@@ -1,16 +1,12 @@
-"""Every setting of a study in one place: its type, its default, and the rule it must keep.
+"""Every setting of a study in one place: its type, its meaning, and the rule it must keep.
 
-The command line is made from these fields. Defaults lie in layers, each over the one before:
-`DEFAULTS`, then `DEMO` or `DEBUG` where they apply, then a preset, then what was given.
+The command line is made from these fields; `study.defaults` has their defaults.
 """
 
-import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from platformdirs import user_cache_path
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from study.presets import PRESETS
 from tl_core.config import (
@@ -137,141 +133,6 @@ def is_range(values: tuple[float | str, ...]) -> bool:
     return len(values) == 2 and not any(isinstance(value, str) for value in values)
 
 
-DEFAULTS: dict[str, Any] = {
-    "data": "demo",
-    "skip_bad_images": False,
-    "backbone": "resnet18",
-    "weights": "default",
-    "precision": "auto",
-    "compile": False,
-    "hflip": False,
-    "mode": ("freeze", "finetune"),
-    "train_ratio": (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8),
-    "lr": (),
-    "aux_weight": (0.0, 0.9),
-    "epochs": 10,
-    "batch_size": 32,
-    "seed": 0,
-    "seeds": 8,
-    "split_seed": 0,
-    "trials": 64,
-    "metric": "val_log_loss",
-    "design": "joint",
-    "objective": "score",
-    "sampler": "tpe",
-    "confirm": True,
-    "confirm_seeds": 5,
-    "gpus": None,
-    "trials_per_gpu": 1,
-    "name": None,
-    "out": Path("runs"),
-    "tracking_uri": "sqlite:///mlflow.db",
-    "debug": False,
-    "preset": None,
-}
-DEMO: dict[str, Any] = {
-    "backbone": "efficientnet_lite0",
-    "image_size": 128,
-    "train_ratio": (0.05, 0.15, 0.4),
-    "epochs": 5,
-    "trials": 12,
-    "confirm_seeds": 3,
-}
-DEBUG: dict[str, Any] = {
-    "mode": ("freeze",),
-    "train_ratio": (0.1,),
-    "lr": (1e-3,),
-    "aux_weight": (0.0,),
-    "seeds": 1,
-    "epochs": 10,
-}
-_STUDY_ONLY = (
-    "trials", "metric", "trials_per_gpu", "design", "objective", "sampler", "confirm",
-    "confirm_seeds",
-)  # fmt: skip
-_FACTORS = ("mode", "train_ratio", "lr", "aux_weight")
-
-
-def resolve(given: Mapping[str, Any]) -> tuple[Settings, list[str]]:
-    """Lay what was given over the defaults.
-
-    Returns:
-        The settings, and every fault. A value at fault is replaced by its default, so that the
-        checks that follow can look at the rest.
-    """
-    layers = _layers(given)
-    try:
-        settings, faults = Settings.model_validate(layers | dict(given)), []
-    except ValidationError as error:
-        wrong = {str(e["loc"][0]) for e in error.errors()}
-        kept = {name: value for name, value in given.items() if name not in wrong}
-        settings = Settings.model_validate(_layers(kept) | kept)
-        faults = [_tell(dict(e)) for e in error.errors() if not _follows(dict(e))]
-    return settings, faults + _unread(settings, given)
-
-
-def _layers(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Defaults for the fields that are not given; they depend on those that are."""
-    preset = PRESETS.get(given.get("preset") or "")
-    debug = bool(given.get("debug") or preset)
-    layers = dict(DEFAULTS, cache=_default_cache())
-    if given.get("data", "demo") == "demo":
-        layers |= DEMO
-    if debug:
-        layers |= DEBUG | {"debug": True}
-    if preset:
-        layers |= preset.values
-    from tl_core.backbones import default_image_size  # Torch: --help need not wait for it.
-
-    backbone = given.get("backbone", layers["backbone"])
-    return {"image_size": default_image_size(str(backbone))} | layers
-
-
-def _default_cache() -> Path:
-    return Path(os.environ.get("TL_STUDY_CACHE") or user_cache_path("tl-study"))
-
-
-def _unread(settings: Settings, given: Mapping[str, Any]) -> list[str]:
-    """A setting that nobody reads is an error: its user believes that it does something."""
-    faults = []
-    if settings.debug:
-        faults += [
-            f"{spelled(name, given[name])} is read by a study only, not by --debug"
-            for name in _STUDY_ONLY
-            if name in given
-        ]
-        faults += [
-            f"{flag(name)} takes one value in debug mode, not {len(getattr(settings, name))}"
-            for name in _FACTORS
-            if len(getattr(settings, name)) != 1
-        ]
-    elif settings.trials > 1 and all(len(getattr(settings, name)) == 1 for name in _FACTORS):
-        faults.append(
-            f"--trials {settings.trials}: every factor has one value, so all trials would be the "
-            "same; use --trials 1 or --debug"
-        )
-    if not settings.debug and settings.mode == ("freeze",) and "trials_per_gpu" in given:
-        faults.append("--trials-per-gpu is not read by --mode freeze, which needs no GPU")
-    if settings.mode == ("freeze",) and settings.compile:
-        faults.append("--compile is not read by --mode freeze, which trains heads alone")
-    if settings.mode == ("scratch",) and "weights" in given:
-        faults.append("--weights is not read by --mode scratch, which starts from random weights")
-    if "freeze" not in settings.mode and "seeds" in given:
-        faults.append("--seeds is read by --mode freeze only; the other modes train one seed")
-    if not settings.confirm and "confirm_seeds" in given:
-        faults.append("--confirm-seeds is not read with --no-confirm")
-    if settings.objective == "pareto" and settings.design == "cells":
-        faults.append("--objective pareto compares ratios; --design cells searches each alone")
-    if settings.objective == "pareto" and len(settings.train_ratio) == 1:
-        faults.append("--objective pareto needs several ratios: --train-ratio 0.1 0.8")
-    cells = len(settings.mode) * len(settings.train_ratio)
-    if settings.design == "cells" and not settings.debug and settings.trials < cells:
-        faults.append(f"--trials {settings.trials}: --design cells needs one a cell, {cells}")
-    if settings.skip_bad_images and settings.data == "demo":
-        faults.append("--skip-bad-images is not read by --data demo, which is drawn")
-    return faults
-
-
 def flag(name: str) -> str:
     """Return the command line's spelling of a field."""
     return "--" + name.replace("_", "-")
@@ -280,16 +141,3 @@ def flag(name: str) -> str:
 def spelled(name: str, value: object) -> str:
     """Return the flag as it was given: a switch that is on by default is given to turn it off."""
     return f"--no-{name.replace('_', '-')}" if value is False else flag(name)
-
-
-def _follows(error: dict[str, Any]) -> bool:
-    """Whether it only says that a tuple is short of the items found wrong one by one."""
-    return bool(error["type"] == "too_short" and error["input"])
-
-
-def _tell(error: dict[str, Any]) -> str:
-    name, *_ = error["loc"]
-    message = str(error["msg"]).removeprefix("Value error, ").replace("Input should", "must")
-    value = error["input"]
-    shown = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
-    return f"{flag(str(name))} {shown}: {message}"

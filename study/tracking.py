@@ -7,15 +7,14 @@ what telling it once does.
 import json
 import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from study.addresses import reason, without_credentials
+from study.batch import Batch, in_ms
 from study.ledger import Event, Story
 from study.records import Status, TrialRecord, best_of
 from study.view import address, axes, shared_view
@@ -28,8 +27,6 @@ _ENDS: dict[Status, str] = {
     "failed": "FAILED",
     "interrupted": "KILLED",
 }
-# The server takes at most 1,000 metrics and 100 params in a batch, and 6,000 characters a param.
-_MOST_METRICS, _MOST_PARAMS, _LONGEST_PARAM = 1000, 100, 6000
 _STUDY, _VERSION = "study", "tl_study.model_version"
 
 
@@ -56,7 +53,7 @@ class Tracker:
         """Run of the study, and of each trial by its number."""
         self.unsure = False
         """Whether a run may be there although its id is not known: then it is looked for."""
-        self._waiting: dict[str, _Batch] = {}
+        self._waiting: dict[str, Batch] = {}
 
     def tell(self, event: Event, story: Story) -> None:
         """Hear one event, the last that the story holds; some of it waits for `flush`."""
@@ -165,7 +162,7 @@ class Tracker:
             return
         tags |= {"tl_study.key": mark}
         run = self._client.create_run(
-            self.experiment_id, None if at is None else _ms(at), tags, name
+            self.experiment_id, None if at is None else in_ms(at), tags, name
         )
         self.run_ids[key] = run.info.run_id
 
@@ -196,8 +193,8 @@ class Tracker:
             version = register_model(self._client, run_id, folder, run.info.run_name)
             self._client.set_tag(run_id, _VERSION, version)
 
-    def _batch(self, key: str) -> "_Batch":
-        return self._waiting.setdefault(key, _Batch())
+    def _batch(self, key: str) -> "Batch":
+        return self._waiting.setdefault(key, Batch())
 
     def _send(self, key: str) -> None:
         """Send everything in as few calls as the store allows: for most trials in one."""
@@ -211,47 +208,13 @@ class Tracker:
             self._register(run_id, Path(batch.model))
         if batch.ends:
             status, at = batch.ends
-            self._client.set_terminated(run_id, status, _ms(at))
-
-
-class _Batch:
-    """What waits to be sent to one run."""
-
-    def __init__(self) -> None:
-        self.metrics: list[Metric] = []
-        self.params: dict[str, Any] = {}
-        self.tags: dict[str, str] = {}
-        self.files: list[str] = []
-        self.ends: tuple[str, float] | None = None
-        """MLflow's word for how it ended, and when."""
-        self.model: str | None = None
-        """Folder of the winner's weights."""
-
-    def add(self, values: dict[str, float], step: int, at: float) -> None:
-        """Add metrics of one step."""
-        self.metrics += [Metric(name, value, _ms(at), step) for name, value in values.items()]
-
-    def parts(self) -> Iterator[tuple[list[Metric], list[Param], list[RunTag]]]:
-        """Cut into what a server takes at once."""
-        metrics = self.metrics
-        told = [Param(name, str(value)[:_LONGEST_PARAM]) for name, value in self.params.items()]
-        marks = [RunTag(name, value) for name, value in self.tags.items()]
-        while metrics or told or marks:
-            few = told[:_MOST_PARAMS]
-            # Everything together may be at most as much as the metrics alone.
-            some = metrics[: _MOST_METRICS - len(few) - len(marks)]
-            yield some, few, marks
-            metrics, told, marks = metrics[len(some) :], told[len(few) :], []
+            self._client.set_terminated(run_id, status, in_ms(at))
 
 
 def _artifact_folder(uri: str) -> str | None:
     """Files beside a SQLite database; MLflow puts them into the working folder otherwise."""
     path = uri.removeprefix("sqlite:///")
     return (Path(path).resolve().parent / "mlruns").as_uri() if path != uri else None
-
-
-def _ms(at: float) -> int:
-    return int(at * 1000)
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -11,7 +11,8 @@ from mlflow.entities import Run
 from study.estimates import Arm, Confirmed
 from study.ledger import Story
 from study.records import Kind, Status, TrialRecord
-from study.settings import Settings, resolve
+from study.resolve import resolve
+from study.settings import Settings
 from study.tracking import EXPERIMENT, Tracker
 from tl_core.config import Mode, TrialConfig
 from tl_core.epoch import EpochMetrics

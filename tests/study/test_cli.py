@@ -4,8 +4,9 @@ import sys
 import pytest
 
 from study.cli import parse
+from study.defaults import DEFAULTS
 from study.presets import PRESETS
-from study.settings import DEFAULTS, Settings, flag
+from study.settings import Settings, flag
 
 
 @pytest.mark.parametrize(

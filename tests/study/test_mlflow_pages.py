@@ -28,7 +28,11 @@ pytestmark = [
 LIMIT_S = 60
 TRIALS = 12
 """More than the ten that the pages' charts show by default."""
-ARTIFACTS = {"study.json": "split_seed", "trials.csv": f"the first {TRIALS} rows"}
+ARTIFACTS = {
+    "study.json": "split_seed",
+    "trials.csv": f"the first {TRIALS} rows",
+    "report.html": "How to reproduce",
+}
 """Files of the study, and words that the pages show of no other of them."""
 
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from study.cli import parse
 from study.reproduce import PLACES, command_of, settings_of
-from study.settings import Settings, resolve
+from study.resolve import resolve
+from study.settings import Settings
 from tests.study.builders import make_settings
 
 

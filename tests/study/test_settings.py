@@ -3,7 +3,9 @@ from typing import Any
 
 import pytest
 
-from study.settings import DEBUG, DEFAULTS, DEMO, flag, is_range, resolve
+from study.defaults import DEBUG, DEFAULTS, DEMO
+from study.resolve import resolve
+from study.settings import flag, is_range
 from tests.study.builders import make_settings
 
 
