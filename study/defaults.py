@@ -46,7 +46,7 @@ DEFAULTS: dict[str, Any] = {
 DEMO: dict[str, Any] = {
     "backbone": "efficientnet_lite0",
     "image_size": 128,
-    "train_ratio": (0.05, 0.15, 0.4),
+    "train_ratio": (0.05, 0.1, 0.3),
     "epochs": 5,
     "trials": 12,
     "confirm_seeds": 3,
