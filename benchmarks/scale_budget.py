@@ -1,4 +1,7 @@
-"""The driver's time a trial, added up from the measured parts: one thread does all of it."""
+"""The driver's time a trial, added up from the measured parts: one thread does all of it.
+
+The tracking is another process's time, and in no sum.
+"""
 
 from typing import Any
 
@@ -34,7 +37,7 @@ def _row(report: dict[str, Any], n: int) -> Row:
         "tracking_ms": float(tracked["trial_ms"]),
         "display_ms": float(shown["trial_of_10_epochs_ms"]),
     }
-    total = sum(parts.values())
+    total = sum(value for name, value in parts.items() if name != "tracking_ms")
     row: Row = {"finished": n}
     row |= parts
     row["sum_ms"] = figures(total)

@@ -104,12 +104,14 @@ def test_study_from_the_command_line_to_its_files(
     registered = client.get_model_version_by_alias("mine", "best")
     assert str(registered.version) == "1"
     assert f"best: trial {best['trial']}: " in printed
+    assert printed.count(TINY) >= 2  # In the answer, besides the introduction.
     assert "mlflow ui --backend-store-uri sqlite:///mlflow.db" in printed
 
     parent, *children = all_runs(client)
     assert parent.data.params["splits.train_0.2"] == study["splits"]["train_0.2"]
     assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {
-        "study.json", "trials.csv", "best.json", "report.html", *figures,
+        "study.json", "trials.csv", "best.json", "confirm.csv", "differences.csv", "report.html",
+        *figures,
     }  # fmt: skip
     assert parent.data.metrics["best_val_log_loss"] == pytest.approx(best["value"])
     assert [child.data.params["trial"] for child in children] == [str(i) for i in range(15)]
