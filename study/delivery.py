@@ -5,6 +5,7 @@ nor a slow server takes anything from it. How far it has come lies in `runs/NAME
 """
 
 import json
+import os
 import signal
 import sys
 import threading
@@ -24,6 +25,7 @@ STATE = "mlflow.json"
 _EVERY_S = 1.0
 _PATIENCE_S = 10.0
 _MOST_EVENTS = 500
+_NICE = 10
 
 
 class Delivery:
@@ -115,6 +117,7 @@ def main() -> int:
     Answers each with a line; the end of the input tells that the study has ended.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # A terminal's Ctrl-C is for the study.
+    os.nice(_NICE)  # Training goes first; what is late is sent when it is over.
     uri = sys.stdin.readline().rstrip("\n")
     try:
         tracker = Tracker(uri)
