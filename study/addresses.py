@@ -20,6 +20,12 @@ def without_credentials(uri: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
+def store_name(uri: str) -> str:
+    """What tells a store from others, from any folder; without credentials."""
+    path = uri.removeprefix("sqlite:///")
+    return f"sqlite:///{Path(path).resolve()}" if path != uri else without_credentials(uri)
+
+
 def reason(error: Exception, uri: str) -> str:
     """First line of the error, which may quote the URI, without user and password."""
     line = (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -14,35 +14,35 @@ from study.report import find_study
 from study.reproduce import settings_of
 from study.resolve import resolve
 from study.settings import Settings, flag
+from study.suggest import Suggestions, storage_in
 from tl_core.datasets import ImageSet
 from tl_core.errors import InputError
 
 _EXTEND = ("extend", "trials", "out", "cache", "tracking_uri", "gpus", "trials_per_gpu")
 _REPLAY = ("replay", "out", "cache", "gpus")
-_FINISHED = ("done", "some trials failed")
 
 
 def prepare_more(given: Mapping[str, Any]) -> Prepared:
-    """Check what `--extend NAME --trials N` needs: a finished study, and the same data.
+    """Check what `--extend NAME --trials N` needs: a study, its search, and the same data.
 
     Raises `InputError` with every fault.
     """
     _only(given, "extend", _EXTEND)
     if "trials" not in given:
         raise InputError(["--extend: how many trials more? --trials N"])
-    folder, study = _open("extend", given["extend"], given)
-    if study["settings"]["debug"]:
+    folder, study, settings, before = _open("extend", given["extend"], given)
+    if settings.debug:
         raise InputError([f"--extend {folder.name}: a single trial can't be extended"])
-    if study["status"] not in _FINISHED:
-        why = f"it is {study['status']}; only a finished study can be extended"
-        raise InputError([f"--extend {folder.name}: {why}"])
-    before = tuple(read_records(folder))
-    settings = _updated(settings_of(study), given, folder)
+    settings = _updated(settings, given)
     searched = sum(r.kind == "search" for r in before)
-    settings = settings.model_copy(update={"trials": searched + settings.trials})
+    drawn = Suggestions(settings, storage_in(folder)).drawn
+    if drawn < searched:
+        why = f"its optuna.log knows {drawn} trials of the search, its ledger more"
+        raise InputError([f"--extend {folder.name}: {why}"])
+    settings = settings.model_copy(update={"trials": drawn + settings.trials})
     prepared = check(settings, [])
     _same_data("extend", study, prepared.images)
-    return replace(prepared, before=before)
+    return replace(prepared, again=True, before=tuple(before), folder=folder)
 
 
 def prepare_replay(given: Mapping[str, Any]) -> tuple[Settings, ImageSet, TrialRecord]:
@@ -52,17 +52,17 @@ def prepare_replay(given: Mapping[str, Any]) -> tuple[Settings, ImageSet, TrialR
     """
     _only(given, "replay", _REPLAY)
     name, _, number = given["replay"].rpartition("/")
-    if not name or not number.isdigit():
+    if not name or not number.isdecimal():
         raise InputError([f"--replay {given['replay']}: NAME/TRIAL is expected, as in demo/7"])
-    folder, study = _open("replay", name, given)
-    records = {r.trial: r for r in read_records(folder)}
+    _, study, settings, before = _open("replay", name, given)
+    records = {r.trial: r for r in before}
     record = records.get(int(number))
     if record is None:
         there = f"it has 0 to {max(records)}" if records else "it has none"
         raise InputError([f"--replay {given['replay']}: no such trial; {there}"])
     if not record.history:
         raise InputError([f"--replay {given['replay']}: {record.status} before its first epoch"])
-    settings = _updated(settings_of(study), given, folder)
+    settings = _updated(settings, given)
     images = load_data(settings)
     _same_data("replay", study, images)
     return settings, images, record
@@ -76,22 +76,27 @@ def _only(given: Mapping[str, Any], what: str, read: tuple[str, ...]) -> None:
         raise InputError(faults)
 
 
-def _open(what: str, name: str, given: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
+def _open(
+    what: str, name: str, given: Mapping[str, Any]
+) -> tuple[Path, dict[str, Any], Settings, list[TrialRecord]]:
     try:
-        folder = find_study(name, Path(given.get("out", DEFAULTS["out"])))
-        return folder, json.loads((folder / "study.json").read_text())
+        folder = find_study(name, Path(given.get("out", DEFAULTS["out"]))).resolve()
+        study = json.loads((folder / "study.json").read_text())
+        return folder, study, settings_of(study), read_records(folder)
     except FileNotFoundError as error:
         raise InputError([f"--{what} {given[what]}: {error}"]) from error
+    except (ValueError, KeyError, TypeError) as error:
+        why = "its files can't be read by this version of tl-study"
+        raise InputError([f"--{what} {given[what]}: {why}"]) from error
 
 
-def _updated(settings: Settings, given: Mapping[str, Any], folder: Path) -> Settings:
+def _updated(settings: Settings, given: Mapping[str, Any]) -> Settings:
     """The study's settings, with what was given of place and machine."""
     own = {name: value for name, value in given.items() if name in Settings.model_fields}
     changes, faults = resolve(own)
     if faults := [f for f in faults if f.split()[0] in map(flag, own)]:
         raise InputError(faults)
-    update = {name: getattr(changes, name) for name in own}
-    return settings.model_copy(update=update | {"name": folder.name, "out": folder.parent})
+    return settings.model_copy(update={name: getattr(changes, name) for name in own})
 
 
 def _same_data(what: str, study: Mapping[str, Any], images: ImageSet) -> None:

@@ -6,7 +6,6 @@ nor a slow server takes anything from it. How far it has come lies in `runs/NAME
 
 import json
 import os
-import signal
 import sys
 import threading
 import time
@@ -15,7 +14,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from study.addresses import reason
+from study.addresses import reason, store_name
 from study.files import replace_file
 from study.ledger import FILE, Story, read_events
 from study.tracking import Tracker
@@ -93,14 +92,16 @@ class Delivery:
 
     def _save(self) -> None:
         state = {"sent": self._sent, "runs": self._tracker.run_ids}
-        state |= {"experiment_id": self._tracker.experiment_id}
+        state |= {"store": store_name(self._tracker.uri)}
         replace_file(self._state, json.dumps(state) + "\n")
 
     def _go_on(self, state: dict[str, Any]) -> None:
-        """After another delivery, which may have been cut short."""
+        """After another delivery, which may have been cut short; another store gets everything."""
+        self._tracker.unsure = True
+        if state["store"] != store_name(self._tracker.uri):
+            return
         self._sent = state["sent"]
         self._tracker.run_ids |= state["runs"]
-        self._tracker.unsure = True
         self._story = self._told_so_far()
 
     def _told_so_far(self) -> Story:
@@ -116,7 +117,6 @@ def main() -> int:
 
     Answers each with a line; the end of the input tells that the study has ended.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # A terminal's Ctrl-C is for the study.
     os.nice(_NICE)  # Training goes first; what is late is sent when it is over.
     uri = sys.stdin.readline().rstrip("\n")
     try:

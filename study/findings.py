@@ -13,7 +13,8 @@ from study.ledger import read_records
 from study.records import TrialRecord, best_of
 from study.reproduce import settings_of
 from study.settings import Settings
-from tl_core.config import Metric
+from tl_core.card import CARD
+from tl_core.config import Metric, TrialConfig
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,17 @@ class Findings:
     def winner(self) -> TrialRecord | None:
         """The best trial of the search."""
         return best_of(self.search, self.settings.metric)
+
+    @cached_property
+    def model(self) -> Path | None:
+        """The folder of the winner's weights; None if those of this winner were not kept."""
+        folder = self.folder / "winner"
+        if self.winner is None or not (folder / CARD).is_file():
+            return None
+        kept = TrialConfig(**json.loads((folder / CARD).read_text())["config"])
+        same = {"seed": 0, "seeds": 1}  # It was trained on a fresh seed.
+        ours = self.winner.config
+        return folder if kept.model_copy(update=same) == ours.model_copy(update=same) else None
 
     @property
     def images(self) -> int:

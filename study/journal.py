@@ -33,6 +33,8 @@ class Journal:
         self.displays: list[Display] = []
         self._results = results
         self._ledger = ledger
+        self.expected: int | None = None
+        """Trials that confirm the search, once it is over."""
         self._started: dict[int, float] = {}
         self._saved_at = 0.0
 
@@ -76,6 +78,7 @@ class Journal:
 
     def confirm(self, trials: int) -> None:
         """The search is over; this many trials follow that confirm it."""
+        self.expected = trials
         for display in self.displays:
             display.confirm(trials)
 
@@ -95,12 +98,8 @@ class Journal:
 
     def _about_trial(self, config: TrialConfig) -> dict[str, Any]:
         study = self._results.study
-        splits = study["splits"]
-        train = splits[f"train_{config.train_ratio}"]
-        about = {
-            "data": study["data"]["name"],
-            "split": {"train": train, "val": splits["val"], "test": splits["test"]},
-        }
+        split = self._results.split_hashes(config.train_ratio, config.seed)
+        about: dict[str, Any] = {"data": study["data"]["name"], "split": split}
         if study["settings"]["debug"]:  # There is no parent run to say it.
             about |= {"versions": study["versions"], "hardware": study["hardware"]}
         return about
@@ -109,13 +108,16 @@ class Journal:
 def open_journal(prepared: Prepared, sender: Sender) -> tuple[Journal, Results]:
     """Make the run's folder and open what is written to.
 
-    Raises `InputError` when the folder can't be made.
+    Raises `InputError` when the folder can't be made, or when another run writes to it.
     """
-    again = bool(prepared.before)
+    again = prepared.again
     results = Results(prepared.folder, prepared.settings, prepared.images, again)
     ledger = Ledger(prepared.folder)
     ledger.study(str(prepared.settings.name), results.study, again)
     sender.follow(prepared.folder)
     journal = Journal(results, ledger)
     journal.records.extend(prepared.before)
+    for record in (r for r in prepared.before if r.status == "running"):
+        record.status = "interrupted"  # Of a run that was killed.
+        ledger.end(record, [])
     return journal, results

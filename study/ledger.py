@@ -12,9 +12,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from study.records import TrialRecord
 from tl_core.config import TrialConfig
 from tl_core.epoch import EpochMetrics
+from tl_core.errors import InputError
 
 FILE = "ledger.jsonl"
 Event = dict[str, Any]
@@ -22,9 +25,18 @@ Event = dict[str, Any]
 
 
 class Ledger:
-    """Writes the events of one study."""
+    """Writes the events of one study, and keeps other runs out of its folder meanwhile.
+
+    Raises `InputError` on construction if another run is at work there.
+    """
 
     def __init__(self, folder: Path) -> None:
+        self._lock = FileLock(folder / ".run.lock", thread_local=False)
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            why = f"another run is at work in {folder}"
+            raise InputError([f"--name {folder.name}: {why}"]) from error
         self.path = folder / FILE
         self._file = self.path.open("ab")
 
@@ -55,9 +67,10 @@ class Ledger:
         told = {"status": status, "files": names, "winner": model}
         self._write({"event": "close"} | told, durable=True)
         self._file.close()
+        self._lock.release()
 
     def _write(self, event: Event, durable: bool = False) -> None:
-        line = json.dumps(event | {"at": time.time()}, ensure_ascii=False, default=str)
+        line = json.dumps(event | {"at": time.time()}, default=str)
         self._file.write(line.encode() + b"\n")
         self._file.flush()
         if durable:  # Also through a loss of power; epochs alone are not worth a wait each.

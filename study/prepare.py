@@ -36,16 +36,22 @@ class Prepared:
     gpus: int
     notes: tuple[str, ...] = ()
     """What was decided on the user's behalf."""
+    again: bool = False
+    """Whether it goes on with what is in the folder."""
     before: tuple[TrialRecord, ...] = ()
-    """Trials of a study that goes on."""
+    """Its trials so far."""
+
+    @property
+    def more(self) -> int:
+        """Trials that the search is to run."""
+        return self.settings.trials - sum(r.kind == "search" for r in self.before)
 
     def introduce(self) -> str:
         """One line on what is about to run."""
         s, images = self.settings, self.images
         gpus = min(self.gpus, 1) if s.debug else self.gpus
         where = f"{gpus} GPUs" if gpus else f"{usable_cpus()} CPU cores"
-        more = s.trials - sum(r.kind == "search" for r in self.before)
-        trials = "one trial" if s.debug else f"{more}{' more' * bool(self.before)} trials"
+        trials = "one trial" if s.debug else f"{self.more}{' more' * self.again} trials"
         return (
             f"{s.name}: {trials} of {s.backbone} on {images.name}, {len(images.labels)} images of "
             f"{len(images.classes)} classes at {s.image_size} px, in {s.precision} on {where}"

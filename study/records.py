@@ -12,6 +12,8 @@ Kind = Literal["search", "confirm", "control", "winner"]
 """A trial of the search; one that confirms the best of a cell on a fresh seed; its control
 without the auxiliary task; the winner once more, for its weights, when nothing is confirmed."""
 
+ENDED: tuple[Status, ...] = ("done", "pruned", "failed")
+"""How a trial that was not stopped may end."""
 FACTORS = {"mode", "train_ratio", "lr", "aux_weight"}
 """What a study searches."""
 

@@ -26,29 +26,46 @@ def run_replay(settings: Settings, images: ImageSet, record: TrialRecord, consol
     A trial that was stopped early is trained as far as it came. Returns 0 if all numbers are the
     same, else 3.
     """
-    torch.set_num_threads(1)  # As in a worker: sums of several threads are rounded differently.
     console.print(f"again: {describe(record, settings.metric)}", highlight=False)
-    epochs = len(record.history)
-    config = record.config.model_copy(update={"epochs": epochs})
-    printer, history = EpochPrinter(epochs, console), list[EpochMetrics]()
-
-    def report(metrics: EpochMetrics) -> None:
-        history.append(metrics)
-        printer.line(metrics)
-
-    device, reads = device_of(settings), bool(record.test)
-    try:
-        test = run_trial(config, images, settings.cache, device, report, read_test=reads).test
-    except DivergedError as error:
-        console.print(f"failed: {error}", style="red")
-        test = {}
+    history, test = _train(settings, images, record, console)
     apart = differences(record, history, test)
     if not apart:
-        console.print(f"the same bit for bit: {epochs} epochs{', test scores' * reads}")
+        scores = ", test scores" if test else ""
+        console.print(f"the same bit for bit: {len(history)} epochs{scores}")
         return 0
     name, worst = max(apart.items(), key=lambda item: item[1])
     console.print(f"not the same: {name} is {worst:.3g} away, the most of {len(apart)} values")
     return 3
+
+
+class _Stopped(Exception):  # noqa: N818 - nothing went wrong.
+    """The trial has come as far as it did."""
+
+
+def _train(
+    settings: Settings, images: ImageSet, record: TrialRecord, console: Console
+) -> tuple[list[EpochMetrics], dict[str, float]]:
+    torch.set_num_threads(1)  # As in a worker: sums of several threads are rounded differently.
+    # Where it was: a frozen trial asks for no GPU.
+    frozen = record.config.mode == "freeze"
+    device = torch.device("cpu") if frozen else device_of(settings)
+    printer, history = EpochPrinter(record.config.epochs, console), list[EpochMetrics]()
+
+    def report(metrics: EpochMetrics) -> None:
+        history.append(metrics)
+        printer.line(metrics)
+        if record.status != "done" and len(history) == len(record.history):
+            raise _Stopped
+
+    config, reads = record.config, bool(record.test)
+    try:
+        done = run_trial(config, images, settings.cache, device, report, read_test=reads)
+        return history, done.test
+    except DivergedError as error:
+        console.print(f"failed: {error}", style="red")
+    except _Stopped:
+        pass
+    return history, {}
 
 
 def differences(

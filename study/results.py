@@ -35,7 +35,9 @@ class Results:
         self, folder: Path, settings: Settings, images: ImageSet, again: bool = False
     ) -> None:
         self.folder = folder
+        self._images, self._split_seed = images, settings.split_seed
         self._metric = settings.metric
+        self._hashes: dict[tuple[float, int], dict[str, str]] = {}
         about = {"id": uuid.uuid4().hex} | describe(settings, images) | {"started": _now()}
         if again:
             was = json.loads((folder / "study.json").read_text())
@@ -51,6 +53,13 @@ class Results:
     def study(self) -> dict[str, Any]:
         """What study.json says."""
         return self._study
+
+    def split_hashes(self, ratio: float, seed: int) -> dict[str, str]:
+        """Content hashes of the three parts that a trial of this ratio and seed sees."""
+        if (ratio, seed) not in self._hashes:
+            split = make_split(self._images.labels, ratio, self._split_seed, seed)
+            self._hashes[ratio, seed] = split.hashes(self._images.ids)
+        return self._hashes[ratio, seed]
 
     def save(self, records: list[TrialRecord], status: str = "running") -> None:
         """Write all three files, of the trials of the search."""

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from ray import tune
 
 from study.asha import CellASHA
@@ -17,7 +15,7 @@ from study.machine import usable_cpus
 from study.records import TrialRecord
 from study.settings import Settings
 from study.slots import Slots
-from study.suggest import Suggestions
+from study.suggest import Suggestions, storage_in
 from study.trial_queue import TrialQueue, config_of
 from study.warm import as_bundle, warm_workers
 from study.worker import Job, run_in_worker
@@ -47,13 +45,12 @@ def search(
     # It prints the traceback of each failed trial; the journal tells the reason in a line.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     job = Job(images.path.resolve(), settings.cache.resolve(), folder.resolve() / "winner")
-    storage = JournalStorage(JournalFileBackend(str(folder.resolve() / "optuna.log")))
     queue = TrialQueue(
-        Suggestions(settings, storage),
+        Suggestions(settings, storage_in(folder)),
         settings.metric,
         settings.trials,
         lambda: _plan(settings, journal),
-        first=len(journal.records),
+        first=max((r.trial for r in journal.records), default=-1) + 1,
     )
     tuner = tune.Tuner(
         _with_resources(run, job, slots),

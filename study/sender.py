@@ -43,6 +43,7 @@ class OwnProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            start_new_session=True,  # A terminal's Ctrl-C is for the study.
         )
         # Not on the command line, which everybody may read.
         self._tell(uri)
@@ -58,8 +59,8 @@ class OwnProcess:
     def opened(self) -> str:
         """As for every sender."""
         self._answer = self._answer or self._hear()
-        if "faults" in self._answer:
-            raise InputError(self._answer["faults"])
+        if faults := self._answer.get("faults") or self._answer.get("error"):
+            raise InputError(faults if isinstance(faults, list) else [f"--tracking-uri: {faults}"])
         return str(self._answer["experiment_id"])
 
     def close(self) -> str | None:
@@ -87,7 +88,7 @@ class OwnProcess:
         assert self._process.stdout
         line = self._process.stdout.readline()
         if not line:
-            return {"error": "the process that writes to MLflow has died", "experiment_id": ""}
+            return {"error": "the process that writes to MLflow has died"}
         answer: dict[str, Any] = json.loads(line)
         return answer
 

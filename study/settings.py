@@ -64,7 +64,10 @@ class Settings(BaseModel):
     )
     epochs: Count = Field(description="passes over the training images")
     batch_size: Count = Field(description="images a step")
-    seed: Seed = Field(description="seed of the search and of every trial")
+    # Fresh seeds lie above it, and trials take less than 2**31.
+    seed: Annotated[int, Field(ge=0, lt=2**30)] = Field(
+        description="seed of the search and of every trial"
+    )
     seeds: Count = Field(
         description="seeds that a frozen trial trains at once; it reports their mean and spread"
     )

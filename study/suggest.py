@@ -10,11 +10,14 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
@@ -25,14 +28,14 @@ from tl_core.config import DIRECTIONS, TrialConfig
 
 SAMPLERS: dict[Sampler, Callable[[int, int], BaseSampler]] = {
     # A pending trial counts as a bad one, so that parallel workers spread out.
-    "tpe": lambda seed, number: TPESampler(seed=seed + number, constant_liar=True),
-    "random": lambda seed, number: RandomSampler(seed=seed + number),
-    "gp": lambda seed, number: GPSampler(seed=seed + number),
+    "tpe": lambda seed, number: TPESampler(seed=_mixed(seed, number), constant_liar=True),
+    "random": lambda seed, number: RandomSampler(seed=_mixed(seed, number)),
+    "gp": lambda seed, number: GPSampler(seed=_mixed(seed, number)),
     # The points of its sequence belong together; what depends on the mode is drawn apart.
     "qmc": lambda seed, number: QMCSampler(
         seed=seed,
         scramble=True,
-        independent_sampler=RandomSampler(seed=seed + number),
+        independent_sampler=RandomSampler(seed=_mixed(seed, number)),
         warn_independent_sampling=False,
     ),
 }
@@ -60,6 +63,7 @@ class Suggestions:
         self._searches = [(space, self._study(space, storage)) for space in _spaces(settings)]
         trials = [t for _, study in self._searches for t in study.get_trials(deepcopy=False)]
         drawn = [t for t in trials if t.state != TrialState.WAITING]
+        self._end_what_was_cut()
         self._next = len(drawn)
         self._times = Counter(_key(t.params) for t in drawn)
         self._open: dict[int, _Drawn] = {}
@@ -107,9 +111,15 @@ class Suggestions:
             load_if_exists=True,
         )
         if s.design == "joint" and not study.get_trials(deepcopy=False):
-            for point in space.cells()[: s.trials]:
+            for point in space.cells():
                 study.enqueue_trial(point)
         return study
+
+    def _end_what_was_cut(self) -> None:
+        """Trials of a run that was killed are not running any more."""
+        for _, study in self._searches:
+            for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
+                study.tell(trial.number, state=TrialState.FAIL)
 
     def _draw(self, space: Space, study: optuna.Study, number: int) -> optuna.Trial:
         with warnings.catch_warnings():
@@ -118,6 +128,16 @@ class Suggestions:
             trial = study.ask()
             space(trial)
         return trial
+
+
+def storage_in(folder: Path) -> BaseStorage:
+    """What the search of a study knows, in a file of its folder."""
+    return JournalStorage(JournalFileBackend(str(folder.resolve() / "optuna.log")))
+
+
+def _mixed(seed: int, number: int) -> int:
+    # A sum would have studies with neighbouring seeds draw the same, one trial apart.
+    return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 
 def _spaces(settings: Settings) -> list[Space]:

@@ -18,6 +18,7 @@ from study.batch import Batch, in_ms
 from study.ledger import Event, Story
 from study.records import Status, TrialRecord, best_of
 from study.view import address, axes, shared_view
+from tl_core.card import CARD, read_card
 from tl_core.errors import InputError
 
 EXPERIMENT = "tl-study"
@@ -27,7 +28,7 @@ _ENDS: dict[Status, str] = {
     "failed": "FAILED",
     "interrupted": "KILLED",
 }
-_STUDY, _VERSION = "study", "tl_study.model_version"
+_STUDY, _MODEL = "study", "tl_study.model_sha256"
 
 
 class Tracker:
@@ -188,10 +189,10 @@ class Tracker:
         """Put the winner's weights into the model registry, under the study's name."""
         from study.registry import register_model  # Takes a second to import; once a study.
 
-        run = self._client.get_run(run_id)
-        if _VERSION not in run.data.tags:  # Told again, it would be a version more.
-            version = register_model(self._client, run_id, folder, run.info.run_name)
-            self._client.set_tag(run_id, _VERSION, version)
+        run, weights = self._client.get_run(run_id), read_card(folder / CARD).sha256
+        if run.data.tags.get(_MODEL) != weights:  # Told again, it would be a version more.
+            register_model(self._client, run_id, folder, run.info.run_name)
+            self._client.set_tag(run_id, _MODEL, weights)
 
     def _batch(self, key: str) -> "Batch":
         return self._waiting.setdefault(key, Batch())
@@ -204,11 +205,11 @@ class Tracker:
         for path in batch.files:
             if Path(path).exists():  # A ledger may be sent long after; its files may be gone.
                 self._client.log_artifact(run_id, path)
-        if batch.model and Path(batch.model).exists():
-            self._register(run_id, Path(batch.model))
         if batch.ends:
             status, at = batch.ends
             self._client.set_terminated(run_id, status, in_ms(at))
+        if batch.model and Path(batch.model).exists():
+            self._register(run_id, Path(batch.model))
 
 
 def _artifact_folder(uri: str) -> str | None:

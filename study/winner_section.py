@@ -30,8 +30,8 @@ def winner_section(findings: Findings, painter: Painter) -> Section:
     if winner is None:
         return Section("The winner", [Words("No trial has run to its end, so there is none.")])
     parts = [*_introduction(findings, winner, painter)]
-    if (findings.folder / "winner" / "predictions.csv").is_file():
-        parts += _model_parts(findings, painter)
+    if findings.model:
+        parts += _model_parts(findings, findings.model, painter)
     else:
         parts.append(
             Words(
@@ -62,8 +62,7 @@ def _introduction(findings: Findings, winner: TrialRecord, painter: Painter) -> 
     )
 
 
-def _model_parts(findings: Findings, painter: Painter) -> Iterator[Part]:
-    folder = findings.folder / "winner"
+def _model_parts(findings: Findings, folder: Path, painter: Painter) -> Iterator[Part]:
     about = json.loads((folder / "model.json").read_text())
     predictions = read_predictions(folder, about["classes"])
     split = SPLITS[predictions.split]

@@ -1,6 +1,7 @@
 """One trial in a Ray worker; it lives for the whole study and keeps what trials share."""
 
 import gc
+import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -39,6 +40,7 @@ def run_in_worker(drawn: dict[str, Any], job: Job) -> None:
     try:
         result = run_trial(config, images, job.cache, device, reporter.epoch, read_test=reads)
         if drawn["winner"]:
+            shutil.rmtree(job.winner, ignore_errors=True)  # Of an earlier winner.
             save_winner(job.winner, result, config, images)
         reporter.send(result.test)
     finally:

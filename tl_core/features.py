@@ -55,11 +55,6 @@ def load_features(
     return _attach(both)
 
 
-def has_features(images: ImageSet, backbone: Backbone, cache: Path, hflip: bool = False) -> bool:
-    """Whether `load_features` has nothing to compute."""
-    return _entry(images, backbone, cache, hflip).exists()
-
-
 def extract(
     images: ImageSet, backbone: Backbone, device: torch.device, views: np.ndarray
 ) -> np.ndarray:

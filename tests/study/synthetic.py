@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from study.confirm import Planned, plan
+from study.confirm import FRESH, Planned, plan
 from study.factor_plots import aux_position
 from study.ledger import Ledger
-from study.records import Status, TrialRecord
+from study.records import Status, TrialRecord, best_of
 from study.settings import Settings
 from study.space import LR_RANGES
 from tests.study.builders import make_config, make_epoch, make_settings
@@ -165,11 +165,15 @@ class Synthetic:
         }
         return record
 
+    def _kept(self, records: list[TrialRecord]) -> dict[str, Any]:
+        winner = best_of(records, self.settings.metric)
+        assert winner
+        return winner.config.model_copy(update={"seed": FRESH, "seeds": 1}).model_dump()
+
     def write_winner(self, folder: Path, records: list[TrialRecord]) -> None:
         """A model.json, predictions, and pictures of the surest mistakes."""
         (folder / "mistakes").mkdir(parents=True)
-        config = next(r.config for r in records if r.kind == "confirm").model_dump()
-        about = {"classes": self.classes, "config": config}
+        about = {"classes": self.classes, "config": self._kept(records)}
         (folder / "model.json").write_text(json.dumps(about))
         k, rng = len(self.classes), self.rng
         labels = np.arange(max(TEST_IMAGES, 2 * k)) % k

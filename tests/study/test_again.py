@@ -94,12 +94,40 @@ def test_what_cannot_go_on(
     assert line.startswith(fault), line
 
 
-def test_only_a_finished_study_is_extended() -> None:
-    study = tiny_study()
-    study.confirm_seeds = 0
-    study.write(Path("runs/tiny"))
-    with pytest.raises(InputError, match=r"^--extend tiny: it is interrupted; only a finished"):
+def test_search_that_lost_its_state_is_not_extended() -> None:
+    tiny_study().write(Path("runs/tiny"))
+    with pytest.raises(InputError, match=r"^--extend tiny: its optuna.log knows 0 trials of the"):
         prepare_more({"extend": "tiny", "trials": "2"})
+
+
+@pytest.mark.parametrize(
+    ("file", "text"), [("study.json", "{"), ("study.json", "{}"), ("ledger.jsonl", "{}\n")]
+)
+def test_files_that_cannot_be_read_are_told(
+    file: str, text: str, run_alone: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tiny_study().write(Path("runs/tiny"))
+    (folder / file).write_text(text)
+    (line,) = told(run_alone, capsys, "--replay", "tiny/0")
+    assert line == "--replay tiny/0: its files can't be read by this version of tl-study"
+
+
+def test_trial_that_was_stopped_is_replayed_as_far_as_it_came(
+    run: Run, run_alone: Run, photo_folder: Path, tiny_weights: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    words = ("--backbone", TINY, "--weights", tiny_weights, "--image-size", SIDE, "--mode", "lp_ft")
+    words += ("--epochs", 3, "--train-ratio", 0.4, "--name", "mine")  # type: ignore[assignment]
+    assert run("--data", photo_folder, "--debug", *words) == 0
+    path = Path("runs/mine/ledger.jsonl")
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    kept = [x for x in lines if x["event"] != "epoch" or x["metrics"]["epoch"] < 3]
+    for line in kept:
+        if line["event"] == "end":
+            line |= {"status": "pruned", "test": {}}
+    path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    assert run_alone("--replay", "mine/0") == 0
+    assert capsys.readouterr().out.endswith("the same bit for bit: 2 epochs\n")
 
 
 def test_differences_of_what_only_one_has() -> None:
@@ -151,3 +179,5 @@ def test_a_study_that_is_extended_is_one_study(
     ]
     assert len(runs) == 1 + len(records)
     assert {run.info.status for run in runs} == {"FINISHED"}
+    # Its weights were made once more, perhaps by another winner.
+    assert str(client.get_model_version_by_alias("mine", "best").version) in ("1", "2")

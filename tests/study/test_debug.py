@@ -19,6 +19,7 @@ FILES = {
     "ledger.jsonl",
     "mlflow.json",
     ".mlflow.lock",
+    ".run.lock",
     "curves.png",
     "study.json",
     "trials.csv",

@@ -126,6 +126,17 @@ def test_a_later_delivery_goes_on(ledger: Ledger, tmp_path: Path) -> None:
     assert second.sent == WHOLE[4:]  # `close mine`: the story is known from its start.
 
 
+def test_another_store_gets_everything(ledger: Ledger, tmp_path: Path) -> None:
+    delivery = Delivery(tmp_path, Spy())
+    ledger.study("mine", {})
+    delivery.push()
+    delivery.close()
+    other = Spy()
+    other.uri = "http://elsewhere:5000"
+    assert Delivery(tmp_path, other).push() is None
+    assert other.sent == WHOLE[:1]
+
+
 def test_a_long_ledger_goes_in_pieces(ledger: Ledger, tmp_path: Path) -> None:
     spy = Spy()
     with patch("study.delivery._MOST_EVENTS", 3):

@@ -4,6 +4,7 @@ import json
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -40,18 +41,31 @@ def trials() -> Any:
 
 
 @pytest.mark.parametrize(
-    ("statuses", "status"),
+    ("statuses", "confirming", "status"),
     [
-        (["done", "done", "pruned"], "done"),
-        (["done", "failed", "pruned"], "some trials failed"),
-        (["failed", "failed", "failed"], "some trials failed"),
-        (["done", "done"], "interrupted"),
-        (["done", "failed", "interrupted"], "interrupted"),
-        ([], "interrupted"),
+        (["done", "done", "pruned"], ["done"], "done"),
+        (["done", "failed", "pruned"], ["done"], "some trials failed"),
+        (["done", "done", "done"], ["failed"], "some trials failed"),
+        (["failed", "failed", "failed"], None, "interrupted"),
+        (["done", "done", "done"], [], "interrupted"),
+        (["done", "done", "done"], ["interrupted"], "interrupted"),
+        (["done", "done"], None, "interrupted"),
+        (["done", "failed", "interrupted"], None, "interrupted"),
+        ([], None, "interrupted"),
     ],
 )
-def test_status_of_a_study_of_three_trials(statuses: list[Status], status: str) -> None:
-    assert _status([make_record(i, s) for i, s in enumerate(statuses)], 3) == status
+def test_status_of_a_study_of_three_trials_more(
+    statuses: list[Status], confirming: list[Status] | None, status: str
+) -> None:
+    before = [make_record(i, "failed") for i in range(9)]
+    search = [make_record(9 + i, s) for i, s in enumerate(statuses)]
+    rest = [make_record(20 + i, s) for i, s in enumerate(confirming or [])]
+    for record in rest:
+        record.kind = "confirm"
+    expected = None if confirming is None else 1
+    journal = SimpleNamespace(records=before + search + rest, expected=expected)
+    prepared = SimpleNamespace(before=before, more=3)
+    assert _status(journal, prepared) == status  # type: ignore[arg-type]
 
 
 def test_study_from_the_command_line_to_its_files(
@@ -187,7 +201,7 @@ def test_study_of_real_photos(ray_run: RayRun, cat_dog: Path, client: MlflowClie
     process = ray_run.start(
         "--data", cat_dog, "--backbone", "efficientnet_lite0", "--image-size", 96,
         "--mode", "freeze", "finetune", "--train-ratio", 0.02, 0.05, "--aux-weight", 0, 0.5,
-        "--epochs", 3, "--trials", 12, "--name", "mine",
+        "--epochs", 3, "--trials", 12, "--confirm-seeds", 2, "--name", "mine",
     )  # fmt: skip
     code, printed, told = ray_run.finish(process)
     assert code == 0, printed + told
@@ -196,7 +210,8 @@ def test_study_of_real_photos(ray_run: RayRun, cat_dog: Path, client: MlflowClie
     assert "warning: " not in printed
     table = trials()
     assert set(table["mode"]) == {"freeze", "finetune"}
-    parent, *children = all_runs(client)
+    parent, *runs = all_runs(client)
+    children = [run for run in runs if run.data.tags["tl_study.kind"] == "trial"]
     assert parent.info.status == "FINISHED"
     assert [int(run.data.params["trial"]) for run in children] == list(range(12))
     assert [run.data.params["mode"] for run in children] == table["mode"].tolist()

@@ -1,8 +1,11 @@
 from pathlib import Path
 
+import pytest
+
 from study.ledger import Ledger, read_events, read_records, read_story
 from study.records import TrialRecord
 from tests.study.builders import make_config, make_epoch
+from tl_core.errors import InputError
 
 
 def write_some(folder: Path) -> Ledger:
@@ -60,3 +63,16 @@ def test_a_trial_that_starts_again_forgets_what_it_had(tmp_path: Path) -> None:
     ledger.start(TrialRecord(1, make_config()), {})
     (record,) = read_records(tmp_path)
     assert (record.status, record.history, record.test) == ("running", [], {})
+
+
+def test_two_runs_do_not_write_to_one_folder(tmp_path: Path) -> None:
+    ledger = write_some(tmp_path)
+    with pytest.raises(InputError, match=r"^--name test_two\w+: another run is at work in "):
+        Ledger(tmp_path)
+    ledger.close("done", [])
+    Ledger(tmp_path)
+
+
+def test_a_name_that_is_no_utf_8_survives(tmp_path: Path) -> None:
+    Ledger(tmp_path).study("mine", {"classes": ["d\udcffg"]})
+    assert read_story(tmp_path).about == {"classes": ["d\udcffg"]}

@@ -140,7 +140,7 @@ def test_files_are_replaced_whole(results: Results, monkeypatch: pytest.MonkeyPa
     before = Path("runs/mine/trials.csv").read_text()
     write_text = Path.write_text
 
-    def break_off(path: Path, text: str) -> int:
+    def break_off(path: Path, text: str, **options: str) -> int:
         write_text(path, text[: len(text) // 2])
         raise OSError(28, "No space left on device")
 

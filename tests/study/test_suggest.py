@@ -138,3 +138,19 @@ def test_names_of_searches_tell_their_cells(storage: BaseStorage) -> None:
     assert json.dumps(sorted(names)) == json.dumps(
         ["mine/finetune/0.1", "mine/finetune/0.4", "mine/freeze/0.1", "mine/freeze/0.4"]
     )
+
+
+def test_neighbouring_seeds_draw_other_trials(storage: BaseStorage) -> None:
+    given = {"sampler": "random", "mode": ["freeze"]}
+    one = run(Suggestions(settings(**given, seed="0", name="a"), storage), 9)
+    two = run(Suggestions(settings(**given, seed="1", name="b"), storage), 9)
+    assert not {c.lr for c in one} & {c.lr for c in two}
+
+
+def test_trials_of_a_run_that_was_killed_are_told_as_failed(storage: BaseStorage) -> None:
+    Suggestions(settings(), storage).ask()
+    later = Suggestions(settings(), storage)
+    assert later.drawn == 1
+    states = [t.state for t in optuna.load_study(study_name="mine", storage=storage).trials]
+    assert states.count(TrialState.FAIL) == 1
+    assert TrialState.RUNNING not in states

@@ -1,0 +1,69 @@
+"""What the terminal shows when a study has ended."""
+
+from collections.abc import Iterator
+
+from rich.console import Console
+from rich.table import Table
+
+from study.display import describe
+from study.findings import read_findings
+from study.opening import answer_of
+from study.prepare import Prepared
+from study.records import TrialRecord, best_of
+from study.report import PAGE
+from tl_core.config import MODES, Metric
+from tl_core.train import chance_warning
+
+
+def conclude(prepared: Prepared, records: list[TrialRecord], status: str, console: Console) -> None:
+    """Print what came of a study: counts, the best of each cell, the answer."""
+    metric = prepared.settings.metric
+    searched = [r for r in records if r.kind == "search"]
+    counts = ", ".join(f"{n} {s}" for s, n in _counts(searched))
+    console.print(f"\n{status}: {counts or 'no trial'} of {prepared.settings.trials} trials")
+    if confirming := [r for r in records if r.kind != "search"]:
+        counts = ", ".join(f"{n} {s}" for s, n in _counts(confirming))
+        console.print(f"confirmed on fresh seeds: {counts} of {len(confirming)} trials")
+    best = best_of(records, metric)
+    if best:
+        console.print(_cells(records, metric))
+        console.print(f"best: {describe(best, metric)}", highlight=False)
+        console.print(f"      validation accuracy {best.value('val_accuracy'):.3f}")
+        _print_answer(prepared, console)
+    for warning in _warnings(prepared, records):
+        console.print(f"warning: {warning}", style="yellow")
+    console.print(f"files: {prepared.folder}/, with report.html")
+
+
+def _print_answer(prepared: Prepared, console: Console) -> None:
+    if not (prepared.folder / PAGE).exists():
+        return  # Why there is no report was told; it has the answer.
+    for sentence in answer_of(read_findings(prepared.folder)):
+        console.print(f"\n{sentence}", soft_wrap=False, highlight=False)
+    console.print()
+
+
+def _cells(records: list[TrialRecord], metric: Metric) -> Table:
+    """The best trial of each mode at each ratio."""
+    modes = [mode for mode in MODES if any(r.config.mode == mode for r in records)]
+    table = Table("train_ratio", *modes, title=f"best {metric} (trial)")
+    for ratio in sorted({r.config.train_ratio for r in records}):
+        here = [r for r in records if r.config.train_ratio == ratio]
+        bests = [best_of([r for r in here if r.config.mode == mode], metric) for mode in modes]
+        cells = [f"{b.value(metric):.4f} ({b.trial})" if b else "none" for b in bests]
+        table.add_row(f"{ratio:g}", *cells)
+    return table
+
+
+def _counts(records: list[TrialRecord]) -> Iterator[tuple[str, int]]:
+    for status in ("done", "pruned", "failed", "interrupted"):
+        if n := sum(r.status == status for r in records):
+            yield status, n
+
+
+def _warnings(prepared: Prepared, records: list[TrialRecord]) -> Iterator[str]:
+    """Speak up only if the best frozen trial is near chance: bad learning rates are no news."""
+    frozen = [r for r in records if r.config.mode == "freeze"]
+    best = best_of(frozen, "val_accuracy")
+    if best and (warning := chance_warning(best.config, prepared.images, best.history[-1])):
+        yield warning
