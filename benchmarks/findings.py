@@ -60,7 +60,7 @@ def measure(jobs: Sequence[Job], data: str, cache: Path, out: Path, processes: i
     there = {(f.group, f.config) for f in done}
     missing = [job for job in jobs if (job.group, job.config) not in there]
     paths = {size: found.path for size, found in images.items()}
-    for finished in _run_all(missing, paths, cache, processes):
+    for finished in run_all(missing, paths, cache, processes):
         done.append(finished)
         _write(out, done)
 
@@ -91,7 +91,7 @@ def _write(path: Path, done: Iterable[Finished]) -> None:
     fresh.replace(path)
 
 
-def _run_all(
+def run_all(
     jobs: Sequence[Job], paths: dict[int, Path], cache: Path, processes: int
 ) -> Iterable[Finished]:
     """Yield each job as it ends; its processes are gone when this one stops early."""
@@ -99,7 +99,7 @@ def _run_all(
     pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_settle)
     console = Console(stderr=True, highlight=False)
     try:
-        running = [pool.submit(_run, job, paths[job.config.image_size], cache) for job in jobs]
+        running = [pool.submit(run_one, job, paths[job.config.image_size], cache) for job in jobs]
         for future in track(as_completed(running), len(running), "Training"):
             finished = future.result()
             console.print(line(finished), soft_wrap=True)
@@ -119,7 +119,8 @@ def _settle() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # A Ctrl-C is the parent's to act on.
 
 
-def _run(job: Job, path: Path, cache: Path) -> Finished:
+def run_one(job: Job, path: Path, cache: Path) -> Finished:
+    """Train one job on the decoded images at `path`, and score it on the test set."""
     images = ImageSet.open(path)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     start = time.perf_counter()
