@@ -154,9 +154,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", required=True, help="a folder of class sub-folders, or demo")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to begin or go on with")
     parser.add_argument("--backbone", default="efficientnet_lite0", help="as in study/run.py")
-    parser.add_argument("--image-size", type=int, default=64, help="of networks that learn, pixels")
+    parser.add_argument("--image-size", type=int, default=96, help="of networks that learn, pixels")
     parser.add_argument("--seeds", type=int, default=3, help="of each run; frozen ones get 10")
-    parser.add_argument("--epochs", type=int, default=3, help="of networks that learn, at 0.8")
+    parser.add_argument("--epochs", type=int, default=2, help="of networks that learn, at 0.8")
     parser.add_argument("--processes", type=int, default=2, help="trials at once, a thread each")
     parser.add_argument("--cache", type=Path, default=resolve({})[0].cache, help="as in study/run")
     return parser

@@ -16,6 +16,8 @@ Group = Literal["article", "modes", "tasks"]
 ARTICLE_LR = 1e-3
 """Of heads alone and of the article's own nets."""
 ARTICLE_EPOCHS = 10
+OWN_EPOCHS = 6
+"""Of the article's fully connected net, which learns slowly."""
 FROZEN_SIZE = 224
 """Side of the images that frozen networks see in the article's runs, pixels."""
 AUX_WEIGHT = 0.3
@@ -54,7 +56,7 @@ class Plan:
         return [
             ("article", self._frozen(LARGE)),
             ("article", self._frozen(SMALL)),
-            ("article", self._own_net("mlp", epochs=2 * self.epochs)),
+            ("article", self._own_net("mlp", epochs=OWN_EPOCHS)),
             *(("modes", self._mode(mode, ratio)) for ratio in (SMALL, LARGE) for mode in MODES),
             ("tasks", self._frozen(LARGE, aux_weight=AUX_WEIGHT)),
             ("tasks", self._mode("finetune", LARGE, aux_weight=AUX_WEIGHT)),

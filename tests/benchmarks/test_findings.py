@@ -1,6 +1,7 @@
 """The findings: what is run, that a rerun goes on, and the arithmetic of the page."""
 
 import json
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from study.estimates import Estimate
 from tests.conftest import SIDE, TINY
 from tl_core.config import MODES, Mode, TrialConfig
 from tl_core.datasets import ImageSet
+from tl_core.errors import InputError
 
 PLAN = Plan(TINY, image_size=64, epochs=2, seeds=2)
 
@@ -73,12 +75,15 @@ def test_processes_find_what_one_process_does(images: ImageSet, tmp_path: Path) 
     assert found == {f.config: f.test for f in _in_this_process(jobs, paths, tmp_path, 1)}
 
 
-def test_a_file_of_other_runs_is_refused(photo_folder: Path, tmp_path: Path) -> None:
+def test_a_file_of_other_runs_is_refused(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # A handler would outlive the test.
     out = tmp_path / "findings.json"
     out.write_text(_file([_finished("modes", "freeze", 0.8, 0, 0.9)]))
     args = ["--data", str(photo_folder), "--out", str(out), "--image-size", "32"]
     assert findings.main([*args, "--cache", str(tmp_path / "cache")]) == 2
-    with pytest.raises(findings.InputError, match="holds runs of other settings or images"):
+    with pytest.raises(InputError, match="holds runs of other settings or images"):
         findings.measure([_tiny_job(0)], str(photo_folder), tmp_path / "cache", out, processes=1)
 
 
