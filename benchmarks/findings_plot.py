@@ -15,8 +15,11 @@ from tl_core.config import MODES
 _TITLES: dict[Group, str] = {
     "article": "the article's runs",
     "modes": "all modes, same images, size and epochs",
-    "tasks": "with brightness as a second task, and the article's shared net without",
+    "tasks": "with and without brightness",
 }
+
+_BELOW = 0.3
+"""How far below its mean a run's seeds stand, in rows."""
 
 
 def plot(found: Sequence[Finished]) -> Figure:
@@ -33,7 +36,7 @@ def plot(found: Sequence[Finished]) -> Figure:
     for group, axes in zip(groups, panels, strict=True):
         _panel(axes, [run for run in runs if run[0].group == group])
         axes.set_title(_TITLES[group], loc="left")
-    panels[-1].set_xlabel("test_accuracy, mean and 95 % interval over seeds; small: one seed each")
+    panels[-1].set_xlabel("test_accuracy; mean, 95 % interval, each seed")
     legend_below(figure, [Line2D([], [], linestyle="", label=m, **STYLES[m]) for m in MODES])
     return figure
 
@@ -42,12 +45,12 @@ def _panel(axes: Axes, runs: Sequence[Run]) -> None:
     for y, run in enumerate(runs):
         look: dict[str, Any] = STYLES[run[0].config.mode]
         e = score(run)
-        axes.plot(
-            [f.test["test_accuracy"] for f in run], [y] * len(run), ".", color="#999999", ms=4
-        )
+        seeds = [f.test["test_accuracy"] for f in run]
+        axes.plot(seeds, [y + _BELOW] * len(run), ".", color="#999999", ms=3)
         if e.low is not None and e.high is not None:
-            axes.plot([e.low, e.high], [y, y], color=look["color"], lw=1.5)
-        axes.plot([e.mean], [y], linestyle="", ms=6, **look)
+            width = [[e.mean - e.low], [e.high - e.mean]]
+            axes.errorbar([e.mean], [y], xerr=width, fmt="none", color=look["color"], capsize=3)
+        axes.plot([e.mean], [y], linestyle="", ms=4, **look)
     axes.set_yticks(range(len(runs)), [_name(run) for run in runs])
     axes.set_ylim(len(runs) - 0.4, -0.6)
 

@@ -13,6 +13,9 @@ from tl_core.nets import ARTICLE_WIDTHS
 
 Run = Sequence[Finished]
 """All seeds of one configuration."""
+_DIGITS = 6
+"""Of scores that are compared: beyond them lies float32's rounding, which is the same sign in
+every seed and would pass for a difference."""
 
 
 def tables(found: Iterable[Finished]) -> Tables:
@@ -40,11 +43,12 @@ def score(run: Run, name: str = "test_accuracy") -> Estimate:
     return estimate([f.test[name] for f in run], SCORES[name].lowest, SCORES[name].highest)
 
 
-def told(e: Estimate, sign: str = "") -> str:
+def told(e: Estimate, sign: str = "", digits: int = 3) -> str:
     """Mean and interval, as in `0.983 [0.979, 0.987]`."""
+    shown = f"{sign}.{digits}f"
     if e.low is None or e.high is None:
-        return f"{e.mean:{sign}.3f} (one seed)"
-    return f"{e.mean:{sign}.3f} [{e.low:{sign}.3f}, {e.high:{sign}.3f}]"
+        return f"{e.mean:{shown}} (one seed)"
+    return f"{e.mean:{shown}} [{e.low:{shown}}, {e.high:{shown}}]"
 
 
 def label(config: TrialConfig) -> str:
@@ -166,7 +170,7 @@ def _task_row(arm: Run, without: Run) -> Row:
         "seeds": found.accuracy.estimate.n,
         "accuracy_with": told(score(arm)),
         "accuracy_with_less_without": told(found.accuracy.estimate, "+"),
-        "log_loss_with_less_without": told(found.log_loss.estimate, "+"),
+        "log_loss_with_less_without": told(found.log_loss.estimate, "+", 4),
         "the_task": found.verdict,
         "brightness_r2_with": told(score(arm, "test_brightness_r2")),
     }
@@ -183,7 +187,7 @@ def _confirmed(f: Finished, arm: Arm = "cell") -> Confirmed:
         mode=c.mode,
         train_ratio=c.train_ratio,
         seed=c.seed,
-        scores=f.test,
+        scores={name: round(value, _DIGITS) for name, value in f.test.items()},
         trial=c.seed,
         source=c.seed,
         borrowed_from=None,

@@ -114,6 +114,15 @@ def test_the_tables_hold_paired_differences() -> None:
     assert tasks["the_task"] == "hurt"
 
 
+def test_rounding_is_no_difference() -> None:
+    """Frozen heads share nothing, so the second task changes the first one's digits at most."""
+    study = [f for f in _small_study() if f.group != "tasks"]
+    same = [f for f in study if f.group == "article" and f.run.mode == "freeze"]
+    arms = [_with_task(f, 1e-9 * (2 + f.config.seed)) for f in same if f.run.train_ratio == 0.8]
+    (row,) = tables([*study, *arms])["with and without brightness"]
+    assert row["the_task"] == "cannot tell"
+
+
 def test_each_run_tells_its_conditions_and_its_first_epoch() -> None:
     found = tables(_small_study())
     first, *_ = found["runs"]
@@ -217,6 +226,13 @@ def _finished(
         wall_s=1.0,
         environment={},
     )
+
+
+def _with_task(f: Finished, apart: float) -> Finished:
+    """The same run with brightness as a second task, its log loss a little higher."""
+    test = f.test | {"test_log_loss": f.test["test_log_loss"] + apart}
+    config = f.config.model_copy(update={"aux_weight": 0.3})
+    return f.model_copy(update={"group": "tasks", "config": config, "test": test})
 
 
 def _file(found: list[Finished]) -> str:
