@@ -20,8 +20,8 @@ from rich.console import Console
 
 from benchmarks.environment import environment
 from benchmarks.findings_runs import Finished, Job, Plan
+from study.resolve import resolve
 from study.run import as_interrupt
-from study.settings import resolve
 from tl_core.datasets import ImageSet, load_images
 from tl_core.errors import InputError
 from tl_core.memory import keep_freed_memory

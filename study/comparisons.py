@@ -143,5 +143,6 @@ def _arms(
 
 def _paired(a: Mapping[int, Confirmed], b: Mapping[int, Confirmed], score: str) -> Estimate | None:
     """Estimate the mean of a - b over the seeds in both; None if there are none."""
-    values = [a[seed].scores[score] - b[seed].scores[score] for seed in a if seed in b]
+    # To where arithmetic rounds: heads that share nothing with the task differ by that alone.
+    values = [round(a[seed].scores[score] - b[seed].scores[score], 6) for seed in a if seed in b]
     return estimate(values) if values else None
