@@ -4,6 +4,7 @@ A program of its own beside a study (`python -m study.delivery`), so that neithe
 nor a slow server takes anything from it. How far it has come lies in `runs/NAME/mlflow.json`.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -143,7 +144,8 @@ def _wait_for_the_end(ended: threading.Event) -> None:
 
 
 def _answer(**told: Any) -> int:
-    print(json.dumps(told), flush=True)
+    with contextlib.suppress(BrokenPipeError):  # The study was killed; it asks no more.
+        print(json.dumps(told), flush=True)
     return 0
 
 
