@@ -5,6 +5,7 @@ nor a slow server takes anything from it. How far it has come lies in `runs/NAME
 """
 
 import contextlib
+import importlib
 import json
 import os
 import sys
@@ -125,6 +126,7 @@ def main() -> int:
     except InputError as error:
         return _answer(faults=error.faults)
     _answer(experiment_id=tracker.experiment_id)
+    importlib.import_module("study.registry")  # Now, while Ray starts: it takes a second.
     folder = sys.stdin.readline().rstrip("\n")
     return _deliver(Path(folder), tracker) if folder else 0
 

@@ -187,7 +187,7 @@ class Tracker:
 
     def _register(self, run_id: str, folder: Path) -> None:
         """Put the winner's weights into the model registry, under the study's name."""
-        from study.registry import register_model  # Takes a second to import; once a study.
+        from study.registry import register_model  # Takes a second to import.
 
         run, weights = self._client.get_run(run_id), read_card(folder / CARD).sha256
         if run.data.tags.get(_MODEL) != weights:  # Told again, it would be a version more.
