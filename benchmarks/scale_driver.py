@@ -63,6 +63,7 @@ class CountingJournal(Journal):
         status: Status,
         error: str | None = None,
         files: list[Path] | None = None,
+        model: Path | None = None,
     ) -> None:
         """Close a record."""
         record.status, record.error = status, error

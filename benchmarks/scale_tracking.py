@@ -83,6 +83,7 @@ class Told:
             "error": None,
             "test": {},
             "wall_s": 1.0,
+            "model": None,
             "files": [],
         }
         self._tell(event="end", trial=number, **ending)

@@ -9,7 +9,6 @@ from rich.console import Console
 from study.addresses import where_to_look
 from study.conclusion import conclude
 from study.display import StudyDisplay
-from study.findings import read_findings
 from study.journal import Display, Journal, open_journal
 from study.prepare import Prepared, frozen_backbone
 from study.ray_environment import set_ray_environment
@@ -64,8 +63,7 @@ def _search(prepared: Prepared, journal: Journal, results: Results, console: Con
     finally:
         journal.interrupt()
         results.save(journal.records, status)
-        files = _files(prepared.folder, console)
-        journal.close(status, files, read_findings(prepared.folder).model)
+        journal.close(status, _files(prepared.folder, console))
     return status
 
 

@@ -66,11 +66,12 @@ class Journal:
         status: Status,
         error: str | None = None,
         files: list[Path] | None = None,
+        model: Path | None = None,
     ) -> None:
-        """Close the record of a trial."""
+        """Close the record of a trial; `model` is where it has left the winner's weights."""
         record.status, record.error = status, error
         record.wall_s = time.monotonic() - self._started.pop(record.trial)
-        self._ledger.end(record, files or [])
+        self._ledger.end(record, files or [], model)
         if time.monotonic() - self._saved_at > _SAVE_S:
             self._results.save(self.records)
             self._saved_at = time.monotonic()
@@ -88,9 +89,9 @@ class Journal:
             if record.status == "running":
                 self.end(record, "interrupted")
 
-    def close(self, status: str, files: list[Path], winner: Path | None = None) -> None:
-        """The study has ended with this status, and leaves these files, and perhaps a model."""
-        self._ledger.close(status, files, winner)
+    def close(self, status: str, files: list[Path]) -> None:
+        """The study has ended with this status, and leaves these files."""
+        self._ledger.close(status, files)
 
     def _tell(self, ended: TrialRecord | None) -> None:
         for display in self.displays:

@@ -54,18 +54,17 @@ class Ledger:
         """An epoch has ended."""
         self._write({"event": "epoch", "trial": trial, "metrics": asdict(metrics)})
 
-    def end(self, record: TrialRecord, files: list[Path]) -> None:
-        """A trial has ended; `files` are its pictures."""
+    def end(self, record: TrialRecord, files: list[Path], model: Path | None = None) -> None:
+        """A trial has ended; `files` are its pictures, `model` the folder of the study's winner."""
         told = {name: getattr(record, name) for name in _ENDING}
-        names = [str(file.resolve()) for file in files]
-        self._write({"event": "end", "trial": record.trial, **told, "files": names}, durable=True)
+        told["files"] = [str(file.resolve()) for file in files]
+        told["model"] = str(model.resolve()) if model else None
+        self._write({"event": "end", "trial": record.trial, **told}, durable=True)
 
-    def close(self, status: str, files: list[Path], winner: Path | None = None) -> None:
-        """The study has ended; `files` are those that it leaves, `winner` the folder of a model."""
+    def close(self, status: str, files: list[Path]) -> None:
+        """The study has ended; `files` are those that it leaves."""
         names = [str(file.resolve()) for file in files]
-        model = str(winner.resolve()) if winner else None
-        told = {"status": status, "files": names, "winner": model}
-        self._write({"event": "close"} | told, durable=True)
+        self._write({"event": "close", "status": status, "files": names}, durable=True)
         self._file.close()
         self._lock.release()
 

@@ -65,7 +65,7 @@ def search(
         run_config=tune.RunConfig(
             name="ray",
             storage_path=str(folder.resolve()),
-            callbacks=[_Listener(journal)],
+            callbacks=[_Listener(journal, job.winner)],
             verbose=0,
         ),
     )
@@ -89,8 +89,9 @@ def _with_resources(run: Run, job: Job, slots: Slots) -> Any:
 class _Listener(tune.Callback):
     """Hands what Ray Tune says to the journal."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, winner: Path) -> None:
         self._journal = journal
+        self._winner = winner
         self._records: dict[str, TrialRecord] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -119,7 +120,8 @@ class _Listener(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         record = self._record(trial)
         whole = len(record.history) == record.config.epochs
-        self._journal.end(record, "done" if whole else "pruned")
+        model = self._winner if trial.config["winner"] else None
+        self._journal.end(record, "done" if whole else "pruned", model=model)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._journal.end(self._record(trial), "failed", error=_reason(trial))

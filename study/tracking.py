@@ -130,6 +130,8 @@ class Tracker:
             batch.tags["tl_study.error"] = record.error
         batch.ends = (_ENDS[record.status], event["at"])
         batch.files = event["files"]
+        if event["model"]:  # At once, while the study goes on: it takes seconds.
+            self._batch(_STUDY).model = event["model"]
         self._best(story, record, event["at"])
 
     def _best(self, story: Story, ended: TrialRecord, at: float) -> None:
@@ -146,7 +148,7 @@ class Tracker:
         if _STUDY not in self.run_ids:
             return
         batch = self._batch(_STUDY)
-        batch.files, batch.model = event["files"], event["winner"]
+        batch.files = event["files"]
         batch.tags["tl_study.status"] = event["status"]
         ended = "KILLED" if event["status"] == "interrupted" else "FINISHED"
         batch.ends = (ended, event["at"])

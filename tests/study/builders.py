@@ -139,12 +139,19 @@ class Teller:
         error: str | None = None,
         test: dict[str, float] | None = None,
         wall_s: float = 1.0,
+        model: Path | None = None,
     ) -> None:
-        told = {"status": status, "error": error, "test": test or {}, "wall_s": wall_s}
-        self._tell(event="end", trial=trial, **told, files=[])
+        told: dict[str, Any] = {
+            "status": status,
+            "error": error,
+            "test": test or {},
+            "wall_s": wall_s,
+        }
+        told |= {"test": test or {}, "files": [], "model": str(model) if model else None}
+        self._tell(event="end", trial=trial, **told)
 
     def close(self, status: str, files: list[Path]) -> None:
-        self._tell(event="close", status=status, files=[str(file) for file in files], winner=None)
+        self._tell(event="close", status=status, files=[str(file) for file in files])
 
     def _tell(self, **event: Any) -> None:
         event["at"] = self.at

@@ -7,9 +7,11 @@ from mlflow import MlflowClient
 from study.records import Status
 from study.tracking import Tracker
 from study.view import shared_view
+from tests.models import make_model
 from tests.study.builders import Teller, all_runs, make_config, make_epoch
 from tl_core.epoch import EpochMetrics
 from tl_core.errors import InputError
+from tl_core.saving import save_model
 
 METRICS = len(EpochMetrics.__dataclass_fields__) - 4
 """Metrics an epoch: all its fields but its number, the two spreads, which one seed lacks, and what
@@ -262,3 +264,18 @@ def test_view_is_a_tag_of_the_experiment_that_the_parent_leads_to(
     assert client.get_experiment(tracker.experiment_id).tags[key] == value
     note = parent.data.tags["mlflow.note.content"]
     assert f"&viewStateShareKey={parent.info.run_id})" in note
+
+
+def test_winner_is_registered_once(teller: Teller, client: MlflowClient, tmp_path: Path) -> None:
+    save_model(tmp_path / "winner", make_model())
+    teller.study()
+    teller.start(0, make_config())
+    teller.end(0, "done", model=tmp_path / "winner")
+    teller.flush()
+    teller.end(0, "done", model=tmp_path / "winner")  # Told again.
+    teller.flush()
+    assert [str(v.version) for v in client.search_model_versions("name='mine'")] == ["1"]
+    save_model(tmp_path / "winner", make_model("mlp"))  # Of a study that went on.
+    teller.end(0, "done", model=tmp_path / "winner")
+    teller.flush()
+    assert str(client.get_model_version_by_alias("mine", "best").version) == "2"
