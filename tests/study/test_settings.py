@@ -72,7 +72,7 @@ def test_image_size_follows_backbone_unless_given(given: dict[str, Any], side: i
         ("batch_size", "0", "must be greater than or equal to 1"),
         ("batch_size", "1.5", "must be a valid integer, unable to parse string as an integer"),
         ("seed", "-1", "must be greater than or equal to 0"),
-        ("seed", "2147483648", "must be less than 2147483648"),
+        ("seed", "1073741824", "must be less than 1073741824"),
         ("split_seed", "-1", "must be greater than or equal to 0"),
         ("trials", "0", "must be greater than or equal to 1"),
         ("gpus", "-1", "must be greater than or equal to 0"),
