@@ -50,7 +50,7 @@ class CountingJournal(Journal):
         source: int | None = None,
     ) -> TrialRecord:
         """Open a record."""
-        self.records.append(TrialRecord(trial, config))
+        self.records.append(TrialRecord(trial, config, kind=kind, source=source))
         return self.records[-1]
 
     def epoch(self, record: TrialRecord, metrics: EpochMetrics) -> None:
