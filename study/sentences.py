@@ -36,7 +36,7 @@ def which(
     cells = by_cell(confirmed)
     rivals = [best.cell._replace(mode=mode) for mode in tried if mode != best.mode]
     found = [difference(cells, best.cell, rival, "test_accuracy") for rival in rivals]
-    ahead = all(d is not None and d.verdict == "better" for d in found)
+    ahead = bool(found) and all(d is not None and d.verdict == "better" for d in found)
     told = _standing([d for d in found if d], cells)
     missing = [MODE_WORDS[r.mode] for r, d in zip(rivals, found, strict=True) if d is None]
     told += [f"with no result for {enumerate_words(missing)} there"] if missing else []

@@ -58,7 +58,7 @@ class Suggestions:
     """
 
     def __init__(self, settings: Settings, storage: BaseStorage) -> None:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)  # QMC warns of what it does rightly.
         self._settings = settings
         self._searches = [(space, self._study(space, storage)) for space in _spaces(settings)]
         trials = [t for _, study in self._searches for t in study.get_trials(deepcopy=False)]

@@ -131,7 +131,9 @@ def test_one_seed() -> None:
 def test_one_mode() -> None:
     told = answer(ABOUT, search(only("finetune")), confirm(only("finetune")))
     assert_three_sentences(told)
-    assert "with resnet18, fine-tuning, the only mode tried, does best at" in told[0]
+    assert (
+        "with resnet18, fine-tuning, the only mode tried, scored best in the search at" in told[0]
+    )
     assert told[0].endswith("with 40 % of the images for training.")
     assert told[1].endswith("; fewer are not shown to do as well to within 1 point.")
 
