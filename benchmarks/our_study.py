@@ -18,7 +18,7 @@ from study.sender import Sender
 
 
 class Watch:
-    """A display that notes when the first trial starts and when each ends."""
+    """A display that notes when the search's first trial starts and when each ends."""
 
     def __init__(self) -> None:
         self.records: list[TrialRecord] = []
@@ -29,9 +29,9 @@ class Watch:
 
     def show(self, records: list[TrialRecord], ended: TrialRecord | None) -> None:
         """Called after every change."""
-        self.records = records
+        self.records = [r for r in records if r.kind == "search"]
         self.first = self.first or time.perf_counter()
-        if ended:
+        if ended and ended.kind == "search":
             self.ends.append(time.perf_counter())
 
     def confirm(self, trials: int) -> None:
@@ -116,6 +116,5 @@ def search_alone(prepared: Prepared, sender: Sender, run: Any = None) -> Watch:
 
 def all_done(records: list[TrialRecord], trials: int) -> Gate:
     """Gate on every trial having run to its last epoch."""
-    searched = [r for r in records if r.kind == "search"]
-    done = sum(r.status == "done" and len(r.history) == r.config.epochs for r in searched)
+    done = sum(r.status == "done" and len(r.history) == r.config.epochs for r in records)
     return Gate(done == trials, f"{done} of {trials} trials ran to their last epoch")
