@@ -24,6 +24,7 @@ from study.resolve import resolve
 from study.run import as_interrupt
 from tl_core.datasets import ImageSet, load_images
 from tl_core.errors import InputError
+from tl_core.files import replace_file
 from tl_core.memory import keep_freed_memory
 from tl_core.progress import track
 from tl_core.sources import find_source
@@ -85,10 +86,8 @@ def read(path: Path) -> list[Finished]:
 
 
 def _write(path: Path, done: Iterable[Finished]) -> None:
-    # Replaced in one step: a kill while writing would lose all runs.
-    fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps({"runs": [f.model_dump(mode="json") for f in done]}, indent=1))
-    fresh.replace(path)
+    runs = [f.model_dump(mode="json") for f in done]
+    replace_file(path, json.dumps({"runs": runs}, indent=1))
 
 
 def run_all(

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmarks.harness import Row
+from tl_core.files import replace_file
 
 _STYLES = {"held": "green", "missed": "yellow", "gate failed": "red", "skipped": "dim"}
 
@@ -19,9 +20,7 @@ _STYLES = {"held": "green", "missed": "yellow", "gate failed": "red", "skipped":
 def write(path: Path, about: dict[str, Any], rows: Sequence[Row]) -> None:
     """Replace the JSON file whole: a reader, or a kill, never meets half of it."""
     value = about | {"rows": [asdict(row) | {"verdict": verdict(row)} for row in rows]}
-    fresh = path.with_name(f".{path.name}.fresh")
-    fresh.write_text(json.dumps(value, indent=2, default=str) + "\n")
-    fresh.replace(path)
+    replace_file(path, json.dumps(value, indent=2, default=str) + "\n")
 
 
 def verdict(row: Row) -> str:

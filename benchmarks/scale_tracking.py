@@ -1,20 +1,15 @@
 """What a trial costs the MLflow store, by the runs in it, on SQLite and on a local server."""
 
 import os
-import signal
-import socket
 import sqlite3
-import subprocess
-import sys
 import time
-import urllib.request
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmarks.mlflow_server import mlflow_server
 from benchmarks.scale_base import Row, Tables, figures, median_ms, scratch, seconds
 from study.ledger import Story
 from study.tracking import Tracker
@@ -24,7 +19,6 @@ from tl_core.epoch import EpochMetrics
 SIZES = (0, 1_000, 10_000)
 EPOCHS = 10
 REPEATS = 20
-_PATIENCE_S = 120.0
 _ABOUT = {"data": "folder", "split": {"train": "0" * 16, "val": "1" * 16, "test": "2" * 16}}
 _TABLES = ("runs", "params", "tags", "latest_metrics", "metrics")
 
@@ -45,7 +39,7 @@ def _rows(database: Path, n: int, repeats: int) -> Iterator[Row]:
     row = _time_trials("sqlite", uri, n, repeats)
     grown = (database.stat().st_size - before) / repeats
     yield row | {"kb_a_trial": figures(grown / 1000), "store_mb": figures(before / 1e6)}
-    with server(uri, database.parent) as address:
+    with mlflow_server(uri, database.parent) as address:
         row = _time_trials("server over sqlite", address, n, repeats)
     yield row | {"kb_a_trial": figures(grown / 1000), "store_mb": figures(before / 1e6)}
 
@@ -126,40 +120,3 @@ def _count(database: Path) -> int:
     (n,) = store.execute("SELECT COUNT(*) FROM runs").fetchone()
     store.close()
     return int(n)
-
-
-@contextmanager
-def server(uri: str, folder: Path) -> Iterator[str]:
-    """An MLflow server of our own on 127.0.0.1, over the store at `uri`."""
-    port = _free_port()
-    address = f"http://127.0.0.1:{port}"
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--workers", "1"]
-    command += ["--port", str(port), "--backend-store-uri", uri]
-    with (folder / "server.log").open("w") as log:
-        process = subprocess.Popen(
-            command, cwd=folder, stdout=log, stderr=log, start_new_session=True
-        )
-        try:
-            _wait(address, process, folder / "server.log")
-            yield address
-        finally:
-            # Its workers are processes of their own, in the group that it leads.
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(30)
-
-
-def _wait(address: str, process: "subprocess.Popen[Any]", log: Path) -> None:
-    end = time.monotonic() + _PATIENCE_S
-    while process.poll() is None and time.monotonic() < end:
-        try:
-            urllib.request.urlopen(f"{address}/health", timeout=2).close()
-            return
-        except OSError:
-            time.sleep(0.2)
-    raise RuntimeError(f"the MLflow server did not start: {log.read_text()[-2000:]}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

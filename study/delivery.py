@@ -17,10 +17,10 @@ from typing import Any
 from filelock import FileLock
 
 from study.addresses import reason, store_name
-from study.files import replace_file
 from study.ledger import FILE, Story, read_events
 from study.tracking import Tracker
 from tl_core.errors import InputError
+from tl_core.files import replace_file
 
 STATE = "mlflow.json"
 _EVERY_S = 1.0

@@ -17,13 +17,13 @@ def write_report(folder: Path) -> Path:
     Raises `FileNotFoundError` if study.json or ledger.jsonl is not there.
     """
     from study.factor_section import aux_weight_section, importance_section, learning_rate_section
-    from study.files import replace_file
     from study.findings import read_findings
     from study.label_section import label_section
     from study.opening import answer_of, notes_on, subtitle
     from study.page import Painter, render
     from study.trial_section import reproduce_section, trial_section
     from study.winner_section import winner_section
+    from tl_core.files import replace_file
 
     findings = read_findings(folder)
     painter = Painter(folder / FIGURES)
@@ -44,8 +44,8 @@ def write_tables(folder: Path) -> list[Path]:
     """
     from study.comparisons import differences_table
     from study.estimates import confirm_table
-    from study.files import replace_file
     from study.findings import read_findings
+    from tl_core.files import replace_file
 
     confirmed = read_findings(folder).confirmed
     makers = {"confirm.csv": confirm_table, "differences.csv": differences_table}

@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 
 from study.addresses import without_credentials
-from study.files import replace_file
 from study.machine import hardware
 from study.records import TrialRecord, best_of
 from study.settings import Settings
 from tl_core.datasets import ImageSet
 from tl_core.errors import InputError
+from tl_core.files import replace_file
 from tl_core.splits import make_split
 
 _VERSIONS = ("tl-study", "torch", "torchvision", "timm", "ray", "optuna", "mlflow", "numpy")
@@ -57,8 +57,7 @@ class Results:
     def split_hashes(self, ratio: float, seed: int) -> dict[str, str]:
         """Content hashes of the three parts that a trial of this ratio and seed sees."""
         if (ratio, seed) not in self._hashes:
-            split = make_split(self._images.labels, ratio, self._split_seed, seed)
-            self._hashes[ratio, seed] = split.hashes(self._images.ids)
+            self._hashes[ratio, seed] = _parts(self._images, ratio, self._split_seed, seed)
         return self._hashes[ratio, seed]
 
     def save(self, records: list[TrialRecord], status: str = "running") -> None:
@@ -115,10 +114,13 @@ def split_hashes(settings: Settings, images: ImageSet) -> dict[str, str]:
     """Content hash of validation, test, and the training subset at each ratio."""
     hashes: dict[str, str] = {}
     for ratio in settings.train_ratio:
-        split = make_split(images.labels, ratio, settings.split_seed, settings.seed)
-        parts = split.hashes(images.ids)
+        parts = _parts(images, ratio, settings.split_seed, settings.seed)
         hashes |= {"val": parts["val"], "test": parts["test"], f"train_{ratio}": parts["train"]}
     return hashes
+
+
+def _parts(images: ImageSet, ratio: float, split_seed: int, seed: int) -> dict[str, str]:
+    return make_split(images.labels, ratio, split_seed, seed).hashes(images.ids)
 
 
 def _now() -> str:

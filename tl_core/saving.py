@@ -12,6 +12,7 @@ import torch
 from tl_core.backbones import BackboneError, empty_network
 from tl_core.card import CARD, FORMAT, WEIGHTS, About, Card, find_model, read_card
 from tl_core.errors import InputError
+from tl_core.files import replace_file
 from tl_core.heads import Heads, TwoHeadedNet
 from tl_core.model import Model
 from tl_core.paths import user_path
@@ -38,9 +39,9 @@ def save_model(folder: Path, model: Model) -> None:
         versions=_versions(),
     )
     folder.mkdir(parents=True, exist_ok=True)
-    _replace(folder / WEIGHTS, weights)
+    replace_file(folder / WEIGHTS, weights)
     text = json.dumps({"format": FORMAT} | card.model_dump(), indent=2)
-    _replace(folder / CARD, f"{text}\n".encode())
+    replace_file(folder / CARD, f"{text}\n".encode())
 
 
 def load_model(path: str | Path, device: torch.device | str = "cpu") -> Model:
@@ -94,10 +95,3 @@ def _tell_versions(card: Card) -> str:
         for versions in (card.versions, _versions())
     )
     return f"it was saved with {then}; installed are {now}"
-
-
-def _replace(path: Path, content: bytes) -> None:
-    # A reader, or a kill, must never meet half a file.
-    fresh = path.with_name(f".{path.name}.fresh")
-    fresh.write_bytes(content)
-    fresh.replace(path)

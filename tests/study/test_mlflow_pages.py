@@ -11,10 +11,10 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from benchmarks.mlflow_server import mlflow_server
 from study.view import AXES
 from tests.conftest import SIDE, TINY
 from tests.study.builders import all_runs
-from tests.study.mlflow_server import mlflow_server
 from tests.study.ray_runs import ray_runs
 
 pytest.importorskip("playwright", reason="playwright is not installed")

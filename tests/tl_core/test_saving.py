@@ -9,9 +9,9 @@ import torch
 
 import tl_core
 from tests.models import SIDE, make_model
-from tl_core import saving
 from tl_core.card import CARD, WEIGHTS
 from tl_core.errors import InputError
+from tl_core.files import replace_file
 from tl_core.model import Model
 from tl_core.saving import load_model, save_model
 
@@ -169,14 +169,12 @@ def test_another_kind_of_path_is_refused(tmp_path: Path, name: str) -> None:
 def test_a_kill_between_the_files_leaves_nothing_that_is_mixed(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    replace = saving._replace
-
     def killed(path: Path, content: bytes) -> None:
         if path.name == CARD:
             raise KeyboardInterrupt
-        replace(path, content)
+        replace_file(path, content)
 
-    monkeypatch.setattr(saving, "_replace", killed)
+    monkeypatch.setattr("tl_core.saving.replace_file", killed)
     with pytest.raises(KeyboardInterrupt):
         save_model(folder, make_model(classes=("x", "y", "z")))
     with pytest.raises(InputError, match="is not the file it should be"):

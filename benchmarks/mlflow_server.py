@@ -51,4 +51,4 @@ def _wait(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
             return
         except OSError:  # It does not listen yet.
             time.sleep(0.2)
-    raise AssertionError(f"no MLflow server:\n{log.read_text()}")
+    raise RuntimeError(f"no MLflow server:\n{log.read_text()}")
