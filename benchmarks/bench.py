@@ -92,6 +92,12 @@ class Bench:
         path.mkdir()
         return path
 
+    def without_features(self) -> Path:
+        """A new cache that has the decoded images, so that a study makes its features itself."""
+        cache = self.fresh("cache-without-features")
+        (cache / "images").symlink_to(self.cache / "images")
+        return cache
+
 
 def _draw(folder: Path, n_images: int) -> Path:
     for name in demo.CLASSES:

@@ -44,9 +44,7 @@ def images_growth(bench: Bench) -> Iterator[Row]:
     gates: list[Gate] = []
 
     def study(k: int) -> float:
-        # Its features are made anew each time; the decoded images are there.
-        cache = bench.fresh("cache-of-growth")
-        (cache / "images").symlink_to(bench.cache / "images")
+        cache = bench.without_features()
         given = settings_of(bench, cache, trials)
         ours = run_ours(given, {"images": sets[k]})
         gates.append(all_done(ours.records, trials))
