@@ -1,4 +1,4 @@
-"""The errors that a user can mend, and the one that a trial ends with."""
+"""The errors that a user can mend, and those that a trial ends with."""
 
 from collections.abc import Iterable
 
@@ -16,3 +16,10 @@ class InputError(ValueError):
 
 class DivergedError(RuntimeError):
     """Training left the finite numbers; the message names the metric and the epoch."""
+
+    def __init__(self, metric: str, value: float, epoch: int) -> None:
+        self.metric, self.value, self.epoch = metric, value, epoch
+        super().__init__(f"{metric} is {value} in epoch {epoch}")
+
+    def __reduce__(self) -> tuple[type["DivergedError"], tuple[str, float, int]]:
+        return (DivergedError, (self.metric, self.value, self.epoch))

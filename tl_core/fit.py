@@ -65,4 +65,4 @@ def _over_seeds(scores: dict[str, Tensor]) -> dict[str, Any]:
 def _check_finite(metrics: EpochMetrics) -> None:
     for name, value in asdict(metrics).items():
         if value is not None and not math.isfinite(value):
-            raise DivergedError(f"{name} is {value} in epoch {metrics.epoch}")
+            raise DivergedError(name, value, metrics.epoch)
