@@ -8,14 +8,15 @@ import math
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tl_core.backbones import Backbone, load_backbone
+from tl_core.backbones import Backbone, library_versions, load_backbone
 from tl_core.batches import epoch_order, eval_batch, pixel_reader, stacked_order
+from tl_core.checkpoints import Checkpoint
 from tl_core.config import Precision, TrialConfig
 from tl_core.datasets import ImageSet
 from tl_core.epoch import EpochMetrics, Report
@@ -52,6 +53,7 @@ def run_trial(
     device: torch.device,
     report: Report = lambda _: None,
     read_test: bool = False,
+    checkpoint: Path | None = None,
 ) -> TrialResult:
     """Train one configuration; the last epoch is the one that counts.
 
@@ -67,26 +69,26 @@ def run_trial(
         report: called after every epoch.
         read_test: score the test set at the end. Off while searching: configurations are chosen
             on validation.
+        checkpoint: where a trial that trains the whole network keeps its state, from each epoch
+            before that is reported until the next one; the last needs none. If a state is there,
+            its epochs are reported again and training goes on after them, to the same numbers. A
+            damaged one, or another trial's, is warned of (`CheckpointWarning`) and replaced. Who
+            has recorded the result deletes the file.
 
     Raises:
         InputError: a class would be missing from a split.
         BackboneError: unknown backbone, or its weights can't be had.
         DivergedError: a metric left the finite numbers; names it and the epoch.
+        OSError: the checkpoint can't be written.
     """
     if images.image_size != config.image_size:
         raise ValueError(f"images are {images.image_size} px, config says {config.image_size} px")
     setup = _Setup.of(config, images, device)
     learner: Learner
-    if needs_features(config.mode):
-        stack = HeadStack(setup.heads)
-        learner = setup.on_features(stack, cache)
-        frozen = config.mode == "freeze"
-        lr, told = (config.lr, report) if frozen else (HEAD_LR, lambda _: None)
-        history = fit(learner, setup.splits[0], config, lr, told)
-        stack.copy_to(setup.net.heads)
-    if config.mode != "freeze":
-        learner = setup.on_pixels()
-        history = fit(learner, setup.splits[0], config, config.lr, report)
+    if config.mode == "freeze":
+        learner, history = _train_heads(setup, cache, config.lr, report)
+    else:
+        learner, history = _train_network(setup, cache, report, checkpoint)
     test = _test_scores(learner, setup.splits[0]) if read_test else {}
     setup.net.to(device)  # After `freeze`, whose network had no need to be there.
     warning = chance_warning(config, images, history[-1])
@@ -140,6 +142,12 @@ class _Setup:
         size = eval_batch(self.device, self.images.image_size)
         return NetLearner(model, *self._targets(), order, c.batch_size, size, read)
 
+    def identity(self) -> dict[str, Any]:
+        """What decides the trial's numbers, as plain values."""
+        about = {"image_set": self.images.key, "weights_id": self.backbone.weights_id}
+        where = {"device": self.device.type, **library_versions()}
+        return self.config.model_dump() | about | where
+
     def _mirror(self) -> int:
         return len(self.images.labels) if self.config.hflip else 0
 
@@ -147,6 +155,29 @@ class _Setup:
         labels = torch.from_numpy(self.images.labels).to(self.device)
         brightness = torch.from_numpy(self.images.brightness).to(self.device)
         return labels, brightness, self.weighting
+
+
+def _train_heads(
+    setup: _Setup, cache: Path, lr: float, report: Report
+) -> tuple[StackLearner, tuple[EpochMetrics, ...]]:
+    """Train the heads on the features of the frozen backbone; the net gets the first seed's."""
+    stack = HeadStack(setup.heads)
+    learner = setup.on_features(stack, cache)
+    history = fit(learner, setup.splits[0], setup.config, lr, report)
+    stack.copy_to(setup.net.heads)
+    return learner, history
+
+
+def _train_network(
+    setup: _Setup, cache: Path, report: Report, path: Path | None
+) -> tuple[NetLearner, tuple[EpochMetrics, ...]]:
+    """Train everything, from the checkpoint `path` on if there is one."""
+    config, split = setup.config, setup.splits[0]
+    checkpoint = Checkpoint(path, setup.identity()) if path else None
+    if needs_features(config.mode) and not (checkpoint and checkpoint.resumes):
+        _train_heads(setup, cache, HEAD_LR, lambda _: None)
+    learner = setup.on_pixels()
+    return learner, fit(learner, split, config, config.lr, report, checkpoint)
 
 
 def _test_scores(learner: Learner, split: Split) -> dict[str, float]:
