@@ -23,3 +23,7 @@ class DivergedError(RuntimeError):
 
     def __reduce__(self) -> tuple[type["DivergedError"], tuple[str, float, int]]:
         return (DivergedError, (self.metric, self.value, self.epoch))
+
+
+class GpuMemoryError(RuntimeError):
+    """A trial needs more memory than the GPU has left; the message tells what would fit."""

@@ -22,6 +22,7 @@ from tl_core.datasets import ImageSet
 from tl_core.epoch import EpochMetrics, Report
 from tl_core.features import load_features
 from tl_core.fit import fit, score
+from tl_core.gpu_memory import telling_what_fits
 from tl_core.heads import Heads, HeadStack, TwoHeadedNet
 from tl_core.learners import Learner, NetLearner, StackLearner
 from tl_core.splits import Split, make_split
@@ -79,6 +80,7 @@ def run_trial(
         InputError: a class would be missing from a split.
         BackboneError: unknown backbone, or its weights can't be had.
         DivergedError: a metric left the finite numbers; names it and the epoch.
+        GpuMemoryError: the whole network does not fit the GPU; names the batch size that does.
         OSError: the checkpoint can't be written.
     """
     if images.image_size != config.image_size:
@@ -177,7 +179,8 @@ def _train_network(
     if needs_features(config.mode) and not (checkpoint and checkpoint.resumes):
         _train_heads(setup, cache, HEAD_LR, lambda _: None)
     learner = setup.on_pixels()
-    return learner, fit(learner, split, config, config.lr, report, checkpoint)
+    train = partial(fit, learner, split, config, config.lr, report, checkpoint)
+    return learner, telling_what_fits(learner, train)
 
 
 def _test_scores(learner: Learner, split: Split) -> dict[str, float]:

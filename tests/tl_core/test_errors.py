@@ -4,7 +4,7 @@ import pickle
 import pytest
 
 from tl_core.backbones import BackboneError
-from tl_core.errors import DivergedError, InputError
+from tl_core.errors import DivergedError, GpuMemoryError, InputError
 
 
 def test_all_faults_are_told_one_a_line() -> None:
@@ -19,6 +19,7 @@ def test_all_faults_are_told_one_a_line() -> None:
         InputError(["one", "two"]),
         BackboneError("three\nfour"),
         DivergedError("val_loss", math.inf, 2),
+        GpuMemoryError("8 fits"),
     ],
 )
 def test_errors_travel_between_processes(error: Exception) -> None:
