@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from study.addresses import check_server, is_server
+from study.ledger import Story
 from study.machine import usable_cpus
-from study.records import TrialRecord
+from study.records import ENDED, TrialRecord
 from study.resolve import resolve
 from study.settings import Settings
 from tl_core.backbones import Backbone, check_backbone_name, has_default_weights, load_backbone
@@ -36,22 +37,26 @@ class Prepared:
     gpus: int
     notes: tuple[str, ...] = ()
     """What was decided on the user's behalf."""
-    again: bool = False
-    """Whether it goes on with what is in the folder."""
-    before: tuple[TrialRecord, ...] = ()
-    """Its trials so far."""
+    story: Story | None = None
+    """What happened to it so far, if it goes on with what is in the folder."""
+
+    @property
+    def before(self) -> list[TrialRecord]:
+        """Its trials so far, by number."""
+        return self.story.trials if self.story else []
 
     @property
     def more(self) -> int:
         """Trials that the search is to run."""
-        return self.settings.trials - sum(r.kind == "search" for r in self.before)
+        ended = sum(r.kind == "search" and r.status in ENDED for r in self.before)
+        return self.settings.trials - ended
 
     def introduce(self) -> str:
         """One line on what is about to run."""
         s, images = self.settings, self.images
         gpus = min(self.gpus, 1) if s.debug else self.gpus
         where = f"{gpus} GPUs" if gpus else f"{usable_cpus()} CPU cores"
-        trials = "one trial" if s.debug else f"{self.more}{' more' * self.again} trials"
+        trials = "one trial" if s.debug else f"{self.more}{' more' * bool(self.story)} trials"
         return (
             f"{s.name}: {trials} of {s.backbone} on {images.name}, {len(images.labels)} images of "
             f"{len(images.classes)} classes at {s.image_size} px, in {s.precision} on {where}"

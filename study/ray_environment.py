@@ -15,6 +15,10 @@ def set_ray_environment() -> None:
         "RAY_CHDIR_TO_TRIAL_DIR": "0",
         "RAY_AIR_NEW_OUTPUT": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
+        # The study has handlers of its own for Ctrl-C.
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",
+        # The result that tells of a failure has no metric.
+        "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     }
     if "RAY_AUTH_MODE" not in os.environ:
         # A token of this run alone: nobody else on the machine can reach its Ray.
