@@ -97,6 +97,7 @@ def assert_tracked(client: MlflowClient) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.usefixtures("one_core")
 def test_killed_again_and_again_it_comes_to_the_same(
     ray_run: RayRun, study: Study, uri: str, client: MlflowClient, tmp_path: Path
