@@ -1,6 +1,6 @@
 """The errors that a user can mend, and the one that a trial ends with."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class InputError(ValueError):
@@ -16,3 +16,11 @@ class InputError(ValueError):
 
 class DivergedError(RuntimeError):
     """Training left the finite numbers; the message names the metric and the epoch."""
+
+
+def few(faults: Iterable[str], most: int = 20) -> Iterator[str]:
+    """Yield the first `most` of faults of one kind, and how many more there are."""
+    told = list(faults)
+    yield from told[:most]
+    if len(told) > most:
+        yield f"  and {len(told) - most} more"
