@@ -8,6 +8,7 @@ from types import FrameType
 from rich.console import Console
 
 from study.cli import parse
+from tl_core.paths import printable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,7 +56,7 @@ def as_interrupt(number: int, frame: FrameType | None) -> None:
 def _tell(faults: Sequence[str]) -> None:
     print("error: the study can't start", file=sys.stderr)
     for fault in faults:
-        print(f"  {fault}", file=sys.stderr)
+        print(f"  {printable(fault)}", file=sys.stderr)
 
 
 if __name__ == "__main__":
