@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from study.folders import folder_faults, nearest, store_faults
-from tests.mounts import read_only
+from tests.disks import read_only
 
 
 def test_nearest_is_what_there_is_of_a_path(tmp_path: Path) -> None:

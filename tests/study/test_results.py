@@ -160,6 +160,13 @@ def test_folder_that_cannot_be_made(settings: Settings, images: ImageSet) -> Non
         Results(Path("file/mine"), settings, images)
 
 
+def test_folder_that_another_study_has_taken(
+    results: Results, settings: Settings, images: ImageSet
+) -> None:
+    with pytest.raises(InputError, match=r"^--name mine: another study has taken runs/mine mean"):
+        Results(results.folder, settings, images)
+
+
 def test_skipped_files_are_recorded(settings: Settings, images: ImageSet) -> None:
     skipped = replace(images, bad=(("cat/x.jpg", "OSError: broken"),))
     assert describe(settings, skipped)["data"]["skipped"] == ["cat/x.jpg: OSError: broken"]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.mounts import on_small_disk
+from tests.disks import on_small_disk
 from tl_core.datasets import ImageSet, load_images
 from tl_core.errors import InputError
 from tl_core.sources import Source, folder_source

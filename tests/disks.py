@@ -1,18 +1,33 @@
-"""Programs that see a small disk, or one that is read-only, at a folder; no other process does.
+"""Disks that are small, full or read-only.
 
-Linux lets anybody mount in a namespace of their own, unless the administrator forbids it; then
-these tests are skipped. Permissions alone would not do: they don't bind root.
+Programs see them at a folder, in a mount namespace of their own. Linux lets anybody make one,
+unless the administrator forbids it; then these tests are skipped. Permissions alone would not do:
+they don't bind root.
 """
 
 import os
+import resource
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
 import pytest
 
 _ROOT = Path(__file__).parents[1]
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """A limit of the system, bytes: to write beyond it fails as on a full disk, in this process."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def on_small_disk(folder: Path, size: str, *words: object) -> "subprocess.CompletedProcess[str]":
