@@ -49,6 +49,9 @@ class Results:
         self._study = about | {"status": "running"}
         try:
             folder.mkdir(parents=True, exist_ok=was is not None)
+        except FileExistsError as error:
+            why = f"another study has taken {folder} meanwhile; choose another name"
+            raise InputError([f"--name {folder.name}: {why}"]) from error
         except OSError as error:
             raise InputError([f"{folder} can't be made: {error.strerror}"]) from error
         self.write("study.json", self._study)

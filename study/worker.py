@@ -65,6 +65,8 @@ def run_in_worker(drawn: dict[str, Any], job: Job) -> None:
                 reporter.epoch,
                 reads,
                 job.checkpoint(drawn["trial"]),
+                # The study has verified all other features before its first trial.
+                verify=config.weights == "none",
             )
         if drawn["winner"]:
             shutil.rmtree(job.winner, ignore_errors=True)  # Of an earlier winner.

@@ -55,6 +55,7 @@ def run_trial(
     report: Report = lambda _: None,
     read_test: bool = False,
     checkpoint: Path | None = None,
+    verify: bool = True,
 ) -> TrialResult:
     """Train one configuration; the last epoch is the one that counts.
 
@@ -75,6 +76,7 @@ def run_trial(
             its epochs are reported again and training goes on after them, to the same numbers. A
             damaged one, or another trial's, is warned of (`CheckpointWarning`) and replaced. Who
             has recorded the result deletes the file.
+        verify: hash the cached features before use; a worker of a study leaves that to the study.
 
     Raises:
         InputError: a class would be missing from a split.
@@ -85,12 +87,12 @@ def run_trial(
     """
     if images.image_size != config.image_size:
         raise ValueError(f"images are {images.image_size} px, config says {config.image_size} px")
-    setup = _Setup.of(config, images, device)
+    setup = _Setup.of(config, images, cache, device, verify)
     learner: Learner
     if config.mode == "freeze":
-        learner, history = _train_heads(setup, cache, config.lr, report)
+        learner, history = _train_heads(setup, config.lr, report)
     else:
-        learner, history = _train_network(setup, cache, report, checkpoint)
+        learner, history = _train_network(setup, report, checkpoint)
     test = _test_scores(learner, setup.splits[0]) if read_test else {}
     setup.net.to(device)  # After `freeze`, whose network had no need to be there.
     warning = chance_warning(config, images, history[-1])
@@ -104,7 +106,10 @@ class _Setup:
 
     config: TrialConfig
     images: ImageSet
+    cache: Path
     device: torch.device
+    verify: bool
+    """Whether to verify what is in the cache."""
     backbone: Backbone
     seeds: range
     splits: list[Split]
@@ -115,7 +120,9 @@ class _Setup:
     """Shared, too, so that what one stage learns of it is where the next one starts."""
 
     @classmethod
-    def of(cls, config: TrialConfig, images: ImageSet, device: torch.device) -> Self:
+    def of(
+        cls, config: TrialConfig, images: ImageSet, cache: Path, device: torch.device, verify: bool
+    ) -> Self:
         backbone = _backbone(config)
         seeds = range(config.seed, config.seed + config.seeds)
         ratio, split_seed = config.train_ratio, config.split_seed
@@ -123,11 +130,12 @@ class _Setup:
         heads = [_heads(backbone, len(images.classes), seed) for seed in seeds]
         net = TwoHeadedNet(backbone.network, heads[0], backbone.precision)
         weighting = make_weighting(config.aux_weight, config.seeds, device)
-        return cls(config, images, device, backbone, seeds, splits, heads, net, weighting)
+        given = (config, images, cache, device, verify)
+        return cls(*given, backbone, seeds, splits, heads, net, weighting)
 
-    def on_features(self, stack: HeadStack, cache: Path) -> StackLearner:
-        c = self.config
-        features = load_features(self.images, self.backbone, cache, self.device, c.hflip)
+    def on_features(self, stack: HeadStack) -> StackLearner:
+        c, data = self.config, (self.images, self.backbone, self.cache)
+        features = load_features(*data, self.device, c.hflip, self.verify)
         rows = torch.from_numpy(features).to(self.device)
         trains = [split.train for split in self.splits]
         order = partial(stacked_order, trains, self.seeds, mirror=self._mirror())
@@ -160,24 +168,24 @@ class _Setup:
 
 
 def _train_heads(
-    setup: _Setup, cache: Path, lr: float, report: Report
+    setup: _Setup, lr: float, report: Report
 ) -> tuple[StackLearner, tuple[EpochMetrics, ...]]:
     """Train the heads on the features of the frozen backbone; the net gets the first seed's."""
     stack = HeadStack(setup.heads)
-    learner = setup.on_features(stack, cache)
+    learner = setup.on_features(stack)
     history = fit(learner, setup.splits[0], setup.config, lr, report)
     stack.copy_to(setup.net.heads)
     return learner, history
 
 
 def _train_network(
-    setup: _Setup, cache: Path, report: Report, path: Path | None
+    setup: _Setup, report: Report, path: Path | None
 ) -> tuple[NetLearner, tuple[EpochMetrics, ...]]:
     """Train everything, from the checkpoint `path` on if there is one."""
     config, split = setup.config, setup.splits[0]
     checkpoint = Checkpoint(path, setup.identity()) if path else None
     if needs_features(config.mode) and not (checkpoint and checkpoint.resumes):
-        _train_heads(setup, cache, HEAD_LR, lambda _: None)
+        _train_heads(setup, HEAD_LR, lambda _: None)
     learner = setup.on_pixels()
     train = partial(fit, learner, split, config, config.lr, report, checkpoint)
     return learner, telling_what_fits(learner, train)

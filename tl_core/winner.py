@@ -12,6 +12,7 @@ from PIL import Image
 from tl_core.card import HEADS, About
 from tl_core.config import TrialConfig
 from tl_core.datasets import ImageSet
+from tl_core.files import replace_file
 from tl_core.heads import choose, probabilities
 from tl_core.model import Model
 from tl_core.saving import save_model
@@ -79,12 +80,8 @@ def write_predictions(
     table["mistake"] = _save_mistakes(folder, table, images, rows)
     # Names of files and folders need not be valid UTF-8, and unquoted, a carriage return in one
     # would end the line.
-    table.to_csv(
-        folder / PREDICTIONS,
-        index=False,
-        quoting=csv.QUOTE_NONNUMERIC,
-        errors="surrogateescape",
-    )
+    text: str = table.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC)
+    replace_file(folder / PREDICTIONS, text.encode(errors="surrogateescape"))
 
 
 def read_predictions(folder: Path) -> pd.DataFrame:
@@ -134,5 +131,8 @@ def _save_mistakes(
     for number, at in enumerate(surest, start=1):
         names[at] = f"{MISTAKES}/{number:02d}.jpg"
         pixels = images.pixels[rows[at]].transpose(1, 2, 0)
-        Image.fromarray(pixels).save(folder / names[at], quality=90)
+        # Through memory: Pillow does not tell why it could not write a file.
+        picture = io.BytesIO()
+        Image.fromarray(pixels).save(picture, "JPEG", quality=90)
+        replace_file(folder / names[at], picture.getvalue())
     return names
