@@ -6,16 +6,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from study.addresses import where_to_look
 from study.conclusion import conclude
 from study.display import StudyDisplay
+from study.handover import end_sending, tell_where
 from study.journal import Display, Journal, open_journal
 from study.prepare import Prepared, frozen_backbone
 from study.ray_environment import set_ray_environment
 from study.records import ENDED
 from study.report import FIGURES, write_report, write_tables
 from study.results import Results
-from study.sender import OwnProcess
+from study.sender import Offline, OwnProcess, Sender
 from tl_core.features import load_features
 from tl_core.train import needs_features
 
@@ -24,7 +24,8 @@ EXIT_CODES = {"done": 0, "some trials failed": 3, "interrupted": 130}
 
 def run_study(prepared: Prepared, console: Console, displays: Sequence[Display] = ()) -> int:
     """Search, show, record; return the exit code. `displays` are told beside the console."""
-    sender = OwnProcess(prepared.settings.tracking_uri)
+    settings, folder, status = prepared.settings, prepared.folder, "interrupted"
+    sender: Sender = (Offline if settings.offline else OwnProcess)(settings.tracking_uri)
     try:
         with _own_ray(prepared, console):
             _extract_features(prepared)
@@ -34,12 +35,8 @@ def run_study(prepared: Prepared, console: Console, displays: Sequence[Display] 
             status = _search(prepared, journal, results, console)
         conclude(prepared, journal.records, status, console)
     finally:
-        with console.status("waiting for MLflow"):
-            unsent = sender.close()
-    if unsent:
-        console.print(f"warning: not all is in MLflow ({unsent})", style="yellow")
-    uri = prepared.settings.tracking_uri
-    console.print(where_to_look(uri, sender.opened(), sender.study_run))
+        end_sending(sender, folder, console, interrupted=status == "interrupted")
+    tell_where(sender, folder, settings, console)
     return EXIT_CODES[status]
 
 

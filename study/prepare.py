@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 
-from study.addresses import check_server, is_server
+from study.addresses import is_server
 from study.machine import usable_cpus
 from study.records import TrialRecord
 from study.resolve import resolve
+from study.server import check_server
 from study.settings import Settings
 from tl_core.backbones import Backbone, check_backbone_name, has_default_weights, load_backbone
 from tl_core.datasets import ImageSet, load_images
@@ -78,12 +79,14 @@ def check(settings: Settings, faults: list[str], fit_ratios: bool = False) -> Pr
         fit_ratios: leave out ratios that the data are too few for; else they are faults.
 
     Raises:
-        InputError: with every fault.
+        InputError: with every fault; where the server is missing, with those of the settings only.
     """
     gpus, device = gpus_of(settings), device_of(settings)
     faults += _gpu_faults(settings, gpus)
-    if is_server(settings.tracking_uri):
-        faults += _faults_of(lambda: check_server(settings.tracking_uri))
+    if is_server(settings.tracking_uri) and not settings.offline:
+        missing = _faults_of(lambda: check_server(settings.tracking_uri))
+        if missing:  # What follows may take minutes.
+            raise InputError(faults + missing)
     faults += _faults_of(lambda: _check_backbone(settings))
     if settings.compile:
         faults += _faults_of(lambda: _check_compiler(device))

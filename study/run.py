@@ -2,8 +2,9 @@
 
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import FrameType
+from typing import Any
 
 from rich.console import Console
 
@@ -13,6 +14,7 @@ from study.cli import parse
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 0, 2, 3 or 130."""
     given = parse(argv)
+    _ask_for_server(given)
     # What follows imports torch: a wrong flag, or --help, need not wait for it.
     from study.again import prepare_more, prepare_replay
     from study.prepare import prepare
@@ -42,6 +44,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def _ask_for_server(given: Mapping[str, Any]) -> None:
+    """Begin while the imports go on, which take seconds as an answer may."""
+    from study.addresses import is_server
+    from study.server import ask
+
+    uri = given.get("tracking_uri", "")
+    if is_server(uri) and "offline" not in given:
+        ask(uri)
 
 
 def as_interrupt(number: int, frame: FrameType | None) -> None:
