@@ -8,18 +8,22 @@ from typing import Any
 
 from rich.console import Console
 
+from study.addresses import is_server
 from study.cli import parse
+from study.server import check_server
+from tl_core.errors import InputError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 0, 2, 3 or 130."""
     given = parse(argv)
-    _ask_for_server(given)
+    if faults := _server_faults(given):
+        _tell(faults)
+        return 2
     # What follows imports torch: a wrong flag, or --help, need not wait for it.
     from study.again import prepare_more, prepare_replay
     from study.prepare import prepare
     from study.replay import run_replay
-    from tl_core.errors import InputError
     from tl_core.memory import keep_freed_memory
 
     keep_freed_memory()
@@ -46,14 +50,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _ask_for_server(given: Mapping[str, Any]) -> None:
-    """Begin while the imports go on, which take seconds as an answer may."""
-    from study.addresses import is_server
-    from study.server import ask
-
+def _server_faults(given: Mapping[str, Any]) -> tuple[str, ...]:
+    """Tell within seconds of a server that is not there; all other checks wait for torch."""
     uri = given.get("tracking_uri", "")
-    if is_server(uri) and "offline" not in given:
-        ask(uri)
+    if not is_server(uri) or "offline" in given:
+        return ()
+    try:
+        check_server(uri)
+    except InputError as error:
+        return error.faults
+    return ()
 
 
 def as_interrupt(number: int, frame: FrameType | None) -> None:

@@ -4,7 +4,6 @@ import http.client
 import json
 import ssl
 import threading
-import time
 import urllib.error
 import urllib.request
 from http import HTTPStatus
@@ -20,38 +19,18 @@ _MOST_BYTES = 1 << 20
 _REFUSALS = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
 
-def ask(uri: str) -> None:
-    """Begin to ask: `check_server` then need not wait as long."""
-    if uri not in _asked:
-        _asked[uri] = _Question(uri)
-
-
 def check_server(uri: str) -> None:
     """Raise `InputError` within seconds unless an MLflow server answers there, or may do so.
 
     It is asked without user and password: whether it takes them is for MLflow to find out.
     """
-    ask(uri)
-    if why := _asked.pop(uri).answer():
+    wrong: list[str | None] = []
+    # In a thread: to look up a name, or to get an answer byte by byte, may take for ever.
+    asking = threading.Thread(target=lambda: wrong.append(_ask(uri)), daemon=True)
+    asking.start()
+    asking.join(_PATIENCE_S)
+    if why := wrong[0] if wrong else _late():
         raise InputError([f"--tracking-uri {without_credentials(uri)}: {why}; {OFFLINE}"])
-
-
-class _Question:
-    """What a server says to MLflow's first request; names and answers may take for ever."""
-
-    def __init__(self, uri: str) -> None:
-        self._why: list[str | None] = []
-        self._end = time.monotonic() + _PATIENCE_S
-        self._thread = threading.Thread(target=lambda: self._why.append(_ask(uri)), daemon=True)
-        self._thread.start()
-
-    def answer(self) -> str | None:
-        """Return what is wrong."""
-        self._thread.join(max(0.0, self._end - time.monotonic()))
-        return self._why[0] if self._why else _late()
-
-
-_asked: dict[str, _Question] = {}
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):
