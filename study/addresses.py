@@ -1,23 +1,38 @@
 """Tracking URIs as they may be shown: without passwords, and as something to click on."""
 
+import re
+import shlex
 import shutil
-import socket
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit
 
+from study.defaults import DEFAULTS
 from study.view import address
-from tl_core.errors import InputError
 
-_PATIENCE_S = 5.0
+OFFLINE = (
+    "--offline keeps the records in the run's folder, to be sent with python study/sync.py NAME"
+)
+"""The way out when a store can't be had."""
 
 
 def without_credentials(uri: str) -> str:
     """Return the URI without user and password, fit to be shown and stored."""
-    parts = urlsplit(uri)
-    if "@" not in parts.netloc:
-        return uri
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    credentials = _credentials(uri)
+    return uri.replace(f"//{credentials}@", "//", 1) if credentials else uri
+
+
+def _credentials(uri: str) -> str:
+    """Return what stands before the host, with no @ at its end."""
+    scheme = re.match(r"[^/?#]*//", uri)
+    if not scheme:
+        return ""
+    rest = uri[scheme.end() :]
+    try:
+        urlsplit(uri).port  # noqa: B018 - raises if it is none.
+    except ValueError:
+        return rest.rpartition("@")[0]  # A password may hold a slash that is not escaped.
+    return re.split("[/?#]", rest, maxsplit=1)[0].rpartition("@")[0]
 
 
 def store_name(uri: str) -> str:
@@ -29,8 +44,10 @@ def store_name(uri: str) -> str:
 def reason(error: Exception, uri: str) -> str:
     """First line of the error, which may quote the URI, without user and password."""
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
-    credentials, at, _ = urlsplit(uri).netloc.rpartition("@")
-    return line.replace(credentials + at, "") if at else line
+    if credentials := _credentials(uri):
+        for told in (credentials, unquote(credentials)):
+            line = line.replace(f"{told}@", "")
+    return line
 
 
 def is_server(uri: str) -> bool:
@@ -38,15 +55,11 @@ def is_server(uri: str) -> bool:
     return uri.startswith(("http://", "https://"))
 
 
-def check_server(uri: str) -> None:
-    """Raise `InputError` in seconds if nobody listens where the URI points to."""
-    parts = urlsplit(uri)
-    try:
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        socket.create_connection((parts.hostname or "", port), _PATIENCE_S).close()
-    except (OSError, ValueError) as error:
-        told = getattr(error, "strerror", None) or str(error)
-        raise InputError([f"--tracking-uri {without_credentials(uri)}: {told}"]) from error
+def sync_command(folder: Path) -> str:
+    """The command that sends what a study's ledger holds to MLflow."""
+    default = folder.resolve().parent == DEFAULTS["out"].resolve()
+    name = folder.name if default else str(folder)
+    return shlex.join(["python", "study/sync.py", name])
 
 
 def where_to_look(uri: str, experiment_id: str, view_key: str | None = None) -> str:

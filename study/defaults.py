@@ -41,6 +41,7 @@ DEFAULTS: dict[str, Any] = {
     "name": None,
     "out": Path("runs"),
     "tracking_uri": "sqlite:///mlflow.db",
+    "offline": False,
     "debug": False,
     "preset": None,
 }

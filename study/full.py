@@ -7,10 +7,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from study.addresses import where_to_look
 from study.conclusion import conclude
 from study.defaults import DEFAULTS
 from study.display import StudyDisplay
+from study.handover import end_sending, tell_where
 from study.interrupts import EXIT_CODE, last_words
 from study.journal import Display, Journal, open_journal
 from study.ledger import ENDINGS
@@ -19,7 +19,7 @@ from study.ray_environment import set_ray_environment
 from study.records import ENDED
 from study.report import FIGURES, write_report, write_tables
 from study.results import Results
-from study.sender import OwnProcess
+from study.sender import Offline, OwnProcess, Sender
 from tl_core.features import load_features
 from tl_core.train import needs_features
 
@@ -28,7 +28,8 @@ EXIT_CODES = {"done": 0, "some trials failed": 3, "interrupted": EXIT_CODE}
 
 def run_study(prepared: Prepared, console: Console, displays: Sequence[Display] = ()) -> int:
     """Search, show, record; return the exit code. `displays` are told beside the console."""
-    sender = OwnProcess(prepared.settings.tracking_uri)
+    settings, folder, status = prepared.settings, prepared.folder, "interrupted"
+    sender: Sender = (Offline if settings.offline else OwnProcess)(settings.tracking_uri)
     try:
         with _own_ray(prepared, console):
             _extract_features(prepared)
@@ -41,12 +42,8 @@ def run_study(prepared: Prepared, console: Console, displays: Sequence[Display] 
         if status not in ENDINGS:
             console.print(how_to_resume(prepared), highlight=False)
     finally:
-        with console.status("waiting for MLflow"):
-            unsent = sender.close()
-    if unsent:
-        console.print(f"warning: not all is in MLflow ({unsent})", style="yellow")
-    uri = prepared.settings.tracking_uri
-    console.print(where_to_look(uri, sender.opened(), sender.study_run))
+        end_sending(sender, folder, console, interrupted=status == "interrupted")
+    tell_where(sender, folder, settings, console)
     return EXIT_CODES[status]
 
 

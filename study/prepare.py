@@ -10,13 +10,14 @@ from typing import Any, TypeVar
 
 import torch
 
-from study.addresses import check_server, is_server
+from study.addresses import is_server
 from study.folders import folder_faults, store_faults
 from study.ledger import Story
 from study.machine import usable_cpus
 from study.records import ENDED, TrialRecord
 from study.resolve import resolve
 from study.room import check_room
+from study.server import check_server
 from study.settings import Settings
 from tl_core.backbones import Backbone, check_backbone_name, has_default_weights, load_backbone
 from tl_core.datasets import ImageSet, load_images
@@ -88,15 +89,18 @@ def check(settings: Settings, faults: list[str], fit_ratios: bool = False) -> Pr
         fit_ratios: leave out ratios that the data are too few for; else they are faults.
 
     Raises:
-        InputError: with every fault.
+        InputError: with every fault; where the server is missing, with those of the settings only.
     """
     gpus, device = gpus_of(settings), device_of(settings)
     folder = settings.out / str(settings.name)
     faults += folder_faults(f"--out {settings.out}", folder)
     faults += _gpu_faults(settings, gpus)
     faults += [] if settings.offline else store_faults(settings.tracking_uri)
-    if is_server(settings.tracking_uri):
-        _try(lambda: check_server(settings.tracking_uri), faults)
+    if is_server(settings.tracking_uri) and not settings.offline:
+        missing: list[str] = []
+        _try(lambda: check_server(settings.tracking_uri), missing)
+        if missing:  # What follows may take minutes.
+            raise InputError(faults + missing)
     network = _try(lambda: _check_backbone(settings), faults)
     if settings.compile:
         _try(lambda: _check_compiler(device), faults)

@@ -6,8 +6,11 @@ from typing import Any
 
 from rich.console import Console
 
+from study.addresses import is_server
 from study.cli import parse
 from study.interrupts import EXIT_CODE, interruptible
+from study.server import check_server
+from tl_core.errors import InputError
 from tl_core.paths import printable
 
 
@@ -23,11 +26,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(given: Mapping[str, Any]) -> int:
+    if faults := _server_faults(given):
+        _tell(faults)
+        return 2
     # What follows imports torch: a wrong flag, or --help, need not wait for it.
     from study.again import FinishedError, prepare_more, prepare_replay
     from study.prepare import prepare
     from study.replay import run_replay
-    from tl_core.errors import InputError
     from tl_core.memory import keep_freed_memory
 
     keep_freed_memory()
@@ -52,6 +57,18 @@ def _run(given: Mapping[str, Any]) -> int:
     except InputError as error:
         _tell(error.faults)
         return 2
+
+
+def _server_faults(given: Mapping[str, Any]) -> tuple[str, ...]:
+    """Tell within seconds of a server that is not there; all other checks wait for torch."""
+    uri = given.get("tracking_uri", "")
+    if not is_server(uri) or "offline" in given:
+        return ()
+    try:
+        check_server(uri)
+    except InputError as error:
+        return error.faults
+    return ()
 
 
 def _tell(faults: Sequence[str]) -> None:

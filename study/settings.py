@@ -97,6 +97,9 @@ class Settings(BaseModel):
     name: str | None = Field(description="name of the study; by default data and time")
     out: Path = Field(description="folder that gets a folder for this study")
     tracking_uri: str = Field(description="where MLflow keeps the runs")
+    offline: bool = Field(
+        description="send nothing to MLflow; `python study/sync.py NAME` does so later"
+    )
     cache: Path = Field(description="folder of decoded images and features")
     debug: bool = Field(description="one trial in this process, without Ray")
     preset: str | None = Field(

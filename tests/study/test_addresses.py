@@ -1,7 +1,8 @@
+from pathlib import Path
+
 import pytest
 
-from study.addresses import check_server, reason, where_to_look, without_credentials
-from tl_core.errors import InputError
+from study.addresses import reason, sync_command, where_to_look, without_credentials
 
 
 @pytest.mark.parametrize(
@@ -13,6 +14,10 @@ from tl_core.errors import InputError
         ("postgresql://me:s%40cret@host/db", "postgresql://host/db"),
         ("http://me:sec@ret@host/", "http://host/"),
         ("https://token@host", "https://host"),
+        ("http://me:se/c#r?t@host:5000/x", "http://host:5000/x"),
+        ("http://host:5000/runs?by=me@home", "http://host:5000/runs?by=me@home"),
+        ("sqlite:////home/me@work/mlflow.db", "sqlite:////home/me@work/mlflow.db"),
+        ("http://me:secret@[::1", "http://[::1"),
     ],
 )
 def test_without_credentials(uri: str, shown: str) -> None:
@@ -23,24 +28,25 @@ def test_without_credentials(uri: str, shown: str) -> None:
     ("message", "told"),
     [
         ("", "OSError"),
-        ("http://me:secret@host:5000 is down\nand more", "http://host:5000 is down"),
+        ("http://me:s%40cret@host:5000 is down\nand more", "http://host:5000 is down"),
+        ("login of me:s@cret@host has failed", "login of host has failed"),
     ],
 )
 def test_reason_is_one_line_without_the_password(message: str, told: str) -> None:
-    assert reason(OSError(message), "http://me:secret@host:5000") == told
+    assert reason(OSError(message), "http://me:s%40cret@host:5000") == told
 
 
 @pytest.mark.parametrize(
-    ("uri", "why"),
+    ("folder", "command"),
     [
-        ("http://me:secret@127.0.0.1:9", "Connection refused"),
-        ("http://127.0.0.1:99999", "out of range"),
-        ("https://no-such-host.invalid", "."),
+        (Path("runs/mine"), "python study/sync.py mine"),
+        (Path("elsewhere/../runs/mine"), "python study/sync.py mine"),
+        (Path("runs/a b"), "python study/sync.py 'a b'"),
+        (Path("/elsewhere/mine"), "python study/sync.py /elsewhere/mine"),
     ],
 )
-def test_server_that_is_not_there(uri: str, why: str) -> None:
-    with pytest.raises(InputError, match=f"^--tracking-uri https?://[^@]*: .*{why}"):
-        check_server(uri)
+def test_command_that_sends_a_study(folder: Path, command: str) -> None:
+    assert sync_command(folder) == command
 
 
 @pytest.mark.parametrize(
