@@ -82,8 +82,8 @@ def _model_path(text: str) -> Path:
 
 def _pictures(given: Iterable[str], faults: list[str]) -> Iterator[Path]:
     """Yield the files that are meant; add to `faults` the folders that have none."""
+    from tl_core.folders import files_below
     from tl_core.paths import user_path
-    from tl_core.sources import files_below
 
     for path in map(user_path, given):
         files = list(files_below(path)) if path.is_dir() else [path]

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from tl_core.errors import InputError
+from tl_core.errors import InputError, few
 from tl_core.pictures import decoding_threads, squash
 from tl_core.progress import track
 from tl_core.sources import Source
 
 # Part of every cache key: raise it when decoded pixels change their meaning.
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,9 @@ def load_images(
         raise InputError(_tell_bad(images.bad))
     lost = set(range(len(source.classes))) - set(images.labels.tolist())
     if lost:
-        raise InputError(f"class {source.classes[i]!r} has no readable image" for i in sorted(lost))
+        raise InputError(
+            few(f"class {source.classes[i]!r} has no readable image" for i in sorted(lost))
+        )
     return images
 
 
@@ -164,8 +166,6 @@ def _keep(pixels: np.ndarray, good: np.ndarray, into: Path) -> np.ndarray:
     return kept
 
 
-def _tell_bad(bad: tuple[tuple[str, str], ...], most: int = 20) -> Iterator[str]:
+def _tell_bad(bad: tuple[tuple[str, str], ...]) -> Iterator[str]:
     yield f"{len(bad)} files are not readable images (--skip-bad-images goes on without them):"
-    yield from (f"  {name}: {reason}" for name, reason in bad[:most])
-    if len(bad) > most:
-        yield f"  and {len(bad) - most} more"
+    yield from few(f"  {name}: {reason}" for name, reason in bad)

@@ -1,6 +1,6 @@
 """The errors that a user can mend, and those that a trial ends with."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class InputError(ValueError):
@@ -27,3 +27,11 @@ class DivergedError(RuntimeError):
 
 class GpuMemoryError(RuntimeError):
     """A trial needs more memory than the GPU has left; the message tells what would fit."""
+
+
+def few(faults: Iterable[str], most: int = 20) -> Iterator[str]:
+    """Yield the first `most` of faults of one kind, and how many more there are."""
+    told = list(faults)
+    yield from told[:most]
+    if len(told) > most:
+        yield f"  and {len(told) - most} more"
