@@ -8,6 +8,7 @@ from rich.console import Console
 
 from study.cli import parse
 from study.interrupts import EXIT_CODE, interruptible
+from tl_core.paths import printable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,7 +57,7 @@ def _run(given: Mapping[str, Any]) -> int:
 def _tell(faults: Sequence[str]) -> None:
     print("error: the study can't start", file=sys.stderr)
     for fault in faults:
-        print(f"  {fault}", file=sys.stderr)
+        print(f"  {printable(fault)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

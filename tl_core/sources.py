@@ -15,7 +15,7 @@ from PIL import Image
 from tl_core import demo
 from tl_core.errors import InputError, few
 from tl_core.folders import files_below, is_passed_over
-from tl_core.paths import user_path
+from tl_core.paths import printable, user_path
 from tl_core.pictures import open_rgb
 
 _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
@@ -81,7 +81,7 @@ def folder_source(root: Path) -> Source:
     if faults:
         raise InputError(faults)
     ids = tuple(path.relative_to(root).as_posix() for path, _ in files)
-    return _of_files(str(root), classes, ids, files)
+    return _of_files(printable(str(root)), classes, ids, files)
 
 
 def oxford_pet_source(root: Path) -> Source:

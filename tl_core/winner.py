@@ -1,5 +1,6 @@
 """What a study keeps of its winner: the model, what it predicts, and its worst mistakes."""
 
+import csv
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -76,8 +77,14 @@ def write_predictions(
     table = predict_rows(model, images, rows)
     table.insert(3, "split", split)
     table["mistake"] = _save_mistakes(folder, table, images, rows)
-    # Ids are paths, which need not be valid UTF-8.
-    table.to_csv(folder / PREDICTIONS, index=False, errors="surrogateescape")
+    # Names of files and folders need not be valid UTF-8, and unquoted, a carriage return in one
+    # would end the line.
+    table.to_csv(
+        folder / PREDICTIONS,
+        index=False,
+        quoting=csv.QUOTE_NONNUMERIC,
+        errors="surrogateescape",
+    )
 
 
 def read_predictions(folder: Path) -> pd.DataFrame:
