@@ -127,7 +127,9 @@ def _decide(settings: Settings, device: torch.device) -> Settings:
 
 
 def _default_name(settings: Settings) -> str:
-    data = re.sub(r"[^\w.-]+", "-", Path(os.path.realpath(settings.data)).name).strip(".-") or "study"
+    data = (
+        re.sub(r"[^\w.-]+", "-", Path(os.path.realpath(settings.data)).name).strip(".-") or "study"
+    )
     what = settings.preset or ("debug" if settings.debug else "")
     return "-".join(filter(None, [data, what, time.strftime("%Y%m%d-%H%M%S")]))
 

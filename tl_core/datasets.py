@@ -168,4 +168,4 @@ def _keep(pixels: np.ndarray, good: np.ndarray, into: Path) -> np.ndarray:
 
 def _tell_bad(bad: tuple[tuple[str, str], ...]) -> Iterator[str]:
     yield f"{len(bad)} files are not readable images (--skip-bad-images goes on without them):"
-    yield from few(f"  {name}: {reason}" for name, reason in bad)
+    yield from (f"  {fault}" for fault in few(f"{name}: {reason}" for name, reason in bad))

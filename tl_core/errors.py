@@ -34,4 +34,4 @@ def few(faults: Iterable[str], most: int = 20) -> Iterator[str]:
     told = list(faults)
     yield from told[:most]
     if len(told) > most:
-        yield f"  and {len(told) - most} more"
+        yield f"and {len(told) - most} more"

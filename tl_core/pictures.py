@@ -45,8 +45,9 @@ def decoding_threads() -> Iterator[ThreadPoolExecutor]:
     Pillow lets go of the interpreter lock while it decodes and resizes, so threads are enough.
     """
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        # It only warns of pictures up to twice its limit: photos of that size exist and decode.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        # It warns of broken tags, and of pictures up to twice its limit: such photos exist, and
+        # decode. What does not is an error.
+        warnings.filterwarnings("ignore", module="PIL")
         yield pool
 
 
