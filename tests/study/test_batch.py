@@ -7,8 +7,10 @@ from study.batch import Batch
 
 def told(batch: Batch) -> dict[str, str]:
     """Params and tags as they would be sent."""
-    parts = batch.parts()
-    return {each.key: each.value for _, params, tags in parts for each in (*params, *tags)}
+    sent: dict[str, str] = {}
+    for _, params, tags in batch.parts():
+        sent |= {param.key: param.value for param in params} | {tag.key: tag.value for tag in tags}
+    return sent
 
 
 @pytest.mark.parametrize(
