@@ -1,6 +1,7 @@
 """What a study keeps of its winner: the model, what it predicts, and its worst mistakes."""
 
 import csv
+import io
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
