@@ -4,12 +4,13 @@ import argparse
 import sys
 import typing
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.table import Table
 
+from study.addresses import without_credentials
 from study.defaults import DEBUG, DEFAULTS, DEMO
 from study.presets import PRESETS
 from study.settings import Settings, flag
@@ -43,8 +44,15 @@ def parse(argv: Sequence[str] | None = None) -> dict[str, Any]:
     return given
 
 
+class _Parser(argparse.ArgumentParser):
+    """Quotes no password in what it says of words that it doesn't know."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(" ".join(map(without_credentials, message.split(" "))))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         "study/run.py",
         description=_ABOUT,
         epilog=_EXAMPLES,
