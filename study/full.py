@@ -21,9 +21,10 @@ from study.report import FIGURES, write_report, write_tables
 from study.results import Results
 from study.sender import Offline, OwnProcess, Sender
 from tl_core.features import load_features
+from tl_core.files import is_disk_full
 from tl_core.train import needs_features
 
-EXIT_CODES = {"done": 0, "some trials failed": 3, "interrupted": EXIT_CODE}
+EXIT_CODES = {"done": 0, "some trials failed": 3, "disk full": 4, "interrupted": EXIT_CODE}
 
 
 def run_study(prepared: Prepared, console: Console, displays: Sequence[Display] = ()) -> int:
@@ -41,9 +42,16 @@ def run_study(prepared: Prepared, console: Console, displays: Sequence[Display] 
         conclude(prepared, journal.records, status, console)
         if status not in ENDINGS:
             console.print(how_to_resume(prepared), highlight=False)
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        why = f"{error.strerror}: {error.filename or folder}; what has ended is kept, make room"
+        console.print(f"{why}\n{how_to_resume(prepared)}", style="red", highlight=False)
+        status = "disk full"
     finally:
-        end_sending(sender, folder, console, interrupted=status == "interrupted")
-    tell_where(sender, folder, settings, console)
+        end_sending(sender, folder, console, interrupted=status not in ENDINGS)
+    if folder.exists():
+        tell_where(sender, folder, settings, console)
     return EXIT_CODES[status]
 
 

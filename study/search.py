@@ -1,5 +1,6 @@
 """The search: Optuna suggests, Ray Tune places, `tl_core.train` runs, the journal hears."""
 
+import errno
 import logging
 import re
 from collections.abc import Callable
@@ -119,6 +120,8 @@ class _Listener(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         record = self._record(trial)
         if failure := trial.last_result.get("failure"):
+            if failure["disk_full"]:  # The next trial would fail as well.
+                raise OSError(errno.ENOSPC, failure["error"], str(self._job.folder))
             self._fail(record, failure["error"], failure["traceback"])
             return
         whole = len(record.history) == record.config.epochs

@@ -1,7 +1,6 @@
 """One trial in a Ray worker; it lives for the whole study and keeps what trials share."""
 
 import gc
-import shutil
 import time
 import traceback
 import warnings
@@ -18,6 +17,7 @@ from study.extraction import attach, settle_worker
 from tl_core.checkpoints import CheckpointWarning
 from tl_core.config import TrialConfig
 from tl_core.epoch import EpochMetrics
+from tl_core.files import is_disk_full
 from tl_core.train import run_trial
 from tl_core.winner import save_winner
 
@@ -69,7 +69,6 @@ def run_in_worker(drawn: dict[str, Any], job: Job) -> None:
                 verify=config.weights == "none",
             )
         if drawn["winner"]:
-            shutil.rmtree(job.winner, ignore_errors=True)  # Of an earlier winner.
             save_winner(job.winner, result, config, images)
         reporter.send(result.test)
     except Exception as error:
@@ -129,7 +128,11 @@ class Reporter:
 
     def fail(self, error: Exception) -> None:
         """Send what waits, and that the trial has failed."""
-        told = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+        told = {
+            "error": f"{type(error).__name__}: {error}",
+            "traceback": traceback.format_exc(),
+            "disk_full": isinstance(error, OSError) and is_disk_full(error),
+        }
         epochs, self._waiting = self._waiting, []
         self._report(epochs, test={}, failure=told)
 
