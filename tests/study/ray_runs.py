@@ -20,13 +20,13 @@ class RayRun:
     """Starts studies whose Ray can be told from any other by its folder."""
 
     def __init__(self, home: Path) -> None:
-        self._home = home
+        self.home = home
 
     def start(self, *words: object, program: str = run.__file__) -> "subprocess.Popen[str]":
         """Start a study in the working folder."""
         # The repository's root, for programs of the tests.
         own = {"PYTHONPATH": str(Path(__file__).parents[2])}
-        own |= {"HOME": str(self._home), "RAY_TMPDIR": str(self._home), "COLUMNS": "200"}
+        own |= {"HOME": str(self.home), "RAY_TMPDIR": str(self.home), "COLUMNS": "200"}
         return subprocess.Popen(
             [sys.executable, program, *(str(word) for word in words)],
             stdout=subprocess.PIPE,
@@ -53,7 +53,7 @@ class RayRun:
         return ids
 
     def _processes(self) -> Iterator[int]:
-        mark = f"RAY_TMPDIR={self._home}".encode()
+        mark = f"RAY_TMPDIR={self.home}".encode()
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 if mark in (folder / "environ").read_bytes().split(b"\0"):
