@@ -1,12 +1,9 @@
 """What goes through Ray's object store: a study's own, and features if they went through it."""
 
-import logging
 import os
 import pickle
 import re
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,11 +11,12 @@ from typing import Any
 import numpy as np
 import ray
 
-from benchmarks.scale_base import Row, Tables, figures, median_ms, scratch
+from benchmarks.scale_base import Row, Tables, figures, median_ms
 from benchmarks.scale_disk import WIDTHS
 from benchmarks.scale_driver import CountingJournal, run_noops
 from benchmarks.scale_noop import made_up
 from study.confirm import Planned
+from study.ray_local import local_ray
 from study.trial_queue import as_drawn
 from study.worker import Job
 from tl_core.config import TrialConfig
@@ -32,7 +30,7 @@ _DUMP_PERIOD, _DUMP_MS = "RAY_debug_dump_period_milliseconds", 300
 
 def measure(repeats: int = REPEATS) -> Tables:
     """Bytes by arithmetic, rates by trial."""
-    with scratch() as folder, _local_ray(folder):
+    with local_ray(0, cpus=1):
         size = int(ray.cluster_resources()["object_store_memory"])  # type: ignore[no-untyped-call]
         rates = [_rate(rows, WIDTHS["efficientnet_lite0"], repeats) for rows in CHUNKS]
     return {
@@ -60,7 +58,7 @@ class _StoreJournal(CountingJournal):
 
 def objects_given(ray_folder: Path, since: float) -> int:
     """Objects put into the store so far, by the account that the node writes now and then."""
-    file = ray_folder / "ray/session_latest/logs/debug_state.txt"
+    (file,) = ray_folder.rglob("session_latest/logs/debug_state.txt")
     end = time.monotonic() + 30 * _DUMP_MS / 1000
     while file.stat().st_mtime < since:
         if time.monotonic() > end:
@@ -106,23 +104,6 @@ def features(n: int, backbone: str, store: int) -> Row:
         "store_gb": figures(store / 1e9),
         "share_of_store": figures(size / store),
     }
-
-
-@contextmanager
-def _local_ray(folder: Path) -> Iterator[None]:
-    os.environ["RAY_TMPDIR"] = str(folder)
-    ray.init(
-        address="local",
-        num_cpus=1,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        _node_ip_address="127.0.0.1",
-    )
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def _rate(rows: int, width: int, repeats: int) -> Row:

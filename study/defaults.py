@@ -37,6 +37,7 @@ DEFAULTS: dict[str, Any] = {
     "confirm_seeds": 5,
     "gpus": None,
     "trials_per_gpu": 1,
+    "max_failures": 2,
     "name": None,
     "out": Path("runs"),
     "tracking_uri": "sqlite:///mlflow.db",

@@ -1,7 +1,6 @@
 """What Ray reads from the environment, some of it while it is imported."""
 
 import os
-import secrets
 
 
 def set_ray_environment() -> None:
@@ -15,8 +14,17 @@ def set_ray_environment() -> None:
         "RAY_CHDIR_TO_TRIAL_DIR": "0",
         "RAY_AIR_NEW_OUTPUT": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
+        # The study has handlers of its own for Ctrl-C.
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",
+        # The result that tells of a failure has no metric.
+        "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+        # Nobody else on the machine can use this Ray; `study.ray_local` makes the token.
+        "RAY_AUTH_MODE": "token",
+        # Ray takes 127.0.0.1 for the address that other machines know this one by, and listens
+        # there, or on all addresses. Not if there can be no other machines, which this says on
+        # every system, whatever its name: then it keeps to 127.0.0.1.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        # Its pages of metrics, which nobody here reads, ask for no token.
+        "RAY_enable_metrics_collection": "0",
     }
-    if "RAY_AUTH_MODE" not in os.environ:
-        # A token of this run alone: nobody else on the machine can reach its Ray.
-        defaults |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     os.environ.update({name: os.environ.get(name, value) for name, value in defaults.items()})

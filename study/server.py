@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
-from study.addresses import OFFLINE, without_credentials
+from study.addresses import OFFLINE, reason, without_credentials
 from tl_core.errors import InputError
 
 _PATIENCE_S = 4.0
@@ -55,7 +55,7 @@ def _ask(uri: str) -> str | None:
             return None  # MLflow has settings of its own for this.
         if isinstance(why, TimeoutError):
             return _late()
-        return getattr(why, "strerror", None) or str(why) or type(why).__name__
+        return getattr(why, "strerror", None) or reason(why, uri)
 
 
 def _late() -> str:

@@ -1,6 +1,9 @@
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from study.addresses import reason, sync_command, where_to_look, without_credentials
 
@@ -10,12 +13,27 @@ from study.addresses import reason, sync_command, where_to_look, without_credent
     [
         ("sqlite:///mlflow.db", "sqlite:///mlflow.db"),
         ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
-        ("http://me:secret@host:5000/x?y=1", "http://host:5000/x?y=1"),
+        ("http://me:secret@host:5000/x?y=1", "http://host:5000/x"),
+        ("http://[::1]:5000/x", "http://[::1]:5000/x"),
+        ("postgresql://host/db?user=me@work&password=secret", "postgresql://host/db"),
+        ("uc:http://me:secret@host", "uc:http://host"),
+        ("sqlite:////home/me:a@work/mlflow.db?timeout=9", "sqlite:////home/me:a@work/mlflow.db"),
+        ("sqlite+pysqlcipher://:secret@/mlflow.db", "sqlite+pysqlcipher:///mlflow.db"),
+        ("postgresql:///db?host=/run/pg&password=secret", "postgresql:///db"),
+        ("mssql+pyodbc:///?odbc_connect=SERVER%3Dx%3BPWD%3Dsecret", "mssql+pyodbc:///"),
+        ("databricks://profile", "databricks://profile"),
+        # Not as they should be written, or not URIs at all.
+        ("https://se/cret@host/", "https://host/"),
+        ("http://me:se/cret@host/", "http://host/"),
+        ("http://me:s@e/cret@host/", "http://host/"),
+        ("http://me:se#cret?@host/", "http://host/"),
+        ("http:///me:secret@host", "http://host"),
+        ("me:secret@host:5000", "host:5000"),
+        ("runs@work/mlflow.db", "runs@work/mlflow.db"),
         ("postgresql://me:s%40cret@host/db", "postgresql://host/db"),
         ("http://me:sec@ret@host/", "http://host/"),
         ("https://token@host", "https://host"),
         ("http://me:se/c#r?t@host:5000/x", "http://host:5000/x"),
-        ("http://host:5000/runs?by=me@home", "http://host:5000/runs?by=me@home"),
         ("sqlite:////home/me@work/mlflow.db", "sqlite:////home/me@work/mlflow.db"),
         ("http://me:secret@[::1", "http://[::1"),
     ],
@@ -29,7 +47,7 @@ def test_without_credentials(uri: str, shown: str) -> None:
     [
         ("", "OSError"),
         ("http://me:s%40cret@host:5000 is down\nand more", "http://host:5000 is down"),
-        ("login of me:s@cret@host has failed", "login of host has failed"),
+        ("login of me:s@cret@host has failed", "login of ***@host has failed"),
     ],
 )
 def test_reason_is_one_line_without_the_password(message: str, told: str) -> None:
@@ -47,6 +65,35 @@ def test_reason_is_one_line_without_the_password(message: str, told: str) -> Non
 )
 def test_command_that_sends_a_study(folder: Path, command: str) -> None:
     assert sync_command(folder) == command
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "postgresql://me:se%2Fcr%40et@host/db",
+        "postgresql://me:se/cr@et@host/db",
+        "postgresql://host/db?user=me&password=se%2Fcr%40et",
+        "mssql+pyodbc:///?odbc_connect=SERVER%3Dx%3BUID%3Dme%3BPWD%3Dse/cr@et",
+        "https://se%2Fcr%40et@host",
+    ],
+)
+def test_no_reason_quotes_the_password(uri: str) -> None:
+    for quoted in (uri, uri.partition("//")[2], "se/cr@et", "se%2Fcr%40et", "me:se/cr@et"):
+        told = reason(OSError(f"no login for {quoted!r}, sorry"), uri)
+        assert told.startswith("no login for '")
+        assert not any(part in told for part in ("se/", "cr@", "%2Fcr", "%40et"))
+
+
+@given(
+    password=st.text(st.characters(codec="ascii", min_codepoint=33), min_size=3),
+    host=st.sampled_from(["host", "host:5000", "[::1]:80"]),
+)
+def test_no_password_is_ever_shown(password: str, host: str) -> None:
+    escaped = quote(password, safe="")
+    for uri in (f"http://me:{escaped}@{host}/x", f"postgresql://{host}/x?password={escaped}"):
+        assert without_credentials(uri) == f"{uri.partition(':')[0]}://{host}/x"
+        told = reason(OSError(f"Login: {password!s} or {escaped}."), uri)
+        assert told == "Login: *** or ***."
 
 
 @pytest.mark.parametrize(

