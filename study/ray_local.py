@@ -51,6 +51,7 @@ def local_ray(gpus: int, cpus: int | None = None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray has undone it, unseen by Python.
         shutil.rmtree(folder, ignore_errors=True)
         if own_token:
             del os.environ[_TOKEN_PATH]

@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--tracking-uri",
         help="where MLflow keeps the runs; by default where the study has or would have sent them,"
-        " without user and password, which are not stored",
+        " without user, password and options, which are not stored",
     )
     return parser
 
