@@ -1,7 +1,6 @@
 """The command line: `python -m benchmarks`, from the root of the repository."""
 
 import argparse
-import signal
 import sys
 import tempfile
 import time
@@ -16,7 +15,7 @@ set_ray_environment()  # Before anything imports Ray.
 from rich.console import Console  # noqa: E402
 
 from benchmarks.rows import ROWS, unknown  # noqa: E402
-from study.run import as_interrupt  # noqa: E402
+from study.interrupts import interruptible  # noqa: E402
 
 _EXIT_CODES = """\
 exit codes: 0 all measured (a missed target is told, and no failure), 1 a gate failed or a row
@@ -35,9 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if fault:
         print(f"error: {fault}", file=sys.stderr)
         return 2
-    signal.signal(signal.SIGTERM, as_interrupt)
     # Ray's sockets lie elsewhere; what is written here is removed whatever happens.
-    with tempfile.TemporaryDirectory(prefix="tl-benchmarks-") as scratch:
+    with interruptible(), tempfile.TemporaryDirectory(prefix="tl-benchmarks-") as scratch:
         return _run(given, Path(scratch))
 
 

@@ -20,8 +20,8 @@ from rich.console import Console
 
 from benchmarks.environment import environment
 from benchmarks.findings_runs import Finished, Job, Plan
+from study.interrupts import interruptible
 from study.resolve import resolve
-from study.run import as_interrupt
 from tl_core.datasets import ImageSet, load_images
 from tl_core.errors import InputError
 from tl_core.files import replace_file
@@ -34,10 +34,10 @@ from tl_core.train import run_trial
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what the file lacks; return the exit code: 0, 2 (bad input) or 130 (interrupted)."""
     args = _parser().parse_args(argv)
-    signal.signal(signal.SIGTERM, as_interrupt)
     plan = Plan(args.backbone, args.image_size, args.epochs, args.seeds)
     try:
-        measure(plan.jobs(), args.data, args.cache, args.out, args.processes)
+        with interruptible():
+            measure(plan.jobs(), args.data, args.cache, args.out, args.processes)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -34,6 +34,9 @@ class Watch:
         if ended and ended.kind == "search":
             self.ends.append(time.perf_counter())
 
+    def warn(self, text: str) -> None:
+        """Called when something went wrong."""
+
     def confirm(self, trials: int) -> None:
         """Called when the search is over."""
 

@@ -1,37 +1,17 @@
 """What the machinery costs around the training: Ray Tune and Optuna, and MLflow."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from functools import partial
-from pathlib import Path
 from typing import Any
-from unittest import mock
 
 from benchmarks.bench import Bench
 from benchmarks.harness import Row, all_of, interleaved, measured
 from benchmarks.our_study import OurStudy, Watch, all_done, run_ours, search_alone, settings_of
 from study.prepare import Prepared, prepare
-from study.sender import OwnProcess, Sender
+from study.sender import Offline, OwnProcess, Sender
 from tl_core.epoch import EpochMetrics
 from tl_core.features import load_features
-
-
-class Silent:
-    """A sender that sends nothing."""
-
-    study_run: str | None = None
-
-    def __init__(self, uri: str = "") -> None:
-        """The store is not looked at."""
-
-    def follow(self, folder: Path) -> None:
-        """Do nothing, as all that follows."""
-
-    def opened(self) -> str:  # noqa: D102
-        return "0"
-
-    def close(self) -> str | None:  # noqa: D102
-        return None
 
 
 def no_op(drawn: dict[str, Any], job: Any) -> None:
@@ -46,7 +26,7 @@ def orchestration(bench: Bench) -> Iterator[Row]:
     trials, watches = bench.pick(64, 8), []
     with _ray(bench):
         for _ in range(bench.repeats):
-            watches.append(search_alone(_prepare(bench, trials, epochs=1), Silent(), no_op))
+            watches.append(search_alone(_prepare(bench, trials, epochs=1), Offline(""), no_op))
     each = [1000 * w.trial_s for w in watches]
     gate = all_of([all_done(w.records, trials) for w in watches])
     yield measured(
@@ -69,7 +49,7 @@ def tracking_share(bench: Bench) -> Iterator[Row]:
 
     def run(silent: bool) -> float:
         prepared = _prepare(bench, trials)
-        sender: Sender = Silent() if silent else OwnProcess(prepared.settings.tracking_uri)
+        sender: Sender = (Offline if silent else OwnProcess)(prepared.settings.tracking_uri)
         sender.opened()
         watch = search_alone(prepared, sender)
         watches.append(watch)
@@ -99,8 +79,8 @@ def tracking_study(bench: Bench) -> Iterator[Row]:
     trials, studies = bench.pick(64, 8), list[OurStudy]()
 
     def run(silent: bool) -> float:
-        with mock.patch("study.full.OwnProcess", Silent) if silent else nullcontext():
-            studies.append(run_ours(settings_of(bench, bench.without_features(), trials)))
+        cache = bench.without_features()
+        studies.append(run_ours(settings_of(bench, cache, trials, offline=silent)))
         return studies[-1].wall_s
 
     bench.tell(f"{len(bench.images.labels)} images")  # Decoded before the clock starts.

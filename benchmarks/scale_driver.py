@@ -48,9 +48,10 @@ class CountingJournal(Journal):
         trial: int = 0,
         kind: Kind = "search",
         source: int | None = None,
+        draw: int | None = None,
     ) -> TrialRecord:
         """Open a record."""
-        self.records.append(TrialRecord(trial, config, kind=kind, source=source))
+        self.records.append(TrialRecord(trial, config, kind=kind, source=source, draw=draw))
         return self.records[-1]
 
     def epoch(self, record: TrialRecord, metrics: EpochMetrics) -> None:

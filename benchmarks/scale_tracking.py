@@ -67,8 +67,8 @@ class Told:
         """Tell a trial from its start to its end, and have it sent."""
         number, self._trials = self._trials, self._trials + 1
         config = TrialConfig(mode="finetune", train_ratio=0.1, lr=1e-3, epochs=EPOCHS)
-        fixed = {"config": config.model_dump(), "kind": "search", "source": None, "about": _ABOUT}
-        self._tell(event="start", trial=number, **fixed)
+        fixed = {"config": config.model_dump(), "kind": "search", "source": None, "draw": number}
+        self._tell(event="start", trial=number, about=_ABOUT, **fixed)
         for epoch in range(1, EPOCHS + 1):
             metrics = asdict(EpochMetrics(epoch, *([0.5] * 9)))
             self._tell(event="epoch", trial=number, metrics=metrics)

@@ -1,16 +1,19 @@
 """Tracking URIs as they may be shown: without passwords, and as something to click on."""
 
 import re
+import shlex
 import shutil
-import socket
 import sys
 from pathlib import Path
-from urllib.parse import quote, unquote, unquote_plus, urlsplit
+from urllib.parse import quote, unquote, unquote_plus
 
+from study.defaults import DEFAULTS
 from study.view import address
-from tl_core.errors import InputError
 
-_PATIENCE_S = 5.0
+OFFLINE = (
+    "--offline keeps the records in the run's folder, to be sent with python study/sync.py NAME"
+)
+"""The way out when a store can't be had."""
 _PLAIN = re.compile(
     r"(sqlite|file)[\w+]*:///"  # A path, in which an @ is an @.
     r"|[\w.+:-]+://(\[[^]]*]|[^/?#@:]*)(:\d*)?([/#][^?@]*)?(\?|$)"  # Host, port, path.
@@ -69,18 +72,11 @@ def is_server(uri: str) -> bool:
     return uri.startswith(("http://", "https://"))
 
 
-def check_server(uri: str) -> None:
-    """Raise `InputError` in seconds if nobody listens where the URI points to."""
-    try:
-        parts = urlsplit(uri)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        socket.create_connection((parts.hostname or "", port), _PATIENCE_S).close()
-    except ValueError as error:  # It may quote a password that was taken for a port.
-        told = "is no http://HOST or http://HOST:PORT; in a password, write / as %2F and @ as %40"
-        raise InputError([f"--tracking-uri {without_credentials(uri)} {told}"]) from error
-    except OSError as error:
-        told = error.strerror or reason(error, uri)
-        raise InputError([f"--tracking-uri {without_credentials(uri)}: {told}"]) from error
+def sync_command(folder: Path) -> str:
+    """The command that sends what a study's ledger holds to MLflow."""
+    default = folder.resolve().parent == DEFAULTS["out"].resolve()
+    name = folder.name if default else str(folder)
+    return shlex.join(["python", "study/sync.py", name])
 
 
 def where_to_look(uri: str, experiment_id: str, view_key: str | None = None) -> str:

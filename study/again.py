@@ -1,48 +1,62 @@
-"""Studies that were run before: one of their trials once more, or more trials."""
+"""Studies that were run before: to their end, with more trials, or one of their trials again."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from study.defaults import DEFAULTS
-from study.ledger import read_records
+from study.ledger import ENDINGS, Story, read_story
 from study.prepare import Prepared, check, load_data
 from study.records import TrialRecord
 from study.report import find_study
 from study.reproduce import settings_of
 from study.resolve import resolve
 from study.settings import Settings, flag
-from study.suggest import Suggestions, storage_in
 from tl_core.datasets import ImageSet
 from tl_core.errors import InputError
 
-_EXTEND = ("extend", "trials", "out", "cache", "tracking_uri", "gpus", "trials_per_gpu")
-_REPLAY = ("replay", "out", "cache", "gpus")
+_PLACES = ("out", "cache", "gpus")
+_MACHINE = ("tracking_uri", "offline", "trials_per_gpu", "max_failures")
+_READ = {
+    "resume": ("resume", *_PLACES, *_MACHINE),
+    "extend": ("extend", "trials", *_PLACES, *_MACHINE),
+    "replay": ("replay", *_PLACES),
+}
+
+
+class FinishedError(Exception):
+    """A study that is to be resumed has ended: there is nothing to do."""
 
 
 def prepare_more(given: Mapping[str, Any]) -> Prepared:
-    """Check what `--extend NAME --trials N` needs: a study, its search, and the same data.
+    """Check what `--resume NAME`, or `--extend NAME --trials N`, needs: a study and its data.
 
-    Raises `InputError` with every fault.
+    Raises:
+        InputError: with every fault.
+        FinishedError: `--resume` finds nothing to do.
     """
-    _only(given, "extend", _EXTEND)
-    if "trials" not in given:
+    what = "extend" if "extend" in given else "resume"
+    _only(given, what)
+    if what == "extend" and "trials" not in given:
         raise InputError(["--extend: how many trials more? --trials N"])
-    folder, study, settings, before = _open("extend", given["extend"], given)
-    if settings.debug:
-        raise InputError([f"--extend {folder.name}: a single trial can't be extended"])
-    settings = _updated(settings, given)
-    searched = sum(r.kind == "search" for r in before)
-    drawn = Suggestions(settings, storage_in(folder)).drawn
-    if drawn < searched:
-        why = f"its optuna.log knows {drawn} trials of the search, its ledger more"
-        raise InputError([f"--extend {folder.name}: {why}"])
-    settings = settings.model_copy(update={"trials": drawn + settings.trials})
+    folder, story, was = _open(what, given[what], given)
+    if was.debug:
+        raise InputError([f"--{what} {folder.name}: a single trial can't be {what}d"])
+    if what == "resume" and story.status in ENDINGS:
+        raise FinishedError(_finished(folder, story))
+    settings = _updated(was, given)
+    if what == "extend":
+        settings = settings.model_copy(update={"trials": was.trials + settings.trials})
     prepared = check(settings, [])
-    _same_data("extend", study, prepared.images)
-    return replace(prepared, again=True, before=tuple(before), folder=folder)
+    _same_data(what, story.about, prepared.images)
+    return replace(prepared, story=story, folder=folder)
+
+
+def _finished(folder: Path, story: Story) -> str:
+    searched = sum(r.kind == "search" for r in story.trials)
+    more = f"python study/run.py --extend {folder.name} --trials N"
+    return f"{folder.name} is finished, with {searched} trials: nothing to resume; {more} adds more"
 
 
 def prepare_replay(given: Mapping[str, Any]) -> tuple[Settings, ImageSet, TrialRecord]:
@@ -50,39 +64,37 @@ def prepare_replay(given: Mapping[str, Any]) -> tuple[Settings, ImageSet, TrialR
 
     Raises `InputError` with every fault.
     """
-    _only(given, "replay", _REPLAY)
+    _only(given, "replay")
     name, _, number = given["replay"].rpartition("/")
     if not name or not number.isdecimal():
         raise InputError([f"--replay {given['replay']}: NAME/TRIAL is expected, as in demo/7"])
-    _, study, settings, before = _open("replay", name, given)
-    records = {r.trial: r for r in before}
-    record = records.get(int(number))
+    _, story, settings = _open("replay", name, given)
+    record = story.records.get(int(number))
     if record is None:
-        there = f"it has 0 to {max(records)}" if records else "it has none"
+        there = f"it has 0 to {max(story.records)}" if story.records else "it has none"
         raise InputError([f"--replay {given['replay']}: no such trial; {there}"])
     if not record.history:
         raise InputError([f"--replay {given['replay']}: {record.status} before its first epoch"])
     settings = _updated(settings, given)
     images = load_data(settings)
-    _same_data("replay", study, images)
+    _same_data("replay", story.about, images)
     return settings, images, record
 
 
-def _only(given: Mapping[str, Any], what: str, read: tuple[str, ...]) -> None:
+def _only(given: Mapping[str, Any], what: str) -> None:
     """A study keeps its settings: others than those of the place and the machine are faults."""
-    faults = [f"{flag(n)} is not read with --{what}, which keeps the study's" for n in given
-              if n not in read]  # fmt: skip
+    wrong = [name for name in given if name not in _READ[what]]
+    faults = [f"{flag(name)} is not read with --{what}, which keeps the study's" for name in wrong]
     if faults:
         raise InputError(faults)
 
 
-def _open(
-    what: str, name: str, given: Mapping[str, Any]
-) -> tuple[Path, dict[str, Any], Settings, list[TrialRecord]]:
+def _open(what: str, name: str, given: Mapping[str, Any]) -> tuple[Path, Story, Settings]:
+    """Folder, story and settings of a study."""
     try:
         folder = find_study(name, Path(given.get("out", DEFAULTS["out"]))).resolve()
-        study = json.loads((folder / "study.json").read_text())
-        return folder, study, settings_of(study), read_records(folder)
+        story = read_story(folder)
+        return folder, story, settings_of(story.about)
     except FileNotFoundError as error:
         raise InputError([f"--{what} {given[what]}: {error}"]) from error
     except (ValueError, KeyError, TypeError) as error:

@@ -29,14 +29,19 @@ class Batch:
     def parts(self) -> Iterator[tuple[list[Metric], list[Param], list[RunTag]]]:
         """Cut into what a server takes at once."""
         metrics = self.metrics
-        told = [Param(name, str(value)[:_LONGEST_PARAM]) for name, value in self.params.items()]
-        marks = [RunTag(name, value) for name, value in self.tags.items()]
+        told = [Param(name, _text(value)[:_LONGEST_PARAM]) for name, value in self.params.items()]
+        marks = [RunTag(name, _text(value)) for name, value in self.tags.items()]
         while metrics or told or marks:
             few = told[:_MOST_PARAMS]
             # Everything together may be at most as much as the metrics alone.
             some = metrics[: _MOST_METRICS - len(few) - len(marks)]
             yield some, few, marks
             metrics, told, marks = metrics[len(some) :], told[len(few) :], []
+
+
+def _text(value: Any) -> str:
+    """As text that databases take: names of files may hold bytes that are no UTF-8."""
+    return str(value).encode(errors="backslashreplace").decode()
 
 
 def in_ms(at: float) -> int:

@@ -26,9 +26,11 @@ examples:
   python study/run.py --debug --mode freeze --train-ratio 0.1 --lr 1e-3 --aux-weight 0.3
   python study/run.py --preset list                       the article's runs
   python study/run.py --replay demo/7                     one of its trials again, without Ray
-  python study/run.py --extend demo --trials 32           more trials of a finished study
+  python study/run.py --resume demo                       go on with a study that was stopped
+  python study/run.py --extend demo --trials 32           more trials of a study
 
-exit codes: 0 done, 2 bad input, 3 done but some trials failed, 130 interrupted"""
+exit codes: 0 done, 2 bad input, 3 done but some trials failed, 4 stopped as the disk is full,
+130 interrupted"""
 
 
 def parse(argv: Sequence[str] | None = None) -> dict[str, Any]:
@@ -61,9 +63,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     again = parser.add_mutually_exclusive_group()
     again.add_argument(
+        "--resume",
+        metavar="NAME",
+        help="go on with a study that was stopped or killed: what has ended is not run again",
+    )
+    again.add_argument(
         "--extend",
         metavar="NAME",
-        help="add --trials N to a finished study: same search, same data",
+        help="add --trials N to a study: same search, same data",
     )
     again.add_argument(
         "--replay",

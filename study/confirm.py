@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from study.records import Kind, TrialRecord, best_of
+from study.records import ENDED, Kind, TrialRecord, best_of
 from study.settings import Settings
 from tl_core.config import Mode, TrialConfig
 
@@ -27,6 +27,10 @@ class Planned:
     """The trial of the search whose configuration it is."""
     winner: bool = False
     """Whether its weights are kept, as the study's."""
+    draw: int | None = None
+    """Of a trial of the search: its number among the configurations drawn."""
+    trial: int | None = None
+    """Its number, if an earlier run of the study has started it."""
 
 
 def plan(settings: Settings, records: list[TrialRecord]) -> list[Planned]:
@@ -55,10 +59,25 @@ def plan(settings: Settings, records: list[TrialRecord]) -> list[Planned]:
     return [replace(p, winner=p is kept) for p in planned]
 
 
-def missing(planned: list[Planned], records: list[TrialRecord]) -> list[Planned]:
-    """Leave out what has run already, when a study goes on; the winner's weights are made anew."""
-    ran = {(r.kind, r.config) for r in records if r.status == "done"}
-    return [p for p in planned if p.winner or (p.kind, p.config) not in ran]
+def missing(
+    planned: list[Planned], records: list[TrialRecord], winner: TrialRecord | None
+) -> list[Planned]:
+    """What is left to run when a study goes on.
+
+    A trial that was cut goes on under its number; one that has ended is run again only to make the
+    study's weights, if those that there are come from another, `winner`.
+    """
+    before = {(r.kind, r.config): r for r in records}
+    kept = (winner.kind, winner.config) if winner else None
+    left = []
+    for p in planned:
+        key = (p.kind, p.config)
+        there = before.get(key)
+        if there is None or (p.winner and there.status in ENDED and key != kept):
+            left.append(p)
+        elif there.status not in ENDED:
+            left.append(replace(p, trial=there.trial))
+    return left
 
 
 def current(settings: Settings, records: list[TrialRecord]) -> list[TrialRecord]:

@@ -6,14 +6,14 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from study.addresses import where_to_look
 from study.display import show_weight
 from study.drawing import save
+from study.handover import end_sending, tell_where
 from study.journal import Journal, open_journal
 from study.plots import draw_curves
 from study.prepare import Prepared
 from study.records import TrialRecord
-from study.sender import OwnThread
+from study.sender import Offline, OwnThread, Sender
 from study.space import single_config
 from tl_core.epoch import EpochMetrics
 from tl_core.errors import DivergedError
@@ -23,7 +23,7 @@ from tl_core.train import run_trial
 def run_debug(prepared: Prepared, console: Console) -> int:
     """Train one trial, print a line an epoch, read the test set; return the exit code."""
     settings, folder = prepared.settings, prepared.folder
-    sender = OwnThread(settings.tracking_uri)
+    sender: Sender = (Offline if settings.offline else OwnThread)(settings.tracking_uri)
     journal, results = open_journal(prepared, sender)
     try:
         record = journal.start(single_config(settings))
@@ -33,11 +33,9 @@ def run_debug(prepared: Prepared, console: Console) -> int:
         status = journal.records[0].status if journal.records else "interrupted"
         results.save(journal.records, status)
         journal.close(status, [])
-        unsent = sender.close()
-    if unsent:
-        console.print(f"warning: not all is in MLflow ({unsent}); {folder} has everything")
+        end_sending(sender, folder, console, interrupted=status == "interrupted")
     console.print(f"files: {folder}/")
-    console.print(where_to_look(settings.tracking_uri, sender.opened()))
+    tell_where(sender, folder, settings, console)
     return code
 
 

@@ -37,9 +37,11 @@ DEFAULTS: dict[str, Any] = {
     "confirm_seeds": 5,
     "gpus": None,
     "trials_per_gpu": 1,
+    "max_failures": 2,
     "name": None,
     "out": Path("runs"),
     "tracking_uri": "sqlite:///mlflow.db",
+    "offline": False,
     "debug": False,
     "preset": None,
 }

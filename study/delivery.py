@@ -11,67 +11,85 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from study.addresses import reason, store_name
 from study.ledger import FILE, Story, read_events
+from study.sent import Sent, events_left, read_sent
 from study.tracking import Tracker
 from tl_core.errors import InputError
-from tl_core.files import replace_file
 
-STATE = "mlflow.json"
 _EVERY_S = 1.0
 _PATIENCE_S = 10.0
+_PIECE_S = 2.0
 _MOST_EVENTS = 500
 _NICE = 10
 
 
+def _in_silence() -> None:
+    pass
+
+
 class Delivery:
-    """Hands the ledger of one study to a tracker."""
+    """Hands the ledger of one study to a tracker.
+
+    Raises `InputError` on construction if another delivery of it is at work, and goes on with it.
+    """
 
     def __init__(self, folder: Path, tracker: Tracker) -> None:
-        self._ledger, self._state = folder / FILE, folder / STATE
+        self._folder, self._ledger = folder, folder / FILE
         self._tracker = tracker
         self._lock = FileLock(folder / ".mlflow.lock")
-        self._lock.acquire(timeout=_PATIENCE_S)
-        self._sent = 0
+        try:
+            self._lock.acquire(timeout=_PATIENCE_S)
+        except Timeout as error:
+            why = f"the ledger in {folder} is being sent to MLflow by another process"
+            raise InputError([why]) from error
+        self.sent = 0
+        """Bytes of the ledger that the store has."""
         self._story = Story()
-        if self._state.exists():
-            self._go_on(json.loads(self._state.read_text()))
-        else:
-            self._save()
+        self._unsure = False
+        self._go_on()
 
-    def follow(self, ended: threading.Event) -> str | None:
-        """Deliver what comes until the study has ended and all is sent.
+    def follow(self, ended: threading.Event, tell: Callable[[], None] = _in_silence) -> str | None:
+        """Deliver what comes until the study has ended and all is sent; `tell` after each piece.
 
         Returns why the rest was left, if the store has not answered for a while by then.
         """
-        answered = time.monotonic()
+        answered, pause = time.monotonic(), _EVERY_S
         while True:
-            last = ended.is_set()  # Asked first: what was written before the end will be sent.
-            error = self.push()
-            if error is None:
-                answered = time.monotonic()
-                if last:
-                    return None
-            elif last and time.monotonic() - answered > _PATIENCE_S:
+            last, before = ended.is_set(), self.sent  # What was written before the end is sent.
+            error = self.push(tell)
+            if last and error is None:
+                return None
+            if error is None or self.sent > before:
+                answered, pause = time.monotonic(), _EVERY_S
+            elif ended.is_set() and time.monotonic() - answered > _PATIENCE_S:
                 return error
-            time.sleep(_EVERY_S) if last else ended.wait(_EVERY_S)
+            else:  # To tell the ledger again takes from the study's cores.
+                pause = min(2 * pause, _PATIENCE_S)
+            time.sleep(_EVERY_S) if last else ended.wait(pause)
 
-    def push(self) -> str | None:
+    def push(self, tell: Callable[[], None] = _in_silence) -> str | None:
         """Deliver what there is; return why it could not be delivered."""
         try:
-            while self._push_some():
+            while self._push_piece():
                 self._save()
-        except Exception as error:  # Each store has its own exceptions; it may come back.
-            self._tracker.forget()
+                tell()
+            self._settle()
+        except BaseException as error:
             self._save()  # Of runs that were made the ids are known.
+            if not isinstance(error, Exception):
+                raise
+            # Each store has its own exceptions; it may come back.
+            self._tracker.forget()
+            self._unsure = True
             self._story = self._told_so_far()
             return f"{type(error).__name__}: {reason(error, self._tracker.uri)}"
-        self._tracker.unsure = False  # Everything up to here is known to be there.
         return None
 
     def close(self) -> None:
@@ -80,36 +98,45 @@ class Delivery:
 
     def left(self) -> int:
         """Events that wait."""
-        return len(read_events(self._ledger, self._sent))
+        return events_left(self._folder)
 
-    def _push_some(self) -> bool:
-        events = read_events(self._ledger, self._sent, _MOST_EVENTS)
-        for event, _ in events:
+    def _push_piece(self) -> bool:
+        """Deliver some events, as many as a few seconds take; return whether there were any."""
+        end, sent = time.monotonic() + _PIECE_S, self.sent
+        for event, after in read_events(self._ledger, sent, _MOST_EVENTS):
+            if sent > self.sent and time.monotonic() > end:
+                break
             self._story.add(event)
             self._tracker.tell(event, self._story)
+            sent = after
         self._tracker.flush()
-        if events:
-            self._sent = events[-1][1]
-        return bool(events)
+        self.sent, before = sent, self.sent
+        return sent > before
+
+    def _settle(self) -> None:
+        """After a failure: a run may have been made twice, the first time without an answer."""
+        if self._unsure and self._story.about:
+            self._tracker.find(self._story.about["id"])
+        self._unsure = False
 
     def _save(self) -> None:
-        state = {"sent": self._sent, "runs": self._tracker.run_ids}
-        state |= {"store": store_name(self._tracker.uri)}
-        replace_file(self._state, json.dumps(state) + "\n")
+        Sent(store_name(self._tracker.uri), self.sent, self._tracker.run_ids).save(self._folder)
 
-    def _go_on(self, state: dict[str, Any]) -> None:
+    def _go_on(self) -> None:
         """After another delivery, which may have been cut short; another store gets everything."""
-        self._tracker.unsure = True
-        if state["store"] != store_name(self._tracker.uri):
-            return
-        self._sent = state["sent"]
-        self._tracker.run_ids |= state["runs"]
-        self._story = self._told_so_far()
+        before = read_sent(self._folder)
+        if before:
+            self._tracker.unsure = self._unsure = True
+        if before and before.store == store_name(self._tracker.uri):
+            self.sent = before.sent
+            self._tracker.run_ids |= before.runs
+            self._story = self._told_so_far()
+        self._save()
 
     def _told_so_far(self) -> Story:
         story = Story()
         for event, after in read_events(self._ledger):
-            if after <= self._sent:
+            if after <= self.sent:
                 story.add(event)
         return story
 
@@ -134,10 +161,16 @@ def main() -> int:
 def _deliver(folder: Path, tracker: Tracker) -> int:
     ended = threading.Event()
     threading.Thread(target=_wait_for_the_end, args=(ended,), daemon=True).start()
-    delivery = Delivery(folder, tracker)
-    error = delivery.follow(ended)
-    delivery.close()
-    return _answer(error=error, left=delivery.left(), study=tracker.run_ids.get("study"))
+    while True:
+        try:
+            delivery = Delivery(folder, tracker)
+        except InputError as error:  # The delivery of a run that was killed ends by itself.
+            if ended.is_set():
+                return _answer(error=error.faults[0])
+        else:
+            why = delivery.follow(ended)
+            delivery.close()
+            return _answer(error=why)
 
 
 def _wait_for_the_end(ended: threading.Event) -> None:

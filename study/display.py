@@ -13,7 +13,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from study.records import TrialRecord, best_of
+from study.records import ENDED, TrialRecord, best_of
 from tl_core.config import AuxWeight, Metric
 
 _RECENT = 8
@@ -58,6 +58,10 @@ class StudyDisplay:
             line = f"{describe(ended, self._metric)}  |  {self._summary(records)}"
             self._console.print(line, highlight=False)
 
+    def warn(self, text: str) -> None:
+        """Print it, above the panel if there is one."""
+        self._console.print(f"warning: {text}", style="yellow")
+
     def confirm(self, trials: int) -> None:
         """From here on the winners of the search are confirmed."""
         self._confirming = trials
@@ -67,23 +71,21 @@ class StudyDisplay:
     def _panel(self, records: list[TrialRecord]) -> Group:
         table = Table("trial", "mode", "ratio", "lr", "aux_weight", "epoch", self._metric, "status")
         running = [r for r in records if r.status == "running"]
-        ended = [r for r in records if r.status != "running" and r.trial not in self._before]
+        ended = [r for r in records if r.status in ENDED and r.trial not in self._before]
         for r in ended[-max(0, _RECENT - len(running)) :] + running:
             table.add_row(*_cells(r, self._metric))
-        now = [r for r in self._here(records) if r.status != "running"]
-        self._bar.update(self._task, completed=len(now))
+        self._bar.update(self._task, completed=sum(r.status in ENDED for r in self._here(records)))
         return Group(table, self._bar, Text(self._summary(records)))
 
     def _summary(self, records: list[TrialRecord]) -> str:
         searching = not self._confirming
-        here = self._here(records)
         total = self._trials if searching else self._confirming
-        counts = Counter(r.status for r in here)
+        counts = Counter(r.status for r in self._here(records))
         pruned = f" + {counts['pruned']} pruned" if counts["pruned"] else ""
         return (
             f"{'' if searching else 'confirming: '}{counts['done']}{pruned} of {total} done, "
             f"{counts['running']} running, {counts['failed']} failed, {self._best(records)}, "
-            f"ETA {self._eta(len(here) - counts['running'], total)}"
+            f"ETA {self._eta(sum(counts[status] for status in ENDED), total)}"
         )
 
     def _here(self, records: list[TrialRecord]) -> list[TrialRecord]:

@@ -1,45 +1,57 @@
 """A whole study: features once, search on Ray, results and where to look next."""
 
+import shlex
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from rich.console import Console
 
-from study.addresses import where_to_look
 from study.conclusion import conclude
+from study.defaults import DEFAULTS
 from study.display import StudyDisplay
+from study.handover import end_sending, tell_where
+from study.interrupts import EXIT_CODE, last_words
 from study.journal import Display, Journal, open_journal
+from study.ledger import ENDINGS
 from study.prepare import Prepared, frozen_backbone
 from study.ray_environment import set_ray_environment
 from study.records import ENDED
 from study.report import FIGURES, write_report, write_tables
 from study.results import Results
-from study.sender import OwnProcess
+from study.sender import Offline, OwnProcess, Sender
 from tl_core.features import load_features
+from tl_core.files import is_disk_full
 from tl_core.train import needs_features
 
-EXIT_CODES = {"done": 0, "some trials failed": 3, "interrupted": 130}
+EXIT_CODES = {"done": 0, "some trials failed": 3, "disk full": 4, "interrupted": EXIT_CODE}
 
 
 def run_study(prepared: Prepared, console: Console, displays: Sequence[Display] = ()) -> int:
     """Search, show, record; return the exit code. `displays` are told beside the console."""
-    sender = OwnProcess(prepared.settings.tracking_uri)
+    settings, folder, status = prepared.settings, prepared.folder, "interrupted"
+    sender: Sender = (Offline if settings.offline else OwnProcess)(settings.tracking_uri)
     try:
         with _own_ray(prepared, console):
             _extract_features(prepared)
             sender.opened()  # Before any training, or folder: the store may not be there.
             journal, results = open_journal(prepared, sender)
+            last_words(how_to_resume(prepared))
             journal.displays.extend(displays)
             status = _search(prepared, journal, results, console)
         conclude(prepared, journal.records, status, console)
+        if status not in ENDINGS:
+            console.print(how_to_resume(prepared), highlight=False)
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        why = f"{error.strerror}: {error.filename or folder}; what has ended is kept, make room"
+        console.print(f"{why}\n{how_to_resume(prepared)}", style="red", highlight=False)
+        status = "disk full"
     finally:
-        with console.status("waiting for MLflow"):
-            unsent = sender.close()
-    if unsent:
-        console.print(f"warning: not all is in MLflow ({unsent})", style="yellow")
-    uri = prepared.settings.tracking_uri
-    console.print(where_to_look(uri, sender.opened(), sender.study_run))
+        end_sending(sender, folder, console, interrupted=status not in ENDINGS)
+    if folder.exists():
+        tell_where(sender, folder, settings, console)
     return EXIT_CODES[status]
 
 
@@ -50,20 +62,34 @@ def _own_ray(prepared: Prepared, console: Console) -> AbstractContextManager[Non
     return local_ray(prepared.gpus)
 
 
+def how_to_resume(prepared: Prepared) -> str:
+    """What to do when a study was stopped."""
+    place = (
+        [] if prepared.settings.out == DEFAULTS["out"] else ["--out", str(prepared.settings.out)]
+    )
+    words = ["python", "study/run.py", "--resume", str(prepared.settings.name), *place]
+    return f"interrupted; go on with: {shlex.join(words)}"
+
+
 def _search(prepared: Prepared, journal: Journal, results: Results, console: Console) -> str:
     """Run all trials, leave the files, return how it ended."""
     from study.search import search
 
     settings, status = prepared.settings, "interrupted"
     try:
-        with StudyDisplay(prepared.more, settings.metric, console, prepared.before) as display:
+        before = [r for r in prepared.before if r.status in ENDED]
+        with StudyDisplay(prepared.more, settings.metric, console, before) as display:
             journal.displays.append(display)
-            search(settings, prepared.images, prepared.folder, prepared.gpus, journal)
+            winner = prepared.story.winner if prepared.story else None
+            search(settings, prepared.images, prepared.folder, prepared.gpus, journal, winner)
         status = _status(journal, prepared)
+    except KeyboardInterrupt:
+        pass  # What has ended is in the ledger; the rest goes on when the study is resumed.
     finally:
         journal.interrupt()
         results.save(journal.records, status)
-        journal.close(status, _files(prepared.folder, console))
+        # A study that was stopped ends soon: its report is written when it is resumed.
+        journal.close(status, _files(prepared.folder, console) if status in ENDINGS else [])
     return status
 
 
@@ -81,14 +107,10 @@ def _extract_features(prepared: Prepared) -> None:
 
 
 def _status(journal: Journal, prepared: Prepared) -> str:
-    # Ray Tune returns as if all were well after Ctrl-C, so what matters is what was finished.
-    before = {r.trial for r in prepared.before}
-    ended = [r for r in journal.records if r.trial not in before and r.status in ENDED]
-    searched = sum(r.kind == "search" for r in ended)
-    confirmed = len(ended) - searched
-    if searched < prepared.more or journal.expected is None or confirmed < journal.expected:
+    # What matters is what was finished: Ray Tune returns as if all were well after many a fault.
+    if not journal.complete(prepared.settings.trials):
         return "interrupted"
-    return "some trials failed" if any(r.status == "failed" for r in ended) else "done"
+    return "some trials failed" if any(r.status == "failed" for r in journal.records) else "done"
 
 
 def _files(folder: Path, console: Console) -> list[Path]:

@@ -1,12 +1,14 @@
 """Journal: one place that hears of every trial and tells ledger, files and display."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from study.interrupts import whole
 from study.ledger import Ledger
 from study.prepare import Prepared
-from study.records import Kind, Status, TrialRecord
+from study.records import ENDED, Kind, Status, TrialRecord
 from study.results import Results
 from study.sender import Sender
 from tl_core.config import TrialConfig
@@ -21,6 +23,9 @@ class Display(Protocol):
     def show(self, records: list[TrialRecord], ended: TrialRecord | None) -> None:
         """Called after every change; `ended` is the trial that has just ended, if one has."""
 
+    def warn(self, text: str) -> None:
+        """Called when something went wrong and the study goes on."""
+
     def confirm(self, trials: int) -> None:
         """Called when the search is over and this many trials follow that confirm it."""
 
@@ -28,38 +33,60 @@ class Display(Protocol):
 class Journal:
     """The records of a study, by number, and who is told of them."""
 
-    def __init__(self, results: Results, ledger: Ledger) -> None:
-        self.records: list[TrialRecord] = []
+    def __init__(
+        self, results: Results, ledger: Ledger, before: Sequence[TrialRecord] = ()
+    ) -> None:
+        self.records = list(before)
         self.displays: list[Display] = []
         self._results = results
         self._ledger = ledger
-        self.expected: int | None = None
-        """Trials that confirm the search, once it is over."""
+        self._before = {r.trial for r in before if r.status in ENDED}
+        self._expected: int | None = None
+        """Trials that are left to confirm the search, once it is over."""
         self._started: dict[int, float] = {}
         self._saved_at = 0.0
 
+    @whole
     def start(
         self,
         config: TrialConfig,
         trial: int = 0,
         kind: Kind = "search",
         source: int | None = None,
+        draw: int | None = None,
     ) -> TrialRecord:
-        """Open the record of a trial; they may start in another order than they were drawn in."""
-        record = TrialRecord(trial, config, kind=kind, source=source)
-        self.records.append(record)
-        self.records.sort(key=lambda r: r.trial)
-        self._started[trial] = time.monotonic()
+        """Open the record of a trial, or again that of one that was cut.
+
+        They may start in another order than they were drawn in.
+        """
+        record = next((r for r in self.records if r.trial == trial), None)
+        if record is None:
+            record = TrialRecord(trial, config, kind=kind, source=source, draw=draw)
+            self.records.append(record)
+            self.records.sort(key=lambda r: r.trial)
+        record.status, record.error = "running", None
+        self._started[trial] = time.monotonic() - record.wall_s
         self._ledger.start(record, self._about_trial(config))
         self._tell(None)
         return record
 
+    @whole
     def epoch(self, record: TrialRecord, metrics: EpochMetrics) -> None:
-        """Add one epoch."""
+        """Add one epoch; a trial that was cut tells again of those that it has had."""
+        if metrics.epoch <= len(record.history):
+            return
         record.history.append(metrics)
         self._ledger.epoch(record.trial, metrics)
         self._tell(None)
 
+    @whole
+    def warn(self, record: TrialRecord, text: str) -> None:
+        """Something of a trial went wrong, and it goes on."""
+        self._ledger.warning(record.trial, text)
+        for display in self.displays:
+            display.warn(f"trial {record.trial}: {text}")
+
+    @whole
     def end(
         self,
         record: TrialRecord,
@@ -79,9 +106,16 @@ class Journal:
 
     def confirm(self, trials: int) -> None:
         """The search is over; this many trials follow that confirm it."""
-        self.expected = trials
+        self._expected = trials
         for display in self.displays:
             display.confirm(trials)
+
+    def complete(self, trials: int) -> bool:
+        """Whether this many trials of the search, and all that confirm it, have ended."""
+        ended = [r for r in self.records if r.status in ENDED]
+        confirmed = sum(r.kind != "search" and r.trial not in self._before for r in ended)
+        searched = sum(r.kind == "search" for r in ended)
+        return len(ended) == len(self.records) and (searched, confirmed) == (trials, self._expected)
 
     def interrupt(self) -> None:
         """Close every record that is still open."""
@@ -111,14 +145,14 @@ def open_journal(prepared: Prepared, sender: Sender) -> tuple[Journal, Results]:
 
     Raises `InputError` when the folder can't be made, or when another run writes to it.
     """
-    again = prepared.again
-    results = Results(prepared.folder, prepared.settings, prepared.images, again)
+    story = prepared.story
+    results = Results(
+        prepared.folder, prepared.settings, prepared.images, story.about if story else None
+    )
     ledger = Ledger(prepared.folder)
-    ledger.study(str(prepared.settings.name), results.study, again)
+    ledger.study(str(prepared.settings.name), results.study, again=story is not None)
     sender.follow(prepared.folder)
-    journal = Journal(results, ledger)
-    journal.records.extend(prepared.before)
     for record in (r for r in prepared.before if r.status == "running"):
         record.status = "interrupted"  # Of a run that was killed.
         ledger.end(record, [])
-    return journal, results
+    return Journal(results, ledger, prepared.before), results

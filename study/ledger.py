@@ -20,8 +20,10 @@ from tl_core.epoch import EpochMetrics
 from tl_core.errors import InputError
 
 FILE = "ledger.jsonl"
+ENDINGS = ("done", "some trials failed")
+"""How a study that needs no resuming has ended."""
 Event = dict[str, Any]
-"""`event` is `study`, `start`, `epoch`, `end` or `close`; `at` is seconds since 1970."""
+"""`event` is `study`, `start`, `epoch`, `warning`, `end` or `close`; `at` is seconds since 1970."""
 
 
 class Ledger:
@@ -39,6 +41,7 @@ class Ledger:
             raise InputError([f"--name {folder.name}: {why}"]) from error
         self.path = folder / FILE
         self._file = self.path.open("ab")
+        self._file.truncate(_whole(self.path))
 
     def study(self, name: str, about: dict[str, Any], again: bool = False) -> None:
         """The study as study.json tells it at its start, or when it goes on."""
@@ -46,13 +49,18 @@ class Ledger:
         self._write({"event": "study"} | told, durable=True)
 
     def start(self, record: TrialRecord, about: dict[str, Any]) -> None:
-        """A trial starts; `about` is what its run in MLflow tells beside its configuration."""
-        fixed = {"config": record.config.model_dump(), "kind": record.kind, "source": record.source}
+        """A trial starts, or goes on; `about` is what MLflow is told beside its configuration."""
+        fixed = {name: getattr(record, name) for name in _BEGINNING}
+        fixed["config"] = record.config.model_dump()
         self._write({"event": "start", "trial": record.trial, **fixed, "about": about}, True)
 
     def epoch(self, trial: int, metrics: EpochMetrics) -> None:
         """An epoch has ended."""
         self._write({"event": "epoch", "trial": trial, "metrics": asdict(metrics)})
+
+    def warning(self, trial: int, text: str) -> None:
+        """Something of a trial went wrong, and it goes on."""
+        self._write({"event": "warning", "trial": trial, "text": text})
 
     def end(self, record: TrialRecord, files: list[Path], model: Path | None = None) -> None:
         """A trial has ended; `files` are its pictures, `model` the folder of the study's winner."""
@@ -76,6 +84,7 @@ class Ledger:
             os.fsync(self._file.fileno())
 
 
+_BEGINNING = ("kind", "source", "draw")
 _ENDING = ("status", "error", "test", "wall_s")
 
 
@@ -86,31 +95,56 @@ class Story:
     name: str = ""
     about: dict[str, Any] = field(default_factory=dict)
     records: dict[int, TrialRecord] = field(default_factory=dict)
+    winner: TrialRecord | None = None
+    """The trial that has left the study's weights."""
+    status: str = "running"
+    """How the study has ended, if it has."""
+    _since: dict[int, float] = field(default_factory=dict)
+    """When each trial would have started had it run at one go."""
+
+    @property
+    def trials(self) -> list[TrialRecord]:
+        """The records, by number."""
+        return [record for _, record in sorted(self.records.items())]
 
     def add(self, event: Event) -> None:
         """Go on by one event."""
         match event["event"]:
             case "study":
-                self.name, self.about = event["name"], event["about"]
+                self.name, self.about, self.status = event["name"], event["about"], "running"
             case "start":
                 self._start(event)
             case "epoch":
-                self.records[event["trial"]].history.append(EpochMetrics(**event["metrics"]))
-            case "end":
                 record = self.records[event["trial"]]
-                for name in _ENDING:
-                    setattr(record, name, event[name])
+                record.history.append(EpochMetrics(**event["metrics"]))
+                record.wall_s = event["at"] - self._since[event["trial"]]
+            case "end":
+                self._end(event)
+            case "close":
+                self.status = event["status"]
 
     def _start(self, event: Event) -> None:
         number, config = event["trial"], TrialConfig(**event["config"])
-        # Started again, it is as if it had not been before.
-        self.records[number] = TrialRecord(
-            number,
-            config,
-            started_at=event["at"],
-            kind=event["kind"],
-            source=event["source"],
+        record = self.records.setdefault(
+            number, TrialRecord(number, config, started_at=event["at"])
         )
+        record.status, record.error = "running", None
+        for name in _BEGINNING:
+            setattr(record, name, event[name])
+        self._since[number] = event["at"] - record.wall_s
+
+    def _end(self, event: Event) -> None:
+        record = self.records[event["trial"]]
+        for name in _ENDING:
+            setattr(record, name, event[name])
+        if event["model"]:
+            self.winner = record
+
+
+def _whole(path: Path) -> int:
+    """Bytes of whole lines: what a kill has cut must not run into what follows."""
+    with path.open("rb") as file:
+        return sum(len(line) for line in file if line.endswith(b"\n"))
 
 
 def read_events(path: Path, offset: int = 0, most: int | None = None) -> list[tuple[Event, int]]:
@@ -138,4 +172,4 @@ def read_story(folder: Path) -> Story:
 
 def read_records(folder: Path) -> list[TrialRecord]:
     """Return the records of a study's trials, by number."""
-    return [record for _, record in sorted(read_story(folder).records.items())]
+    return read_story(folder).trials

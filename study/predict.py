@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tl_core.paths import printable, user_path
+
 if TYPE_CHECKING:
     from tl_core.model import Model, Prediction
 
@@ -73,7 +75,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def _model_path(text: str) -> Path:
     from tl_core.card import CARD
-    from tl_core.paths import user_path
 
     path = user_path(text)
     winner = path / "winner"
@@ -82,8 +83,7 @@ def _model_path(text: str) -> Path:
 
 def _pictures(given: Iterable[str], faults: list[str]) -> Iterator[Path]:
     """Yield the files that are meant; add to `faults` the folders that have none."""
-    from tl_core.paths import user_path
-    from tl_core.sources import files_below
+    from tl_core.folders import files_below
 
     for path in map(user_path, given):
         files = list(files_below(path)) if path.is_dir() else [path]
@@ -134,14 +134,13 @@ def _print_table(model: "Model", told: Iterable[tuple[Path, "Prediction"]]) -> N
 
 
 def _cell(text: str) -> Text:
-    # Names may hold brackets, which are no markup here, and bytes that are no text.
-    return Text(text.encode(errors="surrogateescape").decode(errors="replace"))
+    return Text(printable(text))  # A `Text`, as names may hold brackets, which are no markup here.
 
 
 def _tell(title: str, faults: Iterable[str]) -> None:
     print(f"error: {title}", file=sys.stderr)
     for fault in faults:
-        print(f"  {fault}", file=sys.stderr)
+        print(f"  {printable(fault)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

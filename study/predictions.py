@@ -9,6 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
+from tl_core.paths import printable
+
 BINS = 15
 """Equal bins of confidence, as in Guo et al.'s experiments."""
 
@@ -20,9 +22,9 @@ class Predictions:
     split: str
     """`test` or `val`."""
     classes: tuple[str, ...]
-    """[K] names."""
+    """[K] names, as they can be shown."""
     images: tuple[str, ...]
-    """[N] names."""
+    """[N] names, likewise."""
     labels: NDArray[np.int64]
     """[N]."""
     predicted: NDArray[np.int64]
@@ -85,17 +87,17 @@ def read_predictions(folder: Path, classes: Sequence[str]) -> Predictions:
     words = ("image", "label", "predicted", "split", "mistake")  # A class may be called 1, or NA.
     table = pd.read_csv(
         folder / "predictions.csv",
-        dtype=dict.fromkeys(words, str),
+        dtype=dict.fromkeys(words, object),
         keep_default_na=False,
-        encoding_errors="replace",  # Ids are paths, which need not be valid UTF-8.
+        encoding_errors="surrogateescape",  # Names of files and folders need not be UTF-8.
     )
     number = {name: k for k, name in enumerate(classes)}
     return Predictions(
         split=table["split"].iloc[0],
-        classes=tuple(classes),
-        images=tuple(table["image"]),
-        labels=table["label"].map(number).to_numpy(np.int64),
-        predicted=table["predicted"].map(number).to_numpy(np.int64),
+        classes=tuple(map(printable, classes)),
+        images=tuple(map(printable, table["image"])),
+        labels=np.array([number[name] for name in table["label"]], dtype=np.int64),
+        predicted=np.array([number[name] for name in table["predicted"]], dtype=np.int64),
         probabilities=table[[f"p_{k}" for k in range(len(classes))]].to_numpy(np.float64),
         pictures=tuple(table["mistake"]),
     )

@@ -1,27 +1,34 @@
 """Everything that can be found wrong before any training is found here, and told together."""
 
+import os
 import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-from study.addresses import check_server, is_server
+from study.addresses import is_server
+from study.folders import folder_faults, store_faults
+from study.ledger import Story
 from study.machine import usable_cpus
-from study.records import TrialRecord
+from study.records import ENDED, TrialRecord
 from study.resolve import resolve
+from study.room import check_room
+from study.server import check_server
 from study.settings import Settings
 from tl_core.backbones import Backbone, check_backbone_name, has_default_weights, load_backbone
 from tl_core.datasets import ImageSet, load_images
 from tl_core.errors import InputError
 from tl_core.paths import user_path
 from tl_core.precision import best_precision
-from tl_core.sources import find_source
+from tl_core.sources import Source, find_source
 from tl_core.splits import split_faults
 from tl_core.train import needs_pretrained, pretrained
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -36,22 +43,26 @@ class Prepared:
     gpus: int
     notes: tuple[str, ...] = ()
     """What was decided on the user's behalf."""
-    again: bool = False
-    """Whether it goes on with what is in the folder."""
-    before: tuple[TrialRecord, ...] = ()
-    """Its trials so far."""
+    story: Story | None = None
+    """What happened to it so far, if it goes on with what is in the folder."""
+
+    @property
+    def before(self) -> list[TrialRecord]:
+        """Its trials so far, by number."""
+        return self.story.trials if self.story else []
 
     @property
     def more(self) -> int:
         """Trials that the search is to run."""
-        return self.settings.trials - sum(r.kind == "search" for r in self.before)
+        ended = sum(r.kind == "search" and r.status in ENDED for r in self.before)
+        return self.settings.trials - ended
 
     def introduce(self) -> str:
         """One line on what is about to run."""
         s, images = self.settings, self.images
         gpus = min(self.gpus, 1) if s.debug else self.gpus
         where = f"{gpus} GPUs" if gpus else f"{usable_cpus()} CPU cores"
-        trials = "one trial" if s.debug else f"{self.more}{' more' * self.again} trials"
+        trials = "one trial" if s.debug else f"{self.more}{' more' * bool(self.story)} trials"
         return (
             f"{s.name}: {trials} of {s.backbone} on {images.name}, {len(images.labels)} images of "
             f"{len(images.classes)} classes at {s.image_size} px, in {s.precision} on {where}"
@@ -65,7 +76,7 @@ def prepare(given: Mapping[str, Any]) -> Prepared:
     """
     settings, faults = resolve(given)
     settings = _decide(settings, device_of(settings))
-    faults += _folder_faults(settings.out / str(settings.name))
+    faults += _name_faults(settings.out / str(settings.name))
     return check(settings, faults, fit_ratios="train_ratio" not in given)
 
 
@@ -78,24 +89,29 @@ def check(settings: Settings, faults: list[str], fit_ratios: bool = False) -> Pr
         fit_ratios: leave out ratios that the data are too few for; else they are faults.
 
     Raises:
-        InputError: with every fault.
+        InputError: with every fault; where the server is missing, with those of the settings only.
     """
     gpus, device = gpus_of(settings), device_of(settings)
+    folder = settings.out / str(settings.name)
+    faults += folder_faults(f"--out {settings.out}", folder)
     faults += _gpu_faults(settings, gpus)
-    if is_server(settings.tracking_uri):
-        faults += _faults_of(lambda: check_server(settings.tracking_uri))
-    faults += _faults_of(lambda: _check_backbone(settings))
+    faults += [] if settings.offline else store_faults(settings.tracking_uri)
+    if is_server(settings.tracking_uri) and not settings.offline:
+        missing: list[str] = []
+        _try(lambda: check_server(settings.tracking_uri), missing)
+        if missing:  # What follows may take minutes.
+            raise InputError(faults + missing)
+    network = _try(lambda: _check_backbone(settings), faults)
     if settings.compile:
-        faults += _faults_of(lambda: _check_compiler(device))
-    images: list[ImageSet] = []
-    faults += _faults_of(lambda: images.append(load_data(settings)))
+        _try(lambda: _check_compiler(device), faults)
+    images = _try(lambda: _load_with_room(settings, network, gpus), faults)
     notes = _precision_notes(settings, device)
     if images:
-        settings = _fit_ratios(settings, images[0], fit_ratios, faults, notes)
-        notes += _data_notes(images[0])
-    if faults:
+        settings = _fit_ratios(settings, images, fit_ratios, faults, notes)
+        notes += _data_notes(images)
+    if faults or images is None:
         raise InputError(faults)
-    return Prepared(settings, images[0], settings.out / str(settings.name), gpus, tuple(notes))
+    return Prepared(settings, images, folder, gpus, tuple(notes))
 
 
 def gpus_of(settings: Settings) -> int:
@@ -121,7 +137,9 @@ def _decide(settings: Settings, device: torch.device) -> Settings:
 
 
 def _default_name(settings: Settings) -> str:
-    data = re.sub(r"[^\w.-]+", "-", Path(settings.data).resolve().name).strip(".-") or "study"
+    data = (
+        re.sub(r"[^\w.-]+", "-", Path(os.path.realpath(settings.data)).name).strip(".-") or "study"
+    )
     what = settings.preset or ("debug" if settings.debug else "")
     return "-".join(filter(None, [data, what, time.strftime("%Y%m%d-%H%M%S")]))
 
@@ -131,8 +149,8 @@ def _absolute(weights: str) -> str:
     return weights if weights in ("default", "none") else str(user_path(weights).resolve())
 
 
-def _folder_faults(folder: Path) -> list[str]:
-    if folder.exists():
+def _name_faults(folder: Path) -> list[str]:
+    if os.path.lexists(folder):
         return [f"--name {folder.name}: {folder} exists; choose another name or remove it"]
     return []
 
@@ -149,20 +167,19 @@ def _gpu_faults(settings: Settings, gpus: int) -> list[str]:
     return []
 
 
-def _check_backbone(settings: Settings) -> None:
+def _check_backbone(settings: Settings) -> Backbone:
     check_backbone_name(settings.backbone)
     needing = [mode for mode in settings.mode if needs_pretrained(mode)]
     if not needing:
-        load_backbone(settings.backbone, "none", settings.image_size)
-    elif settings.weights == "default" and not has_default_weights(settings.backbone):
+        return load_backbone(settings.backbone, "none", settings.image_size)
+    if settings.weights == "default" and not has_default_weights(settings.backbone):
         raise InputError(
             [
                 f"--mode {' '.join(needing)}: {settings.backbone} has no pretrained weights; "
                 "use --mode scratch, --weights FILE, or --weights none for random ones"
             ]
         )
-    else:
-        frozen_backbone(settings)
+    return frozen_backbone(settings)
 
 
 def frozen_backbone(settings: Settings) -> Backbone:
@@ -183,9 +200,26 @@ def _check_compiler(device: torch.device) -> None:
 
 
 def load_data(settings: Settings) -> ImageSet:
-    """Decode the images, or take them from the cache."""
+    """Decode the images, or take them from the cache.
+
+    Raises `InputError` with every fault of the data, or if the cache can't be written.
+    """
+    return _decoded(settings, find_source(settings.data, settings.cache))
+
+
+def _load_with_room(settings: Settings, network: Backbone | None, gpus: int) -> ImageSet:
+    """As `load_data`, but only if there is room for all that the study has yet to write."""
     source = find_source(settings.data, settings.cache)
-    return load_images(source, settings.image_size, settings.cache, settings.skip_bad_images)
+    check_room(settings, source, network, gpus)
+    return _decoded(settings, source)
+
+
+def _decoded(settings: Settings, source: Source) -> ImageSet:
+    s = settings
+    try:
+        return load_images(source, s.image_size, s.cache, s.skip_bad_images)
+    except OSError as error:
+        raise InputError([f"--cache {s.cache}: {_told(error)}"]) from error
 
 
 def _fit_ratios(
@@ -217,11 +251,17 @@ def _data_notes(images: ImageSet) -> list[str]:
     return [f"{len(images.bad)} unreadable files left out; study.json lists them"]
 
 
-def _faults_of(check: Callable[[], object]) -> list[str]:
+def _try(check: Callable[[], Value], faults: list[str]) -> Value | None:
+    """Return what `check` gives, or None with what is wrong added to `faults`."""
     try:
-        check()
+        return check()
     except InputError as error:
-        return list(error.faults)
-    except OSError as error:  # A data folder that can't be read, a cache that can't be written.
-        return [f"{error.filename or 'cache'}: {error.strerror or error}"]
-    return []
+        faults += error.faults
+    except OSError as error:  # A data folder that can't be read.
+        faults.append(_told(error))
+    return None
+
+
+def _told(error: OSError) -> str:
+    name = f"{error.filename}: " if error.filename else ""
+    return f"{name}{error.strerror or error}"

@@ -14,6 +14,10 @@ def set_ray_environment() -> None:
         "RAY_CHDIR_TO_TRIAL_DIR": "0",
         "RAY_AIR_NEW_OUTPUT": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
+        # The study has handlers of its own for Ctrl-C.
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",
+        # The result that tells of a failure has no metric.
+        "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
         # Nobody else on the machine can use this Ray; `study.ray_local` makes the token.
         "RAY_AUTH_MODE": "token",
         # Ray takes 127.0.0.1 for the address that other machines know this one by, and listens

@@ -1,5 +1,6 @@
 """Ray on this machine, for one study: up before its first task, down when it ends."""
 
+import functools
 import logging
 import os
 import secrets
@@ -10,8 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from unittest import mock
 
 import ray
+from ray._private import services
 
 from study.machine import usable_cpus
 
@@ -29,16 +32,20 @@ def local_ray(gpus: int, cpus: int | None = None) -> Iterator[None]:
     folder = Path(tempfile.mkdtemp(prefix="tl", dir=os.environ.get("RAY_TMPDIR", "/tmp")))
     own_token = _give_token(folder)
     on_sigterm = signal.getsignal(signal.SIGTERM)
-    ray.init(  # If it fails, its folder stays: the message names a log in it.
-        address="local",
-        num_cpus=cpus or usable_cpus(),
-        num_gpus=gpus,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        _node_ip_address="127.0.0.1",
-        _temp_dir=str(folder / "ray"),
-    )
+    # A Ctrl-C, or what `timeout` and systemd send, reaches all processes of a group, and the study
+    # can't end in order without its Ray. Ray has no option for this; it does end with the study.
+    apart = functools.partial(services.ConsolePopen, process_group=0)
+    with mock.patch.object(services, "ConsolePopen", apart):
+        ray.init(  # If it fails, its folder stays: the message names a log in it.
+            address="local",
+            num_cpus=cpus or usable_cpus(),
+            num_gpus=gpus,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            _node_ip_address="127.0.0.1",
+            _temp_dir=str(folder / "ray"),
+        )
     signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own would end the study with nothing saved.
     try:
         yield

@@ -37,6 +37,8 @@ class TrialRecord:
     kind: Kind = "search"
     source: int | None = None
     """Of a trial after the search: the one of the search whose configuration it runs."""
+    draw: int | None = None
+    """Of a trial of the search: its number among the configurations drawn, from 0."""
 
     def value(self, metric: Metric) -> float | None:
         """The metric after the last epoch; None before the first."""

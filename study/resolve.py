@@ -10,7 +10,7 @@ from study.settings import Settings, flag, spelled
 
 _STUDY_ONLY = (
     "trials", "metric", "trials_per_gpu", "design", "objective", "sampler", "confirm",
-    "confirm_seeds",
+    "confirm_seeds", "max_failures",
 )  # fmt: skip
 _FACTORS = ("mode", "train_ratio", "lr", "aux_weight")
 

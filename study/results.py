@@ -4,6 +4,7 @@ import json
 import platform
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -28,23 +29,29 @@ _COLUMNS = ("trial", "status", "mode", "train_ratio", "lr", "aux_weight", "seed"
 class Results:
     """The folder of one study and the files in it; every write replaces a file whole.
 
-    A study that goes on (`again`) keeps its folder, its id and when it started.
+    A study that goes on keeps its folder, its id and when it started, as `was` tells them.
     """
 
     def __init__(
-        self, folder: Path, settings: Settings, images: ImageSet, again: bool = False
+        self,
+        folder: Path,
+        settings: Settings,
+        images: ImageSet,
+        was: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder = folder
         self._images, self._split_seed = images, settings.split_seed
         self._metric = settings.metric
         self._hashes: dict[tuple[float, int], dict[str, str]] = {}
         about = {"id": uuid.uuid4().hex} | describe(settings, images) | {"started": _now()}
-        if again:
-            was = json.loads((folder / "study.json").read_text())
+        if was:
             about |= {name: was[name] for name in ("id", "started")}
         self._study = about | {"status": "running"}
         try:
-            folder.mkdir(parents=True, exist_ok=again)
+            folder.mkdir(parents=True, exist_ok=was is not None)
+        except FileExistsError as error:
+            why = f"another study has taken {folder} meanwhile; choose another name"
+            raise InputError([f"--name {folder.name}: {why}"]) from error
         except OSError as error:
             raise InputError([f"{folder} can't be made: {error.strerror}"]) from error
         self.write("study.json", self._study)

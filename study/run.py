@@ -1,33 +1,48 @@
 """tl-study's command line: `python study/run.py`."""
 
-import signal
 import sys
-from collections.abc import Sequence
-from types import FrameType
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 
+from study.addresses import is_server
 from study.cli import parse
+from study.interrupts import EXIT_CODE, interruptible
+from study.server import check_server
+from tl_core.errors import InputError
+from tl_core.paths import printable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 0, 2, 3 or 130."""
     given = parse(argv)
+    try:
+        with interruptible():
+            return _run(given)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_CODE
+
+
+def _run(given: Mapping[str, Any]) -> int:
+    if faults := _server_faults(given):
+        _tell(faults)
+        return 2
     # What follows imports torch: a wrong flag, or --help, need not wait for it.
-    from study.again import prepare_more, prepare_replay
+    from study.again import FinishedError, prepare_more, prepare_replay
     from study.prepare import prepare
     from study.replay import run_replay
-    from tl_core.errors import InputError
     from tl_core.memory import keep_freed_memory
 
     keep_freed_memory()
-    signal.signal(signal.SIGTERM, as_interrupt)
     # Paths and reasons may hold brackets and colons: they are no markup.
     console = Console(soft_wrap=True, markup=False, emoji=False)
     try:
         if "replay" in given:
             return run_replay(*prepare_replay(given), console)
-        prepared = prepare_more(given) if "extend" in given else prepare(given)
+        goes_on = "extend" in given or "resume" in given
+        prepared = prepare_more(given) if goes_on else prepare(given)
         console.print(prepared.introduce(), highlight=False)
         for note in prepared.notes:
             console.print(f"note: {note}")
@@ -36,26 +51,30 @@ def main(argv: Sequence[str] | None = None) -> int:
         else:
             from study.full import run_study as run
         return run(prepared, console)
+    except FinishedError as finished:
+        console.print(str(finished), highlight=False)
+        return 0
     except InputError as error:
         _tell(error.faults)
         return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
 
 
-def as_interrupt(number: int, frame: FrameType | None) -> None:
-    """Have a stop asked for by the system end the run the way Ctrl-C does."""
-    # Which a shell has its background jobs ignore.
-    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.raise_signal(signal.SIGINT)
+def _server_faults(given: Mapping[str, Any]) -> tuple[str, ...]:
+    """Tell within seconds of a server that is not there; all other checks wait for torch."""
+    uri = given.get("tracking_uri", "")
+    if not is_server(uri) or "offline" in given:
+        return ()
+    try:
+        check_server(uri)
+    except InputError as error:
+        return error.faults
+    return ()
 
 
 def _tell(faults: Sequence[str]) -> None:
     print("error: the study can't start", file=sys.stderr)
     for fault in faults:
-        print(f"  {fault}", file=sys.stderr)
+        print(f"  {printable(fault)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

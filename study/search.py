@@ -1,5 +1,6 @@
 """The search: Optuna suggests, Ray Tune places, `tl_core.train` runs, the journal hears."""
 
+import errno
 import logging
 import re
 from collections.abc import Callable
@@ -15,12 +16,12 @@ from study.machine import usable_cpus
 from study.records import TrialRecord
 from study.settings import Settings
 from study.slots import Slots
-from study.suggest import Suggestions, storage_in
 from study.trial_queue import TrialQueue, config_of
 from study.warm import as_bundle, warm_workers
 from study.worker import Job, run_in_worker
 from tl_core.datasets import ImageSet
 from tl_core.epoch import EpochMetrics
+from tl_core.files import replace_file
 
 Run = Callable[[dict[str, Any], Job], None]
 """What a worker does with a trial; it reports each epoch to Ray Tune."""
@@ -32,31 +33,27 @@ def search(
     folder: Path,
     gpus: int,
     journal: Journal,
+    winner: TrialRecord | None = None,
     *,
     run: Run = run_in_worker,
     cpus: int | None = None,
 ) -> None:
     """Run `settings.trials` trials on the Ray that is up, and those that confirm the best ones.
 
-    The journal holds what came of them. Benchmarks put something else in the place of a trial,
-    and of this machine's cores.
+    The journal holds what came of them, and what came of those of earlier runs; `winner` is the one
+    of these that has left the study's weights. Benchmarks put something else in the place of a
+    trial, and of this machine's cores.
     """
     slots = Slots.of(settings, gpus, cpus or usable_cpus())
     # It prints the traceback of each failed trial; the journal tells the reason in a line.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    job = Job(images.path.resolve(), settings.cache.resolve(), folder.resolve() / "winner")
-    queue = TrialQueue(
-        Suggestions(settings, storage_in(folder)),
-        settings.metric,
-        settings.trials,
-        lambda: _plan(settings, journal),
-        first=max((r.trial for r in journal.records), default=-1) + 1,
-    )
+    job = Job(images.path.resolve(), settings.cache.resolve(), folder.resolve())
+    queue = TrialQueue(settings, lambda: _plan(settings, journal, winner), journal.records)
     tuner = tune.Tuner(
         _with_resources(run, job, slots),
         tune_config=tune.TuneConfig(
             search_alg=queue,
-            scheduler=CellASHA(settings.metric, settings.epochs),
+            scheduler=CellASHA(settings.metric, settings.epochs, journal.records),
             num_samples=settings.trials + most_planned(settings),
             max_concurrent_trials=slots.most_at_once(settings.trials),
             reuse_actors=True,
@@ -65,7 +62,8 @@ def search(
         run_config=tune.RunConfig(
             name="ray",
             storage_path=str(folder.resolve()),
-            callbacks=[_Listener(journal, job.winner)],
+            callbacks=[_Listener(journal, job)],
+            failure_config=tune.FailureConfig(max_failures=settings.max_failures),
             verbose=0,
         ),
     )
@@ -73,8 +71,8 @@ def search(
         tuner.fit()
 
 
-def _plan(settings: Settings, journal: Journal) -> list[Planned]:
-    planned = missing(plan(settings, journal.records), journal.records)
+def _plan(settings: Settings, journal: Journal, winner: TrialRecord | None) -> list[Planned]:
+    planned = missing(plan(settings, journal.records), journal.records, winner)
     journal.confirm(len(planned))
     return planned
 
@@ -89,9 +87,9 @@ def _with_resources(run: Run, job: Job, slots: Slots) -> Any:
 class _Listener(tune.Callback):
     """Hands what Ray Tune says to the journal."""
 
-    def __init__(self, journal: Journal, winner: Path) -> None:
+    def __init__(self, journal: Journal, job: Job) -> None:
         self._journal = journal
-        self._winner = winner
+        self._job = job
         self._records: dict[str, TrialRecord] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -103,7 +101,7 @@ class _Listener(tune.Callback):
         if trial.trial_id not in self._records:
             drawn = trial.config
             self._records[trial.trial_id] = self._journal.start(
-                config_of(drawn), drawn["trial"], drawn["kind"], drawn["source"]
+                config_of(drawn), drawn["trial"], drawn["kind"], drawn["source"], drawn["draw"]
             )
         return self._records[trial.trial_id]
 
@@ -115,22 +113,46 @@ class _Listener(tune.Callback):
     ) -> None:
         for epoch in result["epochs"]:
             self._journal.epoch(self._record(trial), EpochMetrics(**epoch))
+        for text in result["warnings"]:
+            self._journal.warn(self._record(trial), text)
         self._record(trial).test |= result["test"]
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         record = self._record(trial)
+        if failure := trial.last_result.get("failure"):
+            if failure["disk_full"]:  # The next trial would fail as well.
+                raise OSError(errno.ENOSPC, failure["error"], str(self._job.folder))
+            self._fail(record, failure["error"], failure["traceback"])
+            return
         whole = len(record.history) == record.config.epochs
-        model = self._winner if trial.config["winner"] else None
+        model = self._job.winner if trial.config["winner"] else None
         self._journal.end(record, "done" if whole else "pruned", model=model)
+        self._job.checkpoint(record.trial).unlink(missing_ok=True)
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._journal.warn(self._record(trial), f"{_reason(_told(trial))}; another goes on with it")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._journal.end(self._record(trial), "failed", error=_reason(trial))
+        told = _told(trial)
+        self._fail(self._record(trial), _reason(told), told)
+
+    def _fail(self, record: TrialRecord, error: str, told: str) -> None:
+        """Keep the whole of it in a file; its first line is for the tables."""
+        file = self._job.folder / "failures" / f"{record.trial}.txt"
+        file.parent.mkdir(exist_ok=True)
+        replace_file(file, told)
+        self._journal.end(record, "failed", error.splitlines()[0], files=[file])
+        self._job.checkpoint(record.trial).unlink(missing_ok=True)
 
 
-def _reason(trial: Any) -> str:
-    """Last line of the trial's traceback: the exception and its message."""
+def _told(trial: Any) -> str:
+    """What Ray says of a worker that has died."""
     # `trial.get_error()` reads the copy in the study's folder, which Ray makes later than this.
     file = Path(trial.error_file or "")
-    text = file.read_text().strip() if file.is_file() else ""
-    # Its module is no news to whoever reads the table; the file has the whole traceback.
-    return re.sub(r"^[\w.]*\.", "", text.splitlines()[-1].strip()) if text else "worker died"
+    return file.read_text().strip() if file.is_file() else ""
+
+
+def _reason(told: str) -> str:
+    """Why a worker died, in a line."""
+    detail = re.search(r"Worker exit detail: ([^.\n]+)", told)
+    return f"worker died: {detail[1]}" if detail else (told.splitlines() or ["worker died"])[-1]

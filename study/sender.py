@@ -2,24 +2,33 @@
 
 import contextlib
 import json
+import math
 import os
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
+from study.addresses import OFFLINE
+from study.sent import events_left, mark_unsent, read_sent
 from tl_core.errors import InputError
 
 # MLflow tells its makers of its use over the network, unless it was told not to when imported.
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+_LOOK_S = 0.2
+Show = Callable[[int], None]
+"""Is told how many events are left."""
+
+
+def _in_silence(left: int) -> None:
+    pass
 
 
 class Sender(Protocol):
     """Sends a ledger to MLflow while it grows."""
-
-    study_run: str | None
-    """MLflow's run of the study, once the sender is closed; a single trial has none."""
 
     def follow(self, folder: Path) -> None:
         """Send the ledger in this folder from now on."""
@@ -30,8 +39,31 @@ class Sender(Protocol):
         Raises `InputError` when the store can't be used.
         """
 
-    def close(self) -> str | None:
-        """Wait until everything is sent; return why the rest was left, if it was."""
+    def close(self, show: Show = _in_silence, within_s: float = math.inf) -> str | None:
+        """Wait until everything is sent; return why the rest was left, if it was.
+
+        It is left when the store has not answered for a while, after `within_s` seconds, or at
+        Ctrl-C.
+        """
+
+
+class Offline:
+    """Sends nothing; notes where it is to be sent."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+
+    def follow(self, folder: Path) -> None:
+        """As for every sender."""
+        mark_unsent(folder, self._uri)
+
+    def opened(self) -> str:
+        """As for every sender; there is no experiment."""
+        return ""
+
+    def close(self, show: Show = _in_silence, within_s: float = math.inf) -> str | None:
+        """As for every sender."""
+        return None
 
 
 class OwnProcess:
@@ -48,35 +80,39 @@ class OwnProcess:
         # Not on the command line, which everybody may read.
         self._tell(uri)
         self._answer: dict[str, Any] | None = None
-        self._follows = False
-        self.study_run: str | None = None
+        self._folder: Path | None = None
 
     def follow(self, folder: Path) -> None:
         """As for every sender."""
-        self._follows = True
+        self._folder = folder
         self._tell(str(folder.resolve()))
 
     def opened(self) -> str:
         """As for every sender."""
         self._answer = self._answer or self._hear()
         if faults := self._answer.get("faults") or self._answer.get("error"):
-            raise InputError(faults if isinstance(faults, list) else [f"--tracking-uri: {faults}"])
+            faults = faults if isinstance(faults, list) else [f"--tracking-uri: {faults}"]
+            raise InputError([f"{fault}; {OFFLINE}" for fault in faults])
         return str(self._answer["experiment_id"])
 
-    def close(self) -> str | None:
-        """As for every sender; Ctrl-C leaves the rest."""
+    def close(self, show: Show = _in_silence, within_s: float = math.inf) -> str | None:
+        """As for every sender."""
         assert self._process.stdin
         try:
             with contextlib.suppress(BrokenPipeError):  # As in `_tell`.
                 self._process.stdin.close()
-            told = self._hear() if self._follows else {"error": None}
-        except BaseException:
-            self._process.kill()
-            raise
+            if self._folder is None:
+                return None
+            left = _wait(self._over, self._folder, show, within_s)
+            return left or self._hear()["error"]
         finally:
+            self._process.kill()
             self._process.wait()
-        self.study_run = told.get("study")
-        return str(told["error"]) if told["error"] else None
+
+    def _over(self, wait_s: float) -> bool:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(wait_s)
+        return self._process.returncode is not None
 
     def _tell(self, line: str) -> None:
         assert self._process.stdin
@@ -99,8 +135,10 @@ class OwnThread:
     def __init__(self, uri: str) -> None:
         from study.tracking import Tracker  # Imports MLflow, which a study leaves to a process.
 
-        self._tracker = Tracker(uri)
-        self.study_run: str | None = None
+        try:
+            self._tracker = Tracker(uri)
+        except InputError as error:
+            raise InputError([f"{fault}; {OFFLINE}" for fault in error.faults]) from error
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._error: str | None = None
@@ -109,6 +147,7 @@ class OwnThread:
         """As for every sender."""
         from study.delivery import Delivery
 
+        self._folder = folder
         self._delivery = Delivery(folder, self._tracker)
         self._thread.start()
 
@@ -116,12 +155,34 @@ class OwnThread:
         """As for every sender."""
         return self._tracker.experiment_id
 
-    def close(self) -> str | None:
+    def close(self, show: Show = _in_silence, within_s: float = math.inf) -> str | None:
         """As for every sender."""
         self._ended.set()
-        self._thread.join()
-        self._delivery.close()
-        return self._error
+        return _wait(self._over, self._folder, show, within_s) or self._error
+
+    def _over(self, wait_s: float) -> bool:
+        self._thread.join(wait_s)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         self._error = self._delivery.follow(self._ended)
+        self._delivery.close()
+
+
+def _wait(over: Callable[[float], bool], folder: Path, show: Show, within_s: float) -> str | None:
+    """Wait until all is sent, and show how much is left; return why no longer."""
+    end = time.monotonic() + within_s
+    try:
+        while not over(_LOOK_S):
+            if time.monotonic() > end:
+                return f"it took more than {within_s:g} s"
+            show(events_left(folder))
+    except KeyboardInterrupt:
+        return "interrupted"
+    return None
+
+
+def study_run(folder: Path) -> str | None:
+    """MLflow's run of the study in this folder; a single trial has none."""
+    sent = read_sent(folder)
+    return sent.runs.get("study") if sent else None

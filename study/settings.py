@@ -90,10 +90,16 @@ class Settings(BaseModel):
     gpus: Annotated[int, Field(ge=0)] | None = Field(
         description="GPUs used at once; by default all there are, else the CPU"
     )
+    max_failures: Annotated[int, Field(ge=0)] = Field(
+        description="times that a trial whose worker dies is taken up by another"
+    )
     trials_per_gpu: Count = Field(description="full-network trials that share a GPU")
     name: str | None = Field(description="name of the study; by default data and time")
     out: Path = Field(description="folder that gets a folder for this study")
     tracking_uri: str = Field(description="where MLflow keeps the runs")
+    offline: bool = Field(
+        description="send nothing to MLflow; `python study/sync.py NAME` does so later"
+    )
     cache: Path = Field(description="folder of decoded images and features")
     debug: bool = Field(description="one trial in this process, without Ray")
     preset: str | None = Field(

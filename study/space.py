@@ -50,11 +50,6 @@ class Space:
         pairs = itertools.product(ratios, sorted(self.settings.mode, key="freeze".__eq__))
         return [{"mode": mode, "train_ratio": ratio} for ratio, mode in pairs]
 
-    def cell(self) -> tuple[str, str]:
-        """Mode and ratio, as words, of a space that is one cell."""
-        (mode,), (ratio,) = self.settings.mode, self.settings.train_ratio
-        return mode, f"{ratio:g}"
-
     def config(self, drawn: dict[str, Any]) -> TrialConfig:
         """Turn drawn parameters into the trial that they stand for."""
         s = self.settings
@@ -68,6 +63,11 @@ class Space:
             compile=s.compile and mode != "freeze",
             **s.model_dump(include=_SHARED),
         )
+
+    def params(self, config: TrialConfig) -> dict[str, Any]:
+        """The parameters that a trial's configuration was made from."""
+        factors = {"mode": config.mode, "train_ratio": config.train_ratio}
+        return factors | {f"lr_{config.mode}": config.lr, "aux_weight": config.aux_weight}
 
 
 _SHARED = {

@@ -1,6 +1,6 @@
 """What to try next: Optuna's side of the search, which knows no Ray.
 
-Whatever it knows lies in Optuna's storage, and each draw has a random generator of its own, so a
+What it knows is made from the trials so far, and each draw has a random generator of its own. So a
 search that goes on later draws what it would have drawn.
 """
 
@@ -8,20 +8,17 @@ import itertools
 import json
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
-from optuna.storages import BaseStorage, JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from study.records import Status
+from study.records import ENDED, Status, TrialRecord
 from study.settings import Sampler, Settings
 from study.space import Space
 from tl_core.config import DIRECTIONS, TrialConfig
@@ -54,38 +51,43 @@ class Suggestions:
     """Draws configurations and hears what came of them.
 
     `--design joint` searches all factors at once and tries every cell first; `--design cells` has
-    a search for each cell and goes around them.
+    a search for each cell and goes around them. `before` are the study's trials so far; those that
+    have not ended are still to be told of.
     """
 
-    def __init__(self, settings: Settings, storage: BaseStorage) -> None:
+    def __init__(self, settings: Settings, before: Sequence[TrialRecord] = ()) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)  # QMC warns of what it does rightly.
         self._settings = settings
-        self._searches = [(space, self._study(space, storage)) for space in _spaces(settings)]
-        trials = [t for _, study in self._searches for t in study.get_trials(deepcopy=False)]
-        drawn = [t for t in trials if t.state != TrialState.WAITING]
-        self._end_what_was_cut()
-        self._next = len(drawn)
-        self._times = Counter(_key(t.params) for t in drawn)
+        self._searches = [(space, self._study()) for space in _spaces(settings)]
+        self._times: Counter[str] = Counter()
         self._open: dict[int, _Drawn] = {}
+        drawn = {r.draw: r for r in before if r.draw is not None}
+        self._next = max(drawn, default=-1) + 1
+        self._lost = [number for number in range(self._next) if number not in drawn]
+        """Drawn by a run that ended before they started."""
+        for _, record in sorted(drawn.items()):
+            self._restore(record)
 
     @property
     def drawn(self) -> int:
         """How many were drawn so far, in earlier runs of the study as well."""
-        return self._next
+        return self._next - len(self._lost)
 
     def ask(self) -> tuple[int, TrialConfig]:
         """Draw the next configuration; return its number and itself.
 
         One that was drawn before comes with seeds that it was not trained with.
         """
-        number = self._next
-        self._next += 1
-        space, study = self._searches[number % len(self._searches)]
-        trial = self._draw(space, study, number)
+        if self._lost:
+            number = self._lost.pop(0)
+        else:
+            number, self._next = self._next, self._next + 1
+        space, _ = self._search(number)
+        first = space.cells() if self._settings.design == "joint" else []
+        fixed = first[number] if number < len(first) else None
+        trial = self._draw(number, self._settings.sampler, fixed)
         config = space.config(trial.params)
-        self._open[number] = _Drawn(study, trial, config.train_ratio)
-        times = self._times[_key(trial.params)]
-        self._times[_key(trial.params)] += 1
+        times = self._times[_key(trial.params)] - 1
         return number, config.model_copy(update={"seed": config.seed + times * config.seeds})
 
     def tell(self, number: int, status: Status, epoch: int = 0, value: float | None = None) -> None:
@@ -101,38 +103,39 @@ class Suggestions:
         else:
             drawn.study.tell(drawn.trial, value)
 
-    def _study(self, space: Space, storage: BaseStorage) -> optuna.Study:
-        s = self._settings
-        better = _WAYS[DIRECTIONS[s.metric]]
-        study = optuna.create_study(
-            storage=storage,
-            study_name="/".join([str(s.name), *(space.cell() if s.design == "cells" else ())]),
-            directions=[better, _WAYS["min"]] if s.objective == "pareto" else [better],
-            load_if_exists=True,
-        )
-        if s.design == "joint" and not study.get_trials(deepcopy=False):
-            for point in space.cells():
-                study.enqueue_trial(point)
-        return study
+    def _study(self) -> optuna.Study:
+        better = _WAYS[DIRECTIONS[self._settings.metric]]
+        pareto = self._settings.objective == "pareto"
+        return optuna.create_study(directions=[better, _WAYS["min"]] if pareto else [better])
 
-    def _end_what_was_cut(self) -> None:
-        """Trials of a run that was killed are not running any more."""
-        for _, study in self._searches:
-            for trial in study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
-                study.tell(trial.number, state=TrialState.FAIL)
+    def _search(self, number: int) -> tuple[Space, optuna.Study]:
+        return self._searches[number % len(self._searches)]
 
-    def _draw(self, space: Space, study: optuna.Study, number: int) -> optuna.Trial:
+    def _restore(self, record: TrialRecord) -> None:
+        """Draw once more what was drawn, and say what came of it if it has ended."""
+        assert record.draw is not None
+        space, _ = self._search(record.draw)
+        # Only a sequence has to be told how far it has come; for others any sampler will do.
+        sampler: Sampler = "qmc" if self._settings.sampler == "qmc" else "random"
+        self._draw(record.draw, sampler, space.params(record.config))
+        if record.status in ENDED:
+            value = record.value(self._settings.metric)
+            self.tell(record.draw, record.status, len(record.history), value)
+
+    def _draw(self, number: int, sampler: Sampler, fixed: dict[str, Any] | None) -> optuna.Trial:
+        """Draw one that waits to be told of, with the parameters that are fixed."""
+        space, study = self._search(number)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            study.sampler = SAMPLERS[self._settings.sampler](self._settings.seed, number)
+            study.sampler = SAMPLERS[sampler](self._settings.seed, number)
+            if fixed:
+                study.enqueue_trial(fixed)
             trial = study.ask()
+            _ = trial.relative_params  # Moves a sequence on, even if all parameters are fixed.
             space(trial)
+        self._times[_key(trial.params)] += 1
+        self._open[number] = _Drawn(study, trial, trial.params["train_ratio"])
         return trial
-
-
-def storage_in(folder: Path) -> BaseStorage:
-    """What the search of a study knows, in a file of its folder."""
-    return JournalStorage(JournalFileBackend(str(folder.resolve() / "optuna.log")))
 
 
 def _mixed(seed: int, number: int) -> int:

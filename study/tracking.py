@@ -5,17 +5,18 @@ what telling it once does.
 """
 
 import json
-import logging
-import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from study.addresses import reason, without_credentials
 from study.batch import Batch, in_ms
 from study.ledger import Event, Story
+from study.mlflow_calls import settle_client, time_for_files
 from study.records import Status, TrialRecord, best_of
 from study.view import address, axes, shared_view
 from tl_core.card import CARD, read_card
@@ -28,7 +29,8 @@ _ENDS: dict[Status, str] = {
     "failed": "FAILED",
     "interrupted": "KILLED",
 }
-_STUDY, _MODEL = "study", "tl_study.model_sha256"
+_STUDY, _MODEL, _KEY = "study", "tl_study.model_sha256", "tl_study.key"
+_MOST_RUNS = 1000
 
 
 class Tracker:
@@ -38,10 +40,7 @@ class Tracker:
     """
 
     def __init__(self, uri: str) -> None:
-        logging.getLogger("mlflow").setLevel(logging.WARNING)  # It tells of each table it makes,
-        os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # and each run.
-        # Its own way of trying again may make a run twice.
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        settle_client()
         try:
             self._client = MlflowClient(uri)
             self.experiment_id = self._experiment(uri)
@@ -53,7 +52,7 @@ class Tracker:
         self.run_ids: dict[str, str] = {}
         """Run of the study, and of each trial by its number."""
         self.unsure = False
-        """Whether a run may be there although its id is not known: then it is looked for."""
+        """Whether runs may be there although their ids are not known: then they are looked for."""
         self._waiting: dict[str, Batch] = {}
 
     def tell(self, event: Event, story: Story) -> None:
@@ -88,7 +87,7 @@ class Tracker:
         # The name of a class may hold what MLflow refuses in the name of a param.
         data = story.about["data"] | {"classes": json.dumps(story.about["data"]["classes"])}
         tags = {"tl_study.kind": "study"}
-        self._open(_STUDY, story, story.name, tags, None)
+        self._open(_STUDY, story, story.name, tags, event["at"])
         if not event["again"]:  # What a run was told once can't be changed.
             self._batch(_STUDY).params |= _flat(story.about | {"data": data})
         self._share_view(story)
@@ -110,7 +109,7 @@ class Tracker:
         tags = {"tl_study.kind": kind, "tl_study.study": story.name}
         if _STUDY in self.run_ids:
             tags["mlflow.parentRunId"] = self.run_ids[_STUDY]
-        self._open(key, story, name, tags, record.started_at)
+        self._open(key, story, name, tags, event["at"])
         source = {} if record.source is None else {"source": record.source}
         params = {"trial": record.trial} | source | record.config.model_dump()
         self._batch(key).params |= params | axes(record.config) | _flat(event["about"])
@@ -153,26 +152,40 @@ class Tracker:
         ended = "KILLED" if event["status"] == "interrupted" else "FINISHED"
         batch.ends = (ended, event["at"])
 
-    def _open(
-        self, key: str, story: Story, name: str, tags: dict[str, str], at: float | None
-    ) -> None:
+    def find(self, study_id: str) -> None:
+        """Learn the ids of the study's runs that are there; of a run that is there twice, as an
+        answer was lost, one is deleted.
+        """
+        strays = []
+        for run in self._runs(study_id):
+            key = run.data.tags[_KEY].rpartition("/")[2]
+            if self.run_ids.setdefault(key, run.info.run_id) != run.info.run_id:
+                strays.append(run.info.run_id)
+        for run_id in strays:
+            self._client.delete_run(run_id)
+        self.unsure = False
+
+    def _runs(self, study_id: str) -> Iterator[Run]:
+        wanted, page = f"tags.`{_KEY}` LIKE '{study_id}/%'", None
+        while True:
+            runs = self._client.search_runs(
+                [self.experiment_id], wanted, max_results=_MOST_RUNS, page_token=page
+            )
+            yield from runs
+            if not (page := runs.token):
+                return
+
+    def _open(self, key: str, story: Story, name: str, tags: dict[str, str], at: float) -> None:
         """Create the run; one that is there is opened again."""
-        mark = f"{story.about['id']}/{key}"
+        study_id = story.about["id"]
         if key not in self.run_ids and self.unsure:
-            self._find(key, mark)
+            self.find(study_id)
         if key in self.run_ids:
             self._client.update_run(self.run_ids[key], "RUNNING")
             return
-        tags |= {"tl_study.key": mark}
-        run = self._client.create_run(
-            self.experiment_id, None if at is None else in_ms(at), tags, name
-        )
+        tags |= {_KEY: f"{study_id}/{key}"}
+        run = self._client.create_run(self.experiment_id, in_ms(at), tags, name)
         self.run_ids[key] = run.info.run_id
-
-    def _find(self, key: str, mark: str) -> None:
-        wanted = f"tags.`tl_study.key` = '{mark}'"
-        for run in self._client.search_runs([self.experiment_id], wanted, max_results=1):
-            self.run_ids[key] = run.info.run_id
 
     def _experiment(self, uri: str) -> str:
         found = self._client.get_experiment_by_name(EXPERIMENT)
@@ -204,14 +217,16 @@ class Tracker:
         run_id, batch = self.run_ids[key], self._waiting[key]
         for metrics, params, tags in batch.parts():
             self._client.log_batch(run_id, metrics, params, tags)
-        for path in batch.files:
-            if Path(path).exists():  # A ledger may be sent long after; its files may be gone.
-                self._client.log_artifact(run_id, path)
+        with time_for_files():
+            for path in batch.files:
+                if Path(path).exists():  # A ledger may be sent long after; files may be gone.
+                    self._client.log_artifact(run_id, path)
         if batch.ends:
             status, at = batch.ends
             self._client.set_terminated(run_id, status, in_ms(at))
         if batch.model and Path(batch.model).exists():
-            self._register(run_id, Path(batch.model))
+            with time_for_files():
+                self._register(run_id, Path(batch.model))
 
 
 def _artifact_folder(uri: str) -> str | None:

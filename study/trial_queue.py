@@ -1,61 +1,66 @@
 """The order of a study's trials, as Ray Tune asks for them: the search, then what confirms it."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ray.tune.search import Searcher
 
 from study.confirm import Planned
-from study.records import Status
+from study.records import ENDED, Status, TrialRecord
+from study.settings import Settings
 from study.suggest import Suggestions
-from tl_core.config import DIRECTIONS, Metric, TrialConfig
+from tl_core.config import DIRECTIONS, TrialConfig
 
 
 class TrialQueue(Searcher):
     """Gives Ray Tune trial after trial, and Optuna what came of those of the search.
 
-    `trials` are to be drawn in all, in earlier runs of the study as well; the next one that runs
-    gets the number `first`.
+    `before` are the study's trials so far: those of the search that were cut come first. `plan`
+    gives what is to run when the search is over.
 
     A trial's configuration for Ray holds `trial` (its number), `kind`, `source`, `mode` and
     `train_ratio` (which decide its resources and its rivals), `config` and `winner`.
     """
 
     def __init__(
-        self,
-        suggestions: Suggestions,
-        metric: Metric,
-        trials: int,
-        plan: Callable[[], list[Planned]],
-        first: int = 0,
+        self, settings: Settings, plan: Callable[[], list[Planned]], before: Sequence[TrialRecord]
     ) -> None:
-        super().__init__(metric, DIRECTIONS[metric])
-        self._numbers = itertools.count(first)
-        self._suggestions = suggestions
-        self._trials = trials
+        super().__init__(settings.metric, DIRECTIONS[settings.metric])
+        self._numbers = itertools.count(max((r.trial for r in before), default=-1) + 1)
+        self._suggestions = Suggestions(settings, before)
+        self._trials = settings.trials
         self._plan = plan
+        self._cut = iter([r for r in before if r.kind == "search" and r.status not in ENDED])
         self._planned: Iterator[Planned] | None = None
         self._open: dict[str, tuple[int, int]] = {}
         """Trials of the search by Ray's id: number among the drawn, epochs."""
 
     def __getstate__(self) -> dict[str, Any]:
-        # Ray saves it with the experiment; a study goes on from its ledger and Optuna's storage.
+        # Ray saves it with the experiment; a study goes on from its ledger.
         return {}
 
     def suggest(self, trial_id: str) -> Any:
         """Return the next trial, None while there is none yet, or that all have been given."""
+        for record in self._cut:
+            return self._searching(trial_id, Planned(record.config, draw=record.draw), record.trial)
         if self._suggestions.drawn < self._trials:
-            drawn, config = self._suggestions.ask()
-            self._open[trial_id] = drawn, config.epochs
-            return as_drawn(next(self._numbers), Planned(config))
+            number, config = self._suggestions.ask()
+            return self._searching(trial_id, Planned(config, draw=number), next(self._numbers))
         if self._open:
             return None  # What is confirmed depends on what these come to.
         if self._planned is None:
             self._planned = iter(self._plan())
         for planned in self._planned:
-            return as_drawn(next(self._numbers), planned)
+            return as_drawn(
+                next(self._numbers) if planned.trial is None else planned.trial, planned
+            )
         return Searcher.FINISHED
+
+    def _searching(self, trial_id: str, planned: Planned, trial: int) -> dict[str, Any]:
+        assert planned.draw is not None
+        self._open[trial_id] = planned.draw, planned.config.epochs
+        return as_drawn(trial, planned)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -64,7 +69,7 @@ class TrialQueue(Searcher):
         if trial_id not in self._open:
             return
         number, epochs = self._open.pop(trial_id)
-        if error or not result or self.metric not in result:
+        if error or not result or "failure" in result or self.metric not in result:
             self._suggestions.tell(number, "failed")
             return
         status: Status = "done" if result["epoch"] >= epochs else "pruned"
@@ -85,6 +90,7 @@ def as_drawn(number: int, planned: Planned) -> dict[str, Any]:
         "kind": planned.kind,
         "source": planned.source,
         "winner": planned.winner,
+        "draw": planned.draw,
         "mode": config.mode,
         "train_ratio": config.train_ratio,
         "config": config.model_dump(),

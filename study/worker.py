@@ -1,8 +1,11 @@
 """One trial in a Ray worker; it lives for the whole study and keeps what trials share."""
 
 import gc
-import shutil
 import time
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,8 +14,10 @@ import torch
 from ray import tune
 
 from study.extraction import attach, settle_worker
+from tl_core.checkpoints import CheckpointWarning
 from tl_core.config import TrialConfig
 from tl_core.epoch import EpochMetrics
+from tl_core.files import is_disk_full
 from tl_core.train import run_trial
 from tl_core.winner import save_winner
 
@@ -25,12 +30,25 @@ class Job:
 
     images: Path
     cache: Path
-    winner: Path
-    """Where the winner's weights go."""
+    folder: Path
+    """The study's."""
+
+    @property
+    def winner(self) -> Path:
+        """Where the winner's weights go."""
+        return self.folder / "winner"
+
+    def checkpoint(self, trial: int) -> Path:
+        """Where a network that learns is kept after each epoch."""
+        return self.folder / "checkpoints" / f"{trial}.ckpt"
 
 
 def run_in_worker(drawn: dict[str, Any], job: Job) -> None:
-    """Run one trial and report its epochs to Ray Tune."""
+    """Run one trial and report its epochs to Ray Tune, and its failure if it fails.
+
+    An exception ends the trial: it would come again. Only of a worker that dies does Ray hear, and
+    has another one take the trial up, at its checkpoint.
+    """
     device = settle_worker()
     _free(device)  # What a trial that was stopped held until its exception was gone.
     config = TrialConfig(**drawn["config"])
@@ -38,14 +56,40 @@ def run_in_worker(drawn: dict[str, Any], job: Job) -> None:
     reporter = Reporter(every_s=_PATIENCE_S if config.mode == "freeze" else 0)
     images, reads = attach(job.images), drawn["kind"] in ("confirm", "control")
     try:
-        result = run_trial(config, images, job.cache, device, reporter.epoch, read_test=reads)
+        with _warnings_to(reporter):
+            result = run_trial(
+                config,
+                images,
+                job.cache,
+                device,
+                reporter.epoch,
+                reads,
+                job.checkpoint(drawn["trial"]),
+                # The study has verified all other features before its first trial.
+                verify=config.weights == "none",
+            )
         if drawn["winner"]:
-            shutil.rmtree(job.winner, ignore_errors=True)  # Of an earlier winner.
             save_winner(job.winner, result, config, images)
         reporter.send(result.test)
+    except Exception as error:
+        reporter.fail(error)
     finally:
         reporter.send()
         _free(device)  # The worker stays; trials beside it need the memory.
+
+
+@contextmanager
+def _warnings_to(reporter: "Reporter") -> Iterator[None]:
+    """Report what a checkpoint was not good for; a worker's own output is seen by nobody."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", CheckpointWarning)
+        told = warnings.showwarning
+        warnings.showwarning = lambda message, category, *where: (
+            reporter.warnings.append(str(message))
+            if issubclass(category, CheckpointWarning)
+            else told(message, category, *where)
+        )
+        yield
 
 
 def _free(device: torch.device) -> None:
@@ -62,6 +106,8 @@ class Reporter:
         self._sent_at = time.monotonic()
         self._waiting: list[dict[str, Any]] = []
         self._last: dict[str, Any] = {}
+        self.warnings: list[str] = []
+        """To be sent with what comes next."""
 
     def epoch(self, metrics: EpochMetrics) -> None:
         """Keep an epoch, or send it with those that wait."""
@@ -78,4 +124,18 @@ class Reporter:
         epochs, self._waiting, self._sent_at = self._waiting, [], time.monotonic()
         self._last = epochs[-1] if epochs else self._last
         if epochs or test:
-            tune.report(self._last | {"epochs": epochs, "test": test or {}})
+            self._report(epochs, test=test or {})
+
+    def fail(self, error: Exception) -> None:
+        """Send what waits, and that the trial has failed."""
+        told = {
+            "error": f"{type(error).__name__}: {error}",
+            "traceback": traceback.format_exc(),
+            "disk_full": isinstance(error, OSError) and is_disk_full(error),
+        }
+        epochs, self._waiting = self._waiting, []
+        self._report(epochs, test={}, failure=told)
+
+    def _report(self, epochs: list[dict[str, Any]], **more: Any) -> None:
+        told, self.warnings = self.warnings, []
+        tune.report(self._last | {"epochs": epochs, "warnings": told} | more)

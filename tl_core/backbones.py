@@ -3,6 +3,7 @@
 import difflib
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 
 import torch
 import torchvision
@@ -39,6 +40,7 @@ __all__ = [
     "default_image_size",
     "empty_network",
     "has_default_weights",
+    "library_versions",
     "load_backbone",
 ]
 
@@ -111,6 +113,11 @@ def empty_network(name: str, image_size: int, *, pretrained: bool) -> nn.Module:
 def default_image_size(name: str) -> int:
     """Side of the images that a backbone gets unless told otherwise, pixels."""
     return ARTICLE_SIZE if name in ARTICLE_WIDTHS else 224
+
+
+def library_versions() -> dict[str, str]:
+    """Of the libraries that build networks: another one may build a network otherwise."""
+    return {name: version(name) for name in ("torch", "torchvision", "timm")}
 
 
 def has_default_weights(name: str) -> bool:

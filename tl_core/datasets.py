@@ -1,23 +1,21 @@
 """ImageSet: every image decoded once into one uint8 array that lies in a memory-mapped cache."""
 
 import json
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 
-from tl_core.errors import InputError
+from tl_core.cache import damage, new_array, publish
+from tl_core.errors import InputError, few
 from tl_core.pictures import decoding_threads, squash
 from tl_core.progress import track
 from tl_core.sources import Source
 
 # Part of every cache key: raise it when decoded pixels change their meaning.
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -63,68 +61,56 @@ class ImageSet:
         )
 
 
+def image_entry(source: Source, image_size: int, cache: Path) -> Path:
+    """Where a cache keeps the decoded images of a source."""
+    return cache / "images" / f"{source.fingerprint[:24]}-{image_size}-v{_FORMAT}"
+
+
 def load_images(
     source: Source, image_size: int, cache: Path, skip_bad_images: bool = False
 ) -> ImageSet:
     """Attach the decoded images of `source`, decoding them first if the cache lacks them.
 
+    What the cache has is verified by hash, and decoded anew, with a warning, if it is damaged.
+
     Raises `InputError` naming every file that can't be decoded, unless `skip_bad_images`.
     """
-    key = f"{source.fingerprint[:24]}-{image_size}-v{_FORMAT}"
-    entry = cache / "images" / key
-    publish(entry, lambda into: _decode(source, image_size, into))
+    entry = image_entry(source, image_size, cache)
+
+    def fault(there: Path) -> str | None:
+        return damage(there) or _mended(ImageSet.open(there), source, image_size)
+
+    publish(entry, lambda into: _decode(source, image_size, into), fault)
     images = ImageSet.open(entry)
-    if _mended(images, source, image_size):
-        with FileLock(entry.with_suffix(".lock")):
-            shutil.rmtree(entry)
-        return load_images(source, image_size, cache, skip_bad_images)
     if images.bad and not skip_bad_images:
         raise InputError(_tell_bad(images.bad))
     lost = set(range(len(source.classes))) - set(images.labels.tolist())
     if lost:
-        raise InputError(f"class {source.classes[i]!r} has no readable image" for i in sorted(lost))
+        raise InputError(
+            few(f"class {source.classes[i]!r} has no readable image" for i in sorted(lost))
+        )
     return images
 
 
-def _mended(images: ImageSet, source: Source, size: int) -> bool:
-    """Whether a file that could not be decoded now can: it may have been locked at the time."""
+def _mended(images: ImageSet, source: Source, size: int) -> str | None:
+    """A file that could not be decoded and now can: it may have been locked at the time."""
     bad = {name for name, _ in images.bad}
-    return any(
-        _read_into(np.empty((3, size, size), np.uint8), source, i, size) is None
-        for i, name in enumerate(source.ids)
-        if name in bad
-    )
-
-
-def publish(entry: Path, build: Callable[[Path], None]) -> None:
-    """Have `build` fill a fresh folder and move it to `entry` in one step, unless it is there.
-
-    A lock keeps two studies that share the cache from building it twice.
-    """
-    if entry.exists():
-        return
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(entry.with_suffix(".lock")):
-        if entry.exists():
-            return
-        fresh = Path(tempfile.mkdtemp(prefix=f".{entry.name}-", dir=entry.parent))
-        try:
-            build(fresh)
-            fresh.rename(entry)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+    for i, name in enumerate(source.ids):
+        if name in bad and not _read_into(np.empty((3, size, size), np.uint8), source, i, size):
+            return f"{name} can be read by now"
+    return None
 
 
 def _decode(source: Source, size: int, into: Path) -> None:
     n = len(source.ids)
-    pixels = np.lib.format.open_memmap(into / "all.npy", "w+", np.uint8, (n, 3, size, size))
+    pixels = new_array(into / "all.npy", np.uint8, (n, 3, size, size))
     reasons = list(track(_each(source, size, pixels), n, f"Decoding {source.name}"))
     good = np.array([i for i, reason in enumerate(reasons) if reason is None], dtype=np.int64)
     kept = _keep(pixels, good, into)
-    labels = np.asarray(source.labels, dtype=np.int64)[good]
-    np.save(into / "labels.npy", labels)
-    means = np.array([image.mean(dtype=np.float64) for image in kept])
-    np.save(into / "brightness.npy", (means / 255).astype(np.float32))
+    labels = new_array(into / "labels.npy", np.int64, good.shape)
+    labels[:] = np.asarray(source.labels)[good]
+    brightness = new_array(into / "brightness.npy", np.float32, good.shape)
+    brightness[:] = [image.mean(dtype=np.float64) / 255 for image in kept]
     about: dict[str, Any] = {
         "name": source.name,
         "classes": source.classes,
@@ -155,17 +141,13 @@ def _keep(pixels: np.ndarray, good: np.ndarray, into: Path) -> np.ndarray:
     if len(good) == len(pixels):
         (into / "all.npy").rename(into / "pixels.npy")
         return pixels
-    kept = np.lib.format.open_memmap(
-        into / "pixels.npy", "w+", np.uint8, (len(good), *pixels.shape[1:])
-    )
+    kept = new_array(into / "pixels.npy", np.uint8, (len(good), *pixels.shape[1:]))
     for row, i in enumerate(good):
         kept[row] = pixels[i]
     (into / "all.npy").unlink()
     return kept
 
 
-def _tell_bad(bad: tuple[tuple[str, str], ...], most: int = 20) -> Iterator[str]:
+def _tell_bad(bad: tuple[tuple[str, str], ...]) -> Iterator[str]:
     yield f"{len(bad)} files are not readable images (--skip-bad-images goes on without them):"
-    yield from (f"  {name}: {reason}" for name, reason in bad[:most])
-    if len(bad) > most:
-        yield f"  and {len(bad) - most} more"
+    yield from (f"  {fault}" for fault in few(f"{name}: {reason}" for name, reason in bad))

@@ -1,6 +1,6 @@
-"""The errors that a user can mend, and the one that a trial ends with."""
+"""The errors that a user can mend, and those that a trial ends with."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 
 class InputError(ValueError):
@@ -16,3 +16,22 @@ class InputError(ValueError):
 
 class DivergedError(RuntimeError):
     """Training left the finite numbers; the message names the metric and the epoch."""
+
+    def __init__(self, metric: str, value: float, epoch: int) -> None:
+        self.metric, self.value, self.epoch = metric, value, epoch
+        super().__init__(f"{metric} is {value} in epoch {epoch}")
+
+    def __reduce__(self) -> tuple[type["DivergedError"], tuple[str, float, int]]:
+        return (DivergedError, (self.metric, self.value, self.epoch))
+
+
+class GpuMemoryError(RuntimeError):
+    """A trial needs more memory than the GPU has left; the message tells what would fit."""
+
+
+def few(faults: Iterable[str], most: int = 20) -> Iterator[str]:
+    """Yield the first `most` of faults of one kind, and how many more there are."""
+    told = list(faults)
+    yield from told[:most]
+    if len(told) > most:
+        yield f"and {len(told) - most} more"

@@ -9,7 +9,8 @@ import torch
 
 from tl_core.backbones import Backbone
 from tl_core.batches import eval_batch, eval_batches, pixel_reader
-from tl_core.datasets import ImageSet, publish
+from tl_core.cache import damage, new_array, publish, unverified
+from tl_core.datasets import ImageSet
 from tl_core.precision import run_network
 from tl_core.progress import track
 
@@ -28,6 +29,7 @@ def load_features(
     cache: Path,
     forward: torch.device | Forward,
     hflip: bool = False,
+    verify: bool = True,
 ) -> np.ndarray:
     """Attach the features of all N images, running the backbone over them first if need be.
 
@@ -39,6 +41,8 @@ def load_features(
         cache: folder that holds the features of each (data, backbone, weights, precision).
         forward: the device to run it on, or what spreads the work over several.
         hflip: also those of the mirror images, so that mirrored training has what it needs.
+        verify: hash what the cache has, and compute it anew, with a warning, if it is damaged;
+            a study does so once, and its workers take what it has verified.
 
     Returns:
         float32 [N, D], or [2 N, D] with the mirror images in the second half; memory-mapped:
@@ -46,13 +50,22 @@ def load_features(
     """
     if isinstance(forward, torch.device):
         forward = _on(forward, images, backbone)
-    half = _entry(images, backbone, cache, mirrored=False)
-    publish(half, lambda into: _extract(images, backbone, forward, into))
-    if not hflip:
-        return _attach(half)
-    both = _entry(images, backbone, cache, mirrored=True)
-    publish(both, lambda into: _extract(images, backbone, forward, into, _attach(half)))
-    return _attach(both)
+
+    def build(into: Path) -> None:
+        plain = load_features(images, backbone, cache, forward, verify=verify) if hflip else None
+        _extract(images, backbone, forward, into, plain)
+
+    entry = feature_entry(images.key, backbone, cache, hflip)
+    publish(entry, build, damage if verify else unverified)
+    features: np.ndarray = np.load(entry / "features.npy", mmap_mode="c")
+    return features
+
+
+def feature_entry(images: str, backbone: Backbone, cache: Path, hflip: bool = False) -> Path:
+    """Where a cache keeps the features of the decoded images whose key is `images`."""
+    b = backbone
+    about = f"{images} {b.name} {b.weights_id} {b.mean} {b.std} {b.precision} {hflip}"
+    return cache / "features" / hashlib.sha256(about.encode()).hexdigest()[:24]
 
 
 def extract(
@@ -74,17 +87,6 @@ def _on(device: torch.device, images: ImageSet, backbone: Backbone) -> Forward:
     return forward
 
 
-def _entry(images: ImageSet, backbone: Backbone, cache: Path, mirrored: bool) -> Path:
-    b = backbone
-    about = f"{images.key} {b.name} {b.weights_id} {b.mean} {b.std} {b.precision} {mirrored}"
-    return cache / "features" / hashlib.sha256(about.encode()).hexdigest()[:24]
-
-
-def _attach(entry: Path) -> np.ndarray:
-    features: np.ndarray = np.load(entry / "features.npy", mmap_mode="c")
-    return features
-
-
 def _extract(
     images: ImageSet,
     backbone: Backbone,
@@ -96,7 +98,7 @@ def _extract(
     n = len(images.labels)
     first = 0 if before is None else n
     shape = (first + n, backbone.n_features)
-    features = np.lib.format.open_memmap(into / "features.npy", "w+", np.float32, shape)
+    features = new_array(into / "features.npy", np.float32, shape)
     if before is not None:
         features[:n] = before
     size = max(_CHUNKS[0], min(_CHUNKS[1], n // _PIECES))
@@ -104,4 +106,3 @@ def _extract(
     doing = f"Features of {backbone.name}{', mirrored' if first else ''}"
     for views, rows in zip(chunks, track(forward(chunks), n, doing, weight=size), strict=True):
         features[views] = rows
-    features.flush()

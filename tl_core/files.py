@@ -1,14 +1,99 @@
-"""Files that are whole whenever they are looked at."""
+"""Files and folders that are whole whenever they are looked at, also after a loss of power."""
 
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 
 
 def replace_file(path: Path, content: str | bytes) -> None:
-    """Write a file so that a reader, or a kill, never meets half of it."""
-    fresh = path.with_name(f".{path.name}.fresh")
-    if isinstance(content, bytes):
-        fresh.write_bytes(content)
-    else:
-        # Names of files and classes need not be UTF-8; to JSON the escapes mean the same.
-        fresh.write_text(content, errors="backslashreplace")
-    fresh.replace(path)
+    """Write a file so that a reader, a kill or a loss of power never meets half of it.
+
+    Raises `OSError` naming the file if it can't be written; then what was there is there still.
+    """
+    # Names of files and classes need not be UTF-8; to JSON the escapes mean the same.
+    data = content if isinstance(content, bytes) else content.encode(errors="backslashreplace")
+    # Of its own, as a study and its report may write the same file at once.
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with naming(path), fresh.open("xb") as file:
+            file.write(data)
+            file.flush()
+            # Else the new name may reach the disk before the content does.
+            os.fsync(file.fileno())
+        fresh.replace(path)
+    except BaseException:
+        fresh.unlink(missing_ok=True)
+        raise
+    _sync_names(path.parent)
+
+
+def replace_folder(folder: Path, fill: Callable[[Path], None]) -> None:
+    """Have `fill` fill a new folder, and put it whole in the place of `folder`.
+
+    Whoever has a file of the old folder open or mapped keeps it. The caller sees to it that one
+    process at a time does this; `leftovers` finds what is left of one that was killed.
+    """
+    fresh, old = folder.with_name(f".{folder.name}.fresh"), folder.with_name(f".{folder.name}.old")
+    for left in (fresh, old):
+        shutil.rmtree(left, ignore_errors=True)
+    fresh.mkdir()
+    try:
+        fill(fresh)
+        _sync_all(fresh)
+        if folder.exists():
+            folder.rename(old)
+        fresh.rename(folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    _sync_names(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def leftovers(parent: Path) -> Iterator[tuple[Path, Path]]:
+    """Yield each folder in `parent` that `replace_folder` works in, and what it is to replace."""
+    for pattern in (".*.fresh", ".*.old"):
+        for left in parent.glob(pattern):
+            yield left, parent / left.stem.removeprefix(".")
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Have an `OSError` that names no file name this one; those of a full disk name none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Whether nothing more can be written: disk or quota full, file too large, or read-only."""
+    return error.errno in _FULL
+
+
+def _sync_all(folder: Path) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+        else:
+            _sync_names(path)
+    _sync_names(folder)
+
+
+def _sync_names(folder: Path) -> None:
+    """Have the names in a folder reach the disk."""
+    # Some network file systems can't, and SQLite, too, goes on without.
+    with suppress(OSError):
+        names = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(names)
+        finally:
+            os.close(names)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tl_core.checkpoints import Checkpoint
 from tl_core.config import TrialConfig
 from tl_core.epoch import EpochMetrics, Report
 from tl_core.errors import DivergedError
@@ -18,28 +19,51 @@ from tl_core.splits import Split
 
 
 def fit(
-    learner: Learner, split: Split, config: TrialConfig, lr: float, report: Report
+    learner: Learner,
+    split: Split,
+    config: TrialConfig,
+    lr: float,
+    report: Report,
+    checkpoint: Checkpoint | None = None,
 ) -> tuple[EpochMetrics, ...]:
     """Train with Adam for `config.epochs` epochs and validate on `split.val` after each.
+
+    Goes on from the `checkpoint`, if it has a state: its epochs are reported again first.
 
     Raises `DivergedError` when a metric leaves the finite numbers; names it and the epoch.
     """
     torch.manual_seed(config.seed)  # Dropout draws from the global generator.
-    # Step by step and element by element, so stacked heads move as each would alone.
-    optimizer = torch.optim.Adam(learner.groups(), lr=lr, fused=True)
-    history = []
-    for epoch in range(1, config.epochs + 1):
-        start = time.perf_counter()
-        loss, accuracy, n_images = learner.train_epoch(epoch, optimizer)
-        images_per_s = n_images / (time.perf_counter() - start)
-        scores = {"train_loss": loss, "train_accuracy": accuracy}
-        scores |= {f"val_{name}": value for name, value in score(learner, split.val).items()}
-        scores |= learner.weighting.metrics()
-        metrics = EpochMetrics(epoch, **_over_seeds(scores), images_per_s=images_per_s)
-        _check_finite(metrics)
+    optimizer = make_optimizer(learner, lr)
+    history = checkpoint.restore(learner, optimizer) if checkpoint else []
+    for metrics in history:
         report(metrics)
-        history.append(metrics)
+    for epoch in range(len(history) + 1, config.epochs + 1):
+        history.append(_run_epoch(learner, split, epoch, optimizer))
+        if checkpoint and epoch < config.epochs:
+            # First: who was told of an epoch may rely on it.
+            checkpoint.save(learner, optimizer, history)
+        report(history[-1])
     return tuple(history)
+
+
+def make_optimizer(learner: Learner, lr: float) -> torch.optim.Optimizer:
+    """Adam, with its state for all that learns."""
+    # Step by step and element by element, so stacked heads move as each would alone.
+    return torch.optim.Adam(learner.groups(), lr=lr, fused=True)
+
+
+def _run_epoch(
+    learner: Learner, split: Split, epoch: int, optimizer: torch.optim.Optimizer
+) -> EpochMetrics:
+    start = time.perf_counter()
+    loss, accuracy, n_images = learner.train_epoch(epoch, optimizer)
+    images_per_s = n_images / (time.perf_counter() - start)
+    scores = {"train_loss": loss, "train_accuracy": accuracy}
+    scores |= {f"val_{name}": value for name, value in score(learner, split.val).items()}
+    scores |= learner.weighting.metrics()
+    metrics = EpochMetrics(epoch, **_over_seeds(scores), images_per_s=images_per_s)
+    _check_finite(metrics)
+    return metrics
 
 
 def score(learner: Learner, indices: np.ndarray) -> dict[str, Tensor]:
@@ -65,4 +89,4 @@ def _over_seeds(scores: dict[str, Tensor]) -> dict[str, Any]:
 def _check_finite(metrics: EpochMetrics) -> None:
     for name, value in asdict(metrics).items():
         if value is not None and not math.isfinite(value):
-            raise DivergedError(f"{name} is {value} in epoch {metrics.epoch}")
+            raise DivergedError(name, value, metrics.epoch)

@@ -86,11 +86,11 @@ class NetLearner(Learner):
         sums = torch.zeros((), device=self.labels.device)
         order = self.order(epoch)
         for views in cut(order, self.batch_size):
-            sums = sums + self._step(views, optimizer)
+            sums = sums + self.step(views, optimizer)
         *parts, accuracy = sums.cpu() / len(order)
         return self.weighting.epoch_loss(*parts), accuracy, len(order)
 
-    def _step(self, views: np.ndarray, optimizer: torch.optim.Optimizer) -> Tensor:
+    def step(self, views: np.ndarray, optimizer: torch.optim.Optimizer) -> Tensor:
         """Learn from one batch; return its sums of the parts of the loss and of hits."""
         labels, brightness = self.targets(views)
         outputs = self.model(self.inputs(views))

@@ -1,15 +1,41 @@
 """From any file Pillow opens to an RGB picture."""
 
 import os
+import stat
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from threading import Lock
 from typing import IO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
+
+# Not all that Pillow reads: it hands some kinds to other programs, such as EPS to Ghostscript.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
+"""What is decoded, in Pillow's words; a file's content tells which, not its name."""
+
+_LARGE, _ONE_LARGE = 50_000_000, Lock()
+"""Pictures of more pixels than this are decoded one at a time, or a few would fill the memory."""
+_BITS_PER_SAMPLE = 258
+_TURNS: dict[object, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What undoes each EXIF orientation. Pillow's own `exif_transpose` also writes the other tags
+anew, which fails where one of them is broken."""
+_KINDS = {
+    stat.S_ISDIR: "a folder that can't be read",
+    stat.S_ISFIFO: "a named pipe",
+    stat.S_ISSOCK: "a socket",
+}
 
 
 @contextmanager
@@ -19,8 +45,9 @@ def decoding_threads() -> Iterator[ThreadPoolExecutor]:
     Pillow lets go of the interpreter lock while it decodes and resizes, so threads are enough.
     """
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        # It only warns of pictures up to twice its limit: photos of that size exist and decode.
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        # It warns of broken tags, and of pictures up to twice its limit: such photos exist, and
+        # decode. What does not is an error.
+        warnings.filterwarnings("ignore", module="PIL")
         yield pool
 
 
@@ -28,16 +55,23 @@ def open_rgb(file: Path | IO[bytes]) -> Image.Image:
     """Decode the first frame of a file, upright, without transparency.
 
     Raises whatever Pillow raises for a file that it can't decode whole, among them
-    `Image.DecompressionBombError` for more than `2 * Image.MAX_IMAGE_PIXELS` pixels.
+    `Image.DecompressionBombError` for more than `2 * Image.MAX_IMAGE_PIXELS` pixels, which its
+    header tells before any is decoded; `OSError` for what is no regular file.
     """
-    with Image.open(file) as image:
+    if isinstance(file, Path):
+        _check_regular(file)
+    with Image.open(file, formats=FORMATS) as image:
         return to_rgb(image)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """As `open_rgb`, of a picture that is open already."""
-    image.load()
-    return _to_rgb(ImageOps.exif_transpose(image))
+    large = image.width * image.height > _LARGE
+    with _ONE_LARGE if large else nullcontext():
+        image.load()
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+        rgb = _to_rgb(image)
+        return rgb if turn is None else rgb.transpose(turn)
 
 
 def squash(image: Image.Image, size: int) -> np.ndarray:
@@ -47,6 +81,14 @@ def squash(image: Image.Image, size: int) -> np.ndarray:
     """
     square = image.resize((size, size), Image.Resampling.BILINEAR)
     return np.asarray(square, dtype=np.uint8).transpose(2, 0, 1)
+
+
+def _check_regular(path: Path) -> None:
+    """Refuse what may keep a reader waiting for ever."""
+    mode = path.stat().st_mode
+    if not stat.S_ISREG(mode):
+        kind = next((what for is_kind, what in _KINDS.items() if is_kind(mode)), "a device")
+        raise OSError(f"{path} is {kind}, not a picture")
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -61,9 +103,18 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 def _from_deep_grey(image: Image.Image) -> Image.Image:
     # Pillow's own conversion clips 16-bit grey at 255, which turns it white.
     grey = np.asarray(image, dtype=np.float64)
-    scale = 255 / 65535
-    if not image.mode.startswith("I;16"):
-        # 32 bits have no agreed white: take that of the narrowest range that holds the values.
-        white = next((top for top in (1, 255, 65535) if grey.max(initial=0) <= top), 2**32 - 1)
-        scale = 255 / white
-    return Image.fromarray(np.clip(grey * scale, 0, 255).astype(np.uint8), "L").convert("RGB")
+    if not np.isfinite(grey).all():
+        raise ValueError("the picture holds values that are not finite")
+    scaled = np.clip(grey * (255 / _white_of(image, grey)), 0, 255)
+    return Image.fromarray(scaled.astype(np.uint8), "L").convert("RGB")
+
+
+def _white_of(image: Image.Image, grey: np.ndarray) -> int:
+    """Return the value that stands for white."""
+    bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE)
+    if bits == (12,):  # Pillow takes a TIFF's 12 bits for the low ones of 16.
+        return 4095
+    if image.mode.startswith("I;16") or image.format == "PPM":
+        return 65535
+    # 32 bits have no agreed white: take that of the narrowest range that holds the values.
+    return next((top for top in (1, 255, 65535) if grey.max(initial=0) <= top), 2**32 - 1)

@@ -3,13 +3,12 @@
 import hashlib
 import json
 import textwrap
-from importlib.metadata import version
 from pathlib import Path
 
 import safetensors.torch
 import torch
 
-from tl_core.backbones import BackboneError, empty_network
+from tl_core.backbones import BackboneError, empty_network, library_versions
 from tl_core.card import CARD, FORMAT, WEIGHTS, About, Card, find_model, read_card
 from tl_core.errors import InputError
 from tl_core.files import replace_file
@@ -17,8 +16,6 @@ from tl_core.heads import Heads, TwoHeadedNet
 from tl_core.model import Model
 from tl_core.paths import user_path
 from tl_core.weights import Entries, read_entries, verify_file
-
-_LIBRARIES = ("torch", "torchvision", "timm")
 
 
 def save_model(folder: Path, model: Model) -> None:
@@ -36,7 +33,7 @@ def save_model(folder: Path, model: Model) -> None:
     card = Card(
         **model.about.model_dump(include=set(About.model_fields)),
         sha256=hashlib.sha256(weights).hexdigest(),
-        versions=_versions(),
+        versions=library_versions(),
     )
     folder.mkdir(parents=True, exist_ok=True)
     replace_file(folder / WEIGHTS, weights)
@@ -85,13 +82,9 @@ def _fill(net: TwoHeadedNet, card: Card, entries: Entries, path: Path) -> None:
         raise InputError([f"{why}; {_tell_versions(card)}"]) from error
 
 
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in _LIBRARIES}
-
-
 def _tell_versions(card: Card) -> str:
     then, now = (
         ", ".join(f"{name} {number}" for name, number in versions.items())
-        for versions in (card.versions, _versions())
+        for versions in (card.versions, library_versions())
     )
     return f"it was saved with {then}; installed are {now}"

@@ -3,19 +3,22 @@
 import hashlib
 import json
 import os
+import tarfile
+import unicodedata
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
 
 from tl_core import demo
-from tl_core.errors import InputError
-from tl_core.paths import user_path
+from tl_core.errors import InputError, few
+from tl_core.folders import files_below, is_passed_over
+from tl_core.paths import printable, user_path
 from tl_core.pictures import open_rgb
 
-# What file managers leave behind; a hidden file (leading dot) is passed over as well.
-_SIDECARS = frozenset({"thumbs.db", "desktop.ini"})
+_ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 
 
 @dataclass(frozen=True)
@@ -61,17 +64,24 @@ def demo_source(seed: int = 0, n_images: int = demo.N_IMAGES) -> Source:
 
 
 def folder_source(root: Path) -> Source:
-    """Scan a folder with one sub-folder a class; files may lie at any depth below it."""
-    root = root.resolve()
+    """Scan a folder with one sub-folder a class; files may lie at any depth below it.
+
+    Raises `InputError` with every class folder that has no files, or the same name as another.
+    """
+    root = Path(os.path.realpath(root))  # Which, unlike Path.resolve, takes a loop of links.
     classes = _class_names(root)
     files = [
-        (path, label) for label, name in enumerate(classes) for path in files_below(root / name)
+        (path, label)
+        for label, name in enumerate(classes)
+        for path in files_below(root / name, within=root)
     ]
-    empty = [name for label, name in enumerate(classes) if label not in {at for _, at in files}]
-    if empty:
-        raise InputError(f"class folder {root / name} has no files" for name in empty)
+    filled = {label for _, label in files}
+    empty = [name for label, name in enumerate(classes) if label not in filled]
+    faults = [*_twins(classes), *few(f"class folder {root / name} has no files" for name in empty)]
+    if faults:
+        raise InputError(faults)
     ids = tuple(path.relative_to(root).as_posix() for path, _ in files)
-    return _of_files(str(root), classes, ids, files)
+    return _of_files(printable(str(root)), classes, ids, files)
 
 
 def oxford_pet_source(root: Path) -> Source:
@@ -79,12 +89,27 @@ def oxford_pet_source(root: Path) -> Source:
     from torchvision.datasets import OxfordIIITPet
 
     try:
-        OxfordIIITPet(root, download=True)
+        with _unpacking_inside():
+            OxfordIIITPet(root, download=True)
         files = sorted([*_pets(root, "trainval"), *_pets(root, "test")])
         ids = tuple(path.name for path, _ in files)
         return _of_files("oxford-pet", ("cat", "dog"), ids, files)
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, tarfile.TarError) as error:
         raise InputError([_no_oxford_pet(root, error)]) from error
+
+
+@contextmanager
+def _unpacking_inside() -> Iterator[None]:
+    """Have archives refused that would write, or link, outside their folder (PEP 706)."""
+    if not hasattr(tarfile, "data_filter"):
+        raise RuntimeError("Python before 3.11.4 can't unpack archives safely")
+    usual = tarfile.TarFile.extraction_filter
+    # For the whole process, as torchvision lets nobody choose: it extracts without a filter.
+    tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
+    try:
+        yield
+    finally:
+        tarfile.TarFile.extraction_filter = usual
 
 
 def _pets(root: Path, part: str) -> Iterator[tuple[Path, int]]:
@@ -105,8 +130,7 @@ def _no_oxford_pet(root: Path, error: Exception) -> str:
 
 def _class_names(root: Path) -> tuple[str, ...]:
     if not root.is_dir():
-        what = "is a file, not a folder" if root.exists() else "does not exist"
-        raise InputError([f"data folder {root} {what}; a folder, demo or oxford-pet is expected"])
+        raise InputError([f"data folder {root} {_no_folder(root)}"])
     names = sorted(p.name for p in root.iterdir() if _is_class(p, root))
     if len(names) < 2:
         found = f"only {names[0]!r}" if names else "none"
@@ -116,31 +140,39 @@ def _class_names(root: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _no_folder(path: Path) -> str:
+    expected = "a folder, demo or oxford-pet is expected"
+    if not path.exists():
+        return f"does not exist; {expected}"
+    if path.name.lower().endswith(_ARCHIVES):
+        return "is an archive; unpack it and give the folder that comes out"
+    return f"is a file, not a folder; {expected}"
+
+
 def _is_class(path: Path, root: Path) -> bool:
-    if path.name.startswith(".") or not path.is_dir():
+    if is_passed_over(path.name) or not path.is_dir():
         return False
     # A link that leads back up would be a class that holds the images of all the others.
-    return not root.is_relative_to(path.resolve())
+    return not root.is_relative_to(os.path.realpath(path))
 
 
-def files_below(folder: Path) -> Iterator[Path]:
-    """Every file at any depth, in order; not hidden ones, nor what file managers leave behind."""
-    # os.walk does not follow links to folders, so a loop of links can't add images twice.
-    for parent, below, names in os.walk(folder):
-        below[:] = sorted(name for name in below if not name.startswith("."))
-        for name in sorted(names):
-            if not name.startswith(".") and name.lower() not in _SIDECARS:
-                yield Path(parent, name)
+def _twins(classes: tuple[str, ...]) -> Iterator[str]:
+    """Tell of names that read the same: a copy from another system, not another class."""
+    first: dict[str, str] = {}
+    for name in classes:
+        twin = first.setdefault(unicodedata.normalize("NFC", name), name)
+        if twin is not name:
+            yield (
+                f"class folders {twin!a} and {name!a} have the same name in two "
+                "encodings (Unicode NFC and NFD); merge them, or rename one"
+            )
 
 
 def _of_files(
     name: str, classes: tuple[str, ...], ids: tuple[str, ...], files: list[tuple[Path, int]]
 ) -> Source:
-    # A link to nowhere has a state of its own; it is told with the other files that can't be read.
-    states = [path.stat() if path.exists() else path.lstat() for path, _ in files]
-    seen = [
-        [str(path), s.st_size, s.st_mtime_ns] for (path, _), s in zip(files, states, strict=True)
-    ]
+    states = [(path, _state(path)) for path, _ in files]
+    seen = [[str(path), state.st_size, state.st_mtime_ns] for path, state in states]
     return Source(
         name=name,
         classes=classes,
@@ -149,6 +181,14 @@ def _of_files(
         fingerprint=_hash([classes, [label for _, label in files], seen]),
         read=lambda i, size: open_rgb(files[i][0]),
     )
+
+
+def _state(path: Path) -> os.stat_result:
+    try:
+        return path.stat()
+    except OSError:
+        # A link to nowhere has a state of its own; it is told with the files that can't be read.
+        return path.lstat()
 
 
 def _hash(value: object) -> str:

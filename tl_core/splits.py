@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tl_core.errors import InputError
+from tl_core.errors import InputError, few
 
 HELD_OUT = 0.1
 """Share of each class in the test set, and again in the validation set."""
@@ -74,7 +74,7 @@ def split_faults(
                 f"class {name!r} has {n} images; train_ratio {train_ratio:g} needs "
                 f"{missing} more to have one in training, validation and test each"
             )
-    return faults
+    return [*few(faults)]
 
 
 def smallest_class(train_ratio: float) -> int:

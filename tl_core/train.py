@@ -8,19 +8,21 @@ import math
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from tl_core.backbones import Backbone, load_backbone
+from tl_core.backbones import Backbone, library_versions, load_backbone
 from tl_core.batches import epoch_order, eval_batch, pixel_reader, stacked_order
+from tl_core.checkpoints import Checkpoint
 from tl_core.config import Precision, TrialConfig
 from tl_core.datasets import ImageSet
 from tl_core.epoch import EpochMetrics, Report
 from tl_core.features import load_features
 from tl_core.fit import fit, score
+from tl_core.gpu_memory import telling_what_fits
 from tl_core.heads import Heads, HeadStack, TwoHeadedNet
 from tl_core.learners import Learner, NetLearner, StackLearner
 from tl_core.splits import Split, make_split
@@ -52,6 +54,8 @@ def run_trial(
     device: torch.device,
     report: Report = lambda _: None,
     read_test: bool = False,
+    checkpoint: Path | None = None,
+    verify: bool = True,
 ) -> TrialResult:
     """Train one configuration; the last epoch is the one that counts.
 
@@ -67,26 +71,28 @@ def run_trial(
         report: called after every epoch.
         read_test: score the test set at the end. Off while searching: configurations are chosen
             on validation.
+        checkpoint: where a trial that trains the whole network keeps its state, from each epoch
+            before that is reported until the next one; the last needs none. If a state is there,
+            its epochs are reported again and training goes on after them, to the same numbers. A
+            damaged one, or another trial's, is warned of (`CheckpointWarning`) and replaced. Who
+            has recorded the result deletes the file.
+        verify: hash the cached features before use; a worker of a study leaves that to the study.
 
     Raises:
         InputError: a class would be missing from a split.
         BackboneError: unknown backbone, or its weights can't be had.
         DivergedError: a metric left the finite numbers; names it and the epoch.
+        GpuMemoryError: the whole network does not fit the GPU; names the batch size that does.
+        OSError: the checkpoint can't be written.
     """
     if images.image_size != config.image_size:
         raise ValueError(f"images are {images.image_size} px, config says {config.image_size} px")
-    setup = _Setup.of(config, images, device)
+    setup = _Setup.of(config, images, cache, device, verify)
     learner: Learner
-    if needs_features(config.mode):
-        stack = HeadStack(setup.heads)
-        learner = setup.on_features(stack, cache)
-        frozen = config.mode == "freeze"
-        lr, told = (config.lr, report) if frozen else (HEAD_LR, lambda _: None)
-        history = fit(learner, setup.splits[0], config, lr, told)
-        stack.copy_to(setup.net.heads)
-    if config.mode != "freeze":
-        learner = setup.on_pixels()
-        history = fit(learner, setup.splits[0], config, config.lr, report)
+    if config.mode == "freeze":
+        learner, history = _train_heads(setup, config.lr, report)
+    else:
+        learner, history = _train_network(setup, report, checkpoint)
     test = _test_scores(learner, setup.splits[0]) if read_test else {}
     setup.net.to(device)  # After `freeze`, whose network had no need to be there.
     warning = chance_warning(config, images, history[-1])
@@ -100,7 +106,10 @@ class _Setup:
 
     config: TrialConfig
     images: ImageSet
+    cache: Path
     device: torch.device
+    verify: bool
+    """Whether to verify what is in the cache."""
     backbone: Backbone
     seeds: range
     splits: list[Split]
@@ -111,7 +120,9 @@ class _Setup:
     """Shared, too, so that what one stage learns of it is where the next one starts."""
 
     @classmethod
-    def of(cls, config: TrialConfig, images: ImageSet, device: torch.device) -> Self:
+    def of(
+        cls, config: TrialConfig, images: ImageSet, cache: Path, device: torch.device, verify: bool
+    ) -> Self:
         backbone = _backbone(config)
         seeds = range(config.seed, config.seed + config.seeds)
         ratio, split_seed = config.train_ratio, config.split_seed
@@ -119,11 +130,12 @@ class _Setup:
         heads = [_heads(backbone, len(images.classes), seed) for seed in seeds]
         net = TwoHeadedNet(backbone.network, heads[0], backbone.precision)
         weighting = make_weighting(config.aux_weight, config.seeds, device)
-        return cls(config, images, device, backbone, seeds, splits, heads, net, weighting)
+        given = (config, images, cache, device, verify)
+        return cls(*given, backbone, seeds, splits, heads, net, weighting)
 
-    def on_features(self, stack: HeadStack, cache: Path) -> StackLearner:
-        c = self.config
-        features = load_features(self.images, self.backbone, cache, self.device, c.hflip)
+    def on_features(self, stack: HeadStack) -> StackLearner:
+        c, data = self.config, (self.images, self.backbone, self.cache)
+        features = load_features(*data, self.device, c.hflip, self.verify)
         rows = torch.from_numpy(features).to(self.device)
         trains = [split.train for split in self.splits]
         order = partial(stacked_order, trains, self.seeds, mirror=self._mirror())
@@ -140,6 +152,12 @@ class _Setup:
         size = eval_batch(self.device, self.images.image_size)
         return NetLearner(model, *self._targets(), order, c.batch_size, size, read)
 
+    def identity(self) -> dict[str, Any]:
+        """What decides the trial's numbers, as plain values."""
+        about = {"image_set": self.images.key, "weights_id": self.backbone.weights_id}
+        where = {"device": self.device.type, **library_versions()}
+        return self.config.model_dump() | about | where
+
     def _mirror(self) -> int:
         return len(self.images.labels) if self.config.hflip else 0
 
@@ -147,6 +165,30 @@ class _Setup:
         labels = torch.from_numpy(self.images.labels).to(self.device)
         brightness = torch.from_numpy(self.images.brightness).to(self.device)
         return labels, brightness, self.weighting
+
+
+def _train_heads(
+    setup: _Setup, lr: float, report: Report
+) -> tuple[StackLearner, tuple[EpochMetrics, ...]]:
+    """Train the heads on the features of the frozen backbone; the net gets the first seed's."""
+    stack = HeadStack(setup.heads)
+    learner = setup.on_features(stack)
+    history = fit(learner, setup.splits[0], setup.config, lr, report)
+    stack.copy_to(setup.net.heads)
+    return learner, history
+
+
+def _train_network(
+    setup: _Setup, report: Report, path: Path | None
+) -> tuple[NetLearner, tuple[EpochMetrics, ...]]:
+    """Train everything, from the checkpoint `path` on if there is one."""
+    config, split = setup.config, setup.splits[0]
+    checkpoint = Checkpoint(path, setup.identity()) if path else None
+    if needs_features(config.mode) and not (checkpoint and checkpoint.resumes):
+        _train_heads(setup, HEAD_LR, lambda _: None)
+    learner = setup.on_pixels()
+    train = partial(fit, learner, split, config, config.lr, report, checkpoint)
+    return learner, telling_what_fits(learner, train)
 
 
 def _test_scores(learner: Learner, split: Split) -> dict[str, float]:

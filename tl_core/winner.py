@@ -1,5 +1,7 @@
 """What a study keeps of its winner: the model, what it predicts, and its worst mistakes."""
 
+import csv
+import io
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +13,7 @@ from PIL import Image
 from tl_core.card import HEADS, About
 from tl_core.config import TrialConfig
 from tl_core.datasets import ImageSet
+from tl_core.files import replace_file
 from tl_core.heads import choose, probabilities
 from tl_core.model import Model
 from tl_core.saving import save_model
@@ -76,8 +79,10 @@ def write_predictions(
     table = predict_rows(model, images, rows)
     table.insert(3, "split", split)
     table["mistake"] = _save_mistakes(folder, table, images, rows)
-    # Ids are paths, which need not be valid UTF-8.
-    table.to_csv(folder / PREDICTIONS, index=False, errors="surrogateescape")
+    # Names of files and folders need not be valid UTF-8, and unquoted, a carriage return in one
+    # would end the line.
+    text: str = table.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC)
+    replace_file(folder / PREDICTIONS, text.encode(errors="surrogateescape"))
 
 
 def read_predictions(folder: Path) -> pd.DataFrame:
@@ -127,5 +132,8 @@ def _save_mistakes(
     for number, at in enumerate(surest, start=1):
         names[at] = f"{MISTAKES}/{number:02d}.jpg"
         pixels = images.pixels[rows[at]].transpose(1, 2, 0)
-        Image.fromarray(pixels).save(folder / names[at], quality=90)
+        # Through memory: Pillow does not tell why it could not write a file.
+        picture = io.BytesIO()
+        Image.fromarray(pixels).save(picture, "JPEG", quality=90)
+        replace_file(folder / names[at], picture.getvalue())
     return names

@@ -126,7 +126,7 @@ class Teller:
         source: int | None = None,
         about: dict[str, Any] | None = None,
     ) -> None:
-        fixed = {"config": config.model_dump(), "kind": kind, "source": source}
+        fixed = {"config": config.model_dump(), "kind": kind, "source": source, "draw": trial}
         self._tell(event="start", trial=trial, **fixed, about=about or {})
 
     def epoch(self, trial: int, metrics: EpochMetrics) -> None:

@@ -52,6 +52,10 @@ class RayRun:
             time.sleep(0.2)
         return ids
 
+    def workers(self) -> list[int]:
+        """Processes that run a trial, or wait for one."""
+        return [i for i in self._processes() if _title(i).startswith("ray::ImplicitFunc")]
+
     def _processes(self) -> Iterator[int]:
         mark = f"RAY_TMPDIR={self.home}".encode()
         for folder in Path("/proc").glob("[0-9]*"):
@@ -60,6 +64,13 @@ class RayRun:
                     yield int(folder.name)
             except OSError:  # It has ended, or is somebody else's.
                 continue
+
+
+def _title(process: int) -> str:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_text(errors="replace")
+    except OSError:  # It has ended.
+        return ""
 
 
 @contextmanager

@@ -10,7 +10,6 @@ import pytest
 from mlflow import MlflowClient
 from PIL import Image
 
-from study.again import prepare_more
 from study.ledger import read_records
 from study.replay import differences
 from tests.conftest import SIDE, TINY
@@ -18,7 +17,6 @@ from tests.study.builders import all_runs, make_epoch, make_record
 from tests.study.conftest import Run
 from tests.study.ray_runs import RayRun, ray_runs
 from tests.study.synthetic import tiny_study
-from tl_core.errors import InputError
 
 
 @pytest.fixture
@@ -94,20 +92,14 @@ def test_what_cannot_go_on(
     assert line.startswith(fault), line
 
 
-def test_search_that_lost_its_state_is_not_extended() -> None:
-    tiny_study().write(Path("runs/tiny"))
-    with pytest.raises(InputError, match=r"^--extend tiny: its optuna.log knows 0 trials of the"):
-        prepare_more({"extend": "tiny", "trials": "2"})
-
-
 @pytest.mark.parametrize(
-    ("file", "text"), [("study.json", "{"), ("study.json", "{}"), ("ledger.jsonl", "{}\n")]
+    "text", ["{}\n", "{\n", "[]\n", '{"event": "study", "name": "tiny", "about": {}, "at": 0}\n']
 )
-def test_files_that_cannot_be_read_are_told(
-    file: str, text: str, run_alone: Run, capsys: pytest.CaptureFixture[str]
+def test_ledger_that_cannot_be_read_is_told(
+    text: str, run_alone: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tiny_study().write(Path("runs/tiny"))
-    (folder / file).write_text(text)
+    (folder / "ledger.jsonl").write_text(text)
     (line,) = told(run_alone, capsys, "--replay", "tiny/0")
     assert line == "--replay tiny/0: its files can't be read by this version of tl-study"
 

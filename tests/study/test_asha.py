@@ -23,8 +23,9 @@ class Cell:
     def add(self) -> Any:
         """Add a trial."""
         self.n += 1
-        trial = SimpleNamespace(trial_id=f"{self.config}-{self.n}", config=self.config)
-        self.asha.on_trial_add(None, trial)  # type: ignore[arg-type]
+        config = self.config | {"trial": self.n}
+        trial = SimpleNamespace(trial_id=f"{self.config}-{self.n}", config=config)
+        self.asha.on_trial_add(None, trial)
         return trial
 
     def report(self, trial: Any, epoch: int, value: float) -> str:

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -156,3 +158,24 @@ def test_stop_midway_leaves_closed_records(
     assert logged.info.status == ended
     assert trial()["status"] == {"KILLED": "interrupted", "FAILED": "failed"}[ended]
     assert trial()["epochs"] == 1
+
+
+def test_offline_imports_no_mlflow_and_keeps_the_ledger(photo_folder: Path) -> None:
+    words = [str(w) for w in ("--data", photo_folder, *OWN_NET, "--offline")]
+    words += ["--tracking-uri", "http://me:secret@127.0.0.1:9"]
+    code = (
+        "import sys, study.run\n"
+        f"code = study.run.main({words!r})\n"
+        "print(code, {'mlflow', 'ray'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
+    )
+    *_, where, last = done.stdout.splitlines()
+    assert where == "nothing was sent to MLflow; python study/sync.py mine sends it"
+    assert last == "0 set()"
+    files = {path.name: path.read_text() for path in Path("runs/mine").glob("*.json*")}
+    assert files["ledger.jsonl"].count("\n") == 6  # The study, a trial of two epochs, their ends.
+    assert json.loads(files["mlflow.json"])["store"] == "http://127.0.0.1:9"
+    assert json.loads(files["study.json"])["settings"]["tracking_uri"] == "http://127.0.0.1:9"
+    assert "secret" not in "".join(files.values()) + done.stdout + done.stderr

@@ -12,6 +12,7 @@ from study.ledger import Event, Ledger, Story
 from study.records import TrialRecord
 from study.tracking import Tracker
 from tests.study.builders import make_config, make_epoch
+from tl_core.errors import InputError
 
 
 class Spy(Tracker):
@@ -22,6 +23,7 @@ class Spy(Tracker):
         self.run_ids = {}
         self.unsure = False
         self.sent: list[str] = []
+        self.found: list[str] = []
         self.faults = 0
         self._told: list[str] = []
 
@@ -35,6 +37,9 @@ class Spy(Tracker):
             raise OSError("http://me:secret@host:5000 is gone\nand more")
         self.sent += self._told
         self._told = []
+
+    def find(self, study_id: str) -> None:
+        self.found.append(study_id)
 
     def forget(self) -> None:
         self._told = []
@@ -151,7 +156,7 @@ def test_a_long_ledger_goes_in_pieces(ledger: Ledger, tmp_path: Path) -> None:
 
 def test_two_deliveries_of_one_study_do_not_meet(ledger: Ledger, tmp_path: Path) -> None:
     first: Any = Delivery(tmp_path, Spy())
-    with pytest.raises(TimeoutError, match="could not be acquired"):
+    with pytest.raises(InputError, match="is being sent to MLflow by another process"):
         Delivery(tmp_path, Spy())
     first.close()
     Delivery(tmp_path, Spy())

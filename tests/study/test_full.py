@@ -5,15 +5,17 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
 from study.full import _status
-from study.ledger import read_records
+from study.journal import Journal
+from study.ledger import Ledger, read_records
 from study.records import Status
+from study.results import Results
 from tests.conftest import SIDE, TINY
 from tests.study.builders import all_runs, make_record
 from tests.study.ray_runs import RayRun, ray_runs
@@ -58,13 +60,15 @@ def test_status_of_a_study_of_three_trials_more(
     statuses: list[Status], confirming: list[Status] | None, status: str
 ) -> None:
     before = [make_record(i, "failed") for i in range(9)]
-    search = [make_record(9 + i, s) for i, s in enumerate(statuses)]
+    journal = Journal(cast(Results, None), Ledger(Path()), before)
+    journal.records += [make_record(9 + i, s) for i, s in enumerate(statuses)]
     rest = [make_record(20 + i, s) for i, s in enumerate(confirming or [])]
     for record in rest:
         record.kind = "confirm"
-    expected = None if confirming is None else 1
-    journal = SimpleNamespace(records=before + search + rest, expected=expected)
-    prepared = SimpleNamespace(before=before, more=3)
+    journal.records += rest
+    if confirming is not None:
+        journal.confirm(1)
+    prepared = SimpleNamespace(settings=SimpleNamespace(trials=12))
     assert _status(journal, prepared) == status  # type: ignore[arg-type]
 
 

@@ -18,9 +18,13 @@ class Screen:
     def __init__(self) -> None:
         self.shown: list[tuple[int, int | None]] = []
         self.confirming = 0
+        self.warnings: list[str] = []
 
     def show(self, records: list[TrialRecord], ended: TrialRecord | None) -> None:
         self.shown.append((len(records), ended.trial if ended else None))
+
+    def warn(self, text: str) -> None:
+        self.warnings.append(text)
 
     def confirm(self, trials: int) -> None:
         self.confirming = trials

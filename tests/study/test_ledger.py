@@ -58,11 +58,37 @@ def test_a_line_that_was_cut_is_no_event(tmp_path: Path) -> None:
     assert read_records(tmp_path)[0].status == "running"
 
 
-def test_a_trial_that_starts_again_forgets_what_it_had(tmp_path: Path) -> None:
+def test_a_trial_that_goes_on_keeps_what_it_had(tmp_path: Path) -> None:
     ledger = write_some(tmp_path)
-    ledger.start(TrialRecord(1, make_config()), {})
+    (before,) = read_records(tmp_path)
+    ledger.start(before, {})
     (record,) = read_records(tmp_path)
-    assert (record.status, record.history, record.test) == ("running", [], {})
+    assert (record.status, record.history) == ("running", before.history)
+    assert record.history
+    ledger.epoch(1, make_epoch(len(record.history) + 1))
+    (record,) = read_records(tmp_path)
+    assert record.wall_s == pytest.approx(before.wall_s, abs=1)
+
+
+def test_line_that_a_kill_has_cut_is_cut_off(tmp_path: Path) -> None:
+    write_some(tmp_path).close("interrupted", [])
+    path = tmp_path / "ledger.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"event": "ep')
+    Ledger(tmp_path)
+    assert path.read_bytes() == whole
+
+
+def test_story_knows_how_the_study_ended_and_whose_weights_it_has(tmp_path: Path) -> None:
+    ledger = write_some(tmp_path)
+    record = TrialRecord(2, make_config(seed=5), status="done")
+    ledger.start(record, {})
+    ledger.end(record, [], tmp_path / "winner")
+    ledger.close("done", [])
+    story = read_story(tmp_path)
+    assert (story.status, story.winner) == ("done", story.records[2])
+    Ledger(tmp_path).study("mine", {}, again=True)
+    assert read_story(tmp_path).status == "running"
 
 
 def test_two_runs_do_not_write_to_one_folder(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -138,14 +139,12 @@ def test_best_json_holds_test_scores_where_test_was_read(results: Results) -> No
 def test_files_are_replaced_whole(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
     results.save([make_record()])
     before = Path("runs/mine/trials.csv").read_text()
-    write_text = Path.write_text
 
-    def break_off(path: Path, text: str, **options: str) -> int:
-        write_text(path, text[: len(text) // 2])
+    def break_off(file: int) -> None:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "write_text", break_off)
+        patch.setattr(os, "fsync", break_off)
         with pytest.raises(OSError, match="No space left"):
             results.save([make_record(), make_record(1)])
     assert Path("runs/mine/trials.csv").read_text() == before
@@ -159,6 +158,13 @@ def test_folder_that_cannot_be_made(settings: Settings, images: ImageSet) -> Non
     Path("file").write_text("")
     with pytest.raises(InputError, match="file/mine can't be made: Not a directory"):
         Results(Path("file/mine"), settings, images)
+
+
+def test_folder_that_another_study_has_taken(
+    results: Results, settings: Settings, images: ImageSet
+) -> None:
+    with pytest.raises(InputError, match=r"^--name mine: another study has taken runs/mine mean"):
+        Results(results.folder, settings, images)
 
 
 def test_skipped_files_are_recorded(settings: Settings, images: ImageSet) -> None:

@@ -128,12 +128,15 @@ def test_bad_data(
         ("--mode freeze", r"^--mode freeze: mlp has no pretrained weights; use --mode scratch"),
         ("--name taken", r"^--name taken: out/taken exists; choose another name or remove it$"),
         ("--name a/b", r"^--name a/b: a folder name is expected"),
-        ("--name x --out file", r"^file/x can't be made: Not a directory$"),
-        ("--cache file", r"^file/images: Not a directory$"),
+        ("--name x --out file", r"^--out file: /.*/file is not a folder$"),
+        ("--cache file", r"^--cache file: /.*/file is not a folder$"),
         ("--tracking-uri ftp://127.0.0.1/x", r"^--tracking-uri ftp://127.0.0.1/x: .*unsupported"),
         ("--tracking-uri mlruns", r"^--tracking-uri mlruns: The filesystem tracking backend"),
         ("--tracking-uri http://127.0.0.1:9", r"^--tracking-uri http://127.0.0.1:9: .*refused"),
-        ("--tracking-uri sqlite:///file/x.db", r"^--tracking-uri sqlite:///file/x.db: "),
+        (
+            "--tracking-uri sqlite:///file/x.db",
+            r"^--tracking-uri sqlite:///file/x.db: /.*/file is not a fol",
+        ),
     ],
 )
 def test_bad_setting(

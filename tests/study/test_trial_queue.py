@@ -1,7 +1,6 @@
 from typing import Any
 
 import pytest
-from optuna.storages import InMemoryStorage
 from ray.tune.search import Searcher
 
 from study.confirm import Planned
@@ -23,8 +22,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 @pytest.fixture
 def queue() -> TrialQueue:
     settings = make_settings(data="photos", train_ratio=["0.1"], trials=2, name="mine", epochs=4)
-    suggestions = Suggestions(settings, InMemoryStorage())
-    return TrialQueue(suggestions, "val_log_loss", 2, lambda: [PLANNED])
+    return TrialQueue(settings, lambda: [PLANNED], [])
 
 
 def result(epoch: int) -> dict[str, Any]:
@@ -51,7 +49,10 @@ def test_search_comes_first_and_then_what_confirms_it(
     assert told == [(0, "done", 4, 0.5), (1, "pruned", 2, 0.5)]
 
 
-@pytest.mark.parametrize(("last", "error"), [(None, True), (result(2), True), ({}, False)])
+@pytest.mark.parametrize(
+    ("last", "error"),
+    [(None, True), (result(2), True), ({}, False), (result(4) | {"failure": {}}, False)],
+)
 def test_a_trial_that_failed_is_told_as_failed(
     queue: TrialQueue, told: list[tuple[Any, ...]], last: Any, error: bool
 ) -> None:

@@ -33,3 +33,10 @@ def trials(images: ImageSet, own_cache: Path, tiny_weights: Path) -> Trials:
     """Runs trials on `images` that start from `tiny_weights`, read anew."""
     train.pretrained.cache_clear()
     return Trials(images, own_cache, tiny_weights)
+
+
+@pytest.fixture
+def three_class_trials(three_class_images: ImageSet, own_cache: Path, tiny_weights: Path) -> Trials:
+    """As `trials`, on `three_class_images`."""
+    train.pretrained.cache_clear()
+    return Trials(three_class_images, own_cache, tiny_weights)

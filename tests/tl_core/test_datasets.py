@@ -1,17 +1,20 @@
-import multiprocessing
 import os
 import re
+import subprocess
+import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tl_core.datasets import ImageSet, load_images, publish
+from tests.disks import on_small_disk
+from tl_core.datasets import ImageSet, load_images
 from tl_core.errors import InputError
 from tl_core.sources import Source, folder_source
 
@@ -83,6 +86,7 @@ def test_an_entry_is_attached_by_its_path(images: ImageSet) -> None:
     assert (again.key, again.ids, again.classes) == (images.key, images.ids, images.classes)
     assert (again.pixels == images.pixels).all()
     assert {path.name for path in images.path.iterdir()} == {
+        "SHA256SUMS",
         "about.json",
         "brightness.npy",
         "labels.npy",
@@ -168,6 +172,88 @@ def test_a_file_that_can_be_read_by_now_is_taken_in(own_cache: Path) -> None:
     assert images.bad == ()
 
 
+def test_two_that_find_a_file_mended_decode_once(own_cache: Path) -> None:
+    with pytest.raises(InputError, match="1 files are not"):
+        load_images(source_of(broken(2)), 16, own_cache)
+    seen: list[int] = []
+    met = threading.Barrier(2)
+
+    def read(i: int, size: int) -> Image.Image:
+        if i == 2 and seen.count(2) <= 2:
+            met.wait(20)  # Both have found it mended before either decodes.
+        return grey(i, size)
+
+    source = source_of(counted(seen, read))
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: load_images(source, 16, own_cache), range(2))
+    assert seen.count(0) == 1
+    assert first.path == second.path
+    assert len(ImageSet.open(first.path).ids) == 6
+
+
+FILES = ("about.json", "brightness.npy", "labels.npy", "pixels.npy")
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("at", [0.0, 0.3, 0.99])
+def test_an_entry_that_was_cut_is_decoded_again(
+    own_cache: Path, name: str, at: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = load_images(source_of(grey), 16, own_cache)
+    file = before.path / name
+    os.truncate(file, int(file.stat().st_size * at))
+    after = load_images(source_of(grey), 16, own_cache)
+    assert caplog.messages == [f"warning: cache entry {before.path} is made anew: {name} changed"]
+    assert after.ids == before.ids
+    assert after.pixels[:, 0, 0, 0].tolist() == [0, 10, 20, 30, 40, 50]
+
+
+def test_an_entry_of_an_older_version_is_decoded_again(
+    own_cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (load_images(source_of(grey), 16, own_cache).path / "SHA256SUMS").unlink()
+    seen: list[int] = []
+    load_images(source_of(counted(seen)), 16, own_cache)
+    assert len(seen) == 6
+    assert "is made anew: it has no SHA256SUMS" in caplog.text
+
+
+def decode_for_ever(cache: Path) -> None:
+    def read(i: int, size: int) -> Image.Image:
+        if i == 5:
+            print("begun", flush=True)
+            time.sleep(60)
+        return grey(i, size)
+
+    load_images(source_of(read), 16, cache)
+
+
+def test_a_kill_while_decoding_leaves_the_cache_usable(own_cache: Path) -> None:
+    code = f"from {__name__} import *; decode_for_ever(Path({str(own_cache)!r}))"
+    python = [sys.executable, "-c", code]
+    own = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    with subprocess.Popen(python, env=own, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        process.kill()
+    (half,) = left_in(own_cache / "images")
+    assert half.endswith(".fresh")
+    images = load_images(source_of(grey), 16, own_cache)
+    assert len(images.ids) == 6
+    assert left_in(own_cache / "images") == {images.key}
+
+
+def test_a_disk_too_small_to_decode_on_is_an_error(own_cache: Path) -> None:
+    code = (
+        f"from {__name__} import *\n"
+        f"try: load_images(source_of(grey), 1024, Path({str(own_cache)!r}))\n"
+        "except OSError as error: print(error.strerror, error.filename)"
+    )
+    done = on_small_disk(own_cache, "1m", "-c", code)
+    where = rf"{own_cache}/images/\.0123456789abcdef01234567-1024-v\d\.fresh/all\.npy"
+    assert re.fullmatch(rf"No space left on device {where}\n", done.stdout), done.stderr
+
+
 @pytest.mark.parametrize("bad", [(1, 3, 5), (0, 1, 2, 3, 4, 5)])
 def test_skipping_a_whole_class_is_refused(own_cache: Path, bad: tuple[int, ...]) -> None:
     source = source_of(broken(*bad))
@@ -184,41 +270,8 @@ def test_two_threads_decode_once(own_cache: Path) -> None:
     assert (first.pixels == second.pixels).all()
 
 
-def build_slowly(entry: Path) -> None:
-    def build(into: Path) -> None:
-        with (entry.parent.parent / "builders").open("a") as log:
-            log.write(f"{os.getpid()}\n")
-        time.sleep(0.3)
-        (into / "done").touch()
-
-    publish(entry, build)
-    assert (entry / "done").exists()
-
-
-def test_two_processes_build_once(tmp_path: Path) -> None:
-    entry = tmp_path / "entries" / "abc"
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(2, mp_context=spawn) as pool:
-        list(pool.map(build_slowly, [entry, entry]))
-    assert len((tmp_path / "builders").read_text().splitlines()) == 1
-    assert left_in(entry.parent) == {"abc"}
-
-
 def left_in(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir() if path.suffix != ".lock"}
-
-
-@pytest.mark.parametrize("kind", [RuntimeError, KeyboardInterrupt])
-def test_a_builder_that_raises_leaves_nothing(tmp_path: Path, kind: type[BaseException]) -> None:
-    def build(into: Path) -> None:
-        (into / "half").touch()
-        raise kind("stopped")
-
-    with pytest.raises(kind, match="stopped"):
-        publish(tmp_path / "entries" / "abc", build)
-    assert left_in(tmp_path / "entries") == set()
-    publish(tmp_path / "entries" / "abc", lambda into: (into / "whole").touch())
-    assert left_in(tmp_path / "entries" / "abc") == {"whole"}
 
 
 def test_an_interrupt_while_decoding_leaves_nothing(own_cache: Path) -> None:

@@ -1,9 +1,10 @@
+import math
 import pickle
 
 import pytest
 
 from tl_core.backbones import BackboneError
-from tl_core.errors import DivergedError, InputError
+from tl_core.errors import DivergedError, GpuMemoryError, InputError
 
 
 def test_all_faults_are_told_one_a_line() -> None:
@@ -13,10 +14,22 @@ def test_all_faults_are_told_one_a_line() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [InputError(["one", "two"]), BackboneError("three\nfour"), DivergedError("nan")]
+    "error",
+    [
+        InputError(["one", "two"]),
+        BackboneError("three\nfour"),
+        DivergedError("val_loss", math.inf, 2),
+        GpuMemoryError("8 fits"),
+    ],
 )
 def test_errors_travel_between_processes(error: Exception) -> None:
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is type(error)
     assert str(again) == str(error)
-    assert getattr(again, "faults", None) == getattr(error, "faults", None)
+    assert vars(again) == vars(error)
+
+
+def test_a_divergence_tells_its_metric_and_epoch() -> None:
+    error = DivergedError("val_loss", math.inf, 2)
+    assert (error.metric, error.value, error.epoch) == ("val_loss", math.inf, 2)
+    assert str(error) == "val_loss is inf in epoch 2"

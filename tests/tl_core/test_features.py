@@ -1,3 +1,4 @@
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from tests.conftest import SIDE, TINY
 from tl_core.backbones import Backbone, load_backbone
 from tl_core.datasets import ImageSet
-from tl_core.features import extract, load_features
+from tl_core.features import extract, feature_entry, load_features
 
 CPU = torch.device("cpu")
 
@@ -180,3 +181,39 @@ def test_work_that_is_spread_gives_the_same(
     found = load_features(images, backbone, tmp_path / "other", spread)
     assert asked == list(range(40))
     assert (found == load_features(images, backbone, own_cache, CPU)).all()
+
+
+@pytest.mark.parametrize("hflip", [False, True])
+@pytest.mark.parametrize("at", [0, 4])
+def test_features_that_were_changed_are_computed_anew(
+    images: ImageSet,
+    backbone: Backbone,
+    own_cache: Path,
+    caplog: pytest.LogCaptureFixture,
+    hflip: bool,
+    at: int,
+) -> None:
+    before = np.array(load_features(images, backbone, own_cache, CPU, hflip))
+    entry = feature_entry(images.key, backbone, own_cache, hflip)
+    file = entry / "features.npy"
+    content = bytearray(file.read_bytes())
+    content[-1 - at] ^= 1
+    file.write_bytes(content)
+    runs = count_runs(backbone)
+    taken = load_features(images, backbone, own_cache, CPU, hflip, verify=False)
+    assert (taken != before).sum() == 1, "workers don't hash"
+    again = load_features(images, backbone, own_cache, CPU, hflip)
+    assert caplog.messages == [f"warning: cache entry {entry} is made anew: features.npy changed"]
+    assert sum(runs) == 40, "of both views the plain ones are still there"
+    assert (again == before).all()
+
+
+def test_damaged_features_of_the_images_spoil_no_mirrored_ones(
+    images: ImageSet, backbone: Backbone, own_cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = np.array(load_features(images, backbone, own_cache, CPU))
+    file = feature_entry(images.key, backbone, own_cache) / "features.npy"
+    os.truncate(file, file.stat().st_size // 2)
+    both = load_features(images, backbone, own_cache, CPU, hflip=True)
+    assert (both[:40] == before).all()
+    assert len(caplog.messages) == 1

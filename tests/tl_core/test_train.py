@@ -11,7 +11,7 @@ from tests.conftest import SIDE, TINY, draw_folder
 from tests.tl_core.trials import CPU, Trials, untimed
 from tl_core.backbones import BackboneError
 from tl_core.config import MODES, AuxWeight, Mode
-from tl_core.datasets import ImageSet, load_images
+from tl_core.datasets import load_images
 from tl_core.epoch import EpochMetrics
 from tl_core.errors import DivergedError, InputError
 from tl_core.sources import folder_source
@@ -31,11 +31,6 @@ def test_every_mode_runs_from_end_to_end(trials: Trials, mode: Mode, aux_weight:
     assert {m.aux_weight_learned is not None for m in seen} == {aux_weight == "auto"}
     assert result.backbone.name == TINY
     assert [len(p) for p in (result.split.train, result.split.val, result.split.test)] == [20, 4, 4]
-
-
-@pytest.fixture
-def three_class_trials(three_class_images: ImageSet, own_cache: Path, tiny_weights: Path) -> Trials:
-    return Trials(three_class_images, own_cache, tiny_weights)
 
 
 @pytest.mark.parametrize("mode", MODES)

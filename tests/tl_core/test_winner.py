@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.disks import files_of_at_most
 from tests.models import make_model
 from tests.tl_core.trials import Trials
 from tl_core.datasets import ImageSet
@@ -119,6 +120,28 @@ def test_earlier_mistakes_are_removed(opinionated: Model, images: ImageSet, tmp_
     write_predictions(tmp_path, opinionated, images, dogs, "val")
     assert list((tmp_path / "mistakes").iterdir()) == []
     assert read_predictions(tmp_path)["mistake"].tolist() == [""] * 20
+
+
+def test_a_disk_that_is_full_leaves_the_earlier_winner(trials: Trials, tmp_path: Path) -> None:
+    folder, config = tmp_path / "winner", trials.config("freeze")
+    save_winner(folder, trials.run("freeze"), config, trials.images)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with files_of_at_most(10_000), pytest.raises(OSError, match="File too large") as caught:
+        save_winner(folder, trials.run("freeze", lr=0.1), config, trials.images)
+    assert caught.value.filename == str(folder / "model.safetensors")
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize(("size", "name"), [(0, "01.jpg"), (2000, "predictions.csv")])
+def test_predictions_that_do_not_fit_leave_no_half(
+    opinionated: Model, images: ImageSet, tmp_path: Path, size: int, name: str
+) -> None:
+    folder = tmp_path / "winner"
+    with files_of_at_most(size), pytest.raises(OSError, match="File too large") as caught:
+        predict_all(folder, opinionated, images)
+    assert Path(caught.value.filename).name == name
+    left = {path.name for path in folder.rglob("*") if path.is_file()}
+    assert left == ({f"{i:02d}.jpg" for i in range(1, 13)} if size else set())
 
 
 @pytest.mark.parametrize(

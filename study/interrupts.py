@@ -1,0 +1,122 @@
+"""Ctrl-C and SIGTERM: the first ends a run in order, the second at once.
+
+The interrupt is raised where the run is, but never between a record and its line in the ledger.
+What doesn't end by itself in time is ended: a library may wait for a process that is gone.
+"""
+
+import functools
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import ParamSpec, TypeVar
+
+EXIT_CODE = 130
+PATIENCE_S = 12.0
+"""From the first signal to the end of the process, whatever hangs."""
+_SAME_S = 0.25
+"""Signals this close are one: `timeout` sends a process its signal twice."""
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _Interrupts:
+    """Signals of this process; there is one main thread, so there is one of these."""
+
+    def __init__(self) -> None:
+        self.at: float | None = None
+        """When the first came."""
+        self.last_words = "interrupted"
+        self.held = 0
+        self.waiting = False
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """What a signal does."""
+        now = time.monotonic()
+        if self.at is not None:
+            if now - self.at > _SAME_S:
+                end_now()
+            return
+        self.at = now
+        if self.held:
+            self.waiting = True
+        else:
+            raise KeyboardInterrupt
+
+
+_interrupts = _Interrupts()
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Handle SIGINT and SIGTERM inside."""
+    _interrupts.__init__()  # type: ignore[misc]
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, _interrupts.handle) for number in numbers}
+    with _watch():
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def whole(function: Callable[P, T]) -> Callable[P, T]:
+    """Have an interrupt wait until the function has returned."""
+
+    @functools.wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        _interrupts.held += 1
+        try:
+            return function(*args, **kwargs)
+        finally:
+            _interrupts.held -= 1
+            if _interrupts.waiting and not _interrupts.held:
+                _interrupts.waiting = False
+                raise KeyboardInterrupt
+
+    return run
+
+
+def last_words(words: str) -> None:
+    """What is printed if the run has to be ended."""
+    _interrupts.last_words = words
+
+
+@contextmanager
+def _watch() -> Iterator[None]:
+    """Hear of signals in a thread, too: the main one may be inside a library that waits."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    old = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
+    ended = threading.Event()
+
+    def wait() -> None:
+        while number := os.read(reader, 1):
+            if number[0] in (signal.SIGINT, signal.SIGTERM):
+                break
+        else:
+            return
+        if not ended.wait(PATIENCE_S):
+            end_now()
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        signal.set_wakeup_fd(old)
+        os.close(writer)
+        thread.join()
+        os.close(reader)
+
+
+def end_now() -> None:
+    """End this process without anything that could hang; what it wrote to files is there."""
+    print(_interrupts.last_words, file=sys.stderr, flush=True)
+    os._exit(EXIT_CODE)

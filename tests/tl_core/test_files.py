@@ -1,0 +1,152 @@
+import errno
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.disks import files_of_at_most
+from tl_core.files import is_disk_full, leftovers, naming, replace_file, replace_folder
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("content", "written"),
+    [
+        ("Käse\n", "Käse\n".encode()),
+        ("caf\udce9", b"caf\\udce9"),
+        (b"\x00\xff", b"\x00\xff"),
+        ("", b""),
+    ],
+)
+def test_a_file_is_replaced(tmp_path: Path, content: str | bytes, written: bytes) -> None:
+    path = tmp_path / "best.json"
+    path.write_text("before")
+    replace_file(path, content)
+    assert path.read_bytes() == written
+    assert names_in(tmp_path) == ["best.json"]
+
+
+def test_a_new_file_has_the_mode_of_any_other(tmp_path: Path) -> None:
+    replace_file(tmp_path / "new", "")
+    (tmp_path / "usual").touch()
+    new, usual = (stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("new", "usual"))
+    assert new == usual
+
+
+def test_a_file_that_can_not_be_written_whole_stays_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    replace_file(path, b"before")
+    with files_of_at_most(1000), pytest.raises(OSError, match="File too large") as caught:
+        replace_file(path, b"x" * 1001)
+    assert caught.value.filename == str(path)
+    assert is_disk_full(caught.value)
+    assert path.read_bytes() == b"before"
+    assert names_in(tmp_path) == ["model.safetensors"]
+
+
+def test_a_kill_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    replace_file(tmp_path / "a", "before")
+
+    def interrupt(file: int) -> None:
+        raise KeyboardInterrupt("now")
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt, match="now"):
+        replace_file(tmp_path / "a", "after")
+    assert (tmp_path / "a").read_text() == "before"
+    assert names_in(tmp_path) == ["a"]
+
+
+def test_the_content_reaches_the_disk_before_the_name_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    sync, replace = os.fsync, Path.replace
+
+    def note_sync(file: int) -> None:
+        steps.append("folder" if stat.S_ISDIR(os.fstat(file).st_mode) else "file")
+        sync(file)
+
+    def note_replace(path: Path, target: Path) -> Path:
+        steps.append("name")
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(Path, "replace", note_replace)
+    replace_file(tmp_path / "a", "whole")
+    assert steps == ["file", "name", "folder"]
+
+
+def fill_first(into: Path) -> None:
+    (into / "old").write_text("old")
+
+
+def fill(into: Path) -> None:
+    (into / "below").mkdir()
+    (into / "below" / "new").write_text("new")
+
+
+def test_a_folder_is_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "entry"
+    replace_folder(folder, fill_first)
+    with (folder / "old").open() as held:
+        replace_folder(folder, fill)
+        assert held.read() == "old"
+    assert names_in(folder) == ["below"]
+    assert names_in(tmp_path) == ["entry"]
+
+
+def test_a_folder_that_can_not_be_filled_stays_as_it_was(tmp_path: Path) -> None:
+    folder = tmp_path / "entry"
+    replace_folder(folder, fill)
+
+    def break_off(into: Path) -> None:
+        (into / "half").touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        replace_folder(folder, break_off)
+    assert names_in(folder) == ["below"]
+    assert names_in(tmp_path) == ["entry"]
+
+
+def test_what_a_kill_leaves_is_found_and_replaced(tmp_path: Path) -> None:
+    for name in (".entry.fresh", ".entry.old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "half").touch()
+    (tmp_path / ".git").mkdir()
+    entry = tmp_path / "entry"
+    assert [at for _, at in leftovers(tmp_path)] == [entry, entry]
+    replace_folder(entry, fill)
+    assert names_in(tmp_path) == [".git", "entry"]
+    assert names_in(entry) == ["below"]
+    assert list(leftovers(tmp_path)) == []
+
+
+def test_an_error_without_a_name_is_given_one() -> None:
+    with pytest.raises(OSError, match=r"^\[Errno 28\] full: 'the/file'$"), naming(Path("the/file")):
+        raise OSError(errno.ENOSPC, "full")
+    with pytest.raises(OSError, match="'another'"), naming(Path("the/file")):
+        raise OSError(errno.ENOSPC, "full", "another")
+    with pytest.raises(OSError, match=r"^only words$"), naming(Path("the/file")):
+        raise OSError("only words")
+
+
+@pytest.mark.parametrize(
+    ("number", "full"),
+    [
+        (errno.ENOSPC, True),
+        (errno.EDQUOT, True),
+        (errno.EFBIG, True),
+        (errno.EROFS, True),
+        (errno.EACCES, False),
+        (errno.EIO, False),
+        (None, False),
+    ],
+)
+def test_a_full_disk_is_told_from_other_faults(number: int | None, full: bool) -> None:
+    assert is_disk_full(OSError(number, "why")) is full
