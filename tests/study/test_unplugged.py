@@ -1,5 +1,6 @@
 """Studies whose MLflow server dies, comes back, crawls, or is told of with a password."""
 
+import contextlib
 import itertools
 import os
 import signal
@@ -27,6 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 FOLDER = Path("runs/mine")
 ENDS = {"done": "FINISHED", "pruned": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 LIMIT_S = 240
+SECRET = "s3cr3t"
 UNSENT = " events are not in MLflow yet ("
 Start = Callable[..., "subprocess.Popen[str]"]
 
@@ -217,6 +219,22 @@ def enough(calls: list[str], wanted: int) -> bool:
     return len(calls) >= wanted
 
 
+def test_a_server_that_falls_silent_is_given_up(server: MlflowServer, client: MlflowClient) -> None:
+    with slow_proxy(server.url, delay_s=0) as proxy:
+        sender = OwnProcess(proxy.url)
+        sender.opened()
+        proxy.delay_s = 3 * LIMIT_S
+        write_study(proxy.url)
+        sender.follow(FOLDER)
+        why = sender.close()
+        assert why
+        assert why.startswith("MlflowException: API request to http://127.0.0.1:")
+        assert "MLFLOW_HTTP_REQUEST_TIMEOUT" in why
+        proxy.delay_s = 0
+        assert run_sync().returncode == 0
+    assert_all_is_there_once(client)
+
+
 def test_the_delivery_of_a_driver_that_is_killed_sends_the_rest(
     server: MlflowServer, client: MlflowClient
 ) -> None:
@@ -233,24 +251,38 @@ def test_a_password_is_nowhere(
     start: Start, ray_run: RayRun, server: MlflowServer, tmp_path: Path
 ) -> None:
     with slow_proxy(server.url, delay_s=0) as proxy:
-        process = start(proxy.url.replace("//", "//user:s3cr3t@"), 4)
-        seen = itertools.chain.from_iterable(watch(process))
-        assert {pid for pid, args in seen if "s3cr3t" in args} == {process.pid}
+        process = start(proxy.url.replace("//", f"//user:{SECRET}@"), 4)
+        seen = itertools.chain.from_iterable(processes_until_trials_end(process, 3))
+        assert {pid for pid, args in seen if SECRET in args} == {process.pid}
+        logs = read_all(ray_run.home)
         code, printed, told = ray_run.finish(process)
         assert code == 0, printed + told
         done = run_sync()
         assert proxy.authorizations == {None, "Basic dXNlcjpzM2NyM3Q="}
     assert done.returncode == 0
-    assert "s3cr3t" not in printed + told + done.stdout + done.stderr
-    files = [path for path in (*tmp_path.rglob("*"), *ray_run.home.rglob("*")) if path.is_file()]
+    assert SECRET not in printed + told + done.stdout + done.stderr
+    files = read_all(tmp_path)
     assert tmp_path / "mlflow.db" in files
-    assert any("gcs_server" in path.name for path in files)
-    assert [path for path in files if b"s3cr3t" in path.read_bytes()] == []
+    assert any("gcs_server" in path.name for path in logs)
+    assert [path for path, text in (logs | files).items() if SECRET.encode() in text] == []
 
 
-def watch(process: "subprocess.Popen[str]") -> Iterator[list[tuple[int, str]]]:
-    """What `ps` shows of all processes, until some trials have ended."""
-    while not (FOLDER / FILE).exists() or n_ends() < 3:
+def processes_until_trials_end(
+    process: "subprocess.Popen[str]", trials: int
+) -> Iterator[list[tuple[int, str]]]:
+    """What `ps` shows of all processes meanwhile."""
+    while not (FOLDER / FILE).exists() or n_ends() < trials:
         lines = subprocess.check_output(["ps", "-ewwo", "pid=,args="], text=True).splitlines()
         yield [(int(line.split()[0]), line) for line in lines]
+        assert process.poll() is None
         time.sleep(0.5)
+
+
+def read_all(folder: Path) -> dict[Path, bytes]:
+    """The content of each file that stays while it is read."""
+    files = {}
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            if path.is_file():
+                files[path] = path.read_bytes()
+    return files
