@@ -4,6 +4,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from study.addresses import without_credentials
+
 _SQLITE = "sqlite:///"
 _SQLITE_HEADER = b"SQLite format 3\0"
 
@@ -38,7 +40,7 @@ def store_faults(uri: str) -> list[str]:
     name = uri.removeprefix(_SQLITE).partition("?")[0]
     if not uri.startswith(_SQLITE) or name in ("", ":memory:"):
         return []
-    named, path = f"--tracking-uri {uri}", Path(name)
+    named, path = f"--tracking-uri {without_credentials(uri)}", Path(name)
     # SQLite puts its journal beside the file.
     return folder_faults(named, path.parent) or _file_faults(named, path)
 

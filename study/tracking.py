@@ -231,8 +231,10 @@ class Tracker:
 
 def _artifact_folder(uri: str) -> str | None:
     """Files beside a SQLite database; MLflow puts them into the working folder otherwise."""
-    path = uri.removeprefix("sqlite:///")
-    return (Path(path).resolve().parent / "mlruns").as_uri() if path != uri else None
+    path = uri.removeprefix("sqlite:///").partition("?")[0]
+    return (
+        (Path(path).resolve().parent / "mlruns").as_uri() if uri.startswith("sqlite:///") else None
+    )
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
