@@ -1,6 +1,7 @@
 """How every figure looks: colours, markers, axes, and how it becomes a file."""
 
 import math
+import re
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ WIDTH = 7.2
 """Inches; A4 between its margins, so that fonts print in the size that they are set in."""
 # Names of classes may be in any script; DejaVu Sans has no Chinese, Japanese or Korean.
 _FONTS = ("DejaVu Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "Hiragino Sans", "Microsoft YaHei")
+_NOT_IN_XML = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 mpl.rcParams.update(
     {
@@ -60,6 +62,8 @@ def new_figure(title: str, height: float, width: float = WIDTH) -> Figure:
 def save(figure: Figure, path: Path) -> None:
     """Write the figure in the format of the path's suffix."""
     figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
+    if path.suffix == ".svg":  # Its comments repeat each text; XML may hold no such character.
+        path.write_bytes(_NOT_IN_XML.sub(b"?", path.read_bytes()))
 
 
 def ratio_axis(axes: Axes, ratios: Iterable[float], images: int) -> None:

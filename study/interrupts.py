@@ -6,6 +6,7 @@ What doesn't end by itself in time is ended: a library may wait for a process th
 
 import functools
 import os
+import select
 import signal
 import sys
 import threading
@@ -28,20 +29,16 @@ class _Interrupts:
     """Signals of this process; there is one main thread, so there is one of these."""
 
     def __init__(self) -> None:
-        self.at: float | None = None
-        """When the first came."""
+        self.received = False
         self.last_words = "interrupted"
         self.held = 0
         self.waiting = False
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """What a signal does."""
-        now = time.monotonic()
-        if self.at is not None:
-            if now - self.at > _SAME_S:
-                end_now()
-            return
-        self.at = now
+        if self.received:
+            return  # See `_watch`.
+        self.received = True
         if self.held:
             self.waiting = True
         else:
@@ -93,27 +90,33 @@ def _watch() -> Iterator[None]:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     old = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    ended = threading.Event()
-
-    def wait() -> None:
-        while number := os.read(reader, 1):
-            if number[0] in (signal.SIGINT, signal.SIGTERM):
-                break
-        else:
-            return
-        if not ended.wait(PATIENCE_S):
-            end_now()
-
-    thread = threading.Thread(target=wait, daemon=True)
+    thread = threading.Thread(target=_hear, args=(reader,), daemon=True)
     thread.start()
     try:
         yield
     finally:
-        ended.set()
         signal.set_wakeup_fd(old)
         os.close(writer)
         thread.join()
         os.close(reader)
+
+
+def _hear(numbers: int) -> None:
+    """End this process at the second signal, or when it takes too long after the first."""
+    first: float | None = None
+    while True:
+        left = None if first is None else max(0.0, first + PATIENCE_S - time.monotonic())
+        if not select.select([numbers], [], [], left)[0]:
+            end_now()
+        number = os.read(numbers, 1)
+        if not number:
+            return  # Nobody handles signals any more.
+        if number[0] not in (signal.SIGINT, signal.SIGTERM):
+            continue
+        if first is None:
+            first = time.monotonic()
+        elif time.monotonic() - first > _SAME_S:
+            end_now()
 
 
 def end_now() -> None:

@@ -27,7 +27,8 @@ def label_section(findings: Findings, painter: Painter) -> Section:
         parts += _confirmed_parts(findings, painter)
     else:
         parts.append(Words(UNCONFIRMED))
-    if any(r.history for r in findings.search):
+    # Trials that failed or were interrupted have no place in the figure, however far they came.
+    if any(r.history and r.status in ("done", "pruned") for r in findings.search):
         metric = findings.settings.metric
         if findings.settings.objective == "pareto":
             parts.append(_front_table(findings))

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 PAGE, FIGURES = "report.html", "figures"
+_SPOILT = (OSError, ValueError, LookupError, TypeError, AttributeError)
+"""What files that are not as a study left them make their readers raise."""
 
 
 def write_report(folder: Path) -> Path:
@@ -55,16 +57,24 @@ def write_tables(folder: Path) -> list[Path]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Rebuild a study's report; return the exit code: 0, or 2 if there is no such study."""
+    """Rebuild a study's report; return the exit code: 0, or 2 if there is none to be made."""
     given = _parser().parse_args(argv)
     try:
         folder = find_study(given.study, given.out)
         write_tables(folder)
         print(write_report(folder))
     except FileNotFoundError as error:
-        print(f"error: {error.args[0] if error.errno is None else error}", file=sys.stderr)
-        return 2
+        return _tell(error.args[0] if error.errno is None else error)
+    except _SPOILT as error:
+        reason = (str(error).strip() or "?").splitlines()[0]
+        why = "its files can't be read by this version of tl-study"
+        return _tell(f"{folder}: {why} ({type(error).__name__}: {reason})")
     return 0
+
+
+def _tell(fault: object) -> int:
+    print(f"error: {fault}", file=sys.stderr)
+    return 2
 
 
 def find_study(study: str, out: Path) -> Path:

@@ -91,6 +91,7 @@ class _Listener(tune.Callback):
         self._journal = journal
         self._job = job
         self._records: dict[str, TrialRecord] = {}
+        self._full: OSError | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # Ray saves its callbacks with the experiment; the journal's files and sockets stay here.
@@ -104,6 +105,10 @@ class _Listener(tune.Callback):
                 config_of(drawn), drawn["trial"], drawn["kind"], drawn["source"], drawn["draw"]
             )
         return self._records[trial.trial_id]
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        if self._full:  # Raised here, where Ray Tune takes it for no fault of a trial.
+            raise self._full
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._record(trial)
@@ -119,10 +124,12 @@ class _Listener(tune.Callback):
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         record = self._record(trial)
-        if failure := trial.last_result.get("failure"):
-            if failure["disk_full"]:  # The next trial would fail as well.
-                raise OSError(errno.ENOSPC, failure["error"], str(self._job.folder))
-            self._fail(record, failure["error"], failure["traceback"])
+        result = trial.last_result
+        if result.get("disk_full"):  # The next trial would fail as well.
+            self._full = OSError(errno.ENOSPC, result["failure"], str(self._job.folder))
+            return
+        if "failure" in result:
+            self._fail(record, result["failure"], result["traceback"])
             return
         whole = len(record.history) == record.config.epochs
         model = self._job.winner if trial.config["winner"] else None

@@ -112,10 +112,18 @@ def _mistakes(folder: Path, predictions: Predictions) -> Part:
     if not shown:
         return Words("It makes no mistake on these images, so there is no gallery of them.")
     return Gallery(
-        [_photo(folder / name, predictions, i) for name, i in sorted(shown)],
+        [_photo(_within(folder, name), predictions, i) for name, i in sorted(shown)],
         f"The mistakes that it was surest of, {len(shown)} of {(~predictions.right).sum()}: look "
         "for wrong labels, for several things in one picture, and for what the pictures share.",
     )
+
+
+def _within(folder: Path, name: str) -> Path:
+    """A file of the folder; the page is sent around, so no other picture may get into it."""
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(f"predictions.csv: {name!r} lies outside of {folder}")
+    return path
 
 
 def _photo(path: Path, predictions: Predictions, i: int) -> Picture:

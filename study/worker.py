@@ -128,13 +128,14 @@ class Reporter:
 
     def fail(self, error: Exception) -> None:
         """Send what waits, and that the trial has failed."""
-        told = {
-            "error": f"{type(error).__name__}: {error}",
-            "traceback": traceback.format_exc(),
-            "disk_full": isinstance(error, OSError) and is_disk_full(error),
-        }
         epochs, self._waiting = self._waiting, []
-        self._report(epochs, test={}, failure=told)
+        self._report(
+            epochs,
+            test={},
+            failure=f"{type(error).__name__}: {error}",
+            traceback=traceback.format_exc(),
+            disk_full=isinstance(error, OSError) and is_disk_full(error),
+        )
 
     def _report(self, epochs: list[dict[str, Any]], **more: Any) -> None:
         told, self.warnings = self.warnings, []

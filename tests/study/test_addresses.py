@@ -1,3 +1,11 @@
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -6,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from study.addresses import reason, sync_command, where_to_look, without_credentials
+from tests.study.sockets import listening
 
 
 @pytest.mark.parametrize(
@@ -130,3 +139,34 @@ def test_where_to_look_without_an_activated_environment(monkeypatch: pytest.Monk
 def test_where_to_look_names_the_view_if_there_is_one(key: str | None) -> None:
     told = where_to_look("http://host:5000", "7", key)
     assert told.endswith("CHART&viewStateShareKey=abc" if key else "CHART")
+
+
+@pytest.mark.slow
+def test_the_printed_command_serves_this_machine_alone(uri: str) -> None:
+    command = where_to_look(uri, "1").splitlines()[0].removeprefix("compare trials: ")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with Path("log").open("w") as log:
+        words = [*shlex.split(command), "--port", str(port)]
+        server = subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True)
+    try:
+        while server.poll() is None and not _answers(port):
+            time.sleep(0.2)
+        found = {str(address) for address in listening(_session(server.pid)).values()}
+        assert found == {"127.0.0.1"}, Path("log").read_text()
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(60)
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as door:
+        return door.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _session(leader: int) -> Iterator[int]:
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(ProcessLookupError):  # It has ended meanwhile.
+            if os.getsid(int(folder.name)) == leader:
+                yield int(folder.name)

@@ -1,5 +1,6 @@
 """Studies on disks that are full or read-only, and studies that start at the same moment."""
 
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from study import run
 from tests.conftest import SIDE, TINY
 from tests.disks import on_small_disk, read_only
+from tests.study import full_disk
 from tests.study.ray_runs import RayRun, ray_runs
 
 QUICK = ("--debug", "--backbone", "mlp", "--mode", "scratch", "--epochs", 1)
@@ -50,6 +52,24 @@ def test_a_cache_without_room_is_told_before_decoding(photo_folder: Path, tmp_pa
         f"--cache {disk}: the disk has 1.0 MB free, 6.0 MB are needed (6.0 MB for decoded images); "
         "use another --cache or a smaller --image-size"
     )
+
+
+def test_a_disk_that_fills_up_stops_the_study_and_what_has_ended_is_kept(
+    photo_folder: Path, tmp_path: Path, own_folder: Path
+) -> None:
+    disk = tmp_path / "disk"
+    words = [*QUICK[1:-1], 20, "--data", photo_folder, "--image-size", SIDE, "--trials", 12]
+    words += ["--no-confirm", "--offline", "--out", disk, "--name", "mine"]
+    done = on_small_disk(disk, "256m", full_disk.__file__, disk / "mine", *words)
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    assert seen["code"] == 4, seen["printed"]
+    assert "Traceback" not in seen["printed"]
+    assert "No space left on device" in seen["printed"]
+    assert f"--resume mine --out {disk}" in seen["printed"]
+    assert (seen["second"], len(seen["after"])) == (0, 13), seen["resumed"]
+    assert len(seen["before"]) >= 3
+    assert seen["after"].items() >= seen["before"].items()
 
 
 def run_two(

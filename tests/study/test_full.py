@@ -59,7 +59,7 @@ def trials() -> Any:
 def test_status_of_a_study_of_three_trials_more(
     statuses: list[Status], confirming: list[Status] | None, status: str
 ) -> None:
-    before = [make_record(i, "failed") for i in range(9)]
+    before = [make_record(i, "done") for i in range(9)]
     journal = Journal(cast(Results, None), Ledger(Path()), before)
     journal.records += [make_record(9 + i, s) for i, s in enumerate(statuses)]
     rest = [make_record(20 + i, s) for i, s in enumerate(confirming or [])]

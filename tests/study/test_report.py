@@ -1,6 +1,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from study.factor_section import VERDICTS
 from study.findings import confirmed_of, read_findings
-from study.records import TrialRecord
+from study.records import Status, TrialRecord
 from study.report import find_study, main, write_report
 from tests.study.builders import make_record
 from tests.study.synthetic import Synthetic, large_study, tiny_study
@@ -140,6 +141,17 @@ def test_interrupted_study_has_a_page_that_says_so(own_folder: Path) -> None:
     assert "No cell was confirmed on fresh seeds" in page.text
     assert "The winner's model was not kept" in page.text
     assert "Importances of the factors are not shown: 3 trials have a score" in page.text
+
+
+@pytest.mark.parametrize("status", ["interrupted", "failed"])
+def test_study_whose_every_trial_was_cut_has_a_page(own_folder: Path, status: Status) -> None:
+    class Cut(Synthetic):
+        def records(self) -> list[TrialRecord]:
+            return [replace(record, status=status) for record in super().records()]
+
+    study = Cut(tiny_study().settings, confirm_seeds=0)
+    page = Page(write_report(study.write(own_folder / "cut")))
+    assert "No trial has run to its end, so there is none." in page.text
 
 
 def test_study_without_any_trial_has_a_page(own_folder: Path) -> None:

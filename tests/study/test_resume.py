@@ -167,8 +167,8 @@ def test_a_second_ctrl_c_stops_at_once(
     time.sleep(0.5)
     start = time.monotonic()
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=60)
-    assert (process.returncode, time.monotonic() - start < 2) == (130, True)
+    assert process.wait(60) == 130
+    assert time.monotonic() - start < 4  # Not the time that it takes to end in order.
     assert ray_run.left_over(wait_s=20) == []
     code, printed, told = ray_run.finish(ray_run.start("--resume", "mine", "--tracking-uri", uri))
     assert code == 0, printed + told

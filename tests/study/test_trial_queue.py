@@ -51,7 +51,7 @@ def test_search_comes_first_and_then_what_confirms_it(
 
 @pytest.mark.parametrize(
     ("last", "error"),
-    [(None, True), (result(2), True), ({}, False), (result(4) | {"failure": {}}, False)],
+    [(None, True), (result(2), True), ({}, False), (result(4) | {"failure": "E"}, False)],
 )
 def test_a_trial_that_failed_is_told_as_failed(
     queue: TrialQueue, told: list[tuple[Any, ...]], last: Any, error: bool
