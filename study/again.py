@@ -97,7 +97,7 @@ def _open(what: str, name: str, given: Mapping[str, Any]) -> tuple[Path, Story, 
         return folder, story, settings_of(story.about)
     except FileNotFoundError as error:
         raise InputError([f"--{what} {given[what]}: {error}"]) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         why = "its files can't be read by this version of tl-study"
         raise InputError([f"--{what} {given[what]}: {why}"]) from error
 
@@ -108,7 +108,8 @@ def _updated(settings: Settings, given: Mapping[str, Any]) -> Settings:
     changes, faults = resolve(own)
     if faults := [f for f in faults if f.split()[0] in map(flag, own)]:
         raise InputError(faults)
-    return settings.model_copy(update={name: getattr(changes, name) for name in own})
+    given_now = {name: getattr(changes, name) for name in own}
+    return settings.model_copy(update={"offline": False} | given_now)
 
 
 def _same_data(what: str, study: Mapping[str, Any], images: ImageSet) -> None:

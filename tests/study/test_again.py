@@ -78,6 +78,8 @@ def test_replay_needs_the_same_data(
         ("--extend tiny", "--extend: how many trials more? --trials N"),
         ("--extend tyni --trials 2", "--extend tyni: no study tyni in runs/; there are: tiny"),
         ("--extend tiny --trials 0", "--trials 0: must be greater than or equal to 1"),
+        ("--resume tyni", "--resume tyni: no study tyni in runs/; there are: tiny"),
+        ("--resume tiny --lr 1", "--lr is not read with --resume, which keeps the study's"),
         (
             "--extend tiny --trials 2 --epochs 3",
             "--epochs is not read with --extend, which keeps the study's",
@@ -90,6 +92,22 @@ def test_what_cannot_go_on(
     tiny_study().write(Path("runs/tiny"))
     (line,) = told(run_alone, capsys, *words.split())
     assert line.startswith(fault), line
+
+
+def test_a_finished_study_says_so(run_alone: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny_study().write(Path("runs/tiny"))
+    assert run_alone("--resume", "tiny") == 0
+    assert capsys.readouterr().out == (
+        "tiny is finished, with 3 trials: nothing to resume; "
+        "python study/run.py --extend tiny --trials N adds more\n"
+    )
+
+
+def test_a_single_trial_is_not_resumed(
+    mine: Path, run_alone: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (line,) = told(run_alone, capsys, "--resume", "mine")
+    assert line == "--resume mine: a single trial can't be resumed"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from study.confirm import FRESH, Planned, most_planned, plan
+from study.confirm import FRESH, Planned, missing, most_planned, plan
 from study.records import Status, TrialRecord
 from study.settings import Settings
 from tests.study.builders import make_record, make_settings
@@ -96,3 +96,31 @@ def test_mode_without_a_finished_trial_is_left_out() -> None:
 def test_there_are_no_more_than_said(given: dict[str, Any], most: int) -> None:
     assert most_planned(settings(**given)) == most
     assert len(plan(settings(**given), RECORDS)) <= most
+
+
+def test_a_study_that_goes_on_runs_what_is_left() -> None:
+    planned = plan(settings(), RECORDS)
+    ran = [
+        TrialRecord(10 + i, p.config, kind=p.kind, source=p.source)
+        for i, p in enumerate(planned[:5])
+    ]
+    statuses: list[Status] = ["done", "failed", "interrupted", "running", "pruned"]
+    for each, status in zip(ran, statuses, strict=True):
+        each.status = status
+    kept = ran[0]
+    at = next(i for i, p in enumerate(planned) if p.winner)
+    left = missing(planned, [*RECORDS, *ran], kept)
+    assert [p.trial for p in left] == [12, 13] + [None] * (len(planned) - 5)
+    assert [(p.kind, p.config) for p in left] == [
+        (p.kind, p.config) for i, p in enumerate(planned) if i in (2, 3) or i >= 5
+    ]
+    assert planned[at] in left
+
+
+def test_weights_are_made_again_only_if_they_are_anothers() -> None:
+    planned = plan(settings(confirm=False), RECORDS)
+    (winner,) = planned
+    ran = TrialRecord(10, winner.config, status="done", kind="winner", source=winner.source)
+    assert missing(planned, [*RECORDS, ran], ran) == []
+    assert missing(planned, [*RECORDS, ran], RECORDS[0]) == planned
+    assert missing(planned, [*RECORDS, ran], None) == planned
