@@ -13,7 +13,7 @@ from pathlib import Path
 
 from study import run
 
-LIMIT_S = 240
+LIMIT_S = 400
 
 
 class RayRun:

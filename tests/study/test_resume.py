@@ -18,6 +18,7 @@ from tests.study.builders import all_runs
 from tests.study.ray_runs import RayRun, ray_runs
 from tl_core.checkpoints import load_checkpoint
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 LEDGER = Path("runs/mine/ledger.jsonl")
 Study = Callable[..., "subprocess.Popen[str]"]
 
@@ -96,8 +97,6 @@ def assert_tracked(client: MlflowClient) -> None:
             assert [m.value for m in told] == [getattr(m, name) for m in record.history]
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
 @pytest.mark.usefixtures("one_core")
 def test_killed_again_and_again_it_comes_to_the_same(
     ray_run: RayRun, study: Study, uri: str, client: MlflowClient, tmp_path: Path
@@ -130,7 +129,6 @@ def test_killed_again_and_again_it_comes_to_the_same(
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("group", [False, True], ids=["alone", "group"])
 def test_a_stop_is_in_time_and_can_be_resumed(
@@ -157,7 +155,6 @@ def test_a_stop_is_in_time_and_can_be_resumed(
     assert_tracked(client)
 
 
-@pytest.mark.slow
 def test_a_second_ctrl_c_stops_at_once(
     ray_run: RayRun, study: Study, uri: str, client: MlflowClient
 ) -> None:
@@ -175,7 +172,6 @@ def test_a_second_ctrl_c_stops_at_once(
     assert_tracked(client)
 
 
-@pytest.mark.slow
 def test_a_worker_that_is_killed_is_replaced_and_the_trial_goes_on(
     ray_run: RayRun, study: Study, client: MlflowClient
 ) -> None:
@@ -194,7 +190,6 @@ def test_a_worker_that_is_killed_is_replaced_and_the_trial_goes_on(
     assert_tracked(client)
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("one_core")
 def test_a_worker_that_always_dies_fails_alone(ray_run: RayRun, study: Study) -> None:
     process = study("--mode", "finetune", "--trials", 3, "--epochs", 30, "--max-failures", 1)
