@@ -1,7 +1,6 @@
 """Whole studies on a real Ray."""
 
 import json
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -169,35 +168,6 @@ def test_study_with_diverging_trials_exits_with_3(
         assert run.data.tags.get("tl_study.error", "") == (
             row.error if row.status == "failed" else ""
         )
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_keeps_what_there_is(
-    ray_run: RayRun, photo_folder: Path, client: MlflowClient, stop: signal.Signals
-) -> None:
-    process = ray_run.start(
-        "--data", photo_folder, *OWN_NET, "--train-ratio", 0.8, "--epochs", 20, "--trials", 500
-    )
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.startswith("trial "):
-            break
-    process.send_signal(stop)
-    code, printed, told = ray_run.finish(process)
-    assert code == 130, printed + told
-    assert "Traceback" not in told
-    statuses = trials()["status"].value_counts()
-    assert statuses["done"] >= 1
-    assert "running" not in statuses
-    assert read("study.json")["status"] == "interrupted"
-    assert read("best.json")["trial"] is not None
-    parent, *children = all_runs(client)
-    assert parent.info.status == "KILLED"
-    ends = {"done": "FINISHED", "pruned": "FINISHED", "interrupted": "KILLED"}
-    assert [run.info.status for run in children] == [ends[s] for s in trials()["status"]]
-    assert "compare trials: " in printed
-    assert ray_run.left_over(wait_s=20) == []
 
 
 @pytest.mark.slow

@@ -129,8 +129,7 @@ def test_killed_again_and_again_it_comes_to_the_same(
     )
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("group", [False, True], ids=["alone", "group"])
+@pytest.mark.parametrize(("stop", "group"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
 def test_a_stop_is_in_time_and_can_be_resumed(
     ray_run: RayRun, study: Study, uri: str, client: MlflowClient, stop: signal.Signals, group: bool
 ) -> None:
@@ -175,7 +174,7 @@ def test_a_second_ctrl_c_stops_at_once(
 def test_a_worker_that_is_killed_is_replaced_and_the_trial_goes_on(
     ray_run: RayRun, study: Study, client: MlflowClient
 ) -> None:
-    process = study("--mode", "finetune", "--trials", 3, "--epochs", 30, "--no-confirm")
+    process = study("--mode", "finetune", "--trials", 3, "--epochs", 30)
     wait_for(epochs(20))
     workers = ray_run.workers()
     assert workers
