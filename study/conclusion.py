@@ -32,7 +32,8 @@ def conclude(prepared: Prepared, records: list[TrialRecord], status: str, consol
         _print_answer(prepared, console)
     for warning in _warnings(prepared, records):
         console.print(f"warning: {warning}", style="yellow")
-    console.print(f"files: {prepared.folder}/, with report.html")
+    page = f", with {PAGE}" if (prepared.folder / PAGE).exists() else ""
+    console.print(f"files: {prepared.folder}/{page}")
 
 
 def _print_answer(prepared: Prepared, console: Console) -> None:

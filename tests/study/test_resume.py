@@ -56,7 +56,7 @@ def events() -> list[dict[str, Any]]:
     return [event for event, _ in read_events(LEDGER)] if LEDGER.exists() else []
 
 
-def wait_for(wanted: Callable[[list[dict[str, Any]]], bool], patience_s: float = 120) -> None:
+def wait_for(wanted: Callable[[list[dict[str, Any]]], bool], patience_s: float = 300) -> None:
     end = time.monotonic() + patience_s
     while not wanted(events()):
         assert time.monotonic() < end, f"not seen in {patience_s} s: {events()[-3:]}"

@@ -111,21 +111,6 @@ def assert_all_is_there_once(client: MlflowClient, folder: Path = FOLDER) -> Non
         assert run.data.metrics.items() >= record.test.items()
 
 
-def test_a_server_that_is_killed_and_comes_back_gets_everything_once(
-    start: Start, ray_run: RayRun, server: MlflowServer, client: MlflowClient
-) -> None:
-    process = start(server.url, 12)
-    wait_for_ends(process, 1)
-    server.stop(signal.SIGKILL)
-    wait_for_ends(process, 4)
-    server.start()
-    code, printed, told = ray_run.finish(process)
-    assert (code, UNSENT in printed, "Traceback" in told) == (0, False, False), printed + told
-    assert len(read_records(FOLDER)) == 13  # The winner is trained once more, for its weights.
-    assert_all_is_there_once(client)
-    assert run_sync().stdout.startswith("nothing to send\n")
-
-
 def test_a_server_that_never_comes_back_is_left_to_sync(
     start: Start, ray_run: RayRun, server: MlflowServer, client: MlflowClient
 ) -> None:
