@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from study.faults import tell_faults
 from tl_core.paths import printable, user_path
 
 if TYPE_CHECKING:
@@ -45,13 +46,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         told = _predict(model, list(_pictures(given.images, faults)), faults)
         (_print_lines if given.json else _print_table)(model, told)
     except InputError as error:
-        _tell("there is no model to predict with", error.faults)
+        tell_faults("there is no model to predict with", error.faults)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
     if faults:
-        _tell("some pictures can't be read", faults)
+        tell_faults("some pictures can't be read", faults)
     return 2 if faults else 0
 
 
@@ -135,12 +136,6 @@ def _print_table(model: "Model", told: Iterable[tuple[Path, "Prediction"]]) -> N
 
 def _cell(text: str) -> Text:
     return Text(printable(text))  # A `Text`, as names may hold brackets, which are no markup here.
-
-
-def _tell(title: str, faults: Iterable[str]) -> None:
-    print(f"error: {title}", file=sys.stderr)
-    for fault in faults:
-        print(f"  {printable(fault)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

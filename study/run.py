@@ -8,10 +8,10 @@ from rich.console import Console
 
 from study.addresses import is_server
 from study.cli import parse
+from study.faults import tell_faults
 from study.interrupts import EXIT_CODE, interruptible
 from study.server import check_server
 from tl_core.errors import InputError
-from tl_core.paths import printable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(given: Mapping[str, Any]) -> int:
     if faults := _server_faults(given):
-        _tell(faults)
+        tell_faults("the study can't start", faults)
         return 2
     # What follows imports torch: a wrong flag, or --help, need not wait for it.
     from study.again import FinishedError, prepare_more, prepare_replay
@@ -55,7 +55,7 @@ def _run(given: Mapping[str, Any]) -> int:
         console.print(str(finished), highlight=False)
         return 0
     except InputError as error:
-        _tell(error.faults)
+        tell_faults("the study can't start", error.faults)
         return 2
 
 
@@ -69,12 +69,6 @@ def _server_faults(given: Mapping[str, Any]) -> tuple[str, ...]:
     except InputError as error:
         return error.faults
     return ()
-
-
-def _tell(faults: Sequence[str]) -> None:
-    print("error: the study can't start", file=sys.stderr)
-    for fault in faults:
-        print(f"  {printable(fault)}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import argparse
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from study.addresses import where_to_look, without_credentials
 from study.defaults import DEFAULTS
+from study.faults import tell_faults
 from study.ledger import FILE, read_events, read_story
 from study.report import find_study
 from study.sender import study_run  # Before MLflow: it keeps MLflow from telling of its use.
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _ABOUT = """\
 Send to MLflow what it lacks of a study: one that ran with --offline, or whose store was away. What
 is there already is not sent again."""
+_TITLE = "not everything could be sent"
 _EPILOG = """\
 exit codes: 0 all is there, 2 no such study or store, or another process is sending, 130 interrupted
 (what was sent stays)"""
@@ -38,10 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder = find_study(given.study, given.out)
         return _sync(folder, given.tracking_uri or _store_of(folder), console)
     except InputError as error:
-        _tell(error.faults)
+        tell_faults(_TITLE, error.faults)
         return 2
     except OSError as error:
-        _tell([str(error)])
+        tell_faults(_TITLE, [str(error)])
         return 2
     except KeyboardInterrupt:
         print("interrupted; the same command sends the rest", file=sys.stderr)
@@ -90,7 +92,9 @@ def _sync(folder: Path, uri: str, console: Console) -> int:
         delivery.close()
         console.print(_sent(folder, before, delivery))
     if error:
-        _tell([f"--tracking-uri {without_credentials(uri)}: {error}"])
+        tell_faults(
+            "not everything could be sent", [f"--tracking-uri {without_credentials(uri)}: {error}"]
+        )
         return 2
     if note := _still_open(folder):
         console.print(note)
@@ -129,12 +133,6 @@ def _still_open(folder: Path) -> str | None:
     study = [] if story.about["settings"]["debug"] else ["the study"]
     trials = [f"trial {r.trial}" for r in story.records.values() if r.status == "running"]
     return f"note: not ended, so RUNNING in MLflow: {', '.join(study + trials)}"
-
-
-def _tell(faults: Iterable[str]) -> None:
-    print("error: not everything could be sent", file=sys.stderr)
-    for fault in faults:
-        print(f"  {fault}", file=sys.stderr)
 
 
 if __name__ == "__main__":

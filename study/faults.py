@@ -1,0 +1,13 @@
+"""How the command lines tell what is wrong."""
+
+import sys
+from collections.abc import Iterable
+
+from tl_core.paths import printable
+
+
+def tell_faults(title: str, faults: Iterable[str]) -> None:
+    """Print them to stderr, a line each, below what can't be done."""
+    print(f"error: {title}", file=sys.stderr)
+    for fault in faults:
+        print(f"  {printable(fault)}", file=sys.stderr)
