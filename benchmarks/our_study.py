@@ -2,6 +2,7 @@
 
 import io
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from study.journal import open_journal
 from study.prepare import Prepared, prepare
 from study.records import TrialRecord
 from study.sender import Sender
+from tl_core.config import TrialConfig
 
 
 class Watch:
@@ -37,7 +39,7 @@ class Watch:
     def warn(self, text: str) -> None:
         """Called when something went wrong."""
 
-    def confirm(self, trials: int) -> None:
+    def confirm(self, planned: Sequence[TrialConfig]) -> None:
         """Called when the search is over."""
 
     @property

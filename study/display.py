@@ -13,8 +13,9 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from study.eta import seconds_left
 from study.records import ENDED, TrialRecord, best_of
-from tl_core.config import AuxWeight, Metric
+from tl_core.config import AuxWeight, Metric, TrialConfig
 
 _RECENT = 8
 
@@ -28,7 +29,8 @@ class StudyDisplay:
         """`trials` that the search will run; those that ran `before` are shown as the best only."""
         self._trials = trials
         self._before = {r.trial for r in before}
-        self._confirming = 0
+        self._confirming: Sequence[TrialConfig] = ()
+        self._at_once = 1
         self._metric = metric
         self._console = console
         self._start = time.monotonic()
@@ -62,11 +64,10 @@ class StudyDisplay:
         """Print it, above the panel if there is one."""
         self._console.print(f"warning: {text}", style="yellow")
 
-    def confirm(self, trials: int) -> None:
+    def confirm(self, planned: Sequence[TrialConfig]) -> None:
         """From here on the winners of the search are confirmed."""
-        self._confirming = trials
-        self._bar.reset(self._task, total=trials)
-        self._start = time.monotonic()
+        self._confirming = planned
+        self._bar.reset(self._task, total=len(planned))
 
     def _panel(self, records: list[TrialRecord]) -> Group:
         table = Table("trial", "mode", "ratio", "lr", "aux_weight", "epoch", self._metric, "status")
@@ -79,13 +80,14 @@ class StudyDisplay:
 
     def _summary(self, records: list[TrialRecord]) -> str:
         searching = not self._confirming
-        total = self._trials if searching else self._confirming
+        total = self._trials if searching else len(self._confirming)
         counts = Counter(r.status for r in self._here(records))
+        self._at_once = max(self._at_once, counts["running"])
         pruned = f" + {counts['pruned']} pruned" if counts["pruned"] else ""
         return (
             f"{'' if searching else 'confirming: '}{counts['done']}{pruned} of {total} done, "
             f"{counts['running']} running, {counts['failed']} failed, {self._best(records)}, "
-            f"ETA {self._eta(sum(counts[status] for status in ENDED), total)}"
+            f"ETA {self._eta(records, sum(counts[status] for status in ENDED))}"
         )
 
     def _here(self, records: list[TrialRecord]) -> list[TrialRecord]:
@@ -99,10 +101,14 @@ class StudyDisplay:
             return "no best yet"
         return f"best {self._metric} {best.value(self._metric):.4f} (trial {best.trial})"
 
-    def _eta(self, finished: int, total: int) -> str:
-        if not finished:
+    def _eta(self, records: list[TrialRecord], ended: int) -> str:
+        if self._confirming:  # What comes is known, and takes as long as it did in the search.
+            here = self._here(records)
+            left = seconds_left(self._confirming, here, records, self._at_once)
+        elif ended:
+            left = (time.monotonic() - self._start) / ended * (self._trials - ended)
+        else:
             return "unknown"
-        left = (time.monotonic() - self._start) / finished * (total - finished)
         return str(timedelta(seconds=round(left)))
 
 

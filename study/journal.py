@@ -26,8 +26,8 @@ class Display(Protocol):
     def warn(self, text: str) -> None:
         """Called when something went wrong and the study goes on."""
 
-    def confirm(self, trials: int) -> None:
-        """Called when the search is over and this many trials follow that confirm it."""
+    def confirm(self, planned: Sequence[TrialConfig]) -> None:
+        """Called when the search is over, with the trials that follow and confirm it."""
 
 
 class Journal:
@@ -104,11 +104,11 @@ class Journal:
             self._saved_at = time.monotonic()
         self._tell(record)
 
-    def confirm(self, trials: int) -> None:
-        """The search is over; this many trials follow that confirm it."""
-        self._expected = trials
+    def confirm(self, planned: Sequence[TrialConfig]) -> None:
+        """The search is over; these trials follow that confirm it."""
+        self._expected = len(planned)
         for display in self.displays:
-            display.confirm(trials)
+            display.confirm(planned)
 
     def complete(self, trials: int) -> bool:
         """Whether this many trials of the search, and all that confirm it, have ended."""

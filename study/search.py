@@ -73,7 +73,7 @@ def search(
 
 def _plan(settings: Settings, journal: Journal, winner: TrialRecord | None) -> list[Planned]:
     planned = missing(plan(settings, journal.records), journal.records, winner)
-    journal.confirm(len(planned))
+    journal.confirm([p.config for p in planned])
     return planned
 
 

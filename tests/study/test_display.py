@@ -6,7 +6,7 @@ from rich.console import Console
 
 from study.display import StudyDisplay, describe, show_weight
 from study.records import TrialRecord
-from tests.study.builders import make_record
+from tests.study.builders import make_config, make_record
 
 
 def console(*, terminal: bool) -> Console:
@@ -124,11 +124,10 @@ def test_display_counts_what_confirms_apart(frozen: list[float]) -> None:
     search = [make_record(i) for i in range(2)]
     with StudyDisplay(2, "val_log_loss", out) as display:
         display.show(search, search[1])
-        display.confirm(4)
-        frozen[0] += 10
-        confirming = [make_record(2), make_record(3, "running")]
+        confirming = [make_record(2, seed=1), make_record(3, "running", (0.5,), seed=2)]
+        display.confirm([*(r.config for r in confirming), make_config(seed=3)])
         for record in confirming:
-            record.kind = "confirm"
+            record.kind, record.wall_s = "confirm", 10
         confirming[0].test = {"test_accuracy": 0.875}
         display.show(search + confirming, confirming[0])
     first, second = out.export_text().splitlines()
@@ -136,5 +135,6 @@ def test_display_counts_what_confirms_apart(frozen: list[float]) -> None:
     assert (
         "val_log_loss 0.2500, test accuracy 0.875 after 2 epochs, done  |  confirming: " in second
     )
-    assert "1 of 4 done, 1 running, 0 failed" in second
-    assert second.endswith("ETA 0:00:30")
+    assert "1 of 3 done, 1 running, 0 failed" in second
+    # Ten seconds a trial, of which one has done one of its two epochs.
+    assert second.endswith("ETA 0:00:15")

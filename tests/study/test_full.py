@@ -16,7 +16,7 @@ from study.ledger import Ledger, read_records
 from study.records import Status
 from study.results import Results
 from tests.conftest import SIDE, TINY
-from tests.study.builders import all_runs, make_record
+from tests.study.builders import all_runs, make_config, make_record
 from tests.study.ray_runs import RayRun, ray_runs
 from tl_core import load_model
 
@@ -66,7 +66,7 @@ def test_status_of_a_study_of_three_trials_more(
         record.kind = "confirm"
     journal.records += rest
     if confirming is not None:
-        journal.confirm(1)
+        journal.confirm([make_config()])
     prepared = SimpleNamespace(settings=SimpleNamespace(trials=12))
     assert _status(journal, prepared) == status  # type: ignore[arg-type]
 

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +9,7 @@ from study.ledger import Ledger, read_events, read_records
 from study.records import TrialRecord
 from study.results import Results
 from tests.study.builders import make_config, make_epoch, make_settings
+from tl_core.config import TrialConfig
 from tl_core.datasets import ImageSet
 from tl_core.splits import make_split
 
@@ -17,7 +19,7 @@ class Screen:
 
     def __init__(self) -> None:
         self.shown: list[tuple[int, int | None]] = []
-        self.confirming = 0
+        self.confirming: Sequence[TrialConfig] = ()
         self.warnings: list[str] = []
 
     def show(self, records: list[TrialRecord], ended: TrialRecord | None) -> None:
@@ -26,8 +28,8 @@ class Screen:
     def warn(self, text: str) -> None:
         self.warnings.append(text)
 
-    def confirm(self, trials: int) -> None:
-        self.confirming = trials
+    def confirm(self, planned: Sequence[TrialConfig]) -> None:
+        self.confirming = planned
 
 
 @pytest.fixture
@@ -77,8 +79,8 @@ def test_one_trial_from_start_to_end(journal: Journal) -> None:
 def test_displays_hear_what_confirms_the_search(journal: Journal) -> None:
     screen = Screen()
     journal.displays.append(screen)
-    journal.confirm(5)
-    assert screen.confirming == 5
+    journal.confirm([make_config(seed=1)])
+    assert screen.confirming == [make_config(seed=1)]
 
 
 def test_failed_trial_keeps_its_reason(journal: Journal) -> None:

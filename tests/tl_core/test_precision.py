@@ -31,6 +31,15 @@ def test_features_are_float32_and_weights_stay_so() -> None:
     assert {p.dtype for p in network.parameters()} == {torch.float32}
 
 
+def test_depthwise_convolutions_that_learn_on_a_cpu_are_float32() -> None:
+    images = torch.randn(2, 3, 8, 8)
+    network = nn.Sequential(nn.Conv2d(3, 3, 3, groups=3), nn.Flatten())
+    exact = run_network(network, images, "fp32")
+    assert torch.equal(run_network(network, images, "bf16"), exact)
+    with torch.inference_mode():
+        assert not torch.equal(run_network(network, images, "bf16"), exact)
+
+
 def test_gradients_flow_in_either_precision() -> None:
     network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten())
     run_network(network, torch.randn(2, 3, 8, 8), "bf16").sum().backward()  # type: ignore[no-untyped-call]
