@@ -62,11 +62,18 @@ class Prepared:
         s, images = self.settings, self.images
         gpus = min(self.gpus, 1) if s.debug else self.gpus
         where = f"{gpus} GPUs" if gpus else f"{usable_cpus()} CPU cores"
-        trials = "one trial" if s.debug else f"{self.more}{' more' * bool(self.story)} trials"
         return (
-            f"{s.name}: {trials} of {s.backbone} on {images.name}, {len(images.labels)} images of "
-            f"{len(images.classes)} classes at {s.image_size} px, in {s.precision} on {where}"
+            f"{s.name}: {self._trials()} of {s.backbone} on {images.name}, "
+            f"{len(images.labels)} images of {len(images.classes)} classes at {s.image_size} px, in {s.precision} on {where}"
         )
+
+
+    def _trials(self) -> str:
+        if self.settings.debug:
+            return "one trial"
+        if self.story is None:
+            return f"{self.more} trials"
+        return f"{self.more} more trials" if self.more else "what is left to confirm"
 
 
 def prepare(given: Mapping[str, Any]) -> Prepared:

@@ -152,7 +152,7 @@ def _saving(mode: Mode, saved: list[LabelsSaved]) -> str:
     found = [s.match for s in saved if s.match and s.match.a.train_ratio < s.ratio_b]
     matches = [d for d in found if d.b.mode == mode] or [d for d in found if d.a.mode == mode]
     if not matches:
-        return f"fewer are not shown to do as well {WITHIN}"
+        return f"no smaller share is shown to match that {WITHIN}"
     d = min(matches, key=lambda d: (d.a.train_ratio, -d.estimate.mean))
     ours, theirs = (f"{MODE_WORDS[c.mode]} with {share(c.train_ratio)}" for c in (d.a, d.b))
     if d.verdict == "better":

@@ -89,7 +89,7 @@ def test_overlapping_intervals_are_hedged() -> None:
     assert "fine-tuning scored best in the search at" in told[0]
     assert "not to be told apart from freezing (cheaper) at a difference of 1.0 points (" in told[0]
     assert told[1].startswith("Whether more labels pay can't be told, at a change of +1.0 points (")
-    assert "; fewer are not shown to do as well to within 1 point, and whether one" in told[1]
+    assert "; no smaller share is shown to match that to within 1 point, and whether one" in told[1]
     assert told[1].endswith("whether one mode overtakes another is not resolved.")
     assert told[2].startswith(
         "The auxiliary task neither helped nor hurt as far as 2 seeds can tell: predicting"
@@ -135,7 +135,7 @@ def test_one_mode() -> None:
         "with resnet18, fine-tuning, the only mode tried, scored best in the search at" in told[0]
     )
     assert told[0].endswith("with 40 % of the images for training.")
-    assert told[1].endswith("; fewer are not shown to do as well to within 1 point.")
+    assert told[1].endswith("; no smaller share is shown to match that to within 1 point.")
 
 
 def test_one_ratio() -> None:

@@ -1,4 +1,5 @@
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -6,8 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
+from study.ledger import Story
 from study.prepare import Prepared, prepare
 from tests.conftest import SIDE, TINY, draw_folder
+from tests.study.builders import make_record
 from tl_core.errors import InputError
 
 
@@ -169,6 +172,13 @@ def test_introduction_says_what_is_about_to_run(photo_folder: Path) -> None:
     assert line.startswith(f"mine: 7 trials of mlp on {photo_folder}, 40 images of 2 classes")
     assert "at 32 px, in fp32 on " in line
     assert "one trial of" in ask(photo_folder, debug=True).introduce()
+
+
+@pytest.mark.parametrize(("ended", "said"), [(5, "2 more trials of"), (7, "what is left to")])
+def test_introduction_of_a_study_that_goes_on(photo_folder: Path, ended: int, said: str) -> None:
+    story = Story(records={trial: make_record(trial) for trial in range(ended)})
+    prepared = replace(ask(photo_folder, name="mine", trials="7"), story=story)
+    assert prepared.introduce().startswith(f"mine: {said}")
 
 
 def test_large_photos_are_decoded_without_complaint(photo_folder: Path) -> None:
