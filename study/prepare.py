@@ -64,9 +64,9 @@ class Prepared:
         where = f"{gpus} GPUs" if gpus else f"{usable_cpus()} CPU cores"
         return (
             f"{s.name}: {self._trials()} of {s.backbone} on {images.name}, "
-            f"{len(images.labels)} images of {len(images.classes)} classes at {s.image_size} px, in {s.precision} on {where}"
+            f"{len(images.labels)} images of {len(images.classes)} classes "
+            f"at {s.image_size} px, in {s.precision} on {where}"
         )
-
 
     def _trials(self) -> str:
         if self.settings.debug:
