@@ -27,7 +27,7 @@ _EVERY_S = 1.0
 _PATIENCE_S = 10.0
 _PIECE_S = 2.0
 _MOST_EVENTS = 500
-_NICE = 10
+_NICE = 19  # Ray's workers have 15.
 
 
 def _in_silence() -> None:
