@@ -26,7 +26,7 @@ def _sizes(report: dict[str, Any]) -> list[int]:
 
 def _row(report: dict[str, Any], n: int) -> Row:
     loop = float(_of(report, "driver", slots=4, epochs=EPOCHS)["driver_cpu_ms"])
-    search = [_of(report, "search", sampler="tpe", storage="journal", finished=m) for m in (n, 100)]
+    search = [_of(report, "search", sampler="tpe", finished=m) for m in (n, 100)]
     # The no-op trials were searched for by the same sampler, with as many finished trials.
     more_search = max(0.0, float(search[0]["trial_ms"]) - float(search[1]["trial_ms"]))
     tracked = _of(report, "tracking", store="sqlite", runs=n if n >= 1000 else 0)

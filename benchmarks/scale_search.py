@@ -1,110 +1,73 @@
-"""Ask and tell of each sampler in each storage, by number of finished trials."""
+"""Ask and tell of each sampler, and taking a search up again, by number of finished trials."""
 
-import logging
 import time
-import warnings
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
+from typing import Any
 
-import optuna
-from optuna.storages import BaseStorage, InMemoryStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial
-
-from benchmarks.scale_base import Row, Tables, figures, median_ms, scratch, seconds
+from benchmarks.scale_base import Row, Tables, figures, median_ms
+from study.records import TrialRecord
 from study.resolve import resolve
-from study.settings import Sampler
-from study.space import Space
-from study.suggest import SAMPLERS
+from study.settings import Sampler, Settings
+from study.suggest import Suggestions
+from tl_core.config import TrialConfig
+from tl_core.epoch import EpochMetrics
 
 SIZES = (100, 1_000, 10_000)
 REPEATS = 20
 
 NAMES: tuple[Sampler, ...] = ("tpe", "random", "qmc")
 """Not gp, whose time grows with the cube of the trials."""
-STORAGES: dict[str, Callable[[Path], BaseStorage]] = {
-    "journal": lambda folder: JournalStorage(JournalFileBackend(str(folder / "optuna.log"))),
-    "memory": lambda _: InMemoryStorage(),
-    "sqlite": lambda folder: RDBStorage(f"sqlite:///{folder}/optuna.db"),
-}
-_STUDY = "scaling"
 
 
 def measure(sizes: tuple[int, ...] = SIZES, repeats: int = REPEATS) -> Tables:
-    """Every sampler in every storage, and what it takes to open the storages again."""
-    be_quiet()
+    """Every sampler on the study's default space, after so many trials."""
     finished = finished_trials(max(sizes))
-    asks: list[Row] = []
-    opens: list[Row] = []
-    for storage in STORAGES:
-        with scratch() as folder:
-            for n, study in _grow(storage, folder, sizes, finished):
-                asks += [_row(storage, name, n, study, repeats) for name in NAMES]
-                opens += [_reopen(storage, n, folder)] if storage != "memory" else []
-    return {"ms a trial by finished trials": asks, "opening a study again": opens}
+    rows = [_row(name, finished[:n], repeats) for n in sizes for name in NAMES]
+    return {"ms a trial by finished trials": rows}
 
 
-def study_space() -> Space:
-    """The space that a study searches by default."""
-    settings, faults = resolve({"name": _STUDY})
-    assert not faults
-    return Space(settings)
-
-
-def finished_trials(n: int) -> list[FrozenTrial]:
+def finished_trials(n: int) -> list[TrialRecord]:
     """Trials drawn at random that have ended."""
-    study, space = optuna.create_study(), study_space()
-    for _ in range(n):
-        one_trial(study, space, "random")
-    return study.get_trials(deepcopy=False)
+    search = Suggestions(_settings("random"))
+    return list(_finished(search, n))
 
 
-def _grow(
-    storage: str, folder: Path, sizes: tuple[int, ...], finished: list[FrozenTrial]
-) -> Iterator[tuple[int, optuna.Study]]:
-    study = optuna.create_study(study_name=_STUDY, storage=STORAGES[storage](folder))
-    for n in sizes:
-        have = len(study.get_trials(deepcopy=False))
-        study.add_trials(finished[have:n])
-        yield n, study
+def _finished(search: Suggestions, n: int) -> Iterator[TrialRecord]:
+    for trial in range(n):
+        number, config = search.ask()
+        value = _value(config)
+        search.tell(number, "done", 1, value)
+        epoch = EpochMetrics(1, *([value] * 9))
+        yield TrialRecord(trial, config, "done", [epoch], draw=number)
 
 
-def _row(storage: str, name: Sampler, n: int, study: optuna.Study, repeats: int) -> Row:
-    space = study_space()
-    times = [one_trial(study, space, name) for _ in range(repeats)]
+def _value(config: TrialConfig) -> float:
+    return config.train_ratio + float(config.aux_weight)
+
+
+def _settings(sampler: Sampler) -> Settings:
+    given: dict[str, Any] = {"name": "scaling", "sampler": sampler, "precision": "fp32"}
+    settings, faults = resolve(given)
+    assert not faults, faults
+    return settings
+
+
+def _row(sampler: Sampler, finished: list[TrialRecord], repeats: int) -> Row:
+    start = time.perf_counter()
+    search = Suggestions(_settings(sampler), finished)
+    restored = time.perf_counter() - start
+    times = [_one_trial(search) for _ in range(repeats)]
     ask, tell = (figures(median_ms(list(column))) for column in zip(*times, strict=True))
     total = figures(ask + tell)
-    row: Row = {"sampler": name, "storage": storage, "finished": n}
-    return row | {
-        "ask_ms": ask,
-        "tell_ms": tell,
-        "trial_ms": total,
-        "trials_per_s_at_most": figures(1000 / total),
-    }
+    row: Row = {"sampler": sampler, "finished": len(finished), "ask_ms": ask, "tell_ms": tell}
+    row |= {"trial_ms": total, "trials_per_s_at_most": figures(1000 / total)}
+    return row | {"taken_up_again_s": figures(restored)}
 
 
-def one_trial(study: optuna.Study, space: Space, sampler: Sampler) -> tuple[float, float]:
-    """Seconds to ask for a trial, and to tell its end, as `study.suggest` does."""
+def _one_trial(search: Suggestions) -> tuple[float, float]:
+    """Seconds to ask for a trial, and to tell its end."""
     start = time.perf_counter()
-    study.sampler = SAMPLERS[sampler](0, len(study.get_trials(deepcopy=False)))
-    trial = study.ask()
-    space(trial)
+    number, config = search.ask()
     asked = time.perf_counter()
-    study.tell(trial, trial.params["train_ratio"] + trial.params["aux_weight"])
+    search.tell(number, "done", 1, _value(config))
     return asked - start, time.perf_counter() - asked
-
-
-def _reopen(storage: str, n: int, folder: Path) -> Row:
-    def load() -> None:
-        optuna.load_study(study_name=_STUDY, storage=STORAGES[storage](folder)).get_trials()
-
-    size = sum(file.stat().st_size for file in folder.iterdir())
-    took = figures(seconds(load))
-    return {"storage": storage, "finished": n, "open_s": took, "file_mb": figures(size / 1e6)}
-
-
-def be_quiet() -> None:
-    """Keep Optuna from telling of each trial and of what is experimental."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    logging.getLogger("alembic").setLevel(logging.ERROR)
-    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

@@ -24,8 +24,7 @@ from study.machine import hardware
 from study.ray_environment import set_ray_environment
 
 PARTS = {
-    "search": "ask, report and tell of each sampler in each storage",
-    "drivers": "several drivers that share an Optuna storage",
+    "search": "ask and tell of each sampler, and taking a search up again",
     "driver": "what a trial costs the driver",
     "journal": "what a study's own files and display cost the driver",
     "tracking": "what a trial costs the MLflow store",
