@@ -122,6 +122,8 @@ def test_bad_data(
         ("--aux-weight -1", r"^--aux-weight -1: must be a number from 0 to 1, or auto$"),
         ("--lr 0", r"^--lr 0: must be greater than 0$"),
         ("--lr -0.001", r"^--lr -0.001: must be greater than 0$"),
+        ("--lr -1e-3", r"^--lr -1e-3: must be greater than 0$"),
+        ("--lr -inf", r"^--lr -inf: must be a finite number$"),
         ("--lr 1e-3 1e-2", r"^--lr takes one value in debug mode, not 2$"),
         ("--epochs 0", r"^--epochs 0: must be greater than or equal to 1$"),
         ("--gpus 64", r"^--gpus 64: this machine has \d+; leave --gpus out"),
