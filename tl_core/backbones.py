@@ -10,10 +10,9 @@ import torchvision
 from torch import Tensor, nn
 from torchvision import models
 
+from tl_core.article import ARTICLE_WIDTHS
 from tl_core.config import Precision
 from tl_core.nets import (
-    ARTICLE_SIZE,
-    ARTICLE_WIDTHS,
     Headless,
     article_net,
     fill,
@@ -37,7 +36,6 @@ __all__ = [
     "BackboneError",
     "backbone_names",
     "check_backbone_name",
-    "default_image_size",
     "empty_network",
     "has_default_weights",
     "library_versions",
@@ -108,11 +106,6 @@ def empty_network(name: str, image_size: int, *, pretrained: bool) -> nn.Module:
     check_backbone_name(name)
     with torch.random.fork_rng(devices=[]):
         return _build(name, image_size, pretrained=pretrained).network
-
-
-def default_image_size(name: str) -> int:
-    """Side of the images that a backbone gets unless told otherwise, pixels."""
-    return ARTICLE_SIZE if name in ARTICLE_WIDTHS else 224
 
 
 def library_versions() -> dict[str, str]:
