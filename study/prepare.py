@@ -20,7 +20,13 @@ from study.resolve import resolve
 from study.room import check_room
 from study.server import check_server
 from study.settings import Settings
-from tl_core.backbones import Backbone, check_backbone_name, has_default_weights, load_backbone
+from tl_core.backbones import (
+    Backbone,
+    batch_faults,
+    check_backbone_name,
+    has_default_weights,
+    load_backbone,
+)
 from tl_core.datasets import ImageSet, load_images
 from tl_core.errors import InputError
 from tl_core.paths import user_path
@@ -105,6 +111,8 @@ def check(
             raise InputError(faults + missing)
     source = look_at_data(settings, faults)
     network = attempt(lambda: _check_backbone(settings), faults)
+    if network and settings.mode != ("freeze",):
+        faults += batch_faults(network, settings.image_size, settings.batch_size)
     if settings.compile:
         attempt(lambda: _check_compiler(device), faults)
     if source:

@@ -3,7 +3,7 @@
 import contextlib
 import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -29,6 +29,14 @@ GOOD: dict[str, list[str]] = {
     "--max-failures": ["0", "5"],
     "--weights": ["none"],
 }
+_OF_STUDIES = ["--metric", "--design", "--objective", "--sampler", "--confirm-seeds"]
+_OF_STUDIES += ["--max-failures", "--trials-per-gpu"]
+SINGLE = {
+    name: [value for value in values if len(value.split()) == 1]
+    for name, values in GOOD.items()
+    if name not in _OF_STUDIES
+}
+"""Those that a single trial takes."""
 _SWITCHES = ["--hflip", "--no-confirm", "--confirm", "--skip-bad-images", "--offline"]
 _ODD = ["", "x", "-1", "0", "nan", "inf", "-inf", "1e400", "0x10", "1.5", "-1e-3", "\u0663"]
 _ODD += ["../x", "a b", "'", "[red]", "--", "\n", "freeze freeze", "1e-3 1e-3", "0.9 0.1"]
@@ -63,10 +71,10 @@ def effort(examples: int, shrink: bool = True) -> settings:
 
 
 @st.composite
-def command_lines(draw: st.DrawFn, odd: int) -> Words:
+def command_lines(draw: st.DrawFn, odd: int, good: Mapping[str, Sequence[str]] = GOOD) -> Words:
     """Flags and values that fit each other or not, with up to `odd` values that nothing takes."""
-    names = draw(st.lists(st.sampled_from(sorted(GOOD)), max_size=6, unique=True))
-    chosen = [(name, draw(st.sampled_from(GOOD[name]))) for name in names]
+    names = draw(st.lists(st.sampled_from(sorted(good)), max_size=6, unique=True))
+    chosen = [(name, draw(st.sampled_from(good[name]))) for name in names]
     words = [word for name, value in chosen for word in (name, *value.split())]
     words += draw(st.lists(st.sampled_from(_SWITCHES), max_size=2, unique=True))
     for name in draw(st.lists(st.sampled_from(_ODD_FLAGS), max_size=odd, unique=True)):

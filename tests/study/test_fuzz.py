@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 from hypothesis import event, given
+from hypothesis import strategies as st
 
 from study.run import main
 from tests.conftest import SIDE, TINY, draw_folder
-from tests.study.command_lines import Words, command_lines, effort, outcome, tries
+from tests.study.command_lines import SINGLE, Words, command_lines, effort, outcome, tries
 
 
 @pytest.fixture(scope="module")
@@ -21,9 +22,9 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("fuzz-cache")
 
 
-@pytest.mark.timeout(3.5 * tries(80))
-@effort(80)
-@given(words=command_lines(odd=2))
+@pytest.mark.timeout(5 * tries(60))
+@effort(60)
+@given(words=st.one_of(command_lines(odd=2), command_lines(odd=0, good=SINGLE)))
 def test_a_single_trial(
     words: Words, photos: Path, cache: Path, tiny_weights: Path, uri: str
 ) -> None:

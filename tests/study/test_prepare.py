@@ -144,6 +144,25 @@ def test_image_too_small_for_the_backbone(photo_folder: Path) -> None:
     assert fault.endswith("use --image-size 224")
 
 
+@pytest.mark.parametrize("modes", [["finetune"], ["freeze", "lp_ft"], ["scratch"]])
+def test_batches_of_one_are_too_small_for_batchnorm(photo_folder: Path, modes: list[str]) -> None:
+    net: dict[str, Any] = {"backbone": TINY, "weights": "none", "batch_size": "1"}
+    if modes == ["scratch"]:
+        del net["weights"]
+    assert faults_of(photo_folder, mode=modes, **net) == (
+        f"--batch-size 1: the BatchNorm of {TINY} can't learn from one image of 32 px; use "
+        "--batch-size 2, a larger --image-size or --mode freeze",
+    )
+    assert ask(photo_folder, mode=modes, **net | {"batch_size": "2"}).settings.batch_size == 2
+
+
+def test_batches_of_one_suit_other_networks(photo_folder: Path) -> None:
+    assert ask(photo_folder, batch_size="1").settings.batch_size == 1
+    heads = {"mode": ["freeze"], "backbone": TINY, "weights": "none"}
+    assert ask(photo_folder, batch_size="1", **heads).settings.batch_size == 1
+    assert ask(photo_folder, batch_size="1", backbone=TINY, image_size="64").settings.image_size
+
+
 def test_given_ratio_too_small_for_the_data(photo_folder: Path) -> None:
     # 0.01 of 50 images rounds up to one; each class has 20.
     assert faults_of(photo_folder, train_ratio=["0.8", "0.02", "0.01"]) == tuple(
