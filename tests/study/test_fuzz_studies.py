@@ -26,7 +26,7 @@ from tests.conftest import SIDE, TINY, draw_folder
 from tests.study.command_lines import Words, command_lines, effort, outcome, tries
 
 pytestmark = pytest.mark.slow
-EXAMPLES = 10
+EXAMPLES = 8
 _RUN = run.main
 _MORE: dict[str, Callable[..., int]] = {
     "--extend": _RUN,
