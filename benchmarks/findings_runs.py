@@ -7,8 +7,8 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from study.space import LR_RANGES
+from tl_core.article import ARTICLE_SIZE
 from tl_core.config import MODES, Mode, TrialConfig
-from tl_core.nets import ARTICLE_SIZE
 
 Group = Literal["article", "modes", "tasks"]
 """The article's own runs; all modes under the same conditions; with the auxiliary task."""

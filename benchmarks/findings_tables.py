@@ -8,8 +8,8 @@ from benchmarks.findings_runs import LARGE, SMALL, Finished, Group
 from benchmarks.scale_base import Row, Tables, figures
 from study.comparisons import Difference, difference, mode_differences, multi_task
 from study.estimates import SCORES, Arm, Cell, Confirmed, Estimate, by_cell, estimate
+from tl_core.article import ARTICLE_WIDTHS
 from tl_core.config import MODES, TrialConfig
-from tl_core.nets import ARTICLE_WIDTHS
 
 Run = Sequence[Finished]
 """All seeds of one configuration."""

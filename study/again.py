@@ -15,6 +15,7 @@ from study.resolve import resolve
 from study.settings import Settings, flag
 from tl_core.datasets import ImageSet
 from tl_core.errors import InputError
+from tl_core.words import counted
 
 _PLACES = ("out", "cache", "gpus")
 _MACHINE = ("tracking_uri", "offline", "trials_per_gpu", "max_failures")
@@ -54,9 +55,9 @@ def prepare_more(given: Mapping[str, Any]) -> Prepared:
 
 
 def _finished(folder: Path, story: Story) -> str:
-    searched = sum(r.kind == "search" for r in story.trials)
+    searched = counted(sum(r.kind == "search" for r in story.trials), "trial")
     more = f"python study/run.py --extend {folder.name} --trials N"
-    return f"{folder.name} is finished, with {searched} trials: nothing to resume; {more} adds more"
+    return f"{folder.name} is finished, with {searched}: nothing to resume; {more} adds more"
 
 
 def prepare_replay(given: Mapping[str, Any]) -> tuple[Settings, ImageSet, TrialRecord]:

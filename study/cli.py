@@ -1,6 +1,7 @@
 """The command line, made from the fields of `Settings`."""
 
 import argparse
+import re
 import sys
 import typing
 from collections.abc import Sequence
@@ -32,6 +33,8 @@ examples:
 exit codes: 0 done, 2 bad input, 3 done but some trials failed, 4 stopped as the disk is full,
 130 interrupted"""
 
+_NEGATIVE = re.compile(r"-(\d+\.?\d*(e[+-]?\d+)?|\.\d+(e[+-]?\d+)?|inf|nan)$", re.IGNORECASE)
+
 
 def parse(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Return what was given, as text; nothing that was not given.
@@ -46,7 +49,12 @@ def parse(argv: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Quotes no password in what it says of words that it doesn't know."""
+    """Knows every negative number from a flag; quotes no password of words that it doesn't know."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # Its own pattern, for which it has no option, takes -1e-3 and -inf for flags.
+        self._negative_number_matcher = _NEGATIVE
 
     def error(self, message: str) -> NoReturn:
         super().error(" ".join(map(without_credentials, message.split(" "))))

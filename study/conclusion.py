@@ -13,6 +13,7 @@ from study.records import TrialRecord, best_of
 from study.report import PAGE
 from tl_core.config import MODES, Metric
 from tl_core.train import chance_warning
+from tl_core.words import counted
 
 
 def conclude(prepared: Prepared, records: list[TrialRecord], status: str, console: Console) -> None:
@@ -20,10 +21,11 @@ def conclude(prepared: Prepared, records: list[TrialRecord], status: str, consol
     metric = prepared.settings.metric
     searched = [r for r in records if r.kind == "search"]
     counts = ", ".join(f"{n} {s}" for s, n in _counts(searched))
-    console.print(f"\n{status}: {counts or 'no trial'} of {prepared.settings.trials} trials")
+    asked = counted(prepared.settings.trials, "trial")
+    console.print(f"\n{status}: {counts or 'no trial'} of {asked}")
     if confirming := [r for r in records if r.kind != "search"]:
         counts = ", ".join(f"{n} {s}" for s, n in _counts(confirming))
-        console.print(f"confirmed on fresh seeds: {counts} of {len(confirming)} trials")
+        console.print(f"confirmed on fresh seeds: {counts} of {counted(len(confirming), 'trial')}")
     best = best_of(records, metric)
     if best:
         console.print(_cells(records, metric))

@@ -10,6 +10,7 @@ from typing import Any
 from platformdirs import user_cache_path
 
 from study.presets import PRESETS
+from tl_core.article import default_image_size
 
 DEFAULTS: dict[str, Any] = {
     "data": "demo",
@@ -74,8 +75,6 @@ def layers_of(given: Mapping[str, Any]) -> dict[str, Any]:
         layers |= DEBUG | {"debug": True}
     if preset:
         layers |= preset.values
-    from tl_core.backbones import default_image_size  # Torch: --help need not wait for it.
-
     backbone = given.get("backbone", layers["backbone"])
     return {"image_size": default_image_size(str(backbone))} | layers
 

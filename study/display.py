@@ -16,6 +16,7 @@ from rich.text import Text
 from study.eta import seconds_left
 from study.records import ENDED, TrialRecord, best_of
 from tl_core.config import AuxWeight, Metric, TrialConfig
+from tl_core.words import counted
 
 _RECENT = 8
 
@@ -116,14 +117,14 @@ def describe(record: TrialRecord, metric: Metric) -> str:
     """One line on a trial: its factors, and how it ended."""
     c = record.config
     value = record.value(metric)
-    told = f"{metric} {value:.4f}" if value is not None else "no epoch"
+    told = f"{metric} {value:.4f}" if value is not None else ""
     if record.test:
         told += f", test accuracy {record.test['test_accuracy']:.3f}"
+    told += " after " * bool(told) + counted(len(record.history), "epoch")
     why = f" ({record.error})" if record.error else ""
     return (
         f"trial {record.trial}: {c.mode} train_ratio={c.train_ratio:g} lr={c.lr:.2g} "
-        f"aux_weight={show_weight(c.aux_weight)}: {told} after {len(record.history)} epochs, "
-        f"{record.status}{why}"
+        f"aux_weight={show_weight(c.aux_weight)}: {told}, {record.status}{why}"
     )
 
 

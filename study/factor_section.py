@@ -10,6 +10,7 @@ from study.importances import BEST, ENOUGH, importances, scored
 from study.label_section import difference_text
 from study.page import Painter, Part, Section, Table, Words
 from study.parallel_plot import draw_parallel
+from tl_core.words import counted
 
 VERDICTS = {
     "helped": "helped the classification",
@@ -87,7 +88,7 @@ def importance_section(findings: Findings, painter: Painter) -> Section:
     """Optuna's importances, and all factors of all trials at once."""
     parts: list[Part] = [*_importances(findings, painter)]
     if findings.search:
-        title = f"{findings.subject}: {len(findings.search)} trials of the search"
+        title = f"{findings.subject}: {counted(len(findings.search), 'trial')} of the search"
         parts.append(
             painter.keep(
                 "parallel-coordinates",
@@ -103,7 +104,8 @@ def importance_section(findings: Findings, painter: Painter) -> Section:
 def _importances(findings: Findings, painter: Painter) -> Iterator[Part]:
     n, found = len(scored(findings.search)), importances(findings.settings, findings.search)
     if not found:
-        why = f"{n} trials have a score, of at least {ENOUGH} that it takes"
+        there = counted(n, "trial has", "trials have")
+        why = f"{there} a score, of at least {ENOUGH} that it takes"
         why = why if n < ENOUGH else "no factor was varied"
         yield Words(f"Importances of the factors are not shown: {why}.")
         return

@@ -9,6 +9,7 @@ from study.addresses import sync_command, where_to_look
 from study.sender import Sender, study_run
 from study.sent import events_left
 from study.settings import Settings
+from tl_core.words import counted
 
 _INTERRUPTED_S = 8.0
 """Longest wait of whoever has asked to stop."""
@@ -19,12 +20,15 @@ def end_sending(sender: Sender, folder: Path, console: Console, interrupted: boo
     with console.status("waiting for MLflow") as status:
 
         def show(left: int) -> None:
-            status.update(f"waiting for MLflow: {left} events left (Ctrl-C leaves them for later)")
+            rest = counted(left, "event")
+            status.update(f"waiting for MLflow: {rest} left (Ctrl-C leaves them for later)")
 
         why = sender.close(show, _INTERRUPTED_S if interrupted else math.inf)
     if why:
-        left = f"{events_left(folder)} events are not in MLflow yet ({why})"
-        console.print(f"warning: {left}; {sync_command(folder)} sends them", style="yellow")
+        n = events_left(folder)
+        left = f"{counted(n, 'event is', 'events are')} not in MLflow yet ({why})"
+        what = "it" if n == 1 else "them"
+        console.print(f"warning: {left}; {sync_command(folder)} sends {what}", style="yellow")
 
 
 def tell_where(sender: Sender, folder: Path, settings: Settings, console: Console) -> None:

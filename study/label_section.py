@@ -10,6 +10,7 @@ from study.labels import Crossover, LabelsSaved, crossovers, labels_saved
 from study.page import Painter, Part, Section, Table, Words
 from study.plots import draw_label_efficiency, draw_trials
 from tl_core.config import MODES
+from tl_core.words import counted
 
 UNCONFIRMED = (
     "No cell was confirmed on fresh seeds, so all there is are validation scores of single trials, "
@@ -32,7 +33,7 @@ def label_section(findings: Findings, painter: Painter) -> Section:
         metric = findings.settings.metric
         if findings.settings.objective == "pareto":
             parts.append(_front_table(findings))
-        title = f"{findings.subject}: {len(findings.search)} trials of the search"
+        title = f"{findings.subject}: {counted(len(findings.search), 'trial')} of the search"
         figure = draw_trials(findings.search, metric, findings.images, title)
         parts.append(
             painter.keep(

@@ -4,15 +4,17 @@ from collections.abc import Iterator
 
 from study.answer import About, answer
 from study.findings import Findings
+from tl_core.words import counted
 
 
 def subtitle(findings: Findings) -> str:
     """Say what the study is made of, in a line."""
     data, s = findings.study["data"], findings.settings
+    trials, epochs = counted(len(findings.search), "trial"), counted(s.epochs, "epoch")
     return (
         f"{data['images']:,} images of {len(data['classes'])} classes at {data['image_size']} px; "
-        f"{s.backbone} with weights {s.weights} in {s.precision}; {len(findings.search)} trials "
-        f"of up to {s.epochs} epochs, {len(findings.records) - len(findings.search)} to confirm "
+        f"{s.backbone} with weights {s.weights} in {s.precision}; {trials} "
+        f"of up to {epochs}, {len(findings.records) - len(findings.search)} to confirm "
         f"them; {findings.study['started'][:10]}"
     )
 
@@ -44,4 +46,5 @@ def notes_on(findings: Findings) -> Iterator[str]:
             "that confirm it; the table of trials has the reasons."
         )
     if skipped := study["data"]["skipped"]:
-        yield f"{len(skipped)} unreadable images were left out; study.json lists them."
+        left_out = counted(len(skipped), "unreadable image was", "unreadable images were")
+        yield f"{left_out} left out; study.json lists them."

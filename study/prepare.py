@@ -3,15 +3,16 @@
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
+import numpy as np
 import torch
 
 from study.addresses import is_server
-from study.folders import folder_faults, store_faults
+from study.early import attempt, look_at_data, look_at_places, told
 from study.ledger import Story
 from study.machine import usable_cpus
 from study.records import ENDED, TrialRecord
@@ -19,7 +20,13 @@ from study.resolve import resolve
 from study.room import check_room
 from study.server import check_server
 from study.settings import Settings
-from tl_core.backbones import Backbone, check_backbone_name, has_default_weights, load_backbone
+from tl_core.backbones import (
+    Backbone,
+    batch_faults,
+    check_backbone_name,
+    has_default_weights,
+    load_backbone,
+)
 from tl_core.datasets import ImageSet, load_images
 from tl_core.errors import InputError
 from tl_core.paths import user_path
@@ -27,8 +34,7 @@ from tl_core.precision import best_precision
 from tl_core.sources import Source, find_source
 from tl_core.splits import split_faults
 from tl_core.train import needs_pretrained, pretrained
-
-Value = TypeVar("Value")
+from tl_core.words import counted
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,7 @@ class Prepared:
         """One line on what is about to run."""
         s, images = self.settings, self.images
         gpus = min(self.gpus, 1) if s.debug else self.gpus
-        where = f"{gpus} GPUs" if gpus else f"{usable_cpus()} CPU cores"
+        where = counted(gpus, "GPU") if gpus else counted(usable_cpus(), "CPU core")
         return (
             f"{s.name}: {self._trials()} of {s.backbone} on {images.name}, "
             f"{len(images.labels)} images of {len(images.classes)} classes "
@@ -72,8 +78,8 @@ class Prepared:
         if self.settings.debug:
             return "one trial"
         if self.story is None:
-            return f"{self.more} trials"
-        return f"{self.more} more trials" if self.more else "what is left to confirm"
+            return counted(self.more, "trial")
+        return counted(self.more, "more trial") if self.more else "what is left to confirm"
 
 
 def prepare(given: Mapping[str, Any]) -> Prepared:
@@ -83,42 +89,50 @@ def prepare(given: Mapping[str, Any]) -> Prepared:
     """
     settings, faults = resolve(given)
     settings = _decide(settings, device_of(settings))
-    faults += _name_faults(settings.out / str(settings.name))
-    return check(settings, faults, fit_ratios="train_ratio" not in given)
+    return check(settings, faults, new=True, fit_ratios="train_ratio" not in given)
 
 
-def check(settings: Settings, faults: list[str], fit_ratios: bool = False) -> Prepared:
-    """Check what there is against complete settings, and decode the images.
+def check(
+    settings: Settings, faults: list[str], new: bool = False, fit_ratios: bool = False
+) -> Prepared:
+    """Check what there is against complete settings, and decode the images if nothing is wrong.
 
     Args:
         settings: as they are to be used.
         faults: those found already.
+        new: the study has no folder yet.
         fit_ratios: leave out ratios that the data are too few for; else they are faults.
 
     Raises:
-        InputError: with every fault; where the server is missing, with those of the settings only.
+        InputError: with every fault; where the server is missing, without those that take longer
+            to find, and with those that only decoding finds if there are no others.
     """
+    look_at_places(settings, faults, new)
     gpus, device = gpus_of(settings), device_of(settings)
-    folder = settings.out / str(settings.name)
-    faults += folder_faults(f"--out {settings.out}", folder)
     faults += _gpu_faults(settings, gpus)
-    faults += [] if settings.offline else store_faults(settings.tracking_uri)
     if is_server(settings.tracking_uri) and not settings.offline:
         missing: list[str] = []
-        _try(lambda: check_server(settings.tracking_uri), missing)
+        attempt(lambda: check_server(settings.tracking_uri), missing)
         if missing:  # What follows may take minutes.
             raise InputError(faults + missing)
-    network = _try(lambda: _check_backbone(settings), faults)
+    source = look_at_data(settings, faults)
+    network = attempt(lambda: _check_backbone(settings), faults)
+    if network and settings.mode != ("freeze",):
+        faults += batch_faults(network, settings.image_size, settings.batch_size)
     if settings.compile:
-        _try(lambda: _check_compiler(device), faults)
-    images = _try(lambda: _load_with_room(settings, network, gpus), faults)
-    notes = _precision_notes(settings, device)
-    if images:
-        settings = _fit_ratios(settings, images, fit_ratios, faults, notes)
-        notes += _data_notes(images)
-    if faults or images is None:
+        attempt(lambda: _check_compiler(device), faults)
+    if source:
+        attempt(lambda: check_room(settings, source, network, gpus), faults)
+        _fit_ratios(settings, source, fit_ratios, faults, [])
+    if faults or source is None:
         raise InputError(faults)
-    return Prepared(settings, images, folder, gpus, tuple(notes))
+    images = _decoded(settings, source)
+    notes = _precision_notes(settings, device)
+    settings = _fit_ratios(settings, images, fit_ratios, faults, notes)
+    if faults:  # Too few images are left without those that can't be read.
+        raise InputError(faults)
+    folder = settings.out / str(settings.name)
+    return Prepared(settings, images, folder, gpus, (*notes, *_data_notes(images)))
 
 
 def gpus_of(settings: Settings) -> int:
@@ -154,12 +168,6 @@ def _default_name(settings: Settings) -> str:
 def _absolute(weights: str) -> str:
     # Workers may run in another folder.
     return weights if weights in ("default", "none") else str(user_path(weights).resolve())
-
-
-def _name_faults(folder: Path) -> list[str]:
-    if os.path.lexists(folder):
-        return [f"--name {folder.name}: {folder} exists; choose another name or remove it"]
-    return []
 
 
 def _gpu_faults(settings: Settings, gpus: int) -> list[str]:
@@ -214,26 +222,20 @@ def load_data(settings: Settings) -> ImageSet:
     return _decoded(settings, find_source(settings.data, settings.cache))
 
 
-def _load_with_room(settings: Settings, network: Backbone | None, gpus: int) -> ImageSet:
-    """As `load_data`, but only if there is room for all that the study has yet to write."""
-    source = find_source(settings.data, settings.cache)
-    check_room(settings, source, network, gpus)
-    return _decoded(settings, source)
-
-
 def _decoded(settings: Settings, source: Source) -> ImageSet:
     s = settings
     try:
         return load_images(source, s.image_size, s.cache, s.skip_bad_images)
     except OSError as error:
-        raise InputError([f"--cache {s.cache}: {_told(error)}"]) from error
+        raise InputError([f"--cache {s.cache}: {told(error)}"]) from error
 
 
 def _fit_ratios(
-    settings: Settings, images: ImageSet, fit: bool, faults: list[str], notes: list[str]
+    settings: Settings, images: Source | ImageSet, fit: bool, faults: list[str], notes: list[str]
 ) -> Settings:
     """Leave out default ratios that the data are too few for; a given one is a fault instead."""
-    wrong = {r: split_faults(images.labels, r, images.classes) for r in settings.train_ratio}
+    labels = np.asarray(images.labels)
+    wrong = {r: split_faults(labels, r, images.classes) for r in settings.train_ratio}
     fitting = tuple(ratio for ratio, why in wrong.items() if not why)
     if len(fitting) == len(wrong):
         return settings
@@ -255,20 +257,4 @@ def _precision_notes(settings: Settings, device: torch.device) -> list[str]:
 def _data_notes(images: ImageSet) -> list[str]:
     if not images.bad:
         return []
-    return [f"{len(images.bad)} unreadable files left out; study.json lists them"]
-
-
-def _try(check: Callable[[], Value], faults: list[str]) -> Value | None:
-    """Return what `check` gives, or None with what is wrong added to `faults`."""
-    try:
-        return check()
-    except InputError as error:
-        faults += error.faults
-    except OSError as error:  # A data folder that can't be read.
-        faults.append(_told(error))
-    return None
-
-
-def _told(error: OSError) -> str:
-    name = f"{error.filename}: " if error.filename else ""
-    return f"{name}{error.strerror or error}"
+    return [f"{counted(len(images.bad), 'unreadable file')} left out; study.json lists them"]

@@ -15,6 +15,7 @@ from tl_core.datasets import ImageSet
 from tl_core.epoch import EpochMetrics
 from tl_core.errors import DivergedError
 from tl_core.train import run_trial
+from tl_core.words import counted
 
 CLOCK = "images_per_s"
 """The one value of an epoch that no replay repeats."""
@@ -31,7 +32,7 @@ def run_replay(settings: Settings, images: ImageSet, record: TrialRecord, consol
     apart = differences(record, history, test)
     if not apart:
         scores = ", test scores" if test else ""
-        console.print(f"the same bit for bit: {len(history)} epochs{scores}")
+        console.print(f"the same bit for bit: {counted(len(history), 'epoch')}{scores}")
         return 0
     name, worst = max(apart.items(), key=lambda item: item[1])
     console.print(f"not the same: {name} is {worst:.3g} away, the most of {len(apart)} values")

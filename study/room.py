@@ -18,6 +18,7 @@ from tl_core.errors import InputError
 from tl_core.features import feature_entry
 from tl_core.sources import Source
 from tl_core.train import needs_features
+from tl_core.words import counted
 
 _OWN_FILES = 16 * 10**6
 """Bytes of ledger, tables and report; of a study of 64 trials they are 4 MB."""
@@ -94,7 +95,7 @@ def out_needs(settings: Settings, network: Backbone | None, gpus: int) -> Iterat
     trials = min(s.trials, Slots.of(s, gpus, usable_cpus()).full)
     if trials:
         # Twice: a checkpoint is written whole before it replaces the one before.
-        what = f"checkpoints of {trials} trials"
+        what = f"checkpoints of {counted(trials, 'trial')}"
         yield Need("--out", s.out, what, 2 * _STATES * size * trials)
 
 

@@ -6,11 +6,10 @@ from typing import Any
 
 from rich.console import Console
 
-from study.addresses import is_server
 from study.cli import parse
+from study.early import early_faults
 from study.faults import tell_faults
 from study.interrupts import EXIT_CODE, interruptible
-from study.server import check_server
 from tl_core.errors import InputError
 
 
@@ -26,10 +25,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(given: Mapping[str, Any]) -> int:
-    if faults := _server_faults(given):
+    if faults := early_faults(given):
         tell_faults("the study can't start", faults)
         return 2
-    # What follows imports torch: a wrong flag, or --help, need not wait for it.
+    # What follows imports torch: a wrong setting, or --help, need not wait for it.
     from study.again import FinishedError, prepare_more, prepare_replay
     from study.prepare import prepare
     from study.replay import run_replay
@@ -57,18 +56,6 @@ def _run(given: Mapping[str, Any]) -> int:
     except InputError as error:
         tell_faults("the study can't start", error.faults)
         return 2
-
-
-def _server_faults(given: Mapping[str, Any]) -> tuple[str, ...]:
-    """Tell within seconds of a server that is not there; all other checks wait for torch."""
-    uri = given.get("tracking_uri", "")
-    if not is_server(uri) or "offline" in given:
-        return ()
-    try:
-        check_server(uri)
-    except InputError as error:
-        return error.faults
-    return ()
 
 
 if __name__ == "__main__":

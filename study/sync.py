@@ -17,6 +17,7 @@ from study.ledger import FILE, read_events, read_story
 from study.report import find_study
 from study.sender import study_run  # Before MLflow: it keeps MLflow from telling of its use.
 from study.sent import read_sent
+from tl_core.words import counted
 
 if TYPE_CHECKING:
     from study.delivery import Delivery
@@ -120,8 +121,8 @@ def _sent(folder: Path, before: int, delivery: "Delivery") -> str:
     left = delivery.left()
     if not events and not left:
         return "nothing to send"
-    rest = f"; {left} events left" if left else ""
-    return f"sent {len(events)} events, of {len(trials)} trials{rest}"
+    rest = f"; {counted(left, 'event')} left" if left else ""
+    return f"sent {counted(len(events), 'event')}, of {counted(len(trials), 'trial')}{rest}"
 
 
 def _still_open(folder: Path) -> str | None:

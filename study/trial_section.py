@@ -7,6 +7,7 @@ from study.findings import Findings
 from study.page import Code, Part, Section, Table, Words
 from study.records import TrialRecord
 from study.reproduce import command_of
+from tl_core.words import counted
 
 
 def trial_section(findings: Findings) -> Section:
@@ -21,8 +22,9 @@ def trial_section(findings: Findings) -> Section:
     looks = ["best" if r is findings.winner else r.status for r in findings.records]
     counts = ", ".join(f"{n} {status}" for status, n in _counts(findings.records).items())
     caption = (
-        f"{len(rows)} trials: {counts}. Click a column's name to sort. Bold: the winner; italic: "
-        "pruned, that is stopped early, with its last scores; shaded: failed or interrupted."
+        f"{counted(len(rows), 'trial')}: {counts}. Click a column's name to sort. Bold: the "
+        "winner; italic: pruned, that is stopped early, with its last scores; shaded: failed or "
+        "interrupted."
     )
     return Section("Trials", [Table(head, rows, caption, looks, sortable=True)])
 

@@ -1,5 +1,6 @@
 """Names of backbones -> headless networks, their preprocessing and their weights."""
 
+import copy
 import difflib
 from dataclasses import dataclass
 from functools import cache
@@ -10,10 +11,9 @@ import torchvision
 from torch import Tensor, nn
 from torchvision import models
 
+from tl_core.article import ARTICLE_WIDTHS
 from tl_core.config import Precision
 from tl_core.nets import (
-    ARTICLE_SIZE,
-    ARTICLE_WIDTHS,
     Headless,
     article_net,
     fill,
@@ -36,8 +36,8 @@ __all__ = [
     "Backbone",
     "BackboneError",
     "backbone_names",
+    "batch_faults",
     "check_backbone_name",
-    "default_image_size",
     "empty_network",
     "has_default_weights",
     "library_versions",
@@ -110,9 +110,23 @@ def empty_network(name: str, image_size: int, *, pretrained: bool) -> nn.Module:
         return _build(name, image_size, pretrained=pretrained).network
 
 
-def default_image_size(name: str) -> int:
-    """Side of the images that a backbone gets unless told otherwise, pixels."""
-    return ARTICLE_SIZE if name in ARTICLE_WIDTHS else 224
+def batch_faults(backbone: Backbone, image_size: int, batch_size: int) -> list[str]:
+    """Why the network can't learn from batches of this size, if it can't.
+
+    BatchNorm has no variance to take over one value: where a network has shrunk an image to one
+    pixel, it takes two images.
+    """
+    if batch_size > 1:
+        return []
+    learning = copy.deepcopy(backbone.network).train()
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            learning(torch.zeros(1, 3, image_size, image_size))
+    except ValueError:
+        why = f"the BatchNorm of {backbone.name} can't learn from one image of {image_size} px"
+        ways_out = "use --batch-size 2, a larger --image-size or --mode freeze"
+        return [f"--batch-size 1: {why}; {ways_out}"]
+    return []
 
 
 def library_versions() -> dict[str, str]:

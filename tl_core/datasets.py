@@ -13,6 +13,7 @@ from tl_core.errors import InputError, few
 from tl_core.pictures import decoding_threads, squash
 from tl_core.progress import track
 from tl_core.sources import Source
+from tl_core.words import counted
 
 # Part of every cache key: raise it when decoded pixels change their meaning.
 _FORMAT = 2
@@ -149,5 +150,6 @@ def _keep(pixels: np.ndarray, good: np.ndarray, into: Path) -> np.ndarray:
 
 
 def _tell_bad(bad: tuple[tuple[str, str], ...]) -> Iterator[str]:
-    yield f"{len(bad)} files are not readable images (--skip-bad-images goes on without them):"
+    files = counted(len(bad), "file is no readable image", "files are not readable images")
+    yield f"{files} (--skip-bad-images goes on without {'it' if len(bad) == 1 else 'them'}):"
     yield from (f"  {fault}" for fault in few(f"{name}: {reason}" for name, reason in bad))

@@ -10,17 +10,13 @@ from typing import Any
 from torch import nn
 from torchvision import models
 
+from tl_core.article import ARTICLE_WIDTHS
 from tl_core.weights import BackboneError, Entries, WeightsFile
 
 Triple = tuple[float, float, float]
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
 IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
 HALF: Triple = (0.5, 0.5, 0.5)
-
-ARTICLE_WIDTHS = {"mlp": (1024, 512, 128, 32, 8, 3), "shared_mlp": (1024, 256)}
-"""The article's fully connected nets: the width of each layer below the heads."""
-ARTICLE_SIZE = 128
-"""Side of the article's images, pixels."""
 
 # Where torchvision's auxiliary classifiers sit. They make the output a tuple in train mode.
 _AUXILIARY_HEADS = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tl_core.errors import InputError, few
+from tl_core.words import counted
 
 HELD_OUT = 0.1
 """Share of each class in the test set, and again in the validation set."""
@@ -71,7 +72,7 @@ def split_faults(
         if missing > 0:
             name = classes[label] if classes else int(label)
             faults.append(
-                f"class {name!r} has {n} images; train_ratio {train_ratio:g} needs "
+                f"class {name!r} has {counted(int(n), 'image')}; train_ratio {train_ratio:g} needs "
                 f"{missing} more to have one in training, validation and test each"
             )
     return [*few(faults)]

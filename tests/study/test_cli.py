@@ -21,6 +21,9 @@ from study.settings import Settings, flag
         ("--skip-bad-images --gpus 0", {"skip_bad_images": True, "gpus": "0"}),
         ("--preset mlp", {"preset": "mlp"}),
         ("--lr -1", {"lr": ["-1"]}),
+        ("--lr -1e-3 -1.E+2 -.5 -.5e3", {"lr": ["-1e-3", "-1.E+2", "-.5", "-.5e3"]}),
+        ("--lr -inf --aux-weight -nan", {"lr": ["-inf"], "aux_weight": ["-nan"]}),
+        ("--epochs -1e3 --debug", {"epochs": "-1e3", "debug": True}),
     ],
 )
 def test_only_what_is_given_comes_back_as_text(line: str, given: dict[str, object]) -> None:
@@ -36,6 +39,9 @@ def test_only_what_is_given_comes_back_as_text(line: str, given: dict[str, objec
         ("--lr", "argument --lr: expected at least one argument"),
         ("--epochs", "argument --epochs: expected one argument"),
         ("--debug yes", "unrecognized arguments: yes"),
+        ("--debug -1e-3", "unrecognized arguments: -1e-3"),
+        ("--lr -1e", "argument --lr: expected at least one argument"),
+        ("--lr -e3", "argument --lr: expected at least one argument"),
     ],
 )
 def test_unknown_words_exit_with_2(

@@ -43,10 +43,8 @@ def test_description_of_a_trial() -> None:
         "trial 0: freeze train_ratio=0.1 lr=0.001 aux_weight=0.00: val_log_loss 0.2500 after "
         "2 epochs, done"
     )
-    assert pruned.endswith("val_log_loss 0.7500 after 1 epochs, pruned")
-    assert failed.endswith(
-        "no epoch after 0 epochs, failed (DivergedError: train_loss is nan in epoch 1)"
-    )
+    assert pruned.endswith("val_log_loss 0.7500 after 1 epoch, pruned")
+    assert failed.endswith("no epoch, failed (DivergedError: train_loss is nan in epoch 1)")
     assert "scratch train_ratio=0.8 lr=0.001 aux_weight=0.50" in running
 
 

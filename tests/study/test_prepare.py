@@ -61,12 +61,34 @@ def test_all_faults_are_told_together(tmp_path: Path) -> None:
         "--lr -1: must be greater than 0",
         "--name taken: runs/taken exists",
         "--gpus 99: this machine has",
-        "unknown backbone 'resnet81' (did you mean ",
         f"data folder {tmp_path}/nowhere does not exist",
+        "unknown backbone 'resnet81' (did you mean ",
     )
     assert len(faults) == len(starts), faults
     for start, fault in zip(starts, faults, strict=True):
         assert fault.startswith(start)
+
+
+def test_no_picture_is_decoded_while_something_else_is_wrong(
+    photo_folder: Path, own_cache: Path
+) -> None:
+    (photo_folder / "cat" / "broken.jpg").write_bytes(b"no picture")
+    wrong = {"epochs": "0", "backbone": "resnet81", "train_ratio": ["0.8", "0.01"]}
+    epochs, backbone, *ratios = faults_of(photo_folder, **wrong)
+    assert epochs == "--epochs 0: must be greater than or equal to 1"
+    assert backbone.startswith("unknown backbone 'resnet81'")
+    assert [fault[:33] for fault in ratios] == [
+        "--train-ratio 0.01: class 'cat' h",
+        "--train-ratio 0.01: class 'dog' h",
+    ]
+    assert not own_cache.exists()
+
+
+def test_too_few_pictures_are_left_without_those_that_are_broken(photo_folder: Path) -> None:
+    for file in sorted((photo_folder / "cat").iterdir())[:18]:
+        file.write_bytes(b"no picture")
+    (fault,) = faults_of(photo_folder, skip_bad_images=True)
+    assert fault.startswith("--train-ratio 0.2: class 'cat' has 2 images; train_ratio 0.2 needs 1")
 
 
 def test_existing_name_is_a_fault(photo_folder: Path, tmp_path: Path) -> None:
@@ -123,6 +145,25 @@ def test_image_too_small_for_the_backbone(photo_folder: Path) -> None:
     (fault,) = faults_of(photo_folder, backbone="vit_b_16", weights="none", mode=["freeze"])
     assert fault.startswith("vit_b_16 does not take 32 x 32 images")
     assert fault.endswith("use --image-size 224")
+
+
+@pytest.mark.parametrize("modes", [["finetune"], ["freeze", "lp_ft"], ["scratch"]])
+def test_batches_of_one_are_too_small_for_batchnorm(photo_folder: Path, modes: list[str]) -> None:
+    net: dict[str, Any] = {"backbone": TINY, "weights": "none", "batch_size": "1"}
+    if modes == ["scratch"]:
+        del net["weights"]
+    assert faults_of(photo_folder, mode=modes, **net) == (
+        f"--batch-size 1: the BatchNorm of {TINY} can't learn from one image of 32 px; use "
+        "--batch-size 2, a larger --image-size or --mode freeze",
+    )
+    assert ask(photo_folder, mode=modes, **net | {"batch_size": "2"}).settings.batch_size == 2
+
+
+def test_batches_of_one_suit_other_networks(photo_folder: Path) -> None:
+    assert ask(photo_folder, batch_size="1").settings.batch_size == 1
+    heads = {"mode": ["freeze"], "backbone": TINY, "weights": "none"}
+    assert ask(photo_folder, batch_size="1", **heads).settings.batch_size == 1
+    assert ask(photo_folder, batch_size="1", backbone=TINY, image_size="64").settings.image_size
 
 
 def test_given_ratio_too_small_for_the_data(photo_folder: Path) -> None:

@@ -88,10 +88,10 @@ def too_many_pixels(root: Path) -> None:
         (one_class, [r"/photos needs one sub-folder a class, two or more; found only 'cat'"]),
         (empty_class, [r"class folder .*/photos/dog has no files"]),
         (too_few, [r"--train-ratio 0.1: class 'cat' has 2 images; .* needs 3 more", "class 'dog'"]),
-        (text_file, ["1 files are not readable", r"  cat/notes.txt: UnidentifiedImageError"]),
+        (text_file, ["1 file is no readable image", r"  cat/notes.txt: UnidentifiedImageError"]),
         (broken, ["2 files are not readable", "cat/empty.jpg: Uni", r"  dog/00.png: OSError: "]),
         (one_class_is_broken, ["20 files are not readable"] + 20 * ["dog/"]),
-        (too_many_pixels, ["1 files are not", "cat/bomb.png: DecompressionBombError"]),
+        (too_many_pixels, ["1 file is no readable image", "cat/bomb.png: DecompressionBombError"]),
     ],
 )  # fmt: skip
 def test_bad_data(
@@ -122,6 +122,8 @@ def test_bad_data(
         ("--aux-weight -1", r"^--aux-weight -1: must be a number from 0 to 1, or auto$"),
         ("--lr 0", r"^--lr 0: must be greater than 0$"),
         ("--lr -0.001", r"^--lr -0.001: must be greater than 0$"),
+        ("--lr -1e-3", r"^--lr -1e-3: must be greater than 0$"),
+        ("--lr -inf", r"^--lr -inf: must be a finite number$"),
         ("--lr 1e-3 1e-2", r"^--lr takes one value in debug mode, not 2$"),
         ("--epochs 0", r"^--epochs 0: must be greater than or equal to 1$"),
         ("--gpus 64", r"^--gpus 64: this machine has \d+; leave --gpus out"),

@@ -117,7 +117,7 @@ def test_what_has_not_ended_stays_running_until_it_has(
     ledger.end(TrialRecord(1, make_config(), "done"), [])
     ledger.close("done", [])
     assert run_sync() == 0
-    assert capsys.readouterr().out.startswith("sent 2 events, of 1 trials\n")
+    assert capsys.readouterr().out.startswith("sent 2 events, of 1 trial\n")
     assert [run.info.status for run in all_runs(client)] == ["FINISHED"] * 3
 
 
@@ -165,10 +165,10 @@ def test_a_store_that_dies_on_the_way_leaves_the_rest(
     with broken(OSError("gone"), after=2):
         assert run_sync() == 2
     told = capsys.readouterr()
-    assert told.out == "sent 4 events, of 1 trials; 4 events left\n"
+    assert told.out == "sent 4 events, of 1 trial; 4 events left\n"
     assert f"--tracking-uri {uri}: OSError: gone" in told.err
     assert run_sync() == 0
-    assert capsys.readouterr().out.startswith("sent 4 events, of 1 trials\n")
+    assert capsys.readouterr().out.startswith("sent 4 events, of 1 trial\n")
     assert [run.info.status for run in all_runs(client)] == ["FINISHED"] * 3
 
 
@@ -179,7 +179,7 @@ def test_ctrl_c_keeps_what_was_sent(
     with broken(KeyboardInterrupt(), after=2):
         assert run_sync() == 130
     told = capsys.readouterr()
-    assert told.out == "sent 4 events, of 1 trials; 4 events left\n"
+    assert told.out == "sent 4 events, of 1 trial; 4 events left\n"
     assert told.err == "interrupted; the same command sends the rest\n"
     assert run_sync() == 0
     assert [run.info.status for run in all_runs(client)] == ["FINISHED"] * 3

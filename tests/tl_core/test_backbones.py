@@ -12,7 +12,6 @@ from tl_core.backbones import (
     BackboneError,
     backbone_names,
     check_backbone_name,
-    default_image_size,
     has_default_weights,
     load_backbone,
 )
@@ -195,13 +194,6 @@ def test_the_articles_nets_have_no_pretrained_weights(name: str) -> None:
     told = f"{name} has no pretrained weights: use --mode scratch, --weights FILE or --weights none"
     with pytest.raises(BackboneError, match=told):
         load_backbone(name)
-
-
-@pytest.mark.parametrize(
-    ("name", "side"), [("mlp", 128), ("shared_mlp", 128), ("resnet18", 224), ("timm:dla34", 224)]
-)
-def test_default_image_size(name: str, side: int) -> None:
-    assert default_image_size(name) == side
 
 
 def test_a_timm_network() -> None:

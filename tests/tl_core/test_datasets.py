@@ -154,7 +154,7 @@ def test_skipping_drops_the_bad_and_keeps_the_rest_aligned(own_cache: Path) -> N
 def test_skipping_after_a_refusal_reads_only_the_bad_files_again(own_cache: Path) -> None:
     seen: list[int] = []
     source = source_of(counted(seen, broken(2)))
-    with pytest.raises(InputError, match="1 files are not"):
+    with pytest.raises(InputError, match="1 file is no readable"):
         load_images(source, 16, own_cache)
     seen.clear()
     assert len(load_images(source, 16, own_cache, skip_bad_images=True).ids) == 5
@@ -164,7 +164,7 @@ def test_skipping_after_a_refusal_reads_only_the_bad_files_again(own_cache: Path
 def test_a_file_that_can_be_read_by_now_is_taken_in(own_cache: Path) -> None:
     torn = [2]
     source = source_of(lambda i, size: broken(*torn)(i, size))
-    with pytest.raises(InputError, match="1 files are not"):
+    with pytest.raises(InputError, match="1 file is no readable"):
         load_images(source, 16, own_cache)
     torn.clear()
     images = load_images(source, 16, own_cache)
@@ -173,7 +173,7 @@ def test_a_file_that_can_be_read_by_now_is_taken_in(own_cache: Path) -> None:
 
 
 def test_two_that_find_a_file_mended_decode_once(own_cache: Path) -> None:
-    with pytest.raises(InputError, match="1 files are not"):
+    with pytest.raises(InputError, match="1 file is no readable"):
         load_images(source_of(broken(2)), 16, own_cache)
     seen: list[int] = []
     met = threading.Barrier(2)

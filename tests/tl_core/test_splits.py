@@ -129,7 +129,7 @@ def test_small_classes_are_told_together_by_name() -> None:
     assert split_faults(labels, 0.05, ("cat", "dog", "owl")) == [
         "class 'cat' has 4 images; train_ratio 0.05 needs 6 more "
         "to have one in training, validation and test each",
-        "class 'owl' has 1 images; train_ratio 0.05 needs 9 more "
+        "class 'owl' has 1 image; train_ratio 0.05 needs 9 more "
         "to have one in training, validation and test each",
     ]
     assert split_faults(np.repeat([0, 1], 10), 0.05) == []

@@ -1,0 +1,79 @@
+"""What can be found wrong in a moment: without torch, and without decoding a picture."""
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from study.addresses import is_server
+from study.folders import folder_faults, store_faults
+from study.resolve import resolve
+from study.server import check_server
+from study.settings import Settings
+from tl_core.errors import InputError
+from tl_core.sources import Source, find_source
+
+Value = TypeVar("Value")
+_AGAIN = {"resume", "extend", "replay"}
+_NEED_TORCH = {"backbone", "weights", "gpus", "trials_per_gpu", "compile"}
+_DOWNLOAD = "oxford-pet"
+
+
+def early_faults(given: Mapping[str, Any]) -> list[str]:
+    """Return the faults that need no torch, whose import takes seconds; [] if it must be asked.
+
+    All faults are told together. So where only torch can tell whether something else that was
+    given is wrong, these wait for it, unless it is a server that is missing.
+    """
+    missing = _server_faults(given)
+    if given.keys() & _AGAIN:
+        return missing
+    settings, faults = resolve(given)
+    if not missing and (not faults or given.keys() & _NEED_TORCH):
+        return []
+    look_at_places(settings, faults)
+    look_at_data(settings, faults)
+    return faults + missing
+
+
+def look_at_places(settings: Settings, faults: list[str], new: bool = True) -> None:
+    """Add to `faults` why a study can't be written; a `new` one has no folder yet."""
+    folder = settings.out / str(settings.name)
+    if new and settings.name is not None and os.path.lexists(folder):
+        why = f"{folder} exists; choose another name or remove it"
+        faults.append(f"--name {folder.name}: {why}")
+    faults += folder_faults(f"--out {settings.out}", folder)
+    faults += [] if settings.offline else store_faults(settings.tracking_uri)
+
+
+def look_at_data(settings: Settings, faults: list[str]) -> Source | None:
+    """Return the images, not yet decoded, or None with what is wrong added to `faults`.
+
+    A download is left until nothing else is wrong.
+    """
+    if faults and settings.data == _DOWNLOAD:
+        return None
+    return attempt(lambda: find_source(settings.data, settings.cache), faults)
+
+
+def attempt(check: Callable[[], Value], faults: list[str]) -> Value | None:
+    """Return what `check` gives, or None with what is wrong added to `faults`."""
+    try:
+        return check()
+    except InputError as error:
+        faults += error.faults
+    except OSError as error:  # A data folder that can't be read.
+        faults.append(told(error))
+    return None
+
+
+def told(error: OSError) -> str:
+    """What a system call failed at, and why."""
+    name = f"{error.filename}: " if error.filename else ""
+    return f"{name}{error.strerror or error}"
+
+
+def _server_faults(given: Mapping[str, Any]) -> list[str]:
+    uri, faults = given.get("tracking_uri", ""), list[str]()
+    if is_server(uri) and "offline" not in given:
+        attempt(lambda: check_server(uri), faults)
+    return faults

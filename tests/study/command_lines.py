@@ -1,0 +1,113 @@
+"""Command lines of every kind, drawn by hypothesis, and what each must come to."""
+
+import contextlib
+import io
+import os
+from collections.abc import Callable, Mapping, Sequence
+
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+
+Words = tuple[str, ...]
+GOOD: dict[str, list[str]] = {
+    "--mode": ["freeze", "finetune", "lp_ft", "scratch", "freeze finetune", "scratch freeze lp_ft"],
+    "--train-ratio": ["0.2", "0.8", "0.4 0.8", "0.8 0.2 0.4", "1e-1"],
+    "--lr": ["1e-3", "1e-4 1e-2", "1e-3 1e-2 0.1"],
+    "--aux-weight": ["0", "1", "0 0.9", "auto", "0 0.5 auto", "0.25"],
+    "--batch-size": ["1", "2", "7", "1000000"],
+    "--seeds": ["1", "3"],
+    "--metric": ["val_log_loss", "val_accuracy", "val_auroc", "val_brightness_r2"],
+    "--design": ["joint", "cells"],
+    "--objective": ["score", "pareto"],
+    "--sampler": ["tpe", "random", "gp", "qmc"],
+    "--confirm-seeds": ["1", "2"],
+    "--precision": ["auto", "fp32", "bf16"],
+    "--seed": ["0", "7", "1073741823"],
+    "--split-seed": ["0", "11"],
+    "--gpus": ["0"],
+    "--trials-per-gpu": ["1"],
+    "--max-failures": ["0", "5"],
+    "--weights": ["none"],
+}
+_OF_STUDIES = ["--metric", "--design", "--objective", "--sampler", "--confirm-seeds"]
+_OF_STUDIES += ["--max-failures", "--trials-per-gpu"]
+SINGLE = {
+    name: [value for value in values if len(value.split()) == 1]
+    for name, values in GOOD.items()
+    if name not in _OF_STUDIES
+}
+"""Those that a single trial takes."""
+_SWITCHES = ["--hflip", "--no-confirm", "--confirm", "--skip-bad-images", "--offline"]
+_ODD = ["", "x", "-1", "0", "nan", "inf", "-inf", "1e400", "0x10", "1.5", "-1e-3", "\u0663"]
+_ODD += ["../x", "a b", "'", "[red]", "--", "\n", "freeze freeze", "1e-3 1e-3", "0.9 0.1"]
+_HUGE = "2147483648"
+_COUNTS = ["--trials", "--epochs", "--seeds", "--confirm-seeds", "--image-size"]
+"""What takes as long as it is large."""
+_ODD_FLAGS = [*GOOD, *_COUNTS[:2], "--image-size", "--backbone", "--data", "--name", "--out"]
+_ODD_FLAGS += ["--preset", "--cache", "--tracking-uri", "--resume", "--extend", "--replay"]
+_ODD_FLAGS += ["--what"]
+
+
+_ASKED = os.environ.get("TL_STUDY_FUZZ")
+
+
+def tries(examples: int) -> int:
+    """How many command lines to try: what CI has time for, unless TL_STUDY_FUZZ says more."""
+    return int(_ASKED or examples)
+
+
+def effort(examples: int, shrink: bool = True) -> settings:
+    """Always the same command lines, as many as CI has time for; with TL_STUDY_FUZZ new ones.
+
+    Without `shrink` a failure is told as it was found: simpler ones are looked for by trying.
+    """
+    return settings(
+        max_examples=tries(examples),
+        derandomize=not _ASKED,
+        database=None,
+        phases=[Phase.generate, *[Phase.shrink] * shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+@st.composite
+def command_lines(draw: st.DrawFn, odd: int, good: Mapping[str, Sequence[str]] = GOOD) -> Words:
+    """Flags and values that fit each other or not, with up to `odd` values that nothing takes."""
+    names = draw(st.lists(st.sampled_from(sorted(good)), max_size=6, unique=True))
+    chosen = [(name, draw(st.sampled_from(good[name]))) for name in names]
+    words = [word for name, value in chosen for word in (name, *value.split())]
+    words += draw(st.lists(st.sampled_from(_SWITCHES), max_size=2, unique=True))
+    for name in draw(st.lists(st.sampled_from(_ODD_FLAGS), max_size=odd, unique=True)):
+        value = draw(odd_values(name))
+        words += [name, *(value.split() or [value])]
+    return tuple(words)
+
+
+def odd_values(name: str) -> st.SearchStrategy[str]:
+    """What hardly any flag takes; nothing that lies outside the working folder's parent."""
+    text = st.text(max_size=8).filter(lambda value: not value.strip().startswith(("/", "~")))
+    if name in _COUNTS:
+        return st.one_of(st.sampled_from(_ODD), text.filter(lambda value: not _is_large(value)))
+    return st.one_of(st.sampled_from([*_ODD, _HUGE]), text)
+
+
+def _is_large(value: str) -> bool:
+    try:
+        return float(value) > 4
+    except ValueError:
+        return False
+
+
+def outcome(main: Callable[[list[str]], int], words: Words) -> tuple[int, str]:
+    """Run a command line in this process; return its exit code, a promised one, and its output."""
+    told = io.StringIO()
+    with contextlib.redirect_stderr(told), contextlib.redirect_stdout(told):
+        try:
+            code = main(list(words))
+        except SystemExit as ended:  # argparse's way.
+            code = int(ended.code or 0)
+    output = told.getvalue()
+    assert "Traceback" not in output, output
+    assert code in (0, 2, 3), output
+    assert code != 2 or "error: " in output, output
+    return code, output
