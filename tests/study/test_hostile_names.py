@@ -92,7 +92,7 @@ def test_faults_are_told_without_commanding_the_terminal(
     run: Run, named: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (named / "cat" / os.fsdecode(b"\x1b[31m\xff.png")).write_bytes(b"no picture")
-    assert run("--data", named) == 2
+    assert run("--data", named, "--backbone", "mlp", "--mode", "scratch") == 2
     told = capsys.readouterr().err
     assert r"cat/\x1b[31m\udcff.png: UnidentifiedImageError" in told
     assert "\x1b" not in told
@@ -164,7 +164,7 @@ def test_one_image_a_class_is_refused_in_few_lines(
     assert run("--data", folder, *words) == 2
     title, first, *_, last = capsys.readouterr().err.splitlines()[-22:]
     assert title == "error: the study can't start"
-    assert "class 'class 000' has 1 images; train_ratio 0.4 needs 2 more" in first
+    assert "class 'class 000' has 1 image; train_ratio 0.4 needs 2 more" in first
     assert last == "  --train-ratio 0.4: and 80 more"
 
 
