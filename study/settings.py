@@ -25,6 +25,7 @@ from tl_core.config import (
 Design = Literal["joint", "cells"]
 Objective = Literal["score", "pareto"]
 Sampler = Literal["tpe", "random", "gp", "qmc"]
+Seeds = Annotated[int, Field(ge=1, le=1000)]
 
 
 class Settings(BaseModel):
@@ -68,7 +69,7 @@ class Settings(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**30)] = Field(
         description="seed of the search and of every trial"
     )
-    seeds: Count = Field(
+    seeds: Seeds = Field(
         description="seeds that a frozen trial trains at once; it reports their mean and spread"
     )
     split_seed: Seed = Field(description="seed that fixes the validation and test sets")
@@ -86,7 +87,7 @@ class Settings(BaseModel):
         description="after the search, train the best of each cell on fresh seeds and read the "
         "test set; `--no-confirm` leaves it out"
     )
-    confirm_seeds: Count = Field(description="fresh seeds for the best of each cell")
+    confirm_seeds: Seeds = Field(description="fresh seeds for the best of each cell")
     gpus: Annotated[int, Field(ge=0)] | None = Field(
         description="GPUs used at once; by default all there are, else the CPU"
     )

@@ -78,6 +78,8 @@ def test_image_size_follows_backbone_unless_given(given: dict[str, Any], side: i
         ("gpus", "-1", "must be greater than or equal to 0"),
         ("gpus", "all", "must be a valid integer, unable to parse string as an integer"),
         ("trials_per_gpu", "0", "must be greater than or equal to 1"),
+        ("seeds", "1001", "must be less than or equal to 1000"),
+        ("confirm_seeds", "2147483648", "must be less than or equal to 1000"),
         ("metric", "accuracy", "must be 'val_log_loss', 'val_loss', 'val_accuracy', 'val_auroc', "
          "'val_brightness_mae' or 'val_brightness_r2'"),
         ("preset", "mpl", "must be one of freeze-large, freeze-small, finetune, mlp, multitask, "
