@@ -26,6 +26,7 @@ from study.ray_environment import set_ray_environment
 PARTS = {
     "search": "ask and tell of each sampler, and taking a search up again",
     "driver": "what a trial costs the driver",
+    "spread": "how busy a study keeps its slots",
     "journal": "what a study's own files and display cost the driver",
     "tracking": "what a trial costs the MLflow store",
     "disk": "decoded images and features on disk, and reading them",

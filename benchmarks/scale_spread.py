@@ -1,0 +1,132 @@
+"""How busy a study keeps its slots: timed trials over logical GPUs, by `study.search.search`.
+
+A logical GPU is a number in Ray's books. A trial that sleeps on one costs next to nothing,
+so what is measured is what Ray, the search and the journal leave idle; the clock starts when every
+worker is up.
+"""
+
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from benchmarks.scale_base import Row, Tables, figures, meet, scratch
+from benchmarks.scale_driver import CountingJournal, tiny_images
+from benchmarks.scale_noop import made_up
+from study.ray_local import local_ray
+from study.resolve import resolve
+from study.search import search
+from study.worker import Reporter
+
+_SPANS = "TL_STUDY_TIMED_FOLDER"
+"""Environment variable, which Ray's workers inherit: a folder for the spans of trials."""
+_TRIAL_S = "TL_STUDY_TIMED_S"
+_WORKERS = "TL_STUDY_TIMED_WORKERS"
+
+SPREADS = ((1, False), (2, False), (2, True))
+"""Trials that share a GPU, and whether frozen trials run beside them."""
+SLOTS = (1, 2, 4, 8, 16)
+TRIALS, TRIAL_S = 64, 5.0
+
+
+@dataclass(frozen=True)
+class Span:
+    """When a trial ran, by the clock that all processes share, and on which GPUs."""
+
+    mode: str
+    gpus: tuple[int, ...]
+    start: float
+    end: float
+
+
+def measure(slots: tuple[int, ...] = SLOTS) -> Tables:
+    """Utilisation of four GPUs, and how the rate grows with the slots."""
+    spread = [spread_row(run_timed(4, *case), *case) for case in SPREADS]
+    growth = [_growth_row(run_timed(n, 1, False, 4 * n, 2.0), n, 2.0) for n in slots]
+    return {"64 timed trials over 4 GPUs": spread, "trials of 2 s by slots": growth}
+
+
+def run_timed(
+    gpus: int, trials_per_gpu: int, frozen: bool, trials: int = TRIALS, trial_s: float = TRIAL_S
+) -> list[Span]:
+    """Run a study of timed trials; all of them must end well."""
+    with scratch() as folder:
+        (spans := folder / "spans").mkdir()
+        (folder / "meeting").mkdir()
+        slots = gpus * trials_per_gpu
+        told = {_SPANS: spans, _TRIAL_S: trial_s, _WORKERS: slots, "RAY_TMPDIR": folder}
+        os.environ |= {name: str(value) for name, value in told.items()}
+        mode = ("finetune", "freeze") if frozen else ("finetune",)
+        given: dict[str, Any] = {
+            "name": "spread", "mode": mode, "precision": "fp32", "gpus": gpus, "epochs": 1,
+            "trials": trials, "confirm": False, "out": folder, "cache": folder / "cache",
+            "trials_per_gpu": trials_per_gpu, "design": "cells",
+        }  # fmt: skip
+        settings, faults = resolve(given)
+        assert not faults, faults
+        journal, images = CountingJournal(), tiny_images(folder / "images")
+        with local_ray(gpus, 2 * slots):
+            search(settings, images, folder, gpus, journal, run=timed, cpus=2 * slots)
+        found = [Span(**json.loads(file.read_text())) for file in spans.iterdir()]
+    ended = sum(r.status == "done" for r in journal.records if r.kind == "search")
+    if not ended == len(found) == trials:
+        raise RuntimeError(f"{ended} of {trials} trials ended well, {len(found)} ran")
+    return found
+
+
+def timed(drawn: dict[str, Any], job: Any) -> None:
+    """Sleep as long as a trial is to last, and leave a note of it."""
+    folder = Path(os.environ[_SPANS])
+    if drawn["mode"] != "freeze":  # Frozen trials need none of the workers that are waited for.
+        meet(folder.parent / "meeting", int(os.environ[_WORKERS]))
+    start = time.monotonic()
+    time.sleep(float(os.environ[_TRIAL_S]) * (1.0 if drawn["mode"] != "freeze" else 0.1))
+    gpus = [int(gpu) for gpu in ray.get_gpu_ids()]
+    span = {"mode": drawn["mode"], "gpus": gpus, "start": start, "end": time.monotonic()}
+    if drawn["kind"] == "search":
+        (folder / str(drawn["trial"])).write_text(json.dumps(span))
+    Reporter(every_s=0).epoch(made_up(1, drawn["train_ratio"]))
+
+
+def spread_row(spans: list[Span], trials_per_gpu: int, frozen: bool) -> Row:
+    """What the spans of trials on four GPUs tell."""
+    learning, frozen_ones = ([s for s in spans if (s.mode == "freeze") is f] for f in (False, True))
+    shares = [most_at_once([s for s in learning if gpu in s.gpus]) for gpu in range(4)]
+    return {
+        "trials_per_gpu": trials_per_gpu,
+        "frozen_beside": str(frozen),
+        "trials_on_gpus": len(learning),
+        "utilisation": figures(utilisation(learning, 4 * trials_per_gpu)),
+        "most_on_one_gpu": max(shares),
+        "gpus_a_trial": max(len(s.gpus) for s in learning),
+        "gpus_a_frozen_trial": max((len(s.gpus) for s in frozen_ones), default=0),
+    }
+
+
+def _growth_row(spans: list[Span], slots: int, trial_s: float) -> Row:
+    wall_s = max(s.end for s in spans) - min(s.start for s in spans)
+    idle = slots * wall_s / len(spans) - trial_s
+    return {
+        "slots": slots,
+        "trials": len(spans),
+        "trials_per_s": figures(len(spans) / wall_s),
+        "efficiency": figures(utilisation(spans, slots)),
+        "idle_ms_a_trial": figures(1000 * idle),
+    }
+
+
+def utilisation(spans: list[Span], slots: int) -> float:
+    """Seconds of all trials over those of all slots, from the first start to the last end."""
+    wall_s = max(s.end for s in spans) - min(s.start for s in spans)
+    return sum(s.end - s.start for s in spans) / (slots * wall_s)
+
+
+def most_at_once(spans: list[Span]) -> int:
+    """How many of the trials ran at the same time at most."""
+    changes = sorted([(s.start, 1) for s in spans] + [(s.end, -1) for s in spans])
+    running = [sum(change for _, change in changes[: i + 1]) for i in range(len(changes))]
+    return max(running, default=0)
