@@ -138,7 +138,7 @@ def _differences(name: str, ledger: RunState, mlflow: RunState) -> Iterator[str]
         for key in sorted(names):
             if here.get(key) != there.get(key):
                 told = f"MLflow {there.get(key)!r}, ledger {here.get(key)!r}"
-                yield f"{name}, {one.name} {key}: {told}"
+                yield f"{name}, {one.name}{'' if key == one.name else f' {key}'}: {told}"
 
 
 def _one_each(where: str, wanted: Sequence[str], there: Sequence[str]) -> Iterator[str]:

@@ -109,8 +109,8 @@ def _growth(life: list[Sample], lives: int) -> Growth:
         role=life[0].role,
         lives=lives,
         trials=_span(life),
-        early_mb=before,
-        late_mb=after,
+        early_mb=round(before, 1),
+        late_mb=round(after, 1),
         mb_per_100_trials=round(100 * (after - before) / trials, 2) if enough else None,
         peak_rss_mb=max(s.rss_mb for s in life),
         series=[(s.trials, s.anon_mb) for s in life[:: 1 + len(life) // 40]],
@@ -119,4 +119,4 @@ def _growth(life: list[Sample], lives: int) -> Growth:
 
 def _median(part: Sequence[Sample], name: str) -> float:
     values: list[Any] = [getattr(s, name) for s in part]
-    return round(float(statistics.median(values)), 1)
+    return float(statistics.median(values))
