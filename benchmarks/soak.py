@@ -9,6 +9,7 @@ written below a temporary folder, and every server listens on 127.0.0.1. Needs L
 import argparse
 import json
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -200,4 +201,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    # So that `timeout` and the like leave no process behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(main())

@@ -92,15 +92,17 @@ def _turns(rng: random.Random, kinds: tuple[Kind, ...]) -> Iterator[Kind]:
 def inflict(fault: Fault, study: SoakStudy) -> None:
     """Hurt the study, which is running a trial, and have it go on.
 
+    The server comes back while others are hurt; only a driver that starts waits for it.
+
     Raises `RuntimeError` when the driver ends in another way than it should.
     """
     match fault.kind:
         case "worker killed":
             _kill_worker(fault, study)
         case "server killed":
-            _restart_server(fault, study, signal.SIGKILL)
+            study.end_server(signal.SIGKILL, fault.away_s)
         case "server stopped":
-            _restart_server(fault, study, signal.SIGTERM)
+            study.end_server(signal.SIGTERM, fault.away_s)
         case "driver killed":
             study.end_driver(signal.SIGKILL, -signal.SIGKILL)
             time.sleep(fault.away_s)
@@ -110,11 +112,9 @@ def inflict(fault: Fault, study: SoakStudy) -> None:
             time.sleep(fault.away_s)
             study.resume()
         case "all killed":
-            study.server.stop(signal.SIGKILL)
+            study.end_server(signal.SIGKILL, fault.away_s)
             kill_all(study.home)
             study.end_driver(signal.SIGKILL, -signal.SIGKILL)
-            time.sleep(fault.away_s)
-            study.server.start()
             study.resume()
 
 
@@ -122,9 +122,3 @@ def _kill_worker(fault: Fault, study: SoakStudy) -> None:
     there = study.training()
     with suppress(ProcessLookupError):  # It has ended meanwhile: Ray is about to start another.
         os.kill(there[int(fault.pick * len(there))], signal.SIGKILL)
-
-
-def _restart_server(fault: Fault, study: SoakStudy, by: signal.Signals) -> None:
-    study.server.stop(by)
-    time.sleep(fault.away_s)
-    study.server.start()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from benchmarks.bench import Bench
@@ -54,6 +55,8 @@ class SoakStudy:
         self._words: list[object] = ["--trials", trials, "--seed", seed, "--name", NAME]
         self._words += ["--batch-size", batch_size]
         self._driver: subprocess.Popen[bytes] | None = None
+        self._pool = ThreadPoolExecutor(1)
+        self._server_back: Future[None] | None = None
         self._follower = Follower(self.folder / FILE)
 
     @property
@@ -73,7 +76,8 @@ class SoakStudy:
         )  # fmt: skip
 
     def resume(self) -> None:
-        """Start a driver that goes on."""
+        """Start a driver that goes on, once the server is there: without it, none starts."""
+        self.server_back()
         self._start("--resume", NAME, *self._place())
 
     def ended(self) -> int:
@@ -91,6 +95,21 @@ class SoakStudy:
         self._driver.send_signal(by)
         self._expect(expected, self._driver.wait(STOP_S))
 
+    def end_server(self, by: signal.Signals, away_s: float) -> None:
+        """End the server, and start it again after some time, which is not waited for."""
+        self.server_back()
+        self.server.stop(by)
+        self._server_back = self._pool.submit(self._start_server, away_s)
+
+    def server_back(self) -> None:
+        """Wait until the server is there."""
+        if self._server_back:
+            self._server_back.result()
+
+    def _start_server(self, away_s: float) -> None:
+        time.sleep(away_s)
+        self.server.start()
+
     def finish(self) -> None:
         """Wait until the study has ended by itself; raise if not all is well with it."""
         driver = self._driver
@@ -100,6 +119,7 @@ class SoakStudy:
 
     def synced(self) -> bool:
         """Send what the study has left, if it has left any; return whether it had."""
+        self.server_back()
         if not events_left(self.folder):
             return False
         command = [sys.executable, sync.__file__, NAME]
@@ -122,6 +142,7 @@ class SoakStudy:
         kill_all(self.home)
         if self._driver:
             self._driver.wait()
+        self._pool.shutdown()  # Waits for a server that is starting.
         self.server.stop()
 
     def wait_until(self, true: Callable[[], bool], why: str, at_most_s: float = 1e9) -> None:

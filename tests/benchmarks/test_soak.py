@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
+from benchmarks.soak import main
 from benchmarks.soak_check import RunState, check, read_runs
 from benchmarks.soak_faults import KINDS, OF_THE_SERVER, schedule
 from benchmarks.soak_memory import LEAST_TRIALS, Sample, Watch, growths, sample
@@ -264,13 +265,12 @@ def test_memory_is_watched(sleeper: "subprocess.Popen[bytes]") -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_short_soak(tmp_path: Path) -> None:
+def test_a_short_soak(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--trials", "24", "--batch-size", "1", "--minutes", "8", "--seed", "1"]
-    command = [sys.executable, "-m", "benchmarks.soak", *words, "--out", str(tmp_path / "it.json")]
-    root = Path(__file__).parents[2]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "ledger, trials.csv and MLflow agree trial by trial" in done.stdout
+    code = main([*words, "--out", str(tmp_path / "it.json")])
+    printed = capsys.readouterr().out
+    assert code == 0, printed
+    assert "ledger, trials.csv and MLflow agree trial by trial" in printed
     report = json.loads((tmp_path / "it.json").read_text())
     assert sum(report["statuses"].values()) == 24
     assert set(report["faults"]) == set(KINDS)
