@@ -35,8 +35,9 @@ from tl_core.files import replace_file
 
 MARGIN = 0.5
 """Of the minutes: what the study may take longer than these before it counts as hanging."""
-MOST_MB_PER_100_TRIALS = {"driver": 15.0, "worker": 5.0, "sender": 5.0}
-"""What is measured may vary by; and Ray Tune keeps, in the driver, some 0.1 MB of each trial."""
+MOST_MB_PER_100_TRIALS = 20.0
+"""Of any process. Ray Tune keeps 0.1 MB of each trial in the driver; and a worker's heap may have to
+find, once, another place for the largest tensor, of 13 MB, which is 15 over the trials between."""
 
 
 @dataclass(frozen=True)
@@ -141,9 +142,9 @@ def _disagreements(study: SoakStudy, trials: int) -> list[str]:
 
 def _grown(memory: Sequence[Growth]) -> list[str]:
     return [
-        f"memory of the {g.role} grows by {g.mb_per_100_trials} MB in 100 trials, more than {most}"
+        f"memory of the {g.role} grows by {g.mb_per_100_trials} MB in 100 trials, more than {most:g}"
         for g in memory
-        if (g.mb_per_100_trials or 0) > (most := MOST_MB_PER_100_TRIALS[g.role])
+        if (g.mb_per_100_trials or 0) > (most := MOST_MB_PER_100_TRIALS)
     ]
 
 
