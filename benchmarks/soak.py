@@ -36,8 +36,8 @@ from tl_core.files import replace_file
 MARGIN = 0.5
 """Of the minutes: what the study may take longer than these before it counts as hanging."""
 MOST_MB_PER_100_TRIALS = 20.0
-"""Of any process. Ray Tune keeps 0.1 MB of each trial in the driver; and a worker's heap may have to
-find, once, another place for the largest tensor, of 13 MB, which is 15 over the trials between."""
+"""Of any process. Ray Tune keeps 0.1 MB of each trial in the driver; and a worker's heap may have
+to find, once, another place for the largest tensor: 13 MB, or 15 over the trials between."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def soak(
     finally:
         study.close()
     memory = growths(watch.samples)
-    wrong += [f"process {i} is left over" for i in left_over] + _grown(memory)
+    wrong += [f"process {i} is left over" for i in left_over] + grown(memory)
     about |= {"load_after": load(), "trials": trials, "seed": seed, "minutes": minutes}
     return about | {
         "wall_s": round(took_s),
@@ -140,11 +140,12 @@ def _disagreements(study: SoakStudy, trials: int) -> list[str]:
     return wrong if len(versions) == 1 else [*wrong, f"{len(versions)} models instead of one"]
 
 
-def _grown(memory: Sequence[Growth]) -> list[str]:
+def grown(memory: Sequence[Growth], most: float = MOST_MB_PER_100_TRIALS) -> list[str]:
+    """Say of which processes the memory has grown by more than it may."""
     return [
-        f"memory of the {g.role} grows by {g.mb_per_100_trials} MB in 100 trials, more than {most:g}"
+        f"memory of the {g.role} grows by {g.mb_per_100_trials} MB in 100 trials, at most {most:g}"
         for g in memory
-        if (g.mb_per_100_trials or 0) > (most := MOST_MB_PER_100_TRIALS)
+        if (g.mb_per_100_trials or 0) > most
     ]
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from benchmarks.soak import main
+from benchmarks.soak import grown, main
 from benchmarks.soak_check import RunState, check, read_runs
 from benchmarks.soak_faults import KINDS, OF_THE_SERVER, schedule
 from benchmarks.soak_memory import LEAST_TRIALS, Sample, Watch, growths, sample
@@ -225,6 +225,12 @@ def test_growth_is_that_of_the_longest_life(mb_a_trial: float) -> None:
     (found,) = growths(life(400, mb_a_trial) + life(150, 7, process=2))
     assert (found.lives, found.trials, found.peak_rss_mb) == (2, 400, 900)
     assert found.mb_per_100_trials == pytest.approx(100 * mb_a_trial)
+
+
+def test_growth_beyond_the_bound_is_told() -> None:
+    assert grown(growths(life(400, 0.125))) == []
+    (found,) = grown(growths(life(400, 0.25)))
+    assert found == "memory of the driver grows by 25.0 MB in 100 trials, at most 20"
 
 
 def test_a_short_life_tells_nothing_of_growth() -> None:
