@@ -96,7 +96,7 @@ def test_a_part_is_printed_and_written_beside_the_others(
 def test_an_unknown_part_is_refused_with_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         scaling.main(["dsk"])
-    assert "unknown part dsk; must be of search, driver, journal" in capsys.readouterr().err
+    assert "unknown part dsk; must be of search, driver, spread" in capsys.readouterr().err
 
 
 def test_a_table_has_a_column_for_each_value() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from benchmarks.soak_processes import processes, workers
 from study import run
 
 LIMIT_S = 400
@@ -48,29 +49,13 @@ class RayRun:
     def left_over(self, wait_s: float = 0) -> list[int]:
         """Processes of these studies that still run after at most `wait_s`."""
         end = time.monotonic() + wait_s
-        while (ids := list(self._processes())) and time.monotonic() < end:
+        while (ids := list(processes(self.home))) and time.monotonic() < end:
             time.sleep(0.2)
         return ids
 
     def workers(self) -> list[int]:
         """Processes that run a trial, or wait for one."""
-        return [i for i in self._processes() if _title(i).startswith("ray::ImplicitFunc")]
-
-    def _processes(self) -> Iterator[int]:
-        mark = f"RAY_TMPDIR={self.home}".encode()
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                if mark in (folder / "environ").read_bytes().split(b"\0"):
-                    yield int(folder.name)
-            except OSError:  # It has ended, or is somebody else's.
-                continue
-
-
-def _title(process: int) -> str:
-    try:
-        return Path(f"/proc/{process}/cmdline").read_text(errors="replace")
-    except OSError:  # It has ended.
-        return ""
+        return workers(self.home)
 
 
 @contextmanager
