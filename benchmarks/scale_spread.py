@@ -89,7 +89,7 @@ def timed(drawn: dict[str, Any], job: Any) -> None:
     span = {"mode": drawn["mode"], "gpus": gpus, "start": start, "end": time.monotonic()}
     if drawn["kind"] == "search":
         (folder / str(drawn["trial"])).write_text(json.dumps(span))
-    Reporter(every_s=0).epoch(made_up(1, drawn["train_ratio"]))
+    Reporter(job.metric, every_s=0).epoch(made_up(1, drawn["train_ratio"]))
 
 
 def spread_row(spans: list[Span], trials_per_gpu: int, frozen: bool) -> Row:

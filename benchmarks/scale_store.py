@@ -84,7 +84,7 @@ def study_messages() -> list[Row]:
     folder = Path("/home/someone/.cache/tl-study/images") / ("0" * 24 + "-224-v1")
     config = TrialConfig(mode="finetune", train_ratio=0.1, lr=1e-3, aux_weight=0.5)
     sent: dict[str, tuple[str, Any]] = {
-        "job (paths)": ("study", Job(folder, folder, folder)),
+        "job (paths)": ("study", Job(folder, folder, folder, "val_log_loss")),
         "trial": ("trial", as_drawn(0, Planned(config))),
         "metrics": ("epoch", asdict(made_up(1, 0.5))),
     }

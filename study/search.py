@@ -47,7 +47,8 @@ def search(
     slots = Slots.of(settings, gpus, cpus or usable_cpus())
     # It prints the traceback of each failed trial; the journal tells the reason in a line.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    job = Job(images.path.resolve(), settings.cache.resolve(), folder.resolve())
+    places = (images.path.resolve(), settings.cache.resolve(), folder.resolve())
+    job = Job(*places, settings.metric)
     queue = TrialQueue(settings, lambda: _plan(settings, journal, winner), journal.records)
     tuner = tune.Tuner(
         _with_resources(run, job, slots),

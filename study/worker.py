@@ -15,7 +15,7 @@ from ray import tune
 
 from study.extraction import attach, settle_worker
 from tl_core.checkpoints import CheckpointWarning
-from tl_core.config import TrialConfig
+from tl_core.config import Metric, TrialConfig
 from tl_core.epoch import EpochMetrics
 from tl_core.files import is_disk_full
 from tl_core.train import run_trial
@@ -32,6 +32,8 @@ class Job:
     cache: Path
     folder: Path
     """The study's."""
+    metric: Metric
+    """What the search goes by."""
 
     @property
     def winner(self) -> Path:
@@ -53,7 +55,7 @@ def run_in_worker(drawn: dict[str, Any], job: Job) -> None:
     _free(device)  # What a trial that was stopped held until its exception was gone.
     config = TrialConfig(**drawn["config"])
     # The epochs of a frozen trial take milliseconds and nobody stops it between them.
-    reporter = Reporter(every_s=_PATIENCE_S if config.mode == "freeze" else 0)
+    reporter = Reporter(job.metric, every_s=_PATIENCE_S if config.mode == "freeze" else 0)
     images, reads = attach(job.images), drawn["kind"] in ("confirm", "control")
     try:
         with _warnings_to(reporter):
@@ -101,7 +103,9 @@ def _free(device: torch.device) -> None:
 class Reporter:
     """Sends the epochs of a trial, several at once if they come fast: each message costs 20 ms."""
 
-    def __init__(self, every_s: float) -> None:
+    def __init__(self, metric: Metric, every_s: float) -> None:
+        # All that Ray is told by name it keeps averages of, to the study's end.
+        self._names = (metric, "epoch")
         self._every_s = every_s
         self._sent_at = time.monotonic()
         self._waiting: list[dict[str, Any]] = []
@@ -116,13 +120,14 @@ class Reporter:
             self.send()
 
     def send(self, test: dict[str, float] | None = None) -> None:
-        """Send what waits: the last epoch, for the search, and all of them, for the journal.
+        """Send what waits: the last value, for the search, and all epochs, for the journal.
 
         `test` are the scores of a trial that has read the test set, after its last epoch.
         """
         # Forgotten first: Ray ends a trial that is stopped by an exception from `report`.
         epochs, self._waiting, self._sent_at = self._waiting, [], time.monotonic()
-        self._last = epochs[-1] if epochs else self._last
+        if epochs:
+            self._last = {name: epochs[-1][name] for name in self._names}
         if epochs or test:
             self._report(epochs, test=test or {})
 

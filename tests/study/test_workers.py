@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -33,17 +34,26 @@ def test_epochs_that_come_fast_are_sent_together(monkeypatch: pytest.MonkeyPatch
         "study.worker.tune.report",
         lambda told: sent.append((told["epoch"], [e["epoch"] for e in told["epochs"]])),
     )
-    reporter = Reporter(every_s=3600)
+    reporter = Reporter("val_log_loss", every_s=3600)
     for epoch in (1, 2, 3):
         reporter.epoch(make_epoch(epoch))
     assert sent == []
     reporter.send()
     reporter.send()
     assert sent == [(3, [1, 2, 3])]
-    at_once = Reporter(every_s=0)
+    at_once = Reporter("val_log_loss", every_s=0)
     at_once.epoch(make_epoch(4))
     at_once.send()
     assert sent[1:] == [(4, [4])]
+
+
+def test_ray_hears_by_name_only_what_the_search_goes_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[dict[str, Any]] = []
+    monkeypatch.setattr("study.worker.tune.report", sent.append)
+    Reporter("val_accuracy", every_s=0).epoch(make_epoch(2, val_accuracy=0.5))
+    (told,) = sent
+    numbers = {name: value for name, value in told.items() if isinstance(value, int | float)}
+    assert numbers == {"val_accuracy": 0.5, "epoch": 2}
 
 
 @pytest.mark.slow

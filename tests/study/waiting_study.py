@@ -29,7 +29,7 @@ def wait_for_frozen(drawn: dict[str, Any], job: Job) -> None:
         if time.monotonic() > end:
             raise TimeoutError("no frozen trial ran beside those that learn")
         time.sleep(0.05)
-    Reporter(every_s=0).epoch(make_epoch(1))
+    Reporter("val_log_loss", every_s=0).epoch(make_epoch(1))
 
 
 def main() -> int:
