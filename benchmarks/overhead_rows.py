@@ -18,7 +18,8 @@ def no_op(drawn: dict[str, Any], job: Any) -> None:
     """Stand for a trial of no work: one epoch of made-up numbers, in a Ray worker."""
     from study.worker import Reporter
 
-    Reporter("val_log_loss", every_s=0).epoch(EpochMetrics(1, 0.7, 0.5, 0.7, 0.7, 0.5, 0.5, 0.1, 0.0, 1.0))
+    metrics = EpochMetrics(1, 0.7, 0.5, 0.7, 0.7, 0.5, 0.5, 0.1, 0.0, 1.0)
+    Reporter("val_log_loss", every_s=0).epoch(metrics)
 
 
 def orchestration(bench: Bench) -> Iterator[Row]:
