@@ -104,13 +104,17 @@ def _open(what: str, name: str, given: Mapping[str, Any]) -> tuple[Path, Story, 
 
 
 def _updated(settings: Settings, given: Mapping[str, Any]) -> Settings:
-    """The study's settings, with what was given of place and machine."""
+    """The study's settings, with what was given of place and machine.
+
+    One that sends nothing to MLflow goes on so, unless it is told where to send.
+    """
     own = {name: value for name, value in given.items() if name in Settings.model_fields}
     changes, faults = resolve(own)
     if faults := [f for f in faults if f.split()[0] in map(flag, own)]:
         raise InputError(faults)
     given_now = {name: getattr(changes, name) for name in own}
-    return settings.model_copy(update={"offline": False} | given_now)
+    sends = {"offline": False} if "tracking_uri" in own else {}
+    return settings.model_copy(update=sends | given_now)
 
 
 def _same_data(what: str, study: Mapping[str, Any], images: ImageSet) -> None:

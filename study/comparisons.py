@@ -145,4 +145,5 @@ def _paired(a: Mapping[int, Confirmed], b: Mapping[int, Confirmed], score: str) 
     """Estimate the mean of a - b over the seeds in both; None if there are none."""
     # To where arithmetic rounds: heads that share nothing with the task differ by that alone.
     values = [round(a[seed].scores[score] - b[seed].scores[score], 6) for seed in a if seed in b]
-    return estimate(values) if values else None
+    _, lowest, highest = SCORES[score]
+    return estimate(values, lowest - highest, highest - lowest) if values else None

@@ -69,4 +69,4 @@ def _warnings(prepared: Prepared, records: list[TrialRecord]) -> Iterator[str]:
     frozen = [r for r in records if r.config.mode == "freeze"]
     best = best_of(frozen, "val_accuracy")
     if best and (warning := chance_warning(best.config, prepared.images, best.history[-1])):
-        yield warning
+        yield f"trial {best.trial}, the best frozen one: {warning}"

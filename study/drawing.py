@@ -91,7 +91,11 @@ def log_x(axes: Axes, show: Callable[[float], str] = "{:g}".format) -> None:
     """Put x on a log scale with few labels; to be called once the points are there."""
     axes.set_xscale("log")
     low, high = axes.get_xlim()
-    subs = (1, 2, 5) if high < 10 * low else (1, 3) if high < 100 * low else (1,)
+    if high < 4 * low:  # So close that there may be no round number between them.
+        axes.set_xlim(low / 1.5, high * 1.5)
+        subs: Sequence[float] = range(1, 10)
+    else:
+        subs = (1, 2, 5) if high < 10 * low else (1, 3) if high < 100 * low else (1,)
     axes.xaxis.set_major_locator(LogLocator(subs=subs))
     axes.xaxis.set_major_formatter(lambda x, _: show(x))
     axes.xaxis.set_minor_formatter("")

@@ -35,7 +35,7 @@ def draw_curves(record: TrialRecord, title: str) -> Figure:
     accuracy.plot(epochs, [m.val_accuracy for m in record.history], "--", label="validation", **val)
     accuracy.set(xlabel="epoch", ylabel="accuracy")
     accuracy.set_ylim(top=1.02)
-    accuracy.legend(loc="lower right")
+    legend_below(figure, accuracy.get_legend_handles_labels()[0])
     for axes in (loss, accuracy):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     return figure

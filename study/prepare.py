@@ -89,7 +89,9 @@ def prepare(given: Mapping[str, Any]) -> Prepared:
     """
     settings, faults = resolve(given)
     settings = _decide(settings, device_of(settings))
-    return check(settings, faults, new=True, fit_ratios="train_ratio" not in given)
+    # A ratio at fault was replaced by the default ones, of which nothing is to be told.
+    chosen = "train_ratio" in given and not any(f.startswith("--train-ratio") for f in faults)
+    return check(settings, faults, new=True, fit_ratios=not chosen)
 
 
 def check(

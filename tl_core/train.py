@@ -27,6 +27,7 @@ from tl_core.heads import Heads, HeadStack, TwoHeadedNet
 from tl_core.learners import Learner, NetLearner, StackLearner
 from tl_core.splits import Split, make_split
 from tl_core.weighting import Weighting, make_weighting
+from tl_core.words import counted
 
 HEAD_LR = 1e-3
 """Adam's learning rate in the first stage of `lp_ft`, where the heads alone learn."""
@@ -243,7 +244,8 @@ def chance_warning(config: TrialConfig, images: ImageSet, last: EpochMetrics) ->
         return None
     return (
         f"frozen validation accuracy {last.val_accuracy:.3f} is within two standard errors of "
-        f"chance ({chance:.3f}) on {counts.sum()} validation images: is the preprocessing right "
-        f"for these weights, or the learning rate {config.lr:g} too low for {config.epochs} "
-        "epochs, or are these images too few to tell?"
+        f"chance ({chance:.3f}, the share of the largest class) on {counts.sum()} validation "
+        "images: is the preprocessing right for these weights, does the learning rate "
+        f"{config.lr:.2g} fit {counted(config.epochs, 'epoch')}, or are these images too few to "
+        "tell?"
     )

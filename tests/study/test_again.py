@@ -10,10 +10,11 @@ import pytest
 from mlflow import MlflowClient
 from PIL import Image
 
+from study.again import _updated
 from study.ledger import read_records
 from study.replay import differences
 from tests.conftest import SIDE, TINY
-from tests.study.builders import all_runs, make_epoch, make_record
+from tests.study.builders import all_runs, make_epoch, make_record, make_settings
 from tests.study.conftest import Run
 from tests.study.ray_runs import RayRun, ray_runs
 from tests.study.synthetic import tiny_study
@@ -191,3 +192,18 @@ def test_a_study_that_is_extended_is_one_study(
     assert {run.info.status for run in runs} == {"FINISHED"}
     # Its weights were made once more, perhaps by another winner.
     assert str(client.get_model_version_by_alias("mine", "best").version) in ("1", "2")
+
+
+@pytest.mark.parametrize(
+    ("given", "offline"),
+    [
+        ({}, True),
+        ({"max_failures": "3"}, True),
+        ({"tracking_uri": "sqlite:///a.db"}, False),
+        ({"tracking_uri": "sqlite:///a.db", "offline": True}, True),
+    ],
+)
+def test_a_study_that_sent_nothing_sends_when_it_is_told_where(
+    given: dict[str, object], offline: bool
+) -> None:
+    assert _updated(make_settings(offline=True), given).offline is offline

@@ -38,6 +38,11 @@ def test_difference_by_hand_is_that_of_the_pairs() -> None:
     assert (e.mean, e.low, e.high) == pytest.approx((0.12, 0.12 - half, 0.12 + half))
 
 
+def test_a_difference_is_no_larger_than_the_score_allows() -> None:
+    e = accuracy_of(A, B, pair([0.9, 0.1], [0.1, 0.9]))
+    assert (e.mean, e.low, e.high) == (0, -1, 1)
+
+
 def test_only_seeds_in_both_count() -> None:
     trials = make_confirmed(*A, [0.5, 0.75, 1.0], seeds=[1, 2, 3])
     trials += make_confirmed(*B, [0.25, 0.5], seeds=[3, 1])

@@ -29,6 +29,20 @@ def some_records() -> list[TrialRecord]:
     ]
 
 
+@pytest.mark.parametrize("lrs", [(2.7e-4, 4e-4), (3.1e-4, 3.4e-4), (1e-4, 1e-3), (1e-5, 0.1)])
+def test_no_two_labels_of_learning_rates_are_the_same(lrs: tuple[float, float]) -> None:
+    records = [make_record(i, lr=lr) for i, lr in enumerate(lrs)]
+    figure = draw_learning_rates(records, "val_log_loss", "lr")
+    figure.draw_without_rendering()
+    low, high = figure.axes[0].get_xlim()
+    labels = [
+        label.get_text()
+        for label in figure.axes[0].get_xticklabels()
+        if label.get_text() and low <= label.get_position()[0] <= high
+    ]
+    assert len(set(labels)) == len(labels) >= 2
+
+
 def test_learning_rates_have_a_panel_a_mode() -> None:
     freeze, scratch = draw_learning_rates(some_records(), "val_log_loss", "lr").axes
     assert (freeze.get_title(), scratch.get_title()) == ("freeze", "scratch")

@@ -91,6 +91,11 @@ def test_too_few_pictures_are_left_without_those_that_are_broken(photo_folder: P
     assert fault.startswith("--train-ratio 0.2: class 'cat' has 2 images; train_ratio 0.2 needs 1")
 
 
+def test_a_ratio_that_nobody_asked_for_is_no_fault(photo_folder: Path) -> None:
+    (fault,) = faults_of(photo_folder, train_ratio=["10"])
+    assert fault == "--train-ratio 10: must be less than or equal to 0.8"
+
+
 def test_existing_name_is_a_fault(photo_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "out" / "taken").mkdir(parents=True)
     faults = faults_of(photo_folder, name="taken", out=str(tmp_path / "out"))

@@ -134,8 +134,9 @@ def test_the_warning_tells_what_may_be_wrong(trials: Trials) -> None:
     accuracy = result.history[-1].val_accuracy
     assert warning == (
         f"frozen validation accuracy {accuracy:.3f} is within two standard errors of chance "
-        "(0.500) on 4 validation images: is the preprocessing right for these weights, or the "
-        "learning rate 1e-09 too low for 2 epochs, or are these images too few to tell?"
+        "(0.500, the share of the largest class) on 4 validation images: is the preprocessing "
+        "right for these weights, does the learning rate 1e-09 fit 2 epochs, or are these images "
+        "too few to tell?"
     )
 
 
