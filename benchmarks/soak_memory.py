@@ -87,9 +87,11 @@ class Growth:
 
 
 def growths(samples: Sequence[Sample]) -> list[Growth]:
-    """One a role, of its longest life."""
+    """One a role, of its longest life, until the last trial had ended: then comes the report."""
     by_role: dict[str, list[list[Sample]]] = {}
-    ordered = sorted(samples, key=lambda s: (s.role, s.process))
+    last = max((s.trials for s in samples), default=0)
+    during = [s for s in samples if s.trials < last]
+    ordered = sorted(during, key=lambda s: (s.role, s.process))
     for (role, _), life in groupby(ordered, key=lambda s: (s.role, s.process)):
         by_role.setdefault(role, []).append(list(life))
     return [_growth(max(lives, key=_span), len(lives)) for lives in by_role.values()]

@@ -223,8 +223,14 @@ def life(trials: int, mb_a_trial: float, process: int = 1) -> list[Sample]:
 @pytest.mark.parametrize("mb_a_trial", [0.0, 0.25, -0.5])
 def test_growth_is_that_of_the_longest_life(mb_a_trial: float) -> None:
     (found,) = growths(life(400, mb_a_trial) + life(150, 7, process=2))
-    assert (found.lives, found.trials, found.peak_rss_mb) == (2, 400, 900)
+    assert (found.lives, found.trials, found.peak_rss_mb) == (2, 399, 900)
     assert found.mb_per_100_trials == pytest.approx(100 * mb_a_trial)
+
+
+def test_the_report_after_the_last_trial_is_no_growth() -> None:
+    report = [Sample(400, "driver", 1, 2000.0, 2000.0)] * 200
+    (found,) = growths(life(400, 0.0) + report)
+    assert (found.mb_per_100_trials, found.peak_rss_mb) == (0, 900)
 
 
 def test_growth_beyond_the_bound_is_told() -> None:
