@@ -37,8 +37,8 @@ class Ledger:
         try:
             self._lock.acquire(timeout=0)
         except Timeout as error:
-            why = f"another run is at work in {folder}"
-            raise InputError([f"--name {folder.name}: {why}"]) from error
+            why = f"another run of {folder.name} is at work in {folder}"
+            raise InputError([why]) from error
         self.path = folder / FILE
         self._file = self.path.open("ab")
         self._file.truncate(_whole(self.path))

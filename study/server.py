@@ -19,10 +19,11 @@ _MOST_BYTES = 1 << 20
 _REFUSALS = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
 
-def check_server(uri: str) -> None:
+def check_server(uri: str, way_out: str = OFFLINE) -> None:
     """Raise `InputError` within seconds unless an MLflow server answers there, or may do so.
 
-    It is asked without user and password: whether it takes them is for MLflow to find out.
+    `way_out` ends the error's text. The server is asked without user and password: whether it
+    takes them is for MLflow to find out.
     """
     wrong: list[str | None] = []
     # In a thread: to look up a name, or to get an answer byte by byte, may take for ever.
@@ -30,7 +31,7 @@ def check_server(uri: str) -> None:
     asking.start()
     asking.join(_PATIENCE_S)
     if why := wrong[0] if wrong else _late():
-        raise InputError([f"--tracking-uri {without_credentials(uri)}: {why}; {OFFLINE}"])
+        raise InputError([f"--tracking-uri {without_credentials(uri)}: {why}; {way_out}"])
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):

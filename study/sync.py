@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from study.addresses import where_to_look, without_credentials
+from study.addresses import is_server, where_to_look, without_credentials
 from study.defaults import DEFAULTS
 from study.faults import tell_faults
 from study.ledger import FILE, read_events, read_story
 from study.report import find_study
 from study.sender import study_run  # Before MLflow: it keeps MLflow from telling of its use.
 from study.sent import read_sent
+from study.server import check_server
 from tl_core.words import counted
 
 if TYPE_CHECKING:
@@ -81,6 +82,8 @@ def _store_of(folder: Path) -> str:
 
 def _sync(folder: Path, uri: str, console: Console) -> int:
     with console.status(f"opening {without_credentials(uri)}"):
+        if is_server(uri):  # MLflow itself asks again and again, and tells what Python told it.
+            check_server(uri, "what is to be sent stays in the ledger")
         from study.delivery import Delivery
         from study.tracking import Tracker
 
@@ -93,9 +96,7 @@ def _sync(folder: Path, uri: str, console: Console) -> int:
         delivery.close()
         console.print(_sent(folder, before, delivery))
     if error:
-        tell_faults(
-            "not everything could be sent", [f"--tracking-uri {without_credentials(uri)}: {error}"]
-        )
+        tell_faults(_TITLE, [f"--tracking-uri {without_credentials(uri)}: {error}"])
         return 2
     if note := _still_open(folder):
         console.print(note)

@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -57,3 +58,11 @@ def run(uri: str) -> Run:
 def run_alone(own_folder: Path) -> Run:
     """The command line in this process, without a word on tracking."""
     return lambda *words: main([str(word) for word in words])
+
+
+@pytest.fixture
+def nobody() -> str:
+    """Address of a server that is not there."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}"

@@ -1,4 +1,3 @@
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,14 +8,6 @@ from study.early import early_faults, look_at_data
 from tests.study.builders import make_settings
 
 MODE = "--mode frozen: must be 'freeze', 'finetune', 'lp_ft' or 'scratch'"
-
-
-@pytest.fixture
-def nobody() -> str:
-    """Address of a server that is not there."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{free.getsockname()[1]}"
 
 
 def test_settings_names_folders_and_data_are_told_together(tmp_path: Path) -> None:

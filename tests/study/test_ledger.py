@@ -93,7 +93,7 @@ def test_story_knows_how_the_study_ended_and_whose_weights_it_has(tmp_path: Path
 
 def test_two_runs_do_not_write_to_one_folder(tmp_path: Path) -> None:
     ledger = write_some(tmp_path)
-    with pytest.raises(InputError, match=r"^--name test_two\w+: another run is at work in "):
+    with pytest.raises(InputError, match=r"^another run of test_two\w+ is at work in "):
         Ledger(tmp_path)
     ledger.close("done", [])
     Ledger(tmp_path)

@@ -105,6 +105,17 @@ def test_a_study_that_was_offline_is_sent_once(
     assert dump(client) == once
 
 
+def test_a_server_that_is_away_is_told_in_a_line(
+    nobody: str, run_sync: Sync, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_study(nobody)
+    assert run_sync() == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "error: not everything could be sent",
+        f"  --tracking-uri {nobody}: Connection refused; what is to be sent stays in the ledger",
+    ]
+
+
 def test_what_has_not_ended_stays_running_until_it_has(
     uri: str, client: MlflowClient, run_sync: Sync, capsys: pytest.CaptureFixture[str]
 ) -> None:
