@@ -82,7 +82,11 @@ def _cell_table(cells: Mapping[Cell, tuple[Estimate, float | None]], score: str)
     return Table(
         ["train_ratio", *modes],
         rows,
-        f"{score}: mean and 95 % interval over up to {seeds} seeds."
+        (
+            f"{score}: mean and 95 % interval over up to {seeds} seeds."
+            if seeds > 1
+            else f"{score}, with one seed, which gives no interval."
+        )
         + (" *: with the configuration of the nearest ratio." if starred else ""),
     )
 

@@ -20,6 +20,7 @@ from study.predictions import (
 )
 from study.records import TrialRecord
 from study.winner_plots import draw_confusion, draw_reliability
+from tl_core.words import counted
 
 SPLITS = {"test": "test", "val": "validation"}
 
@@ -79,8 +80,8 @@ def _model_parts(findings: Findings, folder: Path, painter: Painter) -> Iterator
         "calibration",
         draw_reliability(bins, error, f"{findings.subject}\nthe winner's calibration"),
         f"Can the winner's confidence be believed? {findings.settings.backbone} on "
-        f"{len(predictions.labels)} {split} images in {len(bins)} bins of confidence that hold "
-        "any, with Wilson's 95 % intervals. Below the diagonal it is surer than it is right. The "
+        f"{len(predictions.labels)} {split} images in {counted(len(bins), 'bin')} of confidence that "
+        "hold any, with Wilson's 95 % intervals. Below the diagonal it is surer than it is right. The "
         f"expected calibration error, {error:.3f}, is the mean distance from the diagonal (Guo et "
         "al., ICML 2017); few images in a bin make it look larger than it is.",
     )
