@@ -82,8 +82,8 @@ def _model_parts(findings: Findings, folder: Path, painter: Painter) -> Iterator
         f"Can the winner's confidence be believed? {findings.settings.backbone} on "
         f"{len(predictions.labels)} {split} images in {counted(len(bins), 'bin')} of confidence "
         "that hold any, with Wilson's 95 % intervals. Below the diagonal it is surer than it is "
-        f"right. The expected calibration error, {error:.3f}, is the mean distance from the diagonal (Guo et "
-        "al., ICML 2017); few images in a bin make it look larger than it is.",
+        f"right. The expected calibration error, {error:.3f}, is the mean distance from the "
+        "diagonal (Guo et al., ICML 2017); few images in a bin make it look larger than it is.",
     )
     yield _mistakes(folder, predictions)
 
