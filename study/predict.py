@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from study.defaults import DEFAULTS
 from study.faults import tell_faults
 from tl_core.paths import printable, user_path
 
@@ -65,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "model", metavar="MODEL", help="folder of a study or of its winner, or a file of the latter"
+        "model", metavar="MODEL", help="a study's name or folder, or its winner's folder or file"
     )
     parser.add_argument(
         "images", metavar="IMAGE", nargs="+", help="picture, or a folder with pictures at any depth"
@@ -78,6 +79,8 @@ def _model_path(text: str) -> Path:
     from tl_core.card import CARD
 
     path = user_path(text)
+    if not path.exists() and (named := Path(DEFAULTS["out"]) / text).is_dir():
+        path = named  # A study's name, as the other programs take it.
     winner = path / "winner"
     return winner if winner.is_dir() and not (path / CARD).exists() else path
 

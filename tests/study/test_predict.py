@@ -55,6 +55,15 @@ def test_json_has_a_line_for_each_picture(
     assert err == ""
 
 
+def test_a_study_may_be_named(
+    study: Path, pictures: Path, own_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (own_folder / "runs").mkdir()
+    study.rename(own_folder / "runs" / "mine")
+    assert main(["mine", str(pictures / "a.png"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["class"] in ("cat", "dog")
+
+
 def test_the_table_shows_names_as_they_are(
     study: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
