@@ -23,9 +23,8 @@ def conclude(prepared: Prepared, records: list[TrialRecord], status: str, consol
     counts = ", ".join(f"{n} {s}" for s, n in _counts(searched))
     asked = counted(prepared.settings.trials, "trial")
     console.print(f"\n{status}: {counts or 'no trial'} of {asked}")
-    if confirming := [r for r in records if r.kind != "search"]:
-        counts = ", ".join(f"{n} {s}" for s, n in _counts(confirming))
-        console.print(f"confirmed on fresh seeds: {counts} of {counted(len(confirming), 'trial')}")
+    if confirming := [r for r in records if r.kind in ("confirm", "control")]:
+        console.print(f"confirmed on fresh seeds: {_confirmed(confirming)}")
     best = best_of(records, metric)
     if best:
         console.print(_cells(records, metric))
@@ -56,6 +55,13 @@ def _cells(records: list[TrialRecord], metric: Metric) -> Table:
         cells = [f"{b.value(metric):.4f} ({b.trial})" if b else "none" for b in bests]
         table.add_row(f"{ratio:g}", *cells)
     return table
+
+
+def _confirmed(records: list[TrialRecord]) -> str:
+    counts = ", ".join(f"{n} {s}" for s, n in _counts(records))
+    controls = sum(r.kind == "control" for r in records)
+    told = f", {controls} of them for the auxiliary task's effect" if controls else ""
+    return f"{counts} of {counted(len(records), 'trial')}{told}"
 
 
 def _counts(records: list[TrialRecord]) -> Iterator[tuple[str, int]]:

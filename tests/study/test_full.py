@@ -109,7 +109,7 @@ def test_study_from_the_command_line_to_its_files(
 
     # Four cells on two seeds, and the winner's control.
     assert sum(line.startswith("trial ") for line in printed.splitlines()) == 5 + 8 + 2
-    assert "confirmed on fresh seeds: 10 done of 10 trials" in printed
+    assert "confirmed on fresh seeds: 10 done of 10 trials, 2 of them for the aux" in printed
     records = read_records(Path("runs/mine"))
     assert [r.trial for r in records] == list(range(15))
     assert [r.kind for r in records] == ["search"] * 5 + ["confirm"] * 8 + ["control"] * 2
