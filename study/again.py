@@ -93,7 +93,7 @@ def _only(given: Mapping[str, Any], what: str) -> None:
 def _open(what: str, name: str, given: Mapping[str, Any]) -> tuple[Path, Story, Settings]:
     """Folder, story and settings of a study."""
     try:
-        folder = find_study(name, Path(given.get("out", DEFAULTS["out"]))).resolve()
+        folder = _from_here(find_study(name, Path(given.get("out", DEFAULTS["out"]))).resolve())
         story = read_story(folder)
         return folder, story, settings_of(story.about)
     except FileNotFoundError as error:
@@ -101,6 +101,12 @@ def _open(what: str, name: str, given: Mapping[str, Any]) -> tuple[Path, Story, 
     except (OSError, ValueError, KeyError, TypeError) as error:
         why = "its files can't be read by this version of tl-study"
         raise InputError([f"--{what} {given[what]}: {why}"]) from error
+
+
+def _from_here(folder: Path) -> Path:
+    """A folder as it was when the study was new: by its way from here, if it is below."""
+    here = Path.cwd()
+    return folder.relative_to(here) if here in folder.parents else folder
 
 
 def _updated(settings: Settings, given: Mapping[str, Any]) -> Settings:

@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 from PIL import Image
 
-from study.again import _updated
+from study.again import _from_here, _updated
 from study.ledger import read_records
 from study.replay import differences
 from tests.conftest import SIDE, TINY
@@ -192,6 +192,12 @@ def test_a_study_that_is_extended_is_one_study(
     assert {run.info.status for run in runs} == {"FINISHED"}
     # Its weights were made once more, perhaps by another winner.
     assert str(client.get_model_version_by_alias("mine", "best").version) in ("1", "2")
+
+
+def test_a_folder_below_is_told_by_its_way_from_here(own_folder: Path) -> None:
+    assert _from_here(own_folder / "runs" / "mine") == Path("runs/mine")
+    assert _from_here(own_folder.parent / "mine") == own_folder.parent / "mine"
+    assert _from_here(own_folder) == own_folder
 
 
 @pytest.mark.parametrize(
