@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from study.addresses import is_server
+from study.devices import check_compiler, device_of, gpu_faults, gpus_of, precision_notes
 from study.early import attempt, look_at_data, look_at_places, told
 from study.ledger import Story
 from study.machine import usable_cpus
@@ -111,7 +112,7 @@ def check(
     """
     look_at_places(settings, faults, new)
     gpus, device = gpus_of(settings), device_of(settings)
-    faults += _gpu_faults(settings, gpus)
+    faults += gpu_faults(settings, gpus)
     if is_server(settings.tracking_uri) and not settings.offline:
         missing: list[str] = []
         attempt(lambda: check_server(settings.tracking_uri), missing)
@@ -122,30 +123,19 @@ def check(
     if network and settings.mode != ("freeze",):
         faults += batch_faults(network, settings.image_size, settings.batch_size)
     if settings.compile:
-        attempt(lambda: _check_compiler(device), faults)
+        attempt(lambda: check_compiler(device), faults)
     if source:
         attempt(lambda: check_room(settings, source, network, gpus), faults)
         _fit_ratios(settings, source, fit_ratios, faults, [])
     if faults or source is None:
         raise InputError(faults)
     images = _decoded(settings, source)
-    notes = _precision_notes(settings, device)
+    notes = precision_notes(settings, device)
     settings = _fit_ratios(settings, images, fit_ratios, faults, notes)
     if faults:  # Too few images are left without those that can't be read.
         raise InputError(faults)
     folder = settings.out / str(settings.name)
     return Prepared(settings, images, folder, gpus, (*notes, *_data_notes(images)))
-
-
-def gpus_of(settings: Settings) -> int:
-    """GPUs to be used."""
-    return settings.gpus if settings.gpus is not None else torch.cuda.device_count()
-
-
-def device_of(settings: Settings) -> torch.device:
-    """What networks run on."""
-    on_gpu = gpus_of(settings) and torch.cuda.is_available()
-    return torch.device("cuda" if on_gpu else "cpu")
 
 
 def _decide(settings: Settings, device: torch.device) -> Settings:
@@ -172,18 +162,6 @@ def _absolute(weights: str) -> str:
     return weights if weights in ("default", "none") else str(user_path(weights).resolve())
 
 
-def _gpu_faults(settings: Settings, gpus: int) -> list[str]:
-    there = torch.cuda.device_count()
-    if gpus > there:
-        return [
-            f"--gpus {gpus}: this machine has {there}; leave --gpus out to use what there is, "
-            "or --gpus 0 for the CPU"
-        ]
-    if settings.trials_per_gpu > 1 and not gpus:
-        return [f"--trials-per-gpu {settings.trials_per_gpu} is not read without a GPU"]
-    return []
-
-
 def _check_backbone(settings: Settings) -> Backbone:
     check_backbone_name(settings.backbone)
     needing = [mode for mode in settings.mode if needs_pretrained(mode)]
@@ -204,16 +182,6 @@ def frozen_backbone(settings: Settings) -> Backbone:
     if settings.precision == "auto":
         raise ValueError("the precision is not chosen yet")
     return pretrained(settings.backbone, settings.weights, settings.image_size, settings.precision)
-
-
-def _check_compiler(device: torch.device) -> None:
-    """Compile something small: whether that works takes more than finding a compiler."""
-    try:
-        torch.compile(lambda x: x * 2 + 1)(torch.ones(64, device=device))
-    except Exception as error:  # Each stage of the compiler has its own.
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        way_out = "install g++, or leave --compile out"
-        raise InputError([f"--compile: torch.compile fails here ({reason}); {way_out}"]) from error
 
 
 def load_data(settings: Settings) -> ImageSet:
@@ -248,12 +216,6 @@ def _fit_ratios(
     left_out = " ".join(f"{ratio:g}" for ratio in wrong if ratio not in fitting)
     notes.append(f"train ratios left out, as a class would have no training image: {left_out}")
     return settings.model_copy(update={"train_ratio": fitting})
-
-
-def _precision_notes(settings: Settings, device: torch.device) -> list[str]:
-    if settings.precision == "bf16" and best_precision(device) == "fp32":
-        return ["this hardware emulates bf16, which takes many times as long as fp32"]
-    return []
 
 
 def _data_notes(images: ImageSet) -> list[str]:

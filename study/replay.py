@@ -7,8 +7,8 @@ import torch
 from rich.console import Console
 
 from study.debug import EpochPrinter
+from study.devices import device_of
 from study.display import describe
-from study.prepare import device_of
 from study.records import TrialRecord
 from study.settings import Settings
 from tl_core.datasets import ImageSet
