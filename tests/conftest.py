@@ -11,8 +11,12 @@ from PIL import Image
 from torch import nn
 from torchvision import models
 
+from study.ray_environment import set_ray_environment
 from tl_core.datasets import ImageSet, load_images
 from tl_core.sources import folder_source
+
+# Ray reads it while it is imported, by whichever test module comes first.
+set_ray_environment()
 
 # A busy machine is slow but not wrong, and a law that fails must fail again.
 settings.register_profile("laws", deadline=None, derandomize=True)

@@ -5,15 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from study.ray_environment import set_ray_environment
-
-set_ray_environment()  # Ray reads it while it is imported.
-
-from benchmarks.scale_base import meet  # noqa: E402
-from benchmarks.scale_driver import CountingJournal, rates  # noqa: E402
-from benchmarks.scale_noop import made_up  # noqa: E402
-from benchmarks.scale_store import features, objects_given, study_messages  # noqa: E402
-from tl_core.config import TrialConfig  # noqa: E402
+from benchmarks.scale_base import meet
+from benchmarks.scale_driver import CountingJournal, rates
+from benchmarks.scale_noop import made_up
+from benchmarks.scale_store import features, objects_given, study_messages
+from tl_core.config import TrialConfig
 
 
 def test_rates_are_taken_between_the_first_end_and_the_last() -> None:

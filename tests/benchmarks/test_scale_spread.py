@@ -2,17 +2,7 @@
 
 import pytest
 
-from study.ray_environment import set_ray_environment
-
-set_ray_environment()  # Ray reads it while it is imported.
-
-from benchmarks.scale_spread import (  # noqa: E402
-    Span,
-    most_at_once,
-    run_timed,
-    spread_row,
-    utilisation,
-)
+from benchmarks.scale_spread import Span, most_at_once, run_timed, spread_row, utilisation
 
 
 def span(start: float, end: float, gpu: int = 0, mode: str = "finetune") -> Span:

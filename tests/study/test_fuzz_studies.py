@@ -3,7 +3,6 @@
 They share one Ray, whose start is none of what is tried here, and must leave it as it was.
 """
 
-import os
 import time
 import uuid
 from collections import Counter
@@ -11,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from unittest import mock
 
 import pandas as pd
 import pytest
@@ -20,7 +18,6 @@ from hypothesis import strategies as st
 
 from study import predict, report, run, sync
 from study.ledger import ENDINGS, Story, read_story
-from study.ray_environment import set_ray_environment
 from study.sent import events_left
 from tests.conftest import SIDE, TINY, draw_folder
 from tests.study.command_lines import Words, command_lines, effort, outcome, tries
@@ -155,13 +152,11 @@ def already_up(gpus: int) -> Iterator[None]:
 @pytest.fixture
 def shared_ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """One Ray for all studies of a test."""
-    with mock.patch.dict(os.environ):
-        set_ray_environment()
-        from study import ray_local
+    from study import ray_local
 
-        with ray_local.local_ray(0):
-            monkeypatch.setattr(ray_local, "local_ray", already_up)
-            yield
+    with ray_local.local_ray(0):
+        monkeypatch.setattr(ray_local, "local_ray", already_up)
+        yield
 
 
 @pytest.fixture
