@@ -18,6 +18,7 @@ from tests.study.builders import make_epoch
 from tests.study.ray_runs import RayRun, ray_runs
 from tl_core.config import MODES, TrialConfig
 from tl_core.datasets import load_images
+from tl_core.precision import best_precision
 from tl_core.sources import folder_source
 from tl_core.train import run_trial
 
@@ -88,6 +89,7 @@ def test_warm_workers_give_what_each_trial_gives_alone(
             mode=row.mode, train_ratio=row.train_ratio, lr=row.lr, aux_weight=row.aux_weight,
             seeds=row.seeds, seed=row.seed, backbone=TINY, weights=str(tiny_weights),
             image_size=SIDE, epochs=row.epochs, batch_size=8, hflip=hflip,
+            precision=best_precision(torch.device("cpu")),
         )  # fmt: skip
         alone = run_trial(config, images, tmp_path / "other", torch.device("cpu"))
         assert alone.history[-1].val_log_loss == row.val_log_loss, row
