@@ -22,8 +22,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("fuzz-cache")
 
 
-@pytest.mark.timeout(5 * tries(60))
-@effort(60)
+@pytest.mark.timeout(5 * tries(40))
+@effort(40)
 @given(words=st.one_of(command_lines(odd=2), command_lines(odd=0, good=SINGLE)))
 def test_a_single_trial(
     words: Words, photos: Path, cache: Path, tiny_weights: Path, uri: str
