@@ -9,6 +9,7 @@ import json
 import os
 import time
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,7 @@ def spread_row(spans: list[Span], trials_per_gpu: int, frozen: bool) -> Row:
 
 
 def _growth_row(spans: list[Span], slots: int, trial_s: float) -> Row:
-    wall_s = max(s.end for s in spans) - min(s.start for s in spans)
+    wall_s = _wall_s(spans)
     idle = slots * wall_s / len(spans) - trial_s
     return {
         "slots": slots,
@@ -121,12 +122,14 @@ def _growth_row(spans: list[Span], slots: int, trial_s: float) -> Row:
 
 def utilisation(spans: list[Span], slots: int) -> float:
     """Seconds of all trials over those of all slots, from the first start to the last end."""
-    wall_s = max(s.end for s in spans) - min(s.start for s in spans)
-    return sum(s.end - s.start for s in spans) / (slots * wall_s)
+    return sum(s.end - s.start for s in spans) / (slots * _wall_s(spans))
+
+
+def _wall_s(spans: list[Span]) -> float:
+    return max(s.end for s in spans) - min(s.start for s in spans)
 
 
 def most_at_once(spans: list[Span]) -> int:
     """How many of the trials ran at the same time at most."""
     changes = sorted([(s.start, 1) for s in spans] + [(s.end, -1) for s in spans])
-    running = [sum(change for _, change in changes[: i + 1]) for i in range(len(changes))]
-    return max(running, default=0)
+    return max(accumulate(change for _, change in changes), default=0)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from benchmarks.soak_processes import kill_all
 from benchmarks.soak_study import SoakStudy
@@ -21,14 +21,7 @@ Kind = Literal[
     "driver stopped",
     "all killed",
 ]
-KINDS: tuple[Kind, ...] = (
-    "worker killed",
-    "server killed",
-    "server stopped",
-    "driver killed",
-    "driver stopped",
-    "all killed",
-)
+KINDS: tuple[Kind, ...] = get_args(Kind)
 """The last: driver, Ray, workers, sender and server at once, as when a machine goes down."""
 OF_THE_SERVER: tuple[Kind, ...] = ("server killed", "server stopped")
 HURT_SHARE = 0.6

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,14 @@ def processes(home: Path) -> Iterator[int]:
         with suppress(OSError):  # It has ended, or is somebody else's.
             if mark in (folder / "environ").read_bytes().split(b"\0"):
                 yield int(folder.name)
+
+
+def left_over(home: Path, wait_s: float = 0) -> list[int]:
+    """Ids of all that still run after at most `wait_s`."""
+    end = time.monotonic() + wait_s
+    while (there := list(processes(home))) and time.monotonic() < end:
+        time.sleep(0.2)
+    return there
 
 
 def workers(home: Path) -> list[int]:

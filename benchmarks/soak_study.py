@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.bench import Bench
 from benchmarks.mlflow_server import MlflowServer
-from benchmarks.soak_processes import kill_all, processes, training
+from benchmarks.soak_processes import kill_all, left_over, training
 from study import run, sync
 from study.ledger import FILE, read_events
 from study.records import ENDED
@@ -132,10 +132,7 @@ class SoakStudy:
 
     def left_over(self) -> list[int]:
         """Processes that are still there some time after the study's end."""
-        end = time.monotonic() + STOP_S
-        while (there := list(processes(self.home))) and time.monotonic() < end:
-            time.sleep(0.2)
-        return there
+        return left_over(self.home, STOP_S)
 
     def close(self) -> None:
         """End whatever runs."""

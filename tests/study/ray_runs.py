@@ -6,12 +6,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.soak_processes import processes, workers
+from benchmarks.soak_processes import left_over, workers
 from study import run
 
 LIMIT_S = 400
@@ -48,10 +47,7 @@ class RayRun:
 
     def left_over(self, wait_s: float = 0) -> list[int]:
         """Processes of these studies that still run after at most `wait_s`."""
-        end = time.monotonic() + wait_s
-        while (ids := list(processes(self.home))) and time.monotonic() < end:
-            time.sleep(0.2)
-        return ids
+        return left_over(self.home, wait_s)
 
     def workers(self) -> list[int]:
         """Processes that run a trial, or wait for one."""
