@@ -61,6 +61,7 @@ class Folder:
 
     def replace(self, name: str, files: Files) -> None:
         """Put a new folder in the place of what is there."""
+        self.root.mkdir(parents=True, exist_ok=True)
         replace_folder(self.root / name, lambda into: fill(into, files))
 
 
