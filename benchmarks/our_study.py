@@ -102,13 +102,14 @@ def run_ours(given: dict[str, Any], replace: dict[str, Any] | None = None) -> Ou
 def search_alone(prepared: Prepared, sender: Sender, run: Any = None) -> Watch:
     """Run the search of a study on the Ray that is up, with a sender of one's own."""
     from study.search import search
+    from study.site import job_of
     from study.worker import run_in_worker
 
     settings, watch = prepared.settings, Watch()
     journal, _ = open_journal(prepared, sender)
     journal.displays.append(watch)
     run = run or run_in_worker
-    search(settings, prepared.images, prepared.folder, prepared.gpus, journal, run=run)
+    search(settings, job_of(prepared), prepared.slots, prepared.folder, journal, run=run)
     journal.close("done", [])
     unsent = sender.close()
     watch.closed = time.perf_counter()

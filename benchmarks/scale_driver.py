@@ -4,25 +4,11 @@ A logical GPU is a number in Ray's books, so a two-core machine can play one wit
 workers' processes start before the clock does: the first trial of each waits for all others.
 """
 
-import os
-import resource
 import time
-from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from benchmarks import scale_noop
+from benchmarks.logical_study import CountingJournal, run_logical
 from benchmarks.scale_base import Row, Tables, figures, scratch
-from study.journal import Journal
-from study.ray_local import local_ray
-from study.records import Kind, Status, TrialRecord
-from study.resolve import resolve
-from study.search import search
-from study.settings import Settings
-from tl_core.config import TrialConfig
-from tl_core.datasets import ImageSet
-from tl_core.epoch import EpochMetrics
 
 CASES = ((4, 0.0, 1), (4, 0.0, 10), (8, 0.0, 1), (16, 0.0, 1), (16, 1.0, 1))
 """Logical GPUs, seconds that a trial sleeps, epochs that it reports."""
@@ -32,43 +18,6 @@ TRIALS = 150
 def measure(cases: tuple[tuple[int, float, int], ...] = CASES, trials: int = TRIALS) -> Tables:
     """A study of no-op trials for each case."""
     return {"no-op trials": [_run(*case, trials) for case in cases]}
-
-
-class CountingJournal(Journal):
-    """Notes when trials end, and the driver's CPU time then; writes nothing."""
-
-    def __init__(self) -> None:
-        self.records = []
-        self.displays = []
-        self.ends: list[tuple[float, float]] = []
-
-    def start(
-        self,
-        config: TrialConfig,
-        trial: int = 0,
-        kind: Kind = "search",
-        source: int | None = None,
-        draw: int | None = None,
-    ) -> TrialRecord:
-        """Open a record."""
-        self.records.append(TrialRecord(trial, config, kind=kind, source=source, draw=draw))
-        return self.records[-1]
-
-    def epoch(self, record: TrialRecord, metrics: EpochMetrics) -> None:
-        """Add one epoch."""
-        record.history.append(metrics)
-
-    def end(
-        self,
-        record: TrialRecord,
-        status: Status,
-        error: str | None = None,
-        files: list[Path] | None = None,
-        model: Path | None = None,
-    ) -> None:
-        """Close a record."""
-        record.status, record.error = status, error
-        self.ends.append((time.perf_counter(), _cpu_s()))
 
 
 def _run(slots: int, sleep_s: float, epochs: int, trials: int) -> Row:
@@ -85,16 +34,16 @@ def run_noops(
     journal: CountingJournal, slots: int, sleep_s: float, epochs: int, trials: int
 ) -> None:
     """Run a study of no-op trials that need a logical GPU each; all of them must end well."""
-    os.environ[scale_noop.SLEEP] = str(sleep_s)
     with scratch() as folder:
-        os.environ["RAY_TMPDIR"] = str(folder)
-        os.environ[scale_noop.WORKERS] = str(slots)
-        os.environ[scale_noop.MEETING] = str(folder / "meeting")
         (folder / "meeting").mkdir()
-        settings = _settings(slots, epochs, trials, folder)
-        images = tiny_images(folder / "images")
-        with local_ray(slots, 2 * slots):
-            search(settings, images, folder, slots, journal, run=scale_noop.noop, cpus=2 * slots)
+        told = {
+            scale_noop.SLEEP: sleep_s,
+            scale_noop.WORKERS: slots,
+            scale_noop.MEETING: folder / "meeting",
+        }
+        # Frozen trials need no GPU; these are to wait for one each.
+        given = {"mode": ("finetune",), "epochs": epochs, "trials": trials}
+        run_logical(given, slots, folder, journal, scale_noop.noop, told)
     failed = [r.error for r in journal.records if r.status == "failed"]
     if failed or len(journal.ends) < trials:
         raise RuntimeError(f"{len(journal.ends)} of {trials} trials ended: {failed[:1]}")
@@ -113,32 +62,3 @@ def rates(ends: list[tuple[float, float]], slots: int, sleep_s: float) -> Row:
         "idle_slot_ms": figures((slots * wall_s / n - sleep_s) * 1000),
     }
     return row
-
-
-def tiny_images(path: Path) -> ImageSet:
-    """Just enough of a data set to be attached; no-op trials read nothing."""
-    none = np.zeros(0)
-    return ImageSet("tiny", "tiny", path, ("cat", "dog"), (), none, none, none)
-
-
-def _settings(slots: int, epochs: int, trials: int, folder: Path) -> Settings:
-    given: dict[str, Any] = {
-        "name": "scaling",
-        # Frozen trials need no GPU; these are to wait for one each.
-        "mode": ("finetune",),
-        "precision": "fp32",
-        "gpus": slots,
-        "epochs": epochs,
-        "trials": trials,
-        "confirm": False,
-        "cache": folder / "cache",
-        "out": folder,
-    }
-    settings, faults = resolve(given)
-    assert not faults, faults
-    return settings
-
-
-def _cpu_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime

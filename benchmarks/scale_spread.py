@@ -15,12 +15,9 @@ from typing import Any
 
 import ray
 
+from benchmarks.logical_study import CountingJournal, run_logical
 from benchmarks.scale_base import Row, Tables, figures, meet, scratch
-from benchmarks.scale_driver import CountingJournal, tiny_images
 from benchmarks.scale_noop import made_up
-from study.ray_local import local_ray
-from study.resolve import resolve
-from study.search import search
 from study.worker import Reporter
 
 _SPANS = "TL_STUDY_TIMED_FOLDER"
@@ -59,19 +56,16 @@ def run_timed(
         (spans := folder / "spans").mkdir()
         (folder / "meeting").mkdir()
         slots = gpus * trials_per_gpu
-        told = {_SPANS: spans, _TRIAL_S: trial_s, _WORKERS: slots, "RAY_TMPDIR": folder}
-        os.environ |= {name: str(value) for name, value in told.items()}
-        mode = ("finetune", "freeze") if frozen else ("finetune",)
-        given: dict[str, Any] = {
-            "name": "spread", "mode": mode, "precision": "fp32", "gpus": gpus, "epochs": 1,
-            "trials": trials, "confirm": False, "out": folder, "cache": folder / "cache",
-            "trials_per_gpu": trials_per_gpu, "design": "cells",
-        }  # fmt: skip
-        settings, faults = resolve(given)
-        assert not faults, faults
-        journal, images = CountingJournal(), tiny_images(folder / "images")
-        with local_ray(gpus, 2 * slots):
-            search(settings, images, folder, gpus, journal, run=timed, cpus=2 * slots)
+        given = {
+            "mode": ("finetune", "freeze") if frozen else ("finetune",),
+            "trials": trials,
+            "epochs": 1,
+            "trials_per_gpu": trials_per_gpu,
+            "design": "cells",
+        }
+        told = {_SPANS: folder / "spans", _TRIAL_S: trial_s, _WORKERS: slots}
+        journal = CountingJournal()
+        run_logical(given, gpus, folder, journal, timed, told)
         found = [Span(**json.loads(file.read_text())) for file in spans.iterdir()]
     ended = sum(r.status == "done" for r in journal.records if r.kind == "search")
     if not ended == len(found) == trials:

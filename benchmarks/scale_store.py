@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 import ray
 
+from benchmarks.logical_study import CountingJournal
 from benchmarks.scale_base import Row, Tables, figures, median_ms
 from benchmarks.scale_disk import WIDTHS
-from benchmarks.scale_driver import CountingJournal, run_noops
+from benchmarks.scale_driver import run_noops
 from benchmarks.scale_noop import made_up
 from study.confirm import Planned
+from study.job import Job
 from study.ray_local import local_ray
+from study.storage import Folder
 from study.trial_queue import as_drawn
-from study.worker import Job
 from tl_core.config import TrialConfig
 
 COUNTS = (2_400, 25_000, 1_200_000)
@@ -81,10 +83,10 @@ def study_use(slots: int = 2, epochs: int = 10, trials: int = 20) -> Row:
 
 def study_messages() -> list[Row]:
     """What a study sends: the job once, a configuration a trial and metrics an epoch."""
-    folder = Path("/home/someone/.cache/tl-study/images") / ("0" * 24 + "-224-v1")
+    cache, images = Path("/home/someone/.cache/tl-study"), "images/" + "0" * 24 + "-224-v1"
     config = TrialConfig(mode="finetune", train_ratio=0.1, lr=1e-3, aux_weight=0.5)
     sent: dict[str, tuple[str, Any]] = {
-        "job (paths)": ("study", Job(folder, folder, folder, "val_log_loss")),
+        "job (paths)": ("study", Job(cache, images, Folder(cache), "val_log_loss")),
         "trial": ("trial", as_drawn(0, Planned(config))),
         "metrics": ("epoch", asdict(made_up(1, 0.5))),
     }

@@ -18,7 +18,7 @@ from tl_core.errors import InputError
 from tl_core.words import counted
 
 _PLACES = ("out", "cache", "gpus")
-_MACHINE = ("tracking_uri", "offline", "trials_per_gpu", "max_failures")
+_MACHINE = ("tracking_uri", "offline", "trials_per_gpu", "max_failures", "address")
 _READ = {
     "resume": ("resume", *_PLACES, *_MACHINE),
     "extend": ("extend", "trials", *_PLACES, *_MACHINE),

@@ -36,6 +36,8 @@ DEFAULTS: dict[str, Any] = {
     "sampler": "tpe",
     "confirm": True,
     "confirm_seeds": 5,
+    "address": "local",
+    "storage": None,
     "gpus": None,
     "trials_per_gpu": 1,
     "max_failures": 2,

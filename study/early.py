@@ -14,7 +14,7 @@ from tl_core.sources import Source, find_source
 
 Value = TypeVar("Value")
 _AGAIN = {"resume", "extend", "replay"}
-_NEED_TORCH = {"backbone", "weights", "gpus", "trials_per_gpu", "compile"}
+_NEED_TORCH = {"backbone", "weights", "address", "storage", "gpus", "trials_per_gpu", "compile"}
 _DOWNLOAD = "oxford-pet"
 
 

@@ -1,9 +1,10 @@
 """A whole study: features once, search on Ray, results and where to look next."""
 
 import shlex
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
@@ -14,15 +15,16 @@ from study.handover import end_sending, tell_where
 from study.interrupts import EXIT_CODE, last_words
 from study.journal import Display, Journal, open_journal
 from study.ledger import ENDINGS
-from study.prepare import Prepared, frozen_backbone
+from study.prepare import Prepared
 from study.ray_environment import set_ray_environment
 from study.records import ENDED
 from study.report import FIGURES, write_report, write_tables
 from study.results import Results
 from study.sender import Offline, OwnProcess, Sender
-from tl_core.features import load_features
 from tl_core.files import is_disk_full
-from tl_core.train import needs_features
+
+if TYPE_CHECKING:
+    from study.job import Job
 
 EXIT_CODES = {"done": 0, "some trials failed": 3, "disk full": 4, "interrupted": EXIT_CODE}
 
@@ -32,13 +34,15 @@ def run_study(prepared: Prepared, console: Console, displays: Sequence[Display] 
     settings, folder, status = prepared.settings, prepared.folder, "interrupted"
     sender: Sender = (Offline if settings.offline else OwnProcess)(settings.tracking_uri)
     try:
-        with _own_ray(prepared, console):
-            _extract_features(prepared)
+        with _ray(prepared, console):
+            from study.site import job_of  # It imports Ray, whose environment is set by now.
+
+            job = job_of(prepared)
             sender.opened()  # Before any training, or folder: the store may not be there.
             journal, results = open_journal(prepared, sender)
             last_words(how_to_resume(prepared))
             journal.displays.extend(displays)
-            status = _search(prepared, journal, results, console)
+            status = _search(prepared, job, journal, results, console)
         conclude(prepared, journal.records, status, console)
         if status not in ENDINGS:
             console.print(how_to_resume(prepared), highlight=False)
@@ -55,11 +59,22 @@ def run_study(prepared: Prepared, console: Console, displays: Sequence[Display] 
     return EXIT_CODES[status]
 
 
-def _own_ray(prepared: Prepared, console: Console) -> AbstractContextManager[None]:
-    set_ray_environment()
-    with console.status("starting Ray"):
-        from study.ray_local import local_ray
-    return local_ray(prepared.gpus)
+@contextmanager
+def _ray(prepared: Prepared, console: Console) -> Iterator[None]:
+    """A Ray of this machine, for this study; or the cluster that was joined, which stays up."""
+    if not prepared.machines.joined:
+        set_ray_environment()
+        with console.status("starting Ray"):
+            from study.ray_local import local_ray
+        with local_ray(prepared.gpus):
+            yield
+        return
+    import ray
+
+    try:
+        yield
+    finally:
+        ray.shutdown()
 
 
 def how_to_resume(prepared: Prepared) -> str:
@@ -71,7 +86,9 @@ def how_to_resume(prepared: Prepared) -> str:
     return f"interrupted; go on with: {shlex.join(words)}"
 
 
-def _search(prepared: Prepared, journal: Journal, results: Results, console: Console) -> str:
+def _search(
+    prepared: Prepared, job: "Job", journal: Journal, results: Results, console: Console
+) -> str:
     """Run all trials, leave the files, return how it ended."""
     from study.search import search
 
@@ -81,7 +98,7 @@ def _search(prepared: Prepared, journal: Journal, results: Results, console: Con
         with StudyDisplay(prepared.more, settings.metric, console, before) as display:
             journal.displays.append(display)
             winner = prepared.story.winner if prepared.story else None
-            search(settings, prepared.images, prepared.folder, prepared.gpus, journal, winner)
+            search(settings, job, prepared.slots, prepared.folder, journal, winner)
         status = _status(journal, prepared)
     except KeyboardInterrupt:
         pass  # What has ended is in the ledger; the rest goes on when the study is resumed.
@@ -91,19 +108,6 @@ def _search(prepared: Prepared, journal: Journal, results: Results, console: Con
         # A study that was stopped ends soon: its report is written when it is resumed.
         journal.close(status, _files(prepared.folder, console) if status in ENDINGS else [])
     return status
-
-
-def _extract_features(prepared: Prepared) -> None:
-    """Run the frozen backbone over the images, unless the cache has what it says of them."""
-    from study.extraction import spread
-
-    s, images = prepared.settings, prepared.images
-    if s.weights == "none" or not any(needs_features(mode) for mode in s.mode):
-        return
-    backbone = frozen_backbone(s)
-    what = (s.backbone, s.weights, s.image_size, backbone.precision)
-    forward = spread(images.path.resolve(), what, prepared.gpus)
-    load_features(images, backbone, s.cache, forward, s.hflip)
 
 
 def _status(journal: Journal, prepared: Prepared) -> str:

@@ -146,8 +146,9 @@ def open_journal(prepared: Prepared, sender: Sender) -> tuple[Journal, Results]:
     Raises `InputError` when the folder can't be made, or when another run writes to it.
     """
     story = prepared.story
+    was = story.about if story else None
     results = Results(
-        prepared.folder, prepared.settings, prepared.images, story.about if story else None
+        prepared.folder, prepared.settings, prepared.images, was, prepared.machines.nodes
     )
     ledger = Ledger(prepared.folder)
     ledger.study(str(prepared.settings.name), results.study, again=story is not None)

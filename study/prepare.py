@@ -9,18 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from study.addresses import is_server
-from study.devices import check_compiler, device_of, gpu_faults, gpus_of, precision_notes
+from study.devices import check_compiler, gpu_faults, gpu_notes, gpus_of, precision_notes
 from study.early import attempt, look_at_data, look_at_places, told
 from study.ledger import Story
-from study.machine import usable_cpus
+from study.machine import Machines, this_machine
+from study.ray_environment import set_ray_environment
 from study.records import ENDED, TrialRecord
 from study.resolve import resolve
 from study.room import check_room
 from study.server import check_server
 from study.settings import Settings
+from study.slots import Slots
+from study.storage import check_storage
 from tl_core.backbones import (
     Backbone,
     batch_faults,
@@ -28,10 +30,10 @@ from tl_core.backbones import (
     has_default_weights,
     load_backbone,
 )
+from tl_core.config import Precision
 from tl_core.datasets import ImageSet, load_images
 from tl_core.errors import InputError
 from tl_core.paths import user_path
-from tl_core.precision import best_precision
 from tl_core.sources import Source, find_source
 from tl_core.splits import split_faults
 from tl_core.train import needs_pretrained, pretrained
@@ -48,10 +50,16 @@ class Prepared:
     folder: Path
     """`OUT/NAME`; made when the study starts, unless it goes on."""
     gpus: int
+    machines: Machines
     notes: tuple[str, ...] = ()
     """What was decided on the user's behalf."""
     story: Story | None = None
     """What happened to it so far, if it goes on with what is in the folder."""
+
+    @property
+    def slots(self) -> Slots:
+        """Its places for trials."""
+        return Slots.of(self.settings, self.gpus, self.machines.cpus_for(self.gpus))
 
     @property
     def before(self) -> list[TrialRecord]:
@@ -67,8 +75,7 @@ class Prepared:
     def introduce(self) -> str:
         """One line on what is about to run."""
         s, images = self.settings, self.images
-        gpus = min(self.gpus, 1) if s.debug else self.gpus
-        where = counted(gpus, "GPU") if gpus else counted(usable_cpus(), "CPU core")
+        where = self.machines.told(min(self.gpus, 1) if s.debug else self.gpus)
         return (
             f"{s.name}: {self._trials()} of {s.backbone} on {images.name}, "
             f"{len(images.labels)} images of {len(images.classes)} classes "
@@ -89,7 +96,7 @@ def prepare(given: Mapping[str, Any]) -> Prepared:
     Raises `InputError` with every fault.
     """
     settings, faults = resolve(given)
-    settings = _decide(settings, device_of(settings))
+    settings = _decide(settings)
     # A ratio at fault was replaced by the default ones, of which nothing is to be told.
     chosen = "train_ratio" in given and not any(f.startswith("--train-ratio") for f in faults)
     return check(settings, faults, new=True, fit_ratios=not chosen)
@@ -111,42 +118,62 @@ def check(
             to find, and with those that only decoding finds if there are no others.
     """
     look_at_places(settings, faults, new)
-    gpus, device = gpus_of(settings), device_of(settings)
-    faults += gpu_faults(settings, gpus)
+    missing: list[str] = []
+    machines = attempt(lambda: _machines(settings), missing)
+    if settings.storage:
+        attempt(lambda: check_storage(settings), missing)
     if is_server(settings.tracking_uri) and not settings.offline:
-        missing: list[str] = []
         attempt(lambda: check_server(settings.tracking_uri), missing)
-        if missing:  # What follows may take minutes.
-            raise InputError(faults + missing)
+    if missing or machines is None:  # What follows may take minutes.
+        raise InputError(faults + missing)
+    faults += gpu_faults(settings, machines)
+    gpus = gpus_of(settings, machines)
+    device = machines.device(gpus)
+    best = machines.precisions[device.type]
+    settings = _settled(settings, best)
     source = look_at_data(settings, faults)
     network = attempt(lambda: _check_backbone(settings), faults)
     if network and settings.mode != ("freeze",):
         faults += batch_faults(network, settings.image_size, settings.batch_size)
-    if settings.compile:
+    if settings.compile and not machines.joined:
         attempt(lambda: check_compiler(device), faults)
     if source:
-        attempt(lambda: check_room(settings, source, network, gpus), faults)
+        at_once = Slots.of(settings, gpus, machines.cpus_for(gpus)).full
+        attempt(lambda: check_room(settings, source, network, at_once), faults)
         _fit_ratios(settings, source, fit_ratios, faults, [])
     if faults or source is None:
         raise InputError(faults)
     images = _decoded(settings, source)
-    notes = precision_notes(settings, device)
+    notes = gpu_notes(gpus, machines) + precision_notes(settings, best)
     settings = _fit_ratios(settings, images, fit_ratios, faults, notes)
     if faults:  # Too few images are left without those that can't be read.
         raise InputError(faults)
     folder = settings.out / str(settings.name)
-    return Prepared(settings, images, folder, gpus, (*notes, *_data_notes(images)))
+    return Prepared(settings, images, folder, gpus, machines, (*notes, *_data_notes(images)))
 
 
-def _decide(settings: Settings, device: torch.device) -> Settings:
+def _machines(settings: Settings) -> Machines:
+    """Return what there is to work with; of a cluster, once it was joined and looked at."""
+    if settings.address == "local":
+        return this_machine()
+    set_ray_environment(own=False)
+    from study.survey import join_and_look  # Ray, for which a trial without it need not wait.
+
+    return join_and_look(settings)
+
+
+def _decide(settings: Settings) -> Settings:
     """Fill in what was left to be found out."""
-    auto = settings.precision == "auto"
     found = {
         "name": settings.name or _default_name(settings),
         "weights": _absolute(settings.weights),
-        "precision": best_precision(device) if auto else settings.precision,
     }
     return settings.model_copy(update=found)
+
+
+def _settled(settings: Settings, best: Precision) -> Settings:
+    """Choose the precision, if that was left to the hardware."""
+    return settings.model_copy(update={"precision": best} if settings.precision == "auto" else {})
 
 
 def _default_name(settings: Settings) -> str:

@@ -7,8 +7,9 @@ import torch
 from rich.console import Console
 
 from study.debug import EpochPrinter
-from study.devices import device_of
+from study.devices import gpus_of
 from study.display import describe
+from study.machine import this_machine
 from study.records import TrialRecord
 from study.settings import Settings
 from tl_core.datasets import ImageSet
@@ -47,9 +48,10 @@ def _train(
     settings: Settings, images: ImageSet, record: TrialRecord, console: Console
 ) -> tuple[list[EpochMetrics], dict[str, float]]:
     torch.set_num_threads(1)  # As in a worker: sums of several threads are rounded differently.
+    here = this_machine()
     # Where it was: a frozen trial asks for no GPU.
-    frozen = record.config.mode == "freeze"
-    device = torch.device("cpu") if frozen else device_of(settings)
+    gpus = 0 if record.config.mode == "freeze" else gpus_of(settings, here)
+    device = here.device(gpus)
     printer, history = EpochPrinter(record.config.epochs, console), list[EpochMetrics]()
 
     def report(metrics: EpochMetrics) -> None:

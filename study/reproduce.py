@@ -7,7 +7,7 @@ from typing import Any
 from study.resolve import resolve
 from study.settings import Settings, flag, spelled
 
-PLACES = {"name", "out", "cache", "tracking_uri", "offline"}
+PLACES = {"name", "out", "cache", "tracking_uri", "offline", "address", "storage"}
 """Settings that say where results go; a new run chooses its own."""
 _LAYERS = ("data", "backbone", "debug", "preset")
 """Settings that the defaults of others depend on, so that they are always told."""

@@ -5,12 +5,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from study.addresses import without_credentials
 from study.defaults import layers_of
 from study.settings import Settings, flag, spelled
 
 _STUDY_ONLY = (
     "trials", "metric", "trials_per_gpu", "design", "objective", "sampler", "confirm",
-    "confirm_seeds", "max_failures",
+    "confirm_seeds", "max_failures", "address", "storage",
 )  # fmt: skip
 _FACTORS = ("mode", "train_ratio", "lr", "aux_weight")
 
@@ -84,4 +85,6 @@ def _tell(error: dict[str, Any]) -> str:
     message = str(error["msg"]).removeprefix("Value error, ").replace("Input should", "must")
     value = error["input"]
     shown = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+    if name == "storage":
+        shown = without_credentials(str(value))
     return f"{flag(str(name))} {shown}: {message}"

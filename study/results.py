@@ -4,7 +4,7 @@ import json
 import platform
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -29,7 +29,8 @@ _COLUMNS = ("trial", "status", "mode", "train_ratio", "lr", "aux_weight", "seed"
 class Results:
     """The folder of one study and the files in it; every write replaces a file whole.
 
-    A study that goes on keeps its folder, its id and when it started, as `was` tells them.
+    A study that goes on keeps its folder, its id and when it started, as `was` tells them. `nodes`
+    are those of the cluster that it runs on.
     """
 
     def __init__(
@@ -38,12 +39,15 @@ class Results:
         settings: Settings,
         images: ImageSet,
         was: Mapping[str, Any] | None = None,
+        nodes: Sequence[dict[str, Any]] = (),
     ) -> None:
         self.folder = folder
         self._images, self._split_seed = images, settings.split_seed
         self._metric = settings.metric
         self._hashes: dict[tuple[float, int], dict[str, str]] = {}
         about = {"id": uuid.uuid4().hex} | describe(settings, images) | {"started": _now()}
+        if nodes:
+            about["hardware"]["nodes"] = list(nodes)
         if was:
             about |= {name: was[name] for name in ("id", "started")}
         self._study = about | {"status": "running"}

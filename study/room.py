@@ -9,9 +9,7 @@ from pathlib import Path
 from rich.filesize import decimal
 
 from study.folders import folder_faults, nearest
-from study.machine import usable_cpus
 from study.settings import Settings
-from study.slots import Slots
 from tl_core.backbones import Backbone
 from tl_core.datasets import image_entry
 from tl_core.errors import InputError
@@ -40,19 +38,19 @@ class Need:
     """How to need less, if there is a way."""
 
 
-def check_room(settings: Settings, source: Source, network: Backbone | None, gpus: int) -> None:
+def check_room(settings: Settings, source: Source, network: Backbone | None, at_once: int) -> None:
     """Raise `InputError` unless cache and output folder can take what is still to be written.
 
     Args:
         settings: of the study.
         source: its images, which need not be decoded yet.
         network: its backbone; what that decides is left out if it is None.
-        gpus: how many are used.
+        at_once: networks that learn at the same time.
     """
     cache = list(cache_needs(settings, source, network))
     # A cache that has all may be read-only.
     faults = folder_faults(f"--cache {settings.cache}", settings.cache) if cache else []
-    faults += room_faults([*cache, *out_needs(settings, network, gpus)])
+    faults += room_faults([*cache, *out_needs(settings, network, at_once)])
     if faults:
         raise InputError(faults)
 
@@ -84,7 +82,7 @@ def _lacking(settings: Settings, images: str, network: Backbone) -> int:
     return 0 if both.exists() else 2 + (not plain.exists())
 
 
-def out_needs(settings: Settings, network: Backbone | None, gpus: int) -> Iterator[Need]:
+def out_needs(settings: Settings, network: Backbone | None, at_once: int) -> Iterator[Need]:
     """Yield what the study's own folder gets."""
     s = settings
     yield Need("--out", s.out, "the study's own files", _OWN_FILES)
@@ -92,8 +90,8 @@ def out_needs(settings: Settings, network: Backbone | None, gpus: int) -> Iterat
         return
     size = sum(value.nbytes for value in network.network.state_dict().values())
     yield Need("--out", s.out, "the winner", size)
-    trials = min(s.trials, Slots.of(s, gpus, usable_cpus()).full)
-    if trials:
+    trials = min(s.trials, at_once)
+    if trials and not s.storage:
         # Twice: a checkpoint is written whole before it replaces the one before.
         what = f"checkpoints of {counted(trials, 'trial')}"
         yield Need("--out", s.out, what, 2 * _STATES * size * trials)

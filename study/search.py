@@ -4,6 +4,7 @@ import errno
 import logging
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,15 @@ from ray import tune
 
 from study.asha import CellASHA
 from study.confirm import Planned, missing, most_planned, plan
+from study.job import WINNER, Job, checkpoint_name
 from study.journal import Journal
-from study.machine import usable_cpus
 from study.records import TrialRecord
 from study.settings import Settings
 from study.slots import Slots
+from study.storage import Folder, Storage, bucket_of
 from study.trial_queue import TrialQueue, config_of
 from study.warm import as_bundle, warm_workers
-from study.worker import Job, run_in_worker
-from tl_core.datasets import ImageSet
+from study.worker import run_in_worker
 from tl_core.epoch import EpochMetrics
 from tl_core.files import replace_file
 
@@ -29,27 +30,23 @@ Run = Callable[[dict[str, Any], Job], None]
 
 def search(
     settings: Settings,
-    images: ImageSet,
+    job: Job,
+    slots: Slots,
     folder: Path,
-    gpus: int,
     journal: Journal,
     winner: TrialRecord | None = None,
-    *,
     run: Run = run_in_worker,
-    cpus: int | None = None,
 ) -> None:
     """Run `settings.trials` trials on the Ray that is up, and those that confirm the best ones.
 
     The journal holds what came of them, and what came of those of earlier runs; `winner` is the one
     of these that has left the study's weights. Benchmarks put something else in the place of a
-    trial, and of this machine's cores.
+    trial.
     """
-    slots = Slots.of(settings, gpus, cpus or usable_cpus())
     # It prints the traceback of each failed trial; the journal tells the reason in a line.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    places = (images.path.resolve(), settings.cache.resolve(), folder.resolve())
-    job = Job(*places, settings.metric)
-    queue = TrialQueue(settings, lambda: _plan(settings, journal, winner), journal.records)
+    plan = partial(_plan, settings, journal, winner)
+    queue = TrialQueue(settings, plan, journal.records, slots.frozen)
     tuner = tune.Tuner(
         _with_resources(run, job, slots),
         tune_config=tune.TuneConfig(
@@ -63,7 +60,7 @@ def search(
         run_config=tune.RunConfig(
             name="ray",
             storage_path=str(folder.resolve()),
-            callbacks=[_Listener(journal, job)],
+            callbacks=[_Listener(settings, folder, journal)],
             failure_config=tune.FailureConfig(max_failures=settings.max_failures),
             verbose=0,
         ),
@@ -88,9 +85,10 @@ def _with_resources(run: Run, job: Job, slots: Slots) -> Any:
 class _Listener(tune.Callback):
     """Hands what Ray Tune says to the journal."""
 
-    def __init__(self, journal: Journal, job: Job) -> None:
-        self._journal = journal
-        self._job = job
+    def __init__(self, settings: Settings, folder: Path, journal: Journal) -> None:
+        self._journal, self._folder = journal, folder.resolve()
+        self._bucket = bucket_of(settings)
+        self._kept: Storage = self._bucket or Folder(self._folder)
         self._records: dict[str, TrialRecord] = {}
         self._full: OSError | None = None
 
@@ -127,15 +125,15 @@ class _Listener(tune.Callback):
         record = self._record(trial)
         result = trial.last_result
         if result.get("disk_full"):  # The next trial would fail as well.
-            self._full = OSError(errno.ENOSPC, result["failure"], str(self._job.folder))
+            self._full = OSError(errno.ENOSPC, result["failure"], str(self._folder))
             return
         if "failure" in result:
             self._fail(record, result["failure"], result["traceback"])
             return
         whole = len(record.history) == record.config.epochs
-        model = self._job.winner if trial.config["winner"] else None
+        model = self._winner() if trial.config["winner"] else None
         self._journal.end(record, "done" if whole else "pruned", model=model)
-        self._job.checkpoint(record.trial).unlink(missing_ok=True)
+        self._kept.remove(checkpoint_name(record.trial))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._journal.warn(self._record(trial), f"{_reason(_told(trial))}; another goes on with it")
@@ -146,11 +144,17 @@ class _Listener(tune.Callback):
 
     def _fail(self, record: TrialRecord, error: str, told: str) -> None:
         """Keep the whole of it in a file; its first line is for the tables."""
-        file = self._job.folder / "failures" / f"{record.trial}.txt"
+        file = self._folder / "failures" / f"{record.trial}.txt"
         file.parent.mkdir(exist_ok=True)
         replace_file(file, told)
         self._journal.end(record, "failed", error.splitlines()[0], files=[file])
-        self._job.checkpoint(record.trial).unlink(missing_ok=True)
+        self._kept.remove(checkpoint_name(record.trial))
+
+    def _winner(self) -> Path:
+        """The folder of the winner's weights: report, predictions and registry read it here."""
+        if self._bucket:
+            Folder(self._folder).replace(WINNER, self._bucket.folder(WINNER))
+        return self._folder / WINNER
 
 
 def _told(trial: Any) -> str:

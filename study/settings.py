@@ -5,6 +5,7 @@ The command line is made from these fields; `study.defaults` has their defaults.
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -88,6 +89,15 @@ class Settings(BaseModel):
         "test set; `--no-confirm` leaves it out"
     )
     confirm_seeds: Seeds = Field(description="fresh seeds for the best of each cell")
+    address: str = Field(
+        min_length=1,
+        description="a Ray cluster that is up: `auto`, this machine's, or HOST:PORT of its head; "
+        "`local` starts a Ray on this machine",
+    )
+    storage: str | None = Field(
+        description="keep checkpoints and the winner in a bucket: s3://BUCKET/PATH, gs://...; "
+        "by default the study's folder"
+    )
     gpus: Annotated[int, Field(ge=0)] | None = Field(
         description="GPUs used at once; by default all there are, else the CPU"
     )
@@ -115,6 +125,14 @@ class Settings(BaseModel):
         ):
             raise ValueError("a folder name is expected, without / and not starting with . or -")
         return name
+
+    @field_validator("storage")
+    @classmethod
+    def _no_password(cls, uri: str | None) -> str | None:
+        if uri is not None and ":" in urlsplit(uri).netloc.rpartition("@")[0]:
+            # Which nobody is told, as it would be stored with the study.
+            raise ValueError("no password in a URI; set AWS_ACCESS_KEY_ID on every node, or a role")
+        return uri
 
     @field_validator("preset")
     @classmethod

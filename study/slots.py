@@ -9,10 +9,11 @@ from study.settings import Settings
 
 @dataclass(frozen=True)
 class Slots:
-    """A machine's places for trials: for networks that learn, and for frozen ones beside them.
+    """Places for trials: for networks that learn, and for frozen ones beside them.
 
-    Heads on cached features are small. A frozen trial takes the sliver that the others leave of
-    their share of the cores, and starts as soon as it is drawn.
+    Heads on cached features are small. A frozen trial takes the sliver that a network leaves of
+    its share of the cores, and starts as soon as it is drawn; how many run at once is the queue's
+    to see to.
     """
 
     full: int
@@ -25,7 +26,10 @@ class Slots:
 
     @classmethod
     def of(cls, settings: Settings, gpus: int, cpus: int) -> Self:
-        """The places for the modes of a study."""
+        """The places for the modes of a study.
+
+        `cpus` are the cores that trials can count on: `study.machine.Machines.cpus_for`.
+        """
         freeze = "freeze" in settings.mode
         if settings.mode == ("freeze",):
             return cls(0, cpus, cpus, 0)
@@ -42,7 +46,7 @@ class Slots:
         # Small enough that no further full-network trial fits on the cores.
         sliver = max(1e-4, _floor(share / (self.full + 2))) if self.frozen else 0.0
         if mode == "freeze":
-            return {"CPU": _floor(sliver * self.full / self.frozen)}
+            return {"CPU": sliver}
         full = {"CPU": _floor(share - sliver)}
         return full | {"GPU": 1 / self.trials_per_gpu} if self.trials_per_gpu else full
 

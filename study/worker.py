@@ -1,48 +1,31 @@
 """One trial in a Ray worker; it lives for the whole study and keeps what trials share."""
 
 import gc
+import tempfile
 import time
 import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from ray import tune
 
-from study.extraction import attach, settle_worker
+from study.extraction import settle_worker
+from study.job import WINNER, Job
+from study.storage import contents
 from tl_core.checkpoints import CheckpointWarning
 from tl_core.config import Metric, TrialConfig
+from tl_core.datasets import ImageSet
 from tl_core.epoch import EpochMetrics
 from tl_core.files import is_disk_full
-from tl_core.train import run_trial
+from tl_core.train import TrialResult, run_trial
 from tl_core.winner import save_winner
 
 _PATIENCE_S = 1.0
-
-
-@dataclass(frozen=True)
-class Job:
-    """What every trial of the study shares; small, since the data are attached by path."""
-
-    images: Path
-    cache: Path
-    folder: Path
-    """The study's."""
-    metric: Metric
-    """What the search goes by."""
-
-    @property
-    def winner(self) -> Path:
-        """Where the winner's weights go."""
-        return self.folder / "winner"
-
-    def checkpoint(self, trial: int) -> Path:
-        """Where a network that learns is kept after each epoch."""
-        return self.folder / "checkpoints" / f"{trial}.ckpt"
 
 
 def run_in_worker(drawn: dict[str, Any], job: Job) -> None:
@@ -51,33 +34,43 @@ def run_in_worker(drawn: dict[str, Any], job: Job) -> None:
     An exception ends the trial: it would come again. Only of a worker that dies does Ray hear, and
     has another one take the trial up, at its checkpoint.
     """
-    device = settle_worker()
-    _free(device)  # What a trial that was stopped held until its exception was gone.
     config = TrialConfig(**drawn["config"])
     # The epochs of a frozen trial take milliseconds and nobody stops it between them.
     reporter = Reporter(job.metric, every_s=_PATIENCE_S if config.mode == "freeze" else 0)
-    images, reads = attach(job.images), drawn["kind"] in ("confirm", "control")
     try:
         with _warnings_to(reporter):
-            result = run_trial(
-                config,
-                images,
-                job.cache,
-                device,
-                reporter.epoch,
-                reads,
-                job.checkpoint(drawn["trial"]),
-                # The study has verified all other features before its first trial.
-                verify=config.weights == "none",
-            )
-        if drawn["winner"]:
-            save_winner(job.winner, result, config, images)
-        reporter.send(result.test)
+            _run(drawn, config, job, reporter)
     except Exception as error:
         reporter.fail(error)
     finally:
         reporter.send()
-        _free(device)  # The worker stays; trials beside it need the memory.
+        _free()  # The worker stays; trials beside it need the memory.
+
+
+def _run(drawn: dict[str, Any], config: TrialConfig, job: Job, reporter: "Reporter") -> None:
+    device = settle_worker(job)
+    _free()  # What a trial that was stopped held until its exception was gone.
+    images, reads = job.attach(), drawn["kind"] in ("confirm", "control")
+    result = run_trial(
+        config.model_copy(update={"weights": job.weights_here(config.weights)}),
+        images,
+        job.cache,
+        device,
+        reporter.epoch,
+        reads,
+        job.checkpoint(drawn["trial"]),
+        # The study has verified all other features before its first trial.
+        verify=config.weights == "none",
+    )
+    if drawn["winner"]:
+        _keep_winner(result, config, images, job)
+    reporter.send(result.test)
+
+
+def _keep_winner(result: TrialResult, config: TrialConfig, images: ImageSet, job: Job) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        save_winner(Path(folder), result, config, images)
+        job.storage.replace(WINNER, contents(Path(folder)))
 
 
 @contextmanager
@@ -94,8 +87,8 @@ def _warnings_to(reporter: "Reporter") -> Iterator[None]:
         yield
 
 
-def _free(device: torch.device) -> None:
-    if device.type == "cuda":
+def _free() -> None:
+    if torch.cuda.is_available():
         gc.collect()
         torch.cuda.empty_cache()
 

@@ -1,17 +1,17 @@
-"""The state of a trial between two epochs, on disk: one that is cut loses at most one epoch."""
+"""The state of a trial between two epochs: one that is cut loses at most one epoch."""
 
 import hashlib
 import io
-import os
 import warnings
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from tl_core.epoch import EpochMetrics
+from tl_core.files import replace_file
 from tl_core.learners import Learner
 
 State = dict[str, Any]
@@ -28,20 +28,52 @@ class CheckpointWarning(UserWarning):
     """A checkpoint that is of no use: its trial starts anew."""
 
 
-class Checkpoint:
-    """The file of one trial, and the state that an earlier run left in it."""
+class Place(Protocol):
+    """Where the checkpoint of one trial is kept; as text, what messages call it."""
 
-    def __init__(self, path: Path, identity: State) -> None:
-        """Read the file, if it is there.
+    def read(self) -> bytes:
+        """Return what was written last; raises `FileNotFoundError` if nothing was."""
+
+    def write(self, content: bytes) -> None:
+        """Replace it so that neither a kill nor a power cut leaves half; on return it is safe.
+
+        Raises `OSError` if that can't be; then what was there is there still.
+        """
+
+
+@dataclass(frozen=True)
+class InFile:
+    """A file on this machine; its folder is made if it isn't there."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def read(self) -> bytes:
+        """Return its content."""
+        return self.path.read_bytes()
+
+    def write(self, content: bytes) -> None:
+        """Replace it whole."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(self.path, content, alone=True)
+
+
+class Checkpoint:
+    """The state of one trial, and what an earlier run left of it."""
+
+    def __init__(self, place: Place, identity: State) -> None:
+        """Read what is there.
 
         A `CheckpointWarning` tells of one that is damaged or another trial's; it counts as none.
 
         Args:
-            path: the file; its folder is made if it isn't there.
+            place: where it is kept.
             identity: plain values that decide the trial's numbers.
         """
-        self._path, self._identity = path, identity
-        self._left = self._read() if path.exists() else None
+        self._place, self._identity = place, identity
+        self._left = self._read()
 
     @property
     def resumes(self) -> bool:
@@ -64,7 +96,7 @@ class Checkpoint:
     def save(
         self, learner: Learner, optimizer: torch.optim.Optimizer, history: list[EpochMetrics]
     ) -> None:
-        """Write the state after the last epoch of `history`; on return it is on the disk."""
+        """Keep the state after the last epoch of `history`; on return it is safe."""
         state = {
             "identity": self._identity,
             "model": learner.model.state_dict(),
@@ -73,12 +105,14 @@ class Checkpoint:
             "random": _random_state(learner.labels.device),
             "history": [asdict(metrics) for metrics in history],
         }
-        save_checkpoint(self._path, state)
+        save_checkpoint(self._place, state)
 
     def _read(self) -> State | None:
         try:
-            state = load_checkpoint(self._path)
+            state = load_checkpoint(self._place)
             self._check_identity(state)
+        except FileNotFoundError:
+            return None
         except CheckpointError as error:
             warnings.warn(f"{error}; the trial starts anew", CheckpointWarning, stacklevel=2)
             return None
@@ -92,69 +126,46 @@ class Checkpoint:
             if here.get(name) != there.get(name)
         ]
         if apart:
-            raise CheckpointError(f"checkpoint {self._path} is another trial's: {', '.join(apart)}")
+            what = f"checkpoint {self._place} is another trial's"
+            raise CheckpointError(f"{what}: {', '.join(apart)}")
 
 
-def save_checkpoint(path: Path, state: State) -> None:
-    """Write tensors and plain values so that neither a kill nor a power cut leaves half a file.
-
-    The file is the SHA-256 of what follows, 32 bytes, and then what `torch.save` makes of `state`.
+def save_checkpoint(place: Place, state: State) -> None:
+    """Keep tensors and plain values: the SHA-256 of what follows, 32 bytes, then `torch.save`'s.
 
     Raises:
-        OSError: the disk is full, or the folder can't be written to; an earlier file stays.
+        OSError: the disk is full, or the place can't be written to; an earlier state stays.
     """
-    # Into memory first: on its way through torch's writer an OSError becomes a riddle.
-    buffer = io.BytesIO()
+    buffer = io.BytesIO(bytes(_DIGEST_BYTES))
+    buffer.seek(_DIGEST_BYTES)
     torch.save(state, buffer)
     content = buffer.getbuffer()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_name(f".{path.name}.fresh")
-    try:
-        with fresh.open("wb") as file:
-            file.write(hashlib.sha256(content).digest())
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)  # A full disk needs the room.
-    _sync_folder(path.parent)
+    content[:_DIGEST_BYTES] = hashlib.sha256(content[_DIGEST_BYTES:]).digest()
+    place.write(bytes(content))
 
 
-def load_checkpoint(path: Path) -> State:
-    """Read what `save_checkpoint` wrote, to the CPU; runs no code, whatever the file holds.
+def load_checkpoint(place: Place) -> State:
+    """Read what `save_checkpoint` kept, to the CPU; runs no code, whatever there is.
 
     Raises:
-        CheckpointError: the file is truncated, changed or not a checkpoint.
+        CheckpointError: it is truncated, changed or not a checkpoint.
+        FileNotFoundError: there is none.
     """
-    with path.open("rb") as file:
-        digest = file.read(_DIGEST_BYTES)
-        if hashlib.file_digest(file, "sha256").digest() != digest:
-            raise CheckpointError(
-                f"checkpoint {path} is damaged: its content has not the SHA-256 that it begins with"
-            )
-        file.seek(_DIGEST_BYTES)
-        try:
-            state = torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:  # A foreign file makes the reader raise nearly anything.
-            raise CheckpointError(
-                f"checkpoint {path} holds more than tensors and plain values "
-                f"({type(error).__name__})"
-            ) from error
-    if not isinstance(state, dict):
-        raise CheckpointError(f"checkpoint {path} holds no state: {type(state).__name__}")
-    return state
-
-
-def _sync_folder(folder: Path) -> None:
-    """Have the disk know of a file's new name, too; only POSIX can."""
-    if os.name != "posix":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
+    content = place.read()
+    digest, rest = content[:_DIGEST_BYTES], memoryview(content)[_DIGEST_BYTES:]
+    if hashlib.sha256(rest).digest() != digest:
+        raise CheckpointError(
+            f"checkpoint {place} is damaged: its content has not the SHA-256 that it begins with"
+        )
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        state = torch.load(io.BytesIO(rest), map_location="cpu", weights_only=True)
+    except Exception as error:  # A foreign file makes the reader raise nearly anything.
+        raise CheckpointError(
+            f"checkpoint {place} holds more than tensors and plain values ({type(error).__name__})"
+        ) from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"checkpoint {place} holds no state: {type(state).__name__}")
+    return state
 
 
 def _weights_of_tasks(learner: Learner) -> list[Tensor]:

@@ -11,17 +11,19 @@ from pathlib import Path
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 
 
-def replace_file(path: Path, content: str | bytes) -> None:
+def replace_file(path: Path, content: str | bytes, alone: bool = False) -> None:
     """Write a file so that a reader, a kill or a loss of power never meets half of it.
+
+    `alone` says that nobody else writes it meanwhile: then what a kill left is used again.
 
     Raises `OSError` naming the file if it can't be written; then what was there is there still.
     """
     # Names of files and classes need not be UTF-8; to JSON the escapes mean the same.
     data = content if isinstance(content, bytes) else content.encode(errors="backslashreplace")
     # Of its own, as a study and its report may write the same file at once.
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    fresh = path.with_name(f".{path.name}.{'fresh' if alone else secrets.token_hex(4)}")
     try:
-        with naming(path), fresh.open("xb") as file:
+        with naming(path), fresh.open("wb" if alone else "xb") as file:
             file.write(data)
             file.flush()
             # Else the new name may reach the disk before the content does.

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tl_core.backbones import Backbone, library_versions, load_backbone
 from tl_core.batches import epoch_order, eval_batch, pixel_reader, stacked_order
-from tl_core.checkpoints import Checkpoint
+from tl_core.checkpoints import Checkpoint, Place
 from tl_core.config import Precision, TrialConfig
 from tl_core.datasets import ImageSet
 from tl_core.epoch import EpochMetrics, Report
@@ -55,7 +55,7 @@ def run_trial(
     device: torch.device,
     report: Report = lambda _: None,
     read_test: bool = False,
-    checkpoint: Path | None = None,
+    checkpoint: Place | None = None,
     verify: bool = True,
 ) -> TrialResult:
     """Train one configuration; the last epoch is the one that counts.
@@ -76,7 +76,7 @@ def run_trial(
             before that is reported until the next one; the last needs none. If a state is there,
             its epochs are reported again and training goes on after them, to the same numbers. A
             damaged one, or another trial's, is warned of (`CheckpointWarning`) and replaced. Who
-            has recorded the result deletes the file.
+            has recorded the result deletes it.
         verify: hash the cached features before use; a worker of a study leaves that to the study.
 
     Raises:
@@ -155,9 +155,11 @@ class _Setup:
 
     def identity(self) -> dict[str, Any]:
         """What decides the trial's numbers, as plain values."""
+        # Of a file of weights its content decides, not where this machine has it.
+        config = self.config.model_dump(exclude={"weights"})
         about = {"image_set": self.images.key, "weights_id": self.backbone.weights_id}
         where = {"device": self.device.type, **library_versions()}
-        return self.config.model_dump() | about | where
+        return config | about | where
 
     def _mirror(self) -> int:
         return len(self.images.labels) if self.config.hflip else 0
@@ -180,11 +182,11 @@ def _train_heads(
 
 
 def _train_network(
-    setup: _Setup, report: Report, path: Path | None
+    setup: _Setup, report: Report, place: Place | None
 ) -> tuple[NetLearner, tuple[EpochMetrics, ...]]:
-    """Train everything, from the checkpoint `path` on if there is one."""
+    """Train everything, from the checkpoint on if there is one."""
     config, split = setup.config, setup.splits[0]
-    checkpoint = Checkpoint(path, setup.identity()) if path else None
+    checkpoint = Checkpoint(place, setup.identity()) if place else None
     if needs_features(config.mode) and not (checkpoint and checkpoint.resumes):
         _train_heads(setup, HEAD_LR, lambda _: None)
     learner = setup.on_pixels()

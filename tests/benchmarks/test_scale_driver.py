@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.logical_study import CountingJournal
 from benchmarks.scale_base import meet
-from benchmarks.scale_driver import CountingJournal, rates
+from benchmarks.scale_driver import rates
 from benchmarks.scale_noop import made_up
 from benchmarks.scale_store import features, objects_given, study_messages
 from tl_core.config import TrialConfig

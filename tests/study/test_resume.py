@@ -16,7 +16,7 @@ from study.ledger import read_events, read_records, read_story
 from tests.conftest import SIDE, TINY
 from tests.study.builders import all_runs
 from tests.study.ray_runs import RayRun, ray_runs
-from tl_core.checkpoints import load_checkpoint
+from tl_core.checkpoints import InFile, load_checkpoint
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 LEDGER = Path("runs/mine/ledger.jsonl")
@@ -112,7 +112,8 @@ def test_killed_again_and_again_it_comes_to_the_same(
         kill(process)
         for record in read_records(LEDGER.parent):
             if 0 < len(record.history) < 12 and record.status == "running":
-                left = load_checkpoint(LEDGER.parent / "checkpoints" / f"{record.trial}.ckpt")
+                kept = LEDGER.parent / "checkpoints" / f"{record.trial}.ckpt"
+                left = load_checkpoint(InFile(kept))
                 assert len(left["history"]) >= len(record.history)
         process = ray_run.start("--resume", "mine", "--tracking-uri", uri)
     code, printed, told = ray_run.finish(process)

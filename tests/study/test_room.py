@@ -88,8 +88,8 @@ def test_a_folder_needs_room_for_the_checkpoints_of_trials_at_once() -> None:
     mlp = load_backbone("shared_mlp", "none", 32)
     # 3 * 32 * 32 inputs to 1,024 and these to 256, with biases, float32.
     net = 4 * (3072 * 1024 + 1024 + 1024 * 256 + 256)
-    settings = ask(mode=["scratch"], trials_per_gpu=2, trials=64)
-    assert sizes(out_needs(settings, mlp, gpus=4)) == {
+    settings = ask(mode=["scratch"], trials=64)
+    assert sizes(out_needs(settings, mlp, at_once=8)) == {
         "the study's own files": OWN,
         "the winner": net,
         "checkpoints of 8 trials": 8 * 2 * 3 * net,

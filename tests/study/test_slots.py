@@ -33,9 +33,9 @@ def test_places(
     assert (found.full, found.frozen) == (full, frozen)
 
 
-def test_on_two_cores_networks_leave_half_a_core_to_one_frozen_trial() -> None:
+def test_on_two_cores_each_network_leaves_a_quarter_of_a_core() -> None:
     two = slots(MIXED, 0, 2)
-    assert two.resources("freeze") == {"CPU": 0.5}
+    assert two.resources("freeze") == {"CPU": 0.25}
     assert two.resources("finetune") == {"CPU": 0.75}
 
 
@@ -47,8 +47,8 @@ def test_what_is_alone_takes_whole_cores(mode: tuple[str, ...]) -> None:
 def test_only_networks_that_learn_ask_for_a_gpu() -> None:
     eight = slots(MODES, 4, 64, 2)
     asked = {mode: eight.resources(mode) for mode in MODES}
-    # Two frozen trials share the tenth of a core that each of eight leaves.
-    assert asked.pop("freeze") == {"CPU": 0.4}
+    # The tenth of a core that each of eight networks leaves, wherever it runs.
+    assert asked.pop("freeze") == {"CPU": 0.1}
     assert set(map(str, asked.values())) == {"{'CPU': 0.9, 'GPU': 0.5}"}
 
 

@@ -22,7 +22,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 @pytest.fixture
 def queue() -> TrialQueue:
     settings = make_settings(data="photos", train_ratio=["0.1"], trials=2, name="mine", epochs=4)
-    return TrialQueue(settings, lambda: [PLANNED], [])
+    return TrialQueue(settings, lambda: [PLANNED], [], 2)
 
 
 def result(epoch: int) -> dict[str, Any]:
@@ -59,3 +59,15 @@ def test_a_trial_that_failed_is_told_as_failed(
     queue.suggest("a")
     queue.on_trial_complete("a", last, error)
     assert told == [(0, "failed")]
+
+
+def test_a_frozen_trial_waits_for_its_place() -> None:
+    settings = make_settings(
+        data="photos", mode=["freeze"], train_ratio=["0.1"], trials=3, name="mine", epochs=4
+    )
+    queue = TrialQueue(settings, lambda: [], [], frozen=2)
+    assert [queue.suggest(name)["trial"] for name in "ab"] == [0, 1]
+    assert queue.suggest("c") is None
+    assert queue.suggest("c") is None
+    queue.on_trial_complete("b", error=True)
+    assert queue.suggest("c")["trial"] == 2

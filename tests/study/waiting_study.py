@@ -9,10 +9,12 @@ from study.ray_environment import set_ray_environment
 
 set_ray_environment()
 
-from benchmarks.scale_driver import CountingJournal, tiny_images  # noqa: E402
+from benchmarks.logical_study import CountingJournal  # noqa: E402
+from study.job import Job  # noqa: E402
 from study.ray_local import local_ray  # noqa: E402
 from study.search import search  # noqa: E402
-from study.worker import Job, Reporter  # noqa: E402
+from study.slots import Slots  # noqa: E402
+from study.worker import Reporter  # noqa: E402
 from tests.study.builders import make_epoch, make_settings  # noqa: E402
 
 MODES = ("finetune", "scratch", "freeze")
@@ -46,8 +48,8 @@ def main() -> int:
     )
     journal = CountingJournal()
     with local_ray(0, 2):
-        images = tiny_images(Path("images"))
-        search(settings, images, Path(), 0, journal, run=wait_for_frozen, cpus=2)
+        job, slots = Job.here(settings, "images/none", Path()), Slots.of(settings, 0, 2)
+        search(settings, job, slots, Path(), journal, run=wait_for_frozen)
     # The fourth is the winner once more, for its weights.
     print([(record.config.mode, record.status, record.error) for record in journal.records])
     return sum(record.status != "done" for record in journal.records) + abs(4 - len(journal.ends))

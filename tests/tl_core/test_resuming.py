@@ -13,7 +13,7 @@ import torch
 
 from tests.tl_core.trials import CPU, Trials, changed, state, untimed
 from tl_core import train
-from tl_core.checkpoints import CheckpointWarning, load_checkpoint
+from tl_core.checkpoints import CheckpointWarning, InFile, load_checkpoint
 from tl_core.config import Mode
 from tl_core.epoch import EpochMetrics
 from tl_core.train import TrialResult, run_trial
@@ -38,8 +38,9 @@ def run(
 
     torch.seed()
     config = trials.config(mode, **{"epochs": 3} | changes)
+    place = InFile(path) if path else None
     try:
-        return run_trial(config, trials.images, trials.cache, CPU, report, True, path), seen
+        return run_trial(config, trials.images, trials.cache, CPU, report, True, place), seen
     except Cut:
         return None, seen
 
@@ -87,8 +88,8 @@ def test_an_epoch_is_on_disk_before_it_is_reported(trials: Trials, path: Path, m
         trials.images,
         trials.cache,
         CPU,
-        lambda _: kept.append(len(load_checkpoint(path)["history"])),
-        checkpoint=path,
+        lambda _: kept.append(len(load_checkpoint(InFile(path))["history"])),
+        checkpoint=InFile(path),
     )
     assert kept == [1, 2, 2]
 
@@ -125,7 +126,7 @@ def test_a_truncated_checkpoint_is_told_and_the_trial_starts_anew(
     with pytest.warns(CheckpointWarning, match=told):
         resumed, _ = run(trials, mode, path)
     assert_same(resumed, run(trials, mode, None)[0])
-    assert len(load_checkpoint(path)["history"]) == 2
+    assert len(load_checkpoint(InFile(path))["history"]) == 2
 
 
 @pytest.mark.parametrize(
@@ -133,7 +134,7 @@ def test_a_truncated_checkpoint_is_told_and_the_trial_starts_anew(
     [
         ({"lr": 0.5}, "lr is 0.001 and not 0.5"),
         ({"epochs": 4, "seed": 1}, "epochs is 3 and not 4, seed is 0 and not 1"),
-        ({"weights": "none"}, "weights is '.*tiny.pth' and not 'none', weights_id is 'tiny.pth"),
+        ({"weights": "none"}, "weights_id is 'tiny.pth"),
     ],
 )
 def test_another_configuration_starts_anew(
@@ -178,6 +179,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import torch
+from tl_core.checkpoints import InFile
 from tl_core.config import TrialConfig
 from tl_core.datasets import ImageSet
 from tl_core.train import run_trial
@@ -191,7 +193,7 @@ def report(metrics):
 
 config = TrialConfig.model_validate_json(config)
 images, device = ImageSet.open(Path(images)), torch.device("cpu")
-run_trial(config, images, Path(cache), device, report, checkpoint=Path(path))
+run_trial(config, images, Path(cache), device, report, checkpoint=InFile(Path(path)))
 """
 
 
@@ -201,17 +203,18 @@ def test_kill_9_loses_one_epoch_at_most(trials: Trials, path: Path) -> None:
     given = [config, str(trials.images.path), str(trials.cache), str(path)]
     killed = subprocess.run([sys.executable, "-c", KILLED, *given], timeout=100)
     assert killed.returncode == -signal.SIGKILL
-    assert len(load_checkpoint(path)["history"]) == 2
+    assert len(load_checkpoint(InFile(path))["history"]) == 2
     assert_same(run(trials, "finetune", path)[0], run(trials, "finetune", None)[0])
 
 
 SAVING = """
 import sys, torch
 from pathlib import Path
-from tl_core.checkpoints import save_checkpoint
+from tl_core.checkpoints import InFile, save_checkpoint
 
 for epoch in range(10**9):
-    save_checkpoint(Path(sys.argv[1]), {"epoch": epoch, "weights": torch.full((10**6,), epoch)})
+    state = {"epoch": epoch, "weights": torch.full((10**6,), epoch)}
+    save_checkpoint(InFile(Path(sys.argv[1])), state)
     print(epoch, flush=True)
 """
 
@@ -228,6 +231,6 @@ def test_kill_9_at_any_moment_leaves_a_whole_file(path: Path, moment: int) -> No
     os.kill(child.pid, signal.SIGKILL)
     told = (told + child.stdout.read()).split()[-1]
     child.wait()
-    kept = load_checkpoint(path)
+    kept = load_checkpoint(InFile(path))
     assert kept["epoch"] - int(told) in (0, 1)
     assert kept["weights"].eq(kept["epoch"]).all()

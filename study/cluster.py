@@ -1,0 +1,155 @@
+"""A Ray cluster that is up already: joined, looked at, and told what to run."""
+
+import logging
+import os
+import platform
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from study.ray_environment import LOGICAL, worker_environment
+from tl_core.errors import InputError
+
+_COMPARED = ("torch", "torchvision", "timm", "ray")
+_PACKAGES = ("tl_core", "study")
+_PATIENCE_S = 60.0
+
+Value = TypeVar("Value")
+Versions = tuple[tuple[str, str], ...]
+"""Names and versions."""
+
+
+class VersionError(RuntimeError):
+    """A node has other libraries than the study was started with."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Why a node did not do what it was asked to."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine of the cluster, as Ray knows it."""
+
+    id: str
+    address: str
+    cpus: int
+    gpus: int
+
+
+def join(address: str) -> None:
+    """Join a running cluster as a driver; this project's code goes to its workers.
+
+    Raises `InputError` if there is none, or it has another Ray or Python.
+    """
+    if "://" in address:
+        why = "a driver runs on a node of the cluster: `auto`, or HOST:PORT of its head"
+        raise InputError([f"--address {address}: {why}; ray job submit takes it there"])
+    on_sigterm = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(
+            address=address,
+            runtime_env={"py_modules": _code(), "env_vars": worker_environment()},
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        raise InputError([f"--address {address}: {_why(error)}"]) from error
+    finally:
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own would end it with nothing saved.
+
+
+def _code() -> list[str]:
+    root = Path(__file__).parents[1]
+    return [str(root / name) for name in _PACKAGES]
+
+
+def _why(error: Exception) -> str:
+    told = " ".join(str(error).split())
+    return f"{told[:300]}; is there a cluster? `ray status` tells"
+
+
+def nodes() -> list[Node]:
+    """The nodes that are up, the driver's first."""
+    here = ray.get_runtime_context().get_node_id()
+    up = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    up.sort(key=lambda node: (node["NodeID"] != here, node["NodeManagerAddress"]))
+    return [
+        Node(
+            node["NodeID"],
+            node["NodeManagerAddress"],
+            int(node["Resources"].get("CPU", 0)),
+            int(node["Resources"].get("GPU", 0)),
+        )
+        for node in up
+    ]
+
+
+def versions() -> Versions:
+    """What this process has of all that decides a trial's numbers, and of Ray."""
+    return (("python", platform.python_version()), *((n, _version(n)) for n in _COMPARED))
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "none"
+
+
+def version_fault(node: str, wanted: Versions, found: Versions) -> str | None:
+    """Tell what a node has otherwise than this process, or None if it has all the same."""
+    has = dict(found)
+    apart = [f"{n} {has.get(n)} where the driver has {v}" for n, v in wanted if has.get(n) != v]
+    return f"node {node} has {', '.join(apart)}: install constraints.txt there" if apart else None
+
+
+def check_versions(wanted: Versions) -> None:
+    """Raise `VersionError` if this node has others; without any wanted there is no cluster."""
+    if wanted and (why := version_fault(_own_address(), wanted, versions())):
+        raise VersionError(why)
+
+
+def _own_address() -> str:
+    return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
+
+
+def gpus_are_real() -> bool:
+    """Whether what Ray calls a GPU is one."""
+    return not os.environ.get(LOGICAL)
+
+
+def on_each(
+    task: Callable[..., Value], among: list[Node], *given: Any, timeout_s: float = _PATIENCE_S
+) -> dict[str, Value | Fault]:
+    """Run a function on each node at once; return by address what came of it."""
+    # A process of its own, which ends with it: no GPU memory is kept from those that follow.
+    remote = ray.remote(num_cpus=0, max_calls=1, max_retries=0)(task)
+    sees_gpus = {"env_vars": {"RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1"}}
+    asked = {
+        node.address: remote.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False),
+            runtime_env=sees_gpus,
+        ).remote(*given)
+        for node in among
+    }
+    ready, _ = ray.wait([*asked.values()], num_returns=len(asked), timeout=timeout_s)
+    late = Fault(f"no answer in {timeout_s:g} s")
+    return {address: _given(ref) if ref in ready else late for address, ref in asked.items()}
+
+
+def _given(ref: "ray.ObjectRef[Value]") -> Value | Fault:
+    try:
+        value: Value = ray.get(ref)
+    except Exception as error:  # Whatever it was, on whichever node.
+        return Fault((str(error).strip().splitlines() or [type(error).__name__])[-1])
+    return value

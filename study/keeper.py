@@ -1,0 +1,122 @@
+"""The driver's end of a cluster without a shared disk: what nodes lack goes out, results come in.
+
+An actor beside the driver. A node asks it for each cache entry once, and gets it through Ray's
+object store; checkpoints and the winner come the other way, into the study's folder.
+"""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+from ray.exceptions import RayTaskError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from study.storage import Files, Folder
+from tl_core.cache import damage, publish
+
+_PIECE = 64 * 2**20
+"""Bytes of one object in Ray's store, which need not hold a whole file then."""
+_AT_ONCE = 16
+"""Calls that are served at once: nodes shall not wait for each other's checkpoints."""
+
+Pieces = dict[str, list["ray.ObjectRef[np.ndarray]"]]
+"""Of each file of a cache entry, in order."""
+
+
+class Keeper:
+    """Serves the cache of the driver's machine and writes into the study's folder."""
+
+    def __init__(self, cache: Path, folder: Path) -> None:
+        self._cache, self._storage = cache, Folder(folder)
+        self._sent: dict[str, Pieces] = {}
+        self._sending = threading.Lock()
+
+    def entry(self, name: str) -> Pieces:
+        """Return a cache entry as objects, which nodes take from each other as well."""
+        with self._sending:
+            if name not in self._sent:
+                files = [path for path in (self._cache / name).iterdir() if path.name[0] != "."]
+                self._sent[name] = {
+                    path.name: [ray.put(piece) for piece in _pieces(path)] for path in files
+                }
+        return self._sent[name]
+
+    def call(self, what: str, *given: Any) -> Any:
+        """Do what a `Storage` does."""
+        return getattr(self._storage, what)(*given)
+
+
+def start_keeper(cache: Path, folder: Path) -> Any:
+    """Start one on the driver's node; it ends with the driver."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    options = {"num_cpus": 0, "max_concurrency": _AT_ONCE, "scheduling_strategy": here}
+    again = {"max_restarts": -1, "max_task_retries": 3}
+    return ray.remote(Keeper).options(**options, **again).remote(cache, folder)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The storage that a keeper is for others."""
+
+    keeper: Any
+    folder: Path
+    """The study's, on the driver's disk."""
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    def read(self, name: str) -> bytes:
+        """Return a file's content."""
+        content: bytes = self._call("read", name)
+        return content
+
+    def write(self, name: str, content: bytes) -> None:
+        """Replace a file whole; on return it is on the driver's disk."""
+        self._call("write", name, content)
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        self._call("remove", name)
+
+    def replace(self, name: str, files: Files) -> None:
+        """Put a new folder in the place of what is there."""
+        self._call("replace", name, files)
+
+    def _call(self, what: str, *given: object) -> Any:
+        try:
+            return ray.get(self.keeper.call.remote(what, *given))
+        except RayTaskError as error:
+            # Ray's own copy of an OSError has lost its number, by which a full disk is known.
+            raise error.cause from error
+
+
+def receive(keeper: Any, cache: Path, name: str) -> Path:
+    """Have this node's cache hold an entry, and verify it; return where it is.
+
+    One process of the node fetches it and the others wait.
+
+    Raises `OSError` if it can't be written, or did not arrive whole.
+    """
+    publish(cache / name, partial(_fetch, keeper, name), damage)
+    return cache / name
+
+
+def _fetch(keeper: Any, name: str, into: Path) -> None:
+    pieces: Pieces = ray.get(keeper.entry.remote(name))
+    for file, refs in pieces.items():
+        with (into / file).open("wb") as out:
+            for ref in refs:
+                out.write(ray.get(ref).data)
+    if why := damage(into):
+        raise OSError(f"cache entry {name} has not arrived whole: {why}")
+
+
+def _pieces(path: Path) -> Iterator[np.ndarray]:
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            yield np.frombuffer(piece, np.uint8)

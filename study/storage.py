@@ -1,0 +1,169 @@
+"""Where workers leave what is too large to tell: checkpoints of trials, and the winner.
+
+In the study's folder, if they run on its disk; `study.keeper` brings it there from other nodes; in
+a bucket, if one is named.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from pyarrow import fs
+
+from study.addresses import reason, without_credentials
+from study.settings import Settings
+from tl_core.checkpoints import InFile
+from tl_core.errors import InputError
+from tl_core.files import replace_folder
+
+_TRY = ".tl-study-can-write"
+Files = Mapping[str, bytes]
+"""Content by the name of the file, which may lie in a folder of its own: `mistakes/01.jpg`."""
+
+
+class Storage(Protocol):
+    """Files and folders by name; as text, what messages call it."""
+
+    def read(self, name: str) -> bytes:
+        """Return a file's content; raises `FileNotFoundError` if there is none."""
+
+    def write(self, name: str, content: bytes) -> None:
+        """Replace a file whole; on return it is safe. Raises `OSError` if that can't be."""
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+
+    def replace(self, name: str, files: Files) -> None:
+        """Replace a folder by one with these files."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """A folder on this machine."""
+
+    root: Path
+
+    def __str__(self) -> str:
+        return str(self.root)
+
+    def read(self, name: str) -> bytes:
+        """Return a file's content."""
+        return InFile(self.root / name).read()
+
+    def write(self, name: str, content: bytes) -> None:
+        """Replace a file whole, also for a loss of power."""
+        InFile(self.root / name).write(content)
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        (self.root / name).unlink(missing_ok=True)
+
+    def replace(self, name: str, files: Files) -> None:
+        """Put a new folder in the place of what is there."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        replace_folder(self.root / name, lambda into: fill(into, files))
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A place that pyarrow's file systems know: `s3://BUCKET/PATH`, `gs://...`, `file:///...`.
+
+    Who runs there needs what the cloud asks for, such as a role, or AWS_ACCESS_KEY_ID.
+    """
+
+    uri: str
+    study: str
+    """The folder in it."""
+
+    def __str__(self) -> str:
+        return f"{without_credentials(self.uri).rstrip('/')}/{self.study}"
+
+    def read(self, name: str) -> bytes:
+        """Return a file's content."""
+        files, root = self._open()
+        with files.open_input_stream(f"{root}/{name}") as file:
+            return bytes(file.read())
+
+    def write(self, name: str, content: bytes) -> None:
+        """Replace a file; a bucket shows it whole or not at all."""
+        files, root = self._open()
+        path = f"{root}/{name}"
+        files.create_dir(path.rpartition("/")[0])
+        with files.open_output_stream(path) as file:
+            file.write(content)
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        files, root = self._open()
+        if files.get_file_info(f"{root}/{name}").type != fs.FileType.NotFound:
+            files.delete_file(f"{root}/{name}")
+
+    def replace(self, name: str, files: Files) -> None:
+        """Remove what is there and write these files."""
+        there, root = self._open()
+        there.delete_dir_contents(f"{root}/{name}", missing_dir_ok=True)
+        for file, content in files.items():
+            self.write(f"{name}/{file}", content)
+
+    def folder(self, name: str) -> Files:
+        """Return all files of a folder."""
+        files, root = self._open()
+        select = fs.FileSelector(f"{root}/{name}", recursive=True)
+        paths = [info.path for info in files.get_file_info(select) if info.is_file]
+        start = len(f"{root}/{name}/")
+        return {path[start:]: self.read(f"{name}/{path[start:]}") for path in paths}
+
+    def _open(self) -> tuple[fs.FileSystem, str]:
+        files, root = fs.FileSystem.from_uri(self.uri)
+        return files, f"{root.rstrip('/')}/{self.study}"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A file of a storage, as a trial's checkpoint takes it."""
+
+    storage: Storage
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.storage}/{self.name}"
+
+    def read(self) -> bytes:
+        """Return its content."""
+        return self.storage.read(self.name)
+
+    def write(self, content: bytes) -> None:
+        """Replace it whole."""
+        self.storage.write(self.name, content)
+
+
+def fill(folder: Path, files: Files) -> None:
+    """Write files into a new folder."""
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def contents(folder: Path) -> Files:
+    """Return what `fill` would write."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def bucket_of(settings: Settings) -> Bucket | None:
+    """Return the bucket that a study keeps its networks in, if it is to have one."""
+    return Bucket(settings.storage, str(settings.name)) if settings.storage else None
+
+
+def check_storage(settings: Settings) -> None:
+    """Write and remove a small file in the study's bucket; raise `InputError` if that fails."""
+    bucket = bucket_of(settings)
+    assert bucket
+    try:
+        bucket.write(_TRY, b"yes")
+        bucket.remove(_TRY)
+    except (OSError, ValueError) as error:  # A URI of no kind that pyarrow knows is a value.
+        named = f"--storage {without_credentials(bucket.uri)}"
+        raise InputError([f"{named}: {reason(error, bucket.uri)}"]) from error

@@ -1,0 +1,145 @@
+"""What the nodes of a cluster say of themselves, and whether a study can run on all of them."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from study.cluster import (
+    Fault,
+    Node,
+    Versions,
+    gpus_are_real,
+    join,
+    nodes,
+    on_each,
+    version_fault,
+    versions,
+)
+from study.folders import folder_faults, nearest
+from study.machine import Machines, best_precisions, hardware
+from study.settings import Settings
+from tl_core.config import Precision
+from tl_core.errors import InputError
+from tl_core.train import needs_pretrained, pretrained
+
+
+@dataclass(frozen=True)
+class Look:
+    """A node as its own processes see it."""
+
+    versions: Versions
+    hardware: dict[str, Any]
+    gpu_memory: tuple[tuple[int, int], ...]
+    """Free and total bytes of each GPU."""
+    precisions: dict[str, Precision]
+    cache_fault: str | None
+    cache_free: int
+    """Bytes."""
+    weights_fault: str | None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A node, and what came of looking at it."""
+
+    node: Node
+    look: Look | Fault
+
+
+def join_and_look(settings: Settings) -> Machines:
+    """Join a cluster and return what its nodes have together.
+
+    Raises `InputError` if there is none, or naming every node that can't work with the driver.
+    """
+    join(settings.address)
+    return machines_of(settings, survey(settings))
+
+
+def survey(settings: Settings) -> list[Seen]:
+    """Look at every node of the cluster that was joined."""
+    there = nodes()
+    cache, weights = settings.cache.resolve(), _weights(settings)
+    found = on_each(look, there, cache, weights)
+    return [Seen(node, found[node.address]) for node in there]
+
+
+def look(cache: Path, weights: tuple[str, int] | None) -> Look:
+    """Return what this node is like.
+
+    Args:
+        cache: where data will be kept.
+        weights: name and image size of a network whose default weights are needed.
+    """
+    cuda = range(torch.cuda.device_count())
+    return Look(
+        versions(),
+        hardware(),
+        tuple(torch.cuda.mem_get_info(i) for i in cuda),
+        best_precisions(),
+        next(iter(folder_faults(f"--cache {cache}", cache)), None),
+        shutil.disk_usage(nearest(cache)).free,
+        _weights_fault(*weights) if weights else None,
+    )
+
+
+def _weights(settings: Settings) -> tuple[str, int] | None:
+    """A file of weights is brought to the nodes, and random ones are drawn there."""
+    if settings.weights != "default" or not any(map(needs_pretrained, settings.mode)):
+        return None
+    return settings.backbone, settings.image_size
+
+
+def _weights_fault(backbone: str, image_size: int) -> str | None:
+    try:
+        pretrained(backbone, "default", image_size, "fp32")
+    except InputError as error:
+        return error.faults[0]
+    return None
+
+
+def machines_of(settings: Settings, seen: list[Seen]) -> Machines:
+    """Return what the nodes have together.
+
+    Raises `InputError` naming every node that can't work with the driver.
+    """
+    if faults := [fault for each in seen for fault in _faults(each)]:
+        raise InputError([f"--address {settings.address}: {fault}" for fault in faults])
+    looks = {s.node: s.look for s in seen if isinstance(s.look, Look)}
+    with_gpus = [node for node in looks if node.gpus]
+    return Machines(
+        cpus=sum(node.cpus for node in looks),
+        gpus=sum(node.gpus for node in looks),
+        # Of nodes that are yet to come nothing is known but that they have a core a GPU.
+        cpus_per_gpu=min((node.cpus / node.gpus for node in with_gpus), default=1.0),
+        gpus_are_real=gpus_are_real(),
+        precisions={
+            device: _worst([look.precisions[device] for look in looks.values()
+                            if device in look.precisions])
+            for device in ("cpu", "cuda")
+        },
+        nodes=tuple({"node": n.address, "gpus_of_ray": n.gpus} | look.hardware
+                    for n, look in looks.items()),
+    )  # fmt: skip
+
+
+def _worst(precisions: list[Precision]) -> Precision:
+    return "bf16" if precisions and all(p == "bf16" for p in precisions) else "fp32"
+
+
+def _faults(seen: Seen) -> Iterator[str]:
+    node, look = seen.node, seen.look
+    if isinstance(look, Fault):
+        yield f"node {node.address}: {look.why}"
+        return
+    if why := version_fault(node.address, versions(), look.versions):
+        yield why
+    there = len(look.hardware["gpus"])
+    if gpus_are_real() and node.gpus > there:
+        yield f"node {node.address}: Ray counts {node.gpus} GPUs, torch finds {there}"
+    for why in (look.cache_fault, look.weights_fault):
+        if why:
+            yield f"node {node.address}: {why}"

@@ -1,0 +1,111 @@
+"""What workers leave is read back as it was left, from a folder and from a bucket alike."""
+
+import errno
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from study.storage import Bucket, Folder, Storage, Stored, check_storage, contents, fill
+from tests.study.buckets import s3_bucket
+from tests.study.builders import make_settings
+from tl_core.checkpoints import Checkpoint, save_checkpoint
+from tl_core.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    with s3_bucket() as uri:
+        yield uri
+
+
+@pytest.fixture(params=["folder", "a folder's URI", "s3"])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+    if request.param == "folder":
+        return Folder(tmp_path / "runs" / "one")
+    uri = request.getfixturevalue("s3") if request.param == "s3" else tmp_path.as_uri()
+    return Bucket(uri, f"study-{tmp_path.name}")
+
+
+def test_a_file_is_read_as_it_was_last_written(storage: Storage) -> None:
+    storage.write("checkpoints/1.ckpt", b"one")
+    storage.write("checkpoints/1.ckpt", b"two")
+    storage.write("checkpoints/2.ckpt", b"")
+    assert storage.read("checkpoints/1.ckpt") == b"two"
+    assert storage.read("checkpoints/2.ckpt") == b""
+
+
+def test_what_was_removed_or_never_written_is_not_there(storage: Storage) -> None:
+    with pytest.raises(FileNotFoundError):
+        storage.read("checkpoints/1.ckpt")
+    storage.write("checkpoints/1.ckpt", b"one")
+    storage.remove("checkpoints/1.ckpt")
+    storage.remove("checkpoints/1.ckpt")
+    with pytest.raises(FileNotFoundError):
+        storage.read("checkpoints/1.ckpt")
+
+
+def test_a_folder_is_replaced_whole(storage: Storage) -> None:
+    storage.replace("winner", {"model.json": b"1", "mistakes/01.jpg": b"2"})
+    storage.replace("winner", {"model.json": b"3"})
+    assert storage.read("winner/model.json") == b"3"
+    with pytest.raises(FileNotFoundError):
+        storage.read("winner/mistakes/01.jpg")
+
+
+def test_a_bucket_gives_a_folder_back(s3: str) -> None:
+    files = {"model.json": b"1", "mistakes/01.jpg": b"2"}
+    Bucket(s3, "whole").replace("winner", files)
+    assert Bucket(s3, "whole").folder("winner") == files
+    Bucket(s3, "another").write("winner/model.json", b"x")
+    assert Bucket(s3, "whole").folder("winner") == files
+
+
+def test_files_go_into_a_folder_and_come_out(tmp_path: Path) -> None:
+    files = {"a": b"1", "b/c": b"2"}
+    fill(tmp_path / "new", files)
+    assert contents(tmp_path / "new") == files
+
+
+def test_a_checkpoint_is_kept_there(storage: Storage) -> None:
+    place = Stored(storage, "checkpoints/3.ckpt")
+    assert not Checkpoint(place, {}).resumes
+    save_checkpoint(place, {"identity": {"a": 1}})
+    assert Checkpoint(place, {"a": 1}).resumes
+    assert str(place) == f"{storage}/checkpoints/3.ckpt"
+
+
+def test_a_folder_tells_a_full_disk(tmp_path: Path) -> None:
+    (tmp_path / ".1.ckpt.fresh").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left") as told:
+        Folder(tmp_path).write("1.ckpt", b"one")
+    assert told.value.errno == errno.ENOSPC
+
+
+@pytest.mark.parametrize(
+    ("uri", "why"),
+    [
+        ("foo://bucket/x", "Unrecognized filesystem type in URI: foo://bucket/x"),
+        ("s3:/x", "--storage s3:/x: "),
+        ("nothing", "--storage nothing: "),
+        ("file:///proc/nothing", "--storage file:///proc/nothing: "),
+    ],
+)
+def test_where_nothing_can_be_kept_is_a_fault(uri: str, why: str) -> None:
+    settings = make_settings(data="photos", storage=uri, name="mine")
+    with pytest.raises(InputError, match=re.escape(why)):
+        check_storage(settings)
+
+
+def test_a_bucket_that_is_not_there_is_a_fault(s3: str) -> None:
+    settings = make_settings(data="photos", storage=s3.replace("studies", "nowhere"), name="mine")
+    with pytest.raises(InputError, match=r"^--storage s3://nowhere/mine: .*nowhere") as told:
+        check_storage(settings)
+    assert "endpoint_override" not in str(told.value)
+
+
+def test_a_bucket_that_can_be_written_is_left_as_it_was(s3: str) -> None:
+    settings = make_settings(data="photos", storage=s3, name="checked")
+    check_storage(settings)
+    assert Bucket(s3, "checked").folder("") == {}
