@@ -1,39 +1,43 @@
-"""Machines that are folders: what a cluster file has Ray do on them happens, without network or pip.
+"""Machines that are folders: what a cluster file has Ray do there is done, without network or pip.
 
-Ray's own launcher runs. Its `ssh` and `rsync` reach the folder that is named like the address; there,
-`python3` makes a venv whose `pip`, `ray` and `mlflow` write down how they were called.
+Ray's own launcher runs. Its `ssh` and `rsync` reach the folder that is named like the address;
+`python3` makes a venv there, whose `pip`, `ray` and `mlflow` write down how they were called.
 """
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
 PROGRAMS = {
-    "here/ssh": """
+    "laptop/bin/ssh": """
         while true; do case $1 in -tt) shift;; -i|-o) shift 2;; *) break;; esac; done
-        export HOME="$PAPER_MACHINES/${1#*@}"; shift; mkdir -p "$HOME" && cd "$HOME"
-        cp -r "$PAPER_MACHINES/there/." . && exec setsid -w sh -c "$*"
+        export HOME="$PAPER_MACHINES/${1#*@}"; shift
+        [ -d "$HOME" ] || cp -r "$PAPER_MACHINES/new" "$HOME"
+        cd "$HOME" && exec setsid -w sh -c "$*"
         """,
-    "here/rsync": """
+    "laptop/bin/rsync": """
         while [ $# -gt 2 ]; do shift; done
         host=${2%%:*}; path=${2#*:}; target=$PAPER_MACHINES/${host#*@}/${path#"~/"}
         case $1 in */) cp -rp "$1." "$target";; *) cp -p "$1" "$target";; esac
         """,
-    "there/bin/uptime": "true",
-    "there/bin/python3": """
-        case $*/$PWD in
-        "-m ensurepip --version"*) exit 0;;
-        "-m venv .venv"*/tl-study) mkdir -p .venv/bin
+    "new/bin/uptime": "true",
+    "new/bin/python3": """
+        case "$*" in
+        "-m ensurepip --version") ;;
+        "-m venv .venv") mkdir -p .venv/bin
             for name in pip ray mlflow; do cp ~/bin/called .venv/bin/$name; done;;
         *) exit 1;;
         esac
         """,
-    "there/bin/called": """
-        mode=${RAY_AUTH_MODE-none} threads=${OMP_NUM_THREADS-all} files=$(ulimit -n)
-        echo "${PWD#"$HOME"/} $ ${0##*/} $* [mode=$mode threads=$threads files=$files]" >> ~/calls
+    "new/bin/called": """
+        name=${0##*/} mode=${RAY_AUTH_MODE-none} threads=${OMP_NUM_THREADS-all} files=$(ulimit -n)
+        echo "$name $* [in ${PWD##*/}, mode $mode, threads $threads, files $files]" >> ~/calls
+        [ $name != mlflow ] || while [ -e ~/mlflow-stays-up ]; do sleep 0.05; done
         """,
 }
+PATIENCE_S = 20.0
 
 
 class PaperMachines:
@@ -46,19 +50,30 @@ class PaperMachines:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(f"#!/bin/sh\n{program}")
             path.chmod(0o755)
-        (folder / "there/.bashrc").write_text("export PATH=$HOME/bin:$PATH\n")
-        monkeypatch.setenv("PAPER_MACHINES", str(folder))
-        monkeypatch.setenv("PATH", f"{folder}/here", prepend=os.pathsep)
-        monkeypatch.setenv("RAY_TMPDIR", str(folder))
-        for secret in (self.home("laptop") / ".ray/auth_token", self.home("laptop") / ".ssh/key"):
+        # A login shell has a path of its own.
+        (self.home("new") / ".bashrc").write_text("export PATH=$HOME/bin:$PATH\n")
+        laptop = self.home("laptop")
+        self._setenv = monkeypatch.setenv
+        for secret in (laptop / ".ray/auth_token", laptop / ".ssh/key"):
             secret.parent.mkdir(parents=True)
             secret.write_text("secret")
-        monkeypatch.setenv("HOME", str(self.home("laptop")))
+        self.move_to("laptop")
+        monkeypatch.setenv("PATH", f"{laptop}/bin", prepend=os.pathsep)
+        monkeypatch.setenv("PAPER_MACHINES", str(folder))
+        monkeypatch.setenv("RAY_TMPDIR", str(folder))  # Ray keeps the state of machines there.
+
+    def move_to(self, address: str) -> None:
+        """Have this process find its files there."""
+        self._setenv("HOME", str(self.home(address)))
 
     def home(self, address: str) -> Path:
-        """The home of the cluster's user there."""
+        """The home of the cluster's user there; `new` is what machines begin with."""
         return self._folder / address
 
-    def calls(self, address: str) -> list[str]:
-        """How programs were called there: folder, command line, and what they found set."""
-        return (self.home(address) / "calls").read_text().splitlines()
+    def calls(self, address: str, count: int) -> list[str]:
+        """How programs were called there, once there are so many: some start in the background."""
+        file = self.home(address) / "calls"
+        deadline = time.monotonic() + PATIENCE_S
+        while len(found := file.read_text().splitlines()) < count and time.monotonic() < deadline:
+            time.sleep(0.05)
+        return found
