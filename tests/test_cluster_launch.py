@@ -93,6 +93,7 @@ def test_ray_up_sets_up_machines_of_aws(machines: PaperMachines, tmp_path: Path,
     _check_worker(machines, worker["PrivateIpAddress"], head["PrivateIpAddress"])
 
     assert [_groups(one) for one in (head, worker)] == [[group], [group]]
+    assert not _let_in(ec2)  # Ray has added nobody.
     provider.terminate_node(worker["InstanceId"])
     assert len(_running(ec2)) == 1
 
@@ -191,3 +192,8 @@ def _running(ec2: Any) -> list[dict[str, Any]]:
 
 def _groups(instance: dict[str, Any]) -> list[str]:
     return [group["GroupId"] for group in instance["SecurityGroups"]]
+
+
+def _let_in(ec2: Any) -> list[dict[str, Any]]:
+    groups = ec2.describe_security_groups()["SecurityGroups"]
+    return [rule for group in groups for rule in group["IpPermissions"]]
