@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.study.hosts import hosts, needs_hosts
+from tests.cluster.hosts import hosts, needs_hosts
 
 WHERE = """
 import json, ray, os, sys
