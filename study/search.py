@@ -172,4 +172,6 @@ def _told(trial: Any) -> str:
 def _reason(told: str) -> str:
     """Why a worker died, in a line."""
     detail = re.search(r"Worker exit detail: ([^.\n]+)", told)
-    return f"worker died: {detail[1]}" if detail else (told.splitlines() or ["worker died"])[-1]
+    if detail:
+        return f"worker died: {detail[1]}"
+    return (told.splitlines() or ["worker died"])[-1].strip()
