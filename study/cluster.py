@@ -4,6 +4,7 @@ import logging
 import os
 import platform
 import signal
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
+from ray._private import services
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study.ray_environment import LOGICAL, worker_environment
@@ -18,7 +20,9 @@ from tl_core.errors import InputError
 
 _COMPARED = ("torch", "torchvision", "timm", "ray")
 _PACKAGES = ("tl_core", "study")
+_ANSWER_S = 4.0
 _PATIENCE_S = 60.0
+_LONGEST = 300
 
 Value = TypeVar("Value")
 Versions = tuple[tuple[str, str], ...]
@@ -49,33 +53,39 @@ class Node:
 def join(address: str) -> None:
     """Join a running cluster as a driver; this project's code goes to its workers.
 
-    Raises `InputError` if there is none, or it has another Ray or Python.
+    Raises `InputError` within seconds if there is none, or it has another Ray or Python.
     """
-    if "://" in address:
-        why = "a driver runs on a node of the cluster: `auto`, or HOST:PORT of its head"
-        raise InputError([f"--address {address}: {why}; ray job submit takes it there"])
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
-            address=address,
+            address=_found(address),
             runtime_env={"py_modules": _code(), "env_vars": worker_environment()},
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        raise InputError([f"--address {address}: {_why(error)}"]) from error
+        why = " ".join(str(error).split())[:_LONGEST]
+        raise InputError([f"--address {address}: {why}"]) from error
     finally:
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own would end it with nothing saved.
+
+
+def _found(address: str) -> str:
+    """HOST:PORT of the cluster's head, where something listens: Ray would try for minutes."""
+    head: str | None = services.canonicalize_bootstrap_address(address)
+    if head is None:
+        raise ConnectionError("no Ray runs on this machine; ray start starts one, or joins one")
+    host, _, port = head.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), _ANSWER_S).close()
+    except OSError as error:
+        raise ConnectionError(f"no Ray answers at {head}: {error.strerror or error}") from error
+    return head
 
 
 def _code() -> list[str]:
     root = Path(__file__).parents[1]
     return [str(root / name) for name in _PACKAGES]
-
-
-def _why(error: Exception) -> str:
-    told = " ".join(str(error).split())
-    return f"{told[:300]}; is there a cluster? `ray status` tells"
 
 
 def nodes() -> list[Node]:

@@ -5,7 +5,8 @@ object store; checkpoints and the winner come the other way, into the study's fo
 """
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import ray
-from ray.exceptions import RayTaskError
+from ray.exceptions import ActorUnavailableError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study.storage import Files, Folder
@@ -23,6 +24,7 @@ _PIECE = 64 * 2**20
 """Bytes of one object in Ray's store, which need not hold a whole file then."""
 _AT_ONCE = 16
 """Calls that are served at once: nodes shall not wait for each other's checkpoints."""
+_PATIENCE_S = 120.0
 
 Pieces = dict[str, list["ray.ObjectRef[np.ndarray]"]]
 """Of each file of a cache entry, in order."""
@@ -89,10 +91,22 @@ class Kept:
 
     def _call(self, what: str, *given: object) -> Any:
         try:
-            return ray.get(self.keeper.call.remote(what, *given))
+            return _patiently(lambda: self.keeper.call.remote(what, *given))
         except RayTaskError as error:
             # Ray's own copy of an OSError has lost its number, by which a full disk is known.
             raise error.cause from error
+
+
+def _patiently(ask: Callable[[], Any]) -> Any:
+    """Ask until the keeper answers: a network that is away for a while fails no trial."""
+    end = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            return ray.get(ask())
+        except ActorUnavailableError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(1)
 
 
 def receive(keeper: Any, cache: Path, name: str) -> Path:
@@ -107,7 +121,7 @@ def receive(keeper: Any, cache: Path, name: str) -> Path:
 
 
 def _fetch(keeper: Any, name: str, into: Path) -> None:
-    pieces: Pieces = ray.get(keeper.entry.remote(name))
+    pieces: Pieces = _patiently(lambda: keeper.entry.remote(name))
     for file, refs in pieces.items():
         with (into / file).open("wb") as out:
             for ref in refs:

@@ -85,7 +85,7 @@ class Ledger:
 
 
 _BEGINNING = ("kind", "source", "draw")
-_ENDING = ("status", "error", "test", "wall_s")
+_ENDING = ("status", "error", "test", "wall_s", "node")
 
 
 @dataclass

@@ -31,7 +31,12 @@ _OWN_RAY = {
 }
 LOGICAL = "TL_STUDY_LOGICAL_GPUS"
 """GPUs are numbers in Ray's books: for trying a cluster out on machines that have none."""
-_OF_WORKERS = ("RAY_CHDIR_TO_TRIAL_DIR", "MALLOC_ARENA_MAX", LOGICAL)
+_CLUSTER = {
+    # Else Ray waits for up to seven minutes on a connection that a broken network has swallowed.
+    "RAY_grpc_client_keepalive_time_ms": "15000",
+    "RAY_grpc_client_keepalive_timeout_ms": "15000",
+}
+_OF_WORKERS = ("RAY_CHDIR_TO_TRIAL_DIR", "MALLOC_ARENA_MAX", LOGICAL, *_CLUSTER)
 """What the processes of a running cluster are to have as the driver has it."""
 
 
@@ -41,7 +46,7 @@ def set_ray_environment(own: bool = True) -> None:
     `own` says that it is to be a Ray of this machine alone, and not a cluster's. What the user has
     set stays as it is.
     """
-    defaults = _EVERYWHERE | (_OWN_RAY if own else {})
+    defaults = _EVERYWHERE | (_OWN_RAY if own else _CLUSTER)
     os.environ.update({name: os.environ.get(name, value) for name, value in defaults.items()})
 
 

@@ -39,6 +39,8 @@ class TrialRecord:
     """Of a trial after the search: the one of the search whose configuration it runs."""
     draw: int | None = None
     """Of a trial of the search: its number among the configurations drawn, from 0."""
+    node: str | None = None
+    """On a cluster: the address of the node that it ran on, at its end."""
 
     def value(self, metric: Metric) -> float | None:
         """The metric after the last epoch; None before the first."""
@@ -57,6 +59,7 @@ class TrialRecord:
             **last,
             **self.test,
             "wall_s": round(self.wall_s, 3),
+            **({"node": self.node} if self.node else {}),
             "error": self.error,
         }
 

@@ -87,6 +87,7 @@ class _Listener(tune.Callback):
 
     def __init__(self, settings: Settings, folder: Path, journal: Journal) -> None:
         self._journal, self._folder = journal, folder.resolve()
+        self._joined = settings.address != "local"
         self._bucket = bucket_of(settings)
         self._kept: Storage = self._bucket or Folder(self._folder)
         self._records: dict[str, TrialRecord] = {}
@@ -119,7 +120,9 @@ class _Listener(tune.Callback):
             self._journal.epoch(self._record(trial), EpochMetrics(**epoch))
         for text in result["warnings"]:
             self._journal.warn(self._record(trial), text)
-        self._record(trial).test |= result["test"]
+        record = self._record(trial)
+        record.test |= result["test"]
+        record.node = result["node_ip"] if self._joined else None
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         record = self._record(trial)
@@ -136,7 +139,9 @@ class _Listener(tune.Callback):
         self._kept.remove(checkpoint_name(record.trial))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._journal.warn(self._record(trial), f"{_reason(_told(trial))}; another goes on with it")
+        record = self._record(trial)
+        where = f"node {record.node}: " if record.node else ""
+        self._journal.warn(record, f"{where}{_reason(_told(trial))}; another goes on with it")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         told = _told(trial)
@@ -167,4 +172,6 @@ def _told(trial: Any) -> str:
 def _reason(told: str) -> str:
     """Why a worker died, in a line."""
     detail = re.search(r"Worker exit detail: ([^.\n]+)", told)
-    return f"worker died: {detail[1]}" if detail else (told.splitlines() or ["worker died"])[-1]
+    if detail:
+        return f"worker died: {detail[1]}"
+    return (told.splitlines() or ["worker died"])[-1].strip()

@@ -3,6 +3,7 @@
 The command line is made from these fields; `study.defaults` has their defaults.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -125,6 +126,16 @@ class Settings(BaseModel):
         ):
             raise ValueError("a folder name is expected, without / and not starting with . or -")
         return name
+
+    @field_validator("address")
+    @classmethod
+    def _of_a_node(cls, address: str) -> str:
+        if not re.fullmatch(r"local|auto|[\w.-]+:\d{1,5}", address):
+            raise ValueError(
+                "local, auto or HOST:PORT is expected; a study runs on a node of its cluster, "
+                "where ray job submit takes it"
+            )
+        return address
 
     @field_validator("storage")
     @classmethod

@@ -127,6 +127,8 @@ class Tracker:
         batch.tags["tl_study.status"] = record.status
         if record.error:
             batch.tags["tl_study.error"] = record.error
+        if record.node:
+            batch.tags["tl_study.node"] = record.node
         batch.ends = (_ENDS[record.status], event["at"])
         batch.files = event["files"]
         if event["model"]:  # At once, while the study goes on: it takes seconds.

@@ -1,8 +1,13 @@
 import inspect
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import Mock
 
+import pytest
 from ray.tune.execution import tune_controller
 from ray.tune.execution.tune_controller import TuneController
 
+from study import warm
 from study.slots import Slots
 from study.warm import WarmCache, as_bundle, warm_workers
 
@@ -27,6 +32,29 @@ def test_ray_tunes_controller_makes_one() -> None:
     with warm_workers(TWO_CORES):
         assert isinstance(made_by_ray(), WarmCache)
     assert not isinstance(made_by_ray(), WarmCache)
+
+
+def test_a_worker_that_has_died_is_given_up_before_a_trial_is_lost_on_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kind = as_bundle(TWO_CORES, "scratch")
+    cache, removed, reused = WarmCache({kind: 2}), list[Any](), list[Any]()
+    for name in ("dead", "alive"):
+        cache.cache_object(kind, Mock(name=name))
+    dead, alive = cache._cached_objects[kind]
+    controller: Any = Mock(_actor_cache=cache)
+    controller._remove_actor = lambda tracked_actor: removed.append(tracked_actor)
+
+    def reuse(_: Any, trial: Any) -> None:
+        reused.append(cache.pop_cached_object(kind))
+
+    monkeypatch.setattr(warm, "_lives", lambda _, worker: worker is alive)
+    monkeypatch.setattr(warm, "_reuse", reuse)
+    trial = SimpleNamespace(placement_group_factory=kind)
+    warm._reuse_a_living_one(controller, trial)
+    warm._reuse_a_living_one(controller, trial)
+    assert (removed, reused) == ([dead], [alive, None])
+    dead.set_on_error.assert_called_once_with(None)
 
 
 def made_by_ray() -> object:
