@@ -4,6 +4,7 @@ In the study's folder, if they run on its disk; `study.keeper` brings it there f
 a bucket, if one is named.
 """
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,6 @@ from tl_core.checkpoints import InFile
 from tl_core.errors import InputError
 from tl_core.files import replace_folder
 
-_TRY = ".tl-study-can-write"
 Files = Mapping[str, bytes]
 """Content by the name of the file, which may lie in a folder of its own: `mistakes/01.jpg`."""
 
@@ -161,9 +161,10 @@ def check_storage(settings: Settings) -> None:
     """Write and remove a small file in the study's bucket; raise `InputError` if that fails."""
     bucket = bucket_of(settings)
     assert bucket
+    name = f".tl-study-can-write-{secrets.token_hex(4)}"  # Nodes may try at the same time.
     try:
-        bucket.write(_TRY, b"yes")
-        bucket.remove(_TRY)
+        bucket.write(name, b"yes")
+        bucket.remove(name)
     except (OSError, ValueError) as error:  # A URI of no kind that pyarrow knows is a value.
         named = f"--storage {without_credentials(bucket.uri)}"
         raise InputError([f"{named}: {reason(error, bucket.uri)}"]) from error

@@ -1,0 +1,154 @@
+"""The speeds of a study's trials on the Ray that is up, for `study.forecast`."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from statistics import mean
+from typing import Any
+
+import ray
+
+from study.cluster import versions
+from study.forecast import Speeds
+from study.gauge import Gauge, Probe
+from study.machine import Machines
+from study.settings import Settings
+from study.slots import Slots
+from tl_core.config import TrialConfig
+from tl_core.train import needs_features
+from tl_core.words import counted
+
+_MOST = 8
+"""Networks that learn at once."""
+_UP_S, _MEASURING_S = 30.0, 25.0
+"""The longest that is waited for workers, and for what they measure."""
+_EPOCHS = 10
+"""Of a frozen trial."""
+_STILL = 1e-9
+"""A learning rate at which noise teaches nothing."""
+
+
+class NoFigureError(RuntimeError):
+    """Something could not be measured, for the reason that it tells."""
+
+
+@dataclass
+class Measured:
+    """What came of measuring."""
+
+    speeds: Speeds = field(default_factory=Speeds)
+    workers_s: float = 0.0
+    """Seconds until all workers were up."""
+    places: int = 0
+    """How many measured at once."""
+    reasons: list[str] = field(default_factory=list)
+    """Why a speed is not known."""
+
+
+def measure(
+    settings: Settings, machines: Machines, gpus: int, doing: Callable[[str], None]
+) -> Measured:
+    """Run short trials in all places that are there for those of the study, eight at most.
+
+    Args:
+        settings: of the study, with its precision.
+        machines: what there is.
+        gpus: to be used.
+        doing: is told what is measured.
+    """
+    there = min(gpus, machines.gpus)
+    if gpus and not there:
+        why = f"no node with a GPU is up yet; measured once {counted(gpus, 'GPU')} are there"
+        return Measured(reasons=[why])
+    found, probe = Measured(), _probe(settings, joined=machines.joined)
+    asks = _asks(settings, Slots.of(settings, there, machines.cpus_for(there)), there)
+    try:
+        with _gauges(probe, asks) as gauges:
+            _measure(settings, gauges, found, doing)
+    except NoFigureError as why:
+        found.reasons.append(str(why))
+    return found
+
+
+def _probe(s: Settings, joined: bool) -> Probe:
+    net = TrialConfig(
+        mode="scratch",
+        train_ratio=0.8,
+        lr=_STILL,
+        aux_weight=0.5,
+        backbone=s.backbone,
+        weights="none",
+        image_size=s.image_size,
+        precision="fp32" if s.precision == "auto" else s.precision,
+        hflip=s.hflip,
+        epochs=10_000,
+        batch_size=s.batch_size,
+    )
+    seeds = s.seeds if "freeze" in s.mode else 1
+    heads = net.model_copy(update={"mode": "freeze", "seeds": seeds, "epochs": _EPOCHS})
+    return Probe(net, heads, versions() if joined else ())
+
+
+def _asks(settings: Settings, slots: Slots, gpus: int) -> list[dict[str, float]]:
+    """What the workers ask Ray for, as those of the study will; frozen trials have the last one."""
+    if not slots.full:  # The frozen network's, which trials have the places of.
+        one = {"CPU": 1.0} | ({"GPU": 1.0} if gpus else {})
+        return [one] * min(_MOST, gpus or slots.cpus)
+    asks = [slots.resources("finetune")] * min(_MOST, slots.full)
+    return [*asks, slots.resources("freeze")] if slots.frozen else asks
+
+
+@contextmanager
+def _gauges(probe: Probe, asks: Sequence[dict[str, float]]) -> Iterator[list[Any]]:
+    gauges = [
+        ray.remote(Gauge)
+        .options(num_cpus=ask["CPU"], num_gpus=ask.get("GPU", 0), max_concurrency=2)
+        .remote(probe)
+        for ask in asks
+    ]
+    try:
+        yield gauges
+    finally:
+        ray.wait([gauge.close.remote() for gauge in gauges], num_returns=len(gauges), timeout=2)
+        for gauge in gauges:
+            ray.kill(gauge)
+
+
+def _measure(
+    settings: Settings, gauges: list[Any], found: Measured, doing: Callable[[str], None]
+) -> None:
+    doing("starting workers")
+    start = time.monotonic()
+    late = f"its workers were not up in {_UP_S:g} s: is the cluster busy?"
+    _ask(gauges, "is_up", start + _UP_S, late)
+    found.workers_s = time.monotonic() - start
+    until = time.monotonic() + _MEASURING_S
+    doing("measuring")
+    nets = any(mode != "freeze" for mode in settings.mode)
+    places = gauges[:-1] if nets and "freeze" in settings.mode else gauges
+    found.places = len(places)
+    speeds: dict[str, float] = {"forward": mean(_ask(places, "forward", until))}
+    found.speeds = Speeds(**speeds)
+    if any(needs_features(mode) for mode in settings.mode):
+        [(speeds["heads"], speeds["score_s"])] = _ask(gauges[-1:], "heads", until)
+        found.speeds = Speeds(**speeds)
+    if nets:
+        each = _ask(places, "train", until)
+        speeds |= {"train": mean(t for t, _ in each), "save_s": mean(s for _, s in each)}
+        found.speeds = Speeds(**speeds)
+
+
+def _ask(gauges: list[Any], what: str, until: float, late: str = "") -> list[Any]:
+    """Have all measure at once; return what each has found."""
+    asked = [getattr(gauge, what).remote() for gauge in gauges]
+    left = max(0.0, until - time.monotonic())
+    ready, _ = ray.wait(asked, num_returns=len(asked), timeout=left)
+    if len(ready) < len(asked):
+        raise NoFigureError(late or f"{what}: no figure in {_MEASURING_S:g} s")
+    try:
+        return list(ray.get(asked))
+    except Exception as error:  # Whatever a trial may end with, such as too little memory.
+        cause = getattr(error, "cause", error)
+        told = (str(cause).strip().splitlines() or [type(cause).__name__])[-1]
+        raise NoFigureError(f"{what}: {told}") from error
