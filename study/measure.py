@@ -101,18 +101,18 @@ def _asks(settings: Settings, slots: Slots, gpus: int) -> list[dict[str, float]]
 
 @contextmanager
 def _gauges(probe: Probe, asks: Sequence[dict[str, float]]) -> Iterator[list[Any]]:
-    gauges = [
-        ray.remote(Gauge)
-        .options(num_cpus=ask["CPU"], num_gpus=ask.get("GPU", 0), max_concurrency=2)
-        .remote(probe)
-        for ask in asks
-    ]
+    gauges = [_start(probe, ask) for ask in asks]
     try:
         yield gauges
     finally:
         ray.wait([gauge.close.remote() for gauge in gauges], num_returns=len(gauges), timeout=2)
         for gauge in gauges:
             ray.kill(gauge)
+
+
+def _start(probe: Probe, ask: dict[str, float]) -> Any:
+    options = {"num_cpus": ask["CPU"], "num_gpus": ask.get("GPU", 0), "max_concurrency": 2}
+    return ray.remote(Gauge).options(**options).remote(probe)
 
 
 def _measure(
