@@ -103,8 +103,12 @@ def _span(cells: Cells, mode: str) -> str:
     of_mode = {ratio: seconds for (m, ratio), seconds in cells.items() if m == mode}
     if not of_mode:
         return "not known"
-    ends = [f"{of_mode[r]:.3g} at {r:g}" for r in dict.fromkeys((min(of_mode), max(of_mode)))]
+    ends = [f"{_figure(of_mode[r])} at {r:g}" for r in dict.fromkeys((min(of_mode), max(of_mode)))]
     return " to ".join(ends)
+
+
+def _figure(seconds: float) -> str:
+    return f"{seconds:,.0f}" if seconds >= 10 else f"{seconds:.2g}"
 
 
 def eta_line(eta: Eta) -> str:

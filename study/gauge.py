@@ -28,7 +28,7 @@ from tl_core.train import run_trial
 _LONG_S = 4.0
 """Seconds that a network learns for, after a first epoch in which much is done for the first time;
 and at least one epoch."""
-_FORWARD_S = 1.0
+_FORWARD_S = 2.0
 _STEPS, _MOST = {"cpu": 1, "cuda": 16}, 2048
 """Steps an epoch, and images: a GPU waits for the processor when an epoch ends."""
 
