@@ -193,12 +193,19 @@ def _look_at_storage(c: Checkup) -> None:
         c.tell("storage", over_ray if joined else "checkpoints go into the study's folder")
         return
     attempt(lambda: check_storage(s), faults)
-    nodes = [seen.node for seen in c.seen if s.address != "local"]
-    for address, why in on_each(storage_fault, nodes, s).items() if nodes else ():
-        if why:
-            c.stored[address] = why.why if isinstance(why, Fault) else why
-            faults.append(f"--address {s.address}: node {address}: {c.stored[address]}")
+    if s.address == "local":
+        c.stored = {seen.node.address: why for seen in c.seen for why in faults}
+    elif c.seen:
+        c.stored = _unstored(c)
+        faults += [f"--address {s.address}: node {n}: {why}" for n, why in c.stored.items()]
     c.tell("storage", f"{bucket_of(s)}: a file written and removed", faults)
+
+
+def _unstored(c: Checkup) -> dict[str, str]:
+    """By node, why it can't write the bucket."""
+    found = on_each(storage_fault, [seen.node for seen in c.seen], c.settings)
+    told = {n: why.why if isinstance(why, Fault) else why for n, why in found.items()}
+    return {n: why for n, why in told.items() if why}
 
 
 def storage_fault(settings: Settings) -> str | None:

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 _ABOUT = """\
 Looks at all that a study with these flags takes, on this machine or on every node of a cluster,
-measures how fast its trials are there, and tells how long it will take. Trains nothing, keeps
-nothing, and tells every fault in the words of study/run.py."""
+measures how fast its trials are there, and tells how long it will take. Every fault is told, in the
+words of study/run.py. Nothing is left but weights that had to be fetched."""
 _EXAMPLES = """\
 examples:
   python study/doctor.py                                  the small study on drawn cats and dogs
@@ -47,13 +47,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(given: Mapping[str, Any]) -> int:
     # Paths and reasons may hold brackets and colons: they are no markup.
     console = Console(markup=False, emoji=False, highlight=False)
-    with console.status("importing torch and Ray") as status:
+    with console.status("importing torch and Ray"):
         set_ray_environment(own=given.get("address", "local") == "local")
+        import ray
+
         from study.checkup import examine
 
-        checkup = examine(given, status.update)
-    _show(checkup, console)
-    _forecast(checkup, console)
+    try:
+        with console.status("") as status:
+            checkup = examine(given, status.update)
+        _show(checkup, console)
+        _forecast(checkup, console)
+    finally:
+        ray.shutdown()  # Of a cluster that was joined.
     if checkup.faults:
         tell_faults("the study can't start", checkup.faults)
         return 2
@@ -91,22 +97,21 @@ def _forecast(c: "Checkup", console: Console) -> None:
 def _unmeasurable(c: "Checkup") -> str | None:
     if c.settings.debug:
         return "--debug runs one trial in this process"
-    if c.machines is None or (c.gpus > c.machines.gpus and not c.machines.joined):
-        return "there are no machines to do so"
-    return None if c.network else "there is no network to do so"
+    if c.machines is None:
+        return "there is no cluster that it could be measured on"
+    if c.gpus > c.machines.gpus and not c.machines.joined:
+        return "this machine has too few GPUs"
+    return None if c.network else "there is no network to train"
 
 
 @contextmanager
 def _ray(c: "Checkup") -> Iterator[float]:
     """Have a Ray up, that of the study's cluster or one of this machine; yield what that took."""
-    import ray
-
     from study.ray_local import local_ray
 
     assert c.machines
     if c.machines.joined:
         yield 0.0
-        ray.shutdown()
         return
     start = time.monotonic()
     with local_ray(c.gpus):
@@ -132,6 +137,12 @@ def _parts(c: "Checkup") -> "dict[float, Part]":
     return {ratio: Part(len(split.train), len(split.val)) for ratio, split in splits.items()}
 
 
+def _why_no_eta(c: "Checkup") -> str:
+    if c.faults:
+        return "it can't start"
+    return "not every speed is known" if c.source else f"{c.settings.data} is not here yet"
+
+
 def _outlook(
     c: "Checkup", found: "Measured", parts: "dict[float, Part]", start_s: float
 ) -> Iterator[str]:
@@ -143,8 +154,9 @@ def _outlook(
     extractors = c.slots.full or c.gpus or c.machines.cpus
     pictures = (c.pictures.number, c.pictures.per_s) if c.pictures else (0, 1.0)
     before = Before(start_s, found.workers_s, *pictures, c.views, extractors)
-    if not parts or (told := eta(c.settings, c.slots, before, found.speeds, parts)) is None:
-        yield "ETA of this study: not known"
+    told = eta(c.settings, c.slots, before, found.speeds, parts) if parts else None
+    if told is None:
+        yield f"ETA of this study: not known, as {_why_no_eta(c)}"
         return
     cells = cells_of(c.settings, parts, found.speeds)
     an_hour = trials_an_hour(c.slots, c.slots.most_at_once(c.settings.trials), cells)

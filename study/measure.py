@@ -23,6 +23,7 @@ _MOST = 8
 """Networks that learn at once."""
 _UP_S, _MEASURING_S = 30.0, 25.0
 """The longest that is waited for workers, and for what they measure."""
+_CLOSING_S = 5.0
 _EPOCHS = 10
 """Of a frozen trial."""
 _STILL = 1e-9
@@ -105,7 +106,8 @@ def _gauges(probe: Probe, asks: Sequence[dict[str, float]]) -> Iterator[list[Any
     try:
         yield gauges
     finally:
-        ray.wait([gauge.close.remote() for gauge in gauges], num_returns=len(gauges), timeout=2)
+        closing = [gauge.close.remote() for gauge in gauges]
+        ray.wait(closing, num_returns=len(closing), timeout=_CLOSING_S)
         for gauge in gauges:
             ray.kill(gauge)
 
