@@ -87,9 +87,10 @@ class Gauge:
     def heads(self) -> tuple[float, float]:
         """Training images a second of a frozen trial, and seconds an epoch beside training."""
         c, watch = self._probe.heads, _Watch(math.inf)
+        images = noise(self._folder / "few", c, "cpu")
         # From its first epoch on: network and features, which are made before, a study has.
-        run_trial(c, self._images, self._folder, torch.device("cpu"), watch)
-        n = len(make_split(self._images.labels, c.train_ratio).train) * c.seeds
+        run_trial(c, images, self._folder, torch.device("cpu"), watch)
+        n = len(make_split(images.labels, c.train_ratio).train) * c.seeds
         return watch.images_per_s, max(0.0, watch.epoch_s - n / watch.images_per_s)
 
     def close(self) -> None:

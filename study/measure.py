@@ -1,9 +1,9 @@
 """The speeds of a study's trials on the Ray that is up, for `study.forecast`."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import mean
 from typing import Any
 
@@ -17,7 +17,6 @@ from study.settings import Settings
 from study.slots import Slots
 from tl_core.config import TrialConfig
 from tl_core.train import needs_features
-from tl_core.words import counted
 
 _MOST = 8
 """Networks that learn at once."""
@@ -28,6 +27,10 @@ _EPOCHS = 10
 """Of a frozen trial."""
 _STILL = 1e-9
 """A learning rate at which noise teaches nothing."""
+
+
+Ask = dict[str, float]
+"""Cores and GPUs of a worker."""
 
 
 class NoFigureError(RuntimeError):
@@ -46,6 +49,10 @@ class Measured:
     reasons: list[str] = field(default_factory=list)
     """Why a speed is not known."""
 
+    def keep(self, **speeds: float) -> None:
+        """Add what was measured."""
+        self.speeds = replace(self.speeds, **speeds)
+
 
 def measure(
     settings: Settings, machines: Machines, gpus: int, doing: Callable[[str], None]
@@ -59,13 +66,17 @@ def measure(
         doing: is told what is measured.
     """
     there = min(gpus, machines.gpus)
-    if gpus and not there:
-        why = f"no node with a GPU is up yet; measured once {counted(gpus, 'GPU')} are there"
-        return Measured(reasons=[why])
     found, probe = Measured(), _probe(settings, joined=machines.joined)
-    asks = _asks(settings, Slots.of(settings, there, machines.cpus_for(there)), there)
+    if gpus and not there:
+        found.reasons.append("networks, as no node with a GPU is up yet")
+        places, apart = list[Ask](), [{"CPU": 1.0}]
+    else:
+        slots = Slots.of(settings, there, machines.cpus_for(there))
+        places = _places(slots, there)
+        apart = [slots.resources("freeze")] if slots.full and slots.frozen else []
+    found.places = len(places)
     try:
-        with _gauges(probe, asks) as gauges:
+        with _gauges(probe, places + apart) as gauges:
             _measure(settings, gauges, found, doing)
     except NoFigureError as why:
         found.reasons.append(str(why))
@@ -91,17 +102,16 @@ def _probe(s: Settings, joined: bool) -> Probe:
     return Probe(net, heads, versions() if joined else ())
 
 
-def _asks(settings: Settings, slots: Slots, gpus: int) -> list[dict[str, float]]:
-    """What the workers ask Ray for, as those of the study will; frozen trials have the last one."""
-    if not slots.full:  # The frozen network's, which trials have the places of.
-        one = {"CPU": 1.0} | ({"GPU": 1.0} if gpus else {})
-        return [one] * min(_MOST, gpus or slots.cpus)
-    asks = [slots.resources("finetune")] * min(_MOST, slots.full)
-    return [*asks, slots.resources("freeze")] if slots.frozen else asks
+def _places(slots: Slots, gpus: int) -> list[Ask]:
+    """What workers ask Ray for in which networks run, learning or, in a frozen study, frozen."""
+    if slots.full:
+        return [slots.resources("finetune")] * min(_MOST, slots.full)
+    one = {"CPU": 1.0} | ({"GPU": 1.0} if gpus else {})
+    return [one] * min(_MOST, gpus or slots.cpus)
 
 
 @contextmanager
-def _gauges(probe: Probe, asks: Sequence[dict[str, float]]) -> Iterator[list[Any]]:
+def _gauges(probe: Probe, asks: list[Ask]) -> Iterator[list[Any]]:
     gauges = [_start(probe, ask) for ask in asks]
     try:
         yield gauges
@@ -112,7 +122,7 @@ def _gauges(probe: Probe, asks: Sequence[dict[str, float]]) -> Iterator[list[Any
             ray.kill(gauge)
 
 
-def _start(probe: Probe, ask: dict[str, float]) -> Any:
+def _start(probe: Probe, ask: Ask) -> Any:
     options = {"num_cpus": ask["CPU"], "num_gpus": ask.get("GPU", 0), "max_concurrency": 2}
     return ray.remote(Gauge).options(**options).remote(probe)
 
@@ -127,18 +137,15 @@ def _measure(
     found.workers_s = time.monotonic() - start
     until = time.monotonic() + _MEASURING_S
     doing("measuring")
-    nets = any(mode != "freeze" for mode in settings.mode)
-    places = gauges[:-1] if nets and "freeze" in settings.mode else gauges
-    found.places = len(places)
-    speeds: dict[str, float] = {"forward": mean(_ask(places, "forward", until))}
-    found.speeds = Speeds(**speeds)
+    places = gauges[: found.places]
+    if places:
+        found.keep(forward=mean(_ask(places, "forward", until)))
     if any(needs_features(mode) for mode in settings.mode):
-        [(speeds["heads"], speeds["score_s"])] = _ask(gauges[-1:], "heads", until)
-        found.speeds = Speeds(**speeds)
-    if nets:
+        [(heads, score_s)] = _ask(gauges[-1:], "heads", until)
+        found.keep(heads=heads, score_s=score_s)
+    if places and settings.mode != ("freeze",):
         each = _ask(places, "train", until)
-        speeds |= {"train": mean(t for t, _ in each), "save_s": mean(s for _, s in each)}
-        found.speeds = Speeds(**speeds)
+        found.keep(train=mean(t for t, _ in each), save_s=mean(s for _, s in each))
 
 
 def _ask(gauges: list[Any], what: str, until: float, late: str = "") -> list[Any]:
