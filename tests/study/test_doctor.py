@@ -1,4 +1,4 @@
-"""What the doctor shows of nodes, and what it finds wrong with a set-up."""
+"""What the doctor shows, and that it ends in order."""
 
 import io
 import signal
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from study import doctor
-from study.checkup import Checkup, examine
+from study.checkup import Checkup
 from study.cluster import Fault, Node, versions
 from study.doctor_tables import check_table, eta_line, node_table, speed_table
 from study.forecast import Eta, Speeds
@@ -22,7 +22,6 @@ from study.survey import Look, Seen
 from tests.conftest import SIDE, TINY, draw_folder
 from tests.study.builders import make_settings
 from tests.study.ray_runs import RayRun, ray_runs
-from tl_core.errors import InputError
 
 H100 = "NVIDIA H100 80GB HBM3"
 LOOK = Look(
@@ -135,72 +134,13 @@ def test_the_eta_by_its_stages() -> None:
     )
 
 
-def look(**given: Any) -> Checkup:
-    quick = {"backbone": TINY, "weights": "none", "image_size": SIDE, "offline": True}
-    words = {name: value if value is True else str(value) for name, value in quick.items()}
-    return examine(words | given, lambda _: None)
-
-
-def found(c: Checkup) -> dict[str, str]:
-    return {check.what: check.told for check in c.checks}
-
-
-def test_a_set_up_without_a_fault(photo_folder: Path, own_cache: Path) -> None:
-    c = look(data=str(photo_folder), train_ratio=["0.2"], gpus="0")
-    assert c.faults == []
-    assert found(c)["data"] == f"{photo_folder}: 40 images of 2 classes"
-    assert found(c)["tracking"] == "off: nothing is sent to MLflow"
-    # Random weights are drawn anew for each fresh seed.
-    assert c.views == 40 * (1 + 5)
-    assert not own_cache.exists()
-    assert "told below" not in drawn(check_table(c))
-
-
-def test_default_ratios_that_do_not_fit_are_left_out(photo_folder: Path) -> None:
-    c = look(data=str(photo_folder))
-    assert c.faults == []
-    assert "train ratios left out" in found(c)["data"]
-    assert c.settings.train_ratio[0] == 0.05
-
-
-def test_pets_are_not_downloaded(own_cache: Path) -> None:
-    c = look(data="oxford-pet")
-    assert c.faults == []
-    assert found(c)["data"].startswith("oxford-pet is to be downloaded into ")
-    assert (c.source, c.views) == (None, 0)
-    assert not own_cache.exists()
-
-
-def test_nothing_is_looked_for_in_a_cluster_that_is_not_there(
-    photo_folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def nobody(address: str) -> None:
-        raise InputError([f"--address {address}: nobody"])
-
-    monkeypatch.setattr("study.checkup.join", nobody)
-    c = look(data=str(photo_folder), address="10.0.0.9:6379", storage="nothing", gpus="2")
-    told = [fault for fault in c.faults if not fault.startswith("--train-ratio")]
-    assert told[0] == "--address 10.0.0.9:6379: nobody"
-    assert told[1].startswith("--storage nothing: ")
-    assert (c.machines, c.seen, len(told)) == (None, [], 2)
-
-
-@pytest.mark.parametrize("skip", [False, True])
-def test_broken_pictures_are_a_fault_unless_they_are_to_be_skipped(
-    photo_folder: Path, skip: bool
-) -> None:
-    (photo_folder / "cat" / "bad.jpg").write_bytes(b"no picture")
-    more = {"skip_bad_images": True} if skip else {}
-    c = look(data=str(photo_folder), train_ratio=["0.2"], **more)
-    told = "1 file is no readable image (--skip-bad-images goes on without it):"
-    assert c.faults[:1] == ([] if skip else [told])
-    assert found(c)["data"].endswith("; 1 unreadable file among those tried")
-
-
-def test_a_local_bucket_that_can_not_be_written_marks_this_machine(photo_folder: Path) -> None:
-    c = look(data=str(photo_folder), train_ratio=["0.2"], storage="nothing")
-    assert [*c.stored] == ["this machine"]
-    assert c.stored["this machine"].startswith("--storage nothing: ")
+def test_checks_by_what_came_of_them() -> None:
+    c = Checkup(make_settings(data="photos"), True)
+    c.tell("data", "photos: 40 images")
+    c.tell("folder", "runs/mine", ["--out runs: no"])
+    told = drawn(check_table(c))
+    assert "data │ ok │ photos: 40 images" in told
+    assert "folder │ fault │ told below" in told
 
 
 def test_help_tells_the_flags_of_a_study_and_waits_for_no_torch(
