@@ -41,7 +41,12 @@ def parse(argv: Sequence[str] | None = None) -> dict[str, Any]:
 
     `--preset list` prints the presets and exits with 0; an unknown flag exits with 2.
     """
-    given = vars(_parser().parse_args(argv))
+    return parse_with(_parser(), argv)
+
+
+def parse_with(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> dict[str, Any]:
+    """As `parse`, by a parser that began as one of `settings_parser`."""
+    given = vars(parser.parse_args(argv))
     if given.get("preset") == "list":
         _print_presets()
         sys.exit(0)
@@ -60,15 +65,23 @@ class _Parser(argparse.ArgumentParser):
         super().error(" ".join(map(without_credentials, message.split(" "))))
 
 
-def _parser() -> argparse.ArgumentParser:
+def settings_parser(program: str, about: str, examples: str) -> argparse.ArgumentParser:
+    """A parser that has a flag for each setting of a study, and leaves out what is not given."""
     parser = _Parser(
-        "study/run.py",
-        description=_ABOUT,
-        epilog=_EXAMPLES,
+        program,
+        description=about,
+        epilog=examples,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
+    for name, field in Settings.model_fields.items():
+        parser.add_argument(flag(name), help=_help(name, field), **_shape(name, field))
+    return parser
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = settings_parser("study/run.py", _ABOUT, _EXAMPLES)
     again = parser.add_mutually_exclusive_group()
     again.add_argument(
         "--resume",
@@ -85,8 +98,6 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME/TRIAL",
         help="run a trial of a study again, without Ray, and hold its numbers against the record",
     )
-    for name, field in Settings.model_fields.items():
-        parser.add_argument(flag(name), help=_help(name, field), **_shape(name, field))
     return parser
 
 

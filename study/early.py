@@ -37,12 +37,17 @@ def early_faults(given: Mapping[str, Any]) -> list[str]:
 
 def look_at_places(settings: Settings, faults: list[str], new: bool = True) -> None:
     """Add to `faults` why a study can't be written; a `new` one has no folder yet."""
+    look_at_folder(settings, faults, new)
+    faults += [] if settings.offline else store_faults(settings.tracking_uri)
+
+
+def look_at_folder(settings: Settings, faults: list[str], new: bool = True) -> None:
+    """Add to `faults` why the study's own folder can't be written."""
     folder = settings.out / str(settings.name)
     if new and settings.name is not None and os.path.lexists(folder):
         why = f"{folder} exists; choose another name or remove it"
         faults.append(f"--name {folder.name}: {why}")
     faults += folder_faults(f"--out {settings.out}", folder)
-    faults += [] if settings.offline else store_faults(settings.tracking_uri)
 
 
 def look_at_data(settings: Settings, faults: list[str]) -> Source | None:

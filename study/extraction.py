@@ -8,7 +8,7 @@ import ray
 import torch
 from ray.util import ActorPool
 
-from study.cluster import check_versions, gpus_are_real
+from study.cluster import Versions, check_versions, gpus_are_real
 from study.job import Job
 from tl_core.config import Precision
 from tl_core.features import Forward, extract
@@ -40,7 +40,7 @@ class _Extractor:
     """Holds the network and the data set for chunk after chunk."""
 
     def __init__(self, job: Job, backbone: tuple[str, str, int, Precision]) -> None:
-        self._device = settle_worker(job)
+        self._device = settle_worker(job.versions)
         name, weights, *rest = backbone
         self._images = job.attach()
         self._backbone = pretrained(name, job.weights_here(weights), *rest)
@@ -50,12 +50,12 @@ class _Extractor:
         return extract(self._images, self._backbone, self._device, views)
 
 
-def settle_worker(job: Job) -> torch.device:
+def settle_worker(wanted: Versions) -> torch.device:
     """Set this process up and return its device; twice does no harm.
 
     Raises `VersionError` if its node, which may have joined late, has other libraries.
     """
-    check_versions(job.versions)
+    check_versions(wanted)
     keep_freed_memory()
     # One thread a core's worth: workers that share threads wait for each other.
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))

@@ -95,11 +95,19 @@ def prepare(given: Mapping[str, Any]) -> Prepared:
 
     Raises `InputError` with every fault.
     """
+    settings, faults, fit_ratios = settings_of(given)
+    return check(settings, faults, new=True, fit_ratios=fit_ratios)
+
+
+def settings_of(given: Mapping[str, Any]) -> tuple[Settings, list[str], bool]:
+    """Return a new study's settings, what is wrong with them, and whether ratios may be left out.
+
+    That is so if they are the default ones.
+    """
     settings, faults = resolve(given)
-    settings = _decide(settings)
     # A ratio at fault was replaced by the default ones, of which nothing is to be told.
     chosen = "train_ratio" in given and not any(f.startswith("--train-ratio") for f in faults)
-    return check(settings, faults, new=True, fit_ratios=not chosen)
+    return _decide(settings), faults, not chosen
 
 
 def check(
@@ -130,9 +138,9 @@ def check(
     gpus = gpus_of(settings, machines)
     device = machines.device(gpus)
     best = machines.precisions[device.type]
-    settings = _settled(settings, best)
+    settings = settled(settings, best)
     source = look_at_data(settings, faults)
-    network = attempt(lambda: _check_backbone(settings), faults)
+    network = attempt(lambda: check_backbone(settings), faults)
     if network and settings.mode != ("freeze",):
         faults += batch_faults(network, settings.image_size, settings.batch_size)
     if settings.compile and not machines.joined:
@@ -140,12 +148,12 @@ def check(
     if source:
         at_once = Slots.of(settings, gpus, machines.cpus_for(gpus)).full
         attempt(lambda: check_room(settings, source, network, at_once), faults)
-        _fit_ratios(settings, source, fit_ratios, faults, [])
+        fit_to(settings, source, fit_ratios, faults, [])
     if faults or source is None:
         raise InputError(faults)
     images = _decoded(settings, source)
     notes = gpu_notes(gpus, machines) + precision_notes(settings, best)
-    settings = _fit_ratios(settings, images, fit_ratios, faults, notes)
+    settings = fit_to(settings, images, fit_ratios, faults, notes)
     if faults:  # Too few images are left without those that can't be read.
         raise InputError(faults)
     folder = settings.out / str(settings.name)
@@ -171,7 +179,7 @@ def _decide(settings: Settings) -> Settings:
     return settings.model_copy(update=found)
 
 
-def _settled(settings: Settings, best: Precision) -> Settings:
+def settled(settings: Settings, best: Precision) -> Settings:
     """Choose the precision, if that was left to the hardware."""
     return settings.model_copy(update={"precision": best} if settings.precision == "auto" else {})
 
@@ -189,7 +197,8 @@ def _absolute(weights: str) -> str:
     return weights if weights in ("default", "none") else str(user_path(weights).resolve())
 
 
-def _check_backbone(settings: Settings) -> Backbone:
+def check_backbone(settings: Settings) -> Backbone:
+    """Return the network that a study begins with; raise `InputError` if it can't be had."""
     check_backbone_name(settings.backbone)
     needing = [mode for mode in settings.mode if needs_pretrained(mode)]
     if not needing:
@@ -227,7 +236,7 @@ def _decoded(settings: Settings, source: Source) -> ImageSet:
         raise InputError([f"--cache {s.cache}: {told(error)}"]) from error
 
 
-def _fit_ratios(
+def fit_to(
     settings: Settings, images: Source | ImageSet, fit: bool, faults: list[str], notes: list[str]
 ) -> Settings:
     """Leave out default ratios that the data are too few for; a given one is a fault instead."""

@@ -63,13 +63,13 @@ def cache_needs(settings: Settings, source: Source, network: Backbone | None) ->
         size = n * 3 * s.image_size**2
         yield Need("--cache", s.cache, "decoded images", size, "a smaller --image-size")
     if network is not None and any(needs_features(mode) for mode in s.mode):
-        rows = n * _lacking(settings, images.name, network)
+        rows = n * lacking_views(settings, images.name, network)
         if rows:
             size = rows * network.n_features * 4  # float32
             yield Need("--cache", s.cache, "features", size)
 
 
-def _lacking(settings: Settings, images: str, network: Backbone) -> int:
+def lacking_views(settings: Settings, images: str, network: Backbone) -> int:
     """Views of each image whose features the cache lacks."""
     s = settings
     if s.weights == "none":  # Each seed draws a network of its own.

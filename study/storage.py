@@ -4,6 +4,7 @@ In the study's folder, if they run on its disk; `study.keeper` brings it there f
 a bucket, if one is named.
 """
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,6 @@ from tl_core.checkpoints import InFile
 from tl_core.errors import InputError
 from tl_core.files import replace_folder
 
-_TRY = ".tl-study-can-write"
 Files = Mapping[str, bytes]
 """Content by the name of the file, which may lie in a folder of its own: `mistakes/01.jpg`."""
 
@@ -114,6 +114,11 @@ class Bucket:
         start = len(f"{root}/{name}/")
         return {path[start:]: self.read(f"{name}/{path[start:]}") for path in paths}
 
+    def discard(self) -> None:
+        """Remove all that is there."""
+        files, root = self._open()
+        files.delete_dir(root)
+
     def _open(self) -> tuple[fs.FileSystem, str]:
         files, root = fs.FileSystem.from_uri(self.uri)
         return files, f"{root.rstrip('/')}/{self.study}"
@@ -161,9 +166,11 @@ def check_storage(settings: Settings) -> None:
     """Write and remove a small file in the study's bucket; raise `InputError` if that fails."""
     bucket = bucket_of(settings)
     assert bucket
+    # Not in the study's own folder, as others than a study may ask; and many at the same time.
+    tried = Bucket(bucket.uri, f".tl-study-{secrets.token_hex(4)}")
     try:
-        bucket.write(_TRY, b"yes")
-        bucket.remove(_TRY)
+        tried.write("can-write", b"yes")
+        tried.discard()
     except (OSError, ValueError) as error:  # A URI of no kind that pyarrow knows is a value.
         named = f"--storage {without_credentials(bucket.uri)}"
         raise InputError([f"{named}: {reason(error, bucket.uri)}"]) from error

@@ -20,7 +20,7 @@ from study.cluster import (
     versions,
 )
 from study.folders import folder_faults, nearest
-from study.machine import Machines, best_precisions, hardware
+from study.machine import Machines, best_precisions, hardware, usable_cpus
 from study.settings import Settings
 from tl_core.config import Precision
 from tl_core.errors import InputError
@@ -57,6 +57,12 @@ def join_and_look(settings: Settings) -> Machines:
     """
     join(settings.address)
     return machines_of(settings, survey(settings))
+
+
+def this_node(settings: Settings) -> Seen:
+    """This machine alone, looked at as a node is."""
+    node = Node("", "this machine", usable_cpus(), torch.cuda.device_count())
+    return Seen(node, look(settings.cache.resolve(), _weights(settings)))
 
 
 def survey(settings: Settings) -> list[Seen]:

@@ -48,7 +48,7 @@ def run_in_worker(drawn: dict[str, Any], job: Job) -> None:
 
 
 def _run(drawn: dict[str, Any], config: TrialConfig, job: Job, reporter: "Reporter") -> None:
-    device = settle_worker(job)
+    device = settle_worker(job.versions)
     _free()  # What a trial that was stopped held until its exception was gone.
     images, reads = job.attach(), drawn["kind"] in ("confirm", "control")
     result = run_trial(

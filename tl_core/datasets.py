@@ -1,7 +1,7 @@
 """ImageSet: every image decoded once into one uint8 array that lies in a memory-mapped cache."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,13 +84,25 @@ def load_images(
     publish(entry, lambda into: _decode(source, image_size, into), fault)
     images = ImageSet.open(entry)
     if images.bad and not skip_bad_images:
-        raise InputError(_tell_bad(images.bad))
+        raise InputError(tell_bad(images.bad))
     lost = set(range(len(source.classes))) - set(images.labels.tolist())
     if lost:
         raise InputError(
             few(f"class {source.classes[i]!r} has no readable image" for i in sorted(lost))
         )
     return images
+
+
+def unreadable(source: Source, size: int, numbers: Iterable[int]) -> list[tuple[str, str]]:
+    """Decode some of the images on all cores; return (name, reason) of each that can't be."""
+
+    def reason(i: int) -> str | None:
+        return _read_into(np.empty((3, size, size), np.uint8), source, i, size)
+
+    with decoding_threads() as pool:
+        tried = list(numbers)
+        found = zip(tried, pool.map(reason, tried), strict=True)
+        return [(source.ids[i], why) for i, why in found if why]
 
 
 def _mended(images: ImageSet, source: Source, size: int) -> str | None:
@@ -149,7 +161,8 @@ def _keep(pixels: np.ndarray, good: np.ndarray, into: Path) -> np.ndarray:
     return kept
 
 
-def _tell_bad(bad: tuple[tuple[str, str], ...]) -> Iterator[str]:
+def tell_bad(bad: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """Say which files could not be decoded, (name, reason) each, and what to do."""
     files = counted(len(bad), "file is no readable image", "files are not readable images")
     yield f"{files} (--skip-bad-images goes on without {'it' if len(bad) == 1 else 'them'}):"
     yield from (f"  {fault}" for fault in few(f"{name}: {reason}" for name, reason in bad))

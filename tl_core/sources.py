@@ -98,6 +98,12 @@ def oxford_pet_source(root: Path) -> Source:
         raise InputError([_no_oxford_pet(root, error)]) from error
 
 
+def has_oxford_pet(cache: Path) -> bool:
+    """Whether `find_source` needs no download of Oxford-IIIT Pet."""
+    base = cache / "oxford-pet" / "oxford-iiit-pet"
+    return all((base / part).is_dir() for part in ("images", "annotations"))
+
+
 @contextmanager
 def _unpacking_inside() -> Iterator[None]:
     """Have archives refused that would write, or link, outside their folder (PEP 706)."""

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pyarrow import fs
 
 from study.storage import Bucket, Folder, Storage, Stored, check_storage, contents, fill
 from tests.study.buckets import s3_bucket
@@ -108,4 +109,7 @@ def test_a_bucket_that_is_not_there_is_a_fault(s3: str) -> None:
 def test_a_bucket_that_can_be_written_is_left_as_it_was(s3: str) -> None:
     settings = make_settings(data="photos", storage=s3, name="checked")
     check_storage(settings)
-    assert Bucket(s3, "checked").folder("") == {}
+    files, root = fs.FileSystem.from_uri(s3)
+    there = files.get_file_info(fs.FileSelector(root, allow_not_found=True))
+    assert not [info.base_name for info in there if "tl-study-" in info.base_name]
+    assert files.get_file_info(f"{root}/checked").type == fs.FileType.NotFound

@@ -12,7 +12,7 @@ import torchvision.datasets.oxford_iiit_pet as oxford
 from PIL import Image
 
 from tl_core.errors import InputError
-from tl_core.sources import find_source, oxford_pet_source
+from tl_core.sources import find_source, has_oxford_pet, oxford_pet_source
 
 
 def plant(root: Path, *names: str) -> Path:
@@ -39,6 +39,13 @@ def test_oxford_pet_without_a_network(
     )
     with pytest.raises(InputError, match=f"^{re.escape(told)}$"):
         find_source("oxford-pet", tmp_path)
+
+
+def test_it_is_there_once_both_archives_are_unpacked(tmp_path: Path) -> None:
+    for part in ("images", "annotations"):
+        assert not has_oxford_pet(tmp_path)
+        (tmp_path / "oxford-pet" / "oxford-iiit-pet" / part).mkdir(parents=True)
+    assert has_oxford_pet(tmp_path)
 
 
 @pytest.fixture

@@ -1,0 +1,168 @@
+"""Is all here that a study takes, and how long will it take? `python study/doctor.py`."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Console
+
+from study.cli import parse_with, settings_parser
+from study.faults import tell_faults
+from study.interrupts import EXIT_CODE, interruptible
+from study.ray_environment import set_ray_environment
+
+if TYPE_CHECKING:
+    from study.checkup import Checkup
+    from study.forecast import Part
+    from study.measure import Measured
+
+_ABOUT = """\
+Looks at all that a study with these flags takes, on this machine or on every node of a cluster,
+measures how fast its trials are there, and tells how long it will take. Every fault is told, in the
+words of study/run.py. Nothing is left but weights that had to be fetched."""
+_EXAMPLES = """\
+examples:
+  python study/doctor.py                                  the small study on drawn cats and dogs
+  python study/doctor.py --data ./cat_dog --gpus 4
+  python study/doctor.py --data ./cat_dog --address auto --storage s3://BUCKET/PATH
+
+exit codes: 0 the study can start, 2 it can't (every fault is told), 130 interrupted"""
+_BEGAN = time.monotonic()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code: 0, 2 or 130."""
+    given = parse_with(settings_parser("study/doctor.py", _ABOUT, _EXAMPLES), argv)
+    try:
+        with interruptible():
+            return _run(given)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_CODE
+
+
+def _run(given: Mapping[str, Any]) -> int:
+    # Paths and reasons may hold brackets and colons: they are no markup.
+    console = Console(markup=False, emoji=False, highlight=False)
+    with console.status("importing torch and Ray"):
+        set_ray_environment(own=given.get("address", "local") == "local")
+        import ray
+
+        from study.checkup import examine
+
+    try:
+        with console.status("") as status:
+            checkup = examine(given, status.update)
+        _show(checkup, console)
+        _forecast(checkup, console)
+    finally:
+        ray.shutdown()  # Of a cluster that was joined.
+    if checkup.faults:
+        tell_faults("the study can't start", checkup.faults)
+        return 2
+    console.print("the study can start", style="green")
+    return 0
+
+
+def _show(c: "Checkup", console: Console) -> None:
+    from study.doctor_tables import check_table, node_table
+
+    if c.seen:
+        console.print(node_table(c))
+    console.print(check_table(c))
+
+
+def _forecast(c: "Checkup", console: Console) -> None:
+    """Measure, and print what follows for the study."""
+    from study.doctor_tables import speed_table
+    from study.forecast import cells_of
+
+    if why := _unmeasurable(c):
+        console.print(f"speed not measured: {why}")
+        return
+    before_s = time.monotonic() - _BEGAN
+    with console.status("starting Ray") as status, _ray(c) as ray_s:
+        found = _measured(c, status.update)
+    parts = _parts(c)
+    console.print(speed_table(c.settings, found, cells_of(c.settings, parts, found.speeds)))
+    for why in found.reasons:
+        console.print(f"not measured: {why}", style="yellow")
+    for line in _outlook(c, found, parts, before_s + ray_s):
+        console.print(line)
+
+
+def _unmeasurable(c: "Checkup") -> str | None:
+    if c.settings.debug:
+        return "--debug runs one trial in this process"
+    if c.machines is None:
+        return "there is no cluster that it could be measured on"
+    if c.gpus > c.machines.gpus and not c.machines.joined:
+        return "this machine has too few GPUs"
+    return None if c.network else "there is no network to train"
+
+
+@contextmanager
+def _ray(c: "Checkup") -> Iterator[float]:
+    """Have a Ray up, that of the study's cluster or one of this machine; yield what that took."""
+    from study.ray_local import local_ray
+
+    assert c.machines
+    if c.machines.joined:
+        yield 0.0
+        return
+    start = time.monotonic()
+    with local_ray(c.gpus):
+        yield time.monotonic() - start
+
+
+def _measured(c: "Checkup", doing: Callable[[str], None]) -> "Measured":
+    from study.measure import measure
+
+    assert c.machines
+    return measure(c.settings, c.machines, c.gpus, doing)
+
+
+def _parts(c: "Checkup") -> "dict[float, Part]":
+    """The images of a trial by ratio; none if there are no data, or they are at fault."""
+    from study.forecast import Part
+    from tl_core.splits import make_split
+
+    if c.source is None or c.faults:
+        return {}
+    labels, s = np.asarray(c.source.labels), c.settings
+    splits = {ratio: make_split(labels, ratio, s.split_seed) for ratio in s.train_ratio}
+    return {ratio: Part(len(split.train), len(split.val)) for ratio, split in splits.items()}
+
+
+def _why_no_eta(c: "Checkup") -> str:
+    if c.faults:
+        return "it can't start"
+    return "not every speed is known" if c.source else f"{c.settings.data} is not here yet"
+
+
+def _outlook(
+    c: "Checkup", found: "Measured", parts: "dict[float, Part]", start_s: float
+) -> Iterator[str]:
+    """How many trials an hour, and when all will be done."""
+    from study.doctor_tables import eta_line
+    from study.forecast import Before, cells_of, eta, trials_an_hour
+
+    assert c.machines
+    extractors = c.slots.full or c.gpus or c.machines.cpus
+    pictures = (c.pictures.number, c.pictures.per_s) if c.pictures else (0, 1.0)
+    before = Before(start_s, found.workers_s, *pictures, c.views, extractors)
+    told = eta(c.settings, c.slots, before, found.speeds, parts) if parts else None
+    if told is None:
+        yield f"ETA of this study: not known, as {_why_no_eta(c)}"
+        return
+    cells = cells_of(c.settings, parts, found.speeds)
+    an_hour = trials_an_hour(c.slots, c.slots.most_at_once(c.settings.trials), cells)
+    yield f"about {an_hour:,.0f} trials an hour"
+    yield eta_line(told)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
