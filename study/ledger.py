@@ -136,7 +136,7 @@ class Story:
     def _end(self, event: Event) -> None:
         record = self.records[event["trial"]]
         for name in _ENDING:
-            setattr(record, name, event[name])
+            setattr(record, name, event.get(name))  # Older ledgers tell of no node.
         if event["model"]:
             self.winner = record
 
