@@ -22,9 +22,9 @@ HOSTILE = [
     "\x1b[31m\x07\u202e<b>\r\nnext",
 ]
 CHOICES = {
-    *("mode", "metric", "design", "objective", "sampler", "precision", "kind", "event", "status"),
+    *("mode", "metric", "design", "objective", "sampler", "precision", "kind", "event", "status", "address"),
 }
-"""Fields whose few words the settings check; all others may hold any text."""
+"""Fields whose words the settings check; all others may hold any text."""
 NAMED = {"classes", "splits", "versions"}
 """Whose keys are text from outside too."""
 
