@@ -22,7 +22,8 @@ HOSTILE = [
     "\x1b[31m\x07\u202e<b>\r\nnext",
 ]
 CHOICES = {
-    *("mode", "metric", "design", "objective", "sampler", "precision", "kind", "event", "status", "address"),
+    *("mode", "metric", "design", "objective", "sampler", "precision", "kind", "event", "status"),
+    "address",
 }
 """Fields whose words the settings check; all others may hold any text."""
 NAMED = {"classes", "splits", "versions"}
