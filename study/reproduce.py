@@ -4,6 +4,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from study.defaults import DEFAULTS
 from study.resolve import resolve
 from study.settings import Settings, flag, spelled
 
@@ -14,8 +15,9 @@ _LAYERS = ("data", "backbone", "debug", "preset")
 
 
 def settings_of(study: Mapping[str, Any]) -> Settings:
-    """Return the settings of a study.json."""
-    return Settings.model_validate(study["settings"])
+    """Return the settings of a study.json; an earlier one lacks what came later."""
+    later = {name: DEFAULTS[name] for name in ("address", "storage")}
+    return Settings.model_validate(later | study["settings"])
 
 
 def command_of(settings: Settings) -> str:

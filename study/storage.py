@@ -109,10 +109,10 @@ class Bucket:
     def folder(self, name: str) -> Files:
         """Return all files of a folder."""
         files, root = self._open()
-        select = fs.FileSelector(f"{root}/{name}", recursive=True)
-        paths = [info.path for info in files.get_file_info(select) if info.is_file]
-        start = len(f"{root}/{name}/")
-        return {path[start:]: self.read(f"{name}/{path[start:]}") for path in paths}
+        path = f"{root}/{name}".rstrip("/")
+        there = files.get_file_info(fs.FileSelector(path, recursive=True))
+        names = [info.path.removeprefix(f"{path}/") for info in there if info.is_file]
+        return {each: self.read(f"{name}/{each}".lstrip("/")) for each in names}
 
     def discard(self) -> None:
         """Remove all that is there."""

@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 from pyarrow import fs
 
+from study.ledger import read_records
 from study.storage import Bucket, Folder, Storage, Stored, check_storage, contents, fill
+from tests.conftest import SIDE, TINY
 from tests.study.buckets import s3_bucket
 from tests.study.builders import make_settings
+from tests.study.ray_runs import ray_runs
 from tl_core.checkpoints import Checkpoint, save_checkpoint
 from tl_core.errors import InputError
 
@@ -113,3 +116,25 @@ def test_a_bucket_that_can_be_written_is_left_as_it_was(s3: str) -> None:
     there = files.get_file_info(fs.FileSelector(root, allow_not_found=True))
     assert not [info.base_name for info in there if "tl-study-" in info.base_name]
     assert files.get_file_info(f"{root}/checked").type == fs.FileType.NotFound
+
+
+@pytest.mark.slow
+def test_a_study_keeps_checkpoints_and_winner_in_a_bucket(
+    s3: str, photo_folder: Path, tiny_weights: Path
+) -> None:
+    words = [
+        "--data", photo_folder, "--backbone", TINY, "--weights", tiny_weights, "--image-size", SIDE,
+        "--mode", "finetune", "--train-ratio", 0.4, "--epochs", 3, "--trials", 2,
+        "--confirm-seeds", 1, "--name", "mine", "--storage", s3, "--offline",
+    ]  # fmt: skip
+    with ray_runs() as runs:
+        code, printed, told = runs.finish(runs.start(*words))
+    assert code == 0, printed + told
+    study, there = Path("runs/mine"), Bucket(s3, "mine")
+    assert {r.status for r in read_records(study)} == {"done"}
+    # Of ended trials no checkpoint is left, in either place.
+    assert not (study / "checkpoints").exists()
+    kept = there.folder("")
+    assert {name.partition("/")[0] for name in kept} == {"winner"}
+    assert there.folder("winner") == contents(study / "winner")
+    assert "winner/model.safetensors" in kept
