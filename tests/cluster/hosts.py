@@ -68,7 +68,9 @@ class Host:
         self.started.append(process)
         return process
 
-    def ray(self, head: "Host | None" = None, gpus: int = 1, cpus: int = 2) -> None:
+    def ray(
+        self, head: "Host | None" = None, gpus: int = 1, cpus: int = 2, **environment: object
+    ) -> None:
         """Start a Ray node: the head itself, or one that joins it."""
         joins = ["--head", f"--port={PORT}", "--include-dashboard=false"] if head is None else [
             f"--address={head.address}:{PORT}"
@@ -77,7 +79,7 @@ class Host:
         process = self.start(
             _RAY, "start", *joins, f"--node-ip-address={self.address}", *temporary,
             f"--num-gpus={gpus}", f"--num-cpus={cpus}", "--object-store-memory=150000000",
-            "--disable-usage-stats",
+            "--disable-usage-stats", **environment,
         )  # fmt: skip
         printed, told = process.communicate(timeout=_START_S)
         assert process.returncode == 0, printed + told
