@@ -102,7 +102,7 @@ def run_ours(given: dict[str, Any], replace: dict[str, Any] | None = None) -> Ou
 def search_alone(prepared: Prepared, sender: Sender, run: Any = None) -> Watch:
     """Run the search of a study on the Ray that is up, with a sender of one's own."""
     from study.search import search
-    from study.site import job_of
+    from study.supply import job_of
     from study.worker import run_in_worker
 
     settings, watch = prepared.settings, Watch()

@@ -35,7 +35,7 @@ def run_study(prepared: Prepared, console: Console, displays: Sequence[Display] 
     sender: Sender = (Offline if settings.offline else OwnProcess)(settings.tracking_uri)
     try:
         with _ray(prepared, console):
-            from study.site import job_of  # It imports Ray, whose environment is set by now.
+            from study.supply import job_of  # It imports Ray, whose environment is set by now.
 
             job = job_of(prepared)
             sender.opened()  # Before any training, or folder: the store may not be there.
