@@ -39,6 +39,8 @@ def gpu_notes(gpus: int, machines: Machines) -> list[str]:
     if machines.joined and gpus > machines.gpus:
         has = counted(machines.gpus, "GPU")
         notes.append(f"the cluster has {has} now; trials wait for the others until it grows")
+    if machines.joined and gpus and not machines.gpus:
+        notes.append("--precision auto means fp32 while no GPU is up that could be asked")
     if machines.joined and gpus and not machines.gpus_are_real:
         notes.append(f"{LOGICAL}: GPUs are numbers in Ray's books, networks run on CPU cores")
     return notes
