@@ -92,10 +92,14 @@ class Bench:
         path.mkdir()
         return path
 
-    def without_features(self) -> Path:
-        """A new cache that has the decoded images, so that a study makes its features itself."""
+    def without_features(self, images: Path | None = None) -> Path:
+        """A new cache that has decoded images, so that a study makes its features itself.
+
+        Args:
+            images: the folder that holds them; None for those of the benchmark.
+        """
         cache = self.fresh("cache-without-features")
-        (cache / "images").symlink_to(self.cache / "images")
+        (cache / "images").symlink_to(images or self.cache / "images")
         return cache
 
 

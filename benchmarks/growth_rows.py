@@ -3,6 +3,7 @@
 import math
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -44,9 +45,9 @@ def images_growth(bench: Bench) -> Iterator[Row]:
     gates: list[Gate] = []
 
     def study(k: int) -> float:
-        cache = bench.without_features()
+        cache = bench.without_features(home)
         given = settings_of(bench, cache, trials)
-        ours = run_ours(given, {"images": sets[k]})
+        ours = run_ours(given, {"images": replace(sets[k], path=cache / "images" / sets[k].key)})
         gates.append(all_done(ours.records, trials))
         shutil.rmtree(cache)
         return ours.wall_s

@@ -94,7 +94,9 @@ def out_needs(settings: Settings, network: Backbone | None, at_once: int) -> Ite
     if trials and not s.storage:
         # Twice: a checkpoint is written whole before it replaces the one before.
         what = f"checkpoints of {counted(trials, 'trial')}"
-        yield Need("--out", s.out, what, 2 * _STATES * size * trials)
+        # A study that goes on has some already.
+        held = sum(file.stat().st_size for file in (s.out / str(s.name)).glob("checkpoints/*"))
+        yield Need("--out", s.out, what, max(0, 2 * _STATES * size * trials - held))
 
 
 def room_faults(needs: Iterable[Need]) -> list[str]:

@@ -22,7 +22,7 @@ def job_of(prepared: Prepared) -> Job:
     On a cluster a keeper is started, from which the other nodes have their data.
     """
     s, cache = prepared.settings, prepared.settings.cache.resolve()
-    images = prepared.images.path.resolve().relative_to(cache).as_posix()
+    images = prepared.images.path.relative_to(s.cache).as_posix()
     folder = prepared.folder.resolve()
     job = Job.here(s, images, folder)
     if prepared.machines.joined:

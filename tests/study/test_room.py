@@ -84,21 +84,37 @@ def test_what_is_in_the_cache_is_not_needed(
     assert sizes(cache_needs(both, source, network)) == {}
 
 
-def test_a_folder_needs_room_for_the_checkpoints_of_trials_at_once() -> None:
-    mlp = load_backbone("shared_mlp", "none", 32)
-    # 3 * 32 * 32 inputs to 1,024 and these to 256, with biases, float32.
-    net = 4 * (3072 * 1024 + 1024 + 1024 * 256 + 256)
+@pytest.fixture
+def mlp() -> Backbone:
+    return load_backbone("shared_mlp", "none", 32)
+
+
+# 3 * 32 * 32 inputs to 1,024 and these to 256, with biases, float32.
+NET = 4 * (3072 * 1024 + 1024 + 1024 * 256 + 256)
+
+
+def test_a_folder_needs_room_for_the_checkpoints_of_trials_at_once(mlp: Backbone) -> None:
     settings = ask(mode=["scratch"], trials=64)
     assert sizes(out_needs(settings, mlp, at_once=8)) == {
         "the study's own files": OWN,
-        "the winner": net,
-        "checkpoints of 8 trials": 8 * 2 * 3 * net,
+        "the winner": NET,
+        "checkpoints of 8 trials": 8 * 2 * 3 * NET,
     }
     few = ask(mode=["scratch"], trials_per_gpu=2, trials=3)
-    assert sizes(out_needs(few, mlp, 4))["checkpoints of 3 trials"] == 3 * 2 * 3 * net
+    assert sizes(out_needs(few, mlp, 4))["checkpoints of 3 trials"] == 3 * 2 * 3 * NET
     frozen = ask("none", mode=["freeze"])
     assert set(sizes(out_needs(frozen, mlp, 0))) == {"the study's own files", "the winner"}
     assert sizes(out_needs(ask("none", debug=True), mlp, 0)) == {"the study's own files": OWN}
+
+
+def test_checkpoints_that_a_resumed_study_finds_need_no_more_room(
+    mlp: Backbone, tmp_path: Path
+) -> None:
+    checkpoints = tmp_path / "mine" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    (checkpoints / "3.ckpt").write_bytes(bytes(1000))
+    settings = ask(mode=["scratch"], trials=1, out=tmp_path, name="mine")
+    assert sizes(out_needs(settings, mlp, 4))["checkpoints of 1 trial"] == 2 * 3 * NET - 1000
 
 
 @pytest.fixture
