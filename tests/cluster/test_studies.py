@@ -13,12 +13,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from study import run
 from study.ledger import read_events, read_records
-from tests.cluster.hosts import PORT, Host, hosts, needs_hosts
+from tests.cluster import meeting_study
+from tests.cluster.hosts import PORT, ROOT, Host, hosts, needs_hosts
+from tests.cluster.meeting_study import WANTED
 from tests.conftest import SIDE, TINY, draw_folder
 from tests.study.ray_runs import ray_runs
 from tl_core.checkpoints import InFile, load_checkpoint
+from tl_core.files import replace_file
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 STUDY = Path("runs/mine")
@@ -66,12 +68,24 @@ def three(tmp_path: Path, own_cache: Path, photo_folder: Path) -> Iterator[list[
         yield there
 
 
-def start(head: Host, *given: object) -> "subprocess.Popen[str]":
-    """Start the command line as a driver on the head."""
+@pytest.fixture
+def meeting(tmp_path: Path) -> Path:
+    """Where the nodes leave word that they have a network, see `meeting_study`."""
+    (tmp_path / "meeting").mkdir()
+    return tmp_path / "meeting"
+
+
+def start(head: Host, meeting: Path, nodes: int, *given: object) -> "subprocess.Popen[str]":
+    """Start the command line as a driver on the head; networks wait until `nodes` have one."""
+    want(meeting, nodes)
     address = f"{head.address}:{PORT}"
-    return head.start(
-        sys.executable, run.__file__, *given, "--address", address, TL_STUDY_LOGICAL_GPUS=1
-    )
+    words = (meeting_study.__file__, meeting, *given, "--address", address)
+    return head.start(sys.executable, *words, TL_STUDY_LOGICAL_GPUS=1, PYTHONPATH=ROOT)
+
+
+def want(meeting: Path, nodes: int) -> None:
+    """Have networks that are still to start wait until so many nodes have had one."""
+    replace_file(meeting / WANTED, str(nodes).encode())
 
 
 def finish(process: "subprocess.Popen[str]") -> str:
@@ -138,13 +152,17 @@ def addresses(there: list[Host]) -> set[str]:
 
 
 def test_a_study_spreads_over_three_nodes_though_one_is_cut_off_for_20_s(
-    alone: list[Any], three: list[Host], photo_folder: Path, tiny_weights: Path
+    alone: list[Any],
+    three: list[Host],
+    meeting: Path,
+    photo_folder: Path,
+    tiny_weights: Path,
 ) -> None:
     head, *others = three
     head.ray()
     for other in others:
         other.ray(head)
-    study = start(head, *words(photo_folder, tiny_weights))
+    study = start(head, meeting, 3, *words(photo_folder, tiny_weights))
     wait_for(lambda: len(epochs_of_networks()) == 3, study)
     others[1].cut()
     time.sleep(20)
@@ -172,15 +190,20 @@ def assert_has_its_own_copy(host: Host) -> None:
 
 
 def test_a_node_dies_and_another_joins(
-    alone: list[Any], three: list[Host], photo_folder: Path, tiny_weights: Path
+    alone: list[Any],
+    three: list[Host],
+    meeting: Path,
+    photo_folder: Path,
+    tiny_weights: Path,
 ) -> None:
     head, dies, joins = three
     head.ray()
     dies.ray(head)
     with watching_checkpoints() as held:
-        study = start(head, *words(photo_folder, tiny_weights), "--gpus", 3)
+        study = start(head, meeting, 2, *words(photo_folder, tiny_weights), "--gpus", 3)
         wait_for(lambda: sum(n > 5 for n in epochs_of_networks().values()) == 2, study)
         dies.kill()
+        want(meeting, 3)
         joins.ray(head)
         printed = finish(study)
     assert "the cluster has 2 GPUs now; trials wait for the others until it grows" in printed
@@ -192,18 +215,22 @@ def test_a_node_dies_and_another_joins(
 
 
 def test_the_driver_is_killed_and_resumed(
-    alone: list[Any], three: list[Host], photo_folder: Path, tiny_weights: Path
+    alone: list[Any],
+    three: list[Host],
+    meeting: Path,
+    photo_folder: Path,
+    tiny_weights: Path,
 ) -> None:
     head, *others = three
     head.ray(gpus=0)
     for other in others:
         other.ray(head)
     with watching_checkpoints() as held:
-        study = start(head, *words(photo_folder, tiny_weights))
+        study = start(head, meeting, 2, *words(photo_folder, tiny_weights))
         wait_for(lambda: sum(n > 5 for n in epochs_of_networks().values()) == 2, study)
         study.kill()
         study.communicate()
-        finish(start(head, "--resume", "mine"))
+        finish(start(head, meeting, 2, "--resume", "mine"))
     assert numbers(STUDY) == alone
     assert all(epochs == sorted(epochs) for epochs in held.values())
     learned = [r for r in read_records(STUDY) if r.config.mode != "freeze"]
