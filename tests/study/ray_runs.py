@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.soak_processes import left_over, workers
+from benchmarks.soak_processes import left_over, title, workers
 from study import run
 
 LIMIT_S = 400
@@ -45,9 +45,9 @@ class RayRun:
             raise
         return process.returncode, printed, told
 
-    def left_over(self, wait_s: float = 0) -> list[int]:
-        """Processes of these studies that still run after at most `wait_s`."""
-        return left_over(self.home, wait_s)
+    def left_over(self, wait_s: float = 0) -> dict[int, str]:
+        """Processes of these studies that still run after at most `wait_s`, and their titles."""
+        return {process: title(process) for process in left_over(self.home, wait_s)}
 
     def workers(self) -> list[int]:
         """Processes that run a trial, or wait for one."""

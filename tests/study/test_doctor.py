@@ -194,7 +194,7 @@ def test_a_study_is_measured_and_nothing_is_left(
     assert "not measured" not in printed
     assert {path.name for path in own_folder.iterdir()} == {photo_folder.name, scratch.name}
     assert [*scratch.glob("tl-doctor-*")] == []
-    assert ray_run.left_over() == []
+    assert ray_run.left_over() == {}
 
 
 @pytest.mark.slow
@@ -209,4 +209,4 @@ def test_ctrl_c_ends_it_in_order(ray_run: RayRun, photo_folder: Path, scratch: P
     code, _, told = ray_run.finish(process)
     assert (code, told) == (130, "interrupted\n")
     assert [*scratch.glob("tl-doctor-*")] == []
-    assert ray_run.left_over(wait_s=10) == []
+    assert ray_run.left_over(wait_s=10) == {}

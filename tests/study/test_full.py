@@ -142,7 +142,7 @@ def test_study_from_the_command_line_to_its_files(
         history = client.get_metric_history(run.info.run_id, "val_accuracy")
         assert [m.step for m in history] == list(range(1, row.epochs + 1))
     assert {run.info.status for run in [parent, *children]} == {"FINISHED"}
-    assert ray_run.left_over(wait_s=20) == []
+    assert ray_run.left_over(wait_s=20) == {}
 
 
 def test_study_with_diverging_trials_exits_with_3(

@@ -148,7 +148,7 @@ def test_a_stop_is_in_time_and_can_be_resumed(
     assert story.status == "interrupted"
     assert "running" not in {r.status for r in story.trials}
     assert "interrupted" in {r.status for r in story.trials}
-    assert ray_run.left_over(wait_s=20) == []
+    assert ray_run.left_over(wait_s=20) == {}
     assert {run.info.status for run in all_runs(client)} <= {"KILLED", "FINISHED"}
     code, printed, told = ray_run.finish(ray_run.start("--resume", "mine", "--tracking-uri", uri))
     assert code == 0, printed + told
@@ -166,7 +166,8 @@ def test_a_second_ctrl_c_stops_at_once(
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130
     assert time.monotonic() - start < 4  # Not the time that it takes to end in order.
-    assert ray_run.left_over(wait_s=20) == []
+    # What sends to MLflow does so to the end, after all others.
+    assert ray_run.left_over(wait_s=60) == {}
     code, printed, told = ray_run.finish(ray_run.start("--resume", "mine", "--tracking-uri", uri))
     assert code == 0, printed + told
     assert_tracked(client)

@@ -61,7 +61,7 @@ def test_ray_hears_by_name_only_what_the_search_goes_by(monkeypatch: pytest.Monk
 def test_frozen_trials_run_beside_networks_that_take_every_core(ray_run: RayRun) -> None:
     code, printed, told = ray_run.finish(ray_run.start(program=waiting_study.__file__))
     assert code == 0, printed + told
-    assert ray_run.left_over(wait_s=20) == []
+    assert ray_run.left_over(wait_s=20) == {}
 
 
 @pytest.mark.slow
