@@ -12,8 +12,9 @@ from study.devices import check_compiler, gpu_faults, gpu_notes, gpus_of
 from study.early import attempt, look_at_data, look_at_folder
 from study.folders import store_faults
 from study.machine import Machines, this_machine
+from study.networks import check_backbone
 from study.pictures import Pictures, try_pictures
-from study.prepare import check_backbone, fit_to, settings_of, settled
+from study.prepare import fit_to, settings_of, settled
 from study.room import cache_needs, check_room, lacking_views, out_needs
 from study.server import check_server
 from study.settings import Settings

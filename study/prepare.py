@@ -15,6 +15,7 @@ from study.devices import check_compiler, gpu_faults, gpu_notes, gpus_of, precis
 from study.early import attempt, look_at_data, look_at_places, told
 from study.ledger import Story
 from study.machine import Machines, this_machine
+from study.networks import check_backbone
 from study.ray_environment import set_ray_environment
 from study.records import ENDED, TrialRecord
 from study.resolve import resolve
@@ -23,20 +24,13 @@ from study.server import check_server
 from study.settings import Settings
 from study.slots import Slots
 from study.storage import check_storage
-from tl_core.backbones import (
-    Backbone,
-    batch_faults,
-    check_backbone_name,
-    has_default_weights,
-    load_backbone,
-)
+from tl_core.backbones import batch_faults
 from tl_core.config import Precision
 from tl_core.datasets import ImageSet, load_images
 from tl_core.errors import InputError
 from tl_core.paths import user_path
 from tl_core.sources import Source, find_source
 from tl_core.splits import split_faults
-from tl_core.train import needs_pretrained, pretrained
 from tl_core.words import counted
 
 
@@ -195,29 +189,6 @@ def _default_name(settings: Settings) -> str:
 def _absolute(weights: str) -> str:
     # Workers may run in another folder.
     return weights if weights in ("default", "none") else str(user_path(weights).resolve())
-
-
-def check_backbone(settings: Settings) -> Backbone:
-    """Return the network that a study begins with; raise `InputError` if it can't be had."""
-    check_backbone_name(settings.backbone)
-    needing = [mode for mode in settings.mode if needs_pretrained(mode)]
-    if not needing:
-        return load_backbone(settings.backbone, "none", settings.image_size)
-    if settings.weights == "default" and not has_default_weights(settings.backbone):
-        raise InputError(
-            [
-                f"--mode {' '.join(needing)}: {settings.backbone} has no pretrained weights; "
-                "use --mode scratch, --weights FILE, or --weights none for random ones"
-            ]
-        )
-    return frozen_backbone(settings)
-
-
-def frozen_backbone(settings: Settings) -> Backbone:
-    """The pretrained network of a study that `prepare` has looked at."""
-    if settings.precision == "auto":
-        raise ValueError("the precision is not chosen yet")
-    return pretrained(settings.backbone, settings.weights, settings.image_size, settings.precision)
 
 
 def load_data(settings: Settings) -> ImageSet:

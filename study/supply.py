@@ -8,7 +8,8 @@ from study.cluster import versions
 from study.extraction import spread
 from study.job import Job
 from study.keeper import Kept, start_keeper
-from study.prepare import Prepared, frozen_backbone
+from study.networks import frozen_backbone
+from study.prepare import Prepared
 from study.storage import bucket_of
 from tl_core.cache import publish
 from tl_core.features import feature_entry, load_features

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from study.prepare import frozen_backbone
+from study.networks import frozen_backbone
 from study.room import Need, cache_needs, check_room, out_needs, room_faults
 from study.settings import Settings
 from tests.conftest import SIDE, TINY
