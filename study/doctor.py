@@ -162,6 +162,8 @@ def _outlook(
     an_hour = trials_an_hour(c.slots, c.slots.most_at_once(c.settings.trials), cells)
     yield f"about {an_hour:,.0f} trials an hour"
     yield eta_line(told)
+    if c.settings.compile:
+        yield "measured without --compile, whose first epochs are slower and all others faster"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """What the nodes of a cluster say of themselves, and whether a study can run on all of them."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from study.cluster import (
     version_fault,
     versions,
 )
+from study.devices import check_compiler
 from study.folders import folder_faults, nearest
 from study.machine import Machines, best_precisions, hardware, usable_cpus
 from study.settings import Settings
@@ -40,6 +41,7 @@ class Look:
     cache_free: int
     """Bytes."""
     weights_fault: str | None
+    compiler_fault: str | None
 
 
 @dataclass(frozen=True)
@@ -62,25 +64,27 @@ def join_and_look(settings: Settings) -> Machines:
 def this_node(settings: Settings) -> Seen:
     """This machine alone, looked at as a node is."""
     node = Node("", "this machine", usable_cpus(), torch.cuda.device_count())
-    return Seen(node, look(settings.cache.resolve(), _weights(settings)))
+    return Seen(node, look(settings.cache.resolve(), _weights(settings), compiles=False))
 
 
 def survey(settings: Settings) -> list[Seen]:
     """Look at every node of the cluster that was joined."""
     there = nodes()
     cache, weights = settings.cache.resolve(), _weights(settings)
-    found = on_each(look, there, cache, weights)
+    found = on_each(look, there, cache, weights, settings.compile)
     return [Seen(node, found[node.address]) for node in there]
 
 
-def look(cache: Path, weights: tuple[str, int] | None) -> Look:
+def look(cache: Path, weights: tuple[str, str, int] | None, compiles: bool) -> Look:
     """Return what this node is like.
 
     Args:
         cache: where data will be kept.
-        weights: name and image size of a network whose default weights are needed.
+        weights: name, weights and image size of a network that is needed.
+        compiles: try whether networks can be compiled.
     """
     cuda = range(torch.cuda.device_count())
+    device = torch.device("cuda" if cuda else "cpu")
     return Look(
         versions(),
         hardware(),
@@ -88,20 +92,21 @@ def look(cache: Path, weights: tuple[str, int] | None) -> Look:
         best_precisions(),
         next(iter(folder_faults(f"--cache {cache}", cache)), None),
         shutil.disk_usage(nearest(cache)).free,
-        _weights_fault(*weights) if weights else None,
+        _fault(lambda: pretrained(*weights, "fp32")) if weights else None,
+        _fault(lambda: check_compiler(device)) if compiles else None,
     )
 
 
-def _weights(settings: Settings) -> tuple[str, int] | None:
+def _weights(settings: Settings) -> tuple[str, str, int] | None:
     """A file of weights is brought to the nodes, and random ones are drawn there."""
     if settings.weights != "default" or not any(map(needs_pretrained, settings.mode)):
         return None
-    return settings.backbone, settings.image_size
+    return settings.backbone, "default", settings.image_size
 
 
-def _weights_fault(backbone: str, image_size: int) -> str | None:
+def _fault(look: Callable[[], object]) -> str | None:
     try:
-        pretrained(backbone, "default", image_size, "fp32")
+        look()
     except InputError as error:
         return error.faults[0]
     return None
@@ -112,7 +117,7 @@ def machines_of(settings: Settings, seen: list[Seen]) -> Machines:
 
     Raises `InputError` naming every node that can't work with the driver.
     """
-    if faults := [fault for each in seen for fault in _faults(each)]:
+    if faults := [fault for each in seen for fault in _faults(each, settings)]:
         raise InputError([f"--address {settings.address}: {fault}" for fault in faults])
     looks = {s.node: s.look for s in seen if isinstance(s.look, Look)}
     with_gpus = [node for node in looks if node.gpus]
@@ -136,7 +141,7 @@ def _worst(precisions: list[Precision]) -> Precision:
     return "bf16" if precisions and all(p == "bf16" for p in precisions) else "fp32"
 
 
-def _faults(seen: Seen) -> Iterator[str]:
+def _faults(seen: Seen, settings: Settings) -> Iterator[str]:
     node, look = seen.node, seen.look
     if isinstance(look, Fault):
         yield f"node {node.address}: {look.why}"
@@ -146,6 +151,8 @@ def _faults(seen: Seen) -> Iterator[str]:
     there = len(look.hardware["gpus"])
     if gpus_are_real() and node.gpus > there:
         yield f"node {node.address}: Ray counts {node.gpus} GPUs, torch finds {there}"
-    for why in (look.cache_fault, look.weights_fault):
+    # A head without a GPU trains no network if others have some.
+    compiles = look.compiler_fault if node.gpus or settings.gpus == 0 else None
+    for why in (look.cache_fault, look.weights_fault, compiles):
         if why:
             yield f"node {node.address}: {why}"

@@ -32,6 +32,7 @@ LOOK = Look(
     cache_fault=None,
     cache_free=500 * 10**9,
     weights_fault=None,
+    compiler_fault=None,
 )
 
 

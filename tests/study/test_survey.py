@@ -1,13 +1,14 @@
 """What the nodes of a cluster say of themselves decides whether, and on what, a study runs."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from study.cluster import Fault, Node, versions
 from study.ray_environment import LOGICAL
-from study.survey import Look, Seen, machines_of
+from study.survey import Look, Seen, look, machines_of
 from tests.study.builders import make_settings
 from tl_core.errors import InputError
 
@@ -20,7 +21,7 @@ def seen(
     found = gpus if torch_finds is None else torch_finds
     about = {"machine": "x86_64", "cpus": cpus, "gpus": ["L4"] * found}
     precisions: dict[str, Any] = {"cpu": "fp32"} | ({"cuda": "bf16"} if found else {})
-    look = Look(versions(), about, ((1, 2),) * found, precisions, None, 10**12, None)
+    look = Look(versions(), about, ((1, 2),) * found, precisions, None, 10**12, None, None)
     return Seen(Node(f"id{last}", f"10.0.0.{last}", cpus, gpus), replace(look, **changes))
 
 
@@ -58,6 +59,28 @@ def test_every_node_at_fault_is_named() -> None:
         "10.0.0.4: --cache /c: /c can't be written: Read-only file system",
         "10.0.0.5: no weights for resnet18",
     ]
+
+
+def test_compilers_matter_where_networks_learn() -> None:
+    why = "--compile: torch.compile fails here (no g++); install g++, or leave --compile out"
+    head, worker = seen(1, compiler_fault=why), seen(2, gpus=1)
+    assert machines_of(SETTINGS, [head, worker]).gpus == 1
+    on_cores = SETTINGS.model_copy(update={"gpus": 0})
+    with pytest.raises(InputError, match=r"node 10\.0\.0\.1: --compile: .*no g\+\+"):
+        machines_of(on_cores, [head, worker])
+    with pytest.raises(InputError, match=r"node 10\.0\.0\.2: --compile: .*no g\+\+"):
+        machines_of(SETTINGS, [head, seen(2, gpus=1, compiler_fault=why)])
+
+
+def test_a_node_tries_its_compiler_if_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*_: object) -> None:
+        raise RuntimeError("no g++")
+
+    monkeypatch.setattr("torch.compile", none)
+    assert look(tmp_path, None, compiles=False).compiler_fault is None
+    assert "fails here (no g++)" in str(look(tmp_path, None, compiles=True).compiler_fault)
 
 
 def test_logical_gpus_need_not_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
