@@ -43,13 +43,18 @@ class Span:
 
 def measure(slots: tuple[int, ...] = SLOTS) -> Tables:
     """Utilisation of four GPUs, and how the rate grows with the slots."""
-    spread = [spread_row(run_timed(4, *case), *case) for case in SPREADS]
+    spread = [_spread_row_of(*case) for case in SPREADS]
     growth = [_growth_row(run_timed(n, 1, False, 4 * n, 2.0), n, 2.0) for n in slots]
     return {"64 timed trials over 4 GPUs": spread, "trials of 2 s by slots": growth}
 
 
+def _spread_row_of(trials_per_gpu: int, frozen: bool) -> Row:
+    trials = TRIALS * (2 if frozen else 1)  # Half of those with frozen ones are for the GPUs.
+    return spread_row(run_timed(4, trials_per_gpu, frozen, trials), trials_per_gpu, frozen)
+
+
 def run_timed(
-    gpus: int, trials_per_gpu: int, frozen: bool, trials: int = TRIALS, trial_s: float = TRIAL_S
+    gpus: int, trials_per_gpu: int, frozen: bool, trials: int, trial_s: float = TRIAL_S
 ) -> list[Span]:
     """Run a study of timed trials; all of them must end well."""
     with scratch() as folder:
