@@ -6,15 +6,15 @@ object store; checkpoints and the winner come the other way, into the study's fo
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import ray
-from ray.exceptions import ActorUnavailableError, RayTaskError
+from ray.exceptions import ActorUnavailableError, OwnerDiedError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study.storage import Files, Folder
@@ -22,12 +22,14 @@ from tl_core.cache import damage, publish
 
 _PIECE = 64 * 2**20
 """Bytes of one object in Ray's store, which need not hold a whole file then."""
+_HELD = 8
+"""Pieces that the store has at a time: nodes that fetch together share them, and it stays small."""
 _AT_ONCE = 16
 """Calls that are served at once: nodes shall not wait for each other's checkpoints."""
 _PATIENCE_S = 120.0
 
-Pieces = dict[str, list["ray.ObjectRef[np.ndarray]"]]
-"""Of each file of a cache entry, in order."""
+Piece = list["ray.ObjectRef[np.ndarray]"]
+"""Just one: in a list, as Ray sends the object itself otherwise."""
 
 
 class Keeper:
@@ -35,18 +37,18 @@ class Keeper:
 
     def __init__(self, cache: Path, folder: Path) -> None:
         self._cache, self._storage = cache, Folder(folder)
-        self._sent: dict[str, Pieces] = {}
-        self._sending = threading.Lock()
+        self._put = lru_cache(_HELD)(_put)
+        self._putting = threading.Lock()
 
-    def entry(self, name: str) -> Pieces:
-        """Return a cache entry as objects, which nodes take from each other as well."""
-        with self._sending:
-            if name not in self._sent:
-                files = [path for path in (self._cache / name).iterdir() if path.name[0] != "."]
-                self._sent[name] = {
-                    path.name: [ray.put(piece) for piece in _pieces(path)] for path in files
-                }
-        return self._sent[name]
+    def sizes(self, name: str) -> dict[str, int]:
+        """Return the files of a cache entry and their sizes in bytes."""
+        files = [path for path in (self._cache / name).iterdir() if path.name[0] != "."]
+        return {path.name: path.stat().st_size for path in files}
+
+    def piece(self, name: str, file: str, start: int) -> Piece:
+        """Return what a file holds from a place on, an object that nodes get from each other."""
+        with self._putting:
+            return self._put(self._cache / name / file, start)
 
     def call(self, what: str, *given: Any) -> Any:
         """Do what a `Storage` does."""
@@ -91,7 +93,7 @@ class Kept:
 
     def _call(self, what: str, *given: object) -> Any:
         try:
-            return _patiently(lambda: self.keeper.call.remote(what, *given))
+            return _patiently(lambda: ray.get(self.keeper.call.remote(what, *given)))
         except RayTaskError as error:
             # Ray's own copy of an OSError has lost its number, by which a full disk is known.
             raise error.cause from error
@@ -102,8 +104,8 @@ def _patiently(ask: Callable[[], Any]) -> Any:
     end = time.monotonic() + _PATIENCE_S
     while True:
         try:
-            return ray.get(ask())
-        except ActorUnavailableError:
+            return ask()
+        except (ActorUnavailableError, OwnerDiedError):  # The second of a piece.
             if time.monotonic() > end:
                 raise
             time.sleep(1)
@@ -121,16 +123,21 @@ def receive(keeper: Any, cache: Path, name: str) -> Path:
 
 
 def _fetch(keeper: Any, name: str, into: Path) -> None:
-    pieces: Pieces = _patiently(lambda: keeper.entry.remote(name))
-    for file, refs in pieces.items():
+    sizes: dict[str, int] = _patiently(lambda: ray.get(keeper.sizes.remote(name)))
+    for file, size in sizes.items():
         with (into / file).open("wb") as out:
-            for ref in refs:
-                out.write(ray.get(ref).data)
+            for start in range(0, size, _PIECE):
+                out.write(_patiently(partial(_piece, keeper, name, file, start)))
     if why := damage(into):
         raise OSError(f"cache entry {name} has not arrived whole: {why}")
 
 
-def _pieces(path: Path) -> Iterator[np.ndarray]:
+def _piece(keeper: Any, name: str, file: str, start: int) -> memoryview:
+    (piece,) = ray.get(keeper.piece.remote(name, file, start))
+    return memoryview(ray.get(piece))
+
+
+def _put(path: Path, start: int) -> Piece:
     with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            yield np.frombuffer(piece, np.uint8)
+        file.seek(start)
+        return [ray.put(np.frombuffer(file.read(_PIECE), np.uint8))]

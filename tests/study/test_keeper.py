@@ -11,7 +11,7 @@ import ray
 
 from study import keeper as keeper_module
 from study.job import Job
-from study.keeper import Kept, receive, start_keeper
+from study.keeper import Keeper, Kept, receive, start_keeper
 from study.ray_local import local_ray
 from tl_core.cache import MANIFEST, damage, publish
 from tl_core.datasets import ImageSet
@@ -121,8 +121,33 @@ def test_a_job_attaches_images_that_its_node_lacks(
     assert job.attach() is there
 
 
-def test_pieces_are_cut_and_none_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_store_has_few_pieces_at_a_time(
+    ray_up: None, own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(keeper_module, "_PIECE", 4)
-    (tmp_path / "file").write_bytes(b"0123456789")
-    pieces = [piece.tobytes() for piece in keeper_module._pieces(tmp_path / "file")]
-    assert pieces == [b"0123", b"4567", b"89"]
+    monkeypatch.setattr(keeper_module, "_HELD", 2)
+    (own_cache / "one").mkdir(parents=True)
+    (own_cache / "one" / "file").write_bytes(b"0123456789")
+    keeper = Keeper(own_cache, tmp_path)
+    assert keeper.sizes("one") == {"file": 10}
+    first, second, third = (keeper.piece("one", "file", start) for start in (0, 4, 8))
+    assert [bytes(ray.get(p[0])) for p in (first, second, third)] == [b"0123", b"4567", b"89"]
+    assert keeper.piece("one", "file", 8) == third  # Nodes that fetch together share it.
+    assert keeper.piece("one", "file", 0) != first
+
+
+def test_a_keeper_that_dies_while_it_sends_is_asked_again(
+    keeper: Any, own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_entry(own_cache / "images" / "one")
+    asked = []
+
+    def dying(*what: Any) -> memoryview:
+        asked.append(what)
+        if len(asked) == 2:
+            ray.kill(keeper, no_restart=False)
+        return piece(*what)
+
+    piece = keeper_module._piece
+    monkeypatch.setattr(keeper_module, "_piece", dying)
+    assert damage(receive(keeper, tmp_path / "node", "images/one")) is None
