@@ -15,6 +15,7 @@ import ray
 from ray._private import services
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from study.faults import NodeError
 from study.ray_environment import LOGICAL, worker_environment
 from tl_core.errors import InputError
 
@@ -27,10 +28,6 @@ _LONGEST = 300
 Value = TypeVar("Value")
 Versions = tuple[tuple[str, str], ...]
 """Names and versions."""
-
-
-class VersionError(RuntimeError):
-    """A node has other libraries than the study was started with."""
 
 
 @dataclass(frozen=True)
@@ -124,12 +121,13 @@ def version_fault(node: str, wanted: Versions, found: Versions) -> str | None:
 
 
 def check_versions(wanted: Versions) -> None:
-    """Raise `VersionError` if this node has others; without any wanted there is no cluster."""
-    if wanted and (why := version_fault(_own_address(), wanted, versions())):
-        raise VersionError(why)
+    """Raise `NodeError` if this node has others; without any wanted there is no cluster."""
+    if wanted and (why := version_fault(own_address(), wanted, versions())):
+        raise NodeError(why)
 
 
-def _own_address() -> str:
+def own_address() -> str:
+    """By which the cluster knows this node."""
     return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
 
 

@@ -2,58 +2,125 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import ray
 import torch
-from ray.util import ActorPool
+from ray.exceptions import RayActorError, RayTaskError
 
-from study.cluster import Versions, check_versions, gpus_are_real
+from study.cluster import Versions, check_versions, gpus_are_real, own_address
+from study.faults import NodeError
 from study.job import Job
+from tl_core.backbones import Backbone
 from tl_core.config import Precision
+from tl_core.datasets import ImageSet
+from tl_core.errors import InputError
 from tl_core.features import Forward, extract
 from tl_core.memory import keep_freed_memory
 from tl_core.train import pretrained
 
 
-def spread(job: Job, backbone: tuple[str, str, int, Precision], gpus: int, cpus: int) -> Forward:
+def spread(
+    job: Job, backbone: tuple[str, str, int, Precision], gpus: int, cpus: int, restarts: int
+) -> Forward:
     """Have `load_features` run the frozen network in a worker a GPU, else a core.
 
     Args:
         job: names the data set.
         backbone: what `tl_core.train.pretrained` takes.
-        gpus: how many there are.
+        gpus: how many are asked for; some may come later, or never.
         cpus: how many cores.
+        restarts: how often a worker that dies is started again, wherever there is a place.
     """
     # Actors: Ray would end a process with a GPU after one task, and the next had to start anew.
-    worker = ray.remote(num_cpus=1, num_gpus=1 if gpus else 0)(_Extractor)
+    again: dict[str, Any] = {"max_restarts": restarts, "max_task_retries": -1}
+    worker = ray.remote(_Extractor).options(num_cpus=1, num_gpus=1 if gpus else 0, **again)
 
     def forward(chunks: list[np.ndarray]) -> Iterator[np.ndarray]:
         n_workers = min(gpus or cpus, len(chunks))
-        pool = ActorPool([worker.remote(job, backbone) for _ in range(n_workers)])
-        yield from pool.map(lambda one, views: one.rows.remote(views), chunks)
+        return _in_order([worker.remote(job, backbone) for _ in range(n_workers)], chunks)
 
     return forward
+
+
+def _in_order(workers: list[Any], chunks: list[np.ndarray]) -> Iterator[np.ndarray]:
+    """Yield the rows of chunk after chunk, of which each worker that is up has one at a time.
+
+    Nothing waits for a worker that is still to come, and one that has no more to do is ended: its
+    place may be what another one needs.
+    """
+    busy = {worker.is_up.remote(): worker for worker in workers}
+    workers.clear()  # Ray ends a worker that no name is left for.
+    waiting, numbers, done = iter(enumerate(chunks)), dict[Any, int](), dict[int, Any]()
+    for wanted in range(len(chunks)):
+        while wanted not in done:
+            (ready, *_), _ = ray.wait([*busy])
+            _result(ready)
+            if ready in numbers:
+                done[numbers.pop(ready)] = ready
+            _occupy(busy.pop(ready), next(waiting, None), busy, numbers)
+        yield _result(done.pop(wanted))
+
+
+def _occupy(
+    worker: Any, chunk: tuple[int, np.ndarray] | None, busy: dict[Any, Any], numbers: dict[Any, int]
+) -> None:
+    if chunk:
+        ref = worker.rows.remote(chunk[1])
+        busy[ref], numbers[ref] = worker, chunk[0]
+
+
+def _result(ref: "ray.ObjectRef[Any]") -> Any:
+    try:
+        return ray.get(ref)
+    except RayTaskError as error:
+        raise error.cause from error
+    except RayActorError as error:
+        why = (str(error).strip().splitlines() or ["no reason is known"])[-1].strip()
+        raise InputError([f"making features: a worker has died again and again: {why}"]) from error
 
 
 class _Extractor:
     """Holds the network and the data set for chunk after chunk."""
 
     def __init__(self, job: Job, backbone: tuple[str, str, int, Precision]) -> None:
-        self._device = settle_worker(job.versions)
-        name, weights, *rest = backbone
-        self._images = job.attach()
-        self._backbone = pretrained(name, job.weights_here(weights), *rest)
+        self._job, self._backbone = job, backbone
+
+    @cached_property
+    def _ready(self) -> tuple[ImageSet, Backbone, torch.device]:
+        name, weights, size, precision = self._backbone
+        with on_node(self._job):
+            device, images = settle_worker(self._job.versions), self._job.attach()
+            network = pretrained(name, self._job.weights_here(weights), size, precision)
+        return images, network, device
+
+    def is_up(self) -> None:
+        """Return when it can begin."""
+        _ = self._ready
 
     def rows(self, views: np.ndarray) -> np.ndarray:
         """Features of some views, [B, D]."""
-        return extract(self._images, self._backbone, self._device, views)
+        return extract(*self._ready, views)
+
+
+@contextmanager
+def on_node(job: Job) -> Iterator[None]:
+    """On a cluster, have what fails here be the node's fault: it would fail for every trial."""
+    try:
+        yield
+    except (InputError, OSError) as error:
+        if not job.versions:
+            raise
+        raise NodeError(f"node {own_address()}: {error}") from error
 
 
 def settle_worker(wanted: Versions) -> torch.device:
     """Set this process up and return its device; twice does no harm.
 
-    Raises `VersionError` if its node, which may have joined late, has other libraries.
+    Raises `NodeError` if its node, which may have joined late, has other libraries.
     """
     check_versions(wanted)
     keep_freed_memory()

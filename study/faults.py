@@ -6,6 +6,10 @@ from collections.abc import Iterable
 from tl_core.paths import printable
 
 
+class NodeError(RuntimeError):
+    """A node of the cluster, named in the message, lacks what every trial there would need."""
+
+
 def tell_faults(title: str, faults: Iterable[str]) -> None:
     """Print them to stderr, a line each, below what can't be done."""
     print(f"error: {title}", file=sys.stderr)

@@ -11,6 +11,7 @@ from rich.console import Console
 from study.conclusion import conclude
 from study.defaults import DEFAULTS
 from study.display import StudyDisplay
+from study.faults import NodeError, tell_faults
 from study.handover import end_sending, tell_where
 from study.interrupts import EXIT_CODE, last_words
 from study.journal import Display, Journal, open_journal
@@ -26,7 +27,13 @@ from tl_core.files import is_disk_full
 if TYPE_CHECKING:
     from study.job import Job
 
-EXIT_CODES = {"done": 0, "some trials failed": 3, "disk full": 4, "interrupted": EXIT_CODE}
+EXIT_CODES = {
+    "done": 0,
+    "node fault": 2,
+    "some trials failed": 3,
+    "disk full": 4,
+    "interrupted": EXIT_CODE,
+}
 
 
 def run_study(prepared: Prepared, console: Console, displays: Sequence[Display] = ()) -> int:
@@ -52,6 +59,11 @@ def run_study(prepared: Prepared, console: Console, displays: Sequence[Display] 
         why = f"{error.strerror}: {error.filename or folder}; what has ended is kept, make room"
         console.print(f"{why}\n{how_to_resume(prepared)}", style="red", highlight=False)
         status = "disk full"
+    except NodeError as error:
+        tell_faults("the study can't go on", [str(error)])
+        if folder.exists():
+            console.print(how_to_resume(prepared), highlight=False)
+        status = "node fault"
     finally:
         end_sending(sender, folder, console, interrupted=status not in ENDINGS)
     if folder.exists():

@@ -12,6 +12,7 @@ from ray import tune
 
 from study.asha import CellASHA
 from study.confirm import Planned, missing, most_planned, plan
+from study.faults import NodeError
 from study.job import WINNER, Job, checkpoint_name
 from study.journal import Journal
 from study.records import TrialRecord
@@ -91,7 +92,7 @@ class _Listener(tune.Callback):
         self._bucket = bucket_of(settings)
         self._kept: Storage = self._bucket or Folder(self._folder)
         self._records: dict[str, TrialRecord] = {}
-        self._full: OSError | None = None
+        self._stop: Exception | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # Ray saves its callbacks with the experiment; the journal's files and sockets stay here.
@@ -107,8 +108,8 @@ class _Listener(tune.Callback):
         return self._records[trial.trial_id]
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        if self._full:  # Raised here, where Ray Tune takes it for no fault of a trial.
-            raise self._full
+        if self._stop:  # Raised here, where Ray Tune takes it for no fault of a trial.
+            raise self._stop
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._record(trial)
@@ -128,7 +129,10 @@ class _Listener(tune.Callback):
         record = self._record(trial)
         result = trial.last_result
         if result.get("disk_full"):  # The next trial would fail as well.
-            self._full = OSError(errno.ENOSPC, result["failure"], str(self._folder))
+            self._stop = OSError(errno.ENOSPC, result["failure"], str(self._folder))
+            return
+        if result.get("node_fault"):  # Free again, that node would be given trial after trial.
+            self._stop = NodeError(result["node_fault"])
             return
         if "failure" in result:
             self._fail(record, result["failure"], result["traceback"])

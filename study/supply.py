@@ -44,8 +44,7 @@ def _features(prepared: Prepared, job: Job) -> str | None:
         return None
     backbone = frozen_backbone(s)
     what = (s.backbone, s.weights, s.image_size, backbone.precision)
-    there = min(prepared.gpus, prepared.machines.gpus) or prepared.gpus
-    forward = spread(job, what, there, prepared.machines.cpus)
+    forward = spread(job, what, prepared.gpus, prepared.machines.cpus, s.max_failures)
     load_features(images, backbone, s.cache, forward, s.hflip)
     return feature_entry(images.key, backbone, Path(), s.hflip).as_posix()
 

@@ -68,11 +68,12 @@ def this_node(settings: Settings) -> Seen:
 
 
 def survey(settings: Settings) -> list[Seen]:
-    """Look at every node of the cluster that was joined."""
+    """Look at every node of the cluster that was joined; those that die meanwhile are left out."""
     there = nodes()
     cache, weights = settings.cache.resolve(), _weights(settings)
     found = on_each(look, there, cache, weights, settings.compile)
-    return [Seen(node, found[node.address]) for node in there]
+    up = {node.id for node in nodes()}
+    return [Seen(node, found[node.address]) for node in there if node.id in up]
 
 
 def look(cache: Path, weights: tuple[str, str, int] | None, compiles: bool) -> Look:

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from ray import tune
 
-from study.extraction import settle_worker
+from study.extraction import on_node, settle_worker
+from study.faults import NodeError
 from study.job import WINNER, Job
 from study.storage import contents
 from tl_core.checkpoints import CheckpointWarning
@@ -22,7 +23,7 @@ from tl_core.config import Metric, TrialConfig
 from tl_core.datasets import ImageSet
 from tl_core.epoch import EpochMetrics
 from tl_core.files import is_disk_full
-from tl_core.train import TrialResult, run_trial
+from tl_core.train import TrialResult, needs_pretrained, pretrained, run_trial
 from tl_core.winner import save_winner
 
 _PATIENCE_S = 1.0
@@ -48,11 +49,13 @@ def run_in_worker(drawn: dict[str, Any], job: Job) -> None:
 
 
 def _run(drawn: dict[str, Any], config: TrialConfig, job: Job, reporter: "Reporter") -> None:
-    device = settle_worker(job.versions)
     _free()  # What a trial that was stopped held until its exception was gone.
-    images, reads = job.attach(), drawn["kind"] in ("confirm", "control")
+    with on_node(job):
+        device, images = settle_worker(job.versions), job.attach()
+        config = _with_weights(config, job)
+    reads = drawn["kind"] in ("confirm", "control")
     result = run_trial(
-        config.model_copy(update={"weights": job.weights_here(config.weights)}),
+        config,
         images,
         job.cache,
         device,
@@ -65,6 +68,14 @@ def _run(drawn: dict[str, Any], config: TrialConfig, job: Job, reporter: "Report
     if drawn["winner"]:
         _keep_winner(result, config, images, job)
     reporter.send(result.test)
+
+
+def _with_weights(config: TrialConfig, job: Job) -> TrialConfig:
+    """The configuration with the weights as this node has them, which are loaded, and kept."""
+    c = config.model_copy(update={"weights": job.weights_here(config.weights)})
+    if needs_pretrained(c.mode) and c.weights != "none":
+        pretrained(c.backbone, c.weights, c.image_size, c.precision)
+    return c
 
 
 def _keep_winner(result: TrialResult, config: TrialConfig, images: ImageSet, job: Job) -> None:
@@ -133,6 +144,7 @@ class Reporter:
             failure=f"{type(error).__name__}: {error}",
             traceback=traceback.format_exc(),
             disk_full=isinstance(error, OSError) and is_disk_full(error),
+            node_fault=str(error) if isinstance(error, NodeError) else None,
         )
 
     def _report(self, epochs: list[dict[str, Any]], **more: Any) -> None:

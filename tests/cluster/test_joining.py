@@ -1,6 +1,8 @@
 """Who can't work with the driver is named before any work."""
 
+import subprocess
 import sys
+import time
 from importlib.metadata import version
 from pathlib import Path
 
@@ -8,7 +10,13 @@ import pytest
 
 from study import run
 from study.cluster import version_fault
-from tests.cluster.hosts import PORT, hosts, needs_hosts
+from study.ledger import read_records
+from tests.cluster.hosts import PORT, ROOT, Host, hosts, needs_hosts
+
+NETS = (
+    "--backbone", "mlp", "--mode", "scratch", "--train-ratio", 0.5, "--trials", 2, "--epochs", 1,
+    "--image-size", 32, "--precision", "fp32", "--no-confirm", "--offline", "--name", "mine",
+)  # fmt: skip
 
 
 def test_a_version_fault_names_the_node_and_both_versions() -> None:
@@ -22,23 +30,56 @@ def test_a_version_fault_names_the_node_and_both_versions() -> None:
     assert version_fault("10.0.0.2", wanted, found) == told
 
 
+@pytest.fixture
+def other_torch(tmp_path: Path) -> Path:
+    """A PYTHONPATH on which torch seems to be another version."""
+    (info := tmp_path / "other" / "torch-9.9.9.dist-info").mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 9.9.9\n")
+    return info.parent
+
+
+def start(head: Host, *given: object) -> "subprocess.Popen[str]":
+    words = (run.__file__, "--address", f"{head.address}:{PORT}", *given)
+    return head.start(sys.executable, *words, TL_STUDY_LOGICAL_GPUS=1, PYTHONPATH=ROOT)
+
+
 @pytest.mark.slow
 def test_a_node_with_another_torch_is_named_before_any_work(
-    tmp_path: Path, photo_folder: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, photo_folder: Path, other_torch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     needs_hosts()
     monkeypatch.chdir(tmp_path)
-    (other_torch := tmp_path / "other" / "torch-9.9.9.dist-info").mkdir(parents=True)
-    (other_torch / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 9.9.9\n")
     with hosts(2) as (head, other):
         head.ray(gpus=0)
-        other.ray(head, gpus=0, PYTHONPATH=other_torch.parent)
-        address = f"{head.address}:{PORT}"
-        words = ["--address", address, "--gpus", "0", "--data", str(photo_folder), "--name", "mine"]
-        words += ["--backbone", "mlp", "--mode", "scratch", "--offline"]
-        study = head.start(sys.executable, run.__file__, *words)
+        other.ray(head, gpus=0, PYTHONPATH=other_torch)
+        study = start(head, "--gpus", 0, *NETS, "--data", photo_folder)
         printed, told = study.communicate(timeout=200)
     assert study.returncode == 2, printed + told
     why = f"node {other.address} has torch 9.9.9 where the driver has {version('torch')}"
-    assert f"--address {address}: {why}: install constraints.txt there" in told
+    assert f"--address {head.address}:{PORT}: {why}: install constraints.txt there" in told
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_one_that_joins_late_stops_the_study_and_takes_no_trial_with_it(
+    tmp_path: Path, photo_folder: Path, other_torch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs_hosts()
+    monkeypatch.chdir(tmp_path)
+    with hosts(3) as (head, other, good):
+        head.ray(gpus=0)
+        study = start(head, "--gpus", 1, *NETS, "--data", photo_folder)
+        while study.poll() is None and not (tmp_path / "runs" / "mine").exists():
+            time.sleep(0.1)
+        other.ray(head, PYTHONPATH=other_torch)
+        printed, told = study.communicate(timeout=200)
+        assert study.returncode == 2, printed + told
+        why = f"node {other.address} has torch 9.9.9 where the driver has {version('torch')}"
+        assert f"error: the study can't go on\n  {why}: install constraints.txt there" in told
+        assert "go on with: python study/run.py --resume mine" in printed
+        other.kill()
+        good.ray(head)
+        study = start(head, "--resume", "mine")
+        printed, told = study.communicate(timeout=200)
+    assert study.returncode == 0, printed + told
+    assert {r.node for r in read_records(tmp_path / "runs" / "mine")} == {good.address}

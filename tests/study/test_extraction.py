@@ -1,0 +1,68 @@
+"""Features come in order, whichever of their workers are late or die."""
+
+import os
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks.soak_processes import processes, title
+from study.extraction import on_node, spread
+from study.faults import NodeError
+from study.job import Job
+from study.ray_local import local_ray
+from study.storage import Folder
+from tests.conftest import TINY
+from tl_core.config import Precision
+from tl_core.datasets import ImageSet
+from tl_core.errors import InputError
+from tl_core.features import extract
+from tl_core.train import pretrained
+
+
+def job_of(images: ImageSet, cache: Path, versions: tuple[tuple[str, str], ...] = ()) -> Job:
+    name = images.path.relative_to(cache).as_posix()
+    return Job(cache, name, Folder(cache), "val_log_loss", versions=versions)
+
+
+@pytest.fixture
+def one_core() -> Iterator[Path]:
+    """The folder of a Ray in which one worker can run at a time."""
+    home = tempfile.TemporaryDirectory(prefix="tl", dir="/tmp")
+    with home as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TMPDIR", folder)
+        with local_ray(0, 1):
+            yield Path(folder)
+
+
+@pytest.mark.slow
+def test_features_need_not_wait_for_workers_that_never_come_or_die(
+    one_core: Path, images: ImageSet, own_cache: Path, tiny_weights: Path
+) -> None:
+    backbone: tuple[str, str, int, Precision]
+    backbone = (TINY, str(tiny_weights), images.image_size, "fp32")
+    forward = spread(job_of(images, own_cache), backbone, 0, cpus=3, restarts=2)
+    chunks = np.array_split(np.arange(len(images.labels)), 4)
+    rows = iter(forward(chunks))
+    found = [next(rows)]
+    (worker,) = (i for i in processes(one_core) if title(i).startswith("ray::_Extractor"))
+    os.kill(worker, signal.SIGKILL)
+    found += rows
+    network = pretrained(*backbone)
+    alone = [extract(images, network, torch.device("cpu"), views) for views in chunks]
+    assert [(a == b).all() for a, b in zip(found, alone, strict=True)] == [True] * 4
+
+
+def test_on_a_cluster_what_a_node_lacks_is_its_own_fault(
+    images: ImageSet, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("study.extraction.own_address", lambda: "10.0.0.7")
+    joined = job_of(images, own_cache, versions=(("python", "3.11"),))
+    with pytest.raises(NodeError, match=r"^node 10\.0\.0\.7: no weights$"), on_node(joined):
+        raise InputError(["no weights"])
+    with pytest.raises(InputError, match=r"^no weights$"), on_node(job_of(images, own_cache)):
+        raise InputError(["no weights"])
