@@ -19,7 +19,7 @@ from study.room import cache_needs, check_room, lacking_views, out_needs
 from study.server import check_server
 from study.settings import Settings
 from study.slots import Slots
-from study.storage import bucket_of, check_storage
+from study.storage import bucket_of, check_storage, check_unused
 from study.survey import Seen, machines_of, survey, this_node
 from tl_core.backbones import Backbone, batch_faults
 from tl_core.datasets import image_entry, tell_bad
@@ -194,11 +194,14 @@ def _look_at_storage(c: Checkup) -> None:
         c.tell("storage", over_ray if joined else "checkpoints go into the study's folder")
         return
     attempt(lambda: check_storage(s), faults)
+    reached = not faults
     if s.address == "local":
         c.stored = {seen.node.address: why for seen in c.seen for why in faults}
     elif c.seen:
         c.stored = _unstored(c)
         faults += [f"--address {s.address}: node {n}: {why}" for n, why in c.stored.items()]
+    if reached:
+        attempt(lambda: check_unused(s), faults)
     c.tell("storage", f"{bucket_of(s)}: a file written and removed", faults)
 
 

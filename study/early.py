@@ -8,7 +8,7 @@ from study.addresses import is_server
 from study.folders import folder_faults, store_faults
 from study.resolve import resolve
 from study.server import check_server
-from study.settings import Settings
+from study.settings import Settings, flag
 from tl_core.errors import InputError
 from tl_core.sources import Source, find_source
 
@@ -28,7 +28,7 @@ def early_faults(given: Mapping[str, Any]) -> list[str]:
     if given.keys() & _AGAIN:
         return missing
     settings, faults = resolve(given)
-    if not missing and (not faults or given.keys() & _NEED_TORCH):
+    if not missing and (not faults or _asks_torch(given, faults)):
         return []
     look_at_places(settings, faults)
     look_at_data(settings, faults)
@@ -75,6 +75,12 @@ def told(error: OSError) -> str:
     """What a system call failed at, and why."""
     name = f"{error.filename}: " if error.filename else ""
     return f"{name}{error.strerror or error}"
+
+
+def _asks_torch(given: Mapping[str, Any], faults: list[str]) -> bool:
+    """Whether torch may find more: not in a value that is at fault already."""
+    at_fault = {fault.split()[0] for fault in faults}
+    return any(flag(name) not in at_fault for name in given.keys() & _NEED_TORCH)
 
 
 def _server_faults(given: Mapping[str, Any]) -> list[str]:

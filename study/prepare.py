@@ -123,7 +123,7 @@ def check(
     missing: list[str] = []
     machines = attempt(lambda: _machines(settings), missing)
     if settings.storage:
-        attempt(lambda: check_storage(settings), missing)
+        attempt(lambda: check_storage(settings, new), missing)
     if is_server(settings.tracking_uri) and not settings.offline:
         attempt(lambda: check_server(settings.tracking_uri), missing)
     if missing or machines is None:  # What follows may take minutes.

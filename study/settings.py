@@ -28,6 +28,8 @@ Design = Literal["joint", "cells"]
 Objective = Literal["score", "pareto"]
 Sampler = Literal["tpe", "random", "gp", "qmc"]
 Seeds = Annotated[int, Field(ge=1, le=1000)]
+STORES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs", "hf", "file")
+"""What a bucket's URI may begin with: all that pyarrow knows, but for a process's own memory."""
 
 
 class Settings(BaseModel):
@@ -96,8 +98,8 @@ class Settings(BaseModel):
         "`local` starts a Ray on this machine",
     )
     storage: str | None = Field(
-        description="keep checkpoints and the winner in a bucket: s3://BUCKET/PATH, gs://...; "
-        "by default the study's folder"
+        description="keep checkpoints and the winner in a bucket: s3://BUCKET/PATH, gs://..., or "
+        "file:///PATH, a disk that all nodes share; by default the study's folder"
     )
     gpus: Annotated[int, Field(ge=0)] | None = Field(
         description="GPUs used at once; by default all there are, else the CPU"
@@ -139,10 +141,19 @@ class Settings(BaseModel):
 
     @field_validator("storage")
     @classmethod
-    def _no_password(cls, uri: str | None) -> str | None:
-        if uri is not None and ":" in urlsplit(uri).netloc.rpartition("@")[0]:
+    def _a_bucket(cls, uri: str | None) -> str | None:
+        if uri is None:
+            return None
+        if ":" in urlsplit(uri).netloc.rpartition("@")[0]:
             # Which nobody is told, as it would be stored with the study.
             raise ValueError("no password in a URI; set AWS_ACCESS_KEY_ID on every node, or a role")
+        scheme, _, place = uri.partition("://")
+        # A path alone would be a folder of its own on each node.
+        if scheme not in STORES or not place or place.startswith("/") != (scheme == "file"):
+            shared = Path(uri).as_uri() if uri.startswith("/") else "file:///PATH"
+            raise ValueError(
+                f"must be a URI such as s3://BUCKET/PATH; a disk that all nodes share is {shared}"
+            )
         return uri
 
     @field_validator("preset")

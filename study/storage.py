@@ -4,16 +4,20 @@ In the study's folder, if they run on its disk; `study.keeper` brings it there f
 a bucket, if one is named.
 """
 
+import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from pyarrow import fs
 
 from study.addresses import reason, without_credentials
 from study.settings import Settings
+from tl_core.card import CARD, WEIGHTS
 from tl_core.checkpoints import InFile
 from tl_core.errors import InputError
 from tl_core.files import replace_folder
@@ -100,24 +104,39 @@ class Bucket:
             files.delete_file(f"{root}/{name}")
 
     def replace(self, name: str, files: Files) -> None:
-        """Remove what is there and write these files."""
-        there, root = self._open()
-        there.delete_dir_contents(f"{root}/{name}", missing_dir_ok=True)
-        for file, content in files.items():
-            self.write(f"{name}/{file}", content)
+        """Write these files, a model's weights first and its card last, and remove all others.
+
+        A kill in between leaves what was there, or weights that are not those of the card beside
+        them, which `load_model` refuses, or no card; never a model that is mixed without a word.
+        """
+        others = set(self._names(name, there=False)) - files.keys()
+        order = sorted(files, key=_turn)
+        for file in order[:-1]:
+            self.write(f"{name}/{file}", files[file])
+        for file in others:
+            self.remove(f"{name}/{file}")
+        for file in order[-1:]:
+            self.write(f"{name}/{file}", files[file])
 
     def folder(self, name: str) -> Files:
-        """Return all files of a folder."""
-        files, root = self._open()
-        path = f"{root}/{name}".rstrip("/")
-        there = files.get_file_info(fs.FileSelector(path, recursive=True))
-        names = [info.path.removeprefix(f"{path}/") for info in there if info.is_file]
-        return {each: self.read(f"{name}/{each}".lstrip("/")) for each in names}
+        """Return all files of a folder; raises `FileNotFoundError` if it is not there."""
+        return {each: self.read(f"{name}/{each}".lstrip("/")) for each in self._names(name)}
+
+    def is_empty(self) -> bool:
+        """Whether there is no file in it; folders, of which a bucket keeps some, don't count."""
+        return not self._names("", there=False)
 
     def discard(self) -> None:
         """Remove all that is there."""
         files, root = self._open()
         files.delete_dir(root)
+
+    def _names(self, name: str, there: bool = True) -> list[str]:
+        """The files of a folder, at any depth; of one that need not be `there`, none."""
+        files, root = self._open()
+        path = f"{root}/{name}".rstrip("/")
+        found = files.get_file_info(fs.FileSelector(path, not there, recursive=True))
+        return [info.path.removeprefix(f"{path}/") for info in found if info.is_file]
 
     def _open(self) -> tuple[fs.FileSystem, str]:
         files, root = fs.FileSystem.from_uri(self.uri)
@@ -157,20 +176,54 @@ def contents(folder: Path) -> Files:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
+def _turn(name: str) -> int:
+    """When a file is written: what the card speaks of is there before it."""
+    return {WEIGHTS: 0, CARD: 2}.get(name, 1)
+
+
 def bucket_of(settings: Settings) -> Bucket | None:
     """Return the bucket that a study keeps its networks in, if it is to have one."""
     return Bucket(settings.storage, str(settings.name)) if settings.storage else None
 
 
-def check_storage(settings: Settings) -> None:
-    """Write and remove a small file in the study's bucket; raise `InputError` if that fails."""
-    bucket = bucket_of(settings)
-    assert bucket
-    # Not in the study's own folder, as others than a study may ask; and many at the same time.
-    tried = Bucket(bucket.uri, f".tl-study-{secrets.token_hex(4)}")
-    try:
+def check_storage(settings: Settings, new: bool = False) -> None:
+    """Write and remove a small file in the study's bucket; raise `InputError` if that fails.
+
+    Of a `new` study, the folder there must be empty.
+    """
+    with _bucket_at_fault(settings) as bucket:
+        # Not in the study's own folder, as others than a study may ask; and many at the same time.
+        tried = Bucket(bucket.uri, f".tl-study-{secrets.token_hex(4)}")
         tried.write("can-write", b"yes")
         tried.discard()
-    except (OSError, ValueError) as error:  # A URI of no kind that pyarrow knows is a value.
+    if new:
+        check_unused(settings)
+
+
+def check_unused(settings: Settings) -> None:
+    """Raise `InputError` if the bucket has something in the study's folder, of another study."""
+    with _bucket_at_fault(settings) as bucket:
+        unused = bucket.is_empty()
+    if not unused:
+        why = f"{bucket} has another study's files; choose another name or remove them"
+        raise InputError([f"--name {settings.name}: {why}"])
+
+
+@contextmanager
+def _bucket_at_fault(settings: Settings) -> Iterator[Bucket]:
+    """Yield the study's bucket; what it can't do is a fault of `--storage`."""
+    bucket = bucket_of(settings)
+    assert bucket
+    try:
+        yield bucket
+    except (OSError, ValueError) as error:  # What pyarrow can't read as a URI is a value.
         named = f"--storage {without_credentials(bucket.uri)}"
-        raise InputError([f"{named}: {reason(error, bucket.uri)}"]) from error
+        raise InputError([f"{named}: {_told(error, bucket.uri)}"]) from error
+
+
+def _told(error: Exception, uri: str) -> str:
+    """What went wrong; pyarrow's words for a missing bucket name an option of its own."""
+    if re.match("Bucket .* not found", str(error)):
+        name = urlsplit(uri).netloc.rpartition("@")[2]
+        return f"there is no bucket {name}; a study makes none, so make it first"
+    return reason(error, uri)

@@ -6,8 +6,11 @@ from typing import Any
 import pytest
 
 from study.checkup import Checkup, examine
+from study.storage import Bucket
 from tests.conftest import SIDE, TINY
 from tl_core.errors import InputError
+
+NOWHERE = "file:///proc/nothing"
 
 
 def look(**given: Any) -> Checkup:
@@ -52,10 +55,10 @@ def test_nothing_is_looked_for_in_a_cluster_that_is_not_there(
         raise InputError([f"--address {address}: nobody"])
 
     monkeypatch.setattr("study.checkup.join", nobody)
-    c = look(data=str(photo_folder), address="10.0.0.9:6379", storage="nothing", gpus="2")
+    c = look(data=str(photo_folder), address="10.0.0.9:6379", storage=NOWHERE, gpus="2")
     told = [fault for fault in c.faults if not fault.startswith("--train-ratio")]
     assert told[0] == "--address 10.0.0.9:6379: nobody"
-    assert told[1].startswith("--storage nothing: ")
+    assert told[1].startswith(f"--storage {NOWHERE}: ")
     assert (c.machines, c.seen, len(told)) == (None, [], 2)
 
 
@@ -72,6 +75,19 @@ def test_broken_pictures_are_a_fault_unless_they_are_to_be_skipped(
 
 
 def test_a_local_bucket_that_can_not_be_written_marks_this_machine(photo_folder: Path) -> None:
-    c = look(data=str(photo_folder), train_ratio=["0.2"], storage="nothing")
+    c = look(data=str(photo_folder), train_ratio=["0.2"], storage=NOWHERE)
     assert [*c.stored] == ["this machine"]
-    assert c.stored["this machine"].startswith("--storage nothing: ")
+    assert c.stored["this machine"].startswith(f"--storage {NOWHERE}: ")
+
+
+def test_a_bucket_that_has_a_study_of_this_name_is_no_fault_of_the_machine(
+    photo_folder: Path, tmp_path: Path
+) -> None:
+    uri = (tmp_path / "bucket").as_uri()
+    Bucket(uri, "mine").write("winner/model.json", b"another's")
+    given = {"data": str(photo_folder), "train_ratio": ["0.2"], "storage": uri}
+    c = look(**given, name="mine")
+    files = f"{uri}/mine has another study's files"
+    assert c.faults == [f"--name mine: {files}; choose another name or remove them"]
+    assert c.stored == {}
+    assert look(**given, name="yours").faults == []

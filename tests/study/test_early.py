@@ -38,6 +38,21 @@ def test_what_torch_must_be_asked_for_is_told_later(given: dict[str, object]) ->
     assert early_faults(given) == []
 
 
+@pytest.mark.parametrize(
+    ("given", "fault"),
+    [
+        ({"storage": "/tmp/x"}, "--storage /tmp/x: must be a URI such as s3://BUCKET/PATH"),
+        ({"gpus": "-1"}, "--gpus -1: must be greater than or equal to 0"),
+    ],
+)
+def test_a_value_that_is_at_fault_already_does_not_wait_for_torch(
+    given: dict[str, str], fault: str
+) -> None:
+    [told] = early_faults(given)
+    assert told.startswith(fault)
+    assert early_faults(given | {"backbone": "resnet18"}) == []
+
+
 def test_a_server_that_is_missing_is_told_with_what_else_is_known(nobody: str) -> None:
     given = {"mode": ["frozen"], "gpus": "0", "tracking_uri": nobody}
     mode, server = early_faults(given)

@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 
 from study.ledger import Story
-from study.prepare import Prepared, prepare
+from study.prepare import Prepared, check, prepare
+from study.storage import Bucket
 from tests.conftest import SIDE, TINY, draw_folder
 from tests.study.builders import make_record
 from tl_core.errors import InputError
@@ -34,6 +35,20 @@ def test_study_that_can_start(photo_folder: Path) -> None:
     assert len(prepared.images.labels) == 40
     assert prepared.images.image_size == SIDE
     assert (prepared.gpus, prepared.notes) == (0, ())
+
+
+def test_a_new_study_takes_no_bucket_of_another_and_one_that_goes_on_its_own(
+    photo_folder: Path, tmp_path: Path
+) -> None:
+    uri = (tmp_path / "bucket").as_uri()
+    prepared = ask(photo_folder, name="mine", storage=uri, gpus="0")
+    Bucket(uri, "mine").write("winner/model.json", b"one")
+    why = f"{uri}/mine has another study's files; choose another name or remove them"
+    elsewhere = str(tmp_path / "elsewhere")
+    assert faults_of(photo_folder, name="mine", storage=uri, out=elsewhere) == (
+        f"--name mine: {why}",
+    )
+    assert check(prepared.settings, []).settings == prepared.settings
 
 
 def test_name_is_made_of_data_preset_and_time(photo_folder: Path) -> None:

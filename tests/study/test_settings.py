@@ -2,10 +2,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow import fs
 
 from study.defaults import DEBUG, DEFAULTS, DEMO
 from study.resolve import resolve
-from study.settings import flag, is_range
+from study.settings import STORES, flag, is_range
 from tests.study.builders import make_settings
 
 
@@ -239,3 +240,35 @@ def test_flag(name: str, spelling: str) -> None:
 )
 def test_study_that_would_repeat_itself_is_a_fault(given: dict[str, Any], fault: str) -> None:
     assert resolve(given)[1] == [fault]
+
+
+@pytest.mark.parametrize(
+    ("uri", "shared"),
+    [
+        ("/tmp/x", "file:///tmp/x"),
+        ("/tmp/a b", "file:///tmp/a%20b"),
+        ("nothing", "file:///PATH"),
+        ("", "file:///PATH"),
+        ("s3:/x", "file:///PATH"),
+        ("s3://", "file:///PATH"),
+        ("s3:///x", "file:///PATH"),
+        ("file://tmp/x", "file:///PATH"),
+        ("foo://bucket/x", "file:///PATH"),
+        ("mock:///x", "file:///PATH"),
+    ],
+)
+def test_a_storage_is_named_by_a_uri(uri: str, shared: str) -> None:
+    rule = "must be a URI such as s3://BUCKET/PATH; a disk that all nodes share is"
+    assert resolve({"storage": uri})[1] == [f"--storage {uri}: {rule} {shared}"]
+
+
+@pytest.mark.parametrize("scheme", STORES)
+def test_a_storage_of_each_kind_that_is_allowed_is_known_to_pyarrow(scheme: str) -> None:
+    uri = "file:///tmp/x" if scheme == "file" else f"{scheme}://bucket/x"
+    assert make_settings(storage=uri).storage == uri
+    told = ""
+    try:  # With an option that there is not, or the bucket would be sought in the network.
+        fs.FileSystem.from_uri(f"{scheme}://bucket/x?nonsense=1")
+    except (OSError, ValueError) as error:
+        told = str(error)
+    assert "Unrecognized filesystem type" not in told
