@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from study.addresses import is_server
+from study.confirm import most_planned
 from study.devices import check_compiler, gpu_faults, gpu_notes, gpus_of, precision_notes
 from study.early import attempt, look_at_data, look_at_places, told
 from study.ledger import Story
@@ -73,8 +74,14 @@ class Prepared:
         return (
             f"{s.name}: {self._trials()} of {s.backbone} on {images.name}, "
             f"{len(images.labels)} images of {len(images.classes)} classes "
-            f"at {s.image_size} px, in {s.precision} on {where}"
+            f"at {s.image_size} px, in {s.precision} on {where}{self._then()}"
         )
+
+    def _then(self) -> str:
+        if self.settings.debug or not self.settings.confirm:
+            return ""
+        most = counted(most_planned(self.settings), "trial")
+        return f"; then up to {most} on fresh seeds, to confirm the best of each cell"
 
     def _trials(self) -> str:
         if self.settings.debug:

@@ -232,7 +232,11 @@ def test_introduction_says_what_is_about_to_run(photo_folder: Path) -> None:
     line = ask(photo_folder, name="mine", gpus="0", trials="7", precision="fp32").introduce()
     assert line.startswith(f"mine: 7 trials of mlp on {photo_folder}, 40 images of 2 classes")
     assert "at 32 px, in fp32 on " in line
-    assert "one trial of" in ask(photo_folder, debug=True).introduce()
+    # Five seeds of the one cell, and of the auxiliary task's control.
+    assert line.endswith("; then up to 10 trials on fresh seeds, to confirm the best of each cell")
+    assert "fresh seeds" not in ask(photo_folder, confirm=False).introduce()
+    assert "one trial of" in (alone := ask(photo_folder, debug=True).introduce())
+    assert "fresh seeds" not in alone
 
 
 @pytest.mark.parametrize(("ended", "said"), [(5, "2 more trials of"), (7, "what is left to")])
