@@ -13,9 +13,11 @@ from typing import Any, TypeVar
 
 import ray
 from ray._private import services
+from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study.faults import NodeError
+from study.head import NO_HEAD, ask
 from study.ray_environment import LOGICAL, worker_environment
 from tl_core.errors import InputError
 
@@ -50,7 +52,8 @@ class Node:
 def join(address: str) -> None:
     """Join a running cluster as a driver; this project's code goes to its workers.
 
-    Raises `InputError` within seconds if there is none, or it has another Ray or Python.
+    Raises `InputError` within seconds if there is none, it wants another token, or it has another
+    Ray or Python.
     """
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
@@ -60,7 +63,7 @@ def join(address: str) -> None:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError, RayError) as error:
         why = " ".join(str(error).split())[:_LONGEST]
         raise InputError([f"--address {address}: {why}"]) from error
     finally:
@@ -68,16 +71,29 @@ def join(address: str) -> None:
 
 
 def _found(address: str) -> str:
-    """HOST:PORT of the cluster's head, where something listens: Ray would try for minutes."""
+    """HOST:PORT of the cluster's head, which was asked: Ray would try for minutes."""
     head: str | None = services.canonicalize_bootstrap_address(address)
     if head is None:
         raise ConnectionError("no Ray runs on this machine; ray start starts one, or joins one")
-    host, _, port = head.rpartition(":")
+    if error := _unreachable(head):
+        # Ray has put this machine's address for 127.0.0.1, where something else may listen.
+        if address != "auto" and not _unreachable(address):
+            raise ConnectionError(NO_HEAD)
+        where = f"at {head}" if address == "auto" else "there"
+        raise ConnectionError(f"no Ray answers {where}: {error.strerror or error}") from error
+    if why := ask(head):
+        raise ConnectionError(why)
+    return head
+
+
+def _unreachable(place: str) -> OSError | None:
+    """Why nothing can be sent to HOST:PORT, or None if something listens there."""
+    host, _, port = place.rpartition(":")
     try:
         socket.create_connection((host, int(port)), _ANSWER_S).close()
     except OSError as error:
-        raise ConnectionError(f"no Ray answers at {head}: {error.strerror or error}") from error
-    return head
+        return error
+    return None
 
 
 def _code() -> list[str]:

@@ -10,9 +10,12 @@ import numpy as np
 from rich.console import Console
 
 from study.cli import parse_with, settings_parser
+from study.early import address_faults
 from study.faults import tell_faults
 from study.interrupts import EXIT_CODE, interruptible
 from study.ray_environment import set_ray_environment
+from study.resolve import resolve
+from tl_core.paths import printable
 
 if TYPE_CHECKING:
     from study.checkup import Checkup
@@ -21,8 +24,8 @@ if TYPE_CHECKING:
 
 _ABOUT = """\
 Looks at all that a study with these flags takes, on this machine or on every node of a cluster,
-measures how fast its trials are there, and tells how long it will take. Every fault is told, in the
-words of study/run.py. Nothing is left but weights that had to be fetched."""
+and tells every fault in the words of study/run.py; if there is none, measures how fast its trials
+are there, and tells how long it will take. Nothing is left but weights that had to be fetched."""
 _EXAMPLES = """\
 examples:
   python study/doctor.py                                  the small study on drawn cats and dogs
@@ -47,6 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(given: Mapping[str, Any]) -> int:
     # Paths and reasons may hold brackets and colons: they are no markup.
     console = Console(markup=False, emoji=False, highlight=False)
+    _, faults = resolve(given)
+    if address_faults(faults):  # No machines to look at.
+        return _refuse(faults)
+    for fault in faults:  # All that follows takes a while, and finds more.
+        console.print(printable(fault), style="red", soft_wrap=True)
     with console.status("importing torch and Ray"):
         set_ray_environment(own=given.get("address", "local") == "local")
         import ray
@@ -61,10 +69,14 @@ def _run(given: Mapping[str, Any]) -> int:
     finally:
         ray.shutdown()  # Of a cluster that was joined.
     if checkup.faults:
-        tell_faults("the study can't start", checkup.faults)
-        return 2
+        return _refuse(checkup.faults)
     console.print("the study can start", style="green")
     return 0
+
+
+def _refuse(faults: list[str]) -> int:
+    tell_faults("the study can't start", faults)
+    return 2
 
 
 def _show(c: "Checkup", console: Console) -> None:
@@ -90,18 +102,16 @@ def _forecast(c: "Checkup", console: Console) -> None:
     console.print(speed_table(c.settings, found, cells_of(c.settings, parts, found.speeds)))
     for why in found.reasons:
         console.print(f"not measured: {why}", style="yellow")
+    for why in found.left:
+        console.print(f"temporary files may be left on node {why}", style="yellow")
     for line in _outlook(c, found, parts, before_s + ray_s):
         console.print(line)
 
 
 def _unmeasurable(c: "Checkup") -> str | None:
-    if c.settings.debug:
-        return "--debug runs one trial in this process"
-    if c.machines is None:
-        return "there is no cluster that it could be measured on"
-    if c.gpus > c.machines.gpus and not c.machines.joined:
-        return "this machine has too few GPUs"
-    return None if c.network else "there is no network to train"
+    if c.faults:
+        return "the study can't start"
+    return "--debug runs one trial in this process" if c.settings.debug else None
 
 
 @contextmanager
@@ -126,11 +136,11 @@ def _measured(c: "Checkup", doing: Callable[[str], None]) -> "Measured":
 
 
 def _parts(c: "Checkup") -> "dict[float, Part]":
-    """The images of a trial by ratio; none if there are no data, or they are at fault."""
+    """The images of a trial by ratio; none if there are no data yet."""
     from study.forecast import Part
     from tl_core.splits import make_split
 
-    if c.source is None or c.faults:
+    if c.source is None:
         return {}
     labels, s = np.asarray(c.source.labels), c.settings
     splits = {ratio: make_split(labels, ratio, s.split_seed) for ratio in s.train_ratio}
@@ -138,8 +148,6 @@ def _parts(c: "Checkup") -> "dict[float, Part]":
 
 
 def _why_no_eta(c: "Checkup") -> str:
-    if c.faults:
-        return "it can't start"
     return "not every speed is known" if c.source else f"{c.settings.data} is not here yet"
 
 

@@ -22,17 +22,24 @@ def early_faults(given: Mapping[str, Any]) -> list[str]:
     """Return the faults that need no torch, whose import takes seconds; [] if it must be asked.
 
     All faults are told together. So where only torch can tell whether something else that was
-    given is wrong, these wait for it, unless it is a server that is missing.
+    given is wrong, these wait for it, unless it is a server that is missing, or an address at
+    fault, without which nobody knows what machines there are.
     """
     missing = _server_faults(given)
     if given.keys() & _AGAIN:
         return missing
     settings, faults = resolve(given)
-    if not missing and (not faults or _asks_torch(given, faults)):
+    waits = _asks_torch(given, faults) and not address_faults(faults)
+    if not missing and (not faults or waits):
         return []
     look_at_places(settings, faults)
     look_at_data(settings, faults)
     return faults + missing
+
+
+def address_faults(faults: list[str]) -> list[str]:
+    """Those of the address that was given for a cluster."""
+    return [fault for fault in faults if fault.startswith("--address ")]
 
 
 def look_at_places(settings: Settings, faults: list[str], new: bool = True) -> None:

@@ -2,8 +2,6 @@
 
 import json
 import math
-import shutil
-import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ import torch
 
 from study.cluster import Versions
 from study.extraction import settle_worker
+from study.scratch import make_scratch
 from tl_core.backbones import load_backbone
 from tl_core.batches import eval_batch
 from tl_core.checkpoints import InFile
@@ -41,17 +40,19 @@ class Probe:
     """A trial of a whole network, from random weights."""
     heads: TrialConfig
     """A frozen one."""
+    scratch: str
+    """Names the folder for temporary files on each node; who starts gauges has it removed."""
     versions: Versions = ()
     """On a cluster: what each node must have."""
 
 
 class Gauge:
-    """An actor; `close` may be called while it measures, if it serves two calls at once."""
+    """An actor; it may be killed at any moment."""
 
     def __init__(self, probe: Probe) -> None:
         self._probe = probe
         self._device = settle_worker(probe.versions)
-        self._folder = Path(tempfile.mkdtemp(prefix="tl-doctor-"))
+        self._folder = make_scratch(probe.scratch)
         self._images = noise(self._folder / "images", probe.net, self._device.type)
         self._forward = math.inf
 
@@ -92,10 +93,6 @@ class Gauge:
         run_trial(c, images, self._folder, torch.device("cpu"), watch)
         n = len(make_split(images.labels, c.train_ratio).train) * c.seeds
         return watch.images_per_s, max(0.0, watch.epoch_s - n / watch.images_per_s)
-
-    def close(self) -> None:
-        """Remove all files; what measures still has them open."""
-        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 class _EnoughError(Exception):

@@ -9,10 +9,11 @@ from typing import Any
 
 import ray
 
-from study.cluster import versions
+from study.cluster import Fault, nodes, on_each, versions
 from study.forecast import Speeds
 from study.gauge import Gauge, Probe
 from study.machine import Machines
+from study.scratch import scratch_name, sweep
 from study.settings import Settings
 from study.slots import Slots
 from tl_core.config import TrialConfig
@@ -22,7 +23,7 @@ _MOST = 8
 """Networks that learn at once."""
 _UP_S, _MEASURING_S = 30.0, 25.0
 """The longest that is waited for workers, and for what they measure."""
-_CLOSING_S = 5.0
+_SWEEPING_S = 8.0
 _EPOCHS = 10
 """Of a frozen trial."""
 _STILL = 1e-9
@@ -48,6 +49,8 @@ class Measured:
     """How many measured at once."""
     reasons: list[str] = field(default_factory=list)
     """Why a speed is not known."""
+    left: list[str] = field(default_factory=list)
+    """Nodes whose temporary files could not be removed, and why."""
 
     def keep(self, **speeds: float) -> None:
         """Add what was measured."""
@@ -76,7 +79,7 @@ def measure(
         apart = [slots.resources("freeze")] if slots.full and slots.frozen else []
     found.places = len(places)
     try:
-        with _gauges(probe, places + apart) as gauges:
+        with _gauges(probe, places + apart, found) as gauges:
             _measure(settings, gauges, found, doing)
     except NoFigureError as why:
         found.reasons.append(str(why))
@@ -99,7 +102,7 @@ def _probe(s: Settings, joined: bool) -> Probe:
     )
     seeds = s.seeds if "freeze" in s.mode else 1
     heads = net.model_copy(update={"mode": "freeze", "seeds": seeds, "epochs": _EPOCHS})
-    return Probe(net, heads, versions() if joined else ())
+    return Probe(net, heads, scratch_name(), versions() if joined else ())
 
 
 def _places(slots: Slots, gpus: int) -> list[Ask]:
@@ -111,19 +114,22 @@ def _places(slots: Slots, gpus: int) -> list[Ask]:
 
 
 @contextmanager
-def _gauges(probe: Probe, asks: list[Ask]) -> Iterator[list[Any]]:
-    gauges = [_start(probe, ask) for ask in asks]
+def _gauges(probe: Probe, asks: list[Ask], found: Measured) -> Iterator[list[Any]]:
+    gauges: list[Any] = []
     try:
+        for ask in asks:  # One by one: an interrupt between two finds the first in the list.
+            gauges.append(_start(probe, ask))
         yield gauges
     finally:
-        closing = [gauge.close.remote() for gauge in gauges]
-        ray.wait(closing, num_returns=len(closing), timeout=_CLOSING_S)
         for gauge in gauges:
             ray.kill(gauge)
+        # No gauge could do it: one that has not come up yet, or hangs, is killed as it is.
+        swept = on_each(sweep, nodes(), probe.scratch, timeout_s=_SWEEPING_S)
+        found.left += [f"{n}: {why.why}" for n, why in swept.items() if isinstance(why, Fault)]
 
 
 def _start(probe: Probe, ask: Ask) -> Any:
-    options = {"num_cpus": ask["CPU"], "num_gpus": ask.get("GPU", 0), "max_concurrency": 2}
+    options = {"num_cpus": ask["CPU"], "num_gpus": ask.get("GPU", 0)}
     return ray.remote(Gauge).options(**options).remote(probe)
 
 

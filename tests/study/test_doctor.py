@@ -2,6 +2,8 @@
 
 import io
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -155,6 +157,37 @@ def test_help_tells_the_flags_of_a_study_and_waits_for_no_torch(
     assert "--resume" not in told
 
 
+def test_an_address_of_no_form_is_told_before_torch_is_imported() -> None:
+    code = (
+        "import sys, study.doctor\n"
+        "code = study.doctor.main(['--address', 'nonsense', '--gpus', '4', '--mode', 'frozen'])\n"
+        "print(code, sorted({'torch', 'ray', 'mlflow', 'optuna'} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "2 []\n"
+    title, mode, address = done.stderr.splitlines()
+    assert title == "error: the study can't start"
+    assert mode.startswith("  --mode frozen: must be ")
+    assert address.startswith("  --address nonsense: local, auto or HOST:PORT is expected")
+
+
+def test_nothing_is_measured_for_a_study_that_can_not_start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], photo_folder: Path
+) -> None:
+    def ray_is_up(*_: object) -> None:
+        raise AssertionError("Ray has been started")
+
+    monkeypatch.setattr("study.ray_local.local_ray", ray_is_up)
+    words = ["--data", str(photo_folder), "--train-ratio", "0.2", "--weights", "none"]
+    assert doctor.main([*words, "--backbone", TINY, "--offline", "--trials", "-1"]) == 2
+    printed, told = capsys.readouterr()
+    fault = "--trials -1: must be greater than or equal to 1"
+    assert printed.startswith(f"{fault}\n")
+    assert "speed not measured: the study can't start" in printed
+    assert told == f"error: the study can't start\n  {fault}\n"
+
+
 @pytest.mark.slow
 def test_every_fault_is_told_at_once(ray_run: RayRun, tmp_path: Path, nobody: str) -> None:
     photos = draw_folder(tmp_path / "two", ("cat", "dog"), n_images=2)
@@ -176,7 +209,8 @@ def test_every_fault_is_told_at_once(ray_run: RayRun, tmp_path: Path, nobody: st
     ):
         assert [fault for fault in faults if fault.startswith(f"  {start}")], start
     assert printed.count("told below") == 5
-    assert "speed not measured: there is no network to train" in printed
+    assert printed.startswith("--epochs -1: must be greater than or equal to 1\n")
+    assert "speed not measured: the study can't start" in printed
 
 
 @pytest.mark.slow

@@ -53,6 +53,12 @@ def test_a_value_that_is_at_fault_already_does_not_wait_for_torch(
     assert early_faults(given | {"backbone": "resnet18"}) == []
 
 
+def test_an_address_of_no_form_waits_for_nothing() -> None:
+    given = {"address": "nonsense", "gpus": "4", "backbone": "resnet18", "storage": "s3://mine"}
+    [told] = early_faults(given | {"data": "demo"})
+    assert told.startswith("--address nonsense: local, auto or HOST:PORT is expected")
+
+
 def test_a_server_that_is_missing_is_told_with_what_else_is_known(nobody: str) -> None:
     given = {"mode": ["frozen"], "gpus": "0", "tracking_uri": nobody}
     mode, server = early_faults(given)
