@@ -21,7 +21,7 @@ from tl_core.train import needs_features
 
 _MOST = 8
 """Networks that learn at once."""
-_UP_S, _MEASURING_S = 30.0, 25.0
+_UP_S, _MEASURING_S = 45.0, 25.0
 """The longest that is waited for workers, and for what they measure."""
 _SWEEPING_S = 8.0
 _EPOCHS = 10
