@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from study.measure import _UP_S
 from study.scratch import make_scratch, scratch_name, sweep
 from tests.study import stuck_gauge
 
@@ -37,7 +38,7 @@ def test_workers_that_hang_before_they_are_up_leave_nothing(
     done = subprocess.run(command, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr
     reasons, left = json.loads(done.stdout)
-    assert reasons == ["its workers were not up in 30 s: is the cluster busy?"]
+    assert reasons == [f"its workers were not up in {_UP_S:g} s: is the cluster busy?"]
     assert left == []
     assert [*scratch.glob("made-tl-doctor-*")]
     assert [*scratch.glob("tl-doctor-*")] == []
