@@ -42,11 +42,11 @@ def test_no_machine_of_aws_gets_the_group_that_ray_makes_which_opens_ssh_to_the_
 
 
 def test_a_role_for_a_bucket_is_put_in_by_taking_out_a_mark() -> None:
-    line = "IamInstanceProfile: {Name: FILL-IN}"
+    line = "IamInstanceProfile: {Name: YOUR-PROFILE}"
     given = yaml.safe_load((ROOT / AWS).read_text().replace(f"# {line}", line))
     validate_config(prepare_config(given))
     kinds = given["available_node_types"]
-    assert kinds["gpu"]["node_config"].pop("IamInstanceProfile") == {"Name": "FILL-IN"}
+    assert kinds["gpu"]["node_config"].pop("IamInstanceProfile") == {"Name": "YOUR-PROFILE"}
     assert given == _read(AWS)
 
 
