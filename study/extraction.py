@@ -54,15 +54,16 @@ def _in_order(workers: list[Any], chunks: list[np.ndarray]) -> Iterator[np.ndarr
     """
     busy = {worker.is_up.remote(): worker for worker in workers}
     workers.clear()  # Ray ends a worker that no name is left for.
-    waiting, numbers, done = iter(enumerate(chunks)), dict[Any, int](), dict[int, Any]()
+    waiting, numbers = iter(enumerate(chunks)), dict[Any, int]()
+    done: dict[int, np.ndarray] = {}
     for wanted in range(len(chunks)):
         while wanted not in done:
             (ready, *_), _ = ray.wait([*busy])
-            _result(ready)
+            rows = _result(ready)
             if ready in numbers:
-                done[numbers.pop(ready)] = ready
+                done[numbers.pop(ready)] = rows
             _occupy(busy.pop(ready), next(waiting, None), busy, numbers)
-        yield _result(done.pop(wanted))
+        yield done.pop(wanted)
 
 
 def _occupy(
