@@ -1,7 +1,6 @@
 """What every row is given: the images, the backbone, how often and how large."""
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -127,13 +126,3 @@ def tile(images: ImageSet, times: int, into: Path) -> ImageSet:
     about = {"name": images.name, "classes": images.classes, "ids": ids, "bad": []}
     (into / "about.json").write_text(json.dumps(about))
     return ImageSet.open(into)
-
-
-def one_thread(run: Callable[[], Value]) -> Value:
-    """Run with one torch thread, as a worker does that shares the machine with others."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        return run()
-    finally:
-        torch.set_num_threads(before)

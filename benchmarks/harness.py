@@ -85,13 +85,15 @@ def interleaved(
     ours: Callable[[], float],
     repeats: int,
     tell: Tell = lambda _: None,
+    warm_up: bool = True,
 ) -> list[tuple[float, float]]:
     """Run A B A B ..., so that a drift of the machine meets both; one warm-up each is not counted.
 
     Returns:
         (what `baseline` gave, what `ours` gave), a pair a repeat.
     """
-    baseline(), ours()
+    if warm_up:
+        baseline(), ours()
     rounds_ = rounds({"baseline": baseline, "ours": ours}, repeats, tell)
     return [(each["baseline"], each["ours"]) for each in rounds_]
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torchvision import models
 
-from benchmarks.bench import RATIO, Bench, one_thread
+from benchmarks.bench import RATIO, Bench
 from benchmarks.harness import Row, agree, all_of, measured, rounds, seconds
 from tl_core.batches import epoch_order
 from tl_core.config import TrialConfig
@@ -17,6 +17,7 @@ from tl_core.heads import Heads
 from tl_core.learners import NetLearner
 from tl_core.memory import keep_freed_memory
 from tl_core.splits import make_split
+from tl_core.threads import one_thread
 from tl_core.train import pretrained, run_trial
 from tl_core.weighting import make_weighting
 
@@ -55,8 +56,9 @@ def _fused(bench: Bench, backbone: str, weights: str) -> Iterator[Row]:
         losses["fused"] = _ours(bench, bench.config("freeze", seeds=n, **fixed))
 
     runs = {"plain": seconds(plain), "alone": seconds(alone), "fused": seconds(fused)}
-    one_thread(lambda: rounds(runs, 1))  # A warm-up.
-    found = one_thread(lambda: rounds(runs, bench.repeats, bench.tell))
+    with one_thread():
+        rounds(runs, 1)  # A warm-up.
+        found = rounds(runs, bench.repeats, bench.tell)
     names = ("plain", "alone")
     gates = [agree("mean val_log_loss", losses["fused"], losses[name], 1e-4) for name in names]
     told = {

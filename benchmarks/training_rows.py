@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.bench import RATIO, Bench, one_thread
+from benchmarks.bench import RATIO, Bench
 from benchmarks.harness import Gate, Row, agree, interleaved, measured, ratios, seconds
 from benchmarks.naive import Photos, train_naively
 from benchmarks.study_rows import finetune_gates
@@ -18,6 +18,7 @@ from tl_core.epoch import EpochMetrics
 from tl_core.memory import keep_freed_memory
 from tl_core.precision import best_precision
 from tl_core.splits import make_split
+from tl_core.threads import one_thread
 from tl_core.train import run_trial
 
 _CPU = torch.device("cpu")
@@ -38,7 +39,8 @@ def input_share(bench: Bench) -> Iterator[Row]:
         for batch in training_batches(train, config.batch_size, config.seed, 1):
             read(batch)
 
-    pairs = one_thread(lambda: interleaved(steps, seconds(reads), bench.repeats, bench.tell))
+    with one_thread():
+        pairs = interleaved(steps, seconds(reads), bench.repeats, bench.tell)
     first = next(training_batches(train, config.batch_size, config.seed, 1))
     photos = Photos(bench.folder, bench.backbone, bench.image_size)
     expected = torch.stack([photos[i][0] for i in first.tolist()])
@@ -71,7 +73,8 @@ def cpu_training(bench: Bench) -> Iterator[Row]:
             epochs["ours"] = done.result()
             return 1 / epochs["ours"].images_per_s
 
-        pairs = interleaved(naive, ours, bench.repeats, bench.tell)
+        warm_up = not bench.quick
+        pairs = interleaved(naive, ours, bench.repeats, bench.tell, warm_up)
     n_val = len(make_split(bench.images.labels, config.train_ratio).val)
     gates = finetune_gates("one epoch", [epochs["ours"]], [epochs["naive"]], n_val)
     gate = Gate(all(g.ok for g in gates), "; ".join(g.text for g in gates))

@@ -1,6 +1,7 @@
 """The frozen network over all images, in Ray workers: on every core, or on every GPU."""
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -20,7 +21,37 @@ from tl_core.datasets import ImageSet
 from tl_core.errors import InputError
 from tl_core.features import Forward, extract
 from tl_core.memory import keep_freed_memory
+from tl_core.threads import one_thread
 from tl_core.train import pretrained
+
+_CPU = torch.device("cpu")
+_START_S = 10.0
+"""About what workers take to start, most of it torch's import."""
+_TRIED = 4
+"""Images to try the network on."""
+
+
+def here_if_soon(images: ImageSet, backbone: Backbone, spread: Forward) -> Forward:
+    """Have this process run a frozen network, unless that takes longer than workers to start.
+
+    It computes as a worker of one core does, to the last bit.
+    """
+
+    def forward(chunks: list[np.ndarray]) -> Iterator[np.ndarray]:
+        with one_thread():
+            each_s = min(_try_s(images, backbone, chunks[0][:_TRIED]) for _ in range(2))
+            if each_s * sum(map(len, chunks)) <= _START_S:
+                yield from (extract(images, backbone, _CPU, views) for views in chunks)
+                return
+        yield from spread(chunks)
+
+    return forward
+
+
+def _try_s(images: ImageSet, backbone: Backbone, views: np.ndarray) -> float:
+    start = time.perf_counter()
+    extract(images, backbone, _CPU, views)
+    return (time.perf_counter() - start) / len(views)
 
 
 def spread(

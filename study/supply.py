@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from study.cluster import versions
-from study.extraction import spread
+from study.extraction import here_if_soon, spread
 from study.job import Job
 from study.keeper import Kept, start_keeper
 from study.networks import frozen_backbone
@@ -45,6 +45,8 @@ def _features(prepared: Prepared, job: Job) -> str | None:
     backbone = frozen_backbone(s)
     what = (s.backbone, s.weights, s.image_size, backbone.precision)
     forward = spread(job, what, prepared.gpus, prepared.machines.cpus, s.max_failures)
+    if not (prepared.gpus or prepared.machines.joined):
+        forward = here_if_soon(images, backbone, forward)
     load_features(images, backbone, s.cache, forward, s.hflip)
     return feature_entry(images.key, backbone, Path(), s.hflip).as_posix()
 

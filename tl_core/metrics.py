@@ -1,8 +1,6 @@
 """What is measured on a set of images, for one net or for S nets at once; logged by nobody here."""
 
-import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 
 from tl_core.heads import choose, probabilities
@@ -58,11 +56,15 @@ def auroc(logits: Tensor, labels: Tensor) -> Tensor:
     """
     # One logit ranks as its probability does, but is not rounded to 1 where the net is sure.
     scores = logits if logits.shape[-1] == 1 else probabilities(logits.double())
-    scores = scores.where(scores.isfinite(), torch.nan)
+    scores = scores.mT.contiguous()  # [..., K, N]
+    ordered = scores.sort(dim=-1).values
+    # Ranks from 1 on; equal scores share the mean of theirs.
+    below, not_above = (torch.searchsorted(ordered, scores, right=r) for r in (False, True))
+    ranks = (below + not_above + 1).double() / 2
     classes = torch.tensor([1]) if logits.shape[-1] == 1 else torch.arange(logits.shape[-1])
-    of_class = (labels.unsqueeze(-1) == classes).numpy()  # [N, K]
-    ranks = rankdata(scores.numpy(), axis=-2, nan_policy="propagate")
-    n_in = of_class.sum(axis=0)
+    of_class = (labels == classes.unsqueeze(-1)).double()  # [K, N]
+    n_in = of_class.sum(dim=-1)
     n_out = len(labels) - n_in
-    below = (ranks * of_class).sum(axis=-2) - n_in * (n_in + 1) / 2
-    return torch.from_numpy(np.asarray((below / (n_in * n_out)).mean(axis=-1)))
+    wins = (ranks * of_class).sum(dim=-1) - n_in * (n_in + 1) / 2
+    areas = (wins / (n_in * n_out)).where(scores.isfinite().all(dim=-1), torch.nan)
+    return areas.mean(dim=-1)

@@ -11,7 +11,7 @@ from torch import nn
 from benchmarks import gpu_steps
 from benchmarks.attach import Attached, attach, open_entry, own_pss, touch
 from benchmarks.backbone_rows import count_flops, same_features
-from benchmarks.bench import Bench, one_thread, tile
+from benchmarks.bench import Bench, tile
 from benchmarks.gpu_rows import same_loss
 from tests.conftest import SIDE
 from tl_core.config import Precision
@@ -66,15 +66,6 @@ def test_demo_photos_are_drawn_once_and_by_class(tmp_path: Path) -> None:
 def test_fresh_folders_are_new_each_time(tmp_path: Path) -> None:
     names = [bench(tmp_path).fresh("x").name for _ in range(3)]
     assert names == ["x-0", "x-1", "x-2"]
-
-
-def test_one_thread_is_given_back() -> None:
-    torch.set_num_threads(2)
-    try:
-        assert one_thread(torch.get_num_threads) == 1
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(1)
 
 
 def test_flops_are_counted_by_hand() -> None:

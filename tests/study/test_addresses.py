@@ -148,7 +148,7 @@ def test_the_printed_command_serves_this_machine_alone(uri: str) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with Path("log").open("w") as log:
-        words = [*shlex.split(command), "--port", str(port)]
+        words = [*shlex.split(command), "--port", str(port), "--workers", "1"]
         server = subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True)
     try:
         while server.poll() is None and not _answers(port):

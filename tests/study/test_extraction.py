@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from benchmarks.soak_processes import processes, title
-from study.extraction import on_node, spread
+from study.extraction import here_if_soon, on_node, spread
 from study.faults import NodeError
 from study.job import Job
 from study.ray_local import local_ray
@@ -55,6 +55,29 @@ def test_features_need_not_wait_for_workers_that_never_come_or_die(
     network = pretrained(*backbone)
     alone = [extract(images, network, torch.device("cpu"), views) for views in chunks]
     assert [(a == b).all() for a, b in zip(found, alone, strict=True)] == [True] * 4
+
+
+@pytest.mark.parametrize(("start_s", "spread_out"), [(1000, False), (0, True)])
+def test_a_small_job_is_not_spread(
+    images: ImageSet,
+    tiny_weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    start_s: float,
+    spread_out: bool,
+) -> None:
+    monkeypatch.setattr("study.extraction._START_S", start_s)
+    network = pretrained(TINY, str(tiny_weights), images.image_size, "fp32")
+    seen: list[np.ndarray] = []
+
+    def elsewhere(chunks: list[np.ndarray]) -> Iterator[np.ndarray]:
+        seen.extend(chunks)
+        yield from (extract(images, network, torch.device("cpu"), views) for views in chunks)
+
+    chunks = np.array_split(np.arange(len(images.labels)), 3)
+    found = list(here_if_soon(images, network, elsewhere)(chunks))
+    assert (len(seen) == 3) == spread_out
+    expected = [extract(images, network, torch.device("cpu"), views) for views in chunks]
+    assert [(a == b).all() for a, b in zip(found, expected, strict=True)] == [True] * 3
 
 
 def test_on_a_cluster_what_a_node_lacks_is_its_own_fault(
