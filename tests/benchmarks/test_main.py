@@ -129,7 +129,7 @@ def short_temp() -> Iterator[Path]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_all_rows_end_to_end(tmp_path: Path, short_temp: Path) -> None:
     words = [sys.executable, "-m", "benchmarks", "--quick", "--out", str(tmp_path / "out.json")]
     own = {"TMPDIR": str(short_temp), "PYTHONPATH": str(ROOT)}
