@@ -156,12 +156,14 @@ def _outlook(
 ) -> Iterator[str]:
     """How many trials an hour, and when all will be done."""
     from study.doctor_tables import eta_line
+    from study.extraction import SOON_S
     from study.forecast import Before, cells_of, eta, trials_an_hour
 
     assert c.machines
     extractors = c.slots.full or c.gpus or c.machines.cpus
     pictures = (c.pictures.number, c.pictures.per_s) if c.pictures else (0, 1.0)
-    before = Before(start_s, found.workers_s, *pictures, c.views, extractors)
+    soon_s = SOON_S if c.machines.only_cores(c.gpus) else 0
+    before = Before(start_s, found.workers_s, *pictures, c.views, extractors, soon_s)
     told = eta(c.settings, c.slots, before, found.speeds, parts) if parts else None
     if told is None:
         yield f"ETA of this study: not known, as {_why_no_eta(c)}"

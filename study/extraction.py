@@ -25,8 +25,8 @@ from tl_core.threads import one_thread
 from tl_core.train import pretrained
 
 _CPU = torch.device("cpu")
-_START_S = 10.0
-"""About what workers take to start, most of it torch's import."""
+SOON_S = 10.0
+"""What the driver does itself takes no longer: about what workers take to start."""
 _TRIED = 4
 """Images to try the network on."""
 
@@ -40,7 +40,7 @@ def here_if_soon(images: ImageSet, backbone: Backbone, spread: Forward) -> Forwa
     def forward(chunks: list[np.ndarray]) -> Iterator[np.ndarray]:
         with one_thread():
             each_s = min(_try_s(images, backbone, chunks[0][:_TRIED]) for _ in range(2))
-            if each_s * sum(map(len, chunks)) <= _START_S:
+            if each_s * sum(map(len, chunks)) <= SOON_S:
                 yield from (extract(images, backbone, _CPU, views) for views in chunks)
                 return
         yield from spread(chunks)

@@ -65,6 +65,8 @@ class Before:
     """Images and mirror images that the frozen network is to see."""
     extractors: int
     """Places that it runs in at once."""
+    soon_s: float = 0.0
+    """What the driver alone needs no more than, it does, and starts no workers for."""
 
 
 @dataclass(frozen=True)
@@ -164,12 +166,13 @@ def eta(
         return None
     at_once = slots.most_at_once(settings.trials)
     confirming = _confirming(settings, cells_of(settings, parts, speeds, confirm=True))
-    extracted_per_s = before.extractors * (speeds.forward or math.inf)
+    alone_s = before.views / (speeds.forward or math.inf)
+    spread = alone_s > before.soon_s
     return Eta(
         # The workers that the frozen network runs in are not those of the trials.
-        start_s=before.start_s + before.workers_s * (2 if before.views else 1),
+        start_s=before.start_s + before.workers_s * (2 if spread else 1),
         decoding_s=before.images / before.decoded_per_s,
-        features_s=before.views / extracted_per_s,
+        features_s=alone_s / before.extractors if spread else alone_s,
         search_s=stage_s(_each(search, settings.trials / n_cells), slots, at_once),
         confirming_s=stage_s(confirming, slots, at_once),
     )

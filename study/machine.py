@@ -35,6 +35,10 @@ class Machines:
         """Whether it is a cluster, to which nodes may come while a study runs."""
         return bool(self.nodes)
 
+    def only_cores(self, gpus: int) -> bool:
+        """Whether all that a study has, with so many GPUs, are this machine's cores."""
+        return not (gpus or self.joined)
+
     def device(self, gpus: int) -> torch.device:
         """What networks run on if so many GPUs are used."""
         return torch.device("cuda" if gpus and self.gpus_are_real else "cpu")

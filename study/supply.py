@@ -45,7 +45,7 @@ def _features(prepared: Prepared, job: Job) -> str | None:
     backbone = frozen_backbone(s)
     what = (s.backbone, s.weights, s.image_size, backbone.precision)
     forward = spread(job, what, prepared.gpus, prepared.machines.cpus, s.max_failures)
-    if not (prepared.gpus or prepared.machines.joined):
+    if prepared.machines.only_cores(prepared.gpus):
         forward = here_if_soon(images, backbone, forward)
     load_features(images, backbone, s.cache, forward, s.hflip)
     return feature_entry(images.key, backbone, Path(), s.hflip).as_posix()

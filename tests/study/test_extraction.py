@@ -57,15 +57,15 @@ def test_features_need_not_wait_for_workers_that_never_come_or_die(
     assert [(a == b).all() for a, b in zip(found, alone, strict=True)] == [True] * 4
 
 
-@pytest.mark.parametrize(("start_s", "spread_out"), [(1000, False), (0, True)])
+@pytest.mark.parametrize(("soon_s", "spread_out"), [(1000, False), (0, True)])
 def test_a_small_job_is_not_spread(
     images: ImageSet,
     tiny_weights: Path,
     monkeypatch: pytest.MonkeyPatch,
-    start_s: float,
+    soon_s: float,
     spread_out: bool,
 ) -> None:
-    monkeypatch.setattr("study.extraction._START_S", start_s)
+    monkeypatch.setattr("study.extraction.SOON_S", soon_s)
     network = pretrained(TINY, str(tiny_weights), images.image_size, "fp32")
     seen: list[np.ndarray] = []
 

@@ -112,6 +112,15 @@ def test_a_study_by_its_stages() -> None:
     assert told.total_s == pytest.approx(20 + 3 + 2 + 12.04 + 26.08)
 
 
+@pytest.mark.parametrize(("soon_s", "start_s", "features_s"), [(7.9, 20, 2), (8.0, 15, 8)])
+def test_few_images_start_no_workers(soon_s: float, start_s: float, features_s: float) -> None:
+    settings = ask(mode=("freeze",), train_ratio=(0.1,), epochs=2, trials=8)
+    before = Before(10, 5, 60, 20, views=800, extractors=4, soon_s=soon_s)
+    told = eta(settings, FOUR, before, SPEEDS, {0.1: PART})
+    assert told is not None
+    assert (told.start_s, told.features_s) == (start_s, features_s)
+
+
 def test_what_the_cache_has_takes_no_time() -> None:
     settings = ask(mode=("freeze",), train_ratio=(0.1,), epochs=2, trials=8)
     told = eta(settings, Slots(0, 4, 4, 0), replace(NOTHING, workers_s=5), SPEEDS, {0.1: PART})
