@@ -68,6 +68,13 @@ def epochs(number: int) -> Callable[[list[dict[str, Any]]], bool]:
     return lambda told: sum(e["event"] == "epoch" for e in told) >= number
 
 
+def learning(told: list[dict[str, Any]]) -> bool:
+    """Whether a network has learned for a while, and goes on."""
+    there = read_records(LEDGER.parent) if told else []
+    nets = [r for r in there if r.status == "running" and r.config.mode != "freeze"]
+    return any(5 <= len(r.history) <= 20 for r in nets)
+
+
 def kill(process: "subprocess.Popen[str]") -> None:
     process.kill()
     process.communicate()
@@ -135,7 +142,7 @@ def test_a_stop_is_in_time_and_can_be_resumed(
     ray_run: RayRun, study: Study, uri: str, client: MlflowClient, stop: signal.Signals, group: bool
 ) -> None:
     process = study("--mode", "freeze", "finetune", "--trials", 5, "--epochs", 30)
-    wait_for(epochs(40))
+    wait_for(learning)
     start = time.monotonic()
     (os.killpg if group else os.kill)(process.pid, stop)
     printed, told = process.communicate(timeout=60)
