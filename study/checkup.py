@@ -7,7 +7,7 @@ from typing import Any
 from rich.filesize import decimal
 
 from study.addresses import is_server, without_credentials
-from study.cluster import Fault, join, on_each
+from study.cluster import Fault, Node, join, on_each
 from study.devices import check_compiler, gpu_faults, gpu_notes, gpus_of
 from study.early import attempt, look_at_data, look_at_folder
 from study.folders import store_faults
@@ -51,7 +51,7 @@ class Checkup:
     checks: list[Check] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
     """The nodes, or this machine."""
-    stored: dict[str, str] = field(default_factory=dict)
+    stored: dict[Node, str] = field(default_factory=dict)
     """By node, why the study's bucket can't be written from there."""
     machines: Machines | None = None
     """None if no study can run on them."""
@@ -196,16 +196,16 @@ def _look_at_storage(c: Checkup) -> None:
     attempt(lambda: check_storage(s), faults)
     reached = not faults
     if s.address == "local":
-        c.stored = {seen.node.address: why for seen in c.seen for why in faults}
+        c.stored = {seen.node: why for seen in c.seen for why in faults}
     elif c.seen:
         c.stored = _unstored(c)
-        faults += [f"--address {s.address}: node {n}: {why}" for n, why in c.stored.items()]
+        faults += [f"--address {s.address}: node {n.address}: {why}" for n, why in c.stored.items()]
     if reached:
         attempt(lambda: check_unused(s), faults)
     c.tell("storage", f"{bucket_of(s)}: a file written and removed", faults)
 
 
-def _unstored(c: Checkup) -> dict[str, str]:
+def _unstored(c: Checkup) -> dict[Node, str]:
     """By node, why it can't write the bucket."""
     found = on_each(storage_fault, [seen.node for seen in c.seen], c.settings)
     told = {n: why.why if isinstance(why, Fault) else why for n, why in found.items()}

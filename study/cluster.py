@@ -24,8 +24,9 @@ from tl_core.errors import InputError
 _COMPARED = ("torch", "torchvision", "timm", "ray")
 _PACKAGES = ("tl_core", "study")
 _ANSWER_S = 4.0
-_PATIENCE_S = 60.0
 _LONGEST = 300
+PATIENCE_S = 60.0
+"""How long a node has for what it is asked, unless it may take longer."""
 
 Value = TypeVar("Value")
 Versions = tuple[tuple[str, str], ...]
@@ -153,14 +154,14 @@ def gpus_are_real() -> bool:
 
 
 def on_each(
-    task: Callable[..., Value], among: list[Node], *given: Any, timeout_s: float = _PATIENCE_S
-) -> dict[str, Value | Fault]:
-    """Run a function on each node at once; return by address what came of it."""
+    task: Callable[..., Value], among: list[Node], *given: Any, timeout_s: float = PATIENCE_S
+) -> dict[Node, Value | Fault]:
+    """Run a function on each node at once; return what came of it."""
     # A process of its own, which ends with it: no GPU memory is kept from those that follow.
     remote = ray.remote(num_cpus=0, max_calls=1, max_retries=0)(task)
     sees_gpus = {"env_vars": {"RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1"}}
     asked = {
-        node.address: remote.options(
+        node: remote.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False),
             runtime_env=sees_gpus,
         ).remote(*given)
@@ -168,7 +169,7 @@ def on_each(
     }
     ready, _ = ray.wait([*asked.values()], num_returns=len(asked), timeout=timeout_s)
     late = Fault(f"no answer in {timeout_s:g} s")
-    return {address: _given(ref) if ref in ready else late for address, ref in asked.items()}
+    return {node: _given(ref) if ref in ready else late for node, ref in asked.items()}
 
 
 def _given(ref: "ray.ObjectRef[Value]") -> Value | Fault:

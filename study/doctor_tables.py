@@ -65,7 +65,7 @@ def _versions(look: Look) -> Text:
 def _storage(c: Checkup, seen: Seen) -> Text:
     if not c.settings.storage:
         return Text("over Ray" if c.settings.address != "local" else "its own disk")
-    return _word(c.stored.get(seen.node.address), "can be written", "can't be written")
+    return _word(c.stored.get(seen.node), "can be written", "can't be written")
 
 
 def _word(fault: str | None, good: str, bad: str) -> Text:

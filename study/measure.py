@@ -125,7 +125,8 @@ def _gauges(probe: Probe, asks: list[Ask], found: Measured) -> Iterator[list[Any
             ray.kill(gauge)
         # No gauge could do it: one that has not come up yet, or hangs, is killed as it is.
         swept = on_each(sweep, nodes(), probe.scratch, timeout_s=_SWEEPING_S)
-        found.left += [f"{n}: {why.why}" for n, why in swept.items() if isinstance(why, Fault)]
+        faults = {node: why for node, why in swept.items() if isinstance(why, Fault)}
+        found.left += [f"{node.address}: {why.why}" for node, why in faults.items()]
 
 
 def _start(probe: Probe, ask: Ask) -> Any:

@@ -26,7 +26,7 @@ from tl_core.card import CARD, WEIGHTS, Card, find_model, read_card
 ALIAS = "best"
 REQUIREMENTS = (
     *("torch", "torchvision", "timm", "safetensors", "huggingface-hub", "numpy", "pandas"),
-    *("scipy", "pillow", "pydantic", "filelock", "rich"),
+    *("pillow", "pydantic", "filelock", "rich"),
 )
 """The distributions that `tl_core` takes; MLflow adds itself."""
 _LOADER = "tl_core.pyfunc"  # By name: it imports torch, which who tells MLflow can do without.

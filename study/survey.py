@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from study.cluster import (
+    PATIENCE_S,
     Fault,
     Node,
     Versions,
@@ -26,6 +27,9 @@ from study.settings import Settings
 from tl_core.config import Precision
 from tl_core.errors import InputError
 from tl_core.train import needs_pretrained, pretrained
+
+_FETCHING_S = 600.0
+"""Nodes that have no weights yet may have to fetch them first."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ def join_and_look(settings: Settings) -> Machines:
     Raises `InputError` if there is none, or naming every node that can't work with the driver.
     """
     join(settings.address)
-    return machines_of(settings, survey(settings))
+    return machines_of(settings, survey(settings, _FETCHING_S))
 
 
 def this_node(settings: Settings) -> Seen:
@@ -67,13 +71,13 @@ def this_node(settings: Settings) -> Seen:
     return Seen(node, look(settings.cache.resolve(), _weights(settings), compiles=False))
 
 
-def survey(settings: Settings) -> list[Seen]:
+def survey(settings: Settings, timeout_s: float = PATIENCE_S) -> list[Seen]:
     """Look at every node of the cluster that was joined; those that die meanwhile are left out."""
     there = nodes()
     cache, weights = settings.cache.resolve(), _weights(settings)
-    found = on_each(look, there, cache, weights, settings.compile)
+    found = on_each(look, there, cache, weights, settings.compile, timeout_s=timeout_s)
     up = {node.id for node in nodes()}
-    return [Seen(node, found[node.address]) for node in there if node.id in up]
+    return [Seen(node, found[node]) for node in there if node.id in up]
 
 
 def look(cache: Path, weights: tuple[str, str, int] | None, compiles: bool) -> Look:

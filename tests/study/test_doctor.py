@@ -109,7 +109,7 @@ def test_a_node_that_does_not_answer_has_a_row() -> None:
 def test_the_bucket_is_told_node_by_node() -> None:
     settings = make_settings(data="photos", address="auto", storage="s3://mine")
     seen = [Seen(Node("id", name, 16, 2), LOOK) for name in ("one", "two")]
-    table = node_table(Checkup(settings, True, seen=seen, stored={"two": "no role"}))
+    table = node_table(Checkup(settings, True, seen=seen, stored={seen[1].node: "no role"}))
     [storage] = [c for c in table.columns if c.header == "storage"]
     assert [*map(str, storage.cells)] == ["can be written", "can't be written"]
     drawn(table)
