@@ -71,7 +71,8 @@ def test_help_tells_every_flag_its_default_and_the_exit_codes(
     assert all(flag(name) in words for name in Settings.model_fields)
     assert "(default 10; demo 5; debug 10)" in words
     assert f"default {DEFAULTS['tracking_uri']}" in words
-    assert "0 done, 2 bad input, 3 done but some trials failed, 4 stopped as the disk is" in words
+    assert "0 done, 2 bad input or a node that can't work, 3 done but some trials failed" in words
+    assert "4 stopped as the disk is full, 130 interrupted" in words
 
 
 def test_help_and_wrong_flags_do_not_wait_for_torch() -> None:
