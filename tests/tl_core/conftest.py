@@ -7,8 +7,10 @@ from torch import nn
 from torchvision import models
 
 from tests.conftest import TINY
+from tests.tl_core.entries import writes
 from tests.tl_core.trials import Trials
 from tl_core import train
+from tl_core.cache import publish
 from tl_core.datasets import ImageSet
 
 
@@ -40,3 +42,11 @@ def three_class_trials(three_class_images: ImageSet, own_cache: Path, tiny_weigh
     """As `trials`, on `three_class_images`."""
     train.pretrained.cache_clear()
     return Trials(three_class_images, own_cache, tiny_weights)
+
+
+@pytest.fixture
+def entry(tmp_path: Path) -> Path:
+    """A whole entry of two files."""
+    path = tmp_path / "entries" / "abc"
+    publish(path, writes({"a": b"abc", "b": b""}))
+    return path
