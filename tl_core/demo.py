@@ -4,32 +4,17 @@ Coat, eyes, pose, place, backdrop and exposure follow one law for both species, 
 colour nor brightness tells a cat from a dog; ears, muzzle, whiskers, tail and marks do.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Self
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
+
+from tl_core.pen import Colour, Pen, Point, tinted
 
 CLASSES: tuple[str, str] = ("cat", "dog")
 N_IMAGES = 600
 
-Colour = tuple[int, int, int]
-Point = tuple[float, float]
-
-COATS: tuple[tuple[Colour, Colour, Colour], ...] = (
-    ((226, 150, 72), (250, 226, 190), (124, 82, 40)),
-    ((142, 144, 152), (232, 232, 236), (78, 80, 84)),
-    ((62, 60, 68), (206, 200, 198), (118, 114, 126)),
-    ((134, 92, 62), (224, 190, 152), (74, 50, 34)),
-    ((232, 208, 168), (252, 244, 228), (134, 114, 92)),
-    ((240, 238, 232), (255, 252, 246), (132, 130, 126)),
-    ((98, 70, 58), (190, 150, 118), (176, 132, 106)),
-    ((190, 128, 92), (244, 222, 200), (104, 70, 50)),
-)
-"""Main colour, light patches, and outline with stripes, which is paler on dark coats."""
-IRISES: tuple[Colour, ...] = ((222, 176, 60), (120, 168, 84), (98, 158, 206), (140, 92, 54))
 INK: Colour = (34, 28, 30)
 PINK: Colour = (232, 142, 146)
 GREY: Colour = (150, 148, 144)
@@ -42,62 +27,14 @@ def draw(index: int, seed: int, size: int) -> Image.Image:
     """
     rng = np.random.default_rng([seed, index])
     image = _backdrop(rng, 2 * size)
-    pen = _Pen.dipped(ImageDraw.Draw(image), rng, 2 * size)
+    pen = Pen.dipped(ImageDraw.Draw(image), rng, 2 * size)
     _draw_scraps(pen, int(rng.choice([0, 10])), 0.13)
     _draw_animal(pen, CLASSES[index % 2])
     _draw_scraps(pen, int(rng.integers(0, 7)), 0.06)
     return _photograph(rng, image.reduce(2))
 
 
-@dataclass(frozen=True)
-class _Pen:
-    """Draws one animal's colours in a frame of its own, y down; `frame` maps it to pixels."""
-
-    canvas: ImageDraw.ImageDraw
-    rng: np.random.Generator
-    frame: NDArray[np.float64]
-    coat: Colour
-    light: Colour
-    shade: Colour
-    iris: Colour
-    marks: str = "plain"
-
-    @classmethod
-    def dipped(cls, canvas: ImageDraw.ImageDraw, rng: np.random.Generator, side: int) -> Self:
-        coat, light, shade = (_tinted(rng, c, 16) for c in COATS[rng.integers(len(COATS))])
-        frame, iris = np.diag([side, side, 1.0]), IRISES[rng.integers(len(IRISES))]
-        return cls(canvas, rng, frame, coat, light, shade, iris)
-
-    def moved(self, x: float, y: float, scale: Point = (1, 1), degrees: float = 0) -> Self:
-        cos, sin = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
-        step = np.array([[cos, -sin, x], [sin, cos, y], [0, 0, 1]]) @ np.diag([*scale, 1])
-        return replace(self, frame=self.frame @ step)
-
-    def halves(self) -> tuple[Self, Self]:
-        return self, self.moved(0, 0, (-1, 1))
-
-    def line(self, points: Sequence[Point], fill: Colour, width: float) -> None:
-        placed = np.asarray(points) @ self.frame[:2, :2].T + self.frame[:2, 2]
-        thick = max(1, round(width * float(np.hypot(*self.frame[:2, 0]))))
-        self.canvas.line(placed.ravel().tolist(), fill, thick, joint="curve")
-        for x, y in placed[[0, -1]].tolist() if thick > 2 else ():
-            self.canvas.circle((x, y), thick / 2, fill)
-
-    def shape(self, points: Sequence[Point], fill: Colour, edge: Colour | None = None) -> None:
-        placed = np.asarray(points) @ self.frame[:2, :2].T + self.frame[:2, 2]
-        self.canvas.polygon(placed.ravel().tolist(), fill)
-        if edge:
-            self.line([*points, points[0]], edge, 0.06)
-
-    def oval(
-        self, at: Point, radii: Point, fill: Colour, edge: Colour | None = None, corners: int = 32
-    ) -> None:
-        turn = np.linspace(0, 2 * np.pi, corners, endpoint=False)
-        x, y = at[0] + radii[0] * np.cos(turn), at[1] + radii[1] * np.sin(turn)
-        self.shape(list(zip(x.tolist(), y.tolist(), strict=True)), fill, edge)
-
-
-def _draw_animal(pen: _Pen, species: str) -> None:
+def _draw_animal(pen: Pen, species: str) -> None:
     rng = pen.rng
     body, (x, y), tail, scales = _POSES[rng.integers(len(_POSES))]
     scale, flip, at = rng.uniform(*scales), rng.choice([-1, 1]), rng.uniform(0.4, 0.6, 2)
@@ -108,7 +45,7 @@ def _draw_animal(pen: _Pen, species: str) -> None:
     _HEADS[species](own.moved(0, 0, (rng.uniform(0.88, 1.12), 1), rng.uniform(-16, 16)))
 
 
-def _sitting(pen: _Pen) -> None:
+def _sitting(pen: Pen) -> None:
     for half in pen.halves():
         half.oval((0.72, 2.55), (0.5, 0.6), pen.coat, pen.shade)
     _draw_torso(pen, (0, 1.8), (0.85, 1.3))
@@ -117,7 +54,7 @@ def _sitting(pen: _Pen) -> None:
         _draw_leg(half, (0.34, 2.0), (0.36, 3.0))
 
 
-def _standing(pen: _Pen) -> None:
+def _standing(pen: Pen) -> None:
     stride = pen.rng.uniform(-0.3, 0.3)
     for x in (1.25, 2.85):
         _draw_leg(pen, (x, 1.5), (x - stride, 2.65))
@@ -126,20 +63,20 @@ def _standing(pen: _Pen) -> None:
         _draw_leg(pen, (x, 1.5), (x + stride, 2.75))
 
 
-def _lying(pen: _Pen) -> None:
+def _lying(pen: Pen) -> None:
     _draw_torso(pen, (0.75, 1.2), (1.7, 0.85))
     pen.oval((1.7, 1.55), (0.65, 0.5), pen.coat, pen.shade)
     for x in (-0.6, 0.25):
         pen.oval((x, 1.95), (0.42, 0.22), pen.light, pen.shade)
 
 
-def _draw_leg(pen: _Pen, top: Point, foot: Point) -> None:
+def _draw_leg(pen: Pen, top: Point, foot: Point) -> None:
     pen.line([top, foot], pen.shade, 0.52)
     pen.line([top, foot], pen.coat, 0.42)
     pen.oval((foot[0] - 0.08, foot[1] + 0.1), (0.33, 0.2), pen.light, pen.shade)
 
 
-def _draw_torso(pen: _Pen, at: Point, radii: Point) -> None:
+def _draw_torso(pen: Pen, at: Point, radii: Point) -> None:
     pen.oval(at, radii, pen.coat, pen.shade)
     unit = pen.moved(*at, scale=radii)
     if pen.marks == "stripes":
@@ -151,7 +88,7 @@ def _draw_torso(pen: _Pen, at: Point, radii: Point) -> None:
             unit.oval((x, y), (0.2 + width / 5, 0.2), pen.light)
 
 
-def _draw_tail(pen: _Pen, species: str) -> None:
+def _draw_tail(pen: Pen, species: str) -> None:
     curl, width = (pen.rng.uniform(1.2, 1.7), 0.2) if species == "cat" else (0.5, 0.42)
     turn = np.linspace(0, np.pi * curl, 24)
     reach = pen.rng.uniform(0.5, 0.75)
@@ -160,7 +97,7 @@ def _draw_tail(pen: _Pen, species: str) -> None:
         pen.line(list(zip(x.tolist(), y.tolist(), strict=True)), fill, thick)
 
 
-def _cat_head(pen: _Pen) -> None:
+def _cat_head(pen: Pen) -> None:
     spread = pen.rng.uniform(-14, 14)
     for half in pen.halves():
         ear = half.moved(0.55, -0.55, degrees=spread)
@@ -178,7 +115,7 @@ def _cat_head(pen: _Pen) -> None:
     face.shape([(-0.12, 0.22), (0.12, 0.22), (0, 0.36)], PINK if pen.rng.random() < 0.5 else INK)
 
 
-def _dog_head(pen: _Pen) -> None:
+def _dog_head(pen: Pen) -> None:
     ear = _DOG_EARS[pen.rng.choice(len(_DOG_EARS), p=(0.5, 0.25, 0.25))]
     pen.oval((0, 0), (0.88, 0.94), pen.coat, pen.shade)
     if pen.marks == "spots":
@@ -195,7 +132,7 @@ def _dog_head(pen: _Pen) -> None:
     face.oval((0, 0.28), (0.22, 0.16), INK)
 
 
-def _draw_eyes(pen: _Pen, at: Point, radii: Point, pupil: float) -> _Pen:
+def _draw_eyes(pen: Pen, at: Point, radii: Point, pupil: float) -> Pen:
     """Draw eyes that look somewhere; the frame of the face, shifted as they look, comes back."""
     face = pen.moved(pen.rng.uniform(-0.16, 0.16), pen.rng.uniform(-0.06, 0.1))
     for half in face.halves():
@@ -215,15 +152,15 @@ def _backdrop(rng: np.random.Generator, side: int) -> Image.Image:
         blend = (0.5 + 2 * np.sin(blend * rng.uniform(15, 60))).clip(0, 1)
     if kind == "noise":
         blend = rng.random((cells := int(rng.integers(4, 40)), cells))
-    ends = np.asarray([_tinted(rng, GREY, 80), _tinted(rng, GREY, 80)])
+    ends = np.asarray([tinted(rng, GREY, 80), tinted(rng, GREY, 80)])
     grid = np.stack([1 - blend, blend], axis=-1) @ ends
     return Image.fromarray(grid.astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
 
 
-def _draw_scraps(pen: _Pen, count: int, reach: float) -> None:
+def _draw_scraps(pen: Pen, count: int, reach: float) -> None:
     for x, y, angle, size in pen.rng.random((count, 4)):
         here = pen.moved(x, y, (reach * (0.4 + size), reach * 0.6), 360 * angle)
-        here.oval((0, 0), (1, 1), _tinted(pen.rng, GREY, 80), corners=pen.rng.choice([3, 4, 32]))
+        here.oval((0, 0), (1, 1), tinted(pen.rng, GREY, 80), corners=pen.rng.choice([3, 4, 32]))
 
 
 def _photograph(rng: np.random.Generator, image: Image.Image) -> Image.Image:
@@ -232,13 +169,7 @@ def _photograph(rng: np.random.Generator, image: Image.Image) -> Image.Image:
     return blurred.point([min(255, round(gain * level)) for level in range(256)] * 3)
 
 
-def _tinted(rng: np.random.Generator, colour: Colour, spread: float) -> Colour:
-    channels = np.add(colour, rng.uniform(-spread, spread, 3))
-    r, g, b = (int(c) for c in channels.clip(0, 255))
-    return r, g, b
-
-
-_Part = Callable[[_Pen], None]
+_Part = Callable[[Pen], None]
 _MARKS = {"cat": (0.5, 0.2, 0.3), "dog": (0.15, 0.45, 0.4)}
 """Odds of stripes, spots and a plain coat."""
 _HEADS: dict[str, _Part] = {"cat": _cat_head, "dog": _dog_head}
