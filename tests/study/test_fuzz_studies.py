@@ -23,7 +23,7 @@ from tests.conftest import SIDE, TINY, draw_folder
 from tests.study.command_lines import Words, command_lines, effort, outcome, tries
 
 pytestmark = pytest.mark.slow
-EXAMPLES = 8
+EXAMPLES = 5
 _RUN = run.main
 _MORE: dict[str, Callable[..., int]] = {
     "--extend": _RUN,
