@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from study.ray_environment import set_ray_environment
+from study.cluster.ray_environment import set_ray_environment
 
 set_ray_environment()  # Before anything imports Ray.
 
 from rich.console import Console  # noqa: E402
 
-from benchmarks.rows import ROWS, unknown  # noqa: E402
-from study.interrupts import interruptible  # noqa: E402
+from benchmarks.speed.row_names import ROWS, unknown  # noqa: E402
+from study.signals import interruptible  # noqa: E402
 
 _EXIT_CODES = """\
 exit codes: 0 all measured (a missed target is told, and no failure), 1 a gate failed or a row
@@ -67,8 +67,8 @@ def _fault(given: argparse.Namespace) -> str | None:
 
 
 def _run(given: argparse.Namespace, scratch: Path) -> int:
-    from benchmarks.bench import Bench
-    from benchmarks.run import Run
+    from benchmarks.speed.bench import Bench
+    from benchmarks.speed.run import Run
     from tl_core.errors import InputError
     from tl_core.memory import keep_freed_memory
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from study.machine import hardware
+from study.cluster.resources import hardware
 
 _PACKAGES = ("torch", "torchvision", "ray", "optuna", "mlflow", "numpy")
 

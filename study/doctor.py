@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.console import Console
 
-from study.cli import parse_with, settings_parser
-from study.early import address_faults
-from study.faults import tell_faults
-from study.interrupts import EXIT_CODE, interruptible
-from study.ray_environment import set_ray_environment
-from study.resolve import resolve
+from study.cluster.ray_environment import set_ray_environment
+from study.config.command_line import parse_with, settings_parser
+from study.config.validate import resolve
+from study.errors import tell_faults
+from study.preflight.checks import address_faults
+from study.signals import EXIT_CODE, interruptible
 from tl_core.paths import printable
 
 if TYPE_CHECKING:
-    from study.checkup import Checkup
-    from study.forecast import Part
-    from study.measure import Measured
+    from study.diagnosis.estimate import Part
+    from study.diagnosis.measure import Measured
+    from study.preflight.checkup import Checkup
 
 _ABOUT = """\
 Looks at all that a study with these flags takes, on this machine or on every node of a cluster,
@@ -59,7 +59,7 @@ def _run(given: Mapping[str, Any]) -> int:
         set_ray_environment(own=given.get("address", "local") == "local")
         import ray
 
-        from study.checkup import examine
+        from study.preflight.checkup import examine
 
     try:
         with console.status("") as status:
@@ -80,7 +80,7 @@ def _refuse(faults: list[str]) -> int:
 
 
 def _show(c: "Checkup", console: Console) -> None:
-    from study.doctor_tables import check_table, node_table
+    from study.diagnosis.tables import check_table, node_table
 
     if c.seen:
         console.print(node_table(c))
@@ -89,8 +89,8 @@ def _show(c: "Checkup", console: Console) -> None:
 
 def _forecast(c: "Checkup", console: Console) -> None:
     """Measure, and print what follows for the study."""
-    from study.doctor_tables import speed_table
-    from study.forecast import cells_of
+    from study.diagnosis.estimate import cells_of
+    from study.diagnosis.tables import speed_table
 
     if why := _unmeasurable(c):
         console.print(f"speed not measured: {why}")
@@ -117,7 +117,7 @@ def _unmeasurable(c: "Checkup") -> str | None:
 @contextmanager
 def _ray(c: "Checkup") -> Iterator[float]:
     """Have a Ray up, that of the study's cluster or one of this machine; yield what that took."""
-    from study.ray_local import local_ray
+    from study.cluster.local_ray import local_ray
 
     assert c.machines
     if c.machines.joined:
@@ -129,7 +129,7 @@ def _ray(c: "Checkup") -> Iterator[float]:
 
 
 def _measured(c: "Checkup", doing: Callable[[str], None]) -> "Measured":
-    from study.measure import measure
+    from study.diagnosis.measure import measure
 
     assert c.machines
     return measure(c.settings, c.machines, c.gpus, doing)
@@ -137,8 +137,8 @@ def _measured(c: "Checkup", doing: Callable[[str], None]) -> "Measured":
 
 def _parts(c: "Checkup") -> "dict[float, Part]":
     """The images of a trial by ratio; none if there are no data yet."""
-    from study.forecast import Part
-    from tl_core.splits import make_split
+    from study.diagnosis.estimate import Part
+    from tl_core.data.splits import make_split
 
     if c.source is None:
         return {}
@@ -155,9 +155,9 @@ def _outlook(
     c: "Checkup", found: "Measured", parts: "dict[float, Part]", start_s: float
 ) -> Iterator[str]:
     """How many trials an hour, and when all will be done."""
-    from study.doctor_tables import eta_line
-    from study.extraction import SOON_S
-    from study.forecast import Before, cells_of, eta, trials_an_hour
+    from study.diagnosis.estimate import Before, cells_of, eta, trials_an_hour
+    from study.diagnosis.tables import eta_line
+    from study.execution.features import SOON_S
 
     assert c.machines
     extractors = c.slots.full or c.gpus or c.machines.cpus

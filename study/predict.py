@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from study.defaults import DEFAULTS
-from study.faults import tell_faults
+from study.config.defaults import DEFAULTS
+from study.errors import tell_faults
 from tl_core.paths import printable, user_path
 
 if TYPE_CHECKING:
-    from tl_core.model import Model, Prediction
+    from tl_core.inference.model import Model, Prediction
 
 _ABOUT = "Tell the class of pictures, its probability, and their brightness, by a study's winner."
 _EXAMPLES = """\
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     import torch
 
     from tl_core.errors import InputError
-    from tl_core.saving import load_model
+    from tl_core.inference.serialization import load_model
 
     try:
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _model_path(text: str) -> Path:
-    from tl_core.card import CARD
+    from tl_core.inference.model_card import CARD
 
     path = user_path(text)
     if not path.exists() and (named := Path(DEFAULTS["out"]) / text).is_dir():
@@ -87,7 +87,7 @@ def _model_path(text: str) -> Path:
 
 def _pictures(given: Iterable[str], faults: list[str]) -> Iterator[Path]:
     """Yield the files that are meant; add to `faults` the folders that have none."""
-    from tl_core.folders import files_below
+    from tl_core.data.folders import files_below
 
     for path in map(user_path, given):
         files = list(files_below(path)) if path.is_dir() else [path]
@@ -100,7 +100,7 @@ def _predict(
     model: "Model", paths: Sequence[Path], faults: list[str]
 ) -> Iterator[tuple[Path, "Prediction"]]:
     """Yield what the model says of each file; add to `faults` why some can't be read."""
-    from tl_core.model import Prediction
+    from tl_core.inference.model import Prediction
 
     for path, outcome in zip(paths, model.predict_each(paths), strict=True):
         if isinstance(outcome, Prediction):

@@ -18,13 +18,17 @@ def write_report(folder: Path) -> Path:
 
     Raises `FileNotFoundError` if study.json or ledger.jsonl is not there.
     """
-    from study.factor_section import aux_weight_section, importance_section, learning_rate_section
-    from study.findings import read_findings
-    from study.label_section import label_section
-    from study.opening import answer_of, notes_on, subtitle
-    from study.page import Painter, render
-    from study.trial_section import reproduce_section, trial_section
-    from study.winner_section import winner_section
+    from study.analysis.study_data import read_findings
+    from study.reporting.factor_section import (
+        aux_weight_section,
+        importance_section,
+        learning_rate_section,
+    )
+    from study.reporting.header import answer_of, notes_on, subtitle
+    from study.reporting.label_section import label_section
+    from study.reporting.page import Painter, render
+    from study.reporting.trial_section import reproduce_section, trial_section
+    from study.reporting.winner_section import winner_section
     from tl_core.files import replace_file
 
     findings = read_findings(folder)
@@ -44,9 +48,9 @@ def write_tables(folder: Path) -> list[Path]:
 
     A study without confirming trials has none.
     """
-    from study.comparisons import differences_table
-    from study.estimates import confirm_table
-    from study.findings import read_findings
+    from study.analysis.comparisons import differences_table
+    from study.analysis.estimates import confirm_table
+    from study.analysis.study_data import read_findings
     from tl_core.files import replace_file
 
     confirmed = read_findings(folder).confirmed

@@ -6,10 +6,10 @@ from typing import Any
 
 from rich.console import Console
 
-from study.cli import parse
-from study.early import early_faults
-from study.faults import tell_faults
-from study.interrupts import EXIT_CODE, interruptible
+from study.config.command_line import parse
+from study.errors import tell_faults
+from study.preflight.checks import early_faults
+from study.signals import EXIT_CODE, interruptible
 from tl_core.errors import InputError
 
 
@@ -29,9 +29,9 @@ def _run(given: Mapping[str, Any]) -> int:
         tell_faults("the study can't start", faults)
         return 2
     # What follows imports torch: a wrong setting, or --help, need not wait for it.
-    from study.again import FinishedError, prepare_more, prepare_replay
-    from study.prepare import prepare
-    from study.replay import run_replay
+    from study.execution.replay import run_replay
+    from study.preflight.prepare import prepare
+    from study.preflight.resume import FinishedError, prepare_more, prepare_replay
     from tl_core.memory import keep_freed_memory
 
     keep_freed_memory()
@@ -46,9 +46,9 @@ def _run(given: Mapping[str, Any]) -> int:
         for note in prepared.notes:
             console.print(f"note: {note}")
         if prepared.settings.debug:
-            from study.debug import run_debug as run
+            from study.execution.single_trial import run_debug as run
         else:
-            from study.full import run_study as run
+            from study.execution.run_study import run_study as run
         return run(prepared, console)
     except FinishedError as finished:
         console.print(str(finished), highlight=False)

@@ -10,18 +10,20 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from study.addresses import is_server, where_to_look, without_credentials
-from study.defaults import DEFAULTS
-from study.faults import tell_faults
-from study.ledger import FILE, read_events, read_story
+from study.config.defaults import DEFAULTS
+from study.config.uris import is_server, where_to_look, without_credentials
+from study.errors import tell_faults
+from study.records.ledger import FILE, read_events, read_story
 from study.report import find_study
-from study.sender import study_run  # Before MLflow: it keeps MLflow from telling of its use.
-from study.sent import read_sent
-from study.server import check_server
-from tl_core.words import counted
+from study.tracking.sender import (
+    study_run,  # Before MLflow: it keeps MLflow from telling of its use.
+)
+from study.tracking.server import check_server
+from study.tracking.sync_state import read_sent
+from tl_core.text import counted
 
 if TYPE_CHECKING:
-    from study.delivery import Delivery
+    from study.tracking.sync_process import Delivery
 
 _ABOUT = """\
 Send to MLflow what it lacks of a study: one that ran with --offline, or whose store was away. What
@@ -84,8 +86,8 @@ def _sync(folder: Path, uri: str, console: Console) -> int:
     with console.status(f"opening {without_credentials(uri)}"):
         if is_server(uri):  # MLflow itself asks again and again, and tells what Python told it.
             check_server(uri, "what is to be sent stays in the ledger")
-        from study.delivery import Delivery
-        from study.tracking import Tracker
+        from study.tracking.sync_process import Delivery
+        from study.tracking.writer import Tracker
 
         tracker = Tracker(uri)
         delivery = Delivery(folder, tracker)

@@ -11,9 +11,9 @@ from PIL import Image
 from torch import nn
 from torchvision import models
 
-from study.ray_environment import set_ray_environment
-from tl_core.datasets import ImageSet, load_images
-from tl_core.sources import folder_source
+from study.cluster.ray_environment import set_ray_environment
+from tl_core.data.datasets import ImageSet, load_images
+from tl_core.data.sources import folder_source
 
 # Ray reads it while it is imported, by whichever test module comes first.
 set_ray_environment()

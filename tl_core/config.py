@@ -71,9 +71,9 @@ class TrialConfig(BaseModel):
     """Adam's learning rate; for `lp_ft`, that of the second stage, where everything learns."""
     aux_weight: AuxWeight = 0.0
     """w in loss = (1 - w) * classification + w * brightness; `auto` learns it with the net
-    (`tl_core.weighting.LearnedWeights`)."""
+    (`tl_core.training.weighting.LearnedWeights`)."""
     backbone: str = "resnet18"
-    """A name that `tl_core.backbones.load_backbone` knows."""
+    """A name that `tl_core.models.backbones.load_backbone` knows."""
     weights: str = "default"
     """`default`, `none` or the path of a weights file; `scratch` reads none of them."""
     image_size: ImageSize = 224

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import gpu_steps
-from benchmarks.attach import Attached, attach, open_entry, own_pss, touch
-from benchmarks.backbone_rows import count_flops, same_features
-from benchmarks.bench import Bench, tile
-from benchmarks.gpu_rows import same_loss
+from benchmarks.speed import gpu_steps
+from benchmarks.speed.attach import Attached, attach, open_entry, own_pss, touch
+from benchmarks.speed.bench import Bench, tile
+from benchmarks.speed.rows.backbone import count_flops, same_features
+from benchmarks.speed.rows.gpu import same_loss
 from tests.conftest import SIDE
 from tl_core.config import Precision
-from tl_core.datasets import ImageSet
+from tl_core.data.datasets import ImageSet
 
 
 def bench(scratch: Path) -> Bench:

@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import findings, findings_page
-from benchmarks.findings_plot import plot
-from benchmarks.findings_runs import Finished, Group, Job, Plan, lr
-from benchmarks.findings_tables import by_run, tables, told
-from study.estimates import Estimate
+from benchmarks.findings import __main__ as findings
+from benchmarks.findings import page as findings_page
+from benchmarks.findings.plot import plot
+from benchmarks.findings.runs import Finished, Group, Job, Plan, lr
+from benchmarks.findings.tables import by_run, tables, told
+from study.analysis.estimates import Estimate
 from tests.conftest import SIDE, TINY
 from tl_core.config import MODES, Mode, TrialConfig
-from tl_core.datasets import ImageSet
+from tl_core.data.datasets import ImageSet
 from tl_core.errors import InputError
 
 PLAN = Plan(TINY, image_size=64, epochs=2, seeds=2)

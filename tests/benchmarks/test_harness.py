@@ -3,7 +3,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from benchmarks.harness import (
+from benchmarks.speed.harness import (
     Direction,
     Gate,
     agree,
@@ -42,7 +42,7 @@ def test_interleaved_runs_in_turn_and_does_not_count_the_warm_up() -> None:
 
 def test_rounds_tell_what_is_left_of_long_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 30.0, 60.0, 90.0])
-    monkeypatch.setattr("benchmarks.harness.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("benchmarks.speed.harness.time.perf_counter", lambda: next(clock))
     told: list[str] = []
     found = rounds({"x": lambda: 1.0, "y": lambda: 2.0}, 3, told.append)
     assert found == [{"x": 1.0, "y": 2.0}] * 3
@@ -51,7 +51,7 @@ def test_rounds_tell_what_is_left_of_long_runs(monkeypatch: pytest.MonkeyPatch) 
 
 def test_seconds_times_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([5.0, 7.5])
-    monkeypatch.setattr("benchmarks.harness.time.perf_counter", lambda: next(clock))
+    monkeypatch.setattr("benchmarks.speed.harness.time.perf_counter", lambda: next(clock))
     assert seconds(lambda: None)() == 2.5
 
 

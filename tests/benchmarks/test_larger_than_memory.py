@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from benchmarks.scale_memory import measure
+from benchmarks.scaling.memory import measure
 
 
 @pytest.mark.slow

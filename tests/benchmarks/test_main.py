@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks import __main__ as command
-from benchmarks import rows as rows_module
-from benchmarks import run as run_module
-from benchmarks.bench import Bench
-from benchmarks.harness import Gate, Row, SkippedError, measured
-from benchmarks.rows import ROWS, Entry
+from benchmarks.speed import row_names as rows_module
+from benchmarks.speed import run as run_module
+from benchmarks.speed.bench import Bench
+from benchmarks.speed.harness import Gate, Row, SkippedError, measured
+from benchmarks.speed.row_names import ROWS, Entry
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.naive import Photos, train_naively
-from benchmarks.study_rows import finetune_gates
+from benchmarks.speed.rows.study import finetune_gates
+from benchmarks.speed.studies.naive import Photos, train_naively
 from tests.conftest import SIDE, TINY
-from tests.tl_core.trials import CPU, Trials
-from tl_core.backbones import load_backbone
-from tl_core.batches import pixel_reader
-from tl_core.datasets import ImageSet
+from tests.support.core.trials import CPU, Trials
+from tl_core.data.datasets import ImageSet
 from tl_core.epoch import EpochMetrics
+from tl_core.models.backbones import load_backbone
+from tl_core.training.batches import pixel_reader
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from benchmarks.harness import Gate, Row, measured
-from benchmarks.report import show, verdict, write
+from benchmarks.speed.harness import Gate, Row, measured
+from benchmarks.speed.report import show, verdict, write
 
 ROWS = {
     "held": measured("quick", "time a head", [22.0, 20.0, 31.0], Gate(True, "same"), target=20),

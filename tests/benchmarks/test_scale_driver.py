@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.logical_study import CountingJournal
-from benchmarks.scale_base import meet
-from benchmarks.scale_driver import rates
-from benchmarks.scale_noop import made_up
-from benchmarks.scale_store import features, objects_given, study_messages
+from benchmarks.scaling.base import meet
+from benchmarks.scaling.driver import rates
+from benchmarks.scaling.logical_study import CountingJournal
+from benchmarks.scaling.noop import made_up
+from benchmarks.scaling.store import features, objects_given, study_messages
 from tl_core.config import TrialConfig
 
 
@@ -42,7 +42,7 @@ def test_workers_wait_for_each_other(tmp_path: Path) -> None:
 def test_a_worker_that_nobody_joins_gives_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("benchmarks.scale_base._PATIENCE_S", 0.0)
+    monkeypatch.setattr("benchmarks.scaling.base._PATIENCE_S", 0.0)
     with pytest.raises(TimeoutError, match="fewer than 2 workers after 0 s"):
         meet(tmp_path, 2)
 

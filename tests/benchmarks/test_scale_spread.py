@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.scale_spread import Span, most_at_once, run_timed, spread_row, utilisation
+from benchmarks.scaling.spread import Span, most_at_once, run_timed, spread_row, utilisation
 
 
 def span(start: float, end: float, gpu: int = 0, mode: str = "finetune") -> Span:

@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from benchmarks import scaling
-from benchmarks.scale_base import figures, median_ms
-from benchmarks.scale_budget import budget
-from benchmarks.scale_disk import WIDTHS, feature_row, size_row
-from benchmarks.scale_journal import make_records
-from benchmarks.scale_memory import draw_entry
-from benchmarks.scale_page import fill
-from benchmarks.scale_search import finished_trials, measure
-from study.records import best_of
-from tl_core.backbones import load_backbone
-from tl_core.datasets import ImageSet
+from benchmarks.scaling import __main__ as scaling
+from benchmarks.scaling.base import figures, median_ms
+from benchmarks.scaling.budget import budget
+from benchmarks.scaling.disk import WIDTHS, feature_row, size_row
+from benchmarks.scaling.journal import make_records
+from benchmarks.scaling.memory import draw_entry
+from benchmarks.scaling.page import fill
+from benchmarks.scaling.search import finished_trials, measure
+from study.records.trial_record import best_of
+from tl_core.data.datasets import ImageSet
+from tl_core.models.backbones import load_backbone
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_a_page_with_an_unknown_table_is_told_the_known_ones() -> None:
 
 
 def test_the_committed_page_holds_the_committed_figures() -> None:
-    docs = Path(scaling.__file__).parents[1] / "docs"
+    docs = Path(scaling.__file__).parents[2] / "docs"
     page = (docs / "scaling.md").read_text()
     assert page.count("<!-- end -->") >= 8
     assert fill(page, json.loads((docs / "scaling.json").read_text())) == page

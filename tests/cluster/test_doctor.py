@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from study import doctor
-from tests.cluster.hosts import PORT, Host, hosts, needs_hosts
 from tests.conftest import SIDE, TINY
+from tests.support.hosts import PORT, Host, hosts, needs_hosts
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.hosts import hosts, needs_hosts
+from tests.support.hosts import hosts, needs_hosts
 
 WHERE = """
 import json, ray, os, sys
@@ -14,7 +14,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
 ray.init(sys.argv[1], log_to_driver=False)
 def look(folder):
     try:
-        import study.slots
+        import study.cluster.capacity
         code = True
     except ImportError:
         code = False

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from study import run
-from study.cluster import version_fault
-from study.ledger import read_records
-from tests.cluster.hosts import PORT, ROOT, Host, hosts, needs_hosts
+from study.cluster.join import version_fault
+from study.records.ledger import read_records
+from tests.support.hosts import PORT, ROOT, Host, hosts, needs_hosts
 
 NETS = (
     "--backbone", "mlp", "--mode", "scratch", "--train-ratio", 0.5, "--trials", 2, "--epochs", 1,

@@ -13,14 +13,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from study.ledger import read_events, read_records
-from tests.cluster import meeting_study
-from tests.cluster.hosts import PORT, ROOT, Host, hosts, needs_hosts
-from tests.cluster.meeting_study import WANTED
+from study.records.ledger import read_events, read_records
 from tests.conftest import SIDE, TINY, draw_folder
-from tests.study.ray_runs import ray_runs
-from tl_core.checkpoints import InFile, load_checkpoint
+from tests.support.hosts import PORT, ROOT, Host, hosts, needs_hosts
+from tests.support.programs import meeting_study
+from tests.support.programs.meeting_study import WANTED
+from tests.support.studies.ray_runs import ray_runs
 from tl_core.files import replace_file
+from tl_core.training.checkpoints import InFile, load_checkpoint
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 STUDY = Path("runs/mine")

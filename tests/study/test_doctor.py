@@ -15,15 +15,15 @@ from rich.console import Console
 from rich.table import Table
 
 from study import doctor
-from study.checkup import Checkup
-from study.cluster import Fault, Node, versions
-from study.doctor_tables import check_table, eta_line, node_table, speed_table
-from study.forecast import Eta, Speeds
-from study.measure import Measured
-from study.survey import Look, Seen
+from study.cluster.join import Fault, Node, versions
+from study.cluster.node_report import Look, Seen
+from study.diagnosis.estimate import Eta, Speeds
+from study.diagnosis.measure import Measured
+from study.diagnosis.tables import check_table, eta_line, node_table, speed_table
+from study.preflight.checkup import Checkup
 from tests.conftest import SIDE, TINY, draw_folder
-from tests.study.builders import make_settings
-from tests.study.ray_runs import RayRun, ray_runs
+from tests.support.studies.builders import make_settings
+from tests.support.studies.ray_runs import RayRun, ray_runs
 
 H100 = "NVIDIA H100 80GB HBM3"
 LOOK = Look(
@@ -178,7 +178,7 @@ def test_nothing_is_measured_for_a_study_that_can_not_start(
     def ray_is_up(*_: object) -> None:
         raise AssertionError("Ray has been started")
 
-    monkeypatch.setattr("study.ray_local.local_ray", ray_is_up)
+    monkeypatch.setattr("study.cluster.local_ray.local_ray", ray_is_up)
     words = ["--data", str(photo_folder), "--train-ratio", "0.2", "--weights", "none"]
     assert doctor.main([*words, "--backbone", TINY, "--offline", "--trials", "-1"]) == 2
     printed, told = capsys.readouterr()

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from study.predict import main
-from tests.models import make_model
-from tl_core.saving import save_model
+from tests.support.models import make_model
+from tl_core.inference.serialization import save_model
 
 CARD = "model.json"
 

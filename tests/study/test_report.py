@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from study.factor_section import VERDICTS
-from study.findings import confirmed_of, read_findings
-from study.records import Status, TrialRecord
+from study.analysis.study_data import confirmed_of, read_findings
+from study.records.trial_record import Status, TrialRecord
 from study.report import find_study, main, write_report
-from tests.study.builders import make_record
-from tests.study.synthetic import Synthetic, large_study, tiny_study
+from study.reporting.factor_section import VERDICTS
+from tests.support.studies.builders import make_record
+from tests.support.studies.synthetic import Synthetic, large_study, tiny_study
 
 EVIL = ("<script>alert(1)</script>", '"><img src=x onerror=alert(2)>$x^2$')
 

@@ -208,7 +208,7 @@ def test_sigterm_ends_like_ctrl_c(
         signal.raise_signal(signal.SIGTERM)
         threading.Event().wait(10)
 
-    monkeypatch.setattr("study.prepare.prepare", wait)
+    monkeypatch.setattr("study.preflight.prepare.prepare", wait)
     before = signal.signal(signal.SIGINT, at_start)
     try:
         assert run("--debug") == 130

@@ -14,13 +14,13 @@ from filelock import FileLock
 from mlflow import MlflowClient
 
 from study import sync
-from study.delivery import Delivery
-from study.ledger import Ledger
-from study.records import TrialRecord
-from study.sender import Offline
-from study.sent import Sent
-from study.tracking import Tracker
-from tests.study.builders import all_runs, make_config, make_epoch
+from study.records.ledger import Ledger
+from study.records.trial_record import TrialRecord
+from study.tracking.sender import Offline
+from study.tracking.sync_process import Delivery
+from study.tracking.sync_state import Sent
+from study.tracking.writer import Tracker
+from tests.support.studies.builders import all_runs, make_config, make_epoch
 
 Sync = Callable[..., int]
 NAME = "mine"
@@ -34,7 +34,10 @@ def run_sync(uri: str) -> Sync:
 
 @pytest.fixture(autouse=True)
 def no_waiting() -> Iterator[None]:
-    with patch("study.delivery._EVERY_S", 0.01), patch("study.delivery._PATIENCE_S", 0.05):
+    with (
+        patch("study.tracking.sync_process._EVERY_S", 0.01),
+        patch("study.tracking.sync_process._PATIENCE_S", 0.05),
+    ):
         yield
 
 
@@ -69,7 +72,10 @@ def broken(error: BaseException, after: int) -> Iterator[None]:
             raise error
         flush(tracker)
 
-    with patch.object(Tracker, "flush", failing), patch("study.delivery._MOST_EVENTS", 2):
+    with (
+        patch.object(Tracker, "flush", failing),
+        patch("study.tracking.sync_process._MOST_EVENTS", 2),
+    ):
         yield
 
 
@@ -218,6 +224,6 @@ def test_a_delivery_tells_how_far_it_is(uri: str, client: MlflowClient) -> None:
     write_study(uri)
     delivery, left, ended = Delivery(FOLDER, Tracker(uri)), list[int](), threading.Event()
     ended.set()
-    with patch("study.delivery._MOST_EVENTS", 3):
+    with patch("study.tracking.sync_process._MOST_EVENTS", 3):
         assert delivery.follow(ended, lambda: left.append(delivery.left())) is None
     assert left == [5, 2, 0]

@@ -7,11 +7,11 @@ from torch import nn
 from torchvision import models
 
 from tests.conftest import TINY
-from tests.tl_core.entries import writes
-from tests.tl_core.trials import Trials
-from tl_core import train
-from tl_core.cache import publish
-from tl_core.datasets import ImageSet
+from tests.support.core.entries import writes
+from tests.support.core.trials import Trials
+from tl_core.data.cache import publish
+from tl_core.data.datasets import ImageSet
+from tl_core.training import train
 
 
 @pytest.fixture(autouse=True)

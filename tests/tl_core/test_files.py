@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.disks import files_of_at_most
+from tests.support.disks import files_of_at_most
 from tl_core.files import is_disk_full, leftovers, naming, replace_file, replace_folder
 
 

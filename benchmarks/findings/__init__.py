@@ -1,0 +1,1 @@
+"""The article's findings, measured on several seeds."""

@@ -1,0 +1,117 @@
+"""The runs that answer the article's findings, and what is kept of each."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from study.search.space import LR_RANGES
+from tl_core.config import MODES, Mode, TrialConfig
+from tl_core.models.article import ARTICLE_SIZE
+
+Group = Literal["article", "modes", "tasks"]
+"""The article's own runs; all modes under the same conditions; with the auxiliary task."""
+
+ARTICLE_LR = 1e-3
+"""Of heads alone and of the article's own nets."""
+ARTICLE_EPOCHS = 10
+OWN_EPOCHS = 6
+"""Of the article's fully connected net, which learns slowly."""
+FROZEN_SIZE = 224
+"""Side of the images that frozen networks see in the article's runs, pixels."""
+AUX_WEIGHT = 0.3
+"""The article weighs its losses 0.7 and 0.3."""
+FROZEN_SEEDS = 10
+"""At least as many for each frozen run, which takes a second once its features are there."""
+LARGE, SMALL = 0.8, 0.1
+"""The article's two shares of training images."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is free to choose; everything else is the article's."""
+
+    backbone: str
+    image_size: int
+    """Side of the images that whole networks train on, pixels."""
+    epochs: int
+    """Of whole networks at `LARGE`, which cost most; else `ARTICLE_EPOCHS`."""
+    seeds: int
+
+    def jobs(self) -> list["Job"]:
+        """Every run on every seed, what takes seconds first.
+
+        The rest goes seed by seed, so that a stop leaves all runs of a group with the same seeds.
+        """
+        frozen = max(self.seeds, FROZEN_SEEDS)
+        jobs = [
+            Job(group=group, config=config.model_copy(update={"seed": seed}))
+            for group, config in self._runs()
+            for seed in range(frozen if config.mode == "freeze" else self.seeds)
+        ]
+        return sorted(jobs, key=_turn)
+
+    def _runs(self) -> list[tuple[Group, TrialConfig]]:
+        return [
+            ("article", self._frozen(LARGE)),
+            ("article", self._frozen(SMALL)),
+            ("article", self._own_net("mlp", epochs=OWN_EPOCHS)),
+            *(("modes", self._mode(mode, ratio)) for ratio in (SMALL, LARGE) for mode in MODES),
+            ("tasks", self._frozen(LARGE, aux_weight=AUX_WEIGHT)),
+            ("tasks", self._mode("finetune", LARGE, aux_weight=AUX_WEIGHT)),
+            ("tasks", self._own_net("shared_mlp")),
+            ("tasks", self._own_net("shared_mlp", aux_weight=AUX_WEIGHT)),
+        ]
+
+    def _frozen(self, ratio: float, **changes: Any) -> TrialConfig:
+        sizes = {"image_size": FROZEN_SIZE, "epochs": ARTICLE_EPOCHS}
+        return self._mode("freeze", ratio, **sizes | changes)
+
+    def _own_net(self, backbone: str, **changes: Any) -> TrialConfig:
+        own = {"backbone": backbone, "image_size": ARTICLE_SIZE, "lr": ARTICLE_LR}
+        return self._mode("scratch", LARGE, **own | changes)
+
+    def _mode(self, mode: Mode, ratio: float, **changes: Any) -> TrialConfig:
+        epochs = self.epochs if ratio == LARGE else ARTICLE_EPOCHS
+        fixed = {"backbone": self.backbone, "image_size": self.image_size, "epochs": epochs}
+        return TrialConfig(mode=mode, train_ratio=ratio, **{"lr": lr(mode)} | fixed | changes)
+
+
+def lr(mode: Mode) -> float:
+    """The article's for heads alone; else the middle, on a log scale, of the mode's search range.
+
+    Fixed beforehand, so that no mode is tuned more than another.
+    """
+    return ARTICLE_LR if mode == "freeze" else float(f"{math.sqrt(math.prod(LR_RANGES[mode])):.1g}")
+
+
+class Job(BaseModel):
+    """One trial that is to run."""
+
+    group: Group
+    config: TrialConfig
+
+    @property
+    def run(self) -> TrialConfig:
+        """Its configuration without the seed, which all seeds of a run share."""
+        return self.config.model_copy(update={"seed": 0})
+
+
+def _turn(job: Job) -> tuple[bool, bool, int]:
+    return job.config.mode != "freeze", job.group == "tasks", job.config.seed
+
+
+class Finished(Job):
+    """One trial that ran."""
+
+    data: str
+    """Key of the decoded images: the same files at the same size have the same."""
+    images: int
+    test: dict[str, float]
+    val_accuracy: list[float]
+    """After each epoch."""
+    wall_s: float
+    """Of the trial; decoding is not in it, and features only if they were not there yet."""
+    environment: dict[str, Any]
+    """When, with which versions and on which hardware, as `benchmarks.environment` tells it."""

@@ -1,0 +1,1 @@
+"""Where each resource saturates as studies grow."""

@@ -1,0 +1,92 @@
+"""A study on logical GPUs, with something else in the place of its trials.
+
+A logical GPU is a number in Ray's books, so a two-core machine can play one with sixteen.
+"""
+
+import os
+import resource
+import time
+from pathlib import Path
+from typing import Any
+
+from study.cluster.capacity import Slots
+from study.cluster.local_ray import local_ray
+from study.config.validate import resolve
+from study.execution.trial_context import Job
+from study.execution.tune import Run, search
+from study.records.journal import Journal
+from study.records.trial_record import Kind, Status, TrialRecord
+from tl_core.config import TrialConfig
+from tl_core.epoch import EpochMetrics
+
+
+class CountingJournal(Journal):
+    """Notes when trials end, and the driver's CPU time then; writes nothing."""
+
+    def __init__(self) -> None:
+        self.records = []
+        self.displays = []
+        self.ends: list[tuple[float, float]] = []
+
+    def start(
+        self,
+        config: TrialConfig,
+        trial: int = 0,
+        kind: Kind = "search",
+        source: int | None = None,
+        draw: int | None = None,
+    ) -> TrialRecord:
+        """Open a record."""
+        self.records.append(TrialRecord(trial, config, kind=kind, source=source, draw=draw))
+        return self.records[-1]
+
+    def epoch(self, record: TrialRecord, metrics: EpochMetrics) -> None:
+        """Add one epoch."""
+        record.history.append(metrics)
+
+    def end(
+        self,
+        record: TrialRecord,
+        status: Status,
+        error: str | None = None,
+        files: list[Path] | None = None,
+        model: Path | None = None,
+    ) -> None:
+        """Close a record."""
+        record.status, record.error = status, error
+        self.ends.append((time.perf_counter(), _cpu_s()))
+
+
+def _cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def run_logical(
+    given: dict[str, Any],
+    gpus: int,
+    folder: Path,
+    journal: Journal,
+    run: Run,
+    told: dict[str, Any],
+) -> None:
+    """Run a study that confirms nothing, on a Ray of its own.
+
+    Args:
+        given: its settings, beside those that all of these studies have.
+        gpus: logical ones; each trial on them has two of Ray's cores.
+        folder: gets all files; a short path.
+        journal: hears of the trials.
+        run: what a worker does.
+        told: environment variables of the workers.
+    """
+    os.environ |= {name: str(value) for name, value in ({"RAY_TMPDIR": folder} | told).items()}
+    places = {"out": folder, "cache": folder / "cache", "gpus": gpus}
+    settings, faults = resolve(
+        {"name": "logical", "precision": "fp32", "confirm": False} | places | given
+    )
+    assert not faults, faults
+    cpus = 2 * max(1, gpus) * settings.trials_per_gpu
+    job = Job.here(settings, "images/none", folder)
+    with local_ray(gpus, cpus):
+        search(settings, job, Slots.of(settings, gpus, cpus), folder, journal, run=run)

@@ -1,0 +1,1 @@
+"""How fast the product is, row by row, against a competent baseline."""

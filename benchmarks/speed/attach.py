@@ -1,0 +1,58 @@
+"""One process of several that attach the same decoded images and features; light to import."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tl_core.data.datasets import ImageSet
+
+_PAGE = 4096
+_WAIT_S = 120
+
+
+@dataclass(frozen=True)
+class Attached:
+    """What one process found."""
+
+    seconds: float
+    """To attach and touch every page."""
+    pss: int
+    """Bytes by which its proportional set size grew: shared pages count in parts."""
+    checksum: int
+
+
+def attach(folder: Path, wait: Callable[[float], Any], found: Any) -> None:
+    """Attach what lies in `folder`, keep it until all others have been measured, tell."""
+    before = own_pss()
+    wait(_WAIT_S)
+    start = time.perf_counter()
+    images, features = open_entry(folder)
+    checksum = touch(images, features)
+    spent = time.perf_counter() - start
+    wait(_WAIT_S)
+    grown = own_pss() - before
+    wait(_WAIT_S)
+    found.put(Attached(spent, grown, checksum))
+
+
+def open_entry(folder: Path) -> tuple[ImageSet, np.ndarray]:
+    """Attach as a worker of the study does: both by memory map."""
+    features: np.ndarray = np.load(folder / "features.npy", mmap_mode="c")
+    return ImageSet.open(folder / "images"), features
+
+
+def touch(images: ImageSet, features: np.ndarray) -> int:
+    """Read one byte of each page; their sum."""
+    parts = (images.pixels.reshape(-1), features.view(np.uint8).reshape(-1))
+    return sum(int(part[::_PAGE].sum(dtype=np.int64)) for part in parts)
+
+
+def own_pss() -> int:
+    """Proportional set size of this process, bytes."""
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    (line,) = (line for line in lines if line.startswith("Pss:"))
+    return 1024 * int(line.split()[1])

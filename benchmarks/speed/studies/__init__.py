@@ -1,0 +1,1 @@
+"""The study that rows measure, and the naive one beside it."""

@@ -1,0 +1,138 @@
+"""The loop that people write first, done competently: Dataset, DataLoader, one pass a step.
+
+It sees the same pixels, splits, batches and head initialisation as `tl_core.training.train`, and
+computes in float32 with the channels first. In mode `freeze` the frozen network runs in every step.
+"""
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from tl_core.config import TrialConfig
+from tl_core.data.decode import squash
+from tl_core.data.sources import folder_source
+from tl_core.data.splits import make_split
+from tl_core.epoch import EpochMetrics, Report
+from tl_core.models.backbones import Backbone, load_backbone
+from tl_core.models.heads import Heads, TwoHeadedNet
+from tl_core.training.batches import eval_batches, training_batches
+from tl_core.training.losses import two_task_loss
+from tl_core.training.metrics import hits, measure
+
+Sample = tuple[Tensor, int, float]
+
+
+class Photos(Dataset[Sample]):
+    """As torchvision's ImageFolder: decodes an image whenever it is asked for."""
+
+    def __init__(self, root: Path, backbone: Backbone, size: int) -> None:
+        self.source = folder_source(root)
+        self.labels = np.asarray(self.source.labels, dtype=np.int64)
+        self._size = size
+        self._mean, self._std = (
+            torch.tensor(v).view(3, 1, 1) for v in (backbone.mean, backbone.std)
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, i: int) -> Sample:
+        """Normalised image [3, S, S], label, brightness."""
+        pixels = squash(self.source.read(i, self._size), self._size)
+        brightness = float(pixels.mean(dtype=np.float64) / 255)
+        image = (torch.tensor(pixels) / 255 - self._mean) / self._std
+        return image, int(self.labels[i]), brightness
+
+
+def train_naively(
+    config: TrialConfig, root: Path, device: torch.device, report: Report = lambda _: None
+) -> list[EpochMetrics]:
+    """Train one configuration of mode `freeze` or `finetune` from the files below `root`."""
+    loop = _Loop(config, root, device)
+    history = []
+    for epoch in range(1, config.epochs + 1):
+        metrics = loop.epoch(epoch)
+        report(metrics)
+        history.append(metrics)
+    return history
+
+
+class _Loop:
+    def __init__(self, config: TrialConfig, root: Path, device: torch.device) -> None:
+        if isinstance(config.aux_weight, str):
+            raise ValueError(f"the naive loop takes a fixed aux_weight, not {config.aux_weight}")
+        self._config, self._device, self._aux_weight = config, device, config.aux_weight
+        backbone = load_backbone(config.backbone, config.weights, config.image_size)
+        self._photos = Photos(root, backbone, config.image_size)
+        ratio, labels = config.train_ratio, self._photos.labels
+        self._split = make_split(labels, ratio, config.split_seed, config.seed)
+        # The same heads as `tl_core.training.train` starts from.
+        torch.manual_seed(config.seed)
+        heads = Heads(backbone.n_features, len(self._photos.source.classes))
+        self._net = TwoHeadedNet(backbone.network, heads).to(device)
+        learns: nn.Module = heads if config.mode == "freeze" else self._net
+        self._optimizer = torch.optim.Adam(learns.parameters(), lr=config.lr)
+        torch.manual_seed(config.seed)
+
+    def epoch(self, epoch: int) -> EpochMetrics:
+        """Train once over the training images, then validate."""
+        c = self._config
+        start = time.perf_counter()
+        batches = training_batches(self._split.train, c.batch_size, c.seed, epoch)
+        loss, accuracy = self._train(self._loader(batches))
+        images_per_s = len(self._split.train) / (time.perf_counter() - start)
+        scores = {f"val_{name}": value for name, value in self._validate().items()}
+        return EpochMetrics(epoch, loss, accuracy, images_per_s=images_per_s, **scores)
+
+    def _loader(self, batches: Iterable[np.ndarray]) -> DataLoader[Sample]:
+        # A trial has one core, which a loader process would only take from it; on a GPU the
+        # cores wait for the device otherwise.
+        workers = 2 if self._device.type == "cuda" else 0
+        indices = [batch.tolist() for batch in batches]
+        # A generator of its own: the loader would draw from that of dropout.
+        own = torch.Generator()
+        return DataLoader(self._photos, batch_sampler=indices, num_workers=workers, generator=own)
+
+    def _train(self, loader: DataLoader[Sample]) -> tuple[float, float]:
+        self._net.train()
+        if self._config.mode == "freeze":
+            self._net.network.eval()
+        loss_sum, hit_sum, n = 0.0, 0.0, 0
+        for images, labels, brightness in self._to_device(loader):
+            outputs = self._outputs(images)
+            loss = two_task_loss(outputs, labels, brightness, self._aux_weight)
+            self._optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            self._optimizer.step()
+            loss_sum += loss.item() * len(labels)
+            hit_sum += hits(outputs[0], labels).sum().item()
+            n += len(labels)
+        return loss_sum / n, hit_sum / n
+
+    def _outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self._config.mode != "freeze"):
+            features = self._net.network(images)
+        logits, brightness = self._net.heads(features)
+        return logits, brightness
+
+    @torch.no_grad()
+    def _validate(self) -> dict[str, float]:
+        self._net.eval()
+        batches = self._loader(eval_batches(self._split.val, self._config.batch_size))
+        seen = [(*self._outputs(x), y, b) for x, y, b in self._to_device(batches)]
+        logits, predicted, labels, brightness = (
+            torch.cat(part).cpu() for part in zip(*seen, strict=True)
+        )
+        outputs = logits, predicted
+        scores = measure(outputs, labels, brightness, self._aux_weight)
+        return {name: value.item() for name, value in scores.items()}
+
+    def _to_device(self, loader: DataLoader[Sample]) -> Iterable[tuple[Tensor, Tensor, Tensor]]:
+        for images, labels, brightness in loader:
+            to = self._device
+            yield images.to(to), labels.to(to), brightness.float().to(to)

@@ -1,0 +1,1 @@
+"""From records to verdicts: plain numpy, scipy and pandas. Imports config and records."""

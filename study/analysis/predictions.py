@@ -1,0 +1,164 @@
+"""What a model said of images whose class is known: mistakes counted, confidence judged."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from tl_core.paths import printable
+
+BINS = 15
+"""Equal bins of confidence, as in Guo et al.'s experiments."""
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Class probabilities of N images of K classes."""
+
+    split: str
+    """`test` or `val`."""
+    classes: tuple[str, ...]
+    """[K] names, as they can be shown."""
+    images: tuple[str, ...]
+    """[N] names, likewise."""
+    labels: NDArray[np.int64]
+    """[N]."""
+    predicted: NDArray[np.int64]
+    """[N], the class that was chosen."""
+    probabilities: NDArray[np.float64]
+    """[N, K]."""
+    pictures: tuple[str, ...]
+    """[N], files of the surest mistakes, relative to the folder; empty for other images."""
+
+    @property
+    def confidence(self) -> NDArray[np.float64]:
+        """[N], probability of the most probable class."""
+        confidence: NDArray[np.float64] = self.probabilities.max(axis=1)
+        return confidence
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """[N], which predictions are."""
+        right: NDArray[np.bool_] = self.predicted == self.labels
+        return right
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Images by true class (rows) and predicted class (columns)."""
+
+    names: tuple[str, ...]
+    counts: NDArray[np.int64]
+    """[K, K]."""
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Predictions of about the same confidence."""
+
+    low: float
+    high: float
+    count: int
+    confidence: float
+    """Mean over the bin."""
+    accuracy: float
+    accuracy_low: float
+    """Wilson's 95 % interval."""
+    accuracy_high: float
+
+
+@dataclass(frozen=True)
+class Confused:
+    """Images of one class taken for another."""
+
+    true: str
+    predicted: str
+    count: int
+    share: float
+    """Of all images of the true class."""
+
+
+def read_predictions(folder: Path, classes: Sequence[str]) -> Predictions:
+    """Read the `predictions.csv` that `tl_core.inference.winner` has left in a folder."""
+    words = ("image", "label", "predicted", "split", "mistake")  # A class may be called 1, or NA.
+    table = pd.read_csv(
+        folder / "predictions.csv",
+        dtype=dict.fromkeys(words, object),
+        keep_default_na=False,
+        encoding_errors="surrogateescape",  # Names of files and folders need not be UTF-8.
+    )
+    number = {name: k for k, name in enumerate(classes)}
+    return Predictions(
+        split=table["split"].iloc[0],
+        classes=tuple(map(printable, classes)),
+        images=tuple(map(printable, table["image"])),
+        labels=np.array([number[name] for name in table["label"]], dtype=np.int64),
+        predicted=np.array([number[name] for name in table["predicted"]], dtype=np.int64),
+        probabilities=table[[f"p_{k}" for k in range(len(classes))]].to_numpy(np.float64),
+        pictures=tuple(table["mistake"]),
+    )
+
+
+def confusion(predictions: Predictions, most: int = 15) -> Confusion:
+    """Count; of more than `most` classes keep those with most mistakes and fold in the rest."""
+    k = len(predictions.classes)
+    pairs = predictions.labels * k + predictions.predicted
+    counts = np.bincount(pairs, minlength=k * k).reshape(k, k)
+    if k <= most:
+        return Confusion(predictions.classes, counts)
+    wrong = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
+    kept = np.sort(np.argsort(-wrong, kind="stable")[:most])
+    group = np.full(k, most)
+    group[kept] = np.arange(most)
+    folded = np.zeros((most + 1, most + 1), dtype=np.int64)
+    np.add.at(folded, (group[:, None], group[None, :]), counts)
+    names = [predictions.classes[i] for i in kept]
+    return Confusion((*names, f"{k - most} others"), folded)
+
+
+def most_confused(predictions: Predictions, most: int = 10) -> list[Confused]:
+    """Return the pairs of classes with most mistakes, the most frequent first."""
+    wrong = ~predictions.right
+    pairs = np.stack([predictions.labels[wrong], predictions.predicted[wrong]], axis=1)
+    found, counts = np.unique(pairs, axis=0, return_counts=True)
+    sizes = np.bincount(predictions.labels, minlength=len(predictions.classes))
+    names = predictions.classes
+    return [
+        Confused(names[t], names[p], int(counts[i]), float(counts[i] / sizes[t]))
+        for i, (t, p) in ((i, found[i]) for i in np.argsort(-counts, kind="stable")[:most])
+    ]
+
+
+def calibration(predictions: Predictions, bins: int = BINS) -> list[Bin]:
+    """Group predictions by confidence, in equal bins (low, high]; empty ones are left out.
+
+    Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, section 2.
+    """
+    edges = np.linspace(0, 1, bins + 1)
+    places = np.clip(np.ceil(predictions.confidence * bins) - 1, 0, bins - 1).astype(np.int64)
+    return [
+        _bin(predictions, places == i, float(edges[i]), float(edges[i + 1]))
+        for i in range(bins)
+        if (places == i).any()
+    ]
+
+
+def _bin(predictions: Predictions, inside: NDArray[np.bool_], low: float, high: float) -> Bin:
+    count = int(inside.sum())
+    hits = int(predictions.right[inside].sum())
+    interval = binomtest(hits, count).proportion_ci(method="wilson")
+    confidence = float(predictions.confidence[inside].mean())
+    return Bin(low, high, count, confidence, hits / count, interval.low, interval.high)
+
+
+def calibration_error(bins: list[Bin]) -> float:
+    """Return the expected calibration error: |accuracy - confidence|, weighted by count.
+
+    Source: Guo et al. 2017, equation 3.
+    """
+    n = sum(b.count for b in bins)
+    return sum(b.count / n * abs(b.accuracy - b.confidence) for b in bins)

@@ -1,0 +1,1 @@
+"""Machines, GPUs and Ray, and where bytes live on them. Imports config."""

@@ -1,0 +1,66 @@
+"""What a study's networks can run on: GPUs, a compiler, and the number format."""
+
+import torch
+
+from study.cluster.ray_environment import LOGICAL
+from study.cluster.resources import Machines
+from study.config.settings import Settings
+from tl_core.config import Precision
+from tl_core.errors import InputError
+from tl_core.text import counted
+
+
+def gpus_of(settings: Settings, machines: Machines) -> int:
+    """GPUs to be used."""
+    return settings.gpus if settings.gpus is not None else machines.gpus
+
+
+def gpu_faults(settings: Settings, machines: Machines) -> list[str]:
+    """Why so many GPUs, shared so, can't be had. A cluster may grow to more than it has."""
+    gpus, there = gpus_of(settings, machines), machines.gpus
+    if gpus > there and not machines.joined:
+        return [
+            f"--gpus {gpus}: this machine has {there}; leave --gpus out to use what there is, "
+            "or --gpus 0 for the CPU"
+        ]
+    if machines.joined and settings.gpus is None and not there:
+        return [
+            f"--address {settings.address}: the cluster has no GPU now; --gpus N asks one that "
+            "grows for so many, --gpus 0 uses its CPU cores"
+        ]
+    if settings.trials_per_gpu > 1 and not gpus:
+        return [f"--trials-per-gpu {settings.trials_per_gpu} is not read without a GPU"]
+    return []
+
+
+def gpu_notes(gpus: int, machines: Machines) -> list[str]:
+    """What is to be said of the GPUs that a cluster has."""
+    notes = []
+    if machines.joined and gpus > machines.gpus:
+        has = counted(machines.gpus, "GPU")
+        notes.append(f"the cluster has {has} now; trials wait for the others until it grows")
+    if machines.joined and gpus and not machines.gpus:
+        notes.append("--precision auto means fp32 while no GPU is up that could be asked")
+    if machines.joined and gpus and not machines.gpus_are_real:
+        notes.append(f"{LOGICAL}: GPUs are numbers in Ray's books, networks run on CPU cores")
+    return notes
+
+
+def check_compiler(device: torch.device) -> None:
+    """Compile something small: whether that works takes more than finding a compiler.
+
+    Raises `InputError` if it does not.
+    """
+    try:
+        torch.compile(lambda x: x * 2 + 1)(torch.ones(64, device=device))
+    except Exception as error:  # Each stage of the compiler has its own.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        way_out = "install g++, or leave --compile out"
+        raise InputError([f"--compile: torch.compile fails here ({reason}); {way_out}"]) from error
+
+
+def precision_notes(settings: Settings, best: Precision) -> list[str]:
+    """What is to be said of the number format that was asked for; `best` is the hardware's."""
+    if settings.precision == "bf16" and best == "fp32":
+        return ["this hardware emulates bf16, which takes many times as long as fp32"]
+    return []

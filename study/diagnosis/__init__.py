@@ -1,0 +1,1 @@
+"""What the doctor measures and estimates. Imports preflight and what that may import."""

@@ -1,0 +1,141 @@
+"""A worker that measures how fast trials are in its place, on images of noise."""
+
+import json
+import math
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
+
+import numpy as np
+import torch
+
+from study.cluster.join import Versions
+from study.diagnosis.temp_dirs import make_scratch
+from study.execution.features import settle_worker
+from tl_core.config import TrialConfig
+from tl_core.data.datasets import ImageSet
+from tl_core.data.splits import make_split
+from tl_core.epoch import EpochMetrics
+from tl_core.models.backbones import load_backbone
+from tl_core.training.batches import eval_batch
+from tl_core.training.checkpoints import InFile
+from tl_core.training.features import extract
+from tl_core.training.train import run_trial
+
+_LONG_S = 4.0
+"""Seconds that a network learns for, after a first epoch in which much is done for the first time;
+and at least one epoch."""
+_FORWARD_S = 2.0
+_STEPS, _MOST = {"cpu": 1, "cuda": 16}, 2048
+"""Steps an epoch, and images: a GPU waits for the processor when an epoch ends."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What is to be measured."""
+
+    net: TrialConfig
+    """A trial of a whole network, from random weights."""
+    heads: TrialConfig
+    """A frozen one."""
+    scratch: str
+    """Names the folder for temporary files on each node; who starts gauges has it removed."""
+    versions: Versions = ()
+    """On a cluster: what each node must have."""
+
+
+class Gauge:
+    """An actor; it may be killed at any moment."""
+
+    def __init__(self, probe: Probe) -> None:
+        self._probe = probe
+        self._device = settle_worker(probe.versions)
+        self._folder = make_scratch(probe.scratch)
+        self._images = noise(self._folder / "images", probe.net, self._device.type)
+        self._forward = math.inf
+
+    def is_up(self) -> bool:
+        """Return when the worker has come up."""
+        return True
+
+    def forward(self) -> float:
+        """Images a second through the network while nothing learns."""
+        net = self._probe.net
+        backbone = load_backbone(net.backbone, "none", net.image_size)
+        size = eval_batch(self._device, net.image_size)
+        views = np.resize(np.arange(len(self._images.labels)), size)
+        extract(self._images, backbone, self._device, views)
+        start, n = time.perf_counter(), 0
+        while time.perf_counter() - start < _FORWARD_S:
+            extract(self._images, backbone, self._device, views)
+            n += size
+        self._forward = n / (time.perf_counter() - start)
+        return self._forward
+
+    def train(self) -> tuple[float, float]:
+        """Images a second of a network that learns, and seconds an epoch of its checkpoint."""
+        watch = _Watch(_LONG_S)
+        place = InFile(self._folder / "checkpoint")
+        given = (self._probe.net, self._images, self._folder, self._device)
+        with suppress(_EnoughError):
+            run_trial(*given, watch, checkpoint=place)
+        split = make_split(self._images.labels, self._probe.net.train_ratio)
+        epoch_s = len(split.train) / watch.images_per_s + len(split.val) / self._forward
+        return watch.images_per_s, max(0.0, watch.epoch_s - epoch_s)
+
+    def heads(self) -> tuple[float, float]:
+        """Training images a second of a frozen trial, and seconds an epoch beside training."""
+        c, watch = self._probe.heads, _Watch(math.inf)
+        images = noise(self._folder / "few", c, "cpu")
+        # From its first epoch on: network and features, which are made before, a study has.
+        run_trial(c, images, self._folder, torch.device("cpu"), watch)
+        n = len(make_split(images.labels, c.train_ratio).train) * c.seeds
+        return watch.images_per_s, max(0.0, watch.epoch_s - n / watch.images_per_s)
+
+
+class _EnoughError(Exception):
+    """Ends a trial that was measured for long enough."""
+
+
+class _Watch:
+    """Hears of a trial's epochs."""
+
+    def __init__(self, long_s: float) -> None:
+        self._long_s = long_s
+        self._at: list[float] = []
+        self._rates: list[float] = []
+
+    def __call__(self, metrics: EpochMetrics) -> None:
+        """Take an epoch's time."""
+        self._at.append(time.perf_counter())
+        self._rates.append(metrics.images_per_s)
+        if len(self._at) > 1 and self._at[-1] - self._at[0] > self._long_s:
+            raise _EnoughError
+
+    @property
+    def images_per_s(self) -> float:
+        """Of all epochs but the first, if there are others; all have as many images."""
+        return 1 / mean(1 / rate for rate in self._rates[1:] or self._rates)
+
+    @property
+    def epoch_s(self) -> float:
+        """Seconds from the end of an epoch to that of the next."""
+        return (self._at[-1] - self._at[0]) / (len(self._at) - 1)
+
+
+def noise(entry: Path, config: TrialConfig, device: str) -> ImageSet:
+    """Make a data set of two classes that a few steps of a trial see all of."""
+    steps = max(1, min(_STEPS[device], _MOST // config.batch_size))
+    # Of ten images of a class eight are for training.
+    n = 2 * max(10, math.ceil(steps * config.batch_size / 1.6))
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(256, size=(n, 3, config.image_size, config.image_size), dtype=np.uint8)
+    entry.mkdir(parents=True)
+    np.save(entry / "pixels.npy", pixels)
+    np.save(entry / "labels.npy", np.arange(n) % 2)
+    np.save(entry / "brightness.npy", rng.random(n, dtype=np.float32))
+    about = {"name": "noise", "classes": ["a", "b"], "ids": [*map(str, range(n))], "bad": []}
+    (entry / "about.json").write_text(json.dumps(about))
+    return ImageSet.open(entry)

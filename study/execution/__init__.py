@@ -1,0 +1,1 @@
+"""Runs trials. Imports all other packages."""

@@ -1,0 +1,149 @@
+"""What the terminal shows while a study runs: a live panel, or one line a trial elsewhere."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from datetime import timedelta
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from study.execution.eta import seconds_left
+from study.records.trial_record import ENDED, TrialRecord, best_of
+from tl_core.config import AuxWeight, Metric, TrialConfig
+from tl_core.text import counted
+
+_RECENT = 8
+
+
+class StudyDisplay:
+    """Counts of trials done, running and failed, the best so far, and an ETA."""
+
+    def __init__(
+        self, trials: int, metric: Metric, console: Console, before: Sequence[TrialRecord] = ()
+    ) -> None:
+        """`trials` that the search will run; those that ran `before` are shown as the best only."""
+        self._trials = trials
+        self._before = {r.trial for r in before}
+        self._confirming: Sequence[TrialConfig] = ()
+        self._at_once = 1
+        self._metric = metric
+        self._console = console
+        self._start = time.monotonic()
+        self._bar = Progress(BarColumn(60), MofNCompleteColumn(), TimeElapsedColumn())
+        self._task = self._bar.add_task("trials", total=trials)
+        self._live = Live(console=self._console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> "StudyDisplay":
+        if self._console.is_terminal:
+            self._live.update(Spinner("dots", "starting Ray and its workers"))
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def show(self, records: list[TrialRecord], ended: TrialRecord | None) -> None:
+        """Bring the panel up to date; elsewhere print a line when a trial has ended."""
+        if self._console.is_terminal:
+            self._live.update(self._panel(records))
+        elif ended:
+            line = f"{describe(ended, self._metric)}  |  {self._summary(records)}"
+            self._console.print(line, highlight=False)
+
+    def warn(self, text: str) -> None:
+        """Print it, above the panel if there is one."""
+        self._console.print(f"warning: {text}", style="yellow")
+
+    def confirm(self, planned: Sequence[TrialConfig]) -> None:
+        """From here on the winners of the search are confirmed."""
+        self._confirming = planned
+        self._bar.reset(self._task, total=len(planned))
+
+    def _panel(self, records: list[TrialRecord]) -> Group:
+        table = Table("trial", "mode", "ratio", "lr", "aux_weight", "epoch", self._metric, "status")
+        running = [r for r in records if r.status == "running"]
+        ended = [r for r in records if r.status in ENDED and r.trial not in self._before]
+        for r in ended[-max(0, _RECENT - len(running)) :] + running:
+            table.add_row(*_cells(r, self._metric))
+        self._bar.update(self._task, completed=sum(r.status in ENDED for r in self._here(records)))
+        return Group(table, self._bar, Text(self._summary(records)))
+
+    def _summary(self, records: list[TrialRecord]) -> str:
+        searching = not self._confirming
+        total = self._trials if searching else len(self._confirming)
+        counts = Counter(r.status for r in self._here(records))
+        self._at_once = max(self._at_once, counts["running"])
+        pruned = f" + {counts['pruned']} pruned" if counts["pruned"] else ""
+        return (
+            f"{'' if searching else 'confirming: '}{counts['done']}{pruned} of {total} done, "
+            f"{counts['running']} running, {counts['failed']} failed, {self._best(records)}, "
+            f"ETA {self._eta(records, sum(counts[status] for status in ENDED))}"
+        )
+
+    def _here(self, records: list[TrialRecord]) -> list[TrialRecord]:
+        """Those of what goes on: of the search, or of what confirms it."""
+        new = [r for r in records if r.trial not in self._before]
+        return [r for r in new if (r.kind == "search") != bool(self._confirming)]
+
+    def _best(self, records: list[TrialRecord]) -> str:
+        best = best_of(records, self._metric)
+        if best is None:
+            return "no best yet"
+        return f"best {self._metric} {best.value(self._metric):.4f} (trial {best.trial})"
+
+    def _eta(self, records: list[TrialRecord], ended: int) -> str:
+        if self._confirming:  # What comes is known, and takes as long as it did in the search.
+            here = self._here(records)
+            left = seconds_left(self._confirming, here, records, self._at_once)
+        elif ended:
+            left = (time.monotonic() - self._start) / ended * (self._trials - ended)
+        else:
+            return "unknown"
+        return str(timedelta(seconds=round(left)))
+
+
+def describe(record: TrialRecord, metric: Metric) -> str:
+    """One line on a trial: its factors, and how it ended."""
+    c = record.config
+    value = record.value(metric)
+    told = f"{metric} {value:.4f}" if value is not None else ""
+    if record.test:
+        told += f", test accuracy {record.test['test_accuracy']:.3f}"
+    told += " after " * bool(told) + counted(len(record.history), "epoch")
+    why = f" ({record.error})" if record.error else ""
+    return (
+        f"trial {record.trial}: {c.mode} train_ratio={c.train_ratio:g} lr={c.lr:.2g} "
+        f"aux_weight={show_weight(c.aux_weight)}: {told}, {record.status}{why}"
+    )
+
+
+def show_weight(aux_weight: AuxWeight, digits: str = ".2f") -> str:
+    """The number in that format, or the word."""
+    return aux_weight if isinstance(aux_weight, str) else format(aux_weight, digits)
+
+
+def _cells(record: TrialRecord, metric: Metric) -> list[str | Text]:
+    c = record.config
+    value = record.value(metric)
+    style = {"failed": "red", "done": "green", "pruned": "dim"}
+    return [
+        str(record.trial),
+        c.mode,
+        f"{c.train_ratio:g}",
+        f"{c.lr:.2g}",
+        show_weight(c.aux_weight),
+        f"{len(record.history)}/{c.epochs}",
+        f"{value:.4f}" if value is not None else "",
+        Text(record.status, style.get(record.status, "")),
+    ]

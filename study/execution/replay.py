@@ -1,0 +1,95 @@
+"""One trial of a study again, in this process and without Ray: does it give the same numbers?"""
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from study.cluster.devices import gpus_of
+from study.cluster.resources import this_machine
+from study.config.settings import Settings
+from study.execution.progress import describe
+from study.execution.single_trial import EpochPrinter
+from study.records.trial_record import TrialRecord
+from tl_core.data.datasets import ImageSet
+from tl_core.epoch import EpochMetrics
+from tl_core.errors import DivergedError
+from tl_core.text import counted
+from tl_core.training.train import run_trial
+
+CLOCK = "images_per_s"
+"""The one value of an epoch that no replay repeats."""
+
+
+def run_replay(settings: Settings, images: ImageSet, record: TrialRecord, console: Console) -> int:
+    """Train the trial again, print a line an epoch, and hold it against the record.
+
+    A trial that was stopped early is trained as far as it came. Returns 0 if all numbers are the
+    same, else 3.
+    """
+    console.print(f"again: {describe(record, settings.metric)}", highlight=False)
+    history, test = _train(settings, images, record, console)
+    apart = differences(record, history, test)
+    if not apart:
+        scores = ", test scores" if test else ""
+        console.print(f"the same bit for bit: {counted(len(history), 'epoch')}{scores}")
+        return 0
+    name, worst = max(apart.items(), key=lambda item: item[1])
+    console.print(f"not the same: {name} is {worst:.3g} away, the most of {len(apart)} values")
+    return 3
+
+
+class _Stopped(Exception):  # noqa: N818 - nothing went wrong.
+    """The trial has come as far as it did."""
+
+
+def _train(
+    settings: Settings, images: ImageSet, record: TrialRecord, console: Console
+) -> tuple[list[EpochMetrics], dict[str, float]]:
+    torch.set_num_threads(1)  # As in a worker: sums of several threads are rounded differently.
+    here = this_machine()
+    # Where it was: a frozen trial asks for no GPU.
+    gpus = 0 if record.config.mode == "freeze" else gpus_of(settings, here)
+    device = here.device(gpus)
+    printer, history = EpochPrinter(record.config.epochs, console), list[EpochMetrics]()
+
+    def report(metrics: EpochMetrics) -> None:
+        history.append(metrics)
+        printer.line(metrics)
+        if record.status != "done" and len(history) == len(record.history):
+            raise _Stopped
+
+    config, reads = record.config, bool(record.test)
+    try:
+        done = run_trial(config, images, settings.cache, device, report, read_test=reads)
+        return history, done.test
+    except DivergedError as error:
+        console.print(f"failed: {error}", style="red")
+    except _Stopped:
+        pass
+    return history, {}
+
+
+def differences(
+    record: TrialRecord, history: list[EpochMetrics], test: dict[str, float]
+) -> dict[str, float]:
+    """Return the values that are not those of the record, and how far apart they are.
+
+    What only one of the two has is infinitely far.
+    """
+    was = _values(record.history, record.test)
+    now = _values(history, test)
+    names = was.keys() | now.keys()
+    gaps = {n: abs(was[n] - now[n]) if n in was and n in now else float("inf") for n in names}
+    return {name: gap for name, gap in gaps.items() if gap}
+
+
+def _values(history: list[EpochMetrics], test: dict[str, float]) -> dict[str, float]:
+    values: dict[str, Any] = dict(test)
+    for metrics in history:
+        told = asdict(metrics)
+        epoch = told.pop("epoch")
+        del told[CLOCK]
+        values |= {f"{n} of epoch {epoch}": v for n, v in told.items() if v is not None}
+    return values

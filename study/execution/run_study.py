@@ -1,0 +1,145 @@
+"""A whole study: features once, search on Ray, results and where to look next."""
+
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from study.cluster.ray_environment import set_ray_environment
+from study.config.defaults import DEFAULTS
+from study.errors import NodeError, tell_faults
+from study.execution.progress import StudyDisplay
+from study.execution.summary import conclude
+from study.preflight.prepare import Prepared
+from study.records.journal import Display, Journal, open_journal
+from study.records.ledger import ENDINGS
+from study.records.study_files import Results
+from study.records.trial_record import ENDED
+from study.report import FIGURES, write_report, write_tables
+from study.signals import EXIT_CODE, last_words
+from study.tracking.finish import end_sending, tell_where
+from study.tracking.sender import Offline, OwnProcess, Sender
+from tl_core.files import is_disk_full
+
+if TYPE_CHECKING:
+    from study.execution.trial_context import Job
+
+EXIT_CODES = {
+    "done": 0,
+    "node fault": 2,
+    "some trials failed": 3,
+    "disk full": 4,
+    "interrupted": EXIT_CODE,
+}
+
+
+def run_study(prepared: Prepared, console: Console, displays: Sequence[Display] = ()) -> int:
+    """Search, show, record; return the exit code. `displays` are told beside the console."""
+    settings, folder, status = prepared.settings, prepared.folder, "interrupted"
+    sender: Sender = (Offline if settings.offline else OwnProcess)(settings.tracking_uri)
+    try:
+        with _ray(prepared, console):
+            from study.execution.supply import (
+                job_of,  # It imports Ray, whose environment is set by now.
+            )
+
+            job = job_of(prepared)
+            sender.opened()  # Before any training, or folder: the store may not be there.
+            journal, results = open_journal(prepared, sender)
+            last_words(how_to_resume(prepared))
+            journal.displays.extend(displays)
+            status = _search(prepared, job, journal, results, console)
+        conclude(prepared, journal.records, status, console)
+        if status not in ENDINGS:
+            console.print(how_to_resume(prepared), highlight=False)
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        why = f"{error.strerror}: {error.filename or folder}; what has ended is kept, make room"
+        console.print(f"{why}\n{how_to_resume(prepared)}", style="red", highlight=False)
+        status = "disk full"
+    except NodeError as error:
+        tell_faults("the study can't go on", [str(error)])
+        if folder.exists():
+            console.print(how_to_resume(prepared), highlight=False)
+        status = "node fault"
+    finally:
+        end_sending(sender, folder, console, interrupted=status not in ENDINGS)
+    if folder.exists():
+        tell_where(sender, folder, settings, console)
+    return EXIT_CODES[status]
+
+
+@contextmanager
+def _ray(prepared: Prepared, console: Console) -> Iterator[None]:
+    """A Ray of this machine, for this study; or the cluster that was joined, which stays up."""
+    if not prepared.machines.joined:
+        set_ray_environment()
+        with console.status("starting Ray"):
+            from study.cluster.local_ray import local_ray
+        with local_ray(prepared.gpus):
+            yield
+        return
+    import ray
+
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def how_to_resume(prepared: Prepared) -> str:
+    """What to do when a study was stopped."""
+    place = (
+        [] if prepared.settings.out == DEFAULTS["out"] else ["--out", str(prepared.settings.out)]
+    )
+    words = ["python", "study/run.py", "--resume", str(prepared.settings.name), *place]
+    return f"interrupted; go on with: {shlex.join(words)}"
+
+
+def _search(
+    prepared: Prepared, job: "Job", journal: Journal, results: Results, console: Console
+) -> str:
+    """Run all trials, leave the files, return how it ended."""
+    from study.execution.tune import search
+
+    settings, status = prepared.settings, "interrupted"
+    try:
+        before = [r for r in prepared.before if r.status in ENDED]
+        with StudyDisplay(prepared.more, settings.metric, console, before) as display:
+            journal.displays.append(display)
+            winner = prepared.story.winner if prepared.story else None
+            search(settings, job, prepared.slots, prepared.folder, journal, winner)
+        status = _status(journal, prepared)
+    except KeyboardInterrupt:
+        pass  # What has ended is in the ledger; the rest goes on when the study is resumed.
+    finally:
+        journal.interrupt()
+        results.save(journal.records, status)
+        # A study that was stopped ends soon: its report is written when it is resumed.
+        journal.close(status, _files(prepared.folder, console) if status in ENDINGS else [])
+    return status
+
+
+def _status(journal: Journal, prepared: Prepared) -> str:
+    # What matters is what was finished: Ray Tune returns as if all were well after many a fault.
+    if not journal.complete(prepared.settings.trials):
+        return "interrupted"
+    return "some trials failed" if any(r.status == "failed" for r in journal.records) else "done"
+
+
+def _files(folder: Path, console: Console) -> list[Path]:
+    """The study's files, its tables, report and figures among them."""
+    files = [folder / name for name in ("study.json", "trials.csv", "best.json")]
+    try:
+        with console.status("writing the report"):
+            files += write_tables(folder)
+            page = write_report(folder)
+    except Exception as error:  # Whatever it is, the trials must still reach MLflow.
+        why = f"{type(error).__name__}: {error}"
+        console.print(f"warning: no report ({why}); python study/report.py {folder} tries again")
+        return files
+    return [*files, page, *sorted((folder / FIGURES).iterdir())]

@@ -1,0 +1,96 @@
+"""The debug mode: one trial in this process, without Ray, so that breakpoints work."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from study.execution.progress import show_weight
+from study.preflight.prepare import Prepared
+from study.records.journal import Journal, open_journal
+from study.records.trial_record import TrialRecord
+from study.reporting.figures.style import save
+from study.reporting.figures.trial_plots import draw_curves
+from study.search.space import single_config
+from study.tracking.finish import end_sending, tell_where
+from study.tracking.sender import Offline, OwnThread, Sender
+from tl_core.epoch import EpochMetrics
+from tl_core.errors import DivergedError
+from tl_core.training.train import run_trial
+
+
+def run_debug(prepared: Prepared, console: Console) -> int:
+    """Train one trial, print a line an epoch, read the test set; return the exit code."""
+    settings, folder = prepared.settings, prepared.folder
+    sender: Sender = (Offline if settings.offline else OwnThread)(settings.tracking_uri)
+    journal, results = open_journal(prepared, sender)
+    try:
+        record = journal.start(single_config(settings))
+        code = _run(prepared, journal, record, console)
+    finally:
+        journal.interrupt()
+        status = journal.records[0].status if journal.records else "interrupted"
+        results.save(journal.records, status)
+        journal.close(status, [])
+        end_sending(sender, folder, console, interrupted=status == "interrupted")
+    console.print(f"files: {folder}/")
+    tell_where(sender, folder, settings, console)
+    return code
+
+
+def _run(prepared: Prepared, journal: Journal, record: TrialRecord, console: Console) -> int:
+    device = torch.device("cuda" if prepared.gpus else "cpu")
+    printer = EpochPrinter(record.config.epochs, console)
+
+    def report(metrics: EpochMetrics) -> None:
+        journal.epoch(record, metrics)
+        printer.line(metrics)
+
+    try:
+        result = run_trial(
+            record.config, prepared.images, prepared.settings.cache, device, report, read_test=True
+        )
+    except DivergedError as error:
+        journal.end(record, "failed", str(error))
+        console.print(f"failed: {error}", style="red")
+        return 3
+    except Exception as error:
+        journal.end(record, "failed", f"{type(error).__name__}: {error}")
+        raise
+    record.test = result.test
+    console.print(f"test accuracy {result.test['test_accuracy']:.4f}", style="bold")
+    for warning in result.warnings:
+        console.print(f"warning: {warning}", style="yellow")
+    curves = prepared.folder / "curves.png"
+    save(draw_curves(record, _title(prepared, record)), curves)
+    journal.end(record, "done", files=[curves])
+    return 0
+
+
+@dataclass(frozen=True)
+class EpochPrinter:
+    """One line an epoch, as the article prints them."""
+
+    epochs: int
+    console: Console
+
+    def line(self, m: EpochMetrics) -> None:
+        """Print an epoch."""
+        learned = m.aux_weight_learned
+        weight = "" if learned is None else f"  aux_weight {learned:.4f}"
+        self.console.print(
+            f"epoch {m.epoch}/{self.epochs}  training loss {m.train_loss:.4f}  "
+            f"training accuracy {m.train_accuracy:.4f}  validation accuracy {m.val_accuracy:.4f}"
+            f"{weight}",
+            highlight=False,
+        )
+
+
+def _title(prepared: Prepared, record: TrialRecord) -> str:
+    c = record.config
+    return (
+        f"{c.backbone}, {c.mode}, train_ratio {c.train_ratio:g}, lr {c.lr:g}, "
+        f"aux_weight {show_weight(c.aux_weight, 'g')}\n{Path(prepared.images.name).name}: "
+        f"test accuracy {record.test['test_accuracy']:.3f}"
+    )

@@ -1,0 +1,1 @@
+"""What can be wrong before training. Imports cluster, records, search and tracking."""

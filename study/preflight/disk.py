@@ -1,0 +1,122 @@
+"""Whether there is room on disk for what a study will write: told before hours of work."""
+
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.filesize import decimal
+
+from study.config.settings import Settings
+from study.preflight.folders import folder_faults, nearest
+from tl_core.data.datasets import image_entry
+from tl_core.data.sources import Source
+from tl_core.errors import InputError
+from tl_core.models.backbones import Backbone
+from tl_core.text import counted
+from tl_core.training.features import feature_entry
+from tl_core.training.train import needs_features
+
+_OWN_FILES = 16 * 10**6
+"""Bytes of ledger, tables and report; of a study of 64 trials they are 4 MB."""
+_STATES = 3
+"""What a checkpoint holds of each parameter: itself and Adam's two moments."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """Something that is still to be written."""
+
+    flag: str
+    """That says where."""
+    folder: Path
+    what: str
+    size: int
+    """Bytes."""
+    or_else: str = ""
+    """How to need less, if there is a way."""
+
+
+def check_room(settings: Settings, source: Source, network: Backbone | None, at_once: int) -> None:
+    """Raise `InputError` unless cache and output folder can take what is still to be written.
+
+    Args:
+        settings: of the study.
+        source: its images, which need not be decoded yet.
+        network: its backbone; what that decides is left out if it is None.
+        at_once: networks that learn at the same time.
+    """
+    cache = list(cache_needs(settings, source, network))
+    # A cache that has all may be read-only.
+    faults = folder_faults(f"--cache {settings.cache}", settings.cache) if cache else []
+    faults += room_faults([*cache, *out_needs(settings, network, at_once)])
+    if faults:
+        raise InputError(faults)
+
+
+def cache_needs(settings: Settings, source: Source, network: Backbone | None) -> Iterator[Need]:
+    """Yield what the cache lacks: decoded images, and the features of `network` if it is known."""
+    s, n = settings, len(source.ids)
+    images = image_entry(source, s.image_size, s.cache)
+    if not images.exists():
+        size = n * 3 * s.image_size**2
+        yield Need("--cache", s.cache, "decoded images", size, "a smaller --image-size")
+    if network is not None and any(needs_features(mode) for mode in s.mode):
+        rows = n * lacking_views(settings, images.name, network)
+        if rows:
+            size = rows * network.n_features * 4  # float32
+            yield Need("--cache", s.cache, "features", size)
+
+
+def lacking_views(settings: Settings, images: str, network: Backbone) -> int:
+    """Views of each image whose features the cache lacks."""
+    s = settings
+    if s.weights == "none":  # Each seed draws a network of its own.
+        seeds = 1 if s.debug else 1 + s.confirm * s.confirm_seeds
+        return seeds * (3 if s.hflip else 1)
+    plain, both = (feature_entry(images, network, s.cache, hflip) for hflip in (False, True))
+    if not s.hflip:
+        return 0 if plain.exists() else 1
+    # Those of both views are a copy of the plain ones with the mirror images behind.
+    return 0 if both.exists() else 2 + (not plain.exists())
+
+
+def out_needs(settings: Settings, network: Backbone | None, at_once: int) -> Iterator[Need]:
+    """Yield what the study's own folder gets."""
+    s = settings
+    yield Need("--out", s.out, "the study's own files", _OWN_FILES)
+    if network is None or s.debug:
+        return
+    size = sum(value.nbytes for value in network.network.state_dict().values())
+    yield Need("--out", s.out, "the winner", size)
+    trials = min(s.trials, at_once)
+    if trials and not s.storage:
+        # Twice: a checkpoint is written whole before it replaces the one before.
+        what = f"checkpoints of {counted(trials, 'trial')}"
+        # A study that goes on has some already.
+        held = sum(file.stat().st_size for file in (s.out / str(s.name)).glob("checkpoints/*"))
+        yield Need("--out", s.out, what, max(0, 2 * _STATES * size * trials - held))
+
+
+def room_faults(needs: Iterable[Need]) -> list[str]:
+    """Tell of each file system that has less room than will be needed."""
+    disks = defaultdict(list)
+    for need in needs:
+        disks[nearest(need.folder).stat().st_dev].append(need)
+    return [fault for disk in disks.values() if (fault := _shortage(disk))]
+
+
+def _shortage(needs: Sequence[Need]) -> str | None:
+    free = shutil.disk_usage(nearest(needs[0].folder)).free
+    total = sum(need.size for need in needs)
+    if total <= free:
+        return None
+    folders = " and ".join(dict.fromkeys(f"{need.flag} {need.folder}" for need in needs))
+    parts = ", ".join(f"{decimal(need.size)} for {need.what}" for need in needs)
+    ways_out = dict.fromkeys(f"another {need.flag}" for need in needs)
+    ways_out |= dict.fromkeys(need.or_else for need in needs if need.or_else)
+    return (
+        f"{folders}: the disk has {decimal(free)} free, {decimal(total)} are needed ({parts}); "
+        f"use {' or '.join(ways_out)}"
+    )

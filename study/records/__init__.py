@@ -1,0 +1,1 @@
+"""What happened in a study. Imports config and cluster."""

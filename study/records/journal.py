@@ -1,0 +1,159 @@
+"""Journal: one place that hears of every trial and tells ledger, files and display."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from study.preflight.prepare import Prepared
+from study.records.ledger import Ledger
+from study.records.study_files import Results
+from study.records.trial_record import ENDED, Kind, Status, TrialRecord
+from study.signals import whole
+from study.tracking.sender import Sender
+from tl_core.config import TrialConfig
+from tl_core.epoch import EpochMetrics
+
+_SAVE_S = 1.0
+
+
+class Display(Protocol):
+    """Shows the state of the study to whoever looks at the terminal."""
+
+    def show(self, records: list[TrialRecord], ended: TrialRecord | None) -> None:
+        """Called after every change; `ended` is the trial that has just ended, if one has."""
+
+    def warn(self, text: str) -> None:
+        """Called when something went wrong and the study goes on."""
+
+    def confirm(self, planned: Sequence[TrialConfig]) -> None:
+        """Called when the search is over, with the trials that follow and confirm it."""
+
+
+class Journal:
+    """The records of a study, by number, and who is told of them."""
+
+    def __init__(
+        self, results: Results, ledger: Ledger, before: Sequence[TrialRecord] = ()
+    ) -> None:
+        self.records = list(before)
+        self.displays: list[Display] = []
+        self._results = results
+        self._ledger = ledger
+        self._before = {r.trial for r in before if r.status in ENDED}
+        self._expected: int | None = None
+        """Trials that are left to confirm the search, once it is over."""
+        self._started: dict[int, float] = {}
+        self._saved_at = 0.0
+
+    @whole
+    def start(
+        self,
+        config: TrialConfig,
+        trial: int = 0,
+        kind: Kind = "search",
+        source: int | None = None,
+        draw: int | None = None,
+    ) -> TrialRecord:
+        """Open the record of a trial, or again that of one that was cut.
+
+        They may start in another order than they were drawn in.
+        """
+        record = next((r for r in self.records if r.trial == trial), None)
+        if record is None:
+            record = TrialRecord(trial, config, kind=kind, source=source, draw=draw)
+            self.records.append(record)
+            self.records.sort(key=lambda r: r.trial)
+        record.status, record.error = "running", None
+        self._started[trial] = time.monotonic() - record.wall_s
+        self._ledger.start(record, self._about_trial(config))
+        self._tell(None)
+        return record
+
+    @whole
+    def epoch(self, record: TrialRecord, metrics: EpochMetrics) -> None:
+        """Add one epoch; a trial that was cut tells again of those that it has had."""
+        if metrics.epoch <= len(record.history):
+            return
+        record.history.append(metrics)
+        self._ledger.epoch(record.trial, metrics)
+        self._tell(None)
+
+    @whole
+    def warn(self, record: TrialRecord, text: str) -> None:
+        """Something of a trial went wrong, and it goes on."""
+        self._ledger.warning(record.trial, text)
+        for display in self.displays:
+            display.warn(f"trial {record.trial}: {text}")
+
+    @whole
+    def end(
+        self,
+        record: TrialRecord,
+        status: Status,
+        error: str | None = None,
+        files: list[Path] | None = None,
+        model: Path | None = None,
+    ) -> None:
+        """Close the record of a trial; `model` is where it has left the winner's weights."""
+        record.status, record.error = status, error
+        record.wall_s = time.monotonic() - self._started.pop(record.trial)
+        self._ledger.end(record, files or [], model)
+        if time.monotonic() - self._saved_at > _SAVE_S:
+            self._results.save(self.records)
+            self._saved_at = time.monotonic()
+        self._tell(record)
+
+    def confirm(self, planned: Sequence[TrialConfig]) -> None:
+        """The search is over; these trials follow that confirm it."""
+        self._expected = len(planned)
+        for display in self.displays:
+            display.confirm(planned)
+
+    def complete(self, trials: int) -> bool:
+        """Whether this many trials of the search, and all that confirm it, have ended."""
+        ended = [r for r in self.records if r.status in ENDED]
+        confirmed = sum(r.kind != "search" and r.trial not in self._before for r in ended)
+        searched = sum(r.kind == "search" for r in ended)
+        return len(ended) == len(self.records) and (searched, confirmed) == (trials, self._expected)
+
+    def interrupt(self) -> None:
+        """Close every record that is still open."""
+        for record in self.records:
+            if record.status == "running":
+                self.end(record, "interrupted")
+
+    def close(self, status: str, files: list[Path]) -> None:
+        """The study has ended with this status, and leaves these files."""
+        self._ledger.close(status, files)
+
+    def _tell(self, ended: TrialRecord | None) -> None:
+        for display in self.displays:
+            display.show(self.records, ended)
+
+    def _about_trial(self, config: TrialConfig) -> dict[str, Any]:
+        study = self._results.study
+        split = self._results.split_hashes(config.train_ratio, config.seed)
+        about: dict[str, Any] = {"data": study["data"]["name"], "split": split}
+        if study["settings"]["debug"]:  # There is no parent run to say it.
+            about |= {"versions": study["versions"], "hardware": study["hardware"]}
+        return about
+
+
+def open_journal(prepared: Prepared, sender: Sender) -> tuple[Journal, Results]:
+    """Make the run's folder and open what is written to.
+
+    Raises `InputError` when the folder can't be made, or when another run writes to it.
+    """
+    story = prepared.story
+    was = story.about if story else None
+    results = Results(
+        prepared.folder, prepared.settings, prepared.images, was, prepared.machines.nodes
+    )
+    ledger = Ledger(prepared.folder)
+    ledger.study(str(prepared.settings.name), results.study, again=story is not None)
+    sender.follow(prepared.folder)
+    for record in (r for r in prepared.before if r.status == "running"):
+        record.status = "interrupted"  # Of a run that was killed.
+        ledger.end(record, [])
+    return Journal(results, ledger, prepared.before), results

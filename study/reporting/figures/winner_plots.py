@@ -1,0 +1,64 @@
+"""How the winner errs: confusion of classes, and whether its confidence can be believed."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from study.analysis.predictions import Bin, Confusion
+from study.reporting.figures.style import legend_below, new_figure
+
+_LONGEST = 18
+"""Characters of a class name that a figure shows."""
+
+
+def draw_confusion(confusion: Confusion, title: str) -> Figure:
+    """Draw counts, on a shade that tells each count's share of its true class."""
+    k = len(confusion.names)
+    figure = new_figure(title, min(7.2, 2.2 + 0.34 * k), min(7.2, 4.2 + 0.34 * k))
+    axes = figure.subplots()
+    shares = confusion.counts / np.maximum(confusion.counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(confusion.counts):
+        if count:
+            color = "white" if shares[row, column] > 0.55 else "black"
+            axes.text(column, row, str(count), ha="center", va="center", color=color, fontsize=8)
+    names = [_short(name) for name in confusion.names]
+    few = k <= 4 and max(map(len, names)) <= 10
+    axes.set_xticks(range(k), names, rotation=0 if few else 45, ha="center" if few else "right")
+    axes.set_yticks(range(k), names)
+    axes.grid(visible=False)
+    axes.tick_params(length=0)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    return figure
+
+
+def draw_reliability(bins: Sequence[Bin], error: float, title: str) -> Figure:
+    """Draw accuracy against confidence with its interval, and how many images each bin holds."""
+    figure = new_figure(title, 4.2, 4.6)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    x, y = [b.confidence for b in bins], [b.accuracy for b in bins]
+    below = [b.accuracy - b.accuracy_low for b in bins]
+    above = [b.accuracy_high - b.accuracy for b in bins]
+    upper.plot([0, 1], [0, 1], "--", color="#555555", label="perfectly calibrated")
+    upper.errorbar(x, y, (below, above), fmt="o-", color="#0072B2", capsize=2.5, label="winner")
+    upper.set(ylabel="accuracy", ylim=(0, 1.03))
+    legend_below(figure, upper.get_legend_handles_labels()[0], f"ECE {error:.3f}")
+    widths = [b.high - b.low for b in bins]
+    bars = lower.bar(
+        [b.low for b in bins],
+        [b.count for b in bins],
+        widths,
+        align="edge",
+        color="#9ecae1",
+        edgecolor="#0072B2",
+    )
+    lower.bar_label(bars, fontsize=7)
+    lower.margins(y=0.25)
+    lower.set(xlabel="confidence (probability of the predicted class)", ylabel="images")
+    lower.set_xlim(max(0.0, min(b.low for b in bins) - 0.1), 1.01)
+    return figure
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"

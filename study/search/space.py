@@ -1,0 +1,98 @@
+"""The search space: one visible table, define-by-run, with a learning-rate range for each mode."""
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+
+from study.config.settings import Settings, is_range
+from tl_core.config import Mode, TrialConfig
+
+LR_RANGES: dict[Mode, tuple[float, float]] = {
+    "freeze": (1e-4, 1e-1),
+    "finetune": (1e-5, 1e-2),
+    "lp_ft": (1e-6, 1e-3),
+    "scratch": (1e-5, 1e-2),
+}
+"""Adam's learning rate, log-uniform: a new head bears more than pretrained weights do."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """The search space; calling it with an Optuna trial draws a configuration.
+
+    | parameter     | distribution                                            |
+    |---------------|---------------------------------------------------------|
+    | `mode`        | one of the modes                                        |
+    | `train_ratio` | one of the ratios                                       |
+    | `lr_MODE`     | log-uniform, only when `mode` is MODE                   |
+    | `aux_weight`  | uniform                                                 |
+
+    A factor with one value is fixed and not searched. Three and more values are choices, as is
+    any number of them with `auto` among them.
+    """
+
+    settings: Settings
+
+    def __call__(self, trial: optuna.Trial) -> None:
+        """Draw one configuration into the trial's parameters."""
+        mode: Mode = trial.suggest_categorical("mode", self.settings.mode)  # type: ignore[assignment]
+        trial.suggest_categorical("train_ratio", self.settings.train_ratio)
+        _draw(trial, f"lr_{mode}", self.settings.lr or LR_RANGES[mode], log=True)
+        _draw(trial, "aux_weight", self.settings.aux_weight, log=False)
+
+    def cells(self) -> list[dict[str, Any]]:
+        """Every (mode, train_ratio) once, for the first trials: left to itself the search may
+        never try a mode. The longest come first, so that they don't end the study alone.
+        """
+        ratios = sorted(self.settings.train_ratio, reverse=True)
+        pairs = itertools.product(ratios, sorted(self.settings.mode, key="freeze".__eq__))
+        return [{"mode": mode, "train_ratio": ratio} for ratio, mode in pairs]
+
+    def config(self, drawn: dict[str, Any]) -> TrialConfig:
+        """Turn drawn parameters into the trial that they stand for."""
+        s = self.settings
+        mode = drawn["mode"]
+        return TrialConfig(
+            mode=mode,
+            train_ratio=drawn["train_ratio"],
+            lr=drawn[f"lr_{mode}"],
+            aux_weight=drawn["aux_weight"],
+            seeds=s.seeds if mode == "freeze" else 1,
+            compile=s.compile and mode != "freeze",
+            **s.model_dump(include=_SHARED),
+        )
+
+    def params(self, config: TrialConfig) -> dict[str, Any]:
+        """The parameters that a trial's configuration was made from."""
+        factors = {"mode": config.mode, "train_ratio": config.train_ratio}
+        return factors | {f"lr_{config.mode}": config.lr, "aux_weight": config.aux_weight}
+
+
+_SHARED = {
+    "backbone",
+    "weights",
+    "precision",
+    "hflip",
+    "image_size",
+    "epochs",
+    "batch_size",
+    "seed",
+    "split_seed",
+}
+
+
+def single_config(settings: Settings) -> TrialConfig:
+    """Return the one trial that settings without ranges stand for."""
+    (mode,), (ratio,) = settings.mode, settings.train_ratio
+    (lr,), (aux_weight,) = settings.lr, settings.aux_weight
+    drawn = {"mode": mode, "train_ratio": ratio, f"lr_{mode}": lr, "aux_weight": aux_weight}
+    return Space(settings).config(drawn)
+
+
+def _draw(trial: optuna.Trial, name: str, values: tuple[Any, ...], log: bool) -> None:
+    if is_range(values):
+        trial.suggest_float(name, *values, log=log)
+    else:
+        trial.suggest_categorical(name, values)

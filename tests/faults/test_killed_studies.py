@@ -1,0 +1,219 @@
+"""Studies that are killed, stopped and resumed, on a real Ray."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from study.records.ledger import read_events, read_records, read_story
+from tests.conftest import SIDE, TINY
+from tests.support.studies.builders import all_runs
+from tests.support.studies.ray_runs import RayRun, ray_runs
+from tl_core.training.checkpoints import InFile, load_checkpoint
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+LEDGER = Path("runs/mine/ledger.jsonl")
+Study = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def ray_run() -> Iterator[RayRun]:
+    with ray_runs() as runs:
+        yield runs
+
+
+@pytest.fixture
+def study(ray_run: RayRun, uri: str, photo_folder: Path, tiny_weights: Path) -> Study:
+    """Start a study of a small network."""
+
+    def start(*words: object) -> "subprocess.Popen[str]":
+        return ray_run.start(
+            "--data", photo_folder, "--backbone", TINY, "--weights", tiny_weights, "--image-size",
+            SIDE, "--train-ratio", 0.2, 0.8, "--epochs", 12, "--confirm-seeds", 1, "--name", "mine",
+            "--tracking-uri", uri, *words,
+        )  # fmt: skip
+
+    return start
+
+
+@pytest.fixture
+def one_core() -> Iterator[None]:
+    """One trial at a time: what is drawn depends on nothing but the trials before it."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    yield
+    os.sched_setaffinity(0, cores)
+
+
+def events() -> list[dict[str, Any]]:
+    return [event for event, _ in read_events(LEDGER)] if LEDGER.exists() else []
+
+
+def wait_for(wanted: Callable[[list[dict[str, Any]]], bool], patience_s: float = 300) -> None:
+    end = time.monotonic() + patience_s
+    while not wanted(events()):
+        assert time.monotonic() < end, f"not seen in {patience_s} s: {events()[-3:]}"
+        time.sleep(0.02)
+
+
+def epochs(number: int) -> Callable[[list[dict[str, Any]]], bool]:
+    """Whether this many epochs have been told."""
+    return lambda told: sum(e["event"] == "epoch" for e in told) >= number
+
+
+def learning(told: list[dict[str, Any]]) -> bool:
+    """Whether a network has learned for a while, and goes on."""
+    there = read_records(LEDGER.parent) if told else []
+    nets = [r for r in there if r.status == "running" and r.config.mode != "freeze"]
+    return any(5 <= len(r.history) <= 20 for r in nets)
+
+
+def kill(process: "subprocess.Popen[str]") -> None:
+    process.kill()
+    process.communicate()
+
+
+def numbers(folder: Path) -> list[Any]:
+    """What a study comes to: of each trial its configuration, its metrics and its test scores."""
+    found = []
+    for record in read_records(folder):
+        metrics = [vars(m) | {"images_per_s": 0} for m in record.history]
+        found.append(
+            (record.trial, record.kind, record.status, record.config, metrics, record.test)
+        )
+    return found
+
+
+def assert_tracked(client: MlflowClient) -> None:
+    """One run a trial and none besides, each ended, with every metric at every step, once."""
+    parent, *children = all_runs(client)
+    records = read_records(LEDGER.parent)
+    assert [int(run.data.params["trial"]) for run in children] == [r.trial for r in records]
+    assert {run.info.status for run in [parent, *children]} == {"FINISHED"}
+    for run, record in zip(children, records, strict=True):
+        for name in ("train_loss", "val_log_loss", "val_accuracy"):
+            told = client.get_metric_history(run.info.run_id, name)
+            assert [m.step for m in told] == list(range(1, len(record.history) + 1))
+            assert [m.value for m in told] == [getattr(m, name) for m in record.history]
+
+
+@pytest.mark.usefixtures("one_core")
+def test_killed_again_and_again_it_comes_to_the_same(
+    ray_run: RayRun, study: Study, uri: str, client: MlflowClient, tmp_path: Path
+) -> None:
+    words = ("--mode", "finetune", "lp_ft", "--trials", 6)
+    code, printed, told = ray_run.finish(
+        study(*words, "--out", "whole", "--tracking-uri", f"sqlite:///{tmp_path}/whole.db")
+    )
+    assert code == 0, printed + told
+    process = study(*words)
+    for number in (5, 31, 70, 93):  # Trial 0, trial 2, trial 5 or 6, and one that confirms.
+        wait_for(epochs(number))
+        kill(process)
+        for record in read_records(LEDGER.parent):
+            if 0 < len(record.history) < 12 and record.status == "running":
+                kept = LEDGER.parent / "checkpoints" / f"{record.trial}.ckpt"
+                left = load_checkpoint(InFile(kept))
+                assert len(left["history"]) >= len(record.history)
+        process = ray_run.start("--resume", "mine", "--tracking-uri", uri)
+    code, printed, told = ray_run.finish(process)
+    assert code == 0, printed + told
+    assert numbers(Path("whole/mine")) == numbers(LEDGER.parent)
+    ends = [e["trial"] for e in events() if e["event"] == "end" and e["status"] != "interrupted"]
+    assert len(ends) == len(set(ends))
+    assert_tracked(client)
+    assert list((LEDGER.parent / "checkpoints").iterdir()) == []
+    code, printed, _ = ray_run.finish(ray_run.start("--resume", "mine"))
+    assert (code, printed.startswith("mine is finished, with 6 trials: nothing to resume")) == (
+        0,
+        True,
+    )
+
+
+@pytest.mark.parametrize(("stop", "group"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
+def test_a_stop_is_in_time_and_can_be_resumed(
+    ray_run: RayRun, study: Study, uri: str, client: MlflowClient, stop: signal.Signals, group: bool
+) -> None:
+    process = study("--mode", "freeze", "finetune", "--trials", 5, "--epochs", 30)
+    wait_for(learning)
+    start = time.monotonic()
+    (os.killpg if group else os.kill)(process.pid, stop)
+    printed, told = process.communicate(timeout=60)
+    took = time.monotonic() - start
+    assert process.returncode == 130, printed + told
+    assert took < 15
+    assert "interrupted; go on with: python study/run.py --resume mine" in printed
+    assert "Traceback" not in told
+    story = read_story(LEDGER.parent)
+    assert story.status == "interrupted"
+    assert "running" not in {r.status for r in story.trials}
+    assert "interrupted" in {r.status for r in story.trials}
+    assert ray_run.left_over(wait_s=20) == {}
+    assert {run.info.status for run in all_runs(client)} <= {"KILLED", "FINISHED"}
+    code, printed, told = ray_run.finish(ray_run.start("--resume", "mine", "--tracking-uri", uri))
+    assert code == 0, printed + told
+    assert_tracked(client)
+
+
+def test_a_second_ctrl_c_stops_at_once(
+    ray_run: RayRun, study: Study, uri: str, client: MlflowClient
+) -> None:
+    process = study("--mode", "finetune", "--trials", 3, "--epochs", 30)
+    wait_for(epochs(10))
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    start = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    assert time.monotonic() - start < 4  # Not the time that it takes to end in order.
+    # What sends to MLflow does so to the end, after all others.
+    assert ray_run.left_over(wait_s=60) == {}
+    code, printed, told = ray_run.finish(ray_run.start("--resume", "mine", "--tracking-uri", uri))
+    assert code == 0, printed + told
+    assert_tracked(client)
+
+
+def test_a_worker_that_is_killed_is_replaced_and_the_trial_goes_on(
+    ray_run: RayRun, study: Study, client: MlflowClient
+) -> None:
+    process = study("--mode", "finetune", "--trials", 3, "--epochs", 30)
+    wait_for(epochs(20))
+    workers = ray_run.workers()
+    assert workers
+    for worker in workers:
+        os.kill(worker, signal.SIGKILL)
+    code, printed, told = ray_run.finish(process)
+    assert code == 0, printed + told
+    warned = [e for e in events() if e["event"] == "warning"]
+    assert 1 <= len(warned) <= len(workers)
+    assert all("worker died" in e["text"] and "another goes on" in e["text"] for e in warned)
+    assert {r.status for r in read_records(LEDGER.parent)} <= {"done", "pruned"}
+    assert_tracked(client)
+
+
+@pytest.mark.usefixtures("one_core")
+def test_a_worker_that_always_dies_fails_alone(ray_run: RayRun, study: Study) -> None:
+    process = study("--mode", "finetune", "--trials", 3, "--epochs", 30, "--max-failures", 1)
+    wait_for(epochs(5))
+    doomed = next(e["trial"] for e in events() if e["event"] == "epoch")
+    died: set[int] = set()
+    while process.poll() is None and read_story(LEDGER.parent).records[doomed].status == "running":
+        for worker in ray_run.workers():
+            died.add(worker)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
+        time.sleep(0.2)
+    code, printed, told = ray_run.finish(process)
+    assert code == 3, printed + told
+    records = read_records(LEDGER.parent)
+    assert [r.trial for r in records if r.status == "failed"] == [doomed]
+    assert "worker died" in str(records[doomed].error)
+    assert "died" in (LEDGER.parent / "failures" / f"{doomed}.txt").read_text()
+    assert len(died) >= 2

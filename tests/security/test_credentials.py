@@ -1,0 +1,123 @@
+"""Whoever reads what a study prints or leaves can't log in where it is tracked."""
+
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from study.tracking.sender import OwnProcess
+from tests.conftest import SIDE
+from tests.study.conftest import Run
+from tl_core.errors import InputError
+
+SECRET, ESCAPED = "hush/7f@3a", "hush%2F7f%403a"
+PARTS = ("hush", "7f@3a", "7f%403a", "2F7f")
+"""Any of them would give it away."""
+
+QUICK = ("--debug", "--backbone", "mlp", "--mode", "scratch", "--image-size", SIDE, "--epochs", 1)
+UNUSABLE = [
+    "ftp://me:{}@127.0.0.1/x",
+    "http://me:{}@no-such-host.invalid:5000",
+    "http://me:{}@127.0.0.1:9",
+    "https://{}@127.0.0.1:9/",
+    "sqlite:////dev/null/mlflow.db?password={}",
+    "postgresql://me:{}@127.0.0.1/db",
+    "postgresql://127.0.0.1/db?user=me&password={}",
+    "mysql+pymysql://me:{}@127.0.0.1/db",
+    "mssql+pyodbc:///?odbc_connect=SERVER%3D127.0.0.1%3BUID%3Dme%3BPWD%3D{}",
+    "databricks://me:{}@127.0.0.1",
+    "me:{}@127.0.0.1:5000",
+]
+
+
+class Refusing(BaseHTTPRequestHandler):
+    """Lets nobody in, and says who has tried, and with what."""
+
+    def do_GET(self) -> None:
+        body = f"no user me with password {SECRET} in {self.headers['Authorization']}".encode()
+        self.send_response(401)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+@pytest.fixture
+def refusing() -> Iterator[str]:
+    """Address of a server that refuses every login."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def assert_hidden(text: str) -> None:
+    assert [part for part in PARTS if part in text] == []
+
+
+def assert_hidden_in(folder: Path) -> None:
+    for file in folder.rglob("*"):
+        assert_hidden(str(file.relative_to(folder)))
+        if file.is_file():
+            assert_hidden(file.read_bytes().decode("latin-1"))
+
+
+@pytest.mark.parametrize("password", [SECRET, ESCAPED])
+@pytest.mark.parametrize("uri", UNUSABLE)
+def test_a_store_that_cannot_be_used(
+    run_alone: Run, photo_folder: Path, capfd: pytest.CaptureFixture[str], uri: str, password: str
+) -> None:
+    words = ("--data", photo_folder, *QUICK, "--tracking-uri", uri.format(password))
+    assert run_alone(*words) == 2
+    printed, told = capfd.readouterr()
+    assert "--tracking-uri " in told
+    assert_hidden(printed + told)
+    assert_hidden_in(Path())
+
+
+def test_a_refused_login(
+    run_alone: Run, photo_folder: Path, capfd: pytest.CaptureFixture[str], refusing: str
+) -> None:
+    words = ("--data", photo_folder, *QUICK, "--tracking-uri", f"http://me:{ESCAPED}@{refusing}")
+    assert run_alone(*words) == 2
+    told = capfd.readouterr().err
+    assert f"--tracking-uri http://{refusing}: " in told
+    assert "401" in told
+    assert_hidden(told)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("uri", UNUSABLE)
+def test_a_study_tells_no_more_than_a_single_trial(
+    capfd: pytest.CaptureFixture[str], uri: str
+) -> None:
+    sender = OwnProcess(uri.format(ESCAPED))
+    with pytest.raises(InputError, match=r"^--tracking-uri ") as caught:
+        sender.opened()
+    sender.close()
+    assert_hidden("".join([str(caught.value), *capfd.readouterr()]))
+
+
+def test_a_mistyped_flag(run_alone: Run, capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        run_alone("--tracking_uri", f"http://me:{SECRET}@host", f"--uri=http://me:{ESCAPED}@host")
+    told = capfd.readouterr().err
+    assert "unrecognized arguments: --tracking_uri http://host --uri=http://host\n" in told
+    assert_hidden(told)
+
+
+def test_options_of_a_store_that_is_used(
+    run_alone: Run, photo_folder: Path, capfd: pytest.CaptureFixture[str], uri: str
+) -> None:
+    words = ("--data", photo_folder, *QUICK, "--tracking-uri", f"{uri}?password={ESCAPED}")
+    assert run_alone(*words) == 0
+    printed, told = capfd.readouterr()
+    assert f" --backend-store-uri {uri}\n" in printed
+    assert_hidden(printed + told)
+    held = {file.name for file in Path().rglob("*") if file.is_file()}
+    assert {"study.json", "ledger.jsonl", "mlflow.json", "mlflow.db"} <= held
+    assert_hidden_in(Path())

@@ -1,0 +1,129 @@
+"""Nothing in the project runs code that lies in a file of data: the calls that would are not made.
+
+What is read are JSON, CSV, arrays without objects, and tensors.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted(file for part in ("tl_core", "study", "benchmarks", "tests")
+               for file in (ROOT / part).rglob("*.py"))  # fmt: skip
+
+UNPICKLERS = {
+    "pickle",
+    "cPickle",
+    "cloudpickle",
+    "dill",
+    "joblib",
+    "shelve",
+    "marshal",
+    "jsonpickle",
+}
+LOADS = {"load", "loads", "open", "Unpickler"}
+FORBIDDEN = {
+    *(f"{module}.{call}" for module in UNPICKLERS for call in LOADS),
+    *("eval", "exec", "compile", "__import__", "os.system", "os.popen"),
+    *("pandas.read_pickle", "pandas.read_hdf", "pandas.io.pickle.read_pickle"),
+    *("yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.full_load"),
+    *("torch.hub.load", "torch.hub.load_state_dict_from_url", "torch.jit.load", "torch.package"),
+    *("torch.export.load", "torch.serialization.add_safe_globals", "timm.models.load_checkpoint"),
+}
+CODE_BY_DESIGN = {"mlflow.pyfunc.load_model", "mlflow.pytorch.load_model"}
+"""A model of MLflow brings code with it, which loading it runs; tests load their own."""
+
+
+def faults(source: str, tests: bool = False) -> list[str]:
+    """What the calls in some code may run, by line."""
+    tree = ast.parse(source)
+    names = dict(_imported(tree))
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    told = ((call, _name(call.func, names), call.lineno) for call in calls)
+    return [f"{line}: {name}" for call, name, line in told if _runs(call, name, names, tests)]
+
+
+def _imported(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """Names in the code, and what they stand for."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            # `import a.b` makes the name a.
+            yield from ((a.asname, a.name) for a in node.names if a.asname)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((a.asname or a.name, f"{node.module}.{a.name}") for a in node.names)
+
+
+def _name(node: ast.expr, names: dict[str, str]) -> str:
+    """The dotted name of what is called, by the names that it was imported by."""
+    if isinstance(node, ast.Name):
+        return names.get(node.id, node.id)
+    return f"{_name(node.value, names)}.{node.attr}" if isinstance(node, ast.Attribute) else ""
+
+
+def _runs(call: ast.Call, name: str, names: dict[str, str], tests: bool) -> bool:
+    given = {word.arg: word.value for word in call.keywords}
+    if name == "torch.load":
+        return not _is(given.get("weights_only"), True)
+    if "allow_pickle" in given or (name == "numpy.load" and (None in given or len(call.args) > 2)):
+        return not _is(given.get("allow_pickle"), False)
+    if name == "pickle.loads" and isinstance(call.args[0], ast.Call):
+        return _name(call.args[0].func, names) != "pickle.dumps"  # What goes to and fro is our own.
+    return name in FORBIDDEN or (name in CODE_BY_DESIGN and not tests)
+
+
+def _is(node: ast.expr | None, value: bool) -> bool:
+    return isinstance(node, ast.Constant) and node.value is value
+
+
+def test_no_call_runs_what_it_reads() -> None:
+    assert len(FILES) > 150
+    found = {
+        str(file.relative_to(ROOT)): faults(file.read_text(), file.is_relative_to(ROOT / "tests"))
+        for file in FILES
+    }
+    assert {file: calls for file, calls in found.items() if calls} == {}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import torch\ntorch.load(f)",
+        "import torch as t\nt.load(f, weights_only=False)",
+        "from torch import load as get\nget(f, weights_only=safe)",
+        "import pickle\npickle.load(f)",
+        "import pickle\npickle.loads(f.read())",
+        "from pickle import Unpickler\nUnpickler(f).load()",
+        "import numpy as np\nnp.load(f, allow_pickle=True)",
+        "import numpy as np\nnp.load(f, 'r', True)",
+        "import numpy as np\nnp.load(f, **options)",
+        "import numpy.lib.npyio as npy\nnpy.NpzFile(f, allow_pickle=bold)",
+        "import yaml\nyaml.load(f, Loader=yaml.FullLoader)",
+        "import joblib\njoblib.load(f)",
+        "import pandas as pd\npd.read_pickle(f)",
+        "eval(text)",
+        "exec(text)",
+        "import mlflow.pyfunc\nmlflow.pyfunc.load_model(uri)",
+        "import mlflow\nmlflow.pyfunc.load_model(uri)",
+    ],
+)
+def test_calls_that_may_run_something_are_found(source: str) -> None:
+    assert len(faults(source)) == 1
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import torch\ntorch.load(f, weights_only=True)",
+        "import pickle\npickle.loads(pickle.dumps(x))",
+        "import numpy as np\nnp.load(f, mmap_mode='r')\nnp.load(f, 'r', allow_pickle=False)",
+        "import yaml\nyaml.safe_load(f)",
+        "import json\njson.load(f)",
+        "network.eval()",
+        "import torch\ntorch.compile(network)",
+        "import re\nre.compile(text)",
+    ],
+)
+def test_calls_that_run_nothing_are_left_alone(source: str) -> None:
+    assert faults(source) == []

@@ -1,0 +1,187 @@
+"""Whether ledger, trials.csv and MLflow tell the same of a study, trial by trial."""
+
+import csv
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from study.records.ledger import FILE, Story, read_events
+from study.records.trial_record import TrialRecord, best_of
+
+STUDY = "study"
+ENDS = {"done": "FINISHED", "pruned": "FINISHED"}
+"""MLflow's words for how trials end that nothing was wrong with."""
+Row = Mapping[str, str]
+Told = dict[str, list[tuple[int, float]]]
+"""Metric -> (step, value), each as often as it was told."""
+
+
+@dataclass
+class RunState:
+    """A run as MLflow has it, or as the ledger says that it should be."""
+
+    status: str
+    parent: str
+    """Key of its parent: `study`, or none."""
+    word: str
+    """How the trial or the study has ended, in the study's own words."""
+    params: dict[str, str]
+    metrics: dict[str, float]
+    """Last values."""
+    told: Told = field(default_factory=dict)
+
+
+def check(folder: Path, trials: int, runs: Sequence[tuple[str, RunState]]) -> list[str]:
+    """Hold all that a study of so many trials has left in `folder`, and MLflow's, together.
+
+    Returns each disagreement, with its trial and field; none if all is well.
+    """
+    with (folder / "trials.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    story, expected = _replay(folder / FILE)
+    return [
+        *_counts(story, trials),
+        *_rows([r for r in story.trials if r.kind == "search"], rows),
+        *_runs(expected, runs),
+    ]
+
+
+def _replay(ledger: Path) -> tuple[Story, dict[str, RunState]]:
+    """The study as its ledger tells it, and the runs that MLflow should have."""
+    story, told = Story(), dict[int, Told]()
+    for event, _ in read_events(ledger):
+        story.add(event)
+        if event["event"] in ("epoch", "end"):
+            trial = event["trial"]
+            _hear(told.setdefault(trial, {}), event, len(story.records[trial].history))
+    states = {str(r.trial): _state(r, told.get(r.trial, {})) for r in story.trials}
+    return story, {STUDY: _parent(story)} | states
+
+
+def _hear(told: Told, event: Mapping[str, Any], epochs: int) -> None:
+    values = event["metrics"] if event["event"] == "epoch" else {"wall_s": event["wall_s"]}
+    for name, value in (values | event.get("test", {})).items():
+        if name != "epoch" and value is not None:
+            told.setdefault(name, []).append((epochs, value))
+
+
+def _state(record: TrialRecord, told: Told) -> RunState:
+    params = record.config.model_dump() | {"trial": record.trial}
+    return RunState(
+        status=ENDS.get(record.status, "not ended well"),
+        parent=STUDY,
+        word=record.status,
+        params={name: str(value) for name, value in params.items()},
+        metrics={name: values[-1][1] for name, values in told.items()},
+        told=told,
+    )
+
+
+def _parent(story: Story) -> RunState:
+    metric = story.about["settings"]["metric"]
+    best = best_of(story.trials, metric)
+    values = {f"best_{metric}": best.value(metric)} if best else {}
+    last = {name: value for name, value in values.items() if value is not None}
+    return RunState("FINISHED", "", "done", {}, last)
+
+
+def _counts(story: Story, trials: int) -> Iterator[str]:
+    if story.status != "done":
+        yield f"ledger: the study is {story.status!r}, not 'done'"
+    searched = [r for r in story.trials if r.kind == "search"]
+    if [r.trial for r in searched] != list(range(trials)):
+        yield f"ledger: {len(searched)} trials of the search instead of {trials}, or other numbers"
+    for record in story.trials:
+        whole = record.status == "pruned" or len(record.history) == record.config.epochs
+        if record.status not in ENDS or not whole:
+            yield f"trial {record.trial}: {record.status} after {len(record.history)} epochs"
+
+
+def _rows(records: Sequence[TrialRecord], rows: Sequence[Row]) -> Iterator[str]:
+    yield from _one_each("trials.csv", [str(r.trial) for r in records], [r["trial"] for r in rows])
+    by_trial = {row["trial"]: row for row in rows}
+    for record in records:
+        row = by_trial.get(str(record.trial), {})
+        for name, value in record.row().items():
+            if row and not _same(row.get(name), value):
+                told = f"trials.csv {row.get(name)!r}, ledger {value!r}"
+                yield f"trial {record.trial}, {name}: {told}"
+
+
+def _same(cell: str | None, value: object) -> bool:
+    if cell is None or value is None:
+        return not cell and value is None
+    if isinstance(value, int | float):
+        return cell != "" and float(cell) == value
+    return cell == str(value)
+
+
+def _runs(expected: Mapping[str, RunState], runs: Sequence[tuple[str, RunState]]) -> Iterator[str]:
+    yield from _one_each("MLflow", list(expected), [key for key, _ in runs])
+    for key, run in runs:
+        if key in expected:
+            yield from _differences(_name(key), expected[key], run)
+
+
+def _differences(name: str, ledger: RunState, mlflow: RunState) -> Iterator[str]:
+    for one in fields(RunState):
+        here, there = getattr(ledger, one.name), getattr(mlflow, one.name)
+        if not isinstance(here, dict):
+            here, there = {one.name: here}, {one.name: there}
+        # A parent has many params, and metrics that others tell of; of a trial all is known.
+        names = here if name == STUDY or one.name == "params" else here.keys() | there.keys()
+        for key in sorted(names):
+            if here.get(key) != there.get(key):
+                told = f"MLflow {there.get(key)!r}, ledger {here.get(key)!r}"
+                yield f"{name}, {one.name}{'' if key == one.name else f' {key}'}: {told}"
+
+
+def _one_each(where: str, wanted: Sequence[str], there: Sequence[str]) -> Iterator[str]:
+    found = Counter(there)
+    yield from (f"{_name(key)}: not in {where}" for key in wanted if not found[key])
+    yield from (f"{_name(key)}: {n} times in {where}" for key, n in found.items() if n > 1)
+    yield from (f"{_name(key)}: in {where} alone" for key in found if key not in set(wanted))
+
+
+def _name(key: str) -> str:
+    return f"trial {key}" if key.isdecimal() else key
+
+
+def read_runs(client: MlflowClient, study_id: str) -> list[tuple[str, RunState]]:
+    """Every run of a store that holds this study alone, with its key in the study."""
+    experiments = [e.experiment_id for e in client.search_experiments()]
+    runs = _all_runs(client, experiments)
+    keys = {run.info.run_id: _key(run, study_id) for run in runs}
+    return [(keys[run.info.run_id], _read(client, run, keys)) for run in runs]
+
+
+def _all_runs(client: MlflowClient, experiments: list[str]) -> list[Run]:
+    runs: list[Run] = []
+    page = None
+    while True:
+        found = client.search_runs(experiments, max_results=1000, page_token=page)
+        runs += found
+        if not (page := found.token):
+            return runs
+
+
+def _key(run: Run, study_id: str) -> str:
+    owner, _, key = run.data.tags.get("tl_study.key", "").rpartition("/")
+    return key if owner == study_id else f"stray run {run.info.run_id}"
+
+
+def _read(client: MlflowClient, run: Run, keys: Mapping[str, str]) -> RunState:
+    told: Told = {}
+    for name in run.data.metrics:
+        history = client.get_metric_history(run.info.run_id, name)
+        ordered = sorted(history, key=lambda m: (m.step, m.timestamp))
+        told[name] = [(m.step, m.value) for m in ordered]
+    tags = run.data.tags
+    parent = keys.get(tags.get("mlflow.parentRunId", ""), "")
+    word = tags.get("tl_study.status", "")
+    return RunState(run.info.status, parent, word, run.data.params, run.data.metrics, told)

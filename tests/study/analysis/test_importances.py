@@ -1,0 +1,69 @@
+import pytest
+
+from study.analysis.importances import ENOUGH, importances, scored
+from study.analysis.pareto import pareto_front
+from study.records.trial_record import TrialRecord
+from tests.support.studies.builders import make_epoch, make_record, make_settings
+from tl_core.config import Mode
+
+SETTINGS = make_settings(mode=["freeze", "finetune"], train_ratio=["0.1", "0.8"])
+
+
+def records_where_only_the_mode_matters(n: int) -> list[TrialRecord]:
+    modes: list[Mode] = ["freeze", "finetune"]
+    return [
+        make_record(
+            i,
+            "done",
+            (0.1 + 0.001 * (37 * i % 80) if i % 2 else 0.9,),
+            mode=modes[i % 2],
+            train_ratio=(0.1, 0.8)[i // 2 % 2],
+            lr=1e-3,
+            aux_weight=(i // 4 % 5) / 10,
+        )
+        for i in range(n)
+    ]
+
+
+def test_what_matters_comes_first_and_all_add_up() -> None:
+    found = importances(SETTINGS, records_where_only_the_mode_matters(80))
+    assert set(found) == {"mode", "train_ratio", "aux_weight", "lr_freeze", "lr_finetune"}
+    assert next(iter(found)) == "mode"
+    assert sum(found.values()) == pytest.approx(1)
+    assert list(found.values()) == sorted(found.values(), reverse=True)
+
+
+def test_better_is_what_the_metric_calls_better() -> None:
+    records = records_where_only_the_mode_matters(80)
+    by_loss = importances(SETTINGS, records)
+    for record in records:
+        record.history = [make_epoch(val_accuracy=1 - record.history[0].val_log_loss)]
+    by_accuracy = importances(SETTINGS.model_copy(update={"metric": "val_accuracy"}), records)
+    assert by_accuracy == pytest.approx(by_loss)
+
+
+def test_few_trials_tell_nothing() -> None:
+    records = records_where_only_the_mode_matters(ENOUGH)
+    assert importances(SETTINGS, records[:-1]) == {}
+    assert importances(SETTINGS, records) != {}
+    records[0].status = "failed"
+    assert len(scored(records)) == ENOUGH - 1
+    assert importances(SETTINGS, records) == {}
+
+
+def test_factors_of_one_value_are_left_out() -> None:
+    fixed = make_settings(mode=["freeze"], train_ratio=["0.1"], lr=["1e-3"])
+    records = [
+        make_record(i, "done", (0.1 + i,), aux_weight=0.9 * i / ENOUGH) for i in range(ENOUGH)
+    ]
+    assert importances(fixed, records) == {"aux_weight": 1.0}
+
+
+def test_front_is_what_no_trial_beats_with_as_few_labels() -> None:
+    values = [(0.1, 0.5), (0.1, 0.4), (0.2, 0.4), (0.4, 0.3), (0.8, 0.35)]
+    records = [
+        make_record(i, "done", (loss,), train_ratio=ratio) for i, (ratio, loss) in enumerate(values)
+    ]
+    records.append(make_record(5, "pruned", (0.1,), train_ratio=0.1))
+    assert [r.trial for r in pareto_front(records, "val_log_loss")] == [1, 3]
+    assert [r.trial for r in pareto_front(records, "val_accuracy")] == [0]

@@ -1,0 +1,187 @@
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from study.analysis.estimates import Cell, Confirmed
+from study.analysis.label_efficiency import Crossover, LabelsSaved, crossovers, labels_saved
+from tests.support.studies.builders import make_confirmed
+from tl_core.config import Mode
+
+RATIOS = (0.1, 0.2, 0.4)
+GRID = st.integers(-20, 20).map(lambda n: n / 100)
+gains = st.lists(st.tuples(GRID, GRID, GRID), min_size=1, max_size=4)
+
+
+def curve(mode: Mode, ratios: tuple[float, ...], *seeds: tuple[float, ...]) -> list[Confirmed]:
+    """A mode's accuracies: a row a seed, a column a ratio."""
+    columns = zip(*seeds, strict=True)
+    return [
+        c
+        for ratio, column in zip(ratios, columns, strict=True)
+        for c in make_confirmed(mode, ratio, column)
+    ]
+
+
+def versus(ratios: tuple[float, ...], *seeds: tuple[float, ...]) -> list[Confirmed]:
+    """Freezing, that far ahead of fine-tuning, which is at 0.5 throughout."""
+    flat = [(0.5,) * len(ratios)] * len(seeds)
+    ahead = [tuple(0.5 + gain for gain in row) for row in seeds]
+    return curve("freeze", ratios, *ahead) + curve("finetune", ratios, *flat)
+
+
+def only(trials: list[Confirmed], score: str = "test_accuracy") -> Crossover:
+    (found,) = crossovers(trials, score)
+    return found
+
+
+def saved(trials: list[Confirmed], a: Mode, b: Mode, margin: float = 0.01) -> LabelsSaved:
+    (found,) = [s for s in labels_saved(trials, margin=margin) if (s.a, s.b) == (a, b)]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "ratio"),
+    [(0.02, -0.02, 0.2), (0.03, -0.01, 0.1 * 4**0.75), (0.02, -0.06, 0.1 * 4**0.25)],
+)
+def test_crossover_by_hand_is_linear_in_log_ratio(first: float, last: float, ratio: float) -> None:
+    found = only(versus((0.1, 0.4), *[(first, last)] * 3))
+    assert (found.before, found.after, found.status) == ("freeze", "finetune", "seen")
+    assert (found.ratio, found.low, found.high) == pytest.approx((ratio,) * 3)
+
+
+def test_crossover_follows_the_direction_of_the_score() -> None:
+    found = only(versus((0.1, 0.4), *[(0.02, -0.02)] * 3), "test_log_loss")
+    assert (found.before, found.after, found.status) == ("freeze", "finetune", "seen")
+
+
+def test_last_change_counts() -> None:
+    found = only(versus((0.1, 0.2, 0.4, 0.8), *[(-0.2, 0.2, -0.2, 0.2)] * 3))
+    assert (found.before, found.after) == ("finetune", "freeze")
+    assert found.ratio == pytest.approx(0.4 * math.sqrt(2))
+
+
+@pytest.mark.parametrize("rows", [[(0.1, 0.1)] * 3, [(0.1, 0.0)] * 3, [(-0.1, 0.1), (0.3, 0.1)]])
+def test_mode_that_leads_throughout_never_overtakes(rows: list[tuple[float, ...]]) -> None:
+    assert only(versus((0.1, 0.4), *rows)) == Crossover(
+        "finetune", "freeze", "test_accuracy", "none seen", None, None, None
+    )
+
+
+def test_crossing_means_with_wide_intervals_are_not_resolved() -> None:
+    found = only(versus((0.1, 0.4), (0.3, -0.3), (-0.1, 0.1)))
+    assert (found.status, found.after) == ("not resolved", "finetune")
+    assert found.ratio == pytest.approx(0.2)
+    # Draws of the second seed alone have finetune behind at the end: above all ratios.
+    assert found.low == pytest.approx(0.2)
+    assert found.high is None
+
+
+def test_draws_that_lead_from_the_start_leave_the_low_end_open() -> None:
+    found = only(versus((0.1, 0.4), (0.3, -0.3), (-0.1, -0.3)))
+    assert found.low is None
+    assert found.high == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("rows", [[(0.0, 0.0)] * 3, [(0.3, 0.3), (-0.1, -0.1)], [(0.1, 0.1)]])
+def test_nothing_told_apart_is_not_resolved(rows: list[tuple[float, ...]]) -> None:
+    found = only(versus((0.1, 0.4), *rows))
+    assert (found.status, found.ratio, found.low) == ("not resolved", None, None)
+
+
+def test_one_seed_gives_a_crossover_without_interval() -> None:
+    found = only(versus((0.1, 0.4), (0.1, -0.1)))
+    assert (found.status, found.low, found.high) == ("not resolved", None, None)
+    assert found.ratio == pytest.approx(0.2)
+
+
+def test_no_crossover_without_two_common_ratios_and_a_common_seed() -> None:
+    assert crossovers(versus((0.1,), (0.1,))) == []
+    assert crossovers(curve("freeze", (0.1, 0.4), (0.5, 0.5))) == []
+    trials = make_confirmed("freeze", 0.1, [0.5]) + make_confirmed("freeze", 0.4, [0.5])
+    trials += make_confirmed("scratch", 0.1, [0.5]) + make_confirmed(
+        "scratch", 0.4, [0.5], seeds=[1]
+    )
+    assert crossovers(trials) == []
+
+
+def test_seed_that_one_cell_lacks_is_left_out_everywhere() -> None:
+    trials = versus((0.1, 0.4), (0.1, -0.1), (0.1, -0.1), (0.3, -0.1))
+    trials.remove(next(c for c in trials if c.seed == 2 and c.train_ratio == 0.4))
+    assert only(trials).ratio == pytest.approx(0.2)
+
+
+@given(gains)
+def test_crossover_lies_between_ratios_where_the_lead_changes(
+    rows: list[tuple[float, float, float]],
+) -> None:
+    found = only(versus(RATIOS, *rows))
+    leads = np.mean(rows, axis=0).round(9) * (1 if found.after == "freeze" else -1)
+    changes = [(RATIOS[i], RATIOS[i + 1]) for i, (x, y) in enumerate(pairwise(leads)) if x < 0 <= y]
+    if found.ratio is None:
+        assert not changes
+        return
+    low, high = changes[-1]
+    assert low - 1e-9 <= found.ratio <= high + 1e-9
+    assert all(0.1 <= end <= 0.4 + 1e-9 for end in (found.low, found.high) if end)
+
+
+@given(gains)
+def test_swapped_modes_cross_at_the_same_ratio(rows: list[tuple[float, float, float]]) -> None:
+    leads = np.mean(rows, axis=0)
+    assume(abs(leads).min() > 1e-6)  # Ties have no side.
+    found = only(versus(RATIOS, *rows))
+    swapped = only(versus(RATIOS, *[tuple(-gain for gain in row) for row in rows]))
+    assert (swapped.before, swapped.after) == (found.after, found.before)
+    assert swapped.status == found.status
+    assert swapped.ratio == pytest.approx(found.ratio)
+
+
+def test_labels_saved_by_hand() -> None:
+    trials = curve("freeze", RATIOS, (0.5, 0.9, 0.95), (0.5, 0.9, 0.95))
+    trials += curve("scratch", RATIOS, (0.5, 0.6, 0.9), (0.5, 0.6, 0.9))
+    found = saved(trials, "freeze", "scratch")
+    assert (found.ratio, found.ratio_b, found.margin) == (0.2, 0.4, 0.01)
+    assert found.match is not None
+    assert (found.match.a, found.match.b) == (Cell("freeze", 0.2), Cell("scratch", 0.4))
+    assert found.match.estimate.mean == 0
+    assert saved(trials, "scratch", "freeze").match is None
+    assert saved(trials, "freeze", "freeze").match is None
+    assert saved(trials, "freeze", "freeze", margin=0.051).ratio == 0.2
+    assert len(labels_saved(trials)) == 4
+
+
+def test_wide_interval_is_no_match() -> None:
+    trials = curve("freeze", (0.1,), (0.8,), (0.9,)) + curve("scratch", (0.4,), (0.9,), (0.8,))
+    assert saved(trials, "freeze", "scratch").match is None
+
+
+def test_one_seed_is_no_match() -> None:
+    trials = curve("freeze", (0.1,), (0.9,)) + curve("scratch", (0.4,), (0.8,))
+    assert saved(trials, "freeze", "scratch").match is None
+
+
+def test_lucky_small_ratio_below_one_that_fails_is_no_match() -> None:
+    trials = curve("freeze", RATIOS, *[(0.9, 0.5, 0.9)] * 2)
+    trials += curve("scratch", RATIOS, *[(0.8, 0.8, 0.8)] * 2)
+    assert saved(trials, "freeze", "scratch").ratio == 0.4
+
+
+def test_larger_ratio_than_the_other_has_saves_nothing() -> None:
+    trials = curve("freeze", (0.8,), (0.9,), (0.9,)) + curve("scratch", (0.4,), (0.5,), (0.5,))
+    assert saved(trials, "freeze", "scratch").match is None
+
+
+@given(gains, st.floats(0, 0.2), st.floats(0, 0.2))
+def test_wider_margin_never_needs_more_labels(
+    rows: list[tuple[float, float, float]], one: float, other: float
+) -> None:
+    trials = versus(RATIOS, *rows)
+    strict, lenient = (
+        saved(trials, "freeze", "finetune", margin).ratio or math.inf
+        for margin in sorted((one, other))
+    )
+    assert lenient <= strict

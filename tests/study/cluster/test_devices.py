@@ -1,0 +1,62 @@
+"""How many GPUs are used, of this machine's or of a cluster that may grow."""
+
+import pytest
+
+from study.cluster.devices import gpu_faults, gpu_notes, gpus_of
+from study.cluster.resources import Machines
+from tests.support.studies.builders import make_settings
+
+ALONE = Machines(8, 2, 4.0, True, {"cpu": "fp32", "cuda": "bf16"})
+NODE = {"node": "10.0.0.1"}
+CLUSTER = Machines(24, 4, 4.0, True, {"cpu": "fp32", "cuda": "bf16"}, (NODE, NODE))
+NO_GPU_YET = Machines(8, 0, 1.0, True, {"cpu": "bf16", "cuda": "fp32"}, (NODE,))
+
+
+def test_all_gpus_are_used_unless_fewer_are_asked_for() -> None:
+    assert gpus_of(make_settings(data="photos"), CLUSTER) == 4
+    assert gpus_of(make_settings(data="photos", gpus=1), CLUSTER) == 1
+
+
+def test_a_machine_has_what_it_has_and_a_cluster_may_grow() -> None:
+    eight = make_settings(data="photos", gpus=8)
+    assert gpu_faults(eight, ALONE) == [
+        "--gpus 8: this machine has 2; leave --gpus out to use what there is, "
+        "or --gpus 0 for the CPU"
+    ]
+    assert gpu_faults(eight, CLUSTER) == []
+    assert gpu_notes(8, CLUSTER) == [
+        "the cluster has 4 GPUs now; trials wait for the others until it grows"
+    ]
+    assert gpu_notes(4, CLUSTER) == []
+
+
+def test_a_cluster_without_a_gpu_takes_no_cpu_instead_without_being_told() -> None:
+    nothing_said = make_settings(data="photos", address="auto")
+    assert gpu_faults(nothing_said, NO_GPU_YET) == [
+        "--address auto: the cluster has no GPU now; --gpus N asks one that grows for so many, "
+        "--gpus 0 uses its CPU cores"
+    ]
+    for gpus in (0, 4):
+        assert gpu_faults(make_settings(data="photos", address="auto", gpus=gpus), NO_GPU_YET) == []
+    assert gpu_notes(0, NO_GPU_YET) == []
+    assert gpu_notes(4, NO_GPU_YET) == [
+        "the cluster has no GPU now; trials wait for the others until it grows",
+        "--precision auto means fp32 while no GPU is up that could be asked",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("machines", "gpus", "cpus", "told"),
+    [
+        (ALONE, 2, 8, "2 GPUs"),
+        (ALONE, 0, 8, "8 CPU cores"),
+        (CLUSTER, 4, 16, "4 GPUs of a cluster of 2 nodes"),
+        (CLUSTER, 0, 24, "24 CPU cores of a cluster of 2 nodes"),
+        (NO_GPU_YET, 3, 3, "3 GPUs of a cluster of 1 node"),
+    ],
+)
+def test_cores_that_trials_can_count_on(
+    machines: Machines, gpus: int, cpus: int, told: str
+) -> None:
+    assert machines.cpus_for(gpus) == cpus
+    assert machines.told(gpus) == told

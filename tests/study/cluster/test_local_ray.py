@@ -1,0 +1,121 @@
+"""Nobody gets into a study's Ray: it listens on this machine alone, and asks for a token."""
+
+import json
+import os
+import socket
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from study.cluster.local_ray import _give_token
+from study.cluster.ray_environment import set_ray_environment
+from tests.conftest import SIDE, TINY
+from tests.support.programs import guarded_ray
+from tests.support.sockets import Address, listening
+from tests.support.studies.ray_runs import RayRun, ray_runs
+
+
+@pytest.fixture
+def ray_run() -> Iterator[RayRun]:
+    with ray_runs() as runs:
+        yield runs
+
+
+@pytest.fixture
+def ray_variables(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The environment of a user who has said nothing of Ray."""
+    left = {n: v for n, v in os.environ.items() if not n.startswith(("RAY_", "TUNE_"))}
+    monkeypatch.setattr(os, "environ", left)
+    return left
+
+
+@pytest.mark.parametrize("given", ["127.0.0.1", "0.0.0.0", "::1", "::"])
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+def test_sockets_that_listen_are_found(given: str, kind: socket.SocketKind) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in given else socket.AF_INET, kind) as door:
+        door.bind((given, 0))
+        if kind == socket.SOCK_STREAM:
+            door.listen()
+        name = str(Path(f"/proc/self/fd/{door.fileno()}").readlink())
+        found = listening([os.getpid()])[name]
+    assert str(found) == given
+    assert found.is_loopback == given.endswith("1")
+
+
+def test_what_the_user_says_of_ray_is_kept(ray_variables: dict[str, str]) -> None:
+    ray_variables["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "1"
+    set_ray_environment()
+    assert ray_variables["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "1"
+    assert ray_variables["RAY_AUTH_MODE"] == "token"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"RAY_AUTH_MODE": "disabled"}, {"RAY_AUTH_TOKEN": "mine"}, {"RAY_AUTH_TOKEN_PATH": "/mine"}],
+)
+def test_a_token_is_made_for_those_who_have_none(
+    ray_variables: dict[str, str], tmp_path: Path, given: dict[str, str]
+) -> None:
+    ray_variables |= given
+    set_ray_environment()
+    assert not _give_token(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    assert {name: os.environ[name] for name in given} == given
+    for name in given:
+        del ray_variables[name]
+    set_ray_environment()
+    assert _give_token(tmp_path)
+    (path,) = tmp_path.iterdir()
+    assert os.environ["RAY_AUTH_TOKEN_PATH"] == str(path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_token_never_goes_into_a_file_that_is_there(
+    ray_variables: dict[str, str], tmp_path: Path
+) -> None:
+    set_ray_environment()
+    (tmp_path / "token").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(FileExistsError):
+        _give_token(tmp_path)
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.slow
+def test_a_study_listens_on_the_loopback_address_alone(
+    ray_run: RayRun, photo_folder: Path, tiny_weights: Path, uri: str
+) -> None:
+    process = ray_run.start(
+        "--data", photo_folder, "--backbone", TINY, "--weights", tiny_weights, "--image-size", SIDE,
+        "--mode", "freeze", "scratch", "--train-ratio", 0.4, "--epochs", 2, "--trials", 4,
+        "--confirm-seeds", 2, "--name", "mine", "--tracking-uri", uri,
+    )  # fmt: skip
+    seen: dict[str, Address] = {}
+    while process.poll() is None:
+        seen |= listening(ray_run.left_over())
+        time.sleep(0.05)
+    code, printed, told = ray_run.finish(process)
+    assert code == 0, printed + told
+    # Of Ray: the global store, the node, its store of objects, who makes environments, the driver.
+    assert len(seen) >= 5
+    assert {str(address) for address in seen.values() if not address.is_loopback} == set()
+    left = {path.name for path in ray_run.home.iterdir()}
+    assert not {name for name in left if name == ".ray" or name.startswith("tl")}
+
+
+@pytest.mark.slow
+def test_nobody_gets_in_without_the_token(ray_run: RayRun, own_folder: Path) -> None:
+    code, printed, err = ray_run.finish(ray_run.start(program=guarded_ray.__file__))
+    assert code == 0, printed + err
+    told = json.loads(printed)
+    strangers = told["strangers"]
+    assert strangers.pop("the token") == "inside"
+    assert strangers["no token"].startswith("ray.exceptions.AuthenticationError: ")
+    refused = "ConnectionError: Failed to connect to Ray cluster at 127.0.0.1:"
+    assert strangers["nothing"].startswith(refused)
+    assert strangers["another token"].startswith(refused)
+    assert told["modes"] == ["0o700", "0o600"]
+    assert len(told["token"]) == 64
+    assert (told["on command lines"], told["left"], told["again"]) == (False, False, "inside")

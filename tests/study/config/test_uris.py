@@ -1,0 +1,172 @@
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from study.config.uris import reason, sync_command, where_to_look, without_credentials
+from tests.support.sockets import listening
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("sqlite:///mlflow.db", "sqlite:///mlflow.db"),
+        ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
+        ("http://me:secret@host:5000/x?y=1", "http://host:5000/x"),
+        ("http://[::1]:5000/x", "http://[::1]:5000/x"),
+        ("postgresql://host/db?user=me@work&password=secret", "postgresql://host/db"),
+        ("uc:http://me:secret@host", "uc:http://host"),
+        ("sqlite:////home/me:a@work/mlflow.db?timeout=9", "sqlite:////home/me:a@work/mlflow.db"),
+        ("sqlite+pysqlcipher://:secret@/mlflow.db", "sqlite+pysqlcipher:///mlflow.db"),
+        ("postgresql:///db?host=/run/pg&password=secret", "postgresql:///db"),
+        ("mssql+pyodbc:///?odbc_connect=SERVER%3Dx%3BPWD%3Dsecret", "mssql+pyodbc:///"),
+        ("databricks://profile", "databricks://profile"),
+        # Not as they should be written, or not URIs at all.
+        ("https://se/cret@host/", "https://host/"),
+        ("http://me:se/cret@host/", "http://host/"),
+        ("http://me:s@e/cret@host/", "http://host/"),
+        ("http://me:se#cret?@host/", "http://host/"),
+        ("http:///me:secret@host", "http://host"),
+        ("me:secret@host:5000", "host:5000"),
+        ("runs@work/mlflow.db", "runs@work/mlflow.db"),
+        ("postgresql://me:s%40cret@host/db", "postgresql://host/db"),
+        ("http://me:sec@ret@host/", "http://host/"),
+        ("https://token@host", "https://host"),
+        ("http://me:se/c#r?t@host:5000/x", "http://host:5000/x"),
+        ("sqlite:////home/me@work/mlflow.db", "sqlite:////home/me@work/mlflow.db"),
+        ("http://me:secret@[::1", "http://[::1"),
+    ],
+)
+def test_without_credentials(uri: str, shown: str) -> None:
+    assert without_credentials(uri) == shown
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("", "OSError"),
+        ("http://me:s%40cret@host:5000 is down\nand more", "http://host:5000 is down"),
+        ("login of me:s@cret@host has failed", "login of ***@host has failed"),
+    ],
+)
+def test_reason_is_one_line_without_the_password(message: str, told: str) -> None:
+    assert reason(OSError(message), "http://me:s%40cret@host:5000") == told
+
+
+@pytest.mark.parametrize(
+    ("folder", "command"),
+    [
+        (Path("runs/mine"), "python study/sync.py mine"),
+        (Path("elsewhere/../runs/mine"), "python study/sync.py mine"),
+        (Path("runs/a b"), "python study/sync.py 'a b'"),
+        (Path("/elsewhere/mine"), "python study/sync.py /elsewhere/mine"),
+    ],
+)
+def test_command_that_sends_a_study(folder: Path, command: str) -> None:
+    assert sync_command(folder) == command
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "postgresql://me:se%2Fcr%40et@host/db",
+        "postgresql://me:se/cr@et@host/db",
+        "postgresql://host/db?user=me&password=se%2Fcr%40et",
+        "mssql+pyodbc:///?odbc_connect=SERVER%3Dx%3BUID%3Dme%3BPWD%3Dse/cr@et",
+        "https://se%2Fcr%40et@host",
+    ],
+)
+def test_no_reason_quotes_the_password(uri: str) -> None:
+    for quoted in (uri, uri.partition("//")[2], "se/cr@et", "se%2Fcr%40et", "me:se/cr@et"):
+        told = reason(OSError(f"no login for {quoted!r}, sorry"), uri)
+        assert told.startswith("no login for '")
+        assert not any(part in told for part in ("se/", "cr@", "%2Fcr", "%40et"))
+
+
+@given(
+    password=st.text(st.characters(codec="ascii", min_codepoint=33), min_size=3),
+    host=st.sampled_from(["host", "host:5000", "[::1]:80"]),
+)
+def test_no_password_is_ever_shown(password: str, host: str) -> None:
+    escaped = quote(password, safe="")
+    for uri in (f"http://me:{escaped}@{host}/x", f"postgresql://{host}/x?password={escaped}"):
+        assert without_credentials(uri) == f"{uri.partition(':')[0]}://{host}/x"
+        told = reason(OSError(f"Login: {password!s} or {escaped}."), uri)
+        assert told == "Login: *** or ***."
+
+
+@pytest.mark.parametrize(
+    ("uri", "lines"),
+    [
+        (
+            "http://me:secret@host:5000/",
+            ["compare trials: http://host:5000/#/experiments/7/runs?workflowType="],
+        ),
+        (
+            "sqlite:///mlflow.db",
+            [
+                "compare trials: mlflow ui --backend-store-uri sqlite:///mlflow.db",
+                "          then: http://127.0.0.1:5000/#/experiments/7/runs?workflowType=",
+            ],
+        ),
+    ],
+)
+def test_where_to_look(uri: str, lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("study.config.uris.shutil.which", lambda name: f"/bin/{name}")
+    told = where_to_look(uri, "7").splitlines()
+    assert told[-1].endswith("workflowType=machine_learning&compareRunsMode=CHART")
+    assert [line[: len(start)] for line, start in zip(told, lines, strict=True)] == lines
+
+
+def test_where_to_look_without_an_activated_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("study.config.uris.shutil.which", lambda name: None)
+    monkeypatch.setattr("study.config.uris.sys.executable", "/x/.venv/bin/python")
+    told = where_to_look("sqlite:///mlflow.db", "7").splitlines()[0]
+    assert told == "compare trials: /x/.venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db"
+
+
+@pytest.mark.parametrize("key", [None, "abc"])
+def test_where_to_look_names_the_view_if_there_is_one(key: str | None) -> None:
+    told = where_to_look("http://host:5000", "7", key)
+    assert told.endswith("CHART&viewStateShareKey=abc" if key else "CHART")
+
+
+@pytest.mark.slow
+def test_the_printed_command_serves_this_machine_alone(uri: str) -> None:
+    command = where_to_look(uri, "1").splitlines()[0].removeprefix("compare trials: ")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with Path("log").open("w") as log:
+        words = [*shlex.split(command), "--port", str(port), "--workers", "1"]
+        server = subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True)
+    try:
+        while server.poll() is None and not _answers(port):
+            time.sleep(0.2)
+        found = {str(address) for address in listening(_session(server.pid)).values()}
+        assert found == {"127.0.0.1"}, Path("log").read_text()
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(60)
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as door:
+        return door.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _session(leader: int) -> Iterator[int]:
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(ProcessLookupError):  # It has ended meanwhile.
+            if os.getsid(int(folder.name)) == leader:
+                yield int(folder.name)

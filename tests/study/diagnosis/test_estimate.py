@@ -1,0 +1,179 @@
+"""How long a study takes, by figures that can be checked in the head."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from study.cluster.capacity import Slots
+from study.config.settings import Settings
+from study.diagnosis.estimate import (
+    Alike,
+    Before,
+    Cells,
+    Part,
+    Speeds,
+    cells_of,
+    eta,
+    stage_s,
+    trial_s,
+    trials_an_hour,
+)
+from tests.support.studies.builders import make_settings
+from tl_core.config import MODES, Mode
+
+SPEEDS = Speeds(forward=100, train=10, save_s=1, heads=1000, score_s=0.5)
+PART = Part(train=40, val=100)
+DRIVER = 0.04
+FOUR = Slots(full=4, frozen=1, cpus=4, trials_per_gpu=1)
+NOTHING = Before(0, 0, 0, 1, 0, 1)
+
+
+def ask(**given: Any) -> Settings:
+    return make_settings(data="photos", **given)
+
+
+@pytest.mark.parametrize(
+    ("mode", "seconds"),
+    [
+        # Two epochs: eight seeds of 40 images at 1,000 a second, and half a second to validate.
+        ("freeze", 2 * (0.32 + 0.5)),
+        # 40 images at 10 a second, 100 at 100, and a second for the checkpoint.
+        ("finetune", 2 * (4 + 1 + 1)),
+        ("scratch", 2 * (4 + 1 + 1)),
+        # One seed of heads first.
+        ("lp_ft", 2 * (4 + 1 + 1) + 2 * (0.04 + 0.5)),
+    ],
+)
+def test_seconds_of_a_trial(mode: Mode, seconds: float) -> None:
+    found = trial_s(mode, PART, epochs=2, seeds=8, speeds=SPEEDS)
+    assert found == pytest.approx(seconds + DRIVER)
+
+
+def test_the_test_set_takes_a_network_as_long_as_a_validation() -> None:
+    found = [trial_s("finetune", PART, 2, 1, SPEEDS, tests) for tests in (False, True)]
+    assert found == pytest.approx([12.04, 13.04])
+
+
+@pytest.mark.parametrize(
+    ("speeds", "known"),
+    [
+        (replace(SPEEDS, train=None), {"freeze"}),
+        (replace(SPEEDS, forward=None), {"freeze"}),
+        (replace(SPEEDS, heads=None), {"finetune", "scratch"}),
+        (Speeds(), set()),
+        (SPEEDS, set(MODES)),
+    ],
+)
+def test_only_what_was_measured_is_told(speeds: Speeds, known: set[str]) -> None:
+    cells = cells_of(ask(mode=MODES, train_ratio=(0.1,)), {0.1: PART}, speeds)
+    assert {mode for mode, _ in cells} == known
+
+
+def test_trials_share_the_places_of_their_kind() -> None:
+    nets, heads = Alike("finetune", 10, 8), Alike("freeze", 2, 5)
+    assert stage_s([nets], FOUR, at_once=9) == 20
+    assert stage_s([nets], FOUR, at_once=2) == 40
+    assert stage_s([nets, heads], FOUR, at_once=9) == 20  # The heads' ten are beside.
+    assert stage_s([heads, heads, heads], FOUR, at_once=9) == 30
+
+
+def test_nothing_takes_less_than_its_longest_trial() -> None:
+    assert stage_s([Alike("finetune", 10, 1), Alike("finetune", 1, 2)], FOUR, 9) == 10
+
+
+def test_nothing_takes_less_than_the_driver() -> None:
+    assert stage_s([Alike("finetune", 0.001, 100)], FOUR, 9) == pytest.approx(100 * DRIVER)
+    assert stage_s([], FOUR, 9) == 0
+
+
+def test_trials_an_hour_go_to_each_cell_equally_often() -> None:
+    cells: Cells = {("finetune", 0.1): 10, ("finetune", 0.8): 70, ("freeze", 0.1): 1}
+    # 80 seconds of networks in four places make three trials in 20.
+    assert trials_an_hour(FOUR, 9, cells) == pytest.approx(3 * 3600 / 20)
+
+
+def test_a_study_by_its_stages() -> None:
+    settings = ask(
+        mode=("freeze", "finetune"), train_ratio=(0.1,), epochs=2, trials=8, confirm_seeds=4
+    )
+    before = Before(start_s=10, workers_s=5, images=60, decoded_per_s=20, views=800, extractors=4)
+    told = eta(settings, FOUR, before, SPEEDS, {0.1: PART})
+    assert told is not None
+    assert told.start_s == 20  # Workers start for the frozen network and for the trials.
+    assert told.decoding_s == 3
+    assert told.features_s == 2
+    # Four networks in four places; the four frozen trials beside them take less.
+    assert told.search_s == pytest.approx(12.04)
+    # Four, and four without the auxiliary task.
+    assert told.confirming_s == pytest.approx(2 * 13.04)
+    assert told.total_s == pytest.approx(20 + 3 + 2 + 12.04 + 26.08)
+
+
+@pytest.mark.parametrize(("soon_s", "start_s", "features_s"), [(7.9, 20, 2), (8.0, 15, 8)])
+def test_few_images_start_no_workers(soon_s: float, start_s: float, features_s: float) -> None:
+    settings = ask(mode=("freeze",), train_ratio=(0.1,), epochs=2, trials=8)
+    before = Before(10, 5, 60, 20, views=800, extractors=4, soon_s=soon_s)
+    told = eta(settings, FOUR, before, SPEEDS, {0.1: PART})
+    assert told is not None
+    assert (told.start_s, told.features_s) == (start_s, features_s)
+
+
+def test_what_the_cache_has_takes_no_time() -> None:
+    settings = ask(mode=("freeze",), train_ratio=(0.1,), epochs=2, trials=8)
+    told = eta(settings, Slots(0, 4, 4, 0), replace(NOTHING, workers_s=5), SPEEDS, {0.1: PART})
+    assert told is not None
+    assert (told.start_s, told.decoding_s, told.features_s) == (5, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "trials"),
+    [
+        ({}, 10 + 5),
+        ({"aux_weight": (0.0,)}, 10),
+        ({"aux_weight": (0.5,)}, 10 + 5),
+        ({"confirm": False}, 1),
+    ],
+)
+def test_what_confirms(given: dict[str, Any], trials: int) -> None:
+    settings = ask(mode=("finetune", "scratch"), train_ratio=(0.1,), epochs=2, **given)
+    told = eta(settings, Slots(1, 0, 1, 1), NOTHING, SPEEDS, {0.1: PART})
+    assert told is not None
+    assert told.confirming_s == pytest.approx(trials * 13.04)
+
+
+@pytest.mark.parametrize(
+    ("speeds", "views"), [(replace(SPEEDS, heads=None), 0), (replace(SPEEDS, forward=None), 800)]
+)
+def test_without_a_speed_there_is_no_eta(speeds: Speeds, views: int) -> None:
+    settings = ask(mode=("freeze",), train_ratio=(0.1,))
+    before = replace(NOTHING, views=views)
+    assert eta(settings, FOUR, before, speeds, {0.1: PART}) is None
+
+
+def total(cpus: int, gpus: int, images: int, trials: int, mode: tuple[Mode, ...]) -> float:
+    settings = ask(mode=mode, train_ratio=(0.1, 0.8), trials=trials)
+    parts = {r: Part(int(r * images), images // 10) for r in (0.1, 0.8)}
+    before = Before(10, 5, images, 20, images, gpus or cpus)
+    told = eta(settings, Slots.of(settings, gpus, cpus), before, SPEEDS, parts)
+    assert told is not None
+    return told.total_s
+
+
+@given(
+    cpus=st.integers(1, 64),
+    more=st.integers(0, 64),
+    gpus=st.sampled_from([(0, 0), (1, 1), (1, 4), (4, 64)]),
+    images=st.integers(10, 10_000),
+    trials=st.integers(2, 500),
+    mode=st.sampled_from([("freeze",), ("finetune",), ("freeze", "finetune"), MODES]),
+)
+def test_more_places_never_take_longer_and_more_images_never_shorter(
+    cpus: int, more: int, gpus: tuple[int, int], images: int, trials: int, mode: tuple[Mode, ...]
+) -> None:
+    few, many = gpus
+    here = total(cpus, few, images, trials, mode)
+    assert total(cpus + more, many, images, trials, mode) <= here + 1e-9
+    assert total(cpus, few, images + more, trials, mode) >= here - 1e-9

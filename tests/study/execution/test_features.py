@@ -1,0 +1,91 @@
+"""Features come in order, whichever of their workers are late or die."""
+
+import os
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from study.cluster.local_ray import local_ray
+from study.cluster.stores import Folder
+from study.errors import NodeError
+from study.execution.features import here_if_soon, on_node, spread
+from study.execution.trial_context import Job
+from tests.conftest import TINY
+from tests.soak.processes import processes, title
+from tl_core.config import Precision
+from tl_core.data.datasets import ImageSet
+from tl_core.errors import InputError
+from tl_core.training.features import extract
+from tl_core.training.train import pretrained
+
+
+def job_of(images: ImageSet, cache: Path, versions: tuple[tuple[str, str], ...] = ()) -> Job:
+    name = images.path.relative_to(cache).as_posix()
+    return Job(cache, name, Folder(cache), "val_log_loss", versions=versions)
+
+
+@pytest.fixture
+def one_core() -> Iterator[Path]:
+    """The folder of a Ray in which one worker can run at a time."""
+    home = tempfile.TemporaryDirectory(prefix="tl", dir="/tmp")
+    with home as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TMPDIR", folder)
+        with local_ray(0, 1):
+            yield Path(folder)
+
+
+@pytest.mark.slow
+def test_features_need_not_wait_for_workers_that_never_come_or_die(
+    one_core: Path, images: ImageSet, own_cache: Path, tiny_weights: Path
+) -> None:
+    backbone: tuple[str, str, int, Precision]
+    backbone = (TINY, str(tiny_weights), images.image_size, "fp32")
+    forward = spread(job_of(images, own_cache), backbone, 0, cpus=3, restarts=2)
+    chunks = np.array_split(np.arange(len(images.labels)), 4)
+    rows = iter(forward(chunks))
+    found = [next(rows)]
+    (worker,) = (i for i in processes(one_core) if title(i).startswith("ray::_Extractor"))
+    os.kill(worker, signal.SIGKILL)
+    found += rows
+    network = pretrained(*backbone)
+    alone = [extract(images, network, torch.device("cpu"), views) for views in chunks]
+    assert [(a == b).all() for a, b in zip(found, alone, strict=True)] == [True] * 4
+
+
+@pytest.mark.parametrize(("soon_s", "spread_out"), [(1000, False), (0, True)])
+def test_a_small_job_is_not_spread(
+    images: ImageSet,
+    tiny_weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    soon_s: float,
+    spread_out: bool,
+) -> None:
+    monkeypatch.setattr("study.execution.features.SOON_S", soon_s)
+    network = pretrained(TINY, str(tiny_weights), images.image_size, "fp32")
+    seen: list[np.ndarray] = []
+
+    def elsewhere(chunks: list[np.ndarray]) -> Iterator[np.ndarray]:
+        seen.extend(chunks)
+        yield from (extract(images, network, torch.device("cpu"), views) for views in chunks)
+
+    chunks = np.array_split(np.arange(len(images.labels)), 3)
+    found = list(here_if_soon(images, network, elsewhere)(chunks))
+    assert (len(seen) == 3) == spread_out
+    expected = [extract(images, network, torch.device("cpu"), views) for views in chunks]
+    assert [(a == b).all() for a, b in zip(found, expected, strict=True)] == [True] * 3
+
+
+def test_on_a_cluster_what_a_node_lacks_is_its_own_fault(
+    images: ImageSet, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("study.execution.features.own_address", lambda: "10.0.0.7")
+    joined = job_of(images, own_cache, versions=(("python", "3.11"),))
+    with pytest.raises(NodeError, match=r"^node 10\.0\.0\.7: no weights$"), on_node(joined):
+        raise InputError(["no weights"])
+    with pytest.raises(InputError, match=r"^no weights$"), on_node(job_of(images, own_cache)):
+        raise InputError(["no weights"])

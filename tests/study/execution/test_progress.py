@@ -1,0 +1,138 @@
+import re
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from study.execution.progress import StudyDisplay, describe, show_weight
+from study.records.trial_record import TrialRecord
+from tests.support.studies.builders import make_config, make_record
+
+
+def console(*, terminal: bool) -> Console:
+    return Console(
+        record=True,
+        force_terminal=terminal,
+        width=120,
+        soft_wrap=True,
+        markup=False,
+        file=StringIO(),
+    )
+
+
+def records() -> list[TrialRecord]:
+    return [
+        make_record(0, "done", (0.5, 0.25)),
+        make_record(1, "pruned", (0.75,), mode="finetune", epochs=10),
+        make_record(2, "failed", (), "DivergedError: train_loss is nan in epoch 1"),
+        make_record(3, "running", (0.5,), mode="scratch", train_ratio=0.8, aux_weight=0.5),
+    ]
+
+
+@pytest.fixture
+def frozen(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A clock that stands still; change its one item to move it."""
+    now = [1000.0]
+    monkeypatch.setattr("study.execution.progress.time.monotonic", lambda: now[0])
+    return now
+
+
+def test_description_of_a_trial() -> None:
+    done, pruned, failed, running = (describe(r, "val_log_loss") for r in records())
+    assert done == (
+        "trial 0: freeze train_ratio=0.1 lr=0.001 aux_weight=0.00: val_log_loss 0.2500 after "
+        "2 epochs, done"
+    )
+    assert pruned.endswith("val_log_loss 0.7500 after 1 epoch, pruned")
+    assert failed.endswith("no epoch, failed (DivergedError: train_loss is nan in epoch 1)")
+    assert "scratch train_ratio=0.8 lr=0.001 aux_weight=0.50" in running
+
+
+def test_weight_that_is_learned_is_told_by_its_word() -> None:
+    assert "lr=0.001 aux_weight=auto: " in describe(make_record(aux_weight="auto"), "val_loss")
+    assert (show_weight(0.25), show_weight(0.0, "g")) == ("0.25", "0")
+
+
+def test_elsewhere_each_ended_trial_is_one_line(frozen: list[float]) -> None:
+    screen = console(terminal=False)
+    with StudyDisplay(8, "val_log_loss", screen) as display:
+        display.show([make_record(0, "running")], None)
+        assert screen.export_text(clear=False) == ""
+        frozen[0] += 30
+        display.show(records(), records()[2])
+    (line,) = screen.export_text().splitlines()
+    start, _, summary = line.partition("  |  ")
+    assert start == describe(records()[2], "val_log_loss")
+    # 3 of 8 ended in 30 s: the other 5 take 50 s.
+    assert summary == (
+        "1 + 1 pruned of 8 done, 1 running, 1 failed, best val_log_loss 0.2500 (trial 0), "
+        "ETA 0:00:50"
+    )
+
+
+def test_before_the_first_trial_has_ended(frozen: list[float]) -> None:
+    screen = console(terminal=True)
+    with StudyDisplay(8, "val_log_loss", screen) as display:
+        display.show([make_record(0, "running", ())], None)
+        screen.print(display._live.renderable)
+    assert "0 of 8 done, 1 running, 0 failed, no best yet, ETA unknown" in screen.export_text()
+
+
+def test_terminal_shows_a_panel(frozen: list[float]) -> None:
+    screen = console(terminal=True)
+    with StudyDisplay(8, "val_log_loss", screen) as display:
+        frozen[0] += 3600
+        display.show(records(), records()[2])
+        panel = display._live.renderable
+    screen = console(terminal=True)
+    screen.print(panel)
+    text = screen.export_text()
+    cells = [re.findall(r"[^\s│┃]+", line) for line in text.splitlines() if "│" in line]
+    assert cells == [
+        ["0", "freeze", "0.1", "0.001", "0.00", "2/2", "0.2500", "done"],
+        ["1", "finetune", "0.1", "0.001", "0.00", "1/10", "0.7500", "pruned"],
+        ["2", "freeze", "0.1", "0.001", "0.00", "0/2", "failed"],
+        ["3", "scratch", "0.8", "0.001", "0.50", "1/2", "0.5000", "running"],
+    ]
+    assert "3/8" in text
+    assert "1 + 1 pruned of 8 done, 1 running, 1 failed" in text
+    assert "best val_log_loss 0.2500 (trial 0), ETA 1:40:00" in text
+
+
+def test_panel_keeps_the_running_and_the_last_ended_in_sight(frozen: list[float]) -> None:
+    screen = console(terminal=True)
+    many = [make_record(i, "running" if i in (3, 19) else "done") for i in range(20)]
+    with StudyDisplay(20, "val_log_loss", console(terminal=True)) as display:
+        display.show(many, None)
+        screen.print(display._live.renderable)
+    shown = [int(n) for n in re.findall(r"│ (\d+) +│", screen.export_text())]
+    assert shown == [13, 14, 15, 16, 17, 18, 3, 19]
+
+
+def test_reason_with_brackets_is_shown_as_it_is() -> None:
+    screen = console(terminal=False)
+    record = make_record(0, "failed", (), "OSError: [/data] and [red] are no tags")
+    with StudyDisplay(1, "val_log_loss", screen) as display:
+        display.show([record], record)
+    assert "(OSError: [/data] and [red] are no tags)" in screen.export_text()
+
+
+def test_display_counts_what_confirms_apart(frozen: list[float]) -> None:
+    out = console(terminal=False)
+    search = [make_record(i) for i in range(2)]
+    with StudyDisplay(2, "val_log_loss", out) as display:
+        display.show(search, search[1])
+        confirming = [make_record(2, seed=1), make_record(3, "running", (0.5,), seed=2)]
+        display.confirm([*(r.config for r in confirming), make_config(seed=3)])
+        for record in confirming:
+            record.kind, record.wall_s = "confirm", 10
+        confirming[0].test = {"test_accuracy": 0.875}
+        display.show(search + confirming, confirming[0])
+    first, second = out.export_text().splitlines()
+    assert "2 of 2 done, 0 running, 0 failed" in first
+    assert (
+        "val_log_loss 0.2500, test accuracy 0.875 after 2 epochs, done  |  confirming: " in second
+    )
+    assert "1 of 3 done, 1 running, 0 failed" in second
+    # Ten seconds a trial, of which one has done one of its two epochs.
+    assert second.endswith("ETA 0:00:15")

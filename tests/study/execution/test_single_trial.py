@@ -1,0 +1,181 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from mlflow import MlflowClient
+from PIL import Image
+
+from study.execution import single_trial as debug
+from tests.conftest import TINY
+from tests.study.conftest import Run
+from tests.support.studies.builders import all_runs
+from tl_core.config import MODES
+from tl_core.epoch import EpochMetrics
+
+FILES = {
+    "best.json",
+    "ledger.jsonl",
+    "mlflow.json",
+    ".mlflow.lock",
+    ".run.lock",
+    "curves.png",
+    "study.json",
+    "trials.csv",
+}
+QUICK = ("--debug", "--name", "mine", "--image-size", 32, "--epochs", 2, "--train-ratio", 0.4)
+OWN_NET = (*QUICK, "--backbone", "mlp", "--mode", "scratch")
+
+
+def trial() -> Any:
+    table = pd.read_csv("runs/mine/trials.csv")
+    assert len(table) == 1
+    return table.iloc[0]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_each_mode_from_the_command_line_to_its_files(
+    mode: str,
+    run: Run,
+    photo_folder: Path,
+    tiny_weights: Path,
+    client: MlflowClient,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    weights = () if mode == "scratch" else ("--weights", tiny_weights)
+    words = ("--data", photo_folder, "--backbone", TINY, "--mode", mode, *weights)
+    assert run(*words, *QUICK) == 0
+
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].startswith(f"mine: one trial of {TINY} on {photo_folder}, 40 images")
+    epochs = [line for line in printed if line.startswith("epoch ")]
+    assert [line.partition("  ")[0] for line in epochs] == ["epoch 1/2", "epoch 2/2"]
+    assert all("  validation accuracy " in line for line in epochs)
+    assert any(line.startswith("test accuracy ") for line in printed)
+    assert "files: runs/mine/" in printed
+    assert any(line.startswith("compare trials: ") for line in printed)
+
+    assert {path.name for path in Path("runs/mine").iterdir()} == FILES
+    row = trial()
+    assert (row["status"], row["mode"], row["epochs"], row["seed"]) == ("done", mode, 2, 0)
+    assert 0 <= row["test_accuracy"] <= 1
+    assert row["lr"] == 1e-3
+    best = json.loads(Path("runs/mine/best.json").read_text())
+    assert best["trial"] == 0
+    assert best["metrics"]["test_accuracy"] == row["test_accuracy"]
+    assert json.loads(Path("runs/mine/study.json").read_text())["status"] == "done"
+    with Image.open("runs/mine/curves.png") as curves:
+        curves.load()
+
+    (logged,) = all_runs(client)
+    assert logged.info.status == "FINISHED"
+    assert logged.data.params["mode"] == mode
+    assert logged.data.metrics["test_accuracy"] == pytest.approx(row["test_accuracy"])
+    history = client.get_metric_history(logged.info.run_id, "train_loss")
+    assert [m.step for m in history] == [1, 2]
+    assert [file.path for file in client.list_artifacts(logged.info.run_id)] == ["curves.png"]
+
+
+def test_same_seed_gives_the_same_numbers(run: Run, photo_folder: Path) -> None:
+    rows = []
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert run("--data", photo_folder, *OWN_NET, "--name", name, "--seed", seed) == 0
+        table = pd.read_csv(f"runs/{name}/trials.csv")
+        rows.append(table.drop(columns=["images_per_s", "wall_s", "seed"]))
+    assert rows[0].equals(rows[1])
+    assert not rows[0].equals(rows[2])
+
+
+def test_study_json_tells_skipped_files(run: Run, photo_folder: Path) -> None:
+    (photo_folder / "cat" / "broken.jpg").write_bytes(b"no picture")
+    assert run("--data", photo_folder, *OWN_NET, "--skip-bad-images") == 0
+    (skipped,) = json.loads(Path("runs/mine/study.json").read_text())["data"]["skipped"]
+    assert skipped.startswith("cat/broken.jpg: UnidentifiedImageError")
+
+
+def test_preset_runs_and_flags_override_it(run: Run, photo_folder: Path) -> None:
+    words = ("--data", photo_folder, "--preset", "multitask", "--image-size", 16, "--epochs", 1)
+    assert run(*words, "--name", "mine") == 0
+    row = trial()
+    assert (row["mode"], row["aux_weight"], row["epochs"]) == ("scratch", 0.3, 1)
+
+
+def test_weight_that_is_learned_is_told(
+    run: Run, photo_folder: Path, client: MlflowClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--data", photo_folder, *OWN_NET, "--aux-weight", "auto") == 0
+    row = trial()
+    assert row["aux_weight"] == "auto"
+    assert 0 < row["aux_weight_learned"] < 1
+    assert f"  aux_weight {row['aux_weight_learned']:.4f}" in capsys.readouterr().out
+    (logged,) = all_runs(client)
+    assert logged.data.params["aux_weight"] == "auto"
+    assert logged.data.metrics["aux_weight_learned"] == pytest.approx(row["aux_weight_learned"])
+
+
+def test_diverging_trial_exits_with_3_and_is_failed(
+    run: Run, photo_folder: Path, client: MlflowClient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--data", photo_folder, *OWN_NET, "--lr", "1e30", "--batch-size", 4) == 3
+    assert "failed: train_loss is " in capsys.readouterr().out
+    row = trial()
+    assert row["status"] == "failed"
+    assert "in epoch 1" in row["error"]
+    (logged,) = all_runs(client)
+    assert logged.info.status == "FAILED"
+    assert logged.data.tags["tl_study.error"] == row["error"]
+    assert json.loads(Path("runs/mine/best.json").read_text())["trial"] is None
+    assert json.loads(Path("runs/mine/study.json").read_text())["status"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("stop", "code", "ended"),
+    [(KeyboardInterrupt(), 130, "KILLED"), (MemoryError("too large"), None, "FAILED")],
+)
+def test_stop_midway_leaves_closed_records(
+    stop: BaseException,
+    code: int | None,
+    ended: str,
+    run: Run,
+    photo_folder: Path,
+    client: MlflowClient,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def break_off(printer: object, metrics: EpochMetrics) -> None:
+        raise stop
+
+    monkeypatch.setattr(debug.EpochPrinter, "line", break_off)
+    words = ("--data", photo_folder, *OWN_NET)
+    if code is None:
+        with pytest.raises(MemoryError, match="too large"):
+            run(*words)
+    else:
+        assert run(*words) == code
+    (logged,) = all_runs(client)
+    assert logged.info.status == ended
+    assert trial()["status"] == {"KILLED": "interrupted", "FAILED": "failed"}[ended]
+    assert trial()["epochs"] == 1
+
+
+def test_offline_imports_no_mlflow_and_keeps_the_ledger(photo_folder: Path) -> None:
+    words = [str(w) for w in ("--data", photo_folder, *OWN_NET, "--offline")]
+    words += ["--tracking-uri", "http://me:secret@127.0.0.1:9"]
+    code = (
+        "import sys, study.run\n"
+        f"code = study.run.main({words!r})\n"
+        "print(code, {'mlflow', 'ray'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
+    )
+    *_, where, last = done.stdout.splitlines()
+    assert where == "nothing was sent to MLflow; python study/sync.py mine sends it"
+    assert last == "0 set()"
+    files = {path.name: path.read_text() for path in Path("runs/mine").glob("*.json*")}
+    assert files["ledger.jsonl"].count("\n") == 6  # The study, a trial of two epochs, their ends.
+    assert json.loads(files["mlflow.json"])["store"] == "http://127.0.0.1:9"
+    assert json.loads(files["study.json"])["settings"]["tracking_uri"] == "http://127.0.0.1:9"
+    assert "secret" not in "".join(files.values()) + done.stdout + done.stderr

@@ -1,0 +1,159 @@
+import shutil
+from collections import namedtuple
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from study.config.settings import Settings
+from study.preflight.backbone import frozen_backbone
+from study.preflight.disk import Need, cache_needs, check_room, out_needs, room_faults
+from tests.conftest import SIDE, TINY
+from tests.support.studies.builders import make_settings
+from tl_core.data.datasets import ImageSet, load_images
+from tl_core.data.sources import Source, folder_source
+from tl_core.errors import InputError
+from tl_core.models.backbones import Backbone, load_backbone
+from tl_core.training.features import load_features
+
+IMAGES = 40 * 3 * SIDE * SIDE
+FEATURES = 40 * 1024 * 4
+"""Of shufflenet's 1,024 features, float32."""
+OWN = 16_000_000
+Usage = namedtuple("Usage", "total used free")
+
+
+@pytest.fixture
+def source(photo_folder: Path) -> Source:
+    return folder_source(photo_folder)
+
+
+@pytest.fixture
+def network(tiny_weights: Path) -> Backbone:
+    return frozen_backbone(ask(tiny_weights))
+
+
+def ask(weights: Path | str | None = None, **given: Any) -> Settings:
+    fixed = {"data": "photos", "backbone": TINY, "image_size": SIDE}
+    return make_settings(**fixed | ({"weights": str(weights)} if weights else {}) | given)
+
+
+def sizes(needs: Any) -> dict[str, int]:
+    return {need.what: need.size for need in needs}
+
+
+@pytest.mark.parametrize(
+    ("given", "features"),
+    [
+        ({}, FEATURES),
+        ({"hflip": True}, 3 * FEATURES),
+        ({"mode": ["lp_ft"]}, FEATURES),
+        ({"weights": "none", "confirm_seeds": 5}, 6 * FEATURES),
+        ({"weights": "none", "confirm": False, "hflip": True}, 3 * FEATURES),
+        ({"weights": "none", "debug": True}, FEATURES),
+    ],
+)
+def test_an_empty_cache_needs_images_and_features(
+    source: Source, network: Backbone, tiny_weights: Path, given: dict[str, Any], features: int
+) -> None:
+    words: dict[str, Any] = {"weights": tiny_weights, "mode": ["freeze"]}
+    settings = ask(**words | given)
+    needs = sizes(cache_needs(settings, source, network))
+    assert needs == {"decoded images": IMAGES, "features": features}
+
+
+def test_networks_that_learn_from_pixels_need_no_features(
+    source: Source, network: Backbone, tiny_weights: Path
+) -> None:
+    settings = ask(tiny_weights, mode=["finetune", "scratch"])
+    assert sizes(cache_needs(settings, source, network)) == {"decoded images": IMAGES}
+    assert sizes(cache_needs(ask(tiny_weights), source, None)) == {"decoded images": IMAGES}
+
+
+def test_what_is_in_the_cache_is_not_needed(
+    source: Source, network: Backbone, tiny_weights: Path, own_cache: Path
+) -> None:
+    plain, both = (ask(tiny_weights, hflip=hflip) for hflip in (False, True))
+    images: ImageSet = load_images(source, SIDE, own_cache)
+    assert sizes(cache_needs(plain, source, network)) == {"features": FEATURES}
+    load_features(images, network, own_cache, torch.device("cpu"))
+    assert sizes(cache_needs(plain, source, network)) == {}
+    assert sizes(cache_needs(both, source, network)) == {"features": 2 * FEATURES}
+    load_features(images, network, own_cache, torch.device("cpu"), hflip=True)
+    assert sizes(cache_needs(both, source, network)) == {}
+
+
+@pytest.fixture
+def mlp() -> Backbone:
+    return load_backbone("shared_mlp", "none", 32)
+
+
+# 3 * 32 * 32 inputs to 1,024 and these to 256, with biases, float32.
+NET = 4 * (3072 * 1024 + 1024 + 1024 * 256 + 256)
+
+
+def test_a_folder_needs_room_for_the_checkpoints_of_trials_at_once(mlp: Backbone) -> None:
+    settings = ask(mode=["scratch"], trials=64)
+    assert sizes(out_needs(settings, mlp, at_once=8)) == {
+        "the study's own files": OWN,
+        "the winner": NET,
+        "checkpoints of 8 trials": 8 * 2 * 3 * NET,
+    }
+    few = ask(mode=["scratch"], trials_per_gpu=2, trials=3)
+    assert sizes(out_needs(few, mlp, 4))["checkpoints of 3 trials"] == 3 * 2 * 3 * NET
+    frozen = ask("none", mode=["freeze"])
+    assert set(sizes(out_needs(frozen, mlp, 0))) == {"the study's own files", "the winner"}
+    assert sizes(out_needs(ask("none", debug=True), mlp, 0)) == {"the study's own files": OWN}
+
+
+def test_checkpoints_that_a_resumed_study_finds_need_no_more_room(
+    mlp: Backbone, tmp_path: Path
+) -> None:
+    checkpoints = tmp_path / "mine" / "checkpoints"
+    checkpoints.mkdir(parents=True)
+    (checkpoints / "3.ckpt").write_bytes(bytes(1000))
+    settings = ask(mode=["scratch"], trials=1, out=tmp_path, name="mine")
+    assert sizes(out_needs(settings, mlp, 4))["checkpoints of 1 trial"] == 2 * 3 * NET - 1000
+
+
+@pytest.fixture
+def free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk with 100 MB free."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**9, 9 * 10**8, 10**8))
+
+
+@pytest.mark.usefixtures("free")
+def test_folders_of_one_disk_share_its_room() -> None:
+    images = Need("--cache", Path("c"), "decoded images", 60 * 10**6, "a smaller x")
+    features = Need("--cache", Path("c"), "features", 30 * 10**6)
+    files = Need("--out", Path("runs/new"), "files", 20 * 10**6)
+    assert room_faults([images, features]) == []
+    assert room_faults([images, features, files]) == [
+        "--cache c and --out runs/new: the disk has 100.0 MB free, 110.0 MB are needed (60.0 MB "
+        "for decoded images, 30.0 MB for features, 20.0 MB for files); use another --cache or "
+        "another --out or a smaller x"
+    ]
+
+
+@pytest.mark.usefixtures("free")
+def test_a_study_that_does_not_fit_is_refused(source: Source, own_cache: Path) -> None:
+    roomy = ask(mode=["scratch"], image_size=224)
+    check_room(roomy, source, None, 0)
+    tight = ask(mode=["scratch"], image_size=1024)
+    with pytest.raises(InputError, match=r"cache and --out runs: .* 141\.8 MB are needed"):
+        check_room(tight, source, None, 0)
+    assert not own_cache.exists()
+
+
+def test_only_a_cache_that_lacks_something_must_be_writable(
+    source: Source, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ask(mode=["scratch"])
+    own_cache.write_text("")
+    with pytest.raises(InputError, match=r"^--cache /.*/cache: /.*/cache is not a folder$"):
+        check_room(settings, source, None, 0)
+    own_cache.unlink()
+    load_images(source, SIDE, own_cache)
+    monkeypatch.setattr("study.preflight.disk.folder_faults", lambda *_: ["read-only"])
+    check_room(settings, source, None, 0)

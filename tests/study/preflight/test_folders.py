@@ -1,0 +1,92 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from study.preflight.folders import folder_faults, nearest, store_faults
+from tests.support.disks import read_only
+
+
+def test_nearest_is_what_there_is_of_a_path(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    assert nearest(tmp_path) == tmp_path
+    assert nearest(tmp_path / "a" / "b") == tmp_path
+    assert nearest(Path("a")) == tmp_path  # The working folder.
+    for name in ("file", "link"):
+        assert nearest(tmp_path / name / "b") == tmp_path / name
+
+
+@pytest.mark.parametrize("name", [".", "made/when/needed"])
+def test_a_folder_that_can_be_written_is_left_as_it_was(tmp_path: Path, name: str) -> None:
+    assert folder_faults("--out x", tmp_path / name) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("below", ["", "a/b"])
+def test_what_is_in_the_way_of_a_folder_is_named(tmp_path: Path, below: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    for name in ("file", "link"):
+        fault = f"--out x: {tmp_path / name} is not a folder"
+        assert folder_faults("--out x", tmp_path / name / below) == [fault]
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "sqlite:///new.db",
+        "sqlite:///made/when/needed/new.db",
+        "sqlite:///old.db",
+        "sqlite:///empty.db?timeout=3",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "http://127.0.0.1:5000",
+    ],
+)
+def test_a_store_that_can_be_used(uri: str, blank_store: Path) -> None:
+    Path("old.db").write_bytes(blank_store.read_bytes())
+    Path("empty.db").touch()
+    assert store_faults(uri) == []
+    assert not Path("new.db").exists()
+
+
+def test_a_store_that_can_not_be_used(tmp_path: Path) -> None:
+    Path("folder.db").mkdir()
+    Path("table.db").write_text("trial,status\n0,done\n")
+    assert store_faults("sqlite:///folder.db") == [
+        "--tracking-uri sqlite:///folder.db: folder.db can't be written: Is a directory"
+    ]
+    assert store_faults(f"sqlite:///{tmp_path}/table.db") == [
+        f"--tracking-uri sqlite:///{tmp_path}/table.db: {tmp_path}/table.db is not an SQLite file"
+    ]
+    assert store_faults("sqlite:///table.db/x/y.db") == [
+        f"--tracking-uri sqlite:///table.db/x/y.db: {tmp_path}/table.db is not a folder"
+    ]
+
+
+def test_what_is_read_only_is_told(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    code = (
+        "from study.preflight.folders import *\n"
+        f"print(folder_faults('--out x', Path({str(disk)!r}) / 'new'))\n"
+        f"print(store_faults('sqlite:///{disk}/new.db'))"
+    )
+    done = read_only(disk, "-c", code)
+    why = f"{disk} can't be written: Read-only file system"
+    assert done.stdout.splitlines() == [
+        f'["--out x: {why}"]',
+        f'["--tracking-uri sqlite:///{disk}/new.db: {why}"]',
+    ], done.stderr
+
+
+def test_a_folder_without_permission_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(dir: Path) -> None:  # noqa: A002
+        raise PermissionError(13, "Permission denied", str(dir))
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)  # Root is refused nothing.
+    (fault,) = folder_faults("--cache x", tmp_path)
+    assert re.fullmatch(r"--cache x: /.* can't be written: Permission denied", fault)

@@ -1,0 +1,114 @@
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray.tune.schedulers import TrialScheduler
+
+from study.search.early_stopping import CellASHA
+from tl_core.config import DIRECTIONS, Metric
+
+CONTINUE, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
+
+
+class Cell:
+    """Trials of one cell, each told to a scheduler as Ray Tune would."""
+
+    def __init__(
+        self, asha: CellASHA, metric: Metric, mode: str, ratio: float, kind: str = "search"
+    ) -> None:
+        self.asha, self.metric = asha, metric
+        self.config = {"mode": mode, "train_ratio": ratio, "kind": kind}
+        self.n = 0
+
+    def add(self) -> Any:
+        """Add a trial."""
+        self.n += 1
+        config = self.config | {"trial": self.n}
+        trial = SimpleNamespace(trial_id=f"{self.config}-{self.n}", config=config)
+        self.asha.on_trial_add(None, trial)
+        return trial
+
+    def report(self, trial: Any, epoch: int, value: float) -> str:
+        """Report an epoch of a trial; return the scheduler's decision."""
+        return self.asha.on_trial_result(None, trial, {"epoch": epoch, self.metric: value})
+
+
+@pytest.mark.parametrize(
+    ("metric", "good", "bad"), [("val_log_loss", 0.1, 0.9), ("val_accuracy", 0.9, 0.1)]
+)
+def test_full_trial_that_is_worse_than_its_cell_is_stopped(
+    metric: Metric, good: float, bad: float
+) -> None:
+    assert (DIRECTIONS[metric] == "min") == (good < bad)
+    cell = Cell(CellASHA(metric, 10), metric, "finetune", 0.1)
+    first, second, third = cell.add(), cell.add(), cell.add()
+    # A fifth of ten epochs is free.
+    assert [cell.report(trial, 1, bad) for trial in (first, second)] == [CONTINUE, CONTINUE]
+    assert cell.report(first, 2, good) == CONTINUE
+    assert cell.report(second, 2, good) == CONTINUE
+    assert cell.report(third, 2, bad) == STOP
+
+
+def test_of_two_trials_none_is_stopped() -> None:
+    cell = Cell(CellASHA("val_log_loss", 10), "val_log_loss", "finetune", 0.1)
+    assert cell.report(cell.add(), 2, 0.1) == CONTINUE
+    assert cell.report(cell.add(), 2, 0.9) == CONTINUE
+    assert cell.report(cell.add(), 2, 0.9) == STOP
+
+
+def test_only_the_best_third_goes_on() -> None:
+    cell = Cell(CellASHA("val_log_loss", 10), "val_log_loss", "scratch", 0.1)
+    for loss in (0.1, 0.2, 0.3):
+        cell.report(cell.add(), 2, loss)
+    # Of 0.1, 0.2, 0.3 the best third ends at the percentile 33.3: 0.1667.
+    assert cell.report(cell.add(), 2, 0.16) == CONTINUE
+    assert cell.report(cell.add(), 2, 0.17) == STOP
+
+
+@pytest.mark.parametrize(("mode", "kind"), [("freeze", "search"), ("finetune", "confirm")])
+def test_frozen_trials_and_those_that_confirm_are_never_stopped(mode: str, kind: str) -> None:
+    cell = Cell(CellASHA("val_log_loss", 10), "val_log_loss", mode, 0.1, kind)
+    for loss in (0.1, 0.2, 0.9, 5.0):
+        trial = cell.add()
+        assert [cell.report(trial, epoch, loss) for epoch in range(1, 11)] == [CONTINUE] * 10
+        cell.asha.on_trial_complete(None, trial, {"epoch": 10, "val_log_loss": loss})
+        cell.asha.on_trial_remove(None, trial)
+
+
+@pytest.mark.parametrize(("mode", "ratio"), [("finetune", 0.01), ("scratch", 0.8), ("lp_ft", 0.8)])
+def test_trials_are_compared_within_their_cell(mode: str, ratio: float) -> None:
+    asha = CellASHA("val_log_loss", 10)
+    easy = Cell(asha, "val_log_loss", "finetune", 0.8)
+    hard = Cell(asha, "val_log_loss", mode, ratio)
+    for _ in range(5):
+        assert easy.report(easy.add(), 2, 0.01) == CONTINUE
+    for _ in range(2):
+        assert hard.report(hard.add(), 2, 0.6) == CONTINUE
+    assert hard.report(hard.add(), 2, 0.9) == STOP
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 5, 9, 10])
+def test_no_trial_is_stopped_at_its_last_epoch(epochs: int) -> None:
+    cell = Cell(CellASHA("val_log_loss", epochs), "val_log_loss", "finetune", 0.1)
+    best = cell.add()
+    assert [cell.report(best, epoch, 0.1) for epoch in range(1, epochs + 1)] == [CONTINUE] * epochs
+    worst = cell.add()
+    for epoch in range(1, epochs):
+        cell.report(worst, epoch, 0.1)
+    assert cell.report(worst, epochs, 0.9) == CONTINUE
+
+
+def test_trial_that_ended_still_counts() -> None:
+    cell = Cell(CellASHA("val_log_loss", 10), "val_log_loss", "finetune", 0.1)
+    for _ in range(2):
+        trial = cell.add()
+        cell.report(trial, 2, 0.1)
+        cell.asha.on_trial_complete(None, trial, {"epoch": 10, "val_log_loss": 0.1})
+    assert cell.report(cell.add(), 2, 0.2) == STOP
+
+
+def test_trial_removed_midway_is_forgotten_quietly() -> None:
+    cell = Cell(CellASHA("val_log_loss", 10), "val_log_loss", "finetune", 0.1)
+    trial = cell.add()
+    cell.asha.on_trial_remove(None, trial)
+    assert cell.report(cell.add(), 2, 0.2) == CONTINUE

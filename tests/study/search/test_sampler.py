@@ -1,0 +1,137 @@
+import itertools
+import math
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given as drawn_from
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from study.config.settings import Settings
+from study.records.trial_record import Status, TrialRecord
+from study.search.sampler import SAMPLERS, Suggestions
+from tests.support.studies.builders import make_epoch, make_settings
+from tl_core.config import TrialConfig
+
+RATIOS = ["0.1", "0.2", "0.4"]
+
+
+def settings(**given: Any) -> Settings:
+    plain = {"data": "photos", "name": "mine", "train_ratio": RATIOS, "trials": 30}
+    return make_settings(**(plain | given))
+
+
+def value_of(config: TrialConfig) -> float:
+    """Made up: best near a learning rate of 0.003, a little better with more labels."""
+    return abs(config.lr - 3e-3) + 0.1 - 0.1 * config.train_ratio
+
+
+def record_of(number: int, config: TrialConfig, status: Status = "done") -> TrialRecord:
+    history = [make_epoch(1, val_log_loss=value_of(config))] if status != "failed" else []
+    return TrialRecord(number, config, status, history, started_at=0.0, draw=number)
+
+
+def run(suggestions: Suggestions, n: int) -> list[TrialRecord]:
+    """Some of the trials are pruned, some fail."""
+    records = []
+    for _ in range(n):
+        number, config = suggestions.ask()
+        statuses: list[Status] = ["done", "done", "pruned", "done", "failed"]
+        record = record_of(number, config, statuses[number % 5])
+        value = record.value("val_log_loss")
+        suggestions.tell(number, record.status, len(record.history), value)
+        records.append(record)
+    return records
+
+
+def cell(record: TrialRecord) -> tuple[str, float]:
+    return record.config.mode, record.config.train_ratio
+
+
+def test_joint_search_tries_every_cell_first() -> None:
+    configs = run(Suggestions(settings()), 8)
+    cells = set(itertools.product(("freeze", "finetune"), (0.1, 0.2, 0.4)))
+    assert {cell(config) for config in configs[:6]} == cells
+    assert {r.config.seeds for r in configs if r.config.mode == "freeze"} == {8}
+
+
+def test_cells_share_the_trials_evenly() -> None:
+    configs = run(Suggestions(settings(design="cells")), 15)
+    counts = Counter(cell(config) for config in configs)
+    assert len(counts) == 6
+    assert set(counts.values()) == {2, 3}
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_sampler_searches(name: str) -> None:
+    configs = run(Suggestions(settings(sampler=name)), 10)
+    assert len({r.config.lr for r in configs}) == 10
+
+
+@pytest.mark.parametrize("design", ["joint", "cells"])
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_search_that_goes_on_draws_what_it_would_have_drawn(name: str, design: str) -> None:
+    given = settings(sampler=name, design=design)
+    n = 14 if name == "gp" else 30
+    whole = run(Suggestions(given), n)
+    first = run(Suggestions(given), n // 2)
+    assert first + run(Suggestions(given, first), n - n // 2) == whole
+
+
+@pytest.mark.parametrize("objective", ["score", "pareto"])
+def test_a_search_that_was_cut_goes_on_with_the_trial_that_ran(objective: str) -> None:
+    given = settings(objective=objective)
+    whole = run(Suggestions(given), 12)
+    before = run(Suggestions(given), 8)
+    cut = record_of(7, before[7].config, "interrupted")
+    later = Suggestions(given, [*before[:7], cut])
+    assert later.drawn == 8
+    value = before[7].value("val_log_loss")
+    later.tell(7, before[7].status, len(before[7].history), value)
+    assert before + run(later, 4) == whole
+
+
+@drawn_from(lost=st.sets(st.integers(0, 9)))
+@hypothesis_settings(max_examples=20, deadline=None)
+def test_what_was_drawn_but_never_started_is_drawn_again(lost: set[int]) -> None:
+    given = settings(sampler="random")
+    whole = run(Suggestions(given), 12)
+    later = Suggestions(given, [r for r in whole[:10] if r.draw not in lost])
+    assert later.drawn == 10 - len(lost)
+    again = run(later, 12 - later.drawn)
+    kept = [r for r in whole[:10] if r.draw not in lost]
+    assert sorted(kept + again, key=lambda r: r.trial) == whole
+
+
+def test_configuration_that_was_drawn_before_gets_new_seeds() -> None:
+    given = settings(
+        mode=["freeze"], train_ratio=["0.1"], lr=["0.01"], aux_weight=["0", "1", "0.5"]
+    )
+    configs = run(Suggestions(given), 9)
+    seeds: dict[float, list[int]] = {}
+    for r in configs:
+        seeds.setdefault(float(r.config.aux_weight), []).append(r.config.seed)
+    assert sum(map(len, seeds.values())) == 9
+    for drawn in seeds.values():
+        assert drawn == [8 * i for i in range(len(drawn))]
+
+
+def test_pareto_search_finds_both_ends() -> None:
+    found = run(Suggestions(settings(objective="pareto")), 30)
+    assert {r.config.train_ratio for r in found[6:]} == {0.1, 0.2, 0.4}
+
+
+def test_tpe_comes_closer_than_chance() -> None:
+    given = {"mode": ["freeze"], "train_ratio": ["0.1"], "aux_weight": ["0"], "lr": ["1e-5", "1"]}
+    tpe = run(Suggestions(settings(**given)), 40)
+    drawn = run(Suggestions(settings(**given, sampler="random", name="other")), 40)
+    off = [sum(abs(math.log(r.config.lr / 3e-3)) for r in found[20:]) for found in (tpe, drawn)]
+    assert off[0] < off[1] / 2
+
+
+def test_neighbouring_seeds_draw_other_trials() -> None:
+    given = {"sampler": "random", "mode": ["freeze"]}
+    one = run(Suggestions(settings(**given, seed="0", name="a")), 9)
+    two = run(Suggestions(settings(**given, seed="1", name="b")), 9)
+    assert not {r.config.lr for r in one} & {r.config.lr for r in two}

@@ -1,0 +1,73 @@
+from typing import Any
+
+import pytest
+from ray.tune.search import Searcher
+
+from study.search.confirmation import Planned
+from study.search.sampler import Suggestions
+from study.search.searcher import TrialQueue, config_of
+from tests.support.studies.builders import make_config, make_settings
+
+PLANNED = Planned(make_config(seed=10_000), "confirm", 1, winner=True)
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """What the search hears of its trials."""
+    heard: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(Suggestions, "tell", lambda self, *words: heard.append(words))
+    return heard
+
+
+@pytest.fixture
+def queue() -> TrialQueue:
+    settings = make_settings(data="photos", train_ratio=["0.1"], trials=2, name="mine", epochs=4)
+    return TrialQueue(settings, lambda: [PLANNED], [], 2)
+
+
+def result(epoch: int) -> dict[str, Any]:
+    return {"val_log_loss": 0.5, "epoch": epoch}
+
+
+def test_search_comes_first_and_then_what_confirms_it(
+    queue: TrialQueue, told: list[tuple[Any, ...]]
+) -> None:
+    first, second = queue.suggest("a"), queue.suggest("b")
+    assert [drawn["trial"] for drawn in (first, second)] == [0, 1]
+    assert {drawn["kind"] for drawn in (first, second)} == {"search"}
+    assert config_of(first).epochs == 4
+    assert queue.suggest("c") is None
+    queue.on_trial_complete("a", result(4))
+    assert queue.suggest("c") is None
+    queue.on_trial_complete("b", result(2))
+    third = queue.suggest("c")
+    assert config_of(third) == PLANNED.config
+    fixed = {"trial": 2, "kind": "confirm", "source": 1, "winner": True, "mode": "freeze"}
+    assert third.items() >= fixed.items()
+    assert queue.suggest("d") == Searcher.FINISHED
+    queue.on_trial_complete("c", result(4))
+    assert told == [(0, "done", 4, 0.5), (1, "pruned", 2, 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("last", "error"),
+    [(None, True), (result(2), True), ({}, False), (result(4) | {"failure": "E"}, False)],
+)
+def test_a_trial_that_failed_is_told_as_failed(
+    queue: TrialQueue, told: list[tuple[Any, ...]], last: Any, error: bool
+) -> None:
+    queue.suggest("a")
+    queue.on_trial_complete("a", last, error)
+    assert told == [(0, "failed")]
+
+
+def test_a_frozen_trial_waits_for_its_place() -> None:
+    settings = make_settings(
+        data="photos", mode=["freeze"], train_ratio=["0.1"], trials=3, name="mine", epochs=4
+    )
+    queue = TrialQueue(settings, lambda: [], [], frozen=2)
+    assert [queue.suggest(name)["trial"] for name in "ab"] == [0, 1]
+    assert queue.suggest("c") is None
+    assert queue.suggest("c") is None
+    queue.on_trial_complete("b", error=True)
+    assert queue.suggest("c")["trial"] == 2

@@ -1,0 +1,89 @@
+"""Ctrl-C and SIGTERM in a process of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from study import signals as interrupts
+from study.signals import interruptible, whole
+
+ROOT = str(Path(__file__).parents[2])
+STUCK = """
+import sys, time
+from study import signals as interrupts
+interrupts.PATIENCE_S = float(sys.argv[1])
+with interrupts.interruptible():
+    interrupts.last_words("go on with: that")
+    try:
+        print("ready", flush=True)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        print("ending", flush=True)
+        time.sleep(60)
+"""
+
+
+def start(patience_s: float) -> "subprocess.Popen[str]":
+    process = subprocess.Popen(
+        [sys.executable, "-c", STUCK, str(patience_s)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": ROOT},
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_what_does_not_end_in_time_is_ended(number: signal.Signals) -> None:
+    process = start(0.5)
+    process.send_signal(number)
+    printed, told = process.communicate(timeout=30)
+    assert (process.returncode, printed, told) == (130, "ending\n", "go on with: that\n")
+
+
+def test_a_second_signal_ends_at_once() -> None:
+    process = start(3600)
+    process.send_signal(signal.SIGINT)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ending\n"
+    while process.poll() is None:  # What comes at once after the first is the same.
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(0.1)
+        except subprocess.TimeoutExpired:
+            continue
+    assert process.communicate()[1] == "go on with: that\n"
+    assert process.returncode == 130
+
+
+def test_an_interrupt_waits_until_a_whole_is_done() -> None:
+    done = []
+
+    @whole
+    def write() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        done.append("one")
+        inner()
+        done.append("two")
+
+    @whole
+    def inner() -> None:
+        done.append("inner")
+
+    with interruptible(), pytest.raises(KeyboardInterrupt):
+        write()
+    assert done == ["one", "inner", "two"]
+
+
+def test_handlers_are_put_back() -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with interruptible():
+        assert signal.getsignal(signal.SIGINT) == interrupts._interrupts.handle
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before

@@ -1,0 +1,65 @@
+"""Trials of a tiny net, for the tests of what a trial does."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tests.conftest import SIDE, TINY
+from tl_core.config import TrialConfig
+from tl_core.data.datasets import ImageSet
+from tl_core.epoch import EpochMetrics
+from tl_core.training.train import TrialResult, run_trial
+
+CPU = torch.device("cpu")
+
+STILL = 1e-30
+"""A learning rate at which no float32 weight moves."""
+
+
+class Trials:
+    """Runs trials of `TINY` on one set of images, from the weights in a file."""
+
+    def __init__(self, images: ImageSet, cache: Path, weights: Path) -> None:
+        self.images = images
+        self.cache = cache
+        self.weights = str(weights)
+
+    def config(self, mode: str, **changes: Any) -> TrialConfig:
+        """A configuration of two short epochs, but for `changes`."""
+        plain = {
+            "mode": mode,
+            "train_ratio": 0.5,
+            "lr": 1e-3,
+            "backbone": TINY,
+            "weights": self.weights,
+            "image_size": SIDE,
+            "epochs": 2,
+            "batch_size": 8,
+        }
+        return TrialConfig(**plain | changes)
+
+    def run(self, mode: str, read_test: bool = False, **changes: Any) -> TrialResult:
+        """Run one; torch's generator is left where chance put it, as it is for a user."""
+        torch.seed()
+        config = self.config(mode, **changes)
+        return run_trial(config, self.images, self.cache, CPU, read_test=read_test)
+
+
+def untimed(result: TrialResult) -> list[EpochMetrics]:
+    """The history without the one number that no seed decides."""
+    return [replace(metrics, images_per_s=0.0) for metrics in result.history]
+
+
+def state(module: nn.Module) -> dict[str, Tensor]:
+    """A copy of all parameters and buffers."""
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def changed(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> set[str]:
+    """The names of what is not bit-identical."""
+    assert before.keys() == after.keys()
+    return {name for name, value in before.items() if not torch.equal(value, after[name])}

@@ -1,0 +1,227 @@
+"""Folders of studies that were never run: numbers drawn so that they behave as real ones do."""
+
+import itertools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from study.config.settings import Settings
+from study.records.ledger import Ledger
+from study.records.trial_record import Status, TrialRecord, best_of
+from study.reporting.figures.factor_plots import aux_position
+from study.search.confirmation import FRESH, Planned, plan
+from study.search.space import LR_RANGES
+from tests.support.studies.builders import make_config, make_epoch, make_settings
+from tl_core.config import Mode
+
+LEVELS: dict[Mode, tuple[float, float]] = {
+    "freeze": (0.08, 0.6),
+    "finetune": (0.05, 0.9),
+    "lp_ft": (0.045, 0.7),
+    "scratch": (0.35, 0.28),
+}
+"""Log loss at ratio 0.8, and the power of the ratio that it falls with."""
+TEST_IMAGES = 240
+
+
+@dataclass
+class Synthetic:
+    """What a study's folder is made from."""
+
+    settings: Settings
+    classes: tuple[str, ...] = ("cat", "dog")
+    confirm_seeds: int = 5
+    """0: stopped before confirming."""
+    troubles: bool = True
+    """Whether some trials fail and some are stopped early."""
+
+    def __post_init__(self) -> None:
+        if self.confirm_seeds:
+            update = {"confirm_seeds": self.confirm_seeds}
+            self.settings = self.settings.model_copy(update=update)
+
+    def write(self, folder: Path) -> Path:
+        """Make the folder, with a winner if its trials were confirmed."""
+        folder.mkdir(parents=True)
+        self.rng = np.random.default_rng(0)
+        records = self.records()
+        about = self.about(records)
+        (folder / "study.json").write_text(json.dumps(about))
+        ledger = Ledger(folder)
+        ledger.study(str(self.settings.name), about)
+        for record in records:
+            ledger.start(record, {})
+            for epoch in record.history:
+                ledger.epoch(record.trial, epoch)
+            ledger.end(record, [])
+        ledger.close(about["status"], [])
+        if self.confirm_seeds:
+            self.write_winner(folder / "winner", records)
+        return folder
+
+    def about(self, records: list[TrialRecord]) -> dict[str, Any]:
+        """What study.json would say."""
+        ratios = self.settings.train_ratio
+        return {
+            "settings": self.settings.model_dump(mode="json"),
+            "data": {
+                "name": f"/data/{self.settings.data}",
+                "key": "5f2c8a17d0",
+                "images": 2400,
+                "image_size": self.settings.image_size,
+                "classes": dict.fromkeys(self.classes, 2400 // len(self.classes)),
+                "skipped": [],
+            },
+            "splits": {"val": "a1b2c3", "test": "d4e5f6"} | {f"train_{r}": "0a1b" for r in ratios},
+            "versions": {"python": "3.11.2", "torch": "2.11.0", "ray": "2.60.0", "optuna": "5.0.0"},
+            "hardware": {"machine": "x86_64", "cpus": 8, "gpus": ["NVIDIA H100 80GB HBM3"]},
+            "started": "2026-01-02T10:00:00+0000",
+            "ended": "2026-01-02T10:42:00+0000",
+            "status": "done" if self.confirm_seeds else "interrupted",
+            "trials": {"done": len(records)},
+        }
+
+    def records(self) -> list[TrialRecord]:
+        """The search; then what confirms it."""
+        search = [self._trial(i) for i in range(self.settings.trials)]
+        if not self.confirm_seeds:
+            return search
+        planned = plan(self.settings, search)
+        return search + [self._confirm(i, p) for i, p in enumerate(planned, len(search))]
+
+    def _trial(self, number: int) -> TrialRecord:
+        s, rng = self.settings, self.rng
+        cells = list(itertools.product(s.mode, s.train_ratio))
+        mode, ratio = cells[number] if number < len(cells) else cells[rng.integers(len(cells))]
+        low, high = LR_RANGES[mode]
+        config = make_config(
+            mode=mode,
+            train_ratio=ratio,
+            lr=float(np.exp(rng.uniform(np.log(low), np.log(high)))),
+            aux_weight=float(rng.uniform(0, 0.9)) if len(s.aux_weight) > 1 else s.aux_weight[0],
+            backbone=s.backbone,
+            epochs=s.epochs,
+            seeds=s.seeds if mode == "freeze" else 1,
+        )
+        status: Status = "done"
+        if self.troubles and number % 9 == 8:
+            status = "failed" if number % 2 else "pruned"
+        return self._play(TrialRecord(number, config, status), status)
+
+    def _play(self, record: TrialRecord, status: Status) -> TrialRecord:
+        c = record.config
+        final = self._log_loss(record)
+        epochs = {"done": c.epochs, "pruned": max(1, c.epochs // 3), "failed": 0}[status]
+        for epoch in range(1, epochs + 1):
+            loss = final + (0.7 - final) * float(np.exp(-4 * epoch / c.epochs)) * 0.8
+            record.history.append(
+                make_epoch(
+                    epoch,
+                    train_loss=0.8 * loss,
+                    train_accuracy=1 - 0.33 * loss,
+                    val_log_loss=loss,
+                    val_loss=loss,
+                    val_accuracy=min(1 - 0.4 * loss, 1.0),
+                    val_brightness_mae=0.02
+                    + 0.1 * (1 - aux_position(record)) ** 2 * self.rng.uniform(0.6, 1),
+                )
+            )
+        record.wall_s = float(self.rng.uniform(1, 60))
+        record.error = "DivergedError: val_loss is nan in epoch 3" if status == "failed" else None
+        return record
+
+    def _log_loss(self, record: TrialRecord) -> float:
+        c = record.config
+        level, power = LEVELS[c.mode]
+        low, high = np.log(LR_RANGES[c.mode])
+        off = (np.log(c.lr) - low) / (high - low) - 0.55
+        loss = (
+            level
+            * (0.8 / c.train_ratio) ** power
+            * np.exp(5 * off**2)
+            * (1 + 0.2 * aux_position(record) ** 2)
+        )
+        return float(min(loss * np.exp(self.rng.normal(0, 0.08)), 1.5))
+
+    def _confirm(self, number: int, planned: Planned) -> TrialRecord:
+        kind, source = planned.kind, planned.source
+        record = TrialRecord(number, planned.config, kind=kind, source=source)
+        self._play(record, "done")
+        record.status = "done"
+        last = record.history[-1]
+        loss = last.val_log_loss * float(np.exp(self.rng.normal(0, 0.1)))
+        record.test = {
+            "test_accuracy": round((1 - 0.38 * min(loss, 1.3)) * TEST_IMAGES) / TEST_IMAGES,
+            "test_log_loss": loss,
+            "test_auroc": 1 - 0.2 * min(loss, 1.3),
+            "test_brightness_mae": last.val_brightness_mae,
+            "test_brightness_r2": 0.5,
+            "test_loss": loss,
+        }
+        return record
+
+    def _kept(self, records: list[TrialRecord]) -> dict[str, Any]:
+        winner = best_of(records, self.settings.metric)
+        assert winner
+        return winner.config.model_copy(update={"seed": FRESH, "seeds": 1}).model_dump()
+
+    def write_winner(self, folder: Path, records: list[TrialRecord]) -> None:
+        """A model.json, predictions, and pictures of the surest mistakes."""
+        (folder / "mistakes").mkdir(parents=True)
+        about = {"classes": self.classes, "config": self._kept(records)}
+        (folder / "model.json").write_text(json.dumps(about))
+        k, rng = len(self.classes), self.rng
+        labels = np.arange(max(TEST_IMAGES, 2 * k)) % k
+        logits = rng.normal(0, 1.6, (len(labels), k))
+        logits[np.arange(len(labels)), labels] += 3.2 + np.log(k)
+        each = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        names = np.array(self.classes)
+        table = pd.DataFrame(
+            {
+                "image": [f"{names[label]}/{i:04d}.jpg" for i, label in enumerate(labels)],
+                "label": names[labels],
+                "predicted": names[each.argmax(axis=1)],
+                "split": "test",
+                "brightness": rng.uniform(0.2, 0.8, len(labels)),
+                "predicted_brightness": np.nan,
+            }
+            | {f"p_{j}": each[:, j] for j in range(k)}
+        )
+        wrong = table.index[table["label"] != table["predicted"]]
+        surest = sorted(wrong, key=lambda i: -each[i].max())[:12]
+        table["mistake"] = ""
+        for number, i in enumerate(surest, start=1):
+            name = f"mistakes/{number:02d}.jpg"
+            table.loc[i, "mistake"] = name
+            pixels = rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).resize((128, 128)).save(folder / name)
+        table.to_csv(folder / "predictions.csv", index=False)
+
+
+def large_study(name: str = "cat_dog-large", **given: Any) -> Synthetic:
+    """Four modes at seven ratios, 60 trials."""
+    asked = {
+        "name": name,
+        "data": "cat_dog",
+        "backbone": "efficientnet_lite0",
+        "mode": ["freeze", "finetune", "lp_ft", "scratch"],
+        "trials": "60",
+    }
+    return Synthetic(make_settings(**(asked | given)))
+
+
+def tiny_study(name: str = "tiny", **given: Any) -> Synthetic:
+    """One mode at one ratio, three trials."""
+    asked = {
+        "name": name,
+        "mode": ["finetune"],
+        "train_ratio": ["0.1"],
+        "trials": "3",
+        "epochs": "2",
+    }
+    return Synthetic(make_settings(**(asked | given)), troubles=False)

@@ -1,0 +1,45 @@
+from io import BytesIO
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from tests.support.models import make_model
+from tl_core.errors import InputError
+from tl_core.inference.pyfunc import _load_pyfunc
+from tl_core.inference.serialization import save_model
+
+
+def contents(n: int) -> pd.DataFrame:
+    """Files of pictures of various sizes."""
+    files = [BytesIO() for _ in range(n)]
+    for i, file in enumerate(files):
+        Image.new("RGB", (20 + i, 30), (40 * i, 100, 10)).save(file, "PNG")
+    return pd.DataFrame({"image": [file.getvalue() for file in files]})
+
+
+@pytest.mark.parametrize("n", [0, 1, 5])
+def test_a_table_of_files_becomes_a_table_of_predictions(tmp_path: Path, n: int) -> None:
+    model = make_model()
+    save_model(tmp_path, model)
+    table = _load_pyfunc(str(tmp_path)).predict(contents(n))
+    assert list(table) == ["class", "probability", "probabilities", "brightness"]
+    told = model.predict(BytesIO(content) for content in contents(n)["image"])
+    assert table["class"].tolist() == [each.class_name for each in told]
+    assert table["probability"].tolist() == [each.probability for each in told]
+    assert table["probabilities"].tolist() == [list(each.probabilities) for each in told]
+    assert table["brightness"].tolist() == [each.brightness for each in told]
+
+
+def test_no_brightness_is_told_if_none_was_learned(tmp_path: Path) -> None:
+    save_model(tmp_path, make_model(learned=("class",)))
+    table = _load_pyfunc(str(tmp_path)).predict(contents(2))
+    assert list(table) == ["class", "probability", "probabilities"]
+
+
+def test_what_is_no_picture_is_named(tmp_path: Path) -> None:
+    save_model(tmp_path, make_model())
+    table = pd.DataFrame({"image": [*contents(1)["image"], b"no"]})
+    with pytest.raises(InputError, match="picture 1: UnidentifiedImageError"):
+        _load_pyfunc(str(tmp_path)).predict(table)

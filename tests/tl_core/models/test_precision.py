@@ -1,0 +1,46 @@
+import pytest
+import torch
+from torch import nn
+
+from tl_core.models.precision import best_precision, run_network
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(
+    ("avx512_bf16", "amx", "expected"),
+    [(False, False, "fp32"), (True, False, "bf16"), (False, True, "bf16")],
+)
+def test_the_cpu_is_asked(
+    monkeypatch: pytest.MonkeyPatch, avx512_bf16: bool, amx: bool, expected: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    assert best_precision(CPU) == expected
+
+
+def test_features_are_float32_and_weights_stay_so() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten())
+    images = torch.randn(2, 3, 8, 8)
+    exact, rough = run_network(network, images, "fp32"), run_network(network, images, "bf16")
+    assert torch.equal(exact, network(images))
+    assert rough.dtype == torch.float32
+    assert not torch.equal(rough, exact)
+    torch.testing.assert_close(rough, exact, atol=0.05, rtol=0.05)
+    assert {p.dtype for p in network.parameters()} == {torch.float32}
+
+
+def test_depthwise_convolutions_that_learn_on_a_cpu_are_float32() -> None:
+    images = torch.randn(2, 3, 8, 8)
+    network = nn.Sequential(nn.Conv2d(3, 3, 3, groups=3), nn.Flatten())
+    exact = run_network(network, images, "fp32")
+    assert torch.equal(run_network(network, images, "bf16"), exact)
+    with torch.inference_mode():
+        assert not torch.equal(run_network(network, images, "bf16"), exact)
+
+
+def test_gradients_flow_in_either_precision() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten())
+    run_network(network, torch.randn(2, 3, 8, 8), "bf16").sum().backward()  # type: ignore[no-untyped-call]
+    assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in network.parameters())

@@ -1,0 +1,105 @@
+import math
+
+import pytest
+import torch
+from sklearn.metrics import r2_score, roc_auc_score
+
+from tl_core.training.metrics import auroc, hits, measure
+
+LABELS = torch.tensor([0, 1, 1, 0])
+BRIGHTNESS = torch.tensor([0.1, 0.2, 0.3, 0.4])
+# Probabilities of the second class: 1/4, 3/4, 1/2, 3/4.
+LOGITS = torch.tensor([[-math.log(3)], [math.log(3)], [0.0], [math.log(3)]])
+
+
+def test_one_logit_is_cut_at_one_half() -> None:
+    assert hits(LOGITS, LABELS).tolist() == [True, True, False, False]
+
+
+def test_more_logits_vote_for_the_largest() -> None:
+    logits = torch.tensor([[1.0, 3.0, 2.0], [0.0, -1.0, -2.0], [1.0, 2.0, 3.0]])
+    assert hits(logits, torch.tensor([1, 1, 2])).tolist() == [True, False, True]
+
+
+def test_scores_by_hand() -> None:
+    predicted = torch.tensor([0.2, 0.2, 0.3, 0.2])
+    scores = measure((LOGITS, predicted), LABELS, BRIGHTNESS, 0.3)
+    log_loss = (2 * math.log(4 / 3) + math.log(2) + math.log(4)) / 4
+    squares = 0.01 + 0.04
+    assert {name: value.item() for name, value in scores.items()} == pytest.approx(
+        {
+            "loss": 0.7 * log_loss + 0.3 * squares / 4,
+            "log_loss": log_loss,
+            "accuracy": 0.5,
+            # Of the four pairs two are in order, one is tied and one is not.
+            "auroc": 2.5 / 4,
+            "brightness_mae": 0.3 / 4,
+            "brightness_r2": 1 - squares / 0.05,
+        },
+        abs=1e-6,
+    )
+    assert all(value.shape == () for value in scores.values())
+
+
+def test_three_classes_by_hand() -> None:
+    labels = torch.tensor([0, 1, 2])
+    probability = torch.tensor([[0.5, 0.25, 0.25], [0.5, 0.25, 0.25], [0.25, 0.25, 0.5]])
+    scores = measure((probability.log(), torch.zeros(3)), labels, torch.ones(3), 0.0)
+    assert scores["log_loss"].item() == pytest.approx((math.log(2) + math.log(4) + math.log(2)) / 3)
+    assert scores["accuracy"].item() == pytest.approx(2 / 3)
+    # One against the rest: 3/4 (one pair in order, one tied), 1/2 (all tied) and 1.
+    assert scores["auroc"].item() == pytest.approx((0.75 + 0.5 + 1) / 3)
+
+
+@pytest.mark.parametrize(
+    ("logits", "expected"),
+    [
+        ([-3.0, -2.0, 2.0, 3.0], 1.0),
+        ([3.0, 2.0, -2.0, -3.0], 0.0),
+        ([0.5, 0.5, 0.5, 0.5], 0.5),
+        ([-2.0, -0.4, -0.6, 1.0], 0.75),
+        # In single precision all these sigmoids are 1, in double precision all but the first.
+        ([30.0, 40.0, 50.0, 60.0], 1.0),
+    ],
+)
+def test_known_areas(logits: list[float], expected: float) -> None:
+    assert auroc(torch.tensor(logits)[:, None], torch.tensor([0, 0, 1, 1])).item() == expected
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf])
+def test_what_diverged_is_nan_and_the_rest_is_not(odd: float) -> None:
+    logits, predicted = LOGITS.clone(), BRIGHTNESS.clone()
+    logits[0] = odd
+    scores = measure((logits, predicted), LABELS, BRIGHTNESS, 0.5)
+    assert math.isnan(scores["auroc"])
+    assert not math.isfinite(scores["loss"])
+    assert scores["brightness_mae"] == 0
+    assert scores["brightness_r2"] == 1
+
+
+@pytest.mark.parametrize("odd", [math.nan, math.inf])
+def test_brightness_that_diverged_is_not_finite(odd: float) -> None:
+    predicted = BRIGHTNESS.clone()
+    predicted[0] = odd
+    scores = measure((LOGITS, predicted), LABELS, BRIGHTNESS, 0.5)
+    assert not math.isfinite(scores["brightness_mae"])
+    assert not math.isfinite(scores["brightness_r2"])
+    assert not math.isfinite(scores["loss"])
+    assert scores["auroc"] == 2.5 / 4
+
+
+@pytest.mark.parametrize("k", [1, 4])
+def test_stacked_scores_are_sklearns_for_each_net(k: int) -> None:
+    torch.manual_seed(0)
+    logits, predicted = torch.randn(3, 60, k), torch.rand(3, 60)
+    labels, brightness = torch.arange(60) % max(2, k), torch.rand(60)
+    scores = measure((logits, predicted), labels, brightness, 0.3)
+    for s in range(3):
+        ranked = logits[s, :, 0] if k == 1 else torch.softmax(logits[s].double(), dim=1)
+        area = roc_auc_score(labels.numpy(), ranked.numpy(), multi_class="ovr")
+        assert scores["auroc"][s].item() == pytest.approx(area)
+        r2 = r2_score(brightness.numpy(), predicted[s].numpy())
+        assert scores["brightness_r2"][s].item() == pytest.approx(r2)
+        alone = measure((logits[s], predicted[s]), labels, brightness, 0.3)
+        for name, value in alone.items():
+            assert scores[name][s].item() == pytest.approx(value.item()), name

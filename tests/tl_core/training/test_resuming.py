@@ -1,0 +1,236 @@
+"""A trial that was cut and goes on gives what it would have given uncut, bit for bit."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.support.core.trials import CPU, Trials, changed, state, untimed
+from tl_core.config import Mode
+from tl_core.epoch import EpochMetrics
+from tl_core.training import train
+from tl_core.training.checkpoints import CheckpointWarning, InFile, load_checkpoint
+from tl_core.training.train import TrialResult, run_trial
+
+WHOLE: tuple[Mode, ...] = ("finetune", "lp_ft", "scratch")
+
+
+class Cut(Exception):  # noqa: N818 - nothing went wrong.
+    """Ends a trial as a stop from outside would, between two epochs."""
+
+
+def run(
+    trials: Trials, mode: str, path: Path | None, cut_after: int = 0, **changes: Any
+) -> tuple[TrialResult | None, list[EpochMetrics]]:
+    """Run a trial of three epochs, or until it is cut; return its result and what it reported."""
+    seen: list[EpochMetrics] = []
+
+    def report(metrics: EpochMetrics) -> None:
+        seen.append(metrics)
+        if metrics.epoch == cut_after:
+            raise Cut
+
+    torch.seed()
+    config = trials.config(mode, **{"epochs": 3} | changes)
+    place = InFile(path) if path else None
+    try:
+        return run_trial(config, trials.images, trials.cache, CPU, report, True, place), seen
+    except Cut:
+        return None, seen
+
+
+def assert_same(one: TrialResult | None, other: TrialResult | None) -> None:
+    assert one is not None
+    assert other is not None
+    assert untimed(one) == untimed(other)
+    assert one.test == other.test
+    assert changed(state(one.net), state(other.net)) == set()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "checkpoints" / "7.ckpt"
+
+
+@pytest.mark.parametrize("mode", WHOLE)
+@pytest.mark.parametrize(
+    ("changes", "cut_after"), [({}, 1), ({"aux_weight": "auto", "hflip": True}, 2)]
+)
+def test_a_cut_changes_nothing(
+    trials: Trials, path: Path, mode: Mode, changes: dict[str, Any], cut_after: int
+) -> None:
+    uncut, _ = run(trials, mode, None, **changes)
+    _, before = run(trials, mode, path, cut_after, **changes)
+    resumed, seen = run(trials, mode, path, **changes)
+    assert_same(resumed, uncut)
+    assert [metrics.epoch for metrics in seen] == [1, 2, 3]
+    assert seen[:cut_after] == before  # Their clocks, too: they were not run again.
+
+
+def test_many_cuts_change_nothing(trials: Trials, path: Path) -> None:
+    for cut_after in (1, 1, 2, 2, 3):
+        run(trials, "finetune", path, cut_after)
+    assert_same(run(trials, "finetune", path)[0], run(trials, "finetune", None)[0])
+
+
+@pytest.mark.parametrize("mode", WHOLE)
+def test_an_epoch_is_on_disk_before_it_is_reported(trials: Trials, path: Path, mode: Mode) -> None:
+    kept: list[int] = []
+    config = trials.config(mode, epochs=3)
+    run_trial(
+        config,
+        trials.images,
+        trials.cache,
+        CPU,
+        lambda _: kept.append(len(load_checkpoint(InFile(path))["history"])),
+        checkpoint=InFile(path),
+    )
+    assert kept == [1, 2, 2]
+
+
+def test_dropout_goes_on_from_where_it_was(trials: Trials, path: Path) -> None:
+    # One with dropout, which draws from torch's generator.
+    changes: dict[str, Any] = {"backbone": "mobilenet_v3_small", "weights": "none"}
+    uncut, _ = run(trials, "finetune", None, **changes)
+    run(trials, "finetune", path, 1, **changes)
+    assert_same(run(trials, "finetune", path, **changes)[0], uncut)
+
+
+def test_lp_ft_skips_its_first_stage(trials: Trials, path: Path) -> None:
+    run(trials, "lp_ft", path, 1)
+    features = trials.cache / "features"
+    features.rename(trials.cache / "moved")
+    run(trials, "lp_ft", path)
+    assert not features.exists()
+
+
+def test_a_frozen_trial_writes_none(trials: Trials, path: Path) -> None:
+    result, _ = run(trials, "freeze", path)
+    assert result is not None
+    assert not path.parent.exists()
+
+
+@pytest.mark.parametrize(("mode", "kept"), [("finetune", 0), ("scratch", 5000), ("lp_ft", -1)])
+def test_a_truncated_checkpoint_is_told_and_the_trial_starts_anew(
+    trials: Trials, path: Path, mode: Mode, kept: int
+) -> None:
+    run(trials, mode, path, 1)
+    path.write_bytes(path.read_bytes()[:kept])
+    told = r"checkpoint .*7\.ckpt is damaged: .*; the trial starts anew"
+    with pytest.warns(CheckpointWarning, match=told):
+        resumed, _ = run(trials, mode, path)
+    assert_same(resumed, run(trials, mode, None)[0])
+    assert len(load_checkpoint(InFile(path))["history"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"lr": 0.5}, "lr is 0.001 and not 0.5"),
+        ({"epochs": 4, "seed": 1}, "epochs is 3 and not 4, seed is 0 and not 1"),
+        ({"weights": "none"}, "weights_id is 'tiny.pth"),
+    ],
+)
+def test_another_configuration_starts_anew(
+    trials: Trials, path: Path, changes: dict[str, Any], told: str
+) -> None:
+    run(trials, "finetune", path, 1)
+    with pytest.warns(CheckpointWarning, match=f"is another trial's: {told}"):
+        resumed, _ = run(trials, "finetune", path, **changes)
+    assert_same(resumed, run(trials, "finetune", None, **changes)[0])
+
+
+def test_other_images_start_anew(trials: Trials, three_class_trials: Trials, path: Path) -> None:
+    run(trials, "finetune", path, 1)
+    was, others = trials.images.key, three_class_trials
+    told = f"image_set is '{was}' and not '{others.images.key}'; the trial starts anew$"
+    with pytest.warns(CheckpointWarning, match=f"another trial's: {told}"):
+        resumed, _ = run(others, "finetune", path)
+    assert_same(resumed, run(others, "finetune", None)[0])
+
+
+def test_weights_that_were_replaced_start_anew(
+    trials: Trials, path: Path, tmp_path: Path, tiny_weights: Path
+) -> None:
+    weights = tmp_path / "own.pth"
+    entries = torch.load(tiny_weights, weights_only=True)
+    torch.save(entries, weights)
+    run(trials, "finetune", path, 1, weights=str(weights))
+    torch.save({name: value.float() / 2 for name, value in entries.items()}, weights)
+    train.pretrained.cache_clear()  # As in a new process.
+    with pytest.warns(CheckpointWarning, match=r"weights_id is 'own\.pth sha256:\w+' and not 'own"):
+        run(trials, "finetune", path, weights=str(weights))
+
+
+def test_a_full_disk_ends_the_trial(trials: Trials, path: Path) -> None:
+    path.parent.mkdir()
+    (path.parent / ".7.ckpt.fresh").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device"):
+        run(trials, "finetune", path)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import torch
+from tl_core.training.checkpoints import InFile
+from tl_core.config import TrialConfig
+from tl_core.data.datasets import ImageSet
+from tl_core.training.train import run_trial
+
+torch.set_num_threads(1)
+config, images, cache, path = sys.argv[1:]
+
+def report(metrics):
+    if metrics.epoch == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+config = TrialConfig.model_validate_json(config)
+images, device = ImageSet.open(Path(images)), torch.device("cpu")
+run_trial(config, images, Path(cache), device, report, checkpoint=InFile(Path(path)))
+"""
+
+
+@pytest.mark.slow
+def test_kill_9_loses_one_epoch_at_most(trials: Trials, path: Path) -> None:
+    config = trials.config("finetune", epochs=3).model_dump_json()
+    given = [config, str(trials.images.path), str(trials.cache), str(path)]
+    killed = subprocess.run([sys.executable, "-c", KILLED, *given], timeout=100)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(load_checkpoint(InFile(path))["history"]) == 2
+    assert_same(run(trials, "finetune", path)[0], run(trials, "finetune", None)[0])
+
+
+SAVING = """
+import sys, torch
+from pathlib import Path
+from tl_core.training.checkpoints import InFile, save_checkpoint
+
+for epoch in range(10**9):
+    state = {"epoch": epoch, "weights": torch.full((10**6,), epoch)}
+    save_checkpoint(InFile(Path(sys.argv[1])), state)
+    print(epoch, flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", range(4))
+def test_kill_9_at_any_moment_leaves_a_whole_file(path: Path, moment: int) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-c", SAVING, str(path)], stdout=subprocess.PIPE, text=True
+    )
+    assert child.stdout is not None
+    told = child.stdout.readline()
+    time.sleep(0.0037 * moment)  # In the middle of another part of saving each time.
+    os.kill(child.pid, signal.SIGKILL)
+    told = (told + child.stdout.read()).split()[-1]
+    child.wait()
+    kept = load_checkpoint(InFile(path))
+    assert kept["epoch"] - int(told) in (0, 1)
+    assert kept["weights"].eq(kept["epoch"]).all()

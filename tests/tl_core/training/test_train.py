@@ -1,0 +1,203 @@
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import SIDE, TINY, draw_folder
+from tests.support.core.trials import CPU, Trials, untimed
+from tl_core.config import MODES, AuxWeight, Mode
+from tl_core.data.datasets import load_images
+from tl_core.data.sources import folder_source
+from tl_core.epoch import EpochMetrics
+from tl_core.errors import DivergedError, InputError
+from tl_core.models.backbones import BackboneError
+from tl_core.training.train import chance_warning, needs_features, needs_pretrained, run_trial
+
+METRICS = {"loss", "log_loss", "accuracy", "auroc", "brightness_mae", "brightness_r2"}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("aux_weight", [0.0, 0.3, 1.0, "auto"])
+def test_every_mode_runs_from_end_to_end(trials: Trials, mode: Mode, aux_weight: AuxWeight) -> None:
+    seen: list[EpochMetrics] = []
+    config = trials.config(mode, aux_weight=aux_weight)
+    result = run_trial(config, trials.images, trials.cache, CPU, seen.append)
+    assert result.history == tuple(seen)
+    assert [metrics.epoch for metrics in seen] == [1, 2]
+    assert {m.aux_weight_learned is not None for m in seen} == {aux_weight == "auto"}
+    assert result.backbone.name == TINY
+    assert [len(p) for p in (result.split.train, result.split.val, result.split.test)] == [20, 4, 4]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_three_classes(three_class_trials: Trials, mode: Mode) -> None:
+    result = three_class_trials.run(mode, read_test=True)
+    assert result.net.heads.classification.out_features == 3
+    assert 0 <= result.test["test_auroc"] <= 1
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_test_scores_come_only_when_asked_for(trials: Trials, mode: Mode) -> None:
+    unread = trials.run(mode)
+    read = trials.run(mode, read_test=True)
+    assert unread.test == {}
+    assert set(read.test) == {f"test_{name}" for name in METRICS}
+    assert untimed(unread) == untimed(read)
+
+
+def test_striped_animals_are_learnt(trials: Trials, three_class_trials: Trials) -> None:
+    real = {"backbone": "efficientnet_lite0", "weights": "default", "lr": 1e-2, "epochs": 10}
+    for each in (trials, three_class_trials):
+        result = each.run("freeze", read_test=True, train_ratio=0.8, **real)
+        assert result.history[-1].val_accuracy == 1
+        assert result.test["test_accuracy"] == result.test["test_auroc"] == 1
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    ("batch_size", "told"), [(8, "train_loss is (nan|inf)"), (100, "(train|val)_loss is (nan|inf)")]
+)
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
+def test_a_rate_that_is_far_too_high_diverges(
+    trials: Trials, mode: Mode, batch_size: int, told: str
+) -> None:
+    with pytest.raises(DivergedError, match=f"^{told} in epoch [12]$"):
+        trials.run(mode, lr=1e30, aux_weight=0.3, batch_size=batch_size)
+
+
+def test_images_of_another_size_are_refused(trials: Trials) -> None:
+    with pytest.raises(ValueError, match=r"^images are 32 px, config says 64 px$"):
+        trials.run("freeze", image_size=64)
+
+
+def test_a_class_that_is_too_small_is_refused(trials: Trials) -> None:
+    told = "class 0 has 20 images; train_ratio 0.01 needs 30 more"
+    with pytest.raises(InputError, match=told):
+        trials.run("freeze", train_ratio=0.01)
+
+
+@pytest.mark.parametrize("mode", ["freeze", "finetune", "lp_ft"])
+def test_weights_that_are_not_there_are_told(trials: Trials, mode: Mode) -> None:
+    with pytest.raises(BackboneError, match=re.escape("weights file /no/such.pth does not exist")):
+        trials.run(mode, weights="/no/such.pth")
+
+
+def test_scratch_reads_no_weights(trials: Trials) -> None:
+    result = trials.run("scratch", weights="/no/such.pth")
+    assert untimed(result) == untimed(trials.run("scratch"))
+    assert result.backbone.weights_id.startswith("random seed 0 torch ")
+
+
+def test_the_articles_net_has_no_weights_to_freeze(trials: Trials) -> None:
+    assert trials.run("scratch", backbone="mlp").backbone.n_features == 3
+    with pytest.raises(BackboneError, match="mlp has no pretrained weights"):
+        trials.run("freeze", backbone="mlp", weights="default")
+
+
+def last(accuracy: float) -> EpochMetrics:
+    return EpochMetrics(1, 0.7, 0.5, 0.7, 0.7, accuracy, 0.5, 0.1, 0.0, 100.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sizes", "accuracy", "warned"),
+    [
+        # Two standard errors over 20 images: of 0.5 they are 0.2236; of 0.75 they are 0.1936.
+        ({}, (100, 100), 0.723, True),
+        ({}, (100, 100), 0.724, False),
+        ({}, (100, 100), 0.20, True),
+        ({}, (150, 50), 0.943, True),
+        ({}, (150, 50), 0.944, False),
+        # Over 30 images, of 1/3 they are 0.1721.
+        ({}, (100, 100, 100), 0.505, True),
+        ({}, (100, 100, 100), 0.506, False),
+        ({"mode": "finetune"}, (100, 100), 0.5, False),
+        ({"mode": "lp_ft"}, (100, 100), 0.5, False),
+        ({"mode": "scratch"}, (100, 100), 0.5, False),
+        ({"aux_weight": 1.0}, (100, 100), 0.5, False),
+    ],
+)
+def test_frozen_accuracy_near_chance_is_warned_of(
+    trials: Trials, changes: dict[str, Any], sizes: tuple[int, ...], accuracy: float, warned: bool
+) -> None:
+    images = replace(trials.images, labels=np.repeat(np.arange(len(sizes)), sizes))
+    config = trials.config(**{"mode": "freeze"} | changes)
+    assert (chance_warning(config, images, last(accuracy)) is not None) == warned
+
+
+def test_the_warning_tells_what_may_be_wrong(trials: Trials) -> None:
+    result = trials.run("freeze", lr=1e-9)
+    (warning,) = result.warnings
+    accuracy = result.history[-1].val_accuracy
+    assert warning == (
+        f"frozen validation accuracy {accuracy:.3f} is within two standard errors of chance "
+        "(0.500, the share of the largest class) on 4 validation images: is the preprocessing "
+        "right for these weights, does the learning rate 1e-09 fit 2 epochs, or are these images "
+        "too few to tell?"
+    )
+
+
+@pytest.mark.parametrize(
+    ("mode", "pretrained", "features"),
+    [
+        ("freeze", True, True),
+        ("finetune", True, False),
+        ("lp_ft", True, True),
+        ("scratch", False, False),
+    ],
+)
+def test_what_a_mode_needs(mode: Mode, pretrained: bool, features: bool) -> None:
+    assert needs_pretrained(mode) == pretrained
+    assert needs_features(mode) == features
+
+
+@pytest.mark.parametrize("mode", ["finetune", "scratch"])
+def test_a_mode_without_features_computes_none(trials: Trials, mode: Mode) -> None:
+    trials.run(mode)
+    assert not (trials.cache / "features").exists()
+
+
+@pytest.mark.slow
+def test_a_probe_of_real_photos(cat_dog: Path, tmp_path: Path, own_cache: Path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / "few" / name).mkdir(parents=True)
+        for photo in sorted((cat_dog / name).iterdir())[:120]:
+            (tmp_path / "few" / name / photo.name).symlink_to(photo.resolve())
+    images = load_images(folder_source(tmp_path / "few"), 128, own_cache)
+    trials = Trials(images, own_cache, Path("default"))
+    changes = {"backbone": "efficientnet_lite0", "image_size": 128, "epochs": 20, "lr": 1e-2}
+    result = trials.run("freeze", read_test=True, **changes)
+    assert result.warnings == ()
+    assert result.history[-1].val_accuracy >= 0.9
+    assert result.test["test_accuracy"] >= 0.9
+
+
+def test_a_small_folder_of_another_kind(tmp_path: Path, own_cache: Path) -> None:
+    folder = draw_folder(tmp_path / "three each", ("a=b", "c d"), n_images=3)
+    images = load_images(folder_source(folder), SIDE, own_cache)
+    trials = Trials(images, own_cache, Path("none"))
+    result = trials.run("freeze", read_test=True, train_ratio=0.8)
+    assert [len(result.split.train), len(result.split.val), len(result.split.test)] == [2, 2, 2]
+
+
+def test_frozen_trial_of_several_seeds_is_the_mean_of_its_seeds(trials: Trials) -> None:
+    together = trials.run("freeze", seed=3, seeds=3, train_ratio=0.4, read_test=True)
+    alone = [trials.run("freeze", seed=s, train_ratio=0.4, read_test=True) for s in (3, 4, 5)]
+    losses = [one.history[-1].val_log_loss for one in alone]
+    last = together.history[-1]
+    assert last.val_log_loss == pytest.approx(np.mean(losses), rel=1e-4)
+    assert last.val_log_loss_std == pytest.approx(np.std(losses, ddof=1), rel=1e-2)
+    tests = [one.test["test_log_loss"] for one in alone]
+    assert together.test["test_log_loss"] == pytest.approx(np.mean(tests), rel=1e-4)
+    first = alone[0].net.heads.state_dict()
+    for name, value in together.net.heads.state_dict().items():
+        torch.testing.assert_close(value, first[name], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["finetune", "lp_ft", "scratch"])
+def test_other_modes_train_one_seed(trials: Trials, mode: Mode) -> None:
+    with pytest.raises(ValueError, match=f"mode {mode} trains one seed, not 2; only freeze can"):
+        trials.config(mode, seeds=2)

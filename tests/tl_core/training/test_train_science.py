@@ -1,0 +1,242 @@
+"""What makes the answer hold: frozen is frozen, fast is slow, and modes are paired."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tests.conftest import SIDE, TINY
+from tests.support.core.trials import CPU, STILL, Trials, changed, state, untimed
+from tl_core.config import MODES, AuxWeight, Mode, TrialConfig
+from tl_core.data.datasets import ImageSet
+from tl_core.data.splits import Split, make_split
+from tl_core.models.backbones import Backbone, load_backbone
+from tl_core.models.heads import Heads
+from tl_core.training import train
+from tl_core.training.batches import pixel_reader, training_batches
+from tl_core.training.fit import fit
+from tl_core.training.learners import Learner
+from tl_core.training.train import HEAD_LR, pretrained
+from tl_core.training.weighting import LOG_VARIANCE_LR, LearnedWeights
+
+
+class SlowFreeze:
+    """A trial of mode `freeze` that runs the frozen network in every step."""
+
+    def __init__(self, config: TrialConfig, images: ImageSet, backbone: Backbone) -> None:
+        self.config, self.images, self.backbone = config, images, backbone
+        torch.manual_seed(config.seed)
+        self.heads = Heads(backbone.n_features, 2)
+        self.s_c, self.s_b = (torch.zeros((), requires_grad=True) for _ in range(2))
+
+    def tasks(self, views: np.ndarray) -> Tensor:
+        """The classification loss and the squared brightness error of each image, [2, B]."""
+        logits, brightness = self.outputs(views)
+        indices = views % len(self.images.labels)
+        labels = torch.from_numpy(self.images.labels[indices]).float()
+        classification = F.softplus(logits) - labels * logits
+        error = (brightness - torch.from_numpy(self.images.brightness[indices])) ** 2
+        return torch.stack([classification, error])
+
+    def objective(self, tasks: Tensor) -> Tensor:
+        """What a step makes smaller, from the means of both tasks, [2]."""
+        if self.config.aux_weight != "auto":
+            return self.reported(tasks)
+        scale = torch.stack([1 / self.s_c.exp(), 1 / (2 * self.s_b.exp())])
+        return (scale * tasks).sum() + (self.s_c + self.s_b) / 2
+
+    def reported(self, tasks: Tensor) -> Tensor:
+        return (1 - self.weight()) * tasks[0] + self.weight() * tasks[1]
+
+    def weight(self) -> float:
+        if self.config.aux_weight != "auto":
+            return self.config.aux_weight
+        return 1 / (1 + 2 * (self.s_b - self.s_c).exp().item())
+
+    def outputs(self, views: np.ndarray) -> tuple[Tensor, Tensor]:
+        mean, std = (torch.tensor(t).view(3, 1, 1) for t in (self.backbone.mean, self.backbone.std))
+        n = len(self.images.labels)
+        seen = [self.images.pixels[v % n][..., :: -1 if v >= n else 1] for v in views]
+        pixels = (torch.from_numpy(np.stack(seen)) / 255 - mean) / std
+        with torch.no_grad():
+            features = self.backbone.network.eval()(pixels)
+        logits, brightness = self.heads(features)
+        return logits[:, 0], brightness
+
+    def train(self, split: Split) -> list[tuple[float, float, float]]:
+        """Training loss, validation loss and validation log loss of each epoch."""
+        optimizer = torch.optim.Adam(self.heads.parameters(), lr=self.config.lr)
+        optimizer.add_param_group({"params": [self.s_c, self.s_b], "lr": LOG_VARIANCE_LR})
+        c, history = self.config, []
+        mirror = len(self.images.labels) if c.hflip else 0
+        for epoch in range(1, c.epochs + 1):
+            seen = []
+            for batch in training_batches(split.train, c.batch_size, c.seed, epoch, mirror):
+                tasks = self.tasks(batch)
+                optimizer.zero_grad()
+                self.objective(tasks.mean(dim=1)).backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                seen.append(tasks.detach())
+            with torch.no_grad():
+                train, val = (t.mean(dim=1) for t in (torch.cat(seen, 1), self.tasks(split.val)))
+            history.append((self.reported(train).item(), self.reported(val).item(), val[0].item()))
+        return history
+
+
+@pytest.mark.parametrize("aux_weight", [0.0, 0.3, 1.0, "auto"])
+@pytest.mark.parametrize(("seed", "hflip"), [(0, False), (3, True)])
+def test_the_fast_path_is_the_slow_path(
+    trials: Trials, aux_weight: AuxWeight, seed: int, hflip: bool
+) -> None:
+    changes: dict[str, Any] = {"aux_weight": aux_weight, "seed": seed, "epochs": 4, "lr": 1e-2}
+    changes |= {"hflip": hflip}
+    fast = trials.run("freeze", read_test=True, **changes)
+    backbone = load_backbone(TINY, trials.weights, SIDE)
+    slow = SlowFreeze(trials.config("freeze", **changes), trials.images, backbone)
+    split = make_split(trials.images.labels, 0.5, 0, seed)
+    found = [(m.train_loss, m.val_loss, m.val_log_loss) for m in fast.history]
+    np.testing.assert_allclose(found, slow.train(split), atol=1e-4)
+    with torch.no_grad():
+        test = slow.tasks(split.test).mean(dim=1)
+        expected = slow.outputs(split.test)
+        pixels = pixel_reader(trials.images, fast.backbone, CPU)(split.test)
+        logits, brightness = fast.net.eval()(pixels)
+    assert fast.test["test_log_loss"] == pytest.approx(test[0].item(), abs=1e-4)
+    assert fast.test["test_loss"] == pytest.approx(slow.reported(test).item(), abs=1e-4)
+    learned = None if aux_weight != "auto" else pytest.approx(slow.weight(), abs=1e-5)
+    assert fast.history[-1].aux_weight_learned == learned
+    torch.testing.assert_close(logits[:, 0], expected[0], atol=1e-4, rtol=0)
+    torch.testing.assert_close(brightness, expected[1], atol=1e-4, rtol=0)
+
+
+def test_the_slow_path_learns(trials: Trials) -> None:
+    config = trials.config("freeze", epochs=8, lr=1e-2)
+    slow = SlowFreeze(config, trials.images, load_backbone(TINY, trials.weights, SIDE))
+    losses = slow.train(make_split(trials.images.labels, 0.5))
+    assert losses[-1][0] < 0.9 * losses[0][0]
+
+
+def original(trials: Trials) -> dict[str, Tensor]:
+    return state(load_backbone(TINY, trials.weights, SIDE).network)
+
+
+def test_frozen_means_frozen(trials: Trials) -> None:
+    result = trials.run("freeze")
+    before = original(trials)
+    assert any(name.endswith("running_mean") for name in before)
+    assert changed(before, result.net.network.state_dict()) == set()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_no_mode_writes_to_the_kept_network(trials: Trials, mode: Mode) -> None:
+    frozen = trials.run("freeze")
+    trials.run(mode, lr=0.1)
+    kept = pretrained(TINY, trials.weights, SIDE, "fp32")
+    assert kept.network is frozen.net.network
+    assert changed(original(trials), kept.network.state_dict()) == set()
+    assert not kept.network.training
+    assert untimed(trials.run("freeze")) == untimed(frozen)
+
+
+def test_frozen_random_weights_are_those_that_gave_the_features(trials: Trials) -> None:
+    first, again, other = (trials.run("freeze", weights="none", seed=s) for s in (0, 0, 1))
+    assert untimed(first) == untimed(again)
+    assert changed(state(first.net.network), again.net.network.state_dict()) == set()
+    assert changed(state(first.net.network), other.net.network.state_dict())
+    assert len({entry.name for entry in (trials.cache / "features").glob("[!.]*[!k]")}) == 2
+
+
+@pytest.mark.parametrize("mode", ["finetune", "lp_ft"])
+def test_everything_learns(trials: Trials, mode: Mode) -> None:
+    before = original(trials)
+    moved = changed(before, trials.run(mode).net.network.state_dict())
+    network = load_backbone(TINY, trials.weights, SIDE).network
+    assert {name for name, _ in network.named_parameters()} <= moved
+    assert {name for name in before if name.endswith(("running_mean", "running_var"))} <= moved
+
+
+def test_lp_ft_starts_from_fitted_heads(trials: Trials) -> None:
+    probe = trials.run("freeze", lr=HEAD_LR)
+    both = trials.run("lp_ft", lr=STILL)
+    assert changed(state(probe.net.heads), both.net.heads.state_dict()) == set()
+    before = original(trials)
+    for name, value in both.net.network.named_parameters():
+        # Weights that start at 0 do move, by about the learning rate.
+        torch.testing.assert_close(value, before[name], rtol=0, atol=100 * STILL)
+
+
+def test_lp_ft_goes_on_with_the_weighting_that_its_heads_have_learned(
+    trials: Trials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starts: list[float] = []
+
+    def watched(learner: Learner, *rest: Any) -> Any:
+        assert isinstance(learner.weighting, LearnedWeights)
+        starts.append(learner.weighting.aux_weight.item())
+        return fit(learner, *rest)
+
+    monkeypatch.setattr(train, "fit", watched)
+    probe = trials.run("freeze", lr=HEAD_LR, aux_weight="auto").history[-1]
+    trials.run("lp_ft", aux_weight="auto")
+    of_freeze, of_heads, of_everything = starts
+    assert of_freeze == of_heads == pytest.approx(1 / 3)
+    assert of_everything == probe.aux_weight_learned != of_heads
+
+
+def heads_at_the_start(trials: Trials, mode: Mode, seed: int) -> dict[str, Tensor]:
+    heads: nn.Module = trials.run(mode, seed=seed, lr=STILL, epochs=1).net.heads
+    return state(heads)
+
+
+@pytest.mark.parametrize("seed", [0, 5])
+def test_modes_are_paired_within_a_seed(
+    trials: Trials, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(train, "HEAD_LR", STILL)
+    first = heads_at_the_start(trials, "freeze", seed)
+    for mode in MODES[1:]:
+        assert changed(first, heads_at_the_start(trials, mode, seed)) == set()
+    splits = [trials.run(mode, seed=seed, epochs=1).split for mode in MODES]
+    hashes = [split.hashes(trials.images.ids) for split in splits]
+    assert hashes == [hashes[0]] * 4
+
+
+def test_other_seeds_have_other_heads(trials: Trials) -> None:
+    one, two = (heads_at_the_start(trials, "freeze", seed) for seed in (0, 5))
+    assert changed(one, two) == set(one)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_seed_decides_every_number(trials: Trials, mode: Mode) -> None:
+    first, again, other = (trials.run(mode, seed=seed, read_test=True) for seed in (4, 4, 5))
+    assert untimed(first) == untimed(again)
+    assert first.test == again.test
+    assert changed(state(first.net), again.net.state_dict()) == set()
+    assert untimed(first) != untimed(other)
+
+
+def test_seeds_draw_training_images_and_split_seed_the_others(trials: Trials) -> None:
+    results = trials.run("freeze"), trials.run("freeze", seed=1), trials.run("freeze", split_seed=1)
+    base, seed, split_seed = (result.split.hashes(trials.images.ids) for result in results)
+    assert base["train"] != seed["train"]
+    assert (base["val"], base["test"]) == (seed["val"], seed["test"])
+    assert base["val"] != split_seed["val"]
+    assert base["test"] != split_seed["test"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_mirrored_training_differs_and_is_paired(trials: Trials, mode: Mode) -> None:
+    plain, mirrored, again = (trials.run(mode, hflip=h) for h in (False, True, True))
+    assert untimed(mirrored) == untimed(again)
+    assert untimed(mirrored) != untimed(plain)
+
+
+def test_a_worker_gives_what_a_fresh_process_gives(trials: Trials) -> None:
+    """Whatever ran before: no mode leaves weights, statistics, random numbers or data behind."""
+    alone = {mode: untimed(trials.run(mode, seed=2)) for mode in MODES}
+    for mode in (*reversed(MODES), *MODES):
+        trials.run("finetune", lr=0.5, seed=9, hflip=True)
+        assert untimed(trials.run(mode, seed=2)) == alone[mode]

@@ -1,0 +1,100 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from tl_core.training.losses import task_losses
+from tl_core.training.weighting import LOG_VARIANCE_LR, FixedWeight, LearnedWeights, make_weighting
+
+CPU = torch.device("cpu")
+Outputs = tuple[Tensor, Tensor]
+
+
+def learned(*pairs: tuple[float, float]) -> LearnedWeights:
+    """One pair (s_c, s_b) a seed."""
+    weights = LearnedWeights(len(pairs))
+    with torch.no_grad():
+        weights.log_variances.copy_(torch.tensor(pairs))
+    return weights
+
+
+def drawn(n_seeds: int, n_classes: int) -> tuple[Outputs, Tensor, Tensor]:
+    """Outputs, labels and brightness of six images a seed."""
+    torch.manual_seed(0)
+    logits = torch.randn(n_seeds, 6, 1 if n_classes == 2 else n_classes)
+    outputs = logits, torch.rand(n_seeds, 6)
+    return outputs, torch.randint(n_classes, (n_seeds, 6)), torch.rand(n_seeds, 6)
+
+
+def test_a_number_is_fixed_and_the_word_is_learned() -> None:
+    fixed, auto = make_weighting(0.3, 2, CPU), make_weighting("auto", 2, CPU)
+    assert isinstance(fixed, FixedWeight)
+    assert isinstance(auto, LearnedWeights)
+    assert auto.log_variances.shape == (2, 2)
+
+
+def test_a_fixed_weight_adds_nothing_to_learn_or_to_tell() -> None:
+    fixed = FixedWeight(0.3)
+    assert fixed.loss(torch.tensor(2.0), torch.tensor(4.0)).item() == pytest.approx(2.6)
+    assert (fixed.aux_weight, fixed.groups(), fixed.metrics()) == (0.3, [], {})
+
+
+def test_learned_weights_start_at_variance_one() -> None:
+    start = LearnedWeights(3)
+    assert start.loss(torch.tensor(2.0), torch.tensor(4.0)).item() == pytest.approx(3 * (2 + 4 / 2))
+    torch.testing.assert_close(start.metrics()["aux_weight_learned"], torch.full((3,), 1 / 3))
+
+
+def test_loss_by_hand() -> None:
+    # Variances 2 and 4: 0.6 / 2 + 0.4 / (2 * 4) and half the logarithms.
+    loss = learned((math.log(2), math.log(4))).loss(torch.tensor(0.6), torch.tensor(0.4))
+    assert loss.item() == pytest.approx(0.3 + 0.05 + math.log(8) / 2)
+
+
+@given(st.floats(-8, 8), st.floats(-8, 8))
+def test_weight_is_the_share_of_brightness_in_both_coefficients(s_c: float, s_b: float) -> None:
+    of_class, of_brightness = math.exp(-s_c), math.exp(-s_b) / 2
+    weight = learned((s_c, s_b)).aux_weight.item()
+    assert 0 < weight < 1
+    assert weight == pytest.approx(of_brightness / (of_class + of_brightness), rel=1e-5)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_written_out_gradient_is_autograds(n_classes: int) -> None:
+    weights = learned((0.5, -1.0), (-0.3, 2.0), (0.0, 0.0))
+    outputs, labels, brightness = drawn(3, n_classes)
+    leaves = (outputs[0].requires_grad_(), outputs[1].requires_grad_())
+    loss = weights.loss(*task_losses(leaves, labels, brightness))
+    expected = torch.autograd.grad(loss, (*leaves, weights.log_variances))
+    with torch.no_grad():
+        found = weights.gradient(outputs, labels, brightness)
+    assert weights.log_variances.grad is not None
+    for one, other in zip((*found, weights.log_variances.grad), expected, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_learned_variances_reach_their_optimum(n_classes: int) -> None:
+    outputs, labels, brightness = drawn(2, n_classes)
+    weights = LearnedWeights(2)
+    optimizer = torch.optim.Adam(weights.groups())
+    assert [group["lr"] for group in optimizer.param_groups] == [LOG_VARIANCE_LR]
+    for _ in range(400):
+        weights.gradient(outputs, labels, brightness)
+        optimizer.step()
+    classification, squared = task_losses(outputs, labels, brightness)
+    optimum = torch.stack([2 * classification, squared], dim=1).log()
+    torch.testing.assert_close(weights.log_variances.detach(), optimum, rtol=0, atol=1e-2)
+    # There the coefficients are 1 / (2 * classification) and 1 / (2 * squared).
+    expected = classification / (classification + squared)
+    torch.testing.assert_close(weights.aux_weight, expected, rtol=0, atol=1e-2)
+
+
+def test_what_is_reported_is_the_loss_of_that_weight_fixed() -> None:
+    weights = learned((0.0, 0.0), (0.0, -math.log(2)))  # w = 1/3 and 1/2.
+    tasks = torch.tensor([0.6, 0.6]), torch.tensor([0.3, 0.4])
+    assert weights.parts(torch.tensor(9.0), tasks) is tasks
+    torch.testing.assert_close(weights.epoch_loss(*tasks), torch.tensor([0.5, 0.5]))

@@ -1,0 +1,1 @@
+"""A trained model as a tool, and as files."""

@@ -1,0 +1,128 @@
+"""A trained net as a tool: pictures in; class, probability and brightness out."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from tl_core.data.decode import decoding_threads, open_rgb, squash, to_rgb
+from tl_core.errors import InputError
+from tl_core.inference.model_card import About
+from tl_core.models.heads import TwoHeadedNet, choose, probabilities
+from tl_core.training.batches import eval_batch, eval_batches, normalizer, upload
+
+Picture = str | Path | IO[bytes] | Image.Image
+"""A file by its path, an open file, or a picture that Pillow has opened."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of one picture."""
+
+    class_name: str
+    """The class it chooses."""
+    probability: float
+    """That of this class."""
+    probabilities: tuple[float, ...]
+    """Those of all classes, in the order of `Model.about.classes`."""
+    brightness: float | None
+    """Mean over pixels and channels, 0 to 1; None if the brightness head never learned."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained net and what it takes to feed it; `tl_core.load_model` reads one from files."""
+
+    net: TwoHeadedNet
+    about: About
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.net.parameters()).device
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user of the predictions must know about them."""
+        lacks = {
+            "class": "trained with aux_weight 1, so its classes are guesses",
+            "brightness": "trained with aux_weight 0, so it tells no brightness",
+        }
+        return tuple(note for head, note in lacks.items() if head not in self.about.learned)
+
+    def predict(self, pictures: Iterable[Picture]) -> list[Prediction]:
+        """Predict every picture, decoded as the training images were.
+
+        Raises `InputError` naming every picture that can't be decoded.
+        """
+        outcomes = list(self.predict_each(list(pictures)))
+        faults = [fault for o in outcomes if isinstance(o, InputError) for fault in o.faults]
+        if faults:
+            raise InputError(faults)
+        return [outcome for outcome in outcomes if isinstance(outcome, Prediction)]
+
+    def predict_each(self, pictures: Sequence[Picture]) -> Iterator[Prediction | InputError]:
+        """Yield for each picture, in order, its prediction, or why it can't be decoded."""
+        size = eval_batch(self.device, self.about.image_size)
+        for start in range(0, len(pictures), size):
+            decoded = self._decode(pictures[start : start + size], start)
+            good = [pixels for pixels in decoded if isinstance(pixels, np.ndarray)]
+            told = iter(self._predict(np.stack(good)) if good else ())
+            yield from (d if isinstance(d, InputError) else next(told) for d in decoded)
+
+    @torch.inference_mode()
+    def outputs(self, pixels: np.ndarray, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Run the net, in eval mode, over some rows of decoded images.
+
+        Args:
+            pixels: uint8 [N, 3, S, S]; may be memory-mapped.
+            rows: int64 [B].
+
+        Returns:
+            Class logits [B, K] (K = 1 for two classes) and brightness [B], on the CPU.
+        """
+        a, device = self.about, self.device
+        normalize = normalizer(a.mean, a.std, device)
+        self.net.eval()
+        batches = eval_batches(rows, eval_batch(device, a.image_size))
+        outputs = [self.net(normalize(upload(pixels[batch], device))) for batch in batches]
+        logits, brightness = zip(*outputs, strict=True)
+        return torch.cat(logits).cpu(), torch.cat(brightness).cpu()
+
+    def _predict(self, pixels: np.ndarray) -> Iterator[Prediction]:
+        logits, brightness = self.outputs(pixels, np.arange(len(pixels)))
+        tells_brightness = "brightness" in self.about.learned
+        parts = choose(logits), probabilities(logits), brightness
+        for label, each, bright in zip(*(part.tolist() for part in parts), strict=True):
+            yield Prediction(
+                class_name=self.about.classes[label],
+                probability=each[label],
+                probabilities=tuple(each),
+                brightness=bright if tells_brightness else None,
+            )
+
+    def _decode(self, pictures: Sequence[Picture], first: int) -> list[np.ndarray | InputError]:
+        """Decode to uint8 [3, S, S] each; the number of the first is for what has no name."""
+        names = [
+            str(p) if isinstance(p, str | Path) else f"picture {i}"
+            for i, p in enumerate(pictures, start=first)
+        ]
+        with decoding_threads() as pool:
+            return list(pool.map(self._decode_one, pictures, names))
+
+    def _decode_one(self, picture: Picture, name: str) -> np.ndarray | InputError:
+        try:
+            return squash(_rgb(picture), self.about.image_size)
+        except Exception as error:  # Decoders raise nearly anything on a broken file.
+            return InputError([f"{name}: {type(error).__name__}: {error}"])
+
+
+def _rgb(picture: Picture) -> Image.Image:
+    if isinstance(picture, Image.Image):
+        return to_rgb(picture)
+    return open_rgb(Path(picture) if isinstance(picture, str) else picture)

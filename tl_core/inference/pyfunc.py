@@ -1,0 +1,50 @@
+"""The loader that MLflow calls for a saved model; it takes nothing of MLflow itself."""
+
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+import pandas as pd
+import torch
+
+from tl_core.inference.model import Model
+from tl_core.inference.serialization import load_model
+
+
+@dataclass(frozen=True)
+class PyfuncModel:
+    """A model as a function of tables."""
+
+    model: Model
+
+    def predict(
+        self, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+    ) -> pd.DataFrame:
+        """Predict any number of images.
+
+        Args:
+            model_input: its column `image` holds the content of an image file, as bytes. Not its
+                path: whoever reaches a served model could then read the server's files by name.
+            params: none is read.
+
+        Returns:
+            Columns class, probability (of that class), probabilities (of all classes, in order)
+            and brightness (unless that head never learned), in the order of the input.
+
+        Raises:
+            InputError: names, by number from 0, the images that can't be decoded.
+        """
+        told = self.model.predict(BytesIO(content) for content in model_input["image"])
+        columns = {
+            "class": [each.class_name for each in told],
+            "probability": [each.probability for each in told],
+            "probabilities": [list(each.probabilities) for each in told],
+        }
+        # Left out, not empty: a server would write NaN, which is no JSON.
+        if "brightness" in self.model.about.learned:
+            columns["brightness"] = [each.brightness for each in told]
+        return pd.DataFrame(columns)
+
+
+def _load_pyfunc(path: str) -> PyfuncModel:
+    return PyfuncModel(load_model(path, "cuda" if torch.cuda.is_available() else "cpu"))

@@ -1,0 +1,1 @@
+"""One trial: what learns, on what, and how it is measured."""

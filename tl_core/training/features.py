@@ -1,0 +1,108 @@
+"""FeatureSet: what a frozen backbone says of every image, computed once and cached by content."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tl_core.data.cache import damage, new_array, publish, unverified
+from tl_core.data.datasets import ImageSet
+from tl_core.models.backbones import Backbone
+from tl_core.models.precision import run_network
+from tl_core.progress import track
+from tl_core.training.batches import eval_batch, eval_batches, pixel_reader
+
+_PIECES = 32
+"""Enough to keep several devices busy to the end, and progress in sight."""
+_CHUNKS = (64, 4096)
+"""Least and most views in a piece."""
+
+Forward = Callable[[list[np.ndarray]], Iterable[np.ndarray]]
+"""Chunks of views -> for each, in order, its features, float32 [chunk, D]."""
+
+
+def load_features(
+    images: ImageSet,
+    backbone: Backbone,
+    cache: Path,
+    forward: torch.device | Forward,
+    hflip: bool = False,
+    verify: bool = True,
+) -> np.ndarray:
+    """Attach the features of all N images, running the backbone over them first if need be.
+
+    The backbone runs in eval mode, so BatchNorm uses its stored statistics.
+
+    Args:
+        images: the data set.
+        backbone: what to run, in its precision.
+        cache: folder that holds the features of each (data, backbone, weights, precision).
+        forward: the device to run it on, or what spreads the work over several.
+        hflip: also those of the mirror images, so that mirrored training has what it needs.
+        verify: hash what the cache has, and compute it anew, with a warning, if it is damaged;
+            a study does so once, and its workers take what it has verified.
+
+    Returns:
+        float32 [N, D], or [2 N, D] with the mirror images in the second half; memory-mapped:
+        workers share the pages, writes would stay private.
+    """
+    if isinstance(forward, torch.device):
+        forward = _on(forward, images, backbone)
+
+    def build(into: Path) -> None:
+        plain = load_features(images, backbone, cache, forward, verify=verify) if hflip else None
+        _extract(images, backbone, forward, into, plain)
+
+    entry = feature_entry(images.key, backbone, cache, hflip)
+    publish(entry, build, damage if verify else unverified)
+    features: np.ndarray = np.load(entry / "features.npy", mmap_mode="c")
+    return features
+
+
+def feature_entry(images: str, backbone: Backbone, cache: Path, hflip: bool = False) -> Path:
+    """Where a cache keeps the features of the decoded images whose key is `images`."""
+    b = backbone
+    about = f"{images} {b.name} {b.weights_id} {b.mean} {b.std} {b.precision} {hflip}"
+    return cache / "features" / hashlib.sha256(about.encode()).hexdigest()[:24]
+
+
+def extract(
+    images: ImageSet, backbone: Backbone, device: torch.device, views: np.ndarray
+) -> np.ndarray:
+    """Run the backbone over some views: [B] -> float32 [B, D]."""
+    network = backbone.network.to(device).to(memory_format=torch.channels_last).eval()
+    read = pixel_reader(images, backbone, device)
+    batches = eval_batches(views, eval_batch(device, images.image_size))
+    with torch.inference_mode():
+        rows = [run_network(network, read(batch), backbone.precision) for batch in batches]
+    return torch.cat(rows).cpu().numpy()
+
+
+def _on(device: torch.device, images: ImageSet, backbone: Backbone) -> Forward:
+    def forward(chunks: list[np.ndarray]) -> Iterator[np.ndarray]:
+        return (extract(images, backbone, device, views) for views in chunks)
+
+    return forward
+
+
+def _extract(
+    images: ImageSet,
+    backbone: Backbone,
+    forward: Forward,
+    into: Path,
+    before: np.ndarray | None = None,
+) -> None:
+    """Write the features of the images; or, behind those in `before`, of their mirror images."""
+    n = len(images.labels)
+    first = 0 if before is None else n
+    shape = (first + n, backbone.n_features)
+    features = new_array(into / "features.npy", np.float32, shape)
+    if before is not None:
+        features[:n] = before
+    size = max(_CHUNKS[0], min(_CHUNKS[1], n // _PIECES))
+    chunks = eval_batches(np.arange(first, first + n), size)
+    doing = f"Features of {backbone.name}{', mirrored' if first else ''}"
+    for views, rows in zip(chunks, track(forward(chunks), n, doing, weight=size), strict=True):
+        features[views] = rows

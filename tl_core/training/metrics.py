@@ -1,0 +1,70 @@
+"""What is measured on a set of images, for one net or for S nets at once; logged by nobody here."""
+
+import torch
+from torch import Tensor
+
+from tl_core.models.heads import choose, probabilities
+from tl_core.training.losses import classification_loss, two_task_loss
+
+
+def hits(logits: Tensor, labels: Tensor) -> Tensor:
+    """Which predictions are right, bool [..., B]."""
+    return choose(logits) == labels
+
+
+def measure(
+    outputs: tuple[Tensor, Tensor], labels: Tensor, brightness: Tensor, aux_weight: float | Tensor
+) -> dict[str, Tensor]:
+    """Score the predictions of one or several nets on the same N images.
+
+    Args:
+        outputs: class logits [..., N, 1] or [..., N, K], and predicted brightness [..., N].
+        labels: int64 [N], every class at least once.
+        brightness: [N] in [0, 1].
+        aux_weight: w of the loss, one for all nets or [...].
+
+    Returns:
+        `loss` (both tasks), `log_loss` (classification alone, nats), `accuracy`, `auroc` (more
+        than two classes: mean of one against the rest), `brightness_mae`, `brightness_r2`; each
+        float64 [...]. Where training diverged they are not finite.
+    """
+    logits, predicted = (part.double() for part in outputs)
+    error = predicted - brightness
+    spread = (brightness.double() - brightness.double().mean()).square().mean()
+    return {
+        "loss": two_task_loss((logits, predicted), labels, brightness, aux_weight),
+        "log_loss": classification_loss(logits, labels),
+        "accuracy": hits(logits, labels).double().mean(dim=-1),
+        "auroc": auroc(logits, labels),
+        "brightness_mae": error.abs().mean(dim=-1),
+        "brightness_r2": 1 - error.square().mean(dim=-1) / spread.clamp_min(1e-12),
+    }
+
+
+def auroc(logits: Tensor, labels: Tensor) -> Tensor:
+    """Area under the ROC curve; for more than two classes the mean of one against the rest.
+
+    It is the Mann-Whitney statistic: the chance that an image of the class is ranked above one
+    of the rest, ties counting half (Hanley and McNeil, Radiology 143, 1982).
+
+    Args:
+        logits: [..., N, 1] for two classes, else [..., N, K].
+        labels: int64 [N].
+
+    Returns:
+        float64 [...].
+    """
+    # One logit ranks as its probability does, but is not rounded to 1 where the net is sure.
+    scores = logits if logits.shape[-1] == 1 else probabilities(logits.double())
+    scores = scores.mT.contiguous()  # [..., K, N]
+    ordered = scores.sort(dim=-1).values
+    # Ranks from 1 on; equal scores share the mean of theirs.
+    below, not_above = (torch.searchsorted(ordered, scores, right=r) for r in (False, True))
+    ranks = (below + not_above + 1).double() / 2
+    classes = torch.tensor([1]) if logits.shape[-1] == 1 else torch.arange(logits.shape[-1])
+    of_class = (labels == classes.unsqueeze(-1)).double()  # [K, N]
+    n_in = of_class.sum(dim=-1)
+    n_out = len(labels) - n_in
+    wins = (ranks * of_class).sum(dim=-1) - n_in * (n_in + 1) / 2
+    areas = (wins / (n_in * n_out)).where(scores.isfinite().all(dim=-1), torch.nan)
+    return areas.mean(dim=-1)

@@ -1,0 +1,253 @@
+"""One trial: a TrialConfig and an ImageSet become epochs of metrics and a trained net.
+
+The trial is one function of plain values that reports through a callback; it knows no tuner.
+"""
+
+import copy
+import math
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tl_core.config import Precision, TrialConfig
+from tl_core.data.datasets import ImageSet
+from tl_core.data.splits import Split, make_split
+from tl_core.epoch import EpochMetrics, Report
+from tl_core.models.backbones import Backbone, library_versions, load_backbone
+from tl_core.models.heads import Heads, HeadStack, TwoHeadedNet
+from tl_core.text import counted
+from tl_core.training.batches import epoch_order, eval_batch, pixel_reader, stacked_order
+from tl_core.training.checkpoints import Checkpoint, Place
+from tl_core.training.features import load_features
+from tl_core.training.fit import fit, score
+from tl_core.training.learners import Learner, NetLearner, StackLearner
+from tl_core.training.memory import telling_what_fits
+from tl_core.training.weighting import Weighting, make_weighting
+
+HEAD_LR = 1e-3
+"""Adam's learning rate in the first stage of `lp_ft`, where the heads alone learn."""
+_EVAL_ROWS = 8192
+"""Rows of features that stacked heads score at once."""
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """A finished trial."""
+
+    history: tuple[EpochMetrics, ...]
+    net: TwoHeadedNet
+    backbone: Backbone
+    split: Split
+    test: dict[str, float]
+    """`test_accuracy` and the other test scores; empty unless the test set was read."""
+    warnings: tuple[str, ...]
+
+
+def run_trial(
+    config: TrialConfig,
+    images: ImageSet,
+    cache: Path,
+    device: torch.device,
+    report: Report = lambda _: None,
+    read_test: bool = False,
+    checkpoint: Place | None = None,
+    verify: bool = True,
+) -> TrialResult:
+    """Train one configuration; the last epoch is the one that counts.
+
+    `freeze` trains the heads of `config.seeds` seeds on cached features, all at once, and reports
+    their means. `lp_ft` (Kumar et al., ICLR 2022) does so for
+    `config.epochs` epochs that are not reported, at `HEAD_LR`, and then trains everything.
+
+    Args:
+        config: what to train.
+        images: the decoded data set, of the configuration's image size.
+        cache: folder of the feature cache.
+        device: where the net learns.
+        report: called after every epoch.
+        read_test: score the test set at the end. Off while searching: configurations are chosen
+            on validation.
+        checkpoint: where a trial that trains the whole network keeps its state, from each epoch
+            before that is reported until the next one; the last needs none. If a state is there,
+            its epochs are reported again and training goes on after them, to the same numbers. A
+            damaged one, or another trial's, is warned of (`CheckpointWarning`) and replaced. Who
+            has recorded the result deletes it.
+        verify: hash the cached features before use; a worker of a study leaves that to the study.
+
+    Raises:
+        InputError: a class would be missing from a split.
+        BackboneError: unknown backbone, or its weights can't be had.
+        DivergedError: a metric left the finite numbers; names it and the epoch.
+        GpuMemoryError: the whole network does not fit the GPU; names the batch size that does.
+        OSError: the checkpoint can't be written.
+    """
+    if images.image_size != config.image_size:
+        raise ValueError(f"images are {images.image_size} px, config says {config.image_size} px")
+    setup = _Setup.of(config, images, cache, device, verify)
+    learner: Learner
+    if config.mode == "freeze":
+        learner, history = _train_heads(setup, config.lr, report)
+    else:
+        learner, history = _train_network(setup, report, checkpoint)
+    test = _test_scores(learner, setup.splits[0]) if read_test else {}
+    setup.net.to(device)  # After `freeze`, whose network had no need to be there.
+    warning = chance_warning(config, images, history[-1])
+    warnings = (warning,) if warning else ()
+    return TrialResult(history, setup.net, setup.backbone, setup.splits[0], test, warnings)
+
+
+@dataclass(frozen=True)
+class _Setup:
+    """What all stages of a trial share; one split and one pair of heads a seed."""
+
+    config: TrialConfig
+    images: ImageSet
+    cache: Path
+    device: torch.device
+    verify: bool
+    """Whether to verify what is in the cache."""
+    backbone: Backbone
+    seeds: range
+    splits: list[Split]
+    heads: list[Heads]
+    net: TwoHeadedNet
+    """With the heads of the first seed."""
+    weighting: Weighting
+    """Shared, too, so that what one stage learns of it is where the next one starts."""
+
+    @classmethod
+    def of(
+        cls, config: TrialConfig, images: ImageSet, cache: Path, device: torch.device, verify: bool
+    ) -> Self:
+        backbone = _backbone(config)
+        seeds = range(config.seed, config.seed + config.seeds)
+        ratio, split_seed = config.train_ratio, config.split_seed
+        splits = [make_split(images.labels, ratio, split_seed, seed) for seed in seeds]
+        heads = [_heads(backbone, len(images.classes), seed) for seed in seeds]
+        net = TwoHeadedNet(backbone.network, heads[0], backbone.precision)
+        weighting = make_weighting(config.aux_weight, config.seeds, device)
+        given = (config, images, cache, device, verify)
+        return cls(*given, backbone, seeds, splits, heads, net, weighting)
+
+    def on_features(self, stack: HeadStack) -> StackLearner:
+        c, data = self.config, (self.images, self.backbone, self.cache)
+        features = load_features(*data, self.device, c.hflip, self.verify)
+        rows = torch.from_numpy(features).to(self.device)
+        trains = [split.train for split in self.splits]
+        order = partial(stacked_order, trains, self.seeds, mirror=self._mirror())
+        stack.to(self.device)
+        return StackLearner(stack, *self._targets(), order, c.batch_size, _EVAL_ROWS, rows)
+
+    def on_pixels(self) -> NetLearner:
+        c = self.config
+        model = self.net.to(self.device).to(memory_format=torch.channels_last)
+        if c.compile:
+            model.network.compile()
+        read = pixel_reader(self.images, self.backbone, self.device)
+        order = partial(epoch_order, self.splits[0].train, c.seed, mirror=self._mirror())
+        size = eval_batch(self.device, self.images.image_size)
+        return NetLearner(model, *self._targets(), order, c.batch_size, size, read)
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the trial's numbers, as plain values."""
+        # Of a file of weights its content decides, not where this machine has it.
+        config = self.config.model_dump(exclude={"weights"})
+        about = {"image_set": self.images.key, "weights_id": self.backbone.weights_id}
+        where = {"device": self.device.type, **library_versions()}
+        return config | about | where
+
+    def _mirror(self) -> int:
+        return len(self.images.labels) if self.config.hflip else 0
+
+    def _targets(self) -> tuple[Tensor, Tensor, Weighting]:
+        labels = torch.from_numpy(self.images.labels).to(self.device)
+        brightness = torch.from_numpy(self.images.brightness).to(self.device)
+        return labels, brightness, self.weighting
+
+
+def _train_heads(
+    setup: _Setup, lr: float, report: Report
+) -> tuple[StackLearner, tuple[EpochMetrics, ...]]:
+    """Train the heads on the features of the frozen backbone; the net gets the first seed's."""
+    stack = HeadStack(setup.heads)
+    learner = setup.on_features(stack)
+    history = fit(learner, setup.splits[0], setup.config, lr, report)
+    stack.copy_to(setup.net.heads)
+    return learner, history
+
+
+def _train_network(
+    setup: _Setup, report: Report, place: Place | None
+) -> tuple[NetLearner, tuple[EpochMetrics, ...]]:
+    """Train everything, from the checkpoint on if there is one."""
+    config, split = setup.config, setup.splits[0]
+    checkpoint = Checkpoint(place, setup.identity()) if place else None
+    if needs_features(config.mode) and not (checkpoint and checkpoint.resumes):
+        _train_heads(setup, HEAD_LR, lambda _: None)
+    learner = setup.on_pixels()
+    train = partial(fit, learner, split, config, config.lr, report, checkpoint)
+    return learner, telling_what_fits(learner, train)
+
+
+def _test_scores(learner: Learner, split: Split) -> dict[str, float]:
+    scores = score(learner, split.test)
+    return {f"test_{name}": value.mean().item() for name, value in scores.items()}
+
+
+def needs_pretrained(mode: str) -> bool:
+    """Whether the mode starts from the weights that `weights` names."""
+    return mode != "scratch"
+
+
+def needs_features(mode: str) -> bool:
+    """Whether the mode trains heads on the features of the frozen backbone."""
+    return mode in ("freeze", "lp_ft")
+
+
+def _backbone(config: TrialConfig) -> Backbone:
+    """Return the backbone, one's own copy if it will learn."""
+    if config.mode == "scratch" or config.weights == "none":
+        torch.manual_seed(config.seed)
+        drawn = load_backbone(config.backbone, "none", config.image_size)
+        drawn_by = f"random seed {config.seed} torch {torch.__version__}"
+        return replace(drawn, weights_id=drawn_by, precision=config.precision)
+    kept = pretrained(config.backbone, config.weights, config.image_size, config.precision)
+    if config.mode == "freeze":
+        return kept
+    return replace(kept, network=copy.deepcopy(kept.network))
+
+
+@lru_cache(maxsize=1)
+def pretrained(name: str, weights: str, image_size: int, precision: Precision) -> Backbone:
+    """Return `load_backbone(...)`, kept between trials: nothing may write to it."""
+    return replace(load_backbone(name, weights, image_size), precision=precision)
+
+
+def _heads(backbone: Backbone, n_classes: int, seed: int) -> Heads:
+    # Seeded after the backbone is built, so that all modes start from the same heads.
+    torch.manual_seed(seed)
+    return Heads(backbone.n_features, n_classes)
+
+
+def chance_warning(config: TrialConfig, images: ImageSet, last: EpochMetrics) -> str | None:
+    """Say so when frozen features tell the classes apart no better than guessing does."""
+    if config.mode != "freeze" or config.weights == "none" or config.aux_weight == 1:
+        return None
+    split = make_split(images.labels, config.train_ratio, config.split_seed, config.seed)
+    counts = np.bincount(images.labels[split.val])
+    chance = counts.max() / counts.sum()
+    noise = 2 * math.sqrt(chance * (1 - chance) / counts.sum())
+    if last.val_accuracy >= chance + noise:
+        return None
+    return (
+        f"frozen validation accuracy {last.val_accuracy:.3f} is within two standard errors of "
+        f"chance ({chance:.3f}, the share of the largest class) on {counts.sum()} validation "
+        "images: is the preprocessing right for these weights, does the learning rate "
+        f"{config.lr:.2g} fit {counted(config.epochs, 'epoch')}, or are these images too few to "
+        "tell?"
+    )
