@@ -12,7 +12,7 @@ from rich.console import Console
 from study.cluster.ray_environment import set_ray_environment
 from study.config.command_line import parse_with, settings_parser
 from study.config.validate import resolve
-from study.errors import tell_faults
+from study.errors import print_faults
 from study.preflight.checks import address_faults
 from study.signals import EXIT_CODE, interruptible
 from tl_core.paths import printable
@@ -75,7 +75,7 @@ def _run(given: Mapping[str, Any]) -> int:
 
 
 def _refuse(faults: list[str]) -> int:
-    tell_faults("the study can't start", faults)
+    print_faults("the study can't start", faults)
     return 2
 
 
@@ -119,8 +119,8 @@ def _ray(c: "Checkup") -> Iterator[float]:
     """Have a Ray up, that of the study's cluster or one of this machine; yield what that took."""
     from study.cluster.local_ray import local_ray
 
-    assert c.machines
-    if c.machines.joined:
+    assert c.resources
+    if c.resources.joined:
         yield 0.0
         return
     start = time.monotonic()
@@ -131,8 +131,8 @@ def _ray(c: "Checkup") -> Iterator[float]:
 def _measured(c: "Checkup", doing: Callable[[str], None]) -> "Measured":
     from study.diagnosis.measure import measure
 
-    assert c.machines
-    return measure(c.settings, c.machines, c.gpus, doing)
+    assert c.resources
+    return measure(c.settings, c.resources, c.gpus, doing)
 
 
 def _parts(c: "Checkup") -> "dict[float, Part]":
@@ -159,17 +159,17 @@ def _outlook(
     from study.diagnosis.tables import eta_line
     from study.execution.features import SOON_S
 
-    assert c.machines
-    extractors = c.slots.full or c.gpus or c.machines.cpus
+    assert c.resources
+    extractors = c.capacity.full or c.gpus or c.resources.cpus
     pictures = (c.pictures.number, c.pictures.per_s) if c.pictures else (0, 1.0)
-    soon_s = SOON_S if c.machines.only_cores(c.gpus) else 0
+    soon_s = SOON_S if c.resources.only_cores(c.gpus) else 0
     before = Before(start_s, found.workers_s, *pictures, c.views, extractors, soon_s)
-    told = eta(c.settings, c.slots, before, found.speeds, parts) if parts else None
+    told = eta(c.settings, c.capacity, before, found.speeds, parts) if parts else None
     if told is None:
         yield f"ETA of this study: not known, as {_why_no_eta(c)}"
         return
     cells = cells_of(c.settings, parts, found.speeds)
-    an_hour = trials_an_hour(c.slots, c.slots.most_at_once(c.settings.trials), cells)
+    an_hour = trials_an_hour(c.capacity, c.capacity.most_at_once(c.settings.trials), cells)
     yield f"about {an_hour:,.0f} trials an hour"
     yield eta_line(told)
     if c.settings.compile:

@@ -10,7 +10,7 @@ class NodeError(RuntimeError):
     """A node of the cluster, named in the message, lacks what every trial there would need."""
 
 
-def tell_faults(title: str, faults: Iterable[str]) -> None:
+def print_faults(title: str, faults: Iterable[str]) -> None:
     """Print them to stderr, a line each, below what can't be done."""
     print(f"error: {title}", file=sys.stderr)
     for fault in faults:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from study.config.defaults import DEFAULTS
-from study.errors import tell_faults
+from study.errors import print_faults
 from tl_core.paths import printable, user_path
 
 if TYPE_CHECKING:
@@ -47,13 +47,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         told = _predict(model, list(_pictures(given.images, faults)), faults)
         (_print_lines if given.json else _print_table)(model, told)
     except InputError as error:
-        tell_faults("there is no model to predict with", error.faults)
+        print_faults("there is no model to predict with", error.faults)
         return 2
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
     if faults:
-        tell_faults("some pictures can't be read", faults)
+        print_faults("some pictures can't be read", faults)
     return 2 if faults else 0
 
 

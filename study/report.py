@@ -18,7 +18,7 @@ def write_report(folder: Path) -> Path:
 
     Raises `FileNotFoundError` if study.json or ledger.jsonl is not there.
     """
-    from study.analysis.study_data import read_findings
+    from study.analysis.study_data import read_study_data
     from study.reporting.factor_section import (
         aux_weight_section,
         importance_section,
@@ -31,7 +31,7 @@ def write_report(folder: Path) -> Path:
     from study.reporting.winner_section import winner_section
     from tl_core.files import replace_file
 
-    findings = read_findings(folder)
+    findings = read_study_data(folder)
     painter = Painter(folder / FIGURES)
     makers = (label_section, learning_rate_section, aux_weight_section, winner_section,
               importance_section)  # fmt: skip
@@ -50,10 +50,10 @@ def write_tables(folder: Path) -> list[Path]:
     """
     from study.analysis.comparisons import differences_table
     from study.analysis.estimates import confirm_table
-    from study.analysis.study_data import read_findings
+    from study.analysis.study_data import read_study_data
     from tl_core.files import replace_file
 
-    confirmed = read_findings(folder).confirmed
+    confirmed = read_study_data(folder).confirmed
     makers = {"confirm.csv": confirm_table, "differences.csv": differences_table}
     for name, make in makers.items() if confirmed else ():
         replace_file(folder / name, make(confirmed).to_csv(index=False))

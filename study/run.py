@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from study.config.command_line import parse
-from study.errors import tell_faults
+from study.errors import print_faults
 from study.preflight.checks import early_faults
 from study.signals import EXIT_CODE, interruptible
 from tl_core.errors import InputError
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(given: Mapping[str, Any]) -> int:
     if faults := early_faults(given):
-        tell_faults("the study can't start", faults)
+        print_faults("the study can't start", faults)
         return 2
     # What follows imports torch: a wrong setting, or --help, need not wait for it.
     from study.execution.replay import run_replay
@@ -54,7 +54,7 @@ def _run(given: Mapping[str, Any]) -> int:
         console.print(str(finished), highlight=False)
         return 0
     except InputError as error:
-        tell_faults("the study can't start", error.faults)
+        print_faults("the study can't start", error.faults)
         return 2
 
 

@@ -30,7 +30,7 @@ class _Interrupts:
 
     def __init__(self) -> None:
         self.received = False
-        self.last_words = "interrupted"
+        self.exit_message = "interrupted"
         self.held = 0
         self.waiting = False
 
@@ -62,7 +62,7 @@ def interruptible() -> Iterator[None]:
                 signal.signal(number, handler)
 
 
-def whole(function: Callable[P, T]) -> Callable[P, T]:
+def uninterruptible(function: Callable[P, T]) -> Callable[P, T]:
     """Have an interrupt wait until the function has returned."""
 
     @functools.wraps(function)
@@ -79,9 +79,9 @@ def whole(function: Callable[P, T]) -> Callable[P, T]:
     return run
 
 
-def last_words(words: str) -> None:
+def set_exit_message(words: str) -> None:
     """What is printed if the run has to be ended."""
-    _interrupts.last_words = words
+    _interrupts.exit_message = words
 
 
 @contextmanager
@@ -121,5 +121,5 @@ def _hear(numbers: int) -> None:
 
 def end_now() -> None:
     """End this process without anything that could hang; what it wrote to files is there."""
-    print(_interrupts.last_words, file=sys.stderr, flush=True)
+    print(_interrupts.exit_message, file=sys.stderr, flush=True)
     os._exit(EXIT_CODE)

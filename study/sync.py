@@ -12,18 +12,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from study.config.defaults import DEFAULTS
 from study.config.uris import is_server, where_to_look, without_credentials
-from study.errors import tell_faults
-from study.records.ledger import FILE, read_events, read_story
+from study.errors import print_faults
+from study.records.ledger import FILE, read_events, read_state
 from study.report import find_study
 from study.tracking.sender import (
     study_run,  # Before MLflow: it keeps MLflow from telling of its use.
 )
 from study.tracking.server import check_server
-from study.tracking.sync_state import read_sent
-from tl_core.text import counted
+from study.tracking.sync_state import read_sync_state
+from tl_core.text import pluralize
 
 if TYPE_CHECKING:
-    from study.tracking.sync_process import Delivery
+    from study.tracking.sync_process import SyncProcess
 
 _ABOUT = """\
 Send to MLflow what it lacks of a study: one that ran with --offline, or whose store was away. What
@@ -44,10 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder = find_study(given.study, given.out)
         return _sync(folder, given.tracking_uri or _store_of(folder), console)
     except InputError as error:
-        tell_faults(_TITLE, error.faults)
+        print_faults(_TITLE, error.faults)
         return 2
     except OSError as error:
-        tell_faults(_TITLE, [str(error)])
+        print_faults(_TITLE, [str(error)])
         return 2
     except KeyboardInterrupt:
         print("interrupted; the same command sends the rest", file=sys.stderr)
@@ -77,7 +77,7 @@ def _store_of(folder: Path) -> str:
     """Return where a study is to be sent to."""
     import json
 
-    if sent := read_sent(folder):
+    if sent := read_sync_state(folder):
         return sent.store
     return str(json.loads((folder / "study.json").read_text())["settings"]["tracking_uri"])
 
@@ -86,11 +86,11 @@ def _sync(folder: Path, uri: str, console: Console) -> int:
     with console.status(f"opening {without_credentials(uri)}"):
         if is_server(uri):  # MLflow itself asks again and again, and tells what Python told it.
             check_server(uri, "what is to be sent stays in the ledger")
-        from study.tracking.sync_process import Delivery
-        from study.tracking.writer import Tracker
+        from study.tracking.sync_process import SyncProcess
+        from study.tracking.writer import MlflowWriter
 
-        tracker = Tracker(uri)
-        delivery = Delivery(folder, tracker)
+        tracker = MlflowWriter(uri)
+        delivery = SyncProcess(folder, tracker)
     before = delivery.sent
     try:
         error = _send(delivery, console)
@@ -98,7 +98,7 @@ def _sync(folder: Path, uri: str, console: Console) -> int:
         delivery.close()
         console.print(_sent(folder, before, delivery))
     if error:
-        tell_faults(_TITLE, [f"--tracking-uri {without_credentials(uri)}: {error}"])
+        print_faults(_TITLE, [f"--tracking-uri {without_credentials(uri)}: {error}"])
         return 2
     if note := _still_open(folder):
         console.print(note)
@@ -106,7 +106,7 @@ def _sync(folder: Path, uri: str, console: Console) -> int:
     return 0
 
 
-def _send(delivery: "Delivery", console: Console) -> str | None:
+def _send(delivery: "SyncProcess", console: Console) -> str | None:
     """Send all there is now, with a bar; return why some was left."""
     ended = threading.Event()
     ended.set()
@@ -117,15 +117,15 @@ def _send(delivery: "Delivery", console: Console) -> str | None:
         return delivery.follow(ended, lambda: bar.update(task, completed=total - delivery.left()))
 
 
-def _sent(folder: Path, before: int, delivery: "Delivery") -> str:
+def _sent(folder: Path, before: int, delivery: "SyncProcess") -> str:
     """Say how much was sent and how much is left."""
     events = [e for e, after in read_events(folder / FILE, before) if after <= delivery.sent]
     trials = {event["trial"] for event in events if "trial" in event}
     left = delivery.left()
     if not events and not left:
         return "nothing to send"
-    rest = f"; {counted(left, 'event')} left" if left else ""
-    return f"sent {counted(len(events), 'event')}, of {counted(len(trials), 'trial')}{rest}"
+    rest = f"; {pluralize(left, 'event')} left" if left else ""
+    return f"sent {pluralize(len(events), 'event')}, of {pluralize(len(trials), 'trial')}{rest}"
 
 
 def _still_open(folder: Path) -> str | None:
@@ -133,9 +133,9 @@ def _still_open(folder: Path) -> str | None:
     events = read_events(folder / FILE)
     if not events or events[-1][0]["event"] == "close":
         return None
-    story = read_story(folder)
-    study = [] if story.about["settings"]["debug"] else ["the study"]
-    trials = [f"trial {r.trial}" for r in story.records.values() if r.status == "running"]
+    state = read_state(folder)
+    study = [] if state.about["settings"]["debug"] else ["the study"]
+    trials = [f"trial {r.trial}" for r in state.records.values() if r.status == "running"]
     return f"note: not ended, so RUNNING in MLflow: {', '.join(study + trials)}"
 
 

@@ -15,6 +15,8 @@ from study.cluster.ray_environment import set_ray_environment
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.sources import folder_source
 
+pytest_plugins = ["tests.support.study_fixtures"]
+
 # Ray reads it while it is imported, by whichever test module comes first.
 set_ray_environment()
 

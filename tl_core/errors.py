@@ -29,7 +29,7 @@ class GpuMemoryError(RuntimeError):
     """A trial needs more memory than the GPU has left; the message tells what would fit."""
 
 
-def few(faults: Iterable[str], most: int = 20) -> Iterator[str]:
+def truncate_list(faults: Iterable[str], most: int = 20) -> Iterator[str]:
     """Yield the first `most` of faults of one kind, and how many more there are."""
     told = list(faults)
     yield from told[:most]

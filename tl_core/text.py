@@ -1,7 +1,7 @@
 """Numbers of things in words."""
 
 
-def counted(n: int, thing: str, things: str = "") -> str:
+def pluralize(n: int, thing: str, things: str = "") -> str:
     """Return `no epoch`, `1 epoch` or `1,200 epochs`; `things` if it is not `thing` and an s."""
     if n == 0:
         return f"no {thing}"

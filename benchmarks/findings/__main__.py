@@ -19,7 +19,7 @@ import torch
 from rich.console import Console
 
 from benchmarks.environment import environment
-from benchmarks.findings.runs import Finished, Job, Plan
+from benchmarks.findings.runs import Finished, Plan, TrialContext
 from study.config.validate import resolve
 from study.signals import interruptible
 from tl_core.data.datasets import ImageSet, load_images
@@ -47,19 +47,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure(jobs: Sequence[Job], data: str, cache: Path, out: Path, processes: int) -> None:
+def measure(
+    jobs: Sequence[TrialContext], data: str, cache: Path, out: Path, processes: int
+) -> None:
     """Run the jobs that `out` lacks, and write it after each.
 
     Raises `InputError` for images that can't be had or a file of another plan's runs, and what a
     trial raises.
     """
     source = find_source(data, cache)
-    sizes = {job.config.image_size for job in jobs}
+    sizes = {context.config.image_size for context in jobs}
     images = {size: load_images(source, size, cache) for size in sorted(sizes)}
     done = read(out)
     _refuse_others(out, done, jobs, {found.key for found in images.values()})
     there = {(f.group, f.config) for f in done}
-    missing = [job for job in jobs if (job.group, job.config) not in there]
+    missing = [context for context in jobs if (context.group, context.config) not in there]
     paths = {size: found.path for size, found in images.items()}
     for finished in run_all(missing, paths, cache, processes):
         done.append(finished)
@@ -67,10 +69,10 @@ def measure(jobs: Sequence[Job], data: str, cache: Path, out: Path, processes: i
 
 
 def _refuse_others(
-    out: Path, done: Sequence[Finished], jobs: Sequence[Job], keys: set[str]
+    out: Path, done: Sequence[Finished], jobs: Sequence[TrialContext], keys: set[str]
 ) -> None:
     """Runs of other settings or images would stand in the same tables."""
-    runs = {(job.group, job.run) for job in jobs}
+    runs = {(context.group, context.run) for context in jobs}
     for f in done:
         if (f.group, f.run) not in runs or f.data not in keys:
             raise InputError(
@@ -91,14 +93,17 @@ def _write(path: Path, done: Iterable[Finished]) -> None:
 
 
 def run_all(
-    jobs: Sequence[Job], paths: dict[int, Path], cache: Path, processes: int
+    jobs: Sequence[TrialContext], paths: dict[int, Path], cache: Path, processes: int
 ) -> Iterable[Finished]:
     """Yield each job as it ends; its processes are gone when this one stops early."""
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_settle)
     console = Console(stderr=True, highlight=False)
     try:
-        running = [pool.submit(run_one, job, paths[job.config.image_size], cache) for job in jobs]
+        running = [
+            pool.submit(run_one, context, paths[context.config.image_size], cache)
+            for context in jobs
+        ]
         for future in track(as_completed(running), len(running), "Training"):
             finished = future.result()
             console.print(line(finished), soft_wrap=True)
@@ -118,15 +123,15 @@ def _settle() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # A Ctrl-C is the parent's to act on.
 
 
-def run_one(job: Job, path: Path, cache: Path) -> Finished:
+def run_one(context: TrialContext, path: Path, cache: Path) -> Finished:
     """Train one job on the decoded images at `path`, and score it on the test set."""
     images = ImageSet.open(path)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     start = time.perf_counter()
-    result = run_trial(job.config, images, cache, device, read_test=True)
+    result = run_trial(context.config, images, cache, device, read_test=True)
     return Finished(
-        group=job.group,
-        config=job.config,
+        group=context.group,
+        config=context.config,
         data=images.key,
         images=len(images.labels),
         test=result.test,

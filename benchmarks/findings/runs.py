@@ -39,14 +39,14 @@ class Plan:
     """Of whole networks at `LARGE`, which cost most; else `ARTICLE_EPOCHS`."""
     seeds: int
 
-    def jobs(self) -> list["Job"]:
+    def jobs(self) -> list["TrialContext"]:
         """Every run on every seed, what takes seconds first.
 
         The rest goes seed by seed, so that a stop leaves all runs of a group with the same seeds.
         """
         frozen = max(self.seeds, FROZEN_SEEDS)
         jobs = [
-            Job(group=group, config=config.model_copy(update={"seed": seed}))
+            TrialContext(group=group, config=config.model_copy(update={"seed": seed}))
             for group, config in self._runs()
             for seed in range(frozen if config.mode == "freeze" else self.seeds)
         ]
@@ -86,7 +86,7 @@ def lr(mode: Mode) -> float:
     return ARTICLE_LR if mode == "freeze" else float(f"{math.sqrt(math.prod(LR_RANGES[mode])):.1g}")
 
 
-class Job(BaseModel):
+class TrialContext(BaseModel):
     """One trial that is to run."""
 
     group: Group
@@ -98,11 +98,11 @@ class Job(BaseModel):
         return self.config.model_copy(update={"seed": 0})
 
 
-def _turn(job: Job) -> tuple[bool, bool, int]:
-    return job.config.mode != "freeze", job.group == "tasks", job.config.seed
+def _turn(context: TrialContext) -> tuple[bool, bool, int]:
+    return context.config.mode != "freeze", context.group == "tasks", context.config.seed
 
 
-class Finished(Job):
+class Finished(TrialContext):
     """One trial that ran."""
 
     data: str

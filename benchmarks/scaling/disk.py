@@ -12,7 +12,7 @@ from PIL import Image
 from benchmarks.scaling.base import Row, Tables, figures, median_ms, scratch, seconds
 from benchmarks.scaling.memory import draw_entry, write_about
 from tl_core.data.datasets import ImageSet
-from tl_core.data.decode import open_rgb, squash
+from tl_core.data.decode import open_rgb, resize_square
 from tl_core.data.sources import Source, find_source
 from tl_core.data.splits import make_split
 
@@ -80,11 +80,11 @@ def _decode_rates(side: int, n: int) -> dict[str, float]:
 
 
 def _reader(source: Source, side: int) -> Callable[[int], object]:
-    return lambda i: squash(source.read(i, side), side)
+    return lambda i: resize_square(source.read(i, side), side)
 
 
 def _photo_reader(path: Path, side: int) -> Callable[[int], object]:
-    return lambda _: squash(open_rgb(path), side)
+    return lambda _: resize_square(open_rgb(path), side)
 
 
 def _rate(decode: Callable[[int], object], n: int) -> float:

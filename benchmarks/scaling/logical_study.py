@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from study.cluster.capacity import Slots
+from study.cluster.capacity import Capacity
 from study.cluster.local_ray import local_ray
 from study.config.validate import resolve
-from study.execution.trial_context import Job
+from study.execution.trial_context import TrialContext
 from study.execution.tune import Run, search
 from study.records.journal import Journal
 from study.records.trial_record import Kind, Status, TrialRecord
@@ -87,6 +87,6 @@ def run_logical(
     )
     assert not faults, faults
     cpus = 2 * max(1, gpus) * settings.trials_per_gpu
-    job = Job.here(settings, "images/none", folder)
+    context = TrialContext.here(settings, "images/none", folder)
     with local_ray(gpus, cpus):
-        search(settings, job, Slots.of(settings, gpus, cpus), folder, journal, run=run)
+        search(settings, context, Capacity.of(settings, gpus, cpus), folder, journal, run=run)

@@ -17,11 +17,11 @@ WORKERS = "TL_STUDY_NOOP_WORKERS"
 """Environment variable: how many of them there are."""
 
 
-def noop(drawn: dict[str, Any], job: Any) -> None:
+def noop(drawn: dict[str, Any], context: Any) -> None:
     """Sleep, then report every epoch at once; `job` is what a real trial gets."""
     meet(Path(os.environ[MEETING]), int(os.environ[WORKERS]))
     time.sleep(float(os.environ[SLEEP]))
-    reporter = Reporter(job.metric, every_s=0)
+    reporter = Reporter(context.metric, every_s=0)
     for epoch in range(1, drawn["config"]["epochs"] + 1):
         reporter.epoch(made_up(epoch, drawn["train_ratio"]))
 

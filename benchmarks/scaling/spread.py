@@ -78,7 +78,7 @@ def run_timed(
     return found
 
 
-def timed(drawn: dict[str, Any], job: Any) -> None:
+def timed(drawn: dict[str, Any], context: Any) -> None:
     """Sleep as long as a trial is to last, and leave a note of it."""
     folder = Path(os.environ[_SPANS])
     if drawn["mode"] != "freeze":  # Frozen trials need none of the workers that are waited for.
@@ -89,7 +89,7 @@ def timed(drawn: dict[str, Any], job: Any) -> None:
     span = {"mode": drawn["mode"], "gpus": gpus, "start": start, "end": time.monotonic()}
     if drawn["kind"] == "search":
         (folder / str(drawn["trial"])).write_text(json.dumps(span))
-    Reporter(job.metric, every_s=0).epoch(made_up(1, drawn["train_ratio"]))
+    Reporter(context.metric, every_s=0).epoch(made_up(1, drawn["train_ratio"]))
 
 
 def spread_row(spans: list[Span], trials_per_gpu: int, frozen: bool) -> Row:

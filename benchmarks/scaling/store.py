@@ -18,7 +18,7 @@ from benchmarks.scaling.logical_study import CountingJournal
 from benchmarks.scaling.noop import made_up
 from study.cluster.local_ray import local_ray
 from study.cluster.stores import Folder
-from study.execution.trial_context import Job
+from study.execution.trial_context import TrialContext
 from study.search.confirmation import Planned
 from study.search.searcher import as_drawn
 from tl_core.config import TrialConfig
@@ -86,7 +86,7 @@ def study_messages() -> list[Row]:
     cache, images = Path("/home/someone/.cache/tl-study"), "images/" + "0" * 24 + "-224-v1"
     config = TrialConfig(mode="finetune", train_ratio=0.1, lr=1e-3, aux_weight=0.5)
     sent: dict[str, tuple[str, Any]] = {
-        "job (paths)": ("study", Job(cache, images, Folder(cache), "val_log_loss")),
+        "job (paths)": ("study", TrialContext(cache, images, Folder(cache), "val_log_loss")),
         "trial": ("trial", as_drawn(0, Planned(config))),
         "metrics": ("epoch", asdict(made_up(1, 0.5))),
     }

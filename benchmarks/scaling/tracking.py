@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.scaling.base import Row, Tables, figures, median_ms, scratch, seconds
-from study.records.ledger import Story
-from study.tracking.writer import Tracker
+from study.records.ledger import StudyState
+from study.tracking.writer import MlflowWriter
 from tests.support.mlflow_server import mlflow_server
 from tl_core.config import TrialConfig
 from tl_core.epoch import EpochMetrics
@@ -45,7 +45,7 @@ def _rows(database: Path, n: int, repeats: int) -> Iterator[Row]:
 
 
 def _time_trials(store: str, uri: str, n: int, repeats: int) -> Row:
-    told = Told(Tracker(uri))
+    told = Told(MlflowWriter(uri))
     told.trial()  # The first fills the caches of the store's client.
     total = median_ms([seconds(told.trial) for _ in range(repeats)])
     row: Row = {"store": store, "runs": n, "trial_ms": figures(total)}
@@ -55,8 +55,8 @@ def _time_trials(store: str, uri: str, n: int, repeats: int) -> Row:
 class Told:
     """A study that tells a tracker of its trials, as the delivery does of short ones."""
 
-    def __init__(self, tracker: Tracker) -> None:
-        self._tracker, self._story, self._trials = tracker, Story(), 0
+    def __init__(self, tracker: MlflowWriter) -> None:
+        self._tracker, self._state, self._trials = tracker, StudyState(), 0
         data = {"classes": {"cat": 1, "dog": 1}}
         settings = {"debug": False, "metric": "val_log_loss", "aux_weight": [0.0, 0.9]}
         about = {"id": uuid.uuid4().hex, "data": data, "settings": settings}
@@ -85,13 +85,13 @@ class Told:
 
     def _tell(self, **event: Any) -> None:
         event["at"] = time.time()
-        self._story.add(event)
-        self._tracker.tell(event, self._story)
+        self._state.add(event)
+        self._tracker.tell(event, self._state)
 
 
 def fill(database: Path, n: int) -> None:
     """Have at least `n` runs in the store: one that the tracker writes, copied row by row."""
-    tracker = Tracker(f"sqlite:///{database}")
+    tracker = MlflowWriter(f"sqlite:///{database}")
     have = _count(database)
     if have >= n:
         return

@@ -12,13 +12,13 @@ from study.config.reproduce import settings_of
 from study.config.settings import Settings
 from study.records.ledger import read_records
 from study.records.trial_record import TrialRecord, best_of
-from study.search.confirmation import current
+from study.search.confirmation import still_planned
 from tl_core.config import Metric, TrialConfig
 from tl_core.inference.model_card import CARD
 
 
 @dataclass(frozen=True)
-class Findings:
+class StudyData:
     """A study that is over, or was stopped."""
 
     folder: Path
@@ -39,7 +39,7 @@ class Findings:
     @cached_property
     def confirmed(self) -> list[Confirmed]:
         """What the confirming trials scored on the test set; none if confirming was skipped."""
-        return confirmed_of(current(self.settings, self.records), self.search)
+        return confirmed_of(still_planned(self.settings, self.records), self.search)
 
     @cached_property
     def winner(self) -> TrialRecord | None:
@@ -87,13 +87,13 @@ class Findings:
         return "test_accuracy", other.replace("val_", "test_")
 
 
-def read_findings(folder: Path) -> Findings:
+def read_study_data(folder: Path) -> StudyData:
     """Read study.json and the ledger.
 
     Raises `FileNotFoundError` if one of them is not there.
     """
     study = json.loads((folder / "study.json").read_text())
-    return Findings(folder, study, read_records(folder))
+    return StudyData(folder, study, read_records(folder))
 
 
 def confirmed_of(records: Iterable[TrialRecord], search: Iterable[TrialRecord]) -> list[Confirmed]:

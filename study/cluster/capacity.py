@@ -8,7 +8,7 @@ from study.config.settings import Settings
 
 
 @dataclass(frozen=True)
-class Slots:
+class Capacity:
     """Places for trials: for networks that learn, and for frozen ones beside them.
 
     Heads on cached features are small. A frozen trial takes the sliver that a network leaves of

@@ -3,27 +3,27 @@
 import torch
 
 from study.cluster.ray_environment import LOGICAL
-from study.cluster.resources import Machines
+from study.cluster.resources import Resources
 from study.config.settings import Settings
 from tl_core.config import Precision
 from tl_core.errors import InputError
-from tl_core.text import counted
+from tl_core.text import pluralize
 
 
-def gpus_of(settings: Settings, machines: Machines) -> int:
+def gpus_of(settings: Settings, resources: Resources) -> int:
     """GPUs to be used."""
-    return settings.gpus if settings.gpus is not None else machines.gpus
+    return settings.gpus if settings.gpus is not None else resources.gpus
 
 
-def gpu_faults(settings: Settings, machines: Machines) -> list[str]:
+def gpu_faults(settings: Settings, resources: Resources) -> list[str]:
     """Why so many GPUs, shared so, can't be had. A cluster may grow to more than it has."""
-    gpus, there = gpus_of(settings, machines), machines.gpus
-    if gpus > there and not machines.joined:
+    gpus, there = gpus_of(settings, resources), resources.gpus
+    if gpus > there and not resources.joined:
         return [
             f"--gpus {gpus}: this machine has {there}; leave --gpus out to use what there is, "
             "or --gpus 0 for the CPU"
         ]
-    if machines.joined and settings.gpus is None and not there:
+    if resources.joined and settings.gpus is None and not there:
         return [
             f"--address {settings.address}: the cluster has no GPU now; --gpus N asks one that "
             "grows for so many, --gpus 0 uses its CPU cores"
@@ -33,15 +33,15 @@ def gpu_faults(settings: Settings, machines: Machines) -> list[str]:
     return []
 
 
-def gpu_notes(gpus: int, machines: Machines) -> list[str]:
+def gpu_notes(gpus: int, resources: Resources) -> list[str]:
     """What is to be said of the GPUs that a cluster has."""
     notes = []
-    if machines.joined and gpus > machines.gpus:
-        has = counted(machines.gpus, "GPU")
+    if resources.joined and gpus > resources.gpus:
+        has = pluralize(resources.gpus, "GPU")
         notes.append(f"the cluster has {has} now; trials wait for the others until it grows")
-    if machines.joined and gpus and not machines.gpus:
+    if resources.joined and gpus and not resources.gpus:
         notes.append("--precision auto means fp32 while no GPU is up that could be asked")
-    if machines.joined and gpus and not machines.gpus_are_real:
+    if resources.joined and gpus and not resources.gpus_are_real:
         notes.append(f"{LOGICAL}: GPUs are numbers in Ray's books, networks run on CPU cores")
     return notes
 

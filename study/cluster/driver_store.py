@@ -32,7 +32,7 @@ Piece = list["ray.ObjectRef[np.ndarray]"]
 """Just one: in a list, as Ray sends the object itself otherwise."""
 
 
-class Keeper:
+class DriverStore:
     """Serves the cache of the driver's machine and writes into the study's folder."""
 
     def __init__(self, cache: Path, folder: Path) -> None:
@@ -55,19 +55,19 @@ class Keeper:
         return getattr(self._storage, what)(*given)
 
 
-def start_keeper(cache: Path, folder: Path) -> Any:
+def start_driver_store(cache: Path, folder: Path) -> Any:
     """Start one on the driver's node; it ends with the driver."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     options = {"num_cpus": 0, "max_concurrency": _AT_ONCE, "scheduling_strategy": here}
     again = {"max_restarts": -1, "max_task_retries": 3}
-    return ray.remote(Keeper).options(**options, **again).remote(cache, folder)
+    return ray.remote(DriverStore).options(**options, **again).remote(cache, folder)
 
 
 @dataclass(frozen=True)
-class Kept:
+class RemoteStore:
     """The storage that a keeper is for others."""
 
-    keeper: Any
+    driver_store: Any
     folder: Path
     """The study's, on the driver's disk."""
 
@@ -93,7 +93,7 @@ class Kept:
 
     def _call(self, what: str, *given: object) -> Any:
         try:
-            return _patiently(lambda: ray.get(self.keeper.call.remote(what, *given)))
+            return _patiently(lambda: ray.get(self.driver_store.call.remote(what, *given)))
         except RayTaskError as error:
             # Ray's own copy of an OSError has lost its number, by which a full disk is known.
             raise error.cause from error
@@ -111,29 +111,29 @@ def _patiently(ask: Callable[[], Any]) -> Any:
             time.sleep(1)
 
 
-def receive(keeper: Any, cache: Path, name: str) -> Path:
+def receive(driver_store: Any, cache: Path, name: str) -> Path:
     """Have this node's cache hold an entry, and verify it; return where it is.
 
     One process of the node fetches it and the others wait.
 
     Raises `OSError` if it can't be written, or did not arrive whole.
     """
-    publish(cache / name, partial(_fetch, keeper, name), damage)
+    publish(cache / name, partial(_fetch, driver_store, name), damage)
     return cache / name
 
 
-def _fetch(keeper: Any, name: str, into: Path) -> None:
-    sizes: dict[str, int] = _patiently(lambda: ray.get(keeper.sizes.remote(name)))
+def _fetch(driver_store: Any, name: str, into: Path) -> None:
+    sizes: dict[str, int] = _patiently(lambda: ray.get(driver_store.sizes.remote(name)))
     for file, size in sizes.items():
         with (into / file).open("wb") as out:
             for start in range(0, size, _PIECE):
-                out.write(_patiently(partial(_piece, keeper, name, file, start)))
+                out.write(_patiently(partial(_piece, driver_store, name, file, start)))
     if why := damage(into):
         raise OSError(f"cache entry {name} has not arrived whole: {why}")
 
 
-def _piece(keeper: Any, name: str, file: str, start: int) -> memoryview:
-    (piece,) = ray.get(keeper.piece.remote(name, file, start))
+def _piece(driver_store: Any, name: str, file: str, start: int) -> memoryview:
+    (piece,) = ray.get(driver_store.piece.remote(name, file, start))
     return memoryview(ray.get(piece))
 
 

@@ -21,7 +21,7 @@ from study.cluster.join import (
     version_fault,
     versions,
 )
-from study.cluster.resources import Machines, best_precisions, hardware, usable_cpus
+from study.cluster.resources import Resources, best_precisions, hardware, usable_cpus
 from study.config.settings import Settings
 from study.preflight.folders import folder_faults, nearest
 from tl_core.config import Precision
@@ -56,7 +56,7 @@ class Seen:
     look: Look | Fault
 
 
-def join_and_look(settings: Settings) -> Machines:
+def join_and_look(settings: Settings) -> Resources:
     """Join a cluster and return what its nodes have together.
 
     Raises `InputError` if there is none, or naming every node that can't work with the driver.
@@ -117,7 +117,7 @@ def _fault(look: Callable[[], object]) -> str | None:
     return None
 
 
-def machines_of(settings: Settings, seen: list[Seen]) -> Machines:
+def machines_of(settings: Settings, seen: list[Seen]) -> Resources:
     """Return what the nodes have together.
 
     Raises `InputError` naming every node that can't work with the driver.
@@ -126,7 +126,7 @@ def machines_of(settings: Settings, seen: list[Seen]) -> Machines:
         raise InputError([f"--address {settings.address}: {fault}" for fault in faults])
     looks = {s.node: s.look for s in seen if isinstance(s.look, Look)}
     with_gpus = [node for node in looks if node.gpus]
-    return Machines(
+    return Resources(
         cpus=sum(node.cpus for node in looks),
         gpus=sum(node.gpus for node in looks),
         # Of nodes that are yet to come nothing is known but that they have a core a GPU.

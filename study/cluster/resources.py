@@ -10,11 +10,11 @@ import torch
 
 from tl_core.config import Precision
 from tl_core.models.precision import best_precision
-from tl_core.text import counted
+from tl_core.text import pluralize
 
 
 @dataclass(frozen=True)
-class Machines:
+class Resources:
     """Cores and GPUs, and what networks compute in on them."""
 
     cpus: int
@@ -49,15 +49,17 @@ class Machines:
 
     def told(self, gpus: int) -> str:
         """What is used, in words."""
-        what = counted(gpus, "GPU") if gpus else counted(self.cpus, "CPU core")
-        return f"{what} of a cluster of {counted(len(self.nodes), 'node')}" if self.nodes else what
+        what = pluralize(gpus, "GPU") if gpus else pluralize(self.cpus, "CPU core")
+        return (
+            f"{what} of a cluster of {pluralize(len(self.nodes), 'node')}" if self.nodes else what
+        )
 
 
-def this_machine() -> Machines:
+def this_machine() -> Resources:
     """What is here."""
     gpus, cpus = torch.cuda.device_count(), usable_cpus()
     there = torch.cuda.is_available()
-    return Machines(cpus, gpus, cpus / max(1, gpus), there, best_precisions())
+    return Resources(cpus, gpus, cpus / max(1, gpus), there, best_precisions())
 
 
 def best_precisions() -> dict[str, Precision]:

@@ -20,7 +20,7 @@ from study.config.uris import reason, without_credentials
 from tl_core.errors import InputError
 from tl_core.files import replace_folder
 from tl_core.inference.model_card import CARD, WEIGHTS
-from tl_core.training.checkpoints import InFile
+from tl_core.training.checkpoints import LocalFile
 
 Files = Mapping[str, bytes]
 """Content by the name of the file, which may lie in a folder of its own: `mistakes/01.jpg`."""
@@ -53,11 +53,11 @@ class Folder:
 
     def read(self, name: str) -> bytes:
         """Return a file's content."""
-        return InFile(self.root / name).read()
+        return LocalFile(self.root / name).read()
 
     def write(self, name: str, content: bytes) -> None:
         """Replace a file whole, also for a loss of power."""
-        InFile(self.root / name).write(content)
+        LocalFile(self.root / name).write(content)
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
@@ -144,7 +144,7 @@ class Bucket:
 
 
 @dataclass(frozen=True)
-class Stored:
+class StoredFile:
     """A file of a storage, as a trial's checkpoint takes it."""
 
     storage: Storage

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from study.cluster.capacity import Slots
+from study.cluster.capacity import Capacity
 from study.config.settings import Settings
 from tl_core.config import Mode
 from tl_core.training.train import needs_features
@@ -129,7 +129,7 @@ def cells_of(
     return {cell: seconds for cell, seconds in told.items() if seconds is not None}
 
 
-def stage_s(trials: Sequence[Alike], slots: Slots, at_once: int) -> float:
+def stage_s(trials: Sequence[Alike], capacity: Capacity, at_once: int) -> float:
     """Seconds until trials have ended that run in all places, `at_once` at most.
 
     They are what the trials take if every place is always busy, or the longest of them if that is
@@ -139,8 +139,8 @@ def stage_s(trials: Sequence[Alike], slots: Slots, at_once: int) -> float:
     nets = [trial for trial in trials if trial.mode != "freeze"]
     return max(
         _DRIVER_S * sum(trial.number for trial in trials),
-        _shared(nets, min(slots.full, at_once)),
-        _shared(frozen, min(slots.frozen, at_once)),
+        _shared(nets, min(capacity.full, at_once)),
+        _shared(frozen, min(capacity.frozen, at_once)),
     )
 
 
@@ -150,21 +150,25 @@ def _shared(trials: Sequence[Alike], places: int) -> float:
     return max(sum(t.seconds * t.number for t in trials) / places, max(t.seconds for t in trials))
 
 
-def trials_an_hour(slots: Slots, at_once: int, cells: Cells) -> float:
+def trials_an_hour(capacity: Capacity, at_once: int, cells: Cells) -> float:
     """Trials of a search that goes to every cell equally often, without early stopping."""
     many = 1000  # Of which the longest one alone is nothing.
-    return 3600 * many * len(cells) / stage_s(_each(cells, many), slots, at_once)
+    return 3600 * many * len(cells) / stage_s(_each(cells, many), capacity, at_once)
 
 
 def eta(
-    settings: Settings, slots: Slots, before: Before, speeds: Speeds, parts: Mapping[float, Part]
+    settings: Settings,
+    capacity: Capacity,
+    before: Before,
+    speeds: Speeds,
+    parts: Mapping[float, Part],
 ) -> Eta | None:
     """Return what a whole study takes, without early stopping; None if a speed is not known."""
     search = cells_of(settings, parts, speeds)
     n_cells = len(settings.mode) * len(settings.train_ratio)
     if len(search) < n_cells or (before.views and not speeds.forward):
         return None
-    at_once = slots.most_at_once(settings.trials)
+    at_once = capacity.most_at_once(settings.trials)
     confirming = _confirming(settings, cells_of(settings, parts, speeds, confirm=True))
     alone_s = before.views / (speeds.forward or math.inf)
     spread = alone_s > before.soon_s
@@ -173,8 +177,8 @@ def eta(
         start_s=before.start_s + before.workers_s * (2 if spread else 1),
         decoding_s=before.images / before.decoded_per_s,
         features_s=alone_s / before.extractors if spread else alone_s,
-        search_s=stage_s(_each(search, settings.trials / n_cells), slots, at_once),
-        confirming_s=stage_s(confirming, slots, at_once),
+        search_s=stage_s(_each(search, settings.trials / n_cells), capacity, at_once),
+        confirming_s=stage_s(confirming, capacity, at_once),
     )
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import ray
 
-from study.cluster.capacity import Slots
+from study.cluster.capacity import Capacity
 from study.cluster.join import Fault, nodes, on_each, versions
-from study.cluster.resources import Machines
+from study.cluster.resources import Resources
 from study.config.settings import Settings
 from study.diagnosis.estimate import Speeds
-from study.diagnosis.probe_worker import Gauge, Probe
+from study.diagnosis.probe_worker import Probe, ProbeWorker
 from study.diagnosis.temp_dirs import scratch_name, sweep
 from tl_core.config import TrialConfig
 from tl_core.training.train import needs_features
@@ -58,7 +58,7 @@ class Measured:
 
 
 def measure(
-    settings: Settings, machines: Machines, gpus: int, doing: Callable[[str], None]
+    settings: Settings, resources: Resources, gpus: int, doing: Callable[[str], None]
 ) -> Measured:
     """Run short trials in all places that are there for those of the study, eight at most.
 
@@ -68,15 +68,15 @@ def measure(
         gpus: to be used.
         doing: is told what is measured.
     """
-    there = min(gpus, machines.gpus)
-    found, probe = Measured(), _probe(settings, joined=machines.joined)
+    there = min(gpus, resources.gpus)
+    found, probe = Measured(), _probe(settings, joined=resources.joined)
     if gpus and not there:
         found.reasons.append("networks, as no node with a GPU is up yet")
         places, apart = list[Ask](), [{"CPU": 1.0}]
     else:
-        slots = Slots.of(settings, there, machines.cpus_for(there))
-        places = _places(slots, there)
-        apart = [slots.resources("freeze")] if slots.full and slots.frozen else []
+        capacity = Capacity.of(settings, there, resources.cpus_for(there))
+        places = _places(capacity, there)
+        apart = [capacity.resources("freeze")] if capacity.full and capacity.frozen else []
     found.places = len(places)
     try:
         with _gauges(probe, places + apart, found) as gauges:
@@ -105,12 +105,12 @@ def _probe(s: Settings, joined: bool) -> Probe:
     return Probe(net, heads, scratch_name(), versions() if joined else ())
 
 
-def _places(slots: Slots, gpus: int) -> list[Ask]:
+def _places(capacity: Capacity, gpus: int) -> list[Ask]:
     """What workers ask Ray for in which networks run, learning or, in a frozen study, frozen."""
-    if slots.full:
-        return [slots.resources("finetune")] * min(_MOST, slots.full)
+    if capacity.full:
+        return [capacity.resources("finetune")] * min(_MOST, capacity.full)
     one = {"CPU": 1.0} | ({"GPU": 1.0} if gpus else {})
-    return [one] * min(_MOST, gpus or slots.cpus)
+    return [one] * min(_MOST, gpus or capacity.cpus)
 
 
 @contextmanager
@@ -131,7 +131,7 @@ def _gauges(probe: Probe, asks: list[Ask], found: Measured) -> Iterator[list[Any
 
 def _start(probe: Probe, ask: Ask) -> Any:
     options = {"num_cpus": ask["CPU"], "num_gpus": ask.get("GPU", 0)}
-    return ray.remote(Gauge).options(**options).remote(probe)
+    return ray.remote(ProbeWorker).options(**options).remote(probe)
 
 
 def _measure(

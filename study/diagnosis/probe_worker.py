@@ -20,7 +20,7 @@ from tl_core.data.splits import make_split
 from tl_core.epoch import EpochMetrics
 from tl_core.models.backbones import load_backbone
 from tl_core.training.batches import eval_batch
-from tl_core.training.checkpoints import InFile
+from tl_core.training.checkpoints import LocalFile
 from tl_core.training.features import extract
 from tl_core.training.train import run_trial
 
@@ -46,7 +46,7 @@ class Probe:
     """On a cluster: what each node must have."""
 
 
-class Gauge:
+class ProbeWorker:
     """An actor; it may be killed at any moment."""
 
     def __init__(self, probe: Probe) -> None:
@@ -77,7 +77,7 @@ class Gauge:
     def train(self) -> tuple[float, float]:
         """Images a second of a network that learns, and seconds an epoch of its checkpoint."""
         watch = _Watch(_LONG_S)
-        place = InFile(self._folder / "checkpoint")
+        place = LocalFile(self._folder / "checkpoint")
         given = (self._probe.net, self._images, self._folder, self._device)
         with suppress(_EnoughError):
             run_trial(*given, watch, checkpoint=place)

@@ -13,7 +13,7 @@ from study.config.settings import Settings
 from study.diagnosis.estimate import Cells, Eta
 from study.diagnosis.measure import Measured
 from study.preflight.checkup import Checkup
-from tl_core.text import counted
+from tl_core.text import pluralize
 
 _SHOWN = ("python", "torch", "ray")
 _GOOD, _BAD = "green", "red"
@@ -49,7 +49,7 @@ def _gpus(seen: Seen, look: Look) -> Iterator[str]:
     for name, (free, total) in zip(names, look.gpu_memory, strict=True):
         yield f"{name}, {decimal(free)} of {decimal(total)} free"
     if seen.node.gpus != len(names):
-        yield f"{counted(seen.node.gpus, 'GPU')} in Ray's books"
+        yield f"{pluralize(seen.node.gpus, 'GPU')} in Ray's books"
 
 
 def _versions(look: Look) -> Text:
@@ -91,7 +91,7 @@ def speed_table(s: Settings, found: Measured, search: Cells) -> Table:
         rate = found.speeds.heads if frozen else found.speeds.train
         told = f"{rate:,.0f}" if rate else "not measured"
         if frozen and rate:
-            told += f" on features, {counted(s.seeds, 'seed')}"
+            told += f" on features, {pluralize(s.seeds, 'seed')}"
         places = "1" if frozen else str(found.places)
         table.add_row(mode, places if rate else "", told, _span(search, mode))
     if found.speeds.forward:

@@ -14,7 +14,7 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from study.cluster.join import Versions, check_versions, gpus_are_real, own_address
 from study.errors import NodeError
-from study.execution.trial_context import Job
+from study.execution.trial_context import TrialContext
 from tl_core.config import Precision
 from tl_core.data.datasets import ImageSet
 from tl_core.errors import InputError
@@ -31,7 +31,7 @@ _TRIED = 4
 """Images to try the network on."""
 
 
-def here_if_soon(images: ImageSet, backbone: Backbone, spread: Forward) -> Forward:
+def run_locally_if_fast(images: ImageSet, backbone: Backbone, spread: Forward) -> Forward:
     """Have this process run a frozen network, unless that takes longer than workers to start.
 
     It computes as a worker of one core does, to the last bit.
@@ -54,8 +54,12 @@ def _try_s(images: ImageSet, backbone: Backbone, views: np.ndarray) -> float:
     return (time.perf_counter() - start) / len(views)
 
 
-def spread(
-    job: Job, backbone: tuple[str, str, int, Precision], gpus: int, cpus: int, restarts: int
+def distribute(
+    context: TrialContext,
+    backbone: tuple[str, str, int, Precision],
+    gpus: int,
+    cpus: int,
+    restarts: int,
 ) -> Forward:
     """Have `load_features` run the frozen network in a worker a GPU, else a core.
 
@@ -72,7 +76,7 @@ def spread(
 
     def forward(chunks: list[np.ndarray]) -> Iterator[np.ndarray]:
         n_workers = min(gpus or cpus, len(chunks))
-        return _in_order([worker.remote(job, backbone) for _ in range(n_workers)], chunks)
+        return _in_order([worker.remote(context, backbone) for _ in range(n_workers)], chunks)
 
     return forward
 
@@ -118,15 +122,15 @@ def _result(ref: "ray.ObjectRef[Any]") -> Any:
 class _Extractor:
     """Holds the network and the data set for chunk after chunk."""
 
-    def __init__(self, job: Job, backbone: tuple[str, str, int, Precision]) -> None:
-        self._job, self._backbone = job, backbone
+    def __init__(self, context: TrialContext, backbone: tuple[str, str, int, Precision]) -> None:
+        self._context, self._backbone = context, backbone
 
     @cached_property
     def _ready(self) -> tuple[ImageSet, Backbone, torch.device]:
         name, weights, size, precision = self._backbone
-        with on_node(self._job):
-            device, images = settle_worker(self._job.versions), self._job.attach()
-            network = pretrained(name, self._job.weights_here(weights), size, precision)
+        with on_node(self._context):
+            device, images = settle_worker(self._context.versions), self._context.attach()
+            network = pretrained(name, self._context.weights_here(weights), size, precision)
         return images, network, device
 
     def is_up(self) -> None:
@@ -139,12 +143,12 @@ class _Extractor:
 
 
 @contextmanager
-def on_node(job: Job) -> Iterator[None]:
+def on_node(context: TrialContext) -> Iterator[None]:
     """On a cluster, have what fails here be the node's fault: it would fail for every trial."""
     try:
         yield
     except (InputError, OSError) as error:
-        if not job.versions:
+        if not context.versions:
             raise
         raise NodeError(f"node {own_address()}: {error}") from error
 

@@ -16,7 +16,7 @@ from rich.text import Text
 from study.execution.eta import seconds_left
 from study.records.trial_record import ENDED, TrialRecord, best_of
 from tl_core.config import AuxWeight, Metric, TrialConfig
-from tl_core.text import counted
+from tl_core.text import pluralize
 
 _RECENT = 8
 
@@ -120,7 +120,7 @@ def describe(record: TrialRecord, metric: Metric) -> str:
     told = f"{metric} {value:.4f}" if value is not None else ""
     if record.test:
         told += f", test accuracy {record.test['test_accuracy']:.3f}"
-    told += " after " * bool(told) + counted(len(record.history), "epoch")
+    told += " after " * bool(told) + pluralize(len(record.history), "epoch")
     why = f" ({record.error})" if record.error else ""
     return (
         f"trial {record.trial}: {c.mode} train_ratio={c.train_ratio:g} lr={c.lr:.2g} "

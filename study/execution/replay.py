@@ -15,7 +15,7 @@ from study.records.trial_record import TrialRecord
 from tl_core.data.datasets import ImageSet
 from tl_core.epoch import EpochMetrics
 from tl_core.errors import DivergedError
-from tl_core.text import counted
+from tl_core.text import pluralize
 from tl_core.training.train import run_trial
 
 CLOCK = "images_per_s"
@@ -33,7 +33,7 @@ def run_replay(settings: Settings, images: ImageSet, record: TrialRecord, consol
     apart = differences(record, history, test)
     if not apart:
         scores = ", test scores" if test else ""
-        console.print(f"the same bit for bit: {counted(len(history), 'epoch')}{scores}")
+        console.print(f"the same bit for bit: {pluralize(len(history), 'epoch')}{scores}")
         return 0
     name, worst = max(apart.items(), key=lambda item: item[1])
     console.print(f"not the same: {name} is {worst:.3g} away, the most of {len(apart)} values")

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from study.cluster.ray_environment import set_ray_environment
 from study.config.defaults import DEFAULTS
-from study.errors import NodeError, tell_faults
+from study.errors import NodeError, print_faults
 from study.execution.progress import StudyDisplay
 from study.execution.summary import conclude
 from study.preflight.prepare import Prepared
@@ -19,13 +19,13 @@ from study.records.ledger import ENDINGS
 from study.records.study_files import Results
 from study.records.trial_record import ENDED
 from study.report import FIGURES, write_report, write_tables
-from study.signals import EXIT_CODE, last_words
+from study.signals import EXIT_CODE, set_exit_message
 from study.tracking.finish import end_sending, tell_where
-from study.tracking.sender import Offline, OwnProcess, Sender
+from study.tracking.sender import NullSender, ProcessSender, Sender
 from tl_core.files import is_disk_full
 
 if TYPE_CHECKING:
-    from study.execution.trial_context import Job
+    from study.execution.trial_context import TrialContext
 
 EXIT_CODES = {
     "done": 0,
@@ -39,19 +39,19 @@ EXIT_CODES = {
 def run_study(prepared: Prepared, console: Console, displays: Sequence[Display] = ()) -> int:
     """Search, show, record; return the exit code. `displays` are told beside the console."""
     settings, folder, status = prepared.settings, prepared.folder, "interrupted"
-    sender: Sender = (Offline if settings.offline else OwnProcess)(settings.tracking_uri)
+    sender: Sender = (NullSender if settings.offline else ProcessSender)(settings.tracking_uri)
     try:
         with _ray(prepared, console):
             from study.execution.supply import (
-                job_of,  # It imports Ray, whose environment is set by now.
+                make_context,  # It imports Ray, whose environment is set by now.
             )
 
-            job = job_of(prepared)
+            context = make_context(prepared)
             sender.opened()  # Before any training, or folder: the store may not be there.
             journal, results = open_journal(prepared, sender)
-            last_words(how_to_resume(prepared))
+            set_exit_message(how_to_resume(prepared))
             journal.displays.extend(displays)
-            status = _search(prepared, job, journal, results, console)
+            status = _search(prepared, context, journal, results, console)
         conclude(prepared, journal.records, status, console)
         if status not in ENDINGS:
             console.print(how_to_resume(prepared), highlight=False)
@@ -62,7 +62,7 @@ def run_study(prepared: Prepared, console: Console, displays: Sequence[Display] 
         console.print(f"{why}\n{how_to_resume(prepared)}", style="red", highlight=False)
         status = "disk full"
     except NodeError as error:
-        tell_faults("the study can't go on", [str(error)])
+        print_faults("the study can't go on", [str(error)])
         if folder.exists():
             console.print(how_to_resume(prepared), highlight=False)
         status = "node fault"
@@ -76,7 +76,7 @@ def run_study(prepared: Prepared, console: Console, displays: Sequence[Display] 
 @contextmanager
 def _ray(prepared: Prepared, console: Console) -> Iterator[None]:
     """A Ray of this machine, for this study; or the cluster that was joined, which stays up."""
-    if not prepared.machines.joined:
+    if not prepared.resources.joined:
         set_ray_environment()
         with console.status("starting Ray"):
             from study.cluster.local_ray import local_ray
@@ -101,7 +101,11 @@ def how_to_resume(prepared: Prepared) -> str:
 
 
 def _search(
-    prepared: Prepared, job: "Job", journal: Journal, results: Results, console: Console
+    prepared: Prepared,
+    context: "TrialContext",
+    journal: Journal,
+    results: Results,
+    console: Console,
 ) -> str:
     """Run all trials, leave the files, return how it ended."""
     from study.execution.tune import search
@@ -111,8 +115,8 @@ def _search(
         before = [r for r in prepared.before if r.status in ENDED]
         with StudyDisplay(prepared.more, settings.metric, console, before) as display:
             journal.displays.append(display)
-            winner = prepared.story.winner if prepared.story else None
-            search(settings, job, prepared.slots, prepared.folder, journal, winner)
+            winner = prepared.state.winner if prepared.state else None
+            search(settings, context, prepared.capacity, prepared.folder, journal, winner)
         status = _status(journal, prepared)
     except KeyboardInterrupt:
         pass  # What has ended is in the ledger; the rest goes on when the study is resumed.

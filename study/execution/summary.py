@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.table import Table
 
-from study.analysis.study_data import read_findings
+from study.analysis.study_data import read_study_data
 from study.execution.progress import describe
 from study.preflight.prepare import Prepared
 from study.records.trial_record import TrialRecord, best_of
 from study.report import PAGE
 from study.reporting.header import answer_of
 from tl_core.config import MODES, Metric
-from tl_core.text import counted
+from tl_core.text import pluralize
 from tl_core.training.train import chance_warning
 
 
@@ -21,7 +21,7 @@ def conclude(prepared: Prepared, records: list[TrialRecord], status: str, consol
     metric = prepared.settings.metric
     searched = [r for r in records if r.kind == "search"]
     counts = ", ".join(f"{n} {s}" for s, n in _counts(searched))
-    asked = counted(prepared.settings.trials, "trial")
+    asked = pluralize(prepared.settings.trials, "trial")
     console.print(f"\n{status}: {counts or 'no trial'} of {asked}")
     if confirming := [r for r in records if r.kind in ("confirm", "control")]:
         console.print(f"confirmed on fresh seeds: {_confirmed(confirming)}")
@@ -40,7 +40,7 @@ def conclude(prepared: Prepared, records: list[TrialRecord], status: str, consol
 def _print_answer(prepared: Prepared, console: Console) -> None:
     if not (prepared.folder / PAGE).exists():
         return  # Why there is no report was told; it has the answer.
-    for sentence in answer_of(read_findings(prepared.folder)):
+    for sentence in answer_of(read_study_data(prepared.folder)):
         console.print(f"\n{sentence}", soft_wrap=False, highlight=False)
     console.print()
 
@@ -61,7 +61,7 @@ def _confirmed(records: list[TrialRecord]) -> str:
     counts = ", ".join(f"{n} {s}" for s, n in _counts(records))
     controls = sum(r.kind == "control" for r in records)
     told = f", {controls} of them for the auxiliary task's effect" if controls else ""
-    return f"{counts} of {counted(len(records), 'trial')}{told}"
+    return f"{counts} of {pluralize(len(records), 'trial')}{told}"
 
 
 def _counts(records: list[TrialRecord]) -> Iterator[tuple[str, int]]:

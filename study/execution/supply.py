@@ -4,11 +4,11 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from study.cluster.driver_store import Kept, start_keeper
+from study.cluster.driver_store import RemoteStore, start_driver_store
 from study.cluster.join import versions
 from study.cluster.stores import bucket_of
-from study.execution.features import here_if_soon, spread
-from study.execution.trial_context import Job
+from study.execution.features import distribute, run_locally_if_fast
+from study.execution.trial_context import TrialContext
 from study.preflight.backbone import frozen_backbone
 from study.preflight.prepare import Prepared
 from tl_core.data.cache import publish
@@ -17,7 +17,7 @@ from tl_core.training.features import feature_entry, load_features
 from tl_core.training.train import needs_features
 
 
-def job_of(prepared: Prepared) -> Job:
+def make_context(prepared: Prepared) -> TrialContext:
     """Return what every trial shares, once the frozen backbone has run over the images.
 
     On a cluster a keeper is started, from which the other nodes have their data.
@@ -25,16 +25,18 @@ def job_of(prepared: Prepared) -> Job:
     s, cache = prepared.settings, prepared.settings.cache.resolve()
     images = prepared.images.path.relative_to(s.cache).as_posix()
     folder = prepared.folder.resolve()
-    job = Job.here(s, images, folder)
-    if prepared.machines.joined:
-        keeper = start_keeper(cache, folder)
-        kept = bucket_of(s) or Kept(keeper, folder)
+    context = TrialContext.here(s, images, folder)
+    if prepared.resources.joined:
+        driver_store = start_driver_store(cache, folder)
+        kept = bucket_of(s) or RemoteStore(driver_store, folder)
         weights = _weights(s.weights, cache)
-        job = replace(job, storage=kept, keeper=keeper, weights=weights, versions=versions())
-    return replace(job, features=_features(prepared, job))
+        context = replace(
+            context, storage=kept, driver_store=driver_store, weights=weights, versions=versions()
+        )
+    return replace(context, features=_features(prepared, context))
 
 
-def _features(prepared: Prepared, job: Job) -> str | None:
+def _features(prepared: Prepared, context: TrialContext) -> str | None:
     """Run the frozen backbone over the images, unless the cache has what it says of them.
 
     Returns the name of the cache entry; None if no trial is to attach it.
@@ -44,9 +46,9 @@ def _features(prepared: Prepared, job: Job) -> str | None:
         return None
     backbone = frozen_backbone(s)
     what = (s.backbone, s.weights, s.image_size, backbone.precision)
-    forward = spread(job, what, prepared.gpus, prepared.machines.cpus, s.max_failures)
-    if prepared.machines.only_cores(prepared.gpus):
-        forward = here_if_soon(images, backbone, forward)
+    forward = distribute(context, what, prepared.gpus, prepared.resources.cpus, s.max_failures)
+    if prepared.resources.only_cores(prepared.gpus):
+        forward = run_locally_if_fast(images, backbone, forward)
     load_features(images, backbone, s.cache, forward, s.hflip)
     return feature_entry(images.key, backbone, Path(), s.hflip).as_posix()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from study.cluster.driver_store import receive
-from study.cluster.stores import Folder, Storage, Stored, bucket_of
+from study.cluster.stores import Folder, Storage, StoredFile, bucket_of
 from study.config.settings import Settings
 from tl_core.config import Metric
 from tl_core.data.datasets import ImageSet
@@ -18,7 +18,7 @@ _received: set[Path] = set()
 
 
 @dataclass(frozen=True)
-class Job:
+class TrialContext:
     """Small, since data are attached by the name of their cache entry."""
 
     cache: Path
@@ -32,7 +32,7 @@ class Job:
     """Name of the cache entry of the features that frozen trials attach."""
     weights: str | None = None
     """Name in the cache of a file of weights that nodes get from the driver."""
-    keeper: Any = None
+    driver_store: Any = None
     """On a cluster: the actor that has what a node's cache lacks."""
     versions: tuple[tuple[str, str], ...] = ()
     """On a cluster: what each node must have."""
@@ -43,9 +43,9 @@ class Job:
         kept = bucket_of(settings) or Folder(folder.resolve())
         return cls(settings.cache.resolve(), images, kept, settings.metric)
 
-    def checkpoint(self, trial: int) -> Stored:
+    def checkpoint(self, trial: int) -> StoredFile:
         """Where a network that learns is kept after each epoch."""
-        return Stored(self.storage, checkpoint_name(trial))
+        return StoredFile(self.storage, checkpoint_name(trial))
 
     def attach(self) -> ImageSet:
         """The data set, mapped once a process; this node has the features from then on."""
@@ -62,8 +62,8 @@ class Job:
 
     def _entry(self, name: str) -> Path:
         path = self.cache / name
-        if self.keeper is not None and path not in _received:
-            receive(self.keeper, self.cache, name)
+        if self.driver_store is not None and path not in _received:
+            receive(self.driver_store, self.cache, name)
             _received.add(path)
         return path
 

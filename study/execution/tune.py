@@ -10,29 +10,29 @@ from typing import Any
 
 from ray import tune
 
-from study.cluster.capacity import Slots
+from study.cluster.capacity import Capacity
 from study.cluster.stores import Folder, Storage, bucket_of
 from study.config.settings import Settings
 from study.errors import NodeError
-from study.execution.trial_context import WINNER, Job, checkpoint_name
+from study.execution.trial_context import WINNER, TrialContext, checkpoint_name
 from study.execution.warm import as_bundle, warm_workers
 from study.execution.worker import run_in_worker
 from study.records.journal import Journal
 from study.records.trial_record import TrialRecord
-from study.search.confirmation import Planned, missing, most_planned, plan
+from study.search.confirmation import Planned, max_confirm_trials, plan, remaining
 from study.search.early_stopping import CellASHA
-from study.search.searcher import TrialQueue, config_of
+from study.search.searcher import StudySearcher, config_of
 from tl_core.epoch import EpochMetrics
 from tl_core.files import replace_file
 
-Run = Callable[[dict[str, Any], Job], None]
+Run = Callable[[dict[str, Any], TrialContext], None]
 """What a worker does with a trial; it reports each epoch to Ray Tune."""
 
 
 def search(
     settings: Settings,
-    job: Job,
-    slots: Slots,
+    context: TrialContext,
+    capacity: Capacity,
     folder: Path,
     journal: Journal,
     winner: TrialRecord | None = None,
@@ -47,14 +47,14 @@ def search(
     # It prints the traceback of each failed trial; the journal tells the reason in a line.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     plan = partial(_plan, settings, journal, winner)
-    queue = TrialQueue(settings, plan, journal.records, slots.frozen)
+    queue = StudySearcher(settings, plan, journal.records, capacity.frozen)
     tuner = tune.Tuner(
-        _with_resources(run, job, slots),
+        _with_resources(run, context, capacity),
         tune_config=tune.TuneConfig(
             search_alg=queue,
             scheduler=CellASHA(settings.metric, settings.epochs, journal.records),
-            num_samples=settings.trials + most_planned(settings),
-            max_concurrent_trials=slots.most_at_once(settings.trials),
+            num_samples=settings.trials + max_confirm_trials(settings),
+            max_concurrent_trials=capacity.most_at_once(settings.trials),
             reuse_actors=True,
             trial_dirname_creator=lambda trial: str(trial.trial_id),
         ),
@@ -66,21 +66,21 @@ def search(
             verbose=0,
         ),
     )
-    with warm_workers(slots):
+    with warm_workers(capacity):
         tuner.fit()
 
 
 def _plan(settings: Settings, journal: Journal, winner: TrialRecord | None) -> list[Planned]:
-    planned = missing(plan(settings, journal.records), journal.records, winner)
+    planned = remaining(plan(settings, journal.records), journal.records, winner)
     journal.confirm([p.config for p in planned])
     return planned
 
 
-def _with_resources(run: Run, job: Job, slots: Slots) -> Any:
+def _with_resources(run: Run, context: TrialContext, capacity: Capacity) -> Any:
     def needs(drawn: dict[str, Any]) -> tune.PlacementGroupFactory:
-        return as_bundle(slots, drawn["mode"])
+        return as_bundle(capacity, drawn["mode"])
 
-    return tune.with_resources(tune.with_parameters(run, job=job), needs)
+    return tune.with_resources(tune.with_parameters(run, context=context), needs)
 
 
 class _Listener(tune.Callback):

@@ -17,7 +17,7 @@ from ray.tune.execution import tune_controller
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.utils.object_cache import _ObjectCache
 
-from study.cluster.capacity import Slots
+from study.cluster.capacity import Capacity
 
 _ANSWER_S = 5.0
 
@@ -46,11 +46,11 @@ class WarmCache(_ObjectCache):
 
 
 @contextmanager
-def warm_workers(slots: Slots) -> Iterator[None]:
+def warm_workers(capacity: Capacity) -> Iterator[None]:
     """Have the controller that Ray Tune makes meanwhile keep its workers."""
-    places = {as_bundle(slots, "freeze"): slots.frozen} if slots.frozen else {}
-    if slots.full:
-        places[as_bundle(slots, "finetune")] = slots.full
+    places = {as_bundle(capacity, "freeze"): capacity.frozen} if capacity.frozen else {}
+    if capacity.full:
+        places[as_bundle(capacity, "finetune")] = capacity.full
     # It has no option for this; the names are those that its controller calls.
     cache = mock.patch.object(tune_controller, "_ObjectCache", return_value=WarmCache(places))
     reuse = mock.patch.object(TuneController, "_maybe_reuse_cached_actor", _reuse_a_living_one)
@@ -80,6 +80,6 @@ def _lives(controller: TuneController, worker: Any) -> bool:
     return True
 
 
-def as_bundle(slots: Slots, mode: str) -> PlacementGroupFactory:
+def as_bundle(capacity: Capacity, mode: str) -> PlacementGroupFactory:
     """What a trial asks for, as Ray Tune wants it."""
-    return PlacementGroupFactory([slots.resources(mode)])
+    return PlacementGroupFactory([capacity.resources(mode)])

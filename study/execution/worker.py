@@ -17,7 +17,7 @@ from ray import tune
 from study.cluster.stores import contents
 from study.errors import NodeError
 from study.execution.features import on_node, settle_worker
-from study.execution.trial_context import WINNER, Job
+from study.execution.trial_context import WINNER, TrialContext
 from tl_core.config import Metric, TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.epoch import EpochMetrics
@@ -29,7 +29,7 @@ from tl_core.training.train import TrialResult, needs_pretrained, pretrained, ru
 _PATIENCE_S = 1.0
 
 
-def run_in_worker(drawn: dict[str, Any], job: Job) -> None:
+def run_in_worker(drawn: dict[str, Any], context: TrialContext) -> None:
     """Run one trial and report its epochs to Ray Tune, and its failure if it fails.
 
     An exception ends the trial: it would come again. Only of a worker that dies does Ray hear, and
@@ -37,10 +37,10 @@ def run_in_worker(drawn: dict[str, Any], job: Job) -> None:
     """
     config = TrialConfig(**drawn["config"])
     # The epochs of a frozen trial take milliseconds and nobody stops it between them.
-    reporter = Reporter(job.metric, every_s=_PATIENCE_S if config.mode == "freeze" else 0)
+    reporter = Reporter(context.metric, every_s=_PATIENCE_S if config.mode == "freeze" else 0)
     try:
         with _warnings_to(reporter):
-            _run(drawn, config, job, reporter)
+            _run(drawn, config, context, reporter)
     except Exception as error:
         reporter.fail(error)
     finally:
@@ -48,40 +48,44 @@ def run_in_worker(drawn: dict[str, Any], job: Job) -> None:
         _free()  # The worker stays; trials beside it need the memory.
 
 
-def _run(drawn: dict[str, Any], config: TrialConfig, job: Job, reporter: "Reporter") -> None:
+def _run(
+    drawn: dict[str, Any], config: TrialConfig, context: TrialContext, reporter: "Reporter"
+) -> None:
     _free()  # What a trial that was stopped held until its exception was gone.
-    with on_node(job):
-        device, images = settle_worker(job.versions), job.attach()
-        config = _with_weights(config, job)
+    with on_node(context):
+        device, images = settle_worker(context.versions), context.attach()
+        config = _with_weights(config, context)
     reads = drawn["kind"] in ("confirm", "control")
     result = run_trial(
         config,
         images,
-        job.cache,
+        context.cache,
         device,
         reporter.epoch,
         reads,
-        job.checkpoint(drawn["trial"]),
+        context.checkpoint(drawn["trial"]),
         # The study has verified all other features before its first trial.
         verify=config.weights == "none",
     )
     if drawn["winner"]:
-        _keep_winner(result, config, images, job)
+        _keep_winner(result, config, images, context)
     reporter.send(result.test)
 
 
-def _with_weights(config: TrialConfig, job: Job) -> TrialConfig:
+def _with_weights(config: TrialConfig, context: TrialContext) -> TrialConfig:
     """The configuration with the weights as this node has them, which are loaded, and kept."""
-    c = config.model_copy(update={"weights": job.weights_here(config.weights)})
+    c = config.model_copy(update={"weights": context.weights_here(config.weights)})
     if needs_pretrained(c.mode) and c.weights != "none":
         pretrained(c.backbone, c.weights, c.image_size, c.precision)
     return c
 
 
-def _keep_winner(result: TrialResult, config: TrialConfig, images: ImageSet, job: Job) -> None:
+def _keep_winner(
+    result: TrialResult, config: TrialConfig, images: ImageSet, context: TrialContext
+) -> None:
     with tempfile.TemporaryDirectory() as folder:
         save_winner(Path(folder), result, config, images)
-        job.storage.replace(WINNER, contents(Path(folder)))
+        context.storage.replace(WINNER, contents(Path(folder)))
 
 
 @contextmanager

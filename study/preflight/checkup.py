@@ -6,11 +6,11 @@ from typing import Any
 
 from rich.filesize import decimal
 
-from study.cluster.capacity import Slots
+from study.cluster.capacity import Capacity
 from study.cluster.devices import check_compiler, gpu_faults, gpu_notes, gpus_of
 from study.cluster.join import Fault, Node, join, on_each
 from study.cluster.node_report import Seen, machines_of, survey, this_node
-from study.cluster.resources import Machines, this_machine
+from study.cluster.resources import Resources, this_machine
 from study.cluster.stores import bucket_of, check_storage, check_unused
 from study.config.settings import Settings
 from study.config.uris import is_server, without_credentials
@@ -25,7 +25,7 @@ from tl_core.data.datasets import image_entry, tell_bad
 from tl_core.data.sources import Source, has_oxford_pet
 from tl_core.errors import InputError
 from tl_core.models.backbones import Backbone, batch_faults
-from tl_core.text import counted
+from tl_core.text import pluralize
 from tl_core.training.train import needs_features
 
 _PET = "oxford-pet"
@@ -53,7 +53,7 @@ class Checkup:
     """The nodes, or this machine."""
     stored: dict[Node, str] = field(default_factory=dict)
     """By node, why the study's bucket can't be written from there."""
-    machines: Machines | None = None
+    resources: Resources | None = None
     """None if no study can run on them."""
     gpus: int = 0
     source: Source | None = None
@@ -67,10 +67,10 @@ class Checkup:
         return [fault for check in self.checks for fault in check.faults]
 
     @property
-    def slots(self) -> Slots:
+    def capacity(self) -> Capacity:
         """The study's places for trials."""
-        there = self.machines or this_machine()
-        return Slots.of(self.settings, self.gpus, there.cpus_for(self.gpus))
+        there = self.resources or this_machine()
+        return Capacity.of(self.settings, self.gpus, there.cpus_for(self.gpus))
 
     @property
     def views(self) -> int:
@@ -91,7 +91,9 @@ def examine(given: Mapping[str, Any], doing: Callable[[str], None]) -> Checkup:
     settings, faults, fit_ratios = settings_of(given)
     c = Checkup(settings, fit_ratios)
     modes, ratios = " ".join(settings.mode), len(settings.train_ratio)
-    asked = f"{counted(settings.trials, 'trial')} of {modes} at {counted(ratios, 'train ratio')}"
+    asked = (
+        f"{pluralize(settings.trials, 'trial')} of {modes} at {pluralize(ratios, 'train ratio')}"
+    )
     c.tell("settings", "one trial, without Ray" if settings.debug else asked, faults)
     for what, look in _LOOKS.items():
         doing(f"looking at the {what}")
@@ -102,22 +104,22 @@ def examine(given: Mapping[str, Any], doing: Callable[[str], None]) -> Checkup:
 def _look_at_machines(c: Checkup) -> None:
     faults: list[str] = []
     if c.settings.address == "local":
-        c.seen, c.machines = [this_node(c.settings)], this_machine()
+        c.seen, c.resources = [this_node(c.settings)], this_machine()
     else:
         attempt(lambda: _join(c), faults)
-    there = c.machines or this_machine()
-    if c.machines:
-        faults += gpu_faults(c.settings, c.machines)
-        c.gpus = gpus_of(c.settings, c.machines)
+    there = c.resources or this_machine()
+    if c.resources:
+        faults += gpu_faults(c.settings, c.resources)
+        c.gpus = gpus_of(c.settings, c.resources)
     c.settings = settled(c.settings, there.precisions[there.device(c.gpus).type])
-    notes = gpu_notes(c.gpus, c.machines) if c.machines else []
+    notes = gpu_notes(c.gpus, c.resources) if c.resources else []
     c.tell("machines", "; ".join([f"{there.told(c.gpus)}, {c.settings.precision}", *notes]), faults)
 
 
 def _join(c: Checkup) -> None:
     join(c.settings.address)
     c.seen = survey(c.settings)
-    c.machines = machines_of(c.settings, c.seen)
+    c.resources = machines_of(c.settings, c.seen)
 
 
 def _look_at_data(c: Checkup) -> None:
@@ -133,13 +135,13 @@ def _look_at_data(c: Checkup) -> None:
     c.settings = fit_to(s, c.source, c.fit_ratios, faults, told)
     c.pictures, bad = try_pictures(c.source, s.image_size, s.cache)
     told += [] if c.pictures else ["decoded already"]
-    told += [f"{counted(len(bad), 'unreadable file')} among those tried"] if bad else []
+    told += [f"{pluralize(len(bad), 'unreadable file')} among those tried"] if bad else []
     c.tell("data", "; ".join(told), [*faults, *([] if s.skip_bad_images else _unread(bad))])
 
 
 def _counted_images(source: Source) -> str:
     n, k = len(source.ids), len(source.classes)
-    return f"{source.name}: {counted(n, 'image')} of {counted(k, 'class', 'classes')}"
+    return f"{source.name}: {pluralize(n, 'image')} of {pluralize(k, 'class', 'classes')}"
 
 
 def _unread(bad: list[tuple[str, str]]) -> list[str]:
@@ -154,8 +156,8 @@ def _look_at_backbone(c: Checkup) -> None:
         told += f": {c.network.n_features:,} features, weights {c.network.weights_id}"
         if s.mode != ("freeze",):
             faults += batch_faults(c.network, s.image_size, s.batch_size)
-    if s.compile and c.machines and not c.machines.joined:
-        device = c.machines.device(c.gpus)
+    if s.compile and c.resources and not c.resources.joined:
+        device = c.resources.device(c.gpus)
         attempt(lambda: check_compiler(device), faults)
     c.tell("backbone", told, faults)
 
@@ -165,9 +167,9 @@ def _look_at_folder(c: Checkup) -> None:
     look_at_folder(s, faults)
     told = f"{s.out}/{s.name}"
     if source:
-        attempt(lambda: check_room(s, source, c.network, c.slots.full), faults)
+        attempt(lambda: check_room(s, source, c.network, c.capacity.full), faults)
         cache = sum(need.size for need in cache_needs(s, source, c.network))
-        out = sum(need.size for need in out_needs(s, c.network, c.slots.full))
+        out = sum(need.size for need in out_needs(s, c.network, c.capacity.full))
         told += f": {decimal(out)} to be written, and {decimal(cache)} into {s.cache}"
     c.tell("folder", told, faults)
 

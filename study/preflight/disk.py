@@ -14,7 +14,7 @@ from tl_core.data.datasets import image_entry
 from tl_core.data.sources import Source
 from tl_core.errors import InputError
 from tl_core.models.backbones import Backbone
-from tl_core.text import counted
+from tl_core.text import pluralize
 from tl_core.training.features import feature_entry
 from tl_core.training.train import needs_features
 
@@ -93,7 +93,7 @@ def out_needs(settings: Settings, network: Backbone | None, at_once: int) -> Ite
     trials = min(s.trials, at_once)
     if trials and not s.storage:
         # Twice: a checkpoint is written whole before it replaces the one before.
-        what = f"checkpoints of {counted(trials, 'trial')}"
+        what = f"checkpoints of {pluralize(trials, 'trial')}"
         # A study that goes on has some already.
         held = sum(file.stat().st_size for file in (s.out / str(s.name)).glob("checkpoints/*"))
         yield Need("--out", s.out, what, max(0, 2 * _STATES * size * trials - held))

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from study.cluster.capacity import Slots
+from study.cluster.capacity import Capacity
 from study.cluster.devices import check_compiler, gpu_faults, gpu_notes, gpus_of, precision_notes
 from study.cluster.ray_environment import set_ray_environment
-from study.cluster.resources import Machines, this_machine
+from study.cluster.resources import Resources, this_machine
 from study.cluster.stores import check_storage
 from study.config.settings import Settings
 from study.config.uris import is_server
@@ -21,9 +21,9 @@ from study.config.validate import resolve
 from study.preflight.backbone import check_backbone
 from study.preflight.checks import attempt, look_at_data, look_at_places, told
 from study.preflight.disk import check_room
-from study.records.ledger import Story
+from study.records.ledger import StudyState
 from study.records.trial_record import ENDED, TrialRecord
-from study.search.confirmation import most_planned
+from study.search.confirmation import max_confirm_trials
 from study.tracking.server import check_server
 from tl_core.config import Precision
 from tl_core.data.datasets import ImageSet, load_images
@@ -32,7 +32,7 @@ from tl_core.data.splits import split_faults
 from tl_core.errors import InputError
 from tl_core.models.backbones import batch_faults
 from tl_core.paths import user_path
-from tl_core.text import counted
+from tl_core.text import pluralize
 
 
 @dataclass(frozen=True)
@@ -45,21 +45,21 @@ class Prepared:
     folder: Path
     """`OUT/NAME`; made when the study starts, unless it goes on."""
     gpus: int
-    machines: Machines
+    resources: Resources
     notes: tuple[str, ...] = ()
     """What was decided on the user's behalf."""
-    story: Story | None = None
+    state: StudyState | None = None
     """What happened to it so far, if it goes on with what is in the folder."""
 
     @property
-    def slots(self) -> Slots:
+    def capacity(self) -> Capacity:
         """Its places for trials."""
-        return Slots.of(self.settings, self.gpus, self.machines.cpus_for(self.gpus))
+        return Capacity.of(self.settings, self.gpus, self.resources.cpus_for(self.gpus))
 
     @property
     def before(self) -> list[TrialRecord]:
         """Its trials so far, by number."""
-        return self.story.trials if self.story else []
+        return self.state.trials if self.state else []
 
     @property
     def more(self) -> int:
@@ -70,7 +70,7 @@ class Prepared:
     def introduce(self) -> str:
         """One line on what is about to run."""
         s, images = self.settings, self.images
-        where = self.machines.told(min(self.gpus, 1) if s.debug else self.gpus)
+        where = self.resources.told(min(self.gpus, 1) if s.debug else self.gpus)
         return (
             f"{s.name}: {self._trials()} of {s.backbone} on {images.name}, "
             f"{len(images.labels)} images of {len(images.classes)} classes "
@@ -80,15 +80,15 @@ class Prepared:
     def _then(self) -> str:
         if self.settings.debug or not self.settings.confirm:
             return ""
-        most = counted(most_planned(self.settings), "trial")
+        most = pluralize(max_confirm_trials(self.settings), "trial")
         return f"; then up to {most} on fresh seeds, to confirm the best of each cell"
 
     def _trials(self) -> str:
         if self.settings.debug:
             return "one trial"
-        if self.story is None:
-            return counted(self.more, "trial")
-        return counted(self.more, "more trial") if self.more else "what is left to confirm"
+        if self.state is None:
+            return pluralize(self.more, "trial")
+        return pluralize(self.more, "more trial") if self.more else "what is left to confirm"
 
 
 def prepare(given: Mapping[str, Any]) -> Prepared:
@@ -128,40 +128,40 @@ def check(
     """
     look_at_places(settings, faults, new)
     missing: list[str] = []
-    machines = attempt(lambda: _machines(settings), missing)
+    resources = attempt(lambda: _machines(settings), missing)
     if settings.storage:
         attempt(lambda: check_storage(settings, new), missing)
     if is_server(settings.tracking_uri) and not settings.offline:
         attempt(lambda: check_server(settings.tracking_uri), missing)
-    if missing or machines is None:  # What follows may take minutes.
+    if missing or resources is None:  # What follows may take minutes.
         raise InputError(faults + missing)
-    faults += gpu_faults(settings, machines)
-    gpus = gpus_of(settings, machines)
-    device = machines.device(gpus)
-    best = machines.precisions[device.type]
+    faults += gpu_faults(settings, resources)
+    gpus = gpus_of(settings, resources)
+    device = resources.device(gpus)
+    best = resources.precisions[device.type]
     settings = settled(settings, best)
     source = look_at_data(settings, faults)
     network = attempt(lambda: check_backbone(settings), faults)
     if network and settings.mode != ("freeze",):
         faults += batch_faults(network, settings.image_size, settings.batch_size)
-    if settings.compile and not machines.joined:
+    if settings.compile and not resources.joined:
         attempt(lambda: check_compiler(device), faults)
     if source:
-        at_once = Slots.of(settings, gpus, machines.cpus_for(gpus)).full
+        at_once = Capacity.of(settings, gpus, resources.cpus_for(gpus)).full
         attempt(lambda: check_room(settings, source, network, at_once), faults)
         fit_to(settings, source, fit_ratios, faults, [])
     if faults or source is None:
         raise InputError(faults)
     images = _decoded(settings, source)
-    notes = gpu_notes(gpus, machines) + precision_notes(settings, best)
+    notes = gpu_notes(gpus, resources) + precision_notes(settings, best)
     settings = fit_to(settings, images, fit_ratios, faults, notes)
     if faults:  # Too few images are left without those that can't be read.
         raise InputError(faults)
     folder = settings.out / str(settings.name)
-    return Prepared(settings, images, folder, gpus, machines, (*notes, *_data_notes(images)))
+    return Prepared(settings, images, folder, gpus, resources, (*notes, *_data_notes(images)))
 
 
-def _machines(settings: Settings) -> Machines:
+def _machines(settings: Settings) -> Resources:
     """Return what there is to work with; of a cluster, once it was joined and looked at."""
     if settings.address == "local":
         return this_machine()
@@ -237,4 +237,4 @@ def fit_to(
 def _data_notes(images: ImageSet) -> list[str]:
     if not images.bad:
         return []
-    return [f"{counted(len(images.bad), 'unreadable file')} left out; study.json lists them"]
+    return [f"{pluralize(len(images.bad), 'unreadable file')} left out; study.json lists them"]

@@ -10,12 +10,12 @@ from study.config.reproduce import settings_of
 from study.config.settings import Settings, flag
 from study.config.validate import resolve
 from study.preflight.prepare import Prepared, check, load_data
-from study.records.ledger import ENDINGS, Story, read_story
+from study.records.ledger import ENDINGS, StudyState, read_state
 from study.records.trial_record import TrialRecord
 from study.report import find_study
 from tl_core.data.datasets import ImageSet
 from tl_core.errors import InputError
-from tl_core.text import counted
+from tl_core.text import pluralize
 
 _PLACES = ("out", "cache", "gpus")
 _MACHINE = ("tracking_uri", "offline", "trials_per_gpu", "max_failures", "address")
@@ -41,21 +41,21 @@ def prepare_more(given: Mapping[str, Any]) -> Prepared:
     _only(given, what)
     if what == "extend" and "trials" not in given:
         raise InputError(["--extend: how many trials more? --trials N"])
-    folder, story, was = _open(what, given[what], given)
+    folder, state, was = _open(what, given[what], given)
     if was.debug:
         raise InputError([f"--{what} {folder.name}: a single trial can't be {what}d"])
-    if what == "resume" and story.status in ENDINGS:
-        raise FinishedError(_finished(folder, story))
+    if what == "resume" and state.status in ENDINGS:
+        raise FinishedError(_finished(folder, state))
     settings = _updated(was, given)
     if what == "extend":
         settings = settings.model_copy(update={"trials": was.trials + settings.trials})
     prepared = check(settings, [])
-    _same_data(what, story.about, prepared.images)
-    return replace(prepared, story=story, folder=folder)
+    _same_data(what, state.about, prepared.images)
+    return replace(prepared, state=state, folder=folder)
 
 
-def _finished(folder: Path, story: Story) -> str:
-    searched = counted(sum(r.kind == "search" for r in story.trials), "trial")
+def _finished(folder: Path, state: StudyState) -> str:
+    searched = pluralize(sum(r.kind == "search" for r in state.trials), "trial")
     more = f"python study/run.py --extend {folder.name} --trials N"
     return f"{folder.name} is finished, with {searched}: nothing to resume; {more} adds more"
 
@@ -69,16 +69,16 @@ def prepare_replay(given: Mapping[str, Any]) -> tuple[Settings, ImageSet, TrialR
     name, _, number = given["replay"].rpartition("/")
     if not name or not number.isdecimal():
         raise InputError([f"--replay {given['replay']}: NAME/TRIAL is expected, as in demo/7"])
-    _, story, settings = _open("replay", name, given)
-    record = story.records.get(int(number))
+    _, state, settings = _open("replay", name, given)
+    record = state.records.get(int(number))
     if record is None:
-        there = f"it has 0 to {max(story.records)}" if story.records else "it has none"
+        there = f"it has 0 to {max(state.records)}" if state.records else "it has none"
         raise InputError([f"--replay {given['replay']}: no such trial; {there}"])
     if not record.history:
         raise InputError([f"--replay {given['replay']}: {record.status} before its first epoch"])
     settings = _updated(settings, given)
     images = load_data(settings)
-    _same_data("replay", story.about, images)
+    _same_data("replay", state.about, images)
     return settings, images, record
 
 
@@ -90,12 +90,12 @@ def _only(given: Mapping[str, Any], what: str) -> None:
         raise InputError(faults)
 
 
-def _open(what: str, name: str, given: Mapping[str, Any]) -> tuple[Path, Story, Settings]:
+def _open(what: str, name: str, given: Mapping[str, Any]) -> tuple[Path, StudyState, Settings]:
     """Folder, story and settings of a study."""
     try:
         folder = _from_here(find_study(name, Path(given.get("out", DEFAULTS["out"]))).resolve())
-        story = read_story(folder)
-        return folder, story, settings_of(story.about)
+        state = read_state(folder)
+        return folder, state, settings_of(state.about)
     except FileNotFoundError as error:
         raise InputError([f"--{what} {given[what]}: {error}"]) from error
     except (OSError, ValueError, KeyError, TypeError) as error:

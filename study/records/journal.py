@@ -9,7 +9,7 @@ from study.preflight.prepare import Prepared
 from study.records.ledger import Ledger
 from study.records.study_files import Results
 from study.records.trial_record import ENDED, Kind, Status, TrialRecord
-from study.signals import whole
+from study.signals import uninterruptible
 from study.tracking.sender import Sender
 from tl_core.config import TrialConfig
 from tl_core.epoch import EpochMetrics
@@ -46,7 +46,7 @@ class Journal:
         self._started: dict[int, float] = {}
         self._saved_at = 0.0
 
-    @whole
+    @uninterruptible
     def start(
         self,
         config: TrialConfig,
@@ -70,7 +70,7 @@ class Journal:
         self._tell(None)
         return record
 
-    @whole
+    @uninterruptible
     def epoch(self, record: TrialRecord, metrics: EpochMetrics) -> None:
         """Add one epoch; a trial that was cut tells again of those that it has had."""
         if metrics.epoch <= len(record.history):
@@ -79,14 +79,14 @@ class Journal:
         self._ledger.epoch(record.trial, metrics)
         self._tell(None)
 
-    @whole
+    @uninterruptible
     def warn(self, record: TrialRecord, text: str) -> None:
         """Something of a trial went wrong, and it goes on."""
         self._ledger.warning(record.trial, text)
         for display in self.displays:
             display.warn(f"trial {record.trial}: {text}")
 
-    @whole
+    @uninterruptible
     def end(
         self,
         record: TrialRecord,
@@ -145,13 +145,13 @@ def open_journal(prepared: Prepared, sender: Sender) -> tuple[Journal, Results]:
 
     Raises `InputError` when the folder can't be made, or when another run writes to it.
     """
-    story = prepared.story
-    was = story.about if story else None
+    state = prepared.state
+    was = state.about if state else None
     results = Results(
-        prepared.folder, prepared.settings, prepared.images, was, prepared.machines.nodes
+        prepared.folder, prepared.settings, prepared.images, was, prepared.resources.nodes
     )
     ledger = Ledger(prepared.folder)
-    ledger.study(str(prepared.settings.name), results.study, again=story is not None)
+    ledger.study(str(prepared.settings.name), results.study, again=state is not None)
     sender.follow(prepared.folder)
     for record in (r for r in prepared.before if r.status == "running"):
         record.status = "interrupted"  # Of a run that was killed.

@@ -89,7 +89,7 @@ _ENDING = ("status", "error", "test", "wall_s", "node")
 
 
 @dataclass
-class Story:
+class StudyState:
     """A study as its events tell it."""
 
     name: str = ""
@@ -162,14 +162,14 @@ def read_events(path: Path, offset: int = 0, most: int | None = None) -> list[tu
     return events
 
 
-def read_story(folder: Path) -> Story:
+def read_state(folder: Path) -> StudyState:
     """Return what the ledger in the study's folder tells."""
-    story = Story()
+    state = StudyState()
     for event, _ in read_events(folder / FILE):
-        story.add(event)
-    return story
+        state.add(event)
+    return state
 
 
 def read_records(folder: Path) -> list[TrialRecord]:
     """Return the records of a study's trials, by number."""
-    return read_story(folder).trials
+    return read_state(folder).trials

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from study.analysis.comparisons import MultiTask, multi_task
 from study.analysis.importances import BEST, ENOUGH, importances, scored
-from study.analysis.study_data import Findings
+from study.analysis.study_data import StudyData
 from study.execution.progress import show_weight
 from study.reporting.figures.factor_plots import (
     draw_aux_weights,
@@ -14,7 +14,7 @@ from study.reporting.figures.factor_plots import (
 from study.reporting.figures.parallel_plot import draw_parallel
 from study.reporting.label_section import difference_text
 from study.reporting.page import Painter, Part, Section, Table, Words
-from tl_core.text import counted
+from tl_core.text import pluralize
 
 VERDICTS = {
     "helped": "helped the classification",
@@ -24,12 +24,12 @@ VERDICTS = {
 }
 
 
-def learning_rate_section(findings: Findings, painter: Painter) -> Section:
+def learning_rate_section(findings: StudyData, painter: Painter) -> Section:
     """Score against learning rate, mode by mode."""
     return Section("Learning rate", list(_learning_rate(findings, painter)))
 
 
-def _learning_rate(findings: Findings, painter: Painter) -> Iterator[Part]:
+def _learning_rate(findings: StudyData, painter: Painter) -> Iterator[Part]:
     if not scored(findings.search):
         yield Words("No trial has a score yet.")
         return
@@ -45,12 +45,12 @@ def _learning_rate(findings: Findings, painter: Painter) -> Iterator[Part]:
     )
 
 
-def aux_weight_section(findings: Findings, painter: Painter) -> Section:
+def aux_weight_section(findings: StudyData, painter: Painter) -> Section:
     """What the auxiliary task does to the classification."""
     return Section("Auxiliary task", list(_aux_weight(findings, painter)))
 
 
-def _aux_weight(findings: Findings, painter: Painter) -> Iterator[Part]:
+def _aux_weight(findings: StudyData, painter: Painter) -> Iterator[Part]:
     verdict = multi_task(findings.confirmed)
     if verdict:
         yield _verdict_table(verdict)
@@ -88,11 +88,11 @@ def _verdict_table(verdict: MultiTask) -> Table:
     )
 
 
-def importance_section(findings: Findings, painter: Painter) -> Section:
+def importance_section(findings: StudyData, painter: Painter) -> Section:
     """Optuna's importances, and all factors of all trials at once."""
     parts: list[Part] = [*_importances(findings, painter)]
     if findings.search:
-        title = f"{findings.subject}: {counted(len(findings.search), 'trial')} of the search"
+        title = f"{findings.subject}: {pluralize(len(findings.search), 'trial')} of the search"
         parts.append(
             painter.keep(
                 "parallel-coordinates",
@@ -105,10 +105,10 @@ def importance_section(findings: Findings, painter: Painter) -> Section:
     return Section("Which factors matter", parts)
 
 
-def _importances(findings: Findings, painter: Painter) -> Iterator[Part]:
+def _importances(findings: StudyData, painter: Painter) -> Iterator[Part]:
     n, found = len(scored(findings.search)), importances(findings.settings, findings.search)
     if not found:
-        there = counted(n, "trial has", "trials have")
+        there = pluralize(n, "trial has", "trials have")
         why = f"{there} a score, of at least {ENOUGH} that it takes"
         why = why if n < ENOUGH else "no factor was varied"
         yield Words(f"Importances of the factors are not shown: {why}.")

@@ -3,14 +3,14 @@
 from collections.abc import Iterator
 
 from study.analysis.answer import About, answer
-from study.analysis.study_data import Findings
-from tl_core.text import counted
+from study.analysis.study_data import StudyData
+from tl_core.text import pluralize
 
 
-def subtitle(findings: Findings) -> str:
+def subtitle(findings: StudyData) -> str:
     """Say what the study is made of, in a line."""
     data, s = findings.study["data"], findings.settings
-    trials, epochs = counted(len(findings.search), "trial"), counted(s.epochs, "epoch")
+    trials, epochs = pluralize(len(findings.search), "trial"), pluralize(s.epochs, "epoch")
     return (
         f"{data['images']:,} images of {len(data['classes'])} classes at {data['image_size']} px; "
         f"{s.backbone} with weights {s.weights} in {s.precision}; {trials} "
@@ -19,7 +19,7 @@ def subtitle(findings: Findings) -> str:
     )
 
 
-def answer_of(findings: Findings) -> tuple[str, ...]:
+def answer_of(findings: StudyData) -> tuple[str, ...]:
     """Return the three sentences."""
     s = findings.settings
     about = About(
@@ -32,7 +32,7 @@ def answer_of(findings: Findings) -> tuple[str, ...]:
     return answer(about, findings.search, findings.confirmed)
 
 
-def notes_on(findings: Findings) -> Iterator[str]:
+def notes_on(findings: StudyData) -> Iterator[str]:
     """Yield what limits the answer."""
     study, s = findings.study, findings.settings
     if study["status"] in ("running", "interrupted"):
@@ -46,5 +46,5 @@ def notes_on(findings: Findings) -> Iterator[str]:
             "that confirm it; the table of trials has the reasons."
         )
     if skipped := study["data"]["skipped"]:
-        left_out = counted(len(skipped), "unreadable image was", "unreadable images were")
+        left_out = pluralize(len(skipped), "unreadable image was", "unreadable images were")
         yield f"{left_out} left out; study.json lists them."

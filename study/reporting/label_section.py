@@ -6,11 +6,11 @@ from study.analysis.comparisons import Difference, mode_differences
 from study.analysis.estimates import Cell, Estimate, summarize
 from study.analysis.label_efficiency import Crossover, LabelsSaved, crossovers, labels_saved
 from study.analysis.pareto import pareto_front
-from study.analysis.study_data import Findings
+from study.analysis.study_data import StudyData
 from study.reporting.figures.trial_plots import draw_label_efficiency, draw_trials
 from study.reporting.page import Painter, Part, Section, Table, Words
 from tl_core.config import MODES
-from tl_core.text import counted
+from tl_core.text import pluralize
 
 UNCONFIRMED = (
     "No cell was confirmed on fresh seeds, so all there is are validation scores of single trials, "
@@ -18,7 +18,7 @@ UNCONFIRMED = (
 )
 
 
-def label_section(findings: Findings, painter: Painter) -> Section:
+def label_section(findings: StudyData, painter: Painter) -> Section:
     """Confirmed test scores if there are any, then every trial of the search on validation.
 
     The two are different scores on different images, so they never share an axis.
@@ -33,7 +33,7 @@ def label_section(findings: Findings, painter: Painter) -> Section:
         metric = findings.settings.metric
         if findings.settings.objective == "pareto":
             parts.append(_front_table(findings))
-        title = f"{findings.subject}: {counted(len(findings.search), 'trial')} of the search"
+        title = f"{findings.subject}: {pluralize(len(findings.search), 'trial')} of the search"
         figure = draw_trials(findings.search, metric, findings.images, title)
         parts.append(
             painter.keep(
@@ -47,7 +47,7 @@ def label_section(findings: Findings, painter: Painter) -> Section:
     return Section("What labels buy", parts)
 
 
-def _confirmed_parts(findings: Findings, painter: Painter) -> Iterator[Part]:
+def _confirmed_parts(findings: StudyData, painter: Painter) -> Iterator[Part]:
     cells, scores = summarize(findings.confirmed), findings.test_scores
     title = f"{findings.subject}: the best configuration of each cell, confirmed"
     yield painter.keep(
@@ -107,7 +107,7 @@ def _difference_table(differences: Sequence[Difference]) -> Table:
     )
 
 
-def _front_table(findings: Findings) -> Table:
+def _front_table(findings: StudyData) -> Table:
     metric = findings.settings.metric
     front = pareto_front(findings.search, metric)
     rows = [

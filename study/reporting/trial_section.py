@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 
-from study.analysis.study_data import Findings
+from study.analysis.study_data import StudyData
 from study.config.reproduce import command_of
 from study.execution.progress import show_weight
 from study.records.trial_record import TrialRecord
 from study.reporting.page import Code, Part, Section, Table, Words
-from tl_core.text import counted
+from tl_core.text import pluralize
 
 
-def trial_section(findings: Findings) -> Section:
+def trial_section(findings: StudyData) -> Section:
     """A table of all trials, failed and pruned ones shown as such."""
     metric = findings.settings.metric
     scores = list(dict.fromkeys((metric, "val_accuracy", "val_brightness_mae")))
@@ -22,7 +22,7 @@ def trial_section(findings: Findings) -> Section:
     looks = ["best" if r is findings.winner else r.status for r in findings.records]
     counts = ", ".join(f"{n} {status}" for status, n in _counts(findings.records).items())
     caption = (
-        f"{counted(len(rows), 'trial')}: {counts}. Click a column's name to sort. Bold: the "
+        f"{pluralize(len(rows), 'trial')}: {counts}. Click a column's name to sort. Bold: the "
         "winner; italic: pruned, that is stopped early, with its last scores; shaded: failed or "
         "interrupted."
     )
@@ -55,12 +55,12 @@ def _counts(records: list[TrialRecord]) -> dict[str, int]:
     return {status: statuses.count(status) for status in dict.fromkeys(statuses)}
 
 
-def reproduce_section(findings: Findings) -> Section:
+def reproduce_section(findings: StudyData) -> Section:
     """The command line, and what else decides the numbers."""
     return Section("How to reproduce", list(_reproduce(findings)))
 
 
-def _reproduce(findings: Findings) -> Iterator[Part]:
+def _reproduce(findings: StudyData) -> Iterator[Part]:
     study, settings = findings.study, findings.settings
     yield Words("The study, in the folder that it was run in:")
     yield Code(command_of(settings))
@@ -85,7 +85,7 @@ def _reproduce(findings: Findings) -> Iterator[Part]:
     )
 
 
-def _facts(findings: Findings) -> dict[str, str]:
+def _facts(findings: StudyData) -> dict[str, str]:
     study, s = findings.study, findings.settings
     data, hardware = study["data"], study["hardware"]
     classes = data["classes"]

@@ -13,19 +13,19 @@ from study.analysis.predictions import (
     most_confused,
     read_predictions,
 )
-from study.analysis.study_data import Findings
+from study.analysis.study_data import StudyData
 from study.execution.progress import show_weight
 from study.records.trial_record import TrialRecord
 from study.reporting.figures.trial_plots import draw_curves
 from study.reporting.figures.winner_plots import draw_confusion, draw_reliability
 from study.reporting.label_section import estimate_text
 from study.reporting.page import Code, Gallery, Painter, Part, Picture, Section, Table, Words, embed
-from tl_core.text import counted
+from tl_core.text import pluralize
 
 SPLITS = {"test": "test", "val": "validation"}
 
 
-def winner_section(findings: Findings, painter: Painter) -> Section:
+def winner_section(findings: StudyData, painter: Painter) -> Section:
     """The winner's configuration, curves, confusion, calibration and surest mistakes."""
     winner = findings.winner
     if winner is None:
@@ -43,7 +43,7 @@ def winner_section(findings: Findings, painter: Painter) -> Section:
     return Section("The winner", parts)
 
 
-def _introduction(findings: Findings, winner: TrialRecord, painter: Painter) -> Iterator[Part]:
+def _introduction(findings: StudyData, winner: TrialRecord, painter: Painter) -> Iterator[Part]:
     c, metric = winner.config, findings.settings.metric
     what = (
         f"{c.mode} at train_ratio {c.train_ratio:g}, lr {c.lr:.3g}, aux_weight "
@@ -63,7 +63,7 @@ def _introduction(findings: Findings, winner: TrialRecord, painter: Painter) -> 
     )
 
 
-def _model_parts(findings: Findings, folder: Path, painter: Painter) -> Iterator[Part]:
+def _model_parts(findings: StudyData, folder: Path, painter: Painter) -> Iterator[Part]:
     about = json.loads((folder / "model.json").read_text())
     predictions = read_predictions(folder, about["classes"])
     split = SPLITS[predictions.split]
@@ -80,7 +80,7 @@ def _model_parts(findings: Findings, folder: Path, painter: Painter) -> Iterator
         "calibration",
         draw_reliability(bins, error, f"{findings.subject}\nthe winner's calibration"),
         f"Can the winner's confidence be believed? {findings.settings.backbone} on "
-        f"{len(predictions.labels)} {split} images in {counted(len(bins), 'bin')} of confidence "
+        f"{len(predictions.labels)} {split} images in {pluralize(len(bins), 'bin')} of confidence "
         "that hold any, with Wilson's 95 % intervals. Below the diagonal it is surer than it is "
         f"right. The expected calibration error, {error:.3f}, is the mean distance from the "
         "diagonal (Guo et al., ICML 2017); few images in a bin make it look larger than it is.",
@@ -89,7 +89,7 @@ def _model_parts(findings: Findings, folder: Path, painter: Painter) -> Iterator
 
 
 def _confusion_parts(
-    findings: Findings, painter: Painter, predictions: Predictions, split: str
+    findings: StudyData, painter: Painter, predictions: Predictions, split: str
 ) -> Iterator[Part]:
     found = confusion(predictions)
     folded = len(found.names) != len(predictions.classes)

@@ -59,7 +59,7 @@ def plan(settings: Settings, records: list[TrialRecord]) -> list[Planned]:
     return [replace(p, winner=p is kept) for p in planned]
 
 
-def missing(
+def remaining(
     planned: list[Planned], records: list[TrialRecord], winner: TrialRecord | None
 ) -> list[Planned]:
     """What is left to run when a study goes on.
@@ -80,7 +80,7 @@ def missing(
     return left
 
 
-def current(settings: Settings, records: list[TrialRecord]) -> list[TrialRecord]:
+def still_planned(settings: Settings, records: list[TrialRecord]) -> list[TrialRecord]:
     """Of the trials that confirm, those that still do: the last of each that is planned.
 
     When a study goes on, other configurations may become the best.
@@ -90,7 +90,7 @@ def current(settings: Settings, records: list[TrialRecord]) -> list[TrialRecord]
     return [r for key, r in ended.items() if key in wanted]
 
 
-def most_planned(settings: Settings) -> int:
+def max_confirm_trials(settings: Settings) -> int:
     """How many there can be at most."""
     cells = len(settings.mode) * len(settings.train_ratio)
     return (cells + 1) * settings.confirm_seeds if settings.confirm else 1

@@ -13,7 +13,7 @@ from study.search.sampler import Suggestions
 from tl_core.config import DIRECTIONS, TrialConfig
 
 
-class TrialQueue(Searcher):
+class StudySearcher(Searcher):
     """Gives Ray Tune trial after trial, and Optuna what came of those of the search.
 
     `before` are the study's trials so far: those of the search that were cut come first. `plan`

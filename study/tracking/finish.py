@@ -9,7 +9,7 @@ from study.config.settings import Settings
 from study.config.uris import sync_command, where_to_look
 from study.tracking.sender import Sender, study_run
 from study.tracking.sync_state import events_left
-from tl_core.text import counted
+from tl_core.text import pluralize
 
 _INTERRUPTED_S = 8.0
 """Longest wait of whoever has asked to stop."""
@@ -20,13 +20,13 @@ def end_sending(sender: Sender, folder: Path, console: Console, interrupted: boo
     with console.status("waiting for MLflow") as status:
 
         def show(left: int) -> None:
-            rest = counted(left, "event")
+            rest = pluralize(left, "event")
             status.update(f"waiting for MLflow: {rest} left (Ctrl-C leaves them for later)")
 
         why = sender.close(show, _INTERRUPTED_S if interrupted else math.inf)
     if why:
         n = events_left(folder)
-        left = f"{counted(n, 'event is', 'events are')} not in MLflow yet ({why})"
+        left = f"{pluralize(n, 'event is', 'events are')} not in MLflow yet ({why})"
         what = "it" if n == 1 else "them"
         console.print(f"warning: {left}; {sync_command(folder)} sends {what}", style="yellow")
 

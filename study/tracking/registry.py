@@ -21,7 +21,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 from PIL import Image
 
 import tl_core
-from tl_core.inference.model_card import CARD, WEIGHTS, Card, find_model, read_card
+from tl_core.inference.model_card import CARD, WEIGHTS, ModelCard, find_model, read_card
 
 ALIAS = "best"
 REQUIREMENTS = (
@@ -82,7 +82,7 @@ def registered_name(name: str) -> str:
     return re.sub(r"[/:@]", "-", name)
 
 
-def _package(files: tuple[Path, Path], card: Card, logged: LoggedModel, scratch: Path) -> Path:
+def _package(files: tuple[Path, Path], card: ModelCard, logged: LoggedModel, scratch: Path) -> Path:
     """Make MLflow's own folder for the model, with a link to `logged` in it."""
     data, local = scratch / "data", scratch / "local"
     data.mkdir()
@@ -108,7 +108,7 @@ def _package(files: tuple[Path, Path], card: Card, logged: LoggedModel, scratch:
     return local
 
 
-def _signature(card: Card) -> ModelSignature:
+def _signature(card: ModelCard) -> ModelSignature:
     """Table in, table out: unlike a traced network's, the number of rows is free."""
     outputs: list[ColSpec | TensorSpec] = [
         ColSpec(DataType.string, "class"),

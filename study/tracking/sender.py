@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from study.config.uris import OFFLINE
-from study.tracking.sync_state import events_left, mark_unsent, read_sent
+from study.tracking.sync_state import events_left, mark_unsent, read_sync_state
 from tl_core.errors import InputError
 
 # MLflow tells its makers of its use over the network, unless it was told not to when imported.
@@ -47,7 +47,7 @@ class Sender(Protocol):
         """
 
 
-class Offline:
+class NullSender:
     """Sends nothing; notes where it is to be sent."""
 
     def __init__(self, uri: str) -> None:
@@ -66,7 +66,7 @@ class Offline:
         return None
 
 
-class OwnProcess:
+class ProcessSender:
     """In a process of its own, which takes neither the study's cores nor its time."""
 
     def __init__(self, uri: str) -> None:
@@ -129,16 +129,16 @@ class OwnProcess:
         return answer
 
 
-class OwnThread:
+class ThreadSender:
     """In a thread, for a single trial: a process of its own takes seconds to start."""
 
     def __init__(self, uri: str) -> None:
         from study.tracking.writer import (
-            Tracker,  # Imports MLflow, which a study leaves to a process.
+            MlflowWriter,  # Imports MLflow, which a study leaves to a process.
         )
 
         try:
-            self._tracker = Tracker(uri)
+            self._tracker = MlflowWriter(uri)
         except InputError as error:
             raise InputError([f"{fault}; {OFFLINE}" for fault in error.faults]) from error
         self._ended = threading.Event()
@@ -147,10 +147,10 @@ class OwnThread:
 
     def follow(self, folder: Path) -> None:
         """As for every sender."""
-        from study.tracking.sync_process import Delivery
+        from study.tracking.sync_process import SyncProcess
 
         self._folder = folder
-        self._delivery = Delivery(folder, self._tracker)
+        self._delivery = SyncProcess(folder, self._tracker)
         self._thread.start()
 
     def opened(self) -> str:
@@ -186,5 +186,5 @@ def _wait(over: Callable[[float], bool], folder: Path, show: Show, within_s: flo
 
 def study_run(folder: Path) -> str | None:
     """MLflow's run of the study in this folder; a single trial has none."""
-    sent = read_sent(folder)
+    sent = read_sync_state(folder)
     return sent.runs.get("study") if sent else None

@@ -19,9 +19,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from study.config.uris import reason, store_name
-from study.records.ledger import FILE, Story, read_events
-from study.tracking.sync_state import Sent, events_left, read_sent
-from study.tracking.writer import Tracker
+from study.records.ledger import FILE, StudyState, read_events
+from study.tracking.sync_state import SyncState, events_left, read_sync_state
+from study.tracking.writer import MlflowWriter
 from tl_core.errors import InputError
 
 _EVERY_S = 1.0
@@ -35,13 +35,13 @@ def _in_silence() -> None:
     pass
 
 
-class Delivery:
+class SyncProcess:
     """Hands the ledger of one study to a tracker.
 
     Raises `InputError` on construction if another delivery of it is at work, and goes on with it.
     """
 
-    def __init__(self, folder: Path, tracker: Tracker) -> None:
+    def __init__(self, folder: Path, tracker: MlflowWriter) -> None:
         self._folder, self._ledger = folder, folder / FILE
         self._tracker = tracker
         self._lock = FileLock(folder / ".mlflow.lock")
@@ -52,7 +52,7 @@ class Delivery:
             raise InputError([why]) from error
         self.sent = 0
         """Bytes of the ledger that the store has."""
-        self._story = Story()
+        self._state = StudyState()
         self._unsure = False
         self._go_on()
 
@@ -89,7 +89,7 @@ class Delivery:
             # Each store has its own exceptions; it may come back.
             self._tracker.forget()
             self._unsure = True
-            self._story = self._told_so_far()
+            self._state = self._told_so_far()
             return f"{type(error).__name__}: {reason(error, self._tracker.uri)}"
         return None
 
@@ -107,8 +107,8 @@ class Delivery:
         for event, after in read_events(self._ledger, sent, _MOST_EVENTS):
             if sent > self.sent and time.monotonic() > end:
                 break
-            self._story.add(event)
-            self._tracker.tell(event, self._story)
+            self._state.add(event)
+            self._tracker.tell(event, self._state)
             sent = after
         self._tracker.flush()
         self.sent, before = sent, self.sent
@@ -116,30 +116,32 @@ class Delivery:
 
     def _settle(self) -> None:
         """After a failure: a run may have been made twice, the first time without an answer."""
-        if self._unsure and self._story.about:
-            self._tracker.find(self._story.about["id"])
+        if self._unsure and self._state.about:
+            self._tracker.find(self._state.about["id"])
         self._unsure = False
 
     def _save(self) -> None:
-        Sent(store_name(self._tracker.uri), self.sent, self._tracker.run_ids).save(self._folder)
+        SyncState(store_name(self._tracker.uri), self.sent, self._tracker.run_ids).save(
+            self._folder
+        )
 
     def _go_on(self) -> None:
         """After another delivery, which may have been cut short; another store gets everything."""
-        before = read_sent(self._folder)
+        before = read_sync_state(self._folder)
         if before:
             self._tracker.unsure = self._unsure = True
         if before and before.store == store_name(self._tracker.uri):
             self.sent = before.sent
             self._tracker.run_ids |= before.runs
-            self._story = self._told_so_far()
+            self._state = self._told_so_far()
         self._save()
 
-    def _told_so_far(self) -> Story:
-        story = Story()
+    def _told_so_far(self) -> StudyState:
+        state = StudyState()
         for event, after in read_events(self._ledger):
             if after <= self.sent:
-                story.add(event)
-        return story
+                state.add(event)
+        return state
 
 
 def main() -> int:
@@ -150,7 +152,7 @@ def main() -> int:
     os.nice(_NICE)  # Training goes first; what is late is sent when it is over.
     uri = sys.stdin.readline().rstrip("\n")
     try:
-        tracker = Tracker(uri)
+        tracker = MlflowWriter(uri)
     except InputError as error:
         return _answer(faults=error.faults)
     _answer(experiment_id=tracker.experiment_id)
@@ -159,12 +161,12 @@ def main() -> int:
     return _deliver(Path(folder), tracker) if folder else 0
 
 
-def _deliver(folder: Path, tracker: Tracker) -> int:
+def _deliver(folder: Path, tracker: MlflowWriter) -> int:
     ended = threading.Event()
     threading.Thread(target=_wait_for_the_end, args=(ended,), daemon=True).start()
     while True:
         try:
-            delivery = Delivery(folder, tracker)
+            delivery = SyncProcess(folder, tracker)
         except InputError as error:  # The delivery of a run that was killed ends by itself.
             if ended.is_set():
                 return _answer(error=error.faults[0])

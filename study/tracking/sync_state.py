@@ -12,7 +12,7 @@ STATE = "mlflow.json"
 
 
 @dataclass(frozen=True)
-class Sent:
+class SyncState:
     """What was sent, and where."""
 
     store: str
@@ -27,21 +27,21 @@ class Sent:
         replace_file(folder / STATE, json.dumps(asdict(self)) + "\n")
 
 
-def read_sent(folder: Path) -> Sent | None:
+def read_sync_state(folder: Path) -> SyncState | None:
     """Return what is known to have been sent; None if it was never tried."""
     path = folder / STATE
-    return Sent(**json.loads(path.read_text())) if path.exists() else None
+    return SyncState(**json.loads(path.read_text())) if path.exists() else None
 
 
 def mark_unsent(folder: Path, uri: str) -> None:
     """Note where a study is to be sent to, unless something was sent or noted before."""
-    if read_sent(folder) is None:
-        Sent(store_name(uri)).save(folder)
+    if read_sync_state(folder) is None:
+        SyncState(store_name(uri)).save(folder)
 
 
 def events_left(folder: Path) -> int:
     """Events of the ledger that wait to be sent."""
-    sent = read_sent(folder)
+    sent = read_sync_state(folder)
     with (folder / FILE).open("rb") as ledger:
         ledger.seek(sent.sent if sent else 0)
         return sum(line.endswith(b"\n") for line in ledger)

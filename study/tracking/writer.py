@@ -14,7 +14,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from study.config.uris import reason, without_credentials
-from study.records.ledger import Event, Story
+from study.records.ledger import Event, StudyState
 from study.records.trial_record import Status, TrialRecord, best_of
 from study.tracking.batch import Batch, in_ms
 from study.tracking.client import settle_client, time_for_files
@@ -33,7 +33,7 @@ _STUDY, _MODEL, _KEY = "study", "tl_study.model_sha256", "tl_study.key"
 _MOST_RUNS = 1000
 
 
-class Tracker:
+class MlflowWriter:
     """Writes one study's runs.
 
     Raises `InputError` on construction when the tracking store can't be used.
@@ -55,17 +55,17 @@ class Tracker:
         """Whether runs may be there although their ids are not known: then they are looked for."""
         self._waiting: dict[str, Batch] = {}
 
-    def tell(self, event: Event, story: Story) -> None:
+    def tell(self, event: Event, state: StudyState) -> None:
         """Hear one event, the last that the story holds; some of it waits for `flush`."""
         match event["event"]:
             case "study":
-                self._start_study(story, event)
+                self._start_study(state, event)
             case "start":
-                self._start_trial(story, event)
+                self._start_trial(state, event)
             case "epoch":
                 self._epoch(event)
             case "end":
-                self._end_trial(story, event)
+                self._end_trial(state, event)
             case "close":
                 self._end_study(event)
 
@@ -81,35 +81,35 @@ class Tracker:
         self._waiting.clear()
         self.unsure = True
 
-    def _start_study(self, story: Story, event: Event) -> None:
-        if story.about["settings"]["debug"]:
+    def _start_study(self, state: StudyState, event: Event) -> None:
+        if state.about["settings"]["debug"]:
             return  # A single trial needs no parent.
         # The name of a class may hold what MLflow refuses in the name of a param.
-        data = story.about["data"] | {"classes": json.dumps(story.about["data"]["classes"])}
+        data = state.about["data"] | {"classes": json.dumps(state.about["data"]["classes"])}
         tags = {"tl_study.kind": "study"}
-        self._open(_STUDY, story, story.name, tags, event["at"])
+        self._open(_STUDY, state, state.name, tags, event["at"])
         if not event["again"]:  # What a run was told once can't be changed.
-            self._batch(_STUDY).params |= _flat(story.about | {"data": data})
-        self._share_view(story)
+            self._batch(_STUDY).params |= _flat(state.about | {"data": data})
+        self._share_view(state)
 
-    def _share_view(self, story: Story) -> None:
+    def _share_view(self, state: StudyState) -> None:
         """Store the view that the printed link opens, and that link in the parent's description."""
-        parent_id, settings = self.run_ids[_STUDY], story.about["settings"]
+        parent_id, settings = self.run_ids[_STUDY], state.about["settings"]
         key, value = shared_view(parent_id, settings["metric"], "auto" in settings["aux_weight"])
         self._client.set_experiment_tag(self.experiment_id, key, value)
         note = f"[Compare the trials]({address(self.experiment_id, parent_id)})"
         self._batch(_STUDY).tags["mlflow.note.content"] = note
 
-    def _start_trial(self, story: Story, event: Event) -> None:
+    def _start_trial(self, state: StudyState, event: Event) -> None:
         key = str(event["trial"])
-        record = story.records[event["trial"]]
+        record = state.records[event["trial"]]
         # Short: the page that compares trials cuts long names off.
         name = f"{key} {record.config.mode} {record.config.train_ratio:g}"
         kind = "trial" if record.kind == "search" else record.kind
-        tags = {"tl_study.kind": kind, "tl_study.study": story.name}
+        tags = {"tl_study.kind": kind, "tl_study.study": state.name}
         if _STUDY in self.run_ids:
             tags["mlflow.parentRunId"] = self.run_ids[_STUDY]
-        self._open(key, story, name, tags, event["at"])
+        self._open(key, state, name, tags, event["at"])
         source = {} if record.source is None else {"source": record.source}
         params = {"trial": record.trial} | source | record.config.model_dump()
         self._batch(key).params |= params | axes(record.config) | _flat(event["about"])
@@ -120,8 +120,8 @@ class Tracker:
         batch = self._batch(str(event["trial"]))
         batch.add({n: v for n, v in values.items() if v is not None}, step, event["at"])
 
-    def _end_trial(self, story: Story, event: Event) -> None:
-        key, record = str(event["trial"]), story.records[event["trial"]]
+    def _end_trial(self, state: StudyState, event: Event) -> None:
+        key, record = str(event["trial"]), state.records[event["trial"]]
         batch = self._batch(key)
         batch.add(record.test | {"wall_s": record.wall_s}, len(record.history), event["at"])
         batch.tags["tl_study.status"] = record.status
@@ -133,14 +133,14 @@ class Tracker:
         batch.files = event["files"]
         if event["model"]:  # At once, while the study goes on: it takes seconds.
             self._batch(_STUDY).model = event["model"]
-        self._best(story, record, event["at"])
+        self._best(state, record, event["at"])
 
-    def _best(self, story: Story, ended: TrialRecord, at: float) -> None:
+    def _best(self, state: StudyState, ended: TrialRecord, at: float) -> None:
         """Log the best so far on the parent, by number of finished trials."""
         if _STUDY not in self.run_ids:
             return
-        metric = story.about["settings"]["metric"]
-        finished = [r for r in story.records.values() if r.status != "running"]
+        metric = state.about["settings"]["metric"]
+        finished = [r for r in state.records.values() if r.status != "running"]
         if best_of(finished, metric) is ended and (value := ended.value(metric)) is not None:
             self._batch(_STUDY).add({f"best_{metric}": value}, len(finished), at)
 
@@ -177,9 +177,11 @@ class Tracker:
             if not (page := runs.token):
                 return
 
-    def _open(self, key: str, story: Story, name: str, tags: dict[str, str], at: float) -> None:
+    def _open(
+        self, key: str, state: StudyState, name: str, tags: dict[str, str], at: float
+    ) -> None:
         """Create the run; one that is there is opened again."""
-        study_id = story.about["id"]
+        study_id = state.about["id"]
         if key not in self.run_ids and self.unsure:
             self.find(study_id)
         if key in self.run_ids:

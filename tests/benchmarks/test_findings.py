@@ -10,7 +10,7 @@ import pytest
 from benchmarks.findings import __main__ as findings
 from benchmarks.findings import page as findings_page
 from benchmarks.findings.plot import plot
-from benchmarks.findings.runs import Finished, Group, Job, Plan, lr
+from benchmarks.findings.runs import Finished, Group, Plan, TrialContext, lr
 from benchmarks.findings.tables import by_run, tables, told
 from study.analysis.estimates import Estimate
 from tests.conftest import SIDE, TINY
@@ -22,21 +22,25 @@ PLAN = Plan(TINY, image_size=64, epochs=2, seeds=2)
 
 
 def test_all_modes_run_at_both_ratios_under_the_same_conditions() -> None:
-    configs = [job.config for job in PLAN.jobs() if job.group == "modes" and job.config.seed == 0]
+    configs = [
+        context.config
+        for context in PLAN.jobs()
+        if context.group == "modes" and context.config.seed == 0
+    ]
     assert {(c.mode, c.train_ratio) for c in configs} == {(m, r) for m in MODES for r in (0.1, 0.8)}
     assert {c.image_size for c in configs} == {64}
     assert {(c.train_ratio, c.epochs) for c in configs} == {(0.1, 10), (0.8, 2)}
 
 
 def test_every_run_with_brightness_has_its_control_on_the_same_seeds() -> None:
-    configs = {job.config for job in PLAN.jobs()}
+    configs = {context.config for context in PLAN.jobs()}
     arms = [c for c in configs if c.aux_weight != 0]
     assert {c.backbone for c in arms} == {TINY, "shared_mlp"}
     assert {c.model_copy(update={"aux_weight": 0.0}) for c in arms} <= configs
 
 
 def test_frozen_runs_come_first_and_on_more_seeds() -> None:
-    modes = [job.config.mode for job in PLAN.jobs()]
+    modes = [context.config.mode for context in PLAN.jobs()]
     frozen = modes.count("freeze")
     assert set(modes[:frozen]) == {"freeze"}
     assert "freeze" not in modes[frozen:]
@@ -155,16 +159,16 @@ def test_the_page_gets_its_tables_and_its_picture(tmp_path: Path) -> None:
 
 
 def _in_this_process(
-    jobs: Sequence[Job], paths: dict[int, Path], cache: Path, processes: int
+    jobs: Sequence[TrialContext], paths: dict[int, Path], cache: Path, processes: int
 ) -> Iterator[Finished]:
-    for job in jobs:
-        yield findings.run_one(job, paths[job.config.image_size], cache)
+    for context in jobs:
+        yield findings.run_one(context, paths[context.config.image_size], cache)
 
 
-def _tiny_job(seed: int) -> Job:
+def _tiny_job(seed: int) -> TrialContext:
     shared = {"backbone": TINY, "weights": "none", "image_size": SIDE, "epochs": 2}
     config = TrialConfig(mode="scratch", train_ratio=0.5, lr=1e-3, seed=seed, **shared)
-    return Job(group="modes", config=config)
+    return TrialContext(group="modes", config=config)
 
 
 def _small_study() -> list[Finished]:

@@ -70,7 +70,7 @@ def test_list_names_every_row(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("name", ROWS)
 def test_every_row_has_its_function(name: str) -> None:
-    module = ROOT / "benchmarks" / f"{ROWS[name].module}.py"
+    module = ROOT / "benchmarks" / "speed" / "rows" / f"{ROWS[name].module}.py"
     assert f"\ndef {name.replace('-', '_')}(bench: Bench) -> Iterator[Row]:" in module.read_text()
 
 

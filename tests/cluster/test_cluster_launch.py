@@ -35,7 +35,7 @@ AS_SET = f"mode token, threads all, files {FILES}]"
 
 
 @pytest.fixture
-def machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PaperMachines:
+def resources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PaperMachines:
     monkeypatch.chdir(ROOT)
     # Ray would make a folder for the sockets of ssh, in /tmp.
     monkeypatch.setattr(SSHCommandRunner, "_ensure_ssh_control_path", lambda _: None)
@@ -54,43 +54,43 @@ def ec2(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         yield boto3.client("ec2", region_name="us-west-2")
 
 
-def test_ray_up_sets_up_machines_at_hand(machines: PaperMachines, tmp_path: Path) -> None:
+def test_ray_up_sets_up_machines_at_hand(resources: PaperMachines, tmp_path: Path) -> None:
     _up(_own_machines(tmp_path))
-    _check_head(machines, HEAD)
-    _launch(_head_config(machines, HEAD), "local.cluster.node", HEAD)
-    _check_worker(machines, WORKER, HEAD)
+    _check_head(resources, HEAD)
+    _launch(_head_config(resources, HEAD), "local.cluster.node", HEAD)
+    _check_worker(resources, WORKER, HEAD)
 
 
 def test_a_server_of_mlflow_that_runs_is_the_only_one(
-    machines: PaperMachines, tmp_path: Path
+    resources: PaperMachines, tmp_path: Path
 ) -> None:
-    runs = machines.home("new") / "mlflow-stays-up"
+    runs = resources.home("new") / "mlflow-stays-up"
     runs.touch()
     path = _own_machines(tmp_path)
     _up(path)
-    assert _count_mlflow(machines.calls(HEAD, 4)) == 1
+    assert _count_mlflow(resources.calls(HEAD, 4)) == 1
     _up(path)
-    assert _count_mlflow(machines.calls(HEAD, 6)) == 1
+    assert _count_mlflow(resources.calls(HEAD, 6)) == 1
 
-    (machines.home(HEAD) / runs.name).unlink()
-    subprocess.run(["flock", machines.home(HEAD) / "mlflow/lock", "true"], check=True, timeout=20)
+    (resources.home(HEAD) / runs.name).unlink()
+    subprocess.run(["flock", resources.home(HEAD) / "mlflow/lock", "true"], check=True, timeout=20)
     _up(path)
-    assert _count_mlflow(machines.calls(HEAD, 9)) == 2
+    assert _count_mlflow(resources.calls(HEAD, 9)) == 2
 
 
-def test_ray_up_sets_up_machines_of_aws(machines: PaperMachines, tmp_path: Path, ec2: Any) -> None:
+def test_ray_up_sets_up_machines_of_aws(resources: PaperMachines, tmp_path: Path, ec2: Any) -> None:
     group = ec2.create_security_group(GroupName="tl-study", Description="tl-study")["GroupId"]
     image = ec2.describe_images()["Images"][0]["ImageId"]
     _up(_fill(tmp_path, "cluster.yaml", ("ami-FILL-IN", image), ("sg-FILL-IN", group)))
     (head,) = _running(ec2)
     assert head["InstanceType"] == "m7i.2xlarge"
-    _check_head(machines, head["PublicIpAddress"])
+    _check_head(resources, head["PublicIpAddress"])
 
-    config = _head_config(machines, head["PublicIpAddress"])
+    config = _head_config(resources, head["PublicIpAddress"])
     provider = _launch(config, "gpu", head["PrivateIpAddress"])
     (worker,) = (one for one in _running(ec2) if one["InstanceId"] != head["InstanceId"])
     assert (worker["InstanceType"], worker["InstanceLifecycle"]) == ("g6.2xlarge", "spot")
-    _check_worker(machines, worker["PrivateIpAddress"], head["PrivateIpAddress"])
+    _check_worker(resources, worker["PrivateIpAddress"], head["PrivateIpAddress"])
 
     assert [_groups(one) for one in (head, worker)] == [[group], [group]]
     assert not _let_in(ec2)  # Ray has added nobody.
@@ -134,10 +134,10 @@ def _up(path: Path) -> None:
     )
 
 
-def _head_config(machines: PaperMachines, address: str) -> dict[str, Any]:
+def _head_config(resources: PaperMachines, address: str) -> dict[str, Any]:
     """What the head's autoscaler reads; from now on, this process is there."""
-    machines.move_to(address)
-    return dict(json.loads((machines.home(address) / "ray_bootstrap_config.yaml").read_text()))
+    resources.move_to(address)
+    return dict(json.loads((resources.home(address) / "ray_bootstrap_config.yaml").read_text()))
 
 
 def _launch(config: dict[str, Any], kind: str, head: str) -> NodeProvider:
@@ -151,8 +151,8 @@ def _launch(config: dict[str, Any], kind: str, head: str) -> NodeProvider:
     return provider
 
 
-def _check_head(machines: PaperMachines, address: str) -> None:
-    install, *started = machines.calls(address, 4)
+def _check_head(resources: PaperMachines, address: str) -> None:
+    install, *started = resources.calls(address, 4)
     mlflow, start, stop = sorted(started)  # MLflow starts in the background.
     assert install.startswith(PIP)
     assert stop.startswith("ray stop")
@@ -160,18 +160,18 @@ def _check_head(machines: PaperMachines, address: str) -> None:
     assert start.endswith(AS_SET)
     assert mlflow.startswith(f"{MLFLOW} --backend-store-uri sqlite:///mlflow.db")
     assert "[in mlflow, " in mlflow
-    _check_token(machines.home(address))
+    _check_token(resources.home(address))
 
 
-def _check_worker(machines: PaperMachines, address: str, head: str) -> None:
+def _check_worker(resources: PaperMachines, address: str, head: str) -> None:
     # Ray sets workers of AWS up twice: laptop and head each add `setup_commands` to theirs.
-    *installs, stop, start = machines.calls(address, 3)
+    *installs, stop, start = resources.calls(address, 3)
     assert installs
     assert all(install.startswith(PIP) for install in installs)
     assert stop.startswith("ray stop")
     assert start.startswith(f"ray start --address={head}:6379 [")
     assert start.endswith(AS_SET)
-    _check_token(machines.home(address))
+    _check_token(resources.home(address))
 
 
 def _check_token(home: Path) -> None:

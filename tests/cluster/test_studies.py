@@ -20,7 +20,7 @@ from tests.support.programs import meeting_study
 from tests.support.programs.meeting_study import WANTED
 from tests.support.studies.ray_runs import ray_runs
 from tl_core.files import replace_file
-from tl_core.training.checkpoints import InFile, load_checkpoint
+from tl_core.training.checkpoints import LocalFile, load_checkpoint
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 STUDY = Path("runs/mine")
@@ -135,7 +135,7 @@ def watching_checkpoints() -> Iterator[dict[str, list[int]]]:
         while not over.wait(0.05):
             for path in STUDY.glob("checkpoints/[0-9]*.ckpt"):
                 with suppress(FileNotFoundError):
-                    held = len(load_checkpoint(InFile(path))["history"])
+                    held = len(load_checkpoint(LocalFile(path))["history"])
                     seen.setdefault(path.name, []).append(held)
 
     thread = threading.Thread(target=watch)

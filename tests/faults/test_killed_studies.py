@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from study.records.ledger import read_events, read_records, read_story
+from study.records.ledger import read_events, read_records, read_state
 from tests.conftest import SIDE, TINY
 from tests.support.studies.builders import all_runs
 from tests.support.studies.ray_runs import RayRun, ray_runs
-from tl_core.training.checkpoints import InFile, load_checkpoint
+from tl_core.training.checkpoints import LocalFile, load_checkpoint
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 LEDGER = Path("runs/mine/ledger.jsonl")
@@ -120,7 +120,7 @@ def test_killed_again_and_again_it_comes_to_the_same(
         for record in read_records(LEDGER.parent):
             if 0 < len(record.history) < 12 and record.status == "running":
                 kept = LEDGER.parent / "checkpoints" / f"{record.trial}.ckpt"
-                left = load_checkpoint(InFile(kept))
+                left = load_checkpoint(LocalFile(kept))
                 assert len(left["history"]) >= len(record.history)
         process = ray_run.start("--resume", "mine", "--tracking-uri", uri)
     code, printed, told = ray_run.finish(process)
@@ -151,10 +151,10 @@ def test_a_stop_is_in_time_and_can_be_resumed(
     assert took < 15
     assert "interrupted; go on with: python study/run.py --resume mine" in printed
     assert "Traceback" not in told
-    story = read_story(LEDGER.parent)
-    assert story.status == "interrupted"
-    assert "running" not in {r.status for r in story.trials}
-    assert "interrupted" in {r.status for r in story.trials}
+    state = read_state(LEDGER.parent)
+    assert state.status == "interrupted"
+    assert "running" not in {r.status for r in state.trials}
+    assert "interrupted" in {r.status for r in state.trials}
     assert ray_run.left_over(wait_s=20) == {}
     assert {run.info.status for run in all_runs(client)} <= {"KILLED", "FINISHED"}
     code, printed, told = ray_run.finish(ray_run.start("--resume", "mine", "--tracking-uri", uri))
@@ -204,7 +204,7 @@ def test_a_worker_that_always_dies_fails_alone(ray_run: RayRun, study: Study) ->
     wait_for(epochs(5))
     doomed = next(e["trial"] for e in events() if e["event"] == "epoch")
     died: set[int] = set()
-    while process.poll() is None and read_story(LEDGER.parent).records[doomed].status == "running":
+    while process.poll() is None and read_state(LEDGER.parent).records[doomed].status == "running":
         for worker in ray_run.workers():
             died.add(worker)
             with contextlib.suppress(ProcessLookupError):

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 
 from study import sync
 from study.records.ledger import FILE, read_events, read_records
-from study.tracking.sender import OwnProcess
+from study.tracking.sender import ProcessSender
 from tests.conftest import SIDE, TINY, draw_folder
 from tests.study.test_sync import write_study
 from tests.support.mlflow_server import MlflowServer
@@ -188,7 +188,7 @@ def test_deliveries_that_are_killed_are_gone_on_with(
     with slow_proxy(server.url, delay_s=0.1) as proxy:
         write_study(proxy.url, trials=8)
         for calls in (4, 8, 12, 16, 20):  # While runs are made, told of, and ended.
-            sender = OwnProcess(proxy.url)
+            sender = ProcessSender(proxy.url)
             sender.opened()
             before = len(proxy.calls)
             sender.follow(FOLDER)
@@ -206,7 +206,7 @@ def enough(calls: list[str], wanted: int) -> bool:
 
 def test_a_server_that_falls_silent_is_given_up(server: MlflowServer, client: MlflowClient) -> None:
     with slow_proxy(server.url, delay_s=0) as proxy:
-        sender = OwnProcess(proxy.url)
+        sender = ProcessSender(proxy.url)
         sender.opened()
         proxy.delay_s = 3 * LIMIT_S
         write_study(proxy.url)
@@ -224,7 +224,7 @@ def test_the_delivery_of_a_driver_that_is_killed_sends_the_rest(
     server: MlflowServer, client: MlflowClient
 ) -> None:
     write_study(server.url)
-    sender = OwnProcess(server.url)
+    sender = ProcessSender(server.url)
     sender.opened()
     sender.follow(FOLDER)
     sender._process.stdin.close()  # type: ignore[union-attr]  # As the system does for the dead.

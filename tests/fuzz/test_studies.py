@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from study import predict, report, run, sync
-from study.records.ledger import ENDINGS, Story, read_story
+from study.records.ledger import ENDINGS, StudyState, read_state
 from study.tracking.sync_state import events_left
 from tests.conftest import SIDE, TINY, draw_folder
 from tests.support.studies.command_lines import Words, command_lines, effort, outcome, tries
@@ -75,7 +75,7 @@ class Place:
 
     def go_on(self, folder: Path, what: str, number: int, extra: Words) -> None:
         """Do something with a study that has ended."""
-        before, main = read_story(folder), _MORE[what]
+        before, main = read_state(folder), _MORE[what]
         words, plain = self._words(what, folder, number), not extra
         code, told = self._run(what, main, (*words, *extra))
         if what == "--extend" and code != 2:
@@ -116,20 +116,20 @@ def _last(flag: str, words: Words) -> str:
 
 def check(folder: Path, code: int, trials: int) -> None:
     """A study that has ended has all that was promised."""
-    story = read_story(folder)
-    assert story.status == ENDINGS[0 if code == 0 else 1]
-    statuses = Counter(record.status for record in story.trials)
+    state = read_state(folder)
+    assert state.status == ENDINGS[0 if code == 0 else 1]
+    statuses = Counter(record.status for record in state.trials)
     assert set(statuses) <= {"done", "pruned", "failed"}
     assert bool(statuses["failed"]) == (code == 3), statuses
-    assert sum(record.kind == "search" for record in story.trials) == trials
+    assert sum(record.kind == "search" for record in state.trials) == trials
     table = pd.read_csv(folder / "trials.csv")
     assert len(table) == trials
     assert (folder / "report.html").is_file()
-    assert _has_winner(folder, story)
+    assert _has_winner(folder, state)
 
 
-def _has_winner(folder: Path, story: Story) -> bool:
-    return (folder / "winner").is_dir() or not any(r.status == "done" for r in story.trials)
+def _has_winner(folder: Path, state: StudyState) -> bool:
+    return (folder / "winner").is_dir() or not any(r.status == "done" for r in state.trials)
 
 
 def assert_ray_is_idle() -> None:

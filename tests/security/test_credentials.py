@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from study.tracking.sender import OwnProcess
+from study.tracking.sender import ProcessSender
 from tests.conftest import SIDE
-from tests.study.conftest import Run
+from tests.support.study_fixtures import Run
 from tl_core.errors import InputError
 
 SECRET, ESCAPED = "hush/7f@3a", "hush%2F7f%403a"
@@ -95,7 +95,7 @@ def test_a_refused_login(
 def test_a_study_tells_no_more_than_a_single_trial(
     capfd: pytest.CaptureFixture[str], uri: str
 ) -> None:
-    sender = OwnProcess(uri.format(ESCAPED))
+    sender = ProcessSender(uri.format(ESCAPED))
     with pytest.raises(InputError, match=r"^--tracking-uri ") as caught:
         sender.opened()
     sender.close()

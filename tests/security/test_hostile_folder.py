@@ -15,11 +15,11 @@ import pytest
 
 from study import predict, report
 from tests.conftest import SIDE, TINY
-from tests.study.conftest import Run
 from tests.support.core.weights_files import Trap, sha256
 from tests.support.models import make_model
 from tests.support.studies.ray_runs import RayRun, ray_runs
 from tests.support.studies.synthetic import tiny_study
+from tests.support.study_fixtures import Run
 from tl_core.inference.serialization import save_model
 
 Spring = Callable[[Path], None]

@@ -16,11 +16,11 @@ from study.analysis.predictions import read_predictions
 from study.predict import main as predict
 from study.report import write_report
 from study.tracking.registry import register_model
-from tests.study.conftest import Run
 from tests.study.test_report import Page
 from tests.support.models import SIDE, make_model
 from tests.support.studies.builders import all_runs
 from tests.support.studies.synthetic import tiny_study
+from tests.support.study_fixtures import Run
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.sources import folder_source
 from tl_core.inference.serialization import load_model, save_model

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.environment import environment, load
-from study.records.ledger import FILE, read_events, read_story
+from study.records.ledger import FILE, read_events, read_state
 from tests.soak.check import check, read_runs
 from tests.soak.faults import KINDS, Fault, inflict, schedule
 from tests.soak.memory import Growth, Watch, growths
@@ -135,7 +135,7 @@ def _roles(study: SoakStudy) -> dict[str, list[int]]:
 
 def _disagreements(study: SoakStudy, trials: int) -> list[str]:
     client = MlflowClient(study.store)
-    wrong = check(study.folder, trials, read_runs(client, read_story(study.folder).about["id"]))
+    wrong = check(study.folder, trials, read_runs(client, read_state(study.folder).about["id"]))
     versions = client.search_model_versions(f"name = '{NAME}'")
     return wrong if len(versions) == 1 else [*wrong, f"{len(versions)} models instead of one"]
 
@@ -153,7 +153,7 @@ def _told(folder: Path) -> dict[str, Any]:
     """What the ledger tells of how the trials fared."""
     events = [event for event, _ in read_events(folder / FILE)]
     warned, ends = ([e for e in events if e["event"] == what] for what in ("warning", "end"))
-    searched = [r for r in read_story(folder).trials if r.kind == "search"]
+    searched = [r for r in read_state(folder).trials if r.kind == "search"]
     return {
         "statuses": dict(Counter(r.status for r in searched)),
         "ledger_events": len(events),

@@ -10,7 +10,7 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from study.records.ledger import FILE, Story, read_events
+from study.records.ledger import FILE, StudyState, read_events
 from study.records.trial_record import TrialRecord, best_of
 
 STUDY = "study"
@@ -43,24 +43,24 @@ def check(folder: Path, trials: int, runs: Sequence[tuple[str, RunState]]) -> li
     """
     with (folder / "trials.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    story, expected = _replay(folder / FILE)
+    state, expected = _replay(folder / FILE)
     return [
-        *_counts(story, trials),
-        *_rows([r for r in story.trials if r.kind == "search"], rows),
+        *_counts(state, trials),
+        *_rows([r for r in state.trials if r.kind == "search"], rows),
         *_runs(expected, runs),
     ]
 
 
-def _replay(ledger: Path) -> tuple[Story, dict[str, RunState]]:
+def _replay(ledger: Path) -> tuple[StudyState, dict[str, RunState]]:
     """The study as its ledger tells it, and the runs that MLflow should have."""
-    story, told = Story(), dict[int, Told]()
+    state, told = StudyState(), dict[int, Told]()
     for event, _ in read_events(ledger):
-        story.add(event)
+        state.add(event)
         if event["event"] in ("epoch", "end"):
             trial = event["trial"]
-            _hear(told.setdefault(trial, {}), event, len(story.records[trial].history))
-    states = {str(r.trial): _state(r, told.get(r.trial, {})) for r in story.trials}
-    return story, {STUDY: _parent(story)} | states
+            _hear(told.setdefault(trial, {}), event, len(state.records[trial].history))
+    states = {str(r.trial): _state(r, told.get(r.trial, {})) for r in state.trials}
+    return state, {STUDY: _parent(state)} | states
 
 
 def _hear(told: Told, event: Mapping[str, Any], epochs: int) -> None:
@@ -82,21 +82,21 @@ def _state(record: TrialRecord, told: Told) -> RunState:
     )
 
 
-def _parent(story: Story) -> RunState:
-    metric = story.about["settings"]["metric"]
-    best = best_of(story.trials, metric)
+def _parent(state: StudyState) -> RunState:
+    metric = state.about["settings"]["metric"]
+    best = best_of(state.trials, metric)
     values = {f"best_{metric}": best.value(metric)} if best else {}
     last = {name: value for name, value in values.items() if value is not None}
     return RunState("FINISHED", "", "done", {}, last)
 
 
-def _counts(story: Story, trials: int) -> Iterator[str]:
-    if story.status != "done":
-        yield f"ledger: the study is {story.status!r}, not 'done'"
-    searched = [r for r in story.trials if r.kind == "search"]
+def _counts(state: StudyState, trials: int) -> Iterator[str]:
+    if state.status != "done":
+        yield f"ledger: the study is {state.status!r}, not 'done'"
+    searched = [r for r in state.trials if r.kind == "search"]
     if [r.trial for r in searched] != list(range(trials)):
         yield f"ledger: {len(searched)} trials of the search instead of {trials}, or other numbers"
-    for record in story.trials:
+    for record in state.trials:
         whole = record.status == "pruned" or len(record.history) == record.config.epochs
         if record.status not in ENDS or not whole:
             yield f"trial {record.trial}: {record.status} after {len(record.history)} epochs"

@@ -15,8 +15,8 @@ from mlflow import MlflowClient
 
 from study.records.ledger import FILE, Ledger, read_records
 from study.records.trial_record import TrialRecord
-from study.tracking.sync_process import Delivery
-from study.tracking.writer import Tracker
+from study.tracking.sync_process import SyncProcess
+from study.tracking.writer import MlflowWriter
 from tests.soak.__main__ import grown, main
 from tests.soak.check import RunState, check, read_runs
 from tests.soak.faults import KINDS, OF_THE_SERVER, schedule
@@ -55,7 +55,7 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Runs]:
     home = tmp_path_factory.mktemp("sent")
     uri = f"sqlite:///{home}/mlflow.db"
     _write(home / "mine")
-    delivery = Delivery(home / "mine", Tracker(uri))
+    delivery = SyncProcess(home / "mine", MlflowWriter(uri))
     assert delivery.push() is None
     delivery.close()
     return home / "mine", read_runs(MlflowClient(uri), ID)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from study.analysis.study_data import confirmed_of, read_findings
+from study.analysis.study_data import confirmed_of, read_study_data
 from study.records.trial_record import Status, TrialRecord
 from study.report import find_study, main, write_report
 from study.reporting.factor_section import VERDICTS
@@ -203,7 +203,7 @@ def test_what_confirmed_a_trial_knows_where_it_came_from() -> None:
 
 
 def test_test_scores_follow_the_metric(tiny: Path) -> None:
-    findings = read_findings(tiny)
+    findings = read_study_data(tiny)
     assert findings.test_scores == ("test_accuracy", "test_log_loss")
     assert findings.classification == "val_log_loss"
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from study import run as run_module
 from tests.conftest import SIDE, TINY, draw_folder
-from tests.study.conftest import Run
+from tests.support.study_fixtures import Run
 
 SCRIPT = Path(run_module.__file__)
 QUICK = ("--debug", "--backbone", "mlp", "--mode", "scratch", "--image-size", SIDE, "--epochs", 1)

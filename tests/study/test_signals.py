@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from study import signals as interrupts
-from study.signals import interruptible, whole
+from study.signals import interruptible, uninterruptible
 
 ROOT = str(Path(__file__).parents[2])
 STUCK = """
@@ -17,7 +17,7 @@ import sys, time
 from study import signals as interrupts
 interrupts.PATIENCE_S = float(sys.argv[1])
 with interrupts.interruptible():
-    interrupts.last_words("go on with: that")
+    interrupts.set_exit_message("go on with: that")
     try:
         print("ready", flush=True)
         time.sleep(60)
@@ -66,14 +66,14 @@ def test_a_second_signal_ends_at_once() -> None:
 def test_an_interrupt_waits_until_a_whole_is_done() -> None:
     done = []
 
-    @whole
+    @uninterruptible
     def write() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         done.append("one")
         inner()
         done.append("two")
 
-    @whole
+    @uninterruptible
     def inner() -> None:
         done.append("inner")
 

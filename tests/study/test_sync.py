@@ -16,10 +16,10 @@ from mlflow import MlflowClient
 from study import sync
 from study.records.ledger import Ledger
 from study.records.trial_record import TrialRecord
-from study.tracking.sender import Offline
-from study.tracking.sync_process import Delivery
-from study.tracking.sync_state import Sent
-from study.tracking.writer import Tracker
+from study.tracking.sender import NullSender
+from study.tracking.sync_process import SyncProcess
+from study.tracking.sync_state import SyncState
+from study.tracking.writer import MlflowWriter
 from tests.support.studies.builders import all_runs, make_config, make_epoch
 
 Sync = Callable[..., int]
@@ -47,7 +47,7 @@ def write_study(uri: str, trials: int = 2, ended: bool = True) -> Ledger:
     settings = {"debug": False, "metric": "val_log_loss", "aux_weight": [0.0], "tracking_uri": uri}
     about = {"id": "0123", "settings": settings, "data": {"classes": {"cat": 1}}}
     (FOLDER / "study.json").write_text(json.dumps(about))
-    Offline(uri).follow(FOLDER)
+    NullSender(uri).follow(FOLDER)
     ledger = Ledger(FOLDER)
     ledger.study(NAME, about)
     for trial in range(trials):
@@ -65,15 +65,15 @@ def write_study(uri: str, trials: int = 2, ended: bool = True) -> Ledger:
 @contextmanager
 def broken(error: BaseException, after: int) -> Iterator[None]:
     """Have the tracker fail once it has flushed some pieces of two events."""
-    flush, calls = Tracker.flush, itertools.count()
+    flush, calls = MlflowWriter.flush, itertools.count()
 
-    def failing(tracker: Tracker) -> None:
+    def failing(tracker: MlflowWriter) -> None:
         if next(calls) >= after:
             raise error
         flush(tracker)
 
     with (
-        patch.object(Tracker, "flush", failing),
+        patch.object(MlflowWriter, "flush", failing),
         patch("study.tracking.sync_process._MOST_EVENTS", 2),
     ):
         yield
@@ -105,7 +105,7 @@ def test_a_study_that_was_offline_is_sent_once(
 
     assert run_sync() == 0
     assert capsys.readouterr().out.splitlines()[0] == "nothing to send"
-    Sent("http://elsewhere").save(FOLDER)  # As if it had gone to another store in between.
+    SyncState("http://elsewhere").save(FOLDER)  # As if it had gone to another store in between.
     assert run_sync("--tracking-uri", uri) == 0
     assert capsys.readouterr().out.splitlines()[0] == "sent 8 events, of 2 trials"
     assert dump(client) == once
@@ -222,7 +222,7 @@ def test_a_run_that_was_made_twice_is_one_in_the_end(
 
 def test_a_delivery_tells_how_far_it_is(uri: str, client: MlflowClient) -> None:
     write_study(uri)
-    delivery, left, ended = Delivery(FOLDER, Tracker(uri)), list[int](), threading.Event()
+    delivery, left, ended = SyncProcess(FOLDER, MlflowWriter(uri)), list[int](), threading.Event()
     ended.set()
     with patch("study.tracking.sync_process._MOST_EVENTS", 3):
         assert delivery.follow(ended, lambda: left.append(delivery.left())) is None

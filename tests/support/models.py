@@ -5,7 +5,7 @@ from typing import Any
 import torch
 
 from tl_core.inference.model import Model
-from tl_core.inference.model_card import About
+from tl_core.inference.model_card import ModelInfo
 from tl_core.models.backbones import empty_network
 from tl_core.models.heads import Heads, TwoHeadedNet
 
@@ -32,6 +32,6 @@ def make_model(backbone: str = "shared_mlp", image_size: int = SIDE, **given: An
     with torch.no_grad():
         n_features = network.eval()(inputs).shape[1]
         network.train()(inputs)
-    about = About(**{"n_features": n_features} | values)
+    about = ModelInfo(**{"n_features": n_features} | values)
     net = TwoHeadedNet(network, Heads(n_features, len(about.classes))).eval()
     return Model(net.to(memory_format=torch.channels_last), about)

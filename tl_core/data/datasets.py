@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from tl_core.data.cache import damage, new_array, publish
-from tl_core.data.decode import decoding_threads, squash
+from tl_core.data.decode import decoding_threads, resize_square
 from tl_core.data.sources import Source
-from tl_core.errors import InputError, few
+from tl_core.errors import InputError, truncate_list
 from tl_core.progress import track
-from tl_core.text import counted
+from tl_core.text import pluralize
 
 # Part of every cache key: raise it when decoded pixels change their meaning.
 _FORMAT = 2
@@ -88,7 +88,9 @@ def load_images(
     lost = set(range(len(source.classes))) - set(images.labels.tolist())
     if lost:
         raise InputError(
-            few(f"class {source.classes[i]!r} has no readable image" for i in sorted(lost))
+            truncate_list(
+                f"class {source.classes[i]!r} has no readable image" for i in sorted(lost)
+            )
         )
     return images
 
@@ -143,7 +145,7 @@ def _each(source: Source, size: int, pixels: np.ndarray) -> Iterator[str | None]
 def _read_into(pixels: np.ndarray, source: Source, i: int, size: int) -> str | None:
     """Decode image `i` into uint8 [3, S, S]; return why that could not be done, or None."""
     try:
-        pixels[:] = squash(source.read(i, size), size)
+        pixels[:] = resize_square(source.read(i, size), size)
     except Exception as error:  # Decoders raise nearly anything on a broken file.
         return f"{type(error).__name__}: {error}"
     return None
@@ -163,6 +165,8 @@ def _keep(pixels: np.ndarray, good: np.ndarray, into: Path) -> np.ndarray:
 
 def tell_bad(bad: Sequence[tuple[str, str]]) -> Iterator[str]:
     """Say which files could not be decoded, (name, reason) each, and what to do."""
-    files = counted(len(bad), "file is no readable image", "files are not readable images")
+    files = pluralize(len(bad), "file is no readable image", "files are not readable images")
     yield f"{files} (--skip-bad-images goes on without {'it' if len(bad) == 1 else 'them'}):"
-    yield from (f"  {fault}" for fault in few(f"{name}: {reason}" for name, reason in bad))
+    yield from (
+        f"  {fault}" for fault in truncate_list(f"{name}: {reason}" for name, reason in bad)
+    )

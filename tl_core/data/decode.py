@@ -74,7 +74,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
         return rgb if turn is None else rgb.transpose(turn)
 
 
-def squash(image: Image.Image, size: int) -> np.ndarray:
+def resize_square(image: Image.Image, size: int) -> np.ndarray:
     """Resize to a square without keeping the aspect ratio, as the article does.
 
     Returns uint8 [3, size, size].

@@ -15,7 +15,7 @@ from PIL import Image
 from tl_core.data import demo
 from tl_core.data.decode import open_rgb
 from tl_core.data.folders import files_below, is_passed_over
-from tl_core.errors import InputError, few
+from tl_core.errors import InputError, truncate_list
 from tl_core.paths import printable, user_path
 
 _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
@@ -77,7 +77,10 @@ def folder_source(root: Path) -> Source:
     ]
     filled = {label for _, label in files}
     empty = [name for label, name in enumerate(classes) if label not in filled]
-    faults = [*_twins(classes), *few(f"class folder {root / name} has no files" for name in empty)]
+    faults = [
+        *_twins(classes),
+        *truncate_list(f"class folder {root / name} has no files" for name in empty),
+    ]
     if faults:
         raise InputError(faults)
     ids = tuple(path.relative_to(root).as_posix() for path, _ in files)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tl_core.errors import InputError, few
-from tl_core.text import counted
+from tl_core.errors import InputError, truncate_list
+from tl_core.text import pluralize
 
 HELD_OUT = 0.1
 """Share of each class in the test set, and again in the validation set."""
@@ -72,10 +72,10 @@ def split_faults(
         if missing > 0:
             name = classes[label] if classes else int(label)
             faults.append(
-                f"class {name!r} has {counted(int(n), 'image')}; train_ratio {train_ratio:g} needs "
-                f"{missing} more to have one in training, validation and test each"
+                f"class {name!r} has {pluralize(int(n), 'image')}; train_ratio {train_ratio:g} "
+                f"needs {missing} more to have one in training, validation and test each"
             )
-    return [*few(faults)]
+    return [*truncate_list(faults)]
 
 
 def smallest_class(train_ratio: float) -> int:

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tl_core.data.decode import decoding_threads, open_rgb, squash, to_rgb
+from tl_core.data.decode import decoding_threads, open_rgb, resize_square, to_rgb
 from tl_core.errors import InputError
-from tl_core.inference.model_card import About
+from tl_core.inference.model_card import ModelInfo
 from tl_core.models.heads import TwoHeadedNet, choose, probabilities
 from tl_core.training.batches import eval_batch, eval_batches, normalizer, upload
 
@@ -39,7 +39,7 @@ class Model:
     """A trained net and what it takes to feed it; `tl_core.load_model` reads one from files."""
 
     net: TwoHeadedNet
-    about: About
+    about: ModelInfo
 
     @property
     def device(self) -> torch.device:
@@ -117,7 +117,7 @@ class Model:
 
     def _decode_one(self, picture: Picture, name: str) -> np.ndarray | InputError:
         try:
-            return squash(_rgb(picture), self.about.image_size)
+            return resize_square(_rgb(picture), self.about.image_size)
         except Exception as error:  # Decoders raise nearly anything on a broken file.
             return InputError([f"{name}: {type(error).__name__}: {error}"])
 

@@ -19,7 +19,7 @@ Head = Literal["class", "brightness"]
 HEADS: tuple[Head, ...] = get_args(Head)
 
 
-class About(BaseModel):
+class ModelInfo(BaseModel):
     """What a trained net is and what it expects."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,7 +53,7 @@ class About(BaseModel):
     """The trial's configuration, for the reader: nothing is computed from it."""
 
 
-class Card(About):
+class ModelCard(ModelInfo):
     """What `model.json` holds: the above, and what ties it to the weights beside it."""
 
     format: Literal[1] = FORMAT
@@ -81,7 +81,7 @@ def find_model(path: Path) -> tuple[Path, Path]:
     return files
 
 
-def read_card(path: Path) -> Card:
+def read_card(path: Path) -> ModelCard:
     """Read a `model.json`; raises `InputError` unless it is one that this version understands."""
     try:
         values = json.loads(path.read_bytes())
@@ -92,7 +92,7 @@ def read_card(path: Path) -> Card:
     if found != FORMAT:
         raise InputError([f"{path} is of format {found}; this tl-study reads format {FORMAT}"])
     try:
-        return Card.model_validate(values)
+        return ModelCard.model_validate(values)
     except ValidationError as error:
         raise InputError(
             f"{path}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}"

@@ -11,7 +11,15 @@ import torch
 from tl_core.errors import InputError
 from tl_core.files import replace_file
 from tl_core.inference.model import Model
-from tl_core.inference.model_card import CARD, FORMAT, WEIGHTS, About, Card, find_model, read_card
+from tl_core.inference.model_card import (
+    CARD,
+    FORMAT,
+    WEIGHTS,
+    ModelCard,
+    ModelInfo,
+    find_model,
+    read_card,
+)
 from tl_core.models.backbones import BackboneError, empty_network, library_versions
 from tl_core.models.heads import Heads, TwoHeadedNet
 from tl_core.models.weights import Entries, read_entries, verify_file
@@ -30,8 +38,8 @@ def save_model(folder: Path, model: Model) -> None:
         for name, value in model.net.state_dict().items()
     }
     weights = safetensors.torch.save(entries)
-    card = Card(
-        **model.about.model_dump(include=set(About.model_fields)),
+    card = ModelCard(
+        **model.about.model_dump(include=set(ModelInfo.model_fields)),
         sha256=hashlib.sha256(weights).hexdigest(),
         versions=library_versions(),
     )
@@ -61,7 +69,7 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> Model:
     return Model(net, card)
 
 
-def _build(card: Card, path: Path) -> TwoHeadedNet:
+def _build(card: ModelCard, path: Path) -> TwoHeadedNet:
     try:
         network = empty_network(card.backbone, card.image_size, pretrained=card.pretrained)
     except BackboneError as error:
@@ -73,7 +81,7 @@ def _build(card: Card, path: Path) -> TwoHeadedNet:
     return TwoHeadedNet(network, heads, card.precision)
 
 
-def _fill(net: TwoHeadedNet, card: Card, entries: Entries, path: Path) -> None:
+def _fill(net: TwoHeadedNet, card: ModelCard, entries: Entries, path: Path) -> None:
     try:
         net.load_state_dict(entries, strict=True)
     except RuntimeError as error:
@@ -82,7 +90,7 @@ def _fill(net: TwoHeadedNet, card: Card, entries: Entries, path: Path) -> None:
         raise InputError([f"{why}; {_tell_versions(card)}"]) from error
 
 
-def _tell_versions(card: Card) -> str:
+def _tell_versions(card: ModelCard) -> str:
     then, now = (
         ", ".join(f"{name} {number}" for name, number in versions.items())
         for versions in (card.versions, library_versions())

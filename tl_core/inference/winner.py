@@ -14,7 +14,7 @@ from tl_core.config import TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.files import replace_file
 from tl_core.inference.model import Model
-from tl_core.inference.model_card import HEADS, About
+from tl_core.inference.model_card import HEADS, ModelInfo
 from tl_core.inference.serialization import save_model
 from tl_core.models.heads import choose, probabilities
 from tl_core.training.train import TrialResult, needs_pretrained
@@ -44,7 +44,7 @@ def save_winner(folder: Path, result: TrialResult, config: TrialConfig, images: 
 def trained_model(result: TrialResult, config: TrialConfig, images: ImageSet) -> Model:
     """The net of a finished trial as a model, where it is and without a copy."""
     idle = {0: "brightness", 1: "class", "auto": None}.get(config.aux_weight)
-    about = About(
+    about = ModelInfo(
         backbone=config.backbone,
         pretrained=needs_pretrained(config.mode) and config.weights != "none",
         n_features=result.backbone.n_features,

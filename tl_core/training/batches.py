@@ -50,7 +50,7 @@ def stacked_order(
     return np.stack([epoch_order(train, seed, epoch, mirror) for train, seed in each])
 
 
-def cut(order: Array, batch_size: int) -> Iterator[Array]:
+def split_batches(order: Array, batch_size: int) -> Iterator[Array]:
     """Cut [..., n] into batches [..., batch_size].
 
     The last batch takes what is left. A single left-over image joins the batch before it, since
@@ -68,7 +68,7 @@ def training_batches(
     train: np.ndarray, batch_size: int, seed: int, epoch: int, mirror: int = 0
 ) -> Iterator[np.ndarray]:
     """Yield the batches of one epoch, [B] each."""
-    return cut(epoch_order(train, seed, epoch, mirror), batch_size)
+    return split_batches(epoch_order(train, seed, epoch, mirror), batch_size)
 
 
 def eval_batch(device: torch.device, image_size: int) -> int:

@@ -28,7 +28,7 @@ class CheckpointWarning(UserWarning):
     """A checkpoint that is of no use: its trial starts anew."""
 
 
-class Place(Protocol):
+class CheckpointStore(Protocol):
     """Where the checkpoint of one trial is kept; as text, what messages call it."""
 
     def read(self) -> bytes:
@@ -42,7 +42,7 @@ class Place(Protocol):
 
 
 @dataclass(frozen=True)
-class InFile:
+class LocalFile:
     """A file on this machine; its folder is made if it isn't there."""
 
     path: Path
@@ -63,7 +63,7 @@ class InFile:
 class Checkpoint:
     """The state of one trial, and what an earlier run left of it."""
 
-    def __init__(self, place: Place, identity: State) -> None:
+    def __init__(self, place: CheckpointStore, identity: State) -> None:
         """Read what is there.
 
         A `CheckpointWarning` tells of one that is damaged or another trial's; it counts as none.
@@ -130,7 +130,7 @@ class Checkpoint:
             raise CheckpointError(f"{what}: {', '.join(apart)}")
 
 
-def save_checkpoint(place: Place, state: State) -> None:
+def save_checkpoint(place: CheckpointStore, state: State) -> None:
     """Keep tensors and plain values: the SHA-256 of what follows, 32 bytes, then `torch.save`'s.
 
     Raises:
@@ -144,7 +144,7 @@ def save_checkpoint(place: Place, state: State) -> None:
     place.write(bytes(content))
 
 
-def load_checkpoint(place: Place) -> State:
+def load_checkpoint(place: CheckpointStore) -> State:
     """Read what `save_checkpoint` kept, to the CPU; runs no code, whatever there is.
 
     Raises:

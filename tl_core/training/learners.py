@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tl_core.models.heads import HeadStack
-from tl_core.training.batches import Read, cut, eval_batches, upload
+from tl_core.training.batches import Read, eval_batches, split_batches, upload
 from tl_core.training.losses import task_losses, two_task_loss
 from tl_core.training.metrics import hits
 from tl_core.training.weighting import Weighting
@@ -85,7 +85,7 @@ class NetLearner(Learner):
         # Summed on the device: reading a number in every step would make the device wait.
         sums = torch.zeros((), device=self.labels.device)
         order = self.order(epoch)
-        for views in cut(order, self.batch_size):
+        for views in split_batches(order, self.batch_size):
             sums = sums + self.step(views, optimizer)
         *parts, accuracy = sums.cpu() / len(order)
         return self.weighting.epoch_loss(*parts), accuracy, len(order)
@@ -127,7 +127,12 @@ class StackLearner(Learner):
         order = self.order(epoch)  # [S, n]
         labels, brightness = self.targets(order)
         size, at = self.batch_size, upload(order, self.rows.device)
-        batches = zip(cut(at, size), cut(labels, size), cut(brightness, size), strict=True)
+        batches = zip(
+            split_batches(at, size),
+            split_batches(labels, size),
+            split_batches(brightness, size),
+            strict=True,
+        )
         outputs = [self._step(*batch, optimizer) for batch in batches]
         whole = torch.cat([o[0] for o in outputs], -2), torch.cat([o[1] for o in outputs], -1)
         loss = two_task_loss(whole, labels, brightness, self.weighting.aux_weight)

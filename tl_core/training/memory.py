@@ -7,7 +7,7 @@ from typing import TypeVar
 import torch
 
 from tl_core.errors import GpuMemoryError
-from tl_core.training.batches import cut
+from tl_core.training.batches import split_batches
 from tl_core.training.fit import make_optimizer
 from tl_core.training.learners import NetLearner
 
@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 _LESS = "a smaller --image-size or --backbone, or fewer --trials-per-gpu"
 
 
-def telling_what_fits(learner: NetLearner, work: Callable[[], Result]) -> Result:
+def explain_oom(learner: NetLearner, work: Callable[[], Result]) -> Result:
     """Return what `work` returns; it trains the learner, whose weights are lost if it fails.
 
     Raises:
@@ -52,7 +52,7 @@ def _halves(batch_size: int) -> Iterator[int]:
 def _fits(learner: NetLearner, batch_size: int) -> bool:
     """Whether there is memory for a step of the largest batch that this size brings."""
     _free(learner)
-    views = max(cut(learner.order(1), batch_size), key=len)
+    views = max(split_batches(learner.order(1), batch_size), key=len)
     learner.model.train()
     try:
         learner.step(views, make_optimizer(learner, lr=0))

@@ -20,13 +20,13 @@ from tl_core.data.splits import Split, make_split
 from tl_core.epoch import EpochMetrics, Report
 from tl_core.models.backbones import Backbone, library_versions, load_backbone
 from tl_core.models.heads import Heads, HeadStack, TwoHeadedNet
-from tl_core.text import counted
+from tl_core.text import pluralize
 from tl_core.training.batches import epoch_order, eval_batch, pixel_reader, stacked_order
-from tl_core.training.checkpoints import Checkpoint, Place
+from tl_core.training.checkpoints import Checkpoint, CheckpointStore
 from tl_core.training.features import load_features
 from tl_core.training.fit import fit, score
 from tl_core.training.learners import Learner, NetLearner, StackLearner
-from tl_core.training.memory import telling_what_fits
+from tl_core.training.memory import explain_oom
 from tl_core.training.weighting import Weighting, make_weighting
 
 HEAD_LR = 1e-3
@@ -55,7 +55,7 @@ def run_trial(
     device: torch.device,
     report: Report = lambda _: None,
     read_test: bool = False,
-    checkpoint: Place | None = None,
+    checkpoint: CheckpointStore | None = None,
     verify: bool = True,
 ) -> TrialResult:
     """Train one configuration; the last epoch is the one that counts.
@@ -182,7 +182,7 @@ def _train_heads(
 
 
 def _train_network(
-    setup: _Setup, report: Report, place: Place | None
+    setup: _Setup, report: Report, place: CheckpointStore | None
 ) -> tuple[NetLearner, tuple[EpochMetrics, ...]]:
     """Train everything, from the checkpoint on if there is one."""
     config, split = setup.config, setup.splits[0]
@@ -191,7 +191,7 @@ def _train_network(
         _train_heads(setup, HEAD_LR, lambda _: None)
     learner = setup.on_pixels()
     train = partial(fit, learner, split, config, config.lr, report, checkpoint)
-    return learner, telling_what_fits(learner, train)
+    return learner, explain_oom(learner, train)
 
 
 def _test_scores(learner: Learner, split: Split) -> dict[str, float]:
@@ -248,6 +248,6 @@ def chance_warning(config: TrialConfig, images: ImageSet, last: EpochMetrics) ->
         f"frozen validation accuracy {last.val_accuracy:.3f} is within two standard errors of "
         f"chance ({chance:.3f}, the share of the largest class) on {counts.sum()} validation "
         "images: is the preprocessing right for these weights, does the learning rate "
-        f"{config.lr:.2g} fit {counted(config.epochs, 'epoch')}, or are these images too few to "
+        f"{config.lr:.2g} fit {pluralize(config.epochs, 'epoch')}, or are these images too few to "
         "tell?"
     )

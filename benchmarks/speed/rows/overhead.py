@@ -16,12 +16,12 @@ from benchmarks.speed.studies.our_study import (
     settings_of,
 )
 from study.preflight.prepare import Prepared, prepare
-from study.tracking.sender import Offline, OwnProcess, Sender
+from study.tracking.sender import NullSender, ProcessSender, Sender
 from tl_core.epoch import EpochMetrics
 from tl_core.training.features import load_features
 
 
-def no_op(drawn: dict[str, Any], job: Any) -> None:
+def no_op(drawn: dict[str, Any], context: Any) -> None:
     """Stand for a trial of no work: one epoch of made-up numbers, in a Ray worker."""
     from study.execution.worker import Reporter
 
@@ -34,7 +34,7 @@ def orchestration(bench: Bench) -> Iterator[Row]:
     trials, watches = bench.pick(64, 8), []
     with _ray(bench):
         for _ in range(bench.repeats):
-            watches.append(search_alone(_prepare(bench, trials, epochs=1), Offline(""), no_op))
+            watches.append(search_alone(_prepare(bench, trials, epochs=1), NullSender(""), no_op))
     each = [1000 * w.trial_s for w in watches]
     gate = all_of([all_done(w.records, trials) for w in watches])
     yield measured(
@@ -57,7 +57,7 @@ def tracking_share(bench: Bench) -> Iterator[Row]:
 
     def run(silent: bool) -> float:
         prepared = _prepare(bench, trials)
-        sender: Sender = (Offline if silent else OwnProcess)(prepared.settings.tracking_uri)
+        sender: Sender = (NullSender if silent else ProcessSender)(prepared.settings.tracking_uri)
         sender.opened()
         watch = search_alone(prepared, sender)
         watches.append(watch)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from tl_core.config import TrialConfig
-from tl_core.data.decode import squash
+from tl_core.data.decode import resize_square
 from tl_core.data.sources import folder_source
 from tl_core.data.splits import make_split
 from tl_core.epoch import EpochMetrics, Report
@@ -43,7 +43,7 @@ class Photos(Dataset[Sample]):
 
     def __getitem__(self, i: int) -> Sample:
         """Normalised image [3, S, S], label, brightness."""
-        pixels = squash(self.source.read(i, self._size), self._size)
+        pixels = resize_square(self.source.read(i, self._size), self._size)
         brightness = float(pixels.mean(dtype=np.float64) / 255)
         image = (torch.tensor(pixels) / 255 - self._mean) / self._std
         return image, int(self.labels[i]), brightness

@@ -101,7 +101,7 @@ def run_ours(given: dict[str, Any], replace: dict[str, Any] | None = None) -> Ou
 
 def search_alone(prepared: Prepared, sender: Sender, run: Any = None) -> Watch:
     """Run the search of a study on the Ray that is up, with a sender of one's own."""
-    from study.execution.supply import job_of
+    from study.execution.supply import make_context
     from study.execution.tune import search
     from study.execution.worker import run_in_worker
 
@@ -109,7 +109,7 @@ def search_alone(prepared: Prepared, sender: Sender, run: Any = None) -> Watch:
     journal, _ = open_journal(prepared, sender)
     journal.displays.append(watch)
     run = run or run_in_worker
-    search(settings, job_of(prepared), prepared.slots, prepared.folder, journal, run=run)
+    search(settings, make_context(prepared), prepared.capacity, prepared.folder, journal, run=run)
     journal.close("done", [])
     unsent = sender.close()
     watch.closed = time.perf_counter()

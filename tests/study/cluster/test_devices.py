@@ -3,13 +3,13 @@
 import pytest
 
 from study.cluster.devices import gpu_faults, gpu_notes, gpus_of
-from study.cluster.resources import Machines
+from study.cluster.resources import Resources
 from tests.support.studies.builders import make_settings
 
-ALONE = Machines(8, 2, 4.0, True, {"cpu": "fp32", "cuda": "bf16"})
+ALONE = Resources(8, 2, 4.0, True, {"cpu": "fp32", "cuda": "bf16"})
 NODE = {"node": "10.0.0.1"}
-CLUSTER = Machines(24, 4, 4.0, True, {"cpu": "fp32", "cuda": "bf16"}, (NODE, NODE))
-NO_GPU_YET = Machines(8, 0, 1.0, True, {"cpu": "bf16", "cuda": "fp32"}, (NODE,))
+CLUSTER = Resources(24, 4, 4.0, True, {"cpu": "fp32", "cuda": "bf16"}, (NODE, NODE))
+NO_GPU_YET = Resources(8, 0, 1.0, True, {"cpu": "bf16", "cuda": "fp32"}, (NODE,))
 
 
 def test_all_gpus_are_used_unless_fewer_are_asked_for() -> None:
@@ -46,7 +46,7 @@ def test_a_cluster_without_a_gpu_takes_no_cpu_instead_without_being_told() -> No
 
 
 @pytest.mark.parametrize(
-    ("machines", "gpus", "cpus", "told"),
+    ("resources", "gpus", "cpus", "told"),
     [
         (ALONE, 2, 8, "2 GPUs"),
         (ALONE, 0, 8, "8 CPU cores"),
@@ -56,7 +56,7 @@ def test_a_cluster_without_a_gpu_takes_no_cpu_instead_without_being_told() -> No
     ],
 )
 def test_cores_that_trials_can_count_on(
-    machines: Machines, gpus: int, cpus: int, told: str
+    resources: Resources, gpus: int, cpus: int, told: str
 ) -> None:
-    assert machines.cpus_for(gpus) == cpus
-    assert machines.told(gpus) == told
+    assert resources.cpus_for(gpus) == cpus
+    assert resources.told(gpus) == told

@@ -10,9 +10,9 @@ import pytest
 import ray
 
 from study.cluster import driver_store as keeper_module
-from study.cluster.driver_store import Keeper, Kept, receive, start_keeper
+from study.cluster.driver_store import DriverStore, RemoteStore, receive, start_driver_store
 from study.cluster.local_ray import local_ray
-from study.execution.trial_context import Job
+from study.execution.trial_context import TrialContext
 from tl_core.data.cache import MANIFEST, damage, publish
 from tl_core.data.datasets import ImageSet
 
@@ -29,9 +29,9 @@ def ray_up() -> Iterator[None]:
 
 
 @pytest.fixture
-def keeper(ray_up: None, own_cache: Path, tmp_path: Path) -> Iterator[Any]:
+def driver_store(ray_up: None, own_cache: Path, tmp_path: Path) -> Iterator[Any]:
     own_cache.mkdir(exist_ok=True)
-    handle = start_keeper(own_cache, tmp_path / "study")
+    handle = start_driver_store(own_cache, tmp_path / "study")
     yield handle
     ray.kill(handle)
 
@@ -44,9 +44,11 @@ def make_entry(entry: Path) -> None:
     publish(entry, build)
 
 
-def test_an_entry_arrives_as_it_was_built(keeper: Any, own_cache: Path, tmp_path: Path) -> None:
+def test_an_entry_arrives_as_it_was_built(
+    driver_store: Any, own_cache: Path, tmp_path: Path
+) -> None:
     make_entry(own_cache / "images" / "one")
-    there = receive(keeper, tmp_path / "node", "images/one")
+    there = receive(driver_store, tmp_path / "node", "images/one")
     assert there == tmp_path / "node" / "images" / "one"
     assert damage(there) is None
     assert sorted(path.name for path in there.iterdir()) == [MANIFEST, "empty.npy", "large.npy"]
@@ -55,35 +57,35 @@ def test_an_entry_arrives_as_it_was_built(keeper: Any, own_cache: Path, tmp_path
 
 
 def test_an_entry_that_is_there_is_not_fetched_again(
-    keeper: Any, own_cache: Path, tmp_path: Path
+    driver_store: Any, own_cache: Path, tmp_path: Path
 ) -> None:
     make_entry(tmp_path / "node" / "images" / "one")
     # The keeper has none.
-    assert receive(keeper, tmp_path / "node", "images/one").exists()
+    assert receive(driver_store, tmp_path / "node", "images/one").exists()
 
 
 def test_a_node_s_damaged_entry_is_fetched_anew(
-    keeper: Any, own_cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    driver_store: Any, own_cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     make_entry(own_cache / "images" / "one")
-    there = receive(keeper, tmp_path / "node", "images/one")
+    there = receive(driver_store, tmp_path / "node", "images/one")
     (there / "empty.npy").write_bytes(b"rot")
-    assert damage(receive(keeper, tmp_path / "node", "images/one")) is None
+    assert damage(receive(driver_store, tmp_path / "node", "images/one")) is None
     assert "is made anew: empty.npy changed" in caplog.text
 
 
 def test_what_has_rotted_at_the_driver_does_not_arrive(
-    keeper: Any, own_cache: Path, tmp_path: Path
+    driver_store: Any, own_cache: Path, tmp_path: Path
 ) -> None:
     make_entry(own_cache / "images" / "one")
     (own_cache / "images" / "one" / "empty.npy").write_bytes(b"rot")
     with pytest.raises(OSError, match=r"images/one has not arrived whole: empty.npy changed"):
-        receive(keeper, tmp_path / "node", "images/one")
+        receive(driver_store, tmp_path / "node", "images/one")
     assert not (tmp_path / "node" / "images" / "one").exists()
 
 
-def test_what_is_left_lands_in_the_study_s_folder(keeper: Any, tmp_path: Path) -> None:
-    kept = Kept(keeper, tmp_path / "study")
+def test_what_is_left_lands_in_the_study_s_folder(driver_store: Any, tmp_path: Path) -> None:
+    kept = RemoteStore(driver_store, tmp_path / "study")
     kept.write("checkpoints/1.ckpt", b"state")
     kept.replace("winner", {"model.json": b"card"})
     assert (tmp_path / "study" / "checkpoints" / "1.ckpt").read_bytes() == b"state"
@@ -94,31 +96,31 @@ def test_what_is_left_lands_in_the_study_s_folder(keeper: Any, tmp_path: Path) -
         kept.read("checkpoints/1.ckpt")
 
 
-def test_a_full_disk_at_the_driver_is_known_as_one(keeper: Any, tmp_path: Path) -> None:
+def test_a_full_disk_at_the_driver_is_known_as_one(driver_store: Any, tmp_path: Path) -> None:
     (tmp_path / "study").mkdir()
     (tmp_path / "study" / ".1.ckpt.fresh").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left") as told:
-        Kept(keeper, tmp_path / "study").write("1.ckpt", b"state")
+        RemoteStore(driver_store, tmp_path / "study").write("1.ckpt", b"state")
     assert told.value.errno == errno.ENOSPC
 
 
-def test_a_keeper_that_dies_is_started_again(keeper: Any, tmp_path: Path) -> None:
-    kept = Kept(keeper, tmp_path / "study")
+def test_a_keeper_that_dies_is_started_again(driver_store: Any, tmp_path: Path) -> None:
+    kept = RemoteStore(driver_store, tmp_path / "study")
     kept.write("1.ckpt", b"state")
-    ray.kill(keeper, no_restart=False)
+    ray.kill(driver_store, no_restart=False)
     assert kept.read("1.ckpt") == b"state"
 
 
 def test_a_job_attaches_images_that_its_node_lacks(
-    keeper: Any, images: ImageSet, own_cache: Path, tmp_path: Path
+    driver_store: Any, images: ImageSet, own_cache: Path, tmp_path: Path
 ) -> None:
     name = images.path.relative_to(own_cache).as_posix()
-    kept = Kept(keeper, tmp_path / "study")
-    job = Job(tmp_path / "node", name, kept, "val_log_loss", keeper=keeper)
-    there = job.attach()
+    kept = RemoteStore(driver_store, tmp_path / "study")
+    context = TrialContext(tmp_path / "node", name, kept, "val_log_loss", driver_store=driver_store)
+    there = context.attach()
     assert there.path == tmp_path / "node" / name
     assert (there.pixels == images.pixels).all()
-    assert job.attach() is there
+    assert context.attach() is there
 
 
 def test_the_store_has_few_pieces_at_a_time(
@@ -128,16 +130,16 @@ def test_the_store_has_few_pieces_at_a_time(
     monkeypatch.setattr(keeper_module, "_HELD", 2)
     (own_cache / "one").mkdir(parents=True)
     (own_cache / "one" / "file").write_bytes(b"0123456789")
-    keeper = Keeper(own_cache, tmp_path)
-    assert keeper.sizes("one") == {"file": 10}
-    first, second, third = (keeper.piece("one", "file", start) for start in (0, 4, 8))
+    driver_store = DriverStore(own_cache, tmp_path)
+    assert driver_store.sizes("one") == {"file": 10}
+    first, second, third = (driver_store.piece("one", "file", start) for start in (0, 4, 8))
     assert [bytes(ray.get(p[0])) for p in (first, second, third)] == [b"0123", b"4567", b"89"]
-    assert keeper.piece("one", "file", 8) == third  # Nodes that fetch together share it.
-    assert keeper.piece("one", "file", 0) != first
+    assert driver_store.piece("one", "file", 8) == third  # Nodes that fetch together share it.
+    assert driver_store.piece("one", "file", 0) != first
 
 
 def test_a_keeper_that_dies_while_it_sends_is_asked_again(
-    keeper: Any, own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    driver_store: Any, own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_entry(own_cache / "images" / "one")
     asked = []
@@ -145,9 +147,9 @@ def test_a_keeper_that_dies_while_it_sends_is_asked_again(
     def dying(*what: Any) -> memoryview:
         asked.append(what)
         if len(asked) == 2:
-            ray.kill(keeper, no_restart=False)
+            ray.kill(driver_store, no_restart=False)
         return piece(*what)
 
     piece = keeper_module._piece
     monkeypatch.setattr(keeper_module, "_piece", dying)
-    assert damage(receive(keeper, tmp_path / "node", "images/one")) is None
+    assert damage(receive(driver_store, tmp_path / "node", "images/one")) is None

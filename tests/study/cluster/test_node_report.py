@@ -26,11 +26,11 @@ def seen(
 
 
 def test_nodes_are_added_up() -> None:
-    machines = machines_of(SETTINGS, [seen(1), seen(2, 8, 1), seen(3, 16, 4)])
-    assert (machines.cpus, machines.gpus, machines.joined) == (32, 5, True)
-    assert machines.cpus_per_gpu == 4  # Of the node where GPUs have the fewest.
-    assert machines.precisions == {"cpu": "fp32", "cuda": "bf16"}
-    assert [node["node"] for node in machines.nodes] == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
+    resources = machines_of(SETTINGS, [seen(1), seen(2, 8, 1), seen(3, 16, 4)])
+    assert (resources.cpus, resources.gpus, resources.joined) == (32, 5, True)
+    assert resources.cpus_per_gpu == 4  # Of the node where GPUs have the fewest.
+    assert resources.precisions == {"cpu": "fp32", "cuda": "bf16"}
+    assert [node["node"] for node in resources.nodes] == ["10.0.0.1", "10.0.0.2", "10.0.0.3"]
 
 
 def test_networks_compute_in_what_every_node_has() -> None:
@@ -85,6 +85,6 @@ def test_a_node_tries_its_compiler_if_asked(
 
 def test_logical_gpus_need_not_be_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(LOGICAL, "1")
-    machines = machines_of(SETTINGS, [seen(1, gpus=4, torch_finds=0)])
-    assert (machines.gpus, machines.gpus_are_real) == (4, False)
-    assert machines.device(4).type == "cpu"
+    resources = machines_of(SETTINGS, [seen(1, gpus=4, torch_finds=0)])
+    assert (resources.gpus, resources.gpus_are_real) == (4, False)
+    assert resources.device(4).type == "cpu"

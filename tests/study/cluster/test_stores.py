@@ -16,7 +16,7 @@ from study.cluster.stores import (
     Files,
     Folder,
     Storage,
-    Stored,
+    StoredFile,
     check_storage,
     contents,
     fill,
@@ -86,7 +86,7 @@ def test_files_go_into_a_folder_and_come_out(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_is_kept_there(storage: Storage) -> None:
-    place = Stored(storage, "checkpoints/3.ckpt")
+    place = StoredFile(storage, "checkpoints/3.ckpt")
     assert not Checkpoint(place, {}).resumes
     save_checkpoint(place, {"identity": {"a": 1}})
     assert Checkpoint(place, {"a": 1}).resumes

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.cluster.capacity import Slots
+from study.cluster.capacity import Capacity
 from study.config.settings import Settings
 from study.diagnosis.estimate import (
     Alike,
@@ -27,7 +27,7 @@ from tl_core.config import MODES, Mode
 SPEEDS = Speeds(forward=100, train=10, save_s=1, heads=1000, score_s=0.5)
 PART = Part(train=40, val=100)
 DRIVER = 0.04
-FOUR = Slots(full=4, frozen=1, cpus=4, trials_per_gpu=1)
+FOUR = Capacity(full=4, frozen=1, cpus=4, trials_per_gpu=1)
 NOTHING = Before(0, 0, 0, 1, 0, 1)
 
 
@@ -123,7 +123,7 @@ def test_few_images_start_no_workers(soon_s: float, start_s: float, features_s: 
 
 def test_what_the_cache_has_takes_no_time() -> None:
     settings = ask(mode=("freeze",), train_ratio=(0.1,), epochs=2, trials=8)
-    told = eta(settings, Slots(0, 4, 4, 0), replace(NOTHING, workers_s=5), SPEEDS, {0.1: PART})
+    told = eta(settings, Capacity(0, 4, 4, 0), replace(NOTHING, workers_s=5), SPEEDS, {0.1: PART})
     assert told is not None
     assert (told.start_s, told.decoding_s, told.features_s) == (5, 0, 0)
 
@@ -139,7 +139,7 @@ def test_what_the_cache_has_takes_no_time() -> None:
 )
 def test_what_confirms(given: dict[str, Any], trials: int) -> None:
     settings = ask(mode=("finetune", "scratch"), train_ratio=(0.1,), epochs=2, **given)
-    told = eta(settings, Slots(1, 0, 1, 1), NOTHING, SPEEDS, {0.1: PART})
+    told = eta(settings, Capacity(1, 0, 1, 1), NOTHING, SPEEDS, {0.1: PART})
     assert told is not None
     assert told.confirming_s == pytest.approx(trials * 13.04)
 
@@ -157,7 +157,7 @@ def total(cpus: int, gpus: int, images: int, trials: int, mode: tuple[Mode, ...]
     settings = ask(mode=mode, train_ratio=(0.1, 0.8), trials=trials)
     parts = {r: Part(int(r * images), images // 10) for r in (0.1, 0.8)}
     before = Before(10, 5, images, 20, images, gpus or cpus)
-    told = eta(settings, Slots.of(settings, gpus, cpus), before, SPEEDS, parts)
+    told = eta(settings, Capacity.of(settings, gpus, cpus), before, SPEEDS, parts)
     assert told is not None
     return told.total_s
 

@@ -13,8 +13,8 @@ import torch
 from study.cluster.local_ray import local_ray
 from study.cluster.stores import Folder
 from study.errors import NodeError
-from study.execution.features import here_if_soon, on_node, spread
-from study.execution.trial_context import Job
+from study.execution.features import distribute, on_node, run_locally_if_fast
+from study.execution.trial_context import TrialContext
 from tests.conftest import TINY
 from tests.soak.processes import processes, title
 from tl_core.config import Precision
@@ -24,9 +24,11 @@ from tl_core.training.features import extract
 from tl_core.training.train import pretrained
 
 
-def job_of(images: ImageSet, cache: Path, versions: tuple[tuple[str, str], ...] = ()) -> Job:
+def make_context(
+    images: ImageSet, cache: Path, versions: tuple[tuple[str, str], ...] = ()
+) -> TrialContext:
     name = images.path.relative_to(cache).as_posix()
-    return Job(cache, name, Folder(cache), "val_log_loss", versions=versions)
+    return TrialContext(cache, name, Folder(cache), "val_log_loss", versions=versions)
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ def test_features_need_not_wait_for_workers_that_never_come_or_die(
 ) -> None:
     backbone: tuple[str, str, int, Precision]
     backbone = (TINY, str(tiny_weights), images.image_size, "fp32")
-    forward = spread(job_of(images, own_cache), backbone, 0, cpus=3, restarts=2)
+    forward = distribute(make_context(images, own_cache), backbone, 0, cpus=3, restarts=2)
     chunks = np.array_split(np.arange(len(images.labels)), 4)
     rows = iter(forward(chunks))
     found = [next(rows)]
@@ -74,7 +76,7 @@ def test_a_small_job_is_not_spread(
         yield from (extract(images, network, torch.device("cpu"), views) for views in chunks)
 
     chunks = np.array_split(np.arange(len(images.labels)), 3)
-    found = list(here_if_soon(images, network, elsewhere)(chunks))
+    found = list(run_locally_if_fast(images, network, elsewhere)(chunks))
     assert (len(seen) == 3) == spread_out
     expected = [extract(images, network, torch.device("cpu"), views) for views in chunks]
     assert [(a == b).all() for a, b in zip(found, expected, strict=True)] == [True] * 3
@@ -84,8 +86,8 @@ def test_on_a_cluster_what_a_node_lacks_is_its_own_fault(
     images: ImageSet, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("study.execution.features.own_address", lambda: "10.0.0.7")
-    joined = job_of(images, own_cache, versions=(("python", "3.11"),))
+    joined = make_context(images, own_cache, versions=(("python", "3.11"),))
     with pytest.raises(NodeError, match=r"^node 10\.0\.0\.7: no weights$"), on_node(joined):
         raise InputError(["no weights"])
-    with pytest.raises(InputError, match=r"^no weights$"), on_node(job_of(images, own_cache)):
+    with pytest.raises(InputError, match=r"^no weights$"), on_node(make_context(images, own_cache)):
         raise InputError(["no weights"])

@@ -11,8 +11,8 @@ from PIL import Image
 
 from study.execution import single_trial as debug
 from tests.conftest import TINY
-from tests.study.conftest import Run
 from tests.support.studies.builders import all_runs
+from tests.support.study_fixtures import Run
 from tl_core.config import MODES
 from tl_core.epoch import EpochMetrics
 

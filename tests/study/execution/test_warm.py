@@ -7,11 +7,11 @@ import pytest
 from ray.tune.execution import tune_controller
 from ray.tune.execution.tune_controller import TuneController
 
-from study.cluster.capacity import Slots
+from study.cluster.capacity import Capacity
 from study.execution import warm
 from study.execution.warm import WarmCache, as_bundle, warm_workers
 
-TWO_CORES = Slots(full=2, frozen=1, cpus=2, trials_per_gpu=0)
+TWO_CORES = Capacity(full=2, frozen=1, cpus=2, trials_per_gpu=0)
 
 
 def test_each_kind_keeps_a_worker_a_place() -> None:

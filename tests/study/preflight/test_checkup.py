@@ -59,7 +59,7 @@ def test_nothing_is_looked_for_in_a_cluster_that_is_not_there(
     told = [fault for fault in c.faults if not fault.startswith("--train-ratio")]
     assert told[0] == "--address 10.0.0.9:6379: nobody"
     assert told[1].startswith(f"--storage {NOWHERE}: ")
-    assert (c.machines, c.seen, len(told)) == (None, [], 2)
+    assert (c.resources, c.seen, len(told)) == (None, [], 2)
 
 
 @pytest.mark.parametrize("skip", [False, True])

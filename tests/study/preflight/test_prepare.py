@@ -7,7 +7,7 @@ from PIL import Image
 
 from study.cluster.stores import Bucket
 from study.preflight.prepare import check, prepare
-from study.records.ledger import Story
+from study.records.ledger import StudyState
 from tests.conftest import SIDE, draw_folder
 from tests.support.studies.asking import ask, faults_of
 from tests.support.studies.builders import make_record
@@ -161,8 +161,8 @@ def test_introduction_says_what_is_about_to_run(photo_folder: Path) -> None:
 
 @pytest.mark.parametrize(("ended", "said"), [(5, "2 more trials of"), (7, "what is left to")])
 def test_introduction_of_a_study_that_goes_on(photo_folder: Path, ended: int, said: str) -> None:
-    story = Story(records={trial: make_record(trial) for trial in range(ended)})
-    prepared = replace(ask(photo_folder, name="mine", trials="7"), story=story)
+    state = StudyState(records={trial: make_record(trial) for trial in range(ended)})
+    prepared = replace(ask(photo_folder, name="mine", trials="7"), state=state)
     assert prepared.introduce().startswith(f"mine: {said}")
 
 

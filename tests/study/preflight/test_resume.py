@@ -14,10 +14,10 @@ from study.execution.replay import differences
 from study.preflight.resume import _from_here, _updated
 from study.records.ledger import read_records
 from tests.conftest import SIDE, TINY
-from tests.study.conftest import Run
 from tests.support.studies.builders import all_runs, make_epoch, make_record, make_settings
 from tests.support.studies.ray_runs import RayRun, ray_runs
 from tests.support.studies.synthetic import tiny_study
+from tests.support.study_fixtures import Run
 
 
 @pytest.fixture

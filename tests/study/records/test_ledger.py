@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from study.records.ledger import Ledger, read_events, read_records, read_story
+from study.records.ledger import Ledger, read_events, read_records, read_state
 from study.records.trial_record import TrialRecord
 from tests.support.studies.builders import make_config, make_epoch
 from tl_core.errors import InputError
@@ -22,9 +22,9 @@ def write_some(folder: Path) -> Ledger:
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     write_some(tmp_path).close("done", [])
-    story = read_story(tmp_path)
-    assert story.name == "mine"
-    assert story.about["data"]["classes"] == {"Käse <b>": 3}
+    state = read_state(tmp_path)
+    assert state.name == "mine"
+    assert state.about["data"]["classes"] == {"Käse <b>": 3}
     (record,) = read_records(tmp_path)
     assert record.config == make_config(lr=0.01)
     assert (record.trial, record.kind, record.source) == (1, "confirm", 0)
@@ -85,10 +85,10 @@ def test_story_knows_how_the_study_ended_and_whose_weights_it_has(tmp_path: Path
     ledger.start(record, {})
     ledger.end(record, [], tmp_path / "winner")
     ledger.close("done", [])
-    story = read_story(tmp_path)
-    assert (story.status, story.winner) == ("done", story.records[2])
+    state = read_state(tmp_path)
+    assert (state.status, state.winner) == ("done", state.records[2])
     Ledger(tmp_path).study("mine", {}, again=True)
-    assert read_story(tmp_path).status == "running"
+    assert read_state(tmp_path).status == "running"
 
 
 def test_two_runs_do_not_write_to_one_folder(tmp_path: Path) -> None:
@@ -101,4 +101,4 @@ def test_two_runs_do_not_write_to_one_folder(tmp_path: Path) -> None:
 
 def test_a_name_that_is_no_utf_8_survives(tmp_path: Path) -> None:
     Ledger(tmp_path).study("mine", {"classes": ["d\udcffg"]})
-    assert read_story(tmp_path).about == {"classes": ["d\udcffg"]}
+    assert read_state(tmp_path).about == {"classes": ["d\udcffg"]}

@@ -4,7 +4,7 @@ import pytest
 
 from study.config.settings import Settings
 from study.records.trial_record import Status, TrialRecord
-from study.search.confirmation import FRESH, Planned, missing, most_planned, plan
+from study.search.confirmation import FRESH, Planned, max_confirm_trials, plan, remaining
 from tests.support.studies.builders import make_record, make_settings
 
 
@@ -94,7 +94,7 @@ def test_mode_without_a_finished_trial_is_left_out() -> None:
 
 @pytest.mark.parametrize(("given", "most"), [({}, 15), ({"confirm": False}, 1)])
 def test_there_are_no_more_than_said(given: dict[str, Any], most: int) -> None:
-    assert most_planned(settings(**given)) == most
+    assert max_confirm_trials(settings(**given)) == most
     assert len(plan(settings(**given), RECORDS)) <= most
 
 
@@ -109,7 +109,7 @@ def test_a_study_that_goes_on_runs_what_is_left() -> None:
         each.status = status
     kept = ran[0]
     at = next(i for i, p in enumerate(planned) if p.winner)
-    left = missing(planned, [*RECORDS, *ran], kept)
+    left = remaining(planned, [*RECORDS, *ran], kept)
     assert [p.trial for p in left] == [12, 13] + [None] * (len(planned) - 5)
     assert [(p.kind, p.config) for p in left] == [
         (p.kind, p.config) for i, p in enumerate(planned) if i in (2, 3) or i >= 5
@@ -121,6 +121,6 @@ def test_weights_are_made_again_only_if_they_are_anothers() -> None:
     planned = plan(settings(confirm=False), RECORDS)
     (winner,) = planned
     ran = TrialRecord(10, winner.config, status="done", kind="winner", source=winner.source)
-    assert missing(planned, [*RECORDS, ran], ran) == []
-    assert missing(planned, [*RECORDS, ran], RECORDS[0]) == planned
-    assert missing(planned, [*RECORDS, ran], None) == planned
+    assert remaining(planned, [*RECORDS, ran], ran) == []
+    assert remaining(planned, [*RECORDS, ran], RECORDS[0]) == planned
+    assert remaining(planned, [*RECORDS, ran], None) == planned

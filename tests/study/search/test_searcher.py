@@ -5,7 +5,7 @@ from ray.tune.search import Searcher
 
 from study.search.confirmation import Planned
 from study.search.sampler import Suggestions
-from study.search.searcher import TrialQueue, config_of
+from study.search.searcher import StudySearcher, config_of
 from tests.support.studies.builders import make_config, make_settings
 
 PLANNED = Planned(make_config(seed=10_000), "confirm", 1, winner=True)
@@ -20,9 +20,9 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
 
 @pytest.fixture
-def queue() -> TrialQueue:
+def queue() -> StudySearcher:
     settings = make_settings(data="photos", train_ratio=["0.1"], trials=2, name="mine", epochs=4)
-    return TrialQueue(settings, lambda: [PLANNED], [], 2)
+    return StudySearcher(settings, lambda: [PLANNED], [], 2)
 
 
 def result(epoch: int) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def result(epoch: int) -> dict[str, Any]:
 
 
 def test_search_comes_first_and_then_what_confirms_it(
-    queue: TrialQueue, told: list[tuple[Any, ...]]
+    queue: StudySearcher, told: list[tuple[Any, ...]]
 ) -> None:
     first, second = queue.suggest("a"), queue.suggest("b")
     assert [drawn["trial"] for drawn in (first, second)] == [0, 1]
@@ -54,7 +54,7 @@ def test_search_comes_first_and_then_what_confirms_it(
     [(None, True), (result(2), True), ({}, False), (result(4) | {"failure": "E"}, False)],
 )
 def test_a_trial_that_failed_is_told_as_failed(
-    queue: TrialQueue, told: list[tuple[Any, ...]], last: Any, error: bool
+    queue: StudySearcher, told: list[tuple[Any, ...]], last: Any, error: bool
 ) -> None:
     queue.suggest("a")
     queue.on_trial_complete("a", last, error)
@@ -65,7 +65,7 @@ def test_a_frozen_trial_waits_for_its_place() -> None:
     settings = make_settings(
         data="photos", mode=["freeze"], train_ratio=["0.1"], trials=3, name="mine", epochs=4
     )
-    queue = TrialQueue(settings, lambda: [], [], frozen=2)
+    queue = StudySearcher(settings, lambda: [], [], frozen=2)
     assert [queue.suggest(name)["trial"] for name in "ab"] == [0, 1]
     assert queue.suggest("c") is None
     assert queue.suggest("c") is None

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from study.records.ledger import FILE
 from study.tracking.finish import end_sending, tell_where
-from study.tracking.sender import Offline, Show
-from study.tracking.sync_state import Sent
+from study.tracking.sender import NullSender, Show
+from study.tracking.sync_state import SyncState
 from tests.support.studies.builders import make_settings
 
 FOLDER = Path("runs/mine")
@@ -68,7 +68,7 @@ def test_nothing_is_told_when_all_is_there_and_no_wait_is_long_after_a_stop(
     ("debug", "end"), [(False, "&viewStateShareKey=the-run\n"), (True, "CHART\n")]
 )
 def test_where_to_look(debug: bool, end: str, console: Console) -> None:
-    Sent("http://host", 5, {"study": "the-run"}).save(FOLDER)
+    SyncState("http://host", 5, {"study": "the-run"}).save(FOLDER)
     settings = SimpleNamespace(offline=False, debug=debug, tracking_uri="http://me:secret@host")
     tell_where(Leaving(None), FOLDER, settings, console)  # type: ignore[arg-type]
     assert printed(console).startswith("compare trials: http://host/#/experiments/7/")
@@ -76,5 +76,5 @@ def test_where_to_look(debug: bool, end: str, console: Console) -> None:
 
 
 def test_what_was_not_sent_is_told_with_the_way_to_do_so(console: Console) -> None:
-    tell_where(Offline(""), FOLDER, make_settings(offline=True), console)
+    tell_where(NullSender(""), FOLDER, make_settings(offline=True), console)
     assert printed(console) == "nothing was sent to MLflow; python study/sync.py mine sends it\n"

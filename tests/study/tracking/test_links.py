@@ -6,12 +6,12 @@ from mlflow import MlflowClient
 
 from study.records.trial_record import FACTORS
 from study.tracking.links import AXES, shared_view
-from study.tracking.writer import Tracker
+from study.tracking.writer import MlflowWriter
 from tests.support.studies.builders import Teller, make_config, make_epoch
 from tl_core.config import Metric
 
 
-def make_study(tracker: Tracker, log_losses: tuple[float, ...]) -> str:
+def make_study(tracker: MlflowWriter, log_losses: tuple[float, ...]) -> str:
     """Track a study, a trial for each of `log_losses`, which it ends with; return its run."""
     teller = Teller(tracker, uuid.uuid4().hex)
     teller.study()
@@ -25,8 +25,8 @@ def make_study(tracker: Tracker, log_losses: tuple[float, ...]) -> str:
 
 
 def test_view_has_the_trials_of_one_study_best_first(uri: str, client: MlflowClient) -> None:
-    make_study(Tracker(uri), (0.1, 0.2))
-    tracker = Tracker(uri)
+    make_study(MlflowWriter(uri), (0.1, 0.2))
+    tracker = MlflowWriter(uri)
     parent_id = make_study(tracker, (0.75, 0.25, 0.5))
     view = json.loads(shared_view(parent_id, "val_log_loss")[1])
     order = f"{view['orderByKey']} {'ASC' if view['orderByAsc'] else 'DESC'}"
@@ -41,7 +41,7 @@ def test_best_is_the_lowest_or_the_highest(metric: Metric, rises: bool) -> None:
 
 
 def test_view_draws_the_factors_and_the_curves(uri: str, client: MlflowClient) -> None:
-    tracker = Tracker(uri)
+    tracker = MlflowWriter(uri)
     make_study(tracker, (0.5, 0.25))
     (first, second) = client.search_runs(
         [tracker.experiment_id], "tags.`tl_study.kind` = 'trial'", order_by=["params.trial"]

@@ -114,7 +114,7 @@ def test_only_the_model_and_what_it_takes_is_logged(
     place = Path(str(source).removeprefix("file://"))
     assert {path.name for path in (place / "data" / "data").iterdir()} == {CARD, WEIGHTS}
     assert not list(place.rglob("*.pkl"))
-    assert (place / "code" / "tl_core" / "pyfunc.py").is_file()
+    assert (place / "code" / "tl_core" / "inference" / "pyfunc.py").is_file()
     pinned = (place / "requirements.txt").read_text().split()
     assert pinned[0].startswith("mlflow==")
     assert [each.partition("==")[0] for each in pinned[1:]] == list(REQUIREMENTS)

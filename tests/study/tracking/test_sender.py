@@ -8,8 +8,8 @@ import pytest
 from mlflow import MlflowClient
 
 from study.records.ledger import Ledger
-from study.tracking.sender import Offline, OwnProcess, OwnThread, Sender
-from study.tracking.sync_state import Sent, events_left, read_sent
+from study.tracking.sender import NullSender, ProcessSender, Sender, ThreadSender
+from study.tracking.sync_state import SyncState, events_left, read_sync_state
 from tests.support.studies.builders import all_runs
 from tl_core.errors import InputError
 
@@ -20,9 +20,9 @@ ABOUT = {
 }
 
 
-@pytest.mark.parametrize("kind", [OwnProcess, OwnThread])
+@pytest.mark.parametrize("kind", [ProcessSender, ThreadSender])
 def test_a_ledger_is_sent_while_it_grows_and_to_its_end(
-    kind: type[OwnProcess] | type[OwnThread], uri: str, client: MlflowClient, tmp_path: Path
+    kind: type[ProcessSender] | type[ThreadSender], uri: str, client: MlflowClient, tmp_path: Path
 ) -> None:
     sender: Sender = kind(uri)
     ledger = Ledger(tmp_path)
@@ -35,14 +35,14 @@ def test_a_ledger_is_sent_while_it_grows_and_to_its_end(
 
 
 def test_a_store_that_cannot_be_had_is_told() -> None:
-    sender = OwnProcess("ftp://me:secret@127.0.0.1/x")
+    sender = ProcessSender("ftp://me:secret@127.0.0.1/x")
     with pytest.raises(InputError, match=r"^--tracking-uri ftp://127.0.0.1/x: .*unsupported URI"):
         sender.opened()
     assert sender.close() is None
 
 
 def test_a_process_that_is_killed_is_told(uri: str, tmp_path: Path) -> None:
-    sender = OwnProcess(uri)
+    sender = ProcessSender(uri)
     Ledger(tmp_path).study("mine", ABOUT)
     sender.opened()
     os.kill(sender._process.pid, signal.SIGKILL)
@@ -56,7 +56,7 @@ def test_who_waits_is_shown_what_is_left_and_may_leave_it(uri: str, tmp_path: Pa
         shown.append(left)
         raise KeyboardInterrupt
 
-    shown, sender = list[int](), OwnProcess(uri)
+    shown, sender = list[int](), ProcessSender(uri)
     Ledger(tmp_path).study("mine", ABOUT)
     sender.opened()
     os.kill(sender._process.pid, signal.SIGSTOP)  # As a store that takes its time.
@@ -67,7 +67,7 @@ def test_who_waits_is_shown_what_is_left_and_may_leave_it(uri: str, tmp_path: Pa
 
 
 def test_who_is_in_a_hurry_leaves_the_rest(uri: str, tmp_path: Path) -> None:
-    sender = OwnProcess(uri)
+    sender = ProcessSender(uri)
     Ledger(tmp_path).study("mine", ABOUT)
     sender.opened()
     os.kill(sender._process.pid, signal.SIGSTOP)
@@ -80,9 +80,9 @@ def test_a_thread_may_be_left_alone(
 ) -> None:
     let_go = threading.Event()
     monkeypatch.setattr(
-        "study.tracking.sync_process.Delivery.follow", lambda *_: let_go.wait() and None
+        "study.tracking.sync_process.SyncProcess.follow", lambda *_: let_go.wait() and None
     )
-    sender = OwnThread(uri)
+    sender = ThreadSender(uri)
     Ledger(tmp_path).study("mine", ABOUT)
     sender.follow(tmp_path)
     assert sender.close(within_s=0.1) == "it took more than 0.1 s"
@@ -91,14 +91,14 @@ def test_a_thread_may_be_left_alone(
 
 
 def test_a_study_that_is_not_sent_notes_where_it_would_be(uri: str, tmp_path: Path) -> None:
-    Offline("http://me:secret@host").follow(tmp_path)
-    assert read_sent(tmp_path) == Sent("http://host")
-    Offline(uri).follow(tmp_path)  # What was noted first, or sent, stays.
-    assert read_sent(tmp_path) == Sent("http://host")
+    NullSender("http://me:secret@host").follow(tmp_path)
+    assert read_sync_state(tmp_path) == SyncState("http://host")
+    NullSender(uri).follow(tmp_path)  # What was noted first, or sent, stays.
+    assert read_sync_state(tmp_path) == SyncState("http://host")
 
 
 def test_the_uri_is_not_on_the_command_line(uri: str) -> None:
-    sender = OwnProcess(uri)
+    sender = ProcessSender(uri)
     shown = subprocess.check_output(["ps", "-o", "args=", "-p", str(sender._process.pid)])
     sender.close()
     assert b"study.tracking.sync_process" in shown

@@ -7,15 +7,15 @@ from unittest.mock import patch
 
 import pytest
 
-from study.records.ledger import Event, Ledger, Story
+from study.records.ledger import Event, Ledger, StudyState
 from study.records.trial_record import TrialRecord
-from study.tracking.sync_process import Delivery
-from study.tracking.writer import Tracker
+from study.tracking.sync_process import SyncProcess
+from study.tracking.writer import MlflowWriter
 from tests.support.studies.builders import make_config, make_epoch
 from tl_core.errors import InputError
 
 
-class Spy(Tracker):
+class Spy(MlflowWriter):
     """Notes what it is told, once it is flushed; fails as often as it is asked to."""
 
     def __init__(self) -> None:
@@ -27,9 +27,9 @@ class Spy(Tracker):
         self.faults = 0
         self._told: list[str] = []
 
-    def tell(self, event: Event, story: Story) -> None:
+    def tell(self, event: Event, state: StudyState) -> None:
         self.run_ids[str(event.get("trial", "study"))] = "a run"
-        self._told.append(f"{event['event']} {event.get('trial', story.name)}")
+        self._told.append(f"{event['event']} {event.get('trial', state.name)}")
 
     def flush(self) -> None:
         if self.faults:
@@ -78,7 +78,7 @@ def ended() -> threading.Event:
 
 def test_everything_is_sent_in_order(ledger: Ledger, tmp_path: Path) -> None:
     spy = Spy()
-    delivery = Delivery(tmp_path, spy)
+    delivery = SyncProcess(tmp_path, spy)
     ledger.study("mine", {})
     write_trial(ledger, 0)
     assert delivery.push() is None
@@ -96,7 +96,7 @@ def test_everything_is_sent_in_order(ledger: Ledger, tmp_path: Path) -> None:
 
 def test_what_failed_is_sent_again(ledger: Ledger, tmp_path: Path) -> None:
     spy = Spy()
-    delivery = Delivery(tmp_path, spy)
+    delivery = SyncProcess(tmp_path, spy)
     ledger.study("mine", {})
     write_trial(ledger, 0)
     spy.faults = 1
@@ -111,7 +111,7 @@ def test_what_failed_is_sent_again(ledger: Ledger, tmp_path: Path) -> None:
 
 def test_a_store_that_stays_away_is_given_up_at_the_end(ledger: Ledger, tmp_path: Path) -> None:
     spy = Spy()
-    delivery = Delivery(tmp_path, spy)
+    delivery = SyncProcess(tmp_path, spy)
     ledger.study("mine", {})
     ledger.close("done", [])
     spy.faults = 10**6
@@ -121,13 +121,13 @@ def test_a_store_that_stays_away_is_given_up_at_the_end(ledger: Ledger, tmp_path
 
 def test_a_later_delivery_goes_on(ledger: Ledger, tmp_path: Path) -> None:
     first, second = Spy(), Spy()
-    delivery = Delivery(tmp_path, first)
+    delivery = SyncProcess(tmp_path, first)
     ledger.study("mine", {})
     write_trial(ledger, 0)
     delivery.push()
     write_trial(ledger, 1)
     delivery.close()
-    later = Delivery(tmp_path, second)
+    later = SyncProcess(tmp_path, second)
     assert (second.unsure, second.run_ids["0"]) == (True, "a run")
     ledger.close("done", [])
     assert later.follow(ended()) is None
@@ -135,20 +135,20 @@ def test_a_later_delivery_goes_on(ledger: Ledger, tmp_path: Path) -> None:
 
 
 def test_another_store_gets_everything(ledger: Ledger, tmp_path: Path) -> None:
-    delivery = Delivery(tmp_path, Spy())
+    delivery = SyncProcess(tmp_path, Spy())
     ledger.study("mine", {})
     delivery.push()
     delivery.close()
     other = Spy()
     other.uri = "http://elsewhere:5000"
-    assert Delivery(tmp_path, other).push() is None
+    assert SyncProcess(tmp_path, other).push() is None
     assert other.sent == WHOLE[:1]
 
 
 def test_a_long_ledger_goes_in_pieces(ledger: Ledger, tmp_path: Path) -> None:
     spy = Spy()
     with patch("study.tracking.sync_process._MOST_EVENTS", 3):
-        delivery = Delivery(tmp_path, spy)
+        delivery = SyncProcess(tmp_path, spy)
         ledger.study("mine", {})
         write_trial(ledger, 0)
         write_trial(ledger, 1)
@@ -158,8 +158,8 @@ def test_a_long_ledger_goes_in_pieces(ledger: Ledger, tmp_path: Path) -> None:
 
 
 def test_two_deliveries_of_one_study_do_not_meet(ledger: Ledger, tmp_path: Path) -> None:
-    first: Any = Delivery(tmp_path, Spy())
+    first: Any = SyncProcess(tmp_path, Spy())
     with pytest.raises(InputError, match="is being sent to MLflow by another process"):
-        Delivery(tmp_path, Spy())
+        SyncProcess(tmp_path, Spy())
     first.close()
-    Delivery(tmp_path, Spy())
+    SyncProcess(tmp_path, Spy())

@@ -6,7 +6,7 @@ from mlflow import MlflowClient
 
 from study.records.trial_record import Status
 from study.tracking.links import shared_view
-from study.tracking.writer import Tracker
+from study.tracking.writer import MlflowWriter
 from tests.support.models import make_model
 from tests.support.studies.builders import Teller, all_runs, make_config, make_epoch
 from tl_core.epoch import EpochMetrics
@@ -20,17 +20,17 @@ SPLIT = {"split": {"train": "def", "val": "abc", "test": "ghi"}}
 
 
 @pytest.fixture
-def tracker(uri: str) -> Tracker:
-    return Tracker(uri)
+def tracker(uri: str) -> MlflowWriter:
+    return MlflowWriter(uri)
 
 
 @pytest.fixture
-def teller(tracker: Tracker) -> Teller:
+def teller(tracker: MlflowWriter) -> Teller:
     return Teller(tracker)
 
 
 @pytest.fixture
-def batches(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> MagicMock:
+def batches(tracker: MlflowWriter, monkeypatch: pytest.MonkeyPatch) -> MagicMock:
     """Counts the batches that go out; they still do."""
     counted = MagicMock(wraps=tracker._client.log_batch)
     monkeypatch.setattr(tracker._client, "log_batch", counted)
@@ -198,7 +198,7 @@ def test_end_of_a_study(
 
 
 def test_what_is_told_twice_is_there_once(
-    teller: Teller, tracker: Tracker, uri: str, client: MlflowClient
+    teller: Teller, tracker: MlflowWriter, uri: str, client: MlflowClient
 ) -> None:
     def tell(to: Teller) -> None:
         to.at = 1000.0
@@ -213,7 +213,7 @@ def test_what_is_told_twice_is_there_once(
     once = [run.to_dictionary() for run in all_runs(client)]
     tracker.forget()
     tell(teller)
-    another = Tracker(uri)  # A new process, which finds the runs by their key.
+    another = MlflowWriter(uri)  # A new process, which finds the runs by their key.
     another.forget()
     tell(Teller(another))
     assert [run.to_dictionary() for run in all_runs(client)] == once
@@ -222,10 +222,10 @@ def test_what_is_told_twice_is_there_once(
 
 
 def test_second_study_joins_the_experiment(uri: str, client: MlflowClient) -> None:
-    assert Tracker(uri).experiment_id == Tracker(uri).experiment_id
-    client.delete_experiment(Tracker(uri).experiment_id)
+    assert MlflowWriter(uri).experiment_id == MlflowWriter(uri).experiment_id
+    client.delete_experiment(MlflowWriter(uri).experiment_id)
     with pytest.raises(InputError, match="experiment 'tl-study' is deleted; restore or purge it"):
-        Tracker(uri)
+        MlflowWriter(uri)
 
 
 @pytest.mark.parametrize(
@@ -238,24 +238,24 @@ def test_second_study_joins_the_experiment(uri: str, client: MlflowClient) -> No
 )
 def test_store_that_cannot_be_used(bad: str, why: str) -> None:
     with pytest.raises(InputError, match=f"^--tracking-uri {bad}: .*{why}") as caught:
-        Tracker(bad)
+        MlflowWriter(bad)
     assert len(caught.value.faults) == 1
 
 
 def test_server_that_does_not_answer() -> None:
     with pytest.raises(InputError, match=r"^--tracking-uri http://127.0.0.1:9: .*refused"):
-        Tracker("http://127.0.0.1:9")
+        MlflowWriter("http://127.0.0.1:9")
 
 
 @pytest.mark.parametrize("uri", ["ftp://me:secret@127.0.0.1/x", "http://me:secret@127.0.0.1:9"])
 def test_no_credentials_in_what_is_told(uri: str) -> None:
     with pytest.raises(InputError) as caught:
-        Tracker(uri)
+        MlflowWriter(uri)
     assert "secret" not in str(caught.value)
 
 
 def test_view_is_a_tag_of_the_experiment_that_the_parent_leads_to(
-    tracker: Tracker, teller: Teller, client: MlflowClient
+    tracker: MlflowWriter, teller: Teller, client: MlflowClient
 ) -> None:
     teller.study()
     teller.flush()

@@ -13,12 +13,12 @@ from typing import Any
 
 from study import run
 from study.cluster.ray_environment import set_ray_environment
-from study.execution.trial_context import Job
+from study.execution.trial_context import TrialContext
 
 WANTED = "wanted"
 
 
-def run_together(folder: Path, drawn: dict[str, Any], job: Job) -> None:
+def run_together(folder: Path, drawn: dict[str, Any], context: TrialContext) -> None:
     """Run a trial in a worker; with a network, not before others have come."""
     import ray
 
@@ -31,7 +31,7 @@ def run_together(folder: Path, drawn: dict[str, Any], job: Job) -> None:
             if time.monotonic() > end:
                 raise TimeoutError("too few nodes have had a network")
             time.sleep(0.05)
-    run_in_worker(drawn, job)
+    run_in_worker(drawn, context)
 
 
 def main(folder: Path, words: list[str]) -> int:

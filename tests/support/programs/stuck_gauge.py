@@ -13,12 +13,12 @@ set_ray_environment()
 from study.cluster.local_ray import local_ray  # noqa: E402
 from study.cluster.resources import this_machine  # noqa: E402
 from study.diagnosis import measure  # noqa: E402
-from study.diagnosis.probe_worker import Gauge, Probe  # noqa: E402
+from study.diagnosis.probe_worker import Probe, ProbeWorker  # noqa: E402
 from tests.conftest import SIDE, TINY  # noqa: E402
 from tests.support.studies.builders import make_settings  # noqa: E402
 
 
-class Stuck(Gauge):
+class Stuck(ProbeWorker):
     """Has made its files, which it tells of, and is not up yet."""
 
     def __init__(self, probe: Probe) -> None:
@@ -30,7 +30,7 @@ class Stuck(Gauge):
 def main() -> None:
     """Measure with such workers."""
     settings = make_settings(data="photos", backbone=TINY, image_size=SIDE, mode=("freeze",))
-    with local_ray(0), mock.patch.object(measure, "Gauge", Stuck):
+    with local_ray(0), mock.patch.object(measure, "ProbeWorker", Stuck):
         found = measure.measure(settings, this_machine(), 0, lambda _: None)
     print(json.dumps([found.reasons, found.left]))
 

@@ -10,9 +10,9 @@ from study.cluster.ray_environment import set_ray_environment
 set_ray_environment()
 
 from benchmarks.scaling.logical_study import CountingJournal  # noqa: E402
-from study.cluster.capacity import Slots  # noqa: E402
+from study.cluster.capacity import Capacity  # noqa: E402
 from study.cluster.local_ray import local_ray  # noqa: E402
-from study.execution.trial_context import Job  # noqa: E402
+from study.execution.trial_context import TrialContext  # noqa: E402
 from study.execution.tune import search  # noqa: E402
 from study.execution.worker import Reporter  # noqa: E402
 from tests.support.studies.builders import make_epoch, make_settings  # noqa: E402
@@ -21,9 +21,9 @@ MODES = ("finetune", "scratch", "freeze")
 """The first two take both cores before the third is drawn."""
 
 
-def wait_for_frozen(drawn: dict[str, Any], job: Job) -> None:
+def wait_for_frozen(drawn: dict[str, Any], context: TrialContext) -> None:
     """Stand for a trial: end once a frozen trial has run."""
-    mark = job.cache / "frozen"
+    mark = context.cache / "frozen"
     if drawn["mode"] == "freeze":
         mark.touch()
     end = time.monotonic() + 60
@@ -48,8 +48,11 @@ def main() -> int:
     )
     journal = CountingJournal()
     with local_ray(0, 2):
-        job, slots = Job.here(settings, "images/none", Path()), Slots.of(settings, 0, 2)
-        search(settings, job, slots, Path(), journal, run=wait_for_frozen)
+        context, capacity = (
+            TrialContext.here(settings, "images/none", Path()),
+            Capacity.of(settings, 0, 2),
+        )
+        search(settings, context, capacity, Path(), journal, run=wait_for_frozen)
     # The fourth is the winner once more, for its weights.
     print([(record.config.mode, record.status, record.error) for record in journal.records])
     return sum(record.status != "done" for record in journal.records) + abs(4 - len(journal.ends))

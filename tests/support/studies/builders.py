@@ -11,9 +11,9 @@ from mlflow.entities import Run
 from study.analysis.estimates import Arm, Confirmed
 from study.config.settings import Settings
 from study.config.validate import resolve
-from study.records.ledger import Story
+from study.records.ledger import StudyState
 from study.records.trial_record import Kind, Status, TrialRecord
-from study.tracking.writer import EXPERIMENT, Tracker
+from study.tracking.writer import EXPERIMENT, MlflowWriter
 from tl_core.config import Mode, TrialConfig
 from tl_core.epoch import EpochMetrics
 
@@ -101,11 +101,11 @@ def make_settings(**given: Any) -> Settings:
 class Teller:
     """Tells a tracker of events, as a delivery does."""
 
-    def __init__(self, tracker: Tracker, study_id: str = "0123") -> None:
+    def __init__(self, tracker: MlflowWriter, study_id: str = "0123") -> None:
         self.at = 1.5
         self._id = study_id
         self._tracker = tracker
-        self._story = Story()
+        self._state = StudyState()
         self.flush = tracker.flush
 
     def study(self, debug: bool = False, again: bool = False) -> None:
@@ -155,5 +155,5 @@ class Teller:
 
     def _tell(self, **event: Any) -> None:
         event["at"] = self.at
-        self._story.add(event)
-        self._tracker.tell(event, self._story)
+        self._state.add(event)
+        self._tracker.tell(event, self._state)

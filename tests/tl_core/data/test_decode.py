@@ -6,7 +6,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from tl_core.data.decode import open_rgb, squash
+from tl_core.data.decode import open_rgb, resize_square
 
 RED = (200, 30, 30)
 
@@ -139,7 +139,7 @@ def test_grey_of_fractions_is_not_black(tmp_path: Path) -> None:
 def test_squash_does_not_keep_the_aspect() -> None:
     wide = Image.new("RGB", (60, 10), "black")
     wide.paste(RED, (0, 0, 30, 10))
-    square = squash(wide, 20)
+    square = resize_square(wide, 20)
     assert square.shape == (3, 20, 20)
     assert square.dtype == np.uint8
     assert (square[:, :, :9] == np.reshape(RED, (3, 1, 1))).all()
@@ -148,4 +148,4 @@ def test_squash_does_not_keep_the_aspect() -> None:
 
 def test_squash_leaves_an_image_of_that_size_alone() -> None:
     grid = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    assert (squash(Image.fromarray(grid), 8) == grid.transpose(2, 0, 1)).all()
+    assert (resize_square(Image.fromarray(grid), 8) == grid.transpose(2, 0, 1)).all()

@@ -15,7 +15,7 @@ from tl_core.training.checkpoints import (
     Checkpoint,
     CheckpointError,
     CheckpointWarning,
-    InFile,
+    LocalFile,
     State,
     load_checkpoint,
     save_checkpoint,
@@ -28,7 +28,7 @@ STATE: State = {"model": {"weight": torch.arange(6.0).view(2, 3)}, "history": [{
 def saved(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The content of a good checkpoint."""
     path = tmp_path_factory.mktemp("checkpoints") / "1.ckpt"
-    save_checkpoint(InFile(path), STATE)
+    save_checkpoint(LocalFile(path), STATE)
     return path.read_bytes()
 
 
@@ -50,8 +50,8 @@ def torch_saved(value: object) -> bytes:
 
 def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "new" / "1.ckpt"
-    save_checkpoint(InFile(path), STATE)
-    again = load_checkpoint(InFile(path))
+    save_checkpoint(LocalFile(path), STATE)
+    again = load_checkpoint(LocalFile(path))
     assert torch.equal(again["model"]["weight"], STATE["model"]["weight"])
     assert again["history"] == STATE["history"]
     assert [file.name for file in path.parent.iterdir()] == ["1.ckpt"]
@@ -66,7 +66,7 @@ def test_no_prefix_passes(saved: bytes, spot: Path, data: st.DataObject) -> None
     length = data.draw(st.integers(0, len(saved) - 1) | st.sampled_from([0, 31, 32, 33]))
     spot.write_bytes(saved[:length])
     with pytest.raises(CheckpointError, match=f"^checkpoint {re.escape(str(spot))} is damaged"):
-        load_checkpoint(InFile(spot))
+        load_checkpoint(LocalFile(spot))
 
 
 @given(st.data(), st.integers(1, 255))
@@ -74,7 +74,7 @@ def test_no_changed_byte_passes(saved: bytes, spot: Path, data: st.DataObject, f
     at = data.draw(st.integers(0, len(saved) - 1))
     spot.write_bytes(saved[:at] + bytes([saved[at] ^ flip]) + saved[at + 1 :])
     with pytest.raises(CheckpointError, match="its content has not the SHA-256 that it begins"):
-        load_checkpoint(InFile(spot))
+        load_checkpoint(LocalFile(spot))
 
 
 @given(st.binary(max_size=200))
@@ -82,21 +82,21 @@ def test_no_changed_byte_passes(saved: bytes, spot: Path, data: st.DataObject, f
 def test_no_foreign_file_passes(spot: Path, content: bytes) -> None:
     spot.write_bytes(content)
     with pytest.raises(CheckpointError, match="is damaged"):
-        load_checkpoint(InFile(spot))
+        load_checkpoint(LocalFile(spot))
 
 
 @given(st.binary(max_size=200))
 def test_a_hash_alone_makes_no_checkpoint(spot: Path, content: bytes) -> None:
     spot.write_bytes(with_digest(content))
     with pytest.raises(CheckpointError, match="holds more than tensors and plain values"):
-        load_checkpoint(InFile(spot))
+        load_checkpoint(LocalFile(spot))
 
 
 def test_what_is_no_state_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "1.ckpt"
     path.write_bytes(with_digest(torch_saved([1, 2])))
     with pytest.raises(CheckpointError, match=r"holds no state: list$"):
-        load_checkpoint(InFile(path))
+        load_checkpoint(LocalFile(path))
 
 
 class Malicious:
@@ -126,7 +126,7 @@ def test_a_malicious_pickle_runs_nothing(
     evil = Malicious(marker)
     path.write_bytes(written(evil))
     with pytest.warns(CheckpointWarning, match=r"the trial starts anew$"):
-        assert not Checkpoint(InFile(path), {}).resumes
+        assert not Checkpoint(LocalFile(path), {}).resumes
     assert not marker.exists()
     pickle.loads(pickle.dumps(evil)).close()
     assert marker.exists(), "it was harmless"
@@ -134,10 +134,10 @@ def test_a_malicious_pickle_runs_nothing(
 
 def test_a_full_disk_is_told_and_leaves_the_earlier_file(tmp_path: Path) -> None:
     path = tmp_path / "1.ckpt"
-    save_checkpoint(InFile(path), STATE)
+    save_checkpoint(LocalFile(path), STATE)
     # On Linux every write to this device fails as on a full disk.
     (tmp_path / ".1.ckpt.fresh").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left on device"):
-        save_checkpoint(InFile(path), STATE | {"history": []})
-    assert load_checkpoint(InFile(path))["history"] == STATE["history"]
+        save_checkpoint(LocalFile(path), STATE | {"history": []})
+    assert load_checkpoint(LocalFile(path))["history"] == STATE["history"]
     assert [file.name for file in tmp_path.iterdir()] == ["1.ckpt"]

@@ -15,7 +15,7 @@ from tests.support.core.trials import CPU, Trials, changed, state, untimed
 from tl_core.config import Mode
 from tl_core.epoch import EpochMetrics
 from tl_core.training import train
-from tl_core.training.checkpoints import CheckpointWarning, InFile, load_checkpoint
+from tl_core.training.checkpoints import CheckpointWarning, LocalFile, load_checkpoint
 from tl_core.training.train import TrialResult, run_trial
 
 WHOLE: tuple[Mode, ...] = ("finetune", "lp_ft", "scratch")
@@ -38,7 +38,7 @@ def run(
 
     torch.seed()
     config = trials.config(mode, **{"epochs": 3} | changes)
-    place = InFile(path) if path else None
+    place = LocalFile(path) if path else None
     try:
         return run_trial(config, trials.images, trials.cache, CPU, report, True, place), seen
     except Cut:
@@ -88,8 +88,8 @@ def test_an_epoch_is_on_disk_before_it_is_reported(trials: Trials, path: Path, m
         trials.images,
         trials.cache,
         CPU,
-        lambda _: kept.append(len(load_checkpoint(InFile(path))["history"])),
-        checkpoint=InFile(path),
+        lambda _: kept.append(len(load_checkpoint(LocalFile(path))["history"])),
+        checkpoint=LocalFile(path),
     )
     assert kept == [1, 2, 2]
 
@@ -126,7 +126,7 @@ def test_a_truncated_checkpoint_is_told_and_the_trial_starts_anew(
     with pytest.warns(CheckpointWarning, match=told):
         resumed, _ = run(trials, mode, path)
     assert_same(resumed, run(trials, mode, None)[0])
-    assert len(load_checkpoint(InFile(path))["history"]) == 2
+    assert len(load_checkpoint(LocalFile(path))["history"]) == 2
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_kill_9_loses_one_epoch_at_most(trials: Trials, path: Path) -> None:
     given = [config, str(trials.images.path), str(trials.cache), str(path)]
     killed = subprocess.run([sys.executable, "-c", KILLED, *given], timeout=100)
     assert killed.returncode == -signal.SIGKILL
-    assert len(load_checkpoint(InFile(path))["history"]) == 2
+    assert len(load_checkpoint(LocalFile(path))["history"]) == 2
     assert_same(run(trials, "finetune", path)[0], run(trials, "finetune", None)[0])
 
 
@@ -231,6 +231,6 @@ def test_kill_9_at_any_moment_leaves_a_whole_file(path: Path, moment: int) -> No
     os.kill(child.pid, signal.SIGKILL)
     told = (told + child.stdout.read()).split()[-1]
     child.wait()
-    kept = load_checkpoint(InFile(path))
+    kept = load_checkpoint(LocalFile(path))
     assert kept["epoch"] - int(told) in (0, 1)
     assert kept["weights"].eq(kept["epoch"]).all()
