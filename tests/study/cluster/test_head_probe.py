@@ -24,17 +24,25 @@ TOKEN = (
 
 
 @pytest.fixture
+def token(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token, as Ray wants to have one before it asks anybody."""
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "a" * 64)
+
+
+@pytest.fixture
 def silent() -> Iterator[str]:
     """HOST:PORT where something listens that says nothing."""
     with closing(socket.create_server(("127.0.0.1", 0))) as door:
         yield f"127.0.0.1:{door.getsockname()[1]}"
 
 
+@pytest.mark.usefixtures("token")
 def test_what_is_no_head_is_told(silent: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert ask(silent) == NO_HEAD
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.usefixtures("token")
 def test_joining_asks_first(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def init(**_: object) -> None:
         raise AssertionError("Ray would try for minutes")
