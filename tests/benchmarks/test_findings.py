@@ -73,7 +73,7 @@ def test_a_rerun_trains_only_what_the_file_lacks(
     assert str(tmp_path) not in out.read_text()
 
 
-@pytest.mark.slow  # Processes that import torch take seconds to start.
+@pytest.mark.integration  # Processes that import torch take seconds to start.
 def test_processes_find_what_one_process_does(images: ImageSet, tmp_path: Path) -> None:
     jobs, paths = [_tiny_job(seed) for seed in range(3)], {SIDE: images.path}
     found = {f.config: f.test for f in findings.run_all(jobs, paths, tmp_path, processes=2)}

@@ -7,7 +7,7 @@ import pytest
 from benchmarks.scaling.memory import measure
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_DATA counts maps on Linux only")
 def test_an_epoch_over_more_images_than_memory_may_hold() -> None:

@@ -128,7 +128,7 @@ def short_temp() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 @pytest.mark.timeout(1800)
 def test_all_rows_end_to_end(tmp_path: Path, short_temp: Path) -> None:
     words = [sys.executable, "-m", "benchmarks", "--quick", "--out", str(tmp_path / "out.json")]

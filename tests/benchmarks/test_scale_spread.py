@@ -30,7 +30,7 @@ def test_a_row_tells_gpus_from_frozen_trials() -> None:
     assert row["utilisation"] == 0.375
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_trials_fill_two_gpus_in_pairs_and_frozen_ones_need_none() -> None:
     spans = run_timed(2, 2, frozen=True, trials=16, trial_s=1.0)
     learning = [s for s in spans if s.mode != "freeze"]

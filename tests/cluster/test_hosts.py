@@ -65,7 +65,7 @@ def test_a_private_folder_is_each_host_s_own(tmp_path: Path) -> None:
     assert [path.name for path in folder.iterdir()] == ["mine"]
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_a_ray_spans_hosts_of_which_one_has_the_code(tmp_path: Path) -> None:
     folder = tmp_path / "cache"
     folder.mkdir()

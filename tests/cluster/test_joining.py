@@ -43,7 +43,7 @@ def start(head: Host, *given: object) -> "subprocess.Popen[str]":
     return head.start(sys.executable, *words, TL_STUDY_LOGICAL_GPUS=1, PYTHONPATH=ROOT)
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_a_node_with_another_torch_is_named_before_any_work(
     tmp_path: Path, photo_folder: Path, other_torch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -60,7 +60,7 @@ def test_a_node_with_another_torch_is_named_before_any_work(
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.cluster
 def test_one_that_joins_late_stops_the_study_and_takes_no_trial_with_it(
     tmp_path: Path, photo_folder: Path, other_torch: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,7 +22,7 @@ from tests.support.studies.ray_runs import ray_runs
 from tl_core.files import replace_file
 from tl_core.training.checkpoints import LocalFile, load_checkpoint
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 STUDY = Path("runs/mine")
 LEDGER = STUDY / "ledger.jsonl"
 EPOCHS = 60

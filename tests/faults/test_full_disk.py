@@ -16,7 +16,7 @@ from tests.support.studies.ray_runs import RayRun, ray_runs
 
 QUICK = ("--debug", "--backbone", "mlp", "--mode", "scratch", "--epochs", 1)
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.faults
 
 
 @pytest.fixture

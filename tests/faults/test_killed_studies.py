@@ -18,7 +18,7 @@ from tests.support.studies.builders import all_runs
 from tests.support.studies.ray_runs import RayRun, ray_runs
 from tl_core.training.checkpoints import LocalFile, load_checkpoint
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 LEDGER = Path("runs/mine/ledger.jsonl")
 Study = Callable[..., "subprocess.Popen[str]"]
 

@@ -24,7 +24,7 @@ from tests.support.slow_proxy import slow_proxy
 from tests.support.studies.builders import all_runs
 from tests.support.studies.ray_runs import RayRun, ray_runs
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 FOLDER = Path("runs/mine")
 ENDS = {"done": "FINISHED", "pruned": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 LIMIT_S = 240

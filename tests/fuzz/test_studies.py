@@ -22,7 +22,7 @@ from study.tracking.sync_state import events_left
 from tests.conftest import SIDE, TINY, draw_folder
 from tests.support.studies.command_lines import Words, command_lines, effort, outcome, tries
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.fuzz
 EXAMPLES = 5
 _RUN = run.main
 _MORE: dict[str, Callable[..., int]] = {

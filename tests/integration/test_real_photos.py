@@ -12,7 +12,7 @@ from tl_core.data.sources import folder_source
 from tl_core.memory import keep_freed_memory
 from tl_core.training.train import TrialResult, run_trial
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 
 class Photos:

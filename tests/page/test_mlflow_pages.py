@@ -22,7 +22,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium")
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.page,
     pytest.mark.skipif(not CHROMIUM, reason="no browser: Debian's chromium is not installed"),
 ]
 LIMIT_S = 60

@@ -90,7 +90,7 @@ def test_a_refused_login(
     assert_hidden(told)
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 @pytest.mark.parametrize("uri", UNUSABLE)
 def test_a_study_tells_no_more_than_a_single_trial(
     capfd: pytest.CaptureFixture[str], uri: str

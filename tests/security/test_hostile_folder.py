@@ -154,7 +154,7 @@ def ray_run() -> Iterator[RayRun]:
         yield runs
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_whatever_ray_left_is_never_read(
     ray_run: RayRun, run_alone: Run, photo_folder: Path, tiny_weights: Path, uri: str,
     spring: Spring,

@@ -145,7 +145,7 @@ def test_they_are_predicted(
         assert "\x1b" not in "".join(lines)
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_a_thousand_classes_of_three(run: Run, tmp_path: Path) -> None:
     folder = plant(tmp_path / "many", [f"class {k:04d}" for k in range(1000)], each=3)
     words = ("--debug", "--backbone", "mlp", "--mode", "scratch", "--epochs", 1, "--image-size", 16)
@@ -168,7 +168,7 @@ def test_one_image_a_class_is_refused_in_few_lines(
     assert last == "  --train-ratio 0.4: and 80 more"
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_the_page_of_a_thousand_classes_shows_those_with_most_mistakes(own_folder: Path) -> None:
     study = tiny_study("many")
     study.classes = tuple(f"class {k:04d}" for k in range(1000))

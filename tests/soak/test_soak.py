@@ -275,7 +275,7 @@ def test_memory_is_watched(sleeper: "subprocess.Popen[bytes]") -> None:
     assert 1 < found.anon_mb < found.rss_mb < 100
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.timeout(900)
 def test_a_short_soak(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--trials", "24", "--batch-size", "1", "--minutes", "8", "--seed", "1"]

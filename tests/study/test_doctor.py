@@ -188,7 +188,7 @@ def test_nothing_is_measured_for_a_study_that_can_not_start(
     assert told == f"error: the study can't start\n  {fault}\n"
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_every_fault_is_told_at_once(ray_run: RayRun, tmp_path: Path, nobody: str) -> None:
     photos = draw_folder(tmp_path / "two", ("cat", "dog"), n_images=2)
     (tmp_path / "file").write_text("")
@@ -213,7 +213,7 @@ def test_every_fault_is_told_at_once(ray_run: RayRun, tmp_path: Path, nobody: st
     assert "speed not measured: the study can't start" in printed
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_a_study_is_measured_and_nothing_is_left(
     ray_run: RayRun, photo_folder: Path, own_folder: Path, scratch: Path
 ) -> None:
@@ -232,7 +232,7 @@ def test_a_study_is_measured_and_nothing_is_left(
     assert ray_run.left_over() == {}
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_ctrl_c_ends_it_in_order(ray_run: RayRun, photo_folder: Path, scratch: Path) -> None:
     process = ray_run.start(
         "--data", photo_folder, "--backbone", TINY, "--weights", "none", "--image-size", SIDE,

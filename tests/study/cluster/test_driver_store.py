@@ -16,7 +16,7 @@ from study.execution.trial_context import TrialContext
 from tl_core.data.cache import MANIFEST, damage, publish
 from tl_core.data.datasets import ImageSet
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")

@@ -89,7 +89,7 @@ def test_a_ray_that_ends_is_told(silent: str, monkeypatch: pytest.MonkeyPatch) -
     assert str(ask(silent)).startswith("Ray ends while it asks the head: ")
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_a_head_with_a_token_lets_in_who_has_it(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, guarded_head.__file__, str(tmp_path)],

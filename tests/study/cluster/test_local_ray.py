@@ -83,7 +83,7 @@ def test_a_token_never_goes_into_a_file_that_is_there(
     assert not (tmp_path / "elsewhere").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_a_study_listens_on_the_loopback_address_alone(
     ray_run: RayRun, photo_folder: Path, tiny_weights: Path, uri: str
 ) -> None:
@@ -105,7 +105,7 @@ def test_a_study_listens_on_the_loopback_address_alone(
     assert not {name for name in left if name == ".ray" or name.startswith("tl")}
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_nobody_gets_in_without_the_token(ray_run: RayRun, own_folder: Path) -> None:
     code, printed, err = ray_run.finish(ray_run.start(program=guarded_ray.__file__))
     assert code == 0, printed + err

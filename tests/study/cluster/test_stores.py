@@ -186,7 +186,7 @@ def test_a_kill_while_a_winner_is_replaced_leaves_no_mixture_that_loads(
     assert bucket.folder("winner") == NEW
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_a_study_keeps_checkpoints_and_winner_in_a_bucket(
     s3: str, photo_folder: Path, tiny_weights: Path
 ) -> None:

@@ -141,7 +141,7 @@ def test_where_to_look_names_the_view_if_there_is_one(key: str | None) -> None:
     assert told.endswith("CHART&viewStateShareKey=abc" if key else "CHART")
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_the_printed_command_serves_this_machine_alone(uri: str) -> None:
     command = where_to_look(uri, "1").splitlines()[0].removeprefix("compare trials: ")
     with socket.socket() as free:

@@ -27,7 +27,7 @@ def test_a_sweep_removes_the_folders_of_one_measuring(
     sweep(mine)  # A node where no gauge was.
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_workers_that_hang_before_they_are_up_leave_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -41,7 +41,7 @@ def one_core() -> Iterator[Path]:
             yield Path(folder)
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_features_need_not_wait_for_workers_that_never_come_or_die(
     one_core: Path, images: ImageSet, own_cache: Path, tiny_weights: Path
 ) -> None:

@@ -170,7 +170,7 @@ def test_study_with_diverging_trials_exits_with_3(
         )
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_study_of_real_photos(ray_run: RayRun, cat_dog: Path, client: MlflowClient) -> None:
     process = ray_run.start(
         "--data", cat_dog, "--backbone", "efficientnet_lite0", "--image-size", 96,

@@ -57,14 +57,14 @@ def test_ray_hears_by_name_only_what_the_search_goes_by(monkeypatch: pytest.Monk
     assert numbers == {"val_accuracy": 0.5, "epoch": 2}
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_frozen_trials_run_beside_networks_that_take_every_core(ray_run: RayRun) -> None:
     code, printed, told = ray_run.finish(ray_run.start(program=waiting_study.__file__))
     assert code == 0, printed + told
     assert ray_run.left_over(wait_s=20) == {}
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 @pytest.mark.parametrize("hflip", [False, True])
 def test_warm_workers_give_what_each_trial_gives_alone(
     ray_run: RayRun,
@@ -96,7 +96,7 @@ def test_warm_workers_give_what_each_trial_gives_alone(
         assert alone.history[-1].train_loss == row.train_loss, row
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_workers_keep_no_memory_of_trials_that_have_ended(
     ray_run: RayRun, photo_folder: Path
 ) -> None:

@@ -157,7 +157,7 @@ def ray_run() -> Iterator[RayRun]:
         yield runs
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_a_study_that_is_extended_is_one_study(
     ray_run: RayRun, uri: str, photo_folder: Path, tiny_weights: Path, client: MlflowClient
 ) -> None:

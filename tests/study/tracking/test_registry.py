@@ -178,7 +178,7 @@ def test_the_requirements_are_what_tl_core_imports() -> None:
     assert needed == set(REQUIREMENTS)
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_another_process_needs_no_tl_study(
     client: MlflowClient, run_id: str, folder: Path, uri: str, tmp_path: Path
 ) -> None:

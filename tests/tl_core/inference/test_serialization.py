@@ -26,7 +26,7 @@ FAMILIES = [
 ]
 # Those have buffers that no state dict holds.
 SLOW_FAMILIES = [
-    pytest.param(name, side, marks=pytest.mark.slow)
+    pytest.param(name, side, marks=pytest.mark.integration)
     for name, side in [("swin_t", 32), ("timm:swin_tiny_patch4_window7_224", 224)]
 ]
 

@@ -36,7 +36,7 @@ FAMILIES = {
     "squeezenet1_1": 64,
     "swin_t": 64,
 }
-SLOW_FAMILIES = [pytest.param(n, 224, marks=pytest.mark.slow) for n in ("maxvit_t", "vit_b_32")]
+SLOW_FAMILIES = [pytest.param(n, 224, marks=pytest.mark.integration) for n in ("maxvit_t", "vit_b_32")]
 NOWHERE = WeightsFile(Path("nowhere.pth"), sha256="", label="")
 
 
@@ -101,7 +101,7 @@ def into_classifier(network: nn.Module, images: Tensor) -> Tensor:
     return seen[0]
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 @pytest.mark.parametrize("name", models.list_models(module=torchvision.models))
 def test_every_torchvision_network_is_beheaded(
     name: str, meta_regnet: None, widths_seen: list[int]

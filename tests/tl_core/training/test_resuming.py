@@ -197,7 +197,7 @@ run_trial(config, images, Path(cache), device, report, checkpoint=InFile(Path(pa
 """
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_kill_9_loses_one_epoch_at_most(trials: Trials, path: Path) -> None:
     config = trials.config("finetune", epochs=3).model_dump_json()
     given = [config, str(trials.images.path), str(trials.cache), str(path)]
@@ -219,7 +219,7 @@ for epoch in range(10**9):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 @pytest.mark.parametrize("moment", range(4))
 def test_kill_9_at_any_moment_leaves_a_whole_file(path: Path, moment: int) -> None:
     child = subprocess.Popen(

@@ -160,7 +160,7 @@ def test_a_mode_without_features_computes_none(trials: Trials, mode: Mode) -> No
     assert not (trials.cache / "features").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.integration
 def test_a_probe_of_real_photos(cat_dog: Path, tmp_path: Path, own_cache: Path) -> None:
     for name in ("cat", "dog"):
         (tmp_path / "few" / name).mkdir(parents=True)
