@@ -8,7 +8,8 @@ import time
 
 from benchmarks.scaling import noop as scale_noop
 from benchmarks.scaling.base import Row, Tables, figures, scratch
-from benchmarks.scaling.logical_study import CountingJournal, run_logical
+from benchmarks.scaling.logical_study import run_logical
+from tests.support.studies.counting_journal import CountingJournal
 
 CASES = ((4, 0.0, 1), (4, 0.0, 10), (8, 0.0, 1), (16, 0.0, 1), (16, 1.0, 1))
 """Logical GPUs, seconds that a trial sleeps, epochs that it reports."""

@@ -4,8 +4,6 @@ A logical GPU is a number in Ray's books, so a two-core machine can play one wit
 """
 
 import os
-import resource
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,51 +13,6 @@ from study.config.validate import resolve
 from study.execution.trial_context import TrialContext
 from study.execution.tune import Run, search
 from study.records.journal import Journal
-from study.records.trial_record import Kind, Status, TrialRecord
-from tl_core.config import TrialConfig
-from tl_core.epoch import EpochMetrics
-
-
-class CountingJournal(Journal):
-    """Notes when trials end, and the driver's CPU time then; writes nothing."""
-
-    def __init__(self) -> None:
-        self.records = []
-        self.displays = []
-        self.ends: list[tuple[float, float]] = []
-
-    def start(
-        self,
-        config: TrialConfig,
-        trial: int = 0,
-        kind: Kind = "search",
-        source: int | None = None,
-        draw: int | None = None,
-    ) -> TrialRecord:
-        """Open a record."""
-        self.records.append(TrialRecord(trial, config, kind=kind, source=source, draw=draw))
-        return self.records[-1]
-
-    def epoch(self, record: TrialRecord, metrics: EpochMetrics) -> None:
-        """Add one epoch."""
-        record.history.append(metrics)
-
-    def end(
-        self,
-        record: TrialRecord,
-        status: Status,
-        error: str | None = None,
-        files: list[Path] | None = None,
-        model: Path | None = None,
-    ) -> None:
-        """Close a record."""
-        record.status, record.error = status, error
-        self.ends.append((time.perf_counter(), _cpu_s()))
-
-
-def _cpu_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
 
 
 def run_logical(

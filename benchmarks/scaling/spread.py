@@ -16,9 +16,10 @@ from typing import Any
 import ray
 
 from benchmarks.scaling.base import Row, Tables, figures, meet, scratch
-from benchmarks.scaling.logical_study import CountingJournal, run_logical
+from benchmarks.scaling.logical_study import run_logical
 from benchmarks.scaling.noop import made_up
 from study.execution.worker import Reporter
+from tests.support.studies.counting_journal import CountingJournal
 
 _SPANS = "TL_STUDY_TIMED_FOLDER"
 """Environment variable, which Ray's workers inherit: a folder for the spans of trials."""

@@ -14,13 +14,13 @@ import ray
 from benchmarks.scaling.base import Row, Tables, figures, median_ms
 from benchmarks.scaling.disk import WIDTHS
 from benchmarks.scaling.driver import run_noops
-from benchmarks.scaling.logical_study import CountingJournal
 from benchmarks.scaling.noop import made_up
 from study.cluster.local_ray import local_ray
 from study.cluster.stores import Folder
 from study.execution.trial_context import TrialContext
 from study.search.confirmation import Planned
 from study.search.searcher import as_drawn
+from tests.support.studies.counting_journal import CountingJournal
 from tl_core.config import TrialConfig
 
 COUNTS = (2_400, 25_000, 1_200_000)

@@ -7,9 +7,9 @@ import pytest
 
 from benchmarks.scaling.base import meet
 from benchmarks.scaling.driver import rates
-from benchmarks.scaling.logical_study import CountingJournal
 from benchmarks.scaling.noop import made_up
 from benchmarks.scaling.store import features, objects_given, study_messages
+from tests.support.studies.counting_journal import CountingJournal
 from tl_core.config import TrialConfig
 
 

@@ -29,8 +29,8 @@ from study.records.ledger import FILE, read_events, read_state
 from tests.soak.check import check, read_runs
 from tests.soak.faults import KINDS, Fault, inflict, schedule
 from tests.soak.memory import Growth, Watch, growths
-from tests.soak.processes import senders, workers
 from tests.soak.study import NAME, Follower, SoakStudy
+from tests.support.processes import senders, workers
 from tl_core.files import replace_file
 
 MARGIN = 0.5

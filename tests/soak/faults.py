@@ -10,8 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from tests.soak.processes import kill_all
 from tests.soak.study import SoakStudy
+from tests.support.processes import kill_all
 
 Kind = Literal[
     "worker killed",

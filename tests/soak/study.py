@@ -14,8 +14,8 @@ from study import run, sync
 from study.records.ledger import FILE, read_events
 from study.records.trial_record import ENDED
 from study.tracking.sync_state import events_left
-from tests.soak.processes import kill_all, left_over, training
 from tests.support.mlflow_server import MlflowServer
+from tests.support.processes import kill_all, left_over, training
 
 NAME, SIDE, EPOCHS = "soak", 32, 3
 START_S, STOP_S, SYNC_S = 240, 60, 300

@@ -21,8 +21,8 @@ from tests.soak.__main__ import grown, main
 from tests.soak.check import RunState, check, read_runs
 from tests.soak.faults import KINDS, OF_THE_SERVER, schedule
 from tests.soak.memory import LEAST_TRIALS, Sample, Watch, growths, sample
-from tests.soak.processes import kill_all, processes
 from tests.soak.study import Follower
+from tests.support.processes import kill_all, processes
 from tests.support.studies.builders import make_config, make_epoch
 
 Runs = list[tuple[str, RunState]]

@@ -16,7 +16,7 @@ from study.errors import NodeError
 from study.execution.features import distribute, on_node, run_locally_if_fast
 from study.execution.trial_context import TrialContext
 from tests.conftest import TINY
-from tests.soak.processes import processes, title
+from tests.support.processes import processes, title
 from tl_core.config import Precision
 from tl_core.data.datasets import ImageSet
 from tl_core.errors import InputError

@@ -9,13 +9,13 @@ from study.cluster.ray_environment import set_ray_environment
 
 set_ray_environment()
 
-from benchmarks.scaling.logical_study import CountingJournal  # noqa: E402
 from study.cluster.capacity import Capacity  # noqa: E402
 from study.cluster.local_ray import local_ray  # noqa: E402
 from study.execution.trial_context import TrialContext  # noqa: E402
 from study.execution.tune import search  # noqa: E402
 from study.execution.worker import Reporter  # noqa: E402
 from tests.support.studies.builders import make_epoch, make_settings  # noqa: E402
+from tests.support.studies.counting_journal import CountingJournal  # noqa: E402
 
 MODES = ("finetune", "scratch", "freeze")
 """The first two take both cores before the third is drawn."""

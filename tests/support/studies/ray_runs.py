@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from study import run
-from tests.soak.processes import left_over, title, workers
+from tests.support.processes import left_over, title, workers
 
 LIMIT_S = 400
 

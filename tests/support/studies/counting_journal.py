@@ -1,0 +1,44 @@
+"""A journal that keeps records in memory and writes no files."""
+
+import resource
+import time
+from typing import Any
+
+from study.records.journal import Journal
+from study.records.trial_record import Kind, Status, TrialRecord
+from tl_core.config import TrialConfig
+from tl_core.epoch import EpochMetrics
+
+
+class CountingJournal(Journal):
+    """Notes when each trial ends, and how much CPU time the driver had used by then."""
+
+    def __init__(self) -> None:
+        self.records = []
+        self.displays = []
+        self.ends: list[tuple[float, float]] = []
+        """(Wall clock, driver's CPU time) at the end of each trial, seconds."""
+
+    def start(
+        self,
+        config: TrialConfig,
+        trial: int = 0,
+        kind: Kind = "search",
+        source: int | None = None,
+        draw: int | None = None,
+    ) -> TrialRecord:
+        """Open a record."""
+        self.records.append(TrialRecord(trial, config, kind=kind, source=source, draw=draw))
+        return self.records[-1]
+
+    def epoch(self, record: TrialRecord, metrics: EpochMetrics) -> None:
+        """Add one epoch."""
+        record.history.append(metrics)
+
+    def end(
+        self, record: TrialRecord, status: Status, error: str | None = None, *_: Any, **__: Any
+    ) -> None:
+        """Close a record."""
+        record.status, record.error = status, error
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        self.ends.append((time.perf_counter(), used.ru_utime + used.ru_stime))
