@@ -70,7 +70,7 @@ def _run(given: argparse.Namespace, scratch: Path) -> int:
     from benchmarks.speed.bench import Bench
     from benchmarks.speed.run import Run
     from tl_core.errors import InputError
-    from tl_core.memory import keep_freed_memory
+    from tl_core.runtime import keep_freed_memory
 
     keep_freed_memory()  # As `study/run.py` does.
     start = time.perf_counter()

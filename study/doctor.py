@@ -15,7 +15,7 @@ from study.config.validate import resolve
 from study.errors import print_faults
 from study.preflight.checks import address_faults
 from study.signals import EXIT_CODE, interruptible
-from tl_core.paths import printable
+from tl_core.text import printable
 
 if TYPE_CHECKING:
     from study.diagnosis.estimate import Part

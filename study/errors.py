@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterable
 
-from tl_core.paths import printable
+from tl_core.text import printable
 
 
 class NodeError(RuntimeError):

@@ -13,7 +13,8 @@ from rich.text import Text
 
 from study.config.defaults import DEFAULTS
 from study.errors import print_faults
-from tl_core.paths import printable, user_path
+from tl_core.files import user_path
+from tl_core.text import printable
 
 if TYPE_CHECKING:
     from tl_core.inference.model import Model, Prediction

@@ -32,7 +32,7 @@ def _run(given: Mapping[str, Any]) -> int:
     from study.execution.replay import run_replay
     from study.preflight.prepare import prepare
     from study.preflight.resume import FinishedError, prepare_more, prepare_replay
-    from tl_core.memory import keep_freed_memory
+    from tl_core.runtime import keep_freed_memory
 
     keep_freed_memory()
     # Paths and reasons may hold brackets and colons: they are no markup.

@@ -1,5 +1,7 @@
-"""What one trial is: a frozen, validated set of plain values."""
+"""A trial's configuration and the metrics that it reports: plain values; imports no torch."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
@@ -21,6 +23,11 @@ LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Count = Annotated[int, Field(ge=1)]
 ImageSize = Annotated[int, Field(ge=16, le=1024)]
+
+ARTICLE_WIDTHS = {"mlp": (1024, 512, 128, 32, 8, 3), "shared_mlp": (1024, 256)}
+"""The article's fully connected nets: the width of each layer below the heads."""
+ARTICLE_SIZE = 128
+"""Side of the article's images, pixels."""
 
 
 def _weight_or_word(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
@@ -106,3 +113,37 @@ class TrialConfig(BaseModel):
         if self.compile and self.mode == "freeze":
             raise ValueError("mode freeze trains no network that compile could speed up")
         return self
+
+
+def default_image_size(backbone: str) -> int:
+    """Side of the images that a backbone gets unless the user gives one, pixels."""
+    return ARTICLE_SIZE if backbone in ARTICLE_WIDTHS else 224
+
+
+@dataclass(frozen=True)
+class EpochMetrics:
+    """What every epoch reports: means over the seeds; losses in nats (plus squared error)."""
+
+    epoch: int
+    """1 for the first."""
+    train_loss: float
+    """Mean over the epoch's images, each scored by the weights that its step started from; this
+    and `val_loss` with the fixed `aux_weight`, or the one learned by the end of the epoch."""
+    train_accuracy: float
+    val_loss: float
+    val_log_loss: float
+    """Classification alone, so that trials with different auxiliary weights compare."""
+    val_accuracy: float
+    val_auroc: float
+    val_brightness_mae: float
+    val_brightness_r2: float
+    images_per_s: float
+    """Training images a second, over all seeds; validation is not counted."""
+    val_log_loss_std: float | None = None
+    """Standard deviation over the seeds of a frozen trial; one seed has none."""
+    val_accuracy_std: float | None = None
+    aux_weight_learned: float | None = None
+    """w that `auto` has come to, mean over the seeds; a fixed weight learns none."""
+
+
+Report = Callable[[EpochMetrics], None]

@@ -1,4 +1,4 @@
-"""Files and folders that are whole whenever they are looked at, also after a loss of power."""
+"""Paths that users type, and files and folders that are never half written."""
 
 import errno
 import os
@@ -9,6 +9,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+
+
+def user_path(text: str) -> Path:
+    """Expand a leading `~`; that of an unknown user stays, where pathlib would raise an error."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111
 
 
 def replace_file(path: Path, content: str | bytes, alone: bool = False) -> None:

@@ -1,8 +1,21 @@
-"""Numbers of things in words."""
+"""Text that people read: counted things, and names that are safe to print."""
+
+import unicodedata
 
 
 def pluralize(n: int, thing: str, things: str = "") -> str:
-    """Return `no epoch`, `1 epoch` or `1,200 epochs`; `things` if it is not `thing` and an s."""
+    """Return `no epoch`, `1 epoch` or `1,200 epochs`; `things` if the plural is not `thing` + s."""
     if n == 0:
         return f"no {thing}"
     return f"1 {thing}" if n == 1 else f"{n:,} {things or thing + 's'}"
+
+
+def printable(text: str) -> str:
+    """Escape control characters, and bytes of a file name that are not UTF-8.
+
+    A file name may hold both. Control characters send commands to a terminal. Python holds bytes
+    that are not UTF-8 as lone surrogates, and printing one of them raises an error.
+    """
+    return "".join(
+        ascii(each)[1:-1] if unicodedata.category(each) in ("Cc", "Cs") else each for each in text
+    )

@@ -26,8 +26,8 @@ from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.sources import find_source
 from tl_core.errors import InputError
 from tl_core.files import replace_file
-from tl_core.memory import keep_freed_memory
 from tl_core.progress import track
+from tl_core.runtime import keep_freed_memory
 from tl_core.training.train import run_trial
 
 

@@ -7,8 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from study.search.space import LR_RANGES
-from tl_core.config import MODES, Mode, TrialConfig
-from tl_core.models.article import ARTICLE_SIZE
+from tl_core.config import ARTICLE_SIZE, MODES, Mode, TrialConfig
 
 Group = Literal["article", "modes", "tasks"]
 """The article's own runs; all modes under the same conditions; with the auxiliary task."""

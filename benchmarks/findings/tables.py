@@ -8,8 +8,7 @@ from benchmarks.findings.runs import LARGE, SMALL, Finished, Group
 from benchmarks.scaling.base import Row, Tables, figures
 from study.analysis.comparisons import Difference, difference, mode_differences, multi_task
 from study.analysis.estimates import SCORES, Arm, Cell, Confirmed, Estimate, by_cell, estimate
-from tl_core.config import MODES, TrialConfig
-from tl_core.models.article import ARTICLE_WIDTHS
+from tl_core.config import ARTICLE_WIDTHS, MODES, TrialConfig
 
 Run = Sequence[Finished]
 """All seeds of one configuration."""

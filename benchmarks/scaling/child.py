@@ -18,7 +18,7 @@ import torch
 
 from tl_core.config import TrialConfig
 from tl_core.data.datasets import ImageSet
-from tl_core.memory import keep_freed_memory
+from tl_core.runtime import keep_freed_memory
 from tl_core.training.train import run_trial
 
 _SAMPLE_S = 0.02

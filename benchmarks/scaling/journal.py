@@ -15,9 +15,8 @@ from study.config.validate import resolve
 from study.execution.progress import StudyDisplay
 from study.records.study_files import Results
 from study.records.trial_record import TrialRecord, best_of
-from tl_core.config import TrialConfig
+from tl_core.config import EpochMetrics, TrialConfig
 from tl_core.data.datasets import ImageSet
-from tl_core.epoch import EpochMetrics
 
 SIZES = (100, 1_000, 10_000)
 EPOCHS = 10

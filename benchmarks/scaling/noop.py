@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.scaling.base import meet
 from study.execution.worker import Reporter
-from tl_core.epoch import EpochMetrics
+from tl_core.config import EpochMetrics
 
 SLEEP = "TL_STUDY_NOOP_SLEEP_S"
 """Environment variable, which Ray's workers inherit: seconds that each trial sleeps."""

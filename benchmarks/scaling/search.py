@@ -9,8 +9,7 @@ from study.config.settings import Sampler, Settings
 from study.config.validate import resolve
 from study.records.trial_record import TrialRecord
 from study.search.sampler import Suggestions
-from tl_core.config import TrialConfig
-from tl_core.epoch import EpochMetrics
+from tl_core.config import EpochMetrics, TrialConfig
 
 SIZES = (100, 1_000, 10_000)
 REPEATS = 20

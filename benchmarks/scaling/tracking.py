@@ -13,8 +13,7 @@ from benchmarks.scaling.base import Row, Tables, figures, median_ms, scratch, se
 from study.records.ledger import StudyState
 from study.tracking.writer import MlflowWriter
 from tests.support.mlflow_server import mlflow_server
-from tl_core.config import TrialConfig
-from tl_core.epoch import EpochMetrics
+from tl_core.config import EpochMetrics, TrialConfig
 
 SIZES = (0, 1_000, 10_000)
 EPOCHS = 10

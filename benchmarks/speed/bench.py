@@ -14,9 +14,9 @@ from tl_core.config import Mode, Precision, TrialConfig
 from tl_core.data import demo
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.sources import folder_source
+from tl_core.files import user_path
 from tl_core.models.backbones import Backbone
 from tl_core.models.precision import best_precision
-from tl_core.paths import user_path
 from tl_core.progress import track
 from tl_core.training.train import pretrained
 

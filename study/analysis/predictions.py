@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from tl_core.paths import printable
+from tl_core.text import printable
 
 BINS = 15
 """Equal bins of confidence, as in Guo et al.'s experiments."""

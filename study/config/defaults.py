@@ -10,7 +10,7 @@ from typing import Any
 from platformdirs import user_cache_path
 
 from study.config.presets import PRESETS
-from tl_core.models.article import default_image_size
+from tl_core.config import default_image_size
 
 DEFAULTS: dict[str, Any] = {
     "data": "demo",

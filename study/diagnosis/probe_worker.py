@@ -14,10 +14,9 @@ import torch
 from study.cluster.join import Versions
 from study.diagnosis.temp_dirs import make_scratch
 from study.execution.features import settle_worker
-from tl_core.config import TrialConfig
+from tl_core.config import EpochMetrics, TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.data.splits import make_split
-from tl_core.epoch import EpochMetrics
 from tl_core.models.backbones import load_backbone
 from tl_core.training.batches import eval_batch
 from tl_core.training.checkpoints import LocalFile

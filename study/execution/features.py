@@ -18,9 +18,8 @@ from study.execution.trial_context import TrialContext
 from tl_core.config import Precision
 from tl_core.data.datasets import ImageSet
 from tl_core.errors import InputError
-from tl_core.memory import keep_freed_memory
 from tl_core.models.backbones import Backbone
-from tl_core.threads import one_thread
+from tl_core.runtime import keep_freed_memory, one_thread
 from tl_core.training.features import Forward, extract
 from tl_core.training.train import pretrained
 

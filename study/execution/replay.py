@@ -12,8 +12,8 @@ from study.config.settings import Settings
 from study.execution.progress import describe
 from study.execution.single_trial import EpochPrinter
 from study.records.trial_record import TrialRecord
+from tl_core.config import EpochMetrics
 from tl_core.data.datasets import ImageSet
-from tl_core.epoch import EpochMetrics
 from tl_core.errors import DivergedError
 from tl_core.text import pluralize
 from tl_core.training.train import run_trial

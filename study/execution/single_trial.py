@@ -15,7 +15,7 @@ from study.reporting.figures.trial_plots import draw_curves
 from study.search.space import single_config
 from study.tracking.finish import end_sending, tell_where
 from study.tracking.sender import NullSender, Sender, ThreadSender
-from tl_core.epoch import EpochMetrics
+from tl_core.config import EpochMetrics
 from tl_core.errors import DivergedError
 from tl_core.training.train import run_trial
 

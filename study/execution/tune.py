@@ -22,7 +22,7 @@ from study.records.trial_record import TrialRecord
 from study.search.confirmation import Planned, max_confirm_trials, plan, remaining
 from study.search.early_stopping import CellASHA
 from study.search.searcher import StudySearcher, config_of
-from tl_core.epoch import EpochMetrics
+from tl_core.config import EpochMetrics
 from tl_core.files import replace_file
 
 Run = Callable[[dict[str, Any], TrialContext], None]

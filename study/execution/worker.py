@@ -18,9 +18,8 @@ from study.cluster.stores import contents
 from study.errors import NodeError
 from study.execution.features import on_node, settle_worker
 from study.execution.trial_context import WINNER, TrialContext
-from tl_core.config import Metric, TrialConfig
+from tl_core.config import EpochMetrics, Metric, TrialConfig
 from tl_core.data.datasets import ImageSet
-from tl_core.epoch import EpochMetrics
 from tl_core.files import is_disk_full
 from tl_core.inference.winner import save_winner
 from tl_core.training.checkpoints import CheckpointWarning

@@ -30,8 +30,8 @@ from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.sources import Source, find_source
 from tl_core.data.splits import split_faults
 from tl_core.errors import InputError
+from tl_core.files import user_path
 from tl_core.models.backbones import batch_faults
-from tl_core.paths import user_path
 from tl_core.text import pluralize
 
 

@@ -11,8 +11,7 @@ from study.records.study_files import Results
 from study.records.trial_record import ENDED, Kind, Status, TrialRecord
 from study.signals import uninterruptible
 from study.tracking.sender import Sender
-from tl_core.config import TrialConfig
-from tl_core.epoch import EpochMetrics
+from tl_core.config import EpochMetrics, TrialConfig
 
 _SAVE_S = 1.0
 

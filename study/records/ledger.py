@@ -15,8 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from study.records.trial_record import TrialRecord
-from tl_core.config import TrialConfig
-from tl_core.epoch import EpochMetrics
+from tl_core.config import EpochMetrics, TrialConfig
 from tl_core.errors import InputError
 
 FILE = "ledger.jsonl"

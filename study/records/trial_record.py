@@ -4,8 +4,7 @@ import time
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from tl_core.config import DIRECTIONS, Metric, TrialConfig
-from tl_core.epoch import EpochMetrics
+from tl_core.config import DIRECTIONS, EpochMetrics, Metric, TrialConfig
 
 Status = Literal["running", "done", "pruned", "failed", "interrupted"]
 Kind = Literal["search", "confirm", "control", "winner"]

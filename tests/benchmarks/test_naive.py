@@ -11,8 +11,8 @@ from benchmarks.speed.rows.study import finetune_gates
 from benchmarks.speed.studies.naive import Photos, train_naively
 from tests.conftest import SIDE, TINY
 from tests.support.core.trials import CPU, Trials
+from tl_core.config import EpochMetrics
 from tl_core.data.datasets import ImageSet
-from tl_core.epoch import EpochMetrics
 from tl_core.models.backbones import load_backbone
 from tl_core.training.batches import pixel_reader
 

@@ -9,7 +9,7 @@ import torch
 from tl_core.config import TrialConfig
 from tl_core.data.datasets import load_images
 from tl_core.data.sources import folder_source
-from tl_core.memory import keep_freed_memory
+from tl_core.runtime import keep_freed_memory
 from tl_core.training.train import TrialResult, run_trial
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]

@@ -25,7 +25,7 @@ from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.sources import folder_source
 from tl_core.inference.serialization import load_model, save_model
 from tl_core.inference.winner import write_predictions
-from tl_core.paths import printable
+from tl_core.text import printable
 
 NAMES = sorted(
     (

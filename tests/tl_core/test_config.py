@@ -3,7 +3,14 @@ from typing import Any, get_args
 import pytest
 from pydantic import ValidationError
 
-from tl_core.config import DIRECTIONS, MODES, AuxWeight, Metric, TrialConfig
+from tl_core.config import (
+    DIRECTIONS,
+    MODES,
+    AuxWeight,
+    Metric,
+    TrialConfig,
+    default_image_size,
+)
 
 PLAIN: dict[str, Any] = {"mode": "freeze", "train_ratio": 0.1, "lr": 1e-3}
 
@@ -105,3 +112,10 @@ def test_a_configuration_does_not_change() -> None:
 def test_a_configuration_survives_json(aux_weight: AuxWeight) -> None:
     config = TrialConfig(**PLAIN, aux_weight=aux_weight, seed=5, weights="mine.pth")
     assert TrialConfig.model_validate_json(config.model_dump_json()) == config
+
+
+@pytest.mark.parametrize(
+    ("name", "side"), [("mlp", 128), ("shared_mlp", 128), ("resnet18", 224), ("timm:dla34", 224)]
+)
+def test_default_image_size(name: str, side: int) -> None:
+    assert default_image_size(name) == side

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.disks import files_of_at_most
-from tl_core.files import is_disk_full, leftovers, naming, replace_file, replace_folder
+from tl_core.files import is_disk_full, leftovers, naming, replace_file, replace_folder, user_path
 
 
 def names_in(folder: Path) -> list[str]:
@@ -150,3 +150,7 @@ def test_an_error_without_a_name_is_given_one() -> None:
 )
 def test_a_full_disk_is_told_from_other_faults(number: int | None, full: bool) -> None:
     assert is_disk_full(OSError(number, "why")) is full
+
+
+def test_the_home_of_an_unknown_user_is_no_error() -> None:
+    assert user_path("~nobody-of-that-name/x") == Path("~nobody-of-that-name/x")

@@ -16,7 +16,8 @@ from tl_core.data import demo
 from tl_core.data.decode import open_rgb
 from tl_core.data.folders import files_below, is_passed_over
 from tl_core.errors import InputError, truncate_list
-from tl_core.paths import printable, user_path
+from tl_core.files import user_path
+from tl_core.text import printable
 
 _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 

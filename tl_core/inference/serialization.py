@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 
 from tl_core.errors import InputError
-from tl_core.files import replace_file
+from tl_core.files import replace_file, user_path
 from tl_core.inference.model import Model
 from tl_core.inference.model_card import (
     CARD,
@@ -23,7 +23,6 @@ from tl_core.inference.model_card import (
 from tl_core.models.backbones import BackboneError, empty_network, library_versions
 from tl_core.models.heads import Heads, TwoHeadedNet
 from tl_core.models.weights import Entries, read_entries, verify_file
-from tl_core.paths import user_path
 
 
 def save_model(folder: Path, model: Model) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torchvision import models
 
 from tl_core.errors import InputError
-from tl_core.paths import user_path
+from tl_core.files import user_path
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
 TIMEOUT = 20.0

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from tl_core.epoch import EpochMetrics
+from tl_core.config import EpochMetrics
 from tl_core.files import replace_file
 from tl_core.training.learners import Learner
 

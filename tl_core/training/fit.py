@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tl_core.config import TrialConfig
+from tl_core.config import EpochMetrics, Report, TrialConfig
 from tl_core.data.splits import Split
-from tl_core.epoch import EpochMetrics, Report
 from tl_core.errors import DivergedError
 from tl_core.training.checkpoints import Checkpoint
 from tl_core.training.learners import Learner

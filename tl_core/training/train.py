@@ -14,10 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tl_core.config import Precision, TrialConfig
+from tl_core.config import EpochMetrics, Precision, Report, TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.data.splits import Split, make_split
-from tl_core.epoch import EpochMetrics, Report
 from tl_core.models.backbones import Backbone, library_versions, load_backbone
 from tl_core.models.heads import Heads, HeadStack, TwoHeadedNet
 from tl_core.text import pluralize

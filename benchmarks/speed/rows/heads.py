@@ -11,9 +11,8 @@ from benchmarks.speed.bench import RATIO, Bench
 from benchmarks.speed.harness import Row, agree, all_of, measured, rounds, seconds
 from tl_core.config import TrialConfig
 from tl_core.data.splits import make_split
-from tl_core.memory import keep_freed_memory
 from tl_core.models.heads import Heads
-from tl_core.threads import one_thread
+from tl_core.runtime import keep_freed_memory, one_thread
 from tl_core.training.batches import epoch_order
 from tl_core.training.features import load_features
 from tl_core.training.fit import fit

@@ -17,7 +17,7 @@ from benchmarks.speed.studies.our_study import (
 )
 from study.preflight.prepare import Prepared, prepare
 from study.tracking.sender import NullSender, ProcessSender, Sender
-from tl_core.epoch import EpochMetrics
+from tl_core.config import EpochMetrics
 from tl_core.training.features import load_features
 
 

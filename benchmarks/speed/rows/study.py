@@ -10,9 +10,8 @@ from benchmarks.speed.studies.naive_study import NaiveStudy, run_naive_study
 from benchmarks.speed.studies.our_study import OurStudy, run_ours, settings_of
 from study.cluster.resources import usable_cpus
 from study.records.trial_record import TrialRecord
-from tl_core.config import Mode
+from tl_core.config import EpochMetrics, Mode
 from tl_core.data.splits import make_split
-from tl_core.epoch import EpochMetrics
 
 _LOG_LOSS = 1e-3
 """How far the validation log loss of a frozen trial may lie from the naive one, nats."""

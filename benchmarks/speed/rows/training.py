@@ -11,13 +11,11 @@ from benchmarks.speed.bench import RATIO, Bench
 from benchmarks.speed.harness import Gate, Row, agree, interleaved, measured, ratios, seconds
 from benchmarks.speed.rows.study import finetune_gates
 from benchmarks.speed.studies.naive import Photos, train_naively
-from tl_core.config import TrialConfig
+from tl_core.config import EpochMetrics, TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.data.splits import make_split
-from tl_core.epoch import EpochMetrics
-from tl_core.memory import keep_freed_memory
 from tl_core.models.precision import best_precision
-from tl_core.threads import one_thread
+from tl_core.runtime import keep_freed_memory, one_thread
 from tl_core.training.batches import pixel_reader, training_batches
 from tl_core.training.train import run_trial
 

@@ -13,11 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from tl_core.config import TrialConfig
+from tl_core.config import EpochMetrics, Report, TrialConfig
 from tl_core.data.decode import resize_square
 from tl_core.data.sources import folder_source
 from tl_core.data.splits import make_split
-from tl_core.epoch import EpochMetrics, Report
 from tl_core.models.backbones import Backbone, load_backbone
 from tl_core.models.heads import Heads, TwoHeadedNet
 from tl_core.training.batches import eval_batches, training_batches

@@ -13,8 +13,7 @@ from ray.air.integrations.mlflow import MLflowLoggerCallback
 
 from benchmarks.speed.studies.naive import train_naively
 from study.cluster.local_ray import local_ray
-from tl_core.config import TrialConfig
-from tl_core.epoch import EpochMetrics
+from tl_core.config import EpochMetrics, TrialConfig
 
 _EXPERIMENT = "naive"
 

@@ -13,8 +13,7 @@ from study.execution import single_trial as debug
 from tests.conftest import TINY
 from tests.support.studies.builders import all_runs
 from tests.support.study_fixtures import Run
-from tl_core.config import MODES
-from tl_core.epoch import EpochMetrics
+from tl_core.config import MODES, EpochMetrics
 
 FILES = {
     "best.json",

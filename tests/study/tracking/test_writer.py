@@ -9,7 +9,7 @@ from study.tracking.links import shared_view
 from study.tracking.writer import MlflowWriter
 from tests.support.models import make_model
 from tests.support.studies.builders import Teller, all_runs, make_config, make_epoch
-from tl_core.epoch import EpochMetrics
+from tl_core.config import EpochMetrics
 from tl_core.errors import InputError
 from tl_core.inference.serialization import save_model
 

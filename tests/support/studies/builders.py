@@ -14,8 +14,7 @@ from study.config.validate import resolve
 from study.records.ledger import StudyState
 from study.records.trial_record import Kind, Status, TrialRecord
 from study.tracking.writer import EXPERIMENT, MlflowWriter
-from tl_core.config import Mode, TrialConfig
-from tl_core.epoch import EpochMetrics
+from tl_core.config import EpochMetrics, Mode, TrialConfig
 
 
 def make_epoch(epoch: int = 1, **given: float) -> EpochMetrics:

@@ -6,8 +6,7 @@ from typing import Any
 
 from study.records.journal import Journal
 from study.records.trial_record import Kind, Status, TrialRecord
-from tl_core.config import TrialConfig
-from tl_core.epoch import EpochMetrics
+from tl_core.config import EpochMetrics, TrialConfig
 
 
 class CountingJournal(Journal):

@@ -36,7 +36,9 @@ FAMILIES = {
     "squeezenet1_1": 64,
     "swin_t": 64,
 }
-SLOW_FAMILIES = [pytest.param(n, 224, marks=pytest.mark.integration) for n in ("maxvit_t", "vit_b_32")]
+SLOW_FAMILIES = [
+    pytest.param(n, 224, marks=pytest.mark.integration) for n in ("maxvit_t", "vit_b_32")
+]
 NOWHERE = WeightsFile(Path("nowhere.pth"), sha256="", label="")
 
 

@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tl_core.config import AuxWeight, TrialConfig
+from tl_core.config import AuxWeight, EpochMetrics, TrialConfig
 from tl_core.data.splits import Split, make_split
-from tl_core.epoch import EpochMetrics
 from tl_core.errors import DivergedError
 from tl_core.models.heads import Heads, HeadStack
 from tl_core.training.batches import epoch_order, stacked_order

@@ -12,8 +12,7 @@ import pytest
 import torch
 
 from tests.support.core.trials import CPU, Trials, changed, state, untimed
-from tl_core.config import Mode
-from tl_core.epoch import EpochMetrics
+from tl_core.config import EpochMetrics, Mode
 from tl_core.training import train
 from tl_core.training.checkpoints import CheckpointWarning, LocalFile, load_checkpoint
 from tl_core.training.train import TrialResult, run_trial
@@ -179,8 +178,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import torch
-from tl_core.training.checkpoints import InFile
-from tl_core.config import TrialConfig
+from tl_core.training.checkpoints import LocalFile
 from tl_core.data.datasets import ImageSet
 from tl_core.training.train import run_trial
 
@@ -193,7 +191,7 @@ def report(metrics):
 
 config = TrialConfig.model_validate_json(config)
 images, device = ImageSet.open(Path(images)), torch.device("cpu")
-run_trial(config, images, Path(cache), device, report, checkpoint=InFile(Path(path)))
+run_trial(config, images, Path(cache), device, report, checkpoint=LocalFile(Path(path)))
 """
 
 
@@ -210,11 +208,11 @@ def test_kill_9_loses_one_epoch_at_most(trials: Trials, path: Path) -> None:
 SAVING = """
 import sys, torch
 from pathlib import Path
-from tl_core.training.checkpoints import InFile, save_checkpoint
+from tl_core.training.checkpoints import LocalFile, save_checkpoint
 
 for epoch in range(10**9):
     state = {"epoch": epoch, "weights": torch.full((10**6,), epoch)}
-    save_checkpoint(InFile(Path(sys.argv[1])), state)
+    save_checkpoint(LocalFile(Path(sys.argv[1])), state)
     print(epoch, flush=True)
 """
 

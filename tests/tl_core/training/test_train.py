@@ -9,10 +9,9 @@ import torch
 
 from tests.conftest import SIDE, TINY, draw_folder
 from tests.support.core.trials import CPU, Trials, untimed
-from tl_core.config import MODES, AuxWeight, Mode
+from tl_core.config import MODES, AuxWeight, EpochMetrics, Mode
 from tl_core.data.datasets import load_images
 from tl_core.data.sources import folder_source
-from tl_core.epoch import EpochMetrics
 from tl_core.errors import DivergedError, InputError
 from tl_core.models.backbones import BackboneError
 from tl_core.training.train import chance_warning, needs_features, needs_pretrained, run_trial
