@@ -11,10 +11,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from study.config.defaults import DEFAULTS
-from study.config.uris import is_server, where_to_look, without_credentials
+from study.config.uris import is_server, without_credentials
 from study.errors import print_faults
 from study.records.ledger import FILE, read_events, read_state
-from study.report import find_study
+from study.records.study_folder import find_study
+from study.tracking.links import where_to_look
 from study.tracking.sender import (
     study_run,  # Before MLflow: it keeps MLflow from telling of its use.
 )

@@ -1,7 +1,7 @@
 """Numbers in words: modes, shares, and means with their intervals."""
 
 from study.analysis.estimates import Estimate
-from tl_core.config import Mode
+from tl_core.config import AuxWeight, Mode
 
 MODE_WORDS: dict[Mode, str] = {
     "freeze": "freezing",
@@ -19,6 +19,11 @@ def share(ratio: float) -> str:
 def weight(aux_weight: float | str) -> str:
     """An aux_weight, which may be `auto`."""
     return aux_weight if isinstance(aux_weight, str) else f"{aux_weight:.2g}"
+
+
+def show_weight(aux_weight: AuxWeight, digits: str = ".2f") -> str:
+    """The number in that format, or the word."""
+    return aux_weight if isinstance(aux_weight, str) else format(aux_weight, digits)
 
 
 def seeds(n: int) -> str:

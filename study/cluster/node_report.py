@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from study.cluster.devices import check_compiler
+from study.cluster.folders import folder_faults, nearest
 from study.cluster.join import (
     PATIENCE_S,
     Fault,
@@ -23,7 +24,6 @@ from study.cluster.join import (
 )
 from study.cluster.resources import Resources, best_precisions, hardware, usable_cpus
 from study.config.settings import Settings
-from study.preflight.folders import folder_faults, nearest
 from tl_core.config import Precision
 from tl_core.errors import InputError
 from tl_core.training.train import needs_pretrained, pretrained

@@ -2,13 +2,10 @@
 
 import re
 import shlex
-import shutil
-import sys
 from pathlib import Path
 from urllib.parse import quote, unquote, unquote_plus
 
 from study.config.defaults import DEFAULTS
-from study.tracking.links import address
 
 OFFLINE = (
     "--offline keeps the records in the run's folder, to be sent with python study/sync.py NAME"
@@ -77,16 +74,3 @@ def sync_command(folder: Path) -> str:
     default = folder.resolve().parent == DEFAULTS["out"].resolve()
     name = folder.name if default else str(folder)
     return shlex.join(["python", "study/sync.py", name])
-
-
-def where_to_look(uri: str, experiment_id: str, view_key: str | None = None) -> str:
-    """The command that starts MLflow's pages, and the address that opens the trials in them."""
-    view = address(experiment_id, view_key)
-    if is_server(uri):
-        return f"compare trials: {without_credentials(uri).rstrip('/')}/{view}"
-    # Beside this Python, if the virtual environment is not activated.
-    mlflow = "mlflow" if shutil.which("mlflow") else Path(sys.executable).with_name("mlflow")
-    return (
-        f"compare trials: {mlflow} ui --backend-store-uri {without_credentials(uri)}\n"
-        f"          then: http://127.0.0.1:5000/{view}"
-    )

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from study.cluster.join import Versions
+from study.cluster.worker_setup import settle_worker
 from study.diagnosis.temp_dirs import make_scratch
-from study.execution.features import settle_worker
 from tl_core.config import EpochMetrics, TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.data.splits import make_split

@@ -1,6 +1,5 @@
 """The frozen network over all images, in Ray workers: on every core, or on every GPU."""
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,14 +11,15 @@ import ray
 import torch
 from ray.exceptions import RayActorError, RayTaskError
 
-from study.cluster.join import Versions, check_versions, gpus_are_real, own_address
+from study.cluster.join import own_address
+from study.cluster.worker_setup import settle_worker
 from study.errors import NodeError
 from study.execution.trial_context import TrialContext
 from tl_core.config import Precision
 from tl_core.data.datasets import ImageSet
 from tl_core.errors import InputError
 from tl_core.models.backbones import Backbone
-from tl_core.runtime import keep_freed_memory, one_thread
+from tl_core.runtime import one_thread
 from tl_core.training.features import Forward, extract
 from tl_core.training.train import pretrained
 
@@ -150,15 +150,3 @@ def on_node(context: TrialContext) -> Iterator[None]:
         if not context.versions:
             raise
         raise NodeError(f"node {own_address()}: {error}") from error
-
-
-def settle_worker(wanted: Versions) -> torch.device:
-    """Set this process up and return its device; twice does no harm.
-
-    Raises `NodeError` if its node, which may have joined late, has other libraries.
-    """
-    check_versions(wanted)
-    keep_freed_memory()
-    # One thread a core's worth: workers that share threads wait for each other.
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    return torch.device("cuda" if ray.get_gpu_ids() and gpus_are_real() else "cpu")

@@ -13,9 +13,10 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from study.analysis.phrases import show_weight
 from study.execution.eta import seconds_left
 from study.records.trial_record import ENDED, TrialRecord, best_of
-from tl_core.config import AuxWeight, Metric, TrialConfig
+from tl_core.config import Metric, TrialConfig
 from tl_core.text import pluralize
 
 _RECENT = 8
@@ -126,11 +127,6 @@ def describe(record: TrialRecord, metric: Metric) -> str:
         f"trial {record.trial}: {c.mode} train_ratio={c.train_ratio:g} lr={c.lr:.2g} "
         f"aux_weight={show_weight(c.aux_weight)}: {told}, {record.status}{why}"
     )
-
-
-def show_weight(aux_weight: AuxWeight, digits: str = ".2f") -> str:
-    """The number in that format, or the word."""
-    return aux_weight if isinstance(aux_weight, str) else format(aux_weight, digits)
 
 
 def _cells(record: TrialRecord, metric: Metric) -> list[str | Text]:

@@ -14,11 +14,12 @@ from study.errors import NodeError, print_faults
 from study.execution.progress import StudyDisplay
 from study.execution.summary import conclude
 from study.preflight.prepare import Prepared
-from study.records.journal import Display, Journal, open_journal
-from study.records.ledger import ENDINGS
+from study.records.journal import Display, Journal
+from study.records.ledger import ENDINGS, Ledger
 from study.records.study_files import Results
+from study.records.study_folder import FIGURES
 from study.records.trial_record import ENDED
-from study.report import FIGURES, write_report, write_tables
+from study.reporting.build import write_report, write_tables
 from study.signals import EXIT_CODE, set_exit_message
 from study.tracking.finish import end_sending, tell_where
 from study.tracking.sender import NullSender, ProcessSender, Sender
@@ -71,6 +72,25 @@ def run_study(prepared: Prepared, console: Console, displays: Sequence[Display] 
     if folder.exists():
         tell_where(sender, folder, settings, console)
     return EXIT_CODES[status]
+
+
+def open_journal(prepared: Prepared, sender: Sender) -> tuple[Journal, Results]:
+    """Make the run's folder and open what is written to.
+
+    Raises `InputError` when the folder can't be made, or when another run writes to it.
+    """
+    state = prepared.state
+    was = state.about if state else None
+    results = Results(
+        prepared.folder, prepared.settings, prepared.images, was, prepared.resources.nodes
+    )
+    ledger = Ledger(prepared.folder)
+    ledger.study(str(prepared.settings.name), results.study, again=state is not None)
+    sender.follow(prepared.folder)
+    for record in (r for r in prepared.before if r.status == "running"):
+        record.status = "interrupted"  # Of a run that was killed.
+        ledger.end(record, [])
+    return Journal(results, ledger, prepared.before), results
 
 
 @contextmanager

@@ -6,9 +6,10 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from study.execution.progress import show_weight
+from study.analysis.phrases import show_weight
+from study.execution.run_study import open_journal
 from study.preflight.prepare import Prepared
-from study.records.journal import Journal, open_journal
+from study.records.journal import Journal
 from study.records.trial_record import TrialRecord
 from study.reporting.figures.style import save
 from study.reporting.figures.trial_plots import draw_curves

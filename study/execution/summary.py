@@ -8,8 +8,8 @@ from rich.table import Table
 from study.analysis.study_data import read_study_data
 from study.execution.progress import describe
 from study.preflight.prepare import Prepared
+from study.records.study_folder import PAGE
 from study.records.trial_record import TrialRecord, best_of
-from study.report import PAGE
 from study.reporting.header import answer_of
 from tl_core.config import MODES, Metric
 from tl_core.text import pluralize

@@ -15,8 +15,9 @@ import torch
 from ray import tune
 
 from study.cluster.stores import contents
+from study.cluster.worker_setup import settle_worker
 from study.errors import NodeError
-from study.execution.features import on_node, settle_worker
+from study.execution.features import on_node
 from study.execution.trial_context import WINNER, TrialContext
 from tl_core.config import EpochMetrics, Metric, TrialConfig
 from tl_core.data.datasets import ImageSet

@@ -4,10 +4,10 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from study.cluster.folders import folder_faults, store_faults
 from study.config.settings import Settings, flag
 from study.config.uris import is_server
 from study.config.validate import resolve
-from study.preflight.folders import folder_faults, store_faults
 from study.tracking.server import check_server
 from tl_core.data.sources import Source, find_source
 from tl_core.errors import InputError

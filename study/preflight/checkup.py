@@ -8,17 +8,17 @@ from rich.filesize import decimal
 
 from study.cluster.capacity import Capacity
 from study.cluster.devices import check_compiler, gpu_faults, gpu_notes, gpus_of
+from study.cluster.folders import store_faults
 from study.cluster.join import Fault, Node, join, on_each
 from study.cluster.node_report import Seen, machines_of, survey, this_node
 from study.cluster.resources import Resources, this_machine
 from study.cluster.stores import bucket_of, check_storage, check_unused
 from study.config.settings import Settings
 from study.config.uris import is_server, without_credentials
-from study.diagnosis.decode_speed import Pictures, try_pictures
 from study.preflight.backbone import check_backbone
 from study.preflight.checks import attempt, look_at_data, look_at_folder
+from study.preflight.decode_speed import Pictures, try_pictures
 from study.preflight.disk import cache_needs, check_room, lacking_views, out_needs
-from study.preflight.folders import store_faults
 from study.preflight.prepare import fit_to, settings_of, settled
 from study.tracking.server import check_server
 from tl_core.data.datasets import image_entry, tell_bad

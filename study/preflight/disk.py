@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rich.filesize import decimal
 
+from study.cluster.folders import folder_faults, nearest
 from study.config.settings import Settings
-from study.preflight.folders import folder_faults, nearest
 from tl_core.data.datasets import image_entry
 from tl_core.data.sources import Source
 from tl_core.errors import InputError

@@ -11,8 +11,8 @@ from study.config.settings import Settings, flag
 from study.config.validate import resolve
 from study.preflight.prepare import Prepared, check, load_data
 from study.records.ledger import ENDINGS, StudyState, read_state
+from study.records.study_folder import find_study
 from study.records.trial_record import TrialRecord
-from study.report import find_study
 from tl_core.data.datasets import ImageSet
 from tl_core.errors import InputError
 from tl_core.text import pluralize

@@ -5,12 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from study.preflight.prepare import Prepared
 from study.records.ledger import Ledger
 from study.records.study_files import Results
 from study.records.trial_record import ENDED, Kind, Status, TrialRecord
 from study.signals import uninterruptible
-from study.tracking.sender import Sender
 from tl_core.config import EpochMetrics, TrialConfig
 
 _SAVE_S = 1.0
@@ -137,22 +135,3 @@ class Journal:
         if study["settings"]["debug"]:  # There is no parent run to say it.
             about |= {"versions": study["versions"], "hardware": study["hardware"]}
         return about
-
-
-def open_journal(prepared: Prepared, sender: Sender) -> tuple[Journal, Results]:
-    """Make the run's folder and open what is written to.
-
-    Raises `InputError` when the folder can't be made, or when another run writes to it.
-    """
-    state = prepared.state
-    was = state.about if state else None
-    results = Results(
-        prepared.folder, prepared.settings, prepared.images, was, prepared.resources.nodes
-    )
-    ledger = Ledger(prepared.folder)
-    ledger.study(str(prepared.settings.name), results.study, again=state is not None)
-    sender.follow(prepared.folder)
-    for record in (r for r in prepared.before if r.status == "running"):
-        record.status = "interrupted"  # Of a run that was killed.
-        ledger.end(record, [])
-    return Journal(results, ledger, prepared.before), results

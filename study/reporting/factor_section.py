@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from study.analysis.comparisons import MultiTask, multi_task
 from study.analysis.importances import BEST, ENOUGH, importances, scored
+from study.analysis.phrases import show_weight
 from study.analysis.study_data import StudyData
-from study.execution.progress import show_weight
 from study.reporting.figures.factor_plots import (
     draw_aux_weights,
     draw_importances,

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
+from study.analysis.phrases import show_weight
 from study.analysis.study_data import StudyData
 from study.config.reproduce import command_of
-from study.execution.progress import show_weight
 from study.records.trial_record import TrialRecord
 from study.reporting.page import Code, Part, Section, Table, Words
 from tl_core.text import pluralize

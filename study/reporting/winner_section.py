@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from study.analysis.estimates import summarize
+from study.analysis.phrases import show_weight
 from study.analysis.predictions import (
     Predictions,
     calibration,
@@ -14,7 +15,6 @@ from study.analysis.predictions import (
     read_predictions,
 )
 from study.analysis.study_data import StudyData
-from study.execution.progress import show_weight
 from study.records.trial_record import TrialRecord
 from study.reporting.figures.trial_plots import draw_curves
 from study.reporting.figures.winner_plots import draw_confusion, draw_reliability

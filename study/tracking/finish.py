@@ -6,7 +6,8 @@ from pathlib import Path
 from rich.console import Console
 
 from study.config.settings import Settings
-from study.config.uris import sync_command, where_to_look
+from study.config.uris import sync_command
+from study.tracking.links import where_to_look
 from study.tracking.sender import Sender, study_run
 from study.tracking.sync_state import events_left
 from tl_core.text import pluralize

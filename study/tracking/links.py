@@ -7,8 +7,12 @@ button itself writes (MLflow 3.17; JSON is read by older pages too), without wha
 
 import json
 import math
+import shutil
+import sys
+from pathlib import Path
 from typing import Any
 
+from study.config.uris import is_server, without_credentials
 from tl_core.config import DIRECTIONS, Metric, TrialConfig
 
 AXES = ("mode", "train_ratio", "log10_lr", "aux_weight")
@@ -57,6 +61,19 @@ def address(experiment_id: str, view_key: str | None = None) -> str:
     runs = f"#/experiments/{experiment_id}/runs"
     charts = f"{runs}?workflowType=machine_learning&compareRunsMode=CHART"
     return f"{charts}&viewStateShareKey={view_key}" if view_key else charts
+
+
+def where_to_look(uri: str, experiment_id: str, view_key: str | None = None) -> str:
+    """The command that starts MLflow's pages, and the address that opens the trials in them."""
+    view = address(experiment_id, view_key)
+    if is_server(uri):
+        return f"compare trials: {without_credentials(uri).rstrip('/')}/{view}"
+    # Beside this Python, if the virtual environment is not activated.
+    mlflow = "mlflow" if shutil.which("mlflow") else Path(sys.executable).with_name("mlflow")
+    return (
+        f"compare trials: {mlflow} ui --backend-store-uri {without_credentials(uri)}\n"
+        f"          then: http://127.0.0.1:5000/{view}"
+    )
 
 
 def _section(uuid: str, name: str, display: bool = True, **layout: int) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 from study import predict, report
+from study.reporting.build import write_report
 from tests.conftest import SIDE, TINY
 from tests.support.core.weights_files import Trap, sha256
 from tests.support.models import make_model
@@ -44,7 +45,7 @@ def spring(tmp_path: Path) -> Iterator[Spring]:
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A study with its report, and a model that can be loaded."""
     folder = tiny_study().write(tmp_path_factory.mktemp("runs") / "tiny")
-    report.write_report(folder)
+    write_report(folder)
     return folder
 
 

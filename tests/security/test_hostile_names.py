@@ -14,7 +14,7 @@ from PIL import Image
 
 from study.analysis.predictions import read_predictions
 from study.predict import main as predict
-from study.report import write_report
+from study.reporting.build import write_report
 from study.tracking.registry import register_model
 from tests.study.test_report import Page
 from tests.support.models import SIDE, make_model

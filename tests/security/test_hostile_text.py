@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 
 from study.records.trial_record import TrialRecord
-from study.report import write_report
+from study.reporting.build import write_report
 from tests.study.test_report import Page
 from tests.support.studies.builders import make_record
 from tests.support.studies.synthetic import Synthetic, tiny_study

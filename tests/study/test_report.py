@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from study.analysis.study_data import confirmed_of, read_study_data
+from study.records.study_folder import find_study
 from study.records.trial_record import Status, TrialRecord
-from study.report import find_study, main, write_report
+from study.report import main
+from study.reporting.build import write_report
 from study.reporting.factor_section import VERDICTS
 from tests.support.studies.builders import make_record
 from tests.support.studies.synthetic import Synthetic, large_study, tiny_study

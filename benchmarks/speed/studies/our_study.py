@@ -11,9 +11,8 @@ from rich.console import Console
 
 from benchmarks.speed.bench import RATIO, Bench
 from benchmarks.speed.harness import Gate
-from study.execution.run_study import EXIT_CODES, run_study
+from study.execution.run_study import EXIT_CODES, open_journal, run_study
 from study.preflight.prepare import Prepared, prepare
-from study.records.journal import open_journal
 from study.records.trial_record import TrialRecord
 from study.tracking.sender import Sender
 from tl_core.config import TrialConfig

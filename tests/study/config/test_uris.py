@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.config.uris import reason, sync_command, where_to_look, without_credentials
+from study.config.uris import reason, sync_command, without_credentials
+from study.tracking.links import where_to_look
 from tests.support.sockets import listening
 
 
@@ -122,15 +123,15 @@ def test_no_password_is_ever_shown(password: str, host: str) -> None:
     ],
 )
 def test_where_to_look(uri: str, lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("study.config.uris.shutil.which", lambda name: f"/bin/{name}")
+    monkeypatch.setattr("study.tracking.links.shutil.which", lambda name: f"/bin/{name}")
     told = where_to_look(uri, "7").splitlines()
     assert told[-1].endswith("workflowType=machine_learning&compareRunsMode=CHART")
     assert [line[: len(start)] for line, start in zip(told, lines, strict=True)] == lines
 
 
 def test_where_to_look_without_an_activated_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("study.config.uris.shutil.which", lambda name: None)
-    monkeypatch.setattr("study.config.uris.sys.executable", "/x/.venv/bin/python")
+    monkeypatch.setattr("study.tracking.links.shutil.which", lambda name: None)
+    monkeypatch.setattr("study.tracking.links.sys.executable", "/x/.venv/bin/python")
     told = where_to_look("sqlite:///mlflow.db", "7").splitlines()[0]
     assert told == "compare trials: /x/.venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db"
 

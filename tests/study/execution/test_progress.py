@@ -4,7 +4,8 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from study.execution.progress import StudyDisplay, describe, show_weight
+from study.analysis.phrases import show_weight
+from study.execution.progress import StudyDisplay, describe
 from study.records.trial_record import TrialRecord
 from tests.support.studies.builders import make_config, make_record
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from study.preflight.folders import folder_faults, nearest, store_faults
+from study.cluster.folders import folder_faults, nearest, store_faults
 from tests.support.disks import read_only
 
 
@@ -69,7 +69,7 @@ def test_what_is_read_only_is_told(tmp_path: Path) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     code = (
-        "from study.preflight.folders import *\n"
+        "from study.cluster.folders import *\n"
         f"print(folder_faults('--out x', Path({str(disk)!r}) / 'new'))\n"
         f"print(store_faults('sqlite:///{disk}/new.db'))"
     )

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from study.diagnosis.decode_speed import try_pictures
+from study.preflight.decode_speed import try_pictures
 from tests.conftest import SIDE, draw_folder
 from tl_core.data.datasets import load_images
 from tl_core.data.sources import folder_source
@@ -35,7 +35,7 @@ def test_a_broken_file_is_found_with_its_reason(
 def test_of_many_pictures_only_some_are_tried(
     tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("study.diagnosis.decode_speed._MOST", 3)
+    monkeypatch.setattr("study.preflight.decode_speed._MOST", 3)
     root = draw_folder(tmp_path / "all-broken", ("cat", "dog"), n_images=4)
     for file in root.rglob("*.*g"):
         file.write_bytes(b"no picture")
