@@ -41,7 +41,7 @@ def parse(argv: Sequence[str] | None = None) -> dict[str, Any]:
 
     `--preset list` prints the presets and exits with 0; an unknown flag exits with 2.
     """
-    return parse_with(_parser(), argv)
+    return parse_with(run_parser(), argv)
 
 
 def parse_with(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> dict[str, Any]:
@@ -80,7 +80,8 @@ def settings_parser(program: str, about: str, examples: str) -> argparse.Argumen
     return parser
 
 
-def _parser() -> argparse.ArgumentParser:
+def run_parser() -> argparse.ArgumentParser:
+    """Return the parser of `study/run.py`."""
     parser = settings_parser("study/run.py", _ABOUT, _EXAMPLES)
     again = parser.add_mutually_exclusive_group()
     again.add_argument(
