@@ -34,7 +34,7 @@ Versions = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
-class Fault:
+class NodeFault:
     """Why a node did not do what it was asked to."""
 
     why: str
@@ -155,7 +155,7 @@ def gpus_are_real() -> bool:
 
 def on_each(
     task: Callable[..., Value], among: list[Node], *given: Any, timeout_s: float = PATIENCE_S
-) -> dict[Node, Value | Fault]:
+) -> dict[Node, Value | NodeFault]:
     """Run a function on each node at once; return what came of it."""
     # A process of its own, which ends with it: no GPU memory is kept from those that follow.
     remote = ray.remote(num_cpus=0, max_calls=1, max_retries=0)(task)
@@ -168,13 +168,13 @@ def on_each(
         for node in among
     }
     ready, _ = ray.wait([*asked.values()], num_returns=len(asked), timeout=timeout_s)
-    late = Fault(f"no answer in {timeout_s:g} s")
+    late = NodeFault(f"no answer in {timeout_s:g} s")
     return {node: _given(ref) if ref in ready else late for node, ref in asked.items()}
 
 
-def _given(ref: "ray.ObjectRef[Value]") -> Value | Fault:
+def _given(ref: "ray.ObjectRef[Value]") -> Value | NodeFault:
     try:
         value: Value = ray.get(ref)
     except Exception as error:  # Whatever it was, on whichever node.
-        return Fault((str(error).strip().splitlines() or [type(error).__name__])[-1])
+        return NodeFault((str(error).strip().splitlines() or [type(error).__name__])[-1])
     return value

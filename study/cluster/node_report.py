@@ -12,8 +12,8 @@ from study.cluster.devices import check_compiler
 from study.cluster.folders import folder_faults, nearest
 from study.cluster.join import (
     PATIENCE_S,
-    Fault,
     Node,
+    NodeFault,
     Versions,
     gpus_are_real,
     join,
@@ -53,7 +53,7 @@ class Seen:
     """A node, and what came of looking at it."""
 
     node: Node
-    look: Look | Fault
+    look: Look | NodeFault
 
 
 def join_and_look(settings: Settings) -> Resources:
@@ -148,7 +148,7 @@ def _worst(precisions: list[Precision]) -> Precision:
 
 def _faults(seen: Seen, settings: Settings) -> Iterator[str]:
     node, look = seen.node, seen.look
-    if isinstance(look, Fault):
+    if isinstance(look, NodeFault):
         yield f"node {node.address}: {look.why}"
         return
     if why := version_fault(node.address, versions(), look.versions):

@@ -10,7 +10,7 @@ from typing import Any
 import ray
 
 from study.cluster.capacity import Capacity
-from study.cluster.join import Fault, nodes, on_each, versions
+from study.cluster.join import NodeFault, nodes, on_each, versions
 from study.cluster.resources import Resources
 from study.config.settings import Settings
 from study.diagnosis.estimate import Speeds
@@ -125,7 +125,7 @@ def _gauges(probe: Probe, asks: list[Ask], found: Measured) -> Iterator[list[Any
             ray.kill(gauge)
         # No gauge could do it: one that has not come up yet, or hangs, is killed as it is.
         swept = on_each(sweep, nodes(), probe.scratch, timeout_s=_SWEEPING_S)
-        faults = {node: why for node, why in swept.items() if isinstance(why, Fault)}
+        faults = {node: why for node, why in swept.items() if isinstance(why, NodeFault)}
         found.left += [f"{node.address}: {why.why}" for node, why in faults.items()]
 
 

@@ -7,7 +7,7 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from study.cluster.join import Fault, versions
+from study.cluster.join import NodeFault, versions
 from study.cluster.node_report import Look, Seen
 from study.config.settings import Settings
 from study.diagnosis.estimate import Cells, Eta
@@ -24,7 +24,7 @@ def node_table(c: Checkup) -> Table:
     columns = ("node", "cores", "GPUs", "versions", "cache", "storage", "weights")
     table = Table(*columns, title="nodes", show_lines=len(c.seen) > 1)
     for seen in c.seen:
-        if isinstance(seen.look, Fault):
+        if isinstance(seen.look, NodeFault):
             why = Text(seen.look.why, _BAD)
             table.add_row(seen.node.address, str(seen.node.cpus), why, *[""] * 4)
         else:

@@ -9,7 +9,7 @@ from rich.filesize import decimal
 from study.cluster.capacity import Capacity
 from study.cluster.devices import check_compiler, gpu_faults, gpu_notes, gpus_of
 from study.cluster.folders import store_faults
-from study.cluster.join import Fault, Node, join, on_each
+from study.cluster.join import Node, NodeFault, join, on_each
 from study.cluster.node_report import Seen, machines_of, survey, this_node
 from study.cluster.resources import Resources, this_machine
 from study.cluster.stores import bucket_of, check_storage, check_unused
@@ -210,7 +210,7 @@ def _look_at_storage(c: Checkup) -> None:
 def _unstored(c: Checkup) -> dict[Node, str]:
     """By node, why it can't write the bucket."""
     found = on_each(storage_fault, [seen.node for seen in c.seen], c.settings)
-    told = {n: why.why if isinstance(why, Fault) else why for n, why in found.items()}
+    told = {n: why.why if isinstance(why, NodeFault) else why for n, why in found.items()}
     return {n: why for n, why in told.items() if why}
 
 

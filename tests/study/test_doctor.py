@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from study import doctor
-from study.cluster.join import Fault, Node, versions
+from study.cluster.join import Node, NodeFault, versions
 from study.cluster.node_report import Look, Seen
 from study.diagnosis.estimate import Eta, Speeds
 from study.diagnosis.measure import Measured
@@ -61,7 +61,7 @@ def drawn(table: Table, width: int = 100) -> str:
     return " ".join(text.split())
 
 
-def node(look: Look | Fault, gpus: int = 2, **more: Any) -> dict[str, str]:
+def node(look: Look | NodeFault, gpus: int = 2, **more: Any) -> dict[str, str]:
     """The row of a node by its columns, each as one line."""
     settings = make_settings(data="photos", address="auto")
     seen = [Seen(Node("id", "10.0.0.7", 16, gpus), look)]
@@ -103,7 +103,7 @@ def test_gpus_that_only_ray_knows_are_told() -> None:
 
 
 def test_a_node_that_does_not_answer_has_a_row() -> None:
-    assert node(Fault("no answer in 60 s"))["GPUs"] == "no answer in 60 s"
+    assert node(NodeFault("no answer in 60 s"))["GPUs"] == "no answer in 60 s"
 
 
 def test_the_bucket_is_told_node_by_node() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from study.cluster.join import Fault, Node, versions
+from study.cluster.join import Node, NodeFault, versions
 from study.cluster.node_report import Look, Seen, look, machines_of
 from study.cluster.ray_environment import LOGICAL
 from tests.support.studies.builders import make_settings
@@ -41,7 +41,7 @@ def test_networks_compute_in_what_every_node_has() -> None:
 def test_every_node_at_fault_is_named() -> None:
     others = tuple((name, "0" if name == "torch" else has) for name, has in versions())
     bad = [
-        Seen(Node("id1", "10.0.0.1", 8, 0), Fault("No module named 'torch'")),
+        Seen(Node("id1", "10.0.0.1", 8, 0), NodeFault("No module named 'torch'")),
         seen(2, versions=others),
         seen(3, gpus=4, torch_finds=3),
         seen(4, cache_fault="--cache /c: /c can't be written: Read-only file system"),
