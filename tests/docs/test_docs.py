@@ -102,6 +102,14 @@ def test_names_in_the_steps_of_contributing_are_in_their_files() -> None:
         assert [name for name in names if name not in text] == [], path
 
 
+def test_architecture_names_every_package() -> None:
+    text = (ROOT / "docs/architecture.md").read_text()
+    packages = {
+        file.parent for top in ("study", "tl_core") for file in ROOT.glob(f"{top}/*/__init__.py")
+    }
+    assert [p.name for p in packages if f"`{p.relative_to(ROOT).as_posix()}/`" not in text] == []
+
+
 @each_page
 def test_make_targets_that_a_page_names_exist(page: str) -> None:
     makefile = (ROOT / "Makefile").read_text()
