@@ -31,7 +31,7 @@ ARTICLE_SIZE = 128
 
 
 def _weight_or_word(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-    # A union tells one fault for each of its members.
+    # pydantic reports one fault for each member of a union; this is one for all.
     try:
         return validate(value)
     except ValidationError:
@@ -59,34 +59,36 @@ DIRECTIONS: dict[Metric, Literal["min", "max"]] = {
     "val_brightness_mae": "min",
     "val_brightness_r2": "max",
 }
-"""The metrics that trials can be chosen by, and which way is better."""
+"""The metrics that a study can choose trials by, and which direction is better."""
 
 
 class TrialConfig(BaseModel):
-    """One configuration and its seed; everything that decides a trial's numbers.
+    """One configuration and its seed: everything that decides a trial's numbers.
 
-    Raises `pydantic.ValidationError` on construction, naming every value out of its range at once.
+    Raises `pydantic.ValidationError` on construction; it names every value out of range.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     mode: Mode
-    """Which weights learn: see `MODES`."""
+    """Which weights learn: only the heads on a frozen backbone (`freeze`), everything from
+    pretrained weights (`finetune`), first the heads and then everything (`lp_ft`), or everything
+    from random weights (`scratch`)."""
     train_ratio: TrainRatio
-    """Labelled training images as a share of the whole data set."""
+    """Labelled training images as a share of the whole data set, up to 0.8."""
     lr: LearningRate
-    """Adam's learning rate; for `lp_ft`, that of the second stage, where everything learns."""
+    """Adam's learning rate; for `lp_ft` that of the second stage, where everything learns."""
     aux_weight: AuxWeight = 0.0
     """w in loss = (1 - w) * classification + w * brightness; `auto` learns it with the net
     (`tl_core.training.weighting.LearnedWeights`)."""
     backbone: str = "resnet18"
     """A name that `tl_core.models.backbones.load_backbone` knows."""
     weights: str = "default"
-    """`default`, `none` or the path of a weights file; `scratch` reads none of them."""
+    """`default`, `none` or the path of a weights file; `scratch` ignores it."""
     image_size: ImageSize = 224
     """Side of the square images, pixels."""
     precision: Precision = "fp32"
-    """What the network computes in; heads on cached features always use float32."""
+    """Number format of the network; heads on cached features always use float32."""
     hflip: bool = False
     """Mirror each training image left to right with probability one half."""
     compile: bool = False
@@ -94,11 +96,11 @@ class TrialConfig(BaseModel):
     epochs: Count = 10
     """Passes over the training subset."""
     batch_size: Count = 32
-    """Images a step."""
+    """Images in a step."""
     seed: Seed = 0
-    """Draws the training subset, the initial weights of what is new, and the batch order."""
+    """Draws the training subset, the initial values of random weights, and the batch order."""
     seeds: Count = 1
-    """How many seeds, from `seed` on, a frozen trial trains side by side; it reports their mean."""
+    """Number of seeds, from `seed` on, that a frozen trial trains together; it reports means."""
     split_seed: Seed = 0
     """Draws the fixed validation and test sets."""
 
@@ -122,28 +124,28 @@ def default_image_size(backbone: str) -> int:
 
 @dataclass(frozen=True)
 class EpochMetrics:
-    """What every epoch reports: means over the seeds; losses in nats (plus squared error)."""
+    """The metrics of one epoch: means over the seeds; losses in nats (plus squared error)."""
 
     epoch: int
     """1 for the first."""
     train_loss: float
-    """Mean over the epoch's images, each scored by the weights that its step started from; this
-    and `val_loss` with the fixed `aux_weight`, or the one learned by the end of the epoch."""
+    """Mean over the epoch's images, where the weights before each step score its images. This and
+    `val_loss` use the fixed `aux_weight`, or the one at the end of the epoch."""
     train_accuracy: float
     val_loss: float
     val_log_loss: float
-    """Classification alone, so that trials with different auxiliary weights compare."""
+    """Classification alone, so that trials with different auxiliary weights are comparable."""
     val_accuracy: float
     val_auroc: float
     val_brightness_mae: float
     val_brightness_r2: float
     images_per_s: float
-    """Training images a second, over all seeds; validation is not counted."""
+    """Training images per second, summed over all seeds; without validation."""
     val_log_loss_std: float | None = None
-    """Standard deviation over the seeds of a frozen trial; one seed has none."""
+    """Standard deviation over the seeds of a frozen trial; None for one seed."""
     val_accuracy_std: float | None = None
     aux_weight_learned: float | None = None
-    """w that `auto` has come to, mean over the seeds; a fixed weight learns none."""
+    """The w that `auto` has learned, mean over the seeds; None for a fixed weight."""
 
 
 Report = Callable[[EpochMetrics], None]

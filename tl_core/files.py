@@ -17,21 +17,22 @@ def user_path(text: str) -> Path:
 
 
 def replace_file(path: Path, content: str | bytes, alone: bool = False) -> None:
-    """Write a file so that a reader, a kill or a loss of power never meets half of it.
+    """Write a file so that readers see the old or the new content, also after a kill or power cut.
 
-    `alone` says that nobody else writes it meanwhile: then what a kill left is used again.
+    `alone` says that no other process writes it at the same time; then the temporary file that a
+    kill has left is used again.
 
-    Raises `OSError` naming the file if it can't be written; then what was there is there still.
+    Raises `OSError` that names the file if it can't be written; then the old content stays.
     """
-    # Names of files and classes need not be UTF-8; to JSON the escapes mean the same.
+    # Names of files and classes need not be UTF-8; in JSON the escapes mean the same.
     data = content if isinstance(content, bytes) else content.encode(errors="backslashreplace")
-    # Of its own, as a study and its report may write the same file at once.
+    # A unique name, because a study and its report may write the same file at once.
     fresh = path.with_name(f".{path.name}.{'fresh' if alone else secrets.token_hex(4)}")
     try:
         with naming(path), fresh.open("wb" if alone else "xb") as file:
             file.write(data)
             file.flush()
-            # Else the new name may reach the disk before the content does.
+            # Otherwise the new name may reach the disk before the content.
             os.fsync(file.fileno())
         fresh.replace(path)
     except BaseException:
@@ -41,10 +42,10 @@ def replace_file(path: Path, content: str | bytes, alone: bool = False) -> None:
 
 
 def replace_folder(folder: Path, fill: Callable[[Path], None]) -> None:
-    """Have `fill` fill a new folder, and put it whole in the place of `folder`.
+    """Let `fill` fill a new folder, then replace `folder` by it as a whole.
 
-    Whoever has a file of the old folder open or mapped keeps it. The caller sees to it that one
-    process at a time does this; `leftovers` finds what is left of one that was killed.
+    A process that has a file of the old folder open or mapped keeps it. The caller ensures that
+    only one process at a time does this; `leftovers` finds what a killed process has left.
     """
     fresh, old = folder.with_name(f".{folder.name}.fresh"), folder.with_name(f".{folder.name}.old")
     for left in (fresh, old):
@@ -63,7 +64,7 @@ def replace_folder(folder: Path, fill: Callable[[Path], None]) -> None:
 
 
 def leftovers(parent: Path) -> Iterator[tuple[Path, Path]]:
-    """Yield each folder in `parent` that `replace_folder` works in, and what it is to replace."""
+    """Yield each temporary folder of `replace_folder` in `parent`, and the folder it is for."""
     for pattern in (".*.fresh", ".*.old"):
         for left in parent.glob(pattern):
             yield left, parent / left.stem.removeprefix(".")
@@ -71,7 +72,7 @@ def leftovers(parent: Path) -> Iterator[tuple[Path, Path]]:
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Have an `OSError` that names no file name this one; those of a full disk name none."""
+    """Let an `OSError` without a file name have this one: errors of a full disk have none."""
     try:
         yield
     except OSError as error:
@@ -81,7 +82,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def is_disk_full(error: OSError) -> bool:
-    """Whether nothing more can be written: disk or quota full, file too large, or read-only."""
+    """Whether nothing can be written: disk or quota full, file too large, or read-only disk."""
     return error.errno in _FULL
 
 
@@ -96,8 +97,8 @@ def _sync_all(folder: Path) -> None:
 
 
 def _sync_names(folder: Path) -> None:
-    """Have the names in a folder reach the disk."""
-    # Some network file systems can't, and SQLite, too, goes on without.
+    """Write the names in a folder to disk."""
+    # Some network file systems can't; SQLite ignores this error as well.
     with suppress(OSError):
         names = os.open(folder, os.O_RDONLY)
         try:

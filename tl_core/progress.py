@@ -1,4 +1,4 @@
-"""One way to show progress on long work: a bar with an ETA on a terminal, one line elsewhere."""
+"""Progress of long work: a bar with an ETA on a terminal, one line elsewhere."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -17,7 +17,7 @@ _COLUMNS = (
 
 
 def track(items: Iterable[Item], total: int, doing: str, weight: int = 1) -> Iterator[Item]:
-    """Yield `items` while showing how many of `total` are through.
+    """Yield `items` and show how many of `total` are done.
 
     `weight` is how many of the `total` one item stands for (a batch of 256 images: 256).
     """

@@ -18,7 +18,7 @@ from tl_core.models.precision import best_precision
 from tl_core.training.batches import epoch_order, pixel_reader
 from tl_core.training.features import extract
 from tl_core.training.learners import NetLearner
-from tl_core.training.weighting import FixedWeight
+from tl_core.training.weighting import Weighting
 
 GPU = torch.device("cuda")
 SIDE = 224
@@ -49,7 +49,7 @@ class Training:
             net,
             torch.from_numpy(images.labels).to(device),
             torch.from_numpy(images.brightness).to(device),
-            FixedWeight(0.3),
+            Weighting(0.3),
             partial(epoch_order, np.arange(n), 0),
             batch,
             batch,

@@ -21,7 +21,7 @@ from study.preflight.decode_speed import Pictures, try_pictures
 from study.preflight.disk import cache_needs, check_room, lacking_views, out_needs
 from study.preflight.prepare import fit_to, settings_of, settled
 from study.tracking.server import check_server
-from tl_core.data.datasets import image_entry, tell_bad
+from tl_core.data.datasets import format_bad, image_entry
 from tl_core.data.sources import Source, has_oxford_pet
 from tl_core.errors import InputError
 from tl_core.models.backbones import Backbone, batch_faults
@@ -145,7 +145,7 @@ def _counted_images(source: Source) -> str:
 
 
 def _unread(bad: list[tuple[str, str]]) -> list[str]:
-    return [*tell_bad(bad)] if bad else []
+    return [*format_bad(bad)] if bad else []
 
 
 def _look_at_backbone(c: Checkup) -> None:

@@ -89,7 +89,7 @@ def test_two_that_start_at_once_share_a_cache(
     ended = run_two(ray_run, words, ("one", "two"))
     assert [code for code, _ in ended] == [0, 0], ended
     told = "".join(told for _, told in ended)
-    assert [told.count(what) for what in ("Decoding", "Features of", "made anew")] == [1, 1, 0]
+    assert [told.count(what) for what in ("Decoding", "Features of", "built again")] == [1, 1, 0]
     one, two = (pd.read_csv(f"runs/{name}/trials.csv") for name in ("one", "two"))
     same = [name for name in one if name not in ("wall_s", "images_per_s", "started")]
     pd.testing.assert_frame_equal(one[same], two[same])

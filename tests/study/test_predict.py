@@ -116,7 +116,7 @@ def test_brightness_that_was_never_learned_is_not_told(
     words = [str(tmp_path / "one-task"), str(pictures)] + ["--json"] * as_json
     assert main(words) == 0
     out, err = capsys.readouterr()
-    assert err == "note: this model was trained with aux_weight 0, so it tells no brightness\n"
+    assert err == "note: this model was trained with aux_weight 0, so it predicts no brightness\n"
     if as_json:
         assert [json.loads(line)["brightness"] for line in out.splitlines()] == [None] * 3
     else:

@@ -84,14 +84,14 @@ def too_many_pixels(root: Path) -> None:
     [
         (no_folder, [r"data folder .*/photos does not exist; a folder, demo or oxford-pet is"]),
         (a_file, [r"data folder .*/photos is a file, not a folder"]),
-        (nothing_in_it, [r"/photos needs one sub-folder a class, two or more; found none"]),
-        (one_class, [r"/photos needs one sub-folder a class, two or more; found only 'cat'"]),
+        (nothing_in_it, [r"/photos needs one sub-folder per class, two or more; found none"]),
+        (one_class, [r"/photos needs one sub-folder per class, two or more; found only 'cat'"]),
         (empty_class, [r"class folder .*/photos/dog has no files"]),
         (too_few, [r"--train-ratio 0.1: class 'cat' has 2 images; .* needs 3 more", "class 'dog'"]),
-        (text_file, ["1 file is no readable image", r"  cat/notes.txt: UnidentifiedImageError"]),
+        (text_file, ["1 file is not a readable image", r"  cat/notes.txt: UnidentifiedImageError"]),
         (broken, ["2 files are not readable", "cat/empty.jpg: Uni", r"  dog/00.png: OSError: "]),
         (one_class_is_broken, ["20 files are not readable"] + 20 * ["dog/"]),
-        (too_many_pixels, ["1 file is no readable image", "cat/bomb.png: DecompressionBombError"]),
+        (too_many_pixels, ["1 file is not a readable", "cat/bomb.png: DecompressionBombError"]),
     ],
 )  # fmt: skip
 def test_bad_data(

@@ -4,7 +4,7 @@ import pickle
 import pytest
 
 from tl_core.errors import DivergedError, GpuMemoryError, InputError
-from tl_core.models.backbones import BackboneError
+from tl_core.models.weights import BackboneError
 
 
 def test_all_faults_are_told_one_a_line() -> None:

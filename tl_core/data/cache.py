@@ -1,8 +1,8 @@
-"""The cache: entries that are built once, by one process, and verified by hash before use.
+"""The cache: entries that one process builds once, and that are verified by hash before use.
 
-An entry is a folder of files. Nothing in it changes once it is there, so any number of processes
-may map its files. An entry that is damaged is replaced by another folder, never mended in place:
-whoever has the old files mapped keeps them.
+An entry is a folder of files. Its files never change, so any number of processes may map them. A
+damaged entry is replaced by a new folder, never repaired in place: a process that has mapped the
+old files keeps them.
 """
 
 import hashlib
@@ -21,70 +21,71 @@ from numpy.typing import DTypeLike
 from tl_core.files import leftovers, naming, replace_folder
 
 MANIFEST = "SHA256SUMS"
-"""A line a piece of each file: the piece's SHA-256, where it starts in bytes, the file's name."""
+"""One line for each piece of each file: its SHA-256, its start in bytes, the file's name."""
 _PIECE = 16 * 2**20
 """Bytes; small enough for all cores to hash a large file together."""
 _READ = 2**18
-"""Bytes hashed at once: they stay in a core's own cache meanwhile."""
+"""Bytes hashed at once: they fit into a core's own cache."""
 
 Fault = Callable[[Path], str | None]
-"""Why an entry can't be used, or None if it can."""
+"""Returns why an entry can't be used, or None if it can."""
 
 _log = logging.getLogger(__name__)
 
 
 def damage(entry: Path) -> str | None:
-    """Verify an entry: tell what in it is not as it was built, or None if all is."""
+    """Return what in an entry has changed since it was built, or None if nothing has."""
     try:
-        told = (entry / MANIFEST).read_bytes()
+        expected = (entry / MANIFEST).read_bytes()
     except FileNotFoundError:
         return f"it has no {MANIFEST}"
-    now = _manifest(entry)
-    if now == told:
+    found = _manifest(entry)
+    if found == expected:
         return None
-    unlike = set(now.splitlines()) - set(told.splitlines())
-    names = sorted({os.fsdecode(line.split(b" ", 2)[2]) for line in unlike})
-    return f"{' and '.join(names)} changed" if names else "a file is missing or was cut"
+    changed = set(found.splitlines()) - set(expected.splitlines())
+    names = sorted({os.fsdecode(line.split(b" ", 2)[2]) for line in changed})
+    return f"{' and '.join(names)} changed" if names else "a file is missing or truncated"
 
 
 def unverified(entry: Path) -> str | None:
-    """Take an entry as it is: for workers, whose driver has verified it."""
+    """Accept any entry: for workers, whose driver has verified it."""
     return None
 
 
 def publish(entry: Path, build: Callable[[Path], None], fault: Fault = damage) -> None:
-    """Have `build` fill a new folder and put it at `entry`, unless a faultless one is there.
+    """Let `build` fill a new folder and put it at `entry`, unless a usable entry is there.
 
-    One process at a time does so, and the others wait: studies may share a cache. An entry with
-    a fault is replaced, and a warning names it.
+    One process at a time builds, and the others wait: studies may share a cache. An entry with a
+    fault is replaced, with a warning.
 
     Args:
-        entry: where.
-        build: writes the files into the folder that it is given; the manifest is added.
-        fault: what decides whether the entry that is there will do; it may be asked twice.
+        entry: the path of the entry.
+        build: writes the files into the folder that it is given; `publish` adds the manifest.
+        fault: decides whether the present entry is usable; may be called twice.
 
     Raises:
-        OSError: a file can't be written, as when the disk is full; no part of it is left.
+        OSError: a file can't be written, e.g. because the disk is full; nothing of it remains.
     """
-    if _will_do(entry, fault):
-        return
+    with suppress(FileNotFoundError):  # Another process is just replacing the entry.
+        if entry.exists() and fault(entry) is None:
+            return
     entry.parent.mkdir(parents=True, exist_ok=True)
     _sweep(entry.parent)
     with naming(entry), _locked(entry):
         if entry.exists():
-            # Asked again: another process may have replaced it meanwhile.
+            # Checked again: another process may have replaced it in the meantime.
             why = fault(entry)
             if why is None:
                 return
-            _log.warning("warning: cache entry %s is made anew: %s", entry, why)
+            _log.warning("warning: cache entry %s is built again: %s", entry, why)
         replace_folder(entry, lambda into: _build(build, into))
 
 
 def new_array(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> np.ndarray:
-    """Make a .npy file and map it, with all of its space on disk taken.
+    """Make a .npy file and map it; all of its space on disk is allocated at once.
 
-    Raises `OSError` if there is too little. Without this the kernel would find out when a page of
-    the map is written, and kill the process (SIGBUS).
+    Raises `OSError` if the space is too small. Otherwise the kernel would notice when the process
+    writes to a page of the map, and kill it (SIGBUS).
     """
     with naming(path):
         array: np.ndarray = np.lib.format.open_memmap(path, "w+", dtype, shape)
@@ -94,23 +95,16 @@ def new_array(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> np.ndarra
     return array
 
 
-def _will_do(entry: Path, fault: Fault) -> bool:
-    try:
-        return entry.exists() and fault(entry) is None
-    except FileNotFoundError:  # It is being replaced.
-        return False
-
-
 def _build(build: Callable[[Path], None], into: Path) -> None:
     build(into)
     (into / MANIFEST).write_bytes(_manifest(into))
 
 
 def _manifest(entry: Path) -> bytes:
-    # Hidden files are not the entry's: file managers and network file systems leave them.
+    # Hidden files are not part of the entry: file managers and network file systems add them.
     files = [p for p in sorted(entry.iterdir()) if p.name != MANIFEST and p.name[0] != "."]
     pieces = [(f, start) for f in files for start in range(0, max(1, f.stat().st_size), _PIECE)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashlib lets go of the interpreter lock.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashlib releases the interpreter lock.
         return b"".join(pool.map(lambda piece: _line(*piece), pieces))
 
 
@@ -128,12 +122,12 @@ def _locked(entry: Path) -> AbstractContextManager[object]:
     try:
         return lock.acquire(timeout=0)
     except Timeout:
-        _log.warning("waiting for another process that makes cache entry %s", entry)
+        _log.warning("waiting for another process that builds cache entry %s", entry)
         return lock.acquire()
 
 
 def _sweep(parent: Path) -> None:
-    """Remove what processes left that were killed while they built: their locks are free."""
+    """Remove the folders of processes that were killed while they built: their locks are free."""
     for left, entry in leftovers(parent):
         with suppress(OSError), _lock(entry).acquire(timeout=0):
             shutil.rmtree(left, ignore_errors=True)

@@ -1,7 +1,7 @@
 """Drawn cats and dogs: a data set that needs no download.
 
-Coat, eyes, pose, place, backdrop and exposure follow one law for both species, so that neither
-colour nor brightness tells a cat from a dog; ears, muzzle, whiskers, tail and marks do.
+Coat, eyes, pose, place, backdrop and exposure have one distribution for both species, so colour
+and brightness say nothing about the class. Ears, muzzle, whiskers, tail and marks differ.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from tl_core.data.demo_canvas import Colour, Pen, Point, tinted
 CLASSES: tuple[str, str] = ("cat", "dog")
 N_IMAGES = 600
 DRAWING = "9f91aff100f9f3d55509704b6337a95f09c74753c749d91cfbae3c3f980a87fa"
-"""Identifies the drawings in every cache and study: other drawings need another value."""
+"""Identifies the drawings in caches and studies; change it when the drawings change."""
 
 INK: Colour = (34, 28, 30)
 PINK: Colour = (232, 142, 146)
@@ -135,7 +135,7 @@ def _dog_head(pen: Pen) -> None:
 
 
 def _draw_eyes(pen: Pen, at: Point, radii: Point, pupil: float) -> Pen:
-    """Draw eyes that look somewhere; the frame of the face, shifted as they look, comes back."""
+    """Draw eyes that look in a random direction; return the frame of the face, shifted that way."""
     face = pen.moved(pen.rng.uniform(-0.16, 0.16), pen.rng.uniform(-0.06, 0.1))
     for half in face.halves():
         eye = half.moved(*at, degrees=-12)
@@ -173,7 +173,7 @@ def _photograph(rng: np.random.Generator, image: Image.Image) -> Image.Image:
 
 _Part = Callable[[Pen], None]
 _MARKS = {"cat": (0.5, 0.2, 0.3), "dog": (0.15, 0.45, 0.4)}
-"""Odds of stripes, spots and a plain coat."""
+"""Probabilities of stripes, spots and a plain coat."""
 _HEADS: dict[str, _Part] = {"cat": _cat_head, "dog": _dog_head}
 _POSES: tuple[tuple[_Part, Point, Point, Point], ...] = (
     (_sitting, (0, 0.15), (0.75, 2.8), (0.24, 0.36)),
@@ -181,7 +181,7 @@ _POSES: tuple[tuple[_Part, Point, Point, Point], ...] = (
     (_standing, (1.4, 0.8), (3.1, 0.9), (0.135, 0.19)),
     (_lying, (0.7, 0.4), (2.1, 1.5), (0.15, 0.22)),
 )
-"""Body, its middle and the tail's root in radii of the head, that radius as a share of the side."""
+"""Body, its middle and the tail's root in radii of the head; the radius as a share of the side."""
 _DOG_EARS: tuple[list[Point], ...] = (
     [(-0.2, -0.15), (0.25, -0.05), (0.55, 0.7), (0.35, 1.15), (0.1, 0.95), (0.05, 0.4)],
     [(-0.3, 0.0), (0.1, -0.55), (0.6, -0.3), (0.75, 0.15), (0.3, -0.05), (0.25, 0.3)],

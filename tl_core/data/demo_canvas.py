@@ -1,4 +1,4 @@
-"""What the demo draws with: colours of an animal, and shapes in a frame of its own."""
+"""The pen of the demo: an animal's colours, and shapes in a frame of its own."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -21,13 +21,13 @@ COATS: tuple[tuple[Colour, Colour, Colour], ...] = (
     ((98, 70, 58), (190, 150, 118), (176, 132, 106)),
     ((190, 128, 92), (244, 222, 200), (104, 70, 50)),
 )
-"""Main colour, light patches, and outline with stripes, which is paler on dark coats."""
+"""Main colour, light patches, and outline and stripes, which are paler on dark coats."""
 IRISES: tuple[Colour, ...] = ((222, 176, 60), (120, 168, 84), (98, 158, 206), (140, 92, 54))
 
 
 @dataclass(frozen=True)
 class Pen:
-    """Draws one animal's colours in a frame of its own, y down; `frame` maps it to pixels."""
+    """Draws with one animal's colours in its own frame, y down; `frame` maps it to pixels."""
 
     canvas: ImageDraw.ImageDraw
     rng: np.random.Generator
@@ -52,7 +52,7 @@ class Pen:
         return replace(self, frame=self.frame @ step)
 
     def halves(self) -> tuple[Self, Self]:
-        """This one and its mirror image."""
+        """This pen and its mirror image."""
         return self, self.moved(0, 0, (-1, 1))
 
     def line(self, points: Sequence[Point], fill: Colour, width: float) -> None:
@@ -64,7 +64,7 @@ class Pen:
             self.canvas.circle((x, y), thick / 2, fill)
 
     def shape(self, points: Sequence[Point], fill: Colour, edge: Colour | None = None) -> None:
-        """Fill a polygon, and line it."""
+        """Fill a polygon and draw its edge."""
         placed = np.asarray(points) @ self.frame[:2, :2].T + self.frame[:2, 2]
         self.canvas.polygon(placed.ravel().tolist(), fill)
         if edge:
@@ -73,14 +73,14 @@ class Pen:
     def oval(
         self, at: Point, radii: Point, fill: Colour, edge: Colour | None = None, corners: int = 32
     ) -> None:
-        """Fill an ellipse, or another shape of few corners."""
+        """Fill an ellipse, or a regular polygon of few corners."""
         turn = np.linspace(0, 2 * np.pi, corners, endpoint=False)
         x, y = at[0] + radii[0] * np.cos(turn), at[1] + radii[1] * np.sin(turn)
         self.shape(list(zip(x.tolist(), y.tolist(), strict=True)), fill, edge)
 
 
 def tinted(rng: np.random.Generator, colour: Colour, spread: float) -> Colour:
-    """A colour whose channels are each up to `spread` away."""
+    """A colour whose channels each differ by up to `spread`."""
     channels = np.add(colour, rng.uniform(-spread, spread, 3))
     r, g, b = (int(c) for c in channels.clip(0, 255))
     return r, g, b

@@ -14,7 +14,7 @@ from PIL import Image
 
 from tl_core.data import demo
 from tl_core.data.decode import open_rgb
-from tl_core.data.folders import files_below, is_passed_over
+from tl_core.data.folders import files_below, is_hidden
 from tl_core.errors import InputError, truncate_list
 from tl_core.files import user_path
 from tl_core.text import printable
@@ -24,25 +24,30 @@ _ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"
 
 @dataclass(frozen=True)
 class Source:
-    """N labelled images that can be read one by one, before any pixel is decoded."""
+    """N labelled images on disk, of which each can be decoded alone."""
 
     name: str
-    """What people call it: `demo (drawn)`, `oxford-pet`, or the folder's path."""
+    """Its name in messages: `demo (drawn cats and dogs)`, `oxford-pet` or the folder's path."""
     classes: tuple[str, ...]
     ids: tuple[str, ...]
-    """One stable name an image, N; a folder's are paths relative to it."""
+    """A stable name for each image, N; in a folder its relative path."""
     labels: tuple[int, ...]
     """Index into `classes`, N."""
     fingerprint: str
-    """Hash of all that decides the pixels, apart from the image size."""
+    """Hash of everything that decides the pixels, except the image size."""
     read: Callable[[int, int], Image.Image]
-    """(number of the image, side in pixels) -> RGB image of any size."""
+    """(number of the image, wanted side in pixels) -> RGB image of any size."""
 
 
 def find_source(data: str, cache: Path) -> Source:
     """Return the source that `--data` names.
 
-    Raises `InputError` with every fault of the folder, or when a download is not to be had.
+    Args:
+        data: `demo`, `oxford-pet`, or the path of a folder with one sub-folder per class.
+        cache: folder for downloads.
+
+    Raises:
+        InputError: names every fault of the folder, or why Oxford-IIIT Pet is unavailable.
     """
     if data == "demo":
         return demo_source()
@@ -65,11 +70,11 @@ def demo_source(seed: int = 0, n_images: int = demo.N_IMAGES) -> Source:
 
 
 def folder_source(root: Path) -> Source:
-    """Scan a folder with one sub-folder a class; files may lie at any depth below it.
+    """Scan a folder with one sub-folder per class; files may be at any depth below it.
 
-    Raises `InputError` with every class folder that has no files, or the same name as another.
+    Raises `InputError` that names every class folder with no files, or with the name of another.
     """
-    root = Path(os.path.realpath(root))  # Which, unlike Path.resolve, takes a loop of links.
+    root = Path(os.path.realpath(root))  # Unlike Path.resolve, it accepts a loop of links.
     classes = _class_names(root)
     files = [
         (path, label)
@@ -78,28 +83,31 @@ def folder_source(root: Path) -> Source:
     ]
     filled = {label for _, label in files}
     empty = [name for label, name in enumerate(classes) if label not in filled]
-    faults = [
-        *_twins(classes),
-        *truncate_list(f"class folder {root / name} has no files" for name in empty),
-    ]
-    if faults:
+    no_files = truncate_list(f"class folder {root / name} has no files" for name in empty)
+    if faults := [*_same_names(classes), *no_files]:
         raise InputError(faults)
     ids = tuple(path.relative_to(root).as_posix() for path, _ in files)
     return _of_files(printable(str(root)), classes, ids, files)
 
 
 def oxford_pet_source(root: Path) -> Source:
-    """Oxford-IIIT Pet (Parkhi et al., CVPR 2012), cat against dog, downloaded on first use."""
+    """Oxford-IIIT Pet (Parkhi et al., CVPR 2012), cats and dogs, downloaded on first use."""
     from torchvision.datasets import OxfordIIITPet
 
     try:
-        with _unpacking_inside():
+        with _safe_extraction():
             OxfordIIITPet(root, download=True)
         files = sorted([*_pets(root, "trainval"), *_pets(root, "test")])
         ids = tuple(path.name for path, _ in files)
         return _of_files("oxford-pet", ("cat", "dog"), ids, files)
     except (OSError, RuntimeError, tarfile.TarError) as error:
-        raise InputError([_no_oxford_pet(root, error)]) from error
+        raise InputError(
+            [
+                f"oxford-pet could not be downloaded ({error}). Put images.tar.gz and "
+                "annotations.tar.gz of the Oxford-IIIT Pet dataset, unpacked, into "
+                f"{root / 'oxford-iiit-pet'}, or use --data demo or --data FOLDER"
+            ]
+        ) from error
 
 
 def has_oxford_pet(cache: Path) -> bool:
@@ -109,71 +117,63 @@ def has_oxford_pet(cache: Path) -> bool:
 
 
 @contextmanager
-def _unpacking_inside() -> Iterator[None]:
-    """Have archives refused that would write, or link, outside their folder (PEP 706)."""
+def _safe_extraction() -> Iterator[None]:
+    """Refuse archives that would write, or link, outside their folder (PEP 706)."""
     if not hasattr(tarfile, "data_filter"):
         raise RuntimeError("Python before 3.11.4 can't unpack archives safely")
-    usual = tarfile.TarFile.extraction_filter
-    # For the whole process, as torchvision lets nobody choose: it extracts without a filter.
+    before = tarfile.TarFile.extraction_filter
+    # For the whole process, because torchvision sets no filter and has no argument for one.
     tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
     try:
         yield
     finally:
-        tarfile.TarFile.extraction_filter = usual
+        tarfile.TarFile.extraction_filter = before
 
 
 def _pets(root: Path, part: str) -> Iterator[tuple[Path, int]]:
-    # torchvision's own class gives images already decoded, so its lists are read here.
+    # Read here, because torchvision's own class returns decoded images.
     base = root / "oxford-iiit-pet"
     for line in (base / "annotations" / f"{part}.txt").read_text().splitlines():
         name, _, species, _ = line.split()
         yield base / "images" / f"{name}.jpg", int(species) - 1
 
 
-def _no_oxford_pet(root: Path, error: Exception) -> str:
-    return (
-        f"oxford-pet could not be downloaded ({error}). Put images.tar.gz and annotations.tar.gz "
-        f"of the Oxford-IIIT Pet dataset, unpacked, into {root / 'oxford-iiit-pet'}, "
-        "or use --data demo or --data FOLDER"
-    )
-
-
 def _class_names(root: Path) -> tuple[str, ...]:
     if not root.is_dir():
-        raise InputError([f"data folder {root} {_no_folder(root)}"])
+        raise InputError([f"data folder {root} {_why_no_folder(root)}"])
     names = sorted(p.name for p in root.iterdir() if _is_class(p, root))
     if len(names) < 2:
         found = f"only {names[0]!r}" if names else "none"
         raise InputError(
-            [f"data folder {root} needs one sub-folder a class, two or more; found {found}"]
+            [f"data folder {root} needs one sub-folder per class, two or more; found {found}"]
         )
     return tuple(names)
 
 
-def _no_folder(path: Path) -> str:
+def _why_no_folder(path: Path) -> str:
     expected = "a folder, demo or oxford-pet is expected"
     if not path.exists():
         return f"does not exist; {expected}"
     if path.name.lower().endswith(_ARCHIVES):
-        return "is an archive; unpack it and give the folder that comes out"
+        return "is an archive; unpack it and name the unpacked folder"
     return f"is a file, not a folder; {expected}"
 
 
 def _is_class(path: Path, root: Path) -> bool:
-    if is_passed_over(path.name) or not path.is_dir():
+    if is_hidden(path.name) or not path.is_dir():
         return False
-    # A link that leads back up would be a class that holds the images of all the others.
+    # A link back up would be a class with the images of all the others.
     return not root.is_relative_to(os.path.realpath(path))
 
 
-def _twins(classes: tuple[str, ...]) -> Iterator[str]:
-    """Tell of names that read the same: a copy from another system, not another class."""
+def _same_names(classes: tuple[str, ...]) -> Iterator[str]:
+    """Yield a fault for names that look the same: a copy from another system, not another class."""
     first: dict[str, str] = {}
     for name in classes:
-        twin = first.setdefault(unicodedata.normalize("NFC", name), name)
-        if twin is not name:
+        other = first.setdefault(unicodedata.normalize("NFC", name), name)
+        if other is not name:
             yield (
-                f"class folders {twin!a} and {name!a} have the same name in two "
+                f"class folders {other!a} and {name!a} have the same name in two "
                 "encodings (Unicode NFC and NFD); merge them, or rename one"
             )
 
@@ -197,7 +197,7 @@ def _state(path: Path) -> os.stat_result:
     try:
         return path.stat()
     except OSError:
-        # A link to nowhere has a state of its own; it is told with the files that can't be read.
+        # A broken link has a state of its own; it is reported with the unreadable files.
         return path.lstat()
 
 

@@ -1,9 +1,9 @@
 """Stratified splits: test and validation are fixed, training subsets are nested.
 
-Test and validation hold 10 % of every class each and depend on `split_seed` alone. What is left is
-the pool: `seed` puts each class of it in an order, and a training subset takes the first
-`train_ratio * n_class` of each. So within a seed the subset at 0.1 lies inside the one at 0.2, and
-all modes see the same images.
+Test and validation hold 10 % of every class each and depend only on `split_seed`. The rest is the
+pool: `seed` orders each class of it, and a training subset takes the first `train_ratio * n_class`
+images of each. So within a seed the subset at 0.1 is part of the one at 0.2, and all modes see the
+same images.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ class Split:
     test: np.ndarray
 
     def hashes(self, ids: Sequence[str]) -> dict[str, str]:
-        """Return the content hash of each part: which images are in it, whatever their order."""
+        """Return the content hash of each part: the ids of its images, in any order."""
         parts = {"train": self.train, "val": self.val, "test": self.test}
         return {name: _hash_ids(ids[i] for i in part) for name, part in parts.items()}
 
@@ -40,14 +40,13 @@ def make_split(labels: np.ndarray, train_ratio: float, split_seed: int = 0, seed
         labels: int64 [N], every class from 0 to K - 1 at least once.
         train_ratio: training images as a share of all N, 0 < r <= 0.8.
         split_seed: draws test and validation.
-        seed: draws the order in which the pool becomes training images.
+        seed: draws the order in which images of the pool become training images.
 
     Raises:
         InputError: a class would be missing from one of the three parts; says how many images
             are missing.
     """
-    faults = split_faults(labels, train_ratio)
-    if faults:
+    if faults := split_faults(labels, train_ratio):
         raise InputError(faults)
     held = np.random.default_rng([split_seed, 0])
     order = np.random.default_rng([seed, 1])
@@ -65,7 +64,7 @@ def make_split(labels: np.ndarray, train_ratio: float, split_seed: int = 0, seed
 def split_faults(
     labels: np.ndarray, train_ratio: float, classes: Sequence[str] | None = None
 ) -> list[str]:
-    """Say for each class that is too small how many images are missing; [] when all are there."""
+    """Say for each class that is too small how many images are missing; [] if none is."""
     faults = []
     for label, n in zip(*np.unique(labels, return_counts=True), strict=True):
         missing = smallest_class(train_ratio) - int(n)
@@ -91,7 +90,7 @@ def _n_held(n: int) -> int:
 
 
 def _n_train(n: int, train_ratio: float) -> int:
-    # Rounded class by class, not over all: it grows with the ratio, which is what nests subsets.
+    # Rounded for each class, so that it grows with the ratio and subsets nest.
     return min(_round(train_ratio * n), n - 2 * _n_held(n))
 
 
@@ -101,6 +100,6 @@ def _round(x: float) -> int:
 
 
 def _hash_ids(ids: Iterable[str]) -> str:
-    # A file's name need not be valid UTF-8; Python then gives its bytes as surrogates.
+    # A file's name need not be valid UTF-8; Python holds other bytes as surrogates.
     joined = "\n".join(sorted(ids)).encode(errors="surrogateescape")
     return hashlib.sha256(joined).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""A trained net as a tool: pictures in; class, probability and brightness out."""
+"""A trained net as a tool: from pictures to class, probability and brightness."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,43 +22,43 @@ Picture = str | Path | IO[bytes] | Image.Image
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of one picture."""
+    """What a model predicts for one picture."""
 
     class_name: str
-    """The class it chooses."""
+    """The most probable class."""
     probability: float
-    """That of this class."""
+    """The probability of this class."""
     probabilities: tuple[float, ...]
-    """Those of all classes, in the order of `Model.about.classes`."""
+    """The probabilities of all classes, in the order of `Model.about.classes`."""
     brightness: float | None
     """Mean over pixels and channels, 0 to 1; None if the brightness head never learned."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A trained net and what it takes to feed it; `tl_core.load_model` reads one from files."""
+    """A trained net and its preprocessing; `tl_core.load_model` reads one from files."""
 
     net: TwoHeadedNet
     about: ModelInfo
 
     @property
     def device(self) -> torch.device:
-        """Where it computes."""
+        """The device of the net."""
         return next(self.net.parameters()).device
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user of the predictions must know about them."""
-        lacks = {
+        """What users of the predictions must know: which head never learned."""
+        notes = {
             "class": "trained with aux_weight 1, so its classes are guesses",
-            "brightness": "trained with aux_weight 0, so it tells no brightness",
+            "brightness": "trained with aux_weight 0, so it predicts no brightness",
         }
-        return tuple(note for head, note in lacks.items() if head not in self.about.learned)
+        return tuple(note for head, note in notes.items() if head not in self.about.learned)
 
     def predict(self, pictures: Iterable[Picture]) -> list[Prediction]:
-        """Predict every picture, decoded as the training images were.
+        """Predict every picture; each is decoded as the training images were.
 
-        Raises `InputError` naming every picture that can't be decoded.
+        Raises `InputError` that names every picture that can't be decoded.
         """
         outcomes = list(self.predict_each(list(pictures)))
         faults = [fault for o in outcomes if isinstance(o, InputError) for fault in o.faults]
@@ -67,17 +67,17 @@ class Model:
         return [outcome for outcome in outcomes if isinstance(outcome, Prediction)]
 
     def predict_each(self, pictures: Sequence[Picture]) -> Iterator[Prediction | InputError]:
-        """Yield for each picture, in order, its prediction, or why it can't be decoded."""
+        """Yield for each picture, in order, its prediction, or the error if it can't be decoded."""
         size = eval_batch(self.device, self.about.image_size)
         for start in range(0, len(pictures), size):
             decoded = self._decode(pictures[start : start + size], start)
             good = [pixels for pixels in decoded if isinstance(pixels, np.ndarray)]
-            told = iter(self._predict(np.stack(good)) if good else ())
-            yield from (d if isinstance(d, InputError) else next(told) for d in decoded)
+            predictions = iter(self._predict(np.stack(good)) if good else ())
+            yield from (d if isinstance(d, InputError) else next(predictions) for d in decoded)
 
     @torch.inference_mode()
     def outputs(self, pixels: np.ndarray, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Run the net, in eval mode, over some rows of decoded images.
+        """Run the net in eval mode over some rows of decoded images.
 
         Args:
             pixels: uint8 [N, 3, S, S]; may be memory-mapped.
@@ -96,18 +96,14 @@ class Model:
 
     def _predict(self, pixels: np.ndarray) -> Iterator[Prediction]:
         logits, brightness = self.outputs(pixels, np.arange(len(pixels)))
-        tells_brightness = "brightness" in self.about.learned
+        learned_brightness = "brightness" in self.about.learned
         parts = choose(logits), probabilities(logits), brightness
-        for label, each, bright in zip(*(part.tolist() for part in parts), strict=True):
-            yield Prediction(
-                class_name=self.about.classes[label],
-                probability=each[label],
-                probabilities=tuple(each),
-                brightness=bright if tells_brightness else None,
-            )
+        for label, each, value in zip(*(part.tolist() for part in parts), strict=True):
+            name, shown = self.about.classes[label], value if learned_brightness else None
+            yield Prediction(name, each[label], tuple(each), shown)
 
     def _decode(self, pictures: Sequence[Picture], first: int) -> list[np.ndarray | InputError]:
-        """Decode to uint8 [3, S, S] each; the number of the first is for what has no name."""
+        """Decode to uint8 [3, S, S] each; unnamed pictures are numbered, from `first` on."""
         names = [
             str(p) if isinstance(p, str | Path) else f"picture {i}"
             for i, p in enumerate(pictures, start=first)
@@ -117,12 +113,10 @@ class Model:
 
     def _decode_one(self, picture: Picture, name: str) -> np.ndarray | InputError:
         try:
-            return resize_square(_rgb(picture), self.about.image_size)
-        except Exception as error:  # Decoders raise nearly anything on a broken file.
+            if isinstance(picture, Image.Image):
+                image = to_rgb(picture)
+            else:
+                image = open_rgb(Path(picture) if isinstance(picture, str) else picture)
+            return resize_square(image, self.about.image_size)
+        except Exception as error:  # Decoders may raise any error on a broken file.
             return InputError([f"{name}: {type(error).__name__}: {error}"])
-
-
-def _rgb(picture: Picture) -> Image.Image:
-    if isinstance(picture, Image.Image):
-        return to_rgb(picture)
-    return open_rgb(Path(picture) if isinstance(picture, str) else picture)

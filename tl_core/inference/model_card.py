@@ -1,4 +1,4 @@
-"""What must be known of a trained net to use it, and the small JSON file that says so."""
+"""What a trained net is and expects, and the small JSON file that holds it."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from tl_core.errors import InputError
 CARD, WEIGHTS = "model.json", "model.safetensors"
 """The two files of a model."""
 FORMAT: Final = 1
-"""Raise it when a file of today would be misread by the code of tomorrow."""
+"""Increase it when new code would misread an old file."""
 
 Triple = tuple[float, float, float]
 Head = Literal["class", "brightness"]
@@ -29,12 +29,12 @@ class ModelInfo(BaseModel):
     pretrained: bool
     """Whether it began as pretrained weights; see `tl_core.models.backbones.empty_network`."""
     n_features: Count
-    """D, the length of what the backbone gives to the heads."""
+    """D, the length of a feature vector."""
     classes: Annotated[tuple[str, ...], Field(min_length=2)]
     """In the order of the labels, K."""
     image_size: ImageSize
     """Side of the square images, pixels."""
-    # What `tl_core.data.decode` does, so that others can do the same; nothing else is accepted.
+    # What `tl_core.data.decode` does, so that other programs can do the same; no other value.
     decode: Literal["first frame, upright by EXIF, on white, RGB"] = (
         "first frame, upright by EXIF, on white, RGB"
     )
@@ -42,19 +42,19 @@ class ModelInfo(BaseModel):
         "to a square, aspect ratio not kept, Pillow's bilinear"
     )
     mean: Triple
-    """Subtracted from images in 0..1, a channel each."""
+    """Subtracted from images in 0..1, one value for each channel."""
     std: Triple
-    """Divides what is left, a channel each."""
+    """Divides the difference, one value for each channel."""
     precision: Precision
     """What the network computes in."""
     learned: tuple[Head, ...]
-    """The heads that the loss reached; what another one says is noise."""
+    """The heads that the loss trained; the output of any other head is noise."""
     config: dict[str, Any]
-    """The trial's configuration, for the reader: nothing is computed from it."""
+    """The trial's configuration, for readers; nothing is computed from it."""
 
 
 class ModelCard(ModelInfo):
-    """What `model.json` holds: the above, and what ties it to the weights beside it."""
+    """The content of `model.json`: the model's description, and the hash of its weights."""
 
     format: Literal[1] = FORMAT
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -64,13 +64,13 @@ class ModelCard(ModelInfo):
 
 
 def find_model(path: Path) -> tuple[Path, Path]:
-    """Find the card and the weights of the model in a folder, or of which `path` is one file.
+    """Find the card and the weights of a model; `path` is its folder or one of the two files.
 
-    Raises `InputError` unless both are there.
+    Raises `InputError` unless both files exist.
     """
     base = path / CARD if path.is_dir() else path
     if base.suffix not in (".json", ".safetensors"):
-        raise InputError([f"model {path} is no folder, and no .json or .safetensors file"])
+        raise InputError([f"model {path} is not a folder, a .json or a .safetensors file"])
     files = base.with_suffix(".json"), base.with_suffix(".safetensors")
     missing = [file for file in files if not file.is_file()]
     if missing:
@@ -82,7 +82,7 @@ def find_model(path: Path) -> tuple[Path, Path]:
 
 
 def read_card(path: Path) -> ModelCard:
-    """Read a `model.json`; raises `InputError` unless it is one that this version understands."""
+    """Read a `model.json`; raises `InputError` unless this version understands it."""
     try:
         values = json.loads(path.read_bytes())
         found = values["format"]
@@ -90,7 +90,7 @@ def read_card(path: Path) -> ModelCard:
         reason = f"{type(error).__name__}: {error}"
         raise InputError([f"{path} is not the card of a model ({reason})"]) from error
     if found != FORMAT:
-        raise InputError([f"{path} is of format {found}; this tl-study reads format {FORMAT}"])
+        raise InputError([f"{path} has format {found}; this tl-study reads format {FORMAT}"])
     try:
         return ModelCard.model_validate(values)
     except ValidationError as error:

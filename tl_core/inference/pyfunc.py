@@ -1,4 +1,4 @@
-"""The loader that MLflow calls for a saved model; it takes nothing of MLflow itself."""
+"""The loader that MLflow calls for a saved model; it does not import MLflow."""
 
 from dataclasses import dataclass
 from io import BytesIO
@@ -24,25 +24,25 @@ class PyfuncModel:
 
         Args:
             model_input: its column `image` holds the content of an image file, as bytes. Not its
-                path: whoever reaches a served model could then read the server's files by name.
-            params: none is read.
+                path: clients of a served model could then read the server's files by name.
+            params: ignored.
 
         Returns:
-            Columns class, probability (of that class), probabilities (of all classes, in order)
-            and brightness (unless that head never learned), in the order of the input.
+            One row per row of the input, in its order: class, probability (of that class),
+            probabilities (of all classes, in order) and brightness (if that head learned).
 
         Raises:
             InputError: names, by number from 0, the images that can't be decoded.
         """
-        told = self.model.predict(BytesIO(content) for content in model_input["image"])
+        found = self.model.predict(BytesIO(content) for content in model_input["image"])
         columns = {
-            "class": [each.class_name for each in told],
-            "probability": [each.probability for each in told],
-            "probabilities": [list(each.probabilities) for each in told],
+            "class": [each.class_name for each in found],
+            "probability": [each.probability for each in found],
+            "probabilities": [list(each.probabilities) for each in found],
         }
-        # Left out, not empty: a server would write NaN, which is no JSON.
+        # Omitted rather than empty: a server would write NaN, which is not JSON.
         if "brightness" in self.model.about.learned:
-            columns["brightness"] = [each.brightness for each in told]
+            columns["brightness"] = [each.brightness for each in found]
         return pd.DataFrame(columns)
 
 

@@ -20,18 +20,18 @@ from tl_core.inference.model_card import (
     find_model,
     read_card,
 )
-from tl_core.models.backbones import BackboneError, empty_network, library_versions
+from tl_core.models.backbones import empty_network, library_versions
 from tl_core.models.heads import Heads, TwoHeadedNet
-from tl_core.models.weights import Entries, read_entries, verify_file
+from tl_core.models.weights import BackboneError, read_entries, verify_file
 
 
 def save_model(folder: Path, model: Model) -> None:
-    """Write both files into `folder`, which is made if it isn't there.
+    """Write both files into `folder`, which is made if it does not exist.
 
-    Each replaces its predecessor whole, the card last: a kill in between leaves a pair that
-    `load_model` refuses, never one that is mixed without a word.
+    Each file replaces its predecessor whole, the card last. A kill between the two leaves a mixed
+    pair, which `load_model` refuses because of the hash.
     """
-    # Clones, because safetensors takes neither shared storage nor channels_last.
+    # Clones, because safetensors accepts neither shared storage nor channels_last.
     entries = {
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, value in model.net.state_dict().items()
@@ -49,47 +49,38 @@ def save_model(folder: Path, model: Model) -> None:
 
 
 def load_model(path: str | Path, device: torch.device | str = "cpu") -> Model:
-    """Read a model that `save_model` wrote; needs no network and no pretrained weights.
+    """Read a model that `save_model` wrote; needs no internet and no pretrained weights.
 
     Args:
         path: the folder, or either of the two files.
-        device: where it is to compute.
+        device: where it computes.
 
     Raises:
-        InputError: a file is missing, damaged or not what the card says; the card is of another
-            format; or the libraries installed don't know the backbone or build it otherwise.
+        InputError: a file is missing, damaged or does not match the card; the card has another
+            format; or the installed libraries don't know the backbone or build it differently.
     """
     card_path, weights_path = find_model(user_path(str(path)))
     card = read_card(card_path)
     verify_file(weights_path, card.sha256, "copy the model again from where it was saved")
-    net = _build(card, card_path)
-    _fill(net, card, read_entries(weights_path), weights_path)
+    try:
+        network = empty_network(card.backbone, card.image_size, pretrained=card.pretrained)
+    except BackboneError as error:
+        problem = f"{card_path}: unknown backbone {card.backbone!r}"
+        raise InputError([f"{problem}; {_compare_versions(card)}"]) from error
+    with torch.random.fork_rng(devices=[]):
+        heads = Heads(card.n_features, len(card.classes))
+    net = TwoHeadedNet(network, heads, card.precision)
+    try:
+        net.load_state_dict(read_entries(weights_path), strict=True)
+    except RuntimeError as error:
+        reason = textwrap.shorten(str(error), 300)
+        problem = f"{weights_path} does not fit {card.backbone} as built here ({reason})"
+        raise InputError([f"{problem}; {_compare_versions(card)}"]) from error
     net.to(device).to(memory_format=torch.channels_last).eval()
     return Model(net, card)
 
 
-def _build(card: ModelCard, path: Path) -> TwoHeadedNet:
-    try:
-        network = empty_network(card.backbone, card.image_size, pretrained=card.pretrained)
-    except BackboneError as error:
-        raise InputError(
-            [f"{path}: backbone {card.backbone!r} is not known here; {_tell_versions(card)}"]
-        ) from error
-    with torch.random.fork_rng(devices=[]):
-        heads = Heads(card.n_features, len(card.classes))
-    return TwoHeadedNet(network, heads, card.precision)
-
-
-def _fill(net: TwoHeadedNet, card: ModelCard, entries: Entries, path: Path) -> None:
-    try:
-        net.load_state_dict(entries, strict=True)
-    except RuntimeError as error:
-        reason = textwrap.shorten(str(error), 300)
-        why = f"{path} does not fit {card.backbone} as built here ({reason})"
-        raise InputError([f"{why}; {_tell_versions(card)}"]) from error
-
-
-def _tell_versions(card: ModelCard) -> str:
+def _compare_versions(card: ModelCard) -> str:
     then, now = (
         ", ".join(f"{name} {number}" for name, number in versions.items())
         for versions in (card.versions, library_versions())

@@ -1,4 +1,4 @@
-"""What a study keeps of its winner: the model, what it predicts, and its worst mistakes."""
+"""What a study keeps of its winner: the model, its predictions, and its most confident errors."""
 
 import csv
 import io
@@ -19,30 +19,36 @@ from tl_core.inference.serialization import save_model
 from tl_core.models.heads import choose, probabilities
 from tl_core.training.train import TrialResult, needs_pretrained
 
-PREDICTIONS, MISTAKES = "predictions.csv", "mistakes"
-MOST_MISTAKES = 12
+_PREDICTIONS, _ERRORS = "predictions.csv", "mistakes"
+_MAX_ERRORS = 12
 """Pictures in the gallery."""
 
 
 def save_winner(folder: Path, result: TrialResult, config: TrialConfig, images: ImageSet) -> None:
-    """Write the model and its predictions into `folder`; nothing else is needed to report them.
+    """Write the model and its predictions into `folder`; a report needs nothing else.
 
     Args:
-        folder: made if it isn't there; files of an earlier winner are replaced.
-        result: what `run_trial` gave. Of a frozen trial of several seeds it holds the first
-            seed's heads, so these predictions are theirs while its scores are all seeds' means.
-        config: what `run_trial` was given.
-        images: likewise.
+        folder: made if it does not exist; files of an earlier winner are replaced.
+        result: what `run_trial` returned. For a frozen trial of several seeds the model and the
+            predictions are those of the first seed, while the scores are means over all seeds.
+        config: the configuration of the trial.
+        images: the data set of the trial.
     """
     model = trained_model(result, config, images)
     save_model(folder, model)
-    # The test set is read here only if the trial has read it already.
+    # Predictions of the test set only if the trial has read it already.
     split = "test" if result.test else "val"
     write_predictions(folder, model, images, getattr(result.split, split), split)
 
 
 def trained_model(result: TrialResult, config: TrialConfig, images: ImageSet) -> Model:
-    """The net of a finished trial as a model, where it is and without a copy."""
+    """Return the net of a finished trial as a model; not copied, and on the same device.
+
+    Args:
+        result: what `run_trial` returned.
+        config: the configuration of the trial.
+        images: the data set of the trial.
+    """
     idle = {0: "brightness", 1: "class", "auto": None}.get(config.aux_weight)
     about = ModelInfo(
         backbone=config.backbone,
@@ -62,77 +68,60 @@ def trained_model(result: TrialResult, config: TrialConfig, images: ImageSet) ->
 def write_predictions(
     folder: Path, model: Model, images: ImageSet, rows: np.ndarray, split: str
 ) -> None:
-    """Write `predictions.csv`, one line an image, and pictures of the surest mistakes.
+    """Write `predictions.csv`, one line per image, and pictures of the most confident errors.
 
     Its columns: image (its id), label, predicted, split, brightness, predicted_brightness (empty
     if that head never learned), a probability for each class in the order of the labels (p_0,
     p_1, ...), and mistake: the picture of this row, relative to `folder`, if it is one of the up
-    to 12 in `mistakes/`, 01 being the surest.
+    to 12 in `mistakes/`, where 01 is the most confident error.
 
     Args:
-        folder: where; pictures of earlier mistakes there are removed.
-        model: what predicts.
+        folder: where to write; pictures of earlier errors there are removed.
+        model: the model that predicts.
         images: the data set that it was trained on.
         rows: int64 [B], the images of the split.
-        split: its name.
+        split: name of the split.
     """
-    table = predict_rows(model, images, rows)
-    table.insert(3, "split", split)
-    table["mistake"] = _save_mistakes(folder, table, images, rows)
-    # Names of files and folders need not be valid UTF-8, and unquoted, a carriage return in one
-    # would end the line.
-    text: str = table.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC)
-    replace_file(folder / PREDICTIONS, text.encode(errors="surrogateescape"))
-
-
-def read_predictions(folder: Path) -> pd.DataFrame:
-    """Read what `write_predictions` wrote into `folder`; a class may be called `NA` or `1`."""
-    words = dict.fromkeys(("image", "label", "predicted", "split", "mistake"), object)
-    return pd.read_csv(
-        folder / PREDICTIONS,
-        dtype=words,
-        keep_default_na=False,
-        na_values={"predicted_brightness": [""]},
-        encoding_errors="surrogateescape",
-    )
-
-
-def predict_rows(model: Model, images: ImageSet, rows: np.ndarray) -> pd.DataFrame:
-    """Predictions beside the truth, one line for each of the images `rows`."""
-    logits, brightness = model.outputs(images.pixels, rows)
-    each = probabilities(logits.double()).numpy()  # [B, K]
-    tells_brightness = "brightness" in model.about.learned
-    classes = model.about.classes
-    table = {
+    logits, predicted_brightness = model.outputs(images.pixels, rows)
+    probability = probabilities(logits.double()).numpy()  # [B, K]
+    learned_brightness = "brightness" in model.about.learned
+    columns = {
         "image": _pick(images.ids, rows),
-        "label": _pick(classes, images.labels[rows]),
-        "predicted": _pick(classes, choose(logits).numpy()),
+        "label": _pick(model.about.classes, images.labels[rows]),
+        "predicted": _pick(model.about.classes, choose(logits).numpy()),
+        "split": split,
         "brightness": images.brightness[rows],
-        "predicted_brightness": brightness.numpy() if tells_brightness else np.nan,
+        "predicted_brightness": predicted_brightness.numpy() if learned_brightness else np.nan,
     }
-    return pd.DataFrame(table | {f"p_{k}": each[:, k] for k in range(each.shape[1])})
+    columns |= {f"p_{k}": probability[:, k] for k in range(probability.shape[1])}
+    table = pd.DataFrame(columns)
+    wrong = (table["label"] != table["predicted"]).to_numpy()
+    table["mistake"] = _save_errors(folder, wrong, probability.max(axis=1), images, rows)
+    # Names of files and folders need not be valid UTF-8. And without quotes, a carriage return in
+    # a name would end the line.
+    text: str = table.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC)
+    replace_file(folder / _PREDICTIONS, text.encode(errors="surrogateescape"))
 
 
 def _pick(names: Sequence[str], at: np.ndarray) -> pd.Series:
-    # Names of files and folders need not be valid UTF-8, as pandas' own strings must.
+    # Names of files and folders need not be valid UTF-8, but pandas' own strings must be.
     return pd.Series([names[i] for i in at], dtype=object)
 
 
-def _save_mistakes(
-    folder: Path, table: pd.DataFrame, images: ImageSet, rows: np.ndarray
+def _save_errors(
+    folder: Path, wrong: np.ndarray, confidence: np.ndarray, images: ImageSet, rows: np.ndarray
 ) -> list[str]:
-    """Save the surest mistakes as pictures; return the path of each row's, or ''."""
-    pictures = folder / MISTAKES
+    """Save the most confident errors as pictures; return the path of each row's, or ''."""
+    pictures = folder / _ERRORS
     shutil.rmtree(pictures, ignore_errors=True)
     pictures.mkdir(parents=True)
-    sureness = table.filter(regex=r"^p_\d+$").max(axis=1)
-    wrong = sureness[table["label"] != table["predicted"]]
-    names = [""] * len(table)
-    surest = wrong.sort_values(ascending=False, kind="stable").index[:MOST_MISTAKES]
-    for number, at in enumerate(surest, start=1):
-        names[at] = f"{MISTAKES}/{number:02d}.jpg"
+    names = [""] * len(rows)
+    errors = np.flatnonzero(wrong)
+    most_confident = errors[np.argsort(-confidence[errors], kind="stable")][:_MAX_ERRORS]
+    for number, at in enumerate(most_confident, start=1):
+        names[at] = f"{_ERRORS}/{number:02d}.jpg"
         pixels = images.pixels[rows[at]].transpose(1, 2, 0)
-        # Through memory: Pillow does not tell why it could not write a file.
+        # Through memory, because Pillow does not say why it could not write a file.
         picture = io.BytesIO()
         Image.fromarray(pixels).save(picture, "JPEG", quality=90)
         replace_file(folder / names[at], picture.getvalue())

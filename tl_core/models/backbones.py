@@ -23,6 +23,7 @@ from tl_core.models.nets import (
 )
 from tl_core.models.weights import (
     BackboneError,
+    Entries,
     WeightsFile,
     lite0_file,
     read_entries,
@@ -31,25 +32,13 @@ from tl_core.models.weights import (
     user_file,
 )
 
-__all__ = [
-    "Backbone",
-    "BackboneError",
-    "backbone_names",
-    "batch_faults",
-    "check_backbone_name",
-    "empty_network",
-    "has_default_weights",
-    "library_versions",
-    "load_backbone",
-]
-
 LITE0 = "efficientnet_lite0"
 _TIMM = "timm:"
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A headless network, in eval mode, and what it takes to feed it and to cache its output."""
+    """A headless network in eval mode, its preprocessing, and the keys of its cached features."""
 
     name: str
     network: nn.Module
@@ -57,9 +46,9 @@ class Backbone:
     n_features: int
     """D."""
     mean: tuple[float, float, float]
-    """Subtracted from images in 0..1, a channel each."""
+    """Subtracted from images in 0..1, one value for each channel."""
     std: tuple[float, float, float]
-    """Divides what is left, a channel each."""
+    """Divides the difference, one value for each channel."""
     weights_id: str
     """File name and content hash, or `random`."""
     precision: Precision = "fp32"
@@ -71,38 +60,37 @@ def load_backbone(name: str, weights: str = "default", image_size: int = 224) ->
 
     Args:
         name: one of `backbone_names()`, or `timm:NAME`.
-        weights: `default`, `none` (drawn from torch's global generator, which the other two leave
-            as it was), or the path of a .pth, .pt or .safetensors file.
+        weights: `default`, `none` (drawn from torch's global generator, which the other two do
+            not change), or the path of a .pth, .pt or .safetensors file.
         image_size: side of the images, pixels.
 
     Raises:
-        BackboneError: unknown name, weights that can't be had or are of another network, or a
+        BackboneError: unknown name, weights that are unavailable or of another network, or a
             network that does not take images of this size.
-
     """
     check_backbone_name(name)
     file = None if weights == "none" else _find_weights(name, weights)
     with torch.random.fork_rng(devices=[], enabled=file is not None):
         net = _build(name, image_size, pretrained=file is not None)
         if file is not None:
-            _load(name, net, file, by_default=weights == "default")
+            by_default = weights == "default"
+            fill(name, net, _read_weights(name, net, file, by_default=by_default), file)
     n_features = _count_features(name, net, image_size)
     weights_id = "random" if file is None else file.id
     return Backbone(name, net.network, n_features, net.mean, net.std, weights_id)
 
 
 def empty_network(name: str, image_size: int, *, pretrained: bool) -> nn.Module:
-    """A backbone's network with nothing learned in it, to load a state dict into.
+    """A backbone's network with random weights, to load a state dict into.
 
     Args:
         name: as for `load_backbone`.
         image_size: side of the images, pixels.
         pretrained: whether the state dict began as pretrained weights: some networks of
-            torchvision then take their inputs in another way.
+            torchvision then convert their inputs.
 
     Raises:
         BackboneError: unknown name.
-
     """
     check_backbone_name(name)
     with torch.random.fork_rng(devices=[]):
@@ -110,10 +98,10 @@ def empty_network(name: str, image_size: int, *, pretrained: bool) -> nn.Module:
 
 
 def batch_faults(backbone: Backbone, image_size: int, batch_size: int) -> list[str]:
-    """Why the network can't learn from batches of this size, if it can't.
+    """Say why the network can't learn from batches of this size; [] if it can.
 
-    BatchNorm has no variance to take over one value: where a network has shrunk an image to one
-    pixel, it takes two images.
+    BatchNorm has no variance over one value: a network that shrinks an image to one pixel needs
+    two images.
     """
     if batch_size > 1:
         return []
@@ -122,33 +110,31 @@ def batch_faults(backbone: Backbone, image_size: int, batch_size: int) -> list[s
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             learning(torch.zeros(1, 3, image_size, image_size))
     except ValueError:
-        why = f"the BatchNorm of {backbone.name} can't learn from one image of {image_size} px"
-        ways_out = "use --batch-size 2, a larger --image-size or --mode freeze"
-        return [f"--batch-size 1: {why}; {ways_out}"]
+        return [
+            f"--batch-size 1: the BatchNorm of {backbone.name} can't learn from one image of "
+            f"{image_size} px; use --batch-size 2, a larger --image-size or --mode freeze"
+        ]
     return []
 
 
 def library_versions() -> dict[str, str]:
-    """Of the libraries that build networks: another one may build a network otherwise."""
+    """Versions of the libraries that build networks: others may build a network differently."""
     return {name: version(name) for name in ("torch", "torchvision", "timm")}
 
 
 def has_default_weights(name: str) -> bool:
-    """Whether pretrained weights may exist: not for the article's own nets."""
+    """Whether the backbone may have pretrained weights: the article's own nets have none."""
     return name not in ARTICLE_WIDTHS
 
 
 def backbone_names() -> list[str]:
-    """All names but timm's, each of which is `timm:` before a name of `timm.list_models()`."""
+    """All names except timm's; those are `timm:` and a name of `timm.list_models()`."""
     return sorted([*models.list_models(module=torchvision.models), LITE0, *ARTICLE_WIDTHS])
 
 
 def check_backbone_name(name: str) -> None:
-    """Raise `BackboneError`, with the names that come close, unless `name` is a backbone's."""
-    if name in backbone_names():
-        return
-    known = _timm_names()
-    if name in known:
+    """Raise `BackboneError`, with similar names, unless `name` is a backbone's."""
+    if name in backbone_names() or name in (known := _timm_names()):
         return
     near = difflib.get_close_matches(name, [*backbone_names(), *known], n=3)
     close = [_TIMM + name] if _TIMM + name in known else near
@@ -161,7 +147,7 @@ def check_backbone_name(name: str) -> None:
 
 @cache
 def _timm_names() -> frozenset[str]:
-    import timm  # A second and a half that torchvision's names need not wait for.
+    import timm  # Takes 1.5 s, which torchvision's networks do not need.
 
     return frozenset(_TIMM + name for name in [*timm.list_models(), *timm.list_pretrained()])
 
@@ -190,10 +176,8 @@ def _find_weights(name: str, weights: str) -> WeightsFile:
     if name == LITE0:
         return lite0_file()
     timm_name = _timm_name(name)
-    return _find_timm_weights(name, timm_name) if timm_name else torchvision_file(name)
-
-
-def _find_timm_weights(name: str, timm_name: str) -> WeightsFile:
+    if not timm_name:
+        return torchvision_file(name)
     from timm.models import get_pretrained_cfg
 
     config = get_pretrained_cfg(timm_name)
@@ -202,15 +186,13 @@ def _find_timm_weights(name: str, timm_name: str) -> WeightsFile:
     return timm_file(name, config.hf_hub_id)
 
 
-def _load(name: str, net: Headless, file: WeightsFile, *, by_default: bool) -> None:
+def _read_weights(name: str, net: Headless, file: WeightsFile, *, by_default: bool) -> Entries:
     timm_name = _timm_name(name)
     if by_default and name == LITE0:
-        entries = lite0_entries(read_entries(file.path), net.network)
-    elif by_default and timm_name:
-        entries = timm_entries(timm_name, net.network, file)
-    else:
-        entries = read_entries(file.path)
-    fill(name, net, entries, file)
+        return lite0_entries(read_entries(file.path), net.network)
+    if by_default and timm_name:
+        return timm_entries(timm_name, net.network, file)
+    return read_entries(file.path)
 
 
 def _count_features(name: str, net: Headless, image_size: int) -> int:
@@ -224,5 +206,5 @@ def _count_features(name: str, net: Headless, image_size: int) -> int:
             f"use --image-size {net.native_size}"
         ) from error
     if not isinstance(features, Tensor) or features.ndim != 2:
-        raise BackboneError(f"{name} does not give one vector an image, so it can't be a backbone")
+        raise BackboneError(f"{name} does not give one vector per image, so it is no backbone")
     return features.shape[1]

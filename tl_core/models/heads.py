@@ -1,4 +1,4 @@
-"""The two heads that sit on a headless network."""
+"""The two heads on top of a headless network."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from tl_core.models.precision import run_network
 
 
 class Heads(nn.Module):
-    """One linear layer a task: the class, and the image's brightness."""
+    """One linear layer for each task: the class, and the image's brightness."""
 
     def __init__(self, n_features: int, n_classes: int) -> None:
         super().__init__()
@@ -39,25 +39,25 @@ class HeadStack(nn.Module):
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """[S, B, D], or [B, D] for all seeds -> class logits [S, B, K], brightness [S, B]."""
-        # Weights first: this product and that of the gradient are 4 times as fast this way round.
+        # Weights first: in this order the product and that of the gradient are 4 times as fast.
         out = self.weight @ features.mT + self.bias.unsqueeze(-1)  # [S, K + 1, B]
         return out[:, :-1].mT, out[:, -1]
 
     def backward(self, features: Tensor, d_logits: Tensor, d_brightness: Tensor) -> None:
-        """Leave the gradients of a loss in the parameters; written out, since autograd's
+        """Set the gradients of a loss in the parameters; written out, since autograd's
         bookkeeping takes as long as these two products.
 
         Args:
             features: [S, B, D], as given to `forward`.
             d_logits: derivative of the loss by the class logits, [S, B, K].
-            d_brightness: and by the brightness, [S, B].
+            d_brightness: its derivative by the brightness, [S, B].
         """
         d_out = torch.cat([d_logits.mT, d_brightness.unsqueeze(1)], dim=1)  # [S, K + 1, B]
         self.weight.grad = d_out @ features
         self.bias.grad = d_out.sum(dim=-1)
 
     def copy_to(self, heads: Heads, seed: int = 0) -> None:
-        """Write what one seed has learned into its heads."""
+        """Copy the parameters of one seed into heads of its own."""
         with torch.no_grad():
             heads.classification.weight.copy_(self.weight[seed, :-1])
             heads.brightness.weight.copy_(self.weight[seed, -1:])
@@ -81,7 +81,7 @@ class TwoHeadedNet(nn.Module):
 
 
 def choose(logits: Tensor) -> Tensor:
-    """Chosen class, int64 [...]; one logit (two classes) is cut at probability 0.5."""
+    """Predicted class, int64 [...]; for one logit (two classes) the second above 0.5."""
     return (logits[..., 0] > 0).long() if logits.shape[-1] == 1 else logits.argmax(dim=-1)
 
 

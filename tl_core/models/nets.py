@@ -1,4 +1,4 @@
-"""Headless networks, untrained, from torchvision, timm and the article; and filling them."""
+"""Untrained headless networks of torchvision, timm and the article, and how weights fill them."""
 
 import itertools
 import re
@@ -18,10 +18,10 @@ IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
 IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
 HALF: Triple = (0.5, 0.5, 0.5)
 
-# Where torchvision's auxiliary classifiers sit. They make the output a tuple in train mode.
+# Prefixes of torchvision's auxiliary classifiers. They make the output a tuple in train mode.
 _AUXILIARY_HEADS = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
 
-# Names in torchvision's older files, and what its builders and loading hooks make of them.
+# Names in torchvision's older files, and their present names.
 _OLD_NAMES = (
     (re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12]\.)"), r"\1\2"),
     (re.compile(r"(encoder_layer_\d+\.mlp)\.linear_1\."), r"\1.0."),
@@ -31,15 +31,15 @@ _OLD_NAMES = (
 
 @dataclass(frozen=True)
 class Headless:
-    """A network without its classifier, and what one must know to feed and to fill it."""
+    """A network without its classifier, its preprocessing, and the names of what was removed."""
 
     network: nn.Module
     mean: Triple
     std: Triple
     native_size: int
-    """Side of the images that the network was made for, pixels."""
+    """Side of the images that the network was designed for, pixels."""
     heads: Callable[[], tuple[str, ...]] = tuple
-    """Finds what the entries of its own classifiers begin with; a weights file may hold them."""
+    """Returns the prefixes of its own classifiers, whose entries a weights file may hold."""
 
 
 def article_net(name: str, image_size: int) -> Headless:
@@ -55,13 +55,12 @@ def torchvision_net(name: str, pretrained: bool) -> Headless:
     """A torchvision classification network whose last layer is the identity.
 
     `pretrained` weights of GoogLeNet and Inception v3 expect inputs normalised with 0.5; the
-    network then converts what the mean and std here give.
+    network then converts inputs that are normalised with the mean and std here.
     """
     recipe = models.get_model_weights(name)["DEFAULT"]
     transforms = recipe.transforms()
-    auxiliary = _AUXILIARY_HEADS.get(name, ())
     options: dict[str, object] = {}
-    if auxiliary:
+    if auxiliary := _AUXILIARY_HEADS.get(name, ()):
         options = {"aux_logits": False, "transform_input": pretrained, "init_weights": True}
     if name.startswith("vit_"):
         options = {"image_size": recipe.meta["min_size"][0]}
@@ -93,7 +92,7 @@ def _triple(values: Iterable[float]) -> Triple:
 
 def timm_net(name: str) -> Headless:
     """A timm network, by timm's name for it, without its classifier."""
-    import timm  # A second and a half that torchvision's networks need not wait for.
+    import timm  # Takes 1.5 s, which torchvision's networks do not need.
     from timm.data.config import resolve_data_config
 
     network = timm.create_model(name, pretrained=False, num_classes=0)
@@ -112,14 +111,14 @@ def timm_net(name: str) -> Headless:
 def _timm_heads(name: str, network: nn.Module) -> tuple[str, ...]:
     import timm
 
-    # Asked for two classes, because some of timm's networks have no classifier unless asked.
+    # With two classes, because some of timm's networks have no classifier by default.
     whole = timm.create_model(name, pretrained=False, num_classes=2)
     entries = set(whole.state_dict()) - set(network.state_dict())
     return tuple({entry.removesuffix(_end(entry)) for entry in entries if "." in entry})
 
 
 def timm_entries(name: str, network: nn.Module, file: WeightsFile) -> Entries:
-    """Entries for a timm network after timm's own conversion of its default weights."""
+    """Entries for a timm network, after timm's own conversion of its default weights."""
     import timm
 
     try:
@@ -129,7 +128,7 @@ def timm_entries(name: str, network: nn.Module, file: WeightsFile) -> Entries:
             pretrained=True,
             pretrained_cfg_overlay={"file": str(file.path), "custom_load": False},
         )
-    except Exception as error:  # Each family of networks has its own conversion.
+    except Exception as error:  # Each family of networks has its own conversion and errors.
         raise BackboneError(
             f"weights file {file.path} is not for timm:{name} ({type(error).__name__})"
         ) from error
@@ -138,9 +137,9 @@ def timm_entries(name: str, network: nn.Module, file: WeightsFile) -> Entries:
 
 
 def lite0_entries(entries: Entries, network: nn.Module) -> Entries:
-    """EfficientNet-Lite0's entries from its package, under the names that timm's network has.
+    """EfficientNet-Lite0's entries from its package, under the names of timm's network.
 
-    Both list the same layers in the same order; the package's names differ, but for their ends.
+    Both list the same layers in the same order; only the last parts of the names are the same.
     """
     body = {name: value for name, value in entries.items() if not name.startswith("_fc.")}
     names = list(network.state_dict())
@@ -154,10 +153,10 @@ def _end(name: str) -> str:
 
 
 def fill(backbone: str, net: Headless, entries: Entries, file: WeightsFile) -> None:
-    """Copy `entries` of `file` into the network, less those of the network's own classifiers.
+    """Copy `entries` of `file` into the network, except those of the network's own classifiers.
 
-    Raises `BackboneError` unless names and shapes match one to one; only BatchNorm's step counts
-    may be missing, since files older than them still serve.
+    Raises `BackboneError` unless names and shapes match one to one. Only BatchNorm's step counts
+    may be missing: older files have none.
     """
     own = net.network.state_dict()
     body = {name if name in own else _new_name(name): entries[name] for name in entries}
@@ -170,9 +169,9 @@ def fill(backbone: str, net: Headless, entries: Entries, file: WeightsFile) -> N
         "of another shape": [k for k in own if k in body and own[k].shape != body[k].shape],
     }
     if any(faults.values()):
-        told = ", ".join(_tell(kind, names) for kind, names in faults.items() if names)
-        raise BackboneError(f"weights file {file.path} is not for {backbone}: {told}")
-    # Updated in place: its version metadata say that the names are the present ones.
+        counts = ", ".join(_format(kind, names) for kind, names in faults.items() if names)
+        raise BackboneError(f"weights file {file.path} is not for {backbone}: {counts}")
+    # Updated in place, which keeps its version metadata: the names are the present ones.
     own.update(body)
     net.network.load_state_dict(own)
 
@@ -183,6 +182,6 @@ def _new_name(name: str) -> str:
     return name
 
 
-def _tell(kind: str, names: list[str]) -> str:
+def _format(kind: str, names: list[str]) -> str:
     shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
     return f"{len(names)} {kind} ({shown})"

@@ -1,7 +1,7 @@
-"""The number format that full networks compute in: bfloat16 where the hardware multiplies it."""
+"""The number format of full networks: bfloat16 where the hardware supports it."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -13,14 +13,14 @@ from tl_core.config import Precision
 
 
 def best_precision(device: torch.device) -> Precision:
-    """Ask the hardware: `bf16` on a CPU with AVX512-BF16 or AMX and on a GPU that has it built in.
+    """Return `bf16` for a CPU with AVX512-BF16 or AMX and for a GPU with native bfloat16.
 
-    Elsewhere bfloat16 is emulated, and slower than float32.
+    Other hardware emulates bfloat16, slower than float32.
     """
     if device.type == "cuda":
         native = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        # Inductor asks the same two.
+        # Inductor, torch's compiler, checks the same two.
         native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return "bf16" if native else "fp32"
 
@@ -28,35 +28,27 @@ def best_precision(device: torch.device) -> Precision:
 def run_network(network: nn.Module, images: Tensor, precision: Precision) -> Tensor:
     """Normalised images [B, 3, S, S] -> float32 features [B, D].
 
-    With `bf16`, autocast computes convolutions and matrix products in bfloat16; weights stay
-    float32. What follows the features is small and always float32. So are depthwise convolutions
-    that learn on a CPU.
+    With `bf16`, autocast computes convolutions and matrix products in bfloat16. Weights stay
+    float32, and so do depthwise convolutions that learn on a CPU.
     """
     if images.is_cuda:
-        # Steps have few shapes, so the best algorithm is searched for each; and float32 is
-        # float32, not the TF32 that convolutions take by default.
+        # Steps have few shapes, so cuDNN searches the fastest algorithm for each. And float32
+        # means float32, not TF32, which convolutions use by default.
         torch.backends.cudnn.benchmark = True
         torch.backends.cudnn.allow_tf32 = precision != "fp32"
     bf16 = precision == "bf16"
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16), _depthwise(images, bf16):
+    learns_on_cpu = bf16 and torch.is_grad_enabled() and not images.is_cuda
+    depthwise = _Float32Depthwise() if learns_on_cpu else nullcontext()
+    with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16), depthwise:
         features: Tensor = network(images)
     return features.float()
 
 
-def _depthwise(images: Tensor, bf16: bool) -> AbstractContextManager[object]:
-    learns = bf16 and torch.is_grad_enabled() and not images.is_cuda
-    return _Float32Depthwise() if learns else nullcontext()
-
-
-def _is_depthwise(images: Tensor, weight: Tensor) -> bool:
-    return images.shape[1] > 1 == weight.shape[1]
-
-
 class _Float32Depthwise(TorchFunctionMode):
-    """Leaves depthwise convolutions out of autocast.
+    """Excludes depthwise convolutions from autocast.
 
-    Their gradients in bfloat16 take 2 to 5 times as long as in float32 on a CPU with AVX512-BF16;
-    those of all others are faster.
+    On a CPU with AVX512-BF16 their gradients in bfloat16 take 2 to 5 times as long as in float32;
+    those of other convolutions are faster.
     """
 
     def __torch_function__(
@@ -66,7 +58,7 @@ class _Float32Depthwise(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        if func is F.conv2d and _is_depthwise(*args[:2]):
+        if func is F.conv2d and args[0].shape[1] > 1 == args[1].shape[1]:
             with torch.autocast("cpu", enabled=False):
                 return func(args[0].float(), *args[1:], **(kwargs or {}))
         return func(*args, **(kwargs or {}))

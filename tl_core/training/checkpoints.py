@@ -1,4 +1,4 @@
-"""The state of a trial between two epochs: one that is cut loses at most one epoch."""
+"""The state of a trial between two epochs: an interrupted trial loses at most one epoch."""
 
 import hashlib
 import io
@@ -21,29 +21,30 @@ _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 class CheckpointError(ValueError):
-    """A file that holds no state, or not that of the trial at hand."""
+    """A file that is no checkpoint, or the checkpoint of another trial."""
 
 
 class CheckpointWarning(UserWarning):
-    """A checkpoint that is of no use: its trial starts anew."""
+    """A checkpoint can't be used, so its trial starts from the beginning."""
 
 
 class CheckpointStore(Protocol):
-    """Where the checkpoint of one trial is kept; as text, what messages call it."""
+    """Where the checkpoint of one trial is kept; `str` of it is its name in messages."""
 
     def read(self) -> bytes:
         """Return what was written last; raises `FileNotFoundError` if nothing was."""
 
     def write(self, content: bytes) -> None:
-        """Replace it so that neither a kill nor a power cut leaves half; on return it is safe.
+        """Replace the content; after a kill or a power cut it is the old or the new one, whole.
 
-        Raises `OSError` if that can't be; then what was there is there still.
+        On return the new content is on disk. Raises `OSError` if it can't be written; then the
+        old content stays.
         """
 
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A file on this machine; its folder is made if it isn't there."""
+    """A file on this machine; its folder is made if it does not exist."""
 
     path: Path
 
@@ -61,126 +62,115 @@ class LocalFile:
 
 
 class Checkpoint:
-    """The state of one trial, and what an earlier run left of it."""
+    """Saves the state of one trial, and restores the state that an earlier run saved."""
 
-    def __init__(self, place: CheckpointStore, identity: State) -> None:
-        """Read what is there.
+    def __init__(self, store: CheckpointStore, identity: State) -> None:
+        """Read the state that the store holds.
 
-        A `CheckpointWarning` tells of one that is damaged or another trial's; it counts as none.
+        A damaged state, or one of another trial, counts as none; a `CheckpointWarning` says so.
 
         Args:
-            place: where it is kept.
+            store: where the state is kept.
             identity: plain values that decide the trial's numbers.
         """
-        self._place, self._identity = place, identity
-        self._left = self._read()
+        self._store, self._identity = store, identity
+        self._state: State | None = None
+        try:
+            state = load_checkpoint(store)
+            self._check_identity(state)
+            self._state = state
+        except FileNotFoundError:
+            pass
+        except CheckpointError as error:
+            warnings.warn(f"{error}; the trial starts anew", CheckpointWarning, stacklevel=2)
 
     @property
     def resumes(self) -> bool:
-        """Whether there is a state to go on from."""
-        return self._left is not None
+        """Whether there is a state to continue from."""
+        return self._state is not None
 
     def restore(self, learner: Learner, optimizer: torch.optim.Optimizer) -> list[EpochMetrics]:
-        """Put both, and torch's generators, where the earlier run left them; return its history."""
-        left, self._left = self._left, None  # Let go of: it takes three times the net's memory.
-        if left is None:
+        """Restore both, and torch's random generators; return the epochs before."""
+        state, self._state = self._state, None  # Released: it is three times as large as the net.
+        if state is None:
             return []
-        learner.model.load_state_dict(left["model"])
+        learner.model.load_state_dict(state["model"])
         with torch.no_grad():
-            for parameter, value in zip(_weights_of_tasks(learner), left["weighting"], strict=True):
+            for parameter, value in zip(_task_weights(learner), state["weighting"], strict=True):
                 parameter.copy_(value)
-        optimizer.load_state_dict(left["optimizer"])
-        _set_random_state(left["random"], learner.labels.device)
-        return [EpochMetrics(**metrics) for metrics in left["history"]]
+        optimizer.load_state_dict(state["optimizer"])
+        torch.set_rng_state(state["random"]["cpu"])
+        if learner.labels.is_cuda:
+            torch.cuda.set_rng_state(state["random"]["cuda"], learner.labels.device)
+        return [EpochMetrics(**metrics) for metrics in state["history"]]
 
     def save(
         self, learner: Learner, optimizer: torch.optim.Optimizer, history: list[EpochMetrics]
     ) -> None:
-        """Keep the state after the last epoch of `history`; on return it is safe."""
+        """Save the state after the last epoch of `history`; on return it is on disk."""
+        random = {"cpu": torch.get_rng_state()}
+        if learner.labels.is_cuda:
+            random["cuda"] = torch.cuda.get_rng_state(learner.labels.device)
         state = {
             "identity": self._identity,
             "model": learner.model.state_dict(),
-            "weighting": _weights_of_tasks(learner),
+            "weighting": _task_weights(learner),
             "optimizer": optimizer.state_dict(),
-            "random": _random_state(learner.labels.device),
+            "random": random,
             "history": [asdict(metrics) for metrics in history],
         }
-        save_checkpoint(self._place, state)
-
-    def _read(self) -> State | None:
-        try:
-            state = load_checkpoint(self._place)
-            self._check_identity(state)
-        except FileNotFoundError:
-            return None
-        except CheckpointError as error:
-            warnings.warn(f"{error}; the trial starts anew", CheckpointWarning, stacklevel=2)
-            return None
-        return state
+        save_checkpoint(self._store, state)
 
     def _check_identity(self, state: State) -> None:
         here, there = self._identity, state.get("identity", {})
-        apart = [
+        differences = [
             f"{name} is {there.get(name)!r} and not {here.get(name)!r}"
             for name in sorted(here.keys() | there.keys())
             if here.get(name) != there.get(name)
         ]
-        if apart:
-            what = f"checkpoint {self._place} is another trial's"
-            raise CheckpointError(f"{what}: {', '.join(apart)}")
+        if differences:
+            what = f"checkpoint {self._store} is another trial's"
+            raise CheckpointError(f"{what}: {', '.join(differences)}")
 
 
-def save_checkpoint(place: CheckpointStore, state: State) -> None:
-    """Keep tensors and plain values: the SHA-256 of what follows, 32 bytes, then `torch.save`'s.
+def save_checkpoint(store: CheckpointStore, state: State) -> None:
+    """Save tensors and plain values: 32 bytes of SHA-256, then what it hashes, by `torch.save`.
 
     Raises:
-        OSError: the disk is full, or the place can't be written to; an earlier state stays.
+        OSError: the disk is full, or the store can't be written to; an earlier state stays.
     """
     buffer = io.BytesIO(bytes(_DIGEST_BYTES))
     buffer.seek(_DIGEST_BYTES)
     torch.save(state, buffer)
     content = buffer.getbuffer()
     content[:_DIGEST_BYTES] = hashlib.sha256(content[_DIGEST_BYTES:]).digest()
-    place.write(bytes(content))
+    store.write(bytes(content))
 
 
-def load_checkpoint(place: CheckpointStore) -> State:
-    """Read what `save_checkpoint` kept, to the CPU; runs no code, whatever there is.
+def load_checkpoint(store: CheckpointStore) -> State:
+    """Load what `save_checkpoint` saved, to the CPU; runs no code, whatever the store holds.
 
     Raises:
         CheckpointError: it is truncated, changed or not a checkpoint.
         FileNotFoundError: there is none.
     """
-    content = place.read()
+    content = store.read()
     digest, rest = content[:_DIGEST_BYTES], memoryview(content)[_DIGEST_BYTES:]
     if hashlib.sha256(rest).digest() != digest:
         raise CheckpointError(
-            f"checkpoint {place} is damaged: its content has not the SHA-256 that it begins with"
+            f"checkpoint {store} is damaged: its content does not match the SHA-256 at its start"
         )
     try:
         state = torch.load(io.BytesIO(rest), map_location="cpu", weights_only=True)
-    except Exception as error:  # A foreign file makes the reader raise nearly anything.
+    except Exception as error:  # The reader may raise any error on a foreign file.
         raise CheckpointError(
-            f"checkpoint {place} holds more than tensors and plain values ({type(error).__name__})"
+            f"checkpoint {store} holds more than tensors and plain values ({type(error).__name__})"
         ) from error
     if not isinstance(state, dict):
-        raise CheckpointError(f"checkpoint {place} holds no state: {type(state).__name__}")
+        raise CheckpointError(f"checkpoint {store} holds no state: {type(state).__name__}")
     return state
 
 
-def _weights_of_tasks(learner: Learner) -> list[Tensor]:
-    """What the weighting learns; it is no part of the model."""
+def _task_weights(learner: Learner) -> list[Tensor]:
+    """What the weighting learns; it is not part of the model."""
     return [p.detach() for group in learner.weighting.groups() for p in group["params"]]
-
-
-def _random_state(device: torch.device) -> dict[str, Tensor]:
-    state = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        state["cuda"] = torch.cuda.get_rng_state(device)
-    return state
-
-
-def _set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
-    torch.set_rng_state(state["cpu"])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(state["cuda"], device)

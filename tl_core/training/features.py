@@ -1,7 +1,7 @@
-"""FeatureSet: what a frozen backbone says of every image, computed once and cached by content."""
+"""The features of every image by a frozen backbone, computed once and cached by content."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,9 @@ from tl_core.progress import track
 from tl_core.training.batches import eval_batch, eval_batches, pixel_reader
 
 _PIECES = 32
-"""Enough to keep several devices busy to the end, and progress in sight."""
+"""Enough to keep several devices busy to the end, and to show progress."""
 _CHUNKS = (64, 4096)
-"""Least and most views in a piece."""
+"""Smallest and largest number of views in a piece."""
 
 Forward = Callable[[list[np.ndarray]], Iterable[np.ndarray]]
 """Chunks of views -> for each, in order, its features, float32 [chunk, D]."""
@@ -31,29 +31,38 @@ def load_features(
     hflip: bool = False,
     verify: bool = True,
 ) -> np.ndarray:
-    """Attach the features of all N images, running the backbone over them first if need be.
+    """Load the features of all N images; run the backbone over the images first if need be.
 
     The backbone runs in eval mode, so BatchNorm uses its stored statistics.
 
     Args:
         images: the data set.
-        backbone: what to run, in its precision.
+        backbone: the network to run, in its precision.
         cache: folder that holds the features of each (data, backbone, weights, precision).
-        forward: the device to run it on, or what spreads the work over several.
-        hflip: also those of the mirror images, so that mirrored training has what it needs.
-        verify: hash what the cache has, and compute it anew, with a warning, if it is damaged;
-            a study does so once, and its workers take what it has verified.
+        forward: the device to run it on, or a function that distributes the work over several.
+        hflip: also compute the features of the mirror images, for mirrored training.
+        verify: check the hash of the cached features; if they are damaged, warn and compute them
+            again. A study does this once, and its workers use what it has verified.
 
     Returns:
         float32 [N, D], or [2 N, D] with the mirror images in the second half; memory-mapped:
-        workers share the pages, writes would stay private.
+        workers share the pages, and writes stay private.
     """
     if isinstance(forward, torch.device):
-        forward = _on(forward, images, backbone)
+        forward = _on_device(images, backbone, forward)
 
     def build(into: Path) -> None:
+        # Of mirrored features the first half are the plain ones, which the cache may have.
         plain = load_features(images, backbone, cache, forward, verify=verify) if hflip else None
-        _extract(images, backbone, forward, into, plain)
+        n, first = len(images.labels), len(images.labels) if hflip else 0
+        features = new_array(into / "features.npy", np.float32, (first + n, backbone.n_features))
+        if plain is not None:
+            features[:n] = plain
+        size = max(_CHUNKS[0], min(_CHUNKS[1], n // _PIECES))
+        chunks = eval_batches(np.arange(first, first + n), size)
+        doing = f"Features of {backbone.name}{', mirrored' if hflip else ''}"
+        for views, rows in zip(chunks, track(forward(chunks), n, doing, weight=size), strict=True):
+            features[views] = rows
 
     entry = feature_entry(images.key, backbone, cache, hflip)
     publish(entry, build, damage if verify else unverified)
@@ -80,29 +89,5 @@ def extract(
     return torch.cat(rows).cpu().numpy()
 
 
-def _on(device: torch.device, images: ImageSet, backbone: Backbone) -> Forward:
-    def forward(chunks: list[np.ndarray]) -> Iterator[np.ndarray]:
-        return (extract(images, backbone, device, views) for views in chunks)
-
-    return forward
-
-
-def _extract(
-    images: ImageSet,
-    backbone: Backbone,
-    forward: Forward,
-    into: Path,
-    before: np.ndarray | None = None,
-) -> None:
-    """Write the features of the images; or, behind those in `before`, of their mirror images."""
-    n = len(images.labels)
-    first = 0 if before is None else n
-    shape = (first + n, backbone.n_features)
-    features = new_array(into / "features.npy", np.float32, shape)
-    if before is not None:
-        features[:n] = before
-    size = max(_CHUNKS[0], min(_CHUNKS[1], n // _PIECES))
-    chunks = eval_batches(np.arange(first, first + n), size)
-    doing = f"Features of {backbone.name}{', mirrored' if first else ''}"
-    for views, rows in zip(chunks, track(forward(chunks), n, doing, weight=size), strict=True):
-        features[views] = rows
+def _on_device(images: ImageSet, backbone: Backbone, device: torch.device) -> Forward:
+    return lambda chunks: (extract(images, backbone, device, views) for views in chunks)

@@ -3,7 +3,6 @@
 import math
 import time
 from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 import torch
@@ -27,9 +26,9 @@ def fit(
 ) -> tuple[EpochMetrics, ...]:
     """Train with Adam for `config.epochs` epochs and validate on `split.val` after each.
 
-    Goes on from the `checkpoint`, if it has a state: its epochs are reported again first.
+    Continues from the `checkpoint` if it has a state: first reports its epochs again.
 
-    Raises `DivergedError` when a metric leaves the finite numbers; names it and the epoch.
+    Raises `DivergedError` when a metric is not finite; names it and the epoch.
     """
     torch.manual_seed(config.seed)  # Dropout draws from the global generator.
     optimizer = make_optimizer(learner, lr)
@@ -39,16 +38,25 @@ def fit(
     for epoch in range(len(history) + 1, config.epochs + 1):
         history.append(_run_epoch(learner, split, epoch, optimizer))
         if checkpoint and epoch < config.epochs:
-            # First: who was told of an epoch may rely on it.
+            # Saved before it is reported: a reported epoch must survive a crash.
             checkpoint.save(learner, optimizer, history)
         report(history[-1])
     return tuple(history)
 
 
 def make_optimizer(learner: Learner, lr: float) -> torch.optim.Optimizer:
-    """Adam, with its state for all that learns."""
-    # Step by step and element by element, so stacked heads move as each would alone.
+    """Adam, with a state for everything that learns."""
+    # Adam works element by element, so stacked heads move as each would alone.
     return torch.optim.Adam(learner.groups(), lr=lr, fused=True)
+
+
+def score(learner: Learner, indices: np.ndarray) -> dict[str, Tensor]:
+    """Return `tl_core.training.metrics.measure` of the images `indices`."""
+    outputs = learner.predict(indices)
+    labels, brightness = learner.targets(indices)
+    # On the device and in the precision of the outputs, so that nothing is rounded.
+    weight = torch.as_tensor(learner.weighting.aux_weight, dtype=torch.float64, device="cpu")
+    return measure(outputs, labels.cpu(), brightness.cpu(), weight)
 
 
 def _run_epoch(
@@ -60,32 +68,15 @@ def _run_epoch(
     scores = {"train_loss": loss, "train_accuracy": accuracy}
     scores |= {f"val_{name}": value for name, value in score(learner, split.val).items()}
     scores |= learner.weighting.metrics()
-    metrics = EpochMetrics(epoch, **_over_seeds(scores), images_per_s=images_per_s)
-    _check_finite(metrics)
-    return metrics
-
-
-def score(learner: Learner, indices: np.ndarray) -> dict[str, Tensor]:
-    """Return `tl_core.training.metrics.measure` of the images `indices`."""
-    outputs = learner.predict(indices)
-    labels, brightness = learner.targets(indices)
-    # Where the outputs are and in their precision, so that it rounds nothing.
-    weight = torch.as_tensor(learner.weighting.aux_weight, dtype=torch.float64, device="cpu")
-    return measure(outputs, labels.cpu(), brightness.cpu(), weight)
-
-
-def _over_seeds(scores: dict[str, Tensor]) -> dict[str, Any]:
-    """Mean of each score over the seeds, and the spread of the two that are compared most."""
+    # Means over the seeds, and the spread of the two scores that are compared most.
     means = {name: value.mean().item() for name, value in scores.items()}
     spread = {
-        f"{name}_std": value.std().item()
-        for name, value in scores.items()
-        if name in ("val_log_loss", "val_accuracy") and value.numel() > 1
+        f"{name}_std": scores[name].std().item()
+        for name in ("val_log_loss", "val_accuracy")
+        if scores[name].numel() > 1
     }
-    return means | spread
-
-
-def _check_finite(metrics: EpochMetrics) -> None:
+    metrics = EpochMetrics(epoch=epoch, images_per_s=images_per_s, **means, **spread)
     for name, value in asdict(metrics).items():
         if value is not None and not math.isfinite(value):
-            raise DivergedError(name, value, metrics.epoch)
+            raise DivergedError(name, value, epoch)
+    return metrics

@@ -1,4 +1,4 @@
-"""What learns in one stage of a trial: one whole net, or all seeds' heads on cached features."""
+"""What learns in one stage of a trial: one whole net, or the heads of all seeds on features."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -18,20 +18,20 @@ from tl_core.training.weighting import Weighting
 
 @dataclass(frozen=True)
 class Learner(ABC):
-    """A model, what it is shown, and what it should say."""
+    """A model, its inputs and its targets."""
 
     model: nn.Module
     labels: Tensor
-    """int64 [N], on the device of the model, as all that follows."""
+    """int64 [N], on the device of the model, as `brightness`."""
     brightness: Tensor
     """float32 [N]."""
     weighting: Weighting
-    """What makes one loss of the two tasks'; it may learn, too."""
+    """Combines the losses of the two tasks into one; it may learn as well."""
     order: Callable[[int], np.ndarray]
-    """Epoch, from 1 -> the views that it trains on, in order, [n] or [S, n]."""
+    """Epoch, from 1 -> its training views in order, [n] or [S, n]."""
     batch_size: int
     eval_batch: int
-    """Images a forward pass when nothing learns."""
+    """Images in a forward pass when nothing learns."""
 
     @abstractmethod
     def train_epoch(
@@ -40,20 +40,20 @@ class Learner(ABC):
         """Train for one epoch.
 
         Returns:
-            Mean training loss [...] and accuracy [...], each image scored by the weights that
-            its step started from, and the images seen by all seeds.
+            Mean training loss [...] and accuracy [...], where the weights before each step score
+            its images; and the number of images, summed over all seeds.
         """
 
     def groups(self) -> list[dict[str, Any]]:
-        """What an optimizer is to learn, as its parameter groups."""
+        """Parameter groups of everything that the optimizer learns."""
         return [{"params": self.model.parameters()}, *self.weighting.groups()]
 
     @abstractmethod
     def inputs(self, views: np.ndarray) -> Tensor:
-        """What the model takes for some views."""
+        """The model's input for some views."""
 
     def targets(self, views: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Labels and brightness of the views, both in their shape."""
+        """Labels and brightness of the views, both in the shape of `views`."""
         at = upload(views % len(self.labels), self.labels.device)
         return self.labels[at], self.brightness[at]
 
@@ -69,12 +69,12 @@ class Learner(ABC):
 
 @dataclass(frozen=True)
 class NetLearner(Learner):
-    """One net that learns from pixels, or from whatever `read` gives it."""
+    """One net that learns from pixels, or from any other input that `read` returns."""
 
     read: Read
 
     def inputs(self, views: np.ndarray) -> Tensor:
-        """[B] -> what the net takes."""
+        """[B] -> what `read` returns."""
         return self.read(views)
 
     def train_epoch(
@@ -82,7 +82,7 @@ class NetLearner(Learner):
     ) -> tuple[Tensor, Tensor, int]:
         """As for every learner."""
         self.model.train()
-        # Summed on the device: reading a number in every step would make the device wait.
+        # Summed on the device: if each step read a number, the device would wait.
         sums = torch.zeros((), device=self.labels.device)
         order = self.order(epoch)
         for views in split_batches(order, self.batch_size):
@@ -91,7 +91,7 @@ class NetLearner(Learner):
         return self.weighting.epoch_loss(*parts), accuracy, len(order)
 
     def step(self, views: np.ndarray, optimizer: torch.optim.Optimizer) -> Tensor:
-        """Learn from one batch; return its sums of the parts of the loss and of hits."""
+        """Learn from one batch; return the sums over it of the parts of the loss, and of hits."""
         labels, brightness = self.targets(views)
         outputs = self.model(self.inputs(views))
         tasks = task_losses(outputs, labels, brightness)
@@ -107,8 +107,8 @@ class NetLearner(Learner):
 class StackLearner(Learner):
     """The S stacked heads of a frozen trial, as one batched computation.
 
-    A step is a dozen small calls, so each one counts: the gradient of a linear head is written
-    out, as autograd takes twice as long, and whatever can wait for the end of the epoch does.
+    A step is a dozen small calls, so each one matters: the gradient of a linear head is written
+    out, since autograd takes twice as long, and the scores are computed once, after the epoch.
     """
 
     model: HeadStack
@@ -146,7 +146,7 @@ class StackLearner(Learner):
         brightness: Tensor,
         optimizer: torch.optim.Optimizer,
     ) -> tuple[Tensor, Tensor]:
-        """Learn from one batch [S, B]; return what the heads said before they did."""
+        """Learn from one batch [S, B]; return the outputs of the heads before the step."""
         # Four times as fast as rows[views] on a CPU.
         features = self.rows.index_select(0, views.flatten()).view(*views.shape, -1)
         outputs: tuple[Tensor, Tensor] = self.model(features)

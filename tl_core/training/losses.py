@@ -10,15 +10,15 @@ def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
     Args:
         logits: [..., B, 1] for two classes, else [..., B, K].
-        labels: int64 [..., B], or [B] that all share.
+        labels: int64 [..., B], or [B] for all.
 
     Returns:
-        [...], one mean over B each.
+        [...], each a mean over B.
     """
     labels = labels.expand(logits.shape[:-1])
     if logits.shape[-1] == 1:
-        wanted = labels.to(logits.dtype)
-        losses = F.binary_cross_entropy_with_logits(logits[..., 0], wanted, reduction="none")
+        target = labels.to(logits.dtype)
+        losses = F.binary_cross_entropy_with_logits(logits[..., 0], target, reduction="none")
     else:
         flat = F.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none")
         losses = flat.view(labels.shape)
@@ -32,7 +32,7 @@ def task_losses(
 
     Args:
         outputs: class logits [..., B, 1] or [..., B, K], and predicted brightness [..., B].
-        labels: int64 [..., B], or [B] that all share.
+        labels: int64 [..., B], or [B] for all.
         brightness: [..., B] or [B], in [0, 1].
 
     Returns:
@@ -44,18 +44,14 @@ def task_losses(
 
 
 def mix(classification: Tensor, squared: Tensor, aux_weight: float | Tensor) -> Tensor:
-    """(1 - w) * classification + w * squared brightness error; w in [0, 1], 0 is single-task."""
+    """(1 - w) * classification + w * squared brightness error; w in [0, 1], 0 for one task."""
     return (1 - aux_weight) * classification + aux_weight * squared
 
 
 def two_task_loss(
     outputs: tuple[Tensor, Tensor], labels: Tensor, brightness: Tensor, aux_weight: float | Tensor
 ) -> Tensor:
-    """`mix` of `task_losses`, which take the same; the weight is one for all, or [...].
-
-    Returns:
-        [...], one loss each.
-    """
+    """`mix` of `task_losses`, which takes the same, [...]; the weight is one for all, or [...]."""
     return mix(*task_losses(outputs, labels, brightness), aux_weight)
 
 
@@ -65,13 +61,10 @@ def two_task_gradient(
     brightness: Tensor,
     weights: tuple[float, float] | tuple[Tensor, Tensor],
 ) -> tuple[Tensor, Tensor]:
-    """Derivatives of a weighted sum of `task_losses`, which take the same, by each output.
+    """Derivatives of a weighted sum of `task_losses`, which takes the same, by each output.
 
-    Args:
-        outputs: as for `task_losses`.
-        labels: as for `task_losses`.
-        brightness: as for `task_losses`.
-        weights: of classification, and of brightness; tensors in the shape of their output.
+    `weights` are those of classification and of brightness: numbers, or tensors in the shape of
+    their output.
 
     Returns:
         [..., B, 1] or [..., B, K], and [..., B].

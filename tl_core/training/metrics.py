@@ -1,4 +1,4 @@
-"""What is measured on a set of images, for one net or for S nets at once; logged by nobody here."""
+"""What is measured on a set of images, for one net or for S nets at once."""
 
 import torch
 from torch import Tensor
@@ -19,14 +19,14 @@ def measure(
 
     Args:
         outputs: class logits [..., N, 1] or [..., N, K], and predicted brightness [..., N].
-        labels: int64 [N], every class at least once.
+        labels: int64 [N], each class at least once.
         brightness: [N] in [0, 1].
         aux_weight: w of the loss, one for all nets or [...].
 
     Returns:
         `loss` (both tasks), `log_loss` (classification alone, nats), `accuracy`, `auroc` (more
         than two classes: mean of one against the rest), `brightness_mae`, `brightness_r2`; each
-        float64 [...]. Where training diverged they are not finite.
+        float64 [...]. They are not finite where training diverged.
     """
     logits, predicted = (part.double() for part in outputs)
     error = predicted - brightness
@@ -44,8 +44,8 @@ def measure(
 def auroc(logits: Tensor, labels: Tensor) -> Tensor:
     """Area under the ROC curve; for more than two classes the mean of one against the rest.
 
-    It is the Mann-Whitney statistic: the chance that an image of the class is ranked above one
-    of the rest, ties counting half (Hanley and McNeil, Radiology 143, 1982).
+    It is the Mann-Whitney statistic: the probability that an image of the class is ranked above
+    one of the rest, where ties count half (Hanley and McNeil, Radiology 143, 1982).
 
     Args:
         logits: [..., N, 1] for two classes, else [..., N, K].
@@ -54,11 +54,11 @@ def auroc(logits: Tensor, labels: Tensor) -> Tensor:
     Returns:
         float64 [...].
     """
-    # One logit ranks as its probability does, but is not rounded to 1 where the net is sure.
+    # One logit ranks as its probability does, but is not rounded to 1 where it is large.
     scores = logits if logits.shape[-1] == 1 else probabilities(logits.double())
     scores = scores.mT.contiguous()  # [..., K, N]
     ordered = scores.sort(dim=-1).values
-    # Ranks from 1 on; equal scores share the mean of theirs.
+    # Ranks from 1 on; equal scores share their mean rank.
     below, not_above = (torch.searchsorted(ordered, scores, right=r) for r in (False, True))
     ranks = (below + not_above + 1).double() / 2
     classes = torch.tensor([1]) if logits.shape[-1] == 1 else torch.arange(logits.shape[-1])

@@ -1,6 +1,6 @@
-"""One trial: a TrialConfig and an ImageSet become epochs of metrics and a trained net.
+"""One trial: from a TrialConfig and an ImageSet to metrics of each epoch and a trained net.
 
-The trial is one function of plain values that reports through a callback; it knows no tuner.
+`run_trial` is one function of plain values that reports through a callback; it knows no tuner.
 """
 
 import copy
@@ -60,8 +60,8 @@ def run_trial(
     """Train one configuration; the last epoch is the one that counts.
 
     `freeze` trains the heads of `config.seeds` seeds on cached features, all at once, and reports
-    their means. `lp_ft` (Kumar et al., ICLR 2022) does so for
-    `config.epochs` epochs that are not reported, at `HEAD_LR`, and then trains everything.
+    their means. `lp_ft` (Kumar et al., ICLR 2022) does so for `config.epochs` epochs that are not
+    reported, at `HEAD_LR`, and then trains everything.
 
     Args:
         config: what to train.
@@ -69,19 +69,19 @@ def run_trial(
         cache: folder of the feature cache.
         device: where the net learns.
         report: called after every epoch.
-        read_test: score the test set at the end. Off while searching: configurations are chosen
-            on validation.
-        checkpoint: where a trial that trains the whole network keeps its state, from each epoch
-            before that is reported until the next one; the last needs none. If a state is there,
-            its epochs are reported again and training goes on after them, to the same numbers. A
-            damaged one, or another trial's, is warned of (`CheckpointWarning`) and replaced. Who
-            has recorded the result deletes it.
-        verify: hash the cached features before use; a worker of a study leaves that to the study.
+        read_test: score the test set at the end. Off while a study searches: configurations are
+            chosen on validation.
+        checkpoint: where a trial that trains the whole network keeps its state. Each epoch but the
+            last is saved before it is reported. If there is a state, the trial reports its epochs
+            again and continues after them, to the same numbers. A damaged state, or that of
+            another trial, is replaced, with a `CheckpointWarning`. The caller deletes the state
+            once it has recorded the result.
+        verify: check the hash of cached features before use; a study does so for its workers.
 
     Raises:
         InputError: a class would be missing from a split.
-        BackboneError: unknown backbone, or its weights can't be had.
-        DivergedError: a metric left the finite numbers; names it and the epoch.
+        BackboneError: the backbone is unknown, or its weights are unavailable.
+        DivergedError: a metric is not finite; names it and the epoch.
         GpuMemoryError: the whole network does not fit the GPU; names the batch size that does.
         OSError: the checkpoint can't be written.
     """
@@ -93,8 +93,9 @@ def run_trial(
         learner, history = _train_heads(setup, config.lr, report)
     else:
         learner, history = _train_network(setup, report, checkpoint)
-    test = _test_scores(learner, setup.splits[0]) if read_test else {}
-    setup.net.to(device)  # After `freeze`, whose network had no need to be there.
+    scores = score(learner, setup.splits[0].test) if read_test else {}
+    test = {f"test_{name}": value.mean().item() for name, value in scores.items()}
+    setup.net.to(device)  # `freeze` has left its network where it was.
     warning = chance_warning(config, images, history[-1])
     warnings = (warning,) if warning else ()
     return TrialResult(history, setup.net, setup.backbone, setup.splits[0], test, warnings)
@@ -102,14 +103,13 @@ def run_trial(
 
 @dataclass(frozen=True)
 class _Setup:
-    """What all stages of a trial share; one split and one pair of heads a seed."""
+    """What all stages of a trial share; one split and one pair of heads for each seed."""
 
     config: TrialConfig
     images: ImageSet
     cache: Path
     device: torch.device
     verify: bool
-    """Whether to verify what is in the cache."""
     backbone: Backbone
     seeds: range
     splits: list[Split]
@@ -117,7 +117,7 @@ class _Setup:
     net: TwoHeadedNet
     """With the heads of the first seed."""
     weighting: Weighting
-    """Shared, too, so that what one stage learns of it is where the next one starts."""
+    """Shared as well: the next stage starts from what one stage has learned."""
 
     @classmethod
     def of(
@@ -154,11 +154,10 @@ class _Setup:
 
     def identity(self) -> dict[str, Any]:
         """What decides the trial's numbers, as plain values."""
-        # Of a file of weights its content decides, not where this machine has it.
-        config = self.config.model_dump(exclude={"weights"})
-        about = {"image_set": self.images.key, "weights_id": self.backbone.weights_id}
+        # The content of a weights file counts, not its path on this machine.
+        inputs = {"image_set": self.images.key, "weights_id": self.backbone.weights_id}
         where = {"device": self.device.type, **library_versions()}
-        return config | about | where
+        return self.config.model_dump(exclude={"weights"}) | inputs | where
 
     def _mirror(self) -> int:
         return len(self.images.labels) if self.config.hflip else 0
@@ -181,21 +180,16 @@ def _train_heads(
 
 
 def _train_network(
-    setup: _Setup, report: Report, place: CheckpointStore | None
+    setup: _Setup, report: Report, store: CheckpointStore | None
 ) -> tuple[NetLearner, tuple[EpochMetrics, ...]]:
-    """Train everything, from the checkpoint on if there is one."""
+    """Train everything, after the checkpoint if there is one."""
     config, split = setup.config, setup.splits[0]
-    checkpoint = Checkpoint(place, setup.identity()) if place else None
+    checkpoint = Checkpoint(store, setup.identity()) if store else None
     if needs_features(config.mode) and not (checkpoint and checkpoint.resumes):
         _train_heads(setup, HEAD_LR, lambda _: None)
     learner = setup.on_pixels()
     train = partial(fit, learner, split, config, config.lr, report, checkpoint)
     return learner, explain_oom(learner, train)
-
-
-def _test_scores(learner: Learner, split: Split) -> dict[str, float]:
-    scores = score(learner, split.test)
-    return {f"test_{name}": value.mean().item() for name, value in scores.items()}
 
 
 def needs_pretrained(mode: str) -> bool:
@@ -209,12 +203,12 @@ def needs_features(mode: str) -> bool:
 
 
 def _backbone(config: TrialConfig) -> Backbone:
-    """Return the backbone, one's own copy if it will learn."""
+    """Return the backbone; a copy if it will learn."""
     if config.mode == "scratch" or config.weights == "none":
         torch.manual_seed(config.seed)
         drawn = load_backbone(config.backbone, "none", config.image_size)
-        drawn_by = f"random seed {config.seed} torch {torch.__version__}"
-        return replace(drawn, weights_id=drawn_by, precision=config.precision)
+        weights_id = f"random seed {config.seed} torch {torch.__version__}"
+        return replace(drawn, weights_id=weights_id, precision=config.precision)
     kept = pretrained(config.backbone, config.weights, config.image_size, config.precision)
     if config.mode == "freeze":
         return kept
@@ -223,18 +217,18 @@ def _backbone(config: TrialConfig) -> Backbone:
 
 @lru_cache(maxsize=1)
 def pretrained(name: str, weights: str, image_size: int, precision: Precision) -> Backbone:
-    """Return `load_backbone(...)`, kept between trials: nothing may write to it."""
+    """Return `load_backbone(...)`, kept between trials: callers must not change it."""
     return replace(load_backbone(name, weights, image_size), precision=precision)
 
 
 def _heads(backbone: Backbone, n_classes: int, seed: int) -> Heads:
-    # Seeded after the backbone is built, so that all modes start from the same heads.
+    # Seeded here, after the backbone is built, so that all modes start from the same heads.
     torch.manual_seed(seed)
     return Heads(backbone.n_features, n_classes)
 
 
 def chance_warning(config: TrialConfig, images: ImageSet, last: EpochMetrics) -> str | None:
-    """Say so when frozen features tell the classes apart no better than guessing does."""
+    """Return a warning if frozen features separate the classes no better than chance does."""
     if config.mode != "freeze" or config.weights == "none" or config.aux_weight == 1:
         return None
     split = make_split(images.labels, config.train_ratio, config.split_seed, config.seed)

@@ -1,9 +1,8 @@
-"""How a trial weights its two tasks: by a number, or by what it learns with the net.
+"""How a trial weights its two tasks: by a fixed number, or by weights that it learns with the net.
 
-Axes: S seeds; of a whole net one.
+Axes: S seeds (1 for a whole net), B images, K logits (1 for two classes).
 """
 
-from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -13,83 +12,58 @@ from tl_core.config import AuxWeight
 from tl_core.training.losses import mix, task_losses, two_task_gradient
 
 LOG_VARIANCE_LR = 5e-2
-"""Adam's learning rate for log-variances, whatever that of the net. A hundred steps can take them
-as far as they have to go; at rates that suit pretrained weights no trial would be long enough."""
+"""Adam's learning rate for log-variances, whatever the learning rate of the net. A hundred steps
+then move them far enough; at a rate that suits pretrained weights no trial would be long enough."""
 
 
-class Weighting(ABC):
-    """What makes one loss of two: mean log loss and mean squared brightness error."""
+class Weighting:
+    """loss = (1 - w) * classification + w * brightness, with a fixed w.
+
+    `classification` is the mean log loss and `brightness` the mean squared brightness error.
+    """
+
+    def __init__(self, aux_weight: float | Tensor) -> None:
+        self._w = aux_weight
 
     @property
-    @abstractmethod
     def aux_weight(self) -> float | Tensor:
-        """Share of brightness in the sum of both coefficients, in [0, 1]; a number, or [S]."""
+        """w, the share of brightness in the sum of both coefficients, a number or [S]."""
+        return self._w
 
-    @abstractmethod
     def loss(self, classification: Tensor, squared: Tensor) -> Tensor:
-        """What one net's step makes smaller, a scalar, from the scalar losses of the tasks."""
+        """The scalar that a step of one net minimises, from the scalar losses of both tasks."""
+        return mix(classification, squared, self.aux_weight)
 
-    @abstractmethod
     def gradient(
         self, outputs: tuple[Tensor, Tensor], labels: Tensor, brightness: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Derivatives of S nets' losses by their outputs; leaves its own in its parameters.
+        """Derivatives of the losses of S nets by their outputs; sets those of its own parameters.
 
         Args:
-            outputs: class logits [S, B, 1] or [S, B, K], and predicted brightness [S, B].
+            outputs: class logits [S, B, K], and predicted brightness [S, B].
             labels: int64 [S, B].
             brightness: [S, B].
 
         Returns:
-            [S, B, 1] or [S, B, K], and [S, B].
+            [S, B, K] and [S, B].
         """
-
-    @abstractmethod
-    def parts(self, loss: Tensor, tasks: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
-        """Those of a step's losses whose means over the epoch `epoch_loss` takes."""
-
-    @abstractmethod
-    def epoch_loss(self, *parts: Tensor) -> Tensor:
-        """What is reported of an epoch: a scalar, or [S]."""
-
-    def groups(self) -> list[dict[str, Any]]:
-        """What the optimizer is to learn here, beside the net."""
-        return []
-
-    def metrics(self) -> dict[str, Tensor]:
-        """What an epoch reports of the weighting itself, [S] each."""
-        return {}
-
-
-class FixedWeight(Weighting):
-    """loss = (1 - w) * classification + w * brightness."""
-
-    def __init__(self, aux_weight: float) -> None:
-        self._w = aux_weight
-
-    @property
-    def aux_weight(self) -> float:
-        """The number given."""
-        return self._w
-
-    def loss(self, classification: Tensor, squared: Tensor) -> Tensor:
-        """As for every weighting."""
-        return mix(classification, squared, self._w)
-
-    def gradient(
-        self, outputs: tuple[Tensor, Tensor], labels: Tensor, brightness: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """As for every weighting."""
         return two_task_gradient(outputs, labels, brightness, (1 - self._w, self._w))
 
     def parts(self, loss: Tensor, tasks: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
-        """The loss itself: its weight stands still."""
+        """Choose the losses of a step whose means over the epoch `epoch_loss` needs."""
         return (loss,)
 
     def epoch_loss(self, *parts: Tensor) -> Tensor:
-        """As for every weighting."""
-        (loss,) = parts
-        return loss
+        """The training loss that an epoch reports: a scalar, or [S]."""
+        return parts[0]
+
+    def groups(self) -> list[dict[str, Any]]:
+        """Parameter groups that the optimizer learns here, beside those of the net."""
+        return []
+
+    def metrics(self) -> dict[str, Tensor]:
+        """What an epoch reports about the weighting itself, [S] each."""
+        return {}
 
 
 class LearnedWeights(Weighting):
@@ -104,9 +78,9 @@ class LearnedWeights(Weighting):
     It is smallest where exp(s_c) = 2 * classification and exp(s_b) = squared, which makes the
     coefficients 1 / (2 * classification) and 1 / (2 * squared).
 
-    It may fall below 0, and its scale changes as it is learned. So what is reported is what a trial
-    of fixed weight would report, (1 - w) * classification + w * squared, w being the `aux_weight`
-    that the epoch ends with.
+    This loss may fall below 0, and its scale changes during training. So a trial reports the loss
+    of a fixed weight, (1 - w) * classification + w * squared, where w is the `aux_weight` at the
+    end of the epoch.
     """
 
     def __init__(self, n_seeds: int, device: torch.device | None = None) -> None:
@@ -121,14 +95,14 @@ class LearnedWeights(Weighting):
         return weights[:, 1] / weights.sum(dim=1)
 
     def loss(self, classification: Tensor, squared: Tensor) -> Tensor:
-        """As for every weighting; the losses of S nets, [S] each, give their sum."""
+        """As for a fixed weight; the losses of S nets, [S] each, give their sum."""
         tasks = torch.stack([classification, squared], dim=-1)
         return (self._coefficients() * tasks + self.log_variances / 2).sum()
 
     def gradient(
         self, outputs: tuple[Tensor, Tensor], labels: Tensor, brightness: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """As for every weighting."""
+        """As for a fixed weight."""
         weights = self._coefficients().detach()
         tasks = torch.stack(task_losses(outputs, labels, brightness), dim=-1)
         # d/ds of c * exp(-s) * task + s / 2.
@@ -137,20 +111,20 @@ class LearnedWeights(Weighting):
         return two_task_gradient(outputs, labels, brightness, (classification, squared))
 
     def parts(self, loss: Tensor, tasks: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
-        """The losses of both tasks, to be weighted as the epoch ends."""
+        """The losses of both tasks; the end of the epoch decides their weights."""
         return tasks
 
     def epoch_loss(self, *parts: Tensor) -> Tensor:
-        """As for every weighting."""
+        """As for a fixed weight."""
         classification, squared = parts
         return mix(classification, squared, self.aux_weight.to(squared.device))
 
     def groups(self) -> list[dict[str, Any]]:
-        """As for every weighting."""
+        """The log-variances, at a learning rate of their own."""
         return [{"params": [self.log_variances], "lr": LOG_VARIANCE_LR}]
 
     def metrics(self) -> dict[str, Tensor]:
-        """As for every weighting."""
+        """w of each seed, [S]."""
         return {"aux_weight_learned": self.aux_weight}
 
     def _coefficients(self) -> Tensor:
@@ -162,4 +136,4 @@ def make_weighting(aux_weight: AuxWeight, n_seeds: int, device: torch.device) ->
     """Return the weighting that a configuration asks for; `auto` learns it."""
     if isinstance(aux_weight, str):
         return LearnedWeights(n_seeds, device)
-    return FixedWeight(aux_weight)
+    return Weighting(aux_weight)

@@ -16,7 +16,7 @@ from tl_core.data.datasets import ImageSet
 from tl_core.data.splits import make_split
 from tl_core.models.precision import best_precision
 from tl_core.runtime import keep_freed_memory, one_thread
-from tl_core.training.batches import pixel_reader, training_batches
+from tl_core.training.batches import epoch_order, pixel_reader, split_batches
 from tl_core.training.train import run_trial
 
 _CPU = torch.device("cpu")
@@ -27,6 +27,7 @@ def input_share(bench: Bench) -> Iterator[Row]:
     """Reading and normalising batches, as a share of training steps, one thread."""
     config = _config(bench, epochs=1)
     train = make_split(bench.images.labels, config.train_ratio).train
+    batches = list(split_batches(epoch_order(train, config.seed, 1), config.batch_size))
     read = pixel_reader(bench.images, bench.backbone, _CPU)
 
     def steps() -> float:
@@ -34,12 +35,12 @@ def input_share(bench: Bench) -> Iterator[Row]:
         return len(train) / history[0].images_per_s
 
     def reads() -> None:
-        for batch in training_batches(train, config.batch_size, config.seed, 1):
+        for batch in batches:
             read(batch)
 
     with one_thread():
         pairs = interleaved(steps, seconds(reads), bench.repeats, bench.tell)
-    first = next(training_batches(train, config.batch_size, config.seed, 1))
+    first = batches[0]
     photos = Photos(bench.folder, bench.backbone, bench.image_size)
     expected = torch.stack([photos[i][0] for i in first.tolist()])
     apart = (read(first) - expected).abs().max().item()

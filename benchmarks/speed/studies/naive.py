@@ -19,7 +19,7 @@ from tl_core.data.sources import folder_source
 from tl_core.data.splits import make_split
 from tl_core.models.backbones import Backbone, load_backbone
 from tl_core.models.heads import Heads, TwoHeadedNet
-from tl_core.training.batches import eval_batches, training_batches
+from tl_core.training.batches import epoch_order, eval_batches, split_batches
 from tl_core.training.losses import two_task_loss
 from tl_core.training.metrics import hits, measure
 
@@ -82,7 +82,7 @@ class _Loop:
         """Train once over the training images, then validate."""
         c = self._config
         start = time.perf_counter()
-        batches = training_batches(self._split.train, c.batch_size, c.seed, epoch)
+        batches = split_batches(epoch_order(self._split.train, c.seed, epoch), c.batch_size)
         loss, accuracy = self._train(self._loader(batches))
         images_per_s = len(self._split.train) / (time.perf_counter() - start)
         scores = {f"val_{name}": value for name, value in self._validate().items()}

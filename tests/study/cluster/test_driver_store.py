@@ -71,7 +71,7 @@ def test_a_node_s_damaged_entry_is_fetched_anew(
     there = receive(driver_store, tmp_path / "node", "images/one")
     (there / "empty.npy").write_bytes(b"rot")
     assert damage(receive(driver_store, tmp_path / "node", "images/one")) is None
-    assert "is made anew: empty.npy changed" in caplog.text
+    assert "is built again: empty.npy changed" in caplog.text
 
 
 def test_what_has_rotted_at_the_driver_does_not_arrive(

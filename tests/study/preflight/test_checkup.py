@@ -69,7 +69,7 @@ def test_broken_pictures_are_a_fault_unless_they_are_to_be_skipped(
     (photo_folder / "cat" / "bad.jpg").write_bytes(b"no picture")
     more = {"skip_bad_images": True} if skip else {}
     c = look(data=str(photo_folder), train_ratio=["0.2"], **more)
-    told = "1 file is no readable image (--skip-bad-images goes on without it):"
+    told = "1 file is not a readable image (--skip-bad-images omits it):"
     assert c.faults[:1] == ([] if skip else [told])
     assert found(c)["data"].endswith("; 1 unreadable file among those tried")
 

@@ -20,7 +20,7 @@ def test_bad_files_are_told_together_by_path(photo_folder: Path, own_cache: Path
     with pytest.raises(InputError, match="2 files are not readable images") as caught:
         load_images(folder_source(photo_folder), 32, own_cache)
     head, first, second = caught.value.faults
-    assert head.endswith("images (--skip-bad-images goes on without them):")
+    assert head.endswith("images (--skip-bad-images omits them):")
     assert re.match(r"  cat/notes\.txt: UnidentifiedImageError: cannot identify", first)
     assert re.match(r"  dog/01\.jpg: OSError: .*[Tt]runcated", second)
 
@@ -51,7 +51,7 @@ def test_skipping_drops_the_bad_and_keeps_the_rest_aligned(own_cache: Path) -> N
 def test_skipping_after_a_refusal_reads_only_the_bad_files_again(own_cache: Path) -> None:
     seen: list[int] = []
     source = source_of(counted(seen, broken(2)))
-    with pytest.raises(InputError, match="1 file is no readable"):
+    with pytest.raises(InputError, match="1 file is not a readable"):
         load_images(source, 16, own_cache)
     seen.clear()
     assert len(load_images(source, 16, own_cache, skip_bad_images=True).ids) == 5
@@ -61,7 +61,7 @@ def test_skipping_after_a_refusal_reads_only_the_bad_files_again(own_cache: Path
 def test_a_file_that_can_be_read_by_now_is_taken_in(own_cache: Path) -> None:
     torn = [2]
     source = source_of(lambda i, size: broken(*torn)(i, size))
-    with pytest.raises(InputError, match="1 file is no readable"):
+    with pytest.raises(InputError, match="1 file is not a readable"):
         load_images(source, 16, own_cache)
     torn.clear()
     images = load_images(source, 16, own_cache)
@@ -70,7 +70,7 @@ def test_a_file_that_can_be_read_by_now_is_taken_in(own_cache: Path) -> None:
 
 
 def test_two_that_find_a_file_mended_decode_once(own_cache: Path) -> None:
-    with pytest.raises(InputError, match="1 file is no readable"):
+    with pytest.raises(InputError, match="1 file is not a readable"):
         load_images(source_of(broken(2)), 16, own_cache)
     seen: list[int] = []
     met = threading.Barrier(2)

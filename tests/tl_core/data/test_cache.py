@@ -64,7 +64,7 @@ def remove(name: str) -> Spoil:
         (write("a", b""), "a changed"),
         (write("b", b"x"), "b changed"),
         (write("c", b""), "c changed"),
-        (remove("a"), "a file is missing or was cut"),
+        (remove("a"), "a file is missing or truncated"),
         (remove(MANIFEST), f"it has no {MANIFEST}"),
         (write(MANIFEST, b""), "a and b changed"),
         (write(MANIFEST, f"{ABC} 0 a\n".encode()), "b changed"),
@@ -77,7 +77,7 @@ def test_a_damaged_entry_is_built_anew_with_a_warning(
     spoil(entry)
     publish(entry, writes({"a": b"abc", "b": b""}))
     (message,) = caplog.messages
-    assert message.startswith(f"warning: cache entry {entry} is made anew: {why}")
+    assert message.startswith(f"warning: cache entry {entry} is built again: {why}")
     assert {path.name: path.read_bytes() for path in entry.iterdir()} == {
         "a": b"abc",
         "b": b"",

@@ -82,7 +82,7 @@ def test_who_waits_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
         logging.getLogger(cache.__name__).removeHandler(handler)
         first.join()
     assert caplog.messages == [
-        f"waiting for another process that makes cache entry {tmp_path / 'x'}"
+        f"waiting for another process that builds cache entry {tmp_path / 'x'}"
     ]
 
 

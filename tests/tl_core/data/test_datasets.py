@@ -98,7 +98,7 @@ def test_an_entry_that_was_cut_is_decoded_again(
     file = before.path / name
     os.truncate(file, int(file.stat().st_size * at))
     after = load_images(source_of(grey), 16, own_cache)
-    assert caplog.messages == [f"warning: cache entry {before.path} is made anew: {name} changed"]
+    assert caplog.messages == [f"warning: cache entry {before.path} is built again: {name} changed"]
     assert after.ids == before.ids
     assert after.pixels[:, 0, 0, 0].tolist() == [0, 10, 20, 30, 40, 50]
 
@@ -110,7 +110,7 @@ def test_an_entry_of_an_older_version_is_decoded_again(
     seen: list[int] = []
     load_images(source_of(counted(seen)), 16, own_cache)
     assert len(seen) == 6
-    assert "is made anew: it has no SHA256SUMS" in caplog.text
+    assert "is built again: it has no SHA256SUMS" in caplog.text
 
 
 def decode_for_ever(cache: Path) -> None:

@@ -142,7 +142,7 @@ def test_fewer_than_two_classes_are_refused(
     tmp_path: Path, names: tuple[str, ...], found: str
 ) -> None:
     plant(tmp_path, *names)
-    told = f"data folder {tmp_path} needs one sub-folder a class, two or more; found {found}"
+    told = f"data folder {tmp_path} needs one sub-folder per class, two or more; found {found}"
     assert_refused(tmp_path, told)
 
 
@@ -151,7 +151,7 @@ def test_fewer_than_two_classes_are_refused(
 )
 def test_an_archive_is_to_be_unpacked(tmp_path: Path, name: str) -> None:
     root = plant(tmp_path, name) / name
-    told = "is an archive; unpack it and give the folder that comes out"
+    told = "is an archive; unpack it and name the unpacked folder"
     assert_refused(root, f"data folder {root} {told}")
 
 

@@ -81,7 +81,7 @@ def test_more_classes_have_a_probability_each() -> None:
     ("learned", "notes"),
     [
         (("class", "brightness"), []),
-        (("class",), ["trained with aux_weight 0, so it tells no brightness"]),
+        (("class",), ["trained with aux_weight 0, so it predicts no brightness"]),
         (("brightness",), ["trained with aux_weight 1, so its classes are guesses"]),
     ],
 )

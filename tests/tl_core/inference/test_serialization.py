@@ -139,7 +139,7 @@ OTHER = r"it was saved with torch [\d.]+\S*, torchvision .*, timm .*; installed 
         ),
         (lambda f: (f / WEIGHTS).unlink(), r"saved/model.safetensors does not exist; a model is"),
         (flip_a_bit, r"model.safetensors is not the file it should be: .*; copy the model again"),
-        (edit(format=2), r"model.json is of format 2; this tl-study reads format 1"),
+        (edit(format=2), r"model.json has format 2; this tl-study reads format 1"),
         (
             lambda f: (f / CARD).write_text("{}"),
             r"is not the card of a model \(KeyError: 'format'\)",
@@ -147,7 +147,7 @@ OTHER = r"it was saved with torch [\d.]+\S*, torchvision .*, timm .*; installed 
         (lambda f: (f / CARD).write_text("[1"), r"is not the card of a model \(JSONDecodeError"),
         (edit(classes=["cat"], extra=1), r"model.json: classes: .*at least 2(.|\n)*extra: Extra"),
         (edit(resize="cropped"), r"model.json: resize: Input should be .to a square, aspect"),
-        (edit(backbone="resnet19"), rf"backbone 'resnet19' is not known here; {OTHER}"),
+        (edit(backbone="resnet19"), rf"unknown backbone 'resnet19'; {OTHER}"),
         (edit(backbone="mlp"), rf"does not fit mlp as built here \(.*Missing key.*\); {OTHER}"),
         (edit(classes=["a", "b", "c"]), r"does not fit shared_mlp .*size mismatch"),
     ],
@@ -162,7 +162,7 @@ def test_what_is_not_a_whole_model_is_refused(
 
 @pytest.mark.parametrize("name", ["nowhere", "weights.pth"])
 def test_another_kind_of_path_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError, match=rf"model .*/{name} is no folder, and no .json or .safe"):
+    with pytest.raises(InputError, match=rf"model .*/{name} is not a folder, a .json or a .safe"):
         load_model(tmp_path / name)
 
 

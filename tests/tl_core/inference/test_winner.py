@@ -13,7 +13,7 @@ from tests.support.models import make_model
 from tl_core.data.datasets import ImageSet
 from tl_core.inference.model import Model
 from tl_core.inference.serialization import load_model
-from tl_core.inference.winner import read_predictions, save_winner, write_predictions
+from tl_core.inference.winner import save_winner, write_predictions
 
 
 @pytest.fixture
@@ -26,6 +26,17 @@ def opinionated() -> Model:
     torch.nn.init.constant_(dog.weight, 1e-2)
     torch.nn.init.constant_(dog.bias, 0.1)
     return model
+
+
+def read_predictions(folder: Path) -> pd.DataFrame:
+    words = dict.fromkeys(("image", "label", "predicted", "split", "mistake"), object)
+    return pd.read_csv(
+        folder / "predictions.csv",
+        dtype=words,
+        keep_default_na=False,
+        na_values={"predicted_brightness": [""]},
+        encoding_errors="surrogateescape",
+    )
 
 
 def predict_all(folder: Path, model: Model, images: ImageSet) -> pd.DataFrame:

@@ -9,14 +9,13 @@ from torchvision import models
 from torchvision.models import regnet
 
 from tl_core.models.backbones import (
-    BackboneError,
     backbone_names,
     check_backbone_name,
     has_default_weights,
     load_backbone,
 )
 from tl_core.models.nets import fill, torchvision_net
-from tl_core.models.weights import WeightsFile
+from tl_core.models.weights import BackboneError, WeightsFile
 
 # One of each family, and the sides of the smallest images that keep the test short.
 FAMILIES = {

@@ -14,9 +14,9 @@ from torchvision import models
 from tests.conftest import TINY
 from tests.support.core.weights_files import SIDE, Trap, assert_same_entries, load, sha256
 from tl_core.models import weights
-from tl_core.models.backbones import BackboneError, load_backbone
+from tl_core.models.backbones import load_backbone
 from tl_core.models.nets import fill, torchvision_net
-from tl_core.models.weights import lite0_file, read_entries
+from tl_core.models.weights import BackboneError, lite0_file, read_entries
 
 # --- files that the user names
 

@@ -14,7 +14,8 @@ from torchvision import models
 from tests.conftest import TINY
 from tests.support.core.weights_files import SIDE, Trap, assert_same_entries, sha256
 from tl_core.models import weights
-from tl_core.models.backbones import BackboneError, load_backbone
+from tl_core.models.backbones import load_backbone
+from tl_core.models.weights import BackboneError
 
 TINY_TIMM = "test_resnet"
 
@@ -93,9 +94,9 @@ def test_without_a_network_the_way_out_is_told(
     url = f"{closed_port()}/net-01234567.pth"
     monkeypatch.setattr(weights, "torchvision_url", lambda _: url)
     file = checkpoints(tmp_path) / "net-01234567.pth"
-    start = f"no weights for {TINY}: there is no {file}, and {url} cannot be downloaded ("
+    start = f"no weights for {TINY}: {file} does not exist, and {url} cannot be downloaded ("
     end = (
-        f"Fetch that address elsewhere and put it in {file.parent}, or name the file with "
+        f"Download it on another machine and put it in {file.parent}, or name the file with "
         "--weights FILE, or use --backbone efficientnet_lite0, which needs no download"
     )
     with pytest.raises(BackboneError, match=f"^{re.escape(start)}.*{re.escape(end)}$"):
@@ -176,7 +177,7 @@ def test_a_hub_file_with_an_entry_missing_is_refused(tmp_path: Path) -> None:
 
 def test_without_the_hub_the_way_out_is_told(tmp_path: Path) -> None:
     repo = tmp_path / "hub" / f"models--timm--{TINY_TIMM}.r160_in1k"
-    start = f"no weights for timm:{TINY_TIMM}: there is no {repo}/snapshots/*/model.safetensors"
+    start = f"no weights for timm:{TINY_TIMM}: {repo}/snapshots/*/model.safetensors does"
     with pytest.raises(BackboneError, match=re.escape(start)) as caught:
         load_backbone(f"timm:{TINY_TIMM}", image_size=SIDE)
     for hint in (f"/timm/{TINY_TIMM}.r160_in1k/", f"to {repo}", "--weights FILE", "_lite0"):

@@ -1,32 +1,29 @@
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from tl_core.data.datasets import ImageSet
 from tl_core.models.backbones import Backbone
-from tl_core.training.batches import eval_batches, pixel_reader, training_batches
+from tl_core.training.batches import epoch_order, eval_batches, pixel_reader, split_batches
 
 CPU = torch.device("cpu")
 
 
-def sizes(n: int, batch_size: int) -> list[int]:
-    batches = training_batches(np.arange(n), batch_size, seed=0, epoch=1)
-    return [len(batch) for batch in batches]
-
-
-def order(seed: int, epoch: int, train: NDArray[np.int64] | None = None) -> list[int]:
-    train = np.arange(50) if train is None else train
-    return [int(i) for batch in training_batches(train, 8, seed, epoch) for i in batch]
+def order(seed: int, epoch: int, mirror: int = 0) -> list[int]:
+    views: list[int] = epoch_order(np.arange(0, 800, 2), seed, epoch, mirror).tolist()
+    return views
 
 
 @pytest.mark.parametrize("epoch", [1, 2, 10])
+def test_an_epoch_covers_each_image_once(epoch: int) -> None:
+    assert sorted(order(4, epoch)) == list(range(0, 800, 2)) != order(4, epoch)
+
+
 @pytest.mark.parametrize("batch_size", [1, 2, 7, 16, 49, 50, 51])
-def test_an_epoch_covers_each_image_once(batch_size: int, epoch: int) -> None:
-    train = np.arange(0, 100, 2)
-    batches = list(training_batches(train, batch_size, seed=4, epoch=epoch))
-    assert sorted(np.concatenate(batches).tolist()) == train.tolist()
+def test_batches_keep_the_order(batch_size: int) -> None:
+    batches = list(split_batches(np.arange(50), batch_size))
+    assert np.concatenate(batches).tolist() == list(range(50))
 
 
 @pytest.mark.parametrize(
@@ -45,7 +42,7 @@ def test_an_epoch_covers_each_image_once(batch_size: int, epoch: int) -> None:
 def test_a_single_left_over_image_joins_the_batch_before(
     n: int, batch_size: int, expected: list[int]
 ) -> None:
-    assert sizes(n, batch_size) == expected
+    assert [len(batch) for batch in split_batches(np.arange(n), batch_size)] == expected
 
 
 def test_order_depends_on_seed_and_epoch_alone() -> None:
@@ -54,10 +51,6 @@ def test_order_depends_on_seed_and_epoch_alone() -> None:
     torch.manual_seed(99)
     assert order(1, 1) == before
     assert len({tuple(order(seed, epoch)) for seed in (1, 2) for epoch in (1, 2)}) == 4
-
-
-def test_order_is_shuffled() -> None:
-    assert order(0, 1) != sorted(order(0, 1))
 
 
 def test_eval_batches_keep_the_order() -> None:
@@ -85,20 +78,16 @@ def test_reading_leaves_the_images_alone(images: ImageSet) -> None:
     assert (images.pixels[:2] == before).all()
 
 
-def views(seed: int, epoch: int, mirror: int) -> NDArray[np.int64]:
-    return np.concatenate(list(training_batches(np.arange(400), 8, seed, epoch, mirror)))
-
-
 def test_mirroring_leaves_the_order_and_turns_about_half() -> None:
-    plain, mirrored = views(1, 1, 0), views(1, 1, 1000)
+    plain, mirrored = np.array(order(1, 1)), np.array(order(1, 1, mirror=1000))
     assert (mirrored % 1000 == plain).all()
     assert 150 < (mirrored >= 1000).sum() < 250
     assert set((mirrored // 1000).tolist()) == {0, 1}
 
 
 def test_each_epoch_and_seed_mirrors_others() -> None:
-    drawn = [views(seed, epoch, 1000) for seed in (1, 2) for epoch in (1, 2)]
-    assert len({frozenset(some[some >= 1000].tolist()) for some in drawn}) == 4
+    drawn = [order(seed, epoch, 1000) for seed in (1, 2) for epoch in (1, 2)]
+    assert len({frozenset(view for view in some if view >= 1000) for some in drawn}) == 4
 
 
 def test_the_second_half_of_the_views_is_mirrored(images: ImageSet) -> None:

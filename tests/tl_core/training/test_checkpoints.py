@@ -73,7 +73,7 @@ def test_no_prefix_passes(saved: bytes, spot: Path, data: st.DataObject) -> None
 def test_no_changed_byte_passes(saved: bytes, spot: Path, data: st.DataObject, flip: int) -> None:
     at = data.draw(st.integers(0, len(saved) - 1))
     spot.write_bytes(saved[:at] + bytes([saved[at] ^ flip]) + saved[at + 1 :])
-    with pytest.raises(CheckpointError, match="its content has not the SHA-256 that it begins"):
+    with pytest.raises(CheckpointError, match="its content does not match the SHA-256 at"):
         load_checkpoint(LocalFile(spot))
 
 

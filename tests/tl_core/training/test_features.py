@@ -203,7 +203,7 @@ def test_features_that_were_changed_are_computed_anew(
     taken = load_features(images, backbone, own_cache, CPU, hflip, verify=False)
     assert (taken != before).sum() == 1, "workers don't hash"
     again = load_features(images, backbone, own_cache, CPU, hflip)
-    assert caplog.messages == [f"warning: cache entry {entry} is made anew: features.npy changed"]
+    assert caplog.messages == [f"warning: cache entry {entry} is built again: features.npy changed"]
     assert sum(runs) == 40, "of both views the plain ones are still there"
     assert (again == before).all()
 

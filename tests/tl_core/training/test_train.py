@@ -13,7 +13,7 @@ from tl_core.config import MODES, AuxWeight, EpochMetrics, Mode
 from tl_core.data.datasets import load_images
 from tl_core.data.sources import folder_source
 from tl_core.errors import DivergedError, InputError
-from tl_core.models.backbones import BackboneError
+from tl_core.models.weights import BackboneError
 from tl_core.training.train import chance_warning, needs_features, needs_pretrained, run_trial
 
 METRICS = {"loss", "log_loss", "accuracy", "auroc", "brightness_mae", "brightness_r2"}

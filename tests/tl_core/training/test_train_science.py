@@ -16,7 +16,7 @@ from tl_core.data.splits import Split, make_split
 from tl_core.models.backbones import Backbone, load_backbone
 from tl_core.models.heads import Heads
 from tl_core.training import train
-from tl_core.training.batches import pixel_reader, training_batches
+from tl_core.training.batches import epoch_order, pixel_reader, split_batches
 from tl_core.training.fit import fit
 from tl_core.training.learners import Learner
 from tl_core.training.train import HEAD_LR, pretrained
@@ -74,7 +74,8 @@ class SlowFreeze:
         mirror = len(self.images.labels) if c.hflip else 0
         for epoch in range(1, c.epochs + 1):
             seen = []
-            for batch in training_batches(split.train, c.batch_size, c.seed, epoch, mirror):
+            order = epoch_order(split.train, c.seed, epoch, mirror)
+            for batch in split_batches(order, c.batch_size):
                 tasks = self.tasks(batch)
                 optimizer.zero_grad()
                 self.objective(tasks.mean(dim=1)).backward()  # type: ignore[no-untyped-call]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tl_core.training.losses import task_losses
-from tl_core.training.weighting import LOG_VARIANCE_LR, FixedWeight, LearnedWeights, make_weighting
+from tl_core.training.weighting import LOG_VARIANCE_LR, LearnedWeights, Weighting, make_weighting
 
 CPU = torch.device("cpu")
 Outputs = tuple[Tensor, Tensor]
@@ -31,13 +31,13 @@ def drawn(n_seeds: int, n_classes: int) -> tuple[Outputs, Tensor, Tensor]:
 
 def test_a_number_is_fixed_and_the_word_is_learned() -> None:
     fixed, auto = make_weighting(0.3, 2, CPU), make_weighting("auto", 2, CPU)
-    assert isinstance(fixed, FixedWeight)
+    assert isinstance(fixed, Weighting)
     assert isinstance(auto, LearnedWeights)
     assert auto.log_variances.shape == (2, 2)
 
 
 def test_a_fixed_weight_adds_nothing_to_learn_or_to_tell() -> None:
-    fixed = FixedWeight(0.3)
+    fixed = Weighting(0.3)
     assert fixed.loss(torch.tensor(2.0), torch.tensor(4.0)).item() == pytest.approx(2.6)
     assert (fixed.aux_weight, fixed.groups(), fixed.metrics()) == (0.3, [], {})
 
