@@ -22,7 +22,7 @@ class Weighting:
     `classification` is the mean log loss and `brightness` the mean squared brightness error.
     """
 
-    def __init__(self, aux_weight: float | Tensor) -> None:
+    def __init__(self, aux_weight: float) -> None:
         self._w = aux_weight
 
     @property
