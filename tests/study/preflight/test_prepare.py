@@ -134,7 +134,7 @@ def test_unreadable_images_are_a_fault_or_left_out(photo_folder: Path) -> None:
     (photo_folder / "cat" / "broken.jpg").write_bytes(b"no picture")
     (photo_folder / "dog" / "notes.txt").write_text("no picture either")
     told = faults_of(photo_folder)
-    assert told[0].startswith("2 files are not readable images (--skip-bad-images goes on")
+    assert told[0].startswith("2 files are not readable images (--skip-bad-images omits")
     assert [line.split(":")[0].strip() for line in told[1:]] == ["cat/broken.jpg", "dog/notes.txt"]
     prepared = ask(photo_folder, skip_bad_images=True)
     assert len(prepared.images.labels) == 40
