@@ -15,6 +15,7 @@ from study.config.validate import resolve
 from study.errors import print_faults
 from study.preflight.checks import address_faults
 from study.signals import EXIT_CODE, interruptible
+from tl_core.errors import Fault
 from tl_core.text import printable
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def _run(given: Mapping[str, Any]) -> int:
     if address_faults(faults):  # No machines to look at.
         return _refuse(faults)
     for fault in faults:  # All that follows takes a while, and finds more.
-        console.print(printable(fault), style="red", soft_wrap=True)
+        console.print(printable(str(fault)), style="red", soft_wrap=True)
     with console.status("importing torch and Ray"):
         set_ray_environment(own=given.get("address", "local") == "local")
         import ray
@@ -74,7 +75,7 @@ def _run(given: Mapping[str, Any]) -> int:
     return 0
 
 
-def _refuse(faults: list[str]) -> int:
+def _refuse(faults: list[Fault]) -> int:
     print_faults("the study can't start", faults)
     return 2
 

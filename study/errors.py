@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterable
 
+from tl_core.errors import Fault
 from tl_core.text import printable
 
 
@@ -10,8 +11,8 @@ class NodeError(RuntimeError):
     """A node of the cluster, named in the message, lacks what every trial there would need."""
 
 
-def print_faults(title: str, faults: Iterable[str]) -> None:
+def print_faults(title: str, faults: Iterable[Fault | str]) -> None:
     """Print them to stderr, a line each, below what can't be done."""
     print(f"error: {title}", file=sys.stderr)
     for fault in faults:
-        print(f"  {printable(fault)}", file=sys.stderr)
+        print(f"  {printable(str(fault))}", file=sys.stderr)

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from study.config.defaults import DEFAULTS
 from study.errors import print_faults
+from tl_core.errors import Fault
 from tl_core.files import user_path
 from tl_core.text import printable
 
@@ -44,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         model = load_model(_model_path(given.model), device)
         for note in model.notes:
             print(f"note: this model was {note}", file=sys.stderr)
-        faults: list[str] = []
+        faults: list[Fault | str] = []
         told = _predict(model, list(_pictures(given.images, faults)), faults)
         (_print_lines if given.json else _print_table)(model, told)
     except InputError as error:
@@ -86,7 +87,7 @@ def _model_path(text: str) -> Path:
     return winner if winner.is_dir() and not (path / CARD).exists() else path
 
 
-def _pictures(given: Iterable[str], faults: list[str]) -> Iterator[Path]:
+def _pictures(given: Iterable[str], faults: list[Fault | str]) -> Iterator[Path]:
     """Yield the files that are meant; add to `faults` the folders that have none."""
     from tl_core.data.folders import files_below
 
@@ -98,7 +99,7 @@ def _pictures(given: Iterable[str], faults: list[str]) -> Iterator[Path]:
 
 
 def _predict(
-    model: "Model", paths: Sequence[Path], faults: list[str]
+    model: "Model", paths: Sequence[Path], faults: list[Fault | str]
 ) -> Iterator[tuple[Path, "Prediction"]]:
     """Yield what the model says of each file; add to `faults` why some can't be read."""
     from tl_core.inference.model import Prediction

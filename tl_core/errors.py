@@ -1,14 +1,31 @@
 """The errors that a user can mend, and those that a trial ends with."""
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One reason why something that was asked for can't be done."""
+
+    flag: str | None
+    """The setting at fault, such as `--lr`; None if it is none, or several."""
+    message: str
+    """The value, the rule that it breaks and the way out; it follows the flag."""
+
+    def __str__(self) -> str:
+        return f"{self.flag} {self.message}" if self.flag else self.message
 
 
 class InputError(ValueError):
-    """What was asked for can't be done; `faults` holds every reason, told together."""
+    """What was asked for can't be done; `faults` holds every reason.
 
-    def __init__(self, faults: Iterable[str]) -> None:
-        self.faults = tuple(faults)
-        super().__init__("\n".join(self.faults))
+    A fault that no flag is to blame for may be given as text.
+    """
+
+    def __init__(self, faults: Iterable[Fault | str]) -> None:
+        self.faults = tuple(f if isinstance(f, Fault) else Fault(None, f) for f in faults)
+        super().__init__("\n".join(map(str, self.faults)))
 
     def __reduce__(self) -> tuple[type["InputError"], tuple[object]]:
         return (InputError, (self.faults,))

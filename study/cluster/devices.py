@@ -6,7 +6,7 @@ from study.cluster.ray_environment import LOGICAL
 from study.cluster.resources import Resources
 from study.config.settings import Settings
 from tl_core.config import Precision
-from tl_core.errors import InputError
+from tl_core.errors import Fault, InputError
 from tl_core.text import pluralize
 
 
@@ -15,21 +15,18 @@ def gpus_of(settings: Settings, resources: Resources) -> int:
     return settings.gpus if settings.gpus is not None else resources.gpus
 
 
-def gpu_faults(settings: Settings, resources: Resources) -> list[str]:
+def gpu_faults(settings: Settings, resources: Resources) -> list[Fault]:
     """Why so many GPUs, shared so, can't be had. A cluster may grow to more than it has."""
     gpus, there = gpus_of(settings, resources), resources.gpus
     if gpus > there and not resources.joined:
-        return [
-            f"--gpus {gpus}: this machine has {there}; leave --gpus out to use what there is, "
-            "or --gpus 0 for the CPU"
-        ]
+        way_out = "leave --gpus out to use what there is, or --gpus 0 for the CPU"
+        return [Fault("--gpus", f"{gpus}: this machine has {there}; {way_out}")]
     if resources.joined and settings.gpus is None and not there:
-        return [
-            f"--address {settings.address}: the cluster has no GPU now; --gpus N asks one that "
-            "grows for so many, --gpus 0 uses its CPU cores"
-        ]
+        why = "the cluster has no GPU now"
+        way_out = "--gpus N asks one that grows for so many, --gpus 0 uses its CPU cores"
+        return [Fault("--address", f"{settings.address}: {why}; {way_out}")]
     if settings.trials_per_gpu > 1 and not gpus:
-        return [f"--trials-per-gpu {settings.trials_per_gpu} is not read without a GPU"]
+        return [Fault("--trials-per-gpu", f"{settings.trials_per_gpu} is not read without a GPU")]
     return []
 
 
@@ -55,8 +52,8 @@ def check_compiler(device: torch.device) -> None:
         torch.compile(lambda x: x * 2 + 1)(torch.ones(64, device=device))
     except Exception as error:  # Each stage of the compiler has its own.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        way_out = "install g++, or leave --compile out"
-        raise InputError([f"--compile: torch.compile fails here ({reason}); {way_out}"]) from error
+        why = f"is not possible here: torch.compile fails ({reason})"
+        raise InputError([Fault("--compile", f"{why}; install g++, or leave it out")]) from error
 
 
 def precision_notes(settings: Settings, best: Precision) -> list[str]:

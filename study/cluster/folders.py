@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 from study.config.uris import without_credentials
+from tl_core.errors import Fault
 
 _SQLITE = "sqlite:///"
 _SQLITE_HEADER = b"SQLite format 3\0"
@@ -16,23 +17,27 @@ def nearest(path: Path) -> Path:
     return next(there for there in (path, *path.parents) if os.path.lexists(there))
 
 
-def folder_faults(named: str, folder: Path) -> list[str]:
+def folder_faults(flag: str, folder: Path, value: object = None) -> list[Fault]:
     """Why nothing can be written into a folder, which is made when it is needed.
 
-    `named` is how the folder was asked for, such as `--out runs`.
+    Args:
+        flag: what asks for the folder, such as `--out`.
+        folder: the folder.
+        value: that of the flag, if it is not the folder itself.
     """
     there = nearest(folder)
+    value = folder if value is None else value
     try:
         if not there.is_dir():
-            return [f"{named}: {there} is not a folder"]
+            return [Fault(flag, f"{value}: {there} is not a folder")]
         # Permissions don't tell all: what of mounts, quotas and servers?
         tempfile.TemporaryFile(dir=there).close()
     except OSError as error:
-        return [f"{named}: {there} can't be written: {error.strerror}"]
+        return [Fault(flag, f"{value}: {there} can't be written: {error.strerror}")]
     return []
 
 
-def store_faults(uri: str) -> list[str]:
+def store_faults(uri: str) -> list[Fault]:
     """Why the SQLite file that a tracking URI names, if it names one, can't be used.
 
     MLflow itself takes minutes to say so: it tries again and again.
@@ -40,17 +45,19 @@ def store_faults(uri: str) -> list[str]:
     name = uri.removeprefix(_SQLITE).partition("?")[0]
     if not uri.startswith(_SQLITE) or name in ("", ":memory:"):
         return []
-    named, path = f"--tracking-uri {without_credentials(uri)}", Path(name)
+    path, value = Path(name), without_credentials(uri)
     # SQLite puts its journal beside the file.
-    return folder_faults(named, path.parent) or _file_faults(named, path)
+    return folder_faults("--tracking-uri", path.parent, value) or _file_faults(path, value)
 
 
-def _file_faults(named: str, path: Path) -> list[str]:
+def _file_faults(path: Path, value: str) -> list[Fault]:
     try:
         with path.open("r+b") as file:
             start = file.read(len(_SQLITE_HEADER))
     except FileNotFoundError:
         return []
     except OSError as error:
-        return [f"{named}: {path} can't be written: {error.strerror}"]
-    return [] if start in (b"", _SQLITE_HEADER) else [f"{named}: {path} is not an SQLite file"]
+        return [Fault("--tracking-uri", f"{value}: {path} can't be written: {error.strerror}")]
+    if start in (b"", _SQLITE_HEADER):
+        return []
+    return [Fault("--tracking-uri", f"{value}: {path} is not an SQLite file")]

@@ -19,7 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from study.cluster.head_probe import NO_HEAD, ask
 from study.cluster.ray_environment import LOGICAL, worker_environment
 from study.errors import NodeError
-from tl_core.errors import InputError
+from tl_core.errors import Fault, InputError
 
 _COMPARED = ("torch", "torchvision", "timm", "ray")
 _PACKAGES = ("tl_core", "study")
@@ -66,7 +66,7 @@ def join(address: str) -> None:
         )
     except (ConnectionError, RuntimeError, ValueError, TimeoutError, RayError) as error:
         why = " ".join(str(error).split())[:_LONGEST]
-        raise InputError([f"--address {address}: {why}"]) from error
+        raise InputError([Fault("--address", f"{address}: {why}")]) from error
     finally:
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own would end it with nothing saved.
 

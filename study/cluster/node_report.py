@@ -25,7 +25,7 @@ from study.cluster.join import (
 from study.cluster.resources import Resources, best_precisions, hardware, usable_cpus
 from study.config.settings import Settings
 from tl_core.config import Precision
-from tl_core.errors import InputError
+from tl_core.errors import Fault, InputError
 from tl_core.training.train import needs_pretrained, pretrained
 
 _FETCHING_S = 600.0
@@ -95,7 +95,7 @@ def look(cache: Path, weights: tuple[str, str, int] | None, compiles: bool) -> L
         hardware(),
         tuple(torch.cuda.mem_get_info(i) for i in cuda),
         best_precisions(),
-        next(iter(folder_faults(f"--cache {cache}", cache)), None),
+        next(map(str, folder_faults("--cache", cache)), None),
         shutil.disk_usage(nearest(cache)).free,
         _fault(lambda: pretrained(*weights, "fp32")) if weights else None,
         _fault(lambda: check_compiler(device)) if compiles else None,
@@ -113,7 +113,7 @@ def _fault(look: Callable[[], object]) -> str | None:
     try:
         look()
     except InputError as error:
-        return error.faults[0]
+        return str(error.faults[0])
     return None
 
 
@@ -123,7 +123,7 @@ def machines_of(settings: Settings, seen: list[Seen]) -> Resources:
     Raises `InputError` naming every node that can't work with the driver.
     """
     if faults := [fault for each in seen for fault in _faults(each, settings)]:
-        raise InputError([f"--address {settings.address}: {fault}" for fault in faults])
+        raise InputError([Fault("--address", f"{settings.address}: {why}") for why in faults])
     looks = {s.node: s.look for s in seen if isinstance(s.look, Look)}
     with_gpus = [node for node in looks if node.gpus]
     return Resources(

@@ -17,7 +17,7 @@ from pyarrow import fs
 
 from study.config.settings import Settings
 from study.config.uris import reason, without_credentials
-from tl_core.errors import InputError
+from tl_core.errors import Fault, InputError
 from tl_core.files import replace_folder
 from tl_core.inference.model_card import CARD, WEIGHTS
 from tl_core.training.checkpoints import LocalFile
@@ -206,7 +206,7 @@ def check_unused(settings: Settings) -> None:
         unused = bucket.is_empty()
     if not unused:
         why = f"{bucket} has another study's files; choose another name or remove them"
-        raise InputError([f"--name {settings.name}: {why}"])
+        raise InputError([Fault("--name", f"{settings.name}: {why}")])
 
 
 @contextmanager
@@ -217,8 +217,8 @@ def _bucket_at_fault(settings: Settings) -> Iterator[Bucket]:
     try:
         yield bucket
     except (OSError, ValueError) as error:  # What pyarrow can't read as a URI is a value.
-        named = f"--storage {without_credentials(bucket.uri)}"
-        raise InputError([f"{named}: {_told(error, bucket.uri)}"]) from error
+        why = f"{without_credentials(bucket.uri)}: {_told(error, bucket.uri)}"
+        raise InputError([Fault("--storage", why)]) from error
 
 
 def _told(error: Exception, uri: str) -> str:

@@ -10,7 +10,7 @@ from study.config.uris import is_server
 from study.config.validate import resolve
 from study.tracking.server import check_server
 from tl_core.data.sources import Source, find_source
-from tl_core.errors import InputError
+from tl_core.errors import Fault, InputError
 
 Value = TypeVar("Value")
 _AGAIN = {"resume", "extend", "replay"}
@@ -18,7 +18,7 @@ _NEED_TORCH = {"backbone", "weights", "address", "storage", "gpus", "trials_per_
 _DOWNLOAD = "oxford-pet"
 
 
-def early_faults(given: Mapping[str, Any]) -> list[str]:
+def early_faults(given: Mapping[str, Any]) -> list[Fault]:
     """Return the faults that need no torch, whose import takes seconds; [] if it must be asked.
 
     All faults are told together. So where only torch can tell whether something else that was
@@ -37,27 +37,27 @@ def early_faults(given: Mapping[str, Any]) -> list[str]:
     return faults + missing
 
 
-def address_faults(faults: list[str]) -> list[str]:
+def address_faults(faults: list[Fault]) -> list[Fault]:
     """Those of the address that was given for a cluster."""
-    return [fault for fault in faults if fault.startswith("--address ")]
+    return [fault for fault in faults if fault.flag == "--address"]
 
 
-def look_at_places(settings: Settings, faults: list[str], new: bool = True) -> None:
+def look_at_places(settings: Settings, faults: list[Fault], new: bool = True) -> None:
     """Add to `faults` why a study can't be written; a `new` one has no folder yet."""
     look_at_folder(settings, faults, new)
     faults += [] if settings.offline else store_faults(settings.tracking_uri)
 
 
-def look_at_folder(settings: Settings, faults: list[str], new: bool = True) -> None:
+def look_at_folder(settings: Settings, faults: list[Fault], new: bool = True) -> None:
     """Add to `faults` why the study's own folder can't be written."""
     folder = settings.out / str(settings.name)
     if new and settings.name is not None and os.path.lexists(folder):
         why = f"{folder} exists; choose another name or remove it"
-        faults.append(f"--name {folder.name}: {why}")
-    faults += folder_faults(f"--out {settings.out}", folder)
+        faults.append(Fault("--name", f"{folder.name}: {why}"))
+    faults += folder_faults("--out", folder, settings.out)
 
 
-def look_at_data(settings: Settings, faults: list[str]) -> Source | None:
+def look_at_data(settings: Settings, faults: list[Fault]) -> Source | None:
     """Return the images, not yet decoded, or None with what is wrong added to `faults`.
 
     A download is left until nothing else is wrong.
@@ -67,14 +67,14 @@ def look_at_data(settings: Settings, faults: list[str]) -> Source | None:
     return attempt(lambda: find_source(settings.data, settings.cache), faults)
 
 
-def attempt(check: Callable[[], Value], faults: list[str]) -> Value | None:
+def attempt(check: Callable[[], Value], faults: list[Fault]) -> Value | None:
     """Return what `check` gives, or None with what is wrong added to `faults`."""
     try:
         return check()
     except InputError as error:
         faults += error.faults
     except OSError as error:  # A data folder that can't be read.
-        faults.append(told(error))
+        faults.append(Fault(None, told(error)))
     return None
 
 
@@ -84,14 +84,14 @@ def told(error: OSError) -> str:
     return f"{name}{error.strerror or error}"
 
 
-def _asks_torch(given: Mapping[str, Any], faults: list[str]) -> bool:
+def _asks_torch(given: Mapping[str, Any], faults: list[Fault]) -> bool:
     """Whether torch may find more: not in a value that is at fault already."""
-    at_fault = {fault.split()[0] for fault in faults}
+    at_fault = {fault.flag for fault in faults}
     return any(flag(name) not in at_fault for name in given.keys() & _NEED_TORCH)
 
 
-def _server_faults(given: Mapping[str, Any]) -> list[str]:
-    uri, faults = given.get("tracking_uri", ""), list[str]()
+def _server_faults(given: Mapping[str, Any]) -> list[Fault]:
+    uri, faults = given.get("tracking_uri", ""), list[Fault]()
     if is_server(uri) and "offline" not in given:
         attempt(lambda: check_server(uri), faults)
     return faults

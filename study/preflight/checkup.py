@@ -23,7 +23,7 @@ from study.preflight.prepare import fit_to, settings_of, settled
 from study.tracking.server import check_server
 from tl_core.data.datasets import format_bad, image_entry
 from tl_core.data.sources import Source, has_oxford_pet
-from tl_core.errors import InputError
+from tl_core.errors import Fault, InputError
 from tl_core.models.backbones import Backbone, batch_faults
 from tl_core.text import pluralize
 from tl_core.training.train import needs_features
@@ -38,7 +38,7 @@ class Check:
     what: str
     told: str
     """What was found."""
-    faults: tuple[str, ...] = ()
+    faults: tuple[Fault, ...] = ()
 
 
 @dataclass
@@ -62,7 +62,7 @@ class Checkup:
     """None if the cache has all of them."""
 
     @property
-    def faults(self) -> list[str]:
+    def faults(self) -> list[Fault]:
         """Why the study can't start."""
         return [fault for check in self.checks for fault in check.faults]
 
@@ -81,7 +81,7 @@ class Checkup:
         images = image_entry(self.source, s.image_size, s.cache).name
         return len(self.source.ids) * lacking_views(s, images, self.network)
 
-    def tell(self, what: str, told: str, faults: Iterable[str] = ()) -> None:
+    def tell(self, what: str, told: str, faults: Iterable[Fault] = ()) -> None:
         """Add what was found."""
         self.checks.append(Check(what, told, tuple(faults)))
 
@@ -102,7 +102,7 @@ def examine(given: Mapping[str, Any], doing: Callable[[str], None]) -> Checkup:
 
 
 def _look_at_machines(c: Checkup) -> None:
-    faults: list[str] = []
+    faults: list[Fault] = []
     if c.settings.address == "local":
         c.seen, c.resources = [this_node(c.settings)], this_machine()
     else:
@@ -123,7 +123,7 @@ def _join(c: Checkup) -> None:
 
 
 def _look_at_data(c: Checkup) -> None:
-    s, faults = c.settings, list[str]()
+    s, faults = c.settings, list[Fault]()
     if s.data == _PET and not has_oxford_pet(s.cache):
         c.tell("data", f"{_PET} is to be downloaded into {s.cache} when the study starts")
         return
@@ -144,18 +144,18 @@ def _counted_images(source: Source) -> str:
     return f"{source.name}: {pluralize(n, 'image')} of {pluralize(k, 'class', 'classes')}"
 
 
-def _unread(bad: list[tuple[str, str]]) -> list[str]:
-    return [*format_bad(bad)] if bad else []
+def _unread(bad: list[tuple[str, str]]) -> list[Fault]:
+    return [Fault(None, line) for line in format_bad(bad)] if bad else []
 
 
 def _look_at_backbone(c: Checkup) -> None:
-    s, faults = c.settings, list[str]()
+    s, faults = c.settings, list[Fault]()
     c.network = attempt(lambda: check_backbone(s), faults)
     told = s.backbone
     if c.network:
         told += f": {c.network.n_features:,} features, weights {c.network.weights_id}"
         if s.mode != ("freeze",):
-            faults += batch_faults(c.network, s.image_size, s.batch_size)
+            faults += [Fault(None, f) for f in batch_faults(c.network, s.image_size, s.batch_size)]
     if s.compile and c.resources and not c.resources.joined:
         device = c.resources.device(c.gpus)
         attempt(lambda: check_compiler(device), faults)
@@ -163,7 +163,7 @@ def _look_at_backbone(c: Checkup) -> None:
 
 
 def _look_at_folder(c: Checkup) -> None:
-    s, faults, source = c.settings, list[str](), c.source
+    s, faults, source = c.settings, list[Fault](), c.source
     look_at_folder(s, faults)
     told = f"{s.out}/{s.name}"
     if source:
@@ -175,7 +175,7 @@ def _look_at_folder(c: Checkup) -> None:
 
 
 def _look_at_tracking(c: Checkup) -> None:
-    s, faults = c.settings, list[str]()
+    s, faults = c.settings, list[Fault]()
     told = without_credentials(s.tracking_uri)
     if s.offline:
         told = "off: nothing is sent to MLflow"
@@ -189,7 +189,7 @@ def _look_at_tracking(c: Checkup) -> None:
 
 
 def _look_at_storage(c: Checkup) -> None:
-    s, faults = c.settings, list[str]()
+    s, faults = c.settings, list[Fault]()
     if not s.storage:
         over_ray = "checkpoints go over Ray into the study's folder on the driver's machine"
         joined = s.address != "local"
@@ -198,10 +198,13 @@ def _look_at_storage(c: Checkup) -> None:
     attempt(lambda: check_storage(s), faults)
     reached = not faults
     if s.address == "local":
-        c.stored = {seen.node: why for seen in c.seen for why in faults}
+        c.stored = {seen.node: str(why) for seen in c.seen for why in faults}
     elif c.seen:
         c.stored = _unstored(c)
-        faults += [f"--address {s.address}: node {n.address}: {why}" for n, why in c.stored.items()]
+        faults += [
+            Fault("--address", f"{s.address}: node {n.address}: {why}")
+            for n, why in c.stored.items()
+        ]
     if reached:
         attempt(lambda: check_unused(s), faults)
     c.tell("storage", f"{bucket_of(s)}: a file written and removed", faults)
@@ -219,7 +222,7 @@ def storage_fault(settings: Settings) -> str | None:
     try:
         check_storage(settings)
     except InputError as error:
-        return error.faults[0]
+        return str(error.faults[0])
     return None
 
 

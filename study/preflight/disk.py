@@ -12,7 +12,7 @@ from study.cluster.folders import folder_faults, nearest
 from study.config.settings import Settings
 from tl_core.data.datasets import image_entry
 from tl_core.data.sources import Source
-from tl_core.errors import InputError
+from tl_core.errors import Fault, InputError
 from tl_core.models.backbones import Backbone
 from tl_core.text import pluralize
 from tl_core.training.features import feature_entry
@@ -49,7 +49,7 @@ def check_room(settings: Settings, source: Source, network: Backbone | None, at_
     """
     cache = list(cache_needs(settings, source, network))
     # A cache that has all may be read-only.
-    faults = folder_faults(f"--cache {settings.cache}", settings.cache) if cache else []
+    faults = folder_faults("--cache", settings.cache) if cache else []
     faults += room_faults([*cache, *out_needs(settings, network, at_once)])
     if faults:
         raise InputError(faults)
@@ -99,7 +99,7 @@ def out_needs(settings: Settings, network: Backbone | None, at_once: int) -> Ite
         yield Need("--out", s.out, what, max(0, 2 * _STATES * size * trials - held))
 
 
-def room_faults(needs: Iterable[Need]) -> list[str]:
+def room_faults(needs: Iterable[Need]) -> list[Fault]:
     """Tell of each file system that has less room than will be needed."""
     disks = defaultdict(list)
     for need in needs:
@@ -107,16 +107,18 @@ def room_faults(needs: Iterable[Need]) -> list[str]:
     return [fault for disk in disks.values() if (fault := _shortage(disk))]
 
 
-def _shortage(needs: Sequence[Need]) -> str | None:
+def _shortage(needs: Sequence[Need]) -> Fault | None:
     free = shutil.disk_usage(nearest(needs[0].folder)).free
     total = sum(need.size for need in needs)
     if total <= free:
         return None
+    flag, *_ = (need.flag for need in needs)
     folders = " and ".join(dict.fromkeys(f"{need.flag} {need.folder}" for need in needs))
     parts = ", ".join(f"{decimal(need.size)} for {need.what}" for need in needs)
     ways_out = dict.fromkeys(f"another {need.flag}" for need in needs)
     ways_out |= dict.fromkeys(need.or_else for need in needs if need.or_else)
-    return (
-        f"{folders}: the disk has {decimal(free)} free, {decimal(total)} are needed ({parts}); "
-        f"use {' or '.join(ways_out)}"
+    return Fault(
+        flag,
+        f"{folders.removeprefix(flag).lstrip()}: the disk has {decimal(free)} free, "
+        f"{decimal(total)} are needed ({parts}); use {' or '.join(ways_out)}",
     )

@@ -29,7 +29,7 @@ from tl_core.config import Precision
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.sources import Source, find_source
 from tl_core.data.splits import split_faults
-from tl_core.errors import InputError
+from tl_core.errors import Fault, InputError
 from tl_core.files import user_path
 from tl_core.models.backbones import batch_faults
 from tl_core.text import pluralize
@@ -100,19 +100,19 @@ def prepare(given: Mapping[str, Any]) -> Prepared:
     return check(settings, faults, new=True, fit_ratios=fit_ratios)
 
 
-def settings_of(given: Mapping[str, Any]) -> tuple[Settings, list[str], bool]:
+def settings_of(given: Mapping[str, Any]) -> tuple[Settings, list[Fault], bool]:
     """Return a new study's settings, what is wrong with them, and whether ratios may be left out.
 
     That is so if they are the default ones.
     """
     settings, faults = resolve(given)
     # A ratio at fault was replaced by the default ones, of which nothing is to be told.
-    chosen = "train_ratio" in given and not any(f.startswith("--train-ratio") for f in faults)
+    chosen = "train_ratio" in given and not any(f.flag == "--train-ratio" for f in faults)
     return _decide(settings), faults, not chosen
 
 
 def check(
-    settings: Settings, faults: list[str], new: bool = False, fit_ratios: bool = False
+    settings: Settings, faults: list[Fault], new: bool = False, fit_ratios: bool = False
 ) -> Prepared:
     """Check what there is against complete settings, and decode the images if nothing is wrong.
 
@@ -127,7 +127,7 @@ def check(
             to find, and with those that only decoding finds if there are no others.
     """
     look_at_places(settings, faults, new)
-    missing: list[str] = []
+    missing: list[Fault] = []
     resources = attempt(lambda: _machines(settings), missing)
     if settings.storage:
         attempt(lambda: check_storage(settings, new), missing)
@@ -143,7 +143,9 @@ def check(
     source = look_at_data(settings, faults)
     network = attempt(lambda: check_backbone(settings), faults)
     if network and settings.mode != ("freeze",):
-        faults += batch_faults(network, settings.image_size, settings.batch_size)
+        faults += [
+            Fault(None, f) for f in batch_faults(network, settings.image_size, settings.batch_size)
+        ]
     if settings.compile and not resources.joined:
         attempt(lambda: check_compiler(device), faults)
     if source:
@@ -213,11 +215,11 @@ def _decoded(settings: Settings, source: Source) -> ImageSet:
     try:
         return load_images(source, s.image_size, s.cache, s.skip_bad_images)
     except OSError as error:
-        raise InputError([f"--cache {s.cache}: {told(error)}"]) from error
+        raise InputError([Fault("--cache", f"{s.cache}: {told(error)}")]) from error
 
 
 def fit_to(
-    settings: Settings, images: Source | ImageSet, fit: bool, faults: list[str], notes: list[str]
+    settings: Settings, images: Source | ImageSet, fit: bool, faults: list[Fault], notes: list[str]
 ) -> Settings:
     """Leave out default ratios that the data are too few for; a given one is a fault instead."""
     labels = np.asarray(images.labels)
@@ -227,7 +229,7 @@ def fit_to(
         return settings
     if not (fit and fitting):
         worst = max(wrong) if fit else min(wrong)
-        faults += [f"--train-ratio {worst:g}: {why}" for why in wrong[worst]]
+        faults += [Fault("--train-ratio", f"{worst:g}: {why}") for why in wrong[worst]]
         return settings
     left_out = " ".join(f"{ratio:g}" for ratio in wrong if ratio not in fitting)
     notes.append(f"train ratios left out, as a class would have no training image: {left_out}")

@@ -14,7 +14,7 @@ from study.records.ledger import ENDINGS, StudyState, read_state
 from study.records.study_folder import find_study
 from study.records.trial_record import TrialRecord
 from tl_core.data.datasets import ImageSet
-from tl_core.errors import InputError
+from tl_core.errors import Fault, InputError
 from tl_core.text import pluralize
 
 _PLACES = ("out", "cache", "gpus")
@@ -40,10 +40,10 @@ def prepare_more(given: Mapping[str, Any]) -> Prepared:
     what = "extend" if "extend" in given else "resume"
     _only(given, what)
     if what == "extend" and "trials" not in given:
-        raise InputError(["--extend: how many trials more? --trials N"])
+        raise InputError([Fault("--extend", "requires --trials N (additional trials)")])
     folder, state, was = _open(what, given[what], given)
     if was.debug:
-        raise InputError([f"--{what} {folder.name}: a single trial can't be {what}d"])
+        raise InputError([Fault(f"--{what}", f"{folder.name}: a single trial can't be {what}d")])
     if what == "resume" and state.status in ENDINGS:
         raise FinishedError(_finished(folder, state))
     settings = _updated(was, given)
@@ -85,7 +85,9 @@ def prepare_replay(given: Mapping[str, Any]) -> tuple[Settings, ImageSet, TrialR
 def _only(given: Mapping[str, Any], what: str) -> None:
     """A study keeps its settings: others than those of the place and the machine are faults."""
     wrong = [name for name in given if name not in _READ[what]]
-    faults = [f"{flag(name)} is not read with --{what}, which keeps the study's" for name in wrong]
+    faults = [
+        Fault(flag(name), f"is not read with --{what}, which keeps the study's") for name in wrong
+    ]
     if faults:
         raise InputError(faults)
 
@@ -116,7 +118,7 @@ def _updated(settings: Settings, given: Mapping[str, Any]) -> Settings:
     """
     own = {name: value for name, value in given.items() if name in Settings.model_fields}
     changes, faults = resolve(own)
-    if faults := [f for f in faults if f.split()[0] in map(flag, own)]:
+    if faults := [f for f in faults if f.flag in [*map(flag, own)]]:
         raise InputError(faults)
     given_now = {name: getattr(changes, name) for name in own}
     sends = {"offline": False} if "tracking_uri" in own else {}

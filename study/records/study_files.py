@@ -19,7 +19,7 @@ from study.config.uris import without_credentials
 from study.records.trial_record import TrialRecord, best_of
 from tl_core.data.datasets import ImageSet
 from tl_core.data.splits import make_split
-from tl_core.errors import InputError
+from tl_core.errors import Fault, InputError
 from tl_core.files import replace_file
 
 _VERSIONS = ("tl-study", "torch", "torchvision", "timm", "ray", "optuna", "mlflow", "numpy")
@@ -55,7 +55,7 @@ class Results:
             folder.mkdir(parents=True, exist_ok=was is not None)
         except FileExistsError as error:
             why = f"another study has taken {folder} meanwhile; choose another name"
-            raise InputError([f"--name {folder.name}: {why}"]) from error
+            raise InputError([Fault("--name", f"{folder.name}: {why}")]) from error
         except OSError as error:
             raise InputError([f"{folder} can't be made: {error.strerror}"]) from error
         self.write("study.json", self._study)

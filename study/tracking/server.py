@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from study.config.uris import OFFLINE, reason, without_credentials
-from tl_core.errors import InputError
+from tl_core.errors import Fault, InputError
 
 _PATIENCE_S = 4.0
 _QUESTION = "/api/2.0/mlflow/experiments/get-by-name?experiment_name=tl-study"
@@ -31,7 +31,7 @@ def check_server(uri: str, way_out: str = OFFLINE) -> None:
     asking.start()
     asking.join(_PATIENCE_S)
     if why := wrong[0] if wrong else _late():
-        raise InputError([f"--tracking-uri {without_credentials(uri)}: {why}; {way_out}"])
+        raise InputError([Fault("--tracking-uri", f"{without_credentials(uri)}: {why}; {way_out}")])
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):

@@ -154,7 +154,7 @@ def main() -> int:
     try:
         tracker = MlflowWriter(uri)
     except InputError as error:
-        return _answer(faults=error.faults)
+        return _answer(faults=[str(fault) for fault in error.faults])
     _answer(experiment_id=tracker.experiment_id)
     importlib.import_module("study.tracking.registry")  # Now, while Ray starts: it takes a second.
     folder = sys.stdin.readline().rstrip("\n")
@@ -169,7 +169,7 @@ def _deliver(folder: Path, tracker: MlflowWriter) -> int:
             delivery = SyncProcess(folder, tracker)
         except InputError as error:  # The delivery of a run that was killed ends by itself.
             if ended.is_set():
-                return _answer(error=error.faults[0])
+                return _answer(error=str(error.faults[0]))
         else:
             why = delivery.follow(ended)
             delivery.close()

@@ -24,6 +24,7 @@ from study.preflight.checkup import Checkup
 from tests.conftest import SIDE, TINY, draw_folder
 from tests.support.studies.builders import make_settings
 from tests.support.studies.ray_runs import RayRun, ray_runs
+from tl_core.errors import Fault
 
 H100 = "NVIDIA H100 80GB HBM3"
 LOOK = Look(
@@ -140,7 +141,7 @@ def test_the_eta_by_its_stages() -> None:
 def test_checks_by_what_came_of_them() -> None:
     c = Checkup(make_settings(data="photos"), True)
     c.tell("data", "photos: 40 images")
-    c.tell("folder", "runs/mine", ["--out runs: no"])
+    c.tell("folder", "runs/mine", [Fault("--out", "runs: no")])
     told = drawn(check_table(c))
     assert "data │ ok │ photos: 40 images" in told
     assert "folder │ fault │ told below" in told

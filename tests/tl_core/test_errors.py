@@ -3,14 +3,14 @@ import pickle
 
 import pytest
 
-from tl_core.errors import DivergedError, GpuMemoryError, InputError
+from tl_core.errors import DivergedError, Fault, GpuMemoryError, InputError
 from tl_core.models.weights import BackboneError
 
 
 def test_all_faults_are_told_one_a_line() -> None:
-    error = InputError(f"fault {i}" for i in range(3))
-    assert error.faults == ("fault 0", "fault 1", "fault 2")
-    assert str(error) == "fault 0\nfault 1\nfault 2"
+    error = InputError(["first", Fault("--lr", "0: must be greater than 0")])
+    assert error.faults == (Fault(None, "first"), Fault("--lr", "0: must be greater than 0"))
+    assert str(error) == "first\n--lr 0: must be greater than 0"
 
 
 @pytest.mark.parametrize(

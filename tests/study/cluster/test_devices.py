@@ -19,7 +19,7 @@ def test_all_gpus_are_used_unless_fewer_are_asked_for() -> None:
 
 def test_a_machine_has_what_it_has_and_a_cluster_may_grow() -> None:
     eight = make_settings(data="photos", gpus=8)
-    assert gpu_faults(eight, ALONE) == [
+    assert [*map(str, gpu_faults(eight, ALONE))] == [
         "--gpus 8: this machine has 2; leave --gpus out to use what there is, "
         "or --gpus 0 for the CPU"
     ]
@@ -32,7 +32,7 @@ def test_a_machine_has_what_it_has_and_a_cluster_may_grow() -> None:
 
 def test_a_cluster_without_a_gpu_takes_no_cpu_instead_without_being_told() -> None:
     nothing_said = make_settings(data="photos", address="auto")
-    assert gpu_faults(nothing_said, NO_GPU_YET) == [
+    assert [*map(str, gpu_faults(nothing_said, NO_GPU_YET))] == [
         "--address auto: the cluster has no GPU now; --gpus N asks one that grows for so many, "
         "--gpus 0 uses its CPU cores"
     ]

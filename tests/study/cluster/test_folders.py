@@ -1,10 +1,14 @@
-import re
 from pathlib import Path
 
 import pytest
 
 from study.cluster.folders import folder_faults, nearest, store_faults
 from tests.support.disks import read_only
+from tl_core.errors import Fault
+
+
+def told(uri: str) -> list[str]:
+    return [*map(str, store_faults(uri))]
 
 
 def test_nearest_is_what_there_is_of_a_path(tmp_path: Path) -> None:
@@ -19,7 +23,7 @@ def test_nearest_is_what_there_is_of_a_path(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [".", "made/when/needed"])
 def test_a_folder_that_can_be_written_is_left_as_it_was(tmp_path: Path, name: str) -> None:
-    assert folder_faults("--out x", tmp_path / name) == []
+    assert folder_faults("--out", tmp_path / name) == []
     assert list(tmp_path.iterdir()) == []
 
 
@@ -28,8 +32,8 @@ def test_what_is_in_the_way_of_a_folder_is_named(tmp_path: Path, below: str) -> 
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to("nowhere")
     for name in ("file", "link"):
-        fault = f"--out x: {tmp_path / name} is not a folder"
-        assert folder_faults("--out x", tmp_path / name / below) == [fault]
+        fault = Fault("--out", f"x: {tmp_path / name} is not a folder")
+        assert folder_faults("--out", tmp_path / name / below, "x") == [fault]
 
 
 @pytest.mark.parametrize(
@@ -54,13 +58,13 @@ def test_a_store_that_can_be_used(uri: str, blank_store: Path) -> None:
 def test_a_store_that_can_not_be_used(tmp_path: Path) -> None:
     Path("folder.db").mkdir()
     Path("table.db").write_text("trial,status\n0,done\n")
-    assert store_faults("sqlite:///folder.db") == [
+    assert told("sqlite:///folder.db") == [
         "--tracking-uri sqlite:///folder.db: folder.db can't be written: Is a directory"
     ]
-    assert store_faults(f"sqlite:///{tmp_path}/table.db") == [
+    assert told(f"sqlite:///{tmp_path}/table.db") == [
         f"--tracking-uri sqlite:///{tmp_path}/table.db: {tmp_path}/table.db is not an SQLite file"
     ]
-    assert store_faults("sqlite:///table.db/x/y.db") == [
+    assert told("sqlite:///table.db/x/y.db") == [
         f"--tracking-uri sqlite:///table.db/x/y.db: {tmp_path}/table.db is not a folder"
     ]
 
@@ -70,14 +74,14 @@ def test_what_is_read_only_is_told(tmp_path: Path) -> None:
     disk.mkdir()
     code = (
         "from study.cluster.folders import *\n"
-        f"print(folder_faults('--out x', Path({str(disk)!r}) / 'new'))\n"
-        f"print(store_faults('sqlite:///{disk}/new.db'))"
+        f"print(*folder_faults('--out', Path({str(disk)!r}) / 'new', 'x'))\n"
+        f"print(*store_faults('sqlite:///{disk}/new.db'))"
     )
     done = read_only(disk, "-c", code)
     why = f"{disk} can't be written: Read-only file system"
     assert done.stdout.splitlines() == [
-        f'["--out x: {why}"]',
-        f'["--tracking-uri sqlite:///{disk}/new.db: {why}"]',
+        f"--out x: {why}",
+        f"--tracking-uri sqlite:///{disk}/new.db: {why}",
     ], done.stderr
 
 
@@ -88,5 +92,5 @@ def test_a_folder_without_permission_is_told(
         raise PermissionError(13, "Permission denied", str(dir))
 
     monkeypatch.setattr("tempfile.TemporaryFile", refuse)  # Root is refused nothing.
-    (fault,) = folder_faults("--cache x", tmp_path)
-    assert re.fullmatch(r"--cache x: /.* can't be written: Permission denied", fault)
+    (fault,) = folder_faults("--cache", tmp_path)
+    assert str(fault) == f"--cache {tmp_path}: {tmp_path} can't be written: Permission denied"

@@ -50,7 +50,9 @@ def test_every_node_at_fault_is_named() -> None:
     ]
     with pytest.raises(InputError) as told:
         machines_of(SETTINGS, bad)
-    faults = [fault.removeprefix("--address 10.0.0.1:6379: node ") for fault in told.value.faults]
+    faults = [
+        str(fault).removeprefix("--address 10.0.0.1:6379: node ") for fault in told.value.faults
+    ]
     torch = dict(versions())["torch"]
     assert faults == [
         "10.0.0.1: No module named 'torch'",
@@ -62,13 +64,15 @@ def test_every_node_at_fault_is_named() -> None:
 
 
 def test_compilers_matter_where_networks_learn() -> None:
-    why = "--compile: torch.compile fails here (no g++); install g++, or leave --compile out"
+    why = (
+        "--compile is not possible here: torch.compile fails (no g++); install g++, or leave it out"
+    )
     head, worker = seen(1, compiler_fault=why), seen(2, gpus=1)
     assert machines_of(SETTINGS, [head, worker]).gpus == 1
     on_cores = SETTINGS.model_copy(update={"gpus": 0})
-    with pytest.raises(InputError, match=r"node 10\.0\.0\.1: --compile: .*no g\+\+"):
+    with pytest.raises(InputError, match=r"node 10\.0\.0\.1: --compile .*no g\+\+"):
         machines_of(on_cores, [head, worker])
-    with pytest.raises(InputError, match=r"node 10\.0\.0\.2: --compile: .*no g\+\+"):
+    with pytest.raises(InputError, match=r"node 10\.0\.0\.2: --compile .*no g\+\+"):
         machines_of(SETTINGS, [head, seen(2, gpus=1, compiler_fault=why)])
 
 
@@ -80,7 +84,7 @@ def test_a_node_tries_its_compiler_if_asked(
 
     monkeypatch.setattr("torch.compile", none)
     assert look(tmp_path, None, compiles=False).compiler_fault is None
-    assert "fails here (no g++)" in str(look(tmp_path, None, compiles=True).compiler_fault)
+    assert "torch.compile fails (no g++)" in str(look(tmp_path, None, compiles=True).compiler_fault)
 
 
 def test_logical_gpus_need_not_be_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from study.preflight.checks import early_faults, look_at_data
 from tests.support.studies.builders import make_settings
+from tl_core.errors import Fault
 
 MODE = "--mode frozen: must be 'freeze', 'finetune', 'lp_ft' or 'scratch'"
 
@@ -15,7 +16,7 @@ def test_settings_names_folders_and_data_are_told_together(tmp_path: Path) -> No
     Path("runs/taken").mkdir(parents=True)
     given = {"mode": ["frozen"], "name": "taken", "data": str(tmp_path / "nowhere")}
     told = early_faults(given | {"tracking_uri": f"sqlite:///{tmp_path}/file/x.db"})
-    assert [fault.split(": ")[0] for fault in told] == [
+    assert [str(fault).split(": ")[0] for fault in told] == [
         "--mode frozen",
         "--name taken",
         f"--tracking-uri sqlite:///{tmp_path}/file/x.db",
@@ -48,24 +49,24 @@ def test_what_torch_must_be_asked_for_is_told_later(given: dict[str, object]) ->
 def test_a_value_that_is_at_fault_already_does_not_wait_for_torch(
     given: dict[str, str], fault: str
 ) -> None:
-    [told] = early_faults(given)
+    [told] = map(str, early_faults(given))
     assert told.startswith(fault)
     assert early_faults(given | {"backbone": "resnet18"}) == []
 
 
 def test_an_address_of_no_form_waits_for_nothing() -> None:
     given = {"address": "nonsense", "gpus": "4", "backbone": "resnet18", "storage": "s3://mine"}
-    [told] = early_faults(given | {"data": "demo"})
+    [told] = map(str, early_faults(given | {"data": "demo"}))
     assert told.startswith("--address nonsense: local, auto or HOST:PORT is expected")
 
 
 def test_a_server_that_is_missing_is_told_with_what_else_is_known(nobody: str) -> None:
     given = {"mode": ["frozen"], "gpus": "0", "tracking_uri": nobody}
     mode, server = early_faults(given)
-    assert mode == MODE
-    assert server.startswith(f"--tracking-uri {nobody}: ")
+    assert str(mode) == MODE
+    assert str(server).startswith(f"--tracking-uri {nobody}: ")
     assert early_faults({"resume": "mine", "tracking_uri": nobody}) == [server]
-    assert early_faults({"mode": ["frozen"], "offline": True, "tracking_uri": nobody}) == [MODE]
+    assert early_faults({"mode": ["frozen"], "offline": True, "tracking_uri": nobody}) == [mode]
 
 
 def test_nothing_is_downloaded_while_something_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +74,7 @@ def test_nothing_is_downloaded_while_something_is_wrong(monkeypatch: pytest.Monk
         raise AssertionError("a download has begun")
 
     monkeypatch.setattr("study.preflight.checks.find_source", download)
-    faults = ["--lr 0: must be greater than 0"]
+    faults = [Fault("--lr", "0: must be greater than 0")]
     assert look_at_data(make_settings(data="oxford-pet"), faults) is None
     assert len(faults) == 1
 

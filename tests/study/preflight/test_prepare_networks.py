@@ -97,6 +97,6 @@ def test_a_compiler_that_fails_is_a_fault(
 
     monkeypatch.setattr(torch, "compile", fail)
     assert faults_of(photo_folder, compile=True) == (
-        "--compile: torch.compile fails here (no working C++ compiler); install g++, or leave "
-        "--compile out",
+        "--compile is not possible here: torch.compile fails (no working C++ compiler); install "
+        "g++, or leave it out",
     )

@@ -76,7 +76,7 @@ def test_replay_needs_the_same_data(
         ("--replay tiny/99", "--replay tiny/99: no such trial; it has 0 to 12"),
         ("--replay tyni/0", "--replay tyni/0: no study tyni in runs/; there are: tiny"),
         ("--replay tiny/0 --lr 1", "--lr is not read with --replay, which keeps the study's"),
-        ("--extend tiny", "--extend: how many trials more? --trials N"),
+        ("--extend tiny", "--extend requires --trials N (additional trials)"),
         ("--extend tyni --trials 2", "--extend tyni: no study tyni in runs/; there are: tiny"),
         ("--extend tiny --trials 0", "--trials 0: must be greater than or equal to 1"),
         ("--resume tyni", "--resume tyni: no study tyni in runs/; there are: tiny"),

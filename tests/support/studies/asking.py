@@ -19,4 +19,4 @@ def ask(folder: Path, **given: Any) -> Prepared:
 def faults_of(folder: Path, **given: Any) -> tuple[str, ...]:
     with pytest.raises(InputError) as caught:
         ask(folder, **given)
-    return caught.value.faults
+    return tuple(map(str, caught.value.faults))

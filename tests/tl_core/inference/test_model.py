@@ -97,7 +97,7 @@ def test_every_picture_that_cannot_be_read_is_named(photo_folder: Path, tmp_path
     pictures = [tmp_path / "gone.jpg", photo_folder / "cat" / "00.png", tmp_path / "notes.txt"]
     with pytest.raises(InputError) as caught:
         make_model().predict([*pictures, BytesIO(b"no")])
-    gone, notes, unnamed = caught.value.faults
+    gone, notes, unnamed = map(str, caught.value.faults)
     assert gone.startswith(f"{tmp_path}/gone.jpg: FileNotFoundError: ")
     assert notes.startswith(f"{tmp_path}/notes.txt: UnidentifiedImageError: ")
     assert unnamed.startswith("picture 3: UnidentifiedImageError: ")
