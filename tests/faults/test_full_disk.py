@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -12,17 +11,11 @@ from study import run
 from tests.conftest import SIDE, TINY
 from tests.support.disks import on_small_disk, read_only
 from tests.support.programs import full_disk
-from tests.support.studies.ray_runs import RayRun, ray_runs
+from tests.support.studies.ray_runs import RayRun
 
 QUICK = ("--debug", "--backbone", "mlp", "--mode", "scratch", "--epochs", 1)
 
 pytestmark = pytest.mark.faults
-
-
-@pytest.fixture
-def ray_run() -> Iterator[RayRun]:
-    with ray_runs() as runs:
-        yield runs
 
 
 def faults_in(done: "subprocess.CompletedProcess[str]") -> list[str]:

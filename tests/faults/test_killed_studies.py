@@ -15,18 +15,12 @@ from mlflow import MlflowClient
 from study.records.ledger import read_events, read_records, read_state
 from tests.conftest import SIDE, TINY
 from tests.support.studies.builders import all_runs
-from tests.support.studies.ray_runs import RayRun, ray_runs
+from tests.support.studies.ray_runs import RayRun
 from tl_core.training.checkpoints import LocalFile, load_checkpoint
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 LEDGER = Path("runs/mine/ledger.jsonl")
 Study = Callable[..., "subprocess.Popen[str]"]
-
-
-@pytest.fixture
-def ray_run() -> Iterator[RayRun]:
-    with ray_runs() as runs:
-        yield runs
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 from study.run import main
+from tests.support.studies.ray_runs import FinishedStudy, RayRun, ray_runs, run_finished_study
 
 Run = Callable[..., int]
 
@@ -58,6 +59,23 @@ def run(uri: str) -> Run:
 def run_alone(own_folder: Path) -> Run:
     """The command line in this process, without a word on tracking."""
     return lambda *words: main([str(word) for word in words])
+
+
+@pytest.fixture
+def ray_run() -> Iterator[RayRun]:
+    """Starts studies in processes of their own, and ends what is left of them."""
+    with ray_runs() as runs:
+        yield runs
+
+
+@pytest.fixture(scope="session")
+def finished_study(
+    tmp_path_factory: pytest.TempPathFactory, blank_store: Path, tiny_weights: Path
+) -> FinishedStudy:
+    """A real study, made once a session, to be read only; `copy` gives a folder to change."""
+    study = run_finished_study(tmp_path_factory.mktemp("finished"), blank_store, tiny_weights)
+    assert study.code == 0, study.printed + study.errors
+    return study
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import os
 import socket
 import stat
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,13 +14,7 @@ from study.cluster.ray_environment import set_ray_environment
 from tests.conftest import SIDE, TINY
 from tests.support.programs import guarded_ray
 from tests.support.sockets import Address, listening
-from tests.support.studies.ray_runs import RayRun, ray_runs
-
-
-@pytest.fixture
-def ray_run() -> Iterator[RayRun]:
-    with ray_runs() as runs:
-        yield runs
+from tests.support.studies.ray_runs import RayRun
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """What Ray's workers give is what the same trials give alone, and frozen ones need not wait."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,12 @@ from tests.soak.memory import Watch
 from tests.soak.study import Follower
 from tests.support.programs import waiting_study
 from tests.support.studies.builders import make_epoch
-from tests.support.studies.ray_runs import RayRun, ray_runs
+from tests.support.studies.ray_runs import RayRun
 from tl_core.config import MODES, TrialConfig
 from tl_core.data.datasets import load_images
 from tl_core.data.sources import folder_source
 from tl_core.models.precision import best_precision
 from tl_core.training.train import run_trial
-
-
-@pytest.fixture
-def ray_run() -> Iterator[RayRun]:
-    with ray_runs() as runs:
-        yield runs
 
 
 def test_epochs_that_come_fast_are_sent_together(monkeypatch: pytest.MonkeyPatch) -> None:

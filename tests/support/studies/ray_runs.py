@@ -8,9 +8,11 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from study import run
+from tests.conftest import SIDE, TINY, draw_folder
 from tests.support.processes import left_over, title, workers
 
 LIMIT_S = 400
@@ -22,8 +24,10 @@ class RayRun:
     def __init__(self, home: Path) -> None:
         self.home = home
 
-    def start(self, *words: object, program: str = run.__file__) -> "subprocess.Popen[str]":
-        """Start a study in the working folder."""
+    def start(
+        self, *words: object, program: str = run.__file__, cwd: Path | None = None
+    ) -> "subprocess.Popen[str]":
+        """Start a study in a folder, else in the working folder."""
         # The repository's root, for programs of the tests.
         own = {"PYTHONPATH": str(Path(__file__).parents[3])}
         own |= {"HOME": str(self.home), "RAY_TMPDIR": str(self.home), "COLUMNS": "200"}
@@ -33,6 +37,7 @@ class RayRun:
             stderr=subprocess.PIPE,
             text=True,
             env=os.environ | own,
+            cwd=cwd,
             start_new_session=True,
         )
 
@@ -52,6 +57,49 @@ class RayRun:
     def workers(self) -> list[int]:
         """Processes that run a trial, or wait for one."""
         return workers(self.home)
+
+
+@dataclass(frozen=True)
+class FinishedStudy:
+    """A study that ran to its end; tests read it and change nothing."""
+
+    home: Path
+    """The working folder: the study is `runs/mine`, its store `mlflow.db`."""
+    photos: Path
+    code: int
+    printed: str
+    errors: str
+    left_over: dict[int, str]
+    """Processes that still ran some time after its end."""
+
+    @property
+    def folder(self) -> Path:
+        """The study's folder."""
+        return self.home / "runs" / "mine"
+
+    @property
+    def uri(self) -> str:
+        """Its MLflow store."""
+        return f"sqlite:///{self.home}/mlflow.db"
+
+    def copy(self, to: Path) -> Path:
+        """Copy the study's folder, for a test that changes it; return where it is."""
+        return shutil.copytree(self.folder, to)
+
+
+def run_finished_study(home: Path, blank_store: Path, weights: Path) -> FinishedStudy:
+    """Run the smallest study that has all parts: two modes at two ratios, confirmed, tracked."""
+    photos = draw_folder(home / "photos", ("cat", "dog"))
+    shutil.copy(blank_store, home / "mlflow.db")
+    words = [
+        "--data", photos, "--backbone", TINY, "--weights", weights, "--image-size", SIDE,
+        "--mode", "freeze", "finetune", "--train-ratio", 0.2, 0.4, "--epochs", 2, "--trials", 5,
+        "--confirm-seeds", 1, "--name", "mine", "--cache", home / "cache",
+        "--tracking-uri", "sqlite:///mlflow.db",
+    ]  # fmt: skip
+    with ray_runs() as runs:
+        code, printed, errors = runs.finish(runs.start(*words, cwd=home))
+        return FinishedStudy(home, photos, code, printed, errors, runs.left_over(wait_s=20))
 
 
 @contextmanager
