@@ -1,70 +1,74 @@
 """The study's answer: three sentences, made from the numbers."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
-from study.analysis import sentences, unconfirmed
+from study.analysis import sentences
 from study.analysis.comparisons import multi_task
 from study.analysis.estimates import Cell, CellSummary, Confirmed, by_cell, summarize
+from study.analysis.phrases import MODE_WORDS, enumerate_words, one_ratio, seeds, share
+from study.analysis.study_data import StudyData
+from study.config.settings import Settings
 from study.records.trial_record import TrialRecord, best_of
-from tl_core.config import DIRECTIONS, MODES, Metric
+from tl_core.config import DIRECTIONS, MODES, Metric, Mode
 
 
-@dataclass(frozen=True)
-class About:
-    """What the sentences must name, whatever became of the trials."""
-
-    data: str
-    """Name of the data set."""
-    images: int
-    """All images of it."""
-    backbone: str
-    metric: Metric
-    """What the search went by."""
-    aux_weights: tuple[float | Literal["auto"], ...]
-    """What aux_weight could be: one value, a range or choices."""
-
-    def __str__(self) -> str:
-        return f"{self.data} ({self.images:,} images) with {self.backbone}"
+def answer_of(data: StudyData) -> tuple[str, str, str]:
+    """Return the three sentences on a study."""
+    subject = f"{data.dataset} ({data.images:,} images) with {data.settings.backbone}"
+    return answer(subject, data.settings, data.search, data.confirmed)
 
 
 def answer(
-    about: About, records: Sequence[TrialRecord], confirmed: Sequence[Confirmed]
+    subject: str,
+    settings: Settings,
+    records: Sequence[TrialRecord],
+    confirmed: Sequence[Confirmed],
 ) -> tuple[str, str, str]:
-    """Return the three sentences: which mode, what labels buy, what the auxiliary task did.
+    """Return the three sentences: the best mode, the gain from labels, the auxiliary task's effect.
 
     Args:
-        about: the study.
+        subject: data and backbone, as `pets (600 images) with resnet18`.
+        settings: of the study.
         records: the trials of the search; the winner is chosen by their validation scores.
             They hold the source of every confirming trial.
-        confirmed: the confirming trials; none of them if confirming was skipped, and then the
-            sentences go by validation scores and say that they are unconfirmed.
+        confirmed: the confirming trials. Without any, the sentences use validation scores and
+            say that they are unconfirmed.
     """
+    first = best_of(records, settings.metric)
+    tried = [mode for mode in MODES if any(r.config.mode == mode for r in records)]
     cells = by_cell(confirmed)
-    if not cells:
-        return _unconfirmed(about, list(records))
-    best = winner(about.metric, records, confirmed)
-    first = best_of(list(records), about.metric)
-    kept = first and Cell(first.config.mode, first.config.train_ratio) in cells
-    where = str(about) if kept else f"{about}, of what could be confirmed"
-    tried = {r.config.mode for r in records}
-    arms = multi_task(confirmed)
-    aux_open = sentences.auxiliary_open(about.aux_weights, best.aux_weight, tried)
+    if cells:
+        best = winner(settings.metric, records, confirmed)
+        kept = first and Cell(first.config.mode, first.config.train_ratio) in cells
+        where = subject if kept else f"{subject}, among the confirmed results"
+        arms = multi_task(confirmed)
+        return (
+            sentences.best_mode(where, best, tried, confirmed),
+            sentences.label_gain(best.mode, confirmed),
+            sentences.auxiliary_effect(arms)
+            if arms
+            else sentences.no_auxiliary_effect(settings.aux_weight, best.aux_weight, tried),
+        )
+    if first is None:
+        return (
+            f"There is no answer on {subject}, because no trial finished.",
+            "The gain from more labels is unknown.",
+            "The effect of the auxiliary task is unknown.",
+        )
     return (
-        sentences.which(where, best, [mode for mode in MODES if mode in tried], confirmed),
-        sentences.labels(best.mode, confirmed),
-        sentences.auxiliary(arms) if arms else aux_open,
+        _best_mode(subject, settings.metric, first, tried, records),
+        _label_gain(settings.metric, first.config.mode, records),
+        sentences.no_auxiliary_effect(settings.aux_weight, first.config.aux_weight, tried),
     )
 
 
 def winner(
     metric: Metric, records: Iterable[TrialRecord], confirmed: Iterable[Confirmed]
 ) -> CellSummary:
-    """Return the confirmed cell whose configuration was best in the search, by validation; on a
-    tie the earlier trial's.
+    """Return the confirmed cell whose configuration was best in the search, by validation.
 
-    Test scores have no say: the best of several would look better than it is.
+    On a tie the earlier trial wins. Test scores are not used: the best of several test scores
+    would look better than it is.
     """
     values = {r.trial: value for r in records if (value := r.value(metric)) is not None}
     sign = 1 if DIRECTIONS[metric] == "min" else -1
@@ -74,17 +78,52 @@ def winner(
     )
 
 
-def _unconfirmed(about: About, records: list[TrialRecord]) -> tuple[str, str, str]:
-    best = best_of(records, about.metric)
-    if best is None:
-        return (
-            f"There is no answer on {about}, since no trial finished.",
-            "What more labels would buy can't be said.",
-            "Whether the auxiliary task helps can't be said either.",
-        )
-    modes = {r.config.mode for r in records}
+def _best_mode(
+    subject: str,
+    metric: Metric,
+    best: TrialRecord,
+    tried: Sequence[Mode],
+    records: Sequence[TrialRecord],
+) -> str:
+    """Compare the best trial of the search with the best of each other mode at its ratio."""
+    c = best.config
+    others = [
+        f"{_accuracy(_best_at(records, metric, mode, c.train_ratio))} for {MODE_WORDS[mode]}"
+        for mode in tried
+        if mode != c.mode
+    ]
     return (
-        unconfirmed.which(str(about), about.metric, best, records),
-        unconfirmed.labels(about.metric, best.config.mode, records),
-        sentences.auxiliary_open(about.aux_weights, best.config.aux_weight, modes),
+        f"Not confirmed on fresh seeds: on {subject}, {MODE_WORDS[c.mode]}"
+        f"{'' if others else ', the only mode tried,'} scored best in the search at learning rate "
+        f"{c.lr:.2g}, with a validation accuracy (no interval, from {seeds(c.seeds)}) of "
+        f"{_accuracy(best)} with {share(c.train_ratio)} of the images for training"
+        f"{f', against {enumerate_words(others)}' if others else ''}."
     )
+
+
+def _label_gain(metric: Metric, mode: Mode, records: Sequence[TrialRecord]) -> str:
+    """Compare the mode's best trials at its least and most labels; one must have finished."""
+    ratios = sorted({r.config.train_ratio for r in records})
+    found = [r for ratio in ratios if (r := _best_at(records, metric, mode, ratio))]
+    if len(found) == 1:
+        return one_ratio(mode, found[0].config.train_ratio)
+    few, many = (
+        f"{_accuracy(r)} with {share(r.config.train_ratio)}" for r in (found[0], found[-1])
+    )
+    return (
+        f"By the same unconfirmed scores, {MODE_WORDS[mode]} goes from {few} of the images to "
+        f"{many}; this does not show how many labels can be saved or whether one mode overtakes "
+        "another."
+    )
+
+
+def _best_at(
+    records: Sequence[TrialRecord], metric: Metric, mode: Mode, ratio: float
+) -> TrialRecord | None:
+    there = [r for r in records if (r.config.mode, r.config.train_ratio) == (mode, ratio)]
+    return best_of(there, metric)
+
+
+def _accuracy(record: TrialRecord | None) -> str:
+    value = record.value("val_accuracy") if record else None
+    return "no result" if value is None else f"{100 * value:.1f} %"

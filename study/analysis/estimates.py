@@ -1,27 +1,26 @@
-"""Confirmed trials become cells: the mean of every score with its 95 % interval over seeds.
+"""Cells of confirmed trials: the mean of every score with its 95 % interval over seeds.
 
-An interval tells what other seeds would give on the same test set: another draw of the training
-subset, the initial weights and the order of batches. It does not tell what other test images
-would give.
+An interval covers other seeds on the same test set: another training subset, other initial weights
+and another order of batches. It does not cover other test images.
 """
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from statistics import fmean, stdev
 from typing import Literal, NamedTuple
 
 import pandas as pd
 from scipy import stats
 
-from tl_core.config import MODES, Mode
+from tl_core.config import MODES, AuxWeight, Mode
 
 CONFIDENCE = 0.95
-"""Of every interval here; plain intervals, not corrected for how many are looked at."""
+"""Level of every interval here; not corrected for multiple comparisons."""
 
 
 class Score(NamedTuple):
-    """What is known of a score before any trial: which way is better, and how far it can go."""
+    """The direction and the range of a score."""
 
     better: Literal["higher", "lower"]
     lowest: float
@@ -36,9 +35,7 @@ SCORES = {
     "test_brightness_r2": Score("higher", -math.inf, 1),
     "test_loss": Score("lower", -math.inf, math.inf),
 }
-"""Every score that confirming trials read on the test set."""
-
-_CONFIGURATION = ("mode", "train_ratio", "lr", "aux_weight", "source", "borrowed_from")
+"""Every score of the confirming trials on the test set."""
 
 Arm = Literal["cell", "control"]
 
@@ -51,29 +48,35 @@ class Cell(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Confirmed:
-    """One confirming trial: a chosen configuration on one fresh seed, scored on the test set."""
+class Configuration:
+    """A chosen configuration at a cell."""
 
     mode: Mode
     train_ratio: float
+    lr: float
+    aux_weight: AuxWeight
+    source: int
+    """Number of the search trial that has this configuration."""
+    borrowed_from: float | None
+    """The train_ratio of that trial, if it belongs to another cell."""
+
+    @property
+    def cell(self) -> Cell:
+        """The cell that the configuration runs at."""
+        return Cell(self.mode, self.train_ratio)
+
+
+@dataclass(frozen=True)
+class Confirmed(Configuration):
+    """One confirming trial: a configuration on one fresh seed, scored on the test set."""
+
     seed: int
     scores: dict[str, float]
     """`test_accuracy` and the others in `SCORES`."""
     trial: int
-    """Its own number."""
-    source: int
-    """Number of the search trial whose configuration it is."""
-    borrowed_from: float | None
-    """The train_ratio of that trial, if it is not of this cell."""
-    aux_weight: float | Literal["auto"]
-    lr: float
+    """Number of the trial."""
     arm: Arm = "cell"
-    """`control`: a cell's configuration with aux_weight 0; or with the task, if that has 0."""
-
-    @property
-    def cell(self) -> Cell:
-        """Where it belongs."""
-        return Cell(self.mode, self.train_ratio)
+    """`control`: a cell's configuration with aux_weight 0, or with the task if the cell has 0."""
 
 
 @dataclass(frozen=True)
@@ -82,54 +85,42 @@ class Estimate:
 
     mean: float
     low: float | None
-    """None with one seed, which has no interval."""
+    """None with one seed, which gives no interval."""
     high: float | None
     n: int
     """Seeds."""
 
     @property
     def sign(self) -> Literal[-1, 0, 1]:
-        """The sign that the whole interval has; 0 if it holds zero, or there is none."""
+        """Sign of the whole interval; 0 if the interval contains zero or is missing."""
         if self.low is None or self.high is None or self.low <= 0 <= self.high:
             return 0
         return 1 if self.low > 0 else -1
 
 
 @dataclass(frozen=True)
-class CellSummary:
-    """One cell's configuration, and what it scored over its seeds."""
+class CellSummary(Configuration):
+    """One cell's configuration, and its scores over seeds."""
 
-    mode: Mode
-    train_ratio: float
-    lr: float
-    aux_weight: float | Literal["auto"]
-    source: int
-    borrowed_from: float | None
     seeds: tuple[int, ...]
     scores: dict[str, Estimate]
-
-    @property
-    def cell(self) -> Cell:
-        """Which it is."""
-        return Cell(self.mode, self.train_ratio)
 
 
 def estimate(
     values: Sequence[float], lowest: float = -math.inf, highest: float = math.inf
 ) -> Estimate:
-    """Return the mean of independent values, one a seed, and its t-interval.
+    """Return the mean of independent values, one for each seed, and its t-interval.
 
-    The interval is cut to what the mean can be, such as 0 to 1 for an accuracy: this takes away
-    only values that can't be true, so that it covers the mean exactly as often. Values that are
-    all the same give an interval of no width.
+    The interval is clipped to the possible range, such as 0 to 1 for an accuracy. This removes
+    only impossible values, so the coverage stays the same. Equal values give a zero-width interval.
 
     Args:
         values: at least one.
-        lowest: the least that a value can be, in the values' own unit.
-        highest: the most.
+        lowest: the smallest possible value.
+        highest: the largest possible value.
 
     Raises:
-        statistics.StatisticsError: there are no values.
+        statistics.StatisticsError: `values` is empty.
     """
     mean, n = fmean(values), len(values)
     if n == 1:
@@ -157,40 +148,33 @@ def by_cell(confirmed: Iterable[Confirmed], arm: Arm = "cell") -> dict[Cell, dic
 
 
 def summarize(confirmed: Iterable[Confirmed]) -> list[CellSummary]:
-    """Return one summary a cell, by mode (in the order of `MODES`) and ratio; no control arms."""
+    """Return a summary of each cell, in the order of `by_cell`, without control arms."""
     return [_summary(list(trials.values())) for trials in by_cell(confirmed).values()]
 
 
+def _summary(trials: list[Confirmed]) -> CellSummary:
+    scores = {
+        name: estimate([c.scores[name] for c in trials], score.lowest, score.highest)
+        for name, score in SCORES.items()
+    }
+    configuration = {field.name: getattr(trials[0], field.name) for field in fields(Configuration)}
+    return CellSummary(**configuration, seeds=tuple(c.seed for c in trials), scores=scores)
+
+
 def confirm_table(confirmed: Iterable[Confirmed]) -> pd.DataFrame:
-    """Return `confirm.csv`: a row a cell.
+    """Return `confirm.csv`, one row for each cell.
 
     Columns: mode, train_ratio, lr, aux_weight, source, borrowed_from, n (seeds), and for each
     score SCORE_mean, SCORE_low and SCORE_high.
     """
-    rows = [_row(summary) for summary in summarize(confirmed)]
+    configuration = [field.name for field in fields(Configuration)]
+    rows = [
+        [
+            *(getattr(s, name) for name in configuration),
+            len(s.seeds),
+            *(x for e in s.scores.values() for x in (e.mean, e.low, e.high)),
+        ]
+        for s in summarize(confirmed)
+    ]
     scores = [f"{name}_{part}" for name in SCORES for part in ("mean", "low", "high")]
-    return pd.DataFrame(rows, columns=[*_CONFIGURATION, "n", *scores])
-
-
-def _summary(trials: list[Confirmed]) -> CellSummary:
-    first = trials[0]
-    return CellSummary(
-        mode=first.mode,
-        train_ratio=first.train_ratio,
-        lr=first.lr,
-        aux_weight=first.aux_weight,
-        source=first.source,
-        borrowed_from=first.borrowed_from,
-        seeds=tuple(c.seed for c in trials),
-        scores={
-            name: estimate([c.scores[name] for c in trials], score.lowest, score.highest)
-            for name, score in SCORES.items()
-        },
-    )
-
-
-def _row(summary: CellSummary) -> dict[str, object]:
-    row = {name: getattr(summary, name) for name in _CONFIGURATION} | {"n": len(summary.seeds)}
-    for name, e in summary.scores.items():
-        row |= {f"{name}_mean": e.mean, f"{name}_low": e.low, f"{name}_high": e.high}
-    return row
+    return pd.DataFrame(rows, columns=[*configuration, "n", *scores])

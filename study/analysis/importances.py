@@ -1,4 +1,4 @@
-"""How much each factor mattered to reach the best scores, by Optuna's own measure."""
+"""Importance of each factor for reaching the best scores, from Optuna."""
 
 import warnings
 from collections.abc import Iterable
@@ -13,19 +13,18 @@ from study.search.space import Space
 from tl_core.config import DIRECTIONS
 
 BEST = 0.25
-"""Share of the trials that counts as the best. Optuna's default, a tenth, is a handful of trials in
-most studies, and then any factor looks important."""
+"""Share of the trials that counts as the best. Optuna's default, 0.1, is only a few trials in most
+studies, and then any factor looks important."""
 ENOUGH = 40
-"""Trials that it takes, so that ten are the best."""
+"""Least number of trials: of 40, ten are the best."""
 
 
 def importances(settings: Settings, records: Iterable[TrialRecord]) -> dict[str, float]:
     """Return each searched parameter's share in reaching the best scores, the largest first.
 
-    Conditional parameters (`lr_MODE`) count where their mode was drawn. Trials that were stopped
-    early count with the score they had then, as they do in the search: without them, what makes
-    a configuration bad would not be seen. Source: Watanabe et al., PED-ANOVA, IJCAI 2023, and
-    its conditional form, as Optuna has them.
+    Conditional parameters (`lr_MODE`) count in the trials of their mode. Trials that were stopped
+    early count with their last score, as in the search: they show which configurations are bad.
+    Source: Watanabe et al., PED-ANOVA, IJCAI 2023, and its conditional form, both in Optuna.
 
     Returns:
         Shares that sum to 1; empty if fewer than `ENOUGH` trials have a score or nothing varied.
@@ -39,27 +38,24 @@ def importances(settings: Settings, records: Iterable[TrialRecord]) -> dict[str,
     study.add_trials([_as_optuna(settings, record) for record in done])
     evaluator = PedAnovaImportanceEvaluator(target_quantile=BEST)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # It warns of a mode that was drawn only once.
+        warnings.simplefilter("ignore")  # Optuna warns if a mode was drawn only once.
         found = get_param_importances(study, evaluator=evaluator)
-    varied = {name for name in found if _varies(name, study.trials)}
+    spaces = [trial.distributions for trial in study.trials]
+    varied = {name for space in spaces for name in space if not space[name].single()}
     return {name: share for name, share in found.items() if name in varied}
 
 
 def scored(records: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """Return the trials that importances are made from."""
+    """Return the trials with a score that ended or were stopped early."""
     return [r for r in records if r.status in ("done", "pruned") and r.history]
 
 
 def _as_optuna(settings: Settings, record: TrialRecord) -> FrozenTrial:
-    """The trial as if Optuna had run it, with the distributions of the study's own space."""
+    """Return the trial in Optuna's form, with the distributions of the study's space."""
     c = record.config
     drawn = {"mode": c.mode, "train_ratio": c.train_ratio, f"lr_{c.mode}": c.lr}
     trial = FixedTrial(drawn | {"aux_weight": c.aux_weight})
-    Space(settings)(trial)  # type: ignore[arg-type]  # It draws as any trial does.
+    Space(settings)(trial)  # type: ignore[arg-type]  # It draws the distributions.
     return create_trial(
         params=trial.params, distributions=trial.distributions, value=record.value(settings.metric)
     )
-
-
-def _varies(name: str, trials: Iterable[FrozenTrial]) -> bool:
-    return any(name in t.distributions and not t.distributions[name].single() for t in trials)

@@ -1,7 +1,7 @@
-"""What labels buy: where one mode overtakes another, and how few labels do as well as all."""
+"""Label efficiency: where one mode overtakes another, and how few labels match all of them."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
 from typing import Literal
@@ -10,39 +10,40 @@ import numpy as np
 
 from study.analysis.comparisons import Cells, Difference, difference
 from study.analysis.estimates import CONFIDENCE, SCORES, Cell, Confirmed, by_cell, estimate
-from tl_core.config import Mode
+from study.records.trial_record import TrialRecord
+from tl_core.config import DIRECTIONS, Metric, Mode
 
 MARGIN = 0.01
-"""How much worse, in accuracy, still counts as a match: one image in a hundred."""
+"""A match may be this much worse in accuracy: one image in a hundred."""
 RESAMPLES = 10_000
-"""Of the seeds, for the interval of a crossover."""
+"""Bootstrap draws of the seeds, for the interval of a crossover."""
 
 
 @dataclass(frozen=True)
 class Crossover:
-    """Where `after` takes the lead over `before` for good as labels grow."""
+    """The ratio from which `after` stays ahead of `before` as labels grow."""
 
     before: Mode
-    """Ahead below the ratio; if nothing crosses, the mode that is behind throughout."""
+    """Ahead below the ratio; without a crossing, the mode that is behind at all ratios."""
     after: Mode
-    """Ahead from the ratio on."""
+    """Ahead from the ratio upward."""
     score: str
     status: Literal["seen", "none seen", "not resolved"]
-    """`seen`: intervals show `before` ahead at some ratio below, and `after` at some above.
-    `none seen`: `after` is ahead in the mean at all ratios, and by its interval at some.
+    """`seen`: intervals show `before` ahead at a ratio below and `after` ahead at a ratio above.
+    `none seen`: `after` is ahead in the mean at all ratios, and by its interval at one or more.
     """
     ratio: float | None
     """Interpolated in log train_ratio; None if the mean differences never change sign."""
     low: float | None
-    """95 % interval of the ratio; None where it lies outside the ratios studied, or where there
-    is no interval for want of a ratio or a second seed.
+    """95 % interval of the ratio; None where an end lies outside the studied ratios, or where
+    there is no ratio or no second seed.
     """
     high: float | None
 
 
 @dataclass(frozen=True)
 class LabelsSaved:
-    """The smallest ratio from which on `a` does as well as `b` at `b`'s largest ratio."""
+    """The smallest ratio from which upward `a` matches `b` at `b`'s largest ratio."""
 
     a: Mode
     b: Mode
@@ -53,19 +54,19 @@ class LabelsSaved:
 
     @property
     def ratio(self) -> float | None:
-        """Where `a` matches; None if nowhere."""
+        """The ratio of `a`; None without a match."""
         return self.match.a.train_ratio if self.match else None
 
 
 def crossovers(confirmed: Iterable[Confirmed], score: str = "test_accuracy") -> list[Crossover]:
-    """Return one for each pair of modes that share seeds at two ratios or more.
+    """Return the crossover of each pair of modes that share seeds at two ratios or more.
 
-    Modes may change places more than once; the crossover is where the mode that leads at the
-    largest ratio takes the lead for the last time. Its interval is a percentile bootstrap over
-    seeds (Efron and Tibshirani 1993, chapter 13): a seed is drawn with its results at all ratios,
-    since they are paired. A draw in which that mode leads from the start counts as a crossover
-    below all ratios, one in which it ends behind as one above them. With the few seeds of a study
-    such an interval is somewhat too narrow.
+    Two modes may change places several times. The crossover is the last change, where the mode
+    that leads at the largest ratio takes the lead. Its interval is a percentile bootstrap over
+    seeds (Efron and Tibshirani 1993, chapter 13). A seed is drawn with its results at all ratios,
+    because they are paired. A draw in which that mode leads at all ratios counts as a crossover
+    below them; a draw in which it is behind at the end counts as one above them. With the few
+    seeds of a study the interval is slightly too narrow.
     """
     cells = by_cell(confirmed)
     found = [_crossover(cells, a, b, score) for a, b in combinations(_modes(cells), 2)]
@@ -75,18 +76,18 @@ def crossovers(confirmed: Iterable[Confirmed], score: str = "test_accuracy") -> 
 def labels_saved(
     confirmed: Iterable[Confirmed], score: str = "test_accuracy", margin: float = MARGIN
 ) -> list[LabelsSaved]:
-    """Return one for each ordered pair of modes, a mode with itself included.
+    """Return the labels saved for each ordered pair of modes, including a mode with itself.
 
-    "Not different" would be no match: wide intervals are never different. `a` matches if it is
-    shown not to be worse (non-inferiority): the whole 95 % interval of the paired difference lies
-    above -margin. Ratios are tried from the largest down, to the first that fails, so that trying
-    several makes a false match no likelier than trying one (a fixed-sequence test: Westfall and
-    Krishen, Journal of Statistical Planning and Inference 99, 2001).
+    "Not different" is not a match: wide intervals are never different. `a` matches if it is shown
+    not to be worse (non-inferiority): the whole 95 % interval of the paired difference lies above
+    -margin. Ratios are tried from the largest downward and stop at the first that fails, so trying
+    several ratios makes a false match no more likely than trying one (a fixed-sequence test:
+    Westfall and Krishen, Journal of Statistical Planning and Inference 99, 2001).
 
     Args:
         confirmed: the confirming trials.
-        score: what must match.
-        margin: how much worse is still a match, in the score's unit.
+        score: the score to match.
+        margin: how much worse a match may be, in the score's unit.
     """
     cells = by_cell(confirmed)
     return [_saved(cells, a, b, score, margin) for a, b in product(_modes(cells), repeat=2)]
@@ -131,7 +132,7 @@ def _crossover(cells: Cells, a: Mode, b: Mode, score: str) -> Crossover | None:
 
 
 def _gains(cells: Cells, a: Mode, b: Mode, ratios: list[float], score: str) -> np.ndarray:
-    """How far `a` is ahead of `b`, [S seeds, R ratios]; of the seeds that all these cells have."""
+    """Lead of `a` over `b`, [S seeds, R ratios], for the seeds that all these cells have."""
     runs = {mode: [cells[Cell(mode, ratio)] for ratio in ratios] for mode in (a, b)}
     seeds = sorted(set.intersection(*(set(run) for mode in runs for run in runs[mode])))
     ours, theirs = (
@@ -143,21 +144,21 @@ def _gains(cells: Cells, a: Mode, b: Mode, ratios: list[float], score: str) -> n
 
 
 def _mean(gains: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Mean over seeds, each counted as often as `counts` [B, S] says; [B, R]."""
+    """Mean over seeds, weighted by `counts` [B, S]; [B, R]."""
     mean: np.ndarray = counts @ gains / len(gains)
-    # Accuracies are shares of few images, so ties are common; float noise would break them.
+    # Accuracies of few images often tie, and rounding errors would break the ties.
     return mean.round(12)
 
 
 def _last_change(leads: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Where each row turns from negative for the last time, by straight lines between points.
+    """Where each row last stops being negative, by linear interpolation.
 
     Args:
-        leads: [B, R], of the mode that leads at the end.
+        leads: [B, R], lead of the mode that is ahead at the end.
         x: log of the ratios, rising, [R].
 
     Returns:
-        [B]; -inf for a row that is never negative, inf for one that is so at the end.
+        [B]; -inf for a row that is never negative, inf for a row that ends negative.
     """
     behind = leads < 0
     last = len(x) - 1 - behind[:, ::-1].argmax(axis=1)
@@ -172,12 +173,12 @@ def _last_change(leads: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def _interval(gains: np.ndarray, x: np.ndarray) -> tuple[float | None, float | None]:
-    """The crossover's bootstrap interval, as ratios; None for an end outside those studied."""
+    """Bootstrap interval of the crossover, as ratios; None for an end outside the studied range."""
     n = len(gains)
     drawn = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), RESAMPLES)
     at = _last_change(_mean(gains, drawn), x)
     tail = (1 - CONFIDENCE) / 2
-    # No interpolation between draws: some of them are infinite.
+    # Some draws are infinite, so interpolation between draws is impossible.
     ends = np.quantile(at, [tail, 1 - tail], method="inverted_cdf")
     low, high = (math.exp(end) if math.isfinite(end) else None for end in ends)
     return low, high
@@ -189,3 +190,15 @@ def _status(gains: np.ndarray, below: np.ndarray) -> Literal["seen", "none seen"
     if not below.any():
         return "none seen" if ahead_after else "not resolved"
     return "seen" if ahead_after and (signs[below] < 0).any() else "not resolved"
+
+
+def pareto_front(records: Sequence[TrialRecord], metric: Metric) -> list[TrialRecord]:
+    """Return the finished trials that no other trial equals with as few labels, by ratio."""
+    sign = 1 if DIRECTIONS[metric] == "min" else -1
+    costs = {r.trial: sign * (r.value(metric) or 0.0) for r in records}
+    front: list[TrialRecord] = []
+    finished = [r for r in records if r.status == "done" and r.history]
+    for record in sorted(finished, key=lambda r: (r.config.train_ratio, costs[r.trial], r.trial)):
+        if not front or costs[record.trial] < costs[front[-1].trial]:
+            front.append(record)
+    return front

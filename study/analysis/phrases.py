@@ -12,32 +12,27 @@ MODE_WORDS: dict[Mode, str] = {
 
 
 def share(ratio: float) -> str:
-    """A train_ratio, as `5 %`, in the digits that tell it."""
+    """Return a train_ratio as `5 %`, with as many digits as it needs."""
     return f"{100 * ratio:.4g} %"
 
 
-def weight(aux_weight: float | str) -> str:
-    """An aux_weight, which may be `auto`."""
-    return aux_weight if isinstance(aux_weight, str) else f"{aux_weight:.2g}"
-
-
 def show_weight(aux_weight: AuxWeight, digits: str = ".2f") -> str:
-    """The number in that format, or the word."""
+    """Return an aux_weight in that format, or `auto`."""
     return aux_weight if isinstance(aux_weight, str) else format(aux_weight, digits)
 
 
 def seeds(n: int) -> str:
-    """A number of seeds."""
+    """Return a number of seeds."""
     return "one seed" if n == 1 else f"{n} seeds"
 
 
 def percent(e: Estimate) -> str:
-    """A share with its interval, as `98.3 % (97.1 to 99.0 %)`; without one, the share alone."""
+    """Return a share with its interval, if it has one: `98.3 % (97.1 to 99.0 %)`."""
     return f"{100 * e.mean:.1f} %{_within(e, 100, '.1f', ' %')}"
 
 
 def points(e: Estimate, sign: str = "") -> str:
-    """A difference of shares in percentage points, as `1.2 points (0.3 to 2.1)`.
+    """Return a difference of shares in percentage points: `1.2 points (0.3 to 2.1)`.
 
     Args:
         e: the difference, as a share.
@@ -48,12 +43,12 @@ def points(e: Estimate, sign: str = "") -> str:
 
 
 def change(e: Estimate) -> str:
-    """A difference with its sign, as `-0.012 (-0.020 to -0.004)`."""
+    """Return a difference with its sign: `-0.012 (-0.020 to -0.004)`."""
     return f"{e.mean:+z.3f}{_within(e, 1, '+z.3f')}"
 
 
 def reverse(e: Estimate) -> Estimate:
-    """The same difference seen from the other side."""
+    """Return the same difference with its sides swapped."""
     if e.low is None or e.high is None:
         return Estimate(-e.mean, None, None, e.n)
     return Estimate(-e.mean, -e.high, -e.low, e.n)
@@ -66,16 +61,16 @@ def enumerate_words(words: list[str]) -> str:
 
 
 def one_ratio(mode: Mode, ratio: float) -> str:
-    """The sentence on what labels buy where a mode has results at one ratio."""
+    """Return the sentence on more labels for a mode with results at one ratio."""
     return (
-        f"What more labels would buy can't be said, since {MODE_WORDS[mode]} has results with "
-        f"{share(ratio)} of the images only."
+        f"The gain from more labels is unknown, because {MODE_WORDS[mode]} has results with only "
+        f"{share(ratio)} of the images."
     )
 
 
 def _within(e: Estimate, scale: float, style: str, unit: str = "") -> str:
     if e.low is None or e.high is None:
         return ""
-    if e.high - e.low < 1e-9:  # Equal but for float noise.
+    if e.high - e.low < 1e-9:  # Equal, apart from rounding errors.
         return " (on every seed)"
     return f" ({scale * e.low:{style}} to {scale * e.high:{style}}{unit})"

@@ -1,4 +1,4 @@
-"""What a model said of images whose class is known: mistakes counted, confidence judged."""
+"""Predictions for labelled images: confusion of classes and calibration."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 from tl_core.text import printable
 
 BINS = 15
-"""Equal bins of confidence, as in Guo et al.'s experiments."""
+"""Number of equal bins of confidence, as in the experiments of Guo et al."""
 
 
 @dataclass(frozen=True)
@@ -22,17 +22,17 @@ class Predictions:
     split: str
     """`test` or `val`."""
     classes: tuple[str, ...]
-    """[K] names, as they can be shown."""
+    """[K] printable names."""
     images: tuple[str, ...]
-    """[N] names, likewise."""
+    """[N] printable names."""
     labels: NDArray[np.int64]
     """[N]."""
     predicted: NDArray[np.int64]
-    """[N], the class that was chosen."""
+    """[N], predicted classes."""
     probabilities: NDArray[np.float64]
     """[N, K]."""
     pictures: tuple[str, ...]
-    """[N], files of the surest mistakes, relative to the folder; empty for other images."""
+    """[N], files of the most confident errors, relative to the folder; empty for other images."""
 
     @property
     def confidence(self) -> NDArray[np.float64]:
@@ -42,7 +42,7 @@ class Predictions:
 
     @property
     def right(self) -> NDArray[np.bool_]:
-        """[N], which predictions are."""
+        """[N], whether each prediction is right."""
         right: NDArray[np.bool_] = self.predicted == self.labels
         return right
 
@@ -58,7 +58,7 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Bin:
-    """Predictions of about the same confidence."""
+    """Predictions of similar confidence."""
 
     low: float
     high: float
@@ -73,7 +73,7 @@ class Bin:
 
 @dataclass(frozen=True)
 class Confused:
-    """Images of one class taken for another."""
+    """Images of one class that were predicted as another."""
 
     true: str
     predicted: str
@@ -83,8 +83,8 @@ class Confused:
 
 
 def read_predictions(folder: Path, classes: Sequence[str]) -> Predictions:
-    """Read the `predictions.csv` that `tl_core.inference.winner` has left in a folder."""
-    words = ("image", "label", "predicted", "split", "mistake")  # A class may be called 1, or NA.
+    """Read the `predictions.csv` that `tl_core.inference.winner` writes."""
+    words = ("image", "label", "predicted", "split", "mistake")  # A class may be called 1 or NA.
     table = pd.read_csv(
         folder / "predictions.csv",
         dtype=dict.fromkeys(words, object),
@@ -104,7 +104,7 @@ def read_predictions(folder: Path, classes: Sequence[str]) -> Predictions:
 
 
 def confusion(predictions: Predictions, most: int = 15) -> Confusion:
-    """Count; of more than `most` classes keep those with most mistakes and fold in the rest."""
+    """Count images; above `most` classes, keep those with most errors and merge the others."""
     k = len(predictions.classes)
     pairs = predictions.labels * k + predictions.predicted
     counts = np.bincount(pairs, minlength=k * k).reshape(k, k)
@@ -121,7 +121,7 @@ def confusion(predictions: Predictions, most: int = 15) -> Confusion:
 
 
 def most_confused(predictions: Predictions, most: int = 10) -> list[Confused]:
-    """Return the pairs of classes with most mistakes, the most frequent first."""
+    """Return the most frequent errors, the most frequent first."""
     wrong = ~predictions.right
     pairs = np.stack([predictions.labels[wrong], predictions.predicted[wrong]], axis=1)
     found, counts = np.unique(pairs, axis=0, return_counts=True)
@@ -134,7 +134,7 @@ def most_confused(predictions: Predictions, most: int = 10) -> list[Confused]:
 
 
 def calibration(predictions: Predictions, bins: int = BINS) -> list[Bin]:
-    """Group predictions by confidence, in equal bins (low, high]; empty ones are left out.
+    """Group predictions by confidence, in equal bins (low, high], without empty bins.
 
     Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, section 2.
     """
@@ -142,8 +142,7 @@ def calibration(predictions: Predictions, bins: int = BINS) -> list[Bin]:
     places = np.clip(np.ceil(predictions.confidence * bins) - 1, 0, bins - 1).astype(np.int64)
     return [
         _bin(predictions, places == i, float(edges[i]), float(edges[i + 1]))
-        for i in range(bins)
-        if (places == i).any()
+        for i in np.unique(places)
     ]
 
 

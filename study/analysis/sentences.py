@@ -1,6 +1,6 @@
-"""What confirming trials say, a sentence for each question."""
+"""The results of the confirming trials, one sentence for each question."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 from study.analysis.comparisons import Cells, Difference, MultiTask, difference
 from study.analysis.estimates import CellSummary, Confirmed, by_cell, summarize
@@ -15,68 +15,68 @@ from study.analysis.phrases import (
     reverse,
     seeds,
     share,
-    weight,
+    show_weight,
 )
-from tl_core.config import Mode
+from tl_core.config import AuxWeight, Mode
 
-WITHIN = f"to within {100 * MARGIN:g} point"
+WITHIN = f"within {100 * MARGIN:g} point"
 
 
-def which(
-    about: str, best: CellSummary, tried: Sequence[Mode], confirmed: Sequence[Confirmed]
+def best_mode(
+    subject: str, best: CellSummary, tried: Sequence[Mode], confirmed: Sequence[Confirmed]
 ) -> str:
-    """Say which mode at which learning rate, and where it stands against the others there.
+    """Name the winner's mode and learning rate, and compare it with the other modes at its ratio.
 
     Args:
-        about: where and with what, as `pets (600 images) with resnet18`.
+        subject: data and backbone, as `pets (600 images) with resnet18`.
         best: the winner's cell.
-        tried: the modes that the search had.
+        tried: the modes of the search.
         confirmed: the confirming trials.
     """
     cells = by_cell(confirmed)
     rivals = [best.cell._replace(mode=mode) for mode in tried if mode != best.mode]
     found = [difference(cells, best.cell, rival, "test_accuracy") for rival in rivals]
     ahead = bool(found) and all(d is not None and d.verdict == "better" for d in found)
-    told = _standing([d for d in found if d], cells)
+    clauses = _comparisons([d for d in found if d], cells)
     missing = [MODE_WORDS[r.mode] for r, d in zip(rivals, found, strict=True) if d is None]
-    told += [f"with no result for {enumerate_words(missing)} there"] if missing else []
+    clauses += [f"with no result for {enumerate_words(missing)} there"] if missing else []
     accuracy = best.scores["test_accuracy"]
     mean = "mean and 95 % interval of" if accuracy.n > 1 else "no interval, from"
     return (
-        f"On {about}, {MODE_WORDS[best.mode]}{'' if rivals else ', the only mode tried,'} "
-        f"{'does best' if ahead else 'scored best in the search'} at learning rate {best.lr:.2g}: "
+        f"On {subject}, {MODE_WORDS[best.mode]}{'' if rivals else ', the only mode tried,'} "
+        f"{'is best' if ahead else 'scored best in the search'} at learning rate {best.lr:.2g}: "
         f"its test accuracy ({mean} {seeds(accuracy.n)}) is {_at(best)} of the images for training"
-        f"{''.join(f', {clause}' for clause in told)}."
+        f"{''.join(f', {clause}' for clause in clauses)}."
     )
 
 
-def labels(mode: Mode, confirmed: Sequence[Confirmed]) -> str:
-    """Say what the mode gains with more labels, how few do as well, and who overtakes whom."""
+def label_gain(mode: Mode, confirmed: Sequence[Confirmed]) -> str:
+    """Say what the mode gains with more labels, how few are enough, and which mode overtakes."""
     curve = [s for s in summarize(confirmed) if s.mode == mode]
     least, most = curve[0], curve[-1]
     if least is most:
         return one_ratio(mode, most.train_ratio)
     gain = difference(by_cell(confirmed), most.cell, least.cell, "test_accuracy")
     crossed = [c for c in crossovers(confirmed) if mode in (c.before, c.after)]
-    told = [_saving(mode, labels_saved(confirmed)), *_crossing(crossed)]
+    clauses = [_saving(mode, labels_saved(confirmed)), *_crossing(crossed)]
     return (
         f"{_gain(gain)}: {MODE_WORDS[mode]} goes from {_at(least)} of the images to {_at(most)}; "
-        f"{', and '.join(told)}."
+        f"{', and '.join(clauses)}."
     )
 
 
-def auxiliary(found: MultiTask) -> str:
-    """Say what the auxiliary task did to the classification, by the control without it."""
+def auxiliary_effect(found: MultiTask) -> str:
+    """Say how the auxiliary task changed the classification, compared with the control."""
     n = found.accuracy.estimate.n
     effect = {
         "helped": "helped",
         "hurt": "hurt",
         "mixed": "helped by one measure and hurt by another",
-        "cannot tell": f"neither helped nor hurt as far as {seeds(n)} can tell",
+        "cannot tell": f"has no clear effect with {seeds(n)}",
     }[found.verdict]
     return (
         f"The auxiliary task {effect}: predicting brightness too, at weight "
-        f"{weight(found.aux_weight)} instead of 0, changed the accuracy of "
+        f"{show_weight(found.aux_weight, '.2g')} instead of 0, changed the accuracy of "
         f"{MODE_WORDS[found.cell.mode]} with {share(found.cell.train_ratio)} of the images by "
         f"{points(found.accuracy.estimate, '+')}, its log loss by "
         f"{change(found.log_loss.estimate)} and its brightness error by "
@@ -84,49 +84,48 @@ def auxiliary(found: MultiTask) -> str:
     )
 
 
-def auxiliary_open(
-    aux_weights: Sequence[float | str], chosen: float | str, tried: Collection[Mode]
+def no_auxiliary_effect(
+    aux_weights: Sequence[AuxWeight], chosen: AuxWeight, tried: Sequence[Mode]
 ) -> str:
-    """Say why nothing is known of the auxiliary task's effect.
+    """Say why the auxiliary task's effect is unknown.
 
     Args:
-        aux_weights: what the weight could be.
-        chosen: what it is in the best configuration.
-        tried: the modes that the search had.
+        aux_weights: the possible weights.
+        chosen: the weight in the best configuration.
+        tried: the modes of the search.
     """
     if set(tried) == {"freeze"}:
         return (
             "The auxiliary task, predicting brightness, can't change how frozen features are "
-            "classified, as the two heads share no weights; a network that learns would tell."
+            "classified, because the two heads share no weights; only a trained network could "
+            "show an effect."
         )
+    task = "Whether the auxiliary task, predicting brightness, helps"
+    weight = show_weight(chosen, ".2g")
     if len(aux_weights) == 1:
-        return (
-            "Whether the auxiliary task, predicting brightness, helps was not searched: its weight "
-            f"was fixed at {weight(chosen)}."
-        )
-    why = "which leaves nothing to compare" if chosen == 0 else "with no result of a control at 0"
-    return (
-        "Whether the auxiliary task, predicting brightness, helps is open: the best configuration "
-        f"gives it weight {weight(chosen)}, {why}."
+        return f"{task} was not searched: its weight was fixed at {weight}."
+    why = (
+        "and no control with weight 0 has a result" if chosen else "so there is nothing to compare"
     )
+    return f"{task} is unknown: the best configuration gives it weight {weight}, {why}."
 
 
 def _at(s: CellSummary) -> str:
     return f"{percent(s.scores['test_accuracy'])} with {share(s.train_ratio)}"
 
 
-def _standing(found: list[Difference], cells: Cells) -> list[str]:
-    """Where the winner stands against the other modes at its ratio, those alike together."""
+def _comparisons(found: list[Difference], cells: Cells) -> list[str]:
+    """Compare the winner with the other modes at its ratio, one clause for each verdict."""
     clauses = []
-    for verdict, stands, by in (
+    for verdict, position, by in (
         ("better", "ahead of", "by"),
-        ("cannot tell", "not to be told apart from", "at a difference of"),
+        ("cannot tell", "not distinguishable from", "at a difference of"),
         ("worse", "but behind", "by"),
     ):
         alike = [d for d in found if d.verdict == verdict]
         gaps = [reverse(d.estimate) if verdict == "worse" else d.estimate for d in alike]
-        told = [f"{_rival(d, cells)} {by} {points(e)}" for d, e in zip(alike, gaps, strict=True)]
-        clauses += [f"{stands} {enumerate_words(told)}"] if told else []
+        modes = [f"{_rival(d, cells)} {by} {points(e)}" for d, e in zip(alike, gaps, strict=True)]
+        clauses += [f"{position} {enumerate_words(modes)}"] if modes else []
     return clauses
 
 
@@ -139,39 +138,37 @@ def _rival(d: Difference, cells: Cells) -> str:
 
 def _gain(d: Difference | None) -> str:
     if d is None:
-        return "Whether more labels pay can't be told for want of a common seed"
+        return "Whether more labels help is unknown, because no seed is in both results"
     if d.verdict == "better":
-        return f"More labels buy {points(d.estimate)}"
+        return f"More labels gain {points(d.estimate)}"
     if d.verdict == "worse":
-        return f"More labels cost {points(reverse(d.estimate))}"
-    return f"Whether more labels pay can't be told, at a change of {points(d.estimate, '+')}"
+        return f"More labels lose {points(reverse(d.estimate))}"
+    return f"Whether more labels help is unclear, at a change of {points(d.estimate, '+')}"
 
 
 def _saving(mode: Mode, saved: list[LabelsSaved]) -> str:
-    """How few labels do as well as all of the winner's; failing that, which others' all."""
+    """Name the fewest labels that match all of this mode's, or else all of another mode's."""
     found = [s.match for s in saved if s.match and s.match.a.train_ratio < s.ratio_b]
     matches = [d for d in found if d.b.mode == mode] or [d for d in found if d.a.mode == mode]
     if not matches:
         return f"no smaller share is shown to match that {WITHIN}"
     d = min(matches, key=lambda d: (d.a.train_ratio, -d.estimate.mean))
-    ours, theirs = (f"{MODE_WORDS[c.mode]} with {share(c.train_ratio)}" for c in (d.a, d.b))
+    few, many = (f"{MODE_WORDS[c.mode]} with {share(c.train_ratio)}" for c in (d.a, d.b))
     if d.verdict == "better":
-        return f"{ours} outdoes {theirs} by {points(d.estimate)}"
-    return f"{ours} matches {theirs} {WITHIN}, at a difference of {points(d.estimate)}"
+        return f"{few} is better than {many} by {points(d.estimate)}"
+    return f"{few} matches {many} {WITHIN}, at a difference of {points(d.estimate)}"
 
 
 def _crossing(crossed: list[Crossover]) -> list[str]:
-    if not crossed:
-        return []
     seen = [_overtaking(c) for c in crossed if c.status == "seen"]
-    if seen:
+    if seen or not crossed:
         return seen
     if all(c.status == "none seen" for c in crossed):
         return ["no mode is seen to overtake another"]
-    return ["whether one mode overtakes another is not resolved"]
+    return ["whether one mode overtakes another is unclear"]
 
 
 def _overtaking(c: Crossover) -> str:
     at, low, high = (f"{100 * x:.2g} %" if x else None for x in (c.ratio, c.low, c.high))
-    within = f"{low or 'below all tried'} to {high or 'above all tried'}"
-    return f"{MODE_WORDS[c.after]} overtakes {MODE_WORDS[c.before]} at about {at} ({within})"
+    interval = f"{low or 'below all tried'} to {high or 'above all tried'}"
+    return f"{MODE_WORDS[c.after]} overtakes {MODE_WORDS[c.before]} at about {at} ({interval})"

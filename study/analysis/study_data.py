@@ -1,4 +1,4 @@
-"""What a study's folder holds, read for its report."""
+"""The content of a study's folder, read for its report."""
 
 import json
 from collections.abc import Iterable
@@ -19,26 +19,26 @@ from tl_core.inference.model_card import CARD
 
 @dataclass(frozen=True)
 class StudyData:
-    """A study that is over, or was stopped."""
+    """A study that has ended or was stopped."""
 
     folder: Path
     study: dict[str, Any]
-    """What study.json says."""
+    """The content of study.json."""
     records: list[TrialRecord]
 
     @cached_property
     def settings(self) -> Settings:
-        """What the study was asked for."""
+        """The study's settings."""
         return settings_of(self.study)
 
     @cached_property
     def search(self) -> list[TrialRecord]:
-        """The trials of the search, which read no test set."""
+        """The trials of the search; they do not read the test set."""
         return [r for r in self.records if r.kind == "search"]
 
     @cached_property
     def confirmed(self) -> list[Confirmed]:
-        """What the confirming trials scored on the test set; none if confirming was skipped."""
+        """The test scores of the confirming trials; empty if the study did not confirm."""
         return confirmed_of(still_planned(self.settings, self.records), self.search)
 
     @cached_property
@@ -48,12 +48,12 @@ class StudyData:
 
     @cached_property
     def model(self) -> Path | None:
-        """The folder of the winner's weights; None if those of this winner were not kept."""
+        """The folder of the winner's weights; None if this winner's weights were not kept."""
         folder = self.folder / "winner"
         if self.winner is None or not (folder / CARD).is_file():
             return None
         kept = TrialConfig(**json.loads((folder / CARD).read_text())["config"])
-        same = {"seed": 0, "seeds": 1}  # It was trained on a fresh seed.
+        same = {"seed": 0, "seeds": 1}  # The kept model has a fresh seed.
         ours = self.winner.config
         return folder if kept.model_copy(update=same) == ours.model_copy(update=same) else None
 
@@ -63,26 +63,26 @@ class StudyData:
         return int(self.study["data"]["images"])
 
     @property
-    def data(self) -> str:
+    def dataset(self) -> str:
         """Short name of the data set."""
         return Path(self.study["data"]["name"]).name
 
     @property
     def subject(self) -> str:
-        """Backbone and data, which every figure names."""
-        return f"{self.settings.backbone} on {self.data}"
+        """Backbone and data set, for the title of every figure."""
+        return f"{self.settings.backbone} on {self.dataset}"
 
     @property
     def classification(self) -> Metric:
-        """The metric of the search, or log loss if that is not of the classification alone."""
+        """The metric of the search if it scores the classification alone, else log loss."""
         metric = self.settings.metric
         return metric if metric in ("val_accuracy", "val_auroc") else "val_log_loss"
 
     @property
     def test_scores(self) -> tuple[str, str]:
-        """Accuracy, and the score on the test set that the search went by on validation."""
+        """Accuracy, and the test score that corresponds to the metric of the search."""
         metric = self.settings.metric
-        # `test_loss` weighs the tasks by each cell's own aux_weight, so cells don't compare.
+        # `test_loss` depends on each cell's own aux_weight, so cells are not comparable by it.
         other = "val_log_loss" if metric in ("val_accuracy", "val_loss") else metric
         return "test_accuracy", other.replace("val_", "test_")
 
@@ -90,36 +90,31 @@ class StudyData:
 def read_study_data(folder: Path) -> StudyData:
     """Read study.json and the ledger.
 
-    Raises `FileNotFoundError` if one of them is not there.
+    Raises `FileNotFoundError` if one of them is missing.
     """
     study = json.loads((folder / "study.json").read_text())
     return StudyData(folder, study, read_records(folder))
 
 
 def confirmed_of(records: Iterable[TrialRecord], search: Iterable[TrialRecord]) -> list[Confirmed]:
-    """Return what confirming trials found, as the statistics take it.
+    """Return the results of the confirming trials, in the form that the statistics need.
 
-    A winner that was only trained once more, for its weights, confirms nothing.
+    A winner that was trained again only for its weights confirms nothing.
     """
-    by_number = {r.trial: r for r in search}
+    ratios = {r.trial: r.config.train_ratio for r in search}
     return [
-        _confirmed(r, by_number[r.source])
+        Confirmed(
+            mode=r.config.mode,
+            train_ratio=r.config.train_ratio,
+            seed=r.config.seed,
+            scores=r.test,
+            trial=r.trial,
+            source=r.source,
+            borrowed_from=None if r.config.train_ratio == ratios[r.source] else ratios[r.source],
+            aux_weight=r.config.aux_weight,
+            lr=r.config.lr,
+            arm="control" if r.kind == "control" else "cell",
+        )
         for r in records
         if r.kind in ("confirm", "control") and r.source is not None
     ]
-
-
-def _confirmed(record: TrialRecord, source: TrialRecord) -> Confirmed:
-    c, ratio = record.config, source.config.train_ratio
-    return Confirmed(
-        mode=c.mode,
-        train_ratio=c.train_ratio,
-        seed=c.seed,
-        scores=record.test,
-        trial=record.trial,
-        source=source.trial,
-        borrowed_from=ratio if ratio != c.train_ratio else None,
-        aux_weight=c.aux_weight,
-        lr=c.lr,
-        arm="control" if record.kind == "control" else "cell",
-    )

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.table import Table
 
+from study.analysis.answer import answer_of
 from study.analysis.study_data import read_study_data
 from study.execution.progress import describe
 from study.preflight.prepare import Prepared
 from study.records.study_folder import PAGE
-from study.records.trial_record import TrialRecord, best_of
-from study.reporting.header import answer_of
+from study.records.trial_record import TrialRecord, best_of, status_counts
 from tl_core.config import MODES, Metric
 from tl_core.text import pluralize
 from tl_core.training.train import chance_warning
@@ -20,7 +20,7 @@ def conclude(prepared: Prepared, records: list[TrialRecord], status: str, consol
     """Print what came of a study: counts, the best of each cell, the answer."""
     metric = prepared.settings.metric
     searched = [r for r in records if r.kind == "search"]
-    counts = ", ".join(f"{n} {s}" for s, n in _counts(searched))
+    counts = status_counts(searched)
     asked = pluralize(prepared.settings.trials, "trial")
     console.print(f"\n{status}: {counts or 'no trial'} of {asked}")
     if confirming := [r for r in records if r.kind in ("confirm", "control")]:
@@ -58,16 +58,9 @@ def _cells(records: list[TrialRecord], metric: Metric) -> Table:
 
 
 def _confirmed(records: list[TrialRecord]) -> str:
-    counts = ", ".join(f"{n} {s}" for s, n in _counts(records))
     controls = sum(r.kind == "control" for r in records)
     told = f", {controls} of them for the auxiliary task's effect" if controls else ""
-    return f"{counts} of {pluralize(len(records), 'trial')}{told}"
-
-
-def _counts(records: list[TrialRecord]) -> Iterator[tuple[str, int]]:
-    for status in ("done", "pruned", "failed", "interrupted"):
-        if n := sum(r.status == status for r in records):
-            yield status, n
+    return f"{status_counts(records)} of {pluralize(len(records), 'trial')}{told}"
 
 
 def _warnings(prepared: Prepared, records: list[TrialRecord]) -> Iterator[str]:

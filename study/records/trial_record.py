@@ -1,6 +1,8 @@
 """TrialRecord: what is known of a trial, in every mode; and the study's list of them."""
 
 import time
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -63,8 +65,15 @@ class TrialRecord:
         }
 
 
-def best_of(records: list[TrialRecord], metric: Metric) -> TrialRecord | None:
+def best_of(records: Iterable[TrialRecord], metric: Metric) -> TrialRecord | None:
     """Return the search's finished trial with the best last epoch; the earlier one on a tie."""
     sign = 1 if DIRECTIONS[metric] == "min" else -1
     finished = [r for r in records if r.kind == "search" and r.status == "done" and r.history]
     return min(finished, key=lambda r: (sign * (r.value(metric) or 0.0), r.trial), default=None)
+
+
+def status_counts(records: Iterable[TrialRecord]) -> str:
+    """Return how many trials have each status, as `3 done, 1 failed`."""
+    counts = Counter(r.status for r in records)
+    statuses = (*ENDED, "interrupted", "running")
+    return ", ".join(f"{counts[status]} {status}" for status in statuses if counts[status])

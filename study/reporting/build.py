@@ -1,53 +1,88 @@
 """The report of a study and its tables, made from the files in its folder."""
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from study.analysis.answer import answer_of
 from study.analysis.comparisons import differences_table
 from study.analysis.estimates import confirm_table
-from study.analysis.study_data import read_study_data
+from study.analysis.study_data import StudyData, read_study_data
 from study.records.study_folder import FIGURES, PAGE
-from study.reporting.factor_section import (
-    aux_weight_section,
-    importance_section,
-    learning_rate_section,
-)
-from study.reporting.header import answer_of, notes_on, subtitle
-from study.reporting.label_section import label_section
-from study.reporting.page import Painter, render
-from study.reporting.trial_section import reproduce_section, trial_section
-from study.reporting.winner_section import winner_section
+from study.reporting.factor_section import aux_weight_parts, importance_parts, learning_rate_parts
+from study.reporting.label_section import label_parts
+from study.reporting.page import Painter, Part, Section, render
+from study.reporting.trial_section import reproduce_parts, trial_parts
+from study.reporting.winner_section import winner_parts
 from tl_core.files import replace_file
+from tl_core.text import pluralize
+
+_SECTIONS: dict[str, Callable[[StudyData, Painter], Iterator[Part]]] = {
+    "Label efficiency": label_parts,
+    "Learning rate": learning_rate_parts,
+    "Auxiliary task": aux_weight_parts,
+    "The winner": winner_parts,
+    "Which factors matter": importance_parts,
+    "Trials": lambda data, _: trial_parts(data),
+    "How to reproduce": lambda data, _: reproduce_parts(data),
+}
 
 
 def write_report(folder: Path) -> Path:
     """Make the page and its figures from the files in a study's folder; return the page's path.
 
-    It reads study.json, ledger.jsonl and, if the study came so far, winner/. Figures go into
-    figures/, as PNG and SVG; the page holds all of them and needs no other file.
+    It reads study.json, ledger.jsonl and winner/, if there is one. Figures go into figures/, as
+    PNG and SVG; the page contains all of them and needs no other file.
 
-    Raises `FileNotFoundError` if study.json or ledger.jsonl is not there.
+    Raises `FileNotFoundError` if study.json or ledger.jsonl is missing.
     """
-
-    findings = read_study_data(folder)
+    data = read_study_data(folder)
     painter = Painter(folder / FIGURES)
-    makers = (label_section, learning_rate_section, aux_weight_section, winner_section,
-              importance_section)  # fmt: skip
-    sections = [make(findings, painter) for make in makers]
-    sections += [trial_section(findings), reproduce_section(findings)]
-    title = f"{findings.settings.name}: {findings.subject}"
-    page = render(title, subtitle(findings), answer_of(findings), notes_on(findings), sections)
+    sections = [Section(title, list(make(data, painter))) for title, make in _SECTIONS.items()]
+    title = f"{data.settings.name}: {data.subject}"
+    page = render(title, _subtitle(data), answer_of(data), list(_notes(data)), sections)
     replace_file(folder / PAGE, page)
     return folder / PAGE
 
 
 def write_tables(folder: Path) -> list[Path]:
-    """Make confirm.csv, a row a cell, and differences.csv, a row a pair of modes; return both.
+    """Make confirm.csv, one row per cell, and differences.csv, one row per pair of modes.
 
-    A study without confirming trials has none.
+    Returns their paths; none for a study without confirming trials.
     """
-
     confirmed = read_study_data(folder).confirmed
     makers = {"confirm.csv": confirm_table, "differences.csv": differences_table}
     for name, make in makers.items() if confirmed else ():
         replace_file(folder / name, make(confirmed).to_csv(index=False))
     return [folder / name for name in makers] if confirmed else []
+
+
+def _subtitle(data: StudyData) -> str:
+    images, s = data.study["data"], data.settings
+    searched = len(data.search)
+    return (
+        f"{images['images']:,} images of {len(images['classes'])} classes at "
+        f"{images['image_size']} px; {s.backbone} with weights {s.weights} in {s.precision}; "
+        f"{pluralize(searched, 'trial')} of up to {pluralize(s.epochs, 'epoch')}, "
+        f"{len(data.records) - searched} to confirm them; {data.study['started'][:10]}"
+    )
+
+
+def _notes(data: StudyData) -> Iterator[str]:
+    """Yield what limits the answer."""
+    status = data.study["status"]
+    if status in ("running", "interrupted"):
+        yield f"The study is {status}: this page shows its state when the page was made."
+    if not data.settings.confirm:
+        yield (
+            "The study ran with --no-confirm: the scores are those that selected the trials, so "
+            "they are too good."
+        )
+    if failed := [r.kind for r in data.records if r.status == "failed"]:
+        searched = failed.count("search")
+        yield (
+            f"Failed trials: {searched} of the search, {len(failed) - searched} of the "
+            "confirmation; the table of trials has the reasons."
+        )
+    if skipped := data.study["data"]["skipped"]:
+        unreadable = pluralize(len(skipped), "unreadable image was", "unreadable images were")
+        yield f"{unreadable} skipped; study.json lists them."

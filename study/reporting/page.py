@@ -1,7 +1,7 @@
-"""The report's page: sections made of few kinds of parts, laid out by one template."""
+"""The report's page: sections with a few kinds of parts, in one template."""
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,28 +23,28 @@ class Words:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure within the page."""
+    """A figure in the page."""
 
     uri: str
-    """Holds the picture itself."""
+    """A data URI that contains the picture."""
     caption: str
-    """What to read off it."""
+    """What the figure shows."""
     width: float
-    """Inches that it is made for; it shrinks where there is less room."""
+    """Inches; the picture shrinks in a narrower page."""
     alt: str = ""
-    """For who can't see it; empty if the caption says it all."""
+    """Alternative text; empty if the caption is enough."""
     kind: str = "picture"
 
 
 @dataclass(frozen=True)
 class Table:
-    """Cells of text; long tables scroll on a screen, and are whole on paper."""
+    """Cells of text; a long table scrolls on a screen and prints in full."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     caption: str
     looks: Sequence[str] = ()
-    """A class of the style sheet for each row, if any."""
+    """A CSS class for each row, if any."""
     sortable: bool = False
     kind: str = "table"
 
@@ -59,7 +59,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Photos, each with what to say of it."""
+    """Photos, each with its caption."""
 
     photos: Sequence[Picture]
     caption: str
@@ -71,30 +71,32 @@ Part = Words | Picture | Table | Code | Gallery
 
 @dataclass(frozen=True)
 class Section:
-    """One heading and what is under it."""
+    """A heading and the parts under it."""
 
     title: str
     parts: Sequence[Part]
 
     @property
     def anchor(self) -> str:
-        """What links to it."""
+        """The target of links to the section."""
         return "-".join(self.title.lower().split())
 
 
 class Painter:
-    """Keeps each figure as PNG and SVG in a folder, and hands it on for the page."""
+    """Saves each figure as PNG and SVG in a folder, and returns it as a part of the page."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(exist_ok=True)
         for old in [*folder.glob("*.png"), *folder.glob("*.svg")]:
-            old.unlink()  # Else a figure that is no longer drawn would stay beside the new ones.
+            old.unlink()  # Otherwise figures that are no longer drawn would stay.
 
     def keep(self, name: str, figure: Figure, caption: str) -> Picture:
-        """Save the figure under a name and return it as a part of the page."""
+        """Save the figure and return it as a part of the page."""
         save(figure, self.folder / f"{name}.png")
-        figure.set_layout_engine("none")  # It is laid out; to do it again takes as long as to draw.
+        figure.set_layout_engine(
+            "none"
+        )  # The layout is done; repeating it takes as long as drawing.
         save(figure, self.folder / f"{name}.svg")
         return Picture(
             embed(self.folder / f"{name}.svg"),
@@ -105,15 +107,15 @@ class Painter:
 
 
 def embed(path: Path) -> str:
-    """Return a picture as an address that holds it; as such, no script within it ever runs."""
+    """Return a picture as a data URI; browsers run no script in it."""
     data = base64.b64encode(path.read_bytes()).decode()
     return f"data:{_TYPES[path.suffix]};base64,{data}"
 
 
 def render(
-    title: str, subtitle: str, answer: Sequence[str], notes: Iterable[str], sections: list[Section]
+    title: str, subtitle: str, answer: Sequence[str], notes: Sequence[str], sections: list[Section]
 ) -> str:
-    """Return the page; every text is escaped by the template."""
+    """Return the page; the template escapes every text."""
     environment = Environment(
         loader=PackageLoader("study.reporting"),
         autoescape=True,

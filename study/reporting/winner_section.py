@@ -1,4 +1,4 @@
-"""The report on the winner: how it learned, what it gets wrong, whether to believe it."""
+"""The report on the winner: its training, its errors, and its calibration."""
 
 import json
 from collections.abc import Iterator
@@ -15,119 +15,104 @@ from study.analysis.predictions import (
     read_predictions,
 )
 from study.analysis.study_data import StudyData
-from study.records.trial_record import TrialRecord
 from study.reporting.figures.trial_plots import draw_curves
 from study.reporting.figures.winner_plots import draw_confusion, draw_reliability
 from study.reporting.label_section import estimate_text
-from study.reporting.page import Code, Gallery, Painter, Part, Picture, Section, Table, Words, embed
+from study.reporting.page import Code, Gallery, Painter, Part, Picture, Table, Words, embed
+from tl_core.inference.model_card import CARD
 from tl_core.text import pluralize
 
-SPLITS = {"test": "test", "val": "validation"}
 
-
-def winner_section(findings: StudyData, painter: Painter) -> Section:
-    """The winner's configuration, curves, confusion, calibration and surest mistakes."""
-    winner = findings.winner
+def winner_parts(data: StudyData, painter: Painter) -> Iterator[Part]:
+    """Yield the winner's configuration, curves, confusion, calibration, most confident errors."""
+    winner, metric = data.winner, data.settings.metric
     if winner is None:
-        return Section("The winner", [Words("No trial has run to its end, so there is none.")])
-    parts = [*_introduction(findings, winner, painter)]
-    if findings.model:
-        parts += _model_parts(findings, findings.model, painter)
-    else:
-        parts.append(
-            Words(
-                "The winner's model was not kept, as the study was stopped before that: there are "
-                "no predictions to show confusion, calibration and mistakes of."
-            )
-        )
-    return Section("The winner", parts)
-
-
-def _introduction(findings: StudyData, winner: TrialRecord, painter: Painter) -> Iterator[Part]:
-    c, metric = winner.config, findings.settings.metric
-    what = (
+        yield Words("There is no winner, because no trial has finished.")
+        return
+    c = winner.config
+    configuration = (
         f"{c.mode} at train_ratio {c.train_ratio:g}, lr {c.lr:.3g}, aux_weight "
         f"{show_weight(c.aux_weight, '.3g')}"
     )
-    text = f"Trial {winner.trial}: {what}; {metric} {winner.value(metric):.4f}."
-    for cell in summarize(findings.confirmed):
+    text = f"Trial {winner.trial}: {configuration}; {metric} {winner.value(metric):.4f}."
+    for cell in summarize(data.confirmed):
         if cell.source == winner.trial and cell.borrowed_from is None:
             text += f" On fresh seeds, test accuracy {estimate_text(cell.scores['test_accuracy'])}."
     yield Words(text)
-    over = f", mean of {c.seeds} seeds" if c.seeds > 1 else ""
+    seeds = f", mean of {c.seeds} seeds" if c.seeds > 1 else ""
     yield painter.keep(
         "curves",
-        draw_curves(winner, f"{findings.subject}: {what}"),
-        f"The winner's training with {c.backbone}{over}. Training accuracy above validation "
-        "accuracy is overfitting; a loss still falling at the end asks for more --epochs.",
+        draw_curves(winner, f"{data.subject}: {configuration}"),
+        f"The winner's training with {c.backbone}{seeds}. Training accuracy above validation "
+        "accuracy is overfitting; if the loss still falls at the end, use more --epochs.",
     )
+    if data.model:
+        yield from _model_parts(data, data.model, painter)
+    else:
+        yield Words(
+            "The winner's model was not kept, because the study was stopped earlier. So there are "
+            "no predictions, and no confusion, calibration and errors."
+        )
 
 
-def _model_parts(findings: StudyData, folder: Path, painter: Painter) -> Iterator[Part]:
-    about = json.loads((folder / "model.json").read_text())
-    predictions = read_predictions(folder, about["classes"])
-    split = SPLITS[predictions.split]
+def _model_parts(data: StudyData, folder: Path, painter: Painter) -> Iterator[Part]:
+    card = json.loads((folder / CARD).read_text())
+    predictions = read_predictions(folder, card["classes"])
+    n, split = len(predictions.labels), {"test": "test", "val": "validation"}[predictions.split]
     yield Words(
-        f"The model that was kept (seed {about['config']['seed']}) is right on "
-        f"{predictions.right.mean():.1%} of the {len(predictions.labels)} {split} images. "
-        "To use it:"
+        f"The kept model (seed {card['config']['seed']}) is right on "
+        f"{predictions.right.mean():.1%} of the {n} {split} images. To use it:"
     )
     yield Code(f"python study/predict.py {folder} IMAGE...")
-    yield from _confusion_parts(findings, painter, predictions, split)
+    found = confusion(predictions)
+    all_shown = len(found.names) == len(predictions.classes)
+    classes = "all classes" if all_shown else "the classes with most errors, the others as one"
+    yield painter.keep(
+        "confusion",
+        draw_confusion(found, f"{data.subject}\nthe winner's {split} images by class"),
+        f"Rows are true classes, columns are the predictions of {data.settings.backbone}; "
+        f"{classes}. Right answers are on the diagonal. A darker cell is a larger share of its "
+        "row.",
+    )
+    if len(predictions.classes) > 2 and (pairs := most_confused(predictions)):
+        yield Table(
+            ["true class", "predicted as", "images", "share of the class"],
+            [[p.true, p.predicted, str(p.count), f"{p.share:.0%}"] for p in pairs],
+            "Most frequent errors.",
+        )
     bins = calibration(predictions)
     error = calibration_error(bins)
     yield painter.keep(
         "calibration",
-        draw_reliability(bins, error, f"{findings.subject}\nthe winner's calibration"),
-        f"Can the winner's confidence be believed? {findings.settings.backbone} on "
-        f"{len(predictions.labels)} {split} images in {pluralize(len(bins), 'bin')} of confidence "
-        "that hold any, with Wilson's 95 % intervals. Below the diagonal it is surer than it is "
-        f"right. The expected calibration error, {error:.3f}, is the mean distance from the "
-        "diagonal (Guo et al., ICML 2017); few images in a bin make it look larger than it is.",
+        draw_reliability(bins, error, f"{data.subject}\nthe winner's calibration"),
+        f"Calibration of {data.settings.backbone} on {n} {split} images: accuracy against "
+        f"confidence in {pluralize(len(bins), 'non-empty bin')}, with Wilson's 95 % intervals. "
+        "Below the diagonal the model is more confident than accurate. The expected calibration "
+        f"error, {error:.3f}, is the mean distance from the diagonal (Guo et al., ICML 2017); few "
+        "images in a bin make it look larger than it is.",
     )
-    yield _mistakes(folder, predictions)
+    yield _errors(folder, predictions)
 
 
-def _confusion_parts(
-    findings: StudyData, painter: Painter, predictions: Predictions, split: str
-) -> Iterator[Part]:
-    found = confusion(predictions)
-    folded = len(found.names) != len(predictions.classes)
-    which = "the classes with most mistakes, the others as one" if folded else "all classes"
-    yield painter.keep(
-        "confusion",
-        draw_confusion(found, f"{findings.subject}\nthe winner's {split} images by class"),
-        f"Rows are true classes, columns what {findings.settings.backbone} said; {which}. Right "
-        "answers are on the diagonal; the darker a cell, the larger its share of its row.",
-    )
-    if len(predictions.classes) > 2 and (pairs := most_confused(predictions)):
-        yield Table(
-            ["true class", "taken for", "images", "share of the class"],
-            [[p.true, p.predicted, str(p.count), f"{p.share:.0%}"] for p in pairs],
-            "Most frequent mistakes.",
-        )
-
-
-def _mistakes(folder: Path, predictions: Predictions) -> Part:
+def _errors(folder: Path, predictions: Predictions) -> Part:
     shown = [(name, i) for i, name in enumerate(predictions.pictures) if name]
     if not shown:
-        return Words("It makes no mistake on these images, so there is no gallery of them.")
+        return Words("The model makes no error on these images.")
     return Gallery(
-        [_photo(_within(folder, name), predictions, i) for name, i in sorted(shown)],
-        f"The mistakes that it was surest of, {len(shown)} of {(~predictions.right).sum()}: look "
-        "for wrong labels, for several things in one picture, and for what the pictures share.",
+        [_photo(folder, name, predictions, i) for name, i in sorted(shown)],
+        f"The most confident errors, {len(shown)} of {(~predictions.right).sum()}: look for wrong "
+        "labels, for several objects in one picture, and for what the pictures have in common.",
     )
 
 
-def _within(folder: Path, name: str) -> Path:
-    """A file of the folder; the page is sent around, so no other picture may get into it."""
+def _photo(folder: Path, name: str, predictions: Predictions, i: int) -> Picture:
     path = folder / name
+    # People share the page, so it may contain no picture from outside the folder.
     if not path.resolve().is_relative_to(folder.resolve()):
         raise ValueError(f"predictions.csv: {name!r} lies outside of {folder}")
-    return path
-
-
-def _photo(path: Path, predictions: Predictions, i: int) -> Picture:
-    true, said = (predictions.classes[k[i]] for k in (predictions.labels, predictions.predicted))
-    text = f"{said} ({predictions.confidence[i]:.3f}), labelled {true}: {predictions.images[i]}"
+    true, predicted = (
+        predictions.classes[k[i]] for k in (predictions.labels, predictions.predicted)
+    )
+    confidence = f"{predictions.confidence[i]:.3f}"
+    text = f"{predicted} ({confidence}), labelled {true}: {predictions.images[i]}"
     return Picture(embed(path), text, width=2)

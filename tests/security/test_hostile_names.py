@@ -173,5 +173,5 @@ def test_the_page_of_a_thousand_classes_shows_those_with_most_mistakes(own_folde
     study = tiny_study("many")
     study.classes = tuple(f"class {k:04d}" for k in range(1000))
     page = Page(write_report(study.write(own_folder / "many")))
-    assert "the classes with most mistakes, the others as one" in page.text
+    assert "the classes with most errors, the others as one" in page.text
     assert "1000; study.json lists them" in page.text

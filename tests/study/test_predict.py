@@ -155,7 +155,7 @@ def test_help_does_not_wait_for_torch() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.splitlines()[-1] == "[]"
-    assert "0 done, 2 no such model, or pictures that can't be read" in done.stdout
+    assert "0 done, 2 no such model, or unreadable pictures" in done.stdout
 
 
 def test_a_model_and_a_picture_must_be_given(capsys: pytest.CaptureFixture[str]) -> None:

@@ -76,7 +76,7 @@ def test_page_of_a_study_with_everything(own_folder: Path) -> None:
     assert len(photos) == len(list((folder / "winner" / "mistakes").iterdir())) > 0
     sections = [a["id"] for tag, a in page.tags if tag == "section"]
     assert sections == [
-        "what-labels-buy", "learning-rate", "auxiliary-task", "the-winner", "which-factors-matter",
+        "label-efficiency", "learning-rate", "auxiliary-task", "the-winner", "which-factors-matter",
         "trials", "how-to-reproduce",
     ]  # fmt: skip
     assert page.count("tr") > 48 + 4 * 5 + 5, "a row a trial"
@@ -132,14 +132,14 @@ def test_failed_and_pruned_trials_show_as_such(own_folder: Path) -> None:
     looks = [attributes.get("class") for tag, attributes in page.tags if tag == "tr"]
     assert (looks.count("pruned"), looks.count("failed"), looks.count("best")) == (1, 1, 1)
     assert "DivergedError: val_loss is nan in epoch 3" in page.text
-    assert "Trials that failed: 1 of the search, 0 of those that confirm it" in page.text
+    assert "Failed trials: 1 of the search, 0 of the confirmation" in page.text
 
 
 def test_interrupted_study_has_a_page_that_says_so(own_folder: Path) -> None:
     study = tiny_study("cut")
     study.confirm_seeds = 0
     page = Page(write_report(study.write(own_folder / "cut")))
-    assert "The study is interrupted: this page shows what there was" in page.text
+    assert "The study is interrupted: this page shows its state" in page.text
     assert "No cell was confirmed on fresh seeds" in page.text
     assert "The winner's model was not kept" in page.text
     assert "Importances of the factors are not shown: 3 trials have a score" in page.text
@@ -153,7 +153,7 @@ def test_study_whose_every_trial_was_cut_has_a_page(own_folder: Path, status: St
 
     study = Cut(tiny_study().settings, confirm_seeds=0)
     page = Page(write_report(study.write(own_folder / "cut")))
-    assert "No trial has run to its end, so there is none." in page.text
+    assert "There is no winner, because no trial has finished." in page.text
 
 
 def test_study_without_any_trial_has_a_page(own_folder: Path) -> None:
@@ -163,7 +163,7 @@ def test_study_without_any_trial_has_a_page(own_folder: Path) -> None:
 
     study = Empty(tiny_study().settings, confirm_seeds=0)
     page = Page(write_report(study.write(own_folder / "empty")))
-    assert "No trial has run to its end, so there is none." in page.text
+    assert "There is no winner, because no trial has finished." in page.text
     assert page.count("img") == 0
 
 
@@ -171,7 +171,7 @@ def test_unconfirmed_scores_are_not_called_confirmed(own_folder: Path) -> None:
     study = tiny_study("quick", confirm=False)
     study.confirm_seeds = 0
     page = Page(write_report(study.write(own_folder / "quick")))
-    assert "Run with --no-confirm" in page.text
+    assert "The study ran with --no-confirm" in page.text
     assert "No cell was confirmed on fresh seeds" in page.text
 
 
@@ -190,7 +190,7 @@ def test_many_classes_are_not_listed(own_folder: Path) -> None:
     study.classes = tuple(f"class {i}" for i in range(40))
     page = Page(write_report(study.write(own_folder / "many")))
     assert "40; study.json lists them" in page.text
-    assert "the classes with most mistakes, the others as one" in page.text
+    assert "the classes with most errors, the others as one" in page.text
 
 
 def test_what_confirmed_a_trial_knows_where_it_came_from() -> None:
@@ -205,9 +205,9 @@ def test_what_confirmed_a_trial_knows_where_it_came_from() -> None:
 
 
 def test_test_scores_follow_the_metric(tiny: Path) -> None:
-    findings = read_study_data(tiny)
-    assert findings.test_scores == ("test_accuracy", "test_log_loss")
-    assert findings.classification == "val_log_loss"
+    data = read_study_data(tiny)
+    assert data.test_scores == ("test_accuracy", "test_log_loss")
+    assert data.classification == "val_log_loss"
 
 
 @pytest.mark.parametrize("study", ["tiny", "runs/tiny", "./runs/tiny/"])

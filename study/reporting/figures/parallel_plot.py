@@ -1,53 +1,56 @@
-"""All factors and the score at once: parallel coordinates, a line a trial."""
+"""Parallel coordinates: all factors and the score in one figure, one line for each trial."""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator
 
+from study.analysis.importances import BEST
 from study.records.trial_record import TrialRecord
+from study.reporting.figures import style
 from study.reporting.figures.factor_plots import aux_position
-from study.reporting.figures.style import STYLES, is_unbounded, legend_below, modes_of, new_figure
 from tl_core.config import DIRECTIONS, Metric
-
-BEST = 0.1
-"""Share of the finished trials that is drawn boldly."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """One of the upright axes."""
+    """One of the vertical axes."""
 
     name: str
-    place: Callable[[TrialRecord], float]
-    """Height of a trial on it, 0 at the bottom and 1 on top."""
+    height: Callable[[TrialRecord], float]
+    """Height of a trial on it, from 0 at the bottom to 1 at the top."""
     ticks: dict[float, str]
-    """Labels, by height."""
+    """Labels by height."""
 
 
 def draw_parallel(records: Sequence[TrialRecord], metric: Metric, title: str) -> Figure:
-    """Draw mode, ratio, learning rate, auxiliary weight and score; better scores are higher up.
+    """Draw mode, ratio, learning rate, auxiliary weight and score; better scores are higher.
 
-    Trials stopped early are dotted; failed ones end before the score with a cross.
+    The best `BEST` of the finished trials are bold. Pruned trials are dotted; failed ones end
+    before the score with a cross.
     """
-    figure = new_figure(title, 4.0)
+    figure = style.new_figure(title, 4.0)
     axes = figure.subplots()
     shown = [r for r in records if r.status in ("done", "pruned", "failed")]
     scales = _scales(shown, metric)
-    bold = _best(shown, metric)
+    sign = 1 if DIRECTIONS[metric] == "min" else -1
+    done = [r for r in shown if r.status == "done"]
+    done.sort(key=lambda r: sign * (r.value(metric) or 0.0))
+    bold = {r.trial for r in done[: max(1, round(BEST * len(done)))]}
     for record in shown:
         _draw_line(axes, record, scales, record.trial in bold, len(shown))
     _draw_scales(axes, scales)
-    legend_below(figure, _keys(shown))
+    style.legend_below(figure, _keys(shown))
     return figure
 
 
 def _scales(records: Sequence[TrialRecord], metric: Metric) -> list[Scale]:
-    modes = modes_of(records)[::-1]
+    modes = style.modes_of(records)[::-1]
     ratios = sorted({r.config.train_ratio for r in records})
     ended = [r.value(metric) for r in records if r.status != "failed"]
     scores = [value for value in ended if value is not None]
@@ -64,24 +67,22 @@ def _scales(records: Sequence[TrialRecord], metric: Metric) -> list[Scale]:
             metric,
             lambda r: r.value(metric) or 0.0,
             scores,
-            log=is_unbounded(metric) and min(scores, default=1) > 0,
+            log=style.is_unbounded(metric) and min(scores, default=1) > 0,
             falling=DIRECTIONS[metric] == "min",
         ),
     ]
 
 
 def _choices(name: str, index: Callable[[TrialRecord], int], labels: Sequence[str]) -> Scale:
-    """Spread trials of the same choice a little, or their lines would run as one."""
+    """Spread trials of the same choice slightly, so that their lines do not overlap."""
     step = 1 / max(len(labels) - 1, 1)
+    heights = [i * step for i in range(len(labels))] if len(labels) > 1 else [0.5]
 
-    def height(i: float) -> float:
-        return i * step if len(labels) > 1 else 0.5
-
-    def place(record: TrialRecord) -> float:
+    def height(record: TrialRecord) -> float:
         aside = (record.trial * 0.618) % 1 - 0.5  # The golden ratio spreads any count evenly.
-        return height(index(record)) + 0.3 * min(step, 0.3) * aside
+        return heights[index(record)] + 0.3 * min(step, 0.3) * aside
 
-    return Scale(name, place, {height(i): label for i, label in enumerate(labels)})
+    return Scale(name, height, dict(zip(heights, labels, strict=False)))
 
 
 def _numbers(
@@ -99,12 +100,12 @@ def _numbers(
         share = (scaled(x) - scaled(low)) / width if width else 0.5
         return 1 - share if falling else share
 
-    ticks = [x for x in _ticks(low, high, log) if low <= x <= high]
-    return Scale(name, lambda record: height(value(record)), {height(x): f"{x:g}" for x in ticks})
+    ticks = {height(x): f"{x:g}" for x in _ticks(low, high, log) if low <= x <= high}
+    return Scale(name, lambda record: height(value(record)), ticks)
 
 
 def _ticks(low: float, high: float, log: bool) -> list[float]:
-    """Round numbers about a range; the value itself, if there is only one."""
+    """Return round numbers of the range, or the value itself if there is only one."""
     if low == high:
         return [low]
     if log:
@@ -115,21 +116,13 @@ def _ticks(low: float, high: float, log: bool) -> list[float]:
     return [float(f"{x:.3g}") for x in found]
 
 
-def _best(records: Sequence[TrialRecord], metric: Metric) -> set[int]:
-    sign = 1 if DIRECTIONS[metric] == "min" else -1
-    done = sorted(
-        (r for r in records if r.status == "done"), key=lambda r: sign * (r.value(metric) or 0.0)
-    )
-    return {r.trial for r in done[: max(1, round(BEST * len(done)))]}
-
-
 def _draw_line(
     axes: Axes, record: TrialRecord, scales: Sequence[Scale], bold: bool, n: int
 ) -> None:
-    """Many lines are fainter each, so that bundles show rather than a blot."""
-    color = STYLES[record.config.mode]["color"]
+    """Draw a trial; many lines are fainter, so that bundles stay visible."""
+    color = style.STYLES[record.config.mode]["color"]
     reached = scales[:-1] if record.status == "failed" else scales
-    heights = [scale.place(record) for scale in reached]
+    heights = [scale.height(record) for scale in reached]
     width, alpha, above = (1.8, 0.9, 3) if bold else (0.9, min(0.6, 30 / n), 2)
     (line,) = axes.plot(heights, ":" if record.status == "pruned" else "-", color=color)
     line.set(linewidth=width, alpha=alpha, zorder=above)
@@ -152,11 +145,13 @@ def _draw_scales(axes: Axes, scales: Sequence[Scale]) -> None:
 
 
 def _keys(records: Sequence[TrialRecord]) -> list[Line2D]:
-    keys = [Line2D([], [], color=STYLES[mode]["color"], label=mode) for mode in modes_of(records)]
-    there = {record.status for record in records}
-    keys.append(Line2D([], [], color="#333333", linewidth=1.8, label=f"best {BEST:.0%}"))
-    if "pruned" in there:
-        keys.append(Line2D([], [], color="#333333", linestyle=":", label="stopped early"))
-    if "failed" in there:
-        keys.append(Line2D([], [], color="#333333", marker="x", linestyle="", label="failed"))
-    return keys
+    keys = [
+        Line2D([], [], color=style.STYLES[m]["color"], label=m) for m in style.modes_of(records)
+    ]
+    looks: dict[str, dict[str, Any]] = {
+        "done": {"linewidth": 1.8, "label": f"best {BEST:.0%}"},
+        "pruned": {"linestyle": ":", "label": "stopped early"},
+        "failed": {"marker": "x", "linestyle": "", "label": "failed"},
+    }
+    there = {"done", *(record.status for record in records)}
+    return keys + [Line2D([], [], color="#333333", **looks[s]) for s in looks if s in there]

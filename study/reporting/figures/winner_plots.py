@@ -1,4 +1,4 @@
-"""How the winner errs: confusion of classes, and whether its confidence can be believed."""
+"""Errors of the winner: confusion of classes, and calibration."""
 
 from collections.abc import Sequence
 
@@ -6,16 +6,16 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from study.analysis.predictions import Bin, Confusion
-from study.reporting.figures.style import legend_below, new_figure
+from study.reporting.figures import style
 
 _LONGEST = 18
-"""Characters of a class name that a figure shows."""
+"""Most characters of a class name in a figure."""
 
 
 def draw_confusion(confusion: Confusion, title: str) -> Figure:
-    """Draw counts, on a shade that tells each count's share of its true class."""
+    """Draw counts; the shade shows each count's share of its true class."""
     k = len(confusion.names)
-    figure = new_figure(title, min(7.2, 2.2 + 0.34 * k), min(7.2, 4.2 + 0.34 * k))
+    figure = style.new_figure(title, min(7.2, 2.2 + 0.34 * k), min(7.2, 4.2 + 0.34 * k))
     axes = figure.subplots()
     shares = confusion.counts / np.maximum(confusion.counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -34,8 +34,8 @@ def draw_confusion(confusion: Confusion, title: str) -> Figure:
 
 
 def draw_reliability(bins: Sequence[Bin], error: float, title: str) -> Figure:
-    """Draw accuracy against confidence with its interval, and how many images each bin holds."""
-    figure = new_figure(title, 4.2, 4.6)
+    """Draw accuracy with its interval against confidence, and the number of images in each bin."""
+    figure = style.new_figure(title, 4.2, 4.6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     x, y = [b.confidence for b in bins], [b.accuracy for b in bins]
     below = [b.accuracy - b.accuracy_low for b in bins]
@@ -43,16 +43,10 @@ def draw_reliability(bins: Sequence[Bin], error: float, title: str) -> Figure:
     upper.plot([0, 1], [0, 1], "--", color="#555555", label="perfectly calibrated")
     upper.errorbar(x, y, (below, above), fmt="o-", color="#0072B2", capsize=2.5, label="winner")
     upper.set(ylabel="accuracy", ylim=(0, 1.03))
-    legend_below(figure, upper.get_legend_handles_labels()[0], f"ECE {error:.3f}")
+    style.legend_below(figure, upper.get_legend_handles_labels()[0], f"ECE {error:.3f}")
     widths = [b.high - b.low for b in bins]
-    bars = lower.bar(
-        [b.low for b in bins],
-        [b.count for b in bins],
-        widths,
-        align="edge",
-        color="#9ecae1",
-        edgecolor="#0072B2",
-    )
+    left, counts = [b.low for b in bins], [b.count for b in bins]
+    bars = lower.bar(left, counts, widths, align="edge", color="#9ecae1", edgecolor="#0072B2")
     lower.bar_label(bars, fontsize=7)
     lower.margins(y=0.25)
     lower.set(xlabel="confidence (probability of the predicted class)", ylabel="images")

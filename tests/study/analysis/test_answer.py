@@ -3,13 +3,14 @@ from dataclasses import replace
 
 import pytest
 
-from study.analysis.answer import About, answer, winner
+from study.analysis.answer import answer, winner
 from study.analysis.estimates import Cell, Confirmed
 from study.records.trial_record import TrialRecord
-from tests.support.studies.builders import make_confirmed, make_epoch, make_record
+from tests.support.studies.builders import make_confirmed, make_epoch, make_record, make_settings
 from tl_core.config import Metric, Mode
 
-ABOUT = About("pets", 12000, "resnet18", "val_log_loss", (0.0, 0.9))
+SUBJECT = "pets (12,000 images) with resnet18"
+SETTINGS = make_settings(aux_weight=["0", "0.9"])
 WINNER = Cell("finetune", 0.4)
 ACCURACIES: dict[tuple[Mode, float], tuple[float, ...]] = {
     ("freeze", 0.1): (0.86, 0.87, 0.88),
@@ -58,16 +59,16 @@ def assert_three_sentences(told: tuple[str, ...]) -> None:
 
 
 def test_full_answer() -> None:
-    told = answer(ABOUT, search(), confirm(control=(0.93, 0.94, 0.95)))
+    told = answer(SUBJECT, SETTINGS, search(), confirm(control=(0.93, 0.94, 0.95)))
     assert_three_sentences(told)
     assert told == (
-        "On pets (12,000 images) with resnet18, fine-tuning does best at learning rate 0.0012: its "
+        "On pets (12,000 images) with resnet18, fine-tuning is best at learning rate 0.0012: its "
         "test accuracy (mean and 95 % interval of 3 seeds) is 95.0 % (92.5 to 97.5 %) with 40 % of "
         "the images for training, ahead of freezing by 4.0 points (on every seed) and training "
         "from scratch by 24.0 points (on every seed).",
-        "More labels buy 14.0 points (on every seed): fine-tuning goes from 81.0 % (78.5 to "
+        "More labels gain 14.0 points (on every seed): fine-tuning goes from 81.0 % (78.5 to "
         "83.5 %) with 10 % of the images to 95.0 % (92.5 to 97.5 %) with 40 %; fine-tuning with "
-        "10 % outdoes training from scratch with 40 % by 10.0 points (on every seed), and "
+        "10 % is better than training from scratch with 40 % by 10.0 points (on every seed), and "
         "fine-tuning overtakes freezing at about 23 % (23 % to 23 %).",
         "The auxiliary task helped: predicting brightness too, at weight 0.5 instead of 0, changed "
         "the accuracy of fine-tuning with 40 % of the images by +1.0 points (on every seed), its "
@@ -84,21 +85,19 @@ def test_overlapping_intervals_are_hedged() -> None:
         for c in make_confirmed(*cell, values)
     ]
     control = make_confirmed(*WINNER, (0.9, 0.8), "control")
-    told = answer(ABOUT, search(cells), trials + control)
+    told = answer(SUBJECT, SETTINGS, search(cells), trials + control)
     assert_three_sentences(told)
     assert "fine-tuning scored best in the search at" in told[0]
-    assert "not to be told apart from freezing (cheaper) at a difference of 1.0 points (" in told[0]
-    assert told[1].startswith("Whether more labels pay can't be told, at a change of +1.0 points (")
-    assert "; no smaller share is shown to match that to within 1 point, and whether one" in told[1]
-    assert told[1].endswith("whether one mode overtakes another is not resolved.")
-    assert told[2].startswith(
-        "The auxiliary task neither helped nor hurt as far as 2 seeds can tell: predicting"
-    )
+    assert "not distinguishable from freezing (cheaper) at a difference of 1.0 points (" in told[0]
+    assert told[1].startswith("Whether more labels help is unclear, at a change of +1.0 points (")
+    assert "; no smaller share is shown to match that within 1 point, and whether one" in told[1]
+    assert told[1].endswith("whether one mode overtakes another is unclear.")
+    assert told[2].startswith("The auxiliary task has no clear effect with 2 seeds: predicting")
 
 
 def test_winner_that_is_behind_on_the_test_set_says_so() -> None:
     best = Cell("freeze", 0.4)
-    first, *_ = answer(ABOUT, search(best=best), confirm())
+    first, *_ = answer(SUBJECT, SETTINGS, search(best=best), confirm())
     assert "freezing scored best in the search at" in first
     assert first.endswith(
         "ahead of training from scratch by 20.0 points (on every seed), "
@@ -113,44 +112,44 @@ def test_few_labels_that_match_the_winners_all() -> None:
         *make_confirmed(*WINNER, (0.9, 0.92)),
     ]
     sourced = [replace(c, source=CELLS.index(c.cell)) for c in trials]
-    _, second, _ = answer(ABOUT, search(), sourced)
+    _, second, _ = answer(SUBJECT, SETTINGS, search(), sourced)
     assert (
-        "; freezing with 10 % matches fine-tuning with 40 % to within 1 point, at a difference of "
+        "; freezing with 10 % matches fine-tuning with 40 % within 1 point, at a difference of "
         "0.0 points (on every seed)." in second
     )
 
 
 def test_one_seed() -> None:
-    told = answer(ABOUT, search(), confirm(n=1, control=(0.93,)))
+    told = answer(SUBJECT, SETTINGS, search(), confirm(n=1, control=(0.93,)))
     assert_three_sentences(told)
     assert "its test accuracy (no interval, from one seed) is 94.0 % with 40 % of" in told[0]
-    assert "not to be told apart from freezing (cheaper) at a difference of 4.0 points" in told[0]
-    assert "as far as one seed can tell" in told[2]
+    assert "not distinguishable from freezing (cheaper) at a difference of 4.0 points" in told[0]
+    assert "has no clear effect with one seed" in told[2]
 
 
 def test_one_mode() -> None:
-    told = answer(ABOUT, search(only("finetune")), confirm(only("finetune")))
+    told = answer(SUBJECT, SETTINGS, search(only("finetune")), confirm(only("finetune")))
     assert_three_sentences(told)
     assert (
         "with resnet18, fine-tuning, the only mode tried, scored best in the search at" in told[0]
     )
     assert told[0].endswith("with 40 % of the images for training.")
-    assert told[1].endswith("; no smaller share is shown to match that to within 1 point.")
+    assert told[1].endswith("; no smaller share is shown to match that within 1 point.")
 
 
 def test_one_ratio() -> None:
     cells = [cell for cell in CELLS if cell.train_ratio == 0.4]
-    told = answer(ABOUT, search(cells), confirm(cells))
+    told = answer(SUBJECT, SETTINGS, search(cells), confirm(cells))
     assert_three_sentences(told)
     assert told[1] == (
-        "What more labels would buy can't be said, since fine-tuning has results with 40 % of the "
-        "images only."
+        "The gain from more labels is unknown, because fine-tuning has results with only 40 % of "
+        "the images."
     )
 
 
 def test_failed_cells() -> None:
     left = [c for c in confirm() if c.cell not in [Cell("freeze", 0.4), Cell("scratch", 0.4)]]
-    told = answer(ABOUT, search(), left)
+    told = answer(SUBJECT, SETTINGS, search(), left)
     assert_three_sentences(told)
     assert "fine-tuning scored best in the search" in told[0]
     assert told[0].endswith(
@@ -159,30 +158,32 @@ def test_failed_cells() -> None:
 
 
 def test_winners_cell_failed() -> None:
-    told = answer(ABOUT, search(), [c for c in confirm() if c.cell != WINNER])
+    told = answer(SUBJECT, SETTINGS, search(), [c for c in confirm() if c.cell != WINNER])
     assert_three_sentences(told)
-    assert "with resnet18, of what could be confirmed, freezing does best at" in told[0]
+    assert "with resnet18, among the confirmed results, freezing is best at" in told[0]
 
 
 def test_borrowed_settings_are_named() -> None:
     trials = [replace(c, borrowed_from=0.1) if c.mode == "scratch" else c for c in confirm()]
-    first, *_ = answer(ABOUT, search(), trials)
+    first, *_ = answer(SUBJECT, SETTINGS, search(), trials)
     assert "and training from scratch (settings borrowed from 10 %) by 24.0 points" in first
 
 
 def test_no_common_seed() -> None:
     moved = [replace(c, seed=9) if c.train_ratio == 0.1 else c for c in confirm(n=1)]
-    told = answer(ABOUT, search(), moved)
+    told = answer(SUBJECT, SETTINGS, search(), moved)
     assert_three_sentences(told)
-    assert told[1].startswith("Whether more labels pay can't be told for want of a common seed: ")
+    assert told[1].startswith(
+        "Whether more labels help is unknown, because no seed is in both results: "
+    )
 
 
 @pytest.mark.parametrize(
     ("aux_weights", "chosen", "told"),
     [
         ((0.3,), 0.3, "helps was not searched: its weight was fixed at 0.3."),
-        ((0.0, 0.9), 0.0, "gives it weight 0, which leaves nothing to compare."),
-        ((0.0, 0.9), 0.5, "gives it weight 0.5, with no result of a control at 0."),
+        ((0.0, 0.9), 0.0, "gives it weight 0, so there is nothing to compare."),
+        ((0.0, 0.9), 0.5, "gives it weight 0.5, and no control with weight 0 has a result."),
     ],
 )
 @pytest.mark.parametrize("confirmed", [True, False])
@@ -190,8 +191,8 @@ def test_auxiliary_task_without_a_control(
     aux_weights: tuple[float, ...], chosen: float, told: str, confirmed: bool
 ) -> None:
     trials = [replace(c, aux_weight=chosen) for c in confirm()] if confirmed else []
-    about = replace(ABOUT, aux_weights=aux_weights)
-    *_, third = answer(about, search(aux_weight=chosen), trials)
+    settings = SETTINGS.model_copy(update={"aux_weight": aux_weights})
+    *_, third = answer(SUBJECT, settings, search(aux_weight=chosen), trials)
     assert third.startswith("Whether the auxiliary task, predicting brightness, helps ")
     assert third.endswith(told)
 
@@ -200,35 +201,35 @@ def test_unconfirmed() -> None:
     records = search([cell for cell in CELLS if cell != Cell("scratch", 0.4)])
     by_cell = {Cell(r.config.mode, r.config.train_ratio): r for r in records}
     by_cell[WINNER].history = [make_epoch(val_log_loss=0.1, val_accuracy=0.95)]
-    told = answer(ABOUT, records, [])
+    told = answer(SUBJECT, SETTINGS, records, [])
     assert_three_sentences(told)
     assert told == (
         "Not confirmed on fresh seeds: on pets (12,000 images) with resnet18, fine-tuning scored "
         "best in the search at learning rate 0.0012, with a validation accuracy (no interval, from "
         "one seed) of 95.0 % with 40 % of the images for training, against 87.5 % for freezing and "
         "no result for training from scratch.",
-        "By the same unconfirmed scores fine-tuning goes from 87.5 % with 10 % of the images to "
-        "95.0 % with 40 %, which does not tell how many labels can be saved or whether one mode "
+        "By the same unconfirmed scores, fine-tuning goes from 87.5 % with 10 % of the images to "
+        "95.0 % with 40 %; this does not show how many labels can be saved or whether one mode "
         "overtakes another.",
-        "Whether the auxiliary task, predicting brightness, helps is open: the best configuration "
-        "gives it weight 0.5, with no result of a control at 0.",
+        "Whether the auxiliary task, predicting brightness, helps is unknown: the best "
+        "configuration gives it weight 0.5, and no control with weight 0 has a result.",
     )
 
 
 def test_unconfirmed_with_one_cell() -> None:
-    told = answer(ABOUT, search([WINNER]), [])
+    told = answer(SUBJECT, SETTINGS, search([WINNER]), [])
     assert_three_sentences(told)
     assert "fine-tuning, the only mode tried, scored best" in told[0]
     assert told[0].endswith("with 40 % of the images for training.")
-    assert told[1].startswith("What more labels would buy can't be said, since fine-tuning has")
+    assert told[1].startswith("The gain from more labels is unknown, because fine-tuning has")
 
 
 @pytest.mark.parametrize("records", [[], [make_record(0, "failed", ())]])
 def test_no_trial_finished(records: list[TrialRecord]) -> None:
-    told = answer(ABOUT, records, [])
+    told = answer(SUBJECT, SETTINGS, records, [])
     assert_three_sentences(told)
     assert told[0] == (
-        "There is no answer on pets (12,000 images) with resnet18, since no trial finished."
+        "There is no answer on pets (12,000 images) with resnet18, because no trial finished."
     )
 
 

@@ -180,5 +180,5 @@ def test_no_verdict_without_both_arms() -> None:
 
 def test_controls_of_two_cells_are_refused() -> None:
     trials = make_confirmed(*A, [0.5], "control") + make_confirmed(*B, [0.5], "control")
-    with pytest.raises(ValueError, match="one cell, the winner's, has a control; found"):
+    with pytest.raises(ValueError, match="only the winner's cell has a control; found"):
         multi_task(trials)

@@ -1,7 +1,6 @@
 import pytest
 
 from study.analysis.importances import ENOUGH, importances, scored
-from study.analysis.pareto import pareto_front
 from study.records.trial_record import TrialRecord
 from tests.support.studies.builders import make_epoch, make_record, make_settings
 from tl_core.config import Mode
@@ -57,13 +56,3 @@ def test_factors_of_one_value_are_left_out() -> None:
         make_record(i, "done", (0.1 + i,), aux_weight=0.9 * i / ENOUGH) for i in range(ENOUGH)
     ]
     assert importances(fixed, records) == {"aux_weight": 1.0}
-
-
-def test_front_is_what_no_trial_beats_with_as_few_labels() -> None:
-    values = [(0.1, 0.5), (0.1, 0.4), (0.2, 0.4), (0.4, 0.3), (0.8, 0.35)]
-    records = [
-        make_record(i, "done", (loss,), train_ratio=ratio) for i, (ratio, loss) in enumerate(values)
-    ]
-    records.append(make_record(5, "pruned", (0.1,), train_ratio=0.1))
-    assert [r.trial for r in pareto_front(records, "val_log_loss")] == [1, 3]
-    assert [r.trial for r in pareto_front(records, "val_accuracy")] == [0]

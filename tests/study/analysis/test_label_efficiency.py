@@ -7,8 +7,14 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from study.analysis.estimates import Cell, Confirmed
-from study.analysis.label_efficiency import Crossover, LabelsSaved, crossovers, labels_saved
-from tests.support.studies.builders import make_confirmed
+from study.analysis.label_efficiency import (
+    Crossover,
+    LabelsSaved,
+    crossovers,
+    labels_saved,
+    pareto_front,
+)
+from tests.support.studies.builders import make_confirmed, make_record
 from tl_core.config import Mode
 
 RATIOS = (0.1, 0.2, 0.4)
@@ -185,3 +191,13 @@ def test_wider_margin_never_needs_more_labels(
         for margin in sorted((one, other))
     )
     assert lenient <= strict
+
+
+def test_pareto_front_is_what_no_trial_beats_with_as_few_labels() -> None:
+    values = [(0.1, 0.5), (0.1, 0.4), (0.2, 0.4), (0.4, 0.3), (0.8, 0.35)]
+    records = [
+        make_record(i, "done", (loss,), train_ratio=ratio) for i, (ratio, loss) in enumerate(values)
+    ]
+    records.append(make_record(5, "pruned", (0.1,), train_ratio=0.1))
+    assert [r.trial for r in pareto_front(records, "val_log_loss")] == [1, 3]
+    assert [r.trial for r in pareto_front(records, "val_accuracy")] == [0]

@@ -9,7 +9,7 @@ from study.analysis.phrases import (
     reverse,
     seeds,
     share,
-    weight,
+    show_weight,
 )
 
 GAIN = Estimate(0.012, 0.003, 0.021, 5)
@@ -43,7 +43,7 @@ def test_share(ratio: float, told: str) -> None:
 
 def test_counts_weights_and_lists() -> None:
     assert (seeds(1), seeds(5)) == ("one seed", "5 seeds")
-    assert (weight("auto"), weight(0.3125), weight(0.0)) == ("auto", "0.31", "0")
+    assert [show_weight(x, ".2g") for x in ("auto", 0.3125, 0.0)] == ["auto", "0.31", "0"]
     assert enumerate_words(["a"]) == "a"
     assert enumerate_words(["a", "b"]) == "a and b"
     assert enumerate_words(["a", "b", "c"]) == "a, b and c"

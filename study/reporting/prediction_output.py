@@ -1,0 +1,69 @@
+"""Predictions of a saved model for picture files, printed as JSON lines or as a table."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tl_core.data.folders import files_below
+from tl_core.errors import Fault
+from tl_core.files import user_path
+from tl_core.inference.model import Model, Prediction
+from tl_core.text import printable
+
+_WIDE = 10_000
+"""Columns of a table outside a terminal, so that its lines are not broken."""
+
+
+def find_pictures(given: Iterable[str], faults: list[Fault | str]) -> Iterator[Path]:
+    """Yield the files that are given or in the given folders; add empty folders to `faults`."""
+    for path in map(user_path, given):
+        files = list(files_below(path)) if path.is_dir() else [path]
+        yield from files
+        if not files:
+            faults.append(f"{path}: the folder has no files")
+
+
+def predict(
+    model: Model, paths: Sequence[Path], faults: list[Fault | str]
+) -> Iterator[tuple[Path, Prediction]]:
+    """Yield the prediction for each file; add the reason for unreadable files to `faults`."""
+    for path, outcome in zip(paths, model.predict_each(paths), strict=True):
+        if isinstance(outcome, Prediction):
+            yield path, outcome
+        else:
+            faults += outcome.faults
+
+
+def print_lines(model: Model, predictions: Iterable[tuple[Path, Prediction]]) -> None:
+    """Print a JSON object for each prediction."""
+    for path, p in predictions:
+        line = {
+            "image": str(path),
+            "class": p.class_name,
+            "probability": p.probability,
+            "probabilities": dict(zip(model.about.classes, p.probabilities, strict=True)),
+            "brightness": p.brightness,
+        }
+        print(json.dumps(line), flush=True)
+
+
+def print_table(model: Model, predictions: Iterable[tuple[Path, Prediction]]) -> None:
+    """Print a table with a row for each prediction, if there are any."""
+    table = Table("image", "class", box=None, pad_edge=False)
+    for column in table.columns:
+        column.overflow = "fold"
+    for name in ("probability", *(["brightness"] if "brightness" in model.about.learned else [])):
+        table.add_column(name, justify="right")
+    for path, p in predictions:
+        numbers = [p.probability] + ([] if p.brightness is None else [p.brightness])
+        # `Text`, because rich reads brackets in a plain string as markup.
+        texts = [Text(printable(text)) for text in (str(path), p.class_name)]
+        table.add_row(*texts, *(f"{x:.3f}" for x in numbers))
+    terminal = Console()
+    console = terminal if terminal.is_terminal else Console(width=_WIDE)
+    if table.row_count:
+        console.print(table)
