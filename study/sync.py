@@ -1,6 +1,7 @@
-"""Send to MLflow what it lacks of a study: `python study/sync.py NAME`."""
+"""Send the unsent events of a study to MLflow: `python study/sync.py NAME`."""
 
 import argparse
+import json
 import sys
 import threading
 from collections.abc import Sequence
@@ -13,46 +14,43 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from study.config.defaults import DEFAULTS
 from study.config.uris import is_server, without_credentials
 from study.errors import print_faults
-from study.records.ledger import FILE, read_events, read_state
-from study.records.study_folder import find_study
+from study.records.ledger import read_events, read_state
+from study.records.study_folder import LEDGER, STUDY, find_study
+from study.tracking.client import check_server
 from study.tracking.links import where_to_look
-from study.tracking.sender import (
-    study_run,  # Before MLflow: it keeps MLflow from telling of its use.
-)
-from study.tracking.server import check_server
-from study.tracking.sync_state import read_sync_state
+from study.tracking.sync_state import events_left, read_sync_state, study_run
+from tl_core.errors import Fault, InputError
 from tl_core.text import pluralize
 
 if TYPE_CHECKING:
-    from study.tracking.sync_process import SyncProcess
+    from study.tracking.sync_process import LedgerSync
 
 _ABOUT = """\
-Send to MLflow what it lacks of a study: one that ran with --offline, or whose store was away. What
-is there already is not sent again."""
+Send the events of a study that MLflow does not have yet: the study ran with --offline, or its store
+did not answer. Events that MLflow has are not sent again."""
 _TITLE = "not everything could be sent"
 _EPILOG = """\
-exit codes: 0 all is there, 2 no such study or store, or another process is sending, 130 interrupted
+exit codes: 0 all is sent, 2 no such study or store, or another process is sending, 130 interrupted
 (what was sent stays)"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 0, 2 or 130."""
     given = _parser().parse_args(argv)
-    from tl_core.errors import InputError
-
     console = Console(soft_wrap=True, markup=False, emoji=False)
     try:
         folder = find_study(given.study, given.out)
-        return _sync(folder, given.tracking_uri or _store_of(folder), console)
+        faults = send(folder, given.tracking_uri or _store_of(folder), console)
     except InputError as error:
-        print_faults(_TITLE, error.faults)
-        return 2
+        faults = error.faults
     except OSError as error:
-        print_faults(_TITLE, [str(error)])
-        return 2
+        faults = (Fault(None, str(error)),)
     except KeyboardInterrupt:
         print("interrupted; the same command sends the rest", file=sys.stderr)
         return 130
+    if faults:
+        print_faults(_TITLE, faults)
+    return 2 if faults else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -75,66 +73,67 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _store_of(folder: Path) -> str:
-    """Return where a study is to be sent to."""
-    import json
-
-    if sent := read_sync_state(folder):
-        return sent.store
-    return str(json.loads((folder / "study.json").read_text())["settings"]["tracking_uri"])
+    """Where a study is to be sent to."""
+    if state := read_sync_state(folder):
+        return state.store
+    return str(json.loads((folder / STUDY).read_text())["settings"]["tracking_uri"])
 
 
-def _sync(folder: Path, uri: str, console: Console) -> int:
-    with console.status(f"opening {without_credentials(uri)}"):
-        if is_server(uri):  # MLflow itself asks again and again, and tells what Python told it.
+def send(folder: Path, uri: str, console: Console) -> tuple[Fault, ...]:
+    """Send all unsent events of a study to the store at `uri`; return the faults.
+
+    Raises `InputError` when the store can't be used, or another process sends the same study.
+    """
+    shown = without_credentials(uri)
+    with console.status(f"opening {shown}"):
+        if is_server(uri):  # MLflow's own message is long and comes late.
             check_server(uri, "what is to be sent stays in the ledger")
-        from study.tracking.sync_process import SyncProcess
+        from study.tracking.sync_process import LedgerSync
         from study.tracking.writer import MlflowWriter
 
-        tracker = MlflowWriter(uri)
-        delivery = SyncProcess(folder, tracker)
-    before = delivery.sent
+        writer = MlflowWriter(uri)
+        sync = LedgerSync(folder, writer)
+    before = sync.sent
     try:
-        error = _send(delivery, console)
+        error = _follow(sync, folder, console)
     finally:
-        delivery.close()
-        console.print(_sent(folder, before, delivery))
+        sync.close()
+        console.print(_summary(folder, before, sync.sent))
     if error:
-        print_faults(_TITLE, [f"--tracking-uri {without_credentials(uri)}: {error}"])
-        return 2
-    if note := _still_open(folder):
+        return (Fault("--tracking-uri", f"{shown}: {error}"),)
+    if note := still_open(folder):
         console.print(note)
-    console.print(where_to_look(uri, tracker.experiment_id, study_run(folder)))
-    return 0
+    console.print(where_to_look(uri, writer.experiment_id, study_run(folder)))
+    return ()
 
 
-def _send(delivery: "SyncProcess", console: Console) -> str | None:
-    """Send all there is now, with a bar; return why some was left."""
+def _follow(sync: "LedgerSync", folder: Path, console: Console) -> str | None:
+    """Send all events, with a progress bar; return the reason if some are left."""
     ended = threading.Event()
     ended.set()
     texts = (BarColumn(60), MofNCompleteColumn(), TextColumn("events, ETA"), TimeRemainingColumn())
     with Progress(*texts, console=console, transient=True, disable=not console.is_terminal) as bar:
-        total = delivery.left()
+        total = events_left(folder)
         task = bar.add_task("events", total=total)
-        return delivery.follow(ended, lambda: bar.update(task, completed=total - delivery.left()))
+        return sync.follow(ended, lambda: bar.update(task, completed=total - events_left(folder)))
 
 
-def _sent(folder: Path, before: int, delivery: "SyncProcess") -> str:
-    """Say how much was sent and how much is left."""
-    events = [e for e, after in read_events(folder / FILE, before) if after <= delivery.sent]
+def _summary(folder: Path, before: int, sent: int) -> str:
+    """How much was sent, by offsets in the ledger, and how much is left."""
+    events = [event for event, offset in read_events(folder / LEDGER, before) if offset <= sent]
     trials = {event["trial"] for event in events if "trial" in event}
-    left = delivery.left()
+    left = events_left(folder)
     if not events and not left:
         return "nothing to send"
     rest = f"; {pluralize(left, 'event')} left" if left else ""
     return f"sent {pluralize(len(events), 'event')}, of {pluralize(len(trials), 'trial')}{rest}"
 
 
-def _still_open(folder: Path) -> str | None:
-    """Say which runs have not ended, of a study that goes on or was killed."""
-    events = read_events(folder / FILE)
-    if not events or events[-1][0]["event"] == "close":
-        return None
+def still_open(folder: Path) -> str | None:
+    """A note about the runs that have not ended, of a study that still runs or was killed."""
     state = read_state(folder)
+    if state.status != "running" or not state.about:
+        return None
     study = [] if state.about["settings"]["debug"] else ["the study"]
     trials = [f"trial {r.trial}" for r in state.records.values() if r.status == "running"]
     return f"note: not ended, so RUNNING in MLflow: {', '.join(study + trials)}"

@@ -85,7 +85,7 @@ class Told:
     def _tell(self, **event: Any) -> None:
         event["at"] = time.time()
         self._state.add(event)
-        self._tracker.tell(event, self._state)
+        self._tracker.write(event, self._state)
 
 
 def fill(database: Path, n: int) -> None:

@@ -11,6 +11,7 @@ from study.analysis.estimates import Confirmed
 from study.config.reproduce import settings_of
 from study.config.settings import Settings
 from study.records.ledger import read_records
+from study.records.study_folder import STUDY, WINNER
 from study.records.trial_record import TrialRecord, best_of
 from study.search.confirmation import still_planned
 from tl_core.config import Metric, TrialConfig
@@ -49,7 +50,7 @@ class StudyData:
     @cached_property
     def model(self) -> Path | None:
         """The folder of the winner's weights; None if this winner's weights were not kept."""
-        folder = self.folder / "winner"
+        folder = self.folder / WINNER
         if self.winner is None or not (folder / CARD).is_file():
             return None
         kept = TrialConfig(**json.loads((folder / CARD).read_text())["config"])
@@ -92,7 +93,7 @@ def read_study_data(folder: Path) -> StudyData:
 
     Raises `FileNotFoundError` if one of them is missing.
     """
-    study = json.loads((folder / "study.json").read_text())
+    study = json.loads((folder / STUDY).read_text())
     return StudyData(folder, study, read_records(folder))
 
 

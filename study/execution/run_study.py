@@ -17,11 +17,11 @@ from study.preflight.prepare import Prepared
 from study.records.journal import Display, Journal
 from study.records.ledger import ENDINGS, Ledger
 from study.records.study_files import Results
-from study.records.study_folder import FIGURES
+from study.records.study_folder import BEST, FIGURES, STUDY, TRIALS
 from study.records.trial_record import ENDED
 from study.reporting.build import write_report, write_tables
 from study.signals import EXIT_CODE, set_exit_message
-from study.tracking.finish import end_sending, tell_where
+from study.tracking.finish import close_sender, print_link
 from study.tracking.sender import NullSender, ProcessSender, Sender
 from tl_core.files import is_disk_full
 
@@ -48,7 +48,7 @@ def run_study(prepared: Prepared, console: Console, displays: Sequence[Display] 
             )
 
             context = make_context(prepared)
-            sender.opened()  # Before any training, or folder: the store may not be there.
+            sender.wait_for_store()  # Before any training, or folder: the store may not be there.
             journal, results = open_journal(prepared, sender)
             set_exit_message(how_to_resume(prepared))
             journal.displays.extend(displays)
@@ -68,9 +68,9 @@ def run_study(prepared: Prepared, console: Console, displays: Sequence[Display] 
             console.print(how_to_resume(prepared), highlight=False)
         status = "node fault"
     finally:
-        end_sending(sender, folder, console, interrupted=status not in ENDINGS)
+        close_sender(sender, folder, console, interrupted=status not in ENDINGS)
     if folder.exists():
-        tell_where(sender, folder, settings, console)
+        print_link(sender, folder, settings, console)
     return EXIT_CODES[status]
 
 
@@ -157,7 +157,7 @@ def _status(journal: Journal, prepared: Prepared) -> str:
 
 def _files(folder: Path, console: Console) -> list[Path]:
     """The study's files, its tables, report and figures among them."""
-    files = [folder / name for name in ("study.json", "trials.csv", "best.json")]
+    files = [folder / name for name in (STUDY, TRIALS, BEST)]
     try:
         with console.status("writing the report"):
             files += write_tables(folder)

@@ -14,7 +14,7 @@ from study.records.trial_record import TrialRecord
 from study.reporting.figures.style import save
 from study.reporting.figures.trial_plots import draw_curves
 from study.search.space import single_config
-from study.tracking.finish import end_sending, tell_where
+from study.tracking.finish import close_sender, print_link
 from study.tracking.sender import NullSender, Sender, ThreadSender
 from tl_core.config import EpochMetrics
 from tl_core.errors import DivergedError
@@ -34,9 +34,9 @@ def run_debug(prepared: Prepared, console: Console) -> int:
         status = journal.records[0].status if journal.records else "interrupted"
         results.save(journal.records, status)
         journal.close(status, [])
-        end_sending(sender, folder, console, interrupted=status == "interrupted")
+        close_sender(sender, folder, console, interrupted=status == "interrupted")
     console.print(f"files: {folder}/")
-    tell_where(sender, folder, settings, console)
+    print_link(sender, folder, settings, console)
     return code
 
 

@@ -11,8 +11,6 @@ from study.config.settings import Settings
 from tl_core.config import Metric
 from tl_core.data.datasets import ImageSet
 
-WINNER = "winner"
-"""The folder of the winner's weights, in the study's storage."""
 _received: set[Path] = set()
 """Cache entries that this process knows its node to have."""
 

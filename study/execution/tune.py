@@ -14,10 +14,11 @@ from study.cluster.capacity import Capacity
 from study.cluster.stores import Folder, Storage, bucket_of
 from study.config.settings import Settings
 from study.errors import NodeError
-from study.execution.trial_context import WINNER, TrialContext, checkpoint_name
+from study.execution.trial_context import TrialContext, checkpoint_name
 from study.execution.warm import as_bundle, warm_workers
 from study.execution.worker import run_in_worker
 from study.records.journal import Journal
+from study.records.study_folder import WINNER
 from study.records.trial_record import TrialRecord
 from study.search.confirmation import Planned, max_confirm_trials, plan, remaining
 from study.search.early_stopping import CellASHA

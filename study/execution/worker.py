@@ -18,7 +18,8 @@ from study.cluster.stores import contents
 from study.cluster.worker_setup import settle_worker
 from study.errors import NodeError
 from study.execution.features import on_node
-from study.execution.trial_context import WINNER, TrialContext
+from study.execution.trial_context import TrialContext
+from study.records.study_folder import WINNER
 from tl_core.config import EpochMetrics, Metric, TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.files import is_disk_full

@@ -8,7 +8,7 @@ from study.cluster.folders import folder_faults, store_faults
 from study.config.settings import Settings, flag
 from study.config.uris import is_server
 from study.config.validate import resolve
-from study.tracking.server import check_server
+from study.tracking.client import check_server
 from tl_core.data.sources import Source, find_source
 from tl_core.errors import Fault, InputError
 

@@ -20,7 +20,7 @@ from study.preflight.checks import attempt, look_at_data, look_at_folder
 from study.preflight.decode_speed import Pictures, try_pictures
 from study.preflight.disk import cache_needs, check_room, lacking_views, out_needs
 from study.preflight.prepare import fit_to, settings_of, settled
-from study.tracking.server import check_server
+from study.tracking.client import check_server
 from tl_core.data.datasets import format_bad, image_entry
 from tl_core.data.sources import Source, has_oxford_pet
 from tl_core.errors import Fault, InputError

@@ -24,7 +24,7 @@ from study.preflight.disk import check_room
 from study.records.ledger import StudyState
 from study.records.trial_record import ENDED, TrialRecord
 from study.search.confirmation import max_confirm_trials
-from study.tracking.server import check_server
+from study.tracking.client import check_server
 from tl_core.config import Precision
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.sources import Source, find_source

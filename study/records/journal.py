@@ -1,4 +1,4 @@
-"""Journal: one place that hears of every trial and tells ledger, files and display."""
+"""The journal: receives every change of a trial and passes it to the ledger, files and displays."""
 
 import time
 from collections.abc import Sequence
@@ -12,23 +12,24 @@ from study.signals import uninterruptible
 from tl_core.config import EpochMetrics, TrialConfig
 
 _SAVE_S = 1.0
+"""Shortest time between two writes of the files."""
 
 
 class Display(Protocol):
-    """Shows the state of the study to whoever looks at the terminal."""
+    """Shows the state of the study on the terminal."""
 
     def show(self, records: list[TrialRecord], ended: TrialRecord | None) -> None:
-        """Called after every change; `ended` is the trial that has just ended, if one has."""
+        """Called after every change; `ended` is the trial that has just ended, if any."""
 
     def warn(self, text: str) -> None:
-        """Called when something went wrong and the study goes on."""
+        """Called when something fails and the study continues."""
 
     def confirm(self, planned: Sequence[TrialConfig]) -> None:
-        """Called when the search is over, with the trials that follow and confirm it."""
+        """Called when the search is over, with the confirming trials that follow."""
 
 
 class Journal:
-    """The records of a study, by number, and who is told of them."""
+    """The records of a study, by number, and all that is updated with them."""
 
     def __init__(
         self, results: Results, ledger: Ledger, before: Sequence[TrialRecord] = ()
@@ -39,7 +40,7 @@ class Journal:
         self._ledger = ledger
         self._before = {r.trial for r in before if r.status in ENDED}
         self._expected: int | None = None
-        """Trials that are left to confirm the search, once it is over."""
+        """Number of confirming trials; None during the search."""
         self._started: dict[int, float] = {}
         self._saved_at = 0.0
 
@@ -52,9 +53,9 @@ class Journal:
         source: int | None = None,
         draw: int | None = None,
     ) -> TrialRecord:
-        """Open the record of a trial, or again that of one that was cut.
+        """Open the record of a trial; reopen it if the trial was interrupted.
 
-        They may start in another order than they were drawn in.
+        Trials may start in another order than they were drawn in.
         """
         record = next((r for r in self.records if r.trial == trial), None)
         if record is None:
@@ -64,21 +65,21 @@ class Journal:
         record.status, record.error = "running", None
         self._started[trial] = time.monotonic() - record.wall_s
         self._ledger.start(record, self._about_trial(config))
-        self._tell(None)
+        self._show(None)
         return record
 
     @uninterruptible
     def epoch(self, record: TrialRecord, metrics: EpochMetrics) -> None:
-        """Add one epoch; a trial that was cut tells again of those that it has had."""
+        """Add one epoch; ignore one that the trial has reported before its interruption."""
         if metrics.epoch <= len(record.history):
             return
         record.history.append(metrics)
         self._ledger.epoch(record.trial, metrics)
-        self._tell(None)
+        self._show(None)
 
     @uninterruptible
     def warn(self, record: TrialRecord, text: str) -> None:
-        """Something of a trial went wrong, and it goes on."""
+        """A trial has a problem and continues."""
         self._ledger.warning(record.trial, text)
         for display in self.displays:
             display.warn(f"trial {record.trial}: {text}")
@@ -92,30 +93,30 @@ class Journal:
         files: list[Path] | None = None,
         model: Path | None = None,
     ) -> None:
-        """Close the record of a trial; `model` is where it has left the winner's weights."""
+        """Close the record of a trial; `model` is the folder where it left the winner's weights."""
         record.status, record.error = status, error
         record.wall_s = time.monotonic() - self._started.pop(record.trial)
         self._ledger.end(record, files or [], model)
         if time.monotonic() - self._saved_at > _SAVE_S:
             self._results.save(self.records)
             self._saved_at = time.monotonic()
-        self._tell(record)
+        self._show(record)
 
     def confirm(self, planned: Sequence[TrialConfig]) -> None:
-        """The search is over; these trials follow that confirm it."""
+        """The search is over, and these confirming trials follow."""
         self._expected = len(planned)
         for display in self.displays:
             display.confirm(planned)
 
     def complete(self, trials: int) -> bool:
-        """Whether this many trials of the search, and all that confirm it, have ended."""
+        """Whether this many trials of the search, and all confirming trials, have ended."""
         ended = [r for r in self.records if r.status in ENDED]
         confirmed = sum(r.kind != "search" and r.trial not in self._before for r in ended)
         searched = sum(r.kind == "search" for r in ended)
         return len(ended) == len(self.records) and (searched, confirmed) == (trials, self._expected)
 
     def interrupt(self) -> None:
-        """Close every record that is still open."""
+        """Close every open record."""
         for record in self.records:
             if record.status == "running":
                 self.end(record, "interrupted")
@@ -124,7 +125,7 @@ class Journal:
         """The study has ended with this status, and leaves these files."""
         self._ledger.close(status, files)
 
-    def _tell(self, ended: TrialRecord | None) -> None:
+    def _show(self, ended: TrialRecord | None) -> None:
         for display in self.displays:
             display.show(self.records, ended)
 
@@ -132,6 +133,6 @@ class Journal:
         study = self._results.study
         split = self._results.split_hashes(config.train_ratio, config.seed)
         about: dict[str, Any] = {"data": study["data"]["name"], "split": split}
-        if study["settings"]["debug"]:  # There is no parent run to say it.
+        if study["settings"]["debug"]:  # A single trial has no parent run with these.
             about |= {"versions": study["versions"], "hardware": study["hardware"]}
         return about

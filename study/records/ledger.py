@@ -1,11 +1,12 @@
-"""The ledger: what happens to a study, one line of JSON an event, in order.
+"""The ledger: the events of a study in order, one line of JSON each, in `runs/NAME/ledger.jsonl`.
 
-It is written before anybody else hears of an event; files, MLflow and a later run are made from
-it. `runs/NAME/ledger.jsonl` grows at its end only, so a kill can cut its last line and no other.
+An event is written there first; files, MLflow and a resumed run are made from it. The file only
+grows at its end, so a kill can cut its last line and no other.
 """
 
 import itertools
 import json
+import math
 import os
 import time
 from dataclasses import asdict, dataclass, field
@@ -14,21 +15,23 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from study.records.study_folder import LEDGER
 from study.records.trial_record import TrialRecord
 from tl_core.config import EpochMetrics, TrialConfig
 from tl_core.errors import InputError
 
-FILE = "ledger.jsonl"
 ENDINGS = ("done", "some trials failed")
-"""How a study that needs no resuming has ended."""
+"""Status of a study that needs no resuming."""
 Event = dict[str, Any]
 """`event` is `study`, `start`, `epoch`, `warning`, `end` or `close`; `at` is seconds since 1970."""
+_AT_START = ("kind", "source", "draw")
+_AT_END = ("status", "error", "test", "wall_s", "node")
 
 
 class Ledger:
-    """Writes the events of one study, and keeps other runs out of its folder meanwhile.
+    """Writes the events of one study, and locks its folder against other runs.
 
-    Raises `InputError` on construction if another run is at work there.
+    Raises `InputError` on construction if another run has the lock.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -38,58 +41,57 @@ class Ledger:
         except Timeout as error:
             why = f"another run of {folder.name} is at work in {folder}"
             raise InputError([why]) from error
-        self.path = folder / FILE
+        self.path = folder / LEDGER
         self._file = self.path.open("ab")
-        self._file.truncate(_whole(self.path))
+        # Remove a line that a kill has cut: the next event must not continue it.
+        with self.path.open("rb") as lines:
+            self._file.truncate(sum(len(line) for line in lines if line.endswith(b"\n")))
 
     def study(self, name: str, about: dict[str, Any], again: bool = False) -> None:
-        """The study as study.json tells it at its start, or when it goes on."""
-        told = {"name": name, "about": about, "again": again}
-        self._write({"event": "study"} | told, durable=True)
+        """The study starts, or is resumed; `about` is the content of study.json."""
+        self._write("study", True, name=name, about=about, again=again)
 
     def start(self, record: TrialRecord, about: dict[str, Any]) -> None:
-        """A trial starts, or goes on; `about` is what MLflow is told beside its configuration."""
-        fixed = {name: getattr(record, name) for name in _BEGINNING}
-        fixed["config"] = record.config.model_dump()
-        self._write({"event": "start", "trial": record.trial, **fixed, "about": about}, True)
+        """A trial starts, or is resumed; MLflow gets `about` beside its configuration."""
+        fixed = {name: getattr(record, name) for name in _AT_START}
+        config = record.config.model_dump()
+        self._write("start", True, trial=record.trial, **fixed, config=config, about=about)
 
     def epoch(self, trial: int, metrics: EpochMetrics) -> None:
         """An epoch has ended."""
-        self._write({"event": "epoch", "trial": trial, "metrics": asdict(metrics)})
+        self._write("epoch", trial=trial, metrics=asdict(metrics))
 
     def warning(self, trial: int, text: str) -> None:
-        """Something of a trial went wrong, and it goes on."""
-        self._write({"event": "warning", "trial": trial, "text": text})
+        """A trial has a problem and continues."""
+        self._write("warning", trial=trial, text=text)
 
     def end(self, record: TrialRecord, files: list[Path], model: Path | None = None) -> None:
         """A trial has ended; `files` are its pictures, `model` the folder of the study's winner."""
-        told = {name: getattr(record, name) for name in _ENDING}
-        told["files"] = [str(file.resolve()) for file in files]
-        told["model"] = str(model.resolve()) if model else None
-        self._write({"event": "end", "trial": record.trial, **told}, durable=True)
+        result = {name: getattr(record, name) for name in _AT_END}
+        weights = str(model.resolve()) if model else None
+        self._write("end", True, trial=record.trial, **result, files=_names(files), model=weights)
 
     def close(self, status: str, files: list[Path]) -> None:
-        """The study has ended; `files` are those that it leaves."""
-        names = [str(file.resolve()) for file in files]
-        self._write({"event": "close", "status": status, "files": names}, durable=True)
+        """The study has ended and leaves `files`."""
+        self._write("close", True, status=status, files=_names(files))
         self._file.close()
         self._lock.release()
 
-    def _write(self, event: Event, durable: bool = False) -> None:
-        line = json.dumps(event | {"at": time.time()}, default=str)
+    def _write(self, event: str, durable: bool = False, **values: Any) -> None:
+        line = json.dumps({"event": event, **values, "at": time.time()}, default=str)
         self._file.write(line.encode() + b"\n")
         self._file.flush()
-        if durable:  # Also through a loss of power; epochs alone are not worth a wait each.
+        if durable:  # Survives a power loss. An epoch alone is not worth the wait.
             os.fsync(self._file.fileno())
 
 
-_BEGINNING = ("kind", "source", "draw")
-_ENDING = ("status", "error", "test", "wall_s", "node")
+def _names(files: list[Path]) -> list[str]:
+    return [str(file.resolve()) for file in files]
 
 
 @dataclass
 class StudyState:
-    """A study as its events tell it."""
+    """A study as its events describe it."""
 
     name: str = ""
     about: dict[str, Any] = field(default_factory=dict)
@@ -99,7 +101,7 @@ class StudyState:
     status: str = "running"
     """How the study has ended, if it has."""
     _since: dict[int, float] = field(default_factory=dict)
-    """When each trial would have started had it run at one go."""
+    """When each trial would have started without an interruption."""
 
     @property
     def trials(self) -> list[TrialRecord]:
@@ -107,7 +109,7 @@ class StudyState:
         return [record for _, record in sorted(self.records.items())]
 
     def add(self, event: Event) -> None:
-        """Go on by one event."""
+        """Apply the next event."""
         match event["event"]:
             case "study":
                 self.name, self.about, self.status = event["name"], event["about"], "running"
@@ -118,38 +120,28 @@ class StudyState:
                 record.history.append(EpochMetrics(**event["metrics"]))
                 record.wall_s = event["at"] - self._since[event["trial"]]
             case "end":
-                self._end(event)
+                record = self.records[event["trial"]]
+                for name in _AT_END:
+                    setattr(record, name, event.get(name))  # Older ledgers have no node.
+                if event["model"]:
+                    self.winner = record
             case "close":
                 self.status = event["status"]
 
     def _start(self, event: Event) -> None:
         number, config = event["trial"], TrialConfig(**event["config"])
-        record = self.records.setdefault(
-            number, TrialRecord(number, config, started_at=event["at"])
-        )
+        new = TrialRecord(number, config, started_at=event["at"])
+        record = self.records.setdefault(number, new)
         record.status, record.error = "running", None
-        for name in _BEGINNING:
+        for name in _AT_START:
             setattr(record, name, event[name])
         self._since[number] = event["at"] - record.wall_s
 
-    def _end(self, event: Event) -> None:
-        record = self.records[event["trial"]]
-        for name in _ENDING:
-            setattr(record, name, event.get(name))  # Older ledgers tell of no node.
-        if event["model"]:
-            self.winner = record
-
-
-def _whole(path: Path) -> int:
-    """Bytes of whole lines: what a kill has cut must not run into what follows."""
-    with path.open("rb") as file:
-        return sum(len(line) for line in file if line.endswith(b"\n"))
-
 
 def read_events(path: Path, offset: int = 0, most: int | None = None) -> list[tuple[Event, int]]:
-    """Return the events from a place on, in bytes, each with the place after it.
+    """Return the events from a byte offset on, each with the offset after it.
 
-    A line that is being written, or that a kill has cut, is not an event yet.
+    An incomplete line, which is being written or was cut by a kill, is not an event.
     """
     events: list[tuple[Event, int]] = []
     with path.open("rb") as file:
@@ -161,11 +153,12 @@ def read_events(path: Path, offset: int = 0, most: int | None = None) -> list[tu
     return events
 
 
-def read_state(folder: Path) -> StudyState:
-    """Return what the ledger in the study's folder tells."""
+def read_state(folder: Path, until: float = math.inf) -> StudyState:
+    """Return the state of the study in a folder, after the first `until` bytes of its ledger."""
     state = StudyState()
-    for event, _ in read_events(folder / FILE):
-        state.add(event)
+    for event, offset in read_events(folder / LEDGER):
+        if offset <= until:
+            state.add(event)
     return state
 
 

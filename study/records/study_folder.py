@@ -1,4 +1,4 @@
-"""A study's folder: how it is found, and what its parts are called."""
+"""The folder of a study, `runs/NAME/`: how it is found, and the names of its files."""
 
 from pathlib import Path
 
@@ -6,29 +6,32 @@ from study.config.defaults import DEFAULTS
 from tl_core.files import user_path
 from tl_core.inference.model_card import CARD
 
+STUDY, LEDGER, TRIALS, BEST = "study.json", "ledger.jsonl", "trials.csv", "best.json"
 PAGE, FIGURES = "report.html", "figures"
+WINNER = "winner"
+"""Folder of the winner's weights."""
 
 
 def find_study(study: str, out: Path) -> Path:
     """Return the folder of a study, given its name or its path.
 
-    Raises `FileNotFoundError`, listing the studies that there are.
+    Raises `FileNotFoundError`, listing the known studies.
     """
     for folder in (out / study, Path(study)):
-        if (folder / "study.json").is_file():
+        if (folder / STUDY).is_file():
             return folder
-    there = sorted(path.parent.name for path in out.glob("*/study.json"))
-    known = f"there are: {', '.join(there)}" if there else "there is none; --out names its folder"
+    names = sorted(path.parent.name for path in out.glob(f"*/{STUDY}"))
+    known = f"there are: {', '.join(names)}" if names else "there is none; --out names its folder"
     raise FileNotFoundError(f"no study {study} in {out}/; {known}")
 
 
 def find_model(model: str) -> Path:
-    """Return the model that is meant by a study's name or folder, or its winner's folder or file.
+    """Return the path of a model, given a study's name or folder, or its winner's folder or file.
 
-    It need not exist.
+    The path may not exist.
     """
     path = user_path(model)
     if not path.exists() and (named := Path(DEFAULTS["out"]) / model).is_dir():
         path = named
-    winner = path / "winner"
+    winner = path / WINNER
     return winner if winner.is_dir() and not (path / CARD).exists() else path

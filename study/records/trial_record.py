@@ -1,4 +1,4 @@
-"""TrialRecord: what is known of a trial, in every mode; and the study's list of them."""
+"""What is known of one trial, and the choice of the best."""
 
 import time
 from collections import Counter
@@ -11,17 +11,17 @@ from tl_core.config import DIRECTIONS, EpochMetrics, Metric, TrialConfig
 Status = Literal["running", "done", "pruned", "failed", "interrupted"]
 Kind = Literal["search", "confirm", "control", "winner"]
 """A trial of the search; one that confirms the best of a cell on a fresh seed; its control
-without the auxiliary task; the winner once more, for its weights, when nothing is confirmed."""
+without the auxiliary task; or the winner again, for its weights, when nothing is confirmed."""
 
 ENDED: tuple[Status, ...] = ("done", "pruned", "failed")
-"""How a trial that was not stopped may end."""
+"""The endings of a trial that was not interrupted."""
 FACTORS = {"mode", "train_ratio", "lr", "aux_weight"}
 """What a study searches."""
 
 
 @dataclass
 class TrialRecord:
-    """One trial as it goes on."""
+    """One trial, updated while it runs."""
 
     trial: int
     """Its number in the study, from 0."""
@@ -37,11 +37,11 @@ class TrialRecord:
     """Why it failed."""
     kind: Kind = "search"
     source: int | None = None
-    """Of a trial after the search: the one of the search whose configuration it runs."""
+    """For a trial after the search: the number of the search trial whose configuration it runs."""
     draw: int | None = None
-    """Of a trial of the search: its number among the configurations drawn, from 0."""
+    """For a trial of the search: its number among the configurations drawn, from 0."""
     node: str | None = None
-    """On a cluster: the address of the node that it ran on, at its end."""
+    """On a cluster: the address of the node that it ended on."""
 
     def value(self, metric: Metric) -> float | None:
         """The metric after the last epoch; None before the first."""

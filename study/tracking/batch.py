@@ -1,12 +1,16 @@
-"""What waits to be sent to a run of MLflow, in pieces that a server takes."""
+"""What waits to be sent to one run of MLflow, and how it is sent."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
-# The server takes at most 1,000 metrics and 100 params in a batch, and 6,000 characters a param.
-_MOST_METRICS, _MOST_PARAMS, _LONGEST_PARAM = 1000, 100, 6000
+from study.tracking.client import upload_timeout
+
+# A server takes at most 1,000 values in a batch, of which 100 params, and 6,000 characters a param.
+_MAX_VALUES, _MAX_PARAMS, _MAX_PARAM_LENGTH = 1000, 100, 6000
 
 
 class Batch:
@@ -17,8 +21,8 @@ class Batch:
         self.params: dict[str, Any] = {}
         self.tags: dict[str, str] = {}
         self.files: list[str] = []
-        self.ends: tuple[str, float] | None = None
-        """MLflow's word for how it ended, and when."""
+        self.end: tuple[str, float] | None = None
+        """MLflow's status of the run at its end, and the time of its end."""
         self.model: str | None = None
         """Folder of the winner's weights."""
 
@@ -27,23 +31,39 @@ class Batch:
         self.metrics += [Metric(name, value, in_ms(at), step) for name, value in values.items()]
 
     def parts(self) -> Iterator[tuple[list[Metric], list[Param], list[RunTag]]]:
-        """Cut into what a server takes at once."""
+        """Split metrics, params and tags into parts that a server takes."""
         metrics = self.metrics
-        told = [Param(name, _text(value)[:_LONGEST_PARAM]) for name, value in self.params.items()]
-        marks = [RunTag(name, _text(value)) for name, value in self.tags.items()]
-        while metrics or told or marks:
-            few = told[:_MOST_PARAMS]
-            # Everything together may be at most as much as the metrics alone.
-            some = metrics[: _MOST_METRICS - len(few) - len(marks)]
-            yield some, few, marks
-            metrics, told, marks = metrics[len(some) :], told[len(few) :], []
+        params = [Param(k, _text(value)[:_MAX_PARAM_LENGTH]) for k, value in self.params.items()]
+        tags = [RunTag(name, _text(value)) for name, value in self.tags.items()]
+        while metrics or params or tags:
+            n = _MAX_VALUES - len(params[:_MAX_PARAMS]) - len(tags)
+            yield metrics[:n], params[:_MAX_PARAMS], tags
+            metrics, params, tags = metrics[n:], params[_MAX_PARAMS:], []
+
+    def send(self, client: MlflowClient, run_id: str) -> None:
+        """Send everything in as few calls as the store allows, for most trials in one."""
+        for metrics, params, tags in self.parts():
+            client.log_batch(run_id, metrics, params, tags)
+        with upload_timeout():
+            for path in self.files:
+                if Path(path).exists():  # A ledger may be sent long after; files may be gone.
+                    client.log_artifact(run_id, path)
+        if self.end:
+            status, at = self.end
+            client.set_terminated(run_id, status, in_ms(at))
+        if self.model and Path(self.model).exists():
+            # Takes a second to import.
+            from study.tracking.registry import register_winner
+
+            with upload_timeout():
+                register_winner(client, run_id, Path(self.model))
 
 
 def _text(value: Any) -> str:
-    """As text that databases take: names of files may hold bytes that are no UTF-8."""
+    """As text that databases accept: names of files may hold bytes that are not UTF-8."""
     return str(value).encode(errors="backslashreplace").decode()
 
 
 def in_ms(at: float) -> int:
-    """A time in seconds as MLflow takes it."""
+    """Convert seconds to MLflow's milliseconds."""
     return int(at * 1000)

@@ -1,29 +1,105 @@
-"""How MLflow's client behaves here: it is quiet, asks once, and waits seconds for an answer."""
+"""MLflow's client settings, and a check of a server that takes seconds and does not need MLflow."""
 
+import http.client
+import json
 import logging
 import os
+import ssl
+import threading
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
+
+from study.config.uris import OFFLINE, reason, without_credentials
+from tl_core.errors import Fault, InputError
 
 _TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
-_PATIENCE_S, _PATIENCE_WITH_FILES_S = 10, 120
+_DEFAULTS = {
+    _TIMEOUT: "10",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",  # MLflow's own retries may create a run twice.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+_UPLOAD_TIMEOUT_S = 120
+"""MLflow's default: a server may have to pass files on."""
+_CHECK_TIMEOUT_S = 4.0
+_CHECK_PATH = "/api/2.0/mlflow/experiments/get-by-name?experiment_name=tl-study"
+_MAX_BYTES = 1 << 20
 
 
-def settle_client() -> None:
+def configure_client() -> None:
     """Set what MLflow reads at each call; what the user has set in the environment stays."""
-    logging.getLogger("mlflow").setLevel(logging.WARNING)  # It tells of each table it makes,
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # and each run.
-    # Its own way of trying again may make a run twice.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    os.environ.setdefault(_TIMEOUT, str(_PATIENCE_S))
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    for name, value in _DEFAULTS.items():
+        os.environ.setdefault(name, value)
 
 
 @contextmanager
-def time_for_files() -> Iterator[None]:
-    """Wait as long as MLflow does by default: a server may have to pass files on to others."""
+def upload_timeout() -> Iterator[None]:
+    """Wait longer for each answer while files are sent."""
     before = os.environ[_TIMEOUT]
-    os.environ[_TIMEOUT] = str(max(int(before), _PATIENCE_WITH_FILES_S))
+    os.environ[_TIMEOUT] = str(max(int(before), _UPLOAD_TIMEOUT_S))
     try:
         yield
     finally:
         os.environ[_TIMEOUT] = before
+
+
+def check_server(uri: str, way_out: str = OFFLINE) -> None:
+    """Raise `InputError` within seconds unless an MLflow server may be at `uri`.
+
+    `way_out` ends the error's text. The request has no user and password: MLflow itself finds out
+    whether the server accepts them.
+    """
+    faults: list[str | None] = []
+    # In a thread: a name look-up, or an answer that comes byte by byte, has no time limit.
+    asking = threading.Thread(target=lambda: faults.append(_ask(uri)), daemon=True)
+    asking.start()
+    asking.join(_CHECK_TIMEOUT_S)
+    if fault := faults[0] if faults else _no_answer():
+        message = f"{without_credentials(uri)}: {fault}; {way_out}"
+        raise InputError([Fault("--tracking-uri", message)])
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """Raises a redirection as an `HTTPError`: it may lead to a login page."""
+
+    def redirect_request(self, *args: Any) -> None:
+        """Follow none."""
+
+
+def _ask(uri: str) -> str | None:
+    """Return what is wrong with the server; None if it may be MLflow's."""
+    url = without_credentials(uri).rstrip("/") + _CHECK_PATH
+    try:
+        urlsplit(uri).port  # noqa: B018 - raises if it is not a number.
+        with urllib.request.build_opener(_NoRedirect).open(url, timeout=_CHECK_TIMEOUT_S) as answer:
+            return _judge(answer.status, answer.read(_MAX_BYTES))
+    except urllib.error.HTTPError as error:
+        return _judge(error.code, error.read(_MAX_BYTES))
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        why = getattr(error, "reason", error)
+        if isinstance(why, ssl.SSLCertVerificationError):
+            return None  # MLflow has its own settings for certificates.
+        if isinstance(why, TimeoutError):
+            return _no_answer()
+        return getattr(why, "strerror", None) or reason(why, uri)
+
+
+def _no_answer() -> str:
+    return f"no answer in {_CHECK_TIMEOUT_S:g} s"
+
+
+def _judge(status: int, body: bytes) -> str | None:
+    login = status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN) or 300 <= status < 400
+    answer = f"{status} {http.client.responses.get(status, '')}".strip()
+    if status >= 500:
+        return f"it answers {answer}"
+    with suppress(ValueError):
+        content = json.loads(body)
+        if isinstance(content, dict) and content.keys() & {"experiment", "error_code"}:
+            return None
+    return None if login else f"what answers there ({answer}) is no MLflow server"

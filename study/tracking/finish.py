@@ -1,4 +1,4 @@
-"""The end of a run, as far as MLflow goes: wait for it, tell what is left and where to look."""
+"""The end of a run: wait for MLflow, print what was not sent and where to look."""
 
 import math
 from pathlib import Path
@@ -8,16 +8,16 @@ from rich.console import Console
 from study.config.settings import Settings
 from study.config.uris import sync_command
 from study.tracking.links import where_to_look
-from study.tracking.sender import Sender, study_run
-from study.tracking.sync_state import events_left
+from study.tracking.sender import Sender
+from study.tracking.sync_state import events_left, study_run
 from tl_core.text import pluralize
 
 _INTERRUPTED_S = 8.0
-"""Longest wait of whoever has asked to stop."""
+"""Longest wait after the user has interrupted the study."""
 
 
-def end_sending(sender: Sender, folder: Path, console: Console, interrupted: bool = False) -> None:
-    """Close a sender; while it sends, and if it leaves some, tell how much is left."""
+def close_sender(sender: Sender, folder: Path, console: Console, interrupted: bool = False) -> None:
+    """Close a sender; show how much is left meanwhile, and warn if something stays unsent."""
     with console.status("waiting for MLflow") as status:
 
         def show(left: int) -> None:
@@ -32,10 +32,10 @@ def end_sending(sender: Sender, folder: Path, console: Console, interrupted: boo
         console.print(f"warning: {left}; {sync_command(folder)} sends {what}", style="yellow")
 
 
-def tell_where(sender: Sender, folder: Path, settings: Settings, console: Console) -> None:
-    """Print where to look for the runs, or how to send them."""
+def print_link(sender: Sender, folder: Path, settings: Settings, console: Console) -> None:
+    """Print where to look at the runs, or how to send them."""
     if settings.offline:
         console.print(f"nothing was sent to MLflow; {sync_command(folder)} sends it")
         return
     run = None if settings.debug else study_run(folder)
-    console.print(where_to_look(settings.tracking_uri, sender.opened(), run))
+    console.print(where_to_look(settings.tracking_uri, sender.wait_for_store(), run))

@@ -1,8 +1,8 @@
-"""How MLflow's pages show a study: the view that the printed link opens, made before any trial.
+"""Links to MLflow's pages, and the view of a study that they open.
 
-The pages keep a view that somebody shares in a tag of the experiment, `mlflow.sharedViewState.KEY`,
-and `?viewStateShareKey=KEY` opens it. There is no call for that, so what stands here is what the
-button itself writes (MLflow 3.17; JSON is read by older pages too), without what is default.
+The pages keep a shared view in a tag of the experiment, `mlflow.sharedViewState.KEY`, and
+`?viewStateShareKey=KEY` opens it. MLflow has no call for that, so this module writes what the
+page's own button writes (MLflow 3.17; older pages read JSON, too), without the defaults.
 """
 
 import json
@@ -16,9 +16,9 @@ from study.config.uris import is_server, without_credentials
 from tl_core.config import DIRECTIONS, Metric, TrialConfig
 
 AXES = ("mode", "train_ratio", "log10_lr", "aux_weight")
-"""The params on the axes of the parallel coordinates, which know no logarithmic axis."""
+"""The params on the axes of the parallel coordinates, which have no logarithmic axis."""
 _AUX_WORD = "aux_weight_word"
-"""Stands for `aux_weight` where `auto` is among the values: an axis takes numbers or words."""
+"""Replaces `aux_weight` if `auto` is among its values: an axis takes numbers or words."""
 _CURVES = ("val_accuracy", "train_loss")
 
 
@@ -31,22 +31,22 @@ def axes(config: TrialConfig) -> dict[str, float | str]:
 def shared_view(parent_id: str, metric: Metric, auto: bool = False) -> tuple[str, str]:
     """Return the key and the value of the experiment's tag with the view of one study.
 
-    The view has the trials below the run `parent_id`, best `metric` first, no other run; parallel
-    coordinates from the factors to `metric`, where `auto` tells whether `aux_weight` may be that;
-    and curves. Its `viewStateShareKey` is `parent_id`.
+    The view has only the trials below the run `parent_id`, best `metric` first; parallel
+    coordinates from the factors to `metric`; and curves. `auto` is whether `aux_weight` may be
+    "auto". The key of the view is `parent_id`.
     """
     mine = f"tags.`mlflow.parentRunId` = '{parent_id}' AND tags.`tl_study.kind` = 'trial'"
     curves = dict.fromkeys((metric, *_CURVES))
     view = {
         "searchFilter": mine,
-        # Ordered by time, trials would be folded up below their parent.
+        # In the order of time, the page folds trials up below their parent.
         "orderByKey": f"metrics.`{metric}`",
         "orderByAsc": DIRECTIONS[metric] == "min",
         "runsHiddenMode": "SHOW_ALL",  # By default the charts have the first ten.
         "compareRunSections": [
             _section("factors", "Factors and score", columns=1),
             _section("curves", "Curves"),
-            # Where the pages add a chart for each metric that has none; it must have this name.
+            # Here the page adds a chart for each other metric; it must have this name.
             _section("others", "Model metrics", display=False),
         ],
         "isAccordionReordered": True,  # Keeps the sections in this order.
@@ -56,19 +56,19 @@ def shared_view(parent_id: str, metric: Metric, auto: bool = False) -> tuple[str
 
 
 def address(experiment_id: str, view_key: str | None = None) -> str:
-    """Return what follows a server's URL: to the view of a study, or to the charts of all runs."""
-    # Without workflowType this opens an overview for language-model apps.
+    """Return the part after a server's URL: the view of a study, or the charts of all runs."""
+    # Without workflowType the page is an overview for language-model apps.
     runs = f"#/experiments/{experiment_id}/runs"
     charts = f"{runs}?workflowType=machine_learning&compareRunsMode=CHART"
     return f"{charts}&viewStateShareKey={view_key}" if view_key else charts
 
 
 def where_to_look(uri: str, experiment_id: str, view_key: str | None = None) -> str:
-    """The command that starts MLflow's pages, and the address that opens the trials in them."""
+    """The address of the trials in MLflow's pages, with the command that starts the pages."""
     view = address(experiment_id, view_key)
     if is_server(uri):
         return f"compare trials: {without_credentials(uri).rstrip('/')}/{view}"
-    # Beside this Python, if the virtual environment is not activated.
+    # If the virtual environment is not activated, it is beside this Python.
     mlflow = "mlflow" if shutil.which("mlflow") else Path(sys.executable).with_name("mlflow")
     return (
         f"compare trials: {mlflow} ui --backend-store-uri {without_credentials(uri)}\n"
@@ -88,6 +88,6 @@ def _factors(metric: Metric, auto: bool) -> dict[str, Any]:
 
 def _curve(metric: str) -> dict[str, Any]:
     chart = {"type": "LINE", "uuid": f"curve-{metric}", "metricSectionId": "curves"}
-    # As the whole page is set: over epochs, not smoothed. A chart without these is smoothed.
+    # With the settings of the page: over epochs, not smoothed.
     look = {"useGlobalXaxisKey": True, "useGlobalLineSmoothing": True}
     return chart | {"metricKey": metric, "displayName": metric} | look

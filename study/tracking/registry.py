@@ -1,4 +1,4 @@
-"""The winner in MLflow's model registry, where anybody who reaches the server can load it."""
+"""The winner in MLflow's model registry, from which every user of the store can load it."""
 
 import json
 import logging
@@ -28,35 +28,43 @@ REQUIREMENTS = (
     *("torch", "torchvision", "timm", "safetensors", "huggingface-hub", "numpy", "pandas"),
     *("pillow", "pydantic", "filelock", "rich"),
 )
-"""The distributions that `tl_core` takes; MLflow adds itself."""
-_LOADER = (
-    "tl_core.inference.pyfunc"  # By name: it imports torch, which who tells MLflow can do without.
-)
+"""The distributions that `tl_core` imports; MLflow adds itself."""
+_LOADER = "tl_core.inference.pyfunc"
+"""By name: its import would take torch into the process that writes to MLflow."""
+_SHA256 = "tl_study.model_sha256"
+
+
+def register_winner(client: MlflowClient, run_id: str, folder: Path) -> None:
+    """Register the model in a folder under the study's name, unless it is registered already."""
+    run, weights = client.get_run(run_id), read_card(folder / CARD).sha256
+    if run.data.tags.get(_SHA256) != weights:
+        register_model(client, run_id, folder, run.info.run_name)
+        client.set_tag(run_id, _SHA256, weights)
 
 
 def register_model(client: MlflowClient, run_id: str, folder: Path, name: str) -> str:
     """Log a saved model as an output of a run, and register it with the alias `best`.
 
     `mlflow.pyfunc.load_model("models:/NAME@best").predict(table)` then takes a table whose column
-    `image` holds the content of image files, of any number and size. `tl_core` goes with the
-    model, which so needs no tl-study where it is loaded.
+    `image` holds the content of image files, of any number and size. The model contains `tl_core`,
+    so it loads without tl-study.
 
-    Only `client` is told anything: MLflow's current run and tracking URI stay as they are.
+    Only `client` is used: MLflow's current run and tracking URI stay as they are.
 
     Args:
-        client: of the store that holds the run.
-        run_id: of a run, open or finished.
-        folder: where `tl_core.inference.serialization.save_model` wrote it.
-        name: to register it under, `registered_name(name)` in MLflow; a new version if it exists.
+        client: client of the store that has the run.
+        run_id: id of a run, open or finished.
+        folder: folder that `tl_core.inference.serialization.save_model` wrote.
+        name: name of the model, `registered_name(name)` in MLflow; a new version if it exists.
 
     Returns:
         The version.
 
     Raises:
-        InputError: the folder holds no model that can be read.
+        InputError: the folder has no readable model.
         MlflowException: the store refuses.
     """
-    logging.getLogger("mlflow").setLevel(logging.WARNING)  # It tells of each step.
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
     files = find_model(folder)
     card = read_card(files[0])
     logged = client.create_logged_model(
@@ -66,8 +74,8 @@ def register_model(client: MlflowClient, run_id: str, folder: Path, name: str) -
         params={key: str(value) for key, value in card.config.items()},
     )
     try:
-        with TemporaryDirectory() as scratch:
-            local = _package(files, card, logged, Path(scratch))
+        with TemporaryDirectory() as temp_dir:
+            local = _package(files, card, logged, Path(temp_dir))
             client.log_model_artifacts(logged.model_id, str(local))
     except BaseException:
         client.finalize_logged_model(logged.model_id, "FAILED")
@@ -78,13 +86,13 @@ def register_model(client: MlflowClient, run_id: str, folder: Path, name: str) -
 
 
 def registered_name(name: str) -> str:
-    """Return the study's name without the characters that `models:/NAME@best` gives a meaning."""
+    """Return the study's name without the characters that have a meaning in `models:/NAME@best`."""
     return re.sub(r"[/:@]", "-", name)
 
 
-def _package(files: tuple[Path, Path], card: ModelCard, logged: LoggedModel, scratch: Path) -> Path:
+def _package(files: tuple[Path, Path], card: ModelCard, logged: LoggedModel, folder: Path) -> Path:
     """Make MLflow's own folder for the model, with a link to `logged` in it."""
-    data, local = scratch / "data", scratch / "local"
+    data, local = folder / "data", folder / "local"
     data.mkdir()
     for file, name in zip(files, (CARD, WEIGHTS), strict=True):
         shutil.copy(file, data / name)
@@ -101,7 +109,7 @@ def _package(files: tuple[Path, Path], card: ModelCard, logged: LoggedModel, scr
         ),
         signature=_signature(card),
         input_example=_example(card.image_size),
-        # Stated, because MLflow finds them out by loading the model in another process.
+        # Otherwise MLflow loads the model in another process to find them.
         pip_requirements=[f"{each}=={_public_version(each)}" for each in REQUIREMENTS],
         metadata={"backbone": card.backbone, "classes": list(card.classes)},
     )
@@ -109,7 +117,7 @@ def _package(files: tuple[Path, Path], card: ModelCard, logged: LoggedModel, scr
 
 
 def _signature(card: ModelCard) -> ModelSignature:
-    """Table in, table out: unlike a traced network's, the number of rows is free."""
+    """Table in, table out, of any number of rows."""
     outputs: list[ColSpec | TensorSpec] = [
         ColSpec(DataType.string, "class"),
         ColSpec(DataType.double, "probability"),
@@ -121,7 +129,7 @@ def _signature(card: ModelCard) -> ModelSignature:
 
 
 def _example(size: int) -> pd.DataFrame:
-    """A dark picture and a bright one; photos of the study may not be the registry's to show."""
+    """A dark picture and a bright one; photos of the study may be private."""
     contents = []
     for grey in ("#404040", "#c0c0c0"):
         file = BytesIO()
@@ -131,7 +139,7 @@ def _example(size: int) -> pd.DataFrame:
 
 
 def _public_version(distribution: str) -> str:
-    # What follows a plus names a build, which the package index doesn't have.
+    # The package index has no local builds, which are marked by a plus.
     return version(distribution).partition("+")[0]
 
 
@@ -141,7 +149,7 @@ def _register(client: MlflowClient, run_id: str, logged: LoggedModel, name: str)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    # By its place: `models:/ID` would be looked up in the store of MLflow's own tracking URI.
+    # Not `models:/ID`: MLflow would look that up in the store of its current tracking URI.
     source = logged.artifact_location
     made = client.create_model_version(name, source, run_id, model_id=logged.model_id)
     versions = json.dumps([{"name": name, "version": made.version}])

@@ -1,14 +1,13 @@
-"""How much of a study's ledger MLflow has: `runs/NAME/mlflow.json`. MLflow is not needed for it."""
+"""How much of a study's ledger MLflow has, in `runs/NAME/mlflow.json`; read without MLflow."""
 
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from study.config.uris import store_name
-from study.records.ledger import FILE
+from study.records.study_folder import LEDGER
 from tl_core.files import replace_file
 
-STATE = "mlflow.json"
+_STATE = "mlflow.json"
 
 
 @dataclass(frozen=True)
@@ -16,32 +15,32 @@ class SyncState:
     """What was sent, and where."""
 
     store: str
-    """Its URI as `study.config.uris.store_name` tells it: from any folder, without credentials."""
+    """Its URI, from `study.config.uris.store_name`: valid in any folder, without credentials."""
     sent: int = 0
     """Bytes of the ledger."""
     runs: dict[str, str] = field(default_factory=dict)
-    """MLflow's ids of the runs of the study and, by number, of its trials."""
+    """MLflow's id of the run of the study, by the key "study", and of each trial, by its number."""
 
     def save(self, folder: Path) -> None:
         """Write it into the study's folder."""
-        replace_file(folder / STATE, json.dumps(asdict(self)) + "\n")
+        replace_file(folder / _STATE, json.dumps(asdict(self)) + "\n")
 
 
 def read_sync_state(folder: Path) -> SyncState | None:
-    """Return what is known to have been sent; None if it was never tried."""
-    path = folder / STATE
+    """Return the state that was saved last; None if nothing was ever sent."""
+    path = folder / _STATE
     return SyncState(**json.loads(path.read_text())) if path.exists() else None
 
 
-def mark_unsent(folder: Path, uri: str) -> None:
-    """Note where a study is to be sent to, unless something was sent or noted before."""
-    if read_sync_state(folder) is None:
-        SyncState(store_name(uri)).save(folder)
-
-
 def events_left(folder: Path) -> int:
-    """Events of the ledger that wait to be sent."""
-    sent = read_sync_state(folder)
-    with (folder / FILE).open("rb") as ledger:
-        ledger.seek(sent.sent if sent else 0)
+    """Number of events of the ledger that are not sent yet."""
+    state = read_sync_state(folder)
+    with (folder / LEDGER).open("rb") as ledger:
+        ledger.seek(state.sent if state else 0)
         return sum(line.endswith(b"\n") for line in ledger)
+
+
+def study_run(folder: Path) -> str | None:
+    """MLflow's id of the run of the study in this folder; a single trial has none."""
+    state = read_sync_state(folder)
+    return state.runs.get("study") if state else None

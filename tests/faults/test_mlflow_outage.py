@@ -15,13 +15,13 @@ import pytest
 from mlflow import MlflowClient
 
 from study import sync
-from study.records.ledger import FILE, read_events, read_records
+from study.records.ledger import read_events, read_records
+from study.records.study_folder import LEDGER
 from study.tracking.sender import ProcessSender
 from tests.conftest import SIDE, TINY, draw_folder
-from tests.study.test_sync import write_study
 from tests.support.mlflow_server import MlflowServer
 from tests.support.slow_proxy import slow_proxy
-from tests.support.studies.builders import all_runs
+from tests.support.studies.builders import all_runs, write_study
 from tests.support.studies.ray_runs import RayRun, ray_runs
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
@@ -74,12 +74,12 @@ def run_sync(*words: str) -> "subprocess.CompletedProcess[str]":
 
 def wait_for_ends(process: "subprocess.Popen[str]", trials: int) -> None:
     """Wait until so many trials have ended, in a study that goes on."""
-    wait_until(lambda: (FOLDER / FILE).exists() and n_ends() >= trials)
+    wait_until(lambda: (FOLDER / LEDGER).exists() and n_ends() >= trials)
     assert process.poll() is None, "the study has ended too early"
 
 
 def n_ends() -> int:
-    return sum(event["event"] == "end" for event, _ in read_events(FOLDER / FILE))
+    return sum(event["event"] == "end" for event, _ in read_events(FOLDER / LEDGER))
 
 
 def wait_until(true: Callable[[], bool]) -> None:
@@ -155,7 +155,7 @@ def test_a_slow_server_slows_no_trial_and_need_not_be_waited_for(
     start: Start, ray_run: RayRun, server: MlflowServer, client: MlflowClient, tmp_path: Path
 ) -> None:
     def took_s() -> float:
-        events = [event for event, _ in read_events(FOLDER / FILE)]
+        events = [event for event, _ in read_events(FOLDER / LEDGER)]
         begun = [event["at"] for event in events if event["event"] == "start"]
         ended = [event["at"] for event in events if event["event"] == "end"]
         return float(max(ended) - min(begun))
@@ -186,10 +186,10 @@ def test_deliveries_that_are_killed_are_gone_on_with(
     server: MlflowServer, client: MlflowClient
 ) -> None:
     with slow_proxy(server.url, delay_s=0.1) as proxy:
-        write_study(proxy.url, trials=8)
+        write_study(FOLDER, proxy.url, trials=8)
         for calls in (4, 8, 12, 16, 20):  # While runs are made, told of, and ended.
             sender = ProcessSender(proxy.url)
-            sender.opened()
+            sender.wait_for_store()
             before = len(proxy.calls)
             sender.follow(FOLDER)
             wait_until(partial(enough, proxy.calls, before + calls))
@@ -207,9 +207,9 @@ def enough(calls: list[str], wanted: int) -> bool:
 def test_a_server_that_falls_silent_is_given_up(server: MlflowServer, client: MlflowClient) -> None:
     with slow_proxy(server.url, delay_s=0) as proxy:
         sender = ProcessSender(proxy.url)
-        sender.opened()
+        sender.wait_for_store()
         proxy.delay_s = 3 * LIMIT_S
-        write_study(proxy.url)
+        write_study(FOLDER, proxy.url)
         sender.follow(FOLDER)
         why = sender.close()
         assert why
@@ -223,9 +223,9 @@ def test_a_server_that_falls_silent_is_given_up(server: MlflowServer, client: Ml
 def test_the_delivery_of_a_driver_that_is_killed_sends_the_rest(
     server: MlflowServer, client: MlflowClient
 ) -> None:
-    write_study(server.url)
+    write_study(FOLDER, server.url)
     sender = ProcessSender(server.url)
-    sender.opened()
+    sender.wait_for_store()
     sender.follow(FOLDER)
     sender._process.stdin.close()  # type: ignore[union-attr]  # As the system does for the dead.
     assert sender._process.wait(LIMIT_S) == 0
@@ -256,7 +256,7 @@ def processes_until_trials_end(
     process: "subprocess.Popen[str]", trials: int
 ) -> Iterator[list[tuple[int, str]]]:
     """What `ps` shows of all processes meanwhile."""
-    while not (FOLDER / FILE).exists() or n_ends() < trials:
+    while not (FOLDER / LEDGER).exists() or n_ends() < trials:
         lines = subprocess.check_output(["ps", "-ewwo", "pid=,args="], text=True).splitlines()
         yield [(int(line.split()[0]), line) for line in lines]
         assert process.poll() is None

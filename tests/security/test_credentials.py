@@ -97,7 +97,7 @@ def test_a_study_tells_no_more_than_a_single_trial(
 ) -> None:
     sender = ProcessSender(uri.format(ESCAPED))
     with pytest.raises(InputError, match=r"^--tracking-uri ") as caught:
-        sender.opened()
+        sender.wait_for_store()
     sender.close()
     assert_hidden("".join([str(caught.value), *capfd.readouterr()]))
 

@@ -25,7 +25,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.environment import environment, load
-from study.records.ledger import FILE, read_events, read_state
+from study.records.ledger import read_events, read_state
+from study.records.study_folder import LEDGER
 from tests.soak.check import check, read_runs
 from tests.soak.faults import KINDS, Fault, inflict, schedule
 from tests.soak.memory import Growth, Watch, growths
@@ -78,7 +79,7 @@ def soak(
     about, start, study = environment(), time.monotonic(), SoakStudy(home, trials, seed, batch_size)
     study.limit = start + 60 * minutes * (1 + MARGIN)
     try:
-        with Watch(lambda: _roles(study), Follower(study.folder / FILE).ended) as watch:
+        with Watch(lambda: _roles(study), Follower(study.folder / LEDGER).ended) as watch:
             study.begin()
             struck = _hurt(study, schedule(trials, seed), start, 60 * minutes, console)
             study.finish()
@@ -151,7 +152,7 @@ def grown(memory: Sequence[Growth], most: float = MOST_MB_PER_100_TRIALS) -> lis
 
 def _told(folder: Path) -> dict[str, Any]:
     """What the ledger tells of how the trials fared."""
-    events = [event for event, _ in read_events(folder / FILE)]
+    events = [event for event, _ in read_events(folder / LEDGER)]
     warned, ends = ([e for e in events if e["event"] == what] for what in ("warning", "end"))
     searched = [r for r in read_state(folder).trials if r.kind == "search"]
     return {

@@ -10,7 +10,8 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from study.records.ledger import FILE, StudyState, read_events
+from study.records.ledger import StudyState, read_events
+from study.records.study_folder import LEDGER
 from study.records.trial_record import TrialRecord, best_of
 
 STUDY = "study"
@@ -43,7 +44,7 @@ def check(folder: Path, trials: int, runs: Sequence[tuple[str, RunState]]) -> li
     """
     with (folder / "trials.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    state, expected = _replay(folder / FILE)
+    state, expected = _replay(folder / LEDGER)
     return [
         *_counts(state, trials),
         *_rows([r for r in state.trials if r.kind == "search"], rows),

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from benchmarks.speed.bench import Bench
 from study import run, sync
-from study.records.ledger import FILE, read_events
+from study.records.ledger import read_events
+from study.records.study_folder import LEDGER
 from study.records.trial_record import ENDED
 from study.tracking.sync_state import events_left
 from tests.support.mlflow_server import MlflowServer
@@ -57,7 +58,7 @@ class SoakStudy:
         self._driver: subprocess.Popen[bytes] | None = None
         self._pool = ThreadPoolExecutor(1)
         self._server_back: Future[None] | None = None
-        self._follower = Follower(self.folder / FILE)
+        self._follower = Follower(self.folder / LEDGER)
 
     @property
     def driver(self) -> int | None:

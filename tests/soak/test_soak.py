@@ -13,9 +13,10 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from study.records.ledger import FILE, Ledger, read_records
+from study.records.ledger import Ledger, read_records
+from study.records.study_folder import LEDGER
 from study.records.trial_record import TrialRecord
-from study.tracking.sync_process import SyncProcess
+from study.tracking.sync_process import LedgerSync
 from study.tracking.writer import MlflowWriter
 from tests.soak.__main__ import grown, main
 from tests.soak.check import RunState, check, read_runs
@@ -55,7 +56,7 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Runs]:
     home = tmp_path_factory.mktemp("sent")
     uri = f"sqlite:///{home}/mlflow.db"
     _write(home / "mine")
-    delivery = SyncProcess(home / "mine", MlflowWriter(uri))
+    delivery = LedgerSync(home / "mine", MlflowWriter(uri))
     assert delivery.push() is None
     delivery.close()
     return home / "mine", read_runs(MlflowClient(uri), ID)
@@ -86,7 +87,7 @@ def _write(folder: Path) -> None:
 @pytest.fixture
 def folder(sent: tuple[Path, Runs], tmp_path: Path) -> Path:
     """The study's files, to be changed."""
-    for name in (FILE, "trials.csv"):
+    for name in (LEDGER, "trials.csv"):
         (tmp_path / name).write_bytes((sent[0] / name).read_bytes())
     return tmp_path
 
@@ -188,11 +189,11 @@ def test_what_is_wrong_in_the_table_is_found(
 
 
 def test_what_is_wrong_in_the_ledger_is_found(folder: Path, runs: Runs) -> None:
-    lines = [json.loads(line) for line in (folder / FILE).read_text().splitlines()]
+    lines = [json.loads(line) for line in (folder / LEDGER).read_text().splitlines()]
     short = [e for e in lines if (e["event"], e.get("trial")) != ("end", 2)]
-    (folder / FILE).write_text("".join(json.dumps(e) + "\n" for e in short))
+    (folder / LEDGER).write_text("".join(json.dumps(e) + "\n" for e in short))
     assert "trial 2: running after 2 epochs" in check(folder, 3, runs)
-    (folder / FILE).write_text("".join(json.dumps(e) + "\n" for e in lines[:-1]))
+    (folder / LEDGER).write_text("".join(json.dumps(e) + "\n" for e in lines[:-1]))
     assert check(folder, 3, runs) == ["ledger: the study is 'running', not 'done'"]
 
 
@@ -202,7 +203,7 @@ def test_the_number_of_trials_is_held_against_what_was_asked_for(folder: Path, r
 
 
 def test_the_follower_counts_what_has_ended_as_the_ledger_grows(tmp_path: Path) -> None:
-    follower = Follower(tmp_path / FILE)
+    follower = Follower(tmp_path / LEDGER)
     assert follower.ended() == 0
     ledger = Ledger(tmp_path)
     record = TrialRecord(0, make_config(), "interrupted")

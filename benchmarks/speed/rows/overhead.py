@@ -58,7 +58,7 @@ def tracking_share(bench: Bench) -> Iterator[Row]:
     def run(silent: bool) -> float:
         prepared = _prepare(bench, trials)
         sender: Sender = (NullSender if silent else ProcessSender)(prepared.settings.tracking_uri)
-        sender.opened()
+        sender.wait_for_store()
         watch = search_alone(prepared, sender)
         watches.append(watch)
         # MLflow is told by a process of its own: what counts is when all is told.

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from study.execution.worker import Reporter
-from study.records.ledger import FILE
+from study.records.study_folder import LEDGER
 from tests.conftest import SIDE, TINY
 from tests.soak.memory import Watch
 from tests.soak.study import Follower
@@ -98,7 +98,7 @@ def test_workers_keep_no_memory_of_trials_that_have_ended(
         "--train-ratio", 0.8, "--epochs", 3, "--trials", 60, "--no-confirm", "--name", "mine",
         "--offline",
     )  # fmt: skip
-    ended = Follower(Path("runs/mine") / FILE).ended
+    ended = Follower(Path("runs/mine") / LEDGER).ended
     with Watch(lambda: {"worker": ray_run.workers()}, ended) as watch:
         code, printed, told = ray_run.finish(process)
     assert code == 0, printed + told

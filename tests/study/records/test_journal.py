@@ -8,14 +8,16 @@ from study.records.journal import Journal
 from study.records.ledger import Ledger, read_events, read_records
 from study.records.study_files import Results
 from study.records.trial_record import TrialRecord
-from tests.support.studies.builders import make_config, make_epoch, make_settings
+from tests.support.studies.builders import make_config, make_epoch, make_record, make_settings
 from tl_core.config import TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.data.splits import make_split
 
+FOLDER = Path("run")
+
 
 class Screen:
-    """Notes what a display would show."""
+    """Records what a display gets."""
 
     def __init__(self) -> None:
         self.shown: list[tuple[int, int | None]] = []
@@ -35,13 +37,12 @@ class Screen:
 @pytest.fixture
 def journal(images: ImageSet) -> Journal:
     settings = make_settings(data="photos", train_ratio=["0.1", "0.8"])
-    results = Results(Path("run"), settings, images)
-    return Journal(results, Ledger(Path("run")))
+    return Journal(Results(FOLDER, settings, images), Ledger(FOLDER))
 
 
 def events() -> list[str]:
-    told = [event for event, _ in read_events(Path("run/ledger.jsonl"))]
-    return [f"{event['event']} {event.get('trial', '')}".strip() for event in told]
+    all_events = [event for event, _ in read_events(FOLDER / "ledger.jsonl")]
+    return [f"{event['event']} {event.get('trial', '')}".strip() for event in all_events]
 
 
 def test_records_are_in_the_order_of_their_numbers(journal: Journal) -> None:
@@ -54,7 +55,7 @@ def test_records_are_in_the_order_of_their_numbers(journal: Journal) -> None:
 def test_ledger_has_the_hashes_of_the_trial_s_split(journal: Journal, images: ImageSet) -> None:
     journal.start(make_config(train_ratio=0.8))
     hashes = make_split(images.labels, 0.8).hashes(images.ids)
-    ((start, _),) = read_events(Path("run/ledger.jsonl"))
+    ((start, _),) = read_events(FOLDER / "ledger.jsonl")
     assert start["about"] == {"data": images.name, "split": hashes}
 
 
@@ -64,53 +65,66 @@ def test_one_trial_from_start_to_end(journal: Journal) -> None:
     record = journal.start(make_config(), 3, "confirm", 1)
     journal.epoch(record, make_epoch(1))
     journal.epoch(record, make_epoch(2))
+    journal.epoch(record, make_epoch(2))  # Repeated, as by a trial that was interrupted.
+    journal.warn(record, "no room")
     assert record.status == "running"
     record.test = {"test_accuracy": 0.5}
     journal.end(record, "done")
     assert (record.status, len(record.history)) == ("done", 2)
     assert record.wall_s > 0
-    assert events() == ["start 3", "epoch 3", "epoch 3", "end 3"]
+    assert events() == ["start 3", "epoch 3", "epoch 3", "warning 3", "end 3"]
     assert screen.shown == [(1, None), (1, None), (1, None), (1, 3)]
-    (read,) = read_records(Path("run"))
-    read.started_at = record.started_at  # Of the record and of its line: microseconds apart.
+    assert screen.warnings == ["trial 3: no room"]
+    (read,) = read_records(FOLDER)
+    read.started_at = record.started_at  # The record is microseconds older than its line.
     assert read == record
 
 
-def test_displays_hear_what_confirms_the_search(journal: Journal) -> None:
-    screen = Screen()
+def test_a_study_is_complete_when_search_and_confirmation_have_ended(images: ImageSet) -> None:
+    results = Results(FOLDER, make_settings(data="photos", train_ratio=["0.1"]), images)
+    before = make_record(1)
+    before.kind = "confirm"  # Of an earlier run; it does not count among those that follow.
+    journal, screen = Journal(results, Ledger(FOLDER), [make_record(0), before]), Screen()
     journal.displays.append(screen)
+    assert not journal.complete(1)
     journal.confirm([make_config(seed=1)])
     assert screen.confirming == [make_config(seed=1)]
+    record = journal.start(make_config(seed=1), 2, "confirm", 0)
+    assert not journal.complete(1)
+    journal.end(record, "done")
+    assert journal.complete(1)
+    assert not journal.complete(2)
 
 
-def test_failed_trial_keeps_its_reason(journal: Journal) -> None:
+def test_failed_trial_keeps_its_reason_until_it_starts_again(journal: Journal) -> None:
     record = journal.start(make_config())
     journal.end(record, "failed", "DivergedError: val_loss is nan in epoch 2")
-    assert read_records(Path("run"))[0].error == "DivergedError: val_loss is nan in epoch 2"
+    assert read_records(FOLDER)[0].error == "DivergedError: val_loss is nan in epoch 2"
+    assert journal.start(make_config()) is record
+    assert (record.status, record.error) == ("running", None)
 
 
-def test_interrupt_closes_what_is_open_only(journal: Journal) -> None:
+def test_interrupt_closes_only_open_records(journal: Journal) -> None:
     ended, running, waiting = (journal.start(make_config(), trial) for trial in range(3))
     journal.epoch(running, make_epoch())
     journal.end(ended, "done")
     journal.interrupt()
     assert [r.status for r in journal.records] == ["done", "interrupted", "interrupted"]
-    told = events()
-    assert told[-3:] == ["end 0", "end 1", "end 2"]
+    assert events()[-3:] == ["end 0", "end 1", "end 2"]
     journal.interrupt()
-    assert events() == told
+    assert events().count("end 1") == 1
     assert waiting.wall_s > 0
 
 
-def test_files_are_brought_up_to_date_once_a_second(
+def test_files_are_written_at_most_once_a_second(
     journal: Journal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = iter(range(100, 200))
     monkeypatch.setattr("study.records.journal.time.monotonic", lambda: next(clock))
     for n in range(3):
         journal.end(journal.start(make_config(), n), "done")
-        assert len(pd.read_csv("run/trials.csv")) == n + 1
+        assert len(pd.read_csv(FOLDER / "trials.csv")) == n + 1
     monkeypatch.setattr("study.records.journal.time.monotonic", lambda: 110.0)
     journal.end(journal.start(make_config(), 3), "done")
     journal.end(journal.start(make_config(), 4), "done")
-    assert len(pd.read_csv("run/trials.csv")) < 5
+    assert len(pd.read_csv(FOLDER / "trials.csv")) < 5

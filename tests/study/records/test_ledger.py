@@ -3,87 +3,82 @@ from pathlib import Path
 import pytest
 
 from study.records.ledger import Ledger, read_events, read_records, read_state
+from study.records.study_folder import LEDGER
 from study.records.trial_record import TrialRecord
-from tests.support.studies.builders import make_config, make_epoch
+from tests.support.studies.builders import make_config, make_epoch, make_record
 from tl_core.errors import InputError
 
 
-def write_some(folder: Path) -> Ledger:
-    ledger = Ledger(folder)
-    ledger.study("mine", {"id": "0123", "data": {"classes": {"Käse <b>": 3}}})
-    record = TrialRecord(1, make_config(lr=0.01), kind="confirm", source=0)
+@pytest.fixture
+def record() -> TrialRecord:
+    record = TrialRecord(1, make_config(lr=0.01), "failed", [make_epoch(1)], kind="confirm")
+    record.source, record.test, record.wall_s = 0, {"test_accuracy": 0.5}, 2.5
+    record.error, record.node = "out of memory\nsecond line", "10.0.0.1"
+    return record
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, record: TrialRecord) -> Ledger:
+    """A ledger with one trial, `record`."""
+    ledger = Ledger(tmp_path)
+    ledger.study("mine", {"id": "0123", "classes": {"Käse <b>": 3, "d\udcffg": 1}})
     ledger.start(record, {})
     ledger.epoch(1, make_epoch(1))
-    record.status, record.test, record.wall_s = "failed", {"test_accuracy": 0.5}, 2.5
-    record.error = "out of memory\nsecond line"
     ledger.end(record, [Path("curves.png")])
     return ledger
 
 
-def test_what_is_written_is_read(tmp_path: Path) -> None:
-    write_some(tmp_path).close("done", [])
+def names(ledger: Ledger, offset: int = 0, most: int | None = None) -> list[str]:
+    return [event["event"] for event, _ in read_events(ledger.path, offset, most)]
+
+
+def test_what_is_written_is_read(ledger: Ledger, record: TrialRecord, tmp_path: Path) -> None:
+    ledger.close("done", [])
     state = read_state(tmp_path)
-    assert state.name == "mine"
-    assert state.about["data"]["classes"] == {"Käse <b>": 3}
-    (record,) = read_records(tmp_path)
-    assert record.config == make_config(lr=0.01)
-    assert (record.trial, record.kind, record.source) == (1, "confirm", 0)
-    assert record.history == [make_epoch(1)]
-    assert (record.status, record.error) == ("failed", "out of memory\nsecond line")
-    assert (record.test, record.wall_s) == ({"test_accuracy": 0.5}, 2.5)
-    events = [event for event, _ in read_events(tmp_path / "ledger.jsonl")]
-    assert [e["event"] for e in events] == ["study", "start", "epoch", "end", "close"]
+    assert (state.name, state.status) == ("mine", "done")
+    assert state.about["classes"] == {"Käse <b>": 3, "d\udcffg": 1}  # The last is not UTF-8.
+    events = [event for event, _ in read_events(ledger.path)]
+    assert names(ledger) == ["study", "start", "epoch", "end", "close"]
     assert events[3]["files"] == [str(Path("curves.png").resolve())]
-    assert record.started_at == events[1]["at"]
+    record.started_at = events[1]["at"]
+    assert read_records(tmp_path) == [record]
 
 
-def test_reading_goes_on_where_it_ended(tmp_path: Path) -> None:
-    ledger = write_some(tmp_path)
+def test_reading_continues_where_it_ended(ledger: Ledger, tmp_path: Path) -> None:
     two = read_events(ledger.path, most=2)
-    rest = read_events(ledger.path, two[-1][1])
-    assert [e["event"] for e, _ in two + rest] == ["study", "start", "epoch", "end"]
-    end = rest[-1][1]
-    assert end == ledger.path.stat().st_size
+    middle, end = two[-1][1], ledger.path.stat().st_size
+    assert names(ledger, most=2) + names(ledger, middle) == ["study", "start", "epoch", "end"]
     assert read_events(ledger.path, end) == []
     ledger.close("done", [])
-    assert [e["event"] for e, _ in read_events(ledger.path, end)] == ["close"]
+    assert names(ledger, end) == ["close"]
+    assert read_state(tmp_path, middle).records[1].status == "running"
 
 
-def test_a_line_that_was_cut_is_no_event(tmp_path: Path) -> None:
-    ledger = write_some(tmp_path)
-    whole = ledger.path.read_bytes()
+def test_an_incomplete_line_is_no_event_and_is_removed(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.close("interrupted", [])
+    content = ledger.path.read_bytes()
     for cut in range(1, 40):
-        ledger.path.write_bytes(whole[:-cut])
-        assert len(read_events(ledger.path)) == 3
-    assert read_records(tmp_path)[0].status == "running"
+        ledger.path.write_bytes(content[:-cut])
+        assert names(ledger) == ["study", "start", "epoch", "end"]
+    ledger.path.write_bytes(content + b'{"event": "ep')
+    Ledger(tmp_path)
+    assert ledger.path.read_bytes() == content
 
 
-def test_a_trial_that_goes_on_keeps_what_it_had(tmp_path: Path) -> None:
-    ledger = write_some(tmp_path)
+def test_a_resumed_trial_keeps_its_epochs_and_time(ledger: Ledger, tmp_path: Path) -> None:
     (before,) = read_records(tmp_path)
     ledger.start(before, {})
     (record,) = read_records(tmp_path)
-    assert (record.status, record.history) == ("running", before.history)
-    assert record.history
-    ledger.epoch(1, make_epoch(len(record.history) + 1))
+    assert (record.status, record.error, record.history) == ("running", None, [make_epoch(1)])
+    ledger.epoch(1, make_epoch(2))
     (record,) = read_records(tmp_path)
+    assert len(record.history) == 2
     assert record.wall_s == pytest.approx(before.wall_s, abs=1)
 
 
-def test_line_that_a_kill_has_cut_is_cut_off(tmp_path: Path) -> None:
-    write_some(tmp_path).close("interrupted", [])
-    path = tmp_path / "ledger.jsonl"
-    whole = path.read_bytes()
-    path.write_bytes(whole + b'{"event": "ep')
-    Ledger(tmp_path)
-    assert path.read_bytes() == whole
-
-
-def test_story_knows_how_the_study_ended_and_whose_weights_it_has(tmp_path: Path) -> None:
-    ledger = write_some(tmp_path)
-    record = TrialRecord(2, make_config(seed=5), status="done")
-    ledger.start(record, {})
-    ledger.end(record, [], tmp_path / "winner")
+def test_state_has_the_ending_and_the_winner(ledger: Ledger, tmp_path: Path) -> None:
+    ledger.start(make_record(2), {})
+    ledger.end(make_record(2), [], tmp_path / "winner")
     ledger.close("done", [])
     state = read_state(tmp_path)
     assert (state.status, state.winner) == ("done", state.records[2])
@@ -91,14 +86,14 @@ def test_story_knows_how_the_study_ended_and_whose_weights_it_has(tmp_path: Path
     assert read_state(tmp_path).status == "running"
 
 
-def test_two_runs_do_not_write_to_one_folder(tmp_path: Path) -> None:
-    ledger = write_some(tmp_path)
-    with pytest.raises(InputError, match=r"^another run of test_two\w+ is at work in "):
+def test_one_run_at_a_time_writes_to_a_folder(ledger: Ledger, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^another run of test_one\w+ is at work in "):
         Ledger(tmp_path)
     ledger.close("done", [])
     Ledger(tmp_path)
 
 
-def test_a_name_that_is_no_utf_8_survives(tmp_path: Path) -> None:
-    Ledger(tmp_path).study("mine", {"classes": ["d\udcffg"]})
-    assert read_state(tmp_path).about == {"classes": ["d\udcffg"]}
+def test_an_older_ledger_has_no_node(ledger: Ledger, record: TrialRecord, tmp_path: Path) -> None:
+    old = ledger.path.read_text().replace(', "node": "10.0.0.1"', "")
+    (tmp_path / LEDGER).write_text(old)
+    assert read_records(tmp_path)[0].node is None

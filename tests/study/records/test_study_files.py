@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from study.config.settings import Settings
-from study.records.study_files import Results, describe, split_hashes
+from study.records.study_files import Results
 from study.records.trial_record import TrialRecord
 from tests.support.studies.builders import make_epoch, make_record, make_settings
 from tl_core.config import Metric
@@ -39,8 +39,11 @@ def read(name: str) -> Any:
     return json.loads(Path("runs/mine", name).read_text())
 
 
-def test_study_json_is_there_from_the_start(results: Results, images: ImageSet) -> None:
+def test_study_json_is_written_at_the_start(
+    results: Results, settings: Settings, images: ImageSet
+) -> None:
     study = read("study.json")
+    assert study == results.study
     assert study["status"] == "running"
     assert study["settings"]["train_ratio"] == [0.1, 0.8]
     assert study["data"] == {
@@ -56,17 +59,24 @@ def test_study_json_is_there_from_the_start(results: Results, images: ImageSet) 
     assert "ended" not in study
 
 
-def test_split_hashes_are_those_of_the_splits(settings: Settings, images: ImageSet) -> None:
-    hashes = split_hashes(settings, images)
-    assert set(hashes) == {"val", "test", "train_0.1", "train_0.8"}
+def test_study_json_has_the_split_hashes(
+    results: Results, settings: Settings, images: ImageSet
+) -> None:
     small, large = (make_split(images.labels, r, 0, 0).hashes(images.ids) for r in (0.1, 0.8))
-    assert hashes["train_0.1"] == small["train"] != large["train"] == hashes["train_0.8"]
-    assert (hashes["val"], hashes["test"]) == (small["val"], small["test"])
+    assert small["train"] != large["train"]
+    trains = {"train_0.1": small["train"], "train_0.8": large["train"]}
+    assert results.study["splits"] == {"val": small["val"], "test": small["test"]} | trains
+    other = Results(Path("runs/other"), settings.model_copy(update={"split_seed": 1}), images)
+    assert other.study["splits"]["test"] != small["test"]
 
 
-def test_split_seed_changes_what_is_held_out(settings: Settings, images: ImageSet) -> None:
-    other = split_hashes(settings.model_copy(update={"split_seed": 1}), images)
-    assert other["test"] != split_hashes(settings, images)["test"]
+def test_a_resumed_study_keeps_its_id_and_start(settings: Settings, images: ImageSet) -> None:
+    was = {"id": "0123", "started": "2026-01-02", "status": "interrupted"}
+    Path("runs/mine").mkdir(parents=True)
+    nodes = [{"address": "10.0.0.1"}]
+    study = Results(Path("runs/mine"), settings, images, was, nodes).study
+    assert (study["id"], study["started"], study["status"]) == ("0123", "2026-01-02", "running")
+    assert study["hardware"]["nodes"] == nodes
 
 
 def test_trials_csv_has_a_row_a_trial(results: Results) -> None:
@@ -121,19 +131,13 @@ def test_best_json_picks_by_direction(images: ImageSet, metric: Metric, best: in
     ]
     records = [TrialRecord(i, make_record().config, "done", [e]) for i, e in enumerate(epochs)]
     records[3].status = "failed"
+    records[best].test = {"test_accuracy": 0.75}
     Results(Path("runs/mine"), settings, images).save(records)
     found = read("best.json")
     assert (found["trial"], found["metric"]) == (best, metric)
     assert found["value"] == getattr(epochs[best], metric)
     assert found["config"] == records[best].config.model_dump()
-    assert found["metrics"]["val_loss"] == 0.625
-
-
-def test_best_json_holds_test_scores_where_test_was_read(results: Results) -> None:
-    record = make_record()
-    record.test = {"test_accuracy": 0.75}
-    results.save([record], "done")
-    assert read("best.json")["metrics"]["test_accuracy"] == 0.75
+    assert (found["metrics"]["val_loss"], found["metrics"]["test_accuracy"]) == (0.625, 0.75)
 
 
 def test_files_are_replaced_whole(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -167,16 +171,12 @@ def test_folder_that_another_study_has_taken(
         Results(results.folder, settings, images)
 
 
-def test_skipped_files_are_recorded(settings: Settings, images: ImageSet) -> None:
-    skipped = replace(images, bad=(("cat/x.jpg", "OSError: broken"),))
-    assert describe(settings, skipped)["data"]["skipped"] == ["cat/x.jpg: OSError: broken"]
-
-
-def test_no_credentials_in_study_json(images: ImageSet) -> None:
+def test_skipped_files_are_recorded_and_credentials_are_not(images: ImageSet) -> None:
     settings = make_settings(
         data="photos", train_ratio=["0.8"], tracking_uri="https://me:secret@host:5000"
     )
-    Results(Path("runs/mine"), settings, images)
-    text = Path("runs/mine/study.json").read_text()
-    assert "secret" not in text
-    assert '"tracking_uri": "https://host:5000"' in text
+    skipped = replace(images, bad=(("cat/x.jpg", "OSError: broken"),))
+    Results(Path("runs/mine"), settings, skipped)
+    assert read("study.json")["data"]["skipped"] == ["cat/x.jpg: OSError: broken"]
+    assert read("study.json")["settings"]["tracking_uri"] == "https://host:5000"
+    assert "secret" not in Path("runs/mine/study.json").read_text()

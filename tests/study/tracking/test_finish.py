@@ -1,4 +1,4 @@
-"""What a run says of MLflow when it ends."""
+"""What a run prints about MLflow at its end."""
 
 import io
 from pathlib import Path
@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from study.records.ledger import FILE
-from study.tracking.finish import end_sending, tell_where
+from study.records.study_folder import LEDGER
+from study.tracking.finish import close_sender, print_link
 from study.tracking.sender import NullSender, Show
 from study.tracking.sync_state import SyncState
 from tests.support.studies.builders import make_settings
@@ -16,17 +16,14 @@ from tests.support.studies.builders import make_settings
 FOLDER = Path("runs/mine")
 
 
-class Leaving:
-    """A sender that leaves some, and notes how long it was to try."""
+class LeavingSender(NullSender):
+    """Leaves some events for the reason `why`, and records how long it could try."""
 
     def __init__(self, why: str | None) -> None:
         self._why = why
         self.within_s = 0.0
 
-    def follow(self, folder: Path) -> None:
-        """Not asked for here."""
-
-    def opened(self) -> str:
+    def wait_for_store(self) -> str:
         return "7"
 
     def close(self, show: Show = print, within_s: float = 0.0) -> str | None:
@@ -38,7 +35,7 @@ class Leaving:
 @pytest.fixture
 def console() -> Console:
     FOLDER.mkdir(parents=True)
-    (FOLDER / FILE).write_text('{"event": "study"}\n{"event": "start"}\n{"event": "ep')
+    (FOLDER / LEDGER).write_text('{"event": "study"}\n{"event": "start"}\n{"event": "ep')
     return Console(file=io.StringIO(), width=200, soft_wrap=True)
 
 
@@ -47,34 +44,36 @@ def printed(console: Console) -> str:
     return console.file.getvalue()
 
 
-def test_what_is_left_is_told_with_the_way_to_send_it(console: Console) -> None:
-    sender = Leaving("it is gone")
-    end_sending(sender, FOLDER, console)
-    assert sender.within_s == float("inf")
-    told = "warning: 2 events are not in MLflow yet (it is gone); python study/sync.py mine sends"
-    assert printed(console) == f"{told} them\n"
-
-
-def test_nothing_is_told_when_all_is_there_and_no_wait_is_long_after_a_stop(
-    console: Console,
+@pytest.mark.parametrize(
+    ("why", "interrupted", "within_s", "text"),
+    [
+        (
+            *("it is gone", False, float("inf")),
+            "warning: 2 events are not in MLflow yet (it is gone); python study/sync.py mine sends"
+            " them\n",
+        ),
+        (None, True, 8, ""),
+    ],
+)
+def test_unsent_events_are_printed_with_the_command_that_sends_them(
+    why: str | None, interrupted: bool, within_s: float, text: str, console: Console
 ) -> None:
-    sender = Leaving(None)
-    end_sending(sender, FOLDER, console, interrupted=True)
-    assert sender.within_s == 8
-    assert printed(console) == ""
+    sender = LeavingSender(why)
+    close_sender(sender, FOLDER, console, interrupted)
+    assert (sender.within_s, printed(console)) == (within_s, text)
 
 
 @pytest.mark.parametrize(
     ("debug", "end"), [(False, "&viewStateShareKey=the-run\n"), (True, "CHART\n")]
 )
-def test_where_to_look(debug: bool, end: str, console: Console) -> None:
+def test_link(debug: bool, end: str, console: Console) -> None:
     SyncState("http://host", 5, {"study": "the-run"}).save(FOLDER)
     settings = SimpleNamespace(offline=False, debug=debug, tracking_uri="http://me:secret@host")
-    tell_where(Leaving(None), FOLDER, settings, console)  # type: ignore[arg-type]
+    print_link(LeavingSender(None), FOLDER, settings, console)  # type: ignore[arg-type]
     assert printed(console).startswith("compare trials: http://host/#/experiments/7/")
     assert printed(console).endswith(end)
 
 
-def test_what_was_not_sent_is_told_with_the_way_to_do_so(console: Console) -> None:
-    tell_where(NullSender(""), FOLDER, make_settings(offline=True), console)
+def test_offline_study_prints_how_to_send_it(console: Console) -> None:
+    print_link(NullSender(""), FOLDER, make_settings(offline=True), console)
     assert printed(console) == "nothing was sent to MLflow; python study/sync.py mine sends it\n"

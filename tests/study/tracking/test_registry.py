@@ -1,10 +1,13 @@
 import ast
 import json
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.metadata import packages_distributions
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import pandas as pd
@@ -21,28 +24,48 @@ from tl_core.inference.model_card import CARD, WEIGHTS
 from tl_core.inference.serialization import save_model
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """The winner of a study, with more files in it than those of the model."""
-    save_model(tmp_path / "winner", make_model())
-    (tmp_path / "winner" / "predictions.csv").write_text("image\nprivate.jpg\n")
-    return tmp_path / "winner"
+class Store:
+    """A store with one run that is over, and the folder of a study's winner."""
+
+    def __init__(self, folder: Path, blank: Path) -> None:
+        shutil.copy(blank, folder / "mlflow.db")
+        self.uri = f"sqlite:///{folder}/mlflow.db"
+        self.client = MlflowClient(self.uri)
+        place = (folder / "mlruns").as_uri()
+        self.experiment_id = self.client.create_experiment("tl-study", place)
+        self.run_id = str(self.client.create_run(self.experiment_id).info.run_id)
+        self.client.set_terminated(self.run_id)
+        self.folder = folder / "winner"
+        save_model(self.folder, make_model())
+        (self.folder / "predictions.csv").write_text("image\nprivate.jpg\n")
+
+    def register(self, name: str = "mine", folder: Path | None = None) -> str:
+        return register_model(self.client, self.run_id, folder or self.folder, name)
 
 
 @pytest.fixture
-def run_id(client: MlflowClient, tmp_path: Path) -> str:
-    """A run that is over."""
-    place = (tmp_path / "mlruns").as_uri()
-    run = client.create_run(client.create_experiment("tl-study", place))
-    client.set_terminated(run.info.run_id)
-    return str(run.info.run_id)
+def store(tmp_path: Path, blank_store: Path) -> Store:
+    return Store(tmp_path, blank_store)
+
+
+@pytest.fixture(scope="module")
+def registered(tmp_path_factory: pytest.TempPathFactory, blank_store: Path) -> Store:
+    """A store with the first version of the model "mine"; for reading only."""
+    store = Store(tmp_path_factory.mktemp("registered"), blank_store)
+    assert store.register() == "1"
+    return store
 
 
 @pytest.fixture
-def as_user(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a user sets to load models from the store; undone with the test."""
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    monkeypatch.setattr(sys, "path", list(sys.path))
+def load(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Load a registered model, as a user of the store does."""
+
+    def load_from(store: Store, name: str = "mine") -> Any:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", store.uri)
+        return mlflow.pyfunc.load_model(f"models:/{name}@best")
+
+    monkeypatch.setattr(sys, "path", list(sys.path))  # A loaded model adds its code.
+    return load_from
 
 
 def pngs(n: int) -> pd.DataFrame:
@@ -53,42 +76,37 @@ def pngs(n: int) -> pd.DataFrame:
     return pd.DataFrame({"image": [file.getvalue() for file in files]})
 
 
-@pytest.mark.usefixtures("as_user")
-def test_the_registered_model_predicts_any_number_of_pictures(
-    client: MlflowClient, run_id: str, folder: Path
-) -> None:
-    assert register_model(client, run_id, folder, "mine") == "1"
-    loaded = mlflow.pyfunc.load_model("models:/mine@best")
+def test_the_registered_model_predicts_any_number_of_pictures(registered: Store, load: Any) -> None:
+    loaded = load(registered)
     for n in (1, 2, 5):
         table = loaded.predict(pngs(n))
-        told = make_model().predict(BytesIO(content) for content in pngs(n)["image"])
-        assert table["class"].tolist() == [each.class_name for each in told]
-        assert table["probability"].tolist() == pytest.approx([each.probability for each in told])
-        assert table["brightness"].tolist() == pytest.approx([each.brightness for each in told])
+        expected = list(make_model().predict(BytesIO(content) for content in pngs(n)["image"]))
+        assert table["class"].tolist() == [each.class_name for each in expected]
+        for column in ("probability", "brightness"):
+            values = [getattr(each, column) for each in expected]
+            assert table[column].tolist() == pytest.approx(values)
     assert loaded.metadata.metadata == {"backbone": "shared_mlp", "classes": ["cat", "dog"]}
+    assert_signature_fits(loaded, ["class", "probability", "probabilities", "brightness"])
 
 
-@pytest.mark.usefixtures("as_user")
-@pytest.mark.parametrize("learned", [("class",), ("class", "brightness")])
-def test_signature_and_example_are_what_the_model_takes_and_gives(
-    client: MlflowClient, run_id: str, tmp_path: Path, learned: tuple[str, ...]
-) -> None:
-    save_model(tmp_path / "any", make_model(learned=learned))
-    register_model(client, run_id, tmp_path / "any", "mine")
-    loaded = mlflow.pyfunc.load_model("models:/mine@best")
-    said = loaded.predict(loaded.input_example)
-    assert len(said) == 2
+def test_a_model_without_brightness(store: Store, load: Any, tmp_path: Path) -> None:
+    save_model(tmp_path / "any", make_model(learned=("class",)))
+    store.register(folder=tmp_path / "any")
+    assert_signature_fits(load(store), ["class", "probability", "probabilities"])
+
+
+def assert_signature_fits(loaded: Any, columns: list[str]) -> None:
+    """The signature is what the model takes and returns, for its example."""
+    predicted = loaded.predict(loaded.input_example)
+    assert len(predicted) == 2
     signature = loaded.metadata.signature
     assert signature.inputs.input_names() == ["image"]
-    assert signature.outputs.input_names() == list(said)
-    assert ("brightness" in said) == ("brightness" in learned)
-    json.dumps(said.to_dict("records"), allow_nan=False)
+    assert signature.outputs.input_names() == list(predicted) == columns
+    json.dumps(predicted.to_dict("records"), allow_nan=False)
 
 
-def test_the_run_leads_to_the_model_and_the_model_to_its_version(
-    client: MlflowClient, run_id: str, folder: Path
-) -> None:
-    register_model(client, run_id, folder, "mine")
+def test_run_model_and_version_lead_to_each_other(registered: Store) -> None:
+    client, run_id = registered.client, registered.run_id
     run = client.get_run(run_id)
     assert run.info.status == "FINISHED"
     assert run.outputs is not None
@@ -97,20 +115,12 @@ def test_the_run_leads_to_the_model_and_the_model_to_its_version(
     assert (logged.source_run_id, logged.status) == (run_id, "READY")
     assert logged.params == {"mode": "scratch", "lr": "0.001"}
     assert json.loads(logged.tags["mlflow.modelVersions"]) == [{"name": "mine", "version": 1}]
-    registered = client.get_model_version_by_alias("mine", "best")
-    assert (registered.run_id, registered.source) == (run_id, logged.artifact_location)
+    version = client.get_model_version_by_alias("mine", "best")
+    assert (version.run_id, version.source) == (run_id, logged.artifact_location)
 
 
-def test_the_later_model_takes_the_alias(client: MlflowClient, run_id: str, folder: Path) -> None:
-    assert [register_model(client, run_id, folder, "mine") for _ in range(2)] == ["1", "2"]
-    assert str(client.get_model_version_by_alias("mine", "best").version) == "2"
-
-
-def test_only_the_model_and_what_it_takes_is_logged(
-    client: MlflowClient, run_id: str, folder: Path
-) -> None:
-    register_model(client, run_id, folder, "mine")
-    source = client.get_model_version("mine", "1").source
+def test_only_the_model_and_its_needs_are_logged(registered: Store) -> None:
+    source = registered.client.get_model_version("mine", "1").source
     place = Path(str(source).removeprefix("file://"))
     assert {path.name for path in (place / "data" / "data").iterdir()} == {CARD, WEIGHTS}
     assert not list(place.rglob("*.pkl"))
@@ -121,47 +131,43 @@ def test_only_the_model_and_what_it_takes_is_logged(
     assert not any("+" in each for each in pinned)
 
 
-def test_nothing_but_the_client_is_told(
-    client: MlflowClient, run_id: str, folder: Path, capfd: pytest.CaptureFixture[str]
+def test_a_name_with_characters_that_a_model_address_gives_a_meaning(
+    store: Store, load: Any
+) -> None:
+    store.register("a:b@1/c ü")
+    assert registered_name("a:b@1/c ü") == "a-b-1-c ü"
+    assert len(load(store, "a-b-1-c ü").predict(pngs(1))) == 1
+
+
+def test_the_later_model_takes_the_alias_and_only_the_client_is_used(
+    store: Store, capfd: pytest.CaptureFixture[str]
 ) -> None:
     before = mlflow.get_tracking_uri(), mlflow.active_run(), list(sys.path)
-    register_model(client, run_id, folder, "mine")
+    assert [store.register() for _ in range(2)] == ["1", "2"]
+    assert str(store.client.get_model_version_by_alias("mine", "best").version) == "2"
     assert (mlflow.get_tracking_uri(), mlflow.active_run(), list(sys.path)) == before
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("name", ["a:b", "a@1", "a/b", "a b ü"])
-@pytest.mark.usefixtures("as_user")
-def test_names_that_a_model_address_cannot_hold_are_changed(
-    client: MlflowClient, run_id: str, folder: Path, name: str
-) -> None:
-    register_model(client, run_id, folder, name)
-    address = f"models:/{registered_name(name)}@best"
-    assert len(mlflow.pyfunc.load_model(address).predict(pngs(1))) == 1
-
-
-def test_no_model_leaves_nothing_in_the_store(
-    client: MlflowClient, run_id: str, tmp_path: Path
-) -> None:
+def test_a_folder_without_a_model_leaves_nothing_in_the_store(store: Store, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"model.json does not exist; a model is a folder"):
-        register_model(client, run_id, tmp_path, "mine")
-    assert client.search_registered_models() == []
-    assert client.search_logged_models([client.get_run(run_id).info.experiment_id]) == []
+        store.register(folder=tmp_path)
+    assert store.client.search_registered_models() == []
+    assert store.client.search_logged_models([store.experiment_id]) == []
 
 
 def test_a_model_that_did_not_arrive_is_marked_as_failed(
-    client: MlflowClient, run_id: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
         raise MlflowException("the disk is full")
 
-    monkeypatch.setattr(client, "log_model_artifacts", refuse)
+    monkeypatch.setattr(store.client, "log_model_artifacts", refuse)
     with pytest.raises(MlflowException, match="the disk is full"):
-        register_model(client, run_id, folder, "mine")
-    experiment = client.get_run(run_id).info.experiment_id
-    (logged,) = client.search_logged_models([experiment])
+        store.register()
+    (logged,) = store.client.search_logged_models([store.experiment_id])
     assert logged.status == "FAILED"
-    assert client.search_registered_models() == []
+    assert store.client.search_registered_models() == []
 
 
 def test_the_requirements_are_what_tl_core_imports() -> None:
@@ -174,18 +180,14 @@ def test_the_requirements_are_what_tl_core_imports() -> None:
                 found.add(str(node.module).partition(".")[0])
     foreign = found - sys.stdlib_module_names - {"tl_core"}
     of = packages_distributions()
-    needed = {of[name][0].lower().replace("_", "-") for name in foreign}
-    assert needed == set(REQUIREMENTS)
+    assert {of[name][0].lower().replace("_", "-") for name in foreign} == set(REQUIREMENTS)
 
 
 @pytest.mark.integration
-def test_another_process_needs_no_tl_study(
-    client: MlflowClient, run_id: str, folder: Path, uri: str, tmp_path: Path
-) -> None:
-    register_model(client, run_id, folder, "mine")
+def test_another_process_needs_no_tl_study(registered: Store, tmp_path: Path) -> None:
     code = (
         "import mlflow\n"
-        f"mlflow.set_tracking_uri({uri!r})\n"
+        f"mlflow.set_tracking_uri({registered.uri!r})\n"
         "model = mlflow.pyfunc.load_model('models:/mine@best')\n"
         "import tl_core\n"
         "print(len(model.predict(model.input_example)), tl_core.__file__)"
@@ -201,4 +203,4 @@ def test_another_process_needs_no_tl_study(
     )
     n, place = done.stdout.split()
     assert n == "2"
-    assert place.startswith(f"{tmp_path}/mlruns/models/")
+    assert place.startswith(f"{registered.folder.parent}/mlruns/models/")

@@ -1,48 +1,67 @@
 from pathlib import Path
+from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
-from study.records.trial_record import Status
+from study.records.trial_record import Status, TrialRecord
 from study.tracking.links import shared_view
 from study.tracking.writer import MlflowWriter
 from tests.support.models import make_model
-from tests.support.studies.builders import Teller, all_runs, make_config, make_epoch
+from tests.support.studies.builders import (
+    WrittenLedger,
+    all_runs,
+    make_about,
+    make_epoch,
+    make_record,
+)
 from tl_core.config import EpochMetrics
 from tl_core.errors import InputError
 from tl_core.inference.serialization import save_model
 
 METRICS = len(EpochMetrics.__dataclass_fields__) - 4
-"""Metrics an epoch: all its fields but its number, the two spreads, which one seed lacks, and what
-`auto` alone learns."""
-SPLIT = {"split": {"train": "def", "val": "abc", "test": "ghi"}}
+"""Metrics of an epoch: all fields but its number, the two spreads, which one seed lacks, and the
+weight that `auto` learns."""
 
 
 @pytest.fixture
-def tracker(uri: str) -> MlflowWriter:
+def writer(uri: str) -> MlflowWriter:
     return MlflowWriter(uri)
 
 
 @pytest.fixture
-def teller(tracker: MlflowWriter) -> Teller:
-    return Teller(tracker)
+def ledger(writer: MlflowWriter, tmp_path: Path) -> WrittenLedger:
+    return WrittenLedger(tmp_path, writer)
 
 
 @pytest.fixture
-def batches(tracker: MlflowWriter, monkeypatch: pytest.MonkeyPatch) -> MagicMock:
-    """Counts the batches that go out; they still do."""
-    counted = MagicMock(wraps=tracker._client.log_batch)
-    monkeypatch.setattr(tracker._client, "log_batch", counted)
-    return counted
+def batches(writer: MlflowWriter, monkeypatch: pytest.MonkeyPatch) -> MagicMock:
+    """Records the batches that are sent."""
+    log_batch = MagicMock(wraps=writer._client.log_batch)
+    monkeypatch.setattr(writer._client, "log_batch", log_batch)
+    return log_batch
 
 
-def test_study_is_a_parent_with_flat_params(teller: Teller, client: MlflowClient) -> None:
-    teller.study()
-    teller.flush()
+def write_trial(ledger: WrittenLedger, trial: int = 0, **given: Any) -> None:
+    write_record(ledger, make_record(trial, **given), {})
+
+
+def write_record(ledger: WrittenLedger, record: TrialRecord, about: dict[str, Any]) -> None:
+    ledger.start(record, about)
+    for epoch in record.history:
+        ledger.epoch(record.trial, epoch)
+    ledger.end(record, [])
+
+
+def test_study_is_a_parent_with_flat_params(ledger: WrittenLedger, client: MlflowClient) -> None:
+    about = make_about(backbone="mlp", lr=[1e-3], name=None) | {"splits": {"train_0.1": "def"}}
+    about["data"] = {"images": 40, "classes": {"a=b: ?": 20, "c": 20}}
+    ledger.study("mine", about)
+    ledger.flush()
     (parent,) = all_runs(client)
-    assert parent.info.run_name == "mine"
-    assert parent.info.status == "RUNNING"
+    assert (parent.info.run_name, parent.info.status) == ("mine", "RUNNING")
     assert parent.data.tags["tl_study.kind"] == "study"
     assert parent.data.params == {
         "id": "0123",
@@ -54,54 +73,45 @@ def test_study_is_a_parent_with_flat_params(teller: Teller, client: MlflowClient
         "settings.name": "None",
         "data.images": "40",
         "data.classes": '{"a=b: ?": 20, "c": 20}',
-        "splits.val": "abc",
         "splits.train_0.1": "def",
     }
+    # The description leads to the view, which is a tag of the experiment.
+    key, value = shared_view(parent.info.run_id, "val_log_loss")
+    assert client.get_experiment(ledger.writer.experiment_id).tags[key] == value
+    note = parent.data.tags["mlflow.note.content"]
+    assert f"&viewStateShareKey={parent.info.run_id})" in note
 
 
 def test_trial_is_a_child_with_params_and_metrics_by_epoch(
-    teller: Teller, client: MlflowClient
+    ledger: WrittenLedger, client: MlflowClient
 ) -> None:
-    teller.study()
-    teller.start(4, make_config(mode="finetune", aux_weight=0.25), about=SPLIT)
-    teller.epoch(4, make_epoch(1, val_log_loss=0.5))
-    teller.flush()
-    teller.epoch(4, make_epoch(2, val_log_loss=0.125))
-    teller.end(4, "done", test={"test_accuracy": 0.75}, wall_s=2.5)
-    teller.flush()
-    parent, child = all_runs(client)
+    ledger.study("mine", make_about())
+    record = make_record(4, log_losses=(), mode="finetune", aux_weight=0.25)
+    ledger.start(record, {"split": {"train": "def", "val": "abc"}})
+    ledger.epoch(4, make_epoch(1, val_log_loss=0.5))
+    ledger.flush()
+    ledger.epoch(4, make_epoch(2, val_log_loss=0.125))
+    record.test, record.wall_s = {"test_accuracy": 0.75}, 2.5
+    ledger.end(record, [])
+    confirming = make_record(9, log_losses=())
+    confirming.kind, confirming.source = "confirm", 4
+    ledger.start(confirming, {})
+    ledger.flush()
+    parent, child, confirm = all_runs(client)
     assert child.info.run_name == "4 finetune 0.1"
-    assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
-    assert child.data.tags["tl_study.kind"] == "trial"
-    assert child.data.tags["tl_study.study"] == "mine"
+    tags = {"mlflow.parentRunId": parent.info.run_id, "tl_study.study": "mine"}
+    assert child.data.tags.items() >= (tags | {"tl_study.kind": "trial"}).items()
     expected = {"trial": "4", "mode": "finetune", "aux_weight": "0.25", "split.train": "def"}
     assert child.data.params.items() >= expected.items()
-    assert "source" not in child.data.params
-    history = client.get_metric_history(child.info.run_id, "val_log_loss")
-    assert [(m.step, m.value) for m in history] == [(1, 0.5), (2, 0.125)]
-    assert child.data.metrics["test_accuracy"] == 0.75
-    assert child.data.metrics["wall_s"] == 2.5
+    assert steps(client, child, "val_log_loss") == [(1, 0.5), (2, 0.125)]
+    assert child.data.metrics.items() >= {"test_accuracy": 0.75, "wall_s": 2.5}.items()
     assert "epoch" not in child.data.metrics
+    assert "source" not in child.data.params
+    assert (confirm.data.tags["tl_study.kind"], confirm.data.params["source"]) == ("confirm", "4")
 
 
-def test_trial_that_confirms_says_so(teller: Teller, client: MlflowClient) -> None:
-    teller.study()
-    teller.start(9, make_config(), kind="confirm", source=4)
-    teller.flush()
-    _, child = all_runs(client)
-    assert child.data.tags["tl_study.kind"] == "confirm"
-    assert child.data.params["source"] == "4"
-
-
-def test_single_trial_has_no_parent(teller: Teller, client: MlflowClient) -> None:
-    teller.study(debug=True)
-    teller.start(0, make_config())
-    teller.end(0, "done")
-    teller.close("done", [])
-    teller.flush()
-    (child,) = all_runs(client)
-    assert "mlflow.parentRunId" not in child.data.tags
-    assert child.info.status == "FINISHED"
+def steps(client: MlflowClient, run: Run, metric: str) -> list[tuple[int, float]]:
+    return [(m.step, m.value) for m in client.get_metric_history(run.info.run_id, metric)]
 
 
 @pytest.mark.parametrize(
@@ -113,72 +123,58 @@ def test_single_trial_has_no_parent(teller: Teller, client: MlflowClient) -> Non
         ("interrupted", None, "KILLED"),
     ],
 )
-def test_end_of_a_trial(
-    teller: Teller, client: MlflowClient, status: Status, error: str | None, ended: str
+def test_end_of_a_single_trial_which_has_no_parent(
+    ledger: WrittenLedger, client: MlflowClient, status: Status, error: str | None, ended: str
 ) -> None:
-    teller.study(debug=True)
-    teller.start(0, make_config())
-    teller.end(0, status, error=error)
-    teller.flush()
+    ledger.study("mine", make_about(debug=True))
+    write_trial(ledger, status=status, error=error)
+    ledger.close("done", [])
+    ledger.flush()
     (run,) = all_runs(client)
+    assert "mlflow.parentRunId" not in run.data.tags
     assert run.info.status == ended
     assert run.data.tags["tl_study.status"] == status
     assert run.data.tags.get("tl_study.error") == error
 
 
-def test_long_reasons_and_values_do_not_break_the_store(
-    teller: Teller, client: MlflowClient
-) -> None:
-    teller.study(debug=True)
-    teller.start(0, make_config(weights="w" * 9_000))
-    teller.end(0, "failed", error="x" * 20_000)
-    teller.flush()
+def test_long_texts_do_not_break_the_store(ledger: WrittenLedger, client: MlflowClient) -> None:
+    ledger.study("mine", make_about(debug=True))
+    write_trial(ledger, status="failed", error="x" * 20_000, weights="w" * 9_000)
+    ledger.flush()
     (run,) = all_runs(client)
     assert run.info.status == "FAILED"
     assert run.data.tags["tl_study.error"].startswith("xxx")
     assert run.data.params["weights"] == "w" * 6_000
 
 
-def test_a_short_trial_goes_out_in_one_batch(teller: Teller, batches: MagicMock) -> None:
-    teller.study(debug=True)
-    teller.start(0, make_config())
-    for epoch in range(1, 31):
-        teller.epoch(0, make_epoch(epoch))
-    teller.end(0, "done")
-    teller.flush()
+def test_a_short_trial_is_sent_in_one_batch(ledger: WrittenLedger, batches: MagicMock) -> None:
+    ledger.study("mine", make_about(debug=True))
+    write_trial(ledger, log_losses=(0.5,) * 30)
+    ledger.flush()
+    ledger.flush()
     assert batches.call_count == 1
-    # 30 epochs of 9 values, and the wall time.
-    assert len(batches.call_args.args[1]) == 30 * METRICS + 1
-    teller.flush()
-    assert batches.call_count == 1
+    assert len(batches.call_args.args[1]) == 30 * METRICS + 1  # 1: the wall time.
 
 
-def test_batches_keep_to_what_a_server_takes(teller: Teller, batches: MagicMock) -> None:
-    teller.study(debug=True)
-    teller.start(0, make_config(), about={f"p{i}": i for i in range(150)})
-    for epoch in range(1, 201):
-        teller.epoch(0, make_epoch(epoch))
-    teller.end(0, "done")
-    teller.flush()
-    metrics, params, tags = zip(*(call.args[1:] for call in batches.call_args_list), strict=True)
-    n_params = 150 + 3 + len(make_config().model_dump())
-    assert [len(some) for some in params] == [100, n_params - 100]
-    assert [len(some) for some in tags] == [1, 0]
-    assert sum(len(some) for some in metrics) == 200 * METRICS + 1
-    everything = [sum(map(len, call.args[1:])) for call in batches.call_args_list]
-    assert max(everything) == 1000
+def test_batches_keep_to_the_limits_of_a_server(ledger: WrittenLedger, batches: MagicMock) -> None:
+    ledger.study("mine", make_about(debug=True))
+    record = make_record(log_losses=(0.5,) * 200)
+    write_record(ledger, record, {f"p{i}": i for i in range(150)})
+    ledger.flush()
+    sizes = [[len(part) for part in call.args[1:]] for call in batches.call_args_list]
+    metrics, params, tags = zip(*sizes, strict=True)
+    assert params == (100, 150 + 3 + len(record.config.model_dump()) - 100)
+    assert tags == (1, 0)
+    assert sum(metrics) == 200 * METRICS + 1
+    assert max(map(sum, sizes)) == 1000
 
 
-def test_best_so_far_is_a_metric_of_the_parent(teller: Teller, client: MlflowClient) -> None:
-    teller.study()
+def test_best_so_far_is_a_metric_of_the_parent(ledger: WrittenLedger, client: MlflowClient) -> None:
+    ledger.study("mine", make_about())
     for trial, loss in enumerate((0.5, 0.75, 0.25)):
-        teller.start(trial, make_config())
-        teller.epoch(trial, make_epoch(val_log_loss=loss))
-        teller.end(trial, "done")
-    teller.flush()
-    parent = all_runs(client)[0]
-    history = client.get_metric_history(parent.info.run_id, "best_val_log_loss")
-    assert [(m.step, m.value) for m in history] == [(1, 0.5), (3, 0.25)]
+        write_trial(ledger, trial, log_losses=(loss,))
+    ledger.flush()
+    assert steps(client, all_runs(client)[0], "best_val_log_loss") == [(1, 0.5), (3, 0.25)]
 
 
 @pytest.mark.parametrize(
@@ -186,39 +182,31 @@ def test_best_so_far_is_a_metric_of_the_parent(teller: Teller, client: MlflowCli
     [("done", "FINISHED"), ("some trials failed", "FINISHED"), ("interrupted", "KILLED")],
 )
 def test_end_of_a_study(
-    teller: Teller, client: MlflowClient, tmp_path: Path, status: str, ended: str
+    ledger: WrittenLedger, client: MlflowClient, tmp_path: Path, status: str, ended: str
 ) -> None:
-    teller.study()
+    ledger.study("mine", make_about())
     (tmp_path / "trials.csv").write_text("trial\n")
-    teller.close(status, [tmp_path / "trials.csv", tmp_path / "gone.png"])
-    teller.flush()
+    ledger.close(status, [tmp_path / "trials.csv", tmp_path / "gone.png"])
+    ledger.flush()
     (parent,) = all_runs(client)
     assert (parent.info.status, parent.data.tags["tl_study.status"]) == (ended, status)
     assert [file.path for file in client.list_artifacts(parent.info.run_id)] == ["trials.csv"]
 
 
-def test_what_is_told_twice_is_there_once(
-    teller: Teller, tracker: MlflowWriter, uri: str, client: MlflowClient
+def test_what_is_written_twice_is_there_once(
+    ledger: WrittenLedger, writer: MlflowWriter, uri: str, client: MlflowClient
 ) -> None:
-    def tell(to: Teller) -> None:
-        to.at = 1000.0
-        to.study()
-        to.start(0, make_config())
-        to.epoch(0, make_epoch(1, val_log_loss=0.5))
-        to.end(0, "done")
-        to.close("done", [])
-        to.flush()
-
-    tell(teller)
+    ledger.study("mine", make_about())
+    write_trial(ledger, log_losses=(0.5,))
+    ledger.close("done", [])
+    ledger.flush()
     once = [run.to_dictionary() for run in all_runs(client)]
-    tracker.forget()
-    tell(teller)
-    another = MlflowWriter(uri)  # A new process, which finds the runs by their key.
-    another.forget()
-    tell(Teller(another))
+    for again in (writer, MlflowWriter(uri)):  # Another process finds the runs by their key.
+        again.discard()
+        ledger.rewind(again)
+        ledger.flush()
     assert [run.to_dictionary() for run in all_runs(client)] == once
-    child = all_runs(client)[1]
-    assert len(client.get_metric_history(child.info.run_id, "val_log_loss")) == 1
+    assert steps(client, all_runs(client)[1], "val_log_loss") == [(1, 0.5)]
 
 
 def test_second_study_joins_the_experiment(uri: str, client: MlflowClient) -> None:
@@ -229,53 +217,34 @@ def test_second_study_joins_the_experiment(uri: str, client: MlflowClient) -> No
 
 
 @pytest.mark.parametrize(
-    ("bad", "why"),
+    ("bad", "shown", "why"),
     [
-        ("./mlruns", "filesystem tracking backend"),
-        ("ftp://127.0.0.1/x", "got unsupported URI"),
-        ("sqlite:////dev/null/x.db", ""),
+        ("./mlruns", "./mlruns", "filesystem tracking backend"),
+        ("ftp://me:secret@127.0.0.1/x", "ftp://127.0.0.1/x", "got unsupported URI"),
+        ("sqlite:////dev/null/x.db", "sqlite:////dev/null/x.db", ""),
+        ("http://me:secret@127.0.0.1:9", "http://127.0.0.1:9", "refused"),
     ],
 )
-def test_store_that_cannot_be_used(bad: str, why: str) -> None:
-    with pytest.raises(InputError, match=f"^--tracking-uri {bad}: .*{why}") as caught:
+def test_store_that_cannot_be_used(bad: str, shown: str, why: str) -> None:
+    with pytest.raises(InputError, match=f"^--tracking-uri {shown}: .*{why}") as caught:
         MlflowWriter(bad)
     assert len(caught.value.faults) == 1
-
-
-def test_server_that_does_not_answer() -> None:
-    with pytest.raises(InputError, match=r"^--tracking-uri http://127.0.0.1:9: .*refused"):
-        MlflowWriter("http://127.0.0.1:9")
-
-
-@pytest.mark.parametrize("uri", ["ftp://me:secret@127.0.0.1/x", "http://me:secret@127.0.0.1:9"])
-def test_no_credentials_in_what_is_told(uri: str) -> None:
-    with pytest.raises(InputError) as caught:
-        MlflowWriter(uri)
     assert "secret" not in str(caught.value)
 
 
-def test_view_is_a_tag_of_the_experiment_that_the_parent_leads_to(
-    tracker: MlflowWriter, teller: Teller, client: MlflowClient
+def test_winner_is_registered_once(
+    ledger: WrittenLedger, client: MlflowClient, tmp_path: Path
 ) -> None:
-    teller.study()
-    teller.flush()
-    (parent,) = all_runs(client)
-    key, value = shared_view(parent.info.run_id, "val_log_loss")
-    assert client.get_experiment(tracker.experiment_id).tags[key] == value
-    note = parent.data.tags["mlflow.note.content"]
-    assert f"&viewStateShareKey={parent.info.run_id})" in note
+    def end() -> None:
+        ledger.end(make_record(), [], tmp_path / "winner")
+        ledger.flush()
 
-
-def test_winner_is_registered_once(teller: Teller, client: MlflowClient, tmp_path: Path) -> None:
     save_model(tmp_path / "winner", make_model())
-    teller.study()
-    teller.start(0, make_config())
-    teller.end(0, "done", model=tmp_path / "winner")
-    teller.flush()
-    teller.end(0, "done", model=tmp_path / "winner")  # Told again.
-    teller.flush()
+    ledger.study("mine", make_about())
+    ledger.start(make_record(), {})
+    end()
+    end()
     assert [str(v.version) for v in client.search_model_versions("name='mine'")] == ["1"]
-    save_model(tmp_path / "winner", make_model("mlp"))  # Of a study that went on.
-    teller.end(0, "done", model=tmp_path / "winner")
-    teller.flush()
+    save_model(tmp_path / "winner", make_model("mlp"))  # Of a study that was extended.
+    end()
     assert str(client.get_model_version_by_alias("mine", "best").version) == "2"

@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 from study import run
-from study.records.ledger import FILE, read_events, read_records
+from study.records.ledger import read_events, read_records
+from study.records.study_folder import LEDGER
 
 LIMIT_S = 240
 
@@ -39,8 +40,8 @@ def wait_for_ends(folder: Path, trials: int, process: "subprocess.Popen[str]") -
     """Wait until so many trials have ended in a study that runs."""
     end = time.monotonic() + LIMIT_S
     while (
-        not (folder / FILE).exists()
-        or sum(event["event"] == "end" for event, _ in read_events(folder / FILE)) < trials
+        not (folder / LEDGER).exists()
+        or sum(event["event"] == "end" for event, _ in read_events(folder / LEDGER)) < trials
     ):
         if process.poll() is not None:
             raise RuntimeError(process.communicate()[0])

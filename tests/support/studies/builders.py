@@ -1,7 +1,7 @@
-"""Records and settings made by hand, so that a test states only what it is about."""
+"""Records, settings and ledgers with defaults, so that a test states only what matters to it."""
 
+import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,16 @@ from mlflow.entities import Run
 from study.analysis.estimates import Arm, Confirmed
 from study.config.settings import Settings
 from study.config.validate import resolve
-from study.records.ledger import StudyState
-from study.records.trial_record import Kind, Status, TrialRecord
+from study.records.ledger import Ledger, StudyState, read_events
+from study.records.study_folder import STUDY
+from study.records.trial_record import Status, TrialRecord
+from study.tracking.sender import NullSender
 from study.tracking.writer import EXPERIMENT, MlflowWriter
 from tl_core.config import EpochMetrics, Mode, TrialConfig
 
 
 def make_epoch(epoch: int = 1, **given: float) -> EpochMetrics:
-    """One epoch; every value that is not given is easy to tell from the others."""
+    """One epoch; the default values differ from each other."""
     values = {
         "train_loss": 0.5,
         "train_accuracy": 0.75,
@@ -59,7 +61,7 @@ def make_confirmed(
     seeds: Sequence[int] | None = None,
     **scores: float,
 ) -> list[Confirmed]:
-    """Confirming trials of one cell, a seed for each accuracy; log loss is 1 - accuracy."""
+    """Confirming trials of one cell, one seed for each accuracy; log loss is 1 - accuracy."""
     others = {"test_auroc": 0.5, "test_brightness_mae": 0.1, "test_brightness_r2": 0.5}
     return [
         Confirmed(
@@ -91,68 +93,53 @@ def all_runs(client: MlflowClient) -> list[Run]:
 
 
 def make_settings(**given: Any) -> Settings:
-    """Settings as `prepare` would leave them; there must be no fault."""
+    """Resolved settings without a fault."""
     settings, faults = resolve({"precision": "fp32"} | given)
     assert faults == []
     return settings
 
 
-class Teller:
-    """Tells a tracker of events, as a delivery does."""
+def make_about(**settings: Any) -> dict[str, Any]:
+    """The part of a study.json that MLflow's writer reads."""
+    settings = {"debug": False, "metric": "val_log_loss", "aux_weight": [0.0]} | settings
+    return {"id": "0123", "settings": settings, "data": {"classes": {"cat": 1}}}
 
-    def __init__(self, tracker: MlflowWriter, study_id: str = "0123") -> None:
-        self.at = 1.5
-        self._id = study_id
-        self._tracker = tracker
-        self._state = StudyState()
-        self.flush = tracker.flush
 
-    def study(self, debug: bool = False, again: bool = False) -> None:
-        settings = {"backbone": "mlp", "debug": debug, "metric": "val_log_loss", "lr": [1e-3]}
-        about = {
-            "id": self._id,
-            "settings": settings | {"name": None, "aux_weight": [0.0]},
-            "data": {"images": 40, "classes": {"a=b: ?": 20, "c": 20}},
-            "splits": {"val": "abc", "train_0.1": "def"},
-        }
-        self._tell(event="study", name="mine", about=about, again=again)
+def write_study(folder: Path, uri: str = "", trials: int = 2, ended: bool = True) -> Ledger:
+    """A study that ran with --offline; `ended` is whether its last trial and it have ended."""
+    folder.mkdir(parents=True)
+    about = make_about(tracking_uri=uri)
+    (folder / STUDY).write_text(json.dumps(about))
+    NullSender(uri).follow(folder)
+    ledger = Ledger(folder)
+    ledger.study("mine", about)
+    for trial in range(trials):
+        record = make_record(trial, log_losses=(0.5 + trial,))
+        ledger.start(record, {})
+        ledger.epoch(trial, record.history[0])
+        if ended or trial < trials - 1:
+            ledger.end(record, [])
+    if ended:
+        ledger.close("done", [])
+    return ledger
 
-    def start(
-        self,
-        trial: int,
-        config: TrialConfig,
-        kind: Kind = "search",
-        source: int | None = None,
-        about: dict[str, Any] | None = None,
-    ) -> None:
-        fixed = {"config": config.model_dump(), "kind": kind, "source": source, "draw": trial}
-        self._tell(event="start", trial=trial, **fixed, about=about or {})
 
-    def epoch(self, trial: int, metrics: EpochMetrics) -> None:
-        self._tell(event="epoch", trial=trial, metrics=asdict(metrics))
+class WrittenLedger(Ledger):
+    """A ledger, and the writer that takes its events."""
 
-    def end(
-        self,
-        trial: int,
-        status: Status,
-        error: str | None = None,
-        test: dict[str, float] | None = None,
-        wall_s: float = 1.0,
-        model: Path | None = None,
-    ) -> None:
-        told: dict[str, Any] = {
-            "status": status,
-            "error": error,
-            "test": test or {},
-            "wall_s": wall_s,
-        }
-        told |= {"test": test or {}, "files": [], "model": str(model) if model else None}
-        self._tell(event="end", trial=trial, **told)
+    def __init__(self, folder: Path, writer: MlflowWriter) -> None:
+        super().__init__(folder)
+        self.writer = writer
+        self._state, self._offset = StudyState(), 0
 
-    def close(self, status: str, files: list[Path]) -> None:
-        self._tell(event="close", status=status, files=[str(file) for file in files])
+    def rewind(self, writer: MlflowWriter) -> None:
+        """Have all events written again."""
+        self.writer, self._state, self._offset = writer, StudyState(), 0
 
-    def _tell(self, **event: Any) -> None:
-        event["at"] = self.at
-        self._state.add(event)
-        self._tracker.tell(event, self._state)
+    def flush(self) -> None:
+        """Write the new events, and send them."""
+        for event, offset in read_events(self.path, self._offset):
+            self._state.add(event)
+            self.writer.write(event, self._state)
+            self._offset = offset
+        self.writer.flush()

@@ -1,0 +1,103 @@
+"""Servers that are down, silent, broken or something else, all of them real."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from study.config.uris import OFFLINE
+from study.tracking.client import check_server
+from tl_core.errors import InputError
+
+
+@contextmanager
+def answering(answer: bytes, then_close: bool = True) -> Iterator[str]:
+    """A server that answers one request with these bytes; yields its URL."""
+    checked = threading.Event()
+
+    def serve() -> None:
+        with server.accept()[0] as connection:
+            connection.recv(1 << 16)
+            connection.sendall(answer)
+            then_close or checked.wait()
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+        checked.set()
+        thread.join()
+
+
+def http(status: str, body: str, *headers: str) -> bytes:
+    lines = (f"HTTP/1.0 {status}", *headers, "", body)
+    return "\r\n".join(lines).encode()
+
+
+@pytest.mark.parametrize(
+    ("uri", "why"),
+    [
+        ("http://me:secret@127.0.0.1:9", "Connection refused"),
+        ("http://127.0.0.1:99999", "out of range"),
+        ("http://127.0.0.1:five", "could not be cast to integer"),
+        ("http://[::1", "Invalid IPv6 URL"),
+        ("https://no-such-host.invalid", "."),
+    ],
+)
+def test_server_that_is_not_there(uri: str, why: str) -> None:
+    with pytest.raises(InputError, match=f"^--tracking-uri https?://[^@]*: .*{why}.*; ") as caught:
+        check_server(uri)
+    assert str(caught.value).endswith(OFFLINE)
+
+
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (http("500 Oh", "<h1>oh no</h1>"), "it answers 500 Internal Server Error"),
+        (
+            http("503 Oh", '{"error_code": "TEMPORARILY_UNAVAILABLE"}'),
+            "it answers 503 Service Unavailable",
+        ),
+        (
+            http("404 Oh", "<h1>no</h1>"),
+            r"what answers there \(404 Not Found\) is no MLflow server",
+        ),
+        (http("200 OK", "<h1>hi</h1>"), r"what answers there \(200 OK\) is no MLflow server"),
+        (http("200 OK", "[]"), r"what answers there \(200 OK\) is no MLflow server"),
+        (http("299 OK", "{}"), r"what answers there \(299\) is no MLflow server"),
+        (b"220 mail\r\n", "220 mail"),
+    ],
+)
+def test_server_that_is_not_mlflow_s(answer: bytes, why: str) -> None:
+    with (
+        answering(answer) as url,
+        pytest.raises(InputError, match=f"^--tracking-uri {url}: {why}"),
+    ):
+        check_server(url.replace("//", "//me:secret@"))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        http("200 OK", '{"experiment": {}}'),
+        http("404 Not Found", '{"error_code": "RESOURCE_DOES_NOT_EXIST"}'),
+        http("401 Unauthorized", "who are you?"),
+        http("403 Forbidden", "Invalid Host header"),
+        http("302 Found", "", "Location: http://127.0.0.1:9"),
+    ],
+)
+def test_server_that_may_be_mlflow_s(answer: bytes) -> None:
+    with answering(answer) as url:
+        check_server(url)
+
+
+@pytest.mark.parametrize("start", [b"", b"HTTP/1.1 200 OK\r\n"])
+def test_server_that_does_not_answer(start: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("study.tracking.client._CHECK_TIMEOUT_S", 0.2)
+    with (
+        answering(start, then_close=False) as url,
+        pytest.raises(InputError, match=f"{url}: no answer in 0.2 s; "),
+    ):
+        check_server(url)
