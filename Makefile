@@ -46,5 +46,4 @@ bench: ## Measure speed on this machine
 	$(BIN)/python -m benchmarks
 
 docs: ## Generate docs/cli.md
-	$(BIN)/python -m study.config.cli_page > docs/cli.md.new
-	mv docs/cli.md.new docs/cli.md
+	$(BIN)/python -m study.config.cli_page > docs/cli.md
