@@ -14,12 +14,10 @@ import pandas as pd
 import pytest
 
 from study import predict, report
-from study.reporting.build import write_report
 from tests.conftest import SIDE, TINY
 from tests.support.core.weights_files import Trap, sha256
 from tests.support.models import make_model
 from tests.support.studies.ray_runs import RayRun, ray_runs
-from tests.support.studies.synthetic import tiny_study
 from tests.support.study_fixtures import Run
 from tl_core.inference.serialization import save_model
 
@@ -41,19 +39,6 @@ def spring(tmp_path: Path) -> Iterator[Spring]:
     assert not sprung.exists()
 
 
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study with its report, and a model that can be loaded."""
-    folder = tiny_study().write(tmp_path_factory.mktemp("runs") / "tiny")
-    write_report(folder)
-    return folder
-
-
-@pytest.fixture
-def tiny(own_folder: Path, drawn: Path) -> Path:
-    return Path(shutil.copytree(drawn, own_folder / "runs" / "tiny"))
-
-
 def test_a_trap_springs_where_it_is_unpickled(tmp_path: Path) -> None:
     pickle.loads(pickle.dumps(Trap(tmp_path / "sprung")))
     assert (tmp_path / "sprung").is_dir()
@@ -65,42 +50,42 @@ READ = {"study.json", "ledger.jsonl", "winner/model.json", "winner/predictions.c
 
 @pytest.mark.parametrize("name", sorted(READ))
 def test_report_of_a_replaced_file(
-    tiny: Path, spring: Spring, name: str, capsys: pytest.CaptureFixture[str]
+    undrawn_study: Path, spring: Spring, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    spring(tiny / name)
+    spring(undrawn_study / name)
     assert report.main(["tiny"]) == 2
     told = capsys.readouterr().err
     start = "error: runs/tiny: its files can't be read by this version of tl-study ("
     assert re.fullmatch(rf"{re.escape(start)}\w+: .*\)\n", told), told
 
 
-def test_report_reads_no_other_file(tiny: Path, spring: Spring) -> None:
-    others = [file for file in tiny.rglob("*") if file.is_file()]
+def test_report_reads_no_other_file(undrawn_study: Path, spring: Spring) -> None:
+    others = [file for file in undrawn_study.rglob("*") if file.is_file()]
     for file in others:
-        if str(file.relative_to(tiny)) not in READ:
+        if str(file.relative_to(undrawn_study)) not in READ:
             spring(file)
     assert report.main(["tiny"]) == 0
-    assert (tiny / "report.html").read_text().startswith("<!DOCTYPE html>")
+    assert (undrawn_study / "report.html").read_text().startswith("<!DOCTYPE html>")
 
 
 @pytest.mark.parametrize("name", ["winner", "winner/mistakes", "figures", "report.html"])
 def test_report_where_a_folder_was_replaced(
-    tiny: Path, spring: Spring, name: str, capsys: pytest.CaptureFixture[str]
+    undrawn_study: Path, spring: Spring, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    spring(tiny / name)
+    spring(undrawn_study / name)
     code = report.main(["tiny"])
     assert (code, "error: runs/tiny: " in capsys.readouterr().err) in [(0, False), (2, True)]
 
 
 @pytest.mark.parametrize("name", ["../../private.jpg", "/private.jpg", "mistakes/link.jpg"])
 def test_report_takes_no_picture_from_elsewhere(
-    tiny: Path, name: str, capsys: pytest.CaptureFixture[str]
+    undrawn_study: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    table = pd.read_csv(tiny / "winner" / "predictions.csv", keep_default_na=False)
+    table = pd.read_csv(undrawn_study / "winner" / "predictions.csv", keep_default_na=False)
     table.loc[table["mistake"] == "mistakes/01.jpg", "mistake"] = name
-    table.to_csv(tiny / "winner" / "predictions.csv", index=False)
-    shutil.copy(tiny / "winner" / "mistakes" / "01.jpg", "private.jpg")
-    (tiny / "winner" / "mistakes" / "link.jpg").symlink_to(Path("private.jpg").resolve())
+    table.to_csv(undrawn_study / "winner" / "predictions.csv", index=False)
+    shutil.copy(undrawn_study / "winner" / "mistakes" / "01.jpg", "private.jpg")
+    (undrawn_study / "winner" / "mistakes" / "link.jpg").symlink_to(Path("private.jpg").resolve())
     assert report.main(["tiny"]) == 2
     assert f"'{name}' lies outside of runs/tiny/winner" in capsys.readouterr().err
 

@@ -84,3 +84,24 @@ def nobody() -> str:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{free.getsockname()[1]}"
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports get empty figures; drawing a report takes seconds."""
+
+    def save(_: object, path: Path) -> None:
+        path.write_text("<svg/>")
+
+    monkeypatch.setattr("study.reporting.page.save", save)
+
+
+@pytest.fixture
+def undrawn_study(own_folder: Path, undrawn: None) -> Path:
+    """The study `tiny` among the studies of this folder, with its report."""
+    from study.reporting.build import write_report
+    from tests.support.studies.synthetic import tiny_study
+
+    folder = tiny_study().write(Path("runs/tiny"))
+    write_report(folder)
+    return folder

@@ -1,0 +1,140 @@
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from study.records.trial_record import Status, TrialRecord
+from study.reporting.build import write_report
+from study.reporting.factor_section import VERDICTS
+from tests.support.report_page import Page
+from tests.support.studies.synthetic import Synthetic, large_study, tiny_study
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a study with every section, with failed and pruned trials, and its report."""
+    study = large_study("all", mode=["freeze", "finetune"], train_ratio=["0.1", "0.8"], trials="42")
+    folder = study.write(tmp_path_factory.mktemp("runs") / "all")
+    assert write_report(folder) == folder / "report.html"
+    return folder
+
+
+@pytest.fixture
+def page(full: Path) -> Page:
+    return Page(full / "report.html")
+
+
+def report_of(study: Synthetic, folder: Path) -> Page:
+    return Page(write_report(study.write(folder / "study")))
+
+
+class Changed(Synthetic):
+    """A study that was stopped before it confirmed, whose trials all have this status."""
+
+    status: Status | None = None
+
+    def records(self) -> list[TrialRecord]:
+        if self.status is None:
+            return []
+        return [replace(record, status=self.status) for record in super().records()]
+
+
+def test_every_figure_is_kept_and_in_the_page(full: Path, page: Page) -> None:
+    names = {
+        "label-efficiency", "trials", "learning-rate", "aux-weight", "curves", "confusion",
+        "calibration", "importances", "parallel-coordinates",
+    }  # fmt: skip
+    files = {f"{name}.{suffix}" for name in names for suffix in ("png", "svg")}
+    assert {file.name for file in (full / "figures").iterdir()} == files
+    images = page.attributes("img")
+    figures = [str(a["alt"]) for a in images if "image/svg" in str(a["src"])[:20]]
+    assert len(figures) == len(names)
+    assert all(alt.startswith("efficientnet_lite0 on cat_dog") for alt in figures)
+    photos = [a for a in images if "image/jpeg" in str(a["src"])[:20]]
+    assert len(photos) == len(list((full / "winner" / "mistakes").iterdir())) > 0
+
+
+def test_sections_and_tables(page: Page) -> None:
+    assert [section["id"] for section in page.attributes("section")] == [
+        "label-efficiency", "learning-rate", "auxiliary-task", "the-winner",
+        "which-factors-matter", "trials", "how-to-reproduce",
+    ]  # fmt: skip
+    assert len(page.attributes("tr")) > 42 + 4 * 5 + 5, "a row a trial"
+    assert "▲" in page.text
+    assert re.search(
+        r"at 0\.8 with aux_weight 0\.\d+, minus the same with aux_weight 0:", page.text
+    )
+    assert any(f"The task {verdict}." in page.text for verdict in VERDICTS.values())
+
+
+def test_page_needs_no_other_file(full: Path, page: Page) -> None:
+    links = {
+        value
+        for _, attributes in page.tags
+        for name, value in attributes.items()
+        if name in ("src", "href", "srcset", "data", "action") and value
+    }
+    assert all(link.startswith(("data:image/", "#")) for link in links)
+    assert page.attributes("link") == page.attributes("iframe") == []
+    text = (full / "report.html").read_text()
+    assert "@import" not in text
+    assert "url(" not in text
+
+
+def test_failed_and_pruned_trials_are_marked(page: Page) -> None:
+    looks = [row.get("class") for row in page.attributes("tr")]
+    assert (looks.count("pruned"), looks.count("failed"), looks.count("best")) == (2, 2, 1)
+    assert "DivergedError: val_loss is nan in epoch 3" in page.text
+    assert "Failed trials: 2 of the search, 0 of the confirmation" in page.text
+
+
+def test_how_to_reproduce(page: Page) -> None:
+    for part in (
+        "python study/run.py --data cat_dog --backbone efficientnet_lite0 --precision fp32",
+        "python study/run.py --replay all/", "python study/report.py all", "5f2c8a17d0",
+        "torch 2.11.0", "NVIDIA H100 80GB HBM3", "a1b2c3",
+    ):  # fmt: skip
+        assert part in page.text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_interrupted_study(own_folder: Path) -> None:
+    text = report_of(replace(tiny_study(), confirm_seeds=0), own_folder).text
+    assert "The study is interrupted: this page shows its state" in text
+    assert "No cell was confirmed on fresh seeds" in text
+    assert "The winner's model was not kept" in text
+    assert "Importances of the factors are not shown: 3 trials have a score" in text
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("status", ["interrupted", "failed", None])
+def test_study_without_a_finished_trial(own_folder: Path, status: Status | None) -> None:
+    study = Changed(tiny_study().settings, confirm_seeds=0)
+    study.status = status
+    page = report_of(study, own_folder)
+    assert "There is no winner, because no trial has finished." in page.text
+    assert status or page.attributes("img") == []
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_unconfirmed_scores_are_not_called_confirmed(own_folder: Path) -> None:
+    text = report_of(replace(tiny_study(confirm=False), confirm_seeds=0), own_folder).text
+    assert "The study ran with --no-confirm" in text
+    assert "No cell was confirmed on fresh seeds" in text
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize("n", [40, pytest.param(1000, marks=pytest.mark.integration)])
+def test_many_classes_are_not_listed(own_folder: Path, n: int) -> None:
+    classes = tuple(f"class {i}" for i in range(n))
+    text = report_of(replace(tiny_study(), classes=classes), own_folder).text
+    assert f"{n}; study.json lists them" in text
+    assert "the classes with most errors, the others as one" in text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_pareto_study_has_a_table_of_its_front(own_folder: Path) -> None:
+    study = tiny_study(objective="pareto", train_ratio=["0.1", "0.8"])
+    text = report_of(replace(study, confirm_seeds=0), own_folder).text
+    assert "The Pareto front of the search: no trial has a better val_log_loss with" in text
