@@ -8,54 +8,61 @@ from rich.console import Console
 
 from study.config.command_line import parse
 from study.errors import print_faults
-from study.preflight.checks import early_faults
+from study.preflight.checks import QUICK, run_checks
+from study.preflight.resume import FinishedError, continued_setup, find_replay
+from study.preflight.setup import Setup, new_setup
 from study.signals import EXIT_CODE, interruptible
 from tl_core.errors import InputError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code: 0, 2, 3 or 130."""
+    """Run the command line; return the exit code: 0, 2, 3, 4 or 130."""
     given = parse(argv)
-    try:
-        with interruptible():
-            return _run(given)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return EXIT_CODE
-
-
-def _run(given: Mapping[str, Any]) -> int:
-    if faults := early_faults(given):
-        print_faults("the study can't start", faults)
-        return 2
-    # What follows imports torch: a wrong setting, or --help, need not wait for it.
-    from study.execution.replay import run_replay
-    from study.preflight.prepare import prepare
-    from study.preflight.resume import FinishedError, prepare_more, prepare_replay
-    from tl_core.runtime import keep_freed_memory
-
-    keep_freed_memory()
     # Paths and reasons may hold brackets and colons: they are no markup.
     console = Console(soft_wrap=True, markup=False, emoji=False)
     try:
-        if "replay" in given:
-            return run_replay(*prepare_replay(given), console)
-        goes_on = "extend" in given or "resume" in given
-        prepared = prepare_more(given) if goes_on else prepare(given)
-        console.print(prepared.introduce(), highlight=False)
-        for note in prepared.notes:
-            console.print(f"note: {note}")
-        if prepared.settings.debug:
-            from study.execution.single_trial import run_debug as run
-        else:
-            from study.execution.run_study import run_study as run
-        return run(prepared, console)
+        with interruptible():
+            return _run(given, console)
     except FinishedError as finished:
         console.print(str(finished), highlight=False)
         return 0
     except InputError as error:
         print_faults("the study can't start", error.faults)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_CODE
+
+
+def _run(given: Mapping[str, Any], console: Console) -> int:
+    if "replay" in given:
+        replay = find_replay(given)
+        from study.execution.replay import run_replay  # It imports torch.
+        from study.preflight.prepare import prepare_replay
+
+        return run_replay(*prepare_replay(replay), console)
+    goes_on = "extend" in given or "resume" in given
+    setup = continued_setup(given) if goes_on else new_setup(given)
+    run_checks(setup, QUICK)
+    setup.raise_faults()
+    return _run_study(setup, console)
+
+
+def _run_study(setup: Setup, console: Console) -> int:
+    # What follows imports torch: a wrong setting, or --help, need not wait for it.
+    from study.preflight.prepare import prepare
+    from tl_core.runtime import keep_freed_memory
+
+    keep_freed_memory()
+    prepared = prepare(setup)
+    console.print(prepared.introduce(), highlight=False)
+    for note in prepared.notes:
+        console.print(f"note: {note}")
+    if prepared.settings.debug:
+        from study.execution.single_trial import run_debug as run
+    else:
+        from study.execution.run_study import run_study as run
+    return run(prepared, console)
 
 
 if __name__ == "__main__":

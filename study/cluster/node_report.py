@@ -16,7 +16,6 @@ from study.cluster.join import (
     NodeFault,
     Versions,
     gpus_are_real,
-    join,
     nodes,
     on_each,
     version_fault,
@@ -28,7 +27,7 @@ from tl_core.config import Precision
 from tl_core.errors import Fault, InputError
 from tl_core.training.train import needs_pretrained, pretrained
 
-_FETCHING_S = 600.0
+FETCHING_S = 600.0
 """Nodes that have no weights yet may have to fetch them first."""
 
 
@@ -54,15 +53,6 @@ class Seen:
 
     node: Node
     look: Look | NodeFault
-
-
-def join_and_look(settings: Settings) -> Resources:
-    """Join a cluster and return what its nodes have together.
-
-    Raises `InputError` if there is none, or naming every node that can't work with the driver.
-    """
-    join(settings.address)
-    return machines_of(settings, survey(settings, _FETCHING_S))
 
 
 def this_node(settings: Settings) -> Seen:

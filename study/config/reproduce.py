@@ -4,9 +4,8 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from study.config.defaults import DEFAULTS
+from study.config.defaults import DEFAULTS, layers_of
 from study.config.settings import Settings, flag, spelled
-from study.config.validate import resolve
 
 PLACES = {"name", "out", "cache", "tracking_uri", "offline", "address", "storage"}
 """Settings that say where results go; a new run chooses its own."""
@@ -27,7 +26,7 @@ def command_of(settings: Settings) -> str:
     hardware decides it.
     """
     layers = {name: getattr(settings, name) for name in _LAYERS if getattr(settings, name)}
-    defaults, _ = resolve(layers)
+    defaults = Settings.model_validate(layers_of(layers) | layers)
     words = ["python", "study/run.py"]
     for name in Settings.model_fields:
         value = getattr(settings, name)

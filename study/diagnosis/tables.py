@@ -7,41 +7,46 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
+from study.cluster.devices import gpu_notes
 from study.cluster.join import NodeFault, versions
 from study.cluster.node_report import Look, Seen
+from study.cluster.stores import bucket_of
 from study.config.settings import Settings
+from study.config.uris import is_server, without_credentials
 from study.diagnosis.estimate import Cells, Eta
 from study.diagnosis.measure import Measured
-from study.preflight.checkup import Checkup
+from study.preflight.disk import cache_needs, out_needs
+from study.preflight.prepare import ratio_notes
+from study.preflight.setup import Setup
 from tl_core.text import pluralize
 
 _SHOWN = ("python", "torch", "ray")
 _GOOD, _BAD = "green", "red"
 
 
-def node_table(c: Checkup) -> Table:
+def node_table(setup: Setup) -> Table:
     """A row for each node, as its own processes see it."""
     columns = ("node", "cores", "GPUs", "versions", "cache", "storage", "weights")
-    table = Table(*columns, title="nodes", show_lines=len(c.seen) > 1)
-    for seen in c.seen:
+    table = Table(*columns, title="nodes", show_lines=len(setup.nodes) > 1)
+    for seen in setup.nodes:
         if isinstance(seen.look, NodeFault):
             why = Text(seen.look.why, _BAD)
             table.add_row(seen.node.address, str(seen.node.cpus), why, *[""] * 4)
         else:
-            table.add_row(*_node(c, seen, seen.look))
+            table.add_row(*_node(setup, seen, seen.look))
     return table
 
 
-def _node(c: Checkup, seen: Seen, look: Look) -> Iterator[str | Text]:
+def _node(setup: Setup, seen: Seen, look: Look) -> Iterator[str | Text]:
     yield seen.node.address
     yield str(seen.node.cpus)
     yield "\n".join(_gpus(seen, look)) or "none"
     yield _versions(look)
     free = f"{decimal(look.cache_free)} free"
     yield _word(look.cache_fault, f"can be written, {free}", f"can't be written, {free}")
-    yield _storage(c, seen)
-    needed = "there" if c.settings.weights == "default" else "none to fetch"
-    yield _word(look.weights_fault, needed, "not to be had")
+    yield _storage(setup, seen)
+    needed = "there" if setup.settings.weights == "default" else "none to fetch"
+    yield _word(look.weights_fault, needed, "unavailable")
 
 
 def _gpus(seen: Seen, look: Look) -> Iterator[str]:
@@ -62,25 +67,101 @@ def _versions(look: Look) -> Text:
     return text
 
 
-def _storage(c: Checkup, seen: Seen) -> Text:
-    if not c.settings.storage:
-        return Text("over Ray" if c.settings.address != "local" else "its own disk")
-    return _word(c.stored.get(seen.node), "can be written", "can't be written")
+def _storage(setup: Setup, seen: Seen) -> Text:
+    s = setup.settings
+    if not s.storage:
+        return Text("its own disk" if s.address == "local" else "over Ray")
+    here = [f.message for f in setup.faults if f.flag == "--storage" and s.address == "local"]
+    fault = next(iter(here), None) or setup.unwritable.get(seen.node)
+    return _word(fault, "can be written", "can't be written")
 
 
 def _word(fault: str | None, good: str, bad: str) -> Text:
     return Text(bad, _BAD) if fault else Text(good)
 
 
-def check_table(c: Checkup) -> Table:
-    """A row for each thing that was looked at."""
-    table = Table("looked at", "", "found", title="checks")
-    for check in c.checks:
-        if check.faults:
-            table.add_row(check.what, Text("fault", _BAD), "told below")
+def check_table(setup: Setup) -> Table:
+    """A row for each thing that was checked."""
+    table = Table("checked", "", "found", title="checks")
+    for name, describe in _FOUND.items():
+        if setup.faults_by_name.get(name):
+            table.add_row(name, Text("fault", _BAD), "listed below")
         else:
-            table.add_row(check.what, Text("ok", _GOOD), check.told)
+            table.add_row(name, Text("ok", _GOOD), describe(setup))
     return table
+
+
+def _settings(setup: Setup) -> str:
+    s = setup.settings
+    if s.debug:
+        return "one trial, without Ray"
+    ratios = pluralize(len(s.train_ratio) + len(setup.left_out), "train ratio")
+    return f"{pluralize(s.trials, 'trial')} of {' '.join(s.mode)} at {ratios}"
+
+
+def _machines(setup: Setup) -> str:
+    assert setup.resources
+    used = f"{setup.resources.told(setup.gpus)}, {setup.settings.precision}"
+    return "; ".join([used, *gpu_notes(setup.gpus, setup.resources)])
+
+
+def _data(setup: Setup) -> str:
+    s, source = setup.settings, setup.source
+    if not source:
+        return f"{s.data} is downloaded into {s.cache} when the study starts"
+    images = pluralize(len(source.ids), "image")
+    found = [f"{source.name}: {images} of {pluralize(len(source.classes), 'class', 'classes')}"]
+    found += ratio_notes(setup)
+    found += [] if setup.undecoded else ["decoded already"]
+    if setup.unreadable:
+        found.append(f"{pluralize(len(setup.unreadable), 'unreadable file')} among those tried")
+    return "; ".join(found)
+
+
+def _backbone(setup: Setup) -> str:
+    network = setup.network
+    assert network
+    of = f"{network.n_features:,} features, weights {network.weights_id}"
+    return f"{setup.settings.backbone}: {of}"
+
+
+def _folder(setup: Setup) -> str:
+    s, source = setup.settings, setup.source
+    if not source or not setup.resources:
+        return str(setup.folder)
+    cache = sum(need.size for need in cache_needs(s, source, setup.network))
+    out = sum(need.size for need in out_needs(s, setup.network, setup.capacity.full))
+    needed = f"{decimal(out)} to be written, and {decimal(cache)} into {s.cache}"
+    return f"{setup.folder}: {needed}"
+
+
+def _tracking(setup: Setup) -> str:
+    s = setup.settings
+    if s.offline:
+        return "off: nothing is sent to MLflow"
+    known = is_server(s.tracking_uri) or s.tracking_uri.startswith("sqlite:///")
+    return without_credentials(s.tracking_uri) + ("" if known else ": asked when the study starts")
+
+
+def _bucket(setup: Setup) -> str:
+    s = setup.settings
+    if s.storage:
+        return f"{bucket_of(s)}: a file written and removed"
+    if s.address == "local":
+        return "checkpoints go into the study's folder"
+    return "checkpoints go over Ray into the study's folder on the driver's machine"
+
+
+_FOUND = {
+    "settings": _settings,
+    "machines": _machines,
+    "data": _data,
+    "backbone": _backbone,
+    "folder": _folder,
+    "tracking": _tracking,
+    "storage": _bucket,
+}
+"""What each row says if nothing is wrong."""
 
 
 def speed_table(s: Settings, found: Measured, search: Cells) -> Table:

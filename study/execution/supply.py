@@ -9,8 +9,8 @@ from study.cluster.join import versions
 from study.cluster.stores import bucket_of
 from study.execution.features import distribute, run_locally_if_fast
 from study.execution.trial_context import TrialContext
-from study.preflight.backbone import frozen_backbone
 from study.preflight.prepare import Prepared
+from study.preflight.torch_checks import frozen_backbone
 from tl_core.data.cache import publish
 from tl_core.models.weights import hash_file
 from tl_core.training.features import feature_entry, load_features

@@ -1,97 +1,112 @@
-"""What can be found wrong in a moment: without torch, and without decoding a picture."""
+"""Everything that can be wrong before training, as one list of checks, the cheapest first.
+
+Those here need neither torch, whose import takes seconds, nor the network. `torch_checks` has the
+others, and the whole list.
+"""
 
 import os
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
 
 from study.cluster.folders import folder_faults, store_faults
-from study.config.settings import Settings, flag
-from study.config.uris import is_server
-from study.config.validate import resolve
-from study.tracking.client import check_server
+from study.preflight.setup import Setup
+from tl_core.data.datasets import ImageSet
 from tl_core.data.sources import Source, find_source
+from tl_core.data.splits import split_faults
 from tl_core.errors import Fault, InputError
 
-Value = TypeVar("Value")
-_AGAIN = {"resume", "extend", "replay"}
-_NEED_TORCH = {"backbone", "weights", "address", "storage", "gpus", "trials_per_gpu", "compile"}
-_DOWNLOAD = "oxford-pet"
+PET = "oxford-pet"
+"""The data set that is downloaded; torchvision reads it."""
 
 
-def early_faults(given: Mapping[str, Any]) -> list[Fault]:
-    """Return the faults that need no torch, whose import takes seconds; [] if it must be asked.
+@dataclass(frozen=True)
+class Check:
+    """Something that can be wrong."""
 
-    All faults are told together. So where only torch can tell whether something else that was
-    given is wrong, these wait for it, unless it is a server that is missing, or an address at
-    fault, without which nobody knows what machines there are.
-    """
-    missing = _server_faults(given)
-    if given.keys() & _AGAIN:
-        return missing
-    settings, faults = resolve(given)
-    waits = _asks_torch(given, faults) and not address_faults(faults)
-    if not missing and (not faults or waits):
-        return []
-    look_at_places(settings, faults)
-    look_at_data(settings, faults)
-    return faults + missing
+    name: str
+    """The doctor's row that shows it."""
+    needs: Literal["nothing", "network", "cluster", "torch"]
+    function: Callable[[Setup], Iterable[Fault]]
+    """Adds to the set-up what it finds; returns faults, or raises `InputError`."""
+    doctor_only: bool = False
 
 
-def address_faults(faults: list[Fault]) -> list[Fault]:
-    """Those of the address that was given for a cluster."""
-    return [fault for fault in faults if fault.flag == "--address"]
+def run_checks(
+    setup: Setup, checks: Iterable[Check], report: Callable[[str], None] = lambda _: None
+) -> None:
+    """Run all checks, whatever those before have found; their faults go into `setup`."""
+    for check in checks:
+        if check.doctor_only and not setup.doctor:
+            continue
+        report(f"checking {check.name}")
+        faults = setup.faults_by_name.setdefault(check.name, [])
+        try:
+            for fault in check.function(setup):
+                faults.append(fault)
+        except InputError as error:
+            faults += error.faults
+        except OSError as error:  # A data folder that can't be read.
+            faults.append(Fault(None, format_os_error(error)))
 
 
-def look_at_places(settings: Settings, faults: list[Fault], new: bool = True) -> None:
-    """Add to `faults` why a study can't be written; a `new` one has no folder yet."""
-    look_at_folder(settings, faults, new)
-    faults += [] if settings.offline else store_faults(settings.tracking_uri)
-
-
-def look_at_folder(settings: Settings, faults: list[Fault], new: bool = True) -> None:
-    """Add to `faults` why the study's own folder can't be written."""
-    folder = settings.out / str(settings.name)
-    if new and settings.name is not None and os.path.lexists(folder):
-        why = f"{folder} exists; choose another name or remove it"
-        faults.append(Fault("--name", f"{folder.name}: {why}"))
-    faults += folder_faults("--out", folder, settings.out)
-
-
-def look_at_data(settings: Settings, faults: list[Fault]) -> Source | None:
-    """Return the images, not yet decoded, or None with what is wrong added to `faults`.
-
-    A download is left until nothing else is wrong.
-    """
-    if faults and settings.data == _DOWNLOAD:
-        return None
-    return attempt(lambda: find_source(settings.data, settings.cache), faults)
-
-
-def attempt(check: Callable[[], Value], faults: list[Fault]) -> Value | None:
-    """Return what `check` gives, or None with what is wrong added to `faults`."""
-    try:
-        return check()
-    except InputError as error:
-        faults += error.faults
-    except OSError as error:  # A data folder that can't be read.
-        faults.append(Fault(None, told(error)))
-    return None
-
-
-def told(error: OSError) -> str:
+def format_os_error(error: OSError) -> str:
     """What a system call failed at, and why."""
     name = f"{error.filename}: " if error.filename else ""
     return f"{name}{error.strerror or error}"
 
 
-def _asks_torch(given: Mapping[str, Any], faults: list[Fault]) -> bool:
-    """Whether torch may find more: not in a value that is at fault already."""
-    at_fault = {fault.flag for fault in faults}
-    return any(flag(name) not in at_fault for name in given.keys() & _NEED_TORCH)
+def check_settings(setup: Setup) -> Iterable[Fault]:
+    """Settings that are wrong, or that nothing reads."""
+    return setup.setting_faults
 
 
-def _server_faults(given: Mapping[str, Any]) -> list[Fault]:
-    uri, faults = given.get("tracking_uri", ""), list[Fault]()
-    if is_server(uri) and "offline" not in given:
-        attempt(lambda: check_server(uri), faults)
-    return faults
+def check_folder(setup: Setup) -> Iterator[Fault]:
+    """The study's own folder can be written; that of a new study is not there."""
+    folder, out = setup.folder, setup.settings.out
+    if not setup.state and os.path.lexists(folder):
+        why = f"{folder} exists; choose another name or remove it"
+        yield Fault("--name", f"{folder.name}: {why}")
+    yield from folder_faults("--out", folder, out)
+
+
+def check_store(setup: Setup) -> Iterable[Fault]:
+    """An SQLite file for MLflow can be written."""
+    return [] if setup.settings.offline else store_faults(setup.settings.tracking_uri)
+
+
+def check_data(setup: Setup) -> Iterator[Fault]:
+    """There is a folder of images; they are not decoded."""
+    if setup.settings.data != PET:
+        yield from set_source(setup)
+
+
+def set_source(setup: Setup) -> Iterator[Fault]:
+    """Find the images, and fit the ratios to them."""
+    setup.source = find_source(setup.settings.data, setup.settings.cache)
+    yield from fit_ratios(setup, setup.source)
+
+
+def fit_ratios(setup: Setup, images: Source | ImageSet) -> Iterator[Fault]:
+    """Leave out default ratios that the data are too few for; a given one is a fault instead."""
+    labels, ratios = np.asarray(images.labels), setup.settings.train_ratio
+    reasons = {ratio: split_faults(labels, ratio, images.classes) for ratio in ratios}
+    wrong = [ratio for ratio in ratios if reasons[ratio]]
+    if setup.fit_ratios and len(wrong) < len(ratios):
+        setup.left_out += tuple(wrong)
+        setup.change(train_ratio=tuple(ratio for ratio in ratios if ratio not in wrong))
+    elif wrong:
+        worst = max(wrong) if setup.fit_ratios else min(wrong)
+        for why in reasons[worst]:
+            yield Fault("--train-ratio", f"{worst:g}: {why}")
+
+
+QUICK = (
+    Check("settings", "nothing", check_settings),
+    Check("folder", "nothing", check_folder),
+    Check("tracking", "nothing", check_store),
+    Check("data", "nothing", check_data),
+)
+"""What needs nothing; `study/run.py` runs no other check before these have passed."""

@@ -18,7 +18,7 @@ Bad = list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
-class Pictures:
+class Undecoded:
     """What is still to be decoded."""
 
     number: int
@@ -26,7 +26,7 @@ class Pictures:
     """Decoded a second, on all cores."""
 
 
-def try_pictures(source: Source, size: int, cache: Path) -> tuple[Pictures | None, Bad]:
+def try_decoding(source: Source, size: int, cache: Path) -> tuple[Undecoded | None, Bad]:
     """Return what is to be decoded, None if the cache has it, and which can't be.
 
     Of a set that is not decoded yet, as many are tried, all over it, as show how long that takes.
@@ -40,7 +40,7 @@ def try_pictures(source: Source, size: int, cache: Path) -> tuple[Pictures | Non
     order = np.random.default_rng(0).permutation(n)[:_MOST].tolist()
     bad = unreadable(source, size, order[:1])  # Pillow prepares its decoders for the first one.
     per_s, more = _timed(source, size, order[1:])
-    return Pictures(n, per_s), bad + more
+    return Undecoded(n, per_s), bad + more
 
 
 def _timed(source: Source, size: int, order: list[int]) -> tuple[float, Bad]:

@@ -12,7 +12,7 @@ from study.cluster.folders import folder_faults, nearest
 from study.config.settings import Settings
 from tl_core.data.datasets import image_entry
 from tl_core.data.sources import Source
-from tl_core.errors import Fault, InputError
+from tl_core.errors import Fault
 from tl_core.models.backbones import Backbone
 from tl_core.text import pluralize
 from tl_core.training.features import feature_entry
@@ -38,8 +38,10 @@ class Need:
     """How to need less, if there is a way."""
 
 
-def check_room(settings: Settings, source: Source, network: Backbone | None, at_once: int) -> None:
-    """Raise `InputError` unless cache and output folder can take what is still to be written.
+def disk_faults(
+    settings: Settings, source: Source, network: Backbone | None, at_once: int
+) -> list[Fault]:
+    """Why cache or output folder can't take what is still to be written.
 
     Args:
         settings: of the study.
@@ -50,9 +52,7 @@ def check_room(settings: Settings, source: Source, network: Backbone | None, at_
     cache = list(cache_needs(settings, source, network))
     # A cache that has all may be read-only.
     faults = folder_faults("--cache", settings.cache) if cache else []
-    faults += room_faults([*cache, *out_needs(settings, network, at_once)])
-    if faults:
-        raise InputError(faults)
+    return faults + room_faults([*cache, *out_needs(settings, network, at_once)])
 
 
 def cache_needs(settings: Settings, source: Source, network: Backbone | None) -> Iterator[Need]:

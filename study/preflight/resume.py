@@ -1,7 +1,7 @@
-"""Studies that were run before: to their end, with more trials, or one of their trials again."""
+"""Studies that were run before: resumed, extended, or one of their trials replayed."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +9,13 @@ from study.config.defaults import DEFAULTS
 from study.config.reproduce import settings_of
 from study.config.settings import Settings, flag
 from study.config.validate import resolve
-from study.preflight.prepare import Prepared, check, load_data
+from study.preflight.checks import PET
+from study.preflight.setup import Setup
 from study.records.ledger import ENDINGS, StudyState, read_state
 from study.records.study_folder import find_study
 from study.records.trial_record import TrialRecord
 from tl_core.data.datasets import ImageSet
+from tl_core.data.sources import Source, find_source
 from tl_core.errors import Fault, InputError
 from tl_core.text import pluralize
 
@@ -30,104 +32,115 @@ class FinishedError(Exception):
     """A study that is to be resumed has ended: there is nothing to do."""
 
 
-def prepare_more(given: Mapping[str, Any]) -> Prepared:
-    """Check what `--resume NAME`, or `--extend NAME --trials N`, needs: a study and its data.
+def continued_setup(given: Mapping[str, Any]) -> Setup:
+    """The set-up that `--resume NAME`, or `--extend NAME --trials N`, asks for.
 
     Raises:
         InputError: with every fault.
         FinishedError: `--resume` finds nothing to do.
     """
     what = "extend" if "extend" in given else "resume"
-    _only(given, what)
+    _check_flags(given, what)
     if what == "extend" and "trials" not in given:
         raise InputError([Fault("--extend", "requires --trials N (additional trials)")])
-    folder, state, was = _open(what, given[what], given)
-    if was.debug:
-        raise InputError([Fault(f"--{what}", f"{folder.name}: a single trial can't be {what}d")])
+    folder, state, before = _open(what, given[what], given)
+    if before.debug:
+        why = f"{folder.name}: a single trial can't be {what}d"
+        raise InputError([Fault(flag(what), why)])
     if what == "resume" and state.status in ENDINGS:
-        raise FinishedError(_finished(folder, state))
-    settings = _updated(was, given)
+        raise FinishedError(_format_finished(folder, state))
+    setup = Setup(_update(before, given), state=state, found=folder)
     if what == "extend":
-        settings = settings.model_copy(update={"trials": was.trials + settings.trials})
-    prepared = check(settings, [])
-    _same_data(what, state.about, prepared.images)
-    return replace(prepared, state=state, folder=folder)
+        setup.change(trials=before.trials + setup.settings.trials)
+    return setup
 
 
-def _finished(folder: Path, state: StudyState) -> str:
+def _format_finished(folder: Path, state: StudyState) -> str:
     searched = pluralize(sum(r.kind == "search" for r in state.trials), "trial")
     more = f"python study/run.py --extend {folder.name} --trials N"
     return f"{folder.name} is finished, with {searched}: nothing to resume; {more} adds more"
 
 
-def prepare_replay(given: Mapping[str, Any]) -> tuple[Settings, ImageSet, TrialRecord]:
-    """Check what `--replay NAME/TRIAL` needs: the trial, and the same data.
+@dataclass(frozen=True)
+class Replay:
+    """A trial that is to be run again."""
+
+    settings: Settings
+    state: StudyState
+    record: TrialRecord
+    source: Source | None
+    """None if torch is needed to find the images."""
+
+
+def find_replay(given: Mapping[str, Any]) -> Replay:
+    """Find the trial that `--replay NAME/TRIAL` names, and its data.
 
     Raises `InputError` with every fault.
     """
-    _only(given, "replay")
-    name, _, number = given["replay"].rpartition("/")
+    _check_flags(given, "replay")
+    asked = given["replay"]
+    name, _, number = asked.rpartition("/")
     if not name or not number.isdecimal():
-        raise InputError([f"--replay {given['replay']}: NAME/TRIAL is expected, as in demo/7"])
+        raise _at_fault("replay", asked, "NAME/TRIAL is expected, as in demo/7")
     _, state, settings = _open("replay", name, given)
     record = state.records.get(int(number))
     if record is None:
         there = f"it has 0 to {max(state.records)}" if state.records else "it has none"
-        raise InputError([f"--replay {given['replay']}: no such trial; {there}"])
+        raise _at_fault("replay", asked, f"no such trial; {there}")
     if not record.history:
-        raise InputError([f"--replay {given['replay']}: {record.status} before its first epoch"])
-    settings = _updated(settings, given)
-    images = load_data(settings)
-    _same_data("replay", state.about, images)
-    return settings, images, record
+        raise _at_fault("replay", asked, f"{record.status} before its first epoch")
+    settings = _update(settings, given)
+    source = None if settings.data == PET else find_source(settings.data, settings.cache)
+    return Replay(settings, state, record, source)
 
 
-def _only(given: Mapping[str, Any], what: str) -> None:
+def check_same_data(state: StudyState, images: ImageSet) -> None:
+    """Raise `InputError` unless the images are those that the study began with."""
+    data = state.about["data"]
+    if images.key != data["key"]:
+        hashes = f"content hash was {data['key']}, now {images.key}"
+        raise InputError([f"the data of this study, {data['name']}, have changed ({hashes})"])
+
+
+def _at_fault(what: str, asked: str, why: object) -> InputError:
+    return InputError([Fault(flag(what), f"{asked}: {why}")])
+
+
+def _check_flags(given: Mapping[str, Any], what: str) -> None:
     """A study keeps its settings: others than those of the place and the machine are faults."""
-    wrong = [name for name in given if name not in _READ[what]]
-    faults = [
-        Fault(flag(name), f"is not read with --{what}, which keeps the study's") for name in wrong
-    ]
-    if faults:
+    why = f"is not read with --{what}, which keeps the study's"
+    if faults := [Fault(flag(name), why) for name in given if name not in _READ[what]]:
         raise InputError(faults)
 
 
 def _open(what: str, name: str, given: Mapping[str, Any]) -> tuple[Path, StudyState, Settings]:
-    """Folder, story and settings of a study."""
+    """Folder, state and settings of a study."""
     try:
         folder = _from_here(find_study(name, Path(given.get("out", DEFAULTS["out"]))).resolve())
         state = read_state(folder)
         return folder, state, settings_of(state.about)
     except FileNotFoundError as error:
-        raise InputError([f"--{what} {given[what]}: {error}"]) from error
+        raise _at_fault(what, given[what], error) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         why = "its files can't be read by this version of tl-study"
-        raise InputError([f"--{what} {given[what]}: {why}"]) from error
+        raise _at_fault(what, given[what], why) from error
 
 
 def _from_here(folder: Path) -> Path:
-    """A folder as it was when the study was new: by its way from here, if it is below."""
+    """The folder relative to the working folder if it is below, as it was for the new study."""
     here = Path.cwd()
     return folder.relative_to(here) if here in folder.parents else folder
 
 
-def _updated(settings: Settings, given: Mapping[str, Any]) -> Settings:
-    """The study's settings, with what was given of place and machine.
+def _update(settings: Settings, given: Mapping[str, Any]) -> Settings:
+    """The study's settings, with those of place and machine that are given.
 
-    One that sends nothing to MLflow goes on so, unless it is told where to send.
+    A study that sends nothing to MLflow continues so, unless `--tracking-uri` is given.
     """
     own = {name: value for name, value in given.items() if name in Settings.model_fields}
     changes, faults = resolve(own)
-    if faults := [f for f in faults if f.flag in [*map(flag, own)]]:
+    # Faults of other settings come from defaults that this study does not have.
+    if faults := [fault for fault in faults if fault.flag in [*map(flag, own)]]:
         raise InputError(faults)
-    given_now = {name: getattr(changes, name) for name in own}
     sends = {"offline": False} if "tracking_uri" in own else {}
-    return settings.model_copy(update=sends | given_now)
-
-
-def _same_data(what: str, study: Mapping[str, Any], images: ImageSet) -> None:
-    if images.key != study["data"]["key"]:
-        was = f"{study['data']['key']}, now {images.key}"
-        raise InputError(
-            [f"--{what}: {study['data']['name']} is not what it was (content hash {was})"]
-        )
+    return settings.model_copy(update=sends | {name: getattr(changes, name) for name in own})

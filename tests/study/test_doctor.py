@@ -2,8 +2,6 @@
 
 import io
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,14 +15,16 @@ from rich.table import Table
 from study import doctor
 from study.cluster.join import Node, NodeFault, versions
 from study.cluster.node_report import Look, Seen
+from study.cluster.resources import this_machine
 from study.diagnosis.estimate import Eta, Speeds
 from study.diagnosis.measure import Measured
 from study.diagnosis.tables import check_table, eta_line, node_table, speed_table
-from study.preflight.checkup import Checkup
+from study.preflight.setup import Setup
 from tests.conftest import SIDE, TINY, draw_folder
 from tests.support.studies.builders import make_settings
 from tests.support.studies.ray_runs import RayRun, ray_runs
 from tl_core.errors import Fault
+from tl_core.models.backbones import load_backbone
 
 H100 = "NVIDIA H100 80GB HBM3"
 LOOK = Look(
@@ -66,7 +66,7 @@ def node(look: Look | NodeFault, gpus: int = 2, **more: Any) -> dict[str, str]:
     """The row of a node by its columns, each as one line."""
     settings = make_settings(data="photos", address="auto")
     seen = [Seen(Node("id", "10.0.0.7", 16, gpus), look)]
-    table = node_table(Checkup(settings, True, seen=seen, **more))
+    table = node_table(Setup(settings, nodes=seen, **more))
     assert "10.0.0.7" in drawn(table)
     texts = {str(c.header): " ".join(map(str, c.cells)) for c in table.columns}
     return {name: " ".join(text.split()) for name, text in texts.items()}
@@ -96,7 +96,7 @@ def test_other_versions_are_marked(name: str) -> None:
 def test_what_a_node_can_not_do_is_marked() -> None:
     told = node(replace(LOOK, cache_fault="--cache x: no", weights_fault="no weights"))
     assert told["cache"] == "can't be written, 500.0 GB free"
-    assert told["weights"] == "not to be had"
+    assert told["weights"] == "unavailable"
 
 
 def test_gpus_that_only_ray_knows_are_told() -> None:
@@ -110,7 +110,7 @@ def test_a_node_that_does_not_answer_has_a_row() -> None:
 def test_the_bucket_is_told_node_by_node() -> None:
     settings = make_settings(data="photos", address="auto", storage="s3://mine")
     seen = [Seen(Node("id", name, 16, 2), LOOK) for name in ("one", "two")]
-    table = node_table(Checkup(settings, True, seen=seen, stored={seen[1].node: "no role"}))
+    table = node_table(Setup(settings, nodes=seen, unwritable={seen[1].node: "no role"}))
     [storage] = [c for c in table.columns if c.header == "storage"]
     assert [*map(str, storage.cells)] == ["can be written", "can't be written"]
     drawn(table)
@@ -138,68 +138,41 @@ def test_the_eta_by_its_stages() -> None:
     )
 
 
-def test_checks_by_what_came_of_them() -> None:
-    c = Checkup(make_settings(data="photos"), True)
-    c.tell("data", "photos: 40 images")
-    c.tell("folder", "runs/mine", [Fault("--out", "runs: no")])
-    told = drawn(check_table(c))
-    assert "data │ ok │ photos: 40 images" in told
-    assert "folder │ fault │ told below" in told
+def test_checks_that_find_faults_are_marked() -> None:
+    setup = Setup(make_settings(data="photos"), resources=this_machine())
+    setup.network = load_backbone("mlp", "none", 32)
+    setup.faults_by_name = {"folder": [Fault("--out", "runs: no")]}
+    text = drawn(check_table(setup))
+    assert "settings │ ok │ 64 trials of freeze finetune at 7 train ratios" in text
+    assert "folder │ fault │ listed below" in text
 
 
-def test_help_tells_the_flags_of_a_study_and_waits_for_no_torch(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_help_lists_the_flags_of_a_study(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         doctor.main(["--help"])
-    told = capsys.readouterr().out
-    assert "study/doctor.py" in told
-    assert "--trials-per-gpu" in told
-    assert "--resume" not in told
+    text = capsys.readouterr().out
+    assert "study/doctor.py" in text
+    assert "--trials-per-gpu" in text
+    assert "--resume" not in text
 
 
-def test_an_address_of_no_form_is_told_before_torch_is_imported() -> None:
-    code = (
-        "import sys, study.doctor\n"
-        "code = study.doctor.main(['--address', 'nonsense', '--gpus', '4', '--mode', 'frozen'])\n"
-        "print(code, sorted({'torch', 'ray', 'mlflow', 'optuna'} & set(sys.modules)))"
-    )
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout == "2 []\n"
-    title, mode, address = done.stderr.splitlines()
-    assert title == "error: the study can't start"
-    assert mode.startswith("  --mode frozen: must be ")
-    assert address.startswith("  --address nonsense: local, auto or HOST:PORT is expected")
-
-
-def test_nothing_is_measured_for_a_study_that_can_not_start(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], photo_folder: Path
+def test_every_fault_is_reported_and_nothing_measured(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    nobody: str,
 ) -> None:
     def ray_is_up(*_: object) -> None:
         raise AssertionError("Ray has been started")
 
-    monkeypatch.setattr("study.cluster.local_ray.local_ray", ray_is_up)
-    words = ["--data", str(photo_folder), "--train-ratio", "0.2", "--weights", "none"]
-    assert doctor.main([*words, "--backbone", TINY, "--offline", "--trials", "-1"]) == 2
-    printed, told = capsys.readouterr()
-    fault = "--trials -1: must be greater than or equal to 1"
-    assert printed.startswith(f"{fault}\n")
-    assert "speed not measured: the study can't start" in printed
-    assert told == f"error: the study can't start\n  {fault}\n"
-
-
-@pytest.mark.integration
-def test_every_fault_is_told_at_once(ray_run: RayRun, tmp_path: Path, nobody: str) -> None:
+    monkeypatch.setattr("study.diagnosis.forecast.local_ray", ray_is_up)
     photos = draw_folder(tmp_path / "two", ("cat", "dog"), n_images=2)
     (tmp_path / "file").write_text("")
-    process = ray_run.start(
-        "--data", photos, "--backbone", "resnet19", "--out", tmp_path / "file" / "runs",
-        "--tracking-uri", nobody, "--train-ratio", 0.5, "--epochs", -1, program=doctor.__file__,
-    )  # fmt: skip
-    code, printed, told = ray_run.finish(process)
-    assert code == 2
-    first, *faults = told.splitlines()
+    words = ["--data", str(photos), "--backbone", "resnet19", "--out", f"{tmp_path}/file/runs"]
+    words += ["--tracking-uri", nobody, "--train-ratio", "0.5", "--epochs", "-1"]
+    assert doctor.main(words) == 2
+    printed, errors = capsys.readouterr()
+    first, *faults = errors.splitlines()
     assert first == "error: the study can't start"
     for start in (
         "--epochs -1: must be greater than or equal to 1",
@@ -209,7 +182,7 @@ def test_every_fault_is_told_at_once(ray_run: RayRun, tmp_path: Path, nobody: st
         f"--tracking-uri {nobody}: Connection refused",
     ):
         assert [fault for fault in faults if fault.startswith(f"  {start}")], start
-    assert printed.count("told below") == 5
+    assert printed.count("listed below") == 5
     assert printed.startswith("--epochs -1: must be greater than or equal to 1\n")
     assert "speed not measured: the study can't start" in printed
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from tl_core.config import ARTICLE_WIDTHS, Precision
+from tl_core.errors import Fault
 from tl_core.models.nets import (
     Headless,
     article_net,
@@ -97,7 +98,7 @@ def empty_network(name: str, image_size: int, *, pretrained: bool) -> nn.Module:
         return _build(name, image_size, pretrained=pretrained).network
 
 
-def batch_faults(backbone: Backbone, image_size: int, batch_size: int) -> list[str]:
+def batch_faults(backbone: Backbone, image_size: int, batch_size: int) -> list[Fault]:
     """Say why the network can't learn from batches of this size; [] if it can.
 
     BatchNorm has no variance over one value: a network that shrinks an image to one pixel needs
@@ -110,10 +111,9 @@ def batch_faults(backbone: Backbone, image_size: int, batch_size: int) -> list[s
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             learning(torch.zeros(1, 3, image_size, image_size))
     except ValueError:
-        return [
-            f"--batch-size 1: the BatchNorm of {backbone.name} can't learn from one image of "
-            f"{image_size} px; use --batch-size 2, a larger --image-size or --mode freeze"
-        ]
+        why = f"the BatchNorm of {backbone.name} can't learn from one image of {image_size} px"
+        ways_out = "use --batch-size 2, a larger --image-size or --mode freeze"
+        return [Fault("--batch-size", f"1: {why}; {ways_out}")]
     return []
 
 

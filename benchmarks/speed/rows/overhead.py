@@ -15,7 +15,7 @@ from benchmarks.speed.studies.our_study import (
     search_alone,
     settings_of,
 )
-from study.preflight.prepare import Prepared, prepare
+from study.preflight.prepare import Prepared, prepare_new
 from study.tracking.sender import NullSender, ProcessSender, Sender
 from tl_core.config import EpochMetrics
 from tl_core.training.features import load_features
@@ -123,6 +123,6 @@ def _gpus(bench: Bench) -> int:
 
 
 def _prepare(bench: Bench, trials: int, **changes: Any) -> Prepared:
-    prepared = prepare(settings_of(bench, bench.cache, trials, gpus=_gpus(bench), **changes))
+    prepared = prepare_new(settings_of(bench, bench.cache, trials, gpus=_gpus(bench), **changes))
     load_features(prepared.images, bench.backbone, bench.cache, bench.device)
     return prepared

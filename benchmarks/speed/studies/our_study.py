@@ -12,7 +12,7 @@ from rich.console import Console
 from benchmarks.speed.bench import RATIO, Bench
 from benchmarks.speed.harness import Gate
 from study.execution.run_study import EXIT_CODES, open_journal, run_study
-from study.preflight.prepare import Prepared, prepare
+from study.preflight.prepare import Prepared, prepare_new
 from study.records.trial_record import TrialRecord
 from study.tracking.sender import Sender
 from tl_core.config import TrialConfig
@@ -86,7 +86,7 @@ def settings_of(bench: Bench, cache: Path, trials: int, **changes: Any) -> dict[
 def run_ours(given: dict[str, Any], replace: dict[str, Any] | None = None) -> OurStudy:
     """Prepare and run a study; `replace` holds fields of `Prepared` to be changed between."""
     start, watch = time.perf_counter(), Watch()
-    prepared = prepare(given)
+    prepared = prepare_new(given)
     prepared = Prepared(**(vars(prepared) | (replace or {})))
     code = run_study(prepared, Console(file=io.StringIO()), [watch])
     wall_s = time.perf_counter() - start

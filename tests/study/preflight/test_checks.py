@@ -1,92 +1,147 @@
+"""The list of checks: what the quick ones find, what they import, and that each runs once."""
+
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from study.preflight.checks import early_faults, look_at_data
+from study.preflight import checks, prepare, setup, torch_checks
+from study.preflight.checks import PET, QUICK, Check, fit_ratios, run_checks
+from study.preflight.prepare import prepare_new
+from study.preflight.setup import Setup, new_setup
+from study.preflight.torch_checks import CHECKS
+from tests.support.studies.asking import QUICKEST
 from tests.support.studies.builders import make_settings
-from tl_core.errors import Fault
-
-MODE = "--mode frozen: must be 'freeze', 'finetune', 'lp_ft' or 'scratch'"
+from tl_core.errors import Fault, InputError
 
 
-def test_settings_names_folders_and_data_are_told_together(tmp_path: Path) -> None:
+def quick_faults(**given: Any) -> list[str]:
+    setup = new_setup(given)
+    run_checks(setup, QUICK)
+    return [*map(str, setup.faults)]
+
+
+def test_settings_names_folders_and_data_are_checked_together(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     Path("runs/taken").mkdir(parents=True)
-    given = {"mode": ["frozen"], "name": "taken", "data": str(tmp_path / "nowhere")}
-    told = early_faults(given | {"tracking_uri": f"sqlite:///{tmp_path}/file/x.db"})
-    assert [str(fault).split(": ")[0] for fault in told] == [
-        "--mode frozen",
-        "--name taken",
-        f"--tracking-uri sqlite:///{tmp_path}/file/x.db",
-        f"data folder {tmp_path}/nowhere does not exist; a folder, demo or oxford-pet is expected",
+    store = f"sqlite:///{tmp_path}/file/x.db"
+    given = {"mode": ["frozen"], "name": "taken", "data": "nowhere", "tracking_uri": store}
+    nowhere = f"data folder {tmp_path}/nowhere does not exist; a folder, demo or oxford-pet is"
+    assert quick_faults(**given) == [
+        "--mode frozen: must be 'freeze', 'finetune', 'lp_ft' or 'scratch'",
+        "--name taken: runs/taken exists; choose another name or remove it",
+        f"--tracking-uri {store}: {tmp_path}/file is not a folder",
+        f"{nowhere} expected",
+    ]
+    assert len(quick_faults(**given, offline=True)) == 3
+
+
+def test_given_ratio_too_small_for_the_data(photo_folder: Path) -> None:
+    # 0.01 of 50 images rounds up to one; each class has 20.
+    assert quick_faults(data=str(photo_folder), train_ratio=["0.8", "0.02", "0.01"]) == [
+        f"--train-ratio 0.01: class {name!r} has 20 images; train_ratio 0.01 needs 30 more to "
+        "have one in training, validation and test each"
+        for name in ("cat", "dog")
+    ]
+    # A ratio at fault is replaced by the default ones, which are left out instead.
+    assert quick_faults(data=str(photo_folder), train_ratio=["10"]) == [
+        "--train-ratio 10: must be less than or equal to 0.8"
     ]
 
 
-@pytest.mark.parametrize(
-    "given",
-    [
-        {},
-        {"mode": ["freeze"], "backbone": "resnet81"},
-        {"mode": ["frozen"], "backbone": "resnet18"},
-        {"mode": ["frozen"], "gpus": "99"},
-        {"resume": "mine"},
-        {"replay": "mine/0", "out": "elsewhere"},
-    ],
-)
-def test_what_torch_must_be_asked_for_is_told_later(given: dict[str, object]) -> None:
-    assert early_faults(given) == []
+def test_a_data_folder_that_can_not_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "photos/cat")
+
+    monkeypatch.setattr(checks, "find_source", fail)
+    assert quick_faults(data="photos") == ["photos/cat: Permission denied"]
 
 
-@pytest.mark.parametrize(
-    ("given", "fault"),
-    [
-        ({"storage": "/tmp/x"}, "--storage /tmp/x: must be a URI such as s3://BUCKET/PATH"),
-        ({"gpus": "-1"}, "--gpus -1: must be greater than or equal to 0"),
-    ],
-)
-def test_a_value_that_is_at_fault_already_does_not_wait_for_torch(
-    given: dict[str, str], fault: str
-) -> None:
-    [told] = map(str, early_faults(given))
-    assert told.startswith(fault)
-    assert early_faults(given | {"backbone": "resnet18"}) == []
+def test_faults_before_an_error_are_kept_and_later_checks_run() -> None:
+    def one(_: Setup) -> Any:
+        yield Fault("--lr", "1")
+        raise InputError(["2"])
+
+    setup = Setup(make_settings())
+    run_checks(setup, [Check("a", "nothing", one), Check("b", "nothing", lambda _: ["3"])])  # type: ignore[list-item]
+    assert [*map(str, setup.faults)] == ["--lr 1", "2", "3"]
+    with pytest.raises(InputError, match=r"^--lr 1\n2\n3$"):
+        setup.raise_faults()
 
 
-def test_an_address_of_no_form_waits_for_nothing() -> None:
-    given = {"address": "nonsense", "gpus": "4", "backbone": "resnet18", "storage": "s3://mine"}
-    [told] = map(str, early_faults(given | {"data": "demo"}))
-    assert told.startswith("--address nonsense: local, auto or HOST:PORT is expected")
+def test_the_list_begins_with_the_quick_checks_and_names_each_once() -> None:
+    assert CHECKS[: len(QUICK)] == QUICK
+    assert {check.needs for check in QUICK} == {"nothing"}
+    assert "nothing" not in {check.needs for check in CHECKS[len(QUICK) :]}
+    assert len({check.function for check in CHECKS}) == len(CHECKS)
 
 
-def test_a_server_that_is_missing_is_told_with_what_else_is_known(nobody: str) -> None:
-    given = {"mode": ["frozen"], "gpus": "0", "tracking_uri": nobody}
-    mode, server = early_faults(given)
-    assert str(mode) == MODE
-    assert str(server).startswith(f"--tracking-uri {nobody}: ")
-    assert early_faults({"resume": "mine", "tracking_uri": nobody}) == [server]
-    assert early_faults({"mode": ["frozen"], "offline": True, "tracking_uri": nobody}) == [mode]
-
-
-def test_nothing_is_downloaded_while_something_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_download_waits_until_nothing_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     def download(*_: object) -> None:
         raise AssertionError("a download has begun")
 
-    monkeypatch.setattr("study.preflight.checks.find_source", download)
-    faults = [Fault("--lr", "0: must be greater than 0")]
-    assert look_at_data(make_settings(data="oxford-pet"), faults) is None
-    assert len(faults) == 1
+    monkeypatch.setattr(checks, "find_source", download)
+    setup = Setup(make_settings(data=PET), faults_by_name={"a": [Fault(None, "wrong")]})
+    run_checks(setup, QUICK)
+    assert [*torch_checks.check_pet(setup)] == []
+    with pytest.raises(AssertionError):
+        [*torch_checks.check_pet(Setup(make_settings(data=PET)))]
 
 
-def test_wrong_settings_do_not_wait_for_torch(photo_folder: Path, own_cache: Path) -> None:
-    code = (
-        "import sys, study.run\n"
-        f"code = study.run.main(['--mode', 'frozen', '--data', {str(photo_folder)!r}])\n"
-        "print(code, sorted({'torch', 'ray', 'mlflow', 'optuna'} & set(sys.modules)))"
+def test_a_start_resolves_asks_and_fits_once(
+    photo_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = Counter[str]()
+    server = "http://127.0.0.1:5000"
+    ask = {"resolve": setup, "find_source": checks, "fit_ratios": checks, "fit_ratios ": prepare}
+    for name, module in (ask | {"check_server": torch_checks}).items():
+        original = getattr(module, name.strip())
+
+        def count(*args: Any, name: str = name.strip(), original: Any = original) -> Any:
+            calls[name] += 1
+            return None if name == "check_server" else original(*args)
+
+        monkeypatch.setattr(module, name.strip(), count)
+    prepare_new(QUICKEST | {"data": str(photo_folder), "tracking_uri": server})
+    assert calls == dict.fromkeys(("resolve", "find_source", "fit_ratios", "check_server"), 1)
+    assert fit_ratios is not checks.fit_ratios  # It was counted.
+
+
+WRONG = {
+    "--mode frozen": "--mode frozen: must be 'freeze'",
+    "--name a/b --backbone resnet50": "--name a/b: a folder name is expected",
+    "--lr 0 --weights nowhere.pth": "--lr 0: must be greater than 0",
+    "--trials 0 --tracking-uri http://127.0.0.1:9": "--trials 0: must be greater than or equal",
+    "--name taken --gpus 99": "--name taken: runs/taken exists",
+    "--resume WRONG": "--resume WRONG: no study WRONG in runs/",
+    "--extend WRONG --trials 3": "--extend WRONG: no study WRONG in runs/",
+    "--replay WRONG/1": "--replay WRONG/1: no study WRONG in runs/",
+    "--resume mine --tracking-uri sqlite:///taken/x.db --lr 1": "--lr is not read with --resume",
+}
+
+
+def test_what_needs_no_torch_is_found_without_it(own_cache: Path) -> None:
+    Path("runs/taken").mkdir(parents=True)
+    slow = "'torch', 'ray', 'mlflow', 'optuna', 'pandas', 'matplotlib', 'sklearn'"
+    code = f"""
+import sys
+from study import doctor, run
+for words in {[*WRONG]}:
+    code = run.main(words.split())
+    print(code, sorted({{{slow}}} & set(sys.modules)))
+print(doctor.main("--address nonsense --gpus 4".split()), sorted({{{slow}}} & set(sys.modules)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout == "2 []\n"
-    assert done.stderr == f"error: the study can't start\n  {MODE}\n"
+    assert done.stdout == "2 []\n" * (len(WRONG) + 1)
+    title = "error: the study can't start"
+    faults = done.stderr.splitlines()
+    assert faults[::2] == [title] * (len(WRONG) + 1)
+    expected = [*WRONG.values(), "--address nonsense: local, auto or HOST:PORT is expected"]
+    for fault, start in zip(faults[1::2], expected, strict=True):
+        assert fault.startswith(f"  {start}")
     assert not own_cache.exists()

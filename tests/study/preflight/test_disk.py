@@ -1,3 +1,4 @@
+import re
 import shutil
 from collections import namedtuple
 from pathlib import Path
@@ -7,13 +8,13 @@ import pytest
 import torch
 
 from study.config.settings import Settings
-from study.preflight.backbone import frozen_backbone
-from study.preflight.disk import Need, cache_needs, check_room, out_needs, room_faults
+from study.preflight.disk import Need, cache_needs, disk_faults, out_needs, room_faults
+from study.preflight.torch_checks import frozen_backbone
 from tests.conftest import SIDE, TINY
 from tests.support.studies.builders import make_settings
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.sources import Source, folder_source
-from tl_core.errors import InputError
+from tl_core.errors import Fault
 from tl_core.models.backbones import Backbone, load_backbone
 from tl_core.training.features import load_features
 
@@ -138,11 +139,9 @@ def test_folders_of_one_disk_share_its_room() -> None:
 
 @pytest.mark.usefixtures("free")
 def test_a_study_that_does_not_fit_is_refused(source: Source, own_cache: Path) -> None:
-    roomy = ask(mode=["scratch"], image_size=224)
-    check_room(roomy, source, None, 0)
-    tight = ask(mode=["scratch"], image_size=1024)
-    with pytest.raises(InputError, match=r"cache and --out runs: .* 141\.8 MB are needed"):
-        check_room(tight, source, None, 0)
+    assert disk_faults(ask(mode=["scratch"], image_size=224), source, None, 0) == []
+    [fault] = disk_faults(ask(mode=["scratch"], image_size=1024), source, None, 0)
+    assert re.search(r"cache and --out runs: .* 141\.8 MB are needed", str(fault))
     assert not own_cache.exists()
 
 
@@ -151,9 +150,9 @@ def test_only_a_cache_that_lacks_something_must_be_writable(
 ) -> None:
     settings = ask(mode=["scratch"])
     own_cache.write_text("")
-    with pytest.raises(InputError, match=r"^--cache /.*/cache: /.*/cache is not a folder$"):
-        check_room(settings, source, None, 0)
+    why = f"{own_cache}: {own_cache} is not a folder"
+    assert disk_faults(settings, source, None, 0) == [Fault("--cache", why)]
     own_cache.unlink()
     load_images(source, SIDE, own_cache)
     monkeypatch.setattr("study.preflight.disk.folder_faults", lambda *_: ["read-only"])
-    check_room(settings, source, None, 0)
+    assert disk_faults(settings, source, None, 0) == []

@@ -1,15 +1,21 @@
 import re
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from study.cluster.stores import Bucket
-from study.preflight.prepare import check, prepare
+from study.config.defaults import DEFAULTS
+from study.preflight.checks import QUICK, run_checks
+from study.preflight.prepare import prepare, prepare_new
+from study.preflight.setup import Setup, new_setup
 from study.records.ledger import StudyState
-from tests.conftest import SIDE, draw_folder
-from tests.support.studies.asking import ask, faults_of
+from tests.conftest import SIDE
+from tests.support.studies.asking import QUICKEST, ask, faults_of
 from tests.support.studies.builders import make_record
 from tl_core.errors import InputError
 
@@ -24,146 +30,146 @@ def test_study_that_can_start(photo_folder: Path) -> None:
     assert (prepared.gpus, prepared.notes) == (0, ())
 
 
-def test_a_new_study_takes_no_bucket_of_another_and_one_that_goes_on_its_own(
+def test_a_new_study_needs_an_empty_bucket_and_a_resumed_one_its_own(
     photo_folder: Path, tmp_path: Path
 ) -> None:
     uri = (tmp_path / "bucket").as_uri()
     prepared = ask(photo_folder, name="mine", storage=uri, gpus="0")
     Bucket(uri, "mine").write("winner/model.json", b"one")
     why = f"{uri}/mine has another study's files; choose another name or remove them"
-    elsewhere = str(tmp_path / "elsewhere")
-    assert faults_of(photo_folder, name="mine", storage=uri, out=elsewhere) == (
+    assert faults_of(photo_folder, name="mine", storage=uri, out="elsewhere") == (
         f"--name mine: {why}",
     )
-    assert check(prepared.settings, []).settings == prepared.settings
+    state = StudyState(about={"data": {"name": "photos", "key": prepared.images.key}})
+    setup = Setup(prepared.settings, state=state, found=prepared.folder)
+    run_checks(setup, QUICK)
+    assert prepare(setup).settings == prepared.settings
 
 
-def test_name_is_made_of_data_preset_and_time(photo_folder: Path) -> None:
-    spaced = photo_folder.rename(photo_folder.with_name("my photos (2)"))
-    time = r"\d{8}-\d{6}"
-    assert re.fullmatch(f"my-photos-2-{time}", str(ask(spaced).settings.name))
-    debug = ask(spaced, debug=True).settings.name
-    assert re.fullmatch(f"my-photos-2-debug-{time}", str(debug))
-    preset = ask(spaced, preset="mlp", train_ratio=["0.8"]).settings.name
-    assert re.fullmatch(f"my-photos-2-mlp-{time}", str(preset))
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ({}, "my-photos-2-TIME"),
+        ({"debug": True}, "my-photos-2-debug-TIME"),
+        ({"preset": "mlp"}, "my-photos-2-mlp-TIME"),
+        ({"name": "mine"}, "mine"),
+    ],
+)
+def test_name_is_made_of_data_preset_and_time(given: dict[str, Any], name: str) -> None:
+    found = str(new_setup({"data": "x/my photos (2)"} | given).settings.name)
+    assert re.fullmatch(name.replace("TIME", r"\d{8}-\d{6}"), found)
 
 
-def test_all_faults_are_told_together(tmp_path: Path) -> None:
-    (tmp_path / "runs" / "taken").mkdir(parents=True)
-    faults = faults_of(
-        tmp_path / "nowhere",
-        lr=["-1"],
-        train_ratio=["0.9"],
-        backbone="resnet81",
-        name="taken",
-        gpus="99",
-    )
-    starts = (
-        "--train-ratio 0.9: must be less than or equal to 0.8",
-        "--lr -1: must be greater than 0",
-        "--name taken: runs/taken exists",
-        "--gpus 99: this machine has",
-        f"data folder {tmp_path}/nowhere does not exist",
-        "unknown backbone 'resnet81' (did you mean ",
-    )
-    assert len(faults) == len(starts), faults
-    for start, fault in zip(starts, faults, strict=True):
-        assert fault.startswith(start)
+def test_faults_that_need_torch_or_a_server_are_reported_together(
+    photo_folder: Path, nobody: str
+) -> None:
+    wrong = {"backbone": "resnet81", "gpus": "99", "tracking_uri": nobody}
+    server, gpus, backbone = faults_of(photo_folder, **wrong)
+    assert server.startswith(f"--tracking-uri {nobody}: Connection refused; --offline keeps")
+    assert gpus.startswith("--gpus 99: this machine has ")
+    assert backbone.startswith("unknown backbone 'resnet81' (did you mean ")
+    # They wait for those that need nothing.
+    assert faults_of(photo_folder, **wrong, lr=["-1"]) == ("--lr -1: must be greater than 0",)
 
 
-def test_no_picture_is_decoded_while_something_else_is_wrong(
+def test_no_image_is_decoded_while_something_else_is_wrong(
     photo_folder: Path, own_cache: Path
 ) -> None:
     (photo_folder / "cat" / "broken.jpg").write_bytes(b"no picture")
-    wrong = {"epochs": "0", "backbone": "resnet81", "train_ratio": ["0.8", "0.01"]}
-    epochs, backbone, *ratios = faults_of(photo_folder, **wrong)
-    assert epochs == "--epochs 0: must be greater than or equal to 1"
+    (backbone,) = faults_of(photo_folder, backbone="resnet81")
     assert backbone.startswith("unknown backbone 'resnet81'")
-    assert [fault[:33] for fault in ratios] == [
-        "--train-ratio 0.01: class 'cat' h",
-        "--train-ratio 0.01: class 'dog' h",
-    ]
     assert not own_cache.exists()
 
 
-def test_too_few_pictures_are_left_without_those_that_are_broken(photo_folder: Path) -> None:
-    for file in sorted((photo_folder / "cat").iterdir())[:18]:
+@pytest.mark.parametrize(
+    ("unreadable", "fitting"),
+    [(0, (0.05, 0.1, 0.2, 0.4, 0.8)), (12, (0.1, 0.2, 0.4, 0.8)), (18, ())],
+)
+def test_default_ratios_that_the_readable_images_do_not_fit_are_left_out(
+    photo_folder: Path, unreadable: int, fitting: tuple[float, ...]
+) -> None:
+    for file in sorted((photo_folder / "cat").iterdir())[:unreadable]:
         file.write_bytes(b"no picture")
-    (fault,) = faults_of(photo_folder, skip_bad_images=True)
-    assert fault.startswith("--train-ratio 0.2: class 'cat' has 2 images; train_ratio 0.2 needs 1")
+    given = {"data": str(photo_folder), "skip_bad_images": True}
+    given |= {name: value for name, value in QUICKEST.items() if name != "train_ratio"}
+    if not fitting:
+        with pytest.raises(InputError, match=r"--train-ratio 0.8: class 'cat' has 2 .* 1 more"):
+            prepare_new(given)
+        return
+    prepared = prepare_new(given)
+    assert prepared.settings.train_ratio == fitting
+    left_out = " ".join(f"{r:g}" for r in DEFAULTS["train_ratio"] if r not in fitting)
+    why = "train ratios left out, as a class would have no training image"
+    assert prepared.notes[0] == f"{why}: {left_out}"
 
 
-def test_a_ratio_that_nobody_asked_for_is_no_fault(photo_folder: Path) -> None:
-    (fault,) = faults_of(photo_folder, train_ratio=["10"])
-    assert fault == "--train-ratio 10: must be less than or equal to 0.8"
+def broken(root: Path) -> None:
+    image = (root / "dog" / "00.png").read_bytes()
+    (root / "dog" / "00.png").write_bytes(image[: len(image) // 2])
+    (root / "cat" / "empty.jpg").touch()
 
 
-def test_existing_name_is_a_fault(photo_folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "out" / "taken").mkdir(parents=True)
-    faults = faults_of(photo_folder, name="taken", out=str(tmp_path / "out"))
-    assert faults == (
-        f"--name taken: {tmp_path}/out/taken exists; choose another name or remove it",
-    )
+def empty_class(root: Path) -> None:
+    shutil.rmtree(root / "dog")
+    (root / "dog").mkdir()
 
 
-def test_given_ratio_too_small_for_the_data(photo_folder: Path) -> None:
-    # 0.01 of 50 images rounds up to one; each class has 20.
-    assert faults_of(photo_folder, train_ratio=["0.8", "0.02", "0.01"]) == tuple(
-        f"--train-ratio 0.01: class {name!r} has 20 images; train_ratio 0.01 needs 30 more to "
-        "have one in training, validation and test each"
-        for name in ("cat", "dog")
-    )
+def a_file(root: Path) -> None:
+    shutil.rmtree(root)
+    root.touch()
 
 
-def test_default_ratios_that_do_not_fit_are_left_out(photo_folder: Path) -> None:
-    quick = {"data": str(photo_folder), "backbone": "mlp", "image_size": "32", "mode": ["scratch"]}
-    prepared = prepare(quick)
-    assert prepared.settings.train_ratio == (0.05, 0.1, 0.2, 0.4, 0.8)
-    assert prepared.notes == (
-        "train ratios left out, as a class would have no training image: 0.01 0.02",
-    )
+@pytest.mark.parametrize(
+    ("spoil", "patterns"),
+    [
+        (shutil.rmtree, [r"data folder .*/photos does not exist; a folder, demo or oxford-pet is"]),
+        (a_file, [r"data folder .*/photos is a file, not a folder"]),
+        (
+            lambda root: shutil.rmtree(root / "dog"),
+            ["/photos needs one sub-folder per class, two or more; found only 'cat'"],
+        ),
+        (empty_class, [r"class folder .*/photos/dog has no files"]),
+        (broken, ["2 files are not readable", "cat/empty.jpg: Uni", r"  dog/00.png: OSError: "]),
+    ],
+)
+def test_bad_data(spoil: Callable[[Path], object], patterns: list[str], photo_folder: Path) -> None:
+    spoil(photo_folder)
+    faults = faults_of(photo_folder)
+    assert len(faults) == len(patterns), faults
+    for pattern, fault in zip(patterns, faults, strict=True):
+        assert re.search(pattern, fault), fault
+    assert not Path("runs").exists()
 
 
-def test_two_images_a_class_fit_no_ratio(tmp_path: Path) -> None:
-    folder = draw_folder(tmp_path / "few", ("cat", "dog"), n_images=2)
-    with pytest.raises(InputError, match=r"--train-ratio 0.8: class 'cat' has 2 images; .* 1 more"):
-        prepare({"data": str(folder), "backbone": "mlp", "mode": ["scratch"], "image_size": "32"})
-
-
-def test_unreadable_images_are_a_fault_or_left_out(photo_folder: Path) -> None:
-    (photo_folder / "cat" / "broken.jpg").write_bytes(b"no picture")
-    (photo_folder / "dog" / "notes.txt").write_text("no picture either")
-    told = faults_of(photo_folder)
-    assert told[0].startswith("2 files are not readable images (--skip-bad-images omits")
-    assert [line.split(":")[0].strip() for line in told[1:]] == ["cat/broken.jpg", "dog/notes.txt"]
+def test_unreadable_images_may_be_left_out(photo_folder: Path) -> None:
+    broken(photo_folder)
     prepared = ask(photo_folder, skip_bad_images=True)
-    assert len(prepared.images.labels) == 40
-    assert [name for name, _ in prepared.images.bad] == ["cat/broken.jpg", "dog/notes.txt"]
+    assert len(prepared.images.labels) == 39
+    assert [name for name, _ in prepared.images.bad] == ["cat/empty.jpg", "dog/00.png"]
     assert prepared.notes == ("2 unreadable files left out; study.json lists them",)
-
-
-def test_class_with_no_readable_image(photo_folder: Path) -> None:
     for file in (photo_folder / "dog").iterdir():
         file.write_bytes(b"")
     assert faults_of(photo_folder, skip_bad_images=True) == ("class 'dog' has no readable image",)
 
 
 def test_introduction_says_what_is_about_to_run(photo_folder: Path) -> None:
-    line = ask(photo_folder, name="mine", gpus="0", trials="7", precision="fp32").introduce()
+    prepared = ask(photo_folder, name="mine", gpus="0", trials="7", precision="fp32")
+    line = prepared.introduce()
     assert line.startswith(f"mine: 7 trials of mlp on {photo_folder}, 40 images of 2 classes")
     assert "at 32 px, in fp32 on " in line
     # Five seeds of the one cell, and of the auxiliary task's control.
     assert line.endswith("; then up to 10 trials on fresh seeds, to confirm the best of each cell")
-    assert "fresh seeds" not in ask(photo_folder, confirm=False).introduce()
-    assert "one trial of" in (alone := ask(photo_folder, debug=True).introduce())
+
+    def introduce(**changes: Any) -> str:
+        settings = prepared.settings.model_copy(update=changes)
+        return replace(prepared, settings=settings).introduce()
+
+    assert "fresh seeds" not in introduce(confirm=False)
+    assert "one trial of" in (alone := introduce(debug=True))
     assert "fresh seeds" not in alone
-
-
-@pytest.mark.parametrize(("ended", "said"), [(5, "2 more trials of"), (7, "what is left to")])
-def test_introduction_of_a_study_that_goes_on(photo_folder: Path, ended: int, said: str) -> None:
-    state = StudyState(records={trial: make_record(trial) for trial in range(ended)})
-    prepared = replace(ask(photo_folder, name="mine", trials="7"), state=state)
-    assert prepared.introduce().startswith(f"mine: {said}")
+    for ended, said in ((5, "2 more trials of"), (7, "what is left to")):
+        state = StudyState(records={trial: make_record(trial) for trial in range(ended)})
+        assert replace(prepared, state=state).introduce().startswith(f"mine: {said}")
 
 
 def test_large_photos_are_decoded_without_complaint(photo_folder: Path) -> None:

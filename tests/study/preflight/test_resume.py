@@ -2,71 +2,105 @@
 
 import json
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
-from PIL import Image
 
+from study.config.command_line import parse
 from study.execution.replay import differences
-from study.preflight.resume import _from_here, _updated
+from study.preflight.resume import FinishedError, _from_here, _update, continued_setup, find_replay
 from study.records.ledger import read_records
-from tests.conftest import SIDE, TINY
+from study.run import main
+from tests.conftest import SIDE, TINY, draw_folder
 from tests.support.studies.builders import all_runs, make_epoch, make_record, make_settings
 from tests.support.studies.ray_runs import RayRun, ray_runs
 from tests.support.studies.synthetic import tiny_study
-from tests.support.study_fixtures import Run
+from tl_core.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path) -> Path:
+    """Folder of one trial of two epochs, whose data are here; only for reading."""
+    root = tmp_path_factory.mktemp("finished")
+    photos = draw_folder(root / "photos", ("cat", "dog"))
+    net = ("--backbone", TINY, "--weights", tiny_weights, "--image-size", SIDE, "--mode", "lp_ft")
+    words = ("--epochs", 2, "--train-ratio", 0.4, "--name", "mine", "--out", root, "--offline")
+    cache = ("--cache", root / "cache")
+    assert main([*map(str, ("--data", photos, "--debug", *net, *words, *cache))]) == 0
+    return root / "mine"
 
 
 @pytest.fixture
-def mine(run: Run, photo_folder: Path, tiny_weights: Path) -> Path:
-    """Folder of a frozen trial of two epochs, whose data are at hand."""
-    net = ("--backbone", TINY, "--weights", tiny_weights, "--image-size", SIDE)
-    words = ("--epochs", 2, "--train-ratio", 0.4, "--seeds", 2, "--name", "mine")
-    assert run("--data", photo_folder, "--debug", *net, *words) == 0
-    return Path("runs/mine")
+def mine(finished: Path) -> Path:
+    """A copy in the place of new studies."""
+    return Path(shutil.copytree(finished, "runs/mine"))
 
 
-def told(run: Run, capsys: pytest.CaptureFixture[str], *words: object) -> list[str]:
-    capsys.readouterr()
-    assert run(*words) == 2
-    return [line.strip() for line in capsys.readouterr().err.splitlines() if line[:2] == "  "]
+def edit(folder: Path, change: Callable[[dict[str, Any]], dict[str, Any] | None]) -> None:
+    """Change the events of a ledger, or remove them."""
+    path = folder / "ledger.jsonl"
+    lines = [change(json.loads(line)) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines if line))
 
 
-def test_replay_gives_the_same_numbers(
-    mine: Path, run_alone: Run, capsys: pytest.CaptureFixture[str]
-) -> None:
+def fault_of(words: str) -> str:
+    """The one fault of a command line that names a study."""
+    given = parse(words.split())
+    with pytest.raises(InputError) as caught:
+        find_replay(given) if "replay" in given else continued_setup(given)
+    (fault,) = caught.value.faults
+    return str(fault)
+
+
+def test_replay_gives_the_same_numbers(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = (mine / "ledger.jsonl").read_text()
-    capsys.readouterr()
-    assert run_alone("--replay", "mine/0") == 0
+    assert main(["--replay", "mine/0"]) == 0
     printed = capsys.readouterr().out
-    assert "again: trial 0: freeze train_ratio=0.4" in printed
+    assert "again: trial 0: lp_ft train_ratio=0.4" in printed
     assert re.search(r"epoch 2/2 .*\nthe same bit for bit: 2 epochs, test scores\n$", printed)
     assert (mine / "ledger.jsonl").read_text() == before
 
 
-def test_replay_tells_of_other_numbers(
-    mine: Path, run_alone: Run, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = mine / "ledger.jsonl"
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    for line in lines:
-        if line["event"] == "epoch" and line["metrics"]["epoch"] == 2:
-            line["metrics"]["val_loss"] += 0.25
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert run_alone("--replay", "mine/0") == 3
+def test_replay_shows_other_numbers(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def worse(event: dict[str, Any]) -> dict[str, Any]:
+        if event["event"] == "epoch" and event["metrics"]["epoch"] == 2:
+            event["metrics"]["val_loss"] += 0.25
+        return event
+
+    edit(mine, worse)
+    assert main(["--replay", "mine/0"]) == 3
     printed = capsys.readouterr().out
     assert "not the same: val_loss of epoch 2 is 0.25 away, the most of 1 values" in printed
 
 
-def test_replay_needs_the_same_data(
-    mine: Path, run_alone: Run, photo_folder: Path, capsys: pytest.CaptureFixture[str]
+def test_replay_repeats_the_epochs_of_a_trial_that_was_stopped(
+    mine: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Image.new("RGB", (40, 48)).save(photo_folder / "cat" / "new.png")
-    (fault,) = told(run_alone, capsys, "--replay", "mine/0")
-    assert re.match(r"--replay: \S+/photos is not what it was \(content hash \w+-32", fault)
+    def stop(event: dict[str, Any]) -> dict[str, Any] | None:
+        if event["event"] == "end":
+            event |= {"status": "pruned", "test": {}}
+        return None if event.get("metrics", {}).get("epoch") == 2 else event
+
+    edit(mine, stop)
+    assert main(["--replay", "mine/0"]) == 0
+    assert capsys.readouterr().out.endswith("the same bit for bit: 1 epoch\n")
+
+
+def test_replay_needs_the_same_data(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def other(event: dict[str, Any]) -> dict[str, Any]:
+        if event["event"] == "study":
+            event["about"]["data"]["key"] = "x-32"
+        return event
+
+    edit(mine, other)
+    assert main(["--replay", "mine/0"]) == 2
+    why = r"the data of this study, \S+/photos, have changed \(content hash was x-32, now \w+-32"
+    assert re.search(why, capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(
@@ -87,58 +121,33 @@ def test_replay_needs_the_same_data(
         ),
     ],
 )
-def test_what_cannot_go_on(
-    words: str, fault: str, run_alone: Run, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_study_that_can_not_be_continued(words: str, fault: str) -> None:
     tiny_study().write(Path("runs/tiny"))
-    (line,) = told(run_alone, capsys, *words.split())
-    assert line.startswith(fault), line
+    assert fault_of(words).startswith(fault)
 
 
-def test_a_finished_study_says_so(run_alone: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_finished_study_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     tiny_study().write(Path("runs/tiny"))
-    assert run_alone("--resume", "tiny") == 0
-    assert capsys.readouterr().out == (
-        "tiny is finished, with 3 trials: nothing to resume; "
+    with pytest.raises(FinishedError, match=r"^tiny is finished, with 3 trials: nothing to resume"):
+        continued_setup({"resume": "tiny"})
+    assert main(["--resume", "tiny"]) == 0
+    assert capsys.readouterr().out.endswith(
         "python study/run.py --extend tiny --trials N adds more\n"
     )
 
 
-def test_a_single_trial_is_not_resumed(
-    mine: Path, run_alone: Run, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (line,) = told(run_alone, capsys, "--resume", "mine")
-    assert line == "--resume mine: a single trial can't be resumed"
+def test_a_single_trial_is_not_resumed(mine: Path) -> None:
+    assert fault_of("--resume mine") == "--resume mine: a single trial can't be resumed"
 
 
 @pytest.mark.parametrize(
     "text", ["{}\n", "{\n", "[]\n", '{"event": "study", "name": "tiny", "about": {}, "at": 0}\n']
 )
-def test_ledger_that_cannot_be_read_is_told(
-    text: str, run_alone: Run, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_ledger_that_cannot_be_read_is_reported(text: str) -> None:
     folder = tiny_study().write(Path("runs/tiny"))
     (folder / "ledger.jsonl").write_text(text)
-    (line,) = told(run_alone, capsys, "--replay", "tiny/0")
-    assert line == "--replay tiny/0: its files can't be read by this version of tl-study"
-
-
-def test_trial_that_was_stopped_is_replayed_as_far_as_it_came(
-    run: Run, run_alone: Run, photo_folder: Path, tiny_weights: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
-    words = ("--backbone", TINY, "--weights", tiny_weights, "--image-size", SIDE, "--mode", "lp_ft")
-    words += ("--epochs", 3, "--train-ratio", 0.4, "--name", "mine")  # type: ignore[assignment]
-    assert run("--data", photo_folder, "--debug", *words) == 0
-    path = Path("runs/mine/ledger.jsonl")
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    kept = [x for x in lines if x["event"] != "epoch" or x["metrics"]["epoch"] < 3]
-    for line in kept:
-        if line["event"] == "end":
-            line |= {"status": "pruned", "test": {}}
-    path.write_text("".join(json.dumps(line) + "\n" for line in kept))
-    assert run_alone("--replay", "mine/0") == 0
-    assert capsys.readouterr().out.endswith("the same bit for bit: 2 epochs\n")
+    why = "its files can't be read by this version of tl-study"
+    assert fault_of("--replay tiny/0") == f"--replay tiny/0: {why}"
 
 
 def test_differences_of_what_only_one_has() -> None:
@@ -194,7 +203,7 @@ def test_a_study_that_is_extended_is_one_study(
     assert str(client.get_model_version_by_alias("mine", "best").version) in ("1", "2")
 
 
-def test_a_folder_below_is_told_by_its_way_from_here(own_folder: Path) -> None:
+def test_a_folder_below_is_named_relative_to_the_working_folder(own_folder: Path) -> None:
     assert _from_here(own_folder / "runs" / "mine") == Path("runs/mine")
     assert _from_here(own_folder.parent / "mine") == own_folder.parent / "mine"
     assert _from_here(own_folder) == own_folder
@@ -209,7 +218,7 @@ def test_a_folder_below_is_told_by_its_way_from_here(own_folder: Path) -> None:
         ({"tracking_uri": "sqlite:///a.db", "offline": True}, True),
     ],
 )
-def test_a_study_that_sent_nothing_sends_when_it_is_told_where(
+def test_a_study_that_sent_nothing_sends_when_a_uri_is_given(
     given: dict[str, object], offline: bool
 ) -> None:
-    assert _updated(make_settings(offline=True), given).offline is offline
+    assert _update(make_settings(offline=True), given).offline is offline

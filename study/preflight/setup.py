@@ -1,0 +1,103 @@
+"""A study that is asked for, and what the checks find out about it. Imports no torch."""
+
+import os
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from study.cluster.capacity import Capacity
+from study.config.settings import Settings
+from study.config.validate import resolve
+from tl_core.data.sources import Source
+from tl_core.errors import Fault, InputError
+from tl_core.files import user_path
+
+if TYPE_CHECKING:
+    from study.cluster.join import Node
+    from study.cluster.node_report import Seen
+    from study.cluster.resources import Resources
+    from study.preflight.decode_speed import Undecoded
+    from study.records.ledger import StudyState
+    from tl_core.models.backbones import Backbone
+
+
+@dataclass
+class Setup:
+    """Settings of a study; each check adds what it finds."""
+
+    settings: Settings
+    setting_faults: list[Fault] = field(default_factory=list)
+    fit_ratios: bool = False
+    """Whether train ratios that the data are too few for may be left out."""
+    state: "StudyState | None" = None
+    """What happened so far to a study that is resumed or extended."""
+    found: Path | None = None
+    """The folder of such a study."""
+    doctor: bool = False
+    """Whether the doctor checks, which downloads no data."""
+    faults_by_name: dict[str, list[Fault]] = field(default_factory=dict)
+    """What the checks of each name have found."""
+    source: Source | None = None
+    left_out: tuple[float, ...] = ()
+    """Train ratios that the data are too few for."""
+    resources: "Resources | None" = None
+    """None before they are known, and if no study can run on them."""
+    gpus: int = 0
+    network: "Backbone | None" = None
+    nodes: "list[Seen]" = field(default_factory=list)
+    """The nodes of a cluster; for the doctor, also this machine."""
+    unwritable: "dict[Node, str]" = field(default_factory=dict)
+    """By node, why the study's bucket can't be written from there."""
+    undecoded: "Undecoded | None" = None
+    """None if the cache has all images."""
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
+    """Name and reason of each image that could not be decoded for a try."""
+
+    @property
+    def faults(self) -> list[Fault]:
+        """All that was found."""
+        return [fault for faults in self.faults_by_name.values() for fault in faults]
+
+    @property
+    def folder(self) -> Path:
+        """The study's own folder."""
+        return self.found or self.settings.out / str(self.settings.name)
+
+    @property
+    def capacity(self) -> Capacity:
+        """The study's places for trials."""
+        assert self.resources
+        return Capacity.of(self.settings, self.gpus, self.resources.cpus_for(self.gpus))
+
+    def raise_faults(self) -> None:
+        """Raise `InputError` if there are any."""
+        if self.faults:
+            raise InputError(self.faults)
+
+    def change(self, **settings: Any) -> None:
+        """Replace some of the settings."""
+        self.settings = self.settings.model_copy(update=settings)
+
+
+def new_setup(given: Mapping[str, Any]) -> Setup:
+    """The set-up of a new study."""
+    settings, faults = resolve(given)
+    # A ratio at fault is replaced by the default ones, whose faults the user did not make.
+    chosen = "train_ratio" in given and not any(f.flag == "--train-ratio" for f in faults)
+    setup = Setup(settings, faults, fit_ratios=not chosen)
+    setup.change(name=settings.name or _default_name(settings), weights=_absolute(settings.weights))
+    return setup
+
+
+def _default_name(settings: Settings) -> str:
+    data = re.sub(r"[^\w.-]+", "-", Path(os.path.realpath(settings.data)).name).strip(".-")
+    what = settings.preset or ("debug" if settings.debug else "")
+    return "-".join(filter(None, [data or "study", what, time.strftime("%Y%m%d-%H%M%S")]))
+
+
+def _absolute(weights: str) -> str:
+    # Workers may run in another folder.
+    return weights if weights in ("default", "none") else str(user_path(weights).resolve())

@@ -1,0 +1,168 @@
+"""The checks that need torch, a cluster or the network; and the list of all checks."""
+
+from collections.abc import Iterable, Iterator
+
+from study.cluster.devices import check_compiler, gpu_faults, gpus_of
+from study.cluster.ray_environment import set_ray_environment
+from study.cluster.resources import this_machine
+from study.cluster.stores import check_storage
+from study.config.settings import Settings
+from study.config.uris import is_server
+from study.preflight.checks import PET, QUICK, Check, set_source
+from study.preflight.decode_speed import try_decoding
+from study.preflight.disk import disk_faults
+from study.preflight.setup import Setup
+from study.tracking.client import check_server
+from tl_core.data.datasets import format_bad
+from tl_core.data.sources import has_oxford_pet
+from tl_core.errors import Fault, InputError
+from tl_core.models.backbones import (
+    Backbone,
+    batch_faults,
+    check_backbone_name,
+    has_default_weights,
+    load_backbone,
+)
+from tl_core.training.train import needs_pretrained, pretrained
+
+
+def check_tracking(setup: Setup) -> Iterable[Fault]:
+    """An MLflow server answers."""
+    if is_server(setup.settings.tracking_uri) and not setup.settings.offline:
+        check_server(setup.settings.tracking_uri)
+    return []
+
+
+def check_bucket(setup: Setup) -> Iterable[Fault]:
+    """The study's bucket can be written from here, and has no other study's files."""
+    if setup.settings.storage:
+        check_storage(setup.settings, new=not setup.state)
+    return []
+
+
+def check_machines(setup: Setup) -> Iterator[Fault]:
+    """The cluster can be joined, its nodes can work, and there are enough GPUs."""
+    if setup.settings.address == "local":
+        setup.resources = this_machine()
+    else:
+        set_ray_environment(own=False)
+        # Ray, for which a trial without it need not wait.
+        from study.cluster.join import PATIENCE_S, join
+        from study.cluster.node_report import FETCHING_S, machines_of, survey
+
+        join(setup.settings.address)
+        setup.nodes = survey(setup.settings, PATIENCE_S if setup.doctor else FETCHING_S)
+        setup.resources = machines_of(setup.settings, setup.nodes)
+    yield from gpu_faults(setup.settings, setup.resources)
+    setup.gpus = gpus_of(setup.settings, setup.resources)
+
+
+def report_this_machine(setup: Setup) -> Iterable[Fault]:
+    """Look at this machine as at a node."""
+    if setup.settings.address == "local":
+        from study.cluster.node_report import this_node  # Ray.
+
+        setup.nodes = [this_node(setup.settings)]
+    return []
+
+
+def check_backbone(setup: Setup) -> Iterator[Fault]:
+    """There is such a network, with weights, and it takes these images and batches."""
+    there = setup.resources or this_machine()
+    if setup.settings.precision == "auto":
+        setup.change(precision=there.precisions[there.device(setup.gpus).type])
+    s = setup.settings
+    setup.network = _load(s)
+    if s.mode != ("freeze",):
+        yield from batch_faults(setup.network, s.image_size, s.batch_size)
+
+
+def _load(settings: Settings) -> Backbone:
+    """The network that the study begins with."""
+    check_backbone_name(settings.backbone)
+    needing = [mode for mode in settings.mode if needs_pretrained(mode)]
+    if not needing:
+        return load_backbone(settings.backbone, "none", settings.image_size)
+    if settings.weights == "default" and not has_default_weights(settings.backbone):
+        why = f"{settings.backbone} has no pretrained weights"
+        ways_out = "use --mode scratch, --weights FILE, or --weights none for random ones"
+        raise InputError([Fault("--mode", f"{' '.join(needing)}: {why}; {ways_out}")])
+    return frozen_backbone(settings)
+
+
+def frozen_backbone(settings: Settings) -> Backbone:
+    """The pretrained network of a study whose precision is chosen."""
+    assert settings.precision != "auto"
+    return pretrained(settings.backbone, settings.weights, settings.image_size, settings.precision)
+
+
+def check_compile(setup: Setup) -> Iterable[Fault]:
+    """Networks can be compiled here; a cluster's nodes were asked by `check_machines`."""
+    if setup.settings.compile and setup.resources and not setup.resources.joined:
+        check_compiler(setup.resources.device(setup.gpus))
+    return []
+
+
+def check_pet(setup: Setup) -> Iterator[Fault]:
+    """Oxford-IIIT Pet is here, or can be downloaded, which waits until nothing is at fault."""
+    s = setup.settings
+    waits = setup.faults or setup.doctor
+    if s.data == PET and not (waits and not has_oxford_pet(s.cache)):
+        yield from set_source(setup)
+
+
+def check_disk(setup: Setup) -> Iterable[Fault]:
+    """The disks have room for what is to be written."""
+    s, source = setup.settings, setup.source
+    full = setup.capacity.full if setup.resources else 0
+    return disk_faults(s, source, setup.network, full) if source else []
+
+
+def check_decoding(setup: Setup) -> Iterator[Fault]:
+    """Some of the images can be decoded; a study decodes all when it starts."""
+    s = setup.settings
+    if setup.source:
+        found = try_decoding(setup.source, s.image_size, s.cache)
+        setup.undecoded, setup.unreadable = found
+        if setup.unreadable and not s.skip_bad_images:
+            for line in format_bad(setup.unreadable):
+                yield Fault(None, line)
+
+
+def check_bucket_of_nodes(setup: Setup) -> Iterator[Fault]:
+    """The study's bucket can be written from every node."""
+    s = setup.settings
+    if not (s.storage and s.address != "local" and setup.nodes):
+        return
+    from study.cluster.join import NodeFault, on_each  # Ray.
+
+    found = on_each(storage_fault, [seen.node for seen in setup.nodes], s)
+    whys = {node: why.why if isinstance(why, NodeFault) else why for node, why in found.items()}
+    setup.unwritable = {node: why for node, why in whys.items() if why}
+    for node, why in setup.unwritable.items():
+        yield Fault("--address", f"{s.address}: node {node.address}: {why}")
+
+
+def storage_fault(settings: Settings) -> str | None:
+    """Why this node can't write the study's bucket."""
+    try:
+        check_storage(settings)
+    except InputError as error:
+        return str(error.faults[0])
+    return None
+
+
+CHECKS = (
+    *QUICK,
+    Check("tracking", "network", check_tracking),
+    Check("storage", "network", check_bucket),
+    Check("machines", "cluster", check_machines),
+    Check("machines", "torch", report_this_machine, doctor_only=True),
+    Check("storage", "cluster", check_bucket_of_nodes, doctor_only=True),
+    Check("backbone", "torch", check_backbone),
+    Check("backbone", "torch", check_compile),
+    Check("data", "torch", check_pet),
+    Check("data", "torch", check_decoding, doctor_only=True),
+    Check("folder", "torch", check_disk),
+)
+"""In the order in which they run; a study stops at faults of `QUICK`, or at the end."""

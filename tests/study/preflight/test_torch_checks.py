@@ -1,0 +1,214 @@
+"""What is checked with torch: GPUs, networks, weights; and what only the doctor checks."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from study.cluster.stores import Bucket
+from study.diagnosis.forecast import views
+from study.diagnosis.tables import check_table, node_table
+from study.preflight.checks import run_checks
+from study.preflight.setup import Setup, new_setup
+from study.preflight.torch_checks import CHECKS
+from tests.conftest import SIDE, TINY
+from tests.support.studies.asking import ask, faults_of
+from tl_core.errors import InputError
+
+NOWHERE = "file:///proc/nothing"
+
+
+def test_more_gpus_than_there_are(photo_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    (fault,) = faults_of(photo_folder, gpus="3")
+    assert fault.startswith("--gpus 3: this machine has 2;")
+    assert ask(photo_folder).gpus == 2
+    assert ask(photo_folder, gpus="1").gpus == 1
+
+
+def test_trials_per_gpu_without_a_gpu(photo_folder: Path) -> None:
+    faults = faults_of(photo_folder, gpus="0", trials_per_gpu="2")
+    assert faults == ("--trials-per-gpu 2 is not read without a GPU",)
+
+
+@pytest.mark.parametrize("modes", [["freeze"], ["scratch", "finetune", "lp_ft"]])
+def test_backbone_without_pretrained_weights(photo_folder: Path, modes: list[str]) -> None:
+    needing = " ".join(mode for mode in modes if mode != "scratch")
+    assert faults_of(photo_folder, mode=modes) == (
+        f"--mode {needing}: mlp has no pretrained weights; use --mode scratch, --weights FILE, "
+        "or --weights none for random ones",
+    )
+    assert ask(photo_folder, mode=modes, weights="none").settings.mode == tuple(modes)
+
+
+def test_weights_of_another_network(photo_folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "other.pth"
+    torch.save(torch.nn.Linear(2, 2).state_dict(), file)
+    (fault,) = faults_of(photo_folder, backbone=TINY, mode=["freeze"], weights=str(file))
+    assert re.match(rf"weights file {file} is not for {TINY}: \d+ missing \(", fault)
+    assert "2 unexpected (weight, bias)" in fault
+
+
+def test_weights_file_that_runs_code_is_not_run(photo_folder: Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[Any, tuple[str]]:
+            return Path.touch, (Path("ran"),)  # type: ignore[return-value]
+
+    torch.save({"x": Bomb()}, "bomb.pth")
+    (fault,) = faults_of(photo_folder, backbone=TINY, mode=["freeze"], weights="bomb.pth")
+    assert "bomb.pth" in fault
+    assert not Path("ran").exists()
+
+
+def test_path_of_weights_becomes_absolute(photo_folder: Path, tiny_weights: Path) -> None:
+    Path("weights.pth").symlink_to(tiny_weights)
+    prepared = ask(photo_folder, backbone=TINY, mode=["freeze"], weights="weights.pth")
+    assert prepared.settings.weights == str(tiny_weights)
+    (fault,) = faults_of(photo_folder, backbone=TINY, mode=["freeze"], weights="nowhere.pth")
+    assert "nowhere.pth does not exist" in fault
+
+
+def test_image_too_small_for_the_backbone(photo_folder: Path) -> None:
+    (fault,) = faults_of(photo_folder, backbone="vit_b_16", weights="none", mode=["freeze"])
+    assert fault.startswith("vit_b_16 does not take 32 x 32 images")
+    assert fault.endswith("use --image-size 224")
+
+
+@pytest.mark.parametrize("modes", [["finetune"], ["freeze", "lp_ft"], ["scratch"]])
+def test_batches_of_one_are_too_small_for_batchnorm(photo_folder: Path, modes: list[str]) -> None:
+    net: dict[str, Any] = {"backbone": TINY, "weights": "none", "batch_size": "1"}
+    if modes == ["scratch"]:
+        del net["weights"]
+    assert faults_of(photo_folder, mode=modes, **net) == (
+        f"--batch-size 1: the BatchNorm of {TINY} can't learn from one image of 32 px; use "
+        "--batch-size 2, a larger --image-size or --mode freeze",
+    )
+    assert ask(photo_folder, mode=modes, **net | {"batch_size": "2"}).settings.batch_size == 2
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        {},
+        {"mode": ["freeze"], "backbone": TINY, "weights": "none"},
+        {"backbone": TINY, "image_size": "64"},
+    ],
+)
+def test_batches_of_one_suit_other_networks(photo_folder: Path, net: dict[str, Any]) -> None:
+    assert ask(photo_folder, batch_size="1", **net).settings.batch_size == 1
+
+
+@pytest.mark.parametrize(("native", "chosen"), [(False, "fp32"), (True, "bf16")])
+def test_precision_is_what_the_hardware_has_unless_given(
+    photo_folder: Path, monkeypatch: pytest.MonkeyPatch, native: bool, chosen: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    assert ask(photo_folder, gpus="0").settings.precision == chosen
+    given = ask(photo_folder, gpus="0", precision="bf16")
+    assert given.settings.precision == "bf16"
+    emulated = ("this hardware emulates bf16, which takes many times as long as fp32",)
+    assert given.notes == (() if native else emulated)
+
+
+def test_a_compiler_that_fails_is_a_fault(
+    photo_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> object:
+        raise RuntimeError("no working C++ compiler\nand a long story")
+
+    monkeypatch.setattr(torch, "compile", fail)
+    (fault,) = faults_of(photo_folder, compile=True)
+    assert fault.startswith("--compile is not possible here: torch.compile fails (no working C++")
+    assert fault.endswith("); install g++, or leave it out")
+
+
+def check(folder: Path | str, **given: Any) -> Setup:
+    """Check a study as the doctor does."""
+    quick = {"backbone": TINY, "weights": "none", "image_size": str(SIDE), "offline": True}
+    setup = new_setup(quick | {"data": str(folder), "train_ratio": ["0.2"]} | given)
+    setup.doctor = True
+    run_checks(setup, CHECKS)
+    return setup
+
+
+def rows(setup: Setup) -> dict[str, str]:
+    """The doctor's table: what was found, by what was checked."""
+    names, _, found = check_table(setup).columns
+    return dict(zip(map(str, names.cells), map(str, found.cells), strict=True))
+
+
+def test_a_set_up_without_a_fault(photo_folder: Path, own_cache: Path) -> None:
+    setup = check(photo_folder, gpus="0", name="mine", precision="fp32")
+    assert setup.faults == []
+    found = rows(setup)
+    folder, weights = found.pop("folder"), found.pop("backbone")
+    assert list(found.items()) == [
+        ("settings", "64 trials of freeze finetune at 1 train ratio"),
+        ("machines", f"{setup.resources.told(0) if setup.resources else ''}, fp32"),
+        ("data", f"{photo_folder}: 40 images of 2 classes"),
+        ("tracking", "off: nothing is sent to MLflow"),
+        ("storage", "checkpoints go into the study's folder"),
+    ]
+    assert re.fullmatch(rf"runs/mine: .* MB to be written, and .* MB into {own_cache}", folder)
+    assert weights.startswith(f"{TINY}: 1,024 features, weights ")
+    assert list(rows(setup)) == [
+        "settings", "machines", "data", "backbone", "folder", "tracking", "storage",
+    ]  # fmt: skip
+    # Random weights are drawn anew for each fresh seed.
+    assert views(setup) == 40 * (1 + 5)
+    assert not own_cache.exists()
+
+
+def test_pets_are_not_downloaded_by_the_doctor(own_cache: Path) -> None:
+    setup = check("oxford-pet")
+    assert setup.faults == []
+    assert rows(setup)["data"].startswith("oxford-pet is downloaded into ")
+    assert (setup.source, views(setup)) == (None, 0)
+    assert not own_cache.exists()
+
+
+def test_a_cluster_that_is_not_there_leaves_the_other_checks(
+    photo_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(address: str) -> None:
+        raise InputError([f"--address {address}: nobody"])
+
+    monkeypatch.setattr("study.cluster.join.join", nobody)
+    setup = check(photo_folder, address="10.0.0.9:6379", storage=NOWHERE, gpus="2")
+    storage, address = map(str, setup.faults)
+    assert address == "--address 10.0.0.9:6379: nobody"
+    assert storage.startswith(f"--storage {NOWHERE}: ")
+    assert (setup.resources, setup.nodes) == (None, [])
+    found = rows(setup)
+    assert found["machines"] == found["storage"] == "listed below"
+    assert found["backbone"].startswith(TINY)
+    assert found["folder"] == str(setup.folder)
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_broken_images_are_a_fault_unless_they_are_left_out(photo_folder: Path, skip: bool) -> None:
+    (photo_folder / "cat" / "bad.jpg").write_bytes(b"no picture")
+    setup = check(photo_folder, **{"skip_bad_images": True} if skip else {})
+    why = "1 file is not a readable image (--skip-bad-images omits it):"
+    assert [*map(str, setup.faults[:1])] == ([] if skip else [why])
+    if skip:
+        assert rows(setup)["data"].endswith("; 1 unreadable file among those tried")
+
+
+def test_a_local_bucket_that_can_not_be_written_marks_this_machine(
+    photo_folder: Path, tmp_path: Path
+) -> None:
+    def storage(setup: Setup) -> list[str]:
+        [column] = [c for c in node_table(setup).columns if c.header == "storage"]
+        return [*map(str, column.cells)]
+
+    assert storage(check(photo_folder, storage=NOWHERE)) == ["can't be written"]
+    uri = (tmp_path / "bucket").as_uri()
+    Bucket(uri, "mine").write("winner/model.json", b"another's")
+    setup = check(photo_folder, name="mine", storage=uri)
+    why = f"{uri}/mine has another study's files; choose another name or remove them"
+    assert [*map(str, setup.faults)] == [f"--name mine: {why}"]
+    assert storage(setup) == ["can be written"]
