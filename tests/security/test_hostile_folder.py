@@ -1,6 +1,6 @@
-"""Files of a study that somebody else has replaced: nothing in them runs, whatever is asked of it.
+"""Files of a study that somebody else replaced: no code in them runs.
 
-A trap in the place of a file is a pickle that makes a folder when it is unpickled.
+A trap replaces a file; it is a pickle that makes a folder when it is unpickled.
 """
 
 import json
@@ -19,33 +19,32 @@ from tests.support.core.weights_files import Trap, sha256
 from tests.support.models import make_model
 from tests.support.studies.ray_runs import RayRun, ray_runs
 from tests.support.study_fixtures import Run
+from tl_core.inference.model_card import CARD, WEIGHTS
 from tl_core.inference.serialization import save_model
 
 Spring = Callable[[Path], None]
+READ = {"study.json", "ledger.jsonl", "winner/model.json", "winner/predictions.csv"}
+"""The files that a report reads, besides pictures of errors."""
 
 
 @pytest.fixture
 def spring(tmp_path: Path) -> Iterator[Spring]:
-    """Puts a trap in the place of a file or folder; none may have sprung at the end."""
+    """Replaces a file or folder by a trap; at the end none may have sprung."""
     sprung = tmp_path / "sprung"
 
     def replace(path: Path) -> None:
         if path.is_dir():
             shutil.rmtree(path)
-        # With a whole line: a ledger ends where a kill has cut its last one.
+        # The line ends, because readers of a ledger ignore an unfinished last line.
         path.write_bytes(pickle.dumps(Trap(sprung)) + b"\n")
 
     yield replace
     assert not sprung.exists()
 
 
-def test_a_trap_springs_where_it_is_unpickled(tmp_path: Path) -> None:
+def test_trap_springs_where_it_is_unpickled(tmp_path: Path) -> None:
     pickle.loads(pickle.dumps(Trap(tmp_path / "sprung")))
     assert (tmp_path / "sprung").is_dir()
-
-
-READ = {"study.json", "ledger.jsonl", "winner/model.json", "winner/predictions.csv"}
-"""What a report is made from, apart from pictures of mistakes."""
 
 
 @pytest.mark.parametrize("name", sorted(READ))
@@ -54,21 +53,20 @@ def test_report_of_a_replaced_file(
 ) -> None:
     spring(undrawn_study / name)
     assert report.main(["tiny"]) == 2
-    told = capsys.readouterr().err
     start = "error: runs/tiny: its files can't be read by this version of tl-study ("
-    assert re.fullmatch(rf"{re.escape(start)}\w+: .*\)\n", told), told
+    assert re.fullmatch(rf"{re.escape(start)}\w+: .*\)\n", capsys.readouterr().err)
 
 
 def test_report_reads_no_other_file(undrawn_study: Path, spring: Spring) -> None:
-    others = [file for file in undrawn_study.rglob("*") if file.is_file()]
-    for file in others:
-        if str(file.relative_to(undrawn_study)) not in READ:
+    read = {undrawn_study / name for name in READ}
+    for file in [file for file in undrawn_study.rglob("*") if file.is_file()]:
+        if file not in read:
             spring(file)
     assert report.main(["tiny"]) == 0
     assert (undrawn_study / "report.html").read_text().startswith("<!DOCTYPE html>")
 
 
-@pytest.mark.parametrize("name", ["winner", "winner/mistakes", "figures", "report.html"])
+@pytest.mark.parametrize("name", ["winner", "winner/mistakes", "figures"])
 def test_report_where_a_folder_was_replaced(
     undrawn_study: Path, spring: Spring, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -81,36 +79,33 @@ def test_report_where_a_folder_was_replaced(
 def test_report_takes_no_picture_from_elsewhere(
     undrawn_study: Path, name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    table = pd.read_csv(undrawn_study / "winner" / "predictions.csv", keep_default_na=False)
+    winner = undrawn_study / "winner"
+    table = pd.read_csv(winner / "predictions.csv", keep_default_na=False)
     table.loc[table["mistake"] == "mistakes/01.jpg", "mistake"] = name
-    table.to_csv(undrawn_study / "winner" / "predictions.csv", index=False)
-    shutil.copy(undrawn_study / "winner" / "mistakes" / "01.jpg", "private.jpg")
-    (undrawn_study / "winner" / "mistakes" / "link.jpg").symlink_to(Path("private.jpg").resolve())
+    table.to_csv(winner / "predictions.csv", index=False)
+    shutil.copy(winner / "mistakes" / "01.jpg", "private.jpg")
+    (winner / "mistakes" / "link.jpg").symlink_to(Path("private.jpg").resolve())
     assert report.main(["tiny"]) == 2
     assert f"'{name}' lies outside of runs/tiny/winner" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["model.json", "model.safetensors", "winner"])
-@pytest.mark.parametrize("sealed", [True, False])
+@pytest.mark.parametrize(
+    ("name", "sealed"),
+    [(CARD, False), (WEIGHTS, False), (WEIGHTS, True), ("", False)],
+    ids=["card", "weights", "weights whose hash the card has", "folder"],
+)
 def test_predict_with_a_replaced_file(
     tmp_path: Path, spring: Spring, photo_folder: Path, name: str, sealed: bool,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     winner = tmp_path / "winner"
     save_model(winner, make_model())
-    spring(winner if name == "winner" else winner / name)
-    if sealed and (winner / "model.safetensors").is_file():
-        _seal(winner, name)
+    spring(winner / name)
+    if sealed:
+        card = json.loads((winner / CARD).read_text()) | {"sha256": sha256(winner / name)}
+        (winner / CARD).write_text(json.dumps(card))
     assert predict.main([str(tmp_path), str(photo_folder)]) == 2
     assert capsys.readouterr().err.startswith("error: there is no model to predict with\n  ")
-
-
-def _seal(winner: Path, name: str) -> None:
-    """Have the card say the hash of the trap, as somebody would who can write both files."""
-    if name == "model.safetensors":
-        card = json.loads((winner / "model.json").read_text())
-        card["sha256"] = sha256(winner / name)
-        (winner / "model.json").write_text(json.dumps(card))
 
 
 @pytest.fixture
@@ -150,13 +145,11 @@ def test_whatever_ray_left_is_never_read(
         "--mode", "freeze", "--train-ratio", 0.4, "--epochs", 2, "--trials", 3,
         "--confirm-seeds", 2, "--name", "mine", "--tracking-uri", uri,
     )  # fmt: skip
-    code, printed, told = ray_run.finish(process)
-    assert code == 0, printed + told
+    code, *printed = ray_run.finish(process)
+    assert code == 0, printed
     mine = Path("runs/mine")
     assert list(mine.rglob("*.pkl")), "or there is nothing to try"
-    kept = {
-        mine / name for name in (*READ, "winner/model.safetensors", "mlflow.json", "optuna.log")
-    }
+    kept = {mine / name for name in (*READ, f"winner/{WEIGHTS}", "mlflow.json", "optuna.log")}
     for file in [file for file in mine.rglob("*") if file.is_file()]:
         if file not in kept:
             spring(file)
@@ -164,6 +157,6 @@ def test_whatever_ray_left_is_never_read(
     assert report.main(["mine"]) == 0
     assert predict.main(["runs/mine", str(photo_folder)]) == 0
     process = ray_run.start("--extend", "mine", "--trials", 2, "--tracking-uri", uri)
-    code, printed, told = ray_run.finish(process)
-    assert code == 0, printed + told
+    code, *printed = ray_run.finish(process)
+    assert code == 0, printed
     assert len(pd.read_csv(mine / "trials.csv")) == 5

@@ -21,8 +21,9 @@ from tests.support.report_page import Page
 from tests.support.studies.builders import all_runs
 from tests.support.studies.synthetic import tiny_study
 from tests.support.study_fixtures import Run
-from tl_core.data.datasets import ImageSet, load_images
+from tl_core.data.datasets import load_images
 from tl_core.data.sources import folder_source
+from tl_core.inference.model_card import CARD
 from tl_core.inference.serialization import load_model, save_model
 from tl_core.inference.winner import write_predictions
 from tl_core.text import printable
@@ -38,6 +39,9 @@ NAMES = sorted(
 )
 
 
+DEBUG = ("--debug", "--backbone", "mlp", "--mode", "scratch", "--train-ratio", 0.4, "--epochs", 1)
+
+
 def plant(root: Path, names: list[str], each: int = 4) -> Path:
     rng = np.random.default_rng(0)
     for name in names:
@@ -50,24 +54,18 @@ def plant(root: Path, names: list[str], each: int = 4) -> Path:
 
 @pytest.fixture
 def named(tmp_path: Path) -> Path:
-    """A folder of classes with these names, itself in one that is no text."""
+    """A folder of classes with these names; its own name is not UTF-8."""
     return plant(tmp_path / os.fsdecode(b"ph\xf8tos"), NAMES)
 
 
-@pytest.fixture
-def named_images(named: Path, own_cache: Path) -> ImageSet:
-    return load_images(folder_source(named), SIDE, own_cache)
-
-
-def test_a_trial_tells_files_mlflow_and_the_terminal_of_them(
+def test_trial_writes_them_to_files_mlflow_and_the_terminal(
     run: Run, named: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (named / "cat" / "\x1b[31m.png").write_bytes(b"no picture")
     terminal = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(terminal, "utf-8", errors="strict"))
-    words = ("--debug", "--backbone", "mlp", "--mode", "scratch", "--epochs", 1, "--image-size", 16)
-    ratio = ("--train-ratio", 0.4, "--name", "mine", "--skip-bad-images")
-    assert run("--data", named, *words, *ratio) == 0
+    words = ("--image-size", 16, "--name", "mine", "--skip-bad-images")
+    assert run("--data", named, *DEBUG, *words) == 0
     sys.stdout.flush()
     assert rb"ph\udcf8tos" in terminal.getvalue()
 
@@ -80,33 +78,34 @@ def test_a_trial_tells_files_mlflow_and_the_terminal_of_them(
     assert logged.data.params["data"] == printable(str(named))
 
 
-def test_faults_are_told_without_commanding_the_terminal(
+def test_error_messages_send_no_commands_to_the_terminal(
     run: Run, named: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (named / "cat" / os.fsdecode(b"\x1b[31m\xff.png")).write_bytes(b"no picture")
     assert run("--data", named, "--backbone", "mlp", "--mode", "scratch") == 2
-    told = capsys.readouterr().err
-    assert r"cat/\x1b[31m\udcff.png: UnidentifiedImageError" in told
-    assert "\x1b" not in told
+    message = capsys.readouterr().err
+    assert r"cat/\x1b[31m\udcff.png: UnidentifiedImageError" in message
+    assert "\x1b" not in message
 
 
-def test_a_winner_its_predictions_and_its_page_hold_them(
-    named_images: ImageSet, own_folder: Path
+def test_winner_predictions_and_page_contain_them(
+    named: Path, own_cache: Path, own_folder: Path
 ) -> None:
     folder = tiny_study("odd").write(own_folder / "runs" / "odd")
     about = json.loads((folder / "study.json").read_text())
     about["data"]["classes"] = dict.fromkeys(NAMES, 4)
     (folder / "study.json").write_text(json.dumps(about))
-    config = json.loads((folder / "winner" / "model.json").read_text())["config"]
+    config = json.loads((folder / "winner" / CARD).read_text())["config"]
     model = make_model(classes=tuple(NAMES), config=config)
     save_model(folder / "winner", model)
     assert load_model(folder / "winner").about.classes == tuple(NAMES)
 
-    rows = np.arange(len(named_images.ids))
-    write_predictions(folder / "winner", model, named_images, rows, "test")
+    images = load_images(folder_source(named), SIDE, own_cache)
+    rows = np.arange(len(images.ids))
+    write_predictions(folder / "winner", model, images, rows, "test")
     found = read_predictions(folder / "winner", NAMES)
-    assert found.labels.tolist() == named_images.labels.tolist()
-    assert found.images == tuple(map(printable, named_images.ids))
+    assert found.labels.tolist() == images.labels.tolist()
+    assert found.images == tuple(map(printable, images.ids))
     assert found.classes == tuple(map(printable, NAMES))
 
     page = Page(write_report(folder))
@@ -115,14 +114,14 @@ def test_a_winner_its_predictions_and_its_page_hold_them(
     assert r"caf\udce9" in page.text
 
 
-def test_the_registry_holds_them(uri: str, client: MlflowClient, own_folder: Path) -> None:
+def test_registry_contains_them(uri: str, client: MlflowClient, own_folder: Path) -> None:
     save_model(own_folder / "winner", make_model(classes=tuple(NAMES)))
     run_id = client.create_run(client.create_experiment("names")).info.run_id
     assert register_model(client, run_id, own_folder / "winner", "odd") == "1"
 
 
 @pytest.mark.parametrize("as_json", [True, False])
-def test_they_are_predicted(
+def test_predict_prints_them(
     named: Path, own_folder: Path, as_json: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save_model(own_folder / "winner", make_model(classes=tuple(NAMES)))
@@ -130,9 +129,9 @@ def test_they_are_predicted(
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4 * len(NAMES) + (not as_json), "a line a picture, and the table's head"
     if as_json:
-        told = [json.loads(line) for line in lines]
-        assert {Path(line["image"]).parent.name for line in told} == set(NAMES)
-        assert list(told[0]["probabilities"]) == NAMES
+        found = [json.loads(line) for line in lines]
+        assert {Path(line["image"]).parent.name for line in found} == set(NAMES)
+        assert list(found[0]["probabilities"]) == NAMES
     else:
         assert "\x1b" not in "".join(lines)
 
@@ -140,8 +139,7 @@ def test_they_are_predicted(
 @pytest.mark.integration
 def test_a_thousand_classes_of_three(run: Run, tmp_path: Path) -> None:
     folder = plant(tmp_path / "many", [f"class {k:04d}" for k in range(1000)], each=3)
-    words = ("--debug", "--backbone", "mlp", "--mode", "scratch", "--epochs", 1, "--image-size", 16)
-    assert run("--data", folder, *words, "--train-ratio", 0.4, "--name", "mine") == 0
+    assert run("--data", folder, *DEBUG, "--image-size", 16, "--name", "mine") == 0
     data = json.loads(Path("runs/mine/study.json").read_text())["data"]
     assert (data["images"], len(data["classes"])) == (3000, 1000)
     trial = pd.read_csv("runs/mine/trials.csv").iloc[0]
@@ -152,8 +150,7 @@ def test_one_image_a_class_is_refused_in_few_lines(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = plant(tmp_path / "single", [f"class {k:03d}" for k in range(100)], each=1)
-    words = ("--debug", "--backbone", "mlp", "--mode", "scratch", "--train-ratio", 0.4)
-    assert run("--data", folder, *words) == 2
+    assert run("--data", folder, *DEBUG) == 2
     title, first, *_, last = capsys.readouterr().err.splitlines()[-22:]
     assert title == "error: the study can't start"
     assert "class 'class 000' has 1 image; train_ratio 0.4 needs 2 more" in first

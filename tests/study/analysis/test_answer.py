@@ -58,10 +58,14 @@ def assert_three_sentences(told: tuple[str, ...]) -> None:
         assert not re.search(r"  | ,|\bnan\b|None|inf\b", sentence), sentence
 
 
-def test_full_answer() -> None:
-    told = answer(SUBJECT, SETTINGS, search(), confirm(control=(0.93, 0.94, 0.95)))
+def answers(cells: list[Cell], confirmed: list[Confirmed]) -> tuple[str, str, str]:
+    told = answer(SUBJECT, SETTINGS, search(cells), confirmed)
     assert_three_sentences(told)
-    assert told == (
+    return told
+
+
+def test_full_answer() -> None:
+    assert answers(CELLS, confirm(control=(0.93, 0.94, 0.95))) == (
         "On pets (12,000 images) with resnet18, fine-tuning is best at learning rate 0.0012: its "
         "test accuracy (mean and 95 % interval of 3 seeds) is 95.0 % (92.5 to 97.5 %) with 40 % of "
         "the images for training, ahead of freezing by 4.0 points (on every seed) and training "
@@ -77,7 +81,7 @@ def test_full_answer() -> None:
 
 
 def test_overlapping_intervals_are_hedged() -> None:
-    cells = [Cell("freeze", 0.1), Cell("freeze", 0.4), Cell("finetune", 0.1), Cell("finetune", 0.4)]
+    cells = only("freeze") + only("finetune")
     accuracies = [(0.8, 0.9), (0.9, 0.8), (0.9, 0.8), (0.8, 0.92)]
     trials = [
         replace(c, source=i)
@@ -85,8 +89,7 @@ def test_overlapping_intervals_are_hedged() -> None:
         for c in make_confirmed(*cell, values)
     ]
     control = make_confirmed(*WINNER, (0.9, 0.8), "control")
-    told = answer(SUBJECT, SETTINGS, search(cells), trials + control)
-    assert_three_sentences(told)
+    told = answers(cells, trials + control)
     assert "fine-tuning scored best in the search at" in told[0]
     assert "not distinguishable from freezing (cheaper) at a difference of 1.0 points (" in told[0]
     assert told[1].startswith("Whether more labels help is unclear, at a change of +1.0 points (")
@@ -112,70 +115,56 @@ def test_few_labels_that_match_the_winners_all() -> None:
         *make_confirmed(*WINNER, (0.9, 0.92)),
     ]
     sourced = [replace(c, source=CELLS.index(c.cell)) for c in trials]
-    _, second, _ = answer(SUBJECT, SETTINGS, search(), sourced)
-    assert (
+    assert answers(CELLS, sourced)[1].endswith(
         "; freezing with 10 % matches fine-tuning with 40 % within 1 point, at a difference of "
-        "0.0 points (on every seed)." in second
+        "0.0 points (on every seed)."
     )
 
 
 def test_one_seed() -> None:
-    told = answer(SUBJECT, SETTINGS, search(), confirm(n=1, control=(0.93,)))
-    assert_three_sentences(told)
+    told = answers(CELLS, confirm(n=1, control=(0.93,)))
     assert "its test accuracy (no interval, from one seed) is 94.0 % with 40 % of" in told[0]
     assert "not distinguishable from freezing (cheaper) at a difference of 4.0 points" in told[0]
     assert "has no clear effect with one seed" in told[2]
 
 
 def test_one_mode() -> None:
-    told = answer(SUBJECT, SETTINGS, search(only("finetune")), confirm(only("finetune")))
-    assert_three_sentences(told)
-    assert (
-        "with resnet18, fine-tuning, the only mode tried, scored best in the search at" in told[0]
-    )
-    assert told[0].endswith("with 40 % of the images for training.")
-    assert told[1].endswith("; no smaller share is shown to match that within 1 point.")
+    first, second, _ = answers(only("finetune"), confirm(only("finetune")))
+    assert "with resnet18, fine-tuning, the only mode tried, scored best in the search at" in first
+    assert first.endswith("with 40 % of the images for training.")
+    assert second.endswith("; no smaller share is shown to match that within 1 point.")
 
 
 def test_one_ratio() -> None:
     cells = [cell for cell in CELLS if cell.train_ratio == 0.4]
-    told = answer(SUBJECT, SETTINGS, search(cells), confirm(cells))
-    assert_three_sentences(told)
-    assert told[1] == (
+    assert answers(cells, confirm(cells))[1] == (
         "The gain from more labels is unknown, because fine-tuning has results with only 40 % of "
         "the images."
     )
 
 
 def test_failed_cells() -> None:
-    left = [c for c in confirm() if c.cell not in [Cell("freeze", 0.4), Cell("scratch", 0.4)]]
-    told = answer(SUBJECT, SETTINGS, search(), left)
-    assert_three_sentences(told)
-    assert "fine-tuning scored best in the search" in told[0]
-    assert told[0].endswith(
-        "for training, with no result for freezing and training from scratch there."
-    )
+    lost = [Cell("freeze", 0.4), Cell("scratch", 0.4)]
+    first, *_ = answers(CELLS, [c for c in confirm() if c.cell not in lost])
+    assert "fine-tuning scored best in the search" in first
+    assert first.endswith(", with no result for freezing and training from scratch there.")
 
 
 def test_winners_cell_failed() -> None:
-    told = answer(SUBJECT, SETTINGS, search(), [c for c in confirm() if c.cell != WINNER])
-    assert_three_sentences(told)
-    assert "with resnet18, among the confirmed results, freezing is best at" in told[0]
+    first, *_ = answers(CELLS, [c for c in confirm() if c.cell != WINNER])
+    assert "with resnet18, among the confirmed results, freezing is best at" in first
 
 
 def test_borrowed_settings_are_named() -> None:
     trials = [replace(c, borrowed_from=0.1) if c.mode == "scratch" else c for c in confirm()]
-    first, *_ = answer(SUBJECT, SETTINGS, search(), trials)
-    assert "and training from scratch (settings borrowed from 10 %) by 24.0 points" in first
+    expected = "and training from scratch (settings borrowed from 10 %) by 24.0 points"
+    assert expected in answers(CELLS, trials)[0]
 
 
 def test_no_common_seed() -> None:
-    moved = [replace(c, seed=9) if c.train_ratio == 0.1 else c for c in confirm(n=1)]
-    told = answer(SUBJECT, SETTINGS, search(), moved)
-    assert_three_sentences(told)
-    assert told[1].startswith(
-        "Whether more labels help is unknown, because no seed is in both results: "
-    )
+    trials = [replace(c, seed=9) if c.train_ratio == 0.1 else c for c in confirm(n=1)]
+    expected = "Whether more labels help is unknown, because no seed is in both results: "
+    assert answers(CELLS, trials)[1].startswith(expected)
 
 
 @pytest.mark.parametrize(
@@ -217,11 +206,10 @@ def test_unconfirmed() -> None:
 
 
 def test_unconfirmed_with_one_cell() -> None:
-    told = answer(SUBJECT, SETTINGS, search([WINNER]), [])
-    assert_three_sentences(told)
-    assert "fine-tuning, the only mode tried, scored best" in told[0]
-    assert told[0].endswith("with 40 % of the images for training.")
-    assert told[1].startswith("The gain from more labels is unknown, because fine-tuning has")
+    first, second, _ = answers([WINNER], [])
+    assert "fine-tuning, the only mode tried, scored best" in first
+    assert first.endswith("with 40 % of the images for training.")
+    assert second.startswith("The gain from more labels is unknown, because fine-tuning has")
 
 
 @pytest.mark.parametrize("records", [[], [make_record(0, "failed", ())]])

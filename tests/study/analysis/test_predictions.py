@@ -15,7 +15,6 @@ from study.analysis.predictions import (
     most_confused,
     read_predictions,
 )
-from study.reporting.figures.winner_plots import draw_confusion, draw_reliability
 
 
 def make_predictions(labels: list[int], confident: list[tuple[int, float]], k: int) -> Predictions:
@@ -95,20 +94,3 @@ def test_names_are_read_as_they_are(tmp_path: Path) -> None:
     assert found.confidence.tolist() == [0.75, 0.875]
     assert found.right.tolist() == [False, True]
     assert found.pictures == ("mistakes/01.jpg", "")
-
-
-def test_figures_tell_counts() -> None:
-    predictions = make_predictions([0, 0, 1], [(0, 0.9), (1, 0.6), (1, 0.9)], 2)
-    (axes,) = draw_confusion(confusion(predictions), "confusion").axes
-    assert sorted(text.get_text() for text in axes.texts) == ["1", "1", "1"]
-    bins = calibration(predictions)
-    upper, lower = draw_reliability(bins, calibration_error(bins), "calibration").axes
-    assert [text.get_text() for text in lower.texts] == ["1", "2"]
-    assert upper.get_ylabel() == "accuracy"
-
-
-def test_long_names_of_classes_are_cut() -> None:
-    predictions = make_predictions([0, 1], [(0, 0.9), (1, 0.9)], 2)
-    named = Predictions(**(vars(predictions) | {"classes": ("x" * 40, "dog")}))
-    (axes,) = draw_confusion(confusion(named), "confusion").axes
-    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["x" * 17 + "…", "dog"]
