@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.scaling.base import Row, Tables, figures, median_ms, scratch, seconds
 from study.records.ledger import StudyState
 from study.tracking.writer import MlflowWriter
-from tests.support.mlflow_server import mlflow_server
+from tests.support.mlflow_server import MlflowServer
 from tl_core.config import EpochMetrics, TrialConfig
 
 SIZES = (0, 1_000, 10_000)
@@ -38,8 +38,8 @@ def _rows(database: Path, n: int, repeats: int) -> Iterator[Row]:
     row = _time_trials("sqlite", uri, n, repeats)
     grown = (database.stat().st_size - before) / repeats
     yield row | {"kb_a_trial": figures(grown / 1000), "store_mb": figures(before / 1e6)}
-    with mlflow_server(uri, database.parent) as address:
-        row = _time_trials("server over sqlite", address, n, repeats)
+    with MlflowServer(uri, database.parent) as server:
+        row = _time_trials("server over sqlite", server.url, n, repeats)
     yield row | {"kb_a_trial": figures(grown / 1000), "store_mb": figures(before / 1e6)}
 
 

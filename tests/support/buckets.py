@@ -9,12 +9,12 @@ import boto3
 from moto.server import ThreadedMotoServer
 
 KEYS = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_EC2_METADATA_DISABLED": "true"}
-"""What this server asks for: anything."""
+"""The server accepts any."""
 
 
 @contextmanager
 def s3_bucket(name: str = "studies") -> Iterator[str]:
-    """Yield the bucket's URI, with all that pyarrow must know to find it."""
+    """Yield the bucket's URI, with the options that pyarrow needs."""
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     try:

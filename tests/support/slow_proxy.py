@@ -1,4 +1,4 @@
-"""A proxy before a server that passes every call on after a while."""
+"""A proxy that delays every call to a server."""
 
 import http.client
 import threading
@@ -12,7 +12,7 @@ _SKIPPED = {"connection", "transfer-encoding", "content-length", "date", "server
 
 
 class SlowProxy(ThreadingHTTPServer):
-    """Delays what the server at `url` is asked; with credentials that are told, keeps them."""
+    """Delays every call to the server at `url`; records the calls and their credentials."""
 
     daemon_threads = True
 
@@ -20,7 +20,7 @@ class SlowProxy(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.target, self.delay_s = urlsplit(url).netloc, delay_s
         self.calls: list[str] = []
-        """The calls that came, as `POST /api/2.0/mlflow/runs/create`."""
+        """The calls so far, as `POST /api/2.0/mlflow/runs/create`."""
         self.authorizations: set[str | None] = set()
         self.url = f"http://127.0.0.1:{self.server_port}"
 
@@ -29,7 +29,7 @@ class _Handler(BaseHTTPRequestHandler):
     server: SlowProxy
 
     def log_message(self, *args: object) -> None:
-        """Say nothing."""
+        """Print nothing."""
 
     def _pass_on(self) -> None:
         proxy = self.server
@@ -44,7 +44,7 @@ class _Handler(BaseHTTPRequestHandler):
             answer = there.getresponse()
             self._answer(answer, answer.read())
         except (OSError, http.client.HTTPException):
-            self.close_connection = True  # As a server that dies.
+            self.close_connection = True  # As if this server died, too.
         finally:
             there.close()
 
@@ -62,7 +62,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def slow_proxy(url: str, delay_s: float) -> Iterator[SlowProxy]:
-    """Serve it on a port of 127.0.0.1 until the block ends."""
+    """Serve it until the block ends."""
     proxy = SlowProxy(url, delay_s)
     thread = threading.Thread(target=proxy.serve_forever, args=(0.05,))
     thread.start()

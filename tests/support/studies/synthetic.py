@@ -1,4 +1,4 @@
-"""Folders of studies that were never run: numbers drawn so that they behave as real ones do."""
+"""Folders of studies that were never run, with drawn numbers that behave like real ones."""
 
 import itertools
 import json
@@ -12,12 +12,14 @@ from PIL import Image
 
 from study.config.settings import Settings
 from study.records.ledger import Ledger
+from study.records.study_folder import STUDY, WINNER
 from study.records.trial_record import Status, TrialRecord, best_of
 from study.reporting.figures.factor_plots import aux_position
-from study.search.confirmation import FRESH, Planned, plan
+from study.search.confirmation import FRESH, plan
 from study.search.space import LR_RANGES
 from tests.support.studies.builders import make_config, make_epoch, make_settings
 from tl_core.config import Mode
+from tl_core.inference.model_card import CARD
 
 LEVELS: dict[Mode, tuple[float, float]] = {
     "freeze": (0.08, 0.6),
@@ -31,12 +33,12 @@ TEST_IMAGES = 240
 
 @dataclass
 class Synthetic:
-    """What a study's folder is made from."""
+    """The parameters of a study's folder."""
 
     settings: Settings
     classes: tuple[str, ...] = ("cat", "dog")
     confirm_seeds: int = 5
-    """0: stopped before confirming."""
+    """0: interrupted before the confirmation."""
     troubles: bool = True
     """Whether some trials fail and some are stopped early."""
 
@@ -46,12 +48,12 @@ class Synthetic:
             self.settings = self.settings.model_copy(update=update)
 
     def write(self, folder: Path) -> Path:
-        """Make the folder, with a winner if its trials were confirmed."""
+        """Make the folder, with a winner if the study was confirmed."""
         folder.mkdir(parents=True)
         self.rng = np.random.default_rng(0)
         records = self.records()
         about = self.about(records)
-        (folder / "study.json").write_text(json.dumps(about))
+        (folder / STUDY).write_text(json.dumps(about))
         ledger = Ledger(folder)
         ledger.study(str(self.settings.name), about)
         for record in records:
@@ -61,13 +63,14 @@ class Synthetic:
             ledger.end(record, [])
         ledger.close(about["status"], [])
         if self.confirm_seeds:
-            self.write_winner(folder / "winner", records)
+            self.write_winner(folder / WINNER, records)
         return folder
 
     def about(self, records: list[TrialRecord]) -> dict[str, Any]:
-        """What study.json would say."""
+        """The content of study.json."""
         ratios = self.settings.train_ratio
         return {
+            "id": "0123",
             "settings": self.settings.model_dump(mode="json"),
             "data": {
                 "name": f"/data/{self.settings.data}",
@@ -87,22 +90,22 @@ class Synthetic:
         }
 
     def records(self) -> list[TrialRecord]:
-        """The search; then what confirms it."""
-        search = [self._trial(i) for i in range(self.settings.trials)]
-        if not self.confirm_seeds:
-            return search
-        planned = plan(self.settings, search)
-        return search + [self._confirm(i, p) for i, p in enumerate(planned, len(search))]
+        """The trials of the search, then the confirming ones."""
+        records = [self._searched(number) for number in range(self.settings.trials)]
+        for planned in plan(self.settings, records) if self.confirm_seeds else ():
+            record = TrialRecord(len(records), planned.config, "done", kind=planned.kind)
+            record.source = planned.source
+            records.append(self._confirmed(self._trained(record)))
+        return records
 
-    def _trial(self, number: int) -> TrialRecord:
+    def _searched(self, number: int) -> TrialRecord:
         s, rng = self.settings, self.rng
         cells = list(itertools.product(s.mode, s.train_ratio))
         mode, ratio = cells[number] if number < len(cells) else cells[rng.integers(len(cells))]
-        low, high = LR_RANGES[mode]
         config = make_config(
             mode=mode,
             train_ratio=ratio,
-            lr=float(np.exp(rng.uniform(np.log(low), np.log(high)))),
+            lr=float(np.exp(rng.uniform(*np.log(LR_RANGES[mode])))),
             aux_weight=float(rng.uniform(0, 0.9)) if len(s.aux_weight) > 1 else s.aux_weight[0],
             backbone=s.backbone,
             epochs=s.epochs,
@@ -111,48 +114,40 @@ class Synthetic:
         status: Status = "done"
         if self.troubles and number % 9 == 8:
             status = "failed" if number % 2 else "pruned"
-        return self._play(TrialRecord(number, config, status), status)
+        return self._trained(TrialRecord(number, config, status))
 
-    def _play(self, record: TrialRecord, status: Status) -> TrialRecord:
-        c = record.config
-        final = self._log_loss(record)
-        epochs = {"done": c.epochs, "pruned": max(1, c.epochs // 3), "failed": 0}[status]
+    def _trained(self, record: TrialRecord) -> TrialRecord:
+        """Add epochs whose log loss falls to its final value."""
+        total, final = record.config.epochs, self._log_loss(record)
+        epochs = {"done": total, "pruned": max(1, total // 3)}.get(record.status, 0)
         for epoch in range(1, epochs + 1):
-            loss = final + (0.7 - final) * float(np.exp(-4 * epoch / c.epochs)) * 0.8
-            record.history.append(
-                make_epoch(
-                    epoch,
-                    train_loss=0.8 * loss,
-                    train_accuracy=1 - 0.33 * loss,
-                    val_log_loss=loss,
-                    val_loss=loss,
-                    val_accuracy=min(1 - 0.4 * loss, 1.0),
-                    val_brightness_mae=0.02
-                    + 0.1 * (1 - aux_position(record)) ** 2 * self.rng.uniform(0.6, 1),
-                )
+            loss = final + (0.7 - final) * float(np.exp(-4 * epoch / total)) * 0.8
+            error = 0.1 * (1 - aux_position(record)) ** 2 * self.rng.uniform(0.6, 1)
+            metrics = make_epoch(
+                epoch,
+                train_loss=0.8 * loss,
+                train_accuracy=1 - 0.33 * loss,
+                val_log_loss=loss,
+                val_loss=loss,
+                val_accuracy=min(1 - 0.4 * loss, 1.0),
+                val_brightness_mae=0.02 + error,
             )
+            record.history.append(metrics)
         record.wall_s = float(self.rng.uniform(1, 60))
-        record.error = "DivergedError: val_loss is nan in epoch 3" if status == "failed" else None
+        if record.status == "failed":
+            record.error = "DivergedError: val_loss is nan in epoch 3"
         return record
 
     def _log_loss(self, record: TrialRecord) -> float:
         c = record.config
         level, power = LEVELS[c.mode]
         low, high = np.log(LR_RANGES[c.mode])
-        off = (np.log(c.lr) - low) / (high - low) - 0.55
-        loss = (
-            level
-            * (0.8 / c.train_ratio) ** power
-            * np.exp(5 * off**2)
-            * (1 + 0.2 * aux_position(record) ** 2)
-        )
+        distance = (np.log(c.lr) - low) / (high - low) - 0.55  # From the best learning rate.
+        loss = level * (0.8 / c.train_ratio) ** power * np.exp(5 * distance**2)
+        loss *= 1 + 0.2 * aux_position(record) ** 2
         return float(min(loss * np.exp(self.rng.normal(0, 0.08)), 1.5))
 
-    def _confirm(self, number: int, planned: Planned) -> TrialRecord:
-        kind, source = planned.kind, planned.source
-        record = TrialRecord(number, planned.config, kind=kind, source=source)
-        self._play(record, "done")
-        record.status = "done"
+    def _confirmed(self, record: TrialRecord) -> TrialRecord:
         last = record.history[-1]
         loss = last.val_log_loss * float(np.exp(self.rng.normal(0, 0.1)))
         record.test = {
@@ -165,63 +160,53 @@ class Synthetic:
         }
         return record
 
-    def _kept(self, records: list[TrialRecord]) -> dict[str, Any]:
+    def write_winner(self, folder: Path, records: list[TrialRecord]) -> None:
+        """Write a model.json, predictions, and pictures of the most confident errors."""
+        (folder / "mistakes").mkdir(parents=True)
         winner = best_of(records, self.settings.metric)
         assert winner
-        return winner.config.model_copy(update={"seed": FRESH, "seeds": 1}).model_dump()
-
-    def write_winner(self, folder: Path, records: list[TrialRecord]) -> None:
-        """A model.json, predictions, and pictures of the surest mistakes."""
-        (folder / "mistakes").mkdir(parents=True)
-        about = {"classes": self.classes, "config": self._kept(records)}
-        (folder / "model.json").write_text(json.dumps(about))
+        config = winner.config.model_copy(update={"seed": FRESH, "seeds": 1}).model_dump()
+        (folder / CARD).write_text(json.dumps({"classes": self.classes, "config": config}))
         k, rng = len(self.classes), self.rng
         labels = np.arange(max(TEST_IMAGES, 2 * k)) % k
         logits = rng.normal(0, 1.6, (len(labels), k))
         logits[np.arange(len(labels)), labels] += 3.2 + np.log(k)
-        each = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
         names = np.array(self.classes)
-        table = pd.DataFrame(
-            {
-                "image": [f"{names[label]}/{i:04d}.jpg" for i, label in enumerate(labels)],
-                "label": names[labels],
-                "predicted": names[each.argmax(axis=1)],
-                "split": "test",
-                "brightness": rng.uniform(0.2, 0.8, len(labels)),
-                "predicted_brightness": np.nan,
-            }
-            | {f"p_{j}": each[:, j] for j in range(k)}
-        )
+        columns = {
+            "image": [f"{names[label]}/{i:04d}.jpg" for i, label in enumerate(labels)],
+            "label": names[labels],
+            "predicted": names[probabilities.argmax(axis=1)],
+            "split": "test",
+            "brightness": rng.uniform(0.2, 0.8, len(labels)),
+            "predicted_brightness": np.nan,
+        }
+        table = pd.DataFrame(columns | {f"p_{j}": probabilities[:, j] for j in range(k)})
         wrong = table.index[table["label"] != table["predicted"]]
-        surest = sorted(wrong, key=lambda i: -each[i].max())[:12]
         table["mistake"] = ""
-        for number, i in enumerate(surest, start=1):
-            name = f"mistakes/{number:02d}.jpg"
-            table.loc[i, "mistake"] = name
+        confident = sorted(wrong, key=lambda i: -probabilities[i].max())[:12]
+        for number, i in enumerate(confident, start=1):
+            table.loc[i, "mistake"] = f"mistakes/{number:02d}.jpg"
             pixels = rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)
-            Image.fromarray(pixels).resize((128, 128)).save(folder / name)
+            picture = Image.fromarray(pixels).resize((128, 128))
+            picture.save(folder / f"mistakes/{number:02d}.jpg")
         table.to_csv(folder / "predictions.csv", index=False)
 
 
 def large_study(name: str = "cat_dog-large", **given: Any) -> Synthetic:
     """Four modes at seven ratios, 60 trials."""
-    asked = {
+    default = {
         "name": name,
         "data": "cat_dog",
         "backbone": "efficientnet_lite0",
         "mode": ["freeze", "finetune", "lp_ft", "scratch"],
         "trials": "60",
     }
-    return Synthetic(make_settings(**(asked | given)))
+    return Synthetic(make_settings(**(default | given)))
 
 
 def tiny_study(name: str = "tiny", **given: Any) -> Synthetic:
     """One mode at one ratio, three trials."""
-    asked = {
-        "name": name,
-        "mode": ["finetune"],
-        "train_ratio": ["0.1"],
-        "trials": "3",
-        "epochs": "2",
-    }
-    return Synthetic(make_settings(**(asked | given)), troubles=False)
+    default = {"name": name, "mode": ["finetune"], "train_ratio": ["0.1"]}
+    default |= {"trials": "3", "epochs": "2"}
+    return Synthetic(make_settings(**(default | given)), troubles=False)
