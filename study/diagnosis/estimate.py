@@ -10,8 +10,8 @@ from tl_core.config import Mode
 from tl_core.training.train import needs_features
 
 _DRIVER_S = 0.04
-"""What each trial takes of the driver, which its place waits for: 19 to 53 ms, as `docs/scaling.md`
-has measured on an idle core."""
+"""Seconds of the driver's work for each trial, while its place waits: 19 to 53 ms on an idle core
+in `docs/scaling.md`."""
 
 Cells = Mapping[tuple[Mode, float], float]
 """Seconds of a trial by mode and train ratio."""
@@ -42,8 +42,8 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Alike:
-    """Trials of a mode that take equally long."""
+class TrialGroup:
+    """Trials of one mode that take equally long."""
 
     mode: Mode
     seconds: float
@@ -52,7 +52,7 @@ class Alike:
 
 @dataclass(frozen=True)
 class Before:
-    """What is done before the first trial."""
+    """Work before the first trial."""
 
     start_s: float
     """Seconds until Ray is up, checks included."""
@@ -62,11 +62,11 @@ class Before:
     """To be decoded."""
     decoded_per_s: float
     views: int
-    """Images and mirror images that the frozen network is to see."""
+    """Images and mirror images that the frozen network has to process."""
     extractors: int
     """Places that it runs in at once."""
     soon_s: float = 0.0
-    """What the driver alone needs no more than, it does, and starts no workers for."""
+    """The driver does what takes no more seconds than this itself, without workers."""
 
 
 @dataclass(frozen=True)
@@ -89,28 +89,28 @@ class Eta:
 def trial_s(
     mode: Mode, part: Part, epochs: int, seeds: int, speeds: Speeds, tests: bool = False
 ) -> float | None:
-    """Seconds of a trial; None if a speed that they depend on is not known.
+    """Seconds of a trial; None if it depends on a speed that is not known.
 
     Args:
-        mode: that of the trial.
+        mode: of the trial.
         part: its images.
         epochs: in each of its stages.
         seeds: that a frozen trial trains.
         speeds: of its place.
         tests: it reads the test set, which is as large as that for validation.
     """
-    heads = 0.0
+    seconds = _DRIVER_S
     if needs_features(mode):
         if not speeds.heads:
             return None
         n_seeds = seeds if mode == "freeze" else 1
-        heads = epochs * (n_seeds * part.train / speeds.heads + speeds.score_s)
-    if mode == "freeze":
-        return heads + _DRIVER_S
-    if not speeds.train or not speeds.forward:
-        return None
-    training = epochs * (part.train / speeds.train + speeds.save_s)
-    return heads + training + (epochs + tests) * part.val / speeds.forward + _DRIVER_S
+        seconds += epochs * (n_seeds * part.train / speeds.heads + speeds.score_s)
+    if mode != "freeze":
+        if not speeds.train or not speeds.forward:
+            return None
+        seconds += epochs * (part.train / speeds.train + speeds.save_s)
+        seconds += (epochs + tests) * part.val / speeds.forward
+    return seconds
 
 
 def cells_of(
@@ -121,38 +121,36 @@ def cells_of(
     Trials that `confirm` have one seed and read the test set.
     """
     seeds = 1 if confirm else settings.seeds
-    told = {
-        (mode, ratio): trial_s(mode, part, settings.epochs, seeds, speeds, confirm)
+    return {
+        (mode, ratio): seconds
         for mode in settings.mode
         for ratio, part in parts.items()
+        if (seconds := trial_s(mode, part, settings.epochs, seeds, speeds, confirm)) is not None
     }
-    return {cell: seconds for cell, seconds in told.items() if seconds is not None}
 
 
-def stage_s(trials: Sequence[Alike], capacity: Capacity, at_once: int) -> float:
+def stage_s(trials: Sequence[TrialGroup], capacity: Capacity, at_once: int) -> float:
     """Seconds until trials have ended that run in all places, `at_once` at most.
 
-    They are what the trials take if every place is always busy, or the longest of them if that is
-    more, or what the driver takes.
+    The longest of: all trials divided by the places, the longest trial, and the driver's work.
     """
-    frozen = [trial for trial in trials if trial.mode == "freeze"]
-    nets = [trial for trial in trials if trial.mode != "freeze"]
+
+    def shared(group: Sequence[TrialGroup], places: int) -> float:
+        if not group:
+            return 0.0
+        longest = max(trial.seconds for trial in group)
+        return max(sum(trial.seconds * trial.number for trial in group) / places, longest)
+
     return max(
-        _DRIVER_S * sum(trial.number for trial in trials),
-        _shared(nets, min(capacity.full, at_once)),
-        _shared(frozen, min(capacity.frozen, at_once)),
+        _DRIVER_S * sum(t.number for t in trials),
+        shared([t for t in trials if t.mode != "freeze"], min(capacity.full, at_once)),
+        shared([t for t in trials if t.mode == "freeze"], min(capacity.frozen, at_once)),
     )
-
-
-def _shared(trials: Sequence[Alike], places: int) -> float:
-    if not trials:
-        return 0.0
-    return max(sum(t.seconds * t.number for t in trials) / places, max(t.seconds for t in trials))
 
 
 def trials_an_hour(capacity: Capacity, at_once: int, cells: Cells) -> float:
     """Trials of a search that goes to every cell equally often, without early stopping."""
-    many = 1000  # Of which the longest one alone is nothing.
+    many = 1000  # So that the longest trial does not matter.
     return 3600 * many * len(cells) / stage_s(_each(cells, many), capacity, at_once)
 
 
@@ -163,7 +161,7 @@ def eta(
     speeds: Speeds,
     parts: Mapping[float, Part],
 ) -> Eta | None:
-    """Return what a whole study takes, without early stopping; None if a speed is not known."""
+    """Estimate a whole study, without early stopping; None if a speed is not known."""
     search = cells_of(settings, parts, speeds)
     n_cells = len(settings.mode) * len(settings.train_ratio)
     if len(search) < n_cells or (before.views and not speeds.forward):
@@ -171,30 +169,27 @@ def eta(
     at_once = capacity.most_at_once(settings.trials)
     confirming = _confirming(settings, cells_of(settings, parts, speeds, confirm=True))
     alone_s = before.views / (speeds.forward or math.inf)
-    spread = alone_s > before.soon_s
+    distributed = alone_s > before.soon_s
     return Eta(
-        # The workers that the frozen network runs in are not those of the trials.
-        start_s=before.start_s + before.workers_s * (2 if spread else 1),
+        # The workers of the frozen network are not those of the trials.
+        start_s=before.start_s + before.workers_s * (2 if distributed else 1),
         decoding_s=before.images / before.decoded_per_s,
-        features_s=alone_s / before.extractors if spread else alone_s,
+        features_s=alone_s / before.extractors if distributed else alone_s,
         search_s=stage_s(_each(search, settings.trials / n_cells), capacity, at_once),
         confirming_s=stage_s(confirming, capacity, at_once),
     )
 
 
-def _each(cells: Cells, number: float) -> list[Alike]:
-    return [Alike(mode, seconds, number) for (mode, _), seconds in cells.items()]
+def _each(cells: Cells, number: float) -> list[TrialGroup]:
+    return [TrialGroup(mode, seconds, number) for (mode, _), seconds in cells.items()]
 
 
-def _confirming(settings: Settings, cells: Cells) -> list[Alike]:
-    """The trials of `study.search.confirmation.plan`, if the longest ones come to be the best."""
-
-    def longest(trials: list[Alike]) -> Alike:
-        return max(trials, key=lambda trial: trial.seconds)
-
+def _confirming(settings: Settings, cells: Cells) -> list[TrialGroup]:
+    """The trials of `study.search.confirmation.plan`, if the longest ones are the best."""
+    planned = _each(cells, settings.confirm_seeds if settings.confirm else 1)
     if not settings.confirm:
-        return [longest(_each(cells, 1))]
-    planned = _each(cells, settings.confirm_seeds)
+        return [max(planned, key=lambda trial: trial.seconds)]
     nets = [trial for trial in planned if trial.mode != "freeze"]
-    controls = [longest(nets)] if nets and settings.aux_weight != (0.0,) else []
-    return planned + controls
+    if nets and settings.aux_weight != (0.0,):  # The control of the auxiliary task.
+        planned.append(max(nets, key=lambda trial: trial.seconds))
+    return planned

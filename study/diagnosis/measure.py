@@ -14,33 +14,30 @@ from study.cluster.join import NodeFault, nodes, on_each, versions
 from study.cluster.resources import Resources
 from study.config.settings import Settings
 from study.diagnosis.estimate import Speeds
-from study.diagnosis.probe_worker import Probe, ProbeWorker
-from study.diagnosis.temp_dirs import scratch_name, sweep
+from study.diagnosis.probe_worker import Probe, ProbeWorker, remove_temp_dirs, temp_name
 from tl_core.config import TrialConfig
 from tl_core.training.train import needs_features
 
 _MOST = 8
 """Networks that learn at once."""
-_UP_S, _MEASURING_S = 45.0, 25.0
-"""The longest that is waited for workers, and for what they measure."""
-_SWEEPING_S = 8.0
+_UP_S, _MEASURING_S, _REMOVING_S = 45.0, 25.0, 8.0
+"""The longest wait for workers to start, to measure, and to remove their files."""
 _EPOCHS = 10
 """Of a frozen trial."""
-_STILL = 1e-9
-"""A learning rate at which noise teaches nothing."""
-
+_TINY_LR = 1e-9
+"""Noise teaches nothing at this learning rate, so that no loss diverges."""
 
 Ask = dict[str, float]
 """Cores and GPUs of a worker."""
 
 
 class NoFigureError(RuntimeError):
-    """Something could not be measured, for the reason that it tells."""
+    """Something could not be measured; the message says why."""
 
 
 @dataclass
 class Measured:
-    """What came of measuring."""
+    """What was measured."""
 
     speeds: Speeds = field(default_factory=Speeds)
     workers_s: float = 0.0
@@ -52,21 +49,17 @@ class Measured:
     left: list[str] = field(default_factory=list)
     """Nodes whose temporary files could not be removed, and why."""
 
-    def keep(self, **speeds: float) -> None:
-        """Add what was measured."""
-        self.speeds = replace(self.speeds, **speeds)
-
 
 def measure(
-    settings: Settings, resources: Resources, gpus: int, doing: Callable[[str], None]
+    settings: Settings, resources: Resources, gpus: int, report: Callable[[str], None]
 ) -> Measured:
-    """Run short trials in all places that are there for those of the study, eight at most.
+    """Run short trials in all places that the study's trials have, eight at most.
 
     Args:
         settings: of the study, with its precision.
-        machines: what there is.
+        resources: what is there.
         gpus: to be used.
-        doing: is told what is measured.
+        report: is called with what is measured.
     """
     there = min(gpus, resources.gpus)
     found, probe = Measured(), _probe(settings, joined=resources.joined)
@@ -79,8 +72,8 @@ def measure(
         apart = [capacity.resources("freeze")] if capacity.full and capacity.frozen else []
     found.places = len(places)
     try:
-        with _gauges(probe, places + apart, found) as gauges:
-            _measure(settings, gauges, found, doing)
+        with _workers(probe, places + apart, found) as workers:
+            _measure(settings, workers, found, report)
     except NoFigureError as why:
         found.reasons.append(str(why))
     return found
@@ -90,7 +83,7 @@ def _probe(s: Settings, joined: bool) -> Probe:
     net = TrialConfig(
         mode="scratch",
         train_ratio=0.8,
-        lr=_STILL,
+        lr=_TINY_LR,
         aux_weight=0.5,
         backbone=s.backbone,
         weights="none",
@@ -102,11 +95,11 @@ def _probe(s: Settings, joined: bool) -> Probe:
     )
     seeds = s.seeds if "freeze" in s.mode else 1
     heads = net.model_copy(update={"mode": "freeze", "seeds": seeds, "epochs": _EPOCHS})
-    return Probe(net, heads, scratch_name(), versions() if joined else ())
+    return Probe(net, heads, temp_name(), versions() if joined else ())
 
 
 def _places(capacity: Capacity, gpus: int) -> list[Ask]:
-    """What workers ask Ray for in which networks run, learning or, in a frozen study, frozen."""
+    """What workers ask Ray for in which networks run: they learn, or all modes are frozen."""
     if capacity.full:
         return [capacity.resources("finetune")] * min(_MOST, capacity.full)
     one = {"CPU": 1.0} | ({"GPU": 1.0} if gpus else {})
@@ -114,57 +107,54 @@ def _places(capacity: Capacity, gpus: int) -> list[Ask]:
 
 
 @contextmanager
-def _gauges(probe: Probe, asks: list[Ask], found: Measured) -> Iterator[list[Any]]:
-    gauges: list[Any] = []
+def _workers(probe: Probe, asks: list[Ask], found: Measured) -> Iterator[list[Any]]:
+    workers: list[Any] = []
     try:
-        for ask in asks:  # One by one: an interrupt between two finds the first in the list.
-            gauges.append(_start(probe, ask))
-        yield gauges
+        for ask in asks:  # One by one, so that an interrupt leaves none out of the list.
+            options = {"num_cpus": ask["CPU"], "num_gpus": ask.get("GPU", 0)}
+            workers.append(ray.remote(ProbeWorker).options(**options).remote(probe))
+        yield workers
     finally:
-        for gauge in gauges:
-            ray.kill(gauge)
-        # No gauge could do it: one that has not come up yet, or hangs, is killed as it is.
-        swept = on_each(sweep, nodes(), probe.scratch, timeout_s=_SWEEPING_S)
-        faults = {node: why for node, why in swept.items() if isinstance(why, NodeFault)}
-        found.left += [f"{node.address}: {why.why}" for node, why in faults.items()]
-
-
-def _start(probe: Probe, ask: Ask) -> Any:
-    options = {"num_cpus": ask["CPU"], "num_gpus": ask.get("GPU", 0)}
-    return ray.remote(ProbeWorker).options(**options).remote(probe)
+        for worker in workers:
+            ray.kill(worker)
+        # Not by the workers: one that hangs, or has not come up yet, is killed.
+        removed = on_each(remove_temp_dirs, nodes(), probe.temp_dir, timeout_s=_REMOVING_S)
+        for node, why in removed.items():
+            if isinstance(why, NodeFault):
+                found.left.append(f"{node.address}: {why.why}")
 
 
 def _measure(
-    settings: Settings, gauges: list[Any], found: Measured, doing: Callable[[str], None]
+    settings: Settings, workers: list[Any], found: Measured, report: Callable[[str], None]
 ) -> None:
-    doing("starting workers")
+    report("starting workers")
     start = time.monotonic()
     late = f"its workers were not up in {_UP_S:g} s: is the cluster busy?"
-    _ask(gauges, "is_up", start + _UP_S, late)
+    _ask(workers, "is_up", start + _UP_S, late)
     found.workers_s = time.monotonic() - start
     until = time.monotonic() + _MEASURING_S
-    doing("measuring")
-    places = gauges[: found.places]
+    report("measuring")
+    places = workers[: found.places]
     if places:
-        found.keep(forward=mean(_ask(places, "forward", until)))
+        found.speeds = replace(found.speeds, forward=mean(_ask(places, "forward", until)))
     if any(needs_features(mode) for mode in settings.mode):
-        [(heads, score_s)] = _ask(gauges[-1:], "heads", until)
-        found.keep(heads=heads, score_s=score_s)
+        [(heads, score_s)] = _ask(workers[-1:], "heads", until)
+        found.speeds = replace(found.speeds, heads=heads, score_s=score_s)
     if places and settings.mode != ("freeze",):
-        each = _ask(places, "train", until)
-        found.keep(train=mean(t for t, _ in each), save_s=mean(s for _, s in each))
+        train, save_s = map(mean, zip(*_ask(places, "train", until), strict=True))
+        found.speeds = replace(found.speeds, train=train, save_s=save_s)
 
 
-def _ask(gauges: list[Any], what: str, until: float, late: str = "") -> list[Any]:
+def _ask(workers: list[Any], what: str, until: float, late: str = "") -> list[Any]:
     """Have all measure at once; return what each has found."""
-    asked = [getattr(gauge, what).remote() for gauge in gauges]
+    asked = [getattr(worker, what).remote() for worker in workers]
     left = max(0.0, until - time.monotonic())
     ready, _ = ray.wait(asked, num_returns=len(asked), timeout=left)
     if len(ready) < len(asked):
         raise NoFigureError(late or f"{what}: no figure in {_MEASURING_S:g} s")
     try:
         return list(ray.get(asked))
-    except Exception as error:  # Whatever a trial may end with, such as too little memory.
+    except Exception as error:  # A trial can end with any, such as too little memory.
         cause = getattr(error, "cause", error)
-        told = (str(cause).strip().splitlines() or [type(cause).__name__])[-1]
-        raise NoFigureError(f"{what}: {told}") from error
+        why = (str(cause).strip().splitlines() or [type(cause).__name__])[-1]
+        raise NoFigureError(f"{what}: {why}") from error

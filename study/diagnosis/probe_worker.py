@@ -2,6 +2,9 @@
 
 import json
 import math
+import secrets
+import shutil
+import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,7 +16,6 @@ import torch
 
 from study.cluster.join import Versions
 from study.cluster.worker_setup import settle_worker
-from study.diagnosis.temp_dirs import make_scratch
 from tl_core.config import EpochMetrics, TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.data.splits import make_split
@@ -24,8 +26,7 @@ from tl_core.training.features import extract
 from tl_core.training.train import run_trial
 
 _LONG_S = 4.0
-"""Seconds that a network learns for, after a first epoch in which much is done for the first time;
-and at least one epoch."""
+"""Seconds that a network learns for after its first epoch, which is slower; at least one epoch."""
 _FORWARD_S = 2.0
 _STEPS, _MOST = {"cpu": 1, "cuda": 16}, 2048
 """Steps an epoch, and images: a GPU waits for the processor when an epoch ends."""
@@ -39,8 +40,8 @@ class Probe:
     """A trial of a whole network, from random weights."""
     heads: TrialConfig
     """A frozen one."""
-    scratch: str
-    """Names the folder for temporary files on each node; who starts gauges has it removed."""
+    temp_dir: str
+    """Name of the folder for temporary files on each node; the driver has it removed."""
     versions: Versions = ()
     """On a cluster: what each node must have."""
 
@@ -51,7 +52,7 @@ class ProbeWorker:
     def __init__(self, probe: Probe) -> None:
         self._probe = probe
         self._device = settle_worker(probe.versions)
-        self._folder = make_scratch(probe.scratch)
+        self._folder = make_temp_dir(probe.temp_dir)
         self._images = noise(self._folder / "images", probe.net, self._device.type)
         self._forward = math.inf
 
@@ -88,7 +89,7 @@ class ProbeWorker:
         """Training images a second of a frozen trial, and seconds an epoch beside training."""
         c, watch = self._probe.heads, _Watch(math.inf)
         images = noise(self._folder / "few", c, "cpu")
-        # From its first epoch on: network and features, which are made before, a study has.
+        # Measured from the first epoch on: a study makes network and features once.
         run_trial(c, images, self._folder, torch.device("cpu"), watch)
         n = len(make_split(images.labels, c.train_ratio).train) * c.seeds
         return watch.images_per_s, max(0.0, watch.epoch_s - n / watch.images_per_s)
@@ -99,7 +100,7 @@ class _EnoughError(Exception):
 
 
 class _Watch:
-    """Hears of a trial's epochs."""
+    """Takes the time of a trial's epochs."""
 
     def __init__(self, long_s: float) -> None:
         self._long_s = long_s
@@ -107,7 +108,7 @@ class _Watch:
         self._rates: list[float] = []
 
     def __call__(self, metrics: EpochMetrics) -> None:
-        """Take an epoch's time."""
+        """An epoch has ended."""
         self._at.append(time.perf_counter())
         self._rates.append(metrics.images_per_s)
         if len(self._at) > 1 and self._at[-1] - self._at[0] > self._long_s:
@@ -138,3 +139,22 @@ def noise(entry: Path, config: TrialConfig, device: str) -> ImageSet:
     about = {"name": "noise", "classes": ["a", "b"], "ids": [*map(str, range(n))], "bad": []}
     (entry / "about.json").write_text(json.dumps(about))
     return ImageSet.open(entry)
+
+
+def temp_name() -> str:
+    """A unique name for one temporary folder on each node."""
+    return f"tl-doctor-{secrets.token_hex(8)}"
+
+
+def make_temp_dir(name: str) -> Path:
+    """Make a folder of this process's own in that folder."""
+    root = Path(tempfile.gettempdir(), name)
+    root.mkdir(mode=0o700, exist_ok=True)
+    return Path(tempfile.mkdtemp(dir=root))
+
+
+def remove_temp_dirs(name: str) -> None:
+    """Remove that folder, with those of all workers, from this node if it is there."""
+    root = Path(tempfile.gettempdir(), name)
+    if root.exists():
+        shutil.rmtree(root)

@@ -29,24 +29,23 @@ def node_table(setup: Setup) -> Table:
     columns = ("node", "cores", "GPUs", "versions", "cache", "storage", "weights")
     table = Table(*columns, title="nodes", show_lines=len(setup.nodes) > 1)
     for seen in setup.nodes:
-        if isinstance(seen.look, NodeFault):
-            why = Text(seen.look.why, _BAD)
-            table.add_row(seen.node.address, str(seen.node.cpus), why, *[""] * 4)
-        else:
-            table.add_row(*_node(setup, seen, seen.look))
+        node, look = seen.node, seen.look
+        if isinstance(look, NodeFault):
+            why = Text(look.why, _BAD)
+            table.add_row(node.address, str(node.cpus), why, *[""] * 4)
+            continue
+        free = f"{decimal(look.cache_free)} free"
+        needed = "there" if setup.settings.weights == "default" else "none to fetch"
+        table.add_row(
+            node.address,
+            str(node.cpus),
+            "\n".join(_gpus(seen, look)) or "none",
+            _versions(look),
+            _word(look.cache_fault, f"can be written, {free}", f"can't be written, {free}"),
+            _storage(setup, seen),
+            _word(look.weights_fault, needed, "unavailable"),
+        )
     return table
-
-
-def _node(setup: Setup, seen: Seen, look: Look) -> Iterator[str | Text]:
-    yield seen.node.address
-    yield str(seen.node.cpus)
-    yield "\n".join(_gpus(seen, look)) or "none"
-    yield _versions(look)
-    free = f"{decimal(look.cache_free)} free"
-    yield _word(look.cache_fault, f"can be written, {free}", f"can't be written, {free}")
-    yield _storage(setup, seen)
-    needed = "there" if setup.settings.weights == "default" else "none to fetch"
-    yield _word(look.weights_fault, needed, "unavailable")
 
 
 def _gpus(seen: Seen, look: Look) -> Iterator[str]:
@@ -58,13 +57,14 @@ def _gpus(seen: Seen, look: Look) -> Iterator[str]:
 
 
 def _versions(look: Look) -> Text:
-    wanted, text = dict(versions()), Text()
+    """The versions of a node; those that differ from the driver's are marked."""
+    wanted, lines = dict(versions()), []
     for name, found in look.versions:
-        other = found != wanted[name]
-        if name in _SHOWN or other:
-            told = f"{name} {found}" + (f", driver {wanted[name]}" if other else "")
-            text.append(("\n" if text else "") + told, _BAD if other else "")
-    return text
+        if found != wanted[name]:
+            lines.append(Text(f"{name} {found}, driver {wanted[name]}", _BAD))
+        elif name in _SHOWN:
+            lines.append(Text(f"{name} {found}"))
+    return Text("\n").join(lines)
 
 
 def _storage(setup: Setup, seen: Seen) -> Text:
@@ -165,35 +165,39 @@ _FOUND = {
 
 
 def speed_table(s: Settings, found: Measured, search: Cells) -> Table:
-    """A row for each mode: what was measured, and what a trial takes by that."""
+    """A row for each mode: what was measured, and how long a trial takes at that speed."""
     table = Table("mode", "places", "images/s a place", "seconds a trial", title="measured speed")
     for mode in s.mode:
         frozen = mode == "freeze"
         rate = found.speeds.heads if frozen else found.speeds.train
-        told = f"{rate:,.0f}" if rate else "not measured"
+        speed = f"{rate:,.0f}" if rate else "not measured"
         if frozen and rate:
-            told += f" on features, {pluralize(s.seeds, 'seed')}"
+            speed += f" on features, {pluralize(s.seeds, 'seed')}"
         places = "1" if frozen else str(found.places)
-        table.add_row(mode, places if rate else "", told, _span(search, mode))
+        table.add_row(mode, places if rate else "", speed, _span(search, mode))
     if found.speeds.forward:
         table.add_row("frozen network", str(found.places), f"{found.speeds.forward:,.0f}", "")
     return table
 
 
 def _span(cells: Cells, mode: str) -> str:
+    """Seconds of a trial at the smallest and the largest ratio."""
     of_mode = {ratio: seconds for (m, ratio), seconds in cells.items() if m == mode}
     if not of_mode:
         return "not known"
-    ends = [f"{_figure(of_mode[r])} at {r:g}" for r in dict.fromkeys((min(of_mode), max(of_mode)))]
-    return " to ".join(ends)
-
-
-def _figure(seconds: float) -> str:
-    return f"{seconds:,.0f}" if seconds >= 10 else f"{seconds:.2g}"
+    ends = {
+        ratio: f"{s:,.0f}" if (s := of_mode[ratio]) >= 10 else f"{s:.2g}"
+        for ratio in (min(of_mode), max(of_mode))
+    }
+    return " to ".join(f"{seconds} at {ratio:g}" for ratio, seconds in ends.items())
 
 
 def eta_line(eta: Eta) -> str:
-    """How long the study will take, and with what."""
+    """How long the study will take, and for what."""
+
+    def clock(seconds: float) -> str:
+        return str(timedelta(seconds=round(seconds)))
+
     stages = {
         "start": eta.start_s,
         "decoding": eta.decoding_s,
@@ -201,9 +205,5 @@ def eta_line(eta: Eta) -> str:
         "search": eta.search_s,
         "confirming": eta.confirming_s,
     }
-    told = ", ".join(f"{name} {_clock(seconds)}" for name, seconds in stages.items())
-    return f"ETA of this study: {_clock(eta.total_s)} ({told}; early stopping not counted)"
-
-
-def _clock(seconds: float) -> str:
-    return str(timedelta(seconds=round(seconds)))
+    parts = ", ".join(f"{name} {clock(seconds)}" for name, seconds in stages.items())
+    return f"ETA of this study: {clock(eta.total_s)} ({parts}; early stopping not counted)"

@@ -19,9 +19,20 @@ if TYPE_CHECKING:
     from study.cluster.join import Node
     from study.cluster.node_report import Seen
     from study.cluster.resources import Resources
-    from study.preflight.decode_speed import Undecoded
     from study.records.ledger import StudyState
     from tl_core.models.backbones import Backbone
+
+Bad = list[tuple[str, str]]
+"""Name and reason of each image that can't be decoded."""
+
+
+@dataclass(frozen=True)
+class Undecoded:
+    """Images that are still to be decoded."""
+
+    number: int
+    per_s: float
+    """Decoded a second, on all cores."""
 
 
 @dataclass
@@ -51,10 +62,10 @@ class Setup:
     """The nodes of a cluster; for the doctor, also this machine."""
     unwritable: "dict[Node, str]" = field(default_factory=dict)
     """By node, why the study's bucket can't be written from there."""
-    undecoded: "Undecoded | None" = None
+    undecoded: Undecoded | None = None
     """None if the cache has all images."""
-    unreadable: list[tuple[str, str]] = field(default_factory=list)
-    """Name and reason of each image that could not be decoded for a try."""
+    unreadable: Bad = field(default_factory=list)
+    """Of those that were tried."""
 
     @property
     def faults(self) -> list[Fault]:

@@ -1,6 +1,11 @@
 """The checks that need torch, a cluster or the network; and the list of all checks."""
 
+import os
+import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
 
 from study.cluster.devices import check_compiler, gpu_faults, gpus_of
 from study.cluster.ray_environment import set_ray_environment
@@ -9,12 +14,11 @@ from study.cluster.stores import check_storage
 from study.config.settings import Settings
 from study.config.uris import is_server
 from study.preflight.checks import PET, QUICK, Check, set_source
-from study.preflight.decode_speed import try_decoding
 from study.preflight.disk import disk_faults
-from study.preflight.setup import Setup
+from study.preflight.setup import Bad, Setup, Undecoded
 from study.tracking.client import check_server
-from tl_core.data.datasets import format_bad
-from tl_core.data.sources import has_oxford_pet
+from tl_core.data.datasets import ImageSet, format_bad, image_entry, unreadable
+from tl_core.data.sources import Source, has_oxford_pet
 from tl_core.errors import Fault, InputError
 from tl_core.models.backbones import (
     Backbone,
@@ -24,6 +28,9 @@ from tl_core.models.backbones import (
     load_backbone,
 )
 from tl_core.training.train import needs_pretrained, pretrained
+
+_LONG_S, _MOST = 1.5, 256
+"""Seconds, and images, after which the speed of decoding is known."""
 
 
 def check_tracking(setup: Setup) -> Iterable[Fault]:
@@ -122,11 +129,30 @@ def check_decoding(setup: Setup) -> Iterator[Fault]:
     """Some of the images can be decoded; a study decodes all when it starts."""
     s = setup.settings
     if setup.source:
-        found = try_decoding(setup.source, s.image_size, s.cache)
-        setup.undecoded, setup.unreadable = found
+        setup.undecoded, setup.unreadable = try_decoding(setup.source, s.image_size, s.cache)
         if setup.unreadable and not s.skip_bad_images:
             for line in format_bad(setup.unreadable):
                 yield Fault(None, line)
+
+
+def try_decoding(source: Source, size: int, cache: Path) -> tuple[Undecoded | None, Bad]:
+    """Return what is still to be decoded, None if the cache has it, and which images can't be.
+
+    It tries images from all over the set, as many as show the speed.
+    """
+    entry = image_entry(source, size, cache)
+    if entry.exists():
+        left_out = {name for name, _ in ImageSet.open(entry).bad}
+        again = [i for i, name in enumerate(source.ids) if name in left_out]
+        return None, unreadable(source, size, again)
+    n = len(source.ids)
+    order = np.random.default_rng(0).permutation(n)[:_MOST].tolist()
+    bad = [*unreadable(source, size, order[:1])]  # Pillow prepares its decoders for the first one.
+    start, done, at_once = time.perf_counter(), 1, 4 * (os.cpu_count() or 1)
+    while done < len(order) and time.perf_counter() - start < _LONG_S:
+        bad += unreadable(source, size, order[done : done + at_once])
+        done = min(len(order), done + at_once)
+    return Undecoded(n, (done - 1) / (time.perf_counter() - start)), bad
 
 
 def check_bucket_of_nodes(setup: Setup) -> Iterator[Fault]:

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from study.cluster.capacity import Capacity
 from study.config.settings import Settings
 from study.diagnosis.estimate import (
-    Alike,
     Before,
     Cells,
     Part,
     Speeds,
+    TrialGroup,
     cells_of,
     eta,
     stage_s,
@@ -73,7 +73,7 @@ def test_only_what_was_measured_is_told(speeds: Speeds, known: set[str]) -> None
 
 
 def test_trials_share_the_places_of_their_kind() -> None:
-    nets, heads = Alike("finetune", 10, 8), Alike("freeze", 2, 5)
+    nets, heads = TrialGroup("finetune", 10, 8), TrialGroup("freeze", 2, 5)
     assert stage_s([nets], FOUR, at_once=9) == 20
     assert stage_s([nets], FOUR, at_once=2) == 40
     assert stage_s([nets, heads], FOUR, at_once=9) == 20  # The heads' ten are beside.
@@ -81,11 +81,11 @@ def test_trials_share_the_places_of_their_kind() -> None:
 
 
 def test_nothing_takes_less_than_its_longest_trial() -> None:
-    assert stage_s([Alike("finetune", 10, 1), Alike("finetune", 1, 2)], FOUR, 9) == 10
+    assert stage_s([TrialGroup("finetune", 10, 1), TrialGroup("finetune", 1, 2)], FOUR, 9) == 10
 
 
 def test_nothing_takes_less_than_the_driver() -> None:
-    assert stage_s([Alike("finetune", 0.001, 100)], FOUR, 9) == pytest.approx(100 * DRIVER)
+    assert stage_s([TrialGroup("finetune", 0.001, 100)], FOUR, 9) == pytest.approx(100 * DRIVER)
     assert stage_s([], FOUR, 9) == 0
 
 

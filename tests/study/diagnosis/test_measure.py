@@ -8,23 +8,23 @@ from pathlib import Path
 import pytest
 
 from study.diagnosis.measure import _UP_S
-from study.diagnosis.temp_dirs import make_scratch, scratch_name, sweep
+from study.diagnosis.probe_worker import make_temp_dir, remove_temp_dirs, temp_name
 from tests.support.programs import stuck_gauge
 
 
-def test_a_sweep_removes_the_folders_of_one_measuring(
+def test_only_the_folders_of_one_measurement_are_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    mine, other = scratch_name(), scratch_name()
-    folders = [make_scratch(mine), make_scratch(mine)]
-    kept = make_scratch(other)
+    mine, other = temp_name(), temp_name()
+    folders = [make_temp_dir(mine), make_temp_dir(mine)]
+    kept = make_temp_dir(other)
     for folder in folders:
         (folder / "images").mkdir()
-    sweep(mine)
+    remove_temp_dirs(mine)
     assert [path.name for path in tmp_path.iterdir()] == [other]
     assert kept.is_dir()
-    sweep(mine)  # A node where no gauge was.
+    remove_temp_dirs(mine)  # A node without a worker.
 
 
 @pytest.mark.integration

@@ -12,9 +12,11 @@ from study.diagnosis.forecast import views
 from study.diagnosis.tables import check_table, node_table
 from study.preflight.checks import run_checks
 from study.preflight.setup import Setup, new_setup
-from study.preflight.torch_checks import CHECKS
-from tests.conftest import SIDE, TINY
+from study.preflight.torch_checks import CHECKS, try_decoding
+from tests.conftest import SIDE, TINY, draw_folder
 from tests.support.studies.asking import ask, faults_of
+from tl_core.data.datasets import load_images
+from tl_core.data.sources import folder_source
 from tl_core.errors import InputError
 
 NOWHERE = "file:///proc/nothing"
@@ -212,3 +214,40 @@ def test_a_local_bucket_that_can_not_be_written_marks_this_machine(
     why = f"{uri}/mine has another study's files; choose another name or remove them"
     assert [*map(str, setup.faults)] == [f"--name mine: {why}"]
     assert storage(setup) == ["can be written"]
+
+
+def test_what_is_not_decoded_yet_is_timed(photo_folder: Path, own_cache: Path) -> None:
+    undecoded, bad = try_decoding(folder_source(photo_folder), SIDE, own_cache)
+    assert undecoded is not None
+    assert undecoded.number == 40
+    assert undecoded.per_s > 0
+    assert bad == []
+    assert not own_cache.exists()
+
+
+@pytest.mark.parametrize("decoded", [False, True])
+def test_a_broken_file_is_found_with_its_reason(
+    photo_folder: Path, own_cache: Path, decoded: bool
+) -> None:
+    (photo_folder / "cat" / "bad.jpg").write_bytes(b"no picture")
+    source = folder_source(photo_folder)
+    if decoded:
+        load_images(source, SIDE, own_cache, skip_bad_images=True)
+    undecoded, bad = try_decoding(source, SIDE, own_cache)
+    assert (undecoded is None) == decoded
+    [(name, reason)] = bad
+    assert name == "cat/bad.jpg"
+    assert reason.startswith("UnidentifiedImageError: ")
+
+
+def test_of_many_images_only_some_are_tried(
+    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("study.preflight.torch_checks._MOST", 3)
+    root = draw_folder(tmp_path / "all-broken", ("cat", "dog"), n_images=4)
+    for file in root.rglob("*.*g"):
+        file.write_bytes(b"no picture")
+    undecoded, bad = try_decoding(folder_source(root), SIDE, own_cache)
+    assert undecoded is not None
+    assert undecoded.number == 8
+    assert len({name for name, _ in bad}) == 3
