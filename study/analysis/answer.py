@@ -26,13 +26,8 @@ def answer(
 ) -> tuple[str, str, str]:
     """Return the three sentences: the best mode, the gain from labels, the auxiliary task's effect.
 
-    Args:
-        subject: data and backbone, as `pets (600 images) with resnet18`.
-        settings: of the study.
-        records: the trials of the search; the winner is chosen by their validation scores.
-            They hold the source of every confirming trial.
-        confirmed: the confirming trials. Without any, the sentences use validation scores and
-            say that they are unconfirmed.
+    `subject` is data and backbone. `records` are the trials of the search: their validation scores
+    select the winner. Without confirming trials, the sentences use validation scores and say so.
     """
     first = best_of(records, settings.metric)
     tried = [mode for mode in MODES if any(r.config.mode == mode for r in records)]

@@ -133,13 +133,10 @@ def _crossover(cells: Cells, a: Mode, b: Mode, score: str) -> Crossover | None:
 
 def _gains(cells: Cells, a: Mode, b: Mode, ratios: list[float], score: str) -> np.ndarray:
     """Lead of `a` over `b`, [S seeds, R ratios], for the seeds that all these cells have."""
-    runs = {mode: [cells[Cell(mode, ratio)] for ratio in ratios] for mode in (a, b)}
-    seeds = sorted(set.intersection(*(set(run) for mode in runs for run in runs[mode])))
-    ours, theirs = (
-        np.array([[run[seed].scores[score] for run in runs[mode]] for seed in seeds])
-        for mode in (a, b)
-    )
-    gains: np.ndarray = ours - theirs
+    pairs = [(cells[Cell(a, ratio)], cells[Cell(b, ratio)]) for ratio in ratios]
+    seeds = sorted(set.intersection(*(set(cell) for pair in pairs for cell in pair)))
+    rows = [[x[s].scores[score] - y[s].scores[score] for x, y in pairs] for s in seeds]
+    gains = np.array(rows)
     return gains if SCORES[score].better == "higher" else -gains
 
 

@@ -1,5 +1,6 @@
 """Predictions for labelled images: confusion of classes and calibration."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,13 +124,12 @@ def confusion(predictions: Predictions, most: int = 15) -> Confusion:
 def most_confused(predictions: Predictions, most: int = 10) -> list[Confused]:
     """Return the most frequent errors, the most frequent first."""
     wrong = ~predictions.right
-    pairs = np.stack([predictions.labels[wrong], predictions.predicted[wrong]], axis=1)
-    found, counts = np.unique(pairs, axis=0, return_counts=True)
+    labels, predicted = predictions.labels[wrong].tolist(), predictions.predicted[wrong].tolist()
     sizes = np.bincount(predictions.labels, minlength=len(predictions.classes))
     names = predictions.classes
     return [
-        Confused(names[t], names[p], int(counts[i]), float(counts[i] / sizes[t]))
-        for i, (t, p) in ((i, found[i]) for i in np.argsort(-counts, kind="stable")[:most])
+        Confused(names[t], names[p], count, float(count / sizes[t]))
+        for (t, p), count in Counter(sorted(zip(labels, predicted, strict=True))).most_common(most)
     ]
 
 
@@ -140,18 +140,15 @@ def calibration(predictions: Predictions, bins: int = BINS) -> list[Bin]:
     """
     edges = np.linspace(0, 1, bins + 1)
     places = np.clip(np.ceil(predictions.confidence * bins) - 1, 0, bins - 1).astype(np.int64)
-    return [
-        _bin(predictions, places == i, float(edges[i]), float(edges[i + 1]))
-        for i in np.unique(places)
-    ]
-
-
-def _bin(predictions: Predictions, inside: NDArray[np.bool_], low: float, high: float) -> Bin:
-    count = int(inside.sum())
-    hits = int(predictions.right[inside].sum())
-    interval = binomtest(hits, count).proportion_ci(method="wilson")
-    confidence = float(predictions.confidence[inside].mean())
-    return Bin(low, high, count, confidence, hits / count, interval.low, interval.high)
+    found = []
+    for i in np.unique(places):
+        inside = places == i
+        count, hits = int(inside.sum()), int(predictions.right[inside].sum())
+        interval = binomtest(hits, count).proportion_ci(method="wilson")
+        low, high = float(edges[i]), float(edges[i + 1])
+        confidence = float(predictions.confidence[inside].mean())
+        found.append(Bin(low, high, count, confidence, hits / count, interval.low, interval.high))
+    return found
 
 
 def calibration_error(bins: list[Bin]) -> float:

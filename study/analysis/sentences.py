@@ -25,13 +25,9 @@ WITHIN = f"within {100 * MARGIN:g} point"
 def best_mode(
     subject: str, best: CellSummary, tried: Sequence[Mode], confirmed: Sequence[Confirmed]
 ) -> str:
-    """Name the winner's mode and learning rate, and compare it with the other modes at its ratio.
+    """Name the winner's mode and learning rate, and compare it with the modes tried at its ratio.
 
-    Args:
-        subject: data and backbone, as `pets (600 images) with resnet18`.
-        best: the winner's cell.
-        tried: the modes of the search.
-        confirmed: the confirming trials.
+    `subject` is data and backbone, as `pets (600 images) with resnet18`.
     """
     cells = by_cell(confirmed)
     rivals = [best.cell._replace(mode=mode) for mode in tried if mode != best.mode]
@@ -87,13 +83,7 @@ def auxiliary_effect(found: MultiTask) -> str:
 def no_auxiliary_effect(
     aux_weights: Sequence[AuxWeight], chosen: AuxWeight, tried: Sequence[Mode]
 ) -> str:
-    """Say why the auxiliary task's effect is unknown.
-
-    Args:
-        aux_weights: the possible weights.
-        chosen: the weight in the best configuration.
-        tried: the modes of the search.
-    """
+    """Say why the auxiliary task's effect is unknown; `chosen` is the best trial's weight."""
     if set(tried) == {"freeze"}:
         return (
             "The auxiliary task, predicting brightness, can't change how frozen features are "

@@ -6,11 +6,7 @@ from study.analysis.comparisons import multi_task
 from study.analysis.importances import BEST, ENOUGH, importances, scored
 from study.analysis.phrases import show_weight
 from study.analysis.study_data import StudyData
-from study.reporting.figures.factor_plots import (
-    draw_aux_weights,
-    draw_importances,
-    draw_learning_rates,
-)
+from study.reporting.figures import factor_plots
 from study.reporting.figures.parallel_plot import draw_parallel
 from study.reporting.label_section import difference_text
 from study.reporting.page import Painter, Part, Table, Words
@@ -33,7 +29,7 @@ def learning_rate_parts(data: StudyData, painter: Painter) -> Iterator[Part]:
     title = f"{data.subject}: learning rate"
     yield painter.keep(
         "learning-rate",
-        draw_learning_rates(data.search, data.settings.metric, title),
+        factor_plots.draw_learning_rates(data.search, data.settings.metric, title),
         f"Validation score of {data.settings.backbone} against Adam's learning rate, one panel for "
         "each mode; dark points have many training images. Among points of one colour, the best "
         "learning rate has the lowest score (the highest, where higher is better). If it is at an "
@@ -64,7 +60,7 @@ def aux_weight_parts(data: StudyData, painter: Painter) -> Iterator[Part]:
     title = f"{data.subject}: auxiliary weight"
     yield painter.keep(
         "aux-weight",
-        draw_aux_weights(data.search, data.classification, title),
+        factor_plots.draw_aux_weights(data.search, data.classification, title),
         f"Validation scores of {data.settings.backbone}: classification (left) and brightness "
         "error (middle) against aux_weight, and one against the other (right). Larger points have "
         "more training images. If the auxiliary task helps, points of one size get better to the "
@@ -78,7 +74,7 @@ def importance_parts(data: StudyData, painter: Painter) -> Iterator[Part]:
     if found:
         yield painter.keep(
             "importances",
-            draw_importances(found, f"{data.subject}: importance of the factors"),
+            factor_plots.draw_importances(found, f"{data.subject}: importance of the factors"),
             f"How much each factor decided whether a trial of {data.settings.backbone} was among "
             f"the best {BEST:.0%} of {n} in {data.settings.metric} (Optuna's PED-ANOVA). A "
             "learning rate counts in the trials of its mode; trials that were stopped early count "

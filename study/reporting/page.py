@@ -76,11 +76,6 @@ class Section:
     title: str
     parts: Sequence[Part]
 
-    @property
-    def anchor(self) -> str:
-        """The target of links to the section."""
-        return "-".join(self.title.lower().split())
-
 
 class Painter:
     """Saves each figure as PNG and SVG in a folder, and returns it as a part of the page."""

@@ -108,12 +108,9 @@ def _ticks(low: float, high: float, log: bool) -> list[float]:
     """Return round numbers of the range, or the value itself if there is only one."""
     if low == high:
         return [low]
-    if log:
-        subs = (1.0,) if high / low > 100 else (1.0, 2.0, 5.0)
-        found = LogLocator(subs=subs).tick_values(low, high)
-    else:
-        found = MaxNLocator(5).tick_values(low, high)
-    return [float(f"{x:.3g}") for x in found]
+    subs = (1.0, 2.0, 5.0) if high <= 100 * low else (1.0,)
+    locator = LogLocator(subs=subs) if log else MaxNLocator(5)
+    return [float(f"{x:.3g}") for x in locator.tick_values(low, high)]
 
 
 def _draw_line(
