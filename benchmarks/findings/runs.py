@@ -1,7 +1,9 @@
-"""The runs that answer the article's findings, and what is kept of each."""
+"""The runs that check the article's findings, and what is kept of each."""
 
+import json
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -22,9 +24,43 @@ FROZEN_SIZE = 224
 AUX_WEIGHT = 0.3
 """The article weighs its losses 0.7 and 0.3."""
 FROZEN_SEEDS = 10
-"""At least as many for each frozen run, which takes a second once its features are there."""
+"""Fewest seeds of a frozen run, which takes a second on cached features."""
 LARGE, SMALL = 0.8, 0.1
-"""The article's two shares of training images."""
+"""The article's two train ratios."""
+
+
+class Planned(BaseModel):
+    """One trial that is to run."""
+
+    group: Group
+    config: TrialConfig
+
+    @property
+    def run(self) -> TrialConfig:
+        """Its configuration without the seed, which all seeds of a run share."""
+        return self.config.model_copy(update={"seed": 0})
+
+
+class Finished(Planned):
+    """One trial that ran."""
+
+    data: str
+    """Key of the decoded images: the same files at the same size have the same."""
+    images: int
+    test: dict[str, float]
+    val_accuracy: list[float]
+    """After each epoch."""
+    wall_s: float
+    """Of the trial, without decoding, and with features only if it computed them."""
+    environment: dict[str, Any]
+    """Date, versions and hardware, from `benchmarks.common`."""
+
+
+def read(path: Path) -> list[Finished]:
+    """What a file of findings holds; nothing, if there is none."""
+    if not path.exists():
+        return []
+    return [Finished.model_validate(entry) for entry in json.loads(path.read_text())["runs"]]
 
 
 @dataclass(frozen=True)
@@ -38,18 +74,20 @@ class Plan:
     """Of whole networks at `LARGE`, which cost most; else `ARTICLE_EPOCHS`."""
     seeds: int
 
-    def jobs(self) -> list["TrialContext"]:
-        """Every run on every seed, what takes seconds first.
+    def trials(self) -> list[Planned]:
+        """Every run on every seed, the fastest runs first.
 
-        The rest goes seed by seed, so that a stop leaves all runs of a group with the same seeds.
+        Slow ones go seed by seed, so that after a stop all runs of a group have the same seeds.
         """
         frozen = max(self.seeds, FROZEN_SEEDS)
-        jobs = [
-            TrialContext(group=group, config=config.model_copy(update={"seed": seed}))
+        trials = [
+            Planned(group=group, config=config.model_copy(update={"seed": seed}))
             for group, config in self._runs()
             for seed in range(frozen if config.mode == "freeze" else self.seeds)
         ]
-        return sorted(jobs, key=_turn)
+        return sorted(
+            trials, key=lambda t: (t.config.mode != "freeze", t.group == "tasks", t.config.seed)
+        )
 
     def _runs(self) -> list[tuple[Group, TrialConfig]]:
         return [
@@ -83,34 +121,3 @@ def lr(mode: Mode) -> float:
     Fixed beforehand, so that no mode is tuned more than another.
     """
     return ARTICLE_LR if mode == "freeze" else float(f"{math.sqrt(math.prod(LR_RANGES[mode])):.1g}")
-
-
-class TrialContext(BaseModel):
-    """One trial that is to run."""
-
-    group: Group
-    config: TrialConfig
-
-    @property
-    def run(self) -> TrialConfig:
-        """Its configuration without the seed, which all seeds of a run share."""
-        return self.config.model_copy(update={"seed": 0})
-
-
-def _turn(context: TrialContext) -> tuple[bool, bool, int]:
-    return context.config.mode != "freeze", context.group == "tasks", context.config.seed
-
-
-class Finished(TrialContext):
-    """One trial that ran."""
-
-    data: str
-    """Key of the decoded images: the same files at the same size have the same."""
-    images: int
-    test: dict[str, float]
-    val_accuracy: list[float]
-    """After each epoch."""
-    wall_s: float
-    """Of the trial; decoding is not in it, and features only if they were not there yet."""
-    environment: dict[str, Any]
-    """When, with which versions and on which hardware, as `benchmarks.environment` tells it."""

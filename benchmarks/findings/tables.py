@@ -1,28 +1,29 @@
-"""What the runs of the findings say, as tables: means, paired differences, the auxiliary task."""
+"""The findings as tables: means, paired differences, the auxiliary task."""
 
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from typing import get_args
 
+from benchmarks.common import Row, Tables, figures
 from benchmarks.findings.runs import LARGE, SMALL, Finished, Group
-from benchmarks.scaling.base import Row, Tables, figures
-from study.analysis.comparisons import Difference, difference, mode_differences, multi_task
+from study.analysis.comparisons import difference, mode_differences, multi_task
 from study.analysis.estimates import SCORES, Arm, Cell, Confirmed, Estimate, by_cell, estimate
 from tl_core.config import ARTICLE_WIDTHS, MODES, TrialConfig
 
 Run = Sequence[Finished]
 """All seeds of one configuration."""
 _DIGITS = 6
-"""Of scores that are compared: beyond them lies float32's rounding, which is the same sign in
-every seed and would pass for a difference."""
+"""Of scores that are compared: float32's rounding, in later digits, has the same sign in every seed
+and would count as a difference."""
 
 
 def tables(found: Iterable[Finished]) -> Tables:
     """Every table of the page."""
     runs = by_run(found)
+    no_tasks = [run for run in runs if run[0].group != "tasks"]
     return {
         "runs": [_run_row(run) for run in runs],
-        "validation accuracy by epoch": [_epochs_row(run) for run in runs if not _is_task(run)],
+        "validation accuracy by epoch": [_epochs_row(run) for run in no_tasks],
         "the article's runs compared": _article_differences(runs),
         "modes compared": _mode_differences(runs),
         "with and without brightness": _tasks(runs),
@@ -42,7 +43,7 @@ def score(run: Run, name: str = "test_accuracy") -> Estimate:
     return estimate([f.test[name] for f in run], SCORES[name].lowest, SCORES[name].highest)
 
 
-def told(e: Estimate, sign: str = "", digits: int = 3) -> str:
+def format_estimate(e: Estimate, sign: str = "", digits: int = 3) -> str:
     """Mean and interval, as in `0.983 [0.979, 0.987]`."""
     shown = f"{sign}.{digits}f"
     if e.low is None or e.high is None:
@@ -67,10 +68,6 @@ def _place(f: Finished) -> tuple[object, ...]:
     return order, c.train_ratio, own, MODES.index(c.mode), c.aux_weight, c.seed
 
 
-def _is_task(run: Run) -> bool:
-    return run[0].group == "tasks"
-
-
 def _run_row(run: Run) -> Row:
     c = run[0].config
     return {
@@ -80,8 +77,8 @@ def _run_row(run: Run) -> Row:
         "aux_weight": str(c.aux_weight),
         "lr": str(c.lr),
         "seeds": len(run),
-        "test_accuracy": told(score(run)),
-        "test_log_loss": told(score(run, "test_log_loss")),
+        "test_accuracy": format_estimate(score(run)),
+        "test_log_loss": format_estimate(score(run, "test_log_loss")),
         "median_s": figures(statistics.median(f.wall_s for f in run), 2),
     }
 
@@ -99,7 +96,8 @@ def _epochs_row(run: Run) -> Row:
         "best_of_all": max,
     }
     means = {
-        k: told(estimate([pick(f.val_accuracy) for f in run], 0, 1)) for k, pick in picks.items()
+        k: format_estimate(estimate([pick(f.val_accuracy) for f in run], 0, 1))
+        for k, pick in picks.items()
     }
     conditions = {"group": run[0].group, **_conditions(c), "train_ratio": c.train_ratio}
     return {**conditions, "seeds": len(run), **means}
@@ -108,7 +106,7 @@ def _epochs_row(run: Run) -> Row:
 def _article_differences(runs: Iterable[Run]) -> list[Row]:
     """The frozen network against the fully connected net, and with many labels against few."""
     trials = [f for run in runs for f in run if f.group == "article"]
-    names = {_cell(f.config): label(f.config) for f in trials}
+    names = {Cell(f.config.mode, f.config.train_ratio): label(f.config) for f in trials}
     most = Cell("freeze", LARGE)
     pairs = [(most, Cell("scratch", LARGE)), (most, Cell("freeze", SMALL))]
     confirmed = [_confirmed(f) for f in trials]
@@ -119,41 +117,33 @@ def _mode_differences(runs: Iterable[Run]) -> list[Row]:
     trials = [f for run in runs for f in run if f.group == "modes"]
     confirmed = [_confirmed(f) for f in trials]
     (backbone,) = {f.config.backbone for f in trials}
-    return [
-        {
-            "backbone": backbone,
-            "train_ratio": pair.a.train_ratio,
-            "a": pair.a.mode,
-            "b": pair.b.mode,
-            **_compared(confirmed, pair.a, pair.b),
-        }
-        for pair in mode_differences(confirmed)
-    ]
+    rows: list[Row] = []
+    for pair in mode_differences(confirmed):
+        a, b = pair.a, pair.b
+        about: Row = {"backbone": backbone, "train_ratio": a.train_ratio, "a": a.mode, "b": b.mode}
+        rows.append(about | _compared(confirmed, a, b))
+    return rows
 
 
 def _compared(confirmed: Iterable[Confirmed], a: Cell, b: Cell) -> Row:
-    """Score of `a` minus score of `b`, and what that says of `a`."""
+    """Score of `a` minus score of `b`, and the verdict on `a`."""
     cells = by_cell(confirmed)
-    accuracy = difference(cells, a, b, "test_accuracy")
-    log_loss = difference(cells, a, b, "test_log_loss")
-    if accuracy is None or log_loss is None:
-        raise ValueError(f"{a} and {b} have no seed in common")
-    return {
-        "seeds": accuracy.estimate.n,
-        **_said("accuracy", accuracy),
-        **_said("log_loss", log_loss),
-    }
-
-
-def _said(name: str, found: Difference) -> Row:
-    return {f"{name}_a_less_b": told(found.estimate, "+"), f"by_{name}_a_is": found.verdict}
+    row: Row = {}
+    for name in ("accuracy", "log_loss"):
+        found = difference(cells, a, b, f"test_{name}")
+        if found is None:
+            raise ValueError(f"{a} and {b} have no seed in common")
+        row |= {"seeds": found.estimate.n}
+        row |= {f"{name}_a_less_b": format_estimate(found.estimate, "+")}
+        row |= {f"by_{name}_a_is": found.verdict}
+    return row
 
 
 def _tasks(runs: Sequence[Run]) -> list[Row]:
     """Each net with the auxiliary task against the same without."""
-    plain = {run[0].run: run for run in runs if run[0].config.aux_weight == 0}
+    by_config = {run[0].run: run for run in runs}
     return [
-        _task_row(run, plain[run[0].run.model_copy(update={"aux_weight": 0.0})])
+        _task_row(run, by_config[run[0].run.model_copy(update={"aux_weight": 0.0})])
         for run in runs
         if run[0].config.aux_weight != 0
     ]
@@ -167,20 +157,16 @@ def _task_row(arm: Run, without: Run) -> Row:
     return {
         **_conditions(c),
         "seeds": found.accuracy.estimate.n,
-        "accuracy_with": told(score(arm)),
-        "accuracy_with_less_without": told(found.accuracy.estimate, "+"),
-        "log_loss_with_less_without": told(found.log_loss.estimate, "+", 4),
+        "accuracy_with": format_estimate(score(arm)),
+        "accuracy_with_less_without": format_estimate(found.accuracy.estimate, "+"),
+        "log_loss_with_less_without": format_estimate(found.log_loss.estimate, "+", 4),
         "the_task": found.verdict,
-        "brightness_r2_with": told(score(arm, "test_brightness_r2")),
+        "brightness_r2_with": format_estimate(score(arm, "test_brightness_r2")),
     }
 
 
-def _cell(c: TrialConfig) -> Cell:
-    return Cell(c.mode, c.train_ratio)
-
-
 def _confirmed(f: Finished, arm: Arm = "cell") -> Confirmed:
-    """A trial as the study's comparisons take it; no search came before it."""
+    """A trial in the form that the study's comparisons take."""
     c = f.config
     return Confirmed(
         mode=c.mode,

@@ -1,23 +1,38 @@
 """What a trial costs the driver: `study.execution.tune.search` with logical GPUs and no-op trials.
 
-A logical GPU is a number in Ray's books, so a two-core machine can play one with sixteen. The
+A logical GPU is a number in Ray's books, so a machine with two cores can offer sixteen. The
 workers' processes start before the clock does: the first trial of each waits for all others.
 """
 
+import os
 import time
+from pathlib import Path
+from typing import Any
 
-from benchmarks.scaling import noop as scale_noop
-from benchmarks.scaling.base import Row, Tables, figures, scratch
-from benchmarks.scaling.logical_study import run_logical
+from benchmarks.common import Row, Tables, figures, scratch
+from study.cluster.capacity import Capacity
+from study.cluster.local_ray import local_ray
+from study.execution.trial_context import TrialContext
+from study.execution.tune import Run, search
+from study.execution.worker import Reporter
+from study.records.journal import Journal
+from tests.support.studies.builders import make_epoch, make_settings
 from tests.support.studies.counting_journal import CountingJournal
 
 CASES = ((4, 0.0, 1), (4, 0.0, 10), (8, 0.0, 1), (16, 0.0, 1), (16, 1.0, 1))
 """Logical GPUs, seconds that a trial sleeps, epochs that it reports."""
 TRIALS = 150
+SLEEP_S, WORKERS = "TL_STUDY_BENCHMARK_SLEEP_S", "TL_STUDY_BENCHMARK_WORKERS"
+"""Environment variables, which Ray's workers inherit: seconds that each trial sleeps, and the
+number of workers."""
+MEETING = "TL_STUDY_BENCHMARK_MEETING"
+"""The same: a folder where the workers wait for each other."""
+_PATIENCE_S = 500.0
 
 
-def measure(cases: tuple[tuple[int, float, int], ...] = CASES, trials: int = TRIALS) -> Tables:
+def measure(quick: bool) -> Tables:
     """A study of no-op trials for each case."""
+    cases, trials = (((4, 0.0, 10),), 8) if quick else (CASES, TRIALS)
     return {"no-op trials": [_run(*case, trials) for case in cases]}
 
 
@@ -27,34 +42,15 @@ def _run(slots: int, sleep_s: float, epochs: int, trials: int) -> Row:
     run_noops(journal, slots, sleep_s, epochs, trials + 2 * slots)
     row: Row = {"slots": slots, "sleep_s": sleep_s, "epochs": epochs}
     started = figures(journal.ends[0][0] - begun)
-    # The last trials leave slots empty, as the first ones fill them.
+    # Slots fill up with the first trials and empty with the last ones.
     return row | rates(journal.ends[slots:-slots], slots, sleep_s) | {"all_started_s": started}
 
 
-def run_noops(
-    journal: CountingJournal, slots: int, sleep_s: float, epochs: int, trials: int
-) -> None:
-    """Run a study of no-op trials that need a logical GPU each; all of them must end well."""
-    with scratch() as folder:
-        (folder / "meeting").mkdir()
-        told = {
-            scale_noop.SLEEP: sleep_s,
-            scale_noop.WORKERS: slots,
-            scale_noop.MEETING: folder / "meeting",
-        }
-        # Frozen trials need no GPU; these are to wait for one each.
-        given = {"mode": ("finetune",), "epochs": epochs, "trials": trials}
-        run_logical(given, slots, folder, journal, scale_noop.noop, told)
-    failed = [r.error for r in journal.records if r.status == "failed"]
-    if failed or len(journal.ends) < trials:
-        raise RuntimeError(f"{len(journal.ends)} of {trials} trials ended: {failed[:1]}")
-
-
 def rates(ends: list[tuple[float, float]], slots: int, sleep_s: float) -> Row:
-    """From (wall, driver's CPU) seconds at which trials ended: what one trial took."""
+    """Rates of trials that ended at these (wall clock, driver's CPU time), seconds."""
     n = len(ends) - 1
     wall_s, cpu_s = (ends[-1][i] - ends[0][i] for i in (0, 1))
-    row: Row = {
+    return {
         "trials_per_s": figures(n / wall_s),
         "wall_ms": figures(wall_s / n * 1000),
         "driver_cpu_ms": figures(cpu_s / n * 1000),
@@ -62,4 +58,65 @@ def rates(ends: list[tuple[float, float]], slots: int, sleep_s: float) -> Row:
         # What a slot waits beyond the trial's own time, from one trial's end to the next one's.
         "idle_slot_ms": figures((slots * wall_s / n - sleep_s) * 1000),
     }
-    return row
+
+
+def run_noops(
+    journal: CountingJournal, slots: int, sleep_s: float, epochs: int, trials: int
+) -> None:
+    """Run no-op trials that need a logical GPU each. Raises `RuntimeError` unless all end well."""
+    with scratch() as folder:
+        # Frozen trials need no GPU; these wait for one each.
+        given = {"mode": ("finetune",), "epochs": epochs, "trials": trials}
+        run_logical(given, slots, folder, journal, _noop, {SLEEP_S: sleep_s, WORKERS: slots})
+    failed = [r.error for r in journal.records if r.status == "failed"]
+    if failed or len(journal.ends) < trials:
+        raise RuntimeError(f"{len(journal.ends)} of {trials} trials ended: {failed[:1]}")
+
+
+def _noop(drawn: dict[str, Any], context: TrialContext) -> None:
+    """Sleep, then report every epoch at once."""
+    meet()
+    time.sleep(float(os.environ[SLEEP_S]))
+    reporter = Reporter(context.metric, every_s=0)
+    for epoch in range(1, drawn["config"]["epochs"] + 1):
+        reporter.epoch(make_epoch(epoch))
+
+
+def run_logical(
+    given: dict[str, Any],
+    gpus: int,
+    folder: Path,
+    journal: Journal,
+    run: Run,
+    environment: dict[str, Any],
+) -> None:
+    """Run a study without confirming trials on its own Ray with logical GPUs.
+
+    Args:
+        given: its settings, beside those that all of these studies have.
+        gpus: logical ones; each trial on them has two of Ray's cores.
+        folder: gets all files; a short path.
+        journal: gets the trials.
+        run: what a worker does.
+        environment: variables of the workers.
+    """
+    (folder / "meeting").mkdir()
+    environment |= {"RAY_TMPDIR": folder, MEETING: folder / "meeting"}
+    os.environ |= {name: str(value) for name, value in environment.items()}
+    fixed = {"name": "logical", "confirm": False, "gpus": gpus}
+    settings = make_settings(**fixed | {"out": folder, "cache": folder / "cache"} | given)
+    cpus = 2 * max(1, gpus) * settings.trials_per_gpu
+    context = TrialContext.here(settings, "images/none", folder)
+    with local_ray(gpus, cpus):
+        search(settings, context, Capacity.of(settings, gpus, cpus), folder, journal, run=run)
+
+
+def meet() -> None:
+    """Return once all workers are here, so that their starts are not timed."""
+    folder, workers = Path(os.environ[MEETING]), int(os.environ[WORKERS])
+    (folder / str(os.getpid())).touch()
+    end = time.monotonic() + _PATIENCE_S
+    while len(list(folder.iterdir())) < workers:
+        if time.monotonic() > end:
+            raise TimeoutError(f"fewer than {workers} workers after {_PATIENCE_S:g} s")
+        time.sleep(0.1)

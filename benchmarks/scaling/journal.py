@@ -1,21 +1,19 @@
-"""What a study's own files and its display cost the driver, by the trials it has on record.
+"""What a study's own files and its display cost the driver, by its number of trials.
 
-Both look at every record: at each event, or at most once a second, which an endless study feels.
+Both read every record: at each event, or at most once a second.
 """
 
 import io
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from benchmarks.scaling.base import Row, Tables, figures, median_ms, scratch, seconds
+from benchmarks.common import Row, Tables, figures, median_ms, scratch, seconds
 from benchmarks.scaling.memory import draw_entry
-from study.config.validate import resolve
 from study.execution.progress import StudyDisplay
 from study.records.study_files import Results
 from study.records.trial_record import TrialRecord, best_of
-from tl_core.config import EpochMetrics, TrialConfig
+from tests.support.studies.builders import make_record, make_settings
 from tl_core.data.datasets import ImageSet
 
 SIZES = (100, 1_000, 10_000)
@@ -23,35 +21,22 @@ EPOCHS = 10
 REPEATS = 20
 
 
-def measure(sizes: tuple[int, ...] = SIZES, repeats: int = REPEATS) -> Tables:
+def measure(quick: bool) -> Tables:
     """Files and display with growing lists of records."""
+    sizes, repeats = ((10, 20), 2) if quick else (SIZES, REPEATS)
     with scratch() as folder:
-        results = make_results(folder)
+        images = ImageSet.open(draw_entry(folder / "entry", 200, 16))
+        settings = make_settings(mode=("finetune",), train_ratio=(0.1,))
+        results = Results(folder / "study", settings, images)
         rows = [_row(results, n, repeats) for n in sizes]
     return {"ms in the driver": rows}
 
 
-def make_results(folder: Path) -> Results:
-    """The files of a study on a small set of images."""
-    images = ImageSet.open(draw_entry(folder / "entry", 200, 16))
-    given: dict[str, Any] = {"name": "scaling", "mode": ("finetune",), "train_ratio": (0.1,)}
-    settings, faults = resolve(given)
-    assert not faults, faults
-    return Results(folder / "study", settings, images)
-
-
-def make_records(n: int) -> list[TrialRecord]:
-    """Finished trials, each a little worse than the one before."""
-    config = TrialConfig(mode="finetune", train_ratio=0.1, lr=1e-3, epochs=EPOCHS)
-    epochs = [EpochMetrics(epoch, *([0.5] * 9)) for epoch in range(1, EPOCHS)]
-    return [
-        TrialRecord(i, config, "done", [*epochs, EpochMetrics(EPOCHS, *([1.0 + i] * 9))])
-        for i in range(n)
-    ]
-
-
 def _row(results: Results, n: int, repeats: int) -> Row:
-    records = make_records(n)
+    # Each a little worse than the one before.
+    fixed: dict[str, Any] = {"mode": "finetune", "epochs": EPOCHS}
+    losses = [0.5] * (EPOCHS - 1)
+    records = [make_record(i, log_losses=(*losses, 1.0 + i), **fixed) for i in range(n)]
     few = max(3, repeats // 5)
     save = median_ms([seconds(lambda: results.save(records)) for _ in range(few)])
     show = {name: _show_ms(records, repeats, name == "terminal") for name in ("terminal", "log")}

@@ -1,11 +1,11 @@
 """Put measured figures into a page: `python -m benchmarks.scaling.page scaling.json scaling.md`.
 
-The page says where its tables go, which rows and columns they take, and what rows are called:
+Two lines in the page mark a table: part, title, conditions on rows, and columns:
 
     <!-- search | ms a trial by finished trials | storage=journal | sampler finished ask_ms -->
     <!-- end -->
 
-What stands between the two lines is replaced, so that nobody copies figures by hand.
+The text between them is replaced, so that nobody copies figures by hand.
 """
 
 import json
@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.scaling.base import Row
+from benchmarks.common import Row
 
 _TABLE = re.compile(
     r"(<!-- (\w+) \| ([^|>]+?) \| ([^|>]*?) \| ([^|>]*?) -->\n).*?(<!-- end -->)", re.S
@@ -22,7 +22,7 @@ _TABLE = re.compile(
 
 
 def fill(page: str, report: dict[str, Any]) -> str:
-    """The page with every table made anew from the report."""
+    """The page with every table filled from the report."""
     return _TABLE.sub(lambda found: found[1] + _found_table(found, report) + found[6], page)
 
 
@@ -37,19 +37,15 @@ def _found_table(found: re.Match[str], report: dict[str, Any]) -> str:
 
 
 def markdown(rows: list[Row]) -> str:
-    """The rows as a table of Markdown."""
+    """The rows as a Markdown table."""
     names = list(rows[0])
-    lines = [names, ["---:" if _is_number(rows[0][name]) else "---" for name in names]]
+    lines = [names, ["---" if isinstance(rows[0][name], str) else "---:" for name in names]]
     lines += [[_show(row[name]) for name in names] for row in rows]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
-def _is_number(value: str | int | float) -> bool:
-    return not isinstance(value, str)
-
-
 def _show(value: str | int | float) -> str:
-    """Thousands with commas; a float that is whole without its zero."""
+    """Thousands with commas; whole floats without `.0`."""
     if isinstance(value, str):
         return value
     return f"{int(value):,}" if value == int(value) else f"{value:,}"

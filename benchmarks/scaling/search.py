@@ -1,59 +1,48 @@
-"""Ask and tell of each sampler, and taking a search up again, by number of finished trials."""
+"""Ask and tell of each sampler, and resuming a search, by number of finished trials."""
 
 import time
-from collections.abc import Iterator
-from typing import Any
 
-from benchmarks.scaling.base import Row, Tables, figures, median_ms
-from study.config.settings import Sampler, Settings
-from study.config.validate import resolve
+from benchmarks.common import Row, Tables, figures, median_ms
+from study.config.settings import Sampler
 from study.records.trial_record import TrialRecord
 from study.search.sampler import Suggestions
-from tl_core.config import EpochMetrics, TrialConfig
+from tests.support.studies.builders import make_epoch, make_settings
+from tl_core.config import TrialConfig
 
 SIZES = (100, 1_000, 10_000)
 REPEATS = 20
 
 NAMES: tuple[Sampler, ...] = ("tpe", "random", "qmc")
-"""Not gp, whose time grows with the cube of the trials."""
+"""Without gp, whose time grows with the cube of the trials."""
 
 
-def measure(sizes: tuple[int, ...] = SIZES, repeats: int = REPEATS) -> Tables:
+def measure(quick: bool) -> Tables:
     """Every sampler on the study's default space, after so many trials."""
+    sizes, repeats = ((10, 20), 2) if quick else (SIZES, REPEATS)
     finished = finished_trials(max(sizes))
     rows = [_row(name, finished[:n], repeats) for n in sizes for name in NAMES]
     return {"ms a trial by finished trials": rows}
 
 
 def finished_trials(n: int) -> list[TrialRecord]:
-    """Trials drawn at random that have ended."""
-    search = Suggestions(_settings("random"))
-    return list(_finished(search, n))
-
-
-def _finished(search: Suggestions, n: int) -> Iterator[TrialRecord]:
+    """Finished trials, drawn at random."""
+    search, records = Suggestions(make_settings(sampler="random")), []
     for trial in range(n):
         number, config = search.ask()
         value = _value(config)
         search.tell(number, "done", 1, value)
-        epoch = EpochMetrics(1, *([value] * 9))
-        yield TrialRecord(trial, config, "done", [epoch], draw=number)
+        epoch = make_epoch(val_log_loss=value)
+        records.append(TrialRecord(trial, config, "done", [epoch], draw=number))
+    return records
 
 
 def _value(config: TrialConfig) -> float:
     return config.train_ratio + float(config.aux_weight)
 
 
-def _settings(sampler: Sampler) -> Settings:
-    given: dict[str, Any] = {"name": "scaling", "sampler": sampler, "precision": "fp32"}
-    settings, faults = resolve(given)
-    assert not faults, faults
-    return settings
-
-
 def _row(sampler: Sampler, finished: list[TrialRecord], repeats: int) -> Row:
     start = time.perf_counter()
-    search = Suggestions(_settings(sampler), finished)
+    search = Suggestions(make_settings(sampler=sampler), finished)
     restored = time.perf_counter() - start
     times = [_one_trial(search) for _ in range(repeats)]
     ask, tell = (figures(median_ms(list(column))) for column in zip(*times, strict=True))
@@ -64,7 +53,7 @@ def _row(sampler: Sampler, finished: list[TrialRecord], repeats: int) -> Row:
 
 
 def _one_trial(search: Suggestions) -> tuple[float, float]:
-    """Seconds to ask for a trial, and to tell its end."""
+    """Seconds to ask for a trial, and to report its end."""
     start = time.perf_counter()
     number, config = search.ask()
     asked = time.perf_counter()

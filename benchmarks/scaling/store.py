@@ -1,4 +1,4 @@
-"""What goes through Ray's object store: a study's own, and features if they went through it."""
+"""What goes through Ray's object store: a study's messages, and features if they did."""
 
 import os
 import pickle
@@ -11,17 +11,16 @@ from typing import Any
 import numpy as np
 import ray
 
-from benchmarks.scaling.base import Row, Tables, figures, median_ms
+from benchmarks.common import Row, Tables, figures, median_ms
 from benchmarks.scaling.disk import WIDTHS
 from benchmarks.scaling.driver import run_noops
-from benchmarks.scaling.noop import made_up
 from study.cluster.local_ray import local_ray
 from study.cluster.stores import Folder
 from study.execution.trial_context import TrialContext
 from study.search.confirmation import Planned
 from study.search.searcher import as_drawn
+from tests.support.studies.builders import make_config, make_epoch
 from tests.support.studies.counting_journal import CountingJournal
-from tl_core.config import TrialConfig
 
 COUNTS = (2_400, 25_000, 1_200_000)
 CHUNKS = (256, 4_096, 16_384)
@@ -30,21 +29,32 @@ REPEATS = 20
 _DUMP_PERIOD, _DUMP_MS = "RAY_debug_dump_period_milliseconds", 300
 
 
-def measure(repeats: int = REPEATS) -> Tables:
-    """Bytes by arithmetic, rates by trial."""
+def measure(quick: bool) -> Tables:
+    """Bytes by arithmetic, rates by measurement."""
+    chunks, repeats = (CHUNKS[:1], 2) if quick else (CHUNKS, REPEATS)
     with local_ray(0, cpus=1):
         size = int(ray.cluster_resources()["object_store_memory"])  # type: ignore[no-untyped-call]
-        rates = [_rate(rows, WIDTHS["efficientnet_lite0"], repeats) for rows in CHUNKS]
+        rates = [_rate(rows, WIDTHS["efficientnet_lite0"], repeats) for rows in chunks]
     return {
         "a study's own messages": study_messages(),
-        "a study of no-op trials": [study_use()],
+        "a study of no-op trials": [study_use(trials=4 if quick else 20)],
         "chunks of features, 1,280 floats a row": rates,
-        "features against the store": [features(n, name, size) for name in WIDTHS for n in COUNTS],
+        "features against the store": [
+            {
+                "images": n,
+                "backbone": name,
+                "features_gb": figures(4 * width * n / 1e9),
+                "store_gb": figures(size / 1e9),
+                "share_of_store": figures(4 * width * n / size),
+            }
+            for name, width in WIDTHS.items()
+            for n in COUNTS
+        ],
     }
 
 
 class _StoreJournal(CountingJournal):
-    """Notes how many objects the store has been given when the first and the last trial end."""
+    """Notes how many objects the store got by the first and by the last trial's end."""
 
     def __init__(self, trials: int) -> None:
         super().__init__()
@@ -59,19 +69,19 @@ class _StoreJournal(CountingJournal):
 
 
 def objects_given(ray_folder: Path, since: float) -> int:
-    """Objects put into the store so far, by the account that the node writes now and then."""
+    """Objects put into the store so far, from the file that the node writes at intervals."""
     (file,) = ray_folder.rglob("session_latest/logs/debug_state.txt")
     end = time.monotonic() + 30 * _DUMP_MS / 1000
     while file.stat().st_mtime < since:
         if time.monotonic() > end:
-            raise TimeoutError(f"{file} is not written anew every {_DUMP_MS} ms")
+            raise TimeoutError(f"{file} is not rewritten every {_DUMP_MS} ms")
         time.sleep(_DUMP_MS / 1000)
     found = re.search(r"ObjectManager\.ObjectAdded - (\d+) total", file.read_text())
     return int(found[1]) if found else 0
 
 
-def study_use(slots: int = 2, epochs: int = 10, trials: int = 20) -> Row:
-    """What a study gives the store, from its first trial's end to its last one's."""
+def study_use(trials: int, slots: int = 2, epochs: int = 10) -> Row:
+    """Objects that a study puts into the store between its first and its last trial's end."""
     os.environ[_DUMP_PERIOD] = str(_DUMP_MS)
     journal = _StoreJournal(trials)
     run_noops(journal, slots, 0.0, epochs, trials)
@@ -82,30 +92,18 @@ def study_use(slots: int = 2, epochs: int = 10, trials: int = 20) -> Row:
 
 
 def study_messages() -> list[Row]:
-    """What a study sends: the job once, a configuration a trial and metrics an epoch."""
+    """A study's messages: the context once, a configuration a trial and metrics an epoch."""
     cache, images = Path("/home/someone/.cache/tl-study"), "images/" + "0" * 24 + "-224-v1"
-    config = TrialConfig(mode="finetune", train_ratio=0.1, lr=1e-3, aux_weight=0.5)
+    config = make_config(mode="finetune", aux_weight=0.5)
     sent: dict[str, tuple[str, Any]] = {
         "job (paths)": ("study", TrialContext(cache, images, Folder(cache), "val_log_loss")),
         "trial": ("trial", as_drawn(0, Planned(config))),
-        "metrics": ("epoch", asdict(made_up(1, 0.5))),
+        "metrics": ("epoch", asdict(make_epoch())),
     }
     return [
         {"message": name, "once_a": often, "pickled_bytes": len(pickle.dumps(value))}
         for name, (often, value) in sent.items()
     ]
-
-
-def features(n: int, backbone: str, store: int) -> Row:
-    """The features of N images, were they all in the store at once."""
-    size = 4 * WIDTHS[backbone] * n
-    return {
-        "images": n,
-        "backbone": backbone,
-        "features_gb": figures(size / 1e9),
-        "store_gb": figures(store / 1e9),
-        "share_of_store": figures(size / store),
-    }
 
 
 def _rate(rows: int, width: int, repeats: int) -> Row:
@@ -129,7 +127,7 @@ def _put_get_return_s(chunk: np.ndarray, make: Any) -> tuple[float, float, float
     start = time.perf_counter()
     held = ray.put(chunk)
     put = time.perf_counter()
-    # A get maps the store's memory; the copy is what a writer of the cache does with it.
+    # A get maps the store's memory; the copy stands for the writer of the cache.
     np.copyto(chunk, ray.get(held))
     got = time.perf_counter()
     ray.get(make.remote(*chunk.shape))

@@ -1,4 +1,4 @@
-"""One process of several that attach the same decoded images and features; light to import."""
+"""A process that attaches decoded images and features beside others; light to import."""
 
 import time
 from collections.abc import Callable
@@ -19,14 +19,14 @@ class Attached:
     """What one process found."""
 
     seconds: float
-    """To attach and touch every page."""
+    """Time to attach and touch every page."""
     pss: int
-    """Bytes by which its proportional set size grew: shared pages count in parts."""
+    """Growth of its proportional set size, bytes: a page shared by n processes counts 1/n."""
     checksum: int
 
 
 def attach(folder: Path, wait: Callable[[float], Any], found: Any) -> None:
-    """Attach what lies in `folder`, keep it until all others have been measured, tell."""
+    """Attach the data in `folder`, keep them until all processes have measured, put the result."""
     before = own_pss()
     wait(_WAIT_S)
     start = time.perf_counter()
@@ -40,13 +40,13 @@ def attach(folder: Path, wait: Callable[[float], Any], found: Any) -> None:
 
 
 def open_entry(folder: Path) -> tuple[ImageSet, np.ndarray]:
-    """Attach as a worker of the study does: both by memory map."""
+    """Attach images and features by memory map, as a worker of the study does."""
     features: np.ndarray = np.load(folder / "features.npy", mmap_mode="c")
     return ImageSet.open(folder / "images"), features
 
 
 def touch(images: ImageSet, features: np.ndarray) -> int:
-    """Read one byte of each page; their sum."""
+    """Read one byte of each page; returns their sum."""
     parts = (images.pixels.reshape(-1), features.view(np.uint8).reshape(-1))
     return sum(int(part[::_PAGE].sum(dtype=np.int64)) for part in parts)
 

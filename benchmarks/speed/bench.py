@@ -1,6 +1,8 @@
-"""What every row is given: the images, the backbone, how often and how large."""
+"""What every row gets: images, backbone, sizes; and the upper limits of the hardware."""
 
-import json
+import tempfile
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +11,8 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from benchmarks.speed.harness import Tell
+from benchmarks.common import write_entry
+from benchmarks.speed.harness import Log
 from tl_core.config import Mode, Precision, TrialConfig
 from tl_core.data import demo
 from tl_core.data.datasets import ImageSet, load_images
@@ -18,10 +21,11 @@ from tl_core.files import user_path
 from tl_core.models.backbones import Backbone
 from tl_core.models.precision import best_precision
 from tl_core.progress import track
+from tl_core.runtime import one_thread
 from tl_core.training.train import pretrained
 
 RATIO = 0.4
-"""Share of the images that all trials train on: one value, so that all trials cost the same."""
+"""Train ratio of all trials: one value, so that all trials cost the same."""
 _PHOTO_SIDE = 256
 Value = TypeVar("Value")
 
@@ -38,7 +42,7 @@ class Bench:
     quick: bool
     scratch: Path
     """A folder that is removed at the end."""
-    tell: Tell = lambda _: None
+    log: Log = lambda _: None
 
     def pick(self, full: Value, quick: Value) -> Value:
         """One of two sizes."""
@@ -50,21 +54,32 @@ class Bench:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     @property
+    def gpus(self) -> int:
+        """GPUs that a study may use."""
+        return 1 if self.device.type == "cuda" else 0
+
+    @property
     def precision(self) -> Precision:
-        """What networks compute in, on that device."""
+        """What networks compute in on that device."""
         return best_precision(self.device)
 
     @property
     def cache(self) -> Path:
-        """Of decoded images and features, for the rows that find them there."""
+        """Cache of decoded images and features, for the rows that reuse them."""
         return self.scratch / "cache"
 
     @cached_property
     def folder(self) -> Path:
-        """The images as files, since the naive study decodes them again and again."""
+        """The images as files, since the naive study decodes them in every epoch."""
         if self.data != "demo":
             return user_path(self.data)
-        return _draw(self.scratch / "photos", self.pick(demo.N_IMAGES, 80))
+        folder, n = self.scratch / "photos", self.pick(demo.N_IMAGES, 80)
+        for name in demo.CLASSES:
+            (folder / name).mkdir(parents=True)
+        for i in track(range(n), n, "Drawing photos"):
+            name = demo.CLASSES[i % len(demo.CLASSES)]
+            demo.draw(i, 0, _PHOTO_SIDE).save(folder / name / f"{i:05d}.jpg", quality=90)
+        return folder
 
     @cached_property
     def images(self) -> ImageSet:
@@ -73,7 +88,7 @@ class Bench:
 
     @property
     def backbone(self) -> Backbone:
-        """With its pretrained weights; nothing may write to it."""
+        """The pretrained network; nothing may write to it."""
         return pretrained(self.backbone_name, "default", self.image_size, self.precision)
 
     def config(self, mode: Mode, **changes: Any) -> TrialConfig:
@@ -84,45 +99,78 @@ class Bench:
         return TrialConfig(**plain | shared | fixed | changes)
 
     def fresh(self, what: str) -> Path:
-        """A folder that nobody has used yet."""
-        number = 0
-        while (path := self.scratch / f"{what}-{number}").exists():
-            number += 1
-        path.mkdir()
-        return path
+        """A new folder."""
+        return Path(tempfile.mkdtemp(prefix=f"{what}-", dir=self.scratch))
 
     def without_features(self, images: Path | None = None) -> Path:
-        """A new cache that has decoded images, so that a study makes its features itself.
-
-        Args:
-            images: the folder that holds them; None for those of the benchmark.
-        """
+        """A new cache with decoded images (in `images`, by default the benchmark's) alone."""
         cache = self.fresh("cache-without-features")
         (cache / "images").symlink_to(images or self.cache / "images")
         return cache
 
 
-def _draw(folder: Path, n_images: int) -> Path:
-    for name in demo.CLASSES:
-        (folder / name).mkdir(parents=True)
-    for i in track(range(n_images), n_images, "Drawing photos"):
-        # Their labels go by turns.
-        name = demo.CLASSES[i % len(demo.CLASSES)]
-        demo.draw(i, 0, _PHOTO_SIDE).save(folder / name / f"{i:05d}.jpg", quality=90)
-    return folder
-
-
 def tile(images: ImageSet, times: int, into: Path) -> ImageSet:
-    """The data set `times` over, as a cache entry of its own in the folder `into`."""
+    """The data set repeated `times` times, as a cache entry of its own in the folder `into`."""
     n, shape = len(images.labels), images.pixels.shape[1:]
     into.mkdir(parents=True)
     pixels = np.lib.format.open_memmap(into / "pixels.npy", "w+", np.uint8, (times * n, *shape))
     for turn in range(times):
         pixels[turn * n : (turn + 1) * n] = images.pixels
     pixels.flush()
-    np.save(into / "labels.npy", np.tile(images.labels, times))
-    np.save(into / "brightness.npy", np.tile(images.brightness, times))
     ids = [f"{name} {turn}" for turn in range(times) for name in images.ids]
-    about = {"name": images.name, "classes": images.classes, "ids": ids, "bad": []}
-    (into / "about.json").write_text(json.dumps(about))
+    labels, brightness = (np.tile(a, times) for a in (images.labels, images.brightness))
+    about = {"name": images.name, "classes": images.classes}
+    write_entry(into, labels, brightness, ids, about)
     return ImageSet.open(into)
+
+
+def matrix_product(device: torch.device, precision: Precision, least_s: float = 0.3) -> float:
+    """FLOP/s of a square matrix product with torch's number of threads."""
+    n = 8192 if device.type == "cuda" else 1024
+    if precision == "bf16" and best_precision(device) != "bf16":
+        n = 256  # Emulated: a larger product takes seconds.
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
+    out = torch.empty_like(a)
+    return 2 * n**3 * runs_per_s(lambda: torch.mm(a, b, out=out), device, least_s)
+
+
+def memory_copy(device: torch.device, least_s: float = 0.3) -> float:
+    """Bytes/s that a copy reads and writes in total."""
+    n_bytes = 2**31 if device.type == "cuda" else 2**27
+    source = torch.ones(n_bytes, dtype=torch.uint8, device=device)
+    into = torch.empty_like(source)
+    return 2 * n_bytes * runs_per_s(lambda: into.copy_(source), device, least_s)
+
+
+def ceilings(device: torch.device) -> dict[str, float]:
+    """All ceilings of a device, and of one thread of the CPU."""
+    n, cpu = torch.get_num_threads(), torch.device("cpu")
+    found = _of(cpu, f"CPU, {n} threads") if n > 1 else {}
+    with one_thread():
+        found |= _of(cpu, "CPU, 1 thread")
+    return found | (_of(device, "GPU") if device.type == "cuda" else {})
+
+
+def _of(device: torch.device, where: str) -> dict[str, float]:
+    return {
+        f"{where}: bf16 product, GFLOP/s": matrix_product(device, "bf16") / 1e9,
+        f"{where}: fp32 product, GFLOP/s": matrix_product(device, "fp32") / 1e9,
+        f"{where}: memory copy, GB/s": memory_copy(device) / 1e9,
+    }
+
+
+def runs_per_s(run: Callable[[], object], device: torch.device, least_s: float) -> float:
+    """Runs a second; waits for the device after each run."""
+
+    def once() -> None:
+        run()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    once()
+    start, n = time.perf_counter(), 0
+    while (spent := time.perf_counter() - start) < least_s or n < 2:
+        once()
+        n += 1
+    return n / spent

@@ -3,12 +3,13 @@
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from multiprocessing import get_context
 from typing import Any, Literal
 
 Direction = Literal["at least", "at most"]
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
 """Shows one line of progress."""
 
 
@@ -50,6 +51,15 @@ class Row:
     """Why it was not measured here."""
 
 
+def verdict(row: Row) -> str:
+    """How a row came out, in one or two words."""
+    if row.skipped:
+        return "skipped"
+    if not row.gate_ok:
+        return "gate failed"
+    return {True: "held", False: "missed", None: "measured"}[row.held]
+
+
 def measured(
     name: str,
     what: str,
@@ -62,85 +72,83 @@ def measured(
     details: dict[str, Any] | None = None,
 ) -> Row:
     """Make a row of its repeats; one whose gate fails holds no number but those in `details`."""
-    about = Row(name, what, unit, repeats=len(values), target=target, direction=direction)
-    about = _replace(about, gate_text=gate.text, gate_ok=gate.ok, details=details or {})
+    about: dict[str, Any] = {"unit": unit, "repeats": len(values), "target": target}
+    about |= {"direction": direction, "details": details or {}}
+    row = Row(name, what, gate_text=gate.text, gate_ok=gate.ok, **about)
     if not gate.ok:
-        return about
+        return row
     median = statistics.median(values)
-    held = None if target is None else reaches(median, target, direction)
-    return _replace(about, median=median, low=min(values), high=max(values), held=held)
-
-
-def _replace(row: Row, **changes: Any) -> Row:
-    return Row(**(vars(row) | changes))
-
-
-def reaches(value: float, target: float, direction: Direction) -> bool:
-    """Whether a value is on the right side of its target, or on it."""
-    return value >= target if direction == "at least" else value <= target
+    held = None
+    if target is not None:  # NaN misses it.
+        held = median >= target if direction == "at least" else median <= target
+    return replace(row, median=median, low=min(values), high=max(values), held=held)
 
 
 def interleaved(
     baseline: Callable[[], float],
     ours: Callable[[], float],
     repeats: int,
-    tell: Tell = lambda _: None,
+    log: Log,
     warm_up: bool = True,
 ) -> list[tuple[float, float]]:
-    """Run A B A B ..., so that a drift of the machine meets both; one warm-up each is not counted.
+    """Run A B A B ..., so that both see the same drift of the machine.
 
-    Returns:
-        (what `baseline` gave, what `ours` gave), a pair a repeat.
+    One warm-up of each is not counted. Returns a pair (baseline, ours) a repeat.
     """
     if warm_up:
         baseline(), ours()
-    rounds_ = rounds({"baseline": baseline, "ours": ours}, repeats, tell)
-    return [(each["baseline"], each["ours"]) for each in rounds_]
+    found = rounds({"baseline": baseline, "ours": ours}, repeats, log)
+    return [(each["baseline"], each["ours"]) for each in found]
 
 
 def rounds(
-    runs: Mapping[str, Callable[[], float]], repeats: int, tell: Tell = lambda _: None
+    runs: Mapping[str, Callable[[], float]], repeats: int, log: Log = lambda _: None
 ) -> list[dict[str, float]]:
-    """Run all of `runs` in turn, `repeats` times; what each gave, a round an item."""
+    """Run all of `runs` in turn, `repeats` times; returns the results, a round an item."""
     start, done = time.perf_counter(), []
     for number in range(1, repeats + 1):
         done.append({name: run() for name, run in runs.items()})
         spent = time.perf_counter() - start
         left = timedelta(seconds=round(spent / number * (repeats - number)))
-        # Rows of milliseconds would tell more than anybody reads.
-        if left.total_seconds() >= 2:
-            tell(f"repeat {number} of {repeats}, ETA {left}")
+        if left.total_seconds() >= 2:  # Rows of milliseconds would fill the screen.
+            log(f"repeat {number} of {repeats}, ETA {left}")
     return done
 
 
-def ratios(pairs: Sequence[tuple[float, float]]) -> list[float]:
-    """Baseline over ours, pair by pair: how many times less ours takes, if these are seconds."""
-    return [baseline / ours for baseline, ours in pairs]
+def together(
+    work: Callable[..., None], processes: int, *given: Any, patience_s: float
+) -> list[Any]:
+    """Run `work(*given, wait, found)` in several processes at once; returns what they `found.put`.
 
-
-def seconds(run: Callable[[], object]) -> Callable[[], float]:
-    """Turn a run into one that says how long it took."""
-
-    def timed() -> float:
-        start = time.perf_counter()
-        run()
-        return time.perf_counter() - start
-
-    return timed
+    `wait(seconds)` returns once all processes have called it.
+    """
+    context = get_context("spawn")
+    barrier, found = context.Barrier(processes), context.Queue()
+    args = (*given, barrier.wait, found)
+    started = [context.Process(target=work, args=args) for _ in range(processes)]
+    for process in started:
+        process.start()
+    try:
+        return [found.get(timeout=patience_s) for _ in started]
+    finally:
+        for process in started:
+            process.join(10)
+            process.kill()
 
 
 def agree(what: str, ours: float, other: float, within: float) -> Gate:
-    """Gate on two numbers that may differ by `within` at most."""
+    """Gate on two numbers that may differ by `within` at most; NaN fails it."""
     apart = abs(ours - other)
-    # Not `apart > within`: that would let NaN through.
-    ok = apart <= within
-    return Gate(ok, f"{what} {ours:.6g} against {other:.6g}, {apart:.2g} apart (most {within:g})")
+    return Gate(
+        apart <= within,
+        f"{what} {ours:.6g} against {other:.6g}, {apart:.2g} apart (most {within:g})",
+    )
 
 
 def all_of(gates: Sequence[Gate]) -> Gate:
-    """Hold if all hold; tell those that fail, or else all."""
+    """Hold if all hold; the text has each failure once, or else each gate once."""
     if not gates:
         return Gate(False, "nothing was compared")
     failed = [gate.text for gate in gates if not gate.ok]
-    told = dict.fromkeys(failed or [gate.text for gate in gates])  # Each text once.
-    return Gate(not failed, "; ".join(told))
+    texts = dict.fromkeys(failed or [gate.text for gate in gates])
+    return Gate(not failed, "; ".join(texts))

@@ -1,13 +1,14 @@
-"""A long study while faults are injected: `python -m tests.soak [--trials 500] [--seed 0]`.
+"""A long study under injected faults: `python -m tests.soak [--trials 500] [--seed 0]`.
 
-Workers, drivers and MLflow's server are killed and started again, from a schedule that the seed
-gives. At the end ledger, trials.csv and MLflow must agree trial by trial, and the memory of driver,
-workers and sender must not have grown with the trials; the exit code is 1 otherwise. Everything is
-written below a temporary folder, and every server listens on 127.0.0.1. Needs Linux's /proc.
+Workers, drivers and MLflow's server are killed and restarted on a seeded schedule. At the end
+ledger, trials.csv and MLflow must agree trial by trial, and the memory of driver, workers and
+sender must not grow with the trials; otherwise the exit code is 1. All files go to a temporary
+folder, and every server listens on 127.0.0.1. Needs Linux's /proc.
 """
 
 import argparse
 import json
+import os
 import shutil
 import signal
 import sys
@@ -24,31 +25,30 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.environment import environment, load
 from study.records.ledger import read_events, read_state
 from study.records.study_folder import LEDGER
 from tests.soak.check import check, read_runs
-from tests.soak.faults import KINDS, Fault, inflict, schedule
+from tests.soak.faults import KINDS, Fault, inject, schedule
 from tests.soak.memory import Growth, Watch, growths
 from tests.soak.study import NAME, Follower, SoakStudy
 from tests.support.processes import senders, workers
 from tl_core.files import replace_file
 
 MARGIN = 0.5
-"""Of the minutes: what the study may take longer than these before it counts as hanging."""
+"""Extra time, as a share of the minutes, before the study counts as hanging."""
 MOST_MB_PER_100_TRIALS = 20.0
-"""Of any process. Ray Tune keeps 0.1 MB of each trial in the driver; and a worker's heap may have
-to find, once, another place for the largest tensor: 13 MB, or 15 over the trials between."""
+"""Of any process. Ray Tune keeps 0.1 MB of each trial in the driver, and a worker's heap may grow
+once by the largest tensor: 13 MB, or 15 over the trials in between."""
 
 
 @dataclass(frozen=True)
-class Struck:
+class Injected:
     """A fault that was injected."""
 
     fault: Fault
     at_s: float
     trials: int
-    """That had ended."""
+    """Trials that had ended by then."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,16 +72,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 def soak(
     home: Path, trials: int, seed: int, minutes: float, batch_size: int, console: Console
 ) -> dict[str, Any]:
-    """Run a study and hurt it; return all that is known of it, `wrong` being what must not be.
+    """Run a study and inject faults; return the report, whose `wrong` lists what went wrong.
 
-    Raises `RuntimeError` or `TimeoutError` when the study ends, hangs or exits as it should not.
+    Raises `RuntimeError` or `TimeoutError` when the study fails, hangs or has a wrong exit code.
     """
-    about, start, study = environment(), time.monotonic(), SoakStudy(home, trials, seed, batch_size)
+    load_before, start = os.getloadavg(), time.monotonic()
+    study = SoakStudy(home, trials, seed, batch_size)
     study.limit = start + 60 * minutes * (1 + MARGIN)
     try:
         with Watch(lambda: _roles(study), Follower(study.folder / LEDGER).ended) as watch:
             study.begin()
-            struck = _hurt(study, schedule(trials, seed), start, 60 * minutes, console)
+            injected = _inject(study, schedule(trials, seed), start, 60 * minutes, console)
             study.finish()
         took_s = time.monotonic() - start
         synced, left_over = study.synced(), study.left_over()
@@ -90,25 +91,33 @@ def soak(
         study.close()
     memory = growths(watch.samples)
     wrong += [f"process {i} is left over" for i in left_over] + grown(memory)
-    about |= {"load_after": load(), "trials": trials, "seed": seed, "minutes": minutes}
-    return about | {
+    about = read_state(study.folder).about
+    return {
+        "date": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "versions": about["versions"],
+        "hardware": about["hardware"],
+        "load_before": load_before,
+        "load_after": os.getloadavg(),
+        "trials": trials,
+        "seed": seed,
+        "minutes": minutes,
         "wall_s": round(took_s),
-        "faults": {kind: sum(s.fault.kind == kind for s in struck) for kind in KINDS},
-        "faults_left_out": len(schedule(trials, seed)) - len(struck),
+        "faults": {kind: sum(one.fault.kind == kind for one in injected) for kind in KINDS},
+        "faults_left_out": len(schedule(trials, seed)) - len(injected),
         "synced_at_the_end": synced,
-        **_told(study.folder),
+        **_ledger_counts(study.folder),
         "wrong": wrong,
         "most_mb_per_100_trials": MOST_MB_PER_100_TRIALS,
         "memory": [asdict(growth) for growth in memory],
-        "struck": [asdict(one) for one in struck],
+        "struck": [asdict(one) for one in injected],
     }
 
 
-def _hurt(
+def _inject(
     study: SoakStudy, faults: Sequence[Fault], start: float, most_s: float, console: Console
-) -> list[Struck]:
-    """Inject the faults, as many as there is time for."""
-    struck: list[Struck] = []
+) -> list[Injected]:
+    """Inject as many of the faults as there is time for."""
+    injected: list[Injected] = []
     for fault in faults:
 
         def due(after: int = fault.after) -> bool:
@@ -119,10 +128,10 @@ def _hurt(
             break
         study.training()
         time.sleep(fault.delay_s)
-        struck.append(Struck(fault, round(time.monotonic() - start, 1), study.ended()))
-        console.print(f"{struck[-1].at_s:7.1f} s, {struck[-1].trials:4d} trials: {fault.kind}")
-        inflict(fault, study)
-    return struck
+        injected.append(Injected(fault, round(time.monotonic() - start, 1), study.ended()))
+        console.print(f"{injected[-1].at_s:7.1f} s, {injected[-1].trials:4d} trials: {fault.kind}")
+        inject(fault, study)
+    return injected
 
 
 def _roles(study: SoakStudy) -> dict[str, list[int]]:
@@ -142,7 +151,7 @@ def _disagreements(study: SoakStudy, trials: int) -> list[str]:
 
 
 def grown(memory: Sequence[Growth], most: float = MOST_MB_PER_100_TRIALS) -> list[str]:
-    """Say of which processes the memory has grown by more than it may."""
+    """Processes whose memory has grown by more than `most`."""
     return [
         f"memory of the {g.role} grows by {g.mb_per_100_trials} MB in 100 trials, at most {most:g}"
         for g in memory
@@ -150,8 +159,8 @@ def grown(memory: Sequence[Growth], most: float = MOST_MB_PER_100_TRIALS) -> lis
     ]
 
 
-def _told(folder: Path) -> dict[str, Any]:
-    """What the ledger tells of how the trials fared."""
+def _ledger_counts(folder: Path) -> dict[str, Any]:
+    """How the trials ended, by the ledger."""
     events = [event for event, _ in read_events(folder / LEDGER)]
     warned, ends = ([e for e in events if e["event"] == what] for what in ("warning", "end"))
     searched = [r for r in read_state(folder).trials if r.kind == "search"]
@@ -164,7 +173,7 @@ def _told(folder: Path) -> dict[str, Any]:
 
 
 def show(report: dict[str, Any], console: Console) -> None:
-    """Print the figures, and all that is wrong."""
+    """Print the figures, and what is wrong."""
     table = Table("what", "figure", title="soak", title_justify="left", box=box.SIMPLE_HEAD)
     for name in ("trials", "seed", "wall_s", *_FIGURES):
         table.add_row(name.replace("_", " "), str(report[name]))
@@ -172,9 +181,9 @@ def show(report: dict[str, Any], console: Console) -> None:
         table.add_row(f"faults: {kind}", str(number))
     for g in report["memory"]:
         grown = g["mb_per_100_trials"]
-        told = f"{g['early_mb']} to {g['late_mb']} MB over {g['trials']} trials"
+        sizes = f"{g['early_mb']} to {g['late_mb']} MB over {g['trials']} trials"
         rate = "too short to tell" if grown is None else f"{grown:+} MB in 100 trials"
-        table.add_row(f"memory: {g['role']}, the longest of {g['lives']}", f"{told}: {rate}")
+        table.add_row(f"memory: {g['role']}, the longest of {g['lives']}", f"{sizes}: {rate}")
     console.print(table)
     for line in report["wrong"] or ["ledger, trials.csv and MLflow agree trial by trial"]:
         console.print(line, style="red" if report["wrong"] else "green", highlight=False)
@@ -197,7 +206,7 @@ def _parser() -> argparse.ArgumentParser:
         "--minutes", type=float, default=40, help="no fault is injected after these"
     )
     parser.add_argument(
-        "--batch-size", type=int, default=8, help="the smaller, the longer are the trials"
+        "--batch-size", type=int, default=8, help="smaller batches make longer trials"
     )
     parser.add_argument("--out", type=Path, help="JSON file")
     parser.add_argument("--keep", action="store_true", help="keep the folder of the study")
@@ -205,6 +214,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    # So that `timeout` and the like leave no process behind.
+    # So that a SIGTERM leaves no process behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""Whether ledger, trials.csv and MLflow tell the same of a study, trial by trial."""
+"""Whether ledger, trials.csv and MLflow agree on a study, trial by trial."""
 
 import csv
 from collections import Counter
@@ -16,31 +16,31 @@ from study.records.trial_record import TrialRecord, best_of
 
 STUDY = "study"
 ENDS = {"done": "FINISHED", "pruned": "FINISHED"}
-"""MLflow's words for how trials end that nothing was wrong with."""
+"""MLflow's status of trials that ended well."""
 Row = Mapping[str, str]
-Told = dict[str, list[tuple[int, float]]]
-"""Metric -> (step, value), each as often as it was told."""
+Sent = dict[str, list[tuple[int, float]]]
+"""Metric -> every (step, value) sent."""
 
 
 @dataclass
 class RunState:
-    """A run as MLflow has it, or as the ledger says that it should be."""
+    """A run as MLflow has it, or as it should be by the ledger."""
 
     status: str
     parent: str
-    """Key of its parent: `study`, or none."""
+    """Key of its parent: `study`, or empty."""
     word: str
-    """How the trial or the study has ended, in the study's own words."""
+    """How the trial or the study ended, as the study calls it."""
     params: dict[str, str]
     metrics: dict[str, float]
     """Last values."""
-    told: Told = field(default_factory=dict)
+    sent: Sent = field(default_factory=dict)
 
 
 def check(folder: Path, trials: int, runs: Sequence[tuple[str, RunState]]) -> list[str]:
-    """Hold all that a study of so many trials has left in `folder`, and MLflow's, together.
+    """Compare a study's ledger and trials.csv in `folder` with MLflow's runs.
 
-    Returns each disagreement, with its trial and field; none if all is well.
+    Returns each disagreement with its trial and field.
     """
     with (folder / "trials.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -53,33 +53,33 @@ def check(folder: Path, trials: int, runs: Sequence[tuple[str, RunState]]) -> li
 
 
 def _replay(ledger: Path) -> tuple[StudyState, dict[str, RunState]]:
-    """The study as its ledger tells it, and the runs that MLflow should have."""
-    state, told = StudyState(), dict[int, Told]()
+    """The study by its ledger, and the runs that MLflow should have."""
+    state, sent = StudyState(), dict[int, Sent]()
     for event, _ in read_events(ledger):
         state.add(event)
         if event["event"] in ("epoch", "end"):
             trial = event["trial"]
-            _hear(told.setdefault(trial, {}), event, len(state.records[trial].history))
-    states = {str(r.trial): _state(r, told.get(r.trial, {})) for r in state.trials}
+            _add(sent.setdefault(trial, {}), event, len(state.records[trial].history))
+    states = {str(r.trial): _state(r, sent.get(r.trial, {})) for r in state.trials}
     return state, {STUDY: _parent(state)} | states
 
 
-def _hear(told: Told, event: Mapping[str, Any], epochs: int) -> None:
+def _add(sent: Sent, event: Mapping[str, Any], epochs: int) -> None:
     values = event["metrics"] if event["event"] == "epoch" else {"wall_s": event["wall_s"]}
     for name, value in (values | event.get("test", {})).items():
         if name != "epoch" and value is not None:
-            told.setdefault(name, []).append((epochs, value))
+            sent.setdefault(name, []).append((epochs, value))
 
 
-def _state(record: TrialRecord, told: Told) -> RunState:
+def _state(record: TrialRecord, sent: Sent) -> RunState:
     params = record.config.model_dump() | {"trial": record.trial}
     return RunState(
         status=ENDS.get(record.status, "not ended well"),
         parent=STUDY,
         word=record.status,
         params={name: str(value) for name, value in params.items()},
-        metrics={name: values[-1][1] for name, values in told.items()},
-        told=told,
+        metrics={name: values[-1][1] for name, values in sent.items()},
+        sent=sent,
     )
 
 
@@ -110,8 +110,8 @@ def _rows(records: Sequence[TrialRecord], rows: Sequence[Row]) -> Iterator[str]:
         row = by_trial.get(str(record.trial), {})
         for name, value in record.row().items():
             if row and not _same(row.get(name), value):
-                told = f"trials.csv {row.get(name)!r}, ledger {value!r}"
-                yield f"trial {record.trial}, {name}: {told}"
+                values = f"trials.csv {row.get(name)!r}, ledger {value!r}"
+                yield f"trial {record.trial}, {name}: {values}"
 
 
 def _same(cell: str | None, value: object) -> bool:
@@ -134,12 +134,12 @@ def _differences(name: str, ledger: RunState, mlflow: RunState) -> Iterator[str]
         here, there = getattr(ledger, one.name), getattr(mlflow, one.name)
         if not isinstance(here, dict):
             here, there = {one.name: here}, {one.name: there}
-        # A parent has many params, and metrics that others tell of; of a trial all is known.
+        # A parent has further params and metrics; a trial has exactly these metrics.
         names = here if name == STUDY or one.name == "params" else here.keys() | there.keys()
         for key in sorted(names):
             if here.get(key) != there.get(key):
-                told = f"MLflow {there.get(key)!r}, ledger {here.get(key)!r}"
-                yield f"{name}, {one.name}{'' if key == one.name else f' {key}'}: {told}"
+                values = f"MLflow {there.get(key)!r}, ledger {here.get(key)!r}"
+                yield f"{name}, {one.name}{'' if key == one.name else f' {key}'}: {values}"
 
 
 def _one_each(where: str, wanted: Sequence[str], there: Sequence[str]) -> Iterator[str]:
@@ -156,19 +156,15 @@ def _name(key: str) -> str:
 def read_runs(client: MlflowClient, study_id: str) -> list[tuple[str, RunState]]:
     """Every run of a store that holds this study alone, with its key in the study."""
     experiments = [e.experiment_id for e in client.search_experiments()]
-    runs = _all_runs(client, experiments)
-    keys = {run.info.run_id: _key(run, study_id) for run in runs}
-    return [(keys[run.info.run_id], _read(client, run, keys)) for run in runs]
-
-
-def _all_runs(client: MlflowClient, experiments: list[str]) -> list[Run]:
     runs: list[Run] = []
     page = None
     while True:
         found = client.search_runs(experiments, max_results=1000, page_token=page)
         runs += found
         if not (page := found.token):
-            return runs
+            break
+    keys = {run.info.run_id: _key(run, study_id) for run in runs}
+    return [(keys[run.info.run_id], _read(client, run, keys)) for run in runs]
 
 
 def _key(run: Run, study_id: str) -> str:
@@ -177,12 +173,12 @@ def _key(run: Run, study_id: str) -> str:
 
 
 def _read(client: MlflowClient, run: Run, keys: Mapping[str, str]) -> RunState:
-    told: Told = {}
+    sent: Sent = {}
     for name in run.data.metrics:
         history = client.get_metric_history(run.info.run_id, name)
         ordered = sorted(history, key=lambda m: (m.step, m.timestamp))
-        told[name] = [(m.step, m.value) for m in ordered]
+        sent[name] = [(m.step, m.value) for m in ordered]
     tags = run.data.tags
     parent = keys.get(tags.get("mlflow.parentRunId", ""), "")
     word = tags.get("tl_study.status", "")
-    return RunState(run.info.status, parent, word, run.data.params, run.data.metrics, told)
+    return RunState(run.info.status, parent, word, run.data.params, run.data.metrics, sent)

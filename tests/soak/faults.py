@@ -1,4 +1,4 @@
-"""What is done to a study while it runs, and when: drawn from a seed before it starts."""
+"""The faults of a study: their schedule, drawn from a seed beforehand, and how to inject them."""
 
 import itertools
 import os
@@ -22,46 +22,46 @@ Kind = Literal[
     "all killed",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-"""The last: driver, Ray, workers, sender and server at once, as when a machine goes down."""
+"""The last: driver, Ray, workers, sender and server at once, as in a power failure."""
 OF_THE_SERVER: tuple[Kind, ...] = ("server killed", "server stopped")
-HURT_SHARE = 0.6
-"""Of the trials, the first, in which all kinds occur. In the rest only the server is hurt, so that
-driver and workers live long enough to tell whether their memory grows."""
+FAULTY_SHARE = 0.6
+"""All kinds occur in this share of the trials, the first ones. Later only the server has faults, so
+that driver and workers live long enough to show whether their memory grows."""
 EVERY, CALM_EVERY = 10, 40
-"""Trials to a fault in the first part and in the rest, on average."""
-LEAST_TRIALS = 20
-"""Of a study that is hurt in all ways before it ends."""
+"""Mean number of trials between faults in the first part, and later."""
+LEAST_TRIALS = 12
+"""Fewest trials of a study with a fault of each kind."""
 _MOST_DELAY_S, _MOST_AWAY_S = 1.0, 3.0
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that goes wrong."""
+    """One fault."""
 
     kind: Kind
     after: int
     """Trials that have ended by then."""
     delay_s: float
-    """From then on, or from when a trial runs again, so that it strikes trials anywhere."""
+    """From then on, or from when a trial runs again, so that it strikes anywhere in a trial."""
     pick: float
-    """Which of the workers is hurt, as a share of their number."""
+    """Which of the workers is killed, as a share of their number."""
     away_s: float
-    """For how long what was hurt is not there."""
+    """For how long the killed process is away."""
 
 
 def schedule(trials: int, seed: int) -> list[Fault]:
-    """The faults of a study of so many trials, in order; every kind occurs, for any seed."""
+    """The faults of a study of so many trials, in order; every kind occurs for any seed."""
     if trials < LEAST_TRIALS:
         raise ValueError(f"{trials} trials are too few for a fault of each kind: {LEAST_TRIALS}")
-    rng, calm = random.Random(seed), round(HURT_SHARE * trials)
-    hurt = _draw(rng, KINDS, max(len(KINDS), calm // EVERY), range(1, calm))
-    few = max(1, (trials - calm) // CALM_EVERY)
-    return hurt + _draw(rng, OF_THE_SERVER, few, range(calm, trials - 4))
+    rng, calm = random.Random(seed), round(FAULTY_SHARE * trials)
+    first = _draw(rng, KINDS, max(len(KINDS), calm // EVERY), range(1, calm))
+    few = (trials - calm) // CALM_EVERY
+    return first + _draw(rng, OF_THE_SERVER, few, range(calm, trials - 4))
 
 
 def _draw(rng: random.Random, kinds: tuple[Kind, ...], number: int, when: range) -> list[Fault]:
     order = itertools.islice(_turns(rng, kinds), number)
-    # Each in a stretch of its own, so that none waits for the one before.
+    # One in each stretch, so that none waits for the one before.
     stretches = (when[i * len(when) // number :][: len(when) // number] for i in range(number))
     places = [rng.choice(stretch) for stretch in stretches]
     return [
@@ -77,17 +77,17 @@ def _draw(rng: random.Random, kinds: tuple[Kind, ...], number: int, when: range)
 
 
 def _turns(rng: random.Random, kinds: tuple[Kind, ...]) -> Iterator[Kind]:
-    """Every kind in an order that is drawn, then all of them again."""
+    """Every kind in random order, again and again."""
     while True:
         yield from rng.sample(kinds, len(kinds))
 
 
-def inflict(fault: Fault, study: SoakStudy) -> None:
-    """Hurt the study, which is running a trial, and have it go on.
+def inject(fault: Fault, study: SoakStudy) -> None:
+    """Inject a fault while the study runs a trial, and resume the study.
 
-    The server comes back while others are hurt; only a driver that starts waits for it.
+    The server restarts in the background; only a driver that starts waits for it.
 
-    Raises `RuntimeError` when the driver ends in another way than it should.
+    Raises `RuntimeError` when the driver ends with a wrong exit code.
     """
     match fault.kind:
         case "worker killed":
@@ -113,5 +113,5 @@ def inflict(fault: Fault, study: SoakStudy) -> None:
 
 def _kill_worker(fault: Fault, study: SoakStudy) -> None:
     there = study.training()
-    with suppress(ProcessLookupError):  # It has ended meanwhile: Ray is about to start another.
+    with suppress(ProcessLookupError):  # It has ended, and Ray starts another.
         os.kill(there[int(fault.pick * len(there))], signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Memory of the processes of a study over its life, and whether it grows with the trials."""
+"""Memory of a study's processes over time, and whether it grows with the trials."""
 
 import statistics
 import threading
@@ -10,37 +10,37 @@ from typing import Any, NamedTuple, Self
 
 _EVERY_S = 1.0
 LEAST_TRIALS = 100
-"""A life over fewer trials tells nothing: what is imported and cached at first outweighs them."""
+"""Fewest trials of a life for a growth rate: at first, imports and caches dominate."""
 
 
 class Sample(NamedTuple):
     """One process at one moment."""
 
     trials: int
-    """Of the study, which had ended by then."""
+    """Trials of the study that had ended by then."""
     role: str
     process: int
     anon_mb: float
-    """Memory that it has allocated (RssAnon). Pages of files, torch's libraries among them, come
-    and go with what other processes map, so they are no sign of a leak."""
+    """Allocated memory (RssAnon). Pages of files, such as torch's libraries, depend on what other
+    processes map, so they show no leak."""
     rss_mb: float
 
 
 def sample(role: str, process: int, trials: int) -> Sample | None:
-    """Look at a process; None once it has ended."""
+    """The memory of a process; None once it has ended."""
     try:
         lines = Path(f"/proc/{process}/status").read_text().splitlines()
     except OSError:
         return None
     fields = dict(line.split(":", 1) for line in lines)
-    if "RssAnon" not in fields:  # Ended, and not yet waited for.
+    if "RssAnon" not in fields:  # A zombie.
         return None
     anon, rss = (int(fields[name].split()[0]) / 1000 for name in ("RssAnon", "VmRSS"))
     return Sample(trials, role, process, round(anon, 1), round(rss, 1))
 
 
 class Watch:
-    """Samples, in a thread, the processes that `roles` tells, until the `with` block ends."""
+    """Samples the processes that `roles` returns, in a thread, until the `with` block ends."""
 
     def __init__(
         self, roles: Callable[[], Mapping[str, Sequence[int]]], ended: Callable[[], int]
@@ -68,26 +68,26 @@ class Watch:
 
 @dataclass(frozen=True)
 class Growth:
-    """What became of the memory of one process."""
+    """The memory of one process over its life."""
 
     role: str
     lives: int
-    """Processes of this role in the study; this is the one that saw the most trials."""
+    """Number of processes of this role; this is the one that saw the most trials."""
     trials: int
-    """Of the study, while it lived."""
+    """Trials of the study during its life."""
     early_mb: float
     """Median over the second quarter of its life."""
     late_mb: float
     """Median over the last quarter."""
     mb_per_100_trials: float | None
-    """From the one to the other; None for a life over fewer than `LEAST_TRIALS`."""
+    """From early to late; None for a life over fewer than `LEAST_TRIALS`."""
     peak_rss_mb: float
     series: list[tuple[int, float]]
-    """Trials ended, MB; some of the samples."""
+    """(Trials ended, MB); some of the samples."""
 
 
 def growths(samples: Sequence[Sample]) -> list[Growth]:
-    """One a role, of its longest life, until the last trial had ended: then comes the report."""
+    """The longest life of each role, up to the last trial's end: the report comes after it."""
     by_role: dict[str, list[list[Sample]]] = {}
     last = max((s.trials for s in samples), default=0)
     during = [s for s in samples if s.trials < last]

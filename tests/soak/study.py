@@ -1,4 +1,4 @@
-"""The study of the soak: real processes that can be hurt, ended, and taken up again."""
+"""The study of the soak: real processes that can be killed, stopped and resumed."""
 
 import os
 import signal
@@ -9,30 +9,30 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from benchmarks.speed.bench import Bench
 from study import run, sync
 from study.records.ledger import read_events
 from study.records.study_folder import LEDGER
 from study.records.trial_record import ENDED
 from study.tracking.sync_state import events_left
+from tests.conftest import draw_folder
 from tests.support.mlflow_server import MlflowServer
 from tests.support.processes import kill_all, left_over, training
 
-NAME, SIDE, EPOCHS = "soak", 32, 3
+NAME, SIDE, EPOCHS, IMAGES_A_CLASS = "soak", 32, 3, 40
 START_S, STOP_S, SYNC_S = 240, 60, 300
-"""More than a start, a stop in order and the sending of all may take on a busy machine."""
+"""Longest start, orderly stop and sync on a busy machine, seconds."""
 _ROOT = Path(run.__file__).resolve().parents[1]
 
 
 class Follower:
-    """Counts the trials of a ledger that have ended, as it grows."""
+    """Counts the finished trials of a ledger as it grows."""
 
     def __init__(self, ledger: Path) -> None:
         self._ledger, self._offset = ledger, 0
         self._trials: set[int] = set()
 
     def ended(self) -> int:
-        """Trials by now; one that was interrupted has not ended."""
+        """Trials that have ended; interrupted ones have not."""
         if self._ledger.exists():
             for event, after in read_events(self._ledger, self._offset):
                 self._offset = after
@@ -52,7 +52,7 @@ class SoakStudy:
         self.store = f"sqlite:///{home / 'mlflow.db'}"
         self.server = MlflowServer(self.store, home)
         self.limit = time.monotonic() + START_S
-        """When the time is over, by the clock of `time.monotonic`; to be set."""
+        """Deadline of every wait, by `time.monotonic`; set by the caller."""
         self._words: list[object] = ["--trials", trials, "--seed", seed, "--name", NAME]
         self._words += ["--batch-size", batch_size]
         self._driver: subprocess.Popen[bytes] | None = None
@@ -68,7 +68,7 @@ class SoakStudy:
 
     def begin(self) -> None:
         """Draw the pictures, start the server and the study."""
-        photos = Bench("demo", "mlp", SIDE, 1, quick=True, scratch=self.home).folder
+        photos = draw_folder(self.home / "photos", ("cat", "dog"), IMAGES_A_CLASS)
         self.server.start()
         self._start(
             "--data", photos, "--backbone", "mlp", "--mode", "scratch", "--image-size", SIDE,
@@ -77,7 +77,7 @@ class SoakStudy:
         )  # fmt: skip
 
     def resume(self) -> None:
-        """Start a driver that goes on, once the server is there: without it, none starts."""
+        """Start a driver that resumes, once the server is up: a driver needs it to start."""
         self.server_back()
         self._start("--resume", NAME, *self._place())
 
@@ -86,7 +86,7 @@ class SoakStudy:
         return self._follower.ended()
 
     def training(self) -> list[int]:
-        """Processes that run a trial; there is one at least, and it is waited for."""
+        """Processes that run a trial; waits until there is one."""
         self.wait_until(lambda: bool(training(self.home)), "no trial runs", START_S)
         return training(self.home) or self.training()
 
@@ -97,13 +97,13 @@ class SoakStudy:
         self._expect(expected, self._driver.wait(STOP_S))
 
     def end_server(self, by: signal.Signals, away_s: float) -> None:
-        """End the server, and start it again after some time, which is not waited for."""
+        """End the server, and start it again in the background after some time."""
         self.server_back()
         self.server.stop(by)
         self._server_back = self._pool.submit(self._start_server, away_s)
 
     def server_back(self) -> None:
-        """Wait until the server is there."""
+        """Wait until the server is up."""
         if self._server_back:
             self._server_back.result()
 
@@ -112,14 +112,14 @@ class SoakStudy:
         self.server.start()
 
     def finish(self) -> None:
-        """Wait until the study has ended by itself; raise if not all is well with it."""
+        """Wait until the study has ended by itself; raise if it failed."""
         driver = self._driver
         assert driver
         self.wait_until(lambda: driver.poll() is not None, "the study does not end")
         self._expect(0, driver.wait())
 
     def synced(self) -> bool:
-        """Send what the study has left, if it has left any; return whether it had."""
+        """Send events that the study left unsent; return whether there were any."""
         self.server_back()
         if not events_left(self.folder):
             return False
@@ -132,11 +132,11 @@ class SoakStudy:
         return True
 
     def left_over(self) -> list[int]:
-        """Processes that are still there some time after the study's end."""
+        """Processes that still run some time after the study's end."""
         return left_over(self.home, STOP_S)
 
     def close(self) -> None:
-        """End whatever runs."""
+        """End all processes."""
         kill_all(self.home)
         if self._driver:
             self._driver.wait()
@@ -144,18 +144,18 @@ class SoakStudy:
         self.server.stop()
 
     def wait_until(self, true: Callable[[], bool], why: str, at_most_s: float = 1e9) -> None:
-        """Wait; raise `TimeoutError` with `why` when the time is over."""
+        """Wait; raises `TimeoutError` with `why` after the deadline."""
         end = min(self.limit, time.monotonic() + at_most_s)
         while not true():
             if time.monotonic() > end:
-                raise TimeoutError(f"{why}\n{self._told()}")
+                raise TimeoutError(f"{why}\n{self._log_tail()}")
             if why != "the study does not end" and self.driver is None:
-                raise RuntimeError(f"the study has ended too early\n{self._told()}")
+                raise RuntimeError(f"the study has ended too early\n{self._log_tail()}")
             time.sleep(0.05)
 
     def _expect(self, code: int, was: int) -> None:
         if was != code:
-            raise RuntimeError(f"exit code {was} instead of {code}\n{self._told()}")
+            raise RuntimeError(f"exit code {was} instead of {code}\n{self._log_tail()}")
 
     def _start(self, *words: object) -> None:
         command = [sys.executable, run.__file__, *(str(word) for word in words)]
@@ -170,12 +170,12 @@ class SoakStudy:
             )
 
     def _place(self) -> list[object]:
-        # Two workers may die ten times in one trial, and it goes on.
+        # So that no trial fails, however many workers are killed.
         return ["--tracking-uri", self.server.url, "--max-failures", 10, "--cache", "cache"]
 
     def _env(self) -> dict[str, str]:
         own = {"PYTHONPATH": str(_ROOT), "RAY_TMPDIR": str(self.home), "COLUMNS": "200"}
         return os.environ | own
 
-    def _told(self) -> str:
+    def _log_tail(self) -> str:
         return "\n".join((self.home / "study.log").read_text().splitlines()[-40:])

@@ -1,32 +1,34 @@
 """ResNet18 at 224 on one GPU: training, features, and several processes that share it."""
 
 import statistics
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from benchmarks.speed.bench import Bench, tile
-from benchmarks.speed.gpu_steps import (
-    GPU,
-    SIDE,
-    Training,
-    features_of,
-    images_per_s,
-    random_resnet,
-    share_gpu,
-)
-from benchmarks.speed.harness import Gate, Row, SkippedError, agree, interleaved, measured
-from benchmarks.speed.together import together
+from benchmarks.speed.harness import Gate, Row, SkippedError, agree, interleaved, measured, together
+from benchmarks.speed.rows.frozen import near_fp32
+from tl_core.config import EpochMetrics, Report, TrialConfig
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.sources import folder_source
+from tl_core.models.backbones import load_backbone
 from tl_core.models.precision import best_precision
+from tl_core.training.features import extract
+from tl_core.training.train import run_trial
 
 MEMORY_LIMIT = 38_500
 """Training images/s at which an H100's memory could feed the activations of ResNet18."""
+_GPU, _SIDE = torch.device("cuda"), 224
 _PROCESSES, _SMALL, _LARGE = 4, 32, 128
-_APART = 0.1
-"""How far bf16 features may lie from those in float32, as a share of their length."""
+_EPOCHS = 5
+"""Of a trial; the first compiles and fills caches, and does not count."""
+_WAIT_S = 300
 
 
 def gpu_training(bench: Bench) -> Iterator[Row]:
@@ -34,69 +36,83 @@ def gpu_training(bench: Bench) -> Iterator[Row]:
     images = _images(bench)
     for batch in (_SMALL, _LARGE):
         for compiled in (False, True):
-            training = Training(images, batch, compiled=compiled)
-            gate = same_loss(images, batch, training.epoch()[0])
-            rates = [
-                images_per_s(lambda: training.epoch()[1], bench.pick(3.0, 0.5))  # noqa: B023
-                for _ in range(bench.repeats)
-            ]
+            runs = [train(images, batch, compile=compiled) for _ in range(bench.repeats)]
+            gate = same_loss(images, batch, runs[0])
             how = "compiled" if compiled else "eager"
             name, what = f"gpu-training-{batch}-{how}", f"training, batch {batch}, {how}"
-            yield _rate(name, what, rates, gate, 15_000)
+            yield _rate(name, what, [images_per_s(run) for run in runs], gate, 15_000)
 
 
 def gpu_features(bench: Bench) -> Iterator[Row]:
     """Images/s of the frozen network, as a study extracts them."""
-    images, backbone = _images(bench), random_resnet(best_precision(GPU))
+    images = _images(bench)
+    torch.manual_seed(0)
+    plain = load_backbone("resnet18", "none", _SIDE)
+    backbone, all_rows = replace(plain, precision=best_precision(_GPU)), np.arange(len(images.ids))
 
-    def run() -> int:
-        return len(features_of(images, backbone))
+    def rate() -> float:
+        start = time.perf_counter()
+        return len(extract(images, backbone, _GPU, all_rows)) / (time.perf_counter() - start)
 
-    rates = [images_per_s(run, bench.pick(3.0, 0.5)) for _ in range(bench.repeats)]
-    found, plain = (features_of(images, b) for b in (backbone, random_resnet("fp32")))
-    apart = float(np.linalg.norm(found - plain) / np.linalg.norm(plain))
-    gate = agree("distance of the features from those in float32", apart, 0, _APART)
-    yield _rate("gpu-features", "features", rates, gate, 40_000)
+    rate()  # A warm-up.
+    rates = [rate() for _ in range(bench.repeats)]
+    found = (torch.from_numpy(extract(images, b, _GPU, all_rows)) for b in (backbone, plain))
+    yield _rate("gpu-features", "features", rates, near_fp32(*found), 40_000)
 
 
 def gpu_sharing(bench: Bench) -> Iterator[Row]:
     """Several processes with small batches against one with a large batch."""
-    images, least_s = _images(bench), bench.pick(5.0, 1.0)
+    images = _images(bench)
 
-    def one() -> float:
-        return _sum(images, 1, _LARGE, least_s)
+    def run(processes: int, batch: int) -> float:
+        rates = together(_share_gpu, processes, images.path, batch, patience_s=600)
+        return float(sum(rates))
 
-    def several() -> float:
-        return _sum(images, _PROCESSES, _SMALL, least_s)
-
-    pairs = interleaved(one, several, bench.repeats, bench.tell)
-    gate = same_loss(images, _SMALL, Training(images, _SMALL).epoch()[0])
-    told = {"one_images_per_s": [a for a, _ in pairs], "all_images_per_s": [b for _, b in pairs]}
+    one, several = partial(run, 1, _LARGE), partial(run, _PROCESSES, _SMALL)
+    pairs = interleaved(one, several, bench.repeats, bench.log)
+    gate = same_loss(images, _SMALL, train(images, _SMALL))
+    details = {"one_images_per_s": [a for a, _ in pairs], "all_images_per_s": [b for _, b in pairs]}
     what = f"{_PROCESSES} processes at batch {_SMALL} together, against one at batch {_LARGE}"
-    values = [several / one for one, several in pairs]
-    yield measured("gpu-sharing", what, values, gate, details=told)
+    yield measured("gpu-sharing", what, [b / a for a, b in pairs], gate, details=details)
 
 
-def same_loss(images: ImageSet, batch: int, loss: float, device: torch.device = GPU) -> Gate:
+def _share_gpu(images: Path, batch: int, wait: Callable[[float], Any], found: Any) -> None:
+    """Train beside other processes, all at the same time after the first epoch."""
+    history = train(ImageSet.open(images), batch, lambda m: wait(_WAIT_S) if m.epoch == 1 else None)
+    found.put(images_per_s(history))
+
+
+def train(
+    images: ImageSet, batch: int, report: Report = lambda _: None, **changes: Any
+) -> list[EpochMetrics]:
+    """Train ResNet18 from random weights, as a trial of a study does."""
+    fixed = {"mode": "scratch", "backbone": "resnet18", "image_size": images.image_size}
+    fixed |= {"train_ratio": 0.8, "lr": 1e-4, "aux_weight": 0.3, "batch_size": batch}
+    fixed |= {"epochs": _EPOCHS, "precision": best_precision(_GPU)}
+    config = TrialConfig(**fixed | changes)
+    return list(run_trial(config, images, images.path.parent, _GPU, report).history)
+
+
+def images_per_s(history: list[EpochMetrics]) -> float:
+    """Training images/s of all epochs but the first."""
+    return statistics.harmonic_mean(m.images_per_s for m in history[1:])
+
+
+def same_loss(images: ImageSet, batch: int, history: list[EpochMetrics]) -> Gate:
     """Gate on the first epoch's mean loss being that of float32 without the compiler."""
-    plain, _ = Training(images, batch, device=device, precision="fp32").epoch()
+    plain = train(images, batch, precision="fp32", epochs=1)[0].train_loss
+    loss = history[0].train_loss
     return agree("mean loss of the first epoch", loss, plain, 0.02 * abs(plain))
 
 
 def _images(bench: Bench) -> ImageSet:
     if not torch.cuda.is_available():
         raise SkippedError("no GPU")
-    photos = load_images(folder_source(bench.folder), SIDE, bench.cache)
-    return tile(photos, bench.pick(4, 1), bench.fresh("gpu") / "images-4")
+    photos = load_images(folder_source(bench.folder), _SIDE, bench.cache)
+    return tile(photos, bench.pick(16, 1), bench.fresh("gpu") / "images")
 
 
 def _rate(name: str, what: str, rates: list[float], gate: Gate, target: float) -> Row:
-    told = {"share_of_memory_limit": statistics.median(rates) / MEMORY_LIMIT}
-    what = f"ResNet18 at {SIDE}, {what}"
-    return measured(name, what, rates, gate, unit="images/s", target=target, details=told)
-
-
-def _sum(images: ImageSet, processes: int, batch: int, least_s: float) -> float:
-    """Images/s of all processes."""
-    rates = together(share_gpu, processes, images.path, batch, least_s, patience_s=600)
-    return float(sum(rates))
+    details = {"share_of_memory_limit": statistics.median(rates) / MEMORY_LIMIT}
+    what = f"ResNet18 at {_SIDE}, {what}"
+    return measured(name, what, rates, gate, unit="images/s", target=target, details=details)

@@ -1,7 +1,6 @@
-"""What it costs to give 1, 2 and 4 workers the data: time and memory."""
+"""Time and memory that it costs to give the data to 1, 2 and 4 workers."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +8,14 @@ import numpy as np
 import torch
 
 from benchmarks.speed.attach import Attached, attach, open_entry, touch
-from benchmarks.speed.bench import Bench, tile
-from benchmarks.speed.ceilings import memory_copy
-from benchmarks.speed.harness import Gate, Row, SkippedError, agree, all_of, measured
-from benchmarks.speed.together import together
+from benchmarks.speed.bench import Bench, memory_copy, tile
+from benchmarks.speed.harness import Gate, Row, SkippedError, agree, all_of, measured, together
 from tl_core.training.features import load_features
 
+_CPU = torch.device("cpu")
 _WORKERS = (1, 2, 4)
 _LEAST = 64 * 2**20
-"""Bytes of data: beside less, what a process needs for itself would count."""
+"""Bytes of data: with fewer, a process's own memory would count."""
 
 
 def attach_memory(bench: Bench) -> Iterator[Row]:
@@ -27,58 +25,39 @@ def attach_memory(bench: Bench) -> Iterator[Row]:
     folder = _data(bench)
     images, features = open_entry(folder)
     size, checksum = images.pixels.nbytes + features.nbytes, touch(images, features)
-    del images, features  # This process would share in the pages.
-    runs = _interleaved(folder, size, bench.repeats)
-    gates = [agree("sum of bytes", a.checksum, checksum, 0) for r in runs for a in r.attached]
-    gate = all_of(gates)
-    gate = Gate(gate.ok, "every worker reads the same bytes" if gate.ok else gate.text)
-    for workers in _WORKERS:
-        yield from _rows([run for run in runs if len(run.attached) == workers], size, gate)
-
-
-@dataclass(frozen=True)
-class _Run:
-    """Several workers that held the data together, and a copy of it made just before."""
-
-    copy_s: float
-    attached: list[Attached]
-
-
-def _interleaved(folder: Path, size: int, repeats: int) -> list[_Run]:
-    """1, 2 and 4 workers in turn."""
-    return [
-        _Run(
-            size / (memory_copy(torch.device("cpu"), 0.1) / 2),
-            together(attach, workers, folder, patience_s=300),
-        )
-        for _ in range(repeats)
-        for workers in _WORKERS
+    del images, features  # Else this process shares the pages.
+    runs = [
+        (memory_copy(_CPU, 0.1) / 2, together(attach, n, folder, patience_s=300))
+        for _ in range(bench.repeats)
+        for n in _WORKERS
     ]
+    gate = all_of([agree("sum of bytes", a.checksum, checksum, 0) for _, run in runs for a in run])
+    for workers in _WORKERS:
+        yield from _rows([run for run in runs if len(run[1]) == workers], size, gate)
 
 
-def _rows(runs: list[_Run], size: int, gate: Gate) -> Iterator[Row]:
-    workers = len(runs[0].attached)
+def _rows(runs: list[tuple[float, list[Attached]]], size: int, gate: Gate) -> Iterator[Row]:
+    """Of runs of the same number of workers, each with the bytes/s of a copy made before it."""
+    workers = len(runs[0][1])
     many = f"{workers} worker{'s' if workers > 1 else ''}"
-    slowest = [max(a.seconds for a in run.attached) for run in runs]
-    told = {
+    slowest = [max(a.seconds for a in run) for _, run in runs]
+    copies = [size / rate for rate, _ in runs]
+    details = {
         "data_mb": round(size / 1e6, 1),
         "attach_ms": [round(1000 * s, 2) for s in slowest],
-        "copy_ms": [round(1000 * run.copy_s, 2) for run in runs],
+        "copy_ms": [round(1000 * s, 2) for s in copies],
     }
-    name, what = f"pss-{workers}", f"total PSS of {many} that hold all data, in copies of it"
-    pss = [sum(a.pss for a in run.attached) / size for run in runs]
-    least: dict[str, Any] = {"direction": "at most", "details": told}
-    yield measured(name, what, pss, gate, unit="copies", target=1.1, **least)
-    name, what = (
-        f"attach-{workers}",
-        f"{many}: attach all data, touch each page, in times of a copy",
-    )
-    values = [s / run.copy_s for s, run in zip(slowest, runs, strict=True)]
-    yield measured(name, what, values, gate, **least)
+    what = f"total PSS of {many} that hold all data, in copies of it"
+    pss = [sum(a.pss for a in run) / size for _, run in runs]
+    least: dict[str, Any] = {"direction": "at most", "details": details}
+    yield measured(f"pss-{workers}", what, pss, gate, unit="copies", target=1.1, **least)
+    what = f"{many}: attach all data, touch each page, in times of a copy"
+    values = [s / copy for s, copy in zip(slowest, copies, strict=True)]
+    yield measured(f"attach-{workers}", what, values, gate, **least)
 
 
 def _data(bench: Bench) -> Path:
-    """Images and features of their own, that no other process has attached."""
+    """A folder of images and features that no other process has attached."""
     features = load_features(bench.images, bench.backbone, bench.cache, bench.device)
     times = -(-_LEAST // (bench.images.pixels.nbytes + features.nbytes))
     folder = bench.fresh("attach")

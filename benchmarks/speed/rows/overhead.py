@@ -1,20 +1,19 @@
-"""What the machinery costs around the training: Ray Tune and Optuna, and MLflow."""
+"""Overhead of studies around the training, and how their wall time grows."""
 
+import math
+import shutil
+import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from benchmarks.speed.bench import Bench
-from benchmarks.speed.harness import Row, all_of, interleaved, measured
-from benchmarks.speed.studies.our_study import (
-    OurStudy,
-    Watch,
-    all_done,
-    run_ours,
-    search_alone,
-    settings_of,
-)
+from benchmarks.common import seconds
+from benchmarks.speed.bench import Bench, tile
+from benchmarks.speed.harness import Gate, Row, interleaved, measured, rounds
+from benchmarks.speed.studies import OurStudy, all_done, run_ours, search_alone, settings_of
+from study.cluster.local_ray import local_ray
+from study.execution.worker import Reporter
 from study.preflight.prepare import Prepared, prepare_new
 from study.tracking.sender import NullSender, ProcessSender, Sender
 from tl_core.config import EpochMetrics
@@ -22,64 +21,51 @@ from tl_core.training.features import load_features
 
 
 def no_op(drawn: dict[str, Any], context: Any) -> None:
-    """Stand for a trial of no work: one epoch of made-up numbers, in a Ray worker."""
-    from study.execution.worker import Reporter
-
+    """A trial without work: it reports one epoch of made-up numbers from a Ray worker."""
     metrics = EpochMetrics(1, 0.7, 0.5, 0.7, 0.7, 0.5, 0.5, 0.1, 0.0, 1.0)
     Reporter("val_log_loss", every_s=0).epoch(metrics)
 
 
 def orchestration(bench: Bench) -> Iterator[Row]:
-    """Milliseconds a trial that does nothing, one after another in a study that runs."""
-    trials, watches = bench.pick(64, 8), []
-    with _ray(bench):
+    """Milliseconds a trial that does nothing, one after another in a running study."""
+    trials, studies = bench.pick(64, 8), []
+    with local_ray(bench.gpus):  # One for all repeats: its start is not measured.
         for _ in range(bench.repeats):
-            watches.append(search_alone(_prepare(bench, trials, epochs=1), NullSender(""), no_op))
-    each = [1000 * w.trial_s for w in watches]
-    gate = all_of([all_done(w.records, trials) for w in watches])
-    yield measured(
-        "orchestration",
-        "cost of a no-op trial: suggest, place, report, save, without MLflow",
-        each,
-        gate,
-        unit="ms",
-        direction="at most",
-        details={
-            "trials": trials,
-            "first_trial_s": [round(w.ends[0] - w.first, 2) for w in watches],
-        },
-    )
+            studies.append(search_alone(_prepare(bench, trials, epochs=1), NullSender(""), no_op))
+    each = [1000 * s.trial_s for s in studies]
+    gate = all_done(studies)
+    first = [round(s.ends[0] - s.start, 2) for s in studies]
+    details: dict[str, Any] = {"trials": trials, "first_trial_s": first}
+    what = "cost of a no-op trial: suggest, place, report, save, without MLflow"
+    limit: dict[str, Any] = {"unit": "ms", "direction": "at most", "details": details}
+    yield measured("orchestration", what, each, gate, **limit)
 
 
 def tracking_share(bench: Bench) -> Iterator[Row]:
     """How much of a frozen study's search goes to MLflow."""
-    trials, watches = bench.pick(64, 8), list[Watch]()
+    trials, studies = bench.pick(64, 8), list[OurStudy]()
 
     def run(silent: bool) -> float:
         prepared = _prepare(bench, trials)
         sender: Sender = (NullSender if silent else ProcessSender)(prepared.settings.tracking_uri)
         sender.wait_for_store()
-        watch = search_alone(prepared, sender)
-        watches.append(watch)
-        # MLflow is told by a process of its own: what counts is when all is told.
-        return (watch.closed - watch.ends[0]) / (trials - 1)
+        study = search_alone(prepared, sender)
+        studies.append(study)
+        # Another process writes to MLflow: a run ends once it has sent everything.
+        return (time.time() - study.ends[0]) / (trials - 1)
 
-    with _ray(bench):
+    with local_ray(bench.gpus):  # One for all repeats: its start is not measured.
         pairs = _pairs(bench, run)
-    gates = [all_done(w.records, trials) for w in watches]
-    yield measured(
-        "tracking-share",
-        "share of a frozen study's search that MLflow takes (SQLite)",
-        [1 - silent / tracked for silent, tracked in pairs],
-        all_of(gates),
-        unit="of 1",
-        direction="at most",
-        details={
-            "trials": trials,
-            "silent_ms_a_trial": [round(1000 * silent, 1) for silent, _ in pairs],
-            "tracked_ms_a_trial": [round(1000 * tracked, 1) for _, tracked in pairs],
-        },
-    )
+    gate = all_done(studies)
+    what = "share of a frozen study's search that MLflow takes (SQLite)"
+    values = [1 - silent / tracked for silent, tracked in pairs]
+    details = {
+        "trials": trials,
+        "silent_ms_a_trial": [round(1000 * silent, 1) for silent, _ in pairs],
+        "tracked_ms_a_trial": [round(1000 * tracked, 1) for _, tracked in pairs],
+    }
+    limit: dict[str, Any] = {"unit": "of 1", "direction": "at most", "details": details}
+    yield measured("tracking-share", what, values, gate, **limit)
 
 
 def tracking_study(bench: Bench) -> Iterator[Row]:
@@ -91,38 +77,111 @@ def tracking_study(bench: Bench) -> Iterator[Row]:
         studies.append(run_ours(settings_of(bench, cache, trials, offline=silent)))
         return studies[-1].wall_s
 
-    bench.tell(f"{len(bench.images.labels)} images")  # Decoded before the clock starts.
+    bench.log(f"{len(bench.images.labels)} images")  # Decoded before the clock starts.
     pairs = _pairs(bench, run)
+    gate = all_done(studies)
     what = f"wall time of a frozen study of {trials} trials with MLflow against without"
-    gate = all_of([all_done(s.records, trials) for s in studies])
     values = [tracked / silent for silent, tracked in pairs]
-    told = {
+    details = {
         "images": len(bench.images.labels),
         "silent_s": [round(silent, 2) for silent, _ in pairs],
         "tracked_s": [round(tracked, 2) for _, tracked in pairs],
     }
-    limit: dict[str, Any] = {"target": 1.05, "direction": "at most", "details": told}
+    limit: dict[str, Any] = {"target": 1.05, "direction": "at most", "details": details}
     yield measured("tracking-study", what, values, gate, **limit)
 
 
 def _pairs(bench: Bench, run: Callable[[bool], float]) -> list[tuple[float, float]]:
-    """Seconds (silent, tracked), over and over."""
+    """Seconds (silent, tracked), a pair a repeat."""
     silent, tracked = partial(run, True), partial(run, False)
-    return interleaved(silent, tracked, bench.repeats, bench.tell, warm_up=not bench.quick)
-
-
-def _ray(bench: Bench) -> AbstractContextManager[None]:
-    """One Ray for all repeats: its start is no part of these rows."""
-    from study.cluster.local_ray import local_ray
-
-    return local_ray(_gpus(bench))
-
-
-def _gpus(bench: Bench) -> int:
-    return 1 if bench.device.type == "cuda" else 0
+    return interleaved(silent, tracked, bench.repeats, bench.log, warm_up=not bench.quick)
 
 
 def _prepare(bench: Bench, trials: int, **changes: Any) -> Prepared:
-    prepared = prepare_new(settings_of(bench, bench.cache, trials, gpus=_gpus(bench), **changes))
+    prepared = prepare_new(settings_of(bench, bench.cache, trials, gpus=bench.gpus, **changes))
     load_features(prepared.images, bench.backbone, bench.cache, bench.device)
     return prepared
+
+
+def trials_growth(bench: Bench) -> Iterator[Row]:
+    """From 16 to 256 trials on cached features; and 256 against one pass of the backbone."""
+    sizes: tuple[int, ...] = bench.pick((16, 64, 256), (4, 16))
+    studies: list[OurStudy] = []
+
+    def study(trials: int) -> float:
+        studies.append(run_ours(settings_of(bench, bench.cache, trials)))
+        return studies[-1].wall_s
+
+    def one_pass() -> None:
+        cache = bench.fresh("cache-of-pass")
+        load_features(bench.images, bench.backbone, cache, bench.device)
+        shutil.rmtree(cache)
+
+    load_features(bench.images, bench.backbone, bench.cache, bench.device)
+    runs: dict[str, Callable[[], float]] = {str(n): partial(study, n) for n in sizes}
+    runs["pass"] = partial(seconds, one_pass)
+    found = rounds(runs, bench.repeats, bench.log)
+    # Without Ray's start, which hides the cost of one more trial.
+    turns = [studies[i : i + len(sizes)] for i in range(0, len(studies), len(sizes))]
+    gate = all_done(studies)
+    yield _growth("trials-growth", "trials", sizes, found, gate, trials=sizes[-1])
+    searching = [{str(len(s.records)): s.searching_s for s in turn} for turn in turns]
+    yield _growth("trials-growth-running", "trials", sizes, searching, gate)
+    yield from _cost_in_passes(sizes[-1], found, [turn[-1] for turn in turns], gate)
+
+
+def images_growth(bench: Bench) -> Iterator[Row]:
+    """From 600 to 9,600 images, each study with its pass of the backbone."""
+    times: tuple[int, ...]
+    times, trials = bench.pick((1, 4, 16), (1, 4)), bench.pick(16, 4)
+    home = bench.fresh("tiled")
+    sets = {k: tile(bench.images, k, home / f"tiled-{k}") for k in times}
+    studies: list[OurStudy] = []
+
+    def study(k: int) -> float:
+        cache = bench.without_features(home)
+        given = settings_of(bench, cache, trials)
+        images = replace(sets[k], path=cache / "images" / sets[k].key)
+        studies.append(run_ours(given, {"images": images}))
+        shutil.rmtree(cache)
+        return studies[-1].wall_s
+
+    found = rounds({str(k): partial(study, k) for k in times}, bench.repeats, bench.log)
+    images = {str(k): len(sets[k].labels) for k in times}
+    yield _growth("images-growth", "images", times, found, all_done(studies), images=images)
+
+
+def _growth(
+    name: str,
+    of_what: str,
+    sizes: tuple[int, ...],
+    found: list[dict[str, float]],
+    gate: Gate,
+    **details: object,
+) -> Row:
+    linear = sizes[-1] / sizes[0]
+    grown = [each[str(sizes[-1])] / each[str(sizes[0])] for each in found]
+    exponents = [round(math.log(g) / math.log(linear), 3) for g in grown]
+    what = f"wall time of a frozen study with {linear:g} times the {of_what}"
+    walls = {str(n): [round(each[str(n)], 2) for each in found] for n in sizes}
+    details = {"wall_s": walls, "exponent": exponents} | details
+    return measured(name, what, grown, gate, target=linear, direction="at most", details=details)
+
+
+def _cost_in_passes(
+    trials: int, found: list[dict[str, float]], studies: list[OurStudy], gate: Gate
+) -> Iterator[Row]:
+    """The cost of so many configurations in passes of the backbone over the data."""
+    passes = [each["pass"] for each in found]
+    details = {
+        "pass_s": [round(p, 3) for p in passes],
+        "pass_is": "the features of all images, in this process with all its threads",
+        "searching_s": [round(s.searching_s, 2) for s in studies],
+    }
+    training = [s.searching_s / p for s, p in zip(studies, passes, strict=True)]
+    what = f"{trials} frozen configurations, search included, in passes"
+    limit: dict[str, Any] = {"unit": "passes", "target": 1.5, "direction": "at most"}
+    yield measured("frozen-cost", what, training, gate, details=details, **limit)
+    whole = [1 + each[str(trials)] / each["pass"] for each in found]
+    what = f"the same with the pass itself, Ray's start, files and plots ({trials} trials)"
+    yield measured("frozen-cost-whole", what, whole, gate, **limit)

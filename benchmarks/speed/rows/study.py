@@ -1,29 +1,41 @@
-"""Our study against the naive one, on the very same configurations."""
+"""Ours against the naive way: whole studies, and training on one CPU core without Ray."""
 
 import statistics
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
-from benchmarks.speed.bench import Bench
-from benchmarks.speed.harness import Gate, Row, agree, all_of, measured, rounds
-from benchmarks.speed.studies.naive_study import NaiveStudy, run_naive_study
-from benchmarks.speed.studies.our_study import OurStudy, run_ours, settings_of
+import torch
+
+from benchmarks.common import seconds
+from benchmarks.speed.bench import RATIO, Bench
+from benchmarks.speed.harness import Gate, Row, agree, all_of, interleaved, measured, rounds
+from benchmarks.speed.naive import Photos, train_naively
+from benchmarks.speed.studies import NaiveStudy, OurStudy, run_naive_study, run_ours, settings_of
 from study.cluster.resources import usable_cpus
 from study.records.trial_record import TrialRecord
-from tl_core.config import EpochMetrics, Mode
+from tl_core.config import EpochMetrics, Mode, TrialConfig
+from tl_core.data.datasets import ImageSet
 from tl_core.data.splits import make_split
+from tl_core.models.precision import best_precision
+from tl_core.runtime import keep_freed_memory, one_thread
+from tl_core.training.batches import epoch_order, pixel_reader, split_batches
+from tl_core.training.train import run_trial
 
 _LOG_LOSS = 1e-3
-"""How far the validation log loss of a frozen trial may lie from the naive one, nats."""
+"""Allowed difference of a frozen trial's validation log loss from the naive one's, nats."""
 _LOSS_SHARE = 0.02
-"""How far the first epoch's training loss may, where the whole network learns in bf16."""
+"""Allowed relative difference of the first training loss, where the network learns in bf16."""
 _IMAGES = 3
-"""How many validation images may be judged differently there."""
+"""Validation images whose class may differ there."""
 
 
 def frozen_study(bench: Bench) -> Iterator[Row]:
     """Trials an hour, freeze: ours from empty caches, with everything that starts."""
-    # Whole waves on every core, so that the naive side, too, has the whole machine.
+    # Whole waves on every core, so that the naive side has the whole machine, too.
     waves = 2 * usable_cpus()
     trials = bench.pick(max(64, waves), max(8, waves))
     pair = _Pair(bench, "freeze", trials, naive_trials=bench.pick(waves, 2))
@@ -37,85 +49,79 @@ def finetune_study(bench: Bench) -> Iterator[Row]:
 
 
 class _Pair:
-    """Ours and then the naive one on what ours chose, over and over."""
+    """Ours, then the naive study on the configurations that ours chose; repeated."""
 
     def __init__(self, bench: Bench, mode: Mode, trials: int, naive_trials: int) -> None:
         self._bench, self._mode, self._trials = bench, mode, trials
         self._naive_trials = naive_trials
-        self._gpus = 1 if bench.device.type == "cuda" else 0
         self._ours: list[OurStudy] = []
         self._naive: list[NaiveStudy] = []
 
     def rows(self, name: str, target: float | None) -> Iterator[Row]:
         runs = {"ours": self._run_ours, "naive": self._run_naive}
         # No warm-up: processes and caches are new each time, as they are for a user.
-        rounds(runs, self._bench.repeats, self._bench.tell)
-        gate = self._gate()
+        rounds(runs, self._bench.repeats, self._bench.log)
         n, pairs = self._trials, list(zip(self._naive, self._ours, strict=True))
+        checks = [gate for naive, ours in pairs for gate in self._checks(naive, ours)]
+        held = all_of(checks)
+        gate = Gate(held.ok, f"{len(checks)} comparisons: {held.text}"[:600])
         whole = [a.wall_s(n) / b.wall_s for a, b in pairs]
         alone = [a.fit_s / len(a.histories) * n / b.searching_s for a, b in pairs]
         what = f"trials an hour against a naive Ray Tune study, {self._mode}"
-        told = self._details()
-        yield measured(name, what, whole, gate, target=target, details=told)
+        yield measured(name, what, whole, gate, target=target, details=self._details())
         what = f"the same without what starts and stops, {self._mode}"
         yield measured(f"{name}-running", what, alone, gate)
 
     def _run_ours(self) -> float:
         # New caches each time: decoding and the features are part of what a study costs.
         cache = self._bench.fresh("cache-of-ours")
-        changes = {"mode": (self._mode,), "gpus": self._gpus} | self._own_settings()
-        self._ours.append(run_ours(settings_of(self._bench, cache, self._trials, **changes)))
-        return self._ours[-1].wall_s
-
-    def _own_settings(self) -> dict[str, Any]:
+        changes: dict[str, Any] = {"mode": (self._mode,), "gpus": self._bench.gpus}
         if self._mode == "freeze":
             # Features in bf16 are other features: only in float32 do both sides train the same
             # heads on the same numbers, to the last digits.
-            return {"seeds": 1, "precision": "fp32"}
-        # Above, a trial is chaos: rounding decides where it goes, and nothing can be compared.
-        return {"epochs": self._bench.pick(2, 1), "lr": (1e-5, 3e-4)}
+            changes |= {"seeds": 1, "precision": "fp32"}
+        else:
+            # At higher rates rounding decides the result, and nothing can be compared.
+            changes |= {"epochs": self._bench.pick(2, 1), "lr": (1e-5, 3e-4)}
+        self._ours.append(run_ours(settings_of(self._bench, cache, self._trials, **changes)))
+        return self._ours[-1].wall_s
 
     def _run_naive(self) -> float:
-        # As many epochs as ours ran: it may have stopped a trial early.
+        # As many epochs as ours ran, which may have stopped a trial early.
         configs = [
-            r.config.model_copy(update={"epochs": len(r.history)}) for r in self._compared(-1)
+            r.config.model_copy(update={"epochs": len(r.history)})
+            for r in self._compared(self._ours[-1])
         ]
         folder = self._bench.fresh("naive")
-        self._naive.append(run_naive_study(configs, self._bench.folder, folder, self._gpus))
-        return self._naive[-1].wall_s(self._trials)
+        naive = run_naive_study(configs, self._bench.folder, folder, self._bench.gpus)
+        self._naive.append(naive)
+        return naive.wall_s(self._trials)
 
-    def _compared(self, number: int) -> list[TrialRecord]:
-        """The trials of one of our studies that the naive one ran as well."""
-        return self._ours[number].records[: self._naive_trials]
+    def _compared(self, ours: OurStudy) -> list[TrialRecord]:
+        """The trials of our study that the naive one runs as well."""
+        return ours.records[: self._naive_trials]
 
-    def _gate(self) -> Gate:
-        checks = [
-            gate
-            for number, study in enumerate(self._naive)
-            for record, history in zip(self._compared(number), study.histories, strict=True)
-            for gate in self._same(record, history)
-        ]
-        held = all_of(checks)
-        return Gate(held.ok, f"{len(checks)} comparisons: {held.text}"[:600])
-
-    def _same(self, record: TrialRecord, naive: Sequence[EpochMetrics]) -> list[Gate]:
-        trial, ours = f"trial {record.trial}", record.history
-        if len(ours) != len(naive):
-            return [Gate(False, f"{trial}: {len(ours)} epochs against {len(naive)}")]
-        if self._mode == "freeze":
-            a, b = ours[-1].val_log_loss, naive[-1].val_log_loss
-            return [agree(f"{trial} val_log_loss", a, b, _LOG_LOSS)]
-        labels = self._bench.images.labels
-        n_val = len(make_split(labels, record.config.train_ratio).val)
-        return finetune_gates(trial, ours, naive, n_val)
+    def _checks(self, naive_study: NaiveStudy, our_study: OurStudy) -> Iterator[Gate]:
+        compared = self._compared(our_study)
+        for record, naive in zip(compared, naive_study.histories, strict=True):
+            trial, ours = f"trial {record.trial}", record.history
+            if len(ours) != len(naive):
+                yield Gate(False, f"{trial}: {len(ours)} epochs against {len(naive)}")
+            elif self._mode == "freeze":
+                a, b = ours[-1].val_log_loss, naive[-1].val_log_loss
+                yield agree(f"{trial} val_log_loss", a, b, _LOG_LOSS)
+            else:
+                labels = self._bench.images.labels
+                n_val = len(make_split(labels, record.config.train_ratio).val)
+                yield from finetune_gates(trial, ours[0], naive[0], n_val)
 
     def _details(self) -> dict[str, Any]:
-        n, first = self._trials, self._compared(0)[0].config
+        n, first = self._trials, self._compared(self._ours[0])[0].config
         return {
             "trials": n,
             "naive_trials_measured": self._naive_trials,
             "naive_is": "start-up once, and the mean cost of its measured trials times all "
-            "trials; that cost has the start of the trial's process in it",
+            "trials; that cost includes the start of the trial's process",
             "train_ratio": first.train_ratio,
             "epochs": first.epochs,
             "precision": first.precision,
@@ -131,15 +137,103 @@ class _Pair:
 
 
 def finetune_gates(
-    what: str, ours: Sequence[EpochMetrics], naive: Sequence[EpochMetrics], n_val: int
-) -> list[Gate]:
-    """Compare a trial in which the whole network learns: bf16 is no float32, but close."""
-    a, b = ours[0].train_loss, naive[0].train_loss
-    images = abs(ours[0].val_accuracy - naive[0].val_accuracy) * n_val
-    return [
+    what: str, ours: EpochMetrics, naive: EpochMetrics, n_val: int
+) -> Sequence[Gate]:
+    """Compare the first epoch of a whole network: bf16 is close to float32, not equal."""
+    a, b = ours.train_loss, naive.train_loss
+    images = abs(ours.val_accuracy - naive.val_accuracy) * n_val
+    return (
         agree(f"{what} first training loss", a, b, _LOSS_SHARE * abs(b)),
-        Gate(
-            images <= _IMAGES + 1e-6,
-            f"{what} judges {images:.0f} of {n_val} validation images differently in net",
-        ),
-    ]
+        agree(f"{what} validation images classified differently", images, 0, _IMAGES + 1e-6),
+    )
+
+
+_CPU = torch.device("cpu")
+_TRAINING_IMAGES = 128
+"""Training images: about four steps, which are all alike and take a second each on a core."""
+
+
+def input_share(bench: Bench) -> Iterator[Row]:
+    """Reading and normalising batches, as a share of training steps, one thread."""
+    config = _config(bench)
+    train = make_split(bench.images.labels, config.train_ratio).train
+    read = pixel_reader(bench.images, bench.backbone, _CPU)
+    batches = list(split_batches(epoch_order(train, config.seed, 1), config.batch_size))
+
+    def steps() -> float:
+        history = run_trial(config, bench.images, bench.cache, _CPU).history
+        return len(train) / history[0].images_per_s
+
+    def reads() -> None:
+        for batch in batches:
+            read(batch)
+
+    with one_thread():
+        pairs = interleaved(steps, partial(seconds, reads), bench.repeats, bench.log)
+    photos = Photos(bench.folder, bench.backbone, bench.image_size)
+    expected = torch.stack([photos[i][0] for i in batches[0].tolist()])
+    apart = (read(batches[0]) - expected).abs().max().item()
+    gate = agree("largest difference of a normalised pixel from the DataLoader's", apart, 0, 1e-4)
+    details = {
+        "batch_size": config.batch_size,
+        "precision": config.precision,
+        "step_ms": [round(1000 * s * config.batch_size / len(train), 2) for s, _ in pairs],
+        "input_ms": [round(1000 * r * config.batch_size / len(train), 3) for _, r in pairs],
+    }
+    what = "input's share of a training step of the whole network, one CPU thread"
+    share = [reading / step for step, reading in pairs]
+    yield measured(
+        "input-share", what, share, gate, unit="of 1", direction="at most", details=details
+    )
+
+
+def cpu_training(bench: Bench) -> Iterator[Row]:
+    """Training images/s of the whole network, against the plain loop, one thread each."""
+    config, epochs = _config(bench), dict[str, EpochMetrics]()
+    bench.images  # noqa: B018 - decoded before the clock runs
+    with _one_process() as naive_side, _one_process() as our_side:
+
+        def naive() -> float:
+            done = naive_side.submit(_train_naively, config, bench.folder)
+            epochs["naive"] = done.result()
+            return 1 / epochs["naive"].images_per_s
+
+        def ours() -> float:
+            done = our_side.submit(_train_ours, config, bench.images.path, bench.cache)
+            epochs["ours"] = done.result()
+            return 1 / epochs["ours"].images_per_s
+
+        warm_up = not bench.quick
+        pairs = interleaved(naive, ours, bench.repeats, bench.log, warm_up)
+    n_val = len(make_split(bench.images.labels, config.train_ratio).val)
+    gate = all_of(finetune_gates("one epoch", epochs["ours"], epochs["naive"], n_val))
+    details = {
+        "precision": config.precision,
+        "naive_images_per_s": [round(1 / a, 2) for a, _ in pairs],
+        "ours_images_per_s": [round(1 / b, 2) for _, b in pairs],
+        "naive_is": "float32, channels first, files decoded by a DataLoader in every epoch",
+    }
+    what = "training images/s of the whole network on a CPU against ImageFolder + DataLoader"
+    values = [naive / ours for naive, ours in pairs]
+    yield measured("cpu-training", what, values, gate, target=2, details=details)
+
+
+def _config(bench: Bench) -> TrialConfig:
+    ratio = min(RATIO, _TRAINING_IMAGES / len(bench.images.labels))
+    return bench.config("finetune", epochs=1, precision=best_precision(_CPU), train_ratio=ratio)
+
+
+def _one_process() -> ProcessPoolExecutor:
+    # One for each side: how the C library keeps memory is set for a whole process.
+    return ProcessPoolExecutor(1, get_context("spawn"))
+
+
+def _train_naively(config: TrialConfig, root: Path) -> EpochMetrics:
+    torch.set_num_threads(1)
+    return train_naively(config, root, _CPU)[0]
+
+
+def _train_ours(config: TrialConfig, images: Path, cache: Path) -> EpochMetrics:
+    torch.set_num_threads(1)
+    keep_freed_memory()
+    return run_trial(config, ImageSet.open(images), cache, _CPU).history[0]

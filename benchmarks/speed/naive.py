@@ -1,11 +1,11 @@
-"""The loop that people write first, done competently: Dataset, DataLoader, one pass a step.
+"""The plain training loop, done competently: Dataset, DataLoader, one pass a step.
 
 It sees the same pixels, splits, batches and head initialisation as `tl_core.training.train`, and
 computes in float32 with the channels first. In mode `freeze` the frozen network runs in every step.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,19 +23,18 @@ from tl_core.training.batches import epoch_order, eval_batches, split_batches
 from tl_core.training.losses import two_task_loss
 from tl_core.training.metrics import hits, measure
 
-Sample = tuple[Tensor, int, float]
+Sample = tuple[Tensor, int, Tensor]
 
 
 class Photos(Dataset[Sample]):
-    """As torchvision's ImageFolder: decodes an image whenever it is asked for."""
+    """Decodes an image at each access, as torchvision's ImageFolder does."""
 
     def __init__(self, root: Path, backbone: Backbone, size: int) -> None:
         self.source = folder_source(root)
         self.labels = np.asarray(self.source.labels, dtype=np.int64)
         self._size = size
-        self._mean, self._std = (
-            torch.tensor(v).view(3, 1, 1) for v in (backbone.mean, backbone.std)
-        )
+        self._mean = torch.tensor(backbone.mean).view(3, 1, 1)
+        self._std = torch.tensor(backbone.std).view(3, 1, 1)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -43,7 +42,7 @@ class Photos(Dataset[Sample]):
     def __getitem__(self, i: int) -> Sample:
         """Normalised image [3, S, S], label, brightness."""
         pixels = resize_square(self.source.read(i, self._size), self._size)
-        brightness = float(pixels.mean(dtype=np.float64) / 255)
+        brightness = torch.tensor(pixels.mean(dtype=np.float64) / 255, dtype=torch.float32)
         image = (torch.tensor(pixels) / 255 - self._mean) / self._std
         return image, int(self.labels[i]), brightness
 
@@ -52,12 +51,10 @@ def train_naively(
     config: TrialConfig, root: Path, device: torch.device, report: Report = lambda _: None
 ) -> list[EpochMetrics]:
     """Train one configuration of mode `freeze` or `finetune` from the files below `root`."""
-    loop = _Loop(config, root, device)
-    history = []
+    loop, history = _Loop(config, root, device), []
     for epoch in range(1, config.epochs + 1):
-        metrics = loop.epoch(epoch)
-        report(metrics)
-        history.append(metrics)
+        history.append(loop.epoch(epoch))
+        report(history[-1])
     return history
 
 
@@ -83,26 +80,27 @@ class _Loop:
         c = self._config
         start = time.perf_counter()
         batches = split_batches(epoch_order(self._split.train, c.seed, epoch), c.batch_size)
-        loss, accuracy = self._train(self._loader(batches))
+        loss, accuracy = self._train(batches)
         images_per_s = len(self._split.train) / (time.perf_counter() - start)
         scores = {f"val_{name}": value for name, value in self._validate().items()}
         return EpochMetrics(epoch, loss, accuracy, images_per_s=images_per_s, **scores)
 
-    def _loader(self, batches: Iterable[np.ndarray]) -> DataLoader[Sample]:
-        # A trial has one core, which a loader process would only take from it; on a GPU the
-        # cores wait for the device otherwise.
+    def _read(self, batches: Iterable[np.ndarray]) -> Iterator[list[Tensor]]:
+        # On a CPU a loader process would take the trial's only core; on a GPU cores are idle.
         workers = 2 if self._device.type == "cuda" else 0
         indices = [batch.tolist() for batch in batches]
-        # A generator of its own: the loader would draw from that of dropout.
+        # Its own generator: by default the loader draws from dropout's.
         own = torch.Generator()
-        return DataLoader(self._photos, batch_sampler=indices, num_workers=workers, generator=own)
+        loader = DataLoader(self._photos, batch_sampler=indices, num_workers=workers, generator=own)
+        for batch in loader:
+            yield [part.to(self._device) for part in batch]
 
-    def _train(self, loader: DataLoader[Sample]) -> tuple[float, float]:
+    def _train(self, batches: Iterable[np.ndarray]) -> tuple[float, float]:
         self._net.train()
         if self._config.mode == "freeze":
             self._net.network.eval()
         loss_sum, hit_sum, n = 0.0, 0.0, 0
-        for images, labels, brightness in self._to_device(loader):
+        for images, labels, brightness in self._read(batches):
             outputs = self._outputs(images)
             loss = two_task_loss(outputs, labels, brightness, self._aux_weight)
             self._optimizer.zero_grad()
@@ -122,16 +120,10 @@ class _Loop:
     @torch.no_grad()
     def _validate(self) -> dict[str, float]:
         self._net.eval()
-        batches = self._loader(eval_batches(self._split.val, self._config.batch_size))
-        seen = [(*self._outputs(x), y, b) for x, y, b in self._to_device(batches)]
+        batches = eval_batches(self._split.val, self._config.batch_size)
+        seen = [(*self._outputs(x), y, b) for x, y, b in self._read(batches)]
         logits, predicted, labels, brightness = (
             torch.cat(part).cpu() for part in zip(*seen, strict=True)
         )
-        outputs = logits, predicted
-        scores = measure(outputs, labels, brightness, self._aux_weight)
+        scores = measure((logits, predicted), labels, brightness, self._aux_weight)
         return {name: value.item() for name, value in scores.items()}
-
-    def _to_device(self, loader: DataLoader[Sample]) -> Iterable[tuple[Tensor, Tensor, Tensor]]:
-        for images, labels, brightness in loader:
-            to = self._device
-            yield images.to(to), labels.to(to), brightness.float().to(to)

@@ -1,0 +1,70 @@
+"""The benchmarks' own arithmetic, on small numbers: `python -m benchmarks.selfcheck`.
+
+The rows check everything else when they run: each has a gate on what both sides computed.
+"""
+
+import math
+
+import torch
+from torch import nn
+
+from benchmarks.scaling.disk import WIDTHS
+from benchmarks.scaling.driver import rates
+from benchmarks.scaling.spread import Span, most_at_once, spread_row, utilisation
+from benchmarks.speed.harness import Gate, agree, all_of, interleaved, measured, verdict
+from benchmarks.speed.rows.frozen import count_flops, near_fp32
+from benchmarks.speed.rows.study import finetune_gates
+from tl_core.config import EpochMetrics
+from tl_core.models.backbones import load_backbone
+
+
+def check_harness() -> None:
+    """A wrong or missing number passes no gate, and a failed gate hides the row's number."""
+    assert [agree("loss", x, 0.5, 1e-3).ok for x in (0.5009, 0.502, math.nan)] == [1, 0, 0]
+    one, two, bad = Gate(True, "one"), Gate(True, "two"), Gate(False, "bad")
+    assert all_of([one, two, one]) == Gate(True, "one; two")
+    assert all_of([one, bad]) == Gate(False, "bad")
+    assert not all_of([]).ok
+    row = measured("row", "time", [4, 1, 3], one, target=3)
+    assert (row.median, row.low, row.high, verdict(row)) == (3, 1, 4, "held")
+    assert verdict(measured("row", "time", [math.nan], one, target=3)) == "missed"
+    assert verdict(measured("row", "time", [4], one, target=3, direction="at most")) == "missed"
+    assert verdict(measured("row", "time", [4], one)) == "measured"
+    row = measured("row", "time", [4], bad, target=3)
+    assert (row.median, row.held, verdict(row)) == (None, None, "gate failed")
+    a, b = iter([100.0, 6, 8]), iter([100.0, 2, 4])
+    pairs = interleaved(lambda: next(a), lambda: next(b), 2, print)
+    assert pairs == [(6, 2), (8, 4)]  # The warm-up does not count.
+
+
+def check_networks() -> None:
+    """FLOPs by hand; bf16 is near float32 and noise is not; widths are the networks' own."""
+    # 2 images, 4 x 4 places, 5 filters of 3 x 3 x 3 weights: a product and a sum each.
+    images = torch.zeros(2, 3, 4, 4)
+    assert count_flops(nn.Conv2d(3, 5, 3, padding=1), images) == 2 * 16 * 5 * 27 * 2
+    plain = torch.linspace(-1, 1, 64)
+    assert near_fp32(plain.bfloat16().float(), plain).ok
+    assert not near_fp32(plain + 0.5, plain).ok
+    right = EpochMetrics(1, 0.5, 0.5, 0.7, 0.7, 0.9, 0.5, 0.1, 0.0, 1.0)
+    for loss, accuracy, expected in ((0.5099, 0.87, [1, 1]), (math.nan, 0.86, [0, 0])):
+        ours = EpochMetrics(1, loss, 0.5, 0.7, 0.7, accuracy, 0.5, 0.1, 0.0, 1.0)
+        assert [g.ok for g in finetune_gates("trial", ours, right, 100)] == expected
+    assert {name: load_backbone(name, "none", 64).n_features for name in WIDTHS} == WIDTHS
+
+
+def check_scaling() -> None:
+    """Rates and utilisation by hand."""
+    row = rates([(10.0, 1.0), (10.5, 1.1), (11.0, 1.2)], slots=4, sleep_s=1.0)
+    # Four slots end two trials a second: each has a trial for 2 s, which sleeps for one.
+    assert (row["trials_per_s"], row["driver_cpu_ms"], row["idle_slot_ms"]) == (2, 100, 1000)
+    spans = [Span("finetune", (gpu,), *span) for gpu, *span in ((0, 0, 3), (0, 1, 2), (3, 2, 4))]
+    assert (utilisation(spans, slots=2), most_at_once(spans)) == (0.75, 2)
+    row = spread_row([*spans, Span("freeze", (), 0, 9)], 4, 2, True)
+    assert (row["trials_on_gpus"], row["most_on_one_gpu"], row["gpus_a_trial"]) == (3, 2, 1)
+
+
+if __name__ == "__main__":
+    check_harness()
+    check_networks()
+    check_scaling()
+    print("the benchmarks' arithmetic holds")

@@ -1,1 +1,0 @@
-"""The study that rows measure, and the naive one beside it."""
