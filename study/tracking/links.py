@@ -36,7 +36,14 @@ def shared_view(parent_id: str, metric: Metric, auto: bool = False) -> tuple[str
     "auto". The key of the view is `parent_id`.
     """
     mine = f"tags.`mlflow.parentRunId` = '{parent_id}' AND tags.`tl_study.kind` = 'trial'"
-    curves = dict.fromkeys((metric, *_CURVES))
+    factors = {
+        "type": "PARALLEL",
+        "uuid": "factors-chart",
+        "metricSectionId": "factors",
+        "selectedParams": (*AXES[:-1], _AUX_WORD) if auto else AXES,
+        "selectedMetrics": [metric],
+    }
+    curves = [_curve(name) for name in dict.fromkeys((metric, *_CURVES))]
     view = {
         "searchFilter": mine,
         # In the order of time, the page folds trials up below their parent.
@@ -44,13 +51,13 @@ def shared_view(parent_id: str, metric: Metric, auto: bool = False) -> tuple[str
         "orderByAsc": DIRECTIONS[metric] == "min",
         "runsHiddenMode": "SHOW_ALL",  # By default the charts have the first ten.
         "compareRunSections": [
-            _section("factors", "Factors and score", columns=1),
-            _section("curves", "Curves"),
+            {"uuid": "factors", "name": "Factors and score", "display": True, "columns": 1},
+            {"uuid": "curves", "name": "Curves", "display": True},
             # Here the page adds a chart for each other metric; it must have this name.
-            _section("others", "Model metrics", display=False),
+            {"uuid": "others", "name": "Model metrics", "display": False},
         ],
         "isAccordionReordered": True,  # Keeps the sections in this order.
-        "compareRunCharts": [_factors(metric, auto), *map(_curve, curves)],
+        "compareRunCharts": [factors, *curves],
     }
     return f"mlflow.sharedViewState.{parent_id}", json.dumps(view)
 
@@ -74,16 +81,6 @@ def where_to_look(uri: str, experiment_id: str, view_key: str | None = None) -> 
         f"compare trials: {mlflow} ui --backend-store-uri {without_credentials(uri)}\n"
         f"          then: http://127.0.0.1:5000/{view}"
     )
-
-
-def _section(uuid: str, name: str, display: bool = True, **layout: int) -> dict[str, Any]:
-    return {"uuid": uuid, "name": name, "display": display, **layout}
-
-
-def _factors(metric: Metric, auto: bool) -> dict[str, Any]:
-    params = (*AXES[:-1], _AUX_WORD) if auto else AXES
-    shown = {"selectedParams": params, "selectedMetrics": [metric]}
-    return {"type": "PARALLEL", "uuid": "factors-chart", "metricSectionId": "factors", **shown}
 
 
 def _curve(metric: str) -> dict[str, Any]:

@@ -49,20 +49,10 @@ def register_model(client: MlflowClient, run_id: str, folder: Path, name: str) -
     `image` holds the content of image files, of any number and size. The model contains `tl_core`,
     so it loads without tl-study.
 
-    Only `client` is used: MLflow's current run and tracking URI stay as they are.
+    Only `client` is used: MLflow's current run and tracking URI stay as they are. The run may be
+    open or finished. Returns the version: a new one if `registered_name(name)` exists.
 
-    Args:
-        client: client of the store that has the run.
-        run_id: id of a run, open or finished.
-        folder: folder that `tl_core.inference.serialization.save_model` wrote.
-        name: name of the model, `registered_name(name)` in MLflow; a new version if it exists.
-
-    Returns:
-        The version.
-
-    Raises:
-        InputError: the folder has no readable model.
-        MlflowException: the store refuses.
+    Raises `InputError` if the folder has no readable model that `save_model` wrote.
     """
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     files = find_model(folder)
@@ -110,7 +100,11 @@ def _package(files: tuple[Path, Path], card: ModelCard, logged: LoggedModel, fol
         signature=_signature(card),
         input_example=_example(card.image_size),
         # Otherwise MLflow loads the model in another process to find them.
-        pip_requirements=[f"{each}=={_public_version(each)}" for each in REQUIREMENTS],
+        pip_requirements=[
+            # A plus marks a local build, which the package index does not have.
+            f"{each}=={version(each).partition('+')[0]}"
+            for each in REQUIREMENTS
+        ],
         metadata={"backbone": card.backbone, "classes": list(card.classes)},
     )
     return local
@@ -136,11 +130,6 @@ def _example(size: int) -> pd.DataFrame:
         Image.new("RGB", (size, size), grey).save(file, "PNG")
         contents.append(file.getvalue())
     return pd.DataFrame({"image": contents})
-
-
-def _public_version(distribution: str) -> str:
-    # The package index has no local builds, which are marked by a plus.
-    return version(distribution).partition("+")[0]
 
 
 def _register(client: MlflowClient, run_id: str, logged: LoggedModel, name: str) -> str:

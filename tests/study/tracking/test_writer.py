@@ -1,12 +1,11 @@
 from pathlib import Path
 from typing import Any
-from unittest.mock import MagicMock
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from study.records.trial_record import Status, TrialRecord
+from study.records.trial_record import Status
 from study.tracking.links import shared_view
 from study.tracking.writer import MlflowWriter
 from tests.support.models import make_model
@@ -17,13 +16,8 @@ from tests.support.studies.builders import (
     make_epoch,
     make_record,
 )
-from tl_core.config import EpochMetrics
 from tl_core.errors import InputError
 from tl_core.inference.serialization import save_model
-
-METRICS = len(EpochMetrics.__dataclass_fields__) - 4
-"""Metrics of an epoch: all fields but its number, the two spreads, which one seed lacks, and the
-weight that `auto` learns."""
 
 
 @pytest.fixture
@@ -36,22 +30,11 @@ def ledger(writer: MlflowWriter, tmp_path: Path) -> WrittenLedger:
     return WrittenLedger(tmp_path, writer)
 
 
-@pytest.fixture
-def batches(writer: MlflowWriter, monkeypatch: pytest.MonkeyPatch) -> MagicMock:
-    """Records the batches that are sent."""
-    log_batch = MagicMock(wraps=writer._client.log_batch)
-    monkeypatch.setattr(writer._client, "log_batch", log_batch)
-    return log_batch
-
-
 def write_trial(ledger: WrittenLedger, trial: int = 0, **given: Any) -> None:
-    write_record(ledger, make_record(trial, **given), {})
-
-
-def write_record(ledger: WrittenLedger, record: TrialRecord, about: dict[str, Any]) -> None:
-    ledger.start(record, about)
+    record = make_record(trial, **given)
+    ledger.start(record, {})
     for epoch in record.history:
-        ledger.epoch(record.trial, epoch)
+        ledger.epoch(trial, epoch)
     ledger.end(record, [])
 
 
@@ -145,28 +128,6 @@ def test_long_texts_do_not_break_the_store(ledger: WrittenLedger, client: Mlflow
     assert run.info.status == "FAILED"
     assert run.data.tags["tl_study.error"].startswith("xxx")
     assert run.data.params["weights"] == "w" * 6_000
-
-
-def test_a_short_trial_is_sent_in_one_batch(ledger: WrittenLedger, batches: MagicMock) -> None:
-    ledger.study("mine", make_about(debug=True))
-    write_trial(ledger, log_losses=(0.5,) * 30)
-    ledger.flush()
-    ledger.flush()
-    assert batches.call_count == 1
-    assert len(batches.call_args.args[1]) == 30 * METRICS + 1  # 1: the wall time.
-
-
-def test_batches_keep_to_the_limits_of_a_server(ledger: WrittenLedger, batches: MagicMock) -> None:
-    ledger.study("mine", make_about(debug=True))
-    record = make_record(log_losses=(0.5,) * 200)
-    write_record(ledger, record, {f"p{i}": i for i in range(150)})
-    ledger.flush()
-    sizes = [[len(part) for part in call.args[1:]] for call in batches.call_args_list]
-    metrics, params, tags = zip(*sizes, strict=True)
-    assert params == (100, 150 + 3 + len(record.config.model_dump()) - 100)
-    assert tags == (1, 0)
-    assert sum(metrics) == 200 * METRICS + 1
-    assert max(map(sum, sizes)) == 1000
 
 
 def test_best_so_far_is_a_metric_of_the_parent(ledger: WrittenLedger, client: MlflowClient) -> None:
