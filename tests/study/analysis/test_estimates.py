@@ -48,14 +48,9 @@ def test_no_values_have_no_mean() -> None:
         estimate([])
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "sign"),
-    [(0.1, 0.2, 1), (-0.2, -0.1, -1), (-0.1, 0.1, 0), (0.0, 0.1, 0), (None, None, 0)],
-)
-def test_sign_is_that_of_the_whole_interval(
-    low: float | None, high: float | None, sign: int
-) -> None:
-    assert Estimate(0.05, low, high, 2).sign == sign
+def test_sign_is_that_of_the_whole_interval() -> None:
+    intervals = [(0.1, 0.2), (-0.2, -0.1), (-0.1, 0.1), (0.0, 0.1), (None, None)]
+    assert [Estimate(0.05, *ends, 2).sign for ends in intervals] == [1, -1, 0, 0, 0]
 
 
 @given(st.lists(accuracies, min_size=2, max_size=8))

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -91,7 +92,7 @@ def test_draws_that_lead_from_the_start_leave_the_low_end_open() -> None:
 
 
 @pytest.mark.parametrize("rows", [[(0.0, 0.0)] * 3, [(0.3, 0.3), (-0.1, -0.1)], [(0.1, 0.1)]])
-def test_nothing_told_apart_is_not_resolved(rows: list[tuple[float, ...]]) -> None:
+def test_indistinguishable_modes_are_not_resolved(rows: list[tuple[float, ...]]) -> None:
     found = only(versus((0.1, 0.4), *rows))
     assert (found.status, found.ratio, found.low) == ("not resolved", None, None)
 
@@ -105,10 +106,8 @@ def test_one_seed_gives_a_crossover_without_interval() -> None:
 def test_no_crossover_without_two_common_ratios_and_a_common_seed() -> None:
     assert crossovers(versus((0.1,), (0.1,))) == []
     assert crossovers(curve("freeze", (0.1, 0.4), (0.5, 0.5))) == []
-    trials = make_confirmed("freeze", 0.1, [0.5]) + make_confirmed("freeze", 0.4, [0.5])
-    trials += make_confirmed("scratch", 0.1, [0.5]) + make_confirmed(
-        "scratch", 0.4, [0.5], seeds=[1]
-    )
+    trials = versus((0.1, 0.4), (0.1, 0.1))
+    trials[-1] = replace(trials[-1], seed=1)
     assert crossovers(trials) == []
 
 

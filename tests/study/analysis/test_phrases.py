@@ -1,5 +1,3 @@
-import pytest
-
 from study.analysis.estimates import Estimate
 from study.analysis.phrases import (
     change,
@@ -34,16 +32,8 @@ def test_no_spread_and_no_negative_zero() -> None:
     assert points(Estimate(-1e-5, -1e-4, 1e-4, 5)) == "0.0 points (0.0 to 0.0)"
 
 
-@pytest.mark.parametrize(
-    ("ratio", "told"), [(0.01, "1 %"), (0.125, "12.5 %"), (0.8, "80 %"), (0.07, "7 %")]
-)
-def test_share(ratio: float, told: str) -> None:
-    assert share(ratio) == told
-
-
-def test_counts_weights_and_lists() -> None:
+def test_shares_counts_weights_and_lists() -> None:
+    assert [share(x) for x in (0.01, 0.125, 0.8, 0.07)] == ["1 %", "12.5 %", "80 %", "7 %"]
     assert (seeds(1), seeds(5)) == ("one seed", "5 seeds")
     assert [show_weight(x, ".2g") for x in ("auto", 0.3125, 0.0)] == ["auto", "0.31", "0"]
-    assert enumerate_words(["a"]) == "a"
-    assert enumerate_words(["a", "b"]) == "a and b"
-    assert enumerate_words(["a", "b", "c"]) == "a, b and c"
+    assert [enumerate_words([*"abc"[:n]]) for n in (1, 2, 3)] == ["a", "a and b", "a, b and c"]
