@@ -17,7 +17,7 @@ import sys, time
 from study import signals as interrupts
 interrupts.PATIENCE_S = float(sys.argv[1])
 with interrupts.interruptible():
-    interrupts.set_exit_message("go on with: that")
+    interrupts.set_exit_message("resume with: that")
     try:
         print("ready", flush=True)
         time.sleep(60)
@@ -44,8 +44,8 @@ def start(patience_s: float) -> "subprocess.Popen[str]":
 def test_what_does_not_end_in_time_is_ended(number: signal.Signals) -> None:
     process = start(0.5)
     process.send_signal(number)
-    printed, told = process.communicate(timeout=30)
-    assert (process.returncode, printed, told) == (130, "ending\n", "go on with: that\n")
+    printed, errors = process.communicate(timeout=30)
+    assert (process.returncode, printed, errors) == (130, "ending\n", "resume with: that\n")
 
 
 def test_a_second_signal_ends_at_once() -> None:
@@ -59,11 +59,11 @@ def test_a_second_signal_ends_at_once() -> None:
             process.wait(0.1)
         except subprocess.TimeoutExpired:
             continue
-    assert process.communicate()[1] == "go on with: that\n"
+    assert process.communicate()[1] == "resume with: that\n"
     assert process.returncode == 130
 
 
-def test_an_interrupt_waits_until_a_whole_is_done() -> None:
+def test_an_interrupt_waits_for_an_uninterruptible_function() -> None:
     done = []
 
     @uninterruptible

@@ -4,42 +4,43 @@ from typing import Any
 import pytest
 from pyarrow import fs
 
+from study.config.command_line import parse
 from study.config.defaults import DEBUG, DEFAULTS, DEMO
-from study.config.settings import STORES, flag, is_range
+from study.config.settings import STORES, Settings, is_range
 from study.config.validate import resolve
 from tests.support.studies.builders import make_settings
+
+WHOLE = "must be a valid integer, unable to parse string as an integer"
+TWICE, ORDER = "a value is given twice", "a range needs its smaller end first"
+
+
+def faults_of(words: str) -> list[str]:
+    _, faults = resolve(parse(words.split()))
+    return [*map(str, faults)]
+
+
+def values(settings: Settings, layer: dict[str, Any]) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in layer}
 
 
 def test_defaults_hold_for_ones_own_data(tmp_path: Path) -> None:
     settings, _ = resolve({"data": "photos"})
-    given = settings.model_dump()
-    assert {name: given[name] for name in DEFAULTS} == DEFAULTS | {"data": "photos"}
-    assert settings.backbone == "resnet18"
-    assert settings.image_size == 224
+    assert values(settings, DEFAULTS) == DEFAULTS | {"data": "photos"}
+    assert (settings.backbone, settings.image_size) == ("resnet18", 224)
     assert settings.cache == tmp_path / "cache"
 
 
-def test_demo_lies_over_the_defaults() -> None:
-    settings = make_settings()
-    assert settings.data == "demo"
-    given = settings.model_dump()
-    assert {name: given[name] for name in DEMO} == DEMO
-    assert settings.mode == DEFAULTS["mode"]
-
-
-def test_debug_lies_over_the_demo() -> None:
-    given = make_settings(debug=True).model_dump()
-    assert {name: given[name] for name in DEBUG} == DEBUG
-    assert given["backbone"] == DEMO["backbone"]
-
-
-def test_preset_lies_over_debug() -> None:
-    settings = make_settings(preset="multitask")
-    assert settings.debug
-    assert (settings.backbone, settings.mode) == ("shared_mlp", ("scratch",))
-    assert (settings.train_ratio, settings.lr) == ((0.8,), (1e-3,))
-    assert settings.aux_weight == (0.3,)
-    assert settings.image_size == 128
+def test_demo_debug_and_preset_lie_over_the_defaults_in_this_order() -> None:
+    demo = make_settings()
+    assert values(demo, DEMO) == DEMO
+    assert (demo.data, demo.mode) == ("demo", DEFAULTS["mode"])
+    debug = make_settings(debug=True)
+    assert values(debug, DEBUG) == DEBUG
+    assert debug.backbone == DEMO["backbone"]
+    preset = make_settings(preset="multitask")
+    assert preset.debug
+    assert (preset.backbone, preset.mode, preset.image_size) == ("shared_mlp", ("scratch",), 128)
+    assert (preset.train_ratio, preset.lr, preset.aux_weight) == ((0.8,), (1e-3,), (0.3,))
 
 
 def test_what_is_given_lies_over_everything() -> None:
@@ -64,90 +65,78 @@ def test_image_size_follows_backbone_unless_given(given: dict[str, Any], side: i
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "rule"),
+    ("words", "rule"),
     [
-        ("image_size", "15", "must be greater than or equal to 16"),
-        ("image_size", "1025", "must be less than or equal to 1024"),
-        ("epochs", "0", "must be greater than or equal to 1"),
-        ("epochs", "two", "must be a valid integer, unable to parse string as an integer"),
-        ("batch_size", "0", "must be greater than or equal to 1"),
-        ("batch_size", "1.5", "must be a valid integer, unable to parse string as an integer"),
-        ("seed", "-1", "must be greater than or equal to 0"),
-        ("seed", "1073741824", "must be less than 1073741824"),
-        ("split_seed", "-1", "must be greater than or equal to 0"),
-        ("trials", "0", "must be greater than or equal to 1"),
-        ("gpus", "-1", "must be greater than or equal to 0"),
-        ("gpus", "all", "must be a valid integer, unable to parse string as an integer"),
-        ("trials_per_gpu", "0", "must be greater than or equal to 1"),
-        ("seeds", "1001", "must be less than or equal to 1000"),
-        ("confirm_seeds", "2147483648", "must be less than or equal to 1000"),
-        ("metric", "accuracy", "must be 'val_log_loss', 'val_loss', 'val_accuracy', 'val_auroc', "
-         "'val_brightness_mae' or 'val_brightness_r2'"),
-        ("preset", "mpl", "must be one of freeze-large, freeze-small, finetune, mlp, multitask, "
-         "multitask-transfer, resnet50"),
+        ("--image-size 15", "must be greater than or equal to 16"),
+        ("--image-size 1025", "must be less than or equal to 1024"),
+        ("--epochs 0", "must be greater than or equal to 1"),
+        ("--epochs two", WHOLE),
+        ("--batch-size 0", "must be greater than or equal to 1"),
+        ("--batch-size 1.5", WHOLE),
+        ("--seed -1", "must be greater than or equal to 0"),
+        ("--seed 1073741824", "must be less than 1073741824"),
+        ("--split-seed -1", "must be greater than or equal to 0"),
+        ("--trials 0", "must be greater than or equal to 1"),
+        ("--gpus -1", "must be greater than or equal to 0"),
+        ("--gpus all", WHOLE),
+        ("--trials-per-gpu 0", "must be greater than or equal to 1"),
+        ("--seeds 1001", "must be less than or equal to 1000"),
+        ("--confirm-seeds 2147483648", "must be less than or equal to 1000"),
+        (
+            "--metric accuracy",
+            "must be 'val_log_loss', 'val_loss', 'val_accuracy', 'val_auroc', "
+            "'val_brightness_mae' or 'val_brightness_r2'",
+        ),
+        ("--lr 0", "must be greater than 0"),
+        ("--lr -1e-3", "must be greater than 0"),
+        ("--lr nan", "must be a finite number"),
+        ("--lr -inf", "must be a finite number"),
+        ("--lr fast", "must be a valid number, unable to parse string as a number"),
+        ("--train-ratio 0", "must be greater than 0"),
+        ("--train-ratio 0.81", "must be less than or equal to 0.8"),
+        ("--train-ratio nan", "must be a finite number"),
+        ("--aux-weight -0.1", "must be a number from 0 to 1, or auto"),
+        ("--aux-weight 1.1", "must be a number from 0 to 1, or auto"),
+        ("--aux-weight auot", "must be a number from 0 to 1, or auto"),
+        ("--mode frozen", "must be 'freeze', 'finetune', 'lp_ft' or 'scratch'"),
+        ("--lr 1e-2 1e-3", ORDER),
+        ("--aux-weight 0.5 0", ORDER),
+        ("--lr 1e-2 1e-2", TWICE),
+        ("--aux-weight auto auto", TWICE),
+        ("--mode freeze freeze", TWICE),
+        ("--train-ratio 0.1 0.10", TWICE),
     ],
-)  # fmt: skip
-def test_value_out_of_range_is_told_with_its_rule(name: str, value: str, rule: str) -> None:
-    _, faults = resolve({name: value})
-    assert [*map(str, faults)] == [f"{flag(name)} {value}: {rule}"]
+)
+def test_a_fault_has_flag_value_and_rule(words: str, rule: str) -> None:
+    assert faults_of(words) == [f"{words}: {rule}"]
+
+
+def test_an_unknown_preset_or_setting_is_refused() -> None:
+    known = "freeze-large, freeze-small, finetune, mlp, multitask, multitask-transfer, resnet50"
+    for given, fault in (
+        ({"preset": "mpl"}, f"--preset mpl: must be one of {known}"),
+        ({"learning_rate": "1"}, "--learning-rate 1: Extra inputs are not permitted"),
+    ):
+        assert [*map(str, resolve(given)[1])] == [fault]
 
 
 @pytest.mark.parametrize(
-    ("name", "values", "rule"),
+    ("words", "lr"),
     [
-        ("lr", ["0"], "must be greater than 0"),
-        ("lr", ["-1e-3"], "must be greater than 0"),
-        ("lr", ["nan"], "must be a finite number"),
-        ("lr", ["inf"], "must be a finite number"),
-        ("lr", ["fast"], "must be a valid number, unable to parse string as a number"),
-        ("train_ratio", ["0"], "must be greater than 0"),
-        ("train_ratio", ["0.81"], "must be less than or equal to 0.8"),
-        ("train_ratio", ["nan"], "must be a finite number"),
-        ("aux_weight", ["-0.1"], "must be a number from 0 to 1, or auto"),
-        ("aux_weight", ["1.1"], "must be a number from 0 to 1, or auto"),
-        ("aux_weight", ["auot"], "must be a number from 0 to 1, or auto"),
-        ("mode", ["frozen"], "must be 'freeze', 'finetune', 'lp_ft' or 'scratch'"),
+        ("1e-3", (1e-3,)),
+        ("1e-4 1e-2", (1e-4, 1e-2)),
+        ("1e-2 1e-3 1e-4", (1e-2, 1e-3, 1e-4)),
     ],
 )
-def test_factor_out_of_range_is_told_once(name: str, values: list[str], rule: str) -> None:
-    _, faults = resolve({name: values})
-    assert [*map(str, faults)] == [f"{flag(name)} {values[0]}: {rule}"]
+def test_lr_is_one_value_a_range_or_choices(words: str, lr: tuple[float, ...]) -> None:
+    assert make_settings(lr=words.split()).lr == lr
+    assert is_range(lr) == (len(lr) == 2)
 
 
-@pytest.mark.parametrize(
-    ("name", "values", "rule"),
-    [
-        ("lr", ["1e-2", "1e-3"], "a range needs its smaller end first"),
-        ("lr", ["1e-2", "1e-2"], "a value is given twice"),
-        ("aux_weight", ["0.5", "0"], "a range needs its smaller end first"),
-        ("aux_weight", ["auto", "auto"], "a value is given twice"),
-        ("mode", ["freeze", "freeze"], "a value is given twice"),
-        ("train_ratio", ["0.1", "0.10"], "a value is given twice"),
-    ],
-)
-def test_factor_with_wrong_values_together(name: str, values: list[str], rule: str) -> None:
-    _, faults = resolve({name: values})
-    assert [*map(str, faults)] == [f"{flag(name)} {' '.join(values)}: {rule}"]
-
-
-@pytest.mark.parametrize("values", [["1e-3"], ["1e-4", "1e-2"], ["1e-2", "1e-3", "1e-4"]])
-def test_lr_is_one_value_a_range_or_choices(values: list[str]) -> None:
-    assert make_settings(lr=values).lr == tuple(map(float, values))
-
-
-@pytest.mark.parametrize(
-    ("words", "values"),
-    [
-        (["auto"], ("auto",)),
-        (["auto", "0"], ("auto", 0.0)),
-        (["0", "0.3", "auto"], (0.0, 0.3, "auto")),
-    ],
-)
-def test_auxiliary_weight_may_be_left_to_the_trial(
-    words: list[str], values: tuple[float | str, ...]
-) -> None:
-    assert make_settings(aux_weight=words).aux_weight == values
-    assert not is_range(values)
+@pytest.mark.parametrize("weights", [("auto",), ("auto", 0.0), (0.0, 0.3, "auto")])
+def test_auxiliary_weight_may_be_left_to_the_trial(weights: tuple[float | str, ...]) -> None:
+    assert make_settings(aux_weight=[*map(str, weights)]).aux_weight == weights
+    assert not is_range(weights)
 
 
 @pytest.mark.parametrize(("ratio", "weight"), [("1e-9", "0"), ("0.8", "1")])
@@ -158,88 +147,71 @@ def test_ends_of_the_ranges_are_in(ratio: str, weight: str) -> None:
 
 @pytest.mark.parametrize("name", ["a/b", "..", ".hidden", "-x", ""])
 def test_name_must_be_a_plain_folder_name(name: str) -> None:
-    _, faults = resolve({"name": name})
-    expected = "a folder name is expected, without / and not starting with . or -"
-    assert [*map(str, faults)] == [f"--name {name}: {expected}"]
+    rule = "a folder name is expected, without / and not starting with . or -"
+    assert [*map(str, resolve({"name": name})[1])] == [f"--name {name}: {rule}"]
 
 
-def test_all_faults_are_told_and_the_rest_can_still_be_checked() -> None:
+def test_all_faults_are_found_and_the_rest_can_still_be_checked() -> None:
     settings, faults = resolve({"lr": ["0"], "epochs": "0", "seed": "-1", "data": "photos"})
-    assert len(faults) == 3
+    assert [fault.flag for fault in faults] == ["--lr", "--epochs", "--seed"]
     assert (settings.lr, settings.epochs, settings.seed) == ((), 10, 0)
     assert settings.data == "photos"
 
 
-def test_unknown_setting_is_refused() -> None:
-    _, faults = resolve({"learning_rate": "1"})
-    assert [*map(str, faults)] == ["--learning-rate 1: Extra inputs are not permitted"]
-
-
 @pytest.mark.parametrize(
-    ("given", "fault"),
+    ("words", "fault"),
     [
-        ({"debug": True, "trials": "3"}, "--trials is read by a study only, not by --debug"),
-        ({"preset": "mlp", "trials": "3"}, "--trials is read by a study only, not by --debug"),
+        ("--debug --trials 3", "--trials is read by a study only, not by --debug"),
+        ("--preset mlp --trials 3", "--trials is read by a study only, not by --debug"),
+        ("--debug --no-confirm", "--no-confirm is read by a study only, not by --debug"),
+        ("--debug --lr 1e-3 1e-2", "--lr takes one value in debug mode, not 2"),
+        ("--debug --mode freeze finetune lp_ft", "--mode takes one value in debug mode, not 3"),
         (
-            {"debug": True, "metric": "val_loss"},
-            "--metric is read by a study only, not by --debug",
-        ),
-        (
-            {"debug": True, "trials_per_gpu": "2"},
-            "--trials-per-gpu is read by a study only, not by --debug",
-        ),
-        (
-            {"debug": True, "lr": ["1e-3", "1e-2"]},
-            "--lr takes one value in debug mode, not 2",
-        ),
-        (
-            {"debug": True, "mode": ["freeze", "finetune", "lp_ft"]},
-            "--mode takes one value in debug mode, not 3",
-        ),
-        (
-            {"mode": ["scratch"], "weights": "default"},
+            "--mode scratch --weights none",
             "--weights is not read by --mode scratch, which starts from random weights",
         ),
+        ("--skip-bad-images", "--skip-bad-images is not read by --data demo, which is drawn"),
         (
-            {"skip_bad_images": True},
-            "--skip-bad-images is not read by --data demo, which is drawn",
+            "--mode freeze --trials-per-gpu 2",
+            "--trials-per-gpu is not read by --mode freeze, which needs no GPU",
+        ),
+        (
+            "--mode freeze --compile",
+            "--compile is not read by --mode freeze, which trains heads alone",
+        ),
+        (
+            "--mode finetune --seeds 3",
+            "--seeds is read by --mode freeze only; the other modes train one seed",
+        ),
+        (
+            "--no-confirm --confirm-seeds 3",
+            "--confirm-seeds is not read with --no-confirm",
+        ),
+        (
+            "--objective pareto --train-ratio 0.1",
+            "--objective pareto needs several ratios: --train-ratio 0.1 0.8",
+        ),
+        (
+            "--objective pareto --design cells",
+            "--objective pareto compares ratios; --design cells searches each alone",
+        ),
+        (
+            "--design cells --trials 3",
+            "--trials 3: --design cells needs one a cell, 6",
+        ),
+        (
+            "--mode freeze --train-ratio 0.1 --lr 1e-3 --aux-weight 0",
+            "--trials 12: every factor has one value, so all trials would be the same; "
+            "use --trials 1 or --debug",
         ),
     ],
 )
-def test_setting_that_nobody_reads_is_a_fault(given: dict[str, Any], fault: str) -> None:
-    _, faults = resolve(given)
-    assert [*map(str, faults)] == [fault]
+def test_a_setting_without_effect_is_a_fault(words: str, fault: str) -> None:
+    assert faults_of(words) == [fault]
 
 
 def test_weights_are_read_where_one_of_the_modes_reads_them() -> None:
     assert make_settings(mode=["scratch", "freeze"], weights="none").weights == "none"
-
-
-@pytest.mark.parametrize(("name", "spelling"), [("lr", "--lr"), ("split_seed", "--split-seed")])
-def test_flag(name: str, spelling: str) -> None:
-    assert flag(name) == spelling
-
-
-@pytest.mark.parametrize(
-    ("given", "fault"),
-    [
-        (
-            {"mode": ["freeze"], "train_ratio": ["0.1"], "lr": ["1e-3"], "aux_weight": ["0"]},
-            "--trials 12: every factor has one value, so all trials would be the same; "
-            "use --trials 1 or --debug",
-        ),
-        (
-            {"mode": ["freeze"], "trials_per_gpu": "2"},
-            "--trials-per-gpu is not read by --mode freeze, which needs no GPU",
-        ),
-        (
-            {"mode": ["freeze"], "compile": True},
-            "--compile is not read by --mode freeze, which trains heads alone",
-        ),
-    ],
-)
-def test_study_that_would_repeat_itself_is_a_fault(given: dict[str, Any], fault: str) -> None:
-    assert [*map(str, resolve(given)[1])] == [fault]
 
 
 @pytest.mark.parametrize(
@@ -247,14 +219,8 @@ def test_study_that_would_repeat_itself_is_a_fault(given: dict[str, Any], fault:
     [
         ("/tmp/x", "file:///tmp/x"),
         ("/tmp/a b", "file:///tmp/a%20b"),
-        ("nothing", "file:///PATH"),
-        ("", "file:///PATH"),
-        ("s3:/x", "file:///PATH"),
-        ("s3://", "file:///PATH"),
-        ("s3:///x", "file:///PATH"),
-        ("file://tmp/x", "file:///PATH"),
-        ("foo://bucket/x", "file:///PATH"),
-        ("mock:///x", "file:///PATH"),
+        *((uri, "file:///PATH") for uri in ("nothing", "", "s3:/x", "s3://", "s3:///x")),
+        *((uri, "file:///PATH") for uri in ("file://tmp/x", "foo://bucket/x", "mock:///x")),
     ],
 )
 def test_a_storage_is_named_by_a_uri(uri: str, shared: str) -> None:
@@ -267,9 +233,9 @@ def test_a_storage_is_named_by_a_uri(uri: str, shared: str) -> None:
 def test_a_storage_of_each_kind_that_is_allowed_is_known_to_pyarrow(scheme: str) -> None:
     uri = "file:///tmp/x" if scheme == "file" else f"{scheme}://bucket/x"
     assert make_settings(storage=uri).storage == uri
-    told = ""
-    try:  # With an option that there is not, or the bucket would be sought in the network.
+    error = ""
+    try:  # With an unknown option, or pyarrow would look for the bucket in the network.
         fs.FileSystem.from_uri(f"{scheme}://bucket/x?nonsense=1")
-    except (OSError, ValueError) as error:
-        told = str(error)
-    assert "Unrecognized filesystem type" not in told
+    except (OSError, ValueError) as refused:
+        error = str(refused)
+    assert "Unrecognized filesystem type" not in error

@@ -50,6 +50,7 @@ def sizes(needs: Any) -> dict[str, int]:
         ({}, FEATURES),
         ({"hflip": True}, 3 * FEATURES),
         ({"mode": ["lp_ft"]}, FEATURES),
+        ({"mode": ["finetune", "scratch"]}, 0),
         ({"weights": "none", "confirm_seeds": 5}, 6 * FEATURES),
         ({"weights": "none", "confirm": False, "hflip": True}, 3 * FEATURES),
         ({"weights": "none", "debug": True}, FEATURES),
@@ -60,16 +61,10 @@ def test_an_empty_cache_needs_images_and_features(
 ) -> None:
     words: dict[str, Any] = {"weights": tiny_weights, "mode": ["freeze"]}
     settings = ask(**words | given)
-    needs = sizes(cache_needs(settings, source, network))
-    assert needs == {"decoded images": IMAGES, "features": features}
-
-
-def test_networks_that_learn_from_pixels_need_no_features(
-    source: Source, network: Backbone, tiny_weights: Path
-) -> None:
-    settings = ask(tiny_weights, mode=["finetune", "scratch"])
-    assert sizes(cache_needs(settings, source, network)) == {"decoded images": IMAGES}
-    assert sizes(cache_needs(ask(tiny_weights), source, None)) == {"decoded images": IMAGES}
+    needed = {"decoded images": IMAGES}
+    assert sizes(cache_needs(settings, source, None)) == needed
+    needed |= {"features": features} if features else {}
+    assert sizes(cache_needs(settings, source, network)) == needed
 
 
 def test_what_is_in_the_cache_is_not_needed(
@@ -108,12 +103,9 @@ def test_a_folder_needs_room_for_the_checkpoints_of_trials_at_once(mlp: Backbone
     assert sizes(out_needs(ask("none", debug=True), mlp, 0)) == {"the study's own files": OWN}
 
 
-def test_checkpoints_that_a_resumed_study_finds_need_no_more_room(
-    mlp: Backbone, tmp_path: Path
-) -> None:
-    checkpoints = tmp_path / "mine" / "checkpoints"
-    checkpoints.mkdir(parents=True)
-    (checkpoints / "3.ckpt").write_bytes(bytes(1000))
+def test_checkpoints_of_a_resumed_study_need_no_more_room(mlp: Backbone, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "mine" / "checkpoints" / "3.ckpt").write_bytes(bytes(1000))
     settings = ask(mode=["scratch"], trials=1, out=tmp_path, name="mine")
     assert sizes(out_needs(settings, mlp, 4))["checkpoints of 1 trial"] == 2 * 3 * NET - 1000
 

@@ -1,0 +1,96 @@
+"""A trial that is run again: the same numbers, or a list of what differs."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from study.execution.replay import differences
+from study.run import main
+from tests.conftest import SIDE, TINY, draw_folder
+from tests.support.studies.builders import make_epoch, make_record
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path) -> Path:
+    """Folder of one trial of two epochs, whose data are here; only for reading."""
+    root = tmp_path_factory.mktemp("finished")
+    photos = draw_folder(root / "photos", ("cat", "dog"))
+    net = ("--backbone", TINY, "--weights", tiny_weights, "--image-size", SIDE, "--mode", "lp_ft")
+    words = ("--epochs", 2, "--train-ratio", 0.4, "--name", "mine", "--out", root, "--offline")
+    cache = ("--cache", root / "cache")
+    assert main([*map(str, ("--data", photos, "--debug", *net, *words, *cache))]) == 0
+    return root / "mine"
+
+
+@pytest.fixture
+def mine(finished: Path) -> Path:
+    """A copy in the place of new studies."""
+    return Path(shutil.copytree(finished, "runs/mine"))
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], dict[str, Any] | None]) -> None:
+    """Change the events of a ledger, or remove them."""
+    path = folder / "ledger.jsonl"
+    lines = [change(json.loads(line)) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines if line))
+
+
+def test_replay_gives_the_same_numbers(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (mine / "ledger.jsonl").read_text()
+    assert main(["--replay", "mine/0"]) == 0
+    printed = capsys.readouterr().out
+    assert "again: trial 0: lp_ft train_ratio=0.4" in printed
+    assert re.search(r"epoch 2/2 .*\nthe same bit for bit: 2 epochs, test scores\n$", printed)
+    assert (mine / "ledger.jsonl").read_text() == before
+
+
+def test_replay_shows_other_numbers(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def worse(event: dict[str, Any]) -> dict[str, Any]:
+        if event["event"] == "epoch" and event["metrics"]["epoch"] == 2:
+            event["metrics"]["val_loss"] += 0.25
+        return event
+
+    edit(mine, worse)
+    assert main(["--replay", "mine/0"]) == 3
+    printed = capsys.readouterr().out
+    assert "not the same: val_loss of epoch 2 is 0.25 away, the most of 1 values" in printed
+
+
+def test_replay_repeats_the_epochs_of_a_trial_that_was_stopped(
+    mine: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(event: dict[str, Any]) -> dict[str, Any] | None:
+        if event["event"] == "end":
+            event |= {"status": "pruned", "test": {}}
+        return None if event.get("metrics", {}).get("epoch") == 2 else event
+
+    edit(mine, stop)
+    assert main(["--replay", "mine/0"]) == 0
+    assert capsys.readouterr().out.endswith("the same bit for bit: 1 epoch\n")
+
+
+def test_replay_needs_the_same_data(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def other(event: dict[str, Any]) -> dict[str, Any]:
+        if event["event"] == "study":
+            event["about"]["data"]["key"] = "x-32"
+        return event
+
+    edit(mine, other)
+    assert main(["--replay", "mine/0"]) == 2
+    why = r"the data of this study, \S+/photos, have changed \(content hash was x-32, now \w+-32"
+    assert re.search(why, capsys.readouterr().err)
+
+
+def test_differences_of_what_only_one_has() -> None:
+    record = make_record(log_losses=(0.5, 0.25))
+    history = [make_epoch(1, val_log_loss=0.5, images_per_s=7.0)]
+    found = differences(record, history, {"test_accuracy": 1.0})
+    assert found.pop("test_accuracy") == float("inf")
+    assert set(found.values()) == {float("inf")}
+    assert all(name.endswith("of epoch 2") for name in found)
+    assert differences(record, record.history, {}) == {}
