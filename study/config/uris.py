@@ -1,4 +1,8 @@
-"""Tracking URIs as they may be shown: without passwords, and as something to click on."""
+"""Tracking URIs without credentials, and the texts about them.
+
+SQLAlchemy's `hide_password` is not enough: it keeps the options, a token without a password, and
+parts of a password that is not escaped, and refuses URIs that are not a database's.
+"""
 
 import re
 import shlex
@@ -10,25 +14,25 @@ from study.config.defaults import DEFAULTS
 OFFLINE = (
     "--offline keeps the records in the run's folder, to be sent with python study/sync.py NAME"
 )
-"""The way out when a store can't be had."""
+"""The end of an error about a store: how to run without it."""
 _PLAIN = re.compile(
-    r"(sqlite|file)[\w+]*:///"  # A path, in which an @ is an @.
+    r"(sqlite|file)[\w+]*:///"  # A path, which may have an @.
     r"|[\w.+:-]+://(\[[^]]*]|[^/?#@:]*)(:\d*)?([/#][^?@]*)?(\?|$)"  # Host, port, path.
 )
-"""How a URI without user and password begins."""
+"""The start of a URI without user and password."""
 
 
 def without_credentials(uri: str) -> str:
-    """Return the URI without user, password and options, fit to be shown and stored."""
+    """Return the URI without user, password and options, to show and to store."""
     scheme, _, place, _ = _parts(uri)
     return scheme + place
 
 
 def _parts(uri: str) -> tuple[str, str, str, str]:
-    """Split into scheme, user and password, place, and options, which may hold a password too.
+    """Split into scheme, user and password, place, and options, which may hold a password, too.
 
-    A password should be escaped. Of one that is not, as it has a `/` or `@` in it, nothing is left
-    in the place either; nor is what stands before an `@` in a server's path.
+    A password should be escaped. If it is not, and has a `/` or `@`, no part of it is in the place,
+    and neither is the text before an `@` in a server's path.
     """
     scheme, mark, rest = uri.partition("://") if "://" in uri else ("", "", uri)
     user, _, place = rest.rpartition("@")
@@ -39,25 +43,26 @@ def _parts(uri: str) -> tuple[str, str, str, str]:
 
 
 def _secrets(uri: str) -> set[str]:
-    """What no message may quote: as it is in the URI, as it is meant, and as it should be."""
+    """The texts that no message may quote: as in the URI, decoded, and escaped."""
     _, user, _, options = _parts(uri)
     written = {user, user.partition(":")[2], options, *re.findall(r"=([^&;]*)", options)}
-    meant = {decode(each) for each in written for decode in (unquote, unquote_plus)}
-    meant |= set(re.findall(r"=([^&;=]*)", unquote_plus(options)))  # Of ODBC's, one holds all.
-    # Who takes a password for a path may quote a part of it.
-    parts = {part for each in written | meant for part in each.split("/") if len(part) > 3}
-    return (written | meant | parts | {quote(each, safe="") for each in meant}) - {""}
+    decoded = {decode(each) for each in written for decode in (unquote, unquote_plus)}
+    # One option of ODBC has all others in it.
+    decoded |= set(re.findall(r"=([^&;=]*)", unquote_plus(options)))
+    # A library that takes a password for a path may quote a part of it.
+    parts = {part for each in written | decoded for part in each.split("/") if len(part) > 3}
+    return (written | decoded | parts | {quote(each, safe="") for each in decoded}) - {""}
 
 
 def store_name(uri: str) -> str:
-    """What tells a store from others, from any folder; without credentials."""
+    """Return the URI that identifies a store in any folder, without credentials."""
     shown = without_credentials(uri)
     path = shown.removeprefix("sqlite:///")
     return f"sqlite:///{Path(path).resolve()}" if path != shown else shown
 
 
 def reason(error: Exception, uri: str) -> str:
-    """First line of the error, which may quote the URI, without user and password."""
+    """Return the first line of an error, which may quote the URI, without its secrets."""
     text = str(error).replace(uri, without_credentials(uri))
     for secret in sorted(_secrets(uri), key=len, reverse=True):
         text = text.replace(secret, "***")
@@ -70,7 +75,7 @@ def is_server(uri: str) -> bool:
 
 
 def sync_command(folder: Path) -> str:
-    """The command that sends what a study's ledger holds to MLflow."""
+    """Return the command that sends a study's ledger to MLflow."""
     default = folder.resolve().parent == DEFAULTS["out"].resolve()
     name = folder.name if default else str(folder)
     return shlex.join(["python", "study/sync.py", name])

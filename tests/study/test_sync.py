@@ -100,23 +100,10 @@ def test_faults_are_printed_together(uri: str, capsys: pytest.CaptureFixture[str
     assert printed.err == "interrupted; the same command sends the rest\n"
 
 
-@pytest.mark.parametrize(
-    ("store", "fault"),
-    [
-        (
-            "http://me:secret@127.0.0.1:9",
-            "--tracking-uri http://127.0.0.1:9: Connection refused; what is to be sent stays in the"
-            " ledger",
-        ),
-        ("ftp://me:secret@x", "--tracking-uri ftp://x: "),
-    ],
-)
-def test_a_store_that_cannot_be_used(store: str, fault: str) -> None:
+def test_a_server_that_is_not_there(nobody: str) -> None:
     write_study(FOLDER)
-    with pytest.raises(InputError) as caught:
-        send(store)
-    assert str(caught.value).startswith(fault)
-    assert "secret" not in str(caught.value)
+    with pytest.raises(InputError, match="Connection refused; what is to be sent stays in the led"):
+        send(nobody)
 
 
 def test_a_study_that_another_process_sends(uri: str) -> None:
