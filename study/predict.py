@@ -32,9 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         model = load_model(find_model(given.model), device)
         for note in model.notes:
             print(f"note: this model was {note}", file=sys.stderr)
-        pictures = list(prediction_output.find_pictures(given.images, faults))
         show = prediction_output.print_lines if given.json else prediction_output.print_table
-        show(model, prediction_output.predict(model, pictures, faults))
+        show(model, prediction_output.predict(model, given.images, faults))
     except InputError as error:
         print_faults("there is no model to predict with", error.faults)
         return 2

@@ -112,11 +112,8 @@ def multi_task(confirmed: Iterable[Confirmed]) -> MultiTask | None:
     The control has the same learning rate. This is fair: the weight scales the loss, and Adam's
     steps do not depend on the scale of the loss (Kingma and Ba, ICLR 2015, section 2.1).
 
-    Returns:
-        None if there is no control, or if the two arms have no seed in common.
-
-    Raises:
-        ValueError: several cells have controls.
+    Returns None if there is no control, or if the two arms have no seed in common. Raises
+    `ValueError` if several cells have controls.
     """
     trials = list(confirmed)
     controls = by_cell(trials, "control")

@@ -111,16 +111,11 @@ def estimate(
 ) -> Estimate:
     """Return the mean of independent values, one for each seed, and its t-interval.
 
-    The interval is clipped to the possible range, such as 0 to 1 for an accuracy. This removes
-    only impossible values, so the coverage stays the same. Equal values give a zero-width interval.
+    The interval is clipped to the range from `lowest` to `highest`, such as 0 to 1 for an accuracy.
+    This removes only impossible values, so the coverage stays the same. Equal values give a
+    zero-width interval.
 
-    Args:
-        values: at least one.
-        lowest: the smallest possible value.
-        highest: the largest possible value.
-
-    Raises:
-        statistics.StatisticsError: `values` is empty.
+    Raises `statistics.StatisticsError` if there are no values.
     """
     mean, n = fmean(values), len(values)
     if n == 1:
@@ -132,8 +127,7 @@ def estimate(
 def by_cell(confirmed: Iterable[Confirmed], arm: Arm = "cell") -> dict[Cell, dict[int, Confirmed]]:
     """Return the trials of an arm by cell and seed, in the order of `MODES`, ratios and seeds.
 
-    Raises:
-        ValueError: a cell has a seed twice.
+    Raises `ValueError` if a cell has a seed twice.
     """
     cells: dict[Cell, dict[int, Confirmed]] = {}
     trials = [c for c in confirmed if c.arm == arm]

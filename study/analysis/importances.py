@@ -26,8 +26,8 @@ def importances(settings: Settings, records: Iterable[TrialRecord]) -> dict[str,
     early count with their last score, as in the search: they show which configurations are bad.
     Source: Watanabe et al., PED-ANOVA, IJCAI 2023, and its conditional form, both in Optuna.
 
-    Returns:
-        Shares that sum to 1; empty if fewer than `ENOUGH` trials have a score or nothing varied.
+    The shares sum to 1. There are none if fewer than `ENOUGH` trials have a score, or if nothing
+    varied.
     """
     done = scored(records)
     if len(done) < ENOUGH:

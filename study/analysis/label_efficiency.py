@@ -79,15 +79,11 @@ def labels_saved(
     """Return the labels saved for each ordered pair of modes, including a mode with itself.
 
     "Not different" is not a match: wide intervals are never different. `a` matches if it is shown
-    not to be worse (non-inferiority): the whole 95 % interval of the paired difference lies above
-    -margin. Ratios are tried from the largest downward and stop at the first that fails, so trying
-    several ratios makes a false match no more likely than trying one (a fixed-sequence test:
-    Westfall and Krishen, Journal of Statistical Planning and Inference 99, 2001).
-
-    Args:
-        confirmed: the confirming trials.
-        score: the score to match.
-        margin: how much worse a match may be, in the score's unit.
+    not to be worse by more than `margin`, in the score's unit (non-inferiority): the whole 95 %
+    interval of the paired difference lies above -margin. Ratios are tried from the largest downward
+    and stop at the first that fails, so trying several ratios makes a false match no more likely
+    than trying one (a fixed-sequence test: Westfall and Krishen, Journal of Statistical Planning
+    and Inference 99, 2001).
     """
     cells = by_cell(confirmed)
     return [_saved(cells, a, b, score, margin) for a, b in product(_modes(cells), repeat=2)]
@@ -148,14 +144,9 @@ def _mean(gains: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 
 def _last_change(leads: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Where each row last stops being negative, by linear interpolation.
+    """Where each row of `leads` [B, R] last stops being negative, interpolated in `x` [R].
 
-    Args:
-        leads: [B, R], lead of the mode that is ahead at the end.
-        x: log of the ratios, rising, [R].
-
-    Returns:
-        [B]; -inf for a row that is never negative, inf for a row that ends negative.
+    Returns [B]; -inf for a row that is never negative, inf for a row that ends negative.
     """
     behind = leads < 0
     last = len(x) - 1 - behind[:, ::-1].argmax(axis=1)

@@ -38,14 +38,12 @@ class Predictions:
     @property
     def confidence(self) -> NDArray[np.float64]:
         """[N], probability of the most probable class."""
-        confidence: NDArray[np.float64] = self.probabilities.max(axis=1)
-        return confidence
+        return np.asarray(self.probabilities.max(axis=1))
 
     @property
     def right(self) -> NDArray[np.bool_]:
         """[N], whether each prediction is right."""
-        right: NDArray[np.bool_] = self.predicted == self.labels
-        return right
+        return np.asarray(self.predicted == self.labels)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Predictions of a saved model for picture files, printed as JSON lines or as a table."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from rich.console import Console
@@ -18,19 +18,19 @@ _WIDE = 10_000
 """Columns of a table outside a terminal, so that its lines are not broken."""
 
 
-def find_pictures(given: Iterable[str], faults: list[Fault | str]) -> Iterator[Path]:
-    """Yield the files that are given or in the given folders; add empty folders to `faults`."""
+def predict(
+    model: Model, given: Iterable[str], faults: list[Fault | str]
+) -> Iterator[tuple[Path, Prediction]]:
+    """Yield the prediction for each file that is given or in a given folder.
+
+    Adds empty folders and the reasons for unreadable files to `faults`.
+    """
+    paths: list[Path] = []
     for path in map(user_path, given):
         files = list(files_below(path)) if path.is_dir() else [path]
-        yield from files
+        paths += files
         if not files:
             faults.append(f"{path}: the folder has no files")
-
-
-def predict(
-    model: Model, paths: Sequence[Path], faults: list[Fault | str]
-) -> Iterator[tuple[Path, Prediction]]:
-    """Yield the prediction for each file; add the reason for unreadable files to `faults`."""
     for path, outcome in zip(paths, model.predict_each(paths), strict=True):
         if isinstance(outcome, Prediction):
             yield path, outcome

@@ -136,7 +136,7 @@ def ray_run() -> Iterator[RayRun]:
 
 
 @pytest.mark.integration
-def test_whatever_ray_left_is_never_read(
+def test_files_of_ray_are_never_read(
     ray_run: RayRun, run_alone: Run, photo_folder: Path, tiny_weights: Path, uri: str,
     spring: Spring,
 ) -> None:  # fmt: skip

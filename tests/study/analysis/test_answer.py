@@ -50,22 +50,17 @@ def only(mode: Mode) -> list[Cell]:
     return [cell for cell in CELLS if cell.mode == mode]
 
 
-def assert_three_sentences(told: tuple[str, ...]) -> None:
-    """Each starts with a capital and has one full stop, at its end."""
-    assert len(told) == 3
-    for sentence in told:
+def answers(records: list[TrialRecord], confirmed: list[Confirmed]) -> tuple[str, str, str]:
+    """Each sentence starts with a capital and has one full stop, at its end."""
+    found = answer(SUBJECT, SETTINGS, records, confirmed)
+    for sentence in found:
         assert re.fullmatch(r"[A-Z](?:[^.!?]|\.(?=\d))*\.", sentence), sentence
         assert not re.search(r"  | ,|\bnan\b|None|inf\b", sentence), sentence
-
-
-def answers(cells: list[Cell], confirmed: list[Confirmed]) -> tuple[str, str, str]:
-    told = answer(SUBJECT, SETTINGS, search(cells), confirmed)
-    assert_three_sentences(told)
-    return told
+    return found
 
 
 def test_full_answer() -> None:
-    assert answers(CELLS, confirm(control=(0.93, 0.94, 0.95))) == (
+    assert answers(search(), confirm(control=(0.93, 0.94, 0.95))) == (
         "On pets (12,000 images) with resnet18, fine-tuning is best at learning rate 0.0012: its "
         "test accuracy (mean and 95 % interval of 3 seeds) is 95.0 % (92.5 to 97.5 %) with 40 % of "
         "the images for training, ahead of freezing by 4.0 points (on every seed) and training "
@@ -89,18 +84,20 @@ def test_overlapping_intervals_are_hedged() -> None:
         for c in make_confirmed(*cell, values)
     ]
     control = make_confirmed(*WINNER, (0.9, 0.8), "control")
-    told = answers(cells, trials + control)
-    assert "fine-tuning scored best in the search at" in told[0]
-    assert "not distinguishable from freezing (cheaper) at a difference of 1.0 points (" in told[0]
-    assert told[1].startswith("Whether more labels help is unclear, at a change of +1.0 points (")
-    assert "; no smaller share is shown to match that within 1 point, and whether one" in told[1]
-    assert told[1].endswith("whether one mode overtakes another is unclear.")
-    assert told[2].startswith("The auxiliary task has no clear effect with 2 seeds: predicting")
+    first, second, third = answers(search(cells), trials + control)
+    assert "fine-tuning scored best in the search at" in first
+    assert "not distinguishable from freezing (cheaper) at a difference of 1.0 points (" in first
+    assert second.startswith("Whether more labels help is unclear, at a change of +1.0 points (")
+    assert second.endswith(
+        "; no smaller share is shown to match that within 1 point, and whether one mode overtakes "
+        "another is unclear."
+    )
+    assert third.startswith("The auxiliary task has no clear effect with 2 seeds: predicting")
 
 
 def test_winner_that_is_behind_on_the_test_set_says_so() -> None:
     best = Cell("freeze", 0.4)
-    first, *_ = answer(SUBJECT, SETTINGS, search(best=best), confirm())
+    first, *_ = answers(search(best=best), confirm())
     assert "freezing scored best in the search at" in first
     assert first.endswith(
         "ahead of training from scratch by 20.0 points (on every seed), "
@@ -115,21 +112,21 @@ def test_few_labels_that_match_the_winners_all() -> None:
         *make_confirmed(*WINNER, (0.9, 0.92)),
     ]
     sourced = [replace(c, source=CELLS.index(c.cell)) for c in trials]
-    assert answers(CELLS, sourced)[1].endswith(
+    assert answers(search(), sourced)[1].endswith(
         "; freezing with 10 % matches fine-tuning with 40 % within 1 point, at a difference of "
         "0.0 points (on every seed)."
     )
 
 
 def test_one_seed() -> None:
-    told = answers(CELLS, confirm(n=1, control=(0.93,)))
-    assert "its test accuracy (no interval, from one seed) is 94.0 % with 40 % of" in told[0]
-    assert "not distinguishable from freezing (cheaper) at a difference of 4.0 points" in told[0]
-    assert "has no clear effect with one seed" in told[2]
+    first, _, third = answers(search(), confirm(n=1, control=(0.93,)))
+    assert "its test accuracy (no interval, from one seed) is 94.0 % with 40 % of" in first
+    assert "not distinguishable from freezing (cheaper) at a difference of 4.0 points" in first
+    assert "has no clear effect with one seed" in third
 
 
 def test_one_mode() -> None:
-    first, second, _ = answers(only("finetune"), confirm(only("finetune")))
+    first, second, _ = answers(search(only("finetune")), confirm(only("finetune")))
     assert "with resnet18, fine-tuning, the only mode tried, scored best in the search at" in first
     assert first.endswith("with 40 % of the images for training.")
     assert second.endswith("; no smaller share is shown to match that within 1 point.")
@@ -137,7 +134,7 @@ def test_one_mode() -> None:
 
 def test_one_ratio() -> None:
     cells = [cell for cell in CELLS if cell.train_ratio == 0.4]
-    assert answers(cells, confirm(cells))[1] == (
+    assert answers(search(cells), confirm(cells))[1] == (
         "The gain from more labels is unknown, because fine-tuning has results with only 40 % of "
         "the images."
     )
@@ -145,30 +142,30 @@ def test_one_ratio() -> None:
 
 def test_failed_cells() -> None:
     lost = [Cell("freeze", 0.4), Cell("scratch", 0.4)]
-    first, *_ = answers(CELLS, [c for c in confirm() if c.cell not in lost])
+    first, *_ = answers(search(), [c for c in confirm() if c.cell not in lost])
     assert "fine-tuning scored best in the search" in first
     assert first.endswith(", with no result for freezing and training from scratch there.")
 
 
 def test_winners_cell_failed() -> None:
-    first, *_ = answers(CELLS, [c for c in confirm() if c.cell != WINNER])
+    first, *_ = answers(search(), [c for c in confirm() if c.cell != WINNER])
     assert "with resnet18, among the confirmed results, freezing is best at" in first
 
 
 def test_borrowed_settings_are_named() -> None:
     trials = [replace(c, borrowed_from=0.1) if c.mode == "scratch" else c for c in confirm()]
     expected = "and training from scratch (settings borrowed from 10 %) by 24.0 points"
-    assert expected in answers(CELLS, trials)[0]
+    assert expected in answers(search(), trials)[0]
 
 
 def test_no_common_seed() -> None:
     trials = [replace(c, seed=9) if c.train_ratio == 0.1 else c for c in confirm(n=1)]
     expected = "Whether more labels help is unknown, because no seed is in both results: "
-    assert answers(CELLS, trials)[1].startswith(expected)
+    assert answers(search(), trials)[1].startswith(expected)
 
 
 @pytest.mark.parametrize(
-    ("aux_weights", "chosen", "told"),
+    ("aux_weights", "chosen", "end"),
     [
         ((0.3,), 0.3, "helps was not searched: its weight was fixed at 0.3."),
         ((0.0, 0.9), 0.0, "gives it weight 0, so there is nothing to compare."),
@@ -177,22 +174,20 @@ def test_no_common_seed() -> None:
 )
 @pytest.mark.parametrize("confirmed", [True, False])
 def test_auxiliary_task_without_a_control(
-    aux_weights: tuple[float, ...], chosen: float, told: str, confirmed: bool
+    aux_weights: tuple[float, ...], chosen: float, end: str, confirmed: bool
 ) -> None:
     trials = [replace(c, aux_weight=chosen) for c in confirm()] if confirmed else []
     settings = SETTINGS.model_copy(update={"aux_weight": aux_weights})
     *_, third = answer(SUBJECT, settings, search(aux_weight=chosen), trials)
     assert third.startswith("Whether the auxiliary task, predicting brightness, helps ")
-    assert third.endswith(told)
+    assert third.endswith(end)
 
 
 def test_unconfirmed() -> None:
     records = search([cell for cell in CELLS if cell != Cell("scratch", 0.4)])
     by_cell = {Cell(r.config.mode, r.config.train_ratio): r for r in records}
     by_cell[WINNER].history = [make_epoch(val_log_loss=0.1, val_accuracy=0.95)]
-    told = answer(SUBJECT, SETTINGS, records, [])
-    assert_three_sentences(told)
-    assert told == (
+    assert answers(records, []) == (
         "Not confirmed on fresh seeds: on pets (12,000 images) with resnet18, fine-tuning scored "
         "best in the search at learning rate 0.0012, with a validation accuracy (no interval, from "
         "one seed) of 95.0 % with 40 % of the images for training, against 87.5 % for freezing and "
@@ -206,7 +201,7 @@ def test_unconfirmed() -> None:
 
 
 def test_unconfirmed_with_one_cell() -> None:
-    first, second, _ = answers([WINNER], [])
+    first, second, _ = answers(search([WINNER]), [])
     assert "fine-tuning, the only mode tried, scored best" in first
     assert first.endswith("with 40 % of the images for training.")
     assert second.startswith("The gain from more labels is unknown, because fine-tuning has")
@@ -214,9 +209,7 @@ def test_unconfirmed_with_one_cell() -> None:
 
 @pytest.mark.parametrize("records", [[], [make_record(0, "failed", ())]])
 def test_no_trial_finished(records: list[TrialRecord]) -> None:
-    told = answer(SUBJECT, SETTINGS, records, [])
-    assert_three_sentences(told)
-    assert told[0] == (
+    assert answers(records, [])[0] == (
         "There is no answer on pets (12,000 images) with resnet18, because no trial finished."
     )
 

@@ -41,7 +41,7 @@ def test_better_is_what_the_metric_calls_better() -> None:
     assert by_accuracy == pytest.approx(by_loss)
 
 
-def test_few_trials_tell_nothing() -> None:
+def test_few_trials_give_no_importances() -> None:
     records = records_where_only_the_mode_matters(ENOUGH)
     assert importances(SETTINGS, records[:-1]) == {}
     assert importances(SETTINGS, records) != {}
