@@ -11,8 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.findings.runs import Plan, Planned, read
-from benchmarks.findings.training import line, run_all
+from benchmarks.findings.runs import Plan, Planned, line, read, run_all
 from study.config.validate import resolve
 from study.signals import interruptible
 from tl_core.data.datasets import load_images

@@ -51,21 +51,15 @@ def format_estimate(e: Estimate, sign: str = "", digits: int = 3) -> str:
     return f"{e.mean:{shown}} [{e.low:{shown}}, {e.high:{shown}}]"
 
 
-def label(config: TrialConfig) -> str:
-    """Backbone, mode and ratio."""
-    return f"{config.backbone} {config.mode} {config.train_ratio:g}"
-
-
 def is_own(config: TrialConfig) -> bool:
     """Whether the net is one of the article's own."""
     return config.backbone in ARTICLE_WIDTHS
 
 
 def _place(f: Finished) -> tuple[object, ...]:
-    c = f.config
-    own = (is_own(c), c.backbone)
-    order = get_args(Group).index(f.group)
-    return order, c.train_ratio, own, MODES.index(c.mode), c.aux_weight, c.seed
+    c, order = f.config, get_args(Group).index(f.group)
+    mode = MODES.index(c.mode)
+    return order, c.train_ratio, is_own(c), c.backbone, mode, c.aux_weight, c.seed
 
 
 def _run_row(run: Run) -> Row:
@@ -106,7 +100,10 @@ def _epochs_row(run: Run) -> Row:
 def _article_differences(runs: Iterable[Run]) -> list[Row]:
     """The frozen network against the fully connected net, and with many labels against few."""
     trials = [f for run in runs for f in run if f.group == "article"]
-    names = {Cell(f.config.mode, f.config.train_ratio): label(f.config) for f in trials}
+    names = {
+        Cell(c.mode, c.train_ratio): f"{c.backbone} {c.mode} {c.train_ratio:g}"
+        for c in (f.config for f in trials)
+    }
     most = Cell("freeze", LARGE)
     pairs = [(most, Cell("scratch", LARGE)), (most, Cell("freeze", SMALL))]
     confirmed = [_confirmed(f) for f in trials]
@@ -153,7 +150,7 @@ def _task_row(arm: Run, without: Run) -> Row:
     c = arm[0].config
     found = multi_task([*map(_confirmed, arm), *(_confirmed(f, "control") for f in without)])
     if found is None:
-        raise ValueError(f"{label(c)} has no seed both with and without the auxiliary task")
+        raise ValueError(f"{c.backbone} {c.mode} has no seed both with and without the task")
     return {
         **_conditions(c),
         "seeds": found.accuracy.estimate.n,

@@ -21,7 +21,6 @@ from tests.support.studies.counting_journal import CountingJournal
 
 CASES = ((4, 0.0, 1), (4, 0.0, 10), (8, 0.0, 1), (16, 0.0, 1), (16, 1.0, 1))
 """Logical GPUs, seconds that a trial sleeps, epochs that it reports."""
-TRIALS = 150
 SLEEP_S, WORKERS = "TL_STUDY_BENCHMARK_SLEEP_S", "TL_STUDY_BENCHMARK_WORKERS"
 """Environment variables, which Ray's workers inherit: seconds that each trial sleeps, and the
 number of workers."""
@@ -32,7 +31,7 @@ _PATIENCE_S = 500.0
 
 def measure(quick: bool) -> Tables:
     """A study of no-op trials for each case."""
-    cases, trials = (((4, 0.0, 10),), 8) if quick else (CASES, TRIALS)
+    cases, trials = (((4, 0.0, 10),), 8) if quick else (CASES, 150)
     return {"no-op trials": [_run(*case, trials) for case in cases]}
 
 

@@ -28,7 +28,6 @@ HEADROOM_MB, SIDE = 600, 128
 _CHUNK = 64
 _MB = 10**6
 _FIELDS = ("VmData", "RssAnon", "RssFile")
-_SAMPLE_S = 0.02
 
 
 def measure(quick: bool) -> Tables:
@@ -43,7 +42,9 @@ def measure(quick: bool) -> Tables:
         done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
     if done.returncode:
         raise RuntimeError(f"training under the limit failed: {done.stderr.strip()[-2000:]}")
-    return {"one epoch under RLIMIT_DATA": [_row(json.loads(done.stdout), data_mb)]}
+    return {
+        "one epoch under RLIMIT_DATA": [_row(json.loads(done.stdout.splitlines()[-1]), data_mb)]
+    }
 
 
 def draw_entry(entry: Path, n: int, side: int) -> Path:
@@ -108,10 +109,10 @@ def train_under_limit(entry: Path, headroom: int) -> dict[str, Any]:
     samples, done = [start], threading.Event()
 
     def sample() -> None:  # The kernel keeps no peak of anonymous memory.
-        while not done.wait(_SAMPLE_S):
+        while not done.wait(0.02):
             samples.append(memory_now())
 
-    sampling = threading.Thread(target=sample)
+    sampling = threading.Thread(target=sample, daemon=True)
     sampling.start()
     result = run_trial(config, images, entry.parent, torch.device("cpu"))
     done.set()

@@ -72,10 +72,8 @@ class Run:
     def _rows(self, name: str) -> Iterator[Row]:
         module, about = ROWS[name]
         try:
-            measure = getattr(
-                import_module(f"benchmarks.speed.rows.{module}"), name.replace("-", "_")
-            )
-            yield from measure(self._bench)
+            rows = import_module(f"benchmarks.speed.rows.{module}")
+            yield from getattr(rows, name.replace("-", "_"))(self._bench)
         except SkippedError as reason:
             yield Row(name, about, skipped=str(reason))
         except InputError:

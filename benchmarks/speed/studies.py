@@ -57,11 +57,6 @@ class OurStudy:
         """From the start of the first trial to the end of the last."""
         return self.ends[-1] - self.start
 
-    @property
-    def trial_s(self) -> float:
-        """Wall time a trial, from end to end, without the start of the first workers."""
-        return (self.ends[-1] - self.ends[0]) / (len(self.records) - 1)
-
 
 def settings_of(bench: Bench, cache: Path, trials: int, **changes: Any) -> dict[str, Any]:
     """The settings of a row's study, as given on a command line."""
@@ -121,9 +116,6 @@ def all_done(studies: Sequence[OurStudy]) -> Gate:
     return Gate(done == trials, f"{done} of {trials} trials ran to their last epoch")
 
 
-_EXPERIMENT = "naive"
-
-
 @dataclass(frozen=True)
 class NaiveStudy:
     """What it cost, and the metrics of its trials."""
@@ -148,8 +140,8 @@ def run_naive_study(configs: list[TrialConfig], root: Path, folder: Path, gpus: 
     with local_ray(gpus):
         uri = f"sqlite:///{folder / 'mlflow.db'}"
         # Made here: creating a database takes seconds, which are no cost of a trial.
-        MlflowClient(uri).create_experiment(_EXPERIMENT, (folder / "mlruns").as_uri())
-        tracking = MLflowLoggerCallback(tracking_uri=uri, experiment_name=_EXPERIMENT)
+        MlflowClient(uri).create_experiment("naive", (folder / "mlruns").as_uri())
+        tracking = MLflowLoggerCallback(tracking_uri=uri, experiment_name="naive")
         tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(_trial, root=root), needs),
             param_space={"trial": tune.grid_search(points)},
@@ -162,8 +154,13 @@ def run_naive_study(configs: list[TrialConfig], root: Path, folder: Path, gpus: 
         end = time.perf_counter()
     if results.num_errors:
         raise RuntimeError(f"{results.num_errors} naive trials failed: {results.errors[0]}")
-    # In the order of the points.
-    histories = [_history(results[i]) for i in range(len(results))]
+    names = list(EpochMetrics.__dataclass_fields__)
+    reported = [results[i].metrics_dataframe for i in range(len(configs))]
+    histories = [
+        [EpochMetrics(**epoch) for epoch in frame[names].to_dict("records")]
+        for frame in reported
+        if frame is not None
+    ]
     if [len(history) for history in histories] != [config.epochs for config in configs]:
         raise KeyboardInterrupt  # Ray Tune caught the first one.
     return NaiveStudy(ready - start, end - ready, histories)
@@ -173,11 +170,3 @@ def _trial(drawn: dict[str, Any], root: Path) -> None:
     device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
     config = TrialConfig(**drawn["trial"])
     train_naively(config, root, device, lambda metrics: tune.report(asdict(metrics)))
-
-
-def _history(result: Any) -> list[EpochMetrics]:
-    """What a trial reported; less than all epochs after an interrupt."""
-    names = list(EpochMetrics.__dataclass_fields__)
-    reported = result.metrics_dataframe
-    rows = [] if reported is None else reported[names].to_dict("records")
-    return [EpochMetrics(**row) for row in rows]

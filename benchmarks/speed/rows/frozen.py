@@ -24,6 +24,7 @@ from tl_core.training.learners import NetLearner
 from tl_core.training.train import pretrained, run_trial
 from tl_core.training.weighting import make_weighting
 
+_CPU = torch.device("cpu")
 _APART = 0.1
 """How far features may be from those in float32, relative to their norm: bf16 keeps three
 digits, and fifty layers round one after the other."""
@@ -73,9 +74,6 @@ def near_fp32(features: Tensor, plain: Tensor) -> Gate:
     """Gate on features being close to `plain`, those computed in float32."""
     apart = ((features - plain).norm() / plain.norm()).item()
     return agree("relative distance of the features from float32's", apart, 0, _APART)
-
-
-_CPU = torch.device("cpu")
 
 
 def fused_heads(bench: Bench) -> Iterator[Row]:

@@ -28,7 +28,6 @@ _GPU, _SIDE = torch.device("cuda"), 224
 _PROCESSES, _SMALL, _LARGE = 4, 32, 128
 _EPOCHS = 5
 """Of a trial; the first compiles and fills caches, and does not count."""
-_WAIT_S = 300
 
 
 def gpu_training(bench: Bench) -> Iterator[Row]:
@@ -78,7 +77,7 @@ def gpu_sharing(bench: Bench) -> Iterator[Row]:
 
 def _share_gpu(images: Path, batch: int, wait: Callable[[float], Any], found: Any) -> None:
     """Train beside other processes, all at the same time after the first epoch."""
-    history = train(ImageSet.open(images), batch, lambda m: wait(_WAIT_S) if m.epoch == 1 else None)
+    history = train(ImageSet.open(images), batch, lambda m: wait(300) if m.epoch == 1 else None)
     found.put(images_per_s(history))
 
 

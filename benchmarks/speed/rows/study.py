@@ -31,6 +31,9 @@ _LOSS_SHARE = 0.02
 """Allowed relative difference of the first training loss, where the network learns in bf16."""
 _IMAGES = 3
 """Validation images whose class may differ there."""
+_CPU = torch.device("cpu")
+_TRAINING_IMAGES = 128
+"""Training images: about four steps, which are all alike and take a second each on a core."""
 
 
 def frozen_study(bench: Bench) -> Iterator[Row]:
@@ -120,8 +123,7 @@ class _Pair:
         return {
             "trials": n,
             "naive_trials_measured": self._naive_trials,
-            "naive_is": "start-up once, and the mean cost of its measured trials times all "
-            "trials; that cost includes the start of the trial's process",
+            "naive_is": "start-up once, and its measured trials' mean cost times all trials",
             "train_ratio": first.train_ratio,
             "epochs": first.epochs,
             "precision": first.precision,
@@ -146,11 +148,6 @@ def finetune_gates(
         agree(f"{what} first training loss", a, b, _LOSS_SHARE * abs(b)),
         agree(f"{what} validation images classified differently", images, 0, _IMAGES + 1e-6),
     )
-
-
-_CPU = torch.device("cpu")
-_TRAINING_IMAGES = 128
-"""Training images: about four steps, which are all alike and take a second each on a core."""
 
 
 def input_share(bench: Bench) -> Iterator[Row]:
