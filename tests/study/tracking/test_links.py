@@ -16,7 +16,13 @@ from study.records.trial_record import FACTORS
 from study.tracking.links import AXES, axes, shared_view, where_to_look
 from study.tracking.writer import MlflowWriter
 from tests.support.sockets import listening
-from tests.support.studies.builders import WrittenLedger, make_about, make_config, make_record
+from tests.support.studies.builders import (
+    WrittenLedger,
+    make_about,
+    make_config,
+    make_record,
+    write_record,
+)
 from tl_core.config import Metric
 
 
@@ -26,11 +32,7 @@ def write_runs(uri: str, name: str, log_losses: tuple[float, ...]) -> MlflowWrit
     ledger = WrittenLedger(Path(name), MlflowWriter(uri))
     ledger.study(name, make_about() | {"id": name})
     for trial, loss in enumerate(log_losses):
-        record = make_record(trial, log_losses=(1.0, loss), lr=10 ** -(trial + 1))
-        ledger.start(record, {})
-        for epoch in record.history:
-            ledger.epoch(trial, epoch)
-        ledger.end(record, [])
+        write_record(ledger, make_record(trial, log_losses=(1.0, loss), lr=10 ** -(trial + 1)))
     ledger.flush()
     return ledger.writer
 

@@ -10,7 +10,7 @@ from study.records.ledger import Event, Ledger, StudyState
 from study.tracking.sync_process import LedgerSync
 from study.tracking.sync_state import events_left
 from study.tracking.writer import MlflowWriter
-from tests.support.studies.builders import make_epoch, make_record
+from tests.support.studies.builders import make_record, write_record
 from tl_core.errors import InputError
 
 
@@ -48,7 +48,7 @@ def ledger(tmp_path: Path) -> Ledger:
     """The ledger of a study with one trial."""
     ledger = Ledger(tmp_path)
     ledger.study("mine", {})
-    write_trial(ledger, 0)
+    write_record(ledger, make_record(0, log_losses=(0.5,)))
     return ledger
 
 
@@ -69,14 +69,8 @@ def no_waiting() -> Iterator[None]:
         yield
 
 
-def write_trial(ledger: Ledger, trial: int) -> None:
-    ledger.start(make_record(trial), {})
-    ledger.epoch(trial, make_epoch(1))
-    ledger.end(make_record(trial), [])
-
-
 def write_rest(ledger: Ledger) -> None:
-    write_trial(ledger, 1)
+    write_record(ledger, make_record(1, log_losses=(0.5,)))
     ledger.close("done", [])
 
 

@@ -1,5 +1,4 @@
 from pathlib import Path
-from typing import Any
 
 import pytest
 from mlflow import MlflowClient
@@ -15,6 +14,7 @@ from tests.support.studies.builders import (
     make_about,
     make_epoch,
     make_record,
+    write_record,
 )
 from tl_core.errors import InputError
 from tl_core.inference.serialization import save_model
@@ -28,14 +28,6 @@ def writer(uri: str) -> MlflowWriter:
 @pytest.fixture
 def ledger(writer: MlflowWriter, tmp_path: Path) -> WrittenLedger:
     return WrittenLedger(tmp_path, writer)
-
-
-def write_trial(ledger: WrittenLedger, trial: int = 0, **given: Any) -> None:
-    record = make_record(trial, **given)
-    ledger.start(record, {})
-    for epoch in record.history:
-        ledger.epoch(trial, epoch)
-    ledger.end(record, [])
 
 
 def test_study_is_a_parent_with_flat_params(ledger: WrittenLedger, client: MlflowClient) -> None:
@@ -110,7 +102,7 @@ def test_end_of_a_single_trial_which_has_no_parent(
     ledger: WrittenLedger, client: MlflowClient, status: Status, error: str | None, ended: str
 ) -> None:
     ledger.study("mine", make_about(debug=True))
-    write_trial(ledger, status=status, error=error)
+    write_record(ledger, make_record(0, status, error=error))
     ledger.close("done", [])
     ledger.flush()
     (run,) = all_runs(client)
@@ -122,7 +114,8 @@ def test_end_of_a_single_trial_which_has_no_parent(
 
 def test_long_texts_do_not_break_the_store(ledger: WrittenLedger, client: MlflowClient) -> None:
     ledger.study("mine", make_about(debug=True))
-    write_trial(ledger, status="failed", error="x" * 20_000, weights="w" * 9_000)
+    record = make_record(0, "failed", error="x" * 20_000, weights="w" * 9_000)
+    write_record(ledger, record)
     ledger.flush()
     (run,) = all_runs(client)
     assert run.info.status == "FAILED"
@@ -133,7 +126,7 @@ def test_long_texts_do_not_break_the_store(ledger: WrittenLedger, client: Mlflow
 def test_best_so_far_is_a_metric_of_the_parent(ledger: WrittenLedger, client: MlflowClient) -> None:
     ledger.study("mine", make_about())
     for trial, loss in enumerate((0.5, 0.75, 0.25)):
-        write_trial(ledger, trial, log_losses=(loss,))
+        write_record(ledger, make_record(trial, log_losses=(loss,)))
     ledger.flush()
     assert steps(client, all_runs(client)[0], "best_val_log_loss") == [(1, 0.5), (3, 0.25)]
 
@@ -158,7 +151,7 @@ def test_what_is_written_twice_is_there_once(
     ledger: WrittenLedger, writer: MlflowWriter, uri: str, client: MlflowClient
 ) -> None:
     ledger.study("mine", make_about())
-    write_trial(ledger, log_losses=(0.5,))
+    write_record(ledger, make_record(log_losses=(0.5,)))
     ledger.close("done", [])
     ledger.flush()
     once = [run.to_dictionary() for run in all_runs(client)]

@@ -105,6 +105,15 @@ def make_about(**settings: Any) -> dict[str, Any]:
     return {"id": "0123", "settings": settings, "data": {"classes": {"cat": 1}}}
 
 
+def write_record(ledger: Ledger, record: TrialRecord, ended: bool = True) -> None:
+    """Write the events of a trial, its end among them if `ended`."""
+    ledger.start(record, {})
+    for epoch in record.history:
+        ledger.epoch(record.trial, epoch)
+    if ended:
+        ledger.end(record, [])
+
+
 def write_study(folder: Path, uri: str = "", trials: int = 2, ended: bool = True) -> Ledger:
     """A study that ran with --offline; `ended` is whether its last trial and it have ended."""
     folder.mkdir(parents=True)
@@ -115,10 +124,7 @@ def write_study(folder: Path, uri: str = "", trials: int = 2, ended: bool = True
     ledger.study("mine", about)
     for trial in range(trials):
         record = make_record(trial, log_losses=(0.5 + trial,))
-        ledger.start(record, {})
-        ledger.epoch(trial, record.history[0])
-        if ended or trial < trials - 1:
-            ledger.end(record, [])
+        write_record(ledger, record, ended=ended or trial < trials - 1)
     if ended:
         ledger.close("done", [])
     return ledger

@@ -17,7 +17,7 @@ from study.records.trial_record import Status, TrialRecord, best_of
 from study.reporting.figures.factor_plots import aux_position
 from study.search.confirmation import FRESH, plan
 from study.search.space import LR_RANGES
-from tests.support.studies.builders import make_config, make_epoch, make_settings
+from tests.support.studies.builders import make_config, make_epoch, make_settings, write_record
 from tl_core.config import Mode
 from tl_core.inference.model_card import CARD
 
@@ -57,10 +57,7 @@ class Synthetic:
         ledger = Ledger(folder)
         ledger.study(str(self.settings.name), about)
         for record in records:
-            ledger.start(record, {})
-            for epoch in record.history:
-                ledger.epoch(record.trial, epoch)
-            ledger.end(record, [])
+            write_record(ledger, record)
         ledger.close(about["status"], [])
         if self.confirm_seeds:
             self.write_winner(folder / WINNER, records)
