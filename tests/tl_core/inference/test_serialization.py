@@ -179,8 +179,3 @@ def test_a_kill_between_the_files_leaves_nothing_that_is_mixed(
         save_model(folder, make_model(classes=("x", "y", "z")))
     with pytest.raises(InputError, match="is not the file it should be"):
         load_model(folder)
-
-
-def test_the_package_has_no_other_name_on_demand() -> None:
-    with pytest.raises(AttributeError, match="module 'tl_core' has no attribute 'nothing'"):
-        _ = tl_core.nothing
