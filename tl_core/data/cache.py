@@ -66,6 +66,11 @@ def publish(entry: Path, build: Callable[[Path], None], fault: Fault = damage) -
     Raises:
         OSError: a file can't be written, e.g. because the disk is full; nothing of it remains.
     """
+
+    def build_with_manifest(into: Path) -> None:
+        build(into)
+        (into / MANIFEST).write_bytes(_manifest(into))
+
     with suppress(FileNotFoundError):  # Another process is just replacing the entry.
         if entry.exists() and fault(entry) is None:
             return
@@ -78,7 +83,7 @@ def publish(entry: Path, build: Callable[[Path], None], fault: Fault = damage) -
             if why is None:
                 return
             _log.warning("warning: cache entry %s is built again: %s", entry, why)
-        replace_folder(entry, lambda into: _build(build, into))
+        replace_folder(entry, build_with_manifest)
 
 
 def new_array(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> np.ndarray:
@@ -93,11 +98,6 @@ def new_array(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> np.ndarra
             with path.open("r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     return array
-
-
-def _build(build: Callable[[Path], None], into: Path) -> None:
-    build(into)
-    (into / MANIFEST).write_bytes(_manifest(into))
 
 
 def _manifest(entry: Path) -> bytes:

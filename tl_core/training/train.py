@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -87,7 +87,7 @@ def run_trial(
     """
     if images.image_size != config.image_size:
         raise ValueError(f"images are {images.image_size} px, config says {config.image_size} px")
-    setup = _Setup.of(config, images, cache, device, verify)
+    setup = _Setup(config, images, cache, device, verify)
     learner: Learner
     if config.mode == "freeze":
         learner, history = _train_heads(setup, config.lr, report)
@@ -101,46 +101,33 @@ def run_trial(
     return TrialResult(history, setup.net, setup.backbone, setup.splits[0], test, warnings)
 
 
-@dataclass(frozen=True)
 class _Setup:
     """What all stages of a trial share; one split and one pair of heads for each seed."""
 
-    config: TrialConfig
-    images: ImageSet
-    cache: Path
-    device: torch.device
-    verify: bool
-    backbone: Backbone
-    seeds: range
-    splits: list[Split]
-    heads: list[Heads]
-    net: TwoHeadedNet
-    """With the heads of the first seed."""
-    weighting: Weighting
-    """Shared as well: the next stage starts from what one stage has learned."""
-
-    @classmethod
-    def of(
-        cls, config: TrialConfig, images: ImageSet, cache: Path, device: torch.device, verify: bool
-    ) -> Self:
-        backbone = _backbone(config)
-        seeds = range(config.seed, config.seed + config.seeds)
+    def __init__(
+        self, config: TrialConfig, images: ImageSet, cache: Path, device: torch.device, verify: bool
+    ) -> None:
+        self.config, self.images, self.device = config, images, device
+        self._cache, self._verify = cache, verify
+        self.backbone = _backbone(config)
+        self.seeds = range(config.seed, config.seed + config.seeds)
         ratio, split_seed = config.train_ratio, config.split_seed
-        splits = [make_split(images.labels, ratio, split_seed, seed) for seed in seeds]
-        heads = [_heads(backbone, len(images.classes), seed) for seed in seeds]
-        net = TwoHeadedNet(backbone.network, heads[0], backbone.precision)
-        weighting = make_weighting(config.aux_weight, config.seeds, device)
-        given = (config, images, cache, device, verify)
-        return cls(*given, backbone, seeds, splits, heads, net, weighting)
+        self.splits = [make_split(images.labels, ratio, split_seed, seed) for seed in self.seeds]
+        self.heads = [_heads(self.backbone, len(images.classes), seed) for seed in self.seeds]
+        self.net = TwoHeadedNet(self.backbone.network, self.heads[0], self.backbone.precision)
+        # Shared as well: the next stage starts from the weights that one stage has learned.
+        self._weighting = make_weighting(config.aux_weight, config.seeds, device)
+        self._mirror = len(images.labels) if config.hflip else 0
 
     def on_features(self, stack: HeadStack) -> StackLearner:
-        c, data = self.config, (self.images, self.backbone, self.cache)
-        features = load_features(*data, self.device, c.hflip, self.verify)
+        data = (self.images, self.backbone, self._cache)
+        features = load_features(*data, self.device, self.config.hflip, self._verify)
         rows = torch.from_numpy(features).to(self.device)
         trains = [split.train for split in self.splits]
-        order = partial(stacked_order, trains, self.seeds, mirror=self._mirror())
+        order = partial(stacked_order, trains, self.seeds, mirror=self._mirror)
         stack.to(self.device)
-        return StackLearner(stack, *self._targets(), order, c.batch_size, _EVAL_ROWS, rows)
+        size = self.config.batch_size
+        return StackLearner(stack, *self._targets(), order, size, _EVAL_ROWS, rows)
 
     def on_pixels(self) -> NetLearner:
         c = self.config
@@ -148,7 +135,7 @@ class _Setup:
         if c.compile:
             model.network.compile()
         read = pixel_reader(self.images, self.backbone, self.device)
-        order = partial(epoch_order, self.splits[0].train, c.seed, mirror=self._mirror())
+        order = partial(epoch_order, self.splits[0].train, c.seed, mirror=self._mirror)
         size = eval_batch(self.device, self.images.image_size)
         return NetLearner(model, *self._targets(), order, c.batch_size, size, read)
 
@@ -159,13 +146,10 @@ class _Setup:
         where = {"device": self.device.type, **library_versions()}
         return self.config.model_dump(exclude={"weights"}) | inputs | where
 
-    def _mirror(self) -> int:
-        return len(self.images.labels) if self.config.hflip else 0
-
     def _targets(self) -> tuple[Tensor, Tensor, Weighting]:
         labels = torch.from_numpy(self.images.labels).to(self.device)
         brightness = torch.from_numpy(self.images.brightness).to(self.device)
-        return labels, brightness, self.weighting
+        return labels, brightness, self._weighting
 
 
 def _train_heads(
