@@ -21,7 +21,7 @@ def track(items: Iterable[Item], total: int, doing: str, weight: int = 1) -> Ite
 
     `weight` is how many of the `total` one item stands for (a batch of 256 images: 256).
     """
-    console = Console(stderr=True)
+    console = Console(stderr=True, highlight=False)
     start = time.perf_counter()
     with Progress(*_COLUMNS, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(doing, total=total)
