@@ -62,13 +62,7 @@ FORBIDDEN = {
 }
 
 
-STILL = pytest.mark.xfail(reason="the rooms are still being cleared")
-
-
-@pytest.mark.parametrize(
-    "package",
-    [pytest.param(name, marks=[STILL] if name == "study" else []) for name in FORBIDDEN],
-)
+@pytest.mark.parametrize("package", FORBIDDEN)
 def test_a_package_does_not_import(package: str) -> None:
     for file in modules(package):
         names = {name.partition(".")[0] for name in imported(file)}

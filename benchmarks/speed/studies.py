@@ -21,8 +21,9 @@ from benchmarks.speed.bench import RATIO, Bench
 from benchmarks.speed.harness import Gate
 from benchmarks.speed.naive import train_naively
 from study.cluster.local_ray import local_ray
+from study.execution.features import with_features
 from study.execution.run_study import EXIT_CODES, open_journal, run_study
-from study.execution.supply import make_context
+from study.execution.trial_context import make_context
 from study.execution.tune import search
 from study.execution.worker import run_in_worker
 from study.preflight.prepare import Prepared, prepare_new
@@ -97,7 +98,8 @@ def search_alone(prepared: Prepared, sender: Sender, run: Any = run_in_worker) -
     """Run the search of a study on the Ray that is up, until its sender has sent everything."""
     settings, start = prepared.settings, time.perf_counter()
     journal, _ = open_journal(prepared, sender)
-    search(settings, make_context(prepared), prepared.capacity, prepared.folder, journal, run=run)
+    context = with_features(prepared, make_context(prepared))
+    search(settings, context, prepared.capacity, prepared.folder, journal, run=run)
     journal.close("done", [])
     unsent = sender.close()
     records = [r for r in journal.records if r.kind == "search" and r.status in ENDED]

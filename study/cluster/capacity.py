@@ -9,11 +9,10 @@ from study.config.settings import Settings
 
 @dataclass(frozen=True)
 class Capacity:
-    """Places for trials: for networks that learn, and for frozen ones beside them.
+    """Places for trials: for networks that learn, and for frozen trials beside them.
 
-    Heads on cached features are small. A frozen trial takes the sliver that a network leaves of
-    its share of the cores, and starts as soon as it is drawn; how many run at once is the queue's
-    to see to.
+    Heads on cached features are small. A frozen trial asks for the sliver that a network leaves of
+    its share of the cores, and starts as soon as it is drawn; the searcher limits how many run.
     """
 
     full: int
@@ -28,22 +27,22 @@ class Capacity:
     def of(cls, settings: Settings, gpus: int, cpus: int) -> Self:
         """The places for the modes of a study.
 
-        `cpus` are the cores that trials can count on: `study.cluster.resources.Machines.cpus_for`.
+        `cpus` are the cores that trials can count on: `study.cluster.resources.Resources.cpus_for`.
         """
         freeze = "freeze" in settings.mode
         if settings.mode == ("freeze",):
             return cls(0, cpus, cpus, 0)
         full = gpus * settings.trials_per_gpu or cpus
-        # Few: what is drawn ahead of its turn has not learned from the trials before it.
+        # Few: a trial that is drawn early has not learned from those that still run.
         frozen = max(1, full // 4)
         return cls(full, frozen if freeze else 0, cpus, settings.trials_per_gpu if gpus else 0)
 
     def resources(self, mode: str) -> dict[str, float]:
-        """What one trial asks for."""
+        """What one trial asks Ray for."""
         if not self.full:
             return {"CPU": 1.0}
         share = min(1.0, self.cpus / self.full)
-        # Small enough that no further full-network trial fits on the cores.
+        # So small that no further full-network trial fits on the cores.
         sliver = max(1e-4, _floor(share / (self.full + 2))) if self.frozen else 0.0
         if mode == "freeze":
             return {"CPU": sliver}

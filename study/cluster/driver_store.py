@@ -1,7 +1,7 @@
-"""The driver's end of a cluster without a shared disk: what nodes lack goes out, results come in.
+"""Files between the driver and nodes that share no disk with it.
 
-An actor beside the driver. A node asks it for each cache entry once, and gets it through Ray's
-object store; checkpoints and the winner come the other way, into the study's folder.
+An actor on the driver's node serves the driver's cache: a node fetches each cache entry once,
+through Ray's object store. Checkpoints and the winner go the other way, into the study's folder.
 """
 
 import threading
@@ -21,15 +21,15 @@ from study.cluster.stores import Files, Folder
 from tl_core.data.cache import damage, publish
 
 _PIECE = 64 * 2**20
-"""Bytes of one object in Ray's store, which need not hold a whole file then."""
+"""Bytes of one object in Ray's store; files are sent in pieces, as they may not fit."""
 _HELD = 8
-"""Pieces that the store has at a time: nodes that fetch together share them, and it stays small."""
+"""Pieces in the store at a time: few, and nodes that fetch at the same time share them."""
 _AT_ONCE = 16
-"""Calls that are served at once: nodes shall not wait for each other's checkpoints."""
+"""Calls that are served at once, so that nodes don't wait for each other's checkpoints."""
 _PATIENCE_S = 120.0
 
 Piece = list["ray.ObjectRef[np.ndarray]"]
-"""Just one: in a list, as Ray sends the object itself otherwise."""
+"""One reference, in a list: a bare reference would be replaced by the object."""
 
 
 class DriverStore:
@@ -46,17 +46,17 @@ class DriverStore:
         return {path.name: path.stat().st_size for path in files}
 
     def piece(self, name: str, file: str, start: int) -> Piece:
-        """Return what a file holds from a place on, an object that nodes get from each other."""
+        """Return a piece of a file as an object that nodes can also get from each other."""
         with self._putting:
             return self._put(self._cache / name / file, start)
 
-    def call(self, what: str, *given: Any) -> Any:
-        """Do what a `Storage` does."""
-        return getattr(self._storage, what)(*given)
+    def call(self, method: str, *arguments: Any) -> Any:
+        """Call a method of the study's `Storage`."""
+        return getattr(self._storage, method)(*arguments)
 
 
 def start_driver_store(cache: Path, folder: Path) -> Any:
-    """Start one on the driver's node; it ends with the driver."""
+    """Start the actor on the driver's node; it ends with the driver."""
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     options = {"num_cpus": 0, "max_concurrency": _AT_ONCE, "scheduling_strategy": here}
     again = {"max_restarts": -1, "max_task_retries": 3}
@@ -65,7 +65,7 @@ def start_driver_store(cache: Path, folder: Path) -> Any:
 
 @dataclass(frozen=True)
 class RemoteStore:
-    """The storage that a keeper is for others."""
+    """The storage of other nodes: it calls the driver's."""
 
     driver_store: Any
     folder: Path
@@ -88,31 +88,31 @@ class RemoteStore:
         self._call("remove", name)
 
     def replace(self, name: str, files: Files) -> None:
-        """Put a new folder in the place of what is there."""
+        """Replace a folder by one with these files."""
         self._call("replace", name, files)
 
-    def _call(self, what: str, *given: object) -> Any:
+    def _call(self, method: str, *arguments: object) -> Any:
         try:
-            return _patiently(lambda: ray.get(self.driver_store.call.remote(what, *given)))
+            return _retry(lambda: ray.get(self.driver_store.call.remote(method, *arguments)))
         except RayTaskError as error:
-            # Ray's own copy of an OSError has lost its number, by which a full disk is known.
+            # Ray's copy of an OSError has no errno, by which a full disk is recognised.
             raise error.cause from error
 
 
-def _patiently(ask: Callable[[], Any]) -> Any:
-    """Ask until the keeper answers: a network that is away for a while fails no trial."""
+def _retry(call: Callable[[], Any]) -> Any:
+    """Call until the driver answers: a short network failure fails no trial."""
     end = time.monotonic() + _PATIENCE_S
     while True:
         try:
-            return ask()
-        except (ActorUnavailableError, OwnerDiedError):  # The second of a piece.
+            return call()
+        except (ActorUnavailableError, OwnerDiedError):  # The owner of a piece may die.
             if time.monotonic() > end:
                 raise
             time.sleep(1)
 
 
 def receive(driver_store: Any, cache: Path, name: str) -> Path:
-    """Have this node's cache hold an entry, and verify it; return where it is.
+    """Fetch a cache entry unless this node has it, and verify it; return its path.
 
     One process of the node fetches it and the others wait.
 
@@ -123,11 +123,11 @@ def receive(driver_store: Any, cache: Path, name: str) -> Path:
 
 
 def _fetch(driver_store: Any, name: str, into: Path) -> None:
-    sizes: dict[str, int] = _patiently(lambda: ray.get(driver_store.sizes.remote(name)))
+    sizes: dict[str, int] = _retry(lambda: ray.get(driver_store.sizes.remote(name)))
     for file, size in sizes.items():
         with (into / file).open("wb") as out:
             for start in range(0, size, _PIECE):
-                out.write(_patiently(partial(_piece, driver_store, name, file, start)))
+                out.write(_retry(partial(_piece, driver_store, name, file, start)))
     if why := damage(into):
         raise OSError(f"cache entry {name} has not arrived whole: {why}")
 

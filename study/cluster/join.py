@@ -1,10 +1,12 @@
-"""A Ray cluster that is up already: joined, looked at, and told what to run."""
+"""A Ray cluster that is up already: how it is joined, and how its nodes are asked."""
 
 import logging
 import os
 import platform
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -12,21 +14,21 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
-from ray._private import services
+import torch
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from study.cluster.head_probe import NO_HEAD, ask
 from study.cluster.ray_environment import LOGICAL, worker_environment
 from study.errors import NodeError
 from tl_core.errors import Fault, InputError
+from tl_core.runtime import keep_freed_memory
 
 _COMPARED = ("torch", "torchvision", "timm", "ray")
-_PACKAGES = ("tl_core", "study")
+_ROOT = Path(__file__).parents[2]
 _ANSWER_S = 4.0
 _LONGEST = 300
 PATIENCE_S = 60.0
-"""How long a node has for what it is asked, unless it may take longer."""
+"""Seconds that a node has to answer, unless the caller gives it more."""
 
 Value = TypeVar("Value")
 Versions = tuple[tuple[str, str], ...]
@@ -50,6 +52,22 @@ class Node:
     gpus: int
 
 
+NO_HEAD = (
+    "what answers there is no Ray head, or a busy one; its address is what ray start printed, "
+    "HOST:6379 as a rule"
+)
+_NO_RAY = "no Ray runs on this machine; ray start starts one, or joins one"
+_GONE = "no Ray answers at RAY_ADDRESS, else at the address of the last ray start"
+_TOKEN = (
+    "have here, in ~/.ray/auth_token or in RAY_AUTH_TOKEN, what the head has in its "
+    "~/.ray/auth_token"
+)
+_HEALTH_CHECK = ("-m", "ray.scripts.scripts", "health-check", "--skip-version-check")
+_TIMEOUTS = {"RAY_gcs_rpc_server_connect_timeout_s": "1", "RAY_py_gcs_connect_timeout_s": "4"}
+"""Seconds that Ray waits: for each of two connections, and then for an answer."""
+_HEALTH_CHECK_S = 30.0
+
+
 def join(address: str) -> None:
     """Join a running cluster as a driver; this project's code goes to its workers.
 
@@ -58,9 +76,14 @@ def join(address: str) -> None:
     """
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
+        if why := head_fault(address):
+            raise ConnectionError(why)
         ray.init(
-            address=_found(address),
-            runtime_env={"py_modules": _code(), "env_vars": worker_environment()},
+            address=address,
+            runtime_env={
+                "py_modules": [str(_ROOT / name) for name in ("tl_core", "study")],
+                "env_vars": worker_environment(),
+            },
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
@@ -68,28 +91,36 @@ def join(address: str) -> None:
         why = " ".join(str(error).split())[:_LONGEST]
         raise InputError([Fault("--address", f"{address}: {why}")]) from error
     finally:
-        signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own would end it with nothing saved.
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own handler ends it with nothing saved.
 
 
-def _found(address: str) -> str:
-    """HOST:PORT of the cluster's head, which was asked: Ray would try for minutes."""
-    head: str | None = services.canonicalize_bootstrap_address(address)
-    if head is None:
-        raise ConnectionError("no Ray runs on this machine; ray start starts one, or joins one")
-    if error := _unreachable(head):
-        # Ray has put this machine's address for 127.0.0.1, where something else may listen.
-        if address != "auto" and not _unreachable(address):
-            raise ConnectionError(NO_HEAD)
-        where = f"at {head}" if address == "auto" else "there"
-        raise ConnectionError(f"no Ray answers {where}: {error.strerror or error}") from error
-    if why := ask(head):
-        raise ConnectionError(why)
-    return head
+def head_fault(address: str) -> str | None:
+    """Return why the head at HOST:PORT, or at `auto`, can't be joined; None if it can.
+
+    `ray.init` would try for minutes. Ray's own command asks, in a process of its own, as Ray prints
+    lines to the terminal meanwhile. A Ray without the command leaves it to `ray.init`.
+    """
+    if address != "auto" and (error := _connection_error(address)):
+        return f"no Ray answers there: {error.strerror or error}"
+    if os.environ.get("RAY_AUTH_MODE") == "token" and (why := _token_fault()):
+        return f"{why}: {_TOKEN}"
+    where = () if address == "auto" else ("--address", address)
+    try:
+        done = subprocess.run(
+            [sys.executable, *_HEALTH_CHECK, *where],
+            env=_TIMEOUTS | os.environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_HEALTH_CHECK_S,
+        )
+    except subprocess.TimeoutExpired:
+        return NO_HEAD
+    return _head_fault(address, done.returncode, done.stderr)
 
 
-def _unreachable(place: str) -> OSError | None:
-    """Why nothing can be sent to HOST:PORT, or None if something listens there."""
-    host, _, port = place.rpartition(":")
+def _connection_error(address: str) -> OSError | None:
+    host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), _ANSWER_S).close()
     except OSError as error:
@@ -97,9 +128,34 @@ def _unreachable(place: str) -> OSError | None:
     return None
 
 
-def _code() -> list[str]:
-    root = Path(__file__).parents[2]
-    return [str(root / name) for name in _PACKAGES]
+def _token_fault() -> str | None:
+    """Return why there is no token to send; Ray would end the process."""
+    if os.environ.get("RAY_AUTH_TOKEN"):
+        return None
+    named = os.environ.get("RAY_AUTH_TOKEN_PATH")
+    try:
+        (Path(named) if named else Path.home() / ".ray" / "auth_token").read_bytes()
+    except OSError as error:
+        if named:
+            return f"RAY_AUTH_TOKEN_PATH={named} can't be read: {error.strerror}"
+        return "RAY_AUTH_MODE=token, and there is no token"
+    return None
+
+
+def _head_fault(address: str, code: int, errors: str) -> str | None:
+    """What the end of `ray health-check` means."""
+    if code == 0 or "No such command" in errors:
+        return None
+    if "AuthenticationError" in errors:
+        if os.environ.get("RAY_AUTH_MODE") == "token":
+            return f"RAY_AUTH_MODE=token, and the token is not the head's: {_TOKEN}"
+        return f"the head wants a token: set RAY_AUTH_MODE=token, and {_TOKEN}"
+    if "RpcError" in errors:
+        return _GONE if address == "auto" else NO_HEAD
+    if "Could not find any running Ray instance" in errors:
+        return _NO_RAY
+    [*_, line] = errors.strip().splitlines() or [f"exit code {code}"]
+    return f"Ray ends while it asks the head: {line}"
 
 
 def nodes() -> list[Node]:
@@ -119,7 +175,7 @@ def nodes() -> list[Node]:
 
 
 def versions() -> Versions:
-    """What this process has of all that decides a trial's numbers, and of Ray."""
+    """Versions of Python, of Ray and of all that decides a trial's numbers, in this process."""
     return (("python", platform.python_version()), *((n, _version(n)) for n in _COMPARED))
 
 
@@ -131,20 +187,32 @@ def _version(name: str) -> str:
 
 
 def version_fault(node: str, wanted: Versions, found: Versions) -> str | None:
-    """Tell what a node has otherwise than this process, or None if it has all the same."""
+    """Describe which versions a node lacks; None if it has all of them."""
     has = dict(found)
     apart = [f"{n} {has.get(n)} where the driver has {v}" for n, v in wanted if has.get(n) != v]
     return f"node {node} has {', '.join(apart)}: install constraints.txt there" if apart else None
 
 
 def check_versions(wanted: Versions) -> None:
-    """Raise `NodeError` if this node has others; without any wanted there is no cluster."""
+    """Raise `NodeError` if this node has others; without a cluster, none are wanted."""
     if wanted and (why := version_fault(own_address(), wanted, versions())):
         raise NodeError(why)
 
 
+def settle_worker(wanted: Versions) -> torch.device:
+    """Set this worker process up and return its device; a second call does no harm.
+
+    Raises `NodeError` if its node, which may have joined late, has other libraries.
+    """
+    check_versions(wanted)
+    keep_freed_memory()
+    # One thread for each core it has: workers that share threads wait for each other.
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    return torch.device("cuda" if ray.get_gpu_ids() and gpus_are_real() else "cpu")
+
+
 def own_address() -> str:
-    """By which the cluster knows this node."""
+    """The address by which the cluster knows this node."""
     return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
 
 
@@ -156,8 +224,8 @@ def gpus_are_real() -> bool:
 def on_each(
     task: Callable[..., Value], among: list[Node], *given: Any, timeout_s: float = PATIENCE_S
 ) -> dict[Node, Value | NodeFault]:
-    """Run a function on each node at once; return what came of it."""
-    # A process of its own, which ends with it: no GPU memory is kept from those that follow.
+    """Run a function on each node at the same time; return its value, or why there is none."""
+    # Each runs in a process of its own, which ends with it and keeps no GPU memory.
     remote = ray.remote(num_cpus=0, max_calls=1, max_retries=0)(task)
     sees_gpus = {"env_vars": {"RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1"}}
     asked = {
@@ -175,6 +243,6 @@ def on_each(
 def _given(ref: "ray.ObjectRef[Value]") -> Value | NodeFault:
     try:
         value: Value = ray.get(ref)
-    except Exception as error:  # Whatever it was, on whichever node.
+    except Exception as error:  # Any error of the function or of its node.
         return NodeFault((str(error).strip().splitlines() or [type(error).__name__])[-1])
     return value

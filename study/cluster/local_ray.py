@@ -1,6 +1,5 @@
 """Ray on this machine, for one study: up before its first task, down when it ends."""
 
-import functools
 import logging
 import os
 import secrets
@@ -11,31 +10,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from unittest import mock
 
 import ray
-from ray._private import services
 
 from study.cluster.resources import usable_cpus
 
 _TOKEN_PATH = "RAY_AUTH_TOKEN_PATH"
+_TMPDIR = "RAY_TMPDIR"
 
 
 @contextmanager
 def local_ray(gpus: int, cpus: int | None = None) -> Iterator[None]:
     """Start Ray on the loopback address; `study.cluster.ray_environment` has set the environment.
 
-    Its files lie in a folder that nobody else can enter, and go when it ends: Ray opens its own
+    Its files lie in a folder that only this user can enter, and go when it ends: Ray opens its own
     folder, with the sockets that its processes trust, to everybody on the machine.
     """
     # Not Python's own choice: on some systems too long a path for sockets, which get 107 bytes.
-    folder = Path(tempfile.mkdtemp(prefix="tl", dir=os.environ.get("RAY_TMPDIR", "/tmp")))
+    folder = Path(tempfile.mkdtemp(prefix="tl", dir=os.environ.get(_TMPDIR, "/tmp")))
     own_token = _give_token(folder)
     on_sigterm = signal.getsignal(signal.SIGTERM)
-    # A Ctrl-C, or what `timeout` and systemd send, reaches all processes of a group, and the study
-    # can't end in order without its Ray. Ray has no option for this; it does end with the study.
-    apart = functools.partial(services.ConsolePopen, process_group=0)
-    with mock.patch.object(services, "ConsolePopen", apart):
+    with _variable(_TMPDIR, str(folder)), _children_in_own_groups():
         ray.init(  # If it fails, its folder stays: the message names a log in it.
             address="local",
             num_cpus=cpus or usable_cpus(),
@@ -43,22 +38,60 @@ def local_ray(gpus: int, cpus: int | None = None) -> Iterator[None]:
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            _node_ip_address="127.0.0.1",
-            _temp_dir=str(folder / "ray"),
         )
-    signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own would end the study with nothing saved.
+    signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own handler ends a study with nothing saved.
     try:
         yield
     finally:
         ray.shutdown()
-        signal.signal(signal.SIGTERM, on_sigterm)  # Ray has undone it, unseen by Python.
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray has reset it, unseen by Python.
         shutil.rmtree(folder, ignore_errors=True)
         if own_token:
             del os.environ[_TOKEN_PATH]
 
 
+@contextmanager
+def _variable(name: str, value: str) -> Iterator[None]:
+    """Set an environment variable inside."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        del os.environ[name]
+        if before is not None:
+            os.environ[name] = before
+
+
+_in_own_groups = False
+
+
+@contextmanager
+def _children_in_own_groups() -> Iterator[None]:
+    """Give each process that starts inside a process group of its own.
+
+    Ctrl-C and `timeout` send their signal to all processes of a group, and a study can't end in
+    order without its Ray. Ray itself ends with the study.
+    """
+    global _in_own_groups
+    _in_own_groups = True
+    try:
+        yield
+    finally:
+        _in_own_groups = False
+
+
+def _leave_group() -> None:
+    if _in_own_groups:
+        os.setpgid(0, 0)
+
+
+# `subprocess` calls it in a new process if it is given a `preexec_fn`, as it is by Ray.
+os.register_at_fork(after_in_child=_leave_group)
+
+
 def _give_token(folder: Path) -> bool:
-    """Have Ray ask for a token of this run alone, unless the user has one, or wants none."""
+    """Have Ray ask for a token of this run, unless the user has one or wants none."""
     asked = os.environ.get("RAY_AUTH_MODE") == "token"
     if not asked or "RAY_AUTH_TOKEN" in os.environ or _TOKEN_PATH in os.environ:
         return False
@@ -72,5 +105,5 @@ def _give_token(folder: Path) -> bool:
 
 @cache
 def _token() -> str:
-    """One for all: a process hands Ray the first that it has read to the end of its life."""
+    """One for all: Ray keeps the first token that a process has read until the process ends."""
     return secrets.token_hex(32)

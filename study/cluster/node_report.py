@@ -1,14 +1,13 @@
-"""What the nodes of a cluster say of themselves, and whether a study can run on all of them."""
+"""Reports of a cluster's nodes, and whether a study can run on all of them."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from study.cluster.devices import check_compiler
 from study.cluster.folders import folder_faults, nearest
 from study.cluster.join import (
     PATIENCE_S,
@@ -21,18 +20,24 @@ from study.cluster.join import (
     version_fault,
     versions,
 )
-from study.cluster.resources import Resources, best_precisions, hardware, usable_cpus
+from study.cluster.resources import (
+    Resources,
+    best_precisions,
+    check_compiler,
+    hardware,
+    usable_cpus,
+)
 from study.config.settings import Settings
 from tl_core.config import Precision
 from tl_core.errors import Fault, InputError
 from tl_core.training.train import needs_pretrained, pretrained
 
 FETCHING_S = 600.0
-"""Nodes that have no weights yet may have to fetch them first."""
+"""Seconds for a report: a node may have to fetch weights first."""
 
 
 @dataclass(frozen=True)
-class Look:
+class NodeReport:
     """A node as its own processes see it."""
 
     versions: Versions
@@ -48,30 +53,31 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A node, and what came of looking at it."""
+class ReportedNode:
+    """A node and its report, or why there is none."""
 
     node: Node
-    look: Look | NodeFault
+    report: NodeReport | NodeFault
 
 
-def this_node(settings: Settings) -> Seen:
-    """This machine alone, looked at as a node is."""
+def this_node(settings: Settings) -> ReportedNode:
+    """This machine alone, reported as a node is."""
     node = Node("", "this machine", usable_cpus(), torch.cuda.device_count())
-    return Seen(node, look(settings.cache.resolve(), _weights(settings), compiles=False))
+    report = report_node(settings.cache.resolve(), _weights(settings), compiles=False)
+    return ReportedNode(node, report)
 
 
-def survey(settings: Settings, timeout_s: float = PATIENCE_S) -> list[Seen]:
-    """Look at every node of the cluster that was joined; those that die meanwhile are left out."""
+def report_nodes(settings: Settings, timeout_s: float = PATIENCE_S) -> list[ReportedNode]:
+    """Have every node of the joined cluster report; nodes that die meanwhile are left out."""
     there = nodes()
     cache, weights = settings.cache.resolve(), _weights(settings)
-    found = on_each(look, there, cache, weights, settings.compile, timeout_s=timeout_s)
+    found = on_each(report_node, there, cache, weights, settings.compile, timeout_s=timeout_s)
     up = {node.id for node in nodes()}
-    return [Seen(node, found[node]) for node in there if node.id in up]
+    return [ReportedNode(node, found[node]) for node in there if node.id in up]
 
 
-def look(cache: Path, weights: tuple[str, str, int] | None, compiles: bool) -> Look:
-    """Return what this node is like.
+def report_node(cache: Path, weights: tuple[str, str, int] | None, compiles: bool) -> NodeReport:
+    """Report on this node.
 
     Args:
         cache: where data will be kept.
@@ -80,7 +86,7 @@ def look(cache: Path, weights: tuple[str, str, int] | None, compiles: bool) -> L
     """
     cuda = range(torch.cuda.device_count())
     device = torch.device("cuda" if cuda else "cpu")
-    return Look(
+    return NodeReport(
         versions(),
         hardware(),
         tuple(torch.cuda.mem_get_info(i) for i in cuda),
@@ -93,61 +99,59 @@ def look(cache: Path, weights: tuple[str, str, int] | None, compiles: bool) -> L
 
 
 def _weights(settings: Settings) -> tuple[str, str, int] | None:
-    """A file of weights is brought to the nodes, and random ones are drawn there."""
+    """The default weights, which a node has to have; others are sent, or drawn at random."""
     if settings.weights != "default" or not any(map(needs_pretrained, settings.mode)):
         return None
     return settings.backbone, "default", settings.image_size
 
 
-def _fault(look: Callable[[], object]) -> str | None:
+def _fault(check: Callable[[], object]) -> str | None:
     try:
-        look()
+        check()
     except InputError as error:
         return str(error.faults[0])
     return None
 
 
-def machines_of(settings: Settings, seen: list[Seen]) -> Resources:
+def resources_of(settings: Settings, reported: list[ReportedNode]) -> Resources:
     """Return what the nodes have together.
 
     Raises `InputError` naming every node that can't work with the driver.
     """
-    if faults := [fault for each in seen for fault in _faults(each, settings)]:
+    if faults := [why for each in reported for why in _faults(each, settings)]:
         raise InputError([Fault("--address", f"{settings.address}: {why}") for why in faults])
-    looks = {s.node: s.look for s in seen if isinstance(s.look, Look)}
-    with_gpus = [node for node in looks if node.gpus]
+    reports = {r.node: r.report for r in reported if isinstance(r.report, NodeReport)}
     return Resources(
-        cpus=sum(node.cpus for node in looks),
-        gpus=sum(node.gpus for node in looks),
-        # Of nodes that are yet to come nothing is known but that they have a core a GPU.
-        cpus_per_gpu=min((node.cpus / node.gpus for node in with_gpus), default=1.0),
+        cpus=sum(node.cpus for node in reports),
+        gpus=sum(node.gpus for node in reports),
+        # A node that joins later is expected to have one core a GPU.
+        cpus_per_gpu=min((node.cpus / node.gpus for node in reports if node.gpus), default=1.0),
         gpus_are_real=gpus_are_real(),
-        precisions={
-            device: _worst([look.precisions[device] for look in looks.values()
-                            if device in look.precisions])
-            for device in ("cpu", "cuda")
-        },
-        nodes=tuple({"node": n.address, "gpus_of_ray": n.gpus} | look.hardware
-                    for n, look in looks.items()),
-    )  # fmt: skip
+        precisions={device: _worst(device, reports.values()) for device in ("cpu", "cuda")},
+        nodes=tuple(
+            {"node": node.address, "gpus_of_ray": node.gpus} | report.hardware
+            for node, report in reports.items()
+        ),
+    )
 
 
-def _worst(precisions: list[Precision]) -> Precision:
-    return "bf16" if precisions and all(p == "bf16" for p in precisions) else "fp32"
+def _worst(device: str, reports: Iterable[NodeReport]) -> Precision:
+    found = [report.precisions[device] for report in reports if device in report.precisions]
+    return "bf16" if found and all(precision == "bf16" for precision in found) else "fp32"
 
 
-def _faults(seen: Seen, settings: Settings) -> Iterator[str]:
-    node, look = seen.node, seen.look
-    if isinstance(look, NodeFault):
-        yield f"node {node.address}: {look.why}"
+def _faults(reported: ReportedNode, settings: Settings) -> Iterator[str]:
+    node, report = reported.node, reported.report
+    name = f"node {node.address}"
+    if isinstance(report, NodeFault):
+        yield f"{name}: {report.why}"
         return
-    if why := version_fault(node.address, versions(), look.versions):
+    if why := version_fault(node.address, versions(), report.versions):
         yield why
-    there = len(look.hardware["gpus"])
-    if gpus_are_real() and node.gpus > there:
-        yield f"node {node.address}: Ray counts {node.gpus} GPUs, torch finds {there}"
+    n_found = len(report.hardware["gpus"])
+    if gpus_are_real() and node.gpus > n_found:
+        yield f"{name}: Ray counts {node.gpus} GPUs, torch finds {n_found}"
     # A head without a GPU trains no network if others have some.
-    compiles = look.compiler_fault if node.gpus or settings.gpus == 0 else None
-    for why in (look.cache_fault, look.weights_fault, compiles):
-        if why:
-            yield f"node {node.address}: {why}"
+    compiler_fault = report.compiler_fault if node.gpus or settings.gpus == 0 else None
+    for why in filter(None, (report.cache_fault, report.weights_fault, compiler_fault)):
+        yield f"{name}: {why}"

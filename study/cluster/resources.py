@@ -1,4 +1,4 @@
-"""What a study has to work with: this machine, or the nodes of a cluster."""
+"""What a study has to work with: cores and GPUs of this machine or of a cluster, and a compiler."""
 
 import os
 import platform
@@ -8,35 +8,38 @@ from typing import Any
 
 import torch
 
+from study.cluster.ray_environment import LOGICAL
+from study.config.settings import Settings
 from tl_core.config import Precision
+from tl_core.errors import Fault, InputError
 from tl_core.models.precision import best_precision
 from tl_core.text import pluralize
 
 
 @dataclass(frozen=True)
 class Resources:
-    """Cores and GPUs, and what networks compute in on them."""
+    """Cores and GPUs, and the number formats that they compute in."""
 
     cpus: int
-    """Cores that may be used, of all nodes."""
+    """Usable cores of all nodes."""
     gpus: int
-    """GPUs that are there."""
+    """GPUs of all nodes."""
     cpus_per_gpu: float
     """Cores a GPU, on the node that has fewest."""
     gpus_are_real: bool
-    """Whether networks can run on them, and not on the CPU beside a number in Ray's books."""
+    """Whether networks run on them; logical GPUs are numbers in Ray's books alone."""
     precisions: Mapping[str, Precision]
-    """The best that `cpu` and `cuda` multiply in, on every node."""
+    """The best number format of `cpu` and `cuda` that every node has."""
     nodes: tuple[dict[str, Any], ...] = ()
-    """Of a cluster: each node, for the record; () is this machine alone."""
+    """Of a cluster: each node, for the record; () means this machine alone."""
 
     @property
     def joined(self) -> bool:
-        """Whether it is a cluster, to which nodes may come while a study runs."""
+        """Whether it is a cluster, which nodes may join while a study runs."""
         return bool(self.nodes)
 
     def only_cores(self, gpus: int) -> bool:
-        """Whether all that a study has, with so many GPUs, are this machine's cores."""
+        """Whether a study with so many GPUs runs on this machine's cores alone."""
         return not (gpus or self.joined)
 
     def device(self, gpus: int) -> torch.device:
@@ -44,11 +47,11 @@ class Resources:
         return torch.device("cuda" if gpus and self.gpus_are_real else "cpu")
 
     def cpus_for(self, gpus: int) -> int:
-        """Cores that trials can count on, wherever on a cluster their GPUs are."""
+        """Cores that trials can count on, on whichever node their GPUs are."""
         return max(1, int(gpus * self.cpus_per_gpu)) if gpus and self.joined else self.cpus
 
-    def told(self, gpus: int) -> str:
-        """What is used, in words."""
+    def describe(self, gpus: int) -> str:
+        """Describe what a study with so many GPUs uses."""
         what = pluralize(gpus, "GPU") if gpus else pluralize(self.cpus, "CPU core")
         return (
             f"{what} of a cluster of {pluralize(len(self.nodes), 'node')}" if self.nodes else what
@@ -56,14 +59,14 @@ class Resources:
 
 
 def this_machine() -> Resources:
-    """What is here."""
+    """The resources of this machine."""
     gpus, cpus = torch.cuda.device_count(), usable_cpus()
     there = torch.cuda.is_available()
     return Resources(cpus, gpus, cpus / max(1, gpus), there, best_precisions())
 
 
 def best_precisions() -> dict[str, Precision]:
-    """By device; without a GPU the CPU's alone."""
+    """The best number format of each device; without a GPU, of the CPU alone."""
     devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     return {device: best_precision(torch.device(device)) for device in devices}
 
@@ -76,6 +79,59 @@ def usable_cpus() -> int:
 
 
 def hardware() -> dict[str, Any]:
-    """CPU cores that may be used, and the GPUs by name."""
+    """Usable CPU cores, and the GPUs by name."""
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {"machine": platform.machine(), "cpus": usable_cpus(), "gpus": gpus}
+
+
+def gpus_of(settings: Settings, resources: Resources) -> int:
+    """GPUs that a study uses."""
+    return settings.gpus if settings.gpus is not None else resources.gpus
+
+
+def gpu_faults(settings: Settings, resources: Resources) -> list[Fault]:
+    """Why the GPUs that were asked for are unavailable; a cluster may grow."""
+    gpus, there = gpus_of(settings, resources), resources.gpus
+    if gpus > there and not resources.joined:
+        way_out = "leave --gpus out to use what there is, or --gpus 0 for the CPU"
+        return [Fault("--gpus", f"{gpus}: this machine has {there}; {way_out}")]
+    if resources.joined and settings.gpus is None and not there:
+        why = "the cluster has no GPU now"
+        way_out = "--gpus N asks one that grows for so many, --gpus 0 uses its CPU cores"
+        return [Fault("--address", f"{settings.address}: {why}; {way_out}")]
+    if settings.trials_per_gpu > 1 and not gpus:
+        return [Fault("--trials-per-gpu", f"{settings.trials_per_gpu} is not read without a GPU")]
+    return []
+
+
+def gpu_notes(gpus: int, resources: Resources) -> list[str]:
+    """Notes on a cluster's GPUs."""
+    notes = []
+    if resources.joined and gpus > resources.gpus:
+        has = pluralize(resources.gpus, "GPU")
+        notes.append(f"the cluster has {has} now; trials wait for the others until it grows")
+    if resources.joined and gpus and not resources.gpus:
+        notes.append("--precision auto means fp32 while no GPU is up that could be asked")
+    if resources.joined and gpus and not resources.gpus_are_real:
+        notes.append(f"{LOGICAL}: GPUs are numbers in Ray's books, networks run on CPU cores")
+    return notes
+
+
+def check_compiler(device: torch.device) -> None:
+    """Compile something small, as a compiler may be there and fail.
+
+    Raises `InputError` if it fails.
+    """
+    try:
+        torch.compile(lambda x: x * 2 + 1)(torch.ones(64, device=device))
+    except Exception as error:  # Each stage of the compiler has its own.
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        why = f"is not possible here: torch.compile fails ({reason})"
+        raise InputError([Fault("--compile", f"{why}; install g++, or leave it out")]) from error
+
+
+def precision_notes(settings: Settings, best: Precision) -> list[str]:
+    """Notes on the number format that was asked for; `best` is the hardware's."""
+    if settings.precision == "bf16" and best == "fp32":
+        return ["this hardware emulates bf16, which takes many times as long as fp32"]
+    return []

@@ -1,7 +1,7 @@
-"""Where workers leave what is too large to tell: checkpoints of trials, and the winner.
+"""Where workers store checkpoints of trials and the winner.
 
-In the study's folder, if they run on its disk; `study.cluster.driver_store` brings it there from
-other nodes; in a bucket, if one is named.
+In the study's folder if they run on its disk, else through `study.cluster.driver_store`; in a
+bucket if one is named.
 """
 
 import re
@@ -23,17 +23,17 @@ from tl_core.inference.model_card import CARD, WEIGHTS
 from tl_core.training.checkpoints import LocalFile
 
 Files = Mapping[str, bytes]
-"""Content by the name of the file, which may lie in a folder of its own: `mistakes/01.jpg`."""
+"""Content by the name of the file, which may have a folder: `mistakes/01.jpg`."""
 
 
 class Storage(Protocol):
-    """Files and folders by name; as text, what messages call it."""
+    """Files and folders by name; `str()` gives its name in messages."""
 
     def read(self, name: str) -> bytes:
         """Return a file's content; raises `FileNotFoundError` if there is none."""
 
     def write(self, name: str, content: bytes) -> None:
-        """Replace a file whole; on return it is safe. Raises `OSError` if that can't be."""
+        """Replace a file whole, durably; raises `OSError` if that fails."""
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
@@ -56,7 +56,7 @@ class Folder:
         return LocalFile(self.root / name).read()
 
     def write(self, name: str, content: bytes) -> None:
-        """Replace a file whole, also for a loss of power."""
+        """Replace a file whole; it survives a loss of power."""
         LocalFile(self.root / name).write(content)
 
     def remove(self, name: str) -> None:
@@ -64,7 +64,7 @@ class Folder:
         (self.root / name).unlink(missing_ok=True)
 
     def replace(self, name: str, files: Files) -> None:
-        """Put a new folder in the place of what is there."""
+        """Replace a folder by one with these files."""
         self.root.mkdir(parents=True, exist_ok=True)
         replace_folder(self.root / name, lambda into: fill(into, files))
 
@@ -73,7 +73,7 @@ class Folder:
 class Bucket:
     """A place that pyarrow's file systems know: `s3://BUCKET/PATH`, `gs://...`, `file:///...`.
 
-    Who runs there needs what the cloud asks for, such as a role, or AWS_ACCESS_KEY_ID.
+    Each process needs the cloud's credentials, such as a role, or AWS_ACCESS_KEY_ID.
     """
 
     uri: str
@@ -90,7 +90,7 @@ class Bucket:
             return bytes(file.read())
 
     def write(self, name: str, content: bytes) -> None:
-        """Replace a file; a bucket shows it whole or not at all."""
+        """Replace a file; readers see it whole or not at all."""
         files, root = self._open()
         path = f"{root}/{name}"
         files.create_dir(path.rpartition("/")[0])
@@ -106,11 +106,12 @@ class Bucket:
     def replace(self, name: str, files: Files) -> None:
         """Write these files, a model's weights first and its card last, and remove all others.
 
-        A kill in between leaves what was there, or weights that are not those of the card beside
-        them, which `load_model` refuses, or no card; never a model that is mixed without a word.
+        After a kill in between, `load_model` finds the old model, or refuses what it finds: there
+        is no card, or the weights are not those of the card. It never loads a mixture.
         """
-        others = set(self._names(name, there=False)) - files.keys()
-        order = sorted(files, key=_turn)
+        others = set(self._names(name, must_exist=False)) - files.keys()
+        turns = {WEIGHTS: 0, CARD: 2}
+        order = sorted(files, key=lambda file: turns.get(file, 1))
         for file in order[:-1]:
             self.write(f"{name}/{file}", files[file])
         for file in others:
@@ -123,19 +124,19 @@ class Bucket:
         return {each: self.read(f"{name}/{each}".lstrip("/")) for each in self._names(name)}
 
     def is_empty(self) -> bool:
-        """Whether there is no file in it; folders, of which a bucket keeps some, don't count."""
-        return not self._names("", there=False)
+        """Whether there is no file in it; a bucket may keep empty folders."""
+        return not self._names("", must_exist=False)
 
     def discard(self) -> None:
-        """Remove all that is there."""
+        """Remove everything."""
         files, root = self._open()
         files.delete_dir(root)
 
-    def _names(self, name: str, there: bool = True) -> list[str]:
-        """The files of a folder, at any depth; of one that need not be `there`, none."""
+    def _names(self, name: str, must_exist: bool = True) -> list[str]:
+        """The files of a folder, at any depth."""
         files, root = self._open()
         path = f"{root}/{name}".rstrip("/")
-        found = files.get_file_info(fs.FileSelector(path, not there, recursive=True))
+        found = files.get_file_info(fs.FileSelector(path, not must_exist, recursive=True))
         return [info.path.removeprefix(f"{path}/") for info in found if info.is_file]
 
     def _open(self) -> tuple[fs.FileSystem, str]:
@@ -145,7 +146,7 @@ class Bucket:
 
 @dataclass(frozen=True)
 class StoredFile:
-    """A file of a storage, as a trial's checkpoint takes it."""
+    """A file of a storage, as a trial's checkpoint uses it."""
 
     storage: Storage
     name: str
@@ -176,13 +177,8 @@ def contents(folder: Path) -> Files:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
 
-def _turn(name: str) -> int:
-    """When a file is written: what the card speaks of is there before it."""
-    return {WEIGHTS: 0, CARD: 2}.get(name, 1)
-
-
 def bucket_of(settings: Settings) -> Bucket | None:
-    """Return the bucket that a study keeps its networks in, if it is to have one."""
+    """Return the bucket of a study, None if it has none."""
     return Bucket(settings.storage, str(settings.name)) if settings.storage else None
 
 
@@ -192,7 +188,7 @@ def check_storage(settings: Settings, new: bool = False) -> None:
     Of a `new` study, the folder there must be empty.
     """
     with _bucket_at_fault(settings) as bucket:
-        # Not in the study's own folder, as others than a study may ask; and many at the same time.
+        # Not in the study's folder: the doctor checks, too, and many checks may run at once.
         tried = Bucket(bucket.uri, f".tl-study-{secrets.token_hex(4)}")
         tried.write("can-write", b"yes")
         tried.discard()
@@ -211,17 +207,17 @@ def check_unused(settings: Settings) -> None:
 
 @contextmanager
 def _bucket_at_fault(settings: Settings) -> Iterator[Bucket]:
-    """Yield the study's bucket; what it can't do is a fault of `--storage`."""
+    """Yield the study's bucket; report its errors as faults of `--storage`."""
     bucket = bucket_of(settings)
     assert bucket
     try:
         yield bucket
     except (OSError, ValueError) as error:  # What pyarrow can't read as a URI is a value.
-        why = f"{without_credentials(bucket.uri)}: {_told(error, bucket.uri)}"
+        why = f"{without_credentials(bucket.uri)}: {_bucket_error(error, bucket.uri)}"
         raise InputError([Fault("--storage", why)]) from error
 
 
-def _told(error: Exception, uri: str) -> str:
+def _bucket_error(error: Exception, uri: str) -> str:
     """What went wrong; pyarrow's words for a missing bucket name an option of its own."""
     if re.match("Bucket .* not found", str(error)):
         name = urlsplit(uri).netloc.rpartition("@")[2]

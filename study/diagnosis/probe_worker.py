@@ -14,8 +14,7 @@ from statistics import mean
 import numpy as np
 import torch
 
-from study.cluster.join import Versions
-from study.cluster.worker_setup import settle_worker
+from study.cluster.join import Versions, settle_worker
 from tl_core.config import EpochMetrics, TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.data.splits import make_split

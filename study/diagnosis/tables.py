@@ -7,9 +7,9 @@ from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
-from study.cluster.devices import gpu_notes
 from study.cluster.join import NodeFault, versions
-from study.cluster.node_report import Look, Seen
+from study.cluster.node_report import NodeReport, ReportedNode
+from study.cluster.resources import gpu_notes
 from study.cluster.stores import bucket_of
 from study.config.settings import Settings
 from study.config.uris import is_server, without_credentials
@@ -29,37 +29,37 @@ def node_table(setup: Setup) -> Table:
     columns = ("node", "cores", "GPUs", "versions", "cache", "storage", "weights")
     table = Table(*columns, title="nodes", show_lines=len(setup.nodes) > 1)
     for seen in setup.nodes:
-        node, look = seen.node, seen.look
-        if isinstance(look, NodeFault):
-            why = Text(look.why, _BAD)
+        node, report = seen.node, seen.report
+        if isinstance(report, NodeFault):
+            why = Text(report.why, _BAD)
             table.add_row(node.address, str(node.cpus), why, *[""] * 4)
             continue
-        free = f"{decimal(look.cache_free)} free"
+        free = f"{decimal(report.cache_free)} free"
         needed = "there" if setup.settings.weights == "default" else "none to fetch"
         table.add_row(
             node.address,
             str(node.cpus),
-            "\n".join(_gpus(seen, look)) or "none",
-            _versions(look),
-            _word(look.cache_fault, f"can be written, {free}", f"can't be written, {free}"),
+            "\n".join(_gpus(seen, report)) or "none",
+            _versions(report),
+            _word(report.cache_fault, f"can be written, {free}", f"can't be written, {free}"),
             _storage(setup, seen),
-            _word(look.weights_fault, needed, "unavailable"),
+            _word(report.weights_fault, needed, "unavailable"),
         )
     return table
 
 
-def _gpus(seen: Seen, look: Look) -> Iterator[str]:
-    names = look.hardware["gpus"]
-    for name, (free, total) in zip(names, look.gpu_memory, strict=True):
+def _gpus(seen: ReportedNode, report: NodeReport) -> Iterator[str]:
+    names = report.hardware["gpus"]
+    for name, (free, total) in zip(names, report.gpu_memory, strict=True):
         yield f"{name}, {decimal(free)} of {decimal(total)} free"
     if seen.node.gpus != len(names):
         yield f"{pluralize(seen.node.gpus, 'GPU')} in Ray's books"
 
 
-def _versions(look: Look) -> Text:
+def _versions(report: NodeReport) -> Text:
     """The versions of a node; those that differ from the driver's are marked."""
     wanted, lines = dict(versions()), []
-    for name, found in look.versions:
+    for name, found in report.versions:
         if found != wanted[name]:
             lines.append(Text(f"{name} {found}, driver {wanted[name]}", _BAD))
         elif name in _SHOWN:
@@ -67,7 +67,7 @@ def _versions(look: Look) -> Text:
     return Text("\n").join(lines)
 
 
-def _storage(setup: Setup, seen: Seen) -> Text:
+def _storage(setup: Setup, seen: ReportedNode) -> Text:
     s = setup.settings
     if not s.storage:
         return Text("its own disk" if s.address == "local" else "over Ray")
@@ -101,7 +101,7 @@ def _settings(setup: Setup) -> str:
 
 def _machines(setup: Setup) -> str:
     assert setup.resources
-    used = f"{setup.resources.told(setup.gpus)}, {setup.settings.precision}"
+    used = f"{setup.resources.describe(setup.gpus)}, {setup.settings.precision}"
     return "; ".join([used, *gpu_notes(setup.gpus, setup.resources)])
 
 

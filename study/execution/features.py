@@ -3,54 +3,77 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ray
 import torch
 from ray.exceptions import RayActorError, RayTaskError
 
-from study.cluster.join import own_address
-from study.cluster.worker_setup import settle_worker
+from study.cluster.join import own_address, settle_worker
 from study.errors import NodeError
 from study.execution.trial_context import TrialContext
+from study.preflight.torch_checks import frozen_backbone
 from tl_core.config import Precision
 from tl_core.data.datasets import ImageSet
 from tl_core.errors import InputError
 from tl_core.models.backbones import Backbone
 from tl_core.runtime import one_thread
-from tl_core.training.features import Forward, extract
-from tl_core.training.train import pretrained
+from tl_core.training.features import Forward, extract, feature_entry, load_features
+from tl_core.training.train import needs_features, pretrained
+
+if TYPE_CHECKING:
+    from study.preflight.prepare import Prepared  # Workers need not import it.
 
 _CPU = torch.device("cpu")
 SOON_S = 10.0
-"""What the driver does itself takes no longer: about what workers take to start."""
-_TRIED = 4
-"""Images to try the network on."""
+"""Longest work that the driver does itself, seconds: about what workers take to start."""
+_SAMPLE = 4
+"""Images that the network is timed on."""
 
 
-def run_locally_if_fast(images: ImageSet, backbone: Backbone, spread: Forward) -> Forward:
+def with_features(prepared: "Prepared", context: TrialContext) -> TrialContext:
+    """Run the frozen backbone over the images, unless the cache has the features; add their name.
+
+    The context stays as it is if no trial needs them.
+    """
+    s, images = prepared.settings, prepared.images
+    if s.weights == "none" or not any(needs_features(mode) for mode in s.mode):
+        return context
+    backbone = frozen_backbone(s)
+    arguments = (s.backbone, s.weights, s.image_size, backbone.precision)
+    n_cpus = prepared.resources.cpus
+    forward = distribute(context, arguments, prepared.gpus, n_cpus, s.max_failures)
+    if prepared.resources.only_cores(prepared.gpus):
+        forward = run_locally_if_fast(images, backbone, forward)
+    load_features(images, backbone, s.cache, forward, s.hflip)
+    name = feature_entry(images.key, backbone, Path(), s.hflip).as_posix()
+    return replace(context, features=name)
+
+
+def run_locally_if_fast(images: ImageSet, backbone: Backbone, distributed: Forward) -> Forward:
     """Have this process run a frozen network, unless that takes longer than workers to start.
 
-    It computes as a worker of one core does, to the last bit.
+    The result is that of a worker of one core, bit for bit.
     """
+
+    def seconds_per_image(views: np.ndarray) -> float:
+        start = time.perf_counter()
+        extract(images, backbone, _CPU, views)
+        return (time.perf_counter() - start) / len(views)
 
     def forward(chunks: list[np.ndarray]) -> Iterator[np.ndarray]:
         with one_thread():
-            each_s = min(_try_s(images, backbone, chunks[0][:_TRIED]) for _ in range(2))
+            each_s = min(seconds_per_image(chunks[0][:_SAMPLE]) for _ in range(2))
             if each_s * sum(map(len, chunks)) <= SOON_S:
                 yield from (extract(images, backbone, _CPU, views) for views in chunks)
                 return
-        yield from spread(chunks)
+        yield from distributed(chunks)
 
     return forward
-
-
-def _try_s(images: ImageSet, backbone: Backbone, views: np.ndarray) -> float:
-    start = time.perf_counter()
-    extract(images, backbone, _CPU, views)
-    return (time.perf_counter() - start) / len(views)
 
 
 def distribute(
@@ -60,18 +83,18 @@ def distribute(
     cpus: int,
     restarts: int,
 ) -> Forward:
-    """Have `load_features` run the frozen network in a worker a GPU, else a core.
+    """Have `load_features` run the frozen network in one worker for each GPU, else for each core.
 
     Args:
-        job: names the data set.
-        backbone: what `tl_core.training.train.pretrained` takes.
+        context: names the data set.
+        backbone: arguments of `tl_core.training.train.pretrained`.
         gpus: how many are asked for; some may come later, or never.
         cpus: how many cores.
-        restarts: how often a worker that dies is started again, wherever there is a place.
+        restarts: how often a worker that dies is started again, on any node.
     """
-    # Actors: Ray would end a process with a GPU after one task, and the next had to start anew.
-    again: dict[str, Any] = {"max_restarts": restarts, "max_task_retries": -1}
-    worker = ray.remote(_Extractor).options(num_cpus=1, num_gpus=1 if gpus else 0, **again)
+    # Actors, not tasks: Ray ends a process with a GPU after one task, and the next starts anew.
+    options: dict[str, Any] = {"max_restarts": restarts, "max_task_retries": -1}
+    worker = ray.remote(_Extractor).options(num_cpus=1, num_gpus=1 if gpus else 0, **options)
 
     def forward(chunks: list[np.ndarray]) -> Iterator[np.ndarray]:
         n_workers = min(gpus or cpus, len(chunks))
@@ -81,10 +104,10 @@ def distribute(
 
 
 def _in_order(workers: list[Any], chunks: list[np.ndarray]) -> Iterator[np.ndarray]:
-    """Yield the rows of chunk after chunk, of which each worker that is up has one at a time.
+    """Yield the rows of chunk after chunk; each worker that is up has one chunk at a time.
 
-    Nothing waits for a worker that is still to come, and one that has no more to do is ended: its
-    place may be what another one needs.
+    Nothing waits for a worker that is still to start. A worker with no more to do is ended: another
+    may need its place.
     """
     busy = {worker.is_up.remote(): worker for worker in workers}
     workers.clear()  # Ray ends a worker that no name is left for.
@@ -96,14 +119,18 @@ def _in_order(workers: list[Any], chunks: list[np.ndarray]) -> Iterator[np.ndarr
             rows = _result(ready)
             if ready in numbers:
                 done[numbers.pop(ready)] = rows
-            _occupy(busy.pop(ready), next(waiting, None), busy, numbers)
+            _give_next(busy.pop(ready), waiting, busy, numbers)
         yield done.pop(wanted)
 
 
-def _occupy(
-    worker: Any, chunk: tuple[int, np.ndarray] | None, busy: dict[Any, Any], numbers: dict[Any, int]
+def _give_next(
+    worker: Any,
+    waiting: Iterator[tuple[int, np.ndarray]],
+    busy: dict[Any, Any],
+    numbers: dict[Any, int],
 ) -> None:
-    if chunk:
+    # A function, so that its end drops the last name of a worker without a chunk.
+    if chunk := next(waiting, None):
         ref = worker.rows.remote(chunk[1])
         busy[ref], numbers[ref] = worker, chunk[0]
 
@@ -143,7 +170,7 @@ class _Extractor:
 
 @contextmanager
 def on_node(context: TrialContext) -> Iterator[None]:
-    """On a cluster, have what fails here be the node's fault: it would fail for every trial."""
+    """On a cluster, report an error here as the node's: it would fail for every trial."""
     try:
         yield
     except (InputError, OSError) as error:

@@ -1,5 +1,6 @@
-"""What the terminal shows while a study runs: a live panel, or one line a trial elsewhere."""
+"""Progress of a study: a live panel in a terminal, one line a trial elsewhere."""
 
+import math
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -14,7 +15,6 @@ from rich.table import Table
 from rich.text import Text
 
 from study.analysis.phrases import show_weight
-from study.execution.eta import seconds_left
 from study.records.trial_record import ENDED, TrialRecord, best_of
 from tl_core.config import Metric, TrialConfig
 from tl_core.text import pluralize
@@ -28,7 +28,7 @@ class StudyDisplay:
     def __init__(
         self, trials: int, metric: Metric, console: Console, before: Sequence[TrialRecord] = ()
     ) -> None:
-        """`trials` that the search will run; those that ran `before` are shown as the best only."""
+        """Show so many `trials` of the search; trials of runs `before` can only be the best."""
         self._trials = trials
         self._before = {r.trial for r in before}
         self._confirming: Sequence[TrialConfig] = ()
@@ -55,7 +55,7 @@ class StudyDisplay:
         self._live.stop()
 
     def show(self, records: list[TrialRecord], ended: TrialRecord | None) -> None:
-        """Bring the panel up to date; elsewhere print a line when a trial has ended."""
+        """Update the panel; elsewhere print a line when a trial has ended."""
         if self._console.is_terminal:
             self._live.update(self._panel(records))
         elif ended:
@@ -67,7 +67,7 @@ class StudyDisplay:
         self._console.print(f"warning: {text}", style="yellow")
 
     def confirm(self, planned: Sequence[TrialConfig]) -> None:
-        """From here on the winners of the search are confirmed."""
+        """Show confirming trials from now on."""
         self._confirming = planned
         self._bar.reset(self._task, total=len(planned))
 
@@ -93,7 +93,7 @@ class StudyDisplay:
         )
 
     def _here(self, records: list[TrialRecord]) -> list[TrialRecord]:
-        """Those of what goes on: of the search, or of what confirms it."""
+        """The trials of the current part: the search, or its confirmation."""
         new = [r for r in records if r.trial not in self._before]
         return [r for r in new if (r.kind == "search") != bool(self._confirming)]
 
@@ -104,7 +104,7 @@ class StudyDisplay:
         return f"best {self._metric} {best.value(self._metric):.4f} (trial {best.trial})"
 
     def _eta(self, records: list[TrialRecord], ended: int) -> str:
-        if self._confirming:  # What comes is known, and takes as long as it did in the search.
+        if self._confirming:  # The trials are known, and take as long as in the search.
             here = self._here(records)
             left = seconds_left(self._confirming, here, records, self._at_once)
         elif ended:
@@ -118,14 +118,14 @@ def describe(record: TrialRecord, metric: Metric) -> str:
     """One line on a trial: its factors, and how it ended."""
     c = record.config
     value = record.value(metric)
-    told = f"{metric} {value:.4f}" if value is not None else ""
+    result = f"{metric} {value:.4f}" if value is not None else ""
     if record.test:
-        told += f", test accuracy {record.test['test_accuracy']:.3f}"
-    told += " after " * bool(told) + pluralize(len(record.history), "epoch")
+        result += f", test accuracy {record.test['test_accuracy']:.3f}"
+    result += " after " * bool(result) + pluralize(len(record.history), "epoch")
     why = f" ({record.error})" if record.error else ""
     return (
         f"trial {record.trial}: {c.mode} train_ratio={c.train_ratio:g} lr={c.lr:.2g} "
-        f"aux_weight={show_weight(c.aux_weight)}: {told}, {record.status}{why}"
+        f"aux_weight={show_weight(c.aux_weight)}: {result}, {record.status}{why}"
     )
 
 
@@ -143,3 +143,35 @@ def _cells(record: TrialRecord, metric: Metric) -> list[str | Text]:
         f"{value:.4f}" if value is not None else "",
         Text(record.status, style.get(record.status, "")),
     ]
+
+
+def seconds_left(
+    planned: Sequence[TrialConfig],
+    started: Sequence[TrialRecord],
+    known: Sequence[TrialRecord],
+    at_once: int,
+) -> float:
+    """Estimate the seconds until all `planned` trials have ended, if so many run `at_once`.
+
+    A trial is expected to take as long as the last one of its mode at the nearest ratio. `started`
+    are planned trials that run or have run, and count by their epochs; `known` are all trials.
+    """
+    of = {r.config: r for r in started}
+    costs = [_expected(config, known) * _share_left(of.get(config)) for config in planned]
+    return sum(costs) / max(1, at_once)
+
+
+def _expected(config: TrialConfig, known: Sequence[TrialRecord]) -> float:
+    """Seconds of the last trial of its mode at the nearest ratio; 0 if there is none."""
+
+    def distance(record: TrialRecord) -> float:
+        return abs(math.log(record.config.train_ratio / config.train_ratio))
+
+    like = [r for r in reversed(known) if r.status == "done" and r.config.mode == config.mode]
+    return min(like, key=distance).wall_s if like else 0.0
+
+
+def _share_left(record: TrialRecord | None) -> float:
+    if record is None:
+        return 1.0
+    return 0.0 if record.status in ENDED else 1 - len(record.history) / record.config.epochs

@@ -1,4 +1,4 @@
-"""One trial of a study again, in this process and without Ray: does it give the same numbers?"""
+"""Repeats one trial of a study in this process, without Ray, and compares the numbers."""
 
 from dataclasses import asdict
 from typing import Any
@@ -6,8 +6,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from study.cluster.devices import gpus_of
-from study.cluster.resources import this_machine
+from study.cluster.resources import gpus_of, this_machine
 from study.config.settings import Settings
 from study.execution.progress import describe
 from study.execution.single_trial import EpochPrinter
@@ -19,11 +18,11 @@ from tl_core.text import pluralize
 from tl_core.training.train import run_trial
 
 CLOCK = "images_per_s"
-"""The one value of an epoch that no replay repeats."""
+"""The only value of an epoch that a replay does not repeat."""
 
 
 def run_replay(settings: Settings, images: ImageSet, record: TrialRecord, console: Console) -> int:
-    """Train the trial again, print a line an epoch, and hold it against the record.
+    """Train the trial again, print a line an epoch, and compare it with the record.
 
     A trial that was stopped early is trained as far as it came. Returns 0 if all numbers are the
     same, else 3.
@@ -41,15 +40,15 @@ def run_replay(settings: Settings, images: ImageSet, record: TrialRecord, consol
 
 
 class _Stopped(Exception):  # noqa: N818 - nothing went wrong.
-    """The trial has come as far as it did."""
+    """The trial has come as far as the recorded one."""
 
 
 def _train(
     settings: Settings, images: ImageSet, record: TrialRecord, console: Console
 ) -> tuple[list[EpochMetrics], dict[str, float]]:
-    torch.set_num_threads(1)  # As in a worker: sums of several threads are rounded differently.
+    torch.set_num_threads(1)  # As in a worker: several threads round sums differently.
     here = this_machine()
-    # Where it was: a frozen trial asks for no GPU.
+    # As in the study: a frozen trial uses no GPU.
     gpus = 0 if record.config.mode == "freeze" else gpus_of(settings, here)
     device = here.device(gpus)
     printer, history = EpochPrinter(record.config.epochs, console), list[EpochMetrics]()
@@ -74,9 +73,9 @@ def _train(
 def differences(
     record: TrialRecord, history: list[EpochMetrics], test: dict[str, float]
 ) -> dict[str, float]:
-    """Return the values that are not those of the record, and how far apart they are.
+    """Return the values that differ from the record, and by how much.
 
-    What only one of the two has is infinitely far.
+    A value that only one of the two has differs by infinity.
     """
     was = _values(record.history, record.test)
     now = _values(history, test)
@@ -88,8 +87,8 @@ def differences(
 def _values(history: list[EpochMetrics], test: dict[str, float]) -> dict[str, float]:
     values: dict[str, Any] = dict(test)
     for metrics in history:
-        told = asdict(metrics)
-        epoch = told.pop("epoch")
-        del told[CLOCK]
-        values |= {f"{n} of epoch {epoch}": v for n, v in told.items() if v is not None}
+        numbers = asdict(metrics)
+        epoch = numbers.pop("epoch")
+        del numbers[CLOCK]
+        values |= {f"{n} of epoch {epoch}": v for n, v in numbers.items() if v is not None}
     return values

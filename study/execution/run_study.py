@@ -1,4 +1,4 @@
-"""A whole study: features once, search on Ray, results and where to look next."""
+"""A whole study: features once, the search on Ray, its files, and where to look next."""
 
 import shlex
 from collections.abc import Iterator, Sequence
@@ -12,7 +12,7 @@ from study.cluster.ray_environment import set_ray_environment
 from study.config.defaults import DEFAULTS
 from study.errors import NodeError, print_faults
 from study.execution.progress import StudyDisplay
-from study.execution.summary import conclude
+from study.execution.summary import print_summary
 from study.preflight.prepare import Prepared
 from study.records.journal import Display, Journal
 from study.records.ledger import ENDINGS, Ledger
@@ -38,22 +38,22 @@ EXIT_CODES = {
 
 
 def run_study(prepared: Prepared, console: Console, displays: Sequence[Display] = ()) -> int:
-    """Search, show, record; return the exit code. `displays` are told beside the console."""
+    """Run a study and return its exit code; `displays` show it beside the console."""
     settings, folder, status = prepared.settings, prepared.folder, "interrupted"
     sender: Sender = (NullSender if settings.offline else ProcessSender)(settings.tracking_uri)
     try:
         with _ray(prepared, console):
-            from study.execution.supply import (
-                make_context,  # It imports Ray, whose environment is set by now.
-            )
+            # These import Ray, whose environment is set by now.
+            from study.execution.features import with_features
+            from study.execution.trial_context import make_context
 
-            context = make_context(prepared)
-            sender.wait_for_store()  # Before any training, or folder: the store may not be there.
+            context = with_features(prepared, make_context(prepared))
+            sender.wait_for_store()  # Before any training, as the store may be unavailable.
             journal, results = open_journal(prepared, sender)
             set_exit_message(how_to_resume(prepared))
             journal.displays.extend(displays)
             status = _search(prepared, context, journal, results, console)
-        conclude(prepared, journal.records, status, console)
+        print_summary(prepared, journal.records, status, console)
         if status not in ENDINGS:
             console.print(how_to_resume(prepared), highlight=False)
     except OSError as error:
@@ -95,7 +95,7 @@ def open_journal(prepared: Prepared, sender: Sender) -> tuple[Journal, Results]:
 
 @contextmanager
 def _ray(prepared: Prepared, console: Console) -> Iterator[None]:
-    """A Ray of this machine, for this study; or the cluster that was joined, which stays up."""
+    """Start a Ray for this study, or use the cluster that was joined, which stays up."""
     if not prepared.resources.joined:
         set_ray_environment()
         with console.status("starting Ray"):
@@ -112,7 +112,7 @@ def _ray(prepared: Prepared, console: Console) -> Iterator[None]:
 
 
 def how_to_resume(prepared: Prepared) -> str:
-    """What to do when a study was stopped."""
+    """How to go on with a study that was stopped."""
     place = (
         [] if prepared.settings.out == DEFAULTS["out"] else ["--out", str(prepared.settings.out)]
     )
@@ -127,7 +127,7 @@ def _search(
     results: Results,
     console: Console,
 ) -> str:
-    """Run all trials, leave the files, return how it ended."""
+    """Run all trials, write the files, return the status."""
     from study.execution.tune import search
 
     settings, status = prepared.settings, "interrupted"
@@ -139,17 +139,17 @@ def _search(
             search(settings, context, prepared.capacity, prepared.folder, journal, winner)
         status = _status(journal, prepared)
     except KeyboardInterrupt:
-        pass  # What has ended is in the ledger; the rest goes on when the study is resumed.
+        pass  # Ended trials are in the ledger; a resumed study runs the others.
     finally:
         journal.interrupt()
         results.save(journal.records, status)
-        # A study that was stopped ends soon: its report is written when it is resumed.
+        # A stopped study must end soon; its report is written after it is resumed.
         journal.close(status, _files(prepared.folder, console) if status in ENDINGS else [])
     return status
 
 
 def _status(journal: Journal, prepared: Prepared) -> str:
-    # What matters is what was finished: Ray Tune returns as if all were well after many a fault.
+    # Count what was finished: Ray Tune returns normally after many faults.
     if not journal.complete(prepared.settings.trials):
         return "interrupted"
     return "some trials failed" if any(r.status == "failed" for r in journal.records) else "done"
@@ -162,7 +162,7 @@ def _files(folder: Path, console: Console) -> list[Path]:
         with console.status("writing the report"):
             files += write_tables(folder)
             page = write_report(folder)
-    except Exception as error:  # Whatever it is, the trials must still reach MLflow.
+    except Exception as error:  # The trials must reach MLflow without a report, too.
         why = f"{type(error).__name__}: {error}"
         console.print(f"warning: no report ({why}); python study/report.py {folder} tries again")
         return files

@@ -1,7 +1,5 @@
 """What the terminal shows when a study has ended."""
 
-from collections.abc import Iterator
-
 from rich.console import Console
 from rich.table import Table
 
@@ -16,33 +14,31 @@ from tl_core.text import pluralize
 from tl_core.training.train import chance_warning
 
 
-def conclude(prepared: Prepared, records: list[TrialRecord], status: str, console: Console) -> None:
-    """Print what came of a study: counts, the best of each cell, the answer."""
-    metric = prepared.settings.metric
-    searched = [r for r in records if r.kind == "search"]
-    counts = status_counts(searched)
-    asked = pluralize(prepared.settings.trials, "trial")
-    console.print(f"\n{status}: {counts or 'no trial'} of {asked}")
+def print_summary(
+    prepared: Prepared, records: list[TrialRecord], status: str, console: Console
+) -> None:
+    """Print the results of a study: counts, the best trial of each cell, the answer."""
+    metric, folder = prepared.settings.metric, prepared.folder
+    counts = status_counts([r for r in records if r.kind == "search"])
+    planned = pluralize(prepared.settings.trials, "trial")
+    console.print(f"\n{status}: {counts or 'no trial'} of {planned}")
     if confirming := [r for r in records if r.kind in ("confirm", "control")]:
-        console.print(f"confirmed on fresh seeds: {_confirmed(confirming)}")
-    best = best_of(records, metric)
-    if best:
+        controls = sum(r.kind == "control" for r in confirming)
+        effect = f", {controls} of them for the auxiliary task's effect" if controls else ""
+        of = f"of {pluralize(len(confirming), 'trial')}{effect}"
+        console.print(f"confirmed on fresh seeds: {status_counts(confirming)} {of}")
+    has_page = (folder / PAGE).exists()
+    if best := best_of(records, metric):
         console.print(_cells(records, metric))
         console.print(f"best: {describe(best, metric)}", highlight=False)
         console.print(f"      validation accuracy {best.value('val_accuracy'):.3f}")
-        _print_answer(prepared, console)
-    for warning in _warnings(prepared, records):
+        # Without a page, the report has failed, and the answer would fail for the same reason.
+        for sentence in answer_of(read_study_data(folder)) if has_page else ():
+            console.print(f"\n{sentence}", soft_wrap=False, highlight=False)
+        console.print()
+    if warning := _chance_warning(prepared, records):
         console.print(f"warning: {warning}", style="yellow")
-    page = f", with {PAGE}" if (prepared.folder / PAGE).exists() else ""
-    console.print(f"files: {prepared.folder}/{page}")
-
-
-def _print_answer(prepared: Prepared, console: Console) -> None:
-    if not (prepared.folder / PAGE).exists():
-        return  # Why there is no report was told; it has the answer.
-    for sentence in answer_of(read_study_data(prepared.folder)):
-        console.print(f"\n{sentence}", soft_wrap=False, highlight=False)
-    console.print()
+    console.print(f"files: {folder}/{f', with {PAGE}' if has_page else ''}")
 
 
 def _cells(records: list[TrialRecord], metric: Metric) -> Table:
@@ -57,15 +53,9 @@ def _cells(records: list[TrialRecord], metric: Metric) -> Table:
     return table
 
 
-def _confirmed(records: list[TrialRecord]) -> str:
-    controls = sum(r.kind == "control" for r in records)
-    told = f", {controls} of them for the auxiliary task's effect" if controls else ""
-    return f"{status_counts(records)} of {pluralize(len(records), 'trial')}{told}"
-
-
-def _warnings(prepared: Prepared, records: list[TrialRecord]) -> Iterator[str]:
-    """Speak up only if the best frozen trial is near chance: bad learning rates are no news."""
-    frozen = [r for r in records if r.config.mode == "freeze"]
-    best = best_of(frozen, "val_accuracy")
+def _chance_warning(prepared: Prepared, records: list[TrialRecord]) -> str | None:
+    """Warn if even the best frozen trial is near chance; a bad learning rate is no reason."""
+    best = best_of([r for r in records if r.config.mode == "freeze"], "val_accuracy")
     if best and (warning := chance_warning(best.config, prepared.images, best.history[-1])):
-        yield f"trial {best.trial}, the best frozen one: {warning}"
+        return f"trial {best.trial}, the best frozen one: {warning}"
+    return None

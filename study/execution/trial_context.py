@@ -1,23 +1,30 @@
-"""What every trial of a study shares: where its data are, and where it leaves what it makes."""
+"""What all trials of a study share: where their data are, and where they store what they make."""
 
-from dataclasses import dataclass
+import shutil
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from study.cluster.driver_store import receive
+from study.cluster.driver_store import RemoteStore, receive, start_driver_store
+from study.cluster.join import versions
 from study.cluster.stores import Folder, Storage, StoredFile, bucket_of
 from study.config.settings import Settings
 from tl_core.config import Metric
+from tl_core.data.cache import publish
 from tl_core.data.datasets import ImageSet
+from tl_core.models.weights import hash_file
+
+if TYPE_CHECKING:
+    from study.preflight.prepare import Prepared  # Workers need not import it.
 
 _received: set[Path] = set()
-"""Cache entries that this process knows its node to have."""
+"""Cache entries that this process has found on its node."""
 
 
 @dataclass(frozen=True)
 class TrialContext:
-    """Small, since data are attached by the name of their cache entry."""
+    """Small: data are named by their cache entry, and attached where a trial runs."""
 
     cache: Path
     """On each node."""
@@ -25,34 +32,34 @@ class TrialContext:
     """Name of the data set's cache entry."""
     storage: Storage
     metric: Metric
-    """What the search goes by."""
+    """What the search optimises."""
     features: str | None = None
     """Name of the cache entry of the features that frozen trials attach."""
     weights: str | None = None
-    """Name in the cache of a file of weights that nodes get from the driver."""
+    """On a cluster: name in the cache of a file of weights that nodes fetch from the driver."""
     driver_store: Any = None
-    """On a cluster: the actor that has what a node's cache lacks."""
+    """On a cluster: the actor that sends what a node's cache lacks."""
     versions: tuple[tuple[str, str], ...] = ()
     """On a cluster: what each node must have."""
 
     @classmethod
     def here(cls, settings: Settings, images: str, folder: Path) -> Self:
-        """A study's on this machine, or on a disk that all have."""
-        kept = bucket_of(settings) or Folder(folder.resolve())
-        return cls(settings.cache.resolve(), images, kept, settings.metric)
+        """The context of a study on this machine, or on a disk that all nodes share."""
+        storage = bucket_of(settings) or Folder(folder.resolve())
+        return cls(settings.cache.resolve(), images, storage, settings.metric)
 
     def checkpoint(self, trial: int) -> StoredFile:
-        """Where a network that learns is kept after each epoch."""
+        """Where a trial saves its network after each epoch."""
         return StoredFile(self.storage, checkpoint_name(trial))
 
     def attach(self) -> ImageSet:
-        """The data set, mapped once a process; this node has the features from then on."""
+        """Map the data set, once a process; fetch it and the features if this node lacks them."""
         if self.features:
             self._entry(self.features)
         return _attached(self._entry(self.images))
 
     def weights_here(self, weights: str) -> str:
-        """What a trial calls its weights, as this node has them."""
+        """The weights of a trial, as this node has them."""
         if self.weights is None or weights in ("default", "none"):
             return weights
         entry, _, file = self.weights.rpartition("/")
@@ -74,3 +81,37 @@ def checkpoint_name(trial: int) -> str:
 @cache
 def _attached(path: Path) -> ImageSet:
     return ImageSet.open(path)
+
+
+def make_context(prepared: "Prepared") -> TrialContext:
+    """Return the context of a study, without features.
+
+    On a cluster this starts the actor from which the other nodes fetch their data.
+    """
+    s, cache_folder, folder = prepared.settings, prepared.settings.cache, prepared.folder.resolve()
+    images = prepared.images.path.relative_to(cache_folder).as_posix()
+    context = TrialContext.here(s, images, folder)
+    if not prepared.resources.joined:
+        return context
+    driver_store = start_driver_store(context.cache, folder)
+    return replace(
+        context,
+        storage=bucket_of(s) or RemoteStore(driver_store, folder),
+        driver_store=driver_store,
+        weights=_publish_weights(s.weights, context.cache),
+        versions=versions(),
+    )
+
+
+def _publish_weights(weights: str, cache: Path) -> str | None:
+    """Copy a file of weights into the cache, for the nodes; return its name there."""
+    if weights in ("default", "none"):
+        return None
+    file = hash_file(Path(weights))
+    entry = Path("weights") / file.sha256[:24]
+    publish(cache / entry, lambda into: _copy(file.path, into))
+    return (entry / file.path.name).as_posix()
+
+
+def _copy(file: Path, into: Path) -> None:
+    shutil.copyfile(file, into / file.name)

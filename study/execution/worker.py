@@ -1,4 +1,4 @@
-"""One trial in a Ray worker; it lives for the whole study and keeps what trials share."""
+"""One trial in a Ray worker, which stays for the whole study and keeps what trials share."""
 
 import gc
 import tempfile
@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from ray import tune
 
+from study.cluster.join import settle_worker
 from study.cluster.stores import contents
-from study.cluster.worker_setup import settle_worker
 from study.errors import NodeError
 from study.execution.features import on_node
 from study.execution.trial_context import TrialContext
@@ -27,18 +27,18 @@ from tl_core.inference.winner import save_winner
 from tl_core.training.checkpoints import CheckpointWarning
 from tl_core.training.train import TrialResult, needs_pretrained, pretrained, run_trial
 
-_PATIENCE_S = 1.0
+_REPORT_EVERY_S = 1.0
 
 
 def run_in_worker(drawn: dict[str, Any], context: TrialContext) -> None:
     """Run one trial and report its epochs to Ray Tune, and its failure if it fails.
 
-    An exception ends the trial: it would come again. Only of a worker that dies does Ray hear, and
-    has another one take the trial up, at its checkpoint.
+    Exceptions are reported, not raised: Ray would start the trial again, and it would fail again.
+    If the worker dies, Ray gives the trial to another one, which resumes its checkpoint.
     """
     config = TrialConfig(**drawn["config"])
-    # The epochs of a frozen trial take milliseconds and nobody stops it between them.
-    reporter = Reporter(context.metric, every_s=_PATIENCE_S if config.mode == "freeze" else 0)
+    # Epochs of a frozen trial take milliseconds, and it is never stopped early.
+    reporter = Reporter(context.metric, every_s=_REPORT_EVERY_S if config.mode == "freeze" else 0)
     try:
         with _warnings_to(reporter):
             _run(drawn, config, context, reporter)
@@ -46,13 +46,13 @@ def run_in_worker(drawn: dict[str, Any], context: TrialContext) -> None:
         reporter.fail(error)
     finally:
         reporter.send()
-        _free()  # The worker stays; trials beside it need the memory.
+        _free()  # The worker stays, and trials beside it need the memory.
 
 
 def _run(
     drawn: dict[str, Any], config: TrialConfig, context: TrialContext, reporter: "Reporter"
 ) -> None:
-    _free()  # What a trial that was stopped held until its exception was gone.
+    _free()  # A stopped trial holds memory until its exception is gone.
     with on_node(context):
         device, images = settle_worker(context.versions), context.attach()
         config = _with_weights(config, context)
@@ -74,7 +74,7 @@ def _run(
 
 
 def _with_weights(config: TrialConfig, context: TrialContext) -> TrialConfig:
-    """The configuration with the weights as this node has them, which are loaded, and kept."""
+    """The configuration with the weights of this node, which are loaded and cached."""
     c = config.model_copy(update={"weights": context.weights_here(config.weights)})
     if needs_pretrained(c.mode) and c.weights != "none":
         pretrained(c.backbone, c.weights, c.image_size, c.precision)
@@ -91,14 +91,14 @@ def _keep_winner(
 
 @contextmanager
 def _warnings_to(reporter: "Reporter") -> Iterator[None]:
-    """Report what a checkpoint was not good for; a worker's own output is seen by nobody."""
+    """Report warnings about checkpoints, as nobody sees a worker's output."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", CheckpointWarning)
-        told = warnings.showwarning
+        show = warnings.showwarning
         warnings.showwarning = lambda message, category, *where: (
             reporter.warnings.append(str(message))
             if issubclass(category, CheckpointWarning)
-            else told(message, category, *where)
+            else show(message, category, *where)
         )
         yield
 
@@ -110,30 +110,30 @@ def _free() -> None:
 
 
 class Reporter:
-    """Sends the epochs of a trial, several at once if they come fast: each message costs 20 ms."""
+    """Sends the epochs of a trial, several at once if they are fast: a message costs 20 ms."""
 
     def __init__(self, metric: Metric, every_s: float) -> None:
-        # All that Ray is told by name it keeps averages of, to the study's end.
+        # Ray keeps averages of every named number, to the study's end.
         self._names = (metric, "epoch")
         self._every_s = every_s
         self._sent_at = time.monotonic()
         self._waiting: list[dict[str, Any]] = []
         self._last: dict[str, Any] = {}
         self.warnings: list[str] = []
-        """To be sent with what comes next."""
+        """Sent with the next message."""
 
     def epoch(self, metrics: EpochMetrics) -> None:
-        """Keep an epoch, or send it with those that wait."""
+        """Queue an epoch, and send the queue if it is time."""
         self._waiting.append(asdict(metrics))
         if time.monotonic() - self._sent_at >= self._every_s:
             self.send()
 
     def send(self, test: dict[str, float] | None = None) -> None:
-        """Send what waits: the last value, for the search, and all epochs, for the journal.
+        """Send the queue: the last value for the search, and all epochs for the journal.
 
         `test` are the scores of a trial that has read the test set, after its last epoch.
         """
-        # Forgotten first: Ray ends a trial that is stopped by an exception from `report`.
+        # Emptied first, as Ray stops a trial by an exception from `report`.
         epochs, self._waiting, self._sent_at = self._waiting, [], time.monotonic()
         if epochs:
             self._last = {name: epochs[-1][name] for name in self._names}
@@ -141,7 +141,7 @@ class Reporter:
             self._report(epochs, test=test or {})
 
     def fail(self, error: Exception) -> None:
-        """Send what waits, and that the trial has failed."""
+        """Send the queue, and that the trial has failed."""
         epochs, self._waiting = self._waiting, []
         self._report(
             epochs,
@@ -153,5 +153,5 @@ class Reporter:
         )
 
     def _report(self, epochs: list[dict[str, Any]], **more: Any) -> None:
-        told, self.warnings = self.warnings, []
-        tune.report(self._last | {"epochs": epochs, "warnings": told} | more)
+        warned, self.warnings = self.warnings, []
+        tune.report(self._last | {"epochs": epochs, "warnings": warned} | more)

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from study.cluster.capacity import Capacity
-from study.cluster.devices import gpu_notes, precision_notes
-from study.cluster.resources import Resources
+from study.cluster.resources import Resources, gpu_notes, precision_notes
 from study.config.settings import Settings
 from study.preflight.checks import QUICK, fit_ratios, format_os_error, run_checks
 from study.preflight.resume import Replay, check_same_data
@@ -57,7 +56,7 @@ class Prepared:
     def introduce(self) -> str:
         """One line on what is about to run."""
         s, images = self.settings, self.images
-        where = self.resources.told(min(self.gpus, 1) if s.debug else self.gpus)
+        where = self.resources.describe(min(self.gpus, 1) if s.debug else self.gpus)
         then = ""
         if s.confirm and not s.debug:
             most = pluralize(max_confirm_trials(s), "trial")

@@ -17,7 +17,7 @@ from tl_core.files import user_path
 
 if TYPE_CHECKING:
     from study.cluster.join import Node
-    from study.cluster.node_report import Seen
+    from study.cluster.node_report import ReportedNode
     from study.cluster.resources import Resources
     from study.records.ledger import StudyState
     from tl_core.models.backbones import Backbone
@@ -58,7 +58,7 @@ class Setup:
     """None before they are known, and if no study can run on them."""
     gpus: int = 0
     network: "Backbone | None" = None
-    nodes: "list[Seen]" = field(default_factory=list)
+    nodes: "list[ReportedNode]" = field(default_factory=list)
     """The nodes of a cluster; for the doctor, also this machine."""
     unwritable: "dict[Node, str]" = field(default_factory=dict)
     """By node, why the study's bucket can't be written from there."""

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from study.cluster.devices import check_compiler, gpu_faults, gpus_of
 from study.cluster.ray_environment import set_ray_environment
-from study.cluster.resources import this_machine
+from study.cluster.resources import check_compiler, gpu_faults, gpus_of, this_machine
 from study.cluster.stores import check_storage
 from study.config.settings import Settings
 from study.config.uris import is_server
@@ -55,11 +54,11 @@ def check_machines(setup: Setup) -> Iterator[Fault]:
         set_ray_environment(own=False)
         # Ray, for which a trial without it need not wait.
         from study.cluster.join import PATIENCE_S, join
-        from study.cluster.node_report import FETCHING_S, machines_of, survey
+        from study.cluster.node_report import FETCHING_S, report_nodes, resources_of
 
         join(setup.settings.address)
-        setup.nodes = survey(setup.settings, PATIENCE_S if setup.doctor else FETCHING_S)
-        setup.resources = machines_of(setup.settings, setup.nodes)
+        setup.nodes = report_nodes(setup.settings, PATIENCE_S if setup.doctor else FETCHING_S)
+        setup.resources = resources_of(setup.settings, setup.nodes)
     yield from gpu_faults(setup.settings, setup.resources)
     setup.gpus = gpus_of(setup.settings, setup.resources)
 

@@ -1,7 +1,7 @@
-"""What confirms a search: the best of each cell on fresh seeds, and a control without the task.
+"""Confirming trials: the best of each cell on fresh seeds, and a control without the task.
 
-Seeds vary the initial weights, the batch order and the training subset together. Every cell gets
-the same ones, so that modes can be compared seed by seed. The test set is read here, once a trial.
+A seed sets the initial weights, the batch order and the training subset. All cells get the same
+seeds, so that modes can be compared seed by seed. These trials alone read the test set, once each.
 """
 
 import itertools
@@ -24,22 +24,22 @@ class Planned:
     config: TrialConfig
     kind: Kind = "search"
     source: int | None = None
-    """The trial of the search whose configuration it is."""
+    """The trial of the search that its configuration comes from."""
     winner: bool = False
-    """Whether its weights are kept, as the study's."""
+    """Whether its weights become the study's."""
     draw: int | None = None
-    """Of a trial of the search: its number among the configurations drawn."""
+    """Of a trial of the search: the number of its draw."""
     trial: int | None = None
-    """Its number, if an earlier run of the study has started it."""
+    """Its number if an earlier run of the study started it."""
 
 
 def plan(settings: Settings, records: list[TrialRecord]) -> list[Planned]:
-    """What is to run after the search.
+    """Return the trials that run after the search.
 
-    Every cell of the study is confirmed, with the configuration of the nearest ratio (in log
-    `train_ratio`) if no trial of its own has finished; a mode without any is left out. The best
-    network that learned is trained without the auxiliary task as well. Without `--confirm` the
-    winner, the best trial of all, is trained once more, for its weights.
+    Every cell is confirmed, with the configuration of the nearest ratio (in log `train_ratio`) if
+    no trial of its own has finished; a mode without any is left out. The best full network is also
+    trained without the auxiliary task. Without `--confirm` the winner, the best trial of all, is
+    trained once more, for its weights.
     """
     winner = best_of(records, settings.metric)
     if winner is None:
@@ -54,7 +54,7 @@ def plan(settings: Settings, records: list[TrialRecord]) -> list[Planned]:
         if source
     ]
     planned = [*itertools.chain(*confirming), *_controls(settings, records)]
-    # The winner's weights are those of its first fresh seed: the first, not the best on test.
+    # The winner's weights come from its first fresh seed, not from the best seed on test.
     kept = next(p for p in planned if p.config == _on_seed(settings.seed + FRESH, winner.config))
     return [replace(p, winner=p is kept) for p in planned]
 
@@ -62,10 +62,10 @@ def plan(settings: Settings, records: list[TrialRecord]) -> list[Planned]:
 def remaining(
     planned: list[Planned], records: list[TrialRecord], winner: TrialRecord | None
 ) -> list[Planned]:
-    """What is left to run when a study goes on.
+    """Return the planned trials that a resumed study still has to run.
 
-    A trial that was cut goes on under its number; one that has ended is run again only to make the
-    study's weights, if those that there are come from another, `winner`.
+    A trial that was cut off goes on under its number. A trial that has ended runs again only if it
+    has to make the study's weights and the present ones come from another trial, `winner`.
     """
     before = {(r.kind, r.config): r for r in records}
     kept = (winner.kind, winner.config) if winner else None
@@ -81,9 +81,9 @@ def remaining(
 
 
 def still_planned(settings: Settings, records: list[TrialRecord]) -> list[TrialRecord]:
-    """Of the trials that confirm, those that still do: the last of each that is planned.
+    """Return the confirming trials that are still planned, the last of each.
 
-    When a study goes on, other configurations may become the best.
+    When a study is extended, other configurations may become the best.
     """
     wanted = {(p.kind, p.config) for p in plan(settings, records)}
     ended = {(r.kind, r.config): r for r in records if r.status == "done"}
@@ -91,7 +91,7 @@ def still_planned(settings: Settings, records: list[TrialRecord]) -> list[TrialR
 
 
 def max_confirm_trials(settings: Settings) -> int:
-    """How many there can be at most."""
+    """How many confirming trials there can be at most."""
     cells = len(settings.mode) * len(settings.train_ratio)
     return (cells + 1) * settings.confirm_seeds if settings.confirm else 1
 
@@ -99,7 +99,7 @@ def max_confirm_trials(settings: Settings) -> int:
 def _source(
     settings: Settings, records: list[TrialRecord], mode: Mode, ratio: float
 ) -> TrialRecord | None:
-    """The best trial of a cell; of the nearest cell of its mode if it has none."""
+    """The best trial of a cell, or of the nearest cell of its mode."""
     own = [r for r in records if r.config.mode == mode]
     ratios = {r.config.train_ratio for r in own}
     for near in sorted(ratios, key=lambda r: (abs(math.log(r / ratio)), r)):
@@ -111,8 +111,7 @@ def _source(
 
 def _repeat(settings: Settings, source: TrialRecord, kind: Kind, **changes: Any) -> list[Planned]:
     config = source.config.model_copy(update=changes)
-    first = settings.seed + FRESH
-    seeds = range(first, first + settings.confirm_seeds)
+    seeds = (settings.seed + FRESH + i for i in range(settings.confirm_seeds))
     return [Planned(_on_seed(seed, config), kind, source.trial) for seed in seeds]
 
 
@@ -121,10 +120,10 @@ def _on_seed(seed: int, config: TrialConfig) -> TrialConfig:
 
 
 def _controls(settings: Settings, records: list[TrialRecord]) -> list[Planned]:
-    """The best network without the auxiliary task, on the same seeds; or with it, if it has none.
+    """The best full network without the auxiliary task; with it, if the best one has none.
 
-    All else is equal, the learning rate as well: Adam's steps do not depend on the loss's scale.
-    Frozen trials need no control: their two heads share no weights.
+    All else is equal, including the learning rate: Adam's steps do not depend on the loss's scale.
+    Frozen trials need no control, as their two heads share no weights.
     """
     full = [r for r in records if r.config.mode != "freeze"]
     best = best_of(full, settings.metric)

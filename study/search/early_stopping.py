@@ -1,12 +1,12 @@
 """Early stopping of full-network trials, within their cell.
 
-A trial with few labels is worse than one with many and should not be stopped for that: each
-(mode, train_ratio) cell has an ASHA (Li et al., MLSys 2020) of its own. Frozen trials are cheap and
-always run to the end, and so do trials that confirm a winner.
+Each (mode, train_ratio) cell has an ASHA of its own (Li et al., MLSys 2020): a trial with few
+labels is worse than one with many, and is not stopped for that. Frozen trials are cheap and always
+run to the end, as do trials that confirm a winner.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from types import SimpleNamespace
 from typing import Any
@@ -21,13 +21,25 @@ _FACTOR = 3
 
 
 class CellASHA(FIFOScheduler):
-    """First in, first out; a full-network trial goes on only among the best third of its cell.
+    """First in, first out; a full-network trial goes on only among the best third of its cell."""
 
-    `before` are the trials of earlier runs of the study, which are its rivals.
-    """
+    def __init__(
+        self,
+        metric: Metric,
+        epochs: int,
+        before: Sequence[TrialRecord] = (),
+        on_controller: Callable[[Any], object] = lambda _: None,
+    ) -> None:
+        """Compare trials by a metric.
 
-    def __init__(self, metric: Metric, epochs: int, before: Sequence[TrialRecord] = ()) -> None:
+        Args:
+            metric: of the last epoch.
+            epochs: of a trial that is not stopped.
+            before: the trials of earlier runs of the study, which are rivals as well.
+            on_controller: called once, before the first trial, with Ray Tune's controller.
+        """
         super().__init__()  # type: ignore[no-untyped-call]
+        self._on_controller: Callable[[Any], object] | None = on_controller
         self._epochs = epochs
         self._reached: dict[tuple[str, float, int], set[int]] = defaultdict(set)
         """Trials by cell and epoch."""
@@ -50,7 +62,10 @@ class CellASHA(FIFOScheduler):
             )
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Give the trial to its cell, with the epochs that it has had in earlier runs."""
+        """Add the trial to its cell, with its epochs of earlier runs."""
+        if tune_controller is not None and self._on_controller:
+            self._on_controller(tune_controller)
+            self._on_controller = None
         if cell := self._cell(trial):
             cell.on_trial_add(tune_controller, trial)
             record = self._before.get(trial.config["trial"])
@@ -58,16 +73,16 @@ class CellASHA(FIFOScheduler):
                 self.on_trial_result(tune_controller, trial, asdict(metrics))
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Ask the cell whether the trial may go on."""
+        """Return whether the trial goes on, as its cell decides."""
         if "failure" in result:
-            return str(TrialScheduler.CONTINUE)  # It ends by itself.
+            return str(TrialScheduler.CONTINUE)  # The trial ends by itself.
         cell = self._cell(trial)
         decision = cell.on_trial_result(tune_controller, trial, result) if cell else None
         here = (*_key(trial), result["epoch"])
         self._reached[here].add(trial.config["trial"])
-        # The trial itself ends after its last epoch, and must end as done, not as stopped.
+        # After its last epoch a trial ends by itself: as done, not as stopped.
         ends = result["epoch"] >= self._epochs
-        # Of fewer than three trials there is no best third.
+        # Fewer than three trials have no best third.
         few = len(self._reached[here]) < _FACTOR
         return str(TrialScheduler.CONTINUE if ends or few or decision is None else decision)
 

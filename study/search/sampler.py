@@ -1,7 +1,7 @@
-"""What to try next: Optuna's side of the search, which knows no Ray.
+"""Optuna's side of the search: which configuration to try next. It does not use Ray.
 
-What it knows is made from the trials so far, and each draw has a random generator of its own. So a
-search that goes on later draws what it would have drawn.
+Its state is rebuilt from the trials so far, and each draw has a random generator of its own. So a
+resumed search draws what the whole one would have drawn.
 """
 
 import itertools
@@ -28,7 +28,7 @@ SAMPLERS: dict[Sampler, Callable[[int, int], BaseSampler]] = {
     "tpe": lambda seed, number: TPESampler(seed=_mixed(seed, number), constant_liar=True),
     "random": lambda seed, number: RandomSampler(seed=_mixed(seed, number)),
     "gp": lambda seed, number: GPSampler(seed=_mixed(seed, number)),
-    # The points of its sequence belong together; what depends on the mode is drawn apart.
+    # A sequence needs fixed dimensions; what depends on the mode is drawn independently.
     "qmc": lambda seed, number: QMCSampler(
         seed=seed,
         scramble=True,
@@ -48,15 +48,15 @@ class _Drawn:
 
 
 class Suggestions:
-    """Draws configurations and hears what came of them.
+    """Draws configurations and takes their results.
 
-    `--design joint` searches all factors at once and tries every cell first; `--design cells` has
-    a search for each cell and goes around them. `before` are the study's trials so far; those that
-    have not ended are still to be told of.
+    `--design joint` searches all factors at once and tries every cell first; `--design cells` runs
+    a search for each cell, in turn. `before` are the study's trials so far; `tell` is still due for
+    those that have not ended.
     """
 
     def __init__(self, settings: Settings, before: Sequence[TrialRecord] = ()) -> None:
-        optuna.logging.set_verbosity(optuna.logging.ERROR)  # QMC warns of what it does rightly.
+        optuna.logging.set_verbosity(optuna.logging.ERROR)  # QMC warns without need.
         self._settings = settings
         self._searches = [(space, self._study()) for space in _spaces(settings)]
         self._times: Counter[str] = Counter()
@@ -64,19 +64,19 @@ class Suggestions:
         drawn = {r.draw: r for r in before if r.draw is not None}
         self._next = max(drawn, default=-1) + 1
         self._lost = [number for number in range(self._next) if number not in drawn]
-        """Drawn by a run that ended before they started."""
+        """Numbers drawn by a run that ended before their trials started."""
         for _, record in sorted(drawn.items()):
             self._restore(record)
 
     @property
     def drawn(self) -> int:
-        """How many were drawn so far, in earlier runs of the study as well."""
+        """How many were drawn so far, in earlier runs as well."""
         return self._next - len(self._lost)
 
     def ask(self) -> tuple[int, TrialConfig]:
         """Draw the next configuration; return its number and itself.
 
-        One that was drawn before comes with seeds that it was not trained with.
+        A configuration that was drawn before gets new seeds.
         """
         if self._lost:
             number = self._lost.pop(0)
@@ -91,7 +91,7 @@ class Suggestions:
         return number, config.model_copy(update={"seed": config.seed + times * config.seeds})
 
     def tell(self, number: int, status: Status, epoch: int = 0, value: float | None = None) -> None:
-        """Say how a trial has ended, at which epoch, and with which value of the metric."""
+        """Take how a trial has ended, at which epoch and with which value of the metric."""
         drawn = self._open.pop(number)
         if status not in ("done", "pruned") or value is None:
             drawn.study.tell(drawn.trial, state=TrialState.FAIL)
@@ -112,10 +112,10 @@ class Suggestions:
         return self._searches[number % len(self._searches)]
 
     def _restore(self, record: TrialRecord) -> None:
-        """Draw once more what was drawn, and say what came of it if it has ended."""
+        """Repeat a draw of an earlier run, and its result if the trial has ended."""
         assert record.draw is not None
         space, _ = self._search(record.draw)
-        # Only a sequence has to be told how far it has come; for others any sampler will do.
+        # Only a sequence has to be moved on; otherwise any sampler will do.
         sampler: Sampler = "qmc" if self._settings.sampler == "qmc" else "random"
         self._draw(record.draw, sampler, space.params(record.config))
         if record.status in ENDED:
@@ -123,7 +123,7 @@ class Suggestions:
             self.tell(record.draw, record.status, len(record.history), value)
 
     def _draw(self, number: int, sampler: Sampler, fixed: dict[str, Any] | None) -> optuna.Trial:
-        """Draw one that waits to be told of, with the parameters that are fixed."""
+        """Draw a trial, with some parameters fixed; `tell` is due for it."""
         space, study = self._search(number)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -139,7 +139,7 @@ class Suggestions:
 
 
 def _mixed(seed: int, number: int) -> int:
-    # A sum would have studies with neighbouring seeds draw the same, one trial apart.
+    # With a sum, neighbouring seeds would draw the same trials, shifted by one.
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 

@@ -1,4 +1,4 @@
-"""The order of a study's trials, as Ray Tune asks for them: the search, then what confirms it."""
+"""Gives Ray Tune the trials of a study in order: the search, then its confirming trials."""
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -14,15 +14,7 @@ from tl_core.config import DIRECTIONS, TrialConfig
 
 
 class StudySearcher(Searcher):
-    """Gives Ray Tune trial after trial, and Optuna what came of those of the search.
-
-    `before` are the study's trials so far: those of the search that were cut come first. `plan`
-    gives what is to run when the search is over. At most `frozen` trials in mode `freeze` are out
-    at a time: they ask Ray for too little for it to see to that.
-
-    A trial's configuration for Ray holds `trial` (its number), `kind`, `source`, `mode` and
-    `train_ratio` (which decide its resources and its rivals), `config` and `winner`.
-    """
+    """Gives Ray Tune trial after trial, and Optuna the results of the search."""
 
     def __init__(
         self,
@@ -31,6 +23,15 @@ class StudySearcher(Searcher):
         before: Sequence[TrialRecord],
         frozen: int,
     ) -> None:
+        """Plan a run of the study.
+
+        Args:
+            settings: of the study.
+            plan: returns the trials that follow the search.
+            before: the study's trials so far; those of the search that were cut off come first.
+            frozen: how many trials in mode `freeze` may run at a time; they ask Ray for too little
+                CPU for Ray to limit them.
+        """
         super().__init__(settings.metric, DIRECTIONS[settings.metric])
         self._numbers = itertools.count(max((r.trial for r in before), default=-1) + 1)
         self._suggestions = Suggestions(settings, before)
@@ -39,20 +40,20 @@ class StudySearcher(Searcher):
         self._cut = iter([r for r in before if r.kind == "search" and r.status not in ENDED])
         self._planned: Iterator[Planned] | None = None
         self._held: Planned | None = None
-        """The next trial, while there is no place for it."""
+        """The next trial, while it waits for a place."""
         self._places, self._frozen = frozen, set[str]()
         self._open: dict[str, tuple[int, int]] = {}
-        """Trials of the search by Ray's id: number among the drawn, epochs."""
+        """Trials of the search by Ray's id: number of the draw, epochs."""
 
     def __getstate__(self) -> dict[str, Any]:
-        # Ray saves it with the experiment; a study goes on from its ledger.
+        # Ray saves the searcher with the experiment; a study resumes from its ledger.
         return {}
 
     def suggest(self, trial_id: str) -> Any:
-        """Return the next trial, None while there is none yet, or that all have been given."""
+        """Return the next trial, None while there is none yet, or `FINISHED`."""
         self._held = self._held or self._next()
         if self._held is None:
-            # What is confirmed depends on what those of the search come to.
+            # Confirming trials depend on the results of the search.
             return None if self._open else Searcher.FINISHED
         if self._held.config.mode == "freeze" and len(self._frozen) >= self._places:
             return None
@@ -100,7 +101,7 @@ class StudySearcher(Searcher):
 
 
 def as_drawn(number: int, planned: Planned) -> dict[str, Any]:
-    """A trial as Ray Tune's configuration."""
+    """A trial as Ray Tune's configuration; `mode` decides its resources, and both its rivals."""
     config = planned.config
     return {
         "trial": number,

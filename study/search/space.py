@@ -15,7 +15,7 @@ LR_RANGES: dict[Mode, tuple[float, float]] = {
     "lp_ft": (1e-6, 1e-3),
     "scratch": (1e-5, 1e-2),
 }
-"""Adam's learning rate, log-uniform: a new head bears more than pretrained weights do."""
+"""Adam's learning rate, log-uniform: a new head takes more than pretrained weights."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Space:
     | `lr_MODE`     | log-uniform, only when `mode` is MODE                   |
     | `aux_weight`  | uniform                                                 |
 
-    A factor with one value is fixed and not searched. Three and more values are choices, as is
-    any number of them with `auto` among them.
+    A factor with one value is fixed. Two numbers are a range; three and more values are choices, as
+    are all values with `auto` among them.
     """
 
     settings: Settings
@@ -43,15 +43,16 @@ class Space:
         _draw(trial, "aux_weight", self.settings.aux_weight, log=False)
 
     def cells(self) -> list[dict[str, Any]]:
-        """Every (mode, train_ratio) once, for the first trials: left to itself the search may
-        never try a mode. The longest come first, so that they don't end the study alone.
+        """Every (mode, train_ratio) once, for the first trials: a search may never try a mode.
+
+        The longest come first, so that no long trial runs alone at the end.
         """
         ratios = sorted(self.settings.train_ratio, reverse=True)
         pairs = itertools.product(ratios, sorted(self.settings.mode, key="freeze".__eq__))
         return [{"mode": mode, "train_ratio": ratio} for ratio, mode in pairs]
 
     def config(self, drawn: dict[str, Any]) -> TrialConfig:
-        """Turn drawn parameters into the trial that they stand for."""
+        """Turn drawn parameters into a trial's configuration."""
         s = self.settings
         mode = drawn["mode"]
         return TrialConfig(
@@ -65,7 +66,7 @@ class Space:
         )
 
     def params(self, config: TrialConfig) -> dict[str, Any]:
-        """The parameters that a trial's configuration was made from."""
+        """The drawn parameters of a configuration."""
         factors = {"mode": config.mode, "train_ratio": config.train_ratio}
         return factors | {f"lr_{config.mode}": config.lr, "aux_weight": config.aux_weight}
 
@@ -84,7 +85,7 @@ _SHARED = {
 
 
 def single_config(settings: Settings) -> TrialConfig:
-    """Return the one trial that settings without ranges stand for."""
+    """Return the trial of settings that have one value for each factor."""
     (mode,), (ratio,) = settings.mode, settings.train_ratio
     (lr,), (aux_weight,) = settings.lr, settings.aux_weight
     drawn = {"mode": mode, "train_ratio": ratio, f"lr_{mode}": lr, "aux_weight": aux_weight}

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from study import run
-from study.cluster.join import version_fault
 from study.records.ledger import read_records
 from tests.support.hosts import PORT, ROOT, Host, hosts, needs_hosts
 
@@ -17,17 +16,6 @@ NETS = (
     "--backbone", "mlp", "--mode", "scratch", "--train-ratio", 0.5, "--trials", 2, "--epochs", 1,
     "--image-size", 32, "--precision", "fp32", "--no-confirm", "--offline", "--name", "mine",
 )  # fmt: skip
-
-
-def test_a_version_fault_names_the_node_and_both_versions() -> None:
-    wanted = (("python", "3.11.7"), ("torch", "2.14.1"), ("ray", "2.60.0"))
-    assert version_fault("10.0.0.2", wanted, wanted) is None
-    found = (("python", "3.12.1"), ("torch", "2.14.1"), ("ray", "none"))
-    told = (
-        "node 10.0.0.2 has python 3.12.1 where the driver has 3.11.7, "
-        "ray none where the driver has 2.60.0: install constraints.txt there"
-    )
-    assert version_fault("10.0.0.2", wanted, found) == told
 
 
 @pytest.fixture

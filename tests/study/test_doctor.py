@@ -14,7 +14,7 @@ from rich.table import Table
 
 from study import doctor
 from study.cluster.join import Node, NodeFault, versions
-from study.cluster.node_report import Look, Seen
+from study.cluster.node_report import NodeReport, ReportedNode
 from study.cluster.resources import this_machine
 from study.diagnosis.estimate import Eta, Speeds
 from study.diagnosis.measure import Measured
@@ -27,7 +27,7 @@ from tl_core.errors import Fault
 from tl_core.models.backbones import load_backbone
 
 H100 = "NVIDIA H100 80GB HBM3"
-LOOK = Look(
+LOOK = NodeReport(
     versions=versions(),
     hardware={"machine": "x86_64", "cpus": 16, "gpus": [H100, H100]},
     gpu_memory=((70 * 10**9, 80 * 10**9), (5 * 10**9, 80 * 10**9)),
@@ -62,10 +62,10 @@ def drawn(table: Table, width: int = 100) -> str:
     return " ".join(text.split())
 
 
-def node(look: Look | NodeFault, gpus: int = 2, **more: Any) -> dict[str, str]:
+def node(look: NodeReport | NodeFault, gpus: int = 2, **more: Any) -> dict[str, str]:
     """The row of a node by its columns, each as one line."""
     settings = make_settings(data="photos", address="auto")
-    seen = [Seen(Node("id", "10.0.0.7", 16, gpus), look)]
+    seen = [ReportedNode(Node("id", "10.0.0.7", 16, gpus), look)]
     table = node_table(Setup(settings, nodes=seen, **more))
     assert "10.0.0.7" in drawn(table)
     texts = {str(c.header): " ".join(map(str, c.cells)) for c in table.columns}
@@ -109,7 +109,7 @@ def test_a_node_that_does_not_answer_has_a_row() -> None:
 
 def test_the_bucket_is_told_node_by_node() -> None:
     settings = make_settings(data="photos", address="auto", storage="s3://mine")
-    seen = [Seen(Node("id", name, 16, 2), LOOK) for name in ("one", "two")]
+    seen = [ReportedNode(Node("id", name, 16, 2), LOOK) for name in ("one", "two")]
     table = node_table(Setup(settings, nodes=seen, unwritable={seen[1].node: "no role"}))
     [storage] = [c for c in table.columns if c.header == "storage"]
     assert [*map(str, storage.cells)] == ["can be written", "can't be written"]

@@ -9,11 +9,12 @@ from pathlib import Path
 
 
 def processes(home: Path) -> Iterator[int]:
-    """Ids of all processes whose `RAY_TMPDIR` is this folder, the driver's among them."""
+    """Ids of all processes whose `RAY_TMPDIR` is this folder or one in it, the driver's too."""
     mark = f"RAY_TMPDIR={home}".encode()
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):  # It has ended, or belongs to another user.
-            if mark in (folder / "environ").read_bytes().split(b"\0"):
+            variables = (folder / "environ").read_bytes().split(b"\0")
+            if any(v == mark or v.startswith(mark + b"/") for v in variables):
                 yield int(folder.name)
 
 

@@ -149,7 +149,7 @@ def test_a_set_up_without_a_fault(photo_folder: Path, own_cache: Path) -> None:
     folder, weights = found.pop("folder"), found.pop("backbone")
     assert list(found.items()) == [
         ("settings", "64 trials of freeze finetune at 1 train ratio"),
-        ("machines", f"{setup.resources.told(0) if setup.resources else ''}, fp32"),
+        ("machines", f"{setup.resources.describe(0) if setup.resources else ''}, fp32"),
         ("data", f"{photo_folder}: 40 images of 2 classes"),
         ("tracking", "off: nothing is sent to MLflow"),
         ("storage", "checkpoints go into the study's folder"),

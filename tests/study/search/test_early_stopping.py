@@ -112,3 +112,13 @@ def test_trial_removed_midway_is_forgotten_quietly() -> None:
     trial = cell.add()
     cell.asha.on_trial_remove(None, trial)
     assert cell.report(cell.add(), 2, 0.2) == CONTINUE
+
+
+def test_the_controller_is_handed_on_once() -> None:
+    seen: list[object] = []
+    asha = CellASHA("val_log_loss", 10, on_controller=seen.append)
+    config = {"mode": "freeze", "train_ratio": 0.1, "kind": "search"}
+    for number in range(2):
+        trial = SimpleNamespace(trial_id=str(number), config=config | {"trial": number})
+        asha.on_trial_add("the controller", trial)
+    assert seen == ["the controller"]

@@ -14,7 +14,7 @@ set_ray_environment()
 
 import ray  # noqa: E402
 
-from study.cluster.head_probe import ask  # noqa: E402
+from study.cluster.join import head_fault  # noqa: E402
 from study.cluster.local_ray import local_ray  # noqa: E402
 
 
@@ -33,7 +33,7 @@ def main(home: str) -> None:
         own = {n: v for n, v in os.environ.items() if not n.startswith("RAY_AUTH")}
         for who, given in come_with.items():
             with mock.patch.dict(os.environ, own | given | {"HOME": home}, clear=True):
-                told[who] = ask(head)
+                told[who] = head_fault(head)
     print(json.dumps(told))
 
 

@@ -2,8 +2,7 @@
 
 import pytest
 
-from study.cluster.devices import gpu_faults, gpu_notes, gpus_of
-from study.cluster.resources import Resources
+from study.cluster.resources import Resources, gpu_faults, gpu_notes, gpus_of
 from tests.support.studies.builders import make_settings
 
 ALONE = Resources(8, 2, 4.0, True, {"cpu": "fp32", "cuda": "bf16"})
@@ -59,4 +58,4 @@ def test_cores_that_trials_can_count_on(
     resources: Resources, gpus: int, cpus: int, told: str
 ) -> None:
     assert resources.cpus_for(gpus) == cpus
-    assert resources.told(gpus) == told
+    assert resources.describe(gpus) == told
