@@ -151,6 +151,7 @@ def addresses(there: list[Host]) -> set[str]:
     return {host.address for host in there}
 
 
+@pytest.mark.ci
 def test_a_study_spreads_over_three_nodes_though_one_is_cut_off_for_20_s(
     alone: list[Any],
     three: list[Host],

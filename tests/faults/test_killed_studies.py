@@ -98,21 +98,20 @@ def assert_tracked(client: MlflowClient) -> None:
             assert [m.value for m in told] == [getattr(m, name) for m in record.history]
 
 
+@pytest.mark.ci
 @pytest.mark.usefixtures("one_core")
-def test_killed_again_and_again_it_comes_to_the_same(
-    ray_run: RayRun, study: Study, uri: str, client: MlflowClient, tmp_path: Path
+def test_a_study_that_is_killed_twice_has_the_results_of_a_whole_one(
+    ray_run: RayRun, study: Study, uri: str, client: MlflowClient
 ) -> None:
-    words = ("--mode", "finetune", "lp_ft", "--trials", 6)
-    code, printed, told = ray_run.finish(
-        study(*words, "--out", "whole", "--tracking-uri", f"sqlite:///{tmp_path}/whole.db")
-    )
+    words = ("--mode", "finetune", "lp_ft", "--train-ratio", 0.2, "--trials", 3, "--epochs", 8)
+    code, printed, told = ray_run.finish(study(*words, "--out", "whole", "--offline"))
     assert code == 0, printed + told
     process = study(*words)
-    for number in (5, 31, 70, 93):  # Trial 0, trial 2, trial 5 or 6, and one that confirms.
+    for number in (5, 30):  # In trial 0 of the search, and in trial 3, which confirms.
         wait_for(epochs(number))
         kill(process)
         for record in read_records(LEDGER.parent):
-            if 0 < len(record.history) < 12 and record.status == "running":
+            if 0 < len(record.history) < 8 and record.status == "running":
                 kept = LEDGER.parent / "checkpoints" / f"{record.trial}.ckpt"
                 left = load_checkpoint(LocalFile(kept))
                 assert len(left["history"]) >= len(record.history)
@@ -124,11 +123,6 @@ def test_killed_again_and_again_it_comes_to_the_same(
     assert len(ends) == len(set(ends))
     assert_tracked(client)
     assert list((LEDGER.parent / "checkpoints").iterdir()) == []
-    code, printed, _ = ray_run.finish(ray_run.start("--resume", "mine"))
-    assert (code, printed.startswith("mine is finished, with 6 trials: nothing to resume")) == (
-        0,
-        True,
-    )
 
 
 @pytest.mark.parametrize(("stop", "group"), [(signal.SIGINT, True), (signal.SIGTERM, False)])

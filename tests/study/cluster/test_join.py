@@ -1,11 +1,7 @@
 """What answers at an address is reported in the words of the flag, without Ray's own lines."""
 
-import json
-import os
 import re
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from study.cluster.join import NO_HEAD, _head_fault, head_fault, join, version_fault
-from tests.support.programs import guarded_head
 from tl_core.errors import InputError
 
 TOKEN = (
@@ -115,21 +110,3 @@ def test_a_version_fault_names_the_node_and_both_versions() -> None:
         "node 10.0.0.2 has python 3.12.1 where the driver has 3.11.7, "
         "ray none where the driver has 2.60.0: install constraints.txt there"
     )
-
-
-@pytest.mark.integration
-def test_a_head_with_a_token_lets_in_who_has_it(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, guarded_head.__file__, str(tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=250,
-        env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])},
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {
-        "nothing": f"the head wants a token: set RAY_AUTH_MODE=token, and {TOKEN}",
-        "no token": f"RAY_AUTH_MODE=token, and there is no token: {TOKEN}",
-        "another token": f"RAY_AUTH_MODE=token, and the token is not the head's: {TOKEN}",
-        "the token": None,
-    }

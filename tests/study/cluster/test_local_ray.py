@@ -100,15 +100,21 @@ def test_a_study_listens_on_the_loopback_address_alone(
 
 @pytest.mark.integration
 def test_nobody_gets_in_without_the_token(ray_run: RayRun, own_folder: Path) -> None:
-    code, printed, err = ray_run.finish(ray_run.start(program=guarded_ray.__file__))
-    assert code == 0, printed + err
-    told = json.loads(printed)
-    strangers = told["strangers"]
+    program = ray_run.start(own_folder, program=guarded_ray.__file__)
+    code, printed, errors = ray_run.finish(program)
+    assert code == 0, printed + errors
+    seen = json.loads(printed)
+    strangers = seen["strangers"]
     assert strangers.pop("the token") == "inside"
     assert strangers["no token"].startswith("ray.exceptions.AuthenticationError: ")
     refused = "ConnectionError: Failed to connect to Ray cluster at 127.0.0.1:"
     assert strangers["nothing"].startswith(refused)
     assert strangers["another token"].startswith(refused)
-    assert told["modes"] == ["0o700", "0o600"]
-    assert len(told["token"]) == 64
-    assert (told["on command lines"], told["left"], told["again"]) == (False, False, "inside")
+    faults = seen["faults"]
+    assert faults["the token"] is None
+    assert faults["nothing"].startswith("the head wants a token: set RAY_AUTH_MODE=token, and ")
+    assert faults["no token"].startswith("RAY_AUTH_MODE=token, and there is no token: ")
+    assert faults["another token"].startswith("RAY_AUTH_MODE=token, and the token is not the head")
+    assert seen["modes"] == ["0o700", "0o600"]
+    assert len(seen["token"]) == 64
+    assert (seen["on command lines"], seen["left"], seen["again"]) == (False, False, "inside")

@@ -1,6 +1,7 @@
 """A Ray as studies start it, and strangers at its door; a test runs it as a program.
 
-Prints as JSON what the strangers got, by what they came with, and how the token was kept.
+Prints as JSON what the strangers got, by what they came with, what `head_fault` says to them, and
+how the token was kept. Its argument is a folder that is everybody's home.
 """
 
 import json
@@ -10,12 +11,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from study.cluster.ray_environment import set_ray_environment
 
 set_ray_environment()
 
 import ray  # noqa: E402
 
+from study.cluster.join import head_fault  # noqa: E402
 from study.cluster.local_ray import local_ray  # noqa: E402
 
 ENTER = """
@@ -25,23 +29,30 @@ print(ray.get(ray.remote(lambda: "inside").remote()))
 """
 
 
-def main() -> None:
+def main(home: str) -> None:
     """Start it, have the strangers try, end it, start it again."""
     with local_ray(0, 1):
         path = Path(os.environ["RAY_AUTH_TOKEN_PATH"])
-        told = {
+        head, strangers = ray.get_runtime_context().gcs_address, environments(path, home)
+        seen = {
             "modes": [oct(stat.S_IMODE(p.stat().st_mode)) for p in (path.parent, path)],
             "token": path.read_text(),
-            "on command lines": _told_to_all(path.read_text()),
-            "strangers": _strangers(path),
+            "on command lines": is_on_command_lines(path.read_text()),
+            "strangers": enter(head, strangers),
+            "faults": {},
         }
-    told["left"] = path.parent.exists() or "RAY_AUTH_TOKEN_PATH" in os.environ
+        for who, environment in strangers.items():
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(os, "environ", environment)
+                seen["faults"][who] = head_fault(head)
+    seen["left"] = path.parent.exists() or "RAY_AUTH_TOKEN_PATH" in os.environ
     with local_ray(0, 1):
-        told["again"] = ray.get(ray.remote(lambda: "inside").remote())
-    print(json.dumps(told))
+        seen["again"] = ray.get(ray.remote(lambda: "inside").remote())
+    print(json.dumps(seen))
 
 
-def _strangers(path: Path) -> dict[str, str]:
+def environments(path: Path, home: str) -> dict[str, dict[str, str]]:
+    """Environments of four strangers, by what they come with."""
     mode = {"RAY_AUTH_MODE": "token"}
     came_with = {
         "nothing": {"RAY_AUTH_MODE": "disabled"},
@@ -49,22 +60,28 @@ def _strangers(path: Path) -> dict[str, str]:
         "another token": mode | {"RAY_AUTH_TOKEN": "0" * 64},
         "the token": mode | {"RAY_AUTH_TOKEN_PATH": str(path)},
     }
-    own = {n: v for n, v in os.environ.items() if not n.startswith("RAY_AUTH")}
-    command = [sys.executable, "-c", ENTER, ray.get_runtime_context().gcs_address]
+    own = {n: v for n, v in os.environ.items() if not n.startswith("RAY_AUTH")} | {"HOME": home}
+    return {who: own | given for who, given in came_with.items()}
+
+
+def enter(head: str, strangers: dict[str, dict[str, str]]) -> dict[str, str]:
+    """What each got who joined without asking first."""
+    command = [sys.executable, "-c", ENTER, head]
     tries = {
-        name: subprocess.Popen(
-            command, env=own | given, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        who: subprocess.Popen(
+            command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        for name, given in came_with.items()
+        for who, env in strangers.items()
     }
-    ends = {name: process.communicate() for name, process in tries.items()}
-    return {name: out.strip() or err.splitlines()[-1] for name, (out, err) in ends.items()}
+    ends = {who: process.communicate() for who, process in tries.items()}
+    return {who: out.strip() or err.splitlines()[-1] for who, (out, err) in ends.items()}
 
 
-def _told_to_all(token: str) -> bool:
+def is_on_command_lines(token: str) -> bool:
+    """Whether everybody on the machine can read it."""
     lines = [line.read_bytes() for line in Path("/proc").glob("[0-9]*/cmdline") if line.exists()]
     return any(token.encode() in line for line in lines)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])
