@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,17 +35,18 @@ def main(home: str) -> None:
     with local_ray(0, 1):
         path = Path(os.environ["RAY_AUTH_TOKEN_PATH"])
         head, strangers = ray.get_runtime_context().gcs_address, environments(path, home)
-        seen = {
+        seen: dict[str, Any] = {
             "modes": [oct(stat.S_IMODE(p.stat().st_mode)) for p in (path.parent, path)],
             "token": path.read_text(),
             "on command lines": is_on_command_lines(path.read_text()),
             "strangers": enter(head, strangers),
-            "faults": {},
         }
+        faults = {}
         for who, environment in strangers.items():
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(os, "environ", environment)
-                seen["faults"][who] = head_fault(head)
+                faults[who] = head_fault(head)
+    seen["faults"] = faults
     seen["left"] = path.parent.exists() or "RAY_AUTH_TOKEN_PATH" in os.environ
     with local_ray(0, 1):
         seen["again"] = ray.get(ray.remote(lambda: "inside").remote())
