@@ -10,13 +10,13 @@ from study.analysis.study_data import StudyData, read_study_data
 from study.records.study_folder import FIGURES, PAGE
 from study.reporting.factor_section import aux_weight_parts, importance_parts, learning_rate_parts
 from study.reporting.label_section import label_parts
-from study.reporting.page import Painter, Part, Section, render
+from study.reporting.page import FigureWriter, Part, Section, render
 from study.reporting.trial_section import reproduce_parts, trial_parts
 from study.reporting.winner_section import winner_parts
 from tl_core.files import replace_file
 from tl_core.text import pluralize
 
-_SECTIONS: dict[str, Callable[[StudyData, Painter], Iterator[Part]]] = {
+_SECTIONS: dict[str, Callable[[StudyData, FigureWriter], Iterator[Part]]] = {
     "Label efficiency": label_parts,
     "Learning rate": learning_rate_parts,
     "Auxiliary task": aux_weight_parts,
@@ -36,8 +36,8 @@ def write_report(folder: Path) -> Path:
     Raises `FileNotFoundError` if study.json or ledger.jsonl is missing.
     """
     data = read_study_data(folder)
-    painter = Painter(folder / FIGURES)
-    sections = [Section(title, list(make(data, painter))) for title, make in _SECTIONS.items()]
+    figures = FigureWriter(folder / FIGURES)
+    sections = [Section(title, list(make(data, figures))) for title, make in _SECTIONS.items()]
     title = f"{data.settings.name}: {data.subject}"
     page = render(title, _subtitle(data), answer_of(data), list(_notes(data)), sections)
     replace_file(folder / PAGE, page)

@@ -9,7 +9,7 @@ from study.analysis.study_data import StudyData
 from study.reporting.figures import factor_plots
 from study.reporting.figures.parallel_plot import draw_parallel
 from study.reporting.label_section import difference_text
-from study.reporting.page import Painter, Part, Table, Words
+from study.reporting.page import FigureWriter, Paragraph, Part, Table
 from tl_core.text import pluralize
 
 VERDICTS = {
@@ -18,16 +18,16 @@ VERDICTS = {
     "mixed": "made one score of the classification better and another worse",
     "cannot tell": "has no clear effect on the classification with these seeds",
 }
-_NO_SCORE = Words("No trial has a score yet.")
+_NO_SCORE = Paragraph("No trial has a score yet.")
 
 
-def learning_rate_parts(data: StudyData, painter: Painter) -> Iterator[Part]:
+def learning_rate_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
     """Yield the score against the learning rate, mode by mode."""
     if not scored(data.search):
         yield _NO_SCORE
         return
     title = f"{data.subject}: learning rate"
-    yield painter.keep(
+    yield figures.add(
         "learning-rate",
         factor_plots.draw_learning_rates(data.search, data.settings.metric, title),
         f"Validation score of {data.settings.backbone} against Adam's learning rate, one panel for "
@@ -37,7 +37,7 @@ def learning_rate_parts(data: StudyData, painter: Painter) -> Iterator[Part]:
     )
 
 
-def aux_weight_parts(data: StudyData, painter: Painter) -> Iterator[Part]:
+def aux_weight_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
     """Yield the auxiliary task's effect on the classification."""
     if effect := multi_task(data.confirmed):
         differences = (effect.accuracy, effect.log_loss, effect.brightness_mae)
@@ -55,10 +55,12 @@ def aux_weight_parts(data: StudyData, painter: Painter) -> Iterator[Part]:
     weights = {r.config.aux_weight for r in data.search}
     if len(weights) == 1:
         weight = show_weight(weights.pop(), ".3g")
-        yield Words(f"All trials of the search had aux_weight {weight}: there is no comparison.")
+        yield Paragraph(
+            f"All trials of the search had aux_weight {weight}: there is no comparison."
+        )
         return
     title = f"{data.subject}: auxiliary weight"
-    yield painter.keep(
+    yield figures.add(
         "aux-weight",
         factor_plots.draw_aux_weights(data.search, data.classification, title),
         f"Validation scores of {data.settings.backbone}: classification (left) and brightness "
@@ -68,11 +70,11 @@ def aux_weight_parts(data: StudyData, painter: Painter) -> Iterator[Part]:
     )
 
 
-def importance_parts(data: StudyData, painter: Painter) -> Iterator[Part]:
+def importance_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
     """Yield Optuna's importances, then all factors of all trials."""
     n, found = len(scored(data.search)), importances(data.settings, data.search)
     if found:
-        yield painter.keep(
+        yield figures.add(
             "importances",
             factor_plots.draw_importances(found, f"{data.subject}: importance of the factors"),
             f"How much each factor decided whether a trial of {data.settings.backbone} was among "
@@ -84,10 +86,10 @@ def importance_parts(data: StudyData, painter: Painter) -> Iterator[Part]:
     else:
         why = f"{pluralize(n, 'trial has', 'trials have')} a score, and {ENOUGH} are needed"
         why = why if n < ENOUGH else "no factor was varied"
-        yield Words(f"Importances of the factors are not shown: {why}.")
+        yield Paragraph(f"Importances of the factors are not shown: {why}.")
     if data.search:
         title = f"{data.subject}: {pluralize(len(data.search), 'trial')} of the search"
-        yield painter.keep(
+        yield figures.add(
             "parallel-coordinates",
             draw_parallel(data.search, data.settings.metric, title),
             f"Each line is a trial of {data.settings.backbone}, from its mode to its validation "

@@ -5,28 +5,28 @@ from collections.abc import Iterator, Sequence
 from study.analysis.comparisons import Difference, mode_differences
 from study.analysis.estimates import Cell, CellSummary, Estimate, summarize
 from study.analysis.label_efficiency import (
+    MARGIN,
     Crossover,
-    LabelsSaved,
     crossovers,
     labels_saved,
     pareto_front,
 )
 from study.analysis.study_data import StudyData
 from study.reporting.figures.trial_plots import draw_label_efficiency, draw_trials
-from study.reporting.page import Painter, Part, Table, Words
+from study.reporting.page import FigureWriter, Paragraph, Part, Table
 from tl_core.config import MODES
 from tl_core.text import pluralize
 
 
-def label_parts(data: StudyData, painter: Painter) -> Iterator[Part]:
+def label_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
     """Yield confirmed test scores, if there are any, then every trial of the search on validation.
 
     The two are different scores on different images, so they never share an axis.
     """
     if data.confirmed:
-        yield from _confirmed_parts(data, painter)
+        yield from _confirmed_parts(data, figures)
     else:
-        yield Words(
+        yield Paragraph(
             "No cell was confirmed on fresh seeds. There are only the validation scores of single "
             "trials, which were selected because they were good: expect lower scores."
         )
@@ -36,7 +36,7 @@ def label_parts(data: StudyData, painter: Painter) -> Iterator[Part]:
     if data.settings.objective == "pareto":
         yield _pareto_table(data)
     title = f"{data.subject}: {pluralize(len(data.search), 'trial')} of the search"
-    yield painter.keep(
+    yield figures.add(
         "trials",
         draw_trials(data.search, data.settings.metric, data.images, title),
         f"Every trial of the search with {data.settings.backbone}, on the validation set that "
@@ -45,10 +45,10 @@ def label_parts(data: StudyData, painter: Painter) -> Iterator[Part]:
     )
 
 
-def _confirmed_parts(data: StudyData, painter: Painter) -> Iterator[Part]:
+def _confirmed_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
     cells, scores = summarize(data.confirmed), data.test_scores
     title = f"{data.subject}: the best configuration of each cell, confirmed"
-    yield painter.keep(
+    yield figures.add(
         "label-efficiency",
         draw_label_efficiency(cells, scores, data.images, title),
         f"Test scores of {data.settings.backbone}: mean and 95 % interval over fresh seeds. A seed "
@@ -62,9 +62,9 @@ def _confirmed_parts(data: StudyData, painter: Painter) -> Iterator[Part]:
         yield _difference_table(differences)
     if found := crossovers(data.confirmed):
         yield _crossover_table(found)
-    shown = [saved for saved in labels_saved(data.confirmed) if saved.match]
-    if saving := [saved for saved in shown if saved.ratio != saved.ratio_b]:
-        yield _saved_table(saving)
+    saved = labels_saved(data.confirmed)
+    if matches := [s.match for s in saved if s.match and s.ratio != s.ratio_b]:
+        yield _saved_table(matches)
 
 
 def _cell_table(cells: Sequence[CellSummary], score: str) -> Table:
@@ -120,19 +120,16 @@ def _place(c: Crossover) -> tuple[str, str]:
     return f"{c.ratio:.2g}", f"{low} to {high}"
 
 
-def _saved_table(saving: Sequence[LabelsSaved]) -> Table:
-    matches = [saved.match for saved in saving if saved.match]
+def _saved_table(matches: Sequence[Difference]) -> Table:
+    rows = []
+    for d in matches:
+        few, many = (f"{cell.mode} at {cell.train_ratio:g}" for cell in (d.a, d.b))
+        rows.append([few, many, estimate_text(d.estimate, "+")])
     return Table(
         ["few labels", "match many", "difference in accuracy"],
-        [
-            [
-                *(f"{c.mode} at {c.train_ratio:g}" for c in (d.a, d.b)),
-                estimate_text(d.estimate, "+"),
-            ]
-            for d in matches
-        ],
-        "Labels saved: the smallest ratio whose accuracy is shown to be less than "
-        f"{saving[0].margin:g} behind, by the whole 95 % interval of the paired difference.",
+        rows,
+        f"Labels saved: the smallest ratio whose accuracy is shown to be less than {MARGIN:g} "
+        "behind, by the whole 95 % interval of the paired difference.",
     )
 
 

@@ -14,11 +14,11 @@ _TYPES = {".svg": "image/svg+xml", ".jpg": "image/jpeg"}
 
 
 @dataclass(frozen=True)
-class Words:
+class Paragraph:
     """A paragraph."""
 
     text: str
-    kind: str = "words"
+    kind: str = "paragraph"
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,9 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Code:
+class Code(Paragraph):
     """A command to copy."""
 
-    text: str
     kind: str = "code"
 
 
@@ -66,7 +65,7 @@ class Gallery:
     kind: str = "gallery"
 
 
-Part = Words | Picture | Table | Code | Gallery
+Part = Paragraph | Picture | Table | Gallery
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ class Section:
     parts: Sequence[Part]
 
 
-class Painter:
+class FigureWriter:
     """Saves each figure as PNG and SVG in a folder, and returns it as a part of the page."""
 
     def __init__(self, folder: Path) -> None:
@@ -86,7 +85,7 @@ class Painter:
         for old in [*folder.glob("*.png"), *folder.glob("*.svg")]:
             old.unlink()  # Otherwise figures that are no longer drawn would stay.
 
-    def keep(self, name: str, figure: Figure, caption: str) -> Picture:
+    def add(self, name: str, figure: Figure, caption: str) -> Picture:
         """Save the figure and return it as a part of the page."""
         save(figure, self.folder / f"{name}.png")
         figure.set_layout_engine(

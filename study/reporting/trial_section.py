@@ -6,7 +6,7 @@ from study.analysis.phrases import show_weight
 from study.analysis.study_data import StudyData
 from study.config.reproduce import command_of
 from study.records.trial_record import TrialRecord, status_counts
-from study.reporting.page import Code, Part, Table, Words
+from study.reporting.page import Code, Paragraph, Part, Table
 from tl_core.text import pluralize
 
 
@@ -52,12 +52,12 @@ def _row(record: TrialRecord, scores: Sequence[str]) -> list[str]:
 def reproduce_parts(data: StudyData) -> Iterator[Part]:
     """Yield the commands that repeat the study, and the facts that determine its numbers."""
     name = data.settings.name
-    yield Words("The study, in the folder that it ran in:")
+    yield Paragraph("The study, in the folder that it ran in:")
     yield Code(command_of(data.settings))
     if data.winner:
-        yield Words("One of its trials, with the same metrics, bit for bit on the CPU:")
+        yield Paragraph("One of its trials, with the same metrics, bit for bit on the CPU:")
         yield Code(f"python study/run.py --replay {name}/{data.winner.trial}")
-    yield Words("This page:")
+    yield Paragraph("This page:")
     yield Code(f"python study/report.py {name}")
     yield Table(
         ["what", "value"],

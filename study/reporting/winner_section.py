@@ -18,16 +18,16 @@ from study.analysis.study_data import StudyData
 from study.reporting.figures.trial_plots import draw_curves
 from study.reporting.figures.winner_plots import draw_confusion, draw_reliability
 from study.reporting.label_section import estimate_text
-from study.reporting.page import Code, Gallery, Painter, Part, Picture, Table, Words, embed
+from study.reporting.page import Code, FigureWriter, Gallery, Paragraph, Part, Picture, Table, embed
 from tl_core.inference.model_card import CARD
 from tl_core.text import pluralize
 
 
-def winner_parts(data: StudyData, painter: Painter) -> Iterator[Part]:
+def winner_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
     """Yield the winner's configuration, curves, confusion, calibration, most confident errors."""
     winner, metric = data.winner, data.settings.metric
     if winner is None:
-        yield Words("There is no winner, because no trial has finished.")
+        yield Paragraph("There is no winner, because no trial has finished.")
         return
     c = winner.config
     configuration = (
@@ -38,28 +38,28 @@ def winner_parts(data: StudyData, painter: Painter) -> Iterator[Part]:
     for cell in summarize(data.confirmed):
         if cell.source == winner.trial and cell.borrowed_from is None:
             text += f" On fresh seeds, test accuracy {estimate_text(cell.scores['test_accuracy'])}."
-    yield Words(text)
+    yield Paragraph(text)
     seeds = f", mean of {c.seeds} seeds" if c.seeds > 1 else ""
-    yield painter.keep(
+    yield figures.add(
         "curves",
         draw_curves(winner, f"{data.subject}: {configuration}"),
         f"The winner's training with {c.backbone}{seeds}. Training accuracy above validation "
         "accuracy is overfitting; if the loss still falls at the end, use more --epochs.",
     )
     if data.model:
-        yield from _model_parts(data, data.model, painter)
+        yield from _model_parts(data, data.model, figures)
     else:
-        yield Words(
+        yield Paragraph(
             "The winner's model was not kept, because the study was stopped earlier. So there are "
             "no predictions, and no confusion, calibration and errors."
         )
 
 
-def _model_parts(data: StudyData, folder: Path, painter: Painter) -> Iterator[Part]:
+def _model_parts(data: StudyData, folder: Path, figures: FigureWriter) -> Iterator[Part]:
     card = json.loads((folder / CARD).read_text())
     predictions = read_predictions(folder, card["classes"])
     n, split = len(predictions.labels), {"test": "test", "val": "validation"}[predictions.split]
-    yield Words(
+    yield Paragraph(
         f"The kept model (seed {card['config']['seed']}) is right on "
         f"{predictions.right.mean():.1%} of the {n} {split} images. To use it:"
     )
@@ -67,7 +67,7 @@ def _model_parts(data: StudyData, folder: Path, painter: Painter) -> Iterator[Pa
     found = confusion(predictions)
     all_shown = len(found.names) == len(predictions.classes)
     classes = "all classes" if all_shown else "the classes with most errors, the others as one"
-    yield painter.keep(
+    yield figures.add(
         "confusion",
         draw_confusion(found, f"{data.subject}\nthe winner's {split} images by class"),
         f"Rows are true classes, columns are the predictions of {data.settings.backbone}; "
@@ -82,7 +82,7 @@ def _model_parts(data: StudyData, folder: Path, painter: Painter) -> Iterator[Pa
         )
     bins = calibration(predictions)
     error = calibration_error(bins)
-    yield painter.keep(
+    yield figures.add(
         "calibration",
         draw_reliability(bins, error, f"{data.subject}\nthe winner's calibration"),
         f"Calibration of {data.settings.backbone} on {n} {split} images: accuracy against "
@@ -97,7 +97,7 @@ def _model_parts(data: StudyData, folder: Path, painter: Painter) -> Iterator[Pa
 def _errors(folder: Path, predictions: Predictions) -> Part:
     shown = [(name, i) for i, name in enumerate(predictions.pictures) if name]
     if not shown:
-        return Words("The model makes no error on these images.")
+        return Paragraph("The model makes no error on these images.")
     return Gallery(
         [_photo(folder, name, predictions, i) for name, i in sorted(shown)],
         f"The most confident errors, {len(shown)} of {(~predictions.right).sum()}: look for wrong "

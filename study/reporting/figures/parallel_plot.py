@@ -54,13 +54,10 @@ def _scales(records: Sequence[TrialRecord], metric: Metric) -> list[Scale]:
     ratios = sorted({r.config.train_ratio for r in records})
     ended = [r.value(metric) for r in records if r.status != "failed"]
     scores = [value for value in ended if value is not None]
+    labels = [f"{ratio:g}" for ratio in ratios]
     return [
         _choices("mode", lambda r: modes.index(r.config.mode), modes),
-        _choices(
-            "train_ratio",
-            lambda r: ratios.index(r.config.train_ratio),
-            [f"{ratio:g}" for ratio in ratios],
-        ),
+        _choices("train_ratio", lambda r: ratios.index(r.config.train_ratio), labels),
         _numbers("lr", lambda r: r.config.lr, [r.config.lr for r in records], log=True),
         _numbers("aux_weight", aux_position, [aux_position(r) for r in records]),
         _numbers(
