@@ -117,6 +117,16 @@ def test_make_targets_that_a_page_names_exist(page: str) -> None:
     assert named <= set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
 
 
+def test_reliability_names_the_markers_of_its_tests() -> None:
+    text = (ROOT / "docs/reliability.md").read_text()
+    marked = set(re.findall(r"`(tests/[\w/]+\.py)` \((\w+)\)", text))
+    assert len(marked) > 5
+    wrong = [
+        pair for pair in marked if f"pytest.mark.{pair[1]}" not in (ROOT / pair[0]).read_text()
+    ]
+    assert wrong == []
+
+
 def test_make_uses_markers_that_pytest_knows() -> None:
     known = re.findall(r'^    "(\w+): ', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     used = re.findall(r"\(PYTEST\) -m (\w+)", (ROOT / "Makefile").read_text())
