@@ -7,6 +7,8 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
@@ -16,19 +18,28 @@ LIMIT_S = 90
 class MlflowServer:
     """A server of the store at `uri`, always on the same port; artifacts and log are in `folder`.
 
-    As a context manager it is started and stopped.
+    `command` replaces the command that starts it, apart from port and workers. As a context
+    manager it is started and stopped.
     """
 
-    def __init__(self, uri: str, folder: Path) -> None:
+    def __init__(self, uri: str, folder: Path, command: Sequence[str] = ()) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{port}"
-        words = ["server", "--host", "127.0.0.1", "--port", port, "--workers", 1]
-        words += ["--backend-store-uri", uri, "--artifacts-destination", folder / "artifacts"]
-        self._command = [sys.executable, "-m", "mlflow", *(str(word) for word in words)]
+        start = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
+        store = ["--backend-store-uri", uri, "--artifacts-destination", str(folder / "artifacts")]
+        self._command = [*(command or start + store), "--port", str(port), "--workers", "1"]
         self._log = folder / "server.log"
         self._process: subprocess.Popen[bytes] | None = None
+
+    def processes(self) -> Iterator[int]:
+        """Ids of the processes of its session."""
+        assert self._process
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(ProcessLookupError):  # It has ended meanwhile.
+                if os.getsid(int(folder.name)) == self._process.pid:
+                    yield int(folder.name)
 
     def __enter__(self) -> Self:
         try:

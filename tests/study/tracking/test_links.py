@@ -1,12 +1,5 @@
 import json
-import os
 import shlex
-import signal
-import socket
-import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,6 +8,7 @@ from mlflow import MlflowClient
 from study.records.trial_record import FACTORS
 from study.tracking.links import AXES, axes, shared_view, where_to_look
 from study.tracking.writer import MlflowWriter
+from tests.support.mlflow_server import MlflowServer
 from tests.support.sockets import listening
 from tests.support.studies.builders import (
     WrittenLedger,
@@ -80,68 +74,37 @@ def test_an_axis_takes_words_where_aux_weight_may_be_auto() -> None:
     assert axes(make_config(aux_weight=0.5))["aux_weight_word"] == "w 0.5"
 
 
+CHARTS = "#/experiments/7/runs?workflowType=machine_learning&compareRunsMode=CHART"
+
+
 @pytest.mark.parametrize(
-    ("uri", "lines"),
+    ("uri", "key", "activated", "text"),
     [
+        ("http://me:secret@host:5000/", None, True, f"http://host:5000/{CHARTS}"),
+        ("http://host", "abc", True, f"http://host/{CHARTS}&viewStateShareKey=abc"),
         (
-            "http://me:secret@host:5000/",
-            ["compare trials: http://host:5000/#/experiments/7/runs?workflowType="],
+            *("sqlite:///mlflow.db", None, True),
+            "mlflow ui --backend-store-uri sqlite:///mlflow.db\n"
+            f"          then: http://127.0.0.1:5000/{CHARTS}",
         ),
         (
-            "sqlite:///mlflow.db",
-            [
-                "compare trials: mlflow ui --backend-store-uri sqlite:///mlflow.db",
-                "          then: http://127.0.0.1:5000/#/experiments/7/runs?workflowType=",
-            ],
+            *("sqlite:///mlflow.db", "abc", False),
+            "/x/.venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db\n"
+            f"          then: http://127.0.0.1:5000/{CHARTS}&viewStateShareKey=abc",
         ),
     ],
 )
-def test_where_to_look(uri: str, lines: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("study.tracking.links.shutil.which", lambda name: f"/bin/{name}")
-    told = where_to_look(uri, "7").splitlines()
-    assert told[-1].endswith("workflowType=machine_learning&compareRunsMode=CHART")
-    assert [line[: len(start)] for line, start in zip(told, lines, strict=True)] == lines
-
-
-def test_where_to_look_without_an_activated_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("study.tracking.links.shutil.which", lambda name: None)
+def test_where_to_look(
+    uri: str, key: str | None, activated: bool, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("study.tracking.links.shutil.which", lambda name: activated and name)
     monkeypatch.setattr("study.tracking.links.sys.executable", "/x/.venv/bin/python")
-    told = where_to_look("sqlite:///mlflow.db", "7").splitlines()[0]
-    assert told == "compare trials: /x/.venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db"
-
-
-@pytest.mark.parametrize("key", [None, "abc"])
-def test_where_to_look_names_the_view_if_there_is_one(key: str | None) -> None:
-    told = where_to_look("http://host:5000", "7", key)
-    assert told.endswith("CHART&viewStateShareKey=abc" if key else "CHART")
+    assert where_to_look(uri, "7", key) == f"compare trials: {text}"
 
 
 @pytest.mark.integration
-def test_the_printed_command_serves_this_machine_alone(uri: str) -> None:
+def test_the_printed_command_serves_this_machine_alone(uri: str, tmp_path: Path) -> None:
     command = where_to_look(uri, "1").splitlines()[0].removeprefix("compare trials: ")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with Path("log").open("w") as log:
-        words = [*shlex.split(command), "--port", str(port), "--workers", "1"]
-        server = subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True)
-    try:
-        while server.poll() is None and not _answers(port):
-            time.sleep(0.2)
-        found = {str(address) for address in listening(_session(server.pid)).values()}
-        assert found == {"127.0.0.1"}, Path("log").read_text()
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        server.wait(60)
-
-
-def _answers(port: int) -> bool:
-    with socket.socket() as door:
-        return door.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _session(leader: int) -> Iterator[int]:
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(ProcessLookupError):  # It has ended meanwhile.
-            if os.getsid(int(folder.name)) == leader:
-                yield int(folder.name)
+    with MlflowServer(uri, tmp_path, shlex.split(command)) as server:
+        found = {str(address) for address in listening(server.processes()).values()}
+    assert found == {"127.0.0.1"}
