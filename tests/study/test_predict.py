@@ -127,9 +127,3 @@ def test_help_does_not_import_torch() -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     assert "0 done, 2 no such model, or unreadable pictures" in done.stdout
-
-
-def test_model_and_picture_are_required(capsys: Capture) -> None:
-    with pytest.raises(SystemExit, match="2"):
-        main(["runs/mine"])
-    assert "required: IMAGE" in capsys.readouterr().err

@@ -39,13 +39,10 @@ def test_interval_is_clipped_to_the_possible_range() -> None:
 
 def test_one_value_has_no_interval_and_equal_values_one_of_zero_width() -> None:
     assert estimate([0.75]) == Estimate(0.75, None, None, 1)
-    for value in (0.0, 0.1, 1.0):
-        assert estimate([value] * 5, 0, 1) == Estimate(value, value, value, 5)
-
-
-def test_no_values_have_no_mean() -> None:
     with pytest.raises(StatisticsError, match="at least one data point"):
         estimate([])
+    for value in (0.0, 0.1, 1.0):
+        assert estimate([value] * 5, 0, 1) == Estimate(value, value, value, 5)
 
 
 def test_sign_is_that_of_the_whole_interval() -> None:

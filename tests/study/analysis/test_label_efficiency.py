@@ -54,15 +54,13 @@ def saved(trials: list[Confirmed], a: Mode, b: Mode, margin: float = 0.01) -> La
     ("first", "last", "ratio"),
     [(0.02, -0.02, 0.2), (0.03, -0.01, 0.1 * 4**0.75), (0.02, -0.06, 0.1 * 4**0.25)],
 )
-def test_crossover_by_hand_is_linear_in_log_ratio(first: float, last: float, ratio: float) -> None:
-    found = only(versus((0.1, 0.4), *[(first, last)] * 3))
+@pytest.mark.parametrize("score", ["test_accuracy", "test_log_loss"])
+def test_crossover_by_hand_is_linear_in_log_ratio(
+    first: float, last: float, ratio: float, score: str
+) -> None:
+    found = only(versus((0.1, 0.4), *[(first, last)] * 3), score)
     assert (found.before, found.after, found.status) == ("freeze", "finetune", "seen")
     assert (found.ratio, found.low, found.high) == pytest.approx((ratio,) * 3)
-
-
-def test_crossover_follows_the_direction_of_the_score() -> None:
-    found = only(versus((0.1, 0.4), *[(0.02, -0.02)] * 3), "test_log_loss")
-    assert (found.before, found.after, found.status) == ("freeze", "finetune", "seen")
 
 
 def test_last_change_counts() -> None:

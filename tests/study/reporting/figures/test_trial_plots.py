@@ -8,10 +8,7 @@ from PIL import Image
 
 from study.analysis.estimates import CellSummary, Estimate
 from study.records.trial_record import TrialRecord
-from study.reporting.figures.style import (
-    save,
-    side_by_side,
-)
+from study.reporting.figures.style import save, side_by_side
 from study.reporting.figures.trial_plots import draw_curves, draw_label_efficiency, draw_trials
 from tests.support.studies.builders import make_epoch, make_record
 from tl_core.config import MODES, Mode
@@ -40,8 +37,7 @@ def some_records() -> list[TrialRecord]:
 def make_cell(
     mode: Mode, ratio: float, estimate: Estimate, borrowed: float | None = None
 ) -> CellSummary:
-    scores = {"test_accuracy": estimate}
-    return CellSummary(mode, ratio, 1e-3, 0.0, 0, borrowed, (0, 1), scores)
+    return CellSummary(mode, ratio, 1e-3, 0.0, 0, borrowed, (0, 1), {"test_accuracy": estimate})
 
 
 def test_curves_are_those_of_the_article(tmp_path: Path) -> None:
