@@ -58,7 +58,6 @@ def test_a_process_that_is_slow_or_killed(
     assert b"study.tracking.sync_process" in command
     assert b"sqlite" not in command
     Ledger(tmp_path).study("mine", make_about())
-    sender.wait_for_store()
     os.kill(sender._process.pid, sent)
     sender.follow(tmp_path)
     assert sender.close(show) == why
