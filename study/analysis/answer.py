@@ -19,10 +19,7 @@ def answer_of(data: StudyData) -> tuple[str, str, str]:
 
 
 def answer(
-    subject: str,
-    settings: Settings,
-    records: Sequence[TrialRecord],
-    confirmed: Sequence[Confirmed],
+    subject: str, settings: Settings, records: Sequence[TrialRecord], confirmed: Sequence[Confirmed]
 ) -> tuple[str, str, str]:
     """Return the three sentences: the best mode, the gain from labels, the auxiliary task's effect.
 
@@ -51,7 +48,7 @@ def answer(
             "The effect of the auxiliary task is unknown.",
         )
     return (
-        _best_mode(subject, settings.metric, first, tried, records),
+        _best_mode(subject, settings.metric, first, records),
         _label_gain(settings.metric, first.config.mode, records),
         sentences.no_auxiliary_effect(settings.aux_weight, first.config.aux_weight, tried),
     )
@@ -74,18 +71,15 @@ def winner(
 
 
 def _best_mode(
-    subject: str,
-    metric: Metric,
-    best: TrialRecord,
-    tried: Sequence[Mode],
-    records: Sequence[TrialRecord],
+    subject: str, metric: Metric, best: TrialRecord, records: Sequence[TrialRecord]
 ) -> str:
     """Compare the best trial of the search with the best of each other mode at its ratio."""
     c = best.config
+    tried = {r.config.mode for r in records} - {c.mode}
     others = [
         f"{_accuracy(_best_at(records, metric, mode, c.train_ratio))} for {MODE_WORDS[mode]}"
-        for mode in tried
-        if mode != c.mode
+        for mode in MODES
+        if mode in tried
     ]
     return (
         f"Not confirmed on fresh seeds: on {subject}, {MODE_WORDS[c.mode]}"

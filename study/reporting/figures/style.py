@@ -101,13 +101,8 @@ def log_x(axes: Axes, show: Callable[[float], str] = "{:g}".format) -> None:
 
 def legend_below(figure: Figure, handles: Sequence[Artist], title: str = "") -> None:
     """Put the legend under the axes, where it covers nothing."""
-    figure.legend(
-        handles=handles,
-        title=title or None,
-        loc="outside lower center",
-        ncols=min(len(handles), 7),
-        frameon=False,
-    )
+    legend = {"title": title or None, "ncols": min(len(handles), 7), "frameon": False}
+    figure.legend(handles=handles, loc="outside lower center", **legend)
 
 
 def score_axis(axes: Axes, name: str) -> None:
