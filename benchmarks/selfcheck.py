@@ -3,7 +3,13 @@
 The rows check everything else when they run: each has a gate on what both sides computed.
 """
 
+import json
 import math
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import ModuleType
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,9 +17,11 @@ from torch import nn
 from benchmarks.scaling.disk import WIDTHS
 from benchmarks.scaling.driver import rates
 from benchmarks.scaling.spread import Span, most_at_once, spread_row, utilisation
+from benchmarks.speed.bench import Bench
 from benchmarks.speed.harness import Gate, agree, all_of, interleaved, measured, verdict
 from benchmarks.speed.rows.frozen import count_flops, near_fp32
 from benchmarks.speed.rows.study import finetune_gates
+from benchmarks.speed.run import ROWS, Run
 from tl_core.config import EpochMetrics
 from tl_core.models.backbones import load_backbone
 
@@ -63,8 +71,25 @@ def check_scaling() -> None:
     assert (row["trials_on_gpus"], row["most_on_one_gpu"], row["gpus_a_trial"]) == (3, 2, 1)
 
 
+def check_run() -> None:
+    """A row after a broken one still runs; that and a failed gate make the exit code 1."""
+    fake: Any = ModuleType("fake")
+    fake.broken = lambda _: 1 / 0
+    fake.wrong = lambda _: [measured("wrong", "time", [1], Gate(False, "1 against 2"))]
+    fake.right = lambda _: [measured("right", "time", [1], Gate(True, "same"))]
+    sys.modules["benchmarks.speed.rows.fake"] = fake
+    names = ["broken", "wrong", "right"]
+    ROWS.update(dict.fromkeys(names, ("fake", "a fake")))
+    with TemporaryDirectory() as folder:
+        out, bench = Path(folder) / "out.json", Bench("demo", "mlp", 32, 1, True, Path(folder))
+        assert Run(bench, out, {}).measure(["right"]) == 0
+        assert Run(bench, out, {}).measure(names) == 1
+        rows = json.loads(out.read_text())["rows"]
+    assert [row["verdict"] for row in rows] == ["gate failed", "gate failed", "measured"]
+    assert rows[0]["gate_text"] == "broke: ZeroDivisionError: division by zero"
+
+
 if __name__ == "__main__":
-    check_harness()
-    check_networks()
-    check_scaling()
+    for check in (check_harness, check_networks, check_scaling, check_run):
+        check()
     print("the benchmarks' arithmetic holds")

@@ -22,21 +22,6 @@ from tl_core.files import replace_file
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what the file lacks; return the exit code: 0, 2 (bad input) or 130 (interrupted)."""
-    args = _parser().parse_args(argv)
-    plan = Plan(args.backbone, args.image_size, args.epochs, args.seeds)
-    try:
-        with interruptible():
-            measure(plan.trials(), args.data, args.cache, args.out, args.processes)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command resumes", file=sys.stderr)
-        return 130
-    return 0
-
-
-def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m benchmarks.findings", description=__doc__, allow_abbrev=False
     )
@@ -48,7 +33,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--epochs", type=int, default=2, help="of networks that learn, at 0.8")
     parser.add_argument("--processes", type=int, default=2, help="trials at once, a thread each")
     parser.add_argument("--cache", type=Path, default=resolve({})[0].cache, help="as in study/run")
-    return parser
+    args = parser.parse_args(argv)
+    plan = Plan(args.backbone, args.image_size, args.epochs, args.seeds)
+    try:
+        with interruptible():
+            measure(plan.trials(), args.data, args.cache, args.out, args.processes)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command resumes", file=sys.stderr)
+        return 130
+    return 0
 
 
 def measure(trials: Sequence[Planned], data: str, cache: Path, out: Path, processes: int) -> None:

@@ -89,15 +89,9 @@ def run_logical(
     run: Run,
     environment: dict[str, Any],
 ) -> None:
-    """Run a study without confirming trials on its own Ray with logical GPUs.
+    """Run a study that confirms nothing on its own Ray, each trial on two of Ray's cores.
 
-    Args:
-        given: its settings, beside those that all of these studies have.
-        gpus: logical ones; each trial on them has two of Ray's cores.
-        folder: gets all files; a short path.
-        journal: gets the trials.
-        run: what a worker does.
-        environment: variables of the workers.
+    `given` are its settings beside those of all such studies, `environment` its workers' variables.
     """
     (folder / "meeting").mkdir()
     environment |= {"RAY_TMPDIR": folder, MEETING: folder / "meeting"}

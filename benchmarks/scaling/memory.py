@@ -24,27 +24,25 @@ from tl_core.data.datasets import ImageSet
 from tl_core.runtime import keep_freed_memory
 from tl_core.training.train import run_trial
 
-HEADROOM_MB, SIDE = 600, 128
-_CHUNK = 64
-_MB = 10**6
+SIDE, _CHUNK, _MB = 128, 64, 10**6
 _FIELDS = ("VmData", "RssAnon", "RssFile")
 
 
 def measure(quick: bool) -> Tables:
     """Train one epoch on more images than the memory that may be allocated."""
-    data_mb = 800 if quick else 3_000
+    data_mb, headroom_mb = (600, 450) if quick else (3_000, 600)
     with scratch() as folder:
         if shutil.disk_usage(folder).free < 2 * data_mb * _MB:
             raise OSError(f"{folder} has no room for {data_mb} MB of images")
         entry = draw_entry(folder / "entry", data_mb * _MB // (3 * SIDE * SIDE), SIDE)
         command = [sys.executable, "-m", "benchmarks.scaling.memory"]
-        command += [str(entry), str(HEADROOM_MB * _MB)]
+        command += [str(entry), str(headroom_mb * _MB)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
     if done.returncode:
         raise RuntimeError(f"training under the limit failed: {done.stderr.strip()[-2000:]}")
-    return {
-        "one epoch under RLIMIT_DATA": [_row(json.loads(done.stdout.splitlines()[-1]), data_mb)]
-    }
+    found = json.loads(done.stdout.splitlines()[-1])
+    sizes: Row = {"images_mb": data_mb, "limit_mb": headroom_mb}
+    return {"one epoch under RLIMIT_DATA": [sizes | _row(found)]}
 
 
 def draw_entry(entry: Path, n: int, side: int) -> Path:
@@ -70,11 +68,9 @@ def write_tables(entry: Path, labels: np.ndarray, brightness: np.ndarray) -> Non
     write_entry(entry, labels, brightness, ids, {"name": "noise", "classes": ["cat", "dog"]})
 
 
-def _row(found: dict[str, Any], data_mb: int) -> Row:
+def _row(found: dict[str, Any]) -> Row:
     start, peak = found["start"], found["peak"]
     return {
-        "images_mb": data_mb,
-        "limit_mb": HEADROOM_MB,
         "copy_refused": str(found["refused"]),
         "epoch_read_mb": found["read"] // _MB,
         "anon_start_mb": start["RssAnon"] // _MB,

@@ -36,9 +36,8 @@ class Row:
     """`x` for a ratio of baseline to ours."""
     median: float | None = None
     low: float | None = None
-    """Least of the repeats."""
     high: float | None = None
-    """Greatest of the repeats."""
+    """Least (`low`) and greatest of the repeats."""
     repeats: int = 0
     target: float | None = None
     direction: Direction = "at least"

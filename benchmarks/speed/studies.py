@@ -62,7 +62,7 @@ class OurStudy:
 def settings_of(bench: Bench, cache: Path, trials: int, **changes: Any) -> dict[str, Any]:
     """The settings of a row's study, as given on a command line."""
     home = bench.fresh("study")
-    plain = {
+    return {
         "data": str(bench.folder),
         "backbone": bench.backbone_name,
         "image_size": bench.image_size,
@@ -75,8 +75,7 @@ def settings_of(bench: Bench, cache: Path, trials: int, **changes: Any) -> dict[
         "out": home,
         "name": "ours",
         "tracking_uri": f"sqlite:///{home / 'mlflow.db'}",
-    }
-    return plain | changes
+    } | changes
 
 
 def run_ours(given: dict[str, Any], replace: dict[str, Any] | None = None) -> OurStudy:

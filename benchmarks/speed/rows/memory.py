@@ -22,7 +22,12 @@ def attach_memory(bench: Bench) -> Iterator[Row]:
     """Attach time and total PSS of several workers, against one copy of the data."""
     if not Path("/proc/self/smaps_rollup").is_file():
         raise SkippedError("no /proc/self/smaps_rollup")
-    folder = _data(bench)
+    # Data of their own, which no other process has attached.
+    features = load_features(bench.images, bench.backbone, bench.cache, bench.device)
+    times = -(-_LEAST // (bench.images.pixels.nbytes + features.nbytes))
+    folder = bench.fresh("attach")
+    tile(bench.images, times, folder / "images")
+    np.save(folder / "features.npy", np.tile(features, (times, 1)))
     images, features = open_entry(folder)
     size, checksum = images.pixels.nbytes + features.nbytes, touch(images, features)
     del images, features  # Else this process shares the pages.
@@ -54,13 +59,3 @@ def _rows(runs: list[tuple[float, list[Attached]]], size: int, gate: Gate) -> It
     what = f"{many}: attach all data, touch each page, in times of a copy"
     values = [s / copy for s, copy in zip(slowest, copies, strict=True)]
     yield measured(f"attach-{workers}", what, values, gate, **least)
-
-
-def _data(bench: Bench) -> Path:
-    """A folder of images and features that no other process has attached."""
-    features = load_features(bench.images, bench.backbone, bench.cache, bench.device)
-    times = -(-_LEAST // (bench.images.pixels.nbytes + features.nbytes))
-    folder = bench.fresh("attach")
-    tile(bench.images, times, folder / "images")
-    np.save(folder / "features.npy", np.tile(features, (times, 1)))
-    return folder

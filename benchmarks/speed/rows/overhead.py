@@ -16,14 +16,13 @@ from study.cluster.local_ray import local_ray
 from study.execution.worker import Reporter
 from study.preflight.prepare import Prepared, prepare_new
 from study.tracking.sender import NullSender, ProcessSender, Sender
-from tl_core.config import EpochMetrics
+from tests.support.studies.builders import make_epoch
 from tl_core.training.features import load_features
 
 
 def no_op(drawn: dict[str, Any], context: Any) -> None:
     """A trial without work: it reports one epoch of made-up numbers from a Ray worker."""
-    metrics = EpochMetrics(1, 0.7, 0.5, 0.7, 0.7, 0.5, 0.5, 0.1, 0.0, 1.0)
-    Reporter("val_log_loss", every_s=0).epoch(metrics)
+    Reporter("val_log_loss", every_s=0).epoch(make_epoch())
 
 
 def orchestration(bench: Bench) -> Iterator[Row]:
