@@ -73,7 +73,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _store_of(folder: Path) -> str:
-    """Where a study is to be sent to."""
+    """Return the URI of the store that a study belongs to."""
     if state := read_sync_state(folder):
         return state.store
     return str(json.loads((folder / STUDY).read_text())["settings"]["tracking_uri"])
@@ -87,7 +87,7 @@ def send(folder: Path, uri: str, console: Console) -> tuple[Fault, ...]:
     shown = without_credentials(uri)
     with console.status(f"opening {shown}"):
         if is_server(uri):  # MLflow's own message is long and comes late.
-            check_server(uri, "what is to be sent stays in the ledger")
+            check_server(uri, "unsent events stay in the ledger")
         from study.tracking.sync_process import LedgerSync
         from study.tracking.writer import MlflowWriter
 

@@ -39,7 +39,7 @@ class Ledger:
         try:
             self._lock.acquire(timeout=0)
         except Timeout as error:
-            why = f"another run of {folder.name} is at work in {folder}"
+            why = f"another run of {folder.name} is using {folder}"
             raise InputError([why]) from error
         self.path = folder / LEDGER
         self._file = self.path.open("ab")

@@ -55,7 +55,7 @@ class Results:
         try:
             folder.mkdir(parents=True, exist_ok=was is not None)
         except FileExistsError as error:
-            why = f"another study has taken {folder} meanwhile; choose another name"
+            why = f"another study has just created {folder}; choose another name"
             raise InputError([Fault("--name", f"{folder.name}: {why}")]) from error
         except OSError as error:
             raise InputError([f"{folder} can't be made: {error.strerror}"]) from error

@@ -102,4 +102,4 @@ def _judge(status: int, body: bytes) -> str | None:
         content = json.loads(body)
         if isinstance(content, dict) and content.keys() & {"experiment", "error_code"}:
             return None
-    return None if login else f"what answers there ({answer}) is no MLflow server"
+    return None if login else f"the answer ({answer}) is not from an MLflow server"

@@ -17,7 +17,7 @@ _INTERRUPTED_S = 8.0
 
 
 def close_sender(sender: Sender, folder: Path, console: Console, interrupted: bool = False) -> None:
-    """Close a sender; show how much is left meanwhile, and warn if something stays unsent."""
+    """Close a sender; show how much is left, and warn if something stays unsent."""
     with console.status("waiting for MLflow") as status:
 
         def show(left: int) -> None:

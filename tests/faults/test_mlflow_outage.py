@@ -208,7 +208,7 @@ def test_a_password_is_nowhere(
 def processes_until_trials_end(
     process: "subprocess.Popen[str]", trials: int
 ) -> Iterator[list[str]]:
-    """What `ps` shows of all processes meanwhile."""
+    """What `ps` shows of all processes, again and again."""
     while n_ends() < trials:
         yield subprocess.check_output(["ps", "-ewwo", "pid=,args="], text=True).splitlines()
         assert process.poll() is None

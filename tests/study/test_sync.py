@@ -81,7 +81,7 @@ def test_an_offline_study_is_sent_once(
 
     assert sync.main([str(tmp_path / FOLDER)]) == 0  # By its folder.
     assert capsys.readouterr().out.splitlines()[0] == "nothing to send"
-    SyncState("http://elsewhere").save(FOLDER)  # As if it was sent to another store meanwhile.
+    SyncState("http://elsewhere").save(FOLDER)  # As if another store got it in between.
     assert sync.main(["mine", "--out", "runs", "--tracking-uri", uri]) == 0
     assert capsys.readouterr().out.splitlines()[0] == "sent 8 events, of 2 trials"
     assert content(client) == once
@@ -100,9 +100,9 @@ def test_faults_are_printed_together(uri: str, capsys: pytest.CaptureFixture[str
     assert printed.err == "interrupted; the same command sends the rest\n"
 
 
-def test_a_server_that_is_not_there(nobody: str) -> None:
+def test_a_server_that_does_not_answer(nobody: str) -> None:
     write_study(FOLDER)
-    with pytest.raises(InputError, match="Connection refused; what is to be sent stays in the led"):
+    with pytest.raises(InputError, match="Connection refused; unsent events stay in the ledger"):
         send(nobody)
 
 

@@ -87,7 +87,7 @@ def test_state_has_the_ending_and_the_winner(ledger: Ledger, tmp_path: Path) -> 
 
 
 def test_one_run_at_a_time_writes_to_a_folder(ledger: Ledger, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^another run of test_one\w+ is at work in "):
+    with pytest.raises(InputError, match=r"^another run of test_one\w+ is using "):
         Ledger(tmp_path)
     ledger.close("done", [])
     Ledger(tmp_path)

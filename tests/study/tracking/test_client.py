@@ -62,11 +62,11 @@ def test_server_that_is_not_there(uri: str, why: str) -> None:
         ),
         (
             http("404 Oh", "<h1>no</h1>"),
-            r"what answers there \(404 Not Found\) is no MLflow server",
+            r"the answer \(404 Not Found\) is not from an MLflow server",
         ),
-        (http("200 OK", "<h1>hi</h1>"), r"what answers there \(200 OK\) is no MLflow server"),
-        (http("200 OK", "[]"), r"what answers there \(200 OK\) is no MLflow server"),
-        (http("299 OK", "{}"), r"what answers there \(299\) is no MLflow server"),
+        (http("200 OK", "<h1>hi</h1>"), r"the answer \(200 OK\) is not from an MLflow server"),
+        (http("200 OK", "[]"), r"the answer \(200 OK\) is not from an MLflow server"),
+        (http("299 OK", "{}"), r"the answer \(299\) is not from an MLflow server"),
         (b"220 mail\r\n", "220 mail"),
     ],
 )
