@@ -6,11 +6,12 @@ from huggingface_hub import constants as hub_constants
 from torch import nn
 from torchvision import models
 
-from tests.conftest import TINY
+from tests.conftest import SIDE, TINY, draw_folder
 from tests.support.core.entries import writes
 from tests.support.core.trials import Trials
 from tl_core.data.cache import publish
-from tl_core.data.datasets import ImageSet
+from tl_core.data.datasets import ImageSet, load_images
+from tl_core.data.sources import folder_source
 from tl_core.training import train
 
 
@@ -30,23 +31,53 @@ def whole() -> nn.Module:
     return network
 
 
-@pytest.fixture
-def trials(images: ImageSet, own_cache: Path, tiny_weights: Path) -> Trials:
-    """Runs trials on `images` that start from `tiny_weights`, read anew."""
-    train.pretrained.cache_clear()
-    return Trials(images, own_cache, tiny_weights)
+@pytest.fixture(scope="session")
+def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of images and features that all trials use; tests only add to it."""
+    return tmp_path_factory.mktemp("shared") / "cache"
+
+
+@pytest.fixture(scope="session")
+def shared_images(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> ImageSet:
+    """The same 40 images as in `images`; read-only."""
+    folder = draw_folder(tmp_path_factory.mktemp("two") / "photos", ("cat", "dog"))
+    return load_images(folder_source(folder), SIDE, shared_cache)
+
+
+@pytest.fixture(scope="session")
+def shared_images_of_three(
+    tmp_path_factory: pytest.TempPathFactory, shared_cache: Path
+) -> ImageSet:
+    """The same 60 images as in `three_class_images`; read-only."""
+    folder = draw_folder(tmp_path_factory.mktemp("three") / "photos", ("cat", "dog", "owl"))
+    return load_images(folder_source(folder), SIDE, shared_cache)
 
 
 @pytest.fixture
-def three_class_trials(three_class_images: ImageSet, own_cache: Path, tiny_weights: Path) -> Trials:
-    """As `trials`, on `three_class_images`."""
+def trials(shared_images: ImageSet, shared_cache: Path, tiny_weights: Path) -> Trials:
+    """Runs trials on two classes that start from `tiny_weights`, read again for each test."""
     train.pretrained.cache_clear()
-    return Trials(three_class_images, own_cache, tiny_weights)
+    return Trials(shared_images, shared_cache, tiny_weights)
+
+
+@pytest.fixture
+def three_class_trials(
+    shared_images_of_three: ImageSet, shared_cache: Path, tiny_weights: Path
+) -> Trials:
+    """As `trials`, on three classes."""
+    train.pretrained.cache_clear()
+    return Trials(shared_images_of_three, shared_cache, tiny_weights)
+
+
+@pytest.fixture
+def lone_trials(trials: Trials, own_cache: Path) -> Trials:
+    """As `trials`, with a cache of features of their own."""
+    return Trials(trials.images, own_cache, Path(trials.weights))
 
 
 @pytest.fixture
 def entry(tmp_path: Path) -> Path:
-    """A whole entry of two files."""
+    """An intact entry of two files."""
     path = tmp_path / "entries" / "abc"
     publish(path, writes({"a": b"abc", "b": b""}))
     return path

@@ -119,3 +119,9 @@ def test_a_configuration_survives_json(aux_weight: AuxWeight) -> None:
 )
 def test_default_image_size(name: str, side: int) -> None:
     assert default_image_size(name) == side
+
+
+@pytest.mark.parametrize("mode", ["finetune", "lp_ft", "scratch"])
+def test_only_frozen_trials_train_several_seeds(mode: str) -> None:
+    with pytest.raises(ValidationError, match=f"mode {mode} trains one seed, not 2; only freeze"):
+        TrialConfig(**PLAIN | {"mode": mode, "seeds": 2})

@@ -94,7 +94,7 @@ def test_hidden_files_of_others_do_no_harm(entry: Path) -> None:
 entries = st.dictionaries(st.sampled_from(["a", "b", "c.npy"]), st.binary(max_size=20), min_size=1)
 
 
-@settings(max_examples=40)  # Each waits for the disk.
+@settings(max_examples=15)  # Each waits for the disk.
 @given(files=entries, data=st.data())
 def test_any_change_of_any_byte_is_found(files: Entry, data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder, pieces_of(4):
@@ -111,7 +111,7 @@ def test_any_change_of_any_byte_is_found(files: Entry, data: st.DataObject) -> N
         assert damage(entry) is not None
 
 
-@settings(max_examples=40)  # Each waits for the disk.
+@settings(max_examples=15)  # Each waits for the disk.
 @given(files=entries, data=st.data())
 def test_any_cut_is_found(files: Entry, data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder, pieces_of(4):

@@ -4,6 +4,9 @@ from numpy.typing import NDArray
 
 from tl_core.data.demo import CLASSES, N_IMAGES, draw
 
+N_SMALL = 300
+"""Pictures that are enough to see what tells the classes apart."""
+
 
 def pixels(index: int, seed: int = 0, size: int = 64) -> NDArray[np.uint8]:
     return np.asarray(draw(index, seed, size))
@@ -11,7 +14,7 @@ def pixels(index: int, seed: int = 0, size: int = 64) -> NDArray[np.uint8]:
 
 @pytest.fixture(scope="module")
 def small_set() -> NDArray[np.uint8]:
-    return np.stack([pixels(index, size=32) for index in range(N_IMAGES)])
+    return np.stack([pixels(index, size=32) for index in range(N_SMALL)])
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +42,7 @@ def test_seed_and_index_change_the_picture() -> None:
 
 
 def test_no_two_pictures_are_equal(small_set: NDArray[np.uint8]) -> None:
-    assert len({picture.tobytes() for picture in small_set}) == N_IMAGES
+    assert len({picture.tobytes() for picture in small_set}) == N_SMALL
 
 
 def test_size_changes_resolution_and_not_the_scene() -> None:
@@ -67,8 +70,8 @@ def test_exposure_varies(brightness: NDArray[np.float64]) -> None:
 def test_colour_does_not_tell_the_class(small_set: NDArray[np.uint8]) -> None:
     channels = small_set.mean(axis=(1, 2))
     gap = channels[0::2].mean(axis=0) - channels[1::2].mean(axis=0)
-    # Three standard errors of a difference of two means of N_IMAGES / 2 pictures each.
-    assert (abs(gap) < 3 * channels.std(axis=0) * np.sqrt(4 / N_IMAGES)).all()
+    # Three standard errors of a difference of two means of N_SMALL / 2 pictures each.
+    assert (abs(gap) < 3 * channels.std(axis=0) * np.sqrt(4 / N_SMALL)).all()
 
 
 def test_brightness_does_not_tell_the_class(brightness: NDArray[np.float64]) -> None:

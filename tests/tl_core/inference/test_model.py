@@ -44,7 +44,7 @@ def test_a_trained_net_says_what_its_trial_was_scored_on(trials: Trials, mode: s
     result = trials.run(mode, aux_weight=0.25)
     model = trained_model(result, trials.config(mode, aux_weight=0.25), trials.images)
     images, val = trials.images, result.split.val
-    told = model.predict(images.path.parent.parent.parent / "photos" / images.ids[i] for i in val)
+    told = model.predict(Path(images.name) / images.ids[i] for i in val)
     truth = [p.probabilities[label] for p, label in zip(told, images.labels[val], strict=True)]
     assert -np.log(truth).mean() == pytest.approx(result.history[-1].val_log_loss, rel=1e-4)
     errors = np.abs([p.brightness for p in told] - images.brightness[val])

@@ -48,7 +48,7 @@ def predict_all(folder: Path, model: Model, images: ImageSet) -> pd.DataFrame:
 def test_a_winner_is_its_model_and_its_predictions(
     trials: Trials, tmp_path: Path, mode: str, seeds: int
 ) -> None:
-    changes: dict[str, Any] = {"aux_weight": 0.5, "seeds": seeds}
+    changes: dict[str, Any] = {"aux_weight": 0.5, "seeds": seeds, "epochs": 1}
     result = trials.run(mode, read_test=True, **changes)
     save_winner(tmp_path / "winner", result, trials.config(mode, **changes), trials.images)
     model, table = load_model(tmp_path / "winner"), read_predictions(tmp_path / "winner")

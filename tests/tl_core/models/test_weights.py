@@ -21,8 +21,9 @@ from tl_core.models.weights import BackboneError, lite0_file, read_entries
 # --- files that the user names
 
 
-@pytest.mark.parametrize("suffix", [".pth", ".pt", ".safetensors"])
-@pytest.mark.parametrize("headless", [False, True])
+@pytest.mark.parametrize(
+    ("suffix", "headless"), [(".pth", False), (".pt", True), (".safetensors", True)]
+)
 def test_a_file_loads_with_or_without_its_classifier(
     tmp_path: Path, whole: nn.Module, suffix: str, headless: bool
 ) -> None:
@@ -117,8 +118,9 @@ def test_another_networks_file_is_refused(tmp_path: Path) -> None:
         load(tmp_path / "s.pth")
 
 
-@pytest.mark.parametrize("archive", [True, False])
-@pytest.mark.parametrize("entry", ["conv1.0.weight", "state_dict", "comment"])
+@pytest.mark.parametrize(
+    ("archive", "entry"), [(True, "conv1.0.weight"), (True, "state_dict"), (False, "comment")]
+)
 def test_a_pickle_with_code_is_refused_and_does_not_run(
     tmp_path: Path, whole: nn.Module, archive: bool, entry: str
 ) -> None:

@@ -1,8 +1,7 @@
-"""A network that raises what torch raises on a GPU that is too small, trained by real trials."""
+"""Trials of a small network that raises torch's error for a GPU that is too small."""
 
 import re
 import weakref
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,18 +10,19 @@ from torch import Tensor, nn
 
 from tests.support.core.trials import Trials
 from tl_core.errors import GpuMemoryError
-from tl_core.models.backbones import Backbone, load_backbone
+from tl_core.models.backbones import Backbone
 from tl_core.training import train
 
-LESS = "choose a smaller --image-size or --backbone, or fewer --trials-per-gpu"
+WAYS_OUT = "choose a smaller --image-size or --backbone, or fewer --trials-per-gpu"
 
 
 class Limited(nn.Module):
-    """A network for which there is memory up to a number of images."""
+    """A network with memory for up to so many images."""
 
-    def __init__(self, network: nn.Module, learning: int, scoring: int) -> None:
+    def __init__(self, learning: int, scoring: int) -> None:
         super().__init__()
-        self.network, self.learning, self.scoring = network, learning, scoring
+        self.network = nn.Sequential(nn.AvgPool2d(16), nn.Flatten(), nn.Linear(12, 3))
+        self.learning, self.scoring = learning, scoring
         self.activations: list[weakref.ref[Tensor]] = []
 
     def forward(self, images: Tensor) -> Tensor:
@@ -35,12 +35,13 @@ class Limited(nn.Module):
 
 
 def limit(monkeypatch: pytest.MonkeyPatch, learning: int, scoring: int = 1000) -> None:
-    """Have the trials to come train limited networks."""
+    """Let the following trials train limited networks."""
 
-    def load(*given: Any) -> Backbone:
-        backbone = load_backbone(*given)
-        return replace(backbone, network=Limited(backbone.network, learning, scoring))
+    def load(*_: object) -> Backbone:
+        half = (0.5, 0.5, 0.5)
+        return Backbone("limited", Limited(learning, scoring), 3, half, half, "limited")
 
+    train.pretrained.cache_clear()
     monkeypatch.setattr(train, "load_backbone", load)
 
 
@@ -53,16 +54,16 @@ def limit(monkeypatch: pytest.MonkeyPatch, learning: int, scoring: int = 1000) -
         (16, 2, 2),
         # All in one step, until 512 / 32 = 16.
         (512, 19, 16),
-        # A batch of 19 takes the one image that would be left, too.
+        # A batch of 19 includes the one image that would remain.
         (38, 19, 9),
     ],
 )
-def test_the_batch_size_that_fits_is_told(
+def test_the_batch_size_that_fits_is_named(
     trials: Trials, monkeypatch: pytest.MonkeyPatch, batch_size: int, learning: int, fits: int
 ) -> None:
     limit(monkeypatch, learning)
-    told = f"out of GPU memory at --batch-size {batch_size}; {fits} fits, or {LESS}"
-    with pytest.raises(GpuMemoryError, match=f"^{re.escape(told)}$") as caught:
+    message = f"out of GPU memory at --batch-size {batch_size}; {fits} fits, or {WAYS_OUT}"
+    with pytest.raises(GpuMemoryError, match=f"^{re.escape(message)}$") as caught:
         trials.run("scratch", batch_size=batch_size)
     assert isinstance(caught.value.__cause__, torch.OutOfMemoryError)
     trials.run("scratch", batch_size=fits)
@@ -74,35 +75,33 @@ def test_one_image_is_tried_last(
     # Of 9 images, batches of 2 leave one, which makes a batch of 3; batches of 1 make one of 2.
     limit(monkeypatch, 2)
     with pytest.raises(GpuMemoryError, match="at --batch-size 8; 1 fits, or choose"):
-        three_class_trials.run("scratch", backbone="mlp", train_ratio=0.15)
+        three_class_trials.run("scratch", train_ratio=0.15)
 
 
 @pytest.mark.parametrize("batch_size", [8, 1])
-def test_that_nothing_fits_is_told(
+def test_no_batch_size_fits(
     trials: Trials, monkeypatch: pytest.MonkeyPatch, batch_size: int
 ) -> None:
     limit(monkeypatch, 0)
-    told = f"out of GPU memory at --batch-size {batch_size}, and not even 1 fits: {LESS}"
-    with pytest.raises(GpuMemoryError, match=f"^{told}$"):
-        trials.run("scratch", backbone="mlp", batch_size=batch_size)
+    message = f"out of GPU memory at --batch-size {batch_size}, and not even 1 fits: {WAYS_OUT}"
+    with pytest.raises(GpuMemoryError, match=f"^{message}$"):
+        trials.run("scratch", batch_size=batch_size)
 
 
 @pytest.mark.parametrize("mode", ["lp_ft", "scratch"])
 def test_scoring_has_a_batch_of_its_own(
     trials: Trials, monkeypatch: pytest.MonkeyPatch, mode: str
 ) -> None:
-    trials.run("lp_ft")  # Features are there then, and need no memory.
-    train.pretrained.cache_clear()
+    limit(monkeypatch, 1000)
+    trials.run("lp_ft")  # Then the features are cached, and need no memory.
     limit(monkeypatch, learning=1000, scoring=3)
-    told = "out of GPU memory when it scores up to 128 images at once, whatever the --batch-size"
-    with pytest.raises(GpuMemoryError, match=f"^{told}: {LESS}$"):
+    message = "out of GPU memory when it scores up to 128 images at once, whatever the --batch-size"
+    with pytest.raises(GpuMemoryError, match=f"^{message}: {WAYS_OUT}$"):
         trials.run(mode)
 
 
-def test_a_fault_of_another_kind_stays_as_it_is(
-    trials: Trials, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(*_: object) -> None:
+def test_another_error_is_raised_as_it_is(trials: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
         raise RuntimeError("something else")
 
     monkeypatch.setattr(Limited, "forward", fail)
