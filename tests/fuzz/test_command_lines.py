@@ -7,29 +7,47 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from study.run import main
+from study import run
 from tests.conftest import SIDE, TINY, draw_folder
 from tests.support.studies.command_lines import SINGLE, Words, command_lines, effort, outcome, tries
 
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return draw_folder(tmp_path_factory.mktemp("fuzz") / "photos", ("cat", "dog"))
+ANY = st.one_of(command_lines(odd=2), command_lines(odd=0, good=SINGLE))
 
 
 @pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("fuzz-cache")
-
-
-@pytest.mark.timeout(5 * tries(40))
-@effort(40)
-@given(words=st.one_of(command_lines(odd=2), command_lines(odd=0, good=SINGLE)))
-def test_a_single_trial(
-    words: Words, photos: Path, cache: Path, tiny_weights: Path, uri: str
-) -> None:
+def before(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path) -> Words:
+    """What each command line begins with: one small trial. What comes later on it holds."""
+    root = tmp_path_factory.mktemp("fuzz")
+    photos = draw_folder(root / "photos", ("cat", "dog"))
     net = ("--backbone", TINY, "--weights", str(tiny_weights), "--image-size", str(SIDE))
-    small = ("--epochs", "1", "--data", str(photos), "--name", uuid.uuid4().hex, "--debug")
-    # What comes later on a command line holds.
-    code, _ = outcome(main, (*net, *small, "--cache", str(cache), *words))
-    event(f"exit code {code}")
+    small = ("--epochs", "1", "--data", str(photos), "--cache", str(root / "cache"))
+    return (*net, *small, "--debug")
+
+
+def test_checks_find_the_faults_of_every_command_line(
+    before: Words, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "_run_study", lambda *_: 0)
+
+    @effort(60)
+    @given(words=ANY)
+    def each(words: Words) -> None:
+        event(f"exit code {outcome(run.main, (*before, *words))[0]}")
+
+    each()
+
+
+@pytest.mark.parametrize(
+    ("examples", "more"),
+    [
+        (3, ("--offline",)),  # MLflow takes longer than the trial.
+        pytest.param(80, (), marks=[pytest.mark.fuzz, pytest.mark.timeout(5 * tries(80))]),
+    ],
+)
+def test_a_single_trial_ends_as_promised(examples: int, more: Words, before: Words) -> None:
+    @effort(examples)
+    @given(words=ANY)
+    def each(words: Words) -> None:
+        outcome(run.main, (*before, *more, "--name", uuid.uuid4().hex, *words))
+
+    each()

@@ -1,4 +1,4 @@
-"""Command lines of every kind, drawn by hypothesis, and what each must come to."""
+"""Command lines of every kind, drawn by hypothesis, and the outcomes that are allowed."""
 
 import contextlib
 import io
@@ -42,7 +42,7 @@ _ODD = ["", "x", "-1", "0", "nan", "inf", "-inf", "1e400", "0x10", "1.5", "-1e-3
 _ODD += ["../x", "a b", "'", "[red]", "--", "\n", "freeze freeze", "1e-3 1e-3", "0.9 0.1"]
 _HUGE = "2147483648"
 _COUNTS = ["--trials", "--epochs", "--seeds", "--confirm-seeds", "--image-size"]
-"""What takes as long as it is large."""
+"""Large values take long."""
 _ODD_FLAGS = [*GOOD, *_COUNTS[:2], "--image-size", "--backbone", "--data", "--name", "--out"]
 _ODD_FLAGS += ["--preset", "--cache", "--tracking-uri", "--resume", "--extend", "--replay"]
 _ODD_FLAGS += ["--what"]
@@ -52,14 +52,14 @@ _ASKED = os.environ.get("TL_STUDY_FUZZ")
 
 
 def tries(examples: int) -> int:
-    """How many command lines to try: what CI has time for, unless TL_STUDY_FUZZ says more."""
+    """How many command lines to try: `examples`, unless TL_STUDY_FUZZ has another number."""
     return int(_ASKED or examples)
 
 
 def effort(examples: int, shrink: bool = True) -> settings:
-    """Always the same command lines, as many as CI has time for; with TL_STUDY_FUZZ new ones.
+    """Always the same command lines; with TL_STUDY_FUZZ new ones.
 
-    Without `shrink` a failure is told as it was found: simpler ones are looked for by trying.
+    Without `shrink` a failure is reported as found, as each simpler try would take long.
     """
     return settings(
         max_examples=tries(examples),
@@ -72,7 +72,7 @@ def effort(examples: int, shrink: bool = True) -> settings:
 
 @st.composite
 def command_lines(draw: st.DrawFn, odd: int, good: Mapping[str, Sequence[str]] = GOOD) -> Words:
-    """Flags and values that fit each other or not, with up to `odd` values that nothing takes."""
+    """Flags and values that fit each other or not, with up to `odd` wrong values."""
     names = draw(st.lists(st.sampled_from(sorted(good)), max_size=6, unique=True))
     chosen = [(name, draw(st.sampled_from(good[name]))) for name in names]
     words = [word for name, value in chosen for word in (name, *value.split())]
@@ -84,7 +84,7 @@ def command_lines(draw: st.DrawFn, odd: int, good: Mapping[str, Sequence[str]] =
 
 
 def odd_values(name: str) -> st.SearchStrategy[str]:
-    """What hardly any flag takes; nothing that lies outside the working folder's parent."""
+    """Values that few flags take; no path outside the parent of the working folder."""
     text = st.text(max_size=8).filter(lambda value: not value.strip().startswith(("/", "~")))
     if name in _COUNTS:
         return st.one_of(st.sampled_from(_ODD), text.filter(lambda value: not _is_large(value)))
@@ -100,13 +100,13 @@ def _is_large(value: str) -> bool:
 
 def outcome(main: Callable[[list[str]], int], words: Words) -> tuple[int, str]:
     """Run a command line in this process; return its exit code, a promised one, and its output."""
-    told = io.StringIO()
-    with contextlib.redirect_stderr(told), contextlib.redirect_stdout(told):
+    printed = io.StringIO()
+    with contextlib.redirect_stderr(printed), contextlib.redirect_stdout(printed):
         try:
             code = main(list(words))
         except SystemExit as ended:  # argparse's way.
             code = int(ended.code or 0)
-    output = told.getvalue()
+    output = printed.getvalue()
     assert "Traceback" not in output, output
     assert code in (0, 2, 3), output
     assert code != 2 or "error: " in output, output
