@@ -127,9 +127,7 @@ def test_best_json_picks_by_direction(
 
 
 def test_folder_that_cannot_be_made(results: Results, settings: Settings, images: ImageSet) -> None:
-    with pytest.raises(
-        InputError, match=r"^--name mine: another study has just created runs/m"
-    ):
+    with pytest.raises(InputError, match=r"^--name mine: another study has just created runs/m"):
         Results(FOLDER, settings, images)
     file = FOLDER / "study.json"
     with pytest.raises(InputError, match=r"study.json/mine can't be made: Not a directory"):
