@@ -86,8 +86,7 @@ def mode_differences(
     """Compare each pair of modes, in the order of `MODES`, at each ratio that both have."""
     cells = by_cell(confirmed)
     pairs = [(a, b) for a, b in combinations(cells, 2) if a.train_ratio == b.train_ratio]
-    found = [difference(cells, a, b, score) for a, b in pairs]
-    return [d for d in found if d]
+    return [d for a, b in pairs if (d := difference(cells, a, b, score))]
 
 
 def differences_table(confirmed: Iterable[Confirmed]) -> pd.DataFrame:

@@ -69,8 +69,8 @@ def crossovers(confirmed: Iterable[Confirmed], score: str = "test_accuracy") -> 
     seeds of a study the interval is slightly too narrow.
     """
     cells = by_cell(confirmed)
-    found = [_crossover(cells, a, b, score) for a, b in combinations(_modes(cells), 2)]
-    return [c for c in found if c]
+    pairs = combinations(_modes(cells), 2)
+    return [c for a, b in pairs if (c := _crossover(cells, a, b, score))]
 
 
 def labels_saved(

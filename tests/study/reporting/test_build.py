@@ -86,6 +86,7 @@ def test_failed_and_pruned_trials_are_marked(page: Page) -> None:
     looks = [row.get("class") for row in page.attributes("tr")]
     assert (looks.count("pruned"), looks.count("failed"), looks.count("best")) == (2, 2, 1)
     assert "DivergedError: val_loss is nan in epoch 3" in page.text
+    assert "done, 2 pruned, 2 failed. Click a column's name to sort." in page.text
     assert "Failed trials: 2 of the search, 0 of the confirmation" in page.text
 
 
