@@ -1,7 +1,7 @@
 """Ctrl-C and SIGTERM: the first ends a run in order, the second at once.
 
-The interrupt is raised where the run is, but never between a record and its line in the ledger.
-What doesn't end by itself in time is ended: a library may wait for a process that is gone.
+The first raises `KeyboardInterrupt`, but never between a record and its line in the ledger. A run
+that does not end in time is ended: a library may wait for a process that is gone.
 """
 
 import functools
@@ -18,15 +18,15 @@ from typing import ParamSpec, TypeVar
 
 EXIT_CODE = 130
 PATIENCE_S = 12.0
-"""From the first signal to the end of the process, whatever hangs."""
+"""Seconds from the first signal to the end of the process."""
 _SAME_S = 0.25
-"""Signals this close are one: `timeout` sends a process its signal twice."""
+"""Seconds within which signals count as one: `timeout` sends a process its signal twice."""
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class _Interrupts:
-    """Signals of this process; there is one main thread, so there is one of these."""
+    """The signals that this process has received."""
 
     def __init__(self) -> None:
         self.received = False
@@ -35,9 +35,9 @@ class _Interrupts:
         self.waiting = False
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """What a signal does."""
+        """Handle a signal."""
         if self.received:
-            return  # See `_watch`.
+            return  # `_watch` ends the process.
         self.received = True
         if self.held:
             self.waiting = True
@@ -80,17 +80,17 @@ def uninterruptible(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def set_exit_message(words: str) -> None:
-    """What is printed if the run has to be ended."""
+    """Set the text that is printed if the run has to be ended."""
     _interrupts.exit_message = words
 
 
 @contextmanager
 def _watch() -> Iterator[None]:
-    """Hear of signals in a thread, too: the main one may be inside a library that waits."""
+    """Watch signals in a thread: the main thread may be inside a library that waits."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     old = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-    thread = threading.Thread(target=_hear, args=(reader,), daemon=True)
+    thread = threading.Thread(target=_end_in_time, args=(reader,), daemon=True)
     thread.start()
     try:
         yield
@@ -101,7 +101,7 @@ def _watch() -> Iterator[None]:
         os.close(reader)
 
 
-def _hear(numbers: int) -> None:
+def _end_in_time(numbers: int) -> None:
     """End this process at the second signal, or when it takes too long after the first."""
     first: float | None = None
     while True:
@@ -120,6 +120,6 @@ def _hear(numbers: int) -> None:
 
 
 def end_now() -> None:
-    """End this process without anything that could hang; what it wrote to files is there."""
+    """End this process at once, without clean-up that could hang; its files are written."""
     print(_interrupts.exit_message, file=sys.stderr, flush=True)
     os._exit(EXIT_CODE)

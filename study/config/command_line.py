@@ -26,8 +26,8 @@ examples:
   python study/run.py --data ./cat_dog --mode freeze finetune --train-ratio 0.01 0.1 0.8
   python study/run.py --debug --mode freeze --train-ratio 0.1 --lr 1e-3 --aux-weight 0.3
   python study/run.py --preset list                       the article's runs
-  python study/run.py --replay demo/7                     one of its trials again, without Ray
-  python study/run.py --resume demo                       go on with a study that was stopped
+  python study/run.py --replay demo/7                     repeat one of its trials, without Ray
+  python study/run.py --resume demo                       continue a study that was stopped
   python study/run.py --extend demo --trials 32           more trials of a study
 
 exit codes: 0 done, 2 bad input or a node that can't work, 3 done but some trials failed, 4 stopped
@@ -37,7 +37,7 @@ _NEGATIVE = re.compile(r"-(\d+\.?\d*(e[+-]?\d+)?|\.\d+(e[+-]?\d+)?|inf|nan)$", r
 
 
 def parse(argv: Sequence[str] | None = None) -> dict[str, Any]:
-    """Return what was given, as text; nothing that was not given.
+    """Return the flags that were given, with their values as text.
 
     `--preset list` prints the presets and exits with 0; an unknown flag exits with 2.
     """
@@ -45,7 +45,7 @@ def parse(argv: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 def parse_with(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> dict[str, Any]:
-    """As `parse`, by a parser that began as one of `settings_parser`."""
+    """Like `parse`, with a parser that `settings_parser` made."""
     given = vars(parser.parse_args(argv))
     if given.get("preset") == "list":
         _print_presets()
@@ -54,11 +54,11 @@ def parse_with(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> d
 
 
 class _Parser(argparse.ArgumentParser):
-    """Knows every negative number from a flag; quotes no password of words that it doesn't know."""
+    """Tells all negative numbers from flags, and quotes no password in its errors."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        # Its own pattern, for which it has no option, takes -1e-3 and -inf for flags.
+        # argparse's own pattern takes -1e-3 and -inf for flags, and no option changes it.
         self._negative_number_matcher = _NEGATIVE
 
     def error(self, message: str) -> NoReturn:
@@ -66,7 +66,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def settings_parser(program: str, about: str, examples: str) -> argparse.ArgumentParser:
-    """A parser that has a flag for each setting of a study, and leaves out what is not given."""
+    """Return a parser with a flag for each setting; it leaves out those that are not given."""
     parser = _Parser(
         program,
         description=about,
@@ -87,7 +87,7 @@ def run_parser() -> argparse.ArgumentParser:
     again.add_argument(
         "--resume",
         metavar="NAME",
-        help="go on with a study that was stopped or killed: what has ended is not run again",
+        help="continue a study that was stopped or killed; finished trials are not run again",
     )
     again.add_argument(
         "--extend",
@@ -97,7 +97,7 @@ def run_parser() -> argparse.ArgumentParser:
     again.add_argument(
         "--replay",
         metavar="NAME/TRIAL",
-        help="run a trial of a study again, without Ray, and hold its numbers against the record",
+        help="run a trial of a study again, without Ray, and compare its numbers with the record",
     )
     return parser
 

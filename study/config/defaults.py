@@ -1,5 +1,6 @@
-"""Default settings, in layers, each over the one before: `DEFAULTS`, then `DEMO` or `DEBUG` where
-they apply, then a preset, then what was given.
+"""Default settings in layers, each over the one before.
+
+They are `DEFAULTS`, `DEMO`, `DEBUG`, a preset, and what is given.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""What it takes to run a study again: the command line that its settings came from."""
+"""The command line that gives the settings of a study."""
 
 import shlex
 from collections.abc import Mapping
@@ -8,9 +8,9 @@ from study.config.defaults import DEFAULTS, layers_of
 from study.config.settings import Settings, flag, spelled
 
 PLACES = {"name", "out", "cache", "tracking_uri", "offline", "address", "storage"}
-"""Settings that say where results go; a new run chooses its own."""
+"""Settings of the places of results; a new run chooses its own."""
 _LAYERS = ("data", "backbone", "debug", "preset")
-"""Settings that the defaults of others depend on, so that they are always told."""
+"""Settings that the defaults of others depend on; the command always has them."""
 
 
 def settings_of(study: Mapping[str, Any]) -> Settings:
@@ -22,22 +22,18 @@ def settings_of(study: Mapping[str, Any]) -> Settings:
 def command_of(settings: Settings) -> str:
     """Return the command line that gives these settings, apart from `PLACES`.
 
-    What is as it would be by default is left out; the precision never is, as by default the
-    hardware decides it.
+    It leaves out defaults, but never the precision, whose default depends on the hardware.
     """
     layers = {name: getattr(settings, name) for name in _LAYERS if getattr(settings, name)}
     defaults = Settings.model_validate(layers_of(layers) | layers)
     words = ["python", "study/run.py"]
     for name in Settings.model_fields:
         value = getattr(settings, name)
-        told = bool(value) if name in _LAYERS else value != getattr(defaults, name)
-        if told and name not in PLACES:
-            words += _words(name, value)
+        written = bool(value) if name in _LAYERS else value != getattr(defaults, name)
+        if not written or name in PLACES:
+            continue
+        if isinstance(value, bool):
+            words.append(spelled(name, value))
+        else:
+            words += [flag(name), *map(str, value if isinstance(value, tuple) else (value,))]
     return shlex.join(words)
-
-
-def _words(name: str, value: object) -> list[str]:
-    if isinstance(value, bool):
-        return [spelled(name, value)]
-    values = value if isinstance(value, tuple) else (value,)
-    return [flag(name), *map(str, values)]

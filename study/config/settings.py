@@ -29,16 +29,16 @@ Objective = Literal["score", "pareto"]
 Sampler = Literal["tpe", "random", "gp", "qmc"]
 Seeds = Annotated[int, Field(ge=1, le=1000)]
 STORES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs", "hf", "file")
-"""What a bucket's URI may begin with: all that pyarrow knows, but for a process's own memory."""
+"""Schemes of a bucket's URI: all that pyarrow knows, apart from `mock`."""
 
 
 class Settings(BaseModel):
-    """What the command line asks for; a factor is a tuple of one value, a range or choices."""
+    """What a study is asked; a factor is a tuple of one value, the ends of a range, or choices."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: str = Field(description="a folder with one sub-folder a class, `oxford-pet` or `demo`")
-    skip_bad_images: bool = Field(description="go on without files that can't be decoded")
+    skip_bad_images: bool = Field(description="leave out files that can't be decoded")
     image_size: ImageSize = Field(description="side of the square images, pixels")
     backbone: str = Field(
         description="a torchvision classification network, `timm:NAME`, `efficientnet_lite0` "
@@ -105,7 +105,7 @@ class Settings(BaseModel):
         description="GPUs used at once; by default all there are, else the CPU"
     )
     max_failures: Annotated[int, Field(ge=0)] = Field(
-        description="times that a trial whose worker dies is taken up by another"
+        description="restarts of a trial whose worker dies"
     )
     trials_per_gpu: Count = Field(description="full-network trials that share a GPU")
     name: str | None = Field(description="name of the study; by default data and time")
@@ -145,7 +145,7 @@ class Settings(BaseModel):
         if uri is None:
             return None
         if ":" in urlsplit(uri).netloc.rpartition("@")[0]:
-            # Which nobody is told, as it would be stored with the study.
+            # The URI is stored with the study.
             raise ValueError("no password in a URI; set AWS_ACCESS_KEY_ID on every node, or a role")
         scheme, _, place = uri.partition("://")
         # A path alone would be a folder of its own on each node.
@@ -189,5 +189,5 @@ def flag(name: str) -> str:
 
 
 def spelled(name: str, value: object) -> str:
-    """Return the flag as it was given: a switch that is on by default is given to turn it off."""
+    """Return the flag as it was given: `--no-x` for a switch that is on by default."""
     return f"--no-{name.replace('_', '-')}" if value is False else flag(name)

@@ -1,4 +1,4 @@
-"""Whether there is room on disk for what a study will write: told before hours of work."""
+"""Whether the disks have room for what a study will write."""
 
 import shutil
 from collections import defaultdict
@@ -19,17 +19,17 @@ from tl_core.training.features import feature_entry
 from tl_core.training.train import needs_features
 
 _OWN_FILES = 16 * 10**6
-"""Bytes of ledger, tables and report; of a study of 64 trials they are 4 MB."""
+"""Bytes of ledger, tables and report; 64 trials take 4 MB."""
 _STATES = 3
-"""What a checkpoint holds of each parameter: itself and Adam's two moments."""
+"""Numbers in a checkpoint per parameter: its value and Adam's two moments."""
 
 
 @dataclass(frozen=True)
 class Need:
-    """Something that is still to be written."""
+    """Data that a study will write."""
 
     flag: str
-    """That says where."""
+    """The setting that names the folder."""
     folder: Path
     what: str
     size: int
@@ -50,13 +50,13 @@ def disk_faults(
         at_once: networks that learn at the same time.
     """
     cache = list(cache_needs(settings, source, network))
-    # A cache that has all may be read-only.
+    # A complete cache may be read-only.
     faults = folder_faults("--cache", settings.cache) if cache else []
     return faults + room_faults([*cache, *out_needs(settings, network, at_once)])
 
 
 def cache_needs(settings: Settings, source: Source, network: Backbone | None) -> Iterator[Need]:
-    """Yield what the cache lacks: decoded images, and the features of `network` if it is known."""
+    """Yield the needs of the cache: decoded images, and features if `network` is known."""
     s, n = settings, len(source.ids)
     images = image_entry(source, s.image_size, s.cache)
     if not images.exists():
@@ -72,18 +72,18 @@ def cache_needs(settings: Settings, source: Source, network: Backbone | None) ->
 def lacking_views(settings: Settings, images: str, network: Backbone) -> int:
     """Views of each image whose features the cache lacks."""
     s = settings
-    if s.weights == "none":  # Each seed draws a network of its own.
+    if s.weights == "none":  # Each seed has its own random network.
         seeds = 1 if s.debug else 1 + s.confirm * s.confirm_seeds
         return seeds * (3 if s.hflip else 1)
     plain, both = (feature_entry(images, network, s.cache, hflip) for hflip in (False, True))
     if not s.hflip:
         return 0 if plain.exists() else 1
-    # Those of both views are a copy of the plain ones with the mirror images behind.
+    # A file of both views starts with a copy of the plain ones.
     return 0 if both.exists() else 2 + (not plain.exists())
 
 
 def out_needs(settings: Settings, network: Backbone | None, at_once: int) -> Iterator[Need]:
-    """Yield what the study's own folder gets."""
+    """Yield the needs of the study's own folder."""
     s = settings
     yield Need("--out", s.out, "the study's own files", _OWN_FILES)
     if network is None or s.debug:
@@ -92,15 +92,15 @@ def out_needs(settings: Settings, network: Backbone | None, at_once: int) -> Ite
     yield Need("--out", s.out, "the winner", size)
     trials = min(s.trials, at_once)
     if trials and not s.storage:
-        # Twice: a checkpoint is written whole before it replaces the one before.
+        # Twice: a checkpoint is written before it replaces the last one.
         what = f"checkpoints of {pluralize(trials, 'trial')}"
-        # A study that goes on has some already.
+        # A resumed study has some already.
         held = sum(file.stat().st_size for file in (s.out / str(s.name)).glob("checkpoints/*"))
         yield Need("--out", s.out, what, max(0, 2 * _STATES * size * trials - held))
 
 
 def room_faults(needs: Iterable[Need]) -> list[Fault]:
-    """Tell of each file system that has less room than will be needed."""
+    """Return a fault for each file system with too little room."""
     disks = defaultdict(list)
     for need in needs:
         disks[nearest(need.folder).stat().st_dev].append(need)
@@ -112,13 +112,10 @@ def _shortage(needs: Sequence[Need]) -> Fault | None:
     total = sum(need.size for need in needs)
     if total <= free:
         return None
-    flag, *_ = (need.flag for need in needs)
-    folders = " and ".join(dict.fromkeys(f"{need.flag} {need.folder}" for need in needs))
+    first, *others = dict.fromkeys((need.flag, need.folder) for need in needs)
+    also = "".join(f" and {flag} {folder}" for flag, folder in others)
     parts = ", ".join(f"{decimal(need.size)} for {need.what}" for need in needs)
     ways_out = dict.fromkeys(f"another {need.flag}" for need in needs)
     ways_out |= dict.fromkeys(need.or_else for need in needs if need.or_else)
-    return Fault(
-        flag,
-        f"{folders.removeprefix(flag).lstrip()}: the disk has {decimal(free)} free, "
-        f"{decimal(total)} are needed ({parts}); use {' or '.join(ways_out)}",
-    )
+    why = f"the disk has {decimal(free)} free, {decimal(total)} are needed ({parts})"
+    return Fault(first[0], f"{first[1]}{also}: {why}; use {' or '.join(ways_out)}")
