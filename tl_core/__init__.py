@@ -19,29 +19,11 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "Backbone",
-    "DivergedError",
-    "EpochMetrics",
-    "GpuMemoryError",
-    "ImageSet",
-    "InputError",
-    "LocalFile",
-    "Model",
-    "Prediction",
-    "Source",
-    "Split",
-    "TrialConfig",
-    "TrialResult",
-    "find_source",
-    "load_backbone",
-    "load_features",
-    "load_images",
-    "load_model",
-    "make_split",
-    "run_trial",
-    "save_model",
-    "trained_model",
-]
+    "Backbone", "DivergedError", "EpochMetrics", "GpuMemoryError", "ImageSet", "InputError",
+    "LocalFile", "Model", "Prediction", "Source", "Split", "TrialConfig", "TrialResult",
+    "find_source", "load_backbone", "load_features", "load_images", "load_model", "make_split",
+    "run_trial", "save_model", "trained_model",
+]  # fmt: skip
 
 _MODULES = {
     "config": ("EpochMetrics", "TrialConfig"),

@@ -54,7 +54,7 @@ def test_values_at_the_bounds_pass(field: str, value: float | str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "told"),
+    ("field", "value", "message"),
     [
         ("mode", "frozen", "should be 'freeze', 'finetune', 'lp_ft' or 'scratch'"),
         ("train_ratio", 0.0, "greater than 0"),
@@ -76,8 +76,8 @@ def test_values_at_the_bounds_pass(field: str, value: float | str) -> None:
         ("split_seed", 2**31, "less than 2147483648"),
     ],
 )
-def test_values_out_of_range_are_refused_by_name(field: str, value: object, told: str) -> None:
-    with pytest.raises(ValidationError, match=rf"(?s){field}.*({told})"):
+def test_values_out_of_range_are_refused_by_name(field: str, value: object, message: str) -> None:
+    with pytest.raises(ValidationError, match=rf"(?s){field}.*({message})"):
         TrialConfig(**PLAIN | {field: value})
 
 

@@ -1,14 +1,11 @@
 import re
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from tests.support.core.drawn import broken, counted, grey, source_of
-from tl_core.data.datasets import ImageSet, load_images
+from tests.support.core.drawn import broken, counted, source_of
+from tl_core.data.datasets import load_images
 from tl_core.data.sources import folder_source
 from tl_core.errors import InputError
 
@@ -67,25 +64,6 @@ def test_a_file_that_can_be_read_by_now_is_taken_in(own_cache: Path) -> None:
     images = load_images(source, 16, own_cache)
     assert len(images.ids) == 6
     assert images.bad == ()
-
-
-def test_two_that_find_a_file_mended_decode_once(own_cache: Path) -> None:
-    with pytest.raises(InputError, match="1 file is not a readable"):
-        load_images(source_of(broken(2)), 16, own_cache)
-    seen: list[int] = []
-    met = threading.Barrier(2)
-
-    def read(i: int, size: int) -> Image.Image:
-        if i == 2 and seen.count(2) <= 2:
-            met.wait(20)  # Both have found it mended before either decodes.
-        return grey(i, size)
-
-    source = source_of(counted(seen, read))
-    with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(lambda _: load_images(source, 16, own_cache), range(2))
-    assert seen.count(0) == 1
-    assert first.path == second.path
-    assert len(ImageSet.open(first.path).ids) == 6
 
 
 @pytest.mark.parametrize("bad", [(1, 3, 5), (0, 1, 2, 3, 4, 5)])

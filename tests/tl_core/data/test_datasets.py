@@ -1,10 +1,4 @@
 import os
-import re
-import subprocess
-import sys
-import time
-import warnings
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +6,6 @@ import pytest
 from PIL import Image
 
 from tests.support.core.drawn import counted, grey, source_of
-from tests.support.core.entries import left_in
-from tests.support.disks import on_small_disk
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.sources import folder_source
 
@@ -101,79 +93,3 @@ def test_an_entry_that_was_cut_is_decoded_again(
     assert caplog.messages == [f"warning: cache entry {before.path} is built again: {name} changed"]
     assert after.ids == before.ids
     assert after.pixels[:, 0, 0, 0].tolist() == [0, 10, 20, 30, 40, 50]
-
-
-def test_an_entry_of_an_older_version_is_decoded_again(
-    own_cache: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    (load_images(source_of(grey), 16, own_cache).path / "SHA256SUMS").unlink()
-    seen: list[int] = []
-    load_images(source_of(counted(seen)), 16, own_cache)
-    assert len(seen) == 6
-    assert "is built again: it has no SHA256SUMS" in caplog.text
-
-
-def decode_for_ever(cache: Path) -> None:
-    def read(i: int, size: int) -> Image.Image:
-        if i == 5:
-            print("begun", flush=True)
-            time.sleep(60)
-        return grey(i, size)
-
-    load_images(source_of(read), 16, cache)
-
-
-def test_a_kill_while_decoding_leaves_the_cache_usable(own_cache: Path) -> None:
-    code = f"from {__name__} import *; decode_for_ever(Path({str(own_cache)!r}))"
-    python = [sys.executable, "-c", code]
-    own = os.environ | {"PYTHONPATH": str(Path(__file__).parents[3])}
-    with subprocess.Popen(python, env=own, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "begun\n"
-        process.kill()
-    (half,) = left_in(own_cache / "images")
-    assert half.endswith(".fresh")
-    images = load_images(source_of(grey), 16, own_cache)
-    assert len(images.ids) == 6
-    assert left_in(own_cache / "images") == {images.key}
-
-
-def test_a_disk_too_small_to_decode_on_is_an_error(own_cache: Path) -> None:
-    code = (
-        f"from {__name__} import *\n"
-        f"try: load_images(source_of(grey), 1024, Path({str(own_cache)!r}))\n"
-        "except OSError as error: print(error.strerror, error.filename)"
-    )
-    done = on_small_disk(own_cache, "1m", "-c", code)
-    where = rf"{own_cache}/images/\.0123456789abcdef01234567-1024-v\d\.fresh/all\.npy"
-    assert re.fullmatch(rf"No space left on device {where}\n", done.stdout), done.stderr
-
-
-def test_two_threads_decode_once(own_cache: Path) -> None:
-    seen: list[int] = []
-    source = source_of(counted(seen))
-    with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(lambda _: load_images(source, 16, own_cache), range(2))
-    assert len(seen) == 6
-    assert (first.pixels == second.pixels).all()
-
-
-def test_an_interrupt_while_decoding_leaves_nothing(own_cache: Path) -> None:
-    def read(i: int, size: int) -> Image.Image:
-        raise KeyboardInterrupt("enough")
-
-    with pytest.raises(KeyboardInterrupt, match="enough"):
-        load_images(source_of(read), 16, own_cache)
-    assert left_in(own_cache / "images") == set()
-
-
-def test_a_large_photo_is_decoded_without_a_warning(
-    tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("cat", "dog"):
-        (tmp_path / "large" / name).mkdir(parents=True)
-        Image.new("RGB", (14, 14)).save(tmp_path / "large" / name / "a.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert len(load_images(folder_source(tmp_path / "large"), 16, own_cache).ids) == 2

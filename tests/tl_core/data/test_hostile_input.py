@@ -1,4 +1,4 @@
-"""Hostile files and folders: each is used correctly, or told with the others in one error."""
+"""Hostile files and folders: each is used correctly, or message with the others in one error."""
 
 import io
 import os
@@ -145,10 +145,10 @@ FAULTS = {
 def test_all_that_is_broken_is_told_in_one_error(broken_folder: Path, own_cache: Path) -> None:
     with pytest.raises(InputError, match=r"^10 files are not readable images") as caught:
         without_root(lambda: load_images(folder_source(broken_folder), 16, own_cache))
-    told = dict(str(fault).strip().split(": ", 1) for fault in caught.value.faults[1:])
+    message = dict(str(fault).strip().split(": ", 1) for fault in caught.value.faults[1:])
     for name, why in FAULTS.items():
-        assert told.pop(f"cat/{name}").startswith(why.format(broken_folder / "cat"))
-    assert told == {}
+        assert message.pop(f"cat/{name}").startswith(why.format(broken_folder / "cat"))
+    assert message == {}
 
 
 def test_what_is_broken_can_be_skipped(broken_folder: Path, own_cache: Path) -> None:

@@ -32,12 +32,12 @@ def test_oxford_pet_without_a_network(
         raise kind("no route to host")
 
     monkeypatch.setattr(oxford, "download_and_extract_archive", offline)
-    told = (
+    message = (
         "oxford-pet could not be downloaded (no route to host). Put images.tar.gz and "
         f"annotations.tar.gz of the Oxford-IIIT Pet dataset, unpacked, into "
         f"{tmp_path / 'oxford-pet' / 'oxford-iiit-pet'}, or use --data demo or --data FOLDER"
     )
-    with pytest.raises(InputError, match=f"^{re.escape(told)}$"):
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
         find_source("oxford-pet", tmp_path)
 
 
@@ -86,9 +86,9 @@ def put_online(tmp_path: Path, site: str, monkeypatch: pytest.MonkeyPatch) -> Pu
 
 
 def member(name: str, link: str = "") -> tarfile.TarInfo:
-    told = tarfile.TarInfo(name)
-    told.type, told.linkname = (tarfile.SYMTYPE if link else tarfile.REGTYPE), link
-    return told
+    message = tarfile.TarInfo(name)
+    message.type, message.linkname = (tarfile.SYMTYPE if link else tarfile.REGTYPE), link
+    return message
 
 
 @pytest.mark.parametrize(

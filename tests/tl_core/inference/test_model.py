@@ -34,9 +34,9 @@ def test_pictures_give_what_the_decoded_data_set_gives(odd_folder: Path, own_cac
     model = make_model("shufflenet_v2_x0_5", 32)
     images = load_images(folder_source(odd_folder), 32, own_cache)
     logits, brightness = model.outputs(images.pixels, np.arange(len(images.ids)))
-    told = model.predict(odd_folder / name for name in images.ids)
-    assert [p.brightness for p in told] == brightness.tolist()
-    assert [p.probabilities[1] for p in told] == torch.sigmoid(logits)[:, 0].tolist()
+    message = model.predict(odd_folder / name for name in images.ids)
+    assert [p.brightness for p in message] == brightness.tolist()
+    assert [p.probabilities[1] for p in message] == torch.sigmoid(logits)[:, 0].tolist()
 
 
 @pytest.mark.parametrize("mode", ["freeze", "finetune"])
@@ -44,10 +44,10 @@ def test_a_trained_net_says_what_its_trial_was_scored_on(trials: Trials, mode: s
     result = trials.run(mode, aux_weight=0.25)
     model = trained_model(result, trials.config(mode, aux_weight=0.25), trials.images)
     images, val = trials.images, result.split.val
-    told = model.predict(Path(images.name) / images.ids[i] for i in val)
-    truth = [p.probabilities[label] for p, label in zip(told, images.labels[val], strict=True)]
+    message = model.predict(Path(images.name) / images.ids[i] for i in val)
+    truth = [p.probabilities[label] for p, label in zip(message, images.labels[val], strict=True)]
     assert -np.log(truth).mean() == pytest.approx(result.history[-1].val_log_loss, rel=1e-4)
-    errors = np.abs([p.brightness for p in told] - images.brightness[val])
+    errors = np.abs([p.brightness for p in message] - images.brightness[val])
     assert errors.mean() == pytest.approx(result.history[-1].val_brightness_mae, rel=1e-4)
 
 
@@ -55,9 +55,9 @@ def test_a_picture_may_come_in_any_form(odd_folder: Path) -> None:
     path = odd_folder / "cat" / "on-its-side.jpg"
     content = path.read_bytes()
     with Image.open(path) as opened:
-        told = make_model().predict([str(path), path, BytesIO(content), opened])
-    assert len(told) == 4
-    assert len(set(told)) == 1
+        message = make_model().predict([str(path), path, BytesIO(content), opened])
+    assert len(message) == 4
+    assert len(set(message)) == 1
 
 
 def test_two_classes_share_one_logit() -> None:
@@ -110,13 +110,13 @@ def test_the_others_are_predicted_in_order(
     model = make_model()
     paths = [photo_folder / name for name in images.ids[:3]]
     bad = BytesIO(b"no")
-    told = list(model.predict_each([bad, paths[0], bad, bad, paths[1], paths[2]]))
-    faults = [str(each).partition(":")[0] for each in told if isinstance(each, InputError)]
+    message = list(model.predict_each([bad, paths[0], bad, bad, paths[1], paths[2]]))
+    faults = [str(each).partition(":")[0] for each in message if isinstance(each, InputError)]
     assert faults == ["picture 0", "picture 2", "picture 3"]
-    assert [each.brightness for each in told if isinstance(each, Prediction)] == pytest.approx(
+    assert [each.brightness for each in message if isinstance(each, Prediction)] == pytest.approx(
         [each.brightness for each in model.predict(paths)], rel=1e-5
     )
-    assert [isinstance(each, Prediction) for each in told] == [
+    assert [isinstance(each, Prediction) for each in message] == [
         False,
         True,
         False,

@@ -25,11 +25,11 @@ def test_a_table_of_files_becomes_a_table_of_predictions(tmp_path: Path, n: int)
     save_model(tmp_path, model)
     table = _load_pyfunc(str(tmp_path)).predict(contents(n))
     assert list(table) == ["class", "probability", "probabilities", "brightness"]
-    told = model.predict(BytesIO(content) for content in contents(n)["image"])
-    assert table["class"].tolist() == [each.class_name for each in told]
-    assert table["probability"].tolist() == [each.probability for each in told]
-    assert table["probabilities"].tolist() == [list(each.probabilities) for each in told]
-    assert table["brightness"].tolist() == [each.brightness for each in told]
+    message = model.predict(BytesIO(content) for content in contents(n)["image"])
+    assert table["class"].tolist() == [each.class_name for each in message]
+    assert table["probability"].tolist() == [each.probability for each in message]
+    assert table["probabilities"].tolist() == [list(each.probabilities) for each in message]
+    assert table["brightness"].tolist() == [each.brightness for each in message]
 
 
 def test_no_brightness_is_told_if_none_was_learned(tmp_path: Path) -> None:

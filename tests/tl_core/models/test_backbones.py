@@ -186,8 +186,10 @@ def test_the_articles_nets(name: str, widths: list[int]) -> None:
 @pytest.mark.parametrize("name", ["mlp", "shared_mlp"])
 def test_the_articles_nets_have_no_pretrained_weights(name: str) -> None:
     assert not has_default_weights(name)
-    told = f"{name} has no pretrained weights: use --mode scratch, --weights FILE or --weights none"
-    with pytest.raises(BackboneError, match=told):
+    message = (
+        f"{name} has no pretrained weights: use --mode scratch, --weights FILE or --weights none"
+    )
+    with pytest.raises(BackboneError, match=message):
         load_backbone(name)
 
 
@@ -200,7 +202,7 @@ def test_a_timm_network() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "side", "told"),
+    ("name", "side", "message"),
     [
         ("vit_b_32", 128, "vit_b_32 does not take 128 x 128 images (Wrong image height!"),
         ("vit_b_32", 128, "use --image-size 224"),
@@ -209,13 +211,13 @@ def test_a_timm_network() -> None:
         ("timm:vit_tiny_patch16_224", 96, "use --image-size 224"),
     ],
 )
-def test_a_size_that_does_not_fit_is_told(name: str, side: int, told: str) -> None:
-    with pytest.raises(BackboneError, match=re.escape(told)), torch.device("meta"):
+def test_a_size_that_does_not_fit_is_told(name: str, side: int, message: str) -> None:
+    with pytest.raises(BackboneError, match=re.escape(message)), torch.device("meta"):
         load_backbone(name, "none", side)
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("resnt18", "unknown backbone 'resnt18' (did you mean resnet18 or "),
         ("timm:resnet10x", "did you mean timm:resnet10t or "),
@@ -230,8 +232,8 @@ def test_a_size_that_does_not_fit_is_told(name: str, side: int, told: str) -> No
         ),
     ],
 )
-def test_an_unknown_name_is_refused_with_its_like(name: str, told: str) -> None:
-    with pytest.raises(BackboneError, match=re.escape(told)):
+def test_an_unknown_name_is_refused_with_its_like(name: str, message: str) -> None:
+    with pytest.raises(BackboneError, match=re.escape(message)):
         check_backbone_name(name)
 
 

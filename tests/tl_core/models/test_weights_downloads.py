@@ -62,11 +62,11 @@ def test_a_tampered_cached_file_is_refused_and_no_code_runs(
 ) -> None:
     file = publish(monkeypatch, checkpoints(tmp_path), whole.state_dict(), closed_port())
     torch.save({"fc.weight": Trap(tmp_path / "sprung")}, file)
-    told = (
+    message = (
         f"{file} is not the file it should be: its SHA-256 should begin with {file.stem[4:]}, "
         f"found {sha256(file)[:8]}; delete it to download again"
     )
-    with pytest.raises(BackboneError, match=re.escape(told)):
+    with pytest.raises(BackboneError, match=re.escape(message)):
         load_backbone(TINY, image_size=SIDE)
     assert not (tmp_path / "sprung").exists()
 
@@ -147,8 +147,10 @@ def test_a_cached_hub_file_is_verified_and_loaded(tmp_path: Path) -> None:
 
 def test_a_tampered_hub_file_is_refused(tmp_path: Path) -> None:
     blob = cache_in_hub(tmp_path, timm.create_model(TINY_TIMM).state_dict(), digest="0" * 64)
-    told = f"{blob} is not the file it should be: its SHA-256 should begin with {'0' * 64}, found "
-    with pytest.raises(BackboneError, match=re.escape(told)):
+    message = (
+        f"{blob} is not the file it should be: its SHA-256 should begin with {'0' * 64}, found "
+    )
+    with pytest.raises(BackboneError, match=re.escape(message)):
         load_backbone(f"timm:{TINY_TIMM}", image_size=SIDE)
 
 
@@ -161,8 +163,8 @@ def test_a_pickle_in_the_hub_cache_is_refused_and_does_not_run(
     if not linked:  # As on disks without links, where no name tells the hash.
         (file,) = tmp_path.rglob("model.safetensors")
         blob.replace(file)
-    told = "is not the file it should be" if linked else f"is not for timm:{TINY_TIMM}"
-    with pytest.raises(BackboneError, match=told):
+    message = "is not the file it should be" if linked else f"is not for timm:{TINY_TIMM}"
+    with pytest.raises(BackboneError, match=message):
         load_backbone(f"timm:{TINY_TIMM}", image_size=SIDE)
     assert not (tmp_path / "sprung").exists()
 
@@ -185,12 +187,12 @@ def test_without_the_hub_the_way_out_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
         ("timm:resnet18d.no_such", "unknown backbone"),
         ("timm:vovnet39a", "timm:vovnet39a has no default weights to download: use --weights FILE"),
     ],
 )
-def test_timm_networks_without_usable_weights(name: str, told: str) -> None:
-    with pytest.raises(BackboneError, match=re.escape(told)):
+def test_timm_networks_without_usable_weights(name: str, message: str) -> None:
+    with pytest.raises(BackboneError, match=re.escape(message)):
         load_backbone(name)

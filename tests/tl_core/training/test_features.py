@@ -51,16 +51,6 @@ def test_features_are_what_the_network_says_in_eval_mode(
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
-def test_extraction_leaves_the_network_as_it_was(
-    images: ImageSet, backbone: Backbone, own_cache: Path
-) -> None:
-    before = {name: value.clone() for name, value in backbone.network.state_dict().items()}
-    load_features(images, backbone, own_cache, CPU)
-    for name, value in backbone.network.state_dict().items():
-        assert torch.equal(value, before[name]), name
-    assert not any(p.is_inference() for p in backbone.network.parameters())
-
-
 def test_a_second_load_does_not_run_the_network(
     images: ImageSet, backbone: Backbone, own_cache: Path
 ) -> None:

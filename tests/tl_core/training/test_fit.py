@@ -107,12 +107,6 @@ def test_a_learned_weight_is_reported_as_if_it_were_fixed(split: Split) -> None:
     assert last.aux_weight_learned != pytest.approx(1 / 3, abs=1e-3)
 
 
-def test_the_loss_falls(split: Split) -> None:
-    history = fit(learner(), split, config(epochs=10), 0.05, ignore)
-    assert history[-1].train_loss < 0.7 * history[0].train_loss
-    assert history[-1].val_accuracy > 0.7
-
-
 def test_every_epoch_is_reported_in_order(split: Split) -> None:
     seen: list[EpochMetrics] = []
     history = fit(learner(), split, config(epochs=4), 0.1, seen.append)
@@ -134,7 +128,7 @@ def test_what_the_report_raises_ends_the_training(split: Split) -> None:
 
 
 @pytest.mark.parametrize(
-    ("at", "value", "aux_weight", "told"),
+    ("at", "value", "aux_weight", "message"),
     [
         (0, math.nan, 0.3, "val_loss is nan in epoch 2"),
         (1, math.inf, 0.3, "val_loss is inf in epoch 2"),
@@ -142,22 +136,13 @@ def test_what_the_report_raises_ends_the_training(split: Split) -> None:
     ],
 )
 def test_divergence_is_told_with_its_metric_and_epoch(
-    split: Split, at: int, value: float, aux_weight: float, told: str
+    split: Split, at: int, value: float, aux_weight: float, message: str
 ) -> None:
     seen: list[EpochMetrics] = []
     model = Scripted(lambda out, n: out if n == 1 else torch.full_like(out, value), at)
-    with pytest.raises(DivergedError, match=f"^{told}$"):
+    with pytest.raises(DivergedError, match=f"^{message}$"):
         fit(learner(model, aux_weight), split, config(), 0.1, seen.append)
     assert [metrics.epoch for metrics in seen] == [1]
-
-
-@pytest.mark.parametrize(
-    ("batch_size", "told"), [(8, "train_loss is (inf|nan)"), (100, "train_loss is (inf|nan)")]
-)
-@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
-def test_a_rate_that_is_far_too_high_diverges(split: Split, batch_size: int, told: str) -> None:
-    with pytest.raises(DivergedError, match=f"^{told} in epoch [12]$"):
-        fit(learner(batch_size=batch_size), split, config(), 1e30, ignore)
 
 
 class Dropping(nn.Module):
@@ -197,12 +182,6 @@ def test_predictions_keep_the_order_over_batches() -> None:
         expected = one.model(torch.from_numpy(ROWS[indices]))
     torch.testing.assert_close(logits, expected[0])
     torch.testing.assert_close(brightness, expected[1])
-
-
-def test_targets_follow_the_indices() -> None:
-    labels, brightness = learner().targets(np.array([3, 0, 69]))
-    assert labels.tolist() == [1, 0, 1]
-    assert torch.equal(brightness, BRIGHTNESS[[3, 0, 69]])
 
 
 @pytest.mark.parametrize("aux_weight", [0.3, "auto"])

@@ -41,14 +41,6 @@ def test_the_two_tasks_are_weighted(weight: float) -> None:
     assert loss.item() == pytest.approx(expected)
 
 
-@pytest.mark.parametrize(("weight", "silent"), [(0.0, 1), (1.0, 0)])
-def test_a_task_without_weight_teaches_nothing(weight: float, silent: int) -> None:
-    outputs = (TWO_LOGITS.clone().requires_grad_(), PREDICTED.clone().requires_grad_())
-    two_task_loss(outputs, torch.tensor([0, 0]), BRIGHTNESS, weight).backward()  # type: ignore[no-untyped-call]
-    gradients = [output.grad for output in outputs]
-    assert [bool(g is not None and g.any()) for g in gradients] == [i != silent for i in (0, 1)]
-
-
 @pytest.mark.parametrize("size", [1, 3])
 def test_losses_do_not_grow_with_the_batch(size: int) -> None:
     outputs = TWO_LOGITS.repeat(size, 1), PREDICTED.repeat(size)
