@@ -67,26 +67,31 @@ def test_the_test_set_takes_a_network_as_long_as_a_validation() -> None:
         (SPEEDS, set(MODES)),
     ],
 )
-def test_only_what_was_measured_is_told(speeds: Speeds, known: set[str]) -> None:
+def test_only_what_was_measured_is_estimated(speeds: Speeds, known: set[str]) -> None:
     cells = cells_of(ask(mode=MODES, train_ratio=(0.1,)), {0.1: PART}, speeds)
     assert {mode for mode, _ in cells} == known
 
 
-def test_trials_share_the_places_of_their_kind() -> None:
-    nets, heads = TrialGroup("finetune", 10, 8), TrialGroup("freeze", 2, 5)
-    assert stage_s([nets], FOUR, at_once=9) == 20
-    assert stage_s([nets], FOUR, at_once=2) == 40
-    assert stage_s([nets, heads], FOUR, at_once=9) == 20  # The heads' ten are beside.
-    assert stage_s([heads, heads, heads], FOUR, at_once=9) == 30
+NETS, HEADS = TrialGroup("finetune", 10, 8), TrialGroup("freeze", 2, 5)
 
 
-def test_nothing_takes_less_than_its_longest_trial() -> None:
-    assert stage_s([TrialGroup("finetune", 10, 1), TrialGroup("finetune", 1, 2)], FOUR, 9) == 10
-
-
-def test_nothing_takes_less_than_the_driver() -> None:
-    assert stage_s([TrialGroup("finetune", 0.001, 100)], FOUR, 9) == pytest.approx(100 * DRIVER)
-    assert stage_s([], FOUR, 9) == 0
+@pytest.mark.parametrize(
+    ("trials", "at_once", "seconds"),
+    [
+        ([NETS], 9, 20),
+        ([NETS], 2, 40),
+        ([NETS, HEADS], 9, 20),  # The heads take ten seconds beside them.
+        ([HEADS, HEADS, HEADS], 9, 30),
+        # Not less than the longest trial, or the work of the driver.
+        ([TrialGroup("finetune", 10, 1), TrialGroup("finetune", 1, 2)], 9, 10),
+        ([TrialGroup("finetune", 0.001, 100)], 9, 100 * DRIVER),
+        ([], 9, 0),
+    ],
+)
+def test_trials_share_the_places_of_their_kind(
+    trials: list[TrialGroup], at_once: int, seconds: float
+) -> None:
+    assert stage_s(trials, FOUR, at_once) == pytest.approx(seconds)
 
 
 def test_trials_an_hour_go_to_each_cell_equally_often() -> None:
@@ -100,32 +105,30 @@ def test_a_study_by_its_stages() -> None:
         mode=("freeze", "finetune"), train_ratio=(0.1,), epochs=2, trials=8, confirm_seeds=4
     )
     before = Before(start_s=10, workers_s=5, images=60, decoded_per_s=20, views=800, extractors=4)
-    told = eta(settings, FOUR, before, SPEEDS, {0.1: PART})
-    assert told is not None
-    assert told.start_s == 20  # Workers start for the frozen network and for the trials.
-    assert told.decoding_s == 3
-    assert told.features_s == 2
+    found = eta(settings, FOUR, before, SPEEDS, {0.1: PART})
+    assert found is not None
+    assert found.start_s == 20  # Workers start for the frozen network and for the trials.
+    assert found.decoding_s == 3
+    assert found.features_s == 2
     # Four networks in four places; the four frozen trials beside them take less.
-    assert told.search_s == pytest.approx(12.04)
+    assert found.search_s == pytest.approx(12.04)
     # Four, and four without the auxiliary task.
-    assert told.confirming_s == pytest.approx(2 * 13.04)
-    assert told.total_s == pytest.approx(20 + 3 + 2 + 12.04 + 26.08)
+    assert found.confirming_s == pytest.approx(2 * 13.04)
+    assert found.total_s == pytest.approx(20 + 3 + 2 + 12.04 + 26.08)
 
 
-@pytest.mark.parametrize(("soon_s", "start_s", "features_s"), [(7.9, 20, 2), (8.0, 15, 8)])
-def test_few_images_start_no_workers(soon_s: float, start_s: float, features_s: float) -> None:
+@pytest.mark.parametrize(
+    ("views", "soon_s", "start_s", "features_s"),
+    [(800, 7.9, 20, 2), (800, 8, 15, 8), (0, 0, 15, 0)],
+)
+def test_few_images_start_no_workers(
+    views: int, soon_s: float, start_s: float, features_s: float
+) -> None:
     settings = ask(mode=("freeze",), train_ratio=(0.1,), epochs=2, trials=8)
-    before = Before(10, 5, 60, 20, views=800, extractors=4, soon_s=soon_s)
-    told = eta(settings, FOUR, before, SPEEDS, {0.1: PART})
-    assert told is not None
-    assert (told.start_s, told.features_s) == (start_s, features_s)
-
-
-def test_what_the_cache_has_takes_no_time() -> None:
-    settings = ask(mode=("freeze",), train_ratio=(0.1,), epochs=2, trials=8)
-    told = eta(settings, Capacity(0, 4, 4, 0), replace(NOTHING, workers_s=5), SPEEDS, {0.1: PART})
-    assert told is not None
-    assert (told.start_s, told.decoding_s, told.features_s) == (5, 0, 0)
+    before = Before(10, 5, 60, 20, views, extractors=4, soon_s=soon_s)
+    found = eta(settings, FOUR, before, SPEEDS, {0.1: PART})
+    assert found is not None
+    assert (found.start_s, found.features_s) == (start_s, features_s)
 
 
 @pytest.mark.parametrize(
@@ -139,9 +142,9 @@ def test_what_the_cache_has_takes_no_time() -> None:
 )
 def test_what_confirms(given: dict[str, Any], trials: int) -> None:
     settings = ask(mode=("finetune", "scratch"), train_ratio=(0.1,), epochs=2, **given)
-    told = eta(settings, Capacity(1, 0, 1, 1), NOTHING, SPEEDS, {0.1: PART})
-    assert told is not None
-    assert told.confirming_s == pytest.approx(trials * 13.04)
+    found = eta(settings, Capacity(1, 0, 1, 1), NOTHING, SPEEDS, {0.1: PART})
+    assert found is not None
+    assert found.confirming_s == pytest.approx(trials * 13.04)
 
 
 @pytest.mark.parametrize(
@@ -157,9 +160,9 @@ def total(cpus: int, gpus: int, images: int, trials: int, mode: tuple[Mode, ...]
     settings = ask(mode=mode, train_ratio=(0.1, 0.8), trials=trials)
     parts = {r: Part(int(r * images), images // 10) for r in (0.1, 0.8)}
     before = Before(10, 5, images, 20, images, gpus or cpus)
-    told = eta(settings, Capacity.of(settings, gpus, cpus), before, SPEEDS, parts)
-    assert told is not None
-    return told.total_s
+    found = eta(settings, Capacity.of(settings, gpus, cpus), before, SPEEDS, parts)
+    assert found is not None
+    return found.total_s
 
 
 @given(

@@ -1,0 +1,116 @@
+"""What the doctor prints of nodes, checks, speeds and the time that a study takes."""
+
+import io
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from study.cluster.join import Node, NodeFault, versions
+from study.cluster.node_report import NodeReport, ReportedNode
+from study.cluster.resources import this_machine
+from study.diagnosis.estimate import Eta, Speeds
+from study.diagnosis.measure import Measured
+from study.diagnosis.tables import check_table, eta_line, node_table, speed_table
+from study.preflight.setup import Setup
+from tests.support.studies.builders import make_settings
+from tl_core.errors import Fault
+from tl_core.models.backbones import load_backbone
+
+H100 = "NVIDIA H100 80GB HBM3"
+REPORT = NodeReport(
+    versions=versions(),
+    hardware={"machine": "x86_64", "cpus": 16, "gpus": [H100, H100]},
+    gpu_memory=((70 * 10**9, 80 * 10**9), (5 * 10**9, 80 * 10**9)),
+    precisions={"cpu": "fp32", "cuda": "bf16"},
+    cache_fault=None,
+    cache_free=500 * 10**9,
+    weights_fault=None,
+    compiler_fault=None,
+)
+FOUND = dict(versions())
+
+
+def drawn(table: Table, width: int = 100) -> str:
+    """The table as text, on a terminal of so many columns."""
+    console = Console(width=width, file=io.StringIO(), record=True)
+    console.print(table)
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= width
+    return " ".join(text.split())
+
+
+def node(report: NodeReport | NodeFault, gpus: int = 2, **more: Any) -> dict[str, str]:
+    """The row of a node by its columns, each as one line."""
+    settings = make_settings(data="photos", address="auto", storage=more.get("storage"))
+    place = Node("id", "10.0.0.7", 16, gpus)
+    unwritable = {place: "no role"} if more.get("unwritable") else {}
+    table = node_table(Setup(settings, nodes=[ReportedNode(place, report)], unwritable=unwritable))
+    assert "10.0.0.7" in drawn(table)
+    texts = {str(c.header): " ".join(map(str, c.cells)) for c in table.columns}
+    return {name: " ".join(text.split()) for name, text in texts.items()}
+
+
+def test_a_node_by_what_it_has() -> None:
+    assert node(REPORT) == {
+        "node": "10.0.0.7",
+        "cores": "16",
+        "GPUs": f"{H100}, 70.0 GB of 80.0 GB free {H100}, 5.0 GB of 80.0 GB free",
+        "versions": f"python {FOUND['python']} torch {FOUND['torch']} ray {FOUND['ray']}",
+        "cache": "can be written, 500.0 GB free",
+        "storage": "over Ray",
+        "weights": "there",
+    }
+
+
+@pytest.mark.parametrize("name", ["torch", "timm"])
+def test_other_versions_are_marked(name: str) -> None:
+    other = tuple((n, "0.1" if n == name else v) for n, v in versions())
+    text = node(replace(REPORT, versions=other))["versions"]
+    assert f"{name} 0.1, driver {FOUND[name]}" in text
+    assert text.count("driver") == 1
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "text"),
+    [
+        (node(replace(REPORT, cache_fault="no")), "cache", "can't be written, 500.0 GB free"),
+        (node(replace(REPORT, weights_fault="no")), "weights", "unavailable"),
+        (node(REPORT, gpus=3), "GPUs", "free 3 GPUs in Ray's books"),
+        (node(NodeFault("no answer in 60 s")), "GPUs", "no answer in 60 s"),
+        (node(REPORT, storage="s3://mine"), "storage", "can be written"),
+        (node(REPORT, storage="s3://mine", unwritable=True), "storage", "can't be written"),
+    ],
+)
+def test_what_a_node_lacks_is_marked(row: dict[str, str], column: str, text: str) -> None:
+    assert row[column].endswith(text)
+
+
+def test_speeds_by_mode() -> None:
+    settings = make_settings(data="photos", mode=("freeze", "finetune"), train_ratio=(0.1, 0.8))
+    found = Measured(Speeds(forward=200, train=50, heads=90_000), places=4)
+    cells = {("freeze", 0.1): 0.25, ("freeze", 0.8): 1.5, ("finetune", 0.1): 60.4}
+    text = drawn(speed_table(settings, found, cells))  # type: ignore[arg-type]
+    assert "freeze │ 1 │ 90,000 on features, 8 seeds │ 0.25 at 0.1 to 1.5 at 0.8" in text
+    assert "finetune │ 4 │ 50 │ 60 at 0.1 │" in text
+    assert "frozen network │ 4 │ 200" in text
+    unknown = drawn(speed_table(make_settings(data="photos", mode=("finetune",)), Measured(), {}))
+    assert "finetune │ │ not measured │ not known" in unknown
+
+
+def test_the_eta_by_its_stages() -> None:
+    assert eta_line(Eta(10, 0, 20, 600, 3600)) == (
+        "ETA of this study: 1:10:30 (start 0:00:10, decoding 0:00:00, features 0:00:20, "
+        "search 0:10:00, confirming 1:00:00; early stopping not counted)"
+    )
+
+
+def test_checks_that_find_faults_are_marked() -> None:
+    setup = Setup(make_settings(data="photos"), resources=this_machine())
+    setup.network = load_backbone("mlp", "none", 32)
+    setup.faults_by_name = {"folder": [Fault("--out", "runs: no")]}
+    text = drawn(check_table(setup))
+    assert "settings │ ok │ 64 trials of freeze finetune at 7 train ratios" in text
+    assert "folder │ fault │ listed below" in text
