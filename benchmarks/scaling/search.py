@@ -11,7 +11,6 @@ from tl_core.config import TrialConfig
 
 SIZES = (100, 1_000, 10_000)
 REPEATS = 20
-
 NAMES: tuple[Sampler, ...] = ("tpe", "random", "qmc")
 """Without gp, whose time grows with the cube of the trials."""
 

@@ -39,8 +39,7 @@ class OurStudy:
 
     wall_s: float
     """From reading the settings to the last file written."""
-    trials: int
-    """As many as were asked for."""
+    trials: int  # As many as were asked for.
     records: list[TrialRecord]
 
     @property
@@ -155,13 +154,8 @@ def run_naive_study(configs: list[TrialConfig], root: Path, folder: Path, gpus: 
         end = time.perf_counter()
     if results.num_errors:
         raise RuntimeError(f"{results.num_errors} naive trials failed: {results.errors[0]}")
-    names = list(EpochMetrics.__dataclass_fields__)
-    reported = [results[i].metrics_dataframe for i in range(len(configs))]
-    histories = [
-        [EpochMetrics(**epoch) for epoch in frame[names].to_dict("records")]
-        for frame in reported
-        if frame is not None
-    ]
+    reported = [(results[i].metrics or {}).get("history", []) for i in range(len(results))]
+    histories = [[EpochMetrics(**epoch) for epoch in epochs] for epochs in reported]
     if [len(history) for history in histories] != [config.epochs for config in configs]:
         raise KeyboardInterrupt  # Ray Tune caught the first one.
     return NaiveStudy(ready - start, end - ready, histories)
@@ -169,5 +163,10 @@ def run_naive_study(configs: list[TrialConfig], root: Path, folder: Path, gpus: 
 
 def _trial(drawn: dict[str, Any], root: Path) -> None:
     device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
-    config = TrialConfig(**drawn["trial"])
-    train_naively(config, root, device, lambda metrics: tune.report(asdict(metrics)))
+    history: list[dict[str, Any]] = []
+
+    def report(metrics: EpochMetrics) -> None:
+        history.append(asdict(metrics))
+        tune.report(history[-1] | {"history": list(history)})  # Ray Tune keeps the last report.
+
+    train_naively(TrialConfig(**drawn["trial"]), root, device, report)
