@@ -186,7 +186,5 @@ def test_studies(examples: int, place: Place, shared_ray: None) -> None:
         each()
     finally:
         print(*(f"{n} {name}" for name, n in sorted(place.tally.items())), sep="\n")
-    expected = {"run.py ends with 0", "run.py ends with 2"}
-    assert place.tally.keys() & expected == (
-        expected if examples == _MANY else {"run.py ends with 0"}
-    )
+    assert place.tally["run.py ends with 0"]
+    assert place.tally["run.py ends with 2"] or examples < _MANY

@@ -76,15 +76,15 @@ def test_sigterm_ends_like_ctrl_c(
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "told"),
+    ("words", "code", "error"),
     [
         ("--preset list", 0, ""),
         ("--data nowhere --lr 0", 2, "  --lr 0: must be greater than 0\n"),
     ],
 )
-def test_script_in_a_process_of_its_own(words: str, code: int, told: str) -> None:
+def test_script_in_a_process_of_its_own(words: str, code: int, error: str) -> None:
     command = [sys.executable, str(SCRIPT), *words.split()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, "Traceback" in done.stderr) == (code, False)
-    assert told in done.stderr
+    assert error in done.stderr
     assert not any(Path().iterdir())

@@ -43,15 +43,15 @@ def test_without_credentials(uri: str, shown: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("message", "told"),
+    ("message", "shown"),
     [
         ("", "OSError"),
         ("http://me:s%40cret@host:5000 is down\nand more", "http://host:5000 is down"),
         ("login of me:s@cret@host has failed", "login of ***@host has failed"),
     ],
 )
-def test_reason_is_one_line_without_the_password(message: str, told: str) -> None:
-    assert reason(OSError(message), "http://me:s%40cret@host:5000") == told
+def test_reason_is_one_line_without_the_password(message: str, shown: str) -> None:
+    assert reason(OSError(message), "http://me:s%40cret@host:5000") == shown
 
 
 @pytest.mark.parametrize(
@@ -79,9 +79,9 @@ def test_command_that_sends_a_study(folder: Path, command: str) -> None:
 )
 def test_no_reason_quotes_the_password(uri: str) -> None:
     for quoted in (uri, uri.partition("//")[2], "se/cr@et", "se%2Fcr%40et", "me:se/cr@et"):
-        told = reason(OSError(f"no login for {quoted!r}, sorry"), uri)
-        assert told.startswith("no login for '")
-        assert not any(part in told for part in ("se/", "cr@", "%2Fcr", "%40et"))
+        text = reason(OSError(f"no login for {quoted!r}, sorry"), uri)
+        assert text.startswith("no login for '")
+        assert not any(part in text for part in ("se/", "cr@", "%2Fcr", "%40et"))
 
 
 @settings(deadline=None, max_examples=50)
@@ -93,5 +93,5 @@ def test_no_password_is_ever_shown(password: str, host: str) -> None:
     escaped = quote(password, safe="")
     for uri in (f"http://me:{escaped}@{host}/x", f"postgresql://{host}/x?password={escaped}"):
         assert without_credentials(uri) == f"{uri.partition(':')[0]}://{host}/x"
-        told = reason(OSError(f"Login: {password!s} or {escaped}."), uri)
-        assert told == "Login: *** or ***."
+        text = reason(OSError(f"Login: {password!s} or {escaped}."), uri)
+        assert text == "Login: *** or ***."
