@@ -1,7 +1,9 @@
 """Trials of a small network that raises torch's error for a GPU that is too small."""
 
+import gc
 import re
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,6 +16,14 @@ from tl_core.models.backbones import Backbone
 from tl_core.training import train
 
 WAYS_OUT = "choose a smaller --image-size or --backbone, or fewer --trials-per-gpu"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frozen_heap() -> Iterator[None]:
+    """Exclude what is imported from garbage collection, which takes half a second otherwise."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 class Limited(nn.Module):
