@@ -88,56 +88,6 @@ class SoakStudy:
         self.wait_until(lambda: ledger.stat().st_size > size, "the study does not resume", START_S)
 
     def ended(self) -> int:
-        """Trials that have ended; interrupted ones have not."""
-        if self._ledger.exists():
-            for event, after in read_events(self._ledger, self._offset):
-                self._offset = after
-                if event["event"] == "end" and event["status"] in ENDED:
-                    self._trials.add(event["trial"])
-        return len(self._trials)
-
-
-class SoakStudy:
-    """Many short trials on a Ray, an MLflow server and pictures of their own below `home`.
-
-    The path of `home` has to be short: Ray's sockets lie below it.
-    """
-
-    def __init__(self, home: Path, trials: int, seed: int, batch_size: int) -> None:
-        self.home, self.folder = home, home / "runs" / NAME
-        self.store = f"sqlite:///{home / 'mlflow.db'}"
-        self.server = MlflowServer(self.store, home)
-        self.limit = time.monotonic() + START_S
-        """Deadline of every wait, by `time.monotonic`; set by the caller."""
-        self._words: list[object] = ["--trials", trials, "--seed", seed, "--name", NAME]
-        self._words += ["--batch-size", batch_size]
-        self._driver: subprocess.Popen[bytes] | None = None
-        self._pool = ThreadPoolExecutor(1)
-        self._server_back: Future[None] | None = None
-        self._follower = Follower(self.folder / LEDGER)
-
-    @property
-    def driver(self) -> int | None:
-        """Id of the driver, if one runs."""
-        running = self._driver is not None and self._driver.poll() is None
-        return self._driver.pid if self._driver and running else None
-
-    def begin(self) -> None:
-        """Draw the pictures, start the server and the study."""
-        photos = draw_folder(self.home / "photos", ("cat", "dog"), IMAGES_A_CLASS)
-        self.server.start()
-        self._start(
-            "--data", photos, "--backbone", "mlp", "--mode", "scratch", "--image-size", SIDE,
-            "--train-ratio", 0.2, 0.8, "--lr", 1e-4, 1e-2, "--epochs", EPOCHS, "--no-confirm",
-            *self._words, *self._place(),
-        )  # fmt: skip
-
-    def resume(self) -> None:
-        """Start a driver that resumes, once the server is up: a driver needs it to start."""
-        self.server_back()
-        self._start("--resume", NAME, *self._place())
-
-    def ended(self) -> int:
         """Trials that have ended by now."""
         return self._follower.ended()
 
