@@ -1,30 +1,9 @@
-"""Hosts in namespaces are apart as machines are, and one Ray spans them."""
+"""Hosts in namespaces are apart as machines are; studies over them show that one Ray spans them."""
 
-import json
 import sys
 from pathlib import Path
 
-import pytest
-
-from tests.support.hosts import hosts, needs_hosts
-
-WHERE = """
-import json, ray, os, sys
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On
-ray.init(sys.argv[1], log_to_driver=False)
-def look(folder):
-    try:
-        import study.cluster.capacity
-        code = True
-    except ImportError:
-        code = False
-    return ray.util.get_node_ip_address(), sorted(os.listdir(folder)), code
-ask = ray.remote(num_cpus=0)(look)
-nodes = [n["NodeID"] for n in ray.nodes() if n["Alive"]]
-asked = [ask.options(scheduling_strategy=On(n, soft=False)).remote(sys.argv[2]) for n in nodes]
-print(json.dumps(ray.get(asked)))
-"""
-
+from tests.support.hosts import ROOT, hosts
 
 LISTEN = """
 import socket, sys
@@ -36,8 +15,15 @@ while True:
 KNOCK = "import socket, sys; socket.create_connection((sys.argv[1], 7777), float(sys.argv[2]))"
 
 
-def test_hosts_reach_each_other_until_the_cable_is_out() -> None:
-    with hosts(2) as (one, two):
+def test_hosts_have_folders_of_their_own_and_meet_until_the_cable_is_out(tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    folder.mkdir()
+    (folder / "mine").touch()
+    with hosts(2, [folder]) as (one, two):
+        assert one.start("ls", folder).communicate()[0] == "mine\n"
+        # Nor has it this project's code.
+        assert two.start("find", folder, ROOT / "study", "-type", "f").communicate()[0] == ""
+        assert two.start("touch", folder / "theirs").wait() == 0
         door = two.start(sys.executable, "-c", LISTEN, two.address)
         assert door.stdout
         assert door.stdout.readline() == "open\n"
@@ -52,35 +38,4 @@ def test_hosts_reach_each_other_until_the_cable_is_out() -> None:
         two.mend()
         assert reached(5)
     assert door.poll() is not None
-
-
-def test_a_private_folder_is_each_host_s_own(tmp_path: Path) -> None:
-    folder = tmp_path / "cache"
-    folder.mkdir()
-    (folder / "mine").touch()
-    with hosts(2, [folder]) as (one, two):
-        assert one.start("ls", folder).communicate()[0] == "mine\n"
-        assert two.start("ls", folder).communicate()[0] == ""
-        assert two.start("touch", folder / "theirs").wait() == 0
     assert [path.name for path in folder.iterdir()] == ["mine"]
-
-
-@pytest.mark.cluster
-def test_a_ray_spans_hosts_of_which_one_has_the_code(tmp_path: Path) -> None:
-    folder = tmp_path / "cache"
-    folder.mkdir()
-    (folder / "mine").touch()
-    with hosts(3, [folder]) as (head, *others):
-        head.ray()
-        for other in others:
-            other.ray(head)
-        driver = head.start(sys.executable, "-c", WHERE, f"{head.address}:6379", folder)
-        printed, told = driver.communicate()
-    assert driver.returncode == 0, told
-    found = {address: (names, code) for address, names, code in json.loads(printed)}
-    assert found[head.address] == (["mine"], True)
-    assert [found[other.address] for other in others] == [([], False), ([], False)]
-
-
-def test_the_machine_is_asked_first() -> None:
-    needs_hosts()

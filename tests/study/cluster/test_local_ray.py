@@ -4,17 +4,15 @@ import json
 import os
 import socket
 import stat
-import time
 from pathlib import Path
 
 import pytest
 
 from study.cluster.local_ray import _give_token
 from study.cluster.ray_environment import set_ray_environment
-from tests.conftest import SIDE, TINY
 from tests.support.programs import guarded_ray
-from tests.support.sockets import Address, listening
-from tests.support.studies.ray_runs import RayRun
+from tests.support.sockets import listening
+from tests.support.studies.ray_runs import FinishedStudy, RayRun
 
 
 @pytest.fixture
@@ -76,25 +74,15 @@ def test_a_token_never_goes_into_a_file_that_is_there(
     assert not (tmp_path / "elsewhere").exists()
 
 
-@pytest.mark.integration
-def test_a_study_listens_on_the_loopback_address_alone(
-    ray_run: RayRun, photo_folder: Path, tiny_weights: Path, uri: str
-) -> None:
-    process = ray_run.start(
-        "--data", photo_folder, "--backbone", TINY, "--weights", tiny_weights, "--image-size", SIDE,
-        "--mode", "freeze", "scratch", "--train-ratio", 0.4, "--epochs", 2, "--trials", 4,
-        "--confirm-seeds", 2, "--name", "mine", "--tracking-uri", uri,
-    )  # fmt: skip
-    seen: dict[str, Address] = {}
-    while process.poll() is None:
-        seen |= listening(ray_run.left_over())
-        time.sleep(0.05)
-    code, printed, told = ray_run.finish(process)
-    assert code == 0, printed + told
+def test_a_study_listens_on_the_loopback_address_alone(finished_study: FinishedStudy) -> None:
+    listened = finished_study.listened
     # Of Ray: the global store, the node, its store of objects, who makes environments, the driver.
-    assert len(seen) >= 5
-    assert {str(address) for address in seen.values() if not address.is_loopback} == set()
-    left = {path.name for path in ray_run.home.iterdir()}
+    assert len(listened) >= 5
+    assert {str(address) for address in listened.values() if not address.is_loopback} == set()
+
+
+def test_a_study_leaves_no_file_of_its_ray(finished_study: FinishedStudy) -> None:
+    left = finished_study.files_left
     assert not {name for name in left if name == ".ray" or name.startswith("tl")}
 
 

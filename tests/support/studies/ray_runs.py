@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 from study import run
 from tests.conftest import SIDE, TINY, draw_folder
 from tests.support.processes import left_over, title, workers
+from tests.support.sockets import Address, listening
 
 LIMIT_S = 400
 
@@ -71,6 +73,10 @@ class FinishedStudy:
     errors: str
     left_over: dict[int, str]
     """Processes that still ran some time after its end."""
+    files_left: set[str]
+    """Names of files that it left in its Ray's folder."""
+    listened: dict[str, Address]
+    """Sockets that its processes listened on."""
 
     @property
     def folder(self) -> Path:
@@ -98,8 +104,13 @@ def run_finished_study(home: Path, blank_store: Path, weights: Path) -> Finished
         "--tracking-uri", "sqlite:///mlflow.db",
     ]  # fmt: skip
     with ray_runs() as runs:
-        code, printed, errors = runs.finish(runs.start(*words, cwd=home))
-        return FinishedStudy(home, photos, code, printed, errors, runs.left_over(wait_s=20))
+        process, listened = runs.start(*words, cwd=home), dict[str, Address]()
+        while process.poll() is None:
+            listened |= listening(runs.left_over())
+            time.sleep(0.3)
+        ended = runs.finish(process)
+        left_over, files = runs.left_over(wait_s=20), {path.name for path in runs.home.iterdir()}
+        return FinishedStudy(home, photos, *ended, left_over, files, listened)
 
 
 @contextmanager
