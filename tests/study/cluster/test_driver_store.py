@@ -1,6 +1,7 @@
 """What nodes lack comes from the driver's cache whole, and what they leave lands on its disk."""
 
 import errno
+import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 import ray
 
-from study.cluster import driver_store as keeper_module
+from study.cluster import driver_store as module
 from study.cluster.driver_store import DriverStore, RemoteStore, receive, start_driver_store
 from study.cluster.local_ray import local_ray
 from study.execution.trial_context import TrialContext
@@ -44,37 +45,26 @@ def make_entry(entry: Path) -> None:
     publish(entry, build)
 
 
-def test_an_entry_arrives_as_it_was_built(
-    driver_store: Any, own_cache: Path, tmp_path: Path
+def test_an_entry_arrives_as_it_was_built_and_once(
+    driver_store: Any, own_cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     make_entry(own_cache / "images" / "one")
     there = receive(driver_store, tmp_path / "node", "images/one")
     assert there == tmp_path / "node" / "images" / "one"
     assert damage(there) is None
     assert sorted(path.name for path in there.iterdir()) == [MANIFEST, "empty.npy", "large.npy"]
-    told = (own_cache / "images" / "one" / MANIFEST).read_bytes()
-    assert (there / MANIFEST).read_bytes() == told
+    sent = own_cache / "images" / "one"
+    assert (there / MANIFEST).read_bytes() == (sent / MANIFEST).read_bytes()
 
-
-def test_an_entry_that_is_there_is_not_fetched_again(
-    driver_store: Any, own_cache: Path, tmp_path: Path
-) -> None:
-    make_entry(tmp_path / "node" / "images" / "one")
-    # The keeper has none.
-    assert receive(driver_store, tmp_path / "node", "images/one").exists()
-
-
-def test_a_node_s_damaged_entry_is_fetched_anew(
-    driver_store: Any, own_cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    make_entry(own_cache / "images" / "one")
-    there = receive(driver_store, tmp_path / "node", "images/one")
-    (there / "empty.npy").write_bytes(b"rot")
+    (there / "empty.npy").write_bytes(b"rot")  # The node fetches a damaged entry again.
     assert damage(receive(driver_store, tmp_path / "node", "images/one")) is None
-    assert "is built again: empty.npy changed" in caplog.text
+    assert "is made anew: empty.npy changed" in caplog.text
+
+    shutil.rmtree(sent)  # It does not fetch an entry that is there.
+    assert receive(driver_store, tmp_path / "node", "images/one") == there
 
 
-def test_what_has_rotted_at_the_driver_does_not_arrive(
+def test_a_damaged_entry_of_the_driver_does_not_arrive(
     driver_store: Any, own_cache: Path, tmp_path: Path
 ) -> None:
     make_entry(own_cache / "images" / "one")
@@ -85,38 +75,40 @@ def test_what_has_rotted_at_the_driver_does_not_arrive(
 
 
 def test_what_is_left_lands_in_the_study_s_folder(driver_store: Any, tmp_path: Path) -> None:
-    kept = RemoteStore(driver_store, tmp_path / "study")
-    kept.write("checkpoints/1.ckpt", b"state")
-    kept.replace("winner", {"model.json": b"card"})
+    store = RemoteStore(driver_store, tmp_path / "study")
+    store.write("checkpoints/1.ckpt", b"state")
+    store.replace("winner", {"model.json": b"card"})
     assert (tmp_path / "study" / "checkpoints" / "1.ckpt").read_bytes() == b"state"
     assert (tmp_path / "study" / "winner" / "model.json").read_bytes() == b"card"
-    assert kept.read("checkpoints/1.ckpt") == b"state"
-    kept.remove("checkpoints/1.ckpt")
+    assert store.read("checkpoints/1.ckpt") == b"state"
+    store.remove("checkpoints/1.ckpt")
     with pytest.raises(FileNotFoundError):
-        kept.read("checkpoints/1.ckpt")
+        store.read("checkpoints/1.ckpt")
 
 
 def test_a_full_disk_at_the_driver_is_known_as_one(driver_store: Any, tmp_path: Path) -> None:
     (tmp_path / "study").mkdir()
     (tmp_path / "study" / ".1.ckpt.fresh").symlink_to("/dev/full")
-    with pytest.raises(OSError, match="No space left") as told:
+    with pytest.raises(OSError, match="No space left") as caught:
         RemoteStore(driver_store, tmp_path / "study").write("1.ckpt", b"state")
-    assert told.value.errno == errno.ENOSPC
+    assert caught.value.errno == errno.ENOSPC
 
 
-def test_a_keeper_that_dies_is_started_again(driver_store: Any, tmp_path: Path) -> None:
-    kept = RemoteStore(driver_store, tmp_path / "study")
-    kept.write("1.ckpt", b"state")
+def test_a_store_that_dies_is_started_again(driver_store: Any, tmp_path: Path) -> None:
+    store = RemoteStore(driver_store, tmp_path / "study")
+    store.write("1.ckpt", b"state")
     ray.kill(driver_store, no_restart=False)
-    assert kept.read("1.ckpt") == b"state"
+    assert store.read("1.ckpt") == b"state"
 
 
-def test_a_job_attaches_images_that_its_node_lacks(
+def test_a_context_attaches_images_that_its_node_lacks(
     driver_store: Any, images: ImageSet, own_cache: Path, tmp_path: Path
 ) -> None:
     name = images.path.relative_to(own_cache).as_posix()
-    kept = RemoteStore(driver_store, tmp_path / "study")
-    context = TrialContext(tmp_path / "node", name, kept, "val_log_loss", driver_store=driver_store)
+    store = RemoteStore(driver_store, tmp_path / "study")
+    context = TrialContext(
+        tmp_path / "node", name, store, "val_log_loss", driver_store=driver_store
+    )
     there = context.attach()
     assert there.path == tmp_path / "node" / name
     assert (there.pixels == images.pixels).all()
@@ -126,8 +118,8 @@ def test_a_job_attaches_images_that_its_node_lacks(
 def test_the_store_has_few_pieces_at_a_time(
     ray_up: None, own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeper_module, "_PIECE", 4)
-    monkeypatch.setattr(keeper_module, "_HELD", 2)
+    monkeypatch.setattr(module, "_PIECE", 4)
+    monkeypatch.setattr(module, "_HELD", 2)
     (own_cache / "one").mkdir(parents=True)
     (own_cache / "one" / "file").write_bytes(b"0123456789")
     driver_store = DriverStore(own_cache, tmp_path)
@@ -138,7 +130,7 @@ def test_the_store_has_few_pieces_at_a_time(
     assert driver_store.piece("one", "file", 0) != first
 
 
-def test_a_keeper_that_dies_while_it_sends_is_asked_again(
+def test_a_store_that_dies_while_it_sends_is_asked_again(
     driver_store: Any, own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_entry(own_cache / "images" / "one")
@@ -150,6 +142,6 @@ def test_a_keeper_that_dies_while_it_sends_is_asked_again(
             ray.kill(driver_store, no_restart=False)
         return piece(*what)
 
-    piece = keeper_module._piece
-    monkeypatch.setattr(keeper_module, "_piece", dying)
+    piece = module._piece
+    monkeypatch.setattr(module, "_piece", dying)
     assert damage(receive(driver_store, tmp_path / "node", "images/one")) is None
