@@ -8,7 +8,7 @@ the controller is not as expected, nothing changes, and Ray ends workers and sta
 """
 
 import os
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -66,7 +66,6 @@ class WarmCache:
         self._places, self._is_alive = places, is_alive
         self._idle: dict[PlacementGroupFactory, list[Any]] = defaultdict(list)
         self._dead: list[Any] = []
-        self._staged: Counter[PlacementGroupFactory] = Counter()
 
     @property
     def num_cached_objects(self) -> int:
@@ -75,16 +74,14 @@ class WarmCache:
 
     @property
     def total_max_objects(self) -> int:
-        """Trials that wait for a worker."""
-        return sum(self._staged.values())
+        """Not 0: Ray Tune would end all idle workers when the last trial has been drawn."""
+        return 1
 
     def increase_max(self, key: PlacementGroupFactory, by: int = 1) -> None:
-        """Note that trials wait."""
-        self._staged[key] += by
+        """Called when trials wait for a worker."""
 
     def decrease_max(self, key: PlacementGroupFactory, by: int = 1) -> None:
-        """Note that trials have a worker."""
-        self._staged[key] -= by
+        """Called when trials have a worker."""
 
     def has_cached_object(self, key: PlacementGroupFactory) -> bool:
         """Whether an idle worker of this kind is alive."""
