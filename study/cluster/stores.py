@@ -192,15 +192,8 @@ def check_storage(settings: Settings, new: bool = False) -> None:
         tried = Bucket(bucket.uri, f".tl-study-{secrets.token_hex(4)}")
         tried.write("can-write", b"yes")
         tried.discard()
-    if new:
-        check_unused(settings)
-
-
-def check_unused(settings: Settings) -> None:
-    """Raise `InputError` if the bucket has something in the study's folder, of another study."""
-    with _bucket_at_fault(settings) as bucket:
-        unused = bucket.is_empty()
-    if not unused:
+        is_filled = new and not bucket.is_empty()
+    if is_filled:
         why = f"{bucket} has another study's files; choose another name or remove them"
         raise InputError([Fault("--name", f"{settings.name}: {why}")])
 

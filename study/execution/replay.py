@@ -9,7 +9,7 @@ from rich.console import Console
 from study.cluster.resources import gpus_of, this_machine
 from study.config.settings import Settings
 from study.execution.progress import describe
-from study.execution.single_trial import EpochPrinter
+from study.execution.single_trial import print_epoch
 from study.records.trial_record import TrialRecord
 from tl_core.config import EpochMetrics
 from tl_core.data.datasets import ImageSet
@@ -51,11 +51,11 @@ def _train(
     # As in the study: a frozen trial uses no GPU.
     gpus = 0 if record.config.mode == "freeze" else gpus_of(settings, here)
     device = here.device(gpus)
-    printer, history = EpochPrinter(record.config.epochs, console), list[EpochMetrics]()
+    history: list[EpochMetrics] = []
 
     def report(metrics: EpochMetrics) -> None:
         history.append(metrics)
-        printer.line(metrics)
+        print_epoch(metrics, record.config.epochs, console)
         if record.status != "done" and len(history) == len(record.history):
             raise _Stopped
 

@@ -1,6 +1,5 @@
 """The debug mode: one trial in this process, without Ray, so that breakpoints work."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -42,11 +41,10 @@ def run_debug(prepared: Prepared, console: Console) -> int:
 
 def _run(prepared: Prepared, journal: Journal, record: TrialRecord, console: Console) -> int:
     device = torch.device("cuda" if prepared.gpus else "cpu")
-    printer = EpochPrinter(record.config.epochs, console)
 
     def report(metrics: EpochMetrics) -> None:
         journal.epoch(record, metrics)
-        printer.line(metrics)
+        print_epoch(metrics, record.config.epochs, console)
 
     try:
         result = run_trial(
@@ -69,23 +67,16 @@ def _run(prepared: Prepared, journal: Journal, record: TrialRecord, console: Con
     return 0
 
 
-@dataclass(frozen=True)
-class EpochPrinter:
-    """One line an epoch, as the article prints them."""
-
-    epochs: int
-    console: Console
-
-    def line(self, m: EpochMetrics) -> None:
-        """Print an epoch."""
-        learned = m.aux_weight_learned
-        weight = "" if learned is None else f"  aux_weight {learned:.4f}"
-        self.console.print(
-            f"epoch {m.epoch}/{self.epochs}  training loss {m.train_loss:.4f}  "
-            f"training accuracy {m.train_accuracy:.4f}  validation accuracy {m.val_accuracy:.4f}"
-            f"{weight}",
-            highlight=False,
-        )
+def print_epoch(m: EpochMetrics, epochs: int, console: Console) -> None:
+    """Print one line for an epoch of so many, as the article does."""
+    learned = m.aux_weight_learned
+    weight = "" if learned is None else f"  aux_weight {learned:.4f}"
+    console.print(
+        f"epoch {m.epoch}/{epochs}  training loss {m.train_loss:.4f}  "
+        f"training accuracy {m.train_accuracy:.4f}  validation accuracy {m.val_accuracy:.4f}"
+        f"{weight}",
+        highlight=False,
+    )
 
 
 def _title(prepared: Prepared, record: TrialRecord) -> str:

@@ -109,9 +109,9 @@ def _publish_weights(weights: str, cache: Path) -> str | None:
         return None
     file = hash_file(Path(weights))
     entry = Path("weights") / file.sha256[:24]
-    publish(cache / entry, lambda into: _copy(file.path, into))
+
+    def copy(into: Path) -> None:
+        shutil.copyfile(file.path, into / file.path.name)
+
+    publish(cache / entry, copy)
     return (entry / file.path.name).as_posix()
-
-
-def _copy(file: Path, into: Path) -> None:
-    shutil.copyfile(file, into / file.name)

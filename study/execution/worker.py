@@ -21,11 +21,10 @@ from study.execution.features import on_node
 from study.execution.trial_context import TrialContext
 from study.records.study_folder import WINNER
 from tl_core.config import EpochMetrics, Metric, TrialConfig
-from tl_core.data.datasets import ImageSet
 from tl_core.files import is_disk_full
 from tl_core.inference.winner import save_winner
 from tl_core.training.checkpoints import CheckpointWarning
-from tl_core.training.train import TrialResult, needs_pretrained, pretrained, run_trial
+from tl_core.training.train import needs_pretrained, pretrained, run_trial
 
 _REPORT_EVERY_S = 1.0
 
@@ -55,38 +54,25 @@ def _run(
     _free()  # A stopped trial holds memory until its exception is gone.
     with on_node(context):
         device, images = settle_worker(context.versions), context.attach()
-        config = _with_weights(config, context)
-    reads = drawn["kind"] in ("confirm", "control")
+        c = config.model_copy(update={"weights": context.weights_here(config.weights)})
+        if needs_pretrained(c.mode) and c.weights != "none":  # Load them here: a node may fail to.
+            pretrained(c.backbone, c.weights, c.image_size, c.precision)
     result = run_trial(
-        config,
+        c,
         images,
         context.cache,
         device,
         reporter.epoch,
-        reads,
-        context.checkpoint(drawn["trial"]),
+        read_test=drawn["kind"] in ("confirm", "control"),
+        checkpoint=context.checkpoint(drawn["trial"]),
         # The study has verified all other features before its first trial.
-        verify=config.weights == "none",
+        verify=c.weights == "none",
     )
     if drawn["winner"]:
-        _keep_winner(result, config, images, context)
+        with tempfile.TemporaryDirectory() as folder:
+            save_winner(Path(folder), result, c, images)
+            context.storage.replace(WINNER, contents(Path(folder)))
     reporter.send(result.test)
-
-
-def _with_weights(config: TrialConfig, context: TrialContext) -> TrialConfig:
-    """The configuration with the weights of this node, which are loaded and cached."""
-    c = config.model_copy(update={"weights": context.weights_here(config.weights)})
-    if needs_pretrained(c.mode) and c.weights != "none":
-        pretrained(c.backbone, c.weights, c.image_size, c.precision)
-    return c
-
-
-def _keep_winner(
-    result: TrialResult, config: TrialConfig, images: ImageSet, context: TrialContext
-) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        save_winner(Path(folder), result, config, images)
-        context.storage.replace(WINNER, contents(Path(folder)))
 
 
 @contextmanager

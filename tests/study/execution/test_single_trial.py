@@ -9,11 +9,10 @@ import pytest
 from mlflow import MlflowClient
 from PIL import Image
 
-from study.execution import single_trial as debug
 from tests.conftest import TINY
 from tests.support.studies.builders import all_runs
 from tests.support.study_fixtures import Run
-from tl_core.config import MODES, EpochMetrics
+from tl_core.config import MODES
 
 FILES = {
     "best.json",
@@ -143,10 +142,10 @@ def test_stop_midway_leaves_closed_records(
     client: MlflowClient,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def break_off(printer: object, metrics: EpochMetrics) -> None:
+    def break_off(*_: object) -> None:
         raise stop
 
-    monkeypatch.setattr(debug.EpochPrinter, "line", break_off)
+    monkeypatch.setattr("study.execution.single_trial.print_epoch", break_off)
     words = ("--data", photo_folder, *OWN_NET)
     if code is None:
         with pytest.raises(MemoryError, match="too large"):
