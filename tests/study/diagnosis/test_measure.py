@@ -9,7 +9,7 @@ import pytest
 
 from study.diagnosis.measure import _UP_S
 from study.diagnosis.probe_worker import make_temp_dir, remove_temp_dirs, temp_name
-from tests.support.programs import stuck_gauge
+from tests.support.programs import stuck_probe
 
 
 def test_only_the_folders_of_one_measurement_are_removed(
@@ -34,7 +34,7 @@ def test_workers_that_hang_before_they_are_up_leave_nothing(
     (scratch := tmp_path / "scratch").mkdir()
     monkeypatch.setenv("TMPDIR", str(scratch))
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
-    command = [sys.executable, stuck_gauge.__file__]
+    command = [sys.executable, stuck_probe.__file__]
     done = subprocess.run(command, capture_output=True, text=True, timeout=250)
     assert done.returncode == 0, done.stderr
     reasons, left = json.loads(done.stdout)

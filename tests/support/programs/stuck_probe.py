@@ -1,10 +1,11 @@
-"""A measuring whose workers do not come up; a test runs it as a program. Prints why, as JSON."""
+"""A measurement whose workers never start; a test runs it as a program. Prints why, as JSON."""
 
 import json
 import os
 import time
 from pathlib import Path
-from unittest import mock
+
+import pytest
 
 from study.cluster.ray_environment import set_ray_environment
 
@@ -30,7 +31,8 @@ class Stuck(ProbeWorker):
 def main() -> None:
     """Measure with such workers."""
     settings = make_settings(data="photos", backbone=TINY, image_size=SIDE, mode=("freeze",))
-    with local_ray(0), mock.patch.object(measure, "ProbeWorker", Stuck):
+    with local_ray(0), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measure, "ProbeWorker", Stuck)
         found = measure.measure(settings, this_machine(), 0, lambda _: None)
     print(json.dumps([found.reasons, found.left]))
 
