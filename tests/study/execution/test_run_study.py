@@ -171,25 +171,3 @@ def test_study_with_diverging_trials_exits_with_3(
         assert run.data.tags.get("tl_study.error", "") == (
             row.error if row.status == "failed" else ""
         )
-
-
-@pytest.mark.integration
-def test_study_of_real_photos(ray_run: RayRun, cat_dog: Path, client: MlflowClient) -> None:
-    process = ray_run.start(
-        "--data", cat_dog, "--backbone", "efficientnet_lite0", "--image-size", 96,
-        "--mode", "freeze", "finetune", "--train-ratio", 0.02, 0.05, "--aux-weight", 0, 0.5,
-        "--epochs", 3, "--trials", 12, "--confirm-seeds", 2, "--name", "mine",
-    )  # fmt: skip
-    code, printed, told = ray_run.finish(process)
-    assert code == 0, printed + told
-    assert read(MINE / "study.json")["data"]["classes"].keys() == {"cat", "dog"}
-    assert read(MINE / "best.json")["metrics"]["val_accuracy"] > 0.8
-    assert "warning: " not in printed
-    table = trials()
-    assert set(table["mode"]) == {"freeze", "finetune"}
-    parent, *runs = all_runs(client)
-    children = [run for run in runs if run.data.tags["tl_study.kind"] == "trial"]
-    assert parent.info.status == "FINISHED"
-    assert [int(run.data.params["trial"]) for run in children] == list(range(12))
-    assert [run.data.params["mode"] for run in children] == table["mode"].tolist()
-    assert all(run.info.status == "FINISHED" for run in children)
