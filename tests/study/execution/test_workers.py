@@ -7,15 +7,19 @@ from typing import Any
 import pytest
 import torch
 
+from study.cluster.stores import Folder
 from study.execution.replay import differences
-from study.execution.worker import Reporter
+from study.execution.trial_context import TrialContext
+from study.execution.worker import Reporter, run_in_worker
 from study.records.ledger import read_records
 from study.records.study_folder import LEDGER
+from study.search.confirmation import Planned
+from study.search.searcher import as_drawn
 from tests.conftest import SIDE, TINY
 from tests.soak.memory import Watch
 from tests.soak.study import Follower
 from tests.support.programs import waiting_study
-from tests.support.studies.builders import make_epoch
+from tests.support.studies.builders import make_config, make_epoch
 from tests.support.studies.ray_runs import FinishedStudy, RayRun
 from tl_core.config import MODES
 from tl_core.data.datasets import ImageSet, load_images
@@ -49,6 +53,30 @@ def test_ray_hears_by_name_only_what_the_search_goes_by(monkeypatch: pytest.Monk
     (told,) = sent
     numbers = {name: value for name, value in told.items() if isinstance(value, int | float)}
     assert numbers == {"val_accuracy": 0.5, "epoch": 2}
+
+
+def test_a_trial_reports_its_test_scores_and_keeps_the_winner_and_a_failure_is_no_exception(
+    images: ImageSet,
+    own_cache: Path,
+    tiny_weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sent: list[dict[str, Any]] = []
+    monkeypatch.setattr("study.execution.worker.tune.report", sent.append)
+    monkeypatch.setattr("study.execution.worker.settle_worker", lambda _: torch.device("cpu"))
+    name = images.path.relative_to(own_cache).as_posix()
+    context = TrialContext(own_cache, name, Folder(tmp_path / "study"), "val_log_loss")
+    config = make_config(
+        mode="finetune", train_ratio=0.2, backbone=TINY, weights=str(tiny_weights), image_size=SIDE
+    )
+    run_in_worker(as_drawn(3, Planned(config, "confirm", 0, winner=True)), context)
+    assert [e["epoch"] for result in sent for e in result["epochs"]] == [1, 2]
+    assert 0 <= sent[-1]["test"]["test_accuracy"] <= 1
+    assert (tmp_path / "study" / "winner" / "model.json").exists()
+    diverges = config.model_copy(update={"lr": 1e30})
+    run_in_worker(as_drawn(4, Planned(diverges)), context)
+    assert sent[-1]["failure"].startswith("DivergedError: ")
 
 
 @pytest.mark.integration
