@@ -18,7 +18,7 @@ from tests.conftest import SIDE, TINY, draw_folder
 from tests.support.hosts import PORT, ROOT, Host, hosts, needs_hosts
 from tests.support.programs import meeting_study
 from tests.support.programs.meeting_study import WANTED
-from tests.support.studies.ray_runs import ray_runs
+from tests.support.studies.ray_runs import ray_runs, results
 from tl_core.files import replace_file
 from tl_core.training.checkpoints import LocalFile, load_checkpoint
 
@@ -29,7 +29,7 @@ EPOCHS = 60
 _LIMIT_S = 400.0
 
 
-def words(photos: Path, weights: Path) -> list[object]:
+def command(photos: Path, weights: Path) -> list[object]:
     """A study whose draws do not depend on which trial ends first.
 
     It has two trials a cell, too few for any to be stopped early.
@@ -50,9 +50,9 @@ def alone(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path) -> list[
     photos = draw_folder(home / "photos", ("cat", "dog"))
     places = ("--out", home, "--cache", home / "cache")
     with ray_runs() as runs:
-        code, printed, told = runs.finish(runs.start(*words(photos, tiny_weights), *places))
+        code, printed, told = runs.finish(runs.start(*command(photos, tiny_weights), *places))
     assert code == 0, printed + told
-    return numbers(home / "mine")
+    return results(home / "mine")
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +69,12 @@ def three(tmp_path: Path, own_cache: Path, photo_folder: Path) -> Iterator[list[
 
 
 @pytest.fixture
+def words(photo_folder: Path, tiny_weights: Path) -> list[object]:
+    """The study's command line."""
+    return command(photo_folder, tiny_weights)
+
+
+@pytest.fixture
 def meeting(tmp_path: Path) -> Path:
     """Where the nodes leave word that they have a network, see `meeting_study`."""
     (tmp_path / "meeting").mkdir()
@@ -78,9 +84,8 @@ def meeting(tmp_path: Path) -> Path:
 def start(head: Host, meeting: Path, nodes: int, *given: object) -> "subprocess.Popen[str]":
     """Start the command line as a driver on the head; networks wait until `nodes` have one."""
     want(meeting, nodes)
-    address = f"{head.address}:{PORT}"
-    words = (meeting_study.__file__, meeting, *given, "--address", address)
-    return head.start(sys.executable, *words, TL_STUDY_LOGICAL_GPUS=1, PYTHONPATH=ROOT)
+    program = (meeting_study.__file__, meeting, *given, "--address", f"{head.address}:{PORT}")
+    return head.start(sys.executable, *program, TL_STUDY_LOGICAL_GPUS=1, PYTHONPATH=ROOT)
 
 
 def want(meeting: Path, nodes: int) -> None:
@@ -92,15 +97,6 @@ def finish(process: "subprocess.Popen[str]") -> str:
     printed, told = process.communicate(timeout=_LIMIT_S)
     assert process.returncode == 0, printed + told
     return printed
-
-
-def numbers(folder: Path) -> list[Any]:
-    """Of each trial its configuration, its metrics and its test scores."""
-    found = []
-    for r in read_records(folder):
-        metrics = [vars(m) | {"images_per_s": 0} for m in r.history]
-        found.append((r.trial, r.kind, r.status, r.config, metrics, r.test))
-    return found
 
 
 def epochs_of_networks() -> dict[int, int]:
@@ -153,24 +149,20 @@ def addresses(there: list[Host]) -> set[str]:
 
 @pytest.mark.ci
 def test_a_study_spreads_over_three_nodes_though_one_is_cut_off_for_20_s(
-    alone: list[Any],
-    three: list[Host],
-    meeting: Path,
-    photo_folder: Path,
-    tiny_weights: Path,
+    alone: list[Any], three: list[Host], meeting: Path, words: list[object]
 ) -> None:
     head, *others = three
     head.ray()
     for other in others:
         other.ray(head)
-    study = start(head, meeting, 3, *words(photo_folder, tiny_weights))
+    study = start(head, meeting, 3, *words)
     wait_for(lambda: len(epochs_of_networks()) == 3, study)
     others[1].cut()
     time.sleep(20)
     others[1].mend()
     printed = finish(study)
     assert "3 GPUs of a cluster of 3 nodes" in printed
-    assert numbers(STUDY) == alone
+    assert results(STUDY) == alone
     learned = {str(r.node) for r in read_records(STUDY) if r.config.mode != "freeze"}
     # A trial whose worker was silent for so long may have been taken up by another.
     lost = re.findall(r"^node ([\d.]+): .*; another goes on with it$", "\n".join(warnings()), re.M)
@@ -191,24 +183,20 @@ def assert_has_its_own_copy(host: Host) -> None:
 
 
 def test_a_node_dies_and_another_joins(
-    alone: list[Any],
-    three: list[Host],
-    meeting: Path,
-    photo_folder: Path,
-    tiny_weights: Path,
+    alone: list[Any], three: list[Host], meeting: Path, words: list[object]
 ) -> None:
     head, dies, joins = three
     head.ray()
     dies.ray(head)
     with watching_checkpoints() as held:
-        study = start(head, meeting, 2, *words(photo_folder, tiny_weights), "--gpus", 3)
+        study = start(head, meeting, 2, *words, "--gpus", 3)
         wait_for(lambda: sum(n > 5 for n in epochs_of_networks().values()) == 2, study)
         dies.kill()
         want(meeting, 3)
         joins.ray(head)
         printed = finish(study)
     assert "the cluster has 2 GPUs now; trials wait for the others until it grows" in printed
-    assert numbers(STUDY) == alone
+    assert results(STUDY) == alone
     assert any("another goes on with it" in text for text in warnings())
     assert not any("starts anew" in text for text in warnings())
     assert all(epochs == sorted(epochs) for epochs in held.values())
@@ -216,23 +204,19 @@ def test_a_node_dies_and_another_joins(
 
 
 def test_the_driver_is_killed_and_resumed(
-    alone: list[Any],
-    three: list[Host],
-    meeting: Path,
-    photo_folder: Path,
-    tiny_weights: Path,
+    alone: list[Any], three: list[Host], meeting: Path, words: list[object]
 ) -> None:
     head, *others = three
     head.ray(gpus=0)
     for other in others:
         other.ray(head)
     with watching_checkpoints() as held:
-        study = start(head, meeting, 2, *words(photo_folder, tiny_weights))
+        study = start(head, meeting, 2, *words)
         wait_for(lambda: sum(n > 5 for n in epochs_of_networks().values()) == 2, study)
         study.kill()
         study.communicate()
         finish(start(head, meeting, 2, "--resume", "mine"))
-    assert numbers(STUDY) == alone
+    assert results(STUDY) == alone
     assert all(epochs == sorted(epochs) for epochs in held.values())
     learned = [r for r in read_records(STUDY) if r.config.mode != "freeze"]
     assert {r.node for r in learned} == addresses(others)

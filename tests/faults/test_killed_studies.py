@@ -15,7 +15,7 @@ from mlflow import MlflowClient
 from study.records.ledger import read_events, read_records, read_state
 from tests.conftest import SIDE, TINY
 from tests.support.studies.builders import all_runs
-from tests.support.studies.ray_runs import RayRun
+from tests.support.studies.ray_runs import RayRun, results
 from tl_core.training.checkpoints import LocalFile, load_checkpoint
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
@@ -74,17 +74,6 @@ def kill(process: "subprocess.Popen[str]") -> None:
     process.communicate()
 
 
-def numbers(folder: Path) -> list[Any]:
-    """What a study comes to: of each trial its configuration, its metrics and its test scores."""
-    found = []
-    for record in read_records(folder):
-        metrics = [vars(m) | {"images_per_s": 0} for m in record.history]
-        found.append(
-            (record.trial, record.kind, record.status, record.config, metrics, record.test)
-        )
-    return found
-
-
 def assert_tracked(client: MlflowClient) -> None:
     """One run a trial and none besides, each ended, with every metric at every step, once."""
     parent, *children = all_runs(client)
@@ -118,7 +107,7 @@ def test_a_study_that_is_killed_twice_has_the_results_of_a_whole_one(
         process = ray_run.start("--resume", "mine", "--tracking-uri", uri)
     code, printed, told = ray_run.finish(process)
     assert code == 0, printed + told
-    assert numbers(Path("whole/mine")) == numbers(LEDGER.parent)
+    assert results(Path("whole/mine")) == results(LEDGER.parent)
     ends = [e["trial"] for e in events() if e["event"] == "end" and e["status"] != "interrupted"]
     assert len(ends) == len(set(ends))
     assert_tracked(client)

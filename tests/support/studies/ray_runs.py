@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from study import run
+from study.records.ledger import read_records
 from tests.conftest import SIDE, TINY, draw_folder
 from tests.support.processes import left_over, title, workers
 from tests.support.sockets import Address, listening
@@ -91,6 +93,15 @@ class FinishedStudy:
     def copy(self, to: Path) -> Path:
         """Copy the study's folder, for a test that changes it; return where it is."""
         return shutil.copytree(self.folder, to)
+
+
+def results(folder: Path) -> list[Any]:
+    """What a study comes to: of each trial its configuration, metrics and test scores."""
+    found = []
+    for r in read_records(folder):
+        metrics = [vars(m) | {"images_per_s": 0} for m in r.history]
+        found.append((r.trial, r.kind, r.status, r.config, metrics, r.test))
+    return found
 
 
 def run_finished_study(home: Path, blank_store: Path, weights: Path) -> FinishedStudy:
