@@ -4,11 +4,13 @@ import json
 import os
 import socket
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from study.cluster.local_ray import _give_token
+from study.cluster.local_ray import _children_in_own_groups, _give_token
 from study.cluster.ray_environment import set_ray_environment
 from tests.support.programs import guarded_ray
 from tests.support.sockets import listening
@@ -72,6 +74,21 @@ def test_a_token_never_goes_into_a_file_that_is_there(
     with pytest.raises(FileExistsError):
         _give_token(tmp_path)
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_ctrl_c_does_not_reach_the_processes_of_ray() -> None:
+    def leads_a_group() -> bool:
+        code = "import os; print(os.getpgrp() == os.getpid())"
+        # With a `preexec_fn`, as Ray starts its own.
+        done = subprocess.run(
+            [sys.executable, "-c", code], preexec_fn=int, capture_output=True, text=True
+        )
+        return done.stdout == "True\n"
+
+    assert not leads_a_group()
+    with _children_in_own_groups():
+        assert leads_a_group()
+    assert not leads_a_group()
 
 
 def test_a_study_listens_on_the_loopback_address_alone(finished_study: FinishedStudy) -> None:
