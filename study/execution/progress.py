@@ -5,7 +5,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
-from types import TracebackType
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -46,12 +45,7 @@ class StudyDisplay:
             self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._live.stop()
 
     def show(self, records: list[TrialRecord], ended: TrialRecord | None) -> None:
@@ -75,7 +69,7 @@ class StudyDisplay:
         table = Table("trial", "mode", "ratio", "lr", "aux_weight", "epoch", self._metric, "status")
         running = [r for r in records if r.status == "running"]
         ended = [r for r in records if r.status in ENDED and r.trial not in self._before]
-        for r in ended[-max(0, _RECENT - len(running)) :] + running:
+        for r in ended[max(0, len(ended) + len(running) - _RECENT) :] + running:
             table.add_row(*_cells(r, self._metric))
         self._bar.update(self._task, completed=sum(r.status in ENDED for r in self._here(records)))
         return Group(table, self._bar, Text(self._summary(records)))

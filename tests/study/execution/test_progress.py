@@ -101,14 +101,19 @@ def test_terminal_shows_a_panel(frozen: list[float]) -> None:
     assert "best val_log_loss 0.2500 (trial 0), ETA 1:40:00" in text
 
 
-def test_panel_keeps_the_running_and_the_last_ended_in_sight(frozen: list[float]) -> None:
+@pytest.mark.parametrize(
+    ("running", "shown"),
+    [((3, 19), [13, 14, 15, 16, 17, 18, 3, 19]), (tuple(range(10, 20)), [*range(10, 20)])],
+)
+def test_panel_keeps_the_running_and_the_last_ended_in_sight(
+    frozen: list[float], running: tuple[int, ...], shown: list[int]
+) -> None:
     screen = console(terminal=True)
-    many = [make_record(i, "running" if i in (3, 19) else "done") for i in range(20)]
+    many = [make_record(i, "running" if i in running else "done") for i in range(20)]
     with StudyDisplay(20, "val_log_loss", console(terminal=True)) as display:
         display.show(many, None)
         screen.print(display._live.renderable)
-    shown = [int(n) for n in re.findall(r"│ (\d+) +│", screen.export_text())]
-    assert shown == [13, 14, 15, 16, 17, 18, 3, 19]
+    assert [int(n) for n in re.findall(r"│ (\d+) +│", screen.export_text())] == shown
 
 
 def test_reason_with_brackets_is_shown_as_it_is() -> None:
