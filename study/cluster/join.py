@@ -62,7 +62,7 @@ _TOKEN = (
     "have here, in ~/.ray/auth_token or in RAY_AUTH_TOKEN, what the head has in its "
     "~/.ray/auth_token"
 )
-_HEALTH_CHECK = ("-m", "ray.scripts.scripts", "health-check", "--skip-version-check")
+_HEALTH_CHECK = ("-P", "-m", "ray.scripts.scripts", "health-check", "--skip-version-check")
 _TIMEOUTS = {"RAY_gcs_rpc_server_connect_timeout_s": "1", "RAY_py_gcs_connect_timeout_s": "4"}
 """Seconds that Ray waits: for each of two connections, and then for an answer."""
 _HEALTH_CHECK_S = 30.0
