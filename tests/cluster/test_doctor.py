@@ -35,13 +35,13 @@ def ask(head: Host, photos: Path, *more: object) -> tuple[int, str, str]:
         "--backbone", TINY, "--weights", "none", "--image-size", SIDE, "--mode", "freeze",
         "finetune", "--train-ratio", 0.2, 0.8, "--offline", *more, TL_STUDY_LOGICAL_GPUS=1,
     )  # fmt: skip
-    printed, told = process.communicate(timeout=200)
-    return process.returncode, printed, told
+    printed, errors = process.communicate(timeout=200)
+    return process.returncode, printed, errors
 
 
 def test_all_nodes_are_looked_at_and_measured(two: list[Host], photo_folder: Path) -> None:
-    code, printed, told = ask(two[0], photo_folder)
-    assert (code, told) == (0, ""), printed
+    code, printed, errors = ask(two[0], photo_folder)
+    assert (code, errors) == (0, ""), printed
     nodes, rest = printed.split("checks")
     assert [host.address in nodes for host in two] == [True, True]
     assert nodes.count("over Ray") == 2
@@ -57,10 +57,10 @@ def test_what_one_node_can_not_do_is_told_of_it(
     for path in (own_cache, bucket):
         mount = node.start("mount", "-o", "remount,bind,ro", path)
         assert mount.communicate() == ("", "")
-    code, printed, told = ask(head, photo_folder, "--storage", bucket.as_uri())
+    code, printed, errors = ask(head, photo_folder, "--storage", bucket.as_uri())
     assert code == 2
     at = f"  --address {head.address}:{PORT}: node {node.address}: "
-    title, cache, storage = told.splitlines()
+    title, cache, storage = errors.splitlines()
     assert title == "error: the study can't start"
     assert cache.startswith(f"{at}--cache {own_cache}: {own_cache} can't be written: Read-only")
     assert storage.startswith(f"{at}--storage {bucket.as_uri()}: ")
@@ -73,8 +73,8 @@ def test_a_cluster_that_grows_has_its_heads_measured_meanwhile(photo_folder: Pat
     needs_hosts()
     with hosts(1) as [head]:
         head.ray(gpus=0, cpus=1)
-        code, printed, told = ask(head, photo_folder, "--gpus", 2)
-    assert (code, told) == (0, ""), printed
+        code, printed, errors = ask(head, photo_folder, "--gpus", 2)
+    assert (code, errors) == (0, ""), printed
     assert "the cluster has no GPU now" in printed
     assert "not measured: networks, as no node with a GPU is up yet" in printed
     assert "on features, 8 seeds" in printed

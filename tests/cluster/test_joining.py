@@ -41,10 +41,10 @@ def test_a_node_with_another_torch_is_named_before_any_work(
         head.ray(gpus=0)
         other.ray(head, gpus=0, PYTHONPATH=other_torch)
         study = start(head, "--gpus", 0, *NETS, "--data", photo_folder)
-        printed, told = study.communicate(timeout=200)
-    assert study.returncode == 2, printed + told
+        printed, errors = study.communicate(timeout=200)
+    assert study.returncode == 2, printed + errors
     why = f"node {other.address} has torch 9.9.9 where the driver has {version('torch')}"
-    assert f"--address {head.address}:{PORT}: {why}: install constraints.txt there" in told
+    assert f"--address {head.address}:{PORT}: {why}: install constraints.txt there" in errors
     assert not (tmp_path / "runs").exists()
 
 
@@ -60,14 +60,14 @@ def test_one_that_joins_late_stops_the_study_and_takes_no_trial_with_it(
         while study.poll() is None and not (tmp_path / "runs" / "mine").exists():
             time.sleep(0.1)
         other.ray(head, PYTHONPATH=other_torch)
-        printed, told = study.communicate(timeout=200)
-        assert study.returncode == 2, printed + told
+        printed, errors = study.communicate(timeout=200)
+        assert study.returncode == 2, printed + errors
         why = f"node {other.address} has torch 9.9.9 where the driver has {version('torch')}"
-        assert f"error: the study can't go on\n  {why}: install constraints.txt there" in told
+        assert f"error: the study can't go on\n  {why}: install constraints.txt there" in errors
         assert "go on with: python study/run.py --resume mine" in printed
         other.kill()
         good.ray(head)
         study = start(head, "--resume", "mine")
-        printed, told = study.communicate(timeout=200)
-    assert study.returncode == 0, printed + told
+        printed, errors = study.communicate(timeout=200)
+    assert study.returncode == 0, printed + errors
     assert {r.node for r in read_records(tmp_path / "runs" / "mine")} == {good.address}

@@ -50,8 +50,8 @@ def alone(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path) -> list[
     photos = draw_folder(home / "photos", ("cat", "dog"))
     places = ("--out", home, "--cache", home / "cache")
     with ray_runs() as runs:
-        code, printed, told = runs.finish(runs.start(*command(photos, tiny_weights), *places))
-    assert code == 0, printed + told
+        code, printed, errors = runs.finish(runs.start(*command(photos, tiny_weights), *places))
+    assert code == 0, printed + errors
     return results(home / "mine")
 
 
@@ -94,8 +94,8 @@ def want(meeting: Path, nodes: int) -> None:
 
 
 def finish(process: "subprocess.Popen[str]") -> str:
-    printed, told = process.communicate(timeout=_LIMIT_S)
-    assert process.returncode == 0, printed + told
+    printed, errors = process.communicate(timeout=_LIMIT_S)
+    assert process.returncode == 0, printed + errors
     return printed
 
 

@@ -68,10 +68,10 @@ def test_a_disk_that_fills_up_stops_the_study_and_what_has_ended_is_kept(
 def run_two(
     ray_run: RayRun, words: tuple[object, ...], names: tuple[str, str]
 ) -> list[tuple[int, str]]:
-    """Start two studies at once; return the exit code of each, and what it told."""
+    """Start two studies at once; return the exit code of each, and its error output."""
     both = [ray_run.start(*words, "--name", name) for name in names]
     ended = [ray_run.finish(process) for process in both]
-    return [(code, told) for code, _, told in ended]
+    return [(code, errors) for code, _, errors in ended]
 
 
 def test_two_that_start_at_once_share_a_cache(
@@ -81,8 +81,8 @@ def test_two_that_start_at_once_share_a_cache(
     words = ("--debug", *network, "--data", photo_folder, "--tracking-uri", uri, "--epochs", 2)
     ended = run_two(ray_run, words, ("one", "two"))
     assert [code for code, _ in ended] == [0, 0], ended
-    told = "".join(told for _, told in ended)
-    assert [told.count(what) for what in ("Decoding", "Features of", "built again")] == [1, 1, 0]
+    errors = "".join(errors for _, errors in ended)
+    assert [errors.count(what) for what in ("Decoding", "Features of", "built again")] == [1, 1, 0]
     one, two = (pd.read_csv(f"runs/{name}/trials.csv") for name in ("one", "two"))
     same = [name for name in one if name not in ("wall_s", "images_per_s", "started")]
     pd.testing.assert_frame_equal(one[same], two[same])
@@ -92,8 +92,8 @@ def test_two_that_start_at_once_under_one_name(
     ray_run: RayRun, photo_folder: Path, uri: str
 ) -> None:
     words = (*QUICK, "--image-size", SIDE, "--data", photo_folder, "--tracking-uri", uri)
-    (done, _), (refused, told) = sorted(run_two(ray_run, words, ("same", "same")))
+    (done, _), (refused, errors) = sorted(run_two(ray_run, words, ("same", "same")))
     assert (done, refused) == (0, 2)
-    assert "--name same: " in told.splitlines()[-1]
-    assert "Traceback" not in told
+    assert "--name same: " in errors.splitlines()[-1]
+    assert "Traceback" not in errors
     assert pd.read_csv("runs/same/trials.csv")["status"].tolist() == ["done"]

@@ -58,13 +58,13 @@ def wait_for(wanted: Callable[[list[dict[str, Any]]], bool], patience_s: float =
 
 
 def epochs(number: int) -> Callable[[list[dict[str, Any]]], bool]:
-    """Whether this many epochs have been told."""
-    return lambda told: sum(e["event"] == "epoch" for e in told) >= number
+    """Whether the ledger has this many epochs."""
+    return lambda found: sum(e["event"] == "epoch" for e in found) >= number
 
 
-def learning(told: list[dict[str, Any]]) -> bool:
+def learning(found: list[dict[str, Any]]) -> bool:
     """Whether a network has learned for a while, and goes on."""
-    there = read_records(LEDGER.parent) if told else []
+    there = read_records(LEDGER.parent) if found else []
     nets = [r for r in there if r.status == "running" and r.config.mode != "freeze"]
     return any(5 <= len(r.history) <= 20 for r in nets)
 
@@ -82,9 +82,9 @@ def assert_tracked(client: MlflowClient) -> None:
     assert {run.info.status for run in [parent, *children]} == {"FINISHED"}
     for run, record in zip(children, records, strict=True):
         for name in ("train_loss", "val_log_loss", "val_accuracy"):
-            told = client.get_metric_history(run.info.run_id, name)
-            assert [m.step for m in told] == list(range(1, len(record.history) + 1))
-            assert [m.value for m in told] == [getattr(m, name) for m in record.history]
+            logged = client.get_metric_history(run.info.run_id, name)
+            assert [m.step for m in logged] == list(range(1, len(record.history) + 1))
+            assert [m.value for m in logged] == [getattr(m, name) for m in record.history]
 
 
 @pytest.mark.ci
@@ -93,8 +93,8 @@ def test_a_study_that_is_killed_twice_has_the_results_of_a_whole_one(
     ray_run: RayRun, study: Study, uri: str, client: MlflowClient
 ) -> None:
     words = ("--mode", "finetune", "lp_ft", "--train-ratio", 0.2, "--trials", 3, "--epochs", 8)
-    code, printed, told = ray_run.finish(study(*words, "--out", "whole", "--offline"))
-    assert code == 0, printed + told
+    code, printed, errors = ray_run.finish(study(*words, "--out", "whole", "--offline"))
+    assert code == 0, printed + errors
     process = study(*words)
     for number in (5, 30):  # In trial 0 of the search, and in trial 3, which confirms.
         wait_for(epochs(number))
@@ -105,8 +105,8 @@ def test_a_study_that_is_killed_twice_has_the_results_of_a_whole_one(
                 left = load_checkpoint(LocalFile(kept))
                 assert len(left["history"]) >= len(record.history)
         process = ray_run.start("--resume", "mine", "--tracking-uri", uri)
-    code, printed, told = ray_run.finish(process)
-    assert code == 0, printed + told
+    code, printed, errors = ray_run.finish(process)
+    assert code == 0, printed + errors
     assert results(Path("whole/mine")) == results(LEDGER.parent)
     ends = [e["trial"] for e in events() if e["event"] == "end" and e["status"] != "interrupted"]
     assert len(ends) == len(set(ends))
@@ -122,20 +122,20 @@ def test_a_stop_is_in_time_and_can_be_resumed(
     wait_for(learning)
     start = time.monotonic()
     (os.killpg if group else os.kill)(process.pid, stop)
-    printed, told = process.communicate(timeout=60)
+    printed, errors = process.communicate(timeout=60)
     took = time.monotonic() - start
-    assert process.returncode == 130, printed + told
+    assert process.returncode == 130, printed + errors
     assert took < 15
     assert "interrupted; go on with: python study/run.py --resume mine" in printed
-    assert "Traceback" not in told
+    assert "Traceback" not in errors
     state = read_state(LEDGER.parent)
     assert state.status == "interrupted"
     assert "running" not in {r.status for r in state.trials}
     assert "interrupted" in {r.status for r in state.trials}
     assert ray_run.left_over(wait_s=20) == {}
     assert {run.info.status for run in all_runs(client)} <= {"KILLED", "FINISHED"}
-    code, printed, told = ray_run.finish(ray_run.start("--resume", "mine", "--tracking-uri", uri))
-    assert code == 0, printed + told
+    code, printed, errors = ray_run.finish(ray_run.start("--resume", "mine", "--tracking-uri", uri))
+    assert code == 0, printed + errors
     assert_tracked(client)
 
 
@@ -152,8 +152,8 @@ def test_a_second_ctrl_c_stops_at_once(
     assert time.monotonic() - start < 4  # Not the time that it takes to end in order.
     # What sends to MLflow does so to the end, after all others.
     assert ray_run.left_over(wait_s=60) == {}
-    code, printed, told = ray_run.finish(ray_run.start("--resume", "mine", "--tracking-uri", uri))
-    assert code == 0, printed + told
+    code, printed, errors = ray_run.finish(ray_run.start("--resume", "mine", "--tracking-uri", uri))
+    assert code == 0, printed + errors
     assert_tracked(client)
 
 
@@ -166,8 +166,8 @@ def test_a_worker_that_is_killed_is_replaced_and_the_trial_goes_on(
     assert workers
     for worker in workers:
         os.kill(worker, signal.SIGKILL)
-    code, printed, told = ray_run.finish(process)
-    assert code == 0, printed + told
+    code, printed, errors = ray_run.finish(process)
+    assert code == 0, printed + errors
     warned = [e for e in events() if e["event"] == "warning"]
     assert 1 <= len(warned) <= len(workers)
     assert all("worker died" in e["text"] and "another goes on" in e["text"] for e in warned)
@@ -187,8 +187,8 @@ def test_a_worker_that_always_dies_fails_alone(ray_run: RayRun, study: Study) ->
             with contextlib.suppress(ProcessLookupError):
                 os.kill(worker, signal.SIGKILL)
         time.sleep(0.2)
-    code, printed, told = ray_run.finish(process)
-    assert code == 3, printed + told
+    code, printed, errors = ray_run.finish(process)
+    assert code == 3, printed + errors
     records = read_records(LEDGER.parent)
     assert [r.trial for r in records if r.status == "failed"] == [doomed]
     assert "worker died" in str(records[doomed].error)

@@ -56,13 +56,13 @@ class Host:
         inside = ["nsenter", "-t", str(self.holder.pid), "-m", "-n", f"--wd={Path.cwd()}", "--"]
         # Not what the tests' own process has set for a Ray of one machine.
         own = {n: v for n, v in os.environ.items() if not n.startswith(("RAY_", "TUNE_"))}
-        told = {name: str(value) for name, value in environment.items()}
+        given = {name: str(value) for name, value in environment.items()}
         process = subprocess.Popen(
             [*inside, *(str(word) for word in words)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=own | dict(self.environment) | told,
+            env=own | dict(self.environment) | given,
             start_new_session=True,
         )
         self.started.append(process)
@@ -81,8 +81,8 @@ class Host:
             f"--num-gpus={gpus}", f"--num-cpus={cpus}", "--object-store-memory=150000000",
             "--disable-usage-stats", **environment,
         )  # fmt: skip
-        printed, told = process.communicate(timeout=_START_S)
-        assert process.returncode == 0, printed + told
+        printed, errors = process.communicate(timeout=_START_S)
+        assert process.returncode == 0, printed + errors
 
     def processes(self) -> list[int]:
         """Ids of all processes of this host."""

@@ -7,7 +7,7 @@ from tests.support.disks import read_only
 from tl_core.errors import Fault
 
 
-def told(uri: str) -> list[str]:
+def faults(uri: str) -> list[str]:
     return [*map(str, store_faults(uri))]
 
 
@@ -58,13 +58,13 @@ def test_a_store_that_can_be_used(uri: str, blank_store: Path) -> None:
 def test_a_store_that_can_not_be_used(tmp_path: Path) -> None:
     Path("folder.db").mkdir()
     Path("table.db").write_text("trial,status\n0,done\n")
-    assert told("sqlite:///folder.db") == [
+    assert faults("sqlite:///folder.db") == [
         "--tracking-uri sqlite:///folder.db: folder.db can't be written: Is a directory"
     ]
-    assert told(f"sqlite:///{tmp_path}/table.db") == [
+    assert faults(f"sqlite:///{tmp_path}/table.db") == [
         f"--tracking-uri sqlite:///{tmp_path}/table.db: {tmp_path}/table.db is not an SQLite file"
     ]
-    assert told("sqlite:///table.db/x/y.db") == [
+    assert faults("sqlite:///table.db/x/y.db") == [
         f"--tracking-uri sqlite:///table.db/x/y.db: {tmp_path}/table.db is not a folder"
     ]
 

@@ -48,10 +48,10 @@ def test_every_node_at_fault_is_named() -> None:
         seen(5, weights_fault="no weights for resnet18"),
         seen(6),
     ]
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as caught:
         resources_of(SETTINGS, bad)
     faults = [
-        str(fault).removeprefix("--address 10.0.0.1:6379: node ") for fault in told.value.faults
+        str(fault).removeprefix("--address 10.0.0.1:6379: node ") for fault in caught.value.faults
     ]
     torch = dict(versions())["torch"]
     assert faults == [

@@ -45,7 +45,7 @@ def test_a_cluster_without_a_gpu_takes_no_cpu_instead_without_being_told() -> No
 
 
 @pytest.mark.parametrize(
-    ("resources", "gpus", "cpus", "told"),
+    ("resources", "gpus", "cpus", "text"),
     [
         (ALONE, 2, 8, "2 GPUs"),
         (ALONE, 0, 8, "8 CPU cores"),
@@ -55,7 +55,7 @@ def test_a_cluster_without_a_gpu_takes_no_cpu_instead_without_being_told() -> No
     ],
 )
 def test_cores_that_trials_can_count_on(
-    resources: Resources, gpus: int, cpus: int, told: str
+    resources: Resources, gpus: int, cpus: int, text: str
 ) -> None:
     assert resources.cpus_for(gpus) == cpus
-    assert resources.describe(gpus) == told
+    assert resources.describe(gpus) == text

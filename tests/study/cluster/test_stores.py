@@ -85,9 +85,9 @@ def test_a_checkpoint_is_kept_there(storage: Storage) -> None:
 
 def test_a_folder_tells_a_full_disk(tmp_path: Path) -> None:
     (tmp_path / ".1.ckpt.fresh").symlink_to("/dev/full")
-    with pytest.raises(OSError, match="No space left") as told:
+    with pytest.raises(OSError, match="No space left") as caught:
         Folder(tmp_path).write("1.ckpt", b"one")
-    assert told.value.errno == errno.ENOSPC
+    assert caught.value.errno == errno.ENOSPC
 
 
 @pytest.mark.parametrize(
@@ -180,8 +180,8 @@ def test_a_study_keeps_checkpoints_and_winner_in_a_bucket(
         "--confirm-seeds", 1, "--name", "mine", "--storage", s3, "--offline",
     ]  # fmt: skip
     with ray_runs() as runs:
-        code, printed, told = runs.finish(runs.start(*words))
-    assert code == 0, printed + told
+        code, printed, errors = runs.finish(runs.start(*words))
+    assert code == 0, printed + errors
     study, there = Path("runs/mine"), Bucket(s3, "mine")
     assert {r.status for r in read_records(study)} == {"done"}
     # Of ended trials no checkpoint is left, in either place.

@@ -155,8 +155,8 @@ def test_study_with_diverging_trials_exits_with_3(
         "--data", photo_folder, *OWN_NET, "--lr", 1e-4, 1e30, 1e-3, "--train-ratio", 0.4,
         "--batch-size", 4, "--epochs", 1, "--trials", 3,
     )  # fmt: skip
-    code, printed, told = ray_run.finish(process)
-    assert code == 3, printed + told
+    code, printed, errors = ray_run.finish(process)
+    assert code == 3, printed + errors
     table = trials()
     failed = table[table["status"] == "failed"]
     assert len(table) == 3

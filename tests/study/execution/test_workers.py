@@ -31,7 +31,7 @@ def test_epochs_that_come_fast_are_sent_together(monkeypatch: pytest.MonkeyPatch
     sent: list[tuple[int, list[int]]] = []
     monkeypatch.setattr(
         "study.execution.worker.tune.report",
-        lambda told: sent.append((told["epoch"], [e["epoch"] for e in told["epochs"]])),
+        lambda result: sent.append((result["epoch"], [e["epoch"] for e in result["epochs"]])),
     )
     reporter = Reporter("val_log_loss", every_s=3600)
     for epoch in (1, 2, 3):
@@ -50,8 +50,8 @@ def test_ray_hears_by_name_only_what_the_search_goes_by(monkeypatch: pytest.Monk
     sent: list[dict[str, Any]] = []
     monkeypatch.setattr("study.execution.worker.tune.report", sent.append)
     Reporter("val_accuracy", every_s=0).epoch(make_epoch(2, val_accuracy=0.5))
-    (told,) = sent
-    numbers = {name: value for name, value in told.items() if isinstance(value, int | float)}
+    (result,) = sent
+    numbers = {name: value for name, value in result.items() if isinstance(value, int | float)}
     assert numbers == {"val_accuracy": 0.5, "epoch": 2}
 
 
@@ -81,8 +81,8 @@ def test_a_trial_reports_its_test_scores_and_keeps_the_winner_and_a_failure_is_n
 
 @pytest.mark.integration
 def test_frozen_trials_run_beside_networks_that_take_every_core(ray_run: RayRun) -> None:
-    code, printed, told = ray_run.finish(ray_run.start(program=waiting_study.__file__))
-    assert code == 0, printed + told
+    code, printed, errors = ray_run.finish(ray_run.start(program=waiting_study.__file__))
+    assert code == 0, printed + errors
     assert ray_run.left_over(wait_s=20) == {}
 
 
@@ -129,8 +129,8 @@ def test_workers_keep_no_memory_of_trials_that_have_ended(
     )  # fmt: skip
     ended = Follower(Path("runs/mine") / LEDGER).ended
     with Watch(lambda: {"worker": ray_run.workers()}, ended) as watch:
-        code, printed, told = ray_run.finish(process)
-    assert code == 0, printed + told
+        code, printed, errors = ray_run.finish(process)
+    assert code == 0, printed + errors
     assert any(s.trials >= 40 for s in watch.samples)
     # With torch and Ray 640; what trials leave in a heap for each thread makes 2,500 of it.
     assert max(s.anon_mb for s in watch.samples) < 1200

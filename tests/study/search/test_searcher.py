@@ -12,11 +12,11 @@ PLANNED = Planned(make_config(seed=10_000), "confirm", 1, winner=True)
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
-    """What the search hears of its trials."""
-    heard: list[tuple[Any, ...]] = []
-    monkeypatch.setattr(Suggestions, "tell", lambda self, *words: heard.append(words))
-    return heard
+def results(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """The results that the search is given."""
+    calls: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(Suggestions, "tell", lambda self, *words: calls.append(words))
+    return calls
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def result(epoch: int) -> dict[str, Any]:
 
 
 def test_search_comes_first_and_then_what_confirms_it(
-    queue: StudySearcher, told: list[tuple[Any, ...]]
+    queue: StudySearcher, results: list[tuple[Any, ...]]
 ) -> None:
     first, second = queue.suggest("a"), queue.suggest("b")
     assert [drawn["trial"] for drawn in (first, second)] == [0, 1]
@@ -46,7 +46,7 @@ def test_search_comes_first_and_then_what_confirms_it(
     assert third.items() >= fixed.items()
     assert queue.suggest("d") == Searcher.FINISHED
     queue.on_trial_complete("c", result(4))
-    assert told == [(0, "done", 4, 0.5), (1, "pruned", 2, 0.5)]
+    assert results == [(0, "done", 4, 0.5), (1, "pruned", 2, 0.5)]
 
 
 @pytest.mark.parametrize(
@@ -54,11 +54,11 @@ def test_search_comes_first_and_then_what_confirms_it(
     [(None, True), (result(2), True), ({}, False), (result(4) | {"failure": "E"}, False)],
 )
 def test_a_trial_that_failed_is_told_as_failed(
-    queue: StudySearcher, told: list[tuple[Any, ...]], last: Any, error: bool
+    queue: StudySearcher, results: list[tuple[Any, ...]], last: Any, error: bool
 ) -> None:
     queue.suggest("a")
     queue.on_trial_complete("a", last, error)
-    assert told == [(0, "failed")]
+    assert results == [(0, "failed")]
 
 
 def test_a_frozen_trial_waits_for_its_place() -> None:

@@ -23,7 +23,7 @@ LIMIT_S = 400
 
 
 class RayRun:
-    """Starts studies whose Ray can be told from any other by its folder."""
+    """Starts studies whose Ray can be found by its folder."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -46,7 +46,7 @@ class RayRun:
         )
 
     def finish(self, process: "subprocess.Popen[str]") -> tuple[int, str, str]:
-        """Wait for the study; return its exit code and what it printed and told."""
+        """Wait for the study; return its exit code and both outputs."""
         try:
             printed, told = process.communicate(timeout=LIMIT_S)
         except subprocess.TimeoutExpired:
