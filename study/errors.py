@@ -1,4 +1,4 @@
-"""How the command lines tell what is wrong."""
+"""How the command lines report faults."""
 
 import sys
 from collections.abc import Iterable
@@ -8,11 +8,11 @@ from tl_core.text import printable
 
 
 class NodeError(RuntimeError):
-    """A node of the cluster, named in the message, lacks what every trial there would need."""
+    """A node of the cluster, named in the message, lacks something that every trial needs."""
 
 
 def print_faults(title: str, faults: Iterable[Fault | str]) -> None:
-    """Print them to stderr, a line each, below what can't be done."""
+    """Print a title, and below it each fault, to stderr."""
     print(f"error: {title}", file=sys.stderr)
     for fault in faults:
         print(f"  {printable(str(fault))}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""The errors that a user can mend, and those that a trial ends with."""
+"""The errors that a user can correct, and those that end a trial."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -43,12 +43,12 @@ class DivergedError(RuntimeError):
 
 
 class GpuMemoryError(RuntimeError):
-    """A trial needs more memory than the GPU has left; the message tells what would fit."""
+    """A trial needs more memory than the GPU has left; the message says what would fit."""
 
 
 def truncate_list(faults: Iterable[str], most: int = 20) -> Iterator[str]:
     """Yield the first `most` of faults of one kind, and how many more there are."""
-    told = list(faults)
-    yield from told[:most]
-    if len(told) > most:
-        yield f"and {len(told) - most} more"
+    listed = list(faults)
+    yield from listed[:most]
+    if len(listed) > most:
+        yield f"and {len(listed) - most} more"

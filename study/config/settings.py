@@ -37,7 +37,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    data: str = Field(description="a folder with one sub-folder a class, `oxford-pet` or `demo`")
+    data: str = Field(description="a folder with one sub-folder per class, `oxford-pet` or `demo`")
     skip_bad_images: bool = Field(description="leave out files that can't be decoded")
     image_size: ImageSize = Field(description="side of the square images, pixels")
     backbone: str = Field(
@@ -68,7 +68,7 @@ class Settings(BaseModel):
         "of two, or three and more choices; `auto`, alone or as a choice, is learned by each trial",
     )
     epochs: Count = Field(description="passes over the training images")
-    batch_size: Count = Field(description="images a step")
+    batch_size: Count = Field(description="images per step")
     # Fresh seeds lie above it, and trials take less than 2**31.
     seed: Annotated[int, Field(ge=0, lt=2**30)] = Field(
         description="seed of the search and of every trial"
@@ -109,7 +109,7 @@ class Settings(BaseModel):
     )
     trials_per_gpu: Count = Field(description="full-network trials that share a GPU")
     name: str | None = Field(description="name of the study; by default data and time")
-    out: Path = Field(description="folder that gets a folder for this study")
+    out: Path = Field(description="folder for the study's own folder")
     tracking_uri: str = Field(description="where MLflow keeps the runs")
     offline: bool = Field(
         description="send nothing to MLflow; `python study/sync.py NAME` does so later"
@@ -179,7 +179,7 @@ class Settings(BaseModel):
 
 
 def is_range(values: tuple[float | str, ...]) -> bool:
-    """Whether they are the two ends of a range; others, a word among them, are choices."""
+    """Whether the values are the two ends of a range; all others, and words, are choices."""
     return len(values) == 2 and not any(isinstance(value, str) for value in values)
 
 
