@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from study.analysis.estimates import Confirmed
-from study.config.reproduce import settings_of
 from study.config.settings import Settings
+from study.config.validate import settings_of
 from study.records.ledger import read_records
 from study.records.study_folder import STUDY, WINNER
 from study.records.trial_record import TrialRecord, best_of

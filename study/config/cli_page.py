@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from study.config.command_line import run_parser
-from study.config.defaults import layers_of
-from study.config.presets import PRESETS
+from study.config.defaults import PRESETS, layers_of
 from study.config.settings import Settings, flag
 
 _INTRODUCTION = """\

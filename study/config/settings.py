@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from study.config.presets import PRESETS
+from study.config.defaults import PRESETS
 from tl_core.config import (
     DIRECTIONS,
     AuxWeight,

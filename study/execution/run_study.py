@@ -7,23 +7,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.table import Table
 
+from study.analysis.answer import answer_of
+from study.analysis.study_data import read_study_data
 from study.cluster.ray_environment import set_ray_environment
 from study.config.defaults import DEFAULTS
 from study.errors import NodeError, print_faults
-from study.execution.progress import StudyDisplay
-from study.execution.summary import print_summary
+from study.execution.progress import StudyDisplay, describe
 from study.preflight.prepare import Prepared
 from study.records.journal import Display, Journal
 from study.records.ledger import ENDINGS, Ledger
 from study.records.study_files import Results
-from study.records.study_folder import BEST, FIGURES, STUDY, TRIALS
-from study.records.trial_record import ENDED
+from study.records.study_folder import BEST, FIGURES, PAGE, STUDY, TRIALS
+from study.records.trial_record import ENDED, TrialRecord, best_of, status_counts
 from study.reporting.build import write_report, write_tables
 from study.signals import EXIT_CODE, set_exit_message
-from study.tracking.finish import close_sender, print_link
-from study.tracking.sender import NullSender, ProcessSender, Sender
+from study.tracking.sender import NullSender, ProcessSender, Sender, close_sender, print_link
+from tl_core.config import MODES, Metric
 from tl_core.files import is_disk_full
+from tl_core.text import pluralize
+from tl_core.training.train import chance_warning
 
 if TYPE_CHECKING:
     from study.execution.trial_context import TrialContext
@@ -167,3 +171,50 @@ def _files(folder: Path, console: Console) -> list[Path]:
         console.print(f"warning: no report ({why}); python study/report.py {folder} tries again")
         return files
     return [*files, page, *sorted((folder / FIGURES).iterdir())]
+
+
+def print_summary(
+    prepared: Prepared, records: list[TrialRecord], status: str, console: Console
+) -> None:
+    """Print the results of a study: counts, the best trial of each cell, the answer."""
+    metric, folder = prepared.settings.metric, prepared.folder
+    counts = status_counts([r for r in records if r.kind == "search"])
+    planned = pluralize(prepared.settings.trials, "trial")
+    console.print(f"\n{status}: {counts or 'no trial'} of {planned}")
+    if confirming := [r for r in records if r.kind in ("confirm", "control")]:
+        controls = sum(r.kind == "control" for r in confirming)
+        effect = f", {controls} of them for the auxiliary task's effect" if controls else ""
+        of = f"of {pluralize(len(confirming), 'trial')}{effect}"
+        console.print(f"confirmed on fresh seeds: {status_counts(confirming)} {of}")
+    has_page = (folder / PAGE).exists()
+    if best := best_of(records, metric):
+        console.print(_cells(records, metric))
+        console.print(f"best: {describe(best, metric)}", highlight=False)
+        console.print(f"      validation accuracy {best.value('val_accuracy'):.3f}")
+        # Without a page, the report has failed, and the answer would fail for the same reason.
+        for sentence in answer_of(read_study_data(folder)) if has_page else ():
+            console.print(f"\n{sentence}", soft_wrap=False, highlight=False)
+        console.print()
+    if warning := _chance_warning(prepared, records):
+        console.print(f"warning: {warning}", style="yellow")
+    console.print(f"files: {folder}/{f', with {PAGE}' if has_page else ''}")
+
+
+def _cells(records: list[TrialRecord], metric: Metric) -> Table:
+    """The best trial of each mode at each ratio."""
+    modes = [mode for mode in MODES if any(r.config.mode == mode for r in records)]
+    table = Table("train_ratio", *modes, title=f"best {metric} (trial)")
+    for ratio in sorted({r.config.train_ratio for r in records}):
+        here = [r for r in records if r.config.train_ratio == ratio]
+        bests = [best_of([r for r in here if r.config.mode == mode], metric) for mode in modes]
+        cells = [f"{b.value(metric):.4f} ({b.trial})" if b else "none" for b in bests]
+        table.add_row(f"{ratio:g}", *cells)
+    return table
+
+
+def _chance_warning(prepared: Prepared, records: list[TrialRecord]) -> str | None:
+    """Warn if even the best frozen trial is near chance; a bad learning rate is no reason."""
+    best = best_of([r for r in records if r.config.mode == "freeze"], "val_accuracy")
+    if best and (warning := chance_warning(best.config, prepared.images, best.history[-1])):
+        return f"trial {best.trial}, the best frozen one: {warning}"
+    return None

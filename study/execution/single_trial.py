@@ -13,8 +13,7 @@ from study.records.trial_record import TrialRecord
 from study.reporting.figures.style import save
 from study.reporting.figures.trial_plots import draw_curves
 from study.search.space import single_config
-from study.tracking.finish import close_sender, print_link
-from study.tracking.sender import NullSender, Sender, ThreadSender
+from study.tracking.sender import NullSender, Sender, ThreadSender, close_sender, print_link
 from tl_core.config import EpochMetrics
 from tl_core.errors import DivergedError
 from tl_core.training.train import run_trial

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from study.config.defaults import DEFAULTS
-from study.config.reproduce import settings_of
 from study.config.settings import Settings, flag
-from study.config.validate import resolve
+from study.config.validate import resolve, settings_of
 from study.preflight.checks import PET
 from study.preflight.setup import Setup
 from study.records.ledger import ENDINGS, StudyState, read_state

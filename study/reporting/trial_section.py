@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from study.analysis.phrases import show_weight
 from study.analysis.study_data import StudyData
-from study.config.reproduce import command_of
+from study.config.validate import command_of
 from study.records.trial_record import TrialRecord, status_counts
 from study.reporting.page import Code, Paragraph, Part, Table
 from tl_core.text import pluralize

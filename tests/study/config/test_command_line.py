@@ -1,8 +1,7 @@
 import pytest
 
 from study.config.command_line import parse
-from study.config.defaults import DEFAULTS
-from study.config.presets import PRESETS
+from study.config.defaults import DEFAULTS, PRESETS
 from study.config.settings import Settings, flag
 
 

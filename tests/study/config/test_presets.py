@@ -1,6 +1,6 @@
 import pytest
 
-from study.config.presets import PRESETS
+from study.config.defaults import PRESETS
 from study.search.space import single_config
 from tests.support.studies.builders import make_settings
 

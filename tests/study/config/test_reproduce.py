@@ -6,9 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from study.config.command_line import parse
-from study.config.reproduce import PLACES, command_of, settings_of
 from study.config.settings import Settings
-from study.config.validate import resolve
+from study.config.validate import PLACES, command_of, resolve, settings_of
 from tests.support.studies.builders import make_settings
 
 

@@ -8,8 +8,7 @@ import pytest
 from rich.console import Console
 
 from study.records.study_folder import LEDGER
-from study.tracking.finish import close_sender, print_link
-from study.tracking.sender import NullSender, Show
+from study.tracking.sender import NullSender, Show, close_sender, print_link
 from study.tracking.sync_state import SyncState
 from tests.support.studies.builders import make_settings
 
