@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import Row, Tables, figures, scratch
+from study.cluster.capacity import Capacity
 from study.cluster.local_ray import local_ray
-from study.cluster.resources import Capacity
 from study.execution.trial_context import TrialContext
 from study.execution.tune import Run, search
 from study.execution.worker import Reporter

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from study.cluster.resources import Capacity
+from study.cluster.capacity import Capacity
 from study.config.settings import Settings
 from tl_core.config import Mode
 from tl_core.training.train import needs_features

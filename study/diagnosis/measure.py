@@ -9,8 +9,9 @@ from typing import Any
 
 import ray
 
+from study.cluster.capacity import Capacity
 from study.cluster.join import NodeFault, nodes, on_each, versions
-from study.cluster.resources import Capacity, Resources
+from study.cluster.resources import Resources
 from study.config.settings import Settings
 from study.diagnosis.estimate import Speeds
 from study.diagnosis.probe_worker import Probe, ProbeWorker, remove_temp_dirs, temp_name

@@ -10,8 +10,8 @@ from typing import Any
 
 from ray import tune
 
+from study.cluster.capacity import Capacity
 from study.cluster.ray_private import keep_workers
-from study.cluster.resources import Capacity
 from study.cluster.stores import Folder, Storage, bucket_of
 from study.config.settings import Settings
 from study.errors import NodeError

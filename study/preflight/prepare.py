@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from study.cluster.resources import Capacity, Resources, gpu_notes, precision_notes
+from study.cluster.capacity import Capacity
+from study.cluster.resources import Resources, gpu_notes, precision_notes
 from study.config.settings import Settings
 from study.preflight.checks import QUICK, fit_ratios, format_os_error, run_checks
 from study.preflight.resume import Replay, check_same_data

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from study.cluster.resources import Capacity
+from study.cluster.capacity import Capacity
 from study.config.settings import Settings
 from study.config.validate import resolve
 from tl_core.data.sources import Source

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from study.cluster.resources import Capacity
+from study.cluster.capacity import Capacity
 from tests.support.studies.builders import make_settings
 from tl_core.config import MODES
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.cluster.resources import Capacity
+from study.cluster.capacity import Capacity
 from study.config.settings import Settings
 from study.diagnosis.estimate import (
     Before,

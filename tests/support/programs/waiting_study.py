@@ -9,8 +9,8 @@ from study.cluster.ray_environment import set_ray_environment
 
 set_ray_environment()
 
+from study.cluster.capacity import Capacity  # noqa: E402
 from study.cluster.local_ray import local_ray  # noqa: E402
-from study.cluster.resources import Capacity  # noqa: E402
 from study.execution.trial_context import TrialContext  # noqa: E402
 from study.execution.tune import search  # noqa: E402
 from study.execution.worker import Reporter  # noqa: E402
