@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.core.drawn import counted, grey, source_of
+from tests.support.core.drawn import broken, counted, grey, source_of
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.sources import folder_source
+from tl_core.errors import InputError
 
 
 @pytest.mark.parametrize(
@@ -26,8 +27,7 @@ def test_brightness_is_the_mean_over_pixels_and_channels(
 def test_a_folder_becomes_pixels_and_labels(images: ImageSet, photo_folder: Path) -> None:
     assert images.name == str(photo_folder)
     assert images.classes == ("cat", "dog")
-    assert images.pixels.shape == (40, 3, 32, 32)
-    assert images.pixels.dtype == np.uint8
+    assert (images.pixels.shape, images.pixels.dtype) == ((40, 3, 32, 32), np.uint8)
     assert images.labels.dtype == np.int64
     assert images.labels.tolist() == [0] * 20 + [1] * 20
     assert images.ids[20] == "dog/00.png"
@@ -35,39 +35,21 @@ def test_a_folder_becomes_pixels_and_labels(images: ImageSet, photo_folder: Path
     assert images.bad == ()
     means = images.pixels.reshape(40, -1).mean(axis=1) / 255
     np.testing.assert_allclose(images.brightness, means, rtol=1e-6)
-
-
-def test_pixels_are_mapped_and_cannot_be_written(images: ImageSet) -> None:
     assert isinstance(images.pixels, np.memmap)
     with pytest.raises(ValueError, match="read-only"):
         images.pixels[0] = 0
-
-
-def test_an_entry_is_attached_by_its_path(images: ImageSet) -> None:
     again = ImageSet.open(images.path)
     assert (again.key, again.ids, again.classes) == (images.key, images.ids, images.classes)
     assert (again.pixels == images.pixels).all()
-    assert {path.name for path in images.path.iterdir()} == {
-        "SHA256SUMS",
-        "about.json",
-        "brightness.npy",
-        "labels.npy",
-        "pixels.npy",
-    }
+    assert {path.name for path in images.path.iterdir()} == {"SHA256SUMS", *FILES}
 
 
-def test_a_second_load_decodes_nothing(own_cache: Path) -> None:
+def test_a_second_load_decodes_nothing_but_at_another_size(own_cache: Path) -> None:
     seen: list[int] = []
-    first = load_images(source_of(counted(seen)), 16, own_cache)
-    second = load_images(source_of(counted(seen)), 16, own_cache)
+    first, second = (load_images(source_of(counted(seen)), 16, own_cache) for _ in range(2))
     assert sorted(seen) == [0, 1, 2, 3, 4, 5]
     assert first.path == second.path
-
-
-def test_another_size_is_another_entry(own_cache: Path) -> None:
-    small, large = (load_images(source_of(grey), size, own_cache) for size in (16, 24))
-    assert small.key != large.key
-    assert (small.image_size, large.image_size) == (16, 24)
+    assert load_images(source_of(grey), 24, own_cache).key != first.key
 
 
 def test_a_changed_folder_is_decoded_again(photo_folder: Path, own_cache: Path) -> None:
@@ -93,3 +75,47 @@ def test_an_entry_that_was_cut_is_decoded_again(
     assert caplog.messages == [f"warning: cache entry {before.path} is built again: {name} changed"]
     assert after.ids == before.ids
     assert after.pixels[:, 0, 0, 0].tolist() == [0, 10, 20, 30, 40, 50]
+
+
+# --- files that can't be decoded
+
+
+def test_many_bad_files_are_counted(own_cache: Path) -> None:
+    source = source_of(broken(*range(25)), labels=(0, 1) * 15)
+    with pytest.raises(InputError, match="25 files are not readable images") as caught:
+        load_images(source, 16, own_cache)
+    _, first, *others = map(str, caught.value.faults)
+    assert (first, len(others), others[-1]) == ("  photo-0: OSError: 0 is torn", 20, "  and 5 more")
+
+
+def test_skipping_drops_the_bad_and_keeps_the_rest_aligned(own_cache: Path) -> None:
+    seen: list[int] = []
+    source = source_of(counted(seen, broken(1, 4)), labels=(0, 1, 1, 0, 0, 1))
+    with pytest.raises(InputError, match="2 files are not readable"):
+        load_images(source, 16, own_cache)
+    seen.clear()
+    images = load_images(source, 16, own_cache, skip_bad_images=True)
+    assert set(seen) == {1, 4}, "only those were read again"
+    assert images.ids == ("photo-0", "photo-2", "photo-3", "photo-5")
+    assert images.labels.tolist() == [0, 1, 0, 1]
+    assert images.pixels[:, 0, 0, 0].tolist() == [0, 20, 30, 50]
+    np.testing.assert_allclose(images.brightness * 255, [0, 20, 30, 50], rtol=1e-5)
+    assert images.bad == (("photo-1", "OSError: 1 is torn"), ("photo-4", "OSError: 4 is torn"))
+    assert not (images.path / "all.npy").exists()
+
+
+def test_a_file_that_can_be_read_by_now_is_taken_in(own_cache: Path) -> None:
+    torn = [2]
+    source = source_of(lambda i, size: broken(*torn)(i, size))
+    one = r"^1 file is not a readable image \(--skip-bad-images omits it\):\n"
+    with pytest.raises(InputError, match=one):
+        load_images(source, 16, own_cache)
+    torn.clear()
+    images = load_images(source, 16, own_cache)
+    assert (len(images.ids), images.bad) == (6, ())
+
+
+@pytest.mark.parametrize("bad", [(1, 3, 5), (0, 1, 2, 3, 4, 5)])
+def test_skipping_a_whole_class_is_refused(own_cache: Path, bad: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match="class 'dog' has no readable image"):
+        load_images(source_of(broken(*bad)), 16, own_cache, skip_bad_images=True)
