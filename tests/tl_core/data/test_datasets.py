@@ -27,7 +27,8 @@ def test_brightness_is_the_mean_over_pixels_and_channels(
 def test_a_folder_becomes_pixels_and_labels(images: ImageSet, photo_folder: Path) -> None:
     assert images.name == str(photo_folder)
     assert images.classes == ("cat", "dog")
-    assert (images.pixels.shape, images.pixels.dtype) == ((40, 3, 32, 32), np.uint8)
+    assert images.pixels.shape == (40, 3, 32, 32)
+    assert images.pixels.dtype == np.uint8
     assert images.labels.dtype == np.int64
     assert images.labels.tolist() == [0] * 20 + [1] * 20
     assert images.ids[20] == "dog/00.png"

@@ -1,4 +1,5 @@
 import hashlib
+import io
 import re
 import tarfile
 from collections.abc import Callable, Iterator
@@ -11,17 +12,22 @@ import pytest
 import torchvision.datasets.oxford_iiit_pet as oxford
 from PIL import Image
 
+from tests.support.core.hostile_files import put
 from tl_core.data.sources import find_source, has_oxford_pet, oxford_pet_source
 from tl_core.errors import InputError
 
 
-def plant(root: Path, *names: str) -> Path:
-    """Put a 2-pixel JPEG at each of `names` below `root`."""
+def by_hand(root: Path, trainval: str, test: str, *names: str) -> None:
+    """Lay out the unpacked archives: 2-pixel JPEGs of these names, and the lists of both parts.
+
+    A line has an image's name, breed, species (1 cat, 2 dog) and the breed's number in the species.
+    """
+    base = root / "oxford-iiit-pet"
+    Image.new("RGB", (2, 1), "red").save(picture := io.BytesIO(), "jpeg")
     for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", (2, 1), "red").save(path, "jpeg")
-    return root
+        put(base / "images" / f"{name}.jpg", picture.getvalue())
+    put(base / "annotations" / "trainval.txt", trainval.encode())
+    put(base / "annotations" / "test.txt", test.encode())
 
 
 @pytest.mark.parametrize("kind", [OSError, RuntimeError])
@@ -39,13 +45,6 @@ def test_oxford_pet_without_a_network(
     )
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
         find_source("oxford-pet", tmp_path)
-
-
-def test_it_is_there_once_both_archives_are_unpacked(tmp_path: Path) -> None:
-    for part in ("images", "annotations"):
-        assert not has_oxford_pet(tmp_path)
-        (tmp_path / "oxford-pet" / "oxford-iiit-pet" / part).mkdir(parents=True)
-    assert has_oxford_pet(tmp_path)
 
 
 @pytest.fixture
@@ -72,17 +71,16 @@ PutOnline = Callable[..., Path]
 def put_online(tmp_path: Path, site: str, monkeypatch: pytest.MonkeyPatch) -> PutOnline:
     """Makes an archive of empty members what is downloaded as Oxford-IIIT Pet's images."""
 
-    def put(*members: tarfile.TarInfo) -> Path:
+    def put_members(*members: tarfile.TarInfo) -> Path:
         archive = tmp_path / "images.tar.gz"
         with tarfile.open(archive, "w:gz") as tar:
             for each in members:
                 tar.addfile(each)
         md5 = hashlib.md5(archive.read_bytes()).hexdigest()
-        address = f"{site}/{archive.name}"
-        monkeypatch.setattr(oxford.OxfordIIITPet, "_RESOURCES", ((address, md5),))
+        monkeypatch.setattr(oxford.OxfordIIITPet, "_RESOURCES", ((f"{site}/{archive.name}", md5),))
         return archive
 
-    return put
+    return put_members
 
 
 def member(name: str, link: str = "") -> tarfile.TarInfo:
@@ -92,26 +90,23 @@ def member(name: str, link: str = "") -> tarfile.TarInfo:
 
 
 @pytest.mark.parametrize(
-    "evil",
+    ("name", "link"),
     [
-        member("../../../evil"),
-        member("images/../../../../evil"),
-        member("images/out", link="../../../.."),
-        member("images/out", link="/etc"),
+        ("../../../evil", ""),
+        ("images/../../../../evil", ""),
+        ("images/out", "../../../.."),
+        ("images/out", "/etc"),
     ],
-    ids=lambda evil: f"{evil.name} {evil.linkname}",
 )
 def test_an_archive_can_not_write_outside_its_folder(
-    tmp_path: Path, put_online: PutOnline, evil: tarfile.TarInfo
+    tmp_path: Path, put_online: PutOnline, name: str, link: str
 ) -> None:
-    put_online(member("images/a.jpg"), evil)
+    put_online(member("images/a.jpg"), member(name, link))
     before = tarfile.TarFile.extraction_filter
-    with pytest.raises(
-        InputError, match=r"could not be downloaded \(.*(outside the destination|absolute path)"
-    ):
+    message = r"could not be downloaded \(.*(outside the destination|absolute path)"
+    with pytest.raises(InputError, match=message):
         oxford_pet_source(tmp_path / "deep" / "er")
-    assert not list(tmp_path.rglob("evil"))
-    assert not list(tmp_path.rglob("out"))
+    assert not [*tmp_path.rglob("evil"), *tmp_path.rglob("out")]
     assert tarfile.TarFile.extraction_filter is before
 
 
@@ -134,23 +129,19 @@ def test_an_archive_is_not_unpacked_by_a_python_that_can_not_do_so_safely(
 
 
 def test_oxford_pet_by_hand_is_cat_against_dog(tmp_path: Path) -> None:
-    base = tmp_path / "oxford-iiit-pet"
-    plant(base, "images/Birman_1.jpg", "images/beagle_1.jpg", "images/Birman_2.jpg")
-    (base / "annotations").mkdir()
-    # Name of the image, breed, species (1 cat, 2 dog) and the breed's number in the species.
-    (base / "annotations" / "trainval.txt").write_text("beagle_1 2 2 1\nBirman_2 1 1 1\n")
-    (base / "annotations" / "test.txt").write_text("Birman_1 1 1 1\n")
-    source = oxford_pet_source(tmp_path)
+    names = ("Birman_1", "beagle_1", "Birman_2")
+    root = tmp_path / "oxford-pet"
+    assert not has_oxford_pet(tmp_path)
+    by_hand(root, "beagle_1 2 2 1\nBirman_2 1 1 1\n", "Birman_1 1 1 1\n", *names)
+    assert has_oxford_pet(tmp_path)
+    source = oxford_pet_source(root)
     assert source.classes == ("cat", "dog")
     assert source.ids == ("Birman_1.jpg", "Birman_2.jpg", "beagle_1.jpg")
     assert source.labels == (0, 0, 1)
     assert source.read(2, 32).size == (2, 1)
 
 
-def test_oxford_pet_with_an_image_missing_is_told(tmp_path: Path) -> None:
-    base = plant(tmp_path / "oxford-iiit-pet", "images/Birman_1.jpg")
-    (base / "annotations").mkdir()
-    (base / "annotations" / "trainval.txt").write_text("Birman_1 1 1 1\nBirman_2 1 1 1\n")
-    (base / "annotations" / "test.txt").write_text("")
+def test_oxford_pet_with_an_image_missing_is_refused(tmp_path: Path) -> None:
+    by_hand(tmp_path, "Birman_1 1 1 1\nBirman_2 1 1 1\n", "", "Birman_1")
     with pytest.raises(InputError, match=r"No such file or directory: .*Birman_2\.jpg"):
         oxford_pet_source(tmp_path)
