@@ -9,8 +9,6 @@ import pytest
 
 import tl_core
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.mark.parametrize("name", tl_core.__all__)
 def test_every_public_name_is_there_with_a_docstring(name: str) -> None:
@@ -22,18 +20,14 @@ def test_every_public_name_is_there_with_a_docstring(name: str) -> None:
     assert name in dir(tl_core)
 
 
-def test_the_package_has_no_other_name() -> None:
+def test_the_package_has_no_other_name_and_the_version_of_the_distribution() -> None:
     assert sorted(name for names in tl_core._MODULES.values() for name in names) == tl_core.__all__
     with pytest.raises(AttributeError, match="module 'tl_core' has no attribute 'nothing'"):
         _ = tl_core.nothing
-
-
-def test_the_version_is_that_of_the_distribution() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     assert tl_core.__version__ == project["version"]
 
 
 def test_importing_the_package_does_not_import_torch() -> None:
     code = "import sys, tl_core; tl_core.TrialConfig; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "False\n"
