@@ -11,7 +11,7 @@ from study.config.uris import is_server
 from study.tracking.client import check_server
 from study.tracking.writer import MlflowWriter
 from tests.conftest import SIDE
-from tests.support.study_fixtures import Run
+from tests.support.study_fixtures import Capture, Run
 from tl_core.errors import InputError
 
 SECRET, ESCAPED = "hush/7f@3a", "hush%2F7f%403a"
@@ -55,25 +55,20 @@ def assert_hidden_in(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("password", [SECRET, ESCAPED])
-@pytest.mark.parametrize(
-    "uri",
-    [
-        "ftp://me:{}@127.0.0.1/x",
-        "http://me:{}@no-such-host.invalid:5000",
-        "http://me:{}@127.0.0.1:9",
-        "https://{}@127.0.0.1:9/",
-        "sqlite:////dev/null/mlflow.db?password={}",
-        "postgresql://me:{}@127.0.0.1/db",
-        "postgresql://127.0.0.1/db?user=me&password={}",
-        "mysql+pymysql://me:{}@127.0.0.1/db",
-        "mssql+pyodbc:///?odbc_connect=SERVER%3D127.0.0.1%3BUID%3Dme%3BPWD%3D{}",
-        "databricks://me:{}@127.0.0.1",
-        "me:{}@127.0.0.1:5000",
-    ],
-)
-def test_errors_of_a_store_that_cannot_be_used(
-    capfd: pytest.CaptureFixture[str], uri: str, password: str
-) -> None:
+@pytest.mark.parametrize("uri", [
+    "ftp://me:{}@127.0.0.1/x",
+    "http://me:{}@no-such-host.invalid:5000",
+    "http://me:{}@127.0.0.1:9",
+    "https://{}@127.0.0.1:9/",
+    "sqlite:////dev/null/mlflow.db?password={}",
+    "postgresql://me:{}@127.0.0.1/db",
+    "postgresql://127.0.0.1/db?user=me&password={}",
+    "mysql+pymysql://me:{}@127.0.0.1/db",
+    "mssql+pyodbc:///?odbc_connect=SERVER%3D127.0.0.1%3BUID%3Dme%3BPWD%3D{}",
+    "databricks://me:{}@127.0.0.1",
+    "me:{}@127.0.0.1:5000",
+])  # fmt: skip
+def test_errors_of_a_store_that_cannot_be_used(capfd: Capture, uri: str, password: str) -> None:
     uri = uri.format(password)
     for function in (check_server, MlflowWriter) if is_server(uri) else (MlflowWriter,):
         with pytest.raises(InputError, match=r"^--tracking-uri ") as caught:
@@ -81,9 +76,7 @@ def test_errors_of_a_store_that_cannot_be_used(
         assert_hidden(str(caught.value), *capfd.readouterr())
 
 
-def test_a_refused_login(
-    run_alone: Run, photo_folder: Path, capfd: pytest.CaptureFixture[str], refusing: str
-) -> None:
+def test_a_refused_login(run_alone: Run, photo_folder: Path, capfd: Capture, refusing: str) -> None:
     assert run_alone("--data", photo_folder, *QUICK, "--tracking-uri", refusing) == 2
     printed, errors = capfd.readouterr()
     assert f"--tracking-uri http://{refusing.rpartition('@')[2]}: " in errors
@@ -92,7 +85,7 @@ def test_a_refused_login(
     assert_hidden_in(Path())
 
 
-def test_a_mistyped_flag(run_alone: Run, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_mistyped_flag(run_alone: Run, capfd: Capture) -> None:
     with pytest.raises(SystemExit, match="2"):
         run_alone("--tracking_uri", f"http://me:{SECRET}@host", f"--uri=http://me:{ESCAPED}@host")
     errors = capfd.readouterr().err
@@ -101,7 +94,7 @@ def test_a_mistyped_flag(run_alone: Run, capfd: pytest.CaptureFixture[str]) -> N
 
 
 def test_options_of_a_store_that_is_used(
-    run_alone: Run, photo_folder: Path, capfd: pytest.CaptureFixture[str], uri: str
+    run_alone: Run, photo_folder: Path, capfd: Capture, uri: str
 ) -> None:
     words = ("--data", photo_folder, *QUICK, "--tracking-uri", f"{uri}?password={ESCAPED}")
     assert run_alone(*words) == 0

@@ -18,7 +18,7 @@ from tests.conftest import SIDE, TINY
 from tests.support.core.weights_files import Trap, sha256
 from tests.support.models import make_model
 from tests.support.studies.ray_runs import RayRun, ray_runs
-from tests.support.study_fixtures import Run
+from tests.support.study_fixtures import Capture, Run
 from tl_core.inference.model_card import CARD, WEIGHTS
 from tl_core.inference.serialization import save_model
 
@@ -49,7 +49,7 @@ def test_trap_springs_where_it_is_unpickled(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(READ))
 def test_report_of_a_replaced_file(
-    undrawn_study: Path, spring: Spring, name: str, capsys: pytest.CaptureFixture[str]
+    undrawn_study: Path, spring: Spring, name: str, capsys: Capture
 ) -> None:
     spring(undrawn_study / name)
     assert report.main(["tiny"]) == 2
@@ -68,7 +68,7 @@ def test_report_reads_no_other_file(undrawn_study: Path, spring: Spring) -> None
 
 @pytest.mark.parametrize("name", ["winner", "winner/mistakes", "figures"])
 def test_report_where_a_folder_was_replaced(
-    undrawn_study: Path, spring: Spring, name: str, capsys: pytest.CaptureFixture[str]
+    undrawn_study: Path, spring: Spring, name: str, capsys: Capture
 ) -> None:
     spring(undrawn_study / name)
     code = report.main(["tiny"])
@@ -77,7 +77,7 @@ def test_report_where_a_folder_was_replaced(
 
 @pytest.mark.parametrize("name", ["../../private.jpg", "/private.jpg", "mistakes/link.jpg"])
 def test_report_takes_no_picture_from_elsewhere(
-    undrawn_study: Path, name: str, capsys: pytest.CaptureFixture[str]
+    undrawn_study: Path, name: str, capsys: Capture
 ) -> None:
     winner = undrawn_study / "winner"
     table = pd.read_csv(winner / "predictions.csv", keep_default_na=False)
@@ -89,14 +89,13 @@ def test_report_takes_no_picture_from_elsewhere(
     assert f"'{name}' lies outside of runs/tiny/winner" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("name", "sealed"),
-    [(CARD, False), (WEIGHTS, False), (WEIGHTS, True), ("", False)],
-    ids=["card", "weights", "weights whose hash the card has", "folder"],
-)
+@pytest.mark.parametrize(("name", "sealed"), [
+    (CARD, False), (WEIGHTS, False), (WEIGHTS, True),
+    ("", False),
+], ids=["card", "weights", "weights whose hash the card has", "folder"])  # fmt: skip
 def test_predict_with_a_replaced_file(
     tmp_path: Path, spring: Spring, photo_folder: Path, name: str, sealed: bool,
-    capsys: pytest.CaptureFixture[str],
+    capsys: Capture,
 ) -> None:  # fmt: skip
     winner = tmp_path / "winner"
     save_model(winner, make_model())
@@ -117,7 +116,7 @@ def mine(run: Run, photo_folder: Path) -> Path:
 
 
 def test_replay_of_replaced_files(
-    mine: Path, run_alone: Run, spring: Spring, capsys: pytest.CaptureFixture[str]
+    mine: Path, run_alone: Run, spring: Spring, capsys: Capture
 ) -> None:
     ledger = mine / "ledger.jsonl"
     for file in set(mine.iterdir()) - {ledger}:

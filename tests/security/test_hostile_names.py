@@ -20,7 +20,7 @@ from tests.support.models import SIDE, make_model
 from tests.support.report_page import Page
 from tests.support.studies.builders import all_runs
 from tests.support.studies.synthetic import tiny_study
-from tests.support.study_fixtures import Run
+from tests.support.study_fixtures import Capture, Patch, Run
 from tl_core.data.datasets import load_images
 from tl_core.data.sources import folder_source
 from tl_core.inference.model_card import CARD
@@ -59,7 +59,7 @@ def named(tmp_path: Path) -> Path:
 
 
 def test_trial_writes_them_to_files_mlflow_and_the_terminal(
-    run: Run, named: Path, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+    run: Run, named: Path, client: MlflowClient, monkeypatch: Patch
 ) -> None:
     (named / "cat" / "\x1b[31m.png").write_bytes(b"no picture")
     terminal = io.BytesIO()
@@ -79,7 +79,7 @@ def test_trial_writes_them_to_files_mlflow_and_the_terminal(
 
 
 def test_error_messages_send_no_commands_to_the_terminal(
-    run: Run, named: Path, capsys: pytest.CaptureFixture[str]
+    run: Run, named: Path, capsys: Capture
 ) -> None:
     (named / "cat" / os.fsdecode(b"\x1b[31m\xff.png")).write_bytes(b"no picture")
     assert run("--data", named, "--backbone", "mlp", "--mode", "scratch") == 2
@@ -121,9 +121,7 @@ def test_registry_contains_them(uri: str, client: MlflowClient, own_folder: Path
 
 
 @pytest.mark.parametrize("as_json", [True, False])
-def test_predict_prints_them(
-    named: Path, own_folder: Path, as_json: bool, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_predict_prints_them(named: Path, own_folder: Path, as_json: bool, capsys: Capture) -> None:
     save_model(own_folder / "winner", make_model(classes=tuple(NAMES)))
     assert predict([str(own_folder / "winner"), str(named), *["--json"] * as_json]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -147,7 +145,7 @@ def test_a_thousand_classes_of_three(run: Run, tmp_path: Path) -> None:
 
 
 def test_one_image_a_class_is_refused_in_few_lines(
-    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    run: Run, tmp_path: Path, capsys: Capture
 ) -> None:
     folder = plant(tmp_path / "single", [f"class {k:03d}" for k in range(100)], each=1)
     assert run("--data", folder, *DEBUG) == 2

@@ -86,44 +86,38 @@ def test_no_call_runs_what_it_reads() -> None:
     assert {file: calls for file, calls in found.items() if calls} == {}
 
 
-@pytest.mark.parametrize(
-    "source",
-    [
-        "import torch\ntorch.load(f)",
-        "import torch as t\nt.load(f, weights_only=False)",
-        "from torch import load as get\nget(f, weights_only=safe)",
-        "import pickle\npickle.load(f)",
-        "import pickle\npickle.loads(f.read())",
-        "from pickle import Unpickler\nUnpickler(f).load()",
-        "import numpy as np\nnp.load(f, allow_pickle=True)",
-        "import numpy as np\nnp.load(f, 'r', True)",
-        "import numpy as np\nnp.load(f, **options)",
-        "import numpy.lib.npyio as npy\nnpy.NpzFile(f, allow_pickle=bold)",
-        "import yaml\nyaml.load(f, Loader=yaml.FullLoader)",
-        "import joblib\njoblib.load(f)",
-        "import pandas as pd\npd.read_pickle(f)",
-        "eval(text)",
-        "exec(text)",
-        "import mlflow.pyfunc\nmlflow.pyfunc.load_model(uri)",
-        "import mlflow\nmlflow.pyfunc.load_model(uri)",
-    ],
-)
+@pytest.mark.parametrize("source", [
+    "import torch\ntorch.load(f)",
+    "import torch as t\nt.load(f, weights_only=False)",
+    "from torch import load as get\nget(f, weights_only=safe)",
+    "import pickle\npickle.load(f)",
+    "import pickle\npickle.loads(f.read())",
+    "from pickle import Unpickler\nUnpickler(f).load()",
+    "import numpy as np\nnp.load(f, allow_pickle=True)",
+    "import numpy as np\nnp.load(f, 'r', True)",
+    "import numpy as np\nnp.load(f, **options)",
+    "import numpy.lib.npyio as npy\nnpy.NpzFile(f, allow_pickle=bold)",
+    "import yaml\nyaml.load(f, Loader=yaml.FullLoader)",
+    "import joblib\njoblib.load(f)",
+    "import pandas as pd\npd.read_pickle(f)",
+    "eval(text)",
+    "exec(text)",
+    "import mlflow.pyfunc\nmlflow.pyfunc.load_model(uri)",
+    "import mlflow\nmlflow.pyfunc.load_model(uri)",
+])  # fmt: skip
 def test_calls_that_may_run_something_are_found(source: str) -> None:
     assert len(faults(source)) == 1
 
 
-@pytest.mark.parametrize(
-    "source",
-    [
-        "import torch\ntorch.load(f, weights_only=True)",
-        "import pickle\npickle.loads(pickle.dumps(x))",
-        "import numpy as np\nnp.load(f, mmap_mode='r')\nnp.load(f, 'r', allow_pickle=False)",
-        "import yaml\nyaml.safe_load(f)",
-        "import json\njson.load(f)",
-        "network.eval()",
-        "import torch\ntorch.compile(network)",
-        "import re\nre.compile(text)",
-    ],
-)
+@pytest.mark.parametrize("source", [
+    "import torch\ntorch.load(f, weights_only=True)",
+    "import pickle\npickle.loads(pickle.dumps(x))",
+    "import numpy as np\nnp.load(f, mmap_mode='r')\nnp.load(f, 'r', allow_pickle=False)",
+    "import yaml\nyaml.safe_load(f)",
+    "import json\njson.load(f)",
+    "network.eval()",
+    "import torch\ntorch.compile(network)",
+    "import re\nre.compile(text)",
+])  # fmt: skip
 def test_calls_that_run_nothing_are_left_alone(source: str) -> None:
     assert faults(source) == []

@@ -10,6 +10,7 @@ import pytest
 from study import doctor
 from tests.conftest import SIDE, TINY, draw_folder
 from tests.support.studies.ray_runs import RayRun, ray_runs
+from tests.support.study_fixtures import Capture, Patch
 
 NET = ("--backbone", TINY, "--weights", "none", "--image-size", SIDE)
 
@@ -21,14 +22,14 @@ def ray_run() -> Iterator[RayRun]:
 
 
 @pytest.fixture
-def temp_dirs(own_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def temp_dirs(own_folder: Path, monkeypatch: Patch) -> Path:
     """Where temporary files go."""
     (own_folder / "temp").mkdir()
     monkeypatch.setenv("TMPDIR", str(own_folder / "temp"))
     return own_folder / "temp"
 
 
-def test_help_lists_the_flags_of_a_study(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_the_flags_of_a_study(capsys: Capture) -> None:
     with pytest.raises(SystemExit, match="0"):
         doctor.main(["--help"])
     text = capsys.readouterr().out
@@ -38,10 +39,7 @@ def test_help_lists_the_flags_of_a_study(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_every_fault_is_reported_and_nothing_measured(
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-    nobody: str,
+    monkeypatch: Patch, capsys: Capture, tmp_path: Path, nobody: str
 ) -> None:
     def ray_is_up(*_: object) -> None:
         raise AssertionError("Ray has been started")

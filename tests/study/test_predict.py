@@ -10,10 +10,9 @@ from PIL import Image
 
 from study.predict import main
 from tests.support.models import make_model
+from tests.support.study_fixtures import Capture
 from tl_core.inference.model_card import CARD, WEIGHTS
 from tl_core.inference.serialization import save_model
-
-Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture

@@ -1,12 +1,11 @@
 from pathlib import Path
 
-import pytest
-
 from study.report import main
+from tests.support.study_fixtures import Capture
 
 
 def test_rebuilt_report_is_the_same_without_old_figures(
-    undrawn_study: Path, capsys: pytest.CaptureFixture[str]
+    undrawn_study: Path, capsys: Capture
 ) -> None:
     before = (undrawn_study / "report.html").read_text()
     (undrawn_study / "report.html").unlink()
@@ -19,9 +18,7 @@ def test_rebuilt_report_is_the_same_without_old_figures(
     assert (undrawn_study / "differences.csv").is_file()
 
 
-def test_unknown_study_lists_the_known_ones(
-    own_folder: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_unknown_study_lists_the_known_ones(own_folder: Path, capsys: Capture) -> None:
     Path("runs/tiny").mkdir(parents=True)
     Path("runs/tiny/study.json").touch()
     assert main(["tyni"]) == 2
@@ -31,7 +28,7 @@ def test_unknown_study_lists_the_known_ones(
     assert capsys.readouterr().err == expected
 
 
-def test_missing_ledger_is_named(undrawn_study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_ledger_is_named(undrawn_study: Path, capsys: Capture) -> None:
     (undrawn_study / "ledger.jsonl").unlink()
     assert main(["tiny"]) == 2
     assert "ledger.jsonl" in capsys.readouterr().err

@@ -10,7 +10,7 @@ import pytest
 
 from study import run as run_module
 from tests.conftest import SIDE
-from tests.support.study_fixtures import Run
+from tests.support.study_fixtures import Capture, Patch, Run
 
 SCRIPT = Path(run_module.__file__)
 QUICK = ("--debug", "--backbone", "mlp", "--mode", "scratch", "--image-size", SIDE, "--epochs", 1)
@@ -18,7 +18,7 @@ Spoil = Callable[[Path], object]
 
 
 def test_faults_are_printed_and_nothing_is_left(
-    run: Run, photo_folder: Path, capsys: pytest.CaptureFixture[str]
+    run: Run, photo_folder: Path, capsys: Capture
 ) -> None:
     words = "--lr 0 --train-ratio 2 --mode cold --epochs 0 --name a/b"
     assert run("--data", photo_folder, *words.split(), "--out", "photos/cat/00.png") == 2
@@ -30,18 +30,15 @@ def test_faults_are_printed_and_nothing_is_left(
     assert not Path("runs").exists()
 
 
-@pytest.mark.parametrize(
-    ("words", "start"),
-    [
-        ("--lr -1e-3", "--lr -1e-3: must be greater than 0"),
-        ("--gpus 64", "--gpus 64: this machine has "),
-        ("--cache file", "--cache file: /"),
-        ("--tracking-uri ftp://127.0.0.1/x", "--tracking-uri ftp://127.0.0.1/x: "),
-        ("--tracking-uri mlruns", "--tracking-uri mlruns: The filesystem tracking backend"),
-    ],
-)
+@pytest.mark.parametrize(("words", "start"), [
+    ("--lr -1e-3", "--lr -1e-3: must be greater than 0"),
+    ("--gpus 64", "--gpus 64: this machine has "),
+    ("--cache file", "--cache file: /"),
+    ("--tracking-uri ftp://127.0.0.1/x", "--tracking-uri ftp://127.0.0.1/x: "),
+    ("--tracking-uri mlruns", "--tracking-uri mlruns: The filesystem tracking backend"),
+])  # fmt: skip
 def test_a_fault_found_at_any_stage_ends_with_2(
-    words: str, start: str, run: Run, photo_folder: Path, capsys: pytest.CaptureFixture[str]
+    words: str, start: str, run: Run, photo_folder: Path, capsys: Capture
 ) -> None:
     Path("file").touch()
     assert run("--data", photo_folder, *QUICK, *words.split()) == 2
@@ -52,7 +49,7 @@ def test_a_fault_found_at_any_stage_ends_with_2(
 
 
 def test_name_with_brackets_is_printed_as_it_is(
-    run: Run, photo_folder: Path, capsys: pytest.CaptureFixture[str]
+    run: Run, photo_folder: Path, capsys: Capture
 ) -> None:
     assert run("--data", photo_folder, *QUICK, "--name", "[red]:dog:") == 0
     assert "files: runs/[red]:dog:/" in capsys.readouterr().out
@@ -60,7 +57,7 @@ def test_name_with_brackets_is_printed_as_it_is(
 
 @pytest.mark.parametrize("at_start", [signal.default_int_handler, signal.SIG_IGN])
 def test_sigterm_ends_like_ctrl_c(
-    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], at_start: Any
+    run: Run, monkeypatch: Patch, capsys: Capture, at_start: Any
 ) -> None:
     def wait(given: object) -> None:
         signal.raise_signal(signal.SIGTERM)
@@ -75,13 +72,10 @@ def test_sigterm_ends_like_ctrl_c(
     assert capsys.readouterr().err == "interrupted\n"
 
 
-@pytest.mark.parametrize(
-    ("words", "code", "error"),
-    [
-        ("--preset list", 0, ""),
-        ("--data nowhere --lr 0", 2, "  --lr 0: must be greater than 0\n"),
-    ],
-)
+@pytest.mark.parametrize(("words", "code", "error"), [
+    ("--preset list", 0, ""),
+    ("--data nowhere --lr 0", 2, "  --lr 0: must be greater than 0\n"),
+])  # fmt: skip
 def test_script_in_a_process_of_its_own(words: str, code: int, error: str) -> None:
     command = [sys.executable, str(SCRIPT), *words.split()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

@@ -17,6 +17,7 @@ from study import sync
 from study.tracking.sync_state import SyncState
 from study.tracking.writer import MlflowWriter
 from tests.support.studies.builders import all_runs, make_record, write_study
+from tests.support.study_fixtures import Capture
 from tl_core.errors import InputError
 
 FOLDER = Path("runs/mine")
@@ -66,7 +67,7 @@ def content(client: MlflowClient) -> list[dict[str, Any]]:
 
 
 def test_an_offline_study_is_sent_once(
-    uri: str, client: MlflowClient, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    uri: str, client: MlflowClient, tmp_path: Path, capsys: Capture
 ) -> None:
     write_study(FOLDER, uri)
     assert sync.main(["mine"]) == 0
@@ -87,7 +88,7 @@ def test_an_offline_study_is_sent_once(
     assert content(client) == once
 
 
-def test_faults_are_printed_together(uri: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_faults_are_printed_together(uri: str, capsys: Capture) -> None:
     write_study(FOLDER, uri)
     assert sync.main(["yours"]) == 2
     assert capsys.readouterr().err == (

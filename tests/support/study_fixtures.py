@@ -13,6 +13,8 @@ from study.run import main
 from tests.support.studies.ray_runs import FinishedStudy, RayRun, ray_runs, run_finished_study
 
 Run = Callable[..., int]
+Capture = pytest.CaptureFixture[str]
+Patch = pytest.MonkeyPatch
 
 
 @pytest.fixture(scope="session")

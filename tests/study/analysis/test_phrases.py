@@ -19,14 +19,8 @@ def test_numbers_in_words() -> None:
     assert points(GAIN, "+") == "+1.2 points (+0.3 to +2.1)"
     assert points(reverse(GAIN)) == "-1.2 points (-2.1 to -0.3)"
     assert change(Estimate(-0.0123, -0.0204, -0.004, 5)) == "-0.012 (-0.020 to -0.004)"
-
-
-def test_without_an_interval_the_mean_stands_alone() -> None:
     e = Estimate(0.5, None, None, 1)
     assert (percent(e), points(reverse(e)), change(e)) == ("50.0 %", "-50.0 points", "+0.500")
-
-
-def test_no_spread_and_no_negative_zero() -> None:
     assert percent(Estimate(1, 1, 1, 5)) == "100.0 % (on every seed)"
     assert points(Estimate(0.05, 0.05, 0.05 + 1e-17, 5)) == "5.0 points (on every seed)"
     assert points(Estimate(-1e-5, -1e-4, 1e-4, 5)) == "0.0 points (0.0 to 0.0)"

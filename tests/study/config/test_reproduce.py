@@ -11,17 +11,13 @@ from study.config.validate import PLACES, command_of, resolve, settings_of
 from tests.support.studies.builders import make_settings
 
 
-def again(asked: Settings) -> Settings:
-    """The settings that the command line leads to."""
+def assert_command_leads_to_the_same_settings(asked: Settings) -> None:
     python, script, *words = shlex.split(command_of(asked))
     assert (python, script) == ("python", "study/run.py")
     found, faults = resolve(parse(words))
     assert faults == []
-    return found
-
-
-def without_places(asked: Settings) -> dict[str, Any]:
-    return asked.model_dump(exclude=PLACES)
+    assert found.model_dump(exclude=PLACES) == asked.model_dump(exclude=PLACES)
+    assert settings_of({"settings": asked.model_dump(mode="json")}) == asked
 
 
 def test_only_what_differs_from_the_defaults_is_written() -> None:
@@ -31,43 +27,27 @@ def test_only_what_differs_from_the_defaults_is_written() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"data": "./cat dog"},
-        {"data": "a", "backbone": "timm:vit_small_patch16_224", "mode": ["finetune", "lp_ft"]},
-        {"data": "mlp", "backbone": "mlp", "mode": ["scratch"], "lr": ["1e-5", "1e-2"]},
-        {"hflip": True, "confirm": False, "gpus": "0", "aux_weight": ["0", "0.5", "0.9"]},
-        {"debug": True, "mode": ["freeze"], "lr": ["0.01"]},
-        {"preset": "freeze-large"},
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize("given", [
+    {"data": "./cat dog"},
+    {"data": "a", "backbone": "timm:vit_small_patch16_224", "mode": ["finetune", "lp_ft"]},
+    {"data": "mlp", "backbone": "mlp", "mode": ["scratch"], "lr": ["1e-5", "1e-2"]},
+    {"hflip": True, "confirm": False, "gpus": "0", "aux_weight": ["0", "0.5", "0.9"]},
+    {"debug": True, "mode": ["freeze"], "lr": ["0.01"]},
+    {"preset": "freeze-large"},
+])  # fmt: skip
 def test_command_leads_to_the_same_settings(given: dict[str, Any]) -> None:
-    asked = make_settings(**given)
-    assert without_places(again(asked)) == without_places(asked)
+    assert_command_leads_to_the_same_settings(make_settings(**given))
+
+
+RATIOS = st.lists(st.floats(1e-6, 0.8).map(str), min_size=1, max_size=4, unique=True)
 
 
 @settings(deadline=None, derandomize=True, max_examples=15)
-@given(
-    st.fixed_dictionaries(
-        {},
-        optional={
-            "data": st.sampled_from(["demo", "oxford-pet", "it's $HOME; a folder"]),
-            "epochs": st.integers(1, 99).map(str),
-            "train_ratio": st.lists(
-                st.floats(1e-6, 0.8).map(str), min_size=1, max_size=4, unique=True
-            ),
-            "metric": st.sampled_from(["val_log_loss", "val_auroc"]),
-            "seed": st.integers(0, 2**31 - 1).map(str),
-            "hflip": st.just(True),
-        },
-    )
-)
+@given(st.fixed_dictionaries({}, optional={
+    "data": st.sampled_from(["demo", "oxford-pet", "it's $HOME; a folder"]),
+    "epochs": st.integers(1, 99).map(str), "train_ratio": RATIOS, "hflip": st.just(True),
+    "metric": st.sampled_from(["val_log_loss", "val_auroc"]),
+    "seed": st.integers(0, 2**30 - 1).map(str),
+}))  # fmt: skip
 def test_any_command_leads_to_the_same_settings(given: dict[str, Any]) -> None:
-    asked = make_settings(**given)
-    assert without_places(again(asked)) == without_places(asked)
-
-
-def test_settings_come_back_from_study_json() -> None:
-    asked = make_settings(name="mine", mode=["freeze", "scratch"])
-    assert settings_of({"settings": asked.model_dump(mode="json")}) == asked
+    assert_command_leads_to_the_same_settings(make_settings(**given))

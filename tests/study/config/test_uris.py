@@ -42,41 +42,32 @@ def test_without_credentials(uri: str, shown: str) -> None:
     assert without_credentials(uri) == shown
 
 
-@pytest.mark.parametrize(
-    ("message", "shown"),
-    [
-        ("", "OSError"),
-        ("http://me:s%40cret@host:5000 is down\nand more", "http://host:5000 is down"),
-        ("login of me:s@cret@host has failed", "login of ***@host has failed"),
-    ],
-)
+@pytest.mark.parametrize(("message", "shown"), [
+    ("", "OSError"),
+    ("http://me:s%40cret@host:5000 is down\nand more", "http://host:5000 is down"),
+    ("login of me:s@cret@host has failed", "login of ***@host has failed"),
+])  # fmt: skip
 def test_reason_is_one_line_without_the_password(message: str, shown: str) -> None:
     assert reason(OSError(message), "http://me:s%40cret@host:5000") == shown
 
 
-@pytest.mark.parametrize(
-    ("folder", "command"),
-    [
-        (Path("runs/mine"), "python study/sync.py mine"),
-        (Path("elsewhere/../runs/mine"), "python study/sync.py mine"),
-        (Path("runs/a b"), "python study/sync.py 'a b'"),
-        (Path("/elsewhere/mine"), "python study/sync.py /elsewhere/mine"),
-    ],
-)
+@pytest.mark.parametrize(("folder", "command"), [
+    (Path("runs/mine"), "python study/sync.py mine"),
+    (Path("elsewhere/../runs/mine"), "python study/sync.py mine"),
+    (Path("runs/a b"), "python study/sync.py 'a b'"),
+    (Path("/elsewhere/mine"), "python study/sync.py /elsewhere/mine"),
+])  # fmt: skip
 def test_command_that_sends_a_study(folder: Path, command: str) -> None:
     assert sync_command(folder) == command
 
 
-@pytest.mark.parametrize(
-    "uri",
-    [
-        "postgresql://me:se%2Fcr%40et@host/db",
-        "postgresql://me:se/cr@et@host/db",
-        "postgresql://host/db?user=me&password=se%2Fcr%40et",
-        "mssql+pyodbc:///?odbc_connect=SERVER%3Dx%3BUID%3Dme%3BPWD%3Dse/cr@et",
-        "https://se%2Fcr%40et@host",
-    ],
-)
+@pytest.mark.parametrize("uri", [
+    "postgresql://me:se%2Fcr%40et@host/db",
+    "postgresql://me:se/cr@et@host/db",
+    "postgresql://host/db?user=me&password=se%2Fcr%40et",
+    "mssql+pyodbc:///?odbc_connect=SERVER%3Dx%3BUID%3Dme%3BPWD%3Dse/cr@et",
+    "https://se%2Fcr%40et@host",
+])  # fmt: skip
 def test_no_reason_quotes_the_password(uri: str) -> None:
     for quoted in (uri, uri.partition("//")[2], "se/cr@et", "se%2Fcr%40et", "me:se/cr@et"):
         text = reason(OSError(f"no login for {quoted!r}, sorry"), uri)

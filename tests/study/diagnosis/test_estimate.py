@@ -35,38 +35,29 @@ def ask(**given: Any) -> Settings:
     return make_settings(data="photos", **given)
 
 
-@pytest.mark.parametrize(
-    ("mode", "seconds"),
-    [
-        # Two epochs: eight seeds of 40 images at 1,000 a second, and half a second to validate.
-        ("freeze", 2 * (0.32 + 0.5)),
-        # 40 images at 10 a second, 100 at 100, and a second for the checkpoint.
-        ("finetune", 2 * (4 + 1 + 1)),
-        ("scratch", 2 * (4 + 1 + 1)),
-        # One seed of heads first.
-        ("lp_ft", 2 * (4 + 1 + 1) + 2 * (0.04 + 0.5)),
-    ],
-)
+@pytest.mark.parametrize(("mode", "seconds"), [
+    # Two epochs: eight seeds of 40 images at 1,000 a second, and half a second to validate.
+    ("freeze", 2 * (0.32 + 0.5)),
+    # 40 images at 10 a second, 100 at 100, and a second for the checkpoint.
+    ("finetune", 2 * (4 + 1 + 1)),
+    ("scratch", 2 * (4 + 1 + 1)),
+    # One seed of heads first.
+    ("lp_ft", 2 * (4 + 1 + 1) + 2 * (0.04 + 0.5)),
+])  # fmt: skip
 def test_seconds_of_a_trial(mode: Mode, seconds: float) -> None:
     found = trial_s(mode, PART, epochs=2, seeds=8, speeds=SPEEDS)
     assert found == pytest.approx(seconds + DRIVER)
+    # The test set takes a network as long as a validation.
+    assert trial_s("finetune", PART, 2, 1, SPEEDS, True) == pytest.approx(13.04)
 
 
-def test_the_test_set_takes_a_network_as_long_as_a_validation() -> None:
-    found = [trial_s("finetune", PART, 2, 1, SPEEDS, tests) for tests in (False, True)]
-    assert found == pytest.approx([12.04, 13.04])
-
-
-@pytest.mark.parametrize(
-    ("speeds", "known"),
-    [
-        (replace(SPEEDS, train=None), {"freeze"}),
-        (replace(SPEEDS, forward=None), {"freeze"}),
-        (replace(SPEEDS, heads=None), {"finetune", "scratch"}),
-        (Speeds(), set()),
-        (SPEEDS, set(MODES)),
-    ],
-)
+@pytest.mark.parametrize(("speeds", "known"), [
+    (replace(SPEEDS, train=None), {"freeze"}),
+    (replace(SPEEDS, forward=None), {"freeze"}),
+    (replace(SPEEDS, heads=None), {"finetune", "scratch"}),
+    (Speeds(), set()),
+    (SPEEDS, set(MODES)),
+])  # fmt: skip
 def test_only_what_was_measured_is_estimated(speeds: Speeds, known: set[str]) -> None:
     cells = cells_of(ask(mode=MODES, train_ratio=(0.1,)), {0.1: PART}, speeds)
     assert {mode for mode, _ in cells} == known
@@ -88,9 +79,7 @@ NETS, HEADS = TrialGroup("finetune", 10, 8), TrialGroup("freeze", 2, 5)
         ([], 9, 0),
     ],
 )
-def test_trials_share_the_places_of_their_kind(
-    trials: list[TrialGroup], at_once: int, seconds: float
-) -> None:
+def test_trials_share_places(trials: list[TrialGroup], at_once: int, seconds: float) -> None:
     assert stage_s(trials, FOUR, at_once) == pytest.approx(seconds)
 
 
@@ -100,46 +89,30 @@ def test_trials_an_hour_go_to_each_cell_equally_often() -> None:
     assert trials_an_hour(FOUR, 9, cells) == pytest.approx(3 * 3600 / 20)
 
 
-def test_a_study_by_its_stages() -> None:
+@pytest.mark.parametrize(
+    ("views", "soon_s", "start_s", "features_s"),
+    # Workers start for the frozen network and for the trials, unless there are few images.
+    [(800, 7.9, 20, 2), (800, 8, 15, 8), (0, 0, 15, 0)],
+)
+def test_by_stages(views: int, soon_s: float, start_s: float, features_s: float) -> None:
     settings = ask(
         mode=("freeze", "finetune"), train_ratio=(0.1,), epochs=2, trials=8, confirm_seeds=4
     )
-    before = Before(start_s=10, workers_s=5, images=60, decoded_per_s=20, views=800, extractors=4)
+    before = Before(10, 5, 60, 20, views, extractors=4, soon_s=soon_s)
     found = eta(settings, FOUR, before, SPEEDS, {0.1: PART})
     assert found is not None
-    assert found.start_s == 20  # Workers start for the frozen network and for the trials.
-    assert found.decoding_s == 3
-    assert found.features_s == 2
+    assert (found.start_s, found.decoding_s, found.features_s) == (start_s, 3, features_s)
     # Four networks in four places; the four frozen trials beside them take less.
     assert found.search_s == pytest.approx(12.04)
     # Four, and four without the auxiliary task.
     assert found.confirming_s == pytest.approx(2 * 13.04)
-    assert found.total_s == pytest.approx(20 + 3 + 2 + 12.04 + 26.08)
+    assert found.total_s == pytest.approx(start_s + 3 + features_s + 12.04 + 26.08)
 
 
-@pytest.mark.parametrize(
-    ("views", "soon_s", "start_s", "features_s"),
-    [(800, 7.9, 20, 2), (800, 8, 15, 8), (0, 0, 15, 0)],
-)
-def test_few_images_start_no_workers(
-    views: int, soon_s: float, start_s: float, features_s: float
-) -> None:
-    settings = ask(mode=("freeze",), train_ratio=(0.1,), epochs=2, trials=8)
-    before = Before(10, 5, 60, 20, views, extractors=4, soon_s=soon_s)
-    found = eta(settings, FOUR, before, SPEEDS, {0.1: PART})
-    assert found is not None
-    assert (found.start_s, found.features_s) == (start_s, features_s)
-
-
-@pytest.mark.parametrize(
-    ("given", "trials"),
-    [
-        ({}, 10 + 5),
-        ({"aux_weight": (0.0,)}, 10),
-        ({"aux_weight": (0.5,)}, 10 + 5),
-        ({"confirm": False}, 1),
-    ],
-)
+@pytest.mark.parametrize(("given", "trials"), [
+    ({}, 10 + 5), ({"aux_weight": (0.0,)}, 10),
+    ({"aux_weight": (0.5,)}, 10 + 5), ({"confirm": False}, 1),
+])  # fmt: skip
 def test_what_confirms(given: dict[str, Any], trials: int) -> None:
     settings = ask(mode=("finetune", "scratch"), train_ratio=(0.1,), epochs=2, **given)
     found = eta(settings, Capacity(1, 0, 1, 1), NOTHING, SPEEDS, {0.1: PART})
@@ -160,9 +133,7 @@ def total(cpus: int, gpus: int, images: int, trials: int, mode: tuple[Mode, ...]
     settings = ask(mode=mode, train_ratio=(0.1, 0.8), trials=trials)
     parts = {r: Part(int(r * images), images // 10) for r in (0.1, 0.8)}
     before = Before(10, 5, images, 20, images, gpus or cpus)
-    found = eta(settings, Capacity.of(settings, gpus, cpus), before, SPEEDS, parts)
-    assert found is not None
-    return found.total_s
+    return eta(settings, Capacity.of(settings, gpus, cpus), before, SPEEDS, parts).total_s  # type: ignore[union-attr]
 
 
 @given(

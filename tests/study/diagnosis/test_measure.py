@@ -10,27 +10,22 @@ import pytest
 from study.diagnosis.measure import _UP_S
 from study.diagnosis.probe_worker import make_temp_dir, remove_temp_dirs, temp_name
 from tests.support.programs import stuck_probe
+from tests.support.study_fixtures import Patch
 
 
-def test_only_the_folders_of_one_measurement_are_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_folders_of_one_measurement_are_removed(tmp_path: Path, monkeypatch: Patch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     mine, other = temp_name(), temp_name()
-    folders = [make_temp_dir(mine), make_temp_dir(mine)]
-    kept = make_temp_dir(other)
-    for folder in folders:
-        (folder / "images").mkdir()
+    for _ in range(2):
+        (make_temp_dir(mine) / "images").mkdir()
+    assert make_temp_dir(other).is_dir()
     remove_temp_dirs(mine)
     assert [path.name for path in tmp_path.iterdir()] == [other]
-    assert kept.is_dir()
     remove_temp_dirs(mine)  # A node without a worker.
 
 
 @pytest.mark.integration
-def test_workers_that_hang_before_they_are_up_leave_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_workers_that_hang_at_the_start_leave_nothing(tmp_path: Path, monkeypatch: Patch) -> None:
     (scratch := tmp_path / "scratch").mkdir()
     monkeypatch.setenv("TMPDIR", str(scratch))
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))

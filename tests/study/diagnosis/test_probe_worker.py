@@ -1,10 +1,10 @@
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from study.diagnosis.probe_worker import _EnoughError, _Watch, noise
 from tests.support.studies.builders import make_config, make_epoch
+from tests.support.study_fixtures import Patch
 from tl_core.data.splits import make_split
 
 
@@ -12,9 +12,7 @@ from tl_core.data.splits import make_split
     ("device", "batch_size", "training"),
     [("cpu", 32, 32), ("cpu", 1, 16), ("cpu", 64, 64), ("cuda", 32, 512), ("cuda", 1500, 1500)],
 )
-def test_noise_is_some_steps_of_training(
-    tmp_path: Path, device: str, batch_size: int, training: int
-) -> None:
+def test_noise_is_some_steps(tmp_path: Path, device: str, batch_size: int, training: int) -> None:
     config = make_config(train_ratio=0.8, image_size=16, batch_size=batch_size)
     images = noise(tmp_path / "noise", config, device)
     split = make_split(images.labels, 0.8)
@@ -24,36 +22,23 @@ def test_noise_is_some_steps_of_training(
     assert images.pixels.std() == pytest.approx(74, abs=1)
 
 
-def watch(long_s: float, monkeypatch: pytest.MonkeyPatch, *at: float) -> _Watch:
+def watch(long_s: float, monkeypatch: Patch, *at: float, rates: tuple[int, ...] = ()) -> _Watch:
     """A watch that has seen epochs of 10, 20 and again 20 images a second at these times."""
     times = iter(at)
     monkeypatch.setattr("study.diagnosis.probe_worker.time.perf_counter", lambda: next(times))
     seen = _Watch(long_s)
-    for rate, _ in zip((10.0, 20.0, 20.0), at, strict=False):
+    for rate, _ in zip(rates or (10, 20, 20), at, strict=False):
         seen(make_epoch(images_per_s=rate))
     return seen
 
 
-def test_the_first_epoch_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_epoch_does_not_count_and_it_is_enough_after_a_while(monkeypatch: Patch) -> None:
     seen = watch(100, monkeypatch, 5, 7, 10)
     assert (seen.images_per_s, seen.epoch_s) == (20, 2.5)
-
-
-def test_it_is_enough_after_a_while_but_not_after_one_epoch(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    # The same images twice, in a tenth and in a thirtieth of a second each.
+    seen = watch(100, monkeypatch, 1, 2, 3, rates=(1, 10, 30))
+    assert seen.images_per_s == pytest.approx(15)
     watch(4, monkeypatch, 100)
     watch(4, monkeypatch, 100, 103)
     with pytest.raises(_EnoughError):
         watch(4, monkeypatch, 100, 105)
-
-
-def test_epochs_of_unequal_speed_are_taken_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    times = iter((1.0, 2.0, 3.0))
-    monkeypatch.setattr("study.diagnosis.probe_worker.time.perf_counter", lambda: next(times))
-    seen = _Watch(100)
-    rates: dict[str, Any]
-    for rates in ({"images_per_s": 1}, {"images_per_s": 10}, {"images_per_s": 30}):
-        seen(make_epoch(**rates))
-    # The same images twice, in a tenth and in a thirtieth of a second each.
-    assert seen.images_per_s == pytest.approx(15)

@@ -21,15 +21,11 @@ from tl_core.models.backbones import load_backbone
 
 H100 = "NVIDIA H100 80GB HBM3"
 REPORT = NodeReport(
-    versions=versions(),
-    hardware={"machine": "x86_64", "cpus": 16, "gpus": [H100, H100]},
+    versions=versions(), hardware={"machine": "x86_64", "cpus": 16, "gpus": [H100, H100]},
     gpu_memory=((70 * 10**9, 80 * 10**9), (5 * 10**9, 80 * 10**9)),
-    precisions={"cpu": "fp32", "cuda": "bf16"},
-    cache_fault=None,
-    cache_free=500 * 10**9,
-    weights_fault=None,
-    compiler_fault=None,
-)
+    precisions={"cpu": "fp32", "cuda": "bf16"}, cache_fault=None, cache_free=500 * 10**9,
+    weights_fault=None, compiler_fault=None,
+)  # fmt: skip
 FOUND = dict(versions())
 
 
@@ -55,35 +51,26 @@ def node(report: NodeReport | NodeFault, gpus: int = 2, **more: Any) -> dict[str
 
 def test_a_node_by_what_it_has() -> None:
     assert node(REPORT) == {
-        "node": "10.0.0.7",
-        "cores": "16",
+        "node": "10.0.0.7", "cores": "16", "storage": "over Ray", "weights": "there",
         "GPUs": f"{H100}, 70.0 GB of 80.0 GB free {H100}, 5.0 GB of 80.0 GB free",
         "versions": f"python {FOUND['python']} torch {FOUND['torch']} ray {FOUND['ray']}",
         "cache": "can be written, 500.0 GB free",
-        "storage": "over Ray",
-        "weights": "there",
-    }
+    }  # fmt: skip
+    for name in ("torch", "timm"):
+        other = tuple((n, "0.1" if n == name else v) for n, v in versions())
+        text = node(replace(REPORT, versions=other))["versions"]
+        assert f"{name} 0.1, driver {FOUND[name]}" in text
+        assert text.count("driver") == 1
 
 
-@pytest.mark.parametrize("name", ["torch", "timm"])
-def test_other_versions_are_marked(name: str) -> None:
-    other = tuple((n, "0.1" if n == name else v) for n, v in versions())
-    text = node(replace(REPORT, versions=other))["versions"]
-    assert f"{name} 0.1, driver {FOUND[name]}" in text
-    assert text.count("driver") == 1
-
-
-@pytest.mark.parametrize(
-    ("row", "column", "text"),
-    [
-        (node(replace(REPORT, cache_fault="no")), "cache", "can't be written, 500.0 GB free"),
-        (node(replace(REPORT, weights_fault="no")), "weights", "unavailable"),
-        (node(REPORT, gpus=3), "GPUs", "free 3 GPUs in Ray's books"),
-        (node(NodeFault("no answer in 60 s")), "GPUs", "no answer in 60 s"),
-        (node(REPORT, storage="s3://mine"), "storage", "can be written"),
-        (node(REPORT, storage="s3://mine", unwritable=True), "storage", "can't be written"),
-    ],
-)
+@pytest.mark.parametrize(("row", "column", "text"), [
+    (node(replace(REPORT, cache_fault="no")), "cache", "can't be written, 500.0 GB free"),
+    (node(replace(REPORT, weights_fault="no")), "weights", "unavailable"),
+    (node(REPORT, gpus=3), "GPUs", "free 3 GPUs in Ray's books"),
+    (node(NodeFault("no answer in 60 s")), "GPUs", "no answer in 60 s"),
+    (node(REPORT, storage="s3://mine"), "storage", "can be written"),
+    (node(REPORT, storage="s3://mine", unwritable=True), "storage", "can't be written"),
+])  # fmt: skip
 def test_what_a_node_lacks_is_marked(row: dict[str, str], column: str, text: str) -> None:
     assert row[column].endswith(text)
 

@@ -3,7 +3,6 @@ from pathlib import Path
 import pytest
 
 from study.records.ledger import Ledger, read_events, read_records, read_state
-from study.records.study_folder import LEDGER
 from study.records.trial_record import TrialRecord
 from tests.support.studies.builders import make_config, make_epoch, make_record
 from tl_core.errors import InputError
@@ -33,15 +32,24 @@ def names(ledger: Ledger, offset: int = 0, most: int | None = None) -> list[str]
 
 
 def test_what_is_written_is_read(ledger: Ledger, record: TrialRecord, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^another run of test_what\w+ is using "):
+        Ledger(tmp_path)
+    ledger.start(make_record(2), {})
+    ledger.end(make_record(2), [], tmp_path / "winner")
     ledger.close("done", [])
     state = read_state(tmp_path)
-    assert (state.name, state.status) == ("mine", "done")
+    assert (state.name, state.status, state.winner) == ("mine", "done", state.records[2])
     assert state.about["classes"] == {"Käse <b>": 3, "d\udcffg": 1}  # The last is not UTF-8.
     events = [event for event, _ in read_events(ledger.path)]
-    assert names(ledger) == ["study", "start", "epoch", "end", "close"]
+    assert names(ledger) == ["study", "start", "epoch", "end", "start", "end", "close"]
     assert events[3]["files"] == [str(Path("curves.png").resolve())]
     record.started_at = events[1]["at"]
-    assert read_records(tmp_path) == [record]
+    assert read_records(tmp_path)[0] == record
+    old = ledger.path.read_text().replace(', "node": "10.0.0.1"', "")
+    ledger.path.write_text(old)
+    assert read_records(tmp_path)[0].node is None, "an older ledger has no node"
+    Ledger(tmp_path).study("mine", {}, again=True)
+    assert read_state(tmp_path).status == "running"
 
 
 def test_reading_continues_where_it_ended(ledger: Ledger, tmp_path: Path) -> None:
@@ -74,26 +82,3 @@ def test_a_resumed_trial_keeps_its_epochs_and_time(ledger: Ledger, tmp_path: Pat
     (record,) = read_records(tmp_path)
     assert len(record.history) == 2
     assert record.wall_s == pytest.approx(before.wall_s, abs=1)
-
-
-def test_state_has_the_ending_and_the_winner(ledger: Ledger, tmp_path: Path) -> None:
-    ledger.start(make_record(2), {})
-    ledger.end(make_record(2), [], tmp_path / "winner")
-    ledger.close("done", [])
-    state = read_state(tmp_path)
-    assert (state.status, state.winner) == ("done", state.records[2])
-    Ledger(tmp_path).study("mine", {}, again=True)
-    assert read_state(tmp_path).status == "running"
-
-
-def test_one_run_at_a_time_writes_to_a_folder(ledger: Ledger, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"^another run of test_one\w+ is using "):
-        Ledger(tmp_path)
-    ledger.close("done", [])
-    Ledger(tmp_path)
-
-
-def test_an_older_ledger_has_no_node(ledger: Ledger, record: TrialRecord, tmp_path: Path) -> None:
-    old = ledger.path.read_text().replace(', "node": "10.0.0.1"', "")
-    (tmp_path / LEDGER).write_text(old)
-    assert read_records(tmp_path)[0].node is None

@@ -3,65 +3,41 @@ from typing import Any
 
 import pytest
 
-from study.records.trial_record import Status, TrialRecord, best_of
-from tests.support.studies.builders import make_config, make_epoch, make_record
+from study.records.trial_record import Status, best_of
+from tests.support.studies.builders import make_epoch, make_record
 from tl_core.config import Metric
-
-
-def test_value_is_that_of_the_last_epoch() -> None:
-    assert make_record(log_losses=(0.5, 0.75)).value("val_log_loss") == 0.75
-    assert make_record(log_losses=()).value("val_log_loss") is None
 
 
 def test_row_has_factors_last_epoch_and_test_scores() -> None:
     factors: dict[str, Any] = {"mode": "finetune", "train_ratio": 0.1, "lr": 1e-4}
     factors |= {"aux_weight": 0.5, "seed": 7}
-    record = make_record(3, log_losses=(0.5, 0.25), **factors)
+    record = make_record(3, log_losses=(0.25, 0.5), **factors)
+    assert record.value("val_log_loss") == 0.5
     record.test, record.wall_s = {"test_accuracy": 0.9}, 1.23456
-    last = asdict(make_epoch(val_log_loss=0.25))
+    last = asdict(make_epoch(val_log_loss=0.5))
     del last["epoch"]
-    assert record.row() == {
-        "trial": 3,
-        "status": "done",
-        **factors,
-        "seeds": 1,
-        "epochs": 2,
-        **last,
-        "test_accuracy": 0.9,
-        "wall_s": 1.235,
-        "error": None,
-    }
+    expected = {"trial": 3, "status": "done", **factors, "seeds": 1, "epochs": 2, **last}
+    expected |= {"test_accuracy": 0.9, "wall_s": 1.235, "error": None}
+    assert record.row() == expected
     record.node = "10.0.0.1"
     assert record.row()["node"] == "10.0.0.1"
+    record = make_record(status="failed", log_losses=(), error="no luck")
+    assert record.value("val_log_loss") is None
+    assert (record.row()["epochs"], record.row()["error"]) == (0, "no luck")
+    assert "val_log_loss" not in record.row()
 
 
-def test_row_before_the_first_epoch() -> None:
-    row = make_record(status="failed", log_losses=(), error="no luck").row()
-    assert (row["epochs"], row["error"]) == (0, "no luck")
-    assert "val_log_loss" not in row
-
-
-@pytest.mark.parametrize(
-    ("metric", "values", "best"),
-    [
-        ("val_log_loss", (0.5, 0.25, 0.75), 1),
-        ("val_loss", (0.5, 0.25, 0.75), 1),
-        ("val_brightness_mae", (0.5, 0.25, 0.75), 1),
-        ("val_accuracy", (0.5, 0.25, 0.75), 2),
-        ("val_auroc", (0.5, 0.25, 0.75), 2),
-        ("val_brightness_r2", (-3.0, -1.0, -2.0), 1),
-        ("val_log_loss", (0.5, 0.25, 0.25), 1),
-        ("val_accuracy", (0.5, 1.0, 1.0), 1),
-        ("val_log_loss", (0.5, 0.0, 0.1), 1),
-    ],
-)
-def test_best_follows_the_metric_and_the_earlier_wins_a_tie(
-    metric: Metric, values: tuple[float, ...], best: int
-) -> None:
-    records = [
-        TrialRecord(i, make_config(), "done", [make_epoch(1, **{str(metric): value})])
-        for i, value in enumerate(values)
-    ]
+@pytest.mark.parametrize(("metric", "values", "best"), [
+    ("val_log_loss", (0.5, 0.25, 0.75), 1), ("val_loss", (0.5, 0.25, 0.75), 1),
+    ("val_brightness_mae", (0.5, 0.25, 0.75), 1), ("val_accuracy", (0.5, 0.25, 0.75), 2),
+    ("val_auroc", (0.5, 0.25, 0.75), 2), ("val_brightness_r2", (-3.0, -1.0, -2.0), 1),
+    ("val_log_loss", (0.5, 0.25, 0.25), 1), ("val_accuracy", (0.5, 1.0, 1.0), 1),
+    ("val_log_loss", (0.5, 0.0, 0.1), 1),
+])  # fmt: skip
+def test_the_best_is_the_earlier_of_two(metric: Metric, values: list[float], best: int) -> None:
+    records = [make_record(i) for i in range(3)]
+    for record, value in zip(records, values, strict=True):
+        record.history = [make_epoch(1, **{str(metric): value})]
     assert best_of(records[::-1], metric) is records[best]
 
 

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from study.records.trial_record import Status, TrialRecord
+from study.records.trial_record import Status
 from study.reporting.build import write_report
 from study.reporting.factor_section import VERDICTS
 from tests.support.report_page import Page
 from tests.support.studies.synthetic import Synthetic, large_study, tiny_study
+from tests.support.study_fixtures import Patch
 
 
 @pytest.fixture(scope="module")
@@ -27,17 +28,6 @@ def page(full: Path) -> Page:
 
 def report_of(study: Synthetic, folder: Path) -> Page:
     return Page(write_report(study.write(folder / "study")))
-
-
-class Changed(Synthetic):
-    """A study that was stopped before it confirmed, whose trials all have this status."""
-
-    status: Status | None = None
-
-    def records(self) -> list[TrialRecord]:
-        if self.status is None:
-            return []
-        return [replace(record, status=self.status) for record in super().records()]
 
 
 def test_every_figure_is_kept_and_in_the_page(full: Path, page: Page) -> None:
@@ -69,13 +59,9 @@ def test_sections_and_tables(page: Page) -> None:
 
 
 def test_page_needs_no_other_file(full: Path, page: Page) -> None:
-    links = {
-        value
-        for _, attributes in page.tags
-        for name, value in attributes.items()
-        if name in ("src", "href", "srcset", "data", "action") and value
-    }
-    assert all(link.startswith(("data:image/", "#")) for link in links)
+    kinds = ("src", "href", "srcset", "data", "action")
+    links = [a[kind] for _, a in page.tags for kind in kinds if a.get(kind)]
+    assert all(str(link).startswith(("data:image/", "#")) for link in links)
     assert page.attributes("link") == page.attributes("iframe") == []
     text = (full / "report.html").read_text()
     assert "@import" not in text
@@ -99,43 +85,39 @@ def test_how_to_reproduce(page: Page) -> None:
         assert part in page.text
 
 
+UNCONFIRMED = "No cell was confirmed on fresh seeds"
+MANY = tuple(f"class {i}" for i in range(40))
+PARETO = tiny_study(objective="pareto", train_ratio=["0.1", "0.8"])
+
+
 @pytest.mark.usefixtures("undrawn")
-def test_interrupted_study(own_folder: Path) -> None:
-    text = report_of(replace(tiny_study(), confirm_seeds=0), own_folder).text
-    assert "The study is interrupted: this page shows its state" in text
-    assert "No cell was confirmed on fresh seeds" in text
-    assert "The winner's model was not kept" in text
-    assert "Importances of the factors are not shown: 3 trials have a score" in text
+@pytest.mark.parametrize(("study", "texts"), [
+    (replace(tiny_study(), confirm_seeds=0), [
+        "The study is interrupted: this page shows its state", UNCONFIRMED,
+        "The winner's model was not kept",
+        "Importances of the factors are not shown: 3 trials have a score",
+    ]),
+    (replace(tiny_study(confirm=False), confirm_seeds=0),
+     ["The study ran with --no-confirm", UNCONFIRMED]),
+    (replace(tiny_study(), classes=MANY),
+     ["40; study.json lists them", "the classes with most errors, the others as one"]),
+    (replace(PARETO, confirm_seeds=0),
+     ["The Pareto front of the search: no trial has a better val_log_loss with"]),
+], ids=["interrupted", "--no-confirm", "many classes", "pareto"])  # fmt: skip
+def test_what_else_a_page_says(own_folder: Path, study: Synthetic, texts: list[str]) -> None:
+    page = report_of(study, own_folder)
+    assert [text for text in texts if text not in page.text] == []
 
 
 @pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("status", ["interrupted", "failed", None])
-def test_study_without_a_finished_trial(own_folder: Path, status: Status | None) -> None:
-    study = Changed(tiny_study().settings, confirm_seeds=0)
-    study.status = status
+def test_study_without_a_finished_trial(
+    own_folder: Path, status: Status | None, monkeypatch: Patch
+) -> None:
+    study = replace(tiny_study(), confirm_seeds=0)
+    records = Synthetic.records
+    changed = lambda self: [replace(r, status=status) for r in records(self) if status]  # noqa: E731
+    monkeypatch.setattr(Synthetic, "records", changed)
     page = report_of(study, own_folder)
     assert "There is no winner, because no trial has finished." in page.text
     assert status or page.attributes("img") == []
-
-
-@pytest.mark.usefixtures("undrawn")
-def test_unconfirmed_scores_are_not_called_confirmed(own_folder: Path) -> None:
-    text = report_of(replace(tiny_study(confirm=False), confirm_seeds=0), own_folder).text
-    assert "The study ran with --no-confirm" in text
-    assert "No cell was confirmed on fresh seeds" in text
-
-
-@pytest.mark.usefixtures("undrawn")
-@pytest.mark.parametrize("n", [40, pytest.param(1000, marks=pytest.mark.integration)])
-def test_many_classes_are_not_listed(own_folder: Path, n: int) -> None:
-    classes = tuple(f"class {i}" for i in range(n))
-    text = report_of(replace(tiny_study(), classes=classes), own_folder).text
-    assert f"{n}; study.json lists them" in text
-    assert "the classes with most errors, the others as one" in text
-
-
-@pytest.mark.usefixtures("undrawn")
-def test_pareto_study_has_a_table_of_its_front(own_folder: Path) -> None:
-    study = tiny_study(objective="pareto", train_ratio=["0.1", "0.8"])
-    text = report_of(replace(study, confirm_seeds=0), own_folder).text
-    assert "The Pareto front of the search: no trial has a better val_log_loss with" in text

@@ -17,9 +17,8 @@ def settings(**given: Any) -> Settings:
 def record(
     trial: int, mode: str, ratio: float, loss: float, status: Status = "done", w: float = 0.5
 ) -> TrialRecord:
-    seeds = 8 if mode == "freeze" else 1
-    fixed: dict[str, Any] = {"mode": mode, "train_ratio": ratio, "seeds": seeds, "aux_weight": w}
-    return make_record(trial, status, (loss,), **fixed)
+    factors: dict[str, Any] = {"mode": mode, "train_ratio": ratio, "aux_weight": w}
+    return make_record(trial, status, (loss,), **factors, seeds=8 if mode == "freeze" else 1)
 
 
 RECORDS = [
@@ -42,6 +41,10 @@ def test_best_of_each_cell_runs_on_the_same_fresh_seeds() -> None:
     assert [p.config.seed for p in planned] == [FRESH, FRESH + 1, FRESH + 2] * 5
     assert {p.config.seeds for p in planned} == {1}
     assert planned[0].config.lr == RECORDS[1].config.lr
+    (kept,) = [p for p in planned if p.winner]  # Weights of the winner's first fresh seed.
+    assert (kept.source, kept.kind, kept.config.seed) == (4, "confirm", FRESH)
+    assert kept.config.train_ratio == 0.4
+    assert plan(settings(), [RECORDS[2]]) == []
 
 
 def test_best_network_s_control_has_no_auxiliary_task() -> None:
@@ -49,32 +52,16 @@ def test_best_network_s_control_has_no_auxiliary_task() -> None:
     assert {(p.source, p.config.aux_weight) for p in controls} == {(4, 0.0)}
     expected = RECORDS[4].config.model_copy(update={"aux_weight": 0.0, "seed": FRESH + 1})
     assert controls[1].config == expected
-
-
-def test_frozen_trials_need_no_control() -> None:
-    planned = plan(settings(mode=["freeze"]), RECORDS[:2])
-    assert {p.kind for p in planned} == {"confirm"}
+    frozen = plan(settings(), RECORDS[:2])  # It needs no control; the other mode is left out.
+    assert {(p.kind, p.config.mode) for p in frozen} == {("confirm", "freeze")}
 
 
 @pytest.mark.parametrize(("weights", "control"), [((0.0, 0.3), {0.3}), ((0.0, 0.0), set())])
-def test_network_without_the_task_is_held_against_the_best_with_it(
-    weights: tuple[float, float], control: set[float]
-) -> None:
+def test_control_of_a_network_without(weights: tuple[float, float], control: set[float]) -> None:
     records = [record(i, "scratch", 0.1, 0.1 * (i + 1), w=w) for i, w in enumerate(weights)]
     controls = [p for p in plan(settings(mode=["scratch"]), records) if p.kind == "control"]
     assert {p.config.aux_weight for p in controls} == control
     assert {p.source for p in controls} <= {0}
-
-
-def test_weights_are_kept_of_the_winner_s_first_fresh_seed() -> None:
-    (kept,) = [p for p in plan(settings(), RECORDS) if p.winner]
-    assert (kept.source, kept.kind, kept.config.seed) == (4, "confirm", FRESH)
-    assert kept.config.train_ratio == 0.4
-
-
-def test_winner_alone_runs_when_nothing_is_confirmed() -> None:
-    (only,) = plan(settings(confirm=False), RECORDS[:1])
-    assert only == Planned(RECORDS[0].config, "winner", 0, winner=True)
 
 
 def test_empty_cells_take_the_nearest_ratio_of_their_mode() -> None:
@@ -86,12 +73,6 @@ def test_empty_cells_take_the_nearest_ratio_of_their_mode() -> None:
     assert [(s, ratio) for s, _, ratio in of_kind(planned, "confirm")] == expected
 
 
-def test_mode_without_a_finished_trial_is_left_out() -> None:
-    modes = {p.config.mode for p in plan(settings(), RECORDS[:2])}
-    assert modes == {"freeze"}
-    assert plan(settings(), [RECORDS[2]]) == []
-
-
 @pytest.mark.parametrize(("given", "most"), [({}, 15), ({"confirm": False}, 1)])
 def test_there_are_no_more_than_said(given: dict[str, Any], most: int) -> None:
     assert max_confirm_trials(settings(**given)) == most
@@ -100,27 +81,21 @@ def test_there_are_no_more_than_said(given: dict[str, Any], most: int) -> None:
 
 def test_a_study_that_goes_on_runs_what_is_left() -> None:
     planned = plan(settings(), RECORDS)
-    ran = [
-        TrialRecord(10 + i, p.config, kind=p.kind, source=p.source)
-        for i, p in enumerate(planned[:5])
-    ]
     statuses: list[Status] = ["done", "failed", "interrupted", "running", "pruned"]
-    for each, status in zip(ran, statuses, strict=True):
-        each.status = status
-    kept = ran[0]
-    at = next(i for i, p in enumerate(planned) if p.winner)
-    left = remaining(planned, [*RECORDS, *ran], kept)
-    assert [p.trial for p in left] == [12, 13] + [None] * (len(planned) - 5)
-    assert [(p.kind, p.config) for p in left] == [
-        (p.kind, p.config) for i, p in enumerate(planned) if i in (2, 3) or i >= 5
+    ran = [
+        TrialRecord(10 + i, p.config, status, kind=p.kind, source=p.source)
+        for i, (p, status) in enumerate(zip(planned, statuses, strict=False))
     ]
-    assert planned[at] in left
-
-
-def test_weights_are_made_again_only_if_they_are_anothers() -> None:
+    left = remaining(planned, [*RECORDS, *ran], ran[0])
+    assert [p.trial for p in left] == [12, 13] + [None] * (len(planned) - 5)
+    expected = [*planned[2:4], *planned[5:]]
+    assert [(p.kind, p.config) for p in left] == [(p.kind, p.config) for p in expected]
+    assert next(p for p in planned if p.winner) in left
+    # The winner alone runs when nothing is confirmed, again only if the weights are another's.
     planned = plan(settings(confirm=False), RECORDS)
     (winner,) = planned
-    ran = TrialRecord(10, winner.config, status="done", kind="winner", source=winner.source)
-    assert remaining(planned, [*RECORDS, ran], ran) == []
-    assert remaining(planned, [*RECORDS, ran], RECORDS[0]) == planned
-    assert remaining(planned, [*RECORDS, ran], None) == planned
+    assert winner == Planned(RECORDS[4].config, "winner", 4, winner=True)
+    ran = [TrialRecord(10, winner.config, status="done", kind="winner", source=winner.source)]
+    assert remaining(planned, [*RECORDS, *ran], ran[0]) == []
+    assert remaining(planned, [*RECORDS, *ran], RECORDS[0]) == planned
+    assert remaining(planned, [*RECORDS, *ran], None) == planned

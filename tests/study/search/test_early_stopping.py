@@ -14,18 +14,19 @@ class Cell:
     """Trials of one cell, each told to a scheduler as Ray Tune would."""
 
     def __init__(
-        self, asha: CellASHA, metric: Metric, mode: str, ratio: float, kind: str = "search"
-    ) -> None:
-        self.asha, self.metric = asha, metric
+        self, mode: str, ratio: float = 0.1, kind: str = "search", asha: CellASHA | None = None,
+        metric: Metric = "val_log_loss",
+    ) -> None:  # fmt: skip
+        self.asha, self.metric = asha or CellASHA(metric, 10), metric
         self.config = {"mode": mode, "train_ratio": ratio, "kind": kind}
         self.n = 0
 
-    def add(self) -> Any:
+    def add(self, controller: object = None) -> Any:
         """Add a trial."""
         self.n += 1
         config = self.config | {"trial": self.n}
         trial = SimpleNamespace(trial_id=f"{self.config}-{self.n}", config=config)
-        self.asha.on_trial_add(None, trial)
+        self.asha.on_trial_add(controller, trial)
         return trial
 
     def report(self, trial: Any, epoch: int, value: float) -> str:
@@ -36,30 +37,23 @@ class Cell:
 @pytest.mark.parametrize(
     ("metric", "good", "bad"), [("val_log_loss", 0.1, 0.9), ("val_accuracy", 0.9, 0.1)]
 )
-def test_full_trial_that_is_worse_than_its_cell_is_stopped(
-    metric: Metric, good: float, bad: float
-) -> None:
+def test_trial_worse_than_its_cell_is_stopped(metric: Metric, good: float, bad: float) -> None:
     assert (DIRECTIONS[metric] == "min") == (good < bad)
-    cell = Cell(CellASHA(metric, 10), metric, "finetune", 0.1)
+    cell = Cell("finetune", metric=metric)
     first, second, third = cell.add(), cell.add(), cell.add()
     # A fifth of ten epochs is free.
     assert [cell.report(trial, 1, bad) for trial in (first, second)] == [CONTINUE, CONTINUE]
-    assert cell.report(first, 2, good) == CONTINUE
-    assert cell.report(second, 2, good) == CONTINUE
+    assert [cell.report(trial, 2, good) for trial in (first, second)] == [CONTINUE, CONTINUE]
+    cell.asha.on_trial_complete(None, first, {"epoch": 10, metric: good})
+    cell.asha.on_trial_remove(None, cell.add())
+    # Those that ended still count; one that was removed midway is forgotten.
     assert cell.report(third, 2, bad) == STOP
 
 
-def test_of_two_trials_none_is_stopped() -> None:
-    cell = Cell(CellASHA("val_log_loss", 10), "val_log_loss", "finetune", 0.1)
-    assert cell.report(cell.add(), 2, 0.1) == CONTINUE
-    assert cell.report(cell.add(), 2, 0.9) == CONTINUE
-    assert cell.report(cell.add(), 2, 0.9) == STOP
-
-
 def test_only_the_best_third_goes_on() -> None:
-    cell = Cell(CellASHA("val_log_loss", 10), "val_log_loss", "scratch", 0.1)
-    for loss in (0.1, 0.2, 0.3):
-        cell.report(cell.add(), 2, loss)
+    cell = Cell("scratch")
+    assert [cell.report(cell.add(), 2, loss) for loss in (0.1, 0.2)] == [CONTINUE, CONTINUE]
+    assert cell.report(cell.add(), 2, 0.3) == STOP
     # Of 0.1, 0.2, 0.3 the best third ends at the percentile 33.3: 0.1667.
     assert cell.report(cell.add(), 2, 0.16) == CONTINUE
     assert cell.report(cell.add(), 2, 0.17) == STOP
@@ -67,7 +61,7 @@ def test_only_the_best_third_goes_on() -> None:
 
 @pytest.mark.parametrize(("mode", "kind"), [("freeze", "search"), ("finetune", "confirm")])
 def test_frozen_trials_and_those_that_confirm_are_never_stopped(mode: str, kind: str) -> None:
-    cell = Cell(CellASHA("val_log_loss", 10), "val_log_loss", mode, 0.1, kind)
+    cell = Cell(mode, kind=kind)
     for loss in (0.1, 0.2, 0.9, 5.0):
         trial = cell.add()
         assert [cell.report(trial, epoch, loss) for epoch in range(1, 11)] == [CONTINUE] * 10
@@ -78,8 +72,7 @@ def test_frozen_trials_and_those_that_confirm_are_never_stopped(mode: str, kind:
 @pytest.mark.parametrize(("mode", "ratio"), [("finetune", 0.01), ("scratch", 0.8), ("lp_ft", 0.8)])
 def test_trials_are_compared_within_their_cell(mode: str, ratio: float) -> None:
     asha = CellASHA("val_log_loss", 10)
-    easy = Cell(asha, "val_log_loss", "finetune", 0.8)
-    hard = Cell(asha, "val_log_loss", mode, ratio)
+    easy, hard = Cell("finetune", 0.8, asha=asha), Cell(mode, ratio, asha=asha)
     for _ in range(5):
         assert easy.report(easy.add(), 2, 0.01) == CONTINUE
     for _ in range(2):
@@ -89,7 +82,7 @@ def test_trials_are_compared_within_their_cell(mode: str, ratio: float) -> None:
 
 @pytest.mark.parametrize("epochs", [1, 2, 3, 5, 9, 10])
 def test_no_trial_is_stopped_at_its_last_epoch(epochs: int) -> None:
-    cell = Cell(CellASHA("val_log_loss", epochs), "val_log_loss", "finetune", 0.1)
+    cell = Cell("finetune", asha=CellASHA("val_log_loss", epochs))
     best = cell.add()
     assert [cell.report(best, epoch, 0.1) for epoch in range(1, epochs + 1)] == [CONTINUE] * epochs
     worst = cell.add()
@@ -98,27 +91,9 @@ def test_no_trial_is_stopped_at_its_last_epoch(epochs: int) -> None:
     assert cell.report(worst, epochs, 0.9) == CONTINUE
 
 
-def test_trial_that_ended_still_counts() -> None:
-    cell = Cell(CellASHA("val_log_loss", 10), "val_log_loss", "finetune", 0.1)
-    for _ in range(2):
-        trial = cell.add()
-        cell.report(trial, 2, 0.1)
-        cell.asha.on_trial_complete(None, trial, {"epoch": 10, "val_log_loss": 0.1})
-    assert cell.report(cell.add(), 2, 0.2) == STOP
-
-
-def test_trial_removed_midway_is_forgotten_quietly() -> None:
-    cell = Cell(CellASHA("val_log_loss", 10), "val_log_loss", "finetune", 0.1)
-    trial = cell.add()
-    cell.asha.on_trial_remove(None, trial)
-    assert cell.report(cell.add(), 2, 0.2) == CONTINUE
-
-
 def test_the_controller_is_handed_on_once() -> None:
     seen: list[object] = []
-    asha = CellASHA("val_log_loss", 10, on_controller=seen.append)
-    config = {"mode": "freeze", "train_ratio": 0.1, "kind": "search"}
-    for number in range(2):
-        trial = SimpleNamespace(trial_id=str(number), config=config | {"trial": number})
-        asha.on_trial_add("the controller", trial)
+    cell = Cell("freeze", asha=CellASHA("val_log_loss", 10, on_controller=seen.append))
+    for _ in range(2):
+        cell.add("the controller")
     assert seen == ["the controller"]

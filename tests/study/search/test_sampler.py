@@ -49,18 +49,14 @@ def cell(record: TrialRecord) -> tuple[str, float]:
     return record.config.mode, record.config.train_ratio
 
 
-def test_joint_search_tries_every_cell_first() -> None:
-    configs = run(Suggestions(settings()), 8)
+def test_joint_search_tries_every_cell_first_and_cells_share_the_trials_evenly() -> None:
+    configs = run(Suggestions(settings(objective="pareto")), 30)
     cells = set(itertools.product(("freeze", "finetune"), (0.1, 0.2, 0.4)))
     assert {cell(config) for config in configs[:6]} == cells
     assert {r.config.seeds for r in configs if r.config.mode == "freeze"} == {8}
-
-
-def test_cells_share_the_trials_evenly() -> None:
-    configs = run(Suggestions(settings(design="cells")), 15)
-    counts = Counter(cell(config) for config in configs)
-    assert len(counts) == 6
-    assert set(counts.values()) == {2, 3}
+    assert {r.config.train_ratio for r in configs[6:]} == {0.1, 0.2, 0.4}
+    counts = Counter(cell(config) for config in run(Suggestions(settings(design="cells")), 15))
+    assert (len(counts), set(counts.values())) == (6, {2, 3})
 
 
 @pytest.mark.parametrize("design", ["joint", "cells"])
@@ -100,21 +96,13 @@ def test_what_was_drawn_but_never_started_is_drawn_again(lost: set[int]) -> None
 
 
 def test_configuration_that_was_drawn_before_gets_new_seeds() -> None:
-    given = settings(
-        mode=["freeze"], train_ratio=["0.1"], lr=["0.01"], aux_weight=["0", "1", "0.5"]
-    )
-    configs = run(Suggestions(given), 9)
-    seeds: dict[float, list[int]] = {}
-    for r in configs:
-        seeds.setdefault(float(r.config.aux_weight), []).append(r.config.seed)
+    given: dict[str, Any] = {"mode": ["freeze"], "train_ratio": ["0.1"], "lr": ["0.01"]}
+    seeds: dict[Any, list[int]] = {}
+    for r in run(Suggestions(settings(**given, aux_weight=["0", "1", "0.5"])), 9):
+        seeds.setdefault(r.config.aux_weight, []).append(r.config.seed)
     assert sum(map(len, seeds.values())) == 9
     for drawn in seeds.values():
         assert drawn == [8 * i for i in range(len(drawn))]
-
-
-def test_pareto_search_finds_both_ends() -> None:
-    found = run(Suggestions(settings(objective="pareto")), 30)
-    assert {r.config.train_ratio for r in found[6:]} == {0.1, 0.2, 0.4}
 
 
 def test_tpe_comes_closer_than_chance() -> None:

@@ -7,12 +7,13 @@ from study.search.confirmation import Planned
 from study.search.sampler import Suggestions
 from study.search.searcher import StudySearcher, config_of
 from tests.support.studies.builders import make_config, make_settings
+from tests.support.study_fixtures import Patch
 
 PLANNED = Planned(make_config(seed=10_000), "confirm", 1, winner=True)
 
 
 @pytest.fixture
-def results(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+def results(monkeypatch: Patch) -> list[tuple[Any, ...]]:
     """The results that the search is given."""
     calls: list[tuple[Any, ...]] = []
     monkeypatch.setattr(Suggestions, "tell", lambda self, *words: calls.append(words))
@@ -29,9 +30,7 @@ def result(epoch: int) -> dict[str, Any]:
     return {"val_log_loss": 0.5, "epoch": epoch}
 
 
-def test_search_comes_first_and_then_what_confirms_it(
-    queue: StudySearcher, results: list[tuple[Any, ...]]
-) -> None:
+def test_search_comes_first(queue: StudySearcher, results: list[tuple[Any, ...]]) -> None:
     first, second = queue.suggest("a"), queue.suggest("b")
     assert [drawn["trial"] for drawn in (first, second)] == [0, 1]
     assert {drawn["kind"] for drawn in (first, second)} == {"search"}

@@ -1,11 +1,9 @@
-from typing import Any
-
 import optuna
 import pytest
 
 from study.search.space import LR_RANGES, Space, single_config
 from tests.support.studies.builders import make_settings
-from tl_core.config import MODES
+from tl_core.config import MODES, Mode
 
 
 def draw(space: Space, n: int = 60) -> list[optuna.trial.FrozenTrial]:
@@ -28,59 +26,40 @@ def test_only_the_drawn_mode_has_a_learning_rate_from_its_own_range() -> None:
 
 def test_learning_rate_is_log_uniform_and_weight_uniform() -> None:
     trials = draw(Space(make_settings(mode=["freeze"], lr=["1e-6", "1"], aux_weight=["0", "1"])))
-    half_of_the_logs = [trial.params["lr_freeze"] < 1e-3 for trial in trials]
-    half_of_the_weights = [trial.params["aux_weight"] < 0.5 for trial in trials]
-    # 60 draws: five standard errors of a share of one half are 0.32.
-    assert sum(half_of_the_logs) / 60 == pytest.approx(0.5, abs=0.32)
-    assert sum(half_of_the_weights) / 60 == pytest.approx(0.5, abs=0.32)
-    assert trials[0].distributions["lr_freeze"] == optuna.distributions.FloatDistribution(
-        1e-6, 1.0, log=True
-    )
+    for name, middle in (("lr_freeze", 1e-3), ("aux_weight", 0.5)):
+        below = [trial.params[name] < middle for trial in trials]
+        # 60 draws: five standard errors of a share of one half are 0.32.
+        assert sum(below) / 60 == pytest.approx(0.5, abs=0.32)
+    expected = optuna.distributions.FloatDistribution(1e-6, 1.0, log=True)
+    assert trials[0].distributions["lr_freeze"] == expected
 
 
-@pytest.mark.parametrize(
-    ("values", "drawn"),
-    [(["0.003"], {0.003}), (["0.1", "0.01", "0.001"], {0.1, 0.01, 0.001})],
-)
-def test_one_value_is_fixed_and_three_are_choices(values: list[str], drawn: set[float]) -> None:
-    trials = draw(Space(make_settings(mode=["freeze"], lr=values)))
-    assert {trial.params["lr_freeze"] for trial in trials} == drawn
-
-
-@pytest.mark.parametrize("words", [["auto"], ["0", "auto"], ["auto", "0.3", "0"]])
-def test_weights_with_auto_among_them_are_choices(words: list[str]) -> None:
-    space = Space(make_settings(mode=["freeze"], aux_weight=words))
-    trials = draw(space)
+@pytest.mark.parametrize(("name", "words"), [
+    ("lr", ["0.003"]), ("lr", ["0.1", "0.01", "0.001"]), ("train_ratio", ["0.1", "0.8"]),
+    ("aux_weight", ["auto"]), ("aux_weight", ["0", "auto"]), ("aux_weight", ["auto", "0.3", "0"]),
+])  # fmt: skip
+def test_one_value_is_fixed_and_others_are_choices(name: str, words: list[str]) -> None:
+    space = Space(make_settings(**({"mode": ["freeze"]} | {name: words})))
     expected = {word if word == "auto" else float(word) for word in words}
-    assert {trial.params["aux_weight"] for trial in trials} == expected
-    assert {space.config(trial.params).aux_weight for trial in trials} == expected
+    assert {getattr(space.config(t.params), name) for t in draw(space)} == expected
 
 
-def test_ratios_are_choices_also_when_there_are_two() -> None:
-    trials = draw(Space(make_settings(train_ratio=["0.1", "0.8"])))
-    assert {trial.params["train_ratio"] for trial in trials} == {0.1, 0.8}
-
-
-def test_drawn_parameters_become_the_trial_they_stand_for() -> None:
+@pytest.mark.parametrize("mode", MODES)
+def test_drawn_parameters_become_the_trial_they_stand_for(mode: Mode) -> None:
     settings = make_settings(
         data="photos", mode=MODES, backbone="vgg11", image_size="64", weights="none",
         epochs="3", batch_size="8", seed="5", split_seed="6", hflip=True, compile=True,
     )  # fmt: skip
-    fixed: dict[str, Any] = {
-        "mode": "lp_ft", "train_ratio": 0.05, "lr_lp_ft": 2e-5, "aux_weight": 0.5,
-    }  # fmt: skip
-    trial = optuna.trial.FixedTrial(fixed)
     space = Space(settings)
+    drawn = {"mode": mode, "train_ratio": 0.05, f"lr_{mode}": 2e-5, "aux_weight": 0.5}
+    trial = optuna.trial.FixedTrial(drawn)
     space(trial)  # type: ignore[arg-type]
     assert space.config(trial.params).model_dump() == {
-        "mode": "lp_ft", "train_ratio": 0.05, "lr": 2e-5, "aux_weight": 0.5,
-        "backbone": "vgg11", "weights": "none", "image_size": 64,
-        "epochs": 3, "batch_size": 8, "seed": 5, "seeds": 1, "split_seed": 6,
-        "precision": "fp32", "hflip": True, "compile": True,
+        "mode": mode, "train_ratio": 0.05, "lr": 2e-5, "aux_weight": 0.5,
+        "backbone": "vgg11", "weights": "none", "image_size": 64, "epochs": 3, "batch_size": 8,
+        "seed": 5, "seeds": 8 if mode == "freeze" else 1, "split_seed": 6, "precision": "fp32",
+        "hflip": True, "compile": mode != "freeze",  # Heads on features are not compiled.
     }  # fmt: skip
-
-
-def test_single_config_takes_the_one_value_of_each_factor() -> None:
     config = single_config(make_settings(debug=True, mode=["lp_ft"], lr=["2e-4"]))
     assert (config.mode, config.train_ratio, config.lr) == ("lp_ft", 0.1, 2e-4)
     assert config.backbone == "efficientnet_lite0"
@@ -88,18 +67,5 @@ def test_single_config_takes_the_one_value_of_each_factor() -> None:
 
 def test_first_trials_cover_every_cell_once_the_longest_first() -> None:
     space = Space(make_settings(mode=["freeze", "scratch"], train_ratio=["0.1", "0.8"]))
-    assert [(cell["train_ratio"], cell["mode"]) for cell in space.cells()] == [
-        (0.8, "scratch"),
-        (0.8, "freeze"),
-        (0.1, "scratch"),
-        (0.1, "freeze"),
-    ]
-
-
-def test_heads_on_features_are_not_compiled() -> None:
-    space = Space(make_settings(mode=MODES, compile=True))
-    drawn = {"train_ratio": 0.1, "aux_weight": 0.0}
-    compiled = {
-        mode: space.config({"mode": mode, f"lr_{mode}": 1e-3} | drawn).compile for mode in MODES
-    }
-    assert compiled == {"freeze": False, "finetune": True, "lp_ft": True, "scratch": True}
+    cells = [(0.8, "scratch"), (0.8, "freeze"), (0.1, "scratch"), (0.1, "freeze")]
+    assert [(cell["train_ratio"], cell["mode"]) for cell in space.cells()] == cells

@@ -5,15 +5,12 @@ import pytest
 from study.tracking.batch import Batch
 
 
-@pytest.mark.parametrize(
-    ("value", "sent"),
-    [
-        ("猫 new\nline", "猫 new\nline"),
-        (os.fsdecode(b"/data/caf\xe9"), r"/data/caf\udce9"),
-        ("\udce9" * 6000, r"\udce9" * 1000),
-        (0.5, "0.5"),
-    ],
-)
+@pytest.mark.parametrize(("value", "sent"), [
+    ("猫 new\nline", "猫 new\nline"),
+    (os.fsdecode(b"/data/caf\xe9"), r"/data/caf\udce9"),
+    ("\udce9" * 6000, r"\udce9" * 1000),
+    (0.5, "0.5"),
+])  # fmt: skip
 def test_params_and_tags_are_text_that_databases_accept(value: object, sent: str) -> None:
     batch = Batch()
     batch.params["settings.data"] = value
@@ -31,9 +28,7 @@ def test_params_and_tags_are_text_that_databases_accept(value: object, sent: str
         (300, 0, [(999, 0, 1), (1000, 0, 0), (701, 0, 0)]),
     ],
 )
-def test_parts_keep_to_the_limits_of_a_server(
-    epochs: int, params: int, sizes: list[tuple[int, ...]]
-) -> None:
+def test_parts_keep_to_the_limits(epochs: int, params: int, sizes: list[tuple[int, ...]]) -> None:
     batch = Batch()
     for epoch in range(epochs):
         batch.add(dict.fromkeys("abcdefghi", 0.5), epoch, 1.5)

@@ -17,6 +17,7 @@ from tests.support.studies.builders import (
     make_record,
     write_record,
 )
+from tests.support.study_fixtures import Patch
 from tl_core.config import Metric
 
 
@@ -61,10 +62,8 @@ def test_view_of_a_metric(metric: Metric, rises: bool, charts: int) -> None:
     shown = {section["uuid"] for section in view["compareRunSections"] if section["display"]}
     assert {chart["metricSectionId"] for chart in view["compareRunCharts"]} == shown
     assert len({chart["uuid"] for chart in view["compareRunCharts"]}) == charts
-
-
-def test_view_fits_into_a_tag_of_the_oldest_servers() -> None:
-    assert len(shared_view("f" * 32, "val_brightness_mae")[1]) <= 5_000
+    longest = shared_view("f" * 32, "val_brightness_mae")[1]
+    assert len(longest) <= 5_000, "it fits into a tag of the oldest servers"
 
 
 def test_an_axis_takes_words_where_aux_weight_may_be_auto() -> None:
@@ -77,25 +76,17 @@ def test_an_axis_takes_words_where_aux_weight_may_be_auto() -> None:
 CHARTS = "#/experiments/7/runs?workflowType=machine_learning&compareRunsMode=CHART"
 
 
-@pytest.mark.parametrize(
-    ("uri", "key", "activated", "text"),
-    [
-        ("http://me:secret@host:5000/", None, True, f"http://host:5000/{CHARTS}"),
-        ("http://host", "abc", True, f"http://host/{CHARTS}&viewStateShareKey=abc"),
-        (
-            *("sqlite:///mlflow.db", None, True),
-            "mlflow ui --backend-store-uri sqlite:///mlflow.db\n"
-            f"          then: http://127.0.0.1:5000/{CHARTS}",
-        ),
-        (
-            *("sqlite:///mlflow.db", "abc", False),
-            "/x/.venv/bin/mlflow ui --backend-store-uri sqlite:///mlflow.db\n"
-            f"          then: http://127.0.0.1:5000/{CHARTS}&viewStateShareKey=abc",
-        ),
-    ],
-)
+UI = "mlflow ui --backend-store-uri sqlite:///mlflow.db\n          then: http://127.0.0.1:5000/"
+
+
+@pytest.mark.parametrize(("uri", "key", "activated", "text"), [
+    ("http://me:secret@host:5000/", None, True, f"http://host:5000/{CHARTS}"),
+    ("http://host", "abc", True, f"http://host/{CHARTS}&viewStateShareKey=abc"),
+    ("sqlite:///mlflow.db", None, True, f"{UI}{CHARTS}"),
+    ("sqlite:///mlflow.db", "abc", False, f"/x/.venv/bin/{UI}{CHARTS}&viewStateShareKey=abc"),
+])  # fmt: skip
 def test_where_to_look(
-    uri: str, key: str | None, activated: bool, text: str, monkeypatch: pytest.MonkeyPatch
+    uri: str, key: str | None, activated: bool, text: str, monkeypatch: Patch
 ) -> None:
     monkeypatch.setattr("study.tracking.links.shutil.which", lambda name: activated and name)
     monkeypatch.setattr("study.tracking.links.sys.executable", "/x/.venv/bin/python")

@@ -19,6 +19,7 @@ from PIL import Image
 import tl_core
 from study.tracking.registry import REQUIREMENTS, register_model, registered_name
 from tests.support.models import make_model
+from tests.support.study_fixtures import Capture, Patch
 from tl_core.errors import InputError
 from tl_core.inference.model_card import CARD, WEIGHTS
 from tl_core.inference.serialization import save_model
@@ -57,7 +58,7 @@ def registered(tmp_path_factory: pytest.TempPathFactory, blank_store: Path) -> S
 
 
 @pytest.fixture
-def load(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+def load(monkeypatch: Patch) -> Callable[..., Any]:
     """Load a registered model, as a user of the store does."""
 
     def load_from(store: Store, name: str = "mine") -> Any:
@@ -125,7 +126,7 @@ def test_only_the_model_and_its_needs_are_logged(registered: Store) -> None:
     assert not any("+" in each for each in pinned)
 
 
-def test_a_model_without_brightness_under_a_name_that_no_address_can_have(
+def test_a_model_without_brightness_and_an_odd_name(
     store: Store, load: Any, tmp_path: Path
 ) -> None:
     save_model(tmp_path / "any", make_model(learned=("class",)))
@@ -134,9 +135,7 @@ def test_a_model_without_brightness_under_a_name_that_no_address_can_have(
     assert_signature_fits(load(store, "a-b-1-c ü"), ["class", "probability", "probabilities"])
 
 
-def test_the_later_model_takes_the_alias_and_only_the_client_is_used(
-    store: Store, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_the_later_model_takes_the_alias(store: Store, capfd: Capture) -> None:
     before = mlflow.get_tracking_uri(), mlflow.active_run(), list(sys.path)
     assert [store.register() for _ in range(2)] == ["1", "2"]
     assert str(store.client.get_model_version_by_alias("mine", "best").version) == "2"
@@ -151,9 +150,7 @@ def test_a_folder_without_a_model_leaves_nothing_in_the_store(store: Store, tmp_
     assert store.client.search_logged_models([store.experiment_id]) == []
 
 
-def test_a_model_that_did_not_arrive_is_marked_as_failed(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_that_did_not_arrive_is_marked_as_failed(store: Store, monkeypatch: Patch) -> None:
     def refuse(*_: object) -> None:
         raise MlflowException("the disk is full")
 
@@ -181,21 +178,14 @@ def test_the_requirements_are_what_tl_core_imports() -> None:
 @pytest.mark.integration
 def test_another_process_needs_no_tl_study(registered: Store, tmp_path: Path) -> None:
     code = (
-        "import mlflow\n"
-        f"mlflow.set_tracking_uri({registered.uri!r})\n"
+        f"import mlflow\nmlflow.set_tracking_uri({registered.uri!r})\n"
         "model = mlflow.pyfunc.load_model('models:/mine@best')\n"
-        "import tl_core\n"
-        "print(len(model.predict(model.input_example)), tl_core.__file__)"
+        "import tl_core\nprint(len(model.predict(model.input_example)), tl_core.__file__)"
     )
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", code],
-        cwd=tmp_path,
+    printed = subprocess.check_output(
+        [sys.executable, "-P", "-c", code], cwd=tmp_path, text=True, timeout=120,
         env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    n, place = done.stdout.split()
+    )  # fmt: skip
+    n, place = printed.split()
     assert n == "2"
     assert place.startswith(f"{registered.folder.parent}/mlruns/models/")

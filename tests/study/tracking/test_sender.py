@@ -11,6 +11,7 @@ from study.records.ledger import Ledger
 from study.tracking.sender import NullSender, ProcessSender, Sender, ThreadSender
 from study.tracking.sync_state import SyncState, events_left, read_sync_state
 from tests.support.studies.builders import all_runs, make_about
+from tests.support.study_fixtures import Capture, Patch
 from tl_core.errors import InputError
 
 
@@ -28,11 +29,10 @@ def test_a_ledger_is_sent_while_it_grows_and_to_its_end(
     assert [run.info.status for run in all_runs(client)] == ["FINISHED"]
 
 
-def test_a_store_that_cannot_be_used(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_store_that_cannot_be_used(capfd: Capture) -> None:
     sender = ProcessSender("ftp://me:secret@127.0.0.1/x")
-    with pytest.raises(
-        InputError, match=r"^--tracking-uri ftp://127.0.0.1/x: .*unsuppor"
-    ) as caught:
+    unusable = r"^--tracking-uri ftp://127.0.0.1/x: .*unsuppor"
+    with pytest.raises(InputError, match=unusable) as caught:
         sender.wait_for_store()
     assert sender.close() is None
     assert "secret" not in "".join([str(caught.value), *capfd.readouterr()])
@@ -45,9 +45,7 @@ def test_a_store_that_cannot_be_used(capfd: pytest.CaptureFixture[str]) -> None:
         (signal.SIGKILL, "the process that writes to MLflow has died"),
     ],
 )
-def test_a_process_that_is_slow_or_killed(
-    sent: signal.Signals, why: str, uri: str, tmp_path: Path
-) -> None:
+def test_a_slow_or_killed_process(sent: signal.Signals, why: str, uri: str, tmp_path: Path) -> None:
     def show(left: int) -> None:
         assert left == events_left(tmp_path) == 1
         raise KeyboardInterrupt
@@ -64,7 +62,7 @@ def test_a_process_that_is_slow_or_killed(
     assert sender._process.returncode == -signal.SIGKILL
 
 
-def test_a_slow_thread(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_thread(uri: str, tmp_path: Path, monkeypatch: Patch) -> None:
     answers = threading.Event()
     monkeypatch.setattr(
         "study.tracking.sync_process.LedgerSync.follow", lambda *_: answers.wait() and None

@@ -44,9 +44,9 @@ class FakeWriter(MlflowWriter):
 
 
 @pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
+def ledger() -> Ledger:
     """The ledger of a study with one trial."""
-    ledger = Ledger(tmp_path)
+    ledger = Ledger(Path())
     ledger.study("mine", {})
     write_record(ledger, make_record(0, log_losses=(0.5,)))
     return ledger
@@ -58,8 +58,8 @@ def writer() -> FakeWriter:
 
 
 @pytest.fixture
-def sync(ledger: Ledger, writer: FakeWriter, tmp_path: Path) -> LedgerSync:
-    return LedgerSync(tmp_path, writer)
+def sync(ledger: Ledger, writer: FakeWriter) -> LedgerSync:
+    return LedgerSync(Path(), writer)
 
 
 @pytest.fixture(autouse=True)
@@ -79,63 +79,43 @@ ENDED = threading.Event()
 ENDED.set()
 
 
-def test_everything_is_sent_in_order(
-    ledger: Ledger, writer: FakeWriter, sync: LedgerSync, tmp_path: Path
-) -> None:
+def test_all_is_sent_in_order(ledger: Ledger, writer: FakeWriter, sync: LedgerSync) -> None:
     assert sync.push() is None
     assert sync.push() is None
     assert writer.sent == ALL[:4]
     write_rest(ledger)
     with patch("study.tracking.sync_process._MAX_EVENTS", 3):
         assert sync.follow(ENDED) is None
-    assert (writer.sent, events_left(tmp_path)) == (ALL, 0)
-    state = json.loads((tmp_path / "mlflow.json").read_text())
+    assert (writer.sent, events_left(Path())) == (ALL, 0)
+    state = json.loads(Path("mlflow.json").read_text())
     assert state["sent"] == ledger.path.stat().st_size
     assert state["runs"] == {"study": "a run", "0": "a run", "1": "a run"}
 
 
-def test_what_failed_is_sent_again(
-    ledger: Ledger, writer: FakeWriter, sync: LedgerSync, tmp_path: Path
-) -> None:
+def test_what_failed_is_sent_again(ledger: Ledger, writer: FakeWriter, sync: LedgerSync) -> None:
     writer.faults = 1
     assert sync.push() == "OSError: http://host:5000 is gone"
-    assert (writer.sent, writer.unsure, events_left(tmp_path)) == ([], True, 4)
+    assert (writer.sent, writer.unsure, events_left(Path())) == ([], True, 4)
     write_rest(ledger)
+    writer.faults = 10**6  # A store that does not answer is given up at the end.
+    assert sync.follow(ENDED) == "OSError: http://host:5000 is gone"
+    assert events_left(Path()) == 8
     writer.faults = 3
     assert sync.follow(ENDED) is None
     assert writer.sent == ALL
 
 
-def test_a_store_that_does_not_answer_is_given_up_at_the_end(
-    ledger: Ledger, writer: FakeWriter, sync: LedgerSync, tmp_path: Path
-) -> None:
-    write_rest(ledger)
-    writer.faults = 10**6
-    assert sync.follow(ENDED) == "OSError: http://host:5000 is gone"
-    assert events_left(tmp_path) == 8
-
-
-def test_a_later_process_continues(ledger: Ledger, sync: LedgerSync, tmp_path: Path) -> None:
+def test_a_later_process_continues(ledger: Ledger, sync: LedgerSync) -> None:
     sync.push()
+    with pytest.raises(InputError, match="is being sent to MLflow by another process"):
+        LedgerSync(Path(), FakeWriter())
     sync.close()
-    later = FakeWriter()
-    later_sync = LedgerSync(tmp_path, later)
+    later_sync = LedgerSync(Path(), later := FakeWriter())
     assert (later.unsure, later.run_ids["0"]) == (True, "a run")
     write_rest(ledger)
     assert later_sync.follow(ENDED) is None
     assert later.sent == ALL[4:]  # `close mine`: it knows the name from the start of the ledger.
-
-
-def test_another_store_gets_everything(sync: LedgerSync, tmp_path: Path) -> None:
-    sync.push()
-    sync.close()
+    later_sync.close()
     other = FakeWriter("http://elsewhere:5000")
-    assert LedgerSync(tmp_path, other).push() is None
-    assert other.sent == ALL[:4]
-
-
-def test_one_process_at_a_time_sends_a_study(sync: LedgerSync, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is being sent to MLflow by another process"):
-        LedgerSync(tmp_path, FakeWriter())
-    sync.close()
-    LedgerSync(tmp_path, FakeWriter())
+    assert LedgerSync(Path(), other).push() is None
+    assert other.sent == ALL, "another store gets everything"

@@ -30,16 +30,13 @@ def some_records() -> list[TrialRecord]:
 
 
 @pytest.mark.parametrize("lrs", [(2.7e-4, 4e-4), (3.1e-4, 3.4e-4), (1e-4, 1e-3), (1e-5, 0.1)])
-def test_no_two_labels_of_learning_rates_are_the_same(lrs: tuple[float, float]) -> None:
-    records = [make_record(i, lr=lr) for i, lr in enumerate(lrs)]
-    figure = draw_learning_rates(records, "val_log_loss", "lr")
+def test_no_two_labels_are_the_same(lrs: tuple[float, float]) -> None:
+    figure = draw_learning_rates([make_record(lr=lr) for lr in lrs], "val_log_loss", "lr")
     figure.draw_without_rendering()
     low, high = figure.axes[0].get_xlim()
-    labels = [
-        label.get_text()
-        for label in figure.axes[0].get_xticklabels()
-        if label.get_text() and low <= label.get_position()[0] <= high
-    ]
+    ticks = figure.axes[0].get_xticklabels()
+    shown = [tick.get_text() for tick in ticks if low <= tick.get_position()[0] <= high]
+    labels = [text for text in shown if text]
     assert len(set(labels)) == len(labels) >= 2
 
 
@@ -58,13 +55,9 @@ def test_aux_weights_show_both_scores_and_their_trade() -> None:
     assert points(left) == [(0, 0.4), (0, 0.9), (0.5, 0.5)]
     assert points(middle) == [(0, 0.125), (0, 0.125), (0.5, 0.125)]
     assert points(right) == [(0.125, 0.4), (0.125, 0.5), (0.125, 0.9)]
-
-
-def test_a_learned_weight_stands_beside_the_numbers() -> None:
-    record = make_record()
-    record.config = record.config.model_copy(update={"aux_weight": "auto"})
-    assert aux_position(record) == AUTO > 1
-    left = draw_aux_weights([record], "val_log_loss", "aux").axes[0]
+    learned = make_record(aux_weight="auto")
+    assert aux_position(learned) == AUTO > 1, "it stands beside the numbers"
+    left = draw_aux_weights([learned], "val_log_loss", "aux").axes[0]
     assert left.get_xticklabels()[-1].get_text().strip() == "auto"
 
 
@@ -79,12 +72,8 @@ def test_lines_of_parallel_coordinates_go_up_to_what_is_better() -> None:
     heights = [np.asarray(line.get_ydata()).tolist() for line in lines]
     assert [len(line) for line in heights] == [5, 5, 5, 4], "failed ones end before the score"
     assert [line[4] for line in heights[:3]] == [pytest.approx(0.725, abs=0.01), 1, 0]
+    (one,) = draw_parallel([make_record()], "val_accuracy", "one").axes
+    assert np.asarray(one.lines[0].get_ydata()) == pytest.approx([0.5] * 5, abs=0.1)
     assert [line.get_linestyle() for line in lines] == ["-", "-", ":", "-"]
     assert [line.get_linewidth() for line in lines] == [0.9, 1.8, 0.9, 0.9]
     assert heights[1][2] == 0, "the lowest learning rate is at the bottom"
-
-
-def test_parallel_coordinates_of_one_trial() -> None:
-    (axes,) = draw_parallel([make_record()], "val_accuracy", "one").axes
-    heights = np.asarray(axes.lines[0].get_ydata())
-    assert heights == pytest.approx([0.5] * 5, abs=0.1)

@@ -11,7 +11,7 @@ from study.records.trial_record import TrialRecord
 from study.reporting.figures.style import save, side_by_side
 from study.reporting.figures.trial_plots import draw_curves, draw_label_efficiency, draw_trials
 from tests.support.studies.builders import make_epoch, make_record
-from tl_core.config import MODES, Mode
+from tl_core.config import MODES
 
 
 def values_of(line: Line2D) -> list[tuple[float, float]]:
@@ -34,14 +34,8 @@ def some_records() -> list[TrialRecord]:
     ]
 
 
-def make_cell(
-    mode: Mode, ratio: float, estimate: Estimate, borrowed: float | None = None
-) -> CellSummary:
-    return CellSummary(mode, ratio, 1e-3, 0.0, 0, borrowed, (0, 1), {"test_accuracy": estimate})
-
-
 def test_curves_are_those_of_the_article(tmp_path: Path) -> None:
-    record = make_record(log_losses=())
+    record = make_record()
     record.history = [
         make_epoch(1, train_loss=0.7, train_accuracy=0.5, val_accuracy=0.6),
         make_epoch(2, train_loss=0.4, train_accuracy=0.8, val_accuracy=0.7),
@@ -50,14 +44,12 @@ def test_curves_are_those_of_the_article(tmp_path: Path) -> None:
     loss, accuracy = figure.axes
     assert (loss.get_ylabel(), accuracy.get_ylabel()) == ("training loss", "accuracy")
     assert [values_of(line) for line in loss.lines] == [[(1, 0.7), (2, 0.4)]]
-    assert named_lines(accuracy) == {
-        "training": [(1, 0.5), (2, 0.8)], "validation": [(1, 0.6), (2, 0.7)],
-    }  # fmt: skip
+    curves = {"training": [(1, 0.5), (2, 0.8)], "validation": [(1, 0.6), (2, 0.7)]}
+    assert named_lines(accuracy) == curves
     assert figure.get_suptitle() == "a title"
     for drawn in (figure, draw_curves(make_record(log_losses=(0.5,)), "one epoch")):
         save(drawn, tmp_path / "curves.png")
         with Image.open(tmp_path / "curves.png") as image:
-            assert image.format == "PNG"
             assert np.asarray(image.convert("RGB")).std() > 10
 
 
@@ -73,21 +65,11 @@ def test_every_ended_trial_is_a_point_and_a_line_joins_the_best() -> None:
     (failed,) = (line for line in axes.lines if line.get_marker() == "x")
     assert values_of(failed) == [(0.4, 1.0)]
     assert axes.get_ylabel() == "val_log_loss (lower is better)"
-    ticks = [tick.get_text() for tick in axes.get_xticklabels()]
-    assert ticks == ["0.1\n10", "0.4\n40", "0.8\n80"]
-
-
-def test_legend_names_only_what_is_there() -> None:
-    def legend(records: list[TrialRecord]) -> list[str]:
-        (found,) = draw_trials(records, "val_log_loss", 100, "").legends
-        return [text.get_text() for text in found.get_texts()]
-
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["0.1\n10", "0.4\n40", "0.8\n80"]
     keys = ["freeze", "hollow: stopped early", "at the upper edge: failed"]
-    assert legend(some_records()) == keys
-    assert legend(some_records()[:3]) == keys[:1]
-
-
-def test_best_is_the_highest_where_more_is_better() -> None:
+    for records, named in ((some_records(), keys), (some_records()[:3], keys[:1])):
+        (legend,) = draw_trials(records, "val_log_loss", 100, "").legends
+        assert [text.get_text() for text in legend.get_texts()] == named
     records = [make_record(i) for i in range(2)]
     for record, accuracy in zip(records, (0.7, 0.9), strict=True):
         record.history = [make_epoch(val_accuracy=accuracy)]
@@ -106,9 +88,11 @@ def test_modes_stand_side_by_side() -> None:
 
 def test_label_efficiency_shows_means_with_their_intervals() -> None:
     cells = [
-        make_cell("finetune", 0.8, Estimate(0.9, None, None, 1), borrowed=0.4),
-        make_cell("finetune", 0.1, Estimate(0.7, 0.6, 0.75, 5)),
-    ]
+        CellSummary("finetune", ratio, 1e-3, 0.0, 0, borrowed, (0, 1), {"test_accuracy": estimate})
+        for ratio, borrowed, estimate in (
+            (0.8, 0.4, Estimate(0.9, None, None, 1)), (0.1, None, Estimate(0.7, 0.6, 0.75, 5)),
+        )
+    ]  # fmt: skip
     (axes,) = draw_label_efficiency(cells, ["test_accuracy"], 200, "cells").axes
     (bars,) = axes.containers
     line, _, (intervals,) = bars
