@@ -57,18 +57,13 @@ def assert_hidden_in(folder: Path) -> None:
 @pytest.mark.parametrize("password", [SECRET, ESCAPED])
 @pytest.mark.parametrize("uri", [
     "ftp://me:{}@127.0.0.1/x",
-    "http://me:{}@no-such-host.invalid:5000",
-    "http://me:{}@127.0.0.1:9",
-    "https://{}@127.0.0.1:9/",
-    "sqlite:////dev/null/mlflow.db?password={}",
-    "postgresql://me:{}@127.0.0.1/db",
-    "postgresql://127.0.0.1/db?user=me&password={}",
-    "mysql+pymysql://me:{}@127.0.0.1/db",
+    "http://me:{}@no-such-host.invalid:5000", "http://me:{}@127.0.0.1:9", "https://{}@127.0.0.1:9/",
+    "sqlite:////dev/null/mlflow.db?password={}", "postgresql://me:{}@127.0.0.1/db",
+    "postgresql://127.0.0.1/db?user=me&password={}", "mysql+pymysql://me:{}@127.0.0.1/db",
     "mssql+pyodbc:///?odbc_connect=SERVER%3D127.0.0.1%3BUID%3Dme%3BPWD%3D{}",
-    "databricks://me:{}@127.0.0.1",
-    "me:{}@127.0.0.1:5000",
+    "databricks://me:{}@127.0.0.1", "me:{}@127.0.0.1:5000",
 ])  # fmt: skip
-def test_errors_of_a_store_that_cannot_be_used(capfd: Capture, uri: str, password: str) -> None:
+def test_errors_of_an_unusable_store(capfd: Capture, uri: str, password: str) -> None:
     uri = uri.format(password)
     for function in (check_server, MlflowWriter) if is_server(uri) else (MlflowWriter,):
         with pytest.raises(InputError, match=r"^--tracking-uri ") as caught:
@@ -93,9 +88,7 @@ def test_a_mistyped_flag(run_alone: Run, capfd: Capture) -> None:
     assert_hidden(errors)
 
 
-def test_options_of_a_store_that_is_used(
-    run_alone: Run, photo_folder: Path, capfd: Capture, uri: str
-) -> None:
+def test_options_of_a_store(run_alone: Run, photo_folder: Path, capfd: Capture, uri: str) -> None:
     words = ("--data", photo_folder, *QUICK, "--tracking-uri", f"{uri}?password={ESCAPED}")
     assert run_alone(*words) == 0
     printed, errors = capfd.readouterr()

@@ -17,7 +17,7 @@ from study import predict, report
 from tests.conftest import SIDE, TINY
 from tests.support.core.weights_files import Trap, sha256
 from tests.support.models import make_model
-from tests.support.studies.ray_runs import RayRun, ray_runs
+from tests.support.studies.ray_runs import RayRun
 from tests.support.study_fixtures import Capture, Run
 from tl_core.inference.model_card import CARD, WEIGHTS
 from tl_core.inference.serialization import save_model
@@ -48,37 +48,28 @@ def test_trap_springs_where_it_is_unpickled(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(READ))
-def test_report_of_a_replaced_file(
-    undrawn_study: Path, spring: Spring, name: str, capsys: Capture
-) -> None:
+def test_report_of_a_file(undrawn_study: Path, spring: Spring, name: str, capsys: Capture) -> None:
     spring(undrawn_study / name)
     assert report.main(["tiny"]) == 2
     start = "error: runs/tiny: its files can't be read by this version of tl-study ("
     assert re.fullmatch(rf"{re.escape(start)}\w+: .*\)\n", capsys.readouterr().err)
 
 
-def test_report_reads_no_other_file(undrawn_study: Path, spring: Spring) -> None:
+def test_report_reads_no_other_file(undrawn_study: Path, spring: Spring, capsys: Capture) -> None:
     read = {undrawn_study / name for name in READ}
     for file in [file for file in undrawn_study.rglob("*") if file.is_file()]:
         if file not in read:
             spring(file)
     assert report.main(["tiny"]) == 0
     assert (undrawn_study / "report.html").read_text().startswith("<!DOCTYPE html>")
-
-
-@pytest.mark.parametrize("name", ["winner", "winner/mistakes", "figures"])
-def test_report_where_a_folder_was_replaced(
-    undrawn_study: Path, spring: Spring, name: str, capsys: Capture
-) -> None:
-    spring(undrawn_study / name)
-    code = report.main(["tiny"])
-    assert (code, "error: runs/tiny: " in capsys.readouterr().err) in [(0, False), (2, True)]
+    for name in ("figures", "winner/mistakes", "winner"):  # Folders.
+        spring(undrawn_study / name)
+        code = report.main(["tiny"])
+        assert (code, "error: runs/tiny: " in capsys.readouterr().err) in [(0, False), (2, True)]
 
 
 @pytest.mark.parametrize("name", ["../../private.jpg", "/private.jpg", "mistakes/link.jpg"])
-def test_report_takes_no_picture_from_elsewhere(
-    undrawn_study: Path, name: str, capsys: Capture
-) -> None:
+def test_no_picture_from_elsewhere(undrawn_study: Path, name: str, capsys: Capture) -> None:
     winner = undrawn_study / "winner"
     table = pd.read_csv(winner / "predictions.csv", keep_default_na=False)
     table.loc[table["mistake"] == "mistakes/01.jpg", "mistake"] = name
@@ -107,31 +98,19 @@ def test_predict_with_a_replaced_file(
     assert capsys.readouterr().err.startswith("error: there is no model to predict with\n  ")
 
 
-@pytest.fixture
-def mine(run: Run, photo_folder: Path) -> Path:
-    """Folder of a single trial."""
+def test_replay_of_traps(
+    run: Run, photo_folder: Path, run_alone: Run, spring: Spring, capsys: Capture
+) -> None:
     words = ("--backbone", "mlp", "--mode", "scratch", "--image-size", SIDE, "--epochs", 1)
     assert run("--data", photo_folder, "--debug", *words, "--name", "mine") == 0
-    return Path("runs/mine")
-
-
-def test_replay_of_replaced_files(
-    mine: Path, run_alone: Run, spring: Spring, capsys: Capture
-) -> None:
-    ledger = mine / "ledger.jsonl"
-    for file in set(mine.iterdir()) - {ledger}:
+    ledger = Path("runs/mine/ledger.jsonl")
+    for file in set(ledger.parent.iterdir()) - {ledger}:
         spring(file)
     assert run_alone("--replay", "mine/0") == 0
     spring(ledger)
     capsys.readouterr()
     assert run_alone("--replay", "mine/0") == 2
     assert "--replay mine/0: its files can't be read by this" in capsys.readouterr().err
-
-
-@pytest.fixture
-def ray_run() -> Iterator[RayRun]:
-    with ray_runs() as runs:
-        yield runs
 
 
 @pytest.mark.integration

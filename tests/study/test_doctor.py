@@ -2,23 +2,16 @@
 
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from study import doctor
 from tests.conftest import SIDE, TINY, draw_folder
-from tests.support.studies.ray_runs import RayRun, ray_runs
+from tests.support.studies.ray_runs import RayRun
 from tests.support.study_fixtures import Capture, Patch
 
 NET = ("--backbone", TINY, "--weights", "none", "--image-size", SIDE)
-
-
-@pytest.fixture
-def ray_run() -> Iterator[RayRun]:
-    with ray_runs() as runs:
-        yield runs
 
 
 @pytest.fixture
@@ -38,7 +31,7 @@ def test_help_lists_the_flags_of_a_study(capsys: Capture) -> None:
     assert "--resume" not in text
 
 
-def test_every_fault_is_reported_and_nothing_measured(
+def test_every_fault_is_reported_and_nothing_is_measured(
     monkeypatch: Patch, capsys: Capture, tmp_path: Path, nobody: str
 ) -> None:
     def ray_is_up(*_: object) -> None:
@@ -70,14 +63,11 @@ def test_every_fault_is_reported_and_nothing_measured(
 def test_a_study_is_measured_and_nothing_is_left(
     ray_run: RayRun, photo_folder: Path, own_folder: Path, temp_dirs: Path
 ) -> None:
-    process = ray_run.start(
-        "--data", photo_folder, *NET, "--train-ratio", 0.2, 0.8, program=doctor.__file__
-    )
-    code, printed, errors = ray_run.finish(process)
+    words = ("--data", photo_folder, *NET, "--train-ratio", 0.2, 0.8)
+    code, printed, errors = ray_run.finish(ray_run.start(*words, program=doctor.__file__))
     assert (code, errors) == (0, ""), printed
-    assert "the study can start" in printed
-    assert "ETA of this study: 0:0" in printed
-    assert "trials an hour" in printed
+    for part in ("the study can start", "ETA of this study: 0:0", "trials an hour"):
+        assert part in printed
     assert "not measured" not in printed
     assert {path.name for path in own_folder.iterdir()} == {photo_folder.name, temp_dirs.name}
     assert [*temp_dirs.glob("tl-doctor-*")] == []
@@ -86,9 +76,8 @@ def test_a_study_is_measured_and_nothing_is_left(
 
 @pytest.mark.integration
 def test_ctrl_c_ends_it_in_order(ray_run: RayRun, photo_folder: Path, temp_dirs: Path) -> None:
-    process = ray_run.start(
-        "--data", photo_folder, *NET, "--train-ratio", 0.2, program=doctor.__file__
-    )
+    words = ("--data", photo_folder, *NET, "--train-ratio", 0.2)
+    process = ray_run.start(*words, program=doctor.__file__)
     while process.poll() is None and not [*temp_dirs.glob("tl-doctor-*")]:
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)

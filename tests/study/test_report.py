@@ -4,9 +4,7 @@ from study.report import main
 from tests.support.study_fixtures import Capture
 
 
-def test_rebuilt_report_is_the_same_without_old_figures(
-    undrawn_study: Path, capsys: Capture
-) -> None:
+def test_rebuilt_report_is_the_same(undrawn_study: Path, capsys: Capture) -> None:
     before = (undrawn_study / "report.html").read_text()
     (undrawn_study / "report.html").unlink()
     (undrawn_study / "figures" / "left-over.png").write_bytes(b"")

@@ -2,7 +2,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,9 @@ from tests.support.study_fixtures import Capture, Patch, Run
 
 SCRIPT = Path(run_module.__file__)
 QUICK = ("--debug", "--backbone", "mlp", "--mode", "scratch", "--image-size", SIDE, "--epochs", 1)
-Spoil = Callable[[Path], object]
 
 
-def test_faults_are_printed_and_nothing_is_left(
-    run: Run, photo_folder: Path, capsys: Capture
-) -> None:
+def test_faults_are_printed_nothing_is_left(run: Run, photo_folder: Path, capsys: Capture) -> None:
     words = "--lr 0 --train-ratio 2 --mode cold --epochs 0 --name a/b"
     assert run("--data", photo_folder, *words.split(), "--out", "photos/cat/00.png") == 2
     first, *faults = capsys.readouterr().err.splitlines()
@@ -37,7 +33,7 @@ def test_faults_are_printed_and_nothing_is_left(
     ("--tracking-uri ftp://127.0.0.1/x", "--tracking-uri ftp://127.0.0.1/x: "),
     ("--tracking-uri mlruns", "--tracking-uri mlruns: The filesystem tracking backend"),
 ])  # fmt: skip
-def test_a_fault_found_at_any_stage_ends_with_2(
+def test_a_fault_at_any_stage_ends_with_2(
     words: str, start: str, run: Run, photo_folder: Path, capsys: Capture
 ) -> None:
     Path("file").touch()
@@ -48,9 +44,7 @@ def test_a_fault_found_at_any_stage_ends_with_2(
     assert not Path("runs").exists()
 
 
-def test_name_with_brackets_is_printed_as_it_is(
-    run: Run, photo_folder: Path, capsys: Capture
-) -> None:
+def test_name_with_brackets_is_unchanged(run: Run, photo_folder: Path, capsys: Capture) -> None:
     assert run("--data", photo_folder, *QUICK, "--name", "[red]:dog:") == 0
     assert "files: runs/[red]:dog:/" in capsys.readouterr().out
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from study import signals as interrupts
-from study.signals import interruptible, uninterruptible
+from study.signals import _interrupts, interruptible, uninterruptible
 
 ROOT = str(Path(__file__).parents[2])
 STUCK = """
@@ -29,12 +28,9 @@ with interrupts.interruptible():
 
 def start(patience_s: float) -> "subprocess.Popen[str]":
     process = subprocess.Popen(
-        [sys.executable, "-c", STUCK, str(patience_s)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"PYTHONPATH": ROOT},
-    )
+        [sys.executable, "-c", STUCK, str(patience_s)], text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, env=os.environ | {"PYTHONPATH": ROOT},
+    )  # fmt: skip
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     return process
@@ -77,13 +73,10 @@ def test_an_interrupt_waits_for_an_uninterruptible_function() -> None:
     def inner() -> None:
         done.append("inner")
 
-    with interruptible(), pytest.raises(KeyboardInterrupt):
-        write()
-    assert done == ["one", "inner", "two"]
-
-
-def test_handlers_are_put_back() -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with interruptible():
-        assert signal.getsignal(signal.SIGINT) == interrupts._interrupts.handle
-    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == before
+        assert signal.getsignal(signal.SIGINT) == _interrupts.handle
+        with pytest.raises(KeyboardInterrupt):
+            write()
+    assert done == ["one", "inner", "two"]
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
