@@ -2,16 +2,16 @@ import math
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from tl_core.models.heads import Heads, HeadStack, TwoHeadedNet, probabilities
 
 
 @pytest.mark.parametrize(("n_classes", "n_logits"), [(2, 1), (3, 3), (37, 37)])
 def test_two_classes_need_one_logit(n_classes: int, n_logits: int) -> None:
-    logits, brightness = Heads(5, n_classes)(torch.randn(4, 5))
-    assert logits.shape == (4, n_logits)
-    assert brightness.shape == (4,)
+    for n_images in (1, 4):
+        logits, brightness = Heads(5, n_classes)(torch.randn(n_images, 5))
+        assert (logits.shape, brightness.shape) == ((n_images, n_logits), (n_images,))
 
 
 def test_heads_are_linear() -> None:
@@ -26,10 +26,6 @@ def test_heads_are_linear() -> None:
     torch.testing.assert_close(brightness, torch.tensor([0.5, 0.2]))
 
 
-def test_one_image_gives_one_brightness() -> None:
-    assert Heads(5, 3)(torch.randn(1, 5))[1].shape == (1,)
-
-
 def test_a_net_is_its_heads_on_its_network() -> None:
     heads = Heads(12, 3)
     net = TwoHeadedNet(nn.Flatten(), heads)
@@ -38,14 +34,11 @@ def test_a_net_is_its_heads_on_its_network() -> None:
         assert torch.equal(found, expected)
 
 
-def test_one_logit_gives_two_probabilities() -> None:
-    found = probabilities(torch.tensor([[0.0], [math.log(3)], [-math.log(3)]]))
-    torch.testing.assert_close(found, torch.tensor([[0.5, 0.5], [0.25, 0.75], [0.75, 0.25]]))
-
-
-def test_more_logits_give_a_softmax() -> None:
-    found = probabilities(torch.tensor([[0.0, math.log(2), 0.0]]))
-    torch.testing.assert_close(found, torch.tensor([[0.25, 0.5, 0.25]]))
+def test_probabilities() -> None:
+    one = probabilities(torch.tensor([[0.0], [math.log(3)], [-math.log(3)]]))
+    torch.testing.assert_close(one, torch.tensor([[0.5, 0.5], [0.25, 0.75], [0.75, 0.25]]))
+    three = probabilities(torch.tensor([[0.0, math.log(2), 0.0]]))
+    torch.testing.assert_close(three, torch.tensor([[0.25, 0.5, 0.25]]))
 
 
 @pytest.mark.parametrize("n_classes", [2, 5])
@@ -55,27 +48,14 @@ def test_a_stack_says_and_learns_what_its_heads_do(n_classes: int) -> None:
     stack, features = HeadStack(heads), torch.randn(3, 4, 7)
     each = [one(some) for one, some in zip(heads, features, strict=True)]
     found = stack(features)
-    d_logits, d_brightness = torch.randn_like(found[0]), torch.randn_like(found[1])
-    torch.autograd.backward([*each[0], *each[1], *each[2]], _pairs(d_logits, d_brightness))
-    stack.backward(features, d_logits, d_brightness)
-    assert stack.weight.grad is not None
-    assert stack.bias.grad is not None
+    ahead = [torch.randn_like(part) for part in found]
+    for s, outputs in enumerate(each):
+        torch.testing.assert_close(tuple(part[s] for part in found), outputs)
+        torch.autograd.backward(outputs, [part[s] for part in ahead])
+    stack.backward(features, *ahead)
     for s, one in enumerate(heads):
-        for part, output in ((0, each[s][0]), (1, each[s][1])):
-            torch.testing.assert_close(found[part][s], output)
-        layers = one.classification, one.brightness
-        torch.testing.assert_close(
-            stack.weight.grad[s], torch.cat([grad(layer.weight) for layer in layers])
-        )
-        torch.testing.assert_close(
-            stack.bias.grad[s], torch.cat([grad(layer.bias) for layer in layers])
-        )
-
-
-def grad(parameter: Tensor) -> Tensor:
-    assert parameter.grad is not None
-    return parameter.grad
-
-
-def _pairs(d_logits: Tensor, d_brightness: Tensor) -> list[Tensor]:
-    return [part[s] for s in range(len(d_logits)) for part in (d_logits, d_brightness)]
+        layers = (one.classification, one.brightness)
+        for name, stacked in (("weight", stack.weight), ("bias", stack.bias)):
+            assert stacked.grad is not None
+            expected = torch.cat([getattr(layer, name).grad for layer in layers])
+            torch.testing.assert_close(stacked.grad[s], expected)
