@@ -1,5 +1,5 @@
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
 from tests.conftest import SIDE, TINY
 from tl_core.data.datasets import ImageSet
@@ -18,9 +17,22 @@ from tl_core.training.features import extract, feature_entry, load_features
 CPU = torch.device("cpu")
 
 
+Load = Callable[..., NDArray[np.float32]]
+
+
 @pytest.fixture
 def backbone(tiny_weights: Path) -> Backbone:
     return load_backbone(TINY, str(tiny_weights), SIDE)
+
+
+@pytest.fixture
+def load(images: ImageSet, backbone: Backbone, own_cache: Path) -> Load:
+    """Loads features of `backbone`, or of another one."""
+
+    def load_some(one: Backbone = backbone, **options: Any) -> NDArray[np.float32]:
+        return load_features(images, one, own_cache, CPU, **options)
+
+    return load_some
 
 
 def count_runs(backbone: Backbone) -> list[int]:
@@ -40,36 +52,21 @@ def directly(images: ImageSet, backbone: Backbone) -> NDArray[np.float32]:
 
 
 def test_features_are_what_the_network_says_in_eval_mode(
-    images: ImageSet, backbone: Backbone, own_cache: Path
+    images: ImageSet, backbone: Backbone, load: Load
 ) -> None:
     expected = directly(images, backbone)
     backbone.network.train()
-    found = load_features(images, backbone, own_cache, CPU)
+    runs = count_runs(backbone)
+    found = load()
     assert found.shape == (40, backbone.n_features)
     assert found.dtype == np.float32
     assert expected.std() > 0.1
     np.testing.assert_allclose(found, expected, atol=1e-5)
-
-
-def test_a_second_load_does_not_run_the_network(
-    images: ImageSet, backbone: Backbone, own_cache: Path
-) -> None:
-    runs = count_runs(backbone)
-    first = load_features(images, backbone, own_cache, CPU)
-    assert sum(runs) == 40
-    second = load_features(images, backbone, own_cache, CPU)
-    assert sum(runs) == 40
-    assert (first == second).all()
-
-
-def test_features_are_mapped_and_what_is_written_stays_private(
-    images: ImageSet, backbone: Backbone, own_cache: Path
-) -> None:
-    features = load_features(images, backbone, own_cache, CPU)
-    assert isinstance(features, np.memmap)
-    before = features.copy()
-    features[0] = 0
-    assert (load_features(images, backbone, own_cache, CPU) == before).all()
+    assert isinstance(found, np.memmap)
+    before = found.copy()
+    found[0] = 0  # What is written stays private.
+    assert (load() == before).all()
+    assert sum(runs) == 40, "a second load runs nothing"
 
 
 @pytest.mark.parametrize(
@@ -79,87 +76,61 @@ def test_features_are_mapped_and_what_is_written_stays_private(
         {"weights_id": "another"},
         {"mean": (0.4, 0.4, 0.4)},
         {"std": (0.4, 0.4, 0.4)},
+        {"precision": "bf16"},
     ],
 )
 def test_another_backbone_has_features_of_its_own(
-    images: ImageSet, backbone: Backbone, own_cache: Path, change: dict[str, Any]
+    backbone: Backbone, load: Load, change: dict[str, Any]
 ) -> None:
-    load_features(images, backbone, own_cache, CPU)
-    other = replace(backbone, **change)
+    exact, other = load(), replace(backbone, **change)
     runs = count_runs(other)
-    load_features(images, other, own_cache, CPU)
+    found = load(other)
     assert sum(runs) == 40
+    assert found.dtype == np.float32
+    assert (found != exact).any() == (change.keys() <= {"mean", "std", "precision"})
+    if "precision" in change:
+        np.testing.assert_allclose(found, exact, atol=0.05 * exact.std())
 
 
-def test_another_file_of_the_same_name_has_features_of_its_own(
-    images: ImageSet, tiny_weights: Path, own_cache: Path, tmp_path: Path
-) -> None:
+def test_other_weights_and_other_images_have_features_of_their_own(
+    images: ImageSet, three_class_images: ImageSet, load: Load, own_cache: Path,
+    tiny_weights: Path, tmp_path: Path,
+) -> None:  # fmt: skip
     entries = torch.load(tiny_weights, weights_only=True)
     entries["conv1.0.weight"] *= 2
     torch.save(entries, tmp_path / tiny_weights.name)
-    found = []
-    for file in (tiny_weights, tmp_path / tiny_weights.name):
-        backbone = load_backbone(TINY, str(file), SIDE)
-        found.append(load_features(images, backbone, own_cache, CPU))
-        np.testing.assert_allclose(found[-1], directly(images, backbone), atol=1e-5)
-    assert (found[0] != found[1]).any()
+    other = load_backbone(TINY, str(tmp_path / tiny_weights.name), SIDE)
+    plain, found = load(), load(other)
+    np.testing.assert_allclose(found, directly(images, other), atol=1e-5)
+    assert (plain != found).any()
+    assert len(load_features(three_class_images, other, own_cache, CPU)) == 60
 
 
-def test_other_images_have_features_of_their_own(
-    images: ImageSet, three_class_images: ImageSet, backbone: Backbone, own_cache: Path
-) -> None:
-    assert load_features(images, backbone, own_cache, CPU).shape[0] == 40
-    assert load_features(three_class_images, backbone, own_cache, CPU).shape[0] == 60
+def test_an_extraction_that_stops_leaves_nothing(backbone: Backbone, load: Load) -> None:
+    def stop(*_: object) -> None:
+        raise RuntimeError("out of memory")
 
-
-class Stops(nn.Module):
-    """Fails in its first batch."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.runs = 0
-
-    def forward(self, images: Tensor) -> Tensor:
-        self.runs += 1
-        if self.runs == 1:
-            raise RuntimeError("out of memory")
-        return images.mean(dim=(2, 3))
-
-
-def test_an_extraction_that_stops_leaves_nothing(
-    images: ImageSet, backbone: Backbone, own_cache: Path
-) -> None:
-    stops = replace(backbone, network=Stops(), n_features=3)
+    hook = backbone.network.register_forward_pre_hook(stop)
     with pytest.raises(RuntimeError, match="out of memory"):
-        load_features(images, stops, own_cache, CPU)
-    assert load_features(images, stops, own_cache, CPU).any(axis=1).all()
+        load()
+    hook.remove()
+    assert load().any(axis=1).all()
 
 
 def test_mirror_images_lie_behind_the_images(
-    images: ImageSet, backbone: Backbone, own_cache: Path
+    images: ImageSet, backbone: Backbone, load: Load
 ) -> None:
-    plain = load_features(images, backbone, own_cache, CPU)
-    runs = count_runs(backbone)
-    both = load_features(images, backbone, own_cache, CPU, hflip=True)
-    load_features(images, backbone, own_cache, CPU, hflip=True)
+    plain, runs = load(), count_runs(backbone)
+    both = load(hflip=True)
+    load(hflip=True)
     assert sum(runs) == 40  # Of the images themselves the features are there already.
     turned = replace(images, pixels=np.ascontiguousarray(images.pixels[..., ::-1]))
     assert (both[:40] == plain).all()
     np.testing.assert_allclose(both[40:], directly(turned, backbone), atol=1e-5)
 
 
-def test_each_precision_has_features_of_its_own(
-    images: ImageSet, backbone: Backbone, own_cache: Path
-) -> None:
-    exact = load_features(images, backbone, own_cache, CPU)
-    rough = load_features(images, replace(backbone, precision="bf16"), own_cache, CPU)
-    assert rough.dtype == np.float32
-    assert (rough != exact).any()
-    np.testing.assert_allclose(rough, exact, atol=0.05 * exact.std())
-
-
 def test_work_that_is_spread_gives_the_same(
-    images: ImageSet, backbone: Backbone, own_cache: Path, tmp_path: Path
+    images: ImageSet, backbone: Backbone, load: Load, tmp_path: Path
 ) -> None:
     asked: list[int] = []
 
@@ -170,40 +141,32 @@ def test_work_that_is_spread_gives_the_same(
 
     found = load_features(images, backbone, tmp_path / "other", spread)
     assert asked == list(range(40))
-    assert (found == load_features(images, backbone, own_cache, CPU)).all()
+    assert (found == load()).all()
 
 
 @pytest.mark.parametrize("hflip", [False, True])
 @pytest.mark.parametrize("at", [0, 4])
 def test_features_that_were_changed_are_computed_anew(
-    images: ImageSet,
-    backbone: Backbone,
-    own_cache: Path,
-    caplog: pytest.LogCaptureFixture,
-    hflip: bool,
-    at: int,
-) -> None:
-    before = np.array(load_features(images, backbone, own_cache, CPU, hflip))
+    images: ImageSet, backbone: Backbone, load: Load, own_cache: Path,
+    caplog: pytest.LogCaptureFixture, hflip: bool, at: int,
+) -> None:  # fmt: skip
+    before = np.array(load(hflip=hflip))
     entry = feature_entry(images.key, backbone, own_cache, hflip)
-    file = entry / "features.npy"
-    content = bytearray(file.read_bytes())
+    content = bytearray((entry / "features.npy").read_bytes())
     content[-1 - at] ^= 1
-    file.write_bytes(content)
+    (entry / "features.npy").write_bytes(content)
     runs = count_runs(backbone)
-    taken = load_features(images, backbone, own_cache, CPU, hflip, verify=False)
-    assert (taken != before).sum() == 1, "workers don't hash"
-    again = load_features(images, backbone, own_cache, CPU, hflip)
+    assert (load(hflip=hflip, verify=False) != before).sum() == 1, "workers don't hash"
+    again = load(hflip=hflip)
     assert caplog.messages == [f"warning: cache entry {entry} is built again: features.npy changed"]
     assert sum(runs) == 40, "of both views the plain ones are still there"
     assert (again == before).all()
 
 
 def test_damaged_features_of_the_images_spoil_no_mirrored_ones(
-    images: ImageSet, backbone: Backbone, own_cache: Path, caplog: pytest.LogCaptureFixture
+    images: ImageSet, backbone: Backbone, load: Load, own_cache: Path
 ) -> None:
-    before = np.array(load_features(images, backbone, own_cache, CPU))
+    before = np.array(load())
     file = feature_entry(images.key, backbone, own_cache) / "features.npy"
     os.truncate(file, file.stat().st_size // 2)
-    both = load_features(images, backbone, own_cache, CPU, hflip=True)
-    assert (both[:40] == before).all()
-    assert len(caplog.messages) == 1
+    assert (load(hflip=True)[:40] == before).all()

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from torch import Tensor
 
 from tl_core.training.losses import classification_loss, two_task_gradient, two_task_loss
 
@@ -12,47 +13,33 @@ BRIGHTNESS, PREDICTED = torch.tensor([0.5, 0.25]), torch.tensor([0.4, 0.55])
 MSE = (0.01 + 0.09) / 2
 
 
+# Probabilities 1/4, 1/2, 1/4, and 1/3 each.
+THREE_LOGITS = torch.tensor([[0.0, LOG2, 0.0], [5.0, 5.0, 5.0]])
+
+
 @pytest.mark.parametrize(
-    ("labels", "expected"),
+    ("logits", "labels", "expected"),
     [
-        ([0, 0], (LOG2 + LOG4) / 2),
-        ([1, 0], (LOG2 + LOG4) / 2),
-        ([0, 1], (LOG2 + math.log(4 / 3)) / 2),
+        (TWO_LOGITS, [0, 0], (LOG2 + LOG4) / 2),
+        (TWO_LOGITS, [1, 0], (LOG2 + LOG4) / 2),
+        (TWO_LOGITS, [0, 1], (LOG2 + math.log(4 / 3)) / 2),
+        (THREE_LOGITS, [1, 0], (LOG2 + math.log(3)) / 2),
+        (THREE_LOGITS, [2, 1], (LOG4 + math.log(3)) / 2),
+        # Sure predictions do not overflow.
+        (torch.tensor([[-1e4], [1e4]]), [0, 0], 1e4 / 2),
     ],
 )
-def test_binary_cross_entropy(labels: list[int], expected: float) -> None:
-    loss = classification_loss(TWO_LOGITS, torch.tensor(labels))
-    assert loss.item() == pytest.approx(expected)
-
-
-@pytest.mark.parametrize(
-    ("labels", "expected"), [([1, 0], (LOG2 + math.log(3)) / 2), ([2, 1], (LOG4 + math.log(3)) / 2)]
-)
-def test_cross_entropy(labels: list[int], expected: float) -> None:
-    # Probabilities 1/4, 1/2, 1/4, and 1/3 each.
-    logits = torch.tensor([[0.0, LOG2, 0.0], [5.0, 5.0, 5.0]])
+def test_cross_entropy(logits: Tensor, labels: list[int], expected: float) -> None:
     assert classification_loss(logits, torch.tensor(labels)).item() == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("weight", [0.0, 0.3, 0.5, 1.0])
-def test_the_two_tasks_are_weighted(weight: float) -> None:
-    loss = two_task_loss((TWO_LOGITS, PREDICTED), torch.tensor([0, 0]), BRIGHTNESS, weight)
-    expected = (1 - weight) * (LOG2 + LOG4) / 2 + weight * MSE
-    assert loss.item() == pytest.approx(expected)
-
-
 @pytest.mark.parametrize("size", [1, 3])
-def test_losses_do_not_grow_with_the_batch(size: int) -> None:
+@pytest.mark.parametrize("weight", [0.0, 0.3, 0.5, 1.0])
+def test_the_two_tasks_are_weighted_whatever_the_batch(weight: float, size: int) -> None:
     outputs = TWO_LOGITS.repeat(size, 1), PREDICTED.repeat(size)
     labels = torch.tensor([0, 0]).repeat(size)
-    loss = two_task_loss(outputs, labels, BRIGHTNESS.repeat(size), 0.5)
-    assert loss.item() == pytest.approx(0.5 * (LOG2 + LOG4) / 2 + 0.5 * MSE)
-
-
-@pytest.mark.parametrize("logit", [-1e4, 1e4])
-def test_sure_predictions_do_not_overflow(logit: float) -> None:
-    loss = classification_loss(torch.tensor([[logit]]), torch.tensor([0]))
-    assert loss.item() == pytest.approx(max(0.0, logit))
+    loss = two_task_loss(outputs, labels, BRIGHTNESS.repeat(size), weight)
+    assert loss.item() == pytest.approx((1 - weight) * (LOG2 + LOG4) / 2 + weight * MSE)
 
 
 @pytest.mark.parametrize("at", [0, 1])

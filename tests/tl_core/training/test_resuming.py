@@ -85,15 +85,12 @@ def test_many_cuts_change_nothing(trials: Trials, path: Path) -> None:
 @pytest.mark.parametrize("mode", WHOLE)
 def test_an_epoch_is_on_disk_before_it_is_reported(trials: Trials, path: Path, mode: Mode) -> None:
     kept: list[int] = []
-    config = trials.config(mode, epochs=3)
-    run_trial(
-        config,
-        trials.images,
-        trials.cache,
-        CPU,
-        lambda _: kept.append(len(load_checkpoint(LocalFile(path))["history"])),
-        checkpoint=LocalFile(path),
-    )
+
+    def report(_: EpochMetrics) -> None:
+        kept.append(len(load_checkpoint(LocalFile(path))["history"]))
+
+    config, store = trials.config(mode, epochs=3), LocalFile(path)
+    run_trial(config, trials.images, trials.cache, CPU, report, checkpoint=store)
     assert kept == [1, 2, 2]
 
 
@@ -105,7 +102,11 @@ def test_dropout_goes_on_from_where_it_was(trials: Trials, path: Path) -> None:
     assert_same(run(trials, "finetune", path, **changes)[0], uncut)
 
 
-def test_lp_ft_skips_its_first_stage(lone_trials: Trials, path: Path) -> None:
+def test_lp_ft_skips_its_first_stage_and_freeze_writes_nothing(
+    lone_trials: Trials, path: Path
+) -> None:
+    run(lone_trials, "freeze", path)
+    assert not path.parent.exists()
     run(lone_trials, "lp_ft", path, 1)
     features = lone_trials.cache / "features"
     features.rename(lone_trials.cache / "moved")
@@ -113,10 +114,11 @@ def test_lp_ft_skips_its_first_stage(lone_trials: Trials, path: Path) -> None:
     assert not features.exists()
 
 
-def test_a_frozen_trial_writes_none(trials: Trials, path: Path) -> None:
-    result, _ = run(trials, "freeze", path)
-    assert result is not None
-    assert not path.parent.exists()
+def test_a_full_disk_ends_the_trial(trials: Trials, path: Path) -> None:
+    path.parent.mkdir()
+    (path.parent / ".7.ckpt.fresh").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left on device"):
+        run(trials, "finetune", path)
 
 
 @pytest.mark.parametrize(("mode", "kept"), [("finetune", 0), ("scratch", 5000), ("lp_ft", -1)])
@@ -150,33 +152,22 @@ def test_another_configuration_starts_anew(
     assert_same(resumed, run(trials, "finetune", None, **changes)[0])
 
 
-def test_other_images_start_anew(trials: Trials, three_class_trials: Trials, path: Path) -> None:
-    run(trials, "finetune", path, 1)
-    was, now = trials.images.key, three_class_trials.images.key
-    difference = f"image_set is '{was}' and not '{now}'; the trial starts anew$"
-    with pytest.warns(CheckpointWarning, match=f"another trial's: {difference}"):
-        _, seen = run(three_class_trials, "finetune", path, cut_after=1)
-    assert [metrics.epoch for metrics in seen] == [1]
-
-
-def test_weights_that_were_replaced_start_anew(
-    trials: Trials, path: Path, tmp_path: Path, tiny_weights: Path
+def test_other_images_or_weights_start_anew(
+    trials: Trials, three_class_trials: Trials, path: Path, tmp_path: Path
 ) -> None:
     weights = tmp_path / "own.pth"
-    entries = torch.load(tiny_weights, weights_only=True)
+    entries = torch.load(trials.weights, weights_only=True)
     torch.save(entries, weights)
     run(trials, "finetune", path, 1, weights=str(weights))
     torch.save({name: value.float() / 2 for name, value in entries.items()}, weights)
     train.pretrained.cache_clear()  # As in a new process.
     with pytest.warns(CheckpointWarning, match=r"weights_id is 'own\.pth sha256:\w+' and not 'own"):
         run(trials, "finetune", path, cut_after=1, weights=str(weights))
-
-
-def test_a_full_disk_ends_the_trial(trials: Trials, path: Path) -> None:
-    path.parent.mkdir()
-    (path.parent / ".7.ckpt.fresh").symlink_to("/dev/full")
-    with pytest.raises(OSError, match="No space left on device"):
-        run(trials, "finetune", path)
+    was, now = trials.images.key, three_class_trials.images.key
+    difference = f"another trial's: image_set is '{was}' and not '{now}'; the trial starts anew$"
+    with pytest.warns(CheckpointWarning, match=difference):
+        _, seen = run(three_class_trials, "finetune", path, cut_after=1, weights=str(weights))
+    assert [metrics.epoch for metrics in seen] == [1]
 
 
 SAVING = """

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tl_core.training.losses import task_losses
-from tl_core.training.weighting import LOG_VARIANCE_LR, LearnedWeights, Weighting, make_weighting
+from tl_core.training.weighting import LOG_VARIANCE_LR, LearnedWeights, make_weighting
 
 CPU = torch.device("cpu")
 Outputs = tuple[Tensor, Tensor]
@@ -29,23 +29,13 @@ def drawn(n_seeds: int, n_classes: int) -> tuple[Outputs, Tensor, Tensor]:
     return outputs, torch.randint(n_classes, (n_seeds, 6)), torch.rand(n_seeds, 6)
 
 
-def test_a_number_is_fixed_and_the_word_is_learned() -> None:
-    fixed, auto = make_weighting(0.3, 2, CPU), make_weighting("auto", 2, CPU)
-    assert isinstance(fixed, Weighting)
-    assert isinstance(auto, LearnedWeights)
-    assert auto.log_variances.shape == (2, 2)
-
-
-def test_a_fixed_weight_adds_nothing_to_learn_or_to_tell() -> None:
-    fixed = Weighting(0.3)
-    assert fixed.loss(torch.tensor(2.0), torch.tensor(4.0)).item() == pytest.approx(2.6)
+def test_a_number_is_fixed_and_the_word_is_learned_from_variance_one() -> None:
+    fixed, auto = make_weighting(0.3, 3, CPU), make_weighting("auto", 3, CPU)
+    losses = torch.tensor(2.0), torch.tensor(4.0)
+    assert fixed.loss(*losses).item() == pytest.approx(2.6)
     assert (fixed.aux_weight, fixed.groups(), fixed.metrics()) == (0.3, [], {})
-
-
-def test_learned_weights_start_at_variance_one() -> None:
-    start = LearnedWeights(3)
-    assert start.loss(torch.tensor(2.0), torch.tensor(4.0)).item() == pytest.approx(3 * (2 + 4 / 2))
-    torch.testing.assert_close(start.metrics()["aux_weight_learned"], torch.full((3,), 1 / 3))
+    assert auto.loss(*losses).item() == pytest.approx(3 * (2 + 4 / 2))
+    torch.testing.assert_close(auto.metrics()["aux_weight_learned"], torch.full((3,), 1 / 3))
 
 
 def test_loss_by_hand() -> None:
