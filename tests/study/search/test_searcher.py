@@ -20,10 +20,14 @@ def results(monkeypatch: Patch) -> list[tuple[Any, ...]]:
     return calls
 
 
+def make_queue(**given: Any) -> StudySearcher:
+    plain = {"data": "photos", "train_ratio": ["0.1"], "trials": 2, "name": "mine", "epochs": 4}
+    return StudySearcher(make_settings(**(plain | given)), lambda: [PLANNED], [], 2)
+
+
 @pytest.fixture
 def queue() -> StudySearcher:
-    settings = make_settings(data="photos", train_ratio=["0.1"], trials=2, name="mine", epochs=4)
-    return StudySearcher(settings, lambda: [PLANNED], [], 2)
+    return make_queue()
 
 
 def result(epoch: int) -> dict[str, Any]:
@@ -61,12 +65,8 @@ def test_a_trial_that_failed_is_told_as_failed(
 
 
 def test_a_frozen_trial_waits_for_its_place() -> None:
-    settings = make_settings(
-        data="photos", mode=["freeze"], train_ratio=["0.1"], trials=3, name="mine", epochs=4
-    )
-    queue = StudySearcher(settings, lambda: [], [], frozen=2)
+    queue = make_queue(mode=["freeze"], trials=3)
     assert [queue.suggest(name)["trial"] for name in "ab"] == [0, 1]
-    assert queue.suggest("c") is None
     assert queue.suggest("c") is None
     queue.on_trial_complete("b", error=True)
     assert queue.suggest("c")["trial"] == 2

@@ -77,6 +77,16 @@ def pngs(n: int) -> pd.DataFrame:
     return pd.DataFrame({"image": [file.getvalue() for file in files]})
 
 
+def assert_signature_fits(loaded: Any, columns: list[str]) -> None:
+    """The signature is what the model takes and returns, for its example."""
+    predicted = loaded.predict(loaded.input_example)
+    assert len(predicted) == 2
+    signature = loaded.metadata.signature
+    assert signature.inputs.input_names() == ["image"]
+    assert signature.outputs.input_names() == list(predicted) == columns
+    json.dumps(predicted.to_dict("records"), allow_nan=False)
+
+
 def test_the_registered_model_predicts_any_number_of_pictures(registered: Store, load: Any) -> None:
     loaded = load(registered)
     for n in (1, 2, 5):
@@ -88,16 +98,6 @@ def test_the_registered_model_predicts_any_number_of_pictures(registered: Store,
             assert table[column].tolist() == pytest.approx(values)
     assert loaded.metadata.metadata == {"backbone": "shared_mlp", "classes": ["cat", "dog"]}
     assert_signature_fits(loaded, ["class", "probability", "probabilities", "brightness"])
-
-
-def assert_signature_fits(loaded: Any, columns: list[str]) -> None:
-    """The signature is what the model takes and returns, for its example."""
-    predicted = loaded.predict(loaded.input_example)
-    assert len(predicted) == 2
-    signature = loaded.metadata.signature
-    assert signature.inputs.input_names() == ["image"]
-    assert signature.outputs.input_names() == list(predicted) == columns
-    json.dumps(predicted.to_dict("records"), allow_nan=False)
 
 
 def test_run_model_and_version_lead_to_each_other(registered: Store) -> None:
@@ -112,11 +112,8 @@ def test_run_model_and_version_lead_to_each_other(registered: Store) -> None:
     assert json.loads(logged.tags["mlflow.modelVersions"]) == [{"name": "mine", "version": 1}]
     version = client.get_model_version_by_alias("mine", "best")
     assert (version.run_id, version.source) == (run_id, logged.artifact_location)
-
-
-def test_only_the_model_and_its_needs_are_logged(registered: Store) -> None:
-    source = registered.client.get_model_version("mine", "1").source
-    place = Path(str(source).removeprefix("file://"))
+    # Only the model and its needs are logged.
+    place = Path(str(version.source).removeprefix("file://"))
     assert {path.name for path in (place / "data" / "data").iterdir()} == {CARD, WEIGHTS}
     assert not list(place.rglob("*.pkl"))
     assert (place / "code" / "tl_core" / "inference" / "pyfunc.py").is_file()
@@ -143,17 +140,13 @@ def test_the_later_model_takes_the_alias(store: Store, capfd: Capture) -> None:
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_folder_without_a_model_leaves_nothing_in_the_store(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"model.json does not exist; a model is a folder"):
-        store.register(folder=tmp_path)
-    assert store.client.search_registered_models() == []
-    assert store.client.search_logged_models([store.experiment_id]) == []
-
-
-def test_a_model_that_did_not_arrive_is_marked_as_failed(store: Store, monkeypatch: Patch) -> None:
+def test_what_did_not_arrive(store: Store, tmp_path: Path, monkeypatch: Patch) -> None:
     def refuse(*_: object) -> None:
         raise MlflowException("the disk is full")
 
+    with pytest.raises(InputError, match=r"model.json does not exist; a model is a folder"):
+        store.register(folder=tmp_path)
+    assert store.client.search_logged_models([store.experiment_id]) == []
     monkeypatch.setattr(store.client, "log_model_artifacts", refuse)
     with pytest.raises(MlflowException, match="the disk is full"):
         store.register()
@@ -170,9 +163,9 @@ def test_the_requirements_are_what_tl_core_imports() -> None:
                 found |= {alias.name.partition(".")[0] for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
                 found.add(str(node.module).partition(".")[0])
-    foreign = found - sys.stdlib_module_names - {"tl_core"}
     of = packages_distributions()
-    assert {of[name][0].lower().replace("_", "-") for name in foreign} == set(REQUIREMENTS)
+    foreign = [of[name][0] for name in found - sys.stdlib_module_names - {"tl_core"}]
+    assert {name.lower().replace("_", "-") for name in foreign} == set(REQUIREMENTS)
 
 
 @pytest.mark.integration

@@ -64,9 +64,8 @@ def test_a_slow_or_killed_process(sent: signal.Signals, why: str, uri: str, tmp_
 
 def test_a_slow_thread(uri: str, tmp_path: Path, monkeypatch: Patch) -> None:
     answers = threading.Event()
-    monkeypatch.setattr(
-        "study.tracking.sync_process.LedgerSync.follow", lambda *_: answers.wait() and None
-    )
+    follow = "study.tracking.sync_process.LedgerSync.follow"
+    monkeypatch.setattr(follow, lambda *_: answers.wait() and None)
     sender = ThreadSender(uri)
     Ledger(tmp_path).study("mine", make_about())
     sender.follow(tmp_path)

@@ -22,16 +22,10 @@ from tl_core.config import EpochMetrics, Mode, TrialConfig
 def make_epoch(epoch: int = 1, **given: float) -> EpochMetrics:
     """One epoch; the default values differ from each other."""
     values = {
-        "train_loss": 0.5,
-        "train_accuracy": 0.75,
-        "val_loss": 0.625,
-        "val_log_loss": 0.25,
-        "val_accuracy": 0.875,
-        "val_auroc": 0.9375,
-        "val_brightness_mae": 0.125,
-        "val_brightness_r2": -0.5,
-        "images_per_s": 1000.0,
-    }
+        "train_loss": 0.5, "train_accuracy": 0.75, "val_loss": 0.625, "val_log_loss": 0.25,
+        "val_accuracy": 0.875, "val_auroc": 0.9375, "val_brightness_mae": 0.125,
+        "val_brightness_r2": -0.5, "images_per_s": 1000.0,
+    }  # fmt: skip
     return EpochMetrics(epoch=epoch, **(values | given))
 
 
@@ -42,46 +36,31 @@ def make_config(**given: Any) -> TrialConfig:
 
 
 def make_record(
-    trial: int = 0,
-    status: Status = "done",
-    log_losses: tuple[float, ...] = (0.5, 0.25),
-    error: str | None = None,
-    **factors: Any,
-) -> TrialRecord:
+    trial: int = 0, status: Status = "done", log_losses: tuple[float, ...] = (0.5, 0.25),
+    error: str | None = None, **factors: Any,
+) -> TrialRecord:  # fmt: skip
     """A trial with one epoch for each of `log_losses`."""
     history = [make_epoch(i, val_log_loss=loss) for i, loss in enumerate(log_losses, start=1)]
     return TrialRecord(trial, make_config(**factors), status, history, error=error)
 
 
 def make_confirmed(
-    mode: Mode,
-    train_ratio: float,
-    accuracies: Sequence[float],
-    arm: Arm = "cell",
-    seeds: Sequence[int] | None = None,
-    **scores: float,
-) -> list[Confirmed]:
+    mode: Mode, train_ratio: float, accuracies: Sequence[float], arm: Arm = "cell",
+    seeds: Sequence[int] | None = None, **scores: float,
+) -> list[Confirmed]:  # fmt: skip
     """Confirming trials of one cell, one seed for each accuracy; log loss is 1 - accuracy."""
-    others = {"test_auroc": 0.5, "test_brightness_mae": 0.1, "test_brightness_r2": 0.5}
+    scores = {"test_auroc": 0.5, "test_brightness_mae": 0.1, "test_brightness_r2": 0.5} | scores
+    weight = 0.0 if arm == "control" else 0.5
     return [
         Confirmed(
-            mode=mode,
-            train_ratio=train_ratio,
-            seed=seed,
-            scores={"test_accuracy": accuracy, "test_log_loss": 1 - accuracy, "test_loss": 0.25}
-            | others
-            | scores,
-            trial=100 + i,
-            source=0,
-            borrowed_from=None,
-            aux_weight=0.0 if arm == "control" else 0.5,
-            lr=1e-3,
-            arm=arm,
+            mode=mode, train_ratio=train_ratio, seed=seed, trial=100 + i, source=0,
+            borrowed_from=None, aux_weight=weight, lr=1e-3, arm=arm,
+            scores={"test_accuracy": x, "test_log_loss": 1 - x, "test_loss": 0.25} | scores,
         )
-        for i, (seed, accuracy) in enumerate(
+        for i, (seed, x) in enumerate(
             zip(seeds or range(len(accuracies)), accuracies, strict=True)
         )
-    ]
+    ]  # fmt: skip
 
 
 def all_runs(client: MlflowClient) -> list[Run]:

@@ -14,25 +14,18 @@ GOOD: dict[str, list[str]] = {
     "--train-ratio": ["0.2", "0.8", "0.4 0.8", "0.8 0.2 0.4", "1e-1"],
     "--lr": ["1e-3", "1e-4 1e-2", "1e-3 1e-2 0.1"],
     "--aux-weight": ["0", "1", "0 0.9", "auto", "0 0.5 auto", "0.25"],
-    "--batch-size": ["1", "2", "7", "1000000"],
-    "--seeds": ["1", "3"],
     "--metric": ["val_log_loss", "val_accuracy", "val_auroc", "val_brightness_r2"],
-    "--design": ["joint", "cells"],
-    "--objective": ["score", "pareto"],
-    "--sampler": ["tpe", "random", "gp", "qmc"],
-    "--confirm-seeds": ["1", "2"],
-    "--precision": ["auto", "fp32", "bf16"],
-    "--seed": ["0", "7", "1073741823"],
-    "--split-seed": ["0", "11"],
-    "--gpus": ["0"],
-    "--trials-per-gpu": ["1"],
-    "--max-failures": ["0", "5"],
-    "--weights": ["none"],
-}
+    "--batch-size": ["1", "2", "7", "1000000"], "--seeds": ["1", "3"],
+    "--design": ["joint", "cells"], "--objective": ["score", "pareto"],
+    "--sampler": ["tpe", "random", "gp", "qmc"], "--confirm-seeds": ["1", "2"],
+    "--precision": ["auto", "fp32", "bf16"], "--seed": ["0", "7", "1073741823"],
+    "--split-seed": ["0", "11"], "--gpus": ["0"], "--trials-per-gpu": ["1"],
+    "--max-failures": ["0", "5"], "--weights": ["none"],
+}  # fmt: skip
 _OF_STUDIES = ["--metric", "--design", "--objective", "--sampler", "--confirm-seeds"]
 _OF_STUDIES += ["--max-failures", "--trials-per-gpu"]
 SINGLE = {
-    name: [value for value in values if len(value.split()) == 1]
+    name: [value for value in values if " " not in value]
     for name, values in GOOD.items()
     if name not in _OF_STUDIES
 }
@@ -62,12 +55,10 @@ def effort(examples: int, shrink: bool = True) -> settings:
     Without `shrink` a failure is reported as found, as each simpler try would take long.
     """
     return settings(
-        max_examples=tries(examples),
-        derandomize=not _ASKED,
-        database=None,
+        max_examples=tries(examples), derandomize=not _ASKED, database=None,
         phases=[Phase.generate, *[Phase.shrink] * shrink],
         suppress_health_check=list(HealthCheck),
-    )
+    )  # fmt: skip
 
 
 @st.composite
@@ -86,16 +77,16 @@ def command_lines(draw: st.DrawFn, odd: int, good: Mapping[str, Sequence[str]] =
 def odd_values(name: str) -> st.SearchStrategy[str]:
     """Values that few flags take; no path outside the parent of the working folder."""
     text = st.text(max_size=8).filter(lambda value: not value.strip().startswith(("/", "~")))
-    if name in _COUNTS:
-        return st.one_of(st.sampled_from(_ODD), text.filter(lambda value: not _is_large(value)))
-    return st.one_of(st.sampled_from([*_ODD, _HUGE]), text)
+    if name not in _COUNTS:
+        return st.one_of(st.sampled_from([*_ODD, _HUGE]), text)
 
+    def is_small(value: str) -> bool:
+        try:
+            return not float(value) > 4
+        except ValueError:
+            return True
 
-def _is_large(value: str) -> bool:
-    try:
-        return float(value) > 4
-    except ValueError:
-        return False
+    return st.one_of(st.sampled_from(_ODD), text.filter(is_small))
 
 
 def outcome(main: Callable[[list[str]], int], words: Words) -> tuple[int, str]:

@@ -13,19 +13,14 @@ class CountingJournal(Journal):
     """Notes when each trial ends, and how much CPU time the driver had used by then."""
 
     def __init__(self) -> None:
-        self.records = []
-        self.displays = []
+        self.records, self.displays = [], []
         self.ends: list[tuple[float, float]] = []
         """(Wall clock, driver's CPU time) at the end of each trial, seconds."""
 
     def start(
-        self,
-        config: TrialConfig,
-        trial: int = 0,
-        kind: Kind = "search",
-        source: int | None = None,
-        draw: int | None = None,
-    ) -> TrialRecord:
+        self, config: TrialConfig, trial: int = 0, kind: Kind = "search",
+        source: int | None = None, draw: int | None = None,
+    ) -> TrialRecord:  # fmt: skip
         """Open a record."""
         self.records.append(TrialRecord(trial, config, kind=kind, source=source, draw=draw))
         return self.records[-1]

@@ -36,14 +36,9 @@ class RayRun:
         own = {"PYTHONPATH": str(Path(__file__).parents[3])}
         own |= {"HOME": str(self.home), "RAY_TMPDIR": str(self.home), "COLUMNS": "200"}
         return subprocess.Popen(
-            [sys.executable, program, *(str(word) for word in words)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | own,
-            cwd=cwd,
-            start_new_session=True,
-        )
+            [sys.executable, program, *map(str, words)], text=True, env=os.environ | own, cwd=cwd,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
+        )  # fmt: skip
 
     def finish(self, process: "subprocess.Popen[str]") -> tuple[int, str, str]:
         """Wait for the study; return its exit code and both outputs."""

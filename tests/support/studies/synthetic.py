@@ -18,15 +18,12 @@ from study.reporting.figures.factor_plots import aux_position
 from study.search.confirmation import FRESH, plan
 from study.search.space import LR_RANGES
 from tests.support.studies.builders import make_config, make_epoch, make_settings, write_record
-from tl_core.config import Mode
+from tl_core.config import MODES, Mode
 from tl_core.inference.model_card import CARD
 
 LEVELS: dict[Mode, tuple[float, float]] = {
-    "freeze": (0.08, 0.6),
-    "finetune": (0.05, 0.9),
-    "lp_ft": (0.045, 0.7),
-    "scratch": (0.35, 0.28),
-}
+    "freeze": (0.08, 0.6), "finetune": (0.05, 0.9), "lp_ft": (0.045, 0.7), "scratch": (0.35, 0.28),
+}  # fmt: skip
 """Log loss at ratio 0.8, and the power of the ratio that it falls with."""
 TEST_IMAGES = 240
 
@@ -43,9 +40,8 @@ class Synthetic:
     """Whether some trials fail and some are stopped early."""
 
     def __post_init__(self) -> None:
-        if self.confirm_seeds:
-            update = {"confirm_seeds": self.confirm_seeds}
-            self.settings = self.settings.model_copy(update=update)
+        update = {"confirm_seeds": self.confirm_seeds} if self.confirm_seeds else {}
+        self.settings = self.settings.model_copy(update=update)
 
     def write(self, folder: Path) -> Path:
         """Make the folder, with a winner if the study was confirmed."""
@@ -70,21 +66,17 @@ class Synthetic:
             "id": "0123",
             "settings": self.settings.model_dump(mode="json"),
             "data": {
-                "name": f"/data/{self.settings.data}",
-                "key": "5f2c8a17d0",
-                "images": 2400,
-                "image_size": self.settings.image_size,
+                "name": f"/data/{self.settings.data}", "key": "5f2c8a17d0", "images": 2400,
+                "image_size": self.settings.image_size, "skipped": [],
                 "classes": dict.fromkeys(self.classes, 2400 // len(self.classes)),
-                "skipped": [],
             },
             "splits": {"val": "a1b2c3", "test": "d4e5f6"} | {f"train_{r}": "0a1b" for r in ratios},
             "versions": {"python": "3.11.2", "torch": "2.11.0", "ray": "2.60.0", "optuna": "5.0.0"},
             "hardware": {"machine": "x86_64", "cpus": 8, "gpus": ["NVIDIA H100 80GB HBM3"]},
-            "started": "2026-01-02T10:00:00+0000",
-            "ended": "2026-01-02T10:42:00+0000",
+            "started": "2026-01-02T10:00:00+0000", "ended": "2026-01-02T10:42:00+0000",
             "status": "done" if self.confirm_seeds else "interrupted",
             "trials": {"done": len(records)},
-        }
+        }  # fmt: skip
 
     def records(self) -> list[TrialRecord]:
         """The trials of the search, then the confirming ones."""
@@ -100,14 +92,11 @@ class Synthetic:
         cells = list(itertools.product(s.mode, s.train_ratio))
         mode, ratio = cells[number] if number < len(cells) else cells[rng.integers(len(cells))]
         config = make_config(
-            mode=mode,
-            train_ratio=ratio,
+            mode=mode, train_ratio=ratio, backbone=s.backbone, epochs=s.epochs,
             lr=float(np.exp(rng.uniform(*np.log(LR_RANGES[mode])))),
             aux_weight=float(rng.uniform(0, 0.9)) if len(s.aux_weight) > 1 else s.aux_weight[0],
-            backbone=s.backbone,
-            epochs=s.epochs,
             seeds=s.seeds if mode == "freeze" else 1,
-        )
+        )  # fmt: skip
         status: Status = "done"
         if self.troubles and number % 9 == 8:
             status = "failed" if number % 2 else "pruned"
@@ -120,16 +109,11 @@ class Synthetic:
         for epoch in range(1, epochs + 1):
             loss = final + (0.7 - final) * float(np.exp(-4 * epoch / total)) * 0.8
             error = 0.1 * (1 - aux_position(record)) ** 2 * self.rng.uniform(0.6, 1)
-            metrics = make_epoch(
-                epoch,
-                train_loss=0.8 * loss,
-                train_accuracy=1 - 0.33 * loss,
-                val_log_loss=loss,
-                val_loss=loss,
-                val_accuracy=min(1 - 0.4 * loss, 1.0),
+            record.history.append(make_epoch(
+                epoch, train_loss=0.8 * loss, train_accuracy=1 - 0.33 * loss, val_log_loss=loss,
+                val_loss=loss, val_accuracy=min(1 - 0.4 * loss, 1.0),
                 val_brightness_mae=0.02 + error,
-            )
-            record.history.append(metrics)
+            ))  # fmt: skip
         record.wall_s = float(self.rng.uniform(1, 60))
         if record.status == "failed":
             record.error = "DivergedError: val_loss is nan in epoch 3"
@@ -149,12 +133,9 @@ class Synthetic:
         loss = last.val_log_loss * float(np.exp(self.rng.normal(0, 0.1)))
         record.test = {
             "test_accuracy": round((1 - 0.38 * min(loss, 1.3)) * TEST_IMAGES) / TEST_IMAGES,
-            "test_log_loss": loss,
-            "test_auroc": 1 - 0.2 * min(loss, 1.3),
-            "test_brightness_mae": last.val_brightness_mae,
-            "test_brightness_r2": 0.5,
-            "test_loss": loss,
-        }
+            "test_log_loss": loss, "test_auroc": 1 - 0.2 * min(loss, 1.3), "test_loss": loss,
+            "test_brightness_mae": last.val_brightness_mae, "test_brightness_r2": 0.5,
+        }  # fmt: skip
         return record
 
     def write_winner(self, folder: Path, records: list[TrialRecord]) -> None:
@@ -172,38 +153,28 @@ class Synthetic:
         names = np.array(self.classes)
         columns = {
             "image": [f"{names[label]}/{i:04d}.jpg" for i, label in enumerate(labels)],
-            "label": names[labels],
-            "predicted": names[probabilities.argmax(axis=1)],
-            "split": "test",
-            "brightness": rng.uniform(0.2, 0.8, len(labels)),
+            "label": names[labels], "predicted": names[probabilities.argmax(axis=1)],
+            "split": "test", "brightness": rng.uniform(0.2, 0.8, len(labels)),
             "predicted_brightness": np.nan,
-        }
+        }  # fmt: skip
         table = pd.DataFrame(columns | {f"p_{j}": probabilities[:, j] for j in range(k)})
         wrong = table.index[table["label"] != table["predicted"]]
         table["mistake"] = ""
         confident = sorted(wrong, key=lambda i: -probabilities[i].max())[:12]
         for number, i in enumerate(confident, start=1):
             table.loc[i, "mistake"] = f"mistakes/{number:02d}.jpg"
-            pixels = rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)
-            picture = Image.fromarray(pixels).resize((128, 128))
-            picture.save(folder / f"mistakes/{number:02d}.jpg")
+            picture = Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8))
+            picture.resize((128, 128)).save(folder / f"mistakes/{number:02d}.jpg")
         table.to_csv(folder / "predictions.csv", index=False)
 
 
 def large_study(name: str = "cat_dog-large", **given: Any) -> Synthetic:
     """Four modes at seven ratios, 60 trials."""
-    default = {
-        "name": name,
-        "data": "cat_dog",
-        "backbone": "efficientnet_lite0",
-        "mode": ["freeze", "finetune", "lp_ft", "scratch"],
-        "trials": "60",
-    }
-    return Synthetic(make_settings(**(default | given)))
+    default = {"name": name, "data": "cat_dog", "backbone": "efficientnet_lite0", "mode": MODES}
+    return Synthetic(make_settings(**(default | {"trials": "60"} | given)))
 
 
 def tiny_study(name: str = "tiny", **given: Any) -> Synthetic:
     """One mode at one ratio, three trials."""
-    default = {"name": name, "mode": ["finetune"], "train_ratio": ["0.1"]}
-    default |= {"trials": "3", "epochs": "2"}
-    return Synthetic(make_settings(**(default | given)), troubles=False)
+    default = {"mode": ["finetune"], "train_ratio": ["0.1"], "trials": "3", "epochs": "2"}
+    return Synthetic(make_settings(**(default | {"name": name} | given)), troubles=False)

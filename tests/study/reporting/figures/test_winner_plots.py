@@ -11,16 +11,12 @@ PREDICTIONS = Predictions(
 )  # fmt: skip
 
 
-def test_figures_show_counts() -> None:
-    (axes,) = draw_confusion(confusion(PREDICTIONS), "confusion").axes
+def test_figures_show_counts_and_long_class_names_are_cut() -> None:
+    named = replace(PREDICTIONS, classes=("x" * 40, "dog"))
+    (axes,) = draw_confusion(confusion(named), "confusion").axes
     assert sorted(text.get_text() for text in axes.texts) == ["1", "1", "1"]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["x" * 17 + "…", "dog"]
     bins = calibration(PREDICTIONS)
     upper, lower = draw_reliability(bins, calibration_error(bins), "calibration").axes
     assert [text.get_text() for text in lower.texts] == ["1", "2"]
     assert upper.get_ylabel() == "accuracy"
-
-
-def test_long_class_names_are_cut() -> None:
-    named = replace(PREDICTIONS, classes=("x" * 40, "dog"))
-    (axes,) = draw_confusion(confusion(named), "confusion").axes
-    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["x" * 17 + "…", "dog"]
