@@ -45,9 +45,7 @@ def shared_images(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) 
 
 
 @pytest.fixture(scope="session")
-def shared_images_of_three(
-    tmp_path_factory: pytest.TempPathFactory, shared_cache: Path
-) -> ImageSet:
+def images_of_three(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> ImageSet:
     """The same 60 images as in `three_class_images`; read-only."""
     folder = draw_folder(tmp_path_factory.mktemp("three") / "photos", ("cat", "dog", "owl"))
     return load_images(folder_source(folder), SIDE, shared_cache)
@@ -61,12 +59,10 @@ def trials(shared_images: ImageSet, shared_cache: Path, tiny_weights: Path) -> T
 
 
 @pytest.fixture
-def three_class_trials(
-    shared_images_of_three: ImageSet, shared_cache: Path, tiny_weights: Path
-) -> Trials:
+def three_class_trials(images_of_three: ImageSet, shared_cache: Path, tiny_weights: Path) -> Trials:
     """As `trials`, on three classes."""
     train.pretrained.cache_clear()
-    return Trials(shared_images_of_three, shared_cache, tiny_weights)
+    return Trials(images_of_three, shared_cache, tiny_weights)
 
 
 @pytest.fixture

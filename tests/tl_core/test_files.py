@@ -52,9 +52,7 @@ def test_a_kill_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert names_in(tmp_path) == ["a"]
 
 
-def test_the_content_reaches_the_disk_before_the_name_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_content_is_on_disk_before_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     steps: list[str] = []
     replace = Path.replace
 

@@ -14,9 +14,7 @@ def test_glibc_is_told_and_may_be_told_again() -> None:
 
 
 @pytest.mark.parametrize("platform", ["darwin", "win32"])
-def test_other_systems_and_libraries_are_left_alone(
-    monkeypatch: pytest.MonkeyPatch, platform: str
-) -> None:
+def test_other_systems_and_libraries(monkeypatch: pytest.MonkeyPatch, platform: str) -> None:
     opened: list[object] = []
     monkeypatch.setattr("ctypes.CDLL", lambda name: opened.append(name))
     keep_freed_memory()  # This library has no mallopt.

@@ -18,9 +18,7 @@ from tl_core.data.cache import MANIFEST, damage, publish
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, KeyboardInterrupt])
-def test_a_builder_that_raises_leaves_what_was_there(
-    tmp_path: Path, entry: Path, kind: type[BaseException]
-) -> None:
+def test_a_builder_that_raises(tmp_path: Path, entry: Path, kind: type[BaseException]) -> None:
     def build(into: Path) -> None:
         (into / "half").touch()
         raise kind("stopped")

@@ -3,25 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from tests.support.core.drawn import broken, counted, grey, source_of
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.sources import folder_source
 from tl_core.errors import InputError
-
-
-@pytest.mark.parametrize(
-    ("colour", "expected"),
-    [((0, 0, 0), 0.0), ((255, 255, 255), 1.0), ((51, 102, 153), 0.4), ((255, 0, 0), 1 / 3)],
-)
-def test_brightness_is_the_mean_over_pixels_and_channels(
-    own_cache: Path, colour: tuple[int, int, int], expected: float
-) -> None:
-    source = source_of(lambda i, size: Image.new("RGB", (9, 5), colour))
-    brightness = load_images(source, 16, own_cache).brightness
-    assert brightness.dtype == np.float32
-    np.testing.assert_allclose(brightness, expected, atol=1e-7)
 
 
 def test_a_folder_becomes_pixels_and_labels(images: ImageSet, photo_folder: Path) -> None:
@@ -66,9 +52,7 @@ FILES = ("about.json", "brightness.npy", "labels.npy", "pixels.npy")
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("at", [0.0, 0.3, 0.99])
-def test_an_entry_that_was_cut_is_decoded_again(
-    own_cache: Path, name: str, at: float, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_cut_entry(own_cache: Path, name: str, at: float, caplog: pytest.LogCaptureFixture) -> None:
     before = load_images(source_of(grey), 16, own_cache)
     file = before.path / name
     os.truncate(file, int(file.stat().st_size * at))

@@ -40,9 +40,7 @@ def row(values: list[float] | list[int] | list[bool], dtype: type) -> Image.Imag
     ids=["palette", "clear", "opaque", "pale", "clear grey", "clear red", "grey that is clear",
          "one bit", "deep grey of 8-bit values", "grey of fractions"],
 )  # fmt: skip
-def test_a_picture_becomes_rgb_on_white(
-    image: Image.Image, transparency: object, expected: object
-) -> None:
+def test_pictures_become_rgb(image: Image.Image, transparency: object, expected: object) -> None:
     more = {} if transparency is None else {"transparency": transparency}
     image.save(file := io.BytesIO(), "TIFF" if image.mode in ("I", "F") else "PNG", **more)
     found = open_rgb(file)

@@ -111,9 +111,7 @@ FAULTS = {
 }
 
 
-def test_broken_files_are_named_in_one_error_or_skipped(
-    broken_folder: Path, own_cache: Path
-) -> None:
+def test_broken_files_are_named_together_or_skipped(broken_folder: Path, own_cache: Path) -> None:
     def load(skip: bool) -> ImageSet:
         return without_root(lambda: load_images(folder_source(broken_folder), 16, own_cache, skip))
 

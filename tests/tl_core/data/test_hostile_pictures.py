@@ -68,9 +68,7 @@ def test_a_truncated_file_is_never_half_read(kind: str) -> None:
     assert refused > 5
 
 
-def test_no_other_program_is_called_to_read_a_picture(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_other_program_reads_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     called = tmp_path / "called"
     put(tmp_path / "bin" / "gs", f"#!/bin/sh\ntouch {called}\n".encode()).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)

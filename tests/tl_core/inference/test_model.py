@@ -82,9 +82,7 @@ def test_more_classes_have_a_probability_each() -> None:
         (("brightness",), ["trained with aux_weight 1, so its classes are guesses"]),
     ],
 )
-def test_a_prediction_and_a_note_of_a_head_that_never_learned(
-    learned: tuple[str, ...], notes: list[str]
-) -> None:
+def test_notes_of_a_head_that_never_learned(learned: tuple[str, ...], notes: list[str]) -> None:
     model = make_model(learned=learned)
     assert list(model.notes) == notes
     (said,) = model.predict([Image.new("RGB", (20, 30), "red")])
@@ -119,7 +117,7 @@ def test_every_picture_that_cannot_be_read_is_named_and_the_others_predicted(
     assert starts == [start.partition("Error: ")[0] for start in faults.values()]
 
 
-def test_large_pictures_are_read_without_a_warning(
+def test_large_pictures_warn_of_nothing(
     monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 300)

@@ -45,9 +45,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("pretrained", [True, False])
 @pytest.mark.parametrize(("backbone", "side"), [*FAMILIES, ("googlenet", 32), *SLOW_FAMILIES])
-def test_every_family_comes_back_as_it_was(
-    tmp_path: Path, backbone: str, side: int, pretrained: bool
-) -> None:
+def test_families_come_back(tmp_path: Path, backbone: str, side: int, pretrained: bool) -> None:
     # Googlenet converts the inputs of pretrained weights. Class names need not be text.
     classes = ("a", "caf\udce9", "ü / 犬")
     model = make_model(backbone, side, classes=classes, pretrained=pretrained)
@@ -106,9 +104,7 @@ OTHER = r"it was saved with torch [\d.]+\S*, torchvision .*, timm .*; installed 
         ({"classes": ["a", "b", "c"]}, r"does not fit shared_mlp .*size mismatch"),
     ],
 )
-def test_a_card_that_does_not_fit_is_refused(
-    folder: Path, changes: dict[str, Any], pattern: str
-) -> None:
+def test_cards_that_do_not_fit(folder: Path, changes: dict[str, Any], pattern: str) -> None:
     card = json.loads((folder / CARD).read_text())
     (folder / CARD).write_text(json.dumps(card | changes))
     with pytest.raises(InputError, match=pattern):
@@ -136,9 +132,7 @@ def test_what_is_not_a_whole_model_is_refused(folder: Path) -> None:
     assert_refused(r"saved/model.safetensors does not exist; a model is a folder with")
 
 
-def test_a_kill_between_the_files_leaves_nothing_that_is_mixed(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kill_between_files_mixes_none(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def killed(path: Path, content: bytes) -> None:
         if path.name == CARD:
             raise KeyboardInterrupt

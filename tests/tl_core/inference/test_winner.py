@@ -45,9 +45,7 @@ def predict_all(folder: Path, model: Model, images: ImageSet) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize(("mode", "seeds"), [("finetune", 1), ("freeze", 2)])
-def test_a_winner_is_its_model_and_its_predictions(
-    trials: Trials, tmp_path: Path, mode: str, seeds: int
-) -> None:
+def test_winner_and_its_predictions(trials: Trials, tmp_path: Path, mode: str, seeds: int) -> None:
     changes: dict[str, Any] = {"aux_weight": 0.5, "seeds": seeds, "epochs": 1}
     result = trials.run(mode, read_test=True, **changes)
     save_winner(tmp_path / "winner", result, trials.config(mode, **changes), trials.images)
@@ -89,7 +87,7 @@ def test_the_card_tells_what_the_trial_was(
     assert set(table["split"]) == {"val"}, "the test set was not read, so it must stay unread"
 
 
-def test_the_most_confident_errors_come_first_with_their_pictures(
+def test_the_most_confident_errors_with_pictures(
     opinionated: Model, images: ImageSet, tmp_path: Path
 ) -> None:
     table = predict_all(tmp_path, opinionated, images)
@@ -139,7 +137,7 @@ def test_predictions_that_do_not_fit_leave_no_half(
     "classes",
     [("NA", ""), ("1", "01"), ('a,"b', "x\ny"), ("caf\udce9", "犬"), ("cat", "dog", "owl")],
 )
-def test_classes_may_be_called_anything(
+def test_class_names_are_free(
     three_class_images: ImageSet, tmp_path: Path, classes: tuple[str, ...]
 ) -> None:
     images = replace(three_class_images, labels=three_class_images.labels % len(classes))

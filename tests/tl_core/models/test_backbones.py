@@ -86,18 +86,14 @@ def classifier(network: nn.Module) -> nn.Module:
 
 @pytest.mark.integration
 @pytest.mark.parametrize("name", models.list_models(module=torchvision.models))
-def test_every_torchvision_network_is_beheaded(
-    name: str, meta_regnet: None, widths_seen: list[int]
-) -> None:
+def test_torchvision_networks_are_cut(name: str, meta_regnet: None, widths_seen: list[int]) -> None:
     with torch.device("meta"):
         backbone = load_backbone(name, "none", {"vit_h_14": 518}.get(name, 224))
     assert widths_seen == [backbone.n_features]
 
 
 @pytest.mark.parametrize(("name", "side"), [*FAMILIES, *OTHER_FAMILIES])
-def test_features_are_what_the_classifier_would_get(
-    name: str, side: int, quick_start: None
-) -> None:
+def test_features_are_what_the_classifier_gets(name: str, side: int, quick_start: None) -> None:
     torch.manual_seed(0)
     whole, net = whole_network(name), torchvision_net(name, pretrained=True)
     fill(name, net, whole.state_dict(), NOWHERE)
@@ -180,9 +176,7 @@ def test_the_articles_nets(name: str, widths: list[int]) -> None:
         ("timm:vit_tiny_patch16_224", 96, "Input height", 224),
     ],
 )
-def test_a_size_that_does_not_fit_is_refused(
-    name: str, side: int, reason: str, fitting: int
-) -> None:
+def test_a_size_that_does_not_fit(name: str, side: int, reason: str, fitting: int) -> None:
     message = rf"^{name} does not take {side} x {side} images \({reason}.*: use --image-size "
     with pytest.raises(BackboneError, match=f"{message}{fitting}$"), torch.device("meta"):
         load_backbone(name, "none", side)

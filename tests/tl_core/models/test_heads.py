@@ -2,9 +2,8 @@ import math
 
 import pytest
 import torch
-from torch import nn
 
-from tl_core.models.heads import Heads, HeadStack, TwoHeadedNet, probabilities
+from tl_core.models.heads import Heads, HeadStack, probabilities
 
 
 @pytest.mark.parametrize(("n_classes", "n_logits"), [(2, 1), (3, 3), (37, 37)])
@@ -24,14 +23,6 @@ def test_heads_are_linear() -> None:
     logits, brightness = heads(torch.tensor([[3.0, 1.0], [0.0, 1.0]]))
     assert logits.tolist() == [[1.5], [-1.5]]
     torch.testing.assert_close(brightness, torch.tensor([0.5, 0.2]))
-
-
-def test_a_net_is_its_heads_on_its_network() -> None:
-    heads = Heads(12, 3)
-    net = TwoHeadedNet(nn.Flatten(), heads)
-    images = torch.randn(4, 3, 2, 2)
-    for found, expected in zip(net(images), heads(images.flatten(1)), strict=True):
-        assert torch.equal(found, expected)
 
 
 def test_probabilities() -> None:

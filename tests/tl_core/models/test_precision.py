@@ -11,7 +11,7 @@ CPU = torch.device("cpu")
     ("avx512_bf16", "amx", "expected"),
     [(False, False, "fp32"), (True, False, "bf16"), (False, True, "bf16")],
 )
-def test_the_cpu_is_asked(
+def test_the_cpu(
     monkeypatch: pytest.MonkeyPatch, avx512_bf16: bool, amx: bool, expected: str
 ) -> None:
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512_bf16)

@@ -63,9 +63,7 @@ def test_a_file_loads_whatever_its_wrapping_and_its_classifier(
         ("mlp", 16, lambda: load_backbone("mlp", "none", 16).network),
     ],
 )
-def test_a_file_of_each_library_loads(
-    tmp_path: Path, name: str, side: int, make: Callable[[], nn.Module]
-) -> None:
+def test_each_library(tmp_path: Path, name: str, side: int, make: Callable[[], nn.Module]) -> None:
     saved = make().state_dict()
     save_file(saved, tmp_path / "mine.safetensors")
     loaded = load_backbone(name, str(tmp_path / "mine.safetensors"), side)
@@ -169,7 +167,7 @@ def test_lite0_holds_the_packages_weights() -> None:
         assert backbone.network(torch.randn(2, 3, SIDE, SIDE)).isfinite().all()
 
 
-def test_lite0_without_its_package_or_with_another_file_in_it(
+def test_lite0_without_its_package_or_its_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(weights, "LITE0_SHA256", "f" * 64)

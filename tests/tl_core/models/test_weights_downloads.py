@@ -63,7 +63,7 @@ def test_a_cached_file_is_loaded_or_refused_if_tampered_with_and_no_code_runs(
     assert not (tmp_path / "sprung").exists()
 
 
-def test_a_missing_file_is_downloaded_and_verified(
+def test_a_verified_download(
     tmp_path: Path, whole: nn.Module, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = publish(monkeypatch, tmp_path / "site", whole.state_dict())
@@ -77,7 +77,7 @@ def test_a_missing_file_is_downloaded_and_verified(
     assert list(checkpoints(tmp_path).iterdir()) == []
 
 
-def test_without_a_network_the_way_out_is_told(
+def test_without_network_there_is_a_way_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = f"{CLOSED}/net-01234567.pth"
@@ -135,9 +135,7 @@ def test_a_cached_hub_file_is_verified_and_loaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("linked", [True, False])
-def test_a_pickle_in_the_hub_cache_is_refused_and_does_not_run(
-    tmp_path: Path, linked: bool
-) -> None:
+def test_a_pickle_in_the_hub_cache_does_not_run(tmp_path: Path, linked: bool) -> None:
     blob = cache_in_hub(tmp_path, {"conv1.weight": torch.zeros(1)})
     torch.save({"conv1.weight": Trap(tmp_path / "sprung")}, blob)
     message = (

@@ -51,9 +51,7 @@ def directly(images: ImageSet, backbone: Backbone) -> NDArray[np.float32]:
     return features
 
 
-def test_features_are_what_the_network_says_in_eval_mode(
-    images: ImageSet, backbone: Backbone, load: Load
-) -> None:
+def test_features_are_those_of_eval_mode(images: ImageSet, backbone: Backbone, load: Load) -> None:
     expected = directly(images, backbone)
     backbone.network.train()
     runs = count_runs(backbone)
@@ -71,17 +69,10 @@ def test_features_are_what_the_network_says_in_eval_mode(
 
 @pytest.mark.parametrize(
     "change",
-    [
-        {"name": "another"},
-        {"weights_id": "another"},
-        {"mean": (0.4, 0.4, 0.4)},
-        {"std": (0.4, 0.4, 0.4)},
-        {"precision": "bf16"},
-    ],
-)
-def test_another_backbone_has_features_of_its_own(
-    backbone: Backbone, load: Load, change: dict[str, Any]
-) -> None:
+    [{"name": "another"}, {"weights_id": "another"}, {"mean": (0.4, 0.4, 0.4)},
+     {"std": (0.4, 0.4, 0.4)}, {"precision": "bf16"}],
+)  # fmt: skip
+def test_each_backbone_has_its_own(backbone: Backbone, load: Load, change: dict[str, Any]) -> None:
     exact, other = load(), replace(backbone, **change)
     runs = count_runs(other)
     found = load(other)
@@ -93,13 +84,13 @@ def test_another_backbone_has_features_of_its_own(
 
 
 def test_other_weights_and_other_images_have_features_of_their_own(
-    images: ImageSet, three_class_images: ImageSet, load: Load, own_cache: Path,
-    tiny_weights: Path, tmp_path: Path,
-) -> None:  # fmt: skip
+    images: ImageSet, three_class_images: ImageSet, load: Load, own_cache: Path, tiny_weights: Path
+) -> None:
     entries = torch.load(tiny_weights, weights_only=True)
     entries["conv1.0.weight"] *= 2
-    torch.save(entries, tmp_path / tiny_weights.name)
-    other = load_backbone(TINY, str(tmp_path / tiny_weights.name), SIDE)
+    file = own_cache.parent / tiny_weights.name
+    torch.save(entries, file)
+    other = load_backbone(TINY, str(file), SIDE)
     plain, found = load(), load(other)
     np.testing.assert_allclose(found, directly(images, other), atol=1e-5)
     assert (plain != found).any()
@@ -117,9 +108,7 @@ def test_an_extraction_that_stops_leaves_nothing(backbone: Backbone, load: Load)
     assert load().any(axis=1).all()
 
 
-def test_mirror_images_lie_behind_the_images(
-    images: ImageSet, backbone: Backbone, load: Load
-) -> None:
+def test_mirror_images_are_behind_images(images: ImageSet, backbone: Backbone, load: Load) -> None:
     plain, runs = load(), count_runs(backbone)
     both = load(hflip=True)
     load(hflip=True)
@@ -129,9 +118,7 @@ def test_mirror_images_lie_behind_the_images(
     np.testing.assert_allclose(both[40:], directly(turned, backbone), atol=1e-5)
 
 
-def test_work_that_is_spread_gives_the_same(
-    images: ImageSet, backbone: Backbone, load: Load, tmp_path: Path
-) -> None:
+def test_spread_work(images: ImageSet, backbone: Backbone, load: Load, tmp_path: Path) -> None:
     asked: list[int] = []
 
     def spread(chunks: list[NDArray[np.int64]]) -> Iterator[NDArray[np.float32]]:

@@ -69,9 +69,7 @@ def test_the_batch_size_that_fits_is_named(
     trials.run("scratch", batch_size=fits)
 
 
-def test_one_image_is_tried_last(
-    three_class_trials: Trials, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_image_comes_last(three_class_trials: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
     # Of 9 images, batches of 2 leave one, which makes a batch of 3; batches of 1 make one of 2.
     limit(monkeypatch, 2)
     with pytest.raises(GpuMemoryError, match="at --batch-size 8; 1 fits, or choose"):
@@ -79,9 +77,7 @@ def test_one_image_is_tried_last(
 
 
 @pytest.mark.parametrize("batch_size", [8, 1])
-def test_no_batch_size_fits(
-    trials: Trials, monkeypatch: pytest.MonkeyPatch, batch_size: int
-) -> None:
+def test_no_size_fits(trials: Trials, monkeypatch: pytest.MonkeyPatch, batch_size: int) -> None:
     limit(monkeypatch, 0)
     message = f"out of GPU memory at --batch-size {batch_size}, and not even 1 fits: {WAYS_OUT}"
     with pytest.raises(GpuMemoryError, match=f"^{message}$"):
@@ -89,9 +85,7 @@ def test_no_batch_size_fits(
 
 
 @pytest.mark.parametrize("mode", ["lp_ft", "scratch"])
-def test_scoring_has_a_batch_of_its_own(
-    trials: Trials, monkeypatch: pytest.MonkeyPatch, mode: str
-) -> None:
+def test_scoring_has_a_batch(trials: Trials, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
     limit(monkeypatch, 1000)
     trials.run("lp_ft")  # Then the features are cached, and need no memory.
     limit(monkeypatch, learning=1000, scoring=3)

@@ -26,9 +26,7 @@ METRICS = {"loss", "log_loss", "accuracy", "auroc", "brightness_mae", "brightnes
         *(("lp_ft", 1.0), ("lp_ft", "auto"), ("scratch", 0.0), ("scratch", 1.0)),
     ],
 )
-def test_every_mode_runs_from_end_to_end(
-    lone_trials: Trials, mode: Mode, aux_weight: AuxWeight
-) -> None:
+def test_every_mode_from_end_to_end(lone_trials: Trials, mode: Mode, aux_weight: AuxWeight) -> None:
     seen: list[EpochMetrics] = []
     config = lone_trials.config(mode, aux_weight=aux_weight)
     result = run_trial(config, lone_trials.images, lone_trials.cache, CPU, seen.append)
@@ -98,18 +96,14 @@ def test_scratch_reads_no_weights(trials: Trials) -> None:
     ("changes", "sizes", "accuracy", "warned"),
     [
         # Two standard errors over 20 images: of 0.5 they are 0.2236; of 0.75 they are 0.1936.
-        ({}, (100, 100), 0.723, True),
-        ({}, (100, 100), 0.724, False),
-        ({}, (100, 100), 0.20, True),
-        ({}, (150, 50), 0.943, True),
-        ({}, (150, 50), 0.944, False),
+        ({}, (100, 100), 0.723, True), ({}, (100, 100), 0.724, False), ({}, (100, 100), 0.20, True),
+        ({}, (150, 50), 0.943, True), ({}, (150, 50), 0.944, False),
         # Over 30 images, of 1/3 they are 0.1721.
-        ({}, (100, 100, 100), 0.505, True),
-        ({}, (100, 100, 100), 0.506, False),
+        ({}, (100, 100, 100), 0.505, True), ({}, (100, 100, 100), 0.506, False),
         *(({"mode": mode}, (100, 100), 0.5, False) for mode in MODES[1:]),
         ({"aux_weight": 1.0}, (100, 100), 0.5, False),
     ],
-)
+)  # fmt: skip
 def test_frozen_accuracy_near_chance_is_warned_of(
     trials: Trials, changes: dict[str, Any], sizes: tuple[int, ...], accuracy: float, warned: bool
 ) -> None:

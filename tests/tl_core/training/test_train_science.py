@@ -91,9 +91,7 @@ class SlowFreeze:
     ("aux_weight", "seed", "hflip"),
     [(0.0, 3, True), (0.3, 0, False), (1.0, 3, True), ("auto", 0, False), ("auto", 3, True)],
 )
-def test_the_fast_path_is_the_slow_path(
-    trials: Trials, aux_weight: AuxWeight, seed: int, hflip: bool
-) -> None:
+def test_fast_is_slow(trials: Trials, aux_weight: AuxWeight, seed: int, hflip: bool) -> None:
     changes: dict[str, Any] = {"aux_weight": aux_weight, "seed": seed, "epochs": 3, "lr": 1e-2}
     changes |= {"hflip": hflip}
     fast = trials.run("freeze", read_test=True, **changes)
