@@ -54,9 +54,7 @@ def named(tmp_path: Path) -> Path:
     return plant(tmp_path / os.fsdecode(b"ph\xf8tos"), NAMES)
 
 
-def test_trial_writes_them_to_files_mlflow_and_the_terminal(
-    run: Run, named: Path, client: MlflowClient, monkeypatch: Patch
-) -> None:
+def test_trial_writes_them(run: Run, named: Path, client: MlflowClient, monkeypatch: Patch) -> None:
     (named / "cat" / "\x1b[31m.png").write_bytes(b"no picture")
     terminal = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(terminal, "utf-8", errors="strict"))

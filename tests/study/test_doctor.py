@@ -31,9 +31,7 @@ def test_help_lists_the_flags_of_a_study(capsys: Capture) -> None:
     assert "--resume" not in text
 
 
-def test_every_fault_is_reported_and_nothing_is_measured(
-    monkeypatch: Patch, capsys: Capture, tmp_path: Path, nobody: str
-) -> None:
+def test_every_fault(monkeypatch: Patch, capsys: Capture, tmp_path: Path, nobody: str) -> None:
     def ray_is_up(*_: object) -> None:
         raise AssertionError("Ray has been started")
 
@@ -60,16 +58,14 @@ def test_every_fault_is_reported_and_nothing_is_measured(
 
 
 @pytest.mark.integration
-def test_a_study_is_measured_and_nothing_is_left(
-    ray_run: RayRun, photo_folder: Path, own_folder: Path, temp_dirs: Path
-) -> None:
+def test_a_measurement(ray_run: RayRun, photo_folder: Path, temp_dirs: Path) -> None:
     words = ("--data", photo_folder, *NET, "--train-ratio", 0.2, 0.8)
     code, printed, errors = ray_run.finish(ray_run.start(*words, program=doctor.__file__))
     assert (code, errors) == (0, ""), printed
     for part in ("the study can start", "ETA of this study: 0:0", "trials an hour"):
         assert part in printed
     assert "not measured" not in printed
-    assert {path.name for path in own_folder.iterdir()} == {photo_folder.name, temp_dirs.name}
+    assert {path.name for path in Path().iterdir()} == {photo_folder.name, temp_dirs.name}
     assert [*temp_dirs.glob("tl-doctor-*")] == []
     assert ray_run.left_over() == {}
 

@@ -34,9 +34,7 @@ def pictures(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("model", ["", "winner", f"winner/{CARD}", f"winner/{WEIGHTS}"])
-def test_json_has_a_line_a_picture(
-    study: Path, pictures: Path, model: str, capsys: Capture
-) -> None:
+def test_json_has_a_line_for_each(study: Path, pictures: Path, model: str, capsys: Capture) -> None:
     assert main([str(study / model), str(pictures), str(pictures / "a.png"), "--json"]) == 0
     out, err = capsys.readouterr()
     lines = [json.loads(line) for line in out.splitlines()]
@@ -84,9 +82,7 @@ def test_bad_pictures_are_listed(study: Path, pictures: Path, capsys: Capture) -
     assert capsys.readouterr().out == "", "no table without a picture"
 
 
-def test_brightness_never_learned_is_not_shown(
-    tmp_path: Path, pictures: Path, capsys: Capture
-) -> None:
+def test_unlearned_brightness_is_not_shown(tmp_path: Path, pictures: Path, capsys: Capture) -> None:
     save_model(tmp_path / "one-task", make_model(learned=("class",)))
     assert main([str(tmp_path / "one-task"), str(pictures)]) == 0
     out, err = capsys.readouterr()

@@ -28,14 +28,11 @@ def test_faults_are_printed_nothing_is_left(run: Run, photo_folder: Path, capsys
 
 @pytest.mark.parametrize(("words", "start"), [
     ("--lr -1e-3", "--lr -1e-3: must be greater than 0"),
-    ("--gpus 64", "--gpus 64: this machine has "),
-    ("--cache file", "--cache file: /"),
+    ("--gpus 64", "--gpus 64: this machine has "), ("--cache file", "--cache file: /"),
     ("--tracking-uri ftp://127.0.0.1/x", "--tracking-uri ftp://127.0.0.1/x: "),
     ("--tracking-uri mlruns", "--tracking-uri mlruns: The filesystem tracking backend"),
 ])  # fmt: skip
-def test_a_fault_at_any_stage_ends_with_2(
-    words: str, start: str, run: Run, photo_folder: Path, capsys: Capture
-) -> None:
+def test_a_fault(words: str, start: str, run: Run, photo_folder: Path, capsys: Capture) -> None:
     Path("file").touch()
     assert run("--data", photo_folder, *QUICK, *words.split()) == 2
     title, fault = capsys.readouterr().err.splitlines()[-2:]
@@ -50,7 +47,7 @@ def test_name_with_brackets_is_unchanged(run: Run, photo_folder: Path, capsys: C
 
 
 @pytest.mark.parametrize("at_start", [signal.default_int_handler, signal.SIG_IGN])
-def test_sigterm_ends_like_ctrl_c(
+def test_sigterm_is_like_ctrl_c(
     run: Run, monkeypatch: Patch, capsys: Capture, at_start: Any
 ) -> None:
     def wait(given: object) -> None:

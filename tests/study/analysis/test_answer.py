@@ -4,22 +4,29 @@ from dataclasses import replace
 import pytest
 
 from study.analysis.answer import answer, winner
-from study.analysis.estimates import Cell, Confirmed
+from study.analysis.estimates import Cell, Confirmed, Estimate
+from study.analysis.phrases import (
+    change,
+    enumerate_words,
+    percent,
+    points,
+    reverse,
+    seeds,
+    share,
+    show_weight,
+)
 from study.records.trial_record import TrialRecord
 from tests.support.studies.builders import make_confirmed, make_epoch, make_record, make_settings
-from tl_core.config import Metric, Mode
+from tl_core.config import Mode
 
 SUBJECT = "pets (12,000 images) with resnet18"
 SETTINGS = make_settings(aux_weight=["0", "0.9"])
 WINNER = Cell("finetune", 0.4)
 ACCURACIES: dict[tuple[Mode, float], tuple[float, ...]] = {
-    ("freeze", 0.1): (0.86, 0.87, 0.88),
-    ("freeze", 0.4): (0.90, 0.91, 0.92),
-    ("finetune", 0.1): (0.80, 0.81, 0.82),
-    ("finetune", 0.4): (0.94, 0.95, 0.96),
-    ("scratch", 0.1): (0.50, 0.51, 0.52),
-    ("scratch", 0.4): (0.70, 0.71, 0.72),
-}
+    ("freeze", 0.1): (0.86, 0.87, 0.88), ("freeze", 0.4): (0.90, 0.91, 0.92),
+    ("finetune", 0.1): (0.80, 0.81, 0.82), ("finetune", 0.4): (0.94, 0.95, 0.96),
+    ("scratch", 0.1): (0.50, 0.51, 0.52), ("scratch", 0.4): (0.70, 0.71, 0.72),
+}  # fmt: skip
 CELLS = [Cell(*cell) for cell in ACCURACIES]
 
 
@@ -44,10 +51,6 @@ def confirm(
         for c in make_confirmed(cell.mode, cell.train_ratio, ACCURACIES[cell][:n])
     ]
     return trials + make_confirmed(*WINNER, control, "control", test_brightness_mae=0.3)
-
-
-def only(mode: Mode) -> list[Cell]:
-    return [cell for cell in CELLS if cell.mode == mode]
 
 
 def answers(records: list[TrialRecord], confirmed: list[Confirmed]) -> tuple[str, str, str]:
@@ -85,11 +88,8 @@ def matched() -> list[Confirmed]:
 def hedged() -> list[Confirmed]:
     """The intervals overlap."""
     accuracies = [(0.8, 0.9), (0.9, 0.8), (0.9, 0.8), (0.8, 0.92)]
-    trials = [
-        replace(c, source=i)
-        for i, (cell, values) in enumerate(zip(CELLS, accuracies, strict=False))
-        for c in make_confirmed(*cell, values)
-    ]
+    pairs = enumerate(zip(CELLS, accuracies, strict=False))
+    trials = [replace(c, source=i) for i, (cell, x) in pairs for c in make_confirmed(*cell, x)]
     return trials + make_confirmed(*WINNER, (0.9, 0.8), "control")
 
 
@@ -97,7 +97,7 @@ def without(*lost: tuple[Mode, float]) -> list[Confirmed]:
     return [c for c in confirm() if c.cell not in lost]
 
 
-TUNED = only("finetune")
+TUNED = [cell for cell in CELLS if cell.mode == "finetune"]
 AT_04 = [cell for cell in CELLS if cell.train_ratio == 0.4]
 NO_RATIO = "The gain from more labels is unknown, because fine-tuning has results with only 40 % of"
 
@@ -144,27 +144,22 @@ NO_RATIO = "The gain from more labels is unknown, because fine-tuning has result
     *((records, [], ["There is no answer on pets (12,000 images) with resnet18, because no trial "
                      "finished."]) for records in ([], [make_record(0, "failed", ())])),
 ])  # fmt: skip
-def test_parts_of_the_answer(
-    records: list[TrialRecord], confirmed: list[Confirmed], parts: list[str]
-) -> None:
+def test_parts(records: list[TrialRecord], confirmed: list[Confirmed], parts: list[str]) -> None:
     found = "\n".join(answers(records, confirmed))
     assert [part for part in parts if part not in found] == []
 
 
-@pytest.mark.parametrize(("aux_weights", "chosen", "end"), [
+@pytest.mark.parametrize(("weights", "chosen", "end"), [
     ((0.3,), 0.3, "helps was not searched: its weight was fixed at 0.3."),
     ((0.0, 0.9), 0.0, "gives it weight 0, so there is nothing to compare."),
     ((0.0, 0.9), 0.5, "gives it weight 0.5, and no control with weight 0 has a result."),
 ])  # fmt: skip
-@pytest.mark.parametrize("confirmed", [True, False])
-def test_no_control(
-    aux_weights: tuple[float, ...], chosen: float, end: str, confirmed: bool
-) -> None:
-    trials = [replace(c, aux_weight=chosen) for c in confirm()] if confirmed else []
-    settings = SETTINGS.model_copy(update={"aux_weight": aux_weights})
-    *_, third = answer(SUBJECT, settings, search(aux_weight=chosen), trials)
-    assert third.startswith("Whether the auxiliary task, predicting brightness, helps ")
-    assert third.endswith(end)
+def test_no_control(weights: tuple[float, ...], chosen: float, end: str) -> None:
+    settings = SETTINGS.model_copy(update={"aux_weight": weights})
+    for trials in ([replace(c, aux_weight=chosen) for c in confirm()], []):
+        *_, third = answer(SUBJECT, settings, search(aux_weight=chosen), trials)
+        assert third.startswith("Whether the auxiliary task, predicting brightness, helps ")
+        assert third.endswith(end)
 
 
 def test_unconfirmed() -> None:
@@ -184,19 +179,36 @@ def test_unconfirmed() -> None:
     )
 
 
-@pytest.mark.parametrize(("metric", "best"), [
-    ("val_log_loss", Cell("freeze", 0.1)), ("val_accuracy", Cell("scratch", 0.1)),
-])  # fmt: skip
-def test_winner_is_chosen_on_validation_by_direction(metric: Metric, best: Cell) -> None:
+def test_winner_is_chosen_on_validation_by_direction() -> None:
     records = search()
     records[0].history = [make_epoch(val_log_loss=0.01, val_accuracy=0.5)]
     records[4].history = [make_epoch(val_log_loss=0.9, val_accuracy=0.9)]
-    assert winner(metric, records, confirm()).cell == best
-
-
-def test_winner_is_not_the_cell_that_borrowed_its_settings() -> None:
-    trials = [
-        *(replace(c, source=3, borrowed_from=0.4) for c in make_confirmed("finetune", 0.1, [0.9])),
-        *(replace(c, source=3) for c in make_confirmed("finetune", 0.4, [0.8])),
-    ]
+    assert winner("val_log_loss", records, confirm()).cell == Cell("freeze", 0.1)
+    assert winner("val_accuracy", records, confirm()).cell == Cell("scratch", 0.1)
+    # Not the cell that borrowed its settings.
+    trials = [replace(c, borrowed_from=0.4) for c in make_confirmed("finetune", 0.1, [0.9])]
+    trials = [replace(c, source=3) for c in trials + make_confirmed("finetune", 0.4, [0.8])]
     assert winner("val_log_loss", search(), trials).cell == WINNER
+
+
+GAIN = Estimate(0.012, 0.003, 0.021, 5)
+
+
+def test_numbers_in_words() -> None:
+    assert percent(Estimate(0.983, 0.971, 0.99, 5)) == "98.3 % (97.1 to 99.0 %)"
+    assert points(GAIN) == "1.2 points (0.3 to 2.1)"
+    assert points(GAIN, "+") == "+1.2 points (+0.3 to +2.1)"
+    assert points(reverse(GAIN)) == "-1.2 points (-2.1 to -0.3)"
+    assert change(Estimate(-0.0123, -0.0204, -0.004, 5)) == "-0.012 (-0.020 to -0.004)"
+    e = Estimate(0.5, None, None, 1)
+    assert (percent(e), points(reverse(e)), change(e)) == ("50.0 %", "-50.0 points", "+0.500")
+    assert percent(Estimate(1, 1, 1, 5)) == "100.0 % (on every seed)"
+    assert points(Estimate(0.05, 0.05, 0.05 + 1e-17, 5)) == "5.0 points (on every seed)"
+    assert points(Estimate(-1e-5, -1e-4, 1e-4, 5)) == "0.0 points (0.0 to 0.0)"
+
+
+def test_shares_counts_weights_and_lists() -> None:
+    assert [share(x) for x in (0.01, 0.125, 0.8, 0.07)] == ["1 %", "12.5 %", "80 %", "7 %"]
+    assert (seeds(1), seeds(5)) == ("one seed", "5 seeds")
+    assert [show_weight(x, ".2g") for x in ("auto", 0.3125, 0.0)] == ["auto", "0.31", "0"]
+    assert [enumerate_words([*"abc"[:n]]) for n in (1, 2, 3)] == ["a", "a and b", "a, b and c"]

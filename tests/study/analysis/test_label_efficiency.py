@@ -25,12 +25,8 @@ gains = st.lists(st.tuples(GRID, GRID, GRID), min_size=1, max_size=4)
 
 def curve(mode: Mode, ratios: tuple[float, ...], *seeds: tuple[float, ...]) -> list[Confirmed]:
     """A mode's accuracies: a row a seed, a column a ratio."""
-    columns = zip(*seeds, strict=True)
-    return [
-        c
-        for ratio, column in zip(ratios, columns, strict=True)
-        for c in make_confirmed(mode, ratio, column)
-    ]
+    columns = zip(ratios, *seeds, strict=True)
+    return [c for ratio, *column in columns for c in make_confirmed(mode, ratio, column)]
 
 
 def versus(ratios: tuple[float, ...], *seeds: tuple[float, ...]) -> list[Confirmed]:
@@ -46,8 +42,7 @@ def only(trials: list[Confirmed], score: str = "test_accuracy") -> Crossover:
 
 
 def saved(trials: list[Confirmed], a: Mode, b: Mode, margin: float = 0.01) -> LabelsSaved:
-    (found,) = [s for s in labels_saved(trials, margin=margin) if (s.a, s.b) == (a, b)]
-    return found
+    return next(s for s in labels_saved(trials, margin=margin) if (s.a, s.b) == (a, b))
 
 
 @pytest.mark.parametrize(("first", "last", "ratio"), [
@@ -58,12 +53,9 @@ def test_crossover_by_hand(first: float, last: float, ratio: float, score: str) 
     found = only(versus((0.1, 0.4), *[(first, last)] * 3), score)
     assert (found.before, found.after, found.status) == ("freeze", "finetune", "seen")
     assert (found.ratio, found.low, found.high) == pytest.approx((ratio,) * 3)
-
-
-def test_last_change_counts() -> None:
     found = only(versus((0.1, 0.2, 0.4, 0.8), *[(-0.2, 0.2, -0.2, 0.2)] * 3))
     assert (found.before, found.after) == ("finetune", "freeze")
-    assert found.ratio == pytest.approx(0.4 * math.sqrt(2))
+    assert found.ratio == pytest.approx(0.4 * math.sqrt(2)), "the last change counts"
 
 
 @pytest.mark.parametrize("rows", [[(0.1, 0.1)] * 3, [(0.1, 0.0)] * 3, [(-0.1, 0.1), (0.3, 0.1)]])
@@ -112,12 +104,11 @@ def test_crossover_lies_where_the_lead_changes(rows: list[tuple[float, float, fl
 
 @given(gains)
 def test_swapped_modes_cross_at_the_same_ratio(rows: list[tuple[float, float, float]]) -> None:
-    leads = np.mean(rows, axis=0)
-    assume(abs(leads).min() > 1e-6)  # Ties have no side.
+    assume(abs(np.mean(rows, axis=0)).min() > 1e-6)  # Ties have no side.
     found = only(versus(RATIOS, *rows))
     swapped = only(versus(RATIOS, *[tuple(-gain for gain in row) for row in rows]))
-    assert (swapped.before, swapped.after) == (found.after, found.before)
-    assert swapped.status == found.status
+    after = (swapped.before, swapped.after, swapped.status)
+    assert after == (found.after, found.before, found.status)
     assert swapped.ratio == pytest.approx(found.ratio)
 
 
@@ -149,19 +140,15 @@ def test_no_match(ratio: float, freeze: tuple[float, ...], scratch: tuple[float,
 
 @given(gains, st.floats(0, 0.2), st.floats(0, 0.2))
 def test_wider_margin(rows: list[tuple[float, float, float]], one: float, other: float) -> None:
-    trials = versus(RATIOS, *rows)
-    strict, lenient = (
-        saved(trials, "freeze", "finetune", margin).ratio or math.inf
-        for margin in sorted((one, other))
-    )
+    """It never needs more labels."""
+    trials, margins = versus(RATIOS, *rows), sorted((one, other))
+    strict, lenient = (saved(trials, "freeze", "finetune", m).ratio or math.inf for m in margins)
     assert lenient <= strict
 
 
 def test_pareto_front_is_what_no_trial_beats_with_as_few_labels() -> None:
     values = [(0.1, 0.5), (0.1, 0.4), (0.2, 0.4), (0.4, 0.3), (0.8, 0.35)]
-    records = [
-        make_record(i, "done", (loss,), train_ratio=ratio) for i, (ratio, loss) in enumerate(values)
-    ]
+    records = [make_record(i, "done", (y,), train_ratio=x) for i, (x, y) in enumerate(values)]
     records.append(make_record(5, "pruned", (0.1,), train_ratio=0.1))
     assert [r.trial for r in pareto_front(records, "val_log_loss")] == [1, 3]
     assert [r.trial for r in pareto_front(records, "val_accuracy")] == [0]

@@ -1,7 +1,10 @@
 """What the doctor prints of nodes, checks, speeds and the time that a study takes."""
 
 import io
+import time
+from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,11 +14,16 @@ from rich.table import Table
 from study.cluster.join import Node, NodeFault, versions
 from study.cluster.node_report import NodeReport, ReportedNode
 from study.cluster.resources import this_machine
+from study.diagnosis import forecast
 from study.diagnosis.estimate import Eta, Speeds
 from study.diagnosis.measure import Measured
 from study.diagnosis.tables import check_table, eta_line, node_table, speed_table
-from study.preflight.setup import Setup
+from study.preflight.checks import run_checks
+from study.preflight.setup import Setup, new_setup
+from study.preflight.torch_checks import CHECKS
+from tests.support.studies.asking import QUICKEST
 from tests.support.studies.builders import make_settings
+from tests.support.study_fixtures import Capture, Patch
 from tl_core.errors import Fault
 from tl_core.models.backbones import load_backbone
 
@@ -101,3 +109,27 @@ def test_checks_that_find_faults_are_marked() -> None:
     text = drawn(check_table(setup))
     assert "settings │ ok │ 64 trials of freeze finetune at 7 train ratios" in text
     assert "folder │ fault │ listed below" in text
+
+
+SPEEDS = Speeds(forward=100, train=10, heads=1000)
+
+
+@pytest.mark.parametrize(("given", "measured", "lines"), [
+    ({}, Measured(SPEEDS, places=1), ["about ", "ETA of this study: 0:0"]),
+    ({}, Measured(reasons=["slow"]), ["not measured: slow", "not known, as not every speed"]),
+    ({"data": "oxford-pet"}, Measured(SPEEDS), ["not known, as oxford-pet is not here yet"]),
+    ({"debug": True}, Measured(), ["speed not measured: --debug runs one trial in this"]),
+    ({"epochs": "0"}, Measured(), ["speed not measured: the study can't start"]),
+])  # fmt: skip
+def test_the_forecast(
+    given: dict[str, Any], measured: Measured, lines: list[str],
+    photo_folder: Path, monkeypatch: Patch, capsys: Capture,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(forecast, "measure", lambda *_: measured)
+    monkeypatch.setattr(forecast, "local_ray", lambda _: nullcontext())
+    setup = new_setup(QUICKEST | {"data": str(photo_folder), "offline": True} | given)
+    setup.doctor = True
+    run_checks(setup, CHECKS)
+    forecast.print_forecast(setup, Console(width=200), time.monotonic(), soon_s=8.0)
+    printed = capsys.readouterr().out
+    assert all(line in printed for line in lines), printed

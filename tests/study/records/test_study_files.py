@@ -8,6 +8,7 @@ import pytest
 
 from study.config.settings import Settings
 from study.records.study_files import Results
+from study.records.study_folder import find_model, find_study
 from study.records.trial_record import Status
 from tests.support.studies.builders import make_epoch, make_record, make_settings
 from tl_core.config import Metric
@@ -109,3 +110,14 @@ def test_best_json(settings: Settings, images: ImageSet, metric: Metric, best: i
     assert found["value"] == getattr(epochs[best], metric)
     assert found["config"] == records[best].config.model_dump()
     assert (found["metrics"]["val_loss"], found["metrics"]["test_accuracy"]) == (0.625, 0.75)
+
+
+def test_study_and_model_are_found_by_name_or_folder() -> None:
+    Path("runs/mine/winner").mkdir(parents=True)
+    for file in ("study.json", "winner/model.json"):
+        (Path("runs/mine") / file).touch()
+    for study in ("mine", "runs/mine", "./runs/mine/"):
+        assert find_study(study, Path("runs")) == Path("runs/mine")
+    for model in ("mine", "runs/mine", "runs/mine/winner"):
+        assert find_model(model) == Path("runs/mine/winner")
+    assert find_model("elsewhere/model.safetensors") == Path("elsewhere/model.safetensors")

@@ -56,7 +56,7 @@ def test_search_comes_first(queue: StudySearcher, results: list[tuple[Any, ...]]
     ("last", "error"),
     [(None, True), (result(2), True), ({}, False), (result(4) | {"failure": "E"}, False)],
 )
-def test_a_trial_that_failed_is_told_as_failed(
+def test_failed(
     queue: StudySearcher, results: list[tuple[Any, ...]], last: Any, error: bool
 ) -> None:
     queue.suggest("a")

@@ -28,15 +28,14 @@ from tl_core.inference.serialization import save_model
 class Store:
     """A store with one run that is over, and the folder of a study's winner."""
 
-    def __init__(self, folder: Path, blank: Path) -> None:
-        shutil.copy(blank, folder / "mlflow.db")
-        self.uri = f"sqlite:///{folder}/mlflow.db"
+    def __init__(self, home: Path, blank: Path) -> None:
+        shutil.copy(blank, home / "mlflow.db")
+        self.uri, self.folder = f"sqlite:///{home}/mlflow.db", home / "winner"
         self.client = MlflowClient(self.uri)
-        place = (folder / "mlruns").as_uri()
+        place = (home / "mlruns").as_uri()
         self.experiment_id = self.client.create_experiment("tl-study", place)
         self.run_id = str(self.client.create_run(self.experiment_id).info.run_id)
         self.client.set_terminated(self.run_id)
-        self.folder = folder / "winner"
         save_model(self.folder, make_model())
         (self.folder / "predictions.csv").write_text("image\nprivate.jpg\n")
 
@@ -123,9 +122,7 @@ def test_run_model_and_version_lead_to_each_other(registered: Store) -> None:
     assert not any("+" in each for each in pinned)
 
 
-def test_a_model_without_brightness_and_an_odd_name(
-    store: Store, load: Any, tmp_path: Path
-) -> None:
+def test_no_brightness_and_an_odd_name(store: Store, load: Any, tmp_path: Path) -> None:
     save_model(tmp_path / "any", make_model(learned=("class",)))
     store.register("a:b@1/c ü", tmp_path / "any")
     assert registered_name("a:b@1/c ü") == "a-b-1-c ü"

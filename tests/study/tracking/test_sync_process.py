@@ -2,6 +2,7 @@ import json
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -18,8 +19,7 @@ class FakeWriter(MlflowWriter):
     """Records the events that are flushed; fails `faults` times."""
 
     def __init__(self, uri: str = "http://me:secret@host:5000") -> None:
-        self.uri, self.experiment_id = uri, "7"
-        self.run_ids, self.unsure = {}, False
+        self.uri, self.experiment_id, self.run_ids, self.unsure = uri, "7", {}, False
         self.sent: list[str] = []
         self.faults = 0
         self._events: list[str] = []
@@ -32,15 +32,13 @@ class FakeWriter(MlflowWriter):
         if self.faults:
             self.faults -= 1
             raise OSError("http://me:secret@host:5000 is gone\nand more")
-        self.sent += self._events
-        self._events = []
+        self.sent, self._events = self.sent + self._events, []
 
     def find_runs(self, study_id: str) -> None:
         """There is no store."""
 
     def discard(self) -> None:
-        self._events = []
-        self.unsure = True
+        self._events, self.unsure = [], True
 
 
 @pytest.fixture
@@ -53,13 +51,8 @@ def ledger() -> Ledger:
 
 
 @pytest.fixture
-def writer() -> FakeWriter:
-    return FakeWriter()
-
-
-@pytest.fixture
-def sync(ledger: Ledger, writer: FakeWriter) -> LedgerSync:
-    return LedgerSync(Path(), writer)
+def sync(ledger: Ledger) -> LedgerSync:
+    return LedgerSync(Path(), FakeWriter())
 
 
 @pytest.fixture(autouse=True)
@@ -79,9 +72,9 @@ ENDED = threading.Event()
 ENDED.set()
 
 
-def test_all_is_sent_in_order(ledger: Ledger, writer: FakeWriter, sync: LedgerSync) -> None:
-    assert sync.push() is None
-    assert sync.push() is None
+def test_all_is_sent_in_order(ledger: Ledger, sync: LedgerSync) -> None:
+    writer: Any = sync._writer
+    assert (sync.push(), sync.push()) == (None, None)
     assert writer.sent == ALL[:4]
     write_rest(ledger)
     with patch("study.tracking.sync_process._MAX_EVENTS", 3):
@@ -92,7 +85,8 @@ def test_all_is_sent_in_order(ledger: Ledger, writer: FakeWriter, sync: LedgerSy
     assert state["runs"] == {"study": "a run", "0": "a run", "1": "a run"}
 
 
-def test_what_failed_is_sent_again(ledger: Ledger, writer: FakeWriter, sync: LedgerSync) -> None:
+def test_what_failed_is_sent_again(ledger: Ledger, sync: LedgerSync) -> None:
+    writer: Any = sync._writer
     writer.faults = 1
     assert sync.push() == "OSError: http://host:5000 is gone"
     assert (writer.sent, writer.unsure, events_left(Path())) == ([], True, 4)

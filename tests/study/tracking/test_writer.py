@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -5,6 +6,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from study.records.trial_record import Status
+from study.tracking.batch import Batch
 from study.tracking.links import shared_view
 from study.tracking.writer import MlflowWriter
 from tests.support.models import make_model
@@ -51,9 +53,7 @@ def test_study_is_a_parent_with_flat_params(ledger: WrittenLedger, client: Mlflo
     assert f"&viewStateShareKey={parent.info.run_id})" in note
 
 
-def test_trial_is_a_child_with_metrics_by_epoch(
-    ledger: WrittenLedger, client: MlflowClient
-) -> None:
+def test_trial_is_a_child_with_its_metrics(ledger: WrittenLedger, client: MlflowClient) -> None:
     ledger.study("mine", make_about())
     record = make_record(4, log_losses=(), mode="finetune", aux_weight=0.25)
     ledger.start(record, {"split": {"train": "def", "val": "abc"}})
@@ -88,7 +88,7 @@ def steps(client: MlflowClient, run: Run, metric: str) -> list[tuple[int, float]
     ("failed", "DivergedError: train_loss is nan in epoch 1", "FAILED"),
     ("interrupted", None, "KILLED"),
 ])  # fmt: skip
-def test_end_of_a_single_trial_which_has_no_parent(
+def test_single_trial(
     ledger: WrittenLedger, client: MlflowClient, status: Status, error: str | None, ended: str
 ) -> None:
     ledger.study("mine", make_about(debug=True))
@@ -107,9 +107,7 @@ def test_end_of_a_single_trial_which_has_no_parent(
 @pytest.mark.parametrize(("status", "ended"), [
     ("done", "FINISHED"), ("some trials failed", "FINISHED"), ("interrupted", "KILLED"),
 ])  # fmt: skip
-def test_end_of_a_study(
-    ledger: WrittenLedger, client: MlflowClient, status: str, ended: str
-) -> None:
+def test_study_end(ledger: WrittenLedger, client: MlflowClient, status: str, ended: str) -> None:
     ledger.study("mine", make_about())
     Path("trials.csv").write_text("trial\n")
     ledger.close(status, [Path("trials.csv"), Path("gone.png")])
@@ -166,3 +164,35 @@ def test_winner_is_registered_once(ledger: WrittenLedger, client: MlflowClient) 
         versions = [str(v.version) for v in client.search_model_versions("name='mine'")]
         assert sorted(versions) == (["1", "2"] if backbone == "mlp" else ["1"])
     assert str(client.get_model_version_by_alias("mine", "best").version) == "2"
+
+
+@pytest.mark.parametrize(("value", "sent"), [
+    ("猫 new\nline", "猫 new\nline"),
+    (os.fsdecode(b"/data/caf\xe9"), r"/data/caf\udce9"),
+    ("\udce9" * 6000, r"\udce9" * 1000),
+    (0.5, "0.5"),
+])  # fmt: skip
+def test_params_and_tags_are_text_that_databases_accept(value: object, sent: str) -> None:
+    batch = Batch()
+    batch.params["settings.data"] = value
+    batch.tags["tl_study.error"] = str(value)[:1000]
+    ((_, (param,), (tag,)),) = batch.parts()
+    assert (param.key, param.value) == ("settings.data", sent)
+    assert (tag.key, tag.value) == ("tl_study.error", sent)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "params", "sizes"),
+    [
+        (30, 20, [(270, 20, 1)]),  # A short trial is one part.
+        (200, 170, [(899, 100, 1), (901, 70, 0)]),  # At most 1,000 values, 100 of them params.
+        (300, 0, [(999, 0, 1), (1000, 0, 0), (701, 0, 0)]),
+    ],
+)
+def test_parts_keep_to_the_limits(epochs: int, params: int, sizes: list[tuple[int, ...]]) -> None:
+    batch = Batch()
+    for epoch in range(epochs):
+        batch.add(dict.fromkeys("abcdefghi", 0.5), epoch, 1.5)
+    batch.params = {f"p{i}": i for i in range(params)}
+    batch.tags = {"tl_study.status": "done"}
+    assert [(len(m), len(p), len(t)) for m, p, t in batch.parts()] == sizes

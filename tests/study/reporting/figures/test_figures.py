@@ -1,0 +1,223 @@
+"""What the figures show."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from PIL import Image
+
+from study.analysis.estimates import CellSummary, Estimate
+from study.analysis.predictions import Predictions, calibration, calibration_error, confusion
+from study.records.trial_record import TrialRecord
+from study.reporting.figures.factor_plots import (
+    AUTO,
+    aux_position,
+    draw_aux_weights,
+    draw_importances,
+    draw_learning_rates,
+)
+from study.reporting.figures.parallel_plot import draw_parallel
+from study.reporting.figures.style import (
+    STYLES,
+    is_unbounded,
+    new_figure,
+    ratio_axis,
+    save,
+    side_by_side,
+)
+from study.reporting.figures.trial_plots import draw_curves, draw_label_efficiency, draw_trials
+from study.reporting.figures.winner_plots import draw_confusion, draw_reliability
+from tests.support.studies.builders import make_epoch, make_record
+from tl_core.config import MODES
+
+
+def test_looks_ticks_titles_and_files(tmp_path: Path) -> None:
+    assert set(STYLES) == set(MODES)
+    for part in ("color", "marker"):
+        assert len({style[part] for style in STYLES.values()}) == len(MODES)
+    axes = new_figure("", 3).subplots()
+    ratio_axis(axes, [0.01, 0.1, 0.11, 0.79, 0.8], 100)
+    assert list(axes.get_xticks()) == [0.01, 0.11, 0.8], "labels of close ratios are left out"
+    for name in ("a", "b"):  # Dollars are no formulas.
+        save(new_figure(r"$\wrong{", 2), tmp_path / f"{name}.svg")
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    title = new_figure("a name of data " * 10 + "\nsecond", 3).get_suptitle()
+    assert max(map(len, title.splitlines())) <= 86
+    assert title.splitlines()[-1] == "second"
+    names = ("val_log_loss", "val_brightness_mae", "val_loss")
+    assert [is_unbounded(name) for name in names] == [True, True, False]
+
+
+def values_of(line: Line2D) -> list[tuple[float, float]]:
+    return [(float(x), float(y)) for x, y in np.asarray(line.get_xydata())]
+
+
+def named_lines(axes: Axes) -> dict[str, list[tuple[float, float]]]:
+    lines = {str(line.get_label()): values_of(line) for line in axes.lines}
+    return {name: values for name, values in lines.items() if not name.startswith("_")}
+
+
+def trial_records() -> list[TrialRecord]:
+    return [
+        make_record(0, "done", (0.5,), mode="freeze", train_ratio=0.1),
+        make_record(1, "done", (0.25,), mode="freeze", train_ratio=0.1),
+        make_record(2, "done", (0.2,), mode="freeze", train_ratio=0.8),
+        make_record(3, "pruned", (0.9,), mode="freeze", train_ratio=0.8),
+        make_record(4, "failed", (), "DivergedError", mode="freeze", train_ratio=0.4),
+        make_record(5, "interrupted", (0.1,), mode="freeze", train_ratio=0.4),
+    ]
+
+
+def test_curves_are_those_of_the_article(tmp_path: Path) -> None:
+    record = make_record()
+    record.history = [
+        make_epoch(1, train_loss=0.7, train_accuracy=0.5, val_accuracy=0.6),
+        make_epoch(2, train_loss=0.4, train_accuracy=0.8, val_accuracy=0.7),
+    ]
+    figure = draw_curves(record, "a title")
+    loss, accuracy = figure.axes
+    assert (loss.get_ylabel(), accuracy.get_ylabel()) == ("training loss", "accuracy")
+    assert [values_of(line) for line in loss.lines] == [[(1, 0.7), (2, 0.4)]]
+    curves = {"training": [(1, 0.5), (2, 0.8)], "validation": [(1, 0.6), (2, 0.7)]}
+    assert named_lines(accuracy) == curves
+    assert figure.get_suptitle() == "a title"
+    for drawn in (figure, draw_curves(make_record(log_losses=(0.5,)), "one epoch")):
+        save(drawn, tmp_path / "curves.png")
+        with Image.open(tmp_path / "curves.png") as image:
+            assert np.asarray(image.convert("RGB")).std() > 10
+
+
+def test_every_ended_trial_is_a_point_and_a_line_joins_the_best() -> None:
+    (axes,) = draw_trials(trial_records(), "val_log_loss", 100, "six trials").axes
+    full, hollow = (
+        sorted((float(x), float(y)) for x, y in np.asarray(dots.get_offsets()))
+        for dots in axes.collections
+    )
+    assert full == [(0.1, 0.25), (0.1, 0.5), (0.8, 0.2)]
+    assert hollow == [(0.8, 0.9)]
+    assert named_lines(axes) == {"freeze": [(0.1, 0.25), (0.8, 0.2)]}
+    (failed,) = (line for line in axes.lines if line.get_marker() == "x")
+    assert values_of(failed) == [(0.4, 1.0)]
+    assert axes.get_ylabel() == "val_log_loss (lower is better)"
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["0.1\n10", "0.4\n40", "0.8\n80"]
+    keys = ["freeze", "hollow: stopped early", "at the upper edge: failed"]
+    for records, named in ((trial_records(), keys), (trial_records()[:3], keys[:1])):
+        (legend,) = draw_trials(records, "val_log_loss", 100, "").legends
+        assert [text.get_text() for text in legend.get_texts()] == named
+    records = [make_record(i) for i in range(2)]
+    for record, accuracy in zip(records, (0.7, 0.9), strict=True):
+        record.history = [make_epoch(val_accuracy=accuracy)]
+    (axes,) = draw_trials(records, "val_accuracy", 100, "two").axes
+    assert named_lines(axes) == {"freeze": [(0.1, 0.9)]}
+    assert (axes.get_ylabel(), axes.get_yscale()) == ("val_accuracy (higher is better)", "linear")
+
+
+def test_modes_stand_side_by_side() -> None:
+    records = [make_record(i, "done", (0.5,), mode=mode) for i, mode in enumerate(MODES)]
+    (axes,) = draw_trials(records, "val_log_loss", 100, "four").axes
+    places = [line[0][0] for line in named_lines(axes).values()]
+    assert places == [0.1 * factor for factor in side_by_side(MODES).values()]
+    assert np.diff(np.log(places)) == pytest.approx([np.log(1.05)] * 3)
+
+
+def test_label_efficiency_shows_means_with_their_intervals() -> None:
+    cells = [
+        CellSummary("finetune", ratio, 1e-3, 0.0, 0, borrowed, (0, 1), {"test_accuracy": estimate})
+        for ratio, borrowed, estimate in (
+            (0.8, 0.4, Estimate(0.9, None, None, 1)), (0.1, None, Estimate(0.7, 0.6, 0.75, 5)),
+        )
+    ]  # fmt: skip
+    (axes,) = draw_label_efficiency(cells, ["test_accuracy"], 200, "cells").axes
+    (bars,) = axes.containers
+    line, _, (intervals,) = bars
+    assert values_of(line) == [(0.1, 0.7), (0.8, 0.9)]
+    ends = [segment[:, 1].tolist() for segment in intervals.get_segments()]
+    assert ends == [pytest.approx([0.6, 0.75]), [0.9, 0.9]]
+    hollow = [line for line in axes.lines if line.get_markerfacecolor() == "white"]
+    assert [values_of(line) for line in hollow] == [[(0.8, 0.9)]]
+    assert axes.get_ylabel() == "test_accuracy (higher is better)"
+
+
+def points(axes: Axes) -> list[tuple[float, float]]:
+    dots = [np.asarray(d.get_offsets()).tolist() for d in axes.collections]
+    return sorted((x, y) for some in dots for x, y in some)
+
+
+def some_records() -> list[TrialRecord]:
+    return [
+        make_record(0, "done", (0.5,), mode="freeze", lr=1e-2, aux_weight=0.5),
+        make_record(1, "done", (0.4,), mode="scratch", lr=1e-4, train_ratio=0.8),
+        make_record(2, "pruned", (0.9,), mode="scratch", lr=1e-3),
+        make_record(3, "failed", (), mode="scratch", lr=1e-2),
+        make_record(4, "interrupted", (0.1,), mode="freeze"),
+    ]
+
+
+@pytest.mark.parametrize("lrs", [(2.7e-4, 4e-4), (3.1e-4, 3.4e-4), (1e-4, 1e-3), (1e-5, 0.1)])
+def test_no_two_labels_are_the_same(lrs: tuple[float, float]) -> None:
+    figure = draw_learning_rates([make_record(lr=lr) for lr in lrs], "val_log_loss", "lr")
+    figure.draw_without_rendering()
+    low, high = figure.axes[0].get_xlim()
+    ticks = figure.axes[0].get_xticklabels()
+    shown = [tick.get_text() for tick in ticks if low <= tick.get_position()[0] <= high]
+    labels = [text for text in shown if text]
+    assert len(set(labels)) == len(labels) >= 2
+
+
+def test_learning_rates_have_a_panel_a_mode() -> None:
+    freeze, scratch = draw_learning_rates(some_records(), "val_log_loss", "lr").axes
+    assert (freeze.get_title(), scratch.get_title()) == ("freeze", "scratch")
+    assert points(freeze) == [(1e-2, 0.5)]
+    assert points(scratch) == [(1e-4, 0.4), (1e-3, 0.9)]
+    (failed,) = scratch.lines
+    assert np.asarray(failed.get_xydata()).tolist() == [[1e-2, 1.0]]
+    assert freeze.get_xscale() == "log"
+
+
+def test_aux_weights_show_both_scores_and_their_trade() -> None:
+    left, middle, right, _ = draw_aux_weights(some_records(), "val_log_loss", "aux").axes
+    assert points(left) == [(0, 0.4), (0, 0.9), (0.5, 0.5)]
+    assert points(middle) == [(0, 0.125), (0, 0.125), (0.5, 0.125)]
+    assert points(right) == [(0.125, 0.4), (0.125, 0.5), (0.125, 0.9)]
+    learned = make_record(aux_weight="auto")
+    assert aux_position(learned) == AUTO > 1, "it stands beside the numbers"
+    left = draw_aux_weights([learned], "val_log_loss", "aux").axes[0]
+    assert left.get_xticklabels()[-1].get_text().strip() == "auto"
+
+
+def test_importances_have_the_largest_on_top() -> None:
+    (axes,) = draw_importances({"mode": 0.75, "aux_weight": 0.25}, "importances").axes
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["aux_weight", "mode"]
+
+
+def test_lines_of_parallel_coordinates_go_up_to_what_is_better() -> None:
+    (axes,) = draw_parallel(some_records(), "val_log_loss", "all").axes
+    lines = [line for line in axes.lines if len(np.asarray(line.get_ydata())) >= 4]
+    heights = [np.asarray(line.get_ydata()).tolist() for line in lines]
+    assert [len(line) for line in heights] == [5, 5, 5, 4], "failed ones end before the score"
+    assert [line[4] for line in heights[:3]] == [pytest.approx(0.725, abs=0.01), 1, 0]
+    (one,) = draw_parallel([make_record()], "val_accuracy", "one").axes
+    assert np.asarray(one.lines[0].get_ydata()) == pytest.approx([0.5] * 5, abs=0.1)
+    assert [line.get_linestyle() for line in lines] == ["-", "-", ":", "-"]
+    assert [line.get_linewidth() for line in lines] == [0.9, 1.8, 0.9, 0.9]
+    assert heights[1][2] == 0, "the lowest learning rate is at the bottom"
+
+
+PREDICTIONS = Predictions(
+    "test", ("cat", "dog"), ("x",) * 3, np.array([0, 0, 1]), np.array([0, 1, 1]),
+    np.array([[0.9, 0.1], [0.4, 0.6], [0.1, 0.9]]), ("",) * 3,
+)  # fmt: skip
+
+
+def test_figures_show_counts_and_long_class_names_are_cut() -> None:
+    named = replace(PREDICTIONS, classes=("x" * 40, "dog"))
+    (axes,) = draw_confusion(confusion(named), "confusion").axes
+    assert sorted(text.get_text() for text in axes.texts) == ["1", "1", "1"]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["x" * 17 + "…", "dog"]
+    bins = calibration(PREDICTIONS)
+    upper, lower = draw_reliability(bins, calibration_error(bins), "calibration").axes
+    assert [text.get_text() for text in lower.texts] == ["1", "2"]
+    assert upper.get_ylabel() == "accuracy"
