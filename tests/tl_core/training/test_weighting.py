@@ -38,16 +38,13 @@ def test_a_number_is_fixed_and_the_word_is_learned_from_variance_one() -> None:
     torch.testing.assert_close(auto.metrics()["aux_weight_learned"], torch.full((3,), 1 / 3))
 
 
-def test_loss_by_hand() -> None:
-    # Variances 2 and 4: 0.6 / 2 + 0.4 / (2 * 4) and half the logarithms.
-    loss = learned((math.log(2), math.log(4))).loss(torch.tensor(0.6), torch.tensor(0.4))
-    assert loss.item() == pytest.approx(0.3 + 0.05 + math.log(8) / 2)
-
-
 @given(st.floats(-8, 8), st.floats(-8, 8))
-def test_weight_is_the_share_of_brightness_in_both_coefficients(s_c: float, s_b: float) -> None:
-    of_class, of_brightness = math.exp(-s_c), math.exp(-s_b) / 2
-    weight = learned((s_c, s_b)).aux_weight.item()
+def test_loss_and_weight_by_hand(s_c: float, s_b: float) -> None:
+    weights, of_class, of_brightness = learned((s_c, s_b)), math.exp(-s_c), math.exp(-s_b) / 2
+    loss = weights.loss(torch.tensor(0.6), torch.tensor(0.4)).item()
+    expected = 0.6 * of_class + 0.4 * of_brightness + (s_c + s_b) / 2
+    assert loss == pytest.approx(expected, rel=1e-5, abs=1e-5)
+    weight = weights.aux_weight.item()
     assert 0 < weight < 1
     assert weight == pytest.approx(of_brightness / (of_class + of_brightness), rel=1e-5)
 
