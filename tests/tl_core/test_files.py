@@ -28,28 +28,23 @@ def test_a_file_is_replaced(tmp_path: Path, content: str | bytes, written: bytes
     assert names_in(tmp_path) == ["best.json", "usual"]
 
 
-def test_a_file_that_can_not_be_written_whole_stays_as_it_was(tmp_path: Path) -> None:
+def test_a_full_disk_or_a_kill_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(file: int) -> None:
+        raise KeyboardInterrupt("now")
+
     path = tmp_path / "model.safetensors"
     replace_file(path, b"before")
     with files_of_at_most(1000), pytest.raises(OSError, match="File too large") as caught:
         replace_file(path, b"x" * 1001)
     assert caught.value.filename == str(path)
     assert is_disk_full(caught.value)
-    assert path.read_bytes() == b"before"
-    assert names_in(tmp_path) == ["model.safetensors"]
-
-
-def test_a_kill_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    replace_file(tmp_path / "a", "before")
-
-    def interrupt(file: int) -> None:
-        raise KeyboardInterrupt("now")
-
     monkeypatch.setattr(os, "fsync", interrupt)
     with pytest.raises(KeyboardInterrupt, match="now"):
-        replace_file(tmp_path / "a", "after")
-    assert (tmp_path / "a").read_text() == "before"
-    assert names_in(tmp_path) == ["a"]
+        replace_file(path, "after")
+    assert path.read_bytes() == b"before"
+    assert names_in(tmp_path) == ["model.safetensors"]
 
 
 def test_content_is_on_disk_before_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,31 +64,19 @@ def test_content_is_on_disk_before_name(tmp_path: Path, monkeypatch: pytest.Monk
     assert steps == ["file", "name", "folder"]
 
 
-def fill(into: Path) -> None:
-    (into / "below").mkdir()
-    (into / "below" / "new").write_text("new")
-
-
-def test_a_folder_is_replaced(tmp_path: Path) -> None:
+def test_a_folder_is_replaced_and_what_a_kill_left(tmp_path: Path) -> None:
     folder = tmp_path / "entry"
     replace_folder(folder, lambda into: (into / "old").touch())
-    with (folder / "old").open() as held:
-        replace_folder(folder, fill)
-        assert held.read() == ""
-    assert names_in(folder) == ["below"]
-    assert names_in(tmp_path) == ["entry"]
-
-
-def test_what_a_kill_leaves_is_found_and_replaced(tmp_path: Path) -> None:
     for name in (".entry.fresh", ".entry.old"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "half").touch()
     (tmp_path / ".git").mkdir()
-    entry = tmp_path / "entry"
-    assert [at for _, at in leftovers(tmp_path)] == [entry, entry]
-    replace_folder(entry, fill)
+    assert [at for _, at in leftovers(tmp_path)] == [folder, folder]
+    with (folder / "old").open() as held:
+        replace_folder(folder, lambda into: (into / "below").mkdir())
+        assert held.read() == ""
+    assert names_in(folder) == ["below"]
     assert names_in(tmp_path) == [".git", "entry"]
-    assert names_in(entry) == ["below"]
     assert list(leftovers(tmp_path)) == []
 
 

@@ -62,9 +62,6 @@ def test_cut_entry(own_cache: Path, name: str, at: float, caplog: pytest.LogCapt
     assert after.pixels[:, 0, 0, 0].tolist() == [0, 10, 20, 30, 40, 50]
 
 
-# --- files that can't be decoded
-
-
 def test_many_bad_files_are_counted(own_cache: Path) -> None:
     source = source_of(broken(*range(25)), labels=(0, 1) * 15)
     with pytest.raises(InputError, match="25 files are not readable images") as caught:

@@ -18,8 +18,6 @@ from tl_core.models.backbones import load_backbone
 from tl_core.models.nets import fill, torchvision_net
 from tl_core.models.weights import BackboneError, Entries, lite0_file, read_entries
 
-# --- files that the user names
-
 
 def headless(entries: Entries) -> Entries:
     return {name: value for name, value in entries.items() if not name.startswith("fc.")}
@@ -72,12 +70,10 @@ def test_each_library(tmp_path: Path, name: str, side: int, make: Callable[[], n
 
 @pytest.mark.parametrize(
     ("name", "new", "old"),
-    [
-        ("densenet121", r"(denselayer\d+\.(?:norm|conv))([12]\.)", r"\1.\2"),
-        ("vit_b_32", r"(\.mlp)\.0\.", r"\1.linear_1."),
-        ("vit_b_32", r"(\.mlp)\.3\.", r"\1.linear_2."),
-    ],
-)
+    [("densenet121", r"(denselayer\d+\.(?:norm|conv))([12]\.)", r"\1.\2"),
+     ("vit_b_32", r"(\.mlp)\.0\.", r"\1.linear_1."),
+     ("vit_b_32", r"(\.mlp)\.3\.", r"\1.linear_2.")],
+)  # fmt: skip
 def test_torchvisions_old_names_still_load(name: str, new: str, old: str) -> None:
     with torch.device("meta"):
         present = models.get_model(name, weights=None).state_dict()
@@ -85,9 +81,6 @@ def test_torchvisions_old_names_still_load(name: str, new: str, old: str) -> Non
     aged = {re.sub(new, old, key): value for key, value in present.items()}
     assert aged.keys() != present.keys()
     fill(name, net, aged, weights.WeightsFile(Path("old.pth"), "", ""))
-
-
-# --- files that are refused
 
 
 def test_entries_that_do_not_match_are_counted_and_named(tmp_path: Path, whole: nn.Module) -> None:
@@ -138,9 +131,6 @@ def test_other_words_and_file_types_are_refused(named: str) -> None:
     )
     with pytest.raises(BackboneError, match=re.escape(message)):
         load_backbone(TINY, named, SIDE)
-
-
-# --- the weights that a package carries
 
 
 def test_lite0_holds_the_packages_weights() -> None:

@@ -20,9 +20,6 @@ from tl_core.models.weights import BackboneError
 TINY_TIMM = "test_resnet"
 
 
-# --- torchvision's default weights
-
-
 CLOSED = "http://127.0.0.1:1"
 """Nothing listens at this address."""
 
@@ -75,9 +72,7 @@ def test_verified(tmp_path: Path, whole: nn.Module, monkeypatch: pytest.MonkeyPa
     assert list(checkpoints(tmp_path).iterdir()) == []
 
 
-def test_without_network_there_is_a_way_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = f"{CLOSED}/net-01234567.pth"
     monkeypatch.setattr(weights, "torchvision_url", lambda _: url)
     file = checkpoints(tmp_path) / "net-01234567.pth"
@@ -100,9 +95,6 @@ def test_a_silent_server_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyP
             load_backbone(TINY, image_size=SIDE)
     assert socket.getdefaulttimeout() is None
     assert list(checkpoints(tmp_path).iterdir()) == []
-
-
-# --- timm's default weights
 
 
 def cache_in_hub(tmp_path: Path, entries: dict[str, Tensor]) -> Path:

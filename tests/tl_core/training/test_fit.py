@@ -101,20 +101,10 @@ def test_divergence(split: Split, at: int, value: float, aux_weight: float) -> N
     assert [metrics.epoch for metrics in seen] == [1]
 
 
-class Dropping(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.drop, self.heads = nn.Dropout(0.5), Heads(D, 2)
-
-    def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        logits, brightness = self.heads(self.drop(rows))
-        return logits, brightness
-
-
 def test_dropout_is_drawn_from_the_seed_and_off_in_validation(split: Split) -> None:
     def trained(seed: int, before: int) -> list[float]:
         torch.manual_seed(3)
-        model = Dropping()
+        model = nn.Sequential(nn.Dropout(0.5), Heads(D, 2))
         one = learner(model, seed=seed)
         torch.manual_seed(before)
         history = train(one, split, seed=seed)
