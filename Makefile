@@ -24,7 +24,7 @@ types: ## Check types
 ci: ## Run what CI runs, in clean clones of the last commit
 	.ci/run
 
-integration: ## Run the end-to-end tests of single rooms
+integration: ## Run the end-to-end tests of single packages
 	$(PYTEST) -m integration
 
 faults: ## Run studies that are killed, cut off or out of disk

@@ -89,7 +89,7 @@ _LAYERS = ("data", "backbone", "debug", "preset")
 
 
 def settings_of(study: Mapping[str, Any]) -> Settings:
-    """Return the settings of a study.json; an earlier one lacks what came later."""
+    """Return the settings of a study.json; those of earlier versions lack newer settings."""
     later = {name: DEFAULTS[name] for name in ("address", "storage")}
     return Settings.model_validate(later | study["settings"])
 

@@ -154,7 +154,7 @@ class _JournalCallback(tune.Callback):
         record = self._record(trial)
         where = f"node {record.node}: " if record.node else ""
         reason = _death_reason(_ray_error(trial))
-        self._journal.warn(record, f"{where}{reason}; another goes on with it")
+        self._journal.warn(record, f"{where}{reason}; another worker continues it")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         details = _ray_error(trial)

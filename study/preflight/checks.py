@@ -90,7 +90,7 @@ def set_source(setup: Setup) -> Iterator[Fault]:
 
 
 def fit_ratios(setup: Setup, images: Source | ImageSet) -> Iterator[Fault]:
-    """Leave out default ratios that the data are too few for; a given one is a fault instead."""
+    """Leave out default ratios with too few images; a ratio that the user gave is a fault."""
     labels, ratios = np.asarray(images.labels), setup.settings.train_ratio
     reasons = {ratio: split_faults(labels, ratio, images.classes) for ratio in ratios}
     wrong = [ratio for ratio in ratios if reasons[ratio]]

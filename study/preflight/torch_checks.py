@@ -52,7 +52,7 @@ def check_machines(setup: Setup) -> Iterator[Fault]:
         setup.resources = this_machine()
     else:
         set_ray_environment(own=False)
-        # Ray, for which a trial without it need not wait.
+        # They import Ray, which takes seconds; a single trial does not need it.
         from study.cluster.join import PATIENCE_S, join
         from study.cluster.node_report import FETCHING_S, report_nodes, resources_of
 
@@ -64,7 +64,7 @@ def check_machines(setup: Setup) -> Iterator[Fault]:
 
 
 def report_this_machine(setup: Setup) -> Iterable[Fault]:
-    """Look at this machine as at a node."""
+    """Report this machine as if it were a node of a cluster."""
     if setup.settings.address == "local":
         from study.cluster.node_report import this_node  # Ray.
 
@@ -110,7 +110,7 @@ def check_compile(setup: Setup) -> Iterable[Fault]:
 
 
 def check_pet(setup: Setup) -> Iterator[Fault]:
-    """Oxford-IIIT Pet is here, or can be downloaded, which waits until nothing is at fault."""
+    """Oxford-IIIT Pet is in the cache, or can be downloaded if there are no faults."""
     s = setup.settings
     waits = setup.faults or setup.doctor
     if s.data == PET and not (waits and not has_oxford_pet(s.cache)):

@@ -10,8 +10,9 @@ from tl_core.config import DIRECTIONS, EpochMetrics, Metric, TrialConfig
 
 Status = Literal["running", "done", "pruned", "failed", "interrupted"]
 Kind = Literal["search", "confirm", "control", "winner"]
-"""A trial of the search; one that confirms the best of a cell on a fresh seed; its control
-without the auxiliary task; or the winner again, for its weights, when nothing is confirmed."""
+"""What a trial is for. `search`: tries a configuration. `confirm`: trains the best of a cell on a
+fresh seed. `control`: does the same without the auxiliary task. `winner`: trains the winner again
+for its weights, if nothing is confirmed."""
 
 ENDED: tuple[Status, ...] = ("done", "pruned", "failed")
 """The endings of a trial that was not interrupted."""

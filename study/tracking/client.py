@@ -1,4 +1,4 @@
-"""MLflow's client settings, and a check of a server that takes seconds and does not need MLflow."""
+"""MLflow's client settings, and a quick check of a server that does not import MLflow."""
 
 import http.client
 import json

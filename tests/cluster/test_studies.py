@@ -165,7 +165,9 @@ def test_a_study_spreads_over_three_nodes_though_one_is_cut_off_for_20_s(
     assert results(STUDY) == alone
     learned = {str(r.node) for r in read_records(STUDY) if r.config.mode != "freeze"}
     # A trial whose worker was silent for so long may have been taken up by another.
-    lost = re.findall(r"^node ([\d.]+): .*; another goes on with it$", "\n".join(warnings()), re.M)
+    lost = re.findall(
+        r"^node ([\d.]+): .*; another worker continues it$", "\n".join(warnings()), re.M
+    )
     assert learned | set(lost) == addresses(three)
     assert set(pd.read_csv(STUDY / "trials.csv")["node"]) <= addresses(three)
     for other in others:
@@ -197,7 +199,7 @@ def test_a_node_dies_and_another_joins(
         printed = finish(study)
     assert "the cluster has 2 GPUs now; trials wait for the others until it grows" in printed
     assert results(STUDY) == alone
-    assert any("another goes on with it" in text for text in warnings())
+    assert any("another worker continues it" in text for text in warnings())
     assert not any("starts anew" in text for text in warnings())
     assert all(epochs == sorted(epochs) for epochs in held.values())
     assert joins.address in {r.node for r in read_records(STUDY)}

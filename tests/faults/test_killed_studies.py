@@ -170,7 +170,9 @@ def test_a_worker_that_is_killed_is_replaced_and_the_trial_goes_on(
     assert code == 0, printed + errors
     warned = [e for e in events() if e["event"] == "warning"]
     assert 1 <= len(warned) <= len(workers)
-    assert all("worker died" in e["text"] and "another goes on" in e["text"] for e in warned)
+    assert all(
+        "worker died" in e["text"] and "another worker continues" in e["text"] for e in warned
+    )
     assert {r.status for r in read_records(LEDGER.parent)} <= {"done", "pruned"}
     assert_tracked(client)
 

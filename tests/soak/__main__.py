@@ -167,7 +167,9 @@ def _ledger_counts(folder: Path) -> dict[str, Any]:
     return {
         "statuses": dict(Counter(r.status for r in searched)),
         "ledger_events": len(events),
-        "trials_taken_up_by_another_worker": sum("another goes on" in e["text"] for e in warned),
+        "trials_taken_up_by_another_worker": sum(
+            "another worker continues" in e["text"] for e in warned
+        ),
         "trials_cut_and_resumed": sum(e["status"] == "interrupted" for e in ends),
     }
 
