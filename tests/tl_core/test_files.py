@@ -80,17 +80,14 @@ def test_a_folder_is_replaced_and_what_a_kill_left(tmp_path: Path) -> None:
     assert list(leftovers(tmp_path)) == []
 
 
-@pytest.mark.parametrize(
-    ("error", "message"),
-    [
+def test_an_error_without_a_name_is_given_one() -> None:
+    for error, message in (
         (OSError(errno.ENOSPC, "full"), r"^\[Errno 28\] full: 'the/file'$"),
         (OSError(errno.ENOSPC, "full", "another"), r"^\[Errno 28\] full: 'another'$"),
         (OSError("only words"), "^only words$"),
-    ],
-)
-def test_an_error_without_a_name_is_given_one(error: OSError, message: str) -> None:
-    with pytest.raises(OSError, match=message), naming(Path("the/file")):
-        raise error
+    ):
+        with pytest.raises(OSError, match=message), naming(Path("the/file")):
+            raise error
 
 
 def test_a_full_disk_is_distinguishable() -> None:

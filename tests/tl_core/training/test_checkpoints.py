@@ -48,6 +48,9 @@ def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
     assert again["history"] == STATE["history"]
     assert [file.name for file in path.parent.iterdir()] == ["1.ckpt"]
     assert content == with_digest(content[32:])
+    path.write_bytes(with_digest(torch_saved([1, 2])))
+    with pytest.raises(CheckpointError, match=r"holds no state: list$"):
+        load_checkpoint(LocalFile(path))
 
 
 @given(st.data())
@@ -65,13 +68,6 @@ def test_no_damaged_or_foreign_file_passes(spot: Path, data: st.DataObject) -> N
     spot.write_bytes(with_digest(data.draw(foreign)))
     with pytest.raises(CheckpointError, match="holds more than tensors and plain values"):
         load_checkpoint(LocalFile(spot))
-
-
-def test_what_is_no_state_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "1.ckpt"
-    path.write_bytes(with_digest(torch_saved([1, 2])))
-    with pytest.raises(CheckpointError, match=r"holds no state: list$"):
-        load_checkpoint(LocalFile(path))
 
 
 @pytest.mark.parametrize(

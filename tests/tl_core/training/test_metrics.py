@@ -4,18 +4,12 @@ import pytest
 import torch
 from sklearn.metrics import r2_score, roc_auc_score
 
-from tl_core.training.metrics import auroc, hits, measure
+from tl_core.training.metrics import auroc, measure
 
 LABELS = torch.tensor([0, 1, 1, 0])
 BRIGHTNESS = torch.tensor([0.1, 0.2, 0.3, 0.4])
 # Probabilities of the second class: 1/4, 3/4, 1/2, 3/4.
 LOGITS = torch.tensor([[-math.log(3)], [math.log(3)], [0.0], [math.log(3)]])
-
-
-def test_one_logit_is_cut_at_one_half_and_more_vote_for_the_largest() -> None:
-    assert hits(LOGITS, LABELS).tolist() == [True, True, False, False]
-    logits = torch.tensor([[1.0, 3.0, 2.0], [0.0, -1.0, -2.0], [1.0, 2.0, 3.0]])
-    assert hits(logits, torch.tensor([1, 1, 2])).tolist() == [True, False, True]
 
 
 def test_scores_by_hand() -> None:
