@@ -1,18 +1,16 @@
 """Text from the data stays text in the report: in the page, and in its figures."""
 
 import json
-from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
 
-from study.records.trial_record import TrialRecord
 from study.reporting.build import write_report
 from tests.support.report_page import Page
-from tests.support.studies.builders import make_record
-from tests.support.studies.synthetic import Synthetic, tiny_study
+from tests.support.studies.synthetic import tiny_study
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -33,15 +31,6 @@ NAMED = {"classes", "splits", "versions"}
 """Fields whose keys are text from outside too."""
 
 
-class Troubled(Synthetic):
-    """A study with a failed trial, which shows a reason."""
-
-    def records(self) -> list[TrialRecord]:
-        records = super().records()
-        failed = make_record(len(records), "failed", (), "reason", mode="finetune", epochs=2)
-        return [*records, failed]
-
-
 def filled(value: Any, texts: list[str], field: str = "") -> Any:
     """The value with texts in every place that takes any."""
     if isinstance(value, dict):
@@ -57,16 +46,13 @@ def filled(value: Any, texts: list[str], field: str = "") -> Any:
 
 def report_of(folder: Path, texts: list[str]) -> Path:
     """The page of a study that has a class for each text, and these in all other places."""
-    study = Troubled(tiny_study().settings, tuple(texts), troubles=False)
+    study = replace(tiny_study(trials="18"), classes=tuple(texts), troubles=True)
     study.write(folder)
     for name in ("study.json", "ledger.jsonl", "winner/model.json"):
-        rewrite(folder / name, lambda value: filled(value, texts))
+        lines = (folder / name).read_text().splitlines()
+        changed = [json.dumps(filled(json.loads(line), texts)) for line in lines]
+        (folder / name).write_text("".join(f"{line}\n" for line in changed))
     return write_report(folder)
-
-
-def rewrite(path: Path, change: Callable[[Any], Any]) -> None:
-    lines = path.read_text().splitlines()
-    path.write_text("".join(f"{json.dumps(change(json.loads(line)))}\n" for line in lines))
 
 
 def shape(page: Page) -> list[tuple[str, list[str]]]:

@@ -83,7 +83,7 @@ def test_what_a_node_lacks_is_marked(row: dict[str, str], column: str, text: str
     assert row[column].endswith(text)
 
 
-def test_speeds_by_mode() -> None:
+def test_speeds_eta_and_checks() -> None:
     settings = make_settings(data="photos", mode=("freeze", "finetune"), train_ratio=(0.1, 0.8))
     found = Measured(Speeds(forward=200, train=50, heads=90_000), places=4)
     cells = {("freeze", 0.1): 0.25, ("freeze", 0.8): 1.5, ("finetune", 0.1): 60.4}
@@ -93,16 +93,10 @@ def test_speeds_by_mode() -> None:
     assert "frozen network │ 4 │ 200" in text
     unknown = drawn(speed_table(make_settings(data="photos", mode=("finetune",)), Measured(), {}))
     assert "finetune │ │ not measured │ not known" in unknown
-
-
-def test_the_eta_by_its_stages() -> None:
     assert eta_line(Eta(10, 0, 20, 600, 3600)) == (
         "ETA of this study: 1:10:30 (start 0:00:10, decoding 0:00:00, features 0:00:20, "
         "search 0:10:00, confirming 1:00:00; early stopping not counted)"
     )
-
-
-def test_checks_that_find_faults_are_marked() -> None:
     setup = Setup(make_settings(data="photos"), resources=this_machine())
     setup.network = load_backbone("mlp", "none", 32)
     setup.faults_by_name = {"folder": [Fault("--out", "runs: no")]}

@@ -1,6 +1,7 @@
 from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -18,13 +19,8 @@ from tl_core.data.splits import make_split
 FOLDER = Path("run")
 
 
-class Screen:
+class Screen(SimpleNamespace):
     """Records what a display gets."""
-
-    def __init__(self) -> None:
-        self.shown: list[tuple[int, int | None]] = []
-        self.confirming: Sequence[TrialConfig] = ()
-        self.warnings: list[str] = []
 
     def show(self, records: list[TrialRecord], ended: TrialRecord | None) -> None:
         self.shown.append((len(records), ended.trial if ended else None))
@@ -48,7 +44,7 @@ def events() -> list[str]:
 
 
 def test_one_trial_from_start_to_end(journal: Journal, images: ImageSet) -> None:
-    screen = Screen()
+    screen = Screen(shown=[], warnings=[])
     journal.displays.append(screen)
     record = journal.start(make_config(train_ratio=0.8), 3, "confirm", 1)
     journal.epoch(record, make_epoch(1))
@@ -80,7 +76,10 @@ def test_a_study_is_complete_when_search_and_confirmation_have_ended(images: Ima
     results = Results(FOLDER, make_settings(data="photos", train_ratio=["0.1"]), images)
     before = make_record(1)
     before.kind = "confirm"  # Of an earlier run; it does not count among those that follow.
-    journal, screen = Journal(results, Ledger(FOLDER), [make_record(0), before]), Screen()
+    journal, screen = (
+        Journal(results, Ledger(FOLDER), [make_record(0), before]),
+        Screen(shown=[], warnings=[]),
+    )
     journal.displays.append(screen)
     assert not journal.complete(1)
     journal.confirm([make_config(seed=1)])

@@ -92,10 +92,10 @@ def test_a_search_that_was_cut_goes_on_with_the_trial_that_ran(objective: str) -
 def test_what_was_drawn_but_never_started_is_drawn_again(lost: set[int]) -> None:
     given = settings(sampler="random")
     whole = run(Suggestions(given), 12)
-    later = Suggestions(given, [r for r in whole[:10] if r.draw not in lost])
+    kept = [r for r in whole[:10] if r.draw not in lost]
+    later = Suggestions(given, kept)
     assert later.drawn == 10 - len(lost)
     again = run(later, 12 - later.drawn)
-    kept = [r for r in whole[:10] if r.draw not in lost]
     assert sorted(kept + again, key=lambda r: r.trial) == whole
 
 
@@ -121,8 +121,7 @@ def test_tpe_comes_closer_than_chance_and_neighbouring_seeds_draw_other_trials()
 def draw(space: Space, n: int = 60) -> list[optuna.trial.FrozenTrial]:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(n):
-        trial = study.ask()
-        space(trial)
+        space(trial := study.ask())
         study.tell(trial, 0.0)
     return study.trials
 

@@ -3,6 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -24,12 +25,10 @@ def answering(answer: bytes, then_close: bool = True) -> Iterator[str]:
             connection.sendall(answer)
             then_close or checked.wait()
 
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        thread = threading.Thread(target=serve)
-        thread.start()
+    with socket.create_server(("127.0.0.1", 0)) as server, ThreadPoolExecutor() as threads:
+        threads.submit(serve)
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
         checked.set()
-        thread.join()
 
 
 def http(status: str, body: str, *headers: str) -> bytes:
