@@ -14,6 +14,9 @@ def test_rebuilt_report_is_the_same(undrawn_study: Path, capsys: Capture) -> Non
     assert not (undrawn_study / "figures" / "left-over.png").exists()
     assert (undrawn_study / "confirm.csv").is_file()
     assert (undrawn_study / "differences.csv").is_file()
+    (undrawn_study / "ledger.jsonl").unlink()
+    assert main(["tiny"]) == 2
+    assert "ledger.jsonl" in capsys.readouterr().err
 
 
 def test_unknown_study_lists_the_known_ones(own_folder: Path, capsys: Capture) -> None:
@@ -24,9 +27,3 @@ def test_unknown_study_lists_the_known_ones(own_folder: Path, capsys: Capture) -
     assert main(["tiny", "--out", "elsewhere"]) == 2
     expected = "error: no study tiny in elsewhere/; there is none; --out names its folder\n"
     assert capsys.readouterr().err == expected
-
-
-def test_missing_ledger_is_named(undrawn_study: Path, capsys: Capture) -> None:
-    (undrawn_study / "ledger.jsonl").unlink()
-    assert main(["tiny"]) == 2
-    assert "ledger.jsonl" in capsys.readouterr().err

@@ -51,33 +51,15 @@ def test_sections_and_tables(page: Page) -> None:
         "which-factors-matter", "trials", "how-to-reproduce",
     ]  # fmt: skip
     assert len(page.attributes("tr")) > 42 + 4 * 5 + 5, "a row a trial"
-    assert "▲" in page.text
-    assert re.search(
-        r"at 0\.8 with aux_weight 0\.\d+, minus the same with aux_weight 0:", page.text
-    )
+    weights = r"at 0\.8 with aux_weight 0\.\d+, minus the same with aux_weight 0:"
+    assert re.search(weights, page.text)
     assert any(f"The task {verdict}." in page.text for verdict in VERDICTS.values())
-
-
-def test_page_needs_no_other_file(full: Path, page: Page) -> None:
-    kinds = ("src", "href", "srcset", "data", "action")
-    links = [a[kind] for _, a in page.tags for kind in kinds if a.get(kind)]
-    assert all(str(link).startswith(("data:image/", "#")) for link in links)
-    assert page.attributes("link") == page.attributes("iframe") == []
-    text = (full / "report.html").read_text()
-    assert "@import" not in text
-    assert "url(" not in text
-
-
-def test_failed_and_pruned_trials_are_marked(page: Page) -> None:
     looks = [row.get("class") for row in page.attributes("tr")]
     assert (looks.count("pruned"), looks.count("failed"), looks.count("best")) == (2, 2, 1)
-    assert "DivergedError: val_loss is nan in epoch 3" in page.text
-    assert "done, 2 pruned, 2 failed. Click a column's name to sort." in page.text
-    assert "Failed trials: 2 of the search, 0 of the confirmation" in page.text
-
-
-def test_how_to_reproduce(page: Page) -> None:
     for part in (
+        "▲", "DivergedError: val_loss is nan in epoch 3",
+        "done, 2 pruned, 2 failed. Click a column's name to sort.",
+        "Failed trials: 2 of the search, 0 of the confirmation",
         "python study/run.py --data cat_dog --backbone efficientnet_lite0 --precision fp32",
         "python study/run.py --replay all/", "python study/report.py all", "5f2c8a17d0",
         "torch 2.11.0", "NVIDIA H100 80GB HBM3", "a1b2c3",
@@ -88,6 +70,16 @@ def test_how_to_reproduce(page: Page) -> None:
 UNCONFIRMED = "No cell was confirmed on fresh seeds"
 MANY = tuple(f"class {i}" for i in range(40))
 PARETO = tiny_study(objective="pareto", train_ratio=["0.1", "0.8"])
+
+
+def test_page_needs_no_other_file(full: Path, page: Page) -> None:
+    kinds = ("src", "href", "srcset", "data", "action")
+    links = [a[kind] for _, a in page.tags for kind in kinds if a.get(kind)]
+    assert all(str(link).startswith(("data:image/", "#")) for link in links)
+    assert page.attributes("link") == page.attributes("iframe") == []
+    text = (full / "report.html").read_text()
+    assert "@import" not in text
+    assert "url(" not in text
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -71,12 +71,8 @@ def test_empty_cells_take_the_nearest_ratio_of_their_mode() -> None:
     # 0.05 is 5 times 0.01 and half of 0.1.
     expected = [(0, 0.01), (1, 0.05), (1, 0.1), (1, 0.8)]
     assert [(s, ratio) for s, _, ratio in of_kind(planned, "confirm")] == expected
-
-
-@pytest.mark.parametrize(("given", "most"), [({}, 15), ({"confirm": False}, 1)])
-def test_there_are_no_more_than_said(given: dict[str, Any], most: int) -> None:
-    assert max_confirm_trials(settings(**given)) == most
-    assert len(plan(settings(**given), RECORDS)) <= most
+    for given, most in ((settings(), 15), (settings(confirm=False), 1)):
+        assert max_confirm_trials(given) == most >= len(plan(given, RECORDS))
 
 
 def test_a_study_that_goes_on_runs_what_is_left() -> None:

@@ -51,8 +51,10 @@ def test_trial_worse_than_its_cell_is_stopped(metric: Metric, good: float, bad: 
 
 
 def test_only_the_best_third_goes_on() -> None:
-    cell = Cell("scratch")
-    assert [cell.report(cell.add(), 2, loss) for loss in (0.1, 0.2)] == [CONTINUE, CONTINUE]
+    seen: list[object] = []
+    cell = Cell("scratch", asha=CellASHA("val_log_loss", 10, on_controller=seen.append))
+    assert [cell.report(cell.add("one"), 2, loss) for loss in (0.1, 0.2)] == [CONTINUE] * 2
+    assert seen == ["one"], "the controller is handed on once"
     assert cell.report(cell.add(), 2, 0.3) == STOP
     # Of 0.1, 0.2, 0.3 the best third ends at the percentile 33.3: 0.1667.
     assert cell.report(cell.add(), 2, 0.16) == CONTINUE
@@ -89,11 +91,3 @@ def test_no_trial_is_stopped_at_its_last_epoch(epochs: int) -> None:
     for epoch in range(1, epochs):
         cell.report(worst, epoch, 0.1)
     assert cell.report(worst, epochs, 0.9) == CONTINUE
-
-
-def test_the_controller_is_handed_on_once() -> None:
-    seen: list[object] = []
-    cell = Cell("freeze", asha=CellASHA("val_log_loss", 10, on_controller=seen.append))
-    for _ in range(2):
-        cell.add("the controller")
-    assert seen == ["the controller"]
