@@ -22,10 +22,9 @@ from tests.support.study_fixtures import Patch
 from tl_core.data.splits import make_split
 
 
-@pytest.mark.parametrize(
-    ("device", "batch_size", "training"),
-    [("cpu", 32, 32), ("cpu", 1, 16), ("cpu", 64, 64), ("cuda", 32, 512), ("cuda", 1500, 1500)],
-)
+@pytest.mark.parametrize(("device", "batch_size", "training"), [
+    ("cpu", 32, 32), ("cpu", 1, 16), ("cpu", 64, 64), ("cuda", 32, 512), ("cuda", 1500, 1500),
+])  # fmt: skip
 def test_noise_is_some_steps(tmp_path: Path, device: str, batch_size: int, training: int) -> None:
     config = make_config(train_ratio=0.8, image_size=16, batch_size=batch_size)
     images = noise(tmp_path / "noise", config, device)
