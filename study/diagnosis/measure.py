@@ -20,7 +20,7 @@ from tl_core.training.train import needs_features
 
 _MOST = 8
 """Networks that learn at once."""
-_UP_S, _MEASURING_S, _REMOVING_S = 45.0, 25.0, 8.0
+_UP_S, _MEASURING_S, _REMOVING_S = 45.0, 25.0, 20.0
 """The longest wait for workers to start, to measure, and to remove their files."""
 _EPOCHS = 10
 """Of a frozen trial."""

@@ -67,7 +67,7 @@ def test_a_measurement(ray_run: RayRun, photo_folder: Path, temp_dirs: Path) -> 
     assert "not measured" not in printed
     assert {path.name for path in Path().iterdir()} == {photo_folder.name, temp_dirs.name}
     assert [*temp_dirs.glob("tl-doctor-*")] == []
-    assert ray_run.left_over() == {}
+    assert ray_run.left_over(wait_s=20) == {}
 
 
 @pytest.mark.integration

@@ -58,7 +58,7 @@ def test_an_entry_arrives_as_it_was_built_and_once(
 
     (there / "empty.npy").write_bytes(b"rot")  # The node fetches a damaged entry again.
     assert damage(receive(driver_store, tmp_path / "node", "images/one")) is None
-    assert "is made anew: empty.npy changed" in caplog.text
+    assert "is built again: empty.npy changed" in caplog.text
 
     shutil.rmtree(sent)  # It does not fetch an entry that is there.
     assert receive(driver_store, tmp_path / "node", "images/one") == there
