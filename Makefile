@@ -11,8 +11,8 @@ help: ## Print this list
 demo: ## Run the small study on drawn cats and dogs
 	$(BIN)/python study/run.py
 
-test: ## Run the default tests
-	$(PYTEST)
+test: ## Run the default tests, in two processes
+	$(PYTEST) -n 2
 
 lint: ## Check style and format
 	$(BIN)/ruff check .
@@ -25,7 +25,7 @@ ci: ## Run what CI runs, in clean clones of the last commit
 	.ci/run
 
 integration: ## Run the end-to-end tests of single packages
-	$(PYTEST) -m integration
+	$(PYTEST) -m integration -n 2
 
 faults: ## Run studies that are killed, cut off or out of disk
 	$(PYTEST) -m faults
