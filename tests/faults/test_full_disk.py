@@ -26,15 +26,17 @@ def faults_in(done: "subprocess.CompletedProcess[str]") -> list[str]:
 
 def test_folders_that_are_read_only_are_told_together(photo_folder: Path, tmp_path: Path) -> None:
     disk = tmp_path / "disk"
-    places = ("--out", disk / "runs", "--cache", disk / "cache")
+    cache = ("--cache", disk / "cache")
     store = f"sqlite:///{disk}/mlflow.db"
-    words = (run.__file__, *QUICK, "--image-size", SIDE, "--data", photo_folder, *places)
+    words = (run.__file__, *QUICK, "--image-size", SIDE, "--data", photo_folder, *cache)
     why = f"{disk} can't be written: Read-only file system"
-    assert faults_in(read_only(disk, *words, "--tracking-uri", store)) == [
+    assert faults_in(read_only(disk, *words, "--out", disk / "runs", "--tracking-uri", store)) == [
         f"--out {disk}/runs: {why}",
         f"--tracking-uri {store}: {why}",
-        f"--cache {disk}/cache: {why}",
     ]
+    # What the cache lacks is known once torch has looked at the network.
+    own = ("--out", tmp_path / "runs", "--tracking-uri", f"sqlite:///{tmp_path}/mlflow.db")
+    assert faults_in(read_only(disk, *words, *own)) == [f"--cache {disk}/cache: {why}"]
 
 
 def test_a_cache_without_room_is_told_before_decoding(photo_folder: Path, tmp_path: Path) -> None:
