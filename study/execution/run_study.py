@@ -1,7 +1,7 @@
 """A whole study: features once, the search on Ray, its files, and where to look next."""
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from study.config.defaults import DEFAULTS
 from study.errors import NodeError, print_faults
 from study.execution.progress import StudyDisplay, describe
 from study.preflight.prepare import Prepared
-from study.records.journal import Display, Journal
+from study.records.journal import Journal
 from study.records.ledger import ENDINGS, Ledger
 from study.records.study_files import Results
 from study.records.study_folder import BEST, FIGURES, PAGE, STUDY, TRIALS
@@ -41,8 +41,8 @@ EXIT_CODES = {
 }
 
 
-def run_study(prepared: Prepared, console: Console, displays: Sequence[Display] = ()) -> int:
-    """Run a study and return its exit code; `displays` show it beside the console."""
+def run_study(prepared: Prepared, console: Console) -> int:
+    """Run a study, show it on the console, and return its exit code."""
     settings, folder, status = prepared.settings, prepared.folder, "interrupted"
     sender: Sender = (NullSender if settings.offline else ProcessSender)(settings.tracking_uri)
     try:
@@ -55,7 +55,6 @@ def run_study(prepared: Prepared, console: Console, displays: Sequence[Display] 
             sender.wait_for_store()  # Before any training, as the store may be unavailable.
             journal, results = open_journal(prepared, sender)
             set_exit_message(how_to_resume(prepared))
-            journal.displays.extend(displays)
             status = _search(prepared, context, journal, results, console)
         print_summary(prepared, journal.records, status, console)
         if status not in ENDINGS:

@@ -22,7 +22,7 @@ from tests.conftest import SIDE, TINY, draw_folder
 from tests.support.mlflow_server import MlflowServer
 from tests.support.slow_proxy import slow_proxy
 from tests.support.studies.builders import all_runs, write_study
-from tests.support.studies.ray_runs import RayRun, ray_runs
+from tests.support.studies.ray_runs import RayRun
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 FOLDER = Path("runs/mine")
@@ -31,12 +31,6 @@ LIMIT_S = 240
 SECRET = "s3cr3t"
 UNSENT = " events are not in MLflow yet ("
 Start = Callable[..., "subprocess.Popen[str]"]
-
-
-@pytest.fixture
-def ray_run() -> Iterator[RayRun]:
-    with ray_runs() as runs:
-        yield runs
 
 
 @pytest.fixture

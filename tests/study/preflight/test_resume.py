@@ -1,7 +1,6 @@
 """Studies that were run before: what is asked of them, and one that is extended."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +13,7 @@ from study.records.ledger import read_records
 from study.run import main
 from tests.conftest import SIDE, TINY
 from tests.support.studies.builders import all_runs, make_settings
-from tests.support.studies.ray_runs import RayRun, ray_runs
+from tests.support.studies.ray_runs import RayRun
 from tests.support.studies.synthetic import tiny_study
 from tl_core.errors import InputError
 
@@ -76,12 +75,6 @@ def test_ledger_that_cannot_be_read_is_reported(text: str) -> None:
     (folder / "ledger.jsonl").write_text(text)
     why = "its files can't be read by this version of tl-study"
     assert fault_of("--replay tiny/0") == f"--replay tiny/0: {why}"
-
-
-@pytest.fixture
-def ray_run() -> Iterator[RayRun]:
-    with ray_runs() as runs:
-        yield runs
 
 
 @pytest.mark.integration
