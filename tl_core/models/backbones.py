@@ -98,6 +98,24 @@ def empty_network(name: str, image_size: int, *, pretrained: bool) -> nn.Module:
         return _build(name, image_size, pretrained=pretrained).network
 
 
+def network_class(name: str) -> type:
+    """Return the class of a backbone's network; builds it only if its library does not say.
+
+    Raises `BackboneError` if the name is unknown.
+    """
+    check_backbone_name(name)
+    if name in ARTICLE_WIDTHS:
+        return nn.Sequential
+    if timm_name := _timm_name(name):
+        from timm.models import model_entrypoint
+
+        entry = model_entrypoint(timm_name)
+    else:
+        entry = models.get_model_builder(name)
+    kind = entry.__annotations__.get("return")
+    return kind if isinstance(kind, type) else type(empty_network(name, 224, pretrained=False))
+
+
 def batch_faults(backbone: Backbone, image_size: int, batch_size: int) -> list[Fault]:
     """Say why the network can't learn from batches of this size; [] if it can.
 
@@ -112,7 +130,7 @@ def batch_faults(backbone: Backbone, image_size: int, batch_size: int) -> list[F
             learning(torch.zeros(1, 3, image_size, image_size))
     except ValueError:
         why = f"the BatchNorm of {backbone.name} can't learn from one image of {image_size} px"
-        ways_out = "use --batch-size 2, a larger --image-size or --mode freeze"
+        ways_out = "use --batch-size 2, --batchnorm frozen or a larger --image-size"
         return [Fault("--batch-size", f"1: {why}; {ways_out}")]
     return []
 

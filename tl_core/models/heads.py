@@ -24,9 +24,12 @@ class Heads(nn.Module):
 
 
 class HeadStack(nn.Module):
-    """The heads of S seeds as one module: one batched product serves all of them.
+    """H heads as one module: one batched product serves all of them.
 
-    Axes: S seeds, B images, D features, K logits (1 for two classes).
+    Heads of the same seed stand side by side and see the same images, so each image's features
+    are read once for all of them.
+
+    Axes: H heads, S seeds, B images, D features, K logits (1 for two classes).
     """
 
     def __init__(self, heads: Sequence[Heads]) -> None:
@@ -34,13 +37,17 @@ class HeadStack(nn.Module):
         tasks = [(h.classification, h.brightness) for h in heads]
         weights = [torch.cat([a.weight, b.weight]) for a, b in tasks]
         biases = [torch.cat([a.bias, b.bias]) for a, b in tasks]
-        self.weight = nn.Parameter(torch.stack(weights).detach())  # [S, K + 1, D]
-        self.bias = nn.Parameter(torch.stack(biases).detach())  # [S, K + 1]
+        self.weight = nn.Parameter(torch.stack(weights).detach())  # [H, K + 1, D]
+        self.bias = nn.Parameter(torch.stack(biases).detach())  # [H, K + 1]
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """[S, B, D], or [B, D] for all seeds -> class logits [S, B, K], brightness [S, B]."""
+        """[S, B, D], or [B, D] for all -> class logits [H, B, K], brightness [H, B].
+
+        The first H / S heads are those of the first seed, and so on.
+        """
         # Weights first: in this order the product and that of the gradient are 4 times as fast.
-        out = self.weight @ features.mT + self.bias.unsqueeze(-1)  # [S, K + 1, B]
+        weight = self._by_seed(self.weight, features)
+        out = (weight @ features.mT).view(*self.bias.shape, -1) + self.bias.unsqueeze(-1)
         return out[:, :-1].mT, out[:, -1]
 
     def backward(self, features: Tensor, d_logits: Tensor, d_brightness: Tensor) -> None:
@@ -49,20 +56,25 @@ class HeadStack(nn.Module):
 
         Args:
             features: [S, B, D], as given to `forward`.
-            d_logits: derivative of the loss by the class logits, [S, B, K].
-            d_brightness: its derivative by the brightness, [S, B].
+            d_logits: derivative of the loss by the class logits, [H, B, K].
+            d_brightness: its derivative by the brightness, [H, B].
         """
-        d_out = torch.cat([d_logits.mT, d_brightness.unsqueeze(1)], dim=1)  # [S, K + 1, B]
-        self.weight.grad = d_out @ features
+        d_out = torch.cat([d_logits.mT, d_brightness.unsqueeze(1)], dim=1)  # [H, K + 1, B]
+        self.weight.grad = (self._by_seed(d_out, features) @ features).view_as(self.weight)
         self.bias.grad = d_out.sum(dim=-1)
 
-    def copy_to(self, heads: Heads, seed: int = 0) -> None:
-        """Copy the parameters of one seed into heads of its own."""
-        with torch.no_grad():
-            heads.classification.weight.copy_(self.weight[seed, :-1])
-            heads.brightness.weight.copy_(self.weight[seed, -1:])
-            heads.classification.bias.copy_(self.bias[seed, :-1])
-            heads.brightness.bias.copy_(self.bias[seed, -1:])
+    @torch.no_grad()
+    def copy_to(self, heads: Heads, number: int = 0) -> None:
+        """Copy the parameters of one of the heads into a module of its own."""
+        heads.classification.weight.copy_(self.weight[number, :-1])
+        heads.brightness.weight.copy_(self.weight[number, -1:])
+        heads.classification.bias.copy_(self.bias[number, :-1])
+        heads.brightness.bias.copy_(self.bias[number, -1:])
+
+    @staticmethod
+    def _by_seed(rows: Tensor, features: Tensor) -> Tensor:
+        """Lay [H, K + 1, X] side by side for each seed of the features: [S, H / S (K + 1), X]."""
+        return rows.reshape(*features.shape[:-2], -1, rows.shape[-1])
 
 
 class TwoHeadedNet(nn.Module):

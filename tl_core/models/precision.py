@@ -31,6 +31,11 @@ def run_network(network: nn.Module, images: Tensor, precision: Precision) -> Ten
     With `bf16`, autocast computes convolutions and matrix products in bfloat16. Weights stay
     float32, and so do depthwise convolutions that learn on a CPU.
     """
+    return run_unconverted(network, images, precision).float()
+
+
+def run_unconverted(network: nn.Module, images: Tensor, precision: Precision) -> Tensor:
+    """As `run_network`, but the outputs keep the number format in which they were computed."""
     if images.is_cuda:
         # Steps have few shapes, so cuDNN searches the fastest algorithm for each. And float32
         # means float32, not TF32, which convolutions use by default.
@@ -40,8 +45,8 @@ def run_network(network: nn.Module, images: Tensor, precision: Precision) -> Ten
     learns_on_cpu = bf16 and torch.is_grad_enabled() and not images.is_cuda
     depthwise = _Float32Depthwise() if learns_on_cpu else nullcontext()
     with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16), depthwise:
-        features: Tensor = network(images)
-    return features.float()
+        outputs: Tensor = network(images)
+    return outputs
 
 
 class _Float32Depthwise(TorchFunctionMode):

@@ -11,8 +11,10 @@ from torchvision.models import regnet
 from tl_core.models.backbones import (
     backbone_names,
     check_backbone_name,
+    empty_network,
     has_default_weights,
     load_backbone,
+    network_class,
 )
 from tl_core.models.nets import HALF, Triple, fill, torchvision_net
 from tl_core.models.weights import BackboneError, WeightsFile
@@ -196,3 +198,14 @@ def test_names_are_torchvisions_and_our_own() -> None:
     assert {"efficientnet_lite0", "mlp", "shared_mlp"} <= {*names}
     for name in ("timm:resnet10t", "timm:resnet10t.c3_in1k", "mlp", "vgg11"):
         check_backbone_name(name)
+
+
+@pytest.mark.parametrize("name", ["mlp", "resnet18", "efficientnet_lite0", "timm:test_vit"])
+def test_class_of_a_network(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = type(empty_network(name, 32, pretrained=False))
+    with monkeypatch.context() as patch:
+        patch.setattr("tl_core.models.backbones._build", None)
+        assert network_class(name) is expected
+    # One of timm's functions does not tell the class.
+    monkeypatch.delitem(models.get_model_builder("resnet18").__annotations__, "return")
+    assert network_class(name) is expected
