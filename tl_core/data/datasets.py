@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from tl_core.config import Resize
 from tl_core.data.cache import damage, new_array, publish
-from tl_core.data.decode import decoding_threads, resize_square
+from tl_core.data.decode import decoding_threads, to_square
 from tl_core.data.sources import Source
 from tl_core.errors import InputError, truncate_list
 from tl_core.progress import track
@@ -39,6 +40,8 @@ class ImageSet:
     """float32 [N] in [0, 1]: mean over pixels and channels before normalisation."""
     bad: tuple[tuple[str, str], ...] = ()
     """(path, reason) of each file that could not be decoded and is omitted."""
+    resize: Resize = "squash"
+    """How the pictures became squares."""
 
     @property
     def image_size(self) -> int:
@@ -59,16 +62,23 @@ class ImageSet:
             labels=np.load(path / "labels.npy"),
             brightness=np.load(path / "brightness.npy"),
             bad=tuple((name, reason) for name, reason in about["bad"]),
+            resize=about.get("resize", "squash"),  # Entries of earlier versions do not say.
         )
 
 
-def image_entry(source: Source, image_size: int, cache: Path) -> Path:
+def image_entry(source: Source, image_size: int, cache: Path, resize: Resize = "squash") -> Path:
     """Path of the decoded images of a source in a cache."""
-    return cache / "images" / f"{source.fingerprint[:24]}-{image_size}-v{_FORMAT}"
+    # No suffix for squash, so that the entries of earlier versions are found.
+    suffix = "" if resize == "squash" else f"-{resize}"
+    return cache / "images" / f"{source.fingerprint[:24]}-{image_size}-v{_FORMAT}{suffix}"
 
 
 def load_images(
-    source: Source, image_size: int, cache: Path, skip_bad_images: bool = False
+    source: Source,
+    image_size: int,
+    cache: Path,
+    skip_bad_images: bool = False,
+    resize: Resize = "squash",
 ) -> ImageSet:
     """Open the decoded images of `source`; decode them first if the cache does not have them.
 
@@ -77,20 +87,21 @@ def load_images(
 
     Args:
         source: the images.
-        image_size: side of the square images, pixels; the aspect ratio is not kept.
+        image_size: side of the square images, pixels.
         cache: folder of the cache.
         skip_bad_images: omit the files that can't be decoded.
+        resize: how a picture becomes a square (`tl_core.data.decode.to_square`).
 
     Raises:
         InputError: names every file that can't be decoded, unless `skip_bad_images`; or every
             class that has no readable image.
     """
-    entry = image_entry(source, image_size, cache)
+    entry = image_entry(source, image_size, cache, resize)
 
     def fault(entry: Path) -> str | None:
         return damage(entry) or _readable_again(ImageSet.open(entry), source, image_size)
 
-    publish(entry, lambda into: _decode(source, image_size, into), fault)
+    publish(entry, lambda into: _decode(source, image_size, resize, into), fault)
     images = ImageSet.open(entry)
     if images.bad and not skip_bad_images:
         raise InputError(format_bad(images.bad))
@@ -119,14 +130,15 @@ def _readable_again(images: ImageSet, source: Source, size: int) -> str | None:
 
 
 def _why_unreadable(source: Source, i: int, size: int) -> str | None:
-    return _read_into(np.empty((3, size, size), np.uint8), source, i, size)
+    # To any kind of square: what one of them takes, all take.
+    return _read_into(np.empty((3, size, size), np.uint8), source, i, size, "squash")
 
 
-def _decode(source: Source, size: int, into: Path) -> None:
+def _decode(source: Source, size: int, resize: Resize, into: Path) -> None:
     n = len(source.ids)
     pixels = new_array(into / "all.npy", np.uint8, (n, 3, size, size))
     with decoding_threads() as pool:
-        read = pool.map(lambda i: _read_into(pixels[i], source, i, size), range(n))
+        read = pool.map(lambda i: _read_into(pixels[i], source, i, size, resize), range(n))
         reasons = list(track(read, n, f"Decoding {source.name}"))
     good = np.array([i for i, reason in enumerate(reasons) if reason is None], dtype=np.int64)
     kept = _keep(pixels, good, into)
@@ -139,14 +151,15 @@ def _decode(source: Source, size: int, into: Path) -> None:
         "classes": source.classes,
         "ids": [source.ids[i] for i in good],
         "bad": [(source.ids[i], reason) for i, reason in enumerate(reasons) if reason],
+        "resize": resize,
     }
     (into / "about.json").write_text(json.dumps(about))
 
 
-def _read_into(pixels: np.ndarray, source: Source, i: int, size: int) -> str | None:
+def _read_into(pixels: np.ndarray, source: Source, i: int, size: int, resize: Resize) -> str | None:
     """Decode image `i` into uint8 [3, S, S]; return why it can't be decoded, or None."""
     try:
-        pixels[:] = resize_square(source.read(i, size), size)
+        pixels[:] = to_square(source.read(i, size), size, resize)
     except Exception as error:  # Decoders may raise any error on a broken file.
         return f"{type(error).__name__}: {error}"
     return None

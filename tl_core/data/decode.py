@@ -3,7 +3,7 @@
 import os
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -12,6 +12,8 @@ from typing import IO
 
 import numpy as np
 from PIL import ExifTags, Image
+
+from tl_core.config import PAD_GREY, Resize
 
 # Not all formats of Pillow: it passes some to other programs, such as EPS to Ghostscript.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
@@ -73,10 +75,48 @@ def to_rgb(image: Image.Image) -> Image.Image:
         return rgb if turn is None else rgb.transpose(turn)
 
 
-def resize_square(image: Image.Image, size: int) -> np.ndarray:
-    """Resize to uint8 [3, size, size] without keeping the aspect ratio, as the article does."""
-    square = image.resize((size, size), Image.Resampling.BILINEAR)
+def to_square(image: Image.Image, size: int, resize: Resize) -> np.ndarray:
+    """Resize an RGB picture of any shape to uint8 [3, size, size], with Pillow's bilinear filter.
+
+    Args:
+        image: at least 1 x 1 pixel.
+        size: side of the square, pixels.
+        resize: `squash` does not keep the aspect ratio, as the article does. The others keep it:
+            `crop` resizes the shorter side to `size` and keeps the centre; `pad` resizes the
+            longer side to `size` and centres the picture on mid grey (`PAD_GREY`), whatever its
+            content. Grey, because the means that networks subtract are near it, so the padding
+            is near their zero. It counts in the brightness of the square.
+    """
+    square = _SQUARES[resize](image, size)
     return np.asarray(square, dtype=np.uint8).transpose(2, 0, 1)
+
+
+def _squash(image: Image.Image, size: int) -> Image.Image:
+    return image.resize((size, size), Image.Resampling.BILINEAR)
+
+
+def _crop(image: Image.Image, size: int) -> Image.Image:
+    # As a resize and then a crop, to one grey level; but 10,000 x 1 never becomes huge.
+    side = min(image.size)
+    left, top = (image.width - side) / 2, (image.height - side) / 2
+    box = left, top, left + side, top + side
+    return image.resize((size, size), Image.Resampling.BILINEAR, box)
+
+
+def _pad(image: Image.Image, size: int) -> Image.Image:
+    longer = max(image.size)
+    width, height = (max(1, round(size * side / longer)) for side in image.size)
+    square = Image.new("RGB", (size, size), (PAD_GREY,) * 3)
+    shrunk = image.resize((width, height), Image.Resampling.BILINEAR)
+    square.paste(shrunk, ((size - width) // 2, (size - height) // 2))
+    return square
+
+
+_SQUARES: dict[Resize, Callable[[Image.Image, int], Image.Image]] = {
+    "squash": _squash,
+    "crop": _crop,
+    "pad": _pad,
+}
 
 
 def _check_regular(path: Path) -> None:

@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tl_core.data.decode import decoding_threads, open_rgb, resize_square, to_rgb
+from tl_core.data.decode import decoding_threads, open_rgb, to_rgb, to_square
 from tl_core.errors import InputError
 from tl_core.inference.model_card import ModelInfo
+from tl_core.inputs.batches import eval_batch, eval_batches, normalizer, upload
 from tl_core.models.heads import TwoHeadedNet, choose, probabilities
-from tl_core.training.batches import eval_batch, eval_batches, normalizer, upload
 
 Picture = str | Path | IO[bytes] | Image.Image
 """A file by its path, an open file, or a picture that Pillow has opened."""
@@ -117,6 +117,6 @@ class Model:
                 image = to_rgb(picture)
             else:
                 image = open_rgb(Path(picture) if isinstance(picture, str) else picture)
-            return resize_square(image, self.about.image_size)
+            return to_square(image, self.about.image_size, self.about.resize)
         except Exception as error:  # Decoders may raise any error on a broken file.
             return InputError([f"{name}: {type(error).__name__}: {error}"])

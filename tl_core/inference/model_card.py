@@ -4,9 +4,16 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+)
 
-from tl_core.config import Count, ImageSize, Precision
+from tl_core.config import PAD_GREY, Count, ImageSize, Precision, Resize
 from tl_core.errors import InputError
 
 CARD, WEIGHTS = "model.json", "model.safetensors"
@@ -17,6 +24,20 @@ FORMAT: Final = 1
 Triple = tuple[float, float, float]
 Head = Literal["class", "brightness"]
 HEADS: tuple[Head, ...] = get_args(Head)
+
+RESIZE_SENTENCES: dict[Resize, str] = {
+    "squash": "to a square, aspect ratio not kept, Pillow's bilinear",
+    "crop": "shorter side to the image size, central square, Pillow's bilinear",
+    "pad": f"longer side to the image size, centred on grey {PAD_GREY}, Pillow's bilinear",
+}
+"""What a card says of each way to make a square, so that other programs can do the same."""
+
+
+def _resize_name(value: Any) -> Resize:
+    for name, sentence in RESIZE_SENTENCES.items():
+        if value in (name, sentence):
+            return name
+    raise ValueError(f"must be one of {list(RESIZE_SENTENCES.values())}, not {value!r}")
 
 
 class ModelInfo(BaseModel):
@@ -34,13 +55,14 @@ class ModelInfo(BaseModel):
     """In the order of the labels, K."""
     image_size: ImageSize
     """Side of the square images, pixels."""
-    # What `tl_core.data.decode` does, so that other programs can do the same; no other value.
+    # What `open_rgb` does, so that other programs can do the same; no other value.
     decode: Literal["first frame, upright by EXIF, on white, RGB"] = (
         "first frame, upright by EXIF, on white, RGB"
     )
-    resize: Literal["to a square, aspect ratio not kept, Pillow's bilinear"] = (
-        "to a square, aspect ratio not kept, Pillow's bilinear"
-    )
+    resize: Annotated[
+        Resize, BeforeValidator(_resize_name), PlainSerializer(RESIZE_SENTENCES.__getitem__)
+    ] = "squash"
+    """How a picture becomes a square (`tl_core.data.decode.to_square`); a sentence in the file."""
     mean: Triple
     """Subtracted from images in 0..1, one value for each channel."""
     std: Triple

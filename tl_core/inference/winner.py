@@ -17,7 +17,8 @@ from tl_core.inference.model import Model
 from tl_core.inference.model_card import HEADS, ModelInfo
 from tl_core.inference.serialization import save_model
 from tl_core.models.heads import choose, probabilities
-from tl_core.training.train import TrialResult, needs_pretrained
+from tl_core.training.setup import needs_pretrained
+from tl_core.training.train import TrialResult
 
 _PREDICTIONS, _ERRORS = "predictions.csv", "mistakes"
 _MAX_ERRORS = 12
@@ -56,6 +57,7 @@ def trained_model(result: TrialResult, config: TrialConfig, images: ImageSet) ->
         n_features=result.backbone.n_features,
         classes=images.classes,
         image_size=config.image_size,
+        resize=images.resize,
         mean=result.backbone.mean,
         std=result.backbone.std,
         precision=config.precision,

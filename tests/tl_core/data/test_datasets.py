@@ -1,11 +1,15 @@
+import json
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.support.core.drawn import broken, counted, grey, source_of
-from tl_core.data.datasets import ImageSet, load_images
+from tl_core.config import Resize
+from tl_core.data.datasets import ImageSet, image_entry, load_images
+from tl_core.data.decode import to_square
 from tl_core.data.sources import folder_source
 from tl_core.errors import InputError
 
@@ -37,6 +41,39 @@ def test_a_second_load_decodes_nothing_but_at_another_size(own_cache: Path) -> N
     assert sorted(seen) == [0, 1, 2, 3, 4, 5]
     assert first.path == second.path
     assert load_images(source_of(grey), 24, own_cache).key != first.key
+
+
+def half_lit(i: int, size: int) -> Image.Image:
+    """An upper half of level 200 above a black one, three times as wide as high."""
+    image = Image.new("RGB", (6 * size, 2 * size))
+    image.paste((200, 200, 200), (0, 0, 6 * size, size))
+    return image
+
+
+@pytest.mark.parametrize(
+    ("resize", "suffix", "brightness"),
+    # 2 of 6 rows hold the padded picture of 18 px: a sixth is lit, two thirds are grey.
+    [("squash", "", 100), ("crop", "-crop", 100), ("pad", "-pad", 200 / 6 + 128 * 2 / 3)],
+)
+def test_each_way_to_a_square_has_an_entry_and_a_brightness(
+    own_cache: Path, resize: Resize, suffix: str, brightness: float
+) -> None:
+    source = source_of(half_lit)
+    images = load_images(source, 18, own_cache, resize=resize)
+    assert images.key == f"0123456789abcdef01234567-18-v2{suffix}"
+    assert images.path == image_entry(source, 18, own_cache, resize)
+    assert ImageSet.open(images.path).resize == images.resize == resize
+    assert json.loads((images.path / "about.json").read_text())["resize"] == resize
+    np.testing.assert_allclose(images.brightness * 255, brightness, atol=0.6)
+    assert (images.pixels[0] == to_square(half_lit(0, 18), 18, resize)).all()
+
+
+def test_an_entry_that_does_not_say_is_squashed(own_cache: Path) -> None:
+    about = load_images(source_of(grey), 16, own_cache, resize="pad").path / "about.json"
+    old = json.loads(about.read_text())
+    del old["resize"]
+    about.write_text(json.dumps(old))
+    assert ImageSet.open(about.parent).resize == "squash"
 
 
 def test_a_changed_folder_is_decoded_again(photo_folder: Path, own_cache: Path) -> None:

@@ -1,6 +1,6 @@
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -9,6 +9,7 @@ from PIL import Image
 
 from tests.support.core.trials import Trials
 from tests.support.models import make_model
+from tl_core.config import Resize
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.sources import folder_source
 from tl_core.errors import InputError
@@ -30,9 +31,12 @@ def odd_folder(photo_folder: Path) -> Path:
     return photo_folder
 
 
-def test_pictures_give_what_the_decoded_data_set_gives(odd_folder: Path, own_cache: Path) -> None:
-    model = make_model("shufflenet_v2_x0_5", 32)
-    images = load_images(folder_source(odd_folder), 32, own_cache)
+@pytest.mark.parametrize("resize", get_args(Resize))
+def test_pictures_give_what_the_decoded_data_set_gives(
+    odd_folder: Path, own_cache: Path, resize: Resize
+) -> None:
+    model = make_model("shufflenet_v2_x0_5", 32, resize=resize)
+    images = load_images(folder_source(odd_folder), 32, own_cache, resize=resize)
     rows = np.arange(len(images.ids))
     logits, brightness = model.outputs(images.pixels, rows)
     message = model.predict(odd_folder / name for name in images.ids)

@@ -21,7 +21,7 @@ def contents(n: int) -> pd.DataFrame:
 
 @pytest.mark.parametrize("n", [0, 1, 5])
 def test_a_table_of_files_becomes_a_table_of_predictions(tmp_path: Path, n: int) -> None:
-    model = make_model()
+    model = make_model(resize="pad")
     save_model(tmp_path, model)
     table = _load_pyfunc(str(tmp_path)).predict(contents(n))
     assert list(table) == ["class", "probability", "probabilities", "brightness"]

@@ -1,6 +1,6 @@
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -8,12 +8,14 @@ import torch
 
 import tl_core
 from tests.support.models import SIDE, make_model
+from tl_core.config import Resize
 from tl_core.errors import InputError
 from tl_core.files import replace_file
 from tl_core.inference.model import Model
-from tl_core.inference.model_card import CARD, WEIGHTS
+from tl_core.inference.model_card import CARD, RESIZE_SENTENCES, WEIGHTS
 from tl_core.inference.serialization import load_model, save_model
 
+OLD_SENTENCE = "to a square, aspect ratio not kept, Pillow's bilinear"
 FAMILIES = [("shared_mlp", SIDE), ("shufflenet_v2_x0_5", 32), ("timm:test_vit", 160)]
 # Swin's networks have buffers that no state dict holds.
 SLOW_FAMILIES = [
@@ -86,6 +88,23 @@ def test_the_card_says_what_it_takes_to_use_the_weights(folder: Path) -> None:
     assert card["versions"].keys() == {"torch", "torchvision", "timm"}
 
 
+@pytest.mark.parametrize("resize", get_args(Resize))
+def test_the_card_tells_in_words_how_pictures_become_squares(
+    tmp_path: Path, resize: Resize
+) -> None:
+    save_model(tmp_path, make_model(resize=resize))
+    assert json.loads((tmp_path / CARD).read_text())["resize"] == RESIZE_SENTENCES[resize]
+    assert load_model(tmp_path).about.resize == resize
+
+
+@pytest.mark.parametrize("old", [{"resize": OLD_SENTENCE}, {}])
+def test_a_card_of_an_earlier_version_means_squash(folder: Path, old: dict[str, str]) -> None:
+    card = json.loads((folder / CARD).read_text())
+    del card["resize"]
+    (folder / CARD).write_text(json.dumps(card | old))
+    assert load_model(folder).about.resize == "squash"
+
+
 OTHER = r"it was saved with torch [\d.]+\S*, torchvision .*, timm .*; installed are torch "
 
 
@@ -94,7 +113,7 @@ OTHER = r"it was saved with torch [\d.]+\S*, torchvision .*, timm .*; installed 
     [
         ({"format": 2}, r"model.json has format 2; this tl-study reads format 1"),
         ({"classes": ["cat"], "extra": 1}, r"model.json: classes: .*at least 2(.|\n)*extra: Extra"),
-        ({"resize": "cropped"}, r"model.json: resize: Input should be .to a square, aspect"),
+        ({"resize": "cropped"}, r"resize: .*must be one of \[.to a square, .*, not 'cropped'"),
         ({"backbone": "resnet19"}, rf"unknown backbone 'resnet19'; {OTHER}"),
         ({"backbone": "mlp"}, rf"does not fit mlp as built here \(.*Missing key.*\); {OTHER}"),
         ({"classes": ["a", "b", "c"]}, r"does not fit shared_mlp .*size mismatch"),

@@ -51,6 +51,7 @@ def test_winner_and_its_predictions(trials: Trials, tmp_path: Path, mode: str, s
     save_winner(tmp_path / "winner", result, trials.config(mode, **changes), trials.images)
     model, table = load_model(tmp_path / "winner"), read_predictions(tmp_path / "winner")
     assert model.about.classes == trials.images.classes
+    assert model.about.resize == trials.images.resize == "squash"
     assert model.about.config == trials.config(mode, **changes).model_dump()
     images, test = trials.images, result.split.test
     assert table["image"].tolist() == [images.ids[i] for i in test]
