@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from tl_core.inference.model import Model, Prediction
     from tl_core.inference.serialization import load_model, save_model
     from tl_core.inference.winner import trained_model
+    from tl_core.inputs.features import load_features
     from tl_core.models.backbones import Backbone, load_backbone
     from tl_core.training.checkpoints import LocalFile
-    from tl_core.training.features import load_features
     from tl_core.training.train import TrialResult, run_trial
 
 __version__ = "0.1.0"
@@ -36,7 +36,7 @@ _MODULES = {
     "inference.winner": ("trained_model",),
     "models.backbones": ("Backbone", "load_backbone"),
     "training.checkpoints": ("LocalFile",),
-    "training.features": ("load_features",),
+    "inputs.features": ("load_features",),
     "training.train": ("TrialResult", "run_trial"),
 }
 

@@ -14,14 +14,28 @@ from pydantic import (
     model_validator,
 )
 
-Mode = Literal["freeze", "finetune", "lp_ft", "scratch"]
+Mode = Literal["freeze", "probe", "partial", "finetune", "lp_ft", "scratch"]
 MODES: tuple[Mode, ...] = get_args(Mode)
+FROZEN: tuple[Mode, ...] = ("freeze", "probe")
+"""The modes that train heads alone, on the features of a frozen network."""
 Precision = Literal["fp32", "bf16"]
+BatchNorm = Literal["frozen", "train"]
+Schedule = Literal["cosine", "constant"]
+Resize = Literal["squash", "crop", "pad"]
+"""How a picture becomes a square; see `tl_core.data.decode.to_square`."""
+PAD_GREY = 128
+"""The level around a padded or a moved picture, in all three channels."""
+Augment = Literal["none", "flip", "crop", "trivial"]
+"""How each training image is changed at random; see `tl_core.inputs.augment`."""
 
 TrainRatio = Annotated[float, Field(gt=0, le=0.8, allow_inf_nan=False)]
 LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Count = Annotated[int, Field(ge=1)]
+Steps = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+HeadRatio = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
+LayerDecay = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 ImageSize = Annotated[int, Field(ge=16, le=1024)]
 
 ARTICLE_WIDTHS = {"mlp": (1024, 512, 128, 32, 8, 3), "shared_mlp": (1024, 256)}
@@ -62,6 +76,19 @@ DIRECTIONS: dict[Metric, Literal["min", "max"]] = {
 """The metrics that a study can choose trials by, and which direction is better."""
 
 
+def earlier_recipe(mode: Mode) -> dict[str, Any]:
+    """Return what a configuration without a recipe was trained with: the article's recipe.
+
+    Ledgers of version 0.1 have such configurations.
+    """
+    batchnorm = "frozen" if mode in FROZEN else "train"
+    return {"batchnorm": batchnorm, "head_lr_ratio": 1.0, **ARTICLE_RECIPE}
+
+
+ARTICLE_RECIPE: dict[str, Any] = {"min_steps": 0, "schedule": "constant", "weight_decay": 0.0}
+"""Plain Adam for `epochs` passes; networks that learn also update their BatchNorm statistics."""
+
+
 class TrialConfig(BaseModel):
     """One configuration and its seed: everything that decides a trial's numbers.
 
@@ -71,32 +98,52 @@ class TrialConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     mode: Mode
-    """Which weights learn: only the heads on a frozen backbone (`freeze`), everything from
-    pretrained weights (`finetune`), first the heads and then everything (`lp_ft`), or everything
-    from random weights (`scratch`)."""
+    """What learns: only the heads on a frozen backbone (`freeze`), the same, solved to
+    convergence (`probe`), the last `unfreeze` stages, from the probe (`partial`), everything from
+    pretrained weights (`finetune`), the same, from the probe (`lp_ft`), or everything from random
+    weights (`scratch`)."""
     train_ratio: TrainRatio
     """Labelled training images as a share of the whole data set, up to 0.8."""
-    lr: LearningRate
-    """Adam's learning rate; for `lp_ft` that of the second stage, where everything learns."""
+    lr: LearningRate | None = None
+    """AdamW's highest learning rate; None for `probe`, which has none."""
     aux_weight: AuxWeight = 0.0
     """w in loss = (1 - w) * classification + w * brightness; `auto` learns it with the net
-    (`tl_core.training.weighting.LearnedWeights`)."""
+    (`tl_core.objectives.weighting.LearnedWeights`). 0 for `probe`, whose heads share nothing."""
+    unfreeze: Count | None = None
+    """Last stages that learn in mode `partial`; None for all other modes."""
     backbone: str = "resnet18"
     """A name that `tl_core.models.backbones.load_backbone` knows."""
     weights: str = "default"
     """`default`, `none` or the path of a weights file; `scratch` ignores it."""
     image_size: ImageSize = 224
     """Side of the square images, pixels."""
+    resize: Resize = "squash"
+    """How an image becomes a square: its aspect ratio is lost, its middle is cut out, or bars fill
+    the rest."""
     precision: Precision = "fp32"
     """Number format of the network; heads on cached features always use float32."""
-    hflip: bool = False
-    """Mirror each training image left to right with probability one half."""
+    augment: Augment = "none"
+    """How training images are changed in each step: `flip` mirrors with probability one half."""
     compile: bool = False
     """Compile the network that learns (`torch.compile`)."""
+    batchnorm: BatchNorm = "frozen"
+    """Whether BatchNorm keeps its stored statistics (`frozen`; its affine parameters still learn)
+    or updates them; `train` by default for `scratch`, which has none stored."""
     epochs: Count = 10
-    """Passes over the training subset."""
+    """Passes over the training subset, and how often the trial reports; 1 for `probe`."""
+    min_steps: Steps = 200
+    """Fewest steps: a small subset is passed over more often, and `epochs` reports divide them."""
     batch_size: Count = 32
     """Images in a step."""
+    schedule: Schedule = "cosine"
+    """Of the learning rate: `cosine` rises over the first 10 % of the steps and falls to 0."""
+    weight_decay: Share = 0.01
+    """AdamW's, of all parameters with two axes and more."""
+    head_lr_ratio: HeadRatio = 1.0
+    """Learning rate of the heads as a multiple of `lr`; by default 10 for `finetune`, whose heads
+    are fresh above pretrained weights."""
+    layer_decay: LayerDecay = 1.0
+    """Factor of the learning rate from each stage to the one below it."""
     seed: Seed = 0
     """Draws the training subset, the initial values of random weights, and the batch order."""
     seeds: Count = 1
@@ -104,17 +151,51 @@ class TrialConfig(BaseModel):
     split_seed: Seed = 0
     """Draws the fixed validation and test sets."""
 
-    @model_validator(mode="after")
-    def _several_seeds_need_features(self) -> Self:
-        if self.seeds > 1 and self.mode != "freeze":
-            raise ValueError(f"mode {self.mode} trains one seed, not {self.seeds}; only freeze can")
-        return self
+    @property
+    def hflip(self) -> bool:
+        """Whether training sees mirror images as well."""
+        return self.augment == "flip"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _defaults_of_the_mode(cls, given: Any) -> Any:
+        return default_recipe(given.get("mode", "")) | given if isinstance(given, dict) else given
 
     @model_validator(mode="after")
-    def _heads_are_not_compiled(self) -> Self:
-        if self.compile and self.mode == "freeze":
-            raise ValueError("mode freeze trains no network that compile could speed up")
+    def _fits_its_mode(self) -> Self:
+        frozen, mode = self.mode in FROZEN, f"mode {self.mode}"
+        if self.seeds > 1 and not frozen:
+            some = " and ".join(FROZEN)
+            raise ValueError(f"{mode} trains one seed, not {self.seeds}; only {some} can")
+        if self.compile and frozen:
+            raise ValueError(f"{mode} trains no network that compile could speed up")
+        if self.batchnorm == "train" and frozen:
+            raise ValueError(f"{mode} changes no BatchNorm statistics: batchnorm must be frozen")
+        if (self.lr is None) != (self.mode == "probe"):
+            raise ValueError(f"{mode} has no lr" if self.lr else f"{mode} needs an lr")
+        if (self.unfreeze is None) != (self.mode != "partial"):
+            raise ValueError(f"unfreeze is for mode partial, not for {mode}")
+        if self.mode == "probe" and self.aux_weight != 0:
+            raise ValueError(f"{mode} solves each task alone: aux_weight must be 0")
+        if self.mode == "probe" and self.epochs != 1:
+            raise ValueError(f"{mode} is solved, not trained: epochs must be 1")
+        if self.augment in VIEWS_NOT_CACHED and (frozen or self.mode == "partial"):
+            raise ValueError(f"{mode} learns from cached views, which {self.augment} has not")
         return self
+
+
+VIEWS_NOT_CACHED: tuple[Augment, ...] = ("crop", "trivial")
+"""Augmentations with too many views of an image to cache their features."""
+
+
+def default_recipe(mode: str) -> dict[str, Any]:
+    """Return the recipe's values that depend on the mode."""
+    return {
+        "batchnorm": "train" if mode == "scratch" else "frozen",
+        "head_lr_ratio": 10.0 if mode == "finetune" else 1.0,
+        "unfreeze": 1 if mode == "partial" else None,
+        "epochs": 1 if mode == "probe" else 10,
+    }
 
 
 def default_image_size(backbone: str) -> int:
@@ -127,7 +208,7 @@ class EpochMetrics:
     """The metrics of one epoch: means over the seeds; losses in nats (plus squared error)."""
 
     epoch: int
-    """1 for the first."""
+    """1 for the first; each is one of `TrialConfig.epochs` equal parts of the trial's steps."""
     train_loss: float
     """Mean over the epoch's images, where the weights before each step score its images. This and
     `val_loss` use the fixed `aux_weight`, or the one at the end of the epoch."""
@@ -146,6 +227,10 @@ class EpochMetrics:
     val_accuracy_std: float | None = None
     aux_weight_learned: float | None = None
     """The w that `auto` has learned, mean over the seeds; None for a fixed weight."""
+    step: int | None = None
+    """Steps so far; None for a probe, which takes none."""
+    l2: float | None = None
+    """The penalty that a probe's validation chose, geometric mean over the seeds; else None."""
 
 
 Report = Callable[[EpochMetrics], None]

@@ -12,7 +12,7 @@ from tests.support.core.trials import Trials
 from tl_core.data.cache import publish
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.sources import folder_source
-from tl_core.training import train
+from tl_core.training import setup
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +54,7 @@ def images_of_three(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path
 @pytest.fixture
 def trials(shared_images: ImageSet, shared_cache: Path, tiny_weights: Path) -> Trials:
     """Runs trials on two classes that start from `tiny_weights`, read again for each test."""
-    train.pretrained.cache_clear()
+    setup.pretrained.cache_clear()
     return Trials(shared_images, shared_cache, tiny_weights)
 
 

@@ -8,21 +8,23 @@ from tl_core.config import (
     MODES,
     AuxWeight,
     Metric,
+    Mode,
     TrialConfig,
     default_image_size,
+    earlier_recipe,
 )
 
 PLAIN: dict[str, Any] = {"mode": "freeze", "train_ratio": 0.1, "lr": 1e-3}
 
 
 def test_modes_and_the_directions_of_metrics() -> None:
-    assert MODES == ("freeze", "finetune", "lp_ft", "scratch")
+    assert MODES == ("freeze", "probe", "partial", "finetune", "lp_ft", "scratch")
     assert set(DIRECTIONS) == set(get_args(Metric))
     falling = {name for name, way in DIRECTIONS.items() if way == "min"}
     assert falling == {"val_log_loss", "val_loss", "val_brightness_mae"}
 
 
-def test_defaults_are_the_articles() -> None:
+def test_defaults_are_the_articles_but_for_the_recipe() -> None:
     config = TrialConfig(**PLAIN)
     assert (config.epochs, config.batch_size, config.image_size) == (10, 32, 224)
     assert (config.backbone, config.weights, config.aux_weight) == ("resnet18", "default", 0.0)
@@ -49,7 +51,7 @@ NO_WEIGHT = "must be a number from 0 to 1, or auto"
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("mode", "frozen", "should be 'freeze', 'finetune', 'lp_ft' or 'scratch'"),
+        ("mode", "frozen", "should be 'freeze', 'probe', 'partial', 'finetune', 'lp_ft' or"),
         ("train_ratio", 0.0, "greater than 0"), ("train_ratio", 0.81, "less than or equal to 0.8"),
         ("train_ratio", float("nan"), "finite number|greater than 0"),
         ("lr", 0.0, "greater than 0"), ("lr", float("inf"), "finite number"),
@@ -65,7 +67,7 @@ def test_out_of_range_or_unknown_values(field: str, value: object, message: str)
     with pytest.raises(ValidationError, match=rf"(?s){field}.*({message})") as caught:
         TrialConfig(**{field: value})
     faults = {error["loc"][0] for error in caught.value.errors()}
-    assert faults == {field, *PLAIN}, "what has no default must be given"
+    assert faults == {field, "mode", "train_ratio"}, "what has no default must be given"
 
 
 @pytest.mark.parametrize("aux_weight", [0.3, "auto"])
@@ -74,7 +76,42 @@ def test_a_configuration_survives_json(aux_weight: AuxWeight) -> None:
     assert TrialConfig.model_validate_json(config.model_dump_json()) == config
 
 
-@pytest.mark.parametrize("mode", ["finetune", "lp_ft", "scratch"])
-def test_only_frozen_trials_train_several_seeds(mode: str) -> None:
-    with pytest.raises(ValidationError, match=f"mode {mode} trains one seed, not 2; only freeze"):
-        TrialConfig(**PLAIN | {"mode": mode, "seeds": 2})
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        *(({"mode": mode, "seeds": 2}, f"{mode} trains one seed, not 2; only freeze and probe can")
+          for mode in ("partial", "finetune", "lp_ft", "scratch")),
+        ({"compile": True}, "freeze trains no network that compile could speed up"),
+        ({"batchnorm": "train"}, "freeze changes no BatchNorm statistics: batchnorm must"),
+        ({"mode": "probe"}, "probe has no lr"),
+        ({"lr": None}, "freeze needs an lr"),
+        ({"unfreeze": 1}, "unfreeze is for mode partial, not for mode freeze"),
+        ({"mode": "probe", "lr": None, "aux_weight": 0.3}, "solves each task alone: aux_weight"),
+        ({"mode": "probe", "lr": None, "epochs": 2}, "is solved, not trained: epochs must be 1"),
+        ({"mode": "partial", "augment": "crop"}, "learns from cached views, which crop has not"),
+        ({"augment": "trivial"}, "freeze learns from cached views, which trivial has not"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_the_mode(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        TrialConfig(**PLAIN | changes)
+
+
+@pytest.mark.parametrize(
+    ("mode", "batchnorm", "head_lr_ratio", "unfreeze", "epochs"),
+    [("freeze", "frozen", 1, None, 10), ("probe", "frozen", 1, None, 1),
+     ("partial", "frozen", 1, 1, 10), ("finetune", "frozen", 10, None, 10),
+     ("lp_ft", "frozen", 1, None, 10), ("scratch", "train", 1, None, 10)],
+)  # fmt: skip
+def test_some_defaults_depend_on_the_mode(
+    mode: Mode, batchnorm: str, head_lr_ratio: float, unfreeze: int | None, epochs: int
+) -> None:
+    c = TrialConfig(**PLAIN | {"mode": mode} | ({"lr": None} if mode == "probe" else {}))
+    found = (c.batchnorm, c.head_lr_ratio, c.unfreeze, c.epochs)
+    assert found == (batchnorm, head_lr_ratio, unfreeze, epochs)
+    assert (c.min_steps, c.schedule, c.weight_decay, c.layer_decay) == (200, "cosine", 0.01, 1)
+    assert earlier_recipe("freeze")["batchnorm"] == "frozen"
+    assert earlier_recipe("finetune") == {
+        "batchnorm": "train", "head_lr_ratio": 1, "min_steps": 0, "schedule": "constant",
+        "weight_decay": 0,
+    }  # fmt: skip

@@ -1,8 +1,10 @@
-"""The training loop, the same for every mode, and what it measures."""
+"""The training loop of a network, and of stacked heads, and what it measures."""
 
 import math
 import time
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,32 +13,37 @@ from torch import Tensor
 from tl_core.config import EpochMetrics, Report, TrialConfig
 from tl_core.data.splits import Split
 from tl_core.errors import DivergedError
+from tl_core.objectives.metrics import measure
 from tl_core.training.checkpoints import Checkpoint
-from tl_core.training.learners import Learner
-from tl_core.training.metrics import measure
+from tl_core.training.learners import Learner, NetLearner, StackLearner
+from tl_core.training.optimizers import Groups, StackAdamW, fused_adamw, net_groups
+
+Scores = dict[str, Tensor]
+"""Metrics by name, [...] each: one value, or one for each of the stacked heads."""
 
 
 def fit(
-    learner: Learner,
+    learner: NetLearner,
     split: Split,
     config: TrialConfig,
-    lr: float,
     report: Report,
     checkpoint: Checkpoint | None = None,
 ) -> tuple[EpochMetrics, ...]:
-    """Train with Adam for `config.epochs` epochs and validate on `split.val` after each.
+    """Train a network with AdamW, and validate on `split.val` `config.epochs` times.
 
     Continues from the `checkpoint` if it has a state: first reports its epochs again.
 
     Raises `DivergedError` when a metric is not finite; names it and the epoch.
     """
     torch.manual_seed(config.seed)  # Dropout draws from the global generator.
-    optimizer = make_optimizer(learner, lr)
+    optimizer = make_optimizer(learner, config)
     history = checkpoint.restore(learner, optimizer) if checkpoint else []
     for metrics in history:
         report(metrics)
     for epoch in range(len(history) + 1, config.epochs + 1):
-        history.append(_run_epoch(learner, split, epoch, optimizer))
+        scores, images_per_s = _train_and_score(learner, split.val, epoch, optimizer)
+        step = learner.budget.part(epoch).stop
+        history.append(as_metrics(scores, images_per_s, epoch, step))
         if checkpoint and epoch < config.epochs:
             # Saved before it is reported: a reported epoch must survive a crash.
             checkpoint.save(learner, optimizer, history)
@@ -44,14 +51,58 @@ def fit(
     return tuple(history)
 
 
-def make_optimizer(learner: Learner, lr: float) -> torch.optim.Optimizer:
-    """Adam, with a state for everything that learns."""
-    # Adam works element by element, so stacked heads move as each would alone.
-    return torch.optim.Adam(learner.groups(), lr=lr, fused=True)
+@dataclass
+class StackFit:
+    """How one of the trials whose heads are stacked has gone."""
+
+    heads: list[int]
+    """Its heads in the stack, one for each seed."""
+    history: list[EpochMetrics] = field(default_factory=list)
+    error: DivergedError | None = None
+    """Why it has stopped, if it has; the other trials go on."""
 
 
-def score(learner: Learner, indices: np.ndarray) -> dict[str, Tensor]:
-    """Return `tl_core.training.metrics.measure` of the images `indices`."""
+def fit_stack(
+    learner: StackLearner, split: Split, configs: Sequence[TrialConfig], fits: Sequence[StackFit]
+) -> None:
+    """Train the stacked heads of several trials with AdamW; fill in the `fits` of all.
+
+    Args:
+        learner: has the heads of every trial.
+        split: validation is `split.val`, the same for all seeds.
+        configs: of the trials; they differ in `lr`, `aux_weight` and seeds alone.
+        fits: one for each trial.
+    """
+    device, config = learner.labels.device, configs[0]
+    lr = torch.empty(len(learner.model.weight), device=device)
+    for one, trial in zip(configs, fits, strict=True):
+        assert one.lr is not None
+        lr[trial.heads] = one.lr
+    weight, bias = learner.model.weight, learner.model.bias
+    groups: Groups = [
+        {"params": [weight], "lr": lr.view(-1, 1, 1), "weight_decay": config.weight_decay},
+        {"params": [bias], "lr": lr.view(-1, 1), "weight_decay": 0.0},
+    ]
+    optimizer = StackAdamW([*groups, *learner.weighting.groups()])
+    for epoch in range(1, config.epochs + 1):
+        scores, images_per_s = _train_and_score(learner, split.val, epoch, optimizer)
+        step = learner.budget.part(epoch).stop
+        for trial in (t for t in fits if not t.error):
+            own = {name: value[trial.heads] for name, value in scores.items()}
+            share = images_per_s * len(own["train_loss"]) / len(lr)
+            try:
+                trial.history.append(as_metrics(own, share, epoch, step))
+            except DivergedError as error:
+                trial.error = error
+
+
+def make_optimizer(learner: NetLearner, config: TrialConfig) -> torch.optim.Optimizer:
+    """AdamW, with a state for everything that learns."""
+    return fused_adamw([*net_groups(learner.model, config), *learner.weighting.groups()])
+
+
+def score(learner: Learner, indices: np.ndarray) -> Scores:
+    """Return `tl_core.objectives.metrics.measure` of the images `indices`."""
     outputs = learner.predict(indices)
     labels, brightness = learner.targets(indices)
     # On the device and in the precision of the outputs, so that nothing is rounded.
@@ -59,23 +110,32 @@ def score(learner: Learner, indices: np.ndarray) -> dict[str, Tensor]:
     return measure(outputs, labels.cpu(), brightness.cpu(), weight)
 
 
-def _run_epoch(
-    learner: Learner, split: Split, epoch: int, optimizer: torch.optim.Optimizer
-) -> EpochMetrics:
+def _train_and_score(
+    learner: Learner, val: np.ndarray, epoch: int, optimizer: torch.optim.Optimizer
+) -> tuple[Scores, float]:
     start = time.perf_counter()
-    loss, accuracy, n_images = learner.train_epoch(epoch, optimizer)
+    loss, accuracy, n_images = learner.train_part(epoch, optimizer)
     images_per_s = n_images / (time.perf_counter() - start)
     scores = {"train_loss": loss, "train_accuracy": accuracy}
-    scores |= {f"val_{name}": value for name, value in score(learner, split.val).items()}
-    scores |= learner.weighting.metrics()
-    # Means over the seeds, and the spread of the two scores that are compared most.
+    scores |= {f"val_{name}": value for name, value in score(learner, val).items()}
+    return scores | learner.weighting.metrics(), images_per_s
+
+
+def as_metrics(
+    scores: Scores, images_per_s: float, epoch: int, step: int | None, l2: float | None = None
+) -> EpochMetrics:
+    """Means over the seeds, and the spread of the two scores that are compared most.
+
+    Raises `DivergedError` when a metric is not finite.
+    """
     means = {name: value.mean().item() for name, value in scores.items()}
     spread = {
         f"{name}_std": scores[name].std().item()
         for name in ("val_log_loss", "val_accuracy")
         if scores[name].numel() > 1
     }
-    metrics = EpochMetrics(epoch=epoch, images_per_s=images_per_s, **means, **spread)
+    about: dict[str, Any] = {"epoch": epoch, "step": step, "images_per_s": images_per_s, "l2": l2}
+    metrics = EpochMetrics(**about | means | spread)
     for name, value in asdict(metrics).items():
         if value is not None and not math.isfinite(value):
             raise DivergedError(name, value, epoch)

@@ -1,19 +1,23 @@
-"""What learns in one stage of a trial: one whole net, or the heads of all seeds on features."""
+"""What learns in one stage of a trial: one whole net, or stacked heads on features."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tl_core.models.heads import HeadStack
-from tl_core.training.batches import Read, eval_batches, split_batches, upload
-from tl_core.training.losses import task_losses, two_task_loss
-from tl_core.training.metrics import hits
-from tl_core.training.weighting import Weighting
+from tl_core.config import BatchNorm
+from tl_core.inputs.batches import Read, ReadChanged, eval_batches, upload
+from tl_core.models.heads import HeadStack, TwoHeadedNet
+from tl_core.objectives.losses import task_losses, two_task_loss
+from tl_core.objectives.metrics import hits
+from tl_core.objectives.weighting import Weighting
+from tl_core.training.optimizers import set_rate
+from tl_core.training.schedule import Budget
+
+_BATCHNORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 @dataclass(frozen=True)
@@ -28,25 +32,21 @@ class Learner(ABC):
     weighting: Weighting
     """Combines the losses of the two tasks into one; it may learn as well."""
     order: Callable[[int], np.ndarray]
-    """Epoch, from 1 -> its training views in order, [n] or [S, n]."""
-    batch_size: int
+    """Pass, from 1 -> its training views in order, [n] or [S, n]."""
+    budget: Budget
     eval_batch: int
     """Images in a forward pass when nothing learns."""
 
     @abstractmethod
-    def train_epoch(
-        self, epoch: int, optimizer: torch.optim.Optimizer
+    def train_part(
+        self, report: int, optimizer: torch.optim.Optimizer
     ) -> tuple[Tensor, Tensor, int]:
-        """Train for one epoch.
+        """Take the steps before a report, which is counted from 1.
 
         Returns:
             Mean training loss [...] and accuracy [...], where the weights before each step score
             its images; and the number of images, summed over all seeds.
         """
-
-    def groups(self) -> list[dict[str, Any]]:
-        """Parameter groups of everything that the optimizer learns."""
-        return [{"params": self.model.parameters()}, *self.weighting.groups()]
 
     @abstractmethod
     def inputs(self, views: np.ndarray) -> Tensor:
@@ -71,29 +71,46 @@ class Learner(ABC):
 class NetLearner(Learner):
     """One net that learns from pixels, or from any other input that `read` returns."""
 
+    model: TwoHeadedNet
     read: Read
+    batchnorm: BatchNorm = "frozen"
+    read_changed: ReadChanged | None = None
+    """Reads what training sees, if that is not the views themselves."""
 
     def inputs(self, views: np.ndarray) -> Tensor:
         """[B] -> what `read` returns."""
         return self.read(views)
 
-    def train_epoch(
-        self, epoch: int, optimizer: torch.optim.Optimizer
+    def train_mode(self) -> None:
+        """Switch to training: dropout, and batch statistics unless BatchNorm is frozen."""
+        self.model.train()
+        if self.batchnorm == "frozen":
+            for module in self.model.modules():
+                if isinstance(module, _BATCHNORM):
+                    module.eval()
+
+    def train_part(
+        self, report: int, optimizer: torch.optim.Optimizer
     ) -> tuple[Tensor, Tensor, int]:
         """As for every learner."""
-        self.model.train()
+        self.train_mode()
         # Summed on the device: if each step read a number, the device would wait.
-        sums = torch.zeros((), device=self.labels.device)
-        order = self.order(epoch)
-        for views in split_batches(order, self.batch_size):
-            sums = sums + self.step(views, optimizer)
-        *parts, accuracy = sums.cpu() / len(order)
-        return self.weighting.epoch_loss(*parts), accuracy, len(order)
+        sums, n_images = torch.zeros((), device=self.labels.device), 0
+        for step, views, rate in self.budget.batches(report, self.order):
+            set_rate(optimizer, rate)
+            sums = sums + self.step(views, optimizer, step)
+            n_images += len(views)
+        *parts, accuracy = sums.cpu() / n_images
+        return self.weighting.epoch_loss(*parts), accuracy, n_images
 
-    def step(self, views: np.ndarray, optimizer: torch.optim.Optimizer) -> Tensor:
+    def step(self, views: np.ndarray, optimizer: torch.optim.Optimizer, number: int = 0) -> Tensor:
         """Learn from one batch; return the sums over it of the parts of the loss, and of hits."""
         labels, brightness = self.targets(views)
-        outputs = self.model(self.inputs(views))
+        if self.read_changed:
+            inputs, brightness = self.read_changed(views, number)
+        else:
+            inputs = self.inputs(views)
+        outputs = self.model(inputs)
         tasks = task_losses(outputs, labels, brightness)
         loss = self.weighting.loss(*tasks)
         optimizer.zero_grad(set_to_none=True)
@@ -105,10 +122,10 @@ class NetLearner(Learner):
 
 @dataclass(frozen=True)
 class StackLearner(Learner):
-    """The S stacked heads of a frozen trial, as one batched computation.
+    """H stacked heads of S seeds, as one batched computation.
 
     A step is a dozen small calls, so each one matters: the gradient of a linear head is written
-    out, since autograd takes twice as long, and the scores are computed once, after the epoch.
+    out, since autograd takes twice as long, and the scores are computed once, after the last step.
     """
 
     model: HeadStack
@@ -116,28 +133,29 @@ class StackLearner(Learner):
     """Features of every view, float32 [V, D]."""
 
     def inputs(self, views: np.ndarray) -> Tensor:
-        """[B] -> [B, D], the same for all seeds."""
+        """[B] -> [B, D], the same for all heads."""
         return self.rows.index_select(0, upload(views, self.rows.device))
 
     @torch.no_grad()
-    def train_epoch(
-        self, epoch: int, optimizer: torch.optim.Optimizer
+    def train_part(
+        self, report: int, optimizer: torch.optim.Optimizer
     ) -> tuple[Tensor, Tensor, int]:
         """As for every learner."""
-        order = self.order(epoch)  # [S, n]
-        labels, brightness = self.targets(order)
-        size, at = self.batch_size, upload(order, self.rows.device)
-        batches = zip(
-            split_batches(at, size),
-            split_batches(labels, size),
-            split_batches(brightness, size),
-            strict=True,
-        )
-        outputs = [self._step(*batch, optimizer) for batch in batches]
+        _, batches, rates = zip(*self.budget.batches(report, self.order), strict=True)
+        views = np.concatenate(batches, axis=-1)  # [S, n]
+        n_heads = len(self.model.weight) // len(views)
+        labels, brightness = (t.repeat_interleave(n_heads, dim=0) for t in self.targets(views))
+        sizes = [batch.shape[-1] for batch in batches]
+        at = upload(views, self.rows.device)
+        parts = (torch.split(t, sizes, -1) for t in (at, labels, brightness))
+        outputs = []
+        for rate, some, classes, targets in zip(rates, *parts, strict=True):
+            set_rate(optimizer, rate)
+            outputs.append(self._step(some, classes, targets, optimizer))
         whole = torch.cat([o[0] for o in outputs], -2), torch.cat([o[1] for o in outputs], -1)
         loss = two_task_loss(whole, labels, brightness, self.weighting.aux_weight)
         accuracy = hits(whole[0], labels).float().mean(dim=-1)
-        return loss.cpu(), accuracy.cpu(), order.size
+        return loss.cpu(), accuracy.cpu(), views.size
 
     def _step(
         self,
@@ -146,7 +164,7 @@ class StackLearner(Learner):
         brightness: Tensor,
         optimizer: torch.optim.Optimizer,
     ) -> tuple[Tensor, Tensor]:
-        """Learn from one batch [S, B]; return the outputs of the heads before the step."""
+        """Learn from one batch, views [S, B] and targets [H, B]; return the outputs before it."""
         # Four times as fast as rows[views] on a CPU.
         features = self.rows.index_select(0, views.flatten()).view(*views.shape, -1)
         outputs: tuple[Tensor, Tensor] = self.model(features)

@@ -7,9 +7,9 @@ from typing import TypeVar
 import torch
 
 from tl_core.errors import GpuMemoryError
-from tl_core.training.batches import split_batches
-from tl_core.training.fit import make_optimizer
+from tl_core.inputs.batches import split_batches
 from tl_core.training.learners import NetLearner
+from tl_core.training.optimizers import decayed, fused_adamw
 
 Result = TypeVar("Result")
 
@@ -23,7 +23,7 @@ def explain_oom(learner: NetLearner, work: Callable[[], Result]) -> Result:
         GpuMemoryError: the GPU's memory is too small. Names the largest half, quarter, ... of the
             batch size that fits.
     """
-    learner.model.train()  # Scoring switches it off: this tells which of the two ran out of memory.
+    learner.train_mode()  # Scoring switches it off: this tells which of the two ran out of memory.
     try:
         return work()
     except torch.OutOfMemoryError as error:
@@ -37,8 +37,8 @@ def _advice(learner: NetLearner) -> str:
     if not learner.model.training:
         at = f"when it scores up to {learner.eval_batch} images at once, whatever the --batch-size"
         return f"out of GPU memory {at}: choose {_WAYS_OUT}"
-    problem = f"out of GPU memory at --batch-size {learner.batch_size}"
-    size = learner.batch_size // 2
+    problem = f"out of GPU memory at --batch-size {learner.budget.batch_size}"
+    size = learner.budget.batch_size // 2
     while size and not _fits(learner, size):
         size //= 2
     if not size:
@@ -52,9 +52,10 @@ def _fits(learner: NetLearner, batch_size: int) -> bool:
     gc.collect()
     torch.cuda.empty_cache()
     views = max(split_batches(learner.order(1), batch_size), key=len)
-    learner.model.train()
+    learner.train_mode()
+    groups = decayed(learner.model.parameters(), lr=0.0, weight_decay=0.0)
     try:
-        learner.step(views, make_optimizer(learner, lr=0))
+        learner.step(views, fused_adamw([*groups, *learner.weighting.groups()]))
     except torch.OutOfMemoryError:
         return False
     return True

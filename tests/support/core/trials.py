@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tests.conftest import SIDE, TINY
-from tl_core.config import EpochMetrics, TrialConfig
+from tl_core.config import ARTICLE_RECIPE, EpochMetrics, TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.training.train import TrialResult, run_trial
 
@@ -28,8 +28,10 @@ class Trials:
     def config(self, mode: str, **changes: Any) -> TrialConfig:
         """A configuration of two short epochs, but for `changes`."""
         plain = {"mode": mode, "train_ratio": 0.5, "lr": 1e-3, "epochs": 2, "batch_size": 8}
-        plain |= {"backbone": TINY, "weights": self.weights, "image_size": SIDE}
-        return TrialConfig(**plain | changes)
+        plain |= {"backbone": TINY, "weights": self.weights, "image_size": SIDE, **ARTICLE_RECIPE}
+        # A probe is solved, not trained.
+        solved = {"lr": None, "epochs": 1, "aux_weight": 0.0} if mode == "probe" else {}
+        return TrialConfig(**plain | changes | solved)
 
     def run(self, mode: str, read_test: bool = False, **changes: Any) -> TrialResult:
         """Run one; torch's generator is left where chance put it, as it is for a user."""

@@ -1,6 +1,7 @@
 import math
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,16 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from tests.support.core.trials import CPU, STILL
-from tl_core.config import AuxWeight, EpochMetrics, TrialConfig
+from tl_core.config import ARTICLE_RECIPE, AuxWeight, EpochMetrics, TrialConfig
 from tl_core.data.splits import Split, make_split
 from tl_core.errors import DivergedError
-from tl_core.models.heads import Heads, HeadStack
-from tl_core.training.batches import epoch_order, stacked_order
-from tl_core.training.fit import fit, score
+from tl_core.inputs.batches import epoch_order, stacked_order
+from tl_core.models.heads import Heads, HeadStack, TwoHeadedNet
+from tl_core.objectives.losses import two_task_loss
+from tl_core.objectives.metrics import hits
+from tl_core.objectives.weighting import make_weighting
+from tl_core.training.fit import StackFit, fit, fit_stack, score
 from tl_core.training.learners import NetLearner, StackLearner
-from tl_core.training.losses import two_task_loss
-from tl_core.training.metrics import hits
-from tl_core.training.weighting import make_weighting
+from tl_core.training.schedule import Budget
 
 N, D = 70, 4
 LABELS = torch.arange(N) % 2
@@ -31,35 +33,38 @@ def split() -> Split:
     return make_split(LABELS.numpy(), 0.6)
 
 
-def config(epochs: int = 3, seed: int = 0) -> TrialConfig:
-    return TrialConfig(mode="freeze", train_ratio=0.6, lr=0.1, epochs=epochs, seed=seed)
+def config(**changes: Any) -> TrialConfig:
+    plain = {"mode": "finetune", "train_ratio": 0.6, "lr": 0.1, "epochs": 3, "batch_size": 16}
+    return TrialConfig(**plain | ARTICLE_RECIPE | {"head_lr_ratio": 1.0} | changes)
 
 
 def learner(
-    model: nn.Module | None = None, aux_weight: AuxWeight = 0.3, batch_size: int = 16, seed: int = 0
+    heads: Heads | None = None,
+    aux_weight: AuxWeight = 0.3,
+    network: nn.Module | None = None,
+    **changes: Any,
 ) -> NetLearner:
     torch.manual_seed(1)
-    weighting = make_weighting(aux_weight, 1, CPU)
-    order = partial(epoch_order, make_split(LABELS.numpy(), 0.6).train, seed)
+    net = TwoHeadedNet(network or nn.Identity(), heads or Heads(D, 2))
+    train, c = make_split(LABELS.numpy(), 0.6).train, config(**changes)
     return NetLearner(
-        model or Heads(D, 2), LABELS, BRIGHTNESS, weighting, order, batch_size, eval_batch=32,
+        net, LABELS, BRIGHTNESS, make_weighting(aux_weight, 1, CPU),
+        partial(epoch_order, train, c.seed), Budget.of(c, len(train)), eval_batch=32,
         read=lambda views: torch.from_numpy(ROWS[views]),
     )  # fmt: skip
 
 
-def train(
-    one: NetLearner | StackLearner, split: Split, lr: float = 0.1, **changes: int
-) -> tuple[EpochMetrics, ...]:
-    return fit(one, split, config(**changes), lr, lambda _: None)
+def train(one: NetLearner, split: Split, **changes: Any) -> tuple[EpochMetrics, ...]:
+    return fit(one, split, config(**changes), lambda _: None)
 
 
 @pytest.mark.parametrize("batch_size", [5, 16, 41, 100])
 def test_training_scores_are_means_over_images(split: Split, batch_size: int) -> None:
-    start = learner(batch_size=batch_size)
+    start = learner(batch_size=batch_size, epochs=1)
     logits, predicted = start.predict(split.train)
     labels, brightness = start.targets(split.train)
     loss = two_task_loss((logits, predicted), labels, brightness, 0.3)
-    (metrics,) = train(start, split, STILL, epochs=1)
+    (metrics,) = train(start, split, lr=STILL, epochs=1)
     assert metrics.train_loss == pytest.approx(loss.item(), rel=1e-5)
     assert metrics.train_accuracy == pytest.approx(hits(logits, labels).float().mean().item())
     assert metrics.val_log_loss_std is metrics.val_accuracy_std is None, "one seed has no spread"
@@ -87,28 +92,27 @@ def test_a_learned_weight_is_reported_as_if_it_were_fixed(split: Split) -> None:
 )
 def test_divergence(split: Split, at: int, value: float, aux_weight: float) -> None:
     seen: list[EpochMetrics] = []
-    model = Heads(D, 2)
+    heads = Heads(D, 2)
 
     def spoil(_: nn.Module, __: object, outputs: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
         changed = list(outputs)
-        if not model.training and seen:
+        if not heads.training and seen:
             changed[at] = torch.full_like(changed[at], value)
         return tuple(changed)
 
-    model.register_forward_hook(spoil)
+    heads.register_forward_hook(spoil)
     with pytest.raises(DivergedError, match=f"^val_loss is {value} in epoch 2$"):
-        fit(learner(model, aux_weight), split, config(), 0.1, seen.append)
+        fit(learner(heads, aux_weight), split, config(), seen.append)
     assert [metrics.epoch for metrics in seen] == [1]
 
 
 def test_dropout_is_drawn_from_the_seed_and_off_in_validation(split: Split) -> None:
     def trained(seed: int, before: int) -> list[float]:
         torch.manual_seed(3)
-        model = nn.Sequential(nn.Dropout(0.5), Heads(D, 2))
-        one = learner(model, seed=seed)
+        one = learner(Heads(D, 2), network=nn.Dropout(0.5), seed=seed)
         torch.manual_seed(before)
         history = train(one, split, seed=seed)
-        first, second = (replace(one, model=model.train()).predict(split.val) for _ in range(2))
+        first, second = (replace(one, model=one.model.train()).predict(split.val) for _ in "12")
         assert torch.equal(first[0], second[0])
         return [metrics.train_loss for metrics in history]
 
@@ -132,8 +136,10 @@ def test_stacked_heads_learn_what_each_would_alone(aux_weight: AuxWeight) -> Non
     stack = HeadStack(starts)
     order = partial(stacked_order, [split.train for split in splits], seeds)
     weighting, rows = make_weighting(aux_weight, 3, CPU), torch.from_numpy(ROWS)
-    together = StackLearner(stack, LABELS, BRIGHTNESS, weighting, order, 16, N, rows)
-    history = train(together, splits[0])
+    budget = Budget.of(config(), len(splits[0].train))
+    together = StackLearner(stack, LABELS, BRIGHTNESS, weighting, order, budget, N, rows)
+    stacked = StackFit([0, 1, 2])
+    fit_stack(together, splits[0], [config()], [stacked])
     alone = []
     for s, (seed, split, heads) in enumerate(zip(seeds, splits, starts, strict=True)):
         one = replace(learner(heads, aux_weight), order=partial(epoch_order, split.train, seed))
@@ -144,7 +150,7 @@ def test_stacked_heads_learn_what_each_would_alone(aux_weight: AuxWeight) -> Non
         torch.testing.assert_close(
             dict(learned.state_dict()), dict(heads.state_dict()), rtol=1e-3, atol=1e-5
         )
-    for epoch, of_seeds in zip(history, zip(*alone, strict=True), strict=True):
+    for epoch, of_seeds in zip(stacked.history, zip(*alone, strict=True), strict=True):
         for name in ("train_loss", "train_accuracy", "val_loss", "val_auroc", "val_brightness_r2"):
             mean = np.mean([getattr(metrics, name) for metrics in of_seeds])
             assert getattr(epoch, name) == pytest.approx(mean, rel=1e-4), name

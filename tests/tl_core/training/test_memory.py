@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tests.support.core.trials import Trials
 from tl_core.errors import GpuMemoryError
 from tl_core.models.backbones import Backbone
-from tl_core.training import train
+from tl_core.training import setup
 
 WAYS_OUT = "choose a smaller --image-size or --backbone, or fewer --trials-per-gpu"
 
@@ -48,8 +48,8 @@ def limit(monkeypatch: pytest.MonkeyPatch, learning: int, scoring: int = 1000) -
     """Let the following trials train limited networks."""
     half = (0.5, 0.5, 0.5)
     backbone = Backbone("limited", Limited(learning, scoring), 3, half, half, "limited")
-    train.pretrained.cache_clear()
-    monkeypatch.setattr(train, "load_backbone", lambda *_: copy.deepcopy(backbone))
+    setup.pretrained.cache_clear()
+    monkeypatch.setattr(setup, "load_backbone", lambda *_: copy.deepcopy(backbone))
 
 
 # The trials have 20 images to train on. Of 512, all go into one step, until 512 / 32 = 16; of 38, a

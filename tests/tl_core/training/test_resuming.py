@@ -13,7 +13,7 @@ import torch
 
 from tests.support.core.trials import CPU, Trials, changed, state, untimed
 from tl_core.config import EpochMetrics, Mode
-from tl_core.training import train
+from tl_core.training import setup
 from tl_core.training.checkpoints import CheckpointWarning, LocalFile, load_checkpoint
 from tl_core.training.train import TrialResult, run_trial
 
@@ -61,7 +61,7 @@ def path(tmp_path: Path) -> Path:
     ("mode", "changes", "cuts"),
     [
         ("finetune", {}, (1, 1, 2)),
-        ("lp_ft", {"aux_weight": "auto", "hflip": True}, (2,)),
+        ("lp_ft", {"aux_weight": "auto", "augment": "flip"}, (2,)),
         ("scratch", {"aux_weight": "auto"}, (1,)),
         # A network with dropout, which draws from torch's generator.
         ("finetune", {"backbone": "mobilenet_v3_small", "weights": "none"}, (1,)),
@@ -128,7 +128,7 @@ def test_a_truncated_checkpoint_is_warned_of_and_replaced(
 @pytest.mark.parametrize(
     ("changes", "difference"),
     [
-        ({"lr": 0.5}, "lr is 0.001 and not 0.5"),
+        ({"lr": 0.002}, "lr is 0.001 and not 0.002"),
         ({"epochs": 1, "seed": 1}, "epochs is 2 and not 1, seed is 0 and not 1"),
         ({"weights": "none"}, "weights_id is 'tiny.pth"),
     ],
@@ -151,7 +151,7 @@ def test_other_images_or_weights_start_anew(
     torch.save(entries, weights)
     run(trials, "finetune", path, 1, weights=str(weights))
     torch.save({name: value.float() / 2 for name, value in entries.items()}, weights)
-    train.pretrained.cache_clear()  # As in a new process.
+    setup.pretrained.cache_clear()  # As in a new process.
     with pytest.warns(CheckpointWarning, match=r"weights_id is 'own\.pth sha256:\w+' and not 'own"):
         run(trials, "finetune", path, cut_after=1, weights=str(weights))
     was, now = trials.images.key, three_class_trials.images.key

@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from tests.conftest import SIDE, TINY, draw_folder
-from tests.support.core.trials import CPU, Trials, state, untimed
+from tests.support.core.trials import CPU, STILL, Trials, state, untimed
 from tl_core.config import MODES, AuxWeight, EpochMetrics, Mode
 from tl_core.data.datasets import load_images
 from tl_core.data.sources import folder_source
 from tl_core.errors import DivergedError
 from tl_core.models.weights import BackboneError
-from tl_core.training.train import chance_warning, needs_features, needs_pretrained, run_trial
+from tl_core.training.setup import needs_features, needs_pretrained
+from tl_core.training.train import chance_warning, run_trial
 
 METRICS = {"loss", "log_loss", "accuracy", "auroc", "brightness_mae", "brightness_r2"}
 
@@ -23,6 +24,7 @@ METRICS = {"loss", "log_loss", "accuracy", "auroc", "brightness_mae", "brightnes
     [
         *(("freeze", 0.0), ("freeze", "auto"), ("finetune", 0.3), ("finetune", "auto")),
         *(("lp_ft", 1.0), ("lp_ft", "auto"), ("scratch", 0.0), ("scratch", 1.0)),
+        *(("probe", 0.0), ("partial", 0.3), ("partial", "auto")),
     ],
 )
 def test_every_mode_from_end_to_end(lone_trials: Trials, mode: Mode, aux_weight: AuxWeight) -> None:
@@ -30,13 +32,16 @@ def test_every_mode_from_end_to_end(lone_trials: Trials, mode: Mode, aux_weight:
     config = lone_trials.config(mode, aux_weight=aux_weight)
     result = run_trial(config, lone_trials.images, lone_trials.cache, CPU, seen.append)
     assert result.history == tuple(seen)
-    assert [metrics.epoch for metrics in seen] == [1, 2]
+    assert [metrics.epoch for metrics in seen] == ([1] if mode == "probe" else [1, 2])
+    steps = [None] if mode == "probe" else [3, 6]
+    assert [metrics.step for metrics in seen] == steps
+    assert {m.l2 is not None for m in seen} == {mode == "probe"}
     assert all(metrics.images_per_s > 0 for metrics in seen)
     assert {m.aux_weight_learned is not None for m in seen} == {aux_weight == "auto"}
     assert result.backbone.name == TINY
     assert [len(p) for p in (result.split.train, result.split.val, result.split.test)] == [20, 4, 4]
     assert needs_pretrained(mode) == (mode != "scratch")
-    assert needs_features(mode) == (mode in ("freeze", "lp_ft"))
+    assert needs_features(mode) == (mode in ("freeze", "probe", "partial", "lp_ft"))
     assert (lone_trials.cache / "features").exists() == needs_features(mode)
 
 
@@ -64,7 +69,8 @@ def test_striped_animals_are_learnt(trials: Trials, three_class_trials: Trials) 
 
 
 @pytest.mark.parametrize(
-    ("mode", "batch_size"), [("freeze", 8), ("finetune", 100), ("lp_ft", 8), ("scratch", 100)]
+    ("mode", "batch_size"),
+    [("freeze", 8), ("partial", 100), ("finetune", 100), ("scratch", 100)],
 )
 @pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
 def test_a_rate_that_is_far_too_high_diverges(trials: Trials, mode: Mode, batch_size: int) -> None:
@@ -76,10 +82,12 @@ def test_a_rate_that_is_far_too_high_diverges(trials: Trials, mode: Mode, batch_
 def test_images_of_another_size_are_refused(trials: Trials) -> None:
     with pytest.raises(ValueError, match=r"^images are 32 px, config says 64 px$"):
         trials.run("freeze", image_size=64)
+    with pytest.raises(ValueError, match=r"^images are resized by squash, config says pad$"):
+        trials.run("freeze", resize="pad")
 
 
 def test_only_scratch_reads_no_weights(trials: Trials) -> None:
-    for mode in MODES[:3]:
+    for mode in MODES[:5]:
         with pytest.raises(BackboneError, match=r"^weights file /no/such\.pth does not exist$"):
             trials.run(mode, weights="/no/such.pth")
     result = trials.run("scratch", weights="/no/such.pth", epochs=1)
@@ -96,7 +104,8 @@ def test_only_scratch_reads_no_weights(trials: Trials) -> None:
         ({}, (150, 50), 0.943, True), ({}, (150, 50), 0.944, False),
         # Over 30 images, of 1/3 they are 0.1721.
         ({}, (100, 100, 100), 0.505, True), ({}, (100, 100, 100), 0.506, False),
-        *(({"mode": mode}, (100, 100), 0.5, False) for mode in MODES[1:]),
+        ({"mode": "probe"}, (100, 100), 0.5, True),
+        *(({"mode": mode}, (100, 100), 0.5, False) for mode in MODES[2:]),
         ({"aux_weight": 1.0}, (100, 100), 0.5, False),
     ],
 )  # fmt: skip
@@ -142,3 +151,17 @@ def test_frozen_trial_of_several_seeds_is_the_mean_of_its_seeds(trials: Trials) 
     assert together.test["test_log_loss"] == pytest.approx(np.mean(tests), rel=1e-4)
     heads, first = (state(one.net.heads) for one in (together, alone[0]))
     torch.testing.assert_close(heads, first, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["finetune", "lp_ft", "scratch"])
+@pytest.mark.parametrize("augment", ["crop", "trivial"])
+def test_augmentation_changes_what_training_sees_and_not_what_is_scored(
+    trials: Trials, mode: Mode, augment: str
+) -> None:
+    still: dict[str, Any] = {"lr": STILL, "epochs": 1, "aux_weight": 0.5, "batchnorm": "frozen"}
+    plain, changed, again = (
+        trials.run(mode, **still, augment=a) for a in ("none", augment, augment)
+    )
+    assert untimed(changed) == untimed(again) != untimed(plain)
+    assert changed.history[0].val_loss == pytest.approx(plain.history[0].val_loss, abs=1e-6)
+    assert changed.history[0].train_loss != pytest.approx(plain.history[0].train_loss, abs=1e-5)

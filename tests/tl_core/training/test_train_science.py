@@ -13,14 +13,12 @@ from tests.support.core.trials import CPU, STILL, Trials, changed, state, untime
 from tl_core.config import MODES, AuxWeight, Mode, TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.data.splits import Split, make_split
+from tl_core.inputs.batches import epoch_order, pixel_reader, split_batches
 from tl_core.models.backbones import Backbone, load_backbone
 from tl_core.models.heads import Heads
-from tl_core.training import train
-from tl_core.training.batches import epoch_order, pixel_reader, split_batches
-from tl_core.training.fit import fit
-from tl_core.training.learners import Learner
-from tl_core.training.train import HEAD_LR, TrialResult, pretrained
-from tl_core.training.weighting import LOG_VARIANCE_LR, LearnedWeights
+from tl_core.objectives.weighting import LOG_VARIANCE_LR
+from tl_core.training.setup import pretrained
+from tl_core.training.train import TrialResult
 
 
 class SlowFreeze:
@@ -68,6 +66,7 @@ class SlowFreeze:
 
     def train(self, split: Split) -> list[tuple[float, float, float]]:
         """Training loss, validation loss and validation log loss of each epoch."""
+        assert self.config.lr is not None
         optimizer = torch.optim.Adam(self.heads.parameters(), lr=self.config.lr)
         optimizer.add_param_group({"params": [self.s_c, self.s_b], "lr": LOG_VARIANCE_LR})
         c, history = self.config, []
@@ -93,7 +92,7 @@ class SlowFreeze:
 )
 def test_fast_is_slow(trials: Trials, aux_weight: AuxWeight, seed: int, hflip: bool) -> None:
     changes: dict[str, Any] = {"aux_weight": aux_weight, "seed": seed, "epochs": 3, "lr": 1e-2}
-    changes |= {"hflip": hflip}
+    changes |= {"augment": "flip" if hflip else "none"}
     fast = trials.run("freeze", read_test=True, **changes)
     backbone = load_backbone(TINY, trials.weights, SIDE)
     slow = SlowFreeze(trials.config("freeze", **changes), trials.images, backbone)
@@ -137,17 +136,48 @@ def test_frozen_random_weights_are_those_that_gave_the_features(lone_trials: Tri
     assert len({entry.name for entry in (lone_trials.cache / "features").glob("[!.]*[!k]")}) == 2
 
 
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+@pytest.mark.parametrize("batchnorm", ["frozen", "train"])
 @pytest.mark.parametrize("mode", ["finetune", "lp_ft"])
-def test_everything_learns(trials: Trials, mode: Mode) -> None:
+def test_everything_learns(trials: Trials, mode: Mode, batchnorm: str) -> None:
     before = original(trials)
-    moved = changed(before, trials.run(mode, epochs=1).net.network.state_dict())
+    result = trials.run(mode, epochs=1, batchnorm=batchnorm)
+    moved = changed(before, result.net.network.state_dict())
     network = load_backbone(TINY, trials.weights, SIDE).network
     assert {name for name, _ in network.named_parameters()} <= moved
-    assert {name for name in before if name.endswith(("running_mean", "running_var"))} <= moved
+    statistics = {name for name in before if name.endswith(STATISTICS)}
+    assert moved & statistics == (statistics if batchnorm == "train" else set())
 
 
-def test_lp_ft_starts_from_fitted_heads(trials: Trials) -> None:
-    probe = trials.run("freeze", lr=HEAD_LR)
+def val_logits(trials: Trials, result: TrialResult) -> Tensor:
+    read = pixel_reader(trials.images, result.backbone, CPU)
+    with torch.no_grad():
+        logits: Tensor = result.net.eval()(read(result.split.val))[0]
+    return logits
+
+
+@pytest.mark.parametrize(("mode", "limit"), [("lp_ft", "probe"), ("finetune", "freeze")])
+def test_at_a_rate_of_almost_zero_a_mode_is_its_start(
+    trials: Trials, mode: Mode, limit: Mode
+) -> None:
+    """The network's BatchNorm statistics are not those of the data, and must not drift there."""
+    real: dict[str, Any] = {"backbone": "efficientnet_lite0", "weights": "default"}
+    real |= {"epochs": 2, "min_steps": 20}
+    start = trials.run(limit, **real | {"lr": STILL})
+    still = trials.run(mode, lr=1e-9, **real)
+    expected = val_logits(trials, start)
+    # Drawings are told apart so well that logits reach 17.
+    torch.testing.assert_close(val_logits(trials, still), expected, atol=1e-4, rtol=2e-4)
+    losses = [result.history[-1].val_log_loss for result in (still, start)]
+    assert losses[0] <= losses[1] + 1e-4
+    drifted = trials.run(mode, lr=1e-9, batchnorm="train", **real)
+    assert (val_logits(trials, drifted) - expected).abs().max() > 1e-2, "it would be seen"
+
+
+def test_lp_ft_starts_from_the_probe(trials: Trials) -> None:
+    probe = trials.run("probe")
     both = trials.run("lp_ft", lr=STILL)
     assert changed(state(probe.net.heads), both.net.heads.state_dict()) == set()
     before = original(trials)
@@ -156,34 +186,17 @@ def test_lp_ft_starts_from_fitted_heads(trials: Trials) -> None:
         torch.testing.assert_close(value, before[name], rtol=0, atol=100 * STILL)
 
 
-def test_lp_ft_goes_on_with_the_weighting_that_its_heads_have_learned(
-    trials: Trials, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    starts: list[float] = []
-
-    def watched(learner: Learner, *rest: Any) -> Any:
-        assert isinstance(learner.weighting, LearnedWeights)
-        starts.append(learner.weighting.aux_weight.item())
-        return fit(learner, *rest)
-
-    monkeypatch.setattr(train, "fit", watched)
-    probe = trials.run("freeze", lr=HEAD_LR, aux_weight="auto").history[-1]
-    trials.run("lp_ft", aux_weight="auto")
-    of_freeze, of_heads, of_everything = starts
-    assert of_freeze == of_heads == pytest.approx(1 / 3)
-    assert of_everything == probe.aux_weight_learned != of_heads
-
-
-def test_modes_are_paired_within_a_seed(trials: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train, "HEAD_LR", STILL)
+def test_modes_are_paired_within_a_seed(trials: Trials) -> None:
     firsts = []
     for seed in (0, 5):
-        first, *others = (trials.run(mode, seed=seed, lr=STILL, epochs=1) for mode in MODES)
-        heads, hashes = state(first.net.heads), first.split.hashes(trials.images.ids)
-        for other in others:
-            assert changed(heads, other.net.heads.state_dict()) == set()
-            assert other.split.hashes(trials.images.ids) == hashes
-        firsts.append(heads)
+        runs = {mode: trials.run(mode, seed=seed, lr=STILL, epochs=1) for mode in MODES}
+        fresh, solved = (state(runs[MODES[i]].net.heads) for i in (0, 1))
+        for mode, run in runs.items():
+            start = solved if mode in ("probe", "partial", "lp_ft") else fresh
+            assert changed(start, run.net.heads.state_dict()) == set(), mode
+        hashes = {str(run.split.hashes(trials.images.ids)) for run in runs.values()}
+        assert len(hashes) == 1
+        firsts.append(fresh)
     assert changed(*firsts) == set(firsts[0])
 
 
@@ -191,11 +204,11 @@ def test_a_seed_decides_every_number_whatever_ran_before(trials: Trials) -> None
     """No mode leaves weights, statistics, random numbers or data behind in a worker."""
 
     def run(mode: Mode, seed: int = 4, **changes: Any) -> TrialResult:
-        return trials.run(mode, read_test=True, epochs=1, hflip=True, seed=seed, **changes)
+        return trials.run(mode, read_test=True, epochs=1, augment="flip", seed=seed, **changes)
 
     firsts = {mode: run(mode) for mode in MODES}
     for mode in reversed(MODES):
-        other = run(mode, seed=5, lr=0.5)
+        other = run(mode, seed=5, lr=0.01)
         first, again = firsts[mode], run(mode)
         assert untimed(first) == untimed(again) != untimed(other)
         assert first.test == again.test != other.test
@@ -214,5 +227,5 @@ def test_seeds_draw_training_images_and_split_seed_the_others(trials: Trials) ->
 
 @pytest.mark.parametrize("mode", MODES)
 def test_mirrored_training_differs(trials: Trials, mode: Mode) -> None:
-    plain, mirrored = (trials.run(mode, hflip=hflip, epochs=1) for hflip in (False, True))
+    plain, mirrored = (trials.run(mode, augment=a, epochs=1) for a in ("none", "flip"))
     assert untimed(mirrored) != untimed(plain)

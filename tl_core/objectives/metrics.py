@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from tl_core.models.heads import choose, probabilities
-from tl_core.training.losses import classification_loss, two_task_loss
+from tl_core.objectives.losses import classification_loss, two_task_loss
 
 
 def hits(logits: Tensor, labels: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tl_core.training.losses import classification_loss, two_task_gradient, two_task_loss
+from tl_core.objectives.losses import classification_loss, two_task_gradient, two_task_loss
 
 LOG2, LOG4 = math.log(2), math.log(4)
 # Probability of the second class: 1/2 and 3/4.

@@ -1,26 +1,29 @@
 """The features of every image by a frozen backbone, computed once and cached by content."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from tl_core.data.cache import damage, new_array, publish, unverified
 from tl_core.data.datasets import ImageSet
+from tl_core.inputs.batches import eval_batch, eval_batches, pixel_reader
 from tl_core.models.backbones import Backbone
 from tl_core.models.precision import run_network
 from tl_core.progress import track
-from tl_core.training.batches import eval_batch, eval_batches, pixel_reader
 
 _PIECES = 32
 """Enough to keep several devices busy to the end, and to show progress."""
 _CHUNKS = (64, 4096)
 """Smallest and largest number of views in a piece."""
+_CHUNK_VALUES = 2**25
+"""Largest number of values in a piece, 128 MiB: a piece is held in memory as a whole."""
 
 Forward = Callable[[list[np.ndarray]], Iterable[np.ndarray]]
-"""Chunks of views -> for each, in order, its features, float32 [chunk, D]."""
+"""Chunks of views -> for each, in order, what the network makes of it, [chunk, ...]."""
 
 
 def load_features(
@@ -58,10 +61,8 @@ def load_features(
         features = new_array(into / "features.npy", np.float32, (first + n, backbone.n_features))
         if plain is not None:
             features[:n] = plain
-        size = max(_CHUNKS[0], min(_CHUNKS[1], n // _PIECES))
-        chunks = eval_batches(np.arange(first, first + n), size)
         doing = f"Features of {backbone.name}{', mirrored' if hflip else ''}"
-        for views, rows in zip(chunks, track(forward(chunks), n, doing, weight=size), strict=True):
+        for views, rows in run_views(np.arange(first, first + n), backbone, forward, doing):
             features[views] = rows
 
     entry = feature_entry(images.key, backbone, cache, hflip)
@@ -72,21 +73,43 @@ def load_features(
 
 def feature_entry(images: str, backbone: Backbone, cache: Path, hflip: bool = False) -> Path:
     """Where a cache keeps the features of the decoded images whose key is `images`."""
+    return cache / "features" / output_key(images, backbone, f"{hflip}")
+
+
+def output_key(images: str, backbone: Backbone, which: str) -> str:
+    """Hash all that decides a network's outputs, and which of them they are."""
     b = backbone
-    about = f"{images} {b.name} {b.weights_id} {b.mean} {b.std} {b.precision} {hflip}"
-    return cache / "features" / hashlib.sha256(about.encode()).hexdigest()[:24]
+    about = f"{images} {b.name} {b.weights_id} {b.mean} {b.std} {b.precision} {which}"
+    return hashlib.sha256(about.encode()).hexdigest()[:24]
+
+
+def run_views(
+    views: np.ndarray, backbone: Backbone, forward: Forward, doing: str
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Run a network over views; yield chunk after chunk with its rows, and show the progress."""
+    most = max(1, min(_CHUNKS[1], _CHUNK_VALUES // backbone.n_features))
+    size = min(most, max(_CHUNKS[0], len(views) // _PIECES))
+    chunks = eval_batches(views, size)
+    yield from zip(chunks, track(forward(chunks), len(views), doing, weight=size), strict=True)
 
 
 def extract(
     images: ImageSet, backbone: Backbone, device: torch.device, views: np.ndarray
 ) -> np.ndarray:
     """Run the backbone over some views: [B] -> float32 [B, D]."""
+    return run_batches(images, backbone, device, views).cpu().numpy()
+
+
+def run_batches(
+    images: ImageSet, backbone: Backbone, device: torch.device, views: np.ndarray
+) -> Tensor:
+    """Run a network in eval mode over views [B], in batches: float32 [B, D] on the device."""
     network = backbone.network.to(device).to(memory_format=torch.channels_last).eval()
     read = pixel_reader(images, backbone, device)
     batches = eval_batches(views, eval_batch(device, images.image_size))
     with torch.inference_mode():
         rows = [run_network(network, read(batch), backbone.precision) for batch in batches]
-    return torch.cat(rows).cpu().numpy()
+        return torch.cat(rows)
 
 
 def _on_device(images: ImageSet, backbone: Backbone, device: torch.device) -> Forward:

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from tests.conftest import SIDE, TINY
 from tl_core.data.datasets import ImageSet
+from tl_core.inputs.features import extract, feature_entry, load_features
 from tl_core.models.backbones import Backbone, load_backbone
-from tl_core.training.features import extract, feature_entry, load_features
 
 CPU = torch.device("cpu")
 
@@ -157,3 +158,13 @@ def test_damaged_features_of_the_images_spoil_no_mirrored_ones(
     file = feature_entry(images.key, backbone, own_cache) / "features.npy"
     os.truncate(file, file.stat().st_size // 2)
     assert (load(hflip=True)[:40] == before).all()
+
+
+@pytest.mark.parametrize(
+    ("hflip", "key"), [(False, "c13672c30789e1b471055487"), (True, "566bd5e70da57257ee284787")]
+)
+def test_a_key_does_not_change_between_versions(hflip: bool, key: str) -> None:
+    normal = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    backbone = Backbone("resnet18", nn.Identity(), 512, *normal, "w sha256:12", "bf16")
+    entry = feature_entry("abc-128-v2", backbone, Path("cache"), hflip)
+    assert entry == Path("cache/features") / key

@@ -4,7 +4,7 @@ import pytest
 import torch
 from sklearn.metrics import r2_score, roc_auc_score
 
-from tl_core.training.metrics import auroc, measure
+from tl_core.objectives.metrics import auroc, measure
 
 LABELS = torch.tensor([0, 1, 1, 0])
 BRIGHTNESS = torch.tensor([0.1, 0.2, 0.3, 0.4])

@@ -1,6 +1,6 @@
 """How a trial weights its two tasks: by a fixed number, or by weights that it learns with the net.
 
-Axes: S seeds (1 for a whole net), B images, K logits (1 for two classes).
+Axes: H heads (1 for a whole net), B images, K logits (1 for two classes).
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from tl_core.config import AuxWeight
-from tl_core.training.losses import mix, task_losses, two_task_gradient
+from tl_core.objectives.losses import mix, task_losses, two_task_gradient
 
 LOG_VARIANCE_LR = 5e-2
 """Adam's learning rate for log-variances, whatever the learning rate of the net. A hundred steps
@@ -22,12 +22,12 @@ class Weighting:
     `classification` is the mean log loss and `brightness` the mean squared brightness error.
     """
 
-    def __init__(self, aux_weight: float) -> None:
+    def __init__(self, aux_weight: float | Tensor) -> None:
         self._w = aux_weight
 
     @property
     def aux_weight(self) -> float | Tensor:
-        """w, the share of brightness in the sum of both coefficients, a number or [S]."""
+        """w, the share of brightness in the sum of both coefficients, a number or [H]."""
         return self._w
 
     def loss(self, classification: Tensor, squared: Tensor) -> Tensor:
@@ -37,24 +37,28 @@ class Weighting:
     def gradient(
         self, outputs: tuple[Tensor, Tensor], labels: Tensor, brightness: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Derivatives of the losses of S nets by their outputs; sets those of its own parameters.
+        """Derivatives of the losses of H nets by their outputs; sets those of its own parameters.
 
         Args:
-            outputs: class logits [S, B, K], and predicted brightness [S, B].
-            labels: int64 [S, B].
-            brightness: [S, B].
+            outputs: class logits [H, B, K], and predicted brightness [H, B].
+            labels: int64 [H, B].
+            brightness: [H, B].
 
         Returns:
-            [S, B, K] and [S, B].
+            [H, B, K] and [H, B].
         """
-        return two_task_gradient(outputs, labels, brightness, (1 - self._w, self._w))
+        w = self._w
+        if isinstance(w, Tensor):
+            shares = (1 - w).view(-1, 1, 1), w.view(-1, 1)
+            return two_task_gradient(outputs, labels, brightness, shares)
+        return two_task_gradient(outputs, labels, brightness, (1 - w, w))
 
     def parts(self, loss: Tensor, tasks: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
         """Choose the losses of a step whose means over the epoch `epoch_loss` needs."""
         return (loss,)
 
     def epoch_loss(self, *parts: Tensor) -> Tensor:
-        """The training loss that an epoch reports: a scalar, or [S]."""
+        """The training loss that an epoch reports: a scalar, or [H]."""
         return parts[0]
 
     def groups(self) -> list[dict[str, Any]]:
@@ -62,7 +66,7 @@ class Weighting:
         return []
 
     def metrics(self) -> dict[str, Tensor]:
-        """What an epoch reports about the weighting itself, [S] each."""
+        """What an epoch reports about the weighting itself, [H] each."""
         return {}
 
 
@@ -83,19 +87,19 @@ class LearnedWeights(Weighting):
     end of the epoch.
     """
 
-    def __init__(self, n_seeds: int, device: torch.device | None = None) -> None:
+    def __init__(self, n_heads: int, device: torch.device | None = None) -> None:
         """Start at variance 1, where w is 1/3."""
-        self.log_variances = nn.Parameter(torch.zeros(n_seeds, 2, device=device))  # s_c, s_b
+        self.log_variances = nn.Parameter(torch.zeros(n_heads, 2, device=device))  # s_c, s_b
         self._scale = torch.tensor([1.0, 0.5], device=device)
 
     @property
     def aux_weight(self) -> Tensor:
-        """w of each seed, [S], in (0, 1)."""
+        """w of each pair of heads, [H], in (0, 1)."""
         weights = self._coefficients().detach()
         return weights[:, 1] / weights.sum(dim=1)
 
     def loss(self, classification: Tensor, squared: Tensor) -> Tensor:
-        """As for a fixed weight; the losses of S nets, [S] each, give their sum."""
+        """As for a fixed weight; the losses of H nets, [H] each, give their sum."""
         tasks = torch.stack([classification, squared], dim=-1)
         return (self._coefficients() * tasks + self.log_variances / 2).sum()
 
@@ -124,7 +128,7 @@ class LearnedWeights(Weighting):
         return [{"params": [self.log_variances], "lr": LOG_VARIANCE_LR}]
 
     def metrics(self) -> dict[str, Tensor]:
-        """w of each seed, [S]."""
+        """w of each pair of heads, [H]."""
         return {"aux_weight_learned": self.aux_weight}
 
     def _coefficients(self) -> Tensor:
@@ -132,8 +136,8 @@ class LearnedWeights(Weighting):
         return self._scale * torch.exp(-self.log_variances)
 
 
-def make_weighting(aux_weight: AuxWeight, n_seeds: int, device: torch.device) -> Weighting:
+def make_weighting(aux_weight: AuxWeight, n_heads: int, device: torch.device) -> Weighting:
     """Return the weighting that a configuration asks for; `auto` learns it."""
     if isinstance(aux_weight, str):
-        return LearnedWeights(n_seeds, device)
+        return LearnedWeights(n_heads, device)
     return Weighting(aux_weight)

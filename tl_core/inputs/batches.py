@@ -17,13 +17,17 @@ from tl_core.data.datasets import ImageSet
 from tl_core.models.backbones import Backbone
 
 Read = Callable[[np.ndarray], Tensor]
-"""Views [B] -> pixels [B, 3, S, S] on the device."""
+"""Views [B] -> what a net learns from, on the device: pixels [B, 3, S, S], or activations."""
+ReadChanged = Callable[[np.ndarray, int], tuple[Tensor, Tensor]]
+"""Views [B] and the step -> what a net learns from, and the brightness of what it shows [B]."""
+Augmenter = Callable[[Tensor, int], tuple[Tensor, Tensor]]
+"""Pixels uint8 [B, 3, S, S] and the step -> changed pixels and their brightness, float32 [B]."""
 Array = TypeVar("Array", np.ndarray, Tensor)
 
 _GPU_FRACTION = 3
 """The data set is kept on the GPU if it needs at most 1 / 3 of the GPU's free memory."""
 _UPLOAD = 1024
-"""Images that are copied there at once: the whole set need not fit into the host's memory."""
+"""Rows that are copied there at once: the whole set need not fit into the host's memory."""
 
 
 def epoch_order(train: np.ndarray, seed: int, epoch: int, mirror: int = 0) -> np.ndarray:
@@ -89,7 +93,25 @@ def pixel_reader(images: ImageSet, backbone: Backbone, device: torch.device) -> 
 
     The uint8 pixels stay on a GPU that has memory for all of them, else in the memory map.
     """
-    normalize = normalizer(backbone.mean, backbone.std, device)
+    read, normalize = raw_reader(images, device), normalizer(backbone.mean, backbone.std, device)
+    return lambda views: normalize(read(views))
+
+
+def augmented_reader(
+    images: ImageSet, backbone: Backbone, device: torch.device, augment: Augmenter
+) -> ReadChanged:
+    """As `pixel_reader`, of views that `augment` changes in each step."""
+    raw, normalize = raw_reader(images, device), normalizer(backbone.mean, backbone.std, device)
+
+    def read(views: np.ndarray, step: int) -> tuple[Tensor, Tensor]:
+        pixels, brightness = augment(raw(views), step)
+        return normalize(pixels), brightness
+
+    return read
+
+
+def raw_reader(images: ImageSet, device: torch.device) -> Read:
+    """Read the pixels of views, uint8 [B, 3, S, S] on the device."""
     table = _pixels_on_gpu(images.path, device) if device.type == "cuda" else None
     n = len(images.labels)
 
@@ -100,8 +122,9 @@ def pixel_reader(images: ImageSet, backbone: Backbone, device: torch.device) -> 
         else:
             raw = upload(images.pixels[rows], device)
         if mirrored.any():
-            raw = torch.where(upload(mirrored, device).view(-1, 1, 1, 1), raw.flip(-1), raw)
-        return normalize(raw)
+            both = upload(np.arange(len(views)) + len(views) * mirrored, device)
+            raw = torch.cat([raw, raw.flip(-1)]).index_select(0, both)
+        return raw
 
     return read
 
@@ -120,17 +143,27 @@ def normalizer(
     return normalize
 
 
+def table_on_gpu(parts: Sequence[np.ndarray], device: torch.device) -> Tensor | None:
+    """Copy tables [N, ...], one after another, to a GPU; None if they are too large for it."""
+    free, _ = torch.cuda.mem_get_info(device)
+    if sum(part.nbytes for part in parts) * _GPU_FRACTION > free:
+        return None
+    n_rows, dtype = sum(map(len, parts)), np.result_type(*parts)
+    like = torch.from_numpy(np.empty(0, dtype))
+    table = torch.empty((n_rows, *parts[0].shape[1:]), dtype=like.dtype, device=device)
+    at = 0
+    for part in parts:
+        for start in range(0, len(part), _UPLOAD):
+            rows = torch.from_numpy(np.array(part[start : start + _UPLOAD]))
+            table[at : at + len(rows)] = rows
+            at += len(rows)
+    return table
+
+
 @lru_cache(maxsize=1)
 def _pixels_on_gpu(path: Path, device: torch.device) -> Tensor | None:
     """All pixels of the data set, kept between the trials of a worker; None if they are too many.
 
     None is kept as well: later trials would find less free memory, because of the table itself.
     """
-    pixels = ImageSet.open(path).pixels
-    free, _ = torch.cuda.mem_get_info(device)
-    if pixels.nbytes * _GPU_FRACTION > free:
-        return None
-    table = torch.empty(pixels.shape, dtype=torch.uint8, device=device)
-    for start in range(0, len(pixels), _UPLOAD):
-        table[start : start + _UPLOAD] = torch.from_numpy(np.array(pixels[start : start + _UPLOAD]))
-    return table
+    return table_on_gpu([ImageSet.open(path).pixels], device)

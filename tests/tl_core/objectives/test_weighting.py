@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tl_core.training.losses import task_losses
-from tl_core.training.weighting import LOG_VARIANCE_LR, LearnedWeights, make_weighting
+from tl_core.objectives.losses import task_losses
+from tl_core.objectives.weighting import LOG_VARIANCE_LR, LearnedWeights, make_weighting
 
 CPU = torch.device("cpu")
 Outputs = tuple[Tensor, Tensor]

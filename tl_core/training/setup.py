@@ -1,0 +1,109 @@
+"""What every trial starts from: its backbone, its splits, its heads and its targets."""
+
+import copy
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tl_core.config import FROZEN, Precision, TrialConfig
+from tl_core.data.datasets import ImageSet
+from tl_core.data.splits import Split, make_split
+from tl_core.inputs.features import load_features
+from tl_core.models.backbones import Backbone, library_versions, load_backbone
+from tl_core.models.heads import Heads
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Where a trial's data are, and where it learns."""
+
+    images: ImageSet
+    cache: Path
+    """Folder of the feature cache."""
+    device: torch.device
+    verify: bool = True
+    """Check the hash of cached features before use."""
+
+    def targets(self) -> tuple[Tensor, Tensor]:
+        """Labels [N] and brightness [N], on the device."""
+        labels, brightness = map(torch.from_numpy, (self.images.labels, self.images.brightness))
+        return labels.to(self.device), brightness.to(self.device)
+
+
+class Setup:
+    """A configuration with its data."""
+
+    def __init__(self, config: TrialConfig, inputs: Inputs) -> None:
+        """Check the size of the images, and load the backbone.
+
+        Raises `BackboneError` if it is unknown, or its weights are unavailable.
+        """
+        images = inputs.images
+        found, wanted = images.image_size, config.image_size
+        if found != wanted:
+            raise ValueError(f"images are {found} px, config says {wanted} px")
+        if images.resize != config.resize:
+            raise ValueError(f"images are resized by {images.resize}, config says {config.resize}")
+        self.config, self.inputs = config, inputs
+        self.backbone = load_for(config)
+        self.mirror = len(images.labels) if config.hflip else 0
+        """N, if training sees mirror images, else 0."""
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """Features of every view by the frozen backbone, float32 [V, D], on the device."""
+        i = self.inputs
+        features = load_features(
+            i.images, self.backbone, i.cache, i.device, bool(self.mirror), i.verify
+        )
+        return torch.from_numpy(features).to(i.device)
+
+    def split(self, seed: int) -> Split:
+        """The images of a seed's three parts."""
+        c = self.config
+        return make_split(self.inputs.images.labels, c.train_ratio, c.split_seed, seed)
+
+    def heads(self, seed: int) -> Heads:
+        """Fresh heads, the same for all modes of a seed."""
+        torch.manual_seed(seed)
+        return Heads(self.backbone.n_features, len(self.inputs.images.classes))
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the trial's numbers, as plain values."""
+        # The content of a weights file counts, not its path on this machine.
+        inputs = {"image_set": self.inputs.images.key, "weights_id": self.backbone.weights_id}
+        where = {"device": self.inputs.device.type, **library_versions()}
+        return self.config.model_dump(exclude={"weights"}) | inputs | where
+
+
+def needs_pretrained(mode: str) -> bool:
+    """Whether the mode starts from the weights that `weights` names."""
+    return mode != "scratch"
+
+
+def needs_features(mode: str) -> bool:
+    """Whether the mode trains heads on the features of the frozen backbone."""
+    return mode in (*FROZEN, "lp_ft", "partial")
+
+
+def load_for(config: TrialConfig) -> Backbone:
+    """Return the backbone of a trial; a copy if it will learn."""
+    if config.mode == "scratch" or config.weights == "none":
+        torch.manual_seed(config.seed)
+        drawn = load_backbone(config.backbone, "none", config.image_size)
+        weights_id = f"random seed {config.seed} torch {torch.__version__}"
+        return replace(drawn, weights_id=weights_id, precision=config.precision)
+    kept = pretrained(config.backbone, config.weights, config.image_size, config.precision)
+    if config.mode in FROZEN:
+        return kept
+    return replace(kept, network=copy.deepcopy(kept.network))
+
+
+@lru_cache(maxsize=1)
+def pretrained(name: str, weights: str, image_size: int, precision: Precision) -> Backbone:
+    """Return `load_backbone(...)`, kept between trials: callers must not change it."""
+    return replace(load_backbone(name, weights, image_size), precision=precision)
