@@ -76,6 +76,8 @@ def settings_parser(program: str, about: str, examples: str) -> argparse.Argumen
     )
     for name, field in Settings.model_fields.items():
         parser.add_argument(flag(name), help=_help(name, field), **_shape(name, field))
+    flip = "short for --augment flip"
+    parser.add_argument("--hflip", action="store_const", const="flip", dest="augment", help=flip)
     return parser
 
 

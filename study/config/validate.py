@@ -8,15 +8,34 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from study.config.defaults import DEFAULTS, layers_of
-from study.config.settings import Settings, flag, spelled
+from study.config.settings import FACTORS, Settings, flag, spelled
 from study.config.uris import without_credentials
-from tl_core.errors import Fault
+from tl_core.config import (
+    ARTICLE_RECIPE,
+    FROZEN,
+    MODES,
+    VIEWS_NOT_CACHED,
+    Mode,
+)
+from tl_core.errors import Fault, InputError
 
 _STUDY_ONLY = (
     "trials", "metric", "trials_per_gpu", "design", "objective", "sampler", "confirm",
     "confirm_seeds", "max_failures", "address", "storage",
 )  # fmt: skip
-_FACTORS = ("mode", "train_ratio", "lr", "aux_weight")
+_STEPPING: set[Mode] = {*MODES} - {"probe"}
+_NETWORKS: set[Mode] = {*MODES} - {*FROZEN}
+_CACHED: set[Mode] = {*FROZEN, "partial"}
+_READ_BY: dict[str, set[Mode]] = {
+    **dict.fromkeys(("lr", "aux_weight", "epochs", "min_steps", "schedule"), _STEPPING),
+    **dict.fromkeys(("weight_decay", "batch_size"), _STEPPING),
+    **dict.fromkeys(("batchnorm", "head_lr_ratio", "layer_decay", "compile"), _NETWORKS),
+    "trials_per_gpu": _NETWORKS,
+    "seeds": {*FROZEN},
+    "unfreeze": {"partial"},
+    "weights": {*MODES} - {"scratch"},
+}
+"""Settings that some modes don't read."""
 
 
 def resolve(given: Mapping[str, Any]) -> tuple[Settings, list[Fault]]:
@@ -45,32 +64,45 @@ def _unread(settings: Settings, given: Mapping[str, Any]) -> Iterator[Fault]:
         for name in _STUDY_ONLY:
             if name in given:
                 yield Fault(spelled(name, given[name]), "is read by a study only, not by --debug")
-        for name in _FACTORS:
+        for name in FACTORS:
             if (n := len(getattr(settings, name))) != 1:
                 yield Fault(flag(name), f"takes one value in debug mode, not {n}")
-    elif settings.trials > 1 and all(len(getattr(settings, name)) == 1 for name in _FACTORS):
+    elif settings.trials > 1 and _one_configuration(settings):
         why = "every factor has one value, so all trials would be the same"
         yield Fault("--trials", f"{settings.trials}: {why}; use --trials 1 or --debug")
-    if not settings.debug and settings.mode == ("freeze",) and "trials_per_gpu" in given:
-        yield Fault("--trials-per-gpu", "is not read by --mode freeze, which needs no GPU")
-    if settings.mode == ("freeze",) and settings.compile:
-        yield Fault("--compile", "is not read by --mode freeze, which trains heads alone")
-    if settings.mode == ("scratch",) and "weights" in given:
-        why = "is not read by --mode scratch, which starts from random weights"
-        yield Fault("--weights", why)
-    if "freeze" not in settings.mode and "seeds" in given:
-        yield Fault("--seeds", "is read by --mode freeze only; the other modes train one seed")
+    for name, modes in _READ_BY.items():
+        if name in given and not modes & {*settings.mode}:
+            *first, last = (mode for mode in MODES if mode in modes)
+            those = f"{', '.join(first)} or {last}" if first else last
+            yield Fault(spelled(name, given[name]), f"is read by --mode {those} only")
+    if settings.augment in VIEWS_NOT_CACHED and (cached := _CACHED & {*settings.mode}):
+        why = f"has too many views to cache, and --mode {' '.join(sorted(cached))} learns from "
+        yield Fault("--augment", f"{settings.augment}: {why}cached activations; use none or flip")
     if not settings.confirm and "confirm_seeds" in given:
         yield Fault("--confirm-seeds", "is not read with --no-confirm")
     if settings.objective == "pareto" and settings.design == "cells":
-        yield Fault("--objective", "pareto compares ratios; --design cells searches each alone")
+        alone = "which --design cells searches each alone; use --design joint"
+        yield Fault("--objective", f"pareto compares ratios, {alone}")
     if settings.objective == "pareto" and len(settings.train_ratio) == 1:
         yield Fault("--objective", "pareto needs several ratios: --train-ratio 0.1 0.8")
     cells = len(settings.mode) * len(settings.train_ratio)
     if settings.design == "cells" and not settings.debug and settings.trials < cells:
-        yield Fault("--trials", f"{settings.trials}: --design cells needs one a cell, {cells}")
+        why = f"--design cells needs one a cell, {cells}; use --design joint for fewer"
+        yield Fault("--trials", f"{settings.trials}: {why}")
+    if settings.mode == ("probe",) and not settings.debug and settings.trials > cells > 1:
+        yield Fault("--trials", f"{settings.trials}: {PROBES_ARE_TUNED}, one a ratio: {cells}")
     if settings.skip_bad_images and settings.data == "demo":
         yield Fault("--skip-bad-images", "is not read by --data demo, which is drawn")
+
+
+PROBES_ARE_TUNED = "a probe tunes itself and takes one trial"
+
+
+def _one_configuration(settings: Settings) -> bool:
+    if settings.mode == ("probe",):
+        return len(settings.train_ratio) == 1
+    names = FACTORS if "partial" in settings.mode else FACTORS[:-1]
+    return all(len(getattr(settings, name)) == 1 for name in names)
 
 
 def _fault(error: ErrorDetails) -> Fault:
@@ -86,12 +118,28 @@ PLACES = {"name", "out", "cache", "tracking_uri", "offline", "address", "storage
 """Settings of the places of results; a new run chooses its own."""
 _LAYERS = ("data", "backbone", "debug", "preset")
 """Settings that the defaults of others depend on; the command always has them."""
+_DECIDING = ("mode", "train_ratio", "objective")
+"""Settings that the defaults of `trials` and `design` depend on."""
 
 
 def settings_of(study: Mapping[str, Any]) -> Settings:
     """Return the settings of a study.json; those of earlier versions lack newer settings."""
-    later = {name: DEFAULTS[name] for name in ("address", "storage")}
-    return Settings.model_validate(later | study["settings"])
+    stored = dict(study["settings"])
+    if "min_steps" not in stored:  # Version 0.1: the article's recipe.
+        stored |= ARTICLE_RECIPE | {"batchnorm": "train", "head_lr_ratio": 1.0}
+        stored["augment"] = "flip" if stored.pop("hflip") else "none"
+    later = {
+        name: DEFAULTS[name] for name in ("address", "storage", "resize", "unfreeze", "layer_decay")
+    }
+    return Settings.model_validate(later | stored)
+
+
+def change(settings: Settings, given: Mapping[str, Any]) -> Settings:
+    """Return the settings with some values replaced; raises `InputError` for those at fault."""
+    try:
+        return Settings.model_validate(settings.model_dump() | dict(given))
+    except ValidationError as error:
+        raise InputError(map(_fault, error.errors())) from error
 
 
 def command_of(settings: Settings) -> str:
@@ -100,7 +148,8 @@ def command_of(settings: Settings) -> str:
     It leaves out defaults, but never the precision, whose default depends on the hardware.
     """
     layers = {name: getattr(settings, name) for name in _LAYERS if getattr(settings, name)}
-    defaults = Settings.model_validate(layers_of(layers) | layers)
+    deciding = {name: getattr(settings, name) for name in _DECIDING}
+    defaults = Settings.model_validate(layers_of(layers | deciding) | layers)
     words = ["python", "study/run.py"]
     for name in Settings.model_fields:
         value = getattr(settings, name)

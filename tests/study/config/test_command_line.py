@@ -57,7 +57,7 @@ def test_help_and_preset_list_exit_with_0(capsys: Capture) -> None:
     text = " ".join(capsys.readouterr().out.split())
     assert all(part in text for part in (
         *PRESETS, "--image-size 128", *map(flag, Settings.model_fields),
-        "(default 10; demo 5; debug 10)", f"default {DEFAULTS['tracking_uri']}",
+        "(default 10; demo 4; debug 10)", f"default {DEFAULTS['tracking_uri']}",
         "0 done, 2 bad input or a node that can't work, 3 done but some trials failed",
         "4 stopped as the disk is full, 130 interrupted",
     ))  # fmt: skip
@@ -83,9 +83,12 @@ def test_only_what_differs_from_the_defaults_is_written() -> None:
     {"data": "./cat dog"},
     {"data": "a", "backbone": "timm:vit_small_patch16_224", "mode": ["finetune", "lp_ft"]},
     {"data": "mlp", "backbone": "mlp", "mode": ["scratch"], "lr": ["1e-5", "1e-2"]},
-    {"hflip": True, "confirm": False, "gpus": "0", "aux_weight": ["0", "0.5", "0.9"]},
+    {"augment": "flip", "confirm": False, "gpus": "0", "aux_weight": ["0", "0.5", "0.9"]},
     {"debug": True, "mode": ["freeze"], "lr": ["0.01"]},
-    {"preset": "freeze-large"},
+    {"preset": "freeze-large"}, {"preset": "mlp", "schedule": "cosine"},
+    {"data": "a", "mode": ["probe", "partial"], "unfreeze": ["1", "2"], "batchnorm": "train"},
+    {"data": "a", "objective": "pareto", "trials": "5"},
+    {"debug": True, "mode": ["probe"]},
 ])  # fmt: skip
 def test_command_leads_to_the_same_settings(given: dict[str, Any]) -> None:
     assert_command_leads_to_the_same_settings(make_settings(**given))
@@ -97,7 +100,8 @@ RATIOS = st.lists(st.floats(1e-6, 0.8).map(str), min_size=1, max_size=4, unique=
 @settings(deadline=None, derandomize=True, max_examples=15)
 @given(st.fixed_dictionaries({}, optional={
     "data": st.sampled_from(["demo", "oxford-pet", "it's $HOME; a folder"]),
-    "epochs": st.integers(1, 99).map(str), "train_ratio": RATIOS, "hflip": st.just(True),
+    "epochs": st.integers(1, 99).map(str), "train_ratio": RATIOS,
+    "augment": st.sampled_from(["none", "flip"]),
     "metric": st.sampled_from(["val_log_loss", "val_auroc"]),
     "seed": st.integers(0, 2**30 - 1).map(str),
 }))  # fmt: skip

@@ -46,7 +46,7 @@ def test_demo_debug_preset_and_what_is_given_lie_over_the_defaults_in_this_order
     ({"data": "photos", "backbone": "shared_mlp", "mode": ["scratch"]}, 128),
     ({"data": "photos", "backbone": "vit_b_16"}, 224),
     ({"data": "photos", "backbone": "mlp", "image_size": "64"}, 64),
-    ({"backbone": "resnet50"}, 128),
+    ({"backbone": "resnet50"}, 64),
     ({"preset": "resnet50"}, 224),
 ])  # fmt: skip
 def test_image_size_follows_backbone_unless_given(given: dict[str, Any], side: int) -> None:
@@ -70,7 +70,7 @@ def test_image_size_follows_backbone_unless_given(given: dict[str, Any], side: i
     ("must be less than or equal to 0.8", "--train-ratio 0.81"),
     ("must be a number from 0 to 1, or auto",
      "--aux-weight -0.1, --aux-weight 1.1, --aux-weight auot"),
-    ("must be 'freeze', 'finetune', 'lp_ft' or 'scratch'", "--mode frozen"),
+    ("must be 'freeze', 'probe', 'partial', 'finetune', 'lp_ft' or 'scratch'", "--mode frozen"),
     ("a range needs its smaller end first", "--lr 1e-2 1e-3, --aux-weight 0.5 0"),
     ("a value is given twice", "--lr 1e-2 1e-2, --aux-weight auto auto, --mode freeze freeze, "
      "--train-ratio 0.1 0.10"),
@@ -116,21 +116,31 @@ def test_all_faults_are_found_and_the_rest_can_still_be_checked() -> None:
     ("--debug --lr 1e-3 1e-2", "--lr takes one value in debug mode, not 2"),
     ("--debug --mode freeze finetune lp_ft", "--mode takes one value in debug mode, not 3"),
     ("--mode scratch --weights none",
-     "--weights is not read by --mode scratch, which starts from random weights"),
+     "--weights is read by --mode freeze, probe, partial, finetune or lp_ft only"),
     ("--skip-bad-images", "--skip-bad-images is not read by --data demo, which is drawn"),
     ("--mode freeze --trials-per-gpu 2",
-     "--trials-per-gpu is not read by --mode freeze, which needs no GPU"),
-    ("--mode freeze --compile", "--compile is not read by --mode freeze, which trains heads alone"),
-    ("--mode finetune --seeds 3",
-     "--seeds is read by --mode freeze only; the other modes train one seed"),
+     "--trials-per-gpu is read by --mode partial, finetune, lp_ft or scratch only"),
+    ("--mode freeze --compile",
+     "--compile is read by --mode partial, finetune, lp_ft or scratch only"),
+    ("--mode finetune --seeds 3", "--seeds is read by --mode freeze or probe only"),
+    ("--mode probe --lr 1e-3",
+     "--lr is read by --mode freeze, partial, finetune, lp_ft or scratch only"),
+    ("--mode lp_ft --unfreeze 1", "--unfreeze is read by --mode partial only"),
+    ("--mode probe finetune partial --augment crop",
+     "--augment crop: has too many views to cache, and --mode partial probe learns from cached "
+     "activations; use none or flip"),
     ("--no-confirm --confirm-seeds 3", "--confirm-seeds is not read with --no-confirm"),
-    ("--objective pareto --train-ratio 0.1",
+    ("--objective pareto --design joint --train-ratio 0.1",
      "--objective pareto needs several ratios: --train-ratio 0.1 0.8"),
     ("--objective pareto --design cells",
-     "--objective pareto compares ratios; --design cells searches each alone"),
-    ("--design cells --trials 3", "--trials 3: --design cells needs one a cell, 6"),
+     "--objective pareto compares ratios, which --design cells searches each alone; use --design "
+     "joint"),
+    ("--mode probe --trials 4",
+     "--trials 4: a probe tunes itself and takes one trial, one a ratio: 2"),
+    ("--design cells --trials 3", "--trials 3: --design cells needs one a cell, 4; use "
+     "--design joint for fewer"),
     ("--mode freeze --train-ratio 0.1 --lr 1e-3 --aux-weight 0",
-     "--trials 12: every factor has one value, so all trials would be the same; use --trials 1 or "
+     "--trials 2: every factor has one value, so all trials would be the same; use --trials 1 or "
      "--debug"),
 ])  # fmt: skip
 def test_a_setting_without_effect_is_a_fault(words: str, fault: str) -> None:
