@@ -1,73 +1,103 @@
-"""The study's answer: three sentences, made from the numbers."""
+"""The study's answer in a few sentences, made from the numbers."""
 
 from collections.abc import Iterable, Sequence
 
 from study.analysis import sentences
 from study.analysis.comparisons import multi_task
-from study.analysis.estimates import Cell, CellSummary, Confirmed, by_cell, summarize
-from study.analysis.phrases import MODE_WORDS, enumerate_words, one_ratio, seeds, share
+from study.analysis.estimates import Cell, Confirmed, by_cell, summarize
+from study.analysis.phrases import MODE_WORDS, at_rate, enumerate_words, one_ratio, seeds, share
 from study.analysis.study_data import StudyData
+from study.analysis.tuning import at_an_end, effort, few_steps, hardly_tuned
 from study.config.settings import Settings
 from study.records.trial_record import TrialRecord, best_of
-from tl_core.config import DIRECTIONS, MODES, Metric, Mode
+from tl_core.config import MODES, Metric, Mode
 
 
-def answer_of(data: StudyData) -> tuple[str, str, str]:
-    """Return the three sentences on a study."""
+def answer_of(data: StudyData) -> tuple[str, ...]:
+    """Return the sentences on a study."""
     subject = f"{data.dataset} ({data.images:,} images) with {data.settings.backbone}"
-    return answer(subject, data.settings, data.search, data.confirmed)
+    return answer(subject, data.settings, data.records, data.confirmed, data.ranking)
 
 
 def answer(
-    subject: str, settings: Settings, records: Sequence[TrialRecord], confirmed: Sequence[Confirmed]
-) -> tuple[str, str, str]:
-    """Return the three sentences: the best mode, the gain from labels, the auxiliary task's effect.
+    subject: str,
+    settings: Settings,
+    records: Sequence[TrialRecord],
+    confirmed: Sequence[Confirmed],
+    ranking: Sequence[Cell],
+) -> tuple[str, ...]:
+    """Return the sentences.
 
-    `subject` is data and backbone. `records` are the trials of the search: their validation scores
-    select the winner. Without confirming trials, the sentences use validation scores and say so.
+    The best mode, the gain from labels, the auxiliary task's effect and how the cells were tuned;
+    then learning rates at an end of their range, and that networks took few steps, if it is so.
+    Without confirming trials, they use validation scores of the search and say so.
+
+    Args:
+        subject: data and backbone.
+        settings: of the study.
+        records: its trials.
+        confirmed: the test scores of those that confirm.
+        ranking: the confirmed cells, the winner first, by validation. Test scores are not used: the
+            best of several test scores would look better than it is.
     """
-    first = best_of(records, settings.metric)
-    tried = [mode for mode in MODES if any(r.config.mode == mode for r in records)]
-    cells = by_cell(confirmed)
-    if cells:
-        best = winner(settings.metric, records, confirmed)
-        kept = first and Cell(first.config.mode, first.config.train_ratio) in cells
-        where = subject if kept else f"{subject}, among the confirmed results"
-        arms = multi_task(confirmed)
-        return (
-            sentences.best_mode(where, best, tried, confirmed),
-            sentences.label_gain(best.mode, confirmed),
-            sentences.auxiliary_effect(arms)
-            if arms
-            else sentences.no_auxiliary_effect(settings.aux_weight, best.aux_weight, tried),
-        )
-    if first is None:
+    if ranking:
+        found = _confirmed(subject, settings, records, confirmed, ranking[0])
+        rates = {s.cell: s.lr for s in summarize(confirmed) if s.borrowed_from is None}
+    elif first := best_of(records, settings.metric):
+        found = _unconfirmed(subject, settings, records, first)
+        bests = {cell: _best_at(records, settings.metric, cell) for cell in _cells(records)}
+        rates = {cell: best.config.lr for cell, best in bests.items() if best}
+    else:
         return (
             f"There is no answer on {subject}, because no trial finished.",
             "The gain from more labels is unknown.",
             "The effect of the auxiliary task is unknown.",
         )
+    n_seeds = max((len(trials) for trials in by_cell(confirmed).values()), default=0)
+    notes = (at_an_end(settings, rates), few_steps(records))
+    return (*found, effort(settings, records, n_seeds), *filter(None, notes))
+
+
+def _confirmed(
+    subject: str,
+    settings: Settings,
+    records: Sequence[TrialRecord],
+    confirmed: Sequence[Confirmed],
+    winner: Cell,
+) -> tuple[str, str, str]:
+    best = next(s for s in summarize(confirmed) if s.cell == winner)
+    tried, arms = _modes(records), multi_task(confirmed)
+    # In a study that was stopped, a cell that has a result may lack its confirmation.
+    whole = {c for c in _cells(records) if _best_at(records, settings.metric, c)}
+    where = subject if whole <= {*by_cell(confirmed)} else f"{subject}, among the confirmed results"
+    return (
+        sentences.best_mode(where, best, tried, confirmed, hardly_tuned(settings, records)),
+        sentences.label_gain(best.mode, confirmed),
+        sentences.auxiliary_effect(arms)
+        if arms
+        else sentences.no_auxiliary_effect(settings.aux_weight, best.aux_weight, tried),
+    )
+
+
+def _unconfirmed(
+    subject: str, settings: Settings, records: Sequence[TrialRecord], first: TrialRecord
+) -> tuple[str, str, str]:
     return (
         _best_mode(subject, settings.metric, first, records),
         _label_gain(settings.metric, first.config.mode, records),
-        sentences.no_auxiliary_effect(settings.aux_weight, first.config.aux_weight, tried),
+        sentences.no_auxiliary_effect(
+            settings.aux_weight, first.config.aux_weight, _modes(records)
+        ),
     )
 
 
-def winner(
-    metric: Metric, records: Iterable[TrialRecord], confirmed: Iterable[Confirmed]
-) -> CellSummary:
-    """Return the confirmed cell whose configuration was best in the search, by validation.
+def _modes(records: Iterable[TrialRecord]) -> list[Mode]:
+    there = {r.config.mode for r in records}
+    return [mode for mode in MODES if mode in there]
 
-    On a tie the earlier trial wins. Test scores are not used: the best of several test scores
-    would look better than it is.
-    """
-    values = {r.trial: value for r in records if (value := r.value(metric)) is not None}
-    sign = 1 if DIRECTIONS[metric] == "min" else -1
-    return min(
-        summarize(confirmed),
-        key=lambda cell: (sign * values[cell.source], cell.source, cell.borrowed_from is not None),
-    )
+
+def _cells(records: Iterable[TrialRecord]) -> list[Cell]:
+    return list(dict.fromkeys(Cell.of(r.config) for r in records))
 
 
 def _best_mode(
@@ -77,15 +107,15 @@ def _best_mode(
     c = best.config
     tried = {r.config.mode for r in records} - {c.mode}
     others = [
-        f"{_accuracy(_best_at(records, metric, mode, c.train_ratio))} for {MODE_WORDS[mode]}"
+        f"{_accuracy(_best_at(records, metric, Cell(mode, c.train_ratio)))} for {MODE_WORDS[mode]}"
         for mode in MODES
         if mode in tried
     ]
     return (
         f"Not confirmed on fresh seeds: on {subject}, {MODE_WORDS[c.mode]}"
-        f"{'' if others else ', the only mode tried,'} scored best in the search at learning rate "
-        f"{c.lr:.2g}, with a validation accuracy (no interval, from {seeds(c.seeds)}) of "
-        f"{_accuracy(best)} with {share(c.train_ratio)} of the images for training"
+        f"{'' if others else ', the only mode tried,'} scored best in the search{at_rate(c.lr)}, "
+        f"with a validation accuracy (no interval, from {seeds(c.seeds)}) of {_accuracy(best)} with"
+        f" {share(c.train_ratio)} of the images for training"
         f"{f', against {enumerate_words(others)}' if others else ''}."
     )
 
@@ -93,7 +123,7 @@ def _best_mode(
 def _label_gain(metric: Metric, mode: Mode, records: Sequence[TrialRecord]) -> str:
     """Compare the mode's best trials at its least and most labels; one must have finished."""
     ratios = sorted({r.config.train_ratio for r in records})
-    found = [r for ratio in ratios if (r := _best_at(records, metric, mode, ratio))]
+    found = [r for ratio in ratios if (r := _best_at(records, metric, Cell(mode, ratio)))]
     if len(found) == 1:
         return one_ratio(mode, found[0].config.train_ratio)
     few, many = (
@@ -106,11 +136,8 @@ def _label_gain(metric: Metric, mode: Mode, records: Sequence[TrialRecord]) -> s
     )
 
 
-def _best_at(
-    records: Sequence[TrialRecord], metric: Metric, mode: Mode, ratio: float
-) -> TrialRecord | None:
-    there = [r for r in records if (r.config.mode, r.config.train_ratio) == (mode, ratio)]
-    return best_of(there, metric)
+def _best_at(records: Sequence[TrialRecord], metric: Metric, cell: Cell) -> TrialRecord | None:
+    return best_of([r for r in records if Cell.of(r.config) == cell], metric)
 
 
 def _accuracy(record: TrialRecord | None) -> str:

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 import pandas as pd
 from scipy import stats
 
+from study.search.cells import Cell as Cell
 from tl_core.config import MODES, AuxWeight, Mode
 
 CONFIDENCE = 0.95
@@ -40,25 +41,21 @@ SCORES = {
 Arm = Literal["cell", "control"]
 
 
-class Cell(NamedTuple):
-    """A mode at a training ratio."""
-
-    mode: Mode
-    train_ratio: float
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Configuration:
     """A chosen configuration at a cell."""
 
     mode: Mode
     train_ratio: float
-    lr: float
+    lr: float | None
+    """None for a probe."""
     aux_weight: AuxWeight
     source: int
     """Number of the search trial that has this configuration."""
     borrowed_from: float | None
     """The train_ratio of that trial, if it belongs to another cell."""
+    trials: int | None
+    """Trials of its cell that the search has scored; None if there was no search."""
 
     @property
     def cell(self) -> Cell:
@@ -66,7 +63,7 @@ class Configuration:
         return Cell(self.mode, self.train_ratio)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Confirmed(Configuration):
     """One confirming trial: a configuration on one fresh seed, scored on the test set."""
 
@@ -98,7 +95,7 @@ class Estimate:
         return 1 if self.low > 0 else -1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CellSummary(Configuration):
     """One cell's configuration, and its scores over seeds."""
 
@@ -158,8 +155,8 @@ def _summary(trials: list[Confirmed]) -> CellSummary:
 def confirm_table(confirmed: Iterable[Confirmed]) -> pd.DataFrame:
     """Return `confirm.csv`, one row for each cell.
 
-    Columns: mode, train_ratio, lr, aux_weight, source, borrowed_from, n (seeds), and for each
-    score SCORE_mean, SCORE_low and SCORE_high.
+    Columns: mode, train_ratio, lr, aux_weight, source, borrowed_from, trials (of the search), n
+    (seeds), and for each score SCORE_mean, SCORE_low and SCORE_high.
     """
     configuration = [field.name for field in fields(Configuration)]
     rows = [

@@ -52,10 +52,9 @@ def scored(records: Iterable[TrialRecord]) -> list[TrialRecord]:
 
 def _as_optuna(settings: Settings, record: TrialRecord) -> FrozenTrial:
     """Return the trial in Optuna's form, with the distributions of the study's space."""
-    c = record.config
-    drawn = {"mode": c.mode, "train_ratio": c.train_ratio, f"lr_{c.mode}": c.lr}
-    trial = FixedTrial(drawn | {"aux_weight": c.aux_weight})
-    Space(settings)(trial)  # type: ignore[arg-type]  # It draws the distributions.
+    space = Space(settings)
+    trial = FixedTrial(space.params(record.config))
+    space(trial)  # type: ignore[arg-type]  # It draws the distributions.
     return create_trial(
         params=trial.params, distributions=trial.distributions, value=record.value(settings.metric)
     )

@@ -1,10 +1,13 @@
 """Numbers in words: modes, shares, and means with their intervals."""
 
 from study.analysis.estimates import Estimate
+from study.records.trial_record import TrialRecord
 from tl_core.config import AuxWeight, Mode
 
 MODE_WORDS: dict[Mode, str] = {
     "freeze": "freezing",
+    "probe": "a linear probe",
+    "partial": "partial fine-tuning",
     "finetune": "fine-tuning",
     "lp_ft": "fine-tuning after the heads (lp_ft)",
     "scratch": "training from scratch",
@@ -19,6 +22,22 @@ def share(ratio: float) -> str:
 def show_weight(aux_weight: AuxWeight, digits: str = ".2f") -> str:
     """Return an aux_weight in that format, or `auto`."""
     return aux_weight if isinstance(aux_weight, str) else format(aux_weight, digits)
+
+
+def show_rate(record: TrialRecord, digits: str = ".2g", between: str = " ") -> str:
+    """Return a trial's learning rate, as `lr 0.001`.
+
+    For a probe it is the penalty that it chose, as `l2 0.03`; nothing before it has chosen.
+    """
+    if record.config.lr is not None:
+        return f"lr{between}{record.config.lr:{digits}}"
+    penalty = record.history[-1].l2 if record.history else None
+    return "" if penalty is None else f"l2{between}{penalty:{digits}}"
+
+
+def at_rate(lr: float | None) -> str:
+    """Return ` at learning rate 0.001`; nothing for a probe, which has none."""
+    return "" if lr is None else f" at learning rate {lr:.2g}"
 
 
 def seeds(n: int) -> str:

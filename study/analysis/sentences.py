@@ -1,12 +1,13 @@
 """The results of the confirming trials, one sentence for each question."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from study.analysis.comparisons import Cells, Difference, MultiTask, difference
-from study.analysis.estimates import CellSummary, Confirmed, by_cell, summarize
+from study.analysis.estimates import Cell, CellSummary, Confirmed, by_cell, summarize
 from study.analysis.label_efficiency import MARGIN, Crossover, LabelsSaved, crossovers, labels_saved
 from study.analysis.phrases import (
     MODE_WORDS,
+    at_rate,
     change,
     enumerate_words,
     one_ratio,
@@ -17,30 +18,36 @@ from study.analysis.phrases import (
     share,
     show_weight,
 )
-from tl_core.config import AuxWeight, Mode
+from tl_core.config import FROZEN, AuxWeight, Mode
+from tl_core.text import pluralize
 
 WITHIN = f"within {100 * MARGIN:g} point"
 
 
 def best_mode(
-    subject: str, best: CellSummary, tried: Sequence[Mode], confirmed: Sequence[Confirmed]
+    subject: str,
+    best: CellSummary,
+    tried: Sequence[Mode],
+    confirmed: Sequence[Confirmed],
+    few: Mapping[Cell, int],
 ) -> str:
     """Name the winner's mode and learning rate, and compare it with the modes tried at its ratio.
 
-    `subject` is data and backbone, as `pets (600 images) with resnet18`.
+    `subject` is data and backbone, as `pets (600 images) with resnet18`; `few` are the cells that
+    had too few trials, and how many.
     """
     cells = by_cell(confirmed)
     rivals = [best.cell._replace(mode=mode) for mode in tried if mode != best.mode]
     found = [difference(cells, best.cell, rival, "test_accuracy") for rival in rivals]
     ahead = bool(found) and all(d is not None and d.verdict == "better" for d in found)
-    clauses = _comparisons([d for d in found if d], cells)
+    clauses = _comparisons([d for d in found if d], cells, few)
     missing = [MODE_WORDS[r.mode] for r, d in zip(rivals, found, strict=True) if d is None]
     clauses += [f"with no result for {enumerate_words(missing)} there"] if missing else []
     accuracy = best.scores["test_accuracy"]
     mean = "mean and 95 % interval of" if accuracy.n > 1 else "no interval, from"
     return (
         f"On {subject}, {MODE_WORDS[best.mode]}{'' if rivals else ', the only mode tried,'} "
-        f"{'is best' if ahead else 'scored best in the search'} at learning rate {best.lr:.2g}: "
+        f"{'is best' if ahead else 'scored best on validation'}{at_rate(best.lr)}: "
         f"its test accuracy ({mean} {seeds(accuracy.n)}) is {_at(best)} of the images for training"
         f"{''.join(f', {clause}' for clause in clauses)}."
     )
@@ -84,7 +91,7 @@ def no_auxiliary_effect(
     aux_weights: Sequence[AuxWeight], chosen: AuxWeight, tried: Sequence[Mode]
 ) -> str:
     """Say why the auxiliary task's effect is unknown; `chosen` is the best trial's weight."""
-    if set(tried) == {"freeze"}:
+    if {*tried} <= {*FROZEN}:
         return (
             "The auxiliary task, predicting brightness, can't change how frozen features are "
             "classified, because the two heads share no weights; only a trained network could "
@@ -104,7 +111,7 @@ def _at(s: CellSummary) -> str:
     return f"{percent(s.scores['test_accuracy'])} with {share(s.train_ratio)}"
 
 
-def _comparisons(found: list[Difference], cells: Cells) -> list[str]:
+def _comparisons(found: list[Difference], cells: Cells, few: Mapping[Cell, int]) -> list[str]:
     """Compare the winner with the other modes at its ratio, one clause for each verdict."""
     clauses = []
     for verdict, position, by in (
@@ -114,15 +121,18 @@ def _comparisons(found: list[Difference], cells: Cells) -> list[str]:
     ):
         alike = [d for d in found if d.verdict == verdict]
         gaps = [reverse(d.estimate) if verdict == "worse" else d.estimate for d in alike]
-        modes = [f"{_rival(d, cells)} {by} {points(e)}" for d, e in zip(alike, gaps, strict=True)]
+        named = [_rival(d, cells, few) for d in alike]
+        modes = [f"{rival} {by} {points(e)}" for rival, e in zip(named, gaps, strict=True)]
         clauses += [f"{position} {enumerate_words(modes)}"] if modes else []
     return clauses
 
 
-def _rival(d: Difference, cells: Cells) -> str:
-    notes = ["cheaper"] if d.b.mode == "freeze" and d.verdict == "cannot tell" else []
+def _rival(d: Difference, cells: Cells, few: Mapping[Cell, int]) -> str:
+    cheaper = d.b.mode in FROZEN and d.a.mode not in FROZEN and d.verdict == "cannot tell"
+    notes = ["cheaper"] if cheaper else []
     borrowed = next(iter(cells[d.b].values())).borrowed_from
     notes += [f"settings borrowed from {share(borrowed)}"] if borrowed else []
+    notes += [f"hardly tuned: {pluralize(few[d.b], 'trial')}"] if d.b in few else []
     return MODE_WORDS[d.b.mode] + (f" ({', '.join(notes)})" if notes else "")
 
 

@@ -1,6 +1,7 @@
 """The content of a study's folder, read for its report."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,9 +13,11 @@ from study.config.settings import Settings
 from study.config.validate import settings_of
 from study.records.ledger import read_records
 from study.records.study_folder import STUDY, WINNER
-from study.records.trial_record import TrialRecord, best_of
+from study.records.trial_record import TrialRecord, read_config, tried
+from study.search.cells import Cell
+from study.search.choosing import Choices, on_seed
 from study.search.confirmation import still_planned
-from tl_core.config import Metric, TrialConfig
+from tl_core.config import Metric
 from tl_core.inference.model_card import CARD
 
 
@@ -43,9 +46,22 @@ class StudyData:
         return confirmed_of(still_planned(self.settings, self.records), self.search)
 
     @cached_property
+    def _choices(self) -> Choices:
+        return Choices(self.settings, self.records)
+
+    @property
+    def ranking(self) -> list[Cell]:
+        """The confirmed cells, the winner first; empty if nothing is confirmed."""
+        return self._choices.ranking
+
+    def mean_on_fresh_seeds(self, cell: Cell) -> float:
+        """The mean of the study's metric, on validation, over a cell's confirming trials."""
+        return self._choices.mean_on_fresh_seeds(cell)
+
+    @property
     def winner(self) -> TrialRecord | None:
-        """The best trial of the search."""
-        return best_of(self.search, self.settings.metric)
+        """The trial with the winner's numbers: on its first fresh seed, or in the search."""
+        return self._choices.winning
 
     @cached_property
     def model(self) -> Path | None:
@@ -53,10 +69,9 @@ class StudyData:
         folder = self.folder / WINNER
         if self.winner is None or not (folder / CARD).is_file():
             return None
-        kept = TrialConfig(**json.loads((folder / CARD).read_text())["config"])
-        same = {"seed": 0, "seeds": 1}  # The kept model has a fresh seed.
-        ours = self.winner.config
-        return folder if kept.model_copy(update=same) == ours.model_copy(update=same) else None
+        kept = read_config(json.loads((folder / CARD).read_text())["config"])
+        # A study without confirmation keeps one of the seeds of the search.
+        return folder if on_seed(0, kept) == on_seed(0, self.winner.config) else None
 
     @property
     def images(self) -> int:
@@ -102,7 +117,9 @@ def confirmed_of(records: Iterable[TrialRecord], search: Iterable[TrialRecord]) 
 
     A winner that was trained again only for its weights confirms nothing.
     """
-    ratios = {r.trial: r.config.train_ratio for r in search}
+    searched = list(search)
+    ratios = {r.trial: r.config.train_ratio for r in searched}
+    cells = Counter(Cell.of(r.config) for r in searched if tried([r]))
     return [
         Confirmed(
             mode=r.config.mode,
@@ -114,6 +131,7 @@ def confirmed_of(records: Iterable[TrialRecord], search: Iterable[TrialRecord]) 
             borrowed_from=None if r.config.train_ratio == ratios[r.source] else ratios[r.source],
             aux_weight=r.config.aux_weight,
             lr=r.config.lr,
+            trials=cells[Cell.of(r.config)],
             arm="control" if r.kind == "control" else "cell",
         )
         for r in records

@@ -25,7 +25,7 @@ class Display(Protocol):
         """Called when something fails and the study continues."""
 
     def confirm(self, planned: Sequence[TrialConfig]) -> None:
-        """Called when the search is over, with the confirming trials that follow."""
+        """Called when a stage after the search begins, with its trials."""
 
 
 class Journal:
@@ -38,9 +38,6 @@ class Journal:
         self.displays: list[Display] = []
         self._results = results
         self._ledger = ledger
-        self._before = {r.trial for r in before if r.status in ENDED}
-        self._expected: int | None = None
-        """Number of confirming trials; None during the search."""
         self._started: dict[int, float] = {}
         self._saved_at = 0.0
 
@@ -92,10 +89,16 @@ class Journal:
         error: str | None = None,
         files: list[Path] | None = None,
         model: Path | None = None,
+        wall_s: float | None = None,
     ) -> None:
-        """Close the record of a trial; `model` is the folder where it left the winner's weights."""
+        """Close the record of a trial; `model` is the folder where it left the winner's weights.
+
+        `wall_s` is its share of the time of trials that were computed together; by default it has
+        taken all the time since its start.
+        """
         record.status, record.error = status, error
-        record.wall_s = time.monotonic() - self._started.pop(record.trial)
+        since = time.monotonic() - self._started.pop(record.trial)
+        record.wall_s = since if wall_s is None else wall_s
         self._ledger.end(record, files or [], model)
         if time.monotonic() - self._saved_at > _SAVE_S:
             self._results.save(self.records)
@@ -103,17 +106,14 @@ class Journal:
         self._show(record)
 
     def confirm(self, planned: Sequence[TrialConfig]) -> None:
-        """The search is over, and these confirming trials follow."""
-        self._expected = len(planned)
+        """A stage after the search begins, with these trials."""
         for display in self.displays:
             display.confirm(planned)
 
     def complete(self, trials: int) -> bool:
-        """Whether this many trials of the search, and all confirming trials, have ended."""
-        ended = [r for r in self.records if r.status in ENDED]
-        confirmed = sum(r.kind != "search" and r.trial not in self._before for r in ended)
-        searched = sum(r.kind == "search" for r in ended)
-        return len(ended) == len(self.records) and (searched, confirmed) == (trials, self._expected)
+        """Whether this many trials of the search, and all others that have started, have ended."""
+        searched = sum(r.kind == "search" for r in self.records)
+        return searched == trials and all(r.status in ENDED for r in self.records)
 
     def interrupt(self) -> None:
         """Close every open record."""

@@ -16,8 +16,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from study.records.study_folder import LEDGER
-from study.records.trial_record import TrialRecord
-from tl_core.config import EpochMetrics, TrialConfig
+from study.records.trial_record import TrialRecord, read_config
+from tl_core.config import EpochMetrics
 from tl_core.errors import InputError
 
 ENDINGS = ("done", "some trials failed")
@@ -129,7 +129,7 @@ class StudyState:
                 self.status = event["status"]
 
     def _start(self, event: Event) -> None:
-        number, config = event["trial"], TrialConfig(**event["config"])
+        number, config = event["trial"], read_config(event["config"])
         new = TrialRecord(number, config, started_at=event["at"])
         record = self.records.setdefault(number, new)
         record.status, record.error = "running", None

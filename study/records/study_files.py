@@ -68,12 +68,20 @@ class Results:
             self._hashes[ratio, seed] = split.hashes(self._images.ids)
         return self._hashes[ratio, seed]
 
-    def save(self, records: list[TrialRecord], status: str = "running") -> None:
-        """Write all three files; trials.csv has the trials of the search."""
+    def save(
+        self,
+        records: list[TrialRecord],
+        status: str = "running",
+        winner: TrialRecord | None = None,
+    ) -> None:
+        """Write all three files; trials.csv has the trials of the search.
+
+        best.json has the winner, or the best trial of the search as long as there is none.
+        """
         rows = [r.row() for r in records if r.kind == "search"]
         table = pd.DataFrame(rows, columns=None if rows else _COLUMNS)
         replace_file(self.folder / TRIALS, table.to_csv(index=False))
-        self._write(BEST, self._best(records))
+        self._write(BEST, self._best(winner or best_of(records, self._settings.metric)))
         ended = {} if status == "running" else {"ended": _now()}
         counts = table["status"].value_counts().to_dict()
         self.study |= {"status": status, "trials": counts, **ended}
@@ -83,13 +91,13 @@ class Results:
         text = json.dumps(value, indent=2, default=str, ensure_ascii=False)
         replace_file(self.folder / name, text + "\n")
 
-    def _best(self, records: list[TrialRecord]) -> dict[str, Any]:
+    def _best(self, best: TrialRecord | None) -> dict[str, Any]:
         metric = self._settings.metric
-        best = best_of(records, metric)
         if best is None:
             return {"trial": None, "metric": metric, "why": "no trial finished"}
         return {
             "trial": best.trial,
+            "source": best.trial if best.source is None else best.source,
             "data": self._images.name,
             "metric": metric,
             "value": best.value(metric),

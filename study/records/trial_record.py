@@ -6,18 +6,23 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from tl_core.config import DIRECTIONS, EpochMetrics, Metric, TrialConfig
+from study.config.settings import FACTORS
+from tl_core.config import DIRECTIONS, EpochMetrics, Metric, TrialConfig, earlier_recipe
 
 Status = Literal["running", "done", "pruned", "failed", "interrupted"]
-Kind = Literal["search", "confirm", "control", "winner"]
-"""What a trial is for. `search`: tries a configuration. `confirm`: trains the best of a cell on a
-fresh seed. `control`: does the same without the auxiliary task. `winner`: trains the winner again
-for its weights, if nothing is confirmed."""
+Kind = Literal["search", "repeat", "confirm", "control", "winner"]
+"""What a trial is for. `search`: tries a configuration. `repeat`: trains one of the best three of a
+cell again on three further seeds, scored on validation, before one is chosen. `confirm`: trains the
+chosen one of a cell on a fresh seed. `control`: does the same without the auxiliary task. `winner`:
+trains the winner once more, for its weights."""
 
 ENDED: tuple[Status, ...] = ("done", "pruned", "failed")
 """The endings of a trial that was not interrupted."""
-FACTORS = {"mode", "train_ratio", "lr", "aux_weight"}
-"""What a study searches."""
+_RECIPE = {
+    "batchnorm", "min_steps", "schedule", "weight_decay", "head_lr_ratio", "layer_decay", "resize",
+    "augment", "seed", "seeds",
+}  # fmt: skip
+"""Columns of `trials.csv` beside the factors."""
 
 
 @dataclass
@@ -50,7 +55,7 @@ class TrialRecord:
 
     def row(self) -> dict[str, Any]:
         """One line of `trials.csv`."""
-        factors = self.config.model_dump(include=FACTORS | {"seed", "seeds"})
+        factors = self.config.model_dump(include={*FACTORS} | _RECIPE)
         last = asdict(self.history[-1]) if self.history else {}
         last.pop("epoch", None)
         return {
@@ -66,11 +71,29 @@ class TrialRecord:
         }
 
 
-def best_of(records: Iterable[TrialRecord], metric: Metric) -> TrialRecord | None:
-    """Return the search's finished trial with the best last epoch; the earlier one on a tie."""
+def read_config(values: dict[str, Any]) -> TrialConfig:
+    """Return a stored configuration; those of version 0.1 name no recipe, and `hflip`."""
+    if "hflip" in values:
+        values = earlier_recipe(values["mode"]) | values
+        values["augment"] = "flip" if values.pop("hflip") else "none"
+    return TrialConfig(**values)
+
+
+def ranked(records: Iterable[TrialRecord], metric: Metric) -> list[TrialRecord]:
+    """Return the search's finished trials by their last epoch, the best first, then the earlier."""
     sign = 1 if DIRECTIONS[metric] == "min" else -1
     finished = [r for r in records if r.kind == "search" and r.status == "done" and r.history]
-    return min(finished, key=lambda r: (sign * (r.value(metric) or 0.0), r.trial), default=None)
+    return sorted(finished, key=lambda r: (sign * (r.value(metric) or 0.0), r.trial))
+
+
+def best_of(records: Iterable[TrialRecord], metric: Metric) -> TrialRecord | None:
+    """Return the search's finished trial with the best last epoch; the earlier one on a tie."""
+    return next(iter(ranked(records, metric)), None)
+
+
+def tried(records: Iterable[TrialRecord]) -> int:
+    """Return how many trials of the search have a score; those stopped early have one, too."""
+    return sum(r.kind == "search" and r.status in ("done", "pruned") for r in records)
 
 
 def status_counts(records: Iterable[TrialRecord]) -> str:

@@ -1,20 +1,23 @@
-"""Confirming trials: the best of each cell on fresh seeds, and a control without the task.
+"""The trials that follow the search, stage by stage, until a study has its answer.
 
-A seed sets the initial weights, the batch order and the training subset. All cells get the same
-seeds, so that modes can be compared seed by seed. These trials alone read the test set, once each.
+1. `repeat`: the best configurations of each cell on further seeds, so that one can be chosen.
+2. `confirm`: the chosen one of each cell on fresh seeds. All cells get the same seeds, so that
+   modes can be compared seed by seed.
+3. `control`: the best network again, without the auxiliary task; and `winner`: the winner once
+   more, on its first fresh seed, for its weights.
+
+A seed sets the initial weights, the batch order and the training subset. Only the trials of the
+last two stages read the test set, once each. `study.search.choosing` says what is chosen.
 """
 
-import itertools
-import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from study.config.settings import Settings
 from study.records.trial_record import ENDED, Kind, TrialRecord, best_of
-from tl_core.config import Mode, TrialConfig
-
-FRESH = 10_000
-"""Fresh seeds start this far from those of the search."""
+from study.search.cells import Cell
+from study.search.choosing import BEST, REPEATS, Choices, Chosen, fresh_seeds
+from tl_core.config import FROZEN, AuxWeight, TrialConfig
 
 
 @dataclass(frozen=True)
@@ -27,40 +30,31 @@ class Planned:
     """The trial of the search that its configuration comes from."""
     winner: bool = False
     """Whether its weights become the study's."""
+    tests: bool = False
+    """Whether it reads the test set at its end: nothing is chosen by it any more."""
     draw: int | None = None
     """Of a trial of the search: the number of its draw."""
     trial: int | None = None
     """Its number if an earlier run of the study started it."""
 
 
-def plan(settings: Settings, records: list[TrialRecord]) -> list[Planned]:
-    """Return the trials that run after the search.
+def plan(settings: Settings, records: Sequence[TrialRecord]) -> list[Planned]:
+    """Return the trials of the next stage after the search; none if everything has been done.
 
+    Some of them may have ended: see `remaining`. The next stage is known when all of them have.
     Every cell is confirmed, with the configuration of the nearest ratio (in log `train_ratio`) if
-    no trial of its own has finished; a mode without any is left out. The best full network is also
-    trained without the auxiliary task. Without `--confirm` the winner, the best trial of all, is
-    trained once more, for its weights.
+    no trial of its own has finished; a mode without any is left out. Without `--confirm` the
+    winner, the best trial of the search, is trained once more, for its weights, and that is all.
     """
-    winner = best_of(records, settings.metric)
-    if winner is None:
-        return []
-    if not settings.confirm:
-        return [Planned(winner.config, "winner", winner.trial, winner=True)]
-    cells = itertools.product(settings.mode, settings.train_ratio)
-    sources = [(ratio, _source(settings, records, mode, ratio)) for mode, ratio in cells]
-    confirming = [
-        _repeat(settings, source, "confirm", train_ratio=ratio)
-        for ratio, source in sources
-        if source
-    ]
-    planned = [*itertools.chain(*confirming), *_controls(settings, records)]
-    # The winner's weights come from its first fresh seed, not from the best seed on test.
-    kept = next(p for p in planned if p.config == _on_seed(settings.seed + FRESH, winner.config))
-    return [replace(p, winner=p is kept) for p in planned]
+    last = {(r.kind, r.config): r for r in records}
+    for stage in _stages(settings, records):
+        if any(_is_open(p, last.get((p.kind, p.config)), records) for p in stage):
+            return stage
+    return []
 
 
 def remaining(
-    planned: list[Planned], records: list[TrialRecord], winner: TrialRecord | None
+    planned: list[Planned], records: Sequence[TrialRecord], winner: TrialRecord | None
 ) -> list[Planned]:
     """Return the planned trials that a resumed study still has to run.
 
@@ -80,57 +74,87 @@ def remaining(
     return left
 
 
-def still_planned(settings: Settings, records: list[TrialRecord]) -> list[TrialRecord]:
-    """Return the confirming trials that are still planned, the last of each.
+def still_planned(settings: Settings, records: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """Return the finished confirming trials and controls that are still planned, the last of each.
 
     When a study is extended, other configurations may become the best.
     """
-    wanted = {(p.kind, p.config) for p in plan(settings, records)}
+    choices = Choices(settings, records)
+    wanted = {(p.kind, p.config) for p in [*_confirming(settings, choices)]}
+    wanted |= {(p.kind, p.config) for p in _controls(settings, choices, records)}
     ended = {(r.kind, r.config): r for r in records if r.status == "done"}
     return [r for key, r in ended.items() if key in wanted]
 
 
 def max_confirm_trials(settings: Settings) -> int:
-    """How many confirming trials there can be at most."""
-    cells = len(settings.mode) * len(settings.train_ratio)
-    return (cells + 1) * settings.confirm_seeds if settings.confirm else 1
+    """How many trials can follow the search at most."""
+    if not settings.confirm:
+        return 1
+    repeats = {mode: BEST * (1 if mode in FROZEN else REPEATS) for mode in settings.mode}
+    each = [(repeats[m] if m != "probe" else 0) + settings.confirm_seeds for m in settings.mode]
+    return len(settings.train_ratio) * sum(each) + settings.confirm_seeds + 1
 
 
-def _source(
-    settings: Settings, records: list[TrialRecord], mode: Mode, ratio: float
-) -> TrialRecord | None:
-    """The best trial of a cell, or of the nearest cell of its mode."""
-    own = [r for r in records if r.config.mode == mode]
-    ratios = {r.config.train_ratio for r in own}
-    for near in sorted(ratios, key=lambda r: (abs(math.log(r / ratio)), r)):
-        here = [r for r in own if r.config.train_ratio == near]
-        if best := best_of(here, settings.metric):
-            return best
-    return None
+def _stages(settings: Settings, records: Sequence[TrialRecord]) -> Iterator[list[Planned]]:
+    """Yield one stage after another; each is right only when those before it have ended."""
+    if not settings.confirm:
+        if best := best_of(records, settings.metric):
+            yield [Planned(best.config, "winner", best.trial, winner=True)]
+        return
+    choices = Choices(settings, records)
+    yield [Planned(config, "repeat", best.trial) for best, config in choices.repeated()]
+    yield _confirming(settings, choices)
+    # The winner comes last, so that it has the highest number.
+    yield [*_controls(settings, choices, records), *_winner(choices)]
 
 
-def _repeat(settings: Settings, source: TrialRecord, kind: Kind, **changes: Any) -> list[Planned]:
-    config = source.config.model_copy(update=changes)
-    seeds = (settings.seed + FRESH + i for i in range(settings.confirm_seeds))
-    return [Planned(_on_seed(seed, config), kind, source.trial) for seed in seeds]
+def _is_open(planned: Planned, there: TrialRecord | None, records: Sequence[TrialRecord]) -> bool:
+    """Whether a trial has not ended, or has made weights that another trial's have replaced.
+
+    A winner that failed is tried again when the study has been extended.
+    """
+    if there is None or there.status not in ENDED:
+        return True
+    later = [r for r in records if r.trial > there.trial] if planned.winner else []
+    kind = "search" if there.status == "failed" else "winner"
+    return any(r.kind == kind and r.status == "done" for r in later)
 
 
-def _on_seed(seed: int, config: TrialConfig) -> TrialConfig:
-    return config.model_copy(update={"seed": seed, "seeds": 1})
+def _confirming(settings: Settings, choices: Choices) -> list[Planned]:
+    return [p for c in choices.chosen.values() for p in _on_fresh_seeds(settings, c, "confirm")]
 
 
-def _controls(settings: Settings, records: list[TrialRecord]) -> list[Planned]:
-    """The best full network without the auxiliary task; with it, if the best one has none.
+def _on_fresh_seeds(
+    settings: Settings, chosen: Chosen, kind: Kind, aux_weight: AuxWeight | None = None
+) -> list[Planned]:
+    trials = [chosen.on_seed(seed) for seed in fresh_seeds(settings)]
+    if aux_weight is not None:
+        trials = [config.model_copy(update={"aux_weight": aux_weight}) for config in trials]
+    return [Planned(config, kind, chosen.source.trial, tests=True) for config in trials]
+
+
+def _controls(
+    settings: Settings, choices: Choices, records: Sequence[TrialRecord]
+) -> list[Planned]:
+    """The best network without the auxiliary task; with it, if the best one has none.
 
     All else is equal, including the learning rate: Adam's steps do not depend on the loss's scale.
     Frozen trials need no control, as their two heads share no weights.
     """
-    full = [r for r in records if r.config.mode != "freeze"]
-    best = best_of(full, settings.metric)
+    best = next((cell for cell in choices.ranking if cell.mode not in FROZEN), None)
     if best is None:
         return []
-    if best.config.aux_weight != 0:
-        return _repeat(settings, best, "control", aux_weight=0.0)
-    own = [r for r in full if r.config.mode == best.config.mode and r.config.aux_weight != 0]
+    chosen = choices.chosen[best]
+    if chosen.config.aux_weight != 0:
+        return _on_fresh_seeds(settings, chosen, "control", 0.0)
+    own = [r for r in records if r.config.mode == best.mode and r.config.aux_weight != 0]
     rival = best_of(own, settings.metric)
-    return _repeat(settings, best, "control", aux_weight=rival.config.aux_weight) if rival else []
+    return _on_fresh_seeds(settings, chosen, "control", rival.config.aux_weight) if rival else []
+
+
+def _winner(choices: Choices) -> list[Planned]:
+    """The winner on its first fresh seed: the same numbers as there, and its weights."""
+    if not choices.ranking or not choices.winner:
+        return []
+    source = choices.chosen[Cell.of(choices.winner)].source
+    return [Planned(choices.winner, "winner", source.trial, winner=True, tests=True)]

@@ -1,12 +1,13 @@
-"""Early stopping of full-network trials, within their cell.
+"""Early stopping of networks that learn, within their cell.
 
 Each (mode, train_ratio) cell has an ASHA of its own (Li et al., MLSys 2020): a trial with few
-labels is worse than one with many, and is not stopped for that. Frozen trials are cheap and always
-run to the end, as do trials that confirm a winner.
+labels is worse than one with many, and is not stopped for that. No trial is stopped in its first
+steps, when a small learning rate looks worse than it is. Trials that follow the search always run
+to the end.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from types import SimpleNamespace
 from typing import Any
@@ -15,31 +16,25 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
 from study.records.trial_record import ENDED, TrialRecord
-from tl_core.config import DIRECTIONS, Metric
+from tl_core.config import DIRECTIONS, FROZEN, Metric
 
 _FACTOR = 3
+_FREE_STEPS = 100
+"""Steps that every trial may take."""
 
 
 class CellASHA(FIFOScheduler):
-    """First in, first out; a full-network trial goes on only among the best third of its cell."""
+    """First in, first out; a trial of the search goes on only among the best third of its cell."""
 
-    def __init__(
-        self,
-        metric: Metric,
-        epochs: int,
-        before: Sequence[TrialRecord] = (),
-        on_controller: Callable[[Any], object] = lambda _: None,
-    ) -> None:
+    def __init__(self, metric: Metric, epochs: int, before: Sequence[TrialRecord] = ()) -> None:
         """Compare trials by a metric.
 
         Args:
             metric: of the last epoch.
             epochs: of a trial that is not stopped.
             before: the trials of earlier runs of the study, which are rivals as well.
-            on_controller: called once, before the first trial, with Ray Tune's controller.
         """
         super().__init__()  # type: ignore[no-untyped-call]
-        self._on_controller: Callable[[Any], object] | None = on_controller
         self._epochs = epochs
         self._reached: dict[tuple[str, float, int], set[int]] = defaultdict(set)
         """Trials by cell and epoch."""
@@ -54,7 +49,7 @@ class CellASHA(FIFOScheduler):
         }
         self._cells: dict[tuple[str, float], AsyncHyperBandScheduler] = {}
         self._before = {r.trial: r for r in before}
-        for record in (r for r in before if r.status in ENDED):
+        for record in (r for r in before if r.status in ENDED and r.config.mode not in FROZEN):
             drawn = {"trial": record.trial, "kind": record.kind}
             drawn |= record.config.model_dump(include={"mode", "train_ratio"})
             self.on_trial_add(
@@ -63,9 +58,6 @@ class CellASHA(FIFOScheduler):
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Add the trial to its cell, with its epochs of earlier runs."""
-        if tune_controller is not None and self._on_controller:
-            self._on_controller(tune_controller)
-            self._on_controller = None
         if cell := self._cell(trial):
             cell.on_trial_add(tune_controller, trial)
             record = self._before.get(trial.config["trial"])
@@ -76,6 +68,9 @@ class CellASHA(FIFOScheduler):
         """Return whether the trial goes on, as its cell decides."""
         if "failure" in result:
             return str(TrialScheduler.CONTINUE)  # The trial ends by itself.
+        if not _past_free_steps(result):
+            # The cell must not see it: it compares a trial once for several epochs.
+            return str(TrialScheduler.CONTINUE)
         cell = self._cell(trial)
         decision = cell.on_trial_result(tune_controller, trial, result) if cell else None
         here = (*_key(trial), result["epoch"])
@@ -97,10 +92,17 @@ class CellASHA(FIFOScheduler):
             cell.on_trial_remove(tune_controller, trial)
 
     def _cell(self, trial: Any) -> AsyncHyperBandScheduler | None:
-        if trial.config["mode"] == "freeze" or trial.config["kind"] != "search":
+        if trial.config["kind"] != "search":
             return None
         return self._cells.setdefault(_key(trial), AsyncHyperBandScheduler(**self._options))
 
 
 def _key(trial: Any) -> tuple[str, float]:
     return trial.config["mode"], trial.config["train_ratio"]
+
+
+def _past_free_steps(result: dict[str, Any]) -> bool:
+    """Whether a trial has taken the steps that are free; yes if they were not counted."""
+    last = result["epochs"][-1] if result.get("epochs") else result
+    step = last.get("step")
+    return step is None or bool(step >= _FREE_STEPS)

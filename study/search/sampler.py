@@ -4,7 +4,6 @@ Its state is rebuilt from the trials so far, and each draw has a random generato
 resumed search draws what the whole one would have drawn.
 """
 
-import itertools
 import json
 import warnings
 from collections import Counter
@@ -20,24 +19,65 @@ from optuna.trial import TrialState
 
 from study.config.settings import Sampler, Settings
 from study.records.trial_record import ENDED, Status, TrialRecord
+from study.search.cells import Cell, Turns, nearest, shares, turns
 from study.search.space import Space
 from tl_core.config import DIRECTIONS, TrialConfig
 
-SAMPLERS: dict[Sampler, Callable[[int, int], BaseSampler]] = {
-    # A pending trial counts as a bad one, so that parallel workers spread out.
-    "tpe": lambda seed, number: TPESampler(seed=_mixed(seed, number), constant_liar=True),
-    "random": lambda seed, number: RandomSampler(seed=_mixed(seed, number)),
-    "gp": lambda seed, number: GPSampler(seed=_mixed(seed, number)),
+
+@dataclass(frozen=True)
+class Draw:
+    """What decides the chances of a draw."""
+
+    seed: int
+    """Of the study."""
+    number: int
+    first: int
+    """The number of the first draw of its search."""
+    alone: bool
+    """Whether the search has all cells' trials, and not a cell's few."""
+
+    @property
+    def own_seed(self) -> int:
+        """A seed of this draw alone."""
+        return _mixed(self.seed, self.number)
+
+    @property
+    def sequence_seed(self) -> int:
+        """A seed of its search: equal sequences would repeat the neighbour's best, which begins."""
+        return _mixed(self.seed, self.first) if self.first else self.seed
+
+
+SAMPLERS: dict[Sampler, Callable[[Draw], BaseSampler]] = {
+    # A pending trial counts as a bad one, so that parallel workers spread out. With Optuna's ten
+    # random trials first, a cell of eight would be searched at random.
+    "tpe": lambda draw: TPESampler(
+        seed=draw.own_seed, constant_liar=True, n_startup_trials=10 if draw.alone else 4
+    ),
+    "random": lambda draw: RandomSampler(seed=draw.own_seed),
+    "gp": lambda draw: GPSampler(seed=draw.own_seed, n_startup_trials=10 if draw.alone else 4),
     # A sequence needs fixed dimensions; what depends on the mode is drawn independently.
-    "qmc": lambda seed, number: QMCSampler(
-        seed=seed,
+    "qmc": lambda draw: QMCSampler(
+        seed=draw.sequence_seed,
         scramble=True,
-        independent_sampler=RandomSampler(seed=_mixed(seed, number)),
+        independent_sampler=RandomSampler(seed=draw.own_seed),
         warn_independent_sampling=False,
     ),
 }
-"""By name, from the seed of the search and the number of the trial."""
+"""By name."""
 _WAYS = {"min": StudyDirection.MINIMIZE, "max": StudyDirection.MAXIMIZE}
+
+
+@dataclass(frozen=True)
+class _Search:
+    """One of Optuna's studies: of a cell, or of all cells together."""
+
+    space: Space
+    study: optuna.Study
+
+    def best(self) -> dict[str, Any] | None:
+        """The parameters of its best finished trial."""
+        done = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        return self.study.best_trial.params if done else None
 
 
 @dataclass(frozen=True)
@@ -50,23 +90,33 @@ class _Drawn:
 class Suggestions:
     """Draws configurations and takes their results.
 
-    `--design joint` searches all factors at once and tries every cell first; `--design cells` runs
-    a search for each cell, in turn. `before` are the study's trials so far; `tell` is still due for
-    those that have not ended.
+    `--design cells` runs a search for each cell, one after another (`study.search.cells`). A cell's
+    first trial is the best configuration so far of the nearest ratio of its mode, if one has
+    finished. `--design joint` searches all factors at once and tries every cell first.
+
+    `before` are the study's trials so far; `tell` is still due for those that have not ended.
     """
 
     def __init__(self, settings: Settings, before: Sequence[TrialRecord] = ()) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)  # QMC warns without need.
         self._settings = settings
-        self._searches = [(space, self._study()) for space in _spaces(settings)]
+        self._joint = settings.design == "joint"
+        spaces = {None: Space(settings)} if self._joint else _spaces(settings)
+        self._searches = {cell: _Search(space, self._study()) for cell, space in spaces.items()}
+        self._turns = Turns([] if self._joint else turns(settings))
+        self._begins: dict[Cell | None, int] = {}
+        """The number of each search's first draw."""
         self._times: Counter[str] = Counter()
         self._open: dict[int, _Drawn] = {}
         drawn = {r.draw: r for r in before if r.draw is not None}
         self._next = max(drawn, default=-1) + 1
-        self._lost = [number for number in range(self._next) if number not in drawn]
-        """Numbers drawn by a run that ended before their trials started."""
-        for _, record in sorted(drawn.items()):
-            self._restore(record)
+        self._lost: dict[int, Cell | None] = {}
+        """Numbers drawn by a run that ended before their trials started, and their cells."""
+        for number in range(self._next):
+            if number in drawn:
+                self._restore(number, drawn[number])
+            else:
+                self._lost[number] = self._turn(number)
 
     @property
     def drawn(self) -> int:
@@ -78,15 +128,13 @@ class Suggestions:
 
         A configuration that was drawn before gets new seeds.
         """
-        if self._lost:
-            number = self._lost.pop(0)
+        number = next(iter(self._lost), self._next)
+        if number in self._lost:
+            cell = self._lost.pop(number)
         else:
-            number, self._next = self._next, self._next + 1
-        space, _ = self._search(number)
-        first = space.cells() if self._settings.design == "joint" else []
-        fixed = first[number] if number < len(first) else None
-        trial = self._draw(number, self._settings.sampler, fixed)
-        config = space.config(trial.params)
+            cell, self._next = self._turn(number), number + 1
+        trial = self._draw(number, cell, self._settings.sampler, self._first(number, cell))
+        config = self._searches[cell].space.config(trial.params)
         times = self._times[_key(trial.params)] - 1
         return number, config.model_copy(update={"seed": config.seed + times * config.seeds})
 
@@ -108,26 +156,45 @@ class Suggestions:
         pareto = self._settings.objective == "pareto"
         return optuna.create_study(directions=[better, _WAYS["min"]] if pareto else [better])
 
-    def _search(self, number: int) -> tuple[Space, optuna.Study]:
-        return self._searches[number % len(self._searches)]
+    def _turn(self, number: int) -> Cell | None:
+        """The search that a new draw belongs to; None is that of all cells."""
+        cell = None if self._joint else self._turns.next()
+        self._begins.setdefault(cell, number)
+        return cell
 
-    def _restore(self, record: TrialRecord) -> None:
+    def _first(self, number: int, cell: Cell | None) -> dict[str, Any] | None:
+        """Parameters that are fixed, as a search is to begin with them."""
+        if cell is None:
+            every = self._searches[None].space.cells()
+            return every[number] if number < len(every) else None
+        if number != self._begins[cell]:
+            return None
+        near = nearest(cell, (c for c, begins in self._begins.items() if c and begins < number))
+        best = next((found for c in near if (found := self._searches[c].best())), None)
+        return best and best | {"train_ratio": cell.train_ratio}
+
+    def _restore(self, number: int, record: TrialRecord) -> None:
         """Repeat a draw of an earlier run, and its result if the trial has ended."""
-        assert record.draw is not None
-        space, _ = self._search(record.draw)
+        cell = None if self._joint else Cell.of(record.config)
+        self._begins.setdefault(cell, number)
+        if cell:
+            self._turns.take(cell)
         # Only a sequence has to be moved on; otherwise any sampler will do.
         sampler: Sampler = "qmc" if self._settings.sampler == "qmc" else "random"
-        self._draw(record.draw, sampler, space.params(record.config))
+        self._draw(number, cell, sampler, self._searches[cell].space.params(record.config))
         if record.status in ENDED:
             value = record.value(self._settings.metric)
-            self.tell(record.draw, record.status, len(record.history), value)
+            self.tell(number, record.status, len(record.history), value)
 
-    def _draw(self, number: int, sampler: Sampler, fixed: dict[str, Any] | None) -> optuna.Trial:
+    def _draw(
+        self, number: int, cell: Cell | None, sampler: Sampler, fixed: dict[str, Any] | None
+    ) -> optuna.Trial:
         """Draw a trial, with some parameters fixed; `tell` is due for it."""
-        space, study = self._search(number)
+        space, study = self._searches[cell].space, self._searches[cell].study
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            study.sampler = SAMPLERS[sampler](self._settings.seed, number)
+            draw = Draw(self._settings.seed, number, self._begins[cell], alone=self._joint)
+            study.sampler = SAMPLERS[sampler](draw)
             if fixed:
                 study.enqueue_trial(fixed)
             trial = study.ask()
@@ -143,14 +210,13 @@ def _mixed(seed: int, number: int) -> int:
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 
-def _spaces(settings: Settings) -> list[Space]:
-    if settings.design == "joint":
-        return [Space(settings)]
-    cells = itertools.product(sorted(settings.train_ratio, reverse=True), settings.mode)
-    return [
-        Space(settings.model_copy(update={"mode": (mode,), "train_ratio": (ratio,)}))
-        for ratio, mode in cells
-    ]
+def _spaces(settings: Settings) -> dict[Cell | None, Space]:
+    return {
+        cell: Space(
+            settings.model_copy(update={"mode": (cell.mode,), "train_ratio": (cell.train_ratio,)})
+        )
+        for cell in shares(settings)
+    }
 
 
 def _key(params: dict[str, Any]) -> str:

@@ -7,15 +7,16 @@ from typing import Any
 import optuna
 
 from study.config.settings import Settings, is_range
-from tl_core.config import Mode, TrialConfig
+from tl_core.config import FROZEN, Mode, TrialConfig
 
 LR_RANGES: dict[Mode, tuple[float, float]] = {
     "freeze": (1e-4, 1e-1),
+    "partial": (1e-5, 1e-2),
     "finetune": (1e-5, 1e-2),
     "lp_ft": (1e-6, 1e-3),
     "scratch": (1e-5, 1e-2),
 }
-"""Adam's learning rate, log-uniform: a new head takes more than pretrained weights."""
+"""AdamW's learning rate, log-uniform: a new head takes more than pretrained weights."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +27,9 @@ class Space:
     |---------------|---------------------------------------------------------|
     | `mode`        | one of the modes                                        |
     | `train_ratio` | one of the ratios                                       |
-    | `lr_MODE`     | log-uniform, only when `mode` is MODE                   |
-    | `aux_weight`  | uniform                                                 |
+    | `lr_MODE`     | log-uniform, only when `mode` is MODE; not for probe    |
+    | `aux_weight`  | uniform; not for probe                                  |
+    | `unfreeze`    | one of the numbers, only for partial                    |
 
     A factor with one value is fixed. Two numbers are a range; three and more values are choices, as
     are all values with `auto` among them.
@@ -39,8 +41,12 @@ class Space:
         """Draw one configuration into the trial's parameters."""
         mode: Mode = trial.suggest_categorical("mode", self.settings.mode)  # type: ignore[assignment]
         trial.suggest_categorical("train_ratio", self.settings.train_ratio)
+        if mode == "probe":
+            return
         _draw(trial, f"lr_{mode}", self.settings.lr or LR_RANGES[mode], log=True)
         _draw(trial, "aux_weight", self.settings.aux_weight, log=False)
+        if mode == "partial":
+            trial.suggest_categorical("unfreeze", self.settings.unfreeze)
 
     def cells(self) -> list[dict[str, Any]]:
         """Every (mode, train_ratio) once, for the first trials: a search may never try a mode.
@@ -48,36 +54,45 @@ class Space:
         The longest come first, so that no long trial runs alone at the end.
         """
         ratios = sorted(self.settings.train_ratio, reverse=True)
-        pairs = itertools.product(ratios, sorted(self.settings.mode, key="freeze".__eq__))
+        pairs = itertools.product(ratios, sorted(self.settings.mode, key=FROZEN.__contains__))
         return [{"mode": mode, "train_ratio": ratio} for ratio, mode in pairs]
 
     def config(self, drawn: dict[str, Any]) -> TrialConfig:
         """Turn drawn parameters into a trial's configuration."""
-        s = self.settings
-        mode = drawn["mode"]
-        return TrialConfig(
-            mode=mode,
-            train_ratio=drawn["train_ratio"],
-            lr=drawn[f"lr_{mode}"],
-            aux_weight=drawn["aux_weight"],
-            seeds=s.seeds if mode == "freeze" else 1,
-            compile=s.compile and mode != "freeze",
-            **s.model_dump(include=_SHARED),
-        )
+        s, mode = self.settings, drawn["mode"]
+        own: dict[str, Any] = {"lr": drawn.get(f"lr_{mode}")}
+        own |= {name: drawn[name] for name in ("aux_weight", "unfreeze") if name in drawn}
+        if mode in FROZEN:
+            own |= {"seeds": s.seeds}
+        else:
+            chosen = s.model_dump(include={"batchnorm", "head_lr_ratio"}, exclude_none=True)
+            own |= chosen | {"compile": s.compile}
+        if mode == "probe":
+            own |= {"epochs": 1}  # It is solved, not trained.
+        shared = s.model_dump(include=_SHARED)
+        return TrialConfig(**(shared | own | {"mode": mode, "train_ratio": drawn["train_ratio"]}))
 
     def params(self, config: TrialConfig) -> dict[str, Any]:
         """The drawn parameters of a configuration."""
-        factors = {"mode": config.mode, "train_ratio": config.train_ratio}
-        return factors | {f"lr_{config.mode}": config.lr, "aux_weight": config.aux_weight}
+        factors: dict[str, Any] = {"mode": config.mode, "train_ratio": config.train_ratio}
+        if config.mode == "probe":
+            return factors
+        factors |= {f"lr_{config.mode}": config.lr, "aux_weight": config.aux_weight}
+        return factors | ({"unfreeze": config.unfreeze} if config.mode == "partial" else {})
 
 
 _SHARED = {
     "backbone",
     "weights",
     "precision",
-    "hflip",
+    "augment",
     "image_size",
+    "resize",
     "epochs",
+    "min_steps",
+    "schedule",
+    "weight_decay",
+    "layer_decay",
     "batch_size",
     "seed",
     "split_seed",
@@ -87,8 +102,11 @@ _SHARED = {
 def single_config(settings: Settings) -> TrialConfig:
     """Return the trial of settings that have one value for each factor."""
     (mode,), (ratio,) = settings.mode, settings.train_ratio
-    (lr,), (aux_weight,) = settings.lr, settings.aux_weight
-    drawn = {"mode": mode, "train_ratio": ratio, f"lr_{mode}": lr, "aux_weight": aux_weight}
+    drawn: dict[str, Any] = {"mode": mode, "train_ratio": ratio}
+    if mode != "probe":
+        (drawn[f"lr_{mode}"],), (drawn["aux_weight"],) = settings.lr, settings.aux_weight
+    if mode == "partial":
+        (drawn["unfreeze"],) = settings.unfreeze
     return Space(settings).config(drawn)
 
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 
-from study.analysis.answer import answer, winner
+from study.analysis.answer import answer
 from study.analysis.estimates import Cell, Confirmed, Estimate
 from study.analysis.phrases import (
     change,
@@ -20,7 +20,10 @@ from tests.support.studies.builders import make_confirmed, make_epoch, make_reco
 from tl_core.config import Mode
 
 SUBJECT = "pets (12,000 images) with resnet18"
-SETTINGS = make_settings(aux_weight=["0", "0.9"])
+SETTINGS = make_settings(
+    data="photos", mode=["freeze", "finetune", "scratch"], train_ratio=["0.1", "0.4"],
+    aux_weight=["0", "0.9"],
+)  # fmt: skip
 WINNER = Cell("finetune", 0.4)
 ACCURACIES: dict[tuple[Mode, float], tuple[float, ...]] = {
     ("freeze", 0.1): (0.86, 0.87, 0.88), ("freeze", 0.4): (0.90, 0.91, 0.92),
@@ -31,12 +34,14 @@ CELLS = [Cell(*cell) for cell in ACCURACIES]
 
 
 def search(cells: list[Cell] = CELLS, best: Cell = WINNER, **factors: float) -> list[TrialRecord]:
-    """A trial a cell; `best` has the least log loss, and all others the same."""
+    """A good trial a cell, the least loss that of `best`, and seven bad ones."""
     return [
         make_record(
-            i, log_losses=(0.1 if cell == best else 0.2,), mode=cell.mode,
-            train_ratio=cell.train_ratio, lr=0.00123, aux_weight=factors.get("aux_weight", 0.5),
+            i + n * len(cells), log_losses=(0.1 if cell == best and n == 0 else 0.2 + n,),
+            mode=cell.mode, train_ratio=cell.train_ratio, lr=0.00123,
+            aux_weight=factors.get("aux_weight", 0.5), status="pruned" if n == 7 else "done",
         )
+        for n in range(8)
         for i, cell in enumerate(cells)
     ]  # fmt: skip
 
@@ -53,9 +58,16 @@ def confirm(
     return trials + make_confirmed(*WINNER, control, "control", test_brightness_mae=0.3)
 
 
-def answers(records: list[TrialRecord], confirmed: list[Confirmed]) -> tuple[str, str, str]:
+def ranking(records: list[TrialRecord], confirmed: list[Confirmed]) -> list[Cell]:
+    """The confirmed cells, as if they were on fresh seeds as good as in the search."""
+    loss = {Cell.of(r.config): r.value("val_log_loss") or 9.0 for r in records[::-1]}
+    cells = dict.fromkeys(c.cell for c in confirmed if c.arm == "cell")
+    return sorted(cells, key=lambda cell: loss[cell])
+
+
+def answers(records: list[TrialRecord], confirmed: list[Confirmed]) -> tuple[str, ...]:
     """Each sentence starts with a capital and has one full stop, at its end."""
-    found = answer(SUBJECT, SETTINGS, records, confirmed)
+    found = answer(SUBJECT, SETTINGS, records, confirmed, ranking(records, confirmed))
     for sentence in found:
         assert re.fullmatch(r"[A-Z](?:[^.!?]|\.(?=\d))*\.", sentence), sentence
         assert not re.search(r"  | ,|\bnan\b|None|inf\b", sentence), sentence
@@ -75,6 +87,7 @@ def test_full_answer() -> None:
         "The auxiliary task helped: predicting brightness too, at weight 0.5 instead of 0, changed "
         "the accuracy of fine-tuning with 40 % of the images by +1.0 points (on every seed), its "
         "log loss by -0.010 (on every seed) and its brightness error by -0.200 (on every seed).",
+        "Tuning: 8 trials a cell, confirmed on 3 seeds.",
     )
 
 
@@ -104,7 +117,7 @@ NO_RATIO = "The gain from more labels is unknown, because fine-tuning has result
 
 @pytest.mark.parametrize(("records", "confirmed", "parts"), [
     (search(CELLS[:4]), hedged(), [
-        "fine-tuning scored best in the search at",
+        "fine-tuning scored best on validation at",
         "not distinguishable from freezing (cheaper) at a difference of 1.0 points (",
         "Whether more labels help is unclear, at a change of +1.0 points (",
         "; no smaller share is shown to match that within 1 point, and whether one mode overtakes "
@@ -112,7 +125,7 @@ NO_RATIO = "The gain from more labels is unknown, because fine-tuning has result
         "The auxiliary task has no clear effect with 2 seeds: predicting",
     ]),
     (search(best=Cell("freeze", 0.4)), confirm(), [
-        "freezing scored best in the search at",
+        "freezing scored best on validation at",
         "ahead of training from scratch by 20.0 points (on every seed), but behind fine-tuning by "
         "4.0 points (on every seed).",
     ]),
@@ -124,13 +137,13 @@ NO_RATIO = "The gain from more labels is unknown, because fine-tuning has result
         "has no clear effect with one seed",
     ]),
     (search(TUNED), confirm(TUNED), [
-        "with resnet18, fine-tuning, the only mode tried, scored best in the search at",
+        "with resnet18, fine-tuning, the only mode tried, scored best on validation at",
         "with 40 % of the images for training.",
         "; no smaller share is shown to match that within 1 point.",
     ]),
     (search(AT_04), confirm(AT_04), [f"{NO_RATIO} the images."]),
     (search(), without(("freeze", 0.4), ("scratch", 0.4)), [
-        "fine-tuning scored best in the search",
+        "fine-tuning scored best on validation",
         ", with no result for freezing and training from scratch there.",
     ]),
     (search(), without(WINNER), [
@@ -157,15 +170,16 @@ def test_parts(records: list[TrialRecord], confirmed: list[Confirmed], parts: li
 def test_no_control(weights: tuple[float, ...], chosen: float, end: str) -> None:
     settings = SETTINGS.model_copy(update={"aux_weight": weights})
     for trials in ([replace(c, aux_weight=chosen) for c in confirm()], []):
-        *_, third = answer(SUBJECT, settings, search(aux_weight=chosen), trials)
+        records = search(aux_weight=chosen)
+        third = answer(SUBJECT, settings, records, trials, ranking(records, trials))[2]
         assert third.startswith("Whether the auxiliary task, predicting brightness, helps ")
         assert third.endswith(end)
 
 
 def test_unconfirmed() -> None:
     records = search([cell for cell in CELLS if cell != Cell("scratch", 0.4)])
-    by_cell = {Cell(r.config.mode, r.config.train_ratio): r for r in records}
-    by_cell[WINNER].history = [make_epoch(val_log_loss=0.1, val_accuracy=0.95)]
+    best = min(records, key=lambda r: r.value("val_log_loss") or 9)
+    best.history = [make_epoch(val_log_loss=0.1, val_accuracy=0.95)]
     assert answers(records, []) == (
         "Not confirmed on fresh seeds: on pets (12,000 images) with resnet18, fine-tuning scored "
         "best in the search at learning rate 0.0012, with a validation accuracy (no interval, from "
@@ -176,19 +190,30 @@ def test_unconfirmed() -> None:
         "overtakes another.",
         "Whether the auxiliary task, predicting brightness, helps is unknown: the best "
         "configuration gives it weight 0.5, and no control with weight 0 has a result.",
+        "Tuning: 0 to 8 trials a cell, not confirmed; training from scratch with 40 % is hardly "
+        "tuned (no trial).",
     )
 
 
-def test_winner_is_chosen_on_validation_by_direction() -> None:
-    records = search()
-    records[0].history = [make_epoch(val_log_loss=0.01, val_accuracy=0.5)]
-    records[4].history = [make_epoch(val_log_loss=0.9, val_accuracy=0.9)]
-    assert winner("val_log_loss", records, confirm()).cell == Cell("freeze", 0.1)
-    assert winner("val_accuracy", records, confirm()).cell == Cell("scratch", 0.1)
-    # Not the cell that borrowed its settings.
-    trials = [replace(c, borrowed_from=0.4) for c in make_confirmed("finetune", 0.1, [0.9])]
-    trials = [replace(c, source=3) for c in trials + make_confirmed("finetune", 0.4, [0.8])]
-    assert winner("val_log_loss", search(), trials).cell == WINNER
+def probed(records: list[TrialRecord]) -> list[TrialRecord]:
+    """The same, with probes for frozen trials: one of each."""
+    kept = [r for r in records if r.config.mode != "freeze" or r.trial < len(CELLS)]
+    return [
+        make_record(r.trial, log_losses=(r.value("val_log_loss") or 0,), mode="probe",
+                    train_ratio=r.config.train_ratio) if r.config.mode == "freeze" else r
+        for r in kept
+    ]  # fmt: skip
+
+
+def test_a_probe_has_no_learning_rate() -> None:
+    trials = [replace(c, mode="probe", lr=None) if c.mode == "freeze" else c for c in confirm()]
+    records = probed(search(best=Cell("freeze", 0.4)))
+    given = SETTINGS.model_copy(update={"mode": ("probe", "finetune", "scratch")})
+    first, *_, last = answer(SUBJECT, given, records, trials, ranking(records, trials))
+    assert first.startswith(f"On {SUBJECT}, a linear probe scored best on validation: its test acc")
+    assert last == "Tuning: 8 trials a cell (a probe tunes itself), confirmed on 3 seeds."
+    unconfirmed, *_ = answer(SUBJECT, given, records, [], [])
+    assert "a linear probe scored best in the search, with a validation accuracy (no" in unconfirmed
 
 
 GAIN = Estimate(0.012, 0.003, 0.021, 5)
@@ -212,3 +237,22 @@ def test_shares_counts_weights_and_lists() -> None:
     assert (seeds(1), seeds(5)) == ("one seed", "5 seeds")
     assert [show_weight(x, ".2g") for x in ("auto", 0.3125, 0.0)] == ["auto", "0.31", "0"]
     assert [enumerate_words([*"abc"[:n]]) for n in (1, 2, 3)] == ["a", "a and b", "a, b and c"]
+
+
+def test_what_was_hardly_tuned_is_told_where_it_is_compared() -> None:
+    records = [r for r in search() if r.config.mode != "freeze" or r.trial < 3 * len(CELLS)]
+    first, *_, tuning = answers(records, confirm())
+    assert "ahead of freezing (hardly tuned: 3 trials) by 4.0 points" in first
+    assert tuning.endswith(
+        "; freezing with 10 % is hardly tuned (3 trials) and freezing with 40 % is hardly tuned "
+        "(3 trials)."
+    )
+
+
+def test_a_best_learning_rate_at_an_end_of_its_range_is_told() -> None:
+    trials = [replace(c, lr=0.0098) if c.mode == "finetune" else c for c in confirm()]
+    *_, last = answers(search(), trials)
+    assert last == (
+        "The best learning rate lies at an end of its range for fine-tuning with 10 % (0.0098) and "
+        "fine-tuning with 40 % (0.0098); --lr 1e-05 0.1 widens it."
+    )

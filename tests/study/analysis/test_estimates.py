@@ -85,12 +85,13 @@ def test_summary_holds_the_configuration_and_every_score() -> None:
 def test_table_has_a_row_a_cell() -> None:
     trials = make_confirmed("freeze", 0.1, [0.5, 0.75]) + make_confirmed("freeze", 0.8, [1.0])
     table = confirm_table(trials)
-    assert list(table)[:8] == [
-        "mode", "train_ratio", "lr", "aux_weight", "source", "borrowed_from", "n",
+    assert list(table)[:9] == [
+        "mode", "train_ratio", "lr", "aux_weight", "source", "borrowed_from", "trials", "n",
         "test_accuracy_mean",
     ]  # fmt: skip
     assert list(table)[-1] == "test_loss_high"
     assert table["n"].tolist() == [2, 1]
+    assert table["trials"].tolist() == [8, 8]
     assert table["test_accuracy_mean"].tolist() == [0.625, 1.0]
     assert table["test_accuracy_low"].isna().tolist() == [False, True]
     assert confirm_table([]).empty

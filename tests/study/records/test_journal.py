@@ -72,23 +72,17 @@ def test_one_trial_from_start_to_end(journal: Journal, images: ImageSet) -> None
     assert (record.status, record.error) == ("running", None)
 
 
-def test_a_study_is_complete_when_search_and_confirmation_have_ended(images: ImageSet) -> None:
+def test_a_search_is_complete_when_all_that_has_started_has_ended(images: ImageSet) -> None:
     results = Results(FOLDER, make_settings(data="photos", train_ratio=["0.1"]), images)
-    before = make_record(1)
-    before.kind = "confirm"  # Of an earlier run; it does not count among those that follow.
-    journal, screen = (
-        Journal(results, Ledger(FOLDER), [make_record(0), before]),
-        Screen(shown=[], warnings=[]),
-    )
+    journal, screen = Journal(results, Ledger(FOLDER), [make_record(0)]), Screen(shown=[])
     journal.displays.append(screen)
-    assert not journal.complete(1)
+    assert [journal.complete(trials) for trials in (0, 1, 2)] == [False, True, False]
     journal.confirm([make_config(seed=1)])
     assert screen.confirming == [make_config(seed=1)]
-    record = journal.start(make_config(seed=1), 2, "confirm", 0)
+    record = journal.start(make_config(seed=1), 2, "repeat", 0)
     assert not journal.complete(1)
-    journal.end(record, "done")
+    journal.end(record, "failed")
     assert journal.complete(1)
-    assert not journal.complete(2)
 
 
 def test_interrupt_closes_only_open_records(journal: Journal) -> None:

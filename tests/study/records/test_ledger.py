@@ -95,7 +95,12 @@ def test_row_has_factors_last_epoch_and_test_scores() -> None:
     record.test, record.wall_s = {"test_accuracy": 0.9}, 1.23456
     last = asdict(make_epoch(val_log_loss=0.5))
     del last["epoch"]
-    expected = {"trial": 3, "status": "done", **factors, "seeds": 1, "epochs": 2, **last}
+    recipe = {
+        "unfreeze": None, "batchnorm": "frozen", "min_steps": 200, "schedule": "cosine",
+        "weight_decay": 0.01, "head_lr_ratio": 10.0, "layer_decay": 1.0, "resize": "squash",
+        "augment": "none",
+    }  # fmt: skip
+    expected = {"trial": 3, "status": "done", **factors, **recipe, "seeds": 1, "epochs": 2, **last}
     expected |= {"test_accuracy": 0.9, "wall_s": 1.235, "error": None}
     assert record.row() == expected
     record.node = "10.0.0.1"

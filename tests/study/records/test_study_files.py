@@ -18,9 +18,10 @@ from tl_core.errors import InputError
 
 FOLDER = Path("runs/mine")
 COLUMNS = (
-    "trial status mode train_ratio lr aux_weight seed seeds epochs train_loss train_accuracy "
+    "trial status mode train_ratio lr aux_weight unfreeze resize augment batchnorm min_steps "
+    "schedule weight_decay head_lr_ratio layer_decay seed seeds epochs train_loss train_accuracy "
     "val_loss val_log_loss val_accuracy val_auroc val_brightness_mae val_brightness_r2 "
-    "images_per_s val_log_loss_std val_accuracy_std aux_weight_learned wall_s error"
+    "images_per_s val_log_loss_std val_accuracy_std aux_weight_learned step l2 wall_s error"
 )
 
 
@@ -110,6 +111,16 @@ def test_best_json(settings: Settings, images: ImageSet, metric: Metric, best: i
     assert found["value"] == getattr(epochs[best], metric)
     assert found["config"] == records[best].config.model_dump()
     assert (found["metrics"]["val_loss"], found["metrics"]["test_accuracy"]) == (0.625, 0.75)
+
+
+def test_best_json_has_the_winner_once_there_is_one(results: Results) -> None:
+    records = [make_record(i, log_losses=(0.1 * (i + 1),)) for i in range(3)]
+    records[2].kind, records[2].source = "winner", 1
+    results.save(records)
+    assert (read("best.json")["trial"], read("best.json")["source"]) == (0, 0)
+    results.save(records, "done", records[2])
+    assert (read("best.json")["trial"], read("best.json")["source"]) == (2, 1)
+    assert read("best.json")["value"] == pytest.approx(0.3)
 
 
 def test_study_and_model_are_found_by_name_or_folder() -> None:

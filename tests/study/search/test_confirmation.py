@@ -1,11 +1,21 @@
+"""Which trials follow the search, stage by stage, in new, resumed, extended and older studies."""
+
 from typing import Any
 
 import pytest
 
 from study.config.settings import Settings
 from study.records.trial_record import Status, TrialRecord
-from study.search.confirmation import FRESH, Planned, max_confirm_trials, plan, remaining
+from study.search.choosing import FRESH, REPEATED
+from study.search.confirmation import (
+    Planned,
+    max_confirm_trials,
+    plan,
+    remaining,
+    still_planned,
+)
 from tests.support.studies.builders import make_record, make_settings
+from tests.support.studies.stages import finish, run_stage, search_record
 
 
 def settings(**given: Any) -> Settings:
@@ -14,84 +24,227 @@ def settings(**given: Any) -> Settings:
     return make_settings(**(plain | seeds | given))
 
 
-def record(
-    trial: int, mode: str, ratio: float, loss: float, status: Status = "done", w: float = 0.5
-) -> TrialRecord:
-    factors: dict[str, Any] = {"mode": mode, "train_ratio": ratio, "aux_weight": w}
-    return make_record(trial, status, (loss,), **factors, seeds=8 if mode == "freeze" else 1)
-
-
 RECORDS = [
-    record(0, "freeze", 0.1, 0.5),
-    record(1, "freeze", 0.1, 0.4),
-    record(2, "freeze", 0.4, 0.1, "failed"),
-    record(3, "finetune", 0.1, 0.6),
-    record(4, "finetune", 0.4, 0.2),
+    search_record(0, "freeze", 0.1, 0.5, lr=1e-2),
+    search_record(1, "freeze", 0.1, 0.4, lr=2e-2),
+    search_record(2, "freeze", 0.4, 0.1, status="failed"),
+    search_record(3, "finetune", 0.1, 0.6, lr=1e-3),
+    search_record(4, "finetune", 0.4, 0.2, lr=1e-3),
+    search_record(5, "finetune", 0.4, 0.3, lr=2e-3),
 ]
 
 
-def of_kind(planned: list[Planned], kind: str) -> list[tuple[int | None, str, float]]:
-    return [(p.source, p.config.mode, p.config.train_ratio) for p in planned if p.kind == kind]
+def cells(planned: list[Planned]) -> list[tuple[int | None, str, float]]:
+    return [(p.source, p.config.mode, p.config.train_ratio) for p in planned]
 
 
-def test_best_of_each_cell_runs_on_the_same_fresh_seeds() -> None:
-    planned = plan(settings(), RECORDS)
-    cells = [(1, "freeze", 0.1), (1, "freeze", 0.4), (3, "finetune", 0.1), (4, "finetune", 0.4)]
-    assert of_kind(planned, "confirm") == [cell for cell in cells for _ in range(3)]
-    assert [p.config.seed for p in planned] == [FRESH, FRESH + 1, FRESH + 2] * 5
-    assert {p.config.seeds for p in planned} == {1}
-    assert planned[0].config.lr == RECORDS[1].config.lr
-    (kept,) = [p for p in planned if p.winner]  # Weights of the winner's first fresh seed.
-    assert (kept.source, kept.kind, kept.config.seed) == (4, "confirm", FRESH)
-    assert kept.config.train_ratio == 0.4
-    assert plan(settings(), [RECORDS[2]]) == []
+def kinds(planned: list[Planned]) -> set[str]:
+    return {p.kind for p in planned}
 
 
-def test_best_network_s_control_has_no_auxiliary_task() -> None:
-    controls = [p for p in plan(settings(), RECORDS) if p.kind == "control"]
-    assert {(p.source, p.config.aux_weight) for p in controls} == {(4, 0.0)}
-    expected = RECORDS[4].config.model_copy(update={"aux_weight": 0.0, "seed": FRESH + 1})
-    assert controls[1].config == expected
-    frozen = plan(settings(), RECORDS[:2])  # It needs no control; the other mode is left out.
-    assert {(p.kind, p.config.mode) for p in frozen} == {("confirm", "freeze")}
+def test_repeats_come_first_then_confirming_trials_then_control_and_winner() -> None:
+    given, records = settings(), [*RECORDS]
+    repeats = run_stage(given, records)
+    assert cells(repeats) == [
+        (1, "freeze", 0.1), (0, "freeze", 0.1), *[(4, "finetune", 0.4)] * 3,
+        *[(5, "finetune", 0.4)] * 3,
+    ]  # fmt: skip
+    assert (kinds(repeats), {p.winner for p in repeats}) == ({"repeat"}, {False})
+    networks = [p.config for p in repeats if p.config.mode == "finetune"]
+    assert [(c.seed, c.seeds) for c in networks] == [(REPEATED + i, 1) for i in range(3)] * 2
+    assert {(p.config.seed, p.config.seeds) for p in repeats[:2]} == {(REPEATED, 3)}
+    confirming = run_stage(given, records)
+    assert kinds(confirming) == {"confirm"}
+    assert [p.config.seed for p in confirming] == [FRESH, FRESH + 1, FRESH + 2] * 4
+    assert ({p.config.seeds for p in confirming}, any(p.winner for p in confirming)) == ({1}, False)
+    last = run_stage(given, records)
+    assert [p.kind for p in last] == ["control"] * 3 + ["winner"]
+    assert [p.winner for p in last] == [False] * 3 + [True]
+    assert plan(given, records) == []
+
+
+def test_best_mean_of_the_repeats_is_confirmed() -> None:
+    given, records = settings(), [*RECORDS]
+    # Trial 5 was behind in the search, and is ahead on three seeds.
+    losses = {(4, REPEATED): 0.1, (4, REPEATED + 1): 0.9, (4, REPEATED + 2): 0.5}
+    run_stage(given, records, losses, default=0.45)
+    confirming = plan(given, records)
+    assert {p.source for p in confirming if p.config.train_ratio == 0.4} == {1, 5}
+    assert {p.source for p in confirming if p.config.train_ratio == 0.1} == {1, 3}
+
+
+def test_winner_is_the_best_mean_of_the_confirming_trials_and_its_first_seed_is_kept() -> None:
+    given, records = settings(), [*RECORDS]
+    run_stage(given, records)
+    # Of the search, trial 4 is best; freeze at 0.1 is on fresh seeds, but not on the first.
+    losses = {(1, FRESH): 0.3, (1, FRESH + 1): 0.05, (1, FRESH + 2): 0.05}
+    run_stage(given, records, losses, default=0.2)
+    *control, winner = plan(given, records)
+    assert (winner.kind, winner.winner, winner.source) == ("winner", True, 1)
+    assert (winner.config.seed, winner.config.seeds) == (FRESH, 1)
+    # There are two cells with that source: the one that borrows it has the same scores.
+    assert (winner.config.mode, winner.config.train_ratio) == ("freeze", 0.1)
+    (confirm,) = [r for r in records if r.kind == "confirm" and r.config == winner.config]
+    assert confirm.value("val_log_loss") == 0.3
+    # The control is the best network's, by the same rule.
+    assert {(p.source, p.config.aux_weight) for p in control} == {(3, 0.0)}
+    finish(given, records)
+    assert records[-1].kind == "winner"
+
+
+def test_a_failed_seed_counts_against_its_cell() -> None:
+    given, records = settings(mode=["finetune"]), [*RECORDS[3:]]
+    run_stage(given, records)
+    confirming = run_stage(given, records, default=0.5)
+    at = {p.config: r for p, r in zip(confirming, records[-len(confirming) :], strict=True)}
+    first, *_ = (p.config for p in confirming if p.config.train_ratio == 0.4)
+    for config, record in at.items():
+        if config.train_ratio == 0.4:
+            record.history = make_record(log_losses=(0.01,)).history
+    at[first].status = "failed"
+    assert plan(given, records)[-1].config.train_ratio == 0.1
+    for config, record in at.items():
+        record.status = "failed" if config.train_ratio == 0.1 else record.status
+    last = plan(given, records)[-1]
+    # Its weights come from the first of the seeds that have a result.
+    assert (last.config.train_ratio, last.config.seed) == (0.4, FRESH + 1)
 
 
 @pytest.mark.parametrize(("weights", "control"), [((0.0, 0.3), {0.3}), ((0.0, 0.0), set())])
-def test_control_of_a_network_without(weights: tuple[float, float], control: set[float]) -> None:
-    records = [record(i, "scratch", 0.1, 0.1 * (i + 1), w=w) for i, w in enumerate(weights)]
-    controls = [p for p in plan(settings(mode=["scratch"]), records) if p.kind == "control"]
-    assert {p.config.aux_weight for p in controls} == control
-    assert {p.source for p in controls} <= {0}
+def test_control_of_a_network_without(weights: tuple[float, ...], control: set[float]) -> None:
+    records = [
+        search_record(i, "scratch", 0.1, 0.1 * (i + 1), lr=1e-3, aux_weight=w)
+        for i, w in enumerate(weights)
+    ]
+    planned = finish(settings(mode=["scratch"]), records)
+    assert {p.config.aux_weight for p in planned if p.kind == "control"} == control
+    assert {p.source for p in planned if p.kind == "control"} <= {0}
+
+
+def test_frozen_modes_need_no_control_and_a_mode_without_result_is_left_out() -> None:
+    planned = finish(settings(), [*RECORDS[:3]])
+    assert {(p.kind, p.config.mode) for p in planned} == {
+        (kind, "freeze") for kind in ("repeat", "confirm", "winner")
+    }
+    assert plan(settings(), [RECORDS[2]]) == []
+
+
+def test_probes_and_single_configurations_are_not_repeated() -> None:
+    given = settings(mode=["probe", "finetune"], train_ratio=["0.1"])
+    records = [search_record(0, "probe", 0.1, 0.5), RECORDS[3]]
+    records += [search_record(7, "probe", 0.1, 0.4, seed=8)]
+    planned = finish(given, [*records, make_record(8, "pruned", mode="finetune")])
+    assert [p.kind for p in planned] == ["confirm"] * 6 + ["control"] * 3 + ["winner"]
 
 
 def test_empty_cells_take_the_nearest_ratio_of_their_mode() -> None:
     ratios = ["0.01", "0.05", "0.1", "0.8"]
-    records = [record(0, "freeze", 0.01, 0.5), record(1, "freeze", 0.1, 0.4)]
-    planned = plan(settings(mode=["freeze"], train_ratio=ratios, confirm_seeds=1), records)
+    records = [search_record(0, "freeze", 0.01, 0.5), search_record(1, "freeze", 0.1, 0.4)]
+    given = settings(mode=["freeze"], train_ratio=ratios, confirm_seeds=1)
     # 0.05 is 5 times 0.01 and half of 0.1.
     expected = [(0, 0.01), (1, 0.05), (1, 0.1), (1, 0.8)]
-    assert [(s, ratio) for s, _, ratio in of_kind(planned, "confirm")] == expected
-    for given, most in ((settings(), 15), (settings(confirm=False), 1)):
-        assert max_confirm_trials(given) == most >= len(plan(given, RECORDS))
+    assert [(s, ratio) for s, _, ratio in cells(plan(given, records))] == expected
 
 
-def test_a_study_that_goes_on_runs_what_is_left() -> None:
-    planned = plan(settings(), RECORDS)
-    statuses: list[Status] = ["done", "failed", "interrupted", "running", "pruned"]
-    ran = [
-        TrialRecord(10 + i, p.config, status, kind=p.kind, source=p.source)
-        for i, (p, status) in enumerate(zip(planned, statuses, strict=False))
+@pytest.mark.parametrize(("given", "most"), [
+    # Two ratios: 3 repeats of freeze, 9 of finetune; 4 cells and a control on 3 seeds; a winner.
+    ({}, 2 * (3 + 9) + 5 * 3 + 1), ({"mode": ["probe"]}, 2 * 3 + 3 + 1), ({"confirm": False}, 1),
+])  # fmt: skip
+def test_most_trials_that_can_follow(given: dict[str, Any], most: int) -> None:
+    assert max_confirm_trials(settings(**given)) == most
+
+
+def test_most_are_needed_with_three_configurations_a_cell() -> None:
+    records = [
+        search_record(4 * i + j, mode, ratio, 0.1 * i + 0.1, lr=1e-4 * (i + 1))
+        for i in range(4)
+        for j, (mode, ratio) in enumerate(
+            (m, r) for m in ("freeze", "finetune") for r in (0.1, 0.4)
+        )
     ]
-    left = remaining(planned, [*RECORDS, *ran], ran[0])
-    assert [p.trial for p in left] == [12, 13] + [None] * (len(planned) - 5)
-    expected = [*planned[2:4], *planned[5:]]
-    assert [(p.kind, p.config) for p in left] == [(p.kind, p.config) for p in expected]
-    assert next(p for p in planned if p.winner) in left
-    # The winner alone runs when nothing is confirmed, again only if the weights are another's.
-    planned = plan(settings(confirm=False), RECORDS)
-    (winner,) = planned
+    assert len(finish(settings(), records)) == max_confirm_trials(settings())
+
+
+def test_without_confirmation_the_best_trial_is_trained_again_for_its_weights() -> None:
+    given = settings(confirm=False)
+    (winner,) = planned = plan(given, RECORDS)
     assert winner == Planned(RECORDS[4].config, "winner", 4, winner=True)
     ran = [TrialRecord(10, winner.config, status="done", kind="winner", source=winner.source)]
-    assert remaining(planned, [*RECORDS, *ran], ran[0]) == []
+    assert plan(given, [*RECORDS, *ran]) == remaining(planned, [*RECORDS, *ran], ran[0]) == []
+    # It runs again only if the weights are another's.
     assert remaining(planned, [*RECORDS, *ran], RECORDS[0]) == planned
     assert remaining(planned, [*RECORDS, *ran], None) == planned
+
+
+def test_a_study_that_goes_on_runs_what_is_left_of_a_stage() -> None:
+    given, records = settings(), [*RECORDS]
+    run_stage(given, records)
+    planned = plan(given, records)
+    statuses: list[Status] = ["done", "failed", "interrupted", "running", "pruned"]
+    ran = [
+        TrialRecord(20 + i, p.config, status, kind=p.kind, source=p.source)
+        for i, (p, status) in enumerate(zip(planned, statuses, strict=False))
+    ]
+    assert plan(given, [*records, *ran]) == planned
+    left = remaining(planned, [*records, *ran], None)
+    assert [p.trial for p in left] == [22, 23] + [None] * (len(planned) - 5)
+    expected = [*planned[2:4], *planned[5:]]
+    assert [(p.kind, p.config) for p in left] == [(p.kind, p.config) for p in expected]
+
+
+def test_a_winner_that_wins_again_after_another_is_trained_again() -> None:
+    given, records = settings(mode=["freeze"], train_ratio=["0.1"], confirm_seeds=2), [RECORDS[0]]
+    finish(given, records)
+    first = records[-1]
+    better = search_record(len(records) + 10, "freeze", 0.1, 0.1, lr=1e-3)
+    finish(given, records := [*records, better], {(better.trial, FRESH): 0.1}, default=0.2)
+    second = records[-1]
+    assert (second.kind, second.source) == ("winner", better.trial)
+    # Now the first configuration has the better repeats.
+    for r in records:
+        if r.kind == "repeat":
+            r.history = make_record(log_losses=(0.1 if r.source == 0 else 0.9,)).history
+    stage = plan(given, records)
+    assert [p.config for p in remaining(stage, records, second)] == [first.config]
+    finish(given, records)
+    assert (records[-1].kind, records[-1].config) == ("winner", first.config)
+
+
+@pytest.mark.parametrize("extended", [False, True])
+def test_a_winner_that_failed_is_tried_again_in_an_extended_study(extended: bool) -> None:
+    given, records = settings(mode=["freeze"], train_ratio=["0.1"]), [RECORDS[0]]
+    finish(given, records)
+    records[-1].status = "failed"
+    if extended:
+        records.append(search_record(50, "freeze", 0.1, 0.9, lr=0.5))
+        run_stage(given, records)  # Its repeats.
+    assert [p.kind for p in remaining(plan(given, records), records, None)] == ["winner"] * extended
+    finish(given, records)
+    records[-1].status = "failed"
+    assert plan(given, records) == []
+
+
+def test_a_study_of_the_earlier_version_goes_on_with_the_new_stages() -> None:
+    """It had no repeats, and a confirming trial made the winner's weights."""
+    given, records = settings(), [*RECORDS]
+    earlier = [
+        search_record(10 + i, mode, ratio, 0.3, seed=FRESH + i % 3, lr=lr)
+        for i, (mode, ratio, lr) in enumerate(
+            (m, r, 2e-2 if m == "freeze" else 1e-3)
+            for m in ("freeze", "finetune") for r in (0.1, 0.4) for _ in range(3)
+        )
+    ]  # fmt: skip
+    for r in earlier:
+        r.kind, r.source = "confirm", {("freeze", 0.1): 1, ("freeze", 0.4): 1,
+                                       ("finetune", 0.1): 3, ("finetune", 0.4): 4}[
+            r.config.mode, r.config.train_ratio
+        ]  # fmt: skip
+        r.config = r.config.model_copy(update={"seeds": 1})
+    records += earlier
+    assert len(still_planned(given, records)) == 12
+    assert kinds(plan(given, records)) == {"repeat"}
+    run_stage(given, records, default=0.3)
+    # The repeats chose the same configurations: nothing is left but control and winner.
+    assert kinds(plan(given, records)) == {"control", "winner"}
+    finish(given, records)
+    assert len(still_planned(given, records)) == 15

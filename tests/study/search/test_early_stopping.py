@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -5,6 +6,7 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 
 from study.search.early_stopping import CellASHA
+from tests.support.studies.builders import make_record
 from tl_core.config import DIRECTIONS, Metric
 
 CONTINUE, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
@@ -21,17 +23,18 @@ class Cell:
         self.config = {"mode": mode, "train_ratio": ratio, "kind": kind}
         self.n = 0
 
-    def add(self, controller: object = None) -> Any:
+    def add(self) -> Any:
         """Add a trial."""
         self.n += 1
         config = self.config | {"trial": self.n}
         trial = SimpleNamespace(trial_id=f"{self.config}-{self.n}", config=config)
-        self.asha.on_trial_add(controller, trial)
+        self.asha.on_trial_add(None, trial)
         return trial
 
-    def report(self, trial: Any, epoch: int, value: float) -> str:
-        """Report an epoch of a trial; return the scheduler's decision."""
-        return self.asha.on_trial_result(None, trial, {"epoch": epoch, self.metric: value})
+    def report(self, trial: Any, epoch: int, value: float, steps: int | None = None) -> str:
+        """Report an epoch, after so many steps; return the scheduler's decision."""
+        result = {"epoch": epoch, self.metric: value, "epochs": [{"step": 1}, {"step": steps}]}
+        return self.asha.on_trial_result(None, trial, result)
 
 
 @pytest.mark.parametrize(
@@ -51,19 +54,17 @@ def test_trial_worse_than_its_cell_is_stopped(metric: Metric, good: float, bad: 
 
 
 def test_only_the_best_third_goes_on() -> None:
-    seen: list[object] = []
-    cell = Cell("scratch", asha=CellASHA("val_log_loss", 10, on_controller=seen.append))
-    assert [cell.report(cell.add("one"), 2, loss) for loss in (0.1, 0.2)] == [CONTINUE] * 2
-    assert seen == ["one"], "the controller is handed on once"
+    cell = Cell("scratch")
+    assert [cell.report(cell.add(), 2, loss) for loss in (0.1, 0.2)] == [CONTINUE] * 2
     assert cell.report(cell.add(), 2, 0.3) == STOP
     # Of 0.1, 0.2, 0.3 the best third ends at the percentile 33.3: 0.1667.
     assert cell.report(cell.add(), 2, 0.16) == CONTINUE
     assert cell.report(cell.add(), 2, 0.17) == STOP
 
 
-@pytest.mark.parametrize(("mode", "kind"), [("freeze", "search"), ("finetune", "confirm")])
-def test_frozen_trials_and_those_that_confirm_are_never_stopped(mode: str, kind: str) -> None:
-    cell = Cell(mode, kind=kind)
+@pytest.mark.parametrize("kind", ["repeat", "confirm", "control", "winner"])
+def test_trials_that_follow_the_search_are_never_stopped(kind: str) -> None:
+    cell = Cell("finetune", kind=kind)
     for loss in (0.1, 0.2, 0.9, 5.0):
         trial = cell.add()
         assert [cell.report(trial, epoch, loss) for epoch in range(1, 11)] == [CONTINUE] * 10
@@ -91,3 +92,29 @@ def test_no_trial_is_stopped_at_its_last_epoch(epochs: int) -> None:
     for epoch in range(1, epochs):
         cell.report(worst, epoch, 0.1)
     assert cell.report(worst, epochs, 0.9) == CONTINUE
+
+
+@pytest.mark.parametrize(("epoch", "steps", "decision"), [
+    (2, 99, CONTINUE), (2, 100, STOP), (2, None, STOP), (5, 99, CONTINUE), (5, 100, STOP),
+])  # fmt: skip
+def test_a_hundred_steps_are_free(epoch: int, steps: int | None, decision: str) -> None:
+    cell = Cell("finetune")
+    for _ in range(3):
+        good = cell.add()
+        assert [cell.report(good, i, 0.1, 1000) for i in range(1, epoch + 1)] == [CONTINUE] * epoch
+    bad = cell.add()
+    assert {cell.report(bad, i, 0.9, 10 * i) for i in range(1, epoch)} <= {CONTINUE}
+    assert cell.report(bad, epoch, 0.9, steps) == decision
+
+
+@pytest.mark.parametrize(("steps", "decision"), [(50, CONTINUE), (150, STOP)])
+def test_rivals_of_earlier_runs_count_from_the_same_step(steps: int, decision: str) -> None:
+    before = [
+        make_record(i, mode="finetune", epochs=10, log_losses=(0.1,) * 2) for i in range(1, 4)
+    ]
+    for record in before:
+        record.history = [replace(m, step=steps * m.epoch // 2) for m in record.history]
+    frozen = make_record(7, log_losses=(0.1,) * 2)
+    cell = Cell("finetune", asha=CellASHA("val_log_loss", 10, [*before, frozen]))
+    cell.n = 10
+    assert cell.report(cell.add(), 2, 0.9, 150) == decision

@@ -19,9 +19,9 @@ from study.tracking.writer import EXPERIMENT, MlflowWriter
 from tl_core.config import EpochMetrics, Mode, TrialConfig
 
 
-def make_epoch(epoch: int = 1, **given: float) -> EpochMetrics:
+def make_epoch(epoch: int = 1, **given: float | None) -> EpochMetrics:
     """One epoch; the default values differ from each other."""
-    values = {
+    values: dict[str, Any] = {
         "train_loss": 0.5, "train_accuracy": 0.75, "val_loss": 0.625, "val_log_loss": 0.25,
         "val_accuracy": 0.875, "val_auroc": 0.9375, "val_brightness_mae": 0.125,
         "val_brightness_r2": -0.5, "images_per_s": 1000.0,
@@ -30,8 +30,10 @@ def make_epoch(epoch: int = 1, **given: float) -> EpochMetrics:
 
 
 def make_config(**given: Any) -> TrialConfig:
-    """A configuration of a frozen trial, two epochs long."""
+    """A configuration of a frozen trial, two epochs long; a probe is solved, without a rate."""
     values: dict[str, Any] = {"mode": "freeze", "train_ratio": 0.1, "lr": 1e-3, "epochs": 2}
+    if given.get("mode") == "probe":
+        values |= {"lr": None, "epochs": 1}
     return TrialConfig(**(values | given))
 
 
@@ -54,7 +56,7 @@ def make_confirmed(
     return [
         Confirmed(
             mode=mode, train_ratio=train_ratio, seed=seed, trial=100 + i, source=0,
-            borrowed_from=None, aux_weight=weight, lr=1e-3, arm=arm,
+            borrowed_from=None, aux_weight=weight, lr=1e-3, arm=arm, trials=8,
             scores={"test_accuracy": x, "test_log_loss": 1 - x, "test_loss": 0.25} | scores,
         )
         for i, (seed, x) in enumerate(

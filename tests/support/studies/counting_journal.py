@@ -13,7 +13,7 @@ class CountingJournal(Journal):
     """Notes when each trial ends, and how much CPU time the driver had used by then."""
 
     def __init__(self) -> None:
-        self.records, self.displays = [], []
+        self.records, self.displays, self._expected = [], [], None
         self.ends: list[tuple[float, float]] = []
         """(Wall clock, driver's CPU time) at the end of each trial, seconds."""
 
@@ -21,7 +21,9 @@ class CountingJournal(Journal):
         self, config: TrialConfig, trial: int = 0, kind: Kind = "search",
         source: int | None = None, draw: int | None = None,
     ) -> TrialRecord:  # fmt: skip
-        """Open a record."""
+        """Open a record, or open it again."""
+        for record in (r for r in self.records if r.trial == trial):
+            return record
         self.records.append(TrialRecord(trial, config, kind=kind, source=source, draw=draw))
         return self.records[-1]
 

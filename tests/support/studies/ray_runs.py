@@ -105,7 +105,8 @@ def run_finished_study(home: Path, blank_store: Path, weights: Path) -> Finished
     shutil.copy(blank_store, home / "mlflow.db")
     words = [
         "--data", photos, "--backbone", TINY, "--weights", weights, "--image-size", SIDE,
-        "--mode", "freeze", "finetune", "--train-ratio", 0.2, 0.4, "--epochs", 2, "--trials", 5,
+        "--mode", "freeze", "finetune", "--train-ratio", 0.2, 0.4,
+        "--epochs", 2, "--min-steps", 0, "--trials", 5,
         "--confirm-seeds", 1, "--name", "mine", "--cache", home / "cache",
         "--tracking-uri", "sqlite:///mlflow.db",
     ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,18 @@ from PIL import Image
 from study.config.settings import Settings
 from study.records.ledger import Ledger
 from study.records.study_folder import STUDY, WINNER
-from study.records.trial_record import Status, TrialRecord, best_of
+from study.records.trial_record import Status, TrialRecord
 from study.reporting.figures.factor_plots import aux_position
-from study.search.confirmation import FRESH, plan
+from study.search.choosing import Choices
+from study.search.confirmation import plan
 from study.search.space import LR_RANGES
 from tests.support.studies.builders import make_config, make_epoch, make_settings, write_record
-from tl_core.config import MODES, Mode
+from tl_core.config import FROZEN, MODES, Mode
 from tl_core.inference.model_card import CARD
 
 LEVELS: dict[Mode, tuple[float, float]] = {
-    "freeze": (0.08, 0.6), "finetune": (0.05, 0.9), "lp_ft": (0.045, 0.7), "scratch": (0.35, 0.28),
+    "freeze": (0.08, 0.6), "probe": (0.07, 0.6), "partial": (0.05, 0.7), "finetune": (0.05, 0.9),
+    "lp_ft": (0.045, 0.7), "scratch": (0.35, 0.28),
 }  # fmt: skip
 """Log loss at ratio 0.8, and the power of the ratio that it falls with."""
 TEST_IMAGES = 240
@@ -81,26 +83,41 @@ class Synthetic:
     def records(self) -> list[TrialRecord]:
         """The trials of the search, then the confirming ones."""
         records = [self._searched(number) for number in range(self.settings.trials)]
-        for planned in plan(self.settings, records) if self.confirm_seeds else ():
-            record = TrialRecord(len(records), planned.config, "done", kind=planned.kind)
-            record.source = planned.source
-            records.append(self._confirmed(self._trained(record)))
+        while stage := plan(self.settings, records) if self.confirm_seeds else []:
+            for planned in stage:
+                record = TrialRecord(len(records), planned.config, "done", kind=planned.kind)
+                record.source = planned.source
+                records.append(self._followed(record, records))
         return records
+
+    def _followed(self, record: TrialRecord, before: list[TrialRecord]) -> TrialRecord:
+        """Give a trial after the search its numbers; the winner repeats those of its seed."""
+        if record.kind == "winner":
+            (same,) = (r for r in before if (r.kind, r.config) == ("confirm", record.config))
+            return replace(record, history=same.history, test=same.test, wall_s=same.wall_s)
+        self._trained(record)
+        return record if record.kind == "repeat" else self._confirmed(record)
 
     def _searched(self, number: int) -> TrialRecord:
         s, rng = self.settings, self.rng
         cells = list(itertools.product(s.mode, s.train_ratio))
         mode, ratio = cells[number] if number < len(cells) else cells[rng.integers(len(cells))]
         config = make_config(
-            mode=mode, train_ratio=ratio, backbone=s.backbone, epochs=s.epochs,
-            lr=float(np.exp(rng.uniform(*np.log(LR_RANGES[mode])))),
-            aux_weight=float(rng.uniform(0, 0.9)) if len(s.aux_weight) > 1 else s.aux_weight[0],
-            seeds=s.seeds if mode == "freeze" else 1,
+            mode=mode, train_ratio=ratio, backbone=s.backbone,
+            seeds=s.seeds if mode in FROZEN else 1, **self._factors(mode),
         )  # fmt: skip
         status: Status = "done"
         if self.troubles and number % 9 == 8:
             status = "failed" if number % 2 else "pruned"
         return self._trained(TrialRecord(number, config, status))
+
+    def _factors(self, mode: Mode) -> dict[str, Any]:
+        s, rng = self.settings, self.rng
+        if mode == "probe":
+            return {"lr": None, "epochs": 1}
+        weight = float(rng.uniform(0, 0.9)) if len(s.aux_weight) > 1 else s.aux_weight[0]
+        rate = float(np.exp(rng.uniform(*np.log(LR_RANGES[mode]))))
+        return {"lr": rate, "aux_weight": weight, "epochs": s.epochs}
 
     def _trained(self, record: TrialRecord) -> TrialRecord:
         """Add epochs whose log loss falls to its final value."""
@@ -112,7 +129,8 @@ class Synthetic:
             record.history.append(make_epoch(
                 epoch, train_loss=0.8 * loss, train_accuracy=1 - 0.33 * loss, val_log_loss=loss,
                 val_loss=loss, val_accuracy=min(1 - 0.4 * loss, 1.0),
-                val_brightness_mae=0.02 + error,
+                val_brightness_mae=0.02 + error, step=None if record.config.lr is None else epoch,
+                l2=0.03 if record.config.lr is None else None,
             ))  # fmt: skip
         record.wall_s = float(self.rng.uniform(1, 60))
         if record.status == "failed":
@@ -122,8 +140,10 @@ class Synthetic:
     def _log_loss(self, record: TrialRecord) -> float:
         c = record.config
         level, power = LEVELS[c.mode]
-        low, high = np.log(LR_RANGES[c.mode])
-        distance = (np.log(c.lr) - low) / (high - low) - 0.55  # From the best learning rate.
+        distance = 0.0  # From the best learning rate.
+        if c.lr is not None:
+            low, high = np.log(LR_RANGES[c.mode])
+            distance = (np.log(c.lr) - low) / (high - low) - 0.55
         loss = level * (0.8 / c.train_ratio) ** power * np.exp(5 * distance**2)
         loss *= 1 + 0.2 * aux_position(record) ** 2
         return float(min(loss * np.exp(self.rng.normal(0, 0.08)), 1.5))
@@ -141,9 +161,9 @@ class Synthetic:
     def write_winner(self, folder: Path, records: list[TrialRecord]) -> None:
         """Write a model.json, predictions, and pictures of the most confident errors."""
         (folder / "mistakes").mkdir(parents=True)
-        winner = best_of(records, self.settings.metric)
+        winner = Choices(self.settings, records).winner
         assert winner
-        config = winner.config.model_copy(update={"seed": FRESH, "seeds": 1}).model_dump()
+        config = winner.model_dump()
         (folder / CARD).write_text(json.dumps({"classes": self.classes, "config": config}))
         k, rng = len(self.classes), self.rng
         labels = np.arange(max(TEST_IMAGES, 2 * k)) % k
@@ -169,7 +189,7 @@ class Synthetic:
 
 
 def large_study(name: str = "cat_dog-large", **given: Any) -> Synthetic:
-    """Four modes at seven ratios, 60 trials."""
+    """All modes at five ratios, 60 trials."""
     default = {"name": name, "data": "cat_dog", "backbone": "efficientnet_lite0", "mode": MODES}
     return Synthetic(make_settings(**(default | {"trials": "60"} | given)))
 

@@ -1,0 +1,143 @@
+"""How well the cells of a study were tuned: their trials, and learning rates at an end of a range.
+
+A mode that was tuned less looks worse than it is. So the answer says how many trials each cell had.
+"""
+
+import itertools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from study.analysis.phrases import MODE_WORDS, enumerate_words, seeds, share
+from study.config.defaults import DEFAULTS, TRIALS_PER_CELL
+from study.config.settings import Settings, is_range
+from study.records.trial_record import TrialRecord, tried
+from study.search.cells import Cell
+from study.search.choosing import BEST, REPEATS
+from study.search.space import LR_RANGES
+from tl_core.config import FROZEN, Mode
+from tl_core.text import pluralize
+
+NEAR = 0.1
+"""A learning rate this close to an end of its range, as a share of the log range, is at the end."""
+_MOST_NAMED = 3
+"""Cells that a sentence names, at most."""
+
+
+def trials_by_cell(settings: Settings, records: Iterable[TrialRecord]) -> dict[Cell, int]:
+    """Return how many trials of the search have a score, for each cell of the study."""
+    known = list(records)
+    cells = itertools.starmap(Cell, itertools.product(settings.mode, settings.train_ratio))
+    return {cell: tried(r for r in known if Cell.of(r.config) == cell) for cell in cells}
+
+
+def hardly_tuned(settings: Settings, records: Iterable[TrialRecord]) -> dict[Cell, int]:
+    """Return the cells with fewer trials than tuning takes, and their numbers of trials.
+
+    A probe tunes itself, and a cell needs no more trials than it has configurations.
+    """
+    needed = {mode: _needed(settings, mode) for mode in settings.mode}
+    return {
+        cell: trials
+        for cell, trials in trials_by_cell(settings, records).items()
+        if trials < needed[cell.mode] and cell.mode != "probe"
+    }
+
+
+def effort(settings: Settings, records: Sequence[TrialRecord], confirm_seeds: int) -> str:
+    """Say how many trials and seeds each cell had, and which cells had too few.
+
+    `records` are the study's; `confirm_seeds` is how many have a result, 0 if none.
+    """
+    counts = trials_by_cell(settings, records)
+    tuned = [trials for cell, trials in counts.items() if cell.mode != "probe"]
+    probes = "a probe tunes itself" if len(tuned) < len(counts) else ""
+    stages = [f"{_span(tuned)} a cell{f' ({probes})' if probes else ''}" if tuned else probes]
+    if any(r.kind == "repeat" for r in records):
+        stages.append(f"then the best {BEST} on {seeds(REPEATS)}")
+    stages.append(f"confirmed on {seeds(confirm_seeds)}" if confirm_seeds else "not confirmed")
+    few = hardly_tuned(settings, records)
+    return f"Tuning: {', '.join(stages)}{_few(few, len(tuned)) if few else ''}."
+
+
+def few_steps(records: Iterable[TrialRecord]) -> str | None:
+    """Say that networks may not have converged, if some took fewer steps than the default recipe.
+
+    Earlier studies did not record steps, and a trial that was stopped early is no reason.
+    """
+    steps = {
+        r.history[-1].step or 0
+        for r in records
+        if r.config.mode not in FROZEN and r.status == "done" and r.history and r.history[-1].step
+    }
+    if not steps or min(steps) >= DEFAULTS["min_steps"]:
+        return None
+    taken = f"{min(steps)} to {max(steps)}" if len(steps) > 1 else str(min(steps))
+    return (
+        f"Networks took {taken} steps; with fewer than {DEFAULTS['min_steps']} they may not have "
+        "converged, and more may change which mode is best: --min-steps sets this."
+    )
+
+
+def at_an_end(settings: Settings, best: Mapping[Cell, float | None]) -> str | None:
+    """Say which of the best learning rates lie at an end of their range, and how to widen it.
+
+    None if there is no such one, or if the rates were no range.
+    """
+    if settings.lr and not is_range(settings.lr):
+        return None
+    ranges: dict[Mode, tuple[float, float]] = {
+        mode: _range(settings, mode) for mode in settings.mode if mode != "probe"
+    }
+    ends = {
+        (cell, lr): (place, ranges[cell.mode])
+        for cell, lr in best.items()
+        if lr is not None and not NEAR <= (place := _place(lr, *ranges[cell.mode])) <= 1 - NEAR
+    }
+    if not ends:
+        return None
+    # One --lr is for all modes.
+    lows = [low for low, _ in ranges.values()]
+    highs = [high for _, high in ranges.values()]
+    lows += [low / 10 for place, (low, _) in ends.values() if place < NEAR]
+    highs += [high * 10 for place, (_, high) in ends.values() if place > 1 - NEAR]
+    named = [f"{_words(cell)} ({lr:.2g})" for cell, lr in ends]
+    return (
+        f"The best learning rate lies at an end of its range for {enumerate_words(named)}; "
+        f"--lr {min(lows):g} {max(highs):g} widens it."
+    )
+
+
+def _needed(settings: Settings, mode: Mode) -> int:
+    factors = [settings.lr or LR_RANGES.get(mode, ()), settings.aux_weight]
+    factors += [settings.unfreeze] if mode == "partial" else []
+    sizes = [math.inf if is_range(values) else len(values) for values in factors]
+    return int(min(TRIALS_PER_CELL, math.prod(sizes)))
+
+
+def _span(counts: Sequence[int]) -> str:
+    low, high = min(counts), max(counts)
+    return pluralize(high, "trial") if low == high else f"{low} to {pluralize(high, 'trial')}"
+
+
+def _few(few: Mapping[Cell, int], n_cells: int) -> str:
+    if len(few) > _MOST_NAMED:
+        return f"; {len(few)} of {n_cells} cells are hardly tuned ({_span([*few.values()])})"
+    named = [
+        f"{_words(cell)} is hardly tuned ({pluralize(trials, 'trial')})"
+        for cell, trials in few.items()
+    ]
+    return f"; {enumerate_words(named)}"
+
+
+def _words(cell: Cell) -> str:
+    return f"{MODE_WORDS[cell.mode]} with {share(cell.train_ratio)}"
+
+
+def _range(settings: Settings, mode: Mode) -> tuple[float, float]:
+    low, high = settings.lr or LR_RANGES[mode]
+    return low, high
+
+
+def _place(lr: float, low: float, high: float) -> float:
+    """Where a rate lies in its log range, from 0 to 1."""
+    return math.log(lr / low) / math.log(high / low)

@@ -1,0 +1,93 @@
+"""The cells of a study, each a mode at a train ratio, and in which order they get trials.
+
+All cells get the same number of trials, so that no mode looks better because it was tuned better.
+"""
+
+import math
+from collections import Counter, deque
+from collections.abc import Iterable
+from typing import NamedTuple, Self
+
+from study.config.settings import Settings
+from tl_core.config import FROZEN, Mode, TrialConfig
+
+
+class Cell(NamedTuple):
+    """A mode at a training ratio."""
+
+    mode: Mode
+    train_ratio: float
+
+    @classmethod
+    def of(cls, config: TrialConfig) -> Self:
+        """The cell of a configuration."""
+        return cls(config.mode, config.train_ratio)
+
+
+def nearest(cell: Cell, cells: Iterable[Cell]) -> list[Cell]:
+    """Return those of `cells` that have the same mode, by the distance of their log ratios."""
+
+    def distance(other: Cell) -> tuple[float, float]:
+        return abs(math.log(other.train_ratio / cell.train_ratio)), other.train_ratio
+
+    return sorted((other for other in cells if other.mode == cell.mode), key=distance)
+
+
+def shares(settings: Settings) -> dict[Cell, int]:
+    """Return how many trials each cell gets, in the order in which the cells have their turns.
+
+    A probe tunes itself and takes one; the others share the rest evenly, and the first ones get
+    what is left over. Where there is nothing but probes, they share all.
+    """
+    cells = [cell for group in _groups(settings) for cell in group]
+    tuned = [cell for cell in cells if cell.mode != "probe"] or cells
+    each, over = divmod(settings.trials - (len(cells) - len(tuned)), len(tuned))
+    more = dict.fromkeys(tuned, each) | dict.fromkeys(tuned[:over], each + 1)
+    return {cell: more.get(cell, 1) for cell in cells}
+
+
+def turns(settings: Settings) -> list[Cell]:
+    """Return the cell of each trial, in order, for a study that begins.
+
+    Frozen cells come first, as they are cheap, each with all its trials in a row. Then networks,
+    from the largest ratio to the smallest, whose modes take turns at each ratio.
+    """
+    left, order = shares(settings), list[Cell]()
+    for group in _groups(settings):
+        for i in range(max(left[cell] for cell in group)):
+            order += [cell for cell in group if i < left[cell]]
+    return order
+
+
+def _groups(settings: Settings) -> list[list[Cell]]:
+    """Cells in order; those of a group take turns."""
+    ratios = sorted(settings.train_ratio, reverse=True)
+    networks = [mode for mode in settings.mode if mode not in FROZEN]
+    alone = [[Cell(m, ratio)] for m in settings.mode if m in FROZEN for ratio in ratios]
+    return alone + [[Cell(m, ratio) for m in networks] for ratio in ratios if networks]
+
+
+class Turns:
+    """Turns of cells that are still to come.
+
+    It depends on no more than how many turns each cell has had. So a study that was interrupted
+    goes on with the same cells, and one that is extended, which changes all shares, fills them up.
+    """
+
+    def __init__(self, order: Iterable[Cell]) -> None:
+        self._order = deque(order)
+        self._had: Counter[Cell] = Counter()
+        """Turns that were taken, and that `_order` still has."""
+
+    def take(self, cell: Cell) -> None:
+        """A cell takes its first turn that is left."""
+        self._had[cell] += 1
+
+    def next(self) -> Cell:
+        """Take the first turn that is left.
+
+        Raises `IndexError` if there is none.
+        """
+        while self._had[cell := self._order.popleft()]:
+            self._had[cell] -= 1
+        return cell

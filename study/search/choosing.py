@@ -1,0 +1,197 @@
+"""What the results so far choose: a configuration for each cell, and the winner.
+
+The search has one noisy score for each configuration, and the best of many noisy scores is the
+luckiest. So both choices are made again on seeds that are the same for all that are compared:
+
+1. The three best configurations of a cell are repeated on three seeds; the best mean is chosen.
+2. The chosen ones are confirmed on fresh seeds; the cell with the best mean is the winner.
+
+All scores are the study's metric on the validation set. The test set chooses nothing.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from statistics import fmean
+from typing import NamedTuple
+
+from study.config.settings import Settings
+from study.records.trial_record import ENDED, Kind, TrialRecord, best_of, ranked
+from study.search.cells import Cell, nearest
+from tl_core.config import DIRECTIONS, FROZEN, TrialConfig
+
+BEST, REPEATS = 3, 3
+"""How many configurations of a cell are repeated, and on how many seeds."""
+REPEATED, FRESH = 5_000, 10_000
+"""How far from the study's seed the seeds of the repeats and the fresh seeds start."""
+
+
+class Rank(NamedTuple):
+    """How trials of one configuration did; less is better."""
+
+    failed: int
+    """A mean that lacks a seed is compared with others only if all lack one."""
+    cost: float
+    """Mean of the metric, with the sign that makes less better."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The configuration of a cell."""
+
+    config: TrialConfig
+    source: TrialRecord
+    """The trial of the search that it comes from; of another cell if this one has no result."""
+
+    def on_seed(self, seed: int) -> TrialConfig:
+        """Return the configuration on one seed."""
+        return on_seed(seed, self.config)
+
+    @property
+    def borrowed(self) -> bool:
+        """Whether it comes from another cell."""
+        return self.source.config.train_ratio != self.config.train_ratio
+
+
+def on_seed(seed: int, config: TrialConfig) -> TrialConfig:
+    """Return the configuration on one seed."""
+    return config.model_copy(update={"seed": seed, "seeds": 1})
+
+
+def fresh_seeds(settings: Settings) -> range:
+    """Return the seeds of the confirming trials."""
+    return range(settings.seed + FRESH, settings.seed + FRESH + settings.confirm_seeds)
+
+
+def repeats_of(settings: Settings, config: TrialConfig) -> list[TrialConfig]:
+    """Return the trials that repeat a configuration; a frozen one trains its seeds at once."""
+    first = settings.seed + REPEATED
+    if config.mode in FROZEN:
+        return [config.model_copy(update={"seed": first, "seeds": REPEATS})]
+    return [on_seed(seed, config) for seed in range(first, first + REPEATS)]
+
+
+class Choices:
+    """What a study's records choose; `settings` are the study's."""
+
+    def __init__(self, settings: Settings, records: Sequence[TrialRecord]) -> None:
+        self._settings = settings
+        self._records = list(records)
+        self._by_config = {(r.kind, r.config): r for r in records}
+        self._sign = 1 if DIRECTIONS[settings.metric] == "min" else -1
+
+    def candidates(self, cell: Cell) -> list[TrialRecord]:
+        """Return the trials with the best different configurations of a cell, the best first."""
+        different: dict[TrialConfig, TrialRecord] = {}
+        here = [r for r in self._records if Cell.of(r.config) == cell]
+        for record in ranked(here, self._settings.metric):
+            different.setdefault(on_seed(0, record.config), record)
+        return [*different.values()][:BEST]
+
+    def repeated(self) -> Iterator[tuple[TrialRecord, TrialConfig]]:
+        """Yield each candidate of the search with each trial that repeats it.
+
+        A probe tunes itself, and one candidate needs no choice.
+        """
+        for cell in self._cells:
+            candidates = self.candidates(cell)
+            if cell.mode != "probe" and len(candidates) > 1:
+                for candidate in candidates:
+                    for config in repeats_of(self._settings, candidate.config):
+                        yield candidate, config
+
+    @cached_property
+    def chosen(self) -> dict[Cell, Chosen]:
+        """The configuration of each cell.
+
+        A cell without a finished trial has that of the nearest ratio of its mode, if there is one.
+        """
+        own = {cell: best for cell in self._cells if (best := self._choose(cell))}
+        near = {cell: next(iter(nearest(cell, own)), None) for cell in self._cells}
+        return {
+            cell: Chosen(own[n].config.model_copy(update={"train_ratio": cell.train_ratio}), own[n])
+            for cell, n in near.items()
+            if n
+        }
+
+    @cached_property
+    def ranking(self) -> list[Cell]:
+        """The cells with a finished confirming trial, the winner first.
+
+        A tie is won by a cell with a configuration of its own, then by the earlier configuration.
+        """
+        found = {}
+        for cell, chosen in self.chosen.items():
+            rank = self._rank("confirm", self._on_fresh_seeds(cell))
+            if rank.cost < math.inf:
+                found[cell] = rank, chosen.borrowed, chosen.source.trial
+        return sorted(found, key=lambda cell: found[cell])
+
+    def mean_on_fresh_seeds(self, cell: Cell) -> float:
+        """The mean of the metric over a cell's finished confirming trials."""
+        return self._sign * self._rank("confirm", self._on_fresh_seeds(cell)).cost
+
+    def _on_fresh_seeds(self, cell: Cell) -> list[TrialConfig]:
+        return [self.chosen[cell].on_seed(seed) for seed in fresh_seeds(self._settings)]
+
+    @cached_property
+    def winner(self) -> TrialConfig | None:
+        """The configuration that the study recommends, on the seed that its weights come from.
+
+        That is its first fresh seed, not its best one. If nothing is confirmed, it is that of the
+        best trial of the search; None if none has finished.
+        """
+        if not self.ranking:
+            best = best_of(self._records, self._settings.metric)
+            return best.config if best else None
+        trials = self._on_fresh_seeds(self.ranking[0])
+        return next(c for c in trials if self.value("confirm", c) is not None)
+
+    @cached_property
+    def winning(self) -> TrialRecord | None:
+        """The trial with the winner's numbers: the one that made its weights, if it has ended."""
+        config = self.winner
+        if config is None:
+            return None
+        for kind in _KINDS:
+            record = self._by_config.get((kind, config))
+            if record and record.status == "done":
+                return record
+        return None
+
+    def ended(self, kind: Kind, config: TrialConfig) -> bool:
+        """Whether a trial has ended."""
+        record = self._by_config.get((kind, config))
+        return record is not None and record.status in ENDED
+
+    def value(self, kind: Kind, config: TrialConfig) -> float | None:
+        """The metric of a trial that has finished."""
+        record = self._by_config.get((kind, config))
+        done = record is not None and record.status == "done"
+        return record.value(self._settings.metric) if record and done else None
+
+    @property
+    def _cells(self) -> list[Cell]:
+        return list(itertools.starmap(Cell, itertools.product(
+            self._settings.mode, self._settings.train_ratio
+        )))  # fmt: skip
+
+    def _choose(self, cell: Cell) -> TrialRecord | None:
+        """The candidate whose repeats are best; the search's best while some are still to run."""
+        candidates = self.candidates(cell)
+        trials = {r.trial: repeats_of(self._settings, r.config) for r in candidates}
+        every = itertools.chain.from_iterable(trials.values())
+        if not candidates or not all(self.ended("repeat", config) for config in every):
+            return next(iter(candidates), None)
+        return min(candidates, key=lambda r: self._rank("repeat", trials[r.trial]))
+
+    def _rank(self, kind: Kind, configs: Sequence[TrialConfig]) -> Rank:
+        found = [self.value(kind, config) for config in configs]
+        values = [value for value in found if value is not None]
+        cost = self._sign * fmean(values) if values else math.inf
+        return Rank(len(configs) - len(values), cost)
+
+
+_KINDS: tuple[Kind, ...] = ("winner", "confirm", "search")

@@ -1,0 +1,52 @@
+"""Which frozen trials are so short that the driver makes them itself."""
+
+from typing import NamedTuple
+
+from study.search.queue import BATCH
+from tl_core.config import TrialConfig
+from tl_core.data.splits import HELD_OUT
+from tl_core.training.schedule import Budget
+
+SHORT_S = 2.0
+"""Longest sweep that the driver makes, seconds: Ray Tune's loop waits meanwhile."""
+PER_S = 4e9
+"""Products (see `products`) a second on one core: 4 to 5 of 10**9 on an AMD EPYC, at 512 and 1,280
+features, 2 to 37 classes."""
+_PROBE_PASSES = 500
+"""Passes over its training images that a probe is worth, all penalties together. On 240 to 1,920
+images of noise it took 0.5 to 5 times as long, the longer the fewer there were."""
+
+
+class Shape(NamedTuple):
+    """The size of a frozen trial's data."""
+
+    images: int
+    classes: int
+    features: int
+    """Of an image."""
+
+
+def is_short(config: TrialConfig, shape: Shape) -> bool:
+    """Whether a full batch of such trials takes a core `SHORT_S` at most.
+
+    The probes of a cell are all the same, so they are solved once. It depends on no other trial, so
+    that a trial that is repeated alone gets the same device. With
+    random weights each seed has a network of its own, whose features take longer.
+    """
+    batch = 1 if config.mode == "probe" else BATCH
+    return config.weights != "none" and batch * products(config, shape) / PER_S <= SHORT_S
+
+
+def products(config: TrialConfig, shape: Shape) -> float:
+    """How many products of a feature and a weight a frozen trial takes, there and back once each.
+
+    A sweep's time is proportional to them, with all else that it does.
+    """
+    n_train = round(config.train_ratio * shape.images)
+    outputs = 1 + (shape.classes if shape.classes > 2 else 1)
+    if config.mode == "probe":  # With few images it is solved in their span.
+        once = _PROBE_PASSES * n_train * min(n_train, shape.features)
+    else:
+        seen = Budget.of(config, n_train).steps * min(config.batch_size, n_train)
+        once = (seen + config.epochs * round(HELD_OUT * shape.images)) * shape.features
+    return float(config.seeds * once * outputs)

@@ -1,0 +1,120 @@
+"""How many trials a cell had, and whether its learning rate lies at an end of the range."""
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from study.analysis.estimates import Cell
+from study.analysis.tuning import at_an_end, effort, few_steps, hardly_tuned, trials_by_cell
+from study.config.settings import Settings
+from study.records.trial_record import Status, TrialRecord
+from tests.support.studies.builders import make_record, make_settings
+from tl_core.config import Mode
+
+
+def settings(**given: Any) -> Settings:
+    plain = {"data": "photos", "mode": ["freeze", "finetune"], "train_ratio": ["0.1", "0.4"]}
+    return make_settings(**(plain | given))
+
+
+def trials(counts: dict[Cell, int], status: Status = "done") -> list[TrialRecord]:
+    """So many trials of each cell."""
+    return [
+        make_record(i, status, mode=cell.mode, train_ratio=cell.train_ratio)
+        for i, cell in enumerate(cell for cell, n in counts.items() for _ in range(n))
+    ]
+
+
+A, B = Cell("freeze", 0.1), Cell("freeze", 0.4)
+C, D = Cell("finetune", 0.1), Cell("finetune", 0.4)
+
+
+def test_what_was_stopped_early_was_tried_and_what_failed_was_not() -> None:
+    records = trials({A: 2}) + trials({A: 1, D: 1}, "pruned") + trials({A: 4}, "failed")
+    repeat = make_record(99)
+    repeat.kind = "repeat"
+    counts = trials_by_cell(settings(), [*records, repeat])
+    assert counts == {A: 3, B: 0, C: 0, D: 1}
+
+
+@pytest.mark.parametrize(("given", "counts", "few"), [
+    ({}, {A: 8, B: 7, C: 9, D: 8}, {B: 7}),
+    # One configuration, or three, need no more trials.
+    ({"lr": ["1e-3"], "aux_weight": ["0"]}, {A: 1, B: 1, C: 1, D: 0}, {D: 0}),
+    ({"lr": ["1e-3", "1e-4", "1e-5"], "aux_weight": ["0"]}, {A: 3, B: 2, C: 3, D: 3}, {B: 2}),
+    ({"lr": ["1e-3", "1e-4", "1e-5"]}, {A: 8, B: 3, C: 8, D: 8}, {B: 3}),
+    ({"mode": ["probe"]}, {Cell("probe", 0.1): 1}, {}),
+])  # fmt: skip
+def test_cells_with_too_few_trials(
+    given: dict[str, Any], counts: dict[Cell, int], few: dict[Cell, int]
+) -> None:
+    assert hardly_tuned(settings(**given), trials(counts)) == few
+
+
+def repeated(records: list[TrialRecord]) -> list[TrialRecord]:
+    more = make_record(99)
+    more.kind = "repeat"
+    return [*records, more]
+
+
+@pytest.mark.parametrize(("mode", "records", "n_seeds", "sentence"), [
+    (["freeze", "finetune"], repeated(trials({A: 8, B: 8, C: 8, D: 8})), 5,
+     "Tuning: 8 trials a cell, then the best 3 on 3 seeds, confirmed on 5 seeds."),
+    (["freeze", "finetune"], trials({A: 8, B: 9, C: 3, D: 8}), 1,
+     "Tuning: 3 to 9 trials a cell, confirmed on one seed; fine-tuning with 10 % is hardly tuned "
+     "(3 trials)."),
+    (["freeze", "finetune"], trials({A: 1, B: 1, C: 3}), 0,
+     "Tuning: 0 to 3 trials a cell, not confirmed; 4 of 4 cells are hardly tuned (0 to 3 trials)."),
+    (["probe"], trials({Cell("probe", 0.1): 1}), 5,
+     "Tuning: a probe tunes itself, confirmed on 5 seeds."),
+])  # fmt: skip
+def test_sentence(mode: list[str], records: list[TrialRecord], n_seeds: int, sentence: str) -> None:
+    assert effort(settings(mode=mode), records, n_seeds) == sentence
+
+
+@pytest.mark.parametrize(("given", "mode", "lr", "found"), [
+    # finetune: 1e-5 to 1e-2, three decades, of which 0.3 are near an end.
+    ({}, "finetune", 1e-5, "fine-tuning with 10 % (1e-05); --lr 1e-06 0.1 widens it."),
+    ({}, "finetune", 1.9e-5, "--lr 1e-06 0.1 widens"),
+    ({}, "finetune", 2.1e-5, None),
+    ({}, "finetune", 4.9e-3, None),
+    ({}, "finetune", 5.1e-3, "fine-tuning with 10 % (0.0051); --lr 1e-05 0.1 widens it."),
+    # freeze: up to 0.1; the one flag keeps what the other mode has.
+    ({}, "freeze", 0.09, "freezing with 10 % (0.09); --lr 1e-05 1 widens it."),
+    ({}, "probe", None, None),
+    ({"lr": ["1e-4", "1e-2"]}, "finetune", 9e-3, "--lr 0.0001 0.1 widens"),
+    ({"lr": ["1e-4", "1e-3", "1e-2"]}, "finetune", 1e-2, None),
+    ({"lr": ["1e-3"]}, "finetune", 1e-3, None),
+])  # fmt: skip
+def test_learning_rate_at_an_end(
+    given: dict[str, Any], mode: Mode, lr: float | None, found: str | None
+) -> None:
+    asked = settings(**({"mode": ["freeze", "finetune", "probe"]} | given))
+    sentence = at_an_end(asked, {Cell(mode, 0.1): lr, Cell("finetune", 0.4): 1e-3})
+    if found is None:
+        assert sentence is None
+    else:
+        assert sentence is not None
+        start = "The best learning rate lies at an end of its range for "
+        assert re.fullmatch(f"{start}.*{re.escape(found)}.*", sentence)
+
+
+@pytest.mark.parametrize(("mode", "steps", "taken"), [
+    ("finetune", (60, 64), "60 to 64"), ("partial", (199,), "199"), ("finetune", (200, 600), None),
+    ("freeze", (20,), None), ("finetune", (None,), None),
+])  # fmt: skip
+def test_networks_with_few_steps_may_not_have_converged(
+    mode: Mode, steps: tuple[int | None, ...], taken: str | None
+) -> None:
+    records = [make_record(i, mode=mode) for i in range(len(steps))]
+    for record, step in zip(records, steps, strict=True):
+        record.history[-1] = replace(record.history[-1], step=step)
+    sentence = few_steps(records)
+    assert (sentence is None) == (taken is None)
+    if sentence:
+        assert sentence == (
+            f"Networks took {taken} steps; with fewer than 200 they may not have converged, and "
+            "more may change which mode is best: --min-steps sets this."
+        )
