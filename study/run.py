@@ -50,12 +50,15 @@ def _run(given: Mapping[str, Any], console: Console) -> int:
 
 def _run_study(setup: Setup, console: Console) -> int:
     # What follows imports torch: a wrong setting, or --help, need not wait for it.
+    from study.diagnosis.first_line import first_line
     from study.preflight.prepare import prepare
     from tl_core.runtime import keep_freed_memory
 
     keep_freed_memory()
     prepared = prepare(setup)
     console.print(prepared.introduce(), highlight=False)
+    for line in first_line(prepared):
+        console.print(line, highlight=False)
     for note in prepared.notes:
         console.print(f"note: {note}")
     if prepared.settings.debug:

@@ -30,7 +30,7 @@ from study.cluster.resources import (
 from study.config.settings import Settings
 from tl_core.config import Precision
 from tl_core.errors import Fault, InputError
-from tl_core.training.train import needs_pretrained, pretrained
+from tl_core.training.setup import needs_pretrained, pretrained
 
 FETCHING_S = 600.0
 """Seconds for a report: a node may have to fetch weights first."""

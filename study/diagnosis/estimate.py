@@ -2,18 +2,27 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from study.cluster.capacity import Capacity
 from study.config.settings import Settings
-from tl_core.config import Mode
-from tl_core.training.train import needs_features
+from study.search.cells import Cell, shares
+from study.search.choosing import BEST, REPEATS
+from study.search.short_sweeps import Shape, is_short, products
+from study.search.space import Space
+from tl_core.config import FROZEN, TrialConfig
+from tl_core.data.splits import HELD_OUT
+from tl_core.training.schedule import Budget
+from tl_core.training.setup import needs_features
 
 _DRIVER_S = 0.04
-"""Seconds of the driver's work for each trial, while its place waits: 19 to 53 ms on an idle core
-in `docs/scaling.md`."""
+"""Seconds of the driver's work for each job of a worker, while its place waits: 19 to 53 ms on an
+idle core in `docs/scaling.md`."""
+_RECORD_S = 0.01
+"""Seconds of the driver's work for each swept trial: to draw it and to write it down."""
 
-Cells = Mapping[tuple[Mode, float], float]
+Cells = Mapping[Cell, float]
 """Seconds of a trial by mode and train ratio."""
 
 
@@ -24,30 +33,27 @@ class Speeds:
     forward: float | None = None
     """Images a second through the frozen network."""
     train: float | None = None
-    """Images a second of a network that learns."""
+    """Images a second of a whole network that learns."""
+    partial: float | None = None
+    """Images a second of the last stages, if they alone learn."""
     save_s: float = 0.0
     """Seconds an epoch of such a network beside training and validation: its checkpoint."""
-    heads: float | None = None
-    """Training images a second of a frozen trial, over all its seeds."""
-    score_s: float = 0.0
-    """Seconds an epoch of such a trial beside training: to validate."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """Images that a trial trains on, and is validated on."""
-
-    train: int
-    val: int
+    sweep: float | None = None
+    """Products a second of frozen trials (`study.search.short_sweeps.products`), on one core."""
+    probe: float | None = None
+    """The same of probes."""
 
 
 @dataclass(frozen=True)
 class TrialGroup:
-    """Trials of one mode that take equally long."""
+    """Trials that take equally long."""
 
-    mode: Mode
+    config: TrialConfig
+    """One of them."""
     seconds: float
     number: float
+    own: bool = False
+    """Whether the driver makes them itself."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,9 @@ class Before:
     """Work before the first trial."""
 
     start_s: float
-    """Seconds until Ray is up, checks included."""
+    """Seconds of the checks."""
+    ray_s: float
+    """Seconds until Ray is up, for what needs workers."""
     workers_s: float
     """Seconds until its workers are."""
     images: int
@@ -86,110 +94,153 @@ class Eta:
         return sum(stages) + self.confirming_s
 
 
-def trial_s(
-    mode: Mode, part: Part, epochs: int, seeds: int, speeds: Speeds, tests: bool = False
-) -> float | None:
+def trial_s(config: TrialConfig, shape: Shape, speeds: Speeds, tests: bool = False) -> float | None:
     """Seconds of a trial; None if it depends on a speed that is not known.
 
     Args:
-        mode: of the trial.
-        part: its images.
-        epochs: in each of its stages.
-        seeds: that a frozen trial trains.
+        config: of the trial.
+        shape: of its data.
         speeds: of its place.
         tests: it reads the test set, which is as large as that for validation.
     """
-    seconds = _DRIVER_S
-    if needs_features(mode):
-        if not speeds.heads:
-            return None
-        n_seeds = seeds if mode == "freeze" else 1
-        seconds += epochs * (n_seeds * part.train / speeds.heads + speeds.score_s)
-    if mode != "freeze":
-        if not speeds.train or not speeds.forward:
-            return None
-        seconds += epochs * (part.train / speeds.train + speeds.save_s)
-        seconds += (epochs + tests) * part.val / speeds.forward
+    if config.mode in FROZEN:
+        rate = speeds.probe if config.mode == "probe" else speeds.sweep
+        return products(config, shape) / rate + _RECORD_S if rate else None
+    rate = speeds.partial if config.mode == "partial" else speeds.train
+    # What scores an image of a part of the network is not measured: as if it learned from it.
+    scoring = rate if config.mode == "partial" else speeds.forward
+    if not rate or not scoring or (needs_features(config.mode) and not speeds.probe):
+        return None
+    n_train, n_val = (round(share * shape.images) for share in (config.train_ratio, HELD_OUT))
+    seconds = _DRIVER_S + Budget.of(config, n_train).passes * n_train / rate
+    seconds += config.epochs * speeds.save_s + (config.epochs + tests) * n_val / scoring
+    if needs_features(config.mode) and speeds.probe:
+        seconds += products(_its_probe(config), shape) / speeds.probe
     return seconds
 
 
-def cells_of(
-    settings: Settings, parts: Mapping[float, Part], speeds: Speeds, confirm: bool = False
-) -> Cells:
-    """Seconds of a trial of each cell for which they are known.
+def _its_probe(config: TrialConfig) -> TrialConfig:
+    """What a network's heads start from."""
+    return TrialConfig(mode="probe", train_ratio=config.train_ratio, epochs=1)
 
-    Trials that `confirm` have one seed and read the test set.
+
+def groups_of(
+    settings: Settings,
+    shape: Shape,
+    speeds: Speeds,
+    seeds: int | None = None,
+    tests: bool = False,
+) -> list[TrialGroup]:
+    """The trials of each cell of the search for which the seconds are known.
+
+    Args:
+        settings: of the study.
+        shape: of its data.
+        speeds: of its places.
+        seeds: of a frozen trial, if not as many as in the search.
+        tests: they read the test set.
     """
-    seeds = 1 if confirm else settings.seeds
-    return {
-        (mode, ratio): seconds
-        for mode in settings.mode
-        for ratio, part in parts.items()
-        if (seconds := trial_s(mode, part, settings.epochs, seeds, speeds, confirm)) is not None
-    }
+    found = []
+    for cell, number in _numbers(settings).items():
+        config = _config(settings, cell)
+        if seeds and config.mode in FROZEN:
+            config = config.model_copy(update={"seeds": seeds})
+        if (seconds := trial_s(config, shape, speeds, tests)) is not None:
+            own = config.mode in FROZEN and is_short(config, shape)
+            found.append(TrialGroup(config, seconds, number, own))
+    return found
+
+
+def _numbers(settings: Settings) -> dict[Cell, float]:
+    """How many trials of the search each cell has."""
+    if settings.design == "cells":
+        return {**shares(settings)}
+    cells = [Cell(mode, ratio) for mode in settings.mode for ratio in settings.train_ratio]
+    return dict.fromkeys(cells, settings.trials / len(cells))
+
+
+def _config(settings: Settings, cell: Cell) -> TrialConfig:
+    """A trial of a cell; its learning rate takes no time."""
+    factors: dict[str, Any] = cell._asdict()
+    if cell.mode != "probe":
+        factors |= {f"lr_{cell.mode}": 1e-3, "aux_weight": settings.aux_weight[0]}
+    if cell.mode == "partial":
+        factors |= {"unfreeze": max(settings.unfreeze)}
+    return Space(settings).config(factors)
+
+
+def cells_of(settings: Settings, shape: Shape, speeds: Speeds) -> Cells:
+    """Seconds of a trial of each cell of the search for which they are known."""
+    groups = groups_of(settings, shape, speeds)
+    return {Cell.of(group.config): group.seconds for group in groups}
 
 
 def stage_s(trials: Sequence[TrialGroup], capacity: Capacity, at_once: int) -> float:
     """Seconds until trials have ended that run in all places, `at_once` at most.
 
-    The longest of: all trials divided by the places, the longest trial, and the driver's work.
+    The longest of: all jobs of workers divided by the places, the longest job, and the driver's
+    work, its own sweeps included.
     """
-
-    def shared(group: Sequence[TrialGroup], places: int) -> float:
-        if not group:
-            return 0.0
-        longest = max(trial.seconds for trial in group)
-        return max(sum(trial.seconds * trial.number for trial in group) / places, longest)
-
-    return max(
-        _DRIVER_S * sum(t.number for t in trials),
-        shared([t for t in trials if t.mode != "freeze"], min(capacity.full, at_once)),
-        shared([t for t in trials if t.mode == "freeze"], min(capacity.frozen, at_once)),
-    )
+    jobs = [group for group in trials if not group.own]
+    driver_s = sum(g.number * (g.seconds if g.own else _DRIVER_S) for g in trials)
+    if not jobs:
+        return driver_s
+    all_s = sum(group.seconds * group.number for group in jobs)
+    shared_s = all_s / min(capacity.full, at_once)
+    return max(driver_s, shared_s, *(group.seconds for group in jobs))
 
 
-def trials_an_hour(capacity: Capacity, at_once: int, cells: Cells) -> float:
+def trials_an_hour(capacity: Capacity, at_once: int, groups: Sequence[TrialGroup]) -> float:
     """Trials of a search that goes to every cell equally often, without early stopping."""
     many = 1000  # So that the longest trial does not matter.
-    return 3600 * many * len(cells) / stage_s(_each(cells, many), capacity, at_once)
+    each = [replace(group, number=many) for group in groups]
+    return 3600 * many * len(each) / stage_s(each, capacity, at_once)
 
 
 def eta(
-    settings: Settings,
-    capacity: Capacity,
-    before: Before,
-    speeds: Speeds,
-    parts: Mapping[float, Part],
+    settings: Settings, capacity: Capacity, before: Before, speeds: Speeds, shape: Shape
 ) -> Eta | None:
     """Estimate a whole study, without early stopping; None if a speed is not known."""
-    search = cells_of(settings, parts, speeds)
+    search = groups_of(settings, shape, speeds)
     n_cells = len(settings.mode) * len(settings.train_ratio)
     if len(search) < n_cells or (before.views and not speeds.forward):
         return None
     at_once = capacity.most_at_once(settings.trials)
-    confirming = _confirming(settings, cells_of(settings, parts, speeds, confirm=True))
+    repeats = _repeats(groups_of(settings, shape, speeds, seeds=REPEATS))
+    stages = [repeats] if settings.confirm else []
+    stages += _confirming(settings, groups_of(settings, shape, speeds, seeds=1, tests=True))
     alone_s = before.views / (speeds.forward or math.inf)
     distributed = alone_s > before.soon_s
+    # The workers of the frozen network are not those of the trials.
+    starts = distributed + any(not group.own for group in search)
     return Eta(
-        # The workers of the frozen network are not those of the trials.
-        start_s=before.start_s + before.workers_s * (2 if distributed else 1),
+        start_s=before.start_s + (before.ray_s if starts else 0) + starts * before.workers_s,
         decoding_s=before.images / before.decoded_per_s,
         features_s=alone_s / before.extractors if distributed else alone_s,
-        search_s=stage_s(_each(search, settings.trials / n_cells), capacity, at_once),
-        confirming_s=stage_s(confirming, capacity, at_once),
+        search_s=stage_s(search, capacity, at_once),
+        confirming_s=sum(stage_s(stage, capacity, at_once) for stage in stages),
     )
 
 
-def _each(cells: Cells, number: float) -> list[TrialGroup]:
-    return [TrialGroup(mode, seconds, number) for (mode, _), seconds in cells.items()]
+def _repeats(search: Sequence[TrialGroup]) -> list[TrialGroup]:
+    """The best configurations of each cell again; those of a frozen one have all their seeds."""
+    return [
+        replace(g, number=min(BEST, g.number) * (1 if g.config.mode in FROZEN else REPEATS))
+        for g in search
+        if g.config.mode != "probe" and g.number > 1
+    ]
 
 
-def _confirming(settings: Settings, cells: Cells) -> list[TrialGroup]:
-    """The trials of `study.search.confirmation.plan`, if the longest ones are the best."""
-    planned = _each(cells, settings.confirm_seeds if settings.confirm else 1)
+def _confirming(settings: Settings, cells: Sequence[TrialGroup]) -> list[list[TrialGroup]]:
+    """The last stages of `study.search.confirmation.plan`, if the longest trials are the best."""
+    planned = [replace(group, number=settings.confirm_seeds) for group in cells]
+    # Its predictions take a worker, unless there is none.
+    nets = [group for group in planned if group.config.mode not in FROZEN]
+    longest = max(planned, key=lambda group: group.seconds)
+    winner = replace(longest, number=1, own=longest.own and not nets)
     if not settings.confirm:
-        return [max(planned, key=lambda trial: trial.seconds)]
-    nets = [trial for trial in planned if trial.mode != "freeze"]
-    if nets and settings.aux_weight != (0.0,):  # The control of the auxiliary task.
-        planned.append(max(nets, key=lambda trial: trial.seconds))
-    return planned
+        return [[winner]]
+    if not nets or settings.aux_weight == (0.0,):
+        return [planned, [winner]]
+    # The control of the auxiliary task.
+    return [planned, [max(nets, key=lambda group: group.seconds), winner]]

@@ -1,21 +1,23 @@
 """Measures how fast a study's trials are, and prints how long the study will take."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
-import numpy as np
 from rich.console import Console
 
 from study.cluster.local_ray import local_ray
-from study.diagnosis.estimate import Before, Part, cells_of, eta, trials_an_hour
+from study.diagnosis.estimate import Before, cells_of, eta, groups_of, trials_an_hour
 from study.diagnosis.measure import Measured, measure
+from study.diagnosis.measure_sweep import measure_sweeps
 from study.diagnosis.tables import eta_line, speed_table
 from study.preflight.disk import lacking_views
 from study.preflight.setup import Setup
+from study.search.short_sweeps import Shape
+from tl_core.config import FROZEN, Mode
 from tl_core.data.datasets import image_entry
-from tl_core.data.splits import make_split
-from tl_core.training.train import needs_features
+from tl_core.training.setup import needs_features
 
 
 def print_forecast(setup: Setup, console: Console, started: float, soon_s: float) -> None:
@@ -32,17 +34,36 @@ def print_forecast(setup: Setup, console: Console, started: float, soon_s: float
         why = "the study can't start" if setup.faults else alone
         console.print(f"speed not measured: {why}")
         return
-    before_s = time.monotonic() - started
-    with console.status("starting Ray") as status, _ray(setup) as ray_s:
-        found = measure(setup.settings, setup.resources, setup.gpus, status.update)
-    parts = _parts(setup)
-    console.print(speed_table(setup.settings, found, cells_of(setup.settings, parts, found.speeds)))
+    before_s, shape = time.monotonic() - started, _shape(setup)
+    with console.status("measuring sweeps") as status:
+        found, ray_s = _measure(setup, shape, status.update)
+    cells = cells_of(setup.settings, shape, found.speeds) if shape else {}
+    console.print(speed_table(setup.settings, found, cells))
     for why in found.reasons:
         console.print(f"not measured: {why}", style="yellow")
     for why in found.left:
         console.print(f"temporary files may be left on node {why}", style="yellow")
-    for line in _outlook(setup, found, parts, before_s + ray_s, soon_s):
+    for line in _outlook(setup, found, shape, before_s, ray_s, soon_s):
         console.print(line)
+
+
+def _measure(
+    setup: Setup, shape: Shape | None, report: Callable[[str], None]
+) -> tuple[Measured, float]:
+    """What was measured, and the seconds that a Ray took to start, if it was needed."""
+    s = setup.settings
+    assert setup.resources
+    modes: list[Mode] = ["freeze"] if "freeze" in s.mode else []
+    # Some networks start from a probe.
+    modes += ["probe"] if any(needs_features(m) and m != "freeze" for m in s.mode) else []
+    speeds = measure_sweeps(s, shape, modes) if shape else {}
+    found, ray_s = Measured(), 0.0
+    if {*s.mode} - {*FROZEN} or views(setup):
+        report("starting Ray")
+        with _ray(setup) as ray_s:
+            found = measure(s, setup.resources, setup.gpus, report)
+    found.speeds = replace(found.speeds, sweep=speeds.get("freeze"), probe=speeds.get("probe"))
+    return found, ray_s
 
 
 @contextmanager
@@ -57,13 +78,12 @@ def _ray(setup: Setup) -> Iterator[float]:
         yield time.monotonic() - start
 
 
-def _parts(setup: Setup) -> dict[float, Part]:
-    """The images of a trial by ratio; none if there are no data yet."""
-    if setup.source is None:
-        return {}
-    labels, s = np.asarray(setup.source.labels), setup.settings
-    splits = {ratio: make_split(labels, ratio, s.split_seed) for ratio in s.train_ratio}
-    return {ratio: Part(len(split.train), len(split.val)) for ratio, split in splits.items()}
+def _shape(setup: Setup) -> Shape | None:
+    """The size of frozen trials' data; None if they are not here yet."""
+    if setup.source is None or setup.network is None:
+        return None
+    source = setup.source
+    return Shape(len(source.ids), len(source.classes), setup.network.n_features)
 
 
 def views(setup: Setup) -> int:
@@ -71,32 +91,38 @@ def views(setup: Setup) -> int:
     s, source, network = setup.settings, setup.source, setup.network
     if not (source and network and any(map(needs_features, s.mode))):
         return 0
-    images = image_entry(source, s.image_size, s.cache).name
+    images = image_entry(source, s.image_size, s.cache, s.resize).name
     return len(source.ids) * lacking_views(s, images, network)
 
 
 def _outlook(
-    setup: Setup, found: Measured, parts: Mapping[float, Part], start_s: float, soon_s: float
+    setup: Setup,
+    found: Measured,
+    shape: Shape | None,
+    start_s: float,
+    ray_s: float,
+    soon_s: float,
 ) -> Iterator[str]:
     """How many trials an hour, and when all will be done."""
     assert setup.resources
     s, capacity, pending = setup.settings, setup.capacity, setup.undecoded
     before = Before(
         start_s,
+        ray_s,
         workers_s=found.workers_s,
         images=pending.number if pending else 0,
         decoded_per_s=pending.per_s if pending else 1.0,
         views=views(setup),
-        extractors=capacity.full or setup.gpus or setup.resources.cpus,
+        extractors=setup.gpus or setup.resources.cpus,
         soon_s=soon_s if setup.resources.only_cores(setup.gpus) else 0,
     )
-    estimate = eta(s, capacity, before, found.speeds, parts) if parts else None
-    if estimate is None:
+    estimate = eta(s, capacity, before, found.speeds, shape) if shape else None
+    if shape is None or estimate is None:
         why = "not every speed is known" if setup.source else f"{s.data} is not here yet"
         yield f"ETA of this study: not known, as {why}"
         return
-    cells = cells_of(s, parts, found.speeds)
-    an_hour = trials_an_hour(capacity, capacity.most_at_once(s.trials), cells)
+    groups = groups_of(s, shape, found.speeds)
+    an_hour = trials_an_hour(capacity, capacity.most_at_once(s.trials), groups)
     yield f"about {an_hour:,.0f} trials an hour"
     yield eta_line(estimate)
     if s.compile:

@@ -15,15 +15,12 @@ from study.cluster.resources import Resources
 from study.config.settings import Settings
 from study.diagnosis.estimate import Speeds
 from study.diagnosis.probe_worker import Probe, ProbeWorker, remove_temp_dirs, temp_name
-from tl_core.config import TrialConfig
-from tl_core.training.train import needs_features
+from tl_core.config import FROZEN, TrialConfig
 
 _MOST = 8
 """Networks that learn at once."""
 _UP_S, _MEASURING_S, _REMOVING_S = 45.0, 25.0, 20.0
 """The longest wait for workers to start, to measure, and to remove their files."""
-_EPOCHS = 10
-"""Of a frozen trial."""
 _TINY_LR = 1e-9
 """Noise teaches nothing at this learning rate, so that no loss diverges."""
 
@@ -53,7 +50,7 @@ class Measured:
 def measure(
     settings: Settings, resources: Resources, gpus: int, report: Callable[[str], None]
 ) -> Measured:
-    """Run short trials in all places that the study's trials have, eight at most.
+    """Run networks in all places that the study's trials have, eight at most.
 
     Args:
         settings: of the study, with its precision.
@@ -65,14 +62,12 @@ def measure(
     found, probe = Measured(), _probe(settings, joined=resources.joined)
     if gpus and not there:
         found.reasons.append("networks, as no node with a GPU is up yet")
-        places, apart = list[Ask](), [{"CPU": 1.0}]
-    else:
-        capacity = Capacity.of(settings, there, resources.cpus_for(there))
-        places = _places(capacity, there)
-        apart = [capacity.resources("freeze")] if capacity.full and capacity.frozen else []
+        return found
+    capacity = Capacity.of(settings, there, resources.cpus_for(there))
+    places = [capacity.resources()] * min(_MOST, capacity.full)
     found.places = len(places)
     try:
-        with _workers(probe, places + apart, found) as workers:
+        with _workers(probe, places, found) as workers:
             _measure(settings, workers, found, report)
     except NoFigureError as why:
         found.reasons.append(str(why))
@@ -89,21 +84,14 @@ def _probe(s: Settings, joined: bool) -> Probe:
         weights="none",
         image_size=s.image_size,
         precision="fp32" if s.precision == "auto" else s.precision,
-        hflip=s.hflip,
+        augment=s.augment,
         epochs=10_000,
+        min_steps=0,
         batch_size=s.batch_size,
     )
-    seeds = s.seeds if "freeze" in s.mode else 1
-    heads = net.model_copy(update={"mode": "freeze", "seeds": seeds, "epochs": _EPOCHS})
-    return Probe(net, heads, temp_name(), versions() if joined else ())
-
-
-def _places(capacity: Capacity, gpus: int) -> list[Ask]:
-    """What workers ask Ray for in which networks run: they learn, or all modes are frozen."""
-    if capacity.full:
-        return [capacity.resources("finetune")] * min(_MOST, capacity.full)
-    one = {"CPU": 1.0} | ({"GPU": 1.0} if gpus else {})
-    return [one] * min(_MOST, gpus or capacity.cpus)
+    last = {"mode": "partial", "unfreeze": max(s.unfreeze, default=1), "batchnorm": "frozen"}
+    partial = net.model_copy(update=last) if "partial" in s.mode else None
+    return Probe(net, partial, temp_name(), versions() if joined else ())
 
 
 @contextmanager
@@ -134,15 +122,13 @@ def _measure(
     found.workers_s = time.monotonic() - start
     until = time.monotonic() + _MEASURING_S
     report("measuring")
-    places = workers[: found.places]
-    if places:
-        found.speeds = replace(found.speeds, forward=mean(_ask(places, "forward", until)))
-    if any(needs_features(mode) for mode in settings.mode):
-        [(heads, score_s)] = _ask(workers[-1:], "heads", until)
-        found.speeds = replace(found.speeds, heads=heads, score_s=score_s)
-    if places and settings.mode != ("freeze",):
-        train, save_s = map(mean, zip(*_ask(places, "train", until), strict=True))
+    found.speeds = replace(found.speeds, forward=mean(_ask(workers, "forward", until)))
+    if {*settings.mode} - {*FROZEN, "partial"}:
+        train, save_s = map(mean, zip(*_ask(workers, "train", until), strict=True))
         found.speeds = replace(found.speeds, train=train, save_s=save_s)
+    if "partial" in settings.mode:
+        rates = _ask(workers, "train_partial", until)
+        found.speeds = replace(found.speeds, partial=mean(rates))
 
 
 def _ask(workers: list[Any], what: str, until: float, late: str = "") -> list[Any]:

@@ -12,16 +12,15 @@ from pathlib import Path
 from statistics import mean
 
 import numpy as np
-import torch
 
 from study.cluster.join import Versions, settle_worker
 from tl_core.config import EpochMetrics, TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.data.splits import make_split
+from tl_core.inputs.batches import eval_batch
+from tl_core.inputs.features import extract
 from tl_core.models.backbones import load_backbone
-from tl_core.training.batches import eval_batch
 from tl_core.training.checkpoints import LocalFile
-from tl_core.training.features import extract
 from tl_core.training.train import run_trial
 
 _LONG_S = 4.0
@@ -37,8 +36,8 @@ class Probe:
 
     net: TrialConfig
     """A trial of a whole network, from random weights."""
-    heads: TrialConfig
-    """A frozen one."""
+    partial: TrialConfig | None
+    """A trial whose last stages learn, if the study has any."""
     temp_dir: str
     """Name of the folder for temporary files on each node; the driver has it removed."""
     versions: Versions = ()
@@ -84,14 +83,13 @@ class ProbeWorker:
         epoch_s = len(split.train) / watch.images_per_s + len(split.val) / self._forward
         return watch.images_per_s, max(0.0, watch.epoch_s - epoch_s)
 
-    def heads(self) -> tuple[float, float]:
-        """Training images a second of a frozen trial, and seconds an epoch beside training."""
-        c, watch = self._probe.heads, _Watch(math.inf)
-        images = noise(self._folder / "few", c, "cpu")
-        # Measured from the first epoch on: a study makes network and features once.
-        run_trial(c, images, self._folder, torch.device("cpu"), watch)
-        n = len(make_split(images.labels, c.train_ratio).train) * c.seeds
-        return watch.images_per_s, max(0.0, watch.epoch_s - n / watch.images_per_s)
+    def train_partial(self) -> float:
+        """Images a second of the last stages of a network, on cached activations."""
+        assert self._probe.partial
+        watch = _Watch(_LONG_S)
+        with suppress(_EnoughError):
+            run_trial(self._probe.partial, self._images, self._folder, self._device, watch)
+        return watch.images_per_s
 
 
 class _EnoughError(Exception):

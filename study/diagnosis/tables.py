@@ -18,6 +18,7 @@ from study.diagnosis.measure import Measured
 from study.preflight.disk import cache_needs, out_needs
 from study.preflight.prepare import ratio_notes
 from study.preflight.setup import Setup
+from tl_core.config import FROZEN
 from tl_core.text import pluralize
 
 _SHOWN = ("python", "torch", "ray")
@@ -167,14 +168,16 @@ _FOUND = {
 def speed_table(s: Settings, found: Measured, search: Cells) -> Table:
     """A row for each mode: what was measured, and how long a trial takes at that speed."""
     table = Table("mode", "places", "images/s a place", "seconds a trial", title="measured speed")
+    speeds = found.speeds
     for mode in s.mode:
-        frozen = mode == "freeze"
-        rate = found.speeds.heads if frozen else found.speeds.train
-        speed = f"{rate:,.0f}" if rate else "not measured"
-        if frozen and rate:
-            speed += f" on features, {pluralize(s.seeds, 'seed')}"
-        places = "1" if frozen else str(found.places)
-        table.add_row(mode, places if rate else "", speed, _span(search, mode))
+        if mode in FROZEN:
+            known = speeds.probe if mode == "probe" else speeds.sweep
+            how, places = f"many at once, {pluralize(s.seeds, 'seed')}", "1 core"
+        else:
+            known = speeds.partial if mode == "partial" else speeds.train
+            how, places = f"{known or 0:,.0f}", str(found.places)
+        shown = (places, how) if known else ("", "not measured")
+        table.add_row(mode, *shown, _span(search, mode))
     if found.speeds.forward:
         table.add_row("frozen network", str(found.places), f"{found.speeds.forward:,.0f}", "")
     return table

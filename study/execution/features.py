@@ -1,12 +1,12 @@
 """The frozen network over all images, in Ray workers: on every core, or on every GPU."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import ray
@@ -20,10 +20,16 @@ from study.preflight.torch_checks import frozen_backbone
 from tl_core.config import Precision
 from tl_core.data.datasets import ImageSet
 from tl_core.errors import InputError
+from tl_core.inputs.features import Forward, extract, feature_entry, load_features
+from tl_core.inputs.prefix import (
+    Prefix,
+    cut_backbone,
+    extract_activations,
+    load_activations,
+)
 from tl_core.models.backbones import Backbone
 from tl_core.runtime import one_thread
-from tl_core.training.features import Forward, extract, feature_entry, load_features
-from tl_core.training.train import needs_features, pretrained
+from tl_core.training.setup import needs_features, pretrained
 
 if TYPE_CHECKING:
     from study.preflight.prepare import Prepared  # Workers need not import it.
@@ -35,26 +41,65 @@ _SAMPLE = 4
 """Images that the network is timed on."""
 
 
-def with_features(prepared: "Prepared", context: TrialContext) -> TrialContext:
+def with_features(
+    prepared: "Prepared", context: TrialContext, start_ray: Callable[[], object] = lambda: None
+) -> TrialContext:
     """Run the frozen backbone over the images, unless the cache has the features; add their name.
 
-    The context stays as it is if no trial needs them.
+    So it does with the frozen stages below those that learn in mode `partial`.
+
+    The context stays as it is if no trial needs them. `start_ray` is called if workers do it.
     """
     s, images = prepared.settings, prepared.images
     if s.weights == "none" or not any(needs_features(mode) for mode in s.mode):
         return context
     backbone = frozen_backbone(s)
-    arguments = (s.backbone, s.weights, s.image_size, backbone.precision)
-    n_cpus = prepared.resources.cpus
-    forward = distribute(context, arguments, prepared.gpus, n_cpus, s.max_failures)
-    if prepared.resources.only_cores(prepared.gpus):
-        forward = run_locally_if_fast(images, backbone, forward)
-    load_features(images, backbone, s.cache, forward, s.hflip)
+
+    def forward(network: Backbone | Prefix, unfreeze: int | None = None) -> Forward:
+        part = FrozenPart(s.backbone, s.weights, s.image_size, backbone.precision, unfreeze)
+        cpus = prepared.resources.cpus
+        spread = distribute(context, part, prepared.gpus, cpus, s.max_failures)
+
+        def in_workers(chunks: list[np.ndarray]) -> Iterator[np.ndarray]:
+            start_ray()
+            yield from spread(chunks)
+
+        alone = prepared.resources.only_cores(prepared.gpus)
+        return run_locally_if_fast(images, network, in_workers) if alone else in_workers
+
+    load_features(images, backbone, s.cache, forward(backbone), s.hflip)
     name = feature_entry(images.key, backbone, Path(), s.hflip).as_posix()
-    return replace(context, features=name)
+    activations: list[str] = []
+    for unfreeze in s.unfreeze if "partial" in s.mode else ():
+        prefix, _ = cut_backbone(backbone, unfreeze, s.image_size)
+        found = load_activations(images, prefix, s.cache, forward(prefix, unfreeze), s.hflip)
+        activations += [file.parent.relative_to(s.cache).as_posix() for file in found.files]
+    return replace(context, features=name, activations=tuple(activations))
 
 
-def run_locally_if_fast(images: ImageSet, backbone: Backbone, distributed: Forward) -> Forward:
+class FrozenPart(NamedTuple):
+    """A frozen network, or the stages of it that stay frozen; the arguments that load it."""
+
+    name: str
+    weights: str
+    image_size: int
+    precision: Precision
+    unfreeze: int | None = None
+    """Stages above it that learn; None if none does."""
+
+
+def _run(
+    network: Backbone | Prefix, images: ImageSet, device: torch.device, views: np.ndarray
+) -> np.ndarray:
+    """What the network makes of some views, [B, ...]."""
+    if isinstance(network, Prefix):
+        return extract_activations(images, network, device, views)
+    return extract(images, network, device, views)
+
+
+def run_locally_if_fast(
+    images: ImageSet, network: Backbone | Prefix, distributed: Forward
+) -> Forward:
     """Have this process run a frozen network, unless that takes longer than workers to start.
 
     The result is that of a worker of one core, bit for bit.
@@ -62,14 +107,14 @@ def run_locally_if_fast(images: ImageSet, backbone: Backbone, distributed: Forwa
 
     def seconds_per_image(views: np.ndarray) -> float:
         start = time.perf_counter()
-        extract(images, backbone, _CPU, views)
+        _run(network, images, _CPU, views)
         return (time.perf_counter() - start) / len(views)
 
     def forward(chunks: list[np.ndarray]) -> Iterator[np.ndarray]:
         with one_thread():
             each_s = min(seconds_per_image(chunks[0][:_SAMPLE]) for _ in range(2))
             if each_s * sum(map(len, chunks)) <= SOON_S:
-                yield from (extract(images, backbone, _CPU, views) for views in chunks)
+                yield from (_run(network, images, _CPU, views) for views in chunks)
                 return
         yield from distributed(chunks)
 
@@ -78,16 +123,16 @@ def run_locally_if_fast(images: ImageSet, backbone: Backbone, distributed: Forwa
 
 def distribute(
     context: TrialContext,
-    backbone: tuple[str, str, int, Precision],
+    part: FrozenPart,
     gpus: int,
     cpus: int,
     restarts: int,
 ) -> Forward:
-    """Have `load_features` run the frozen network in one worker for each GPU, else for each core.
+    """Have a frozen network run in one worker for each GPU, else for each core.
 
     Args:
         context: names the data set.
-        backbone: arguments of `tl_core.training.train.pretrained`.
+        part: what is to run.
         gpus: how many are asked for; some may come later, or never.
         cpus: how many cores.
         restarts: how often a worker that dies is started again, on any node.
@@ -98,7 +143,7 @@ def distribute(
 
     def forward(chunks: list[np.ndarray]) -> Iterator[np.ndarray]:
         n_workers = min(gpus or cpus, len(chunks))
-        return _in_order([worker.remote(context, backbone) for _ in range(n_workers)], chunks)
+        return _in_order([worker.remote(context, part) for _ in range(n_workers)], chunks)
 
     return forward
 
@@ -148,24 +193,26 @@ def _result(ref: "ray.ObjectRef[Any]") -> Any:
 class _Extractor:
     """Holds the network and the data set for chunk after chunk."""
 
-    def __init__(self, context: TrialContext, backbone: tuple[str, str, int, Precision]) -> None:
-        self._context, self._backbone = context, backbone
+    def __init__(self, context: TrialContext, part: FrozenPart) -> None:
+        self._context, self._part = context, part
 
     @cached_property
-    def _ready(self) -> tuple[ImageSet, Backbone, torch.device]:
-        name, weights, size, precision = self._backbone
+    def _ready(self) -> tuple[Backbone | Prefix, ImageSet, torch.device]:
+        name, weights, size, precision, unfreeze = self._part
         with on_node(self._context):
             device, images = settle_worker(self._context.versions), self._context.attach()
-            network = pretrained(name, self._context.weights_here(weights), size, precision)
-        return images, network, device
+            backbone = pretrained(name, self._context.weights_here(weights), size, precision)
+        if unfreeze is None:
+            return backbone, images, device
+        return cut_backbone(backbone, unfreeze, size)[0], images, device
 
     def is_up(self) -> None:
         """Return when it can begin."""
         _ = self._ready
 
     def rows(self, views: np.ndarray) -> np.ndarray:
-        """Features of some views, [B, D]."""
-        return extract(*self._ready, views)
+        """What it makes of some views, [B, ...]."""
+        return _run(*self._ready, views)
 
 
 @contextmanager

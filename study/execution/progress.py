@@ -13,9 +13,9 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from study.analysis.phrases import show_weight
+from study.analysis.phrases import show_rate, show_weight
 from study.records.trial_record import ENDED, TrialRecord, best_of
-from tl_core.config import Metric, TrialConfig
+from tl_core.config import FROZEN, Metric, TrialConfig
 from tl_core.text import pluralize
 
 _RECENT = 8
@@ -30,6 +30,9 @@ class StudyDisplay:
         """Show so many `trials` of the search; trials of runs `before` can only be the best."""
         self._trials = trials
         self._before = {r.trial for r in before}
+        self._records: list[TrialRecord] = []
+        self._over = set(self._before)
+        """Trials of earlier runs and stages."""
         self._confirming: Sequence[TrialConfig] = ()
         self._at_once = 1
         self._metric = metric
@@ -50,6 +53,7 @@ class StudyDisplay:
 
     def show(self, records: list[TrialRecord], ended: TrialRecord | None) -> None:
         """Update the panel; elsewhere print a line when a trial has ended."""
+        self._records = records
         if self._console.is_terminal:
             self._live.update(self._panel(records))
         elif ended:
@@ -61,7 +65,8 @@ class StudyDisplay:
         self._console.print(f"warning: {text}", style="yellow")
 
     def confirm(self, planned: Sequence[TrialConfig]) -> None:
-        """Show confirming trials from now on."""
+        """Show the trials of a stage after the search from now on."""
+        self._over |= {r.trial for r in self._records if r.status in ENDED}
         self._confirming = planned
         self._bar.reset(self._task, total=len(planned))
 
@@ -78,7 +83,7 @@ class StudyDisplay:
         searching = not self._confirming
         total = self._trials if searching else len(self._confirming)
         counts = Counter(r.status for r in self._here(records))
-        self._at_once = max(self._at_once, counts["running"])
+        self._at_once = max(self._at_once, _places(self._here(records)))
         pruned = f" + {counts['pruned']} pruned" if counts["pruned"] else ""
         return (
             f"{'' if searching else 'confirming: '}{counts['done']}{pruned} of {total} done, "
@@ -87,8 +92,8 @@ class StudyDisplay:
         )
 
     def _here(self, records: list[TrialRecord]) -> list[TrialRecord]:
-        """The trials of the current part: the search, or its confirmation."""
-        new = [r for r in records if r.trial not in self._before]
+        """The trials of this stage: the search, or one that follows it."""
+        new = [r for r in records if r.trial not in self._over]
         return [r for r in new if (r.kind == "search") != bool(self._confirming)]
 
     def _best(self, records: list[TrialRecord]) -> str:
@@ -108,6 +113,12 @@ class StudyDisplay:
         return str(timedelta(seconds=round(left)))
 
 
+def _places(records: list[TrialRecord]) -> int:
+    """How many places have work; frozen trials that are computed together have one."""
+    running = [r.config.mode in FROZEN for r in records if r.status == "running"]
+    return running.count(False) + any(running)
+
+
 def describe(record: TrialRecord, metric: Metric) -> str:
     """One line on a trial: its factors, and how it ended."""
     c = record.config
@@ -117,10 +128,11 @@ def describe(record: TrialRecord, metric: Metric) -> str:
         result += f", test accuracy {record.test['test_accuracy']:.3f}"
     result += " after " * bool(result) + pluralize(len(record.history), "epoch")
     why = f" ({record.error})" if record.error else ""
-    return (
-        f"trial {record.trial}: {c.mode} train_ratio={c.train_ratio:g} lr={c.lr:.2g} "
-        f"aux_weight={show_weight(c.aux_weight)}: {result}, {record.status}{why}"
-    )
+    factors = [c.mode, f"train_ratio={c.train_ratio:g}", show_rate(record, between="=")]
+    factors += [] if c.unfreeze is None else [f"unfreeze={c.unfreeze}"]
+    factors += [] if c.mode == "probe" else [f"aux_weight={show_weight(c.aux_weight)}"]
+    shown = " ".join(filter(None, factors))
+    return f"trial {record.trial}: {shown}: {result}, {record.status}{why}"
 
 
 def _cells(record: TrialRecord, metric: Metric) -> list[str | Text]:
@@ -131,7 +143,7 @@ def _cells(record: TrialRecord, metric: Metric) -> list[str | Text]:
         str(record.trial),
         c.mode,
         f"{c.train_ratio:g}",
-        f"{c.lr:.2g}",
+        show_rate(record).removeprefix("lr "),
         show_weight(c.aux_weight),
         f"{len(record.history)}/{c.epochs}",
         f"{value:.4f}" if value is not None else "",

@@ -11,14 +11,18 @@ from study.config.settings import Settings
 from study.execution.progress import describe
 from study.execution.single_trial import print_epoch
 from study.records.trial_record import TrialRecord
-from tl_core.config import EpochMetrics
+from study.search.short_sweeps import Shape, is_short
+from tl_core.config import FROZEN, EpochMetrics, TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.errors import DivergedError
 from tl_core.text import pluralize
+from tl_core.training.setup import load_for
 from tl_core.training.train import run_trial
 
 CLOCK = "images_per_s"
 """The only value of an epoch that a replay does not repeat."""
+TOGETHER = 1e-4
+"""How far a frozen trial's numbers may be away: trials computed together round otherwise."""
 
 
 def run_replay(settings: Settings, images: ImageSet, record: TrialRecord, console: Console) -> int:
@@ -32,7 +36,9 @@ def run_replay(settings: Settings, images: ImageSet, record: TrialRecord, consol
     apart = differences(record, history, test)
     if not apart:
         scores = ", test scores" if test else ""
-        console.print(f"the same bit for bit: {pluralize(len(history), 'epoch')}{scores}")
+        frozen = record.config.mode in FROZEN
+        same = f"the same within {TOGETHER:g}" if frozen else "the same bit for bit"
+        console.print(f"{same}: {pluralize(len(history), 'epoch')}{scores}")
         return 0
     name, worst = max(apart.items(), key=lambda item: item[1])
     console.print(f"not the same: {name} is {worst:.3g} away, the most of {len(apart)} values")
@@ -48,8 +54,7 @@ def _train(
 ) -> tuple[list[EpochMetrics], dict[str, float]]:
     torch.set_num_threads(1)  # As in a worker: several threads round sums differently.
     here = this_machine()
-    # As in the study: a frozen trial uses no GPU.
-    gpus = 0 if record.config.mode == "freeze" else gpus_of(settings, here)
+    gpus = 0 if _needs_no_gpu(record.config, images) else gpus_of(settings, here)
     device = here.device(gpus)
     history: list[EpochMetrics] = []
 
@@ -70,18 +75,28 @@ def _train(
     return history, {}
 
 
+def _needs_no_gpu(config: TrialConfig, images: ImageSet) -> bool:
+    """Whether a trial learnt on the CPU of whichever machine it ran on."""
+    if config.mode not in FROZEN:
+        return False
+    n_features = load_for(config).n_features
+    return is_short(config, Shape(len(images.labels), len(images.classes), n_features))
+
+
 def differences(
     record: TrialRecord, history: list[EpochMetrics], test: dict[str, float]
 ) -> dict[str, float]:
     """Return the values that differ from the record, and by how much.
 
-    A value that only one of the two has differs by infinity.
+    A value that only one of the two has differs by infinity. Frozen trials may differ by
+    `TOGETHER`, relative to values above 1.
     """
+    allowed = TOGETHER if record.config.mode in FROZEN else 0.0
     was = _values(record.history, record.test)
     now = _values(history, test)
     names = was.keys() | now.keys()
     gaps = {n: abs(was[n] - now[n]) if n in was and n in now else float("inf") for n in names}
-    return {name: gap for name, gap in gaps.items() if gap}
+    return {n: gap for n, gap in gaps.items() if gap > allowed * max(1.0, abs(was.get(n, 0.0)))}
 
 
 def _values(history: list[EpochMetrics], test: dict[str, float]) -> dict[str, float]:
@@ -89,6 +104,6 @@ def _values(history: list[EpochMetrics], test: dict[str, float]) -> dict[str, fl
     for metrics in history:
         numbers = asdict(metrics)
         epoch = numbers.pop("epoch")
-        del numbers[CLOCK]
+        del numbers[CLOCK], numbers["step"]  # Earlier versions recorded no steps.
         values |= {f"{n} of epoch {epoch}": v for n, v in numbers.items() if v is not None}
     return values

@@ -1,8 +1,9 @@
-"""A whole study: features once, the search on Ray, its files, and where to look next."""
+"""A whole study: features once, the search, its files, and where to look next."""
 
 import shlex
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,9 +23,11 @@ from study.records.study_files import Results
 from study.records.study_folder import BEST, FIGURES, PAGE, STUDY, TRIALS
 from study.records.trial_record import ENDED, TrialRecord, best_of, status_counts
 from study.reporting.build import write_report, write_tables
+from study.search.choosing import Choices
+from study.search.confirmation import plan
 from study.signals import EXIT_CODE, set_exit_message
 from study.tracking.sender import NullSender, ProcessSender, Sender, close_sender, print_link
-from tl_core.config import MODES, Metric
+from tl_core.config import FROZEN, MODES, Metric
 from tl_core.files import is_disk_full
 from tl_core.text import pluralize
 from tl_core.training.train import chance_warning
@@ -46,16 +49,16 @@ def run_study(prepared: Prepared, console: Console) -> int:
     settings, folder, status = prepared.settings, prepared.folder, "interrupted"
     sender: Sender = (NullSender if settings.offline else ProcessSender)(settings.tracking_uri)
     try:
-        with _ray(prepared, console):
+        with _ray(prepared) as start_ray:
             # These import Ray, whose environment is set by now.
             from study.execution.features import with_features
             from study.execution.trial_context import make_context
 
-            context = with_features(prepared, make_context(prepared))
+            context = with_features(prepared, make_context(prepared), start_ray)
             sender.wait_for_store()  # Before any training, as the store may be unavailable.
             journal, results = open_journal(prepared, sender)
             set_exit_message(how_to_resume(prepared))
-            status = _search(prepared, context, journal, results, console)
+            status = _search(prepared, context, journal, results, console, start_ray)
         print_summary(prepared, journal.records, status, console)
         if status not in ENDINGS:
             console.print(how_to_resume(prepared), highlight=False)
@@ -97,19 +100,22 @@ def open_journal(prepared: Prepared, sender: Sender) -> tuple[Journal, Results]:
 
 
 @contextmanager
-def _ray(prepared: Prepared, console: Console) -> Iterator[None]:
-    """Start a Ray for this study, or use the cluster that was joined, which stays up."""
+def _ray(prepared: Prepared) -> Iterator[Callable[[], object]]:
+    """Yield what starts a Ray for this study when it is first needed; a second call does nothing.
+
+    A cluster that was joined is up already, and stays up.
+    """
     if not prepared.resources.joined:
         set_ray_environment()
-        with console.status("starting Ray"):
-            from study.cluster.local_ray import local_ray
-        with local_ray(prepared.gpus):
-            yield
+        from study.cluster.local_ray import local_ray
+
+        with ExitStack() as stack:
+            yield cache(lambda: stack.enter_context(local_ray(prepared.gpus)))
         return
     import ray
 
     try:
-        yield
+        yield lambda: None
     finally:
         ray.shutdown()
 
@@ -129,9 +135,10 @@ def _search(
     journal: Journal,
     results: Results,
     console: Console,
+    start_ray: Callable[[], object],
 ) -> str:
     """Run all trials, write the files, return the status."""
-    from study.execution.tune import search
+    from study.execution.search import search
 
     settings, status = prepared.settings, "interrupted"
     try:
@@ -139,13 +146,15 @@ def _search(
         with StudyDisplay(prepared.more, settings.metric, console, before) as display:
             journal.displays.append(display)
             winner = prepared.state.winner if prepared.state else None
-            search(settings, context, prepared.capacity, prepared.folder, journal, winner)
+            capacity, folder = prepared.capacity, prepared.folder
+            search(settings, context, capacity, folder, journal, winner, start_ray)
         status = _status(journal, prepared)
     except KeyboardInterrupt:
         pass  # Ended trials are in the ledger; a resumed study runs the others.
     finally:
         journal.interrupt()
-        results.save(journal.records, status)
+        winner = Choices(settings, journal.records).winning
+        results.save(journal.records, status, winner)
         # A stopped study must end soon; its report is written after it is resumed.
         journal.close(status, _files(prepared.folder, console) if status in ENDINGS else [])
     return status
@@ -153,7 +162,8 @@ def _search(
 
 def _status(journal: Journal, prepared: Prepared) -> str:
     # Count what was finished: Ray Tune returns normally after many faults.
-    if not journal.complete(prepared.settings.trials):
+    settings = prepared.settings
+    if not journal.complete(settings.trials) or plan(settings, journal.records):
         return "interrupted"
     return "some trials failed" if any(r.status == "failed" for r in journal.records) else "done"
 
@@ -180,15 +190,18 @@ def print_summary(
     counts = status_counts([r for r in records if r.kind == "search"])
     planned = pluralize(prepared.settings.trials, "trial")
     console.print(f"\n{status}: {counts or 'no trial'} of {planned}")
+    if repeats := [r for r in records if r.kind == "repeat"]:
+        of = f"of {pluralize(len(repeats), 'trial')}"
+        console.print(f"the best of each cell on further seeds: {status_counts(repeats)} {of}")
     if confirming := [r for r in records if r.kind in ("confirm", "control")]:
         controls = sum(r.kind == "control" for r in confirming)
         effect = f", {controls} of them for the auxiliary task's effect" if controls else ""
         of = f"of {pluralize(len(confirming), 'trial')}{effect}"
         console.print(f"confirmed on fresh seeds: {status_counts(confirming)} {of}")
     has_page = (folder / PAGE).exists()
-    if best := best_of(records, metric):
+    if best := Choices(prepared.settings, records).winning:
         console.print(_cells(records, metric))
-        console.print(f"best: {describe(best, metric)}", highlight=False)
+        console.print(f"winner: {describe(best, metric)}", highlight=False)
         console.print(f"      validation accuracy {best.value('val_accuracy'):.3f}")
         # Without a page, the report has failed, and the answer would fail for the same reason.
         for sentence in answer_of(read_study_data(folder)) if has_page else ():
@@ -202,7 +215,7 @@ def print_summary(
 def _cells(records: list[TrialRecord], metric: Metric) -> Table:
     """The best trial of each mode at each ratio."""
     modes = [mode for mode in MODES if any(r.config.mode == mode for r in records)]
-    table = Table("train_ratio", *modes, title=f"best {metric} (trial)")
+    table = Table("train_ratio", *modes, title=f"best {metric} of the search (trial)")
     for ratio in sorted({r.config.train_ratio for r in records}):
         here = [r for r in records if r.config.train_ratio == ratio]
         bests = [best_of([r for r in here if r.config.mode == mode], metric) for mode in modes]
@@ -213,7 +226,7 @@ def _cells(records: list[TrialRecord], metric: Metric) -> Table:
 
 def _chance_warning(prepared: Prepared, records: list[TrialRecord]) -> str | None:
     """Warn if even the best frozen trial is near chance; a bad learning rate is no reason."""
-    best = best_of([r for r in records if r.config.mode == "freeze"], "val_accuracy")
+    best = best_of([r for r in records if r.config.mode in FROZEN], "val_accuracy")
     if best and (warning := chance_warning(best.config, prepared.images, best.history[-1])):
         return f"trial {best.trial}, the best frozen one: {warning}"
     return None

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from study.analysis.phrases import show_weight
+from study.analysis.phrases import show_rate, show_weight
 from study.execution.run_study import open_journal
 from study.preflight.prepare import Prepared
 from study.records.journal import Journal
@@ -70,6 +70,7 @@ def print_epoch(m: EpochMetrics, epochs: int, console: Console) -> None:
     """Print one line for an epoch of so many, as the article does."""
     learned = m.aux_weight_learned
     weight = "" if learned is None else f"  aux_weight {learned:.4f}"
+    weight += "" if m.l2 is None else f"  l2 {m.l2:.3g}"
     console.print(
         f"epoch {m.epoch}/{epochs}  training loss {m.train_loss:.4f}  "
         f"training accuracy {m.train_accuracy:.4f}  validation accuracy {m.val_accuracy:.4f}"
@@ -81,7 +82,7 @@ def print_epoch(m: EpochMetrics, epochs: int, console: Console) -> None:
 def _title(prepared: Prepared, record: TrialRecord) -> str:
     c = record.config
     return (
-        f"{c.backbone}, {c.mode}, train_ratio {c.train_ratio:g}, lr {c.lr:g}, "
+        f"{c.backbone}, {c.mode}, train_ratio {c.train_ratio:g}, {show_rate(record, 'g')}, "
         f"aux_weight {show_weight(c.aux_weight, 'g')}\n{Path(prepared.images.name).name}: "
         f"test accuracy {record.test['test_accuracy']:.3f}"
     )

@@ -35,6 +35,8 @@ class TrialContext:
     """What the search optimises."""
     features: str | None = None
     """Name of the cache entry of the features that frozen trials attach."""
+    activations: tuple[str, ...] = ()
+    """Names of those of the activations that partial fine-tuning attaches."""
     weights: str | None = None
     """On a cluster: name in the cache of a file of weights that nodes fetch from the driver."""
     driver_store: Any = None
@@ -53,9 +55,9 @@ class TrialContext:
         return StoredFile(self.storage, checkpoint_name(trial))
 
     def attach(self) -> ImageSet:
-        """Map the data set, once a process; fetch it and the features if this node lacks them."""
-        if self.features:
-            self._entry(self.features)
+        """Map the data set, once a process; fetch it and what else this node's cache lacks."""
+        for name in (*filter(None, [self.features]), *self.activations):
+            self._entry(name)
         return _attached(self._entry(self.images))
 
     def weights_here(self, weights: str) -> str:

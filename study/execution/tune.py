@@ -1,76 +1,64 @@
-"""The search: Optuna suggests, Ray Tune places, `tl_core` trains, the journal records."""
+"""Networks in Ray workers: Ray Tune places and stops them, the study's journal records."""
 
 import errno
 import logging
 import re
+import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 
 from study.cluster.capacity import Capacity
-from study.cluster.ray_private import keep_workers
-from study.cluster.stores import Folder, Storage, bucket_of
 from study.config.settings import Settings
 from study.errors import NodeError
-from study.execution.trial_context import TrialContext, checkpoint_name
-from study.execution.worker import run_in_worker
-from study.records.journal import Journal
-from study.records.study_folder import WINNER
+from study.execution.jobs import Jobs
+from study.execution.study_trials import StudyTrials
+from study.execution.sweep import Swept
+from study.execution.trial_context import TrialContext
 from study.records.trial_record import TrialRecord
-from study.search.confirmation import Planned, max_confirm_trials, plan, remaining
 from study.search.early_stopping import CellASHA
-from study.search.searcher import StudySearcher, config_of
+from study.search.searcher import StudySearcher, planned_of
 from tl_core.config import EpochMetrics
-from tl_core.files import replace_file
 
 Run = Callable[[dict[str, Any], TrialContext], None]
-"""What a worker does with a trial; it reports each epoch to Ray Tune."""
+"""What a worker does with a job; it reports to Ray Tune."""
+_IDLE_S = 0.1
+"""Ray Tune waits so long for news of its jobs in each step, seconds."""
+_NO_END = -1
+"""Samples of Ray Tune: the searcher says when all is done."""
 
 
-def search(
+def run_on_workers(
     settings: Settings,
     context: TrialContext,
     capacity: Capacity,
     folder: Path,
-    journal: Journal,
-    winner: TrialRecord | None = None,
-    run: Run = run_in_worker,
+    trials: StudyTrials,
+    jobs: Jobs,
+    run: Run,
 ) -> None:
-    """Run `settings.trials` trials on the Ray that is up, and those that confirm the best ones.
+    """Run all jobs on the Ray that is up.
 
     Args:
         settings: of the study.
         context: what its trials share.
         capacity: how many run at once.
         folder: the study's.
-        journal: has the trials of earlier runs, and gets those of this one.
-        winner: the earlier trial whose weights are the study's.
-        run: what a worker does with a trial; benchmarks and tests replace it.
+        trials: hears how they go.
+        jobs: each has the same resources, so that the next one gets the worker of the last.
+        run: what a worker does with a job.
     """
     # It prints the traceback of each failed trial; the journal gives the reason in a line.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-
-    def resources(drawn: dict[str, Any]) -> tune.PlacementGroupFactory:
-        return as_bundle(capacity, drawn["mode"])
-
-    def planned() -> list[Planned]:
-        left = remaining(plan(settings, journal.records), journal.records, winner)
-        journal.confirm([p.config for p in left])
-        return left
-
-    places = {as_bundle(capacity, "freeze"): capacity.frozen} if capacity.frozen else {}
-    places |= {as_bundle(capacity, "finetune"): capacity.full} if capacity.full else {}
-    keep = partial(keep_workers, places=places)
-    trainable = tune.with_parameters(run, context=context)
+    place = tune.PlacementGroupFactory([capacity.resources()])
     tuner = tune.Tuner(
-        tune.with_resources(trainable, resources),
+        tune.with_resources(tune.with_parameters(run, context=context), place),
         tune_config=tune.TuneConfig(
-            search_alg=StudySearcher(settings, planned, journal.records, capacity.frozen),
-            scheduler=CellASHA(settings.metric, settings.epochs, journal.records, keep),
-            num_samples=settings.trials + max_confirm_trials(settings),
+            search_alg=StudySearcher(settings.metric, jobs.next),
+            scheduler=CellASHA(settings.metric, settings.epochs, trials.records),
+            num_samples=_NO_END,
             max_concurrent_trials=capacity.most_at_once(settings.trials),
             reuse_actors=True,
             trial_dirname_creator=lambda trial: str(trial.trial_id),
@@ -78,7 +66,7 @@ def search(
         run_config=tune.RunConfig(
             name="ray",
             storage_path=str(folder.resolve()),
-            callbacks=[_JournalCallback(settings, folder, journal)],
+            callbacks=[_StudyCallback(trials, jobs, folder, settings.address != "local")],
             failure_config=tune.FailureConfig(max_failures=settings.max_failures),
             verbose=0,
         ),
@@ -86,93 +74,68 @@ def search(
     tuner.fit()
 
 
-def as_bundle(capacity: Capacity, mode: str) -> tune.PlacementGroupFactory:
-    """What a trial asks Ray Tune for."""
-    return tune.PlacementGroupFactory([capacity.resources(mode)])
+class _StudyCallback(tune.Callback):
+    """Tells the study what Ray Tune reports, and has the driver do its own work in between."""
 
-
-class _JournalCallback(tune.Callback):
-    """Writes what Ray Tune reports into the journal."""
-
-    def __init__(self, settings: Settings, folder: Path, journal: Journal) -> None:
-        self._journal, self._folder = journal, folder.resolve()
-        self._joined = settings.address != "local"
-        self._bucket = bucket_of(settings)
-        self._storage: Storage = self._bucket or Folder(self._folder)
-        self._records: dict[str, TrialRecord] = {}
+    def __init__(self, trials: StudyTrials, jobs: Jobs, folder: Path, joined: bool) -> None:
+        self._trials, self._jobs, self._folder, self._joined = trials, jobs, folder, joined
         self._stop: Exception | None = None
+        self._since = time.monotonic()
+        """When this step of Ray Tune's loop began."""
 
     def __getstate__(self) -> dict[str, Any]:
         # Ray saves its callbacks with the experiment; the journal's files and sockets stay here.
         return {}
 
-    def _record(self, trial: Any) -> TrialRecord:
+    def _records(self, job: Any) -> list[TrialRecord]:
         # If a worker dies at its start, Ray reports an error of a trial that never started.
-        if trial.trial_id not in self._records:
-            drawn = trial.config
-            self._records[trial.trial_id] = self._journal.start(
-                config_of(drawn), drawn["trial"], drawn["kind"], drawn["source"], drawn["draw"]
-            )
-        return self._records[trial.trial_id]
+        return self._trials.open(planned_of(drawn) for drawn in job.config["batch"])
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        self._since = time.monotonic()
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if self._stop:  # Raised here, where Ray Tune does not blame a trial.
             raise self._stop
+        if time.monotonic() - self._since >= _IDLE_S:  # Else a place may be waiting for a network.
+            self._jobs.sweep_one()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._record(trial)
+        self._records(trial)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        for epoch in result["epochs"]:
-            self._journal.epoch(self._record(trial), EpochMetrics(**epoch))
-        for text in result["warnings"]:
-            self._journal.warn(self._record(trial), text)
-        record = self._record(trial)
-        record.test |= result["test"]
-        record.node = result["node_ip"] if self._joined else None
+        records, node = self._records(trial), result["node_ip"] if self._joined else None
+        if "swept" in result:
+            self._trials.swept(map(Swept.of, result["swept"]), node)
+            return
+        epochs = [EpochMetrics(**epoch) for epoch in result["epochs"]]
+        for record in records:
+            self._trials.report(record, epochs, result["warnings"], result["test"], node)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        record = self._record(trial)
         result = trial.last_result
         if result.get("disk_full"):  # The next trial would fail, too.
             self._stop = OSError(errno.ENOSPC, result["failure"], str(self._folder))
-            return
-        if result.get("node_fault"):  # That node would fail trial after trial.
+        elif result.get("node_fault"):  # That node would fail trial after trial.
             self._stop = NodeError(result["node_fault"])
-            return
-        if "failure" in result:
-            self._fail(record, result["failure"], result["traceback"])
-            return
-        is_whole = len(record.history) == record.config.epochs
-        model = self._winner() if trial.config["winner"] else None
-        self._journal.end(record, "done" if is_whole else "pruned", model=model)
-        self._storage.remove(checkpoint_name(record.trial))
+        for record in [] if self._stop else self._records(trial):
+            if "failure" in result:
+                self._trials.fail(record, result["failure"], result["traceback"])
+            else:
+                self._trials.end(record)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        record = self._record(trial)
-        where = f"node {record.node}: " if record.node else ""
         reason = _death_reason(_ray_error(trial))
-        self._journal.warn(record, f"{where}{reason}; another worker continues it")
+        for record in self._records(trial):
+            where = f"node {record.node}: " if record.node else ""
+            self._trials.warn(record, f"{where}{reason}; another worker continues it")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         details = _ray_error(trial)
-        self._fail(self._record(trial), _death_reason(details), details)
-
-    def _fail(self, record: TrialRecord, error: str, details: str) -> None:
-        """Keep the details in a file, and the error's first line in the tables."""
-        file = self._folder / "failures" / f"{record.trial}.txt"
-        file.parent.mkdir(exist_ok=True)
-        replace_file(file, details)
-        self._journal.end(record, "failed", error.splitlines()[0], files=[file])
-        self._storage.remove(checkpoint_name(record.trial))
-
-    def _winner(self) -> Path:
-        """The folder of the winner's weights: report, predictions and registry read it here."""
-        if self._bucket:
-            Folder(self._folder).replace(WINNER, self._bucket.folder(WINNER))
-        return self._folder / WINNER
+        for record in self._records(trial):
+            self._trials.fail(record, _death_reason(details), details)
 
 
 def _ray_error(trial: Any) -> str:

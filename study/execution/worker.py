@@ -1,78 +1,76 @@
-"""One trial in a Ray worker, which stays for the whole study and keeps what trials share."""
+"""A job in a Ray worker, which stays for the next one and keeps what trials share."""
 
 import gc
-import tempfile
-import time
 import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
 from ray import tune
 
 from study.cluster.join import settle_worker
-from study.cluster.stores import contents
 from study.errors import NodeError
 from study.execution.features import on_node
+from study.execution.jobs import shape_of
+from study.execution.planned_trial import run_planned
+from study.execution.sweep import CPU, Swept, number_of, sweep
 from study.execution.trial_context import TrialContext
-from study.records.study_folder import WINNER
-from tl_core.config import EpochMetrics, Metric, TrialConfig
+from study.search.confirmation import Planned
+from study.search.queue import is_frozen
+from study.search.searcher import planned_of
+from study.search.short_sweeps import is_short
+from tl_core.config import EpochMetrics, Metric
 from tl_core.files import is_disk_full
-from tl_core.inference.winner import save_winner
 from tl_core.training.checkpoints import CheckpointWarning
-from tl_core.training.train import needs_pretrained, pretrained, run_trial
-
-_REPORT_EVERY_S = 1.0
+from tl_core.training.setup import Inputs, needs_pretrained, pretrained
 
 
 def run_in_worker(drawn: dict[str, Any], context: TrialContext) -> None:
-    """Run one trial and report its epochs to Ray Tune, and its failure if it fails.
+    """Run one job and report its epochs to Ray Tune, and its failure if it fails.
 
-    Exceptions are reported, not raised: Ray would start the trial again, and it would fail again.
-    If the worker dies, Ray gives the trial to another one, which resumes its checkpoint.
+    Exceptions are reported, not raised: Ray would start the job again, and it would fail again.
+    If the worker dies, Ray gives the job to another one, which resumes its checkpoint.
     """
-    config = TrialConfig(**drawn["config"])
-    # Epochs of a frozen trial take milliseconds, and it is never stopped early.
-    reporter = Reporter(context.metric, every_s=_REPORT_EVERY_S if config.mode == "freeze" else 0)
+    batch = [planned_of(each) for each in drawn["batch"]]
+    reporter = Reporter(context.metric)
     try:
         with _warnings_to(reporter):
-            _run(drawn, config, context, reporter)
+            _run(batch, context, reporter)
     except Exception as error:
         reporter.fail(error)
     finally:
-        reporter.send()
         _free()  # The worker stays, and trials beside it need the memory.
 
 
-def _run(
-    drawn: dict[str, Any], config: TrialConfig, context: TrialContext, reporter: "Reporter"
-) -> None:
+def _run(batch: list[Planned], context: TrialContext, reporter: "Reporter") -> None:
     _free()  # A stopped trial holds memory until its exception is gone.
     with on_node(context):
-        device, images = settle_worker(context.versions), context.attach()
-        c = config.model_copy(update={"weights": context.weights_here(config.weights)})
-        if needs_pretrained(c.mode) and c.weights != "none":  # Load them here: a node may fail to.
-            pretrained(c.backbone, c.weights, c.image_size, c.precision)
-    result = run_trial(
-        c,
-        images,
-        context.cache,
-        device,
-        reporter.epoch,
-        read_test=drawn["kind"] in ("confirm", "control"),
-        checkpoint=context.checkpoint(drawn["trial"]),
-        # The study has verified all other features before its first trial.
-        verify=c.weights == "none",
-    )
-    if drawn["winner"]:
-        with tempfile.TemporaryDirectory() as folder:
-            save_winner(Path(folder), result, c, images)
-            context.storage.replace(WINNER, contents(Path(folder)))
-    reporter.send(result.test)
+        batch, inputs = _on_this_node(batch, context)
+    if is_frozen(batch[0]):
+        reporter.swept(sweep(batch, inputs, context.storage), batch[0].config.epochs)
+        return
+    (network,) = batch
+    checkpoint = context.checkpoint(number_of(network))
+    test = run_planned(network, inputs, context.storage, reporter.epoch, checkpoint)
+    reporter.tested(test)
+
+
+def _on_this_node(batch: list[Planned], context: TrialContext) -> tuple[list[Planned], Inputs]:
+    """The trials with the weights of this node, and their data."""
+    device, images = settle_worker(context.versions), context.attach()
+    weights = context.weights_here(batch[0].config.weights)
+    here = [replace(p, config=p.config.model_copy(update={"weights": weights})) for p in batch]
+    c = here[0].config
+    if needs_pretrained(c.mode) and weights != "none":  # Load them here: a node may fail to.
+        pretrained(c.backbone, weights, c.image_size, c.precision)
+    # The study has verified all other features before its first trial.
+    inputs = Inputs(images, context.cache, device, verify=weights == "none")
+    if is_frozen(here[0]) and is_short(c, shape_of(images, context)):
+        inputs = replace(inputs, device=CPU)  # As in the driver.
+    return here, inputs
 
 
 @contextmanager
@@ -96,41 +94,34 @@ def _free() -> None:
 
 
 class Reporter:
-    """Sends the epochs of a trial, several at once if they are fast: a message costs 20 ms."""
+    """Sends what becomes of a job to Ray Tune."""
 
-    def __init__(self, metric: Metric, every_s: float) -> None:
+    def __init__(self, metric: Metric) -> None:
         # Ray keeps averages of every named number, to the study's end.
         self._names = (metric, "epoch")
-        self._every_s = every_s
-        self._sent_at = time.monotonic()
-        self._waiting: list[dict[str, Any]] = []
         self._last: dict[str, Any] = {}
         self.warnings: list[str] = []
         """Sent with the next message."""
 
     def epoch(self, metrics: EpochMetrics) -> None:
-        """Queue an epoch, and send the queue if it is time."""
-        self._waiting.append(asdict(metrics))
-        if time.monotonic() - self._sent_at >= self._every_s:
-            self.send()
+        """Send an epoch: by name only what the search goes by."""
+        values = asdict(metrics)
+        self._last = {name: values[name] for name in self._names}
+        self._report([values], test={})
 
-    def send(self, test: dict[str, float] | None = None) -> None:
-        """Send the queue: the last value for the search, and all epochs for the journal.
+    def tested(self, test: dict[str, float]) -> None:
+        """Send the scores of a trial that has read the test set, after its last epoch."""
+        if test:
+            self._report([], test=test)
 
-        `test` are the scores of a trial that has read the test set, after its last epoch.
-        """
-        # Emptied first, as Ray stops a trial by an exception from `report`.
-        epochs, self._waiting, self._sent_at = self._waiting, [], time.monotonic()
-        if epochs:
-            self._last = {name: epochs[-1][name] for name in self._names}
-        if epochs or test:
-            self._report(epochs, test=test or {})
+    def swept(self, found: list[Swept], epochs: int) -> None:
+        """Send what became of the trials of a sweep, each so many epochs long."""
+        tune.report({"epoch": epochs, "swept": [trial.plain() for trial in found]})
 
     def fail(self, error: Exception) -> None:
-        """Send the queue, and that the trial has failed."""
-        epochs, self._waiting = self._waiting, []
+        """Send that the job has failed."""
         self._report(
-            epochs,
+            [],
             test={},
             failure=f"{type(error).__name__}: {error}",
             traceback=traceback.format_exc(),

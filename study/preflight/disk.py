@@ -10,13 +10,16 @@ from rich.filesize import decimal
 
 from study.cluster.folders import folder_faults, nearest
 from study.config.settings import Settings
+from study.search.choosing import REPEATS
+from tl_core.config import FROZEN
 from tl_core.data.datasets import image_entry
 from tl_core.data.sources import Source
 from tl_core.errors import Fault
+from tl_core.inputs.features import feature_entry
+from tl_core.inputs.prefix import activation_entry, cut_backbone
 from tl_core.models.backbones import Backbone
 from tl_core.text import pluralize
-from tl_core.training.features import feature_entry
-from tl_core.training.train import needs_features
+from tl_core.training.setup import needs_features
 
 _OWN_FILES = 16 * 10**6
 """Bytes of ledger, tables and report; 64 trials take 4 MB."""
@@ -58,7 +61,7 @@ def disk_faults(
 def cache_needs(settings: Settings, source: Source, network: Backbone | None) -> Iterator[Need]:
     """Yield the needs of the cache: decoded images, and features if `network` is known."""
     s, n = settings, len(source.ids)
-    images = image_entry(source, s.image_size, s.cache)
+    images = image_entry(source, s.image_size, s.cache, s.resize)
     if not images.exists():
         size = n * 3 * s.image_size**2
         yield Need("--cache", s.cache, "decoded images", size, "a smaller --image-size")
@@ -67,19 +70,43 @@ def cache_needs(settings: Settings, source: Source, network: Backbone | None) ->
         if rows:
             size = rows * network.n_features * 4  # float32
             yield Need("--cache", s.cache, "features", size)
+    if network is not None and "partial" in s.mode:
+        rows = sum(lacking_activations(settings, images.name, network))
+        if rows:
+            yield Need("--cache", s.cache, "activations", n * rows, "a smaller --unfreeze")
 
 
 def lacking_views(settings: Settings, images: str, network: Backbone) -> int:
     """Views of each image whose features the cache lacks."""
     s = settings
     if s.weights == "none":  # Each seed has its own random network.
-        seeds = 1 if s.debug else 1 + s.confirm * s.confirm_seeds
-        return seeds * (3 if s.hflip else 1)
+        return _networks(s) * (3 if s.hflip else 1)
     plain, both = (feature_entry(images, network, s.cache, hflip) for hflip in (False, True))
     if not s.hflip:
         return 0 if plain.exists() else 1
     # A file of both views starts with a copy of the plain ones.
     return 0 if both.exists() else 2 + (not plain.exists())
+
+
+def _networks(s: Settings) -> int:
+    """Random networks whose features are needed: a frozen trial of several seeds has one."""
+    if s.debug or not s.confirm:
+        return 1
+    learning = any(needs_features(mode) for mode in s.mode if mode not in FROZEN)
+    repeats = REPEATS if learning else int("freeze" in s.mode)
+    return 1 + repeats + s.confirm_seeds
+
+
+def lacking_activations(settings: Settings, images: str, network: Backbone) -> Iterator[int]:
+    """Yield the bytes of each image's activations that the cache lacks, for each cut and view."""
+    s = settings
+    for unfreeze in s.unfreeze:
+        prefix, _ = cut_backbone(network, unfreeze, s.image_size)
+        for mirrored in (False, True) if s.hflip else (False,):
+            if s.weights == "none":  # Each seed has its own random network.
+                yield prefix.nbytes * _networks(s)
+            elif not activation_entry(images, prefix, s.cache, mirrored).exists():
+                yield prefix.nbytes
 
 
 def out_needs(settings: Settings, network: Backbone | None, at_once: int) -> Iterator[Need]:

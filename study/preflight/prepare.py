@@ -60,7 +60,9 @@ class Prepared:
         then = ""
         if s.confirm and not s.debug:
             most = pluralize(max_confirm_trials(s), "trial")
-            then = f"; then up to {most} on fresh seeds, to confirm the best of each cell"
+            then = (
+                f"; then up to {most} on other seeds, to choose and confirm the best of each cell"
+            )
         return (
             f"{s.name}: {self._trials()} of {s.backbone} on {images.name}, "
             f"{len(images.labels)} images of {len(images.classes)} classes "
@@ -139,7 +141,7 @@ def prepare_replay(replay: Replay) -> tuple[Settings, ImageSet, TrialRecord]:
 def _decode(s: Settings, source: Source) -> ImageSet:
     """Decode the images, or take them from the cache."""
     try:
-        return load_images(source, s.image_size, s.cache, s.skip_bad_images)
+        return load_images(source, s.image_size, s.cache, s.skip_bad_images, s.resize)
     except OSError as error:
         why = f"{s.cache}: {format_os_error(error)}"
         raise InputError([Fault("--cache", why)]) from error

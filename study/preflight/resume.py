@@ -1,18 +1,19 @@
 """Studies that were run before: resumed, extended, or one of their trials replayed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from study.config.defaults import DEFAULTS
 from study.config.settings import Settings, flag
-from study.config.validate import resolve, settings_of
+from study.config.validate import PROBES_ARE_TUNED, change, settings_of
 from study.preflight.checks import PET
 from study.preflight.setup import Setup
 from study.records.ledger import ENDINGS, StudyState, read_state
 from study.records.study_folder import find_study
 from study.records.trial_record import TrialRecord
+from tl_core.config import Mode
 from tl_core.data.datasets import ImageSet
 from tl_core.data.sources import Source, find_source
 from tl_core.errors import Fault, InputError
@@ -46,8 +47,11 @@ def continued_setup(given: Mapping[str, Any]) -> Setup:
     if before.debug:
         why = f"{folder.name}: a single trial can't be {what}d"
         raise InputError([Fault(flag(what), why)])
+    _check_recipe(what, given[what], state, before.mode)
     if what == "resume" and state.status in ENDINGS:
         raise FinishedError(_format_finished(folder, state))
+    if what == "extend" and before.mode == ("probe",):
+        raise _at_fault("extend", folder.name, f"{PROBES_ARE_TUNED}: there is nothing to add")
     setup = Setup(_update(before, given), state=state, found=folder)
     if what == "extend":
         setup.change(trials=before.trials + setup.settings.trials)
@@ -88,6 +92,7 @@ def find_replay(given: Mapping[str, Any]) -> Replay:
         raise _at_fault("replay", asked, f"no such trial; {there}")
     if not record.history:
         raise _at_fault("replay", asked, f"{record.status} before its first epoch")
+    _check_recipe("replay", asked, state, [record.config.mode])
     settings = _update(settings, given)
     source = None if settings.data == PET else find_source(settings.data, settings.cache)
     return Replay(settings, state, record, source)
@@ -99,6 +104,13 @@ def check_same_data(state: StudyState, images: ImageSet) -> None:
     if images.key != data["key"]:
         hashes = f"content hash was {data['key']}, now {images.key}"
         raise InputError([f"the data of this study, {data['name']}, have changed ({hashes})"])
+
+
+def _check_recipe(what: str, asked: str, state: StudyState, modes: Sequence[Mode]) -> None:
+    """Raise `InputError` for a mode that has changed since the study began."""
+    if "lp_ft" in modes and "min_steps" not in state.about["settings"]:
+        why = "lp_ft began with heads trained by Adam, and now begins with the probe"
+        raise _at_fault(what, asked, f"{why}: start this study of an earlier version anew")
 
 
 def _at_fault(what: str, asked: str, why: object) -> InputError:
@@ -137,9 +149,5 @@ def _update(settings: Settings, given: Mapping[str, Any]) -> Settings:
     A study that sends nothing to MLflow continues so, unless `--tracking-uri` is given.
     """
     own = {name: value for name, value in given.items() if name in Settings.model_fields}
-    changes, faults = resolve(own)
-    # Faults of other settings come from defaults that this study does not have.
-    if faults := [fault for fault in faults if fault.flag in [*map(flag, own)]]:
-        raise InputError(faults)
     sends = {"offline": False} if "tracking_uri" in own else {}
-    return settings.model_copy(update=sends | {name: getattr(changes, name) for name in own})
+    return change(settings, sends | own)

@@ -16,6 +16,7 @@ from study.preflight.checks import PET, QUICK, Check, set_source
 from study.preflight.disk import disk_faults
 from study.preflight.setup import Bad, Setup, Undecoded
 from study.tracking.client import check_server
+from tl_core.config import FROZEN, Resize
 from tl_core.data.datasets import ImageSet, format_bad, image_entry, unreadable
 from tl_core.data.sources import Source, has_oxford_pet
 from tl_core.errors import Fault, InputError
@@ -26,7 +27,8 @@ from tl_core.models.backbones import (
     has_default_weights,
     load_backbone,
 )
-from tl_core.training.train import needs_pretrained, pretrained
+from tl_core.models.stages import check_cuttable, split
+from tl_core.training.setup import needs_pretrained, pretrained
 
 _LONG_S, _MOST = 1.5, 256
 """Seconds, and images, after which the speed of decoding is known."""
@@ -78,9 +80,14 @@ def check_backbone(setup: Setup) -> Iterator[Fault]:
     if setup.settings.precision == "auto":
         setup.change(precision=there.precisions[there.device(setup.gpus).type])
     s = setup.settings
-    setup.network = _load(s)
-    if s.mode != ("freeze",):
-        yield from batch_faults(setup.network, s.image_size, s.batch_size)
+    network = _load(s)
+    if "partial" in s.mode or s.layer_decay < 1:
+        check_cuttable(s.backbone)
+    for n_stages in s.unfreeze if "partial" in s.mode else ():
+        split(network.network, n_stages)
+    setup.network = network
+    if any(s.batchnorm_of(mode) == "train" for mode in s.mode):
+        yield from batch_faults(network, s.image_size, s.batch_size)
 
 
 def _load(settings: Settings) -> Backbone:
@@ -120,26 +127,31 @@ def check_pet(setup: Setup) -> Iterator[Fault]:
 def check_disk(setup: Setup) -> Iterable[Fault]:
     """The disks have room for what is to be written."""
     s, source = setup.settings, setup.source
-    full = setup.capacity.full if setup.resources else 0
-    return disk_faults(s, source, setup.network, full) if source else []
+    learns = setup.resources and not {*s.mode} <= {*FROZEN}
+    at_once = setup.capacity.full if learns else 0
+    return disk_faults(s, source, setup.network, at_once) if source else []
 
 
 def check_decoding(setup: Setup) -> Iterator[Fault]:
     """Some of the images can be decoded; a study decodes all when it starts."""
     s = setup.settings
     if setup.source:
-        setup.undecoded, setup.unreadable = try_decoding(setup.source, s.image_size, s.cache)
+        setup.undecoded, setup.unreadable = try_decoding(
+            setup.source, s.image_size, s.cache, s.resize
+        )
         if setup.unreadable and not s.skip_bad_images:
             for line in format_bad(setup.unreadable):
                 yield Fault(None, line)
 
 
-def try_decoding(source: Source, size: int, cache: Path) -> tuple[Undecoded | None, Bad]:
+def try_decoding(
+    source: Source, size: int, cache: Path, resize: Resize = "squash"
+) -> tuple[Undecoded | None, Bad]:
     """Return what is still to be decoded, None if the cache has it, and which images can't be.
 
     It tries images from all over the set, as many as show the speed.
     """
-    entry = image_entry(source, size, cache)
+    entry = image_entry(source, size, cache, resize)
     if entry.exists():
         left_out = {name for name, _ in ImageSet.open(entry).bad}
         again = [i for i, name in enumerate(source.ids) if name in left_out]

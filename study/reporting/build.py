@@ -63,7 +63,7 @@ def _subtitle(data: StudyData) -> str:
         f"{images['images']:,} images of {len(images['classes'])} classes at "
         f"{images['image_size']} px; {s.backbone} with weights {s.weights} in {s.precision}; "
         f"{pluralize(searched, 'trial')} of up to {pluralize(s.epochs, 'epoch')}, "
-        f"{len(data.records) - searched} to confirm them; {data.study['started'][:10]}"
+        f"{len(data.records) - searched} to choose and confirm; {data.study['started'][:10]}"
     )
 
 
@@ -80,8 +80,8 @@ def _notes(data: StudyData) -> Iterator[str]:
     if failed := [r.kind for r in data.records if r.status == "failed"]:
         searched = failed.count("search")
         yield (
-            f"Failed trials: {searched} of the search, {len(failed) - searched} of the "
-            "confirmation; the table of trials has the reasons."
+            f"Failed trials: {searched} of the search, {len(failed) - searched} after it; the "
+            "table of trials has the reasons."
         )
     if skipped := data.study["data"]["skipped"]:
         unreadable = pluralize(len(skipped), "unreadable image was", "unreadable images were")

@@ -26,14 +26,17 @@ def learning_rate_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part
     if not scored(data.search):
         yield _NO_SCORE
         return
+    if not [r for r in scored(data.search) if r.config.lr is not None]:
+        yield Paragraph("A probe has no learning rate.")
+        return
     title = f"{data.subject}: learning rate"
     yield figures.add(
         "learning-rate",
         factor_plots.draw_learning_rates(data.search, data.settings.metric, title),
-        f"Validation score of {data.settings.backbone} against Adam's learning rate, one panel for "
-        "each mode; dark points have many training images. Among points of one colour, the best "
-        "learning rate has the lowest score (the highest, where higher is better). If it is at an "
-        "end of the range, a wider --lr may be better.",
+        f"Validation score of {data.settings.backbone} against AdamW's learning rate, one panel "
+        "for each mode; dark points have many training images. Among points of one colour, the "
+        "best learning rate has the lowest score (the highest, where higher is better). If it is "
+        "at an end of the range, a wider --lr may be better.",
     )
 
 

@@ -40,14 +40,14 @@ def label_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
         "trials",
         draw_trials(data.search, data.settings.metric, data.images, title),
         f"Every trial of the search with {data.settings.backbone}, on the validation set that "
-        "selected the winner. Lines join the best trials of each mode: where a line is flat, more "
-        "labels did not help.",
+        "decides what is repeated and confirmed. Lines join the best trials of each mode: where a "
+        "line is flat, more labels did not help.",
     )
 
 
 def _confirmed_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
     cells, scores = summarize(data.confirmed), data.test_scores
-    title = f"{data.subject}: the best configuration of each cell, confirmed"
+    title = f"{data.subject}: the chosen configuration of each cell, confirmed"
     yield figures.add(
         "label-efficiency",
         draw_label_efficiency(cells, scores, data.images, title),

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from study.analysis.phrases import show_weight
+from study.analysis.phrases import show_rate, show_weight
 from study.analysis.study_data import StudyData
 from study.config.validate import command_of
 from study.records.trial_record import TrialRecord, status_counts
@@ -38,7 +38,7 @@ def _row(record: TrialRecord, scores: Sequence[str]) -> list[str]:
         record.status,
         c.mode,
         f"{c.train_ratio:g}",
-        f"{c.lr:.2e}",
+        show_rate(record, ".2e").removeprefix("lr "),
         show_weight(c.aux_weight, ".3g"),
         f"{c.seed} to {c.seed + c.seeds - 1}" if c.seeds > 1 else str(c.seed),
         f"{len(record.history)} of {c.epochs}",
@@ -55,7 +55,7 @@ def reproduce_parts(data: StudyData) -> Iterator[Part]:
     yield Paragraph("The study, in the folder that it ran in:")
     yield Code(command_of(data.settings))
     if data.winner:
-        yield Paragraph("One of its trials, with the same metrics, bit for bit on the CPU:")
+        yield Paragraph("One of its trials again, with the same numbers on the CPU:")
         yield Code(f"python study/run.py --replay {name}/{data.winner.trial}")
     yield Paragraph("This page:")
     yield Code(f"python study/report.py {name}")

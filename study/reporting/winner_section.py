@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from study.analysis.estimates import summarize
-from study.analysis.phrases import show_weight
+from study.analysis.phrases import show_rate, show_weight
 from study.analysis.predictions import (
     Predictions,
     calibration,
@@ -15,6 +15,7 @@ from study.analysis.predictions import (
     read_predictions,
 )
 from study.analysis.study_data import StudyData
+from study.records.trial_record import TrialRecord
 from study.reporting.figures.trial_plots import draw_curves
 from study.reporting.figures.winner_plots import draw_confusion, draw_reliability
 from study.reporting.label_section import estimate_text
@@ -30,29 +31,46 @@ def winner_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
         yield Paragraph("There is no winner, because no trial has finished.")
         return
     c = winner.config
-    configuration = (
-        f"{c.mode} at train_ratio {c.train_ratio:g}, lr {c.lr:.3g}, aux_weight "
-        f"{show_weight(c.aux_weight, '.3g')}"
-    )
-    text = f"Trial {winner.trial}: {configuration}; {metric} {winner.value(metric):.4f}."
-    for cell in summarize(data.confirmed):
-        if cell.source == winner.trial and cell.borrowed_from is None:
-            text += f" On fresh seeds, test accuracy {estimate_text(cell.scores['test_accuracy'])}."
-    yield Paragraph(text)
-    seeds = f", mean of {c.seeds} seeds" if c.seeds > 1 else ""
+    configuration = _configuration(winner)
+    source = f", from trial {winner.source} of the search" if winner.source is not None else ""
+    text = f"Trial {winner.trial}{source}: {configuration}; {metric} {winner.value(metric):.4f}"
+    yield Paragraph(f"{text}{_on_fresh_seeds(data)}.")
+    seeds = f"mean of {c.seeds} seeds" if c.seeds > 1 else f"seed {c.seed}"
     yield figures.add(
         "curves",
         draw_curves(winner, f"{data.subject}: {configuration}"),
-        f"The winner's training with {c.backbone}{seeds}. Training accuracy above validation "
+        f"The winner's training with {c.backbone}, {seeds}. Training accuracy above validation "
         "accuracy is overfitting; if the loss still falls at the end, use more --epochs.",
     )
     if data.model:
         yield from _model_parts(data, data.model, figures)
     else:
         yield Paragraph(
-            "The winner's model was not kept, because the study was stopped earlier. So there are "
-            "no predictions, and no confusion, calibration and errors."
+            "The winner's model was not kept: the study was stopped before, or an earlier version "
+            "of tl-study has chosen another winner. So there are no predictions, and no confusion, "
+            "calibration and errors."
         )
+
+
+def _configuration(record: TrialRecord) -> str:
+    c = record.config
+    factors = [f"{c.mode} at train_ratio {c.train_ratio:g}", show_rate(record, ".3g")]
+    factors += [] if c.unfreeze is None else [f"unfreeze {c.unfreeze}"]
+    factors += [] if c.mode == "probe" else [f"aux_weight {show_weight(c.aux_weight, '.3g')}"]
+    return ", ".join(filter(None, factors))
+
+
+def _on_fresh_seeds(data: StudyData) -> str:
+    """The winner's mean on validation, which has chosen it, and on the test set."""
+    if not data.ranking:
+        return ""
+    (cell,) = (s for s in summarize(data.confirmed) if s.cell == data.ranking[0])
+    mean = data.mean_on_fresh_seeds(cell.cell)
+    return (
+        f". Over {pluralize(len(cell.seeds), 'fresh seed')}, mean {data.settings.metric} "
+        f"{mean:.4f}, the best of all cells, and test accuracy "
+        f"{estimate_text(cell.scores['test_accuracy'])}"
+    )
 
 
 def _model_parts(data: StudyData, folder: Path, figures: FigureWriter) -> Iterator[Part]:

@@ -23,9 +23,13 @@ _CURVES = ("val_accuracy", "train_loss")
 
 
 def axes(config: TrialConfig) -> dict[str, float | str]:
-    """Return the params that a trial needs for the axes, beside its configuration."""
+    """Return the params that a trial needs for the axes, beside its configuration.
+
+    A probe has no learning rate.
+    """
     word = config.aux_weight if config.aux_weight == "auto" else f"w {config.aux_weight:g}"
-    return {"log10_lr": round(math.log10(config.lr), 3), _AUX_WORD: word}
+    rate = {} if config.lr is None else {"log10_lr": round(math.log10(config.lr), 3)}
+    return rate | {_AUX_WORD: word}
 
 
 def shared_view(parent_id: str, metric: Metric, auto: bool = False) -> tuple[str, str]:

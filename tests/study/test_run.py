@@ -12,7 +12,19 @@ from tests.conftest import SIDE
 from tests.support.study_fixtures import Capture, Patch, Run
 
 SCRIPT = Path(run_module.__file__)
-QUICK = ("--debug", "--backbone", "mlp", "--mode", "scratch", "--image-size", SIDE, "--epochs", 1)
+QUICK = (
+    "--debug",
+    "--backbone",
+    "mlp",
+    "--mode",
+    "scratch",
+    "--image-size",
+    SIDE,
+    "--epochs",
+    1,
+    "--min-steps",
+    0,
+)
 
 
 def test_faults_are_printed_nothing_is_left(run: Run, photo_folder: Path, capsys: Capture) -> None:

@@ -19,7 +19,11 @@ AUTO = 1.1
 
 
 def draw_learning_rates(records: Sequence[TrialRecord], metric: Metric, title: str) -> Figure:
-    """Draw the metric against the learning rate, a panel a mode, coloured by training ratio."""
+    """Draw the metric against the learning rate, a panel a mode, coloured by training ratio.
+
+    A probe has none; at least one record must be of another mode.
+    """
+    records = [r for r in records if r.config.lr is not None]
     modes, ratios = style.modes_of(records), sorted({r.config.train_ratio for r in records})
     shades = mpl.colormaps["viridis_r"]
     # From light for few labels to dark for many; the lightest of all is invisible on white.
@@ -28,10 +32,10 @@ def draw_learning_rates(records: Sequence[TrialRecord], metric: Metric, title: s
     panels = figure.subplots(1, len(modes), sharey=True, squeeze=False)[0]
     for axes, mode in zip(panels, modes, strict=True):
         shown = [r for r in records if r.config.mode == mode]
-        _scatter(axes, shown, lambda r: r.config.lr, metric, lambda r: colors[r.config.train_ratio])
+        _scatter(axes, shown, _rate, metric, lambda r: colors[r.config.train_ratio])
         style.log_x(axes, lambda x: f"{x:.0e}".replace("e-0", "e-"))  # As 1e-4.
         axes.set_xlabel("lr")
-        style.mark_failed(axes, [r.config.lr for r in shown if r.status == "failed"], mode)
+        style.mark_failed(axes, [_rate(r) for r in shown if r.status == "failed"], mode)
         axes.set_title(mode)
         style.score_axis(axes, metric)
         axes.label_outer()
@@ -91,6 +95,11 @@ def aux_position(record: TrialRecord) -> float:
     """Return the auxiliary weight as a position on an axis."""
     weight = record.config.aux_weight
     return AUTO if isinstance(weight, str) else weight
+
+
+def _rate(record: TrialRecord) -> float:
+    assert record.config.lr is not None
+    return record.config.lr
 
 
 def _scatter(

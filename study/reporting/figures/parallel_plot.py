@@ -23,7 +23,8 @@ class Scale:
 
     name: str
     height: Callable[[TrialRecord], float]
-    """Height of a trial on it, from 0 at the bottom to 1 at the top."""
+    """Height of a trial on it, from 0 at the bottom to 1 at the top; nan if it has no such factor.
+    """
     ticks: dict[float, str]
     """Labels by height."""
 
@@ -31,6 +32,7 @@ class Scale:
 def draw_parallel(records: Sequence[TrialRecord], metric: Metric, title: str) -> Figure:
     """Draw mode, ratio, learning rate, auxiliary weight and score; better scores are higher.
 
+    A line has a gap at a factor that its trial lacks, as probes have no learning rate.
     The best `BEST` of the finished trials are bold. Pruned trials are dotted; failed ones end
     before the score with a cross.
     """
@@ -55,10 +57,11 @@ def _scales(records: Sequence[TrialRecord], metric: Metric) -> list[Scale]:
     ended = [r.value(metric) for r in records if r.status != "failed"]
     scores = [value for value in ended if value is not None]
     labels = [f"{ratio:g}" for ratio in ratios]
+    rates = [rate for r in records if (rate := r.config.lr) is not None]
     return [
         _choices("mode", lambda r: modes.index(r.config.mode), modes),
         _choices("train_ratio", lambda r: ratios.index(r.config.train_ratio), labels),
-        _numbers("lr", lambda r: r.config.lr, [r.config.lr for r in records], log=True),
+        *([_numbers("lr", lambda r: r.config.lr, rates, log=True)] if rates else []),
         _numbers("aux_weight", aux_position, [aux_position(r) for r in records]),
         _numbers(
             metric,
@@ -84,7 +87,7 @@ def _choices(name: str, index: Callable[[TrialRecord], int], labels: Sequence[st
 
 def _numbers(
     name: str,
-    value: Callable[[TrialRecord], float],
+    value: Callable[[TrialRecord], float | None],
     values: Sequence[float],
     log: bool = False,
     falling: bool = False,
@@ -98,7 +101,12 @@ def _numbers(
         return 1 - share if falling else share
 
     ticks = {height(x): f"{x:g}" for x in _ticks(low, high, log) if low <= x <= high}
-    return Scale(name, lambda record: height(value(record)), ticks)
+
+    def height_of(record: TrialRecord) -> float:
+        found = value(record)
+        return math.nan if found is None else height(found)
+
+    return Scale(name, height_of, ticks)
 
 
 def _ticks(low: float, high: float, log: bool) -> list[float]:

@@ -21,6 +21,8 @@ from tl_core.config import DIRECTIONS, MODES, Metric, Mode
 # Okabe and Ito's colours suit colour-blind readers; the markers differ in black and white.
 STYLES: dict[Mode, dict[str, Any]] = {
     "freeze": {"color": "#0072B2", "marker": "o"},
+    "probe": {"color": "#56B4E9", "marker": "v"},
+    "partial": {"color": "#E69F00", "marker": "P"},
     "finetune": {"color": "#D55E00", "marker": "s"},
     "lp_ft": {"color": "#009E73", "marker": "^"},
     "scratch": {"color": "#000000", "marker": "D"},

@@ -176,7 +176,7 @@ def test_a_study_keeps_checkpoints_and_winner_in_a_bucket(
 ) -> None:
     words = [
         "--data", photo_folder, "--backbone", TINY, "--weights", tiny_weights, "--image-size", SIDE,
-        "--mode", "finetune", "--train-ratio", 0.4, "--epochs", 3, "--trials", 2,
+        "--mode", "finetune", "--train-ratio", 0.4, "--epochs", 3, "--min-steps", 0, "--trials", 2,
         "--confirm-seeds", 1, "--name", "mine", "--storage", s3, "--offline",
     ]  # fmt: skip
     with ray_runs() as runs:

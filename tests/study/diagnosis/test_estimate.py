@@ -11,8 +11,7 @@ from study.cluster.capacity import Capacity
 from study.config.settings import Settings
 from study.diagnosis.estimate import (
     Before,
-    Cells,
-    Part,
+    Eta,
     Speeds,
     TrialGroup,
     cells_of,
@@ -21,47 +20,73 @@ from study.diagnosis.estimate import (
     trial_s,
     trials_an_hour,
 )
-from tests.support.studies.builders import make_settings
+from study.search.short_sweeps import PER_S, Shape, products
+from tests.support.studies.builders import make_config, make_settings
 from tl_core.config import MODES, Mode
 
-SPEEDS = Speeds(forward=100, train=10, save_s=1, heads=1000, score_s=0.5)
-PART = Part(train=40, val=100)
-DRIVER = 0.04
-FOUR = Capacity(full=4, frozen=1, cpus=4, trials_per_gpu=1)
-NOTHING = Before(0, 0, 0, 1, 0, 1)
+SHAPE = Shape(400, 2, 10)
+SPEEDS = Speeds(forward=100, train=10, partial=40, save_s=1, sweep=1e6, probe=1e7)
+DRIVER, RECORD = 0.04, 0.01
+FOUR = Capacity(full=4, cpus=4, trials_per_gpu=1)
+NOTHING = Before(0, 0, 0, 0, 1, 0, 1)
+LIKE = {"train_ratio": 0.1, "epochs": 2, "min_steps": 0}
+NET = DRIVER + 2 * (4 + 0.4 + 1)
+"""Two epochs: 40 images at 10 a second, 40 to validate at 100, and a second for the checkpoint."""
+PROBE = products(make_config(mode="probe", lr=None, train_ratio=0.1, epochs=1), SHAPE) / 1e7
 
 
 def ask(**given: Any) -> Settings:
-    return make_settings(data="photos", **given)
+    return make_settings(data="photos", min_steps=0, **given)
 
 
 @pytest.mark.parametrize(("mode", "seconds"), [
-    # Two epochs: eight seeds of 40 images at 1,000 a second, and half a second to validate.
-    ("freeze", 2 * (0.32 + 0.5)),
-    # 40 images at 10 a second, 100 at 100, and a second for the checkpoint.
-    ("finetune", 2 * (4 + 1 + 1)),
-    ("scratch", 2 * (4 + 1 + 1)),
-    # One seed of heads first.
-    ("lp_ft", 2 * (4 + 1 + 1) + 2 * (0.04 + 0.5)),
+    ("finetune", NET),
+    ("scratch", NET),
+    # The probe of one seed first.
+    ("lp_ft", NET + PROBE),
+    # What scores a part of the network is not measured.
+    ("partial", DRIVER + 2 * (1 + 1 + 1) + PROBE),
 ])  # fmt: skip
-def test_seconds_of_a_trial(mode: Mode, seconds: float) -> None:
-    found = trial_s(mode, PART, epochs=2, seeds=8, speeds=SPEEDS)
-    assert found == pytest.approx(seconds + DRIVER)
-    # The test set takes a network as long as a validation.
-    assert trial_s("finetune", PART, 2, 1, SPEEDS, True) == pytest.approx(13.04)
+def test_seconds_of_a_network(mode: Mode, seconds: float) -> None:
+    config = make_config(mode=mode, **LIKE)
+    assert trial_s(config, SHAPE, SPEEDS) == pytest.approx(seconds)
+    # The test set takes as long as a validation.
+    more = 1 if mode == "partial" else 0.4
+    assert trial_s(config, SHAPE, SPEEDS, tests=True) == pytest.approx(seconds + more)
+
+
+def test_fewest_steps_count() -> None:
+    # At 20 images a step, 40 images are two steps: ten passes for 20 steps, two of which report.
+    config = make_config(mode="scratch", **LIKE | {"min_steps": 20, "batch_size": 20})
+    assert trial_s(config, SHAPE, SPEEDS) == pytest.approx(DRIVER + 10 * 4 + 2 * (0.4 + 1))
+
+
+def test_seconds_of_frozen_trials() -> None:
+    for mode, speed in (("freeze", 1e6), ("probe", 1e7)):
+        own = {"mode": "probe", "lr": None, "epochs": 1} if mode == "probe" else {}
+        config = make_config(seeds=3, **LIKE | own)
+        expected = products(config, SHAPE) / speed + RECORD
+        assert trial_s(config, SHAPE, SPEEDS) == pytest.approx(expected)
 
 
 def test_only_what_was_measured_is_estimated() -> None:
     for speeds, known in (
-        (replace(SPEEDS, train=None), {"freeze"}), (replace(SPEEDS, forward=None), {"freeze"}),
-        (replace(SPEEDS, heads=None), {"finetune", "scratch"}), (Speeds(), set()),
-        (SPEEDS, set(MODES)),
+        (replace(SPEEDS, train=None), {"freeze", "probe", "partial"}),
+        (replace(SPEEDS, forward=None), {"freeze", "probe", "partial"}),
+        (replace(SPEEDS, sweep=None), {*MODES} - {"freeze"}),
+        (replace(SPEEDS, probe=None), {"freeze", "finetune", "scratch"}),
+        (Speeds(), set()), (SPEEDS, {*MODES}),
     ):  # fmt: skip
-        cells = cells_of(ask(mode=MODES, train_ratio=(0.1,)), {0.1: PART}, speeds)
+        cells = cells_of(ask(mode=MODES, train_ratio=(0.1,)), SHAPE, speeds)
         assert {mode for mode, _ in cells} == known
 
 
-NETS, HEADS = TrialGroup("finetune", 10, 8), TrialGroup("freeze", 2, 5)
+def group(mode: Mode, seconds: float, number: float) -> TrialGroup:
+    config = make_config(mode=mode)
+    return TrialGroup(config, seconds, number, own=mode == "freeze")
+
+
+NETS, HEADS = group("finetune", 10, 8), group("freeze", 2, 5)
 
 
 @pytest.mark.parametrize(
@@ -69,11 +94,12 @@ NETS, HEADS = TrialGroup("finetune", 10, 8), TrialGroup("freeze", 2, 5)
     [
         ([NETS], 9, 20),
         ([NETS], 2, 40),
-        ([NETS, HEADS], 9, 20),  # The heads take ten seconds beside them.
+        ([NETS, HEADS], 9, 20),  # The driver sweeps for ten seconds meanwhile.
         ([HEADS, HEADS, HEADS], 9, 30),
+        ([replace(HEADS, own=False)], 9, 2.5),
         # Not less than the longest trial, or the work of the driver.
-        ([TrialGroup("finetune", 10, 1), TrialGroup("finetune", 1, 2)], 9, 10),
-        ([TrialGroup("finetune", 0.001, 100)], 9, 100 * DRIVER),
+        ([group("finetune", 10, 1), group("finetune", 1, 2)], 9, 10),
+        ([group("finetune", 0.001, 100)], 9, 100 * DRIVER),
         ([], 9, 0),
     ],
 )
@@ -82,64 +108,79 @@ def test_trials_share_places(trials: list[TrialGroup], at_once: int, seconds: fl
 
 
 def test_trials_an_hour_go_to_each_cell_equally_often() -> None:
-    cells: Cells = {("finetune", 0.1): 10, ("finetune", 0.8): 70, ("freeze", 0.1): 1}
+    groups = [group("finetune", 10, 1), group("finetune", 70, 1), group("freeze", 1, 1)]
     # 80 seconds of networks in four places make three trials in 20.
-    assert trials_an_hour(FOUR, 9, cells) == pytest.approx(3 * 3600 / 20)
+    assert trials_an_hour(FOUR, 9, groups) == pytest.approx(3 * 3600 / 20)
 
 
 @pytest.mark.parametrize(
-    ("views", "soon_s", "start_s", "features_s"),
-    # Workers start for the frozen network and for the trials, unless there are few images.
-    [(800, 7.9, 20, 2), (800, 8, 15, 8), (0, 0, 15, 0)],
+    ("mode", "views", "soon_s", "start_s", "features_s"),
+    [
+        # Workers start for the frozen network and for the trials, unless there are few images.
+        (("freeze", "finetune"), 800, 7.9, 10 + 3 + 2 * 5, 2),
+        (("freeze", "finetune"), 800, 8, 10 + 3 + 5, 8),
+        (("freeze", "finetune"), 0, 0, 10 + 3 + 5, 0),
+        (("freeze",), 800, 8, 10, 8),
+        (("freeze",), 800, 7.9, 10 + 3 + 5, 2),
+    ],
 )
-def test_by_stages(views: int, soon_s: float, start_s: float, features_s: float) -> None:
-    settings = ask(
-        mode=("freeze", "finetune"), train_ratio=(0.1,), epochs=2, trials=8, confirm_seeds=4
-    )
-    before = Before(10, 5, 60, 20, views, extractors=4, soon_s=soon_s)
-    found = eta(settings, FOUR, before, SPEEDS, {0.1: PART})
+def test_by_stages(
+    mode: tuple[Mode, ...], views: int, soon_s: float, start_s: float, features_s: float
+) -> None:
+    settings = ask(mode=mode, train_ratio=(0.1,), epochs=2, trials=8, confirm_seeds=4)
+    before = Before(10, 3, 5, 60, 20, views, extractors=4, soon_s=soon_s)
+    found = eta(settings, FOUR, before, SPEEDS, SHAPE)
     assert found is not None
     assert (found.start_s, found.decoding_s, found.features_s) == (start_s, 3, features_s)
-    # Four networks in four places; the four frozen trials beside them take less.
-    assert found.search_s == pytest.approx(12.04)
-    # Four, and four without the auxiliary task.
-    assert found.confirming_s == pytest.approx(2 * 13.04)
-    assert found.total_s == pytest.approx(start_s + 3 + features_s + 12.04 + 26.08)
+    assert found.total_s == pytest.approx(
+        start_s + 3 + features_s + found.search_s + found.confirming_s
+    )
+    if "finetune" in mode:
+        net, tested = NET, NET + 0.4
+        frozen = make_config(seeds=8, **LIKE)
+        swept = 4 * trial_s(frozen, SHAPE, SPEEDS)  # type: ignore[operator]
+        # Four networks in four places; the driver sweeps meanwhile.
+        assert found.search_s == pytest.approx(max(net, swept + 4 * DRIVER))
+        # Three networks on three seeds each; four confirm; four without the auxiliary task, and
+        # the winner again. The sweeps of few seeds take less.
+        assert found.confirming_s == pytest.approx((9 * net + 4 * tested + 5 * tested) / 4)
 
 
-@pytest.mark.parametrize(("given", "trials"), [
-    ({}, 15), ({"aux_weight": (0.0,)}, 10), ({"aux_weight": (0.5,)}, 15), ({"confirm": False}, 1),
+@pytest.mark.parametrize(("given", "repeats", "trials"), [
+    ({}, 18, 16), ({"aux_weight": (0.0,)}, 18, 11), ({"aux_weight": (0.5,)}, 18, 16),
+    ({"trials": 3}, 6, 16), ({"trials": 2}, 0, 16), ({"confirm": False}, 0, 1),
 ])  # fmt: skip
-def test_what_confirms(given: dict[str, Any], trials: int) -> None:
+def test_what_follows_the_search(given: dict[str, Any], repeats: int, trials: int) -> None:
     settings = ask(mode=("finetune", "scratch"), train_ratio=(0.1,), epochs=2, **given)
-    found = eta(settings, Capacity(1, 0, 1, 1), NOTHING, SPEEDS, {0.1: PART})
+    found = eta(settings, Capacity(1, 1, 1), NOTHING, SPEEDS, SHAPE)
     assert found is not None
-    assert found.confirming_s == pytest.approx(trials * 13.04)
+    assert found.confirming_s == pytest.approx(repeats * NET + trials * (NET + 0.4))
 
 
 def test_without_a_speed_there_is_no_eta() -> None:
     settings = ask(mode=("freeze",), train_ratio=(0.1,))
-    for lost, views in (("heads", 0), ("forward", 800)):
+    for lost, views in (("sweep", 0), ("forward", 800)):
         before, speeds = replace(NOTHING, views=views), replace(SPEEDS, **{lost: None})  # type: ignore[arg-type]
-        assert eta(settings, FOUR, before, speeds, {0.1: PART}) is None
+        assert eta(settings, FOUR, before, speeds, SHAPE) is None
 
 
-def total(cpus: int, gpus: int, images: int, trials: int, mode: tuple[Mode, ...]) -> float:
+def whole(cpus: int, gpus: int, images: int, trials: int, mode: tuple[Mode, ...]) -> Eta:
     settings = ask(mode=mode, train_ratio=(0.1, 0.8), trials=trials)
-    parts = {r: Part(int(r * images), images // 10) for r in (0.1, 0.8)}
-    before = Before(10, 5, images, 20, images, gpus or cpus)
-    return eta(settings, Capacity.of(settings, gpus, cpus), before, SPEEDS, parts).total_s  # type: ignore[union-attr]
+    before = Before(10, 3, 5, images, 20, images, gpus or cpus)
+    speeds = replace(SPEEDS, sweep=PER_S, probe=PER_S)
+    found = eta(settings, Capacity.of(settings, gpus, cpus), before, speeds, Shape(images, 2, 512))
+    assert found
+    return found
 
 
 @given(
     st.integers(1, 64), st.integers(0, 64), st.sampled_from([(0, 0), (1, 1), (1, 4), (4, 64)]),
-    st.integers(10, 10_000), st.integers(2, 500),
+    st.integers(100, 10_000), st.integers(2 * len(MODES), 500),
     st.sampled_from([("freeze",), ("finetune",), ("freeze", "finetune"), MODES]),
 )  # fmt: skip
-def test_more_places_never_take_longer_and_more_images_never_shorter(
+def test_more_places_never_take_longer(
     cpus: int, more: int, gpus: tuple[int, int], images: int, trials: int, mode: tuple[Mode, ...]
 ) -> None:
     few, many = gpus
-    here = total(cpus, few, images, trials, mode)
-    assert total(cpus + more, many, images, trials, mode) <= here + 1e-9
-    assert total(cpus, few, images + more, trials, mode) >= here - 1e-9
+    here = whole(cpus, few, images, trials, mode)
+    assert whole(cpus + more, many, images, trials, mode).total_s <= here.total_s + 1e-9

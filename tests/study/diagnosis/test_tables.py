@@ -85,10 +85,10 @@ def test_what_a_node_lacks_is_marked(row: dict[str, str], column: str, text: str
 
 def test_speeds_eta_and_checks() -> None:
     settings = make_settings(data="photos", mode=("freeze", "finetune"), train_ratio=(0.1, 0.8))
-    found = Measured(Speeds(forward=200, train=50, heads=90_000), places=4)
+    found = Measured(Speeds(forward=200, train=50, sweep=4e9), places=4)
     cells = {("freeze", 0.1): 0.25, ("freeze", 0.8): 1.5, ("finetune", 0.1): 60.4}
     text = drawn(speed_table(settings, found, cells))  # type: ignore[arg-type]
-    assert "freeze │ 1 │ 90,000 on features, 8 seeds │ 0.25 at 0.1 to 1.5 at 0.8" in text
+    assert "freeze │ 1 core │ many at once, 8 seeds │ 0.25 at 0.1 to 1.5 at 0.8" in text
     assert "finetune │ 4 │ 50 │ 60 at 0.1 │" in text
     assert "frozen network │ 4 │ 200" in text
     unknown = drawn(speed_table(make_settings(data="photos", mode=("finetune",)), Measured(), {}))
@@ -101,15 +101,15 @@ def test_speeds_eta_and_checks() -> None:
     setup.network = load_backbone("mlp", "none", 32)
     setup.faults_by_name = {"folder": [Fault("--out", "runs: no")]}
     text = drawn(check_table(setup))
-    assert "settings │ ok │ 64 trials of freeze finetune at 7 train ratios" in text
+    assert "settings │ ok │ 80 trials of freeze finetune at 5 train ratios" in text
     assert "folder │ fault │ listed below" in text
 
 
-SPEEDS = Speeds(forward=100, train=10, heads=1000)
+SPEEDS = Speeds(forward=100, train=10, sweep=1e9)
 
 
 @pytest.mark.parametrize(("given", "measured", "lines"), [
-    ({}, Measured(SPEEDS, places=1), ["about ", "ETA of this study: 0:0"]),
+    ({}, Measured(SPEEDS, places=1), ["about 45 trials", "ETA of this study: 0:"]),
     ({}, Measured(reasons=["slow"]), ["not measured: slow", "not known, as not every speed"]),
     ({"data": "oxford-pet"}, Measured(SPEEDS), ["not known, as oxford-pet is not here yet"]),
     ({"debug": True}, Measured(), ["speed not measured: --debug runs one trial in this"]),
@@ -120,6 +120,7 @@ def test_the_forecast(
     photo_folder: Path, monkeypatch: Patch, capsys: Capture,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(forecast, "measure", lambda *_: measured)
+    monkeypatch.setattr(forecast, "measure_sweeps", lambda *_: {})
     monkeypatch.setattr(forecast, "local_ray", lambda _: nullcontext())
     setup = new_setup(QUICKEST | {"data": str(photo_folder), "offline": True} | given)
     setup.doctor = True

@@ -13,15 +13,15 @@ import torch
 from study.cluster.local_ray import local_ray
 from study.cluster.stores import Folder
 from study.errors import NodeError
-from study.execution.features import distribute, on_node, run_locally_if_fast
+from study.execution.features import FrozenPart, distribute, on_node, run_locally_if_fast
 from study.execution.trial_context import TrialContext
 from tests.conftest import TINY
 from tests.support.processes import processes, title
-from tl_core.config import Precision
 from tl_core.data.datasets import ImageSet
 from tl_core.errors import InputError
-from tl_core.training.features import extract
-from tl_core.training.train import pretrained
+from tl_core.inputs.features import extract
+from tl_core.inputs.prefix import cut_backbone, extract_activations
+from tl_core.training.setup import pretrained
 
 
 def make_context(
@@ -42,20 +42,24 @@ def one_core() -> Iterator[Path]:
 
 
 @pytest.mark.integration
+@pytest.mark.parametrize("unfreeze", [None, 1])
 def test_features_need_not_wait_for_workers_that_never_come_or_die(
-    one_core: Path, images: ImageSet, own_cache: Path, tiny_weights: Path
+    one_core: Path, images: ImageSet, own_cache: Path, tiny_weights: Path, unfreeze: int | None
 ) -> None:
-    backbone: tuple[str, str, int, Precision]
-    backbone = (TINY, str(tiny_weights), images.image_size, "fp32")
-    forward = distribute(make_context(images, own_cache), backbone, 0, cpus=3, restarts=2)
+    part = FrozenPart(TINY, str(tiny_weights), images.image_size, "fp32", unfreeze)
+    forward = distribute(make_context(images, own_cache), part, 0, cpus=3, restarts=2)
     chunks = np.array_split(np.arange(len(images.labels)), 4)
     rows = iter(forward(chunks))
     found = [next(rows)]
     (worker,) = (i for i in processes(one_core) if title(i).startswith("ray::_Extractor"))
     os.kill(worker, signal.SIGKILL)
     found += rows
-    network = pretrained(*backbone)
-    alone = [extract(images, network, torch.device("cpu"), views) for views in chunks]
+    network, device = pretrained(*part[:4]), torch.device("cpu")
+    if unfreeze:
+        prefix, _ = cut_backbone(network, unfreeze, images.image_size)
+        alone = [extract_activations(images, prefix, device, views) for views in chunks]
+    else:
+        alone = [extract(images, network, device, views) for views in chunks]
     assert [(a == b).all() for a, b in zip(found, alone, strict=True)] == [True] * 4
 
 

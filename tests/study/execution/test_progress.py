@@ -5,9 +5,9 @@ import pytest
 from rich.console import Console
 
 from study.analysis.phrases import show_weight
-from study.execution.progress import StudyDisplay, describe, seconds_left
+from study.execution.progress import StudyDisplay, _places, describe, seconds_left
 from study.records.trial_record import Kind, Status, TrialRecord
-from tests.support.studies.builders import make_config, make_record
+from tests.support.studies.builders import make_config, make_epoch, make_record
 from tl_core.config import Mode, TrialConfig
 
 
@@ -145,6 +145,34 @@ def test_display_counts_what_confirms_apart(frozen: list[float]) -> None:
     assert second.endswith("ETA 0:00:15")
 
 
+def test_display_counts_each_stage_alone() -> None:
+    out, records = console(terminal=False), [make_record(i) for i in range(2)]
+    stages: list[Kind] = ["repeat", "confirm", "winner"]
+    with StudyDisplay(2, "val_log_loss", out) as display:
+        display.show(records, records[1])
+        for number, kind in enumerate(stages, start=2):
+            record = make_record(number, seed=number)
+            record.kind = kind
+            display.confirm([record.config, make_config(seed=99)])
+            records.append(record)
+            display.show(records, record)
+    lines = out.export_text().splitlines()
+    assert ["confirming: 1 of 2 done, 0 running" in line for line in lines] == [False, *[True] * 3]
+
+
+def test_a_probe_shows_its_penalty_and_partial_fine_tuning_its_stages() -> None:
+    probe = make_record(mode="probe", log_losses=())
+    assert describe(probe, "val_log_loss") == "trial 0: probe train_ratio=0.1: no epoch, done"
+    probe.history = [make_epoch(1, l2=0.031)]
+    assert "probe train_ratio=0.1 l2=0.031: val_log_loss 0.2500 after 1 epoch" in describe(
+        probe, "val_log_loss"
+    )
+    partial = make_record(mode="partial", unfreeze=2)
+    assert "partial train_ratio=0.1 lr=0.001 unfreeze=2 aux_weight=0.00:" in describe(
+        partial, "val_log_loss"
+    )
+
+
 def ended(
     mode: Mode, ratio: float, wall_s: float, kind: Kind = "search", status: Status = "done"
 ) -> TrialRecord:
@@ -190,3 +218,10 @@ def test_what_has_run_counts_by_its_epochs() -> None:
 
 def test_nothing_is_left_of_nothing() -> None:
     assert seconds_left([], [], SEARCH, 0) == 0
+
+
+def test_a_sweep_has_one_place() -> None:
+    swept = [make_record(i, "running") for i in range(16)]
+    networks = [make_record(i, "running", mode="scratch") for i in (16, 17)]
+    over = [make_record(18), make_record(19, mode="scratch")]
+    assert [_places(over), _places(swept), _places(swept + networks + over)] == [0, 1, 3]

@@ -9,14 +9,18 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
+from study.execution import jobs
 from study.execution.run_study import EXIT_CODES, _status
+from study.execution.sweep import sweep
 from study.records.journal import Journal
 from study.records.ledger import Ledger, read_records
 from study.records.study_files import Results
 from study.records.trial_record import Status
 from tests.conftest import SIDE, TINY
-from tests.support.studies.builders import all_runs, make_config, make_record
-from tests.support.studies.ray_runs import FinishedStudy, RayRun
+from tests.support.studies.builders import all_runs, make_settings
+from tests.support.studies.ray_runs import FinishedStudy, RayRun, results
+from tests.support.studies.stages import run_stage, search_record
+from tests.support.study_fixtures import Run
 from tl_core import load_model
 
 pytestmark = pytest.mark.usefixtures("uri")
@@ -39,32 +43,35 @@ def trials() -> Any:
 
 
 @pytest.mark.parametrize(
-    ("statuses", "confirming", "status"),
+    ("statuses", "stages", "last", "status"),
     [
-        (["done", "done", "pruned"], ["done"], "done"),
-        (["done", "failed", "pruned"], ["done"], "some trials failed"),
-        (["done", "done", "done"], ["failed"], "some trials failed"),
-        (["failed", "failed", "failed"], None, "interrupted"),
-        (["done", "done", "done"], [], "interrupted"),
-        (["done", "done", "done"], ["interrupted"], "interrupted"),
-        (["done", "done"], None, "interrupted"),
-        (["done", "failed", "interrupted"], None, "interrupted"),
-        ([], None, "interrupted"),
+        (["done", "done", "pruned"], 3, "done", "done"),
+        (["done", "failed", "pruned"], 3, "done", "some trials failed"),
+        (["done", "done", "done"], 3, "failed", "some trials failed"),
+        (["failed", "failed", "failed"], 0, "done", "some trials failed"),
+        # Repeats, confirming trials, the winner: each stage is needed.
+        (["done", "done", "done"], 0, "done", "interrupted"),
+        (["done", "done", "done"], 1, "done", "interrupted"),
+        (["done", "done", "done"], 2, "done", "interrupted"),
+        (["done", "done", "done"], 3, "interrupted", "interrupted"),
+        (["done", "done"], 0, "done", "interrupted"),
+        (["done", "failed", "interrupted"], 0, "done", "interrupted"),
+        ([], 0, "done", "interrupted"),
     ],
 )
-def test_status_of_a_study_of_three_trials_more(
-    statuses: list[Status], confirming: list[Status] | None, status: str
+def test_status_of_a_study_of_three_trials(
+    statuses: list[Status], stages: int, last: Status, status: str
 ) -> None:
-    before = [make_record(i, "done") for i in range(9)]
-    journal = Journal(cast(Results, None), Ledger(Path()), before)
-    journal.records += [make_record(9 + i, s) for i, s in enumerate(statuses)]
-    rest = [make_record(20 + i, s) for i, s in enumerate(confirming or [])]
-    for record in rest:
-        record.kind = "confirm"
-    journal.records += rest
-    if confirming is not None:
-        journal.confirm([make_config()])
-    prepared = SimpleNamespace(settings=SimpleNamespace(trials=12))
+    given = make_settings(data="photos", mode=["freeze"], train_ratio=["0.1"], trials="3")
+    records = [
+        search_record(i, "freeze", 0.1, 0.5, s, lr=0.01 + 0.01 * i) for i, s in enumerate(statuses)
+    ]
+    for _ in range(stages):
+        run_stage(given, records)
+    if stages:
+        records[-1].status = last
+    journal = Journal(cast(Results, None), Ledger(Path()), records)
+    prepared = SimpleNamespace(settings=given)
     assert _status(journal, prepared) == status  # type: ignore[arg-type]
     assert EXIT_CODES[status] == {"done": 0, "some trials failed": 3, "interrupted": 130}[status]
 
@@ -72,8 +79,7 @@ def test_status_of_a_study_of_three_trials_more(
 def test_a_study_leaves_its_tables_and_pages(finished_study: FinishedStudy) -> None:
     table = pd.read_csv(finished_study.folder / "trials.csv")
     assert table["trial"].tolist() == [0, 1, 2, 3, 4]
-    first = table.head(4)
-    assert set(zip(first["mode"], first["train_ratio"], strict=True)) == CELLS
+    assert set(zip(table["mode"], table["train_ratio"], strict=True)) == CELLS
     done = table[table["status"] == "done"]
     assert set(table["status"]) <= {"done", "pruned"}
     assert (done["epochs"] == 2).all()
@@ -81,8 +87,9 @@ def test_a_study_leaves_its_tables_and_pages(finished_study: FinishedStudy) -> N
     assert not any(name.startswith("test_") for name in table)
 
     best = read(finished_study.folder / "best.json")
-    assert best["trial"] == int(done.loc[done["val_log_loss"].idxmin(), "trial"])
-    assert best["value"] == pytest.approx(done["val_log_loss"].min())
+    assert best["source"] in set(done["trial"])
+    winner = read_records(finished_study.folder)[best["trial"]]
+    assert (winner.kind, winner.value("val_log_loss")) == ("winner", best["value"])
     study = read(finished_study.folder / "study.json")
     assert study["status"] == "done"
     assert sum(study["trials"].values()) == 5
@@ -94,14 +101,22 @@ def test_a_study_leaves_its_tables_and_pages(finished_study: FinishedStudy) -> N
     assert page.count("<section") == 7
 
 
+KINDS = ["search"] * 5 + ["repeat"] * 2 + ["confirm"] * 4 + ["control", "winner"]
+"""One of the four cells, a frozen one, had two trials: each is repeated on all seeds at once."""
+
+
 def test_a_study_confirms_its_winners_on_fresh_seeds(finished_study: FinishedStudy) -> None:
     records = read_records(finished_study.folder)
-    assert [r.trial for r in records] == list(range(10))
-    # Four cells, and the winner's control.
-    assert [r.kind for r in records] == ["search"] * 5 + ["confirm"] * 4 + ["control"]
-    assert {(r.config.mode, r.config.train_ratio) for r in records[5:9]} == CELLS
-    assert all(r.test["test_accuracy"] <= 1 for r in records[5:])
-    assert records[9].config.mode == "finetune"
+    assert [r.trial for r in records] == list(range(len(KINDS)))
+    assert [r.kind for r in records] == KINDS
+    confirming, (control, winner) = records[-6:-2], records[-2:]
+    assert {(r.config.mode, r.config.train_ratio) for r in confirming} == CELLS
+    assert all(r.test["test_accuracy"] <= 1 for r in records[-6:])
+    assert not any(r.test for r in records[:-6])
+    assert control.config.mode == "finetune"
+    # It repeats its confirming trial, number for number.
+    (same,) = (r for r in confirming if r.config == winner.config)
+    assert (winner.test, winner.value("val_log_loss")) == (same.test, same.value("val_log_loss"))
     (photo,) = finished_study.photos.glob("cat/00.*")
     (seen,) = load_model(finished_study.folder / "winner").predict([photo])
     assert seen.class_name in ("cat", "dog")
@@ -110,9 +125,9 @@ def test_a_study_confirms_its_winners_on_fresh_seeds(finished_study: FinishedStu
 def test_a_study_prints_each_trial_the_best_and_the_answer(finished_study: FinishedStudy) -> None:
     printed = finished_study.printed
     assert "Traceback" not in finished_study.errors
-    assert sum(line.startswith("trial ") for line in printed.splitlines()) == 10
+    assert sum(line.startswith("trial ") for line in printed.splitlines()) == len(KINDS)
     assert "confirmed on fresh seeds: 5 done of 5 trials, 1 of them for the aux" in printed
-    assert f"best: trial {read(finished_study.folder / 'best.json')['trial']}: " in printed
+    assert f"winner: trial {read(finished_study.folder / 'best.json')['trial']}: " in printed
     assert printed.count(TINY) >= 2  # In the answer, besides the introduction.
     assert "mlflow ui --backend-store-uri sqlite:///mlflow.db" in printed
 
@@ -126,12 +141,13 @@ def test_a_study_is_tracked_whole(finished_study: FinishedStudy) -> None:
         "study.json", "trials.csv", "best.json", "confirm.csv", "differences.csv", "report.html",
         *(file.name for file in (folder / "figures").iterdir()),
     }  # fmt: skip
-    best = read(folder / "best.json")
-    assert parent.data.metrics["best_val_log_loss"] == pytest.approx(best["value"])
-    assert [child.data.params["trial"] for child in children] == [str(i) for i in range(10)]
-    kinds = [child.data.tags["tl_study.kind"] for child in children]
-    assert kinds == ["trial"] * 5 + ["confirm"] * 4 + ["control"]
     table = pd.read_csv(folder / "trials.csv")
+    best = table[table["status"] == "done"]["val_log_loss"].min()
+    assert parent.data.metrics["best_val_log_loss"] == pytest.approx(best)
+    numbers = [str(i) for i in range(len(KINDS))]
+    assert [child.data.params["trial"] for child in children] == numbers
+    kinds = [child.data.tags["tl_study.kind"] for child in children]
+    assert kinds == ["trial" if kind == "search" else kind for kind in KINDS]
     for run, row in zip(children[:5], table.itertuples(), strict=True):
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
         assert run.data.tags["tl_study.status"] == row.status
@@ -153,7 +169,7 @@ def test_study_with_diverging_trials_exits_with_3(
 ) -> None:
     process = ray_run.start(
         "--data", photo_folder, *OWN_NET, "--lr", 1e-4, 1e30, 1e-3, "--train-ratio", 0.4,
-        "--batch-size", 4, "--epochs", 1, "--trials", 3,
+        "--batch-size", 4, "--epochs", 1, "--min-steps", 0, "--trials", 3,
     )  # fmt: skip
     code, printed, errors = ray_run.finish(process)
     assert code == 3, printed + errors
@@ -171,3 +187,35 @@ def test_study_with_diverging_trials_exits_with_3(
         assert run.data.tags.get("tl_study.error", "") == (
             row.error if row.status == "failed" else ""
         )
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_study_of_frozen_modes_starts_no_ray_and_resumes_what_was_cut_off(
+    run_alone: Run, photo_folder: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ray_is_up(*_: object) -> None:
+        raise AssertionError("Ray has been started")
+
+    monkeypatch.setattr("study.cluster.local_ray.local_ray", ray_is_up)
+    words = (
+        "--data", photo_folder, "--backbone", TINY, "--weights", tiny_weights, "--image-size", SIDE,
+        "--mode", "freeze", "--train-ratio", 0.2, 0.4, "--epochs", 2, "--min-steps", 4,
+        "--trials", 6, "--seeds", 2, "--confirm-seeds", 2, "--name", "mine", "--offline",
+    )  # fmt: skip
+    sweeps = iter([sweep, None])
+
+    def interrupted(*given: Any) -> Any:
+        if make := next(sweeps):
+            return make(*given)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "sweep", interrupted)
+        assert run_alone(*words) == 130
+    assert [r.status for r in read_records(MINE)] == ["done"] * 3 + ["interrupted"] * 3
+    assert run_alone("--resume", "mine") == 0
+    resumed = results(MINE)
+    assert run_alone(*words[:-3], "--name", "whole", "--offline") == 0
+    assert results(Path("runs/whole")) == resumed
+    assert (MINE / "winner" / "model.json").is_file()
+    assert not (MINE / "ray").exists()

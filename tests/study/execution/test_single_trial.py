@@ -1,4 +1,5 @@
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +25,19 @@ FILES = {
     "study.json",
     "trials.csv",
 }
-QUICK = ("--debug", "--name", "mine", "--image-size", 32, "--epochs", 2, "--train-ratio", 0.4)
+QUICK = (
+    "--debug",
+    "--name",
+    "mine",
+    "--image-size",
+    32,
+    "--epochs",
+    2,
+    "--min-steps",
+    0,
+    "--train-ratio",
+    0.4,
+)
 OWN_NET = (*QUICK, "--backbone", "mlp", "--mode", "scratch")
 
 
@@ -45,12 +58,18 @@ def test_each_mode_from_the_command_line_to_its_files(
 ) -> None:
     weights = () if mode == "scratch" else ("--weights", tiny_weights)
     words = ("--data", photo_folder, "--backbone", TINY, "--mode", mode, *weights)
-    assert run(*words, *QUICK) == 0
+    n_epochs = 1 if mode == "probe" else 2
+    quick = [
+        word for word in QUICK if n_epochs == 2 or word not in ("--epochs", 2, "--min-steps", 0)
+    ]
+    assert run(*words, *quick) == 0
 
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].startswith(f"mine: one trial of {TINY} on {photo_folder}, 40 images")
     epochs = [line for line in printed if line.startswith("epoch ")]
-    assert [line.partition("  ")[0] for line in epochs] == ["epoch 1/2", "epoch 2/2"]
+    assert [line.partition("  ")[0] for line in epochs] == (
+        ["epoch 1/1"] if n_epochs == 1 else ["epoch 1/2", "epoch 2/2"]
+    )
     assert all("  validation accuracy " in line for line in epochs)
     assert any(line.startswith("test accuracy ") for line in printed)
     assert "files: runs/mine/" in printed
@@ -58,9 +77,9 @@ def test_each_mode_from_the_command_line_to_its_files(
 
     assert {path.name for path in Path("runs/mine").iterdir()} == FILES
     row = trial()
-    assert (row["status"], row["mode"], row["epochs"], row["seed"]) == ("done", mode, 2, 0)
+    assert (row["status"], row["mode"], row["epochs"], row["seed"]) == ("done", mode, n_epochs, 0)
     assert 0 <= row["test_accuracy"] <= 1
-    assert row["lr"] == 1e-3
+    assert row["lr"] == 1e-3 or (mode == "probe" and math.isnan(row["lr"]) and row["l2"] > 0)
     best = json.loads(Path("runs/mine/best.json").read_text())
     assert best["trial"] == 0
     assert best["metrics"]["test_accuracy"] == row["test_accuracy"]
@@ -73,7 +92,7 @@ def test_each_mode_from_the_command_line_to_its_files(
     assert logged.data.params["mode"] == mode
     assert logged.data.metrics["test_accuracy"] == pytest.approx(row["test_accuracy"])
     history = client.get_metric_history(logged.info.run_id, "train_loss")
-    assert [m.step for m in history] == [1, 2]
+    assert [m.step for m in history] == [*range(1, n_epochs + 1)]
     assert [file.path for file in client.list_artifacts(logged.info.run_id)] == ["curves.png"]
 
 
@@ -95,7 +114,18 @@ def test_study_json_tells_skipped_files(run: Run, photo_folder: Path) -> None:
 
 
 def test_preset_runs_and_flags_override_it(run: Run, photo_folder: Path) -> None:
-    words = ("--data", photo_folder, "--preset", "multitask", "--image-size", 16, "--epochs", 1)
+    words = (
+        "--data",
+        photo_folder,
+        "--preset",
+        "multitask",
+        "--image-size",
+        16,
+        "--epochs",
+        1,
+        "--min-steps",
+        0,
+    )
     assert run(*words, "--name", "mine") == 0
     row = trial()
     assert (row["mode"], row["aux_weight"], row["epochs"]) == ("scratch", 0.3, 1)

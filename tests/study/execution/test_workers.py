@@ -1,4 +1,4 @@
-"""What Ray's workers give is what the same trials give alone, and frozen ones need not wait."""
+"""What Ray's workers give is what the same trials give alone, and no network waits."""
 
 import json
 from pathlib import Path
@@ -9,79 +9,97 @@ import torch
 
 from study.cluster.stores import Folder
 from study.execution.replay import differences
+from study.execution.sweep import Swept
 from study.execution.trial_context import TrialContext
 from study.execution.worker import Reporter, run_in_worker
 from study.records.ledger import read_records
 from study.records.study_folder import LEDGER
 from study.search.confirmation import Planned
-from study.search.searcher import as_drawn
+from study.search.searcher import as_job
 from tests.conftest import SIDE, TINY
 from tests.soak.memory import Watch
 from tests.soak.study import Follower
-from tests.support.programs import waiting_study
+from tests.support.programs import four_places
 from tests.support.studies.builders import make_config, make_epoch
 from tests.support.studies.ray_runs import FinishedStudy, RayRun
-from tl_core.config import MODES
+from tl_core.config import MODES, TrialConfig
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.sources import folder_source
 from tl_core.training.train import run_trial
 
-
-def test_epochs_that_come_fast_are_sent_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    sent: list[tuple[int, list[int]]] = []
-    monkeypatch.setattr(
-        "study.execution.worker.tune.report",
-        lambda result: sent.append((result["epoch"], [e["epoch"] for e in result["epochs"]])),
-    )
-    reporter = Reporter("val_log_loss", every_s=3600)
-    for epoch in (1, 2, 3):
-        reporter.epoch(make_epoch(epoch))
-    assert sent == []
-    reporter.send()
-    reporter.send()
-    assert sent == [(3, [1, 2, 3])]
-    at_once = Reporter("val_log_loss", every_s=0)
-    at_once.epoch(make_epoch(4))
-    at_once.send()
-    assert sent[1:] == [(4, [4])]
+Sent = list[dict[str, Any]]
 
 
-def test_ray_hears_by_name_only_what_the_search_goes_by(monkeypatch: pytest.MonkeyPatch) -> None:
-    sent: list[dict[str, Any]] = []
-    monkeypatch.setattr("study.execution.worker.tune.report", sent.append)
-    Reporter("val_accuracy", every_s=0).epoch(make_epoch(2, val_accuracy=0.5))
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
+    """What Ray Tune hears."""
+    results = Sent()
+    monkeypatch.setattr("study.execution.worker.tune.report", results.append)
+    return results
+
+
+def test_ray_hears_by_name_only_what_the_search_goes_by(sent: Sent) -> None:
+    Reporter("val_accuracy").epoch(make_epoch(2, val_accuracy=0.5))
     (result,) = sent
     numbers = {name: value for name, value in result.items() if isinstance(value, int | float)}
     assert numbers == {"val_accuracy": 0.5, "epoch": 2}
 
 
-def test_a_trial_reports_its_test_scores_and_keeps_the_winner_and_a_failure_is_no_exception(
-    images: ImageSet,
-    own_cache: Path,
-    tiny_weights: Path,
-    tmp_path: Path,
+class Worker:
+    """Runs jobs in this process."""
+
+    def __init__(self, images: ImageSet, cache: Path, folder: Path, weights: Path) -> None:
+        name = images.path.relative_to(cache).as_posix()
+        self.images, self.context = (
+            images,
+            TrialContext(cache, name, Folder(folder), "val_log_loss"),
+        )
+        self._fixed = {"train_ratio": 0.2, "backbone": TINY, "image_size": SIDE, "min_steps": 4}
+        self._fixed |= {"weights": str(weights)}
+
+    def config(self, **given: Any) -> TrialConfig:
+        """A configuration of its data."""
+        return make_config(**self._fixed | given)
+
+    def run(self, *batch: Planned) -> None:
+        """Run a job."""
+        run_in_worker(as_job(list(batch)), self.context)
+
+
+@pytest.fixture
+def worker(
+    images: ImageSet, own_cache: Path, tiny_weights: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    sent: list[dict[str, Any]] = []
-    monkeypatch.setattr("study.execution.worker.tune.report", sent.append)
+) -> Worker:  # fmt: skip
     monkeypatch.setattr("study.execution.worker.settle_worker", lambda _: torch.device("cpu"))
-    name = images.path.relative_to(own_cache).as_posix()
-    context = TrialContext(own_cache, name, Folder(tmp_path / "study"), "val_log_loss")
-    config = make_config(
-        mode="finetune", train_ratio=0.2, backbone=TINY, weights=str(tiny_weights), image_size=SIDE
-    )
-    run_in_worker(as_drawn(3, Planned(config, "confirm", 0, winner=True)), context)
+    return Worker(images, own_cache, tmp_path / "study", tiny_weights)
+
+
+def test_a_trial_reports_its_test_scores_and_keeps_the_winner_and_a_failure_is_no_exception(
+    worker: Worker, sent: Sent, tmp_path: Path
+) -> None:
+    config = worker.config(mode="finetune")
+    worker.run(Planned(config, "confirm", 0, winner=True, tests=True, trial=3))
     assert [e["epoch"] for result in sent for e in result["epochs"]] == [1, 2]
     assert 0 <= sent[-1]["test"]["test_accuracy"] <= 1
     assert (tmp_path / "study" / "winner" / "model.json").exists()
-    diverges = config.model_copy(update={"lr": 1e30})
-    run_in_worker(as_drawn(4, Planned(diverges)), context)
+    worker.run(Planned(config.model_copy(update={"lr": 1e30}), trial=4))
     assert sent[-1]["failure"].startswith("DivergedError: ")
 
 
+def test_frozen_trials_of_a_job_are_sent_together(worker: Worker, sent: Sent) -> None:
+    configs = [worker.config(lr=lr, seeds=2) for lr in (1e-3, 1e-2)]
+    worker.run(*(Planned(config, trial=i) for i, config in enumerate(configs)))
+    (result,) = sent
+    found = [Swept.of(plain) for plain in result["swept"]]
+    assert [(swept.trial, len(swept.epochs)) for swept in found] == [(0, 2), (1, 2)]
+    alone = run_trial(configs[1], worker.images, worker.context.cache, torch.device("cpu"))
+    assert found[1].epochs[-1].val_log_loss == pytest.approx(alone.history[-1].val_log_loss)
+
+
 @pytest.mark.integration
-def test_frozen_trials_run_beside_networks_that_take_every_core(ray_run: RayRun) -> None:
-    code, printed, errors = ray_run.finish(ray_run.start(program=waiting_study.__file__))
+def test_all_gpus_have_networks_while_frozen_trials_are_drawn_among_them(ray_run: RayRun) -> None:
+    code, printed, errors = ray_run.finish(ray_run.start(program=four_places.__file__))
     assert code == 0, printed + errors
     assert ray_run.left_over(wait_s=20) == {}
 
@@ -109,7 +127,8 @@ def test_they_do_so_in_every_mode_with_flipped_images(
 ) -> None:
     process = ray_run.start(
         "--data", photo_folder, "--backbone", TINY, "--weights", tiny_weights, "--image-size", SIDE,
-        "--mode", *MODES, "--train-ratio", 0.2, 0.8, "--epochs", 2, "--trials", 16,
+        "--mode", *MODES, "--train-ratio", 0.2, 0.8,
+        "--epochs", 2, "--min-steps", 0, "--trials", 16,
         "--batch-size", 8, "--seeds", 3, "--name", "mine", "--hflip", "--no-confirm", "--offline",
     )  # fmt: skip
     code, printed, errors = ray_run.finish(process)
@@ -124,7 +143,8 @@ def test_workers_keep_no_memory_of_trials_that_have_ended(
 ) -> None:
     process = ray_run.start(
         "--data", photo_folder, "--backbone", "mlp", "--mode", "scratch", "--image-size", SIDE,
-        "--train-ratio", 0.8, "--epochs", 3, "--trials", 60, "--no-confirm", "--name", "mine",
+        "--train-ratio", 0.8,
+        "--epochs", 3, "--min-steps", 0, "--trials", 60, "--no-confirm", "--name", "mine",
         "--offline",
     )  # fmt: skip
     ended = Follower(Path("runs/mine") / LEDGER).ended

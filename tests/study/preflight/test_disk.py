@@ -15,8 +15,9 @@ from tests.support.studies.builders import make_settings
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.sources import Source, folder_source
 from tl_core.errors import Fault
+from tl_core.inputs.features import load_features
+from tl_core.inputs.prefix import cut_backbone, load_activations
 from tl_core.models.backbones import Backbone, load_backbone
-from tl_core.training.features import load_features
 
 IMAGES = 40 * 3 * SIDE * SIDE
 FEATURES = 40 * 1024 * 4
@@ -48,11 +49,13 @@ def sizes(needs: Any) -> dict[str, int]:
     ("given", "features"),
     [
         ({}, FEATURES),
-        ({"hflip": True}, 3 * FEATURES),
+        ({"augment": "flip"}, 3 * FEATURES),
         ({"mode": ["lp_ft"]}, FEATURES),
         ({"mode": ["finetune", "scratch"]}, 0),
-        ({"weights": "none", "confirm_seeds": 5}, 6 * FEATURES),
-        ({"weights": "none", "confirm": False, "hflip": True}, 3 * FEATURES),
+        # Of the search, of the repeats, and five fresh ones.
+        ({"weights": "none", "confirm_seeds": 5}, 7 * FEATURES),
+        ({"weights": "none", "mode": ["freeze", "lp_ft"]}, 9 * FEATURES),
+        ({"weights": "none", "confirm": False, "augment": "flip"}, 3 * FEATURES),
         ({"weights": "none", "debug": True}, FEATURES),
     ],
 )
@@ -70,7 +73,7 @@ def test_an_empty_cache_needs_images_and_features(
 def test_what_is_in_the_cache_is_not_needed(
     source: Source, network: Backbone, tiny_weights: Path, own_cache: Path
 ) -> None:
-    plain, both = (ask(tiny_weights, hflip=hflip) for hflip in (False, True))
+    plain, both = (ask(tiny_weights, augment=augment) for augment in ("none", "flip"))
     images: ImageSet = load_images(source, SIDE, own_cache)
     assert sizes(cache_needs(plain, source, network)) == {"features": FEATURES}
     load_features(images, network, own_cache, torch.device("cpu"))
@@ -96,7 +99,7 @@ def test_a_folder_needs_room_for_the_checkpoints_of_trials_at_once(mlp: Backbone
         "the winner": NET,
         "checkpoints of 8 trials": 8 * 2 * 3 * NET,
     }
-    few = ask(mode=["scratch"], trials_per_gpu=2, trials=3)
+    few = ask(mode=["scratch"], trials_per_gpu=2, trials=3, train_ratio=[0.1])
     assert sizes(out_needs(few, mlp, 4))["checkpoints of 3 trials"] == 3 * 2 * 3 * NET
     frozen = ask("none", mode=["freeze"])
     assert set(sizes(out_needs(frozen, mlp, 0))) == {"the study's own files", "the winner"}
@@ -106,7 +109,7 @@ def test_a_folder_needs_room_for_the_checkpoints_of_trials_at_once(mlp: Backbone
 def test_checkpoints_of_a_resumed_study_need_no_more_room(mlp: Backbone, tmp_path: Path) -> None:
     (tmp_path / "mine" / "checkpoints").mkdir(parents=True)
     (tmp_path / "mine" / "checkpoints" / "3.ckpt").write_bytes(bytes(1000))
-    settings = ask(mode=["scratch"], trials=1, out=tmp_path, name="mine")
+    settings = ask(mode=["scratch"], trials=1, train_ratio=[0.1], out=tmp_path, name="mine")
     assert sizes(out_needs(settings, mlp, 4))["checkpoints of 1 trial"] == 2 * 3 * NET - 1000
 
 
@@ -148,3 +151,25 @@ def test_only_a_cache_that_lacks_something_must_be_writable(
     load_images(source, SIDE, own_cache)
     monkeypatch.setattr("study.preflight.disk.folder_faults", lambda *_: ["read-only"])
     assert disk_faults(settings, source, None, 0) == []
+
+
+def test_partial_fine_tuning_needs_room_for_activations(
+    source: Source, network: Backbone, tiny_weights: Path, own_cache: Path
+) -> None:
+    def need(**given: Any) -> int:
+        words: dict[str, Any] = {"weights": tiny_weights, "mode": ["partial"]}
+        settings = ask(**words | given)
+        return sizes(cache_needs(settings, source, network)).get("activations", 0)
+
+    # At 32 px the last stage gets 96 channels of 2 x 2, and the one below 48 of 4 x 4; float16.
+    last, below = 40 * 2 * 96 * 4, 40 * 2 * 48 * 16
+    assert need() == last
+    assert need(unfreeze=["1", "2"]) == last + below
+    assert need(augment="flip") == 2 * last
+    # The search's network, those of three repeats, and five fresh ones.
+    assert need(weights="none") == 9 * last
+    images = load_images(source, SIDE, own_cache)
+    prefix, _ = cut_backbone(network, 1, SIDE)
+    load_activations(images, prefix, own_cache, torch.device("cpu"))
+    assert need() == 0
+    assert need(unfreeze=["2", "1"], augment="flip") == last + 2 * below

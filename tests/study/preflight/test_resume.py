@@ -14,8 +14,15 @@ from study.run import main
 from tests.conftest import SIDE, TINY
 from tests.support.studies.builders import all_runs, make_settings
 from tests.support.studies.ray_runs import RayRun
-from tests.support.studies.synthetic import tiny_study
+from tests.support.studies.synthetic import large_study, tiny_study
+from tl_core.config import TrialConfig
 from tl_core.errors import InputError
+
+OLD_CONFIG = (
+    "mode", "train_ratio", "lr", "aux_weight", "backbone", "weights", "image_size", "precision",
+    "compile", "epochs", "batch_size", "seed", "seeds", "split_seed",
+)  # fmt: skip
+"""Of a configuration of version 0.1, beside `hflip`."""
 
 
 def fault_of(words: str) -> str:
@@ -31,7 +38,7 @@ def fault_of(words: str) -> str:
     ("words", "fault"),
     [
         ("--replay mine", "--replay mine: NAME/TRIAL is expected, as in demo/7"),
-        ("--replay tiny/99", "--replay tiny/99: no such trial; it has 0 to 12"),
+        ("--replay tiny/99", "--replay tiny/99: no such trial; it has 0 to 22"),
         ("--replay tyni/0", "--replay tyni/0: no study tyni in runs/; there are: tiny"),
         ("--replay tiny/0 --lr 1", "--lr is not read with --replay, which keeps the study's"),
         ("--extend tiny", "--extend requires --trials N (additional trials)"),
@@ -77,13 +84,27 @@ def test_ledger_that_cannot_be_read_is_reported(text: str) -> None:
     assert fault_of("--replay tiny/0") == f"--replay tiny/0: {why}"
 
 
+def test_a_study_may_get_fewer_trials_more_than_it_has_cells() -> None:
+    given = tiny_study(mode=["freeze", "finetune"], train_ratio=["0.1", "0.8"], trials="4")
+    given.write(Path("runs/tiny"))
+    assert continued_setup({"extend": "tiny", "trials": "1"}).settings.trials == 5
+
+
+def test_probes_alone_are_not_extended() -> None:
+    large_study("probes", mode=["probe"], trials="5").write(Path("runs/probes"))
+    assert fault_of("--extend probes --trials 3") == (
+        "--extend probes: a probe tunes itself and takes one trial: there is nothing to add"
+    )
+
+
 @pytest.mark.integration
 def test_a_study_that_is_extended_is_one_study(
     ray_run: RayRun, uri: str, photo_folder: Path, tiny_weights: Path, client: MlflowClient
 ) -> None:
     first = ray_run.start(
         "--data", photo_folder, "--backbone", TINY, "--weights", tiny_weights, "--image-size", SIDE,
-        "--mode", "freeze", "--train-ratio", 0.2, 0.4, "--epochs", 2, "--trials", 3,
+        "--mode", "freeze", "--train-ratio", 0.2, 0.4,
+        "--epochs", 2, "--min-steps", 0, "--trials", 3,
         "--confirm-seeds", 2, "--name", "mine", "--tracking-uri", uri,
     )  # fmt: skip
     code, printed, err = ray_run.finish(first)
@@ -95,11 +116,12 @@ def test_a_study_that_is_extended_is_one_study(
     assert "mine: 2 more trials of" in printed
 
     records = read_records(Path("runs/mine"))
-    assert [r.kind for r in records[:9]] == ["search"] * 3 + ["confirm"] * 4 + ["search"] * 2
-    ran = {(r.kind, r.config) for r in records[:7]}
-    assert (
-        sum((r.kind, r.config) in ran for r in records[9:]) <= 1
-    )  # The winner's, for its weights.
+    # At 0.4 there were two configurations to choose from.
+    stages = ["search"] * 3 + ["repeat"] * 2 + ["confirm"] * 4 + ["winner"]
+    assert [r.kind for r in records[:12]] == stages + ["search"] * 2
+    ran = {(r.kind, r.config) for r in records[:10]}
+    # The winner's, for its weights, if another's were made in between.
+    assert sum((r.kind, r.config) in ran for r in records[12:]) <= 1
     assert len(pd.read_csv("runs/mine/trials.csv")) == 5
     assert len(pd.read_csv("runs/mine/confirm.csv")) == 2
     study = json.loads(Path("runs/mine/study.json").read_text())
@@ -133,3 +155,42 @@ def test_a_study_that_sent_nothing_sends_when_a_uri_is_given(
     given: dict[str, object], offline: bool
 ) -> None:
     assert _update(make_settings(offline=True), given).offline is offline
+
+
+def as_version_0_1(folder: Path) -> None:
+    """Rewrite a ledger as the version before recipes wrote it, with mirrored training."""
+    recipe = {*TrialConfig.model_fields} - {*OLD_CONFIG}
+    events = [json.loads(line) for line in (folder / "ledger.jsonl").read_text().splitlines()]
+    for event in events:
+        for about in (event.get("about", {}).get("settings"), event.get("config")):
+            if about:
+                for name in recipe & about.keys():
+                    del about[name]
+                about["hflip"] = True
+    (folder / "ledger.jsonl").write_text("".join(f"{json.dumps(event)}\n" for event in events))
+
+
+@pytest.mark.parametrize("mode", ["finetune", "freeze"])
+def test_an_earlier_study_goes_on_with_its_own_recipe(mode: str) -> None:
+    folder = tiny_study(mode=[mode]).write(Path("runs/tiny"))
+    as_version_0_1(folder)
+    setup = continued_setup({"extend": "tiny", "trials": "2"})
+    batchnorm = "frozen" if mode == "freeze" else "train"
+    new, s = {r.config.batchnorm for r in read_records(folder)}, setup.settings
+    assert (s.batchnorm_of(s.mode[0]), s.augment, s.resize) == (batchnorm, "flip", "squash")
+    assert (s.min_steps, s.schedule, s.weight_decay) == (0, "constant", 0)
+    assert new == {batchnorm}
+    for record in read_records(folder):
+        c = record.config
+        assert (c.min_steps, c.schedule, c.weight_decay, c.head_lr_ratio) == (0, "constant", 0, 1)
+        assert c.augment == "flip"
+
+
+def test_an_earlier_study_of_a_mode_that_has_changed_does_not_go_on() -> None:
+    folder = tiny_study(mode=["lp_ft"]).write(Path("runs/tiny"))
+    as_version_0_1(folder)
+    for words in ("--extend tiny --trials 2", "--replay tiny/0"):
+        assert fault_of(words).endswith(
+            "lp_ft began with heads trained by Adam, and now begins with the probe: start this "
+            "study of an earlier version anew"
+        )

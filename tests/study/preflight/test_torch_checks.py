@@ -69,9 +69,12 @@ def test_batches_of_one_are_too_small_for_batchnorm(photo_folder: Path, modes: l
     net: dict[str, Any] = {"backbone": TINY, "weights": "none", "batch_size": "1"}
     if modes == ["scratch"]:
         del net["weights"]
+    else:
+        assert ask(photo_folder, mode=modes, **net).settings.batch_size == 1
+        net["batchnorm"] = "train"
     assert faults_of(photo_folder, mode=modes, **net) == (
         f"--batch-size 1: the BatchNorm of {TINY} can't learn from one image of 32 px; use "
-        "--batch-size 2, a larger --image-size or --mode freeze",
+        "--batch-size 2, --batchnorm frozen or a larger --image-size",
     )
     assert ask(photo_folder, mode=modes, **net | {"batch_size": "2"}).settings.batch_size == 2
 
@@ -134,7 +137,7 @@ def test_a_set_up_without_a_fault(photo_folder: Path, own_cache: Path) -> None:
     found = rows(setup)
     folder, weights = found.pop("folder"), found.pop("backbone")
     assert list(found.items()) == [
-        ("settings", "64 trials of freeze finetune at 1 train ratio"),
+        ("settings", "16 trials of freeze finetune at 1 train ratio"),
         ("machines", f"{setup.resources.describe(0) if setup.resources else ''}, fp32"),
         ("data", f"{photo_folder}: 40 images of 2 classes"),
         ("tracking", "off: nothing is sent to MLflow"),
@@ -145,8 +148,8 @@ def test_a_set_up_without_a_fault(photo_folder: Path, own_cache: Path) -> None:
     assert list(rows(setup)) == [
         "settings", "machines", "data", "backbone", "folder", "tracking", "storage",
     ]  # fmt: skip
-    # Random weights are drawn anew for each fresh seed.
-    assert views(setup) == 40 * (1 + 5)
+    # Random weights are drawn for the search, for the repeats and for each fresh seed.
+    assert views(setup) == 40 * (1 + 1 + 5)
     assert not own_cache.exists()
 
 

@@ -59,8 +59,9 @@ def test_sections_and_tables(page: Page) -> None:
     for part in (
         "▲", "DivergedError: val_loss is nan in epoch 3",
         "done, 2 pruned, 2 failed. Click a column's name to sort.",
-        "Failed trials: 2 of the search, 0 of the confirmation",
+        "Failed trials: 2 of the search, 0 after it",
         "python study/run.py --data cat_dog --backbone efficientnet_lite0 --precision fp32",
+        "Over 5 fresh seeds, mean val_log_loss", "Tuning: ", "then the best 3 on 3 seeds",
         "python study/run.py --replay all/", "python study/report.py all", "5f2c8a17d0",
         "torch 2.11.0", "NVIDIA H100 80GB HBM3", "a1b2c3",
     ):  # fmt: skip
@@ -69,7 +70,7 @@ def test_sections_and_tables(page: Page) -> None:
 
 UNCONFIRMED = "No cell was confirmed on fresh seeds"
 MANY = tuple(f"class {i}" for i in range(40))
-PARETO = tiny_study(objective="pareto", train_ratio=["0.1", "0.8"])
+PARETO = tiny_study(objective="pareto", design="joint", train_ratio=["0.1", "0.8"])
 
 
 def test_page_needs_no_other_file(full: Path, page: Page) -> None:
@@ -95,7 +96,11 @@ def test_page_needs_no_other_file(full: Path, page: Page) -> None:
      ["40; study.json lists them", "the classes with most errors, the others as one"]),
     (replace(PARETO, confirm_seeds=0),
      ["The Pareto front of the search: no trial has a better val_log_loss with"]),
-], ids=["interrupted", "--no-confirm", "many classes", "pareto"])  # fmt: skip
+    (large_study(train_ratio=["0.1", "0.8"], trials="60"),
+     ["(a probe tunes itself), then the best 3 on 3 seeds, confirmed on 5 seeds", "l2 3.00e-02"]),
+    (large_study(mode=["probe"], train_ratio=["0.1", "0.8"], trials="2"),
+     ["A probe has no learning rate", "probe at train_ratio 0.8, l2 0.03; val_log_loss", "fresh"]),
+], ids=["interrupted", "no confirm", "many classes", "pareto", "all modes", "probes"])  # fmt: skip
 def test_what_else_a_page_says(own_folder: Path, study: Synthetic, texts: list[str]) -> None:
     page = report_of(study, own_folder)
     assert [text for text in texts if text not in page.text] == []

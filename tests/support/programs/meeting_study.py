@@ -14,6 +14,7 @@ from typing import Any
 from study import run
 from study.cluster.ray_environment import set_ray_environment
 from study.execution.trial_context import TrialContext
+from tl_core.config import FROZEN
 
 WANTED = "wanted"
 
@@ -25,7 +26,7 @@ def run_together(folder: Path, drawn: dict[str, Any], context: TrialContext) -> 
     from study.execution.worker import run_in_worker
 
     end = time.monotonic() + 300
-    if drawn["mode"] != "freeze":
+    if drawn["mode"] not in FROZEN:
         (folder / f"node-{ray.get_runtime_context().get_node_id()}").touch()
         while len(list(folder.glob("node-*"))) < int((folder / WANTED).read_text()):
             if time.monotonic() > end:
@@ -37,7 +38,7 @@ def run_together(folder: Path, drawn: dict[str, Any], context: TrialContext) -> 
 def main(folder: Path, words: list[str]) -> int:
     """Run the study."""
     set_ray_environment(own=False)
-    from study.execution import tune as search
+    from study.execution import search
 
     search.search = partial(search.search, run=partial(run_together, folder))
     return run.main(words)

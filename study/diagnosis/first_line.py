@@ -1,0 +1,85 @@
+"""What `study/run.py` says first: about how long the study takes, and what makes it shorter.
+
+The doctor measures in workers, for half a minute. This takes one step of a network in the driver,
+and only where networks learn on the cores, which may take hours.
+"""
+
+import copy
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+
+import torch
+from torch import Tensor, nn
+
+from study.diagnosis.estimate import Before, Speeds, eta
+from study.preflight.prepare import Prepared
+from study.preflight.torch_checks import frozen_backbone
+from study.search.short_sweeps import PER_S, Shape
+from tl_core.config import FROZEN, Precision
+from tl_core.models.backbones import Backbone, load_backbone
+from tl_core.models.precision import run_network
+from tl_core.models.stages import split
+from tl_core.runtime import one_thread
+from tl_core.training.setup import needs_pretrained
+
+_IMAGES = 16
+"""In the step that is timed."""
+_FORWARD = 3.0
+"""How many times as fast a network is that does not learn: back takes two passes."""
+_START_S, _WORKERS_S = 10.0, 10.0
+"""To start Ray, and its workers."""
+_LONG_S = 1800.0
+"""From here on it is told what makes a study shorter, seconds."""
+
+
+def first_line(prepared: Prepared) -> Iterator[str]:
+    """Yield the forecast, in lines; nothing for a single trial, frozen modes or GPUs."""
+    s = prepared.settings
+    learning = [mode for mode in s.mode if mode not in FROZEN]
+    on_cores = prepared.resources.only_cores(prepared.gpus)
+    if s.debug or prepared.state or not on_cores or not learning:
+        return
+    backbone, upper = _backbone(prepared), None
+    if "partial" in s.mode:
+        lower, upper = split(backbone.network, max(s.unfreeze))
+    with one_thread():
+        images = torch.zeros(_IMAGES, 3, s.image_size, s.image_size)
+        images = images.contiguous(memory_format=torch.channels_last)
+        train = _images_per_s(backbone.network, images, backbone.precision)
+        partial = None
+        if upper is not None:
+            with torch.inference_mode():
+                cached = lower(images)
+            partial = _images_per_s(upper, cached.clone(), backbone.precision)
+    speeds = Speeds(_FORWARD * train, train, partial, 0.0, PER_S, PER_S)
+    n, cores = len(prepared.images.labels), prepared.resources.cpus
+    shape = Shape(n, len(prepared.images.classes), backbone.n_features)
+    before = Before(_START_S, 0.0, _WORKERS_S, 0, 1.0, n, cores)
+    estimate = eta(s, prepared.capacity, before, speeds, shape)
+    if estimate is None:
+        return
+    step = f"a step of {s.batch_size} images through the whole network takes one core "
+    step += f"{s.batch_size / train:.2g} s"
+    about = timedelta(seconds=60 * round(estimate.total_s / 60))
+    yield f"about {about} on {cores} cores, where {step}; study/doctor.py measures this closely"
+    if estimate.total_s > _LONG_S:
+        ways = "--mode partial instead of finetune, fewer --train-ratio, a smaller --image-size"
+        yield f"shorter: {ways}, or a GPU"
+
+
+def _backbone(prepared: Prepared) -> Backbone:
+    s = prepared.settings
+    if s.weights == "none" or not any(map(needs_pretrained, s.mode)):
+        return load_backbone(s.backbone, "none", s.image_size)
+    return frozen_backbone(s)
+
+
+def _images_per_s(network: nn.Module, inputs: Tensor, precision: Precision) -> float:
+    """Images a second of a network that learns; the second of two steps counts."""
+    learns, seconds = copy.deepcopy(network), 0.0
+    for _ in range(2):
+        start = time.perf_counter()
+        run_network(learns, inputs, precision).sum().backward()  # type: ignore[no-untyped-call]
+        seconds = time.perf_counter() - start
+    return len(inputs) / seconds

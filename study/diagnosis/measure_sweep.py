@@ -1,0 +1,85 @@
+"""How fast this process sweeps frozen trials, on made-up features of the study's size."""
+
+import json
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from study.config.settings import Settings
+from study.search.queue import BATCH
+from study.search.short_sweeps import PER_S, Shape, products
+from tl_core.config import Mode, TrialConfig
+from tl_core.data.datasets import ImageSet
+from tl_core.inputs.features import feature_entry
+from tl_core.runtime import one_thread
+from tl_core.training.setup import Inputs, load_for
+from tl_core.training.sweep import run_sweep
+
+_MOST, _FEWEST = 2000, 12
+"""Images, and images a class: of ten of a class eight can be for training."""
+_STEPS = 20
+_TINY_LR = 1e-9
+"""Noise teaches nothing at this learning rate, so that no loss diverges."""
+
+
+def measure_sweeps(settings: Settings, shape: Shape, modes: Sequence[Mode]) -> dict[Mode, float]:
+    """Return products a second (`study.search.short_sweeps.products`) of a batch, on one core.
+
+    Args:
+        settings: of the study, with its precision.
+        shape: of its data.
+        modes: `freeze` or `probe`, or both.
+    """
+    images = min(shape.images, max(_MOST, _FEWEST * shape.classes))
+    small = shape._replace(images=max(images, _FEWEST * shape.classes))
+    with tempfile.TemporaryDirectory(prefix="tl-doctor-") as name, one_thread():
+        return {mode: _speed(_batch(settings, small, mode), small, Path(name)) for mode in modes}
+
+
+def _batch(s: Settings, shape: Shape, mode: Mode) -> list[TrialConfig]:
+    """Trials that are shorter than the study's, and as many at once."""
+    is_probe = mode == "probe"
+    config = TrialConfig(
+        mode=mode, train_ratio=0.4, lr=None if is_probe else _TINY_LR, backbone=s.backbone,
+        weights=s.weights, image_size=s.image_size, resize=s.resize, batch_size=s.batch_size,
+        precision="fp32" if s.precision == "auto" else s.precision, epochs=1, min_steps=0,
+        seeds=s.seeds,
+    )  # fmt: skip
+    if is_probe:
+        return [config]
+    # Not more than a second's work: a pass may be long.
+    step = BATCH * s.seeds * s.batch_size * shape.features * (shape.classes + 1)
+    n_train = s.batch_size * max(1, min(_STEPS, int(PER_S / step)))
+    ratio = min(0.8, max(2 * shape.classes, n_train) / shape.images)
+    return [config.model_copy(update={"train_ratio": ratio})] * BATCH
+
+
+def _speed(batch: list[TrialConfig], shape: Shape, folder: Path) -> float:
+    inputs = made_up(batch[0], shape, folder / batch[0].mode)
+    run_sweep(batch[:1], inputs)  # Libraries prepare themselves in their first calls.
+    start = time.perf_counter()
+    run_sweep(batch, inputs)
+    return len(batch) * products(batch[0], shape) / (time.perf_counter() - start)
+
+
+def made_up(config: TrialConfig, shape: Shape, folder: Path) -> Inputs:
+    """A data set of noise that has its features; nobody reads its pixels."""
+    rng, (n, n_classes, d) = np.random.default_rng(0), shape
+    entry = folder / "images"
+    entry.mkdir(parents=True)
+    size = (n, 3, config.image_size, config.image_size)
+    np.lib.format.open_memmap(entry / "pixels.npy", "w+", np.uint8, size)
+    np.save(entry / "labels.npy", np.arange(n) % n_classes)
+    np.save(entry / "brightness.npy", rng.random(n, dtype=np.float32))
+    about = {"name": "noise", "ids": [*map(str, range(n))], "bad": [], "resize": config.resize}
+    about |= {"classes": [*map(str, range(n_classes))]}
+    (entry / "about.json").write_text(json.dumps(about))
+    images = ImageSet.open(entry)
+    features = feature_entry(images.key, load_for(config), folder)
+    features.mkdir(parents=True)
+    np.save(features / "features.npy", rng.standard_normal((n, d), dtype=np.float32))
+    return Inputs(images, folder, torch.device("cpu"), verify=False)

@@ -1,0 +1,114 @@
+"""Who runs which trial: the driver makes short sweeps itself, workers run all else.
+
+A network waits for one short sweep at most. The driver draws ahead until each place has a network,
+and sweeps what it has drawn on the way while no worker has news, batch by batch. Only before the
+first worker is there does it sweep at once, so that the search learns from each batch.
+"""
+
+import itertools
+import time
+from collections import deque
+from functools import cached_property
+
+import numpy as np
+
+from study.execution.study_trials import StudyTrials
+from study.execution.sweep import CPU, cell_key, sweep
+from study.execution.trial_context import TrialContext
+from study.search.confirmation import Planned
+from study.search.queue import is_frozen
+from study.search.short_sweeps import Shape, is_short
+from tl_core.data.datasets import ImageSet
+from tl_core.runtime import one_thread
+from tl_core.training.setup import Inputs
+
+AHEAD_S = 30.0
+"""Longest that a study sweeps before it starts workers, seconds; its networks take minutes each."""
+
+
+class Jobs:
+    """The jobs of workers, and the driver's own."""
+
+    def __init__(self, trials: StudyTrials, context: TrialContext, alone: bool) -> None:
+        """Share the trials of a study out.
+
+        Args:
+            trials: of the study.
+            context: what they share.
+            alone: no network learns, so the driver may take its time.
+        """
+        self._trials, self._context, self._alone = trials, context, alone
+        self._for_workers = deque[list[Planned]]()
+        self._own = deque[list[Planned]]()
+
+    def need_workers(self) -> bool:
+        """Sweep until there is something for a worker, or nothing left; return whether there is.
+
+        A study whose networks wait goes on after `AHEAD_S`.
+        """
+        start = time.monotonic()
+        while not self._for_workers:
+            if not self._alone and time.monotonic() - start > AHEAD_S:
+                return True
+            if self._own:
+                self.sweep_one()
+            elif batch := self._trials.queue.next():
+                self._share(batch)
+            else:
+                return False
+        return True
+
+    def next(self) -> list[Planned] | None:
+        """The next job of a worker, [] while there is none, None after the last."""
+        while not self._for_workers:
+            if batch := self._trials.queue.next():
+                self._share(batch)
+            elif self._own:  # Their results decide what follows.
+                self.sweep_one()
+            else:
+                return None if self._trials.queue.finished else []
+        return self._for_workers.popleft()
+
+    def sweep_one(self) -> None:
+        """Make one of the driver's own sweeps, if one waits."""
+        if not self._own:
+            return
+        batch = self._own.popleft()
+        self._trials.open(batch)
+        with one_thread():
+            self._trials.swept(sweep(batch, self._inputs, self._context.storage))
+
+    def _share(self, batch: list[Planned]) -> None:
+        if not is_frozen(batch[0]):
+            self._for_workers.append(batch)
+            return
+        for _, some in itertools.groupby(sorted(batch, key=cell_key), cell_key):
+            cell = list(some)
+            (self._own if self._is_own(cell) else self._for_workers).append(cell)
+
+    def _is_own(self, batch: list[Planned]) -> bool:
+        """Whether the driver makes a sweep.
+
+        A winner's predictions take a pass of the network, for which others may not wait.
+        """
+        if batch[0].winner and not self._alone:
+            return False
+        return is_short(batch[0].config, self._shape)
+
+    @cached_property
+    def _inputs(self) -> Inputs:
+        """The study has verified its features before the first trial."""
+        context = self._context
+        return Inputs(ImageSet.open(context.cache / context.images), context.cache, CPU, False)
+
+    @cached_property
+    def _shape(self) -> Shape:
+        return shape_of(self._inputs.images, self._context)
+
+
+def shape_of(images: ImageSet, context: TrialContext) -> Shape:
+    """The size of frozen trials' data: no features if each seed has a network of its own."""
+    if not context.features:
+        return Shape(len(images.labels), len(images.classes), 0)
+    features = np.load(context.cache / context.features / "features.npy", mmap_mode="r")
+    return Shape(len(images.labels), len(images.classes), int(features.shape[1]))

@@ -1,0 +1,136 @@
+"""The trials of a running study: which is next, and what is written down of each."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from study.cluster.stores import Folder, Storage, bucket_of
+from study.config.settings import Settings
+from study.execution.sweep import Swept, number_of
+from study.execution.trial_context import checkpoint_name
+from study.records.journal import Journal
+from study.records.study_folder import WINNER
+from study.records.trial_record import Status, TrialRecord
+from study.search.confirmation import Planned, plan, remaining
+from study.search.queue import TrialQueue
+from tl_core.config import EpochMetrics
+from tl_core.files import replace_file
+
+
+class StudyTrials:
+    """Draws trials, and tells journal, files and search what becomes of them."""
+
+    def __init__(
+        self, settings: Settings, folder: Path, journal: Journal, winner: TrialRecord | None
+    ) -> None:
+        """Continue the study of a journal.
+
+        Args:
+            settings: of the study.
+            folder: the study's.
+            journal: has the trials of earlier runs, and gets those of this one.
+            winner: the earlier trial whose weights are the study's.
+        """
+        self._settings, self._folder, self._journal = settings, folder.resolve(), journal
+        self._bucket = bucket_of(settings)
+        self._storage: Storage = self._bucket or Folder(self._folder)
+        self._kept = winner
+        self._planned: set[Planned] = set()
+        """Those after the search: one that has failed may be planned again."""
+        self._running: dict[int, tuple[Planned, TrialRecord]] = {}
+        self._ended: set[int] = set()
+        self.queue = TrialQueue(settings, self._next_stage, journal.records)
+
+    def _next_stage(self) -> list[Planned]:
+        records, is_first = self._journal.records, not self._planned
+        left = remaining(plan(self._settings, records), records, self._kept)
+        stage = [p for p in left if p not in self._planned]
+        self._planned |= {*stage}
+        if stage or is_first:
+            self._journal.confirm([p.config for p in stage])
+        return stage
+
+    @property
+    def records(self) -> list[TrialRecord]:
+        """All trials so far, by number."""
+        return self._journal.records
+
+    def open(self, batch: Iterable[Planned]) -> list[TrialRecord]:
+        """Return the open records of those that have not ended; start those that are new."""
+        return [self.start(p) for p in batch if p.trial not in self._ended]
+
+    def start(self, planned: Planned) -> TrialRecord:
+        """Open the record of a trial; it may be open already."""
+        p, number = planned, number_of(planned)
+        if number not in self._running:
+            record = self._journal.start(p.config, number, p.kind, p.source, p.draw)
+            self._running[number] = p, record
+        return self._running[number][1]
+
+    def report(
+        self,
+        record: TrialRecord,
+        epochs: Iterable[EpochMetrics],
+        warnings: Iterable[str] = (),
+        test: dict[str, float] | None = None,
+        node: str | None = None,
+    ) -> None:
+        """Write down what a trial has sent; `node` is where it runs, on a cluster."""
+        for epoch in epochs:
+            self._journal.epoch(record, epoch)
+        for text in warnings:
+            self._journal.warn(record, text)
+        record.test |= test or {}
+        record.node = node
+
+    def swept(self, found: Iterable[Swept], node: str | None = None) -> None:
+        """Write down a sweep that has ended."""
+        for trial in found:
+            if trial.trial in self._ended:  # Its worker died after it had sent this.
+                continue
+            record = self._running[trial.trial][1]
+            self.report(record, trial.epochs, test=trial.test, node=node)
+            if trial.error:
+                self.fail(record, trial.error, trial.details, trial.seconds)
+            else:
+                self.end(record, trial.seconds)
+
+    def end(self, record: TrialRecord, seconds: float | None = None) -> None:
+        """Close the record of a trial that has ended by itself, or was stopped early.
+
+        `seconds` are its share of a sweep; by default the time since it was started.
+        """
+        planned, _ = self._running.pop(record.trial)
+        is_whole = len(record.history) == record.config.epochs
+        model = self._winner() if planned.winner else None
+        status: Status = "done" if is_whole else "pruned"
+        self._journal.end(record, status, model=model, wall_s=seconds)
+        if model:
+            self._kept = record
+        value = record.value(self._settings.metric)
+        self._close(record, status, value)
+
+    def fail(
+        self, record: TrialRecord, error: str, details: str, seconds: float | None = None
+    ) -> None:
+        """Keep the details in a file, and the error's first line in the tables."""
+        self._running.pop(record.trial)
+        file = self._folder / "failures" / f"{record.trial}.txt"
+        file.parent.mkdir(exist_ok=True)
+        replace_file(file, details)
+        self._journal.end(record, "failed", error.splitlines()[0], files=[file], wall_s=seconds)
+        self._close(record, "failed")
+
+    def _close(self, record: TrialRecord, status: Status, value: float | None = None) -> None:
+        self._ended.add(record.trial)
+        self._storage.remove(checkpoint_name(record.trial))
+        self.queue.ended(record.trial, status, len(record.history), value)
+
+    def warn(self, record: TrialRecord, text: str) -> None:
+        """A trial has a problem and continues."""
+        self._journal.warn(record, text)
+
+    def _winner(self) -> Path:
+        """The folder of the winner's weights: report, predictions and registry read it here."""
+        if self._bucket:
+            Folder(self._folder).replace(WINNER, self._bucket.folder(WINNER))
+        return self._folder / WINNER

@@ -1,0 +1,103 @@
+"""Frozen trials of one cell as one computation, in the driver or in a worker."""
+
+import time
+import traceback
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import torch
+
+from study.cluster.stores import Storage
+from study.execution.planned_trial import run_planned
+from study.search.confirmation import Planned
+from tl_core.config import EpochMetrics
+from tl_core.files import is_disk_full
+from tl_core.training.setup import Inputs
+from tl_core.training.sweep import run_sweep
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What became of one trial of a sweep."""
+
+    trial: int
+    epochs: tuple[EpochMetrics, ...] = ()
+    test: dict[str, float] | None = None
+    seconds: float = 0.0
+    """Its share of the sweep's wall time."""
+    error: str | None = None
+    details: str = ""
+    """The traceback of an error."""
+
+    def plain(self) -> dict[str, Any]:
+        """As plain values, for the way from a worker."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, plain: dict[str, Any]) -> Self:
+        """The opposite of `plain`."""
+        return cls(**plain | {"epochs": tuple(EpochMetrics(**e) for e in plain["epochs"])})
+
+
+def cell_key(planned: Planned) -> tuple[bool, str]:
+    """What trials of one sweep have in common."""
+    own = {"lr", "aux_weight", "seed", "seeds"}
+    return planned.tests, planned.config.model_dump_json(exclude=own)
+
+
+def sweep(batch: Sequence[Planned], inputs: Inputs, storage: Storage) -> list[Swept]:
+    """Run frozen trials that share their `cell_key`; a winner comes alone.
+
+    A trial that diverges fails alone. Any other error, such as too little memory, has both halves
+    of the batch tried apart, until the trial that fails is alone.
+
+    Raises `OSError` if the disk is full: the next trials would fail, too.
+    """
+    start = time.perf_counter()
+    try:
+        found = _winner(batch[0], inputs, storage) if batch[0].winner else _together(batch, inputs)
+    except Exception as error:
+        if isinstance(error, OSError) and is_disk_full(error):
+            raise
+        if len(batch) == 1:
+            return [_failed(batch[0], error, time.perf_counter() - start)]
+    else:
+        share = (time.perf_counter() - start) / len(batch)
+        return [Swept(**vars(swept) | {"seconds": share}) for swept in found]
+    half = len(batch) // 2
+    return sweep(batch[:half], inputs, storage) + sweep(batch[half:], inputs, storage)
+
+
+def _together(batch: Sequence[Planned], inputs: Inputs) -> list[Swept]:
+    results = run_sweep([p.config for p in batch], inputs, batch[0].tests)
+    return [
+        Swept(number_of(p), r.history, r.test, error=_line(r.error), details=_text(r.error))
+        for p, r in zip(batch, results, strict=True)
+    ]
+
+
+def _winner(planned: Planned, inputs: Inputs, storage: Storage) -> list[Swept]:
+    epochs: list[EpochMetrics] = []
+    test = run_planned(planned, inputs, storage, epochs.append)
+    return [Swept(number_of(planned), tuple(epochs), test)]
+
+
+def _failed(planned: Planned, error: Exception, seconds: float) -> Swept:
+    return Swept(number_of(planned), seconds=seconds, error=_line(error), details=_text(error))
+
+
+def _line(error: Exception | None) -> str | None:
+    return f"{type(error).__name__}: {error}" if error else None
+
+
+def _text(error: Exception | None) -> str:
+    return "".join(traceback.format_exception(error)) if error else ""
+
+
+def number_of(planned: Planned) -> int:
+    """The number of a trial that the queue has given one."""
+    assert planned.trial is not None
+    return planned.trial

@@ -1,0 +1,131 @@
+"""What the study hears of a job, and what becomes of the job's trials."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from study.errors import NodeError
+from study.execution.jobs import Jobs
+from study.execution.study_trials import StudyTrials
+from study.execution.sweep import Swept
+from study.execution.trial_context import TrialContext
+from study.execution.tune import _StudyCallback
+from study.search.searcher import as_job
+from tests.support.studies.builders import make_epoch, make_settings
+from tests.support.studies.counting_journal import CountingJournal
+from tests.support.study_fixtures import Patch
+
+DIED = "Worker exit detail: it was killed.\nActorDiedError"
+
+
+class Study:
+    """A study of three trials of one mode, and what Ray Tune tells it of their job."""
+
+    def __init__(self, folder: Path, mode: str, trials: int) -> None:
+        settings = make_settings(
+            data="photos", mode=(mode,), train_ratio=(0.1,), trials=trials, epochs=1, name="mine",
+            cache=folder, confirm=False, design="joint",
+        )  # fmt: skip
+        self.journal = CountingJournal()
+        self.warned: list[str] = []
+        self.journal.warn = lambda record, text: self.warned.append(text)  # type: ignore[method-assign]
+        trials_ = StudyTrials(settings, folder, self.journal, None)
+        context = TrialContext.here(settings, "images/none", folder)
+        callback = _StudyCallback(trials_, Jobs(trials_, context, alone=True), folder, False)
+        self.batch, self.callback = trials_.queue.next(), callback
+        self.job = SimpleNamespace(config=as_job(self.batch), last_result={}, error_file=None)
+        callback.on_trial_start(0, [], self.job)
+
+    def tell(self, **result: Any) -> None:
+        """The job has reported."""
+        plain = {"epochs": [], "warnings": [], "test": {}, "node_ip": "here"}
+        self.job.last_result = result if "swept" in result else plain | result
+        self.callback.on_trial_result(0, [], self.job, self.job.last_result | {"node_ip": "here"})
+
+    def statuses(self) -> list[str]:
+        """Of all trials."""
+        return [record.status for record in self.journal.records]
+
+    def swept(self) -> list[dict[str, Any]]:
+        """What a worker sends of a sweep whose second trial has failed."""
+        errors = {1: "DivergedError: nan"}
+        return [
+            Swept(i, () if i in errors else (make_epoch(),), error=errors.get(i)).plain()
+            for i in range(len(self.batch))
+        ]
+
+
+def test_a_sweep_of_a_worker_ends_its_trials_each_in_its_way(tmp_path: Path) -> None:
+    study = Study(tmp_path, "freeze", trials=3)
+    assert study.statuses() == ["running"] * 3
+    study.tell(epoch=1, swept=study.swept())
+    study.callback.on_trial_complete(0, [], study.job)
+    assert study.statuses() == ["done", "failed", "done"]
+    assert study.journal.records[1].error == "DivergedError: nan"
+    assert (tmp_path / "failures" / "1.txt").is_file()
+
+
+def test_if_a_worker_dies_its_sweep_is_made_again_and_at_last_all_its_trials_fail(
+    tmp_path: Path,
+) -> None:
+    study = Study(tmp_path, "freeze", trials=3)
+    (tmp_path / "error.txt").write_text(DIED)
+    study.job.error_file = tmp_path / "error.txt"
+    study.callback.on_trial_recover(0, [], study.job)
+    assert study.warned == ["worker died: it was killed; another worker continues it"] * 3
+    assert study.statuses() == ["running"] * 3
+    study.callback.on_trial_error(0, [], study.job)
+    assert study.statuses() == ["failed"] * 3
+    assert study.journal.records[2].error == "worker died: it was killed"
+
+
+def test_a_sweep_that_is_made_twice_counts_once(tmp_path: Path) -> None:
+    study = Study(tmp_path, "freeze", trials=3)
+    study.tell(epoch=1, swept=study.swept())
+    # Its worker died before Ray Tune had closed the job.
+    study.callback.on_trial_recover(0, [], study.job)
+    study.callback.on_trial_start(0, [], study.job)
+    study.tell(epoch=1, swept=study.swept())
+    study.callback.on_trial_complete(0, [], study.job)
+    assert study.statuses() == ["done", "failed", "done"]
+    assert len(study.journal.ends) == 3
+
+
+@pytest.mark.parametrize(("result", "error"), [
+    ({"failure": "no space", "disk_full": True}, OSError),
+    ({"failure": "no weights", "node_fault": "node 10.0.0.7: no weights"}, NodeError),
+])  # fmt: skip
+def test_what_would_fail_every_trial_stops_the_study(
+    result: dict[str, Any], error: type[Exception], tmp_path: Path
+) -> None:
+    study = Study(tmp_path, "finetune", trials=1)
+    study.tell(**result, traceback="")
+    study.callback.on_trial_complete(0, [], study.job)
+    assert study.statuses() == ["running"], "it is resumed later"
+    with pytest.raises(error, match=r"no weights|no space"):
+        study.callback.on_step_end(0, [])
+
+
+def test_a_network_reports_epoch_by_epoch(tmp_path: Path) -> None:
+    study = Study(tmp_path, "finetune", trials=1)
+    study.tell(epochs=[vars(make_epoch())], warnings=["a damaged checkpoint"])
+    study.tell(test={"test_accuracy": 0.5})
+    study.callback.on_trial_complete(0, [], study.job)
+    (record,) = study.journal.records
+    assert (record.status, len(record.history), record.test) == ("done", 1, {"test_accuracy": 0.5})
+    assert study.warned == ["a damaged checkpoint"]
+
+
+@pytest.mark.parametrize(("step_s", "sweeps"), [(0.05, 0), (0.125, 1)])
+def test_the_driver_sweeps_while_no_job_has_news(
+    step_s: float, sweeps: int, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    study, made = Study(tmp_path, "finetune", trials=1), list[bool]()
+    clock = iter([7.0, 7.0 + step_s])
+    monkeypatch.setattr("study.execution.tune.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr(Jobs, "sweep_one", lambda _: made.append(True))
+    study.callback.on_step_begin(0, [])
+    study.callback.on_step_end(0, [])
+    assert len(made) == sweeps
