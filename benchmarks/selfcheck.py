@@ -65,9 +65,9 @@ def check_scaling() -> None:
     row = rates([(10.0, 1.0), (10.5, 1.1), (11.0, 1.2)], slots=4, sleep_s=1.0)
     # Four slots end two trials a second: each has a trial for 2 s, which sleeps for one.
     assert (row["trials_per_s"], row["driver_cpu_ms"], row["idle_slot_ms"]) == (2, 100, 1000)
-    spans = [Span("finetune", (gpu,), *span) for gpu, *span in ((0, 0, 3), (0, 1, 2), (3, 2, 4))]
+    spans = [Span((gpu,), *span) for gpu, *span in ((0, 0, 3), (0, 1, 2), (3, 2, 4))]
     assert (utilisation(spans, slots=2), most_at_once(spans)) == (0.75, 2)
-    row = spread_row([*spans, Span("freeze", (), 0, 9)], 4, 2, True)
+    row = spread_row(spans, 4, 2, swept=5)
     assert (row["trials_on_gpus"], row["most_on_one_gpu"], row["gpus_a_trial"]) == (3, 2, 1)
 
 

@@ -47,8 +47,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def measure(trials: Sequence[Planned], data: str, cache: Path, out: Path, processes: int) -> None:
-    """Run the trials that `out` lacks, and write it after each.
+def measure(
+    trials: Sequence[Planned],
+    data: str,
+    cache: Path,
+    out: Path,
+    processes: int,
+    known: Sequence[Planned] = (),
+) -> None:
+    """Run the trials that `out` lacks, and write it after each; it may hold other `known` ones.
 
     Raises `InputError` for images that are unavailable or a file of another plan's runs, and what a
     trial raises.
@@ -57,7 +64,10 @@ def measure(trials: Sequence[Planned], data: str, cache: Path, out: Path, proces
     sizes = {trial.config.image_size for trial in trials}
     images = {size: load_images(source, size, cache) for size in sorted(sizes)}
     done = read(out)
-    runs, keys = {(t.group, t.run) for t in trials}, {found.key for found in images.values()}
+    runs, keys = (
+        {(t.group, t.run) for t in (*trials, *known)},
+        {found.key for found in images.values()},
+    )
     for f in done:  # Runs of other settings or images must not share a table.
         if (f.group, f.run) not in runs or f.data not in keys:
             raise InputError(

@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from rich.console import Console
 
 from benchmarks.common import environment
+from study.records.trial_record import read_config
 from study.search.space import LR_RANGES
 from tl_core.config import ARTICLE_SIZE, MODES, Mode, TrialConfig
 from tl_core.data.datasets import ImageSet
@@ -23,8 +24,9 @@ from tl_core.progress import track
 from tl_core.runtime import keep_freed_memory
 from tl_core.training.train import run_trial
 
-Group = Literal["article", "modes", "tasks"]
-"""The article's own runs; all modes under the same conditions; with the auxiliary task."""
+Group = Literal["article", "modes", "tasks", "old recipe", "new recipe"]
+"""The article's own runs; all modes under the same conditions; with the auxiliary task; each mode
+tuned, under the article's recipe and under today's defaults."""
 
 ARTICLE_LR = 1e-3
 """Of heads alone and of the article's own nets."""
@@ -62,6 +64,8 @@ class Finished(Planned):
     test: dict[str, float]
     val_accuracy: list[float]
     """After each epoch."""
+    val_log_loss: float = math.nan
+    """At the end; earlier files lack it."""
     wall_s: float
     """Of the trial, without decoding, and with features only if it computed them."""
     environment: dict[str, Any]
@@ -72,7 +76,8 @@ def read(path: Path) -> list[Finished]:
     """What a file of findings holds; nothing, if there is none."""
     if not path.exists():
         return []
-    return [Finished.model_validate(entry) for entry in json.loads(path.read_text())["runs"]]
+    entries = json.loads(path.read_text())["runs"]
+    return [Finished.model_validate(e | {"config": read_config(e["config"])}) for e in entries]
 
 
 @dataclass(frozen=True)
@@ -176,6 +181,7 @@ def _run(trial: Planned, path: Path, cache: Path) -> Finished:
         images=len(images.labels),
         test=result.test,
         val_accuracy=[epoch.val_accuracy for epoch in result.history],
+        val_log_loss=result.history[-1].val_log_loss,
         wall_s=round(time.perf_counter() - start, 2),
         environment=environment(),
     )
@@ -186,6 +192,6 @@ def line(finished: Finished) -> str:
     c = finished.config
     return (
         f"{finished.group}: {c.backbone} {c.mode} train_ratio={c.train_ratio:g} "
-        f"aux_weight={c.aux_weight} {c.image_size} px, seed {c.seed}: "
+        f"lr={c.lr} aux_weight={c.aux_weight} {c.image_size} px, seed {c.seed}: "
         f"test accuracy {finished.test['test_accuracy']:.3f} after {finished.wall_s:.0f} s"
     )

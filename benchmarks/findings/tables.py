@@ -175,5 +175,6 @@ def _confirmed(f: Finished, arm: Arm = "cell") -> Confirmed:
         borrowed_from=None,
         aux_weight=c.aux_weight,
         lr=c.lr,
+        trials=None,
         arm=arm,
     )

@@ -12,7 +12,7 @@ from PIL import Image
 from benchmarks.common import Row, Tables, figures, median_ms, scratch, seconds
 from benchmarks.scaling.memory import draw_entry, write_tables
 from tl_core.data.datasets import ImageSet
-from tl_core.data.decode import open_rgb, resize_square
+from tl_core.data.decode import open_rgb, to_square
 from tl_core.data.sources import find_source
 from tl_core.data.splits import make_split
 
@@ -76,10 +76,10 @@ def _open(path: Path, i: int, side: int) -> Image.Image:
 
 
 def _rate(read: Callable[[int, int], Image.Image], side: int, n: int) -> float:
-    resize_square(read(0, side), side)
+    to_square(read(0, side), side, "squash")
     start = time.process_time()  # Without the time of other processes.
     for i in range(n):
-        resize_square(read(i, side), side)
+        to_square(read(i, side), side, "squash")
     return n / (time.process_time() - start)
 
 

@@ -1,4 +1,4 @@
-"""What a trial costs the driver: `study.execution.tune.search` with logical GPUs and no-op trials.
+"""What a trial costs the driver: `study.execution.search` with logical GPUs and no-op trials.
 
 A logical GPU is a number in Ray's books, so a machine with two cores can offer sixteen. The
 workers' processes start before the clock does: the first trial of each waits for all others.
@@ -6,14 +6,16 @@ workers' processes start before the clock does: the first trial of each waits fo
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmarks.common import Row, Tables, figures, scratch
 from study.cluster.capacity import Capacity
 from study.cluster.local_ray import local_ray
+from study.execution.search import search
 from study.execution.trial_context import TrialContext
-from study.execution.tune import Run, search
+from study.execution.tune import Run
 from study.execution.worker import Reporter
 from study.records.journal import Journal
 from tests.support.studies.builders import make_epoch, make_settings
@@ -64,7 +66,7 @@ def run_noops(
 ) -> None:
     """Run no-op trials that need a logical GPU each. Raises `RuntimeError` unless all end well."""
     with scratch() as folder:
-        # Frozen trials need no GPU; these wait for one each.
+        # The driver sweeps frozen trials; these wait for a worker each.
         given = {"mode": ("finetune",), "epochs": epochs, "trials": trials}
         run_logical(given, slots, folder, journal, _noop, {SLEEP_S: sleep_s, WORKERS: slots})
     failed = [r.error for r in journal.records if r.status == "failed"]
@@ -76,7 +78,7 @@ def _noop(drawn: dict[str, Any], context: TrialContext) -> None:
     """Sleep, then report every epoch at once."""
     meet()
     time.sleep(float(os.environ[SLEEP_S]))
-    reporter = Reporter(context.metric, every_s=0)
+    reporter = Reporter(context.metric)
     for epoch in range(1, drawn["config"]["epochs"] + 1):
         reporter.epoch(make_epoch(epoch))
 
@@ -88,20 +90,25 @@ def run_logical(
     journal: Journal,
     run: Run,
     environment: dict[str, Any],
+    features: str | None = None,
 ) -> None:
     """Run a study that confirms nothing on its own Ray, each trial on two of Ray's cores.
 
-    `given` are its settings beside those of all such studies, `environment` its workers' variables.
+    `given` are its settings beside those of all such studies, `environment` its workers' variables,
+    and `features` the name of those of its frozen trials in the cache, which is the folder.
     """
     (folder / "meeting").mkdir()
     environment |= {"RAY_TMPDIR": folder, MEETING: folder / "meeting"}
     os.environ |= {name: str(value) for name, value in environment.items()}
     fixed = {"name": "logical", "confirm": False, "gpus": gpus}
-    settings = make_settings(**fixed | {"out": folder, "cache": folder / "cache"} | given)
+    settings = make_settings(**fixed | {"out": folder, "cache": folder} | given)
     cpus = 2 * max(1, gpus) * settings.trials_per_gpu
-    context = TrialContext.here(settings, "images/none", folder)
-    with local_ray(gpus, cpus):
-        search(settings, context, Capacity.of(settings, gpus, cpus), folder, journal, run=run)
+    context = replace(TrialContext.here(settings, "images", folder), features=features)
+    try:
+        with local_ray(gpus, cpus):
+            search(settings, context, Capacity.of(settings, gpus, cpus), folder, journal, run=run)
+    finally:
+        del os.environ["RAY_TMPDIR"]  # The folder goes, and a later Ray needs one.
 
 
 def meet() -> None:

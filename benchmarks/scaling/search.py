@@ -25,7 +25,7 @@ def measure(quick: bool) -> Tables:
 
 def finished_trials(n: int) -> list[TrialRecord]:
     """Finished trials, drawn at random."""
-    search, records = Suggestions(make_settings(sampler="random")), []
+    search, records = Suggestions(make_settings(sampler="random", design="joint")), []
     for trial in range(n):
         number, config = search.ask()
         value = _value(config)
@@ -41,7 +41,7 @@ def _value(config: TrialConfig) -> float:
 
 def _row(sampler: Sampler, finished: list[TrialRecord], repeats: int) -> Row:
     start = time.perf_counter()
-    search = Suggestions(make_settings(sampler=sampler), finished)
+    search = Suggestions(make_settings(sampler=sampler, design="joint"), finished)
     restored = time.perf_counter() - start
     times = [_one_trial(search) for _ in range(repeats)]
     ask, tell = (figures(median_ms(list(column))) for column in zip(*times, strict=True))

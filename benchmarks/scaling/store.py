@@ -18,7 +18,7 @@ from study.cluster.local_ray import local_ray
 from study.cluster.stores import Folder
 from study.execution.trial_context import TrialContext
 from study.search.confirmation import Planned
-from study.search.searcher import as_drawn
+from study.search.searcher import as_job
 from tests.support.studies.builders import make_config, make_epoch
 from tests.support.studies.counting_journal import CountingJournal
 
@@ -97,7 +97,7 @@ def study_messages() -> list[Row]:
     config = make_config(mode="finetune", aux_weight=0.5)
     sent: dict[str, tuple[str, Any]] = {
         "job (paths)": ("study", TrialContext(cache, images, Folder(cache), "val_log_loss")),
-        "trial": ("trial", as_drawn(0, Planned(config))),
+        "trial": ("trial", as_job([Planned(config, trial=0)])),
         "metrics": ("epoch", asdict(make_epoch())),
     }
     return [

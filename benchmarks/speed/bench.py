@@ -13,7 +13,7 @@ import torch
 
 from benchmarks.common import write_entry
 from benchmarks.speed.harness import Log
-from tl_core.config import Mode, Precision, TrialConfig
+from tl_core.config import Mode, Precision, TrialConfig, earlier_recipe
 from tl_core.data import demo
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.sources import folder_source
@@ -22,7 +22,7 @@ from tl_core.models.backbones import Backbone
 from tl_core.models.precision import best_precision
 from tl_core.progress import track
 from tl_core.runtime import one_thread
-from tl_core.training.train import pretrained
+from tl_core.training.setup import pretrained
 
 RATIO = 0.4
 """Train ratio of all trials: one value, so that all trials cost the same."""
@@ -92,10 +92,10 @@ class Bench:
         return pretrained(self.backbone_name, "default", self.image_size, self.precision)
 
     def config(self, mode: Mode, **changes: Any) -> TrialConfig:
-        """One trial."""
+        """One trial, of the article's recipe, which the plain loops follow as well."""
         plain = {"lr": 1e-3 if mode == "freeze" else 1e-4, "aux_weight": 0.3, "train_ratio": RATIO}
         shared = {"backbone": self.backbone_name, "image_size": self.image_size}
-        fixed = {"mode": mode, "precision": self.precision}
+        fixed = {"mode": mode, "precision": self.precision, **earlier_recipe(mode)}
         return TrialConfig(**plain | shared | fixed | changes)
 
     def fresh(self, what: str) -> Path:

@@ -7,6 +7,7 @@ computes in float32 with the channels first. In mode `freeze` the frozen network
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,14 +15,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from tl_core.config import EpochMetrics, Report, TrialConfig
-from tl_core.data.decode import resize_square
+from tl_core.data.decode import to_square
 from tl_core.data.sources import folder_source
 from tl_core.data.splits import make_split
+from tl_core.inputs.batches import epoch_order, eval_batches, split_batches
 from tl_core.models.backbones import Backbone, load_backbone
 from tl_core.models.heads import Heads, TwoHeadedNet
-from tl_core.training.batches import epoch_order, eval_batches, split_batches
-from tl_core.training.losses import two_task_loss
-from tl_core.training.metrics import hits, measure
+from tl_core.objectives.losses import two_task_loss
+from tl_core.objectives.metrics import hits, measure
 
 Sample = tuple[Tensor, int, Tensor]
 
@@ -41,7 +42,7 @@ class Photos(Dataset[Sample]):
 
     def __getitem__(self, i: int) -> Sample:
         """Normalised image [3, S, S], label, brightness."""
-        pixels = resize_square(self.source.read(i, self._size), self._size)
+        pixels = to_square(self.source.read(i, self._size), self._size, "squash")
         brightness = torch.tensor(pixels.mean(dtype=np.float64) / 255, dtype=torch.float32)
         image = (torch.tensor(pixels) / 255 - self._mean) / self._std
         return image, int(self.labels[i]), brightness
@@ -60,6 +61,9 @@ def train_naively(
 
 class _Loop:
     def __init__(self, config: TrialConfig, root: Path, device: torch.device) -> None:
+        rate = config.lr
+        if rate is None:
+            raise ValueError(f"the naive loop needs a learning rate; mode {config.mode} has none")
         if isinstance(config.aux_weight, str):
             raise ValueError(f"the naive loop takes a fixed aux_weight, not {config.aux_weight}")
         self._config, self._device, self._aux_weight = config, device, config.aux_weight
@@ -72,7 +76,7 @@ class _Loop:
         heads = Heads(backbone.n_features, len(self._photos.source.classes))
         self._net = TwoHeadedNet(backbone.network, heads).to(device)
         learns: nn.Module = heads if config.mode == "freeze" else self._net
-        self._optimizer = torch.optim.Adam(learns.parameters(), lr=config.lr)
+        self._optimizer = torch.optim.Adam(learns.parameters(), lr=rate)
         torch.manual_seed(config.seed)
 
     def epoch(self, epoch: int) -> EpochMetrics:
@@ -82,7 +86,7 @@ class _Loop:
         batches = split_batches(epoch_order(self._split.train, c.seed, epoch), c.batch_size)
         loss, accuracy = self._train(batches)
         images_per_s = len(self._split.train) / (time.perf_counter() - start)
-        scores = {f"val_{name}": value for name, value in self._validate().items()}
+        scores: dict[str, Any] = {f"val_{name}": value for name, value in self._validate().items()}
         return EpochMetrics(epoch, loss, accuracy, images_per_s=images_per_s, **scores)
 
     def _read(self, batches: Iterable[np.ndarray]) -> Iterator[list[Tensor]]:

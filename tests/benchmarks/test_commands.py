@@ -21,6 +21,7 @@ ROWS = {
     "fused-heads": ["fused-heads-efficientnet_lite0-plain", "fused-heads-resnet18-alone"],
     "input-share": ["input-share"],
     "cpu-training": ["cpu-training"],
+    "partial-step": ["partial-step-resnet18-64", "partial-step-efficientnet_lite0-64"],
     "attach-memory": ["pss-1", "pss-4", "attach-4"],
     "orchestration": ["orchestration"],
     "gpu-training": [],
@@ -88,7 +89,7 @@ def test_bad_input_is_refused() -> None:
 def test_the_rows_are_listed_and_the_arithmetic_holds() -> None:
     listed = [line.split()[0] for line in passed(run("benchmarks", "--list")).stdout.splitlines()]
     assert set(ROWS) < set(listed)
-    assert len(listed) == 15
+    assert len(listed) == 17
     assert passed(run("benchmarks.selfcheck")).stdout == "the benchmarks' arithmetic holds\n"
 
 
@@ -111,10 +112,10 @@ def test_parts_are_measured_and_added_to_the_file(short_temp: Path, tmp_path: Pa
     assert row["copy_refused"] == "True"
     assert row["epoch_read_mb"] > row["limit_mb"] >= row["allocated_mb"]
     assert row["anon_peak_mb"] - row["anon_start_mb"] <= row["limit_mb"]
-    # Trials fill two GPUs in pairs, and frozen ones need none.
+    # Trials fill two GPUs in pairs, and frozen ones are drawn among them.
     row = report["spread"]["tables"]["8 timed trials over 2 GPUs"][0]
     assert (row["trials_on_gpus"], row["most_on_one_gpu"], row["gpus_a_trial"]) == (8, 2, 1)
-    assert row["gpus_a_frozen_trial"] == 0
+    assert row["swept_meanwhile"] == 8
     refused = run("benchmarks.scaling", "dsk")
     assert refused.returncode == 2
     assert "unknown part dsk; must be of search, driver, spread" in refused.stderr

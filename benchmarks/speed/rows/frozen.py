@@ -14,15 +14,17 @@ from benchmarks.speed.bench import RATIO, Bench, matrix_product, runs_per_s
 from benchmarks.speed.harness import Gate, Row, agree, all_of, interleaved, measured, rounds
 from tl_core.config import TrialConfig
 from tl_core.data.splits import make_split
-from tl_core.models.heads import Heads
+from tl_core.inputs.batches import epoch_order, eval_batch, pixel_reader
+from tl_core.inputs.features import load_features
+from tl_core.models.heads import Heads, TwoHeadedNet
 from tl_core.models.precision import run_network
+from tl_core.objectives.weighting import make_weighting
 from tl_core.runtime import keep_freed_memory, one_thread
-from tl_core.training.batches import epoch_order, eval_batch, pixel_reader
-from tl_core.training.features import load_features
 from tl_core.training.fit import fit
 from tl_core.training.learners import NetLearner
-from tl_core.training.train import pretrained, run_trial
-from tl_core.training.weighting import make_weighting
+from tl_core.training.schedule import Budget
+from tl_core.training.setup import pretrained
+from tl_core.training.train import run_trial
 
 _CPU = torch.device("cpu")
 _APART = 0.1
@@ -138,13 +140,13 @@ def _plain(bench: Bench, config: TrialConfig, rows: torch.Tensor) -> float:
     torch.manual_seed(config.seed)
     heads = Heads(rows.shape[1], len(images.classes))
     learner = NetLearner(
-        heads,
+        TwoHeadedNet(nn.Identity(), heads),
         torch.from_numpy(images.labels),
         torch.from_numpy(images.brightness),
         make_weighting(config.aux_weight, 1, _CPU),
         partial(epoch_order, split.train, config.seed),
-        config.batch_size,
+        Budget.of(config, len(split.train)),
         len(split.val),
         lambda views: rows[torch.from_numpy(views)],
     )
-    return fit(learner, split, config, config.lr, lambda _: None)[-1].val_log_loss
+    return fit(learner, split, config, lambda _: None)[-1].val_log_loss

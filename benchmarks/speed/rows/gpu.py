@@ -17,9 +17,9 @@ from benchmarks.speed.rows.frozen import near_fp32
 from tl_core.config import EpochMetrics, Report, TrialConfig
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.sources import folder_source
+from tl_core.inputs.features import extract
 from tl_core.models.backbones import load_backbone
 from tl_core.models.precision import best_precision
-from tl_core.training.features import extract
 from tl_core.training.train import run_trial
 
 MEMORY_LIMIT = 38_500

@@ -10,7 +10,7 @@ import torch
 from benchmarks.speed.attach import Attached, attach, open_entry, touch
 from benchmarks.speed.bench import Bench, memory_copy, tile
 from benchmarks.speed.harness import Gate, Row, SkippedError, agree, all_of, measured, together
-from tl_core.training.features import load_features
+from tl_core.inputs.features import load_features
 
 _CPU = torch.device("cpu")
 _WORKERS = (1, 2, 4)

@@ -20,9 +20,9 @@ from study.records.trial_record import TrialRecord
 from tl_core.config import EpochMetrics, Mode, TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.data.splits import make_split
+from tl_core.inputs.batches import epoch_order, pixel_reader, split_batches
 from tl_core.models.precision import best_precision
 from tl_core.runtime import keep_freed_memory, one_thread
-from tl_core.training.batches import epoch_order, pixel_reader, split_batches
 from tl_core.training.train import run_trial
 
 _LOG_LOSS = 1e-3
