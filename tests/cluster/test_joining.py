@@ -13,7 +13,8 @@ from study.records.ledger import read_records
 from tests.support.hosts import PORT, ROOT, Host, hosts, needs_hosts
 
 NETS = (
-    "--backbone", "mlp", "--mode", "scratch", "--train-ratio", 0.5, "--trials", 2, "--epochs", 1,
+    "--backbone", "mlp", "--mode", "scratch", "--train-ratio", 0.5, "--trials", 2,
+    "--epochs", 1, "--min-steps", 0,
     "--image-size", 32, "--precision", "fp32", "--no-confirm", "--offline", "--name", "mine",
 )  # fmt: skip
 

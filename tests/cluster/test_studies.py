@@ -36,7 +36,8 @@ def command(photos: Path, weights: Path) -> list[object]:
     """
     return [
         "--data", photos, "--backbone", TINY, "--weights", weights, "--image-size", SIDE,
-        "--mode", "freeze", "finetune", "--train-ratio", 0.2, 0.8, "--epochs", EPOCHS,
+        "--mode", "freeze", "finetune", "--train-ratio", 0.2, 0.8,
+        "--epochs", EPOCHS, "--min-steps", 0,
         "--trials", 8, "--design", "cells", "--sampler", "random", "--confirm-seeds", 1,
         "--name", "mine", "--precision", "fp32", "--batch-size", 8, "--offline",
     ]  # fmt: skip

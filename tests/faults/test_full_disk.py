@@ -13,7 +13,7 @@ from tests.support.disks import on_small_disk, read_only
 from tests.support.programs import full_disk
 from tests.support.studies.ray_runs import RayRun
 
-QUICK = ("--debug", "--backbone", "mlp", "--mode", "scratch", "--epochs", 1)
+QUICK = ("--debug", "--backbone", "mlp", "--mode", "scratch", "--epochs", 1, "--min-steps", 0)
 
 pytestmark = pytest.mark.faults
 
@@ -80,7 +80,18 @@ def test_two_that_start_at_once_share_a_cache(
     ray_run: RayRun, photo_folder: Path, tiny_weights: Path, uri: str
 ) -> None:
     network = ("--backbone", TINY, "--weights", tiny_weights, "--image-size", SIDE)
-    words = ("--debug", *network, "--data", photo_folder, "--tracking-uri", uri, "--epochs", 2)
+    words = (
+        "--debug",
+        *network,
+        "--data",
+        photo_folder,
+        "--tracking-uri",
+        uri,
+        "--epochs",
+        2,
+        "--min-steps",
+        0,
+    )
     ended = run_two(ray_run, words, ("one", "two"))
     assert [code for code, _ in ended] == [0, 0], ended
     errors = "".join(errors for _, errors in ended)

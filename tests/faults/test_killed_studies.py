@@ -30,7 +30,8 @@ def study(ray_run: RayRun, uri: str, photo_folder: Path, tiny_weights: Path) -> 
     def start(*words: object) -> "subprocess.Popen[str]":
         return ray_run.start(
             "--data", photo_folder, "--backbone", TINY, "--weights", tiny_weights, "--image-size",
-            SIDE, "--train-ratio", 0.2, 0.8, "--epochs", 12, "--confirm-seeds", 1, "--name", "mine",
+            SIDE, "--train-ratio", 0.2, 0.8,
+            "--epochs", 12, "--min-steps", 0, "--confirm-seeds", 1, "--name", "mine",
             "--tracking-uri", uri, *words,
         )  # fmt: skip
 
@@ -92,11 +93,23 @@ def assert_tracked(client: MlflowClient) -> None:
 def test_a_study_that_is_killed_twice_has_the_results_of_a_whole_one(
     ray_run: RayRun, study: Study, uri: str, client: MlflowClient
 ) -> None:
-    words = ("--mode", "finetune", "lp_ft", "--train-ratio", 0.2, "--trials", 3, "--epochs", 8)
+    words = (
+        "--mode",
+        "finetune",
+        "lp_ft",
+        "--train-ratio",
+        0.2,
+        "--trials",
+        3,
+        "--epochs",
+        8,
+        "--min-steps",
+        0,
+    )
     code, printed, errors = ray_run.finish(study(*words, "--out", "whole", "--offline"))
     assert code == 0, printed + errors
     process = study(*words)
-    for number in (5, 30):  # In trial 0 of the search, and in trial 3, which confirms.
+    for number in (5, 30):  # In trial 0 of the search, and in trial 3, which follows it.
         wait_for(epochs(number))
         kill(process)
         for record in read_records(LEDGER.parent):
@@ -118,7 +131,7 @@ def test_a_study_that_is_killed_twice_has_the_results_of_a_whole_one(
 def test_a_stop_is_in_time_and_can_be_resumed(
     ray_run: RayRun, study: Study, uri: str, client: MlflowClient, stop: signal.Signals, group: bool
 ) -> None:
-    process = study("--mode", "freeze", "finetune", "--trials", 5, "--epochs", 30)
+    process = study("--mode", "freeze", "finetune", "--trials", 5, "--epochs", 30, "--min-steps", 0)
     wait_for(learning)
     start = time.monotonic()
     (os.killpg if group else os.kill)(process.pid, stop)
@@ -142,7 +155,7 @@ def test_a_stop_is_in_time_and_can_be_resumed(
 def test_a_second_ctrl_c_stops_at_once(
     ray_run: RayRun, study: Study, uri: str, client: MlflowClient
 ) -> None:
-    process = study("--mode", "finetune", "--trials", 3, "--epochs", 30)
+    process = study("--mode", "finetune", "--trials", 3, "--epochs", 30, "--min-steps", 0)
     wait_for(epochs(10))
     process.send_signal(signal.SIGINT)
     time.sleep(0.5)
@@ -160,7 +173,7 @@ def test_a_second_ctrl_c_stops_at_once(
 def test_a_worker_that_is_killed_is_replaced_and_the_trial_goes_on(
     ray_run: RayRun, study: Study, client: MlflowClient
 ) -> None:
-    process = study("--mode", "finetune", "--trials", 3, "--epochs", 30)
+    process = study("--mode", "finetune", "--trials", 3, "--epochs", 30, "--min-steps", 0)
     wait_for(epochs(20))
     workers = ray_run.workers()
     assert workers
@@ -179,7 +192,9 @@ def test_a_worker_that_is_killed_is_replaced_and_the_trial_goes_on(
 
 @pytest.mark.usefixtures("one_core")
 def test_a_worker_that_always_dies_fails_alone(ray_run: RayRun, study: Study) -> None:
-    process = study("--mode", "finetune", "--trials", 3, "--epochs", 30, "--max-failures", 1)
+    process = study(
+        "--mode", "finetune", "--trials", 3, "--epochs", 30, "--min-steps", 0, "--max-failures", 1
+    )
     wait_for(epochs(5))
     doomed = next(e["trial"] for e in events() if e["event"] == "epoch")
     died: set[int] = set()

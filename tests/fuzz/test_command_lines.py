@@ -20,7 +20,16 @@ def before(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path) -> Word
     root = tmp_path_factory.mktemp("fuzz")
     photos = draw_folder(root / "photos", ("cat", "dog"))
     net = ("--backbone", TINY, "--weights", str(tiny_weights), "--image-size", str(SIDE))
-    small = ("--epochs", "1", "--data", str(photos), "--cache", str(root / "cache"))
+    small = (
+        "--epochs",
+        "1",
+        "--min-steps",
+        "0",
+        "--data",
+        str(photos),
+        "--cache",
+        str(root / "cache"),
+    )
     return (*net, *small, "--debug")
 
 

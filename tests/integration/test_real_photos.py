@@ -1,12 +1,13 @@
 """What the study must find on real photos, with a backbone whose weights come in a package."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from tl_core.config import TrialConfig
+from tl_core.config import Mode, TrialConfig
 from tl_core.data.datasets import load_images
 from tl_core.data.sources import folder_source
 from tl_core.runtime import keep_freed_memory
@@ -21,10 +22,12 @@ class Photos:
     def __init__(self, folder: Path, cache: Path) -> None:
         self.folder, self.cache = folder, cache
 
-    def run(self, mode: str, train_ratio: float, lr: float, **changes: Any) -> TrialResult:
+    def run(
+        self, mode: Mode, train_ratio: float, lr: float | None = None, **changes: Any
+    ) -> TrialResult:
         """Train one trial on the CPU and read the test set."""
-        plain = {"backbone": "efficientnet_lite0", "image_size": 224}
-        config = TrialConfig(mode=mode, train_ratio=train_ratio, lr=lr, **plain | changes)
+        plain = {"backbone": "efficientnet_lite0", "image_size": 224, "lr": lr}
+        config = TrialConfig(mode=mode, train_ratio=train_ratio, **plain | changes)
         images = load_images(folder_source(self.folder), config.image_size, self.cache)
         return run_trial(config, images, self.cache, torch.device("cpu"), read_test=True)
 
@@ -57,7 +60,32 @@ def test_fully_connected_net_stays_behind(photos: Photos) -> None:
 
 def test_finetuning_beats_random_weights(photos: Photos) -> None:
     # At 96 px and for 5 epochs: a fraction of the article's cost, and the gap is as wide.
-    small = {"image_size": 96, "epochs": 5}
+    small = {"image_size": 96, "epochs": 5, "min_steps": 0}
     finetune = photos.run("finetune", 0.1, 1e-3, **small).test["test_accuracy"]
     scratch = photos.run("scratch", 0.1, 1e-3, **small).test["test_accuracy"]
     assert finetune - scratch >= 0.2
+
+
+@pytest.mark.parametrize("train_ratio", [0.02, 0.1, 0.8])
+def test_a_probe_is_not_above_the_best_trial_of_freeze(photos: Photos, train_ratio: float) -> None:
+    fixed = {"image_size": 128, "seeds": 5}
+    probe = photos.run("probe", train_ratio, **fixed).history[-1]
+    rates = (1e-3, 3e-3, 1e-2, 3e-2)
+    heads = [photos.run("freeze", train_ratio, lr, **fixed).history[-1] for lr in rates]
+    best = min(heads, key=lambda last: last.val_log_loss)
+    noise = math.sqrt(sum((m.val_log_loss_std or 0) ** 2 for m in (probe, best)) / 5)
+    assert probe.val_log_loss <= best.val_log_loss + 2 * noise
+
+
+@pytest.mark.parametrize(
+    ("mode", "start", "lr"), [("lp_ft", "probe", None), ("finetune", "freeze", 1e-30)]
+)
+def test_at_a_rate_of_almost_zero_networks_stay_where_they_start(
+    photos: Photos, mode: Mode, start: Mode, lr: float | None
+) -> None:
+    """At 128 px the statistics of BatchNorm are not those of the weights: they must not move."""
+    small = {"image_size": 128, "epochs": 1, "min_steps": 10}
+    still, begun = photos.run(mode, 0.02, 1e-9, **small), photos.run(start, 0.02, lr, **small)
+    losses = [result.history[-1].val_log_loss for result in (still, begun)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
+    assert still.test["test_log_loss"] == pytest.approx(begun.test["test_log_loss"], abs=1e-4)

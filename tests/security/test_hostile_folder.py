@@ -101,7 +101,18 @@ def test_predict_with_a_replaced_file(
 def test_replay_of_traps(
     run: Run, photo_folder: Path, run_alone: Run, spring: Spring, capsys: Capture
 ) -> None:
-    words = ("--backbone", "mlp", "--mode", "scratch", "--image-size", SIDE, "--epochs", 1)
+    words = (
+        "--backbone",
+        "mlp",
+        "--mode",
+        "scratch",
+        "--image-size",
+        SIDE,
+        "--epochs",
+        1,
+        "--min-steps",
+        0,
+    )
     assert run("--data", photo_folder, "--debug", *words, "--name", "mine") == 0
     ledger = Path("runs/mine/ledger.jsonl")
     for file in set(ledger.parent.iterdir()) - {ledger}:
@@ -120,7 +131,7 @@ def test_files_of_ray_are_never_read(
 ) -> None:  # fmt: skip
     process = ray_run.start(
         "--data", photo_folder, "--backbone", TINY, "--weights", tiny_weights, "--image-size", SIDE,
-        "--mode", "freeze", "--train-ratio", 0.4, "--epochs", 2, "--trials", 3,
+        "--mode", "freeze", "--train-ratio", 0.4, "--epochs", 2, "--min-steps", 0, "--trials", 3,
         "--confirm-seeds", 2, "--name", "mine", "--tracking-uri", uri,
     )  # fmt: skip
     code, *printed = ray_run.finish(process)

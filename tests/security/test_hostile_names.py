@@ -35,7 +35,19 @@ NAMES = sorted((
 ))  # fmt: skip
 
 
-DEBUG = ("--debug", "--backbone", "mlp", "--mode", "scratch", "--train-ratio", 0.4, "--epochs", 1)
+DEBUG = (
+    "--debug",
+    "--backbone",
+    "mlp",
+    "--mode",
+    "scratch",
+    "--train-ratio",
+    0.4,
+    "--epochs",
+    1,
+    "--min-steps",
+    0,
+)
 
 
 def plant(root: Path, names: list[str], each: int = 4) -> Path:

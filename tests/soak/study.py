@@ -72,7 +72,8 @@ class SoakStudy:
         self.server.start()
         self._start(
             "--data", photos, "--backbone", "mlp", "--mode", "scratch", "--image-size", SIDE,
-            "--train-ratio", 0.2, 0.8, "--lr", 1e-4, 1e-2, "--epochs", EPOCHS, "--no-confirm",
+            "--train-ratio", 0.2, 0.8, "--lr", 1e-4, 1e-2,
+            "--epochs", EPOCHS, "--min-steps", 0, "--no-confirm",
             *self._words, *self._place(),
         )  # fmt: skip
 
