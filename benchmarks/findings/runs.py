@@ -18,7 +18,7 @@ from rich.console import Console
 from benchmarks.common import environment
 from study.records.trial_record import read_config
 from study.search.space import LR_RANGES
-from tl_core.config import ARTICLE_SIZE, MODES, Mode, TrialConfig
+from tl_core.config import ARTICLE_SIZE, Mode, TrialConfig, earlier_recipe
 from tl_core.data.datasets import ImageSet
 from tl_core.progress import track
 from tl_core.runtime import keep_freed_memory
@@ -41,6 +41,8 @@ FROZEN_SEEDS = 10
 """Fewest seeds of a frozen run, which takes a second on cached features."""
 LARGE, SMALL = 0.8, 0.1
 """The article's two train ratios."""
+_MODES: tuple[Mode, ...] = ("freeze", "finetune", "lp_ft", "scratch")
+"""Those that there were when the recipe was the article's."""
 
 
 class Planned(BaseModel):
@@ -111,7 +113,7 @@ class Plan:
             ("article", self._frozen(LARGE)),
             ("article", self._frozen(SMALL)),
             ("article", self._own_net("mlp", epochs=OWN_EPOCHS)),
-            *(("modes", self._mode(mode, ratio)) for ratio in (SMALL, LARGE) for mode in MODES),
+            *(("modes", self._mode(mode, ratio)) for ratio in (SMALL, LARGE) for mode in _MODES),
             ("tasks", self._frozen(LARGE, aux_weight=AUX_WEIGHT)),
             ("tasks", self._mode("finetune", LARGE, aux_weight=AUX_WEIGHT)),
             ("tasks", self._own_net("shared_mlp")),
@@ -129,7 +131,8 @@ class Plan:
     def _mode(self, mode: Mode, ratio: float, **changes: Any) -> TrialConfig:
         epochs = self.epochs if ratio == LARGE else ARTICLE_EPOCHS
         fixed = {"backbone": self.backbone, "image_size": self.image_size, "epochs": epochs}
-        return TrialConfig(mode=mode, train_ratio=ratio, **{"lr": lr(mode)} | fixed | changes)
+        fixed |= {"lr": lr(mode), **earlier_recipe(mode)}
+        return TrialConfig(mode=mode, train_ratio=ratio, **fixed | changes)
 
 
 def lr(mode: Mode) -> float:

@@ -131,8 +131,8 @@ def test_files_of_ray_are_never_read(
 ) -> None:  # fmt: skip
     process = ray_run.start(
         "--data", photo_folder, "--backbone", TINY, "--weights", tiny_weights, "--image-size", SIDE,
-        "--mode", "freeze", "--train-ratio", 0.4, "--epochs", 2, "--min-steps", 0, "--trials", 3,
-        "--confirm-seeds", 2, "--name", "mine", "--tracking-uri", uri,
+        "--mode", "partial", "--train-ratio", 0.4, "--epochs", 2, "--min-steps", 0, "--trials", 2,
+        "--confirm-seeds", 1, "--name", "mine", "--tracking-uri", uri,
     )  # fmt: skip
     code, *printed = ray_run.finish(process)
     assert code == 0, printed
