@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 ROWS = {
     "fused-heads": ["fused-heads-efficientnet_lite0-plain", "fused-heads-resnet18-alone"],
+    "probe": ["probe-2", "probe-10"],
     "input-share": ["input-share"],
     "cpu-training": ["cpu-training"],
     "partial-step": ["partial-step-resnet18-64", "partial-step-efficientnet_lite0-64"],
