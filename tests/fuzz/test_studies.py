@@ -41,14 +41,9 @@ _EXTRA += [("--trials", "0"), ("--lr", "1e-3"), ("--what",), ("--out", "nowhere"
 @st.composite
 def studies(draw: st.DrawFn) -> Words:
     """A small study, whole or with up to two values that nothing takes."""
-    size = (
-        "--trials",
-        str(draw(st.integers(1, 4))),
-        "--epochs",
-        str(draw(st.integers(1, 2))),
-        "--min-steps",
-        "2",
-    )
+    trials, epochs = draw(st.integers(1, 4)), draw(st.integers(1, 2))
+    size: Words = ("--trials", f"{trials}", "--epochs", f"{epochs}", "--min-steps", "2")
+    size += ("--design", "joint")  # So few trials are not one a cell.
     return (*size, *draw(command_lines(odd=draw(st.sampled_from([0, 0, 0, 1, 2])))))
 
 
