@@ -48,3 +48,4 @@ def search(
     from study.execution.worker import run_in_worker
 
     run_on_workers(settings, context, capacity, folder, trials, jobs, run or run_in_worker)
+    trials.remove_checkpoints()

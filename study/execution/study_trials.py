@@ -125,6 +125,12 @@ class StudyTrials:
         self._storage.remove(checkpoint_name(record.trial))
         self.queue.ended(record.trial, status, len(record.history), value)
 
+    def remove_checkpoints(self) -> None:
+        """Remove what a node that was cut off has written after its trial ended elsewhere."""
+        for record in self.records:
+            if record.trial in self._ended:
+                self._storage.remove(checkpoint_name(record.trial))
+
     def warn(self, record: TrialRecord, text: str) -> None:
         """A trial has a problem and continues."""
         self._journal.warn(record, text)
