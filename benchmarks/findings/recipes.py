@@ -8,7 +8,8 @@ and trials in it are not run again. About three hours on two cores.
 import argparse
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import product
+from dataclasses import dataclass
+from itertools import groupby, product
 from pathlib import Path
 
 from benchmarks.findings.__main__ import measure
@@ -18,14 +19,19 @@ from study.signals import interruptible
 from tl_core.config import MODES, Mode, TrialConfig, earlier_recipe
 from tl_core.errors import InputError
 
-RATES: dict[Mode, tuple[float | None, ...]] = {
-    "freeze": (1e-3, 3e-3, 1e-2, 3e-2),
-    "probe": (None,),  # It has no learning rate: validation chooses its penalty.
-    "partial": (3e-5, 1e-4, 3e-4, 1e-3),
-    "finetune": (3e-5, 1e-4, 3e-4, 1e-3),
-    "lp_ft": (1e-5, 3e-5, 1e-4, 3e-4),
+LADDER = (3e-7, 1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3)
+"""Learning rates, half a decade apart."""
+FIRST: dict[Mode, tuple[int, int]] = {
+    "freeze": (7, 11),
+    "partial": (4, 8),
+    "finetune": (4, 8),
+    "lp_ft": (3, 7),
 }
-"""As many for each mode that has one, half a decade apart."""
+"""The part of the ladder that each mode begins with, as many rates for each. While the best one is
+at its end, the next one is tried as well. A probe has no learning rate: validation chooses its
+penalty."""
+EPOCHS = {0.8: 4}
+"""Passes where 10, the default, would take hours: 240 steps."""
 RATIOS = (0.02, 0.1, 0.8)
 SEEDS = (0, 1, 2)
 RECIPES: tuple[Group, Group] = ("old recipe", "new recipe")
@@ -33,42 +39,70 @@ _NEW_MODES = ("probe", "partial")
 """They came with the new recipe."""
 
 
-def tuning(backbone: str, image_size: int) -> list[Planned]:
-    """Every learning rate on the first seed, the cheapest trials first."""
-    cells = product(RATIOS, RATES.items(), RECIPES)
-    trials = [
-        Planned(group=recipe, config=_config(recipe, mode, ratio, lr, backbone, image_size))
-        for ratio, (mode, rates), recipe in cells
-        if recipe == "new recipe" or mode not in _NEW_MODES
-        for lr in rates
-    ]
-    return sorted(trials, key=lambda t: t.config.mode in ("finetune", "lp_ft"))
+@dataclass(frozen=True)
+class Grid:
+    """The trials on the first seed."""
+
+    backbone: str
+    image_size: int
+    ratios: Sequence[float]
+
+    def first(self) -> list[Planned]:
+        """Those of the rates in `FIRST`, the cheapest trials first."""
+        return self._trials({mode: LADDER[low:high] for mode, (low, high) in FIRST.items()})
+
+    def all(self) -> list[Planned]:
+        """Those of every rate."""
+        return self._trials(dict.fromkeys(FIRST, LADDER))
+
+    def further(self, done: Sequence[Finished]) -> list[Planned]:
+        """The next rate of each cell whose best one is the lowest or highest of those tried."""
+        return [
+            Planned(group=f.group, config=f.config.model_copy(update={"lr": rate}))
+            for f in chosen(done)
+            if f.config.lr is not None and f.config.train_ratio in self.ratios
+            for rate in _beyond(f, done)
+        ]
+
+    def _trials(self, rates: dict[Mode, tuple[float, ...]]) -> list[Planned]:
+        by_mode: dict[Mode, tuple[float | None, ...]] = {"probe": (None,), **rates}
+        trials = [
+            Planned(group=recipe, config=self._config(recipe, mode, ratio, lr))
+            for ratio, (mode, lrs), recipe in product(self.ratios, by_mode.items(), RECIPES)
+            if recipe == "new recipe" or mode not in _NEW_MODES
+            for lr in lrs
+        ]
+        return sorted(trials, key=lambda t: t.config.mode in ("finetune", "lp_ft"))
+
+    def _config(self, recipe: Group, mode: Mode, ratio: float, lr: float | None) -> TrialConfig:
+        fixed = {"backbone": self.backbone, "image_size": self.image_size, "precision": "bf16"}
+        fixed |= {"lr": lr, "epochs": 1 if lr is None else EPOCHS.get(ratio, 10)}
+        old = earlier_recipe(mode) if recipe == "old recipe" else {}
+        return TrialConfig(mode=mode, train_ratio=ratio, **fixed | old)
 
 
-def _config(
-    recipe: Group, mode: Mode, ratio: float, lr: float | None, backbone: str, image_size: int
-) -> TrialConfig:
-    fixed = {"backbone": backbone, "image_size": image_size, "precision": "bf16", "lr": lr}
-    old = earlier_recipe(mode) if recipe == "old recipe" else {}
-    return TrialConfig(mode=mode, train_ratio=ratio, **fixed | old)
+def _beyond(best: Finished, done: Sequence[Finished]) -> Iterator[float]:
+    tried = {f.config.lr for f in done if _cell(f) == _cell(best)}
+    at = LADDER.index(best.config.lr)
+    for next_to in (at - 1, at + 1):
+        if 0 <= next_to < len(LADDER) and LADDER[next_to] not in tried:
+            yield LADDER[next_to]
 
 
 def chosen(done: Iterable[Finished]) -> list[Finished]:
     """The best trial on the first seed, by validation, of each recipe, mode and ratio."""
-    best: dict[tuple[Group, float, int], Finished] = {}
-    for f in done:
-        cell = (f.group, f.config.train_ratio, MODES.index(f.config.mode))
-        if f.config.seed == SEEDS[0] and (
-            cell not in best or f.val_log_loss < best[cell].val_log_loss
-        ):
-            best[cell] = f
-    return [best[cell] for cell in sorted(best)]
+    first = sorted((f for f in done if f.config.seed == SEEDS[0]), key=_cell)
+    return [min(of_cell, key=lambda f: f.val_log_loss) for _, of_cell in groupby(first, _cell)]
 
 
-def repeats(done: Iterable[Finished]) -> Iterator[Planned]:
+def _cell(f: Finished) -> tuple[Group, float, int]:
+    return f.group, f.config.train_ratio, MODES.index(f.config.mode)
+
+
+def repeats(done: Iterable[Finished], ratios: Sequence[float]) -> Iterator[Planned]:
     """The chosen configurations on the other seeds."""
     for f in chosen(done):
-        for seed in SEEDS[1:]:
+        for seed in SEEDS[1:] if f.config.train_ratio in ratios else ():
             yield Planned(group=f.group, config=f.config.model_copy(update={"seed": seed}))
 
 
@@ -85,14 +119,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--processes", type=int, default=2, help="trials at once, a thread each")
     parser.add_argument("--cache", type=Path, default=resolve({})[0].cache, help="as in study/run")
     args = parser.parse_args(argv)
-    plan = tuning(args.backbone, args.image_size)
+    grid = Grid(args.backbone, args.image_size, args.train_ratio)
+    known = Grid(args.backbone, args.image_size, RATIOS).all()
     run = (args.data, args.cache, args.out, args.processes)
     try:
         with interruptible():
-            for phase in ("tuning", "repeats"):
-                trials = plan if phase == "tuning" else [*repeats(read(args.out))]
-                now = [t for t in trials if t.config.train_ratio in args.train_ratio]
-                measure(now, *run, known=plan)
+            trials = grid.first()
+            while trials:
+                measure(trials, *run, known)
+                trials = grid.further(read(args.out))
+            measure([*repeats(read(args.out), args.train_ratio)], *run, known)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -1,5 +1,6 @@
 """The runs that check the article's findings: their plan, their training, and what is kept."""
 
+import base64
 import json
 import math
 import multiprocessing
@@ -20,6 +21,8 @@ from study.records.trial_record import read_config
 from study.search.space import LR_RANGES
 from tl_core.config import ARTICLE_SIZE, Mode, TrialConfig, earlier_recipe
 from tl_core.data.datasets import ImageSet
+from tl_core.objectives.losses import log_losses
+from tl_core.objectives.metrics import hits
 from tl_core.progress import track
 from tl_core.runtime import keep_freed_memory
 from tl_core.training.train import run_trial
@@ -68,6 +71,10 @@ class Finished(Planned):
     """After each epoch."""
     val_log_loss: float = math.nan
     """At the end; earlier files lack it."""
+    right: str = ""
+    """For each test image 1 if it was classified rightly, else 0; earlier files lack it."""
+    log_losses: str = ""
+    """Of the test images, nats: float16, in base64; earlier files lack it."""
     wall_s: float
     """Of the trial, without decoding, and with features only if it computed them."""
     environment: dict[str, Any]
@@ -177,6 +184,10 @@ def _run(trial: Planned, path: Path, cache: Path) -> Finished:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     start = time.perf_counter()
     result = run_trial(trial.config, images, cache, device, read_test=True)
+    seconds = round(time.perf_counter() - start, 2)
+    logits, labels = result.outputs["test"].logits, torch.from_numpy(images.labels)
+    losses = log_losses(logits, labels[result.split.test]).numpy().astype("<f2")
+    right = hits(logits, labels[result.split.test])
     return Finished(
         group=trial.group,
         config=trial.config,
@@ -185,7 +196,9 @@ def _run(trial: Planned, path: Path, cache: Path) -> Finished:
         test=result.test,
         val_accuracy=[epoch.val_accuracy for epoch in result.history],
         val_log_loss=result.history[-1].val_log_loss,
-        wall_s=round(time.perf_counter() - start, 2),
+        right="".join("01"[hit] for hit in right.tolist()),
+        log_losses=base64.b64encode(losses.tobytes()).decode(),
+        wall_s=seconds,
         environment=environment(),
     )
 

@@ -90,7 +90,7 @@ def test_bad_input_is_refused() -> None:
 def test_the_rows_are_listed_and_the_arithmetic_holds() -> None:
     listed = [line.split()[0] for line in passed(run("benchmarks", "--list")).stdout.splitlines()]
     assert set(ROWS) < set(listed)
-    assert len(listed) == 17
+    assert len(listed) == len(set(listed))
     assert passed(run("benchmarks.selfcheck")).stdout == "the benchmarks' arithmetic holds\n"
 
 

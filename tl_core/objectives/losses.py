@@ -6,23 +6,26 @@ from torch import Tensor
 
 
 def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean log loss in nats: binary cross-entropy on one logit, else cross-entropy.
+    """The mean of `log_losses`, which takes the same, over the images: [...]."""
+    return log_losses(logits, labels).mean(dim=-1)
+
+
+def log_losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """Log loss of each image in nats: binary cross-entropy on one logit, else cross-entropy.
 
     Args:
         logits: [..., B, 1] for two classes, else [..., B, K].
         labels: int64 [..., B], or [B] for all.
 
     Returns:
-        [...], each a mean over B.
+        [..., B].
     """
     labels = labels.expand(logits.shape[:-1])
     if logits.shape[-1] == 1:
         target = labels.to(logits.dtype)
-        losses = F.binary_cross_entropy_with_logits(logits[..., 0], target, reduction="none")
-    else:
-        flat = F.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none")
-        losses = flat.view(labels.shape)
-    return losses.mean(dim=-1)
+        return F.binary_cross_entropy_with_logits(logits[..., 0], target, reduction="none")
+    flat = F.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="none")
+    return flat.view(labels.shape)
 
 
 def task_losses(

@@ -14,6 +14,7 @@ from tl_core.config import EpochMetrics, Report, TrialConfig
 from tl_core.data.splits import Split
 from tl_core.errors import DivergedError
 from tl_core.objectives.metrics import measure
+from tl_core.objectives.outputs import Outputs
 from tl_core.training.checkpoints import Checkpoint
 from tl_core.training.learners import Learner, NetLearner, StackLearner
 from tl_core.training.optimizers import Groups, StackAdamW, fused_adamw, net_groups
@@ -103,7 +104,20 @@ def make_optimizer(learner: NetLearner, config: TrialConfig) -> torch.optim.Opti
 
 def score(learner: Learner, indices: np.ndarray) -> Scores:
     """Return `tl_core.objectives.metrics.measure` of the images `indices`."""
-    outputs = learner.predict(indices)
+    return _measured(learner, learner.predict(indices), indices)
+
+
+def score_test(learner: Learner, split: Split) -> tuple[Scores, dict[str, Outputs]]:
+    """Return the scores on the test set, `test_accuracy` and so on, and the outputs behind them.
+
+    The outputs are those on `val` and `test`.
+    """
+    outputs = {name: learner.predict(getattr(split, name)) for name in ("val", "test")}
+    scores = _measured(learner, outputs["test"], split.test)
+    return {f"test_{name}": value for name, value in scores.items()}, outputs
+
+
+def _measured(learner: Learner, outputs: Outputs, indices: np.ndarray) -> Scores:
     labels, brightness = learner.targets(indices)
     # On the device and in the precision of the outputs, so that nothing is rounded.
     weight = torch.as_tensor(learner.weighting.aux_weight, dtype=torch.float64, device="cpu")

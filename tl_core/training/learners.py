@@ -13,6 +13,7 @@ from tl_core.inputs.batches import Read, ReadChanged, eval_batches, upload
 from tl_core.models.heads import HeadStack, TwoHeadedNet
 from tl_core.objectives.losses import task_losses, two_task_loss
 from tl_core.objectives.metrics import hits
+from tl_core.objectives.outputs import Outputs
 from tl_core.objectives.weighting import Weighting
 from tl_core.training.optimizers import set_rate
 from tl_core.training.schedule import Budget
@@ -58,13 +59,15 @@ class Learner(ABC):
         return self.labels[at], self.brightness[at]
 
     @torch.inference_mode()
-    def predict(self, indices: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Class logits [..., N, K] (K = 1 for two classes) and brightness [..., N], on the CPU."""
+    def predict(self, indices: np.ndarray) -> Outputs:
+        """The outputs of every net on the images `indices`, [N], on the CPU."""
         self.model.eval()
         batches = eval_batches(indices, self.eval_batch)
         outputs = [self.model(self.inputs(batch)) for batch in batches]
         logits, brightness = zip(*outputs, strict=True)
-        return torch.cat(logits, dim=-2).float().cpu(), torch.cat(brightness, dim=-1).float().cpu()
+        return Outputs(
+            torch.cat(logits, dim=-2).float().cpu(), torch.cat(brightness, dim=-1).float().cpu()
+        )
 
 
 @dataclass(frozen=True)

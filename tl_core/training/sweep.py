@@ -17,8 +17,9 @@ from tl_core.errors import DivergedError
 from tl_core.inputs.batches import stacked_order
 from tl_core.linear.probe import Probe, solve_probe
 from tl_core.models.heads import Heads, HeadStack
+from tl_core.objectives.outputs import Outputs
 from tl_core.objectives.weighting import LearnedWeights, Weighting
-from tl_core.training.fit import StackFit, as_metrics, fit_stack, score
+from tl_core.training.fit import StackFit, as_metrics, fit_stack, score, score_test
 from tl_core.training.learners import StackLearner
 from tl_core.training.schedule import Budget
 from tl_core.training.setup import Inputs, Setup
@@ -40,6 +41,8 @@ class SweepResult:
     history: tuple[EpochMetrics, ...]
     test: dict[str, float]
     """`test_accuracy` and the other test scores; empty unless the test set was read."""
+    outputs: dict[str, Outputs]
+    """On `val` and `test`, [S, ...] of S > 1 seeds; empty unless the test set was read."""
     error: DivergedError | None
     heads: Heads
     """Those of the trial's first seed."""
@@ -115,11 +118,12 @@ def _train(
     fits = {n: StackFit([i for i, o in enumerate(owners) if o == n]) for n in dict.fromkeys(owners)}
     split = setup.split(config.seed)
     fit_stack(learner, split, [configs[number] for number in fits], [*fits.values()])
-    scores = score(learner, split.test) if read_test else {}
+    scores, outputs = score_test(learner, split) if read_test else ({}, {})
     return {
         number: SweepResult(
             tuple(fit.history),
-            {f"test_{name}": value[fit.heads].mean().item() for name, value in scores.items()},
+            {name: value[fit.heads].mean().item() for name, value in scores.items()},
+            {name: found.of(fit.heads) for name, found in outputs.items()},
             fit.error,
             _copy(setup, stack, fit.heads[0]),
         )
@@ -139,7 +143,7 @@ def _solve(
     split = setup.split(setup.config.seed)
     scores = {f"val_{name}": value for name, value in score(learner, split.val).items()}
     scores |= {"train_loss": probe.train_log_loss, "train_accuracy": probe.train_accuracy}
-    test = score(learner, split.test) if read_test else {}
+    test, outputs = score_test(learner, split) if read_test else ({}, {})
     results = {}
     for number in {n for trials in rectangle.values() for n in trials}:
         own = [i for i, trials in enumerate(rectangle.values()) if number in trials]
@@ -147,8 +151,9 @@ def _solve(
         l2 = probe.l2[own, 0].log().mean().exp().item()
         n_images = len(own) * len(split.train)
         metrics = as_metrics(means, n_images / seconds, 1, None, l2)
-        tested = {f"test_{name}": value[own].mean().item() for name, value in test.items()}
-        results[number] = SweepResult((metrics,), tested, None, _copy(setup, stack, own[0]))
+        tested = {name: value[own].mean().item() for name, value in test.items()}
+        kept = {name: found.of(own) for name, found in outputs.items()}
+        results[number] = SweepResult((metrics,), tested, kept, None, _copy(setup, stack, own[0]))
     return results
 
 

@@ -26,10 +26,11 @@ from tl_core.inputs.batches import (
 from tl_core.inputs.prefix import activation_reader, cut_backbone, load_activations
 from tl_core.models.backbones import Backbone
 from tl_core.models.heads import TwoHeadedNet
+from tl_core.objectives.outputs import Outputs
 from tl_core.objectives.weighting import make_weighting
 from tl_core.text import pluralize
 from tl_core.training.checkpoints import Checkpoint, CheckpointStore
-from tl_core.training.fit import fit, score
+from tl_core.training.fit import fit, score_test
 from tl_core.training.learners import NetLearner
 from tl_core.training.memory import explain_oom
 from tl_core.training.schedule import Budget
@@ -47,6 +48,8 @@ class TrialResult:
     split: Split
     test: dict[str, float]
     """`test_accuracy` and the other test scores; empty unless the test set was read."""
+    outputs: dict[str, Outputs]
+    """On `val` and `test`, [S, ...] of S > 1 seeds; empty unless the test set was read."""
     warnings: tuple[str, ...]
 
 
@@ -94,10 +97,10 @@ def run_trial(
     setup = Setup(config, inputs)
     learner, history = _train_network(setup, report, checkpoint)
     split = setup.split(config.seed)
-    scores = score(learner, split.test) if read_test else {}
-    test = {f"test_{name}": value.mean().item() for name, value in scores.items()}
+    scores, outputs = score_test(learner, split) if read_test else ({}, {})
+    test = {name: value.mean().item() for name, value in scores.items()}
     net = TwoHeadedNet(setup.backbone.network, learner.model.heads, config.precision)
-    return TrialResult(history, net.to(device), setup.backbone, split, test, ())
+    return TrialResult(history, net.to(device), setup.backbone, split, test, outputs, ())
 
 
 def _run_frozen(
@@ -112,7 +115,8 @@ def _run_frozen(
     net = TwoHeadedNet(setup.backbone.network, result.heads, config.precision).to(inputs.device)
     warning = chance_warning(config, inputs.images, result.history[-1])
     split, warnings = setup.split(config.seed), (warning,) if warning else ()
-    return TrialResult(result.history, net, setup.backbone, split, result.test, warnings)
+    found = (result.test, result.outputs)
+    return TrialResult(result.history, net, setup.backbone, split, *found, warnings)
 
 
 def _train_network(

@@ -1,0 +1,50 @@
+"""What a trained net says of each image, from which every score is computed."""
+
+import io
+from typing import NamedTuple, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+class Outputs(NamedTuple):
+    """Outputs of one net on N images, or of S nets on the same N images."""
+
+    logits: Tensor
+    """float32 [..., N, 1] for two classes, else [..., N, K]."""
+    brightness: Tensor
+    """Predicted, float32 [..., N]."""
+
+    def of(self, nets: list[int]) -> Self:
+        """Those of some of the S nets, [len(nets), N, ...], or of the one net, [N, ...]."""
+        at = nets if len(nets) > 1 else nets[0]
+        return type(self)(self.logits[at], self.brightness[at])
+
+
+def pack(outputs: dict[str, Outputs]) -> bytes:
+    """Return a NumPy archive (.npz) of the outputs on some splits, which are named by the keys."""
+    arrays = {
+        f"{split}_{name}": getattr(found, name).numpy()
+        for split, found in outputs.items()
+        for name in ("logits", "brightness")
+    }
+    archive = io.BytesIO()
+    np.savez_compressed(archive, allow_pickle=False, **arrays)
+    return archive.getvalue()
+
+
+def unpack(archive: bytes) -> dict[str, Outputs]:
+    """Return what `pack` was given.
+
+    Raises `ValueError`, `KeyError` or `zipfile.BadZipFile` for anything else.
+    """
+    with np.load(io.BytesIO(archive), allow_pickle=False) as arrays:
+        splits = [name.removesuffix("_logits") for name in arrays if name.endswith("_logits")]
+        return {
+            split: Outputs(
+                torch.from_numpy(arrays[f"{split}_logits"]),
+                torch.from_numpy(arrays[f"{split}_brightness"]),
+            )
+            for split in splits
+        }
