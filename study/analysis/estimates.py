@@ -6,13 +6,14 @@ and another order of batches. It does not cover other test images.
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from statistics import fmean, stdev
 from typing import Literal, NamedTuple
 
 import pandas as pd
 from scipy import stats
 
+from study.analysis.image_scores import ImageScores
 from study.search.cells import Cell as Cell
 from tl_core.config import MODES, AuxWeight, Mode
 
@@ -74,6 +75,8 @@ class Confirmed(Configuration):
     """Number of the trial."""
     arm: Arm = "cell"
     """`control`: a cell's configuration with aux_weight 0, or with the task if the cell has 0."""
+    images: ImageScores | None = field(default=None, compare=False, repr=False)
+    """What it says of each test image; None if its outputs were not kept."""
 
 
 @dataclass(frozen=True)
