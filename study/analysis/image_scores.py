@@ -5,19 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from study.records.outputs import Targets
 from tl_core.objectives.losses import log_losses
 from tl_core.objectives.metrics import hits
 from tl_core.objectives.outputs import Outputs
-
-
-@dataclass(frozen=True)
-class Targets:
-    """What is true of N images of one split, in the order of the outputs."""
-
-    labels: np.ndarray
-    """int64 [N]."""
-    brightness: np.ndarray
-    """float32 [N], from 0 to 1."""
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,19 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from study.analysis.estimates import Confirmed
+from study.analysis.image_scores import ImageScores, score_images
 from study.config.settings import Settings
 from study.config.validate import settings_of
 from study.records.ledger import read_records
+from study.records.outputs import read_outputs, read_targets
 from study.records.study_folder import STUDY, WINNER
 from study.records.trial_record import TrialRecord, read_config, tried
 from study.search.cells import Cell
@@ -43,7 +46,16 @@ class StudyData:
     @cached_property
     def confirmed(self) -> list[Confirmed]:
         """The test scores of the confirming trials; empty if the study did not confirm."""
-        return confirmed_of(still_planned(self.settings, self.records), self.search)
+        records = still_planned(self.settings, self.records)
+        return confirmed_of(records, self.search, self._scored(records))
+
+    def _scored(self, records: Iterable[TrialRecord]) -> dict[int, ImageScores]:
+        """The score of every test image in the trials whose outputs are there."""
+        if (targets := read_targets(self.folder, self.study.get("targets", ""))) is None:
+            return {}
+        hashes = {r.trial: r.outputs for r in records if r.outputs}
+        kept = {n: read_outputs(self.folder, n, sha256) for n, sha256 in hashes.items()}
+        return {n: score_images(o["test"], targets["test"]) for n, o in kept.items() if o}
 
     @cached_property
     def _choices(self) -> Choices:
@@ -112,10 +124,15 @@ def read_study_data(folder: Path) -> StudyData:
     return StudyData(folder, study, read_records(folder))
 
 
-def confirmed_of(records: Iterable[TrialRecord], search: Iterable[TrialRecord]) -> list[Confirmed]:
+def confirmed_of(
+    records: Iterable[TrialRecord],
+    search: Iterable[TrialRecord],
+    images: Mapping[int, ImageScores] = MappingProxyType({}),
+) -> list[Confirmed]:
     """Return the results of the confirming trials, in the form that the statistics need.
 
-    A winner that was trained again only for its weights confirms nothing.
+    `images` are the scores of each test image, by trial. A winner that was trained again only for
+    its weights confirms nothing.
     """
     searched = list(search)
     ratios = {r.trial: r.config.train_ratio for r in searched}
@@ -133,6 +150,7 @@ def confirmed_of(records: Iterable[TrialRecord], search: Iterable[TrialRecord]) 
             lr=r.config.lr,
             trials=cells[Cell.of(r.config)],
             arm="control" if r.kind == "control" else "cell",
+            images=images.get(r.trial),
         )
         for r in records
         if r.kind in ("confirm", "control") and r.source is not None

@@ -2,15 +2,27 @@
 
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 from study.cluster.stores import Storage, contents
+from study.records.outputs import keep_outputs
 from study.records.study_folder import WINNER
 from study.search.confirmation import Planned
 from tl_core.config import Report
 from tl_core.inference.winner import save_winner
+from tl_core.objectives.outputs import Outputs
 from tl_core.training.checkpoints import CheckpointStore
 from tl_core.training.setup import Inputs
 from tl_core.training.train import run_trial
+
+
+class FinalScores(NamedTuple):
+    """What a trial has made of the test set."""
+
+    scores: dict[str, float]
+    """`test_accuracy` and so on; empty unless the test set was read."""
+    outputs: str | None = None
+    """Hash of the file of its outputs, if they were kept."""
 
 
 def run_planned(
@@ -19,8 +31,8 @@ def run_planned(
     storage: Storage,
     report: Report,
     checkpoint: CheckpointStore | None = None,
-) -> dict[str, float]:
-    """Run one trial and return its test scores; the study's storage gets a winner's weights."""
+) -> FinalScores:
+    """Run one trial; keep a winner's weights, or a confirming trial's outputs, in `storage`."""
     config, i = planned.config, inputs
     result = run_trial(
         config, i.images, i.cache, i.device, report, planned.tests, checkpoint, verify=i.verify
@@ -29,4 +41,19 @@ def run_planned(
         with tempfile.TemporaryDirectory() as folder:
             save_winner(Path(folder), result, config, i.images)
             storage.replace(WINNER, contents(Path(folder)))
-    return result.test
+    return final_scores(planned, result.test, result.outputs, storage)
+
+
+def final_scores(
+    planned: Planned, scores: dict[str, float], outputs: dict[str, Outputs], storage: Storage
+) -> FinalScores:
+    """Keep the outputs of a trial that confirms; a winner repeats those of another one."""
+    keeps = planned.tests and not planned.winner
+    kept = keep_outputs(storage, number_of(planned), outputs) if keeps else None
+    return FinalScores(scores, kept)
+
+
+def number_of(planned: Planned) -> int:
+    """The number of a trial that the queue has given one."""
+    assert planned.trial is not None
+    return planned.trial

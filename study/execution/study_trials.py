@@ -5,9 +5,11 @@ from pathlib import Path
 
 from study.cluster.stores import Folder, Storage, bucket_of
 from study.config.settings import Settings
-from study.execution.sweep import Swept, number_of
+from study.execution.planned_trial import FinalScores, number_of
+from study.execution.sweep import Swept
 from study.execution.trial_context import checkpoint_name
 from study.records.journal import Journal
+from study.records.outputs import outputs_name
 from study.records.study_folder import WINNER
 from study.records.trial_record import Status, TrialRecord
 from study.search.confirmation import Planned, plan, remaining
@@ -71,7 +73,7 @@ class StudyTrials:
         record: TrialRecord,
         epochs: Iterable[EpochMetrics],
         warnings: Iterable[str] = (),
-        test: dict[str, float] | None = None,
+        tested: FinalScores | None = None,
         node: str | None = None,
     ) -> None:
         """Write down what a trial has sent; `node` is where it runs, on a cluster."""
@@ -79,7 +81,8 @@ class StudyTrials:
             self._journal.epoch(record, epoch)
         for text in warnings:
             self._journal.warn(record, text)
-        record.test |= test or {}
+        if tested:
+            record.test, record.outputs = tested
         record.node = node
 
     def swept(self, found: Iterable[Swept], node: str | None = None) -> None:
@@ -88,7 +91,7 @@ class StudyTrials:
             if trial.trial in self._ended:  # Its worker died after it had sent this.
                 continue
             record = self._running[trial.trial][1]
-            self.report(record, trial.epochs, test=trial.test, node=node)
+            self.report(record, trial.epochs, tested=trial.tested, node=node)
             if trial.error:
                 self.fail(record, trial.error, trial.details, trial.seconds)
             else:
@@ -102,6 +105,9 @@ class StudyTrials:
         planned, _ = self._running.pop(record.trial)
         is_whole = len(record.history) == record.config.epochs
         model = self._winner() if planned.winner else None
+        if self._bucket and record.outputs:  # The report reads them here.
+            name = outputs_name(record.trial)
+            Folder(self._folder).write(name, self._bucket.read(name))
         status: Status = "done" if is_whole else "pruned"
         self._journal.end(record, status, model=model, wall_s=seconds)
         if model:

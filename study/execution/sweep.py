@@ -9,7 +9,7 @@ from typing import Any, Self
 import torch
 
 from study.cluster.stores import Storage
-from study.execution.planned_trial import run_planned
+from study.execution.planned_trial import FinalScores, final_scores, number_of, run_planned
 from study.search.confirmation import Planned
 from tl_core.config import EpochMetrics
 from tl_core.files import is_disk_full
@@ -25,7 +25,7 @@ class Swept:
 
     trial: int
     epochs: tuple[EpochMetrics, ...] = ()
-    test: dict[str, float] | None = None
+    tested: FinalScores | None = None
     seconds: float = 0.0
     """Its share of the sweep's wall time."""
     error: str | None = None
@@ -39,7 +39,9 @@ class Swept:
     @classmethod
     def of(cls, plain: dict[str, Any]) -> Self:
         """The opposite of `plain`."""
-        return cls(**plain | {"epochs": tuple(EpochMetrics(**e) for e in plain["epochs"])})
+        epochs = tuple(EpochMetrics(**e) for e in plain["epochs"])
+        tested = FinalScores(*plain["tested"]) if plain["tested"] else None
+        return cls(**plain | {"epochs": epochs, "tested": tested})
 
 
 def cell_key(planned: Planned) -> tuple[bool, str]:
@@ -58,7 +60,7 @@ def sweep(batch: Sequence[Planned], inputs: Inputs, storage: Storage) -> list[Sw
     """
     start = time.perf_counter()
     try:
-        found = _winner(batch[0], inputs, storage) if batch[0].winner else _together(batch, inputs)
+        found = (_winner if batch[0].winner else _together)(batch, inputs, storage)
     except Exception as error:
         if isinstance(error, OSError) and is_disk_full(error):
             raise
@@ -71,18 +73,25 @@ def sweep(batch: Sequence[Planned], inputs: Inputs, storage: Storage) -> list[Sw
     return sweep(batch[:half], inputs, storage) + sweep(batch[half:], inputs, storage)
 
 
-def _together(batch: Sequence[Planned], inputs: Inputs) -> list[Swept]:
+def _together(batch: Sequence[Planned], inputs: Inputs, storage: Storage) -> list[Swept]:
     results = run_sweep([p.config for p in batch], inputs, batch[0].tests)
     return [
-        Swept(number_of(p), r.history, r.test, error=_line(r.error), details=_text(r.error))
+        Swept(
+            number_of(p),
+            r.history,
+            None if r.error else final_scores(p, r.test, r.outputs, storage),
+            error=_line(r.error),
+            details=_text(r.error),
+        )
         for p, r in zip(batch, results, strict=True)
     ]
 
 
-def _winner(planned: Planned, inputs: Inputs, storage: Storage) -> list[Swept]:
+def _winner(batch: Sequence[Planned], inputs: Inputs, storage: Storage) -> list[Swept]:
+    (planned,) = batch
     epochs: list[EpochMetrics] = []
-    test = run_planned(planned, inputs, storage, epochs.append)
-    return [Swept(number_of(planned), tuple(epochs), test)]
+    found = run_planned(planned, inputs, storage, epochs.append)
+    return [Swept(number_of(planned), tuple(epochs), found)]
 
 
 def _failed(planned: Planned, error: Exception, seconds: float) -> Swept:
@@ -95,9 +104,3 @@ def _line(error: Exception | None) -> str | None:
 
 def _text(error: Exception | None) -> str:
     return "".join(traceback.format_exception(error)) if error else ""
-
-
-def number_of(planned: Planned) -> int:
-    """The number of a trial that the queue has given one."""
-    assert planned.trial is not None
-    return planned.trial

@@ -112,7 +112,7 @@ class _StudyCallback(tune.Callback):
             return
         epochs = [EpochMetrics(**epoch) for epoch in result["epochs"]]
         for record in records:
-            self._trials.report(record, epochs, result["warnings"], result["test"], node)
+            self._trials.report(record, epochs, result["warnings"], result["tested"], node)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         result = trial.last_result

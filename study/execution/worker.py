@@ -15,8 +15,8 @@ from study.cluster.join import settle_worker
 from study.errors import NodeError
 from study.execution.features import on_node
 from study.execution.jobs import shape_of
-from study.execution.planned_trial import run_planned
-from study.execution.sweep import CPU, Swept, number_of, sweep
+from study.execution.planned_trial import FinalScores, number_of, run_planned
+from study.execution.sweep import CPU, Swept, sweep
 from study.execution.trial_context import TrialContext
 from study.search.confirmation import Planned
 from study.search.queue import is_frozen
@@ -54,8 +54,7 @@ def _run(batch: list[Planned], context: TrialContext, reporter: "Reporter") -> N
         return
     (network,) = batch
     checkpoint = context.checkpoint(number_of(network))
-    test = run_planned(network, inputs, context.storage, reporter.epoch, checkpoint)
-    reporter.tested(test)
+    reporter.tested(run_planned(network, inputs, context.storage, reporter.epoch, checkpoint))
 
 
 def _on_this_node(batch: list[Planned], context: TrialContext) -> tuple[list[Planned], Inputs]:
@@ -107,12 +106,12 @@ class Reporter:
         """Send an epoch: by name only what the search goes by."""
         values = asdict(metrics)
         self._last = {name: values[name] for name in self._names}
-        self._report([values], test={})
+        self._report([values])
 
-    def tested(self, test: dict[str, float]) -> None:
+    def tested(self, found: FinalScores) -> None:
         """Send the scores of a trial that has read the test set, after its last epoch."""
-        if test:
-            self._report([], test=test)
+        if found.scores:
+            self._report([], found)
 
     def swept(self, found: list[Swept], epochs: int) -> None:
         """Send what became of the trials of a sweep, each so many epochs long."""
@@ -122,13 +121,14 @@ class Reporter:
         """Send that the job has failed."""
         self._report(
             [],
-            test={},
             failure=f"{type(error).__name__}: {error}",
             traceback=traceback.format_exc(),
             disk_full=isinstance(error, OSError) and is_disk_full(error),
             node_fault=str(error) if isinstance(error, NodeError) else None,
         )
 
-    def _report(self, epochs: list[dict[str, Any]], **more: Any) -> None:
+    def _report(
+        self, epochs: list[dict[str, Any]], tested: FinalScores | None = None, **more: Any
+    ) -> None:
         warned, self.warnings = self.warnings, []
-        tune.report(self._last | {"epochs": epochs, "warnings": warned} | more)
+        tune.report(self._last | {"epochs": epochs, "warnings": warned, "tested": tested} | more)

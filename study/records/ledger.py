@@ -25,7 +25,7 @@ ENDINGS = ("done", "some trials failed")
 Event = dict[str, Any]
 """`event` is `study`, `start`, `epoch`, `warning`, `end` or `close`; `at` is seconds since 1970."""
 _AT_START = ("kind", "source", "draw")
-_AT_END = ("status", "error", "test", "wall_s", "node")
+_AT_END = ("status", "error", "test", "outputs", "wall_s", "node")
 
 
 class Ledger:
@@ -122,7 +122,7 @@ class StudyState:
             case "end":
                 record = self.records[event["trial"]]
                 for name in _AT_END:
-                    setattr(record, name, event.get(name))  # Older ledgers have no node.
+                    setattr(record, name, event.get(name))  # Older ledgers lack some.
                 if event["model"]:
                     self.winner = record
             case "close":

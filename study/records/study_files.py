@@ -16,10 +16,11 @@ import pandas as pd
 from study.cluster.resources import hardware
 from study.config.settings import Settings
 from study.config.uris import without_credentials
+from study.records.outputs import write_targets
 from study.records.study_folder import BEST, STUDY, TRIALS
 from study.records.trial_record import TrialRecord, best_of
 from tl_core.data.datasets import ImageSet
-from tl_core.data.splits import make_split
+from tl_core.data.splits import Split, make_split
 from tl_core.errors import Fault, InputError
 from tl_core.files import replace_file
 
@@ -59,14 +60,19 @@ class Results:
             raise InputError([Fault("--name", f"{folder.name}: {why}")]) from error
         except OSError as error:
             raise InputError([f"{folder} can't be made: {error.strerror}"]) from error
+        if settings.confirm and not settings.debug:
+            split = self._split(settings.train_ratio[0], settings.seed)
+            self.study["targets"] = write_targets(folder, images, split)
         self._write(STUDY, self.study)
 
     def split_hashes(self, ratio: float, seed: int) -> dict[str, str]:
         """Content hashes of the three parts that a trial of this ratio and seed sees."""
         if (ratio, seed) not in self._hashes:
-            split = make_split(self._images.labels, ratio, self._settings.split_seed, seed)
-            self._hashes[ratio, seed] = split.hashes(self._images.ids)
+            self._hashes[ratio, seed] = self._split(ratio, seed).hashes(self._images.ids)
         return self._hashes[ratio, seed]
+
+    def _split(self, ratio: float, seed: int) -> Split:
+        return make_split(self._images.labels, ratio, self._settings.split_seed, seed)
 
     def save(
         self,

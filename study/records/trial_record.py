@@ -36,6 +36,8 @@ class TrialRecord:
     history: list[EpochMetrics] = field(default_factory=list)
     test: dict[str, float] = field(default_factory=dict)
     """Test scores; empty while searching."""
+    outputs: str | None = None
+    """Of a trial that confirms: hash of the file of its outputs (`study.records.outputs`)."""
     started_at: float = field(default_factory=time.time)
     """Seconds since 1970."""
     wall_s: float = 0.0

@@ -1,5 +1,6 @@
 """Which trials are compared, and which factors matter."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from study.analysis.importances import ENOUGH, importances, scored
 from study.analysis.study_data import confirmed_of, read_study_data
 from study.records.trial_record import TrialRecord
 from tests.support.studies.builders import make_epoch, make_record, make_settings
+from tests.support.studies.ray_runs import FinishedStudy
 from tests.support.studies.synthetic import tiny_study
 from tl_core.config import Mode
 
@@ -24,6 +26,22 @@ def test_confirming_trial_knows_its_source(tmp_path: Path) -> None:
     assert data.test_scores == ("test_accuracy", "test_log_loss")
     assert data.classification == "val_log_loss"
     assert data.model == tmp_path / "tiny" / "winner"
+
+
+def test_each_confirming_trial_has_a_score_of_each_test_image(
+    finished_study: FinishedStudy, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(finished_study.folder, tmp_path / "copy")
+    data = read_study_data(folder)
+    assert {c.arm for c in data.confirmed} == {"cell", "control"}
+    for trial in data.confirmed:
+        assert trial.images
+        for name, values in trial.images.values.items():
+            assert values.mean() == pytest.approx(trial.scores[name], abs=1e-6)
+    (folder / "outputs" / f"{data.confirmed[0].trial}.npz").unlink()
+    assert [bool(c.images) for c in read_study_data(folder).confirmed].count(False) == 1
+    (folder / "outputs" / "targets.npz").unlink()
+    assert not any(c.images for c in read_study_data(folder).confirmed)
 
 
 SETTINGS = make_settings(mode=["freeze", "finetune"], train_ratio=["0.1", "0.8"])

@@ -9,8 +9,9 @@ import pytest
 from study.config.settings import Settings
 from study.execution import jobs as module
 from study.execution.jobs import Jobs
+from study.execution.planned_trial import number_of
 from study.execution.study_trials import StudyTrials
-from study.execution.sweep import Swept, number_of
+from study.execution.sweep import Swept
 from study.execution.trial_context import TrialContext
 from study.search.cells import Cell
 from study.search.confirmation import Planned

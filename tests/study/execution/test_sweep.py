@@ -6,10 +6,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from study.cluster.stores import Folder
+from study.execution.planned_trial import FinalScores
 from study.execution.replay import differences
 from study.execution.sweep import CPU, Swept, cell_key, sweep
+from study.records.outputs import read_outputs
 from study.records.trial_record import TrialRecord
 from study.search.confirmation import Planned
 from tests.conftest import SIDE, TINY
@@ -35,15 +38,20 @@ def test_numbers_are_those_of_each_trial_alone(
     inputs: Inputs, tiny_weights: Path, tmp_path: Path
 ) -> None:
     batch = [
-        Planned(config(tiny_weights, lr=lr, seed=seed, seeds=2), tests=True, trial=trial)
+        Planned(config(tiny_weights, lr=lr, seed=seed, seeds=2), "confirm", tests=True, trial=trial)
         for trial, (lr, seed) in enumerate([(1e-3, 0), (1e-2, 0), (1e-3, 5)], start=7)
     ]
     found = [Swept.of(swept.plain()) for swept in sweep(batch, inputs, Folder(tmp_path))]
     assert [swept.trial for swept in found] == [7, 8, 9]
     for planned, swept in zip(batch, found, strict=True):
         alone = run_trial(planned.config, inputs.images, inputs.cache, CPU, read_test=True)
-        record = TrialRecord(0, planned.config, history=[*swept.epochs], test=swept.test or {})
+        assert swept.tested
+        record = TrialRecord(0, planned.config, history=[*swept.epochs], test=swept.tested.scores)
         assert differences(record, list(alone.history), alone.test) == {}
+        kept = read_outputs(tmp_path, swept.trial, swept.tested.outputs or "")
+        assert kept
+        for split, outputs in alone.outputs.items():
+            torch.testing.assert_close(kept[split], outputs, atol=1e-4, rtol=1e-4)
     assert len({swept.seconds for swept in found}) == 1
     assert found[0].seconds > 0
 
@@ -53,7 +61,7 @@ def test_a_trial_that_diverges_fails_alone(
 ) -> None:
     batch = [Planned(config(tiny_weights, lr=lr), trial=i) for i, lr in enumerate((1e-3, 1e38))]
     good, bad = sweep(batch, inputs, Folder(tmp_path))
-    assert (len(good.epochs), good.error, good.test) == (2, None, {})
+    assert (len(good.epochs), good.error, good.tested) == (2, None, FinalScores({}))
     assert bad.error
     assert bad.error.startswith("DivergedError: ")
     assert bad.details.splitlines()[-1].endswith(bad.error)
@@ -66,7 +74,7 @@ def test_what_is_too_much_together_is_tried_in_halves(
     def run_sweep(configs: list[TrialConfig], *_: object) -> list[Any]:
         if len(configs) > most or configs[0].seed == 3:
             raise MemoryError("too many")
-        return [SimpleNamespace(history=(), test={}, error=None) for _ in configs]
+        return [SimpleNamespace(history=(), test={}, outputs={}, error=None) for _ in configs]
 
     monkeypatch.setattr("study.execution.sweep.run_sweep", run_sweep)
     batch = [Planned(make_config(seed=seed), trial=seed) for seed in range(6)]
@@ -92,8 +100,9 @@ def test_a_winner_leaves_its_weights(inputs: Inputs, tiny_weights: Path, tmp_pat
     planned = Planned(config(tiny_weights), tests=True, winner=True, trial=3)
     (swept,) = sweep([planned], inputs, Folder(tmp_path))
     assert (swept.error, len(swept.epochs)) == (None, 2)
-    assert swept.test
-    assert 0 <= swept.test["test_accuracy"] <= 1
+    assert swept.tested
+    assert 0 <= swept.tested.scores["test_accuracy"] <= 1
+    assert swept.tested.outputs is None, "its confirming trial keeps them"
     assert (tmp_path / "winner" / "model.json").exists()
 
 

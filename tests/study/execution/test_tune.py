@@ -40,7 +40,7 @@ class Study:
 
     def tell(self, **result: Any) -> None:
         """The job has reported."""
-        plain = {"epochs": [], "warnings": [], "test": {}, "node_ip": "here"}
+        plain: dict[str, Any] = {"epochs": [], "warnings": [], "tested": None, "node_ip": "here"}
         self.job.last_result = result if "swept" in result else plain | result
         self.callback.on_trial_result(0, [], self.job, self.job.last_result | {"node_ip": "here"})
 
@@ -111,7 +111,7 @@ def test_what_would_fail_every_trial_stops_the_study(
 def test_a_network_reports_epoch_by_epoch(tmp_path: Path) -> None:
     study = Study(tmp_path, "finetune", trials=1)
     study.tell(epochs=[vars(make_epoch())], warnings=["a damaged checkpoint"])
-    study.tell(test={"test_accuracy": 0.5})
+    study.tell(tested=[{"test_accuracy": 0.5}, "0a1b"])
     study.callback.on_trial_complete(0, [], study.job)
     (record,) = study.journal.records
     assert (record.status, len(record.history), record.test) == ("done", 1, {"test_accuracy": 0.5})

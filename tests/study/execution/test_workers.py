@@ -13,6 +13,7 @@ from study.execution.sweep import Swept
 from study.execution.trial_context import TrialContext
 from study.execution.worker import Reporter, run_in_worker
 from study.records.ledger import read_records
+from study.records.outputs import read_outputs
 from study.records.study_folder import LEDGER
 from study.search.confirmation import Planned
 from study.search.searcher import as_job
@@ -81,8 +82,14 @@ def test_a_trial_reports_its_test_scores_and_keeps_the_winner_and_a_failure_is_n
     config = worker.config(mode="finetune")
     worker.run(Planned(config, "confirm", 0, winner=True, tests=True, trial=3))
     assert [e["epoch"] for result in sent for e in result["epochs"]] == [1, 2]
-    assert 0 <= sent[-1]["test"]["test_accuracy"] <= 1
+    scores, kept = sent[-1]["tested"]
+    assert 0 <= scores["test_accuracy"] <= 1
+    assert kept is None, "its confirming trial keeps them"
     assert (tmp_path / "study" / "winner" / "model.json").exists()
+    worker.run(Planned(config, "confirm", 0, tests=True, trial=3))
+    again, kept = sent[-1]["tested"]
+    assert again == scores
+    assert read_outputs(tmp_path / "study", 3, kept)
     worker.run(Planned(config.model_copy(update={"lr": 1e30}), trial=4))
     assert sent[-1]["failure"].startswith("DivergedError: ")
 

@@ -96,7 +96,8 @@ def test_files_follow_the_trials(results: Results) -> None:
     assert study["trials"] == {"done": 2, "failed": 1, "running": 1}
     assert study["status"] == "some trials failed"
     assert study["started"] <= study["ended"]
-    assert {path.name for path in FOLDER.iterdir()} == {"study.json", "trials.csv", "best.json"}
+    names = {"study.json", "trials.csv", "best.json", "outputs"}
+    assert {path.name for path in FOLDER.iterdir()} == names
 
 
 @pytest.mark.parametrize(("metric", "best"), [("val_log_loss", 1), ("val_accuracy", 0)])

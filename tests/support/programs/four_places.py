@@ -21,8 +21,9 @@ from ray import tune  # noqa: E402
 from study.cluster.capacity import Capacity  # noqa: E402
 from study.cluster.local_ray import local_ray  # noqa: E402
 from study.execution import jobs  # noqa: E402
+from study.execution.planned_trial import number_of  # noqa: E402
 from study.execution.search import search  # noqa: E402
-from study.execution.sweep import Swept, number_of  # noqa: E402
+from study.execution.sweep import Swept  # noqa: E402
 from study.execution.trial_context import TrialContext  # noqa: E402
 from study.execution.worker import Reporter  # noqa: E402
 from study.search.confirmation import Planned  # noqa: E402

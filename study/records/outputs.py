@@ -1,0 +1,90 @@
+"""The outputs of the confirming trials, `outputs/TRIAL.npz`, and what is true of their images.
+
+The ledger has the hash of each file. Images of validation and test are the same for all trials of a
+study, so `targets.npz`, whose hash is in study.json, has their labels and brightness once.
+"""
+
+import hashlib
+import io
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from study.cluster.stores import Storage
+from tl_core.data.datasets import ImageSet
+from tl_core.data.splits import Split
+from tl_core.files import replace_file
+from tl_core.objectives.outputs import Outputs, pack, unpack
+
+OUTPUTS = "outputs"
+"""The folder in a study's."""
+_TARGETS = "targets.npz"
+_SPLITS = ("val", "test")
+
+
+class Targets(NamedTuple):
+    """What is true of the N images of a split, in the order of the outputs."""
+
+    labels: np.ndarray
+    """int64 [N]."""
+    brightness: np.ndarray
+    """float32 [N], from 0 to 1."""
+
+
+def outputs_name(trial: int) -> str:
+    """Return the name of a trial's outputs in the study's storage."""
+    return f"{OUTPUTS}/{trial}.npz"
+
+
+def keep_outputs(storage: Storage, trial: int, outputs: dict[str, Outputs]) -> str:
+    """Write a trial's outputs on `val` and `test`; return the hash of the file."""
+    content = pack(outputs)
+    storage.write(outputs_name(trial), content)
+    return _hash(content)
+
+
+def read_outputs(folder: Path, trial: int, sha256: str) -> dict[str, Outputs] | None:
+    """Return a trial's outputs by split; None if the file is missing or is not the one written."""
+    content = _read(folder / outputs_name(trial), sha256)
+    return unpack(content) if content else None
+
+
+def write_targets(folder: Path, images: ImageSet, split: Split) -> str:
+    """Write what is true of the images of `val` and `test` into a study's folder.
+
+    Returns the hash of the file.
+    """
+    arrays: dict[str, Any] = {}
+    for name in _SPLITS:
+        rows = getattr(split, name)
+        arrays |= {f"{name}_labels": images.labels[rows]}
+        arrays |= {f"{name}_brightness": images.brightness[rows]}
+    archive = io.BytesIO()
+    np.savez_compressed(archive, allow_pickle=False, **arrays)
+    (folder / OUTPUTS).mkdir(exist_ok=True)
+    replace_file(folder / OUTPUTS / _TARGETS, archive.getvalue())
+    return _hash(archive.getvalue())
+
+
+def read_targets(folder: Path, sha256: str) -> dict[str, Targets] | None:
+    """Return what is true of the images by split; None as for `read_outputs`."""
+    if not (content := _read(folder / OUTPUTS / _TARGETS, sha256)):
+        return None
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return {
+            name: Targets(arrays[f"{name}_labels"], arrays[f"{name}_brightness"])
+            for name in _SPLITS
+        }
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _read(path: Path, sha256: str) -> bytes | None:
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    return content if _hash(content) == sha256 else None
