@@ -1,6 +1,7 @@
 """What a trained net says of each image, from which every score is computed."""
 
 import io
+import zipfile
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -37,8 +38,10 @@ def pack(outputs: dict[str, Outputs]) -> bytes:
 def unpack(archive: bytes) -> dict[str, Outputs]:
     """Return what `pack` was given.
 
-    Raises `ValueError`, `KeyError` or `zipfile.BadZipFile` for anything else.
+    Raises `ValueError` or `KeyError` for anything else.
     """
+    if not zipfile.is_zipfile(io.BytesIO(archive)):
+        raise ValueError("outputs are no NumPy archive")
     with np.load(io.BytesIO(archive), allow_pickle=False) as arrays:
         splits = [name.removesuffix("_logits") for name in arrays if name.endswith("_logits")]
         return {

@@ -1,7 +1,6 @@
 """Outputs of nets, and the archive that keeps them."""
 
 import io
-import zipfile
 
 import numpy as np
 import pytest
@@ -39,7 +38,7 @@ def test_objects_are_never_read() -> None:
     np.savez(archive, allow_pickle=True, test_logits=np.array([{}], dtype=object))
     with pytest.raises(ValueError, match="Object arrays cannot be loaded"):
         unpack(archive.getvalue())
-    with pytest.raises((ValueError, zipfile.BadZipFile)):
+    with pytest.raises(ValueError, match="outputs are no NumPy archive"):
         unpack(b"no archive")
 
 
