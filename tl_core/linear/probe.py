@@ -9,7 +9,6 @@ Axes: S seeds, N images, V views, D features, K logits (1 for two classes), P pe
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from operator import itemgetter
 
 import numpy as np
 import torch
@@ -24,6 +23,8 @@ from tl_core.objectives.metrics import hits
 N_PENALTIES = 45
 _SPREADS = (0.01, 100.0)
 """Least and largest prior spread of a logit: see `penalty_grid`."""
+_EQUAL = TOLERANCE
+"""Scores this close are equal: what is solved to a tolerance is not known better."""
 
 Score = Callable[[Tensor, Tensor], Tensor]
 """Outputs [P, b, K] of some images, their targets [b] -> means over these images, [P, ...]."""
@@ -159,10 +160,14 @@ class _Subset:
     ) -> _Head:
         """Solve for all penalties; return the head with the least mean score on validation.
 
-        Of equals it is the first, which has the strongest penalty.
+        Of equals, to `_EQUAL`, it is the first, which has the strongest penalty.
         """
         found = self._best_of_groups(loss, start, score, target, group)
-        return min(found, key=itemgetter(0))[1]
+        least, best = next(found)
+        for other, head in found:
+            if other < least - _EQUAL:
+                least, best = other, head
+        return best
 
     def _best_of_groups(
         self, loss: Loss, start: Tensor, score: Score, target: Tensor, group: int
@@ -172,14 +177,13 @@ class _Subset:
             l2, left = left[: len(norms)], left[len(norms) :]
             self._check(l2, norms)
             heads = _Head(*self.design.to_raw(weights), l2, norms)
-            # Rounded, so that what differs by rounding alone is equal.
-            scores = self.mean(score, heads, self.val, target).round(decimals=12)
+            scores = self.mean(score, heads, self.val, target)
             if not scores.isfinite().all():
                 raise ValueError(
                     f"features must be finite, but in some of {len(self.val)} validation rows "
                     "they are not"
                 )
-            i = int(scores.argmin())
+            i = int((scores <= scores.min() + _EQUAL).byte().argmax())
             yield scores[i].item(), heads[i]
 
     def _check(self, l2: Tensor, norms: Tensor) -> None:

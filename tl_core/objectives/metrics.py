@@ -57,14 +57,24 @@ def auroc(logits: Tensor, labels: Tensor) -> Tensor:
     # One logit ranks as its probability does, but is not rounded to 1 where it is large.
     scores = logits if logits.shape[-1] == 1 else probabilities(logits.double())
     scores = scores.mT.contiguous()  # [..., K, N]
-    ordered = scores.sort(dim=-1).values
-    # Ranks from 1 on; equal scores share their mean rank.
-    below, not_above = (torch.searchsorted(ordered, scores, right=r) for r in (False, True))
-    ranks = (below + not_above + 1).double() / 2
+    ordered, order = scores.sort(dim=-1)
+    ranks = _mean_ranks(ordered)
     classes = torch.tensor([1]) if logits.shape[-1] == 1 else torch.arange(logits.shape[-1])
     of_class = (labels == classes.unsqueeze(-1)).double()  # [K, N]
     n_in = of_class.sum(dim=-1)
     n_out = len(labels) - n_in
-    wins = (ranks * of_class).sum(dim=-1) - n_in * (n_in + 1) / 2
+    rank_sums = (ranks * of_class.expand_as(order).gather(-1, order)).sum(dim=-1)
+    wins = rank_sums - n_in * (n_in + 1) / 2
     areas = (wins / (n_in * n_out)).where(scores.isfinite().all(dim=-1), torch.nan)
     return areas.mean(dim=-1)
+
+
+def _mean_ranks(ordered: Tensor) -> Tensor:
+    """Ranks of sorted numbers [..., N], from 1; equal ones share their mean rank. float64."""
+    at = torch.arange(ordered.shape[-1], device=ordered.device).expand_as(ordered)
+    rises = ordered[..., 1:] != ordered[..., :-1]
+    edge = torch.ones_like(ordered[..., :1], dtype=torch.bool)
+    first = torch.where(torch.cat([edge, rises], -1), at, 0).cummax(-1).values
+    last = torch.where(torch.cat([rises, edge], -1), at, at.shape[-1] - 1)
+    last = last.flip(-1).cummin(-1).values.flip(-1)
+    return (first + last).double() / 2 + 1

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -44,7 +44,7 @@ def fit(
     for epoch in range(len(history) + 1, config.epochs + 1):
         scores, images_per_s = _train_and_score(learner, split.val, epoch, optimizer)
         step = learner.budget.part(epoch).stop
-        history.append(as_metrics(scores, images_per_s, epoch, step))
+        history.append(as_metrics(*as_table(scores), images_per_s, epoch, step))
         if checkpoint and epoch < config.epochs:
             # Saved before it is reported: a reported epoch must survive a crash.
             checkpoint.save(learner, optimizer, history)
@@ -87,12 +87,12 @@ def fit_stack(
     optimizer = StackAdamW([*groups, *learner.weighting.groups()])
     for epoch in range(1, config.epochs + 1):
         scores, images_per_s = _train_and_score(learner, split.val, epoch, optimizer)
-        step = learner.budget.part(epoch).stop
+        step, (names, values) = learner.budget.part(epoch).stop, as_table(scores)
         for trial in (t for t in fits if not t.error):
-            own = {name: value[trial.heads] for name, value in scores.items()}
-            share = images_per_s * len(own["train_loss"]) / len(lr)
+            share = images_per_s * len(trial.heads) / len(lr)
             try:
-                trial.history.append(as_metrics(own, share, epoch, step))
+                own = as_metrics(names, values[:, trial.heads], share, epoch, step)
+                trial.history.append(own)
             except DivergedError as error:
                 trial.error = error
 
@@ -135,22 +135,41 @@ def _train_and_score(
     return scores | learner.weighting.metrics(), images_per_s
 
 
+def as_table(scores: Scores) -> tuple[list[str], np.ndarray]:
+    """Return the names of metrics, and their values, float64 [M, S]."""
+    return [*scores], np.stack(
+        [value.double().cpu().numpy().reshape(-1) for value in scores.values()]
+    )
+
+
 def as_metrics(
-    scores: Scores, images_per_s: float, epoch: int, step: int | None, l2: float | None = None
+    names: Sequence[str],
+    values: np.ndarray,
+    images_per_s: float,
+    epoch: int,
+    step: int | None,
+    l2: float | None = None,
 ) -> EpochMetrics:
     """Means over the seeds, and the spread of the two scores that are compared most.
 
+    Args:
+        names: of M metrics.
+        values: [M, S].
+        images_per_s: for each of the trial's networks, summed.
+        epoch: counted from 1.
+        step: the last that was taken; None where nothing takes steps.
+        l2: the penalty, of a probe.
+
     Raises `DivergedError` when a metric is not finite.
     """
-    means = {name: value.mean().item() for name, value in scores.items()}
-    spread = {
-        f"{name}_std": scores[name].std().item()
-        for name in ("val_log_loss", "val_accuracy")
-        if scores[name].numel() > 1
-    }
+    means = dict(zip(names, values.mean(axis=1).tolist(), strict=True))
+    spread = {}
+    if values.shape[1] > 1:
+        for name in ("val_log_loss", "val_accuracy"):
+            spread[f"{name}_std"] = float(values[names.index(name)].std(ddof=1))
     about: dict[str, Any] = {"epoch": epoch, "step": step, "images_per_s": images_per_s, "l2": l2}
     metrics = EpochMetrics(**about | means | spread)
-    for name, value in asdict(metrics).items():
+    for name, value in vars(metrics).items():
         if value is not None and not math.isfinite(value):
             raise DivergedError(name, value, epoch)
     return metrics

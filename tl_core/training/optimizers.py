@@ -63,33 +63,32 @@ def _with_initial_lr(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
     return optimizer
 
 
-class StackAdamW(torch.optim.Optimizer):
+class StackAdamW(torch.optim.Adam):
     """AdamW whose `lr` may be a tensor that broadcasts against the parameters of its group.
 
-    Adam works element by element, so each of the stacked heads moves as it would alone.
+    Adam's direction depends on gradients alone, so p / lr takes torch's fused step at a learning
+    rate of 1, for all stacked heads at once: one pass over their numbers instead of eight.
     """
 
     def __init__(self, groups: Groups) -> None:
-        super().__init__(groups, {"lr": 0.0, "weight_decay": 0.0})
+        """Make the state of what learns; a group without `weight_decay` has none."""
+        self._moves = [
+            (p, nn.Parameter(p.detach() / g["lr"]), g["lr"], g.get("weight_decay", 0.0))
+            for g in groups
+            for p in g["params"]
+        ]
+        scaled = [own for _, own, _, _ in self._moves]
+        super().__init__(scaled, lr=1.0, betas=_BETAS, eps=_EPS, fused=True)
         _with_initial_lr(self)
-        self._t = 0
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Take one step, with the gradients that the parameters hold."""
-        self._t += 1
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                self._move(parameter, group["lr"], group["weight_decay"])
-
-    def _move(self, p: Tensor, lr: float | Tensor, weight_decay: float) -> None:
-        state = self.state[p]
-        if not state:
-            state["mean"], state["square"] = torch.zeros_like(p), torch.zeros_like(p)
-        mean, square, (b1, b2) = state["mean"], state["square"], _BETAS
-        mean.lerp_(p.grad, 1 - b1)
-        square.mul_(b2).addcmul_(p.grad, p.grad, value=1 - b2)
-        if weight_decay:
-            p.mul_(1 - lr * weight_decay)
-        divisor = square.sqrt().mul_((1 - b2**self._t) ** -0.5).add_(_EPS)
-        p.sub_(mean.div(divisor).mul_(lr / (1 - b1**self._t)))
+        rate = self.param_groups[0]["lr"]
+        for p, scaled, lr, decay in self._moves:
+            scaled.grad = p.grad
+            if decay:
+                scaled.mul_(1 - lr * (rate * decay))
+        super().step()
+        for p, scaled, lr, _ in self._moves:
+            torch.mul(scaled, lr, out=p)

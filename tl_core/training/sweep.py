@@ -19,7 +19,7 @@ from tl_core.linear.probe import Probe, solve_probe
 from tl_core.models.heads import Heads, HeadStack
 from tl_core.objectives.outputs import Outputs
 from tl_core.objectives.weighting import LearnedWeights, Weighting
-from tl_core.training.fit import StackFit, as_metrics, fit_stack, score, score_test
+from tl_core.training.fit import StackFit, as_metrics, as_table, fit_stack, score, score_test
 from tl_core.training.learners import StackLearner
 from tl_core.training.schedule import Budget
 from tl_core.training.setup import Inputs, Setup
@@ -144,13 +144,12 @@ def _solve(
     scores = {f"val_{name}": value for name, value in score(learner, split.val).items()}
     scores |= {"train_loss": probe.train_log_loss, "train_accuracy": probe.train_accuracy}
     test, outputs = score_test(learner, split) if read_test else ({}, {})
-    results = {}
+    results, (names, values) = {}, as_table(scores)
     for number in {n for trials in rectangle.values() for n in trials}:
         own = [i for i, trials in enumerate(rectangle.values()) if number in trials]
-        means = {name: value[own].cpu() for name, value in scores.items()}
         l2 = probe.l2[own, 0].log().mean().exp().item()
         n_images = len(own) * len(split.train)
-        metrics = as_metrics(means, n_images / seconds, 1, None, l2)
+        metrics = as_metrics(names, values[:, own], n_images / seconds, 1, None, l2)
         tested = {name: value[own].mean().item() for name, value in test.items()}
         kept = {name: found.of(own) for name, found in outputs.items()}
         results[number] = SweepResult((metrics,), tested, kept, None, _copy(setup, stack, own[0]))
