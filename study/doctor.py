@@ -56,8 +56,8 @@ def _run(given: Mapping[str, Any]) -> int:
 
         from study.diagnosis.forecast import print_forecast
         from study.diagnosis.tables import check_table, node_table
-        from study.execution.features import SOON_S
         from study.preflight.torch_checks import CHECKS
+        from study.trials.features import SOON_S
 
     try:
         with console.status("") as status:

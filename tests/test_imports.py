@@ -13,7 +13,7 @@ LAYERS = (
     {"records"},
     {"search", "tracking"},
     {"analysis", "preflight"},
-    {"reporting", "diagnosis"},
+    {"reporting", "diagnosis", "trials"},
     {"execution"},
     {"run", "doctor", "report", "predict", "sync"},
 )

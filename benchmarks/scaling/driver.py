@@ -14,10 +14,10 @@ from benchmarks.common import Row, Tables, figures, scratch
 from study.cluster.capacity import Capacity
 from study.cluster.local_ray import local_ray
 from study.execution.search import search
-from study.execution.trial_context import TrialContext
 from study.execution.tune import Run
-from study.execution.worker import Reporter
 from study.records.journal import Journal
+from study.trials.trial_context import TrialContext
+from study.trials.worker import Reporter
 from tests.support.studies.builders import make_epoch, make_settings
 from tests.support.studies.counting_journal import CountingJournal
 

@@ -19,11 +19,11 @@ from ray.tune import report
 from benchmarks.common import Row, Tables, figures, scratch
 from benchmarks.scaling.driver import SLEEP_S, WORKERS, meet, run_logical
 from study.diagnosis.measure_sweep import made_up
-from study.execution.sweep import Swept
-from study.execution.trial_context import TrialContext
-from study.execution.worker import Reporter
 from study.search.sampler import Suggestions
 from study.search.short_sweeps import Shape
+from study.trials.sweep import Swept
+from study.trials.trial_context import TrialContext
+from study.trials.worker import Reporter
 from tests.support.studies.builders import make_epoch, make_settings
 from tests.support.studies.counting_journal import CountingJournal
 from tl_core.config import TrialConfig

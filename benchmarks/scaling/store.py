@@ -16,9 +16,9 @@ from benchmarks.scaling.disk import WIDTHS
 from benchmarks.scaling.driver import run_noops
 from study.cluster.local_ray import local_ray
 from study.cluster.stores import Folder
-from study.execution.trial_context import TrialContext
 from study.search.confirmation import Planned
 from study.search.searcher import as_job
+from study.trials.trial_context import TrialContext
 from tests.support.studies.builders import make_config, make_epoch
 from tests.support.studies.counting_journal import CountingJournal
 

@@ -21,15 +21,15 @@ from benchmarks.speed.bench import RATIO, Bench
 from benchmarks.speed.harness import Gate
 from benchmarks.speed.naive import train_naively
 from study.cluster.local_ray import local_ray
-from study.execution.features import with_features
 from study.execution.run_study import EXIT_CODES, open_journal, run_study
 from study.execution.search import search
-from study.execution.trial_context import make_context
-from study.execution.worker import run_in_worker
 from study.preflight.prepare import Prepared, prepare_new
 from study.records.ledger import read_records
 from study.records.trial_record import ENDED, TrialRecord
 from study.tracking.sender import Sender
+from study.trials.features import with_features
+from study.trials.trial_context import make_context
+from study.trials.worker import run_in_worker
 from tl_core.config import EpochMetrics, TrialConfig
 
 

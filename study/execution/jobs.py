@@ -10,14 +10,12 @@ import time
 from collections import deque
 from functools import cached_property
 
-import numpy as np
-
 from study.execution.study_trials import StudyTrials
-from study.execution.sweep import CPU, cell_key, sweep
-from study.execution.trial_context import TrialContext
 from study.search.confirmation import Planned
 from study.search.queue import is_frozen
 from study.search.short_sweeps import Shape, is_short
+from study.trials.sweep import CPU, cell_key, sweep
+from study.trials.trial_context import TrialContext, shape_of
 from tl_core.data.datasets import ImageSet
 from tl_core.runtime import one_thread
 from tl_core.training.setup import Inputs
@@ -104,11 +102,3 @@ class Jobs:
     @cached_property
     def _shape(self) -> Shape:
         return shape_of(self._inputs.images, self._context)
-
-
-def shape_of(images: ImageSet, context: TrialContext) -> Shape:
-    """The size of frozen trials' data: no features if each seed has a network of its own."""
-    if not context.features:
-        return Shape(len(images.labels), len(images.classes), 0)
-    features = np.load(context.cache / context.features / "features.npy", mmap_mode="r")
-    return Shape(len(images.labels), len(images.classes), int(features.shape[1]))

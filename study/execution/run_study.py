@@ -33,7 +33,7 @@ from tl_core.text import pluralize
 from tl_core.training.train import chance_warning
 
 if TYPE_CHECKING:
-    from study.execution.trial_context import TrialContext
+    from study.trials.trial_context import TrialContext
 
 EXIT_CODES = {
     "done": 0,
@@ -51,8 +51,8 @@ def run_study(prepared: Prepared, console: Console) -> int:
     try:
         with _ray(prepared) as start_ray:
             # These import Ray, whose environment is set by now.
-            from study.execution.features import with_features
-            from study.execution.trial_context import make_context
+            from study.trials.features import with_features
+            from study.trials.trial_context import make_context
 
             context = with_features(prepared, make_context(prepared), start_ray)
             sender.wait_for_store()  # Before any training, as the store may be unavailable.

@@ -8,9 +8,9 @@ from study.cluster.capacity import Capacity
 from study.config.settings import Settings
 from study.execution.jobs import Jobs
 from study.execution.study_trials import StudyTrials
-from study.execution.trial_context import TrialContext
 from study.records.journal import Journal
 from study.records.trial_record import TrialRecord
+from study.trials.trial_context import TrialContext
 from tl_core.config import FROZEN
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def search(
         return
     start_ray()
     from study.execution.tune import run_on_workers  # Ray Tune takes a second.
-    from study.execution.worker import run_in_worker
+    from study.trials.worker import run_in_worker
 
     run_on_workers(settings, context, capacity, folder, trials, jobs, run or run_in_worker)
     trials.remove_checkpoints()

@@ -5,15 +5,15 @@ from pathlib import Path
 
 from study.cluster.stores import Folder, Storage, bucket_of
 from study.config.settings import Settings
-from study.execution.planned_trial import FinalScores, number_of
-from study.execution.sweep import Swept
-from study.execution.trial_context import checkpoint_name
 from study.records.journal import Journal
 from study.records.outputs import outputs_name
 from study.records.study_folder import WINNER
 from study.records.trial_record import Status, TrialRecord
 from study.search.confirmation import Planned, plan, remaining
 from study.search.queue import TrialQueue
+from study.trials.planned_trial import FinalScores, number_of
+from study.trials.sweep import Swept
+from study.trials.trial_context import checkpoint_name
 from tl_core.config import EpochMetrics
 from tl_core.files import replace_file
 

@@ -15,11 +15,11 @@ from study.config.settings import Settings
 from study.errors import NodeError
 from study.execution.jobs import Jobs
 from study.execution.study_trials import StudyTrials
-from study.execution.sweep import Swept
-from study.execution.trial_context import TrialContext
 from study.records.trial_record import TrialRecord
 from study.search.early_stopping import CellASHA
 from study.search.searcher import StudySearcher, planned_of
+from study.trials.sweep import Swept
+from study.trials.trial_context import TrialContext
 from tl_core.config import EpochMetrics
 
 Run = Callable[[dict[str, Any], TrialContext], None]

@@ -13,9 +13,9 @@ from benchmarks.speed.bench import Bench, tile
 from benchmarks.speed.harness import Gate, Row, interleaved, measured, rounds
 from benchmarks.speed.studies import OurStudy, all_done, run_ours, search_alone, settings_of
 from study.cluster.local_ray import local_ray
-from study.execution.worker import Reporter
 from study.preflight.prepare import Prepared, prepare_new
 from study.tracking.sender import NullSender, ProcessSender, Sender
+from study.trials.worker import Reporter
 from tests.support.studies.builders import make_epoch
 from tl_core.inputs.features import load_features
 

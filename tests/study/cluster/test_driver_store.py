@@ -13,7 +13,7 @@ import ray
 from study.cluster import driver_store as module
 from study.cluster.driver_store import DriverStore, RemoteStore, receive, start_driver_store
 from study.cluster.local_ray import local_ray
-from study.execution.trial_context import TrialContext
+from study.trials.trial_context import TrialContext
 from tl_core.data.cache import MANIFEST, damage, publish
 from tl_core.data.datasets import ImageSet
 

@@ -9,13 +9,13 @@ import pytest
 from study.config.settings import Settings
 from study.execution import jobs as module
 from study.execution.jobs import Jobs
-from study.execution.planned_trial import number_of
 from study.execution.study_trials import StudyTrials
-from study.execution.sweep import Swept
-from study.execution.trial_context import TrialContext
 from study.search.cells import Cell
 from study.search.confirmation import Planned
 from study.search.queue import is_frozen
+from study.trials.planned_trial import number_of
+from study.trials.sweep import Swept
+from study.trials.trial_context import TrialContext
 from tests.support.studies.builders import make_epoch, make_settings
 from tests.support.studies.counting_journal import CountingJournal
 from tests.support.study_fixtures import Patch

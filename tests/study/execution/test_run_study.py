@@ -11,11 +11,11 @@ from mlflow import MlflowClient
 
 from study.execution import jobs
 from study.execution.run_study import EXIT_CODES, _status
-from study.execution.sweep import sweep
 from study.records.journal import Journal
 from study.records.ledger import Ledger, read_records
 from study.records.study_files import Results
 from study.records.trial_record import Status
+from study.trials.sweep import sweep
 from tests.conftest import SIDE, TINY
 from tests.support.studies.builders import all_runs, make_settings
 from tests.support.studies.ray_runs import FinishedStudy, RayRun, results

@@ -9,10 +9,10 @@ import pytest
 from study.errors import NodeError
 from study.execution.jobs import Jobs
 from study.execution.study_trials import StudyTrials
-from study.execution.sweep import Swept
-from study.execution.trial_context import TrialContext
 from study.execution.tune import _StudyCallback
 from study.search.searcher import as_job
+from study.trials.sweep import Swept
+from study.trials.trial_context import TrialContext
 from tests.support.studies.builders import make_epoch, make_settings
 from tests.support.studies.counting_journal import CountingJournal
 from tests.support.study_fixtures import Patch

@@ -21,14 +21,14 @@ from ray import tune  # noqa: E402
 from study.cluster.capacity import Capacity  # noqa: E402
 from study.cluster.local_ray import local_ray  # noqa: E402
 from study.execution import jobs  # noqa: E402
-from study.execution.planned_trial import number_of  # noqa: E402
 from study.execution.search import search  # noqa: E402
-from study.execution.sweep import Swept  # noqa: E402
-from study.execution.trial_context import TrialContext  # noqa: E402
-from study.execution.worker import Reporter  # noqa: E402
 from study.search.confirmation import Planned  # noqa: E402
 from study.search.queue import is_frozen  # noqa: E402
 from study.search.searcher import planned_of  # noqa: E402
+from study.trials.planned_trial import number_of  # noqa: E402
+from study.trials.sweep import Swept  # noqa: E402
+from study.trials.trial_context import TrialContext  # noqa: E402
+from study.trials.worker import Reporter  # noqa: E402
 from tests.support.studies.builders import make_epoch, make_settings  # noqa: E402
 from tests.support.studies.counting_journal import CountingJournal  # noqa: E402
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from study import run
 from study.cluster.ray_environment import set_ray_environment
-from study.execution.trial_context import TrialContext
+from study.trials.trial_context import TrialContext
 from tl_core.config import FROZEN
 
 WANTED = "wanted"
@@ -23,7 +23,7 @@ def run_together(folder: Path, drawn: dict[str, Any], context: TrialContext) -> 
     """Run a trial in a worker; with a network, not before others have come."""
     import ray
 
-    from study.execution.worker import run_in_worker
+    from study.trials.worker import run_in_worker
 
     end = time.monotonic() + 300
     if drawn["mode"] not in FROZEN:

@@ -15,8 +15,8 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from study.cluster.join import own_address, settle_worker
 from study.errors import NodeError
-from study.execution.trial_context import TrialContext
 from study.preflight.torch_checks import frozen_backbone
+from study.trials.trial_context import TrialContext
 from tl_core.config import Precision
 from tl_core.data.datasets import ImageSet
 from tl_core.errors import InputError

@@ -9,8 +9,8 @@ from typing import Any, Self
 import torch
 
 from study.cluster.stores import Storage
-from study.execution.planned_trial import FinalScores, final_scores, number_of, run_planned
 from study.search.confirmation import Planned
+from study.trials.planned_trial import FinalScores, final_scores, number_of, run_planned
 from tl_core.config import EpochMetrics
 from tl_core.files import is_disk_full
 from tl_core.training.setup import Inputs

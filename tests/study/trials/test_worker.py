@@ -9,14 +9,14 @@ import torch
 
 from study.cluster.stores import Folder
 from study.execution.replay import differences
-from study.execution.sweep import Swept
-from study.execution.trial_context import TrialContext
-from study.execution.worker import Reporter, run_in_worker
 from study.records.ledger import read_records
 from study.records.outputs import read_outputs
 from study.records.study_folder import LEDGER
 from study.search.confirmation import Planned
 from study.search.searcher import as_job
+from study.trials.sweep import Swept
+from study.trials.trial_context import TrialContext
+from study.trials.worker import Reporter, run_in_worker
 from tests.conftest import SIDE, TINY
 from tests.soak.memory import Watch
 from tests.soak.study import Follower
@@ -35,7 +35,7 @@ Sent = list[dict[str, Any]]
 def sent(monkeypatch: pytest.MonkeyPatch) -> Sent:
     """What Ray Tune hears."""
     results = Sent()
-    monkeypatch.setattr("study.execution.worker.tune.report", results.append)
+    monkeypatch.setattr("study.trials.worker.tune.report", results.append)
     return results
 
 
@@ -72,7 +72,7 @@ def worker(
     images: ImageSet, own_cache: Path, tiny_weights: Path, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Worker:  # fmt: skip
-    monkeypatch.setattr("study.execution.worker.settle_worker", lambda _: torch.device("cpu"))
+    monkeypatch.setattr("study.trials.worker.settle_worker", lambda _: torch.device("cpu"))
     return Worker(images, own_cache, tmp_path / "study", tiny_weights)
 
 

@@ -13,8 +13,8 @@ import torch
 from study.cluster.local_ray import local_ray
 from study.cluster.stores import Folder
 from study.errors import NodeError
-from study.execution.features import FrozenPart, distribute, on_node, run_locally_if_fast
-from study.execution.trial_context import TrialContext
+from study.trials.features import FrozenPart, distribute, on_node, run_locally_if_fast
+from study.trials.trial_context import TrialContext
 from tests.conftest import TINY
 from tests.support.processes import processes, title
 from tl_core.data.datasets import ImageSet
@@ -71,7 +71,7 @@ def test_a_small_job_is_not_spread(
     soon_s: float,
     spread_out: bool,
 ) -> None:
-    monkeypatch.setattr("study.execution.features.SOON_S", soon_s)
+    monkeypatch.setattr("study.trials.features.SOON_S", soon_s)
     network = pretrained(TINY, str(tiny_weights), images.image_size, "fp32")
     seen: list[np.ndarray] = []
 
@@ -89,7 +89,7 @@ def test_a_small_job_is_not_spread(
 def test_on_a_cluster_what_a_node_lacks_is_its_own_fault(
     images: ImageSet, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("study.execution.features.own_address", lambda: "10.0.0.7")
+    monkeypatch.setattr("study.trials.features.own_address", lambda: "10.0.0.7")
     joined = make_context(images, own_cache, versions=(("python", "3.11"),))
     with pytest.raises(NodeError, match=r"^node 10\.0\.0\.7: no weights$"), on_node(joined):
         raise InputError(["no weights"])

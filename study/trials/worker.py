@@ -13,15 +13,14 @@ from ray import tune
 
 from study.cluster.join import settle_worker
 from study.errors import NodeError
-from study.execution.features import on_node
-from study.execution.jobs import shape_of
-from study.execution.planned_trial import FinalScores, number_of, run_planned
-from study.execution.sweep import CPU, Swept, sweep
-from study.execution.trial_context import TrialContext
 from study.search.confirmation import Planned
 from study.search.queue import is_frozen
 from study.search.searcher import planned_of
 from study.search.short_sweeps import is_short
+from study.trials.features import on_node
+from study.trials.planned_trial import FinalScores, number_of, run_planned
+from study.trials.sweep import CPU, Swept, sweep
+from study.trials.trial_context import TrialContext, shape_of
 from tl_core.config import EpochMetrics, Metric
 from tl_core.files import is_disk_full
 from tl_core.training.checkpoints import CheckpointWarning

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from study.cluster.stores import Folder
-from study.execution.planned_trial import FinalScores
 from study.execution.replay import differences
-from study.execution.sweep import CPU, Swept, cell_key, sweep
 from study.records.outputs import read_outputs
 from study.records.trial_record import TrialRecord
 from study.search.confirmation import Planned
+from study.trials.planned_trial import FinalScores
+from study.trials.sweep import CPU, Swept, cell_key, sweep
 from tests.conftest import SIDE, TINY
 from tests.support.studies.builders import make_config
 from tests.support.study_fixtures import Patch
@@ -76,7 +76,7 @@ def test_what_is_too_much_together_is_tried_in_halves(
             raise MemoryError("too many")
         return [SimpleNamespace(history=(), test={}, outputs={}, error=None) for _ in configs]
 
-    monkeypatch.setattr("study.execution.sweep.run_sweep", run_sweep)
+    monkeypatch.setattr("study.trials.sweep.run_sweep", run_sweep)
     batch = [Planned(make_config(seed=seed), trial=seed) for seed in range(6)]
     found = sweep(batch, inputs, Folder(tmp_path))
     errors = [swept.error for swept in found]
@@ -91,7 +91,7 @@ def test_a_full_disk_is_not_the_fault_of_a_trial(
     def run_sweep(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("study.execution.sweep.run_sweep", run_sweep)
+    monkeypatch.setattr("study.trials.sweep.run_sweep", run_sweep)
     with pytest.raises(OSError, match="No space left"):
         sweep([Planned(make_config(), trial=i) for i in (0, 1)], inputs, Folder(tmp_path))
 

@@ -6,10 +6,13 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+
 from study.cluster.driver_store import RemoteStore, receive, start_driver_store
 from study.cluster.join import versions
 from study.cluster.stores import Folder, Storage, StoredFile, bucket_of
 from study.config.settings import Settings
+from study.search.short_sweeps import Shape
 from tl_core.config import Metric
 from tl_core.data.cache import publish
 from tl_core.data.datasets import ImageSet
@@ -117,3 +120,11 @@ def _publish_weights(weights: str, cache: Path) -> str | None:
 
     publish(cache / entry, copy)
     return (entry / file.path.name).as_posix()
+
+
+def shape_of(images: ImageSet, context: TrialContext) -> Shape:
+    """The size of frozen trials' data: no features if each seed has a network of its own."""
+    if not context.features:
+        return Shape(len(images.labels), len(images.classes), 0)
+    features = np.load(context.cache / context.features / "features.npy", mmap_mode="r")
+    return Shape(len(images.labels), len(images.classes), int(features.shape[1]))
