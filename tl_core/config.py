@@ -21,6 +21,7 @@ FROZEN: tuple[Mode, ...] = ("freeze", "probe")
 Precision = Literal["fp32", "bf16"]
 BatchNorm = Literal["frozen", "train"]
 Schedule = Literal["cosine", "constant"]
+AuxTarget = Literal["standardized", "raw"]
 Resize = Literal["squash", "crop", "pad"]
 """How a picture becomes a square; see `tl_core.data.decode.to_square`."""
 PAD_GREY = 128
@@ -85,7 +86,12 @@ def earlier_recipe(mode: Mode) -> dict[str, Any]:
     return {"batchnorm": batchnorm, "head_lr_ratio": 1.0, **ARTICLE_RECIPE}
 
 
-ARTICLE_RECIPE: dict[str, Any] = {"min_steps": 0, "schedule": "constant", "weight_decay": 0.0}
+ARTICLE_RECIPE: dict[str, Any] = {
+    "min_steps": 0,
+    "schedule": "constant",
+    "weight_decay": 0.0,
+    "aux_target": "raw",
+}
 """Plain Adam for `epochs` passes; networks that learn also update their BatchNorm statistics."""
 
 
@@ -109,6 +115,9 @@ class TrialConfig(BaseModel):
     aux_weight: AuxWeight = 0.0
     """w in loss = (1 - w) * classification + w * brightness; `auto` learns it with the net
     (`tl_core.objectives.weighting.LearnedWeights`). 0 for `probe`, whose heads share nothing."""
+    aux_target: AuxTarget = "standardized"
+    """How brightness is learned: by the mean and standard deviation of the training subset, so that
+    a weight means the same for any task (`tl_core.objectives.targets.TargetScale`), or as it is."""
     unfreeze: Count | None = None
     """Last stages that learn in mode `partial`; None for all other modes."""
     backbone: str = "resnet18"

@@ -26,6 +26,7 @@ DEFAULTS: dict[str, Any] = {
     "train_ratio": (0.01, 0.03, 0.1, 0.3, 0.8),
     "lr": (),
     "aux_weight": (0.0, 0.9),
+    "aux_target": "standardized",
     "unfreeze": (1,),
     "batchnorm": None,
     "epochs": 10,

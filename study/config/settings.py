@@ -16,6 +16,7 @@ from tl_core.config import (
     FROZEN,
     MODES,
     Augment,
+    AuxTarget,
     AuxWeight,
     BatchNorm,
     Count,
@@ -87,6 +88,10 @@ class Settings(BaseModel):
         min_length=1,
         description="w in loss = (1 - w) * classification + w * brightness: one value, a range "
         "of two, or three and more choices; `auto`, alone or as a choice, is learned by each trial",
+    )
+    aux_target: AuxTarget = Field(
+        description="standardized: brightness is learned on the scale of the training images, so "
+        "that w means the same for any task; raw: as it is"
     )
     unfreeze: tuple[Count, ...] = Field(
         min_length=1, description="last stages that learn in mode partial; one or several"

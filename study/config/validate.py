@@ -28,7 +28,7 @@ _NETWORKS: set[Mode] = {*MODES} - {*FROZEN}
 _CACHED: set[Mode] = {*FROZEN, "partial"}
 _READ_BY: dict[str, set[Mode]] = {
     **dict.fromkeys(("lr", "aux_weight", "epochs", "min_steps", "schedule"), _STEPPING),
-    **dict.fromkeys(("weight_decay", "batch_size"), _STEPPING),
+    **dict.fromkeys(("aux_target", "weight_decay", "batch_size"), _STEPPING),
     **dict.fromkeys(("batchnorm", "head_lr_ratio", "layer_decay", "compile"), _NETWORKS),
     "trials_per_gpu": _NETWORKS,
     "seeds": {*FROZEN},

@@ -87,8 +87,9 @@ class StudyDisplay:
         pruned = f" + {counts['pruned']} pruned" if counts["pruned"] else ""
         return (
             f"{'' if searching else 'confirming: '}{counts['done']}{pruned} of {total} done, "
-            f"{counts['running']} running, {counts['failed']} failed, {self._best(records)}, "
-            f"ETA {self._eta(records, sum(counts[status] for status in ENDED))}"
+            f"{counts['running']} running, {counts['failed']} failed, "
+            f"ETA {self._eta(records, sum(counts[status] for status in ENDED))}, "
+            f"{self._best(records)}"
         )
 
     def _here(self, records: list[TrialRecord]) -> list[TrialRecord]:

@@ -90,6 +90,7 @@ _SHARED = {
     "resize",
     "epochs",
     "min_steps",
+    "aux_target",
     "schedule",
     "weight_decay",
     "layer_decay",

@@ -113,5 +113,5 @@ def test_some_defaults_depend_on_the_mode(
     assert earlier_recipe("freeze")["batchnorm"] == "frozen"
     assert earlier_recipe("finetune") == {
         "batchnorm": "train", "head_lr_ratio": 1, "min_steps": 0, "schedule": "constant",
-        "weight_decay": 0,
+        "weight_decay": 0, "aux_target": "raw",
     }  # fmt: skip

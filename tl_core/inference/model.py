@@ -31,7 +31,7 @@ class Prediction:
     probabilities: tuple[float, ...]
     """The probabilities of all classes, in the order of `Model.about.classes`."""
     brightness: float | None
-    """Mean over pixels and channels, 0 to 1; None if the brightness head never learned."""
+    """Mean over pixels and channels, 0 to 1; None if it was not learned."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ class Model:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What users of the predictions must know: which head never learned."""
+        """What users of the predictions must know: which head has not learned."""
         notes = {
             "class": "trained with aux_weight 1, so its classes are guesses",
-            "brightness": "trained with aux_weight 0, so it predicts no brightness",
+            "brightness": "without brightness: aux_weight 0, or R2 on validation not above 0",
         }
         return tuple(note for head, note in notes.items() if head not in self.about.learned)
 
@@ -84,7 +84,7 @@ class Model:
             rows: int64 [B].
 
         Returns:
-            Class logits [B, K] (K = 1 for two classes) and brightness [B], on the CPU.
+            Class logits [B, K] (K = 1 for two classes) and brightness [B] in [0, 1], on the CPU.
         """
         a, device = self.about, self.device
         normalize = normalizer(a.mean, a.std, device)
@@ -92,7 +92,8 @@ class Model:
         batches = eval_batches(rows, eval_batch(device, a.image_size))
         outputs = [self.net(normalize(upload(pixels[batch], device))) for batch in batches]
         logits, brightness = zip(*outputs, strict=True)
-        return torch.cat(logits).cpu(), torch.cat(brightness).cpu()
+        # A linear head does not know that brightness has bounds.
+        return torch.cat(logits).cpu(), torch.cat(brightness).clamp(0, 1).cpu()
 
     def _predict(self, pixels: np.ndarray) -> Iterator[Prediction]:
         logits, brightness = self.outputs(pixels, np.arange(len(pixels)))

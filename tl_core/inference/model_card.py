@@ -70,7 +70,8 @@ class ModelInfo(BaseModel):
     precision: Precision
     """What the network computes in."""
     learned: tuple[Head, ...]
-    """The heads that the loss trained; the output of any other head is noise."""
+    """The heads that have learned; any other head's output is noise. Brightness has learned if its
+    R2 on validation is above 0."""
     config: dict[str, Any]
     """The trial's configuration, for readers; nothing is computed from it."""
 

@@ -14,10 +14,10 @@ from tl_core.config import TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.files import replace_file
 from tl_core.inference.model import Model
-from tl_core.inference.model_card import HEADS, ModelInfo
+from tl_core.inference.model_card import Head, ModelInfo
 from tl_core.inference.serialization import save_model
 from tl_core.models.heads import choose, probabilities
-from tl_core.training.setup import needs_pretrained
+from tl_core.training.setup import needs_features, needs_pretrained
 from tl_core.training.train import TrialResult
 
 _PREDICTIONS, _ERRORS = "predictions.csv", "mistakes"
@@ -50,7 +50,6 @@ def trained_model(result: TrialResult, config: TrialConfig, images: ImageSet) ->
         config: the configuration of the trial.
         images: the data set of the trial.
     """
-    idle = {0: "brightness", 1: "class", "auto": None}.get(config.aux_weight)
     about = ModelInfo(
         backbone=config.backbone,
         pretrained=needs_pretrained(config.mode) and config.weights != "none",
@@ -61,10 +60,21 @@ def trained_model(result: TrialResult, config: TrialConfig, images: ImageSet) ->
         mean=result.backbone.mean,
         std=result.backbone.std,
         precision=config.precision,
-        learned=tuple(head for head in HEADS if head != idle),
+        learned=_learned(result, config),
         config=config.model_dump(),
     )
     return Model(result.net, about)
+
+
+def _learned(result: TrialResult, config: TrialConfig) -> tuple[Head, ...]:
+    """The heads that are worth asking: brightness must beat the mean on validation."""
+    starts_solved = needs_features(config.mode) and config.mode != "freeze"
+    tried = config.aux_weight != 0 or starts_solved
+    heads: dict[Head, bool] = {
+        "class": config.aux_weight != 1,
+        "brightness": tried and result.history[-1].val_brightness_r2 > 0,
+    }
+    return tuple(head for head, learned in heads.items() if learned)
 
 
 def write_predictions(

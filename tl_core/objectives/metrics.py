@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from tl_core.models.heads import choose, probabilities
-from tl_core.objectives.losses import classification_loss, two_task_loss
+from tl_core.objectives.losses import classification_loss, mix
 
 
 def hits(logits: Tensor, labels: Tensor) -> Tensor:
@@ -13,7 +13,11 @@ def hits(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def measure(
-    outputs: tuple[Tensor, Tensor], labels: Tensor, brightness: Tensor, aux_weight: float | Tensor
+    outputs: tuple[Tensor, Tensor],
+    labels: Tensor,
+    brightness: Tensor,
+    aux_weight: float | Tensor,
+    spread: float | Tensor = 1.0,
 ) -> dict[str, Tensor]:
     """Score the predictions of one or several nets on the same N images.
 
@@ -22,6 +26,7 @@ def measure(
         labels: int64 [N], each class at least once.
         brightness: [N] in [0, 1].
         aux_weight: w of the loss, one for all nets or [...].
+        spread: what the loss divides brightness errors by, one for all nets or [...].
 
     Returns:
         `loss` (both tasks), `log_loss` (classification alone, nats), `accuracy`, `auroc` (more
@@ -30,14 +35,16 @@ def measure(
     """
     logits, predicted = (part.double() for part in outputs)
     error = predicted - brightness
-    spread = (brightness.double() - brightness.double().mean()).square().mean()
+    squared = error.square().mean(dim=-1)
+    log_loss = classification_loss(logits, labels)
+    variance = (brightness.double() - brightness.double().mean()).square().mean()
     return {
-        "loss": two_task_loss((logits, predicted), labels, brightness, aux_weight),
-        "log_loss": classification_loss(logits, labels),
+        "loss": mix(log_loss, squared / spread**2, aux_weight),
+        "log_loss": log_loss,
         "accuracy": hits(logits, labels).double().mean(dim=-1),
         "auroc": auroc(logits, labels),
         "brightness_mae": error.abs().mean(dim=-1),
-        "brightness_r2": 1 - error.square().mean(dim=-1) / spread.clamp_min(1e-12),
+        "brightness_r2": 1 - squared / variance.clamp_min(1e-12),
     }
 
 

@@ -121,7 +121,8 @@ def _measured(learner: Learner, outputs: Outputs, indices: np.ndarray) -> Scores
     labels, brightness = learner.targets(indices)
     # On the device and in the precision of the outputs, so that nothing is rounded.
     weight = torch.as_tensor(learner.weighting.aux_weight, dtype=torch.float64, device="cpu")
-    return measure(outputs, labels.cpu(), brightness.cpu(), weight)
+    spread = learner.scale.spread.double().cpu()
+    return measure(outputs, labels.cpu(), brightness.cpu(), weight, spread)
 
 
 def _train_and_score(

@@ -14,6 +14,7 @@ from tl_core.models.heads import HeadStack, TwoHeadedNet
 from tl_core.objectives.losses import task_losses, two_task_loss
 from tl_core.objectives.metrics import hits
 from tl_core.objectives.outputs import Outputs
+from tl_core.objectives.targets import TargetScale
 from tl_core.objectives.weighting import Weighting
 from tl_core.training.optimizers import set_rate
 from tl_core.training.schedule import Budget
@@ -30,6 +31,8 @@ class Learner(ABC):
     """int64 [N], on the device of the model, as `brightness`."""
     brightness: Tensor
     """float32 [N]."""
+    scale: TargetScale
+    """On which brightness is learned; `predict` gives its own unit."""
     weighting: Weighting
     """Combines the losses of the two tasks into one; it may learn as well."""
     order: Callable[[int], np.ndarray]
@@ -65,9 +68,8 @@ class Learner(ABC):
         batches = eval_batches(indices, self.eval_batch)
         outputs = [self.model(self.inputs(batch)) for batch in batches]
         logits, brightness = zip(*outputs, strict=True)
-        return Outputs(
-            torch.cat(logits, dim=-2).float().cpu(), torch.cat(brightness, dim=-1).float().cpu()
-        )
+        restored = self.scale.restore(torch.cat(brightness, dim=-1).float())
+        return Outputs(torch.cat(logits, dim=-2).float().cpu(), restored.cpu())
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class NetLearner(Learner):
         else:
             inputs = self.inputs(views)
         outputs = self.model(inputs)
-        tasks = task_losses(outputs, labels, brightness)
+        tasks = task_losses(outputs, labels, self.scale.standardize(brightness))
         loss = self.weighting.loss(*tasks)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -148,6 +150,7 @@ class StackLearner(Learner):
         views = np.concatenate(batches, axis=-1)  # [S, n]
         n_heads = len(self.model.weight) // len(views)
         labels, brightness = (t.repeat_interleave(n_heads, dim=0) for t in self.targets(views))
+        brightness = self.scale.standardize(brightness)
         sizes = [batch.shape[-1] for batch in batches]
         at = upload(views, self.rows.device)
         parts = (torch.split(t, sizes, -1) for t in (at, labels, brightness))

@@ -1,6 +1,7 @@
 """What every trial starts from: its backbone, its splits, its heads and its targets."""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -15,6 +16,7 @@ from tl_core.data.splits import Split, make_split
 from tl_core.inputs.features import load_features
 from tl_core.models.backbones import Backbone, library_versions, load_backbone
 from tl_core.models.heads import Heads
+from tl_core.objectives.targets import TargetScale
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,12 @@ class Setup:
         """Fresh heads, the same for all modes of a seed."""
         torch.manual_seed(seed)
         return Heads(self.backbone.n_features, len(self.inputs.images.classes))
+
+    def scale(self, seeds: Sequence[int]) -> TargetScale:
+        """The scale on which each seed learns brightness, [S]."""
+        if self.config.aux_target == "raw":
+            return TargetScale.raw(len(seeds), self.inputs.device)
+        return TargetScale.of(self.inputs.targets()[1], [self.split(s).train for s in seeds])
 
     def identity(self) -> dict[str, Any]:
         """What decides the trial's numbers, as plain values."""

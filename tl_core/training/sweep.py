@@ -18,6 +18,7 @@ from tl_core.inputs.batches import stacked_order
 from tl_core.linear.probe import Probe, solve_probe
 from tl_core.models.heads import Heads, HeadStack
 from tl_core.objectives.outputs import Outputs
+from tl_core.objectives.targets import TargetScale
 from tl_core.objectives.weighting import LearnedWeights, Weighting
 from tl_core.training.fit import StackFit, as_metrics, as_table, fit_stack, score, score_test
 from tl_core.training.learners import StackLearner
@@ -114,7 +115,8 @@ def _train(
     else:
         weights = [float(configs[number].aux_weight) for number in owners]
         weighting = Weighting(torch.tensor(weights, device=inputs.device))
-    learner = _learner(setup, [*rectangle], stack, weighting)
+    scale = setup.scale([*rectangle]).each(len(owners) // len(rectangle))
+    learner = _learner(setup, [*rectangle], stack, weighting, scale)
     fits = {n: StackFit([i for i, o in enumerate(owners) if o == n]) for n in dict.fromkeys(owners)}
     split = setup.split(config.seed)
     fit_stack(learner, split, [configs[number] for number in fits], [*fits.values()])
@@ -125,7 +127,7 @@ def _train(
             {name: value[fit.heads].mean().item() for name, value in scores.items()},
             {name: found.of(fit.heads) for name, found in outputs.items()},
             fit.error,
-            _copy(setup, stack, fit.heads[0]),
+            _copy(setup, stack, scale, fit.heads[0]),
         )
         for number, fit in fits.items()
     }
@@ -139,7 +141,8 @@ def _solve(
     start = time.perf_counter()
     probe, stack = solve_heads(setup, [*rectangle])
     seconds = time.perf_counter() - start
-    learner = _learner(setup, [*rectangle], stack, Weighting(0.0))
+    scale = TargetScale.raw(len(rectangle), inputs.device)
+    learner = _learner(setup, [*rectangle], stack, Weighting(0.0), scale)
     split = setup.split(setup.config.seed)
     scores = {f"val_{name}": value for name, value in score(learner, split.val).items()}
     scores |= {"train_loss": probe.train_log_loss, "train_accuracy": probe.train_accuracy}
@@ -152,7 +155,9 @@ def _solve(
         metrics = as_metrics(names, values[:, own], n_images / seconds, 1, None, l2)
         tested = {name: value[own].mean().item() for name, value in test.items()}
         kept = {name: found.of(own) for name, found in outputs.items()}
-        results[number] = SweepResult((metrics,), tested, kept, None, _copy(setup, stack, own[0]))
+        results[number] = SweepResult(
+            (metrics,), tested, kept, None, _copy(setup, stack, scale, own[0])
+        )
     return results
 
 
@@ -169,16 +174,21 @@ def solve_heads(setup: Setup, seeds: Sequence[int]) -> tuple[Probe, HeadStack]:
 
 
 def _learner(
-    setup: Setup, seeds: Sequence[int], stack: HeadStack, weighting: Weighting
+    setup: Setup,
+    seeds: Sequence[int],
+    stack: HeadStack,
+    weighting: Weighting,
+    scale: TargetScale,
 ) -> StackLearner:
     trains = [setup.split(seed).train for seed in seeds]
     order = partial(stacked_order, trains, seeds, mirror=setup.mirror)
     budget = Budget.of(setup.config, len(trains[0]))
     targets, stack = setup.inputs.targets(), stack.to(setup.inputs.device)
-    return StackLearner(stack, *targets, weighting, order, budget, EVAL_ROWS, setup.rows)
+    return StackLearner(stack, *targets, scale, weighting, order, budget, EVAL_ROWS, setup.rows)
 
 
-def _copy(setup: Setup, stack: HeadStack, number: int) -> Heads:
+def _copy(setup: Setup, stack: HeadStack, scale: TargetScale, number: int) -> Heads:
     heads = setup.heads(0)
     stack.copy_to(heads, number)
+    TargetScale(scale.mean[number], scale.spread[number]).out_of(heads)
     return heads

@@ -27,6 +27,7 @@ from tl_core.inputs.prefix import activation_reader, cut_backbone, load_activati
 from tl_core.models.backbones import Backbone
 from tl_core.models.heads import TwoHeadedNet
 from tl_core.objectives.outputs import Outputs
+from tl_core.objectives.targets import TargetScale
 from tl_core.objectives.weighting import make_weighting
 from tl_core.text import pluralize
 from tl_core.training.checkpoints import Checkpoint, CheckpointStore
@@ -99,6 +100,7 @@ def run_trial(
     split = setup.split(config.seed)
     scores, outputs = score_test(learner, split) if read_test else ({}, {})
     test = {name: value.mean().item() for name, value in scores.items()}
+    learner.scale.out_of(learner.model.heads)
     net = TwoHeadedNet(setup.backbone.network, learner.model.heads, config.precision)
     return TrialResult(history, net.to(device), setup.backbone, split, test, outputs, ())
 
@@ -125,12 +127,13 @@ def _train_network(
     """Train what learns, after the checkpoint if there is one."""
     config, split = setup.config, setup.split(setup.config.seed)
     checkpoint = Checkpoint(store, setup.identity()) if store else None
-    heads = setup.heads(config.seed)
+    heads, scale = setup.heads(config.seed), setup.scale([config.seed]).one()
     if needs_features(config.mode) and not (checkpoint and checkpoint.resumes):
         solve_heads(setup, [config.seed])[1].copy_to(heads)
+        scale.into(heads)
     network, read = _what_learns(setup)
     net = TwoHeadedNet(network, heads, setup.backbone.precision)
-    learner = _net_learner(setup, net, read, split)
+    learner = _net_learner(setup, net, read, split, scale)
     train = partial(fit, learner, split, config, report, checkpoint)
     return learner, explain_oom(learner, train)
 
@@ -145,7 +148,9 @@ def _what_learns(setup: Setup) -> tuple[nn.Module, Read]:
     return upper, activation_reader(cached, prefix, i.device)
 
 
-def _net_learner(setup: Setup, net: TwoHeadedNet, read: Read, split: Split) -> NetLearner:
+def _net_learner(
+    setup: Setup, net: TwoHeadedNet, read: Read, split: Split, scale: TargetScale
+) -> NetLearner:
     c, i = setup.config, setup.inputs
     model = net.to(i.device).to(memory_format=torch.channels_last)
     if c.compile:
@@ -156,7 +161,7 @@ def _net_learner(setup: Setup, net: TwoHeadedNet, read: Read, split: Split) -> N
     changed, augment = None, make_augment(c.augment, c.seed)
     if augment:
         changed = augmented_reader(i.images, setup.backbone, i.device, augment)
-    data = (*i.targets(), weighting, order, budget, size)
+    data = (*i.targets(), scale, weighting, order, budget, size)
     return NetLearner(model, *data, read, c.batchnorm, changed)
 
 

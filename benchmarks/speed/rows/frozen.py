@@ -18,6 +18,7 @@ from tl_core.inputs.batches import epoch_order, eval_batch, pixel_reader
 from tl_core.inputs.features import load_features
 from tl_core.models.heads import Heads, TwoHeadedNet
 from tl_core.models.precision import run_network
+from tl_core.objectives.targets import TargetScale
 from tl_core.objectives.weighting import make_weighting
 from tl_core.runtime import keep_freed_memory, one_thread
 from tl_core.training.fit import fit
@@ -139,10 +140,12 @@ def _plain(bench: Bench, config: TrialConfig, rows: torch.Tensor) -> float:
     split = make_split(images.labels, config.train_ratio, config.split_seed, config.seed)
     torch.manual_seed(config.seed)
     heads = Heads(rows.shape[1], len(images.classes))
+    brightness = torch.from_numpy(images.brightness)
     learner = NetLearner(
         TwoHeadedNet(nn.Identity(), heads),
         torch.from_numpy(images.labels),
-        torch.from_numpy(images.brightness),
+        brightness,
+        TargetScale.of(brightness, [split.train]).one(),
         make_weighting(config.aux_weight, 1, _CPU),
         partial(epoch_order, split.train, config.seed),
         Budget.of(config, len(split.train)),

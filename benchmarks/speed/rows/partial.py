@@ -20,6 +20,7 @@ from tl_core.inputs.prefix import Prefix, activation_reader, cut_backbone, load_
 from tl_core.models.backbones import Backbone, load_backbone
 from tl_core.models.heads import Heads, TwoHeadedNet
 from tl_core.models.precision import run_unconverted
+from tl_core.objectives.targets import TargetScale
 from tl_core.objectives.weighting import make_weighting
 from tl_core.runtime import keep_freed_memory, one_thread
 from tl_core.training.learners import NetLearner
@@ -102,6 +103,7 @@ class _Side:
             net.to(device).to(memory_format=torch.channels_last),
             torch.from_numpy(images.labels).to(device),
             torch.from_numpy(images.brightness).to(device),
+            TargetScale.raw(1, device).one(),
             make_weighting(0.3, 1, device),
             lambda _: np.arange(_BATCH),
             Budget(pass_steps=1, passes=1, reports=1, schedule="constant", batch_size=_BATCH),

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.support.core.trials import Trials
+from tests.support.core.trials import Trials, with_r2
 from tests.support.models import make_model
 from tl_core.config import Resize
 from tl_core.data.datasets import ImageSet, load_images
@@ -58,8 +58,9 @@ def test_a_picture_may_come_in_any_form(odd_folder: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["freeze", "finetune"])
 def test_a_trained_net_says_what_its_trial_was_scored_on(trials: Trials, mode: str) -> None:
-    result = trials.run(mode, aux_weight=0.25)
-    model = trained_model(result, trials.config(mode, aux_weight=0.25), trials.images)
+    changes: dict[str, Any] = {"aux_weight": 0.25, "aux_target": "standardized"}
+    result = with_r2(trials.run(mode, **changes), 0.1)
+    model = trained_model(result, trials.config(mode, **changes), trials.images)
     images, val = trials.images, result.split.val
     message = model.predict(Path(images.name) / images.ids[i] for i in val)
     truth = [p.probabilities[label] for p, label in zip(message, images.labels[val], strict=True)]
@@ -82,7 +83,7 @@ def test_more_classes_have_a_probability_each() -> None:
     ("learned", "notes"),
     [
         (("class", "brightness"), []),
-        (("class",), ["trained with aux_weight 0, so it predicts no brightness"]),
+        (("class",), ["without brightness: aux_weight 0, or R2 on validation not above 0"]),
         (("brightness",), ["trained with aux_weight 1, so its classes are guesses"]),
     ],
 )
@@ -94,6 +95,14 @@ def test_notes_of_a_head_that_never_learned(learned: tuple[str, ...], notes: lis
     assert said.class_name == ("cat", "dog")[said.probabilities[1] > 0.5]
     assert said.probability == max(said.probabilities)
     assert sum(said.probabilities) == pytest.approx(1)
+
+
+def test_brightness_stays_within_its_bounds() -> None:
+    model = make_model()
+    torch.nn.init.constant_(model.net.heads.brightness.bias, -5.0)
+    torch.nn.init.zeros_(model.net.heads.brightness.weight)
+    (said,) = model.predict([Image.new("RGB", (20, 30), "red")])
+    assert said.brightness == 0
 
 
 def test_every_picture_that_cannot_be_read_is_named_and_the_others_predicted(

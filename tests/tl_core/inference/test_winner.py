@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.support.core.trials import Trials
+from tests.support.core.trials import Trials, with_r2
 from tests.support.disks import files_of_at_most
 from tests.support.models import make_model
 from tl_core.data.datasets import ImageSet
@@ -47,7 +47,8 @@ def predict_all(folder: Path, model: Model, images: ImageSet) -> pd.DataFrame:
 @pytest.mark.parametrize(("mode", "seeds"), [("finetune", 1), ("freeze", 2)])
 def test_winner_and_its_predictions(trials: Trials, tmp_path: Path, mode: str, seeds: int) -> None:
     changes: dict[str, Any] = {"aux_weight": 0.5, "seeds": seeds, "epochs": 1}
-    result = trials.run(mode, read_test=True, **changes)
+    changes |= {"aux_target": "standardized"}
+    result = with_r2(trials.run(mode, read_test=True, **changes), 0.1)
     save_winner(tmp_path / "winner", result, trials.config(mode, **changes), trials.images)
     model, table = load_model(tmp_path / "winner"), read_predictions(tmp_path / "winner")
     assert model.about.classes == trials.images.classes
@@ -68,19 +69,21 @@ def test_winner_and_its_predictions(trials: Trials, tmp_path: Path, mode: str, s
 
 
 @pytest.mark.parametrize(
-    ("mode", "changes", "pretrained", "learned"),
+    ("mode", "changes", "r2", "pretrained", "learned"),
     [
-        ("finetune", {"aux_weight": 0.0}, True, ("class",)),
-        ("scratch", {"aux_weight": 0.5}, False, ("class", "brightness")),
-        ("finetune", {"aux_weight": 1.0, "weights": "none"}, False, ("brightness",)),
+        ("finetune", {"aux_weight": 0.0}, 0.1, True, ("class",)),
+        ("scratch", {"aux_weight": 0.5}, 0.1, False, ("class", "brightness")),
+        ("scratch", {"aux_weight": 0.5}, 0.0, False, ("class",)),
+        ("probe", {}, 0.1, True, ("class", "brightness")),
+        ("finetune", {"aux_weight": 1.0, "weights": "none"}, 0.1, False, ("brightness",)),
     ],
 )
 def test_the_card_tells_what_the_trial_was(
-    trials: Trials, tmp_path: Path, mode: str, changes: dict[str, Any], pretrained: bool,
-    learned: tuple[str, ...],
+    trials: Trials, tmp_path: Path, mode: str, changes: dict[str, Any], r2: float,
+    pretrained: bool, learned: tuple[str, ...],
 ) -> None:  # fmt: skip
     result, config = trials.run(mode, epochs=1, **changes), trials.config(mode, epochs=1, **changes)
-    save_winner(tmp_path, result, config, trials.images)
+    save_winner(tmp_path, with_r2(result, r2), config, trials.images)
     about, table = load_model(tmp_path).about, read_predictions(tmp_path)
     assert about.pretrained is pretrained
     assert about.learned == learned

@@ -29,6 +29,7 @@ from tl_core.inputs.prefix import (
 from tl_core.models.backbones import Backbone, load_backbone
 from tl_core.models.heads import Heads, TwoHeadedNet
 from tl_core.models.precision import run_unconverted
+from tl_core.objectives.targets import TargetScale
 from tl_core.objectives.weighting import make_weighting
 from tl_core.training.learners import NetLearner
 from tl_core.training.schedule import Budget
@@ -267,6 +268,7 @@ def losses(images: ImageSet, backbone: Backbone, reader: Callable[[Prefix], Read
         TwoHeadedNet(upper, heads, own.precision).eval(),
         labels,
         brightness,
+        TargetScale.raw(1, CPU).one(),
         make_weighting(0.3, 1, CPU),
         lambda _: VIEWS,
         Budget(pass_steps=5, passes=1, reports=1, schedule="constant", batch_size=16),

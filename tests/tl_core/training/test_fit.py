@@ -16,6 +16,7 @@ from tl_core.inputs.batches import epoch_order, stacked_order
 from tl_core.models.heads import Heads, HeadStack, TwoHeadedNet
 from tl_core.objectives.losses import two_task_loss
 from tl_core.objectives.metrics import hits
+from tl_core.objectives.targets import TargetScale
 from tl_core.objectives.weighting import make_weighting
 from tl_core.training.fit import StackFit, fit, fit_stack, score
 from tl_core.training.learners import NetLearner, StackLearner
@@ -48,7 +49,7 @@ def learner(
     net = TwoHeadedNet(network or nn.Identity(), heads or Heads(D, 2))
     train, c = make_split(LABELS.numpy(), 0.6).train, config(**changes)
     return NetLearner(
-        net, LABELS, BRIGHTNESS, make_weighting(aux_weight, 1, CPU),
+        net, LABELS, BRIGHTNESS, TargetScale.raw(1, CPU).one(), make_weighting(aux_weight, 1, CPU),
         partial(epoch_order, train, c.seed), Budget.of(c, len(train)), eval_batch=32,
         read=lambda views: torch.from_numpy(ROWS[views]),
     )  # fmt: skip
@@ -137,7 +138,8 @@ def test_stacked_heads_learn_what_each_would_alone(aux_weight: AuxWeight) -> Non
     order = partial(stacked_order, [split.train for split in splits], seeds)
     weighting, rows = make_weighting(aux_weight, 3, CPU), torch.from_numpy(ROWS)
     budget = Budget.of(config(), len(splits[0].train))
-    together = StackLearner(stack, LABELS, BRIGHTNESS, weighting, order, budget, N, rows)
+    scale = TargetScale.raw(3, CPU)
+    together = StackLearner(stack, LABELS, BRIGHTNESS, scale, weighting, order, budget, N, rows)
     stacked = StackFit([0, 1, 2])
     fit_stack(together, splits[0], [config()], [stacked])
     alone = []
