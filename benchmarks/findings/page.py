@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from benchmarks.findings.runs import Finished, Group, read
 from benchmarks.findings.tables import Run, by_run, is_own, score, tables
 from benchmarks.scaling.page import fill
-from study.reporting.figures.style import STYLES, legend_below, new_figure, save
+from study.reporting.figures.saving import save_png
+from study.reporting.figures.style import STYLES, Plot, legend_below, new_figure
 from tl_core.config import MODES
 
 _TITLES: dict[Group, str] = {
@@ -33,10 +33,10 @@ def main(argv: Sequence[str]) -> None:
     source, target = map(Path, argv)
     found = read(source)
     target.write_text(fill(target.read_text(), {"findings": {"tables": tables(found)}}))
-    save(plot(found), target.with_suffix(".png"))
+    save_png(plot(found), target.with_suffix(".png"))
 
 
-def plot(found: Sequence[Finished]) -> Figure:
+def plot(found: Sequence[Finished]) -> Plot:
     """Draw a point and interval a run, and a faint point a seed; one panel a group."""
     runs = by_run(found)
     backbones = sorted({f.config.backbone for f in found if not is_own(f.config)})

@@ -10,7 +10,8 @@ from study.execution.run_study import open_journal
 from study.preflight.prepare import Prepared
 from study.records.journal import Journal
 from study.records.trial_record import TrialRecord
-from study.reporting.figures.style import save
+from study.reporting.figures.fonts import fonts_for
+from study.reporting.figures.saving import save_png
 from study.reporting.figures.trial_plots import draw_curves
 from study.search.space import single_config
 from study.tracking.sender import NullSender, Sender, ThreadSender, close_sender, print_link
@@ -61,7 +62,9 @@ def _run(prepared: Prepared, journal: Journal, record: TrialRecord, console: Con
     for warning in result.warnings:
         console.print(f"warning: {warning}", style="yellow")
     curves = prepared.folder / "curves.png"
-    save(draw_curves(record, _title(prepared, record)), curves)
+    title = _title(prepared, record)
+    with fonts_for([title]):
+        save_png(draw_curves(record, title), curves)
     journal.end(record, "done", files=[curves])
     return 0
 

@@ -1,6 +1,6 @@
 """The report of a study and its tables, made from the files in its folder."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from study.analysis.answer import answer_of
@@ -9,12 +9,21 @@ from study.analysis.estimates import confirm_table
 from study.analysis.study_data import StudyData, read_study_data
 from study.records.study_folder import FIGURES, PAGE
 from study.reporting.factor_section import aux_weight_parts, importance_parts, learning_rate_parts
+from study.reporting.figures.fonts import fonts_for
 from study.reporting.label_section import label_parts
-from study.reporting.page import FigureWriter, Part, Section, render
+from study.reporting.page import (
+    Drawing,
+    FigureWriter,
+    FirstScreen,
+    NextStep,
+    Part,
+    Section,
+    render,
+)
 from study.reporting.trial_section import reproduce_parts, trial_parts
 from study.reporting.winner_section import winner_parts
 from tl_core.files import replace_file
-from tl_core.text import pluralize
+from tl_core.text import pluralize, printable
 
 _SECTIONS: dict[str, Callable[[StudyData, FigureWriter], Iterator[Part]]] = {
     "Label efficiency": label_parts,
@@ -27,7 +36,7 @@ _SECTIONS: dict[str, Callable[[StudyData, FigureWriter], Iterator[Part]]] = {
 }
 
 
-def write_report(folder: Path) -> Path:
+def write_report(folder: Path, next_steps: Sequence[NextStep] = ()) -> Path:
     """Make the page and its figures from the files in a study's folder; return the page's path.
 
     It reads study.json, ledger.jsonl and winner/, if there is one. Figures go into figures/, as
@@ -37,11 +46,28 @@ def write_report(folder: Path) -> Path:
     """
     data = read_study_data(folder)
     figures = FigureWriter(folder / FIGURES)
-    sections = [Section(title, list(make(data, figures))) for title, make in _SECTIONS.items()]
-    title = f"{data.settings.name}: {data.subject}"
-    page = render(title, _subtitle(data), answer_of(data), list(_notes(data)), sections)
-    replace_file(folder / PAGE, page)
+    with fonts_for([data.subject, *map(printable, data.study["data"]["classes"])]):
+        parts = {title: list(make(data, figures)) for title, make in _SECTIONS.items()}
+    first = FirstScreen(
+        f"{data.settings.name}: {data.subject}",
+        _subtitle(data),
+        answers=answer_of(data),
+        figure=_taken(parts["Label efficiency"]),
+        next_steps=next_steps,
+        notes=list(_notes(data)),
+    )
+    sections = [Section(title, found) for title, found in parts.items()]
+    replace_file(folder / PAGE, render(first, sections))
     return folder / PAGE
+
+
+def _taken(parts: list[Part]) -> Drawing | None:
+    """Take the first figure out of a section, for the first screen."""
+    for i, part in enumerate(parts):
+        if isinstance(part, Drawing):
+            del parts[i]
+            return part
+    return None
 
 
 def write_tables(folder: Path) -> list[Path]:

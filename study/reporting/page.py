@@ -3,14 +3,19 @@
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
+from importlib.resources import files
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from matplotlib.figure import Figure
+from markupsafe import Markup
 
-from study.reporting.figures.style import save
+from study.reporting.figures.saving import save_png, to_svg
+from study.reporting.figures.style import Plot
 
-_TYPES = {".svg": "image/svg+xml", ".jpg": "image/jpeg"}
+_WIDEST = 8
+"""Columns that fit into a page."""
+_TEMPLATES = files("study.reporting") / "templates"
 
 
 @dataclass(frozen=True)
@@ -22,31 +27,44 @@ class Paragraph:
 
 
 @dataclass(frozen=True)
-class Picture:
+class Drawing:
     """A figure in the page."""
+
+    svg: Markup
+    """Tidy SVG; it stands in the page as it is."""
+    caption: str
+    """What the figure shows."""
+    kind: str = "drawing"
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo with its caption, which also is what readers who do not see it get."""
 
     uri: str
     """A data URI that contains the picture."""
     caption: str
-    """What the figure shows."""
-    width: float
-    """Inches; the picture shrinks in a narrower page."""
-    alt: str = ""
-    """Alternative text; empty if the caption is enough."""
-    kind: str = "picture"
 
 
 @dataclass(frozen=True)
 class Table:
-    """Cells of text; a long table scrolls on a screen and prints in full."""
+    """Cells of text. A table with filters scrolls on a screen and prints in full."""
 
     head: Sequence[str]
     rows: Sequence[Sequence[str]]
     caption: str
     looks: Sequence[str] = ()
     """A CSS class for each row, if any."""
-    sortable: bool = False
+    filters: Sequence[str] = ()
+    """Columns whose values a reader can choose among. Such a table is sortable and searchable."""
     kind: str = "table"
+
+    def __post_init__(self) -> None:
+        """Turn a wide table of few rows, so that it fits into a page."""
+        if len(self.head) > max(_WIDEST, len(self.rows) + 1) and not (self.looks or self.filters):
+            head, *rows = zip(self.head, *self.rows, strict=True)
+            object.__setattr__(self, "head", head)
+            object.__setattr__(self, "rows", rows)
 
 
 @dataclass(frozen=True)
@@ -60,12 +78,12 @@ class Code(Paragraph):
 class Gallery:
     """Photos, each with its caption."""
 
-    photos: Sequence[Picture]
+    photos: Sequence[Photo]
     caption: str
     kind: str = "gallery"
 
 
-Part = Paragraph | Picture | Table | Gallery
+Part = Paragraph | Drawing | Table | Gallery
 
 
 @dataclass(frozen=True)
@@ -74,6 +92,30 @@ class Section:
 
     title: str
     parts: Sequence[Part]
+
+
+@dataclass(frozen=True)
+class NextStep:
+    """Something to try after this study."""
+
+    text: str
+    """What it would tell, in a sentence."""
+    command: str
+
+
+@dataclass(frozen=True)
+class FirstScreen:
+    """What a reader sees first. What is empty is left out."""
+
+    title: str
+    subtitle: str
+    recommendation: str = ""
+    answers: Sequence[str] = ()
+    how_sure: Sequence[str] = ()
+    figure: Drawing | None = None
+    next_steps: Sequence[NextStep] = ()
+    notes: Sequence[str] = ()
+    """What limits the answers."""
 
 
 class FigureWriter:
@@ -85,31 +127,25 @@ class FigureWriter:
         for old in [*folder.glob("*.png"), *folder.glob("*.svg")]:
             old.unlink()  # Otherwise figures that are no longer drawn would stay.
 
-    def add(self, name: str, figure: Figure, caption: str) -> Picture:
+    def add(self, name: str, figure: Plot, caption: str) -> Drawing:
         """Save the figure and return it as a part of the page."""
-        save(figure, self.folder / f"{name}.png")
-        figure.set_layout_engine(
-            "none"
-        )  # The layout is done; repeating it takes as long as drawing.
-        save(figure, self.folder / f"{name}.svg")
-        return Picture(
-            embed(self.folder / f"{name}.svg"),
-            caption,
-            width=figure.get_figwidth(),
-            alt=figure.get_suptitle(),
-        )
+        save_png(figure, self.folder / f"{name}.png")
+        svg = to_svg(figure, name, caption)
+        (self.folder / f"{name}.svg").write_text(svg, encoding="utf-8")
+        return Drawing(Markup(svg), caption)
 
 
 def embed(path: Path) -> str:
-    """Return a picture as a data URI; browsers run no script in it."""
-    data = base64.b64encode(path.read_bytes()).decode()
-    return f"data:{_TYPES[path.suffix]};base64,{data}"
+    """Return a JPEG picture as a data URI."""
+    return f"data:image/jpeg;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
-def render(
-    title: str, subtitle: str, answer: Sequence[str], notes: Sequence[str], sections: list[Section]
-) -> str:
-    """Return the page; the template escapes every text."""
+def render(first: FirstScreen, sections: Sequence[Section]) -> str:
+    """Return the page; the template escapes every text.
+
+    The page's security policy names its style and its script by their hashes, so a browser runs
+    and applies nothing else.
+    """
     environment = Environment(
         loader=PackageLoader("study.reporting"),
         autoescape=True,
@@ -117,6 +153,18 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html").render(
-        title=title, subtitle=subtitle, answer=answer, notes=notes, sections=sections
+    style, script = (
+        _TEMPLATES.joinpath(name).read_text("utf-8") for name in ("report.css", "report.js")
     )
+    return environment.get_template("report.html").render(
+        first=first,
+        sections=sections,
+        style=Markup(style),
+        script=Markup(script),
+        hashes=[_hash(style), _hash(script)],
+    )
+
+
+def _hash(text: str) -> str:
+    """The hash of a style or a script, as a security policy has it (W3C CSP 3, 2.3.1)."""
+    return f"sha256-{base64.b64encode(sha256(text.encode()).digest()).decode()}"

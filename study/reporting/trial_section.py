@@ -20,11 +20,11 @@ def trial_parts(data: StudyData) -> Iterator[Part]:
     yield Table(
         head,
         [_row(record, scores) for record in data.records],
-        f"{pluralize(len(data.records), 'trial')}: {status_counts(data.records)}. Click a column's "
-        "name to sort. Bold: the winner; italic: pruned (stopped early), with its last scores; "
+        f"{pluralize(len(data.records), 'trial')}: {status_counts(data.records)}. "
+        "Bold: the winner; italic: pruned (stopped early), with its last scores; "
         "shaded: failed or interrupted.",
         ["best" if r is data.winner else r.status for r in data.records],
-        sortable=True,
+        filters=("kind", "status", "mode"),
     )
 
 

@@ -19,7 +19,7 @@ from study.records.trial_record import TrialRecord
 from study.reporting.figures.trial_plots import draw_curves
 from study.reporting.figures.winner_plots import draw_confusion, draw_reliability
 from study.reporting.label_section import estimate_text
-from study.reporting.page import Code, FigureWriter, Gallery, Paragraph, Part, Picture, Table, embed
+from study.reporting.page import Code, FigureWriter, Gallery, Paragraph, Part, Photo, Table, embed
 from tl_core.inference.model_card import CARD
 from tl_core.text import pluralize
 
@@ -123,7 +123,7 @@ def _errors(folder: Path, predictions: Predictions) -> Part:
     )
 
 
-def _photo(folder: Path, name: str, predictions: Predictions, i: int) -> Picture:
+def _photo(folder: Path, name: str, predictions: Predictions, i: int) -> Photo:
     path = folder / name
     # People share the page, so it may contain no picture from outside the folder.
     if not path.resolve().is_relative_to(folder.resolve()):
@@ -133,4 +133,4 @@ def _photo(folder: Path, name: str, predictions: Predictions, i: int) -> Picture
     )
     confidence = f"{predictions.confidence[i]:.3f}"
     text = f"{predicted} ({confidence}), labelled {true}: {predictions.images[i]}"
-    return Picture(embed(path), text, width=2)
+    return Photo(embed(path), text)

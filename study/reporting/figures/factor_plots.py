@@ -7,7 +7,6 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from study.records.trial_record import TrialRecord
@@ -18,7 +17,7 @@ AUTO = 1.1
 """Position of a learned weight on an axis of weights, which ends at 1."""
 
 
-def draw_learning_rates(records: Sequence[TrialRecord], metric: Metric, title: str) -> Figure:
+def draw_learning_rates(records: Sequence[TrialRecord], metric: Metric, title: str) -> style.Plot:
     """Draw the metric against the learning rate, a panel a mode, coloured by training ratio.
 
     A probe has none; at least one record must be of another mode.
@@ -44,7 +43,7 @@ def draw_learning_rates(records: Sequence[TrialRecord], metric: Metric, title: s
     return figure
 
 
-def draw_aux_weights(records: Sequence[TrialRecord], metric: Metric, title: str) -> Figure:
+def draw_aux_weights(records: Sequence[TrialRecord], metric: Metric, title: str) -> style.Plot:
     """Draw classification and brightness error over the auxiliary weight, and against each other.
 
     `metric` scores the classification. Larger points have more training images.
@@ -78,7 +77,7 @@ def draw_aux_weights(records: Sequence[TrialRecord], metric: Metric, title: str)
     return figure
 
 
-def draw_importances(importances: Mapping[str, float], title: str) -> Figure:
+def draw_importances(importances: Mapping[str, float], title: str) -> style.Plot:
     """Draw each parameter's share as a bar, the largest on top."""
     figure = style.new_figure(title, 0.9 + 0.28 * len(importances))
     axes = figure.subplots()

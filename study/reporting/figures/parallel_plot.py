@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator
 
@@ -29,7 +28,7 @@ class Scale:
     """Labels by height."""
 
 
-def draw_parallel(records: Sequence[TrialRecord], metric: Metric, title: str) -> Figure:
+def draw_parallel(records: Sequence[TrialRecord], metric: Metric, title: str) -> style.Plot:
     """Draw mode, ratio, learning rate, auxiliary weight and score; better scores are higher.
 
     A line has a gap at a factor that its trial lacks, as probes have no learning rate.

@@ -1,14 +1,13 @@
-"""The look of every figure: colours, markers, axes, and how it is saved."""
+"""The look of every figure: colours, markers and axes."""
 
 import math
-import re
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import matplotlib as mpl
-from matplotlib import font_manager
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -16,7 +15,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
 from study.records.trial_record import TrialRecord
+from study.reporting.figures.fonts import BASE, columns
 from tl_core.config import DIRECTIONS, MODES, Metric, Mode
+from tl_core.text import printable
 
 # Okabe and Ito's colours suit colour-blind readers; the markers differ in black and white.
 STYLES: dict[Mode, dict[str, Any]] = {
@@ -29,13 +30,13 @@ STYLES: dict[Mode, dict[str, Any]] = {
 }
 WIDTH = 7.2
 """Inches; the text width of A4, so that fonts print in their real size."""
-# Class names may be in any script; DejaVu Sans has no Chinese, Japanese or Korean.
-_FONTS = ("DejaVu Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "Hiragino Sans", "Microsoft YaHei")
-_NOT_IN_XML = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+
+_KEY, _LETTER = 40, 4.9
+"""Points that a legend needs for a key with its gaps, and for a letter of a label."""
 
 mpl.rcParams.update(
     {
-        "font.family": [font for font in _FONTS if font in font_manager.get_font_names()],
+        "font.family": [BASE],
         "font.size": 9,
         "legend.fontsize": 8,
         "legend.title_fontsize": 8,
@@ -46,24 +47,49 @@ mpl.rcParams.update(
         "axes.axisbelow": True,
         "grid.color": "#e4e4e4",
         "text.parse_math": False,  # Class names may contain dollars.
+        "svg.fonttype": "none",  # Text stays text, and browsers have fonts for any script.
         "svg.hashsalt": "tl-study",  # The same figure gives the same file.
     }
 )
 
 
-def new_figure(title: str, height: float, width: float = WIDTH) -> Figure:
+@dataclass(frozen=True)
+class Value:
+    """What a point of a figure stands for; the page shows it at the pointer."""
+
+    axes: Axes
+    x: float
+    y: float
+    text: str
+    """Lines; the first says which point it is."""
+    at_the_edge: bool = False
+    """Whether `y` is a share of the height of the axes, as for failed trials."""
+
+    @property
+    def place(self) -> tuple[float, float]:
+        """Its place from the lower left corner of the figure, as a share of width and height."""
+        axes = self.axes
+        to_pixels = axes.get_xaxis_transform() if self.at_the_edge else axes.transData
+        figure = axes.get_figure(root=True)
+        assert figure
+        x, y = figure.transFigure.inverted().transform(to_pixels.transform((self.x, self.y)))
+        return float(x), float(y)
+
+
+class Plot(Figure):
+    """A figure that knows what its points stand for."""
+
+    def __init__(self, width: float, height: float) -> None:
+        super().__init__(figsize=(width, height), layout="constrained")
+        self.values: list[Value] = []
+
+
+def new_figure(title: str, height: float, width: float = WIDTH) -> Plot:
     """Return an empty figure, `width` by `height` inches, independent of pyplot."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    lines = [textwrap.fill(line, int(12 * width)) for line in title.splitlines()]
+    figure = Plot(width, height)
+    lines = [textwrap.fill(printable(line), int(12 * width)) for line in title.splitlines()]
     figure.suptitle("\n".join(lines), fontsize=10)
     return figure
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write the figure in the format of the path's suffix."""
-    figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
-    if path.suffix == ".svg":  # Its comments repeat each text, and XML forbids these.
-        path.write_bytes(_NOT_IN_XML.sub(b"?", path.read_bytes()))
 
 
 def ratio_axis(axes: Axes, ratios: Iterable[float], images: int) -> None:
@@ -102,9 +128,20 @@ def log_x(axes: Axes, show: Callable[[float], str] = "{:g}".format) -> None:
 
 
 def legend_below(figure: Figure, handles: Sequence[Artist], title: str = "") -> None:
-    """Put the legend under the axes, where it covers nothing."""
-    legend = {"title": title or None, "ncols": min(len(handles), 7), "frameon": False}
+    """Put the legend under the axes, where it covers nothing, in as many rows as it needs."""
+    widths = [_KEY + _LETTER * columns(str(handle.get_label())) for handle in handles]
+    most = range(min(len(handles), 7), 1, -1)
+    width = 72 * figure.get_figwidth()
+    ncols = next((n for n in most if _legend_width(widths, n) <= width), 1)
+    legend = {"title": title or None, "ncols": ncols, "frameon": False}
     figure.legend(handles=handles, loc="outside lower center", **legend)
+
+
+def _legend_width(widths: Sequence[float], ncols: int) -> float:
+    """The width of a legend whose entries are this wide; it fills its columns from the left."""
+    rows, longer = divmod(len(widths), ncols)
+    ends = [i * rows + min(i, longer) for i in range(ncols + 1)]
+    return sum(max(widths[start:end]) for start, end in pairwise(ends))
 
 
 def score_axis(axes: Axes, name: str) -> None:

@@ -1,18 +1,18 @@
 """Training curves of one trial, all trials of a study, and label efficiency."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from study.analysis.estimates import CellSummary
 from study.records.trial_record import TrialRecord, best_of
 from study.reporting.figures import style
+from study.reporting.figures.values import cell_text, trial_text
 from tl_core.config import MODES, Metric
 
 
-def draw_curves(record: TrialRecord, title: str) -> Figure:
+def draw_curves(record: TrialRecord, title: str) -> style.Plot:
     """Draw training loss, and training and validation accuracy, by epoch."""
     epochs = [m.epoch for m in record.history]
     train, val = style.STYLES["freeze"] | {"label": "training"}, style.STYLES["finetune"]
@@ -31,7 +31,7 @@ def draw_curves(record: TrialRecord, title: str) -> Figure:
     return figure
 
 
-def draw_trials(records: list[TrialRecord], metric: Metric, images: int, title: str) -> Figure:
+def draw_trials(records: list[TrialRecord], metric: Metric, images: int, title: str) -> style.Plot:
     """Draw the metric of each search trial against its training ratio; lines join each mode's best.
 
     `images` is the size of the whole data set.
@@ -39,7 +39,9 @@ def draw_trials(records: list[TrialRecord], metric: Metric, images: int, title: 
     figure = style.new_figure(title, 4.2)
     axes = figure.subplots()
     for mode, aside in style.side_by_side(style.modes_of(records)).items():
-        _draw_mode(axes, [r for r in records if r.config.mode == mode], metric, aside)
+        here = [r for r in records if r.config.mode == mode]
+        _draw_mode(axes, here, metric, aside)
+        figure.values += _trial_values(axes, here, metric, images, aside)
     style.ratio_axis(axes, [r.config.train_ratio for r in records], images)
     style.score_axis(axes, metric)
     lines, _ = axes.get_legend_handles_labels()
@@ -65,9 +67,21 @@ def _draw_mode(axes: Axes, records: list[TrialRecord], metric: Metric, aside: fl
         axes.plot(*zip(*line, strict=True), label=mode, linewidth=1.8, **look)
 
 
+def _trial_values(
+    axes: Axes, records: Sequence[TrialRecord], metric: Metric, images: int, aside: float
+) -> Iterator[style.Value]:
+    """Yield what each point says, by ratio and score."""
+    shown = [r for r in records if r.status == "failed" or (r.value(metric) is not None)]
+    shown = [r for r in shown if r.status in ("done", "pruned", "failed")]
+    for r in sorted(shown, key=lambda r: (r.config.train_ratio, r.value(metric) or 0.0)):
+        failed = r.status == "failed"
+        x, y = r.config.train_ratio * aside, 1.0 if failed else r.value(metric) or 0.0
+        yield style.Value(axes, x, y, trial_text(r, metric, images), at_the_edge=failed)
+
+
 def draw_label_efficiency(
     cells: Sequence[CellSummary], scores: Sequence[str], images: int, title: str
-) -> Figure:
+) -> style.Plot:
     """Draw mean test scores with intervals against the training ratio, one line for each mode.
 
     Each of `scores` has a panel. `images` is the size of the whole data set.
@@ -77,7 +91,14 @@ def draw_label_efficiency(
     modes = [mode for mode in MODES if any(cell.mode == mode for cell in cells)]
     for axes, score in zip(panels, scores, strict=True):
         for mode, aside in style.side_by_side(modes).items():
-            _draw_cells(axes, [cell for cell in cells if cell.mode == mode], score, aside)
+            here = sorted((c for c in cells if c.mode == mode), key=lambda c: c.train_ratio)
+            _draw_cells(axes, here, score, aside)
+            figure.values += [
+                style.Value(
+                    axes, c.train_ratio * aside, c.scores[score].mean, cell_text(c, score, images)
+                )
+                for c in here
+            ]
         style.ratio_axis(axes, [cell.train_ratio for cell in cells], images)
         axes.set_xlabel("train_ratio, and number of images")
         style.score_axis(axes, score)
@@ -86,7 +107,6 @@ def draw_label_efficiency(
 
 
 def _draw_cells(axes: Axes, cells: Sequence[CellSummary], score: str, aside: float) -> None:
-    cells = sorted(cells, key=lambda cell: cell.train_ratio)
     estimates = [cell.scores[score] for cell in cells]
     x = [cell.train_ratio * aside for cell in cells]
     y = [e.mean for e in estimates]

@@ -1,18 +1,20 @@
 """Errors of the winner: confusion of classes, and calibration."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.ticker import FixedFormatter
 
 from study.analysis.predictions import Bin, Confusion
 from study.reporting.figures import style
+from study.reporting.figures.fonts import columns, shorten
 
 _LONGEST = 18
-"""Most characters of a class name in a figure."""
+"""Most columns of a class name in a figure."""
 
 
-def draw_confusion(confusion: Confusion, title: str) -> Figure:
+def draw_confusion(confusion: Confusion, title: str) -> style.Plot:
     """Draw counts; the shade shows each count's share of its true class."""
     k = len(confusion.names)
     figure = style.new_figure(title, min(7.2, 2.2 + 0.34 * k), min(7.2, 4.2 + 0.34 * k))
@@ -23,17 +25,21 @@ def draw_confusion(confusion: Confusion, title: str) -> Figure:
         if count:
             color = "white" if shares[row, column] > 0.55 else "black"
             axes.text(column, row, str(count), ha="center", va="center", color=color, fontsize=8)
-    names = [_short(name) for name in confusion.names]
-    few = k <= 4 and max(map(len, names)) <= 10
-    axes.set_xticks(range(k), names, rotation=0 if few else 45, ha="center" if few else "right")
+    names = [shorten(name, _LONGEST) for name in confusion.names]
+    few = k <= 4 and max(map(columns, names)) <= 10
+    # Turned around its end, a name ends at its column in any font.
+    turned: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+    axes.set_xticks(range(k), names, **({} if few else turned))
     axes.set_yticks(range(k), names)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(FixedFormatter(names))  # `save` puts codes in its names.
     axes.grid(visible=False)
     axes.tick_params(length=0)
     axes.set(xlabel="predicted class", ylabel="true class")
     return figure
 
 
-def draw_reliability(bins: Sequence[Bin], error: float, title: str) -> Figure:
+def draw_reliability(bins: Sequence[Bin], error: float, title: str) -> style.Plot:
     """Draw accuracy with its interval against confidence, and the number of images in each bin."""
     figure = style.new_figure(title, 4.2, 4.6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
@@ -52,7 +58,3 @@ def draw_reliability(bins: Sequence[Bin], error: float, title: str) -> Figure:
     lower.set(xlabel="confidence (probability of the predicted class)", ylabel="images")
     lower.set_xlim(max(0.0, min(b.low for b in bins) - 0.1), 1.01)
     return figure
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST else name[: _LONGEST - 1] + "…"

@@ -1,0 +1,37 @@
+"""What a point of a figure stands for, in a few lines."""
+
+from study.analysis.estimates import CellSummary
+from study.analysis.phrases import seeds, show_rate, show_weight
+from study.records.trial_record import TrialRecord
+from tl_core.config import Metric
+
+
+def cell_text(cell: CellSummary, score: str, images: int) -> str:
+    """Return the lines on a cell's mean score; `images` is the size of the whole data set."""
+    e, n = cell.scores[score], seeds(len(cell.seeds))
+    within = "" if e.low is None or e.high is None else f" ({e.low:.3f} to {e.high:.3f})"
+    rate = [] if cell.lr is None else [f"lr {cell.lr:.2g}"]
+    source = f"from trial {cell.source}"
+    if cell.borrowed_from is not None:
+        source += f" at {cell.borrowed_from:g}"
+    return "\n".join(
+        (
+            f"{cell.mode} at train_ratio {cell.train_ratio:g}, {cell.train_ratio * images:.0f} "
+            "images",
+            f"{score} {e.mean:.3f}{within}, {n}",
+            ", ".join([*rate, f"aux_weight {show_weight(cell.aux_weight, '.3g')}", source]),
+        )
+    )
+
+
+def trial_text(record: TrialRecord, metric: Metric, images: int) -> str:
+    """Return the lines on a trial and its score, if it has one."""
+    c, value = record.config, record.value(metric)
+    status = {"pruned": ", stopped early", "failed": ", failed"}.get(record.status, "")
+    factors = [show_rate(record, ".2g"), f"aux_weight {show_weight(c.aux_weight, '.3g')}"]
+    lines = [
+        f"trial {record.trial}{status}",
+        f"{c.mode} at train_ratio {c.train_ratio:g}, {c.train_ratio * images:.0f} images",
+        ", ".join(filter(None, factors)),
+    ]
+    return "\n".join(lines + ([] if value is None else [f"{metric} {value:.4f}"]))
