@@ -39,7 +39,7 @@ soak: ## Run a long study under injected faults
 fuzz: ## Run random command lines and studies
 	$(PYTEST) -m fuzz
 
-page: ## Test MLflow's pages in a real browser (needs chromium)
+page: ## Test reports and MLflow's pages in a real browser (needs chromium)
 	$(PYTEST) -m page
 
 bench: ## Measure speed on this machine

@@ -1,6 +1,7 @@
 """The report's page: sections with a few kinds of parts, in one template."""
 
 import base64
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -133,6 +134,17 @@ class FigureWriter:
         svg = to_svg(figure, name, caption)
         (self.folder / f"{name}.svg").write_text(svg, encoding="utf-8")
         return Drawing(Markup(svg), caption)
+
+
+def isolated(name: str) -> str:
+    """Return a name for use in a sentence, whose other words keep their order.
+
+    Arabic or Hebrew letters, and marks of direction, would also turn the numbers beside the name.
+    """
+    turning = {"R", "AL", "AN", "RLE", "RLO", "RLI", "LRE", "LRO", "LRI", "FSI"}
+    if turning.isdisjoint(map(unicodedata.bidirectional, name)):
+        return name
+    return f"\N{FIRST STRONG ISOLATE}{name}\N{POP DIRECTIONAL ISOLATE}"
 
 
 def embed(path: Path) -> str:

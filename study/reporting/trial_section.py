@@ -6,7 +6,7 @@ from study.analysis.phrases import show_rate, show_weight
 from study.analysis.study_data import StudyData
 from study.config.validate import command_of
 from study.records.trial_record import TrialRecord, status_counts
-from study.reporting.page import Code, Paragraph, Part, Table
+from study.reporting.page import Code, Paragraph, Part, Table, isolated
 from tl_core.text import pluralize
 
 
@@ -76,7 +76,7 @@ def reproduce_parts(data: StudyData) -> Iterator[Part]:
 def _facts(data: StudyData) -> list[tuple[str, str]]:
     study, s = data.study, data.settings
     images, hardware, classes = study["data"], study["hardware"], study["data"]["classes"]
-    named = ", ".join(f"{name} ({n})" for name, n in classes.items())
+    named = ", ".join(f"{isolated(name)} ({n})" for name, n in classes.items())
     gpus = ", ".join(hardware["gpus"]) or "none"
     return [
         ("data", f"{images['name']}, {images['images']} images at {images['image_size']} px"),

@@ -19,7 +19,17 @@ from study.records.trial_record import TrialRecord
 from study.reporting.figures.trial_plots import draw_curves
 from study.reporting.figures.winner_plots import draw_confusion, draw_reliability
 from study.reporting.label_section import estimate_text
-from study.reporting.page import Code, FigureWriter, Gallery, Paragraph, Part, Photo, Table, embed
+from study.reporting.page import (
+    Code,
+    FigureWriter,
+    Gallery,
+    Paragraph,
+    Part,
+    Photo,
+    Table,
+    embed,
+    isolated,
+)
 from tl_core.inference.model_card import CARD
 from tl_core.text import pluralize
 
@@ -129,8 +139,9 @@ def _photo(folder: Path, name: str, predictions: Predictions, i: int) -> Photo:
     if not path.resolve().is_relative_to(folder.resolve()):
         raise ValueError(f"predictions.csv: {name!r} lies outside of {folder}")
     true, predicted = (
-        predictions.classes[k[i]] for k in (predictions.labels, predictions.predicted)
+        isolated(predictions.classes[k[i]]) for k in (predictions.labels, predictions.predicted)
     )
     confidence = f"{predictions.confidence[i]:.3f}"
-    text = f"{predicted} ({confidence}), labelled {true}: {predictions.images[i]}"
+    image = isolated(predictions.images[i])
+    text = f"{predicted} ({confidence}), labelled {true}: {image}"
     return Photo(embed(path), text)

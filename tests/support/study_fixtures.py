@@ -92,10 +92,8 @@ def nobody() -> str:
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports get empty figures; drawing a report takes seconds."""
 
-    def save(_: object, path: Path) -> None:
-        path.write_text("<svg/>")
-
-    monkeypatch.setattr("study.reporting.page.save", save)
+    monkeypatch.setattr("study.reporting.page.save_png", lambda _, path: path.touch())
+    monkeypatch.setattr("study.reporting.page.to_svg", lambda *_: "<svg></svg>")
 
 
 @pytest.fixture

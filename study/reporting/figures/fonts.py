@@ -4,6 +4,7 @@ A browser picks a font for any script by itself, so only PNG needs this.
 """
 
 import unicodedata
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -12,6 +13,7 @@ import matplotlib as mpl
 from matplotlib import font_manager
 from matplotlib.font_manager import FontEntry, FontProperties
 from matplotlib.ft2font import FT2Font
+from matplotlib.textpath import text_to_path
 
 BASE = "DejaVu Sans"
 """It comes with matplotlib, and has Latin, Greek, Cyrillic and Arabic letters."""
@@ -45,6 +47,17 @@ def with_codes(text: str) -> str:
     """Return the text with a code, as `\\u732b`, for each character that the current fonts lack."""
     lacking = _without_glyph(text, mpl.rcParams["font.family"])
     return "".join(_code(c) if c in lacking else c for c in text)
+
+
+def text_width(text: str, size: float) -> float:
+    """Return the width of a line in the current fonts of this size; both in points."""
+    with warnings.catch_warnings():
+        # Matplotlib's boxes for characters without a font are as wide as wide characters.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        width, _, _ = text_to_path.get_text_width_height_descent(
+            text, FontProperties(size=size), ismath=False
+        )
+    return float(width)
 
 
 def columns(text: str) -> int:

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator
 
 from study.records.trial_record import TrialRecord
-from study.reporting.figures.fonts import BASE, columns
+from study.reporting.figures.fonts import BASE, text_width
 from tl_core.config import DIRECTIONS, MODES, Metric, Mode
 from tl_core.text import printable
 
@@ -31,15 +31,17 @@ STYLES: dict[Mode, dict[str, Any]] = {
 WIDTH = 7.2
 """Inches; the text width of A4, so that fonts print in their real size."""
 
-_KEY, _LETTER = 40, 4.9
-"""Points that a legend needs for a key with its gaps, and for a letter of a label."""
+_LEGEND_SIZE = 8
+"""Font size of legends, points."""
+_KEY = 4.8 * _LEGEND_SIZE
+"""Points that a legend needs for a key and the gaps beside it, with matplotlib's defaults."""
 
 mpl.rcParams.update(
     {
         "font.family": [BASE],
         "font.size": 9,
-        "legend.fontsize": 8,
-        "legend.title_fontsize": 8,
+        "legend.fontsize": _LEGEND_SIZE,
+        "legend.title_fontsize": _LEGEND_SIZE,
         "axes.titlesize": 9,
         "axes.spines.top": False,
         "axes.spines.right": False,
@@ -129,10 +131,12 @@ def log_x(axes: Axes, show: Callable[[float], str] = "{:g}".format) -> None:
 
 def legend_below(figure: Figure, handles: Sequence[Artist], title: str = "") -> None:
     """Put the legend under the axes, where it covers nothing, in as many rows as it needs."""
-    widths = [_KEY + _LETTER * columns(str(handle.get_label())) for handle in handles]
+    widths = [_KEY + text_width(str(handle.get_label()), _LEGEND_SIZE) for handle in handles]
     most = range(min(len(handles), 7), 1, -1)
-    width = 72 * figure.get_figwidth()
+    width = 72 * figure.get_figwidth() + 2 * _LEGEND_SIZE  # There is no gap after the last column.
     ncols = next((n for n in most if _legend_width(widths, n) <= width), 1)
+    rows = math.ceil(len(handles) / ncols)
+    ncols = math.ceil(len(handles) / rows)  # So the last row is about as long as the others.
     legend = {"title": title or None, "ncols": ncols, "frameon": False}
     figure.legend(handles=handles, loc="outside lower center", **legend)
 

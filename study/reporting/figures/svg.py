@@ -10,8 +10,7 @@ from collections.abc import Iterable, Iterator
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from matplotlib.font_manager import FontProperties
-from matplotlib.textpath import text_to_path
+from study.reporting.figures.fonts import text_width
 
 _FONTS = "system-ui, 'Segoe UI', Roboto, 'Noto Sans', 'DejaVu Sans', sans-serif"
 """All are as wide as the font that the layout is made with, or narrower. For characters that they
@@ -39,7 +38,7 @@ def tidy(svg: bytes, name: str, title: str, description: str, points: Iterable[P
 
     Args:
         svg: what matplotlib wrote, with `svg.fonttype` none.
-        name: of the figure; its ids begin with `figure-` and it, so that several figures can share a page.
+        name: of the figure; ids are `figure-NAME-...`, so that several figures can share a page.
         title: of the figure, for readers who do not see it.
         description: likewise, some sentences.
         points: values that are shown at the pointer.
@@ -143,10 +142,7 @@ def _centre(text: Element) -> None:
     place = _MOVE.match(text.get("transform", ""))
     if text.get("text-anchor") or not place:
         return
-    size = text.get("font-size", "").removesuffix("px")
-    width, _, _ = text_to_path.get_text_width_height_descent(
-        text.text or "", FontProperties(size=float(size)), ismath=False
-    )
+    width = text_width(text.text or "", float(text.get("font-size", "").removesuffix("px")))
     del text.attrib["transform"]
     middle = f"{float(place[1]) + width / 2:.2f}"
     text.attrib |= {"x": middle, "y": place[2], "text-anchor": "middle"}

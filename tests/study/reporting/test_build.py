@@ -7,6 +7,7 @@ import pytest
 from study.records.trial_record import Status
 from study.reporting.build import write_report
 from study.reporting.factor_section import VERDICTS
+from study.reporting.page import NextStep
 from tests.support.report_page import Page
 from tests.support.studies.synthetic import Synthetic, large_study, tiny_study
 from tests.support.study_fixtures import Patch
@@ -37,11 +38,13 @@ def test_every_figure_is_kept_and_in_the_page(full: Path, page: Page) -> None:
     }  # fmt: skip
     files = {f"{name}.{suffix}" for name in names for suffix in ("png", "svg")}
     assert {file.name for file in (full / "figures").iterdir()} == files
-    images = page.attributes("img")
-    figures = [str(a["alt"]) for a in images if "image/svg" in str(a["src"])[:20]]
-    assert len(figures) == len(names)
-    assert all(alt.startswith("efficientnet_lite0 on cat_dog") for alt in figures)
-    photos = [a for a in images if "image/jpeg" in str(a["src"])[:20]]
+    figures = [a["aria-labelledby"] for a in page.attributes("svg")]
+    assert sorted(map(str, figures)) == [f"figure-{name}-title" for name in sorted(names)]
+    assert figures[0] == "figure-label-efficiency-title", "it is on the first screen"
+    assert page.text.count("efficientnet_lite0 on cat_dog: importance") == 2, "title, and text"
+    ids = [a["id"] for _, a in page.tags if "id" in a]
+    assert len(set(ids)) == len(ids)
+    photos = [a for a in page.attributes("img") if "image/jpeg" in str(a["src"])[:20]]
     assert len(photos) == len(list((full / "winner" / "mistakes").iterdir())) > 0
 
 
@@ -58,7 +61,7 @@ def test_sections_and_tables(page: Page) -> None:
     assert (looks.count("pruned"), looks.count("failed"), looks.count("best")) == (2, 2, 1)
     for part in (
         "▲", "DivergedError: val_loss is nan in epoch 3",
-        "done, 2 pruned, 2 failed. Click a column's name to sort.",
+        "done, 2 pruned, 2 failed. Bold: the winner", "click a column's name to sort",
         "Failed trials: 2 of the search, 0 after it",
         "python study/run.py --data cat_dog --backbone efficientnet_lite0 --precision fp32",
         "Over 5 fresh seeds, mean val_log_loss", "Tuning: ", "then the best 3 on 3 seeds",
@@ -74,13 +77,28 @@ PARETO = tiny_study(objective="pareto", design="joint", train_ratio=["0.1", "0.8
 
 
 def test_page_needs_no_other_file(full: Path, page: Page) -> None:
-    kinds = ("src", "href", "srcset", "data", "action")
+    kinds = ("src", "href", "xlink:href", "srcset", "data", "action", "formaction")
     links = [a[kind] for _, a in page.tags for kind in kinds if a.get(kind)]
     assert all(str(link).startswith(("data:image/", "#")) for link in links)
     assert page.attributes("link") == page.attributes("iframe") == []
     text = (full / "report.html").read_text()
     assert "@import" not in text
-    assert "url(" not in text
+    assert set(re.findall(r"url\(.", text)) == {"url(#"}
+    assert page.attributes("style") == [{}], (
+        "and no style in an attribute, which its policy forbids"
+    )
+    assert [a for _, a in page.tags if "style" in a or any(k.startswith("on") for k in a)] == []
+    assert len(text) < 500_000
+
+
+def test_next_steps_are_on_the_first_screen_if_there_are_any(
+    undrawn_study: Path, page: Page
+) -> None:
+    assert "What to try next" not in page.text
+    steps = [NextStep("More labels.", "python study/run.py --data 'my photos'")]
+    text = Page(write_report(undrawn_study, steps)).text
+    assert "What to try next More labels. python study/run.py --data 'my photos'" in text
+    assert text.index("What to try next") < text.index("Which factors matter")
 
 
 @pytest.mark.usefixtures("undrawn")
@@ -117,4 +135,4 @@ def test_study_without_a_finished_trial(
     monkeypatch.setattr(Synthetic, "records", changed)
     page = report_of(study, own_folder)
     assert "There is no winner, because no trial has finished." in page.text
-    assert status or page.attributes("img") == []
+    assert status or page.attributes("svg") == []

@@ -20,12 +20,13 @@ from study.reporting.figures.factor_plots import (
     draw_learning_rates,
 )
 from study.reporting.figures.parallel_plot import draw_parallel
+from study.reporting.figures.saving import save_png, to_svg
 from study.reporting.figures.style import (
     STYLES,
+    Plot,
     is_unbounded,
     new_figure,
     ratio_axis,
-    save,
     side_by_side,
 )
 from study.reporting.figures.trial_plots import draw_curves, draw_label_efficiency, draw_trials
@@ -34,16 +35,16 @@ from tests.support.studies.builders import make_epoch, make_record
 from tl_core.config import MODES
 
 
-def test_looks_ticks_titles_and_files(tmp_path: Path) -> None:
+def test_looks_ticks_titles_and_files() -> None:
     assert set(STYLES) == set(MODES)
     for part in ("color", "marker"):
         assert len({style[part] for style in STYLES.values()}) == len(MODES)
     axes = new_figure("", 3).subplots()
     ratio_axis(axes, [0.01, 0.1, 0.11, 0.79, 0.8], 100)
     assert list(axes.get_xticks()) == [0.01, 0.11, 0.8], "labels of close ratios are left out"
-    for name in ("a", "b"):  # Dollars are no formulas.
-        save(new_figure(r"$\wrong{", 2), tmp_path / f"{name}.svg")
-    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+    once, again = (to_svg(new_figure(r"$\wrong{", 2), "a", "") for _ in range(2))
+    assert r"$\wrong{" in once, "dollars are no formulas"
+    assert once == again
     title = new_figure("a name of data " * 10 + "\nsecond", 3).get_suptitle()
     assert max(map(len, title.splitlines())) <= 86
     assert title.splitlines()[-1] == "second"
@@ -85,7 +86,7 @@ def test_curves_are_those_of_the_article(tmp_path: Path) -> None:
     assert named_lines(accuracy) == curves
     assert figure.get_suptitle() == "a title"
     for drawn in (figure, draw_curves(make_record(log_losses=(0.5,)), "one epoch")):
-        save(drawn, tmp_path / "curves.png")
+        save_png(drawn, tmp_path / "curves.png")
         with Image.open(tmp_path / "curves.png") as image:
             assert np.asarray(image.convert("RGB")).std() > 10
 
@@ -115,6 +116,29 @@ def test_every_ended_trial_is_a_point_and_a_line_joins_the_best() -> None:
     assert (axes.get_ylabel(), axes.get_yscale()) == ("val_accuracy (higher is better)", "linear")
 
 
+def places(figure: Plot) -> list[tuple[float, float, str]]:
+    return [(value.x, value.y, value.text.splitlines()[0]) for value in figure.values]
+
+
+def test_every_ended_trial_has_a_value_at_its_point() -> None:
+    figure = draw_trials(trial_records(), "val_log_loss", 100, "six trials")
+    assert places(figure) == [
+        (0.1, 0.25, "trial 1"), (0.1, 0.5, "trial 0"), (0.4, 1.0, "trial 4, failed"),
+        (0.8, 0.2, "trial 2"), (0.8, 0.9, "trial 3, stopped early"),
+    ]  # fmt: skip
+    assert [value.at_the_edge for value in figure.values] == [False, False, True, False, False]
+
+
+def test_a_legend_has_as_many_rows_as_it_needs() -> None:
+    modes = [make_record(i, "done", (0.5,), mode=mode) for i, mode in enumerate(MODES)]
+    for others, rows in (([], 1), ([make_record(7, "pruned"), make_record(8, "failed", ())], 2)):
+        figure = draw_trials([*modes, *others], "val_log_loss", 100, "all")
+        figure.draw_without_rendering()
+        (legend,) = figure.legends
+        assert len({round(text.get_window_extent().y0, 1) for text in legend.get_texts()}) == rows
+        assert 0 <= legend.get_window_extent().x0 <= legend.get_window_extent().x1 <= figure.bbox.x1
+
+
 def test_modes_stand_side_by_side() -> None:
     records = [make_record(i, "done", (0.5,), mode=mode) for i, mode in enumerate(MODES)]
     (axes,) = draw_trials(records, "val_log_loss", 100, "four").axes
@@ -133,7 +157,13 @@ def test_label_efficiency_shows_means_with_their_intervals() -> None:
             (0.8, 0.4, Estimate(0.9, None, None, 1)), (0.1, None, Estimate(0.7, 0.6, 0.75, 5)),
         )
     ]  # fmt: skip
-    (axes,) = draw_label_efficiency(cells, ["test_accuracy"], 200, "cells").axes
+    figure = draw_label_efficiency(cells, ["test_accuracy"], 200, "cells")
+    (axes,) = figure.axes
+    name = "finetune at train_ratio"
+    assert places(figure) == [
+        (0.1, 0.7, f"{name} 0.1, 20 images"),
+        (0.8, 0.9, f"{name} 0.8, 160 images"),
+    ]
     (bars,) = axes.containers
     line, _, (intervals,) = bars
     assert values_of(line) == [(0.1, 0.7), (0.8, 0.9)]
