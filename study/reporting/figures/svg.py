@@ -23,6 +23,9 @@ _PAINT = {
     "text-anchor",
 }  # fmt: skip
 _NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+_PLAIN = re.compile(r"[\w\s#.,()+%-]*")
+"""Values that name no address and hide nothing behind an escape."""
+_TARGET = re.compile(r"(?:url\()?#([^)]+)\)?")
 _NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
 _NO_TURN = re.compile(r"^rotate\(-?0 [^)]*\)$")
 _MOVE = re.compile(r"^translate\((\S+) (\S+)\)$")
@@ -84,7 +87,7 @@ def _local(name: str) -> str:
 def _references(source: Element) -> set[str]:
     """The ids that other elements use."""
     values = [value for element in source.iter() for value in element.attrib.values()]
-    found = (re.fullmatch(r"(?:url\()?#([^)]+)\)?", value) for value in values)
+    found = (_TARGET.fullmatch(value) for value in values)
     return {match[1] for match in found if match}
 
 
@@ -112,15 +115,17 @@ def _attributes(element: Element, names: dict[str, str]) -> dict[str, str]:
     given = {_local(key): value for key, value in element.attrib.items()}
     style = (entry.partition(":") for entry in given.pop("style", "").split(";"))
     given |= {key.strip(): value.strip() for key, _, value in style}
-    found = {key: _short(value) for key, value in given.items() if key in _PLACES | _PAINT}
+    shown = {key: value for key, value in given.items() if key in _PLACES | _PAINT}
+    found = {key: _short(value) for key, value in shown.items() if _PLAIN.fullmatch(value)}
     if _NO_TURN.match(found.get("transform", "")):
         del found["transform"]
     if given.get("id") in names:
         found["id"] = names[given["id"]]
-    if clip := re.fullmatch(r"url\(#(.+)\)", given.get("clip-path", "")):
+    clip = _TARGET.fullmatch(given.get("clip-path", ""))
+    if clip and clip[1] in names:
         found["clip-path"] = f"url(#{names[clip[1]]})"
     target = given.get("href", "")
-    if target.startswith("#"):
+    if target[:1] == "#" and target[1:] in names:
         found["xlink:href"] = f"#{names[target[1:]]}"
     elif target.startswith("data:image/png;base64,"):
         found["xlink:href"] = "".join(target.split())

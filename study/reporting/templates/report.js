@@ -21,6 +21,10 @@ function show(point) {
   point.classList.add("shown");
   tip.textContent = point.dataset.text;
   tip.hidden = false;
+  place(point);
+}
+
+function place(point) {
   const at = point.getBoundingClientRect(), { width, height } = tip.getBoundingClientRect();
   const left = Math.max(4, Math.min(at.left + at.width / 2 - width / 2, innerWidth - width - 4));
   const top = at.top - height - 4;
@@ -71,7 +75,14 @@ for (const group of document.querySelectorAll("svg .points")) {
   });
 }
 addEventListener("keydown", event => { if (event.key === "Escape") hide(); });
-addEventListener("scroll", hide, { capture: true, passive: true });
+addEventListener("scroll", () => {
+  if (shown && shown === document.activeElement) place(shown); else hide();
+}, { capture: true, passive: true });
+
+// What is wider than the page can be scrolled with the keyboard, too.
+for (const box of document.querySelectorAll(".scroll")) {
+  if (box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight) box.tabIndex = 0;
+}
 
 // Tables that a reader sorts by a click on a column's name, and filters.
 for (const table of document.querySelectorAll("table.sortable")) {

@@ -135,7 +135,7 @@ def test_a_legend_has_as_many_rows_as_it_needs() -> None:
         figure = draw_trials([*modes, *others], "val_log_loss", 100, "all")
         figure.draw_without_rendering()
         (legend,) = figure.legends
-        assert len({round(text.get_window_extent().y0, 1) for text in legend.get_texts()}) == rows
+        assert len({round(text.get_window_extent().y0 / 9) for text in legend.get_texts()}) == rows
         assert 0 <= legend.get_window_extent().x0 <= legend.get_window_extent().x1 <= figure.bbox.x1
 
 
