@@ -142,6 +142,6 @@ def _photo(folder: Path, name: str, predictions: Predictions, i: int) -> Photo:
         isolated(predictions.classes[k[i]]) for k in (predictions.labels, predictions.predicted)
     )
     confidence = f"{predictions.confidence[i]:.3f}"
-    image = isolated(predictions.images[i])
+    image = "/".join(map(isolated, predictions.images[i].split("/")))
     text = f"{predicted} ({confidence}), labelled {true}: {image}"
     return Photo(embed(path), text)
