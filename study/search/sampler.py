@@ -91,8 +91,9 @@ class Suggestions:
     """Draws configurations and takes their results.
 
     `--design cells` runs a search for each cell, one after another (`study.search.cells`). A cell's
-    first trial is the best configuration so far of the nearest ratio of its mode, if one has
-    finished. `--design joint` searches all factors at once and tries every cell first.
+    first trial is the best configuration so far of the nearest ratio of its mode. If there is none,
+    a network has the least auxiliary weight: few draws of much weight would look like a bad mode.
+    `--design joint` searches all factors at once and tries every cell first.
 
     `before` are the study's trials so far; `tell` is still due for those that have not ended.
     """
@@ -171,7 +172,9 @@ class Suggestions:
             return None
         near = nearest(cell, (c for c, begins in self._begins.items() if c and begins < number))
         best = next((found for c in near if (found := self._searches[c].best())), None)
-        return best and best | {"train_ratio": cell.train_ratio}
+        if best is None:
+            return self._searches[cell].space.least_aux_weight()
+        return best | {"train_ratio": cell.train_ratio}
 
     def _restore(self, number: int, record: TrialRecord) -> None:
         """Repeat a draw of an earlier run, and its result if the trial has ended."""

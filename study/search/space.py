@@ -57,6 +57,16 @@ class Space:
         pairs = itertools.product(ratios, sorted(self.settings.mode, key=FROZEN.__contains__))
         return [{"mode": mode, "train_ratio": ratio} for ratio, mode in pairs]
 
+    def least_aux_weight(self) -> dict[str, Any] | None:
+        """The least auxiliary weight, for a cell's first trial.
+
+        None for frozen modes, whose heads share nothing, and if it is learned.
+        """
+        numbers = [w for w in self.settings.aux_weight if not isinstance(w, str)]
+        if {*self.settings.mode} <= {*FROZEN} or not numbers:
+            return None
+        return {"aux_weight": min(numbers)}
+
     def config(self, drawn: dict[str, Any]) -> TrialConfig:
         """Turn drawn parameters into a trial's configuration."""
         s, mode = self.settings, drawn["mode"]

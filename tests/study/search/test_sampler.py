@@ -14,7 +14,7 @@ from study.config.settings import Settings
 from study.records.trial_record import Status, TrialRecord
 from study.search.sampler import SAMPLERS, Suggestions
 from tests.support.studies.builders import make_config, make_epoch, make_settings
-from tl_core.config import TrialConfig
+from tl_core.config import AuxWeight, TrialConfig
 
 RATIOS = ["0.1", "0.2", "0.4"]
 
@@ -89,6 +89,20 @@ def test_a_cell_begins_with_the_best_of_the_nearest_ratio() -> None:
         done = [r.config for r in by_ratio[near] if r.status == "done"]
         best, begins = min(done, key=value_of), by_ratio[ratio][0].config
         assert (begins.lr, begins.aux_weight) == (best.lr, best.aux_weight)
+
+
+@pytest.mark.parametrize(
+    ("mode", "weights", "first"),
+    [("finetune", ["0.1", "0.9"], 0.1), ("finetune", ["0.5", "auto", "0.2"], 0.2),
+     ("finetune", ["0.3"], 0.3), ("finetune", ["auto"], "auto"), ("freeze", ["0.1", "0.9"], None)],
+)  # fmt: skip
+def test_the_first_network_has_the_least_auxiliary_weight(
+    mode: str, weights: list[str], first: AuxWeight | None
+) -> None:
+    found = run(Suggestions(settings(mode=[mode], aux_weight=weights, trials=6)), 2)
+    drawn = [r.config.aux_weight for r in found]
+    assert drawn[0] == first or first is None
+    assert (drawn[0] == 0.1) is (mode == "finetune" and weights[0] == "0.1")
 
 
 def test_a_batch_of_a_cell_may_be_drawn_before_any_of_it_has_ended() -> None:
