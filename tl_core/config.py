@@ -62,6 +62,8 @@ Metric = Literal[
     "val_log_loss",
     "val_loss",
     "val_accuracy",
+    "val_balanced_accuracy",
+    "val_macro_f1",
     "val_auroc",
     "val_brightness_mae",
     "val_brightness_r2",
@@ -70,6 +72,8 @@ DIRECTIONS: dict[Metric, Literal["min", "max"]] = {
     "val_log_loss": "min",
     "val_loss": "min",
     "val_accuracy": "max",
+    "val_balanced_accuracy": "max",
+    "val_macro_f1": "max",
     "val_auroc": "max",
     "val_brightness_mae": "min",
     "val_brightness_r2": "max",
@@ -231,6 +235,10 @@ class EpochMetrics:
     val_brightness_r2: float
     images_per_s: float
     """Training images per second, summed over all seeds; without validation."""
+    val_balanced_accuracy: float | None = None
+    """Mean recall of the classes; studies of earlier versions lack this and the next."""
+    val_macro_f1: float | None = None
+    """Mean F1 of the classes."""
     val_log_loss_std: float | None = None
     """Standard deviation over the seeds of a frozen trial; None for one seed."""
     val_accuracy_std: float | None = None

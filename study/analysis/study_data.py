@@ -104,7 +104,8 @@ class StudyData:
     def classification(self) -> Metric:
         """The metric of the search if it scores the classification alone, else log loss."""
         metric = self.settings.metric
-        return metric if metric in ("val_accuracy", "val_auroc") else "val_log_loss"
+        both = ("val_loss", "val_brightness_mae", "val_brightness_r2")
+        return "val_log_loss" if metric in both else metric
 
     @property
     def test_scores(self) -> tuple[str, str]:

@@ -29,9 +29,10 @@ def measure(
         spread: what the loss divides brightness errors by, one for all nets or [...].
 
     Returns:
-        `loss` (both tasks), `log_loss` (classification alone, nats), `accuracy`, `auroc` (more
-        than two classes: mean of one against the rest), `brightness_mae`, `brightness_r2`; each
-        float64 [...]. They are not finite where training diverged.
+        `loss` (both tasks), `log_loss` (classification alone, nats), `accuracy`,
+        `balanced_accuracy` (the mean recall of the classes), `macro_f1` (the mean F1 of the
+        classes), `auroc` (more than two classes: mean of one against the rest), `brightness_mae`,
+        `brightness_r2`; each float64 [...]. They are not finite where training diverged.
     """
     logits, predicted = (part.double() for part in outputs)
     error = predicted - brightness
@@ -42,9 +43,28 @@ def measure(
         "loss": mix(log_loss, squared / spread**2, aux_weight),
         "log_loss": log_loss,
         "accuracy": hits(logits, labels).double().mean(dim=-1),
+        **_by_class(choose(logits), labels),
         "auroc": auroc(logits, labels),
         "brightness_mae": error.abs().mean(dim=-1),
         "brightness_r2": 1 - squared / variance.clamp_min(1e-12),
+    }
+
+
+def _by_class(chosen: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """Means over the classes, which count alike however many images they have.
+
+    Args:
+        chosen: predicted classes, int64 [..., N].
+        labels: int64 [N], each class at least once.
+    """
+    classes = torch.arange(int(labels.max()) + 1, device=labels.device)
+    of_class = (labels.unsqueeze(-1) == classes).double()  # [N, K]
+    right = (chosen == labels).double() @ of_class  # [..., K]
+    n_true = of_class.sum(dim=0)
+    n_chosen = torch.stack([(chosen == k).sum(dim=-1) for k in classes], dim=-1)
+    return {
+        "balanced_accuracy": (right / n_true).mean(dim=-1),
+        "macro_f1": (2 * right / (n_true + n_chosen)).mean(dim=-1),
     }
 
 

@@ -25,6 +25,7 @@ def make_epoch(epoch: int = 1, **given: float | None) -> EpochMetrics:
         "train_loss": 0.5, "train_accuracy": 0.75, "val_loss": 0.625, "val_log_loss": 0.25,
         "val_accuracy": 0.875, "val_auroc": 0.9375, "val_brightness_mae": 0.125,
         "val_brightness_r2": -0.5, "images_per_s": 1000.0,
+        "val_balanced_accuracy": 0.8125, "val_macro_f1": 0.78125,
     }  # fmt: skip
     return EpochMetrics(epoch=epoch, **(values | given))
 

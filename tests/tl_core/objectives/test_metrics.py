@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from sklearn.metrics import r2_score, roc_auc_score
+from sklearn.metrics import balanced_accuracy_score, f1_score, r2_score, roc_auc_score
 
 from tl_core.objectives.metrics import auroc, measure
 
@@ -22,6 +22,9 @@ def test_scores_by_hand() -> None:
             "loss": 0.7 * log_loss + 0.3 * squares / 4,
             "log_loss": log_loss,
             "accuracy": 0.5,
+            # Of each class one of two is right, and two images are said to be of each.
+            "balanced_accuracy": 0.5,
+            "macro_f1": (2 * 1 / (2 + 2) + 2 * 1 / (2 + 2)) / 2,
             # Of the four pairs two are in order, one is tied and one is not.
             "auroc": 2.5 / 4,
             "brightness_mae": 0.3 / 4,
@@ -38,6 +41,9 @@ def test_three_classes_by_hand() -> None:
     scores = measure((probability.log(), torch.zeros(3)), labels, torch.ones(3), 0.0)
     assert scores["log_loss"].item() == pytest.approx((math.log(2) + math.log(4) + math.log(2)) / 3)
     assert scores["accuracy"].item() == pytest.approx(2 / 3)
+    assert scores["balanced_accuracy"].item() == pytest.approx(2 / 3)
+    # F1 of the classes: 2/3 (two said, one right), 0 and 1.
+    assert scores["macro_f1"].item() == pytest.approx((2 / 3 + 0 + 1) / 3)
     # One against the rest: 3/4 (one pair in order, one tied), 1/2 (all tied) and 1.
     assert scores["auroc"].item() == pytest.approx((0.75 + 0.5 + 1) / 3)
     # In single precision all these sigmoids are 1, in double precision all but the first.
@@ -71,6 +77,11 @@ def test_stacked_scores_are_sklearns_for_each_net(k: int) -> None:
         ranked = logits[s, :, 0] if k == 1 else torch.softmax(logits[s].double(), dim=1)
         area = roc_auc_score(labels.numpy(), ranked.numpy(), multi_class="ovr")
         assert scores["auroc"][s].item() == pytest.approx(area)
+        chosen = (ranked > 0) if k == 1 else ranked.argmax(dim=1)
+        recall = balanced_accuracy_score(labels.numpy(), chosen.numpy())
+        assert scores["balanced_accuracy"][s].item() == pytest.approx(recall)
+        f1 = f1_score(labels.numpy(), chosen.numpy(), average="macro")
+        assert scores["macro_f1"][s].item() == pytest.approx(f1)
         r2 = r2_score(brightness.numpy(), predicted[s].numpy())
         assert scores["brightness_r2"][s].item() == pytest.approx(r2)
         alone = measure((logits[s], predicted[s]), labels, brightness, 0.3)

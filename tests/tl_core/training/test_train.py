@@ -16,7 +16,16 @@ from tl_core.models.weights import BackboneError
 from tl_core.training.setup import needs_features, needs_pretrained
 from tl_core.training.train import chance_warning, run_trial
 
-METRICS = {"loss", "log_loss", "accuracy", "auroc", "brightness_mae", "brightness_r2"}
+METRICS = {
+    "loss",
+    "log_loss",
+    "accuracy",
+    "auroc",
+    "balanced_accuracy",
+    "macro_f1",
+    "brightness_mae",
+    "brightness_r2",
+}
 
 
 @pytest.mark.parametrize(
