@@ -10,10 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
+from study.analysis.calibration import BINS
 from tl_core.text import printable
-
-BINS = 15
-"""Number of equal bins of confidence, as in the experiments of Guo et al."""
 
 
 @dataclass(frozen=True)
@@ -147,12 +145,3 @@ def calibration(predictions: Predictions, bins: int = BINS) -> list[Bin]:
         confidence = float(predictions.confidence[inside].mean())
         found.append(Bin(low, high, count, confidence, hits / count, interval.low, interval.high))
     return found
-
-
-def calibration_error(bins: list[Bin]) -> float:
-    """Return the expected calibration error: |accuracy - confidence|, weighted by count.
-
-    Source: Guo et al. 2017, equation 3.
-    """
-    n = sum(b.count for b in bins)
-    return sum(b.count / n * abs(b.accuracy - b.confidence) for b in bins)

@@ -4,12 +4,12 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from study.analysis.calibration import calibration_error
 from study.analysis.estimates import summarize
 from study.analysis.phrases import show_rate, show_weight
 from study.analysis.predictions import (
     Predictions,
     calibration,
-    calibration_error,
     confusion,
     most_confused,
     read_predictions,
@@ -109,7 +109,7 @@ def _model_parts(data: StudyData, folder: Path, figures: FigureWriter) -> Iterat
             "Most frequent errors.",
         )
     bins = calibration(predictions)
-    error = calibration_error(bins)
+    error = calibration_error(predictions.confidence, predictions.right)
     yield figures.add(
         "calibration",
         draw_reliability(bins, error, f"{data.subject}\nthe winner's calibration"),

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from PIL import Image
 
 from study.analysis.estimates import CellSummary, Estimate
-from study.analysis.predictions import Predictions, calibration, calibration_error, confusion
+from study.analysis.predictions import Predictions, calibration, confusion
 from study.records.trial_record import TrialRecord
 from study.reporting.figures.factor_plots import (
     AUTO,
@@ -251,6 +251,6 @@ def test_figures_show_counts_and_long_class_names_are_cut() -> None:
     assert sorted(text.get_text() for text in axes.texts) == ["1", "1", "1"]
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["x" * 17 + "…", "dog"]
     bins = calibration(PREDICTIONS)
-    upper, lower = draw_reliability(bins, calibration_error(bins), "calibration").axes
+    upper, lower = draw_reliability(bins, 0.25, "calibration").axes
     assert [text.get_text() for text in lower.texts] == ["1", "2"]
     assert upper.get_ylabel() == "accuracy"
