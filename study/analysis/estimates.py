@@ -1,24 +1,36 @@
-"""Cells of confirmed trials: the mean of every score with its 95 % interval over seeds.
+"""Cells of confirmed trials: the mean of every score with its 95 % intervals.
 
-An interval covers other seeds on the same test set: another training subset, other initial weights
-and another order of batches. It does not cover other test images.
+The interval that counts is about new photos: other seeds, that is another training subset, other
+initial weights and another order of batches, and other test images. Studies of earlier versions did
+not keep what each network says of each test image; theirs is about the same test images.
 """
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
-from statistics import fmean, stdev
 from typing import Literal, NamedTuple
 
+import numpy as np
 import pandas as pd
-from scipy import stats
 
 from study.analysis.image_scores import ImageScores
+from study.analysis.intervals import Estimate as Estimate
+from study.analysis.intervals import estimate as estimate
+from study.analysis.intervals import on_new_photos
+from study.analysis.pigeonhole import auroc_interval
+from study.analysis.two_way import (
+    DIFFERENCE_PSEUDO,
+    SHARE_PSEUDO,
+    Floats,
+    TInterval,
+    mean_squares,
+    with_pseudo,
+)
 from study.search.cells import Cell as Cell
 from tl_core.config import MODES, AuxWeight, Mode
 
-CONFIDENCE = 0.95
-"""Level of every interval here; not corrected for multiple comparisons."""
+_DIGITS = 6
+"""Of differences. Rounding errors are none: frozen heads do not depend on the auxiliary task."""
 
 
 class Score(NamedTuple):
@@ -79,49 +91,12 @@ class Confirmed(Configuration):
     """What it says of each test image; None if its outputs were not kept."""
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """A mean over seeds and its 95 % interval."""
-
-    mean: float
-    low: float | None
-    """None with one seed, which gives no interval."""
-    high: float | None
-    n: int
-    """Seeds."""
-
-    @property
-    def sign(self) -> Literal[-1, 0, 1]:
-        """Sign of the whole interval; 0 if the interval contains zero or is missing."""
-        if self.low is None or self.high is None or self.low <= 0 <= self.high:
-            return 0
-        return 1 if self.low > 0 else -1
-
-
 @dataclass(frozen=True, kw_only=True)
 class CellSummary(Configuration):
     """One cell's configuration, and its scores over seeds."""
 
     seeds: tuple[int, ...]
     scores: dict[str, Estimate]
-
-
-def estimate(
-    values: Sequence[float], lowest: float = -math.inf, highest: float = math.inf
-) -> Estimate:
-    """Return the mean of independent values, one for each seed, and its t-interval.
-
-    The interval is clipped to the range from `lowest` to `highest`, such as 0 to 1 for an accuracy.
-    This removes only impossible values, so the coverage stays the same. Equal values give a
-    zero-width interval.
-
-    Raises `statistics.StatisticsError` if there are no values.
-    """
-    mean, n = fmean(values), len(values)
-    if n == 1:
-        return Estimate(mean, None, None, n)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * stdev(values) / math.sqrt(n)
-    return Estimate(mean, max(mean - half, lowest), min(mean + half, highest), n)
 
 
 def by_cell(confirmed: Iterable[Confirmed], arm: Arm = "cell") -> dict[Cell, dict[int, Confirmed]]:
@@ -146,11 +121,74 @@ def summarize(confirmed: Iterable[Confirmed]) -> list[CellSummary]:
     return [_summary(list(trials.values())) for trials in by_cell(confirmed).values()]
 
 
+def estimate_score(
+    score: str, trials: Sequence[Confirmed], minus: Sequence[Confirmed] = ()
+) -> Estimate:
+    """Return the mean of a score over trials, one for each seed, with its intervals.
+
+    With `minus`, which has a trial for the same seed at each place, it is the mean of the paired
+    differences. `test_brightness_r2` and `test_loss` have an interval on these test images only:
+    they are no means over images.
+
+    Raises `statistics.StatisticsError` if there are no trials.
+    """
+    _, lowest, highest = SCORES[score]
+    values = [c.scores[score] for c in trials]
+    if minus:
+        others = [c.scores[score] for c in minus]
+        values = [round(x - y, _DIGITS) for x, y in zip(values, others, strict=True)]
+        lowest, highest = lowest - highest, highest - lowest
+    seeds = estimate(values, lowest, highest)
+    if not (t := _over_images(score, trials, minus)) or not (images := trials[0].images):
+        return seeds
+    return on_new_photos(seeds, t, len(images.labels), lowest, highest)
+
+
+def image_table(
+    score: str, trials: Sequence[Confirmed], minus: Sequence[Confirmed] = ()
+) -> Floats | None:
+    """Return a score of each test image, [S seeds, N images], or its paired difference.
+
+    None if it is no mean over images, or if a trial has not kept its outputs. Shares of right
+    answers have their pseudo-images.
+    """
+    found = [c.images for c in (*trials, *minus)]
+    kept = [images.values[score] for images in found if images and score in images.values]
+    if len(kept) < len(found):
+        return None
+    table = np.array(kept[: len(trials)])
+    if minus:
+        table = (table - np.array(kept[len(trials) :])).round(_DIGITS)
+    if score != "test_accuracy":
+        return table
+    return with_pseudo(table, DIFFERENCE_PSEUDO if minus else SHARE_PSEUDO)
+
+
+def _over_images(
+    score: str, trials: Sequence[Confirmed], minus: Sequence[Confirmed]
+) -> TInterval | None:
+    if score == "test_auroc":
+        return _auroc(trials, minus)
+    table = image_table(score, trials, minus)
+    if table is None or (np.ptp(table) == 0 and table.flat[0] != 0):
+        # Images that all have the same value do not tell how much another would differ.
+        return None
+    return mean_squares(table[None]).combine([1.0])
+
+
+def _auroc(trials: Sequence[Confirmed], minus: Sequence[Confirmed]) -> TInterval | None:
+    images = [c.images for c in (*trials, *minus)]
+    kept = [found for found in images if found]
+    if len(kept) < len(images):
+        return None
+    draws = np.array([found.auroc_draws for found in kept])
+    if minus:
+        draws = draws[: len(trials)] - draws[len(trials) :]
+    return auroc_interval(draws, kept[0].labels)
+
+
 def _summary(trials: list[Confirmed]) -> CellSummary:
-    scores = {
-        name: estimate([c.scores[name] for c in trials], score.lowest, score.highest)
-        for name, score in SCORES.items()
-    }
+    scores = {name: estimate_score(name, trials) for name in SCORES}
     configuration = {field.name: getattr(trials[0], field.name) for field in fields(Configuration)}
     return CellSummary(**configuration, seeds=tuple(c.seed for c in trials), scores=scores)
 
@@ -159,16 +197,29 @@ def confirm_table(confirmed: Iterable[Confirmed]) -> pd.DataFrame:
     """Return `confirm.csv`, one row for each cell.
 
     Columns: mode, train_ratio, lr, aux_weight, source, borrowed_from, trials (of the search), n
-    (seeds), and for each score SCORE_mean, SCORE_low and SCORE_high.
+    (seeds), images (in the test set), and five for each score. SCORE_low and SCORE_high are the
+    interval on new photos, empty if there is none; SCORE_seeds_low and SCORE_seeds_high are the one
+    on these test images.
     """
     configuration = [field.name for field in fields(Configuration)]
     rows = [
         [
             *(getattr(s, name) for name in configuration),
             len(s.seeds),
-            *(x for e in s.scores.values() for x in (e.mean, e.low, e.high)),
+            s.scores["test_accuracy"].images,
+            *(x for e in s.scores.values() for x in (e.mean, *interval_columns(e))),
         ]
         for s in summarize(confirmed)
     ]
-    scores = [f"{name}_{part}" for name in SCORES for part in ("mean", "low", "high")]
-    return pd.DataFrame(rows, columns=[*configuration, "n", *scores])
+    scores = [f"{name}_{part}" for name in SCORES for part in ("mean", *INTERVAL_COLUMNS)]
+    return pd.DataFrame(rows, columns=[*configuration, "n", "images", *scores])
+
+
+INTERVAL_COLUMNS = ("low", "high", "seeds_low", "seeds_high")
+"""Of a table: ends of the interval on new photos, then of the one on these test images."""
+
+
+def interval_columns(e: Estimate) -> tuple[float | None, ...]:
+    """Return the ends of both intervals, in the order of `INTERVAL_COLUMNS`; None for a missing."""
+    new = (None, None) if e.images is None else (e.low, e.high)
+    return (*new, e.seeds_low, e.seeds_high)

@@ -1,10 +1,12 @@
 """The outputs of one confirming trial, as a value of each score for each test image."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 
+from study.analysis.pigeonhole import auroc_draws
 from study.records.outputs import Targets
 from tl_core.objectives.losses import log_losses
 from tl_core.objectives.metrics import hits
@@ -22,6 +24,11 @@ class ImageScores:
     values: dict[str, np.ndarray]
     """float64 [N] for `test_accuracy`, `test_log_loss` and `test_brightness_mae`: the score is the
     mean over the images."""
+
+    @cached_property
+    def auroc_draws(self) -> np.ndarray:
+        """AUROC on the images, then on draws of them; float64 [1 + B]."""
+        return auroc_draws(self.logits, self.labels)
 
 
 def score_images(outputs: Outputs, targets: Targets) -> ImageScores:

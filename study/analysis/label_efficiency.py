@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 
 from study.analysis.comparisons import Cells, Difference, difference
-from study.analysis.estimates import CONFIDENCE, SCORES, Cell, Confirmed, by_cell, estimate
+from study.analysis.estimates import SCORES, Cell, Confirmed, by_cell, estimate
+from study.analysis.two_way import CONFIDENCE
 from study.records.trial_record import TrialRecord
 from tl_core.config import DIRECTIONS, Metric, Mode
 
@@ -104,7 +105,7 @@ def _saved(cells: Cells, a: Mode, b: Mode, score: str, margin: float) -> LabelsS
         if ratio > goal.train_ratio or Cell(a, ratio) == goal:
             continue
         tried = difference(cells, Cell(a, ratio), goal, score)
-        if not (tried and tried.not_worse_by(margin)):
+        if not tried or tried.p_worse_by(margin) > (1 - CONFIDENCE) / 2:
             break
         match = tried
     return LabelsSaved(a, b, goal.train_ratio, margin, match)

@@ -1,6 +1,6 @@
 """Numbers in words: modes, shares, and means with their intervals."""
 
-from study.analysis.estimates import Estimate
+from study.analysis.intervals import Estimate
 from study.records.trial_record import TrialRecord
 from tl_core.config import AuxWeight, Mode
 
@@ -66,11 +66,15 @@ def change(e: Estimate) -> str:
     return f"{e.mean:+z.3f}{_within(e, 1, '+z.3f')}"
 
 
-def reverse(e: Estimate) -> Estimate:
-    """Return the same difference with its sides swapped."""
-    if e.low is None or e.high is None:
-        return Estimate(-e.mean, None, None, e.n)
-    return Estimate(-e.mean, -e.high, -e.low, e.n)
+def covers(e: Estimate) -> str:
+    """Say what the mean and the interval of an estimate are about."""
+    if e.low is None:
+        return f"no interval, from {seeds(e.n)}"
+    if e.images is None:
+        return f"mean of {seeds(e.n)}, with the 95 % interval on these test images"
+    if e.n == 1:
+        return "one seed, with the 95 % interval of this network on new photos"
+    return f"mean of {seeds(e.n)}, with the 95 % interval on new photos"
 
 
 def enumerate_words(words: list[str]) -> str:
@@ -91,5 +95,5 @@ def _within(e: Estimate, scale: float, style: str, unit: str = "") -> str:
     if e.low is None or e.high is None:
         return ""
     if e.high - e.low < 1e-9:  # Equal, apart from rounding errors.
-        return " (on every seed)"
+        return " (on every seed)" if e.images is None else " (on every image)"
     return f" ({scale * e.low:{style}} to {scale * e.high:{style}}{unit})"

@@ -2,18 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 
-from study.analysis.comparisons import Cells, Difference, MultiTask, difference
+from study.analysis.comparisons import (
+    Cells,
+    Difference,
+    MultiTask,
+    difference,
+    find_difference,
+    mode_differences,
+)
 from study.analysis.estimates import Cell, CellSummary, Confirmed, by_cell, summarize
 from study.analysis.label_efficiency import MARGIN, Crossover, LabelsSaved, crossovers, labels_saved
 from study.analysis.phrases import (
     MODE_WORDS,
     at_rate,
     change,
+    covers,
     enumerate_words,
     one_ratio,
     percent,
     points,
-    reverse,
     seeds,
     share,
     show_weight,
@@ -38,17 +45,17 @@ def best_mode(
     """
     cells = by_cell(confirmed)
     rivals = [best.cell._replace(mode=mode) for mode in tried if mode != best.mode]
-    found = [difference(cells, best.cell, rival, "test_accuracy") for rival in rivals]
+    differences = mode_differences(confirmed)
+    found = [find_difference(differences, best.cell, rival) for rival in rivals]
     ahead = bool(found) and all(d is not None and d.verdict == "better" for d in found)
     clauses = _comparisons([d for d in found if d], cells, few)
     missing = [MODE_WORDS[r.mode] for r, d in zip(rivals, found, strict=True) if d is None]
     clauses += [f"with no result for {enumerate_words(missing)} there"] if missing else []
     accuracy = best.scores["test_accuracy"]
-    mean = "mean and 95 % interval of" if accuracy.n > 1 else "no interval, from"
     return (
         f"On {subject}, {MODE_WORDS[best.mode]}{'' if rivals else ', the only mode tried,'} "
         f"{'is best' if ahead else 'scored best on validation'}{at_rate(best.lr)}: "
-        f"its test accuracy ({mean} {seeds(accuracy.n)}) is {_at(best)} of the images for training"
+        f"its test accuracy ({covers(accuracy)}) is {_at(best)} of the images for training"
         f"{''.join(f', {clause}' for clause in clauses)}."
     )
 
@@ -120,7 +127,7 @@ def _comparisons(found: list[Difference], cells: Cells, few: Mapping[Cell, int])
         ("worse", "but behind", "by"),
     ):
         alike = [d for d in found if d.verdict == verdict]
-        gaps = [reverse(d.estimate) if verdict == "worse" else d.estimate for d in alike]
+        gaps = [-d.estimate if verdict == "worse" else d.estimate for d in alike]
         named = [_rival(d, cells, few) for d in alike]
         modes = [f"{rival} {by} {points(e)}" for rival, e in zip(named, gaps, strict=True)]
         clauses += [f"{position} {enumerate_words(modes)}"] if modes else []
@@ -142,7 +149,7 @@ def _gain(d: Difference | None) -> str:
     if d.verdict == "better":
         return f"More labels gain {points(d.estimate)}"
     if d.verdict == "worse":
-        return f"More labels lose {points(reverse(d.estimate))}"
+        return f"More labels lose {points(-d.estimate)}"
     return f"Whether more labels help is unclear, at a change of {points(d.estimate, '+')}"
 
 

@@ -1,9 +1,10 @@
 """The report on label efficiency: confirmed scores by mode and ratio, and how modes compare."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from study.analysis.comparisons import Difference, mode_differences
-from study.analysis.estimates import Cell, CellSummary, Estimate, summarize
+from study.analysis.estimates import Cell, CellSummary, summarize
+from study.analysis.intervals import Estimate
 from study.analysis.label_efficiency import (
     MARGIN,
     Crossover,
@@ -15,6 +16,7 @@ from study.analysis.study_data import StudyData
 from study.reporting.figures.trial_plots import draw_label_efficiency, draw_trials
 from study.reporting.page import FigureWriter, Paragraph, Part, Table
 from tl_core.config import MODES
+from tl_core.data.splits import HELD_OUT
 from tl_core.text import pluralize
 
 
@@ -48,16 +50,19 @@ def label_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
 def _confirmed_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
     cells, scores = summarize(data.confirmed), data.test_scores
     title = f"{data.subject}: the chosen configuration of each cell, confirmed"
+    new = " and new photos" if any(c.scores["test_accuracy"].images for c in cells) else ""
     yield figures.add(
         "label-efficiency",
         draw_label_efficiency(cells, scores, data.images, title),
-        f"Test scores of {data.settings.backbone}: mean and 95 % interval over fresh seeds. A seed "
-        "sets the initial weights, the batch order and the training images. Where the intervals "
+        f"Test scores of {data.settings.backbone}: mean and 95 % interval over fresh seeds{new}. A "
+        "seed sets the initial weights, the batch order and the training images. Where intervals "
         "of two modes overlap, see their paired difference below. Hollow: the search had no trial "
         "in this cell, so the configuration of the nearest ratio was used.",
     )
     for score in scores:
         yield _cell_table(cells, score)
+        if any(c.scores[score].images for c in cells):
+            yield _seeds_table(cells, score)
     if differences := mode_differences(data.confirmed):
         yield _difference_table(differences)
     if found := crossovers(data.confirmed):
@@ -68,38 +73,73 @@ def _confirmed_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
 
 
 def _cell_table(cells: Sequence[CellSummary], score: str) -> Table:
-    by_cell = {c.cell: c for c in cells}
-    modes = [mode for mode in MODES if any(c.mode == mode for c in cells)]
-    rows = []
-    for ratio in sorted({c.train_ratio for c in cells}):
-        here = [by_cell.get(Cell(mode, ratio)) for mode in modes]
-        texts = [
-            estimate_text(c.scores[score]) + "*" * bool(c.borrowed_from) if c else "" for c in here
-        ]
-        rows.append([f"{ratio:g}", *texts])
     seeds = max(len(c.seeds) for c in cells)
-    caption = f"{score}, with one seed, which gives no interval."
-    if seeds > 1:
-        caption = f"{score}: mean and 95 % interval over up to {seeds} seeds."
+    images = cells[0].scores[score].images
+    if images:
+        caption = f"{score} on new photos: mean and 95 % interval"
+        caption += f" from {pluralize(seeds, 'seed')} and {images} test images."
+        if seeds == 1:
+            caption += " With one seed, it is the interval of these networks, not of the modes."
+    elif seeds > 1:
+        caption = f"{score} on these test images: mean and 95 % interval over up to {seeds} seeds."
+    else:
+        caption = f"{score}, with one seed, which gives no interval."
     if any(c.borrowed_from for c in cells):
         caption += " *: with the configuration of the nearest ratio."
+    texts = {c.cell: estimate_text(c.scores[score]) + "*" * bool(c.borrowed_from) for c in cells}
+    return _by_ratio(texts, caption + _same_images(cells))
+
+
+def _seeds_table(cells: Sequence[CellSummary], score: str) -> Table:
+    scores = {c.cell: c.scores[score] for c in cells}
+    texts = {cell: interval_text(e.seeds_low, e.seeds_high) for cell, e in scores.items()}
+    return _by_ratio(
+        texts, f"{score} on these test images: the 95 % interval for other seeds alone."
+    )
+
+
+def _by_ratio(texts: Mapping[Cell, str], caption: str) -> Table:
+    modes = [mode for mode in MODES if any(cell.mode == mode for cell in texts)]
+    rows = [
+        [f"{ratio:g}", *(texts.get(Cell(mode, ratio), "") for mode in modes)]
+        for ratio in sorted({cell.train_ratio for cell in texts})
+    ]
     return Table(["train_ratio", *modes], rows, caption)
+
+
+def _same_images(cells: Sequence[CellSummary]) -> str:
+    """Say at which ratio a seed does not choose the training images."""
+    largest = max(c.train_ratio for c in cells)
+    if largest < 1 - 2 * HELD_OUT - 1e-9:
+        return ""
+    return (
+        f" At {largest:g} all seeds train on the same images, so its intervals don't cover other "
+        "training images."
+    )
 
 
 def _difference_table(differences: Sequence[Difference]) -> Table:
     pairs = list(dict.fromkeys((d.a.mode, d.b.mode) for d in differences))
-    found = {(d.a.mode, d.b.mode, d.a.train_ratio): difference_text(d) for d in differences}
+    found = {(d.a.mode, d.b.mode, d.a.train_ratio): d for d in differences}
+    texts = {place: difference_text(d) + _could_show(d) for place, d in found.items()}
+    where = "on new photos" if differences[0].estimate.images else "on these test images"
     return Table(
         ["train_ratio", *(f"{a} - {b}" for a, b in pairs)],
         [
-            [f"{ratio:g}", *(found.get((a, b, ratio), "") for a, b in pairs)]
+            [f"{ratio:g}", *(texts.get((a, b, ratio), "") for a, b in pairs)]
             for ratio in sorted({d.a.train_ratio for d in differences})
         ],
-        f"Paired differences in {differences[0].score}, seed by seed, with 95 % interval. An "
-        "arrow means that the interval excludes zero: ▲ the first mode is better, ▼ it is worse. "
-        "Without an arrow, the modes are not distinguishable with these seeds. Of twenty "
-        "comparisons of equal modes, one is expected to have an arrow.",
+        f"Paired differences in {differences[0].score} with 95 % interval {where}. ±: the "
+        "smallest difference that these images and seeds could have shown. An arrow means that the "
+        "modes differ: ▲ the first is better, ▼ it is worse. Arrows are Holm-adjusted for all "
+        f"{pluralize(len(differences), 'comparison')} of this table: the chance of one or more "
+        "wrong arrows is below 5 %. So a single interval may exclude zero and have no arrow.",
     )
+
+
+def _could_show(d: Difference) -> str:
+    half = d.estimate.half_width
+    return "" if half is None else f" ±{half:.3f}"
 
 
 def _crossover_table(found: Sequence[Crossover]) -> Table:
@@ -147,13 +187,16 @@ def _pareto_table(data: StudyData) -> Table:
 
 def estimate_text(e: Estimate, sign: str = "") -> str:
     """Return a mean and its interval with three decimals; a line break fits only between them."""
-    if e.low is None or e.high is None:
-        return f"{e.mean:{sign}.3f} (one\N{NO-BREAK SPACE}seed)"
-    interval = f"({e.low:.3f} to {e.high:.3f})"
-    return f"{e.mean:{sign}.3f} {interval.replace(' ', chr(0xA0))}"
+    return f"{e.mean:{sign}.3f} {interval_text(e.low, e.high)}"
+
+
+def interval_text(low: float | None, high: float | None) -> str:
+    """Return an interval, without places for a line break."""
+    text = "(one seed)" if low is None or high is None else f"({low:.3f} to {high:.3f})"
+    return text.replace(" ", chr(0xA0))
 
 
 def difference_text(d: Difference) -> str:
-    """Return a difference, with an arrow if its interval excludes zero."""
+    """Return a difference, with an arrow if there is one by its verdict."""
     mark = {"better": "▲ ", "worse": "▼ ", "cannot tell": ""}[d.verdict]
     return mark + estimate_text(d.estimate, "+")

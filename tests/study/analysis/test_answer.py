@@ -4,13 +4,14 @@ from dataclasses import replace
 import pytest
 
 from study.analysis.answer import answer
-from study.analysis.estimates import Cell, Confirmed, Estimate
+from study.analysis.estimates import Cell, Confirmed
+from study.analysis.intervals import Estimate
 from study.analysis.phrases import (
     change,
+    covers,
     enumerate_words,
     percent,
     points,
-    reverse,
     seeds,
     share,
     show_weight,
@@ -77,9 +78,9 @@ def answers(records: list[TrialRecord], confirmed: list[Confirmed]) -> tuple[str
 def test_full_answer() -> None:
     assert answers(search(), confirm(control=(0.93, 0.94, 0.95))) == (
         "On pets (12,000 images) with resnet18, fine-tuning is best at learning rate 0.0012: its "
-        "test accuracy (mean and 95 % interval of 3 seeds) is 95.0 % (92.5 to 97.5 %) with 40 % of "
-        "the images for training, ahead of freezing by 4.0 points (on every seed) and training "
-        "from scratch by 24.0 points (on every seed).",
+        "test accuracy (mean of 3 seeds, with the 95 % interval on these test images) is 95.0 % "
+        "(92.5 to 97.5 %) with 40 % of the images for training, ahead of freezing by 4.0 points "
+        "(on every seed) and training from scratch by 24.0 points (on every seed).",
         "More labels gain 14.0 points (on every seed): fine-tuning goes from 81.0 % (78.5 to "
         "83.5 %) with 10 % of the images to 95.0 % (92.5 to 97.5 %) with 40 %; fine-tuning with "
         "10 % is better than training from scratch with 40 % by 10.0 points (on every seed), and "
@@ -223,13 +224,25 @@ def test_numbers_in_words() -> None:
     assert percent(Estimate(0.983, 0.971, 0.99, 5)) == "98.3 % (97.1 to 99.0 %)"
     assert points(GAIN) == "1.2 points (0.3 to 2.1)"
     assert points(GAIN, "+") == "+1.2 points (+0.3 to +2.1)"
-    assert points(reverse(GAIN)) == "-1.2 points (-2.1 to -0.3)"
+    assert points(-GAIN) == "-1.2 points (-2.1 to -0.3)"
     assert change(Estimate(-0.0123, -0.0204, -0.004, 5)) == "-0.012 (-0.020 to -0.004)"
     e = Estimate(0.5, None, None, 1)
-    assert (percent(e), points(reverse(e)), change(e)) == ("50.0 %", "-50.0 points", "+0.500")
+    assert (percent(e), points(-e), change(e)) == ("50.0 %", "-50.0 points", "+0.500")
     assert percent(Estimate(1, 1, 1, 5)) == "100.0 % (on every seed)"
     assert points(Estimate(0.05, 0.05, 0.05 + 1e-17, 5)) == "5.0 points (on every seed)"
     assert points(Estimate(-1e-5, -1e-4, 1e-4, 5)) == "0.0 points (0.0 to 0.0)"
+    assert points(Estimate(0, 0, 0, 5, images=60)) == "0.0 points (on every image)"
+
+
+@pytest.mark.parametrize(("e", "words"), [
+    (Estimate(0.9, 0.8, 1, 5, images=60), "mean of 5 seeds, with the 95 % interval on new photos"),
+    (Estimate(0.9, 0.8, 1, 5), "mean of 5 seeds, with the 95 % interval on these test images"),
+    (Estimate(0.9, 0.8, 1, 1, images=60),
+     "one seed, with the 95 % interval of this network on new photos"),
+    (Estimate(0.9, None, None, 1), "no interval, from one seed"),
+])  # fmt: skip
+def test_what_an_interval_is_about(e: Estimate, words: str) -> None:
+    assert covers(e) == words
 
 
 def test_shares_counts_weights_and_lists() -> None:

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,11 +11,16 @@ from study.analysis.comparisons import (
     Verdict,
     difference,
     differences_table,
+    find_difference,
+    holm,
     mode_differences,
     multi_task,
 )
-from study.analysis.estimates import Cell, Confirmed, Estimate, by_cell
+from study.analysis.estimates import Cell, Confirmed, by_cell
+from study.analysis.intervals import Estimate, estimate
+from study.analysis.two_way import DIFFERENCE_PSEUDO, TInterval, two_way, with_pseudo
 from tests.support.studies.builders import make_confirmed
+from tests.support.studies.image_tables import seen
 
 A, B = Cell("freeze", 0.1), Cell("finetune", 0.1)
 scores = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=6)
@@ -62,13 +68,71 @@ def test_verdict(score: str, low: float | None, high: float | None, verdict: Ver
     assert Difference(A, B, score, Estimate(0.015, low, high, 5)).verdict == verdict
 
 
-@pytest.mark.parametrize(("score", "low", "high", "holds"), [
-    ("test_accuracy", -0.01, 0.5, True), ("test_accuracy", -0.011, 0.0, False),
-    ("test_log_loss", -0.5, 0.01, True), ("test_log_loss", -0.5, 0.011, False),
-    ("test_accuracy", None, None, False),
+@pytest.mark.parametrize(("score", "shift", "margin", "p"), [
+    # t of 2 degrees of freedom at 2 has a tail of 0.0917517, and 0.5 at 0.
+    ("test_accuracy", -0.01, 0.03, 0.0917517), ("test_accuracy", -0.03, 0.01, 1 - 0.0917517),
+    ("test_accuracy", -0.01, 0.01, 0.5), ("test_log_loss", 0.01, 0.03, 0.0917517),
+    ("test_log_loss", 0.03, 0.01, 1 - 0.0917517), ("test_log_loss", -0.01, 0.01, 0.0917517),
 ])  # fmt: skip
-def test_not_worse_by_a_margin(score: str, low: float, high: float, holds: bool) -> None:
-    assert Difference(A, B, score, Estimate(0, low, high, 5)).not_worse_by(0.01) is holds
+def test_p_of_being_behind_by_a_margin(score: str, shift: float, margin: float, p: float) -> None:
+    t = TInterval(np.array(shift), np.array(0.01), np.array(2.0))
+    found = Difference(A, B, score, Estimate(shift, -1, 1, 3, t=t))
+    assert found.p_worse_by(margin) == pytest.approx(p, rel=1e-5)
+    assert Difference(A, B, score, Estimate(shift, None, None, 1)).p_worse_by(margin) == 1
+
+
+def test_holm_by_hand() -> None:
+    # 4 x 0.01, 3 x 0.011 is less than that, 2 x 0.03, 1 x 0.04 is less than that.
+    assert holm([0.03, 0.01, 0.04, 0.011]) == pytest.approx([0.06, 0.04, 0.06, 0.04])
+    assert holm([0.5, 0.9]) == [1, 1]
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_is_between_nothing_and_bonferroni(p_values: list[float]) -> None:
+    for p, adjusted in zip(p_values, holm(p_values), strict=True):
+        assert p <= adjusted <= min(1, len(p_values) * p) or adjusted == pytest.approx(p)
+    assert sorted(range(len(p_values)), key=lambda i: (holm(p_values)[i], p_values[i])) == sorted(
+        range(len(p_values)), key=lambda i: p_values[i]
+    )
+
+
+def test_verdicts_are_adjusted_for_all_comparisons_of_a_score() -> None:
+    # With 2 degrees of freedom p is 1 - t / sqrt(t^2 + 2); t is 5.2766, and then 2.2188.
+    trials = pair([0.5, 0.6, 0.55], [0.45, 0.5, 0.47])
+    other = make_confirmed("freeze", 0.8, [0.5, 0.6, 0.55])
+    other += make_confirmed("finetune", 0.8, [0.49, 0.55, 0.53])
+    (alone,) = mode_differences(trials)
+    assert alone.estimate.p == alone.p_holm == pytest.approx(0.0341, abs=1e-4)
+    assert alone.verdict == "better"
+    first, second = mode_differences(trials + other)
+    assert first.estimate.p == alone.estimate.p
+    assert first.p_holm == pytest.approx(2 * alone.estimate.p)
+    assert first.verdict == second.verdict == "cannot tell"
+    assert second.estimate.p == second.p_holm == pytest.approx(0.1567, abs=1e-4)
+
+
+def test_find_difference_either_way_round() -> None:
+    found = mode_differences(pair([0.5, 0.6], [0.4, 0.55]))
+    assert find_difference(found, A, B) is found[0]
+    back = find_difference(found, B, A)
+    assert back is not None
+    assert (back.a, back.b, back.p_holm) == (B, A, found[0].p_holm)
+    assert back.estimate.mean == -found[0].estimate.mean
+    assert find_difference(found, A, A) is None
+
+
+def test_difference_on_new_photos_is_paired_by_image() -> None:
+    hits = np.random.default_rng(0).random((3, 60)) < 0.8
+    other = hits ^ (np.random.default_rng(1).random((3, 60)) < 0.1)
+    e = accuracy_of(A, B, [*seen(*A, hits), *seen(*B, other)])
+    table = with_pseudo(hits.astype(float) - other, DIFFERENCE_PSEUDO)
+    t = two_way(table)
+    assert (e.low, e.high) == pytest.approx(tuple(float(end) for end in t.ends()))
+    assert (e.n, e.images, e.p) == (3, 60, pytest.approx(float(t.p_value())))
+    alone = estimate([float(x) for x in hits.mean(axis=1) - other.mean(axis=1)])
+    assert (e.seeds_low, e.seeds_high) == pytest.approx((alone.low, alone.high), abs=1e-5)
+    assert e.half_width == pytest.approx(float(t.half_width()))
 
 
 @given(scores, st.lists(st.floats(-1, 1), min_size=6, max_size=6))
@@ -99,15 +163,22 @@ def test_every_pair_of_modes_at_every_common_ratio() -> None:
 def test_table_of_differences() -> None:
     table = differences_table(pair([0.75, 0.75], [0.5, 0.5]))
     assert list(table) == [
-        "train_ratio", "a", "b", "score", "n", "mean", "low", "high", "verdict",
+        "train_ratio", "a", "b", "score", "n", "images", "mean", "low", "high", "seeds_low",
+        "seeds_high", "half_width", "p", "p_holm", "verdict",
     ]  # fmt: skip
     assert table["score"].tolist() == list(COMPARED)
     assert "test_loss" not in COMPARED
-    assert table.loc[0].tolist() == [
-        0.1, "freeze", "finetune", "test_accuracy", 2, 0.25, 0.25, 0.25, "better",
-    ]  # fmt: skip
+    assert table.loc[0].dropna().to_dict() == {
+        "train_ratio": 0.1, "a": "freeze", "b": "finetune", "score": "test_accuracy", "n": 2,
+        "mean": 0.25, "seeds_low": 0.25, "seeds_high": 0.25, "half_width": 0, "p": 0, "p_holm": 0,
+        "verdict": "better",
+    }, "without outputs there is no interval on new photos"  # fmt: skip
     assert table.loc[1, ["mean", "verdict"]].tolist() == [-0.25, "better"]
     assert differences_table([]).empty
+    hits = np.eye(4)[[0, 1]]
+    row = differences_table([*seen(*A, 1 - hits), *seen(*B, hits)]).loc[0]
+    assert (row["images"], row["mean"]) == (4, 0.5)
+    assert row["low"] < row["seeds_low"] == row["seeds_high"] == 0.5 < row["high"]
 
 
 @pytest.mark.parametrize(("accuracy", "log_loss", "verdict"), [

@@ -10,13 +10,16 @@ from hypothesis import strategies as st
 from study.analysis.estimates import (
     SCORES,
     Cell,
-    Estimate,
     by_cell,
     confirm_table,
-    estimate,
+    estimate_score,
+    image_table,
     summarize,
 )
+from study.analysis.intervals import Estimate, estimate
+from study.analysis.two_way import SHARE_PSEUDO, two_way
 from tests.support.studies.builders import make_confirmed
+from tests.support.studies.image_tables import seen
 
 
 def test_interval_by_hand_is_clipped_to_the_possible_range() -> None:
@@ -34,12 +37,72 @@ def test_one_value_has_no_interval_and_equal_values_one_of_zero_width() -> None:
     with pytest.raises(StatisticsError, match="at least one data point"):
         estimate([])
     for value in (0.0, 0.1, 1.0):
-        assert estimate([value] * 5, 0, 1) == Estimate(value, value, value, 5)
+        assert estimate([value] * 5, 0, 1) == Estimate(value, value, value, 5, value, value)
 
 
 def test_sign_is_that_of_the_whole_interval() -> None:
     intervals = [(0.1, 0.2), (-0.2, -0.1), (-0.1, 0.1), (0.0, 0.1), (None, None)]
     assert [Estimate(0.05, *ends, 2).sign for ends in intervals] == [1, -1, 0, 0, 0]
+    assert Estimate(0.15, 0.1, 0.2, 1, images=60).sign == 0, "one seed tells nothing of the next"
+
+
+def test_negated_estimate_swaps_every_end() -> None:
+    e = -estimate([0.9, 0.92, 0.94])
+    half = 4.302653 * 0.02 / math.sqrt(3)
+    ends = (-0.92 - half, -0.92 + half)
+    assert (e.mean, e.low, e.high, e.n) == pytest.approx((-0.92, *ends, 3))
+    assert (e.seeds_low, e.seeds_high) == pytest.approx(ends)
+    assert e.p == pytest.approx(estimate([0.9, 0.92, 0.94]).p)
+    assert -Estimate(0.5, None, None, 1) == Estimate(-0.5, None, None, 1)
+
+
+def test_estimates_on_new_photos() -> None:
+    hits = np.random.default_rng(0).random((3, 60)) < 0.9
+    trials = seen("freeze", 0.1, hits)
+    e = estimate_score("test_accuracy", trials)
+    low, high = (float(end) for end in two_way(hits.astype(float), SHARE_PSEUDO).ends())
+    assert (e.mean, e.low, e.high) == pytest.approx((hits.mean(), low, high))
+    alone = estimate([float(row.mean()) for row in hits], 0, 1)
+    assert (e.seeds_low, e.seeds_high) == (alone.low, alone.high)
+    assert (e.n, e.images) == (3, 60)
+    scores = summarize(trials)[0].scores
+    assert {name for name, e in scores.items() if e.images} == {
+        "test_accuracy", "test_log_loss", "test_auroc",
+    }, "brightness was not kept, and the others are no means over images"  # fmt: skip
+    t = two_way(np.where(hits, 0.25, 1.5))
+    assert scores["test_log_loss"].half_width == pytest.approx(float(t.half_width()))
+
+
+def test_all_right_has_a_width_and_stays_possible() -> None:
+    e = estimate_score("test_accuracy", seen("freeze", 0.1, np.ones((10, 240))))
+    assert (e.mean, e.high, e.seeds_low, e.seeds_high) == (1, 1, 1, 1)
+    assert e.low == pytest.approx(0.98046, abs=1e-4)
+
+
+def test_one_seed_has_the_interval_of_its_network() -> None:
+    hits = np.arange(60)[None] < 54
+    e = estimate_score("test_accuracy", seen("freeze", 0.1, hits))
+    # 56 right of 64 with the pseudo-images; t with 63 degrees of freedom.
+    half = 1.998341 * math.sqrt(0.875 * 0.125 / 63)
+    assert (e.low, e.high) == pytest.approx((0.875 - half, 0.875 + half))
+    assert (e.n, e.images, e.seeds_low, e.p, e.half_width) == (1, 60, None, None, None)
+
+
+def test_without_a_spread_over_images_there_is_no_interval_on_new_photos() -> None:
+    """Equal log losses do not tell how much another image would cost; equal outputs do."""
+    trials = seen("freeze", 0.1, np.ones((3, 60)))
+    assert estimate_score("test_log_loss", trials).images is None
+    e = estimate_score("test_log_loss", trials, trials)
+    assert (e.low, e.mean, e.high, e.images, e.p) == (0, 0, 0, 60, 1)
+
+
+def test_a_trial_without_outputs_leaves_its_cell_on_these_test_images() -> None:
+    trials = seen("freeze", 0.1, np.eye(3, 60))
+    trials[1] = replace(trials[1], images=None)
+    for score in ("test_accuracy", "test_auroc"):
+        e = estimate_score(score, trials)
+        assert (e.images, e.low, e.high) == (None, e.seeds_low, e.seeds_high)
+    assert image_table("test_accuracy", trials) is None
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=8))
@@ -79,20 +142,22 @@ def test_summary_holds_the_configuration_and_every_score() -> None:
     assert (summary.borrowed_from, summary.seeds) == (0.2, (4, 5))
     assert summary.scores.keys() == SCORES.keys()
     assert summary.scores["test_accuracy"].mean == 0.625
-    assert summary.scores["test_auroc"] == Estimate(0.5, 0.5, 0.5, 2)
+    assert summary.scores["test_auroc"] == Estimate(0.5, 0.5, 0.5, 2, 0.5, 0.5)
 
 
 def test_table_has_a_row_a_cell() -> None:
     trials = make_confirmed("freeze", 0.1, [0.5, 0.75]) + make_confirmed("freeze", 0.8, [1.0])
     table = confirm_table(trials)
-    assert list(table)[:9] == [
+    assert list(table)[:14] == [
         "mode", "train_ratio", "lr", "aux_weight", "source", "borrowed_from", "trials", "n",
-        "test_accuracy_mean",
+        "images", "test_accuracy_mean", "test_accuracy_low", "test_accuracy_high",
+        "test_accuracy_seeds_low", "test_accuracy_seeds_high",
     ]  # fmt: skip
-    assert list(table)[-1] == "test_loss_high"
+    assert list(table)[-1] == "test_loss_seeds_high"
     assert table["n"].tolist() == [2, 1]
     assert table["trials"].tolist() == [8, 8]
     assert table["test_accuracy_mean"].tolist() == [0.625, 1.0]
-    assert table["test_accuracy_low"].isna().tolist() == [False, True]
+    assert table["test_accuracy_low"].isna().all(), "no outputs were kept"
+    assert table["test_accuracy_seeds_low"].isna().tolist() == [False, True]
     assert confirm_table([]).empty
     assert list(confirm_table([])) == list(table)

@@ -1,0 +1,107 @@
+"""A mean over seeds, with its interval on new photos and its interval on these test images."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from statistics import fmean, stdev
+from typing import Literal
+
+import numpy as np
+
+from study.analysis.two_way import TInterval
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over seeds and its 95 % intervals."""
+
+    mean: float
+    low: float | None
+    """Of the interval that counts: on new photos if the trials kept their outputs on the test set,
+    else on these test images. None if there is no interval."""
+    high: float | None
+    n: int
+    """Seeds. With one, an interval on new photos is about this one network."""
+    seeds_low: float | None = None
+    """Of the interval on these test images, which covers other seeds alone; None with one seed."""
+    seeds_high: float | None = None
+    images: int | None = None
+    """Test images; None if `low` and `high` do not cover new photos."""
+    t: TInterval | None = field(default=None, compare=False, repr=False)
+    """What `low` and `high` come from, before they are clipped to the possible values."""
+
+    @property
+    def sign(self) -> Literal[-1, 0, 1]:
+        """Sign of the whole interval; 0 if the interval contains zero or is missing.
+
+        It is 0 with one seed, too: nobody knows how much the next seed would change.
+        """
+        if self.n < 2 or self.low is None or self.high is None or self.low <= 0 <= self.high:
+            return 0
+        return 1 if self.low > 0 else -1
+
+    @property
+    def p(self) -> float | None:
+        """Two-sided p of a mean of zero, from the interval that counts; None with one seed."""
+        return float(self.t.p_value()) if self.t and self.n > 1 else None
+
+    @property
+    def half_width(self) -> float | None:
+        """The smallest difference that could have been shown: half the interval that counts.
+
+        It is taken before the interval is clipped. None if there is no interval, or one seed.
+        """
+        return float(self.t.half_width()) if self.t and self.n > 1 else None
+
+    def __neg__(self) -> "Estimate":
+        """The same difference with its sides swapped."""
+        low, high, seeds_low, seeds_high = (
+            None if end is None else -end
+            for end in (self.high, self.low, self.seeds_high, self.seeds_low)
+        )
+        t = None if self.t is None else -self.t
+        return replace(
+            self, mean=-self.mean, low=low, high=high, seeds_low=seeds_low, seeds_high=seeds_high,
+            t=t,
+        )  # fmt: skip
+
+
+def estimate(
+    values: Sequence[float], lowest: float = -math.inf, highest: float = math.inf
+) -> Estimate:
+    """Return the mean of independent values, one for each seed, and its t-interval.
+
+    The interval is about these test images. It is clipped to the range from `lowest` to `highest`,
+    such as 0 to 1 for an accuracy. This removes only impossible values, so the coverage stays the
+    same. Equal values give a zero-width interval.
+
+    Raises `statistics.StatisticsError` if there are no values.
+    """
+    mean, n = fmean(values), len(values)
+    if n == 1:
+        return Estimate(mean, None, None, n)
+    t = TInterval(*(np.array(x) for x in (mean, stdev(values) / math.sqrt(n), n - 1)))
+    low, high = _clipped(t, mean, lowest, highest)
+    return Estimate(mean, low, high, n, low, high, t=t)
+
+
+def on_new_photos(
+    seeds: Estimate, t: TInterval, images: int, lowest: float, highest: float
+) -> Estimate:
+    """Give an estimate that is about its test images the interval on new photos.
+
+    Args:
+        seeds: the mean and its interval over seeds.
+        t: the mean's distribution over seeds and images; pseudo-images may have moved its centre.
+        images: in the test set.
+        lowest: possible value; the interval is clipped to them.
+        highest: likewise.
+    """
+    low, high = _clipped(t, seeds.mean, lowest, highest)
+    return replace(seeds, low=low, high=high, images=images, t=t)
+
+
+def _clipped(t: TInterval, mean: float, lowest: float, highest: float) -> tuple[float, float]:
+    """Ends that are possible, and that hold the mean."""
+    low, high = (float(end) for end in t.ends())
+    return min(max(low, lowest), mean), max(min(high, highest), mean)

@@ -1,0 +1,168 @@
+"""Intervals that hold on new photos: for other seeds and other images than those that were seen.
+
+A table holds a value for each of S seeds and N images, such as 1 where a network is right. Every
+seed sees the same images, so the values of one image are alike, and so are those of one seed. Their
+mean then varies with the draw of the seeds and with the draw of the images. This is the two-way
+random-effects layout with one value a place (Searle, Casella and McCulloch, Variance Components,
+1992, chapter 4); seeds and images are both taken as drawn at random.
+
+Several tables of the same seeds and images, R of them, may be given: such as the cells of a mode,
+or the lead of one mode over another at R ratios. Any linear function of their means then has its
+interval, with all covariances between the tables.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+Floats = NDArray[np.float64]
+
+CONFIDENCE = 0.95
+"""Level of every interval."""
+
+SHARE_PSEUDO = (1.0, 1.0, 0.0, 0.0)
+"""Pseudo-images for a share: two right and two wrong (Agresti and Coull, The American Statistician
+52, 1998). Without them, a table in which all is right has an interval of width 0."""
+
+DIFFERENCE_PSEUDO = (1.0, -1.0)
+"""Pseudo-images for a paired difference of shares: one for each side (Agresti and Min, Statistics
+in Medicine 24, 2005; Bonett and Price, Journal of Educational and Behavioral Statistics 37, 2012).
+"""
+
+
+@dataclass(frozen=True)
+class TInterval:
+    """Student's t for a mean, or for [...] means at once."""
+
+    center: Floats
+    """[...]"""
+    error: Floats
+    """Standard error of each, [...]; 0 where nothing varies."""
+    df: Floats
+    """Degrees of freedom, [...]."""
+
+    def half_width(self) -> Floats:
+        """Half of the 95 % interval, [...]."""
+        quantile: Floats = stats.t.ppf((1 + CONFIDENCE) / 2, self.df)
+        half: Floats = quantile * self.error
+        return half
+
+    def ends(self) -> tuple[Floats, Floats]:
+        """Both ends of the 95 % interval, each [...]."""
+        half = self.half_width()
+        return self.center - half, self.center + half
+
+    def p_value(self) -> Floats:
+        """Two-sided p of a mean of zero, [...]; it is below 0.05 where the interval excludes 0."""
+        p: Floats = 2 * stats.t.sf(np.abs(self._distance(0.0)), self.df)
+        return p
+
+    def p_not_above(self, bound: float) -> Floats:
+        """One-sided p of a mean of `bound` or less, [...]."""
+        p: Floats = stats.t.sf(self._distance(bound), self.df)
+        return p
+
+    def _distance(self, bound: float) -> Floats:
+        gap = np.asarray(self.center - bound, dtype=float)
+        # Where nothing varies, a gap is certain and no gap is none.
+        certain = np.where(gap == 0, 0.0, np.copysign(np.inf, gap))
+        distance: Floats = np.divide(gap, self.error, out=certain, where=self.error > 0)
+        return distance
+
+    def __neg__(self) -> "TInterval":
+        return TInterval(-self.center, self.error, self.df)
+
+
+@dataclass(frozen=True)
+class MeanSquares:
+    """R tables of the same S seeds and N images: their means, and how they vary together."""
+
+    means: Floats
+    """[..., R]"""
+    seeds: Floats
+    """Mean squares and products of the seeds' means, MSR, [..., R, R]; 0 with one seed."""
+    images: Floats
+    """Those of the images' means, MSC; 0 with one image, which stands for a whole test set."""
+    residual: Floats
+    """Those of what is left, MSE; 0 with one seed or one image."""
+    n_seeds: int
+    n_images: int
+
+    def combine(self, weights: ArrayLike) -> TInterval:
+        """Return the interval of the sum of the means, each times its weight, [..., R].
+
+        With MSR, MSC and MSE of that sum, the variance of its mean is
+        V = max(MSR + MSC - MSE, MSR, MSC) / (S N). The first is the unbiased estimate; the others
+        keep it from being less than that of the seeds or of the images alone. The degrees of
+        freedom are those of Satterthwaite (Biometrics Bulletin 2, 1946), not below S - 1.
+
+        With one seed only the images count: the interval is about new photos for this one network,
+        and says nothing on other seeds. With one image only the seeds count.
+        """
+        w = np.asarray(weights, dtype=float)
+        rows, columns, residual = (
+            _quadratic(w, m) for m in (self.seeds, self.images, self.residual)
+        )
+        s, n = self.n_seeds, self.n_images
+        variance = np.maximum(rows + columns - residual, np.maximum(rows, columns)) / (s * n)
+        spread = np.zeros_like(variance)
+        for square, count in ((rows, s), (columns, n)):
+            spread += (square / (s * n)) ** 2 / max(count - 1, 1)
+        least = np.full_like(variance, max(s - 1, 1) if s > 1 else max(n - 1, 1))
+        df = np.divide(variance**2, spread, out=least.copy(), where=spread > 0)
+        center = np.einsum("...r,...r->...", w, self.means)
+        return TInterval(center, np.sqrt(variance), np.maximum(df, least))
+
+
+def mean_squares(tables: Floats) -> MeanSquares:
+    """Take R tables apart, [..., R, S, N].
+
+    Raises `ValueError` with one seed and one image, which tell nothing of how values vary.
+    """
+    *_, s, n = tables.shape
+    if s * n < 2:
+        raise ValueError(f"a table has two values or more; got {s} x {n}")
+    means = tables.mean(axis=(-2, -1))
+    rows = tables.mean(axis=-1) - means[..., None]
+    columns = tables.mean(axis=-2) - means[..., None]
+    rest = tables - means[..., None, None] - rows[..., :, None] - columns[..., None, :]
+    flat = rest.reshape(*rest.shape[:-2], s * n)
+    return MeanSquares(
+        means,
+        _products(rows) * n / max(s - 1, 1),
+        _products(columns) * s / max(n - 1, 1),
+        _products(flat) / max((s - 1) * (n - 1), 1),
+        s,
+        n,
+    )
+
+
+def two_way(table: Floats, pseudo: tuple[float, ...] = ()) -> TInterval:
+    """Return the interval of the mean of a table, [..., S, N], on new seeds and new images.
+
+    Args:
+        table: values, such as 1 where a network is right, or paired differences.
+        pseudo: values of images that are added on every seed; `SHARE_PSEUDO` for shares,
+            `DIFFERENCE_PSEUDO` for differences of shares, none for a value without bounds.
+
+    Raises `ValueError` with one seed and one image.
+    """
+    return mean_squares(with_pseudo(table, pseudo)[..., None, :, :]).combine([1.0])
+
+
+def with_pseudo(table: Floats, pseudo: tuple[float, ...]) -> Floats:
+    """Add pseudo-images to a table, [..., S, N]: the same values on every seed."""
+    added = np.broadcast_to(np.array(pseudo, dtype=float), (*table.shape[:-1], len(pseudo)))
+    return np.concatenate([table, added], axis=-1)
+
+
+def _products(deviations: Floats) -> Floats:
+    """Sums of products, [..., R, R], of deviations [..., R, any]."""
+    return deviations @ deviations.swapaxes(-1, -2)
+
+
+def _quadratic(weights: Floats, squares: Floats) -> Floats:
+    found: Floats = np.einsum("...r,...rq,...q->...", weights, squares, weights)
+    return np.maximum(found, 0.0)  # Rounding errors.

@@ -1,0 +1,96 @@
+"""Intervals and verdicts in simulated studies whose truth is known, and what they were before.
+
+The intervals of earlier versions covered other seeds on the same test images. As controls, they
+fail here.
+"""
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from study.analysis.comparisons import mode_differences
+from study.analysis.two_way import DIFFERENCE_PSEUDO, SHARE_PSEUDO, Floats, two_way
+from tests.support.studies.image_tables import seen
+from tests.support.studies.simulated_hits import Photos
+
+pytestmark = pytest.mark.integration
+
+STUDIES = 1000
+WORLDS = [
+    (Photos(seeds, images, shared, own=0.05), accuracy)
+    for seeds, images, accuracy, shared in itertools.product(
+        (3, 5), (60, 240), (0.90, 0.98), (0.5, 0.9)
+    )
+]
+
+
+def draw(photos: Photos, accuracy: float, modes: int) -> Floats:
+    """Hits of so many equal modes, [modes, studies, S, N]."""
+    truth = np.full((modes, 1), accuracy)
+    hits = photos.hits(np.random.default_rng(0), STUDIES, truth)
+    return hits[:, :, 0].swapaxes(0, 1)
+
+
+def seeds_only(tables: Floats) -> tuple[Floats, Floats]:
+    """The interval of earlier versions, for each table [..., S, N]: its mean and half width."""
+    means = tables.mean(axis=-1)
+    n = means.shape[-1]
+    error = means.std(axis=-1, ddof=1) / np.sqrt(n)
+    return means.mean(axis=-1), stats.t.ppf(0.975, n - 1) * error
+
+
+def test_intervals_cover_the_accuracy_on_new_photos() -> None:
+    covered, before = [], []
+    for photos, accuracy in WORLDS:
+        (hits,) = draw(photos, accuracy, 1)
+        low, high = two_way(hits, SHARE_PSEUDO).ends()
+        covered.append(np.mean((low <= accuracy) & (accuracy <= high)))
+        mean, half = seeds_only(hits)
+        before.append(np.mean(abs(mean - accuracy) <= half))
+    assert min(covered) >= 0.92
+    assert min(before) < 0.65
+    assert np.mean(before) < 0.80
+
+
+def test_equal_modes_are_seldom_called_different() -> None:
+    wrong, before = [], []
+    for photos, accuracy in WORLDS:
+        a, b = draw(photos, accuracy, 2)
+        wrong.append(np.mean(two_way(a - b, DIFFERENCE_PSEUDO).p_value() < 0.05))
+        mean, half = seeds_only(a - b)
+        before.append(np.mean(abs(mean) > half))
+    assert max(wrong) <= 0.07
+    assert max(before) > 0.14
+
+
+def test_intervals_cover_a_true_difference() -> None:
+    covered = []
+    for photos, accuracy in WORLDS:
+        truth = np.array([[accuracy], [accuracy - 0.05]])
+        hits = photos.hits(np.random.default_rng(0), STUDIES, truth)[:, :, 0]
+        low, high = two_way(hits[:, 0] - hits[:, 1], DIFFERENCE_PSEUDO).ends()
+        covered.append(np.mean((low <= 0.05) & (0.05 <= high)))
+    assert min(covered) >= 0.92
+
+
+def test_few_studies_have_any_wrong_verdict() -> None:
+    """Three equal modes at three ratios are nine comparisons; one alone may err in 1 of 20."""
+    photos, chance = Photos(3, 240, 0.8, own=0.05), np.random.default_rng(0)
+    modes, ratios = ("freeze", "finetune", "scratch"), (0.1, 0.3, 0.8)
+    truth = np.tile([0.88, 0.90, 0.92], (3, 1))
+    wrong, one = [], []
+    for hits in photos.hits(chance, 100, truth):
+        trials = [
+            trial
+            for mode, curve in zip(modes, hits, strict=True)
+            for ratio, cell in zip(ratios, curve, strict=True)
+            for trial in seen(mode, ratio, cell)
+        ]
+        found = mode_differences(trials)
+        assert len(found) == 9
+        wrong.append(any(d.verdict != "cannot tell" for d in found))
+        one.append(any((d.estimate.p or 0) < 0.05 for d in found))
+    assert np.mean(wrong) <= 0.07
+    assert np.mean(one) > np.mean(wrong)

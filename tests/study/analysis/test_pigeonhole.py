@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+import torch
+
+from study.analysis.pigeonhole import FEWEST_DRAWS, MOST_DRAWS, auroc_draws, auroc_interval
+from tl_core.objectives.metrics import auroc
+
+LABELS = np.arange(120) % 2
+
+
+def logits_of(rng: np.random.Generator, labels: np.ndarray, gap: float) -> np.ndarray:
+    """A network that ranks the classes so far apart, in standard deviations."""
+    found: np.ndarray = rng.normal(size=(len(labels), 1)) + gap * labels[:, None]
+    return found
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_first_draw_is_the_score_itself(k: int) -> None:
+    labels = np.arange(60) % max(k, 2)
+    logits = np.random.default_rng(0).normal(size=(60, k)).round(1)  # With ties.
+    expected = auroc(torch.from_numpy(logits), torch.from_numpy(labels))
+    draws = auroc_draws(logits, labels)
+    assert draws[0] == pytest.approx(float(expected))
+    assert len(draws) == 1 + MOST_DRAWS
+    assert len(auroc_draws(np.zeros((20_000, 10)), np.arange(20_000) % 10)) == 1 + FEWEST_DRAWS
+
+
+def test_a_draw_is_the_score_of_the_images_drawn() -> None:
+    labels = np.array([0, 0, 1, 1])
+    # Of two images a class, AUROC on any draw is 0, 1/4, 1/2, 3/4 or 1.
+    draws = auroc_draws(np.array([[0.0], [2], [1], [3]]), labels)
+    assert draws[0] == 0.75
+    assert set(draws.round(6)) <= {0, 0.25, 0.5, 0.75, 1}
+    # One image twice in each class has a chance of 1/4: the draw is 0 if they are the 2 and the 1.
+    assert np.mean(draws[1:] == 0) == pytest.approx(1 / 16, abs=0.03)
+
+
+def test_standard_error_is_that_of_images_or_seeds_if_only_they_vary() -> None:
+    rng = np.random.default_rng(1)
+    logits = logits_of(rng, LABELS, 1.5)
+    draws = np.array([auroc_draws(logits, LABELS)] * 3)
+    # Hanley and McNeil (1982), formula 2, for 60 of each class and AUROC A.
+    a = draws[0, 0]
+    q1, q2 = a / (2 - a), 2 * a * a / (1 + a)
+    expected = np.sqrt((a * (1 - a) + 59 * (q1 - a * a) + 59 * (q2 - a * a)) / 3600)
+    t = auroc_interval(draws, LABELS)
+    assert t.error == pytest.approx(expected, rel=0.15)
+    assert t.df == pytest.approx(119), "no seed differs"
+    seeds = np.repeat([[0.7], [0.8], [0.9]], 50, axis=1)
+    seeds[:, 1:] += rng.normal(0, 1e-4, 49)
+    t = auroc_interval(seeds, LABELS)
+    assert (t.center, t.error) == pytest.approx((0.8, 0.1 / np.sqrt(3)), rel=1e-3)
+    assert t.df == pytest.approx(2, rel=1e-3)
+
+
+def test_perfect_ranks_have_a_width() -> None:
+    perfect = auroc_draws(LABELS[:, None] * 1.0, LABELS)
+    assert set(perfect) == {1.0}
+    t = auroc_interval(np.array([perfect] * 2), LABELS)
+    assert t.error == pytest.approx(np.sqrt(2) / 60)
+    three = np.arange(60) % 3
+    t = auroc_interval(np.ones((2, 9)), three)
+    assert t.error == pytest.approx(np.sqrt(3) / 20 / 3)
+
+
+@pytest.mark.integration
+def test_known_truth() -> None:
+    """Coverage of the true AUROC, and false verdicts on equal networks, in 400 studies."""
+    rng = np.random.default_rng(2)
+    gap = np.sqrt(2) * 1.6449  # AUROC 0.95: classes that are this far apart in deviations.
+    covered, differs = [], []
+    for _ in range(400):
+        hard = rng.normal(size=(len(LABELS), 1))
+
+        networks = np.sqrt(0.8) * hard + np.sqrt(0.2) * rng.normal(size=(6, len(LABELS), 1))
+        a, b = np.array([auroc_draws(x + gap * LABELS[:, None], LABELS) for x in networks]).reshape(
+            2, 3, -1
+        )
+        low, high = auroc_interval(a, LABELS).ends()
+        covered.append(low <= 0.95 <= high)
+        differs.append(auroc_interval(a - b, LABELS).p_value() < 0.05)
+    assert np.mean(covered) >= 0.92
+    assert np.mean(differs) <= 0.07

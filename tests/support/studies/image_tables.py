@@ -1,0 +1,34 @@
+"""Confirming trials with what each network says of each test image."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from study.analysis.estimates import Confirmed
+from study.analysis.image_scores import ImageScores
+from tests.support.studies.builders import make_confirmed
+from tl_core.config import Mode
+
+
+def with_images(trials: Sequence[Confirmed], hits: np.ndarray) -> list[Confirmed]:
+    """Give each of S trials its row of hits, [S, N]: their accuracies follow, and log losses.
+
+    The labels take turns. A network is as sure of a wrong answer as of a right one, at a log loss
+    of 0.25 or 1.5.
+    """
+    labels = np.arange(hits.shape[1]) % 2
+    sides = np.where(hits == 1, 1.0, -1.0) * np.where(labels == 1, 1.0, -1.0)
+    found = []
+    for trial, row, side in zip(trials, hits.astype(float), sides, strict=True):
+        losses = np.where(row == 1, 0.25, 1.5)
+        values = {"test_accuracy": row, "test_log_loss": losses}
+        scores = {name: float(value.mean()) for name, value in values.items()}
+        images = ImageScores(labels, side[:, None], values)
+        found.append(replace(trial, scores=trial.scores | scores, images=images))
+    return found
+
+
+def seen(mode: Mode, train_ratio: float, hits: np.ndarray) -> list[Confirmed]:
+    """One cell's trials, a row of hits each, [S, N]."""
+    return with_images(make_confirmed(mode, train_ratio, [0.0] * len(hits)), hits)
