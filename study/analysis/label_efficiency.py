@@ -8,16 +8,15 @@ from typing import Literal
 
 import numpy as np
 
-from study.analysis.comparisons import Cells, Difference, difference
-from study.analysis.estimates import SCORES, Cell, Confirmed, by_cell, estimate
-from study.analysis.two_way import CONFIDENCE
+from study.analysis.comparisons import Cells, Difference, difference, mode_differences
+from study.analysis.crossing import last_crossing
+from study.analysis.estimates import SCORES, Cell, Confirmed, by_cell, image_table
+from study.analysis.two_way import CONFIDENCE, MeanSquares, mean_squares
 from study.records.trial_record import TrialRecord
 from tl_core.config import DIRECTIONS, Metric, Mode
 
 MARGIN = 0.01
 """A match may be this much worse in accuracy: one image in a hundred."""
-RESAMPLES = 10_000
-"""Bootstrap draws of the seeds, for the interval of a crossover."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +29,12 @@ class Crossover:
     """Ahead from the ratio upward."""
     score: str
     status: Literal["seen", "none seen", "not resolved"]
-    """`seen`: intervals show `before` ahead at a ratio below and `after` ahead at a ratio above.
-    `none seen`: `after` is ahead in the mean at all ratios, and by its interval at one or more.
+    """`seen`: both ends of the interval lie between the studied ratios, so `before` is shown to be
+    ahead at the smallest and `after` at the largest. `none seen`: `after` is ahead everywhere, and
+    by a verdict at one ratio or more, `before` at none.
     """
     ratio: float | None
-    """Interpolated in log train_ratio; None if the mean differences never change sign."""
+    """Where a line through the leads is zero, in log train_ratio; None if it is zero nowhere."""
     low: float | None
     """95 % interval of the ratio; None where an end lies outside the studied ratios, or where
     there is no ratio or no second seed.
@@ -63,31 +63,58 @@ def crossovers(confirmed: Iterable[Confirmed], score: str = "test_accuracy") -> 
     """Return the crossover of each pair of modes that share seeds at two ratios or more.
 
     Two modes may change places several times. The crossover is the last change, where the mode
-    that leads at the largest ratio takes the lead. Its interval is a percentile bootstrap over
-    seeds (Efron and Tibshirani 1993, chapter 13). A seed is drawn with its results at all ratios,
-    because they are paired. A draw in which that mode leads at all ratios counts as a crossover
-    below them; a draw in which it is behind at the end counts as one above them. With the few
-    seeds of a study the interval is slightly too narrow.
+    that leads at the largest ratio takes the lead; see `study.analysis.crossing`. Its interval is
+    on new photos if the trials kept their outputs, else on these test images.
     """
-    cells = by_cell(confirmed)
+    trials = list(confirmed)
+    cells, verdicts = by_cell(trials), mode_differences(trials, score)
     pairs = combinations(_modes(cells), 2)
-    return [c for a, b in pairs if (c := _crossover(cells, a, b, score))]
+    return [c for a, b in pairs if (c := _crossover(cells, verdicts, a, b, score))]
 
 
 def labels_saved(
-    confirmed: Iterable[Confirmed], score: str = "test_accuracy", margin: float = MARGIN
+    confirmed: Iterable[Confirmed], score: str = "test_accuracy", margin: float | None = None
 ) -> list[LabelsSaved]:
     """Return the labels saved for each ordered pair of modes, including a mode with itself.
 
     "Not different" is not a match: wide intervals are never different. `a` matches if it is shown
-    not to be worse by more than `margin`, in the score's unit (non-inferiority): the whole 95 %
-    interval of the paired difference lies above -margin. Ratios are tried from the largest downward
-    and stop at the first that fails, so trying several ratios makes a false match no more likely
-    than trying one (a fixed-sequence test: Westfall and Krishen, Journal of Statistical Planning
-    and Inference 99, 2001).
+    not to be worse by `margin`, in the score's unit (non-inferiority), in the paired difference on
+    new photos. Ratios are tried from the largest downward and stop at the first that fails, so
+    trying several ratios makes a false match no more likely than trying one (a fixed-sequence test:
+    Westfall and Krishen, Journal of Statistical Planning and Inference 99, 2001). The modes that
+    are compared with one goal share the level of 2.5 %, and one that has matched at all its ratios
+    leaves its part to the others, as in Holm's procedure (Bretz et al., Statistics in Medicine 28,
+    2009). So the chance of a false match with a goal is at most 2.5 %.
+
+    Args:
+        confirmed: the trials.
+        score: that is compared.
+        margin: `least_margin` by default.
+
+    Raises:
+        ValueError: the margin of an accuracy is less than one of the test images.
     """
-    cells = by_cell(confirmed)
-    return [_saved(cells, a, b, score, margin) for a, b in product(_modes(cells), repeat=2)]
+    trials = list(confirmed)
+    n = _test_images(trials)
+    margin = least_margin(trials) if margin is None else margin
+    if n and score == "test_accuracy" and margin < 1 / n:
+        raise ValueError(
+            f"a margin is not less than one of the {n} test images, {1 / n:.4g}; got {margin:g}"
+        )
+    cells = by_cell(trials)
+    modes = _modes(cells)
+    saved = {(s.a, s.b): s for b in modes for s in _saved(cells, modes, b, score, margin)}
+    return [saved[a, b] for a, b in product(modes, modes)]
+
+
+def least_margin(confirmed: Iterable[Confirmed]) -> float:
+    """Return `MARGIN`, or the next whole hundredth that is one test image or more."""
+    n = _test_images(confirmed)
+    return max(MARGIN, math.ceil(100 / n) / 100) if n else MARGIN
+
+
+def _test_images(confirmed: Iterable[Confirmed]) -> int | None:
+    return next((len(c.images.labels) for c in confirmed if c.images), None)
 
 
 def _modes(cells: Cells) -> list[Mode]:
@@ -98,87 +125,84 @@ def _ratios(cells: Cells, mode: Mode) -> list[float]:
     return [cell.train_ratio for cell in cells if cell.mode == mode]
 
 
-def _saved(cells: Cells, a: Mode, b: Mode, score: str, margin: float) -> LabelsSaved:
+def _saved(
+    cells: Cells, modes: Sequence[Mode], b: Mode, score: str, margin: float
+) -> list[LabelsSaved]:
+    """Every mode compared with `b` at its largest ratio."""
     goal = Cell(b, max(_ratios(cells, b)))
-    match = None
-    for ratio in sorted(_ratios(cells, a), reverse=True):
-        if ratio > goal.train_ratio or Cell(a, ratio) == goal:
-            continue
-        tried = difference(cells, Cell(a, ratio), goal, score)
-        if not tried or tried.p_worse_by(margin) > (1 - CONFIDENCE) / 2:
-            break
-        match = tried
-    return LabelsSaved(a, b, goal.train_ratio, margin, match)
+    sequences = []
+    for a in modes:
+        there = [Cell(a, ratio) for ratio in sorted(_ratios(cells, a), reverse=True)]
+        few = [cell for cell in there if cell.train_ratio <= goal.train_ratio and cell != goal]
+        sequences.append([difference(cells, cell, goal, score) for cell in few])
+    p_values = [[d.p_worse_by(margin) if d else 1.0 for d in sequence] for sequence in sequences]
+    counts = _rejected(p_values, (1 - CONFIDENCE) / 2)
+    return [
+        LabelsSaved(a, b, goal.train_ratio, margin, sequence[count - 1] if count else None)
+        for a, sequence, count in zip(modes, sequences, counts, strict=True)
+    ]
 
 
-def _crossover(cells: Cells, a: Mode, b: Mode, score: str) -> Crossover | None:
+def _rejected(sequences: Sequence[Sequence[float]], level: float) -> list[int]:
+    """Return how many p-values of each sequence are rejected, one after the other."""
+    counts = [0] * len(sequences)
+    advanced = True
+    while advanced:
+        advanced = False
+        left = [i for i, sequence in enumerate(sequences) if counts[i] < len(sequence)]
+        for i in left:
+            if sequences[i][counts[i]] <= level / len(left):
+                counts[i] += 1
+                advanced = True
+    return counts
+
+
+def _crossover(
+    cells: Cells, verdicts: Iterable[Difference], a: Mode, b: Mode, score: str
+) -> Crossover | None:
     ratios = [ratio for ratio in _ratios(cells, a) if ratio in _ratios(cells, b)]
-    if len(ratios) < 2:
+    leads = _leads(cells, a, b, ratios, score) if len(ratios) > 1 else None
+    if leads is None:
         return None
-    gains = _gains(cells, a, b, ratios, score)
-    if not gains.size:
-        return None
-    leads = _mean(gains, np.ones((1, len(gains))))[0]
-    if (leads < 0).any() and leads[leads != 0][-1] < 0:
-        a, b, gains, leads = b, a, -gains, -leads
-    x = np.log(ratios)
-    at = float(_last_change(leads[None], x)[0])
-    ratio = math.exp(at) if math.isfinite(at) else None
-    low, high = _interval(gains, x) if ratio and len(gains) > 1 else (None, None)
-    return Crossover(b, a, score, _status(gains, x < at), ratio, low, high)
+    found = last_crossing(leads, np.log(ratios))
+    if not found.rises:
+        a, b = b, a
+    at, low, high = (None if x is None else math.exp(x) for x in found[:3])
+    if at is not None:
+        bounded = low is not None and high is not None
+        return Crossover(b, a, score, "seen" if bounded else "not resolved", at, low, high)
+    here = [d for d in verdicts if {d.a.mode, d.b.mode} == {a, b} and d.a.train_ratio in ratios]
+    ahead = {(d if d.a.mode == a else -d).verdict for d in here} - {"cannot tell"}
+    none = ahead == {"better"}
+    return Crossover(b, a, score, "none seen" if none else "not resolved", None, None, None)
 
 
-def _gains(cells: Cells, a: Mode, b: Mode, ratios: list[float], score: str) -> np.ndarray:
-    """Lead of `a` over `b`, [S seeds, R ratios], for the seeds that all these cells have."""
+def _leads(
+    cells: Cells, a: Mode, b: Mode, ratios: Sequence[float], score: str
+) -> MeanSquares | None:
+    """The lead of `a` over `b` at R ratios, for the seeds that all these cells have.
+
+    None if there are none.
+    """
     pairs = [(cells[Cell(a, ratio)], cells[Cell(b, ratio)]) for ratio in ratios]
     seeds = sorted(set.intersection(*(set(cell) for pair in pairs for cell in pair)))
-    rows = [[x[s].scores[score] - y[s].scores[score] for x, y in pairs] for s in seeds]
-    gains = np.array(rows)
-    return gains if SCORES[score].better == "higher" else -gains
-
-
-def _mean(gains: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Mean over seeds, weighted by `counts` [B, S]; [B, R]."""
-    mean: np.ndarray = counts @ gains / len(gains)
-    # Accuracies of few images often tie, and rounding errors would break the ties.
-    return mean.round(12)
-
-
-def _last_change(leads: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Where each row of `leads` [B, R] last stops being negative, interpolated in `x` [R].
-
-    Returns [B]; -inf for a row that is never negative, inf for a row that ends negative.
-    """
-    behind = leads < 0
-    last = len(x) - 1 - behind[:, ::-1].argmax(axis=1)
-    after = np.minimum(last + 1, len(x) - 1)
-    rows = np.arange(len(leads))
-    y, y_after = leads[rows, last], leads[rows, after]
-    share = np.divide(-y, y_after - y, out=np.zeros(len(leads)), where=y_after != y)
-    at: np.ndarray = x[last] + share * (x[after] - x[last])
-    at[behind[:, -1]] = np.inf
-    at[~behind.any(axis=1)] = -np.inf
-    return at
-
-
-def _interval(gains: np.ndarray, x: np.ndarray) -> tuple[float | None, float | None]:
-    """Bootstrap interval of the crossover, as ratios; None for an end outside the studied range."""
-    n = len(gains)
-    drawn = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), RESAMPLES)
-    at = _last_change(_mean(gains, drawn), x)
-    tail = (1 - CONFIDENCE) / 2
-    # Some draws are infinite, so interpolation between draws is impossible.
-    ends = np.quantile(at, [tail, 1 - tail], method="inverted_cdf")
-    low, high = (math.exp(end) if math.isfinite(end) else None for end in ends)
-    return low, high
-
-
-def _status(gains: np.ndarray, below: np.ndarray) -> Literal["seen", "none seen", "not resolved"]:
-    signs = np.array([estimate(column).sign for column in gains.T.tolist()])
-    ahead_after = bool((signs[~below] > 0).any())
-    if not below.any():
-        return "none seen" if ahead_after else "not resolved"
-    return "seen" if ahead_after and (signs[below] < 0).any() else "not resolved"
+    if not seeds:
+        return None
+    sides = [([x[s] for s in seeds], [y[s] for s in seeds]) for x, y in pairs]
+    tables = [table for x, y in sides if (table := image_table(score, x, y)) is not None]
+    if len(tables) < len(ratios):  # Of one value a seed.
+        tables = [
+            np.array(
+                [[round(c.scores[score] - d.scores[score], 6)] for c, d in zip(x, y, strict=True)]
+            )
+            for x, y in sides
+        ]
+    sign = 1.0 if SCORES[score].better == "higher" else -1.0
+    leads = sign * np.array(tables)
+    if leads[0].size > 1:
+        return mean_squares(leads)
+    nothing = np.zeros((len(ratios), len(ratios)))
+    return MeanSquares(leads.mean(axis=(1, 2)), nothing, nothing, nothing, 1, 1)
 
 
 def pareto_front(records: Sequence[TrialRecord], metric: Metric) -> list[TrialRecord]:

@@ -11,7 +11,7 @@ from study.analysis.comparisons import (
     mode_differences,
 )
 from study.analysis.estimates import Cell, CellSummary, Confirmed, by_cell, summarize
-from study.analysis.label_efficiency import MARGIN, Crossover, LabelsSaved, crossovers, labels_saved
+from study.analysis.label_efficiency import Crossover, LabelsSaved, crossovers, labels_saved
 from study.analysis.phrases import (
     MODE_WORDS,
     at_rate,
@@ -27,8 +27,6 @@ from study.analysis.phrases import (
 )
 from tl_core.config import FROZEN, AuxWeight, Mode
 from tl_core.text import pluralize
-
-WITHIN = f"within {100 * MARGIN:g} point"
 
 
 def best_mode(
@@ -157,13 +155,14 @@ def _saving(mode: Mode, saved: list[LabelsSaved]) -> str:
     """Name the fewest labels that match all of this mode's, or else all of another mode's."""
     found = [s.match for s in saved if s.match and s.match.a.train_ratio < s.ratio_b]
     matches = [d for d in found if d.b.mode == mode] or [d for d in found if d.a.mode == mode]
+    within = f"within {pluralize(round(100 * saved[0].margin), 'point')}"
     if not matches:
-        return f"no smaller share is shown to match that {WITHIN}"
+        return f"no smaller share is shown to match that {within}"
     d = min(matches, key=lambda d: (d.a.train_ratio, -d.estimate.mean))
     few, many = (f"{MODE_WORDS[c.mode]} with {share(c.train_ratio)}" for c in (d.a, d.b))
     if d.verdict == "better":
         return f"{few} is better than {many} by {points(d.estimate)}"
-    return f"{few} matches {many} {WITHIN}, at a difference of {points(d.estimate)}"
+    return f"{few} matches {many} {within}, at a difference of {points(d.estimate)}"
 
 
 def _crossing(crossed: list[Crossover]) -> list[str]:

@@ -90,6 +90,15 @@ class MeanSquares:
     n_seeds: int
     n_images: int
 
+    def part(self, which: NDArray[np.intp]) -> "MeanSquares":
+        """Return some of the tables, in that order."""
+        seeds, images, residual = (
+            squares[..., which[:, None], which]
+            for squares in (self.seeds, self.images, self.residual)
+        )
+        means = self.means[..., which]
+        return MeanSquares(means, seeds, images, residual, self.n_seeds, self.n_images)
+
     def combine(self, weights: ArrayLike) -> TInterval:
         """Return the interval of the sum of the means, each times its weight, [..., R].
 

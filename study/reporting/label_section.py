@@ -6,7 +6,6 @@ from study.analysis.comparisons import Difference, mode_differences
 from study.analysis.estimates import Cell, CellSummary, summarize
 from study.analysis.intervals import Estimate
 from study.analysis.label_efficiency import (
-    MARGIN,
     Crossover,
     crossovers,
     labels_saved,
@@ -69,7 +68,7 @@ def _confirmed_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
         yield _crossover_table(found)
     saved = labels_saved(data.confirmed)
     if matches := [s.match for s in saved if s.match and s.ratio != s.ratio_b]:
-        yield _saved_table(matches)
+        yield _saved_table(matches, saved[0].margin)
 
 
 def _cell_table(cells: Sequence[CellSummary], score: str) -> Table:
@@ -146,9 +145,10 @@ def _crossover_table(found: Sequence[Crossover]) -> Table:
     return Table(
         ["mode", "overtakes", "at train_ratio", "95 % interval", "crossover"],
         [[c.after, c.before, *_place(c), c.status] for c in found],
-        f"Where one mode overtakes another in {found[0].score}, for each pair. Seen: intervals "
-        "show one mode ahead below that ratio and the other ahead above it. Not resolved: they do "
-        "not show this.",
+        f"Where one mode overtakes another in {found[0].score}, for each pair: where a line "
+        "through the differences is zero, with Fieller's interval. Seen: one mode is shown to be "
+        "ahead at the smallest ratio and the other at the largest. None seen: one is shown to be "
+        "ahead, and the other nowhere. Not resolved: neither is shown.",
     )
 
 
@@ -160,7 +160,7 @@ def _place(c: Crossover) -> tuple[str, str]:
     return f"{c.ratio:.2g}", f"{low} to {high}"
 
 
-def _saved_table(matches: Sequence[Difference]) -> Table:
+def _saved_table(matches: Sequence[Difference], margin: float) -> Table:
     rows = []
     for d in matches:
         few, many = (f"{cell.mode} at {cell.train_ratio:g}" for cell in (d.a, d.b))
@@ -168,8 +168,8 @@ def _saved_table(matches: Sequence[Difference]) -> Table:
     return Table(
         ["few labels", "match many", "difference in accuracy"],
         rows,
-        f"Labels saved: the smallest ratio whose accuracy is shown to be less than {MARGIN:g} "
-        "behind, by the whole 95 % interval of the paired difference.",
+        f"Labels saved: the smallest ratio whose accuracy is shown to be less than {margin:g} "
+        "behind, with a chance of at most 2.5 % of any false match with the same goal.",
     )
 
 

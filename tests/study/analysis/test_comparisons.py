@@ -107,7 +107,7 @@ def test_verdicts_are_adjusted_for_all_comparisons_of_a_score() -> None:
     assert alone.verdict == "better"
     first, second = mode_differences(trials + other)
     assert first.estimate.p == alone.estimate.p
-    assert first.p_holm == pytest.approx(2 * alone.estimate.p)
+    assert first.p_holm == pytest.approx(2 * (alone.estimate.p or 0))
     assert first.verdict == second.verdict == "cannot tell"
     assert second.estimate.p == second.p_holm == pytest.approx(0.1567, abs=1e-4)
 
@@ -129,7 +129,8 @@ def test_difference_on_new_photos_is_paired_by_image() -> None:
     table = with_pseudo(hits.astype(float) - other, DIFFERENCE_PSEUDO)
     t = two_way(table)
     assert (e.low, e.high) == pytest.approx(tuple(float(end) for end in t.ends()))
-    assert (e.n, e.images, e.p) == (3, 60, pytest.approx(float(t.p_value())))
+    assert (e.n, e.images) == (3, 60)
+    assert e.p == pytest.approx(float(t.p_value()))
     alone = estimate([float(x) for x in hits.mean(axis=1) - other.mean(axis=1)])
     assert (e.seeds_low, e.seeds_high) == pytest.approx((alone.low, alone.high), abs=1e-5)
     assert e.half_width == pytest.approx(float(t.half_width()))

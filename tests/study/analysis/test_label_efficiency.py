@@ -1,6 +1,5 @@
 import math
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,9 +12,12 @@ from study.analysis.label_efficiency import (
     LabelsSaved,
     crossovers,
     labels_saved,
+    least_margin,
     pareto_front,
 )
 from tests.support.studies.builders import make_confirmed, make_record
+from tests.support.studies.image_tables import seen
+from tests.support.studies.simulated_hits import Photos
 from tl_core.config import Mode
 
 RATIOS = (0.1, 0.2, 0.4)
@@ -65,9 +67,10 @@ def test_mode_that_leads_throughout_never_overtakes(rows: list[tuple[float, ...]
 
 
 @pytest.mark.parametrize(("rows", "ends"), [
-    # Draws of the second seed alone have finetune behind at the end: above all ratios.
-    ([(0.3, -0.3), (-0.1, 0.1)], (0.2, 0.2, None)),
-    ([(0.3, -0.3), (-0.1, -0.3)], (0.1 * 4**0.25, None, 0.2)),
+    ([(0.3, -0.3), (-0.1, 0.1)], (0.2, None, None)),
+    # At a share u of the way, finetune leads by 0.4 u - 0.1; the seeds are 0.4 (1 - u) apart, half
+    # of which is the standard error, and t is 12.7062: its lower limit is zero at u = 0.898002.
+    ([(0.3, -0.3), (-0.1, -0.3)], (0.1 * 4**0.25, None, 0.1 * 4**0.898002)),
     ([(0.1, -0.1)], (0.2, None, None)),
     *((rows, (None, None, None)) for rows in (
         [(0.0, 0.0)] * 3, [(0.3, 0.3), (-0.1, -0.1)], [(0.1, 0.1)])),
@@ -90,16 +93,17 @@ def test_no_crossover_without_two_common_ratios_and_a_common_seed() -> None:
 
 
 @given(gains)
-def test_crossover_lies_where_the_lead_changes(rows: list[tuple[float, float, float]]) -> None:
+def test_crossover_lies_between_the_ratios_and_in_its_interval(
+    rows: list[tuple[float, float, float]],
+) -> None:
     found = only(versus(RATIOS, *rows))
-    leads = np.mean(rows, axis=0).round(9) * (1 if found.after == "freeze" else -1)
-    changes = [(RATIOS[i], RATIOS[i + 1]) for i, (x, y) in enumerate(pairwise(leads)) if x < 0 <= y]
     if found.ratio is None:
-        assert not changes
+        assert found.low is found.high is None
         return
-    low, high = changes[-1]
-    assert low - 1e-9 <= found.ratio <= high + 1e-9
-    assert all(0.1 <= end <= 0.4 + 1e-9 for end in (found.low, found.high) if end)
+    tolerance = 1e-9
+    assert 0.1 - tolerance <= (found.low or 0.1) <= found.ratio + tolerance
+    assert found.ratio <= (found.high or 0.4) + tolerance <= 0.4 + 2 * tolerance
+    assert (found.status == "seen") == (found.low is not None and found.high is not None)
 
 
 @given(gains)
@@ -136,6 +140,65 @@ def test_labels_saved_by_hand() -> None:
 def test_no_match(ratio: float, freeze: tuple[float, ...], scratch: tuple[float, ...]) -> None:
     trials = make_confirmed("freeze", ratio, freeze) + make_confirmed("scratch", 0.4, scratch)
     assert saved(trials, "freeze", "scratch").match is None
+
+
+def test_none_is_seen_only_where_someone_leads() -> None:
+    """A lead that is not shown at any ratio is none, and neither are leads on both sides."""
+    ahead = versus((0.1, 0.4), (0.02, 0.02), (0.02, 0.021), (0.02, 0.019))
+    assert only(ahead).status == "none seen"
+    unclear = versus((0.1, 0.4), (0.02, 0.02), (-0.01, 0.05), (0.01, -0.04))
+    assert (only(unclear).status, only(unclear).ratio) == ("not resolved", None)
+
+
+def test_interval_of_a_crossover_covers_new_photos() -> None:
+    """Seeds that are right on the same images have an interval of no width on those."""
+    chance = np.random.default_rng(0)
+    hits = Photos(1, 240, 0.8, 0.05).hits(chance, 1, np.array([[0.9, 0.9], [0.75, 0.95]]))[0]
+    hits = hits.repeat(3, axis=2)
+    trials = [
+        trial
+        for mode, curve in zip(("freeze", "finetune"), hits, strict=True)
+        for ratio, cell in zip((0.1, 0.4), curve, strict=True)
+        for trial in seen(mode, ratio, cell)  # type: ignore[arg-type]
+    ]
+    new, seeds = only(trials), only([replace(c, images=None) for c in trials])
+    assert (new.before, new.after) == ("freeze", "finetune")
+    assert new.ratio == pytest.approx(seeds.ratio)
+    assert seeds.low == pytest.approx(seeds.high) == pytest.approx(seeds.ratio)
+    assert new.status == "seen"
+    assert (new.low or 0) * 1.1 < (new.ratio or 0) < (new.high or 0) / 1.1
+
+
+def test_modes_that_are_compared_with_one_goal_share_the_level() -> None:
+    """p of being worse by 0.01 is 0.0180: enough for one mode, too much for two."""
+
+    # 0.02 above the margin on average: t = 0.02 / (0.00675 / sqrt 3) = 5.132, and with 2 degrees of
+    # freedom p = (1 - t / sqrt(t^2 + 2)) / 2.
+    def behind(mode: Mode) -> list[Confirmed]:
+        return make_confirmed(mode, 0.1, (0.90325, 0.91, 0.91675))
+
+    goal = make_confirmed("scratch", 0.4, (0.9, 0.9, 0.9))
+    one = saved([*behind("freeze"), *goal], "freeze", "scratch")
+    assert one.ratio == 0.1
+    assert one.match is not None
+    assert one.match.p_worse_by(0.01) == pytest.approx(0.01797, abs=1e-5)
+    two = [*behind("freeze"), *behind("finetune"), *goal]
+    for mode in ("freeze", "finetune"):
+        assert saved(two, mode, "scratch").ratio is None
+
+
+def test_margin_is_not_less_than_one_test_image() -> None:
+    hits = np.random.default_rng(0).random((2, 60)) < 0.9
+    trials = [*seen("freeze", 0.1, hits), *seen("freeze", 0.4, hits)]
+    refused = "a margin is not less than one of the 60 test images, 0.01667; got 0.01"
+    with pytest.raises(ValueError, match=refused):
+        labels_saved(trials, margin=0.01)
+    assert least_margin(trials) == labels_saved(trials)[0].margin == 0.02
+    assert labels_saved(trials, margin=1 / 60)[0].margin == 1 / 60
+    assert labels_saved(trials, "test_log_loss", 0.01)[0].margin == 0.01, "it has another unit"
+    assert least_margin(versus((0.1,), (0.1,))) == 0.01
+    assert least_margin(seen("freeze", 0.1, np.ones((2, 240)))) == 0.01
+    assert least_margin(seen("freeze", 0.1, np.ones((2, 100)))) == 0.01
 
 
 @given(gains, st.floats(0, 0.2), st.floats(0, 0.2))

@@ -28,7 +28,7 @@ def test_first_draw_is_the_score_itself(k: int) -> None:
 def test_a_draw_is_the_score_of_the_images_drawn() -> None:
     labels = np.array([0, 0, 1, 1])
     # Of two images a class, AUROC on any draw is 0, 1/4, 1/2, 3/4 or 1.
-    draws = auroc_draws(np.array([[0.0], [2], [1], [3]]), labels)
+    draws = auroc_draws(np.array([[0.0], [2.0], [1.0], [3.0]]), labels)
     assert draws[0] == 0.75
     assert set(draws.round(6)) <= {0, 0.25, 0.5, 0.75, 1}
     # One image twice in each class has a chance of 1/4: the draw is 0 if they are the 2 and the 1.
@@ -46,7 +46,7 @@ def test_standard_error_is_that_of_images_or_seeds_if_only_they_vary() -> None:
     t = auroc_interval(draws, LABELS)
     assert t.error == pytest.approx(expected, rel=0.15)
     assert t.df == pytest.approx(119), "no seed differs"
-    seeds = np.repeat([[0.7], [0.8], [0.9]], 50, axis=1)
+    seeds = np.repeat(np.array([[0.7], [0.8], [0.9]]), 50, axis=1)
     seeds[:, 1:] += rng.normal(0, 1e-4, 49)
     t = auroc_interval(seeds, LABELS)
     assert (t.center, t.error) == pytest.approx((0.8, 0.1 / np.sqrt(3)), rel=1e-3)
@@ -54,7 +54,7 @@ def test_standard_error_is_that_of_images_or_seeds_if_only_they_vary() -> None:
 
 
 def test_perfect_ranks_have_a_width() -> None:
-    perfect = auroc_draws(LABELS[:, None] * 1.0, LABELS)
+    perfect = auroc_draws(LABELS[:, None].astype(float), LABELS)
     assert set(perfect) == {1.0}
     t = auroc_interval(np.array([perfect] * 2), LABELS)
     assert t.error == pytest.approx(np.sqrt(2) / 60)

@@ -52,7 +52,7 @@ def test_one_seed_has_the_variance_of_images_and_one_image_that_of_seeds() -> No
     values = np.array([1.0, 2, 3, 6])
     for table in (values[None], values[:, None]):
         t = two_way(table)
-        assert (t.center, t.df) == (3, 3)
+        assert t.center == t.df == 3
         assert t.error == pytest.approx(values.std(ddof=1) / 2)
     with pytest.raises(ValueError, match="a table has two values or more; got 1 x 1"):
         two_way(np.array([[1.0]]))

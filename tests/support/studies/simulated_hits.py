@@ -44,4 +44,5 @@ class Photos:
         ):
             if variance > 0:
                 hard += np.sqrt(variance) * chance.standard_normal(shape, dtype=np.float32)
-        return (hard < stats.norm.ppf(accuracy)[:, :, None, None]).astype(float)
+        right: Floats = (hard < stats.norm.ppf(accuracy)[:, :, None, None]).astype(float)
+        return right

@@ -1,0 +1,148 @@
+"""Crossovers and labels saved in simulated studies whose truth is known, and what they were before.
+
+Earlier versions drew seeds by a percentile bootstrap, and looked at intervals over seeds alone.
+"""
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from study.analysis.comparisons import Difference
+from study.analysis.crossing import last_crossing
+from study.analysis.estimates import Confirmed
+from study.analysis.label_efficiency import crossovers, labels_saved
+from study.analysis.two_way import DIFFERENCE_PSEUDO, Floats, mean_squares, two_way, with_pseudo
+from tests.support.studies.image_tables import seen
+from tests.support.studies.simulated_hits import Photos
+from tl_core.config import Mode
+
+pytestmark = pytest.mark.integration
+
+RATIOS = np.array([0.01, 0.03, 0.1, 0.3, 0.8])
+X = np.log(RATIOS)
+LEADS = {
+    # The lead at each ratio, and where it is zero.
+    "a line": (0.08 * np.log10(RATIOS / 0.1), np.log(0.1)),
+    "a flat line": (0.04 * np.log10(RATIOS / 0.2), np.log(0.2)),
+    "a curve": (0.02 - 0.10 * (RATIOS / 0.01) ** -0.6, np.log(0.01 * 5 ** (1 / 0.6))),
+}
+WORLDS = [
+    Photos(seeds, images, shared, own=0.05)
+    for seeds, images, shared in itertools.product((3, 5), (60, 240), (0.5, 0.9))
+]
+
+
+def two_modes(lead: Floats) -> Floats:
+    """True accuracies of two modes, of which the first has this lead."""
+    return np.array([0.88 + lead / 2, 0.88 - lead / 2])
+
+
+def study(hits: Floats, modes: Sequence[Mode], ratios: Sequence[float]) -> list[Confirmed]:
+    """The trials of a study, from hits [M, R, S, N]."""
+    return [
+        trial
+        for mode, curve in zip(modes, hits, strict=True)
+        for ratio, cell in zip(ratios, curve, strict=True)
+        for trial in seen(mode, ratio, cell)
+    ]
+
+
+def percentile_bootstrap(gains: Floats, x: Floats) -> tuple[float, float]:
+    """The crossover's interval of earlier versions, from the leads of each seed, [S, R]."""
+    n = len(gains)
+    drawn = np.random.default_rng(0).multinomial(n, np.full(n, 1 / n), 1000)
+    means = (drawn @ gains / n).round(12)
+    if gains.mean(axis=0)[-1] < 0:
+        means = -means
+    at = []
+    for mean in means:
+        behind = np.flatnonzero(mean < 0)
+        if not len(behind):
+            at.append(-np.inf)
+        elif behind[-1] == len(x) - 1:
+            at.append(np.inf)
+        else:
+            i = behind[-1]
+            at.append(x[i] - mean[i] / (mean[i + 1] - mean[i]) * (x[i + 1] - x[i]))
+    low, high = np.quantile(at, [0.025, 0.975], method="inverted_cdf")
+    return float(low), float(high)
+
+
+@pytest.mark.parametrize("shape", LEADS)
+def test_intervals_cover_where_one_mode_overtakes_another(shape: str) -> None:
+    lead, truth = LEADS[shape]
+    covered = []
+    for photos in WORLDS:
+        hits = photos.hits(np.random.default_rng(0), 200, two_modes(lead))
+        covers = []
+        for table in with_pseudo(hits[:, 0] - hits[:, 1], DIFFERENCE_PSEUDO):
+            found = last_crossing(mean_squares(table), X)
+            if found.at is not None:
+                bounded = found.low is not None and found.high is not None
+                inside = (found.low or -9) <= truth <= (found.high or 0)
+                covers.append(inside and (found.rises or not bounded))
+        covered.append(np.mean(covers))
+    assert min(covered) >= 0.90
+
+
+def test_the_bootstrap_of_seeds_would_not_cover_it() -> None:
+    """The control, in the same worlds."""
+    lead, truth = LEADS["a flat line"]
+    covered = []
+    for photos in WORLDS:
+        hits = photos.hits(np.random.default_rng(0), 40, two_modes(lead))
+        gains = (hits[:, 0] - hits[:, 1]).mean(axis=-1).swapaxes(1, 2)
+        ends = [percentile_bootstrap(g, X) for g in gains]
+        covered.append(np.mean([low <= truth <= high for low, high in ends]))
+    assert min(covered) < 0.7
+    assert np.mean(covered) < 0.85
+
+
+def test_what_a_study_says_of_modes_that_cross_and_that_do_not() -> None:
+    chance, photos = np.random.default_rng(0), Photos(5, 240, 0.8, own=0.05)
+    modes: tuple[Mode, Mode] = ("finetune", "freeze")
+    for lead, said, never in (
+        (0.10 * np.log10(RATIOS / 0.1), "seen", "none seen"),
+        (np.full(5, 0.08), "none seen", "seen"),
+        (np.zeros(5), "not resolved", "seen"),
+    ):
+        studies = photos.hits(chance, 50, two_modes(lead))
+        found = [c for hits in studies for c in crossovers(study(hits, modes, RATIOS.tolist()))]
+        statuses = [str(c.status) for c in found]
+        assert statuses.count(said) >= 0.9 * len(statuses)
+        assert statuses.count(never) <= 0.02 * len(statuses)
+        assert {c.after for c in found if c.status == said != "not resolved"} <= {"finetune"}
+
+
+def test_a_mode_that_is_worse_by_the_margin_seldom_matches() -> None:
+    wrong, before = [], []
+    for photos in WORLDS:
+        margin = {60: 0.02, 240: 0.01}[photos.images]
+        for accuracy in (0.90, 0.97):
+            truth = np.array([[accuracy - margin], [accuracy]])
+            hits = photos.hits(np.random.default_rng(0), 1000, truth)[:, :, 0]
+            table = hits[:, 0] - hits[:, 1]
+            p = two_way(table, DIFFERENCE_PSEUDO).p_not_above(-margin)
+            wrong.append(np.mean(p <= 0.025))
+            means = table.mean(axis=-1)
+            n = photos.seeds
+            half = stats.t.ppf(0.975, n - 1) * means.std(axis=-1, ddof=1) / np.sqrt(n)
+            before.append(np.mean(means.mean(axis=-1) - half >= -margin))
+    assert max(wrong) <= 0.035
+    assert max(before) > 0.07
+
+
+def test_few_studies_have_any_false_match() -> None:
+    """Three modes at two ratios, all worse than the goal by the margin."""
+    photos, chance = Photos(5, 240, 0.9, own=0.02), np.random.default_rng(0)
+    modes: tuple[Mode, ...] = ("freeze", "probe", "finetune", "scratch")
+    truth = np.array([[0.94, 0.94]] * 3 + [[0.94, 0.95]])
+    wrong = []
+    for hits in photos.hits(chance, 100, truth):
+        saved = labels_saved(study(hits, modes, (0.1, 0.8)))
+        matches: list[Difference] = [s.match for s in saved if s.match and s.b == "scratch"]
+        wrong.append(bool(matches))
+    assert np.mean(wrong) <= 0.035
