@@ -121,7 +121,8 @@ class MeanSquares:
             spread += (square / (s * n)) ** 2 / max(count - 1, 1)
         least = np.full_like(variance, max(s - 1, 1) if s > 1 else max(n - 1, 1))
         df = np.divide(variance**2, spread, out=least.copy(), where=spread > 0)
-        center = np.einsum("...r,...r->...", w, self.means)
+        # Without rounding errors, a sum that is zero is so where nothing varies.
+        center = np.einsum("...r,...r->...", w, self.means).round(12)
         return TInterval(center, np.sqrt(variance), np.maximum(df, least))
 
 

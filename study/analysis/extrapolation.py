@@ -1,0 +1,162 @@
+"""What more labels would buy: a mode's error at twice and four times the labels that there are.
+
+The error of a classifier falls with the number n of its labels about like a + b n^-g (Hestness et
+al., Deep Learning Scaling is Predictable, 2017). A few cells cannot tell g, and with g = 0.5 the
+curve is stable and predicts as well (Hoiem et al., Learning Curves for Analysis of Deep Networks,
+ICML 2021). So the expected gain is that of g = 0.5. Its interval also has the gains of the other
+exponents that fit the cells: with g = 0.5 alone, in simulated studies whose g is 0.3 or 0.8, it
+held the true gain in less than half of them.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from study.analysis.crossing import fits
+from study.analysis.estimates import Confirmed, by_cell, image_table
+from study.analysis.intervals import Estimate
+from study.analysis.two_way import CONFIDENCE, Floats, MeanSquares, mean_squares
+from tl_core.config import Mode
+
+TIMES = (2, 4)
+"""Multiples of the most labels that were tried."""
+FEWEST = 4
+"""Cells of a curve; three or fewer do not show that they lie on it."""
+GAMMA = 0.5
+"""The exponent of the curve."""
+GAMMAS = (0.1, 0.2, 0.3, 0.4, GAMMA, 0.65, 0.8, 1.0)
+"""Exponents that are tried for the interval."""
+
+
+@dataclass(frozen=True)
+class Extrapolation:
+    """The accuracy of a mode beyond its largest train_ratio."""
+
+    mode: Mode
+    train_ratio: float
+    """The largest that was tried."""
+    gains: dict[int, Estimate]
+    """Gain in accuracy at each of `TIMES` the labels, with its interval on new photos."""
+    accuracies: dict[int, Estimate]
+    """The accuracy there; likewise."""
+
+    @property
+    def flat(self) -> bool:
+        """Whether no gain is shown, not even with the most labels."""
+        return self.gains[TIMES[-1]].sign <= 0
+
+
+class Projection(NamedTuple):
+    """An error that is predicted: a sum of the R cells' errors, times weights."""
+
+    weights: Floats
+    """[R], with the exponent `GAMMA`."""
+    low: float
+    """95 % interval on new photos, over all exponents that fit."""
+    high: float
+
+
+def extrapolate(confirmed: Iterable[Confirmed], mode: Mode) -> Extrapolation | None:
+    """Extrapolate the accuracy of a mode, from the seeds that all its cells share.
+
+    None if there is no second seed, if a trial has not kept its outputs on the test set, if fewer
+    than `FEWEST` cells are shown to be better than the most frequent class, if the curve does not
+    fit them, or if more labels make the error larger.
+    """
+    cells = {c.train_ratio: there for c, there in by_cell(confirmed).items() if c.mode == mode}
+    seeds = set.intersection(*(set(there) for there in cells.values())) if cells else set()
+    trials = [[there[seed] for seed in sorted(seeds)] for there in cells.values()]
+    tables = [image_table("test_accuracy", cell) for cell in trials if len(cell) > 1]
+    kept = [1 - table for table in tables if table is not None]
+    images = trials[0][0].images if kept else None
+    if images is None or len(kept) < len(cells):
+        return None
+    errors, ratios = mean_squares(np.array(kept)), np.array(list(cells))
+    frequent = np.bincount(images.labels).max() / len(images.labels)
+    used = _better_than(errors, 1 - frequent)
+    found = project(errors.part(used), ratios[used]) if len(used) >= FEWEST else None
+    if found is None:
+        return None
+    means = np.array([1 - np.mean([c.scores["test_accuracy"] for c in trials[i]]) for i in used])
+    about = {"n": len(seeds), "images": len(images.labels)}
+    gains, accuracies = (
+        {times: _estimate(p, means, sign, **about) for times, p in projections.items()}
+        for projections, sign in zip(found, (1, -1), strict=True)
+    )
+    return Extrapolation(mode, float(ratios[-1]), gains, accuracies)
+
+
+def project(
+    errors: MeanSquares, labels: Floats
+) -> tuple[dict[int, Projection], dict[int, Projection]] | None:
+    """Predict the gain, and the error, at `TIMES` the most labels.
+
+    Cells count by the inverse of their variance over seeds and images. They share the test images,
+    so their covariances are in every interval.
+
+    Args:
+        errors: of R cells.
+        labels: rising, [R], in any unit.
+
+    Returns:
+        The error at the most labels minus that at more of them, and the error there; None if the
+        curve does not fit, or rises.
+    """
+    n = labels / labels[-1]
+    precision = 1 / errors.combine(np.eye(len(n))).error ** 2
+    tried = {gamma: _fit(errors, n, gamma, precision) for gamma in GAMMAS}
+    fitted = {gamma: weights for gamma, weights in tried.items() if weights is not None}
+    curve = fitted.get(GAMMA)
+    if curve is None or not fits(errors, _curve(n, GAMMA) @ curve):
+        return None
+    gains, values = {}, {}
+    for times in TIMES:
+        there = {g: (_curve(np.array([float(times)]), g) @ p)[0] for g, p in fitted.items()}
+        now = {g: (_curve(np.array([1.0]), g) @ p)[0] for g, p in fitted.items()}
+        values[times] = _envelope(errors, there)
+        gains[times] = _envelope(errors, {g: now[g] - there[g] for g in fitted})
+    return None if gains[TIMES[-1]].high < 0 else (gains, values)
+
+
+def _fit(errors: MeanSquares, n: Floats, gamma: float, precision: Floats) -> Floats | None:
+    """Weights of the cells in a and b, [2, R]; None if another exponent would fit better.
+
+    The error changes with the exponent like n^-g ln n. What of this the curve itself can't follow
+    is a direction in which the cells must not leave the curve.
+    """
+    design = _curve(n, gamma)
+    weighted = design.T * precision
+    parameters: Floats = np.linalg.solve(weighted @ design, weighted)
+    bend = design[:, 1] * np.log(n)
+    bend = (bend - design @ (parameters @ bend)) * precision
+    p = errors.combine(bend / np.abs(bend).max()).p_value()
+    return parameters if p >= 1 - CONFIDENCE else None
+
+
+def _curve(n: Floats, gamma: float) -> Floats:
+    """1 and n^-g, [any, 2]."""
+    return np.stack([np.ones_like(n), n**-gamma], axis=1)
+
+
+def _envelope(errors: MeanSquares, weights: Mapping[float, Floats]) -> Projection:
+    low, high = errors.combine(np.array(list(weights.values()))).ends()
+    return Projection(weights[GAMMA], float(low.min()), float(high.max()))
+
+
+def _better_than(errors: MeanSquares, chance: float) -> np.ndarray:
+    """Indices of the cells that are shown to be; with too few labels the curve has not begun."""
+    _, high = errors.combine(np.eye(len(errors.means))).ends()
+    return np.flatnonzero(high < chance)
+
+
+def _estimate(p: Projection, means: Floats, sign: int, n: int, images: int) -> Estimate:
+    """A gain, or with sign -1 an accuracy, from the errors of the cells."""
+    mean = float(p.weights @ means)
+    low, high = min(p.low, mean), max(p.high, mean)
+    if sign < 0:
+        mean, low, high = 1 - mean, 1 - high, 1 - low
+    lowest = -1.0 if sign > 0 else 0.0
+    mean, low, high = (min(max(x, lowest), 1.0) for x in (mean, low, high))
+    return Estimate(mean, low, high, n, images=images)

@@ -1,0 +1,92 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from study.analysis.estimates import Confirmed
+from study.analysis.extrapolation import extrapolate
+from tests.support.studies.image_tables import seen
+from tests.support.studies.simulated_hits import Photos
+from tl_core.config import Mode
+
+RATIOS = (0.01, 0.04, 0.16, 0.64)
+ON_CURVE = (88, 48, 28, 18)
+"""Errors of 400 images: 0.02 + 0.02 / sqrt(ratio)."""
+
+
+def curve(
+    errors: tuple[int, ...], ratios: tuple[float, ...] = RATIOS, seeds: int = 3, images: int = 400,
+    mode: Mode = "freeze",
+) -> list[Confirmed]:  # fmt: skip
+    """A mode whose seeds have so many errors at each ratio, most of them on the same images."""
+    trials = []
+    for ratio, wrong in zip(ratios, errors, strict=True):
+        hits = np.ones((seeds, images))
+        for seed, row in enumerate(hits):
+            row[seed : seed + wrong] = 0
+        trials += seen(mode, ratio, hits)
+    return trials
+
+
+def test_expected_gain_by_hand() -> None:
+    found = extrapolate(curve(ON_CURVE), "freeze")
+    assert found is not None
+    assert (found.mode, found.train_ratio) == ("freeze", 0.64)
+    # b / sqrt(0.64) = 0.025, which twice the labels divide by sqrt 2, and four times by 2.
+    gains = {times: e.mean for times, e in found.gains.items()}
+    assert gains == pytest.approx({2: 0.025 * (1 - 0.5**0.5), 4: 0.0125})
+    assert found.accuracies[4].mean == pytest.approx(1 - 0.02 - 0.0125)
+    assert not found.flat
+    for e in (*found.gains.values(), *found.accuracies.values()):
+        assert (e.n, e.images) == (3, 400)
+        assert e.low is not None
+        assert e.high is not None
+        assert e.low < e.mean < e.high <= 1
+
+
+def test_a_flat_curve_is_called_flat() -> None:
+    found = extrapolate(curve((20, 20, 20, 20)), "freeze")
+    assert found is not None
+    assert found.gains[4].mean == pytest.approx(0)
+    assert found.flat
+
+
+@pytest.mark.parametrize("trials", [
+    curve(ON_CURVE[1:], RATIOS[1:]), curve(ON_CURVE, seeds=1), [], curve(ON_CURVE, mode="scratch"),
+    curve((200, 200, 30, 18)), curve((100, 20, 20, 20)), curve((18, 28, 48, 88)),
+    [replace(c, images=None if c.train_ratio == 0.01 else c.images) for c in curve(ON_CURVE)],
+    [replace(c, seed=c.seed + (3 if c.train_ratio == 0.01 else 0)) for c in curve(ON_CURVE)],
+], ids=["three cells", "one seed", "nothing", "another mode", "two cells at chance",
+        "not the curve", "rising", "a cell without outputs", "no common seed"])  # fmt: skip
+def test_where_nothing_is_extrapolated(trials: list[Confirmed]) -> None:
+    assert extrapolate(trials, "freeze") is None
+
+
+def test_cells_at_chance_do_not_count() -> None:
+    """A mode that has not begun to learn is not on the curve yet."""
+    alone = extrapolate(curve(ON_CURVE), "freeze")
+    found = extrapolate(curve((200, *ON_CURVE), (0.001, *RATIOS)), "freeze")
+    assert found == alone
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("gamma", [0.3, 0.5, 0.8])
+@pytest.mark.parametrize("least", [0.025, 0.045])
+def test_known_truth(gamma: float, least: float) -> None:
+    """Errors that fall like a + b n^-gamma to 0.05; the smallest cell may be at chance."""
+    ratios = (0.01, 0.03, 0.1, 0.3, 0.8)
+    b = (0.05 - least) * 0.8**gamma
+    truth = np.minimum(least + b * np.array(ratios) ** -gamma, 0.5)
+    at_twice = least + b * 1.6**-gamma
+    for photos in (Photos(3, 60, 0.8, 0.05), Photos(3, 240, 0.8, 0.05), Photos(5, 240, 0.5, 0.05)):
+        inside, gain_inside = [], []
+        for (hits,) in photos.hits(np.random.default_rng(0), 60, (1 - truth)[None]):
+            cells = zip(ratios, hits, strict=True)
+            found = extrapolate([c for r, x in cells for c in seen("freeze", r, x)], "freeze")
+            if found:
+                e, gain = found.accuracies[2], found.gains[2]
+                inside.append((e.low or 0) <= 1 - at_twice <= (e.high or 0))
+                gain_inside.append((gain.low or 0) <= 0.05 - at_twice <= (gain.high or 0))
+        assert inside
+        assert np.mean(inside) >= 0.85
+        assert np.mean(gain_inside) >= 0.85
