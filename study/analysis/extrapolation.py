@@ -129,7 +129,7 @@ def _fit(errors: MeanSquares, n: Floats, gamma: float, precision: Floats) -> Flo
     design = _curve(n, gamma)
     weighted = design.T * precision
     parameters: Floats = np.linalg.solve(weighted @ design, weighted)
-    bend = design[:, 1] * np.log(n)
+    bend: Floats = design[:, 1] * np.log(n)
     bend = (bend - design @ (parameters @ bend)) * precision
     p = errors.combine(bend / np.abs(bend).max()).p_value()
     return parameters if p >= 1 - CONFIDENCE else None
