@@ -29,7 +29,8 @@ def answer(
     """Return the sentences.
 
     The best mode, the gain from labels, the auxiliary task's effect and how the cells were tuned;
-    then learning rates at an end of their range, and that networks took few steps, if it is so.
+    then what more labels than the study's would buy, if its cells tell, learning rates at an end
+    of their range, and that networks took few steps, if it is so.
     Without confirming trials, they use validation scores of the search and say so.
 
     Args:
@@ -54,7 +55,8 @@ def answer(
             "The effect of the auxiliary task is unknown.",
         )
     n_seeds = max((len(trials) for trials in by_cell(confirmed).values()), default=0)
-    notes = (at_an_end(settings, rates), few_steps(records))
+    more = sentences.more_labels(ranking[0].mode, confirmed) if ranking else None
+    notes = (more, at_an_end(settings, rates), few_steps(records))
     return (*found, effort(settings, records, n_seeds), *filter(None, notes))
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from study.analysis.crossing import fits
-from study.analysis.estimates import Confirmed, by_cell, image_table
+from study.analysis.estimates import Confirmed, by_cell
 from study.analysis.intervals import Estimate
 from study.analysis.two_way import CONFIDENCE, Floats, MeanSquares, mean_squares
 from tl_core.config import Mode
@@ -68,19 +68,18 @@ def extrapolate(confirmed: Iterable[Confirmed], mode: Mode) -> Extrapolation | N
     cells = {c.train_ratio: there for c, there in by_cell(confirmed).items() if c.mode == mode}
     seeds = set.intersection(*(set(there) for there in cells.values())) if cells else set()
     trials = [[there[seed] for seed in sorted(seeds)] for there in cells.values()]
-    tables = [image_table("test_accuracy", cell) for cell in trials if len(cell) > 1]
-    kept = [1 - table for table in tables if table is not None]
-    images = trials[0][0].images if kept else None
-    if images is None or len(kept) < len(cells):
+    kept = [[c.images for c in cell if c.images] for cell in trials]
+    if len(seeds) < 2 or any(len(images) < len(seeds) for images in kept):
         return None
-    errors, ratios = mean_squares(np.array(kept)), np.array(list(cells))
-    frequent = np.bincount(images.labels).max() / len(images.labels)
+    wrong = np.array([[1 - i.values["test_accuracy"] for i in images] for images in kept])
+    errors, ratios = mean_squares(_with_pseudo(wrong)), np.array(list(cells))
+    labels = kept[0][0].labels
+    frequent = np.bincount(labels).max() / len(labels)
     used = _better_than(errors, 1 - frequent)
     found = project(errors.part(used), ratios[used]) if len(used) >= FEWEST else None
     if found is None:
         return None
-    means = np.array([1 - np.mean([c.scores["test_accuracy"] for c in trials[i]]) for i in used])
-    about = {"n": len(seeds), "images": len(images.labels)}
+    means, about = wrong.mean(axis=(1, 2))[used], {"n": len(seeds), "images": len(labels)}
     gains, accuracies = (
         {times: _estimate(p, means, sign, **about) for times, p in projections.items()}
         for projections, sign in zip(found, (1, -1), strict=True)
@@ -143,6 +142,18 @@ def _curve(n: Floats, gamma: float) -> Floats:
 def _envelope(errors: MeanSquares, weights: Mapping[float, Floats]) -> Projection:
     low, high = errors.combine(np.array(list(weights.values()))).ends()
     return Projection(weights[GAMMA], float(low.min()), float(high.max()))
+
+
+def _with_pseudo(wrong: Floats) -> Floats:
+    """Add four pseudo-images to the errors of R cells, [R, S, N].
+
+    Each cell has two wrong and two right, as a share has. One of each changes between the cells
+    with few labels and those with many, so that a gain has a width where no image changes.
+    """
+    r, s, _ = wrong.shape
+    few = np.arange(r) < r / 2
+    added = np.stack([np.ones(r), np.zeros(r), few, ~few], axis=1)
+    return np.concatenate([wrong, added[:, None].repeat(s, axis=1)], axis=-1)
 
 
 def _better_than(errors: MeanSquares, chance: float) -> np.ndarray:

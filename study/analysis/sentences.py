@@ -11,6 +11,7 @@ from study.analysis.comparisons import (
     mode_differences,
 )
 from study.analysis.estimates import Cell, CellSummary, Confirmed, by_cell, summarize
+from study.analysis.extrapolation import TIMES, extrapolate
 from study.analysis.label_efficiency import Crossover, LabelsSaved, crossovers, labels_saved
 from study.analysis.phrases import (
     MODE_WORDS,
@@ -70,6 +71,24 @@ def label_gain(mode: Mode, confirmed: Sequence[Confirmed]) -> str:
     return (
         f"{_gain(gain)}: {MODE_WORDS[mode]} goes from {_at(least)} of the images to {_at(most)}; "
         f"{', and '.join(clauses)}."
+    )
+
+
+def more_labels(mode: Mode, confirmed: Sequence[Confirmed]) -> str | None:
+    """Say what labels beyond those of the study would buy; None if its cells do not tell."""
+    found = extrapolate(confirmed, mode)
+    if found is None:
+        return None
+    twice, four = (points(found.gains[times]) for times in TIMES)
+    given = f"With twice the labels of {share(found.train_ratio)} of the images, {MODE_WORDS[mode]}"
+    if found.flat:
+        return (
+            f"{given} is not shown to gain: the curve is flat within its interval, at {twice}, and "
+            f"at {four} with four times the labels."
+        )
+    return (
+        f"{given} is expected to gain {twice}, and with four times {four}, if its curve goes on "
+        "as it did."
     )
 
 

@@ -16,7 +16,9 @@ from study.analysis.phrases import (
     share,
     show_weight,
 )
+from study.analysis.sentences import more_labels
 from study.records.trial_record import TrialRecord
+from tests.study.analysis.test_extrapolation import ON_CURVE, curve
 from tests.support.studies.builders import make_confirmed, make_epoch, make_record, make_settings
 from tl_core.config import Mode
 
@@ -175,6 +177,26 @@ def test_no_control(weights: tuple[float, ...], chosen: float, end: str) -> None
         third = answer(SUBJECT, settings, records, trials, ranking(records, trials))[2]
         assert third.startswith("Whether the auxiliary task, predicting brightness, helps ")
         assert third.endswith(end)
+
+
+def test_what_more_labels_would_buy() -> None:
+    mode: Mode = "freeze"
+    trials = curve(ON_CURVE)
+    found = more_labels(mode, trials)
+    assert found is not None
+    assert re.sub(r"\(.*?\)", "(...)", found) == (
+        "With twice the labels of 64 % of the images, freezing is expected to gain 0.7 points "
+        "(...), and with four times 1.3 points (...), if its curve goes on as it did."
+    )
+    flat = more_labels(mode, curve((20, 20, 20, 20)))
+    assert flat is not None
+    assert "is not shown to gain: the curve is flat within its interval, at 0.0 points (-" in flat
+    assert more_labels(mode, curve(ON_CURVE, seeds=1)) is None
+    records = [make_record(i, mode=mode, train_ratio=c.train_ratio) for i, c in enumerate(trials)]
+    settings = SETTINGS.model_copy(update={"mode": (mode,)})
+    winner = Cell(mode, 0.64)
+    *_, tuning, last = answer(SUBJECT, settings, records, trials, [winner])
+    assert (tuning[:8], last) == ("Tuning: ", found)
 
 
 def test_unconfirmed() -> None:
