@@ -127,9 +127,9 @@ def _fit(errors: MeanSquares, n: Floats, gamma: float, precision: Floats) -> Flo
     """
     design = _curve(n, gamma)
     weighted = design.T * precision
-    parameters: Floats = np.linalg.solve(weighted @ design, weighted)
-    bend: Floats = design[:, 1] * np.log(n)
-    bend = (bend - design @ (parameters @ bend)) * precision
+    parameters: Floats = np.linalg.pinv(weighted @ design) @ weighted
+    followed: Floats = design[:, 1] * np.log(n)
+    bend = (followed - design @ (parameters @ followed)) * precision
     p = errors.combine(bend / np.abs(bend).max()).p_value()
     return parameters if p >= 1 - CONFIDENCE else None
 

@@ -22,7 +22,24 @@ def test_first_draw_is_the_score_itself(k: int) -> None:
     draws = auroc_draws(logits, labels)
     assert draws[0] == pytest.approx(float(expected))
     assert len(draws) == 1 + MOST_DRAWS
-    assert len(auroc_draws(np.zeros((20_000, 10)), np.arange(20_000) % 10)) == 1 + FEWEST_DRAWS
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_large_test_sets_take_fewer_draws_to_first_order(
+    k: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = np.arange(3000) % max(k, 2)
+    logits = np.random.default_rng(0).normal(size=(3000, k)).round(1)
+    logits += 2.0 * (labels[:, None] == (1 if k == 1 else np.arange(k)))
+    expected = auroc(torch.from_numpy(logits), torch.from_numpy(labels))
+    monkeypatch.setattr("study.analysis.pigeonhole._is_large", lambda *_: True)
+    linear = auroc_draws(logits, labels)
+    monkeypatch.setattr("study.analysis.pigeonhole._is_large", lambda *_: False)
+    exact = auroc_draws(logits, labels)
+    assert linear[0] == pytest.approx(float(expected))
+    assert len(linear) == len(exact) >= 1 + FEWEST_DRAWS
+    assert (linear - exact).std() < 0.05 * exact.std()
+    assert len(auroc_draws(logits[:, :1], labels)) == 1 + 1000
 
 
 def test_a_draw_is_the_score_of_the_images_drawn() -> None:
