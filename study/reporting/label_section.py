@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from study.analysis.comparisons import Difference, mode_differences
 from study.analysis.estimates import Cell, CellSummary, summarize
+from study.analysis.extrapolation import extrapolate
 from study.analysis.intervals import Estimate
 from study.analysis.label_efficiency import (
     Crossover,
@@ -50,20 +51,24 @@ def _confirmed_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
     cells, scores = summarize(data.confirmed), data.test_scores
     title = f"{data.subject}: the chosen configuration of each cell, confirmed"
     new = " and new photos" if any(c.scores["test_accuracy"].images for c in cells) else ""
+    modes = dict.fromkeys(c.mode for c in cells)
+    beyond = [e for mode in modes if (e := extrapolate(data.confirmed, mode))]
     yield figures.add(
         "label-efficiency",
-        draw_label_efficiency(cells, scores, data.images, title),
+        draw_label_efficiency(cells, scores, data.images, title, beyond),
         f"Test scores of {data.settings.backbone}: mean and 95 % interval over fresh seeds{new}. A "
         "seed sets the initial weights, the batch order and the training images. Where intervals "
         "of two modes overlap, see their paired difference below. Hollow: the search had no trial "
-        "in this cell, so the configuration of the nearest ratio was used.",
+        "in this cell, so the configuration of the nearest ratio was used."
+        + " Dashed: what two and four times the labels are expected to give."
+        * bool(beyond),
     )
     for score in scores:
-        yield _cell_table(cells, score)
+        yield cell_table(cells, score)
         if any(c.scores[score].images for c in cells):
-            yield _seeds_table(cells, score)
+            yield seeds_table(cells, score)
     if differences := mode_differences(data.confirmed):
-        yield _difference_table(differences)
+        yield difference_table(differences)
     if found := crossovers(data.confirmed):
         yield _crossover_table(found)
     saved = labels_saved(data.confirmed)
@@ -71,7 +76,8 @@ def _confirmed_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
         yield _saved_table(matches, saved[0].margin)
 
 
-def _cell_table(cells: Sequence[CellSummary], score: str) -> Table:
+def cell_table(cells: Sequence[CellSummary], score: str) -> Table:
+    """Return a score of each cell with the interval that counts."""
     seeds = max(len(c.seeds) for c in cells)
     images = cells[0].scores[score].images
     if images:
@@ -89,7 +95,8 @@ def _cell_table(cells: Sequence[CellSummary], score: str) -> Table:
     return _by_ratio(texts, caption + _same_images(cells))
 
 
-def _seeds_table(cells: Sequence[CellSummary], score: str) -> Table:
+def seeds_table(cells: Sequence[CellSummary], score: str) -> Table:
+    """Return the intervals of a score on these test images."""
     scores = {c.cell: c.scores[score] for c in cells}
     texts = {cell: interval_text(e.seeds_low, e.seeds_high) for cell, e in scores.items()}
     return _by_ratio(
@@ -117,7 +124,8 @@ def _same_images(cells: Sequence[CellSummary]) -> str:
     )
 
 
-def _difference_table(differences: Sequence[Difference]) -> Table:
+def difference_table(differences: Sequence[Difference]) -> Table:
+    """Return the differences of one score, with arrows where there is a verdict."""
     pairs = list(dict.fromkeys((d.a.mode, d.b.mode) for d in differences))
     found = {(d.a.mode, d.b.mode, d.a.train_ratio): d for d in differences}
     texts = {place: difference_text(d) + _could_show(d) for place, d in found.items()}
@@ -130,7 +138,7 @@ def _difference_table(differences: Sequence[Difference]) -> Table:
         ],
         f"Paired differences in {differences[0].score} with 95 % interval {where}. ±: the "
         "smallest difference that these images and seeds could have shown. An arrow means that the "
-        "modes differ: ▲ the first is better, ▼ it is worse. Arrows are Holm-adjusted for all "
+        "modes differ: ▲ the first is better, ▼ it is worse. Arrows are Holm-adjusted for the "
         f"{pluralize(len(differences), 'comparison')} of this table: the chance of one or more "
         "wrong arrows is below 5 %. So a single interval may exclude zero and have no arrow.",
     )
@@ -187,12 +195,12 @@ def _pareto_table(data: StudyData) -> Table:
 
 def estimate_text(e: Estimate, sign: str = "") -> str:
     """Return a mean and its interval with three decimals; a line break fits only between them."""
-    return f"{e.mean:{sign}.3f} {interval_text(e.low, e.high)}"
+    return f"{e.mean:{sign}z.3f} {interval_text(e.low, e.high)}"
 
 
 def interval_text(low: float | None, high: float | None) -> str:
     """Return an interval, without places for a line break."""
-    text = "(one seed)" if low is None or high is None else f"({low:.3f} to {high:.3f})"
+    text = "(one seed)" if low is None or high is None else f"({low:z.3f} to {high:z.3f})"
     return text.replace(" ", chr(0xA0))
 
 

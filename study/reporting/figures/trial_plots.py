@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from study.analysis.estimates import CellSummary
+from study.analysis.estimates import Cell, CellSummary
+from study.analysis.extrapolation import Extrapolation
 from study.records.trial_record import TrialRecord, best_of
 from study.reporting.figures import style
 from study.reporting.figures.values import cell_text, trial_text
@@ -80,11 +81,13 @@ def _trial_values(
 
 
 def draw_label_efficiency(
-    cells: Sequence[CellSummary], scores: Sequence[str], images: int, title: str
-) -> style.Plot:
+    cells: Sequence[CellSummary], scores: Sequence[str], images: int, title: str,
+    beyond: Sequence[Extrapolation] = (),
+) -> style.Plot:  # fmt: skip
     """Draw mean test scores with intervals against the training ratio, one line for each mode.
 
-    Each of `scores` has a panel. `images` is the size of the whole data set.
+    Each of `scores` has a panel. `images` is the size of the whole data set. Accuracies go on,
+    dashed, to what is expected `beyond` the largest ratio.
     """
     figure = style.new_figure(title, 3.4)
     panels = figure.subplots(1, len(scores), squeeze=False)[0]
@@ -102,6 +105,8 @@ def draw_label_efficiency(
         style.ratio_axis(axes, [cell.train_ratio for cell in cells], images)
         axes.set_xlabel("train_ratio, and number of images")
         style.score_axis(axes, score)
+        for found in beyond if score == "test_accuracy" else ():
+            _draw_beyond(axes, found, cells, style.side_by_side(modes)[found.mode])
     style.legend_below(figure, panels[0].get_legend_handles_labels()[0], "mean and 95 % interval")
     return figure
 
@@ -117,3 +122,14 @@ def _draw_cells(axes: Axes, cells: Sequence[CellSummary], score: str, aside: flo
     borrowed = [i for i, cell in enumerate(cells) if cell.borrowed_from is not None]
     hollow = {"linestyle": "", "markersize": 5, "markerfacecolor": "white", "zorder": 3}
     axes.plot([x[i] for i in borrowed], [y[i] for i in borrowed], **look | hollow)
+
+
+def _draw_beyond(
+    axes: Axes, found: Extrapolation, cells: Sequence[CellSummary], aside: float
+) -> None:
+    largest = Cell(found.mode, found.train_ratio)
+    (last,) = (c.scores["test_accuracy"].mean for c in cells if c.cell == largest)
+    points = {1: last} | {times: e.mean for times, e in found.accuracies.items()}
+    x = [found.train_ratio * times * aside for times in points]
+    look = style.STYLES[found.mode] | {"linestyle": "--", "marker": "", "alpha": 0.7}
+    axes.plot(x, list(points.values()), **look)

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from study.analysis.estimates import CellSummary, Estimate
+from study.analysis.estimates import CellSummary, Estimate, summarize
+from study.analysis.extrapolation import extrapolate
 from study.analysis.predictions import Predictions, calibration, confusion
 from study.records.trial_record import TrialRecord
 from study.reporting.figures.factor_plots import (
@@ -31,6 +32,7 @@ from study.reporting.figures.style import (
 )
 from study.reporting.figures.trial_plots import draw_curves, draw_label_efficiency, draw_trials
 from study.reporting.figures.winner_plots import draw_confusion, draw_reliability
+from tests.study.analysis.test_extrapolation import ON_CURVE, curve
 from tests.support.studies.builders import make_epoch, make_record
 from tl_core.config import MODES
 
@@ -172,6 +174,18 @@ def test_label_efficiency_shows_means_with_their_intervals() -> None:
     hollow = [line for line in axes.lines if line.get_markerfacecolor() == "white"]
     assert [values_of(line) for line in hollow] == [[(0.8, 0.9)]]
     assert axes.get_ylabel() == "test_accuracy (higher is better)"
+
+
+def test_label_efficiency_goes_on_to_what_is_expected() -> None:
+    trials = curve(ON_CURVE)
+    found = extrapolate(trials, "freeze")
+    assert found is not None
+    cells, scores = summarize(trials), ["test_accuracy", "test_log_loss"]
+    left, right = draw_label_efficiency(cells, scores, 200, "cells", [found]).axes
+    (dashed,) = (line for line in left.lines if line.get_linestyle() == "--")
+    expected = [(0.64, 0.955), (1.28, found.accuracies[2].mean), (2.56, found.accuracies[4].mean)]
+    assert values_of(dashed) == [pytest.approx(point) for point in expected]
+    assert not [line for line in right.lines if line.get_linestyle() == "--"]
 
 
 def points(axes: Axes) -> list[tuple[float, float]]:

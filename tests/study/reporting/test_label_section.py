@@ -1,0 +1,69 @@
+import numpy as np
+
+from study.analysis.comparisons import mode_differences
+from study.analysis.estimates import Confirmed, summarize
+from study.reporting.label_section import (
+    cell_table,
+    difference_table,
+    estimate_text,
+    interval_text,
+    seeds_table,
+)
+from tests.support.studies.builders import make_confirmed
+from tests.support.studies.image_tables import seen
+
+HITS = np.arange(240)[None] >= np.array([[12], [10], [14]])
+WORSE = np.arange(240)[None] >= np.array([[60], [66], [63]])
+
+
+def two_modes(ratio: float) -> list[Confirmed]:
+    """Freezing at 0.95 and training from scratch at 0.7375."""
+    return [*seen("freeze", ratio, HITS), *seen("scratch", ratio, WORSE)]
+
+
+def test_tables_say_which_interval_they_show() -> None:
+    cells = summarize(two_modes(0.1))
+    table = cell_table(cells, "test_accuracy")
+    assert table.caption == (
+        "test_accuracy on new photos: mean and 95 % interval from 3 seeds and 240 test images."
+    )
+    assert table.rows == [["0.1", *(estimate_text(c.scores["test_accuracy"]) for c in cells)]]
+    # The seeds' means are 0.95 and 1/120 apart: t is 4.302653, and the error 1/120/sqrt 3.
+    seeds = seeds_table(cells, "test_accuracy")
+    assert seeds.caption.startswith("test_accuracy on these test images: the 95 % interval for ot")
+    assert seeds.rows[0][1] == "(0.929\xa0to\xa00.971)"
+    old = cell_table(summarize(make_confirmed("freeze", 0.1, (0.9, 0.95))), "test_accuracy")
+    assert old.caption.startswith("test_accuracy on these test images: mean and 95 % interval over")
+    one = cell_table(summarize(seen("freeze", 0.1, HITS[:1])), "test_accuracy")
+    assert one.caption.endswith("it is the interval of these networks, not of the modes.")
+    none = cell_table(summarize(make_confirmed("freeze", 0.1, (0.9,))), "test_accuracy")
+    assert none.caption == "test_accuracy, with one seed, which gives no interval."
+
+
+def test_ratio_at_which_all_seeds_train_on_the_same_images_is_told() -> None:
+    table = cell_table(summarize(two_modes(0.1) + two_modes(0.8)), "test_accuracy")
+    assert table.caption.endswith(
+        " At 0.8 all seeds train on the same images, so its intervals don't cover other training "
+        "images."
+    )
+
+
+def test_differences_have_an_arrow_and_what_could_have_been_shown() -> None:
+    (found,) = mode_differences(two_modes(0.1))
+    half = found.estimate.half_width
+    assert half is not None
+    table = difference_table([found])
+    (row,) = table.rows
+    assert row[1].startswith("▲ +0.2")
+    assert row[1].endswith(f" ±{half:.3f}")
+    assert "with 95 % interval on new photos" in table.caption
+    assert "Holm-adjusted for the 1 comparison of this table" in table.caption
+    old = difference_table(mode_differences(make_confirmed("freeze", 0.1, (0.5,)) + make_confirmed(
+        "scratch", 0.1, (0.25,)
+    )))  # fmt: skip
+    assert old.rows == [["0.1", "+0.250 (one\xa0seed)"]]
+    assert "with 95 % interval on these test images" in old.caption
+
+
+def test_no_number_is_minus_zero() -> None:
+    assert interval_text(-1e-9, 0.1) == "(0.000\xa0to\xa00.100)"
