@@ -50,18 +50,18 @@ def label_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
 def _confirmed_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
     cells, scores = summarize(data.confirmed), data.test_scores
     title = f"{data.subject}: the chosen configuration of each cell, confirmed"
-    new = " and new photos" if any(c.scores["test_accuracy"].images for c in cells) else ""
+    new = " and new photos" if all(c.scores["test_accuracy"].images for c in cells) else ""
     modes = dict.fromkeys(c.mode for c in cells)
     beyond = [e for mode in modes if (e := extrapolate(data.confirmed, mode))]
+    dashed = " Dashed: what two and four times the labels are expected to give." if beyond else ""
     yield figures.add(
         "label-efficiency",
         draw_label_efficiency(cells, scores, data.images, title, beyond),
         f"Test scores of {data.settings.backbone}: mean and 95 % interval over fresh seeds{new}. A "
         "seed sets the initial weights, the batch order and the training images. Where intervals "
         "of two modes overlap, see their paired difference below. Hollow: the search had no trial "
-        "in this cell, so the configuration of the nearest ratio was used."
-        + " Dashed: what two and four times the labels are expected to give."
-        * bool(beyond),
+        "in this cell, so the configuration of the nearest ratio was "
+        f"used.{dashed}",
     )
     for score in scores:
         yield cell_table(cells, score)
@@ -79,7 +79,8 @@ def _confirmed_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
 def cell_table(cells: Sequence[CellSummary], score: str) -> Table:
     """Return a score of each cell with the interval that counts."""
     seeds = max(len(c.seeds) for c in cells)
-    images = cells[0].scores[score].images
+    # A study that an earlier version began may have kept the outputs of some cells only.
+    images = min(c.scores[score].images or 0 for c in cells)
     if images:
         caption = f"{score} on new photos: mean and 95 % interval"
         caption += f" from {pluralize(seeds, 'seed')} and {images} test images."
@@ -129,7 +130,9 @@ def difference_table(differences: Sequence[Difference]) -> Table:
     pairs = list(dict.fromkeys((d.a.mode, d.b.mode) for d in differences))
     found = {(d.a.mode, d.b.mode, d.a.train_ratio): d for d in differences}
     texts = {place: difference_text(d) + _could_show(d) for place, d in found.items()}
-    where = "on new photos" if differences[0].estimate.images else "on these test images"
+    where = (
+        "on new photos" if all(d.estimate.images for d in differences) else "on these test images"
+    )
     return Table(
         ["train_ratio", *(f"{a} - {b}" for a, b in pairs)],
         [
