@@ -9,8 +9,8 @@ from study.analysis.estimates import Cell, CellSummary
 from study.analysis.extrapolation import Extrapolation
 from study.records.trial_record import TrialRecord, best_of
 from study.reporting.figures import style
-from study.reporting.figures.values import cell_text, trial_text
-from tl_core.config import MODES, Metric
+from study.reporting.figures.values import cell_text, expected_text, trial_text
+from tl_core.config import MODES, Metric, Mode
 
 
 def draw_curves(record: TrialRecord, title: str) -> style.Plot:
@@ -106,7 +106,7 @@ def draw_label_efficiency(
         axes.set_xlabel("train_ratio, and number of images")
         style.score_axis(axes, score)
         for found in beyond if score == "test_accuracy" else ():
-            _draw_beyond(axes, found, cells, style.side_by_side(modes)[found.mode])
+            figure.values += _draw_beyond(axes, found, cells, images, modes)
     style.legend_below(figure, panels[0].get_legend_handles_labels()[0], "mean and 95 % interval")
     return figure
 
@@ -125,11 +125,18 @@ def _draw_cells(axes: Axes, cells: Sequence[CellSummary], score: str, aside: flo
 
 
 def _draw_beyond(
-    axes: Axes, found: Extrapolation, cells: Sequence[CellSummary], aside: float
-) -> None:
+    axes: Axes, found: Extrapolation, cells: Sequence[CellSummary], images: int,
+    modes: Sequence[Mode],
+) -> list[style.Value]:  # fmt: skip
+    """Draw a mode's curve beyond its largest ratio; return what its points say."""
+    aside = style.side_by_side(modes)[found.mode]
     largest = Cell(found.mode, found.train_ratio)
     (last,) = (c.scores["test_accuracy"].mean for c in cells if c.cell == largest)
     points = {1: last} | {times: e.mean for times, e in found.accuracies.items()}
     x = [found.train_ratio * times * aside for times in points]
     look = style.STYLES[found.mode] | {"linestyle": "--", "marker": "", "alpha": 0.7}
     axes.plot(x, list(points.values()), **look)
+    return [
+        style.Value(axes, found.train_ratio * n * aside, points[n], expected_text(found, n, images))
+        for n in found.accuracies
+    ]

@@ -1,6 +1,7 @@
 """What a point of a figure stands for, in a few lines."""
 
 from study.analysis.estimates import CellSummary
+from study.analysis.extrapolation import Extrapolation
 from study.analysis.phrases import seeds, show_rate, show_weight
 from study.records.trial_record import TrialRecord
 from tl_core.config import Metric
@@ -21,6 +22,15 @@ def cell_text(cell: CellSummary, score: str, images: int) -> str:
             f"{score} {e.mean:.3f}{within}, {n}",
             ", ".join([*rate, f"aux_weight {show_weight(cell.aux_weight, '.3g')}", source]),
         )
+    )
+
+
+def expected_text(found: Extrapolation, times: int, images: int) -> str:
+    """Return the lines on the accuracy that is expected at so many times a mode's labels."""
+    e, labels = found.accuracies[times], found.train_ratio * times * images
+    return (
+        f"{found.mode} with {times} x the labels, {labels:.0f} images\n"
+        f"expected test_accuracy {e.mean:.3f} ({e.low:.3f} to {e.high:.3f})"
     )
 
 

@@ -184,10 +184,11 @@ def test_what_more_labels_would_buy() -> None:
     trials = curve(ON_CURVE)
     found = more_labels(mode, trials)
     assert found is not None
-    assert re.sub(r"\(.*?\)", "(...)", found) == (
-        "With twice the labels of 64 % of the images, freezing is expected to gain 0.7 points "
-        "(...), and with four times 1.3 points (...), if its curve goes on as it did."
-    )
+    # By hand 0.73 and 1.25 points; the second may be rounded up or down.
+    given = "With twice the labels of 64 % of the images, freezing is expected to gain 0.7 points ("
+    assert found.startswith(given)
+    assert re.search(r"\), and with four times 1\.[23] points \(", found)
+    assert found.endswith("), if its curve goes on as it did.")
     flat = more_labels(mode, curve((20, 20, 20, 20)))
     assert flat is not None
     assert "is not shown to gain: the curve is flat within its interval, at 0.0 points (-" in flat

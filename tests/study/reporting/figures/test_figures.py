@@ -181,7 +181,12 @@ def test_label_efficiency_goes_on_to_what_is_expected() -> None:
     found = extrapolate(trials, "freeze")
     assert found is not None
     cells, scores = summarize(trials), ["test_accuracy", "test_log_loss"]
-    left, right = draw_label_efficiency(cells, scores, 200, "cells", [found]).axes
+    figure = draw_label_efficiency(cells, scores, 200, "cells", [found])
+    left, right = figure.axes
+    told = [value.text for value in figure.values if "expected" in value.text]
+    assert [text.splitlines()[0] for text in told] == [
+        "freeze with 2 x the labels, 256 images", "freeze with 4 x the labels, 512 images",
+    ]  # fmt: skip
     (dashed,) = (line for line in left.lines if line.get_linestyle() == "--")
     expected = [(0.64, 0.955), (1.28, found.accuracies[2].mean), (2.56, found.accuracies[4].mean)]
     assert values_of(dashed) == [pytest.approx(point) for point in expected]
