@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from study.analysis.two_way import TInterval
+from study.analysis.two_way import Floats, TInterval
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def estimate(
     if n == 1:
         return Estimate(mean, None, None, n)
     t = TInterval(*(np.array(x) for x in (mean, stdev(values) / math.sqrt(n), n - 1)))
-    low, high = _clipped(t, mean, lowest, highest)
+    low, high = _clipped(t.ends(), mean, lowest, highest)
     return Estimate(mean, low, high, n, low, high, t=t)
 
 
@@ -94,14 +94,19 @@ def on_new_photos(
         seeds: the mean and its interval over seeds.
         t: the mean's distribution over seeds and images; pseudo-images may have moved its centre.
         images: in the test set.
-        lowest: possible value; the interval is clipped to them.
+        lowest: possible value; the interval is clipped to them. It is on a log scale for a score
+            that is never negative and has no upper bound.
         highest: likewise.
     """
-    low, high = _clipped(t, seeds.mean, lowest, highest)
+    positive = lowest == 0 and highest == math.inf
+    ends = t.positive_ends() if positive else t.ends()
+    low, high = _clipped(ends, seeds.mean, lowest, highest)
     return replace(seeds, low=low, high=high, images=images, t=t)
 
 
-def _clipped(t: TInterval, mean: float, lowest: float, highest: float) -> tuple[float, float]:
+def _clipped(
+    ends: tuple[Floats, Floats], mean: float, lowest: float, highest: float
+) -> tuple[float, float]:
     """Ends that are possible, and that hold the mean."""
-    low, high = (float(end) for end in t.ends())
+    low, high = (float(end) for end in ends)
     return min(max(low, lowest), mean), max(min(high, highest), mean)

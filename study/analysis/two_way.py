@@ -54,6 +54,18 @@ class TInterval:
         half = self.half_width()
         return self.center - half, self.center + half
 
+    def positive_ends(self) -> tuple[Floats, Floats]:
+        """Both ends for means of values that are never negative, on a log scale, each [...].
+
+        A few images have most of the log loss, so the mean of those that were seen is more often
+        far below the truth than far above it. The log of the mean is less skewed; its standard
+        error is that of the mean as a share of it (delta method). A mean of 0 has no width.
+        """
+        share = np.divide(
+            self.half_width(), self.center, out=np.zeros_like(self.center), where=self.center > 0
+        )
+        return self.center * np.exp(-share), self.center * np.exp(share)
+
     def p_value(self) -> Floats:
         """Two-sided p of a mean of zero, [...]; it is below 0.05 where the interval excludes 0."""
         p: Floats = 2 * stats.t.sf(np.abs(self._distance(0.0)), self.df)

@@ -70,7 +70,11 @@ def test_estimates_on_new_photos() -> None:
         "test_accuracy", "test_log_loss", "test_auroc",
     }, "brightness was not kept, and the others are no means over images"  # fmt: skip
     t = two_way(np.where(hits, 0.25, 1.5))
-    assert scores["test_log_loss"].half_width == pytest.approx(float(t.half_width()))
+    loss, half = scores["test_log_loss"], float(t.half_width())
+    assert loss.half_width == pytest.approx(half)
+    factor = math.exp(half / loss.mean)
+    assert (loss.low, loss.high) == pytest.approx((loss.mean / factor, loss.mean * factor))
+    assert (loss.low or 0) > loss.mean - half
 
 
 def test_all_right_has_a_width_and_stays_possible() -> None:

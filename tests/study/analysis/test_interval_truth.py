@@ -76,6 +76,28 @@ def test_intervals_cover_a_true_difference() -> None:
     assert min(covered) >= 0.92
 
 
+def log_losses(chance: np.random.Generator, shared: float, seeds: int, images: int) -> Floats:
+    """Log losses of networks that are right on 90 %, and too sure of all; [studies, S, N]."""
+    hard = np.sqrt(shared) * chance.standard_normal((STUDIES, 1, images))
+    hard = hard + np.sqrt(1 - shared) * chance.standard_normal((STUDIES, seeds, images))
+    losses: Floats = np.logaddexp(0, 4 * (hard - 1.2816))
+    return losses
+
+
+def test_intervals_cover_the_log_loss_on_new_photos() -> None:
+    """With few images that cost much, less well than an accuracy: more than 0.90, not 0.92."""
+    chance, covered, before = np.random.default_rng(0), [], []
+    truth = float(np.mean([log_losses(chance, 0.5, 1, 1000).mean() for _ in range(4)]))
+    for seeds, shared in itertools.product((3, 5), (0.5, 0.9)):
+        losses = log_losses(chance, shared, seeds, 240)
+        low, high = two_way(losses).positive_ends()
+        covered.append(np.mean((low <= truth) & (truth <= high)))
+        mean, half = seeds_only(losses)
+        before.append(np.mean(abs(mean - truth) <= half))
+    assert min(covered) >= 0.90
+    assert min(before) < 0.65
+
+
 def test_few_studies_have_any_wrong_verdict() -> None:
     """Three equal modes at three ratios are nine comparisons; one alone may err in 1 of 20."""
     photos, chance = Photos(3, 240, 0.8, own=0.05), np.random.default_rng(0)

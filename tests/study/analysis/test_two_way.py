@@ -72,6 +72,14 @@ def test_pseudo_images_give_a_width_where_all_is_right() -> None:
     assert with_pseudo(np.zeros((2, 1)), (1, -1)).tolist() == [[0, 1, -1]] * 2
 
 
+def test_log_scale_for_what_is_never_negative() -> None:
+    t = TInterval(np.array([0.5, 0.0]), np.array([0.1, 0.1]), np.array([2.0, 2.0]))
+    low, high = t.positive_ends()
+    factor = np.exp(4.302653 * 0.1 / 0.5)
+    assert low == pytest.approx([0.5 / factor, 0])
+    assert high == pytest.approx([0.5 * factor, 0])
+
+
 def test_p_belongs_to_the_interval() -> None:
     t = TInterval(np.array([0.5, -0.5]), np.array([0.25, 0.25]), np.array([4.0, 4.0]))
     assert t.p_value() == pytest.approx(0.116117, rel=1e-4)
