@@ -151,12 +151,13 @@ def _task_row(arm: Run, without: Run) -> Row:
     found = multi_task([*map(_confirmed, arm), *(_confirmed(f, "control") for f in without)])
     if found is None:
         raise ValueError(f"{c.backbone} {c.mode} has no seed both with and without the task")
+    accuracy, log_loss = (found.differences[f"test_{name}"] for name in ("accuracy", "log_loss"))
     return {
         **_conditions(c),
-        "seeds": found.accuracy.estimate.n,
+        "seeds": accuracy.estimate.n,
         "accuracy_with": format_estimate(score(arm)),
-        "accuracy_with_less_without": format_estimate(found.accuracy.estimate, "+"),
-        "log_loss_with_less_without": format_estimate(found.log_loss.estimate, "+", 4),
+        "accuracy_with_less_without": format_estimate(accuracy.estimate, "+"),
+        "log_loss_with_less_without": format_estimate(log_loss.estimate, "+", 4),
         "the_task": found.verdict,
         "brightness_r2_with": format_estimate(score(arm, "test_brightness_r2")),
     }

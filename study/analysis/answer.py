@@ -6,7 +6,7 @@ from study.analysis import sentences
 from study.analysis.comparisons import multi_task
 from study.analysis.estimates import Cell, Confirmed, by_cell, summarize
 from study.analysis.phrases import MODE_WORDS, at_rate, enumerate_words, one_ratio, seeds, share
-from study.analysis.study_data import StudyData
+from study.analysis.study_data import StudyData, of_classification
 from study.analysis.tuning import at_an_end, effort, few_steps, hardly_tuned
 from study.config.settings import Settings
 from study.records.trial_record import TrialRecord, best_of
@@ -68,7 +68,7 @@ def _confirmed(
     winner: Cell,
 ) -> tuple[str, str, str]:
     best = next(s for s in summarize(confirmed) if s.cell == winner)
-    tried, arms = _modes(records), multi_task(confirmed)
+    tried, arms = _modes(records), multi_task(confirmed, of_classification(settings.metric))
     # In a study that was stopped, a cell that has a result may lack its confirmation.
     whole = {c for c in _cells(records) if _best_at(records, settings.metric, c)}
     where = subject if whole <= {*by_cell(confirmed)} else f"{subject}, among the confirmed results"

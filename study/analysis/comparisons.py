@@ -26,6 +26,7 @@ from study.analysis.estimates import (
 )
 from study.analysis.intervals import Estimate
 from study.analysis.two_way import CONFIDENCE
+from tl_core.config import Metric
 
 Verdict = Literal["better", "worse", "cannot tell"]
 Cells = Mapping[Cell, Mapping[int, Confirmed]]
@@ -70,28 +71,28 @@ class Difference:
 
 @dataclass(frozen=True)
 class MultiTask:
-    """The winner's configuration compared with the same one at aux_weight 0, paired by seed."""
+    """The best network's configuration compared with the same one at aux_weight 0, by seed."""
 
     cell: Cell
     aux_weight: float | Literal["auto"]
-    accuracy: Difference
-    """With the auxiliary task minus without it; likewise the other two."""
-    log_loss: Difference
-    brightness_mae: Difference
+    differences: Mapping[str, Difference]
+    """With the auxiliary task minus without it, by score of the classification; the first one
+    decides. So nothing helps by being good in one of two scores."""
+    r2: Estimate
+    """Of brightness, on the test images, with the task: how much of its variance is predicted."""
 
     @property
-    def verdict(self) -> Literal["helped", "hurt", "mixed", "cannot tell"]:
+    def verdict(self) -> Literal["helped", "hurt", "cannot tell", "not learned"]:
         """The auxiliary task's effect on the classification.
 
-        `helped` if accuracy or log loss is better and neither is worse; `hurt` if one is worse and
-        neither is better; `mixed` if one is better and the other worse.
+        A task that was not learned predicts no better than a constant: its R2 is 0 or less. What it
+        does to the classification is then no effect of the task.
         """
-        verdicts = {self.accuracy.verdict, self.log_loss.verdict}
-        if verdicts >= {"better", "worse"}:
-            return "mixed"
-        if "better" in verdicts:
-            return "helped"
-        return "hurt" if "worse" in verdicts else "cannot tell"
+        if self.r2.mean <= 0:
+            return "not learned"
+        names: dict[Verdict, Literal["helped", "hurt", "cannot tell"]]
+        names = {"better": "helped", "worse": "hurt", "cannot tell": "cannot tell"}
+        return names[next(iter(self.differences.values())).verdict]
 
 
 def difference(cells: Cells, a: Cell, b: Cell, score: str) -> Difference | None:
@@ -156,8 +157,10 @@ def differences_table(confirmed: Iterable[Confirmed]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names)
 
 
-def multi_task(confirmed: Iterable[Confirmed]) -> MultiTask | None:
+def multi_task(confirmed: Iterable[Confirmed], metric: Metric = "val_log_loss") -> MultiTask | None:
     """Compare the arms with and without the auxiliary task.
+
+    The test score that corresponds to `metric`, which scores the classification, decides.
 
     The control has the same learning rate. This is fair: the weight scales the loss, and Adam's
     steps do not depend on the scale of the loss (Kingma and Ba, ICLR 2015, section 2.1).
@@ -175,17 +178,19 @@ def multi_task(confirmed: Iterable[Confirmed]) -> MultiTask | None:
     arm = by_cell(trials).get(cell, {})
     if any(c.aux_weight == 0 for c in arm.values()):  # Then the control has the task.
         arm, without = without, arm
-    names = ("test_accuracy", "test_log_loss", "test_brightness_mae")
+    decisive = metric.replace("val_", "test_")
+    names = dict.fromkeys((decisive, "test_accuracy", "test_log_loss"))
     estimates = {name: e for name in names if (e := _paired(arm, without, name))}
     if not estimates:
         return None
-    differences = [Difference(cell, cell, name, e) for name, e in estimates.items()]
-    return MultiTask(cell, next(iter(arm.values())).aux_weight, *differences)
+    differences = {name: Difference(cell, cell, name, e) for name, e in estimates.items()}
+    r2 = estimate_score("test_brightness_r2", list(arm.values()))
+    return MultiTask(cell, next(iter(arm.values())).aux_weight, differences, r2)
 
 
 def _paired(a: Mapping[int, Confirmed], b: Mapping[int, Confirmed], score: str) -> Estimate | None:
-    """Estimate the mean of a - b over common seeds; None if there are none."""
-    common = [seed for seed in a if seed in b]
+    """Estimate the mean of a - b over common seeds; None if there are none with the score."""
+    common = [s for s in a if s in b and score in a[s].scores and score in b[s].scores]
     if not common:
         return None
     return estimate_score(score, [a[seed] for seed in common], [b[seed] for seed in common])

@@ -43,13 +43,19 @@ class Score(NamedTuple):
 
 SCORES = {
     "test_accuracy": Score("higher", 0, 1),
+    "test_balanced_accuracy": Score("higher", 0, 1),
+    "test_macro_f1": Score("higher", 0, 1),
     "test_log_loss": Score("lower", 0, math.inf),
+    "test_log_loss_scaled": Score("lower", 0, math.inf),
+    "test_calibration_error": Score("lower", 0, 1),
+    "test_calibration_error_scaled": Score("lower", 0, 1),
     "test_auroc": Score("higher", 0, 1),
     "test_brightness_mae": Score("lower", 0, math.inf),
     "test_brightness_r2": Score("higher", -math.inf, 1),
     "test_loss": Score("lower", -math.inf, math.inf),
 }
-"""Every score of the confirming trials on the test set."""
+"""Every score of the confirming trials on the test set. Those with `scaled` are after temperature
+scaling on validation. Studies of earlier versions lack some."""
 
 Arm = Literal["cell", "control"]
 
@@ -188,7 +194,8 @@ def _auroc(trials: Sequence[Confirmed], minus: Sequence[Confirmed]) -> TInterval
 
 
 def _summary(trials: list[Confirmed]) -> CellSummary:
-    scores = {name: estimate_score(name, trials) for name in SCORES}
+    there = [name for name in SCORES if all(name in c.scores for c in trials)]
+    scores = {name: estimate_score(name, trials) for name in there}
     configuration = {field.name: getattr(trials[0], field.name) for field in fields(Configuration)}
     return CellSummary(**configuration, seeds=tuple(c.seed for c in trials), scores=scores)
 
@@ -197,22 +204,26 @@ def confirm_table(confirmed: Iterable[Confirmed]) -> pd.DataFrame:
     """Return `confirm.csv`, one row for each cell.
 
     Columns: mode, train_ratio, lr, aux_weight, source, borrowed_from, trials (of the search), n
-    (seeds), images (in the test set), and five for each score. SCORE_low and SCORE_high are the
-    interval on new photos, empty if there is none; SCORE_seeds_low and SCORE_seeds_high are the one
-    on these test images.
+    (seeds), images (in the test set), and five for each score that is there. SCORE_low and
+    SCORE_high are the interval on new photos, empty if there is none; SCORE_seeds_low and
+    SCORE_seeds_high are the one on these test images.
     """
     configuration = [field.name for field in fields(Configuration)]
+    parts = ("mean", *INTERVAL_COLUMNS)
     rows = [
-        [
-            *(getattr(s, name) for name in configuration),
-            len(s.seeds),
-            s.scores["test_accuracy"].images,
-            *(x for e in s.scores.values() for x in (e.mean, *interval_columns(e))),
-        ]
+        {name: getattr(s, name) for name in configuration}
+        | {"n": len(s.seeds), "images": s.scores["test_accuracy"].images}
+        | {
+            f"{name}_{part}": value
+            for name, e in s.scores.items()
+            for part, value in zip(parts, (e.mean, *interval_columns(e)), strict=True)
+        }
         for s in summarize(confirmed)
     ]
-    scores = [f"{name}_{part}" for name in SCORES for part in ("mean", *INTERVAL_COLUMNS)]
-    return pd.DataFrame(rows, columns=[*configuration, "n", "images", *scores])
+    there = {column for row in rows for column in row}
+    scores = [f"{name}_{part}" for name in SCORES for part in parts]
+    known = [*configuration, "n", "images", *(name for name in scores if not rows or name in there)]
+    return pd.DataFrame(rows, columns=known)
 
 
 INTERVAL_COLUMNS = ("low", "high", "seeds_low", "seeds_high")

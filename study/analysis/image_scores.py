@@ -1,13 +1,16 @@
 """The outputs of one confirming trial, as a value of each score for each test image."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 import torch
 
+from study.analysis.calibration import calibration_error, fit_temperature
 from study.analysis.pigeonhole import auroc_draws
 from study.records.outputs import Targets
+from tl_core.models.heads import probabilities
 from tl_core.objectives.losses import log_losses
 from tl_core.objectives.metrics import hits
 from tl_core.objectives.outputs import Outputs
@@ -22,8 +25,10 @@ class ImageScores:
     logits: np.ndarray
     """float64 [N, 1] for two classes, else [N, K]."""
     values: dict[str, np.ndarray]
-    """float64 [N] for `test_accuracy`, `test_log_loss` and `test_brightness_mae`: the score is the
-    mean over the images."""
+    """float64 [N] for `test_accuracy`, `test_log_loss`, the same after temperature scaling
+    (`test_log_loss_scaled`), and `test_brightness_mae`: the score is the mean over the images."""
+    scores: dict[str, float] = field(default_factory=dict)
+    """Those that a trial does not compute itself."""
 
     @cached_property
     def auroc_draws(self) -> np.ndarray:
@@ -31,15 +36,32 @@ class ImageScores:
         return auroc_draws(self.logits, self.labels)
 
 
-def score_images(outputs: Outputs, targets: Targets) -> ImageScores:
-    """Score every image; both have the same N."""
-    logits, labels = outputs.logits.double(), torch.from_numpy(targets.labels)
-    error = outputs.brightness.double() - torch.from_numpy(targets.brightness)
+def score_images(outputs: Mapping[str, Outputs], targets: Mapping[str, Targets]) -> ImageScores:
+    """Score every test image; validation gives the temperature.
+
+    Args:
+        outputs: of one network, on `val` and `test`.
+        targets: of the same images.
+    """
+    test, truth = outputs["test"], targets["test"]
+    logits, labels = test.logits.double(), torch.from_numpy(truth.labels)
+    temperature = fit_temperature(outputs["val"].logits.numpy(), targets["val"].labels)
+    right, light = hits(logits, labels), torch.from_numpy(truth.brightness)
     values = {
-        "test_accuracy": hits(logits, labels).double(),
+        "test_accuracy": right.double(),
         "test_log_loss": log_losses(logits, labels),
-        "test_brightness_mae": error.abs(),
+        "test_log_loss_scaled": log_losses(logits / temperature, labels),
+        "test_brightness_mae": (test.brightness.double() - light).abs(),
+    }
+    errors = {
+        f"test_calibration_error{name}": calibration_error(
+            probabilities(scaled).amax(dim=-1).numpy(), right.numpy()
+        )
+        for name, scaled in (("", logits), ("_scaled", logits / temperature))
     }
     return ImageScores(
-        targets.labels, logits.numpy(), {name: found.numpy() for name, found in values.items()}
+        truth.labels,
+        logits.numpy(),
+        {name: found.numpy() for name, found in values.items()},
+        {"test_log_loss_scaled": values["test_log_loss_scaled"].mean().item(), **errors},
     )

@@ -10,7 +10,7 @@ from study.analysis.comparisons import (
     find_difference,
     mode_differences,
 )
-from study.analysis.estimates import Cell, CellSummary, Confirmed, by_cell, summarize
+from study.analysis.estimates import SCORES, Cell, CellSummary, Confirmed, by_cell, summarize
 from study.analysis.extrapolation import TIMES, extrapolate
 from study.analysis.label_efficiency import Crossover, LabelsSaved, crossovers, labels_saved
 from study.analysis.phrases import (
@@ -94,21 +94,35 @@ def more_labels(mode: Mode, confirmed: Sequence[Confirmed]) -> str | None:
 
 def auxiliary_effect(found: MultiTask) -> str:
     """Say how the auxiliary task changed the classification, compared with the control."""
-    n = found.accuracy.estimate.n
+    decisive, *others = found.differences.values()
+    n, r2 = decisive.estimate.n, f"{found.r2.mean:.2f}"
+    where = f"{MODE_WORDS[found.cell.mode]} with {share(found.cell.train_ratio)} of the images"
+    weight = f"at weight {show_weight(found.aux_weight, '.2g')} instead of 0"
+    if found.verdict == "not learned":
+        return (
+            f"The auxiliary task was not learned: {where}, {weight}, predicts the brightness of "
+            f"the test images no better than a constant (R2 {r2}), so whether it helps can't be "
+            "told."
+        )
     effect = {
         "helped": "helped",
         "hurt": "hurt",
-        "mixed": "helped by one measure and hurt by another",
         "cannot tell": f"has no clear effect with {seeds(n)}",
     }[found.verdict]
+    more = enumerate_words([f"its {_name(d)} by {_changed(d)}" for d in others])
     return (
-        f"The auxiliary task {effect}: predicting brightness too, at weight "
-        f"{show_weight(found.aux_weight, '.2g')} instead of 0, changed the accuracy of "
-        f"{MODE_WORDS[found.cell.mode]} with {share(found.cell.train_ratio)} of the images by "
-        f"{points(found.accuracy.estimate, '+')}, its log loss by "
-        f"{change(found.log_loss.estimate)} and its brightness error by "
-        f"{change(found.brightness_mae.estimate)}."
+        f"The auxiliary task {effect}: predicting brightness too (R2 {r2}), {weight}, changed the "
+        f"{_name(decisive)} of {where} by {_changed(decisive)}, and {more}."
     )
+
+
+def _name(d: Difference) -> str:
+    return d.score.removeprefix("test_").replace("_", " ")
+
+
+def _changed(d: Difference) -> str:
+    is_share = SCORES[d.score].highest == 1
+    return points(d.estimate, "+") if is_share else change(d.estimate)
 
 
 def no_auxiliary_effect(

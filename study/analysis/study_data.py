@@ -55,7 +55,7 @@ class StudyData:
             return {}
         hashes = {r.trial: r.outputs for r in records if r.outputs}
         kept = {n: read_outputs(self.folder, n, sha256) for n, sha256 in hashes.items()}
-        return {n: score_images(o["test"], targets["test"]) for n, o in kept.items() if o}
+        return {n: score_images(o, targets) for n, o in kept.items() if o}
 
     @cached_property
     def _choices(self) -> Choices:
@@ -103,9 +103,7 @@ class StudyData:
     @property
     def classification(self) -> Metric:
         """The metric of the search if it scores the classification alone, else log loss."""
-        metric = self.settings.metric
-        both = ("val_loss", "val_brightness_mae", "val_brightness_r2")
-        return "val_log_loss" if metric in both else metric
+        return of_classification(self.settings.metric)
 
     @property
     def test_scores(self) -> tuple[str, str]:
@@ -114,6 +112,12 @@ class StudyData:
         # `test_loss` depends on each cell's own aux_weight, so cells are not comparable by it.
         other = "val_log_loss" if metric in ("val_accuracy", "val_loss") else metric
         return "test_accuracy", other.replace("val_", "test_")
+
+
+def of_classification(metric: Metric) -> Metric:
+    """Return the metric if it scores the classification alone, else log loss."""
+    both = ("val_loss", "val_brightness_mae", "val_brightness_r2")
+    return "val_log_loss" if metric in both else metric
 
 
 def read_study_data(folder: Path) -> StudyData:
@@ -143,7 +147,7 @@ def confirmed_of(
             mode=r.config.mode,
             train_ratio=r.config.train_ratio,
             seed=r.config.seed,
-            scores=r.test,
+            scores=r.test | (images[r.trial].scores if r.trial in images else {}),
             trial=r.trial,
             source=r.source,
             borrowed_from=None if r.config.train_ratio == ratios[r.source] else ratios[r.source],

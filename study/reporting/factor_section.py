@@ -15,8 +15,8 @@ from tl_core.text import pluralize
 VERDICTS = {
     "helped": "helped the classification",
     "hurt": "hurt the classification",
-    "mixed": "made one score of the classification better and another worse",
     "cannot tell": "has no clear effect on the classification with these seeds",
+    "not learned": "was not learned, so its effect can't be told",
 }
 _NO_SCORE = Paragraph("No trial has a score yet.")
 
@@ -42,15 +42,16 @@ def learning_rate_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part
 
 def aux_weight_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
     """Yield the auxiliary task's effect on the classification."""
-    if effect := multi_task(data.confirmed):
-        differences = (effect.accuracy, effect.log_loss, effect.brightness_mae)
+    if effect := multi_task(data.confirmed, data.classification):
+        differences = effect.differences.values()
         yield Table(
             ["test score", "difference", "seeds"],
             [[d.score, difference_text(d), str(d.estimate.n)] for d in differences],
             f"{effect.cell.mode} at {effect.cell.train_ratio:g} with aux_weight "
             f"{show_weight(effect.aux_weight, '.3g')}, minus the same with aux_weight 0: paired by "
-            "seed, with 95 % interval. ▲ better, ▼ worse, no arrow: not distinguishable with these "
-            f"seeds. The task {VERDICTS[effect.verdict]}.",
+            "seed, with 95 % interval. ▲ better, ▼ worse, no arrow: not distinguishable. The first "
+            f"score decides: the task {VERDICTS[effect.verdict]}. With it, R2 of brightness on the "
+            f"test images is {effect.r2.mean:.2f}.",
         )
     if not scored(data.search):
         yield _NO_SCORE

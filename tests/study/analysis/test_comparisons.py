@@ -21,6 +21,7 @@ from study.analysis.intervals import Estimate, estimate
 from study.analysis.two_way import DIFFERENCE_PSEUDO, TInterval, two_way, with_pseudo
 from tests.support.studies.builders import make_confirmed
 from tests.support.studies.image_tables import seen
+from tl_core.config import Metric
 
 A, B = Cell("freeze", 0.1), Cell("finetune", 0.1)
 scores = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=6)
@@ -167,7 +168,8 @@ def test_table_of_differences() -> None:
         "train_ratio", "a", "b", "score", "n", "images", "mean", "low", "high", "seeds_low",
         "seeds_high", "half_width", "p", "p_holm", "verdict",
     ]  # fmt: skip
-    assert table["score"].tolist() == list(COMPARED)
+    there = [score for score in COMPARED if score in make_confirmed(*A, [0.5])[0].scores]
+    assert table["score"].tolist() == there
     assert "test_loss" not in COMPARED
     assert table.loc[0].dropna().to_dict() == {
         "train_ratio": 0.1, "a": "freeze", "b": "finetune", "score": "test_accuracy", "n": 2,
@@ -182,21 +184,27 @@ def test_table_of_differences() -> None:
     assert row["low"] < row["seeds_low"] == row["seeds_high"] == 0.5 < row["high"]
 
 
-@pytest.mark.parametrize(("accuracy", "log_loss", "verdict"), [
-    (0.5, 0.0, "helped"), (0.0, -0.5, "helped"), (0.5, -0.5, "helped"),
-    (-0.5, 0.0, "hurt"), (0.0, 0.5, "hurt"), (0.5, 0.5, "mixed"),
-    (-0.5, -0.5, "mixed"), (0.0, 0.0, "cannot tell"),
+@pytest.mark.parametrize(("metric", "accuracy", "log_loss", "r2", "verdict"), [
+    ("val_log_loss", -0.5, -0.5, 0.1, "helped"), ("val_log_loss", 0.5, 0.5, 0.1, "hurt"),
+    ("val_log_loss", 0.5, 0.0, 0.1, "cannot tell"), ("val_accuracy", 0.5, 0.5, 0.1, "helped"),
+    ("val_accuracy", -0.5, -0.5, 0.1, "hurt"), ("val_accuracy", 0.0, -0.5, 0.1, "cannot tell"),
+    ("val_accuracy", 0.5, -0.5, 0.0, "not learned"),
 ])  # fmt: skip
-def test_verdict_on_the_auxiliary_task(accuracy: float, log_loss: float, verdict: str) -> None:
-    trials = make_confirmed(*A, [0.5 + accuracy] * 3, test_log_loss=0.5 + log_loss)
-    trials += make_confirmed(*A, [0.5] * 3, "control", test_log_loss=0.5, test_brightness_mae=0.4)
-    found = multi_task(trials)
+def test_one_score_decides_about_a_task_that_was_learned(
+    metric: Metric, accuracy: float, log_loss: float, r2: float, verdict: str
+) -> None:
+    trials = make_confirmed(
+        *A, [0.5 + accuracy] * 3, test_log_loss=0.5 + log_loss, test_brightness_r2=r2
+    )
+    trials += make_confirmed(*A, [0.5] * 3, "control", test_log_loss=0.5)
+    found = multi_task(trials, metric)
     assert found is not None
     assert (found.cell, found.aux_weight, found.verdict) == (A, 0.5, verdict)
-    assert found.accuracy.estimate.mean == accuracy
-    assert found.log_loss.estimate.mean == log_loss
-    assert found.brightness_mae.estimate.mean == pytest.approx(-0.3)
-    assert found.brightness_mae.verdict == "better"
+    first = metric.replace("val_", "test_")
+    assert list(found.differences) == list(dict.fromkeys([first, "test_accuracy", "test_log_loss"]))
+    assert found.differences["test_accuracy"].estimate.mean == accuracy
+    assert found.differences["test_log_loss"].estimate.mean == log_loss
+    assert found.r2.mean == pytest.approx(r2)
 
 
 def test_no_verdict_without_two_arms_and_common_seeds() -> None:

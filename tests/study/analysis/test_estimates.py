@@ -144,7 +144,7 @@ def test_summary_holds_the_configuration_and_every_score() -> None:
     (summary,) = summarize(trials)
     assert (summary.lr, summary.aux_weight, summary.source) == (0.01, "auto", 7)
     assert (summary.borrowed_from, summary.seeds) == (0.2, (4, 5))
-    assert summary.scores.keys() == SCORES.keys()
+    assert list(summary.scores) == [name for name in SCORES if name in trials[0].scores]
     assert summary.scores["test_accuracy"].mean == 0.625
     assert summary.scores["test_auroc"] == Estimate(0.5, 0.5, 0.5, 2, 0.5, 0.5)
 
@@ -164,4 +164,4 @@ def test_table_has_a_row_a_cell() -> None:
     assert table["test_accuracy_low"].isna().all(), "no outputs were kept"
     assert table["test_accuracy_seeds_low"].isna().tolist() == [False, True]
     assert confirm_table([]).empty
-    assert list(confirm_table([])) == list(table)
+    assert {*confirm_table([])} > {*table}, "scores that no trial has are left out"

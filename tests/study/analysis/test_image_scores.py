@@ -15,12 +15,22 @@ from tl_core.objectives.outputs import Outputs
 def test_values_of_two_classes() -> None:
     outputs = Outputs(torch.tensor([[2.0], [0.0], [-1.0]]), torch.tensor([0.5, 0.25, 1.0]))
     targets = Targets(np.array([1, 1, 1]), np.array([0.5, 0.5, 0.25], dtype=np.float32))
-    found = score_images(outputs, targets)
+    val = {"val": Outputs(torch.tensor([[1.0], [1.0], [-1.0]]), torch.zeros(3))}
+    truth = {"val": Targets(np.array([1, 0, 0]), np.zeros(3, dtype=np.float32))}
+    found = score_images(val | {"test": outputs}, truth | {"test": targets})
     assert found.logits.tolist() == [[2.0], [0.0], [-1.0]]
     assert found.values["test_accuracy"].tolist()[::2] == [1.0, 0.0]
     losses = [math.log1p(math.exp(-2)), math.log(2), math.log1p(math.exp(1))]
     assert found.values["test_log_loss"].tolist() == pytest.approx(losses)
     assert found.values["test_brightness_mae"].tolist() == pytest.approx([0, 0.25, 0.75])
+    # Two of three are right at a logit of 1, so it must be log 2.
+    scaled = found.values["test_log_loss_scaled"].tolist()
+    assert scaled[0] == pytest.approx(math.log1p(2.0**-2), abs=1e-4)
+    assert found.scores["test_log_loss_scaled"] == pytest.approx(np.mean(scaled))
+    sure = [1 / (1 + math.exp(-2)), 0.5, 1 / (1 + math.exp(-1))]
+    gaps = [1 - sure[0], -sure[1], -sure[2]]
+    assert found.scores["test_calibration_error"] == pytest.approx(sum(map(abs, gaps)) / 3)
+    assert found.scores["test_calibration_error_scaled"] < 1
 
 
 @pytest.mark.parametrize("n_logits", [1, 4])
@@ -32,6 +42,12 @@ def test_their_means_are_the_scores(n_logits: int) -> None:
     )
     brightness = torch.rand(40, generator=generator)
     whole = measure(outputs, labels, brightness, 0.0)
-    found = score_images(outputs, Targets(labels.numpy(), brightness.numpy()))
+    targets = Targets(labels.numpy(), brightness.numpy())
+    found = score_images(
+        dict.fromkeys(("val", "test"), outputs), dict.fromkeys(("val", "test"), targets)
+    )
     for name, values in found.values.items():
+        if name in found.scores:
+            assert values.mean() == pytest.approx(found.scores[name])
+            continue
         assert values.mean() == pytest.approx(whole[name.removeprefix("test_")].item())

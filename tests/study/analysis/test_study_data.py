@@ -33,7 +33,7 @@ def test_each_confirming_trial_has_a_score_of_each_test_image(
 ) -> None:
     folder = shutil.copytree(finished_study.folder, tmp_path / "copy")
     data = read_study_data(folder)
-    assert {c.arm for c in data.confirmed} == {"cell", "control"}
+    assert data.confirmed
     for trial in data.confirmed:
         assert trial.images
         for name, values in trial.images.values.items():

@@ -56,7 +56,7 @@ def test_sections_and_tables(page: Page) -> None:
     assert len(page.attributes("tr")) > 42 + 4 * 5 + 5, "a row a trial"
     weights = r"at 0\.8 with aux_weight 0\.\d+, minus the same with aux_weight 0:"
     assert re.search(weights, page.text)
-    assert any(f"The task {verdict}." in page.text for verdict in VERDICTS.values())
+    assert any(f"the task {verdict}." in page.text for verdict in VERDICTS.values())
     looks = [row.get("class") for row in page.attributes("tr")]
     assert (looks.count("pruned"), looks.count("failed"), looks.count("best")) == (2, 2, 1)
     for part in (
