@@ -13,7 +13,7 @@ last two stages read the test set, once each. `study.search.choosing` says what 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from study.config.settings import Settings
+from study.config.settings import Settings, is_range
 from study.records.trial_record import ENDED, Kind, TrialRecord, best_of
 from study.search.cells import Cell
 from study.search.choosing import BEST, REPEATS, Choices, Chosen, fresh_seeds
@@ -136,7 +136,8 @@ def _on_fresh_seeds(
 def _controls(
     settings: Settings, choices: Choices, records: Sequence[TrialRecord]
 ) -> list[Planned]:
-    """The best network without the auxiliary task; with it, if the best one has none.
+    """The best network without the auxiliary task; if the best one has none, with the weight of
+    its mode's best trial that has.
 
     All else is equal, including the learning rate: Adam's steps do not depend on the loss's scale.
     Frozen trials need no control, as their two heads share no weights.
@@ -149,7 +150,16 @@ def _controls(
         return _on_fresh_seeds(settings, chosen, "control", 0.0)
     own = [r for r in records if r.config.mode == best.mode and r.config.aux_weight != 0]
     rival = best_of(own, settings.metric)
-    return _on_fresh_seeds(settings, chosen, "control", rival.config.aux_weight) if rival else []
+    weight = rival.config.aux_weight if rival else _untried_weight(settings.aux_weight)
+    return [] if weight is None else _on_fresh_seeds(settings, chosen, "control", weight)
+
+
+def _untried_weight(given: tuple[AuxWeight, ...]) -> AuxWeight | None:
+    """A weight where none but 0 was tried: the middle of a range, or the first choice."""
+    if is_range(given):
+        low, high = given
+        return (float(low) + float(high)) / 2
+    return next((weight for weight in given if weight != 0), None)
 
 
 def _winner(choices: Choices) -> list[Planned]:

@@ -51,7 +51,8 @@ class Model:
         """What users of the predictions must know: which head has not learned."""
         notes = {
             "class": "trained with aux_weight 1, so its classes are guesses",
-            "brightness": "without brightness: aux_weight 0, or R2 on validation not above 0",
+            "brightness": "trained with aux_weight 0, or has not learned brightness (R2 on "
+            "validation is not above 0), so it predicts none",
         }
         return tuple(note for head, note in notes.items() if head not in self.about.learned)
 

@@ -21,7 +21,10 @@ def assert_has(settings: Settings, layer: dict[str, Any]) -> None:
     assert {name: getattr(settings, name) for name in layer} == layer
 
 
-METRICS = "'val_log_loss', 'val_loss', 'val_accuracy', 'val_auroc', 'val_brightness_mae'"
+METRICS = (
+    "'val_log_loss', 'val_loss', 'val_accuracy', 'val_balanced_accuracy', 'val_macro_f1', "
+    "'val_auroc', 'val_brightness_mae'"
+)
 
 
 def test_defaults_hold_for_ones_own_data(tmp_path: Path) -> None:

@@ -110,13 +110,18 @@ def test_a_failed_seed_counts_against_its_cell() -> None:
     assert (last.config.train_ratio, last.config.seed) == (0.4, FRESH + 1)
 
 
-@pytest.mark.parametrize(("weights", "control"), [((0.0, 0.3), {0.3}), ((0.0, 0.0), set())])
-def test_control_of_a_network_without(weights: tuple[float, ...], control: set[float]) -> None:
+@pytest.mark.parametrize(("given", "weights", "control"), [
+    (["0", "0.9"], (0.0, 0.3), {0.3}), (["0", "0.9"], (0.0, 0.0), {0.45}),
+    (["0", "0.2", "auto"], (0.0, 0.0), {0.2}), (["0"], (0.0, 0.0), set()),
+])  # fmt: skip
+def test_control_of_a_network_without(
+    given: list[str], weights: tuple[float, ...], control: set[float]
+) -> None:
     records = [
         search_record(i, "scratch", 0.1, 0.1 * (i + 1), lr=1e-3, aux_weight=w)
         for i, w in enumerate(weights)
     ]
-    planned = finish(settings(mode=["scratch"]), records)
+    planned = finish(settings(mode=["scratch"], aux_weight=given), records)
     assert {p.config.aux_weight for p in planned if p.kind == "control"} == control
     assert {p.source for p in planned if p.kind == "control"} <= {0}
 

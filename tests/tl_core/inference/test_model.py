@@ -83,7 +83,13 @@ def test_more_classes_have_a_probability_each() -> None:
     ("learned", "notes"),
     [
         (("class", "brightness"), []),
-        (("class",), ["without brightness: aux_weight 0, or R2 on validation not above 0"]),
+        (
+            ("class",),
+            [
+                "trained with aux_weight 0, or has not learned brightness (R2 on validation is not "
+                "above 0), so it predicts none"
+            ],
+        ),
         (("brightness",), ["trained with aux_weight 1, so its classes are guesses"]),
     ],
 )
