@@ -28,9 +28,10 @@ def answer(
 ) -> tuple[str, ...]:
     """Return the sentences.
 
-    The best mode, the gain from labels, the auxiliary task's effect and how the cells were tuned;
-    then what more labels than the study's would buy, if its cells tell, learning rates at an end
-    of their range, and that networks took few steps, if it is so.
+    The first three are the answers: the best mode; the gain from labels, with what more labels than
+    the study's would buy, if its cells tell; the auxiliary task's effect. The others say how sure
+    they are: how the cells were tuned, learning rates at an end of their range, and that networks
+    took few steps, if it is so.
     Without confirming trials, they use validation scores of the search and say so.
 
     Args:
@@ -56,7 +57,9 @@ def answer(
         )
     n_seeds = max((len(trials) for trials in by_cell(confirmed).values()), default=0)
     more = sentences.more_labels(ranking[0].mode, confirmed) if ranking else None
-    notes = (more, at_an_end(settings, rates), few_steps(records))
+    best, labels, task = found
+    found = (best, f"{labels} {more}" if more else labels, task)
+    notes = (at_an_end(settings, rates), few_steps(records))
     return (*found, effort(settings, records, n_seeds), *filter(None, notes))
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from study.analysis.answer import answer_of
+from study.analysis.recommendation import recommendation, resolution
 from study.analysis.study_data import read_study_data
 from study.cluster.ray_environment import set_ray_environment
 from study.config.defaults import DEFAULTS
@@ -204,12 +205,19 @@ def print_summary(
         console.print(f"winner: {describe(best, metric)}", highlight=False)
         console.print(f"      validation accuracy {best.value('val_accuracy'):.3f}")
         # Without a page, the report has failed, and the answer would fail for the same reason.
-        for sentence in answer_of(read_study_data(folder)) if has_page else ():
+        for sentence in _answer(folder) if has_page else ():
             console.print(f"\n{sentence}", soft_wrap=False, highlight=False)
         console.print()
     if warning := _chance_warning(prepared, records):
         console.print(f"warning: {warning}", style="yellow")
     console.print(f"files: {folder}/{f', with {PAGE}' if has_page else ''}")
+
+
+def _answer(folder: Path) -> list[str]:
+    """What to do, then the answers, then how sure they are."""
+    data = read_study_data(folder)
+    parts = (recommendation(data), *answer_of(data), resolution(data))
+    return [sentence for sentence in parts if sentence]
 
 
 def _cells(records: list[TrialRecord], metric: Metric) -> Table:

@@ -1,21 +1,22 @@
 """The report of a study and its tables, made from the files in its folder."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from study.analysis.answer import answer_of
 from study.analysis.comparisons import differences_table
 from study.analysis.estimates import confirm_table
+from study.analysis.recommendation import recommendation, resolution
 from study.analysis.study_data import StudyData, read_study_data
 from study.records.study_folder import FIGURES, PAGE
 from study.reporting.factor_section import aux_weight_parts, importance_parts, learning_rate_parts
 from study.reporting.figures.fonts import fonts_for
 from study.reporting.label_section import label_parts
+from study.reporting.next_steps import next_steps
 from study.reporting.page import (
     Drawing,
     FigureWriter,
     FirstScreen,
-    NextStep,
     Part,
     Section,
     render,
@@ -36,7 +37,7 @@ _SECTIONS: dict[str, Callable[[StudyData, FigureWriter], Iterator[Part]]] = {
 }
 
 
-def write_report(folder: Path, next_steps: Sequence[NextStep] = ()) -> Path:
+def write_report(folder: Path) -> Path:
     """Make the page and its figures from the files in a study's folder; return the page's path.
 
     It reads study.json, ledger.jsonl and winner/, if there is one. Figures go into figures/, as
@@ -48,12 +49,15 @@ def write_report(folder: Path, next_steps: Sequence[NextStep] = ()) -> Path:
     figures = FigureWriter(folder / FIGURES)
     with fonts_for([data.subject, *map(printable, data.study["data"]["classes"])]):
         parts = {title: list(make(data, figures)) for title, make in _SECTIONS.items()}
+    best_mode, labels, task, *sure = answer_of(data)
     first = FirstScreen(
         f"{data.settings.name}: {data.subject}",
         _subtitle(data),
-        answers=answer_of(data),
+        recommendation=recommendation(data),
+        answers=[best_mode, labels, task],
+        how_sure=[*sure, *filter(None, [resolution(data)])],
         figure=_taken(parts["Label efficiency"]),
-        next_steps=next_steps,
+        next_steps=list(next_steps(data)),
         notes=list(_notes(data)),
     )
     sections = [Section(title, found) for title, found in parts.items()]

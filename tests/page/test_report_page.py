@@ -9,7 +9,6 @@ from typing import Literal
 import pytest
 
 from study.reporting.build import write_report
-from study.reporting.page import NextStep
 from tests.support.studies.synthetic import large_study
 
 pytest.importorskip("playwright", reason="playwright is not installed")
@@ -33,7 +32,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     study = large_study("mine", mode=modes, train_ratio=ratios, trials="20")
     study.classes = NAMES
     folder = study.write(tmp_path_factory.mktemp("runs") / "mine")
-    return write_report(folder, [NextStep("More labels:", f"study/run.py --data {'x' * 99}")])
+    return write_report(folder)
 
 
 @pytest.fixture(scope="module")

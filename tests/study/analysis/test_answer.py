@@ -196,8 +196,9 @@ def test_what_more_labels_would_buy() -> None:
     records = [make_record(i, mode=mode, train_ratio=c.train_ratio) for i, c in enumerate(trials)]
     settings = SETTINGS.model_copy(update={"mode": (mode,)})
     winner = Cell(mode, 0.64)
-    *_, tuning, last = answer(SUBJECT, settings, records, trials, [winner])
-    assert (tuning[:8], last) == ("Tuning: ", found)
+    _, labels, _, tuning = answer(SUBJECT, settings, records, trials, [winner])
+    assert tuning.startswith("Tuning: ")
+    assert labels.endswith(f". {found}")
 
 
 def test_unconfirmed() -> None:

@@ -7,7 +7,6 @@ import pytest
 from study.records.trial_record import Status
 from study.reporting.build import write_report
 from study.reporting.factor_section import VERDICTS
-from study.reporting.page import NextStep
 from tests.support.report_page import Page
 from tests.support.studies.synthetic import Synthetic, large_study, tiny_study
 from tests.support.study_fixtures import Patch
@@ -91,14 +90,11 @@ def test_page_needs_no_other_file(full: Path, page: Page) -> None:
     assert len(text) < 500_000
 
 
-def test_next_steps_are_on_the_first_screen_if_there_are_any(
-    undrawn_study: Path, page: Page
-) -> None:
-    assert "What to try next" not in page.text
-    steps = [NextStep("More labels.", "python study/run.py --data 'my photos'")]
-    text = Page(write_report(undrawn_study, steps)).text
-    assert "What to try next More labels. python study/run.py --data 'my photos'" in text
-    assert text.index("What to try next") < text.index("Which factors matter")
+def test_the_first_screen_says_what_to_do_how_sure_that_is_and_what_to_try_next(page: Page) -> None:
+    order = [" of the images for training. Its acc", "Tuning: ", "What to try next"]
+    order += ["python study/run.py --extend", "--backbone resnet50", "Which factors matter"]
+    places = [page.text.index(text) for text in order]
+    assert places == sorted(places)
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -1,0 +1,90 @@
+"""What to do, in a few sentences: the winner, what to expect, what is cheaper, what labels buy."""
+
+from statistics import fmean
+
+from study.analysis.comparisons import Difference, find_difference, mode_differences
+from study.analysis.estimates import Cell, CellSummary, summarize
+from study.analysis.extrapolation import TIMES, extrapolate
+from study.analysis.intervals import Estimate
+from study.analysis.phrases import MODE_WORDS, at_rate, percent, seeds, share
+from study.analysis.study_data import StudyData
+from tl_core.config import FROZEN
+from tl_core.text import pluralize
+
+_CHEAPER = 1.5
+"""A mode that takes this many times less is called cheaper."""
+
+
+def recommendation(data: StudyData) -> str:
+    """Return what to do; nothing if no cell is confirmed."""
+    if not data.ranking:
+        return ""
+    best = next(s for s in summarize(data.confirmed) if s.cell == data.ranking[0])
+    parts = [
+        f"Use {MODE_WORDS[best.mode]}{at_rate(best.lr)}, with {share(best.train_ratio)} of the "
+        "images for training.",
+        _expected(best),
+        _cheaper(data, best.cell),
+        _more_labels(data, best.cell),
+    ]
+    return " ".join(filter(None, parts))
+
+
+def resolution(data: StudyData) -> str | None:
+    """Return how small a difference of two modes could have been shown, if there are two."""
+    widths = [
+        d.estimate.half_width
+        for d in mode_differences(data.confirmed)
+        if d.estimate.half_width and d.estimate.images
+    ]
+    if not widths:
+        return None
+    e = next(iter(summarize(data.confirmed))).scores["test_accuracy"]
+    low, high = (f"{100 * width:.1f}" for width in (min(widths), max(widths)))
+    span = low if low == high else f"{low} to {high}"
+    return (
+        f"On {pluralize(e.images or 0, 'test image')}, with {seeds(e.n)}, two modes must be {span} "
+        "points of accuracy apart to be told from each other; more test images or seeds show less."
+    )
+
+
+def _expected(best: CellSummary) -> str:
+    e = best.scores["test_accuracy"]
+    if e.images is None:
+        return f"Its accuracy on these test images is {percent(e)}."
+    return f"Expect an accuracy of {percent(e)} on new photos."
+
+
+def _cheaper(data: StudyData, winner: Cell) -> str | None:
+    """Compare a winner that is no frozen mode with the best frozen one at its ratio."""
+    rivals = [c for c in data.ranking if c.train_ratio == winner.train_ratio and c.mode in FROZEN]
+    if winner.mode in FROZEN or not rivals:
+        return None
+    found = find_difference(mode_differences(data.confirmed), winner, rivals[0])
+    if found is None:
+        return None
+    cost = _seconds(data, winner) / max(_seconds(data, rivals[0]), 1e-9)
+    cheaper = f", and {cost:.0f} times cheaper to train" if cost >= _CHEAPER else ""
+    name = MODE_WORDS[rivals[0].mode]
+    return f"{name[0].upper()}{name[1:]} is {_lead(found)}{cheaper}."
+
+
+def _lead(d: Difference) -> str:
+    if d.verdict == "cannot tell":
+        return "not distinguishable from it"
+    where = "behind" if d.verdict == "better" else "ahead"
+    return f"{abs(100 * d.estimate.mean):.1f} points {where}"
+
+
+def _seconds(data: StudyData, cell: Cell) -> float:
+    times = [r.wall_s for r in data.records if r.kind == "confirm" and Cell.of(r.config) == cell]
+    return fmean(times) if times else 0.0
+
+
+def _more_labels(data: StudyData, winner: Cell) -> str | None:
+    if (found := extrapolate(data.confirmed, winner.mode)) is None:
+        return None
+    gain: Estimate = found.gains[TIMES[0]]
+    if found.flat:
+        return "More labels are not shown to help further."
+    return f"With twice the labels expect about {100 * gain.mean:+.1f} points."

@@ -1,0 +1,25 @@
+"""What to try next, each with its command."""
+
+from collections.abc import Iterator
+
+from study.analysis.study_data import StudyData
+from study.analysis.tuning import hardly_tuned
+from study.config.defaults import TRIALS_PER_CELL
+from study.config.validate import command_of
+from study.reporting.page import NextStep
+
+_OTHER_BACKBONES = ("resnet50", "timm:vit_small_patch16_224")
+"""A larger network of the usual kind, and one of another kind."""
+
+
+def next_steps(data: StudyData) -> Iterator[NextStep]:
+    """Yield the steps that fit the study."""
+    settings = data.settings
+    if few := hardly_tuned(settings, data.records):
+        more = TRIALS_PER_CELL * len(few) - sum(few.values())
+        extend = f"python study/run.py --extend {settings.name} --trials {more}"
+        yield NextStep("More trials for cells that are hardly tuned:", extend)
+    other = next(name for name in _OTHER_BACKBONES if name != settings.backbone)
+    changed = settings.model_copy(update={"backbone": other, "weights": "default", "name": None})
+    if settings.weights != "none":
+        yield NextStep("The same with another pretrained network:", command_of(changed))
