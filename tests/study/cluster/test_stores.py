@@ -22,6 +22,7 @@ from study.cluster.stores import (
     fill,
 )
 from study.records.ledger import read_records
+from study.records.outputs import read_outputs
 from tests.conftest import SIDE, TINY
 from tests.support.buckets import s3_bucket
 from tests.support.studies.builders import make_settings
@@ -187,6 +188,9 @@ def test_a_study_keeps_checkpoints_and_winner_in_a_bucket(
     # Of ended trials no checkpoint is left, in either place.
     assert not (study / "checkpoints").exists()
     kept = there.folder("")
-    assert {name.partition("/")[0] for name in kept} == {"winner"}
+    assert {name.partition("/")[0] for name in kept} == {"winner", "outputs"}
+    for record in read_records(study):  # The report reads them in the study's folder.
+        outputs = read_outputs(study, record.trial, record.outputs) if record.outputs else None
+        assert (outputs is not None) is (record.kind in ("confirm", "control"))
     assert there.folder("winner") == contents(study / "winner")
     assert "winner/model.safetensors" in kept
