@@ -62,7 +62,7 @@ DEMO: dict[str, Any] = {
     "image_size": 64,
     "train_ratio": (0.1, 0.4),
     "epochs": 4,
-    "min_steps": 60,
+    "min_steps": 40,
     "confirm_seeds": 3,
 }
 DEBUG: dict[str, Any] = {
