@@ -64,7 +64,8 @@ def _cheaper(data: StudyData, winner: Cell) -> str | None:
     if found is None:
         return None
     cost = _seconds(data, winner) / max(_seconds(data, rivals[0]), 1e-9)
-    cheaper = f", and {cost:.0f} times cheaper to train" if cost >= _CHEAPER else ""
+    about = f"{float(f'{cost:.2g}'):,g}"  # Times vary, so two digits are enough.
+    cheaper = f", and about {about} times cheaper to train" if cost >= _CHEAPER else ""
     name = MODE_WORDS[rivals[0].mode]
     return f"{name[0].upper()}{name[1:]} is {_lead(found)}{cheaper}."
 

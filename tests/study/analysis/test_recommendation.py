@@ -33,10 +33,10 @@ def hits(accuracy: float, n: int = 200, seeds: int = 3) -> np.ndarray:
 @pytest.mark.parametrize(
     ("rival", "seconds", "said"),
     [
-        (0.9, 4.0, "Freezing is not distinguishable from it, and 10 times cheaper to train."),
+        (0.9, 4.0, "Freezing is not distinguishable from it, and about 10 times cheaper to train."),
         (0.9, 40.0, "Freezing is not distinguishable from it."),
-        (0.5, 4.0, "Freezing is 40.0 points behind, and 10 times cheaper to train."),
-        (1.0, 4.0, "Freezing is 10.0 points ahead, and 10 times cheaper to train."),
+        (0.5, 4.0, "Freezing is 40.0 points behind, and about 10 times cheaper to train."),
+        (1.0, 4.0, "Freezing is 10.0 points ahead, and about 10 times cheaper to train."),
     ],
 )
 def test_a_network_is_compared_with_the_best_frozen_mode(
