@@ -18,8 +18,8 @@ from benchmarks.findings.recipes import RECIPES, SEEDS, chosen
 from benchmarks.findings.runs import Finished, Group, read
 from benchmarks.findings.tables import format_estimate
 from benchmarks.scaling.page import fill
-from study.analysis.intervals import Estimate, estimate, on_new_photos
-from study.analysis.two_way import DIFFERENCE_PSEUDO, SHARE_PSEUDO, two_way
+from study.intervals.estimate import Estimate, estimate, on_new_photos
+from study.intervals.two_way import DIFFERENCE_PSEUDO, SHARE_PSEUDO, two_way
 from study.reporting.figures.saving import save_png
 from study.reporting.figures.style import STYLES, Plot, legend_below, new_figure
 from tl_core.config import MODES, Mode

@@ -24,8 +24,8 @@ from study.analysis.estimates import (
     estimate_score,
     interval_columns,
 )
-from study.analysis.intervals import Estimate
-from study.analysis.two_way import CONFIDENCE
+from study.intervals.estimate import Estimate
+from study.intervals.two_way import CONFIDENCE
 from tl_core.config import Metric
 
 Verdict = Literal["better", "worse", "cannot tell"]

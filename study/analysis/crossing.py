@@ -6,7 +6,7 @@ Royal Statistical Society B 16, 1954) has every ratio at which the line's value 
 zero. It needs no variance of the ratio itself, and it is open where the data do not bound it.
 
 The value of the line at a ratio is a weighted sum of the leads, so it has an interval on new seeds
-and images (`study.analysis.two_way`), in which the leads at different ratios may vary together:
+and images (`study.intervals.two_way`), in which the leads at different ratios may vary together:
 they share the test images, and a seed's training subsets are nested.
 """
 
@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from study.analysis.two_way import CONFIDENCE, Floats, MeanSquares
+from study.intervals.two_way import CONFIDENCE, Floats, MeanSquares
 
 GRID = 401
 """Ratios between the smallest and the largest at which the line is looked at."""

@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 
 from study.analysis.image_scores import ImageScores
-from study.analysis.intervals import Estimate as Estimate
-from study.analysis.intervals import estimate as estimate
-from study.analysis.intervals import on_new_photos
-from study.analysis.pigeonhole import auroc_interval
-from study.analysis.two_way import (
+from study.intervals.estimate import Estimate as Estimate
+from study.intervals.estimate import estimate as estimate
+from study.intervals.estimate import on_new_photos
+from study.intervals.pigeonhole import auroc_interval
+from study.intervals.two_way import (
     DIFFERENCE_PSEUDO,
     SHARE_PSEUDO,
     Floats,

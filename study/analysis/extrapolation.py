@@ -16,8 +16,8 @@ import numpy as np
 
 from study.analysis.crossing import fits
 from study.analysis.estimates import Confirmed, by_cell
-from study.analysis.intervals import Estimate
-from study.analysis.two_way import CONFIDENCE, Floats, MeanSquares, mean_squares
+from study.intervals.estimate import Estimate
+from study.intervals.two_way import CONFIDENCE, Floats, MeanSquares, mean_squares
 from tl_core.config import Mode
 
 TIMES = (2, 4)

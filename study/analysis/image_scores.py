@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from study.analysis.calibration import calibration_error, fit_temperature
-from study.analysis.pigeonhole import auroc_draws
+from study.intervals.pigeonhole import auroc_draws
 from study.records.outputs import Targets
 from tl_core.models.heads import probabilities
 from tl_core.objectives.losses import log_losses

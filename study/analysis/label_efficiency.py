@@ -11,7 +11,7 @@ import numpy as np
 from study.analysis.comparisons import Cells, Difference, difference, mode_differences
 from study.analysis.crossing import last_crossing
 from study.analysis.estimates import SCORES, Cell, Confirmed, by_cell, image_table
-from study.analysis.two_way import CONFIDENCE, MeanSquares, mean_squares
+from study.intervals.two_way import CONFIDENCE, MeanSquares, mean_squares
 from study.records.trial_record import TrialRecord
 from tl_core.config import DIRECTIONS, Metric, Mode
 

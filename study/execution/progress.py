@@ -13,7 +13,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from study.analysis.phrases import show_rate, show_weight
+from study.answers.phrases import show_rate, show_weight
 from study.records.trial_record import ENDED, TrialRecord, best_of
 from tl_core.config import FROZEN, Metric, TrialConfig
 from tl_core.text import pluralize

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from study.analysis.answer import answer_of
-from study.analysis.recommendation import recommendation, resolution
 from study.analysis.study_data import read_study_data
+from study.answers.answer import answer_of
+from study.answers.recommendation import recommendation, resolution
 from study.cluster.ray_environment import set_ray_environment
 from study.config.defaults import DEFAULTS
 from study.errors import NodeError, print_faults

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from study.analysis.phrases import show_rate, show_weight
+from study.answers.phrases import show_rate, show_weight
 from study.execution.run_study import open_journal
 from study.preflight.prepare import Prepared
 from study.records.journal import Journal

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from study.analysis.answer import answer_of
 from study.analysis.comparisons import differences_table
 from study.analysis.estimates import confirm_table
-from study.analysis.recommendation import recommendation, resolution
 from study.analysis.study_data import StudyData, read_study_data
+from study.answers.answer import answer_of
+from study.answers.recommendation import recommendation, resolution
 from study.records.study_folder import FIGURES, PAGE
 from study.reporting.factor_section import aux_weight_parts, importance_parts, learning_rate_parts
 from study.reporting.figures.fonts import fonts_for

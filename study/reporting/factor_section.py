@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from study.analysis.comparisons import multi_task
 from study.analysis.importances import BEST, ENOUGH, importances, scored
-from study.analysis.phrases import show_weight
 from study.analysis.study_data import StudyData
+from study.answers.phrases import show_weight
 from study.reporting.figures import factor_plots
 from study.reporting.figures.parallel_plot import draw_parallel
 from study.reporting.label_section import difference_text

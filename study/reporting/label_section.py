@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from study.analysis.comparisons import Difference, mode_differences
 from study.analysis.estimates import Cell, CellSummary, summarize
 from study.analysis.extrapolation import extrapolate
-from study.analysis.intervals import Estimate
 from study.analysis.label_efficiency import (
     Crossover,
     crossovers,
@@ -13,6 +12,7 @@ from study.analysis.label_efficiency import (
     pareto_front,
 )
 from study.analysis.study_data import StudyData
+from study.intervals.estimate import Estimate
 from study.reporting.figures.trial_plots import draw_label_efficiency, draw_trials
 from study.reporting.page import FigureWriter, Paragraph, Part, Table
 from tl_core.config import MODES

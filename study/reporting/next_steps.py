@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from study.analysis.study_data import StudyData
-from study.analysis.tuning import hardly_tuned
+from study.answers.tuning import hardly_tuned
 from study.config.defaults import TRIALS_PER_CELL
 from study.config.validate import command_of
 from study.reporting.page import NextStep

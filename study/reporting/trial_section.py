@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from study.analysis.phrases import show_rate, show_weight
 from study.analysis.study_data import StudyData
+from study.answers.phrases import show_rate, show_weight
 from study.config.validate import command_of
 from study.records.trial_record import TrialRecord, status_counts
 from study.reporting.page import Code, Paragraph, Part, Table, isolated

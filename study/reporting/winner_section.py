@@ -6,7 +6,6 @@ from pathlib import Path
 
 from study.analysis.calibration import calibration_error
 from study.analysis.estimates import summarize
-from study.analysis.phrases import show_rate, show_weight
 from study.analysis.predictions import (
     Predictions,
     calibration,
@@ -15,6 +14,7 @@ from study.analysis.predictions import (
     read_predictions,
 )
 from study.analysis.study_data import StudyData
+from study.answers.phrases import show_rate, show_weight
 from study.records.trial_record import TrialRecord
 from study.reporting.figures.trial_plots import draw_curves
 from study.reporting.figures.winner_plots import draw_confusion, draw_reliability

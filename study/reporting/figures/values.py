@@ -2,7 +2,7 @@
 
 from study.analysis.estimates import CellSummary
 from study.analysis.extrapolation import Extrapolation
-from study.analysis.phrases import seeds, show_rate, show_weight
+from study.answers.phrases import seeds, show_rate, show_weight
 from study.records.trial_record import TrialRecord
 from tl_core.config import Metric
 

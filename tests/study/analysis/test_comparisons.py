@@ -17,8 +17,8 @@ from study.analysis.comparisons import (
     multi_task,
 )
 from study.analysis.estimates import Cell, Confirmed, by_cell
-from study.analysis.intervals import Estimate, estimate
-from study.analysis.two_way import DIFFERENCE_PSEUDO, TInterval, two_way, with_pseudo
+from study.intervals.estimate import Estimate, estimate
+from study.intervals.two_way import DIFFERENCE_PSEUDO, TInterval, two_way, with_pseudo
 from tests.support.studies.builders import make_confirmed
 from tests.support.studies.image_tables import seen
 from tl_core.config import Metric

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from study.analysis.crossing import fits, last_crossing
-from study.analysis.two_way import MeanSquares, mean_squares
+from study.intervals.two_way import MeanSquares, mean_squares
 
 X = np.array([0.0, 1, 2, 3])
 

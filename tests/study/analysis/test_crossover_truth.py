@@ -14,7 +14,7 @@ from study.analysis.comparisons import Difference
 from study.analysis.crossing import last_crossing
 from study.analysis.estimates import Confirmed
 from study.analysis.label_efficiency import crossovers, labels_saved
-from study.analysis.two_way import DIFFERENCE_PSEUDO, Floats, mean_squares, two_way, with_pseudo
+from study.intervals.two_way import DIFFERENCE_PSEUDO, Floats, mean_squares, two_way, with_pseudo
 from tests.support.studies.image_tables import seen
 from tests.support.studies.simulated_hits import Photos
 from tl_core.config import Mode

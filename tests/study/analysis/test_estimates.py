@@ -16,8 +16,8 @@ from study.analysis.estimates import (
     image_table,
     summarize,
 )
-from study.analysis.intervals import Estimate, estimate
-from study.analysis.two_way import SHARE_PSEUDO, two_way
+from study.intervals.estimate import Estimate, estimate
+from study.intervals.two_way import SHARE_PSEUDO, two_way
 from tests.support.studies.builders import make_confirmed
 from tests.support.studies.image_tables import seen
 

@@ -4,7 +4,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from study.analysis.phrases import show_weight
+from study.answers.phrases import show_weight
 from study.execution.progress import StudyDisplay, _places, describe, seconds_left
 from study.records.trial_record import Kind, Status, TrialRecord
 from tests.support.studies.builders import make_config, make_epoch, make_record

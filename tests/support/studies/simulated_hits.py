@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from study.analysis.two_way import Floats
+from study.intervals.two_way import Floats
 
 Chance = np.random.Generator
 

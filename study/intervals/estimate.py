@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from study.analysis.two_way import Floats, TInterval
+from study.intervals.two_way import Floats, TInterval
 
 
 @dataclass(frozen=True)

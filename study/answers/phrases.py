@@ -1,6 +1,6 @@
 """Numbers in words: modes, shares, and means with their intervals."""
 
-from study.analysis.intervals import Estimate
+from study.intervals.estimate import Estimate
 from study.records.trial_record import TrialRecord
 from tl_core.config import AuxWeight, Mode
 

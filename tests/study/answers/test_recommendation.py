@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from study.analysis.estimates import Cell, Confirmed
-from study.analysis.recommendation import recommendation, resolution
 from study.analysis.study_data import StudyData
+from study.answers.recommendation import recommendation, resolution
 from tests.support.studies.builders import make_confirmed, make_record
 from tests.support.studies.image_tables import seen
 

@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from study.analysis.phrases import MODE_WORDS, enumerate_words, seeds, share
+from study.answers.phrases import MODE_WORDS, enumerate_words, seeds, share
 from study.config.defaults import DEFAULTS, TRIALS_PER_CELL
 from study.config.settings import Settings, is_range
 from study.records.trial_record import TrialRecord, tried

@@ -13,7 +13,7 @@ from study.analysis.comparisons import (
 from study.analysis.estimates import SCORES, Cell, CellSummary, Confirmed, by_cell, summarize
 from study.analysis.extrapolation import TIMES, extrapolate
 from study.analysis.label_efficiency import Crossover, LabelsSaved, crossovers, labels_saved
-from study.analysis.phrases import (
+from study.answers.phrases import (
     MODE_WORDS,
     at_rate,
     change,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from study.analysis.estimates import Cell
-from study.analysis.tuning import at_an_end, effort, few_steps, hardly_tuned, trials_by_cell
+from study.answers.tuning import at_an_end, effort, few_steps, hardly_tuned, trials_by_cell
 from study.config.settings import Settings
 from study.records.trial_record import Status, TrialRecord
 from tests.support.studies.builders import make_record, make_settings

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from study.analysis.two_way import (
+from study.intervals.two_way import (
     DIFFERENCE_PSEUDO,
     SHARE_PSEUDO,
     TInterval,

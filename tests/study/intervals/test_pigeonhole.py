@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from study.analysis.pigeonhole import FEWEST_DRAWS, MOST_DRAWS, auroc_draws, auroc_interval
+from study.intervals.pigeonhole import FEWEST_DRAWS, MOST_DRAWS, auroc_draws, auroc_interval
 from tl_core.objectives.metrics import auroc
 
 LABELS = np.arange(120) % 2
@@ -32,9 +32,9 @@ def test_large_test_sets_take_fewer_draws_to_first_order(
     logits = np.random.default_rng(0).normal(size=(3000, k)).round(1)
     logits += 2.0 * (labels[:, None] == (1 if k == 1 else np.arange(k)))
     expected = auroc(torch.from_numpy(logits), torch.from_numpy(labels))
-    monkeypatch.setattr("study.analysis.pigeonhole._is_large", lambda *_: True)
+    monkeypatch.setattr("study.intervals.pigeonhole._is_large", lambda *_: True)
     linear = auroc_draws(logits, labels)
-    monkeypatch.setattr("study.analysis.pigeonhole._is_large", lambda *_: False)
+    monkeypatch.setattr("study.intervals.pigeonhole._is_large", lambda *_: False)
     exact = auroc_draws(logits, labels)
     assert linear[0] == pytest.approx(float(expected))
     assert len(linear) == len(exact) >= 1 + FEWEST_DRAWS

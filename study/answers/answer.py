@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 
-from study.analysis import sentences
 from study.analysis.comparisons import multi_task
 from study.analysis.estimates import Cell, Confirmed, by_cell, summarize
-from study.analysis.phrases import MODE_WORDS, at_rate, enumerate_words, one_ratio, seeds, share
 from study.analysis.study_data import StudyData, of_classification
-from study.analysis.tuning import at_an_end, effort, few_steps, hardly_tuned
+from study.answers import sentences
+from study.answers.phrases import MODE_WORDS, at_rate, enumerate_words, one_ratio, seeds, share
+from study.answers.tuning import at_an_end, effort, few_steps, hardly_tuned
 from study.config.settings import Settings
 from study.records.trial_record import TrialRecord, best_of
 from tl_core.config import MODES, Metric, Mode

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from study.analysis.two_way import Floats, TInterval
+from study.intervals.two_way import Floats, TInterval
 
 MOST_DRAWS, FEWEST_DRAWS = 1000, 200
 """Bootstrap draws. With 200, a standard error is known to 5 %."""

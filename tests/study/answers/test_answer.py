@@ -3,10 +3,9 @@ from dataclasses import replace
 
 import pytest
 
-from study.analysis.answer import answer
 from study.analysis.estimates import Cell, Confirmed
-from study.analysis.intervals import Estimate
-from study.analysis.phrases import (
+from study.answers.answer import answer
+from study.answers.phrases import (
     change,
     covers,
     enumerate_words,
@@ -16,7 +15,8 @@ from study.analysis.phrases import (
     share,
     show_weight,
 )
-from study.analysis.sentences import more_labels
+from study.answers.sentences import more_labels
+from study.intervals.estimate import Estimate
 from study.records.trial_record import TrialRecord
 from tests.study.analysis.test_extrapolation import ON_CURVE, curve
 from tests.support.studies.builders import make_confirmed, make_epoch, make_record, make_settings

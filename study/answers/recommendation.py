@@ -5,9 +5,9 @@ from statistics import fmean
 from study.analysis.comparisons import Difference, find_difference, mode_differences
 from study.analysis.estimates import Cell, CellSummary, summarize
 from study.analysis.extrapolation import TIMES, extrapolate
-from study.analysis.intervals import Estimate
-from study.analysis.phrases import MODE_WORDS, at_rate, percent, seeds, share
 from study.analysis.study_data import StudyData
+from study.answers.phrases import MODE_WORDS, at_rate, percent, seeds, share
+from study.intervals.estimate import Estimate
 from tl_core.config import FROZEN
 from tl_core.text import pluralize
 

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from study.analysis.comparisons import mode_differences
-from study.analysis.two_way import DIFFERENCE_PSEUDO, SHARE_PSEUDO, Floats, two_way
+from study.intervals.two_way import DIFFERENCE_PSEUDO, SHARE_PSEUDO, Floats, two_way
 from tests.support.studies.image_tables import seen
 from tests.support.studies.simulated_hits import Photos
 from tl_core.config import Mode

@@ -1,0 +1,1 @@
+"""What a study says, in sentences. Imports analysis, search, records and config."""
