@@ -6,7 +6,7 @@ from typing import get_args
 
 from benchmarks.common import Row, Tables, figures
 from benchmarks.findings.runs import LARGE, SMALL, Finished, Group
-from study.analysis.comparisons import difference, mode_differences, multi_task
+from study.analysis.comparisons import difference, mode_differences
 from study.analysis.estimates import SCORES, Arm, Cell, Confirmed, Estimate, by_cell, estimate
 from tl_core.config import ARTICLE_WIDTHS, MODES, TrialConfig
 
@@ -148,9 +148,7 @@ def _tasks(runs: Sequence[Run]) -> list[Row]:
 
 def _task_row(arm: Run, without: Run) -> Row:
     c = arm[0].config
-    found = multi_task([*map(_confirmed, arm), *(_confirmed(f, "control") for f in without)])
-    if found is None:
-        raise ValueError(f"{c.backbone} {c.mode} has no seed both with and without the task")
+    (found,) = multi_tasks([*map(_confirmed, arm), *(_confirmed(f, "control") for f in without)])
     accuracy, log_loss = (found.differences[f"test_{name}"] for name in ("accuracy", "log_loss"))
     return {
         **_conditions(c),

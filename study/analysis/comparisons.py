@@ -32,8 +32,8 @@ Verdict = Literal["better", "worse", "cannot tell"]
 Cells = Mapping[Cell, Mapping[int, Confirmed]]
 """Confirming trials by cell and seed, as returned by `by_cell`."""
 
-COMPARED = tuple(name for name in SCORES if name != "test_loss")
-"""Without `test_loss`, which depends on each cell's own aux_weight."""
+COMPARED = tuple(n for n in SCORES if n not in ("test_loss", "test_brightness_mae_baseline"))
+"""Without `test_loss`, which depends on each cell's own aux_weight, and without a constant."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class MultiTask:
-    """The best network's configuration compared with the same one at aux_weight 0, by seed."""
+    """A network's configuration compared with the control, which has aux_weight 0, by seed."""
 
     cell: Cell
     aux_weight: float | Literal["auto"]
@@ -80,6 +80,12 @@ class MultiTask:
     decides. So nothing helps by being good in one of two scores."""
     r2: Estimate
     """Of brightness, on the test images, with the task: how much of its variance is predicted."""
+    mae: Estimate
+    """Mean absolute error of brightness (0 to 1) on the test images, with the task."""
+    baseline: float | None
+    """The same of predicting the training photos' mean; earlier studies lack it."""
+    tuned: bool
+    """Whether the control's learning rate was chosen as that of the other arm was."""
 
     @property
     def verdict(self) -> Literal["helped", "hurt", "cannot tell", "not learned"]:
@@ -157,35 +163,45 @@ def differences_table(confirmed: Iterable[Confirmed]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names)
 
 
-def multi_task(confirmed: Iterable[Confirmed], metric: Metric = "val_log_loss") -> MultiTask | None:
-    """Compare the arms with and without the auxiliary task.
+def multi_tasks(confirmed: Iterable[Confirmed], metric: Metric = "val_log_loss") -> list[MultiTask]:
+    """Compare the arms with and without the auxiliary task, where a cell has both.
 
-    The test score that corresponds to `metric`, which scores the classification, decides.
+    The cell of most labels comes first. The test score that corresponds to `metric`, which scores
+    the classification, decides.
 
-    The control has the same learning rate. This is fair: the weight scales the loss, and Adam's
-    steps do not depend on the scale of the loss (Kingma and Ba, ICLR 2015, section 2.1).
-
-    Returns None if there is no control, or if the two arms have no seed in common. Raises
-    `ValueError` if several cells have controls.
+    A control that was not tuned has the learning rate of the other arm. This is nearly fair: the
+    weight scales the loss, and Adam's steps do not depend on the scale of the loss (Kingma and Ba,
+    ICLR 2015, section 2.1).
     """
     trials = list(confirmed)
-    controls = by_cell(trials, "control")
-    if not controls:
-        return None
-    if len(controls) > 1:
-        raise ValueError(f"only the winner's cell has a control; found {list(controls)}")
-    ((cell, without),) = controls.items()
-    arm = by_cell(trials).get(cell, {})
+    cells = by_cell(trials)
+    arms = [(cell, cells.get(cell, {}), c) for cell, c in by_cell(trials, "control").items()]
+    found = [effect for arm in arms if (effect := _multi_task(*arm, metric))]
+    return sorted(found, key=lambda effect: -effect.cell.train_ratio)
+
+
+def _multi_task(
+    cell: Cell, arm: Mapping[int, Confirmed], control: Mapping[int, Confirmed], metric: Metric
+) -> MultiTask | None:
+    """Compare the arms of a cell; None if they have no seed in common."""
+    tuned = all(c.tuned for c in control.values())
     if any(c.aux_weight == 0 for c in arm.values()):  # Then the control has the task.
-        arm, without = without, arm
+        arm, control = control, arm
     decisive = metric.replace("val_", "test_")
     names = dict.fromkeys((decisive, "test_accuracy", "test_log_loss"))
-    estimates = {name: e for name in names if (e := _paired(arm, without, name))}
+    estimates = {name: e for name in names if (e := _paired(arm, control, name))}
     if not estimates:
         return None
-    differences = {name: Difference(cell, cell, name, e) for name, e in estimates.items()}
-    r2 = estimate_score("test_brightness_r2", list(arm.values()))
-    return MultiTask(cell, next(iter(arm.values())).aux_weight, differences, r2)
+    trials = list(arm.values())
+    return MultiTask(
+        cell,
+        trials[0].aux_weight,
+        {name: Difference(cell, cell, name, e) for name, e in estimates.items()},
+        r2=estimate_score("test_brightness_r2", trials),
+        mae=estimate_score("test_brightness_mae", trials),
+        baseline=trials[0].scores.get("test_brightness_mae_baseline"),
+        tuned=tuned,
+    )
 
 
 def _paired(a: Mapping[int, Confirmed], b: Mapping[int, Confirmed], score: str) -> Estimate | None:

@@ -51,11 +51,13 @@ SCORES = {
     "test_calibration_error_scaled": Score("lower", 0, 1),
     "test_auroc": Score("higher", 0, 1),
     "test_brightness_mae": Score("lower", 0, math.inf),
+    "test_brightness_mae_baseline": Score("lower", 0, math.inf),
     "test_brightness_r2": Score("higher", -math.inf, 1),
     "test_loss": Score("lower", -math.inf, math.inf),
 }
 """Every score of the confirming trials on the test set. Those with `scaled` are after temperature
-scaling on validation. Studies of earlier versions lack some."""
+scaling on validation, and the baseline is the error of predicting the training photos' mean.
+Studies of earlier versions lack some."""
 
 Arm = Literal["cell", "control"]
 
@@ -93,6 +95,8 @@ class Confirmed(Configuration):
     """Number of the trial."""
     arm: Arm = "cell"
     """`control`: a cell's configuration with aux_weight 0, or with the task if the cell has 0."""
+    tuned: bool = False
+    """Of a control: whether its configuration was chosen among several, on equal seeds."""
     images: ImageScores | None = field(default=None, compare=False, repr=False)
     """What it says of each test image; None if its outputs were not kept."""
 

@@ -28,7 +28,8 @@ class ImageScores:
     """float64 [N] for `test_accuracy`, `test_log_loss`, the same after temperature scaling
     (`test_log_loss_scaled`), and `test_brightness_mae`: the score is the mean over the images."""
     scores: dict[str, float] = field(default_factory=dict)
-    """Those that a trial does not compute itself."""
+    """Those that a trial does not compute itself. `test_brightness_mae_baseline` is that of
+    predicting the training photos' mean."""
 
     @cached_property
     def auroc_draws(self) -> np.ndarray:
@@ -59,6 +60,9 @@ def score_images(outputs: Mapping[str, Outputs], targets: Mapping[str, Targets])
         )
         for name, scaled in (("", logits), ("_scaled", logits / temperature))
     }
+    if truth.train_brightness is not None:
+        off = (light - truth.train_brightness).abs().mean().item()
+        errors["test_brightness_mae_baseline"] = off
     return ImageScores(
         truth.labels,
         logits.numpy(),

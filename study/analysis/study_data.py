@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -47,7 +47,7 @@ class StudyData:
     def confirmed(self) -> list[Confirmed]:
         """The test scores of the confirming trials; empty if the study did not confirm."""
         records = still_planned(self.settings, self.records)
-        return confirmed_of(records, self.search, self._scored(records))
+        return confirmed_of(records, self.records, self._scored(records))
 
     def _scored(self, records: Iterable[TrialRecord]) -> dict[int, ImageScores]:
         """The score of every test image in the trials whose outputs are there."""
@@ -131,17 +131,21 @@ def read_study_data(folder: Path) -> StudyData:
 
 def confirmed_of(
     records: Iterable[TrialRecord],
-    search: Iterable[TrialRecord],
+    history: Sequence[TrialRecord],
     images: Mapping[int, ImageScores] = MappingProxyType({}),
 ) -> list[Confirmed]:
     """Return the results of the confirming trials, in the form that the statistics need.
 
-    `images` are the scores of each test image, by trial. A winner that was trained again only for
-    its weights confirms nothing.
+    `history` is the whole study's. `images` are the scores of each test image, by trial. A winner
+    that was trained again only for its weights confirms nothing.
     """
-    searched = list(search)
+    searched = [r for r in history if r.kind == "search"]
     ratios = {r.trial: r.config.train_ratio for r in searched}
     cells = Counter(Cell.of(r.config) for r in searched if tried([r]))
+    candidates = Counter(
+        (Cell.of(config), config.aux_weight)
+        for config in {on_seed(0, r.config) for r in history if r.kind == "repeat"}
+    )
     return [
         Confirmed(
             mode=r.config.mode,
@@ -154,6 +158,7 @@ def confirmed_of(
             aux_weight=r.config.aux_weight,
             lr=r.config.lr,
             trials=cells[Cell.of(r.config)],
+            tuned=candidates[Cell.of(r.config), r.config.aux_weight] > 1,
             arm="control" if r.kind == "control" else "cell",
             images=images.get(r.trial),
         )

@@ -2,11 +2,19 @@
 
 from collections.abc import Iterable, Sequence
 
-from study.analysis.comparisons import multi_task
+from study.analysis.comparisons import multi_tasks
 from study.analysis.estimates import Cell, Confirmed, by_cell, summarize
 from study.analysis.study_data import StudyData, of_classification
 from study.answers import sentences
-from study.answers.phrases import MODE_WORDS, at_rate, enumerate_words, one_ratio, seeds, share
+from study.answers.phrases import (
+    MODE_WORDS,
+    at_rate,
+    covers,
+    enumerate_words,
+    one_ratio,
+    seeds,
+    share,
+)
 from study.answers.tuning import at_an_end, effort, few_steps, hardly_tuned
 from study.config.settings import Settings
 from study.records.trial_record import TrialRecord, best_of
@@ -59,8 +67,9 @@ def answer(
     more = sentences.more_labels(ranking[0].mode, confirmed) if ranking else None
     best, labels, task = found
     found = (best, f"{labels} {more}" if more else labels, task)
+    about = covers(summarize(confirmed)[0].scores["test_accuracy"]) if ranking else None
     notes = (at_an_end(settings, rates), few_steps(records))
-    return (*found, effort(settings, records, n_seeds), *filter(None, notes))
+    return (*found, *filter(None, (about, effort(settings, records, n_seeds), *notes)))
 
 
 def _confirmed(
@@ -71,14 +80,14 @@ def _confirmed(
     winner: Cell,
 ) -> tuple[str, str, str]:
     best = next(s for s in summarize(confirmed) if s.cell == winner)
-    tried, arms = _modes(records), multi_task(confirmed, of_classification(settings.metric))
+    tried, arms = _modes(records), multi_tasks(confirmed, of_classification(settings.metric))
     # In a study that was stopped, a cell that has a result may lack its confirmation.
     whole = {c for c in _cells(records) if _best_at(records, settings.metric, c)}
     where = subject if whole <= {*by_cell(confirmed)} else f"{subject}, among the confirmed results"
     return (
         sentences.best_mode(where, best, tried, confirmed, hardly_tuned(settings, records)),
         sentences.label_gain(best.mode, confirmed),
-        sentences.auxiliary_effect(arms)
+        sentences.auxiliary_effect(arms[0], arms[1:])
         if arms
         else sentences.no_auxiliary_effect(settings.aux_weight, best.aux_weight, tried),
     )

@@ -67,14 +67,19 @@ def change(e: Estimate) -> str:
 
 
 def covers(e: Estimate) -> str:
-    """Say what the mean and the interval of an estimate are about."""
+    """Say what the means and the intervals of a study are about."""
     if e.low is None:
-        return f"no interval, from {seeds(e.n)}"
+        return f"Scores are of {seeds(e.n)}, without interval."
     if e.images is None:
-        return f"mean of {seeds(e.n)}, with the 95 % interval on these test images"
+        return f"Scores are means of {seeds(e.n)}, with 95 % intervals on these test images."
     if e.n == 1:
-        return "one seed, with the 95 % interval of this network on new photos"
-    return f"mean of {seeds(e.n)}, with the 95 % interval on new photos"
+        return "Scores are of one seed, with 95 % intervals of this network on new photos."
+    return f"Scores are means of {seeds(e.n)}, with 95 % intervals on new photos."
+
+
+def capitalize(words: str) -> str:
+    """Return words with a capital at the start, and the rest as it is."""
+    return words[0].upper() + words[1:]
 
 
 def enumerate_words(words: list[str]) -> str:

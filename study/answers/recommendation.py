@@ -6,7 +6,7 @@ from study.analysis.comparisons import Difference, find_difference, mode_differe
 from study.analysis.estimates import Cell, CellSummary, summarize
 from study.analysis.extrapolation import TIMES, extrapolate
 from study.analysis.study_data import StudyData
-from study.answers.phrases import MODE_WORDS, at_rate, percent, seeds, share
+from study.answers.phrases import MODE_WORDS, at_rate, capitalize, percent, seeds, share
 from study.intervals.estimate import Estimate
 from tl_core.config import FROZEN
 from tl_core.text import pluralize
@@ -66,8 +66,7 @@ def _cheaper(data: StudyData, winner: Cell) -> str | None:
     cost = _seconds(data, winner) / max(_seconds(data, rivals[0]), 1e-9)
     about = f"{float(f'{cost:.2g}'):,g}"  # Times vary, so two digits are enough.
     cheaper = f", and about {about} times cheaper to train" if cost >= _CHEAPER else ""
-    name = MODE_WORDS[rivals[0].mode]
-    return f"{name[0].upper()}{name[1:]} is {_lead(found)}{cheaper}."
+    return f"{capitalize(MODE_WORDS[rivals[0].mode])} is {_lead(found)}{cheaper}."
 
 
 def _lead(d: Difference) -> str:

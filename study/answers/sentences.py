@@ -16,8 +16,8 @@ from study.analysis.label_efficiency import Crossover, LabelsSaved, crossovers, 
 from study.answers.phrases import (
     MODE_WORDS,
     at_rate,
+    capitalize,
     change,
-    covers,
     enumerate_words,
     one_ratio,
     percent,
@@ -47,16 +47,16 @@ def best_mode(
     differences = mode_differences(confirmed)
     found = [find_difference(differences, best.cell, rival) for rival in rivals]
     ahead = bool(found) and all(d is not None and d.verdict == "better" for d in found)
-    clauses = _comparisons([d for d in found if d], cells, few)
+    only = "" if rivals else ", the only mode tried,"
     missing = [MODE_WORDS[r.mode] for r, d in zip(rivals, found, strict=True) if d is None]
-    clauses += [f"with no result for {enumerate_words(missing)} there"] if missing else []
-    accuracy = best.scores["test_accuracy"]
-    return (
-        f"On {subject}, {MODE_WORDS[best.mode]}{'' if rivals else ', the only mode tried,'} "
-        f"{'is best' if ahead else 'scored best on validation'}{at_rate(best.lr)}: "
-        f"its test accuracy ({covers(accuracy)}) is {_at(best)} of the images for training"
-        f"{''.join(f', {clause}' for clause in clauses)}."
-    )
+    return " ".join((
+        f"{capitalize(MODE_WORDS[best.mode])}{at_rate(best.lr)}{only} "
+        f"{'is best' if ahead else 'scored best on validation'} on {subject}.",
+        f"Its test accuracy is {percent(best.scores['test_accuracy'])} with "
+        f"{share(best.train_ratio)} of the images for training.",
+        *_comparisons([d for d in found if d], cells, few),
+        *([f"There is no result for {enumerate_words(missing)}."] if missing else []),
+    ))  # fmt: skip
 
 
 def label_gain(mode: Mode, confirmed: Sequence[Confirmed]) -> str:
@@ -67,11 +67,11 @@ def label_gain(mode: Mode, confirmed: Sequence[Confirmed]) -> str:
         return one_ratio(mode, most.train_ratio)
     gain = difference(by_cell(confirmed), most.cell, least.cell, "test_accuracy")
     crossed = [c for c in crossovers(confirmed) if mode in (c.before, c.after)]
-    clauses = [_saving(mode, labels_saved(confirmed)), *_crossing(crossed)]
-    return (
-        f"{_gain(gain)}: {MODE_WORDS[mode]} goes from {_at(least)} of the images to {_at(most)}; "
-        f"{', and '.join(clauses)}."
-    )
+    return " ".join((
+        f"{_gain(gain)}: {MODE_WORDS[mode]} goes from {_at(least)} of the images to {_at(most)}.",
+        *_saving(mode, labels_saved(confirmed)),
+        *_crossing(crossed),
+    ))  # fmt: skip
 
 
 def more_labels(mode: Mode, confirmed: Sequence[Confirmed]) -> str | None:
@@ -92,28 +92,56 @@ def more_labels(mode: Mode, confirmed: Sequence[Confirmed]) -> str | None:
     )
 
 
-def auxiliary_effect(found: MultiTask) -> str:
-    """Say how the auxiliary task changed the classification, compared with the control."""
-    decisive, *others = found.differences.values()
-    n, r2 = decisive.estimate.n, f"{found.r2.mean:.2f}"
+def auxiliary_effect(found: MultiTask, others: Sequence[MultiTask] = ()) -> str:
+    """Say how the auxiliary task changed the classification, compared with the control.
+
+    `others` are the same at other ratios.
+    """
+    given = f"at weight {show_weight(found.aux_weight, '.2g')}"
     where = f"{MODE_WORDS[found.cell.mode]} with {share(found.cell.train_ratio)} of the images"
-    weight = f"at weight {show_weight(found.aux_weight, '.2g')} instead of 0"
+    learned = f"{_errs(found)}, R2 {found.r2.mean:.2f}"
     if found.verdict == "not learned":
-        return (
-            f"The auxiliary task was not learned: {where}, {weight}, predicts the brightness of "
-            f"the test images no better than a constant (R2 {r2}), so whether it helps can't be "
-            "told."
-        )
+        return " ".join((
+            f"The auxiliary task, predicting brightness, was not learned {given}: {where} predicts "
+            f"it no better than a constant ({learned}).",
+            "So whether it helps can't be told.",
+            *(_elsewhere(other) for other in others),
+        ))  # fmt: skip
+    changes = [f"the {_name(d)} by {_changed(d)}" for d in found.differences.values()]
+    n = next(iter(found.differences.values())).estimate.n
     effect = {
         "helped": "helped",
         "hurt": "hurt",
         "cannot tell": f"has no clear effect with {seeds(n)}",
     }[found.verdict]
-    more = enumerate_words([f"its {_name(d)} by {_changed(d)}" for d in others])
+    tuned = "tuned as well" if found.tuned else "at the same learning rate"
+    return " ".join((
+        f"The auxiliary task, predicting brightness, {effect}.",
+        f"In {where}, {given} it changed {enumerate_words(changes)}, compared with weight 0 "
+        f"{tuned}.",
+        f"The task was learned ({learned}).",
+        *(_elsewhere(other) for other in others),
+    ))  # fmt: skip
+
+
+def _elsewhere(found: MultiTask) -> str:
+    decisive = next(iter(found.differences.values()))
+    verdict = {
+        "helped": "it helped",
+        "hurt": "it hurt",
+        "cannot tell": "it has no clear effect",
+        "not learned": "it was not learned",
+    }[found.verdict]
     return (
-        f"The auxiliary task {effect}: predicting brightness too (R2 {r2}), {weight}, changed the "
-        f"{_name(decisive)} of {where} by {_changed(decisive)}, and {more}."
+        f"With {share(found.cell.train_ratio)} of the images {verdict}: the {_name(decisive)} "
+        f"changed by {_changed(decisive)}."
     )
+
+
+def _errs(found: MultiTask) -> str:
+    """The error in the task's own unit, beside that of a constant."""
+    against = f", {found.baseline:.3f} for the training mean" if found.baseline else ""
+    return f"mean error {found.mae.mean:.3f} on a scale of 0 to 1{against}"
 
 
 def _name(d: Difference) -> str:
@@ -150,19 +178,19 @@ def _at(s: CellSummary) -> str:
 
 
 def _comparisons(found: list[Difference], cells: Cells, few: Mapping[Cell, int]) -> list[str]:
-    """Compare the winner with the other modes at its ratio, one clause for each verdict."""
-    clauses = []
+    """Compare the winner with the other modes at its ratio, one sentence for each verdict."""
+    sentences = []
     for verdict, position, by in (
-        ("better", "ahead of", "by"),
-        ("cannot tell", "not distinguishable from", "at a difference of"),
-        ("worse", "but behind", "by"),
+        ("better", "is ahead of", "by"),
+        ("cannot tell", "is not distinguishable from", "at a difference of"),
+        ("worse", "is behind", "by"),
     ):
         alike = [d for d in found if d.verdict == verdict]
         gaps = [-d.estimate if verdict == "worse" else d.estimate for d in alike]
         named = [_rival(d, cells, few) for d in alike]
         modes = [f"{rival} {by} {points(e)}" for rival, e in zip(named, gaps, strict=True)]
-        clauses += [f"{position} {enumerate_words(modes)}"] if modes else []
-    return clauses
+        sentences += [f"It {position} {enumerate_words(modes)}."] if modes else []
+    return sentences
 
 
 def _rival(d: Difference, cells: Cells, few: Mapping[Cell, int]) -> str:
@@ -184,30 +212,29 @@ def _gain(d: Difference | None) -> str:
     return f"Whether more labels help is unclear, at a change of {points(d.estimate, '+')}"
 
 
-def _saving(mode: Mode, saved: list[LabelsSaved]) -> str:
+def _saving(mode: Mode, saved: list[LabelsSaved]) -> list[str]:
     """Name the fewest labels that match all of this mode's, or else all of another mode's."""
     found = [s.match for s in saved if s.match and s.match.a.train_ratio < s.ratio_b]
     matches = [d for d in found if d.b.mode == mode] or [d for d in found if d.a.mode == mode]
-    within = f"within {pluralize(round(100 * saved[0].margin), 'point')}"
     if not matches:
-        return f"no smaller share is shown to match that {within}"
+        return []
     d = min(matches, key=lambda d: (d.a.train_ratio, -d.estimate.mean))
     few, many = (f"{MODE_WORDS[c.mode]} with {share(c.train_ratio)}" for c in (d.a, d.b))
     if d.verdict == "better":
-        return f"{few} is better than {many} by {points(d.estimate)}"
-    return f"{few} matches {many} {within}, at a difference of {points(d.estimate)}"
+        return [f"{capitalize(few)} is better than {many} by {points(d.estimate)}."]
+    within = f"within {pluralize(round(100 * saved[0].margin), 'point')}"
+    return [f"{capitalize(few)} matches {many} {within}, at a difference of {points(d.estimate)}."]
 
 
 def _crossing(crossed: list[Crossover]) -> list[str]:
-    seen = [_overtaking(c) for c in crossed if c.status == "seen"]
-    if seen or not crossed:
-        return seen
-    if all(c.status == "none seen" for c in crossed):
-        return ["no mode is seen to overtake another"]
-    return ["whether one mode overtakes another is unclear"]
+    """Name the modes that overtake others; that none does is no news."""
+    return [_overtaking(c) for c in crossed if c.status == "seen"]
 
 
 def _overtaking(c: Crossover) -> str:
     at, low, high = (f"{100 * x:.2g} %" if x else None for x in (c.ratio, c.low, c.high))
     interval = f"{low or 'below all tried'} to {high or 'above all tried'}"
-    return f"{MODE_WORDS[c.after]} overtakes {MODE_WORDS[c.before]} at about {at} ({interval})"
+    return (
+        f"{capitalize(MODE_WORDS[c.after])} overtakes {MODE_WORDS[c.before]} at about {at} "
+        f"({interval})."
+    )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from study.cluster.capacity import Capacity
+from study.config.defaults import TRIALS_PER_CELL
 from study.config.settings import Settings
 from study.search.cells import Cell, shares
 from study.search.choosing import BEST, REPEATS
@@ -242,5 +243,14 @@ def _confirming(settings: Settings, cells: Sequence[TrialGroup]) -> list[list[Tr
         return [[winner]]
     if not nets or settings.aux_weight == (0.0,):
         return [planned, [winner]]
-    # The control of the auxiliary task.
-    return [planned, [max(nets, key=lambda group: group.seconds), winner]]
+    longest = max(nets, key=lambda group: group.seconds)
+    smallest = min(settings.train_ratio)
+    controls = [
+        group
+        for group in nets
+        if group.config.mode == longest.config.mode
+        and (group is longest or group.config.train_ratio == smallest)
+    ]
+    tuned = settings.trials >= TRIALS_PER_CELL * len(cells)
+    repeats = [replace(group, number=BEST * REPEATS) for group in controls] if tuned else []
+    return [planned, *([repeats] if repeats else []), [*controls, winner]]

@@ -30,6 +30,8 @@ class Targets(NamedTuple):
     """int64 [N]."""
     brightness: np.ndarray
     """float32 [N], from 0 to 1."""
+    train_brightness: float | None = None
+    """Mean over the photos of the training side; files of earlier versions lack it."""
 
 
 def outputs_name(trial: int) -> str:
@@ -53,9 +55,9 @@ def read_outputs(folder: Path, trial: int, sha256: str) -> dict[str, Outputs] | 
 def write_targets(folder: Path, images: ImageSet, split: Split) -> str:
     """Write what is true of the images of `val` and `test` into a study's folder.
 
-    Returns the hash of the file.
+    `split` is the one with the largest training subset. Returns the hash of the file.
     """
-    arrays: dict[str, Any] = {}
+    arrays: dict[str, Any] = {"train_brightness": images.brightness[split.train].mean()}
     for name in _SPLITS:
         rows = getattr(split, name)
         arrays |= {f"{name}_labels": images.labels[rows]}
@@ -72,8 +74,9 @@ def read_targets(folder: Path, sha256: str) -> dict[str, Targets] | None:
     if not (content := _read(folder / OUTPUTS / _TARGETS, sha256)):
         return None
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        mean = float(arrays["train_brightness"]) if "train_brightness" in arrays else None
         return {
-            name: Targets(arrays[f"{name}_labels"], arrays[f"{name}_brightness"])
+            name: Targets(arrays[f"{name}_labels"], arrays[f"{name}_brightness"], mean)
             for name in _SPLITS
         }
 

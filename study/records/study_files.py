@@ -61,7 +61,7 @@ class Results:
         except OSError as error:
             raise InputError([f"{folder} can't be made: {error.strerror}"]) from error
         if settings.confirm and not settings.debug:
-            split = self._split(settings.train_ratio[0], settings.seed)
+            split = self._split(max(settings.train_ratio), settings.seed)
             self.study["targets"] = write_targets(folder, images, split)
         self._write(STUDY, self.study)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from study.analysis.comparisons import multi_task
+from study.analysis.comparisons import multi_tasks
 from study.analysis.importances import BEST, ENOUGH, importances, scored
 from study.analysis.study_data import StudyData
 from study.answers.phrases import show_weight
@@ -42,16 +42,19 @@ def learning_rate_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part
 
 def aux_weight_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
     """Yield the auxiliary task's effect on the classification."""
-    if effect := multi_task(data.confirmed, data.classification):
+    for effect in multi_tasks(data.confirmed, data.classification):
         differences = effect.differences.values()
+        rate = "tuned as well" if effect.tuned else "at the same learning rate"
+        mean = f" ({effect.baseline:.3f} for the training mean)" if effect.baseline else ""
         yield Table(
             ["test score", "difference", "seeds"],
             [[d.score, difference_text(d), str(d.estimate.n)] for d in differences],
             f"{effect.cell.mode} at {effect.cell.train_ratio:g} with aux_weight "
-            f"{show_weight(effect.aux_weight, '.3g')}, minus the same with aux_weight 0: paired by "
-            "seed, with 95 % interval. ▲ better, ▼ worse, no arrow: not distinguishable. The first "
-            f"score decides: the task {VERDICTS[effect.verdict]}. With it, R2 of brightness on the "
-            f"test images is {effect.r2.mean:.2f}.",
+            f"{show_weight(effect.aux_weight, '.3g')}, minus the same with aux_weight 0, {rate}: "
+            "paired by seed, with 95 % interval. ▲ better, ▼ worse, no arrow: not distinguishable. "
+            f"The first score decides: the task {VERDICTS[effect.verdict]}. With it, the mean "
+            f"error of brightness on the test images is {effect.mae.mean:.3f}{mean}, on a scale "
+            f"from 0 to 1, and R2 is {effect.r2.mean:.2f}.",
         )
     if not scored(data.search):
         yield _NO_SCORE

@@ -5,22 +5,25 @@ luckiest. So both choices are made again on seeds that are the same for all that
 
 1. The three best configurations of a cell are repeated on three seeds; the best mean is chosen.
 2. The chosen ones are confirmed on fresh seeds; the cell with the best mean is the winner.
+3. The three best of a network are repeated without the auxiliary task on the same seeds; the best
+   mean is the control. So it is tuned like the network that it is compared with.
 
 All scores are the study's metric on the validation set. The test set chooses nothing.
 """
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import fmean
 from typing import NamedTuple
 
+from study.config.defaults import TRIALS_PER_CELL
 from study.config.settings import Settings
-from study.records.trial_record import ENDED, Kind, TrialRecord, best_of, ranked
+from study.records.trial_record import ENDED, Kind, TrialRecord, best_of, ranked, tried
 from study.search.cells import Cell, nearest
-from tl_core.config import DIRECTIONS, FROZEN, TrialConfig
+from tl_core.config import DIRECTIONS, FROZEN, AuxWeight, TrialConfig
 
 BEST, REPEATS = 3, 3
 """How many configurations of a cell are repeated, and on how many seeds."""
@@ -82,13 +85,13 @@ class Choices:
         self._by_config = {(r.kind, r.config): r for r in records}
         self._sign = 1 if DIRECTIONS[settings.metric] == "min" else -1
 
-    def candidates(self, cell: Cell) -> list[TrialRecord]:
-        """Return the trials with the best different configurations of a cell, the best first."""
+    def candidates(self, cell: Cell) -> list[Chosen]:
+        """Return the best different configurations of a cell, the best first."""
         different: dict[TrialConfig, TrialRecord] = {}
         here = [r for r in self._records if Cell.of(r.config) == cell]
         for record in ranked(here, self._settings.metric):
             different.setdefault(on_seed(0, record.config), record)
-        return [*different.values()][:BEST]
+        return [Chosen(record.config, record) for record in different.values()][:BEST]
 
     def repeated(self) -> Iterator[tuple[TrialRecord, TrialConfig]]:
         """Yield each candidate of the search with each trial that repeats it.
@@ -98,9 +101,31 @@ class Choices:
         for cell in self._cells:
             candidates = self.candidates(cell)
             if cell.mode != "probe" and len(candidates) > 1:
-                for candidate in candidates:
-                    for config in repeats_of(self._settings, candidate.config):
-                        yield candidate, config
+                yield from self._repeats(candidates)
+
+    def repeated_control(
+        self, cell: Cell, weight: AuxWeight
+    ) -> Iterator[tuple[TrialRecord, TrialConfig]]:
+        """Yield each candidate of a control with each trial that repeats it.
+
+        Where the cell had too few trials to be tuned, the control needs no tuning either.
+        """
+        here = [r for r in self._records if Cell.of(r.config) == cell]
+        candidates = self._control_candidates(cell, weight)
+        if tried(here) >= TRIALS_PER_CELL and len(candidates) > 1:
+            yield from self._repeats(candidates)
+
+    def control(self, cell: Cell, weight: AuxWeight) -> Chosen:
+        """The configuration of a cell at another auxiliary weight.
+
+        It is the best of the cell's candidates at that weight if they were repeated, else the
+        chosen one of the cell.
+        """
+        chosen = self.chosen[cell]
+        same = Chosen(chosen.config.model_copy(update={"aux_weight": weight}), chosen.source)
+        if not any(self.repeated_control(cell, weight)):
+            return same
+        return self._best_of(self._control_candidates(cell, weight)) or same
 
     @cached_property
     def chosen(self) -> dict[Cell, Chosen]:
@@ -108,10 +133,12 @@ class Choices:
 
         A cell without a finished trial has that of the nearest ratio of its mode, if there is one.
         """
-        own = {cell: best for cell in self._cells if (best := self._choose(cell))}
+        own = {cell: best for cell in self._cells if (best := self._best_of(self.candidates(cell)))}
         near = {cell: next(iter(nearest(cell, own)), None) for cell in self._cells}
         return {
-            cell: Chosen(own[n].config.model_copy(update={"train_ratio": cell.train_ratio}), own[n])
+            cell: replace(
+                own[n], config=own[n].config.model_copy(update={"train_ratio": cell.train_ratio})
+            )
             for cell, n in near.items()
             if n
         }
@@ -178,14 +205,27 @@ class Choices:
             self._settings.mode, self._settings.train_ratio
         )))  # fmt: skip
 
-    def _choose(self, cell: Cell) -> TrialRecord | None:
-        """The candidate whose repeats are best; the search's best while some are still to run."""
-        candidates = self.candidates(cell)
-        trials = {r.trial: repeats_of(self._settings, r.config) for r in candidates}
-        every = itertools.chain.from_iterable(trials.values())
+    def _control_candidates(self, cell: Cell, weight: AuxWeight) -> list[Chosen]:
+        different: dict[TrialConfig, Chosen] = {}
+        for found in self.candidates(cell):
+            config = found.config.model_copy(update={"aux_weight": weight})
+            different.setdefault(on_seed(0, config), replace(found, config=config))
+        return [*different.values()]
+
+    def _repeats(self, candidates: Iterable[Chosen]) -> Iterator[tuple[TrialRecord, TrialConfig]]:
+        for candidate in candidates:
+            for config in repeats_of(self._settings, candidate.config):
+                yield candidate.source, config
+
+    def _best_of(self, candidates: Sequence[Chosen]) -> Chosen | None:
+        """The candidate whose repeats are best; the first while some are still to run."""
+        every = [config for _, config in self._repeats(candidates)]
         if not candidates or not all(self.ended("repeat", config) for config in every):
             return next(iter(candidates), None)
-        return min(candidates, key=lambda r: self._rank("repeat", trials[r.trial]))
+        return min(
+            candidates,
+            key=lambda c: self._rank("repeat", repeats_of(self._settings, c.config)),
+        )
 
     def _rank(self, kind: Kind, configs: Sequence[TrialConfig]) -> Rank:
         found = [self.value(kind, config) for config in configs]

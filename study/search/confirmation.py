@@ -3,8 +3,9 @@
 1. `repeat`: the best configurations of each cell on further seeds, so that one can be chosen.
 2. `confirm`: the chosen one of each cell on fresh seeds. All cells get the same seeds, so that
    modes can be compared seed by seed.
-3. `control`: the best network again, without the auxiliary task; and `winner`: the winner once
-   more, on its first fresh seed, for its weights.
+3. `repeat`: the candidates of the best network again, without the auxiliary task.
+4. `control`: what that chose, on the fresh seeds; and `winner`: the winner once more, on its first
+   fresh seed, for its weights.
 
 A seed sets the initial weights, the batch order and the training subset. Only the trials of the
 last two stages read the test set, once each. `study.search.choosing` says what is chosen.
@@ -92,7 +93,9 @@ def max_confirm_trials(settings: Settings) -> int:
         return 1
     repeats = {mode: BEST * (1 if mode in FROZEN else REPEATS) for mode in settings.mode}
     each = [(repeats[m] if m != "probe" else 0) + settings.confirm_seeds for m in settings.mode]
-    return len(settings.train_ratio) * sum(each) + settings.confirm_seeds + 1
+    n_ratios = len(settings.train_ratio)
+    controls = 0 if {*settings.mode} <= {*FROZEN} else min(2, n_ratios)
+    return n_ratios * sum(each) + controls * (BEST * REPEATS + settings.confirm_seeds) + 1
 
 
 def _stages(settings: Settings, records: Sequence[TrialRecord]) -> Iterator[list[Planned]]:
@@ -104,6 +107,11 @@ def _stages(settings: Settings, records: Sequence[TrialRecord]) -> Iterator[list
     choices = Choices(settings, records)
     yield [Planned(config, "repeat", best.trial) for best, config in choices.repeated()]
     yield _confirming(settings, choices)
+    yield [
+        Planned(config, "repeat", best.trial)
+        for arm in _arms(settings, choices, records)
+        for best, config in choices.repeated_control(*arm)
+    ]
     # The winner comes last, so that it has the highest number.
     yield [*_controls(settings, choices, records), *_winner(choices)]
 
@@ -124,34 +132,38 @@ def _confirming(settings: Settings, choices: Choices) -> list[Planned]:
     return [p for c in choices.chosen.values() for p in _on_fresh_seeds(settings, c, "confirm")]
 
 
-def _on_fresh_seeds(
-    settings: Settings, chosen: Chosen, kind: Kind, aux_weight: AuxWeight | None = None
-) -> list[Planned]:
-    trials = [chosen.on_seed(seed) for seed in fresh_seeds(settings)]
-    if aux_weight is not None:
-        trials = [config.model_copy(update={"aux_weight": aux_weight}) for config in trials]
-    return [Planned(config, kind, chosen.source.trial, tests=True) for config in trials]
-
-
 def _controls(
     settings: Settings, choices: Choices, records: Sequence[TrialRecord]
 ) -> list[Planned]:
-    """The best network without the auxiliary task; if the best one has none, with the weight of
-    its mode's best trial that has.
+    controls = [choices.control(*arm) for arm in _arms(settings, choices, records)]
+    return [p for c in controls for p in _on_fresh_seeds(settings, c, "control")]
 
-    All else is equal, including the learning rate: Adam's steps do not depend on the loss's scale.
-    Frozen trials need no control, as their two heads share no weights.
+
+def _on_fresh_seeds(settings: Settings, chosen: Chosen, kind: Kind) -> list[Planned]:
+    trials = [chosen.on_seed(seed) for seed in fresh_seeds(settings)]
+    return [Planned(config, kind, chosen.source.trial, tests=True) for config in trials]
+
+
+def _arms(
+    settings: Settings, choices: Choices, records: Sequence[TrialRecord]
+) -> list[tuple[Cell, AuxWeight]]:
+    """The cells that get a control, and its auxiliary weight.
+
+    They are the best network's, and the same mode at the smallest ratio. The weight is 0, or if the
+    cell has 0, that of its mode's best trial that has the task. Frozen trials need no control, as
+    their two heads share no weights.
     """
     best = next((cell for cell in choices.ranking if cell.mode not in FROZEN), None)
     if best is None:
         return []
-    chosen = choices.chosen[best]
-    if chosen.config.aux_weight != 0:
-        return _on_fresh_seeds(settings, chosen, "control", 0.0)
+    cells = dict.fromkeys((best, best._replace(train_ratio=min(settings.train_ratio))))
     own = [r for r in records if r.config.mode == best.mode and r.config.aux_weight != 0]
     rival = best_of(own, settings.metric)
-    weight = rival.config.aux_weight if rival else _untried_weight(settings.aux_weight)
-    return [] if weight is None else _on_fresh_seeds(settings, chosen, "control", weight)
+    with_task = rival.config.aux_weight if rival else _untried_weight(settings.aux_weight)
+    weights = {
+        cell: 0.0 if choices.chosen[cell].config.aux_weight != 0 else with_task for cell in cells
+    }
+    return [(cell, weight) for cell, weight in weights.items() if weight is not None]
 
 
 def _untried_weight(given: tuple[AuxWeight, ...]) -> AuxWeight | None:

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from study.analysis.comparisons import (
     find_difference,
     holm,
     mode_differences,
-    multi_task,
+    multi_tasks,
 )
 from study.analysis.estimates import Cell, Confirmed, by_cell
 from study.intervals.estimate import Estimate, estimate
@@ -197,8 +198,7 @@ def test_one_score_decides_about_a_task_that_was_learned(
         *A, [0.5 + accuracy] * 3, test_log_loss=0.5 + log_loss, test_brightness_r2=r2
     )
     trials += make_confirmed(*A, [0.5] * 3, "control", test_log_loss=0.5)
-    found = multi_task(trials, metric)
-    assert found is not None
+    (found,) = multi_tasks(trials, metric)
     assert (found.cell, found.aux_weight, found.verdict) == (A, 0.5, verdict)
     first = metric.replace("val_", "test_")
     assert list(found.differences) == list(dict.fromkeys([first, "test_accuracy", "test_log_loss"]))
@@ -209,10 +209,25 @@ def test_one_score_decides_about_a_task_that_was_learned(
 
 def test_no_verdict_without_two_arms_and_common_seeds() -> None:
     one, control = make_confirmed(*A, [1.0]), make_confirmed(*A, [0.5], "control")
-    found = multi_task(one + control)
-    assert found is not None
+    (found,) = multi_tasks(one + control)
     assert found.verdict == "cannot tell", "one seed has no interval"
     for trials in (one, control, one + make_confirmed(*A, [0.5], "control", seeds=[1])):
-        assert multi_task(trials) is None
-    with pytest.raises(ValueError, match="only the winner's cell has a control; found"):
-        multi_task(control + make_confirmed(*B, [0.5], "control"))
+        assert multi_tasks(trials) == []
+
+
+def test_task_at_two_ratios_the_larger_first() -> None:
+    small = A._replace(train_ratio=A.train_ratio / 2)
+    baseline = {"test_brightness_mae_baseline": 0.2}
+    trials = [
+        c
+        for cell in (small, A)
+        for c in (
+            *make_confirmed(*cell, [1.0, 0.9], **baseline),
+            *make_confirmed(*cell, [0.5, 0.4], "control", **baseline),
+        )
+    ]
+    trials = [replace(c, tuned=c.arm == "control" and c.cell == A) for c in trials]
+    found = multi_tasks(trials)
+    assert [(f.cell, f.tuned) for f in found] == [(A, True), (small, False)]
+    assert [f.mae.mean for f in found] == pytest.approx([0.1, 0.1])
+    assert [f.baseline for f in found] == [0.2, 0.2]

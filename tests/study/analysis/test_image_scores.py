@@ -14,7 +14,8 @@ from tl_core.objectives.outputs import Outputs
 
 def test_values_of_two_classes() -> None:
     outputs = Outputs(torch.tensor([[2.0], [0.0], [-1.0]]), torch.tensor([0.5, 0.25, 1.0]))
-    targets = Targets(np.array([1, 1, 1]), np.array([0.5, 0.5, 0.25], dtype=np.float32))
+    light = np.array([0.5, 0.5, 0.25], dtype=np.float32)
+    targets = Targets(np.array([1, 1, 1]), light, train_brightness=0.375)
     val = {"val": Outputs(torch.tensor([[1.0], [1.0], [-1.0]]), torch.zeros(3))}
     truth = {"val": Targets(np.array([1, 0, 0]), np.zeros(3, dtype=np.float32))}
     found = score_images(val | {"test": outputs}, truth | {"test": targets})
@@ -23,6 +24,7 @@ def test_values_of_two_classes() -> None:
     losses = [math.log1p(math.exp(-2)), math.log(2), math.log1p(math.exp(1))]
     assert found.values["test_log_loss"].tolist() == pytest.approx(losses)
     assert found.values["test_brightness_mae"].tolist() == pytest.approx([0, 0.25, 0.75])
+    assert found.scores["test_brightness_mae_baseline"] == pytest.approx(0.125)
     # Two of three are right at a logit of 1, so it must be log 2.
     scaled = found.values["test_log_loss_scaled"].tolist()
     assert scaled[0] == pytest.approx(math.log1p(2.0**-2), abs=1e-4)

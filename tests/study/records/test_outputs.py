@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from study.cluster.stores import Folder
@@ -35,5 +36,7 @@ def test_targets_are_those_of_validation_and_test(images: ImageSet, tmp_path: Pa
     for name, rows in (("val", split.val), ("test", split.test)):
         np.testing.assert_array_equal(found[name].labels, images.labels[rows])
         np.testing.assert_array_equal(found[name].brightness, images.brightness[rows])
+        mean = images.brightness[split.train].mean()
+        assert found[name].train_brightness == pytest.approx(mean)
     (tmp_path / "outputs" / "targets.npz").write_bytes(b"PK no archive")
     assert read_targets(tmp_path, sha256) is None

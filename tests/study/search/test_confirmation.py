@@ -78,6 +78,7 @@ def test_winner_is_the_best_mean_of_the_confirming_trials_and_its_first_seed_is_
     run_stage(given, records)
     # Of the search, trial 4 is best; freeze at 0.1 is on fresh seeds, but not on the first.
     losses = {(1, FRESH): 0.3, (1, FRESH + 1): 0.05, (1, FRESH + 2): 0.05}
+    losses |= {(4, FRESH + i): 0.15 for i in range(3)}
     run_stage(given, records, losses, default=0.2)
     *control, winner = plan(given, records)
     assert (winner.kind, winner.winner, winner.source) == ("winner", True, 1)
@@ -86,8 +87,9 @@ def test_winner_is_the_best_mean_of_the_confirming_trials_and_its_first_seed_is_
     assert (winner.config.mode, winner.config.train_ratio) == ("freeze", 0.1)
     (confirm,) = [r for r in records if r.kind == "confirm" and r.config == winner.config]
     assert confirm.value("val_log_loss") == 0.3
-    # The control is the best network's, by the same rule.
-    assert {(p.source, p.config.aux_weight) for p in control} == {(3, 0.0)}
+    # The controls are the best network's, by the same rule, and its mode's at the smallest ratio.
+    found = {(p.source, p.config.train_ratio, p.config.aux_weight) for p in control}
+    assert found == {(4, 0.4, 0.0), (3, 0.1, 0.0)}
     finish(given, records)
     assert records[-1].kind == "winner"
 
@@ -126,6 +128,27 @@ def test_control_of_a_network_without(
     assert {p.source for p in planned if p.kind == "control"} <= {0}
 
 
+def test_control_of_a_tuned_network_is_tuned_alike() -> None:
+    records = [
+        search_record(i, "finetune", 0.1, 0.1 * (i + 1), lr=1e-4 * (i + 1), aux_weight=0.1 * i)
+        for i in range(8)
+    ]
+    given = settings(mode=["finetune"], train_ratio=["0.1"])
+    run_stage(given, records)
+    assert kinds(run_stage(given, records)) == {"confirm"}
+    # Trial 0 is best, and has no weight: the control has that of the best one with the task.
+    repeats = plan(given, records)
+    assert {(p.kind, p.source, p.config.aux_weight) for p in repeats} == {
+        ("repeat", i, 0.1) for i in range(3)
+    }
+    # Trial 1 with its own weight is there already.
+    assert {p.source for p in remaining(repeats, records, None)} == {0, 2}
+    run_stage(given, records, {(2, REPEATED + i): 0.01 for i in range(3)}, default=0.5)
+    control = [p for p in plan(given, records) if p.kind == "control"]
+    assert {(p.source, p.config.aux_weight) for p in control} == {(2, 0.1)}
+    assert len(control) == given.confirm_seeds
+
+
 def test_frozen_modes_need_no_control_and_a_mode_without_result_is_left_out() -> None:
     planned = finish(settings(), [*RECORDS[:3]])
     assert {(p.kind, p.config.mode) for p in planned} == {
@@ -152,8 +175,9 @@ def test_empty_cells_take_the_nearest_ratio_of_their_mode() -> None:
 
 
 @pytest.mark.parametrize(("given", "most"), [
-    # Two ratios: 3 repeats of freeze, 9 of finetune; 4 cells and a control on 3 seeds; a winner.
-    ({}, 2 * (3 + 9) + 5 * 3 + 1), ({"mode": ["probe"]}, 2 * 3 + 3 + 1), ({"confirm": False}, 1),
+    # Two ratios: 3 repeats of freeze, 9 of finetune and of its control; 4 cells and two controls on
+    # 3 seeds; a winner.
+    ({}, 2 * (3 + 9 + 9) + 6 * 3 + 1), ({"mode": ["probe"]}, 2 * 3 + 1), ({"confirm": False}, 1),
 ])  # fmt: skip
 def test_most_trials_that_can_follow(given: dict[str, Any], most: int) -> None:
     assert max_confirm_trials(settings(**given)) == most
@@ -162,12 +186,14 @@ def test_most_trials_that_can_follow(given: dict[str, Any], most: int) -> None:
 def test_most_are_needed_with_three_configurations_a_cell() -> None:
     records = [
         search_record(4 * i + j, mode, ratio, 0.1 * i + 0.1, lr=1e-4 * (i + 1))
-        for i in range(4)
+        for i in range(8)
         for j, (mode, ratio) in enumerate(
             (m, r) for m in ("freeze", "finetune") for r in (0.1, 0.4)
         )
     ]
-    assert len(finish(settings(), records)) == max_confirm_trials(settings())
+    # The best network is the one at 0.4, so it has a control at both ratios.
+    losses = {(4 * i + 3, FRESH + j): 0.1 for i in range(3) for j in range(3)}
+    assert len(finish(settings(), records, losses)) == max_confirm_trials(settings())
 
 
 def test_without_confirmation_the_best_trial_is_trained_again_for_its_weights() -> None:

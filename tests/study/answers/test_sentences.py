@@ -1,0 +1,27 @@
+from study.analysis.comparisons import Difference, MultiTask
+from study.analysis.estimates import Cell
+from study.answers.sentences import auxiliary_effect
+from study.intervals.estimate import Estimate
+
+
+def test_auxiliary_task_at_two_ratios() -> None:
+    def task(ratio: float, low: float, r2: float, tuned: bool) -> MultiTask:
+        cell = Cell("finetune", ratio)
+        change = Estimate(-0.02, low, -0.01, 5, images=60)
+        by_score = {"test_log_loss": Difference(cell, cell, "test_log_loss", change)}
+        learned = Estimate(r2, None, None, 5)
+        return MultiTask(cell, 0.3, by_score, learned, Estimate(0.04, None, None, 5), 0.12, tuned)
+
+    assert auxiliary_effect(task(0.8, -0.03, 0.9, True), [task(0.1, -0.03, -0.1, False)]) == (
+        "The auxiliary task, predicting brightness, helped. In fine-tuning with 80 % of the "
+        "images, at weight 0.3 it changed the log loss by -0.020 (-0.030 to -0.010), compared with "
+        "weight 0 tuned as well. The task was learned (mean error 0.040 on a scale of 0 to 1, 0.120 for "
+        "the training mean, R2 0.90). With 10 % of the images it was not learned: the log loss "
+        "changed by -0.020 (-0.030 to -0.010)."
+    )
+    unlearned = auxiliary_effect(task(0.8, -0.03, -0.1, True))
+    assert unlearned.startswith(
+        "The auxiliary task, predicting brightness, was not learned at weight 0.3: fine-tuning "
+        "with 80 % of the images predicts it no better than a constant (mean error 0.040"
+    )
+    assert unlearned.endswith("R2 -0.10). So whether it helps can't be told.")
