@@ -28,13 +28,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", required=True, help="a folder of class sub-folders, or demo")
     parser.add_argument("--out", type=Path, required=True, help="JSON file to start or resume")
     parser.add_argument("--backbone", default="efficientnet_lite0", help="as in study/run.py")
-    parser.add_argument("--image-size", type=int, default=96, help="of networks that learn, pixels")
+    parser.add_argument("--image-size", type=int, default=128, help="of the whole network, pixels")
+    parser.add_argument("--lr", type=float, default=3e-5, help="of the whole network")
     parser.add_argument("--seeds", type=int, default=3, help="of each run; frozen ones get 10")
-    parser.add_argument("--epochs", type=int, default=2, help="of networks that learn, at 0.8")
     parser.add_argument("--processes", type=int, default=2, help="trials at once, a thread each")
     parser.add_argument("--cache", type=Path, default=resolve({})[0].cache, help="as in study/run")
     args = parser.parse_args(argv)
-    plan = Plan(args.backbone, args.image_size, args.epochs, args.seeds)
+    plan = Plan(args.backbone, args.image_size, args.lr, args.seeds)
     try:
         with interruptible():
             measure(plan.trials(), args.data, args.cache, args.out, args.processes)

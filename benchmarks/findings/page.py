@@ -1,81 +1,71 @@
-"""Put the findings into their page: `python -m benchmarks.findings.page findings.json findings.md`.
+"""Put the findings into their page: `python -m benchmarks.findings.page docs/findings.md`.
 
-The page marks where its tables go, as `benchmarks.scaling.page` explains. The picture shows every
-run's test accuracy with its interval; it goes beside the page, with the suffix `.png`.
+The page marks where its tables go, as `benchmarks.scaling.page` explains. `findings.json`,
+`recipes.json` and `recipes-224.json` are beside it; the last one may be missing. The picture shows
+the modes under both recipes; it goes beside the page, with the suffix `.png`.
 """
 
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from benchmarks.findings.runs import Finished, Group, read
-from benchmarks.findings.tables import Run, by_run, is_own, score, tables
+from benchmarks.findings.recipes import RECIPES
+from benchmarks.findings.runs import read
+from benchmarks.findings.tables import (
+    Tuned,
+    findings_tables,
+    ratios_of,
+    recipes_tables,
+    score,
+    tuned_cells,
+)
 from benchmarks.scaling.page import fill
 from study.reporting.figures.saving import save_png
 from study.reporting.figures.style import STYLES, Plot, legend_below, new_figure
-from tl_core.config import MODES
-
-_TITLES: dict[Group, str] = {
-    "article": "the article's runs",
-    "modes": "all modes, same images, size and epochs",
-    "tasks": "with and without brightness",
-}
-_BELOW = 0.3
-"""How far below its mean a run's seeds are drawn, in rows."""
 
 
 def main(argv: Sequence[str]) -> None:
     """Fill the page's tables and draw its picture."""
-    source, target = map(Path, argv)
-    found = read(source)
-    target.write_text(fill(target.read_text(), {"findings": {"tables": tables(found)}}))
-    save_png(plot(found), target.with_suffix(".png"))
-
-
-def plot(found: Sequence[Finished]) -> Plot:
-    """Draw a point and interval a run, and a faint point a seed; one panel a group."""
-    runs = by_run(found)
-    backbones = sorted({f.config.backbone for f in found if not is_own(f.config)})
-    title = f"{', '.join(backbones)} on {found[0].images:,} images: accuracy on the test set"
-    groups = [g for g in get_args(Group) if any(run[0].group == g for run in runs)]
-    counts = [sum(run[0].group == g for run in runs) for g in groups]
-    figure = new_figure(title, height=1.5 + 0.22 * sum(counts) + 0.3 * len(groups))
-    panels = figure.subplots(
-        len(groups), sharex=True, squeeze=False, height_ratios=[n + 0.5 for n in counts]
-    )[:, 0]
-    for group, axes in zip(groups, panels, strict=True):
-        _panel(axes, [run for run in runs if run[0].group == group])
-        axes.set_title(_TITLES[group], loc="left")
-    panels[-1].set_xlabel("test_accuracy; mean, 95 % interval, each seed")
-    legend_below(figure, [Line2D([], [], linestyle="", label=m, **STYLES[m]) for m in MODES])
-    return figure
-
-
-def _panel(axes: Axes, runs: Sequence[Run]) -> None:
-    for y, run in enumerate(runs):
-        look: dict[str, Any] = STYLES[run[0].config.mode]
-        e = score(run)
-        seeds = [f.test["test_accuracy"] for f in run]
-        axes.plot(seeds, [y + _BELOW] * len(run), ".", color="#999999", ms=3)
-        if e.low is not None and e.high is not None:
-            width = [[e.mean - e.low], [e.high - e.mean]]
-            axes.errorbar([e.mean], [y], xerr=width, fmt="none", color=look["color"], capsize=3)
-        axes.plot([e.mean], [y], linestyle="", ms=4, **look)
-    axes.set_yticks(range(len(runs)), [_name(run) for run in runs])
-    axes.set_ylim(len(runs) - 0.4, -0.6)
-
-
-def _name(run: Run) -> str:
-    c = run[0].config
-    aux = f" aux_weight {c.aux_weight}," if run[0].group == "tasks" else ""
-    net = f"{c.backbone} " if is_own(c) else ""
-    return (
-        f"{net}{c.mode} {c.train_ratio:g},{aux} {c.image_size} px, {c.epochs} epochs, n={len(run)}"
+    (page,) = map(Path, argv)
+    tuned, larger = (
+        tuned_cells(read(page.with_name(f"{name}.json"))) for name in ("recipes", "recipes-224")
     )
+    parts = {
+        "findings": findings_tables(read(page.with_suffix(".json")), tuned),
+        "recipes": recipes_tables(tuned),
+        "recipes224": recipes_tables(larger),
+    }
+    report = {name: {"tables": tables} for name, tables in parts.items()}
+    page.write_text(fill(page.read_text(), report))
+    save_png(plot(tuned), page.with_suffix(".png"))
+
+
+def plot(tuned: Tuned) -> Plot:
+    """Draw each mode under both recipes, one panel a ratio; hollow is the old recipe."""
+    ratios = ratios_of(tuned)
+    figure = new_figure("Accuracy on new photos under two recipes, each mode tuned", height=3.2)
+    panels = figure.subplots(1, len(ratios), sharey=True, squeeze=False)[0]
+    for ratio, axes in zip(ratios, panels, strict=True):
+        modes = [mode for r, mode in tuned if r == ratio]
+        for x, mode in enumerate(modes):
+            for recipe, run in tuned[ratio, mode].items():
+                look: dict[str, Any] = {"linestyle": "", "ms": 5, **STYLES[mode]}
+                look |= {"markerfacecolor": "none"} if recipe == RECIPES[0] else {}
+                e, at = score(run), x + (-0.15 if recipe == RECIPES[0] else 0.15)
+                assert e.low is not None
+                assert e.high is not None
+                bars = [[e.mean - e.low], [e.high - e.mean]]
+                axes.errorbar([at], [e.mean], yerr=bars, capsize=2, **look)
+        axes.set_xticks(range(len(modes)), modes, rotation=45)
+        axes.set_title(f"train_ratio {ratio:g}", loc="left")
+    panels[0].set_ylabel("test_accuracy; mean, 95 % interval")
+    grey: dict[str, Any] = {"linestyle": "", "marker": "o", "color": "#555555"}
+    legend = [Line2D([], [], label=RECIPES[0], markerfacecolor="none", **grey)]
+    legend_below(figure, [*legend, Line2D([], [], label=RECIPES[1], **grey)])
+    return figure
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ class Grid:
     backbone: str
     image_size: int
     ratios: Sequence[float]
+    modes: Sequence[Mode] = MODES
 
     def first(self) -> list[Planned]:
         """Those of the rates in `FIRST`, the cheapest trials first."""
@@ -59,16 +60,30 @@ class Grid:
         """The next rate of each cell whose best one is the lowest or highest of those tried."""
         return [
             Planned(group=f.group, config=f.config.model_copy(update={"lr": rate}))
-            for f in chosen(done)
-            if f.config.lr is not None and f.config.train_ratio in self.ratios
+            for f in self._chosen(done)
+            if f.config.lr is not None
             for rate in _beyond(f, done)
         ]
+
+    def repeats(self, done: Sequence[Finished]) -> list[Planned]:
+        """The chosen configurations on the other seeds."""
+        return [
+            Planned(group=f.group, config=f.config.model_copy(update={"seed": seed}))
+            for f in self._chosen(done)
+            for seed in SEEDS[1:]
+        ]
+
+    def _chosen(self, done: Sequence[Finished]) -> Iterator[Finished]:
+        for f in chosen(done):
+            if f.config.train_ratio in self.ratios and f.config.mode in self.modes:
+                yield f
 
     def _trials(self, rates: dict[Mode, tuple[float, ...]]) -> list[Planned]:
         by_mode: dict[Mode, tuple[float | None, ...]] = {"probe": (None,), **rates}
         trials = [
             Planned(group=recipe, config=self._config(recipe, mode, ratio, lr))
             for ratio, (mode, lrs), recipe in product(self.ratios, by_mode.items(), RECIPES)
+            if mode in self.modes
             if recipe == "new recipe" or mode not in _NEW_MODES
             for lr in lrs
         ]
@@ -99,13 +114,6 @@ def _cell(f: Finished) -> tuple[Group, float, int]:
     return f.group, f.config.train_ratio, MODES.index(f.config.mode)
 
 
-def repeats(done: Iterable[Finished], ratios: Sequence[float]) -> Iterator[Planned]:
-    """The chosen configurations on the other seeds."""
-    for f in chosen(done):
-        for seed in SEEDS[1:] if f.config.train_ratio in ratios else ():
-            yield Planned(group=f.group, config=f.config.model_copy(update={"seed": seed}))
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run what the file lacks; return the exit code: 0, 2 (bad input) or 130 (interrupted)."""
     parser = argparse.ArgumentParser(
@@ -116,10 +124,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--backbone", default="efficientnet_lite0", help="as in study/run.py")
     parser.add_argument("--image-size", type=int, default=128, help="pixels")
     parser.add_argument("--train-ratio", type=float, nargs="+", default=RATIOS, help="some of them")
+    parser.add_argument("--mode", nargs="+", default=MODES, choices=MODES, help="some of them")
     parser.add_argument("--processes", type=int, default=2, help="trials at once, a thread each")
     parser.add_argument("--cache", type=Path, default=resolve({})[0].cache, help="as in study/run")
     args = parser.parse_args(argv)
-    grid = Grid(args.backbone, args.image_size, args.train_ratio)
+    grid = Grid(args.backbone, args.image_size, args.train_ratio, args.mode)
     known = Grid(args.backbone, args.image_size, RATIOS).all()
     run = (args.data, args.cache, args.out, args.processes)
     try:
@@ -128,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             while trials:
                 measure(trials, *run, known)
                 trials = grid.further(read(args.out))
-            measure([*repeats(read(args.out), args.train_ratio)], *run, known)
+            measure(grid.repeats(read(args.out)), *run, known)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from pydantic import BaseModel
 from rich.console import Console
 
 from benchmarks.common import environment
 from study.records.trial_record import read_config
-from study.search.space import LR_RANGES
-from tl_core.config import ARTICLE_SIZE, Mode, TrialConfig, earlier_recipe
+from tl_core.config import ARTICLE_SIZE, TrialConfig, earlier_recipe
 from tl_core.data.cache import MANIFEST
 from tl_core.data.datasets import ImageSet
 from tl_core.objectives.losses import log_losses
@@ -29,9 +29,9 @@ from tl_core.progress import track
 from tl_core.runtime import keep_freed_memory
 from tl_core.training.train import run_trial
 
-Group = Literal["article", "modes", "tasks", "old recipe", "new recipe"]
-"""The article's own runs; all modes under the same conditions; with the auxiliary task; each mode
-tuned, under the article's recipe and under today's defaults."""
+Group = Literal["article", "tasks", "old recipe", "new recipe"]
+"""The article's own runs; with the auxiliary task; each mode tuned, under the article's recipe and
+under the default one."""
 
 ARTICLE_LR = 1e-3
 """Of heads alone and of the article's own nets."""
@@ -44,10 +44,8 @@ AUX_WEIGHT = 0.3
 """The article weighs its losses 0.7 and 0.3."""
 FROZEN_SEEDS = 10
 """Fewest seeds of a frozen run, which takes a second on cached features."""
-LARGE, SMALL = 0.8, 0.1
-"""The article's two train ratios."""
-_MODES: tuple[Mode, ...] = ("freeze", "finetune", "lp_ft", "scratch")
-"""Those that there were when the recipe was the article's."""
+LARGE, SMALL, FEWEST = 0.8, 0.1, 0.02
+"""The article's two train ratios, and a smaller one."""
 
 
 class Planned(BaseModel):
@@ -82,6 +80,11 @@ class Finished(Planned):
     environment: dict[str, Any]
     """Date, versions and hardware, from `benchmarks.common`."""
 
+    @property
+    def test_log_losses(self) -> np.ndarray:
+        """The log loss of each test image, nats."""
+        return np.frombuffer(base64.b64decode(self.log_losses), "<f2").astype(float)
+
 
 def read(path: Path) -> list[Finished]:
     """What a file of findings holds; nothing, if there is none."""
@@ -93,13 +96,13 @@ def read(path: Path) -> list[Finished]:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is free to choose; everything else is the article's."""
+    """What is free to choose; everything else is the article's, or the default."""
 
     backbone: str
     image_size: int
-    """Side of the images that whole networks train on, pixels."""
-    epochs: int
-    """Of whole networks at `LARGE`, which cost most; else `ARTICLE_EPOCHS`."""
+    """Side of the images that the whole network trains on, pixels."""
+    lr: float
+    """Of the whole network."""
     seeds: int
 
     def trials(self) -> list[Planned]:
@@ -113,43 +116,51 @@ class Plan:
             for group, config in self._runs()
             for seed in range(frozen if config.mode == "freeze" else self.seeds)
         ]
-        return sorted(
-            trials, key=lambda t: (t.config.mode != "freeze", t.group == "tasks", t.config.seed)
-        )
+        return sorted(trials, key=lambda t: (t.config.mode != "freeze", t.config.seed))
 
     def _runs(self) -> list[tuple[Group, TrialConfig]]:
         return [
-            ("article", self._frozen(LARGE)),
-            ("article", self._frozen(SMALL)),
+            *(("article", self._frozen(ratio)) for ratio in (LARGE, SMALL)),
             ("article", self._own_net("mlp", epochs=OWN_EPOCHS)),
-            *(("modes", self._mode(mode, ratio)) for ratio in (SMALL, LARGE) for mode in _MODES),
-            ("tasks", self._frozen(LARGE, aux_weight=AUX_WEIGHT)),
-            ("tasks", self._mode("finetune", LARGE, aux_weight=AUX_WEIGHT)),
-            ("tasks", self._own_net("shared_mlp")),
-            ("tasks", self._own_net("shared_mlp", aux_weight=AUX_WEIGHT)),
+            *(("tasks", self._finetuned(ratio)) for ratio in (SMALL, FEWEST)),
+            *(("tasks", self._own_net("shared_mlp", aux_weight=w)) for w in (0.0, AUX_WEIGHT)),
         ]
 
-    def _frozen(self, ratio: float, **changes: Any) -> TrialConfig:
-        sizes = {"image_size": FROZEN_SIZE, "epochs": ARTICLE_EPOCHS}
-        return self._mode("freeze", ratio, **sizes | changes)
+    def _frozen(self, ratio: float) -> TrialConfig:
+        return TrialConfig(
+            mode="freeze",
+            backbone=self.backbone,
+            train_ratio=ratio,
+            lr=ARTICLE_LR,
+            image_size=FROZEN_SIZE,
+            epochs=ARTICLE_EPOCHS,
+            **earlier_recipe("freeze"),
+        )
 
-    def _own_net(self, backbone: str, **changes: Any) -> TrialConfig:
-        own = {"backbone": backbone, "image_size": ARTICLE_SIZE, "lr": ARTICLE_LR}
-        return self._mode("scratch", LARGE, **own | changes)
+    def _own_net(self, backbone: str, epochs: int = 2, aux_weight: float = 0.0) -> TrialConfig:
+        return TrialConfig(
+            mode="scratch",
+            backbone=backbone,
+            train_ratio=LARGE,
+            lr=ARTICLE_LR,
+            image_size=ARTICLE_SIZE,
+            epochs=epochs,
+            aux_weight=aux_weight,
+            **earlier_recipe("scratch"),
+        )
 
-    def _mode(self, mode: Mode, ratio: float, **changes: Any) -> TrialConfig:
-        epochs = self.epochs if ratio == LARGE else ARTICLE_EPOCHS
-        fixed = {"backbone": self.backbone, "image_size": self.image_size, "epochs": epochs}
-        fixed |= {"lr": lr(mode), **earlier_recipe(mode)}
-        return TrialConfig(mode=mode, train_ratio=ratio, **fixed | changes)
-
-
-def lr(mode: Mode) -> float:
-    """The article's for heads alone; else the middle, on a log scale, of the mode's search range.
-
-    Fixed beforehand, so that no mode is tuned more than another.
-    """
-    return ARTICLE_LR if mode == "freeze" else float(f"{math.sqrt(math.prod(LR_RANGES[mode])):.1g}")
+    def _finetuned(self, ratio: float) -> TrialConfig:
+        """With the task; `benchmarks.findings.recipes` has the same without."""
+        return TrialConfig(
+            mode="finetune",
+            backbone=self.backbone,
+            train_ratio=ratio,
+            lr=self.lr,
+            image_size=self.image_size,
+            epochs=ARTICLE_EPOCHS,
+            precision="bf16",
+            aux_weight=AUX_WEIGHT,
+        )
 
 
 def run_all(

@@ -139,7 +139,10 @@ def test_the_committed_page_holds_the_committed_figures(tmp_path: Path, name: st
         re.sub(r"(<!-- \w+ \|[^>]*-->\n).*?(<!-- end)", r"\1old\n\2", committed, flags=re.S)
     )
     assert page.read_text().count("old\n") >= 6
-    passed(run(f"benchmarks.{name}.page", DOCS / f"{name}.json", page))
+    for file in DOCS.glob("*.json"):
+        shutil.copy(file, tmp_path)
+    args = (tmp_path / f"{name}.json", page) if name == "scaling" else (page,)
+    passed(run(f"benchmarks.{name}.page", *args))
     assert page.read_text() == committed
     assert (name == "scaling") != page.with_suffix(".png").exists()
 
@@ -149,17 +152,18 @@ def test_the_committed_page_holds_the_committed_figures(tmp_path: Path, name: st
 def test_findings_run_only_what_their_file_lacks(tmp_path: Path) -> None:
     photos, out = draw_folder(tmp_path / "photos", ("cat", "dog")), tmp_path / "findings.json"
     args = ["--data", photos, "--out", out, "--cache", tmp_path / "cache", "--seeds", "1"]
-    args += ["--image-size", "32", "--epochs", "1"]
+    args += ["--image-size", "32"]
     passed(run("benchmarks.findings", *args))
     first = json.loads(out.read_text())["runs"]
     kept = [r for r in first if r["config"]["backbone"] != "shared_mlp"]
     assert len(first) - len(kept) == 2
-    modes = [r["config"] for r in first if r["group"] == "modes" and r["config"]["seed"] == 0]
-    assert {(c["mode"], c["train_ratio"]) for c in modes} >= {("lp_ft", 0.1), ("scratch", 0.8)}
-    assert {(c["train_ratio"], c["epochs"]) for c in modes} == {(0.1, 10), (0.8, 1)}
-    lr = {c["mode"]: c["lr"] for c in modes}
-    assert lr == {"freeze": 1e-3, "finetune": 3e-4, "lp_ft": 3e-5, "scratch": 3e-4}
-    assert all({"test_accuracy", "test_brightness_r2"} <= r["test"].keys() for r in first)
+    article = [r["config"] for r in first if r["group"] == "article"]
+    assert {(c["mode"], c["train_ratio"]) for c in article} == {
+        ("freeze", 0.1), ("freeze", 0.8), ("scratch", 0.8)
+    }  # fmt: skip
+    assert len(article) == 10 + 10 + 1
+    for r in first:
+        assert r["right"].count("1") / len(r["right"]) == pytest.approx(r["test"]["test_accuracy"])
     out.write_text(json.dumps({"runs": kept}))
     passed(run("benchmarks.findings", *args, "--processes", 1))
     again = json.loads(out.read_text())["runs"]
@@ -167,11 +171,6 @@ def test_findings_run_only_what_their_file_lacks(tmp_path: Path) -> None:
     assert len(again) == len(first)
     scores = {json.dumps(r["config"]): r["test"] for r in first}
     assert {json.dumps(r["config"]): r["test"] for r in again} == scores
-    other = run("benchmarks.findings", *args, "--epochs", "3")
+    other = run("benchmarks.findings", *args, "--lr", "1e-3")
     assert other.returncode == 2
     assert "holds runs of other settings or images" in other.stderr
-    page = tmp_path / "findings.md"
-    page.write_text("<!-- findings | runs | group=modes | mode seeds -->\nold\n<!-- end -->\n")
-    passed(run("benchmarks.findings.page", out, page))
-    assert "| freeze | 10 |\n" in page.read_text()
-    assert "old" not in page.read_text()

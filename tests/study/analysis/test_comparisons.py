@@ -217,13 +217,12 @@ def test_no_verdict_without_two_arms_and_common_seeds() -> None:
 
 def test_task_at_two_ratios_the_larger_first() -> None:
     small = A._replace(train_ratio=A.train_ratio / 2)
-    baseline = {"test_brightness_mae_baseline": 0.2}
     trials = [
         c
         for cell in (small, A)
         for c in (
-            *make_confirmed(*cell, [1.0, 0.9], **baseline),
-            *make_confirmed(*cell, [0.5, 0.4], "control", **baseline),
+            *make_confirmed(*cell, [1.0, 0.9], test_brightness_mae_baseline=0.2),
+            *make_confirmed(*cell, [0.5, 0.4], "control"),
         )
     ]
     trials = [replace(c, tuned=c.arm == "control" and c.cell == A) for c in trials]
