@@ -21,12 +21,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("study", metavar="NAME", help="a study's name, or its folder")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="where studies are (runs)")
     given = parser.parse_args(argv)
+    from study.analysis.study_data import read_study_data
     from study.reporting.build import write_report, write_tables  # It imports matplotlib.
 
     try:
         folder = find_study(given.study, given.out)
-        write_tables(folder)
-        print(write_report(folder))
+        data = read_study_data(folder)
+        write_tables(data)
+        print(write_report(data))
     except FileNotFoundError as error:
         print(f"error: {error.args[0] if error.errno is None else error}", file=sys.stderr)
         return 2

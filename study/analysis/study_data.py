@@ -9,7 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from study.analysis.estimates import Confirmed
+from study.analysis.estimates import CellSummary, Confirmed, summarize
 from study.analysis.image_scores import ImageScores, score_images
 from study.config.settings import Settings
 from study.config.validate import settings_of
@@ -49,6 +49,17 @@ class StudyData:
         records = still_planned(self.settings, self.records)
         return confirmed_of(records, self.records, self._scored(records))
 
+    @cached_property
+    def cells(self) -> list[CellSummary]:
+        """The confirmed cells, each with its scores over seeds."""
+        return summarize(self.confirmed)
+
+    @cached_property
+    def winning_cell(self) -> CellSummary | None:
+        """The cell that the study recommends; None if no cell is confirmed."""
+        best = self.ranking[0] if self.ranking else None
+        return next((cell for cell in self.cells if cell.cell == best), None)
+
     def _scored(self, records: Iterable[TrialRecord]) -> dict[int, ImageScores]:
         """The score of every test image in the trials whose outputs are there."""
         if (targets := read_targets(self.folder, self.study.get("targets", ""))) is None:
@@ -61,7 +72,7 @@ class StudyData:
     def _choices(self) -> Choices:
         return Choices(self.settings, self.records)
 
-    @property
+    @cached_property
     def ranking(self) -> list[Cell]:
         """The confirmed cells, the winner first; empty if nothing is confirmed."""
         return self._choices.ranking

@@ -3,7 +3,7 @@
 from statistics import fmean
 
 from study.analysis.comparisons import Difference, find_difference, mode_differences
-from study.analysis.estimates import Cell, CellSummary, summarize
+from study.analysis.estimates import Cell, CellSummary
 from study.analysis.extrapolation import TIMES, extrapolate
 from study.analysis.study_data import StudyData
 from study.answers.phrases import MODE_WORDS, at_rate, capitalize, percent, seeds, share
@@ -17,9 +17,9 @@ _CHEAPER = 1.5
 
 def recommendation(data: StudyData) -> str:
     """Return what to do; nothing if no cell is confirmed."""
-    if not data.ranking:
+    best = data.winning_cell
+    if best is None:
         return ""
-    best = next(s for s in summarize(data.confirmed) if s.cell == data.ranking[0])
     parts = [
         f"Use {MODE_WORDS[best.mode]}{at_rate(best.lr)}, with {share(best.train_ratio)} of the "
         "images for training.",
@@ -39,7 +39,7 @@ def resolution(data: StudyData) -> str | None:
     ]
     if not widths:
         return None
-    e = next(iter(summarize(data.confirmed))).scores["test_accuracy"]
+    e = data.cells[0].scores["test_accuracy"]
     low, high = (f"{100 * width:.1f}" for width in (min(widths), max(widths)))
     span = low if low == high else f"{low} to {high}"
     return (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from study.analysis.study_data import read_study_data
+from study.analysis.study_data import StudyData, read_study_data
 from study.answers.answer import answer_of
 from study.answers.recommendation import recommendation, resolution
 from study.cluster.ray_environment import set_ray_environment
@@ -59,8 +59,8 @@ def run_study(prepared: Prepared, console: Console) -> int:
             sender.wait_for_store()  # Before any training, as the store may be unavailable.
             journal, results = open_journal(prepared, sender)
             set_exit_message(how_to_resume(prepared))
-            status = _search(prepared, context, journal, results, console, start_ray)
-        print_summary(prepared, journal.records, status, console)
+            status, data = _search(prepared, context, journal, results, console, start_ray)
+        print_summary(prepared, journal.records, status, data, console)
         if status not in ENDINGS:
             console.print(how_to_resume(prepared), highlight=False)
     except OSError as error:
@@ -137,11 +137,12 @@ def _search(
     results: Results,
     console: Console,
     start_ray: Callable[[], object],
-) -> str:
-    """Run all trials, write the files, return the status."""
+) -> tuple[str, StudyData | None]:
+    """Run all trials, write the files; return the status, and what the report was made from."""
     from study.execution.search import search
 
     settings, status = prepared.settings, "interrupted"
+    data = None
     try:
         before = [r for r in prepared.before if r.status in ENDED]
         with StudyDisplay(prepared.more, settings.metric, console, before) as display:
@@ -156,9 +157,11 @@ def _search(
         journal.interrupt()
         winner = Choices(settings, journal.records).winning
         results.save(journal.records, status, winner)
-        # A stopped study must end soon; its report is written after it is resumed.
-        journal.close(status, _files(prepared.folder, console) if status in ENDINGS else [])
-    return status
+        files: list[Path] = []
+        if status in ENDINGS:  # A stopped study must end soon; its report waits for the end.
+            files, data = _files(prepared.folder, console)
+        journal.close(status, files)
+    return status, data
 
 
 def _status(journal: Journal, prepared: Prepared) -> str:
@@ -169,22 +172,30 @@ def _status(journal: Journal, prepared: Prepared) -> str:
     return "some trials failed" if any(r.status == "failed" for r in journal.records) else "done"
 
 
-def _files(folder: Path, console: Console) -> list[Path]:
-    """The study's files, its tables, report and figures among them."""
+def _files(folder: Path, console: Console) -> tuple[list[Path], StudyData | None]:
+    """The study's files, its tables, report and figures among them, and what they tell.
+
+    Nothing is told if the report has failed, as the answer would fail for the same reason.
+    """
     files = [folder / name for name in (STUDY, TRIALS, BEST)]
     try:
         with console.status("writing the report"):
-            files += write_tables(folder)
-            page = write_report(folder)
+            data = read_study_data(folder)
+            files += write_tables(data)
+            page = write_report(data)
     except Exception as error:  # The trials must reach MLflow without a report, too.
         why = f"{type(error).__name__}: {error}"
         console.print(f"warning: no report ({why}); python study/report.py {folder} tries again")
-        return files
-    return [*files, page, *sorted((folder / FIGURES).iterdir())]
+        return files, None
+    return [*files, page, *sorted((folder / FIGURES).iterdir())], data
 
 
 def print_summary(
-    prepared: Prepared, records: list[TrialRecord], status: str, console: Console
+    prepared: Prepared,
+    records: list[TrialRecord],
+    status: str,
+    data: StudyData | None,
+    console: Console,
 ) -> None:
     """Print the results of a study: counts, the best trial of each cell, the answer."""
     metric, folder = prepared.settings.metric, prepared.folder
@@ -199,23 +210,20 @@ def print_summary(
         effect = f", {controls} of them for the auxiliary task's effect" if controls else ""
         of = f"of {pluralize(len(confirming), 'trial')}{effect}"
         console.print(f"confirmed on fresh seeds: {status_counts(confirming)} {of}")
-    has_page = (folder / PAGE).exists()
     if best := Choices(prepared.settings, records).winning:
         console.print(_cells(records, metric))
         console.print(f"winner: {describe(best, metric)}", highlight=False)
         console.print(f"      validation accuracy {best.value('val_accuracy'):.3f}")
-        # Without a page, the report has failed, and the answer would fail for the same reason.
-        for sentence in _answer(folder) if has_page else ():
+        for sentence in _answer(data) if data else ():
             console.print(f"\n{sentence}", soft_wrap=False, highlight=False)
         console.print()
     if warning := _chance_warning(prepared, records):
         console.print(f"warning: {warning}", style="yellow")
-    console.print(f"files: {folder}/{f', with {PAGE}' if has_page else ''}")
+    console.print(f"files: {folder}/{f', with {PAGE}' if (folder / PAGE).exists() else ''}")
 
 
-def _answer(folder: Path) -> list[str]:
+def _answer(data: StudyData) -> list[str]:
     """What to do, then the answers, then how sure they are."""
-    data = read_study_data(folder)
     parts = (recommendation(data), *answer_of(data), resolution(data))
     return [sentence for sentence in parts if sentence]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from study.analysis.comparisons import differences_table
 from study.analysis.estimates import confirm_table
-from study.analysis.study_data import StudyData, read_study_data
+from study.analysis.study_data import StudyData
 from study.answers.answer import answer_of
 from study.answers.recommendation import recommendation, resolution
 from study.records.study_folder import FIGURES, PAGE
@@ -37,16 +37,12 @@ _SECTIONS: dict[str, Callable[[StudyData, FigureWriter], Iterator[Part]]] = {
 }
 
 
-def write_report(folder: Path) -> Path:
-    """Make the page and its figures from the files in a study's folder; return the page's path.
+def write_report(data: StudyData) -> Path:
+    """Make the page and its figures in a study's folder; return the page's path.
 
-    It reads study.json, ledger.jsonl and winner/, if there is one. Figures go into figures/, as
-    PNG and SVG; the page contains all of them and needs no other file.
-
-    Raises `FileNotFoundError` if study.json or ledger.jsonl is missing.
+    Figures go into figures/, as PNG and SVG; the page contains all of them and needs no other file.
     """
-    data = read_study_data(folder)
-    figures = FigureWriter(folder / FIGURES)
+    figures = FigureWriter(data.folder / FIGURES)
     with fonts_for([data.subject, *map(printable, data.study["data"]["classes"])]):
         parts = {title: list(make(data, figures)) for title, make in _SECTIONS.items()}
     best_mode, labels, task, *sure = answer_of(data)
@@ -61,8 +57,8 @@ def write_report(folder: Path) -> Path:
         notes=list(_notes(data)),
     )
     sections = [Section(title, found) for title, found in parts.items()]
-    replace_file(folder / PAGE, render(first, sections))
-    return folder / PAGE
+    replace_file(data.folder / PAGE, render(first, sections))
+    return data.folder / PAGE
 
 
 def _taken(parts: list[Part]) -> Drawing | None:
@@ -74,12 +70,12 @@ def _taken(parts: list[Part]) -> Drawing | None:
     return None
 
 
-def write_tables(folder: Path) -> list[Path]:
+def write_tables(data: StudyData) -> list[Path]:
     """Make confirm.csv, one row per cell, and differences.csv, one row per pair of modes.
 
     Returns their paths; none for a study without confirming trials.
     """
-    confirmed = read_study_data(folder).confirmed
+    folder, confirmed = data.folder, data.confirmed
     makers = {"confirm.csv": confirm_table, "differences.csv": differences_table}
     for name, make in makers.items() if confirmed else ():
         replace_file(folder / name, make(confirmed).to_csv(index=False))

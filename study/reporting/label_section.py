@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from study.analysis.comparisons import Difference, mode_differences
-from study.analysis.estimates import Cell, CellSummary, summarize
+from study.analysis.estimates import Cell, CellSummary
 from study.analysis.extrapolation import extrapolate
 from study.analysis.label_efficiency import (
     Crossover,
@@ -48,7 +48,7 @@ def label_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
 
 
 def _confirmed_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
-    cells, scores = summarize(data.confirmed), data.test_scores
+    cells, scores = data.cells, data.test_scores
     title = f"{data.subject}: the chosen configuration of each cell, confirmed"
     new = " and new photos" if all(c.scores["test_accuracy"].images for c in cells) else ""
     modes = dict.fromkeys(c.mode for c in cells)

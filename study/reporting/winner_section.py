@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from study.analysis.calibration import calibration_error
-from study.analysis.estimates import summarize
 from study.analysis.predictions import (
     Predictions,
     calibration,
@@ -72,9 +71,9 @@ def _configuration(record: TrialRecord) -> str:
 
 def _on_fresh_seeds(data: StudyData) -> str:
     """The winner's mean on validation, which has chosen it, and on the test set."""
-    if not data.ranking:
+    cell = data.winning_cell
+    if cell is None:
         return ""
-    (cell,) = (s for s in summarize(data.confirmed) if s.cell == data.ranking[0])
     mean = data.mean_on_fresh_seeds(cell.cell)
     return (
         f". Over {pluralize(len(cell.seeds), 'fresh seed')}, mean {data.settings.metric} "

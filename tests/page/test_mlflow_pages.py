@@ -10,6 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 from study import sync
+from study.analysis.study_data import read_study_data
 from study.records.ledger import Ledger, read_records
 from study.records.study_folder import PAGE, STUDY
 from study.records.trial_record import TrialRecord
@@ -61,7 +62,7 @@ def test_link_of_a_study_shows_its_trials_and_charts(
         "mine", mode=["freeze", "finetune"], train_ratio=["0.2", "0.4"], trials=str(TRIALS)
     )
     folder = study.write(Path("runs/mine"))
-    write_report(folder)
+    write_report(read_study_data(folder))
     Ledger(folder).close("done", [folder / name for name in ARTIFACTS])
     assert sync.main(["mine", "--tracking-uri", server]) == 0
     (link,) = re.findall(r"^compare trials: (http\S+)$", capsys.readouterr().out, re.MULTILINE)

@@ -8,6 +8,7 @@ from typing import Literal
 
 import pytest
 
+from study.analysis.study_data import read_study_data
 from study.reporting.build import write_report
 from tests.support.studies.synthetic import large_study
 
@@ -32,7 +33,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     study = large_study("mine", mode=modes, train_ratio=ratios, trials="20")
     study.classes = NAMES
     folder = study.write(tmp_path_factory.mktemp("runs") / "mine")
-    return write_report(folder)
+    return write_report(read_study_data(folder))
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from study.analysis.predictions import read_predictions
+from study.analysis.study_data import read_study_data
 from study.predict import main as predict
 from study.reporting.build import write_report
 from tests.support.models import SIDE, make_model
@@ -110,7 +111,7 @@ def test_winner_predictions_and_page(named: Path, own_cache: Path, own_folder: P
     assert found.images == tuple(map(printable, images.ids))
     assert found.classes == tuple(map(printable, NAMES))
 
-    page = Page(write_report(folder))
+    page = Page(write_report(read_study_data(folder)))
     assert len(page.attributes("script")) == 1, "the page's own"
     assert "<script>alert(1)" in page.text
     assert r"caf\udce9" in page.text

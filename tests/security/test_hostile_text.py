@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+from study.analysis.study_data import read_study_data
 from study.reporting.build import write_report
 from tests.support.report_page import Page
 from tests.support.studies.synthetic import tiny_study
@@ -50,7 +51,7 @@ def report_of(folder: Path, texts: list[str]) -> Path:
         lines = (folder / name).read_text().splitlines()
         changed = [json.dumps(filled(json.loads(line), texts)) for line in lines]
         (folder / name).write_text("".join(f"{line}\n" for line in changed))
-    return write_report(folder)
+    return write_report(read_study_data(folder))
 
 
 IN_FIGURES = {"g", "defs", "clippath", "path", "rect", "use", "text", "title", "circle"}

@@ -99,9 +99,10 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def undrawn_study(own_folder: Path, undrawn: None) -> Path:
     """The study `tiny` among the studies of this folder, with its report."""
+    from study.analysis.study_data import read_study_data
     from study.reporting.build import write_report
     from tests.support.studies.synthetic import tiny_study
 
     folder = tiny_study().write(Path("runs/tiny"))
-    write_report(folder)
+    write_report(read_study_data(folder))
     return folder

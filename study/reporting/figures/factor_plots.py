@@ -11,16 +11,20 @@ from matplotlib.lines import Line2D
 
 from study.records.trial_record import TrialRecord
 from study.reporting.figures import style
+from study.reporting.figures.values import trial_text
 from tl_core.config import Metric
 
 AUTO = 1.1
 """Position of a learned weight on an axis of weights, which ends at 1."""
 
 
-def draw_learning_rates(records: Sequence[TrialRecord], metric: Metric, title: str) -> style.Plot:
+def draw_learning_rates(
+    records: Sequence[TrialRecord], metric: Metric, images: int, title: str
+) -> style.Plot:
     """Draw the metric against the learning rate, a panel a mode, coloured by training ratio.
 
-    A probe has none; at least one record must be of another mode.
+    A probe has none; at least one record must be of another mode. `images` is the size of the whole
+    data set.
     """
     records = [r for r in records if r.config.lr is not None]
     modes, ratios = style.modes_of(records), sorted({r.config.train_ratio for r in records})
@@ -31,7 +35,9 @@ def draw_learning_rates(records: Sequence[TrialRecord], metric: Metric, title: s
     panels = figure.subplots(1, len(modes), sharey=True, squeeze=False)[0]
     for axes, mode in zip(panels, modes, strict=True):
         shown = [r for r in records if r.config.mode == mode]
-        _scatter(axes, shown, _rate, metric, lambda r: colors[r.config.train_ratio])
+        figure.values += _scatter(
+            axes, shown, _rate, metric, images, lambda r: colors[r.config.train_ratio]
+        )
         style.log_x(axes, lambda x: f"{x:.0e}".replace("e-0", "e-"))  # As 1e-4.
         axes.set_xlabel("lr")
         style.mark_failed(axes, [_rate(r) for r in shown if r.status == "failed"], mode)
@@ -43,26 +49,37 @@ def draw_learning_rates(records: Sequence[TrialRecord], metric: Metric, title: s
     return figure
 
 
-def draw_aux_weights(records: Sequence[TrialRecord], metric: Metric, title: str) -> style.Plot:
+def draw_aux_weights(
+    records: Sequence[TrialRecord], metric: Metric, images: int, title: str
+) -> style.Plot:
     """Draw classification and brightness error over the auxiliary weight, and against each other.
 
-    `metric` scores the classification. Larger points have more training images.
+    `metric` scores the classification. Larger points have more training images; `images` is the
+    size of the whole data set.
     """
     figure = style.new_figure(title, 3.3)
     left, middle, right = figure.subplots(1, 3)
     scores: list[tuple[Axes, Metric]] = [(left, metric), (middle, "val_brightness_mae")]
     for axes, score in scores:
-        _scatter(axes, records, aux_position, score, lambda r: style.STYLES[r.config.mode]["color"])
+        figure.values += _scatter(
+            axes,
+            records,
+            aux_position,
+            score,
+            images,
+            lambda r: style.STYLES[r.config.mode]["color"],
+        )
         axes.set_xlabel("aux_weight")
         style.score_axis(axes, score)
         if any(isinstance(r.config.aux_weight, str) for r in records):
             axes.set_xticks([0, 0.5, 1, AUTO], ["0", "0.5", "1", " auto"])
     shades = mpl.colormaps["viridis"]
-    _scatter(
+    figure.values += _scatter(
         right,
         records,
         lambda r: r.value("val_brightness_mae") or 0.0,
         metric,
+        images,
         lambda r: shades(aux_position(r)),
     )
     style.log_x(right)
@@ -106,9 +123,14 @@ def _scatter(
     records: Sequence[TrialRecord],
     x: Callable[[TrialRecord], float],
     metric: Metric,
+    images: int,
     color: Callable[[TrialRecord], Any],
-) -> None:
-    """Draw a point for each trial with a score: filled if it finished, hollow if pruned."""
+) -> list[style.Value]:
+    """Draw a point for each trial with a score: filled if it finished, hollow if pruned.
+
+    Returns what they say.
+    """
+    values = []
     alpha = min(0.7, max(0.25, 60 / max(len(records), 1)))  # Many points are fainter.
     ratios = sorted({r.config.train_ratio for r in records})
     for mode in style.modes_of(records):
@@ -126,6 +148,11 @@ def _scatter(
                 marker=style.STYLES[mode]["marker"],
                 alpha=alpha,
             )
+            values += [
+                style.Value(axes, x(r), r.value(metric) or 0.0, trial_text(r, metric, images))
+                for r in shown
+            ]
+    return sorted(values, key=lambda value: (value.x, value.y))
 
 
 def _key(label: str, color: Any, marker: str = "o") -> Line2D:

@@ -13,6 +13,7 @@ from study.analysis.importances import BEST
 from study.records.trial_record import TrialRecord
 from study.reporting.figures import style
 from study.reporting.figures.factor_plots import aux_position
+from study.reporting.figures.values import trial_text
 from tl_core.config import DIRECTIONS, Metric
 
 
@@ -28,12 +29,15 @@ class Scale:
     """Labels by height."""
 
 
-def draw_parallel(records: Sequence[TrialRecord], metric: Metric, title: str) -> style.Plot:
+def draw_parallel(
+    records: Sequence[TrialRecord], metric: Metric, images: int, title: str
+) -> style.Plot:
     """Draw mode, ratio, learning rate, auxiliary weight and score; better scores are higher.
 
     A line has a gap at a factor that its trial lacks, as probes have no learning rate.
     The best `BEST` of the finished trials are bold. Pruned trials are dotted; failed ones end
-    before the score with a cross.
+    before the score with a cross. The end of each line says which trial it is; `images` is the size
+    of the whole data set.
     """
     figure = style.new_figure(title, 4.0)
     axes = figure.subplots()
@@ -44,7 +48,9 @@ def draw_parallel(records: Sequence[TrialRecord], metric: Metric, title: str) ->
     done.sort(key=lambda r: sign * (r.value(metric) or 0.0))
     bold = {r.trial for r in done[: max(1, round(BEST * len(done)))]}
     for record in shown:
-        _draw_line(axes, record, scales, record.trial in bold, len(shown))
+        x, y = _draw_line(axes, record, scales, record.trial in bold, len(shown))
+        figure.values.append(style.Value(axes, x, y, trial_text(record, metric, images)))
+    figure.values.sort(key=lambda value: -value.y)
     _draw_scales(axes, scales)
     style.legend_below(figure, _keys(shown))
     return figure
@@ -119,8 +125,8 @@ def _ticks(low: float, high: float, log: bool) -> list[float]:
 
 def _draw_line(
     axes: Axes, record: TrialRecord, scales: Sequence[Scale], bold: bool, n: int
-) -> None:
-    """Draw a trial; many lines are fainter, so that bundles stay visible."""
+) -> tuple[float, float]:
+    """Draw a trial; many lines are fainter, so that bundles stay visible. Return its end."""
     color = style.STYLES[record.config.mode]["color"]
     reached = scales[:-1] if record.status == "failed" else scales
     heights = [scale.height(record) for scale in reached]
@@ -129,6 +135,7 @@ def _draw_line(
     line.set(linewidth=width, alpha=alpha, zorder=above)
     if record.status == "failed":
         axes.plot([len(heights) - 1], heights[-1:], "x", color=color, zorder=4)
+    return len(heights) - 1, heights[-1]
 
 
 def _draw_scales(axes: Axes, scales: Sequence[Scale]) -> None:

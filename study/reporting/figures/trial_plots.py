@@ -26,6 +26,15 @@ def draw_curves(record: TrialRecord, title: str) -> style.Plot:
     accuracy.plot(epochs, [m.val_accuracy for m in record.history], "--", label="validation", **val)
     accuracy.set(xlabel="epoch", ylabel="accuracy")
     accuracy.set_ylim(top=1.02)
+    for m in record.history:
+        for panel, name in (
+            (loss, "train_loss"),
+            (accuracy, "train_accuracy"),
+            (accuracy, "val_accuracy"),
+        ):
+            value = getattr(m, name)
+            text = f"epoch {m.epoch}\n{name} {value:.4f}"
+            figure.values.append(style.Value(panel, m.epoch, value, text))
     style.legend_below(figure, accuracy.get_legend_handles_labels()[0])
     for axes in (loss, accuracy):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -9,6 +9,7 @@ from matplotlib.ticker import FixedFormatter
 from study.analysis.predictions import Bin, Confusion
 from study.reporting.figures import style
 from study.reporting.figures.fonts import columns, shorten
+from tl_core.text import pluralize, printable
 
 _LONGEST = 18
 """Most columns of a class name in a figure."""
@@ -25,6 +26,10 @@ def draw_confusion(confusion: Confusion, title: str) -> style.Plot:
         if count:
             color = "white" if shares[row, column] > 0.55 else "black"
             axes.text(column, row, str(count), ha="center", va="center", color=color, fontsize=8)
+            true, predicted = (printable(confusion.names[i]) for i in (row, column))
+            images = f"{pluralize(int(count), 'image')}, {shares[row, column]:.1%}"
+            text = f"{true}, predicted as {predicted}\n{images}"
+            figure.values.append(style.Value(axes, column, row, text))
     names = [shorten(name, _LONGEST) for name in confusion.names]
     few = k <= 4 and max(map(columns, names)) <= 10
     # Turned around its end, a name ends at its column in any font.
@@ -49,6 +54,17 @@ def draw_reliability(bins: Sequence[Bin], error: float, title: str) -> style.Plo
     upper.plot([0, 1], [0, 1], "--", color="#555555", label="perfectly calibrated")
     upper.errorbar(x, y, (below, above), fmt="o-", color="#0072B2", capsize=2.5, label="winner")
     upper.set(ylabel="accuracy", ylim=(0, 1.03))
+    figure.values += [
+        style.Value(
+            upper,
+            b.confidence,
+            b.accuracy,
+            f"confidence {b.low:.2f} to {b.high:.2f}, {pluralize(b.count, 'image')}\n"
+            f"mean {b.confidence:.3f}, accuracy {b.accuracy:.3f} "
+            f"({b.accuracy_low:.3f} to {b.accuracy_high:.3f})",
+        )
+        for b in bins
+    ]
     style.legend_below(figure, upper.get_legend_handles_labels()[0], f"ECE {error:.3f}")
     widths = [b.high - b.low for b in bins]
     left, counts = [b.low for b in bins], [b.count for b in bins]

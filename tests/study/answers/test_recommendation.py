@@ -1,7 +1,7 @@
 """What to do, in a few sentences."""
 
-from types import SimpleNamespace
-from typing import Any, cast
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +23,9 @@ def data(
         record = make_record(mode=cell.mode, train_ratio=cell.train_ratio)
         record.kind, record.wall_s = "confirm", wall_s
         records.append(record)
-    return cast(StudyData, SimpleNamespace(ranking=ranking, confirmed=confirmed, records=records))
+    found = StudyData(Path(), {}, records)
+    vars(found).update(ranking=ranking, confirmed=confirmed)
+    return found
 
 
 def hits(accuracy: float, n: int = 200, seeds: int = 3) -> np.ndarray:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from study.analysis.study_data import read_study_data
 from study.records.trial_record import Status
 from study.reporting.build import write_report
 from study.reporting.factor_section import VERDICTS
@@ -17,7 +18,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a study with every section, with failed and pruned trials, and its report."""
     study = large_study("all", mode=["freeze", "finetune"], train_ratio=["0.1", "0.8"], trials="42")
     folder = study.write(tmp_path_factory.mktemp("runs") / "all")
-    assert write_report(folder) == folder / "report.html"
+    assert write_report(read_study_data(folder)) == folder / "report.html"
     return folder
 
 
@@ -27,7 +28,7 @@ def page(full: Path) -> Page:
 
 
 def report_of(study: Synthetic, folder: Path) -> Page:
-    return Page(write_report(study.write(folder / "study")))
+    return Page(write_report(read_study_data(study.write(folder / "study"))))
 
 
 def test_every_figure_is_kept_and_in_the_page(full: Path, page: Page) -> None:

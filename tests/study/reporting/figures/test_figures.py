@@ -86,6 +86,7 @@ def test_curves_are_those_of_the_article(tmp_path: Path) -> None:
     assert [values_of(line) for line in loss.lines] == [[(1, 0.7), (2, 0.4)]]
     curves = {"training": [(1, 0.5), (2, 0.8)], "validation": [(1, 0.6), (2, 0.7)]}
     assert named_lines(accuracy) == curves
+    assert figure.values[-1].text == "epoch 2\nval_accuracy 0.7000"
     assert figure.get_suptitle() == "a title"
     for drawn in (figure, draw_curves(make_record(log_losses=(0.5,)), "one epoch")):
         save_png(drawn, tmp_path / "curves.png")
@@ -210,7 +211,7 @@ def some_records() -> list[TrialRecord]:
 
 @pytest.mark.parametrize("lrs", [(2.7e-4, 4e-4), (3.1e-4, 3.4e-4), (1e-4, 1e-3), (1e-5, 0.1)])
 def test_no_two_labels_are_the_same(lrs: tuple[float, float]) -> None:
-    figure = draw_learning_rates([make_record(lr=lr) for lr in lrs], "val_log_loss", "lr")
+    figure = draw_learning_rates([make_record(lr=lr) for lr in lrs], "val_log_loss", 40, "lr")
     figure.draw_without_rendering()
     low, high = figure.axes[0].get_xlim()
     ticks = figure.axes[0].get_xticklabels()
@@ -220,23 +221,26 @@ def test_no_two_labels_are_the_same(lrs: tuple[float, float]) -> None:
 
 
 def test_learning_rates_have_a_panel_a_mode() -> None:
-    freeze, scratch = draw_learning_rates(some_records(), "val_log_loss", "lr").axes
+    freeze, scratch = draw_learning_rates(some_records(), "val_log_loss", 40, "lr").axes
     assert (freeze.get_title(), scratch.get_title()) == ("freeze", "scratch")
     assert points(freeze) == [(1e-2, 0.5)]
     assert points(scratch) == [(1e-4, 0.4), (1e-3, 0.9)]
     (failed,) = scratch.lines
     assert np.asarray(failed.get_xydata()).tolist() == [[1e-2, 1.0]]
     assert freeze.get_xscale() == "log"
+    figure = draw_learning_rates(some_records(), "val_log_loss", 40, "lr")
+    told = [value.text.splitlines()[0] for value in figure.values]
+    assert told == ["trial 0", "trial 1", "trial 2, stopped early"]
 
 
 def test_aux_weights_show_both_scores_and_their_trade() -> None:
-    left, middle, right, _ = draw_aux_weights(some_records(), "val_log_loss", "aux").axes
+    left, middle, right, _ = draw_aux_weights(some_records(), "val_log_loss", 40, "aux").axes
     assert points(left) == [(0, 0.4), (0, 0.9), (0.5, 0.5)]
     assert points(middle) == [(0, 0.125), (0, 0.125), (0.5, 0.125)]
     assert points(right) == [(0.125, 0.4), (0.125, 0.5), (0.125, 0.9)]
     learned = make_record(aux_weight="auto")
     assert aux_position(learned) == AUTO > 1, "it stands beside the numbers"
-    left = draw_aux_weights([learned], "val_log_loss", "aux").axes[0]
+    left = draw_aux_weights([learned], "val_log_loss", 40, "aux").axes[0]
     assert left.get_xticklabels()[-1].get_text().strip() == "auto"
 
 
@@ -246,16 +250,20 @@ def test_importances_have_the_largest_on_top() -> None:
 
 
 def test_lines_of_parallel_coordinates_go_up_to_what_is_better() -> None:
-    (axes,) = draw_parallel(some_records(), "val_log_loss", "all").axes
+    (axes,) = draw_parallel(some_records(), "val_log_loss", 40, "all").axes
     lines = [line for line in axes.lines if len(np.asarray(line.get_ydata())) >= 4]
     heights = [np.asarray(line.get_ydata()).tolist() for line in lines]
     assert [len(line) for line in heights] == [5, 5, 5, 4], "failed ones end before the score"
     assert [line[4] for line in heights[:3]] == [pytest.approx(0.725, abs=0.01), 1, 0]
-    (one,) = draw_parallel([make_record()], "val_accuracy", "one").axes
+    (one,) = draw_parallel([make_record()], "val_accuracy", 40, "one").axes
     assert np.asarray(one.lines[0].get_ydata()) == pytest.approx([0.5] * 5, abs=0.1)
     assert [line.get_linestyle() for line in lines] == ["-", "-", ":", "-"]
     assert [line.get_linewidth() for line in lines] == [0.9, 1.8, 0.9, 0.9]
     assert heights[1][2] == 0, "the lowest learning rate is at the bottom"
+    figure = draw_parallel(some_records(), "val_log_loss", 40, "all")
+    ends = [value.text.splitlines() for value in figure.values]
+    assert [lines[0] for lines in ends[:2]] == ["trial 1", "trial 0"], "the best one first"
+    assert ends[0][-1] == "val_log_loss 0.4000"
 
 
 PREDICTIONS = Predictions(
@@ -266,10 +274,15 @@ PREDICTIONS = Predictions(
 
 def test_figures_show_counts_and_long_class_names_are_cut() -> None:
     named = replace(PREDICTIONS, classes=("x" * 40, "dog"))
-    (axes,) = draw_confusion(confusion(named), "confusion").axes
+    figure = draw_confusion(confusion(named), "confusion")
+    (axes,) = figure.axes
+    told = [value.text.splitlines() for value in figure.values]
+    assert told[1] == [f"{'x' * 40}, predicted as dog", "1 image, 50.0%"]
     assert sorted(text.get_text() for text in axes.texts) == ["1", "1", "1"]
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["x" * 17 + "…", "dog"]
     bins = calibration(PREDICTIONS)
-    upper, lower = draw_reliability(bins, 0.25, "calibration").axes
+    figure = draw_reliability(bins, 0.25, "calibration")
+    upper, lower = figure.axes
+    assert figure.values[0].text.startswith("confidence 0.53 to 0.60, 1 image\n")
     assert [text.get_text() for text in lower.texts] == ["1", "2"]
     assert upper.get_ylabel() == "accuracy"
