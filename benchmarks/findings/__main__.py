@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.findings.runs import Plan, Planned, content, line, read, run_all
+from benchmarks.findings.runs import Plan, Planned, line, read, run_all
 from study.config.validate import resolve
 from study.signals import interruptible
 from tl_core.data.datasets import load_images
@@ -66,7 +66,7 @@ def measure(
     done = read(out)
     runs, keys = (
         {(t.group, t.run) for t in (*trials, *known)},
-        {content(found) for found in images.values()},
+        {found.content for found in images.values()},
     )
     for f in done:  # Runs of other settings or images must not share a table.
         if (f.group, f.run) not in runs or f.data not in keys:

@@ -1,7 +1,6 @@
 """The runs that check the article's findings: their plan, their training, and what is kept."""
 
 import base64
-import hashlib
 import json
 import math
 import multiprocessing
@@ -21,7 +20,6 @@ from rich.console import Console
 from benchmarks.common import environment
 from study.records.trial_record import read_config
 from tl_core.config import ARTICLE_SIZE, TrialConfig, earlier_recipe
-from tl_core.data.cache import MANIFEST
 from tl_core.data.datasets import ImageSet
 from tl_core.objectives.losses import log_losses
 from tl_core.objectives.metrics import hits
@@ -64,7 +62,7 @@ class Finished(Planned):
     """One trial that ran."""
 
     data: str
-    """Of the decoded images and their labels (`content`): the same in every copy of the files."""
+    """`ImageSet.content` of the images."""
     images: int
     test: dict[str, float]
     val_accuracy: list[float]
@@ -204,7 +202,7 @@ def _run(trial: Planned, path: Path, cache: Path) -> Finished:
     return Finished(
         group=trial.group,
         config=trial.config,
-        data=content(images),
+        data=images.content,
         images=len(images.labels),
         test=result.test,
         val_accuracy=[epoch.val_accuracy for epoch in result.history],
@@ -214,13 +212,6 @@ def _run(trial: Planned, path: Path, cache: Path) -> Finished:
         wall_s=seconds,
         environment=environment(),
     )
-
-
-def content(images: ImageSet) -> str:
-    """Return a hash of the decoded pixels and their labels, which the cache has verified."""
-    hashes = (images.path / MANIFEST).read_text().splitlines()
-    kept = [one for one in hashes if one.endswith((" pixels.npy", " labels.npy"))]
-    return hashlib.sha256("\n".join(kept).encode()).hexdigest()[:24]
 
 
 def line(finished: Finished) -> str:

@@ -99,10 +99,16 @@ def find_replay(given: Mapping[str, Any]) -> Replay:
 
 
 def check_same_data(state: StudyState, images: ImageSet) -> None:
-    """Raise `InputError` unless the images are those that the study began with."""
+    """Raise `InputError` unless the images are those that the study began with.
+
+    A copy of the files is the same. Studies of earlier versions know only the files' own times.
+    """
     data = state.about["data"]
-    if images.key != data["key"]:
-        hashes = f"content hash was {data['key']}, now {images.key}"
+    was, now = data["key"], images.key
+    if "content" in data:
+        was, now = data["content"], images.content
+    if was != now:
+        hashes = f"content hash was {was}, now {now}"
         raise InputError([f"the data of this study, {data['name']}, have changed ({hashes})"])
 
 

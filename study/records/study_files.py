@@ -125,6 +125,7 @@ class Results:
             "data": {
                 "name": images.name,
                 "key": images.key,
+                "content": images.content,
                 "images": len(images.labels),
                 "image_size": images.image_size,
                 "classes": dict(zip(images.classes, counts, strict=True)),

@@ -1,15 +1,17 @@
 """ImageSet: all images, decoded once into one uint8 array in a memory-mapped cache."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tl_core.config import Resize
-from tl_core.data.cache import damage, new_array, publish
+from tl_core.data.cache import MANIFEST, damage, new_array, publish
 from tl_core.data.decode import decoding_threads, to_square
 from tl_core.data.sources import Source
 from tl_core.errors import InputError, truncate_list
@@ -47,6 +49,13 @@ class ImageSet:
     def image_size(self) -> int:
         """Side of the square images, pixels."""
         return int(self.pixels.shape[-1])
+
+    @cached_property
+    def content(self) -> str:
+        """A hash of the pixels and labels, which a copy of the files shares; unlike `key`."""
+        hashes = (self.path / MANIFEST).read_text().splitlines()
+        kept = [line for line in hashes if line.endswith((" pixels.npy", " labels.npy"))]
+        return hashlib.sha256("\n".join(kept).encode()).hexdigest()[:24]
 
     @classmethod
     def open(cls, path: Path) -> "ImageSet":

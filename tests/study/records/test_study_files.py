@@ -50,7 +50,8 @@ def test_study_json_is_written_at_the_start(settings: Settings, images: ImageSet
     assert study["settings"]["train_ratio"] == [0.1, 0.8]
     assert study["settings"]["tracking_uri"] == "https://host:5000"
     assert study["data"] == {
-        "name": images.name, "key": images.key, "images": 40, "image_size": 32,
+        "name": images.name, "key": images.key, "content": images.content,
+        "images": 40, "image_size": 32,
         "classes": {"cat": 20, "dog": 20}, "skipped": ["cat/x.jpg: OSError: broken"],
     }  # fmt: skip
     assert set(study["versions"]) >= {"python", "torch", "ray", "optuna", "mlflow", "tl-study"}
