@@ -1,13 +1,13 @@
 """MLflow's pages in a real browser, opened by the link that a study prints at its end."""
 
 import re
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from playwright.sync_api import Browser, Page, expect
 
 from study import sync
 from study.analysis.study_data import read_study_data
@@ -20,15 +20,7 @@ from tests.support.mlflow_server import MlflowServer
 from tests.support.studies.builders import all_runs
 from tests.support.studies.synthetic import tiny_study
 
-pytest.importorskip("playwright", reason="playwright is not installed")
-from playwright.sync_api import Page, expect, sync_playwright
-
-CHROMIUM = shutil.which("chromium")
-pytestmark = [
-    pytest.mark.page,
-    pytest.mark.ci,
-    pytest.mark.skipif(not CHROMIUM, reason="no browser: Debian's chromium is not installed"),
-]
+pytestmark = [pytest.mark.page, pytest.mark.ci]
 LIMIT_S = 60
 TRIALS = 12
 """More than the ten that the pages' charts show by default."""
@@ -43,16 +35,13 @@ def server(uri: str, tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def page() -> Iterator[Page]:
+def page(browser: Browser) -> Iterator[Page]:
     """A page high enough for all charts: they are drawn when they are visible."""
-    with sync_playwright() as playwright:
-        # Chromium's own sandbox does not work for root.
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1600, "height": 1400})
-        page.set_default_timeout(1000 * LIMIT_S)
-        expect.set_options(timeout=1000 * LIMIT_S)
-        yield page
-        browser.close()
+    page = browser.new_page(viewport={"width": 1600, "height": 1400})
+    page.set_default_timeout(1000 * LIMIT_S)
+    expect.set_options(timeout=1000 * LIMIT_S)
+    yield page
+    page.close()
 
 
 def test_link_of_a_study_shows_its_trials_and_charts(
