@@ -22,6 +22,8 @@ Precision = Literal["fp32", "bf16"]
 BatchNorm = Literal["frozen", "train"]
 Schedule = Literal["cosine", "constant"]
 AuxTarget = Literal["standardized", "raw"]
+ClassWeights = Literal["none", "balanced"]
+"""How much each class counts in training; see `tl_core.objectives.class_weights`."""
 Resize = Literal["squash", "crop", "pad"]
 """How a picture becomes a square; see `tl_core.data.decode.to_square`."""
 PAD_GREY = 128
@@ -122,6 +124,8 @@ class TrialConfig(BaseModel):
     aux_target: AuxTarget = "standardized"
     """How brightness is learned: by the mean and standard deviation of the training subset, so that
     a weight means the same for any task (`tl_core.objectives.targets.TargetScale`), or as it is."""
+    class_weights: ClassWeights = "none"
+    """Whether all images count alike in the classification loss of training, or all classes."""
     unfreeze: Count | None = None
     """Last stages that learn in mode `partial`; None for all other modes."""
     backbone: str = "resnet18"
@@ -224,7 +228,8 @@ class EpochMetrics:
     """1 for the first; each is one of `TrialConfig.epochs` equal parts of the trial's steps."""
     train_loss: float
     """Mean over the epoch's images, where the weights before each step score its images. This and
-    `val_loss` use the fixed `aux_weight`, or the one at the end of the epoch."""
+    `val_loss` use the fixed `aux_weight`, or the one at the end of the epoch. `class_weights` count
+    here alone: validation and test scores have none."""
     train_accuracy: float
     val_loss: float
     val_log_loss: float

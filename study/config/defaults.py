@@ -27,6 +27,7 @@ DEFAULTS: dict[str, Any] = {
     "lr": (),
     "aux_weight": (0.0, 0.9),
     "aux_target": "standardized",
+    "class_weights": "none",
     "unfreeze": (1,),
     "batchnorm": None,
     "epochs": 10,

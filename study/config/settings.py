@@ -19,6 +19,7 @@ from tl_core.config import (
     AuxTarget,
     AuxWeight,
     BatchNorm,
+    ClassWeights,
     Count,
     HeadRatio,
     ImageSize,
@@ -92,6 +93,10 @@ class Settings(BaseModel):
     aux_target: AuxTarget = Field(
         description="standardized: brightness is learned on the scale of the training images, so "
         "that w means the same for any task; raw: as it is"
+    )
+    class_weights: ClassWeights = Field(
+        description="balanced: all classes count alike in training, by weights N / (K n_c) of the "
+        "images of each class; none: all images do; scores are never weighted"
     )
     unfreeze: tuple[Count, ...] = Field(
         min_length=1, description="last stages that learn in mode partial; one or several"

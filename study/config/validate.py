@@ -128,9 +128,8 @@ def settings_of(study: Mapping[str, Any]) -> Settings:
     if "min_steps" not in stored:  # Version 0.1: the article's recipe.
         stored |= ARTICLE_RECIPE | {"batchnorm": "train", "head_lr_ratio": 1.0}
         stored["augment"] = "flip" if stored.pop("hflip") else "none"
-    later = {
-        name: DEFAULTS[name] for name in ("address", "storage", "resize", "unfreeze", "layer_decay")
-    }
+    newer = ("address", "storage", "resize", "unfreeze", "layer_decay", "class_weights")
+    later = {name: DEFAULTS[name] for name in newer}
     return Settings.model_validate(later | stored)
 
 

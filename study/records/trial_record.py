@@ -20,7 +20,7 @@ ENDED: tuple[Status, ...] = ("done", "pruned", "failed")
 """The endings of a trial that was not interrupted."""
 _RECIPE = {
     "batchnorm", "min_steps", "schedule", "weight_decay", "head_lr_ratio", "layer_decay", "resize",
-    "augment", "aux_target", "seed", "seeds",
+    "augment", "aux_target", "class_weights", "seed", "seeds",
 }  # fmt: skip
 """Columns of `trials.csv` beside the factors."""
 

@@ -101,6 +101,7 @@ _SHARED = {
     "epochs",
     "min_steps",
     "aux_target",
+    "class_weights",
     "schedule",
     "weight_decay",
     "layer_decay",

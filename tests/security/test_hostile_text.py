@@ -24,6 +24,7 @@ PLAIN = [f"plain {i}" for i in range(len(HOSTILE))]
 CHOICES = {
     "mode", "metric", "design", "objective", "sampler", "precision", "kind", "event", "status",
     "address", "resize", "augment", "batchnorm", "schedule", "aux_target",
+    "class_weights",
 }  # fmt: skip
 """Fields whose values the settings check; all others may have any text."""
 NAMED = {"classes", "splits", "versions"}

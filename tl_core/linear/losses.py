@@ -14,8 +14,15 @@ from torch import Tensor
 class Loss(Protocol):
     """A loss of K outputs, one for each of n rows."""
 
+    @property
+    def row_weights(self) -> Tensor | None:
+        """What each row counts in the mean over the rows, of mean 1, float64 [n]; None if alike.
+
+        The losses and derivatives below are without them.
+        """
+
     def errors(self, outputs: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
-        """Outputs [P, K, b] of some rows -> sum of their losses [P], its derivative [P, K, b]."""
+        """Outputs [P, K, b] of some rows -> their losses [P, b], the derivatives [P, K, b]."""
 
     def state(self, outputs: Tensor) -> Tensor:
         """What the second derivative depends on, [P, K, b]."""
@@ -33,17 +40,18 @@ class LogLoss:
 
     labels: Tensor
     """int64 [n]."""
+    row_weights: Tensor | None = None
 
     def errors(self, outputs: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
         """As for every loss."""
         labels, errors = self.labels[rows], self.state(outputs)
         if outputs.shape[1] == 1:
             losses = F.softplus(outputs) - outputs * labels
-            return losses.sum((1, 2)), errors.sub_(labels)
+            return losses.squeeze(1), errors.sub_(labels)
         at = labels, torch.arange(len(labels), device=labels.device)
         losses = outputs.logsumexp(1) - outputs[:, *at]
         errors[:, *at] -= 1
-        return losses.sum(1), errors
+        return losses, errors
 
     def state(self, outputs: Tensor) -> Tensor:
         """Probabilities: of the second of two classes, or of all K."""
@@ -66,11 +74,12 @@ class SquaredLoss:
 
     target: Tensor
     """float64 [n]."""
+    row_weights: None = None
 
     def errors(self, outputs: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
         """As for every loss."""
         errors = outputs - self.target[rows]
-        return errors.square().sum((1, 2)) / 2, errors
+        return errors.square().squeeze(1) / 2, errors
 
     def state(self, outputs: Tensor) -> Tensor:
         """The second derivative itself, 1."""

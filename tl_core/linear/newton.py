@@ -81,9 +81,14 @@ class Objective:
         for block in self.design.exact():
             rows = slice(start, start := start + len(block))
             losses, errors = self.loss.errors(weights @ block.mT, rows)
-            loss += losses
-            gradient += errors @ block
+            loss += self.weigh(losses, rows).sum(1)
+            gradient += self.weigh(errors, rows) @ block
         return loss / self.design.n, gradient / self.design.n
+
+    def weigh(self, values: Tensor, rows: slice) -> Tensor:
+        """Multiply values [..., b] of some rows by what these count."""
+        weights = self.loss.row_weights
+        return values if weights is None else values * weights[rows].to(values.dtype)
 
     def penalise(self, weights: Tensor, l2: Tensor, loss: Tensor, gradient: Tensor) -> Point:
         """Add the penalty to the mean loss and its gradient, those of `mean_loss`."""
@@ -97,11 +102,15 @@ class Hessian:
     def __init__(self, objective: Objective, weights: Tensor, l2: Tensor) -> None:
         """Take weights [P, K, d] and penalties [P], float32."""
         self._design, self._loss = objective.design, objective.loss
+        self._weigh = objective.weigh
         self._weights, self._l2 = weights, _penalties(l2, weights)
         self._kept: list[Tensor] | None = None
         if weights.shape[:2].numel() * self._design.n <= _KEPT:
             self._kept = [*self._states()]
-        bends = total(self._loss.diagonal(s).mean(1).sum(1) for s in self._states())
+        bends = total(
+            self._weigh(self._loss.diagonal(state), rows).mean(1).sum(1)
+            for rows, state in zip(self._rows(), self._states(), strict=True)
+        )
         # While all rows bend alike, the rotated Hessian is diagonal. One mean for all classes:
         # with one each, steps would shift all intercepts at once, which changes nothing.
         mean = (bends[:, None, None] / self._design.n).clamp_min(_FLAT)
@@ -111,8 +120,9 @@ class Hessian:
     def __matmul__(self, change: Tensor) -> Tensor:
         """Product with a change of the weights, [P, K, d]."""
         product = self._l2 * change
-        for block, state in zip(self._design.rotated, self._states(), strict=True):
-            bent = self._loss.bend(state, change @ block.mT)
+        blocks = zip(self._design.rotated, self._rows(), self._states(), strict=True)
+        for block, rows, state in blocks:
+            bent = self._weigh(self._loss.bend(state, change @ block.mT), rows)
             product += (bent @ block).div_(self._design.n)
         return product
 
@@ -122,6 +132,12 @@ class Hessian:
         self.inverse = self.inverse[going]
         if self._kept is not None:
             self._kept = [state[going] for state in self._kept]
+
+    def _rows(self) -> Iterator[slice]:
+        """Which rows each block has."""
+        start = 0
+        for block in self._design.rotated:
+            yield slice(start, start := start + len(block))
 
     def _states(self) -> Iterator[Tensor]:
         if self._kept is not None:

@@ -9,6 +9,7 @@ Axes: S seeds, N images, V views, D features, K logits (1 for two classes), P pe
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -46,7 +47,7 @@ class Probe:
     gradient: Tensor
     """Norm of the gradient at the solution, float64 [S, 2]; at most `TOLERANCE`."""
     train_log_loss: Tensor
-    """Mean over the training views, nats, without the penalty; float64 [S]."""
+    """Mean over the training views, nats, as weighted, without the penalty; float64 [S]."""
     train_accuracy: Tensor
     """float64 [S]."""
     train_squared: Tensor
@@ -75,6 +76,7 @@ def solve_probe(
     trains: Sequence[np.ndarray],
     val: np.ndarray,
     n_classes: int,
+    class_weights: Tensor | None = None,
 ) -> Probe:
     """Solve both heads of every seed for all penalties, and choose the penalties on validation.
 
@@ -89,6 +91,8 @@ def solve_probe(
         trains: training images of each seed, int64 [n].
         val: validation images, int64; not mirrored.
         n_classes: 2 for one logit, more for one each.
+        class_weights: what each class counts in the class head's training loss, of mean 1 over the
+            training images, [K]; None to weight all images alike. Validation has no weights.
 
     Raises:
         ValueError: a seed lacks a class, or features are not finite.
@@ -103,7 +107,8 @@ def solve_probe(
             if len(rows) == 2 * len(labels):
                 views = torch.cat([views, views + len(labels)])
             subset = _Subset(number, rows, views, validation, make_design(rows, views))
-            solved[train.tobytes()] = _solve_subset(subset, labels, brightness.double(), n_classes)
+            data = labels, brightness.double(), n_classes, class_weights
+            solved[train.tobytes()] = _solve_subset(subset, *data)
     each = [solved[train.tobytes()] for train in subsets]
     return Probe(**{f.name: torch.stack([getattr(p, f.name) for p in each]) for f in fields(Probe)})
 
@@ -196,11 +201,18 @@ class _Subset:
             )
 
 
-def _solve_subset(subset: _Subset, labels: Tensor, brightness: Tensor, n_classes: int) -> Probe:
+def _solve_subset(
+    subset: _Subset,
+    labels: Tensor,
+    brightness: Tensor,
+    n_classes: int,
+    class_weights: Tensor | None,
+) -> Probe:
     """The probe of one training subset, without the axis of the seeds."""
-    classes = _class_head(subset, labels, n_classes)
+    classes = _class_head(subset, labels, n_classes, class_weights)
     light = _brightness_head(subset, brightness)
-    log_loss, accuracy = subset.mean(_log_loss_and_accuracy, classes, subset.train, labels)[0].cpu()
+    fitted = partial(_log_loss_and_accuracy, class_weights=class_weights)
+    log_loss, accuracy = subset.mean(fitted, classes, subset.train, labels)[0].cpu()
     squared = subset.mean(_squared, light, subset.train, brightness)[0].cpu()
     dtype = torch.promote_types(subset.rows.dtype, torch.float32)
     l2 = torch.cat([classes.l2, light.l2])
@@ -217,7 +229,9 @@ def _solve_subset(subset: _Subset, labels: Tensor, brightness: Tensor, n_classes
     )
 
 
-def _class_head(subset: _Subset, labels: Tensor, n_classes: int) -> _Head:
+def _class_head(
+    subset: _Subset, labels: Tensor, n_classes: int, class_weights: Tensor | None
+) -> _Head:
     own = labels[subset.train % len(labels)]
     counts = own.bincount(minlength=n_classes).double()
     if missing := (counts == 0).nonzero().flatten().tolist():
@@ -225,12 +239,13 @@ def _class_head(subset: _Subset, labels: Tensor, n_classes: int) -> _Head:
             f"training subset {subset.number}: each of the {n_classes} classes must have an image, "
             f"but {missing} have none; use a larger training ratio"
         )
-    # Where the penalty is infinite, the probabilities are the shares of the classes.
-    log = counts.log()
+    # Where the penalty is infinite, the probabilities are the shares of the classes, as weighted.
+    log = (counts if class_weights is None else counts * class_weights).log()
     intercepts = log[1:] - log[:1] if n_classes == 2 else log - log.mean()
     start = log.new_zeros(len(intercepts), subset.design.d)
     start[:, -1] = intercepts
-    return subset.best(LogLoss(own), start, classification_loss, labels)
+    row_weights = None if class_weights is None else class_weights.double()[own]
+    return subset.best(LogLoss(own, row_weights), start, classification_loss, labels)
 
 
 def _brightness_head(subset: _Subset, brightness: Tensor) -> _Head:
@@ -245,9 +260,10 @@ def _brightness_head(subset: _Subset, brightness: Tensor) -> _Head:
     return replace(found, weight=found.weight * spread, bias=found.bias * spread + mean)
 
 
-def _log_loss_and_accuracy(outputs: Tensor, labels: Tensor) -> Tensor:
+def _log_loss_and_accuracy(outputs: Tensor, labels: Tensor, class_weights: Tensor | None) -> Tensor:
     accuracy = hits(outputs, labels).double().mean(dim=-1)
-    return torch.stack([classification_loss(outputs, labels), accuracy], dim=-1)
+    weights = None if class_weights is None else class_weights[labels]
+    return torch.stack([classification_loss(outputs, labels, weights), accuracy], dim=-1)
 
 
 def _squared(outputs: Tensor, target: Tensor) -> Tensor:

@@ -35,7 +35,11 @@ class Weighting:
         return mix(classification, squared, self.aux_weight)
 
     def gradient(
-        self, outputs: tuple[Tensor, Tensor], labels: Tensor, brightness: Tensor
+        self,
+        outputs: tuple[Tensor, Tensor],
+        labels: Tensor,
+        brightness: Tensor,
+        image_weights: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Derivatives of the losses of H nets by their outputs; sets those of its own parameters.
 
@@ -43,15 +47,15 @@ class Weighting:
             outputs: class logits [H, B, K], and predicted brightness [H, B].
             labels: int64 [H, B].
             brightness: [H, B].
+            image_weights: of the classification, [H, B].
 
         Returns:
             [H, B, K] and [H, B].
         """
         w = self._w
-        if isinstance(w, Tensor):
-            shares = (1 - w).view(-1, 1, 1), w.view(-1, 1)
-            return two_task_gradient(outputs, labels, brightness, shares)
-        return two_task_gradient(outputs, labels, brightness, (1 - w, w))
+        shares: tuple[float, float] | tuple[Tensor, Tensor]
+        shares = ((1 - w).view(-1, 1, 1), w.view(-1, 1)) if isinstance(w, Tensor) else (1 - w, w)
+        return two_task_gradient(outputs, labels, brightness, shares, image_weights)
 
     def parts(self, loss: Tensor, tasks: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
         """Choose the losses of a step whose means over the epoch `epoch_loss` needs."""
@@ -104,15 +108,20 @@ class LearnedWeights(Weighting):
         return (self._coefficients() * tasks + self.log_variances / 2).sum()
 
     def gradient(
-        self, outputs: tuple[Tensor, Tensor], labels: Tensor, brightness: Tensor
+        self,
+        outputs: tuple[Tensor, Tensor],
+        labels: Tensor,
+        brightness: Tensor,
+        image_weights: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """As for a fixed weight."""
         weights = self._coefficients().detach()
-        tasks = torch.stack(task_losses(outputs, labels, brightness), dim=-1)
+        tasks = torch.stack(task_losses(outputs, labels, brightness, image_weights), dim=-1)
         # d/ds of c * exp(-s) * task + s / 2.
         self.log_variances.grad = 0.5 - weights * tasks
         classification, squared = weights[:, :1, None], weights[:, 1:]
-        return two_task_gradient(outputs, labels, brightness, (classification, squared))
+        shares = classification, squared
+        return two_task_gradient(outputs, labels, brightness, shares, image_weights)
 
     def parts(self, loss: Tensor, tasks: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
         """The losses of both tasks; the end of the epoch decides their weights."""

@@ -1,8 +1,9 @@
 """What learns in one stage of a trial: one whole net, or stacked heads on features."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,6 +41,8 @@ class Learner(ABC):
     budget: Budget
     eval_batch: int
     """Images in a forward pass when nothing learns."""
+    class_weights: Tensor | None = field(default=None, kw_only=True)
+    """Of the classification loss of training, [K] on the device; None to weight all alike."""
 
     @abstractmethod
     def train_part(
@@ -60,6 +63,10 @@ class Learner(ABC):
         """Labels and brightness of the views, both in the shape of `views`."""
         at = upload(views % len(self.labels), self.labels.device)
         return self.labels[at], self.brightness[at]
+
+    def image_weights(self, labels: Tensor) -> Tensor | None:
+        """What images of these classes count in training, in the shape of `labels`."""
+        return None if self.class_weights is None else self.class_weights[labels]
 
     @torch.inference_mode()
     def predict(self, indices: np.ndarray) -> Outputs:
@@ -116,7 +123,8 @@ class NetLearner(Learner):
         else:
             inputs = self.inputs(views)
         outputs = self.model(inputs)
-        tasks = task_losses(outputs, labels, self.scale.standardize(brightness))
+        light, weights = self.scale.standardize(brightness), self.image_weights(labels)
+        tasks = task_losses(outputs, labels, light, weights)
         loss = self.weighting.loss(*tasks)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -153,28 +161,32 @@ class StackLearner(Learner):
         brightness = self.scale.standardize(brightness)
         sizes = [batch.shape[-1] for batch in batches]
         at = upload(views, self.rows.device)
-        parts = (torch.split(t, sizes, -1) for t in (at, labels, brightness))
+        weights = self.image_weights(labels)
+        parts = [torch.split(t, sizes, -1) for t in (at, labels, brightness)]
+        each = [None] * len(sizes) if weights is None else torch.split(weights, sizes, -1)
         outputs = []
-        for rate, some, classes, targets in zip(rates, *parts, strict=True):
+        for rate, some, *targets in zip(rates, *parts, each, strict=True):
             set_rate(optimizer, rate)
-            outputs.append(self._step(some, classes, targets, optimizer))
+            outputs.append(self._step(some, targets, optimizer))
         whole = torch.cat([o[0] for o in outputs], -2), torch.cat([o[1] for o in outputs], -1)
-        loss = two_task_loss(whole, labels, brightness, self.weighting.aux_weight)
+        loss = two_task_loss(whole, labels, brightness, self.weighting.aux_weight, weights)
         accuracy = hits(whole[0], labels).float().mean(dim=-1)
         return loss.cpu(), accuracy.cpu(), views.size
 
     def _step(
-        self,
-        views: Tensor,
-        labels: Tensor,
-        brightness: Tensor,
-        optimizer: torch.optim.Optimizer,
+        self, views: Tensor, targets: Sequence[Any], optimizer: torch.optim.Optimizer
     ) -> tuple[Tensor, Tensor]:
-        """Learn from one batch, views [S, B] and targets [H, B]; return the outputs before it."""
+        """Learn from one batch; return the outputs before it.
+
+        Args:
+            views: [S, B].
+            targets: labels, brightness and the images' weights or None, [H, B] each.
+            optimizer: of the model.
+        """
         # Four times as fast as rows[views] on a CPU.
         features = self.rows.index_select(0, views.flatten()).view(*views.shape, -1)
         outputs: tuple[Tensor, Tensor] = self.model(features)
-        gradient = self.weighting.gradient(outputs, labels, brightness)
+        gradient = self.weighting.gradient(outputs, *targets)
         self.model.backward(features, *gradient)
         optimizer.step()
         return outputs

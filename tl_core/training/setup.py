@@ -16,6 +16,7 @@ from tl_core.data.splits import Split, make_split
 from tl_core.inputs.features import load_features
 from tl_core.models.backbones import Backbone, library_versions, load_backbone
 from tl_core.models.heads import Heads
+from tl_core.objectives.class_weights import balanced
 from tl_core.objectives.targets import TargetScale
 
 
@@ -73,6 +74,18 @@ class Setup:
         """Fresh heads, the same for all modes of a seed."""
         torch.manual_seed(seed)
         return Heads(self.backbone.n_features, len(self.inputs.images.classes))
+
+    @cached_property
+    def class_weights(self) -> Tensor | None:
+        """What each class counts in training, [K] on the device; None if all images count alike.
+
+        Splits are stratified, so the subsets of all seeds have as many images of each class.
+        """
+        if self.config.class_weights == "none":
+            return None
+        labels, train = self.inputs.images.labels, self.split(self.config.seed).train
+        n_classes = len(self.inputs.images.classes)
+        return balanced(torch.from_numpy(labels[train]), n_classes).to(self.inputs.device)
 
     def scale(self, seeds: Sequence[int]) -> TargetScale:
         """The scale on which each seed learns brightness, [S]."""

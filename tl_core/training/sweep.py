@@ -165,7 +165,10 @@ def solve_heads(setup: Setup, seeds: Sequence[int]) -> tuple[Probe, HeadStack]:
     """Return the probes of some seeds, and heads that hold them."""
     data, trains = setup.inputs, [setup.split(seed).train for seed in seeds]
     val = setup.split(seeds[0]).val
-    probe = solve_probe(setup.rows, *data.targets(), trains, val, len(data.images.classes))
+    n_classes = len(data.images.classes)
+    probe = solve_probe(
+        setup.rows, *data.targets(), trains, val, n_classes, class_weights=setup.class_weights
+    )
     stack = HeadStack([setup.heads(seed) for seed in seeds]).to(data.device)
     with torch.no_grad():
         stack.weight.copy_(probe.weight)
@@ -184,7 +187,8 @@ def _learner(
     order = partial(stacked_order, trains, seeds, mirror=setup.mirror)
     budget = Budget.of(setup.config, len(trains[0]))
     targets, stack = setup.inputs.targets(), stack.to(setup.inputs.device)
-    return StackLearner(stack, *targets, scale, weighting, order, budget, EVAL_ROWS, setup.rows)
+    data = (*targets, scale, weighting, order, budget, EVAL_ROWS, setup.rows)
+    return StackLearner(stack, *data, class_weights=setup.class_weights)
 
 
 def _copy(setup: Setup, stack: HeadStack, scale: TargetScale, number: int) -> Heads:

@@ -183,7 +183,7 @@ def test_an_earlier_study_goes_on_with_its_own_recipe(mode: str) -> None:
     for record in read_records(folder):
         c = record.config
         assert (c.min_steps, c.schedule, c.weight_decay, c.head_lr_ratio) == (0, "constant", 0, 1)
-        assert c.augment == "flip"
+        assert (c.augment, c.class_weights) == ("flip", "none")
 
 
 def test_an_earlier_study_of_a_mode_that_has_changed_does_not_go_on() -> None:

@@ -98,7 +98,7 @@ def test_row_has_factors_last_epoch_and_test_scores() -> None:
     recipe = {
         "unfreeze": None, "batchnorm": "frozen", "min_steps": 200, "schedule": "cosine",
         "weight_decay": 0.01, "head_lr_ratio": 10.0, "layer_decay": 1.0, "resize": "squash",
-        "augment": "none", "aux_target": "standardized",
+        "augment": "none", "aux_target": "standardized", "class_weights": "none",
     }  # fmt: skip
     expected = {"trial": 3, "status": "done", **factors, **recipe, "seeds": 1, "epochs": 2, **last}
     expected |= {"test_accuracy": 0.9, "wall_s": 1.235, "error": None}

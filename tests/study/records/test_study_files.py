@@ -18,9 +18,9 @@ from tl_core.errors import InputError
 
 FOLDER = Path("runs/mine")
 COLUMNS = (
-    "trial status mode train_ratio lr aux_weight aux_target unfreeze resize augment batchnorm "
-    "min_steps schedule weight_decay head_lr_ratio layer_decay seed seeds epochs train_loss "
-    "train_accuracy val_loss val_log_loss val_accuracy val_auroc val_brightness_mae "
+    "trial status mode train_ratio lr aux_weight aux_target class_weights unfreeze resize augment "
+    "batchnorm min_steps schedule weight_decay head_lr_ratio layer_decay seed seeds epochs "
+    "train_loss train_accuracy val_loss val_log_loss val_accuracy val_auroc val_brightness_mae "
     "val_brightness_r2 images_per_s val_balanced_accuracy val_macro_f1 val_log_loss_std "
     "val_accuracy_std aux_weight_learned step l2 wall_s error"
 )

@@ -55,6 +55,7 @@ def test_drawn_parameters_become_the_trial_they_stand_for(mode: Mode) -> None:
         data="photos", mode=MODES, backbone="vgg11", image_size="64", weights="none",
         epochs="3", batch_size="8", seed="5", split_seed="6", augment="flip", compile=True,
         unfreeze=["1", "2"], resize="pad", min_steps="50", schedule="constant",
+        class_weights="balanced",
     )  # fmt: skip
     space = Space(settings)
     lr = 5e-4  # In the range of every mode.
@@ -69,7 +70,7 @@ def test_drawn_parameters_become_the_trial_they_stand_for(mode: Mode) -> None:
         "seed": 5, "seeds": 8 if mode in FROZEN else 1, "split_seed": 6, "precision": "fp32",
         "augment": "flip", "compile": mode not in FROZEN,  # Heads on features are not compiled.
         "resize": "pad", "min_steps": 50, "schedule": "constant", "weight_decay": 0.01,
-        "aux_target": "standardized",
+        "aux_target": "standardized", "class_weights": "balanced",
         "batchnorm": "train" if mode == "scratch" else "frozen", "layer_decay": 1.0,
         "head_lr_ratio": 10.0 if mode == "finetune" else 1.0,
     }  # fmt: skip

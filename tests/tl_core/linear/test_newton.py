@@ -22,6 +22,8 @@ LOSSES: list[tuple[Loss, int]] = [
     (LogLoss((LABELS > 0).long()), 1),
     (LogLoss(LABELS), 3),
     (SquaredLoss(ROWS[:, 0] ** 2), 1),
+    (LogLoss((LABELS > 0).long(), 0.5 + (LABELS > 0).double()), 1),
+    (LogLoss(LABELS, 0.5 + LABELS.double()), 3),
 ]
 
 
@@ -103,6 +105,24 @@ def test_a_path_has_every_penalty_in_order(loss: Loss, k: int, group: int) -> No
     assert (of(weights, l2).norms() <= TOLERANCE).all()
     sizes = weights[..., :-1].flatten(1).norm(dim=1)
     assert (sizes.diff() > 0).all()
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_a_row_that_counts_twice_is_as_two_rows(k: int) -> None:
+    labels, first = LABELS if k == 3 else (LABELS > 0).long(), torch.arange(40) < 10
+    views = torch.cat([torch.arange(40), torch.arange(10)])
+    twice = Objective(make_design(ROWS, views), LogLoss(labels[views]))
+    counts = torch.where(first, 2.0, 1.0).double() * 40 / 50
+    once = Objective(make_design(ROWS, torch.arange(40)), LogLoss(labels, counts))
+    # The two divide the features by different numbers, so their penalties mean different things.
+    same = L2 * (twice.design.scale / once.design.scale) ** 2
+    start = torch.zeros(len(L2), k, 7).double()
+    found = [
+        of.design.to_raw(minimise(of, l2, of(start, l2))[0])
+        for of, l2 in ((twice, L2), (once, same))
+    ]
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-3)
 
 
 def test_ridge_is_the_closed_form() -> None:

@@ -14,6 +14,7 @@ from tl_core.linear import design, newton, probe
 from tl_core.linear.newton import TOLERANCE
 from tl_core.linear.probe import Probe, penalty_grid, solve_probe
 from tl_core.models.heads import Heads, HeadStack, probabilities
+from tl_core.objectives.class_weights import balanced
 from tl_core.objectives.losses import classification_loss
 
 N = 100
@@ -71,6 +72,35 @@ def test_both_heads_are_those_of_scikit_learn(n_classes: int, n: int, width: int
     target = torch.sigmoid(features[:, 0] / 4 - 1).numpy()
     ridge = Ridge(alpha=ridge_l2 * n).fit(x[train], target[train])
     np.testing.assert_allclose(brightness, ridge.predict(x), atol=1e-5)
+
+
+@pytest.mark.parametrize(("n_classes", "n", "width"), SHAPES)
+def test_balanced_weights_are_those_of_scikit_learn(n_classes: int, n: int, width: int) -> None:
+    features, labels = draw(n_classes, width)
+    labels[1:15:2] = 0  # Of the first class there are more.
+    train = TRAIN[:n]
+    weights = balanced(labels[train], n_classes)
+    light = torch.zeros(N)
+    found = solve_probe(features, labels, light, [train], VAL, n_classes, weights)
+    x, l2 = scaled(features, train)[0].numpy(), found.l2[0, 0].item()
+    other = LogisticRegression(C=1 / (l2 * n), tol=1e-10, max_iter=20_000, class_weight="balanced")
+    expected = other.fit(x[train], labels[train].numpy()).predict_proba(x)
+    logits, _ = outputs(found, features)
+    np.testing.assert_allclose(probabilities(logits), expected, atol=1e-4)
+    loss = classification_loss(logits[train], labels[train], weights[labels[train]])
+    assert found.train_log_loss[0].item() == pytest.approx(loss.item())
+    plain = solve_probe(features, labels, light, [train], VAL, n_classes)
+    assert not np.allclose(probabilities(outputs(plain, features)[0]), expected, atol=1e-2)
+
+
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_weights_of_one_change_nothing(n_classes: int) -> None:
+    features, labels = draw(n_classes, 12)
+    weights = balanced(labels[TRAIN], n_classes)
+    assert weights.tolist() == [1.0] * n_classes
+    found = solve_probe(features, labels, torch.zeros(N), [TRAIN], VAL, n_classes, weights)
+    plain = solve_probe(features, labels, torch.zeros(N), [TRAIN], VAL, n_classes)
+    torch.testing.assert_close(found.weight, plain.weight)
 
 
 @pytest.mark.parametrize(("n_classes", "n", "width"), SHAPES)

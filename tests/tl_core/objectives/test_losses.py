@@ -2,8 +2,12 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
+from tl_core.objectives.class_weights import balanced
 from tl_core.objectives.losses import classification_loss, two_task_gradient, two_task_loss
 
 LOG2, LOG4 = math.log(2), math.log(4)
@@ -42,17 +46,42 @@ def test_the_two_tasks_are_weighted_whatever_the_batch(weight: float, size: int)
     assert loss.item() == pytest.approx((1 - weight) * (LOG2 + LOG4) / 2 + weight * MSE)
 
 
+def test_weights_multiply_the_classification_alone_and_the_sum_is_divided_by_the_images() -> None:
+    labels, weights = torch.tensor([0, 0]), torch.tensor([2.0, 0.5])
+    expected = (2 * LOG2 + 0.5 * LOG4) / 2
+    assert classification_loss(TWO_LOGITS, labels, weights).item() == pytest.approx(expected)
+    loss = two_task_loss((TWO_LOGITS, PREDICTED), labels, BRIGHTNESS, 0.3, weights)
+    assert loss.item() == pytest.approx(0.7 * expected + 0.3 * MSE)
+
+
+@given(st.lists(st.integers(0, 2), min_size=6, max_size=30).filter(lambda x: len({*x}) == 3))
+def test_batches_add_up_to_the_loss_of_the_subset_whatever_they_lack(classes: list[int]) -> None:
+    labels = torch.tensor(sorted(classes))  # Some batches have one class alone.
+    logits = torch.randn(len(labels), 3, generator=torch.Generator().manual_seed(0)).double()
+    weights = balanced(labels, 3).double()[labels]
+    cuts = [torch.split(t, 4) for t in (logits, labels, weights)]
+    parts = [classification_loss(*some) * len(some[0]) for some in zip(*cuts, strict=True)]
+    # Over the whole subset the weights add up to N, so torch's mean is the same.
+    whole = F.cross_entropy(logits, labels, weight=balanced(labels, 3).double())
+    assert torch.stack(parts).sum().item() / len(labels) == pytest.approx(whole.item())
+
+
+@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("n_classes", [2, 3])
 @pytest.mark.parametrize("lead", [(), (4,)])
 @pytest.mark.parametrize("aux_weight", [0.0, 0.3, 1.0])
-def test_gradient_is_autograds(n_classes: int, lead: tuple[int, ...], aux_weight: float) -> None:
+def test_gradient_is_autograds(
+    n_classes: int, lead: tuple[int, ...], aux_weight: float, weighted: bool
+) -> None:
     torch.manual_seed(0)
     logits = torch.randn(*lead, 6, 1 if n_classes == 2 else n_classes, requires_grad=True)
     predicted = torch.randn(*lead, 6, requires_grad=True)
     labels, brightness = torch.randint(n_classes, (*lead, 6)), torch.rand(*lead, 6)
-    loss = two_task_loss((logits, predicted), labels, brightness, aux_weight).sum()
+    weights = torch.rand(*lead, 6) if weighted else None
+    loss = two_task_loss((logits, predicted), labels, brightness, aux_weight, weights).sum()
     expected = torch.autograd.grad(loss, (logits, predicted))
     outputs = (logits.detach(), predicted.detach())
-    found = two_task_gradient(outputs, labels, brightness, (1 - aux_weight, aux_weight))
+    shares = 1 - aux_weight, aux_weight
+    found = two_task_gradient(outputs, labels, brightness, shares, weights)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other)

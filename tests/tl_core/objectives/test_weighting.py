@@ -49,15 +49,17 @@ def test_loss_and_weight_by_hand(s_c: float, s_b: float) -> None:
     assert weight == pytest.approx(of_brightness / (of_class + of_brightness), rel=1e-5)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("n_classes", [2, 3])
-def test_written_out_gradient_is_autograds(n_classes: int) -> None:
+def test_written_out_gradient_is_autograds(n_classes: int, weighted: bool) -> None:
     weights = learned((0.5, -1.0), (-0.3, 2.0), (0.0, 0.0))
     outputs, labels, brightness = drawn(3, n_classes)
     leaves = (outputs[0].requires_grad_(), outputs[1].requires_grad_())
-    loss = weights.loss(*task_losses(leaves, labels, brightness))
+    of_images = torch.rand(3, 6) if weighted else None
+    loss = weights.loss(*task_losses(leaves, labels, brightness, of_images))
     expected = torch.autograd.grad(loss, (*leaves, weights.log_variances))
     with torch.no_grad():
-        found = weights.gradient(outputs, labels, brightness)
+        found = weights.gradient(outputs, labels, brightness, of_images)
     assert weights.log_variances.grad is not None
     for one, other in zip((*found, weights.log_variances.grad), expected, strict=True):
         torch.testing.assert_close(one, other)

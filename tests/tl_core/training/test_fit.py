@@ -59,12 +59,16 @@ def train(one: NetLearner, split: Split, **changes: Any) -> tuple[EpochMetrics, 
     return fit(one, split, config(**changes), lambda _: None)
 
 
+@pytest.mark.parametrize("class_weights", [None, torch.tensor([0.5, 3.0])])
 @pytest.mark.parametrize("batch_size", [5, 16, 41, 100])
-def test_training_scores_are_means_over_images(split: Split, batch_size: int) -> None:
-    start = learner(batch_size=batch_size, epochs=1)
+def test_training_scores_are_means_over_images(
+    split: Split, batch_size: int, class_weights: Tensor | None
+) -> None:
+    start = replace(learner(batch_size=batch_size, epochs=1), class_weights=class_weights)
     logits, predicted = start.predict(split.train)
     labels, brightness = start.targets(split.train)
-    loss = two_task_loss((logits, predicted), labels, brightness, 0.3)
+    weights = start.image_weights(labels)
+    loss = two_task_loss((logits, predicted), labels, brightness, 0.3, weights)
     (metrics,) = train(start, split, lr=STILL, epochs=1)
     assert metrics.train_loss == pytest.approx(loss.item(), rel=1e-5)
     assert metrics.train_accuracy == pytest.approx(hits(logits, labels).float().mean().item())
@@ -128,8 +132,11 @@ def test_predictions_keep_the_order_over_batches() -> None:
     torch.testing.assert_close(one.predict(indices), expected)
 
 
+@pytest.mark.parametrize("class_weights", [None, torch.tensor([0.5, 3.0])])
 @pytest.mark.parametrize("aux_weight", [0.3, "auto"])
-def test_stacked_heads_learn_what_each_would_alone(aux_weight: AuxWeight) -> None:
+def test_stacked_heads_learn_what_each_would_alone(
+    aux_weight: AuxWeight, class_weights: Tensor | None
+) -> None:
     seeds = (4, 5, 6)
     splits = [make_split(LABELS.numpy(), 0.6, seed=seed) for seed in seeds]
     torch.manual_seed(0)
@@ -139,12 +146,14 @@ def test_stacked_heads_learn_what_each_would_alone(aux_weight: AuxWeight) -> Non
     weighting, rows = make_weighting(aux_weight, 3, CPU), torch.from_numpy(ROWS)
     budget = Budget.of(config(), len(splits[0].train))
     scale = TargetScale.raw(3, CPU)
-    together = StackLearner(stack, LABELS, BRIGHTNESS, scale, weighting, order, budget, N, rows)
+    data = (LABELS, BRIGHTNESS, scale, weighting, order, budget, N, rows)
+    together = StackLearner(stack, *data, class_weights=class_weights)
     stacked = StackFit([0, 1, 2])
     fit_stack(together, splits[0], [config()], [stacked])
     alone = []
     for s, (seed, split, heads) in enumerate(zip(seeds, splits, starts, strict=True)):
-        one = replace(learner(heads, aux_weight), order=partial(epoch_order, split.train, seed))
+        order = partial(epoch_order, split.train, seed)
+        one = replace(learner(heads, aux_weight), order=order, class_weights=class_weights)
         alone.append(train(one, split))
         for name, value in one.weighting.metrics().items():
             torch.testing.assert_close(weighting.metrics()[name][s], value[0], rtol=1e-4, atol=0)
