@@ -1,0 +1,90 @@
+"""Intervals of balanced accuracy and macro F1 in simulated studies whose truth is known.
+
+The classes have different sizes. Intervals over seeds alone fail here, as controls.
+"""
+
+import itertools
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from study.intervals.by_class import Interval, balanced_accuracy_interval, macro_f1_interval
+from study.intervals.two_way import Floats
+from tests.support.studies.simulated_hits import Photos
+
+pytestmark = pytest.mark.integration
+
+STUDIES, ACCURACY = 1000, 0.90
+SHARES = (0.8, 0.2)
+WORLDS = [
+    Photos(seeds, images, shared, own=0.05)
+    for seeds, images, shared in itertools.product((3, 5), (60, 240), (0.5, 0.9))
+]
+BOTH = pytest.mark.parametrize("interval", [balanced_accuracy_interval, macro_f1_interval])
+
+
+def labels_of(photos: Photos) -> np.ndarray:
+    return np.repeat([0, 1], [round(share * photos.images) for share in SHARES])
+
+
+def draw(photos: Photos, accuracies: tuple[float, ...]) -> np.ndarray:
+    """Classes that modes of such accuracies predict, [modes, studies, S, N]."""
+    truth = np.array(accuracies)[:, None]
+    hits = photos.hits(np.random.default_rng(0), STUDIES, truth)[:, :, 0].swapaxes(0, 1)
+    return np.where(hits == 1, labels_of(photos), 1 - labels_of(photos))
+
+
+def truth_of(interval: Interval, photos: Photos, accuracy: float) -> float:
+    """The mean score over seeds on endless images, of which SHARES are of each class."""
+    if interval is balanced_accuracy_interval:
+        return accuracy
+    # A seed shifts how hard all images are, and so its accuracy.
+    shift = stats.norm.ppf((np.arange(1000) + 0.5) / 1000) * np.sqrt(photos.seed)
+    seeds = stats.norm.cdf((stats.norm.ppf(accuracy) - shift) / np.sqrt(1 - photos.seed))
+    n = np.array(SHARES)[:, None]
+    predicted = n * seeds + n[::-1] * (1 - seeds)
+    return float((2 * n * seeds / (n + predicted)).mean())
+
+
+@BOTH
+def test_intervals_cover_the_score_on_new_photos(interval: Interval) -> None:
+    covered = []
+    for photos in WORLDS:
+        low, high = interval(draw(photos, (ACCURACY,))[0], labels_of(photos), None).ends()
+        truth = truth_of(interval, photos, ACCURACY)
+        covered.append(np.mean((low <= truth) & (truth <= high)))
+    assert min(covered) >= 0.92
+
+
+def test_seeds_alone_do_not() -> None:
+    covered = []
+    for photos in WORLDS:
+        right = draw(photos, (ACCURACY,))[0] == labels_of(photos)
+        recalls = [right[..., labels_of(photos) == c].mean(axis=-1) for c in (0, 1)]
+        means: Floats = np.mean(recalls, axis=0)
+        error = means.std(axis=-1, ddof=1) / np.sqrt(photos.seeds)
+        half = stats.t.ppf(0.975, photos.seeds - 1) * error
+        covered.append(np.mean(abs(means.mean(axis=-1) - ACCURACY) <= half))
+    assert min(covered) < 0.65
+    assert np.mean(covered) < 0.85
+
+
+@BOTH
+def test_equal_modes_are_seldom_called_different(interval: Interval) -> None:
+    wrong = []
+    for photos in WORLDS:
+        one, other = draw(photos, (ACCURACY, ACCURACY))
+        wrong.append(np.mean(interval(one, labels_of(photos), other).p_value() < 0.05))
+    assert max(wrong) <= 0.07
+
+
+@BOTH
+def test_intervals_cover_a_true_difference(interval: Interval) -> None:
+    covered = []
+    for photos in WORLDS:
+        one, other = draw(photos, (ACCURACY, ACCURACY - 0.05))
+        low, high = interval(one, labels_of(photos), other).ends()
+        truth = truth_of(interval, photos, ACCURACY) - truth_of(interval, photos, ACCURACY - 0.05)
+        covered.append(np.mean((low <= truth) & (truth <= high)))
+    assert min(covered) >= 0.92
