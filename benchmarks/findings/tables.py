@@ -15,7 +15,7 @@ from benchmarks.findings.recipes import RECIPES, SEEDS, chosen
 from benchmarks.findings.runs import LARGE, SMALL, Finished, Group
 from study.analysis.comparisons import Difference, difference, mode_differences, multi_tasks
 from study.analysis.estimates import Arm, Cell, Confirmed, Estimate, by_cell, estimate_score
-from study.analysis.image_scores import ImageScores
+from study.analysis.images.image_scores import ImageScores
 from tl_core.config import ARTICLE_WIDTHS, MODES, Mode, TrialConfig
 
 Run = Sequence[Finished]

@@ -13,11 +13,10 @@ from typing import Literal, NamedTuple
 import numpy as np
 import pandas as pd
 
-from study.analysis.image_scores import ImageScores
+from study.analysis.images.image_scores import OF_ALL_IMAGES, ImageScores
 from study.intervals.estimate import Estimate as Estimate
 from study.intervals.estimate import estimate as estimate
 from study.intervals.estimate import on_new_photos
-from study.intervals.pigeonhole import auroc_interval
 from study.intervals.two_way import (
     DIFFERENCE_PSEUDO,
     SHARE_PSEUDO,
@@ -137,8 +136,8 @@ def estimate_score(
     """Return the mean of a score over trials, one for each seed, with its intervals.
 
     With `minus`, which has a trial for the same seed at each place, it is the mean of the paired
-    differences. `test_brightness_r2` and `test_loss` have an interval on these test images only:
-    they are no means over images.
+    differences. `test_brightness_r2`, `test_loss` and the calibration errors have an interval on
+    these test images only: they are no means over images.
 
     Raises `statistics.StatisticsError` if there are no trials.
     """
@@ -177,24 +176,16 @@ def image_table(
 def _over_images(
     score: str, trials: Sequence[Confirmed], minus: Sequence[Confirmed]
 ) -> TInterval | None:
-    if score == "test_auroc":
-        return _auroc(trials, minus)
+    if score in OF_ALL_IMAGES:
+        kept = [found for c in (*trials, *minus) if (found := c.images)]
+        if len(kept) < len(trials) + len(minus):
+            return None
+        return OF_ALL_IMAGES[score](kept[: len(trials)], kept[len(trials) :])
     table = image_table(score, trials, minus)
     if table is None or (np.ptp(table) == 0 and table.flat[0] != 0):
         # Images that all have the same value do not tell how much another would differ.
         return None
     return mean_squares(table[None]).combine([1.0])
-
-
-def _auroc(trials: Sequence[Confirmed], minus: Sequence[Confirmed]) -> TInterval | None:
-    images = [c.images for c in (*trials, *minus)]
-    kept = [found for found in images if found]
-    if len(kept) < len(images):
-        return None
-    draws = np.array([found.auroc_draws for found in kept])
-    if minus:
-        draws = draws[: len(trials)] - draws[len(trials) :]
-    return auroc_interval(draws, kept[0].labels)
 
 
 def _summary(trials: list[Confirmed]) -> CellSummary:

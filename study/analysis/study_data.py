@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from study.analysis.estimates import CellSummary, Confirmed, summarize
-from study.analysis.image_scores import ImageScores, score_images
+from study.analysis.images.image_scores import ImageScores, score_images
 from study.config.settings import Settings
 from study.config.validate import settings_of
 from study.records.ledger import read_records
@@ -100,6 +100,12 @@ class StudyData:
     def images(self) -> int:
         """Size of the whole data set."""
         return int(self.study["data"]["images"])
+
+    @property
+    def classes(self) -> dict[str, int]:
+        """The number of images of each class, in the order of the labels."""
+        classes: dict[str, int] = self.study["data"]["classes"]
+        return classes
 
     @property
     def dataset(self) -> str:

@@ -8,6 +8,7 @@ from tl_core.inference.model_card import CARD
 
 STUDY, LEDGER, TRIALS, BEST = "study.json", "ledger.jsonl", "trials.csv", "best.json"
 PAGE, FIGURES = "report.html", "figures"
+CONFIRM, DIFFERENCES, RECALL = "confirm.csv", "differences.csv", "recall.csv"
 WINNER = "winner"
 """Folder of the winner's weights."""
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from study.analysis.comparisons import differences_table
 from study.analysis.estimates import confirm_table
+from study.analysis.images.recall import recall_table
 from study.analysis.study_data import StudyData
 from study.answers.answer import answer_of
 from study.answers.recommendation import recommendation, resolution
-from study.records.study_folder import FIGURES, PAGE
+from study.records.study_folder import CONFIRM, DIFFERENCES, FIGURES, PAGE, RECALL
 from study.reporting.factor_section import aux_weight_parts, importance_parts, learning_rate_parts
 from study.reporting.figures.fonts import fonts_for
 from study.reporting.label_section import label_parts
@@ -71,15 +72,22 @@ def _taken(parts: list[Part]) -> Drawing | None:
 
 
 def write_tables(data: StudyData) -> list[Path]:
-    """Make confirm.csv, one row per cell, and differences.csv, one row per pair of modes.
+    """Make confirm.csv, a row per cell, recall.csv, per class, and differences.csv, per two modes.
 
-    Returns their paths; none for a study without confirming trials.
+    Returns their paths; none for a study without confirming trials. A study of an earlier version,
+    which kept no outputs, has no recall.csv.
     """
-    folder, confirmed = data.folder, data.confirmed
-    makers = {"confirm.csv": confirm_table, "differences.csv": differences_table}
-    for name, make in makers.items() if confirmed else ():
-        replace_file(folder / name, make(confirmed).to_csv(index=False))
-    return [folder / name for name in makers] if confirmed else []
+    if not (confirmed := data.confirmed):
+        return []
+    tables = {
+        CONFIRM: confirm_table(confirmed),
+        DIFFERENCES: differences_table(confirmed),
+    }
+    if any(c.images for c in confirmed):
+        tables[RECALL] = recall_table(confirmed, [*data.classes])
+    for name, table in tables.items():
+        replace_file(data.folder / name, table.to_csv(index=False))
+    return [data.folder / name for name in tables]
 
 
 def _subtitle(data: StudyData) -> str:

@@ -1,23 +1,26 @@
-"""The report on the winner: its training, its errors, and its calibration."""
+"""The report on the winner: its training, its errors by class, and its calibration."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from study.analysis.calibration import calibration_error
-from study.analysis.predictions import (
+from study.analysis.estimates import by_cell
+from study.analysis.images.calibration import calibration_error
+from study.analysis.images.predictions import (
     Predictions,
     calibration,
     confusion,
     most_confused,
     read_predictions,
 )
+from study.analysis.images.recall import Recall, recalls
 from study.analysis.study_data import StudyData
 from study.answers.phrases import show_rate, show_weight
+from study.records.study_folder import RECALL
 from study.records.trial_record import TrialRecord
 from study.reporting.figures.trial_plots import draw_curves
 from study.reporting.figures.winner_plots import draw_confusion, draw_reliability
-from study.reporting.label_section import estimate_text
+from study.reporting.label_section import estimate_text, interval_text
 from study.reporting.page import (
     Code,
     FigureWriter,
@@ -32,9 +35,12 @@ from study.reporting.page import (
 from tl_core.inference.model_card import CARD
 from tl_core.text import pluralize
 
+_MOST_RECALLS = 30
+"""Classes in the table of recall, at most."""
+
 
 def winner_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
-    """Yield the winner's configuration, curves, confusion, calibration, most confident errors."""
+    """Yield the winner's configuration, curves, confusion, recall, calibration, and errors."""
     winner, metric = data.winner, data.settings.metric
     if winner is None:
         yield Paragraph("There is no winner, because no trial has finished.")
@@ -54,6 +60,7 @@ def winner_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
     if data.model:
         yield from _model_parts(data, data.model, figures)
     else:
+        yield from _recall_parts(data)
         yield Paragraph(
             "The winner's model was not kept: the study was stopped before, or an earlier version "
             "of tl-study has chosen another winner. So there are no predictions, and no confusion, "
@@ -107,6 +114,7 @@ def _model_parts(data: StudyData, folder: Path, figures: FigureWriter) -> Iterat
             [[p.true, p.predicted, str(p.count), f"{p.share:.0%}"] for p in pairs],
             "Most frequent errors.",
         )
+    yield from _recall_parts(data)
     bins = calibration(predictions)
     error = calibration_error(predictions.confidence, predictions.right)
     yield figures.add(
@@ -119,6 +127,31 @@ def _model_parts(data: StudyData, folder: Path, figures: FigureWriter) -> Iterat
         "images in a bin make it look larger than it is.",
     )
     yield _errors(folder, predictions)
+
+
+def _recall_parts(data: StudyData) -> Iterator[Part]:
+    if cell := data.winning_cell:
+        trials = list(by_cell(data.confirmed)[cell.cell].values())
+        if found := recalls(trials, [*data.classes]):
+            yield recall_table(found, len(trials))
+
+
+def recall_table(found: Sequence[Recall], seeds: int) -> Table:
+    """Return the recall of each class over so many seeds, the worst first."""
+    worst = sorted(found, key=lambda r: r.mean)[:_MOST_RECALLS]
+    about = f"mean of {seeds} seeds" if seeds > 1 else "one seed, so it is about this network alone"
+    more = len(found) - len(worst)
+    rest = f" {pluralize(more, 'class', 'classes')} with a better recall: {RECALL} has all."
+    return Table(
+        ["class", "test images", "recall", "95 % interval"],
+        [
+            [isolated(r.name), str(r.images), f"{r.mean:.3f}", interval_text(r.low, r.high)]
+            for r in worst
+        ],
+        "Recall of each class, the worst first: which share of its test images the winner "
+        f"recognises ({about}). Wilson's interval is on new photos: it counts no image more than "
+        f"once, however many seeds have seen it.{rest if more else ''}",
+    )
 
 
 def _errors(folder: Path, predictions: Predictions) -> Part:

@@ -12,7 +12,7 @@ import pytest
 from mlflow import MlflowClient
 from PIL import Image
 
-from study.analysis.predictions import read_predictions
+from study.analysis.images.predictions import read_predictions
 from study.analysis.study_data import read_study_data
 from study.predict import main as predict
 from study.reporting.build import write_report

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from matplotlib.ticker import FixedFormatter
 
-from study.analysis.predictions import Bin, Confusion
+from study.analysis.images.predictions import Bin, Confusion
 from study.reporting.figures import style
 from study.reporting.figures.fonts import columns, shorten
 from tl_core.text import pluralize, printable

@@ -16,6 +16,7 @@ from study.analysis.estimates import (
     image_table,
     summarize,
 )
+from study.intervals.by_class import balanced_accuracy_interval, macro_f1_interval
 from study.intervals.estimate import Estimate, estimate
 from study.intervals.two_way import SHARE_PSEUDO, two_way
 from tests.support.studies.builders import make_confirmed
@@ -67,7 +68,7 @@ def test_estimates_on_new_photos() -> None:
     assert (e.n, e.images) == (3, 60)
     scores = summarize(trials)[0].scores
     assert {name for name, e in scores.items() if e.images} == {
-        "test_accuracy", "test_log_loss", "test_auroc",
+        "test_accuracy", "test_balanced_accuracy", "test_log_loss", "test_auroc",
     }, "brightness was not kept, and the others are no means over images"  # fmt: skip
     t = two_way(np.where(hits, 0.25, 1.5))
     loss, half = scores["test_log_loss"], float(t.half_width())
@@ -75,6 +76,25 @@ def test_estimates_on_new_photos() -> None:
     factor = math.exp(half / loss.mean)
     assert (loss.low, loss.high) == pytest.approx((loss.mean / factor, loss.mean * factor))
     assert (loss.low or 0) > loss.mean - half
+
+
+def test_scores_that_count_classes_alike_on_new_photos() -> None:
+    hits = np.random.default_rng(0).random((3, 60)) < 0.9
+    trials, other = (
+        [replace(c, scores=c.scores | {"test_macro_f1": f1}) for c in seen("freeze", 0.1, right)]
+        for f1, right in ((0.9, hits), (0.8, hits[::-1, ::-1]))
+    )
+    labels = np.arange(60) % 2
+    one, two = (np.array([c.images.chosen for c in cell if c.images]) for cell in (trials, other))
+    assert (one == np.where(hits, labels, 1 - labels)).all()
+    for score, interval in (("test_balanced_accuracy", balanced_accuracy_interval),
+                            ("test_macro_f1", macro_f1_interval)):  # fmt: skip
+        e, ends = estimate_score(score, trials), interval(one, labels, None).ends()
+        assert (e.low, e.high, e.images) == pytest.approx((*map(float, ends), 60))
+        e, ends = estimate_score(score, trials, other), interval(one, labels, two).ends()
+        assert (e.low, e.high, e.images) == pytest.approx((*map(float, ends), 60))
+        assert e.seeds_low is not None
+    assert estimate_score("test_macro_f1", trials, other).mean == pytest.approx(0.1)
 
 
 def test_all_right_has_a_width_and_stays_possible() -> None:
@@ -103,7 +123,7 @@ def test_without_a_spread_over_images_there_is_no_interval_on_new_photos() -> No
 def test_a_trial_without_outputs_leaves_its_cell_on_these_test_images() -> None:
     trials = seen("freeze", 0.1, np.eye(3, 60))
     trials[1] = replace(trials[1], images=None)
-    for score in ("test_accuracy", "test_auroc"):
+    for score in ("test_accuracy", "test_auroc", "test_balanced_accuracy"):
         e = estimate_score(score, trials)
         assert (e.images, e.low, e.high) == (None, e.seeds_low, e.seeds_high)
     assert image_table("test_accuracy", trials) is None

@@ -138,7 +138,8 @@ def test_a_study_is_tracked_whole(finished_study: FinishedStudy) -> None:
     splits = read(folder / "study.json")["splits"]
     assert parent.data.params["splits.train_0.2"] == splits["train_0.2"]
     assert {file.path for file in client.list_artifacts(parent.info.run_id)} == {
-        "study.json", "trials.csv", "best.json", "confirm.csv", "differences.csv", "report.html",
+        "study.json", "trials.csv", "best.json", "confirm.csv", "differences.csv", "recall.csv",
+        "report.html",
         *(file.name for file in (folder / "figures").iterdir()),
     }  # fmt: skip
     table = pd.read_csv(folder / "trials.csv")

@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 
 from study.analysis.estimates import Confirmed
-from study.analysis.image_scores import ImageScores
+from study.analysis.images.image_scores import ImageScores
 from tests.support.studies.builders import make_confirmed
 from tl_core.config import Mode
 
 
 def with_images(trials: Sequence[Confirmed], hits: np.ndarray) -> list[Confirmed]:
-    """Give each of S trials its row of hits, [S, N]: their accuracies follow, and log losses.
+    """Give each of S trials its row of hits, [S, N]: accuracies follow, and log losses.
 
     The labels take turns. A network is as sure of a wrong answer as of a right one, at a log loss
     of 0.25 or 1.5.
@@ -24,6 +24,8 @@ def with_images(trials: Sequence[Confirmed], hits: np.ndarray) -> list[Confirmed
         losses = np.where(row == 1, 0.25, 1.5)
         values = {"test_accuracy": row, "test_log_loss": losses}
         scores = {name: float(value.mean()) for name, value in values.items()}
+        recalls = [row[labels == label].mean() for label in np.unique(labels)]
+        scores["test_balanced_accuracy"] = float(np.mean(recalls))
         images = ImageScores(labels, side[:, None], values)
         found.append(replace(trial, scores=trial.scores | scores, images=images))
     return found

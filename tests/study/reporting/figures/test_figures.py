@@ -11,7 +11,7 @@ from PIL import Image
 
 from study.analysis.estimates import CellSummary, Estimate, summarize
 from study.analysis.extrapolation import extrapolate
-from study.analysis.predictions import Predictions, calibration, confusion
+from study.analysis.images.predictions import Predictions, calibration, confusion
 from study.records.trial_record import TrialRecord
 from study.reporting.figures.factor_plots import (
     AUTO,

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from study.analysis.predictions import Confusion
+from study.analysis.images.predictions import Confusion
 from study.reporting.figures.saving import CODES, save_png, to_svg
 from study.reporting.figures.style import Plot, Value, new_figure
 from study.reporting.figures.winner_plots import draw_confusion

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.analysis.calibration import BOUNDS, calibration_error, fit_temperature
+from study.analysis.images.calibration import BOUNDS, calibration_error, fit_temperature
 from tl_core.models.heads import probabilities
 
 RNG = np.random.default_rng(0)

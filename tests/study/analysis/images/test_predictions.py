@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.analysis.calibration import calibration_error
-from study.analysis.predictions import (
+from study.analysis.images.calibration import calibration_error
+from study.analysis.images.predictions import (
     Confused,
     Predictions,
     calibration,

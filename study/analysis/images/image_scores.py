@@ -1,16 +1,18 @@
 """The outputs of one confirming trial, as a value of each score for each test image."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
 
-from study.analysis.calibration import calibration_error, fit_temperature
-from study.intervals.pigeonhole import auroc_draws
+from study.analysis.images.calibration import calibration_error, fit_temperature
+from study.intervals.by_class import Interval, balanced_accuracy_interval, macro_f1_interval
+from study.intervals.pigeonhole import auroc_draws, auroc_interval
+from study.intervals.two_way import TInterval
 from study.records.outputs import Targets
-from tl_core.models.heads import probabilities
+from tl_core.models.heads import choose, probabilities
 from tl_core.objectives.losses import log_losses
 from tl_core.objectives.metrics import hits
 from tl_core.objectives.outputs import Outputs
@@ -30,6 +32,11 @@ class ImageScores:
     scores: dict[str, float] = field(default_factory=dict)
     """Those that a trial does not compute itself. `test_brightness_mae_baseline` is that of
     predicting the training photos' mean."""
+
+    @property
+    def chosen(self) -> np.ndarray:
+        """Predicted classes, int64 [N]."""
+        return choose(torch.from_numpy(self.logits)).numpy()
 
     @cached_property
     def auroc_draws(self) -> np.ndarray:
@@ -69,3 +76,27 @@ def score_images(outputs: Mapping[str, Outputs], targets: Mapping[str, Targets])
         {name: found.numpy() for name, found in values.items()},
         {"test_log_loss_scaled": values["test_log_loss_scaled"].mean().item(), **errors},
     )
+
+
+def _auroc(networks: Sequence[ImageScores], minus: Sequence[ImageScores]) -> TInterval:
+    draws = np.array([one.auroc_draws for one in networks])
+    if minus:
+        draws = draws - np.array([one.auroc_draws for one in minus])
+    return auroc_interval(draws, networks[0].labels)
+
+
+def _by_class(
+    interval: Interval, networks: Sequence[ImageScores], minus: Sequence[ImageScores]
+) -> TInterval:
+    chosen = np.array([one.chosen for one in networks])
+    other = np.array([one.chosen for one in minus]) if minus else None
+    return interval(chosen, networks[0].labels, other)
+
+
+OF_ALL_IMAGES: dict[str, Callable[[Sequence[ImageScores], Sequence[ImageScores]], TInterval]] = {
+    "test_auroc": _auroc,
+    "test_balanced_accuracy": partial(_by_class, balanced_accuracy_interval),
+    "test_macro_f1": partial(_by_class, macro_f1_interval),
+}
+"""Scores that are no means over images but have an interval on new photos: from a network for each
+seed, and those to compare them with, if any."""

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from study.analysis.calibration import BINS
+from study.analysis.images.calibration import BINS
 from tl_core.text import printable
 
 

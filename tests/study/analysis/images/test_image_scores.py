@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from study.analysis.image_scores import score_images
+from study.analysis.images.image_scores import score_images
 from study.records.outputs import Targets
 from tl_core.objectives.metrics import measure
 from tl_core.objectives.outputs import Outputs

@@ -1,0 +1,1 @@
+"""What networks say of each image. Imports records, intervals and the rest of analysis."""

@@ -1,0 +1,86 @@
+"""Recall of each class: which share of its images the networks of a cell recognise."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+import pandas as pd
+
+from study.analysis.estimates import Confirmed, by_cell
+from study.intervals.two_way import CONFIDENCE, Floats, two_way
+from tl_core.text import printable
+
+Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+"""Quantile of the normal distribution."""
+
+
+@dataclass(frozen=True)
+class Recall:
+    """One class in one cell."""
+
+    name: str
+    """Of the class, printable."""
+    images: int
+    """Test images of the class."""
+    mean: float
+    """Share of them that a network recognises, mean over the seeds."""
+    low: float
+    """Of Wilson's 95 % interval, on new photos: other seeds and other images of the class."""
+    high: float
+
+
+def recalls(trials: Sequence[Confirmed], classes: Sequence[str]) -> list[Recall]:
+    """Return the recall of each class over the trials of a cell, in the order of the classes.
+
+    All seeds see the same images, so the n of Wilson's interval is the number of images, and not
+    that times the seeds. If seeds differ by more than these images explain, n is as much smaller as
+    makes the interval as wide as the two-way one (effective sample size: Korn and Graubard, Survey
+    Methodology 24, 1998). With one seed, it is about this one network.
+
+    Returns nothing if a trial has not kept its outputs.
+    """
+    kept = [images for c in trials if (images := c.images)]
+    if len(kept) < len(trials):
+        return []
+    labels, hits = kept[0].labels, np.array([one.values["test_accuracy"] for one in kept])
+    found = []
+    for label, name in enumerate(classes):
+        own = hits[:, labels == label]
+        mean, images = float(own.mean()), own.shape[1]
+        found.append(Recall(printable(name), images, mean, *wilson(mean, _effective(own))))
+    return found
+
+
+def _effective(hits: Floats) -> float:
+    """The number of images that tell as much of the mean of hits [S, n] as these, at most n."""
+    seeds, images = hits.shape
+    mean, half = float(hits.mean()), float(two_way(hits).half_width()) if seeds > 1 else 0.0
+    return float(images if half == 0 else min(images, mean * (1 - mean) * (Z / half) ** 2))
+
+
+def recall_table(confirmed: Iterable[Confirmed], classes: Sequence[str]) -> pd.DataFrame:
+    """Return `recall.csv`: a row for each cell and class.
+
+    Columns: mode, train_ratio, class, n (seeds), images (of the class in the test set), recall
+    (mean over the seeds), low and high (Wilson's interval). Cells without outputs have no row.
+    """
+    rows = [
+        (cell.mode, cell.train_ratio, r.name, len(trials), r.images, r.mean, r.low, r.high)
+        for cell, trials in by_cell(confirmed).items()
+        for r in recalls(list(trials.values()), classes)
+    ]
+    names = ("mode", "train_ratio", "class", "n", "images", "recall", "low", "high")
+    return pd.DataFrame(rows, columns=names)
+
+
+def wilson(share: float, n: float) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of a share of `n`, neither of which need be whole.
+
+    Source: Wilson, Journal of the American Statistical Association 22, 1927; Brown, Cai and
+    DasGupta, Statistical Science 16, 2001.
+    """
+    middle = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z / (1 + Z**2 / n) * math.sqrt(share * (1 - share) / n + (Z / (2 * n)) ** 2)
+    return max(0.0, middle - half), min(1.0, middle + half)
