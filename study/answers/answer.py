@@ -6,6 +6,7 @@ from study.analysis.comparisons import multi_tasks
 from study.analysis.estimates import Cell, Confirmed, by_cell, summarize
 from study.analysis.study_data import StudyData, of_classification
 from study.answers import sentences
+from study.answers.imbalance import imbalance
 from study.answers.phrases import (
     MODE_WORDS,
     at_rate,
@@ -22,9 +23,13 @@ from tl_core.config import MODES, Metric, Mode
 
 
 def answer_of(data: StudyData) -> tuple[str, ...]:
-    """Return the sentences on a study."""
-    subject = f"{data.dataset} ({data.images:,} images) with {data.settings.backbone}"
-    return answer(subject, data.settings, data.records, data.confirmed, data.ranking)
+    """Return the sentences on a study: those of `answer`, and after three one on its classes."""
+    subject, settings = f"{data.dataset} ({data.images:,} images)", data.settings
+    subject += f" with {settings.backbone}"
+    found = answer(subject, settings, data.records, data.confirmed, data.ranking)
+    best = data.winning_cell or best_of(data.records, settings.metric)
+    uneven = imbalance(data.classes.values(), settings, best) if best else None
+    return (*found[:3], *([uneven] if uneven else []), *found[3:])
 
 
 def answer(

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from study.analysis.extrapolation import TIMES, extrapolate
 from study.analysis.study_data import StudyData
+from study.answers.imbalance import is_imbalanced
 from study.answers.tuning import hardly_tuned
 from study.config.defaults import TRIALS_PER_CELL
 from study.config.validate import command_of
@@ -28,6 +29,12 @@ def next_steps(data: StudyData) -> Iterator[NextStep]:
         more = TRIALS_PER_CELL * len(few) - sum(few.values())
         extend = f"python study/run.py --extend {settings.name} --trials {more}"
         yield NextStep("More trials for cells that are hardly tuned:", extend)
+    if is_imbalanced(data.classes.values()) and settings.class_weights == "none":
+        alike = {"class_weights": "balanced", "metric": "val_balanced_accuracy", "name": None}
+        yield NextStep(
+            "The same with all classes counting alike:",
+            command_of(settings.model_copy(update=alike)),
+        )
     other = next(name for name in _OTHER_BACKBONES if name != settings.backbone)
     changed = settings.model_copy(update={"backbone": other, "weights": "default", "name": None})
     if settings.weights != "none":

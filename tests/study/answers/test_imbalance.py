@@ -1,0 +1,107 @@
+"""The sentence on classes of very different sizes."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from study.analysis.estimates import summarize
+from study.analysis.study_data import read_study_data
+from study.answers.answer import answer_of
+from study.answers.imbalance import imbalance
+from study.config.settings import Settings
+from study.reporting.next_steps import next_steps
+from tests.support.studies.builders import make_epoch, make_record, make_settings
+from tests.support.studies.image_tables import seen
+from tests.support.studies.synthetic import tiny_study
+
+SETTINGS = make_settings(mode=["freeze"], train_ratio=["0.1"])
+DONE = make_settings(
+    mode=["freeze"], train_ratio=["0.1"], class_weights="balanced", metric="val_balanced_accuracy"
+)
+(CELL,) = summarize(seen("freeze", 0.1, np.tile(np.arange(40) % 10 > 1, (3, 1))))
+SEARCHED = make_record()
+
+
+@pytest.mark.parametrize("sizes", [(100, 100), (300, 100), (5,)])
+def test_classes_of_similar_sizes_need_no_word(sizes: tuple[int, ...]) -> None:
+    assert imbalance(sizes, SETTINGS, CELL) is None
+
+
+def test_both_accuracies_have_their_intervals() -> None:
+    found = imbalance((3000, 40, 900), SETTINGS, CELL)
+    assert found is not None
+    start = (
+        "The classes are imbalanced, with 40 to 3,000 images each, so an accuracy says little of "
+        "the small ones: the winner's test accuracy is 80.0 % ("
+    )
+    assert found.startswith(start)
+    low, high = (
+        f"{100 * (e or 0):.1f}" for e in (CELL.scores["test_balanced_accuracy"].low,
+                                          CELL.scores["test_balanced_accuracy"].high)
+    )  # fmt: skip
+    middle = f"its balanced accuracy, the mean recall of the classes, 80.0 % ({low} to {high} %); "
+    assert middle in found
+    assert found.endswith(
+        "; --class-weights balanced makes all classes count alike in training and --metric "
+        "val_balanced_accuracy chooses by it."
+    )
+    assert re.fullmatch(r"[A-Z](?:[^.!?]|\.(?=\d))*\.", found), "one sentence"
+
+
+def test_without_a_confirmation_they_are_of_validation_and_have_none() -> None:
+    found = imbalance((90, 10), SETTINGS, SEARCHED)
+    assert found is not None
+    assert (
+        "the best trial's validation accuracy (no interval) is 87.5 %, its balanced accuracy, the "
+        "mean recall of the classes, 81.2 %; " in found
+    )
+
+
+def test_studies_of_earlier_versions_did_not_measure_it() -> None:
+    without = {name: e for name, e in CELL.scores.items() if name != "test_balanced_accuracy"}
+    earlier = replace(SEARCHED, history=[make_epoch(val_balanced_accuracy=None)])
+    for best in (replace(CELL, scores=without), earlier):
+        found = imbalance((90, 10), SETTINGS, best)
+        assert found is not None
+        assert " %, its balanced accuracy was not measured; --class" in found or (
+            "), its balanced accuracy was not measured; --class" in found
+        )
+
+
+def test_what_the_study_has_done_is_said() -> None:
+    found = imbalance((90, 10), DONE, CELL)
+    assert found is not None
+    assert found.endswith(
+        "in training (as in this study) and --metric val_balanced_accuracy chooses by it (as in "
+        "this study)."
+    )
+
+
+@pytest.mark.parametrize(("settings", "step"), [(SETTINGS, True), (DONE, False)])
+def test_a_study_says_so_and_what_to_try(
+    settings: Settings, step: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = tiny_study()
+    study.settings = study.settings.model_copy(update={"class_weights": settings.class_weights})
+    about = type(study).about
+    uneven = {"cat": 2200, "dog": 200}
+
+    def with_uneven(self: object, records: object) -> dict[str, object]:
+        told = about(self, records)  # type: ignore[arg-type]
+        return told | {"data": told["data"] | {"classes": uneven}}
+
+    monkeypatch.setattr(type(study), "about", with_uneven)
+    data = read_study_data(study.write(tmp_path / "tiny"))
+    assert data.classes == uneven
+    found = answer_of(data)
+    assert [s.startswith("The classes are imbalanced, with 200 to 2,200 ") for s in found[:5]] == [
+        False, False, False, True, False,
+    ]  # fmt: skip
+    commands = [s.command for s in next_steps(data)]
+    alike = "--class-weights balanced --metric val_balanced_accuracy"
+    # Flags stand in the order of the settings, with others between them.
+    words = [{*command.split()} for command in commands]
+    assert any({*alike.split()} <= some for some in words) == step
