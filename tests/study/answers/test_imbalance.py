@@ -66,9 +66,7 @@ def test_studies_of_earlier_versions_did_not_measure_it() -> None:
     for best in (replace(CELL, scores=without), earlier):
         found = imbalance((90, 10), SETTINGS, best)
         assert found is not None
-        assert " %, its balanced accuracy was not measured; --class" in found or (
-            "), its balanced accuracy was not measured; --class" in found
-        )
+        assert re.search(r" %\)?, its balanced accuracy was not measured; --class", found)
 
 
 def test_what_the_study_has_done_is_said() -> None:
