@@ -15,7 +15,7 @@ from tests.support.studies.builders import make_record, make_settings
     ((20, 20, 20, 20), []),
 ])  # fmt: skip
 def test_more_labels_more_trials_and_another_network(
-    errors: tuple[float, ...], more: list[str]
+    errors: tuple[int, ...], more: list[str]
 ) -> None:
     trials = curve(errors)
     ratios = sorted({c.train_ratio for c in trials})
