@@ -7,9 +7,10 @@ from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from study.analysis.estimates import Confirmed, by_cell
-from study.intervals.two_way import CONFIDENCE, Floats, two_way
+from study.intervals.two_way import CONFIDENCE, SHARE_PSEUDO, Floats, two_way
 from tl_core.text import printable
 
 Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
@@ -54,10 +55,16 @@ def recalls(trials: Sequence[Confirmed], classes: Sequence[str]) -> list[Recall]
 
 
 def _effective(hits: Floats) -> float:
-    """The number of images that tell as much of the mean of hits [S, n] as these, at most n."""
-    seeds, images = hits.shape
-    mean, half = float(hits.mean()), float(two_way(hits).half_width()) if seeds > 1 else 0.0
-    return float(images if half == 0 else min(images, mean * (1 - mean) * (Z / half) ** 2))
+    """The number of images that tell as much of the mean of hits [S, n] as these: from 1 to n.
+
+    It compares the two-way interval with what it would be if all seeds said the same of each image.
+    """
+    images, found = hits.shape[1], two_way(hits, SHARE_PSEUDO)
+    free = images + len(SHARE_PSEUDO) - 1
+    mean = float(found.center)
+    alike = float(stats.t.ppf((1 + CONFIDENCE) / 2, free)) * math.sqrt(mean * (1 - mean) / free)
+    told = free * (alike / float(found.half_width())) ** 2
+    return float(min(max(told - free + images, 1.0), images))
 
 
 def recall_table(confirmed: Iterable[Confirmed], classes: Sequence[str]) -> pd.DataFrame:

@@ -56,7 +56,9 @@ def test_the_table_is_there_if_outputs_were_kept(tmp_path: Path) -> None:
     vars(data)["confirmed"] = with_images(list(cell.values()), hits)
     (table,) = tables(data)
     assert [row[:3] for row in table.rows] == [["dog", "20", "0.800"], ["cat", "20", "1.000"]]
-    assert [path.name for path in write_tables(data)] == ["confirm.csv", "differences.csv"]
+    names = ["confirm.csv", "differences.csv", "recall.csv"]
+    assert [path.name for path in write_tables(data)] == names
+    assert [path.name for path in write_tables(read_study_data(folder))] == names[:2]
 
 
 def test_a_study_has_it_in_its_report_and_tables(finished_study: FinishedStudy) -> None:
