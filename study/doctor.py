@@ -65,6 +65,8 @@ def _run(given: Mapping[str, Any]) -> int:
         if setup.nodes:
             console.print(node_table(setup))
         console.print(check_table(setup))
+        for note in setup.source.notes if setup.source else ():
+            console.print(f"note: {note}", soft_wrap=True)
         print_forecast(setup, console, _STARTED, SOON_S)
     finally:
         ray.shutdown()  # Of a cluster that was joined.

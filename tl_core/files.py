@@ -4,11 +4,33 @@ import errno
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+"""How a file begins that stands for another one, which Git LFS has not fetched."""
+LFS_REMEDY = "`git lfs pull` in the repository fetches what they stand for"
+_POINTER_SIZE = 1024
+"""Bytes below which the pointers of Git LFS stay."""
+
+
+def is_lfs_pointer(path: Path, state: os.stat_result | None = None) -> bool:
+    """Whether a file stands for another one, which Git LFS has not fetched.
+
+    `state` is that of the file, if it is known: no large file, pipe or device is opened.
+    """
+    try:
+        state = state or path.stat()
+        if not stat.S_ISREG(state.st_mode) or not 0 < state.st_size < _POINTER_SIZE:
+            return False
+        with path.open("rb") as file:
+            return file.read(len(LFS_POINTER)) == LFS_POINTER
+    except OSError:
+        return False
 
 
 def user_path(text: str) -> Path:

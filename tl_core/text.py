@@ -1,6 +1,8 @@
 """Text that people read: counted things, and names that are safe to print."""
 
+import re
 import unicodedata
+from collections.abc import Iterable
 
 
 def pluralize(n: int, thing: str, things: str = "") -> str:
@@ -19,3 +21,15 @@ def printable(text: str) -> str:
     return "".join(
         ascii(each)[1:-1] if unicodedata.category(each) in ("Cc", "Cs") else each for each in text
     )
+
+
+def natural_order(names: Iterable[str]) -> list[str]:
+    """Sort names as people do: the numbers in them by value, so that 2 comes before 10."""
+    return sorted(names, key=_natural_key)
+
+
+def _natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
+    # Only ASCII digits: int() refuses some others.
+    pieces = re.findall(r"[0-9]+|[^0-9]+", name.casefold())
+    key = [(0, int(p), "") if p[0] in "0123456789" else (1, 0, p) for p in pieces]
+    return key, name

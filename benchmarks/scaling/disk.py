@@ -12,7 +12,7 @@ from PIL import Image
 from benchmarks.common import Row, Tables, figures, median_ms, scratch, seconds
 from benchmarks.scaling.memory import draw_entry, write_tables
 from tl_core.data.datasets import ImageSet
-from tl_core.data.decode import open_rgb, to_square
+from tl_core.data.decode import Picture, open_picture, to_square
 from tl_core.data.sources import find_source
 from tl_core.data.splits import make_split
 
@@ -71,11 +71,11 @@ def _decode_rates(side: int, n: int) -> dict[str, float]:
     return rates
 
 
-def _open(path: Path, i: int, side: int) -> Image.Image:
-    return open_rgb(path)
+def _open(path: Path, i: int, side: int) -> Picture:
+    return open_picture(path)
 
 
-def _rate(read: Callable[[int, int], Image.Image], side: int, n: int) -> float:
+def _rate(read: Callable[[int, int], Picture], side: int, n: int) -> float:
     to_square(read(0, side), side, "squash")
     start = time.process_time()  # Without the time of other processes.
     for i in range(n):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import ray
 
-from study.cluster.resources import usable_cpus
+from tl_core.runtime import usable_cpus
 
 _TOKEN_PATH = "RAY_AUTH_TOKEN_PATH"
 _TMPDIR = "RAY_TMPDIR"

@@ -25,11 +25,11 @@ from study.cluster.resources import (
     best_precisions,
     check_compiler,
     hardware,
-    usable_cpus,
 )
 from study.config.settings import Settings
 from tl_core.config import Precision
 from tl_core.errors import Fault, InputError
+from tl_core.runtime import usable_cpus
 from tl_core.training.setup import needs_pretrained, pretrained
 
 FETCHING_S = 600.0

@@ -1,6 +1,5 @@
 """What a study has to work with: cores and GPUs of this machine or of a cluster, and a compiler."""
 
-import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from study.config.settings import Settings
 from tl_core.config import Precision
 from tl_core.errors import Fault, InputError
 from tl_core.models.precision import best_precision
+from tl_core.runtime import usable_cpus
 from tl_core.text import pluralize
 
 
@@ -69,13 +69,6 @@ def best_precisions() -> dict[str, Precision]:
     """The best number format of each device; without a GPU, of the CPU alone."""
     devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
     return {device: best_precision(torch.device(device)) for device in devices}
-
-
-def usable_cpus() -> int:
-    """CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # Not on macOS.
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def hardware() -> dict[str, Any]:

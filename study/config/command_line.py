@@ -110,6 +110,8 @@ def _shape(name: str, field: FieldInfo) -> dict[str, Any]:
     if name == "preset":
         return {"choices": [*PRESETS, "list"], "metavar": "PRESET"}
     several = typing.get_origin(field.annotation) is tuple
+    if name in ("include", "exclude"):  # They may be given several times as well.
+        return {"metavar": "GLOB", "nargs": "+", "action": "extend"}
     return {"metavar": name.upper(), "nargs": "+" if several else None}
 
 

@@ -15,6 +15,8 @@ from tl_core.config import ARTICLE_RECIPE, default_image_size
 
 DEFAULTS: dict[str, Any] = {
     "data": "demo",
+    "include": (),
+    "exclude": (),
     "skip_bad_images": False,
     "backbone": "resnet18",
     "weights": "default",

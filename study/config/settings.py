@@ -36,6 +36,7 @@ from tl_core.config import (
     TrainRatio,
     default_recipe,
 )
+from tl_core.data.scanning.selection import Selection, compile_glob
 
 Design = Literal["joint", "cells"]
 Objective = Literal["score", "pareto"]
@@ -55,6 +56,13 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: str = Field(description="a folder with one sub-folder per class, `oxford-pet` or `demo`")
+    include: tuple[str, ...] = Field(
+        description="use these files of a data folder alone: one or more patterns as in a "
+        ".gitignore file, such as '*.jpg'"
+    )
+    exclude: tuple[str, ...] = Field(
+        description="leave these files or folders out: patterns such as masks or '*_mask.png'"
+    )
     skip_bad_images: bool = Field(description="leave out files that can't be decoded")
     image_size: ImageSize = Field(description="side of the square images, pixels")
     resize: Resize = Field(
@@ -186,6 +194,18 @@ class Settings(BaseModel):
         chosen = None if mode in FROZEN else self.batchnorm
         return chosen or default_recipe(mode)["batchnorm"]
 
+    @property
+    def selection(self) -> Selection:
+        """Which files of a data folder are used."""
+        return Selection(self.include, self.exclude)
+
+    @field_validator("include", "exclude")
+    @classmethod
+    def _patterns(cls, globs: tuple[str, ...]) -> tuple[str, ...]:
+        for glob in globs:
+            compile_glob(glob)
+        return globs
+
     @field_validator("name")
     @classmethod
     def _plain_name(cls, name: str | None) -> str | None:
@@ -229,7 +249,7 @@ class Settings(BaseModel):
             raise ValueError(f"must be one of {', '.join(PRESETS)}")
         return name
 
-    @field_validator("mode", "train_ratio", "lr", "aux_weight", "unfreeze")
+    @field_validator("mode", "train_ratio", "lr", "aux_weight", "unfreeze", "include", "exclude")
     @classmethod
     def _no_repeats(cls, values: tuple[Any, ...]) -> tuple[Any, ...]:
         if len(set(values)) < len(values):

@@ -93,6 +93,9 @@ def _unread(settings: Settings, given: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault("--trials", f"{settings.trials}: {PROBES_ARE_TUNED}, one a ratio: {cells}")
     if settings.skip_bad_images and settings.data == "demo":
         yield Fault("--skip-bad-images", "is not read by --data demo, which is drawn")
+    for name in ("include", "exclude"):
+        if settings.data in ("demo", "oxford-pet") and getattr(settings, name):
+            yield Fault(flag(name), f"is read by --data FOLDER only, not by {settings.data}")
 
 
 PROBES_ARE_TUNED = "a probe tunes itself and takes one trial"
@@ -118,6 +121,11 @@ PLACES = {"name", "out", "cache", "tracking_uri", "offline", "address", "storage
 """Settings of the places of results; a new run chooses its own."""
 _LAYERS = ("data", "backbone", "debug", "preset")
 """Settings that the defaults of others depend on; the command always has them."""
+_LATER = (
+    *("address", "storage", "resize", "unfreeze", "layer_decay", "class_weights", "include"),
+    "exclude",
+)
+"""Settings that the first studies lack; they had the default."""
 _DECIDING = ("mode", "train_ratio", "objective")
 """Settings that the defaults of `trials` and `design` depend on."""
 
@@ -128,8 +136,7 @@ def settings_of(study: Mapping[str, Any]) -> Settings:
     if "min_steps" not in stored:  # Version 0.1: the article's recipe.
         stored |= ARTICLE_RECIPE | {"batchnorm": "train", "head_lr_ratio": 1.0}
         stored["augment"] = "flip" if stored.pop("hflip") else "none"
-    newer = ("address", "storage", "resize", "unfreeze", "layer_decay", "class_weights")
-    later = {name: DEFAULTS[name] for name in newer}
+    later = {name: DEFAULTS[name] for name in _LATER}
     return Settings.model_validate(later | stored)
 
 

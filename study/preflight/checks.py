@@ -85,7 +85,8 @@ def check_data(setup: Setup) -> Iterator[Fault]:
 
 def set_source(setup: Setup) -> Iterator[Fault]:
     """Find the images, and fit the ratios to them."""
-    setup.source = find_source(setup.settings.data, setup.settings.cache)
+    s = setup.settings
+    setup.source = find_source(s.data, s.cache, s.selection)
     yield from fit_ratios(setup, setup.source)
 
 

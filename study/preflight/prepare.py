@@ -1,6 +1,6 @@
 """A study that can start: checked, with its images decoded."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,6 +113,8 @@ def _notes(setup: Setup, resources: Resources, images: ImageSet) -> list[str]:
     best = resources.precisions[resources.device(setup.gpus).type]
     notes = gpu_notes(setup.gpus, resources) + precision_notes(setup.settings, best)
     notes += ratio_notes(setup)
+    notes += setup.source.notes if setup.source else ()
+    notes += deep_notes(images)
     if images.bad:
         n = pluralize(len(images.bad), "unreadable file")
         notes.append(f"{n} left out; study.json lists them")
@@ -126,13 +128,21 @@ def ratio_notes(setup: Setup) -> list[str]:
     return [f"{why}: {ratios}"] if ratios else []
 
 
+def deep_notes(images: ImageSet) -> Iterator[str]:
+    """Yield how each kind of picture with more than 8 bits is scaled."""
+    for depth, (black, white) in images.scales.items():
+        n = images.deep[depth]
+        what = f"{pluralize(n, 'picture')} of {depth}"
+        yield f"{what}: {black:,.6g} becomes black and {white:,.6g} white, by the range of all"
+
+
 def prepare_replay(replay: Replay) -> tuple[Settings, ImageSet, TrialRecord]:
     """Decode the images of a trial that is to run again.
 
     Raises `InputError` if they are not those of the study.
     """
     settings = replay.settings
-    source = replay.source or find_source(settings.data, settings.cache)
+    source = replay.source or find_source(settings.data, settings.cache, settings.selection)
     images = _decode(settings, source)
     check_same_data(replay.state, images)
     return settings, images, replay.record

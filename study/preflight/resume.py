@@ -94,7 +94,11 @@ def find_replay(given: Mapping[str, Any]) -> Replay:
         raise _at_fault("replay", asked, f"{record.status} before its first epoch")
     _check_recipe("replay", asked, state, [record.config.mode])
     settings = _update(settings, given)
-    source = None if settings.data == PET else find_source(settings.data, settings.cache)
+    source = (
+        None
+        if settings.data == PET
+        else find_source(settings.data, settings.cache, settings.selection)
+    )
     return Replay(settings, state, record, source)
 
 
@@ -104,10 +108,11 @@ def check_same_data(state: StudyState, images: ImageSet) -> None:
     A copy of the files is the same. Studies of earlier versions know only the files' own times.
     """
     data = state.about["data"]
-    was, now = data["key"], images.key
+    was, now, same = data["key"], images.key, data["key"] in images.keys
     if "content" in data:
         was, now = data["content"], images.content
-    if was != now:
+        same = was == now
+    if not same:
         hashes = f"content hash was {was}, now {now}"
         raise InputError([f"the data of this study, {data['name']}, have changed ({hashes})"])
 

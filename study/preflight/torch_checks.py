@@ -1,6 +1,5 @@
 """The checks that need torch, a cluster or the network; and the list of all checks."""
 
-import os
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -28,6 +27,7 @@ from tl_core.models.backbones import (
     load_backbone,
 )
 from tl_core.models.stages import check_cuttable, split
+from tl_core.runtime import usable_cpus
 from tl_core.training.setup import needs_pretrained, pretrained
 
 _LONG_S, _MOST = 1.5, 256
@@ -159,7 +159,7 @@ def try_decoding(
     n = len(source.ids)
     order = np.random.default_rng(0).permutation(n)[:_MOST].tolist()
     bad = [*unreadable(source, size, order[:1])]  # Pillow prepares its decoders for the first one.
-    start, done, at_once = time.perf_counter(), 1, 4 * (os.cpu_count() or 1)
+    start, done, at_once = time.perf_counter(), 1, 4 * usable_cpus()
     while done < len(order) and time.perf_counter() - start < _LONG_S:
         bad += unreadable(source, size, order[done : done + at_once])
         done = min(len(order), done + at_once)

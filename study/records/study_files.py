@@ -129,6 +129,7 @@ class Results:
                 "images": len(images.labels),
                 "image_size": images.image_size,
                 "classes": dict(zip(images.classes, counts, strict=True)),
+                "scales": {depth: [*levels] for depth, levels in images.scales.items()},
                 "skipped": [f"{name}: {reason}" for name, reason in images.bad],
             },
             "splits": splits,

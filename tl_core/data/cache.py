@@ -18,7 +18,9 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import DTypeLike
 
-from tl_core.files import leftovers, naming, replace_folder
+from tl_core.data.scanning.outputs import CACHE_SIGNATURE, CACHE_TAG
+from tl_core.files import leftovers, naming, replace_file, replace_folder
+from tl_core.runtime import usable_cpus
 
 MANIFEST = "SHA256SUMS"
 """One line for each piece of each file: its SHA-256, its start in bytes, the file's name."""
@@ -74,7 +76,7 @@ def publish(entry: Path, build: Callable[[Path], None], fault: Fault = damage) -
     with suppress(FileNotFoundError):  # Another process is just replacing the entry.
         if entry.exists() and fault(entry) is None:
             return
-    entry.parent.mkdir(parents=True, exist_ok=True)
+    tag_cache(entry.parent)
     _sweep(entry.parent)
     with naming(entry), _locked(entry):
         if entry.exists():
@@ -84,6 +86,15 @@ def publish(entry: Path, build: Callable[[Path], None], fault: Fault = damage) -
                 return
             _log.warning("warning: cache entry %s is built again: %s", entry, why)
         replace_folder(entry, build_with_manifest)
+
+
+def tag_cache(folder: Path) -> None:
+    """Make a folder of a cache, marked as one: backups and scans for pictures pass it over."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / CACHE_TAG).exists():
+        replace_file(
+            folder / CACHE_TAG, CACHE_SIGNATURE + b"\n# Made by tl-study; safe to delete.\n"
+        )
 
 
 def new_array(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> np.ndarray:
@@ -104,7 +115,7 @@ def _manifest(entry: Path) -> bytes:
     # Hidden files are not part of the entry: file managers and network file systems add them.
     files = [p for p in sorted(entry.iterdir()) if p.name != MANIFEST and p.name[0] != "."]
     pieces = [(f, start) for f in files for start in range(0, max(1, f.stat().st_size), _PIECE)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashlib releases the interpreter lock.
+    with ThreadPoolExecutor(usable_cpus()) as pool:  # hashlib releases the interpreter lock.
         return b"".join(pool.map(lambda piece: _line(*piece), pieces))
 
 

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,21 @@ import numpy as np
 from tl_core.config import Resize
 from tl_core.data.cache import MANIFEST, damage, new_array, publish
 from tl_core.data.decode import decoding_threads, to_square
+from tl_core.data.reading.deep import Deep, Depth, Levels, Scales, fit_scales, is_full
+from tl_core.data.reading.kinds import NotAPictureError
 from tl_core.data.sources import Source
 from tl_core.errors import InputError, truncate_list
 from tl_core.progress import track
 from tl_core.text import pluralize
 
-# Part of every cache key: increase it when decoded pixels change their meaning.
-_FORMAT = 2
+FORMAT = 3
+"""Part of every cache key: increase it when decoded pixels change their meaning. Format 2 had other
+levels for some deep pictures, and the same for all others."""
+
+_NAMED = 3
+"""Files of one kind that an error names."""
+_Outcome = str | tuple[Depth, Levels] | None
+"""Why a picture can't be decoded; of a deep one that waits for the others, its range; or None."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +53,10 @@ class ImageSet:
     """(path, reason) of each file that could not be decoded and is omitted."""
     resize: Resize = "squash"
     """How the pictures became squares."""
+    scales: Mapping[Depth, Levels] = field(default_factory=dict)
+    """Of pictures with more than 8 bits: the values that became black and white."""
+    deep: Mapping[Depth, int] = field(default_factory=dict)
+    """How many of them there are."""
 
     @property
     def image_size(self) -> int:
@@ -56,6 +69,12 @@ class ImageSet:
         hashes = (self.path / MANIFEST).read_text().splitlines()
         kept = [line for line in hashes if line.endswith((" pixels.npy", " labels.npy"))]
         return hashlib.sha256("\n".join(kept).encode()).hexdigest()[:24]
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """The keys that these pixels have, or had in an earlier version."""
+        earlier = {self.key.replace(f"-v{FORMAT}", "-v2")} if is_full(self.scales) else set()
+        return frozenset({self.key, *earlier})
 
     @classmethod
     def open(cls, path: Path) -> "ImageSet":
@@ -71,7 +90,9 @@ class ImageSet:
             labels=np.load(path / "labels.npy"),
             brightness=np.load(path / "brightness.npy"),
             bad=tuple((name, reason) for name, reason in about["bad"]),
-            resize=about.get("resize", "squash"),  # Entries of earlier versions do not say.
+            resize=about.get("resize", "squash"),  # Data sets that are made up do not say.
+            scales={depth: Levels(*both) for depth, both in about.get("scales", {}).items()},
+            deep=about.get("deep", {}),
         )
 
 
@@ -79,7 +100,7 @@ def image_entry(source: Source, image_size: int, cache: Path, resize: Resize = "
     """Path of the decoded images of a source in a cache."""
     # No suffix for squash, so that the entries of earlier versions are found.
     suffix = "" if resize == "squash" else f"-{resize}"
-    return cache / "images" / f"{source.fingerprint[:24]}-{image_size}-v{_FORMAT}{suffix}"
+    return cache / "images" / f"{source.fingerprint[:24]}-{image_size}-v{FORMAT}{suffix}"
 
 
 def load_images(
@@ -140,15 +161,27 @@ def _readable_again(images: ImageSet, source: Source, size: int) -> str | None:
 
 def _why_unreadable(source: Source, i: int, size: int) -> str | None:
     # To any kind of square: what one of them takes, all take.
-    return _read_into(np.empty((3, size, size), np.uint8), source, i, size, "squash")
+    outcome = _read_into(np.empty((3, size, size), np.uint8), source, i, size, "squash")
+    return outcome if isinstance(outcome, str) else None
 
 
 def _decode(source: Source, size: int, resize: Resize, into: Path) -> None:
     n = len(source.ids)
     pixels = new_array(into / "all.npy", np.uint8, (n, 3, size, size))
+
+    def read(i: int, scales: Scales | None = None) -> _Outcome:
+        return _read_into(pixels[i], source, i, size, resize, scales)
+
     with decoding_threads() as pool:
-        read = pool.map(lambda i: _read_into(pixels[i], source, i, size, resize), range(n))
-        reasons = list(track(read, n, f"Decoding {source.name}"))
+        outcomes = list(track(pool.map(read, range(n)), n, f"Decoding {source.name}"))
+        deep = {i: outcome for i, outcome in enumerate(outcomes) if isinstance(outcome, tuple)}
+        # Again, because the range of all is known only now.
+        scales = fit_scales(deep.values())
+        if deep:
+            again = pool.map(partial(read, scales=scales), deep)
+            for i, outcome in zip(deep, track(again, len(deep), "Scaling deep ones"), strict=True):
+                outcomes[i] = outcome
+    reasons = [outcome if isinstance(outcome, str) else None for outcome in outcomes]
     good = np.array([i for i, reason in enumerate(reasons) if reason is None], dtype=np.int64)
     kept = _keep(pixels, good, into)
     labels = new_array(into / "labels.npy", np.int64, good.shape)
@@ -161,14 +194,28 @@ def _decode(source: Source, size: int, resize: Resize, into: Path) -> None:
         "ids": [source.ids[i] for i in good],
         "bad": [(source.ids[i], reason) for i, reason in enumerate(reasons) if reason],
         "resize": resize,
+        "scales": scales,
+        "deep": Counter(depth for depth, _ in deep.values()),
     }
     (into / "about.json").write_text(json.dumps(about))
 
 
-def _read_into(pixels: np.ndarray, source: Source, i: int, size: int, resize: Resize) -> str | None:
-    """Decode image `i` into uint8 [3, S, S]; return why it can't be decoded, or None."""
+def _read_into(
+    pixels: np.ndarray,
+    source: Source,
+    i: int,
+    size: int,
+    resize: Resize,
+    scales: Scales | None = None,
+) -> _Outcome:
+    """Decode image `i` into uint8 [3, S, S]; without scales, a deep one is only measured."""
     try:
-        pixels[:] = to_square(source.read(i, size), size, resize)
+        picture = source.read(i, size)
+        if scales is None and isinstance(picture, Deep):
+            return picture.depth, picture.range
+        pixels[:] = to_square(picture, size, resize, scales or {})
+    except NotAPictureError as error:
+        return str(error)
     except Exception as error:  # Decoders may raise any error on a broken file.
         return f"{type(error).__name__}: {error}"
     return None
@@ -187,9 +234,23 @@ def _keep(pixels: np.ndarray, good: np.ndarray, into: Path) -> np.ndarray:
 
 
 def format_bad(bad: Sequence[tuple[str, str]]) -> Iterator[str]:
-    """Yield the fault lines of files that can't be decoded, (name, reason) each, and a way out."""
+    """Yield the fault lines of files that can't be decoded, (name, reason) each, and ways out.
+
+    Files of one kind are one line.
+    """
     files = pluralize(len(bad), "file is not a readable image", "files are not readable images")
-    yield f"{files} (--skip-bad-images omits {'it' if len(bad) == 1 else 'them'}):"
-    yield from (
-        f"  {fault}" for fault in truncate_list(f"{name}: {reason}" for name, reason in bad)
-    )
+    them = "it" if len(bad) == 1 else "them"
+    yield f"{files} (--skip-bad-images omits {them}, --exclude GLOB leaves out files by name):"
+    names: dict[str, list[str]] = {}
+    for name, reason in bad:
+        names.setdefault(reason, []).append(name)
+    lines = (_line(those, reason) for reason, those in names.items())
+    yield from (f"  {fault}" for fault in truncate_list(lines))
+
+
+def _line(names: Sequence[str], reason: str) -> str:
+    if len(names) == 1:
+        return f"{names[0]}: {reason}"
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    each = "each " if reason.startswith(("a ", "an ")) else ""
+    return f"{len(names):,} files, {', '.join(names[:_NAMED])}{more}: {each}{reason}"

@@ -1,26 +1,32 @@
 """Decoding: from an image file to an RGB picture, and to square pixels."""
 
-import os
+import re
 import stat
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from threading import Lock
-from typing import IO
+from types import MappingProxyType
+from typing import IO, Any
 
 import numpy as np
 from PIL import ExifTags, Image
+from PIL.ImageFile import ImageFile
 
 from tl_core.config import PAD_GREY, Resize
+from tl_core.data.reading.deep import Deep, Depth, Scales
+from tl_core.data.reading.heif import HEIF, register_heif
+from tl_core.data.reading.kinds import FORMATS, HEAD, NotAPictureError, is_heif, kind_fault
+from tl_core.data.reading.png import without_extras
+from tl_core.runtime import usable_cpus
 
-# Not all formats of Pillow: it passes some to other programs, such as EPS to Ghostscript.
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
-"""The decoded formats, by Pillow's names; the content of a file decides, not its name."""
 _LARGE, _ONE_LARGE = 50_000_000, Lock()
 """Pictures of more pixels than this are decoded one at a time: several would fill the memory."""
-_BITS_PER_SAMPLE = 258
+_BITS_PER_SAMPLE, _NEW_SUBFILE, _DNG_VERSION = 258, 254, 50706
+"""Tags of TIFF files."""
 _TURNS: dict[object, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -39,55 +45,108 @@ _KINDS = {
 }
 
 
+Picture = Image.Image | Deep
+"""A picture, upright: RGB, or one of more than 8 bits a channel."""
+
+
 @contextmanager
 def decoding_threads() -> Iterator[ThreadPoolExecutor]:
-    """Threads that decode pictures, one for each core.
+    """Threads that decode pictures, one for each core that this process may use.
 
     Pillow releases the interpreter lock while it decodes and resizes, so threads are enough.
     """
-    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(usable_cpus()) as pool:
         # Pillow warns about broken tags and about pictures of up to twice its limit. Both occur in
         # good photos; a picture that can't be decoded is an error anyway.
         warnings.filterwarnings("ignore", module="PIL")
         yield pool
 
 
-def open_rgb(file: Path | IO[bytes]) -> Image.Image:
-    """Decode the first frame of a file, upright, without transparency.
+def open_rgb(file: Path | IO[bytes], scales: Scales = MappingProxyType({})) -> Image.Image:
+    """Decode the first frame of a file to 8 bits, upright, without transparency.
 
-    Raises the errors of Pillow for a file that it can't decode whole; among them
-    `Image.DecompressionBombError`, before decoding, if the header says more than
-    `2 * Image.MAX_IMAGE_PIXELS` pixels. Raises `OSError` for anything but a regular file.
+    `scales` has the range of pictures with more bits; those that it lacks use their full range.
+    Raises as `open_picture` does.
     """
-    if isinstance(file, Path):
-        _check_regular(file)
-    with Image.open(file, formats=_FORMATS) as image:
-        return to_rgb(image)
+    return as_rgb(open_picture(file), scales)
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """As `open_rgb`, for a picture that is already open."""
+def as_rgb(picture: Picture, scales: Scales = MappingProxyType({})) -> Image.Image:
+    """An RGB picture as it is, a deep one scaled."""
+    return picture.to_rgb(scales) if isinstance(picture, Deep) else picture
+
+
+def open_picture(file: Path | IO[bytes]) -> Picture:
+    """Decode the first frame of a file, upright: to RGB without transparency, or as a deep one.
+
+    Raises `NotAPictureError` for files of other kinds, and the errors of Pillow for a file that it
+    can't decode whole; among them `Image.DecompressionBombError`, before decoding, if the header
+    says more than `2 * Image.MAX_IMAGE_PIXELS` pixels. Raises `OSError` for anything but a regular
+    file.
+    """
+    if not isinstance(file, Path):
+        return _read(file, "")
+    _check_regular(file)
+    with file.open("rb") as stream:
+        return _read(stream, file.suffix)
+
+
+def _read(stream: IO[bytes], suffix: str) -> Picture:
+    stream.seek(0)  # As Pillow does.
+    head = stream.read(HEAD)
+    if fault := kind_fault(head, suffix):
+        raise NotAPictureError(fault)
+    heif = is_heif(head)
+    if heif:
+        register_heif()
+    try:
+        return _decode(stream, (HEIF,) if heif else FORMATS)
+    except ValueError as error:
+        if "text chunk" not in str(error).lower() and "Decompressed data" not in str(error):
+            raise
+        # Pillow refuses PNG files with large texts or colour profiles; pixels need neither.
+        stream.seek(0)
+        return _decode(without_extras(stream), FORMATS)
+
+
+def _decode(stream: IO[bytes], formats: tuple[str, ...]) -> Picture:
+    with Image.open(stream, formats=formats) as image:
+        _check_whole(image)
+        low = _tiles_of_low_bytes(image)
+        picture = to_picture(image)
+        if low is None or not isinstance(picture, Image.Image):
+            return picture
+    return _deep_colour(stream, low)
+
+
+def to_picture(image: Image.Image) -> Picture:
+    """As `open_picture`, for a picture that is already open; colours have 8 bits then."""
     large = image.width * image.height > _LARGE
     with _ONE_LARGE if large else nullcontext():
         image.load()
         turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+        if image.mode.startswith(("I", "F")):
+            return Deep(_depth(image), np.asarray(image), turn=turn)
         rgb = _to_rgb(image)
         return rgb if turn is None else rgb.transpose(turn)
 
 
-def to_square(image: Image.Image, size: int, resize: Resize) -> np.ndarray:
-    """Resize an RGB picture of any shape to uint8 [3, size, size], with Pillow's bilinear filter.
+def to_square(
+    picture: Picture, size: int, resize: Resize, scales: Scales = MappingProxyType({})
+) -> np.ndarray:
+    """Resize a picture of any shape to uint8 [3, size, size], with Pillow's bilinear filter.
 
     Args:
-        image: at least 1 x 1 pixel.
+        picture: RGB, or a deep one; at least 1 x 1 pixel.
         size: side of the square, pixels.
         resize: `squash` does not keep the aspect ratio, as the article does. The others keep it:
             `crop` resizes the shorter side to `size` and keeps the centre; `pad` resizes the
             longer side to `size` and centres the picture on mid grey (`PAD_GREY`), whatever its
             content. Grey, because the means that networks subtract are near it, so the padding
             is near their zero. It counts in the brightness of the square.
+        scales: the range of deep pictures; they are scaled before they are resized.
     """
-    square = _SQUARES[resize](image, size)
+    square = _SQUARES[resize](as_rgb(picture, scales), size)
     return np.asarray(square, dtype=np.uint8).transpose(2, 0, 1)
 
 
@@ -128,28 +187,56 @@ def _check_regular(path: Path) -> None:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith(("I", "F")):
-        return _from_deep_grey(image)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(white, image.convert("RGBA")).convert("RGB")
     return image.convert("RGB")
 
 
-def _from_deep_grey(image: Image.Image) -> Image.Image:
-    # Pillow's own conversion clips 16-bit grey at 255, so nearly all of it becomes white.
-    grey = np.asarray(image, dtype=np.float64)
-    if not np.isfinite(grey).all():
-        raise ValueError("the picture holds values that are not finite")
-    scaled = np.clip(grey * (255 / _white_value(image, grey)), 0, 255)
-    return Image.fromarray(scaled.astype(np.uint8), "L").convert("RGB")
+def _depth(image: Image.Image) -> Depth:
+    if image.mode == "F":
+        return "fractions"
+    if getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE) == (12,):
+        return "12-bit grey"  # Pillow reads a TIFF's 12 bits as the low ones of 16.
+    # Pillow scales a PGM of any number of bits to 16.
+    sixteen = image.mode.startswith("I;16") or image.format == "PPM"
+    return "16-bit grey" if sixteen else "32-bit grey"
 
 
-def _white_value(image: Image.Image, grey: np.ndarray) -> int:
-    bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE)
-    if bits == (12,):  # Pillow reads a TIFF's 12 bits as the low ones of 16.
-        return 4095
-    if image.mode.startswith("I;16") or image.format == "PPM":
-        return 65535
-    # 32 bits have no agreed white: use that of the narrowest range that holds all values.
-    return next((top for top in (1, 255, 65535) if grey.max(initial=0) <= top), 2**32 - 1)
+def _check_whole(image: Image.Image) -> None:
+    """Refuse raw files, which begin as a TIFF whose first picture is a thumbnail."""
+    tags = getattr(image, "tag_v2", {})
+    if _DNG_VERSION in tags or tags.get(_NEW_SUBFILE, 0) & 1:
+        why = "its first picture is a thumbnail of another one"
+        raise NotAPictureError(f"a camera raw file, or a TIFF of several sizes: {why}")
+
+
+def _tiles_of_low_bytes(image: Image.Image) -> list[Any] | None:
+    """The parts of a picture of 16-bit colours, to be read again: Pillow takes the high bytes.
+
+    With the other order of bytes, it takes the low ones. None for all other pictures.
+    """
+    low = []
+    for tile in image.tile if isinstance(image, ImageFile) else ():
+        args = tile.args if isinstance(tile.args, tuple) else (tile.args,)
+        found = re.fullmatch(r"(RGB[AX]?;16)([LBN])", str(args[0]))
+        if not found or "transparency" in image.info:
+            return None
+        little = found[2] == "L" or (found[2] == "N" and sys.byteorder == "little")
+        args = (found[1] + ("B" if little else "L"), *args[1:])
+        low.append(tile._replace(args=args if isinstance(tile.args, tuple) else args[0]))
+    return low or None
+
+
+def _deep_colour(stream: IO[bytes], low: list[Any]) -> Deep:
+    bytes_of = []
+    for tiles in (None, low):
+        with Image.open(stream, formats=FORMATS) as image:
+            assert isinstance(image, ImageFile)
+            image.tile = tiles or image.tile
+            image.load()
+            turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+            bytes_of.append(np.asarray(image))
+    high, rest = (part[..., :3].astype(np.uint16) for part in bytes_of)
+    alpha = bytes_of[0][..., 3] if bytes_of[0].shape[2] == 4 else None
+    return Deep("16-bit colour", high << 8 | rest, alpha, turn)

@@ -1,22 +1,18 @@
-"""The files of a folder of pictures, without hidden and system files."""
+"""The files of a folder of pictures, without hidden and system files and programs' own folders."""
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
-# Files and folders that operating systems add; names with a leading dot are hidden as well.
-_SIDECARS = frozenset(
-    ("thumbs.db", "desktop.ini", "__macosx", "@eadir", "$recycle.bin", "system volume information")
-)
+from tl_core.data.scanning.outputs import PassedOver, is_hidden, output_kind
 
 
-def is_hidden(name: str) -> bool:
-    """Whether a file or folder of this name is hidden or added by a system."""
-    return name.startswith(".") or name.lower() in _SIDECARS
-
-
-def files_below(folder: Path, within: Path | None = None) -> Iterator[Path]:
+def files_below(
+    folder: Path, within: Path | None = None, passed: PassedOver | None = None
+) -> Iterator[Path]:
     """Yield every file at any depth, in order, except hidden and system files.
+
+    Folders below it that programs write, such as studies and caches, are passed over.
 
     Links are followed, also to other places. A folder is entered once, and not at all if it
     contains a folder on the way to it, so loops of links end. A folder that can't be read is
@@ -25,6 +21,7 @@ def files_below(folder: Path, within: Path | None = None) -> Iterator[Path]:
     Args:
         folder: where to look.
         within: a folder that counts as on the way, too.
+        passed: the folders that are passed over are added to it.
     """
     seen: set[Path] = set()
     todo: list[tuple[Path, tuple[Path, ...]]] = [(folder, (within,) if within else ())]
@@ -35,21 +32,30 @@ def files_below(folder: Path, within: Path | None = None) -> Iterator[Path]:
             continue
         seen.add(real)
         try:
-            files, folders = _listed(here)
+            if here != folder and (kind := folder_kind(here)):
+                if passed is not None:
+                    passed.add(kind, here)
+                continue
+            files, folders = listed(here)
         except PermissionError:
             yield here
             continue
-        yield from files
+        yield from (path for path in files if not is_hidden(path.name))
         todo += [(path, (*way, real)) for path in reversed(folders)]
 
 
-def _listed(folder: Path) -> tuple[list[Path], list[Path]]:
+def folder_kind(folder: Path) -> str | None:
+    """What wrote a folder, if a program did; raises `PermissionError` if it can't be read."""
+    # A hidden one need not be readable.
+    names = [] if is_hidden(folder.name) else [path.name for path in folder.iterdir()]
+    return output_kind(folder, names)
+
+
+def listed(folder: Path) -> tuple[list[Path], list[Path]]:
     """Files (anything but folders) and folders directly in a folder, each sorted."""
     parts: tuple[list[Path], list[Path]] = ([], [])
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
-            if is_hidden(entry.name):
-                continue
             try:
                 is_folder = entry.is_dir()
             except OSError:  # A link in a loop of links, or into a folder without permission.

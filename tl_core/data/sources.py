@@ -4,22 +4,19 @@ import hashlib
 import json
 import os
 import tarfile
-import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
 from tl_core.data import demo
-from tl_core.data.decode import open_rgb
-from tl_core.data.folders import files_below, is_hidden
-from tl_core.errors import InputError, truncate_list
-from tl_core.files import user_path
-from tl_core.text import printable
-
-_ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
+from tl_core.data.cache import tag_cache
+from tl_core.data.decode import Picture, open_picture
+from tl_core.data.scanning.class_folders import scan_classes
+from tl_core.data.scanning.selection import ALL, Selection
+from tl_core.errors import InputError
+from tl_core.files import LFS_REMEDY, is_lfs_pointer, user_path
+from tl_core.text import pluralize, printable
 
 
 @dataclass(frozen=True)
@@ -35,16 +32,19 @@ class Source:
     """Index into `classes`, N."""
     fingerprint: str
     """Hash of everything that decides the pixels, except the image size."""
-    read: Callable[[int, int], Image.Image]
-    """(number of the image, wanted side in pixels) -> RGB image of any size."""
+    read: Callable[[int, int], Picture]
+    """(number of the image, wanted side in pixels) -> picture of any size, for `to_square`."""
+    notes: tuple[str, ...] = ()
+    """What users must know: folders that were passed over, files that look like masks."""
 
 
-def find_source(data: str, cache: Path) -> Source:
+def find_source(data: str, cache: Path, selection: Selection = ALL) -> Source:
     """Return the source that `--data` names.
 
     Args:
         data: `demo`, `oxford-pet`, or the path of a folder with one sub-folder per class.
         cache: folder for downloads.
+        selection: the files of a folder that are used.
 
     Raises:
         InputError: names every fault of the folder, or why Oxford-IIIT Pet is unavailable.
@@ -53,7 +53,7 @@ def find_source(data: str, cache: Path) -> Source:
         return demo_source()
     if data == "oxford-pet":
         return oxford_pet_source(cache / "oxford-pet")
-    return folder_source(user_path(data))
+    return folder_source(user_path(data), selection)
 
 
 def demo_source(seed: int = 0, n_images: int = demo.N_IMAGES) -> Source:
@@ -69,25 +69,12 @@ def demo_source(seed: int = 0, n_images: int = demo.N_IMAGES) -> Source:
     )
 
 
-def folder_source(root: Path) -> Source:
-    """Scan a folder with one sub-folder per class; files may be at any depth below it.
-
-    Raises `InputError` that names every class folder with no files, or with the name of another.
-    """
+def folder_source(root: Path, selection: Selection = ALL) -> Source:
+    """Scan a folder with one sub-folder per class; see `scan_classes`."""
     root = Path(os.path.realpath(root))  # Unlike Path.resolve, it accepts a loop of links.
-    classes = _class_names(root)
-    files = [
-        (path, label)
-        for label, name in enumerate(classes)
-        for path in files_below(root / name, within=root)
-    ]
-    filled = {label for _, label in files}
-    empty = [name for label, name in enumerate(classes) if label not in filled]
-    no_files = truncate_list(f"class folder {root / name} has no files" for name in empty)
-    if faults := [*_same_names(classes), *no_files]:
-        raise InputError(faults)
-    ids = tuple(path.relative_to(root).as_posix() for path, _ in files)
-    return _of_files(printable(str(root)), classes, ids, files)
+    scan = scan_classes(root, selection)
+    files = [*zip(scan.files, scan.labels, strict=True)]
+    return _of_files(printable(str(root)), scan.classes, scan.ids, files, scan.notes)
 
 
 def oxford_pet_source(root: Path) -> Source:
@@ -95,6 +82,7 @@ def oxford_pet_source(root: Path) -> Source:
     from torchvision.datasets import OxfordIIITPet
 
     try:
+        tag_cache(root)
         with _safe_extraction():
             OxfordIIITPet(root, download=True)
         files = sorted([*_pets(root, "trainval"), *_pets(root, "test")])
@@ -138,50 +126,17 @@ def _pets(root: Path, part: str) -> Iterator[tuple[Path, int]]:
         yield base / "images" / f"{name}.jpg", int(species) - 1
 
 
-def _class_names(root: Path) -> tuple[str, ...]:
-    if not root.is_dir():
-        raise InputError([f"data folder {root} {_why_no_folder(root)}"])
-    names = sorted(p.name for p in root.iterdir() if _is_class(p, root))
-    if len(names) < 2:
-        found = f"only {names[0]!r}" if names else "none"
-        raise InputError(
-            [f"data folder {root} needs one sub-folder per class, two or more; found {found}"]
-        )
-    return tuple(names)
-
-
-def _why_no_folder(path: Path) -> str:
-    expected = "a folder, demo or oxford-pet is expected"
-    if not path.exists():
-        return f"does not exist; {expected}"
-    if path.name.lower().endswith(_ARCHIVES):
-        return "is an archive; unpack it and name the unpacked folder"
-    return f"is a file, not a folder; {expected}"
-
-
-def _is_class(path: Path, root: Path) -> bool:
-    if is_hidden(path.name) or not path.is_dir():
-        return False
-    # A link back up would be a class with the images of all the others.
-    return not root.is_relative_to(os.path.realpath(path))
-
-
-def _same_names(classes: tuple[str, ...]) -> Iterator[str]:
-    """Yield a fault for names that look the same: a copy from another system, not another class."""
-    first: dict[str, str] = {}
-    for name in classes:
-        other = first.setdefault(unicodedata.normalize("NFC", name), name)
-        if other is not name:
-            yield (
-                f"class folders {other!a} and {name!a} have the same name in two "
-                "encodings (Unicode NFC and NFD); merge them, or rename one"
-            )
-
-
 def _of_files(
-    name: str, classes: tuple[str, ...], ids: tuple[str, ...], files: list[tuple[Path, int]]
+    name: str,
+    classes: tuple[str, ...],
+    ids: tuple[str, ...],
+    files: list[tuple[Path, int]],
+    notes: tuple[str, ...] = (),
 ) -> Source:
     states = [(path, _state(path)) for path, _ in files]
+    if all(is_lfs_pointer(path, state) for path, state in states):
+        n = pluralize(len(files), "file")
+        raise InputError([f"all {n} of {name} are pointers of Git LFS, not images; {LFS_REMEDY}"])
     seen = [[str(path), state.st_size, state.st_mtime_ns] for path, state in states]
     return Source(
         name=name,
@@ -189,7 +144,8 @@ def _of_files(
         ids=ids,
         labels=tuple(label for _, label in files),
         fingerprint=_hash([classes, [label for _, label in files], seen]),
-        read=lambda i, size: open_rgb(files[i][0]),
+        read=lambda i, size: open_picture(files[i][0]),
+        notes=notes,
     )
 
 

@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from tl_core.data.decode import decoding_threads, open_rgb, to_rgb, to_square
+from tl_core.data.decode import decoding_threads, open_picture, to_picture, to_square
+from tl_core.data.reading.kinds import NotAPictureError
 from tl_core.errors import InputError
 from tl_core.inference.model_card import ModelInfo
 from tl_core.inputs.batches import eval_batch, eval_batches, normalizer, upload
@@ -116,9 +117,11 @@ class Model:
     def _decode_one(self, picture: Picture, name: str) -> np.ndarray | InputError:
         try:
             if isinstance(picture, Image.Image):
-                image = to_rgb(picture)
+                opened = to_picture(picture)
             else:
-                image = open_rgb(Path(picture) if isinstance(picture, str) else picture)
-            return to_square(image, self.about.image_size, self.about.resize)
+                opened = open_picture(Path(picture) if isinstance(picture, str) else picture)
+            return to_square(opened, self.about.image_size, self.about.resize, self.about.scales)
+        except NotAPictureError as error:
+            return InputError([f"{name}: {error}"])
         except Exception as error:  # Decoders may raise any error on a broken file.
             return InputError([f"{name}: {type(error).__name__}: {error}"])

@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from tl_core.config import PAD_GREY, Count, ImageSize, Precision, Resize
+from tl_core.data.reading.deep import Depth, Levels
 from tl_core.errors import InputError
 
 CARD, WEIGHTS = "model.json", "model.safetensors"
@@ -63,6 +64,9 @@ class ModelInfo(BaseModel):
         Resize, BeforeValidator(_resize_name), PlainSerializer(RESIZE_SENTENCES.__getitem__)
     ] = "squash"
     """How a picture becomes a square (`tl_core.data.decode.to_square`); a sentence in the file."""
+    scales: dict[Depth, Levels] = Field(default_factory=dict)
+    """Of pictures with more than 8 bits: the values that become black and white, as in training. A
+    kind that is not here is scaled by its full range (`tl_core.data.reading.deep`)."""
     mean: Triple
     """Subtracted from images in 0..1, one value for each channel."""
     std: Triple

@@ -44,7 +44,9 @@ def save_model(folder: Path, model: Model) -> None:
     )
     folder.mkdir(parents=True, exist_ok=True)
     replace_file(folder / WEIGHTS, weights)
-    text = json.dumps({"format": FORMAT} | card.model_dump(), indent=2)
+    # Earlier versions do not know of scales; most models have none.
+    values = card.model_dump(exclude=None if card.scales else {"scales"})
+    text = json.dumps({"format": FORMAT} | values, indent=2)
     replace_file(folder / CARD, f"{text}\n".encode())
 
 

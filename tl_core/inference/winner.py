@@ -57,6 +57,7 @@ def trained_model(result: TrialResult, config: TrialConfig, images: ImageSet) ->
         classes=images.classes,
         image_size=config.image_size,
         resize=images.resize,
+        scales=dict(images.scales),
         mean=result.backbone.mean,
         std=result.backbone.std,
         precision=config.precision,

@@ -17,7 +17,7 @@ from torch import Tensor
 from torchvision import models
 
 from tl_core.errors import InputError
-from tl_core.files import user_path
+from tl_core.files import LFS_REMEDY, is_lfs_pointer, user_path
 
 SUFFIXES = (".pth", ".pt", ".safetensors")
 TIMEOUT = 20.0
@@ -65,6 +65,7 @@ def hash_file(path: Path, label: str = "") -> WeightsFile:
 
 def verify_file(path: Path, digits: str, remedy: str, label: str = "") -> WeightsFile:
     """Hash a file; raises `BackboneError` unless the hash begins with `digits`."""
+    _check_fetched(path)
     file = hash_file(path, label)
     if not file.sha256.startswith(digits):
         raise BackboneError(
@@ -177,7 +178,13 @@ def user_file(weights: str) -> WeightsFile:
         )
     if not path.is_file():
         raise BackboneError(f"weights file {path} does not exist")
+    _check_fetched(path)
     return hash_file(path)
+
+
+def _check_fetched(path: Path) -> None:
+    if is_lfs_pointer(path):
+        raise BackboneError(f"weights file {path} is a pointer of Git LFS; {LFS_REMEDY}")
 
 
 def read_entries(path: Path) -> Entries:

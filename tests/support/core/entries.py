@@ -19,4 +19,4 @@ def refuse(into: Path) -> None:
 
 
 def left_in(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir() if path.suffix != ".lock"}
+    return {path.name for path in folder.iterdir() if path.suffix not in (".lock", ".TAG")}

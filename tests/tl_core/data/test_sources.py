@@ -48,7 +48,7 @@ def test_links_into_a_shared_store_are_followed(tmp_path: Path) -> None:
     cats = ("cat/4.png", "cat/a.png", "cat/shelf/1.png", "cat/shelf/deep/2.png")
     assert source.ids == (*cats, "dog/3.png", "dog/shelf/1.png", "dog/shelf/deep/2.png")
     assert source.labels == (0, 0, 0, 0, 1, 1, 1), "a picture in two classes counts in both"
-    assert source.read(1, 32).size == (2, 1)
+    assert np.asarray(source.read(1, 32)).shape == (1, 2, 3)
 
 
 @pytest.mark.parametrize("target", [".", "..", "loop"])
@@ -78,7 +78,7 @@ FEW = "needs one sub-folder per class, two or more; found "
           for name in ("photos.zip", "photos.tar.gz", "photos.tgz", "PHOTOS.ZIP", "photos.7z")),
         ("", (), f"{FEW}none"),
         ("", ("cat/1.png",), f"{FEW}only 'cat'"),
-        ("", ("1.png",), f"{FEW}none"),
+        ("", ("1.txt",), f"{FEW}none"),
     ],
 )  # fmt: skip
 def test_other_folders(tmp_path: Path, name: str, planted: tuple[str, ...], why: str) -> None:
@@ -131,7 +131,7 @@ def test_the_demo_needs_no_files() -> None:
     assert source.classes == ("cat", "dog")
     assert source.labels == (0, 1, 0, 1)
     assert source.ids == tuple(f"drawn-3-0000{i}" for i in range(4))
-    assert source.read(1, 32).tobytes() == demo.draw(1, 3, 32).tobytes()
+    assert (np.asarray(source.read(1, 32)) == np.asarray(demo.draw(1, 3, 32))).all()
     assert demo_source(3, 4).fingerprint == source.fingerprint
     others = {demo_source(seed, n).fingerprint for seed, n in ((0, 4), (3, 6))}
     assert len(others | {source.fingerprint}) == 3

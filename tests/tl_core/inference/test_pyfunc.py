@@ -34,5 +34,5 @@ def test_no_brightness_and_what_is_no_picture(tmp_path: Path) -> None:
     save_model(tmp_path, make_model(learned=("class",)))
     model = _load_pyfunc(str(tmp_path))
     assert list(model.predict(contents(2))) == ["class", "probability", "probabilities"]
-    with pytest.raises(InputError, match="picture 1: UnidentifiedImageError"):
+    with pytest.raises(InputError, match="picture 1: a text file"):
         model.predict(pd.DataFrame({"image": [*contents(1)["image"], b"no"]}))

@@ -1,0 +1,1 @@
+"""What lies in a picture file: its kind, and levels beyond 8 bits."""

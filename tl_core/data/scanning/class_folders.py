@@ -1,0 +1,148 @@
+"""A data folder: one sub-folder for each class, with files at any depth."""
+
+import os
+import shlex
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tl_core.data.folders import files_below, folder_kind, listed
+from tl_core.data.reading.kinds import HEAD, TEXTS, kind_fault
+from tl_core.data.scanning.layouts import ONE_CLASS, PICTURES, why_no_classes, why_no_folder
+from tl_core.data.scanning.masks import mask_notes
+from tl_core.data.scanning.outputs import PassedOver
+from tl_core.data.scanning.selection import ALL, Selection
+from tl_core.errors import Fault, InputError, truncate_list
+from tl_core.text import natural_order
+
+_TRIED = 3
+"""Files of a class that are opened to see whether they are texts."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a data folder holds."""
+
+    classes: tuple[str, ...]
+    """By code points, as torchvision's ImageFolder sorts them; labels are indices into it."""
+    files: tuple[Path, ...]
+    """N files that are used."""
+    ids: tuple[str, ...]
+    """Their paths below the data folder."""
+    labels: tuple[int, ...]
+    notes: tuple[str, ...]
+    """What users must know: folders that were passed over, files that look like masks."""
+
+
+def scan_classes(root: Path, selection: Selection = ALL) -> Scan:
+    """Find the classes of a folder, and their files.
+
+    Folders that programs write, such as studies and caches, are passed over.
+
+    Raises `InputError` that names every class folder with no files, or with the name of another,
+    and every pattern of `selection` that matches nothing.
+    """
+    if not root.is_dir():
+        raise InputError([f"data folder {root} {why_no_folder(root)}"])
+    passed, inside = PassedOver(), {}
+    for folder in _candidates(root, passed):
+        own = PassedOver()
+        files = [*files_below(folder, within=root, passed=own)]
+        if files or not own.outputs:
+            inside[folder.name] = files
+            passed.merge(own)
+        else:  # Such as `runs`, which holds studies and nothing else.
+            passed.merge(own.as_one(folder))
+    kept = {
+        name: [path for path in files if selection.keeps(_id(path, root))]
+        for name, files in inside.items()
+        if selection.keeps_folder(name)
+    }
+    faults = [*_unused(root, selection, inside, passed), *_same_names([*kept])]
+    if len(kept) < 2:
+        faults.append(Fault(None, f"data folder {root} {why_no_classes(root, [*kept])}"))
+    else:
+        faults += _without_pictures(root, kept, inside)
+    if faults:
+        raise InputError(faults)
+    used = tuple(path for name in kept for path in kept[name])
+    ids = tuple(_id(path, root) for path in used)
+    return Scan(
+        classes=tuple(kept),
+        files=used,
+        ids=ids,
+        labels=tuple(label for label, name in enumerate(kept) for _ in kept[name]),
+        notes=(*passed.notes(root), *mask_notes(ids)),
+    )
+
+
+def _candidates(root: Path, passed: PassedOver) -> Iterator[Path]:
+    """Yield the folders that may be classes."""
+    for path in listed(root)[1]:
+        kind = None
+        with suppress(PermissionError):  # `files_below` reports it.
+            kind = folder_kind(path)
+        if kind:
+            passed.add(kind, path)
+        # A link back up would be a class with the images of all the others.
+        elif not root.is_relative_to(os.path.realpath(path)):
+            yield path
+
+
+def _id(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+def _unused(
+    root: Path, selection: Selection, inside: Mapping[str, Sequence[Path]], passed: PassedOver
+) -> Iterator[Fault]:
+    """Yield a fault for each pattern that matches nothing; what is unused anyway counts, too."""
+    if selection:
+        unused = [*listed(root)[0], *(path for files in inside.values() for path in files)]
+        folders = (folder for found in passed.folders.values() for folder in found)
+        yield from selection.unused(
+            [*(_id(path, root) for path in unused), *(f"{_id(path, root)}/" for path in folders)]
+        )
+
+
+def _same_names(classes: Sequence[str]) -> Iterator[Fault]:
+    """Yield a fault for names that look the same: a copy from another system, not another class."""
+    first: dict[str, str] = {}
+    for name in classes:
+        other = first.setdefault(unicodedata.normalize("NFC", name), name)
+        if other is not name:
+            why = "have the same name in two encodings (Unicode NFC and NFD); merge them, or rename"
+            yield Fault(None, f"class folders {other!a} and {name!a} {why} one")
+
+
+def _without_pictures(
+    root: Path, kept: Mapping[str, Sequence[Path]], inside: Mapping[str, Sequence[Path]]
+) -> Iterator[Fault]:
+    """Yield a fault for each class without files, or with texts alone."""
+    faults = []
+    for name in natural_order(name for name, files in kept.items() if not files):
+        left_out = " that --include and --exclude leave" if inside[name] else ""
+        faults.append(f"class folder {root / name} has no files{left_out}")
+    faults += [
+        f"class folder {root / name} has texts alone, such as {_id(kept[name][0], root)}: "
+        f"--exclude {shlex.quote(name)} leaves it out; {ONE_CLASS}"
+        for name in natural_order(name for name, files in kept.items() if _are_texts(files))
+    ]
+    yield from (Fault(None, fault) for fault in truncate_list(faults))
+
+
+def _are_texts(files: Sequence[Path]) -> bool:
+    """Whether no name ends as that of a picture, and the first files are texts."""
+    if not files or any(path.suffix.lower() in PICTURES for path in files):
+        return False
+    return all(map(_is_text, files[:_TRIED]))
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return path.is_file() and kind_fault(stream.read(HEAD)) in TEXTS
+    except OSError:
+        return False

@@ -1,0 +1,135 @@
+"""Files that look like masks or copies of others: a network that sees them scores too well."""
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
+
+from tl_core.data.scanning.layouts import PICTURES
+from tl_core.text import pluralize, printable
+
+_MASK_WORDS = re.compile(
+    r"(?<![a-z])(masks?|seg(mentations?)?|labels?|annot(ation)?s?|ground.?truths?|gt|depth|mattes?"
+    r"|trimaps?|contours?|overlays?|heat.?maps?|saliency|silhouettes?|alpha)(?![a-z])"
+)
+_PHOTO_WORDS = re.compile(
+    r"(?<![a-z])(images?|imgs?|photos?|pictures?|rgb|raw|jpe?gimages?)(?![a-z])"
+)
+_BREAK = re.compile(r"[_\-. ]")
+_FEW = 0.1
+"""Share of the files from which any shared ending is named, not only the words of masks."""
+_PAIRED = 0.5
+"""Share of a folder's files that must have the name of another folder's file."""
+_WHY = "A network that learns from masks or copies scores too well"
+
+
+def mask_notes(ids: Sequence[str]) -> Iterator[str]:
+    """Yield a sentence for each pattern of names that masks or copies of other files have.
+
+    Args:
+        ids: paths of the files below the data folder, the first part of each is its class.
+    """
+    paths = [*map(PurePosixPath, ids)]
+    found = [*_same_folder(paths), *_folders_beside(paths), *_two_classes(paths)]
+    yield from found
+
+
+def _same_folder(paths: Sequence[PurePosixPath]) -> Iterator[str]:
+    """`x_mask.png` beside `x.png`, and `x.png` beside `x.jpg`."""
+    pairs: dict[tuple[str, str], list[tuple[PurePosixPath, PurePosixPath]]] = defaultdict(list)
+    first = {(path.parent, path.stem): path for path in reversed(paths)}
+    for path in paths:
+        suffix = path.suffix.lower()
+        if suffix not in PICTURES:
+            continue
+        beside = first[path.parent, path.stem]
+        if beside != path and beside.suffix.lower() in PICTURES:
+            kinds = sorted({beside.suffix.lower(), suffix})
+            pairs["", ".png" if ".png" in kinds else kinds[-1]].append((path, beside))
+        for cut in _BREAK.finditer(path.stem):
+            stem, ending = path.stem[: cut.start()], path.stem[cut.start() :]
+            plain = re.sub(r"[_\-. ]?\d+$", "", ending)
+            if (path.parent, stem) in first and re.search("[A-Za-z]", plain):
+                glob = f"*{plain}.*" if plain == ending else f"*{plain}*"
+                pairs[plain, glob].append((path, first[path.parent, stem]))
+                break
+    for (ending, glob), found in pairs.items():
+        known = not ending or _MASK_WORDS.search(ending.lower())
+        if known or len(found) >= _FEW * len(paths):
+            what = (
+                f"the name of another one and {ending!a}" if ending else "the name of another one"
+            )
+            which = f"{_share(len(found), len(paths))} have {what}"
+            pattern = glob if ending else f"*{glob}"
+            yield _sentence(which, *found[0], pattern)
+
+
+def _folders_beside(paths: Sequence[PurePosixPath]) -> Iterator[str]:
+    """`cat/masks/` beside `cat/images/`."""
+    files: dict[PurePosixPath, list[PurePosixPath]] = defaultdict(list)
+    for path in paths:
+        # All folders on the way, but the class's own: `cat/masks/2024/x.png` lies in masks, too.
+        for folder in path.parents[:-2]:
+            files[folder].append(path)
+    siblings: dict[PurePosixPath, list[PurePosixPath]] = defaultdict(list)
+    for folder in files:
+        siblings[folder.parent].append(folder)
+    masks: dict[str, list[tuple[PurePosixPath, PurePosixPath]]] = defaultdict(list)
+    for folder in files:
+        for other in siblings[folder.parent]:
+            if other != folder and _is_mask_folder(folder, other, files):
+                masks[folder.name] += [(path, other) for path in files[folder]]
+                break
+    for name, found in masks.items():
+        which = f"{_share(len(found), len(paths))} lie in folders with the name {name!a}"
+        yield _sentence(which, *found[0], name)
+
+
+def _is_mask_folder(
+    folder: PurePosixPath,
+    other: PurePosixPath,
+    files: dict[PurePosixPath, list[PurePosixPath]],
+) -> bool:
+    if _MASK_WORDS.search(folder.name.lower()):
+        return not _MASK_WORDS.search(other.name.lower())
+    # Any other name beside the photos' folder: by the names of the files.
+    return bool(
+        _PHOTO_WORDS.search(other.name.lower())
+        and not _PHOTO_WORDS.search(folder.name.lower())
+        and _paired(folder, other, files)
+    )
+
+
+def _paired(
+    folder: PurePosixPath,
+    other: PurePosixPath,
+    files: dict[PurePosixPath, list[PurePosixPath]],
+) -> bool:
+    theirs = {path.relative_to(other).with_suffix("") for path in files[other]}
+    same = sum(path.relative_to(folder).with_suffix("") in theirs for path in files[folder])
+    return same >= _PAIRED * len(files[folder])
+
+
+def _two_classes(paths: Sequence[PurePosixPath]) -> Iterator[str]:
+    """Classes `images` and `masks`, whose files have the same names."""
+    files: dict[PurePosixPath, list[PurePosixPath]] = defaultdict(list)
+    for path in paths:
+        files[path.parents[-2]].append(path)
+    photos = [name for name in files if _PHOTO_WORDS.fullmatch(name.name.lower())]
+    for other in photos:
+        for folder in files:
+            if folder != other and _paired(folder, other, files):
+                yield (
+                    f"classes {printable(other.name)!r} and {printable(folder.name)!r} have files "
+                    "of the same names: photos and their masks, not two classes? --data takes the "
+                    "folder whose sub-folders are the classes"
+                )
+
+
+def _share(n: int, of: int) -> str:
+    return f"{n:,} of {pluralize(of, 'file')}"
+
+
+def _sentence(which: str, path: PurePosixPath, beside: PurePosixPath, glob: str) -> str:
+    example = f"{printable(str(path))} beside {printable(str(beside))}"
+    return f"{which} ({example}). {_WHY}: leave them out with --exclude '{printable(glob)}'"
