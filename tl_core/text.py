@@ -2,7 +2,6 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
 
 
 def pluralize(n: int, thing: str, things: str = "") -> str:
@@ -23,12 +22,8 @@ def printable(text: str) -> str:
     )
 
 
-def natural_order(names: Iterable[str]) -> list[str]:
-    """Sort names as people do: the numbers in them by value, so that 2 comes before 10."""
-    return sorted(names, key=_natural_key)
-
-
-def _natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
+def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
+    """Sort key for names as people order them: numbers in them by value, so 2 comes before 10."""
     # Only ASCII digits: int() refuses some others.
     pieces = re.findall(r"[0-9]+|[^0-9]+", name.casefold())
     key = [(0, int(p), "") if p[0] in "0123456789" else (1, 0, p) for p in pieces]

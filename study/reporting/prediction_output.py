@@ -1,6 +1,7 @@
 """Predictions of a saved model for picture files, printed as JSON lines or as a table."""
 
 import json
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -9,10 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from tl_core.data.folders import files_below
+from tl_core.data.scanning.outputs import PassedOver
 from tl_core.errors import Fault
 from tl_core.files import user_path
 from tl_core.inference.model import Model, Prediction
-from tl_core.text import printable
+from tl_core.text import natural_key, printable
 
 _WIDE = 10_000
 """Columns of a table outside a terminal, so that its lines are not broken."""
@@ -23,11 +25,15 @@ def predict(
 ) -> Iterator[tuple[Path, Prediction]]:
     """Yield the prediction for each file that is given or in a given folder.
 
-    Adds empty folders and the reasons for unreadable files to `faults`.
+    Adds empty folders and the reasons for unreadable files to `faults`. Says on standard error
+    which folders in a given one are passed over.
     """
     paths: list[Path] = []
     for path in map(user_path, given):
-        files = list(files_below(path)) if path.is_dir() else [path]
+        passed = PassedOver()
+        files = list(files_below(path, passed=passed)) if path.is_dir() else [path]
+        for note in passed.notes(path):
+            print(f"note: {note}", file=sys.stderr)
         paths += files
         if not files:
             faults.append(f"{path}: the folder has no files")
@@ -39,13 +45,15 @@ def predict(
 
 
 def print_lines(model: Model, predictions: Iterable[tuple[Path, Prediction]]) -> None:
-    """Print a JSON object for each prediction."""
+    """Print a JSON object for each prediction; its classes are in natural order."""
+    classes = model.about.classes
+    places = {name: classes.index(name) for name in sorted(classes, key=natural_key)}
     for path, p in predictions:
         line = {
             "image": str(path),
             "class": p.class_name,
             "probability": p.probability,
-            "probabilities": dict(zip(model.about.classes, p.probabilities, strict=True)),
+            "probabilities": {name: p.probabilities[i] for name, i in places.items()},
             "brightness": p.brightness,
         }
         print(json.dumps(line), flush=True)

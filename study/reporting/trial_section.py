@@ -7,7 +7,7 @@ from study.answers.phrases import show_rate, show_weight
 from study.config.validate import command_of
 from study.records.trial_record import TrialRecord, status_counts
 from study.reporting.page import Code, Paragraph, Part, Table, isolated
-from tl_core.text import pluralize
+from tl_core.text import natural_key, pluralize
 
 
 def trial_parts(data: StudyData) -> Iterator[Part]:
@@ -76,12 +76,19 @@ def reproduce_parts(data: StudyData) -> Iterator[Part]:
 def _facts(data: StudyData) -> list[tuple[str, str]]:
     study, s = data.study, data.settings
     images, hardware, classes = study["data"], study["hardware"], study["data"]["classes"]
-    named = ", ".join(f"{isolated(name)} ({n})" for name, n in classes.items())
+    named = ", ".join(
+        f"{isolated(name)} ({classes[name]})" for name in sorted(classes, key=natural_key)
+    )
     gpus = ", ".join(hardware["gpus"]) or "none"
+    scales = "; ".join(
+        f"{depth}: {black:,.6g} is black, {white:,.6g} is white"
+        for depth, (black, white) in images.get("scales", {}).items()
+    )
     return [
         ("data", f"{images['name']}, {images['images']} images at {images['image_size']} px"),
         ("data key", images["key"]),
         ("classes", named if len(classes) <= 20 else f"{len(classes)}; study.json lists them"),
+        *([("levels of deep images", scales)] if scales else []),
         ("backbone", f"{s.backbone}, weights {s.weights}, precision {s.precision}"),
         ("seeds", f"{s.seed} for the search, {s.split_seed} for the splits"),
         ("hardware", f"{hardware['machine']}, {hardware['cpus']} CPU cores, GPUs: {gpus}"),

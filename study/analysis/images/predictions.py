@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from study.analysis.images.calibration import BINS
-from tl_core.text import printable
+from tl_core.text import natural_key, printable
 
 
 @dataclass(frozen=True)
@@ -101,20 +101,24 @@ def read_predictions(folder: Path, classes: Sequence[str]) -> Predictions:
 
 
 def confusion(predictions: Predictions, most: int = 15) -> Confusion:
-    """Count images; above `most` classes, keep those with most errors and merge the others."""
-    k = len(predictions.classes)
+    """Count images; above `most` classes, keep those with most errors and merge the others.
+
+    The classes are in natural order: 2 before 10.
+    """
+    k, names = len(predictions.classes), predictions.classes
+    natural = sorted(range(k), key=lambda i: natural_key(names[i]))
     pairs = predictions.labels * k + predictions.predicted
     counts = np.bincount(pairs, minlength=k * k).reshape(k, k)
     if k <= most:
-        return Confusion(predictions.classes, counts)
+        return Confusion(tuple(names[i] for i in natural), counts[np.ix_(natural, natural)])
     wrong = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
-    kept = np.sort(np.argsort(-wrong, kind="stable")[:most])
+    most_wrong = {*np.argsort(-wrong, kind="stable")[:most].tolist()}
+    kept = np.array([i for i in natural if i in most_wrong])
     group = np.full(k, most)
     group[kept] = np.arange(most)
     folded = np.zeros((most + 1, most + 1), dtype=np.int64)
     np.add.at(folded, (group[:, None], group[None, :]), counts)
-    names = [predictions.classes[i] for i in kept]
-    return Confusion((*names, f"{k - most} others"), folded)
+    return Confusion((*(names[i] for i in kept), f"{k - most} others"), folded)
 
 
 def most_confused(predictions: Predictions, most: int = 10) -> list[Confused]:

@@ -129,7 +129,10 @@ def a_file(root: Path) -> None:
             ["/photos needs one sub-folder per class, two or more; found only 'cat'"],
         ),
         (empty_class, [r"class folder .*/photos/dog has no files"]),
-        (broken, ["2 files are not readable", "cat/empty.jpg: an empty", r"  dog/00.png: OSError: "]),
+        (
+            broken,
+            ["2 files are not readable", "cat/empty.jpg: an empty", r"  dog/00.png: OSError: "],
+        ),
     ],
 )
 def test_bad_data(spoil: Callable[[Path], object], patterns: list[str], photo_folder: Path) -> None:

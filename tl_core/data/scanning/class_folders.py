@@ -15,7 +15,7 @@ from tl_core.data.scanning.masks import mask_notes
 from tl_core.data.scanning.outputs import PassedOver
 from tl_core.data.scanning.selection import ALL, Selection
 from tl_core.errors import Fault, InputError, truncate_list
-from tl_core.text import natural_order
+from tl_core.text import natural_key
 
 _TRIED = 3
 """Files of a class that are opened to see whether they are texts."""
@@ -122,13 +122,15 @@ def _without_pictures(
 ) -> Iterator[Fault]:
     """Yield a fault for each class without files, or with texts alone."""
     faults = []
-    for name in natural_order(name for name, files in kept.items() if not files):
+    natural = sorted(kept, key=natural_key)
+    for name in (name for name in natural if not kept[name]):
         left_out = " that --include and --exclude leave" if inside[name] else ""
         faults.append(f"class folder {root / name} has no files{left_out}")
     faults += [
         f"class folder {root / name} has texts alone, such as {_id(kept[name][0], root)}: "
         f"--exclude {shlex.quote(name)} leaves it out; {ONE_CLASS}"
-        for name in natural_order(name for name, files in kept.items() if _are_texts(files))
+        for name in natural
+        if _are_texts(kept[name])
     ]
     yield from (Fault(None, fault) for fault in truncate_list(faults))
 

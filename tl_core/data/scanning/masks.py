@@ -1,6 +1,7 @@
 """Files that look like masks or copies of others: a network that sees them scores too well."""
 
 import re
+import shlex
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
@@ -132,4 +133,6 @@ def _share(n: int, of: int) -> str:
 
 def _sentence(which: str, path: PurePosixPath, beside: PurePosixPath, glob: str) -> str:
     example = f"{printable(str(path))} beside {printable(str(beside))}"
-    return f"{which} ({example}). {_WHY}: leave them out with --exclude '{printable(glob)}'"
+    return (
+        f"{which} ({example}). {_WHY}: leave them out with --exclude {shlex.quote(printable(glob))}"
+    )
