@@ -76,7 +76,7 @@ _KINDS = (
     _Kind(0, b"\x89HDF\r\n\x1a\n", "an HDF5 file", "save its pictures as PNG"),
     _Kind(0, b"\x93NUMPY", "a NumPy array", "save its pictures as PNG"),
     _Kind(0, b"PAR1", "a Parquet table", "save its pictures as PNG"),
-    _Kind(0, b"SQLite format 3\0", "a SQLite database"),
+    _Kind(0, b"SQLite format 3\0", "an SQLite database"),
     _Kind(0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office document or thumbnail database"),
     _Kind(0, b"\x80\x04\x95", "a Python pickle", "save its pictures as PNG"),
     _Kind(0, b"\x80\x02", "a Python pickle", "save its pictures as PNG"),
@@ -88,6 +88,7 @@ _PHOTOS = frozenset(
     (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1", b"heif")
 )
 """Brands of HEIF files. Those that begin with `mif1` may hold AVIF, too."""
+_AVIF = frozenset((b"avif", b"avis"))
 
 TEXTS = ("a web page: a download that failed?", "an XML file", "a JSON file", "a text file")
 """What `kind_fault` says of texts."""
@@ -107,7 +108,7 @@ def kind_fault(head: bytes, suffix: str = "") -> str | None:
             return _sentence(kind.what, kind.remedy)
     if suffix.lower() in _RAW_SUFFIXES and head.startswith((b"II*\0", b"MM\0*")):
         return _sentence(_RAW, _DEVELOP)
-    if head[4:8] == b"ftyp" and not is_heif(head) and head[8:12] not in (b"avif", b"avis"):
+    if (brands := _brands(head)) and not brands & (_PHOTOS | _AVIF):
         return _sentence("a video", "save its frames as pictures")
     if not head.strip(b"\0") and len(head) == HEAD:
         return "a file of zero bytes: its copy or download was not finished"
@@ -116,11 +117,16 @@ def kind_fault(head: bytes, suffix: str = "") -> str | None:
 
 def is_heif(head: bytes) -> bool:
     """Whether a file is a HEIF picture, such as those of a phone (.heic), and not an AVIF one."""
+    brands = _brands(head)
+    return bool(brands & _PHOTOS) and not brands & _AVIF
+
+
+def _brands(head: bytes) -> set[bytes]:
+    """What a file of the family of MP4, HEIF and AVIF says that it is."""
     if head[4:8] != b"ftyp":
-        return False
+        return set()
     length = min(len(head), int.from_bytes(head[:4], "big"))
-    brands = {head[i : i + 4] for i in (8, *range(16, length, 4))}
-    return bool(brands & _PHOTOS) and not brands & {b"avif", b"avis"}
+    return {head[i : i + 4] for i in (8, *range(16, length, 4))}
 
 
 def _text_fault(head: bytes) -> str | None:

@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import pytest
+
+from tests.support.core.hostile_files import put
+from tl_core.data.scanning.class_folders import scan_classes
+from tl_core.data.scanning.selection import ALL, Selection, compile_glob
+from tl_core.errors import InputError
+
+FILES = ("cat/images/1.png", "cat/masks/1.png", "cat/2.JPG", "dog/a_mask.png", "dog/a.png")
+
+
+@pytest.mark.parametrize(
+    ("include", "exclude", "kept"),
+    [
+        ((), (), FILES),
+        ((), ("masks",), (FILES[0], *FILES[2:])),
+        ((), ("masks/", "*_mask.*"), (FILES[0], FILES[2], FILES[4])),
+        ((), ("cat/*/1.png",), FILES[2:]),
+        ((), ("/images", "png"), FILES),
+        ((), ("*.jpg",), FILES),
+        ((), ("[0-9].*",), FILES[3:]),
+        (("*.png",), ("**/masks/**",), (FILES[0], *FILES[3:])),
+        (("images", "/dog"), (), (FILES[0], *FILES[3:])),
+        (("./dog/*",), ("a.png",), (FILES[3],)),
+    ],
+)
+def test_patterns_are_those_of_a_gitignore_file(
+    include: tuple[str, ...], exclude: tuple[str, ...], kept: tuple[str, ...]
+) -> None:
+    selection = Selection(include, exclude)
+    assert tuple(filter(selection.keeps, FILES)) == kept
+    assert bool(selection) == (selection != ALL)
+
+
+@pytest.mark.parametrize("glob", ["", "  ", "!*.png", "# a comment"])
+def test_what_is_no_pattern(glob: str) -> None:
+    with pytest.raises(
+        ValueError, match=r"such as masks or \*_mask.png; it can't begin with ! or #"
+    ):
+        compile_glob(glob)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in (*FILES, "scripts/a.py", "owl/notes.md", "owl/1.jpg", "stray.png", ".git/x"):
+        put(tmp_path / name, b"x")
+    return tmp_path
+
+
+def test_a_class_is_left_out_as_a_whole(folder: Path) -> None:
+    scan = scan_classes(folder, Selection(exclude=("scripts", "/owl", "masks", "*_mask.*")))
+    assert (scan.classes, scan.labels) == (("cat", "dog"), (0, 0, 1))
+    assert scan.ids == ("cat/2.JPG", "cat/images/1.png", "dog/a.png")
+    assert scan.files == tuple(folder / name for name in scan.ids)
+
+
+def faults_of(folder: Path, selection: Selection) -> tuple[str, ...]:
+    with pytest.raises(InputError) as caught:
+        scan_classes(folder, selection)
+    return tuple(map(str, caught.value.faults))
+
+
+def test_a_pattern_that_matches_nothing_is_a_fault(folder: Path) -> None:
+    include, exclude = ("*.png", "*.jpeg"), ("mask", "scripts", "stray.png", ".git")
+    assert faults_of(folder, Selection(include, exclude)) == (
+        "--include *.jpeg: matches no file of the data folder",
+        "--exclude mask: matches no file of the data folder",
+    )
+
+
+def test_a_class_of_which_nothing_is_left_is_a_fault(folder: Path) -> None:
+    left = f"class folder {folder}/{{}} has no files that --include and --exclude leave"
+    assert faults_of(folder, Selection(exclude=("*.png", "scripts"))) == (left.format("dog"),)
+    assert faults_of(folder, Selection(("*.png",))) == (left.format("scripts"),)
+    needs = "needs one sub-folder per class, two or more; found only 'dog'"
+    assert faults_of(folder, Selection(exclude=("cat", "scripts", "owl"))) == (
+        f"data folder {folder} {needs}",
+    )
