@@ -1,10 +1,13 @@
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
-from tl_core.runtime import keep_freed_memory, one_thread
+from tl_core.data.decode import decoding_threads
+from tl_core.runtime import keep_freed_memory, one_thread, usable_cpus
 
 
 def test_glibc_is_told_and_may_be_told_again() -> None:
@@ -32,3 +35,56 @@ def test_the_number_of_threads_is_restored() -> None:
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(1)
+
+
+QUOTAS = {
+    "none": ("0::/\n", {}, 8),
+    "version 2": ("0::/\n", {"cpu.max": "200000 100000"}, 2),
+    "a part of a core": ("0::/\n", {"cpu.max": "50000 100000"}, 1),
+    "rounded down": ("0::/\n", {"cpu.max": "390000 100000"}, 3),
+    "more than there are": ("0::/\n", {"cpu.max": "6400000 100000"}, 8),
+    "no limit": ("0::/\n", {"cpu.max": "max 100000"}, 8),
+    "of a group above": (
+        "0::/system.slice/a.service/job\n",
+        {"system.slice/cpu.max": "300000 100000", "system.slice/a.service/cpu.max": "max 100000"},
+        3,
+    ),
+    "the smallest": (
+        "0::/a/b\n", {"a/cpu.max": "500000 100000", "a/b/cpu.max": "400000 100000"}, 4
+    ),
+    "the path of the host": ("0::/docker/abc\n", {"cpu.max": "200000 100000"}, 2),
+    "version 1": (
+        "4:memory:/x\n3:cpu,cpuacct:/docker/abc\n1:name=systemd:/\n",
+        {"cpu/docker/abc/cpu.cfs_quota_us": "250000", "cpu/docker/abc/cpu.cfs_period_us": "50000"},
+        5,
+    ),
+    "version 1 in a container": (
+        "2:cpu:/docker/abc\n0::/\n",
+        {"cpu/cpu.cfs_quota_us": "200000", "cpu/cpu.cfs_period_us": "100000"},
+        2,
+    ),
+    "version 1 without a limit": (
+        "2:cpu:/\n", {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, 8
+    ),
+    "broken": ("0::/\n", {"cpu.max": "?"}, 8),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", QUOTAS)
+def test_a_quota_limits_the_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    own, files, expected = QUOTAS[name]
+    (tmp_path / "own").write_text(own)
+    for file, content in files.items():
+        (tmp_path / "groups" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "groups" / file).write_text(content + "\n")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
+    assert usable_cpus(tmp_path / "groups", tmp_path / "own") == expected
+    assert usable_cpus(tmp_path / "no groups", tmp_path / "none") == 8
+
+
+def test_as_many_threads_decode_as_cores_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tl_core.data.decode.usable_cpus", lambda: 3)
+    with decoding_threads() as pool:
+        assert pool._max_workers == 3

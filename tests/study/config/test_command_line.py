@@ -24,6 +24,8 @@ from tests.support.study_fixtures import Capture
     ("--tracking-uri=sqlite:///x.db", {"tracking_uri": "sqlite:///x.db"}),
     ("--skip-bad-images --gpus 0", {"skip_bad_images": True, "gpus": "0"}),
     ("--preset mlp", {"preset": "mlp"}),
+    ("--exclude a *_m.png --include *.png --exclude b",
+     {"exclude": ["a", "*_m.png", "b"], "include": ["*.png"]}),
     ("--lr -1", {"lr": ["-1"]}),
     ("--lr -1e-3 -1.E+2 -.5 -.5e3", {"lr": ["-1e-3", "-1.E+2", "-.5", "-.5e3"]}),
     ("--lr -inf --aux-weight -nan", {"lr": ["-inf"], "aux_weight": ["-nan"]}),
@@ -81,6 +83,7 @@ def test_only_what_differs_from_the_defaults_is_written() -> None:
 
 @pytest.mark.parametrize("given", [
     {"data": "./cat dog"},
+    {"data": "a", "exclude": ["lung masks", "*_mask.*"], "include": ["*.png"]},
     {"data": "a", "backbone": "timm:vit_small_patch16_224", "mode": ["finetune", "lp_ft"]},
     {"data": "mlp", "backbone": "mlp", "mode": ["scratch"], "lr": ["1e-5", "1e-2"]},
     {"augment": "flip", "confirm": False, "gpus": "0", "aux_weight": ["0", "0.5", "0.9"]},

@@ -121,6 +121,13 @@ def test_all_faults_are_found_and_the_rest_can_still_be_checked() -> None:
     ("--mode scratch --weights none",
      "--weights is read by --mode freeze, probe, partial, finetune or lp_ft only"),
     ("--skip-bad-images", "--skip-bad-images is not read by --data demo, which is drawn"),
+    ("--exclude masks", "--exclude is read by --data FOLDER only, not by demo"),
+    ("--data oxford-pet --include *.jpg",
+     "--include is read by --data FOLDER only, not by oxford-pet"),
+    ("--data photos --exclude masks !a", "--exclude masks !a: a pattern as in a .gitignore file is "
+     "expected, such as masks or *_mask.png; it can't begin with ! or #"),
+    ("--data photos --exclude masks --exclude masks",
+     "--exclude masks masks: a value is given twice"),
     ("--mode freeze --trials-per-gpu 2",
      "--trials-per-gpu is read by --mode partial, finetune, lp_ft or scratch only"),
     ("--mode freeze --compile",

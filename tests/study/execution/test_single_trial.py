@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
@@ -111,6 +112,44 @@ def test_study_json_tells_skipped_files(run: Run, photo_folder: Path) -> None:
     assert run("--data", photo_folder, *OWN_NET, "--skip-bad-images") == 0
     (skipped,) = json.loads(Path("runs/mine/study.json").read_text())["data"]["skipped"]
     assert skipped.startswith("cat/broken.jpg: a text file")
+
+
+def test_what_was_chosen_and_scaled_is_recorded_and_replayed(
+    run: Run, photo_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for i, kind in enumerate(("cat", "dog")):
+        (photo_folder / kind / "masks").mkdir()
+        Image.new("L", (9, 9), 200).save(photo_folder / kind / "masks" / "0.png")
+        deep = np.full((9, 9), 1000 + 3000 * i, dtype=np.uint16)
+        Image.fromarray(deep).save(photo_folder / kind / "deep.png")
+    (photo_folder / "scripts").mkdir()
+    (photo_folder / "scripts" / "a.py").write_text("print()")
+    words = ("--data", photo_folder, *OWN_NET, "--exclude", "masks", "--exclude", "scripts")
+    assert run(*words) == 0
+    printed = capsys.readouterr().out
+    note = "note: 2 pictures of 16-bit grey: 0 becomes black and 4,095 white, by the range of all"
+    assert note in printed.splitlines()
+    study = json.loads(Path("runs/mine/study.json").read_text())
+    assert study["settings"]["exclude"] == ["masks", "scripts"]
+    assert study["data"]["scales"] == {"16-bit grey": [0, 4095]}
+    assert study["data"]["images"] == 42
+    Image.new("L", (9, 9), 100).save(photo_folder / "cat" / "masks" / "1.png")
+    assert run("--replay", "mine/0") == 0, "what is left out may change"
+    Image.new("L", (9, 9), 100).save(photo_folder / "cat" / "more.png")
+    assert run("--replay", "mine/0") == 2
+    assert "have changed (content hash was" in capsys.readouterr().err
+
+
+def test_a_study_of_an_earlier_version_knows_the_images_by_its_key(
+    run: Run, photo_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--data", photo_folder, *OWN_NET) == 0
+    ledger = Path("runs/mine/ledger.jsonl")
+    ledger.write_text(ledger.read_text().replace("-v3", "-v2"))
+    assert run("--replay", "mine/0") == 0
+    ledger.write_text(ledger.read_text().replace("-v2", "-v1"))
+    assert run("--replay", "mine/0") == 2
+    assert "have changed (content hash was" in capsys.readouterr().err
 
 
 def test_preset_runs_and_flags_override_it(run: Run, photo_folder: Path) -> None:

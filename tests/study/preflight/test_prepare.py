@@ -46,6 +46,27 @@ def test_a_new_study_needs_an_empty_bucket_and_a_resumed_one_its_own(
     assert prepare(setup).settings == prepared.settings
 
 
+def test_notes_tell_what_is_passed_over_and_what_looks_like_masks(photo_folder: Path) -> None:
+    shutil.copytree(photo_folder / "cat", photo_folder / "cat" / "masks")
+    (photo_folder / "runs" / "first").mkdir(parents=True)
+    for name in ("study.json", "ledger.jsonl"):
+        (photo_folder / "runs" / "first" / name).write_text("{}")
+    passed = "passed over: runs (studies and models of tl-study)"
+    masks = (
+        "20 of 60 files lie in folders with the name 'masks' (cat/masks/00.png beside cat/seen). A "
+        "network that learns from masks or copies scores too well: leave them out with --exclude "
+        "masks"
+    )
+    (photo_folder / "cat" / "seen").mkdir()
+    (photo_folder / "cat" / "00.png").rename(photo_folder / "cat" / "seen" / "00.png")
+    assert ask(photo_folder).notes == (passed, masks)
+    prepared = ask(photo_folder, exclude=["masks"])
+    assert (prepared.notes, len(prepared.images.ids)) == ((passed,), 40)
+    assert faults_of(photo_folder, exclude=["mask"]) == (
+        "--exclude mask: matches no file of the data folder",
+    )
+
+
 @pytest.mark.parametrize(
     ("given", "name"),
     [

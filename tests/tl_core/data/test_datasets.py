@@ -10,6 +10,7 @@ from tests.support.core.drawn import broken, counted, grey, source_of
 from tl_core.config import Resize
 from tl_core.data.datasets import ImageSet, image_entry, load_images
 from tl_core.data.decode import to_square
+from tl_core.data.reading.deep import Levels
 from tl_core.data.sources import folder_source
 from tl_core.errors import InputError
 
@@ -66,6 +67,48 @@ def test_each_way_to_a_square_has_an_entry_and_a_brightness(
     assert json.loads((images.path / "about.json").read_text())["resize"] == resize
     np.testing.assert_allclose(images.brightness * 255, brightness, atol=0.6)
     assert (images.pixels[0] == to_square(half_lit(0, 18), 18, resize)).all()
+
+
+def save_deep(folder: Path, top: int, n: int = 4, name: str = "{}.png") -> Path:
+    """Two classes of 16-bit pictures: picture i of n has one value, i / (n - 1) of `top`."""
+    for kind in ("cat", "dog"):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        for i in range(n):
+            grey = np.full((20, 20), top * i // (n - 1), dtype=np.uint16)
+            Image.fromarray(grey).save(folder / kind / name.format(i))
+    return folder
+
+
+def test_deep_pictures_are_scaled_by_the_range_of_all(tmp_path: Path, own_cache: Path) -> None:
+    folder = save_deep(tmp_path / "photos", 4080)
+    images = load_images(folder_source(folder), 16, own_cache)
+    assert images.pixels[:, 0, 0, 0].tolist() == [0, 84, 169, 254] * 2
+    assert images.scales == {"16-bit grey": Levels(0, 4095)}
+    assert images.deep == {"16-bit grey": 8}
+    np.testing.assert_allclose(images.brightness[:4], np.array([0, 84, 169, 254]) / 255, rtol=1e-6)
+    again = ImageSet.open(images.path)
+    assert (again.scales, again.deep) == (images.scales, images.deep)
+    assert images.keys == {images.key}, "an earlier version had other pixels"
+
+
+def test_one_large_value_is_that_of_all(tmp_path: Path, own_cache: Path) -> None:
+    folder = save_deep(tmp_path / "photos", 4080)
+    Image.fromarray(np.full((20, 20), 65535, dtype=np.uint16)).save(folder / "dog" / "4.tiff")
+    grey(20, 40).save(folder / "dog" / "5.png")
+    (folder / "dog" / "6.png").write_bytes(b"torn")
+    images = load_images(folder_source(folder), 16, own_cache, skip_bad_images=True)
+    assert images.pixels[:, 0, 0, 0].tolist() == [0, 5, 10, 15, 0, 5, 10, 15, 255, 200]
+    assert images.scales == {"16-bit grey": Levels(0, 65535)}
+    assert images.deep == {"16-bit grey": 9}
+    assert [name for name, _ in images.bad] == ["dog/6.png"]
+    assert images.keys == {images.key, images.key.replace("-v3", "-v2")}
+
+
+def test_plain_pictures_have_the_key_of_earlier_versions_too(own_cache: Path) -> None:
+    images = load_images(source_of(grey), 16, own_cache, resize="pad")
+    assert (images.scales, images.deep) == ({}, {})
+    start = "0123456789abcdef01234567-16"
+    assert images.keys == {f"{start}-v3-pad", f"{start}-v2-pad"}
 
 
 def test_an_entry_that_does_not_say_is_squashed(own_cache: Path) -> None:

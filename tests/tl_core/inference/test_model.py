@@ -20,13 +20,13 @@ from tl_core.inference.winner import trained_model
 
 @pytest.fixture
 def odd_folder(photo_folder: Path) -> Path:
-    """Photos, and with them one on its side, one without ground and one in 16-bit grey."""
+    """Photos, and with them one on its side, one without ground and one of 12 bits in 16."""
     rng, exif = np.random.default_rng(3), Image.Exif()
     exif[0x0112] = 6
     colour = Image.fromarray(rng.integers(256, size=(30, 50, 4), dtype=np.uint8))
     colour.convert("RGB").save(photo_folder / "cat" / "on-its-side.jpg", exif=exif)
     colour.save(photo_folder / "cat" / "clear.png")
-    deep = rng.integers(65536, size=(40, 20), dtype=np.uint16)
+    deep = rng.integers(4096, size=(40, 20), dtype=np.uint16)
     Image.fromarray(deep).save(photo_folder / "dog" / "deep.tiff")
     return photo_folder
 
@@ -35,8 +35,9 @@ def odd_folder(photo_folder: Path) -> Path:
 def test_pictures_give_what_the_decoded_data_set_gives(
     odd_folder: Path, own_cache: Path, resize: Resize
 ) -> None:
-    model = make_model("shufflenet_v2_x0_5", 32, resize=resize)
     images = load_images(folder_source(odd_folder), 32, own_cache, resize=resize)
+    assert images.scales == {"16-bit grey": (0, 4095)}
+    model = make_model("shufflenet_v2_x0_5", 32, resize=resize, scales=images.scales)
     rows = np.arange(len(images.ids))
     logits, brightness = model.outputs(images.pixels, rows)
     message = model.predict(odd_folder / name for name in images.ids)

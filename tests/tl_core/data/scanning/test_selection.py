@@ -43,7 +43,7 @@ def test_what_is_no_pattern(glob: str) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for name in (*FILES, "scripts/a.py", "owl/notes.md", "owl/1.jpg", "stray.png", ".git/x"):
+    for name in (*FILES, "scripts/a.py", "owl/notes.md", "owl/1.png", "stray.png", ".git/x"):
         put(tmp_path / name, b"x")
     return tmp_path
 
@@ -71,7 +71,8 @@ def test_a_pattern_that_matches_nothing_is_a_fault(folder: Path) -> None:
 
 def test_a_class_of_which_nothing_is_left_is_a_fault(folder: Path) -> None:
     left = f"class folder {folder}/{{}} has no files that --include and --exclude leave"
-    assert faults_of(folder, Selection(exclude=("*.png", "scripts"))) == (left.format("dog"),)
+    exclude = ("*.png", "*.md", "scripts")
+    assert faults_of(folder, Selection(exclude=exclude)) == (left.format("dog"), left.format("owl"))
     assert faults_of(folder, Selection(("*.png",))) == (left.format("scripts"),)
     needs = "needs one sub-folder per class, two or more; found only 'dog'"
     assert faults_of(folder, Selection(exclude=("cat", "scripts", "owl"))) == (
