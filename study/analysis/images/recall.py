@@ -11,7 +11,7 @@ from scipy import stats
 
 from study.analysis.estimates import Confirmed, by_cell
 from study.intervals.two_way import CONFIDENCE, SHARE_PSEUDO, Floats, two_way
-from tl_core.text import printable
+from tl_core.text import natural_key, printable
 
 Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 """Quantile of the normal distribution."""
@@ -33,7 +33,7 @@ class Recall:
 
 
 def recalls(trials: Sequence[Confirmed], classes: Sequence[str]) -> list[Recall]:
-    """Return the recall of each class over the trials of a cell, in the order of the classes.
+    """Return the recall of each class over the trials of a cell, in natural order of the names.
 
     All seeds see the same images, so the n of Wilson's interval is the number of images, and not
     that times the seeds. If seeds differ by more than these images explain, n is as much smaller as
@@ -47,7 +47,7 @@ def recalls(trials: Sequence[Confirmed], classes: Sequence[str]) -> list[Recall]
         return []
     labels, hits = kept[0].labels, np.array([one.values["test_accuracy"] for one in kept])
     found = []
-    for label, name in enumerate(classes):
+    for label, name in sorted(enumerate(classes), key=lambda each: natural_key(each[1])):
         own = hits[:, labels == label]
         mean, images = float(own.mean()), own.shape[1]
         found.append(Recall(printable(name), images, mean, *wilson(mean, _effective(own))))

@@ -1,5 +1,6 @@
 import json
 import math
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from mlflow import MlflowClient
 from PIL import Image
 
+from study.run import main
 from tests.conftest import TINY
 from tests.support.studies.builders import all_runs
 from tests.support.study_fixtures import Run
@@ -134,9 +136,9 @@ def test_what_was_chosen_and_scaled_is_recorded_and_replayed(
     assert study["data"]["scales"] == {"16-bit grey": [0, 4095]}
     assert study["data"]["images"] == 42
     Image.new("L", (9, 9), 100).save(photo_folder / "cat" / "masks" / "1.png")
-    assert run("--replay", "mine/0") == 0, "what is left out may change"
+    assert main(["--replay", "mine/0"]) == 0, "what is left out may change"
     Image.new("L", (9, 9), 100).save(photo_folder / "cat" / "more.png")
-    assert run("--replay", "mine/0") == 2
+    assert main(["--replay", "mine/0"]) == 2
     assert "have changed (content hash was" in capsys.readouterr().err
 
 
@@ -145,10 +147,14 @@ def test_a_study_of_an_earlier_version_knows_the_images_by_its_key(
 ) -> None:
     assert run("--data", photo_folder, *OWN_NET) == 0
     ledger = Path("runs/mine/ledger.jsonl")
-    ledger.write_text(ledger.read_text().replace("-v3", "-v2"))
-    assert run("--replay", "mine/0") == 0
+    # It did not record the hash of the pixels.
+    event, *others = ledger.read_text().splitlines()
+    about = re.sub(r'"content": "\w+", ', "", event).replace("-v3", "-v2")
+    assert about.count("content") == 0
+    ledger.write_text("\n".join([about, *others, ""]))
+    assert main(["--replay", "mine/0"]) == 0
     ledger.write_text(ledger.read_text().replace("-v2", "-v1"))
-    assert run("--replay", "mine/0") == 2
+    assert main(["--replay", "mine/0"]) == 2
     assert "have changed (content hash was" in capsys.readouterr().err
 
 

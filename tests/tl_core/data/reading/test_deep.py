@@ -80,7 +80,7 @@ COLOURS = (1, 256, 4095, 65535, 770, 2)
         (tiff(2, 16, 3, shorts(*COLOURS), order=">"), "16-bit colour", None),
     ],
 )
-def test_all_bits_are_read(content: bytes, depth: Depth, values: list[list[int]] | None) -> None:
+def test_all_bits_are_read(content: bytes, depth: Depth, values: object) -> None:
     found = read(content)
     assert found.depth == depth
     assert found.values.tolist() == (values or [[[1, 256, 4095], [65535, 770, 2]]])
@@ -106,7 +106,8 @@ def test_a_scale_replaces_the_full_range() -> None:
     content = io.BytesIO(png(4, 1, 16, GREY, b"\0" + shorts(0, 1024, 4095, 5000)))
     scaled = open_rgb(content, {"16-bit grey": Levels(0, 4095)})
     assert np.asarray(scaled)[0, :, 0].tolist() == [0, 63, 255, 255]
-    for others in ({}, {"fractions": Levels(0, 1)}):
+    scales: list[dict[Depth, Levels]] = [{}, {"fractions": Levels(0, 1)}]
+    for others in scales:
         assert np.asarray(open_rgb(content, others))[0, :, 0].tolist() == [0, 3, 15, 19]
 
 

@@ -50,7 +50,7 @@ KINDS = {
     "a.json": (b'{"error": "not found"}', "a JSON file"),
     "a.xml": (b"<annotation/>", "an XML file"),
     "a.txt": ("\ufeffgrå 猫".encode(), "a text file"),
-    "long.txt": ("猫" * 999).encode() and (("猫" * 999).encode(), "a text file"),
+    "long.txt": (("猫" * 999).encode(), "a text file"),
     "a.csv": (b"P,1\n", "a text file"),
     "a.jpg": (b"", "an empty file (0 bytes)"),
     "b.jpg": (bytes(2000), "a file of zero bytes: its copy or download was not finished"),
