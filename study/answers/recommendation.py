@@ -33,7 +33,7 @@ def recommendation(data: StudyData) -> str:
 def resolution(data: StudyData) -> str | None:
     """Return how small a difference of two modes could have been shown, if there are two."""
     widths = [
-        d.estimate.half_width
+        min(1.0, d.estimate.half_width)  # With two seeds it may be above any difference.
         for d in mode_differences(data.confirmed)
         if d.estimate.half_width and d.estimate.images
     ]
