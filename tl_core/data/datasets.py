@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,10 @@ from tl_core.config import Resize
 from tl_core.data.cache import MANIFEST, damage, new_array, publish
 from tl_core.data.decode import decoding_threads, to_square
 from tl_core.data.sources import Source
+from tl_core.data.splits import Split, make_split
+from tl_core.data.splitting.copies import find_copies
+from tl_core.data.splitting.join import copy_notes, join_rules
+from tl_core.data.splitting.rules import NO_RULES, SplitRules, keep_rules, open_rules
 from tl_core.errors import InputError, truncate_list
 from tl_core.progress import track
 from tl_core.text import pluralize
@@ -44,6 +48,21 @@ class ImageSet:
     """(path, reason) of each file that could not be decoded and is omitted."""
     resize: Resize = "squash"
     """How the pictures became squares."""
+    rules: SplitRules = NO_RULES
+    """The parts that are given, and groups."""
+    rules_path: Path | None = None
+    """The cache entry of the rules; None if there are none."""
+    notes: tuple[str, ...] = ()
+    """How the data were understood; only where they were decoded."""
+
+    def split(self, train_ratio: float, split_seed: int = 0, seed: int = 0) -> Split:
+        """Split the images by their rules; see `make_split`."""
+        return make_split(self.labels, train_ratio, split_seed, seed, self.rules)
+
+    @property
+    def ratio_base(self) -> int:
+        """Images that a train ratio is a share of: all, or those of a given training part."""
+        return len(self.rules.pool(len(self.labels)))
 
     @property
     def image_size(self) -> int:
@@ -58,8 +77,8 @@ class ImageSet:
         return hashlib.sha256("\n".join(kept).encode()).hexdigest()[:24]
 
     @classmethod
-    def open(cls, path: Path) -> "ImageSet":
-        """Open a cache entry by memory map."""
+    def open(cls, path: Path, rules: Path | None = None) -> "ImageSet":
+        """Open a cache entry by memory map, with the cache entry of its rules if it has some."""
         about = json.loads((path / "about.json").read_text())
         return cls(
             name=about["name"],
@@ -72,6 +91,8 @@ class ImageSet:
             brightness=np.load(path / "brightness.npy"),
             bad=tuple((name, reason) for name, reason in about["bad"]),
             resize=about.get("resize", "squash"),  # Entries of earlier versions do not say.
+            rules=open_rules(rules) if rules else NO_RULES,
+            rules_path=rules,
         )
 
 
@@ -118,7 +139,22 @@ def load_images(
     if empty:
         faults = (f"class {source.classes[i]!r} has no readable image" for i in empty)
         raise InputError(truncate_list(faults))
-    return images
+    return _with_rules(images, source, cache)
+
+
+def _with_rules(images: ImageSet, source: Source, cache: Path) -> ImageSet:
+    """Add what the split keeps to: what the source says of the images that are left, and copies."""
+    number = {name: i for i, name in enumerate(source.ids)}
+    rows = np.array([number[name] for name in images.ids], np.int64)
+    copies = find_copies(cache / "copies" / images.key, images.pixels, source.read, rows)
+    given = source.rules.only(rows)
+    rules = join_rules(given, copies)
+    found = copy_notes(copies, images.labels, images.ids, images.classes, given, rules)
+    # Other manifests may list the same images, so the name is not that of the cache entry.
+    known = replace(images, name=source.name, notes=(*source.notes, *found))
+    if rules.is_plain():
+        return known
+    return replace(known, rules=rules, rules_path=keep_rules(rules, cache))
 
 
 def unreadable(source: Source, size: int, numbers: Iterable[int]) -> list[tuple[str, str]]:

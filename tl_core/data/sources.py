@@ -5,9 +5,9 @@ import json
 import os
 import tarfile
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
@@ -15,6 +15,7 @@ from PIL import Image
 from tl_core.data import demo
 from tl_core.data.decode import open_rgb
 from tl_core.data.folders import files_below, is_hidden
+from tl_core.data.splitting.rules import NO_RULES, SplitRules
 from tl_core.errors import InputError, truncate_list
 from tl_core.files import user_path
 from tl_core.text import printable
@@ -37,6 +38,14 @@ class Source:
     """Hash of everything that decides the pixels, except the image size."""
     read: Callable[[int, int], Image.Image]
     """(number of the image, wanted side in pixels) -> RGB image of any size."""
+    rules: SplitRules = NO_RULES
+    """The parts that are given, and groups; copies are not known before images are decoded."""
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """All columns of a manifest, N cells each, as text."""
+    group_names: tuple[str | None, ...] = ()
+    """The group of each image, N, None where it has none; empty without groups."""
+    notes: tuple[str, ...] = ()
+    """How the data were understood, where there was a choice."""
 
 
 def find_source(data: str, cache: Path) -> Source:
@@ -87,7 +96,7 @@ def folder_source(root: Path) -> Source:
     if faults := [*_same_names(classes), *no_files]:
         raise InputError(faults)
     ids = tuple(path.relative_to(root).as_posix() for path, _ in files)
-    return _of_files(printable(str(root)), classes, ids, files)
+    return files_source(printable(str(root)), classes, ids, files)
 
 
 def oxford_pet_source(root: Path) -> Source:
@@ -99,7 +108,7 @@ def oxford_pet_source(root: Path) -> Source:
             OxfordIIITPet(root, download=True)
         files = sorted([*_pets(root, "trainval"), *_pets(root, "test")])
         ids = tuple(path.name for path, _ in files)
-        return _of_files("oxford-pet", ("cat", "dog"), ids, files)
+        return files_source("oxford-pet", ("cat", "dog"), ids, files)
     except (OSError, RuntimeError, tarfile.TarError) as error:
         raise InputError(
             [
@@ -178,9 +187,10 @@ def _same_names(classes: tuple[str, ...]) -> Iterator[str]:
             )
 
 
-def _of_files(
+def files_source(
     name: str, classes: tuple[str, ...], ids: tuple[str, ...], files: list[tuple[Path, int]]
 ) -> Source:
+    """Return the source of N files, each with its label."""
     states = [(path, _state(path)) for path, _ in files]
     seen = [[str(path), state.st_size, state.st_mtime_ns] for path, state in states]
     return Source(
