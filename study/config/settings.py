@@ -54,7 +54,25 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    data: str = Field(description="a folder with one sub-folder per class, `oxford-pet` or `demo`")
+    data: str = Field(
+        description="a folder with one sub-folder per class, or with such folders in `train/`, "
+        "`val/` and `test/`; a manifest (`photos.csv` or `.parquet`); `oxford-pet` or `demo`"
+    )
+    root: str | None = Field(
+        description="folder that the paths of a manifest are relative to; by default its own"
+    )
+    train: str | None = Field(
+        description="instead of --data: a folder with one sub-folder per class, to train on"
+    )
+    val: str | None = Field(description="such a folder for validation; by default 10 % of --train")
+    test: str | None = Field(description="such a folder to test on; by default 10 % of --train")
+    group: str | None = Field(
+        description="column of the manifest: images of one value, such as a patient's, stay on one "
+        "side of the split; by default `group`, if there is one"
+    )
+    group_regex: str | None = Field(
+        description="the same by a regular expression on each path, as `'patient_(\\d+)'`"
+    )
     skip_bad_images: bool = Field(description="leave out files that can't be decoded")
     image_size: ImageSize = Field(description="side of the square images, pixels")
     resize: Resize = Field(
@@ -79,7 +97,9 @@ class Settings(BaseModel):
     )
     mode: tuple[Mode, ...] = Field(min_length=1, description=", ".join(MODES))
     train_ratio: tuple[TrainRatio, ...] = Field(
-        min_length=1, description="training images as a share of all, up to 0.8; one or several"
+        min_length=1,
+        description="training images as a share of all, up to 0.8, or of a given training part, up "
+        "to 1; one or several",
     )
     lr: tuple[LearningRate, ...] = Field(
         description="learning rate: one value, a log-uniform range of two, or three and more "
@@ -185,6 +205,15 @@ class Settings(BaseModel):
         """What BatchNorm does in a mode."""
         chosen = None if mode in FROZEN else self.batchnorm
         return chosen or default_recipe(mode)["batchnorm"]
+
+    @field_validator("group_regex")
+    @classmethod
+    def _an_expression(cls, pattern: str | None) -> str | None:
+        try:
+            re.compile(pattern or "")
+        except re.error as error:
+            raise ValueError(f"no regular expression: {error}") from error
+        return pattern
 
     @field_validator("name")
     @classmethod
