@@ -48,7 +48,8 @@ def _parts(
         if len(named) < 2 or others:
             return None
         raise InputError([_no_labels(root, named)])
-    flags = " ".join(f"--{part} {printable(str(path))}" for path, part in with_classes.items())
+    place = {part: printable(str(path)) for path, part in with_classes.items()}
+    flags = " ".join(f"--{part} {path}" for part, path in ({"train": "DIR"} | place).items())
     if others:
         raise InputError([_mixed(root, with_classes, others, flags)])
     found: dict[Part, Path] = {}
@@ -172,10 +173,11 @@ def _folders(folder: Path) -> list[Path]:
     """The folders directly in a folder that can be classes or parts, sorted by name."""
     if not folder.is_dir():
         return []
-    return sorted(
-        (path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name)),
-        key=lambda path: path.name,
-    )
+    here = Path(os.path.realpath(folder))
+    inside = (path for path in folder.iterdir() if path.is_dir() and not is_hidden(path.name))
+    # A link back up is no part of it.
+    found = (path for path in inside if not here.is_relative_to(os.path.realpath(path)))
+    return sorted(found, key=lambda path: path.name)
 
 
 def _unwrapped(part: Path) -> Path:

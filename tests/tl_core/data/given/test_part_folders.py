@@ -88,6 +88,12 @@ def test_a_test_part_without_labels_is_not_used_and_the_note_says_so(tmp_path: P
     )
 
 
+def test_a_link_back_up_is_no_part(tmp_path: Path) -> None:
+    planted(tmp_path / "photos", train="ab", test="ab")
+    (tmp_path / "photos" / "loop").symlink_to("..")
+    assert find(tmp_path / "photos").rules.drawn() == ["val"]
+
+
 def test_classes_of_all_parts_count(tmp_path: Path) -> None:
     source = find(planted(tmp_path, train="bc", test="abc"))
     assert source.classes == ("b", "c", "a")
@@ -112,9 +118,12 @@ def test_what_is_half_a_split_is_an_error(tmp_path: Path) -> None:
     refused(
         planted(root, a="x"),
         f"data folder {root}: test, train look like parts of a split, with class folders, and a "
-        f"not: use --test {root}/test --train {root}/train to study the parts alone, or a manifest "
+        f"not: use --train {root}/train --test {root}/test to study the parts alone, or a manifest "
         "(--data photos.csv, docs/data.md) if all are classes",
     )
+    root = planted(tmp_path / "5", test="ab", a="x")
+    refused(root, f"test looks like a part of a split, with class folders, and a not: use --train "
+            f"DIR --test {root}/test to study the parts alone")  # fmt: skip
     root = plant(tmp_path / "2", "train/1.png", "test/2.png")
     refused(root, f"data folder {root}: test, train look like parts of a split, but have no class "
             "folders, so their images have no labels; put them into class folders")  # fmt: skip
