@@ -41,6 +41,7 @@ Design = Literal["joint", "cells"]
 Objective = Literal["score", "pareto"]
 Sampler = Literal["tpe", "random", "gp", "qmc"]
 Seeds = Annotated[int, Field(ge=1, le=1000)]
+Words = Annotated[str, Field(min_length=1)]
 STORES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs", "hf", "file")
 """Schemes of a bucket's URI: all that pyarrow knows, apart from `mock`."""
 
@@ -58,19 +59,21 @@ class Settings(BaseModel):
         description="a folder with one sub-folder per class, or with such folders in `train/`, "
         "`val/` and `test/`; a manifest (`photos.csv` or `.parquet`); `oxford-pet` or `demo`"
     )
-    root: str | None = Field(
+    root: Words | None = Field(
         description="folder that the paths of a manifest are relative to; by default its own"
     )
-    train: str | None = Field(
+    train: Words | None = Field(
         description="instead of --data: a folder with one sub-folder per class, to train on"
     )
-    val: str | None = Field(description="such a folder for validation; by default 10 % of --train")
-    test: str | None = Field(description="such a folder to test on; by default 10 % of --train")
-    group: str | None = Field(
+    val: Words | None = Field(
+        description="such a folder to validate on; by default 10 % of --train"
+    )
+    test: Words | None = Field(description="such a folder to test on; by default 10 % of --train")
+    group: Words | None = Field(
         description="column of the manifest: images of one value, such as a patient's, stay on one "
         "side of the split; by default `group`, if there is one"
     )
-    group_regex: str | None = Field(
+    group_regex: Words | None = Field(
         description="the same by a regular expression on each path, as `'patient_(\\d+)'`"
     )
     skip_bad_images: bool = Field(description="leave out files that can't be decoded")

@@ -160,6 +160,12 @@ def test_flags_that_do_not_go_together(words: str, faults: list[str]) -> None:
     assert list(map(str, resolve(parse(words.split()))[1])) == faults
 
 
+@pytest.mark.parametrize("name", ["root", "train", "val", "test", "group", "group-regex"])
+def test_no_flag_of_the_data_may_be_empty(name: str) -> None:
+    (fault,) = resolve(parse(["--data", "photos", f"--{name}", ""]))[1]
+    assert str(fault) == f"--{name} : String should have at least 1 character"
+
+
 def test_commands_and_names(photos: Path) -> None:
     words = "--train pets/train --test pets/test --group-regex 'a (b)'"
     given = {"train": "pets/train", "test": "pets/test", "group_regex": "a (b)"}
