@@ -10,6 +10,7 @@ _COMMANDS = {
     "report": "rebuild the report of a study",
     "predict": "classify images with a study's winner",
     "sync": "send to MLflow what it lacks of a study",
+    "manifest": "list the images of a folder in a table, to edit and study",
 }
 _COLUMNS = max(map(len, _COMMANDS))
 _USAGE = "\n".join(

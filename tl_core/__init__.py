@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tl_core.config import EpochMetrics, TrialConfig
     from tl_core.data.datasets import ImageSet, load_images
+    from tl_core.data.given.request import DataRequest, find_data
     from tl_core.data.sources import Source, find_source
     from tl_core.data.splits import Split, make_split
     from tl_core.errors import DivergedError, GpuMemoryError, InputError
@@ -19,15 +20,16 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "Backbone", "DivergedError", "EpochMetrics", "GpuMemoryError", "ImageSet", "InputError",
-    "LocalFile", "Model", "Prediction", "Source", "Split", "TrialConfig", "TrialResult",
-    "find_source", "load_backbone", "load_features", "load_images", "load_model", "make_split",
-    "run_trial", "save_model", "trained_model",
+    "Backbone", "DataRequest", "DivergedError", "EpochMetrics", "GpuMemoryError", "ImageSet",
+    "InputError", "LocalFile", "Model", "Prediction", "Source", "Split", "TrialConfig",
+    "TrialResult", "find_data", "find_source", "load_backbone", "load_features", "load_images",
+    "load_model", "make_split", "run_trial", "save_model", "trained_model",
 ]  # fmt: skip
 
 _MODULES = {
     "config": ("EpochMetrics", "TrialConfig"),
     "data.datasets": ("ImageSet", "load_images"),
+    "data.given.request": ("DataRequest", "find_data"),
     "data.sources": ("Source", "find_source"),
     "data.splits": ("Split", "make_split"),
     "errors": ("DivergedError", "GpuMemoryError", "InputError"),

@@ -31,7 +31,7 @@ PAD_GREY = 128
 Augment = Literal["none", "flip", "crop", "trivial"]
 """How each training image is changed at random; see `tl_core.inputs.augment`."""
 
-TrainRatio = Annotated[float, Field(gt=0, le=0.8, allow_inf_nan=False)]
+TrainRatio = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Count = Annotated[int, Field(ge=1)]

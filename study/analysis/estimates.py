@@ -17,13 +17,13 @@ from study.analysis.images.image_scores import OF_ALL_IMAGES, ImageScores
 from study.intervals.estimate import Estimate as Estimate
 from study.intervals.estimate import estimate as estimate
 from study.intervals.estimate import on_new_photos
+from study.intervals.grouped import by_groups, grouped_with_pseudo
 from study.intervals.two_way import (
     DIFFERENCE_PSEUDO,
     SHARE_PSEUDO,
     Floats,
     TInterval,
     mean_squares,
-    with_pseudo,
 )
 from study.search.cells import Cell as Cell
 from tl_core.config import MODES, AuxWeight, Mode
@@ -150,7 +150,7 @@ def estimate_score(
     seeds = estimate(values, lowest, highest)
     if not (t := _over_images(score, trials, minus)) or not (images := trials[0].images):
         return seeds
-    return on_new_photos(seeds, t, len(images.labels), lowest, highest)
+    return on_new_photos(seeds, t, len(images.labels), lowest, highest, images.new_groups)
 
 
 def image_table(
@@ -158,8 +158,9 @@ def image_table(
 ) -> Floats | None:
     """Return a score of each test image, [S seeds, N images], or its paired difference.
 
-    None if it is no mean over images, or if a trial has not kept its outputs. Shares of right
-    answers have their pseudo-images.
+    If images come in groups, it is a table of groups instead (`by_groups`). None if it is no mean
+    over images, or if a trial has not kept its outputs. Shares of right answers have their
+    pseudo-images.
     """
     found = [c.images for c in (*trials, *minus)]
     kept = [images.values[score] for images in found if images and score in images.values]
@@ -168,9 +169,15 @@ def image_table(
     table = np.array(kept[: len(trials)])
     if minus:
         table = (table - np.array(kept[len(trials) :])).round(_DIGITS)
+    groups = groups_of(trials)
     if score != "test_accuracy":
-        return table
-    return with_pseudo(table, DIFFERENCE_PSEUDO if minus else SHARE_PSEUDO)
+        return by_groups(table, groups)
+    return grouped_with_pseudo(table, groups, DIFFERENCE_PSEUDO if minus else SHARE_PSEUDO)
+
+
+def groups_of(trials: Sequence[Confirmed]) -> np.ndarray | None:
+    """Return the group of each test image, which is the same in all trials; None without groups."""
+    return trials[0].images.groups if trials[0].images else None
 
 
 def _over_images(
@@ -199,15 +206,16 @@ def confirm_table(confirmed: Iterable[Confirmed]) -> pd.DataFrame:
     """Return `confirm.csv`, one row for each cell.
 
     Columns: mode, train_ratio, lr, aux_weight, source, borrowed_from, trials (of the search), n
-    (seeds), images (in the test set), and five for each score that is there. SCORE_low and
-    SCORE_high are the interval on new photos, empty if there is none; SCORE_seeds_low and
-    SCORE_seeds_high are the one on these test images.
+    (seeds), images (in the test set), groups (of these, if users named some), and five for each
+    score that is there. SCORE_low and SCORE_high are the interval on new photos, empty if there is
+    none; SCORE_seeds_low and SCORE_seeds_high are the one on these test images.
     """
     configuration = [field.name for field in fields(Configuration)]
     parts = ("mean", *INTERVAL_COLUMNS)
     rows = [
         {name: getattr(s, name) for name in configuration}
         | {"n": len(s.seeds), "images": s.scores["test_accuracy"].images}
+        | ({"groups": e.groups} if (e := s.scores["test_accuracy"]).groups else {})
         | {
             f"{name}_{part}": value
             for name, e in s.scores.items()
@@ -217,7 +225,8 @@ def confirm_table(confirmed: Iterable[Confirmed]) -> pd.DataFrame:
     ]
     there = {column for row in rows for column in row}
     scores = [f"{name}_{part}" for name in SCORES for part in parts]
-    known = [*configuration, "n", "images", *(name for name in scores if not rows or name in there)]
+    counts = ["n", "images", *(["groups"] if "groups" in there else [])]
+    known = [*configuration, *counts, *(name for name in scores if not rows or name in there)]
     return pd.DataFrame(rows, columns=known)
 
 

@@ -9,7 +9,7 @@ held the true gain in less than half of them.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy as np
 from study.analysis.crossing import fits
 from study.analysis.estimates import Confirmed, by_cell
 from study.intervals.estimate import Estimate
+from study.intervals.grouped import by_groups
 from study.intervals.two_way import CONFIDENCE, Floats, MeanSquares, mean_squares
 from tl_core.config import Mode
 
@@ -72,16 +73,18 @@ def extrapolate(confirmed: Iterable[Confirmed], mode: Mode) -> Extrapolation | N
     if len(seeds) < 2 or any(len(images) < len(seeds) for images in kept):
         return None
     wrong = np.array([[1 - i.values["test_accuracy"] for i in images] for images in kept])
-    errors, ratios = mean_squares(_with_pseudo(wrong)), np.array(list(cells))
+    groups, new_groups = kept[0][0].groups, kept[0][0].new_groups
+    errors, ratios = mean_squares(_with_pseudo(by_groups(wrong, groups))), np.array(list(cells))
     labels = kept[0][0].labels
     frequent = np.bincount(labels).max() / len(labels)
     used = _better_than(errors, 1 - frequent)
     found = project(errors.part(used), ratios[used]) if len(used) >= FEWEST else None
     if found is None:
         return None
-    means, about = wrong.mean(axis=(1, 2))[used], {"n": len(seeds), "images": len(labels)}
+    means = wrong.mean(axis=(1, 2))[used]
+    about = Estimate(0.0, None, None, len(seeds), images=len(labels), groups=new_groups)
     gains, accuracies = (
-        {times: _estimate(p, means, sign, **about) for times, p in projections.items()}
+        {times: _estimate(p, means, sign, about) for times, p in projections.items()}
         for projections, sign in zip(found, (1, -1), strict=True)
     )
     return Extrapolation(mode, float(ratios[-1]), gains, accuracies)
@@ -162,12 +165,12 @@ def _better_than(errors: MeanSquares, chance: float) -> np.ndarray:
     return np.flatnonzero(high < chance)
 
 
-def _estimate(p: Projection, means: Floats, sign: int, n: int, images: int) -> Estimate:
-    """A gain, or with sign -1 an accuracy, from the errors of the cells."""
+def _estimate(p: Projection, means: Floats, sign: int, about: Estimate) -> Estimate:
+    """A gain, or with sign -1 an accuracy, from the errors of the cells; `about` has the counts."""
     mean = float(p.weights @ means)
     low, high = min(p.low, mean), max(p.high, mean)
     if sign < 0:
         mean, low, high = 1 - mean, 1 - high, 1 - low
     lowest = -1.0 if sign > 0 else 0.0
     mean, low, high = (min(max(x, lowest), 1.0) for x in (mean, low, high))
-    return Estimate(mean, low, high, n, images=images)
+    return replace(about, mean=mean, low=low, high=high)

@@ -21,6 +21,7 @@ from study.search.cells import Cell
 from study.search.choosing import Choices, on_seed
 from study.search.confirmation import still_planned
 from tl_core.config import Metric
+from tl_core.data.splits import HELD_OUT
 from tl_core.inference.model_card import CARD
 
 
@@ -65,8 +66,9 @@ class StudyData:
         if (targets := read_targets(self.folder, self.study.get("targets", ""))) is None:
             return {}
         hashes = {r.trial: r.outputs for r in records if r.outputs}
+        named = bool(self.study["data"].get("groups_by"))
         kept = {n: read_outputs(self.folder, n, sha256) for n, sha256 in hashes.items()}
-        return {n: score_images(o, targets) for n, o in kept.items() if o}
+        return {n: score_images(o, targets, named) for n, o in kept.items() if o}
 
     @cached_property
     def _choices(self) -> Choices:
@@ -106,6 +108,21 @@ class StudyData:
         """The number of images of each class, in the order of the labels."""
         classes: dict[str, int] = self.study["data"]["classes"]
         return classes
+
+    @property
+    def ratio_base(self) -> int:
+        """Images that train ratios are shares of; studies of earlier versions had no other."""
+        return int(self.study["data"].get("ratio_base", self.images))
+
+    @property
+    def largest_ratio(self) -> float:
+        """The ratio at which training takes all images that are not held out."""
+        return float(self.study["data"].get("largest_ratio", 1 - 2 * HELD_OUT))
+
+    @cached_property
+    def is_split(self) -> bool:
+        """Whether a training part was given, of which train ratios are shares."""
+        return self.largest_ratio > 1 - 2 * HELD_OUT + 1e-9
 
     @property
     def dataset(self) -> str:

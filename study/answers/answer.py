@@ -12,6 +12,7 @@ from study.answers.phrases import (
     at_rate,
     covers,
     enumerate_words,
+    of_given_part,
     one_ratio,
     seeds,
     share,
@@ -29,7 +30,8 @@ def answer_of(data: StudyData) -> tuple[str, ...]:
     found = answer(subject, settings, data.records, data.confirmed, data.ranking)
     best = data.winning_cell or best_of(data.records, settings.metric)
     uneven = imbalance(data.classes.values(), settings, best) if best else None
-    return (*found[:3], *([uneven] if uneven else []), *found[3:])
+    whole = (*found[:3], *([uneven] if uneven else []), *found[3:])
+    return tuple(map(of_given_part, whole)) if data.is_split else whole
 
 
 def answer(

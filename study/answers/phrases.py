@@ -3,6 +3,7 @@
 from study.intervals.estimate import Estimate
 from study.records.trial_record import TrialRecord
 from tl_core.config import AuxWeight, Mode
+from tl_core.text import pluralize
 
 MODE_WORDS: dict[Mode, str] = {
     "freeze": "freezing",
@@ -73,13 +74,29 @@ def covers(e: Estimate) -> str:
     if e.images is None:
         return f"Scores are means of {seeds(e.n)}, with 95 % intervals on these test images."
     if e.n == 1:
-        return "Scores are of one seed, with 95 % intervals of this network on new photos."
-    return f"Scores are means of {seeds(e.n)}, with 95 % intervals on new photos."
+        return f"Scores are of one seed, with 95 % intervals of this network {on_new(e)}."
+    return f"Scores are means of {seeds(e.n)}, with 95 % intervals {on_new(e)}."
 
 
 def capitalize(words: str) -> str:
     """Return words with a capital at the start, and the rest as it is."""
     return words[0].upper() + words[1:]
+
+
+def on_new(e: Estimate) -> str:
+    """Say what an interval that does not only cover these test images is about."""
+    return "on photos of new groups" if e.groups else "on new photos"
+
+
+def test_images(e: Estimate) -> str:
+    """Return how many test images an estimate is from, and of how many groups."""
+    images = pluralize(e.images or 0, "test image")
+    return f"{images} of {pluralize(e.groups, 'group')}" if e.groups else images
+
+
+def of_given_part(sentence: str) -> str:
+    """Put a sentence on shares of the images right for a study whose training part is given."""
+    return sentence.replace("of the images", "of the given training images")
 
 
 def enumerate_words(words: list[str]) -> str:

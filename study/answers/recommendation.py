@@ -6,10 +6,19 @@ from study.analysis.comparisons import Difference, find_difference, mode_differe
 from study.analysis.estimates import Cell, CellSummary
 from study.analysis.extrapolation import TIMES, extrapolate
 from study.analysis.study_data import StudyData
-from study.answers.phrases import MODE_WORDS, at_rate, capitalize, percent, seeds, share
+from study.answers.phrases import (
+    MODE_WORDS,
+    at_rate,
+    capitalize,
+    of_given_part,
+    on_new,
+    percent,
+    seeds,
+    share,
+    test_images,
+)
 from study.intervals.estimate import Estimate
 from tl_core.config import FROZEN
-from tl_core.text import pluralize
 
 _CHEAPER = 1.5
 """A mode that takes this many times less is called cheaper."""
@@ -27,7 +36,8 @@ def recommendation(data: StudyData) -> str:
         _cheaper(data, best.cell),
         _more_labels(data, best.cell),
     ]
-    return " ".join(filter(None, parts))
+    text = " ".join(filter(None, parts))
+    return of_given_part(text) if data.is_split else text
 
 
 def resolution(data: StudyData) -> str | None:
@@ -40,11 +50,12 @@ def resolution(data: StudyData) -> str | None:
     if not widths:
         return None
     e = data.cells[0].scores["test_accuracy"]
+    what = "groups" if e.groups else "images"
     low, high = (f"{100 * width:.1f}" for width in (min(widths), max(widths)))
     span = low if low == high else f"{low} to {high}"
     return (
-        f"On {pluralize(e.images or 0, 'test image')}, with {seeds(e.n)}, two modes must be {span} "
-        "points of accuracy apart to be told from each other; more test images or seeds show less."
+        f"On {test_images(e)}, with {seeds(e.n)}, two modes must be {span} "
+        f"points of accuracy apart to be told from each other; more test {what} or seeds show less."
     )
 
 
@@ -52,7 +63,7 @@ def _expected(best: CellSummary) -> str:
     e = best.scores["test_accuracy"]
     if e.images is None:
         return f"Its accuracy on these test images is {percent(e)}."
-    return f"Expect an accuracy of {percent(e)} on new photos."
+    return f"Expect an accuracy of {percent(e)} {on_new(e)}."
 
 
 def _cheaper(data: StudyData, winner: Cell) -> str | None:

@@ -15,6 +15,12 @@ from tl_core.config import ARTICLE_RECIPE, default_image_size
 
 DEFAULTS: dict[str, Any] = {
     "data": "demo",
+    "root": None,
+    "train": None,
+    "val": None,
+    "test": None,
+    "group": None,
+    "group_regex": None,
     "include": (),
     "exclude": (),
     "skip_bad_images": False,
@@ -83,7 +89,9 @@ def layers_of(given: Mapping[str, Any]) -> dict[str, Any]:
     preset = PRESETS.get(given.get("preset") or "")
     debug = bool(given.get("debug") or preset)
     layers = dict(DEFAULTS, cache=_default_cache())
-    if given.get("data", "demo") == "demo":
+    if given.get("train"):
+        layers["data"] = given["train"]
+    if given.get("data", layers["data"]) == "demo":
         layers |= DEMO
     if debug:
         layers |= DEBUG | {"debug": True}

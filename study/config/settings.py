@@ -42,6 +42,7 @@ Design = Literal["joint", "cells"]
 Objective = Literal["score", "pareto"]
 Sampler = Literal["tpe", "random", "gp", "qmc"]
 Seeds = Annotated[int, Field(ge=1, le=1000)]
+Words = Annotated[str, Field(min_length=1)]
 STORES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs", "hf", "file")
 """Schemes of a bucket's URI: all that pyarrow knows, apart from `mock`."""
 
@@ -55,7 +56,27 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    data: str = Field(description="a folder with one sub-folder per class, `oxford-pet` or `demo`")
+    data: str = Field(
+        description="a folder with one sub-folder per class, or with such folders in `train/`, "
+        "`val/` and `test/`; a manifest (`photos.csv` or `.parquet`); `oxford-pet` or `demo`"
+    )
+    root: Words | None = Field(
+        description="folder that the paths of a manifest are relative to; by default its own"
+    )
+    train: Words | None = Field(
+        description="instead of --data: a folder with one sub-folder per class, to train on"
+    )
+    val: Words | None = Field(
+        description="such a folder to validate on; by default 10 % of --train"
+    )
+    test: Words | None = Field(description="such a folder to test on; by default 10 % of --train")
+    group: Words | None = Field(
+        description="column of the manifest: images of one value, such as a patient's, stay on one "
+        "side of the split; by default `group`, if there is one"
+    )
+    group_regex: Words | None = Field(
+        description="the same by a regular expression on each path, as `'patient_(\\d+)'`"
+    )
     include: tuple[str, ...] = Field(
         description="use these files of a data folder alone: one or more patterns as in a "
         ".gitignore file, such as '*.jpg'"
@@ -87,7 +108,9 @@ class Settings(BaseModel):
     )
     mode: tuple[Mode, ...] = Field(min_length=1, description=", ".join(MODES))
     train_ratio: tuple[TrainRatio, ...] = Field(
-        min_length=1, description="training images as a share of all, up to 0.8; one or several"
+        min_length=1,
+        description="training images as a share of all, up to 0.8, or of a given training part, up "
+        "to 1; one or several",
     )
     lr: tuple[LearningRate, ...] = Field(
         description="learning rate: one value, a log-uniform range of two, or three and more "
@@ -205,6 +228,15 @@ class Settings(BaseModel):
         for glob in globs:
             compile_glob(glob)
         return globs
+
+    @field_validator("group_regex")
+    @classmethod
+    def _an_expression(cls, pattern: str | None) -> str | None:
+        try:
+            re.compile(pattern or "")
+        except re.error as error:
+            raise ValueError(f"no regular expression: {error}") from error
+        return pattern
 
     @field_validator("name")
     @classmethod

@@ -91,11 +91,29 @@ def _unread(settings: Settings, given: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault("--trials", f"{settings.trials}: {why}")
     if settings.mode == ("probe",) and not settings.debug and settings.trials > cells > 1:
         yield Fault("--trials", f"{settings.trials}: {PROBES_ARE_TUNED}, one a ratio: {cells}")
+    yield from _unread_data(settings, given)
     if settings.skip_bad_images and settings.data == "demo":
         yield Fault("--skip-bad-images", "is not read by --data demo, which is drawn")
+
+
+def _unread_data(settings: Settings, given: Mapping[str, Any]) -> Iterator[Fault]:
+    if settings.train and "data" in given:
+        yield Fault("--data", "is not read with --train, which names the images to train on")
+    for name in ("val", "test"):
+        if getattr(settings, name) and not settings.train:
+            yield Fault(flag(name), "needs --train DIR, the images to train on")
     for name in ("include", "exclude"):
-        if settings.data in ("demo", "oxford-pet") and getattr(settings, name):
+        if (
+            getattr(settings, name)
+            and settings.data in ("demo", "oxford-pet")
+            and not settings.train
+        ):
             yield Fault(flag(name), f"is read by --data FOLDER only, not by {settings.data}")
+    if settings.group and settings.group_regex:
+        yield Fault("--group-regex", "is not read with --group; use one of them")
+    for name in ("group", "group_regex"):
+        if getattr(settings, name) and settings.data == "demo":
+            yield Fault(flag(name), "is not read by --data demo, which is drawn")
 
 
 PROBES_ARE_TUNED = "a probe tunes itself and takes one trial"
@@ -121,11 +139,7 @@ PLACES = {"name", "out", "cache", "tracking_uri", "offline", "address", "storage
 """Settings of the places of results; a new run chooses its own."""
 _LAYERS = ("data", "backbone", "debug", "preset")
 """Settings that the defaults of others depend on; the command always has them."""
-_LATER = (
-    *("address", "storage", "resize", "unfreeze", "layer_decay", "class_weights", "include"),
-    "exclude",
-)
-"""Settings that the first studies lack; they had the default."""
+_OF_DATA = ("root", "train", "val", "test", "group", "group_regex", "include", "exclude")
 _DECIDING = ("mode", "train_ratio", "objective")
 """Settings that the defaults of `trials` and `design` depend on."""
 
@@ -136,7 +150,8 @@ def settings_of(study: Mapping[str, Any]) -> Settings:
     if "min_steps" not in stored:  # Version 0.1: the article's recipe.
         stored |= ARTICLE_RECIPE | {"batchnorm": "train", "head_lr_ratio": 1.0}
         stored["augment"] = "flip" if stored.pop("hflip") else "none"
-    later = {name: DEFAULTS[name] for name in _LATER}
+    newer = ("address", "storage", "resize", "unfreeze", "layer_decay", "class_weights", *_OF_DATA)
+    later = {name: DEFAULTS[name] for name in newer}
     return Settings.model_validate(later | stored)
 
 
@@ -160,7 +175,7 @@ def command_of(settings: Settings) -> str:
     for name in Settings.model_fields:
         value = getattr(settings, name)
         written = bool(value) if name in _LAYERS else value != getattr(defaults, name)
-        if not written or name in PLACES:
+        if not written or name in PLACES or (name == "data" and settings.train):
             continue
         if isinstance(value, bool):
             words.append(spelled(name, value))

@@ -54,7 +54,7 @@ def first_line(prepared: Prepared) -> Iterator[str]:
             partial = _images_per_s(upper, cached.clone(), backbone.precision)
     speeds = Speeds(_FORWARD * train, train, partial, 0.0, PER_S, PER_S)
     n, cores = len(prepared.images.labels), prepared.resources.cpus
-    shape = Shape(n, len(prepared.images.classes), backbone.n_features)
+    shape = Shape(prepared.images.ratio_base, len(prepared.images.classes), backbone.n_features)
     before = Before(_START_S, 0.0, _WORKERS_S, 0, 1.0, n, cores)
     estimate = eta(s, prepared.capacity, before, speeds, shape)
     if estimate is None:

@@ -83,7 +83,8 @@ def _shape(setup: Setup) -> Shape | None:
     if setup.source is None or setup.network is None:
         return None
     source = setup.source
-    return Shape(len(source.ids), len(source.classes), setup.network.n_features)
+    base = len(source.rules.pool(len(source.ids)))
+    return Shape(base, len(source.classes), setup.network.n_features)
 
 
 def views(setup: Setup) -> int:

@@ -112,7 +112,7 @@ def _data(setup: Setup) -> str:
         return f"{s.data} is downloaded into {s.cache} when the study starts"
     images = pluralize(len(source.ids), "image")
     found = [f"{source.name}: {images} of {pluralize(len(source.classes), 'class', 'classes')}"]
-    found += ratio_notes(setup)
+    found += [*ratio_notes(setup), *source.notes]
     found += [] if setup.undecoded else ["decoded already"]
     if setup.unreadable:
         found.append(f"{pluralize(len(setup.unreadable), 'unreadable file')} among those tried")

@@ -97,7 +97,9 @@ class Jobs:
     def _inputs(self) -> Inputs:
         """The study has verified its features before the first trial."""
         context = self._context
-        return Inputs(ImageSet.open(context.cache / context.images), context.cache, CPU, False)
+        rules = context.cache / context.rules if context.rules else None
+        images = ImageSet.open(context.cache / context.images, rules)
+        return Inputs(images, context.cache, CPU, False)
 
     @cached_property
     def _shape(self) -> Shape:

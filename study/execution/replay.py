@@ -80,7 +80,7 @@ def _needs_no_gpu(config: TrialConfig, images: ImageSet) -> bool:
     if config.mode not in FROZEN:
         return False
     n_features = load_for(config).n_features
-    return is_short(config, Shape(len(images.labels), len(images.classes), n_features))
+    return is_short(config, Shape(images.ratio_base, len(images.classes), n_features))
 
 
 def differences(

@@ -70,9 +70,9 @@ def macro_f1_interval(chosen: Classes, labels: Classes, minus: Classes | None = 
     """
     k = int(labels.max()) + 1
     counts = np.full(2, (1 if minus is not None else 2) / k)
-    f1, parts, right, wrong = _macro_f1(chosen, labels, counts[0])
+    f1, parts, right, wrong = macro_f1_parts(chosen, labels, counts[0])
     if minus is not None:
-        other, less, less_right, less_wrong = _macro_f1(minus, labels, counts[0])
+        other, less, less_right, less_wrong = macro_f1_parts(minus, labels, counts[0])
         f1, parts = f1 - other, parts - less
         right, wrong = right - less_wrong, wrong - less_right
     pseudo = np.stack([right, wrong], axis=-1)
@@ -80,7 +80,7 @@ def macro_f1_interval(chosen: Classes, labels: Classes, minus: Classes | None = 
     return _interval(f1, [_Table(t.values * k * t.counts.sum(), t.counts) for t in tables])
 
 
-def _macro_f1(
+def macro_f1_parts(
     chosen: Classes, labels: Classes, n_pseudo: float
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """Macro F1 with so many right and so many wrong pseudo-images a class, and its derivatives.

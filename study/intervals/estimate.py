@@ -27,6 +27,8 @@ class Estimate:
     seeds_high: float | None = None
     images: int | None = None
     """Test images; None if `low` and `high` do not cover new photos."""
+    groups: int | None = None
+    """Groups of these images, if `low` and `high` cover photos of new groups."""
     t: TInterval | None = field(default=None, compare=False, repr=False)
     """What `low` and `high` come from, before they are clipped to the possible values."""
 
@@ -86,7 +88,12 @@ def estimate(
 
 
 def on_new_photos(
-    seeds: Estimate, t: TInterval, images: int, lowest: float, highest: float
+    seeds: Estimate,
+    t: TInterval,
+    images: int,
+    lowest: float,
+    highest: float,
+    groups: int | None = None,
 ) -> Estimate:
     """Give an estimate that is about its test images the interval on new photos.
 
@@ -97,11 +104,12 @@ def on_new_photos(
         lowest: possible value; the interval is clipped to them. It is on a log scale for a score
             that is never negative and has no upper bound.
         highest: likewise.
+        groups: of these images, if it is on photos of new ones.
     """
     positive = lowest == 0 and highest == math.inf
     ends = t.positive_ends() if positive else t.ends()
     low, high = _clipped(ends, seeds.mean, lowest, highest)
-    return replace(seeds, low=low, high=high, images=images, t=t)
+    return replace(seeds, low=low, high=high, images=images, groups=groups, t=t)
 
 
 def _clipped(

@@ -19,7 +19,7 @@ _WORK = 5_000_000
 """Draws x images x classes that one network may take, about a tenth of a second."""
 
 
-def auroc_draws(logits: Floats, labels: np.ndarray) -> Floats:
+def auroc_draws(logits: Floats, labels: np.ndarray, groups: np.ndarray | None = None) -> Floats:
     """Return AUROC of one network on its images, then on each draw of them, [1 + B].
 
     Draws are the same for all networks with the same labels, so that differences are paired. The
@@ -30,18 +30,24 @@ def auroc_draws(logits: Floats, labels: np.ndarray) -> Floats:
     Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 22): it takes too long
     else, and the difference is small.
 
+    Images that come in groups are drawn by whole groups. These are drawn within classes if each
+    group is of one class, else together; then a class may be drawn more or less often, or not at
+    all, so the AUROC of a draw is the linear one.
+
     Args:
         logits: [N, 1] for two classes, else [N, K].
         labels: int64 [N], each class at least once.
+        groups: int64 [N], from 0 to G - 1; None if each image is its own.
     """
-    counts = _counts(labels.astype(np.int64).tobytes(), logits.shape[1])
+    grouped = b"" if groups is None else groups.astype(np.int64).tobytes()
+    counts = _counts(labels.astype(np.int64).tobytes(), logits.shape[1], grouped)
     scores, classes = logits, [1]
     if logits.shape[1] > 1:  # Against the rest, a class ranks by its probability.
         shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
         scores = shifted / shifted.sum(axis=1, keepdims=True)
         classes = list(range(logits.shape[1]))
     columns = list(zip(scores.T, [labels == k for k in classes], strict=True))
-    if _is_large(len(labels), len(classes)):
+    if groups is not None or _is_large(len(labels), len(classes)):
         changes = np.mean([_changes(score, inside) for score, inside in columns], axis=0)
         area = np.mean([_weighted_area(score, inside, counts[:1]) for score, inside in columns])
         linear: Floats = area + (counts - 1) @ changes
@@ -52,19 +58,24 @@ def auroc_draws(logits: Floats, labels: np.ndarray) -> Floats:
     return mean
 
 
-def auroc_interval(draws: Floats, labels: np.ndarray) -> TInterval:
+def auroc_interval(
+    draws: Floats, labels: np.ndarray, groups: np.ndarray | None = None
+) -> TInterval:
     """Return the interval of the mean AUROC of S networks, or of S paired differences.
 
     The variance is that of the pigeonhole bootstrap, or of the seeds or the images alone where this
     is larger. Degrees of freedom are Satterthwaite's, as in the two-way layout. Where no draw
     changes anything, as with images that all networks rank without a fault, the images count as if
-    one of each class could be ranked last.
+    one of each class could be ranked last; with groups, one group of each class.
 
     Args:
         draws: AUROC of each network, or differences, [S, 1 + B], as `auroc_draws` returns them.
         labels: int64 [N].
+        groups: int64 [N], or None.
     """
-    (s, _), n = draws.shape, len(labels)
+    if groups is not None:  # The classes of each group take the place of the labels.
+        labels = np.unique(np.stack([labels, groups]), axis=1)[0]
+    (s, _), n = draws.shape, len(labels) if groups is None else int(groups.max()) + 1
     observed, drawn = draws[:, 0], draws[:, 1:]
     images = max(float(drawn.mean(axis=0).var(ddof=1)), 0.0)
     if images < 1e-12:
@@ -82,9 +93,15 @@ def auroc_interval(draws: Floats, labels: np.ndarray) -> TInterval:
 
 
 @lru_cache(maxsize=2)
-def _counts(int64_labels: bytes, n_outputs: int) -> np.ndarray:
+def _counts(int64_labels: bytes, n_outputs: int, int64_groups: bytes = b"") -> np.ndarray:
     """How often each image is drawn, [1 + B, N]; first each once, as it was seen."""
     labels = np.frombuffer(int64_labels, np.int64)
+    if int64_groups:
+        groups = np.frombuffer(int64_groups, np.int64)
+        pairs = np.unique(np.stack([groups, labels]), axis=1)
+        pure = pairs.shape[1] == groups.max() + 1
+        strata = pairs[1] if pure else np.zeros(groups.max() + 1, np.int64)
+        return _counts(strata.tobytes(), n_outputs)[:, groups]
     n = len(labels)
     b = int(np.clip(_WORK // (n * n_outputs), FEWEST_DRAWS, MOST_DRAWS))
     chance = np.random.default_rng(0)

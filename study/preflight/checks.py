@@ -12,12 +12,16 @@ from typing import Literal
 import numpy as np
 
 from study.cluster.folders import folder_faults, store_faults
-from study.preflight.setup import Setup
+from study.config.defaults import DEFAULTS
+from study.preflight.setup import Setup, data_request
 from tl_core.data.datasets import ImageSet
-from tl_core.data.sources import Source, find_source
+from tl_core.data.given.request import find_data
+from tl_core.data.sources import Source
 from tl_core.data.splits import split_faults
 from tl_core.errors import Fault, InputError
 
+DEFAULT_LARGEST = max(DEFAULTS["train_ratio"])
+"""The largest default ratio: all images that are not held out, where no parts are given."""
 PET = "oxford-pet"
 """The data set that is downloaded; torchvision reads it."""
 
@@ -85,15 +89,18 @@ def check_data(setup: Setup) -> Iterator[Fault]:
 
 def set_source(setup: Setup) -> Iterator[Fault]:
     """Find the images, and fit the ratios to them."""
-    s = setup.settings
-    setup.source = find_source(s.data, s.cache, s.selection)
+    setup.source = find_data(data_request(setup.settings), setup.settings.cache)
     yield from fit_ratios(setup, setup.source)
 
 
 def fit_ratios(setup: Setup, images: Source | ImageSet) -> Iterator[Fault]:
     """Leave out default ratios with too few images; a ratio that the user gave is a fault."""
-    labels, ratios = np.asarray(images.labels), setup.settings.train_ratio
-    reasons = {ratio: split_faults(labels, ratio, images.classes) for ratio in ratios}
+    labels, rules = np.asarray(images.labels), images.rules
+    if setup.fit_ratios and rules.largest_ratio > DEFAULT_LARGEST:
+        changed = {DEFAULT_LARGEST: rules.largest_ratio}  # Nothing that is given stays unused.
+        setup.change(train_ratio=tuple(changed.get(r, r) for r in setup.settings.train_ratio))
+    ratios, split_seed = setup.settings.train_ratio, setup.settings.split_seed
+    reasons = {r: split_faults(labels, r, images.classes, rules, split_seed) for r in ratios}
     wrong = [ratio for ratio in ratios if reasons[ratio]]
     if setup.fit_ratios and len(wrong) < len(ratios):
         setup.left_out += tuple(wrong)

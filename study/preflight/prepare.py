@@ -10,13 +10,15 @@ from study.cluster.resources import Resources, gpu_notes, precision_notes
 from study.config.settings import Settings
 from study.preflight.checks import QUICK, fit_ratios, format_os_error, run_checks
 from study.preflight.resume import Replay, check_same_data
-from study.preflight.setup import Setup, new_setup
+from study.preflight.setup import Setup, data_request, new_setup
 from study.preflight.torch_checks import CHECKS
 from study.records.ledger import StudyState
 from study.records.trial_record import ENDED, TrialRecord
 from study.search.confirmation import max_confirm_trials
 from tl_core.data.datasets import ImageSet, load_images
-from tl_core.data.sources import Source, find_source
+from tl_core.data.given.request import find_data
+from tl_core.data.sources import Source
+from tl_core.data.splitting.balance import balance_note
 from tl_core.errors import Fault, InputError
 from tl_core.text import pluralize
 
@@ -98,8 +100,8 @@ def prepare(setup: Setup) -> Prepared:
     assert setup.source
     assert setup.resources
     images = _decode(setup.settings, setup.source)
-    # There may be too few images without those that can't be read.
-    if images.bad and (faults := [*fit_ratios(setup, images)]):
+    # There may be too few images without those that can't be read, or with copies on one side.
+    if (images.bad or not images.rules.is_plain()) and (faults := [*fit_ratios(setup, images)]):
         raise InputError(faults)
     if setup.state:
         check_same_data(setup.state, images)
@@ -112,9 +114,9 @@ def prepare(setup: Setup) -> Prepared:
 def _notes(setup: Setup, resources: Resources, images: ImageSet) -> list[str]:
     best = resources.precisions[resources.device(setup.gpus).type]
     notes = gpu_notes(setup.gpus, resources) + precision_notes(setup.settings, best)
-    notes += ratio_notes(setup)
-    notes += setup.source.notes if setup.source else ()
-    notes += deep_notes(images)
+    notes += [*ratio_notes(setup), *images.notes, *deep_notes(images)]
+    s = setup.settings
+    notes += balance_note(images.labels, images.rules, s.train_ratio, s.split_seed, s.seed)
     if images.bad:
         n = pluralize(len(images.bad), "unreadable file")
         notes.append(f"{n} left out; study.json lists them")
@@ -124,8 +126,9 @@ def _notes(setup: Setup, resources: Resources, images: ImageSet) -> list[str]:
 def ratio_notes(setup: Setup) -> list[str]:
     """Which train ratios are left out, if any."""
     ratios = " ".join(f"{ratio:g}" for ratio in setup.left_out)
-    why = "train ratios left out, as a class would have no training image"
-    return [f"{why}: {ratios}"] if ratios else []
+    grouped = setup.source is not None and setup.source.rules.groups is not None
+    few = "no training image" + ", or less than half a group" * grouped
+    return [f"train ratios left out, as a class would have {few}: {ratios}"] if ratios else []
 
 
 def deep_notes(images: ImageSet) -> Iterator[str]:
@@ -142,7 +145,7 @@ def prepare_replay(replay: Replay) -> tuple[Settings, ImageSet, TrialRecord]:
     Raises `InputError` if they are not those of the study.
     """
     settings = replay.settings
-    source = replay.source or find_source(settings.data, settings.cache, settings.selection)
+    source = replay.source or find_data(data_request(settings), settings.cache)
     images = _decode(settings, source)
     check_same_data(replay.state, images)
     return settings, images, replay.record

@@ -9,13 +9,14 @@ from study.config.defaults import DEFAULTS
 from study.config.settings import Settings, flag
 from study.config.validate import PROBES_ARE_TUNED, change, settings_of
 from study.preflight.checks import PET
-from study.preflight.setup import Setup
+from study.preflight.setup import Setup, data_request
 from study.records.ledger import ENDINGS, StudyState, read_state
 from study.records.study_folder import find_study
 from study.records.trial_record import TrialRecord
 from tl_core.config import Mode
 from tl_core.data.datasets import ImageSet
-from tl_core.data.sources import Source, find_source
+from tl_core.data.given.request import find_data
+from tl_core.data.sources import Source
 from tl_core.errors import Fault, InputError
 from tl_core.text import pluralize
 
@@ -94,11 +95,9 @@ def find_replay(given: Mapping[str, Any]) -> Replay:
         raise _at_fault("replay", asked, f"{record.status} before its first epoch")
     _check_recipe("replay", asked, state, [record.config.mode])
     settings = _update(settings, given)
-    source = (
-        None
-        if settings.data == PET
-        else find_source(settings.data, settings.cache, settings.selection)
-    )
+    source = None
+    if settings.data != PET:
+        source = find_data(data_request(settings), settings.cache)
     return Replay(settings, state, record, source)
 
 
@@ -115,6 +114,23 @@ def check_same_data(state: StudyState, images: ImageSet) -> None:
     if not same:
         hashes = f"content hash was {was}, now {now}"
         raise InputError([f"the data of this study, {data['name']}, have changed ({hashes})"])
+    _check_same_split(state, images)
+
+
+def _check_same_split(state: StudyState, images: ImageSet) -> None:
+    """Raise `InputError` if parts, groups or copies have changed the split since."""
+    if not (was := state.about.get("splits")):
+        return
+    s = settings_of(state.about)
+    now: dict[str, str] = {}
+    for ratio in s.train_ratio:
+        parts = images.split(ratio, s.split_seed, s.seed).hashes(images.ids)
+        now |= {"val": parts["val"], "test": parts["test"], f"train_{ratio}": parts["train"]}
+    if changed := [name for name in was if was[name] != now.get(name)]:
+        earlier = "" if "ratio_base" in state.about["data"] else " (earlier versions knew none)"
+        why = f"other images are now in {', '.join(changed)}"
+        what = f"the split of this study has changed: {why}"
+        raise InputError([f"{what}. Parts, groups and copies decide it{earlier}; start it anew"])
 
 
 def _check_recipe(what: str, asked: str, state: StudyState, modes: Sequence[Mode]) -> None:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from study.cluster.capacity import Capacity
 from study.config.settings import Settings
 from study.config.validate import resolve
+from tl_core.data.given.manifest import is_manifest
+from tl_core.data.given.request import DataRequest
 from tl_core.data.sources import Source
 from tl_core.errors import Fault, InputError
 from tl_core.files import user_path
@@ -103,8 +105,16 @@ def new_setup(given: Mapping[str, Any]) -> Setup:
     return setup
 
 
+def data_request(s: Settings) -> DataRequest:
+    """What settings ask for by `--data` and the flags that belong to it."""
+    return DataRequest(s.data, s.root, s.train, s.val, s.test, s.group, s.group_regex, s.selection)
+
+
 def _default_name(settings: Settings) -> str:
-    data = re.sub(r"[^\w.-]+", "-", Path(os.path.realpath(settings.data)).name).strip(".-")
+    place = Path(os.path.realpath(settings.data))
+    place = place.parent if settings.train else place
+    name = place.stem if is_manifest(settings.data) else place.name
+    data = re.sub(r"[^\w.-]+", "-", name).strip(".-")
     what = settings.preset or ("debug" if settings.debug else "")
     return "-".join(filter(None, [data or "study", what, time.strftime("%Y%m%d-%H%M%S")]))
 

@@ -32,6 +32,8 @@ class Targets(NamedTuple):
     """float32 [N], from 0 to 1."""
     train_brightness: float | None = None
     """Mean over the photos of the training side; files of earlier versions lack it."""
+    groups: np.ndarray | None = None
+    """int64 [N]: images that are alike have one number; None if each is its own."""
 
 
 def outputs_name(trial: int) -> str:
@@ -62,6 +64,8 @@ def write_targets(folder: Path, images: ImageSet, split: Split) -> str:
         rows = getattr(split, name)
         arrays |= {f"{name}_labels": images.labels[rows]}
         arrays |= {f"{name}_brightness": images.brightness[rows]}
+        if images.rules.groups is not None:
+            arrays |= {f"{name}_groups": images.rules.groups[rows]}
     archive = io.BytesIO()
     np.savez_compressed(archive, allow_pickle=False, **arrays)
     (folder / OUTPUTS).mkdir(exist_ok=True)
@@ -76,7 +80,12 @@ def read_targets(folder: Path, sha256: str) -> dict[str, Targets] | None:
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         mean = float(arrays["train_brightness"]) if "train_brightness" in arrays else None
         return {
-            name: Targets(arrays[f"{name}_labels"], arrays[f"{name}_brightness"], mean)
+            name: Targets(
+                arrays[f"{name}_labels"],
+                arrays[f"{name}_brightness"],
+                mean,
+                arrays.get(f"{name}_groups"),
+            )
             for name in _SPLITS
         }
 

@@ -20,7 +20,8 @@ from study.records.outputs import write_targets
 from study.records.study_folder import BEST, STUDY, TRIALS
 from study.records.trial_record import TrialRecord, best_of
 from tl_core.data.datasets import ImageSet
-from tl_core.data.splits import Split, make_split
+from tl_core.data.splits import Split
+from tl_core.data.splitting.balance import balance_note
 from tl_core.errors import Fault, InputError
 from tl_core.files import replace_file
 
@@ -71,8 +72,12 @@ class Results:
             self._hashes[ratio, seed] = self._split(ratio, seed).hashes(self._images.ids)
         return self._hashes[ratio, seed]
 
+    def _balance(self) -> list[str]:
+        s, images = self._settings, self._images
+        return balance_note(images.labels, images.rules, s.train_ratio, s.split_seed, s.seed)
+
     def _split(self, ratio: float, seed: int) -> Split:
-        return make_split(self._images.labels, ratio, self._settings.split_seed, seed)
+        return self._images.split(ratio, self._settings.split_seed, seed)
 
     def save(
         self,
@@ -131,6 +136,10 @@ class Results:
                 "classes": dict(zip(images.classes, counts, strict=True)),
                 "scales": {depth: [*levels] for depth, levels in images.scales.items()},
                 "skipped": [f"{name}: {reason}" for name, reason in images.bad],
+                "ratio_base": images.ratio_base,
+                "largest_ratio": images.rules.largest_ratio,
+                "groups_by": images.rules.by or None,
+                "notes": [*images.notes, *self._balance()],
             },
             "splits": splits,
             "versions": {"python": platform.python_version()} | {n: version(n) for n in _VERSIONS},

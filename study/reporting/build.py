@@ -117,6 +117,7 @@ def _notes(data: StudyData) -> Iterator[str]:
             f"Failed trials: {searched} of the search, {len(failed) - searched} after it; the "
             "table of trials has the reasons."
         )
+    yield from data.study["data"].get("notes", [])
     if skipped := data.study["data"]["skipped"]:
         unreadable = pluralize(len(skipped), "unreadable image was", "unreadable images were")
         yield f"{unreadable} skipped; study.json lists them."

@@ -12,6 +12,7 @@ from study.analysis.label_efficiency import (
     pareto_front,
 )
 from study.analysis.study_data import StudyData
+from study.answers.phrases import on_new, test_images
 from study.intervals.estimate import Estimate
 from study.reporting.figures.trial_plots import draw_label_efficiency, draw_trials
 from study.reporting.page import FigureWriter, Paragraph, Part, Table
@@ -40,7 +41,7 @@ def label_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
     title = f"{data.subject}: {pluralize(len(data.search), 'trial')} of the search"
     yield figures.add(
         "trials",
-        draw_trials(data.search, data.settings.metric, data.images, title),
+        draw_trials(data.search, data.settings.metric, data.ratio_base, title),
         f"Every trial of the search with {data.settings.backbone}, on the validation set that "
         "decides what is repeated and confirmed. Lines join the best trials of each mode: where a "
         "line is flat, more labels did not help.",
@@ -50,13 +51,15 @@ def label_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
 def _confirmed_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
     cells, scores = data.cells, data.test_scores
     title = f"{data.subject}: the chosen configuration of each cell, confirmed"
-    new = " and new photos" if all(c.scores["test_accuracy"].images for c in cells) else ""
+    accuracies = [c.scores["test_accuracy"] for c in cells]
+    about = "photos of new groups" if all(e.groups for e in accuracies) else "new photos"
+    new = f" and {about}" if all(e.images for e in accuracies) else ""
     modes = dict.fromkeys(c.mode for c in cells)
     beyond = [e for mode in modes if (e := extrapolate(data.confirmed, mode))]
     dashed = " Dashed: what two and four times the labels are expected to give." if beyond else ""
     yield figures.add(
         "label-efficiency",
-        draw_label_efficiency(cells, scores, data.images, title, beyond),
+        draw_label_efficiency(cells, scores, data.ratio_base, title, beyond),
         f"Test scores of {data.settings.backbone}: mean and 95 % interval over fresh seeds{new}. A "
         "seed sets the initial weights, the batch order and the training images. Where intervals "
         "of two modes overlap, see their paired difference below. Hollow: the search had no trial "
@@ -64,7 +67,7 @@ def _confirmed_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
         f"used.{dashed}",
     )
     for score in scores:
-        yield cell_table(cells, score)
+        yield cell_table(cells, score, data.largest_ratio)
         if any(c.scores[score].images for c in cells):
             yield seeds_table(cells, score)
     if differences := mode_differences(data.confirmed):
@@ -76,14 +79,20 @@ def _confirmed_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
         yield _saved_table(matches, saved[0].margin)
 
 
-def cell_table(cells: Sequence[CellSummary], score: str) -> Table:
-    """Return a score of each cell with the interval that counts."""
+def cell_table(
+    cells: Sequence[CellSummary], score: str, largest_ratio: float = 1 - 2 * HELD_OUT
+) -> Table:
+    """Return a score of each cell with the interval that counts.
+
+    At `largest_ratio` all seeds train on the same images.
+    """
     seeds = max(len(c.seeds) for c in cells)
     # A study that an earlier version began may have kept the outputs of some cells only.
     images = min(c.scores[score].images or 0 for c in cells)
     if images:
-        caption = f"{score} on new photos: mean and 95 % interval"
-        caption += f" from {pluralize(seeds, 'seed')} and {images} test images."
+        least = min((c.scores[score] for c in cells), key=lambda e: e.images or 0)
+        caption = f"{score} {on_new(least)}: mean and 95 % interval"
+        caption += f" from {pluralize(seeds, 'seed')} and {test_images(least)}."
         if seeds == 1:
             caption += " With one seed, it is the interval of these networks, not of the modes."
     elif seeds > 1:
@@ -93,7 +102,7 @@ def cell_table(cells: Sequence[CellSummary], score: str) -> Table:
     if any(c.borrowed_from for c in cells):
         caption += " *: with the configuration of the nearest ratio."
     texts = {c.cell: estimate_text(c.scores[score]) + "*" * bool(c.borrowed_from) for c in cells}
-    return _by_ratio(texts, caption + _same_images(cells))
+    return _by_ratio(texts, caption + _same_images(cells, largest_ratio))
 
 
 def seeds_table(cells: Sequence[CellSummary], score: str) -> Table:
@@ -114,14 +123,16 @@ def _by_ratio(texts: Mapping[Cell, str], caption: str) -> Table:
     return Table(["train_ratio", *modes], rows, caption)
 
 
-def _same_images(cells: Sequence[CellSummary]) -> str:
+def _same_images(cells: Sequence[CellSummary], largest_ratio: float) -> str:
     """Say at which ratio a seed does not choose the training images."""
     largest = max(c.train_ratio for c in cells)
-    if largest < 1 - 2 * HELD_OUT - 1e-9:
+    if largest < largest_ratio - 1e-9:
         return ""
+    # Whole groups can leave a few out.
+    nearly = "nearly " if any(e.groups for c in cells for e in c.scores.values()) else ""
     return (
-        f" At {largest:g} all seeds train on the same images, so its intervals don't cover other "
-        "training images."
+        f" At {largest:g} all seeds train on {nearly}the same images, so its intervals don't cover "
+        "other training images."
     )
 
 
@@ -130,9 +141,8 @@ def difference_table(differences: Sequence[Difference]) -> Table:
     pairs = list(dict.fromkeys((d.a.mode, d.b.mode) for d in differences))
     found = {(d.a.mode, d.b.mode, d.a.train_ratio): d for d in differences}
     texts = {place: difference_text(d) + _could_show(d) for place, d in found.items()}
-    where = (
-        "on new photos" if all(d.estimate.images for d in differences) else "on these test images"
-    )
+    new = all(d.estimate.images for d in differences)
+    where = on_new(differences[0].estimate) if new else "on these test images"
     return Table(
         ["train_ratio", *(f"{a} - {b}" for a, b in pairs)],
         [

@@ -21,6 +21,7 @@ class Shape(NamedTuple):
     """The size of a frozen trial's data."""
 
     images: int
+    """Those that train ratios are shares of."""
     classes: int
     features: int
     """Of an image."""

@@ -36,6 +36,8 @@ class TrialContext:
     storage: Storage
     metric: Metric
     """What the search optimises."""
+    rules: str | None = None
+    """Name of the cache entry of the rules of its split, if it has some."""
     features: str | None = None
     """Name of the cache entry of the features that frozen trials attach."""
     activations: tuple[str, ...] = ()
@@ -48,10 +50,10 @@ class TrialContext:
     """On a cluster: what each node must have."""
 
     @classmethod
-    def here(cls, settings: Settings, images: str, folder: Path) -> Self:
+    def here(cls, settings: Settings, images: str, folder: Path, rules: str | None = None) -> Self:
         """The context of a study on this machine, or on a disk that all nodes share."""
         storage = bucket_of(settings) or Folder(folder.resolve())
-        return cls(settings.cache.resolve(), images, storage, settings.metric)
+        return cls(settings.cache.resolve(), images, storage, settings.metric, rules)
 
     def checkpoint(self, trial: int) -> StoredFile:
         """Where a trial saves its network after each epoch."""
@@ -61,7 +63,8 @@ class TrialContext:
         """Map the data set, once a process; fetch it and what else this node's cache lacks."""
         for name in (*filter(None, [self.features]), *self.activations):
             self._entry(name)
-        return _attached(self._entry(self.images))
+        rules = self._entry(self.rules) if self.rules else None
+        return _attached(self._entry(self.images), rules)
 
     def weights_here(self, weights: str) -> str:
         """The weights of a trial, as this node has them."""
@@ -84,8 +87,8 @@ def checkpoint_name(trial: int) -> str:
 
 
 @cache
-def _attached(path: Path) -> ImageSet:
-    return ImageSet.open(path)
+def _attached(path: Path, rules: Path | None) -> ImageSet:
+    return ImageSet.open(path, rules)
 
 
 def make_context(prepared: "Prepared") -> TrialContext:
@@ -95,7 +98,9 @@ def make_context(prepared: "Prepared") -> TrialContext:
     """
     s, cache_folder, folder = prepared.settings, prepared.settings.cache, prepared.folder.resolve()
     images = prepared.images.path.relative_to(cache_folder).as_posix()
-    context = TrialContext.here(s, images, folder)
+    rules_path = prepared.images.rules_path
+    rules = rules_path.relative_to(cache_folder).as_posix() if rules_path else None
+    context = TrialContext.here(s, images, folder, rules)
     if not prepared.resources.joined:
         return context
     driver_store = start_driver_store(context.cache, folder)
@@ -125,6 +130,6 @@ def _publish_weights(weights: str, cache: Path) -> str | None:
 def shape_of(images: ImageSet, context: TrialContext) -> Shape:
     """The size of frozen trials' data: no features if each seed has a network of its own."""
     if not context.features:
-        return Shape(len(images.labels), len(images.classes), 0)
+        return Shape(images.ratio_base, len(images.classes), 0)
     features = np.load(context.cache / context.features / "features.npy", mmap_mode="r")
-    return Shape(len(images.labels), len(images.classes), int(features.shape[1]))
+    return Shape(images.ratio_base, len(images.classes), int(features.shape[1]))

@@ -32,7 +32,7 @@ def test_usage_lists_every_script(
 
 def test_an_unknown_command_lists_the_valid_ones(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["rum", "--resume", "x"]) == 2
-    expected = "error: unknown command 'rum'; use run, doctor, report, predict or sync\n"
+    expected = "error: unknown command 'rum'; use run, doctor, report, predict, sync or manifest\n"
     assert capsys.readouterr().err == expected
 
 

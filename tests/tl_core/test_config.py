@@ -52,7 +52,7 @@ NO_WEIGHT = "must be a number from 0 to 1, or auto"
     ("field", "value", "message"),
     [
         ("mode", "frozen", "should be 'freeze', 'probe', 'partial', 'finetune', 'lp_ft' or"),
-        ("train_ratio", 0.0, "greater than 0"), ("train_ratio", 0.81, "less than or equal to 0.8"),
+        ("train_ratio", 0.0, "greater than 0"), ("train_ratio", 1.01, "less than or equal to 1"),
         ("train_ratio", float("nan"), "finite number|greater than 0"),
         ("lr", 0.0, "greater than 0"), ("lr", float("inf"), "finite number"),
         *(("aux_weight", value, NO_WEIGHT) for value in (-0.1, 1.1, float("nan"), "Auto", None)),

@@ -4,19 +4,24 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from tl_core.config import Resize
 from tl_core.data.cache import MANIFEST, damage, new_array, publish
-from tl_core.data.decode import decoding_threads, to_square
+from tl_core.data.decode import as_rgb, decoding_threads, to_square
 from tl_core.data.reading.deep import Deep, Depth, Levels, Scales, fit_scales, is_full
 from tl_core.data.reading.kinds import NotAPictureError
 from tl_core.data.sources import Source
+from tl_core.data.splits import Split, make_split
+from tl_core.data.splitting.copies import find_copies
+from tl_core.data.splitting.join import copy_notes, join_rules
+from tl_core.data.splitting.rules import NO_RULES, SplitRules, keep_rules, open_rules
 from tl_core.errors import InputError, truncate_list
 from tl_core.progress import track
 from tl_core.text import pluralize
@@ -57,6 +62,21 @@ class ImageSet:
     """Of pictures with more than 8 bits: the values that became black and white."""
     deep: Mapping[Depth, int] = field(default_factory=dict)
     """How many of them there are."""
+    rules: SplitRules = NO_RULES
+    """The parts that are given, and groups."""
+    rules_path: Path | None = None
+    """The cache entry of the rules; None if there are none."""
+    notes: tuple[str, ...] = ()
+    """How the data were understood; only where they were decoded."""
+
+    def split(self, train_ratio: float, split_seed: int = 0, seed: int = 0) -> Split:
+        """Split the images by their rules; see `make_split`."""
+        return make_split(self.labels, train_ratio, split_seed, seed, self.rules)
+
+    @property
+    def ratio_base(self) -> int:
+        """Images that a train ratio is a share of: all, or those of a given training part."""
+        return len(self.rules.pool(len(self.labels)))
 
     @property
     def image_size(self) -> int:
@@ -77,8 +97,8 @@ class ImageSet:
         return frozenset({self.key, *earlier})
 
     @classmethod
-    def open(cls, path: Path) -> "ImageSet":
-        """Open a cache entry by memory map."""
+    def open(cls, path: Path, rules: Path | None = None) -> "ImageSet":
+        """Open a cache entry by memory map, with the cache entry of its rules if it has some."""
         about = json.loads((path / "about.json").read_text())
         return cls(
             name=about["name"],
@@ -93,6 +113,8 @@ class ImageSet:
             resize=about.get("resize", "squash"),  # Data sets that are made up do not say.
             scales={depth: Levels(*both) for depth, both in about.get("scales", {}).items()},
             deep=about.get("deep", {}),
+            rules=open_rules(rules) if rules else NO_RULES,
+            rules_path=rules,
         )
 
 
@@ -139,7 +161,26 @@ def load_images(
     if empty:
         faults = (f"class {source.classes[i]!r} has no readable image" for i in empty)
         raise InputError(truncate_list(faults))
-    return images
+    return _with_rules(images, source, cache)
+
+
+def _with_rules(images: ImageSet, source: Source, cache: Path) -> ImageSet:
+    """Add what the split keeps to: what the source says of the images that are left, and copies."""
+    number = {name: i for i, name in enumerate(source.ids)}
+    rows = np.array([number[name] for name in images.ids], np.int64)
+
+    def read(i: int, size: int) -> Image.Image:
+        return as_rgb(source.read(i, size), images.scales)
+
+    copies = find_copies(cache / "copies" / images.key, images.pixels, read, rows)
+    given = source.rules.only(rows)
+    rules = join_rules(given, copies)
+    found = copy_notes(copies, images.labels, images.ids, images.classes, given, rules)
+    # Other manifests may list the same images, so the name is not that of the cache entry.
+    known = replace(images, name=source.name, notes=(*source.notes, *found))
+    if rules.is_plain():
+        return known
+    return replace(known, rules=rules, rules_path=keep_rules(rules, cache))
 
 
 def unreadable(source: Source, size: int, numbers: Iterable[int]) -> list[tuple[str, str]]:

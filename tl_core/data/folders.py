@@ -51,6 +51,22 @@ def folder_kind(folder: Path) -> str | None:
     return output_kind(folder, names)
 
 
+def is_output(folder: Path, passed: PassedOver) -> bool:
+    """Whether programs wrote a folder, or all that is in it; then it is added to `passed`."""
+    try:
+        kind = folder_kind(folder)
+    except PermissionError:  # `files_below` reports it.
+        return False
+    if kind:
+        passed.add(kind, folder)
+        return True
+    inside = PassedOver()
+    if next(files_below(folder, passed=inside), None) is not None or not inside.outputs:
+        return False
+    passed.merge(inside.as_one(folder))  # Such as `runs`, which holds studies and nothing else.
+    return True
+
+
 def listed(folder: Path) -> tuple[list[Path], list[Path]]:
     """Files (anything but folders) and folders directly in a folder, each sorted."""
     parts: tuple[list[Path], list[Path]] = ([], [])

@@ -4,9 +4,9 @@ import hashlib
 import json
 import os
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tl_core.data import demo
@@ -14,6 +14,7 @@ from tl_core.data.cache import tag_cache
 from tl_core.data.decode import Picture, open_picture
 from tl_core.data.scanning.class_folders import scan_classes
 from tl_core.data.scanning.selection import ALL, Selection
+from tl_core.data.splitting.rules import NO_RULES, SplitRules
 from tl_core.errors import InputError
 from tl_core.files import LFS_REMEDY, is_lfs_pointer, user_path
 from tl_core.text import pluralize, printable
@@ -34,8 +35,14 @@ class Source:
     """Hash of everything that decides the pixels, except the image size."""
     read: Callable[[int, int], Picture]
     """(number of the image, wanted side in pixels) -> picture of any size, for `to_square`."""
+    rules: SplitRules = NO_RULES
+    """The parts that are given, and groups; copies are not known before images are decoded."""
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """All columns of a manifest, N cells each, as text."""
+    group_names: tuple[str | None, ...] = ()
+    """The group of each image, N, None where it has none; empty without groups."""
     notes: tuple[str, ...] = ()
-    """What users must know: folders that were passed over, files that look like masks."""
+    """How the data were understood, what was passed over, what looks like masks."""
 
 
 def find_source(data: str, cache: Path, selection: Selection = ALL) -> Source:
@@ -69,12 +76,13 @@ def demo_source(seed: int = 0, n_images: int = demo.N_IMAGES) -> Source:
     )
 
 
-def folder_source(root: Path, selection: Selection = ALL) -> Source:
+def folder_source(root: Path, selection: Selection = ALL, part: bool = False) -> Source:
     """Scan a folder with one sub-folder per class; see `scan_classes`."""
     root = Path(os.path.realpath(root))  # Unlike Path.resolve, it accepts a loop of links.
-    scan = scan_classes(root, selection)
+    scan = scan_classes(root, selection, part)
     files = [*zip(scan.files, scan.labels, strict=True)]
-    return _of_files(printable(str(root)), scan.classes, scan.ids, files, scan.notes)
+    source = files_source(printable(str(root)), scan.classes, scan.ids, files)
+    return replace(source, notes=scan.notes)
 
 
 def oxford_pet_source(root: Path) -> Source:
@@ -87,7 +95,7 @@ def oxford_pet_source(root: Path) -> Source:
             OxfordIIITPet(root, download=True)
         files = sorted([*_pets(root, "trainval"), *_pets(root, "test")])
         ids = tuple(path.name for path, _ in files)
-        return _of_files("oxford-pet", ("cat", "dog"), ids, files)
+        return files_source("oxford-pet", ("cat", "dog"), ids, files)
     except (OSError, RuntimeError, tarfile.TarError) as error:
         raise InputError(
             [
@@ -126,13 +134,10 @@ def _pets(root: Path, part: str) -> Iterator[tuple[Path, int]]:
         yield base / "images" / f"{name}.jpg", int(species) - 1
 
 
-def _of_files(
-    name: str,
-    classes: tuple[str, ...],
-    ids: tuple[str, ...],
-    files: list[tuple[Path, int]],
-    notes: tuple[str, ...] = (),
+def files_source(
+    name: str, classes: tuple[str, ...], ids: tuple[str, ...], files: list[tuple[Path, int]]
 ) -> Source:
+    """Return the source of N files, each with its label."""
     states = [(path, _state(path)) for path, _ in files]
     if all(is_lfs_pointer(path, state) for path, state in states):
         n = pluralize(len(files), "file")
@@ -145,7 +150,6 @@ def _of_files(
         labels=tuple(label for _, label in files),
         fingerprint=_hash([classes, [label for _, label in files], seen]),
         read=lambda i, size: open_picture(files[i][0]),
-        notes=notes,
     )
 
 

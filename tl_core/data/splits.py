@@ -3,20 +3,29 @@
 Test and validation hold 10 % of every class each and depend only on `split_seed`. The rest is the
 pool: `seed` orders each class of it, and a training subset takes the first `train_ratio * n_class`
 images of each. So within a seed the subset at 0.1 is part of the one at 0.2, and all modes see the
-same images.
+same images. Parts that are given are used as they are: then ratios are shares of the given training
+part, of which a part that is not given takes 10 %. Groups stay on one side, and training
+subsets are made of whole groups (`tl_core.data.splitting`).
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from tl_core.data.splitting.draw import (
+    Groups,
+    draw_held_out,
+    draw_training,
+    group_images,
+    held_out_of,
+    round_half_up,
+)
+from tl_core.data.splitting.rules import HELD_OUT as HELD_OUT
+from tl_core.data.splitting.rules import NO_RULES, PART_WORDS, PARTS, SplitRules
 from tl_core.errors import InputError, truncate_list
-from tl_core.text import pluralize
-
-HELD_OUT = 0.1
-"""Share of each class in the test set, and again in the validation set."""
+from tl_core.text import pluralize, printable
 
 
 @dataclass(frozen=True)
@@ -33,70 +42,151 @@ class Split:
         return {name: _hash_ids(ids[i] for i in part) for name, part in parts.items()}
 
 
-def make_split(labels: np.ndarray, train_ratio: float, split_seed: int = 0, seed: int = 0) -> Split:
+def make_split(
+    labels: np.ndarray,
+    train_ratio: float,
+    split_seed: int = 0,
+    seed: int = 0,
+    rules: SplitRules = NO_RULES,
+) -> Split:
     """Split N images.
 
     Args:
         labels: int64 [N], every class from 0 to K - 1 at least once.
-        train_ratio: training images as a share of all N, 0 < r <= 0.8.
+        train_ratio: training images as a share of all N, 0 < r <= 0.8; of the given training part
+            if there is one, up to `rules.largest_ratio`.
         split_seed: draws test and validation.
         seed: draws the order in which images of the pool become training images.
+        rules: parts that are given, and groups.
 
     Raises:
         InputError: a class would be missing from one of the three parts; says how many images
             are missing.
     """
-    if faults := split_faults(labels, train_ratio):
+    if faults := split_faults(labels, train_ratio, rules=rules, split_seed=split_seed):
         raise InputError(faults)
-    held = np.random.default_rng([split_seed, 0])
-    order = np.random.default_rng([seed, 1])
-    train, val, test = [], [], []
-    for label in np.unique(labels):
-        members = held.permutation(np.flatnonzero(labels == label))
-        n_held = _n_held(len(members))
-        test.append(members[:n_held])
-        val.append(members[n_held : 2 * n_held])
-        pool = order.permutation(np.sort(members[2 * n_held :]))
-        train.append(pool[: _n_train(len(members), train_ratio)])
-    return Split(*(np.sort(np.concatenate(part)) for part in (train, val, test)))
+    pool, groups = _pool(labels, rules)
+    *held, left = draw_held_out(groups, len(rules.drawn()), split_seed)
+    found = dict(zip(rules.drawn(), held, strict=True))
+    parts = {name: pool[groups.members(part)] for name, part in found.items()}
+    if rules.parts is not None:
+        given = [(i, name) for i, name in enumerate(PARTS) if name not in found]
+        parts = {name: np.flatnonzero(rules.parts == i) for i, name in given} | parts
+    parts["train"] = pool[groups.members(draw_training(groups, left, train_ratio, seed))]
+    return Split(**parts)
 
 
 def split_faults(
-    labels: np.ndarray, train_ratio: float, classes: Sequence[str] | None = None
+    labels: np.ndarray,
+    train_ratio: float,
+    classes: Sequence[str] | None = None,
+    rules: SplitRules = NO_RULES,
+    split_seed: int = 0,
 ) -> list[str]:
     """Say for each class that is too small how many images are missing; [] if none is."""
-    faults = []
+    if train_ratio > rules.largest_ratio:
+        return [_too_large(train_ratio, rules)]
+    faults = [*_absent(labels, classes, rules)]
+    pool, groups = _pool(labels, rules)
+    few = [*_too_few(labels[pool], train_ratio, classes, rules)]
+    if not few and not faults and not groups.single:
+        few = [*_without_groups(groups, classes, rules, split_seed)]
+        few = few or [*_less_than_groups(groups, train_ratio, classes, rules)]
+    return [*truncate_list(faults), *truncate_list(few)]
+
+
+def _pool(labels: np.ndarray, rules: SplitRules) -> tuple[np.ndarray, Groups]:
+    """The images that training and the drawn parts share, and their groups."""
+    pool = rules.pool(len(labels))
+    return pool, group_images(labels[pool], None if rules.groups is None else rules.groups[pool])
+
+
+def _too_large(train_ratio: float, rules: SplitRules) -> str:
+    drawn = " and ".join(PART_WORDS[part] for part in reversed(rules.drawn()))
+    takes = "takes" if len(rules.drawn()) == 1 else "each take"
+    return (
+        f"train_ratio {train_ratio:g} is above {rules.largest_ratio:g}: {drawn} {takes} "
+        f"{HELD_OUT:g} of the images"
+    )
+
+
+def _absent(labels: np.ndarray, classes: Sequence[str] | None, rules: SplitRules) -> Iterator[str]:
+    """Classes that a given part lacks."""
+    if rules.parts is None:
+        return
+    for number, part in enumerate(PARTS):
+        if part in rules.drawn():
+            continue
+        for label in np.setdiff1d(labels, labels[rules.parts == number]):
+            name = _name(label, classes)
+            yield f"class {name} has no image in the given {PART_WORDS[part]} part"
+
+
+def _too_few(
+    labels: np.ndarray, train_ratio: float, classes: Sequence[str] | None, rules: SplitRules
+) -> Iterator[str]:
+    *first, last = ["training", *(PART_WORDS[part] for part in reversed(rules.drawn()))]
+    parts = f"{', '.join(first)} and {last} each" if first else last
+    where = "" if rules.parts is None else " in the training part"
     for label, n in zip(*np.unique(labels, return_counts=True), strict=True):
-        missing = smallest_class(train_ratio) - int(n)
+        missing = smallest_class(train_ratio, len(rules.drawn())) - int(n)
         if missing > 0:
-            name = classes[label] if classes else int(label)
-            faults.append(
-                f"class {name!r} has {pluralize(int(n), 'image')}; train_ratio {train_ratio:g} "
-                f"needs {missing} more to have one in training, validation and test each"
+            yield (
+                f"class {_name(label, classes)} has {pluralize(int(n), 'image')}{where}; "
+                f"train_ratio {train_ratio:g} needs {missing} more to have one in {parts}"
             )
-    return [*truncate_list(faults)]
 
 
-def smallest_class(train_ratio: float) -> int:
-    """Return the fewest images with which a class is in every part at this ratio."""
-    n = 3
-    while _n_train(n, train_ratio) < 1:
+def _without_groups(
+    groups: Groups, classes: Sequence[str] | None, rules: SplitRules, split_seed: int
+) -> Iterator[str]:
+    """Classes that have no whole group for a part."""
+    *held, left = draw_held_out(groups, len(rules.drawn()), split_seed)
+    for part, found in zip([*rules.drawn(), "train"], [*held, left], strict=True):
+        there = groups.labels[groups.members(found)]
+        for label in np.setdiff1d(groups.labels, there):
+            n = len(np.unique(groups.of[groups.labels == label]))
+            yield (
+                f"class {_name(label, classes)} would have no {PART_WORDS[part]} image: "
+                f"its images are in {pluralize(n, 'group')} ({_kind(rules)}), and each part takes "
+                "whole ones; add groups of this class, or leave it out"
+            )
+
+
+def _less_than_groups(
+    groups: Groups, train_ratio: float, classes: Sequence[str] | None, rules: SplitRules
+) -> Iterator[str]:
+    """Classes of which a training subset is to have less than half of what a group has."""
+    for label in np.unique(groups.labels):
+        images = int((groups.labels == label).sum())
+        of_one = images / len(np.unique(groups.of[groups.labels == label]))
+        wanted, least = round_half_up(train_ratio * images), max(1.0, of_one / 2)
+        if wanted < least:
+            yield (
+                f"train_ratio {train_ratio:g} is {pluralize(wanted, 'image')} of class "
+                f"{_name(label, classes)}, less than half of what a group "
+                f"has of it ({_kind(rules)}: {of_one:.1f} on average); the smallest ratio that "
+                f"fits is {np.ceil(1000 * least / images) / 1000:g}"
+            )
+
+
+def _name(label: int, classes: Sequence[str] | None) -> str:
+    return repr(classes[label] if classes else int(label))
+
+
+def _kind(rules: SplitRules) -> str:
+    return printable(rules.by) or "copies of a photo"
+
+
+def smallest_class(train_ratio: float, parts: int = 2) -> int:
+    """Return the fewest images with which a class is in every part at this ratio.
+
+    `parts` are those that are drawn beside training.
+    """
+    n = 1 + parts
+    while min(round_half_up(train_ratio * n), n - parts * held_out_of(n)) < 1:
         n += 1
     return n
-
-
-def _n_held(n: int) -> int:
-    return max(1, _round(HELD_OUT * n))
-
-
-def _n_train(n: int, train_ratio: float) -> int:
-    # Rounded for each class, so that it grows with the ratio and subsets nest.
-    return min(_round(train_ratio * n), n - 2 * _n_held(n))
-
-
-def _round(x: float) -> int:
-    """Round half up; Python's round goes to the even neighbour, so 0.5 images would be none."""
-    return int(x + 0.5 + 1e-9)
 
 
 def _hash_ids(ids: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tl_core.config import FROZEN, Precision, TrialConfig
 from tl_core.data.datasets import ImageSet
-from tl_core.data.splits import Split, make_split
+from tl_core.data.splits import Split
 from tl_core.inputs.features import load_features
 from tl_core.models.backbones import Backbone, library_versions, load_backbone
 from tl_core.models.heads import Heads
@@ -68,7 +68,7 @@ class Setup:
     def split(self, seed: int) -> Split:
         """The images of a seed's three parts."""
         c = self.config
-        return make_split(self.inputs.images.labels, c.train_ratio, c.split_seed, seed)
+        return self.inputs.images.split(c.train_ratio, c.split_seed, seed)
 
     def heads(self, seed: int) -> Heads:
         """Fresh heads, the same for all modes of a seed."""

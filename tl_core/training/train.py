@@ -14,7 +14,7 @@ from torch import nn
 
 from tl_core.config import FROZEN, EpochMetrics, Report, TrialConfig
 from tl_core.data.datasets import ImageSet
-from tl_core.data.splits import Split, make_split
+from tl_core.data.splits import Split
 from tl_core.inputs.augment import make_augment
 from tl_core.inputs.batches import (
     Read,
@@ -169,7 +169,7 @@ def chance_warning(config: TrialConfig, images: ImageSet, last: EpochMetrics) ->
     """Return a warning if frozen features separate the classes no better than chance does."""
     if config.mode not in FROZEN or config.weights == "none" or config.aux_weight == 1:
         return None
-    split = make_split(images.labels, config.train_ratio, config.split_seed, config.seed)
+    split = images.split(config.train_ratio, config.split_seed, config.seed)
     counts = np.bincount(images.labels[split.val])
     chance = counts.max() / counts.sum()
     noise = 2 * math.sqrt(chance * (1 - chance) / counts.sum())

@@ -9,8 +9,14 @@ import torch
 
 from study.analysis.images.calibration import calibration_error, fit_temperature
 from study.intervals.by_class import Interval, balanced_accuracy_interval, macro_f1_interval
+from study.intervals.grouped import grouped_with_pseudo, number_groups
+from study.intervals.grouped_by_class import (
+    Linear,
+    balanced_accuracy_table,
+    macro_f1_table,
+)
 from study.intervals.pigeonhole import auroc_draws, auroc_interval
-from study.intervals.two_way import TInterval
+from study.intervals.two_way import DIFFERENCE_PSEUDO, SHARE_PSEUDO, TInterval, two_way
 from study.records.outputs import Targets
 from tl_core.models.heads import choose, probabilities
 from tl_core.objectives.losses import log_losses
@@ -32,6 +38,15 @@ class ImageScores:
     scores: dict[str, float] = field(default_factory=dict)
     """Those that a trial does not compute itself. `test_brightness_mae_baseline` is that of
     predicting the training photos' mean."""
+    groups: np.ndarray | None = None
+    """int64 [N], from 0 to G - 1: images that are alike; None if each is its own."""
+    named: bool = False
+    """Whether users named the groups; else they are copies of a photo."""
+
+    @property
+    def new_groups(self) -> int | None:
+        """Groups that a user named, whose number counts for new ones; None without any."""
+        return int(self.groups.max()) + 1 if self.named and self.groups is not None else None
 
     @property
     def chosen(self) -> np.ndarray:
@@ -41,15 +56,18 @@ class ImageScores:
     @cached_property
     def auroc_draws(self) -> np.ndarray:
         """AUROC on the images, then on draws of them; float64 [1 + B]."""
-        return auroc_draws(self.logits, self.labels)
+        return auroc_draws(self.logits, self.labels, self.groups)
 
 
-def score_images(outputs: Mapping[str, Outputs], targets: Mapping[str, Targets]) -> ImageScores:
+def score_images(
+    outputs: Mapping[str, Outputs], targets: Mapping[str, Targets], named: bool = False
+) -> ImageScores:
     """Score every test image; validation gives the temperature.
 
     Args:
         outputs: of one network, on `val` and `test`.
         targets: of the same images.
+        named: whether users named the groups of images.
     """
     test, truth = outputs["test"], targets["test"]
     logits, labels = test.logits.double(), torch.from_numpy(truth.labels)
@@ -75,6 +93,8 @@ def score_images(outputs: Mapping[str, Outputs], targets: Mapping[str, Targets])
         logits.numpy(),
         {name: found.numpy() for name, found in values.items()},
         {"test_log_loss_scaled": values["test_log_loss_scaled"].mean().item(), **errors},
+        None if truth.groups is None else number_groups(truth.groups),
+        named,
     )
 
 
@@ -82,21 +102,32 @@ def _auroc(networks: Sequence[ImageScores], minus: Sequence[ImageScores]) -> TIn
     draws = np.array([one.auroc_draws for one in networks])
     if minus:
         draws = draws - np.array([one.auroc_draws for one in minus])
-    return auroc_interval(draws, networks[0].labels)
+    return auroc_interval(draws, networks[0].labels, networks[0].groups)
 
 
 def _by_class(
-    interval: Interval, networks: Sequence[ImageScores], minus: Sequence[ImageScores]
+    interval: Interval,
+    linear: Linear,
+    networks: Sequence[ImageScores],
+    minus: Sequence[ImageScores],
 ) -> TInterval:
     chosen = np.array([one.chosen for one in networks])
     other = np.array([one.chosen for one in minus]) if minus else None
-    return interval(chosen, networks[0].labels, other)
+    labels, groups = networks[0].labels, networks[0].groups
+    if groups is None:
+        return interval(chosen, labels, other)
+    table = linear(chosen, labels)
+    if other is None:
+        return two_way(grouped_with_pseudo(table, groups, SHARE_PSEUDO))
+    return two_way(grouped_with_pseudo(table - linear(other, labels), groups, DIFFERENCE_PSEUDO))
 
 
+_BALANCED = (balanced_accuracy_interval, balanced_accuracy_table)
+_F1 = (macro_f1_interval, macro_f1_table)
 OF_ALL_IMAGES: dict[str, Callable[[Sequence[ImageScores], Sequence[ImageScores]], TInterval]] = {
     "test_auroc": _auroc,
-    "test_balanced_accuracy": partial(_by_class, balanced_accuracy_interval),
-    "test_macro_f1": partial(_by_class, macro_f1_interval),
+    "test_balanced_accuracy": partial(_by_class, *_BALANCED),
+    "test_macro_f1": partial(_by_class, *_F1),
 }
 """Scores that are no means over images but have an interval on new photos: from a network for each
 seed, and those to compare them with, if any."""

@@ -10,6 +10,7 @@ import pandas as pd
 from scipy import stats
 
 from study.analysis.estimates import Confirmed, by_cell
+from study.intervals.grouped import grouped_with_pseudo, number_groups
 from study.intervals.two_way import CONFIDENCE, SHARE_PSEUDO, Floats, two_way
 from tl_core.text import natural_key, printable
 
@@ -38,7 +39,8 @@ def recalls(trials: Sequence[Confirmed], classes: Sequence[str]) -> list[Recall]
     All seeds see the same images, so the n of Wilson's interval is the number of images, and not
     that times the seeds. If seeds differ by more than these images explain, n is as much smaller as
     makes the interval as wide as the two-way one (effective sample size: Korn and Graubard, Survey
-    Methodology 24, 1998). With one seed, it is about this one network.
+    Methodology 24, 1998). So it is if images come in groups. With one seed, it is about this one
+    network.
 
     Returns nothing if a trial has not kept its outputs.
     """
@@ -46,20 +48,26 @@ def recalls(trials: Sequence[Confirmed], classes: Sequence[str]) -> list[Recall]
     if len(kept) < len(trials):
         return []
     labels, hits = kept[0].labels, np.array([one.values["test_accuracy"] for one in kept])
+    groups = kept[0].groups
     found = []
     for label, name in sorted(enumerate(classes), key=lambda each: natural_key(each[1])):
         own = hits[:, labels == label]
         mean, images = float(own.mean()), own.shape[1]
-        found.append(Recall(printable(name), images, mean, *wilson(mean, _effective(own))))
+        own_groups = None if groups is None else number_groups(groups[labels == label])
+        n = _effective(own, own_groups)
+        found.append(Recall(printable(name), images, mean, *wilson(mean, n)))
     return found
 
 
-def _effective(hits: Floats) -> float:
+def _effective(hits: Floats, groups: np.ndarray | None) -> float:
     """The number of images that tell as much of the mean of hits [S, n] as these: from 1 to n.
 
-    It compares the two-way interval with what it would be if all seeds said the same of each image.
+    It compares the two-way interval with what it would be if all seeds said the same of each image,
+    each of which is its own.
     """
-    images, found = hits.shape[1], two_way(hits, SHARE_PSEUDO)
+    if groups is not None and not groups.any():
+        return 1.0  # One group.
+    images, found = hits.shape[1], two_way(grouped_with_pseudo(hits, groups, SHARE_PSEUDO))
     free = images + len(SHARE_PSEUDO) - 1
     mean = float(found.center)
     alike = float(stats.t.ppf((1 + CONFIDENCE) / 2, free)) * math.sqrt(mean * (1 - mean) / free)

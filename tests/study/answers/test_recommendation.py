@@ -1,5 +1,6 @@
 """What to do, in a few sentences."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def data(
         record.kind, record.wall_s = "confirm", wall_s
         records.append(record)
     found = StudyData(Path(), {}, records)
-    vars(found).update(ranking=ranking, confirmed=confirmed)
+    vars(found).update(ranking=ranking, confirmed=confirmed, is_split=False)
     return found
 
 
@@ -69,3 +70,26 @@ def test_the_smallest_difference_that_shows() -> None:
     assert resolution(data([NET], seen(*NET, hits(0.9)))) is None, "there is nothing to compare"
     plain = make_confirmed(*NET, [0.5, 0.6]) + make_confirmed(*FREEZE, [0.5, 0.7])
     assert resolution(data([NET, FREEZE], plain)) is None, "on these test images alone"
+
+
+def test_groups_and_given_parts_are_named() -> None:
+    confirmed = [*seen(*NET, hits(0.9, 40)), *seen(*FREEZE, hits(0.7, 40))]
+    groups = np.arange(40) // 5
+    grouped = [
+        replace(c, images=replace(c.images, groups=groups, named=True))
+        for c in confirmed
+        if c.images
+    ]
+    study = data([NET, FREEZE], grouped, {NET: 1.0, FREEZE: 1.0})
+    assert " Expect an accuracy of 90.0 % (" in recommendation(study)
+    assert "on photos of new groups." in recommendation(study)
+    found = str(resolution(study))
+    assert found.startswith("On 40 test images of 8 groups, with 3 seeds, two modes must be ")
+    assert found.endswith("apart to be told from each other; more test groups or seeds show less.")
+    vars(study).update(is_split=True)
+    start = (
+        "Use fine-tuning after the heads (lp_ft) at learning rate 0.001, with 40 % of the given "
+    )
+    assert recommendation(study).startswith(f"{start}training images for training.")
+    copies = [replace(c, images=replace(c.images, groups=groups)) for c in confirmed if c.images]
+    assert "on new photos." in recommendation(data([NET, FREEZE], copies))

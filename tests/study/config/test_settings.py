@@ -70,7 +70,7 @@ def test_image_size_follows_backbone_unless_given(given: dict[str, Any], side: i
     (f"must be {METRICS} or 'val_brightness_r2'", "--metric accuracy"),
     ("must be greater than 0", "--lr 0, --lr -1e-3, --train-ratio 0"),
     ("must be a finite number", "--lr nan, --lr -inf, --train-ratio nan"),
-    ("must be less than or equal to 0.8", "--train-ratio 0.81"),
+    ("must be less than or equal to 1", "--train-ratio 1.01"),
     ("must be a number from 0 to 1, or auto",
      "--aux-weight -0.1, --aux-weight 1.1, --aux-weight auot"),
     ("must be 'freeze', 'probe', 'partial', 'finetune', 'lp_ft' or 'scratch'", "--mode frozen"),

@@ -48,7 +48,7 @@ def test_given_ratio_too_small_for_the_data(photo_folder: Path) -> None:
     ]
     # A ratio at fault is replaced by the default ones, which are left out instead.
     assert quick_faults(data=str(photo_folder), train_ratio=["10"]) == [
-        "--train-ratio 10: must be less than or equal to 0.8"
+        "--train-ratio 10: must be less than or equal to 1"
     ]
 
 
@@ -56,7 +56,7 @@ def test_a_data_folder_that_can_not_be_read(monkeypatch: pytest.MonkeyPatch) -> 
     def fail(*_: object) -> None:
         raise PermissionError(13, "Permission denied", "photos/cat")
 
-    monkeypatch.setattr(checks, "find_source", fail)
+    monkeypatch.setattr(checks, "find_data", fail)
     assert quick_faults(data="photos") == ["photos/cat: Permission denied"]
 
 
@@ -83,7 +83,7 @@ def test_a_download_waits_until_nothing_is_wrong(monkeypatch: pytest.MonkeyPatch
     def download(*_: object) -> None:
         raise AssertionError("a download has begun")
 
-    monkeypatch.setattr(checks, "find_source", download)
+    monkeypatch.setattr(checks, "find_data", download)
     setup = Setup(make_settings(data=PET), faults_by_name={"a": [Fault(None, "wrong")]})
     run_checks(setup, QUICK)
     assert [*torch_checks.check_pet(setup)] == []
@@ -96,7 +96,7 @@ def test_a_start_resolves_asks_and_fits_once(
 ) -> None:
     calls = Counter[str]()
     server = "http://127.0.0.1:5000"
-    ask = {"resolve": setup, "find_source": checks, "fit_ratios": checks, "fit_ratios ": prepare}
+    ask = {"resolve": setup, "find_data": checks, "fit_ratios": checks, "fit_ratios ": prepare}
     for name, module in (ask | {"check_server": torch_checks}).items():
         original = getattr(module, name.strip())
 
@@ -106,7 +106,7 @@ def test_a_start_resolves_asks_and_fits_once(
 
         monkeypatch.setattr(module, name.strip(), count)
     prepare_new(QUICKEST | {"data": str(photo_folder), "tracking_uri": server})
-    assert calls == dict.fromkeys(("resolve", "find_source", "fit_ratios", "check_server"), 1)
+    assert calls == dict.fromkeys(("resolve", "find_data", "fit_ratios", "check_server"), 1)
     assert fit_ratios is not checks.fit_ratios  # It was counted.
 
 

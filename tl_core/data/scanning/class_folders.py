@@ -4,11 +4,10 @@ import os
 import shlex
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tl_core.data.folders import files_below, folder_kind, listed
+from tl_core.data.folders import files_below, is_output, listed
 from tl_core.data.reading.kinds import HEAD, TEXTS, kind_fault
 from tl_core.data.scanning.layouts import ONE_CLASS, PICTURES, why_no_classes, why_no_folder
 from tl_core.data.scanning.masks import mask_notes
@@ -36,31 +35,28 @@ class Scan:
     """What users must know: folders that were passed over, files that look like masks."""
 
 
-def scan_classes(root: Path, selection: Selection = ALL) -> Scan:
+def scan_classes(root: Path, selection: Selection = ALL, part: bool = False) -> Scan:
     """Find the classes of a folder, and their files.
 
     Folders that programs write, such as studies and caches, are passed over.
 
     Raises `InputError` that names every class folder with no files, or with the name of another,
-    and every pattern of `selection` that matches nothing.
+    and every pattern of `selection` that matches nothing; of a `part`, others may match it.
     """
     if not root.is_dir():
         raise InputError([f"data folder {root} {why_no_folder(root)}"])
     passed, inside = PassedOver(), {}
     for folder in _candidates(root, passed):
         own = PassedOver()
-        files = [*files_below(folder, within=root, passed=own)]
-        if files or not own.outputs:
-            inside[folder.name] = files
-            passed.merge(own)
-        else:  # Such as `runs`, which holds studies and nothing else.
-            passed.merge(own.as_one(folder))
+        inside[folder.name] = [*files_below(folder, within=root, passed=own)]
+        passed.merge(own)
     kept = {
         name: [path for path in files if selection.keeps(_id(path, root))]
         for name, files in inside.items()
         if selection.keeps_folder(name)
     }
-    faults = [*_unused(root, selection, inside, passed), *_same_names([*kept])]
+    _note_matches(root, selection, inside, passed)
+    faults = [*(() if part else selection.unused()), *_same_names([*kept])]
     if len(kept) < 2:
         faults.append(Fault(None, f"data folder {root} {why_no_classes(root, [*kept])}"))
     else:
@@ -81,13 +77,8 @@ def scan_classes(root: Path, selection: Selection = ALL) -> Scan:
 def _candidates(root: Path, passed: PassedOver) -> Iterator[Path]:
     """Yield the folders that may be classes."""
     for path in listed(root)[1]:
-        kind = None
-        with suppress(PermissionError):  # `files_below` reports it.
-            kind = folder_kind(path)
-        if kind:
-            passed.add(kind, path)
         # A link back up would be a class with the images of all the others.
-        elif not root.is_relative_to(os.path.realpath(path)):
+        if not is_output(path, passed) and not root.is_relative_to(os.path.realpath(path)):
             yield path
 
 
@@ -95,15 +86,15 @@ def _id(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix()
 
 
-def _unused(
+def _note_matches(
     root: Path, selection: Selection, inside: Mapping[str, Sequence[Path]], passed: PassedOver
-) -> Iterator[Fault]:
-    """Yield a fault for each pattern that matches nothing; what is unused anyway counts, too."""
+) -> None:
+    """Remember which patterns match something; what is unused anyway counts, too."""
     if selection:
-        unused = [*listed(root)[0], *(path for files in inside.values() for path in files)]
+        files = [*listed(root)[0], *(path for files in inside.values() for path in files)]
         folders = (folder for found in passed.folders.values() for folder in found)
-        yield from selection.unused(
-            [*(_id(path, root) for path in unused), *(f"{_id(path, root)}/" for path in folders)]
+        selection.note_matches(
+            [*(_id(path, root) for path in files), *(f"{_id(path, root)}/" for path in folders)]
         )
 
 

@@ -1,7 +1,7 @@
 """Which files of a data folder are used: `--include` and `--exclude`, as in a .gitignore file."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from pathspec import GitIgnoreSpec
@@ -25,6 +25,8 @@ class Selection:
     """A file must match one of them, if there are any; so it does if its folder matches."""
     exclude: tuple[str, ...] = ()
     """A file must match none of them."""
+    _used: set[str] = field(default_factory=set, repr=False, compare=False)
+    """The patterns that have matched something in one of the folders."""
 
     def __bool__(self) -> bool:
         return bool(self.include or self.exclude)
@@ -44,14 +46,18 @@ class Selection:
         """Whether files of a folder may be used: no pattern leaves it out as a whole."""
         return not any(spec.match_file(f"{path}/") for spec in self._specs[1])
 
-    def unused(self, paths: Iterable[str]) -> Iterator[Fault]:
-        """Yield a fault for each pattern that matches none of the paths: it may be mistyped."""
+    def note_matches(self, paths: Iterable[str]) -> None:
+        """Remember which patterns match one of the paths, also those that are not used anyway."""
         found = [*paths]
-        for flag, globs, specs in zip(
-            ("--include", "--exclude"), (self.include, self.exclude), self._specs, strict=True
-        ):
-            for glob, spec in zip(globs, specs, strict=True):
-                if not any(map(spec.match_file, found)):
+        for globs, specs in zip((self.include, self.exclude), self._specs, strict=True):
+            matches = zip(globs, (any(map(spec.match_file, found)) for spec in specs), strict=True)
+            self._used.update(glob for glob, matched in matches if matched)
+
+    def unused(self) -> Iterator[Fault]:
+        """Yield a fault for each pattern that has matched nothing: it may be mistyped."""
+        for flag, globs in (("--include", self.include), ("--exclude", self.exclude)):
+            for glob in globs:
+                if glob not in self._used:
                     yield Fault(flag, f"{glob}: matches no file of the data folder")
 
 

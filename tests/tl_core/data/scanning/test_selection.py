@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.core.hostile_files import put
+from tl_core.data.given.request import DataRequest, find_data
 from tl_core.data.scanning.class_folders import scan_classes
 from tl_core.data.scanning.selection import ALL, Selection, compile_glob
 from tl_core.errors import InputError
@@ -31,6 +32,28 @@ def test_patterns_are_those_of_a_gitignore_file(
     selection = Selection(include, exclude)
     assert tuple(filter(selection.keeps, FILES)) == kept
     assert bool(selection) == (selection != ALL)
+
+
+def test_parts_of_a_split_share_the_patterns(tmp_path: Path) -> None:
+    for part, extra in (("train", "cat/1_mask.png"), ("test", "cat/masks/1.png")):
+        for name in ("cat/1.png", "dog/1.png", extra):
+            put(tmp_path / part / name, b"x")
+    put(tmp_path / "runs/a/study.json", b"{}")
+    put(tmp_path / "runs/a/ledger.jsonl", b"")
+    asked = DataRequest(str(tmp_path), selection=Selection(exclude=("masks", "*_mask.*")))
+    source = find_data(asked, tmp_path)
+    assert source.ids == tuple(f"{p}/{c}/1.png" for p in ("train", "test") for c in ("cat", "dog"))
+    assert "passed over: runs (studies and models of tl-study)" in source.notes
+    asked = DataRequest(str(tmp_path), selection=Selection(exclude=("masks", "mask")))
+    with pytest.raises(InputError, match=r"^--exclude mask: matches no file of the data folder$"):
+        find_data(asked, tmp_path)
+
+
+def test_a_manifest_needs_no_patterns(tmp_path: Path) -> None:
+    asked = DataRequest(str(tmp_path / "a.csv"), selection=Selection(("*.png",)))
+    why = r"^--include is not read with a manifest; take those rows out of the table$"
+    with pytest.raises(InputError, match=why):
+        find_data(asked, tmp_path)
 
 
 @pytest.mark.parametrize("glob", ["", "  ", "!*.png", "# a comment"])

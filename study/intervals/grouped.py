@@ -1,0 +1,63 @@
+"""Tables of images that come in groups, such as those of one patient, as tables of groups.
+
+Images of a group are alike, so the next photo of a known patient tells less than one of a new
+patient. What varies is the draw of the groups: the interval is on photos of new groups. Each of G
+groups takes the place of an image; it weighs as much as it has images, so that the mean stays that
+of the images.
+"""
+
+import numpy as np
+
+from study.intervals.two_way import Floats, with_pseudo
+
+
+def by_groups(tables: Floats, groups: np.ndarray | None) -> Floats:
+    """Turn tables of N images, [..., S, N], into tables of G groups, [..., S, G].
+
+    The mean over images is a ratio, of a sum over groups and their sizes, which both change with
+    the groups that are drawn. Its variance is that of the mean of m + n_g (m_g - m) / n, to first
+    order: m is the mean of all, n_g the size of a group and m_g its mean, n the average size
+    (Cochran, Sampling Techniques, 1977, section 2.11, linearisation). These values are the table
+    that is returned; their means for each seed are those of the images.
+
+    Args:
+        tables: a value for each seed and image.
+        groups: int64 [N], from 0 to G - 1; None if each image is its own.
+    """
+    if groups is None:
+        return tables
+    sizes = np.bincount(groups)
+    order = np.argsort(groups, kind="stable")
+    starts = np.cumsum(sizes) - sizes
+    sums = np.add.reduceat(tables[..., order], starts, axis=-1)
+    mean = tables.mean(axis=(-2, -1), keepdims=True)
+    found: Floats = mean + (sums - sizes * mean) / sizes.mean()
+    return found
+
+
+def number_groups(groups: np.ndarray) -> np.ndarray | None:
+    """Number groups from 0; None if each has one image."""
+    numbers = np.unique(groups, return_inverse=True)[1]
+    return None if numbers.max(initial=-1) + 1 == len(numbers) else numbers.astype(np.int64)
+
+
+def grouped_with_pseudo(
+    table: Floats, groups: np.ndarray | None, pseudo: tuple[float, ...]
+) -> Floats:
+    """Turn a table of N images, [..., S, N], into one of groups with pseudo-images.
+
+    A pseudo-image weighs as much as an image tells: as one where images of a group are independent,
+    as a whole group where they are all the same, which is also taken if nothing varies. The
+    share is the ratio of the variances of groups and images, the design effect over the size
+    of a group (Kish, Survey Sampling, 1965, section 5.4).
+    """
+    if groups is None:
+        return with_pseudo(table, pseudo)
+    found = by_groups(table, groups)
+    of_groups, of_images = (t.mean(axis=-2).var(axis=-1, ddof=1) for t in (found, table))
+    share = np.divide(of_groups, of_images, out=np.ones_like(of_images), where=of_images > 0)
+    weight = np.clip(share, found.shape[-1] / table.shape[-1], 1)[..., None, None]
+    mean = table.mean(axis=(-2, -1), keepdims=True)
+    added = mean + weight * (np.array(pseudo) - mean)
+    shape = (*found.shape[:-1], len(pseudo))
+    return np.concatenate([found, np.broadcast_to(added, shape)], axis=-1)

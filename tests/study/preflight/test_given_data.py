@@ -1,0 +1,179 @@
+"""Own splits, manifests, groups and copies, from the command line to the images of a study."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from study.config.command_line import parse
+from study.config.validate import command_of, resolve
+from study.preflight.prepare import Prepared, prepare_new
+from study.preflight.resume import check_same_data
+from study.preflight.setup import new_setup
+from study.records.ledger import StudyState
+from study.records.outputs import read_targets, write_targets
+from study.records.study_files import Results
+from study.trials.trial_context import TrialContext, make_context
+from tests.support.studies.asking import QUICKEST
+from tl_core.errors import InputError
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Sixty pictures of noise in `photos/`, ten of each of three farms of a class."""
+    chance = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(30):
+            pixels = chance.integers(256, size=(8, 8, 3), dtype=np.uint8)
+            file = f"{name}/farm{i // 10}_{name}_{i}.png"
+            Image.fromarray(pixels).save(tmp_path / "photos" / file)
+    return tmp_path / "photos"
+
+
+def listed(photos: Path, *columns: str) -> Path:
+    """A manifest: each image, its class, and some of `split` (by farm) and `group`."""
+    parts, rows = ("train", "val", "test"), [",".join(("path", "label", *columns))]
+    for file in sorted(photos.glob("*/*.png")):
+        farm = int(file.name[4])
+        cells = {"split": parts[farm], "group": f"{file.parent.name}{farm}"}
+        name = file.relative_to(photos.parent).as_posix()
+        rows.append(",".join((name, file.parent.name, *(cells[c] for c in columns))))
+    (photos.parent / "t.csv").write_text("\n".join(rows))
+    return photos.parent / "t.csv"
+
+
+def ask(**given: object) -> Prepared:
+    left_out = {"train_ratio", *(["data"] if "train" in given else [])}
+    kept = {name: value for name, value in QUICKEST.items() if name not in left_out}
+    return prepare_new(kept | {"name": "mine"} | given)
+
+
+def test_a_given_split_is_used_and_the_largest_default_ratio_is_all_of_it(photos: Path) -> None:
+    prepared = ask(data=str(listed(photos, "split")))
+    assert prepared.settings.train_ratio == (0.1, 0.3, 1.0)
+    images = prepared.images
+    split = images.split(1.0)
+    assert {Path(images.ids[i]).name[:5] for i in split.train} == {"farm0"}
+    assert {Path(images.ids[i]).name[:5] for i in split.test} == {"farm2"}
+    assert images.ratio_base == 20
+    assert prepared.notes == (
+        "train ratios left out, as a class would have no training image: 0.01 0.03",
+        "the split is the given one: 20 images of training (train), 20 images of validation (val), "
+        "20 images of test (test); train ratios are shares of the training part",
+    )
+
+
+def test_groups_reach_workers_study_json_and_targets(photos: Path) -> None:
+    prepared = ask(data=str(photos), group_regex=r"farm\d_...", train_ratio=["0.4"])
+    kept = prepared.images
+    assert kept.rules.groups is not None
+    context = make_context(prepared)
+    assert isinstance(context, TrialContext)
+    found = context.attach()
+    assert found.rules.by == kept.rules.by == r"farm\d_..."
+    for part in ("train", "val", "test"):
+        there = getattr(found.split(0.4, 1, 2), part)
+        assert there.tolist() == getattr(kept.split(0.4, 1, 2), part).tolist()
+        assert len(there) % 10 == 0
+    study = Results(prepared.folder, prepared.settings, kept).study
+    assert study["data"]["groups_by"] == r"farm\d_..."
+    first, second = study["data"]["notes"]
+    assert first.startswith(r"6 groups by farm\d_...: a group stays on one side of the split")
+    assert second == (
+        "by whole groups: test 20 images of 2 groups, validation 20 images of 2 groups; train "
+        "ratios 0.333 for 0.4; each class has its share"
+    )
+    assert prepared.notes == (first, second)
+    targets = read_targets(prepared.folder, write_targets(prepared.folder, kept, kept.split(0.4)))
+    assert targets is not None
+    groups = targets["test"].groups
+    assert groups is not None
+    assert groups.tolist() == kept.rules.groups[kept.split(0.4).test].tolist()
+
+
+def test_editing_a_group_decodes_nothing_again(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = ask(data=str(photos), train_ratio=["0.4"])
+    assert "Decoding" in capsys.readouterr().err
+    other = ask(data=str(photos), group_regex="farm._...", train_ratio=["0.4"], name="other")
+    assert "Decoding" not in capsys.readouterr().err
+    assert one.images.key == other.images.key
+
+
+def test_a_study_whose_split_has_changed_can_not_go_on(photos: Path) -> None:
+    prepared = ask(data=str(photos), train_ratio=["0.4"])
+    study = Results(prepared.folder, prepared.settings, prepared.images).study
+    state = StudyState(about=study)
+    check_same_data(state, prepared.images)
+    grouped = ask(data=str(photos), group_regex="farm._...", train_ratio=["0.4"], name="other")
+    why = (
+        "the split of this study has changed: other images are now in val, test, train_0.4. Parts, "
+        "groups and copies decide it; start it anew"
+    )
+    with pytest.raises(InputError, match=f"^{re.escape(why)}$"):
+        check_same_data(state, grouped.images)
+    del study["data"]["ratio_base"]
+    with pytest.raises(InputError, match=re.escape("decide it (earlier versions knew none)")):
+        check_same_data(state, grouped.images)
+
+
+def test_copies_are_noted_once_the_images_are_decoded(photos: Path) -> None:
+    (photos / "dog" / "again.png").write_bytes((photos / "cat" / "farm0_cat_3.png").read_bytes())
+    prepared = ask(data=str(photos), train_ratio=["0.4"])
+    copies, labels = prepared.notes
+    assert copies.startswith("1 image is a copy of 1 other photo (the same pixels)")
+    assert labels.endswith(": cat/farm0_cat_3.png (cat) and dog/again.png (dog)")
+    first, second = (prepared.images.ids.index(name) for name in
+                     ("cat/farm0_cat_3.png", "dog/again.png"))  # fmt: skip
+    for seed in range(20):
+        split = prepared.images.split(0.4, seed, seed)
+        assert [first in part for part in (split.train, split.val, split.test)] == [
+            second in part for part in (split.train, split.val, split.test)
+        ]
+
+
+def test_ratios_that_leave_nothing_held_out(photos: Path) -> None:
+    why = "0.9: train_ratio 0.9 is above 0.8: validation and test each take 0.1 of the images"
+    with pytest.raises(InputError, match=f"^--train-ratio {re.escape(why)}$"):
+        ask(data=str(photos), train_ratio=["0.9"])
+
+
+@pytest.mark.parametrize(
+    ("words", "faults"),
+    [
+        ("--train a --data b",
+         ["--data is not read with --train, which names the images to train on"]),
+        ("--val a --test b", [f"--{name} needs --train DIR, the images to train on"
+                              for name in ("val", "test")]),
+        ("--data a.csv --group a --group-regex b",
+         ["--group-regex is not read with --group; use one of them"]),
+        ("--group farm", ["--group is not read by --data demo, which is drawn"]),
+        ("--data a --group-regex (", ["--group-regex (: no regular expression: missing ), "
+                                      "unterminated subpattern at position 0"]),
+    ],
+)  # fmt: skip
+def test_flags_that_do_not_go_together(words: str, faults: list[str]) -> None:
+    assert list(map(str, resolve(parse(words.split()))[1])) == faults
+
+
+@pytest.mark.parametrize("name", ["root", "train", "val", "test", "group", "group-regex"])
+def test_no_flag_of_the_data_may_be_empty(name: str) -> None:
+    (fault,) = resolve(parse(["--data", "photos", f"--{name}", ""]))[1]
+    assert str(fault) == f"--{name} : String should have at least 1 character"
+
+
+def test_commands_and_names(photos: Path) -> None:
+    words = "--train pets/train --test pets/test --group-regex 'a (b)'"
+    given = {"train": "pets/train", "test": "pets/test", "group_regex": "a (b)"}
+    settings = new_setup(given).settings
+    assert settings.data == "pets/train"
+    assert str(settings.name).startswith("pets-")
+    assert settings.backbone == "resnet18", "the defaults are not those of the demo"
+    command = command_of(settings)
+    assert command.startswith(f"python study/run.py {words}")
+    assert "--data" not in command
+    assert str(new_setup({"data": "x/cats.csv"}).settings.name).startswith("cats-2")

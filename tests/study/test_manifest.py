@@ -1,0 +1,38 @@
+"""`study/manifest.py`: a folder as a table."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from study.manifest import main
+from tests.tl_core.data.test_sources import plant
+
+Capture = pytest.CaptureFixture[str]
+
+
+def test_a_folder_with_a_split_becomes_a_table(tmp_path: Path, capsys: Capture) -> None:
+    names = [f"{part}/{c}/p{i}.png" for part in ("train", "test") for c in "ab" for i in range(2)]
+    root, out = plant(tmp_path / "photos", *names), tmp_path / "t.csv"
+    assert main([str(root), "--out", str(out), "--group-regex", r"train.*(p\d)"]) == 0
+    table = pd.read_csv(out, keep_default_na=False)
+    assert list(table.columns) == ["path", "label", "split", "group"]
+    assert table.iloc[0].tolist() == ["photos/train/a/p0.png", "a", "train", "p0"]
+    assert table.iloc[-1].tolist() == ["photos/test/b/p1.png", "b", "test", ""]
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("note: the split is the given one: 4 images of training (train/)")
+    assert lines[-1] == f"{out}: 8 images of 2 classes; study it with --data {out}"
+
+
+def test_what_can_not_be_listed_or_written(tmp_path: Path, capsys: Capture) -> None:
+    root = plant(tmp_path / "photos", "a/1.png", "b/2.png")
+    (tmp_path / "there.csv").touch()
+    for words, fault in (
+        (["demo"], "FOLDER demo: a data folder is expected"),
+        ([str(root), "--out", "t.txt"], "--out t.txt: must end in .csv, .tsv, .parquet"),
+        ([str(root), "--out", f"{tmp_path}/there.csv"], "there.csv exists; choose another name"),
+        ([str(root), "--out", f"{tmp_path}/no/t.csv"], "t.csv: Cannot save file into a non-"),
+        ([str(root), "--out", f"{tmp_path}/t.csv", "--group-regex", "x"], "--group-regex x: match"),
+    ):  # fmt: skip
+        assert main(words) == 2
+        assert fault in capsys.readouterr().err

@@ -1,0 +1,189 @@
+"""Manifests: what they give, and every fault with its line."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.tl_core.data.test_sources import plant
+from tl_core.data.given.manifest import is_manifest, manifest_source, write_manifest
+from tl_core.data.given.request import DataRequest, find_data
+from tl_core.data.sources import folder_source
+from tl_core.errors import InputError
+
+NAMES = tuple(f"{letter}{i}.png" for letter in "ab" for i in range(3))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return plant(tmp_path / "photos", *NAMES)
+
+
+def write(folder: Path, *lines: str, name: str = "t.csv", encoding: str = "utf-8") -> Path:
+    (folder / name).write_text("\n".join(lines), encoding=encoding)
+    return folder / name
+
+
+def faults(file: Path, root: Path | None = None) -> list[str]:
+    with pytest.raises(InputError) as caught:
+        manifest_source(file, root)
+    return [str(fault).replace(f"{file}", "T") for fault in caught.value.faults]
+
+
+def test_paths_and_labels(folder: Path) -> None:
+    rows = ["path,label,weight", *(f"{name},{name[0].upper()},{i}" for i, name in enumerate(NAMES))]
+    source = manifest_source(write(folder, *rows))
+    assert source.name == str(folder / "t.csv")
+    assert source.classes == ("A", "B")
+    assert source.ids == NAMES
+    assert source.labels == (0, 0, 0, 1, 1, 1)
+    assert source.columns["weight"] == ("0", "1", "2", "3", "4", "5")
+    assert source.rules.is_plain()
+    assert source.notes == ()
+    assert source.read(0, 99).size == (2, 1)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.parquet", "semicolons.csv"])
+def test_kinds_of_tables_are_the_same(folder: Path, name: str) -> None:
+    table = pd.DataFrame({"path": NAMES, "label": [f"{n[0]}, big" for n in NAMES], "n": range(6)})
+    if name.endswith(".parquet"):
+        table.to_parquet(folder / name)
+    else:
+        sep = {"t.csv": ",", "t.tsv": "\t", "semicolons.csv": ";"}[name]
+        # With a byte order mark, as a spreadsheet writes it.
+        table.to_csv(folder / name, index=False, sep=sep, encoding="utf-8-sig")
+    source = manifest_source(folder / name)
+    assert source.classes == ("a, big", "b, big")
+    assert source.columns["n"] == ("0", "1", "2", "3", "4", "5")
+    assert source.fingerprint == manifest_source(folder / name).fingerprint
+
+
+def test_paths_are_relative_to_the_root_or_the_table_or_absolute(folder: Path) -> None:
+    elsewhere = folder.parent / "tables"
+    elsewhere.mkdir()
+    rows = [f"{name},{name[0]}" for name in NAMES[1:]] + [f"{folder / NAMES[0]},a"]
+    table = write(elsewhere, "path,label", *rows)
+    assert len(manifest_source(table, folder).ids) == 6
+    assert faults(table)[-1] == f"T, line 6: there is no file {elsewhere}/b2.png"
+    rows = [rf"photos\{name},{name[0]}" for name in NAMES]
+    source = manifest_source(write(folder.parent, "path,label", *rows))
+    assert source.ids[0] == "photos/a0.png", "as Windows writes it"
+
+
+def test_a_split_column(folder: Path) -> None:
+    words = ("Train", "train", "TEST", "train", "training", "test")
+    rows = [f"{name},{name[0]},{word}" for name, word in zip(NAMES, words, strict=True)]
+    source = manifest_source(write(folder, "path,label,split", *rows))
+    assert source.rules.parts is not None
+    assert source.rules.parts.tolist() == [0, 0, 2, 0, 0, 2]
+    assert source.notes == (
+        "the split is the given one: 4 images of training (Train), 2 images of test (TEST); train "
+        "ratios are shares of the training part",
+        "no validation part is given: 10 % of each class of the training part, drawn by "
+        "--split-seed, is the validation set",
+    )
+    empty = manifest_source(write(folder, "path,label,split", *(f"{n},{n[0]}," for n in NAMES)))
+    assert empty.rules.is_plain()
+    assert empty.notes == ()
+    alone = [f"{name},{name[0]},train" for name in NAMES]
+    source = manifest_source(write(folder, "path,label,split", *alone))
+    assert source.rules.is_plain()
+    assert source.notes == (
+        "column split names a training part alone: its images are split as any",
+    )
+    held = [f"{name},{name[0]},test" for name in NAMES]
+    assert faults(write(folder, "path,label,split", *held)) == [
+        "T: column split names no image to train on"
+    ]
+
+
+def test_every_fault_is_told_with_its_line(folder: Path) -> None:
+    (folder / "sub").mkdir()
+    table = write(
+        folder, "path,label,split", "no.png,a,train", "a0.png, ,train", "a1.png,a,holdout",
+        "a2.png,a,train", "", '"a2.png",a,train', "b0.png,b,", ",b,test", "sub,b,test",
+        '"b\n1.png",b,test', "b2.png,b,test",
+    )  # fmt: skip
+    words = "it must be train or training; val, valid, validation or dev; test or testing"
+    assert faults(table) == [
+        f"T, line 2: there is no file {folder}/no.png",
+        f"T, line 10: {folder}/sub is a folder, not an image",
+        rf"T, line 12: there is no file {folder}/b\n1.png",
+        "T, line 3: label is empty",
+        f"T, line 4: split is 'holdout'; {words}",
+        f"T, line 8: split is empty; {words}",
+        "T, line 7: a2.png is in line 5 already",
+        "T, line 9: path is empty",
+    ]
+
+
+def test_many_faults_of_a_kind_are_counted(folder: Path) -> None:
+    found = faults(write(folder, "path,label", *(f"{i}.jpg,{'ab'[i % 2]}" for i in range(30))))
+    assert len(found) == 22
+    assert found[20] == "and 10 more"
+    assert found[21] == f"T: paths are relative to {folder}; --root DIR names another folder"
+
+
+@pytest.mark.parametrize(
+    ("lines", "fault"),
+    [
+        ((), "T is empty; a line with the names of the columns is expected"),
+        (("file,class", "a0.png,a"), "T: no column path and label; columns are file, class"),
+        (("path,class", "a0.png,a"), "T: no column label; columns are path, class"),
+        (("path,label,label", "a0.png,a,b"), "T: column label is there twice"),
+        (("path,label",), "T has no rows"),
+        (("path,label", "a0.png"), "T, line 2: 1 cell, but 2 columns"),
+        (("path,label", "a0.png,a,b"), "T, line 2: 3 cells, but 2 columns"),
+        (("path,label", 'a0.png,"a'), "T can't be read: unexpected end of data"),
+        (("path,label", "a0.png,a", "a1.png,a"),
+         "T: column label needs two classes or more; found only 'a'"),
+    ],
+)  # fmt: skip
+def test_tables_that_are_none(folder: Path, lines: tuple[str, ...], fault: str) -> None:
+    assert faults(write(folder, *lines)) == [fault]
+
+
+def test_files_that_are_no_tables(folder: Path) -> None:
+    assert faults(folder / "no.csv") == ["T can't be read: No such file or directory"]
+    (folder / "t.parquet").write_bytes(b"no parquet")
+    assert faults(folder / "t.parquet")[0].startswith("T can't be read: ")
+    (folder / "latin.csv").write_bytes("path,label\na0.png,käfer".encode("latin-1"))
+    assert "can't decode byte" in faults(folder / "latin.csv")[0]
+
+
+def test_labels_that_a_study_can_not_learn_are_told_beside_other_faults(folder: Path) -> None:
+    rows = ["a0.png,a;b", "a1.png,a", "a2.png,a", "b0.png,b", "b1.png,", "b2.png,b"]
+    several, empty = faults(write(folder, "path,label", *rows))
+    assert several == (
+        "T: 1 row of column label, such as 'a;b', has several labels for one image (multi-label), "
+        "which a study does not learn; give one class"
+    )
+    assert empty == "T, line 6: label is empty"
+
+
+def test_what_is_a_manifest(tmp_path: Path) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    names = ("a.csv", "A.CSV", "b.parquet", "c.tsv", "d.txt", "demo", str(tmp_path / "folder.csv"))
+    assert [is_manifest(name) for name in names] == [True, True, True, True, False, False, False]
+    for data in ("demo", str(tmp_path)):
+        with pytest.raises(InputError, match=re.escape("--root x: is read with a manifest alone")):
+            find_data(DataRequest(data, root="x"), tmp_path)
+    with pytest.raises(InputError, match="--root nowhere: there is no such folder"):
+        find_data(DataRequest("a.csv", root="nowhere"), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.parquet"])
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_folder_as_a_manifest_gives_the_same_images(
+    tmp_path: Path, name: str, beside: bool
+) -> None:
+    root = plant(tmp_path / "photos", "a b,c/1;.png", "a b,c/2.png", 'd"/NA.png', 'd"/4.png')
+    out = (tmp_path if beside else tmp_path / "photos" / 'd"') / name
+    folder = folder_source(root)
+    write_manifest(folder, root, out)
+    source = manifest_source(out)
+    assert (source.classes, source.labels) == (folder.classes, folder.labels)
+    start = "photos" if beside else str(root)
+    assert source.ids == tuple(f"{start}/{name}" for name in folder.ids)
+    assert source.fingerprint == folder.fingerprint, "they are decoded once"

@@ -1,0 +1,67 @@
+"""Copies and groups, joined."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tl_core.data.splitting.join import copy_notes, join_rules
+from tl_core.data.splitting.rules import NO_RULES, SplitRules
+
+
+def joined(copies: list[int], groups: list[int] | None = None) -> list[int] | None:
+    rules = SplitRules(groups=None if groups is None else np.array(groups), by="farm")
+    found = join_rules(rules, np.array(copies)).groups
+    return None if found is None else found.tolist()
+
+
+def test_copies_are_groups_and_join_groups() -> None:
+    assert joined([0, 1, 2]) is None
+    assert joined([0, 1, 2], [5, 5, 6]) == [5, 5, 6]
+    assert joined([0, 1, 0, 3]) == [0, 1, 0, 2]
+    # Images 0 and 3 are one photo, so the farms 5 and 7 are one group.
+    assert joined([0, 1, 2, 0, 4], [5, 5, 6, 7, 7]) == [0, 0, 1, 0, 0]
+
+
+@given(
+    st.integers(1, 12).flatmap(
+        lambda n: st.tuples(
+            st.lists(st.integers(0, n - 1), min_size=n, max_size=n),
+            st.lists(st.integers(0, n), min_size=n, max_size=n),
+        )
+    )
+)
+def test_law_of_joining(both: tuple[list[int], list[int]]) -> None:
+    firsts: dict[int, int] = {}
+    copies = [firsts.setdefault(photo, i) for i, photo in enumerate(both[0])]
+    groups = both[1]
+    found = joined(copies, groups) or groups
+    n = len(copies)
+    pairs = [np.equal.outer(np.array(one), np.array(one)) for one in (copies, groups)]
+    reached = np.linalg.matrix_power(np.logical_or(*pairs).astype(float), n) > 0
+    assert [[found[i] == found[j] for j in range(n)] for i in range(n)] == reached.tolist()
+
+
+def test_copies_in_given_parts_stay_in_the_one_that_is_held_out() -> None:
+    # Photos: 0 in train, val and test; 1 in train twice; 2 in val and train; 3 alone.
+    copies = np.array([0, 0, 0, 3, 3, 5, 5, 7])
+    parts = np.array([0, 1, 2, 0, 0, 1, 0, 2], np.int8)
+    rules = join_rules(SplitRules(parts), copies)
+    assert rules.parts is not None
+    assert rules.groups is not None
+    assert rules.parts.tolist() == [-1, -1, 2, 0, 0, 1, -1, 2]
+    assert rules.parts.dtype == np.int8
+    groups = rules.groups
+    assert groups[3] == groups[4]
+    assert len(set(groups.tolist())) == 7, "unused copies join nothing"
+    ids, labels = [f"{i}.jpg" for i in range(8)], np.zeros(8, np.int64)
+    *_, unused = copy_notes(copies, labels, ids, ["cat"], SplitRules(parts), rules)
+    assert unused == (
+        "3 images of the given training and validation part are not used, as copies of photos in a "
+        "part that is held out: 0.jpg, 1.jpg, 6.jpg"
+    )
+    alone = join_rules(SplitRules(np.array([0, 2], np.int8)), np.array([0, 0]))
+    assert alone.groups is None
+
+
+def test_no_copies_no_notes() -> None:
+    assert [*copy_notes(np.arange(2), np.arange(2), "ab", "ab", NO_RULES, NO_RULES)] == []

@@ -1,0 +1,1 @@
+"""What people give beside images: part folders, a manifest, groups."""

@@ -1,0 +1,89 @@
+"""Groups of images that belong together, such as those of one patient."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from tl_core.data.given.manifest import column_names
+from tl_core.data.sources import Source
+from tl_core.data.splitting.rules import PART_WORDS, PARTS
+from tl_core.errors import Fault, InputError, truncate_list
+from tl_core.text import pluralize, printable
+
+_LISTED = 3
+
+
+def group_by_column(source: Source, column: str | None) -> Source:
+    """Group the images of a manifest by a column; by default `group`, if there is one."""
+    if column is None:
+        if not any(source.columns.get("group", ())):
+            return source
+        return _grouped(source, "group", [name or None for name in source.columns["group"]])
+    if not source.columns:
+        why = "names a column of a manifest (--data photos.csv); a folder takes --group-regex"
+        raise InputError([Fault("--group", f"{column}: {why}")])
+    if column not in source.columns:
+        names = column_names(source.columns)
+        raise InputError([Fault("--group", f"{column}: no such column; columns are {names}")])
+    return _grouped(source, column, [name or None for name in source.columns[column]])
+
+
+def group_by_regex(source: Source, pattern: str) -> Source:
+    """Group images by what a regular expression finds in their paths.
+
+    These are its capture groups, or all that it matches if it has none.
+    """
+    found = [re.search(pattern, name) for name in source.ids]
+    names = [match and "/".join(str(g) for g in match.groups() or (match[0],)) for match in found]
+    if not any(names):
+        why = f"matches no path, such as {printable(source.ids[0])}"
+        raise InputError([Fault("--group-regex", f"{pattern}: {why}")])
+    return _grouped(source, pattern, names)
+
+
+def _grouped(source: Source, by: str, names: Sequence[str | None]) -> Source:
+    """Add groups; an image without one is a group of its own."""
+    number: dict[str, int] = {}
+    alone = len(names)  # Numbers from here on are those of images without a group.
+    groups = np.array(
+        [
+            alone + i if name is None else number.setdefault(name, len(number))
+            for i, name in enumerate(names)
+        ],
+        np.int64,
+    )
+    rules = replace(source.rules, groups=groups, by=by)
+    if faults := [*_on_two_sides(source, groups, [*number])]:
+        raise InputError(truncate_list(faults))
+    notes = (*source.notes, *_notes(source, by, names))
+    return replace(source, rules=rules, group_names=tuple(names), notes=notes)
+
+
+def _on_two_sides(source: Source, groups: np.ndarray, names: Sequence[str]) -> Iterator[str]:
+    """Yield a fault for each group that is in several of the parts that are given."""
+    if source.rules.parts is None:
+        return
+    pairs = np.unique(np.stack([groups, source.rules.parts.astype(np.int64)]), axis=1)
+    several, counts = np.unique(pairs[0], return_counts=True)
+    for group in several[counts > 1]:
+        parts = [PART_WORDS[PARTS[k]] for k in pairs[1][pairs[0] == group]]
+        yield (
+            f"group {printable(names[group])} is in {' and '.join(parts)} of the given split; a "
+            "group must be on one side"
+        )
+
+
+def _notes(source: Source, by: str, names: Sequence[str | None]) -> Iterator[str]:
+    kinds = {name for name in names if name is not None}
+    n = len(names)
+    yield (
+        f"{pluralize(len(kinds), 'group')} by {printable(by)}: a group stays on one side of the "
+        "split, training subsets are made of whole groups, and intervals are about new groups"
+    )
+    if missing := [source.ids[i] for i in range(n) if names[i] is None]:
+        shown = ", ".join(truncate_list(map(printable, missing), _LISTED))
+        have = pluralize(len(missing), "image has no group and is", "images have no group and are")
+        each = "a group of its own" if len(missing) == 1 else "groups of their own"
+        yield f"{have} {each}: {shown}"

@@ -1,0 +1,70 @@
+"""What a column of labels holds: classes, or something that a study can't learn."""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import median
+
+from tl_core.text import pluralize
+
+_FEW_VALUES, _FEW_IMAGES = 20, 10
+"""Numbers are classes if they have at most so many values, or each has so many images."""
+_BETWEEN = (";", "|")
+"""What separates several labels in a cell."""
+
+
+def label_faults(labels: Sequence[str], of_path: Mapping[str, set[str]]) -> Iterator[str]:
+    """Yield one sentence if the labels are numbers to predict, or several for an image.
+
+    Args:
+        labels: of each image, without empty ones.
+        of_path: the labels of each path.
+    """
+    counts = Counter(labels)
+    if fault := _regression(counts) or _several(counts, of_path):
+        yield fault
+
+
+def _regression(counts: Mapping[str, int]) -> str | None:
+    try:
+        numbers = [float(label) for label in counts]
+    except ValueError:
+        return None
+    if len(numbers) <= _FEW_VALUES or not all(map(math.isfinite, numbers)):
+        return None
+    whole = all(number.is_integer() for number in numbers)
+    if whole and median(counts.values()) >= _FEW_IMAGES:
+        return None
+    return (
+        f"column label has {pluralize(len(numbers), 'number', 'different numbers')} from "
+        f"{min(numbers):g} to {max(numbers):g}: a number to predict (regression), which a study "
+        "does not learn; give classes, such as ranges of it, and if the numbers are names of "
+        "classes, begin each with a letter"
+    )
+
+
+def _several(counts: Mapping[str, int], of_path: Mapping[str, set[str]]) -> str | None:
+    why = "several labels for one image (multi-label), which a study does not learn; give one class"
+    for between in _BETWEEN:
+        cells = {label: [part.strip() for part in label.split(between)] for label in counts}
+        alone = Counter(part for parts in cells.values() for part in set(parts))
+        # A name may hold such a character; in a list, its parts are labels of other images, too.
+        lists = [
+            label
+            for label, parts in cells.items()
+            if len(parts) > 1 and all(parts) and any(alone[part] > 1 for part in parts)
+        ]
+        if lists:
+            n = sum(counts[label] for label in lists)
+            return f"{pluralize(n, 'row')} of column label, such as {lists[0]!r}, {_have(n)} {why}"
+    twice = {path: found for path, found in of_path.items() if len(found) > 1}
+    if twice:
+        path, found = next(iter(twice.items()))
+        paths = pluralize(len(twice), "path has", "paths have")
+        shown = " and ".join(map(repr, sorted(found)))
+        return f"{paths} rows with different labels, such as {path} with {shown}: {why}"
+    return None
+
+
+def _have(n: int) -> str:
+    return "has" if n == 1 else "have"

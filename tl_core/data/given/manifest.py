@@ -1,0 +1,219 @@
+"""A manifest: a table with a row for each image, as CSV or Parquet.
+
+Columns `path` and `label` are needed; `split` and `group` are used if they are there. All columns
+are kept as text, for whoever needs them.
+"""
+
+import csv
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from tl_core.data.given.label_column import label_faults
+from tl_core.data.given.part_names import SPELLINGS, given_note, part_of
+from tl_core.data.sources import Source, files_source
+from tl_core.data.splitting.rules import PARTS, Part, SplitRules
+from tl_core.errors import InputError, truncate_list
+from tl_core.files import user_path
+from tl_core.text import pluralize, printable
+
+SUFFIXES = (".csv", ".tsv", ".parquet")
+_NEEDED = ("path", "label")
+_SEPARATORS = ",;\t"
+
+
+def is_manifest(data: str) -> bool:
+    """Whether `--data` names a manifest, by its suffix; a folder may have any name."""
+    path = user_path(data)
+    return path.suffix.lower() in SUFFIXES and not path.is_dir()
+
+
+@dataclass(frozen=True)
+class Table:
+    """The cells of a manifest."""
+
+    file: Path
+    columns: dict[str, list[str]]
+    lines: list[int]
+    """Line of the file that each row ends in; in a Parquet file, its number from 1."""
+    word: str = "line"
+
+
+def manifest_source(file: Path, root: Path | None = None) -> Source:
+    """Return the images that a manifest lists.
+
+    Args:
+        file: the manifest.
+        root: paths are relative to it; by default to the manifest's folder.
+
+    Raises `InputError` that lists every fault with its line.
+    """
+    table = read_table(file)
+    missing = [name for name in _NEEDED if name not in table.columns]
+    if missing:
+        found = column_names(table.columns)
+        raise InputError([f"{file}: no column {' and '.join(missing)}; columns are {found}"])
+    root = file.parent if root is None else root
+    table.columns["path"] = [_as_here(path, root) for path in table.columns["path"]]
+    faults = [*_row_faults(table, root)]
+    whole = [label for label in table.columns["label"] if label]
+    of_path: dict[str, set[str]] = defaultdict(set)
+    for path, label in zip(table.columns["path"], table.columns["label"], strict=True):
+        of_path[path].add(label)
+    kinds = [f"{file}: {fault}" for fault in label_faults(whole, of_path)]
+    if kinds or faults:
+        raise InputError([*kinds, *faults])
+    return _source(table, root)
+
+
+def _source(table: Table, root: Path) -> Source:
+    paths, labels = table.columns["path"], table.columns["label"]
+    classes = tuple(sorted(set(labels)))
+    if len(classes) < 2:
+        found = f"only {classes[0]!r}" if classes else "none"
+        raise InputError([f"{table.file}: column label needs two classes or more; found {found}"])
+    number = {name: i for i, name in enumerate(classes)}
+    files = [(root / path, number[label]) for path, label in zip(paths, labels, strict=True)]
+    rules, notes = SplitRules(), []
+    if any(given := table.columns.get("split", [])):
+        words: dict[Part, str] = {}
+        parts = [part_of(word) or "train" for word in given]  # All are known here.
+        for part, word in zip(parts, given, strict=True):
+            words.setdefault(part, word)
+        if "train" not in parts:
+            raise InputError([f"{table.file}: column split names no image to train on"])
+        rules = SplitRules(np.array([PARTS.index(part) for part in parts], np.int8))
+        if set(parts) == {"train"}:
+            rules = SplitRules()
+            notes.append("column split names a training part alone: its images are split as any")
+        else:
+            notes += given_note(rules, words)
+    columns = {name: tuple(cells) for name, cells in table.columns.items()}
+    source = files_source(printable(str(table.file)), classes, tuple(paths), files)
+    return replace(source, rules=rules, columns=columns, notes=tuple(notes))
+
+
+def _row_faults(table: Table, root: Path) -> Iterator[str]:
+    """Yield the faults of rows; those of one kind are truncated together."""
+    columns, at = table.columns, [f"{table.file}, {table.word} {n}" for n in table.lines]
+    if not at:
+        yield f"{table.file} has no rows"
+    kinds: dict[str, list[str]] = defaultdict(list)
+    first: dict[tuple[str, str], int] = {}
+    some = any(columns.get("split", []))
+    for i, (path, label) in enumerate(zip(columns["path"], columns["label"], strict=True)):
+        if not label:
+            kinds["label"].append(f"{at[i]}: label is empty")
+        if not path:
+            kinds["path"].append(f"{at[i]}: path is empty")
+        elif (again := first.setdefault((path, label), i)) != i:
+            where = f"{table.word} {table.lines[again]}"
+            kinds["again"].append(f"{at[i]}: {printable(path)} is in {where} already")
+        elif not (root / path).exists() and not (root / path).is_symlink():
+            kinds["file"].append(f"{at[i]}: there is no file {printable(str(root / path))}")
+        elif (root / path).is_dir():
+            kinds["file"].append(
+                f"{at[i]}: {printable(str(root / path))} is a folder, not an image"
+            )
+        if some and part_of(columns["split"][i]) is None:
+            shown = repr(columns["split"][i]) if columns["split"][i] else "empty"
+            kinds["split"].append(f"{at[i]}: split is {shown}; it must be {SPELLINGS}")
+    for faults in kinds.values():
+        yield from truncate_list(faults)
+    if 0 < len(kinds["file"]) == len(at):
+        yield f"{table.file}: paths are relative to {root}; --root DIR names another folder"
+
+
+def read_table(file: Path) -> Table:
+    """Read a CSV file, with the separator of its first line, or a Parquet file.
+
+    Names of columns, and labels and the like, lose the spaces around them.
+
+    Raises `InputError` if it is unreadable, or has rows of another length than the first line.
+    """
+    try:
+        rows, lines = _parquet(file) if file.suffix.lower() == ".parquet" else _csv(file)
+    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise InputError([f"{file} can't be read: {why}"]) from error
+    if not rows:
+        raise InputError([f"{file} is empty; a line with the names of the columns is expected"])
+    head = [name.strip() for name in rows[0]]
+    if twice := sorted({printable(name) for name in head if head.count(name) > 1}):
+        raise InputError([f"{file}: column {', '.join(twice)} is there twice"])
+    word = "row" if file.suffix.lower() == ".parquet" else "line"
+    faults = [
+        f"{file}, {word} {line}: {pluralize(len(row), 'cell')}, but {len(head)} columns"
+        for row, line in zip(rows[1:], lines[1:], strict=True)
+        if len(row) != len(head)
+    ]
+    if faults:
+        raise InputError(truncate_list(faults))
+    columns = {
+        name: [row[i] if name == "path" else row[i].strip() for row in rows[1:]]
+        for i, name in enumerate(head)
+    }
+    return Table(file, columns, lines[1:], word)
+
+
+def _csv(file: Path) -> tuple[list[list[str]], list[int]]:
+    # With or without a byte order mark, which spreadsheets write.
+    with file.open(newline="", encoding="utf-8-sig") as stream:
+        start = stream.readline()
+        stream.seek(0)
+        between = max(_SEPARATORS, key=start.count)
+        reader = csv.reader(stream, delimiter=between, strict=True)
+        found = [(row, reader.line_num) for row in reader if row]
+    return [row for row, _ in found], [line for _, line in found]
+
+
+def _parquet(file: Path) -> tuple[list[list[str]], list[int]]:
+    import pandas as pd  # It takes a second, which commands without a manifest need not wait.
+
+    table = pd.read_parquet(file)
+    cells = [["" if pd.isna(x) else str(x) for x in row] for row in table.itertuples(index=False)]
+    return [[str(name) for name in table.columns], *cells], [*range(len(cells) + 1)]
+
+
+def _as_here(path: str, root: Path) -> str:
+    """A path that Windows wrote, as this system writes it."""
+    other = path.replace("\\", "/")
+    return other if other != path and not (root / path).exists() else path
+
+
+def write_manifest(source: Source, folder: Path, out: Path) -> None:
+    """Write the images of a folder as a manifest, CSV or Parquet by the suffix of `out`.
+
+    Paths are relative to the folder of `out` if the images are below it, else absolute.
+
+    Raises `InputError` for a path that no text file can hold, `OSError` if it can't be written.
+    """
+    place, here = Path(os.path.realpath(folder)), Path(os.path.realpath(out.parent))
+    below = place.relative_to(here) if place.is_relative_to(here) else place
+    columns: dict[str, list[str]] = {
+        "path": [(below / name).as_posix() for name in source.ids],
+        "label": [source.classes[label] for label in source.labels],
+    }
+    if source.rules.parts is not None:
+        columns["split"] = [PARTS[part] for part in source.rules.parts]
+    if source.group_names:
+        columns["group"] = [name or "" for name in source.group_names]
+    if odd := [path for path in columns["path"] if printable(path) != path]:
+        faults = (f"{printable(path)} has characters that a table can't hold" for path in odd)
+        raise InputError(truncate_list(faults))
+    import pandas as pd  # As above.
+
+    table = pd.DataFrame(columns)
+    if out.suffix.lower() == ".parquet":
+        table.to_parquet(out, index=False)
+    else:
+        table.to_csv(out, index=False, sep="\t" if out.suffix.lower() == ".tsv" else ",")
+
+
+def column_names(columns: Mapping[str, Sequence[str]]) -> str:
+    """Return the names of columns, for messages."""
+    return ", ".join(map(printable, columns)) or "none"

@@ -1,0 +1,89 @@
+"""What is asked for by `--data` and the flags that belong to it, and the source that this gives."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from tl_core.data.given.grouping import group_by_column, group_by_regex
+from tl_core.data.given.manifest import is_manifest, manifest_source
+from tl_core.data.given.part_folders import join_parts, split_source
+from tl_core.data.scanning.selection import ALL, Selection
+from tl_core.data.sources import Source, find_source, folder_source
+from tl_core.data.splitting.rules import Part
+from tl_core.errors import Fault, InputError
+from tl_core.files import user_path
+from tl_core.text import printable
+
+DRAWN = ("demo", "oxford-pet")
+"""Data that are not files of the user's."""
+
+
+@dataclass(frozen=True)
+class DataRequest:
+    """Labelled images, as a user names them."""
+
+    data: str
+    """`demo`, `oxford-pet`, a folder or a manifest; not read if there is `train`."""
+    root: str | None = None
+    """The folder that a manifest's paths are relative to; by default its own."""
+    train: str | None = None
+    """A folder with one sub-folder for each class, to train on."""
+    val: str | None = None
+    test: str | None = None
+    group: str | None = None
+    """A column of the manifest."""
+    group_regex: str | None = None
+    """Finds the group in an image's path."""
+    selection: Selection = ALL
+    """The files of folders that are used."""
+
+
+def find_data(asked: DataRequest, cache: Path) -> Source:
+    """Return the source that is asked for, with its parts and groups.
+
+    Args:
+        asked: what users name.
+        cache: folder for downloads.
+
+    Raises:
+        InputError: names every fault of the data.
+    """
+    source = _find(asked, cache)
+    if asked.group_regex:
+        return group_by_regex(source, asked.group_regex)
+    return group_by_column(source, asked.group)
+
+
+def _find(asked: DataRequest, cache: Path) -> Source:
+    scan = partial(folder_source, selection=asked.selection, part=True)
+    if asked.root and (asked.train or not is_manifest(asked.data)):
+        why = "is read with a manifest alone (--data photos.csv)"
+        raise InputError([Fault("--root", f"{asked.root}: {why}")])
+    if asked.train:
+        named: dict[Part, str | None]
+        named = {"train": asked.train, "val": asked.val, "test": asked.test}
+        folders = {part: user_path(name) for part, name in named.items() if name}
+        shown = {part: printable(name) for part, name in named.items() if name}
+        name = printable(str(folders["train"]))
+        starts = {part: part for part in folders}
+        return _checked(join_parts(folders, starts, shown, scan, name), asked)
+    if asked.data in DRAWN:
+        return find_source(asked.data, cache)
+    if is_manifest(asked.data):
+        given = {"--include": asked.selection.include, "--exclude": asked.selection.exclude}
+        why = "is not read with a manifest; take those rows out of the table"
+        if faults := [Fault(flag, why) for flag, globs in given.items() if globs]:
+            raise InputError(faults)
+        root = None if asked.root is None else user_path(asked.root)
+        if root is not None and not root.is_dir():
+            raise InputError([Fault("--root", f"{asked.root}: there is no such folder")])
+        return manifest_source(user_path(asked.data), root)
+    if parts := split_source(user_path(asked.data), scan):
+        return _checked(parts, asked)
+    return find_source(asked.data, cache, asked.selection)
+
+
+def _checked(source: Source, asked: DataRequest) -> Source:
+    if faults := [*asked.selection.unused()]:
+        raise InputError(faults)
+    return source

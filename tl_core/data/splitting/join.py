@@ -1,0 +1,103 @@
+"""Copies and groups, joined into the rules of a split, and what there is to say about them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from tl_core.data.splitting.rules import PART_WORDS, PARTS, UNUSED, SplitRules
+from tl_core.errors import truncate_list
+from tl_core.text import pluralize, printable
+
+_LISTED = 5
+
+
+def join_rules(rules: SplitRules, copies: np.ndarray) -> SplitRules:
+    """Keep copies of a photo on one side.
+
+    They are a group, and join the groups that they are in. In parts that are given, a photo stays
+    in one part alone: test before validation before training; its copies elsewhere are unused.
+
+    Args:
+        rules: of N images.
+        copies: for each image the first one with the same pixels, int64 [N].
+    """
+    if rules.parts is not None:
+        rules = replace(rules, parts=_in_one_part(rules.parts, copies))
+    if (copies == np.arange(len(copies))).all():
+        return rules
+    groups = np.arange(len(copies)) if rules.groups is None else rules.groups
+    if rules.parts is not None:  # Unused copies join nothing.
+        alone = len(copies) + np.arange(len(copies))
+        copies = np.where(rules.parts == UNUSED, alone, copies)
+        if rules.groups is None and len(np.unique(copies)) == len(copies):
+            return rules
+    return replace(rules, groups=_connected(groups, copies))
+
+
+def _in_one_part(parts: np.ndarray, copies: np.ndarray) -> np.ndarray:
+    last = parts.copy()  # Parts have rising numbers, so the largest one of a photo wins.
+    np.maximum.at(last, copies, parts)
+    found: np.ndarray = np.where(parts == last[copies], parts, UNUSED).astype(parts.dtype)
+    return found
+
+
+def _connected(groups: np.ndarray, copies: np.ndarray) -> np.ndarray:
+    """Join the groups of images that are copies of each other; int64 [N]."""
+    _, group = np.unique(groups, return_inverse=True)
+    _, photo = np.unique(copies, return_inverse=True)
+    n = int(group.max()) + 1
+    ones = np.ones(len(group), bool)
+    graph = coo_array((ones, (group, n + photo)), shape=(n + int(photo.max()) + 1,) * 2)
+    found = connected_components(graph, directed=False)[1][group]
+    return np.asarray(found, np.int64)
+
+
+def copy_notes(
+    first: np.ndarray,
+    labels: np.ndarray,
+    ids: Sequence[str],
+    classes: Sequence[str],
+    given: SplitRules,
+    kept: SplitRules,
+) -> Iterator[str]:
+    """Say how many images are copies, which have two labels, and which are unused.
+
+    Args:
+        first: for each image the first one with the same pixels, int64 [N].
+        labels: int64 [N].
+        ids: N names.
+        classes: K names.
+        given: the rules before copies were known.
+        kept: those that hold.
+    """
+    if (first == np.arange(len(first))).all():
+        return
+    counts = np.bincount(first, minlength=len(first))
+    photos = np.flatnonzero(counts > 1)
+    n = int(counts[photos].sum()) - len(photos)
+    yield (
+        f"{pluralize(n, 'image is a copy', 'images are copies')} of "
+        f"{pluralize(len(photos), 'other photo')} (the same pixels): copies of a photo stay on one "
+        "side of the split, and count as one group in intervals"
+    )
+    members = [np.flatnonzero(first == photo).tolist() for photo in photos]
+    if mixed := [photo for photo in members if len(set(labels[photo].tolist())) > 1]:
+        listed = (
+            " and ".join(f"{printable(ids[i])} ({printable(classes[labels[i]])})" for i in photo)
+            for photo in mixed
+        )
+        have = pluralize(len(mixed), "photo has", "photos have")
+        shown = "; ".join(truncate_list(listed, _LISTED))
+        yield f"{have} copies with two labels, of which one at most is right: {shown}"
+    if given.parts is not None and (given.parts != kept.parts).any():
+        unused = np.flatnonzero(given.parts != kept.parts).tolist()
+        names = ", ".join(truncate_list((printable(ids[i]) for i in unused), _LISTED))
+        where = " and ".join(sorted({PART_WORDS[PARTS[given.parts[i]]] for i in unused}))
+        verb = "is" if len(unused) == 1 else "are"
+        yield (
+            f"{pluralize(len(unused), 'image')} of the given {where} part {verb} not used, as "
+            f"copies of photos in a part that is held out: {names}"
+        )
