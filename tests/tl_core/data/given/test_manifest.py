@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 from tests.tl_core.data.test_sources import plant
 from tl_core.data.given.manifest import is_manifest, manifest_source, write_manifest
@@ -41,7 +42,9 @@ def test_paths_and_labels(folder: Path) -> None:
     assert source.columns["weight"] == ("0", "1", "2", "3", "4", "5")
     assert source.rules.is_plain()
     assert source.notes == ()
-    assert source.read(0, 99).size == (2, 1)
+    picture = source.read(0, 99)
+    assert isinstance(picture, Image.Image)
+    assert picture.size == (2, 1)
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.parquet", "semicolons.csv"])

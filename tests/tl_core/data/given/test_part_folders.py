@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.tl_core.data.test_sources import plant
 from tl_core.data.given.part_folders import split_source
@@ -61,7 +62,9 @@ def test_a_folder_with_parts_is_the_split_that_it_is(
         f"({shown[1]}/), 4 images of test ({shown[2]}/); train ratios are shares of the training "
         "part",
     )
-    assert source.read(11, 99).size == (2, 1)
+    picture = source.read(11, 99)
+    assert isinstance(picture, Image.Image)
+    assert picture.size == (2, 1)
 
 
 def test_missing_parts_are_drawn_and_the_note_says_so(tmp_path: Path) -> None:
