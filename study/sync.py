@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from study.config.defaults import DEFAULTS
-from study.config.uris import is_server, without_credentials
+from study.config.uris import is_server, with_credentials, without_credentials
 from study.errors import print_faults
 from study.records.ledger import read_events, read_state
 from study.records.study_folder import LEDGER, STUDY, find_study
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console(soft_wrap=True, markup=False, emoji=False)
     try:
         folder = find_study(given.study, given.out)
-        faults = send(folder, given.tracking_uri or _store_of(folder), console)
+        faults = send(folder, given.tracking_uri or with_credentials(_store_of(folder)), console)
     except InputError as error:
         faults = error.faults
     except OSError as error:
@@ -67,7 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--tracking-uri",
         help="where MLflow keeps the runs; by default where the study has or would have sent them,"
-        " without user, password and options, which are not stored",
+        " without user, password and options, which are not stored: those of MLFLOW_TRACKING_URI"
+        " are taken if it names the same store",
     )
     return parser
 
@@ -79,19 +80,25 @@ def _store_of(folder: Path) -> str:
     return str(json.loads((folder / STUDY).read_text())["settings"]["tracking_uri"])
 
 
+def _experiment_of(folder: Path) -> str:
+    """Return the experiment of a study; those of earlier versions know no other."""
+    settings = read_state(folder).about.get("settings", {})
+    return str(settings.get("experiment", DEFAULTS["experiment"]))
+
+
 def send(folder: Path, uri: str, console: Console) -> tuple[Fault, ...]:
     """Send all unsent events of a study to the store at `uri`; return the faults.
 
     Raises `InputError` when the store can't be used, or another process sends the same study.
     """
-    shown = without_credentials(uri)
+    shown, experiment = without_credentials(uri), _experiment_of(folder)
     with console.status(f"opening {shown}"):
         if is_server(uri):  # MLflow's own message is long and comes late.
-            check_server(uri, "unsent events stay in the ledger")
+            check_server(uri, experiment, "unsent events stay in the ledger")
         from study.tracking.sync_process import LedgerSync
         from study.tracking.writer import MlflowWriter
 
-        writer = MlflowWriter(uri)
+        writer = MlflowWriter(uri, experiment)
         sync = LedgerSync(folder, writer)
     before = sync.sent
     try:

@@ -12,6 +12,7 @@ from torch import nn
 from torchvision import models
 
 from study.cluster.ray_environment import set_ray_environment
+from study.config.mlflow_environment import VARIABLES
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.sources import folder_source
 
@@ -19,6 +20,10 @@ pytest_plugins = ["tests.support.study_fixtures"]
 
 # Ray reads it while it is imported, by whichever test module comes first.
 set_ray_environment()
+
+# Fixtures of the whole session use MLflow, too; `no_mlflow_variables` is for what a test sets.
+for name in VARIABLES.values():
+    os.environ.pop(name, None)
 
 # A busy machine is slow but not wrong, and a law that fails must fail again.
 settings.register_profile("laws", deadline=None, derandomize=True)
@@ -34,6 +39,13 @@ SIDE = 32
 def one_thread() -> None:
     """Several threads on a machine that others use make nets this small 20 times slower."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def no_mlflow_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow itself sets one for the processes that it starts."""
+    for name in VARIABLES.values():
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(autouse=True)

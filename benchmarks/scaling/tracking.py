@@ -52,7 +52,7 @@ def _time_trials(store: str, uri: str, n: int, repeats: int) -> Row:
 
 
 def _open_ledger(folder: Path, uri: str) -> WrittenLedger:
-    ledger = WrittenLedger(folder, MlflowWriter(uri))
+    ledger = WrittenLedger(folder, MlflowWriter(uri, "tl-study"))
     ledger.study("scaling", make_about(aux_weight=[0.0, 0.9]) | {"id": uuid.uuid4().hex})
     ledger.flush()
     return ledger

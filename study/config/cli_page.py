@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from study.config.command_line import run_parser
-from study.config.defaults import PRESETS, layers_of
+from study.config.defaults import DEFAULTS, PRESETS, layers_of
+from study.config.mlflow_environment import VARIABLES
 from study.config.settings import Settings, flag
 
 _INTRODUCTION = """\
@@ -64,6 +65,8 @@ def _tables(parser: argparse.ArgumentParser) -> Iterator[str]:
 def _default(name: str) -> str:
     if name == "cache":  # It depends on the user.
         return "`TL_STUDY_CACHE`, or the user's cache folder"
+    if name in VARIABLES:
+        return f"`{VARIABLES[name]}`, or `{DEFAULTS[name]}`"
     where: dict[str, dict[str, Any]] = {
         "": {"data": "."},
         "demo: ": {},

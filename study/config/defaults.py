@@ -1,6 +1,6 @@
 """Default settings in layers, each over the one before.
 
-They are `DEFAULTS`, `DEMO`, `DEBUG`, a preset, and what is given.
+They are `DEFAULTS`, the environment, `DEMO`, `DEBUG`, a preset, and what is given.
 """
 
 import os
@@ -11,6 +11,7 @@ from typing import Any
 
 from platformdirs import user_cache_path
 
+from study.config.mlflow_environment import from_environment
 from tl_core.config import ARTICLE_RECIPE, default_image_size
 
 DEFAULTS: dict[str, Any] = {
@@ -62,6 +63,7 @@ DEFAULTS: dict[str, Any] = {
     "name": None,
     "out": Path("runs"),
     "tracking_uri": "sqlite:///mlflow.db",
+    "experiment": "tl-study",
     "offline": False,
     "debug": False,
     "preset": None,
@@ -88,7 +90,7 @@ def layers_of(given: Mapping[str, Any]) -> dict[str, Any]:
     """Defaults for the fields that are not given; they depend on those that are."""
     preset = PRESETS.get(given.get("preset") or "")
     debug = bool(given.get("debug") or preset)
-    layers = dict(DEFAULTS, cache=_default_cache())
+    layers = DEFAULTS | {"cache": _default_cache()} | from_environment()
     if given.get("train"):
         layers["data"] = given["train"]
     if given.get("data", layers["data"]) == "demo":

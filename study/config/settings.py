@@ -197,7 +197,16 @@ class Settings(BaseModel):
     trials_per_gpu: Count = Field(description="full-network trials that share a GPU")
     name: str | None = Field(description="name of the study; by default data and time")
     out: Path = Field(description="folder for the study's own folder")
-    tracking_uri: str = Field(description="where MLflow keeps the runs")
+    tracking_uri: str = Field(
+        min_length=1,
+        description="where MLflow keeps the runs; by default what MLFLOW_TRACKING_URI names, if "
+        "it is set"
+    )
+    experiment: str = Field(
+        min_length=1,
+        description="MLflow's experiment that has the runs; by default what MLFLOW_EXPERIMENT_NAME "
+        "names, if it is set",
+    )
     offline: bool = Field(
         description="send nothing to MLflow; `python study/sync.py NAME` does so later"
     )

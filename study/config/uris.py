@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote, unquote_plus
 
 from study.config.defaults import DEFAULTS
+from study.config.mlflow_environment import from_environment
 
 OFFLINE = (
     "--offline keeps the records in the run's folder, to be sent with python study/sync.py NAME"
@@ -59,6 +60,15 @@ def store_name(uri: str) -> str:
     shown = without_credentials(uri)
     path = shown.removeprefix("sqlite:///")
     return f"sqlite:///{Path(path).resolve()}" if path != shown else shown
+
+
+def with_credentials(store: str) -> str:
+    """Return the URI of the environment if it names this store, else that of the store.
+
+    A study keeps its URI without user, password and options.
+    """
+    own = from_environment().get("tracking_uri")
+    return own if own and store_name(own) == store_name(store) else store
 
 
 def reason(error: Exception, uri: str) -> str:

@@ -135,7 +135,7 @@ def _fault(error: ErrorDetails) -> Fault:
     return Fault(flag(name), f"{shown}: {message}")
 
 
-PLACES = {"name", "out", "cache", "tracking_uri", "offline", "address", "storage"}
+PLACES = {"name", "out", "cache", "tracking_uri", "experiment", "offline", "address", "storage"}
 """Settings of the places of results; a new run chooses its own."""
 _LAYERS = ("data", "backbone", "debug", "preset")
 """Settings that the defaults of others depend on; the command always has them."""
@@ -150,8 +150,8 @@ def settings_of(study: Mapping[str, Any]) -> Settings:
     if "min_steps" not in stored:  # Version 0.1: the article's recipe.
         stored |= ARTICLE_RECIPE | {"batchnorm": "train", "head_lr_ratio": 1.0}
         stored["augment"] = "flip" if stored.pop("hflip") else "none"
-    newer = ("address", "storage", "resize", "unfreeze", "layer_decay", "class_weights", *_OF_DATA)
-    later = {name: DEFAULTS[name] for name in newer}
+    newer = ("address", "storage", "resize", "unfreeze", "layer_decay", "class_weights")
+    later = {name: DEFAULTS[name] for name in (*newer, "experiment", *_OF_DATA)}
     return Settings.model_validate(later | stored)
 
 

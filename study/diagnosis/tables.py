@@ -141,7 +141,9 @@ def _tracking(setup: Setup) -> str:
     if s.offline:
         return "off: nothing is sent to MLflow"
     known = is_server(s.tracking_uri) or s.tracking_uri.startswith("sqlite:///")
-    return without_credentials(s.tracking_uri) + ("" if known else ": asked when the study starts")
+    store = f"{without_credentials(s.tracking_uri)}, experiment {s.experiment}"
+    named = f" (from {' and '.join(setup.variables)})" if setup.variables else ""
+    return store + named + ("" if known else ": asked when the study starts")
 
 
 def _bucket(setup: Setup) -> str:

@@ -49,9 +49,9 @@ def run_checks(
         faults = setup.faults_by_name.setdefault(check.name, [])
         try:
             for fault in check.function(setup):
-                faults.append(fault)
+                faults.append(setup.name_source(fault))
         except InputError as error:
-            faults += error.faults
+            faults += map(setup.name_source, error.faults)
         except OSError as error:  # A data folder that can't be read.
             faults.append(Fault(None, format_os_error(error)))
 

@@ -7,7 +7,9 @@ from typing import Any
 
 from study.cluster.capacity import Capacity
 from study.cluster.resources import Resources, gpu_notes, precision_notes
+from study.config.mlflow_environment import VARIABLES
 from study.config.settings import Settings
+from study.config.uris import without_credentials
 from study.preflight.checks import QUICK, fit_ratios, format_os_error, run_checks
 from study.preflight.resume import Replay, check_same_data
 from study.preflight.setup import Setup, data_request, new_setup
@@ -34,6 +36,8 @@ class Prepared:
     """`OUT/NAME`; made when the study starts, unless it is resumed or extended."""
     gpus: int
     resources: Resources
+    variables: tuple[str, ...] = ()
+    """Variables of the environment that gave settings."""
     notes: tuple[str, ...] = ()
     """What was decided on the user's behalf."""
     state: StudyState | None = None
@@ -68,8 +72,19 @@ class Prepared:
         return (
             f"{s.name}: {self._trials()} of {s.backbone} on {images.name}, "
             f"{len(images.labels)} images of {len(images.classes)} classes "
-            f"at {s.image_size} px, in {s.precision} on {where}{then}"
+            f"at {s.image_size} px, in {s.precision} on {where}{then}{self._runs()}"
         )
+
+    def _runs(self) -> str:
+        """Where MLflow has the runs, if the environment says so."""
+        s, named = self.settings, self.variables
+        if s.offline or not named:
+            return ""
+        store = [without_credentials(s.tracking_uri)] if VARIABLES["tracking_uri"] in named else []
+        if VARIABLES["experiment"] in named:
+            store.append(f"experiment {s.experiment}")
+        say = "says" if len(named) == 1 else "say"
+        return f"; MLflow's runs go to {', '.join(store)}, as {' and '.join(named)} {say}"
 
     def _trials(self) -> str:
         if self.settings.debug:
@@ -107,13 +122,21 @@ def prepare(setup: Setup) -> Prepared:
         check_same_data(setup.state, images)
     notes = tuple(_notes(setup, setup.resources, images))
     return Prepared(
-        setup.settings, images, setup.folder, setup.gpus, setup.resources, notes, setup.state
+        setup.settings,
+        images,
+        setup.folder,
+        setup.gpus,
+        setup.resources,
+        setup.variables,
+        notes,
+        setup.state,
     )
 
 
 def _notes(setup: Setup, resources: Resources, images: ImageSet) -> list[str]:
     best = resources.precisions[resources.device(setup.gpus).type]
-    notes = gpu_notes(setup.gpus, resources) + precision_notes(setup.settings, best)
+    notes = [*setup.notes, *gpu_notes(setup.gpus, resources)]
+    notes += precision_notes(setup.settings, best)
     notes += [*ratio_notes(setup), *images.notes, *deep_notes(images)]
     s = setup.settings
     notes += balance_note(images.labels, images.rules, s.train_ratio, s.split_seed, s.seed)

@@ -1,12 +1,14 @@
 """Studies that were run before: resumed, extended, or one of their trials replayed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from study.config.defaults import DEFAULTS
+from study.config.mlflow_environment import VARIABLES, from_environment
 from study.config.settings import Settings, flag
+from study.config.uris import store_name, with_credentials, without_credentials
 from study.config.validate import PROBES_ARE_TUNED, change, settings_of
 from study.preflight.checks import PET
 from study.preflight.setup import Setup, data_request
@@ -54,6 +56,7 @@ def continued_setup(given: Mapping[str, Any]) -> Setup:
     if what == "extend" and before.mode == ("probe",):
         raise _at_fault("extend", folder.name, f"{PROBES_ARE_TUNED}: there is nothing to add")
     setup = Setup(_update(before, given), state=state, found=folder)
+    setup.notes = tuple(_variables_not_read(setup.settings, given))
     if what == "extend":
         setup.change(trials=before.trials + setup.settings.trials)
     return setup
@@ -173,8 +176,24 @@ def _from_here(folder: Path) -> Path:
 def _update(settings: Settings, given: Mapping[str, Any]) -> Settings:
     """The study's settings, with those of place and machine that are given.
 
-    A study that sends nothing to MLflow continues so, unless `--tracking-uri` is given.
+    A study that sends nothing to MLflow continues so, unless `--tracking-uri` is given. Its runs
+    stay together, wherever the environment sends those of new studies.
     """
     own = {name: value for name, value in given.items() if name in Settings.model_fields}
     sends = {"offline": False} if "tracking_uri" in own else {}
-    return change(settings, sends | own)
+    store = {"tracking_uri": with_credentials(settings.tracking_uri)}
+    return change(settings, store | sends | own)
+
+
+def _variables_not_read(settings: Settings, given: Mapping[str, Any]) -> Iterator[str]:
+    """Notes about variables that name another store or experiment than the study's."""
+    named = from_environment()
+    other, uri = named.get("tracking_uri"), settings.tracking_uri
+    if settings.offline:
+        return
+    if other and "tracking_uri" not in given and store_name(other) != store_name(uri):
+        why = f"this study's runs are in {without_credentials(uri)}"
+        yield f"{VARIABLES['tracking_uri']} is not read, as {why}; --tracking-uri moves them"
+    if named.get("experiment", settings.experiment) != settings.experiment:
+        why = f"this study's runs are in {settings.experiment}"
+        yield f"{VARIABLES['experiment']} is not read, as {why}"

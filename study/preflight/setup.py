@@ -4,12 +4,13 @@ import os
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from study.cluster.capacity import Capacity
-from study.config.settings import Settings
+from study.config.mlflow_environment import VARIABLES, from_environment
+from study.config.settings import Settings, flag
 from study.config.validate import resolve
 from tl_core.data.given.manifest import is_manifest
 from tl_core.data.given.request import DataRequest
@@ -45,6 +46,10 @@ class Setup:
     setting_faults: list[Fault] = field(default_factory=list)
     fit_ratios: bool = False
     """Whether train ratios that the data are too few for may be left out."""
+    variables: tuple[str, ...] = ()
+    """Variables of the environment that gave settings."""
+    notes: tuple[str, ...] = ()
+    """What was decided on the user's behalf before the checks."""
     state: "StudyState | None" = None
     """What happened so far to a study that is resumed or extended."""
     found: Path | None = None
@@ -90,6 +95,12 @@ class Setup:
         if self.faults:
             raise InputError(self.faults)
 
+    def name_source(self, fault: Fault) -> Fault:
+        """Return a fault of a flag that was not given as one of the variable in its place."""
+        names = {flag(name): variable for name, variable in VARIABLES.items()}
+        variable = names.get(fault.flag or "")
+        return replace(fault, flag=variable) if variable in self.variables else fault
+
     def change(self, **settings: Any) -> None:
         """Replace some of the settings."""
         self.settings = self.settings.model_copy(update=settings)
@@ -100,7 +111,9 @@ def new_setup(given: Mapping[str, Any]) -> Setup:
     settings, faults = resolve(given)
     # A ratio at fault is replaced by the default ones, whose faults the user did not make.
     chosen = "train_ratio" in given and not any(f.flag == "--train-ratio" for f in faults)
-    setup = Setup(settings, faults, fit_ratios=not chosen)
+    read = from_environment().keys() - given.keys()
+    variables = tuple(variable for name, variable in VARIABLES.items() if name in read)
+    setup = Setup(settings, faults, fit_ratios=not chosen, variables=variables)
     setup.change(name=settings.name or _default_name(settings), weights=_absolute(settings.weights))
     return setup
 

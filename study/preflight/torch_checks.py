@@ -36,8 +36,9 @@ _LONG_S, _MOST = 1.5, 256
 
 def check_tracking(setup: Setup) -> Iterable[Fault]:
     """An MLflow server answers."""
-    if is_server(setup.settings.tracking_uri) and not setup.settings.offline:
-        check_server(setup.settings.tracking_uri)
+    s = setup.settings
+    if is_server(s.tracking_uri) and not s.offline:
+        check_server(s.tracking_uri, s.experiment)
     return []
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from study.config.uris import OFFLINE, reason, without_credentials
 from tl_core.errors import Fault, InputError
@@ -26,7 +26,7 @@ _DEFAULTS = {
 _UPLOAD_TIMEOUT_S = 120
 """MLflow's default: a server may have to pass files on."""
 _CHECK_TIMEOUT_S = 4.0
-_CHECK_PATH = "/api/2.0/mlflow/experiments/get-by-name?experiment_name=tl-study"
+_CHECK_PATH = "/api/2.0/mlflow/experiments/get-by-name?experiment_name="
 _MAX_BYTES = 1 << 20
 
 
@@ -48,7 +48,7 @@ def upload_timeout() -> Iterator[None]:
         os.environ[_TIMEOUT] = before
 
 
-def check_server(uri: str, way_out: str = OFFLINE) -> None:
+def check_server(uri: str, experiment: str, way_out: str = OFFLINE) -> None:
     """Raise `InputError` within seconds unless an MLflow server may be at `uri`.
 
     `way_out` ends the error's text. The request has no user and password: MLflow itself finds out
@@ -56,7 +56,7 @@ def check_server(uri: str, way_out: str = OFFLINE) -> None:
     """
     faults: list[str | None] = []
     # In a thread: a name look-up, or an answer that comes byte by byte, has no time limit.
-    asking = threading.Thread(target=lambda: faults.append(_ask(uri)), daemon=True)
+    asking = threading.Thread(target=lambda: faults.append(_ask(uri, experiment)), daemon=True)
     asking.start()
     asking.join(_CHECK_TIMEOUT_S)
     if fault := faults[0] if faults else _no_answer():
@@ -71,9 +71,9 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         """Follow none."""
 
 
-def _ask(uri: str) -> str | None:
+def _ask(uri: str, experiment: str) -> str | None:
     """Return what is wrong with the server; None if it may be MLflow's."""
-    url = without_credentials(uri).rstrip("/") + _CHECK_PATH
+    url = without_credentials(uri).rstrip("/") + _CHECK_PATH + quote(experiment, safe="")
     try:
         urlsplit(uri).port  # noqa: B018 - raises if it is not a number.
         with urllib.request.build_opener(_NoRedirect).open(url, timeout=_CHECK_TIMEOUT_S) as answer:

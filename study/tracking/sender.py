@@ -72,7 +72,7 @@ class NullSender:
 class ProcessSender:
     """Sends in a process of its own, so that the study keeps its cores and its time."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, experiment: str) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "study.tracking.sync_process"],
             stdin=subprocess.PIPE,
@@ -82,6 +82,7 @@ class ProcessSender:
         )
         # By standard input: every user of the machine can read a command line.
         self._write(uri)
+        self._write(json.dumps(experiment))
         self._opened: dict[str, Any] | None = None
         self._folder: Path | None = None
 
@@ -132,12 +133,12 @@ class ProcessSender:
 class ThreadSender:
     """Sends in a thread, for a single trial: a process takes seconds to start."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, experiment: str) -> None:
         # Imports MLflow, which a whole study leaves to the process.
         from study.tracking.writer import MlflowWriter
 
         try:
-            self._writer = MlflowWriter(uri)
+            self._writer = MlflowWriter(uri, experiment)
         except InputError as error:
             raise InputError([f"{fault}; {OFFLINE}" for fault in error.faults]) from error
         self._ended = threading.Event()
@@ -168,6 +169,15 @@ class ThreadSender:
     def _run(self) -> None:
         self._error = self._sync.follow(self._ended)
         self._sync.close()
+
+
+def make_sender(settings: Settings) -> Sender:
+    """Return what sends a study with these settings."""
+    if settings.offline:
+        return NullSender(settings.tracking_uri)
+    if settings.debug:
+        return ThreadSender(settings.tracking_uri, settings.experiment)
+    return ProcessSender(settings.tracking_uri, settings.experiment)
 
 
 def _wait(ended: Callable[[float], bool], folder: Path, show: Show, within_s: float) -> str | None:

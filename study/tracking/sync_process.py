@@ -122,14 +122,16 @@ class LedgerSync:
 
 
 def main() -> int:
-    """Open the store whose URI is the first line of input, then send the folder in the second.
+    """Open the store whose URI is the first line of input, then send the folder in the third.
 
-    Answers each with a line of JSON; the end of the input says that the study has ended.
+    The second is the experiment's name, as JSON. Answers when the store is open, and at the end,
+    with a line of JSON; the end of the input says that the study has ended.
     """
     os.nice(_NICE)  # Training goes first; what is late is sent after it.
     uri = sys.stdin.readline().rstrip("\n")
+    experiment = json.loads(sys.stdin.readline())
     try:
-        writer = MlflowWriter(uri)
+        writer = MlflowWriter(uri, experiment)
     except InputError as error:
         return _answer(faults=[str(fault) for fault in error.faults])
     _answer(experiment_id=writer.experiment_id)

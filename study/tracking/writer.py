@@ -21,7 +21,6 @@ from study.tracking.client import configure_client
 from study.tracking.links import address, axes, shared_view
 from tl_core.errors import Fault, InputError
 
-EXPERIMENT = "tl-study"
 _ENDS: dict[Status, str] = {
     "done": "FINISHED",
     "pruned": "FINISHED",
@@ -33,16 +32,16 @@ _PAGE_SIZE = 1000
 
 
 class MlflowWriter:
-    """Writes the runs of one study.
+    """Writes the runs of one study into an experiment, which is made if there is none.
 
     Raises `InputError` on construction when the tracking store can't be used.
     """
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, experiment: str) -> None:
         configure_client()
         try:
             self._client = MlflowClient(uri)
-            self.experiment_id = self._experiment(uri)
+            self.experiment_id = self._experiment(uri, experiment)
         except Exception as error:  # Each store has its own exceptions, down to the database's.
             message = f"{without_credentials(uri)}: {reason(error, uri)}"
             raise InputError([Fault("--tracking-uri", message)]) from error
@@ -105,17 +104,17 @@ class MlflowWriter:
             if not (page := runs.token):
                 return
 
-    def _experiment(self, uri: str) -> str:
-        found = self._client.get_experiment_by_name(EXPERIMENT)
+    def _experiment(self, uri: str, name: str) -> str:
+        found = self._client.get_experiment_by_name(name)
         if found is None:
             try:
-                return str(self._client.create_experiment(EXPERIMENT, _artifact_folder(uri)))
+                return str(self._client.create_experiment(name, _artifact_folder(uri)))
             except MlflowException:  # Another study may have been faster.
-                found = self._client.get_experiment_by_name(EXPERIMENT)
+                found = self._client.get_experiment_by_name(name)
                 if found is None:
                     raise
         if found.lifecycle_stage != "active":
-            raise MlflowException(f"experiment {EXPERIMENT!r} is deleted; restore or purge it")
+            raise MlflowException(f"experiment {name!r} is deleted; restore or purge it")
         return str(found.experiment_id)
 
     def _open(

@@ -145,7 +145,7 @@ def test_killed_processes_are_continued(server: MlflowServer, client: MlflowClie
     with slow_proxy(server.url, delay_s=0.1) as proxy:
         write_study(FOLDER, proxy.url, trials=8)
         for calls in (4, 8, 12, 16, 20):  # While runs are created, written and ended.
-            sender = ProcessSender(proxy.url)
+            sender = ProcessSender(proxy.url, "tl-study")
             sender.wait_for_store()
             wanted = len(proxy.calls) + calls
             sender.follow(FOLDER)
@@ -153,7 +153,7 @@ def test_killed_processes_are_continued(server: MlflowServer, client: MlflowClie
             os.kill(sender._process.pid, signal.SIGKILL)
             assert sender.close() == "the process that writes to MLflow has died"
         proxy.delay_s = 0
-        last = ProcessSender(proxy.url)
+        last = ProcessSender(proxy.url, "tl-study")
         last.wait_for_store()
         last.follow(FOLDER)
         # The study is killed: the system closes its pipes, and the process sends the rest.
@@ -166,7 +166,7 @@ def test_a_server_that_does_not_answer_any_more_is_given_up(
     server: MlflowServer, client: MlflowClient
 ) -> None:
     with slow_proxy(server.url, delay_s=0) as proxy:
-        sender = ProcessSender(proxy.url)
+        sender = ProcessSender(proxy.url, "tl-study")
         sender.wait_for_store()
         proxy.delay_s = 3 * LIMIT_S
         write_study(FOLDER, proxy.url)

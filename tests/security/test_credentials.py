@@ -79,7 +79,7 @@ def test_errors_of_an_unusable_store(capfd: Capture, uri: str, password: str) ->
     uri = uri.format(password)
     for function in (check_server, MlflowWriter) if is_server(uri) else (MlflowWriter,):
         with pytest.raises(InputError, match=r"^--tracking-uri ") as caught:
-            function(uri)
+            function(uri, "tl-study")
         assert_hidden(str(caught.value), *capfd.readouterr())
 
 

@@ -43,7 +43,7 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[tuple[str
     rows = [record.row() for record in read_records(folder)]
     pd.DataFrame(rows).to_csv(folder / "trials.csv", index=False)
     uri = f"sqlite:///{folder.parent}/mlflow.db"
-    process = LedgerSync(folder, MlflowWriter(uri))
+    process = LedgerSync(folder, MlflowWriter(uri, "tl-study"))
     assert process.push() is None
     process.close()
     return folder, read_runs(MlflowClient(uri), about["id"])

@@ -81,6 +81,18 @@ def test_an_offline_study_is_sent_once(uri: str, client: MlflowClient, capsys: C
     assert content(client) == once
 
 
+def test_a_study_is_sent_to_its_own_experiment(
+    uri: str, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_study(FOLDER, uri, experiment="cats")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "dogs")
+    assert send(uri)[0][0] == "sent 8 events, of 2 trials"
+    cats = client.get_experiment_by_name("cats")
+    assert cats
+    assert len(client.search_runs([cats.experiment_id])) == 3
+    assert client.get_experiment_by_name("dogs") is None
+
+
 def test_faults_are_printed_together(uri: str, nobody: str, capsys: Capture) -> None:
     write_study(FOLDER, uri)
     assert sync.main(["yours"]) == 2

@@ -14,7 +14,7 @@ from benchmarks.speed.harness import Gate, Row, interleaved, measured, rounds
 from benchmarks.speed.studies import OurStudy, all_done, run_ours, search_alone, settings_of
 from study.cluster.local_ray import local_ray
 from study.preflight.prepare import Prepared, prepare_new
-from study.tracking.sender import NullSender, ProcessSender, Sender
+from study.tracking.sender import NullSender, make_sender
 from study.trials.worker import Reporter
 from tests.support.studies.builders import make_epoch
 from tl_core.inputs.features import load_features
@@ -48,7 +48,7 @@ def tracking_share(bench: Bench) -> Iterator[Row]:
 
     def run(silent: bool) -> float:
         prepared = _prepare(bench, trials)
-        sender: Sender = (NullSender if silent else ProcessSender)(prepared.settings.tracking_uri)
+        sender = make_sender(prepared.settings.model_copy(update={"offline": silent}))
         sender.wait_for_store()
         study = search_alone(prepared, sender)
         studies.append(study)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from study.config.uris import reason, sync_command, without_credentials
+from study.config.uris import reason, sync_command, with_credentials, without_credentials
 
 
 @pytest.mark.parametrize(("uri", "shown"), [
@@ -28,6 +28,18 @@ from study.config.uris import reason, sync_command, without_credentials
 ])  # fmt: skip
 def test_without_credentials(uri: str, shown: str) -> None:
     assert without_credentials(uri) == shown
+
+
+@pytest.mark.parametrize(("own", "store", "found"), [
+    ("", "http://host:5000", "http://host:5000"),
+    ("http://me:secret@host:5000", "http://host:5000", "http://me:secret@host:5000"),
+    ("http://me:secret@other:5000", "http://host:5000", "http://host:5000"),
+])  # fmt: skip
+def test_credentials_of_the_environment_are_for_its_own_store(
+    own: str, store: str, found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", own)
+    assert with_credentials(store) == found
 
 
 @pytest.mark.parametrize(("message", "shown"), [

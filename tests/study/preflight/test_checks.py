@@ -66,7 +66,8 @@ def test_faults_before_an_error_are_kept_and_later_checks_run() -> None:
         raise InputError(["2"])
 
     setup = Setup(make_settings())
-    run_checks(setup, [Check("a", "nothing", one), Check("b", "nothing", lambda _: ["3"])])  # type: ignore[list-item]
+    other = Check("b", "nothing", lambda _: [Fault(None, "3")])
+    run_checks(setup, [Check("a", "nothing", one), other])
     assert [*map(str, setup.faults)] == ["--lr 1", "2", "3"]
     with pytest.raises(InputError, match=r"^--lr 1\n2\n3$"):
         setup.raise_faults()

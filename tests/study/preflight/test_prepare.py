@@ -30,6 +30,29 @@ def test_study_that_can_start(photo_folder: Path) -> None:
     assert (prepared.gpus, prepared.notes) == (0, ())
 
 
+def test_a_store_of_the_environment_is_named_without_its_password(
+    photo_folder: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{uri}?password=secret")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "cats")
+    prepared = ask(photo_folder, gpus="0")
+    assert prepared.settings.tracking_uri == f"{uri}?password=secret"
+    assert prepared.introduce().endswith(
+        f"; MLflow's runs go to {uri}, experiment cats, as MLFLOW_TRACKING_URI and "
+        "MLFLOW_EXPERIMENT_NAME say"
+    )
+    given = {"tracking_uri": "sqlite:///own.db"}
+    assert (
+        ask(photo_folder, gpus="0", **given)
+        .introduce()
+        .endswith("; MLflow's runs go to experiment cats, as MLFLOW_EXPERIMENT_NAME says")
+    )
+    assert "MLflow" not in ask(photo_folder, gpus="0", offline=True).introduce()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{photo_folder}/cat/00.png")
+    (fault,) = faults_of(photo_folder)
+    assert fault.startswith("MLFLOW_TRACKING_URI sqlite:///")
+
+
 def test_a_new_study_needs_an_empty_bucket_and_a_resumed_one_its_own(
     photo_folder: Path, tmp_path: Path
 ) -> None:

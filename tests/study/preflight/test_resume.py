@@ -8,7 +8,14 @@ import pytest
 from mlflow import MlflowClient
 
 from study.config.command_line import parse
-from study.preflight.resume import FinishedError, _from_here, _update, continued_setup, find_replay
+from study.preflight.resume import (
+    FinishedError,
+    _from_here,
+    _update,
+    _variables_not_read,
+    continued_setup,
+    find_replay,
+)
 from study.records.ledger import read_records
 from study.run import main
 from tests.conftest import SIDE, TINY
@@ -155,6 +162,24 @@ def test_a_study_that_sent_nothing_sends_when_a_uri_is_given(
     given: dict[str, object], offline: bool
 ) -> None:
     assert _update(make_settings(offline=True), given).offline is offline
+
+
+def test_a_resumed_study_keeps_its_store_and_experiment(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = make_settings(tracking_uri="http://host", experiment="dogs")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@other")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "cats")
+    settings = _update(before, {})
+    assert (settings.tracking_uri, settings.experiment) == ("http://host", "dogs")
+    assert [*_variables_not_read(settings, {})] == [
+        "MLFLOW_TRACKING_URI is not read, as this study's runs are in http://host; "
+        "--tracking-uri moves them",
+        "MLFLOW_EXPERIMENT_NAME is not read, as this study's runs are in dogs",
+    ]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@host")
+    settings = _update(before, {})
+    assert settings.tracking_uri == "http://me:secret@host"
+    assert len([*_variables_not_read(settings, {})]) == 1
+    assert [*_variables_not_read(make_settings(offline=True), {})] == []
 
 
 def as_version_0_1(folder: Path) -> None:

@@ -47,7 +47,7 @@ NOT_MLFLOW = r"is not from an MLflow server"
 ])  # fmt: skip
 def test_server_that_is_not_there(uri: str, why: str) -> None:
     with pytest.raises(InputError, match=f"^--tracking-uri https?://[^@]*: .*{why}.*; ") as caught:
-        check_server(uri)
+        check_server(uri, "tl-study")
     assert str(caught.value).endswith(OFFLINE)
 
 
@@ -62,7 +62,7 @@ def test_server_that_is_not_there(uri: str, why: str) -> None:
 ])  # fmt: skip
 def test_server_that_is_not_mlflow_s(answer: bytes, why: str) -> None:
     with answering(answer) as url, pytest.raises(InputError, match=f"^--tracking-uri {url}: {why}"):
-        check_server(url.replace("//", "//me:secret@"))
+        check_server(url.replace("//", "//me:secret@"), "tl-study")
 
 
 @pytest.mark.parametrize("answer", [
@@ -74,7 +74,7 @@ def test_server_that_is_not_mlflow_s(answer: bytes, why: str) -> None:
 ])  # fmt: skip
 def test_server_that_may_be_mlflow_s(answer: bytes) -> None:
     with answering(answer) as url:
-        check_server(url)
+        check_server(url, "tl-study")
 
 
 @pytest.mark.parametrize("start", [b"", b"HTTP/1.1 200 OK\r\n"])
@@ -82,4 +82,4 @@ def test_server_that_does_not_answer(start: bytes, monkeypatch: Patch) -> None:
     monkeypatch.setattr("study.tracking.client._CHECK_TIMEOUT_S", 0.2)
     late = pytest.raises(InputError, match=r"http://127.*: no answer in 0.2 s; ")
     with answering(start, then_close=False) as url, late:
-        check_server(url)
+        check_server(url, "tl-study")

@@ -33,7 +33,7 @@ from tl_core.config import Metric
 def write_runs(uri: str, name: str, log_losses: tuple[float, ...]) -> MlflowWriter:
     """Write a study with a trial for each of `log_losses`, its last value."""
     Path(name).mkdir()
-    ledger = WrittenLedger(Path(name), MlflowWriter(uri))
+    ledger = WrittenLedger(Path(name), MlflowWriter(uri, "tl-study"))
     ledger.study(name, make_about() | {"id": name})
     for trial, loss in enumerate(log_losses):
         write_record(ledger, make_record(trial, log_losses=(1.0, loss), lr=10 ** -(trial + 1)))

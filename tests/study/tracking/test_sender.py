@@ -18,7 +18,7 @@ from tl_core.errors import InputError
 
 @pytest.mark.parametrize("kind", [ProcessSender, ThreadSender])
 def test_a_ledger_is_sent_to_its_end(kind: Any, client: MlflowClient, uri: str) -> None:
-    sender: Sender = kind(uri)
+    sender: Sender = kind(uri, "tl-study")
     ledger = Ledger(Path())
     ledger.study("mine", make_about())
     assert sender.wait_for_store() == sender.wait_for_store() == "1"
@@ -29,7 +29,7 @@ def test_a_ledger_is_sent_to_its_end(kind: Any, client: MlflowClient, uri: str) 
 
 
 def test_a_store_that_cannot_be_used(capfd: Capture) -> None:
-    sender = ProcessSender("ftp://me:secret@127.0.0.1/x")
+    sender = ProcessSender("ftp://me:secret@127.0.0.1/x", "tl-study")
     unusable = r"^--tracking-uri ftp://127.0.0.1/x: .*unsuppor"
     with pytest.raises(InputError, match=unusable) as caught:
         sender.wait_for_store()
@@ -49,7 +49,7 @@ def test_a_slow_or_killed_process(sent: signal.Signals, why: str, uri: str, tmp_
         assert left == events_left(tmp_path) == 1
         raise KeyboardInterrupt
 
-    sender = ProcessSender(uri)
+    sender = ProcessSender(uri, "tl-study")
     # The URI, which may have a password, is not on the command line.
     command = subprocess.check_output(["ps", "-o", "args=", "-p", str(sender._process.pid)])
     assert b"study.tracking.sync_process" in command
@@ -65,7 +65,7 @@ def test_a_slow_thread(uri: str, tmp_path: Path, monkeypatch: Patch) -> None:
     answers = threading.Event()
     follow = "study.tracking.sync_process.LedgerSync.follow"
     monkeypatch.setattr(follow, lambda *_: answers.wait() and None)
-    sender = ThreadSender(uri)
+    sender = ThreadSender(uri, "tl-study")
     Ledger(tmp_path).study("mine", make_about())
     sender.follow(tmp_path)
     assert sender.close(within_s=0.1) == "it took more than 0.1 s"

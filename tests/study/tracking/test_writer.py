@@ -24,7 +24,7 @@ from tl_core.inference.serialization import save_model
 
 @pytest.fixture
 def writer(uri: str) -> MlflowWriter:
-    return MlflowWriter(uri)
+    return MlflowWriter(uri, "tl-study")
 
 
 @pytest.fixture
@@ -124,7 +124,8 @@ def test_each_once(ledger: WrittenLedger, writer: MlflowWriter, client: MlflowCl
     ledger.close("done", [])
     ledger.flush()
     once = [run.to_dictionary() for run in all_runs(client)]
-    for again in (writer, MlflowWriter(writer.uri)):  # Another process finds the runs by their key.
+    # Another process finds the runs by their key.
+    for again in (writer, MlflowWriter(writer.uri, "tl-study")):
         again.discard()
         ledger.rewind(again)
         ledger.flush()
@@ -135,10 +136,12 @@ def test_each_once(ledger: WrittenLedger, writer: MlflowWriter, client: MlflowCl
 
 
 def test_second_study_joins_the_experiment(uri: str, client: MlflowClient) -> None:
-    assert MlflowWriter(uri).experiment_id == MlflowWriter(uri).experiment_id
-    client.delete_experiment(MlflowWriter(uri).experiment_id)
+    assert (
+        MlflowWriter(uri, "tl-study").experiment_id == MlflowWriter(uri, "tl-study").experiment_id
+    )
+    client.delete_experiment(MlflowWriter(uri, "tl-study").experiment_id)
     with pytest.raises(InputError, match="experiment 'tl-study' is deleted; restore or purge it"):
-        MlflowWriter(uri)
+        MlflowWriter(uri, "tl-study")
 
 
 @pytest.mark.parametrize(("bad", "shown", "why"), [
@@ -149,7 +152,7 @@ def test_second_study_joins_the_experiment(uri: str, client: MlflowClient) -> No
 ])  # fmt: skip
 def test_store_that_cannot_be_used(bad: str, shown: str, why: str) -> None:
     with pytest.raises(InputError, match=f"^--tracking-uri {shown}: .*{why}") as caught:
-        MlflowWriter(bad)
+        MlflowWriter(bad, "tl-study")
     assert len(caught.value.faults) == 1
     assert "secret" not in str(caught.value)
 

@@ -9,13 +9,14 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from study.analysis.estimates import Arm, Confirmed
+from study.config.defaults import DEFAULTS
 from study.config.settings import Settings
 from study.config.validate import resolve
 from study.records.ledger import Ledger, StudyState, read_events
 from study.records.study_folder import STUDY
 from study.records.trial_record import Status, TrialRecord
 from study.tracking.sender import NullSender
-from study.tracking.writer import EXPERIMENT, MlflowWriter
+from study.tracking.writer import MlflowWriter
 from tl_core.config import EpochMetrics, Mode, TrialConfig
 
 
@@ -68,7 +69,7 @@ def make_confirmed(
 
 def all_runs(client: MlflowClient) -> list[Run]:
     """Every run of the studies in a store: parents first, then trials by number."""
-    experiment = client.get_experiment_by_name(EXPERIMENT)
+    experiment = client.get_experiment_by_name(DEFAULTS["experiment"])
     assert experiment is not None
     runs: list[Run] = client.search_runs([experiment.experiment_id])
     return sorted(runs, key=lambda run: int(run.data.params.get("trial", -1)))
@@ -96,10 +97,12 @@ def write_record(ledger: Ledger, record: TrialRecord, ended: bool = True) -> Non
         ledger.end(record, [])
 
 
-def write_study(folder: Path, uri: str = "", trials: int = 2, ended: bool = True) -> Ledger:
+def write_study(
+    folder: Path, uri: str = "", trials: int = 2, ended: bool = True, **settings: Any
+) -> Ledger:
     """A study that ran with --offline; `ended` is whether its last trial and it have ended."""
     folder.mkdir(parents=True)
-    about = make_about(tracking_uri=uri)
+    about = make_about(tracking_uri=uri, **settings)
     (folder / STUDY).write_text(json.dumps(about))
     NullSender(uri).follow(folder)
     ledger = Ledger(folder)

@@ -1,0 +1,34 @@
+"""Which settings the variables of MLflow give, and when they are not read."""
+
+import pytest
+
+from study.config.defaults import DEFAULTS
+from study.config.mlflow_environment import from_environment
+from study.config.validate import resolve
+from study.preflight.setup import new_setup
+from tests.support.study_fixtures import Patch
+
+
+def test_variables_are_defaults_that_flags_replace(monkeypatch: Patch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://host:5000")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "cats")
+    settings, faults = resolve({})
+    assert faults == []
+    assert (settings.tracking_uri, settings.experiment) == ("http://host:5000", "cats")
+    settings, _ = resolve({"tracking_uri": "sqlite:///own.db"})
+    assert (settings.tracking_uri, settings.experiment) == ("sqlite:///own.db", "cats")
+
+
+@pytest.mark.parametrize("value", ["", None])
+def test_an_empty_variable_is_none(monkeypatch: Patch, value: str | None) -> None:
+    if value is not None:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", value)
+    assert from_environment() == {}
+    assert resolve({})[0].tracking_uri == DEFAULTS["tracking_uri"]
+
+
+def test_a_set_up_knows_which_variables_it_read(monkeypatch: Patch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://host:5000")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "cats")
+    assert new_setup({"experiment": "dogs"}).variables == ("MLFLOW_TRACKING_URI",)
+    assert new_setup({}).variables == ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME")
