@@ -3,11 +3,14 @@
 import os
 import tempfile
 from pathlib import Path
+from shlex import quote
 
-from study.config.uris import without_credentials
+from study.config.uris import folder_of_runs, sqlite_file, without_credentials
 from tl_core.errors import Fault
 
 _SQLITE = "sqlite:///"
+_ALLOWED = "MLFLOW_ALLOW_FILE_STORE"
+"""MLflow's variable: what it says of folders is no error then."""
 _SQLITE_HEADER = b"SQLite format 3\0"
 
 
@@ -38,14 +41,18 @@ def folder_faults(flag: str, folder: Path, value: object = None) -> list[Fault]:
 
 
 def store_faults(uri: str) -> list[Fault]:
-    """Why the SQLite file that a tracking URI names, if it names one, can't be used.
+    """Why the SQLite file or the folder that a tracking URI names, if it names one, can't be used.
 
-    MLflow itself takes minutes to say so: it tries again and again.
+    MLflow itself takes minutes to say so of a file, as it tries again and again.
     """
-    name = uri.removeprefix(_SQLITE).partition("?")[0]
-    if not uri.startswith(_SQLITE) or name in ("", ":memory:"):
+    value, folder, path = without_credentials(uri), folder_of_runs(uri), sqlite_file(uri)
+    if folder is not None and os.environ.get(_ALLOWED, "").lower() not in ("true", "1"):
+        database = folder if folder.suffix == ".db" else folder.parent / "mlflow.db"
+        own = quote(f"{_SQLITE}{database}")
+        why = f"MLflow keeps no runs in folders; use --tracking-uri {own}"
+        return [Fault("--tracking-uri", f"{value}: {why}, or set {_ALLOWED}=true")]
+    if path is None:
         return []
-    path, value = Path(name), without_credentials(uri)
     # SQLite puts its journal beside the file.
     return folder_faults("--tracking-uri", path.parent, value) or _file_faults(path, value)
 

@@ -16,6 +16,8 @@ OFFLINE = (
     "--offline keeps the records in the run's folder, to be sent with python study/sync.py NAME"
 )
 """The end of an error about a store: how to run without it."""
+_SQLITE = "sqlite:///"
+_NO_FOLDERS = ("databricks", "databricks-uc", "uc")
 _PLAIN = re.compile(
     r"(sqlite|file)[\w+]*:///"  # A path, which may have an @.
     r"|[\w.+:-]+://(\[[^]]*]|[^/?#@:]*)(:\d*)?([/#][^?@]*)?(\?|$)"  # Host, port, path.
@@ -82,6 +84,21 @@ def reason(error: Exception, uri: str) -> str:
 def is_server(uri: str) -> bool:
     """Whether the URI names a server, and not a database or folder."""
     return uri.startswith(("http://", "https://"))
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """Return the file of an SQLite URI; None for other stores, and for one in memory."""
+    name = uri.removeprefix(_SQLITE).partition("?")[0]
+    return Path(name) if uri.startswith(_SQLITE) and name not in ("", ":memory:") else None
+
+
+def folder_of_runs(uri: str) -> Path | None:
+    """Return the folder that a URI names: MLflow takes any text without a scheme for one."""
+    scheme, mark, path = uri.partition(":")
+    if mark and scheme == "file":
+        return Path(unquote(re.sub("^//[^/]*", "", path)))
+    has_scheme = re.match(r"[a-zA-Z][\w+.-]*:", uri)
+    return None if has_scheme or uri in ("", *_NO_FOLDERS) else Path(uri)
 
 
 def sync_command(folder: Path) -> str:

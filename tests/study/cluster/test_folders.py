@@ -1,4 +1,5 @@
 from pathlib import Path
+from shlex import quote
 
 import pytest
 
@@ -46,6 +47,9 @@ def test_what_is_in_the_way_of_a_folder_is_named(tmp_path: Path, below: str) -> 
         "sqlite://",
         "sqlite:///:memory:",
         "http://127.0.0.1:5000",
+        "databricks",
+        "databricks://profile",
+        "postgresql://host/db",
     ],
 )
 def test_a_store_that_can_be_used(uri: str, blank_store: Path) -> None:
@@ -67,6 +71,21 @@ def test_a_store_that_can_not_be_used(tmp_path: Path) -> None:
     assert faults("sqlite:///table.db/x/y.db") == [
         f"--tracking-uri sqlite:///table.db/x/y.db: {tmp_path}/table.db is not a folder"
     ]
+
+
+@pytest.mark.parametrize(("uri", "file"), [
+    ("./mlruns", "mlflow.db"), ("mlflow.db", "mlflow.db"), ("/data/a/mlruns", "/data/a/mlflow.db"),
+    ("file:///data/a%20/mlruns", "/data/a /mlflow.db"),
+])  # fmt: skip
+def test_a_folder_of_runs_is_told_with_the_line_to_type(
+    uri: str, file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert faults(uri) == [
+        f"--tracking-uri {uri}: MLflow keeps no runs in folders; use --tracking-uri "
+        f"{quote(f'sqlite:///{file}')}, or set MLFLOW_ALLOW_FILE_STORE=true"
+    ]
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    assert faults(uri) == []
 
 
 def test_what_is_read_only_is_told(tmp_path: Path) -> None:
