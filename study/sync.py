@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from study.cluster.folders import store_faults
 from study.config.defaults import DEFAULTS
 from study.config.uris import is_server, with_credentials, without_credentials
 from study.errors import print_faults
 from study.records.ledger import read_events, read_state
 from study.records.study_folder import LEDGER, STUDY, find_study
 from study.tracking.client import check_server
+from study.tracking.database import database_faults
 from study.tracking.links import where_to_look
 from study.tracking.sync_state import events_left, read_sync_state, study_run
 from tl_core.errors import Fault, InputError
@@ -92,8 +94,11 @@ def send(folder: Path, uri: str, console: Console) -> tuple[Fault, ...]:
     Raises `InputError` when the store can't be used, or another process sends the same study.
     """
     shown, experiment = without_credentials(uri), _experiment_of(folder)
+    # MLflow's own messages are long and come late.
+    if faults := store_faults(uri) or database_faults(uri, experiment):
+        return tuple(faults)
     with console.status(f"opening {shown}"):
-        if is_server(uri):  # MLflow's own message is long and comes late.
+        if is_server(uri):
             check_server(uri, experiment, "unsent events stay in the ledger")
         from study.tracking.sync_process import LedgerSync
         from study.tracking.writer import MlflowWriter

@@ -14,6 +14,7 @@ import numpy as np
 from study.cluster.folders import folder_faults, store_faults
 from study.config.defaults import DEFAULTS
 from study.preflight.setup import Setup, data_request
+from study.tracking.database import database_faults
 from tl_core.data.datasets import ImageSet
 from tl_core.data.given.request import find_data
 from tl_core.data.sources import Source
@@ -77,8 +78,11 @@ def check_folder(setup: Setup) -> Iterator[Fault]:
 
 
 def check_store(setup: Setup) -> Iterable[Fault]:
-    """An SQLite file for MLflow can be written."""
-    return [] if setup.settings.offline else store_faults(setup.settings.tracking_uri)
+    """An SQLite file for MLflow can be written, and is a store of this MLflow."""
+    s = setup.settings
+    if s.offline:
+        return []
+    return store_faults(s.tracking_uri) or database_faults(s.tracking_uri, s.experiment)
 
 
 def check_data(setup: Setup) -> Iterator[Fault]:

@@ -8,13 +8,14 @@ import ssl
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlsplit
 
 from study.config.uris import OFFLINE, reason, without_credentials
+from study.tracking.database import deleted_fault
 from tl_core.errors import Fault, InputError
 
 _TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
@@ -77,9 +78,9 @@ def _ask(uri: str, experiment: str) -> str | None:
     try:
         urlsplit(uri).port  # noqa: B018 - raises if it is not a number.
         with urllib.request.build_opener(_NoRedirect).open(url, timeout=_CHECK_TIMEOUT_S) as answer:
-            return _judge(answer.status, answer.read(_MAX_BYTES))
+            return _judge(answer.status, answer.read(_MAX_BYTES), uri, experiment)
     except urllib.error.HTTPError as error:
-        return _judge(error.code, error.read(_MAX_BYTES))
+        return _judge(error.code, error.read(_MAX_BYTES), uri, experiment)
     except (OSError, ValueError, http.client.HTTPException) as error:
         why = getattr(error, "reason", error)
         if isinstance(why, ssl.SSLCertVerificationError):
@@ -93,7 +94,7 @@ def _no_answer() -> str:
     return f"no answer in {_CHECK_TIMEOUT_S:g} s"
 
 
-def _judge(status: int, body: bytes) -> str | None:
+def _judge(status: int, body: bytes, uri: str, experiment: str) -> str | None:
     login = status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN) or 300 <= status < 400
     answer = f"{status} {http.client.responses.get(status, '')}".strip()
     if status >= 500:
@@ -101,5 +102,11 @@ def _judge(status: int, body: bytes) -> str | None:
     with suppress(ValueError):
         content = json.loads(body)
         if isinstance(content, dict) and content.keys() & {"experiment", "error_code"}:
-            return None
+            return _deleted(content.get("experiment") or {}, uri, experiment)
     return None if login else f"the answer ({answer}) is not from an MLflow server"
+
+
+def _deleted(found: Mapping[str, object], uri: str, experiment: str) -> str | None:
+    if found.get("lifecycle_stage") != "deleted":
+        return None
+    return deleted_fault(without_credentials(uri), experiment, found.get("experiment_id"))

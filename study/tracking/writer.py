@@ -43,7 +43,9 @@ class MlflowWriter:
             self._client = MlflowClient(uri)
             self.experiment_id = self._experiment(uri, experiment)
         except Exception as error:  # Each store has its own exceptions, down to the database's.
-            message = f"{without_credentials(uri)}: {reason(error, uri)}"
+            shown = without_credentials(uri)
+            why = reason(error, uri).replace("<database_uri>", shown)  # In MLflow's advice.
+            message = f"{shown}: {why}"
             raise InputError([Fault("--tracking-uri", message)]) from error
         self.uri = uri
         self.run_ids: dict[str, str] = {}

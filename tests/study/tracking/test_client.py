@@ -59,6 +59,11 @@ def test_server_that_is_not_there(uri: str, why: str) -> None:
     (http("200 OK", "[]"), rf"the answer \(200 OK\) {NOT_MLFLOW}"),
     (http("299 OK", "{}"), rf"the answer \(299\) {NOT_MLFLOW}"),
     (b"220 mail\r\n", "220 mail"),
+    (
+        http("200 OK", '{"experiment": {"experiment_id": "7", "lifecycle_stage": "deleted"}}'),
+        "experiment tl-study is deleted; MLFLOW_TRACKING_URI=http://127.0.0.1:.* mlflow "
+        "experiments restore -x 7 restores it; --offline keeps",
+    ),
 ])  # fmt: skip
 def test_server_that_is_not_mlflow_s(answer: bytes, why: str) -> None:
     with answering(answer) as url, pytest.raises(InputError, match=f"^--tracking-uri {url}: {why}"):
