@@ -1,6 +1,7 @@
 """MLflow's client settings, and a quick check of a server that does not import MLflow."""
 
 import http.client
+import ipaddress
 import json
 import logging
 import os
@@ -13,8 +14,9 @@ from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
-from study.config.uris import OFFLINE, reason, without_credentials
+from study.config.uris import OFFLINE, is_server, reason, without_credentials
 from study.tracking.database import deleted_fault
 from tl_core.errors import Fault, InputError
 
@@ -49,6 +51,46 @@ def upload_timeout() -> Iterator[None]:
         os.environ[_TIMEOUT] = before
 
 
+def bypass_proxies(uri: str) -> None:
+    """Have MLflow's client ask a server on this machine itself, not a proxy.
+
+    By `no_proxy`, the only way that its HTTP library has; what the user has in it stays.
+    """
+    if (host := _host(uri)) and _is_loopback(host) and getproxies():
+        names = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+        if host not in names.split(","):
+            # Libraries read one of both names first.
+            os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(filter(None, [names, host]))
+
+
+def _host(uri: str) -> str:
+    with suppress(ValueError):
+        return urlsplit(uri).hostname or "" if is_server(uri) else ""
+    return ""
+
+
+def _is_loopback(host: str) -> bool:
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost" or host.endswith(".localhost")
+
+
+def _proxies(uri: str) -> dict[str, str]:
+    """The proxies that are asked for a server, by scheme; `no_proxy` is respected."""
+    host = _host(uri)
+    return {} if _is_loopback(host) or proxy_bypass(host) else getproxies()
+
+
+def _through(uri: str) -> str:
+    """A note about the proxy that was asked in place of the server, if one was."""
+    scheme = uri.partition(":")[0]
+    proxy = _proxies(uri).get(scheme)
+    if not proxy:
+        return ""
+    named = f"{without_credentials(proxy)} of {scheme}_proxy"
+    return f" (asked through the proxy {named}, which no_proxy={_host(uri)} avoids)"
+
+
 def check_server(uri: str, experiment: str, way_out: str = OFFLINE) -> None:
     """Raise `InputError` within seconds unless an MLflow server may be at `uri`.
 
@@ -61,7 +103,7 @@ def check_server(uri: str, experiment: str, way_out: str = OFFLINE) -> None:
     asking.start()
     asking.join(_CHECK_TIMEOUT_S)
     if fault := faults[0] if faults else _no_answer():
-        message = f"{without_credentials(uri)}: {fault}; {way_out}"
+        message = f"{without_credentials(uri)}: {fault}{_through(uri)}; {way_out}"
         raise InputError([Fault("--tracking-uri", message)])
 
 
@@ -77,7 +119,9 @@ def _ask(uri: str, experiment: str) -> str | None:
     url = without_credentials(uri).rstrip("/") + _CHECK_PATH + quote(experiment, safe="")
     try:
         urlsplit(uri).port  # noqa: B018 - raises if it is not a number.
-        with urllib.request.build_opener(_NoRedirect).open(url, timeout=_CHECK_TIMEOUT_S) as answer:
+        proxies = urllib.request.ProxyHandler(_proxies(uri))
+        opener = urllib.request.build_opener(_NoRedirect, proxies)
+        with opener.open(url, timeout=_CHECK_TIMEOUT_S) as answer:
             return _judge(answer.status, answer.read(_MAX_BYTES), uri, experiment)
     except urllib.error.HTTPError as error:
         return _judge(error.code, error.read(_MAX_BYTES), uri, experiment)

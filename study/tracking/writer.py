@@ -17,7 +17,7 @@ from study.config.uris import reason, without_credentials
 from study.records.ledger import Event, StudyState
 from study.records.trial_record import Status, TrialRecord, best_of
 from study.tracking.batch import Batch, in_ms
-from study.tracking.client import configure_client
+from study.tracking.client import bypass_proxies, configure_client
 from study.tracking.links import address, axes, shared_view
 from tl_core.errors import Fault, InputError
 
@@ -39,6 +39,7 @@ class MlflowWriter:
 
     def __init__(self, uri: str, experiment: str) -> None:
         configure_client()
+        bypass_proxies(uri)
         try:
             self._client = MlflowClient(uri)
             self.experiment_id = self._experiment(uri, experiment)

@@ -1,5 +1,6 @@
 """Servers that are down, silent, broken or something else, all of them real."""
 
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -7,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
+from requests.utils import should_bypass_proxies
 
 from study.config.uris import OFFLINE
-from study.tracking.client import check_server
+from study.tracking.client import bypass_proxies, check_server
 from tests.support.study_fixtures import Patch
 from tl_core.errors import InputError
 
@@ -88,3 +90,50 @@ def test_server_that_does_not_answer(start: bytes, monkeypatch: Patch) -> None:
     late = pytest.raises(InputError, match=r"http://127.*: no answer in 0.2 s; ")
     with answering(start, then_close=False) as url, late:
         check_server(url, "tl-study")
+
+
+DEAD = "http://me:secret@127.0.0.1:9"
+"""A proxy that is not there."""
+
+
+@pytest.fixture
+def behind_proxy(monkeypatch: Patch) -> None:
+    """No proxy but the dead one, and no exception to it."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setenv("http_proxy", DEAD)
+    # So that what is set in a test is removed after it.
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, "")
+
+
+def test_a_server_on_this_machine_is_not_asked_through_a_proxy(behind_proxy: None) -> None:
+    with answering(http("200 OK", '{"experiment": {}}')) as url:
+        check_server(url, "tl-study")
+
+
+@pytest.mark.parametrize(("uri", "before", "after"), [
+    ("http://localhost:5000", "", "localhost"),
+    ("http://me:secret@127.0.0.2:5000", "a.org,b.org", "a.org,b.org,127.0.0.2"),
+    ("http://[::1]:5000", "::1", "::1"),
+    ("http://host:5000", "a.org", "a.org"), ("sqlite:///mlflow.db", "", ""),
+    ("http://[::1", "", ""),
+])  # fmt: skip
+def test_the_client_of_mlflow_asks_no_proxy_for_this_machine(
+    uri: str, before: str, after: str, behind_proxy: None, monkeypatch: Patch
+) -> None:
+    monkeypatch.setenv("no_proxy", before)
+    bypass_proxies(uri)
+    assert os.environ["no_proxy"] == after
+    if after not in ("", "a.org"):  # As the library that MLflow asks with reads it.
+        assert should_bypass_proxies(uri, None)
+
+
+def test_a_proxy_that_fails_is_named_without_its_password(behind_proxy: None) -> None:
+    why = (
+        r"Connection refused \(asked through the proxy http://127.0.0.1:9 of http_proxy, which "
+        r"no_proxy=host.invalid avoids\); "
+    )
+    with pytest.raises(InputError, match=f"^--tracking-uri http://host.invalid:5000: {why}"):
+        check_server("http://host.invalid:5000", "tl-study")
