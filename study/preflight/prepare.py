@@ -140,6 +140,7 @@ def _notes(setup: Setup, resources: Resources, images: ImageSet) -> list[str]:
     notes += [*ratio_notes(setup), *images.notes, *deep_notes(images)]
     s = setup.settings
     notes += balance_note(images.labels, images.rules, s.train_ratio, s.split_seed, s.seed)
+    notes += [setup.network.note] if setup.network and setup.network.note else []
     if images.bad:
         n = pluralize(len(images.bad), "unreadable file")
         notes.append(f"{n} left out; study.json lists them")

@@ -54,6 +54,8 @@ class Backbone:
     """File name and content hash, or `random`."""
     precision: Precision = "fp32"
     """What the network computes in."""
+    note: str | None = None
+    """What was taken from the weights file, if it is not all."""
 
 
 def load_backbone(name: str, weights: str = "default", image_size: int = 224) -> Backbone:
@@ -62,7 +64,7 @@ def load_backbone(name: str, weights: str = "default", image_size: int = 224) ->
     Args:
         name: one of `backbone_names()`, or `timm:NAME`.
         weights: `default`, `none` (drawn from torch's global generator, which the other two do
-            not change), or the path of a .pth, .pt or .safetensors file.
+            not change), or the path of a file, with one of `weights.SUFFIXES`.
         image_size: side of the images, pixels.
 
     Raises:
@@ -70,15 +72,15 @@ def load_backbone(name: str, weights: str = "default", image_size: int = 224) ->
             network that does not take images of this size.
     """
     check_backbone_name(name)
-    file = None if weights == "none" else _find_weights(name, weights)
+    note, file = None, None if weights == "none" else _find_weights(name, weights)
     with torch.random.fork_rng(devices=[], enabled=file is not None):
         net = _build(name, image_size, pretrained=file is not None)
         if file is not None:
             by_default = weights == "default"
-            fill(name, net, _read_weights(name, net, file, by_default=by_default), file)
+            note = fill(name, net, _read_weights(name, net, file, by_default=by_default), file)
     n_features = _count_features(name, net, image_size)
     weights_id = "random" if file is None else file.id
-    return Backbone(name, net.network, n_features, net.mean, net.std, weights_id)
+    return Backbone(name, net.network, n_features, net.mean, net.std, weights_id, note=note)
 
 
 def empty_network(name: str, image_size: int, *, pretrained: bool) -> nn.Module:

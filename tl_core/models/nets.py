@@ -11,6 +11,7 @@ from torch import nn
 from torchvision import models
 
 from tl_core.config import ARTICLE_WIDTHS
+from tl_core.models.prefixes import SeveralNetworksError, find_prefix
 from tl_core.models.weights import BackboneError, Entries, WeightsFile
 
 Triple = tuple[float, float, float]
@@ -152,19 +153,28 @@ def _end(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def fill(backbone: str, net: Headless, entries: Entries, file: WeightsFile) -> None:
+def fill(backbone: str, net: Headless, entries: Entries, file: WeightsFile) -> str | None:
     """Copy `entries` of `file` into the network, except those of the network's own classifiers.
 
+    All names may be below one prefix; then what is not below it is left out, and a note says so.
     Raises `BackboneError` unless names and shapes match one to one. Only BatchNorm's step counts
     may be missing: older files have none.
     """
     own = net.network.state_dict()
+    needed = [k for k in own if _end(k) != "num_batches_tracked"]
+    try:
+        prefix = find_prefix(needed, entries, _new_name)
+    except SeveralNetworksError as error:
+        why = f"holds several networks, below {error}; save one alone"
+        raise BackboneError(f"weights file {file.path} {why}") from error
+    others = [name for name in entries if not name.startswith(prefix)]
+    entries = {k.removeprefix(prefix): v for k, v in entries.items() if k.startswith(prefix)}
     body = {name if name in own else _new_name(name): entries[name] for name in entries}
     if not body.keys() <= own.keys():
         heads = net.heads()
         body = {k: v for k, v in body.items() if k in own or not k.startswith(heads)}
     faults = {
-        "missing": [k for k in own if k not in body and _end(k) != "num_batches_tracked"],
+        "missing": [k for k in needed if k not in body],
         "unexpected": [k for k in body if k not in own],
         "of another shape": [k for k in own if k in body and own[k].shape != body[k].shape],
     }
@@ -174,6 +184,10 @@ def fill(backbone: str, net: Headless, entries: Entries, file: WeightsFile) -> N
     # Updated in place, which keeps its version metadata: the names are the present ones.
     own.update(body)
     net.network.load_state_dict(own)
+    if not prefix:
+        return None
+    rest = f", without {_format('other' + 's' * (len(others) > 1), others)}" if others else ""
+    return f"weights are those below {prefix} in {file.label}{rest}"
 
 
 def _new_name(name: str) -> str:

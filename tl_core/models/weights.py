@@ -1,13 +1,17 @@
 """Pretrained weights: downloaded, verified by hash, and read without running code."""
 
+import argparse
 import hashlib
 import importlib
+import pathlib
 import re
+import shlex
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import safetensors.torch
@@ -19,7 +23,15 @@ from torchvision import models
 from tl_core.errors import InputError
 from tl_core.files import LFS_REMEDY, is_lfs_pointer, user_path
 
-SUFFIXES = (".pth", ".pt", ".safetensors")
+SUFFIXES = (".pth", ".pt", ".pth.tar", ".ckpt", ".bin", ".safetensors")
+_WRAPPINGS = ("state_dict", "model", "model_state_dict")
+"""Where checkpoints keep the network, beside optimizer, epoch and the like."""
+_HARMLESS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
+    argparse.Namespace,
+    pathlib.PosixPath,
+]
+"""Classes of objects in checkpoints, the arguments of a program, that run no code when read."""
+_REFUSED = re.compile(r"GLOBAL (\S+) was not an allowed global")
 TIMEOUT = 20.0
 """Seconds without data after which a download counts as failed."""
 HUB_FILENAME = "model.safetensors"
@@ -171,7 +183,7 @@ def lite0_file() -> WeightsFile:
 def user_file(weights: str) -> WeightsFile:
     """The weights file that a user names by path."""
     path = user_path(weights)
-    if path.suffix.lower() not in SUFFIXES:
+    if not path.name.lower().endswith(SUFFIXES):
         raise BackboneError(
             f"weights {weights!r} should be default, none or the path of a "
             f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} file"
@@ -188,7 +200,7 @@ def _check_fetched(path: Path) -> None:
 
 
 def read_entries(path: Path) -> Entries:
-    """The tensors in a `.safetensors`, `.pth` or `.pt` file, without the usual wrappings.
+    """The tensors in a weights file, without the usual wrappings.
 
     A pickle that holds more than tensors is refused before any of its code runs.
     """
@@ -197,19 +209,37 @@ def read_entries(path: Path) -> Entries:
         if path.suffix.lower() == ".safetensors":
             loaded = safetensors.torch.load_file(path)
         else:
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
+            with torch.serialization.safe_globals(_HARMLESS):
+                loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # The readers may raise any error on a damaged file.
+        if refused := _REFUSED.search(str(error)):
+            raise BackboneError(
+                f"weights file {path} holds more than tensors ({refused[1]}), and reading that "
+                f"runs code; if you trust the file, this makes one of tensors: {_conversion(path)}"
+            ) from error
         raise BackboneError(
-            f"weights file {path} cannot be read: it is damaged or holds more than tensors "
-            f"({type(error).__name__})"
+            f"weights file {path} cannot be read: it is damaged ({type(error).__name__})"
         ) from error
-    for key in ("state_dict", "model"):
-        if isinstance(loaded, dict) and isinstance(loaded.get(key), dict):
-            loaded = loaded[key]
+    while isinstance(loaded, dict):
+        inner = [loaded[key] for key in _WRAPPINGS if isinstance(loaded.get(key), dict)]
+        if not inner:
+            break
+        loaded = inner[0]
     if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
         raise BackboneError(f"weights file {path} holds no state dict: names and tensors")
-    # Data-parallel training wraps the network, which adds a prefix to all names.
-    wrapped = all(str(name).startswith("module.") for name in loaded)
-    return {
-        str(name).removeprefix("module.") if wrapped else str(name): loaded[name] for name in loaded
-    }
+    return {str(name): loaded[name] for name in loaded}
+
+
+def _conversion(path: Path) -> str:
+    """A command line that runs the code in a file, and writes its tensors into another."""
+    keys = " or ".join(f"c.get({key!r})" for key in _WRAPPINGS)
+    program = (
+        f"import torch; c = torch.load({str(path)!r}, 'cpu', weights_only=False); "
+        f"c = isinstance(c, dict) and ({keys}) or c; "
+        f"torch.save(c if isinstance(c, dict) else c.state_dict(), {str(_converted(path))!r})"
+    )
+    return shlex.join(["python", "-c", program])
+
+
+def _converted(path: Path) -> Path:
+    return path.with_name(f"{path.name.partition('.')[0]}-tensors.pth")

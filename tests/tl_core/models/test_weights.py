@@ -1,5 +1,8 @@
 import re
+import shlex
+import subprocess
 import sys
+from argparse import Namespace
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -23,8 +26,12 @@ def headless(entries: Entries) -> Entries:
     return {name: value for name, value in entries.items() if not name.startswith("fc.")}
 
 
+def below(prefix: str, entries: Entries) -> Entries:
+    return {f"{prefix}{name}": value for name, value in entries.items()}
+
+
 def wrapped(entries: Entries) -> Entries:
-    return {f"module.{name}": value for name, value in entries.items()}
+    return below("module.", entries)
 
 
 @pytest.mark.parametrize(
@@ -36,10 +43,26 @@ def wrapped(entries: Entries) -> Entries:
         (".pth", lambda saved: {"state_dict": wrapped(saved), "epoch": 3}),
         (".pth", lambda saved: {"model": wrapped(saved)}),
         (".pth", lambda saved: headless(saved) | {"fc.1.weight": torch.zeros(2, 1024)}),
+        (".ckpt", lambda saved: {"state_dict": below("model.", saved), "epoch": 3}),
+        (".pth.tar", lambda saved: {"model": saved, "args": Namespace(lr=0.1, out=Path("a"))}),
+        (".bin", lambda saved: {"model": {"state_dict": below("_orig_mod.module.", saved)}}),
+        (".pth", lambda saved: below("backbone.", headless(saved)) | {"head.0": torch.zeros(1)}),
         # Older files have no step counts.
         (".pth", lambda saved: {k: v for k, v in saved.items() if "_tracked" not in k}),
     ],
-    ids=["whole", "headless", "safetensors", "state_dict", "model", "other classifier", "old"],
+    ids=[
+        "whole",
+        "headless",
+        "safetensors",
+        "state_dict",
+        "model",
+        "other classifier",
+        "lightning",
+        "args",
+        "compiled",
+        "backbone",
+        "old",
+    ],
 )
 def test_a_file_loads_whatever_its_wrapping_and_its_classifier(
     tmp_path: Path, whole: nn.Module, suffix: str, change: Callable[[Entries], Entries]
@@ -99,13 +122,44 @@ def test_entries_that_do_not_match_are_counted_and_named(tmp_path: Path, whole: 
         load(tmp_path / "mine.pth")
 
 
+def test_a_note_says_what_was_taken(tmp_path: Path, whole: nn.Module) -> None:
+    file, entries = tmp_path / "mine.pth", dict(whole.state_dict())
+    torch.save(entries, file)
+    assert load(file).note is None
+    torch.save(below("model.", entries), file)
+    assert load(file).note == "weights are those below model. in mine.pth"
+    torch.save(below("net.backbone.", entries) | {"loss.weight": torch.zeros(1)}, file)
+    assert load(file).note == (
+        "weights are those below net.backbone. in mine.pth, without 1 other (loss.weight)"
+    )
+    torch.save(below("teacher.", entries) | below("student.", entries), file)
+    several = f"^weights file {file} holds several networks, below student. and teacher.; save one"
+    with pytest.raises(BackboneError, match=several):
+        load(file)
+
+
+class Program:
+    """An object of the program that wrote a checkpoint."""
+
+
+def test_the_line_that_is_told_converts_a_file(tmp_path: Path, whole: nn.Module) -> None:
+    file = tmp_path / "my net.ckpt"
+    torch.save({"state_dict": whole.state_dict(), "callbacks": Program()}, file)
+    with pytest.raises(BackboneError, match=r"\.Program\), and reading that runs code; ") as caught:
+        load(file)
+    python, *words = shlex.split(str(caught.value).partition("makes one of tensors: ")[2])
+    assert python == "python"
+    subprocess.run([sys.executable, *words], check=True, cwd=Path(__file__).parents[3])
+    assert_same_entries(load(tmp_path / "my net-tensors.pth").network, whole.state_dict())
+
+
 @pytest.mark.parametrize(
     ("archive", "entry"), [(True, "conv1.0.weight"), (True, "state_dict"), (False, "comment")]
 )
 def test_no_code_runs(tmp_path: Path, whole: nn.Module, archive: bool, entry: str) -> None:
     trapped = whole.state_dict() | {entry: Trap(tmp_path / "sprung")}
     torch.save(trapped, tmp_path / "trap.pth", _use_new_zipfile_serialization=archive)
-    with pytest.raises(BackboneError, match="damaged or holds more than tensors") as caught:
+    with pytest.raises(BackboneError, match=r"holds more than tensors|is damaged") as caught:
         load(tmp_path / "trap.pth")
     assert not (tmp_path / "sprung").exists()
     assert "\n" not in str(caught.value)
@@ -127,7 +181,8 @@ def test_damaged_files_and_others_are_refused(tmp_path: Path, suffix: str) -> No
 @pytest.mark.parametrize("named", ["imagenet", "weights.h5", ""])
 def test_other_words_and_file_types_are_refused(named: str) -> None:
     message = (
-        f"weights {named!r} should be default, none or the path of a .pth, .pt or .safetensors"
+        f"weights {named!r} should be default, none or the path of a .pth, .pt, .pth.tar, .ckpt, "
+        ".bin or .safetensors file"
     )
     with pytest.raises(BackboneError, match=re.escape(message)):
         load_backbone(TINY, named, SIDE)
