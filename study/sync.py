@@ -79,7 +79,7 @@ def _store_of(folder: Path) -> str:
     """Return the URI of the store that a study belongs to."""
     if state := read_sync_state(folder):
         return state.store
-    return str(json.loads((folder / STUDY).read_text())["settings"]["tracking_uri"])
+    return str(json.loads((folder / STUDY).read_text(encoding="utf-8"))["settings"]["tracking_uri"])
 
 
 def _experiment_of(folder: Path) -> str:

@@ -47,7 +47,7 @@ def usable_cpus(
 def _quotas(cgroups: Path, own: Path) -> Iterator[float]:
     """Yield the quotas of this process's group and of those above it, in cores."""
     with suppress(OSError):
-        for line in own.read_text().splitlines():
+        for line in own.read_text(encoding="utf-8").splitlines():
             number, controllers, path = line.split(":", 2)
             if number != "0" and "cpu" not in controllers.split(","):
                 continue
@@ -61,11 +61,11 @@ def _quotas(cgroups: Path, own: Path) -> Iterator[float]:
 
 def _quota_of(group: Path) -> Iterator[float]:
     with suppress(OSError, ValueError):  # Version 2: `max 100000` without a quota.
-        quota, period = map(int, (group / "cpu.max").read_text().split())
+        quota, period = map(int, (group / "cpu.max").read_text(encoding="utf-8").split())
         yield quota / period
     with suppress(OSError, ValueError):  # Version 1: -1 without a quota.
-        quota = int((group / "cpu.cfs_quota_us").read_text())
-        period = int((group / "cpu.cfs_period_us").read_text())
+        quota = int((group / "cpu.cfs_quota_us").read_text(encoding="utf-8"))
+        period = int((group / "cpu.cfs_period_us").read_text(encoding="utf-8"))
         if quota > 0:
             yield quota / period
 

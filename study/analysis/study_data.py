@@ -94,7 +94,7 @@ class StudyData:
         folder = self.folder / WINNER
         if self.winner is None or not (folder / CARD).is_file():
             return None
-        kept = read_config(json.loads((folder / CARD).read_text())["config"])
+        kept = read_config(json.loads((folder / CARD).read_text(encoding="utf-8"))["config"])
         # A study without confirmation keeps one of the seeds of the search.
         return folder if on_seed(0, kept) == on_seed(0, self.winner.config) else None
 
@@ -159,7 +159,7 @@ def read_study_data(folder: Path) -> StudyData:
 
     Raises `FileNotFoundError` if one of them is missing.
     """
-    study = json.loads((folder / STUDY).read_text())
+    study = json.loads((folder / STUDY).read_text(encoding="utf-8"))
     return StudyData(folder, study, read_records(folder))
 
 

@@ -111,7 +111,8 @@ def head_fault(address: str) -> str | None:
             env=_TIMEOUTS | os.environ,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=_HEALTH_CHECK_S,
         )
     except subprocess.TimeoutExpired:

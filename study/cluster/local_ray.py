@@ -97,7 +97,7 @@ def _give_token(folder: Path) -> bool:
         return False
     path = folder / "token"
     descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-    with os.fdopen(descriptor, "w") as file:
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
         file.write(_token())
     os.environ[_TOKEN_PATH] = str(path)
     return True

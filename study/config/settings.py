@@ -200,7 +200,7 @@ class Settings(BaseModel):
     tracking_uri: str = Field(
         min_length=1,
         description="where MLflow keeps the runs; by default what MLFLOW_TRACKING_URI names, if "
-        "it is set"
+        "it is set",
     )
     experiment: str = Field(
         min_length=1,

@@ -77,7 +77,7 @@ def made_up(config: TrialConfig, shape: Shape, folder: Path) -> Inputs:
     np.save(entry / "brightness.npy", rng.random(n, dtype=np.float32))
     about = {"name": "noise", "ids": [*map(str, range(n))], "bad": [], "resize": config.resize}
     about |= {"classes": [*map(str, range(n_classes))]}
-    (entry / "about.json").write_text(json.dumps(about))
+    (entry / "about.json").write_text(json.dumps(about), encoding="utf-8")
     images = ImageSet.open(entry)
     features = feature_entry(images.key, load_for(config), folder)
     features.mkdir(parents=True)

@@ -134,7 +134,7 @@ def noise(entry: Path, config: TrialConfig, device: str) -> ImageSet:
     np.save(entry / "labels.npy", np.arange(n) % 2)
     np.save(entry / "brightness.npy", rng.random(n, dtype=np.float32))
     about = {"name": "noise", "classes": ["a", "b"], "ids": [*map(str, range(n))], "bad": []}
-    (entry / "about.json").write_text(json.dumps(about))
+    (entry / "about.json").write_text(json.dumps(about), encoding="utf-8")
     return ImageSet.open(entry)
 
 

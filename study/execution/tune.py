@@ -142,7 +142,7 @@ def _ray_error(trial: Any) -> str:
     """What Ray says of a worker that has died."""
     # `trial.get_error()` reads the copy in the study's folder, which Ray makes later than this.
     file = Path(trial.error_file or "")
-    return file.read_text().strip() if file.is_file() else ""
+    return file.read_text(encoding="utf-8").strip() if file.is_file() else ""
 
 
 def _death_reason(details: str) -> str:

@@ -166,7 +166,8 @@ def render(first: FirstScreen, sections: Sequence[Section]) -> str:
         lstrip_blocks=True,
     )
     style, script = (
-        _TEMPLATES.joinpath(name).read_text("utf-8") for name in ("report.css", "report.js")
+        _TEMPLATES.joinpath(name).read_text(encoding="utf-8")
+        for name in ("report.css", "report.js")
     )
     return environment.get_template("report.html").render(
         first=first,

@@ -90,7 +90,7 @@ def _on_fresh_seeds(data: StudyData) -> str:
 
 
 def _model_parts(data: StudyData, folder: Path, figures: FigureWriter) -> Iterator[Part]:
-    card = json.loads((folder / CARD).read_text())
+    card = json.loads((folder / CARD).read_text(encoding="utf-8"))
     predictions = read_predictions(folder, card["classes"])
     n, split = len(predictions.labels), {"test": "test", "val": "validation"}[predictions.split]
     yield Paragraph(

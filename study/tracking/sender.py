@@ -77,12 +77,12 @@ class ProcessSender:
             [sys.executable, "-m", "study.tracking.sync_process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
             start_new_session=True,  # Ctrl-C in a terminal must reach the study only.
         )
         # By standard input: every user of the machine can read a command line.
         self._write(uri)
-        self._write(json.dumps(experiment))
+        self._write(experiment)
         self._opened: dict[str, Any] | None = None
         self._folder: Path | None = None
 
@@ -121,7 +121,7 @@ class ProcessSender:
     def _write(self, line: str) -> None:
         assert self._process.stdin
         with contextlib.suppress(BrokenPipeError):  # It has ended; its last line says why.
-            self._process.stdin.write(line + "\n")
+            self._process.stdin.write(json.dumps(line) + "\n")
             self._process.stdin.flush()
 
     def _read(self) -> dict[str, Any]:

@@ -124,20 +124,19 @@ class LedgerSync:
 def main() -> int:
     """Open the store whose URI is the first line of input, then send the folder in the third.
 
-    The second is the experiment's name, as JSON. Answers when the store is open, and at the end,
-    with a line of JSON; the end of the input says that the study has ended.
+    The second is the experiment's name. Lines are JSON, which is ASCII in any locale. Answers when
+    the store is open, and at the end; the end of the input says that the study has ended.
     """
     os.nice(_NICE)  # Training goes first; what is late is sent after it.
-    uri = sys.stdin.readline().rstrip("\n")
-    experiment = json.loads(sys.stdin.readline())
+    uri, experiment = json.loads(sys.stdin.readline()), json.loads(sys.stdin.readline())
     try:
         writer = MlflowWriter(uri, experiment)
     except InputError as error:
         return _answer(faults=[str(fault) for fault in error.faults])
     _answer(experiment_id=writer.experiment_id)
     importlib.import_module("study.tracking.registry")  # Takes a second, now while Ray starts.
-    folder = sys.stdin.readline().rstrip("\n")
-    return _send(Path(folder), writer) if folder else 0
+    folder = sys.stdin.readline()
+    return _send(Path(json.loads(folder)), writer) if folder else 0
 
 
 def _send(folder: Path, writer: MlflowWriter) -> int:

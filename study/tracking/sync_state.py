@@ -29,7 +29,7 @@ class SyncState:
 def read_sync_state(folder: Path) -> SyncState | None:
     """Return the state that was saved last; None if nothing was ever sent."""
     path = folder / _STATE
-    return SyncState(**json.loads(path.read_text())) if path.exists() else None
+    return SyncState(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
 
 
 def events_left(folder: Path) -> int:

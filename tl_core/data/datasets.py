@@ -86,7 +86,7 @@ class ImageSet:
     @cached_property
     def content(self) -> str:
         """A hash of the pixels and labels, which a copy of the files shares; unlike `key`."""
-        hashes = (self.path / MANIFEST).read_text().splitlines()
+        hashes = (self.path / MANIFEST).read_text(encoding="utf-8").splitlines()
         kept = [line for line in hashes if line.endswith((" pixels.npy", " labels.npy"))]
         return hashlib.sha256("\n".join(kept).encode()).hexdigest()[:24]
 
@@ -99,7 +99,7 @@ class ImageSet:
     @classmethod
     def open(cls, path: Path, rules: Path | None = None) -> "ImageSet":
         """Open a cache entry by memory map, with the cache entry of its rules if it has some."""
-        about = json.loads((path / "about.json").read_text())
+        about = json.loads((path / "about.json").read_text(encoding="utf-8"))
         return cls(
             name=about["name"],
             key=path.name,
@@ -238,7 +238,7 @@ def _decode(source: Source, size: int, resize: Resize, into: Path) -> None:
         "scales": scales,
         "deep": Counter(depth for depth, _ in deep.values()),
     }
-    (into / "about.json").write_text(json.dumps(about))
+    (into / "about.json").write_text(json.dumps(about), encoding="utf-8")
 
 
 def _read_into(

@@ -129,7 +129,7 @@ def _safe_extraction() -> Iterator[None]:
 def _pets(root: Path, part: str) -> Iterator[tuple[Path, int]]:
     # Read here, because torchvision's own class returns decoded images.
     base = root / "oxford-iiit-pet"
-    for line in (base / "annotations" / f"{part}.txt").read_text().splitlines():
+    for line in (base / "annotations" / f"{part}.txt").read_text(encoding="utf-8").splitlines():
         name, _, species, _ = line.split()
         yield base / "images" / f"{name}.jpg", int(species) - 1
 

@@ -68,7 +68,7 @@ def keep_rules(rules: SplitRules, cache: Path) -> Path:
         digest.update(b"-" if array is None else array.tobytes())
 
     def build(into: Path) -> None:
-        (into / "by.txt").write_text(rules.by)
+        (into / "by.txt").write_text(rules.by, encoding="utf-8")
         for name, array in (("parts", rules.parts), ("groups", rules.groups)):
             if array is not None:
                 np.save(into / f"{name}.npy", array)
@@ -82,4 +82,4 @@ def open_rules(entry: Path) -> SplitRules:
     """Read what `keep_rules` wrote."""
     files = (entry / f"{name}.npy" for name in ("parts", "groups"))
     parts, groups = (np.load(file) if file.exists() else None for file in files)
-    return SplitRules(parts, groups, (entry / "by.txt").read_text())
+    return SplitRules(parts, groups, (entry / "by.txt").read_text(encoding="utf-8"))
