@@ -13,7 +13,7 @@ from study.errors import print_faults
 from study.preflight.checks import run_checks
 from study.preflight.setup import new_setup
 from study.signals import EXIT_CODE, interruptible
-from tl_core.errors import Fault
+from tl_core.errors import Fault, InputError
 from tl_core.text import printable
 
 _ABOUT = """\
@@ -36,6 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with interruptible():
             return _run(given)
+    except InputError as error:
+        return _refuse(error.faults)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_CODE

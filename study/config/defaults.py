@@ -13,6 +13,7 @@ from platformdirs import user_cache_path
 
 from study.config.mlflow_environment import from_environment
 from tl_core.config import ARTICLE_RECIPE, default_image_size
+from tl_core.errors import InputError
 
 DEFAULTS: dict[str, Any] = {
     "data": "demo",
@@ -87,7 +88,10 @@ DEBUG: dict[str, Any] = {
 
 
 def layers_of(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Defaults for the fields that are not given; they depend on those that are."""
+    """Defaults for the fields that are not given; they depend on those that are.
+
+    Raises `InputError` if there is no home folder.
+    """
     preset = PRESETS.get(given.get("preset") or "")
     debug = bool(given.get("debug") or preset)
     layers = DEFAULTS | {"cache": _default_cache()} | from_environment()
@@ -120,6 +124,10 @@ def _default_trials(settings: Mapping[str, Any]) -> int:
 
 
 def _default_cache() -> Path:
+    # Other libraries would make a folder with the name ~ in the working folder.
+    if os.path.expanduser("~") == "~" and not os.environ.get("XDG_CACHE_HOME"):  # noqa: PTH111
+        why = f"HOME is not set and user id {os.getuid()} has no name, so caches have no place"
+        raise InputError([f"{why}; set HOME to a folder that you can write, as in HOME=/tmp/me"])
     return Path(os.environ.get("TL_STUDY_CACHE") or user_cache_path("tl-study"))
 
 
