@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from study.cluster.folders import store_faults
 from study.config.defaults import DEFAULTS
-from study.config.uris import is_server, with_credentials, without_credentials
+from study.config.uris import is_server, reason, with_credentials, without_credentials
 from study.errors import print_faults
 from study.records.ledger import read_events, read_state
 from study.records.study_folder import LEDGER, STUDY, find_study
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
 _ABOUT = """\
 Send the events of a study that MLflow does not have yet: the study ran with --offline, or its store
-did not answer. Events that MLflow has are not sent again."""
+did not answer. Events that MLflow has are not sent again. Runs that the store has lost, as its file
+or they were deleted, are made again."""
 _TITLE = "not everything could be sent"
 _EPILOG = """\
 exit codes: 0 all is sent, 2 no such study or store, or another process is sending, 130 interrupted
@@ -105,6 +106,13 @@ def send(folder: Path, uri: str, console: Console) -> tuple[Fault, ...]:
 
         writer = MlflowWriter(uri, experiment)
         sync = LedgerSync(folder, writer)
+    try:
+        if lost := sync.find_lost_runs():
+            runs = pluralize(lost, "run")
+            console.print(f"{shown} has lost {runs} of this study, made again from the ledger")
+    except Exception as fault:  # Each store has its own exceptions.
+        sync.close()
+        return (Fault("--tracking-uri", f"{shown}: {reason(fault, uri)}"),)
     before = sync.sent
     try:
         error = _follow(sync, folder, console)

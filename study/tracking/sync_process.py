@@ -99,6 +99,23 @@ class LedgerSync:
             return f"{type(error).__name__}: {reason(error, self._writer.uri)}"
         return None
 
+    def find_lost_runs(self) -> int:
+        """Begin with the first event again if the store has lost runs; return how many it has.
+
+        The file, or a run in it, was deleted, or another server has the old one's address.
+        """
+        if not self._writer.run_ids:
+            return 0
+        about = self._state.about or read_state(self._folder).about
+        lost = self._writer.lost_runs(about["id"])
+        if lost:
+            for key in lost:
+                del self._writer.run_ids[key]
+            self.sent, self._state = 0, StudyState()
+            self._unsure = self._writer.unsure = True
+            self._save()
+        return len(lost)
+
     def close(self) -> None:
         """Let another process send the same ledger."""
         self._lock.release()

@@ -97,6 +97,11 @@ class MlflowWriter:
             self._client.delete_run(run_id)
         self.unsure = False
 
+    def lost_runs(self, study_id: str) -> set[str]:
+        """Keys of the runs in `run_ids` that the store no longer has, or has as deleted ones."""
+        there = {run.info.run_id for run in self._runs(study_id)}
+        return {key for key, run_id in self.run_ids.items() if run_id not in there}
+
     def _runs(self, study_id: str) -> Iterator[Run]:
         query, page = f"tags.`{_KEY}` LIKE '{study_id}/%'", None
         while True:
@@ -164,6 +169,8 @@ class MlflowWriter:
             tags["mlflow.parentRunId"] = self.run_ids[_STUDY]
         batch = self._open(str(record.trial), state, name, tags, event["at"])
         source = {} if record.source is None else {"source": record.source}
+        # A run that is there may have been below a parent that is lost.
+        batch.tags |= {name: tags[name] for name in ("mlflow.parentRunId",) if name in tags}
         params = {"trial": record.trial} | source | record.config.model_dump()
         batch.params |= params | axes(record.config) | _flat(event["about"])
 

@@ -2,8 +2,10 @@
 
 import io
 import itertools
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -14,7 +16,7 @@ from mlflow import MlflowClient
 from rich.console import Console
 
 from study import sync
-from study.tracking.sync_state import SyncState
+from study.tracking.sync_state import SyncState, read_sync_state
 from study.tracking.writer import MlflowWriter
 from tests.support.studies.builders import all_runs, make_record, write_study
 from tests.support.study_fixtures import Capture
@@ -91,6 +93,43 @@ def test_a_study_is_sent_to_its_own_experiment(
     assert cats
     assert len(client.search_runs([cats.experiment_id])) == 3
     assert client.get_experiment_by_name("dogs") is None
+
+
+def test_lost_runs_are_made_again(uri: str, client: MlflowClient, blank_store: Path) -> None:
+    write_study(FOLDER, uri)
+    send(uri)
+    parent, first, second = all_runs(client)
+    assert send(uri)[0][0] == "nothing to send"
+    for run in (parent, first):
+        client.delete_run(run.info.run_id)
+    shown, faults = send(uri)
+    assert shown[:2] == [
+        f"{uri} has lost 2 runs of this study, made again from the ledger",
+        "sent 8 events, of 2 trials",
+    ]
+    assert faults == ()
+    new_parent, *trials = all_runs(client)
+    assert trials[1].info.run_id == second.info.run_id
+    parents = {trial.data.tags["mlflow.parentRunId"] for trial in trials}
+    assert parents == {new_parent.info.run_id} != {parent.info.run_id}
+    assert {run.info.status for run in (new_parent, *trials)} == {"FINISHED"}
+
+    shutil.copy(blank_store, "other.db")  # As if the file had been replaced.
+    other = uri.replace("mlflow.db", "other.db")
+    state = read_sync_state(FOLDER)
+    assert state
+    replace(state, store=other).save(FOLDER)
+    assert send(other)[0][0] == f"{other} has lost 3 runs of this study, made again from the ledger"
+    assert len(all_runs(MlflowClient(other))) == 3
+    assert send(other)[0][0] == "nothing to send"
+
+
+def test_a_store_that_fails_while_runs_are_looked_for(uri: str) -> None:
+    write_study(FOLDER, uri)
+    send(uri)
+    with patch.object(MlflowWriter, "lost_runs", side_effect=OSError("gone")):
+        assert send(uri)[1] == (f"--tracking-uri {uri}: gone",)
+    assert send(uri)[0][0] == "nothing to send"  # The ledger is not locked.
 
 
 def test_faults_are_printed_together(uri: str, nobody: str, capsys: Capture) -> None:
