@@ -26,7 +26,7 @@ from tl_core.inference.model_card import CARD, WEIGHTS, ModelCard, find_model, r
 ALIAS = "best"
 REQUIREMENTS = (
     *("torch", "torchvision", "timm", "safetensors", "huggingface-hub", "numpy", "pandas"),
-    *("pillow", "pydantic", "filelock", "rich", "pathspec"),
+    *("pillow", "pydantic", "filelock", "rich", "pathspec", "scipy"),
 )
 """The distributions that `tl_core` imports; MLflow adds itself."""
 _LOADER = "tl_core.inference.pyfunc"

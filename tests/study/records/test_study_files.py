@@ -54,6 +54,7 @@ def test_study_json_is_written_at_the_start(settings: Settings, images: ImageSet
         "images": 40, "image_size": 32,
         "classes": {"cat": 20, "dog": 20}, "skipped": ["cat/x.jpg: OSError: broken"],
         "ratio_base": 40, "largest_ratio": 0.8, "groups_by": None, "notes": [],
+        "scales": {},
     }  # fmt: skip
     assert set(study["versions"]) >= {"python", "torch", "ray", "optuna", "mlflow", "tl-study"}
     assert study["hardware"]["cpus"] >= 1

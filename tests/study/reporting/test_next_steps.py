@@ -23,7 +23,7 @@ def test_more_labels_more_trials_and_another_network(
         data="photos", mode=["freeze"], train_ratio=[*map(str, ratios)], name="mine"
     )
     records = [make_record(i, mode="freeze", train_ratio=ratio) for i, ratio in enumerate(ratios)]
-    data = StudyData(Path("mine"), {}, records)
+    data = StudyData(Path("mine"), {"data": {"classes": {"cat": 10, "dog": 9}}}, records)
     vars(data).update(settings=settings, confirmed=trials, ranking=[Cell("freeze", 0.64)])
     steps = list(next_steps(data))
     assert [step.text for step in steps] == [
