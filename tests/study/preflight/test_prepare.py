@@ -71,8 +71,9 @@ def test_a_new_study_needs_an_empty_bucket_and_a_resumed_one_its_own(
 
 def test_notes_tell_what_is_passed_over_and_what_looks_like_masks(photo_folder: Path) -> None:
     (photo_folder / "cat" / "masks").mkdir()
-    for i, file in enumerate(sorted((photo_folder / "cat").glob("*.png"))):
-        Image.new("RGB", (8, 8), (i, 0, 0)).save(photo_folder / "cat" / "masks" / file.name)
+    photos = sorted(path for path in (photo_folder / "cat").iterdir() if path.is_file())
+    for i, file in enumerate(photos):
+        Image.new("RGB", (8, 8), (12 * i, 0, 0)).save(photo_folder / "cat" / "masks" / file.name)
     (photo_folder / "runs" / "first").mkdir(parents=True)
     for name in ("study.json", "ledger.jsonl"):
         (photo_folder / "runs" / "first" / name).write_text("{}")
