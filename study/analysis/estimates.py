@@ -159,8 +159,8 @@ def image_table(
     """Return a score of each test image, [S seeds, N images], or its paired difference.
 
     If images come in groups, it is a table of groups instead (`by_groups`). None if it is no mean
-    over images, or if a trial has not kept its outputs. Shares of right answers have their
-    pseudo-images.
+    over images, if all are of one group, or if a trial has not kept its outputs. Shares of right
+    answers have their pseudo-images.
     """
     found = [c.images for c in (*trials, *minus)]
     kept = [images.values[score] for images in found if images and score in images.values]
@@ -170,6 +170,8 @@ def image_table(
     if minus:
         table = (table - np.array(kept[len(trials) :])).round(_DIGITS)
     groups = groups_of(trials)
+    if is_one(groups):
+        return None
     if score != "test_accuracy":
         return by_groups(table, groups)
     return grouped_with_pseudo(table, groups, DIFFERENCE_PSEUDO if minus else SHARE_PSEUDO)
@@ -180,9 +182,16 @@ def groups_of(trials: Sequence[Confirmed]) -> np.ndarray | None:
     return trials[0].images.groups if trials[0].images else None
 
 
+def is_one(groups: np.ndarray | None) -> bool:
+    """Whether all images are of one group, which does not tell how much another would differ."""
+    return groups is not None and not groups.any()
+
+
 def _over_images(
     score: str, trials: Sequence[Confirmed], minus: Sequence[Confirmed]
 ) -> TInterval | None:
+    if is_one(groups_of(trials)):
+        return None
     if score in OF_ALL_IMAGES:
         kept = [found for c in (*trials, *minus) if (found := c.images)]
         if len(kept) < len(trials) + len(minus):

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from study.analysis.crossing import fits
-from study.analysis.estimates import Confirmed, by_cell
+from study.analysis.estimates import Confirmed, by_cell, is_one
 from study.intervals.estimate import Estimate
 from study.intervals.grouped import by_groups
 from study.intervals.two_way import CONFIDENCE, Floats, MeanSquares, mean_squares
@@ -62,9 +62,9 @@ class Projection(NamedTuple):
 def extrapolate(confirmed: Iterable[Confirmed], mode: Mode) -> Extrapolation | None:
     """Extrapolate the accuracy of a mode, from the seeds that all its cells share.
 
-    None if there is no second seed, if a trial has not kept its outputs on the test set, if fewer
-    than `FEWEST` cells are shown to be better than the most frequent class, if the curve does not
-    fit them, or if more labels make the error larger.
+    None if there is no second seed, if a trial has not kept its outputs on the test set, if all its
+    images are of one group, if fewer than `FEWEST` cells are shown to be better than the most
+    frequent class, if the curve does not fit them, or if more labels make the error larger.
     """
     cells = {c.train_ratio: there for c, there in by_cell(confirmed).items() if c.mode == mode}
     seeds = set.intersection(*(set(there) for there in cells.values())) if cells else set()
@@ -74,6 +74,8 @@ def extrapolate(confirmed: Iterable[Confirmed], mode: Mode) -> Extrapolation | N
         return None
     wrong = np.array([[1 - i.values["test_accuracy"] for i in images] for images in kept])
     groups, new_groups = kept[0][0].groups, kept[0][0].new_groups
+    if is_one(groups):
+        return None
     errors, ratios = mean_squares(_with_pseudo(by_groups(wrong, groups))), np.array(list(cells))
     labels = kept[0][0].labels
     frequent = np.bincount(labels).max() / len(labels)

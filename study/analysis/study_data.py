@@ -11,6 +11,7 @@ from typing import Any
 
 from study.analysis.estimates import CellSummary, Confirmed, summarize
 from study.analysis.images.image_scores import ImageScores, score_images
+from study.config.defaults import TRIALS_PER_CELL
 from study.config.settings import Settings
 from study.config.validate import settings_of
 from study.records.ledger import read_records
@@ -192,7 +193,8 @@ def confirmed_of(
             aux_weight=r.config.aux_weight,
             lr=r.config.lr,
             trials=cells[Cell.of(r.config)],
-            tuned=candidates[Cell.of(r.config), r.config.aux_weight] > 1,
+            tuned=candidates[Cell.of(r.config), r.config.aux_weight] > 1
+            and cells[Cell.of(r.config)] >= TRIALS_PER_CELL,
             arm="control" if r.kind == "control" else "cell",
             images=images.get(r.trial),
         )

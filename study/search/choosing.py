@@ -123,7 +123,9 @@ class Choices:
         """
         chosen = self.chosen[cell]
         same = Chosen(chosen.config.model_copy(update={"aux_weight": weight}), chosen.source)
-        if not any(self.repeated_control(cell, weight)):
+        repeats = [config for _, config in self.repeated_control(cell, weight)]
+        # A study of an earlier version has none; its control was this one.
+        if not repeats or not all(self.ended("repeat", config) for config in repeats):
             return same
         return self._best_of(self._control_candidates(cell, weight)) or same
 

@@ -85,7 +85,12 @@ class ImageSet:
 
     @cached_property
     def content(self) -> str:
-        """A hash of the pixels and labels, which a copy of the files shares; unlike `key`."""
+        """A hash of the pixels and labels, which a copy of the files shares; unlike `key`.
+
+        That of a data set that is made up, without hashes beside it, is its key.
+        """
+        if not (self.path / MANIFEST).exists():
+            return self.key
         hashes = (self.path / MANIFEST).read_text(encoding="utf-8").splitlines()
         kept = [line for line in hashes if line.endswith((" pixels.npy", " labels.npy"))]
         return hashlib.sha256("\n".join(kept).encode()).hexdigest()[:24]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from tl_core.data import demo
 from tl_core.data.cache import tag_cache
@@ -135,9 +136,17 @@ def _pets(root: Path, part: str) -> Iterator[tuple[Path, int]]:
 
 
 def files_source(
-    name: str, classes: tuple[str, ...], ids: tuple[str, ...], files: list[tuple[Path, int]]
+    name: str,
+    classes: tuple[str, ...],
+    ids: tuple[str, ...],
+    files: list[tuple[Path, int]],
+    kind: Literal["folder", "manifest"] = "folder",
 ) -> Source:
-    """Return the source of N files, each with its label."""
+    """Return the source of N files, each with its label.
+
+    The ids of a manifest's images are as they are written there, so they are part of the
+    fingerprint; those of a folder follow from the files.
+    """
     states = [(path, _state(path)) for path, _ in files]
     if all(is_lfs_pointer(path, state) for path, state in states):
         n = pluralize(len(files), "file")
@@ -148,7 +157,9 @@ def files_source(
         classes=classes,
         ids=ids,
         labels=tuple(label for _, label in files),
-        fingerprint=_hash([classes, [label for _, label in files], seen]),
+        fingerprint=_hash(
+            [classes, [label for _, label in files], seen, *([ids] if kind == "manifest" else [])]
+        ),
         read=lambda i, size: open_picture(files[i][0]),
     )
 

@@ -49,9 +49,14 @@ def epoch_order(train: np.ndarray, seed: int, epoch: int, mirror: int = 0) -> np
 def stacked_order(
     trains: Sequence[np.ndarray], seeds: Sequence[int], epoch: int, mirror: int = 0
 ) -> np.ndarray:
-    """[S, n]: the `epoch_order` of each seed."""
+    """[S, n]: the `epoch_order` of each seed.
+
+    Where a seed has fewer images than another, as with groups, its pass begins again until it is as
+    long.
+    """
     each = zip(trains, seeds, strict=True)
-    return np.stack([epoch_order(train, seed, epoch, mirror) for train, seed in each])
+    n = max(map(len, trains))
+    return np.stack([np.resize(epoch_order(t, seed, epoch, mirror), n) for t, seed in each])
 
 
 def split_batches(order: Array, batch_size: int) -> Iterator[Array]:

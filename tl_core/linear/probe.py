@@ -91,8 +91,9 @@ def solve_probe(
         trains: training images of each seed, int64 [n].
         val: validation images, int64; not mirrored.
         n_classes: 2 for one logit, more for one each.
-        class_weights: what each class counts in the class head's training loss, of mean 1 over the
-            training images, [K]; None to weight all images alike. Validation has no weights.
+        class_weights: what each class counts in the class head's training loss of each seed, of
+            mean 1 over its training images, [S, K]; None to weight all images alike. Validation has
+            no weights.
 
     Raises:
         ValueError: a seed lacks a class, or features are not finite.
@@ -107,7 +108,8 @@ def solve_probe(
             if len(rows) == 2 * len(labels):
                 views = torch.cat([views, views + len(labels)])
             subset = _Subset(number, rows, views, validation, make_design(rows, views))
-            data = labels, brightness.double(), n_classes, class_weights
+            own = None if class_weights is None else class_weights[number]
+            data = labels, brightness.double(), n_classes, own
             solved[train.tobytes()] = _solve_subset(subset, *data)
     each = [solved[train.tobytes()] for train in subsets]
     return Probe(**{f.name: torch.stack([getattr(p, f.name) for p in each]) for f in fields(Probe)})

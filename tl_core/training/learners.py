@@ -42,7 +42,7 @@ class Learner(ABC):
     eval_batch: int
     """Images in a forward pass when nothing learns."""
     class_weights: Tensor | None = field(default=None, kw_only=True)
-    """Of the classification loss of training, [K] on the device; None to weight all alike."""
+    """Of the classification loss of training, [S, K] on the device; None to weight all alike."""
 
     @abstractmethod
     def train_part(
@@ -66,7 +66,11 @@ class Learner(ABC):
 
     def image_weights(self, labels: Tensor) -> Tensor | None:
         """What images of these classes count in training, in the shape of `labels`."""
-        return None if self.class_weights is None else self.class_weights[labels]
+        if self.class_weights is None:
+            return None
+        return self.class_weights.gather(1, labels.reshape(len(self.class_weights), -1)).view_as(
+            labels
+        )
 
     @torch.inference_mode()
     def predict(self, indices: np.ndarray) -> Outputs:

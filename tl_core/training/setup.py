@@ -75,17 +75,17 @@ class Setup:
         torch.manual_seed(seed)
         return Heads(self.backbone.n_features, len(self.inputs.images.classes))
 
-    @cached_property
-    def class_weights(self) -> Tensor | None:
-        """What each class counts in training, [K] on the device; None if all images count alike.
+    def class_weights(self, seeds: Sequence[int]) -> Tensor | None:
+        """What each class counts in each seed's training, [S, K] on the device.
 
-        Splits are stratified, so the subsets of all seeds have as many images of each class.
+        None if all images count alike.
         """
         if self.config.class_weights == "none":
             return None
-        labels, train = self.inputs.images.labels, self.split(self.config.seed).train
-        n_classes = len(self.inputs.images.classes)
-        return balanced(torch.from_numpy(labels[train]), n_classes).to(self.inputs.device)
+        labels, n_classes = self.inputs.images.labels, len(self.inputs.images.classes)
+        trains = [self.split(seed).train for seed in seeds]
+        each = [balanced(torch.from_numpy(labels[train]), n_classes) for train in trains]
+        return torch.stack(each).to(self.inputs.device)
 
     def scale(self, seeds: Sequence[int]) -> TargetScale:
         """The scale on which each seed learns brightness, [S]."""

@@ -72,7 +72,7 @@ def run_sweep(
         raise ValueError(f"configurations of a sweep may differ in {sorted(_MAY_DIFFER)} alone")
     run = _solve if configs[0].mode == "probe" else _train
     results: dict[int, SweepResult] = {}
-    for rectangle in _rectangles(configs, _most_heads(Setup(configs[0], inputs))):
+    for rectangle in _rectangles(configs, Setup(configs[0], inputs)):
         results |= run(configs, rectangle, inputs, read_test)
     return [results[number] for number in range(len(configs))]
 
@@ -83,18 +83,24 @@ def _most_heads(setup: Setup) -> int:
     return max(1, _MOST_NUMBERS // (n_classes * max(setup.backbone.n_features, n_train)))
 
 
-def _rectangles(configs: Sequence[TrialConfig], most: int) -> Iterator[_Rectangle]:
-    """Split trials into groups in which each seed has as many trials, `most` heads at most."""
+def _rectangles(configs: Sequence[TrialConfig], setup: Setup) -> Iterator[_Rectangle]:
+    """Split trials into groups in which each seed has as many trials, and there is room for all.
+
+    The largest subset of a trial's seeds decides its steps. With groups of images it differs from
+    trial to trial, and then they are apart.
+    """
+    most = _most_heads(setup)
     blocks: dict[tuple[bool, int | None, int, int], list[int]] = defaultdict(list)
     for number, c in enumerate(configs):
         # A network of random weights is drawn by the trial's first seed.
         network = c.seed if c.weights == "none" else None
         blocks[c.aux_weight == "auto", network, c.seed, c.seeds].append(number)
-    unfinished: dict[tuple[bool, int | None, int], _Rectangle] = {}
+    unfinished: dict[tuple[bool, int | None, int, int], _Rectangle] = {}
     for (auto, network, first, n), trials in blocks.items():
         width = max(1, most // n)
         for some in (trials[i : i + width] for i in range(0, len(trials), width)):
-            key, seeds = (auto, network, len(some)), range(first, first + n)
+            seeds = range(first, first + n)
+            key = (auto, network, len(some), max(len(setup.split(s).train) for s in seeds))
             there = unfinished.setdefault(key, {})
             if there and (there.keys() & {*seeds} or (len(there) + n) * len(some) > most):
                 yield unfinished.pop(key)
@@ -166,9 +172,8 @@ def solve_heads(setup: Setup, seeds: Sequence[int]) -> tuple[Probe, HeadStack]:
     data, trains = setup.inputs, [setup.split(seed).train for seed in seeds]
     val = setup.split(seeds[0]).val
     n_classes = len(data.images.classes)
-    probe = solve_probe(
-        setup.rows, *data.targets(), trains, val, n_classes, class_weights=setup.class_weights
-    )
+    weights = setup.class_weights(seeds)
+    probe = solve_probe(setup.rows, *data.targets(), trains, val, n_classes, class_weights=weights)
     stack = HeadStack([setup.heads(seed) for seed in seeds]).to(data.device)
     with torch.no_grad():
         stack.weight.copy_(probe.weight)
@@ -185,10 +190,10 @@ def _learner(
 ) -> StackLearner:
     trains = [setup.split(seed).train for seed in seeds]
     order = partial(stacked_order, trains, seeds, mirror=setup.mirror)
-    budget = Budget.of(setup.config, len(trains[0]))
+    budget = Budget.of(setup.config, max(map(len, trains)))
     targets, stack = setup.inputs.targets(), stack.to(setup.inputs.device)
     data = (*targets, scale, weighting, order, budget, EVAL_ROWS, setup.rows)
-    return StackLearner(stack, *data, class_weights=setup.class_weights)
+    return StackLearner(stack, *data, class_weights=setup.class_weights(seeds))
 
 
 def _copy(setup: Setup, stack: HeadStack, scale: TargetScale, number: int) -> Heads:

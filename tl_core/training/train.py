@@ -162,7 +162,8 @@ def _net_learner(
     if augment:
         changed = augmented_reader(i.images, setup.backbone, i.device, augment)
     data = (*i.targets(), scale, weighting, order, budget, size)
-    return NetLearner(model, *data, read, c.batchnorm, changed, class_weights=setup.class_weights)
+    weights = setup.class_weights([c.seed])
+    return NetLearner(model, *data, read, c.batchnorm, changed, class_weights=weights)
 
 
 def chance_warning(config: TrialConfig, images: ImageSet, last: EpochMetrics) -> str | None:

@@ -81,7 +81,7 @@ def test_balanced_weights_are_those_of_scikit_learn(n_classes: int, n: int, widt
     train = TRAIN[:n]
     weights = balanced(labels[train], n_classes)
     light = torch.zeros(N)
-    found = solve_probe(features, labels, light, [train], VAL, n_classes, weights)
+    found = solve_probe(features, labels, light, [train], VAL, n_classes, weights[None])
     x, l2 = scaled(features, train)[0].numpy(), found.l2[0, 0].item()
     other = LogisticRegression(C=1 / (l2 * n), tol=1e-10, max_iter=20_000, class_weight="balanced")
     expected = other.fit(x[train], labels[train].numpy()).predict_proba(x)
@@ -98,7 +98,7 @@ def test_weights_of_one_change_nothing(n_classes: int) -> None:
     features, labels = draw(n_classes, 12)
     weights = balanced(labels[TRAIN], n_classes)
     assert weights.tolist() == [1.0] * n_classes
-    found = solve_probe(features, labels, torch.zeros(N), [TRAIN], VAL, n_classes, weights)
+    found = solve_probe(features, labels, torch.zeros(N), [TRAIN], VAL, n_classes, weights[None])
     plain = solve_probe(features, labels, torch.zeros(N), [TRAIN], VAL, n_classes)
     torch.testing.assert_close(found.weight, plain.weight)
 

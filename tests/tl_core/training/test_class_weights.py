@@ -44,13 +44,13 @@ def test_every_seed_has_the_same_weights(uneven: Trials) -> None:
     inputs = Inputs(uneven.images, uneven.cache, CPU)
     for seed in range(5):
         setup = Setup(uneven.config("freeze", train_ratio=0.6, seed=seed), inputs)
-        assert setup.class_weights is None
+        assert setup.class_weights([seed]) is None
         balanced = setup.config.model_copy(update={"class_weights": "balanced"})
-        weights = Setup(balanced, inputs).class_weights
+        weights = Setup(balanced, inputs).class_weights([seed])
         assert weights is not None
         # N / (K n_c) with 12 and 4 training images.
         assert np.bincount(uneven.images.labels[setup.split(seed).train]).tolist() == [PLENTY, 4]
-        assert weights.tolist() == pytest.approx([16 / 24, 16 / 8])
+        assert weights[0].tolist() == pytest.approx([16 / 24, 16 / 8])
 
 
 @pytest.mark.parametrize("mode", ["freeze", "probe"])

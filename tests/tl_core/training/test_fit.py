@@ -59,7 +59,7 @@ def train(one: NetLearner, split: Split, **changes: Any) -> tuple[EpochMetrics, 
     return fit(one, split, config(**changes), lambda _: None)
 
 
-@pytest.mark.parametrize("class_weights", [None, torch.tensor([0.5, 3.0])])
+@pytest.mark.parametrize("class_weights", [None, torch.tensor([[0.5, 3.0]])])
 @pytest.mark.parametrize("batch_size", [5, 16, 41, 100])
 def test_training_scores_are_means_over_images(
     split: Split, batch_size: int, class_weights: Tensor | None
@@ -132,7 +132,7 @@ def test_predictions_keep_the_order_over_batches() -> None:
     torch.testing.assert_close(one.predict(indices), expected)
 
 
-@pytest.mark.parametrize("class_weights", [None, torch.tensor([0.5, 3.0])])
+@pytest.mark.parametrize("class_weights", [None, torch.tensor([[0.5, 3.0]])])
 @pytest.mark.parametrize("aux_weight", [0.3, "auto"])
 def test_stacked_heads_learn_what_each_would_alone(
     aux_weight: AuxWeight, class_weights: Tensor | None
@@ -147,7 +147,8 @@ def test_stacked_heads_learn_what_each_would_alone(
     budget = Budget.of(config(), len(splits[0].train))
     scale = TargetScale.raw(3, CPU)
     data = (LABELS, BRIGHTNESS, scale, weighting, order, budget, N, rows)
-    together = StackLearner(stack, *data, class_weights=class_weights)
+    each = None if class_weights is None else class_weights.expand(3, -1)
+    together = StackLearner(stack, *data, class_weights=each)
     stacked = StackFit([0, 1, 2])
     fit_stack(together, splits[0], [config()], [stacked])
     alone = []

@@ -93,7 +93,7 @@ def _source(table: Table, root: Path) -> Source:
         else:
             notes += given_note(rules, words)
     columns = {name: tuple(cells) for name, cells in table.columns.items()}
-    source = files_source(printable(str(table.file)), classes, tuple(paths), files)
+    source = files_source(printable(str(table.file)), classes, tuple(paths), files, kind="manifest")
     return replace(source, rules=rules, columns=columns, notes=tuple(notes))
 
 

@@ -147,12 +147,15 @@ def join_parts(
     labels = tuple(number[s.classes[label]] for s in each for label in s.labels)
     parts = np.repeat([PARTS.index(part) for part in sources], [len(s.ids) for s in each])
     rules = SplitRules(parts.astype(np.int8))
-    digest = hashlib.sha256("\n".join(s.fingerprint for s in each).encode())
+    # The ids count, as the same files may be parts of other names.
+    ids = tuple(f"{starts[part]}/{id_}" for part, s in sources.items() for id_ in s.ids)
+    known = "\n".join([*(s.fingerprint for s in each), *ids])
+    digest = hashlib.sha256(os.fsencode(known))
     lone = {part: s for part, s in sources.items() if len(sources) > 1}
     return Source(
         name=name,
         classes=classes,
-        ids=tuple(f"{starts[part]}/{id_}" for part, s in sources.items() for id_ in s.ids),
+        ids=ids,
         labels=labels,
         fingerprint=digest.hexdigest(),
         read=lambda i, size: where(i)[0].read(where(i)[1], size),

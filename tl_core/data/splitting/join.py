@@ -8,7 +8,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from tl_core.data.splitting.rules import PART_WORDS, PARTS, UNUSED, SplitRules
-from tl_core.errors import truncate_list
+from tl_core.errors import InputError, truncate_list
 from tl_core.text import pluralize, printable
 
 _LISTED = 5
@@ -23,6 +23,9 @@ def join_rules(rules: SplitRules, copies: np.ndarray) -> SplitRules:
     Args:
         rules: of N images.
         copies: for each image the first one with the same pixels, int64 [N].
+
+    Raises:
+        InputError: a given part has nothing but copies of images in another one.
     """
     if rules.parts is not None:
         rules = replace(rules, parts=_in_one_part(rules.parts, copies))
@@ -41,6 +44,14 @@ def _in_one_part(parts: np.ndarray, copies: np.ndarray) -> np.ndarray:
     last = parts.copy()  # Parts have rising numbers, so the largest one of a photo wins.
     np.maximum.at(last, copies, parts)
     found: np.ndarray = np.where(parts == last[copies], parts, UNUSED).astype(parts.dtype)
+    if lost := np.setdiff1d(parts, [*found, UNUSED]).tolist():
+        names = " and ".join(PART_WORDS[PARTS[part]] for part in lost)
+        raise InputError(
+            [
+                f"each image of the given {names} part is a copy of an image in a part that is "
+                "held out; give that part images of its own, or leave it out, and it is drawn"
+            ]
+        )
     return found
 
 
