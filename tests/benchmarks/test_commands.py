@@ -150,7 +150,8 @@ def test_the_committed_page_holds_the_committed_figures(tmp_path: Path, name: st
 @pytest.mark.integration
 @pytest.mark.timeout(600)
 def test_findings_run_only_what_their_file_lacks(tmp_path: Path) -> None:
-    photos, out = draw_folder(tmp_path / "photos", ("cat", "dog")), tmp_path / "findings.json"
+    photos = draw_folder(tmp_path / "photos", ("cat", "dog"), n_images=30)
+    out = tmp_path / "findings.json"
     args = ["--data", photos, "--out", out, "--cache", tmp_path / "cache", "--seeds", "1"]
     args += ["--image-size", "32"]
     passed(run("benchmarks.findings", *args))
