@@ -20,5 +20,5 @@ def test_the_notebook_runs(tmp_path: Path) -> None:
     client = NotebookClient(notebook, timeout=500, resources={"metadata": {"path": str(tmp_path)}})
     client.execute()
     answer = next(cell for cell in notebook.cells if "print(answer" in cell.source).outputs[0].text
-    assert re.search(r"its test\s+accuracy", answer)
+    assert re.search(r"Its test\s+accuracy", answer)
     assert list(tmp_path.iterdir()) == []
