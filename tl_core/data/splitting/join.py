@@ -49,7 +49,7 @@ def _in_one_part(parts: np.ndarray, copies: np.ndarray) -> np.ndarray:
         raise InputError(
             [
                 f"each image of the given {names} part is a copy of an image in a part that is "
-                "held out; give that part images of its own, or leave it out, and it is drawn"
+                "held out; give that part images of its own"
             ]
         )
     return found

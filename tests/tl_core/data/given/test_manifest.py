@@ -189,4 +189,5 @@ def test_a_folder_as_a_manifest_gives_the_same_images(
     assert (source.classes, source.labels) == (folder.classes, folder.labels)
     start = "photos" if beside else str(root)
     assert source.ids == tuple(f"{start}/{name}" for name in folder.ids)
-    assert source.fingerprint == folder.fingerprint, "they are decoded once"
+    # An entry of the cache holds the ids, so these images have one of their own.
+    assert source.fingerprint != folder.fingerprint

@@ -1,11 +1,13 @@
 """Copies and groups, joined."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tl_core.data.splitting.join import copy_notes, join_rules
 from tl_core.data.splitting.rules import NO_RULES, SplitRules
+from tl_core.errors import InputError
 
 
 def joined(copies: list[int], groups: list[int] | None = None) -> list[int] | None:
@@ -59,8 +61,13 @@ def test_copies_in_given_parts_stay_in_the_one_that_is_held_out() -> None:
         "3 images of the given training and validation part are not used, as copies of photos in a "
         "part that is held out: 0.jpg, 1.jpg, 6.jpg"
     )
-    alone = join_rules(SplitRules(np.array([0, 2], np.int8)), np.array([0, 0]))
+    alone = join_rules(SplitRules(np.array([0, 0, 2], np.int8)), np.array([0, 1, 0]))
     assert alone.groups is None
+
+
+def test_a_part_of_copies_alone_is_refused() -> None:
+    with pytest.raises(InputError, match="each image of the given validation part is a copy of an"):
+        join_rules(SplitRules(np.array([0, 1, 2], np.int8)), np.array([0, 1, 1]))
 
 
 def test_no_copies_no_notes() -> None:
