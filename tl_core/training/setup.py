@@ -66,9 +66,15 @@ class Setup:
         return torch.from_numpy(features).to(i.device)
 
     def split(self, seed: int) -> Split:
-        """The images of a seed's three parts."""
-        c = self.config
-        return self.inputs.images.split(c.train_ratio, c.split_seed, seed)
+        """The images of a seed's three parts; drawn once, as a draw takes milliseconds."""
+        if seed not in self._splits:
+            c = self.config
+            self._splits[seed] = self.inputs.images.split(c.train_ratio, c.split_seed, seed)
+        return self._splits[seed]
+
+    @cached_property
+    def _splits(self) -> dict[int, Split]:
+        return {}
 
     def heads(self, seed: int) -> Heads:
         """Fresh heads, the same for all modes of a seed."""
