@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from study.errors import print_faults
+from tl_core.data.given.grouping import group_by_regex
+from tl_core.data.given.labelling import label_by_regex
 from tl_core.data.given.manifest import SUFFIXES, write_manifest
 from tl_core.data.given.request import DRAWN, DataRequest, find_data
+from tl_core.data.sources import Source
 from tl_core.errors import Fault, InputError
 from tl_core.files import user_path
 from tl_core.text import pluralize, printable
@@ -20,6 +23,7 @@ _EXAMPLES = """\
 examples:
   python study/manifest.py ./photos --out photos.csv
   python study/manifest.py ./photos --out photos.csv --group-regex 'patient_(\\d+)'
+  python study/manifest.py ./flat --out photos.csv --label-regex '(cat|dog)'
   python study/run.py --data photos.csv
 
 exit codes: 0 done, 2 bad input"""
@@ -31,8 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = user_path(given.out)
     try:
         _check(given.folder, out)
-        asked = DataRequest(given.folder, group_regex=given.group_regex)
-        source = find_data(asked, Path())
+        source = _source(given.folder, given.label_regex, given.group_regex)
         write_manifest(source, user_path(given.folder), out)
     except InputError as error:
         print_faults("there is no manifest", error.faults)
@@ -46,6 +49,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     classes = pluralize(len(source.classes), "class", "classes")
     print(f"{printable(str(out))}: {n} of {classes}; study it with --data {printable(str(out))}")
     return 0
+
+
+def _source(folder: str, label_regex: str | None, group_regex: str | None) -> Source:
+    if label_regex is None:
+        return find_data(DataRequest(folder, group_regex=group_regex), Path())
+    source = label_by_regex(user_path(folder), label_regex)
+    return group_by_regex(source, group_regex) if group_regex else source
 
 
 def _check(folder: str, out: Path) -> None:
@@ -71,6 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("folder", metavar="FOLDER", help="a data folder, as --data takes it")
     parser.add_argument("--out", default="photos.csv", help="the table to write (photos.csv)")
+    parser.add_argument(
+        "--label-regex", help="finds the class in each path; by default the sub-folder is the class"
+    )
     parser.add_argument("--group-regex", help="finds the group in each path, for column group")
     return parser
 

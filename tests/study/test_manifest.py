@@ -24,6 +24,16 @@ def test_a_folder_with_a_split_becomes_a_table(tmp_path: Path, capsys: Capture) 
     assert lines[-1] == f"{out}: 8 images of 2 classes; study it with --data {out}"
 
 
+def test_names_in_one_folder_become_labels(tmp_path: Path, capsys: Capture) -> None:
+    root = plant(tmp_path / "flat", "cat.1.png", "cat.2.png", "dog.1.png")
+    words = [str(root), "--out", str(out := tmp_path / "t.csv"), "--label-regex", "cat|dog"]
+    assert main([*words, "--group-regex", r"\.(\d)"]) == 0
+    table = pd.read_csv(out, dtype=str)
+    assert [*table.columns] == ["path", "label", "group"]
+    assert table.iloc[1].tolist() == ["flat/cat.2.png", "cat", "2"]
+    assert "3 images of 2 classes" in capsys.readouterr().out
+
+
 def test_what_can_not_be_listed_or_written(tmp_path: Path, capsys: Capture) -> None:
     root = plant(tmp_path / "photos", "a/1.png", "b/2.png")
     (tmp_path / "there.csv").touch()
@@ -33,6 +43,7 @@ def test_what_can_not_be_listed_or_written(tmp_path: Path, capsys: Capture) -> N
         ([str(root), "--out", f"{tmp_path}/there.csv"], "there.csv exists; choose another name"),
         ([str(root), "--out", f"{tmp_path}/no/t.csv"], "t.csv: Cannot save file into a non-"),
         ([str(root), "--out", f"{tmp_path}/t.csv", "--group-regex", "x"], "--group-regex x: match"),
+        ([str(root), "--out", f"{tmp_path}/t.csv", "--group-regex", "("], "no regular expression"),
     ):  # fmt: skip
         assert main(words) == 2
         assert fault in capsys.readouterr().err

@@ -6,7 +6,7 @@ import os
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -82,8 +82,7 @@ def folder_source(root: Path, selection: Selection = ALL, part: bool = False) ->
     root = Path(os.path.realpath(root))  # Unlike Path.resolve, it accepts a loop of links.
     scan = scan_classes(root, selection, part)
     files = [*zip(scan.files, scan.labels, strict=True)]
-    source = files_source(printable(str(root)), scan.classes, scan.ids, files)
-    return replace(source, notes=scan.notes)
+    return files_source(printable(str(root)), scan.classes, scan.ids, files, notes=scan.notes)
 
 
 def oxford_pet_source(root: Path) -> Source:
@@ -141,6 +140,7 @@ def files_source(
     ids: tuple[str, ...],
     files: list[tuple[Path, int]],
     kind: Literal["folder", "manifest"] = "folder",
+    notes: tuple[str, ...] = (),
 ) -> Source:
     """Return the source of N files, each with its label.
 
@@ -161,6 +161,7 @@ def files_source(
             [classes, [label for _, label in files], seen, *([ids] if kind == "manifest" else [])]
         ),
         read=lambda i, size: open_picture(files[i][0]),
+        notes=notes,
     )
 
 

@@ -1,11 +1,11 @@
 """Groups of images that belong together, such as those of one patient."""
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
 
+from tl_core.data.given.labelling import captured
 from tl_core.data.given.manifest import column_names
 from tl_core.data.sources import Source
 from tl_core.data.splitting.rules import PART_WORDS, PARTS
@@ -31,16 +31,8 @@ def group_by_column(source: Source, column: str | None) -> Source:
 
 
 def group_by_regex(source: Source, pattern: str) -> Source:
-    """Group images by what a regular expression finds in their paths.
-
-    These are its capture groups, or all that it matches if it has none.
-    """
-    found = [re.search(pattern, name) for name in source.ids]
-    names = [match and "/".join(str(g) for g in match.groups() or (match[0],)) for match in found]
-    if not any(names):
-        why = f"matches no path, such as {printable(source.ids[0])}"
-        raise InputError([Fault("--group-regex", f"{pattern}: {why}")])
-    return _grouped(source, pattern, names)
+    """Group images by what a regular expression finds in their paths; see `captured`."""
+    return _grouped(source, pattern, captured("--group-regex", pattern, source.ids))
 
 
 def _grouped(source: Source, by: str, names: Sequence[str | None]) -> Source:

@@ -9,6 +9,7 @@ from tl_core.text import pluralize
 
 _FEW_VALUES, _FEW_IMAGES = 20, 10
 """Numbers are classes if they have at most so many values, or each has so many images."""
+_MISSING = frozenset(("nan", "na", "n/a", "<na>", "null", "none", "missing", "?", "-"))
 _BETWEEN = (";", "|")
 """What separates several labels in a cell."""
 
@@ -23,6 +24,17 @@ def label_faults(labels: Sequence[str], of_path: Mapping[str, set[str]]) -> Iter
     counts = Counter(labels)
     if fault := _regression(counts) or _several(counts, of_path):
         yield fault
+
+
+def missing_notes(labels: Sequence[str]) -> Iterator[str]:
+    """Yield a note for each class that has the name of a missing value, such as `nan`."""
+    for label, n in Counter(labels).items():
+        if label.casefold() in _MISSING:
+            rows = "that row" if n == 1 else "those rows"
+            yield (
+                f"{label!r} is a class of {pluralize(n, 'image')}; if it says that a label is "
+                f"missing, take {rows} out"
+            )
 
 
 def _regression(counts: Mapping[str, int]) -> str | None:

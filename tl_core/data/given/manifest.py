@@ -4,43 +4,35 @@ Columns `path` and `label` are needed; `split` and `group` are used if they are 
 are kept as text, for whoever needs them.
 """
 
-import csv
+import glob
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from tl_core.data.given.label_column import label_faults
+from tl_core.data.given.label_column import label_faults, missing_notes
 from tl_core.data.given.part_names import SPELLINGS, given_note, part_of
+from tl_core.data.given.table import Table, read_table
+from tl_core.data.names import name_notes
 from tl_core.data.sources import Source, files_source
 from tl_core.data.splitting.rules import PARTS, Part, SplitRules
 from tl_core.errors import InputError, truncate_list
 from tl_core.files import user_path
-from tl_core.text import pluralize, printable
+from tl_core.text import printable
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
 _NEEDED = ("path", "label")
-_SEPARATORS = ",;\t"
+_URL = re.compile("[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
 def is_manifest(data: str) -> bool:
     """Whether `--data` names a manifest, by its suffix; a folder may have any name."""
     path = user_path(data)
     return path.suffix.lower() in SUFFIXES and not path.is_dir()
-
-
-@dataclass(frozen=True)
-class Table:
-    """The cells of a manifest."""
-
-    file: Path
-    columns: dict[str, list[str]]
-    lines: list[int]
-    """Line of the file that each row ends in; in a Parquet file, its number from 1."""
-    word: str = "line"
 
 
 def manifest_source(file: Path, root: Path | None = None) -> Source:
@@ -56,7 +48,12 @@ def manifest_source(file: Path, root: Path | None = None) -> Source:
     missing = [name for name in _NEEDED if name not in table.columns]
     if missing:
         found = column_names(table.columns)
-        raise InputError([f"{file}: no column {' and '.join(missing)}; columns are {found}"])
+        raise InputError(
+            [
+                f"{file}: no column {' and '.join(missing)}; columns are {found}. Name the column "
+                "of the files path, and that of their classes label"
+            ]
+        )
     root = file.parent if root is None else root
     table.columns["path"] = [_as_here(path, root) for path in table.columns["path"]]
     faults = [*_row_faults(table, root)]
@@ -78,7 +75,7 @@ def _source(table: Table, root: Path) -> Source:
         raise InputError([f"{table.file}: column label needs two classes or more; found {found}"])
     number = {name: i for i, name in enumerate(classes)}
     files = [(root / path, number[label]) for path, label in zip(paths, labels, strict=True)]
-    rules, notes = SplitRules(), []
+    rules, notes = SplitRules(), [*name_notes(classes), *missing_notes(labels)]
     if any(given := table.columns.get("split", [])):
         words: dict[Part, str] = {}
         parts = [part_of(word) or "train" for word in given]  # All are known here.
@@ -114,7 +111,7 @@ def _row_faults(table: Table, root: Path) -> Iterator[str]:
             where = f"{table.word} {table.lines[again]}"
             kinds["again"].append(f"{at[i]}: {printable(path)} is in {where} already")
         elif not (root / path).exists() and not (root / path).is_symlink():
-            kinds["file"].append(f"{at[i]}: there is no file {printable(str(root / path))}")
+            kinds["file"].append(f"{at[i]}: {_why_no_file(root, path)}")
         elif (root / path).is_dir():
             kinds["file"].append(
                 f"{at[i]}: {printable(str(root / path))} is a folder, not an image"
@@ -128,61 +125,18 @@ def _row_faults(table: Table, root: Path) -> Iterator[str]:
         yield f"{table.file}: paths are relative to {root}; --root DIR names another folder"
 
 
-def read_table(file: Path) -> Table:
-    """Read a CSV file, with the separator of its first line, or a Parquet file.
-
-    Names of columns, and labels and the like, lose the spaces around them.
-
-    Raises `InputError` if it is unreadable, or has rows of another length than the first line.
-    """
-    try:
-        rows, lines = _parquet(file) if file.suffix.lower() == ".parquet" else _csv(file)
-    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise InputError([f"{file} can't be read: {why}"]) from error
-    if not rows:
-        raise InputError([f"{file} is empty; a line with the names of the columns is expected"])
-    head = [name.strip() for name in rows[0]]
-    if twice := sorted({printable(name) for name in head if head.count(name) > 1}):
-        raise InputError([f"{file}: column {', '.join(twice)} is there twice"])
-    word = "row" if file.suffix.lower() == ".parquet" else "line"
-    faults = [
-        f"{file}, {word} {line}: {pluralize(len(row), 'cell')}, but {len(head)} columns"
-        for row, line in zip(rows[1:], lines[1:], strict=True)
-        if len(row) != len(head)
-    ]
-    if faults:
-        raise InputError(truncate_list(faults))
-    columns = {
-        name: [row[i] if name == "path" else row[i].strip() for row in rows[1:]]
-        for i, name in enumerate(head)
-    }
-    return Table(file, columns, lines[1:], word)
-
-
-def _csv(file: Path) -> tuple[list[list[str]], list[int]]:
-    # With or without a byte order mark, which spreadsheets write.
-    with file.open(newline="", encoding="utf-8-sig") as stream:
-        start = stream.readline()
-        stream.seek(0)
-        between = max(_SEPARATORS, key=start.count)
-        reader = csv.reader(stream, delimiter=between, strict=True)
-        found = [(row, reader.line_num) for row in reader if row]
-    return [row for row, _ in found], [line for _, line in found]
-
-
-def _parquet(file: Path) -> tuple[list[list[str]], list[int]]:
-    import pandas as pd  # It takes a second, which commands without a manifest need not wait.
-
-    table = pd.read_parquet(file)
-    cells = [["" if pd.isna(x) else str(x) for x in row] for row in table.itertuples(index=False)]
-    return [[str(name) for name in table.columns], *cells], [*range(len(cells) + 1)]
-
-
 def _as_here(path: str, root: Path) -> str:
-    """A path that Windows wrote, as this system writes it."""
-    other = path.replace("\\", "/")
+    """A path that Windows wrote, or with spaces around it, as this system writes it."""
+    other = path.strip().replace("\\", "/")
     return other if other != path and not (root / path).exists() else path
+
+
+def _why_no_file(root: Path, path: str) -> str:
+    if _URL.match(path):
+        return f"{printable(path)} is an address; download the images first"
+    missing = f"there is no file {printable(str(root / path))}"
+    longer = sorted((root / path).parent.glob(f"{glob.escape(Path(path).name)}.*"))
+    return f"{missing}; do you mean {printable(longer[0].name)}?" if longer else missing
 
 
 def write_manifest(source: Source, folder: Path, out: Path) -> None:

@@ -8,8 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tl_core.data.folders import files_below, is_output, listed
+from tl_core.data.names import name_notes
 from tl_core.data.reading.kinds import HEAD, TEXTS, kind_fault
-from tl_core.data.scanning.layouts import ONE_CLASS, PICTURES, why_no_classes, why_no_folder
+from tl_core.data.scanning.layouts import (
+    ONE_CLASS,
+    PICTURES,
+    fold_notes,
+    why_no_classes,
+    why_no_folder,
+)
 from tl_core.data.scanning.masks import mask_notes
 from tl_core.data.scanning.outputs import PassedOver
 from tl_core.data.scanning.selection import ALL, Selection
@@ -70,7 +77,7 @@ def scan_classes(root: Path, selection: Selection = ALL, part: bool = False) -> 
         files=used,
         ids=ids,
         labels=tuple(label for label, name in enumerate(kept) for _ in kept[name]),
-        notes=(*passed.notes(root), *mask_notes(ids)),
+        notes=(*passed.notes(root), *name_notes([*kept]), *mask_notes(ids), *fold_notes(ids)),
     )
 
 

@@ -1,11 +1,13 @@
 """What a folder is that has no classes in it, and what to type instead."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
 
 from tl_core.data.folders import listed
 from tl_core.data.scanning.outputs import is_hidden
-from tl_core.text import printable
+from tl_core.errors import truncate_list
+from tl_core.text import natural_key, printable
 
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar")
 TABLES = (".csv", ".tsv")
@@ -16,6 +18,7 @@ PICTURES = frozenset(
     )
 )
 """Usual endings of pictures; only hints and notes depend on them."""
+_FLAT = "Images lie directly in it"
 ONE_CLASS = (
     "each image must have one class: several labels for an image (multi-label), numbers to predict "
     "(regression), boxes and masks are not supported"
@@ -39,21 +42,47 @@ def why_no_classes(root: Path, names: Sequence[str]) -> str:
     files, _ = listed(root)
     pictures = [path for path in files if path.suffix.lower() in PICTURES]
     tables = [path for path in files if path.suffix.lower() in TABLES and not is_hidden(path.name)]
-    if names:
-        below = _folders(root / names[0])
-        return f"{needs}{_nested(root / names[0], below)}" if len(below) > 1 else needs
-    if not pictures:
+    below = _folders(root / names[0]) if names else []
+    if len(below) > 1:
+        return f"{needs}{_nested(root / names[0], below)}"
+    if not names and not pictures:
         return needs
     if tables:
         table = printable(str(tables[0]))
+        where = f"It lies beside {tables[0].name}" if names else f"{_FLAT}, beside {tables[0].name}"
         return (
-            f"{needs}. Images lie directly in it, beside {tables[0].name}: if that table names the "
-            f"class of each image, use --data {table}; {ONE_CLASS}"
+            f"{needs}. {where}: if that table names the class of each image, use --data {table}; "
+            f"{ONE_CLASS}"
         )
+    if names:
+        return needs
     return (
-        f"{needs}. Images lie directly in it: put those of each class into a sub-folder of its "
-        f"own; {ONE_CLASS}"
+        f"{needs}. {_FLAT}: put those of each class into a sub-folder of its "
+        "own, or, if their names tell the class, make a table with tl-study manifest "
+        f"{printable(str(root))} --label-regex '(cat|dog)'; {ONE_CLASS}"
     )
+
+
+def fold_notes(ids: Sequence[str]) -> Iterator[str]:
+    """Yield a note if the folders that are taken for classes all hold the same sub-folders.
+
+    So do folds of a cross-validation, or places and years, each with class folders.
+
+    Args:
+        ids: paths of the files below the data folder, the first part of each is its class.
+    """
+    below: dict[str, set[str]] = defaultdict(set)
+    for path in map(PurePosixPath, ids):
+        below[path.parts[0]].add(path.parts[1] if len(path.parts) > 2 else "")
+    first, *others = below.values()
+    if len(first) > 1 and "" not in first and all(other == first for other in others):
+        shown = ", ".join(map(printable, truncate_list(sorted(first, key=natural_key), 3)))
+        folders = ", ".join(map(printable, truncate_list(sorted(below, key=natural_key), 3)))
+        yield (
+            f"the classes ({folders}) all have the same sub-folders ({shown}): if these are the "
+            "classes, merge them, or list the images with tl-study manifest FOLDER and correct "
+            "column label"
+        )
 
 
 def _nested(only: Path, below: Sequence[str]) -> str:

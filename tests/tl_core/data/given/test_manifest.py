@@ -13,6 +13,7 @@ from tl_core.data.given.request import DataRequest, find_data
 from tl_core.data.sources import folder_source
 from tl_core.errors import InputError
 
+RENAME = "Name the column of the files path, and that of their classes label"
 NAMES = tuple(f"{letter}{i}.png" for letter in "ab" for i in range(3))
 
 
@@ -74,6 +75,29 @@ def test_paths_are_relative_to_the_root_or_the_table_or_absolute(folder: Path) -
     assert source.ids[0] == "photos/a0.png", "as Windows writes it"
 
 
+def test_names_of_columns_in_capitals_and_spaces_around_cells(folder: Path) -> None:
+    rows = [f" {name} , {name[0]} , {i}" for i, name in enumerate(NAMES)]
+    source = manifest_source(write(folder, "Path, LABEL ,Weight", *rows))
+    assert [*source.columns] == ["path", "label", "Weight"]
+    assert source.ids == NAMES
+    assert source.classes == ("a", "b")
+
+
+def test_names_of_files_that_are_nearly_right(folder: Path) -> None:
+    rows = ["a0,a", "https://x.org/a1.png,a", "b0.png,b", "b1.png,b"]
+    assert faults(write(folder, "path,label", *rows)) == [
+        f"T, line 2: there is no file {folder}/a0; do you mean a0.png?",
+        "T, line 3: https://x.org/a1.png is an address; download the images first",
+    ]
+
+
+def test_classes_that_look_like_missing_values(folder: Path) -> None:
+    rows = [f"{name},{'NaN' if name == 'a0.png' else name[0]}" for name in NAMES]
+    assert manifest_source(write(folder, "path,label", *rows)).notes == (
+        "'NaN' is a class of 1 image; if it says that a label is missing, take that row out",
+    )
+
+
 def test_a_split_column(folder: Path) -> None:
     words = ("Train", "train", "TEST", "train", "training", "test")
     rows = [f"{name},{name[0]},{word}" for name, word in zip(NAMES, words, strict=True)]
@@ -132,8 +156,11 @@ def test_many_faults_of_a_kind_are_counted(folder: Path) -> None:
     ("lines", "fault"),
     [
         ((), "T is empty; a line with the names of the columns is expected"),
-        (("file,class", "a0.png,a"), "T: no column path and label; columns are file, class"),
-        (("path,class", "a0.png,a"), "T: no column label; columns are path, class"),
+        (
+            ("file,class", "a0.png,a"),
+            "T: no column path and label; columns are file, class. " + RENAME,
+        ),
+        (("path,class", "a0.png,a"), "T: no column label; columns are path, class. " + RENAME),
         (("path,label,label", "a0.png,a,b"), "T: column label is there twice"),
         (("path,label",), "T has no rows"),
         (("path,label", "a0.png"), "T, line 2: 1 cell, but 2 columns"),
@@ -152,7 +179,10 @@ def test_files_that_are_no_tables(folder: Path) -> None:
     (folder / "t.parquet").write_bytes(b"no parquet")
     assert faults(folder / "t.parquet")[0].startswith("T can't be read: ")
     (folder / "latin.csv").write_bytes("path,label\na0.png,käfer".encode("latin-1"))
-    assert "can't decode byte" in faults(folder / "latin.csv")[0]
+    assert faults(folder / "latin.csv") == [
+        "T is not in UTF-8 (invalid continuation byte at byte 19); save it as such (in a "
+        "spreadsheet: CSV UTF-8)"
+    ]
 
 
 def test_labels_that_a_study_can_not_learn_are_told_beside_other_faults(folder: Path) -> None:

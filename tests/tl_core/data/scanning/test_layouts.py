@@ -5,7 +5,7 @@ import pytest
 
 from tests.support.core.hostile_files import put
 from tl_core.data.scanning.class_folders import scan_classes
-from tl_core.data.scanning.layouts import ONE_CLASS
+from tl_core.data.scanning.layouts import ONE_CLASS, fold_notes
 from tl_core.errors import InputError
 
 NEEDS = "data folder {} needs one sub-folder per class, two or more; found "
@@ -25,10 +25,32 @@ def test_images_beside_a_table(tmp_path: Path) -> None:
     assert_refused(tmp_path, NEEDS.format(tmp_path) + beside + use)
 
 
+def test_one_folder_beside_a_table(tmp_path: Path) -> None:
+    for name in ("train/1.jpg", "train/2.jpg", "train.csv"):
+        put(tmp_path / name, b"x")
+    beside = "only 'train'. It lies beside train.csv: if that table names the class of each image, "
+    use = f"use --data {tmp_path}/train.csv; {ONE_CLASS}"
+    assert_refused(tmp_path, NEEDS.format(tmp_path) + beside + use)
+
+
+def test_folds_of_a_cross_validation_are_no_classes() -> None:
+    ids = [f"fold{k}/{name}/1.jpg" for k in (1, 2, 10) for name in ("cat", "dog")]
+    assert [*fold_notes(ids)] == [
+        "the classes (fold1, fold2, fold10) all have the same sub-folders (cat, dog): if these are "
+        "the classes, merge them, or list the images with tl-study manifest FOLDER and correct "
+        "column label"
+    ]
+    assert [*fold_notes([*ids, "fold1/0.jpg"])] == [], "images of its own"
+    assert [*fold_notes([*ids, "fold1/fox/1.jpg"])] == [], "other sub-folders"
+    assert [*fold_notes([f"{c}/photos/1.jpg" for c in "ab"])] == [], "one sub-folder"
+
+
 def test_images_without_classes(tmp_path: Path) -> None:
     put(tmp_path / "cat.1.jpg", b"x")
-    why = "none. Images lie directly in it: put those of each class into a sub-folder of its own; "
-    assert_refused(tmp_path, NEEDS.format(tmp_path) + why + ONE_CLASS)
+    why = "none. Images lie directly in it: put those of each class into a sub-folder of its own, "
+    table = f"make a table with tl-study manifest {tmp_path} --label-regex '(cat|dog)'; "
+    names = "or, if their names tell the class, "
+    assert_refused(tmp_path, NEEDS.format(tmp_path) + why + names + table + ONE_CLASS)
     assert "several labels for an image (multi-label), numbers to predict (regression)" in ONE_CLASS
 
 

@@ -200,3 +200,13 @@ def test_faults_of_groups() -> None:
         for name in ("cat", "dog")
     ]
     assert split_faults(labels, 0.025, rules=tens) == []
+
+
+def test_a_group_that_leaves_no_subset_near_its_ratio() -> None:
+    labels = np.arange(60) % 2
+    groups = np.where(np.arange(60) % 10 < 7, 100, np.arange(60))  # One group of 42 images.
+    rules = SplitRules(groups=groups, by="place")
+    fault = "whole groups \\(place\\) give 6 with seed 4: the largest group has 42 of 60 images"
+    with pytest.raises(InputError, match="train_ratio 0.4 is 24 images, but " + fault):
+        make_split(labels, 0.4, rules=rules)
+    assert len(make_split(labels, 0.7, rules=rules).train) >= 42

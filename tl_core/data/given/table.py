@@ -1,0 +1,88 @@
+"""A table as CSV or Parquet: its cells as text, and the line of each row."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+from tl_core.errors import InputError, truncate_list
+from tl_core.text import pluralize, printable
+
+KNOWN = ("path", "label", "split", "group")
+"""Columns with a meaning of their own."""
+_SEPARATORS = ",;\t"
+
+
+@dataclass(frozen=True)
+class Table:
+    """The cells of a manifest."""
+
+    file: Path
+    columns: dict[str, list[str]]
+    lines: list[int]
+    """Line of the file that each row ends in; in a Parquet file, its number from 1."""
+    word: str = "line"
+
+
+def read_table(file: Path) -> Table:
+    """Read a CSV file, with the separator of its first line, or a Parquet file.
+
+    Names of columns, and labels and the like, lose the spaces around them. `Path` and `LABEL` are
+    columns `path` and `label`, if there is no other of that name.
+
+    Raises `InputError` if it is unreadable, or has rows of another length than the first line.
+    """
+    try:
+        rows, lines = _parquet(file) if file.suffix.lower() == ".parquet" else _csv(file)
+    except UnicodeDecodeError as error:
+        remedy = "save it as such (in a spreadsheet: CSV UTF-8)"
+        where = f"{error.reason} at byte {error.start}"
+        raise InputError([f"{file} is not in UTF-8 ({where}); {remedy}"]) from error
+    except (OSError, csv.Error, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise InputError([f"{file} can't be read: {why}"]) from error
+    if not rows:
+        raise InputError([f"{file} is empty; a line with the names of the columns is expected"])
+    head = _names([name.strip() for name in rows[0]])
+    if twice := sorted({printable(name) for name in head if head.count(name) > 1}):
+        raise InputError([f"{file}: column {', '.join(twice)} is there twice"])
+    word = "row" if file.suffix.lower() == ".parquet" else "line"
+    faults = [
+        f"{file}, {word} {line}: {pluralize(len(row), 'cell')}, but {len(head)} columns"
+        for row, line in zip(rows[1:], lines[1:], strict=True)
+        if len(row) != len(head)
+    ]
+    if faults:
+        raise InputError(truncate_list(faults))
+    columns = {
+        name: [row[i] if name == "path" else row[i].strip() for row in rows[1:]]
+        for i, name in enumerate(head)
+    }
+    return Table(file, columns, lines[1:], word)
+
+
+def _names(head: list[str]) -> list[str]:
+    """Names of columns, with those of `KNOWN` in lower case where this is no second one."""
+    lower = [name.lower() for name in head]
+    return [
+        low if low in KNOWN and lower.count(low) == 1 else name
+        for name, low in zip(head, lower, strict=True)
+    ]
+
+
+def _csv(file: Path) -> tuple[list[list[str]], list[int]]:
+    # With or without a byte order mark, which spreadsheets write.
+    with file.open(newline="", encoding="utf-8-sig") as stream:
+        start = stream.readline()
+        stream.seek(0)
+        between = max(_SEPARATORS, key=start.count)
+        reader = csv.reader(stream, delimiter=between, strict=True)
+        found = [(row, reader.line_num) for row in reader if row]
+    return [row for row, _ in found], [line for _, line in found]
+
+
+def _parquet(file: Path) -> tuple[list[list[str]], list[int]]:
+    import pandas as pd  # It takes a second, which commands without a manifest need not wait.
+
+    table = pd.read_parquet(file)
+    cells = [["" if pd.isna(x) else str(x) for x in row] for row in table.itertuples(index=False)]
+    return [[str(name) for name in table.columns], *cells], [*range(len(cells) + 1)]
