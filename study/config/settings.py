@@ -1,16 +1,23 @@
-"""Every setting of a study in one place: its type, its meaning, and the rule it must keep.
+"""Every setting of a study in one place: its type and its meaning.
 
-The command line is made from these fields; `study.config.defaults` has their defaults.
+`study.config.values` has the rules of single values, `study.config.validate` those of several. The command line is made from these fields; `study.config.defaults` has their defaults.
 """
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from study.config.defaults import PRESETS
+from study.config.values import (
+    Address,
+    Bucket,
+    Expression,
+    Globs,
+    Preset,
+    Seeds,
+    StudyName,
+    Words,
+)
 from tl_core.config import (
     DIRECTIONS,
     FROZEN,
@@ -36,17 +43,11 @@ from tl_core.config import (
     TrainRatio,
     default_recipe,
 )
-from tl_core.data.scanning.selection import Selection, compile_glob
+from tl_core.data.scanning.selection import Selection
 
 Design = Literal["joint", "cells"]
 Objective = Literal["score", "pareto"]
 Sampler = Literal["tpe", "random", "gp", "qmc"]
-Seeds = Annotated[int, Field(ge=1, le=1000)]
-Words = Annotated[str, Field(min_length=1)]
-STORES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs", "hf", "file")
-"""Schemes of a bucket's URI: all that pyarrow knows, apart from `mock`."""
-
-
 FACTORS = ("mode", "train_ratio", "lr", "aux_weight", "unfreeze")
 """What a study searches."""
 
@@ -74,14 +75,14 @@ class Settings(BaseModel):
         description="column of the manifest: images of one value, such as a patient's, stay on one "
         "side of the split; by default `group`, if there is one"
     )
-    group_regex: Words | None = Field(
+    group_regex: Expression | None = Field(
         description="the same by a regular expression on each path, as `'patient_(\\d+)'`"
     )
-    include: tuple[str, ...] = Field(
+    include: Globs = Field(
         description="use these files of a data folder alone: one or more patterns as in a "
         ".gitignore file, such as '*.jpg'"
     )
-    exclude: tuple[str, ...] = Field(
+    exclude: Globs = Field(
         description="leave these files or folders out: patterns such as masks or '*_mask.png'"
     )
     skip_bad_images: bool = Field(description="leave out files that can't be decoded")
@@ -179,12 +180,11 @@ class Settings(BaseModel):
         "the best of them on fresh seeds and read the test set; `--no-confirm` leaves both out"
     )
     confirm_seeds: Seeds = Field(description="fresh seeds for the chosen one of each cell")
-    address: str = Field(
-        min_length=1,
+    address: Address = Field(
         description="a Ray cluster that is up: `auto`, this machine's, or HOST:PORT of its head; "
         "`local` starts a Ray on this machine",
     )
-    storage: str | None = Field(
+    storage: Bucket | None = Field(
         description="keep checkpoints and the winner in a bucket: s3://BUCKET/PATH, gs://..., or "
         "file:///PATH, a disk that all nodes share; by default the study's folder"
     )
@@ -195,15 +195,13 @@ class Settings(BaseModel):
         description="restarts of a trial whose worker dies"
     )
     trials_per_gpu: Count = Field(description="full-network trials that share a GPU")
-    name: str | None = Field(description="name of the study; by default data and time")
+    name: StudyName | None = Field(description="name of the study; by default data and time")
     out: Path = Field(description="folder for the study's own folder")
-    tracking_uri: str = Field(
-        min_length=1,
+    tracking_uri: Words = Field(
         description="where MLflow keeps the runs; by default what MLFLOW_TRACKING_URI names, if "
         "it is set",
     )
-    experiment: str = Field(
-        min_length=1,
+    experiment: Words = Field(
         description="MLflow's experiment that has the runs; by default what MLFLOW_EXPERIMENT_NAME "
         "names, if it is set",
     )
@@ -212,7 +210,7 @@ class Settings(BaseModel):
     )
     cache: Path = Field(description="folder of decoded images and features")
     debug: bool = Field(description="one trial in this process, without Ray")
-    preset: str | None = Field(
+    preset: Preset | None = Field(
         description="one of the article's runs, in debug mode; `--preset list` shows them"
     )
 
@@ -230,65 +228,6 @@ class Settings(BaseModel):
     def selection(self) -> Selection:
         """Which files of a data folder are used."""
         return Selection(self.include, self.exclude)
-
-    @field_validator("include", "exclude")
-    @classmethod
-    def _patterns(cls, globs: tuple[str, ...]) -> tuple[str, ...]:
-        for glob in globs:
-            compile_glob(glob)
-        return globs
-
-    @field_validator("group_regex")
-    @classmethod
-    def _an_expression(cls, pattern: str | None) -> str | None:
-        try:
-            re.compile(pattern or "")
-        except re.error as error:
-            raise ValueError(f"no regular expression: {error}") from error
-        return pattern
-
-    @field_validator("name")
-    @classmethod
-    def _plain_name(cls, name: str | None) -> str | None:
-        if name is not None and (
-            Path(name).name != name or name.startswith((".", "-")) or not name
-        ):
-            raise ValueError("a folder name is expected, without / and not starting with . or -")
-        return name
-
-    @field_validator("address")
-    @classmethod
-    def _of_a_node(cls, address: str) -> str:
-        if not re.fullmatch(r"local|auto|[\w.-]+:\d{1,5}", address):
-            raise ValueError(
-                "local, auto or HOST:PORT is expected; a study runs on a node of its cluster, "
-                "where ray job submit takes it"
-            )
-        return address
-
-    @field_validator("storage")
-    @classmethod
-    def _a_bucket(cls, uri: str | None) -> str | None:
-        if uri is None:
-            return None
-        if ":" in urlsplit(uri).netloc.rpartition("@")[0]:
-            # The URI is stored with the study.
-            raise ValueError("no password in a URI; set AWS_ACCESS_KEY_ID on every node, or a role")
-        scheme, _, place = uri.partition("://")
-        # A path alone would be a folder of its own on each node.
-        if scheme not in STORES or not place or place.startswith("/") != (scheme == "file"):
-            shared = Path(uri).as_uri() if uri.startswith("/") else "file:///PATH"
-            raise ValueError(
-                f"must be a URI such as s3://BUCKET/PATH; a disk that all nodes share is {shared}"
-            )
-        return uri
-
-    @field_validator("preset")
-    @classmethod
-    def _known_preset(cls, name: str | None) -> str | None:
-        if name is not None and name not in PRESETS:
-            raise ValueError(f"must be one of {', '.join(PRESETS)}")
-        return name
 
     @field_validator("mode", "train_ratio", "lr", "aux_weight", "unfreeze", "include", "exclude")
     @classmethod

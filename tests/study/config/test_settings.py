@@ -6,8 +6,9 @@ from pyarrow import fs
 
 from study.config.command_line import parse
 from study.config.defaults import DEBUG, DEFAULTS, DEMO, PRESETS
-from study.config.settings import STORES, Settings, is_range
+from study.config.settings import Settings, is_range
 from study.config.validate import resolve
+from study.config.values import STORES
 from study.search.space import single_config
 from tests.support.studies.builders import make_settings
 

@@ -1,0 +1,79 @@
+"""Values of one flag each, with the rule that they must keep."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field
+
+from study.config.defaults import PRESETS
+from tl_core.data.scanning.selection import compile_glob
+
+STORES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs", "hf", "file")
+"""Schemes of a bucket's URI: all that pyarrow knows, apart from `mock`."""
+
+
+def _known_globs(globs: tuple[str, ...]) -> tuple[str, ...]:
+    for glob in globs:
+        compile_glob(glob)
+    return globs
+
+
+def _an_expression(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"no regular expression: {error}") from error
+    return pattern
+
+
+def _plain_name(name: str) -> str:
+    if Path(name).name != name or name.startswith((".", "-")) or not name:
+        raise ValueError("a folder name is expected, without / and not starting with . or -")
+    return name
+
+
+def _of_a_node(address: str) -> str:
+    if not re.fullmatch(r"local|auto|[\w.-]+:\d{1,5}", address):
+        raise ValueError(
+            "local, auto or HOST:PORT is expected; a study runs on a node of its cluster, "
+            "where ray job submit takes it"
+        )
+    return address
+
+
+def _a_bucket(uri: str) -> str:
+    if ":" in urlsplit(uri).netloc.rpartition("@")[0]:
+        # The URI is stored with the study.
+        raise ValueError("no password in a URI; set AWS_ACCESS_KEY_ID on every node, or a role")
+    scheme, _, place = uri.partition("://")
+    # A path alone would be a folder of its own on each node.
+    if scheme not in STORES or not place or place.startswith("/") != (scheme == "file"):
+        shared = Path(uri).as_uri() if uri.startswith("/") else "file:///PATH"
+        raise ValueError(
+            f"must be a URI such as s3://BUCKET/PATH; a disk that all nodes share is {shared}"
+        )
+    return uri
+
+
+def _known_preset(name: str) -> str:
+    if name not in PRESETS:
+        raise ValueError(f"must be one of {', '.join(PRESETS)}")
+    return name
+
+
+Seeds = Annotated[int, Field(ge=1, le=1000)]
+Words = Annotated[str, Field(min_length=1)]
+Globs = Annotated[tuple[str, ...], AfterValidator(_known_globs)]
+"""Patterns of files, as in a .gitignore file."""
+Expression = Annotated[Words, AfterValidator(_an_expression)]
+"""A regular expression."""
+StudyName = Annotated[str, AfterValidator(_plain_name)]
+"""The name of a folder."""
+Address = Annotated[Words, AfterValidator(_of_a_node)]
+"""Where a Ray cluster is."""
+Bucket = Annotated[str, AfterValidator(_a_bucket)]
+"""A URI that all nodes can reach."""
+Preset = Annotated[str, AfterValidator(_known_preset)]
+"""One of `PRESETS`."""
