@@ -1,6 +1,7 @@
 """Every setting of a study in one place: its type and its meaning.
 
-`study.config.values` has the rules of single values, `study.config.validate` those of several. The command line is made from these fields; `study.config.defaults` has their defaults.
+`study.config.values` has the rules of single values, `study.config.validate` those of several,
+`study.config.defaults` the defaults. The command line is made from these fields.
 """
 
 from pathlib import Path

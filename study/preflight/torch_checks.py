@@ -16,7 +16,8 @@ from study.preflight.disk import disk_faults
 from study.preflight.setup import Bad, Setup, Undecoded
 from study.tracking.client import check_server
 from tl_core.config import FROZEN, Resize
-from tl_core.data.datasets import ImageSet, format_bad, image_entry, unreadable
+from tl_core.data.datasets import ImageSet, image_entry
+from tl_core.data.decode_source import format_bad, unreadable
 from tl_core.data.sources import Source, has_oxford_pet
 from tl_core.errors import Fault, InputError
 from tl_core.models.backbones import (

@@ -1,5 +1,4 @@
 import dataclasses
-from collections.abc import Sequence
 from unittest.mock import Mock
 
 import numpy as np
@@ -8,54 +7,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression, Ridge
-from torch import Tensor
 
+from tests.support.core.probe_data import SHAPES, TRAIN, VAL, N, draw, outputs, scaled, solve
 from tl_core.linear import design, newton, probe
 from tl_core.linear.newton import TOLERANCE
 from tl_core.linear.probe import Probe, penalty_grid, solve_probe
 from tl_core.models.heads import Heads, HeadStack, probabilities
 from tl_core.objectives.class_weights import balanced
 from tl_core.objectives.losses import classification_loss
-
-N = 100
-TRAIN = np.arange(60)
-VAL = np.arange(70, N)
-SHAPES = [(2, 60, 12), (2, 20, 50), (5, 60, 12), (5, 30, 50)]
-"""Classes, training images, features: more images than features, and fewer."""
-
-
-def draw(n_classes: int, width: int, noise: float = 2.0, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Features [N, D] that are correlated and far from zero, as networks have them; labels."""
-    random = np.random.default_rng(seed)
-    labels = np.arange(N) % n_classes
-    means = random.normal(size=(n_classes, 8))[labels]
-    factors = (means + noise * random.normal(size=(N, 8))) @ random.normal(size=(8, width))
-    features = 3 + factors + 0.3 * random.normal(size=(N, width)) * random.random(width)
-    return torch.tensor(features), torch.tensor(labels)
-
-
-def solve(
-    features: Tensor,
-    labels: Tensor,
-    trains: Sequence[np.ndarray] = (TRAIN,),
-    n_classes: int = 2,
-    val: np.ndarray = VAL,
-) -> Probe:
-    brightness = torch.sigmoid(features[: len(labels), 0] / 4 - 1)
-    return solve_probe(features, labels, brightness, trains, val, n_classes)
-
-
-def outputs(found: Probe, features: Tensor, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Logits [N, K] and brightness [N]."""
-    out = features.double() @ found.weight[seed].double().T + found.bias[seed].double()
-    return out[:, :-1], out[:, -1]
-
-
-def scaled(features: Tensor, train: np.ndarray) -> tuple[Tensor, float]:
-    """All features as the probe sees them, and the number that divides them."""
-    centred = features - features[train].mean(0)
-    scale = centred[train].square().mean().sqrt()
-    return centred / scale, scale.item()
 
 
 @pytest.mark.parametrize(("n_classes", "n", "width"), SHAPES)
@@ -173,32 +132,6 @@ def test_a_seed_alone_is_as_in_a_batch_and_equal_subsets_are_solved_once(
             torch.testing.assert_close(*both, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize(("n_classes", "n", "width"), SHAPES)
-def test_what_can_be_separated_stays_finite(n_classes: int, n: int, width: int) -> None:
-    labels = torch.arange(N) % n_classes
-    features = torch.eye(width, dtype=torch.float64)[labels] * 100
-    found = solve(features, labels, [TRAIN[:n]], n_classes)
-    assert found.weight.isfinite().all()
-    assert found.train_accuracy[0] == 1
-    assert found.train_log_loss[0] < 1e-3
-    # The weakest penalty is the best, and one beyond might be better.
-    assert found.at_end[0, 0]
-    assert found.l2[0, 0] == penalty_grid(n, width)[-1]
-
-
-@pytest.mark.parametrize("width", [12, 90])
-@pytest.mark.parametrize("n_classes", [2, 5])
-def test_a_class_may_have_a_single_image(n_classes: int, width: int) -> None:
-    features, labels = draw(n_classes, width)
-    train = np.flatnonzero(labels.numpy() != 1)[:40]
-    train = np.append(train, np.flatnonzero(labels.numpy() == 1)[0])
-    found = solve(features, labels, [train], n_classes)
-    x, l2 = scaled(features, train)[0].numpy(), found.l2[0, 0].item()
-    other = LogisticRegression(C=1 / (l2 * len(train)), tol=1e-10, max_iter=20_000)
-    expected = other.fit(x[train], labels[train].numpy()).predict_proba(x)
-    np.testing.assert_allclose(probabilities(outputs(found, features)[0]), expected, atol=1e-4)
-
-
 def test_mirror_images_are_trained_on_and_not_validated_on() -> None:
     features, labels = draw(2, 12)
     mirrored = features + 0.5 * torch.sin(7 * features)
@@ -211,27 +144,6 @@ def test_mirror_images_are_trained_on_and_not_validated_on() -> None:
     assert torch.equal(found.l2, expected.l2)
     assert found.l2[0, 0].item() in penalty_grid(2 * len(TRAIN), 12)
     torch.testing.assert_close(found.train_log_loss, expected.train_log_loss)
-
-
-@pytest.mark.parametrize("width", [12, 90])
-@pytest.mark.parametrize("value", [0.0, 0.1, 1e6])
-def test_features_that_never_vary_give_the_shares_of_the_classes(value: float, width: int) -> None:
-    labels = (torch.arange(N) % 4 == 0).long()
-    features = torch.full((N, width), value, dtype=torch.float32)
-    brightness = torch.linspace(0, 1, N)
-    found = solve_probe(features, labels, brightness, [TRAIN], VAL, 2)
-    assert (found.weight == 0).all()
-    assert torch.sigmoid(found.bias[0, 0]).item() == pytest.approx(1 / 4)
-    assert found.bias[0, 1].item() == pytest.approx(brightness[TRAIN].mean().item())
-    # All penalties are equally good: the strongest is chosen, and that is said.
-    assert torch.equal(found.l2[0], penalty_grid(len(TRAIN), width)[:1].repeat(2))
-    assert found.at_end.all()
-
-
-def test_a_brightness_that_never_varies_is_learned() -> None:
-    features, labels = draw(2, 12)
-    found = solve_probe(features, labels, torch.full((N,), 0.25), [TRAIN], VAL, 2)
-    assert torch.allclose(outputs(found, features)[1], torch.tensor(0.25).double())
 
 
 def test_stacked_heads_take_the_weights() -> None:
@@ -285,28 +197,3 @@ def test_neither_shift_nor_unit_of_the_features_matters(
     assert torch.equal(plain.l2, other.l2)
     for one, two in zip(outputs(plain, features), outputs(other, others), strict=True):
         torch.testing.assert_close(one, two, rtol=0, atol=1e-4)
-
-
-def test_a_class_without_a_training_image_is_refused() -> None:
-    features, labels = draw(5, 12)
-    missing = np.flatnonzero(~np.isin(labels.numpy(), [1, 3]))[:20]
-    text = r"^training subset 1: each of the 5 classes must .* image, but \[1, 3\] have none; use a"
-    with pytest.raises(ValueError, match=text):
-        solve(features, labels, [TRAIN, missing], 5)
-
-
-@pytest.mark.parametrize("odd", [torch.nan, torch.inf])
-@pytest.mark.parametrize(("row", "where"), [(0, "60 training"), (VAL[0], "30 validation")])
-def test_features_that_are_not_finite_are_refused(odd: float, row: int, where: str) -> None:
-    features, labels = draw(2, 12)
-    features[row, 3] = odd
-    with pytest.raises(ValueError, match=f"^features must be finite, but in some of {where} rows"):
-        solve(features, labels)
-
-
-def test_a_head_that_did_not_converge_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    features, labels = draw(2, 12)
-    monkeypatch.setattr(newton, "MOST_STEPS", 2)
-    text = r"^training subset 0: the gradient's norm must reach 1e-07, but at the penalty \S+ it is"
-    with pytest.raises(RuntimeError, match=text):
-        solve(features, labels)

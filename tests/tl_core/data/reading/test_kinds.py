@@ -4,7 +4,6 @@ from pathlib import Path
 import pytest
 
 from tests.support.core.hostile_files import png, put, tiff
-from tl_core.data.datasets import format_bad
 from tl_core.data.decode import open_rgb
 from tl_core.data.reading.kinds import NotAPictureError, is_heif, kind_fault
 from tl_core.files import LFS_POINTER
@@ -92,18 +91,6 @@ def test_the_thumbnail_of_a_raw_file_is_not_taken_for_the_photo() -> None:
             NotAPictureError, match=r"a camera raw file, or a TIFF of several sizes"
         ):
             open_rgb(io.BytesIO(raw))
-
-
-def test_files_of_one_kind_are_one_line() -> None:
-    texts = [(f"cat/{i}.txt", "a text file") for i in range(1200)]
-    torn = [("dog/1.jpg", "OSError: torn"), ("dog/2.jpg", "OSError: torn")]
-    assert [*format_bad([("a.psd", "a Photoshop document"), *texts, *torn])] == [
-        "1,203 files are not readable images (--skip-bad-images omits them, --exclude GLOB leaves "
-        "out files by name):",
-        "  a.psd: a Photoshop document",
-        "  1,200 files, cat/0.txt, cat/1.txt, cat/2.txt and 1,197 more: each a text file",
-        "  2 files, dog/1.jpg, dog/2.jpg: OSError: torn",
-    ]
 
 
 def test_a_png_of_any_name_is_used(tmp_path: Path) -> None:

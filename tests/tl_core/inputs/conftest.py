@@ -1,0 +1,37 @@
+"""A network that is cut before its last stage, and its cached activations."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.conftest import SIDE, TINY
+from tl_core.data.datasets import ImageSet
+from tl_core.inputs.prefix import Activations, Prefix, cut_backbone, load_activations
+from tl_core.models.backbones import Backbone, load_backbone
+
+CPU = torch.device("cpu")
+Load = Callable[..., Activations]
+
+
+@pytest.fixture
+def backbone(tiny_weights: Path) -> Backbone:
+    return load_backbone(TINY, str(tiny_weights), SIDE)
+
+
+@pytest.fixture
+def prefix(backbone: Backbone) -> Prefix:
+    """All but the last of the four stages."""
+    return cut_backbone(backbone, 1, SIDE)[0]
+
+
+@pytest.fixture
+def load(images: ImageSet, prefix: Prefix, own_cache: Path) -> Load:
+    """Loads activations of `prefix`, or of another one."""
+
+    def load_some(one: Prefix = prefix, **options: Any) -> Activations:
+        return load_activations(images, one, own_cache, **{"forward": CPU} | options)
+
+    return load_some

@@ -1,0 +1,83 @@
+"""The probe where data are few, constant, separable or wrong."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+
+from tests.support.core.probe_data import SHAPES, TRAIN, VAL, N, draw, outputs, scaled, solve
+from tl_core.linear import newton
+from tl_core.linear.probe import penalty_grid, solve_probe
+from tl_core.models.heads import probabilities
+
+
+@pytest.mark.parametrize(("n_classes", "n", "width"), SHAPES)
+def test_what_can_be_separated_stays_finite(n_classes: int, n: int, width: int) -> None:
+    labels = torch.arange(N) % n_classes
+    features = torch.eye(width, dtype=torch.float64)[labels] * 100
+    found = solve(features, labels, [TRAIN[:n]], n_classes)
+    assert found.weight.isfinite().all()
+    assert found.train_accuracy[0] == 1
+    assert found.train_log_loss[0] < 1e-3
+    # The weakest penalty is the best, and one beyond might be better.
+    assert found.at_end[0, 0]
+    assert found.l2[0, 0] == penalty_grid(n, width)[-1]
+
+
+@pytest.mark.parametrize("width", [12, 90])
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_a_class_may_have_a_single_image(n_classes: int, width: int) -> None:
+    features, labels = draw(n_classes, width)
+    train = np.flatnonzero(labels.numpy() != 1)[:40]
+    train = np.append(train, np.flatnonzero(labels.numpy() == 1)[0])
+    found = solve(features, labels, [train], n_classes)
+    x, l2 = scaled(features, train)[0].numpy(), found.l2[0, 0].item()
+    other = LogisticRegression(C=1 / (l2 * len(train)), tol=1e-10, max_iter=20_000)
+    expected = other.fit(x[train], labels[train].numpy()).predict_proba(x)
+    np.testing.assert_allclose(probabilities(outputs(found, features)[0]), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("width", [12, 90])
+@pytest.mark.parametrize("value", [0.0, 0.1, 1e6])
+def test_features_that_never_vary_give_the_shares_of_the_classes(value: float, width: int) -> None:
+    labels = (torch.arange(N) % 4 == 0).long()
+    features = torch.full((N, width), value, dtype=torch.float32)
+    brightness = torch.linspace(0, 1, N)
+    found = solve_probe(features, labels, brightness, [TRAIN], VAL, 2)
+    assert (found.weight == 0).all()
+    assert torch.sigmoid(found.bias[0, 0]).item() == pytest.approx(1 / 4)
+    assert found.bias[0, 1].item() == pytest.approx(brightness[TRAIN].mean().item())
+    # All penalties are equally good: the strongest is chosen, and that is said.
+    assert torch.equal(found.l2[0], penalty_grid(len(TRAIN), width)[:1].repeat(2))
+    assert found.at_end.all()
+
+
+def test_a_brightness_that_never_varies_is_learned() -> None:
+    features, labels = draw(2, 12)
+    found = solve_probe(features, labels, torch.full((N,), 0.25), [TRAIN], VAL, 2)
+    assert torch.allclose(outputs(found, features)[1], torch.tensor(0.25).double())
+
+
+def test_a_class_without_a_training_image_is_refused() -> None:
+    features, labels = draw(5, 12)
+    missing = np.flatnonzero(~np.isin(labels.numpy(), [1, 3]))[:20]
+    text = r"^training subset 1: each of the 5 classes must .* image, but \[1, 3\] have none; use a"
+    with pytest.raises(ValueError, match=text):
+        solve(features, labels, [TRAIN, missing], 5)
+
+
+@pytest.mark.parametrize("odd", [torch.nan, torch.inf])
+@pytest.mark.parametrize(("row", "where"), [(0, "60 training"), (VAL[0], "30 validation")])
+def test_features_that_are_not_finite_are_refused(odd: float, row: int, where: str) -> None:
+    features, labels = draw(2, 12)
+    features[row, 3] = odd
+    with pytest.raises(ValueError, match=f"^features must be finite, but in some of {where} rows"):
+        solve(features, labels)
+
+
+def test_a_head_that_did_not_converge_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, labels = draw(2, 12)
+    monkeypatch.setattr(newton, "MOST_STEPS", 2)
+    text = r"^training subset 0: the gradient's norm must reach 1e-07, but at the penalty \S+ it is"
+    with pytest.raises(RuntimeError, match=text):
+        solve(features, labels)
