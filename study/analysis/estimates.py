@@ -46,8 +46,8 @@ SCORES = {
     "test_macro_f1": Score("higher", 0, 1),
     "test_log_loss": Score("lower", 0, math.inf),
     "test_log_loss_scaled": Score("lower", 0, math.inf),
-    "test_calibration_error": Score("lower", 0, 1),
-    "test_calibration_error_scaled": Score("lower", 0, 1),
+    "test_calibration_mse": Score("lower", 0, 1),
+    "test_calibration_mse_scaled": Score("lower", 0, 1),
     "test_auroc": Score("higher", 0, 1),
     "test_brightness_mae": Score("lower", 0, math.inf),
     "test_brightness_mae_baseline": Score("lower", 0, math.inf),
@@ -55,7 +55,8 @@ SCORES = {
     "test_loss": Score("lower", -math.inf, math.inf),
 }
 """Every score of the confirming trials on the test set. Those with `scaled` are after temperature
-scaling on validation, and the baseline is the error of predicting the training photos' mean.
+scaling on validation, and the baseline is the error of predicting the training photos' mean. The
+calibration MSE, the mean squared gap of accuracy and confidence, is unbiased, so it may be below 0.
 Studies of earlier versions lack some."""
 
 Arm = Literal["cell", "control"]
@@ -136,8 +137,7 @@ def estimate_score(
     """Return the mean of a score over trials, one for each seed, with its intervals.
 
     With `minus`, which has a trial for the same seed at each place, it is the mean of the paired
-    differences. `test_brightness_r2`, `test_loss` and the calibration errors have an interval on
-    these test images only: they are no means over images.
+    differences. `test_loss`, by which nothing is compared, has its interval on these test images.
 
     Raises `statistics.StatisticsError` if there are no trials.
     """
@@ -162,41 +162,35 @@ def image_table(
     over images, if all are of one group, or if a trial has not kept its outputs. Shares of right
     answers have their pseudo-images.
     """
-    found = [c.images for c in (*trials, *minus)]
-    kept = [images.values[score] for images in found if images and score in images.values]
-    if len(kept) < len(found):
+    kept = kept_images((*trials, *minus))
+    if not all(score in images.values for images in kept) or not kept:
         return None
-    table = np.array(kept[: len(trials)])
+    values = np.array([images.values[score] for images in kept])
+    table = values[: len(trials)]
     if minus:
-        table = (table - np.array(kept[len(trials) :])).round(_DIGITS)
-    groups = groups_of(trials)
-    if is_one(groups):
-        return None
+        table = (table - values[len(trials) :]).round(_DIGITS)
+    groups = kept[0].groups
     if score != "test_accuracy":
         return by_groups(table, groups)
     return grouped_with_pseudo(table, groups, DIFFERENCE_PSEUDO if minus else SHARE_PSEUDO)
 
 
-def groups_of(trials: Sequence[Confirmed]) -> np.ndarray | None:
-    """Return the group of each test image, which is the same in all trials; None without groups."""
-    return trials[0].images.groups if trials[0].images else None
+def kept_images(trials: Sequence[Confirmed]) -> list[ImageScores]:
+    """Return what each trial says of the test images, if that tells of new photos.
 
-
-def is_one(groups: np.ndarray | None) -> bool:
-    """Whether all images are of one group, which does not tell how much another would differ."""
-    return groups is not None and not groups.any()
+    It does not, and nothing is returned, if a trial has not kept its outputs or if all images are
+    of one group.
+    """
+    kept = [images for c in trials if (images := c.images) and not images.of_one_group]
+    return kept if len(kept) == len(trials) else []
 
 
 def _over_images(
     score: str, trials: Sequence[Confirmed], minus: Sequence[Confirmed]
 ) -> TInterval | None:
-    if is_one(groups_of(trials)):
-        return None
     if score in OF_ALL_IMAGES:
-        kept = [found for c in (*trials, *minus) if (found := c.images)]
-        if len(kept) < len(trials) + len(minus):
-            return None
-        return OF_ALL_IMAGES[score](kept[: len(trials)], kept[len(trials) :])
+        kept = kept_images((*trials, *minus))
+        return OF_ALL_IMAGES[score](kept[: len(trials)], kept[len(trials) :]) if kept else None
     table = image_table(score, trials, minus)
     if table is None or (np.ptp(table) == 0 and table.flat[0] != 0):
         # Images that all have the same value do not tell how much another would differ.

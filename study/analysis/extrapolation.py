@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 
 from study.analysis.crossing import fits
-from study.analysis.estimates import Confirmed, by_cell, is_one
+from study.analysis.estimates import Confirmed, by_cell, kept_images
 from study.intervals.estimate import Estimate
-from study.intervals.grouped import by_groups
+from study.intervals.grouped import grouped_with_pseudo
 from study.intervals.two_way import CONFIDENCE, Floats, MeanSquares, mean_squares
 from tl_core.config import Mode
 
@@ -69,22 +69,20 @@ def extrapolate(confirmed: Iterable[Confirmed], mode: Mode) -> Extrapolation | N
     cells = {c.train_ratio: there for c, there in by_cell(confirmed).items() if c.mode == mode}
     seeds = set.intersection(*(set(there) for there in cells.values())) if cells else set()
     trials = [[there[seed] for seed in sorted(seeds)] for there in cells.values()]
-    kept = [[c.images for c in cell if c.images] for cell in trials]
-    if len(seeds) < 2 or any(len(images) < len(seeds) for images in kept):
+    kept = [kept_images(cell) for cell in trials]
+    if len(seeds) < 2 or not all(kept):
         return None
     wrong = np.array([[1 - i.values["test_accuracy"] for i in images] for images in kept])
-    groups, new_groups = kept[0][0].groups, kept[0][0].new_groups
-    if is_one(groups):
-        return None
-    errors, ratios = mean_squares(_with_pseudo(by_groups(wrong, groups))), np.array(list(cells))
-    labels = kept[0][0].labels
+    first, ratios = kept[0][0], np.array(list(cells))
+    errors = mean_squares(grouped_with_pseudo(wrong, first.groups, _pseudo(len(wrong))))
+    labels = first.labels
     frequent = np.bincount(labels).max() / len(labels)
     used = _better_than(errors, 1 - frequent)
     found = project(errors.part(used), ratios[used]) if len(used) >= FEWEST else None
     if found is None:
         return None
     means = wrong.mean(axis=(1, 2))[used]
-    about = Estimate(0.0, None, None, len(seeds), images=len(labels), groups=new_groups)
+    about = Estimate(0.0, None, None, len(seeds), images=len(labels), groups=first.new_groups)
     gains, accuracies = (
         {times: _estimate(p, means, sign, about) for times, p in projections.items()}
         for projections, sign in zip(found, (1, -1), strict=True)
@@ -149,16 +147,14 @@ def _envelope(errors: MeanSquares, weights: Mapping[float, Floats]) -> Projectio
     return Projection(weights[GAMMA], float(low.min()), float(high.max()))
 
 
-def _with_pseudo(wrong: Floats) -> Floats:
-    """Add four pseudo-images to the errors of R cells, [R, S, N].
+def _pseudo(cells: int) -> Floats:
+    """Errors of four pseudo-images of R cells, [R, 1, 4].
 
     Each cell has two wrong and two right, as a share has. One of each changes between the cells
     with few labels and those with many, so that a gain has a width where no image changes.
     """
-    r, s, _ = wrong.shape
-    few = np.arange(r) < r / 2
-    added = np.stack([np.ones(r), np.zeros(r), few, ~few], axis=1)
-    return np.concatenate([wrong, added[:, None].repeat(s, axis=1)], axis=-1)
+    few = np.arange(cells) < cells / 2
+    return np.stack([np.ones(cells), np.zeros(cells), few, ~few], axis=1)[:, None]
 
 
 def _better_than(errors: MeanSquares, chance: float) -> np.ndarray:

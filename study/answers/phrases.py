@@ -67,6 +67,11 @@ def change(e: Estimate) -> str:
     return f"{e.mean:+z.3f}{_within(e, 1, '+z.3f')}"
 
 
+def number(e: Estimate) -> str:
+    """Return a number with its interval, if it has one: `0.85 (0.70 to 0.93)`."""
+    return f"{e.mean:.2f}{_within(e, 1, 'z.2f')}"
+
+
 def covers(e: Estimate) -> str:
     """Say what the means and the intervals of a study are about."""
     if e.low is None:

@@ -19,6 +19,7 @@ from study.answers.phrases import (
     capitalize,
     change,
     enumerate_words,
+    number,
     one_ratio,
     percent,
     points,
@@ -99,7 +100,8 @@ def auxiliary_effect(found: MultiTask, others: Sequence[MultiTask] = ()) -> str:
     """
     given = f"at weight {show_weight(found.aux_weight, '.2g')}"
     where = f"{MODE_WORDS[found.cell.mode]} with {share(found.cell.train_ratio)} of the images"
-    learned = f"{_errs(found)}, R2 {found.r2.mean:.2f}"
+    learned = f"{_errs(found)}, R2 {number(found.r2)}"
+    sure = found.r2.low is None or found.r2.low > 0
     if found.verdict == "not learned":
         return " ".join((
             f"The auxiliary task, predicting brightness, was not learned {given}: {where} predicts "
@@ -119,7 +121,7 @@ def auxiliary_effect(found: MultiTask, others: Sequence[MultiTask] = ()) -> str:
         f"The auxiliary task, predicting brightness, {effect}.",
         f"In {where}, {given} it changed {enumerate_words(changes)}, compared with weight 0 "
         f"{tuned}.",
-        f"The task was learned ({learned}).",
+        f"The task {'was learned' if sure else 'is not shown to be learned'} ({learned}).",
         *(_elsewhere(other) for other in others),
     ))  # fmt: skip
 

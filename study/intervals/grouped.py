@@ -7,6 +7,7 @@ of the images.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from study.intervals.two_way import Floats, with_pseudo
 
@@ -41,15 +42,18 @@ def number_groups(groups: np.ndarray) -> np.ndarray | None:
     return None if numbers.max(initial=-1) + 1 == len(numbers) else numbers.astype(np.int64)
 
 
-def grouped_with_pseudo(
-    table: Floats, groups: np.ndarray | None, pseudo: tuple[float, ...]
-) -> Floats:
-    """Turn a table of N images, [..., S, N], into one of groups with pseudo-images.
+def grouped_with_pseudo(table: Floats, groups: np.ndarray | None, pseudo: ArrayLike) -> Floats:
+    """Turn tables of N images, [..., S, N], into tables of groups with pseudo-images.
 
     A pseudo-image weighs as much as an image tells: as one where images of a group are independent,
     as a whole group where they are all the same, which is also taken if nothing varies. The
     share is the ratio of the variances of groups and images, the design effect over the size
     of a group (Kish, Survey Sampling, 1965, section 5.4).
+
+    Args:
+        table: a value for each seed and image.
+        groups: as for `by_groups`.
+        pseudo: values of P pseudo-images, [P] or [..., 1, P].
     """
     if groups is None:
         return with_pseudo(table, pseudo)
@@ -58,6 +62,4 @@ def grouped_with_pseudo(
     share = np.divide(of_groups, of_images, out=np.ones_like(of_images), where=of_images > 0)
     weight = np.clip(share, found.shape[-1] / table.shape[-1], 1)[..., None, None]
     mean = table.mean(axis=(-2, -1), keepdims=True)
-    added = mean + weight * (np.array(pseudo) - mean)
-    shape = (*found.shape[:-1], len(pseudo))
-    return np.concatenate([found, np.broadcast_to(added, shape)], axis=-1)
+    return with_pseudo(found, mean + weight * (np.asarray(pseudo) - mean))

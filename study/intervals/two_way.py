@@ -161,7 +161,7 @@ def mean_squares(tables: Floats) -> MeanSquares:
     )
 
 
-def two_way(table: Floats, pseudo: tuple[float, ...] = ()) -> TInterval:
+def two_way(table: Floats, pseudo: ArrayLike = ()) -> TInterval:
     """Return the interval of the mean of a table, [..., S, N], on new seeds and new images.
 
     Args:
@@ -174,9 +174,10 @@ def two_way(table: Floats, pseudo: tuple[float, ...] = ()) -> TInterval:
     return mean_squares(with_pseudo(table, pseudo)[..., None, :, :]).combine([1.0])
 
 
-def with_pseudo(table: Floats, pseudo: tuple[float, ...]) -> Floats:
-    """Add pseudo-images to a table, [..., S, N]: the same values on every seed."""
-    added = np.broadcast_to(np.array(pseudo, dtype=float), (*table.shape[:-1], len(pseudo)))
+def with_pseudo(table: Floats, pseudo: ArrayLike) -> Floats:
+    """Add P pseudo-images, whose values are [P] or [..., S or 1, P], to tables, [..., S, N]."""
+    values = np.asarray(pseudo, dtype=float)
+    added = np.broadcast_to(values, (*table.shape[:-1], values.shape[-1]))
     return np.concatenate([table, added], axis=-1)
 
 

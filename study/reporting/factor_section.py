@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from study.analysis.comparisons import multi_tasks
 from study.analysis.importances import BEST, ENOUGH, importances, scored
 from study.analysis.study_data import StudyData
-from study.answers.phrases import show_weight
+from study.answers.phrases import number, show_weight
 from study.reporting.figures import factor_plots
 from study.reporting.figures.parallel_plot import draw_parallel
 from study.reporting.label_section import difference_text
@@ -54,7 +54,7 @@ def aux_weight_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
             "paired by seed, with 95 % interval. ▲ better, ▼ worse, no arrow: not distinguishable. "
             f"The first score decides: the task {VERDICTS[effect.verdict]}. With it, the mean "
             f"error of brightness on the test images is {effect.mae.mean:.3f}{mean}, on a scale "
-            f"from 0 to 1, and R2 is {effect.r2.mean:.2f}.",
+            f"from 0 to 1, and R2 is {number(effect.r2)}.",
         )
     if not scored(data.search):
         yield _NO_SCORE

@@ -36,16 +36,20 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return math.exp(found.x)
 
 
+def bins_of(confidence: np.ndarray, bins: int = BINS) -> np.ndarray:
+    """Number the bins of confidences from 0, int64 [N]; an edge belongs to the bin below it."""
+    return np.clip(np.ceil(confidence * bins) - 1, 0, bins - 1).astype(np.int64)
+
+
 def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
     """Return the mean distance of accuracy from confidence over `BINS` bins, weighted by images.
 
     Expected calibration error (Guo et al. 2017, equation 3), from 0 to 1. Few images make it look
-    larger than it is.
+    larger than it is, the more so the more bins they fill; so networks are compared by
+    `study.intervals.linear.calibration_values` instead.
 
     Args:
         confidence: probability of the chosen class, [N].
         right: whether it is the true one, bool [N].
     """
-    # The edges belong to the bin below them.
-    bins = np.clip(np.ceil(confidence * BINS), 1, BINS).astype(int)
-    return float(np.abs(np.bincount(bins, right - confidence)).sum() / len(right))
+    return float(np.abs(np.bincount(bins_of(confidence), right - confidence)).sum() / len(right))

@@ -7,7 +7,7 @@ from functools import cached_property, partial
 import numpy as np
 import torch
 
-from study.analysis.images.calibration import calibration_error, fit_temperature
+from study.analysis.images.calibration import bins_of, fit_temperature
 from study.intervals.by_class import Interval, balanced_accuracy_interval, macro_f1_interval
 from study.intervals.grouped import grouped_with_pseudo, number_groups
 from study.intervals.grouped_by_class import (
@@ -15,6 +15,7 @@ from study.intervals.grouped_by_class import (
     balanced_accuracy_table,
     macro_f1_table,
 )
+from study.intervals.linear import calibration_values, r2_values
 from study.intervals.pigeonhole import auroc_draws, auroc_interval
 from study.intervals.two_way import DIFFERENCE_PSEUDO, SHARE_PSEUDO, TInterval, two_way
 from study.records.outputs import Targets
@@ -33,8 +34,10 @@ class ImageScores:
     logits: np.ndarray
     """float64 [N, 1] for two classes, else [N, K]."""
     values: dict[str, np.ndarray]
-    """float64 [N] for `test_accuracy`, `test_log_loss`, the same after temperature scaling
-    (`test_log_loss_scaled`), and `test_brightness_mae`: the score is the mean over the images."""
+    """float64 [N] for each score that is the mean over the images: `test_accuracy`,
+    `test_log_loss`, `test_brightness_mae`; and, by linear values (`study.intervals.linear`),
+    `test_calibration_mse` and `test_brightness_r2`. Those with `_scaled` are after temperature
+    scaling. No R2 if all images are equally bright."""
     scores: dict[str, float] = field(default_factory=dict)
     """Those that a trial does not compute itself. `test_brightness_mae_baseline` is that of
     predicting the training photos' mean."""
@@ -47,6 +50,11 @@ class ImageScores:
     def new_groups(self) -> int | None:
         """Groups that a user named, whose number counts for new ones; None without any."""
         return int(self.groups.max()) + 1 if self.named and self.groups is not None else None
+
+    @property
+    def of_one_group(self) -> bool:
+        """Whether all images are of one group, which does not tell how much another differs."""
+        return self.groups is not None and not self.groups.any()
 
     @property
     def chosen(self) -> np.ndarray:
@@ -72,30 +80,23 @@ def score_images(
     test, truth = outputs["test"], targets["test"]
     logits, labels = test.logits.double(), torch.from_numpy(truth.labels)
     temperature = fit_temperature(outputs["val"].logits.numpy(), targets["val"].labels)
-    right, light = hits(logits, labels), torch.from_numpy(truth.brightness)
-    values = {
-        "test_accuracy": right.double(),
-        "test_log_loss": log_losses(logits, labels),
-        "test_log_loss_scaled": log_losses(logits / temperature, labels),
-        "test_brightness_mae": (test.brightness.double() - light).abs(),
-    }
-    errors = {
-        f"test_calibration_error{name}": calibration_error(
-            probabilities(scaled).amax(dim=-1).numpy(), right.numpy()
-        )
-        for name, scaled in (("", logits), ("_scaled", logits / temperature))
-    }
+    right = hits(logits, labels).double().numpy()
+    light, predicted = truth.brightness.astype(float), test.brightness.double().numpy()
+    groups = None if truth.groups is None else number_groups(truth.groups)
+    values = {"test_accuracy": right, "test_brightness_mae": np.abs(predicted - light)}
+    for name, scaled in (("", logits), ("_scaled", logits / temperature)):
+        values[f"test_log_loss{name}"] = log_losses(scaled, labels).numpy()
+        confidence = probabilities(scaled).amax(dim=-1).numpy()
+        gaps, bins = right - confidence, bins_of(confidence)
+        values[f"test_calibration_mse{name}"] = calibration_values(gaps, bins, groups)
+    if np.ptp(light) > 0:
+        values["test_brightness_r2"] = r2_values(predicted, light)
+    own = ("test_log_loss_scaled", "test_calibration_mse", "test_calibration_mse_scaled")
+    scores = {name: float(values[name].mean()) for name in own}
     if truth.train_brightness is not None:
-        off = (light - truth.train_brightness).abs().mean().item()
-        errors["test_brightness_mae_baseline"] = off
-    return ImageScores(
-        truth.labels,
-        logits.numpy(),
-        {name: found.numpy() for name, found in values.items()},
-        {"test_log_loss_scaled": values["test_log_loss_scaled"].mean().item(), **errors},
-        None if truth.groups is None else number_groups(truth.groups),
-        named,
-    )
+        off = np.abs(light - truth.train_brightness).mean()
+        scores["test_brightness_mae_baseline"] = float(off)
+    return ImageScores(truth.labels, logits.numpy(), values, scores, groups, named)
 
 
 def _auroc(networks: Sequence[ImageScores], minus: Sequence[ImageScores]) -> TInterval:

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from study.analysis.images.calibration import BINS
+from study.analysis.images.calibration import BINS, bins_of
 from tl_core.text import natural_key, printable
 
 
@@ -138,8 +138,7 @@ def calibration(predictions: Predictions, bins: int = BINS) -> list[Bin]:
 
     Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017, section 2.
     """
-    edges = np.linspace(0, 1, bins + 1)
-    places = np.clip(np.ceil(predictions.confidence * bins) - 1, 0, bins - 1).astype(np.int64)
+    edges, places = np.linspace(0, 1, bins + 1), bins_of(predictions.confidence, bins)
     found = []
     for i in np.unique(places):
         inside = places == i

@@ -71,11 +71,36 @@ def test_cells_at_chance_do_not_count() -> None:
     assert found == alone
 
 
+def test_groups_of_images_that_are_not_alike_change_little() -> None:
+    """A pseudo-image then weighs as much as an image, not as a group of five."""
+    chance = np.random.default_rng(0)
+    mixed = chance.permutation(400)
+    alone, grouped = (
+        extrapolate(
+            [
+                replace(c, images=replace(c.images, groups=groups))
+                for c in curve(ON_CURVE)
+                if c.images
+            ],
+            "freeze",
+        )
+        for groups in (None, mixed // 5)
+    )
+    assert alone is not None
+    assert grouped is not None
+    for times in alone.gains:
+        for one, other in ((alone.gains, grouped.gains), (alone.accuracies, grouped.accuracies)):
+            assert (other[times].low, other[times].high) == pytest.approx(
+                (one[times].low, one[times].high), abs=0.01
+            )
+
+
 RATIOS_OF_STUDIES = (0.01, 0.03, 0.1, 0.3, 0.8)
-SMALL, MEDIUM, LARGE = (
+SMALL, MEDIUM, LARGE, PATIENTS = (
     Photos(3, 60, 0.8, 0.05),
     Photos(3, 240, 0.8, 0.05),
     Photos(5, 240, 0.5, 0.05),
+    Photos(5, 240, 0.3, 0.05, alike=0.4, group_size=5),
 )
 
 
@@ -90,7 +115,9 @@ def coverage(gamma: float, least: float, photos: Photos) -> tuple[float, float]:
     inside = []
     for (hits,) in photos.hits(np.random.default_rng(0), 60, (1 - truth)[None]):
         cells = zip(RATIOS_OF_STUDIES, hits, strict=True)
-        found = extrapolate([c for r, x in cells for c in seen("freeze", r, x)], "freeze")
+        found = extrapolate(
+            [c for r, x in cells for c in seen("freeze", r, x, photos.groups)], "freeze"
+        )
         if found:
             e, gain = found.accuracies[2], found.gains[2]
             inside.append((
@@ -106,7 +133,7 @@ def coverage(gamma: float, least: float, photos: Photos) -> tuple[float, float]:
 @pytest.mark.parametrize("gamma", [0.3, 0.5, 0.8])
 @pytest.mark.parametrize("least", [0.025, 0.045])
 def test_known_truth(gamma: float, least: float) -> None:
-    found = [coverage(gamma, least, photos) for photos in (SMALL, MEDIUM, LARGE)]
+    found = [coverage(gamma, least, photos) for photos in (SMALL, MEDIUM, LARGE, PATIENTS)]
     assert np.min(found) >= 0.85
 
 

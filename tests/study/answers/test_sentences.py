@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from study.analysis.comparisons import Difference, MultiTask
 from study.analysis.estimates import Cell
 from study.answers.sentences import auxiliary_effect
@@ -18,6 +20,12 @@ def test_auxiliary_task_at_two_ratios() -> None:
         "weight 0 tuned as well. The task was learned (mean error 0.040 on a scale of 0 to 1, "
         "0.120 for the training mean, R2 0.90). With 10 % of the images it was not learned: the "
         "log loss changed by -0.020 (-0.030 to -0.010)."
+    )
+    unclear = task(0.8, -0.03, 0.2, True)
+    unclear = replace(unclear, r2=Estimate(0.2, -0.1, 0.45, 5, images=60))
+    assert auxiliary_effect(unclear).endswith(
+        "The task is not shown to be learned (mean error 0.040 on a scale of 0 to 1, 0.120 for the "
+        "training mean, R2 0.20 (-0.10 to 0.45))."
     )
     unlearned = auxiliary_effect(task(0.8, -0.03, -0.1, True))
     assert unlearned.startswith(

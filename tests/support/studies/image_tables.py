@@ -11,7 +11,9 @@ from tests.support.studies.builders import make_confirmed
 from tl_core.config import Mode
 
 
-def with_images(trials: Sequence[Confirmed], hits: np.ndarray) -> list[Confirmed]:
+def with_images(
+    trials: Sequence[Confirmed], hits: np.ndarray, groups: np.ndarray | None = None
+) -> list[Confirmed]:
     """Give each of S trials its row of hits, [S, N]: accuracies follow, and log losses.
 
     The labels take turns. A network is as sure of a wrong answer as of a right one, at a log loss
@@ -26,11 +28,13 @@ def with_images(trials: Sequence[Confirmed], hits: np.ndarray) -> list[Confirmed
         scores = {name: float(value.mean()) for name, value in values.items()}
         recalls = [row[labels == label].mean() for label in np.unique(labels)]
         scores["test_balanced_accuracy"] = float(np.mean(recalls))
-        images = ImageScores(labels, side[:, None], values)
+        images = ImageScores(labels, side[:, None], values, groups=groups)
         found.append(replace(trial, scores=trial.scores | scores, images=images))
     return found
 
 
-def seen(mode: Mode, train_ratio: float, hits: np.ndarray) -> list[Confirmed]:
+def seen(
+    mode: Mode, train_ratio: float, hits: np.ndarray, groups: np.ndarray | None = None
+) -> list[Confirmed]:
     """One cell's trials, a row of hits each, [S, N]."""
-    return with_images(make_confirmed(mode, train_ratio, [0.0] * len(hits)), hits)
+    return with_images(make_confirmed(mode, train_ratio, [0.0] * len(hits)), hits, groups)

@@ -26,6 +26,14 @@ class Photos:
     """All seeds of a mode do."""
     seed: float = 0.01
     """A seed is better or worse on all images; half of it is the same at all ratios."""
+    alike: float = 0.0
+    """All networks find the images of a group hard."""
+    group_size: int = 1
+
+    @property
+    def groups(self) -> np.ndarray | None:
+        """The group of each image; None if each is its own."""
+        return None if self.group_size == 1 else np.arange(self.images) // self.group_size
 
     def hits(self, chance: Chance, studies: int, accuracy: Floats) -> Floats:
         """Draw hits of M modes at R ratios, whose true accuracies are [M, R].
@@ -35,12 +43,15 @@ class Photos:
         m, r = accuracy.shape
         b, s, n = studies, self.seeds, self.images
         hard = np.zeros((b, m, r, s, n), dtype=np.float32)
+        if self.alike > 0:
+            of_group = chance.standard_normal((b, 1, 1, 1, n // self.group_size), dtype=np.float32)
+            hard += np.sqrt(self.alike) * np.repeat(of_group, self.group_size, axis=-1)
         for variance, shape in (
             (self.shared, (b, 1, 1, 1, n)),
             (self.own, (b, m, 1, 1, n)),
             (self.seed / 2, (b, m, 1, s, 1)),
             (self.seed / 2, (b, m, r, s, 1)),
-            (1 - self.shared - self.own - self.seed, (b, m, r, s, n)),
+            (1 - self.shared - self.alike - self.own - self.seed, (b, m, r, s, n)),
         ):
             if variance > 0:
                 hard += np.sqrt(variance) * chance.standard_normal(shape, dtype=np.float32)

@@ -31,8 +31,16 @@ def test_values_of_two_classes() -> None:
     assert found.scores["test_log_loss_scaled"] == pytest.approx(np.mean(scaled))
     sure = [1 / (1 + math.exp(-2)), 0.5, 1 / (1 + math.exp(-1))]
     gaps = [1 - sure[0], -sure[1], -sure[2]]
-    assert found.scores["test_calibration_error"] == pytest.approx(sum(map(abs, gaps)) / 3)
-    assert found.scores["test_calibration_error_scaled"] < 1
+    # Confidences of 0.88, 0.5 and 0.73 are in three bins, in which no image has another.
+    assert found.scores["test_calibration_mse"] == 0
+    values = found.values["test_calibration_mse"]
+    assert values == pytest.approx(np.square(gaps) - np.square(gaps).mean())
+    # Errors of 0, 0.25 and 0.75; the brightness is 1/12, 1/12 and 2/12 from its mean.
+    r2 = 1 - (0.25**2 + 0.75**2) / ((1 + 1 + 4) / 144)
+    assert found.values["test_brightness_r2"].mean() == pytest.approx(r2)
+    even = targets._replace(brightness=np.full(3, 0.5, dtype=np.float32))
+    unlit = score_images(val | {"test": outputs}, truth | {"test": even})
+    assert "test_brightness_r2" not in unlit.values
 
 
 @pytest.mark.parametrize("n_logits", [1, 4])
