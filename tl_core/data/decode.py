@@ -65,7 +65,7 @@ def decoding_threads() -> Iterator[ThreadPoolExecutor]:
 def open_rgb(file: Path | IO[bytes], scales: Scales = MappingProxyType({})) -> Image.Image:
     """Decode the first frame of a file to 8 bits, upright, without transparency.
 
-    `scales` has the range of pictures with more bits; those that it lacks use their full range.
+    `scales` has the range of pictures with more bits; those that it lacks have `default_levels`.
     Raises as `open_picture` does.
     """
     return as_rgb(open_picture(file), scales)

@@ -66,7 +66,8 @@ class ModelInfo(BaseModel):
     """How a picture becomes a square (`tl_core.data.decode.to_square`); a sentence in the file."""
     scales: dict[Depth, Levels] = Field(default_factory=dict)
     """Of pictures with more than 8 bits: the values that become black and white, as in training. A
-    kind that is not here is scaled by its full range (`tl_core.data.reading.deep`)."""
+    kind that is not here has `tl_core.data.reading.deep.default_levels`; so have all kinds of a
+    model whose card has no scales, as in the studies that saved such models."""
     mean: Triple
     """Subtracted from images in 0..1, one value for each channel."""
     std: Triple

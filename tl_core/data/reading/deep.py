@@ -20,7 +20,7 @@ _FULL: dict[Depth, tuple[float, float]] = {
 }
 """Black and white of the kinds that have an agreed white."""
 _WHITES = (1, 255, 65535, 2**32 - 1)
-"""White of fractions: the smallest that is not below the largest value."""
+"""White of kinds without one: the smallest that is not below the largest value."""
 
 
 class Levels(NamedTuple):
@@ -58,7 +58,7 @@ class Deep:
     def to_rgb(self, scales: Scales) -> Image.Image:
         """Scale it to 8 bits, upright and on white.
 
-        A kind that `scales` lacks is scaled by its full range; if it has none, by its own values.
+        A kind that `scales` lacks has `default_levels`.
         """
         rgb = Image.fromarray(self._scaled(scales), "L" if self.values.ndim == 2 else "RGB")
         rgb = rgb.convert("RGB")
@@ -69,7 +69,7 @@ class Deep:
         return rgb if self.turn is None else rgb.transpose(self.turn)
 
     def _scaled(self, scales: Scales) -> NDArray[np.uint8]:
-        black, white = scales.get(self.depth) or full_range(self.depth) or fit_levels([self.range])
+        black, white = scales.get(self.depth) or default_levels(self.depth, self.range.white)
         if self.depth == "16-bit colour" and (black, white) == full_range(self.depth):
             return (self.values.astype(np.uint16) >> 8).astype(np.uint8)  # As other programs do.
         above = self.values.astype(np.float64) - black
@@ -79,6 +79,16 @@ class Deep:
 def full_range(depth: Depth) -> Levels | None:
     """Black and white of a kind that has an agreed white; None for 32 bits and fractions."""
     return Levels(*_FULL[depth]) if depth in _FULL else None
+
+
+def default_levels(depth: Depth, highest: float) -> Levels:
+    """Return the levels of a picture whose kind is not known from training.
+
+    They are the full range or, without one, black is 0 and white follows from the picture's highest
+    value. Studies of versions that recorded no levels have scaled all their pictures so; therefore,
+    a model that they saved predicts as it was trained.
+    """
+    return full_range(depth) or Levels(0, next((top for top in _WHITES if highest <= top), highest))
 
 
 def is_full(scales: Scales) -> bool:

@@ -111,6 +111,22 @@ def test_a_scale_replaces_the_full_range() -> None:
         assert np.asarray(open_rgb(content, others))[0, :, 0].tolist() == [0, 3, 15, 19]
 
 
+@pytest.mark.parametrize(("values", "white"), [
+    (np.array([[0, 100, 200]], np.int32), 255), (np.array([[0, 100, 300]], np.int32), 65535),
+    (np.array([[0, 9, 70_000]], np.int32), 2**32 - 1), (np.array([[-5, 1, 900]], np.int32), 65535),
+    (np.array([[0, 0.25, 0.75]], np.float32), 1), (np.array([[0, 0.5, 1.5]], np.float32), 255),
+    (np.array([[0.7, 0.8, 0.9]], np.float32), 1),
+])  # fmt: skip
+def test_without_a_scale_32_bits_are_scaled_as_in_studies_that_recorded_none(
+    values: np.ndarray, white: float
+) -> None:
+    """The rule of those versions: white is the narrowest of four ranges, black is 0."""
+    file = io.BytesIO()
+    Image.fromarray(values).save(file, "TIFF")
+    expected = np.clip(values.astype(float) * (255 / white), 0, 255).astype(np.uint8)
+    assert (np.asarray(open_rgb(file))[..., 0] == expected).all()
+
+
 @pytest.mark.parametrize("scales", [{}, {"16-bit colour": Levels(0, 65535)}])
 def test_full_colours_are_what_pillow_makes_of_them(scales: dict[Depth, Levels]) -> None:
     values = np.random.default_rng(0).integers(0, 65536, (4, 5, 3), dtype=np.uint16)
