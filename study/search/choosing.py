@@ -106,14 +106,8 @@ class Choices:
     def repeated_control(
         self, cell: Cell, weight: AuxWeight
     ) -> Iterator[tuple[TrialRecord, TrialConfig]]:
-        """Yield each candidate of a control with each trial that repeats it.
-
-        Where the cell had too few trials to be tuned, the control needs no tuning either.
-        """
-        here = [r for r in self._records if Cell.of(r.config) == cell]
-        candidates = self._control_candidates(cell, weight)
-        if tried(here) >= TRIALS_PER_CELL and len(candidates) > 1:
-            yield from self._repeats(candidates)
+        """Yield each candidate of a control with each trial that repeats it."""
+        return self._repeats(self._control_candidates(cell, weight))
 
     def control(self, cell: Cell, weight: AuxWeight) -> Chosen:
         """The configuration of a cell at another auxiliary weight.
@@ -123,11 +117,8 @@ class Choices:
         """
         chosen = self.chosen[cell]
         same = Chosen(chosen.config.model_copy(update={"aux_weight": weight}), chosen.source)
-        repeats = [config for _, config in self.repeated_control(cell, weight)]
-        # A study of an earlier version has none; its control was this one.
-        if not repeats or not all(self.ended("repeat", config) for config in repeats):
-            return same
-        return self._best_of(self._control_candidates(cell, weight)) or same
+        # A study of an earlier version has no repeats; its control was this one.
+        return self._best_repeated(self._control_candidates(cell, weight)) or same
 
     @cached_property
     def chosen(self) -> dict[Cell, Chosen]:
@@ -135,7 +126,8 @@ class Choices:
 
         A cell without a finished trial has that of the nearest ratio of its mode, if there is one.
         """
-        own = {cell: best for cell in self._cells if (best := self._best_of(self.candidates(cell)))}
+        candidates = {cell: found for cell in self._cells if (found := self.candidates(cell))}
+        own = {cell: self._best_repeated(c) or c[0] for cell, c in candidates.items()}
         near = {cell: next(iter(nearest(cell, own)), None) for cell in self._cells}
         return {
             cell: replace(
@@ -208,25 +200,31 @@ class Choices:
         )))  # fmt: skip
 
     def _control_candidates(self, cell: Cell, weight: AuxWeight) -> list[Chosen]:
+        """The different configurations that a control is chosen from; none without a choice.
+
+        Where the cell had too few trials to be tuned, the control needs no tuning either.
+        """
+        if tried(r for r in self._records if Cell.of(r.config) == cell) < TRIALS_PER_CELL:
+            return []
         different: dict[TrialConfig, Chosen] = {}
         for found in self.candidates(cell):
             config = found.config.model_copy(update={"aux_weight": weight})
             different.setdefault(on_seed(0, config), replace(found, config=config))
-        return [*different.values()]
+        return [*different.values()] if len(different) > 1 else []
 
     def _repeats(self, candidates: Iterable[Chosen]) -> Iterator[tuple[TrialRecord, TrialConfig]]:
         for candidate in candidates:
             for config in repeats_of(self._settings, candidate.config):
                 yield candidate.source, config
 
-    def _best_of(self, candidates: Sequence[Chosen]) -> Chosen | None:
-        """The candidate whose repeats are best; the first while some are still to run."""
-        every = [config for _, config in self._repeats(candidates)]
-        if not candidates or not all(self.ended("repeat", config) for config in every):
-            return next(iter(candidates), None)
+    def _best_repeated(self, candidates: Sequence[Chosen]) -> Chosen | None:
+        """The candidate whose repeats are best; None while some are still to run."""
+        if not all(self.ended("repeat", config) for _, config in self._repeats(candidates)):
+            return None
         return min(
             candidates,
             key=lambda c: self._rank("repeat", repeats_of(self._settings, c.config)),
+            default=None,
         )
 
     def _rank(self, kind: Kind, configs: Sequence[TrialConfig]) -> Rank:
