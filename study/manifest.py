@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from study.errors import print_faults
+from tl_core.config import BUILT_IN
 from tl_core.data.given.grouping import group_by_regex
 from tl_core.data.given.labelling import label_by_regex
 from tl_core.data.given.manifest import SUFFIXES, write_manifest
-from tl_core.data.given.request import DRAWN, DataRequest, find_data
+from tl_core.data.given.request import DataRequest, find_data
 from tl_core.data.sources import Source
 from tl_core.errors import Fault, InputError
 from tl_core.files import user_path
@@ -61,7 +62,7 @@ def _source(folder: str, label_regex: str | None, group_regex: str | None) -> So
 def _check(folder: str, out: Path) -> None:
     """Raise `InputError` for what can't be listed or written."""
     faults = []
-    if folder in DRAWN or not user_path(folder).is_dir():
+    if folder in BUILT_IN or not user_path(folder).is_dir():
         faults.append(Fault("FOLDER", f"{folder}: a data folder is expected"))
     if out.suffix.lower() not in SUFFIXES:
         faults.append(Fault("--out", f"{out}: must end in {', '.join(SUFFIXES)}"))

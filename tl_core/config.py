@@ -24,6 +24,8 @@ Schedule = Literal["cosine", "constant"]
 AuxTarget = Literal["standardized", "raw"]
 ClassWeights = Literal["none", "balanced"]
 """How much each class counts in training; see `tl_core.objectives.class_weights`."""
+BUILT_IN = ("demo", "oxford-pet")
+"""Names of data sets that are no files of the user's; `./demo` is a folder."""
 Resize = Literal["squash", "crop", "pad"]
 """How a picture becomes a square; see `tl_core.data.decode.to_square`."""
 PAD_GREY = 128

@@ -12,7 +12,7 @@ from typing import Any
 from platformdirs import user_cache_path
 
 from study.config.mlflow_environment import from_environment
-from tl_core.config import ARTICLE_RECIPE, default_image_size
+from tl_core.config import ARTICLE_RECIPE, BUILT_IN, default_image_size
 from tl_core.errors import InputError
 
 DEFAULTS: dict[str, Any] = {
@@ -95,8 +95,8 @@ def layers_of(given: Mapping[str, Any]) -> dict[str, Any]:
     preset = PRESETS.get(given.get("preset") or "")
     debug = bool(given.get("debug") or preset)
     layers = DEFAULTS | {"cache": _default_cache()} | from_environment()
-    if given.get("train"):
-        layers["data"] = given["train"]
+    if train := given.get("train"):  # Always a folder, even one called `demo`.
+        layers["data"] = f"./{train}" if train in BUILT_IN else train
     if given.get("data", layers["data"]) == "demo":
         layers |= DEMO
     if debug:

@@ -60,7 +60,8 @@ class Settings(BaseModel):
 
     data: str = Field(
         description="a folder with one sub-folder per class, or with such folders in `train/`, "
-        "`val/` and `test/`; a manifest (`photos.csv` or `.parquet`); `oxford-pet` or `demo`"
+        "`val/` and `test/`; a manifest (`photos.csv` or `.parquet`); `oxford-pet` or `demo` "
+        "(`./demo` is a folder)"
     )
     root: Words | None = Field(
         description="folder that the paths of a manifest are relative to; by default its own"

@@ -12,6 +12,7 @@ from study.config.settings import FACTORS, Settings, flag, spelled
 from study.config.uris import without_credentials
 from tl_core.config import (
     ARTICLE_RECIPE,
+    BUILT_IN,
     FROZEN,
     MODES,
     VIEWS_NOT_CACHED,
@@ -103,11 +104,7 @@ def _unread_data(settings: Settings, given: Mapping[str, Any]) -> Iterator[Fault
         if getattr(settings, name) and not settings.train:
             yield Fault(flag(name), "needs --train DIR, the images to train on")
     for name in ("include", "exclude"):
-        if (
-            getattr(settings, name)
-            and settings.data in ("demo", "oxford-pet")
-            and not settings.train
-        ):
+        if getattr(settings, name) and settings.data in BUILT_IN:
             yield Fault(flag(name), f"is read by --data FOLDER only, not by {settings.data}")
     if settings.group and settings.group_regex:
         yield Fault("--group-regex", "is not read with --group; use one of them")

@@ -11,12 +11,13 @@ from study.config.command_line import parse
 from study.config.validate import command_of, resolve
 from study.preflight.prepare import Prepared, prepare_new
 from study.preflight.resume import check_same_data
-from study.preflight.setup import new_setup
+from study.preflight.setup import data_request, new_setup
 from study.records.ledger import StudyState
 from study.records.outputs import read_targets, write_targets
 from study.records.study_files import Results
 from study.trials.trial_context import TrialContext, make_context
 from tests.support.studies.asking import QUICKEST
+from tl_core.data.given.request import DataRequest, find_data
 from tl_core.errors import InputError
 
 
@@ -164,6 +165,33 @@ def test_flags_that_do_not_go_together(words: str, faults: list[str]) -> None:
 def test_no_flag_of_the_data_may_be_empty(name: str) -> None:
     (fault,) = resolve(parse(["--data", "photos", f"--{name}", ""]))[1]
     assert str(fault) == f"--{name} : String should have at least 1 character"
+
+
+@pytest.mark.parametrize("name", ["demo", "oxford-pet"])
+def test_a_folder_may_be_called_like_a_built_in_data_set(
+    photos: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """--train names a folder; --data names the built-in set, and says so."""
+    monkeypatch.chdir(photos.parent)
+    (photos.parent / "photos").rename(name)
+    words = ["--train", name, "--skip-bad-images", "--exclude", "*_5.png", "--group-regex", "farm."]
+    settings, faults = resolve(parse(words))
+    assert faults == []
+    assert (settings.data, settings.backbone) == (f"./{name}", "resnet18")
+    source = find_data(data_request(settings), photos)
+    assert (len(source.ids), source.name) == (58, name)
+    folder = find_data(DataRequest(f"./{name}"), photos)
+    assert (len(folder.ids), folder.notes) == (60, ())
+
+
+def test_a_built_in_data_set_is_not_the_folder_of_its_name(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(photos.parent)
+    assert find_data(DataRequest("demo"), photos).notes == ()
+    photos.rename("demo")
+    note = "demo is the built-in data set; the folder of this name is --data ./demo"
+    assert find_data(DataRequest("demo"), photos).notes == (note,)
 
 
 def test_commands_and_names(photos: Path) -> None:

@@ -1,9 +1,10 @@
 """What is asked for by `--data` and the flags that belong to it, and the source that this gives."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from tl_core.config import BUILT_IN
 from tl_core.data.given.grouping import group_by_column, group_by_regex
 from tl_core.data.given.manifest import is_manifest, manifest_source
 from tl_core.data.given.part_folders import join_parts, split_source
@@ -13,9 +14,6 @@ from tl_core.data.splitting.rules import Part
 from tl_core.errors import Fault, InputError
 from tl_core.files import user_path
 from tl_core.text import printable
-
-DRAWN = ("demo", "oxford-pet")
-"""Data that are not files of the user's."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +65,8 @@ def _find(asked: DataRequest, cache: Path) -> Source:
         name = printable(str(folders["train"]))
         starts = {part: part for part in folders}
         return _checked(join_parts(folders, starts, shown, scan, name), asked)
-    if asked.data in DRAWN:
-        return find_source(asked.data, cache)
+    if asked.data in BUILT_IN:
+        return _built_in(asked.data, cache)
     if is_manifest(asked.data):
         given = {"--include": asked.selection.include, "--exclude": asked.selection.exclude}
         why = "is not read with a manifest; take those rows out of the table"
@@ -81,6 +79,14 @@ def _find(asked: DataRequest, cache: Path) -> Source:
     if parts := split_source(user_path(asked.data), scan):
         return _checked(parts, asked)
     return find_source(asked.data, cache, asked.selection)
+
+
+def _built_in(name: str, cache: Path) -> Source:
+    source = find_source(name, cache)
+    if not Path(name).is_dir():
+        return source
+    note = f"{name} is the built-in data set; the folder of this name is --data ./{name}"
+    return replace(source, notes=(*source.notes, note))
 
 
 def _checked(source: Source, asked: DataRequest) -> Source:
