@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Iterable
 
 import optuna
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import FixedTrial, FrozenTrial, create_trial
 
 from study.config.settings import Settings
@@ -32,6 +31,9 @@ def importances(settings: Settings, records: Iterable[TrialRecord]) -> dict[str,
     done = scored(records)
     if len(done) < ENOUGH:
         return {}
+    # It imports scikit-learn, which takes a second.
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     falls = DIRECTIONS[settings.metric] == "min"
     study = optuna.create_study(direction="minimize" if falls else "maximize")

@@ -9,7 +9,6 @@ import math
 
 import numpy as np
 import torch
-from scipy.optimize import minimize_scalar
 
 from tl_core.objectives.losses import log_losses
 
@@ -26,6 +25,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         logits: [N, 1] for two classes, else [N, K]; of validation images.
         labels: int64 [N].
     """
+    from scipy.optimize import minimize_scalar  # It takes half a second.
+
     scores, truth = torch.from_numpy(logits).double(), torch.from_numpy(labels)
 
     def loss(log_temperature: float) -> float:

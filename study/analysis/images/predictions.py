@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from study.analysis.images.calibration import BINS, bins_of
+from study.intervals.wilson import wilson
 from tl_core.text import natural_key, printable
 
 
@@ -143,8 +143,7 @@ def calibration(predictions: Predictions, bins: int = BINS) -> list[Bin]:
     for i in np.unique(places):
         inside = places == i
         count, hits = int(inside.sum()), int(predictions.right[inside].sum())
-        interval = binomtest(hits, count).proportion_ci(method="wilson")
         low, high = float(edges[i]), float(edges[i + 1])
         confidence = float(predictions.confidence[inside].mean())
-        found.append(Bin(low, high, count, confidence, hits / count, interval.low, interval.high))
+        found.append(Bin(low, high, count, confidence, hits / count, *wilson(hits / count, count)))
     return found

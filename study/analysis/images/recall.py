@@ -3,19 +3,16 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import special
 
 from study.analysis.estimates import Confirmed, by_cell
 from study.intervals.grouped import grouped_with_pseudo, number_groups
 from study.intervals.two_way import CONFIDENCE, SHARE_PSEUDO, Floats, two_way
+from study.intervals.wilson import wilson
 from tl_core.text import natural_key, printable
-
-Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
-"""Quantile of the normal distribution."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,7 @@ def _effective(hits: Floats, groups: np.ndarray | None) -> float:
     images, found = hits.shape[1], two_way(grouped_with_pseudo(hits, groups, SHARE_PSEUDO))
     free = images + len(SHARE_PSEUDO) - 1
     mean = float(found.center)
-    alike = float(stats.t.ppf((1 + CONFIDENCE) / 2, free)) * math.sqrt(mean * (1 - mean) / free)
+    alike = float(special.stdtrit(free, (1 + CONFIDENCE) / 2)) * math.sqrt(mean * (1 - mean) / free)
     told = free * (alike / float(found.half_width())) ** 2
     return float(min(max(told - free + images, 1.0), images))
 
@@ -88,14 +85,3 @@ def recall_table(confirmed: Iterable[Confirmed], classes: Sequence[str]) -> pd.D
     ]
     names = ("mode", "train_ratio", "class", "n", "images", "recall", "low", "high")
     return pd.DataFrame(rows, columns=names)
-
-
-def wilson(share: float, n: float) -> tuple[float, float]:
-    """Return Wilson's 95 % interval of a share of `n`, neither of which need be whole.
-
-    Source: Wilson, Journal of the American Statistical Association 22, 1927; Brown, Cai and
-    DasGupta, Statistical Science 16, 2001.
-    """
-    middle = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
-    half = Z / (1 + Z**2 / n) * math.sqrt(share * (1 - share) / n + (Z / (2 * n)) ** 2)
-    return max(0.0, middle - half), min(1.0, middle + half)

@@ -4,8 +4,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from tl_core.data.splitting.rules import PART_WORDS, PARTS, UNUSED, SplitRules
 from tl_core.errors import InputError, truncate_list
@@ -57,6 +55,9 @@ def _in_one_part(parts: np.ndarray, copies: np.ndarray) -> np.ndarray:
 
 def _connected(groups: np.ndarray, copies: np.ndarray) -> np.ndarray:
     """Join the groups of images that are copies of each other; int64 [N]."""
+    from scipy.sparse import coo_array  # They take half a second.
+    from scipy.sparse.csgraph import connected_components
+
     _, group = np.unique(groups, return_inverse=True)
     _, photo = np.unique(copies, return_inverse=True)
     n = int(group.max()) + 1

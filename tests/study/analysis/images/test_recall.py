@@ -1,28 +1,19 @@
-"""Recall of each class, and Wilson's intervals."""
+"""Recall of each class."""
 
 import itertools
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.stats import binomtest
 
-from study.analysis.images.recall import recall_table, recalls, wilson
+from study.analysis.images.recall import recall_table, recalls
+from study.intervals.wilson import wilson
 from tests.support.studies.builders import make_confirmed
 from tests.support.studies.image_tables import seen, with_images
 from tests.support.studies.simulated_hits import Photos
 
 EVEN, ODD = np.arange(40) % 2 == 0, np.arange(40) % 2 == 1
 """The images of cats and dogs in `with_images`, 20 each."""
-
-
-@given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_wilsons_interval_is_scipys(case: tuple[int, int]) -> None:
-    hits, n = case
-    expected = binomtest(hits, n).proportion_ci(method="wilson")
-    assert wilson(hits / n, n) == pytest.approx((expected.low, expected.high), abs=1e-9)
 
 
 def test_seeds_that_see_the_same_images_are_not_more_images() -> None:
