@@ -95,7 +95,8 @@ def test_what_failed_is_sent_again(ledger: Ledger, sync: LedgerSync) -> None:
     assert sync.follow(ENDED) == "OSError: http://host:5000 is gone"
     assert events_left(Path()) == 8
     writer.faults = 3
-    assert sync.follow(ENDED) is None
+    with patch("study.tracking.sync_process._TIMEOUT_S", 60):  # However busy the machine is.
+        assert sync.follow(ENDED) is None
     assert writer.sent == ALL
 
 
