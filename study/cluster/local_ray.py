@@ -13,6 +13,7 @@ from pathlib import Path
 
 import ray
 
+from study.cluster.ray_private import only_what_runs_tasks
 from tl_core.runtime import usable_cpus
 
 _TOKEN_PATH = "RAY_AUTH_TOKEN_PATH"
@@ -30,7 +31,7 @@ def local_ray(gpus: int, cpus: int | None = None) -> Iterator[None]:
     folder = Path(tempfile.mkdtemp(prefix="tl", dir=os.environ.get(_TMPDIR, "/tmp")))
     own_token = _give_token(folder)
     on_sigterm = signal.getsignal(signal.SIGTERM)
-    with _variable(_TMPDIR, str(folder)), _children_in_own_groups():
+    with _variable(_TMPDIR, str(folder)), _children_in_own_groups(), only_what_runs_tasks():
         ray.init(  # If it fails, its folder stays: the message names a log in it.
             address="local",
             num_cpus=cpus or usable_cpus(),
