@@ -1,5 +1,6 @@
 """A place to run studies in, with an MLflow store that is ready."""
 
+import os
 import shutil
 import signal
 import socket
@@ -7,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from mlflow import MlflowClient
 
 from study.run import main
@@ -74,8 +76,17 @@ def ray_run() -> Iterator[RayRun]:
 def finished_study(
     tmp_path_factory: pytest.TempPathFactory, blank_store: Path, tiny_weights: Path
 ) -> FinishedStudy:
-    """A real study, made once a session, to be read only; `copy` gives a folder to change."""
-    study = run_finished_study(tmp_path_factory.mktemp("finished"), blank_store, tiny_weights)
+    """A real study, made once for all test processes, to be read only; `copy` gives one to change.
+
+    It takes half a minute of a core.
+    """
+    base = tmp_path_factory.getbasetemp()
+    home = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "finished"
+    with FileLock(f"{home}.lock"):
+        if not home.exists():
+            home.mkdir()
+            run_finished_study(home, blank_store, tiny_weights).save()
+        study = FinishedStudy.read(home)
     assert study.code == 0, study.printed + study.errors
     return study
 

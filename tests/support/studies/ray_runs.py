@@ -1,5 +1,6 @@
 """Studies on a Ray of their own: `python study/run.py` in a process group that can be ended."""
 
+import json
 import os
 import shutil
 import signal
@@ -9,7 +10,8 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from tests.support.processes import left_over, title, workers
 from tests.support.sockets import Address, listening
 
 LIMIT_S = 400
+_OUTCOME = "outcome.json"
 
 
 class RayRun:
@@ -85,6 +88,21 @@ class FinishedStudy:
         """Its MLflow store."""
         return f"sqlite:///{self.home}/mlflow.db"
 
+    def save(self) -> None:
+        """Write what is not in its files beside them, for other test processes."""
+        (self.home / _OUTCOME).write_text(json.dumps(asdict(self), default=_plain))
+
+    @classmethod
+    def read(cls, home: Path) -> "FinishedStudy":
+        """Read what `save` wrote."""
+        found = json.loads((home / _OUTCOME).read_text())
+        return cls(
+            home, Path(found["photos"]), found["code"], found["printed"], found["errors"],
+            left_over={int(process): title for process, title in found["left_over"].items()},
+            files_left={*found["files_left"]},
+            listened={name: ip_address(where) for name, where in found["listened"].items()},
+        )  # fmt: skip
+
     def copy(self, to: Path) -> Path:
         """Copy the study's folder, for a test that changes it; return where it is."""
         return shutil.copytree(self.folder, to)
@@ -118,6 +136,11 @@ def run_finished_study(home: Path, blank_store: Path, weights: Path) -> Finished
         ended = runs.finish(process)
         left_over, files = runs.left_over(wait_s=20), {path.name for path in runs.home.iterdir()}
         return FinishedStudy(home, photos, *ended, left_over, files, listened)
+
+
+def _plain(value: Any) -> Any:
+    """Paths, addresses and sets as JSON can hold them."""
+    return sorted(value) if isinstance(value, set) else str(value)
 
 
 @contextmanager
