@@ -3,7 +3,7 @@ BIN ?= .venv/bin
 PYTEST = $(BIN)/pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types ci integration faults cluster soak fuzz page bench docs
+.PHONY: help demo test lint types ci integration faults cluster soak fuzz page benchmarks bench docs
 
 help: ## Print this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -41,6 +41,9 @@ fuzz: ## Run random command lines and studies
 
 page: ## Test reports and MLflow's pages in a real browser (needs chromium)
 	$(PYTEST) -m page
+
+benchmarks: ## Run the benchmarks' commands on their cheapest rows
+	$(PYTEST) -m benchmarks
 
 bench: ## Measure speed on this machine
 	$(BIN)/python -m benchmarks

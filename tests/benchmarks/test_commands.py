@@ -50,7 +50,7 @@ def short_temp() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.mark.integration
+@pytest.mark.benchmarks
 @pytest.mark.timeout(600)
 def test_rows_are_measured_and_pass_their_gates(tmp_path: Path, short_temp: Path) -> None:
     out = tmp_path / "out.json"
@@ -94,7 +94,7 @@ def test_the_rows_are_listed_and_the_arithmetic_holds() -> None:
     assert passed(run("benchmarks.selfcheck")).stdout == "the benchmarks' arithmetic holds\n"
 
 
-@pytest.mark.integration
+@pytest.mark.benchmarks
 @pytest.mark.timeout(600)
 def test_parts_are_measured_and_added_to_the_file(short_temp: Path, tmp_path: Path) -> None:
     committed: dict[str, Any] = json.loads((DOCS / "scaling.json").read_text())
@@ -147,7 +147,7 @@ def test_the_committed_page_holds_the_committed_figures(tmp_path: Path, name: st
     assert (name == "scaling") != page.with_suffix(".png").exists()
 
 
-@pytest.mark.integration
+@pytest.mark.benchmarks
 @pytest.mark.timeout(600)
 def test_findings_run_only_what_their_file_lacks(tmp_path: Path) -> None:
     photos = draw_folder(tmp_path / "photos", ("cat", "dog"), n_images=30)

@@ -90,15 +90,13 @@ def assert_all_is_there_once(client: MlflowClient) -> None:
             assert [(m.step, m.value) for m in history] == expected
 
 
-@pytest.mark.parametrize(
-    ("restarts", "trials"), [pytest.param(1, 6, marks=pytest.mark.ci), (10, 30)]
-)
 def test_a_server_that_is_restarted_and_then_killed_for_good(
     start: Start, ray_run: RayRun, server: MlflowServer, client: MlflowClient,
-    capsys: pytest.CaptureFixture[str], restarts: int, trials: int,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
+    trials = 30
     process = start(server.url, trials, epochs=300)
-    for restart in range(restarts):
+    for restart in range(10):
         wait_until(lambda wanted=restart // 2 + 1: n_ends() >= wanted)  # type: ignore[misc]
         server.stop(signal.SIGKILL)
         server.start()

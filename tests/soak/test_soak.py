@@ -116,7 +116,6 @@ def test_processes_are_watched_and_found_by_the_folder_of_their_ray(
 
 
 @pytest.mark.soak
-@pytest.mark.ci
 @pytest.mark.timeout(900)
 def test_a_short_soak(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     args = ["--trials", str(LEAST_TRIALS), "--batch-size", "1", "--minutes", "8", "--seed", SEED]
