@@ -50,12 +50,15 @@ def _run(given: Mapping[str, Any], console: Console) -> int:
 
 def _run_study(setup: Setup, console: Console) -> int:
     # What follows imports torch: a wrong setting, or --help, need not wait for it.
-    from study.diagnosis.first_line import first_line
     from study.preflight.prepare import prepare
+    from study.tracking.sender import make_sender
     from tl_core.runtime import keep_freed_memory
 
     keep_freed_memory()
     prepared = prepare(setup)
+    sender = make_sender(prepared.settings)  # Its process imports MLflow beside the imports here.
+    from study.diagnosis.first_line import first_line
+
     console.print(prepared.introduce(), highlight=False)
     for line in first_line(prepared):
         console.print(line, highlight=False)
@@ -65,7 +68,7 @@ def _run_study(setup: Setup, console: Console) -> int:
         from study.execution.single_trial import run_debug as run
     else:
         from study.execution.run_study import run_study as run
-    return run(prepared, console)
+    return run(prepared, console, sender)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from study.execution.search import search
 from study.preflight.prepare import Prepared, prepare_new
 from study.records.ledger import read_records
 from study.records.trial_record import ENDED, TrialRecord
-from study.tracking.sender import Sender
+from study.tracking.sender import Sender, make_sender
 from study.trials.features import with_features
 from study.trials.trial_context import make_context
 from study.trials.worker import run_in_worker
@@ -81,7 +81,7 @@ def run_ours(given: dict[str, Any], replace: dict[str, Any] | None = None) -> Ou
     """Prepare and run a study; `replace` holds fields of `Prepared` to change in between."""
     start = time.perf_counter()
     prepared = Prepared(**(vars(prepare_new(given)) | (replace or {})))
-    code = run_study(prepared, Console(file=io.StringIO()))
+    code = run_study(prepared, Console(file=io.StringIO()), make_sender(prepared.settings))
     wall_s = time.perf_counter() - start
     if code == EXIT_CODES["interrupted"]:
         raise KeyboardInterrupt  # Ray Tune caught the first one.

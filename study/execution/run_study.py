@@ -27,7 +27,7 @@ from study.reporting.build import write_report, write_tables
 from study.search.choosing import Choices
 from study.search.confirmation import plan
 from study.signals import EXIT_CODE, set_exit_message
-from study.tracking.sender import Sender, close_sender, make_sender, print_link
+from study.tracking.sender import Sender, close_sender, print_link
 from tl_core.config import FROZEN, MODES, Metric
 from tl_core.files import is_disk_full
 from tl_core.text import pluralize
@@ -45,10 +45,9 @@ EXIT_CODES = {
 }
 
 
-def run_study(prepared: Prepared, console: Console) -> int:
-    """Run a study, show it on the console, and return its exit code."""
+def run_study(prepared: Prepared, console: Console, sender: Sender) -> int:
+    """Run a study, show it on the console, send it, and return its exit code."""
     settings, folder, status = prepared.settings, prepared.folder, "interrupted"
-    sender = make_sender(settings)
     try:
         with _ray(prepared) as start_ray:
             # These import Ray, whose environment is set by now.

@@ -14,16 +14,15 @@ from study.reporting.figures.fonts import fonts_for
 from study.reporting.figures.saving import save_png
 from study.reporting.figures.trial_plots import draw_curves
 from study.search.space import single_config
-from study.tracking.sender import close_sender, make_sender, print_link
+from study.tracking.sender import Sender, close_sender, print_link
 from tl_core.config import EpochMetrics
 from tl_core.errors import DivergedError
 from tl_core.training.train import run_trial
 
 
-def run_debug(prepared: Prepared, console: Console) -> int:
+def run_debug(prepared: Prepared, console: Console, sender: Sender) -> int:
     """Train one trial, print a line an epoch, read the test set; return the exit code."""
     settings, folder = prepared.settings, prepared.folder
-    sender = make_sender(settings)
     journal, results = open_journal(prepared, sender)
     try:
         record = journal.start(single_config(settings))
