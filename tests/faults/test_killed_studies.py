@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +36,6 @@ def study(ray_run: RayRun, uri: str, photo_folder: Path, tiny_weights: Path) -> 
         )  # fmt: skip
 
     return start
-
-
-@pytest.fixture
-def one_core() -> Iterator[None]:
-    """One trial at a time: what is drawn depends on nothing but the trials before it."""
-    cores = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(cores)})
-    yield
-    os.sched_setaffinity(0, cores)
 
 
 def events() -> list[dict[str, Any]]:

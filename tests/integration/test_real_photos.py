@@ -25,8 +25,12 @@ class Photos:
     def run(
         self, mode: Mode, train_ratio: float, lr: float | None = None, **changes: Any
     ) -> TrialResult:
-        """Train one trial on the CPU and read the test set."""
-        plain = {"backbone": "efficientnet_lite0", "image_size": 224, "lr": lr}
+        """Train one trial on the CPU and read the test set.
+
+        At 128 px all share one run of the backbone, which takes half a minute of a core. At 224 px,
+        the size of the weights, it takes three times as long, and accuracies are 4 points higher.
+        """
+        plain = {"backbone": "efficientnet_lite0", "image_size": 128, "lr": lr}
         config = TrialConfig(mode=mode, train_ratio=train_ratio, **plain | changes)
         images = load_images(folder_source(self.folder), config.image_size, self.cache)
         return run_trial(config, images, self.cache, torch.device("cpu"), read_test=True)
@@ -44,7 +48,7 @@ def photos(cat_dog: Path, kept_cache: Path) -> Photos:
 
 
 @pytest.mark.parametrize(
-    ("train_ratio", "lr", "epochs", "least"), [(0.1, 3e-3, 10, 0.975), (0.01, 3e-3, 30, 0.95)]
+    ("train_ratio", "lr", "epochs", "least"), [(0.1, 3e-3, 10, 0.92), (0.01, 3e-3, 30, 0.87)]
 )
 def test_frozen_backbone_needs_few_labels(
     photos: Photos, train_ratio: float, lr: float, epochs: int, least: float
@@ -68,10 +72,9 @@ def test_finetuning_beats_random_weights(photos: Photos) -> None:
 
 @pytest.mark.parametrize("train_ratio", [0.02, 0.1, 0.8])
 def test_a_probe_is_not_above_the_best_trial_of_freeze(photos: Photos, train_ratio: float) -> None:
-    fixed = {"image_size": 128, "seeds": 5}
-    probe = photos.run("probe", train_ratio, **fixed).history[-1]
+    probe = photos.run("probe", train_ratio, seeds=5).history[-1]
     rates = (1e-3, 3e-3, 1e-2, 3e-2)
-    heads = [photos.run("freeze", train_ratio, lr, **fixed).history[-1] for lr in rates]
+    heads = [photos.run("freeze", train_ratio, lr, seeds=5).history[-1] for lr in rates]
     best = min(heads, key=lambda last: last.val_log_loss)
     noise = math.sqrt(sum((m.val_log_loss_std or 0) ** 2 for m in (probe, best)) / 5)
     assert probe.val_log_loss <= best.val_log_loss + 2 * noise
@@ -84,7 +87,7 @@ def test_at_a_rate_of_almost_zero_networks_stay_where_they_start(
     photos: Photos, mode: Mode, start: Mode, lr: float | None
 ) -> None:
     """At 128 px the statistics of BatchNorm are not those of the weights: they must not move."""
-    small = {"image_size": 128, "epochs": 1, "min_steps": 10}
+    small = {"epochs": 1, "min_steps": 10}
     still, begun = photos.run(mode, 0.02, 1e-9, **small), photos.run(start, 0.02, lr, **small)
     losses = [result.history[-1].val_log_loss for result in (still, begun)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)

@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 
 from study import predict, report
-from tests.conftest import SIDE, TINY
+from tests.conftest import SIDE
 from tests.support.core.weights_files import Trap, sha256
 from tests.support.models import make_model
-from tests.support.studies.ray_runs import RayRun
+from tests.support.studies.ray_runs import FinishedStudy, RayRun
 from tests.support.study_fixtures import Capture, Run
 from tl_core.inference.model_card import CARD, WEIGHTS
 from tl_core.inference.serialization import save_model
@@ -126,17 +126,9 @@ def test_replay_of_traps(
 
 @pytest.mark.integration
 def test_files_of_ray_are_never_read(
-    ray_run: RayRun, run_alone: Run, photo_folder: Path, tiny_weights: Path, uri: str,
-    spring: Spring,
-) -> None:  # fmt: skip
-    process = ray_run.start(
-        "--data", photo_folder, "--backbone", TINY, "--weights", tiny_weights, "--image-size", SIDE,
-        "--mode", "partial", "--train-ratio", 0.4, "--epochs", 2, "--min-steps", 0, "--trials", 2,
-        "--confirm-seeds", 1, "--name", "mine", "--tracking-uri", uri,
-    )  # fmt: skip
-    code, *printed = ray_run.finish(process)
-    assert code == 0, printed
-    mine = Path("runs/mine")
+    finished_study: FinishedStudy, ray_run: RayRun, run_alone: Run, uri: str, spring: Spring
+) -> None:
+    mine = finished_study.copy(Path("runs/mine"))
     assert list(mine.rglob("*.pkl")), "or there is nothing to try"
     kept = {mine / name for name in (*READ, f"winner/{WEIGHTS}", "mlflow.json", "optuna.log")}
     for file in [file for file in mine.rglob("*") if file.is_file()]:
@@ -144,8 +136,8 @@ def test_files_of_ray_are_never_read(
             spring(file)
     assert run_alone("--replay", "mine/0") == 0
     assert report.main(["mine"]) == 0
-    assert predict.main(["runs/mine", str(photo_folder)]) == 0
+    assert predict.main(["runs/mine", str(finished_study.photos)]) == 0
     process = ray_run.start("--extend", "mine", "--trials", 2, "--tracking-uri", uri)
     code, *printed = ray_run.finish(process)
     assert code == 0, printed
-    assert len(pd.read_csv(mine / "trials.csv")) == 4
+    assert len(pd.read_csv(mine / "trials.csv")) == 7

@@ -72,6 +72,15 @@ def ray_run() -> Iterator[RayRun]:
         yield runs
 
 
+@pytest.fixture
+def one_core() -> Iterator[None]:
+    """One worker, one trial at a time: each draw depends on the trials before it alone."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
+    yield
+    os.sched_setaffinity(0, cores)
+
+
 @pytest.fixture(scope="session")
 def finished_study(
     tmp_path_factory: pytest.TempPathFactory, blank_store: Path, tiny_weights: Path

@@ -31,8 +31,8 @@ def make_context(
     return TrialContext(cache, name, Folder(cache), "val_log_loss", versions=versions)
 
 
-@pytest.fixture
-def one_core() -> Iterator[Path]:
+@pytest.fixture(scope="module")
+def ray_of_one_core() -> Iterator[Path]:
     """The folder of a Ray in which one worker can run at a time."""
     home = tempfile.TemporaryDirectory(prefix="tl", dir="/tmp")
     with home as folder, pytest.MonkeyPatch.context() as patch:
@@ -44,14 +44,18 @@ def one_core() -> Iterator[Path]:
 @pytest.mark.integration
 @pytest.mark.parametrize("unfreeze", [None, 1])
 def test_features_need_not_wait_for_workers_that_never_come_or_die(
-    one_core: Path, images: ImageSet, own_cache: Path, tiny_weights: Path, unfreeze: int | None
+    ray_of_one_core: Path,
+    images: ImageSet,
+    own_cache: Path,
+    tiny_weights: Path,
+    unfreeze: int | None,
 ) -> None:
     part = FrozenPart(TINY, str(tiny_weights), images.image_size, "fp32", unfreeze)
     forward = distribute(make_context(images, own_cache), part, 0, cpus=3, restarts=2)
     chunks = np.array_split(np.arange(len(images.labels)), 4)
     rows = iter(forward(chunks))
     found = [next(rows)]
-    (worker,) = (i for i in processes(one_core) if title(i).startswith("ray::_Extractor"))
+    (worker,) = (i for i in processes(ray_of_one_core) if title(i).startswith("ray::_Extractor"))
     os.kill(worker, signal.SIGKILL)
     found += rows
     network, device = pretrained(*part[:4]), torch.device("cpu")

@@ -145,19 +145,21 @@ def test_they_do_so_in_every_mode_with_flipped_images(
 
 
 @pytest.mark.integration
+@pytest.mark.timeout(600)
+@pytest.mark.usefixtures("one_core")
 def test_workers_keep_no_memory_of_trials_that_have_ended(
     ray_run: RayRun, photo_folder: Path
 ) -> None:
     process = ray_run.start(
         "--data", photo_folder, "--backbone", "mlp", "--mode", "scratch", "--image-size", SIDE,
         "--train-ratio", 0.8,
-        "--epochs", 3, "--min-steps", 0, "--trials", 60, "--no-confirm", "--name", "mine",
+        "--epochs", 1, "--min-steps", 0, "--trials", 30, "--no-confirm", "--name", "mine",
         "--offline",
     )  # fmt: skip
     ended = Follower(Path("runs/mine") / LEDGER).ended
     with Watch(lambda: {"worker": ray_run.workers()}, ended) as watch:
         code, printed, errors = ray_run.finish(process)
     assert code == 0, printed + errors
-    assert any(s.trials >= 40 for s in watch.samples)
+    assert any(s.trials >= 20 for s in watch.samples)
     # With torch and Ray 640; what trials leave in a heap for each thread makes 2,500 of it.
     assert max(s.anon_mb for s in watch.samples) < 1200
