@@ -39,7 +39,8 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 def bins_of(confidence: np.ndarray, bins: int = BINS) -> np.ndarray:
     """Number the bins of confidences from 0, int64 [N]; an edge belongs to the bin below it."""
-    return np.clip(np.ceil(confidence * bins) - 1, 0, bins - 1).astype(np.int64)
+    number = np.ceil(confidence * bins) - 1
+    return np.asarray(number.clip(0, bins - 1), np.int64)
 
 
 def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
