@@ -60,6 +60,8 @@ DEFAULTS: dict[str, Any] = {
     "storage": None,
     "gpus": None,
     "trials_per_gpu": 1,
+    "jobs": None,
+    "max_time": None,
     "max_failures": 2,
     "name": None,
     "out": Path("runs"),

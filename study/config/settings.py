@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from study.config.duration import Duration
 from study.config.values import (
     Address,
     Bucket,
@@ -197,6 +198,14 @@ class Settings(BaseModel):
         description="restarts of a trial whose worker dies"
     )
     trials_per_gpu: Count = Field(description="full-network trials that share a GPU")
+    jobs: Count | None = Field(
+        description="most networks that learn at once; by default one a place on a GPU, else one a "
+        "core, and no more than the memory holds"
+    )
+    max_time: Duration | None = Field(
+        description="time for this command, as 8h, 90m or 1h30m: no trial starts that would not "
+        "end in time, what there is gets confirmed and reported, and `--resume` goes on"
+    )
     name: StudyName | None = Field(description="name of the study; by default data and time")
     out: Path = Field(description="folder for the study's own folder")
     tracking_uri: Words = Field(

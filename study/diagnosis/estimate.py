@@ -143,7 +143,7 @@ def groups_of(
     """
     found = []
     for cell, number in _numbers(settings).items():
-        config = _config(settings, cell)
+        config = example_of(settings, cell)
         if seeds and config.mode in FROZEN:
             config = config.model_copy(update={"seeds": seeds})
         if (seconds := trial_s(config, shape, speeds, tests)) is not None:
@@ -160,7 +160,7 @@ def _numbers(settings: Settings) -> dict[Cell, float]:
     return dict.fromkeys(cells, settings.trials / len(cells))
 
 
-def _config(settings: Settings, cell: Cell) -> TrialConfig:
+def example_of(settings: Settings, cell: Cell) -> TrialConfig:
     """A trial of a cell; its learning rate takes no time."""
     factors: dict[str, Any] = cell._asdict()
     if cell.mode != "probe":
@@ -207,9 +207,9 @@ def eta(
     if len(search) < n_cells or (before.views and not speeds.forward):
         return None
     at_once = capacity.most_at_once(settings.trials)
-    repeats = _repeats(groups_of(settings, shape, speeds, seeds=REPEATS))
+    repeats = repeats_of_cells(groups_of(settings, shape, speeds, seeds=REPEATS))
     stages = [repeats] if settings.confirm else []
-    stages += _confirming(settings, groups_of(settings, shape, speeds, seeds=1, tests=True))
+    stages += confirming_stages(settings, groups_of(settings, shape, speeds, seeds=1, tests=True))
     alone_s = before.views / (speeds.forward or math.inf)
     distributed = alone_s > before.soon_s
     # The workers of the frozen network are not those of the trials.
@@ -223,7 +223,7 @@ def eta(
     )
 
 
-def _repeats(search: Sequence[TrialGroup]) -> list[TrialGroup]:
+def repeats_of_cells(search: Sequence[TrialGroup]) -> list[TrialGroup]:
     """The best configurations of each cell again; those of a frozen one have all their seeds."""
     return [
         replace(g, number=min(BEST, g.number) * (1 if g.config.mode in FROZEN else REPEATS))
@@ -232,7 +232,7 @@ def _repeats(search: Sequence[TrialGroup]) -> list[TrialGroup]:
     ]
 
 
-def _confirming(settings: Settings, cells: Sequence[TrialGroup]) -> list[list[TrialGroup]]:
+def confirming_stages(settings: Settings, cells: Sequence[TrialGroup]) -> list[list[TrialGroup]]:
     """The last stages of `study.search.confirmation.plan`, if the longest trials are the best."""
     planned = [replace(group, number=settings.confirm_seeds) for group in cells]
     # Its predictions take a worker, unless there is none.

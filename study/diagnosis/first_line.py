@@ -36,10 +36,34 @@ _LONG_S = 1800.0
 def first_line(prepared: Prepared) -> Iterator[str]:
     """Yield the forecast, in lines; nothing for a single trial, frozen modes or GPUs."""
     s = prepared.settings
-    learning = [mode for mode in s.mode if mode not in FROZEN]
-    on_cores = prepared.resources.only_cores(prepared.gpus)
-    if s.debug or prepared.state or not on_cores or not learning:
+    if s.debug or prepared.state or (found := measure_step(prepared)) is None:
         return
+    speeds, features = found
+    n, cores = len(prepared.images.labels), prepared.resources.cpus
+    shape = Shape(prepared.images.ratio_base, len(prepared.images.classes), features)
+    before = Before(_START_S, 0.0, _WORKERS_S, 0, 1.0, n, cores)
+    estimate = eta(s, prepared.capacity, before, speeds, shape)
+    if estimate is None or speeds.train is None:
+        return
+    step = f"a step of {s.batch_size} images through the whole network takes one core "
+    step += f"{s.batch_size / speeds.train:.2g} s"
+    about = timedelta(seconds=60 * round(estimate.total_s / 60))
+    yield f"about {about} on {cores} cores, where {step}; study/doctor.py measures this closely"
+    if estimate.total_s > _LONG_S:
+        ways = "--mode partial instead of finetune, fewer --train-ratio, a smaller --image-size"
+        yield f"shorter: {ways}, or a GPU"
+
+
+def measure_step(prepared: Prepared) -> tuple[Speeds, int] | None:
+    """Time a step of a network on one core.
+
+    Returns:
+        The speeds of a place, and the backbone's number of features; None if no network learns on
+        the cores.
+    """
+    s = prepared.settings
+    if not prepared.resources.only_cores(prepared.gpus) or {*s.mode} <= {*FROZEN}:
+        return None
     backbone, upper = _backbone(prepared), None
     if "partial" in s.mode:
         lower, upper = split(backbone.network, max(s.unfreeze))
@@ -52,20 +76,7 @@ def first_line(prepared: Prepared) -> Iterator[str]:
             with torch.inference_mode():
                 cached = lower(images)
             partial = _images_per_s(upper, cached.clone(), backbone.precision)
-    speeds = Speeds(_FORWARD * train, train, partial, 0.0, PER_S, PER_S)
-    n, cores = len(prepared.images.labels), prepared.resources.cpus
-    shape = Shape(prepared.images.ratio_base, len(prepared.images.classes), backbone.n_features)
-    before = Before(_START_S, 0.0, _WORKERS_S, 0, 1.0, n, cores)
-    estimate = eta(s, prepared.capacity, before, speeds, shape)
-    if estimate is None:
-        return
-    step = f"a step of {s.batch_size} images through the whole network takes one core "
-    step += f"{s.batch_size / train:.2g} s"
-    about = timedelta(seconds=60 * round(estimate.total_s / 60))
-    yield f"about {about} on {cores} cores, where {step}; study/doctor.py measures this closely"
-    if estimate.total_s > _LONG_S:
-        ways = "--mode partial instead of finetune, fewer --train-ratio, a smaller --image-size"
-        yield f"shorter: {ways}, or a GPU"
+    return Speeds(_FORWARD * train, train, partial, 0.0, PER_S, PER_S), backbone.n_features
 
 
 def _backbone(prepared: Prepared) -> Backbone:

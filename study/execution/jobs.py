@@ -8,6 +8,7 @@ first worker is there does it sweep at once, so that the search learns from each
 import itertools
 import time
 from collections import deque
+from collections.abc import Callable
 from functools import cached_property
 
 from study.execution.study_trials import StudyTrials
@@ -27,15 +28,23 @@ AHEAD_S = 30.0
 class Jobs:
     """The jobs of workers, and the driver's own."""
 
-    def __init__(self, trials: StudyTrials, context: TrialContext, alone: bool) -> None:
+    def __init__(
+        self,
+        trials: StudyTrials,
+        context: TrialContext,
+        alone: bool,
+        check_time: Callable[[], None] = lambda: None,
+    ) -> None:
         """Share the trials of a study out.
 
         Args:
             trials: of the study.
             context: what they share.
             alone: no network learns, so the driver may take its time.
+            check_time: raises an error when the time is over; called before each sweep.
         """
         self._trials, self._context, self._alone = trials, context, alone
+        self.check_time = check_time
         self._for_workers = deque[list[Planned]]()
         self._own = deque[list[Planned]]()
 
@@ -71,6 +80,7 @@ class Jobs:
         """Make one of the driver's own sweeps, if one waits."""
         if not self._own:
             return
+        self.check_time()
         batch = self._own.popleft()
         self._trials.open(batch)
         with one_thread():

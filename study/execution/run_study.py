@@ -19,7 +19,7 @@ from study.errors import NodeError, print_faults
 from study.execution.progress import StudyDisplay, describe
 from study.preflight.prepare import Prepared
 from study.records.journal import Journal
-from study.records.ledger import ENDINGS, Ledger
+from study.records.ledger import ENDINGS, OUT_OF_TIME, Ledger
 from study.records.study_files import Results
 from study.records.study_folder import BEST, FIGURES, PAGE, STUDY, TRIALS
 from study.records.trial_record import ENDED, TrialRecord, best_of, status_counts
@@ -41,6 +41,7 @@ EXIT_CODES = {
     "node fault": 2,
     "some trials failed": 3,
     "disk full": 4,
+    OUT_OF_TIME: 5,
     "interrupted": EXIT_CODE,
 }
 
@@ -61,7 +62,7 @@ def run_study(prepared: Prepared, console: Console, sender: Sender) -> int:
             status, data = _search(prepared, context, journal, results, console, start_ray)
         print_summary(prepared, journal.records, status, data, console)
         if status not in ENDINGS:
-            console.print(how_to_resume(prepared), highlight=False)
+            console.print(how_to_resume(prepared, status), highlight=False)
     except OSError as error:
         if not is_disk_full(error):
             raise
@@ -120,13 +121,13 @@ def _ray(prepared: Prepared) -> Iterator[Callable[[], object]]:
         ray.shutdown()
 
 
-def how_to_resume(prepared: Prepared) -> str:
-    """How to go on with a study that was stopped."""
+def how_to_resume(prepared: Prepared, status: str = "interrupted") -> str:
+    """How to go on with a study that was stopped; `status` says by what."""
     place = (
         [] if prepared.settings.out == DEFAULTS["out"] else ["--out", str(prepared.settings.out)]
     )
     words = ["python", "study/run.py", "--resume", str(prepared.settings.name), *place]
-    return f"interrupted; go on with: {shlex.join(words)}"
+    return f"{status}; go on with: {shlex.join(words)}"
 
 
 def _search(
@@ -139,17 +140,22 @@ def _search(
 ) -> tuple[str, StudyData | None]:
     """Run all trials, write the files; return the status, and what the report was made from."""
     from study.execution.search import search
+    from study.execution.time_budget import OutOfTimeError, make_time_budget
 
     settings, status = prepared.settings, "interrupted"
-    data = None
+    data, budget = None, make_time_budget(prepared, context) if prepared.settings.max_time else None
     try:
         before = [r for r in prepared.before if r.status in ENDED]
         with StudyDisplay(prepared.more, settings.metric, console, before) as display:
             journal.displays.append(display)
             winner = prepared.state.winner if prepared.state else None
             capacity, folder = prepared.capacity, prepared.folder
-            search(settings, context, capacity, folder, journal, winner, start_ray)
+            search(settings, context, capacity, folder, journal, winner, start_ray, budget=budget)
         status = _status(journal, prepared)
+        if budget and budget.left_out and status not in ENDINGS:
+            status = OUT_OF_TIME
+    except OutOfTimeError:
+        status = OUT_OF_TIME
     except KeyboardInterrupt:
         pass  # Ended trials are in the ledger; a resumed study runs the others.
     finally:
@@ -157,9 +163,11 @@ def _search(
         winner = Choices(settings, journal.records).winning
         results.save(journal.records, status, winner)
         files: list[Path] = []
-        if status in ENDINGS:  # A stopped study must end soon; its report waits for the end.
+        if status in (*ENDINGS, OUT_OF_TIME):  # One that is stopped must end soon.
             files, data = _files(prepared.folder, console)
         journal.close(status, files)
+    for line in budget.describe() if budget else ():
+        console.print(line, soft_wrap=False, highlight=False)
     return status, data
 
 

@@ -8,6 +8,7 @@ from study.cluster.capacity import Capacity
 from study.config.settings import Settings
 from study.execution.jobs import Jobs
 from study.execution.study_trials import StudyTrials
+from study.execution.time_budget import TimeBudget
 from study.records.journal import Journal
 from study.records.trial_record import TrialRecord
 from study.trials.trial_context import TrialContext
@@ -26,6 +27,7 @@ def search(
     winner: TrialRecord | None = None,
     start_ray: Callable[[], object] = lambda: None,
     run: "Run | None" = None,
+    budget: TimeBudget | None = None,
 ) -> None:
     """Run `settings.trials` trials, and those that confirm the best ones.
 
@@ -38,9 +40,13 @@ def search(
         winner: the earlier trial whose weights are the study's.
         start_ray: called before the first trial that a worker runs, if there is one.
         run: what a worker does with a job; benchmarks and tests replace it.
+        budget: the time that it may take.
+
+    Raises `OutOfTimeError` if trials run when the time is over.
     """
-    trials = StudyTrials(settings, folder, journal, winner)
-    jobs = Jobs(trials, context, alone=set(settings.mode) <= {*FROZEN})
+    trials = StudyTrials(settings, folder, journal, winner, budget)
+    alone = set(settings.mode) <= {*FROZEN}
+    jobs = Jobs(trials, context, alone, budget.check if budget else lambda: None)
     if not jobs.need_workers():
         return
     start_ray()

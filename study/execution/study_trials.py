@@ -5,6 +5,7 @@ from pathlib import Path
 
 from study.cluster.stores import Folder, Storage, bucket_of
 from study.config.settings import Settings
+from study.execution.time_budget import TimeBudget
 from study.records.journal import Journal
 from study.records.outputs import outputs_name
 from study.records.study_folder import WINNER
@@ -22,7 +23,12 @@ class StudyTrials:
     """Draws trials, and tells journal, files and search what becomes of them."""
 
     def __init__(
-        self, settings: Settings, folder: Path, journal: Journal, winner: TrialRecord | None
+        self,
+        settings: Settings,
+        folder: Path,
+        journal: Journal,
+        winner: TrialRecord | None,
+        budget: TimeBudget | None = None,
     ) -> None:
         """Continue the study of a journal.
 
@@ -31,6 +37,7 @@ class StudyTrials:
             folder: the study's.
             journal: has the trials of earlier runs, and gets those of this one.
             winner: the earlier trial whose weights are the study's.
+            budget: says which trials may start; by default all.
         """
         self._settings, self._folder, self._journal = settings, folder.resolve(), journal
         self._bucket = bucket_of(settings)
@@ -40,12 +47,21 @@ class StudyTrials:
         """Those after the search: one that has failed may be planned again."""
         self._running: dict[int, tuple[Planned, TrialRecord]] = {}
         self._ended: set[int] = set()
-        self.queue = TrialQueue(settings, self._next_stage, journal.records)
+        self._budget = budget
+        self.queue = TrialQueue(settings, self._next_stage, journal.records, self._admits)
+
+    def _admits(self, planned: Planned) -> bool:
+        return self._budget is None or self._budget.admits(planned, self._journal.records)
 
     def _next_stage(self) -> list[Planned]:
         records, is_first = self._journal.records, not self._planned
-        left = remaining(plan(self._settings, records), records, self._kept)
-        stage = [p for p in left if p not in self._planned]
+        while True:
+            given_up = self._budget.given_up if self._budget else set()
+            left = remaining(plan(self._settings, records, given_up), records, self._kept)
+            new = [p for p in left if p not in self._planned]
+            stage = self._budget.admitted(new, records) if self._budget else new
+            if stage or not new:  # Else all of it was given up, and the next stage may do.
+                break
         self._planned |= {*stage}
         if stage or is_first:
             self._journal.confirm([p.config for p in stage])

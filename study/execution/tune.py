@@ -97,6 +97,7 @@ class _StudyCallback(tune.Callback):
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if self._stop:  # Raised here, where Ray Tune does not blame a trial.
             raise self._stop
+        self._jobs.check_time()
         if time.monotonic() - self._since >= _IDLE_S:  # Else a place may be waiting for a network.
             self._jobs.sweep_one()
 

@@ -1,7 +1,8 @@
 """A study that can start: checked, with its images decoded."""
 
+import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ class Prepared:
     """What was decided on the user's behalf."""
     state: StudyState | None = None
     """What happened so far, if it is resumed or extended."""
+    started: float = field(default_factory=time.monotonic)
+    """When this command began, by `time.monotonic`."""
 
     @property
     def capacity(self) -> Capacity:
@@ -130,6 +133,7 @@ def prepare(setup: Setup) -> Prepared:
         setup.variables,
         notes,
         setup.state,
+        setup.started,
     )
 
 

@@ -23,7 +23,15 @@ from tl_core.errors import Fault, InputError
 from tl_core.text import pluralize
 
 _PLACES = ("out", "cache", "gpus")
-_MACHINE = ("tracking_uri", "offline", "trials_per_gpu", "max_failures", "address")
+_MACHINE = (
+    "tracking_uri",
+    "offline",
+    "trials_per_gpu",
+    "jobs",
+    "max_time",
+    "max_failures",
+    "address",
+)
 _READ = {
     "resume": ("resume", *_PLACES, *_MACHINE),
     "extend": ("extend", "trials", *_PLACES, *_MACHINE),
@@ -177,12 +185,13 @@ def _update(settings: Settings, given: Mapping[str, Any]) -> Settings:
     """The study's settings, with those of place and machine that are given.
 
     A study that sends nothing to MLflow continues so, unless `--tracking-uri` is given. Its runs
-    stay together, wherever the environment sends those of new studies.
+    stay together, wherever the environment sends those of new studies. A limit of time is one
+    command's.
     """
     own = {name: value for name, value in given.items() if name in Settings.model_fields}
     sends = {"offline": False} if "tracking_uri" in own else {}
     store = {"tracking_uri": with_credentials(settings.tracking_uri)}
-    return change(settings, store | sends | own)
+    return change(settings, store | sends | {"max_time": None} | own)
 
 
 def _variables_not_read(settings: Settings, given: Mapping[str, Any]) -> Iterator[str]:

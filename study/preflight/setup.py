@@ -69,6 +69,8 @@ class Setup:
     """The nodes of a cluster; for the doctor, also this machine."""
     unwritable: "dict[Node, str]" = field(default_factory=dict)
     """By node, why the study's bucket can't be written from there."""
+    started: float = field(default_factory=time.monotonic)
+    """When this command began, by `time.monotonic`."""
     undecoded: Undecoded | None = None
     """None if the cache has all images."""
     unreadable: Bad = field(default_factory=list)

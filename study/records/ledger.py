@@ -22,6 +22,8 @@ from tl_core.errors import InputError
 
 ENDINGS = ("done", "some trials failed")
 """Status of a study that needs no resuming."""
+OUT_OF_TIME = "out of time"
+"""Status of a study that `--max-time` has ended: it has a report, and can be resumed."""
 Event = dict[str, Any]
 """`event` is `study`, `start`, `epoch`, `warning`, `end` or `close`; `at` is seconds since 1970."""
 _AT_START = ("kind", "source", "draw")

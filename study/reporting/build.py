@@ -9,6 +9,7 @@ from study.analysis.images.recall import recall_table
 from study.analysis.study_data import StudyData
 from study.answers.answer import answer_of
 from study.answers.recommendation import recommendation, resolution
+from study.records.ledger import OUT_OF_TIME
 from study.records.study_folder import CONFIRM, DIFFERENCES, FIGURES, PAGE, RECALL
 from study.reporting.factor_section import aux_weight_parts, importance_parts, learning_rate_parts
 from study.reporting.figures.fonts import fonts_for
@@ -106,6 +107,11 @@ def _notes(data: StudyData) -> Iterator[str]:
     status = data.study["status"]
     if status in ("running", "interrupted"):
         yield f"The study is {status}: this page shows its state when the page was made."
+    if status == OUT_OF_TIME:
+        yield (
+            "The study is not complete: --max-time left out trials that would not have ended in "
+            "time. study/run.py --resume runs them."
+        )
     if not data.settings.confirm:
         yield (
             "The study ran with --no-confirm: the scores are those that selected the trials, so "

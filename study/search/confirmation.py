@@ -11,7 +11,7 @@ A seed sets the initial weights, the batch order and the training subset. Only t
 last two stages read the test set, once each. `study.search.choosing` says what is chosen.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from study.config.settings import Settings, is_range
@@ -39,16 +39,22 @@ class Planned:
     """Its number if an earlier run of the study started it."""
 
 
-def plan(settings: Settings, records: Sequence[TrialRecord]) -> list[Planned]:
+def plan(
+    settings: Settings,
+    records: Sequence[TrialRecord],
+    given_up: Collection[tuple[Kind, TrialConfig]] = (),
+) -> list[Planned]:
     """Return the trials of the next stage after the search; none if everything has been done.
 
     Some of them may have ended: see `remaining`. The next stage is known when all of them have.
     Every cell is confirmed, with the configuration of the nearest ratio (in log `train_ratio`) if
     no trial of its own has finished; a mode without any is left out. Without `--confirm` the
     winner, the best trial of the search, is trained once more, for its weights, and that is all.
+    No stage waits for trials that were `given_up`, nor has them.
     """
     last = {(r.kind, r.config): r for r in records}
-    for stage in _stages(settings, records):
+    for whole in _stages(settings, records):
+        stage = [p for p in whole if (p.kind, p.config) not in given_up]
         if any(_is_open(p, last.get((p.kind, p.config)), records) for p in stage):
             return stage
     return []

@@ -28,6 +28,7 @@ class TrialQueue:
         settings: Settings,
         plan: Callable[[], list[Planned]],
         before: Sequence[TrialRecord] = (),
+        admits: Callable[[Planned], bool] = lambda _: True,
     ) -> None:
         """Plan a run of the study.
 
@@ -36,10 +37,11 @@ class TrialQueue:
             plan: returns the trials of the next stage after the search, [] after the last one. It
                 is called when all trials before have ended.
             before: the study's trials so far; those of the search that were cut off come first.
+            admits: whether a trial of the search may start; others are left to a later run.
         """
         self._numbers = itertools.count(max((r.trial for r in before), default=-1) + 1)
         self._suggestions = Suggestions(settings, before)
-        self._settings, self._plan = settings, plan
+        self._settings, self._plan, self._admits = settings, plan, admits
         self._cut = deque(r for r in before if r.kind == "search" and r.status not in ENDED)
         self._stage: Iterator[Planned] = iter(())
         self._next: Planned | None = None
@@ -95,18 +97,30 @@ class TrialQueue:
         return joint or Cell.of(last.config) == Cell.of(planned.config)
 
     def _draw(self) -> Planned | None:
-        if self._cut:
+        while self._cut:
             record = self._cut.popleft()
-            return Planned(record.config, draw=record.draw, trial=record.trial)
-        if self._suggestions.drawn < self._settings.trials:
+            planned = Planned(record.config, draw=record.draw, trial=record.trial)
+            if self._may_start(planned):
+                return planned
+        while self._suggestions.drawn < self._settings.trials:
             draw, config = self._suggestions.ask()
-            return Planned(config, draw=draw)
-        planned = next(self._stage, None)
-        if planned or self._open or self.finished:
-            return planned
+            if self._may_start(planned := Planned(config, draw=draw)):
+                return planned
+        follows = next(self._stage, None)
+        if follows or self._open or self.finished:
+            return follows
         stage = self._plan()
         self._stage, self.finished = iter(stage), not stage
         return next(self._stage, None)
+
+    def _may_start(self, planned: Planned) -> bool:
+        """Whether a trial may start; if not, the search goes on as if it had failed."""
+        if self._admits(planned):
+            return True
+        self._left[Cell.of(planned.config)] -= 1
+        if planned.draw is not None:
+            self._suggestions.tell(planned.draw, "failed")
+        return False
 
 
 def is_frozen(planned: Planned) -> bool:

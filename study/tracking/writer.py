@@ -14,7 +14,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from study.config.uris import reason, without_credentials
-from study.records.ledger import Event, StudyState
+from study.records.ledger import OUT_OF_TIME, Event, StudyState
 from study.records.trial_record import Status, TrialRecord, best_of
 from study.tracking.batch import Batch, in_ms
 from study.tracking.client import bypass_proxies, configure_client
@@ -199,7 +199,10 @@ class MlflowWriter:
             return
         batch, status = self._batch(_STUDY), event["status"]
         batch.files, batch.tags["tl_study.status"] = event["files"], status
-        batch.end = ("KILLED" if status == "interrupted" else "FINISHED", event["at"])
+        batch.end = (
+            "KILLED" if status in ("interrupted", OUT_OF_TIME) else "FINISHED",
+            event["at"],
+        )
 
 
 def _artifact_folder(uri: str) -> str | None:

@@ -1,0 +1,163 @@
+"""A limit of time leaves out what would not end, and confirms what is there."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from study.cluster.capacity import Capacity
+from study.diagnosis.estimate import Speeds, trial_s
+from study.execution.study_trials import StudyTrials
+from study.execution.time_budget import UNIT, OutOfTimeError, TimeBudget
+from study.records.trial_record import TrialRecord
+from study.search.cells import Cell
+from study.search.confirmation import Planned, plan
+from study.search.short_sweeps import Shape
+from tests.support.studies.builders import make_config, make_epoch, make_record, make_settings
+from tests.support.studies.counting_journal import CountingJournal
+
+SHAPE = Shape(1000, 2, 512)
+
+
+class Study:
+    """A study on one place whose networks take one second an image, and its clock."""
+
+    def __init__(self, folder: Path, journal: CountingJournal, end: float, **given: Any) -> None:
+        plain = {"mode": ("finetune", "scratch"), "train_ratio": (0.1, 0.4), "trials": 8}
+        fixed = {"data": "photos", "name": "mine", "epochs": 2, "min_steps": 0, "confirm_seeds": 2}
+        self.settings = make_settings(**fixed | plain | {"aux_weight": (0.0,)} | given)
+        self.now, self.journal = 0.0, journal
+        self.budget = TimeBudget(
+            self.settings, SHAPE, Capacity(1, 1, 0), end, clock=lambda: self.now
+        )
+        winner = next((r for r in journal.records if r.kind == "winner"), None)
+        self.trials = StudyTrials(self.settings, folder, journal, winner, self.budget)
+
+    def run(self) -> None:
+        """Run trial after trial until none is left."""
+        while batch := self.trials.queue.next():
+            for record in self.trials.open(batch):
+                seconds = trial_s(record.config, SHAPE, UNIT, batch[0].tests) or math.nan
+                self.now += seconds
+                epochs = range(1, record.config.epochs + 1)
+                self.trials.report(record, [make_epoch(i) for i in epochs])
+                self.trials.end(record)
+                record.wall_s = seconds
+
+    def cells(self, kind: str) -> dict[Cell, int]:
+        """How many trials of a kind each cell has."""
+        cells = [Cell.of(r.config) for r in self.journal.records if r.kind == kind]
+        return {cell: cells.count(cell) for cell in dict.fromkeys(cells)}
+
+
+def whole(folder: Path) -> float:
+    """Seconds that the study takes without a limit."""
+    study = Study(folder, CountingJournal(), math.inf)
+    study.run()
+    assert not study.budget.left_out
+    return study.now
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.75, 0.95])
+def test_a_study_ends_in_time_with_its_answer_and_goes_on_later(
+    tmp_path: Path, share: float
+) -> None:
+    takes = whole(tmp_path)
+    study = Study(tmp_path, CountingJournal(), share * takes)
+    study.run()
+    assert study.now <= share * takes
+    assert study.budget.left_out
+    searched, confirmed = study.cells("search"), study.cells("confirm")
+    # Both modes at the small ratio, which costs least, are whole.
+    for cell in (Cell("finetune", 0.1), Cell("scratch", 0.1)):
+        if share > 0.25:
+            assert (searched[cell], confirmed[cell]) == (2, 2)
+    assert set(confirmed.values()) == {2}, "a cell is confirmed on all seeds or on none"
+    assert sum(study.cells("winner").values()) == 1
+    before = len(study.journal.records)
+    again = Study(tmp_path, study.journal, math.inf)
+    again.run()
+    assert len(study.journal.records) > before
+    assert set(again.cells("search").values()) == {2}
+    assert set(again.cells("search")) == set(again.cells("confirm"))
+    assert plan(again.settings, again.journal.records) == []
+
+
+def test_enough_time_leaves_nothing_out(tmp_path: Path) -> None:
+    takes = whole(tmp_path)
+    study = Study(tmp_path, CountingJournal(), 1.2 * takes)
+    study.run()
+    assert (study.now, [*study.budget.describe()]) == (takes, [])
+
+
+def test_the_time_is_over(tmp_path: Path) -> None:
+    study = Study(tmp_path, CountingJournal(), 10.0)
+    study.budget.check()
+    study.now = 10.0
+    with pytest.raises(OutOfTimeError):
+        study.budget.check()
+
+
+def test_what_was_left_out_is_told(tmp_path: Path) -> None:
+    study = Study(tmp_path, CountingJournal(), 10.0)
+    study.budget.left_out["search", Cell("finetune", 0.4)] = 3
+    study.budget.left_out["confirm", Cell("finetune", 0.4)] = 2
+    why = "left out, as --max-time does not suffice"
+    assert [*study.budget.describe()] == [
+        f"{why}: 3 trials of the search (finetune at 0.4)",
+        f"{why}: 2 trials that confirm (finetune at 0.4)",
+    ]
+
+
+def record(status: Any = "done", epochs: int = 2, wall_s: float = 0.0, **given: Any) -> TrialRecord:
+    """A trial of two epochs over 100 images at ratio 0.1, or as given."""
+    plain = {"mode": "finetune", "train_ratio": 0.1, "epochs": 2, "min_steps": 0}
+    made = make_record(0, status, (0.5,) * epochs, **plain | given)
+    made.wall_s = wall_s
+    return made
+
+
+def seconds(tmp_path: Path, records: list[TrialRecord], **given: Any) -> float:
+    budget = Study(tmp_path, CountingJournal(), 10.0).budget
+    plain = {"mode": "finetune", "train_ratio": 0.4, "epochs": 2, "min_steps": 0}
+    return budget.seconds(make_config(**plain | given), records)
+
+
+def test_seconds_go_by_ended_trials_then_by_running_ones(tmp_path: Path) -> None:
+    # 2 passes over 400 images and 2 validations of 100, a third each, at 1 s an image.
+    usual = 2 * 400 + 2 * 100 / 3 + 0.04
+    small = 2 * 100 + 2 * 100 / 3 + 0.04
+    assert seconds(tmp_path, []) == 0
+    assert seconds(tmp_path, [record(wall_s=10)]) == pytest.approx(10 * usual / small)
+    # One that was stopped after half of its epochs would have taken twice as long.
+    stopped = record("pruned", 1, wall_s=10)
+    assert seconds(tmp_path, [stopped]) == pytest.approx(20 * usual / small)
+    # A whole network of another mode takes as long; the nearest ratio counts, and the last trial.
+    other = record(wall_s=10, mode="scratch")
+    assert seconds(tmp_path, [other]) == pytest.approx(10 * usual / small)
+    near = record(wall_s=3 * usual, train_ratio=0.4)
+    assert seconds(tmp_path, [near, record(wall_s=10)]) == pytest.approx(3 * usual)
+    # 1,000 images a second.
+    assert seconds(tmp_path, [record("running", 1)]) == pytest.approx(usual / 1000)
+    assert seconds(tmp_path, [record("failed", wall_s=10)]) == 0
+    assert seconds(tmp_path, [record(wall_s=10)], mode="freeze") == 0
+
+
+def test_before_the_first_trial_a_measured_step_decides(tmp_path: Path) -> None:
+    study = Study(tmp_path, CountingJournal(), 100.0)
+    study.budget.speeds = Speeds(forward=3.0, train=1.0, sweep=1e9, probe=1e9)
+    assert study.trials.queue.next() == [], "none would end"
+    assert study.budget.left_out.total() == 8
+
+
+def test_a_stage_keeps_the_winner_and_the_cells_that_fit(tmp_path: Path) -> None:
+    study = Study(tmp_path, CountingJournal(), 600.0)
+    known = [record(wall_s=266.7)]  # As at 1 s an image.
+    plain = {"epochs": 2, "min_steps": 0, "mode": "finetune"}
+    small = Planned(make_config(train_ratio=0.1, **plain), "control", 0)
+    large = Planned(make_config(train_ratio=0.4, **plain), "control", 0)
+    winner = Planned(make_config(train_ratio=0.4, seed=1, **plain), "winner", 0, winner=True)
+    assert study.budget.admitted([large, small], known) == [small]
+    assert study.budget.admitted([large, small, winner], known) == [winner]
+    assert study.budget.given_up == {("control", large.config), ("control", small.config)}
