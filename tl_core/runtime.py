@@ -4,8 +4,9 @@ import ctypes
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
+
+from tl_core.cgroups import OWN, Cgroups
 
 # glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
@@ -28,46 +29,27 @@ def keep_freed_memory() -> None:
         mallopt(_M_MMAP_THRESHOLD, _MAX_MMAP_THRESHOLD)
 
 
-def usable_cpus(
-    cgroups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
-) -> int:
+def usable_cpus(groups: Cgroups = OWN) -> int:
     """CPU cores that this process may use: those of its affinity, and not more than its quota.
 
-    Containers, systemd and cluster managers set a quota on a group of processes (cgroup): so much
-    time on any core. Threads beyond it only wait for each other.
-
-    Args:
-        cgroups: where the kernel shows the groups.
-        own: names the group of this process.
+    A quota is so much time on any core (`tl_core.cgroups`). Threads beyond it only wait for each
+    other.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min([cores or 1, *map(int, _quotas(cgroups, own))]))
+    quota = groups.cpu_quota()
+    return affinity() if quota is None else max(1, min(affinity(), int(quota)))
 
 
-def _quotas(cgroups: Path, own: Path) -> Iterator[float]:
-    """Yield the quotas of this process's group and of those above it, in cores."""
-    with suppress(OSError):
-        for line in own.read_text(encoding="utf-8").splitlines():
-            number, controllers, path = line.split(":", 2)
-            if number != "0" and "cpu" not in controllers.split(","):
-                continue
-            top = cgroups if number == "0" else cgroups / "cpu"
-            group = top / path.strip("/")
-            # In a container, the path may be that on its host.
-            for folder in dict.fromkeys((group, *group.parents, top)):
-                if folder.is_relative_to(top):
-                    yield from _quota_of(folder)
+def affinity() -> int:
+    """CPU cores that this process may run on: `taskset`, Slurm and cpusets choose them."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _quota_of(group: Path) -> Iterator[float]:
-    with suppress(OSError, ValueError):  # Version 2: `max 100000` without a quota.
-        quota, period = map(int, (group / "cpu.max").read_text(encoding="utf-8").split())
-        yield quota / period
-    with suppress(OSError, ValueError):  # Version 1: -1 without a quota.
-        quota = int((group / "cpu.cfs_quota_us").read_text(encoding="utf-8"))
-        period = int((group / "cpu.cfs_period_us").read_text(encoding="utf-8"))
-        if quota > 0:
-            yield quota / period
+def describe_cpus(groups: Cgroups = OWN) -> str:
+    """What bounds the cores that this process may use; nothing if it may use all."""
+    cores, quota = os.cpu_count() or 1, groups.cpu_quota()
+    parts = [f"affinity {affinity()} of {cores} cores"] if affinity() < cores else []
+    parts += [f"quota {quota:g} cores"] if quota is not None and quota < affinity() else []
+    return ", ".join(parts)
 
 
 @contextmanager

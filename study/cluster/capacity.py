@@ -12,19 +12,24 @@ class Capacity:
     """Places for networks that learn; a sweep of frozen trials that is long takes one as well."""
 
     full: int
-    """Places: `trials_per_gpu` a GPU, else one a core."""
+    """Places: `trials_per_gpu` a GPU, else one a core; `--jobs`, or the memory, may allow fewer."""
     cpus: int
     trials_per_gpu: int
     """0 without a GPU."""
 
     @classmethod
-    def of(cls, settings: Settings, gpus: int, cpus: int) -> Self:
+    def of(cls, settings: Settings, gpus: int, cpus: int, held: int | None = None) -> Self:
         """The places of a study.
 
-        `cpus` are the cores that trials can count on: `study.cluster.resources.Resources.cpus_for`.
+        Args:
+            settings: of the study.
+            gpus: that it uses.
+            cpus: the cores that trials can count on, `study.cluster.resources.Resources.cpus_for`.
+            held: networks that the memory holds, if it is known; `--jobs` goes before.
         """
         per_gpu = settings.trials_per_gpu if gpus else 0
-        return cls(gpus * per_gpu or cpus, cpus, per_gpu)
+        places = gpus * per_gpu or cpus
+        return cls(min(places, settings.jobs or held or places), cpus, per_gpu)
 
     def resources(self) -> dict[str, float]:
         """What a place asks Ray for."""

@@ -1,7 +1,9 @@
 """What the doctor prints: nodes, checks, speeds, and how long the study will take."""
 
+import shutil
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 from rich.filesize import decimal
 from rich.table import Table
@@ -16,12 +18,17 @@ from study.config.uris import is_server, without_credentials
 from study.diagnosis.estimate import Cells, Eta
 from study.diagnosis.measure import Measured
 from study.preflight.disk import cache_needs, out_needs
+from study.preflight.memory import free_memory
 from study.preflight.prepare import ratio_notes
 from study.preflight.setup import Setup
+from tl_core.cgroups import OWN
 from tl_core.config import FROZEN
+from tl_core.runtime import describe_cpus
 from tl_core.text import pluralize
 
 _SHOWN = ("python", "torch", "ray")
+_SHM = 128 * 10**6
+"""Bytes of shared memory that Ray needs."""
 _GOOD, _BAD = "green", "red"
 
 
@@ -103,7 +110,22 @@ def _settings(setup: Setup) -> str:
 def _machines(setup: Setup) -> str:
     assert setup.resources
     used = f"{setup.resources.describe(setup.gpus)}, {setup.settings.precision}"
-    return "; ".join([used, *gpu_notes(setup.gpus, setup.resources)])
+    if setup.resources.joined:
+        return "; ".join([used, *gpu_notes(setup.gpus, setup.resources)])
+    memory = [f"{decimal(free)} of memory free"] if (free := free_memory()) is not None else []
+    if (limit := OWN.memory_limit()) is not None:
+        memory.append(f"limit {decimal(limit)}")
+    parts = [used, describe_cpus(), ", ".join(memory), shm_note(), *setup.notes]
+    return "; ".join(filter(None, parts))
+
+
+def shm_note(folder: Path = Path("/dev/shm")) -> str:
+    """That Ray has too little shared memory, as in a container with Docker's 64 MB, if it has."""
+    size = shutil.disk_usage(folder).total if folder.is_dir() else 0
+    if not folder.is_dir() or size >= _SHM:
+        return ""
+    why = f"{folder} has {decimal(size)}, so Ray keeps its objects in its folder in /tmp"
+    return f"{why}; docker run --shm-size=1g gives it more"
 
 
 def _data(setup: Setup) -> str:

@@ -167,7 +167,7 @@ def _search(
             files, data = _files(prepared.folder, console)
         journal.close(status, files)
     for line in budget.describe() if budget else ():
-        console.print(line, soft_wrap=False, highlight=False)
+        console.print(line, highlight=False)
     return status, data
 
 

@@ -15,6 +15,7 @@ from study.config.settings import Settings
 from study.errors import NodeError
 from study.execution.jobs import Jobs
 from study.execution.study_trials import StudyTrials
+from study.preflight.memory import MemoryKills
 from study.records.trial_record import TrialRecord
 from study.search.early_stopping import CellASHA
 from study.search.searcher import StudySearcher, planned_of
@@ -80,6 +81,7 @@ class _StudyCallback(tune.Callback):
     def __init__(self, trials: StudyTrials, jobs: Jobs, folder: Path, joined: bool) -> None:
         self._trials, self._jobs, self._folder, self._joined = trials, jobs, folder, joined
         self._stop: Exception | None = None
+        self._kills = MemoryKills()
         self._since = time.monotonic()
         """When this step of Ray Tune's loop began."""
 
@@ -128,15 +130,16 @@ class _StudyCallback(tune.Callback):
                 self._trials.end(record)
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        reason = _death_reason(_ray_error(trial))
+        reason = self._kills.explain(details := _ray_error(trial)) or _death_reason(details)
         for record in self._records(trial):
             where = f"node {record.node}: " if record.node else ""
             self._trials.warn(record, f"{where}{reason}; another worker continues it")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         details = _ray_error(trial)
+        reason = self._kills.explain(details) or _death_reason(details)
         for record in self._records(trial):
-            self._trials.fail(record, _death_reason(details), details)
+            self._trials.fail(record, reason, details)
 
 
 def _ray_error(trial: Any) -> str:

@@ -45,11 +45,14 @@ class Prepared:
     """What happened so far, if it is resumed or extended."""
     started: float = field(default_factory=time.monotonic)
     """When this command began, by `time.monotonic`."""
+    held: int | None = None
+    """Networks that the memory holds at once while they learn, if it bounds them."""
 
     @property
     def capacity(self) -> Capacity:
         """Its places for trials."""
-        return Capacity.of(self.settings, self.gpus, self.resources.cpus_for(self.gpus))
+        cpus = self.resources.cpus_for(self.gpus)
+        return Capacity.of(self.settings, self.gpus, cpus, self.held)
 
     @property
     def before(self) -> list[TrialRecord]:
@@ -134,6 +137,7 @@ def prepare(setup: Setup) -> Prepared:
         notes,
         setup.state,
         setup.started,
+        setup.held,
     )
 
 

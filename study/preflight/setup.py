@@ -65,6 +65,8 @@ class Setup:
     """None before they are known, and if no study can run on them."""
     gpus: int = 0
     network: "Backbone | None" = None
+    held: int | None = None
+    """Networks that the memory holds at once while they learn, if it bounds them."""
     nodes: "list[ReportedNode]" = field(default_factory=list)
     """The nodes of a cluster; for the doctor, also this machine."""
     unwritable: "dict[Node, str]" = field(default_factory=dict)
@@ -90,7 +92,8 @@ class Setup:
     def capacity(self) -> Capacity:
         """The study's places for trials."""
         assert self.resources
-        return Capacity.of(self.settings, self.gpus, self.resources.cpus_for(self.gpus))
+        cpus = self.resources.cpus_for(self.gpus)
+        return Capacity.of(self.settings, self.gpus, cpus, self.held)
 
     def raise_faults(self) -> None:
         """Raise `InputError` if there are any."""

@@ -13,6 +13,7 @@ from study.config.settings import Settings
 from study.config.uris import is_server
 from study.preflight.checks import PET, QUICK, Check, set_source
 from study.preflight.disk import disk_faults
+from study.preflight.memory import check_memory
 from study.preflight.setup import Bad, Setup, Undecoded
 from study.tracking.client import check_server
 from tl_core.config import FROZEN, Resize
@@ -200,6 +201,7 @@ CHECKS = (
     Check("storage", "cluster", check_bucket_of_nodes, doctor_only=True),
     Check("backbone", "torch", check_backbone),
     Check("backbone", "torch", check_compile),
+    Check("machines", "torch", check_memory),
     Check("data", "torch", check_pet),
     Check("data", "torch", check_decoding, doctor_only=True),
     Check("folder", "torch", check_disk),

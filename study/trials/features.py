@@ -15,6 +15,7 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from study.cluster.join import own_address, settle_worker
 from study.errors import NodeError
+from study.preflight.memory import MemoryKills
 from study.preflight.torch_checks import frozen_backbone
 from study.trials.trial_context import TrialContext
 from tl_core.config import Precision
@@ -158,10 +159,11 @@ def _in_order(workers: list[Any], chunks: list[np.ndarray]) -> Iterator[np.ndarr
     workers.clear()  # Ray ends a worker that no name is left for.
     waiting, numbers = iter(enumerate(chunks)), dict[Any, int]()
     done: dict[int, np.ndarray] = {}
+    kills = MemoryKills()
     for wanted in range(len(chunks)):
         while wanted not in done:
             (ready, *_), _ = ray.wait([*busy])
-            rows = _result(ready)
+            rows = _result(ready, kills)
             if ready in numbers:
                 done[numbers.pop(ready)] = rows
             _give_next(busy.pop(ready), waiting, busy, numbers)
@@ -180,13 +182,14 @@ def _give_next(
         busy[ref], numbers[ref] = worker, chunk[0]
 
 
-def _result(ref: "ray.ObjectRef[Any]") -> Any:
+def _result(ref: "ray.ObjectRef[Any]", kills: MemoryKills) -> Any:
     try:
         return ray.get(ref)
     except RayTaskError as error:
         raise error.cause from error
     except RayActorError as error:
-        why = (str(error).strip().splitlines() or ["no reason is known"])[-1].strip()
+        last = (str(error).strip().splitlines() or ["no reason is known"])[-1].strip()
+        why = kills.explain(str(error)) or last
         raise InputError([f"making features: a worker has died again and again: {why}"]) from error
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from tl_core.cgroups import Cgroups
 from tl_core.data.decode import decoding_threads
-from tl_core.runtime import keep_freed_memory, one_thread, usable_cpus
+from tl_core.runtime import describe_cpus, keep_freed_memory, one_thread, usable_cpus
 
 
 def test_glibc_is_told_and_may_be_told_again() -> None:
@@ -80,8 +81,21 @@ def test_a_quota_limits_the_cores(
         (tmp_path / "groups" / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "groups" / file).write_text(content + "\n")
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
-    assert usable_cpus(tmp_path / "groups", tmp_path / "own") == expected
-    assert usable_cpus(tmp_path / "no groups", tmp_path / "none") == 8
+    (tmp_path / "groups").mkdir(exist_ok=True)
+    assert usable_cpus(Cgroups(tmp_path / "groups", tmp_path / "own")) == expected
+    assert usable_cpus(Cgroups(tmp_path / "no groups", tmp_path / "none")) == 8
+
+
+def test_what_bounds_the_cores_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own").write_text("0::/\n")
+    groups = Cgroups(tmp_path, tmp_path / "own")
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(64)))
+    assert describe_cpus(groups) == ""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)))
+    assert describe_cpus(groups) == "affinity 8 of 64 cores"
+    (tmp_path / "cpu.max").write_text("250000 100000")
+    assert describe_cpus(groups) == "affinity 8 of 64 cores, quota 2.5 cores"
 
 
 def test_as_many_threads_decode_as_cores_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -136,13 +136,16 @@ def test_a_set_up_without_a_fault(photo_folder: Path, own_cache: Path) -> None:
     assert setup.faults == []
     found = rows(setup)
     folder, weights = found.pop("folder"), found.pop("backbone")
+    machines = found.pop("machines")
     assert list(found.items()) == [
         ("settings", "16 trials of freeze finetune at 1 train ratio"),
-        ("machines", f"{setup.resources.describe(0) if setup.resources else ''}, fp32"),
         ("data", f"{photo_folder}: 40 images of 2 classes"),
         ("tracking", "off: nothing is sent to MLflow"),
         ("storage", "checkpoints go into the study's folder"),
     ]
+    assert setup.resources
+    assert machines.startswith(f"{setup.resources.describe(0)}, fp32; ")
+    assert re.search(r"; [\d.]+ [MG]B of memory free", machines)
     assert re.fullmatch(rf"runs/mine: .* MB to be written, and .* MB into {own_cache}", folder)
     assert weights.startswith(f"{TINY}: 1,024 features, weights ")
     assert list(rows(setup)) == [

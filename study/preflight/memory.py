@@ -1,0 +1,126 @@
+"""How many networks that learn fit into the memory of this machine, or of its container."""
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from rich.filesize import decimal
+from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from study.config.settings import Settings
+from study.preflight.setup import Setup
+from tl_core.cgroups import OWN, Cgroups
+from tl_core.config import FROZEN
+from tl_core.errors import Fault
+from tl_core.models.backbones import Backbone
+from tl_core.models.stages import split
+
+_WORKER = 650 * 10**6
+"""Bytes of a worker that has no network yet: Python, torch and Ray (`docs/reliability.md`)."""
+_OTHERS = 900 * 10**6
+"""Bytes that the study's other processes still take: those of Ray, and MLflow's."""
+_STATES = 4
+"""Numbers a parameter: its value, its gradient and Adam's two moments."""
+_SLACK = 1.15
+"""What glibc takes beyond that: 10 to 16 % with ResNet18 and EfficientNet-Lite0, 64 to 128 px."""
+WAYS_OUT = "a smaller --batch-size, --image-size or --backbone, or --mode freeze probe"
+
+
+def free_memory(groups: Cgroups = OWN, about: Path = Path("/proc/meminfo")) -> int | None:
+    """Bytes that this process and its children can still take; None if the system does not say."""
+    found = [] if (left := groups.memory_left()) is None else [left]
+    if about.is_file():
+        lines = (line.split() for line in about.read_text(encoding="utf-8").splitlines())
+        found += [int(words[1]) * 1024 for words in lines if words[0] == "MemAvailable:"]
+    return min(found, default=None)
+
+
+def check_memory(setup: Setup) -> Iterator[Fault]:
+    """Networks that learn fit into the memory; sets how many do at once if it bounds them."""
+    s, resources, free = setup.settings, setup.resources, free_memory()
+    if setup.network is None or resources is None or resources.joined or free is None:
+        return
+    if s.debug or {*s.mode} <= {*FROZEN}:
+        return
+    each = network_bytes(setup.network, s, on_gpu=resources.device(setup.gpus).type == "cuda")
+    places = setup.capacity.full
+    if free < each:
+        why = (
+            f"takes about {decimal(each)} in mode {' '.join(m for m in s.mode if m not in FROZEN)}"
+        )
+        limit = f"{decimal(free)} of memory are free{_of_limit()}"
+        yield Fault("--backbone", f"{s.backbone} {why}, {limit}; use {WAYS_OUT}")
+        return
+    held = max(1, int((free - _OTHERS) // each))
+    if held < places:
+        room = f"{decimal(free)} of memory{_of_limit()}, about {decimal(each)} a network"
+        if s.jobs is None:
+            setup.held = held
+            setup.notes += (
+                f"networks at once: {held} of {places}, by {room}; --jobs N asks others",
+            )
+        else:
+            setup.notes += (f"--jobs {s.jobs} may be too many: {room}",)
+
+
+def _of_limit() -> str:
+    limit = OWN.memory_limit()
+    return "" if limit is None else f" (this container or job may take {decimal(limit)})"
+
+
+class MemoryKills:
+    """Tells workers that were killed for want of memory from others that died."""
+
+    def __init__(self, groups: Cgroups = OWN) -> None:
+        self._groups, self._killed = groups, groups.killed()
+
+    def explain(self, details: str) -> str | None:
+        """Say that a worker was out of memory, and the way out; None if it died of something else.
+
+        `details` are Ray's words. Ray ends workers itself when a machine is nearly full; else the
+        kernel does, and counts it.
+        """
+        before, self._killed = self._killed, self._groups.killed()
+        if self._killed == before and "low on memory" not in details:
+            return None
+        limit = self._groups.memory_limit()
+        where = "" if limit is None else f" (limit {decimal(limit)})"
+        return f"worker killed: out of memory{where}; use --jobs with fewer at once, or {WAYS_OUT}"
+
+
+def network_bytes(backbone: Backbone, settings: Settings, on_gpu: bool = False) -> int:
+    """Bytes of a worker whose network learns; on a GPU, those of the machine's own memory.
+
+    What a step keeps for the way back is counted, not computed: torch's `meta` tensors have sizes
+    and no numbers.
+    """
+    if on_gpu:
+        return 3 * _WORKER  # CUDA's libraries take most of it.
+    size, s = settings.image_size, settings
+    network = copy.deepcopy(backbone.network).to("meta")
+    images = torch.empty(s.batch_size, 3, size, size, device="meta")
+    if {*s.mode} <= {*FROZEN, "partial"}:
+        lower, network = split(network, max(s.unfreeze))
+        with torch.no_grad():
+            images = lower(images)
+    numbers = sum(p.numel() for p in network.parameters())
+    return _WORKER + _STATES * 4 * numbers + int(_SLACK * _kept_bytes(network, images))
+
+
+def _kept_bytes(network: nn.Module, inputs: Tensor) -> int:
+    """Bytes that a step keeps between its way there and back, apart from the parameters."""
+    own = {StorageWeakRef(p.untyped_storage()) for p in network.parameters()}
+    kept: dict[StorageWeakRef, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if (key := StorageWeakRef(storage)) not in own:
+            kept[key] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        result = network.eval()(inputs)
+    del result  # Until here it has kept all of them.
+    return sum(kept.values())

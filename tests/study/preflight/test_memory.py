@@ -1,0 +1,83 @@
+"""Memory bounds how many networks learn at once, and who was killed for want of it is told so."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from study.preflight import memory
+from study.preflight.memory import MemoryKills, _kept_bytes, free_memory
+from tests.support.studies.asking import ask, faults_of
+from tests.support.study_fixtures import Patch
+from tl_core.cgroups import Cgroups
+
+NET = {"mode": ["scratch"], "backbone": "mlp", "image_size": "32", "gpus": "0"}
+
+
+def in_group(folder: Path, **files: str) -> Cgroups:
+    (folder / "own").write_text("0::/\n")
+    for name, content in files.items():
+        (folder / name.replace("_", ".", 1)).write_text(content + "\n")
+    return Cgroups(folder, folder / "own")
+
+
+def test_free_memory_is_that_of_the_machine_or_of_the_group(tmp_path: Path) -> None:
+    about = tmp_path / "meminfo"
+    about.write_text("MemTotal: 9 kB\nMemAvailable:   4 kB\n")
+    nothing = Cgroups(tmp_path / "none", tmp_path / "none")
+    assert free_memory(nothing, about) == 4096
+    group = in_group(tmp_path, memory_max="5000", memory_current="2000")
+    assert free_memory(group, about) == 3000
+    assert free_memory(nothing, tmp_path / "none") is None
+
+
+def test_what_a_step_keeps_is_counted() -> None:
+    network = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 1)).to("meta")
+    # The inputs, 2 x 8, and what the ReLU makes, 2 x 4, which the next layer keeps as well.
+    assert _kept_bytes(network, torch.empty(2, 8, device="meta")) == 4 * (2 * 8 + 2 * 4)
+
+
+@pytest.mark.parametrize(
+    ("free", "jobs", "places", "note"),
+    [
+        (2.0, None, 1, "networks at once: 1 of 4, by 2.0 GB of memory"),
+        (3.1, None, 3, "networks at once: 3 of 4, by 3.1 GB of memory"),
+        (9.0, None, 4, None),
+        (9.0, "2", 2, None),
+        (2.0, "3", 3, "--jobs 3 may be too many: 2.0 GB of memory"),
+    ],
+)
+def test_memory_bounds_the_places(
+    photo_folder: Path, monkeypatch: Patch, free: float, jobs: str | None, places: int,
+    note: str | None,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(memory, "free_memory", lambda: int(free * 10**9))
+    monkeypatch.setattr("study.cluster.resources.usable_cpus", lambda: 4)
+    prepared = ask(photo_folder, **NET, **({"jobs": jobs} if jobs else {}))
+    assert prepared.capacity.full == places
+    assert [n for n in prepared.notes if n.startswith(note or "networks")] == [
+        n for n in prepared.notes if note and n.startswith(note)
+    ]
+    assert any(n.startswith(note) for n in prepared.notes) if note else True
+
+
+def test_not_even_one_network_fits(photo_folder: Path, monkeypatch: Patch) -> None:
+    monkeypatch.setattr(memory, "free_memory", lambda: 10**8)
+    monkeypatch.setattr(memory, "OWN", Cgroups(Path("none"), Path("none")))
+    (fault,) = faults_of(photo_folder, **NET)
+    assert fault.startswith("--backbone mlp takes about 7")
+    assert "in mode scratch, 100.0 MB of memory are free; use a smaller --batch-size," in fault
+    # Heads alone take no memory worth the name.
+    assert ask(photo_folder, mode=["freeze"], weights="none", backbone="mlp").held is None
+
+
+def test_a_kill_for_want_of_memory_is_told_from_others(tmp_path: Path) -> None:
+    group = in_group(tmp_path, memory_max="2000000000", memory_events="oom_kill 1")
+    kills = MemoryKills(group)
+    assert kills.explain("The process is killed by SIGKILL by OOM killer") is None
+    (tmp_path / "memory.events").write_text("oom_kill 2\n")
+    why = "worker killed: out of memory (limit 2.0 GB); use --jobs with fewer at once, or "
+    assert str(kills.explain("anything")).startswith(why)
+    assert kills.explain("anything") is None
+    assert str(kills.explain("killed due to the node running low on memory")).startswith(why)
