@@ -9,7 +9,7 @@ from rich.console import Console
 
 from study.cluster.ray_environment import set_ray_environment
 from study.config.command_line import parse_with, settings_parser
-from study.errors import print_faults
+from study.errors import print_faults, refuse_windows
 from study.preflight.checks import run_checks
 from study.preflight.setup import new_setup
 from study.signals import EXIT_CODE, interruptible
@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 0, 2 or 130."""
     given = parse_with(settings_parser("study/doctor.py", _ABOUT, _EXAMPLES), argv)
     try:
+        refuse_windows()
         with interruptible():
             return _run(given)
     except InputError as error:

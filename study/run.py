@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from study.config.command_line import parse
-from study.errors import print_faults
+from study.errors import print_faults, refuse_windows
 from study.preflight.checks import QUICK, run_checks
 from study.preflight.resume import FinishedError, continued_setup, find_replay
 from study.preflight.setup import Setup, new_setup
@@ -21,6 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Paths and reasons may hold brackets and colons: they are no markup.
     console = Console(soft_wrap=True, markup=False, emoji=False)
     try:
+        refuse_windows()
         with interruptible():
             return _run(given, console)
     except FinishedError as finished:

@@ -14,6 +14,7 @@ import numpy as np
 from study.cluster.folders import folder_faults, store_faults
 from study.config.defaults import DEFAULTS
 from study.preflight.setup import Setup, data_request
+from study.preflight.system import check_system
 from study.tracking.database import database_faults
 from tl_core.data.datasets import ImageSet
 from tl_core.data.given.request import find_data
@@ -119,6 +120,7 @@ QUICK = (
     Check("settings", "nothing", check_settings),
     Check("folder", "nothing", check_folder),
     Check("tracking", "nothing", check_store),
+    Check("machines", "nothing", check_system),
     Check("data", "nothing", check_data),
 )
 """What needs nothing; `study/run.py` runs no other check before these have passed."""

@@ -1,0 +1,125 @@
+"""What the system lacks is found before anything is decoded, and named with the way out."""
+
+import os
+import resource
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from study.errors import refuse_windows
+from study.preflight import system
+from study.preflight.system import limit_faults, ray_folder_faults
+from tests.support.studies.asking import ask, faults_of
+from tests.support.study_fixtures import Patch
+from tl_core.cgroups import Cgroups
+from tl_core.errors import InputError
+
+WAY_OUT = "name a short path on a disk of this machine, such as RAY_TMPDIR=/var/tmp"
+
+
+def told(patch: Patch, folder: Path | None) -> list[str]:
+    if folder:
+        patch.setenv("RAY_TMPDIR", str(folder))
+    return [*map(str, ray_folder_faults())]
+
+
+@pytest.fixture
+def short() -> Path:
+    """A folder with a path that is short enough; that of pytest is not."""
+    return Path("/tmp")
+
+
+def test_the_folder_of_ray(photo_folder: Path, monkeypatch: Patch, short: Path) -> None:
+    assert told(monkeypatch, None) == []
+    assert told(monkeypatch, short) == []
+    assert told(monkeypatch, Path("/none")) == [
+        f"RAY_TMPDIR /none: no such folder, by its full path; {WAY_OUT}"
+    ]
+    assert faults_of(photo_folder) == tuple(told(monkeypatch, Path("/none")))
+    # Nothing is asked of it where there is no Ray.
+    assert ask(photo_folder, debug=True, mode=["scratch"], lr=["0.1"]).settings.debug
+
+
+def test_a_path_that_leaves_no_room_for_a_socket(tmp_path: Path, monkeypatch: Patch) -> None:
+    long = tmp_path / ("x" * 30)
+    long.mkdir()
+    (fault,) = told(monkeypatch, long)
+    size = len(os.fsencode(long))
+    assert fault == (
+        f"RAY_TMPDIR {long}: its path has {size} bytes, and a socket's leaves 28; {WAY_OUT}"
+    )
+
+
+def test_a_folder_of_ray_that_is_full_or_read_only(monkeypatch: Patch, short: Path) -> None:
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=5 * 10**6))
+    assert told(monkeypatch, None) == [
+        "set RAY_TMPDIR, as /tmp: 5.0 MB are free, Ray takes 100.0 MB; make room, or " + WAY_OUT
+    ]
+    (fault,) = told(monkeypatch, Path("/proc/self"))
+    assert fault.startswith("RAY_TMPDIR /proc/self: /proc/self can't be written: ")
+    assert fault.endswith("; " + WAY_OUT)
+
+
+class Limits:
+    """Stands for those of the system."""
+
+    def __init__(self, patch: Patch, soft: int, hard: int, which: int) -> None:
+        self.found, self.which = (soft, hard), which
+        free = (resource.RLIM_INFINITY,) * 2
+        patch.setattr("resource.getrlimit", lambda n: self.found if n == which else free)
+        patch.setattr("resource.setrlimit", self._set)
+        patch.setattr(system, "_own_tasks", lambda: 100)
+        patch.setattr("os.getuid", lambda: 1000)
+        patch.setattr(system, "OWN", Cgroups(Path("none"), Path("none")))
+
+    def _set(self, limit: int, both: tuple[int, int]) -> None:
+        assert limit == self.which
+        self.found = both
+
+
+def test_a_soft_limit_is_raised(monkeypatch: Patch) -> None:
+    limits = Limits(monkeypatch, 100, 4096, resource.RLIMIT_NOFILE)
+    assert [*limit_faults(4)] == []
+    assert limits.found == (256 + 16 * 4, 4096)
+    assert [*limit_faults(2)] == []
+    assert limits.found == (320, 4096), "it is never lowered"
+
+
+def test_too_few_files(monkeypatch: Patch) -> None:
+    Limits(monkeypatch, 100, 300, resource.RLIMIT_NOFILE)
+    assert [*map(str, limit_faults(4))] == [
+        "ulimit -n: 300 open files are allowed, 320 are needed; ulimit -Hn 320 or "
+        "docker run --ulimit nofile=320"
+    ]
+
+
+def test_too_few_processes(monkeypatch: Patch) -> None:
+    Limits(monkeypatch, 200, 400, resource.RLIMIT_NPROC)
+    assert [*map(str, limit_faults(4))] == [
+        "ulimit -u: 400 processes and threads are allowed, 470 are needed with those that you run; "
+        "fewer workers (--jobs) need fewer; ulimit -Hu 470 allows them"
+    ]
+    monkeypatch.setattr("os.getuid", lambda: 0)
+    assert [*limit_faults(4)] == []
+
+
+def test_a_container_with_too_few_processes(tmp_path: Path, monkeypatch: Patch) -> None:
+    Limits(monkeypatch, 200, 10_000, resource.RLIMIT_NPROC)
+    (tmp_path / "own").write_text("0::/\n")
+    (tmp_path / "pids.max").write_text("300\n")
+    (tmp_path / "pids.current").write_text("10\n")
+    monkeypatch.setattr(system, "OWN", Cgroups(tmp_path, tmp_path / "own"))
+    assert [*map(str, limit_faults(2))] == [
+        "--jobs 2 workers: 290 more processes and threads may start here, 310 are needed; "
+        "docker run --pids-limit, or fewer workers (--jobs) need fewer"
+    ]
+    assert [*limit_faults(1)] == []
+
+
+def test_windows_is_refused_at_once() -> None:
+    refuse_windows("linux")
+    refuse_windows("darwin")
+    with pytest.raises(InputError, match="Windows is not supported; WSL 2 runs it"):
+        refuse_windows("win32")
