@@ -86,6 +86,11 @@ def is_server(uri: str) -> bool:
     return uri.startswith(("http://", "https://"))
 
 
+def is_database(uri: str) -> bool:
+    """Whether the URI names a database that has a server, as MLflow takes them."""
+    return re.match(r"(postgresql|mysql|mssql)(\+\w+)?://", uri) is not None
+
+
 def sqlite_file(uri: str) -> Path | None:
     """Return the file of an SQLite URI; None for other stores, and for one in memory."""
     name = uri.removeprefix(_SQLITE).partition("?")[0]

@@ -14,7 +14,7 @@ from study.cluster.node_report import NodeReport, ReportedNode
 from study.cluster.resources import gpu_notes
 from study.cluster.stores import bucket_of
 from study.config.settings import Settings
-from study.config.uris import is_server, without_credentials
+from study.config.uris import is_database, is_server, without_credentials
 from study.diagnosis.estimate import Cells, Eta
 from study.diagnosis.measure import Measured
 from study.preflight.disk import cache_needs, out_needs
@@ -162,7 +162,11 @@ def _tracking(setup: Setup) -> str:
     s = setup.settings
     if s.offline:
         return "off: nothing is sent to MLflow"
-    known = is_server(s.tracking_uri) or s.tracking_uri.startswith("sqlite:///")
+    known = (
+        is_server(s.tracking_uri)
+        or is_database(s.tracking_uri)
+        or s.tracking_uri.startswith("sqlite:///")
+    )
     store = f"{without_credentials(s.tracking_uri)}, experiment {s.experiment}"
     named = f" (from {' and '.join(setup.variables)})" if setup.variables else ""
     return store + named + ("" if known else ": asked when the study starts")

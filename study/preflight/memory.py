@@ -111,16 +111,20 @@ def network_bytes(backbone: Backbone, settings: Settings, on_gpu: bool = False) 
 
 def _kept_bytes(network: nn.Module, inputs: Tensor) -> int:
     """Bytes that a step keeps between its way there and back, apart from the parameters."""
-    own = {StorageWeakRef(p.untyped_storage()) for p in network.parameters()}
+    own = {_storage(parameter) for parameter in network.parameters()}
     kept: dict[StorageWeakRef, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if (key := StorageWeakRef(storage)) not in own:
-            kept[key] = storage.nbytes()
+        if (storage := _storage(tensor)) not in own:
+            kept[storage] = tensor.untyped_storage().nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         result = network.eval()(inputs)
     del result  # Until here it has kept all of them.
     return sum(kept.values())
+
+
+def _storage(tensor: Tensor) -> StorageWeakRef:
+    """What views of the same memory share."""
+    return StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]

@@ -10,12 +10,13 @@ from study.cluster.ray_environment import set_ray_environment
 from study.cluster.resources import check_compiler, gpu_faults, gpus_of, this_machine
 from study.cluster.stores import check_storage
 from study.config.settings import Settings
-from study.config.uris import is_server
+from study.config.uris import is_database, is_server
 from study.preflight.checks import PET, QUICK, Check, set_source
 from study.preflight.disk import disk_faults
 from study.preflight.memory import check_memory
 from study.preflight.setup import Bad, Setup, Undecoded
 from study.tracking.client import check_server
+from study.tracking.database import check_database
 from tl_core.config import FROZEN, Resize
 from tl_core.data.datasets import ImageSet, image_entry
 from tl_core.data.decode_source import format_bad, unreadable
@@ -37,10 +38,12 @@ _LONG_S, _MOST = 1.5, 256
 
 
 def check_tracking(setup: Setup) -> Iterable[Fault]:
-    """An MLflow server answers."""
+    """An MLflow server, or a database's, answers, and can keep the runs."""
     s = setup.settings
     if is_server(s.tracking_uri) and not s.offline:
         check_server(s.tracking_uri, s.experiment)
+    elif is_database(s.tracking_uri) and not s.offline:
+        check_database(s.tracking_uri, s.experiment)
     return []
 
 

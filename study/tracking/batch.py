@@ -1,12 +1,15 @@
 """What waits to be sent to one run of MLflow, and how it is sent."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import RestException
 
+from study.config.uris import is_server, reason
 from study.tracking.client import upload_timeout
 
 # A server takes at most 1,000 values in a batch, of which 100 params, and 6,000 characters a param.
@@ -47,7 +50,8 @@ class Batch:
         with upload_timeout():
             for path in self.files:
                 if Path(path).exists():  # A ledger may be sent long after; files may be gone.
-                    client.log_artifact(run_id, path)
+                    with _explain_root(client, run_id):
+                        client.log_artifact(run_id, path)
         if self.end:
             status, at = self.end
             client.set_terminated(run_id, status, in_ms(at))
@@ -55,8 +59,31 @@ class Batch:
             # Takes a second to import.
             from study.tracking.registry import register_winner
 
-            with upload_timeout():
+            with upload_timeout(), _explain_root(client, run_id):
                 register_winner(client, run_id, Path(self.model))
+
+
+class ArtifactRootError(RuntimeError):
+    """A server has its clients write files to a place that they can't write."""
+
+
+@contextmanager
+def _explain_root(client: MlflowClient, run_id: str) -> Iterator[None]:
+    """Name the server's artifact root in an error, where this process writes to it itself."""
+    try:
+        yield
+    except Exception as error:
+        if not is_server(client.tracking_uri) or isinstance(error, RestException):
+            raise
+        root = str(client.get_run(run_id).info.artifact_uri).partition("/artifacts")[0]
+        if root.startswith(("mlflow-artifacts:", "http")):  # The server takes the files itself.
+            raise
+        why = f"{type(error).__name__}: {reason(error, client.tracking_uri)}"
+        way_out = "mlflow server --artifacts-destination FOLDER has the server write them, for new "
+        raise ArtifactRootError(
+            f"the server's artifact root can't be written from here, at {root} ({why}); {way_out}"
+            "experiments (--experiment)"
+        ) from error
 
 
 def _text(value: Any) -> str:

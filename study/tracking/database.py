@@ -1,17 +1,27 @@
-"""Whether an SQLite file is a store of the MLflow that is installed; found out without MLflow."""
+"""Whether a database is a store of the MLflow that is installed; found out without MLflow.
+
+MLflow itself tries for minutes to reach a database, or waits for ever if packets are lost.
+"""
 
 import importlib.util
 import re
+import socket
 import sqlite3
+import threading
 from contextlib import closing
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from shlex import quote
 
-from study.config.uris import sqlite_file, without_credentials
-from tl_core.errors import Fault
+from study.config.uris import OFFLINE, reason, sqlite_file, without_credentials
+from tl_core.errors import Fault, InputError
 
+_CONNECT_S, _ANSWER_S = 4.0, 10.0
+"""Seconds to connect to a database's server, and for all that it is asked."""
+_PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+_DRIVERS = {"psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
+"""Names in the package index of modules that have others."""
 _MIGRATIONS = Path("store", "db_migrations", "versions")
 """In MLflow's folder: a file for each version of the schema, which names the one before."""
 
@@ -34,10 +44,63 @@ def database_faults(uri: str, experiment: str) -> list[Fault]:
     except sqlite3.Error:
         return []
     shown = without_credentials(uri)
-    if schema and (why := _schema_fault(str(schema[0]), shown)):
-        return [Fault("--tracking-uri", f"{shown}: {why}")]
-    why = deleted_fault(shown, experiment, deleted[0]) if deleted else None
+    why = _store_fault(shown, experiment, schema and schema[0], deleted and deleted[0])
     return [Fault("--tracking-uri", f"{shown}: {why}")] if why else []
+
+
+def check_database(uri: str, experiment: str) -> None:
+    """Raise `InputError` within seconds unless MLflow can keep its runs in a database's server.
+
+    An empty database becomes a store.
+    """
+    faults: list[str | None] = []
+    # In a thread: a driver's own limits don't cover a server that is silent once it is connected.
+    asking = threading.Thread(target=lambda: faults.append(_ask(uri, experiment)), daemon=True)
+    asking.start()
+    asking.join(_ANSWER_S)
+    if fault := faults[0] if faults else f"no answer in {_ANSWER_S:g} s":
+        message = f"{without_credentials(uri)}: {fault}; {OFFLINE}"
+        raise InputError([Fault("--tracking-uri", message)])
+
+
+def _ask(uri: str, experiment: str) -> str | None:
+    """Return what is wrong with a database; None if MLflow may use it."""
+    import sqlalchemy as sql  # Half a second, for those who have a database.
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+    try:
+        url = sql.make_url(uri)
+        engine = sql.create_engine(url, poolclass=sql.NullPool)
+        if url.host and (port := url.port or _PORTS.get(url.get_backend_name())):
+            socket.create_connection((url.host, port), _CONNECT_S).close()
+        with engine.connect() as database:
+            tables = sql.inspect(database).get_table_names()
+            if "alembic_version" not in tables or "experiments" not in tables:
+                return None
+            schema = database.scalar(sql.text("SELECT version_num FROM alembic_version"))
+            query = "SELECT experiment_id FROM experiments WHERE name = :n AND lifecycle_stage = :s"
+            deleted = database.scalar(sql.text(query), {"n": experiment, "s": "deleted"})
+    except ModuleNotFoundError as error:
+        package = _DRIVERS.get(error.name or "", error.name)
+        return f"its driver {error.name} is not installed; pip install {package}"
+    except (ArgumentError, NoSuchModuleError) as error:
+        return f"SQLAlchemy does not know such a database: {reason(error, uri)}"
+    except (OSError, SQLAlchemyError) as error:
+        if isinstance(error, TimeoutError):
+            return f"no answer in {_CONNECT_S:g} s"
+        return getattr(error, "strerror", None) or reason(error, uri)
+    shown = without_credentials(uri)
+    if url.username and schema:  # The line that upgrades needs them.
+        why = _schema_fault(str(schema), shown.replace("://", "://USER:PASSWORD@", 1))
+        return why or _store_fault(shown, experiment, None, deleted)
+    return _store_fault(shown, experiment, schema, deleted)
+
+
+def _store_fault(shown: str, experiment: str, schema: object, deleted: object) -> str | None:
+    """Why MLflow can't keep runs in a store with this schema, and the experiment deleted or not."""
+    if schema and (why := _schema_fault(str(schema), shown)):
+        return why
+    return deleted_fault(shown, experiment, deleted) if deleted is not None else None
 
 
 def deleted_fault(shown: str, experiment: str, experiment_id: object) -> str:
@@ -54,9 +117,9 @@ def _schema_fault(found: str, shown: str) -> str | None:
     own = f"MLflow {version('mlflow')}"
     if found in before:
         upgrade = f"mlflow db upgrade {quote(shown)}"
-        return f"an earlier MLflow has made it; copy the file, then {upgrade} fits it to {own}"
+        return f"an earlier MLflow has made it; back it up, then {upgrade} fits it to {own}"
     why = f"a newer MLflow, or another program, has made it: {own} does not know schema {found}"
-    return f"{why}; use another file"
+    return f"{why}; use another store"
 
 
 @cache

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import select
 import subprocess
 import sys
 import threading
@@ -21,6 +22,11 @@ from tl_core.errors import InputError
 from tl_core.text import pluralize
 
 _POLL_S = 0.2
+_OPENING_S = 180.0
+"""Longest wait until a store is open, seconds: MLflow makes the tables of an empty one."""
+_STALLED_S = 300.0
+"""Longest wait at the end while nothing arrives in the store, seconds. MLflow's client limits each
+request to a server to two minutes at most, but a database's driver may wait for ever."""
 Show = Callable[[int], None]
 """Called with the number of events that are left."""
 
@@ -93,7 +99,7 @@ class ProcessSender:
 
     def wait_for_store(self) -> str:
         """See `Sender`."""
-        self._opened = self._opened or self._read()
+        self._opened = self._opened or self._first_answer()
         if error := self._opened.get("error"):
             raise InputError([f"--tracking-uri: {error}; {OFFLINE}"])
         if faults := self._opened.get("faults"):
@@ -123,6 +129,13 @@ class ProcessSender:
         with contextlib.suppress(BrokenPipeError):  # It has ended; its last line says why.
             self._process.stdin.write(json.dumps(line) + "\n")
             self._process.stdin.flush()
+
+    def _first_answer(self) -> dict[str, Any]:
+        assert self._process.stdout
+        if not select.select([self._process.stdout], [], [], _OPENING_S)[0]:
+            self._process.kill()
+            return {"error": f"the store has not answered in {_OPENING_S:g} s"}
+        return self._read()
 
     def _read(self) -> dict[str, Any]:
         assert self._process.stdout
@@ -183,11 +196,17 @@ def make_sender(settings: Settings) -> Sender:
 def _wait(ended: Callable[[float], bool], folder: Path, show: Show, within_s: float) -> str | None:
     """Wait until all is sent, and show how much is left; return why the wait ended earlier."""
     end = time.monotonic() + within_s
+    moved, before = time.monotonic(), -1
     try:
         while not ended(_POLL_S):
             if time.monotonic() > end:
                 return f"it took more than {within_s:g} s"
-            show(events_left(folder))
+            left = events_left(folder)
+            if left != before:
+                moved, before = time.monotonic(), left
+            elif time.monotonic() - moved > _STALLED_S:
+                return f"nothing has arrived there for {_STALLED_S:g} s"
+            show(left)
     except KeyboardInterrupt:
         return "interrupted"
     return None

@@ -112,8 +112,8 @@ def test_what_was_left_out_is_told(tmp_path: Path) -> None:
 
 def record(status: Any = "done", epochs: int = 2, wall_s: float = 0.0, **given: Any) -> TrialRecord:
     """A trial of two epochs over 100 images at ratio 0.1, or as given."""
-    plain = {"mode": "finetune", "train_ratio": 0.1, "epochs": 2, "min_steps": 0}
-    made = make_record(0, status, (0.5,) * epochs, **plain | given)
+    plain: dict[str, Any] = {"mode": "finetune", "train_ratio": 0.1, "epochs": 2, "min_steps": 0}
+    made = make_record(0, status, (0.5,) * epochs, None, **plain | given)
     made.wall_s = wall_s
     return made
 

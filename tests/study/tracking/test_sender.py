@@ -69,7 +69,17 @@ def test_a_slow_thread(uri: str, tmp_path: Path, monkeypatch: Patch) -> None:
     Ledger(tmp_path).study("mine", make_about())
     sender.follow(tmp_path)
     assert sender.close(within_s=0.1) == "it took more than 0.1 s"
+    monkeypatch.setattr("study.tracking.sender._STALLED_S", 0.1)
+    assert sender.close() == "nothing has arrived there for 0.1 s"
     answers.set()
+    assert sender.close() is None
+
+
+def test_a_store_that_does_not_open(uri: str, monkeypatch: Patch) -> None:
+    monkeypatch.setattr("study.tracking.sender._OPENING_S", 0.0)
+    sender = ProcessSender(uri, "tl-study")
+    with pytest.raises(InputError, match=r"^--tracking-uri: the store has not answered in 0 s; "):
+        sender.wait_for_store()
     assert sender.close() is None
 
 

@@ -1,0 +1,68 @@
+"""Files that a client can't write: the warning names the server's artifact root and its option."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import RestException
+
+from study.tracking.batch import ArtifactRootError, Batch
+from study.tracking.client import configure_client
+
+
+class Client:
+    """Stands for MLflow's: it takes batches, and its files fail."""
+
+    def __init__(self, root: str, error: Exception, uri: str = "http://server:5000") -> None:
+        self.tracking_uri, self.error, self.batches = uri, error, list[Any]()
+        info = SimpleNamespace(artifact_uri=f"{root}/7/0123/artifacts")
+        self.get_run = lambda run_id: SimpleNamespace(info=info)
+
+    def log_batch(self, *batch: Any) -> None:
+        """Keep it."""
+        self.batches.append(batch)
+
+    def log_artifact(self, run_id: str, path: str) -> None:
+        """Fail."""
+        raise self.error
+
+
+def send(client: Client) -> None:
+    configure_client()
+    batch = Batch()
+    Path("report.html").touch()
+    batch.files = ["report.html"]
+    batch.add({"loss": 0.5}, 1, 0.0)
+    batch.send(cast(MlflowClient, client), "0123")
+
+
+@pytest.mark.parametrize("root", ["/srv/mlruns", "s3://bucket/runs"])
+def test_a_root_that_the_client_can_t_write(root: str) -> None:
+    client = Client(root, PermissionError(13, "Permission denied", "/srv"))
+    why = (
+        f"the server's artifact root can't be written from here, at {root}/7/0123 "
+        r"\(PermissionError: \[Errno 13\] Permission denied: '/srv'\); mlflow server "
+        "--artifacts-destination FOLDER has the server write them, for new experiments"
+    )
+    with pytest.raises(ArtifactRootError, match=f"^{why} "):
+        send(client)
+    assert len(client.batches) == 1, "metrics have arrived"
+
+
+def _refused() -> RestException:
+    return RestException({"error_code": "INTERNAL_ERROR", "message": "no"})  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize(
+    "client",
+    [
+        Client("mlflow-artifacts:", PermissionError(13, "no")),
+        Client("/srv", PermissionError(13, "no"), uri="sqlite:///mlflow.db"),
+        Client("/srv", _refused()),
+    ],
+)
+def test_other_failures_are_told_as_they_are(client: Client) -> None:
+    with pytest.raises(type(client.error), match="no"):
+        send(client)
