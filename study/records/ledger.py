@@ -13,12 +13,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from study.records.study_folder import LEDGER
 from study.records.trial_record import TrialRecord, read_config
 from tl_core.config import EpochMetrics
 from tl_core.errors import InputError
+from tl_core.locks import file_lock
 
 ENDINGS = ("done", "some trials failed")
 """Status of a study that needs no resuming."""
@@ -37,7 +38,7 @@ class Ledger:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._lock = FileLock(folder / ".run.lock", thread_local=False)
+        self._lock = file_lock(folder / ".run.lock", thread_local=False)
         try:
             self._lock.acquire(timeout=0)
         except Timeout as error:

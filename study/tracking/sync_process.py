@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from study.config.uris import reason, store_name
 from study.records.ledger import StudyState, read_events, read_state
@@ -24,6 +24,7 @@ from study.records.study_folder import LEDGER
 from study.tracking.sync_state import SyncState, read_sync_state
 from study.tracking.writer import MlflowWriter
 from tl_core.errors import InputError
+from tl_core.locks import file_lock
 
 _PAUSE_S = 1.0
 _TIMEOUT_S = 10.0
@@ -40,7 +41,7 @@ class LedgerSync:
 
     def __init__(self, folder: Path, writer: MlflowWriter) -> None:
         self._folder, self._writer = folder, writer
-        self._lock = FileLock(folder / ".mlflow.lock")
+        self._lock = file_lock(folder / ".mlflow.lock")
         try:
             self._lock.acquire(timeout=_TIMEOUT_S)
         except Timeout as error:

@@ -15,11 +15,12 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, Timeout
 from numpy.typing import DTypeLike
 
 from tl_core.data.scanning.outputs import CACHE_SIGNATURE, CACHE_TAG
 from tl_core.files import leftovers, naming, replace_file, replace_folder
+from tl_core.locks import file_lock
 from tl_core.runtime import usable_cpus
 
 MANIFEST = "SHA256SUMS"
@@ -144,5 +145,5 @@ def _sweep(parent: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _lock(entry: Path) -> FileLock:
-    return FileLock(entry.with_suffix(".lock"))
+def _lock(entry: Path) -> BaseFileLock:
+    return file_lock(entry.with_suffix(".lock"))
