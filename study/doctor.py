@@ -14,6 +14,7 @@ from study.preflight.checks import run_checks
 from study.preflight.setup import new_setup
 from study.signals import EXIT_CODE, interruptible
 from tl_core.errors import Fault, InputError
+from tl_core.runtime import name_user
 from tl_core.text import printable
 
 _ABOUT = """\
@@ -53,6 +54,7 @@ def _run(given: Mapping[str, Any]) -> int:
         return _refuse(setup.setting_faults)
     for fault in setup.setting_faults:  # The checks take a while, and may find more.
         console.print(printable(str(fault)), style="red", soft_wrap=True)
+    name_user()
     with console.status("importing torch and Ray"):
         set_ray_environment(own=setup.settings.address == "local")
         import ray

@@ -53,9 +53,10 @@ def _run_study(setup: Setup, console: Console) -> int:
     # What follows imports torch: a wrong setting, or --help, need not wait for it.
     from study.preflight.prepare import prepare
     from study.tracking.sender import make_sender
-    from tl_core.runtime import keep_freed_memory
+    from tl_core.runtime import keep_freed_memory, name_user
 
     keep_freed_memory()
+    name_user()
     prepared = prepare(setup)
     sender = make_sender(prepared.settings)  # Its process imports MLflow beside the imports here.
     from study.diagnosis.first_line import first_line

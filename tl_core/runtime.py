@@ -1,6 +1,7 @@
 """How torch and the C library use this machine's threads and memory."""
 
 import ctypes
+import getpass
 import os
 import sys
 from collections.abc import Iterator
@@ -27,6 +28,17 @@ def keep_freed_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
         mallopt(_M_TOP_PAD, 256 * 2**20)
         mallopt(_M_MMAP_THRESHOLD, _MAX_MMAP_THRESHOLD)
+
+
+def name_user() -> None:
+    """Give a user id without a name one, as `USER`: torch's compiler and others fail without.
+
+    Containers run with ids that their list of users lacks (`docker run --user 1234`).
+    """
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        os.environ["USER"] = f"uid-{os.getuid()}"
 
 
 def usable_cpus(groups: Cgroups = OWN) -> int:

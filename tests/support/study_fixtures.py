@@ -87,10 +87,11 @@ def finished_study(
 ) -> FinishedStudy:
     """A real study, made once for all test processes, to be read only; `copy` gives one to change.
 
-    It takes half a minute of a core.
+    It takes half a minute of a core, in a folder whose name has what paths and URIs write in other
+    ways.
     """
     base = tmp_path_factory.getbasetemp()
-    home = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "finished"
+    home = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "finished #1 à 50%20"
     with FileLock(f"{home}.lock"):
         if not home.exists():
             home.mkdir()

@@ -1,3 +1,4 @@
+import getpass
 import os
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import torch
 
 from tl_core.cgroups import Cgroups
 from tl_core.data.decode import decoding_threads
-from tl_core.runtime import describe_cpus, keep_freed_memory, one_thread, usable_cpus
+from tl_core.runtime import describe_cpus, keep_freed_memory, name_user, one_thread, usable_cpus
 
 
 def test_glibc_is_told_and_may_be_told_again() -> None:
@@ -84,6 +85,19 @@ def test_a_quota_limits_the_cores(
     (tmp_path / "groups").mkdir(exist_ok=True)
     assert usable_cpus(Cgroups(tmp_path / "groups", tmp_path / "own")) == expected
     assert usable_cpus(Cgroups(tmp_path / "no groups", tmp_path / "none")) == 8
+
+
+def test_a_user_id_without_a_name_gets_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
+    monkeypatch.setattr(os, "getuid", lambda: 1234)
+    monkeypatch.setenv("USER", "me")
+    name_user()
+    assert os.environ["USER"] == "me"
+    monkeypatch.delenv("USER")
+    name_user()
+    assert (os.environ["USER"], getpass.getuser()) == ("uid-1234", "uid-1234")
 
 
 def test_what_bounds_the_cores_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
