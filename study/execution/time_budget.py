@@ -1,6 +1,6 @@
 """`--max-time`: which trials still fit into the time of a command, and what had to be left out.
 
-A trial is expected to take as long as an ended one of its mode, scaled by the images that both
+A trial is expected to take as long as ended ones of its mode, scaled by the images that they
 process; else as a running one's speed says; else as one measured step does. A network of the search
 starts only if there is time left for it, for the networks at smaller ratios, which cost less and
 together are the curve, and for confirming all of them. So the largest ratios are left out first.
@@ -142,9 +142,12 @@ class TimeBudget:
         same = [r for r in ended if r.config.mode == config.mode] or ended
         cell = Cell(same[-1].config.mode, config.train_ratio)
         [near, *_] = nearest(cell, (Cell.of(r.config) for r in same))
-        last = next(r for r in reversed(same) if Cell.of(r.config) == near)
-        usual = trial_s(last.config, self.shape, UNIT, tests=bool(last.test)) or math.inf
-        return last.wall_s / usual * last.config.epochs / len(last.history)
+        # The first trial of a worker takes longer by the worker's start.
+        return min(map(self._scale_of, [r for r in same if Cell.of(r.config) == near][-3:]))
+
+    def _scale_of(self, record: TrialRecord) -> float:
+        usual = trial_s(record.config, self.shape, UNIT, tests=bool(record.test)) or math.inf
+        return record.wall_s / usual * record.config.epochs / len(record.history)
 
     def _running(self, records: Sequence[TrialRecord]) -> list[TrialGroup]:
         """What is left of the trials that run."""

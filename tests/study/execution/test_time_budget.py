@@ -133,11 +133,13 @@ def test_seconds_go_by_ended_trials_then_by_running_ones(tmp_path: Path) -> None
     # One that was stopped after half of its epochs would have taken twice as long.
     stopped = record("pruned", 1, wall_s=10)
     assert seconds(tmp_path, [stopped]) == pytest.approx(20 * usual / small)
-    # A whole network of another mode takes as long; the nearest ratio counts, and the last trial.
+    # A whole network of another mode takes as long; the nearest ratio counts, and its fastest.
     other = record(wall_s=10, mode="scratch")
     assert seconds(tmp_path, [other]) == pytest.approx(10 * usual / small)
     near = record(wall_s=3 * usual, train_ratio=0.4)
     assert seconds(tmp_path, [near, record(wall_s=10)]) == pytest.approx(3 * usual)
+    starts = record(wall_s=9 * usual, train_ratio=0.4)
+    assert seconds(tmp_path, [starts, near, starts]) == pytest.approx(3 * usual)
     # 1,000 images a second.
     assert seconds(tmp_path, [record("running", 1)]) == pytest.approx(usual / 1000)
     assert seconds(tmp_path, [record("failed", wall_s=10)]) == 0
