@@ -20,16 +20,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 0, 2 or 130."""
     given = _parser().parse_args(argv)
     # These import torch, and --help or a wrong flag need not wait for it.
-    import torch
-
     from study.reporting import prediction_output
+    from tl_core.device import find_device
     from tl_core.errors import Fault, InputError
     from tl_core.inference.serialization import load_model
 
     faults: list[Fault | str] = []
     try:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        model = load_model(find_model(given.model), device)
+        model = load_model(find_model(given.model), find_device())
         for note in model.notes:
             print(f"note: this model was {note}", file=sys.stderr)
         show = prediction_output.print_lines if given.json else prediction_output.print_table

@@ -18,7 +18,7 @@ Mode = Literal["freeze", "probe", "partial", "finetune", "lp_ft", "scratch"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 FROZEN: tuple[Mode, ...] = ("freeze", "probe")
 """The modes that train heads alone, on the features of a frozen network."""
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "fp16", "bf16"]
 BatchNorm = Literal["frozen", "train"]
 Schedule = Literal["cosine", "constant"]
 AuxTarget = Literal["standardized", "raw"]

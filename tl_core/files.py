@@ -38,7 +38,7 @@ def user_path(text: str) -> Path:
     return Path(os.path.expanduser(text))  # noqa: PTH111
 
 
-def replace_file(path: Path, content: str | bytes, alone: bool = False) -> None:
+def replace_file(path: Path, content: str | bytes | memoryview, alone: bool = False) -> None:
     """Write a file so that readers see the old or the new content, also after a kill or power cut.
 
     `alone` says that no other process writes it at the same time; then the temporary file that a
@@ -47,7 +47,7 @@ def replace_file(path: Path, content: str | bytes, alone: bool = False) -> None:
     Raises `OSError` that names the file if it can't be written; then the old content stays.
     """
     # Names of files and classes need not be UTF-8; in JSON the escapes mean the same.
-    data = content if isinstance(content, bytes) else content.encode(errors="backslashreplace")
+    data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     # A unique name, because a study and its report may write the same file at once.
     fresh = path.with_name(f".{path.name}.{'fresh' if alone else secrets.token_hex(4)}")
     try:

@@ -21,6 +21,7 @@ from benchmarks.common import environment
 from study.records.trial_record import read_config
 from tl_core.config import ARTICLE_SIZE, TrialConfig, earlier_recipe
 from tl_core.data.datasets import ImageSet
+from tl_core.device import find_device
 from tl_core.objectives.losses import log_losses
 from tl_core.objectives.metrics import hits
 from tl_core.progress import track
@@ -192,7 +193,7 @@ def _set_up() -> None:
 def _run(trial: Planned, path: Path, cache: Path) -> Finished:
     """Train one trial on the decoded images at `path`, and score it on the test set."""
     images = ImageSet.open(path)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = find_device()
     start = time.perf_counter()
     result = run_trial(trial.config, images, cache, device, read_test=True)
     seconds = round(time.perf_counter() - start, 2)

@@ -17,9 +17,9 @@ from tl_core.config import Mode, Precision, TrialConfig, earlier_recipe
 from tl_core.data import demo
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.sources import folder_source
+from tl_core.device import best_precision, find_device, is_gpu, synchronize
 from tl_core.files import user_path
 from tl_core.models.backbones import Backbone
-from tl_core.models.precision import best_precision
 from tl_core.progress import track
 from tl_core.runtime import one_thread
 from tl_core.training.setup import pretrained
@@ -51,12 +51,12 @@ class Bench:
     @property
     def device(self) -> torch.device:
         """Where networks run."""
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return find_device()
 
     @property
     def gpus(self) -> int:
         """GPUs that a study may use."""
-        return 1 if self.device.type == "cuda" else 0
+        return 1 if is_gpu(self.device) else 0
 
     @property
     def precision(self) -> Precision:
@@ -126,7 +126,7 @@ def tile(images: ImageSet, times: int, into: Path) -> ImageSet:
 
 def matrix_product(device: torch.device, precision: Precision, least_s: float = 0.3) -> float:
     """FLOP/s of a square matrix product with torch's number of threads."""
-    n = 8192 if device.type == "cuda" else 1024
+    n = 8192 if is_gpu(device) else 1024
     if precision == "bf16" and best_precision(device) != "bf16":
         n = 256  # Emulated: a larger product takes seconds.
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -137,7 +137,7 @@ def matrix_product(device: torch.device, precision: Precision, least_s: float = 
 
 def memory_copy(device: torch.device, least_s: float = 0.3) -> float:
     """Bytes/s that a copy reads and writes in total."""
-    n_bytes = 2**31 if device.type == "cuda" else 2**27
+    n_bytes = 2**31 if is_gpu(device) else 2**27
     source = torch.ones(n_bytes, dtype=torch.uint8, device=device)
     into = torch.empty_like(source)
     return 2 * n_bytes * runs_per_s(lambda: into.copy_(source), device, least_s)
@@ -149,7 +149,7 @@ def ceilings(device: torch.device) -> dict[str, float]:
     found = _of(cpu, f"CPU, {n} threads") if n > 1 else {}
     with one_thread():
         found |= _of(cpu, "CPU, 1 thread")
-    return found | (_of(device, "GPU") if device.type == "cuda" else {})
+    return found | (_of(device, "GPU") if is_gpu(device) else {})
 
 
 def _of(device: torch.device, where: str) -> dict[str, float]:
@@ -165,8 +165,7 @@ def runs_per_s(run: Callable[[], object], device: torch.device, least_s: float) 
 
     def once() -> None:
         run()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        synchronize(device)
 
     once()
     start, n = time.perf_counter(), 0

@@ -18,6 +18,7 @@ from tl_core.config import EpochMetrics, Report, TrialConfig
 from tl_core.data.decode import to_square
 from tl_core.data.sources import folder_source
 from tl_core.data.splits import make_split
+from tl_core.device import is_gpu
 from tl_core.inputs.batches import epoch_order, eval_batches, split_batches
 from tl_core.models.backbones import Backbone, load_backbone
 from tl_core.models.heads import Heads, TwoHeadedNet
@@ -91,7 +92,7 @@ class _Loop:
 
     def _read(self, batches: Iterable[np.ndarray]) -> Iterator[list[Tensor]]:
         # On a CPU a loader process would take the trial's only core; on a GPU cores are idle.
-        workers = 2 if self._device.type == "cuda" else 0
+        workers = 2 if is_gpu(self._device) else 0
         indices = [batch.tolist() for batch in batches]
         # Its own generator: by default the loader draws from dropout's.
         own = torch.Generator()

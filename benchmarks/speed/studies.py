@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import torch
 from mlflow import MlflowClient
 from ray import tune
 from ray.air.integrations.mlflow import MLflowLoggerCallback
@@ -31,6 +30,7 @@ from study.trials.features import with_features
 from study.trials.trial_context import make_context
 from study.trials.worker import run_in_worker
 from tl_core.config import EpochMetrics, TrialConfig
+from tl_core.device import CPU, find_device
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def run_naive_study(configs: list[TrialConfig], root: Path, folder: Path, gpus: 
 
 
 def _trial(drawn: dict[str, Any], root: Path) -> None:
-    device = torch.device("cuda" if ray.get_gpu_ids() else "cpu")
+    device = find_device() if ray.get_gpu_ids() else CPU
     history: list[dict[str, Any]] = []
 
     def report(metrics: EpochMetrics) -> None:

@@ -19,6 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study.cluster.stores import Files, Folder
 from tl_core.data.cache import damage, publish
+from tl_core.training.checkpoints import Content
 
 _PIECE = 64 * 2**20
 """Bytes of one object in Ray's store; files are sent in pieces, as they may not fit."""
@@ -79,9 +80,9 @@ class RemoteStore:
         content: bytes = self._call("read", name)
         return content
 
-    def write(self, name: str, content: bytes) -> None:
+    def write(self, name: str, content: Content) -> None:
         """Replace a file whole; on return it is on the driver's disk."""
-        self._call("write", name, content)
+        self._call("write", name, bytes(content))  # Ray sends no view.
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""

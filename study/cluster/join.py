@@ -20,6 +20,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study.cluster.ray_environment import LOGICAL, worker_environment
 from study.errors import NodeError
+from tl_core.device import CPU, find_device
 from tl_core.errors import Fault, InputError
 from tl_core.runtime import keep_freed_memory
 
@@ -209,7 +210,7 @@ def settle_worker(wanted: Versions) -> torch.device:
     keep_freed_memory()
     # One thread for each core it has: workers that share threads wait for each other.
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
-    return torch.device("cuda" if ray.get_gpu_ids() and gpus_are_real() else "cpu")
+    return find_device() if ray.get_gpu_ids() and gpus_are_real() else CPU
 
 
 def own_address() -> str:

@@ -1,12 +1,10 @@
 """Reports of a cluster's nodes, and whether a study can run on all of them."""
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from study.cluster.folders import folder_faults, nearest
 from study.cluster.join import (
@@ -24,10 +22,12 @@ from study.cluster.resources import (
     Resources,
     best_precisions,
     check_compiler,
+    common_precision,
     hardware,
 )
 from study.config.settings import Settings
 from tl_core.config import Precision
+from tl_core.device import find_device, gpus_here, memory
 from tl_core.errors import Fault, InputError
 from tl_core.runtime import usable_cpus
 from tl_core.training.setup import needs_pretrained, pretrained
@@ -62,7 +62,7 @@ class ReportedNode:
 
 def this_node(settings: Settings) -> ReportedNode:
     """This machine alone, reported as a node is."""
-    node = Node("", "this machine", usable_cpus(), torch.cuda.device_count())
+    node = Node("", "this machine", usable_cpus(), len(gpus_here()))
     report = report_node(settings.cache.resolve(), _weights(settings), compiles=False)
     return ReportedNode(node, report)
 
@@ -84,17 +84,15 @@ def report_node(cache: Path, weights: tuple[str, str, int] | None, compiles: boo
         weights: name, weights and image size of a network that is needed.
         compiles: try whether networks can be compiled.
     """
-    cuda = range(torch.cuda.device_count())
-    device = torch.device("cuda" if cuda else "cpu")
     return NodeReport(
         versions(),
         hardware(),
-        tuple(torch.cuda.mem_get_info(i) for i in cuda),
+        tuple(map(memory, gpus_here())),
         best_precisions(),
         next(map(str, folder_faults("--cache", cache)), None),
         shutil.disk_usage(nearest(cache)).free,
         _fault(lambda: pretrained(*weights, "fp32")) if weights else None,
-        _fault(lambda: check_compiler(device)) if compiles else None,
+        _fault(lambda: check_compiler(find_device())) if compiles else None,
     )
 
 
@@ -116,7 +114,7 @@ def _fault(check: Callable[[], object]) -> str | None:
 def resources_of(settings: Settings, reported: list[ReportedNode]) -> Resources:
     """Return what the nodes have together.
 
-    Raises `InputError` naming every node that can't work with the driver.
+    Raises `InputError` naming every node that can't work with the driver, or GPUs of several kinds.
     """
     if faults := [why for each in reported for why in _faults(each, settings)]:
         raise InputError([Fault("--address", f"{settings.address}: {why}") for why in faults])
@@ -127,7 +125,8 @@ def resources_of(settings: Settings, reported: list[ReportedNode]) -> Resources:
         # A node that joins later is expected to have one core a GPU.
         cpus_per_gpu=min((node.cpus / node.gpus for node in reports if node.gpus), default=1.0),
         gpus_are_real=gpus_are_real(),
-        precisions={device: _worst(device, reports.values()) for device in ("cpu", "cuda")},
+        gpu_kind=_gpu_kind(settings, reports.values()),
+        precisions=_precisions(reports.values()),
         nodes=tuple(
             {"node": node.address, "gpus_of_ray": node.gpus} | report.hardware
             for node, report in reports.items()
@@ -135,9 +134,22 @@ def resources_of(settings: Settings, reported: list[ReportedNode]) -> Resources:
     )
 
 
-def _worst(device: str, reports: Iterable[NodeReport]) -> Precision:
-    found = [report.precisions[device] for report in reports if device in report.precisions]
-    return "bf16" if found and all(precision == "bf16" for precision in found) else "fp32"
+def _precisions(reports: Collection[NodeReport]) -> dict[str, Precision]:
+    """The best number format that all CPUs, and all GPUs of a kind, have."""
+    kinds = {"cpu", "cuda"}.union(*(report.precisions for report in reports))
+    return {
+        kind: common_precision(r.precisions[kind] for r in reports if kind in r.precisions)
+        for kind in kinds
+    }
+
+
+def _gpu_kind(settings: Settings, reports: Iterable[NodeReport]) -> str:
+    """The one kind of GPU that the nodes have; `cuda` if they have none yet."""
+    kinds = {kind for report in reports for kind in report.precisions} - {"cpu"}
+    if len(kinds) > 1:
+        why = f"its nodes have GPUs of the kinds {', '.join(sorted(kinds))}; one kind is expected"
+        raise InputError([Fault("--address", f"{settings.address}: {why}")])
+    return next(iter(kinds), "cuda")
 
 
 def _faults(reported: ReportedNode, settings: Settings) -> Iterator[str]:

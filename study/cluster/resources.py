@@ -1,7 +1,7 @@
 """What a study has to work with: cores and GPUs of this machine or of a cluster, and a compiler."""
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,8 @@ import torch
 from study.cluster.ray_environment import LOGICAL
 from study.config.settings import Settings
 from tl_core.config import Precision
+from tl_core.device import CPU, best_precision, find_device, gpu_names, gpus_here
 from tl_core.errors import Fault, InputError
-from tl_core.models.precision import best_precision
 from tl_core.runtime import usable_cpus
 from tl_core.text import pluralize
 
@@ -29,9 +29,11 @@ class Resources:
     gpus_are_real: bool
     """Whether networks run on them; logical GPUs are numbers in Ray's books alone."""
     precisions: Mapping[str, Precision]
-    """The best number format of `cpu` and `cuda` that every node has."""
+    """The best number format of `cpu`, and of each kind of GPU, that every node has."""
     nodes: tuple[dict[str, Any], ...] = ()
     """Of a cluster: each node, for the record; () means this machine alone."""
+    gpu_kind: str = "cuda"
+    """What torch calls its GPUs; a cluster that has none yet is expected to get NVIDIA's."""
 
     @property
     def joined(self) -> bool:
@@ -44,7 +46,7 @@ class Resources:
 
     def device(self, gpus: int) -> torch.device:
         """What networks run on if so many GPUs are used."""
-        return torch.device("cuda" if gpus and self.gpus_are_real else "cpu")
+        return torch.device(self.gpu_kind if gpus and self.gpus_are_real else "cpu")
 
     def cpus_for(self, gpus: int) -> int:
         """Cores that trials can count on, on whichever node their GPUs are."""
@@ -60,21 +62,32 @@ class Resources:
 
 def this_machine() -> Resources:
     """The resources of this machine."""
-    gpus, cpus = torch.cuda.device_count(), usable_cpus()
-    there = torch.cuda.is_available()
-    return Resources(cpus, gpus, cpus / max(1, gpus), there, best_precisions())
+    gpus, cpus = len(gpus_here()), usable_cpus()
+    kind = find_device().type if gpus else "cuda"
+    return Resources(cpus, gpus, cpus / max(1, gpus), gpus > 0, best_precisions(), gpu_kind=kind)
 
 
 def best_precisions() -> dict[str, Precision]:
-    """The best number format of each device; without a GPU, of the CPU alone."""
-    devices = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    return {device: best_precision(torch.device(device)) for device in devices}
+    """The best number format of the CPU and, if there are GPUs, of all of these."""
+    found: dict[str, Precision] = {"cpu": best_precision(CPU)}
+    if gpus := gpus_here():
+        found[gpus[0].type] = common_precision(map(best_precision, gpus))
+    return found
+
+
+def common_precision(best: Iterable[Precision]) -> Precision:
+    """The best number format that several devices compute in without emulating it.
+
+    All trials of a study have one, so that their numbers are comparable. A GPU with bfloat16 has
+    float16 as well.
+    """
+    found = {*best}
+    return "fp32" if "fp32" in found or not found else "fp16" if "fp16" in found else "bf16"
 
 
 def hardware() -> dict[str, Any]:
     """Usable CPU cores, and the GPUs by name."""
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return {"machine": platform.machine(), "cpus": usable_cpus(), "gpus": gpus}
+    return {"machine": platform.machine(), "cpus": usable_cpus(), "gpus": gpu_names()}
 
 
 def gpus_of(settings: Settings, resources: Resources) -> int:
@@ -123,8 +136,11 @@ def check_compiler(device: torch.device) -> None:
         raise InputError([Fault("--compile", f"{why}; install g++, or leave it out")]) from error
 
 
-def precision_notes(settings: Settings, best: Precision) -> list[str]:
+def precision_notes(settings: Settings, best: Precision, on_gpu: bool) -> list[str]:
     """Notes on the number format that was asked for; `best` is the hardware's."""
-    if settings.precision == "bf16" and best == "fp32":
-        return ["this hardware emulates bf16, which takes many times as long as fp32"]
-    return []
+    asked = settings.precision
+    # A GPU with bfloat16 has float16; a CPU's kernels are for bfloat16 alone.
+    native = {"fp32", best, *(["fp16"] if on_gpu and best == "bf16" else [])}
+    if asked in native or asked == "auto":
+        return []
+    return [f"this hardware emulates {asked}, which takes many times as long as {best}"]

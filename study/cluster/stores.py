@@ -20,7 +20,7 @@ from study.config.uris import reason, without_credentials
 from tl_core.errors import Fault, InputError
 from tl_core.files import replace_folder
 from tl_core.inference.model_card import CARD, WEIGHTS
-from tl_core.training.checkpoints import LocalFile
+from tl_core.training.checkpoints import Content, LocalFile
 
 Files = Mapping[str, bytes]
 """Content by the name of the file, which may have a folder: `mistakes/01.jpg`."""
@@ -32,7 +32,7 @@ class Storage(Protocol):
     def read(self, name: str) -> bytes:
         """Return a file's content; raises `FileNotFoundError` if there is none."""
 
-    def write(self, name: str, content: bytes) -> None:
+    def write(self, name: str, content: Content) -> None:
         """Replace a file whole, durably; raises `OSError` if that fails."""
 
     def remove(self, name: str) -> None:
@@ -55,7 +55,7 @@ class Folder:
         """Return a file's content."""
         return LocalFile(self.root / name).read()
 
-    def write(self, name: str, content: bytes) -> None:
+    def write(self, name: str, content: Content) -> None:
         """Replace a file whole; it survives a loss of power."""
         LocalFile(self.root / name).write(content)
 
@@ -89,7 +89,7 @@ class Bucket:
         with files.open_input_stream(f"{root}/{name}") as file:
             return bytes(file.read())
 
-    def write(self, name: str, content: bytes) -> None:
+    def write(self, name: str, content: Content) -> None:
         """Replace a file; readers see it whole or not at all."""
         files, root = self._open()
         path = f"{root}/{name}"
@@ -158,7 +158,7 @@ class StoredFile:
         """Return its content."""
         return self.storage.read(self.name)
 
-    def write(self, content: bytes) -> None:
+    def write(self, content: Content) -> None:
         """Replace it whole."""
         self.storage.write(self.name, content)
 

@@ -60,6 +60,7 @@ DEFAULTS: dict[str, Any] = {
     "storage": None,
     "gpus": None,
     "trials_per_gpu": 1,
+    "checkpoint_every": 30.0,
     "jobs": None,
     "max_time": None,
     "max_failures": 2,

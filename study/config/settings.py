@@ -100,7 +100,8 @@ class Settings(BaseModel):
     )
     weights: str = Field(description="`default` (pretrained), `none` (random) or a file")
     precision: Literal["auto", Precision] = Field(
-        description="what networks compute in: fp32, bf16, or auto: bf16 where hardware has it"
+        description="what networks compute in: fp32, bf16, fp16, or auto: bf16 where all devices "
+        "of the study have it, else fp16 on GPUs that all have tensor cores, else fp32"
     )
     compile: bool = Field(
         description="`torch.compile` networks that learn: minutes at first, then faster on GPUs"
@@ -196,6 +197,10 @@ class Settings(BaseModel):
     )
     max_failures: Annotated[int, Field(ge=0)] = Field(
         description="restarts of a trial whose worker dies"
+    )
+    checkpoint_every: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        description="seconds between two checkpoints of a network that learns: a kill loses at "
+        "most these, and the time that a checkpoint takes to write"
     )
     trials_per_gpu: Count = Field(description="full-network trials that share a GPU")
     jobs: Count | None = Field(

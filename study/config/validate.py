@@ -22,7 +22,7 @@ from tl_core.errors import Fault, InputError
 
 _STUDY_ONLY = (
     "trials", "metric", "trials_per_gpu", "design", "objective", "sampler", "confirm",
-    "confirm_seeds", "max_failures", "address", "storage", "jobs", "max_time",
+    "confirm_seeds", "max_failures", "address", "storage", "checkpoint_every", "jobs", "max_time",
 )  # fmt: skip
 _STEPPING: set[Mode] = {*MODES} - {"probe"}
 _NETWORKS: set[Mode] = {*MODES} - {*FROZEN}
@@ -31,7 +31,7 @@ _READ_BY: dict[str, set[Mode]] = {
     **dict.fromkeys(("lr", "aux_weight", "epochs", "min_steps", "schedule"), _STEPPING),
     **dict.fromkeys(("aux_target", "weight_decay", "batch_size"), _STEPPING),
     **dict.fromkeys(("batchnorm", "head_lr_ratio", "layer_decay", "compile"), _NETWORKS),
-    **dict.fromkeys(("trials_per_gpu", "jobs"), _NETWORKS),
+    **dict.fromkeys(("trials_per_gpu", "jobs", "checkpoint_every"), _NETWORKS),
     "seeds": {*FROZEN},
     "unfreeze": {"partial"},
     "weights": {*MODES} - {"scratch"},
@@ -139,6 +139,7 @@ PLACES = {
 """Settings of the places of results, and of one run; a new run chooses its own."""
 _LAYERS = ("data", "backbone", "debug", "preset")
 """Settings that the defaults of others depend on; the command always has them."""
+_OF_RUNNING = ("experiment", "checkpoint_every", "jobs", "max_time")
 _OF_DATA = ("root", "train", "val", "test", "group", "group_regex", "include", "exclude")
 _DECIDING = ("mode", "train_ratio", "objective")
 """Settings that the defaults of `trials` and `design` depend on."""
@@ -151,7 +152,7 @@ def settings_of(study: Mapping[str, Any]) -> Settings:
         stored |= ARTICLE_RECIPE | {"batchnorm": "train", "head_lr_ratio": 1.0}
         stored["augment"] = "flip" if stored.pop("hflip") else "none"
     newer = ("address", "storage", "resize", "unfreeze", "layer_decay", "class_weights")
-    later = {name: DEFAULTS[name] for name in (*newer, "experiment", "jobs", "max_time", *_OF_DATA)}
+    later = {name: DEFAULTS[name] for name in (*newer, *_OF_RUNNING, *_OF_DATA)}
     return Settings.model_validate(later | stored)
 
 

@@ -37,8 +37,6 @@ class Speeds:
     """Images a second of a whole network that learns."""
     partial: float | None = None
     """Images a second of the last stages, if they alone learn."""
-    save_s: float = 0.0
-    """Seconds an epoch of such a network beside training and validation: its checkpoint."""
     sweep: float | None = None
     """Products a second of frozen trials (`study.search.short_sweeps.products`), on one core."""
     probe: float | None = None
@@ -114,7 +112,7 @@ def trial_s(config: TrialConfig, shape: Shape, speeds: Speeds, tests: bool = Fal
         return None
     n_train, n_val = (round(share * shape.images) for share in (config.train_ratio, HELD_OUT))
     seconds = _DRIVER_S + Budget.of(config, n_train).passes * n_train / rate
-    seconds += config.epochs * speeds.save_s + (config.epochs + tests) * n_val / scoring
+    seconds += (config.epochs + tests) * n_val / scoring
     if needs_features(config.mode) and speeds.probe:
         seconds += products(_its_probe(config), shape) / speeds.probe
     return seconds

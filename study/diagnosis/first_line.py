@@ -76,7 +76,7 @@ def measure_step(prepared: Prepared) -> tuple[Speeds, int] | None:
             with torch.inference_mode():
                 cached = lower(images)
             partial = _images_per_s(upper, cached.clone(), backbone.precision)
-    return Speeds(_FORWARD * train, train, partial, 0.0, PER_S, PER_S), backbone.n_features
+    return Speeds(_FORWARD * train, train, partial, PER_S, PER_S), backbone.n_features
 
 
 def _backbone(prepared: Prepared) -> Backbone:

@@ -124,8 +124,7 @@ def _measure(
     report("measuring")
     found.speeds = replace(found.speeds, forward=mean(_ask(workers, "forward", until)))
     if {*settings.mode} - {*FROZEN, "partial"}:
-        train, save_s = map(mean, zip(*_ask(workers, "train", until), strict=True))
-        found.speeds = replace(found.speeds, train=train, save_s=save_s)
+        found.speeds = replace(found.speeds, train=mean(_ask(workers, "train", until)))
     if "partial" in settings.mode:
         rates = _ask(workers, "train_partial", until)
         found.speeds = replace(found.speeds, partial=mean(rates))

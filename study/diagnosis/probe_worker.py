@@ -16,17 +16,16 @@ import numpy as np
 from study.cluster.join import Versions, settle_worker
 from tl_core.config import EpochMetrics, TrialConfig
 from tl_core.data.datasets import ImageSet
-from tl_core.data.splits import make_split
+from tl_core.device import is_gpu
 from tl_core.inputs.batches import eval_batch
 from tl_core.inputs.features import extract
 from tl_core.models.backbones import load_backbone
-from tl_core.training.checkpoints import LocalFile
 from tl_core.training.train import run_trial
 
 _LONG_S = 4.0
 """Seconds that a network learns for after its first epoch, which is slower; at least one epoch."""
 _FORWARD_S = 2.0
-_STEPS, _MOST = {"cpu": 1, "cuda": 16}, 2048
+_STEPS, _GPU_STEPS, _MOST = 1, 16, 2048
 """Steps an epoch, and images: a GPU waits for the processor when an epoch ends."""
 
 
@@ -51,8 +50,7 @@ class ProbeWorker:
         self._probe = probe
         self._device = settle_worker(probe.versions)
         self._folder = make_temp_dir(probe.temp_dir)
-        self._images = noise(self._folder / "images", probe.net, self._device.type)
-        self._forward = math.inf
+        self._images = noise(self._folder / "images", probe.net, is_gpu(self._device))
 
     def is_up(self) -> bool:
         """Return when the worker has come up."""
@@ -69,26 +67,21 @@ class ProbeWorker:
         while time.perf_counter() - start < _FORWARD_S:
             extract(self._images, backbone, self._device, views)
             n += size
-        self._forward = n / (time.perf_counter() - start)
-        return self._forward
+        return n / (time.perf_counter() - start)
 
-    def train(self) -> tuple[float, float]:
-        """Images a second of a network that learns, and seconds an epoch of its checkpoint."""
-        watch = _Watch(_LONG_S)
-        place = LocalFile(self._folder / "checkpoint")
-        given = (self._probe.net, self._images, self._folder, self._device)
-        with suppress(_EnoughError):
-            run_trial(*given, watch, checkpoint=place)
-        split = make_split(self._images.labels, self._probe.net.train_ratio)
-        epoch_s = len(split.train) / watch.images_per_s + len(split.val) / self._forward
-        return watch.images_per_s, max(0.0, watch.epoch_s - epoch_s)
+    def train(self) -> float:
+        """Images a second of a network that learns."""
+        return self._watch(self._probe.net)
 
     def train_partial(self) -> float:
         """Images a second of the last stages of a network, on cached activations."""
         assert self._probe.partial
+        return self._watch(self._probe.partial)
+
+    def _watch(self, config: TrialConfig) -> float:
         watch = _Watch(_LONG_S)
         with suppress(_EnoughError):
-            run_trial(self._probe.partial, self._images, self._folder, self._device, watch)
+            run_trial(config, self._images, self._folder, self._device, watch)
         return watch.images_per_s
 
 
@@ -116,15 +109,10 @@ class _Watch:
         """Of all epochs but the first, if there are others; all have as many images."""
         return 1 / mean(1 / rate for rate in self._rates[1:] or self._rates)
 
-    @property
-    def epoch_s(self) -> float:
-        """Seconds from the end of an epoch to that of the next."""
-        return (self._at[-1] - self._at[0]) / (len(self._at) - 1)
 
-
-def noise(entry: Path, config: TrialConfig, device: str) -> ImageSet:
+def noise(entry: Path, config: TrialConfig, on_gpu: bool) -> ImageSet:
     """Make a data set of two classes that a few steps of a trial see all of."""
-    steps = max(1, min(_STEPS[device], _MOST // config.batch_size))
+    steps = max(1, min(_GPU_STEPS if on_gpu else _STEPS, _MOST // config.batch_size))
     # Of ten images of a class eight are for training.
     n = 2 * max(10, math.ceil(steps * config.batch_size / 1.6))
     rng = np.random.default_rng(0)

@@ -22,6 +22,7 @@ from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.given.request import find_data
 from tl_core.data.sources import Source
 from tl_core.data.splitting.balance import balance_note
+from tl_core.device import is_gpu
 from tl_core.errors import Fault, InputError
 from tl_core.text import pluralize
 
@@ -142,9 +143,10 @@ def prepare(setup: Setup) -> Prepared:
 
 
 def _notes(setup: Setup, resources: Resources, images: ImageSet) -> list[str]:
-    best = resources.precisions[resources.device(setup.gpus).type]
+    device = resources.device(setup.gpus)
+    best = resources.precisions[device.type]
     notes = [*setup.notes, *gpu_notes(setup.gpus, resources)]
-    notes += precision_notes(setup.settings, best)
+    notes += precision_notes(setup.settings, best, is_gpu(device))
     notes += [*ratio_notes(setup), *images.notes, *deep_notes(images)]
     s = setup.settings
     notes += balance_note(images.labels, images.rules, s.train_ratio, s.split_seed, s.seed)

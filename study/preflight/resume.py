@@ -24,14 +24,9 @@ from tl_core.text import pluralize
 
 _PLACES = ("out", "cache", "gpus")
 _MACHINE = (
-    "tracking_uri",
-    "offline",
-    "trials_per_gpu",
-    "jobs",
-    "max_time",
-    "max_failures",
-    "address",
-)
+    "tracking_uri", "offline", "trials_per_gpu", "jobs", "max_time", "max_failures",
+    "checkpoint_every", "address",
+)  # fmt: skip
 _READ = {
     "resume": ("resume", *_PLACES, *_MACHINE),
     "extend": ("extend", "trials", *_PLACES, *_MACHINE),

@@ -11,7 +11,7 @@ from study.search.confirmation import Planned
 from tl_core.config import Report
 from tl_core.inference.winner import save_winner
 from tl_core.objectives.outputs import Outputs
-from tl_core.training.checkpoints import CheckpointStore
+from tl_core.training.checkpoints import EVERY_S, CheckpointStore
 from tl_core.training.setup import Inputs
 from tl_core.training.train import run_trial
 
@@ -31,12 +31,12 @@ def run_planned(
     storage: Storage,
     report: Report,
     checkpoint: CheckpointStore | None = None,
+    checkpoint_every: float = EVERY_S,
 ) -> FinalScores:
     """Run one trial; keep a winner's weights, or a confirming trial's outputs, in `storage`."""
     config, i = planned.config, inputs
-    result = run_trial(
-        config, i.images, i.cache, i.device, report, planned.tests, checkpoint, verify=i.verify
-    )
+    given = (config, i.images, i.cache, i.device, report, planned.tests, checkpoint)
+    result = run_trial(*given, verify=i.verify, checkpoint_every=checkpoint_every)
     if planned.winner:
         with tempfile.TemporaryDirectory() as folder:
             save_winner(Path(folder), result, config, i.images)

@@ -17,6 +17,7 @@ from tl_core.config import Metric
 from tl_core.data.cache import publish
 from tl_core.data.datasets import ImageSet
 from tl_core.models.weights import hash_file
+from tl_core.training.checkpoints import EVERY_S
 
 if TYPE_CHECKING:
     from study.preflight.prepare import Prepared  # Workers need not import it.
@@ -36,6 +37,8 @@ class TrialContext:
     storage: Storage
     metric: Metric
     """What the search optimises."""
+    checkpoint_every: float = EVERY_S
+    """Seconds from one checkpoint of a network to the next."""
     rules: str | None = None
     """Name of the cache entry of the rules of its split, if it has some."""
     features: str | None = None
@@ -53,10 +56,11 @@ class TrialContext:
     def here(cls, settings: Settings, images: str, folder: Path, rules: str | None = None) -> Self:
         """The context of a study on this machine, or on a disk that all nodes share."""
         storage = bucket_of(settings) or Folder(folder.resolve())
-        return cls(settings.cache.resolve(), images, storage, settings.metric, rules)
+        s = settings
+        return cls(s.cache.resolve(), images, storage, s.metric, s.checkpoint_every, rules)
 
     def checkpoint(self, trial: int) -> StoredFile:
-        """Where a trial saves its network after each epoch."""
+        """Where a trial saves its network while it learns."""
         return StoredFile(self.storage, checkpoint_name(trial))
 
     def attach(self) -> ImageSet:

@@ -6,9 +6,9 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import cache, partial
 from typing import Any
 
-import torch
 from ray import tune
 
 from study.cluster.join import settle_worker
@@ -18,10 +18,12 @@ from study.search.queue import is_frozen
 from study.search.searcher import planned_of
 from study.search.short_sweeps import is_short
 from study.trials.features import on_node
+from study.trials.job_thread import JobThread
 from study.trials.planned_trial import FinalScores, number_of, run_planned
 from study.trials.sweep import CPU, Swept, sweep
 from study.trials.trial_context import TrialContext, shape_of
 from tl_core.config import EpochMetrics, Metric
+from tl_core.device import find_device, is_in_use, release_memory
 from tl_core.files import is_disk_full
 from tl_core.training.checkpoints import CheckpointWarning
 from tl_core.training.setup import Inputs, needs_pretrained, pretrained
@@ -33,6 +35,15 @@ def run_in_worker(drawn: dict[str, Any], context: TrialContext) -> None:
     Exceptions are reported, not raised: Ray would start the job again, and it would fail again.
     If the worker dies, Ray gives the job to another one, which resumes its checkpoint.
     """
+    _job_thread().run(partial(_run_job, drawn, context))
+
+
+@cache
+def _job_thread() -> JobThread:
+    return JobThread()
+
+
+def _run_job(drawn: dict[str, Any], context: TrialContext) -> None:
     batch = [planned_of(each) for each in drawn["batch"]]
     reporter = Reporter(context.metric)
     try:
@@ -52,8 +63,8 @@ def _run(batch: list[Planned], context: TrialContext, reporter: "Reporter") -> N
         reporter.swept(sweep(batch, inputs, context.storage), batch[0].config.epochs)
         return
     (network,) = batch
-    checkpoint = context.checkpoint(number_of(network))
-    reporter.tested(run_planned(network, inputs, context.storage, reporter.epoch, checkpoint))
+    kept = context.checkpoint(number_of(network)), context.checkpoint_every
+    reporter.tested(run_planned(network, inputs, context.storage, reporter.epoch, *kept))
 
 
 def _on_this_node(batch: list[Planned], context: TrialContext) -> tuple[list[Planned], Inputs]:
@@ -86,9 +97,10 @@ def _warnings_to(reporter: "Reporter") -> Iterator[None]:
 
 
 def _free() -> None:
-    if torch.cuda.is_available():
+    device = find_device()
+    if is_in_use(device):  # A collection takes a quarter of a second: none for frozen trials.
         gc.collect()
-        torch.cuda.empty_cache()
+        release_memory(device)
 
 
 class Reporter:

@@ -41,6 +41,7 @@ def command(photos: Path, weights: Path) -> list[object]:
         "--epochs", EPOCHS, "--min-steps", 0,
         "--trials", 8, "--design", "joint", "--sampler", "random", "--confirm-seeds", 1,
         "--name", "mine", "--precision", "fp32", "--batch-size", 8, "--offline",
+        "--checkpoint-every", 0,
     ]  # fmt: skip
 
 

@@ -30,7 +30,7 @@ def study(ray_run: RayRun, uri: str, photo_folder: Path, tiny_weights: Path) -> 
     def start(*words: object) -> "subprocess.Popen[str]":
         return ray_run.start(
             "--data", photo_folder, "--backbone", TINY, "--weights", tiny_weights, "--image-size",
-            SIDE, "--train-ratio", 0.2, 0.8,
+            SIDE, "--train-ratio", 0.2, 0.8, "--checkpoint-every", 0,
             "--epochs", 12, "--min-steps", 0, "--confirm-seeds", 1, "--name", "mine",
             "--tracking-uri", uri, *words,
         )  # fmt: skip
@@ -107,7 +107,7 @@ def test_a_study_that_is_killed_twice_has_the_results_of_a_whole_one(
             if 0 < len(record.history) < 8 and record.status == "running":
                 kept = LEDGER.parent / "checkpoints" / f"{record.trial}.ckpt"
                 left = load_checkpoint(LocalFile(kept))
-                assert len(left["history"]) >= len(record.history)
+                assert left["history"] or left["part"]["steps"]
         process = ray_run.start("--resume", "mine", "--tracking-uri", uri)
     code, printed, errors = ray_run.finish(process)
     assert code == 0, printed + errors

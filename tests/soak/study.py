@@ -73,7 +73,7 @@ class SoakStudy:
         self._start(
             "--data", photos, "--backbone", "mlp", "--mode", "scratch", "--image-size", SIDE,
             "--train-ratio", 0.2, 0.8, "--lr", 1e-4, 1e-2,
-            "--epochs", EPOCHS, "--min-steps", 0, "--no-confirm",
+            "--epochs", EPOCHS, "--min-steps", 0, "--no-confirm", "--checkpoint-every", 0,
             *self._words, *self._place(),
         )  # fmt: skip
 

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from tl_core.data.decode import decoding_threads, open_picture, to_picture, to_square
 from tl_core.data.reading.kinds import NotAPictureError
+from tl_core.device import upload
 from tl_core.errors import InputError
 from tl_core.inference.model_card import ModelInfo
-from tl_core.inputs.batches import eval_batch, eval_batches, normalizer, upload
+from tl_core.inputs.batches import eval_batch, eval_batches, normalizer
 from tl_core.models.heads import TwoHeadedNet, choose, probabilities
 
 Picture = str | Path | IO[bytes] | Image.Image

@@ -5,8 +5,8 @@ from io import BytesIO
 from typing import Any
 
 import pandas as pd
-import torch
 
+from tl_core.device import find_device
 from tl_core.inference.model import Model
 from tl_core.inference.serialization import load_model
 
@@ -47,4 +47,4 @@ class PyfuncModel:
 
 
 def _load_pyfunc(path: str) -> PyfuncModel:
-    return PyfuncModel(load_model(path, "cuda" if torch.cuda.is_available() else "cpu"))
+    return PyfuncModel(load_model(path, find_device()))

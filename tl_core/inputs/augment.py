@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from tl_core.config import Augment
-from tl_core.inputs.batches import Augmenter, upload
+from tl_core.device import upload
+from tl_core.inputs.batches import Augmenter
 from tl_core.inputs.image_ops import warp
 from tl_core.inputs.trivial_augment import apply_ops, draw_ops
 

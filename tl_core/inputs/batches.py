@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from tl_core.data.datasets import ImageSet
+from tl_core.device import is_gpu, memory, upload
 from tl_core.models.backbones import Backbone
 
 Read = Callable[[np.ndarray], Tensor]
@@ -78,19 +79,13 @@ def eval_batch(device: torch.device, image_size: int) -> int:
 
     At 224 px that is 256 images on a GPU and 32 on a CPU, where more would not fit its caches.
     """
-    at_224 = 256 if device.type == "cuda" else 32
+    at_224 = 256 if is_gpu(device) else 32
     return max(1, min(4 * at_224, at_224 * 224**2 // image_size**2))
 
 
 def eval_batches(indices: np.ndarray, size: int) -> list[np.ndarray]:
     """Split `indices`, in order, into batches of `size`."""
     return [indices[start : start + size] for start in range(0, len(indices), size)]
-
-
-def upload(values: np.ndarray, device: torch.device) -> Tensor:
-    """Copy an array to the device; neither side waits for the other."""
-    host = torch.from_numpy(values)
-    return host.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else host
 
 
 def pixel_reader(images: ImageSet, backbone: Backbone, device: torch.device) -> Read:
@@ -117,7 +112,7 @@ def augmented_reader(
 
 def raw_reader(images: ImageSet, device: torch.device) -> Read:
     """Read the pixels of views, uint8 [B, 3, S, S] on the device."""
-    table = _pixels_on_gpu(images.path, device) if device.type == "cuda" else None
+    table = _pixels_on_gpu(images.path, device) if is_gpu(device) else None
     n = len(images.labels)
 
     def read(views: np.ndarray) -> Tensor:
@@ -150,7 +145,7 @@ def normalizer(
 
 def table_on_gpu(parts: Sequence[np.ndarray], device: torch.device) -> Tensor | None:
     """Copy tables [N, ...], one after another, to a GPU; None if they are too large for it."""
-    free, _ = torch.cuda.mem_get_info(device)
+    free, _ = memory(device)
     if sum(part.nbytes for part in parts) * _GPU_FRACTION > free:
         return None
     n_rows, dtype = sum(map(len, parts)), np.result_type(*parts)

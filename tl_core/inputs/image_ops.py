@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tl_core.device import is_gpu
+
 ColourOp = Callable[[Tensor, Tensor], Tensor]
 """(pictures [n, 3, S, S], magnitudes float32 [n, 1, 1, 1]) -> pictures."""
 Map = Callable[[np.ndarray, int], np.ndarray]
@@ -33,7 +35,7 @@ def warp(pixels: Tensor, maps: Tensor, fill: int | None) -> Tensor:
             pixels from the centre, x to the right and y down.
         fill: level outside the picture; None continues the pixels at its edge.
     """
-    size = max(1, _PIECE // pixels[0].numel()) if pixels.device.type == "cpu" else len(pixels)
+    size = max(1, _PIECE // pixels[0].numel()) if not is_gpu(pixels.device) else len(pixels)
     pieces = zip(torch.split(pixels, size), torch.split(maps, size), strict=True)
     return torch.cat([_warp(piece, its_maps, fill) for piece, its_maps in pieces])
 

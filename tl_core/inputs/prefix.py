@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from tl_core.data.cache import damage, new_array, publish, unverified
 from tl_core.data.datasets import ImageSet
+from tl_core.device import is_gpu, upload
 from tl_core.errors import InputError
-from tl_core.inputs.batches import Read, table_on_gpu, upload
+from tl_core.inputs.batches import Read, table_on_gpu
 from tl_core.inputs.features import Forward, output_key, run_batches, run_views
 from tl_core.models.backbones import Backbone
 from tl_core.models.precision import run_unconverted
@@ -147,7 +148,7 @@ def activation_reader(activations: Activations, prefix: Prefix, device: torch.de
     like = _probe(prefix.backbone.network.to(device), prefix.backbone, prefix.image_size)
     last = like.ndim == 4 and like.is_contiguous(memory_format=torch.channels_last)
     layout = torch.channels_last if last else torch.contiguous_format
-    on_gpu = _kept_on_gpu(activations.files, device) if device.type == "cuda" else None
+    on_gpu = _kept_on_gpu(activations.files, device) if is_gpu(device) else None
 
     def read(views: np.ndarray) -> Tensor:
         if on_gpu is not None:

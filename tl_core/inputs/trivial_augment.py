@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from tl_core.config import PAD_GREY
+from tl_core.device import upload
 from tl_core.inputs import image_ops as ops
-from tl_core.inputs.batches import upload
 
 LEVELS = 31
 """Number of magnitudes of an operation, from none to the strongest."""

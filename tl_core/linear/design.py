@@ -11,7 +11,9 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-_BLOCK = {"cpu": 2**19, "cuda": 2**25}
+from tl_core.device import is_gpu
+
+_BLOCK, _GPU_BLOCK = 2**19, 2**25
 """Numbers in a block of rows. On a CPU it stays in the cache while it is used twice; on a GPU it
 is large enough to keep it busy."""
 _KEPT = 2**24
@@ -96,7 +98,7 @@ def make_design(rows: Tensor, views: Tensor) -> Design:
 
 def split(rows: Tensor, width: int) -> Iterator[Tensor]:
     """Split [n, ...] into blocks of rows, of `width` numbers each."""
-    size = max(1, _BLOCK[rows.device.type] // width)
+    size = max(1, (_GPU_BLOCK if is_gpu(rows.device) else _BLOCK) // width)
     return (rows[start : start + size] for start in range(0, len(rows), size))
 
 

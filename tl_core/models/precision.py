@@ -1,4 +1,4 @@
-"""The number format of full networks: bfloat16 where the hardware supports it."""
+"""The number format of full networks: bfloat16 or float16 where the hardware supports it."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -10,41 +10,27 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from tl_core.config import Precision
+from tl_core.device import choose_algorithms, is_gpu
 
-
-def best_precision(device: torch.device) -> Precision:
-    """Return `bf16` for a CPU with AVX512-BF16 or AMX and for a GPU with native bfloat16.
-
-    Other hardware emulates bfloat16, slower than float32.
-    """
-    if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        # Inductor, torch's compiler, checks the same two.
-        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    return "bf16" if native else "fp32"
+_NARROW: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def run_network(network: nn.Module, images: Tensor, precision: Precision) -> Tensor:
     """Normalised images [B, 3, S, S] -> float32 features [B, D].
 
-    With `bf16`, autocast computes convolutions and matrix products in bfloat16. Weights stay
-    float32, and so do depthwise convolutions that learn on a CPU.
+    With `bf16`, autocast computes convolutions and matrix products in bfloat16, and with `fp16` in
+    float16. Weights stay float32, and so do depthwise convolutions that learn on a CPU.
     """
     return run_unconverted(network, images, precision).float()
 
 
 def run_unconverted(network: nn.Module, images: Tensor, precision: Precision) -> Tensor:
     """As `run_network`, but the outputs keep the number format in which they were computed."""
-    if images.is_cuda:
-        # Steps have few shapes, so cuDNN searches the fastest algorithm for each. And float32
-        # means float32, not TF32, which convolutions use by default.
-        torch.backends.cudnn.benchmark = True
-        torch.backends.cudnn.allow_tf32 = precision != "fp32"
-    bf16 = precision == "bf16"
-    learns_on_cpu = bf16 and torch.is_grad_enabled() and not images.is_cuda
+    choose_algorithms(images.device, precision)
+    narrow = _NARROW.get(precision)
+    learns_on_cpu = narrow and torch.is_grad_enabled() and not is_gpu(images.device)
     depthwise = _Float32Depthwise() if learns_on_cpu else nullcontext()
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=bf16), depthwise:
+    with torch.autocast(images.device.type, narrow, enabled=narrow is not None), depthwise:
         outputs: Tensor = network(images)
     return outputs
 

@@ -1,22 +1,33 @@
-"""The state of a trial between two epochs: an interrupted trial loses at most one epoch."""
+"""The state of a trial between two steps: an interrupted trial loses at most a minute.
+
+The state is copied to the host, which takes milliseconds, and a thread writes the copy while the
+trial goes on.
+"""
 
 import hashlib
 import io
+import threading
+import time
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from types import TracebackType
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
 
 from tl_core.config import EpochMetrics
+from tl_core.device import CopyEvent, host_like, random_states, restore_random_states
 from tl_core.files import replace_file
-from tl_core.training.learners import Learner
+from tl_core.training.learners import NetLearner, Part
 
+Content = bytes | memoryview
 State = dict[str, Any]
 """Tensors and plain values: what can be read without running code."""
 
+EVERY_S = 30.0
+"""Seconds between two states, from copy to copy. A kill loses these, and the time of a write."""
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
@@ -34,7 +45,7 @@ class CheckpointStore(Protocol):
     def read(self) -> bytes:
         """Return what was written last; raises `FileNotFoundError` if nothing was."""
 
-    def write(self, content: bytes) -> None:
+    def write(self, content: Content) -> None:
         """Replace the content; after a kill or a power cut it is the old or the new one, whole.
 
         On return the new content is on disk. Raises `OSError` if it can't be written; then the
@@ -55,16 +66,20 @@ class LocalFile:
         """Return its content."""
         return self.path.read_bytes()
 
-    def write(self, content: bytes) -> None:
+    def write(self, content: Content) -> None:
         """Replace it whole."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(self.path, content, alone=True)
 
 
 class Checkpoint:
-    """Saves the state of one trial, and restores the state that an earlier run saved."""
+    """Saves the state of one trial, and restores the state that an earlier run saved.
 
-    def __init__(self, store: CheckpointStore, identity: State) -> None:
+    As a context it waits at its end for the state that is being written, and raises the `OSError`
+    of one that could not be written.
+    """
+
+    def __init__(self, store: CheckpointStore, identity: State, every_s: float = EVERY_S) -> None:
         """Read the state that the store holds.
 
         A damaged state, or one of another trial, counts as none; a `CheckpointWarning` says so.
@@ -72,8 +87,14 @@ class Checkpoint:
         Args:
             store: where the state is kept.
             identity: plain values that decide the trial's numbers.
+            every_s: seconds from one state that is saved to the next.
         """
-        self._store, self._identity = store, identity
+        self._store, self._identity, self._every_s = store, identity, every_s
+        self._saved_at = time.monotonic()
+        self._copies: dict[str, Tensor] = {}
+        """On the host, by their place in the state; each state is copied into the same memory."""
+        self._writer: threading.Thread | None = None
+        self._error: Exception | None = None
         self._state: State | None = None
         try:
             state = load_checkpoint(store)
@@ -89,37 +110,96 @@ class Checkpoint:
         """Whether there is a state to continue from."""
         return self._state is not None
 
-    def restore(self, learner: Learner, optimizer: torch.optim.Optimizer) -> list[EpochMetrics]:
-        """Restore both, and torch's random generators; return the epochs before."""
+    def restore(
+        self, learner: NetLearner, optimizer: torch.optim.Optimizer
+    ) -> tuple[list[EpochMetrics], Part]:
+        """Restore both, and torch's random generators.
+
+        Returns:
+            The epochs before, and the steps that were taken after the last of them.
+        """
         state, self._state = self._state, None  # Released: it is three times as large as the net.
         if state is None:
-            return []
+            return [], Part()
         learner.model.load_state_dict(state["model"])
         with torch.no_grad():
             for parameter, value in zip(_task_weights(learner), state["weighting"], strict=True):
                 parameter.copy_(value)
         optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["random"]["cpu"])
-        if learner.labels.is_cuda:
-            torch.cuda.set_rng_state(state["random"]["cuda"], learner.labels.device)
-        return [EpochMetrics(**metrics) for metrics in state["history"]]
+        restore_random_states(learner.labels.device, state["random"])
+        if "scaler" in state:  # States of earlier versions have neither, and are between epochs.
+            learner.scaler.load_state_dict(state["scaler"])
+        part = Part(**state["part"]) if "part" in state else Part()
+        return [EpochMetrics(**metrics) for metrics in state["history"]], part
 
-    def save(
-        self, learner: Learner, optimizer: torch.optim.Optimizer, history: list[EpochMetrics]
+    def save_if_due(
+        self,
+        learner: NetLearner,
+        optimizer: torch.optim.Optimizer,
+        history: list[EpochMetrics],
+        part: Part,
     ) -> None:
-        """Save the state after the last epoch of `history`; on return it is on disk."""
-        random = {"cpu": torch.get_rng_state()}
-        if learner.labels.is_cuda:
-            random["cuda"] = torch.cuda.get_rng_state(learner.labels.device)
+        """Save the state after `history` and `part`, if the last one is old enough and written.
+
+        On return it is copied; a thread writes it.
+
+        Raises:
+            OSError: the last state could not be written; an earlier one stays.
+        """
+        if self._writer and self._writer.is_alive():
+            return
+        if self._error:
+            raise self._error
+        if time.monotonic() - self._saved_at < self._every_s:
+            return
+        self._saved_at = time.monotonic()
         state = {
             "identity": self._identity,
             "model": learner.model.state_dict(),
             "weighting": _task_weights(learner),
             "optimizer": optimizer.state_dict(),
-            "random": random,
+            "random": random_states(learner.labels.device),
             "history": [asdict(metrics) for metrics in history],
+            "scaler": learner.scaler.state_dict(),
+            "part": vars(part),
         }
-        save_checkpoint(self._store, state)
+        copy = self._to_host(state, "")
+        copied = CopyEvent(learner.labels.device)
+        # A process that ends does not wait for it: the store keeps the earlier state.
+        self._writer = threading.Thread(target=self._write, args=(copy, copied), daemon=True)
+        self._writer.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        # Else it would be written after the caller has deleted it.
+        if self._writer:
+            self._writer.join()
+        if self._error and error is None:
+            raise self._error
+
+    def _to_host(self, value: Any, place: str) -> Any:
+        """Copy the tensors of a state; neither side waits for the other."""
+        if isinstance(value, dict):
+            return {key: self._to_host(v, f"{place}/{key}") for key, v in value.items()}
+        if isinstance(value, list | tuple):
+            return type(value)(self._to_host(v, f"{place}/{i}") for i, v in enumerate(value))
+        if not isinstance(value, Tensor):
+            return value
+        value = value.detach()
+        if place not in self._copies:
+            self._copies[place] = host_like(value)
+        return self._copies[place].copy_(value, non_blocking=True)
+
+    def _write(self, state: State, copied: CopyEvent) -> None:
+        try:
+            copied.wait()
+            save_checkpoint(self._store, state)
+        except Exception as error:  # The trial's own thread raises it.
+            self._error = error
 
     def _check_identity(self, state: State) -> None:
         here, there = self._identity, state.get("identity", {})
@@ -144,7 +224,7 @@ def save_checkpoint(store: CheckpointStore, state: State) -> None:
     torch.save(state, buffer)
     content = buffer.getbuffer()
     content[:_DIGEST_BYTES] = hashlib.sha256(content[_DIGEST_BYTES:]).digest()
-    store.write(bytes(content))
+    store.write(content)
 
 
 def load_checkpoint(store: CheckpointStore) -> State:
@@ -171,6 +251,6 @@ def load_checkpoint(store: CheckpointStore) -> State:
     return state
 
 
-def _task_weights(learner: Learner) -> list[Tensor]:
+def _task_weights(learner: NetLearner) -> list[Tensor]:
     """What the weighting learns; it is not part of the model."""
     return [p.detach() for group in learner.weighting.groups() for p in group["params"]]

@@ -2,8 +2,10 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,7 @@ from tl_core.errors import DivergedError
 from tl_core.objectives.metrics import measure
 from tl_core.objectives.outputs import Outputs
 from tl_core.training.checkpoints import Checkpoint
-from tl_core.training.learners import Learner, NetLearner, StackLearner
+from tl_core.training.learners import Learner, NetLearner, Part, StackLearner
 from tl_core.training.optimizers import Groups, StackAdamW, fused_adamw, net_groups
 
 Scores = dict[str, Tensor]
@@ -38,17 +40,23 @@ def fit(
     """
     torch.manual_seed(config.seed)  # Dropout draws from the global generator.
     optimizer = make_optimizer(learner, config)
-    history = checkpoint.restore(learner, optimizer) if checkpoint else []
+    history, part = checkpoint.restore(learner, optimizer) if checkpoint else ([], Part())
     for metrics in history:
         report(metrics)
-    for epoch in range(len(history) + 1, config.epochs + 1):
-        scores, images_per_s = _train_and_score(learner, split.val, epoch, optimizer)
-        step = learner.budget.part(epoch).stop
-        history.append(as_metrics(*as_table(scores), images_per_s, epoch, step))
-        if checkpoint and epoch < config.epochs:
-            # Saved before it is reported: a reported epoch must survive a crash.
-            checkpoint.save(learner, optimizer, history)
-        report(history[-1])
+
+    def save(done: Part = Part()) -> None:  # noqa: B008 - it is frozen.
+        if checkpoint:
+            checkpoint.save_if_due(learner, optimizer, history, done)
+
+    with checkpoint or nullcontext():
+        for epoch in range(len(history) + 1, config.epochs + 1):
+            train = partial(learner.train_part, epoch, optimizer, part, save)
+            scores, images_per_s = _train_and_score(learner, split.val, train, part.n_images)
+            step, part = learner.budget.part(epoch).stop, Part()
+            history.append(as_metrics(*as_table(scores), images_per_s, epoch, step))
+            if epoch < config.epochs:
+                save()
+            report(history[-1])
     return tuple(history)
 
 
@@ -86,7 +94,8 @@ def fit_stack(
     ]
     optimizer = StackAdamW([*groups, *learner.weighting.groups()])
     for epoch in range(1, config.epochs + 1):
-        scores, images_per_s = _train_and_score(learner, split.val, epoch, optimizer)
+        train = partial(learner.train_part, epoch, optimizer)
+        scores, images_per_s = _train_and_score(learner, split.val, train)
         step, (names, values) = learner.budget.part(epoch).stop, as_table(scores)
         for trial in (t for t in fits if not t.error):
             share = images_per_s * len(trial.heads) / len(lr)
@@ -126,11 +135,15 @@ def _measured(learner: Learner, outputs: Outputs, indices: np.ndarray) -> Scores
 
 
 def _train_and_score(
-    learner: Learner, val: np.ndarray, epoch: int, optimizer: torch.optim.Optimizer
+    learner: Learner,
+    val: np.ndarray,
+    train: Callable[[], tuple[Tensor, Tensor, int]],
+    n_before: int = 0,
 ) -> tuple[Scores, float]:
+    """Take the steps before a report, and validate; `n_before` images were learned earlier."""
     start = time.perf_counter()
-    loss, accuracy, n_images = learner.train_part(epoch, optimizer)
-    images_per_s = n_images / (time.perf_counter() - start)
+    loss, accuracy, n_images = train()
+    images_per_s = (n_images - n_before) / (time.perf_counter() - start)
     scores = {"train_loss": loss, "train_accuracy": accuracy}
     scores |= {f"val_{name}": value for name, value in score(learner, val).items()}
     return scores | learner.weighting.metrics(), images_per_s

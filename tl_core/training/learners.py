@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from tl_core.config import BatchNorm
-from tl_core.inputs.batches import Read, ReadChanged, eval_batches, upload
+from tl_core.device import upload
+from tl_core.inputs.batches import Read, ReadChanged, eval_batches
 from tl_core.models.heads import HeadStack, TwoHeadedNet
 from tl_core.objectives.losses import task_losses, two_task_loss
 from tl_core.objectives.metrics import hits
@@ -21,6 +23,20 @@ from tl_core.training.optimizers import set_rate
 from tl_core.training.schedule import Budget
 
 _BATCHNORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Steps before a report that were taken, and what they add up to."""
+
+    steps: int = 0
+    n_images: int = 0
+    sums: Tensor | None = None
+    """Of the parts of the loss, and of hits, on the device; None before the first step."""
+
+
+AfterStep = Callable[[Part], None]
+"""Hears of each step before a report, but not of the last one."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +109,16 @@ class NetLearner(Learner):
     read_changed: ReadChanged | None = None
     """Reads what training sees, if that is not the views themselves."""
 
+    @cached_property
+    def scaler(self) -> torch.amp.GradScaler:
+        """Scales the loss so that float16 holds small gradients (Micikevicius et al., ICLR 2018).
+
+        A step whose gradients overflow is left out. It changes nothing in other number formats,
+        which have the exponents of float32.
+        """
+        fp16 = self.model.precision == "fp16"
+        return torch.amp.GradScaler(self.labels.device.type, enabled=fp16)
+
     def inputs(self, views: np.ndarray) -> Tensor:
         """[B] -> what `read` returns."""
         return self.read(views)
@@ -106,16 +132,24 @@ class NetLearner(Learner):
                     module.eval()
 
     def train_part(
-        self, report: int, optimizer: torch.optim.Optimizer
+        self,
+        report: int,
+        optimizer: torch.optim.Optimizer,
+        done: Part = Part(),
+        after_step: AfterStep = lambda _: None,
     ) -> tuple[Tensor, Tensor, int]:
-        """As for every learner."""
+        """As for every learner; continues after the steps that are `done`."""
         self.train_mode()
+        zero = torch.zeros((), device=self.labels.device)
         # Summed on the device: if each step read a number, the device would wait.
-        sums, n_images = torch.zeros((), device=self.labels.device), 0
-        for step, views, rate in self.budget.batches(report, self.order):
+        sums = zero if done.sums is None else done.sums.to(self.labels.device)
+        steps, n_images = done.steps, done.n_images
+        for step, views, rate in self.budget.batches(report, self.order, done.steps):
             set_rate(optimizer, rate)
             sums = sums + self.step(views, optimizer, step)
-            n_images += len(views)
+            steps, n_images = steps + 1, n_images + len(views)
+            if steps < len(self.budget.part(report)):
+                after_step(Part(steps, n_images, sums))
         *parts, accuracy = sums.cpu() / n_images
         return self.weighting.epoch_loss(*parts), accuracy, n_images
 
@@ -131,8 +165,9 @@ class NetLearner(Learner):
         tasks = task_losses(outputs, labels, light, weights)
         loss = self.weighting.loss(*tasks)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        self.scaler.step(optimizer)
+        self.scaler.update()
         sums = [part.detach() * len(views) for part in self.weighting.parts(loss, tasks)]
         return torch.stack([*sums, hits(outputs[0].detach(), labels).sum()])
 

@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import torch
 
+from tl_core.device import release_memory
 from tl_core.errors import GpuMemoryError
 from tl_core.inputs.batches import split_batches
 from tl_core.training.learners import NetLearner
@@ -50,7 +51,7 @@ def _fits(learner: NetLearner, batch_size: int) -> bool:
     """Whether the memory suffices for a step of the largest batch that this size leads to."""
     learner.model.zero_grad(set_to_none=True)
     gc.collect()
-    torch.cuda.empty_cache()
+    release_memory(learner.labels.device)
     views = max(split_batches(learner.order(1), batch_size), key=len)
     learner.train_mode()
     groups = decayed(learner.model.parameters(), lr=0.0, weight_decay=0.0)

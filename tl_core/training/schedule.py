@@ -48,13 +48,17 @@ class Budget:
         return range(before, after)
 
     def batches(
-        self, report: int, order: Callable[[int], np.ndarray]
+        self, report: int, order: Callable[[int], np.ndarray], skip: int = 0
     ) -> Iterator[tuple[int, np.ndarray, float]]:
         """Yield steps, their views [B] or [S, B], and their share of the highest learning rate.
 
-        `order` gives the views of a pass, from 1, in order, [n] or [S, n].
+        Args:
+            report: the steps before which report, from 1.
+            order: gives the views of a pass, from 1, in order, [n] or [S, n].
+            skip: how many of these steps were taken before.
         """
-        for number, steps in groupby(self.part(report), lambda step: step // self.pass_steps):
+        left = self.part(report)[skip:]
+        for number, steps in groupby(left, lambda step: step // self.pass_steps):
             batches = list(split_batches(order(number + 1), self.batch_size))
             for step in steps:
                 share = rate(self.schedule, step, self.steps)

@@ -30,7 +30,7 @@ from tl_core.objectives.outputs import Outputs
 from tl_core.objectives.targets import TargetScale
 from tl_core.objectives.weighting import make_weighting
 from tl_core.text import pluralize
-from tl_core.training.checkpoints import Checkpoint, CheckpointStore
+from tl_core.training.checkpoints import EVERY_S, Checkpoint, CheckpointStore
 from tl_core.training.fit import fit, score_test
 from tl_core.training.learners import NetLearner
 from tl_core.training.memory import explain_oom
@@ -63,6 +63,7 @@ def run_trial(
     read_test: bool = False,
     checkpoint: CheckpointStore | None = None,
     verify: bool = True,
+    checkpoint_every: float = EVERY_S,
 ) -> TrialResult:
     """Train one configuration; the last epoch is the one that counts.
 
@@ -78,12 +79,12 @@ def run_trial(
         report: called `config.epochs` times, after equal parts of the steps.
         read_test: score the test set at the end. Off while a study searches: configurations are
             chosen on validation.
-        checkpoint: where a trial that trains a network keeps its state. Each epoch but the
-            last is saved before it is reported. If there is a state, the trial reports its epochs
-            again and continues after them, to the same numbers. A damaged state, or that of
-            another trial, is replaced, with a `CheckpointWarning`. The caller deletes the state
-            once it has recorded the result.
+        checkpoint: where a trial that trains a network keeps its state. If there is a state, the
+            trial reports its epochs again and continues after the last step, on a CPU to the same
+            numbers. A damaged state, or that of another trial, is replaced, with a
+            `CheckpointWarning`. The caller deletes the state once it has recorded the result.
         verify: check the hash of cached features before use; a study does so for its workers.
+        checkpoint_every: seconds from one state that is saved to the next.
 
     Raises:
         InputError: a class would be missing from a split.
@@ -96,7 +97,8 @@ def run_trial(
     if config.mode in FROZEN:
         return _run_frozen(config, inputs, report, read_test)
     setup = Setup(config, inputs)
-    learner, history = _train_network(setup, report, checkpoint)
+    kept = Checkpoint(checkpoint, setup.identity(), checkpoint_every) if checkpoint else None
+    learner, history = _train_network(setup, report, kept)
     split = setup.split(config.seed)
     scores, outputs = score_test(learner, split) if read_test else ({}, {})
     test = {name: value.mean().item() for name, value in scores.items()}
@@ -122,11 +124,10 @@ def _run_frozen(
 
 
 def _train_network(
-    setup: Setup, report: Report, store: CheckpointStore | None
+    setup: Setup, report: Report, checkpoint: Checkpoint | None
 ) -> tuple[NetLearner, tuple[EpochMetrics, ...]]:
     """Train what learns, after the checkpoint if there is one."""
     config, split = setup.config, setup.split(setup.config.seed)
-    checkpoint = Checkpoint(store, setup.identity()) if store else None
     heads, scale = setup.heads(config.seed), setup.scale([config.seed]).one()
     if needs_features(config.mode) and not (checkpoint and checkpoint.resumes):
         solve_heads(setup, [config.seed])[1].copy_to(heads)

@@ -17,14 +17,14 @@ from benchmarks.speed.rows.frozen import near_fp32
 from tl_core.config import EpochMetrics, Report, TrialConfig
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.sources import folder_source
+from tl_core.device import best_precision, find_device, is_gpu
 from tl_core.inputs.features import extract
 from tl_core.models.backbones import load_backbone
-from tl_core.models.precision import best_precision
 from tl_core.training.train import run_trial
 
 MEMORY_LIMIT = 38_500
 """Training images/s at which an H100's memory could feed the activations of ResNet18."""
-_GPU, _SIDE = torch.device("cuda"), 224
+_GPU, _SIDE = find_device(), 224
 _PROCESSES, _SMALL, _LARGE = 4, 32, 128
 _EPOCHS = 5
 """Of a trial; the first compiles and fills caches, and does not count."""
@@ -105,7 +105,7 @@ def same_loss(images: ImageSet, batch: int, history: list[EpochMetrics]) -> Gate
 
 
 def _images(bench: Bench) -> ImageSet:
-    if not torch.cuda.is_available():
+    if not is_gpu(_GPU):
         raise SkippedError("no GPU")
     photos = load_images(folder_source(bench.folder), _SIDE, bench.cache)
     return tile(photos, bench.pick(16, 1), bench.fresh("gpu") / "images")

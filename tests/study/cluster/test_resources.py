@@ -2,8 +2,16 @@
 
 import pytest
 
-from study.cluster.resources import Resources, gpu_faults, gpu_notes, gpus_of
+from study.cluster.resources import (
+    Resources,
+    common_precision,
+    gpu_faults,
+    gpu_notes,
+    gpus_of,
+    precision_notes,
+)
 from tests.support.studies.builders import make_settings
+from tl_core.config import Precision
 
 ALONE = Resources(8, 2, 4.0, True, {"cpu": "fp32", "cuda": "bf16"})
 NODE = {"node": "10.0.0.1"}
@@ -59,3 +67,29 @@ def test_cores_that_trials_can_count_on(
 ) -> None:
     assert resources.cpus_for(gpus) == cpus
     assert resources.describe(gpus) == text
+
+
+@pytest.mark.parametrize(
+    ("best", "common"),
+    [
+        (["bf16", "bf16"], "bf16"), (["bf16", "fp16"], "fp16"), (["fp16", "fp32"], "fp32"),
+        ([], "fp32"),
+    ],
+)  # fmt: skip
+def test_gpus_that_differ_compute_in_what_all_have(best: list[Precision], common: str) -> None:
+    assert common_precision(best) == common
+
+
+@pytest.mark.parametrize(
+    ("asked", "best", "on_gpu", "noted"),
+    [
+        ("fp16", "bf16", True, False), ("fp16", "bf16", False, True), ("bf16", "fp16", True, True),
+        ("fp32", "bf16", True, False), ("bf16", "bf16", False, False), ("fp16", "fp32", True, True),
+    ],
+)  # fmt: skip
+def test_a_number_format_that_hardware_lacks_is_noted(
+    asked: Precision, best: Precision, on_gpu: bool, noted: bool
+) -> None:
+    text = f"this hardware emulates {asked}, which takes many times as long as {best}"
+    asked_for = make_settings(precision=asked)
+    assert precision_notes(asked_for, best, on_gpu) == ([text] if noted else [])

@@ -25,13 +25,13 @@ from tests.support.studies.builders import make_config, make_settings
 from tl_core.config import MODES, Mode
 
 SHAPE = Shape(400, 2, 10)
-SPEEDS = Speeds(forward=100, train=10, partial=40, save_s=1, sweep=1e6, probe=1e7)
+SPEEDS = Speeds(forward=100, train=10, partial=40, sweep=1e6, probe=1e7)
 DRIVER, RECORD = 0.04, 0.01
 FOUR = Capacity(full=4, cpus=4, trials_per_gpu=1)
 NOTHING = Before(0, 0, 0, 0, 1, 0, 1)
 LIKE = {"train_ratio": 0.1, "epochs": 2, "min_steps": 0}
-NET = DRIVER + 2 * (4 + 0.4 + 1)
-"""Two epochs: 40 images at 10 a second, 40 to validate at 100, and a second for the checkpoint."""
+NET = DRIVER + 2 * (4 + 0.4)
+"""Two epochs: 40 images at 10 a second, and 40 to validate at 100."""
 PROBE = products(make_config(mode="probe", lr=None, train_ratio=0.1, epochs=1), SHAPE) / 1e7
 
 
@@ -45,7 +45,7 @@ def ask(**given: Any) -> Settings:
     # The probe of one seed first.
     ("lp_ft", NET + PROBE),
     # What scores a part of the network is not measured.
-    ("partial", DRIVER + 2 * (1 + 1 + 1) + PROBE),
+    ("partial", DRIVER + 2 * (1 + 1) + PROBE),
 ])  # fmt: skip
 def test_seconds_of_a_network(mode: Mode, seconds: float) -> None:
     config = make_config(mode=mode, **LIKE)
@@ -58,7 +58,7 @@ def test_seconds_of_a_network(mode: Mode, seconds: float) -> None:
 def test_fewest_steps_count() -> None:
     # At 20 images a step, 40 images are two steps: ten passes for 20 steps, two of which report.
     config = make_config(mode="scratch", **LIKE | {"min_steps": 20, "batch_size": 20})
-    assert trial_s(config, SHAPE, SPEEDS) == pytest.approx(DRIVER + 10 * 4 + 2 * (0.4 + 1))
+    assert trial_s(config, SHAPE, SPEEDS) == pytest.approx(DRIVER + 10 * 4 + 2 * 0.4)
 
 
 def test_seconds_of_frozen_trials() -> None:
@@ -162,7 +162,7 @@ def test_what_follows_the_search(given: dict[str, Any], repeats: int, trials: in
 def test_without_a_speed_there_is_no_eta() -> None:
     settings = ask(mode=("freeze",), train_ratio=(0.1,))
     for lost, views in (("sweep", 0), ("forward", 800)):
-        before, speeds = replace(NOTHING, views=views), replace(SPEEDS, **{lost: None})  # type: ignore[arg-type]
+        before, speeds = replace(NOTHING, views=views), replace(SPEEDS, **{lost: None})
         assert eta(settings, FOUR, before, speeds, SHAPE) is None
 
 

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from tl_core.data.datasets import ImageSet
+from tl_core.inputs import batches
 from tl_core.inputs.batches import epoch_order, pixel_reader, split_batches, table_on_gpu
 from tl_core.models.backbones import Backbone
 
@@ -66,7 +67,7 @@ def test_a_table_that_takes_a_third_of_the_free_memory_stays_on_the_gpu(
     rows = np.arange(3000, dtype=np.float16).reshape(1500, 2) / 8
     parts: list[np.ndarray] = [rows, -rows.astype(np.float32)]
     free = 3 * (6000 + 12000)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free, 10 * free))
+    monkeypatch.setattr(batches, "memory", lambda _: (free, 10 * free))
     table = table_on_gpu(parts, CPU)
     assert table is not None
     assert (table.dtype, table.shape) == (torch.float32, (3000, 2))
@@ -74,5 +75,5 @@ def test_a_table_that_takes_a_third_of_the_free_memory_stays_on_the_gpu(
     same = table_on_gpu([rows], CPU)
     assert same is not None
     assert same.dtype == torch.float16
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free - 1, 10 * free))
+    monkeypatch.setattr(batches, "memory", lambda _: (free - 1, 10 * free))
     assert table_on_gpu(parts, CPU) is None

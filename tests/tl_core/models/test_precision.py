@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from tl_core.models.precision import best_precision, run_network
+from tl_core.device import best_precision
+from tl_core.models.precision import run_network
 
 CPU = torch.device("cpu")
 

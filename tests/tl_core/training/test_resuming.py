@@ -1,5 +1,6 @@
 """An interrupted trial that resumes gives the same numbers as one without interruption."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -14,7 +15,14 @@ import torch
 from tests.support.core.trials import CPU, Trials, changed, state, untimed
 from tl_core.config import EpochMetrics, Mode
 from tl_core.training import setup
-from tl_core.training.checkpoints import CheckpointWarning, LocalFile, load_checkpoint
+from tl_core.training.checkpoints import (
+    Checkpoint,
+    CheckpointWarning,
+    LocalFile,
+    State,
+    load_checkpoint,
+)
+from tl_core.training.learners import NetLearner
 from tl_core.training.train import TrialResult, run_trial
 
 WHOLE: tuple[Mode, ...] = ("finetune", "lp_ft", "scratch")
@@ -39,7 +47,10 @@ def run(
     config = trials.config(mode, **{"epochs": 3} | changes)
     place = LocalFile(path) if path else None
     try:
-        return run_trial(config, trials.images, trials.cache, CPU, report, True, place), seen
+        result = run_trial(
+            config, trials.images, trials.cache, CPU, report, True, place, checkpoint_every=0
+        )
+        return result, seen
     except Cut:
         return None, seen
 
@@ -50,6 +61,19 @@ def assert_same(one: TrialResult | None, other: TrialResult | None) -> None:
     assert untimed(one) == untimed(other)
     assert one.test == other.test
     assert changed(state(one.net), state(other.net)) == set()
+
+
+@pytest.fixture(autouse=True)
+def written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a trial wait for each state to be on disk, so that a cut finds the last one."""
+    save = Checkpoint.save_if_due
+
+    def save_and_wait(self: Checkpoint, *state: Any) -> None:
+        save(self, *state)
+        if self._writer:
+            self._writer.join()
+
+    monkeypatch.setattr(Checkpoint, "save_if_due", save_and_wait)
 
 
 @pytest.fixture
@@ -79,16 +103,61 @@ def test_a_cut_changes_nothing(
     assert seen[:cut_after] == before  # Their clocks, too: they were not run again.
 
 
+@pytest.mark.parametrize(
+    ("mode", "changes"),
+    [
+        ("finetune", {"backbone": "mobilenet_v3_small", "weights": "none"}),
+        ("lp_ft", {"aux_weight": "auto", "augment": "crop", "precision": "fp16"}),
+        ("partial", {"batchnorm": "train"}),
+    ],
+)
+def test_a_cut_between_two_steps_changes_nothing(
+    trials: Trials, path: Path, mode: Mode, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uncut, _ = run(trials, mode, None, **changes)
+    step = NetLearner.step
+
+    def cut_after_five(self: NetLearner, views: Any, optimizer: Any, number: int = 0) -> Any:
+        if number == 5:  # The third of three steps of the second epoch.
+            raise Cut
+        return step(self, views, optimizer, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(NetLearner, "step", cut_after_five)
+        assert run(trials, mode, path, **changes)[0] is None
+    kept = load_checkpoint(LocalFile(path))
+    assert (len(kept["history"]), kept["part"]["steps"], kept["part"]["n_images"]) == (1, 2, 16)
+    resumed, seen = run(trials, mode, path, **changes)
+    assert_same(resumed, uncut)
+    assert [metrics.epoch for metrics in seen] == [1, 2, 3]
+
+
 @pytest.mark.parametrize("mode", WHOLE)
-def test_an_epoch_is_on_disk_before_it_is_reported(trials: Trials, path: Path, mode: Mode) -> None:
+def test_a_state_has_all_epochs_but_the_last(trials: Trials, path: Path, mode: Mode) -> None:
     kept: list[int] = []
 
     def report(_: EpochMetrics) -> None:
         kept.append(len(load_checkpoint(LocalFile(path))["history"]))
 
-    config, store = trials.config(mode, epochs=3), LocalFile(path)
-    run_trial(config, trials.images, trials.cache, CPU, report, checkpoint=store)
+    given = (trials.config(mode, epochs=3), trials.images, trials.cache, CPU, report)
+    run_trial(*given, checkpoint=LocalFile(path), checkpoint_every=0)
     assert kept == [1, 2, 2]
+
+
+def test_a_state_is_saved_when_the_last_one_is_old_enough(
+    trials: Trials, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, kept = itertools.count(step=10), list[int | None]()
+    monkeypatch.setattr("tl_core.training.checkpoints.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("tl_core.training.checkpoints.save_checkpoint", lambda _, s: save(s))
+
+    def save(state: State) -> None:
+        kept.append(3 * len(state["history"]) + state["part"]["steps"])
+
+    given = (trials.config("finetune", epochs=3), trials.images, trials.cache, CPU)
+    run_trial(*given, checkpoint=LocalFile(path), checkpoint_every=30)
+    # The clock is asked once before each of 8 states, and again when one is saved.
+    assert kept == [3, 6]
 
 
 def test_lp_ft_skips_its_first_stage_and_freeze_has_none(lone_trials: Trials, path: Path) -> None:

@@ -1,0 +1,127 @@
+"""The device module, and that nothing else asks torch for a kind of device."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.support.core.fake_gpu import fake_gpu
+from tl_core import device
+from tl_core.device import (
+    CPU,
+    CopyEvent,
+    best_precision,
+    find_device,
+    gpu_names,
+    gpus_here,
+    host_like,
+    is_gpu,
+    is_in_use,
+    memory,
+    random_states,
+    release_memory,
+    restore_random_states,
+    upload,
+)
+
+ROOT = Path(__file__).parents[2]
+KINDS = {"cuda", "xpu", "mps", "accelerator"}
+
+
+def of_a_kind(source: str) -> Iterator[str]:
+    """What some code asks of one kind of device, by line."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Attribute(ast.Name("torch"), name) if name in KINDS:
+                yield f"{node.lineno}: torch.{name}"
+            case ast.Attribute(_, "is_cuda" | "is_xpu" | "is_mps" as name):
+                yield f"{node.lineno}: {name}"
+            case ast.Import([ast.alias(name)]) | ast.ImportFrom(str(name)) if (
+                name.startswith("torch.") and name.split(".")[1] in KINDS
+            ):
+                yield f"{node.lineno}: {name}"
+            case ast.Compare(ast.Attribute(_, "type"), _, [ast.Constant(str(name))]) if name in {
+                *KINDS,
+                "cpu",
+            }:
+                yield f"{node.lineno}: type {name}"
+
+
+def test_only_the_device_module_asks_for_a_kind_of_device() -> None:
+    files = [f for part in ("tl_core", "study", "benchmarks") for f in (ROOT / part).rglob("*.py")]
+    assert len(files) > 200
+    found = {str(f.relative_to(ROOT)): [*of_a_kind(f.read_text(encoding="utf-8"))] for f in files}
+    assert len(found.pop("tl_core/device.py")) > 10
+    assert {name: lines for name, lines in found.items() if lines} == {}
+
+
+@pytest.mark.parametrize("source", [
+    "import torch\ntorch.cuda.empty_cache()", "import torch.cuda", "from torch.mps import seed",
+    "labels.is_cuda", "device.type == 'cuda'", "torch.accelerator.device_count",
+])  # fmt: skip
+def test_it_is_found(source: str) -> None:
+    assert len([*of_a_kind(source)]) == 1
+
+
+def test_the_cpu_is_no_gpu() -> None:
+    assert not is_gpu(CPU)
+    assert not is_in_use(CPU)
+    release_memory(CPU)
+    with pytest.raises(ValueError, match="device cpu has no memory of its own; a GPU is expected"):
+        memory(CPU)
+    values = np.arange(3)
+    assert upload(values, CPU).data_ptr() == values.ctypes.data
+    CopyEvent(CPU).wait()
+
+
+def test_random_states_come_back() -> None:
+    states = random_states(CPU)
+    first = torch.rand(3)
+    restore_random_states(CPU, states)
+    assert torch.equal(torch.rand(3), first)
+
+
+def test_a_copy_on_the_host_has_the_layout_of_what_it_is_for() -> None:
+    like = torch.empty(2, 3, 4, 4).contiguous(memory_format=torch.channels_last)
+    assert host_like(like).stride() == like.stride()
+
+
+def test_a_gpu_of_limited_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    with fake_gpu(monkeypatch, 1000) as gpu:
+        assert is_gpu(CPU)
+        assert gpus_here() == [torch.device("cpu", 0)]
+        assert gpu_names() == ["fake GPU"]
+        kept = torch.zeros(100)
+        assert memory(CPU) == (600, 1000)
+        with pytest.raises(torch.OutOfMemoryError, match="1004 of 1000 bytes"):
+            torch.zeros(151)
+        assert memory(CPU) == (600, 1000)
+        kept += 1  # In place: no byte more.
+        assert kept.view(10, 10).sum().item() == 100
+        del kept
+        assert memory(CPU) == (1000, 1000)
+        release_memory(CPU)
+        assert (gpu.emptied, gpu.most) == (1, 400 + 4)
+    assert not is_gpu(CPU)
+
+
+@pytest.mark.parametrize(
+    ("capability", "precision"),
+    [((6, 1), "fp32"), ((7, 0), "fp16"), ((7, 5), "fp16"), ((8, 0), "bf16"), ((12, 0), "bf16")],
+)
+def test_each_gpu_of_nvidia_is_asked_itself(
+    capability: tuple[int, int], precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {torch.device("cuda", 0): (9, 0), torch.device("cuda", 1): capability}
+    monkeypatch.setattr(torch.cuda, "get_device_capability", found.__getitem__)
+    assert best_precision(torch.device("cuda", 0)) == "bf16"
+    assert best_precision(torch.device("cuda", 1)) == precision
+
+
+def test_without_a_gpu_networks_run_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: None)
+    assert find_device() == CPU
+    assert device.gpus_here() == []

@@ -1,0 +1,218 @@
+"""The device that networks run on: everything that depends on its kind goes through this module.
+
+`cuda` is a GPU of NVIDIA or, in torch's builds for ROCm, of AMD; `xpu` is one of Intel, `mps` one
+of Apple. `torch.accelerator` says which of them this machine has.
+"""
+
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tl_core.config import Precision
+
+CPU = torch.device("cpu")
+_PINS = ("cuda", "xpu")
+"""Kinds that copy from locked memory of the host while both sides go on."""
+_TENSOR_CORES = (7, 0)
+"""Compute capability (major, minor) of NVIDIA's first GPU whose float16 products are fast: V100."""
+
+
+class Accelerator(Protocol):
+    """What `torch.cuda` and `torch.xpu` have in common."""
+
+    def device_count(self) -> int:
+        """How many there are."""
+
+    def get_device_name(self, device: Any) -> str:
+        """Name of one."""
+
+    def is_initialized(self) -> bool:
+        """Whether this process has used one."""
+
+    def mem_get_info(self, device: Any) -> tuple[int, int]:
+        """Free and total bytes of one, as the driver counts them."""
+
+    def memory_reserved(self, device: Any) -> int:
+        """Bytes of one that this process holds, in use or not."""
+
+    def memory_allocated(self, device: Any) -> int:
+        """Bytes of one that this process uses."""
+
+    def empty_cache(self) -> None:
+        """Give back what this process holds and does not use."""
+
+    def get_rng_state(self, device: Any) -> Tensor:
+        """State of the random generator of one."""
+
+    def set_rng_state(self, new_state: Tensor, device: Any) -> None:
+        """Restore such a state."""
+
+
+class _Mps:
+    """The same of Apple's GPU, which shares the memory of the machine."""
+
+    device_count = staticmethod(torch.mps.device_count)
+    empty_cache = staticmethod(torch.mps.empty_cache)
+
+    def get_device_name(self, device: Any) -> str:
+        return "Apple GPU"
+
+    def is_initialized(self) -> bool:
+        return torch.mps.driver_allocated_memory() > 0
+
+    def mem_get_info(self, device: Any) -> tuple[int, int]:
+        total = torch.mps.recommended_max_memory()
+        return max(0, total - torch.mps.driver_allocated_memory()), total
+
+    def memory_reserved(self, device: Any) -> int:
+        return torch.mps.driver_allocated_memory()
+
+    def memory_allocated(self, device: Any) -> int:
+        return torch.mps.current_allocated_memory()
+
+    def get_rng_state(self, device: Any) -> Tensor:
+        return torch.mps.get_rng_state()
+
+    def set_rng_state(self, new_state: Tensor, device: Any) -> None:
+        torch.mps.set_rng_state(new_state)
+
+
+def accelerator_of(device: torch.device) -> Accelerator | None:
+    """Return what torch offers for the kind of a device; None for a CPU.
+
+    Every function below asks it, so that a test can put a GPU of its own in its place.
+    """
+    if device.type == "cpu":
+        return None
+    module: Accelerator = _Mps() if device.type == "mps" else torch.get_device_module(device)
+    return module
+
+
+def is_gpu(device: torch.device) -> bool:
+    """Whether a device has memory of its own and works while the processor goes on."""
+    return accelerator_of(device) is not None
+
+
+def find_device() -> torch.device:
+    """Return the kind of GPU that this machine has, else the CPU."""
+    found = torch.accelerator.current_accelerator(check_available=True)
+    return found or CPU
+
+
+def gpus_here() -> list[torch.device]:
+    """Return the GPUs of this machine that this process may use."""
+    kind = find_device()
+    here = accelerator_of(kind)
+    return [torch.device(kind.type, i) for i in range(here.device_count())] if here else []
+
+
+def gpu_names() -> list[str]:
+    """Return the names of those GPUs."""
+    names = ((accelerator_of(gpu), gpu) for gpu in gpus_here())
+    return [here.get_device_name(gpu) for here, gpu in names if here]
+
+
+def memory(device: torch.device) -> tuple[int, int]:
+    """Return the free and the total bytes of a GPU.
+
+    Free is also what this process holds and does not use. Raises `ValueError` for a CPU.
+    """
+    here = accelerator_of(device)
+    if here is None:
+        raise ValueError(f"device {device} has no memory of its own; a GPU is expected")
+    free, total = here.mem_get_info(device)
+    return free + here.memory_reserved(device) - here.memory_allocated(device), total
+
+
+def release_memory(device: torch.device) -> None:
+    """Give a GPU's unused memory back; do nothing in a process that has not used the GPU."""
+    here = accelerator_of(device)
+    if here and here.is_initialized():
+        here.empty_cache()
+
+
+def is_in_use(device: torch.device) -> bool:
+    """Whether this process has used a GPU of this kind."""
+    here = accelerator_of(device)
+    return here is not None and here.is_initialized()
+
+
+def random_states(device: torch.device) -> dict[str, Tensor]:
+    """Return the states of torch's random generators of the CPU and of the device."""
+    here = accelerator_of(device)
+    states = {"cpu": torch.get_rng_state()}
+    return states | ({device.type: here.get_rng_state(device)} if here else {})
+
+
+def restore_random_states(device: torch.device, states: dict[str, Tensor]) -> None:
+    """Restore what `random_states` returned."""
+    torch.set_rng_state(states["cpu"])
+    if here := accelerator_of(device):
+        here.set_rng_state(states[device.type], device)
+
+
+def upload(values: np.ndarray, device: torch.device) -> Tensor:
+    """Copy an array to the device; neither side waits for the other. A CPU shares its memory."""
+    host = torch.from_numpy(values)
+    if device.type in _PINS:
+        return host.pin_memory().to(device, non_blocking=True)
+    return host.to(device)
+
+
+def host_like(tensor: Tensor) -> Tensor:
+    """Return an empty tensor on the host, of the same shape and layout, for copies of `tensor`."""
+    pinned = tensor.device.type in _PINS
+    return torch.empty_like(tensor, device=CPU, pin_memory=pinned)
+
+
+class CopyEvent:
+    """Ends when the device has done all that it was asked to before; a CPU always has."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._event = torch.Event(device) if device.type in _PINS else None
+        if self._event:
+            self._event.record()
+
+    def wait(self) -> None:
+        """Return when it has ended; another thread may wait."""
+        if self._event:
+            self._event.synchronize()
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done all that it was asked to."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def best_precision(device: torch.device) -> Precision:
+    """Return the fastest number format that a device computes in without emulating it.
+
+    `bf16` for a CPU with AVX512-BF16 or AMX and for a GPU with native bfloat16; `fp16` for an older
+    GPU of NVIDIA with tensor cores (V100, T4). Apple's GPUs are not known well enough: `fp32`.
+    """
+    if device.type == "cpu":
+        # Inductor, torch's compiler, checks the same two.
+        native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        return "bf16" if native else "fp32"
+    if device.type == "xpu":
+        return "bf16" if torch.xpu.is_bf16_supported(including_emulation=False) else "fp32"
+    if device.type != "cuda":
+        return "fp32"
+    # Not `is_bf16_supported`, which asks the current GPU: those of one machine may differ.
+    capability = torch.cuda.get_device_capability(device)
+    if torch.version.hip or capability >= (8, 0):
+        return "bf16"
+    return "fp16" if capability >= _TENSOR_CORES else "fp32"
+
+
+def choose_algorithms(device: torch.device, precision: Precision) -> None:
+    """Set cuDNN up for steps of few shapes: it searches the fastest algorithm for each.
+
+    And float32 means float32, not TF32, which convolutions use by default.
+    """
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
+        torch.backends.cudnn.allow_tf32 = precision != "fp32"
