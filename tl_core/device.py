@@ -4,6 +4,7 @@
 of Apple. `torch.accelerator` says which of them this machine has.
 """
 
+import os
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch import Tensor
 from tl_core.config import Precision
 
 CPU = torch.device("cpu")
+_GPUS = ("cuda", "xpu", "mps")
 _PINS = ("cuda", "xpu")
 """Kinds that copy from locked memory of the host while both sides go on."""
 _TENSOR_CORES = (7, 0)
@@ -80,11 +82,11 @@ class _Mps:
 
 
 def accelerator_of(device: torch.device) -> Accelerator | None:
-    """Return what torch offers for the kind of a device; None for a CPU.
+    """Return what torch offers for the kind of a device; None if it is no GPU.
 
     Every function below asks it, so that a test can put a GPU of its own in its place.
     """
-    if device.type == "cpu":
+    if device.type not in _GPUS:
         return None
     module: Accelerator = _Mps() if device.type == "mps" else torch.get_device_module(device)
     return module
@@ -206,6 +208,17 @@ def best_precision(device: torch.device) -> Precision:
     if torch.version.hip or capability >= (8, 0):
         return "bf16"
     return "fp16" if capability >= _TENSOR_CORES else "fp32"
+
+
+def set_deterministic(on: bool) -> None:
+    """Have GPUs compute the same bits every time from now on, in this process.
+
+    An operation that has no such way then raises `RuntimeError`, which names it. cuBLAS reads its
+    variable when it is first used.
+    """
+    if on:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(on)
 
 
 def choose_algorithms(device: torch.device, precision: Precision) -> None:

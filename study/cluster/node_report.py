@@ -92,7 +92,7 @@ def report_node(cache: Path, weights: tuple[str, str, int] | None, compiles: boo
         next(map(str, folder_faults("--cache", cache)), None),
         shutil.disk_usage(nearest(cache)).free,
         _fault(lambda: pretrained(*weights, "fp32")) if weights else None,
-        _fault(lambda: check_compiler(find_device())) if compiles else None,
+        _fault(lambda: check_compiler(find_device(), cache)) if compiles else None,
     )
 
 

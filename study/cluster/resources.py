@@ -3,12 +3,14 @@
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from study.cluster.ray_environment import LOGICAL
 from study.config.settings import Settings
+from tl_core.compiler import use_private_cache
 from tl_core.config import Precision
 from tl_core.device import CPU, best_precision, find_device, gpu_names, gpus_here
 from tl_core.errors import Fault, InputError
@@ -105,6 +107,8 @@ def gpu_faults(settings: Settings, resources: Resources) -> list[Fault]:
         why = "the cluster has no GPU now"
         way_out = "--gpus N asks one that grows for so many, --gpus 0 uses its CPU cores"
         return [Fault("--address", f"{settings.address}: {why}; {way_out}")]
+    if settings.deterministic and not gpus:
+        return [Fault("--deterministic", "is not read without a GPU; a CPU always is")]
     if settings.trials_per_gpu > 1 and not gpus:
         return [Fault("--trials-per-gpu", f"{settings.trials_per_gpu} is not read without a GPU")]
     return []
@@ -123,11 +127,12 @@ def gpu_notes(gpus: int, resources: Resources) -> list[str]:
     return notes
 
 
-def check_compiler(device: torch.device) -> None:
+def check_compiler(device: torch.device, cache: Path) -> None:
     """Compile something small, as a compiler may be there and fail.
 
     Raises `InputError` if it fails.
     """
+    use_private_cache(cache)
     try:
         torch.compile(lambda x: x * 2 + 1)(torch.ones(64, device=device))
     except Exception as error:  # Each stage of the compiler has its own.
@@ -139,8 +144,12 @@ def check_compiler(device: torch.device) -> None:
 def precision_notes(settings: Settings, best: Precision, on_gpu: bool) -> list[str]:
     """Notes on the number format that was asked for; `best` is the hardware's."""
     asked = settings.precision
-    # A GPU with bfloat16 has float16; a CPU's kernels are for bfloat16 alone.
-    native = {"fp32", best, *(["fp16"] if on_gpu and best == "bf16" else [])}
-    if asked in native or asked == "auto":
+    if asked == "auto" or not emulates(asked, best, on_gpu):
         return []
     return [f"this hardware emulates {asked}, which takes many times as long as {best}"]
+
+
+def emulates(asked: Precision, best: Precision, on_gpu: bool) -> bool:
+    """Whether hardware whose best number format is `best` computes in another one slowly."""
+    # A GPU with bfloat16 has float16; a CPU's kernels are for bfloat16 alone.
+    return asked not in ("fp32", best) and not (asked == "fp16" and best == "bf16" and on_gpu)

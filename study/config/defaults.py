@@ -30,6 +30,7 @@ DEFAULTS: dict[str, Any] = {
     "weights": "default",
     "precision": "auto",
     "compile": False,
+    "deterministic": False,
     "augment": "none",
     "resize": "squash",
     "mode": ("freeze", "finetune"),

@@ -106,6 +106,10 @@ class Settings(BaseModel):
     compile: bool = Field(
         description="`torch.compile` networks that learn: minutes at first, then faster on GPUs"
     )
+    deterministic: bool = Field(
+        description="have GPUs compute the same bits every time, as CPUs do: slower; networks with "
+        "an operation that can't are refused by torch when they learn"
+    )
     augment: Augment = Field(
         description="how training images change in each step: none, flip (mirrored with "
         "probability one half; short: --hflip), crop (random resized crop and flip) or trivial "

@@ -139,7 +139,7 @@ PLACES = {
 """Settings of the places of results, and of one run; a new run chooses its own."""
 _LAYERS = ("data", "backbone", "debug", "preset")
 """Settings that the defaults of others depend on; the command always has them."""
-_OF_RUNNING = ("experiment", "checkpoint_every", "jobs", "max_time")
+_OF_RUNNING = ("experiment", "checkpoint_every", "deterministic", "jobs", "max_time")
 _OF_DATA = ("root", "train", "val", "test", "group", "group_regex", "include", "exclude")
 _DECIDING = ("mode", "train_ratio", "objective")
 """Settings that the defaults of `trials` and `design` depend on."""

@@ -15,7 +15,7 @@ from study.reporting.figures.trial_plots import draw_curves
 from study.search.space import single_config
 from study.tracking.sender import Sender, close_sender, print_link
 from tl_core.config import EpochMetrics
-from tl_core.device import CPU, find_device
+from tl_core.device import CPU, find_device, set_deterministic
 from tl_core.errors import DivergedError
 from tl_core.training.train import run_trial
 
@@ -40,6 +40,7 @@ def run_debug(prepared: Prepared, console: Console, sender: Sender) -> int:
 
 def _run(prepared: Prepared, journal: Journal, record: TrialRecord, console: Console) -> int:
     device = find_device() if prepared.gpus else CPU
+    set_deterministic(prepared.settings.deterministic)
 
     def report(metrics: EpochMetrics) -> None:
         journal.epoch(record, metrics)

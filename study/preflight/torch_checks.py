@@ -118,7 +118,7 @@ def frozen_backbone(settings: Settings) -> Backbone:
 def check_compile(setup: Setup) -> Iterable[Fault]:
     """Networks can be compiled here; a cluster's nodes were asked by `check_machines`."""
     if setup.settings.compile and setup.resources and not setup.resources.joined:
-        check_compiler(setup.resources.device(setup.gpus))
+        check_compiler(setup.resources.device(setup.gpus), setup.settings.cache)
     return []
 
 

@@ -20,6 +20,7 @@ from study.preflight.torch_checks import frozen_backbone
 from study.trials.trial_context import TrialContext
 from tl_core.config import Precision
 from tl_core.data.datasets import ImageSet
+from tl_core.device import set_deterministic
 from tl_core.errors import InputError
 from tl_core.inputs.features import Forward, extract, feature_entry, load_features
 from tl_core.inputs.prefix import (
@@ -204,6 +205,7 @@ class _Extractor:
         name, weights, size, precision, unfreeze = self._part
         with on_node(self._context):
             device, images = settle_worker(self._context.versions), self._context.attach()
+            set_deterministic(self._context.deterministic)
             backbone = pretrained(name, self._context.weights_here(weights), size, precision)
         if unfreeze is None:
             return backbone, images, device

@@ -39,6 +39,8 @@ class TrialContext:
     """What the search optimises."""
     checkpoint_every: float = EVERY_S
     """Seconds from one checkpoint of a network to the next."""
+    deterministic: bool = False
+    """Whether GPUs compute the same bits every time."""
     rules: str | None = None
     """Name of the cache entry of the rules of its split, if it has some."""
     features: str | None = None
@@ -57,7 +59,8 @@ class TrialContext:
         """The context of a study on this machine, or on a disk that all nodes share."""
         storage = bucket_of(settings) or Folder(folder.resolve())
         s = settings
-        return cls(s.cache.resolve(), images, storage, s.metric, s.checkpoint_every, rules)
+        how = (s.metric, s.checkpoint_every, s.deterministic)
+        return cls(s.cache.resolve(), images, storage, *how, rules)
 
     def checkpoint(self, trial: int) -> StoredFile:
         """Where a trial saves its network while it learns."""

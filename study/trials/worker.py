@@ -9,9 +9,11 @@ from dataclasses import asdict, replace
 from functools import cache, partial
 from typing import Any
 
+import torch
 from ray import tune
 
 from study.cluster.join import settle_worker
+from study.cluster.resources import emulates
 from study.errors import NodeError
 from study.search.confirmation import Planned
 from study.search.queue import is_frozen
@@ -22,8 +24,15 @@ from study.trials.job_thread import JobThread
 from study.trials.planned_trial import FinalScores, number_of, run_planned
 from study.trials.sweep import CPU, Swept, sweep
 from study.trials.trial_context import TrialContext, shape_of
-from tl_core.config import EpochMetrics, Metric
-from tl_core.device import find_device, is_in_use, release_memory
+from tl_core.config import EpochMetrics, Metric, Precision
+from tl_core.device import (
+    best_precision,
+    find_device,
+    is_gpu,
+    is_in_use,
+    release_memory,
+    set_deterministic,
+)
 from tl_core.files import is_disk_full
 from tl_core.training.checkpoints import CheckpointWarning
 from tl_core.training.setup import Inputs, needs_pretrained, pretrained
@@ -63,6 +72,7 @@ def _run(batch: list[Planned], context: TrialContext, reporter: "Reporter") -> N
         reporter.swept(sweep(batch, inputs, context.storage), batch[0].config.epochs)
         return
     (network,) = batch
+    reporter.warnings += _slow_format(network.config.precision, inputs.device)
     kept = context.checkpoint(number_of(network)), context.checkpoint_every
     reporter.tested(run_planned(network, inputs, context.storage, reporter.epoch, *kept))
 
@@ -70,6 +80,7 @@ def _run(batch: list[Planned], context: TrialContext, reporter: "Reporter") -> N
 def _on_this_node(batch: list[Planned], context: TrialContext) -> tuple[list[Planned], Inputs]:
     """The trials with the weights of this node, and their data."""
     device, images = settle_worker(context.versions), context.attach()
+    set_deterministic(context.deterministic)
     weights = context.weights_here(batch[0].config.weights)
     here = [replace(p, config=p.config.model_copy(update={"weights": weights})) for p in batch]
     c = here[0].config
@@ -80,6 +91,13 @@ def _on_this_node(batch: list[Planned], context: TrialContext) -> tuple[list[Pla
     if is_frozen(here[0]) and is_short(c, shape_of(images, context)):
         inputs = replace(inputs, device=CPU)  # As in the driver.
     return here, inputs
+
+
+def _slow_format(precision: Precision, device: torch.device) -> list[str]:
+    """Say so if this worker's own GPU, which may have joined late, emulates the study's format."""
+    if not (is_gpu(device) and emulates(precision, best := best_precision(device), on_gpu=True)):
+        return []
+    return [f"this trial's GPU emulates {precision}, which takes many times as long as {best}"]
 
 
 @contextmanager

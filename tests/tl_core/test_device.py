@@ -1,6 +1,7 @@
 """The device module, and that nothing else asks torch for a kind of device."""
 
 import ast
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tl_core.device import (
     CPU,
     CopyEvent,
     best_precision,
+    choose_algorithms,
     find_device,
     gpu_names,
     gpus_here,
@@ -24,6 +26,7 @@ from tl_core.device import (
     random_states,
     release_memory,
     restore_random_states,
+    set_deterministic,
     upload,
 )
 
@@ -125,3 +128,22 @@ def test_without_a_gpu_networks_run_on_the_cpu(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: None)
     assert find_device() == CPU
     assert device.gpus_here() == []
+
+
+def test_deterministic_algorithms_are_for_the_whole_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    flags = torch.backends.cudnn
+    monkeypatch.setattr(flags, "benchmark", flags.benchmark)
+    monkeypatch.setattr(flags, "allow_tf32", flags.allow_tf32)
+    try:
+        set_deterministic(True)
+        choose_algorithms(torch.device("cuda"), "fp32")
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+        assert (flags.benchmark, flags.allow_tf32) == (False, False)
+        assert torch.are_deterministic_algorithms_enabled()
+    finally:
+        set_deterministic(False)
+    choose_algorithms(torch.device("cuda"), "bf16")
+    assert (flags.benchmark, flags.allow_tf32) == (True, True)

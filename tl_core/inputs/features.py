@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tl_core.data.cache import damage, new_array, publish, unverified
 from tl_core.data.datasets import ImageSet
+from tl_core.errors import InputError
 from tl_core.inputs.batches import eval_batch, eval_batches, pixel_reader
 from tl_core.models.backbones import Backbone
 from tl_core.models.precision import run_network
@@ -96,8 +97,25 @@ def run_views(
 def extract(
     images: ImageSet, backbone: Backbone, device: torch.device, views: np.ndarray
 ) -> np.ndarray:
-    """Run the backbone over some views: [B] -> float32 [B, D]."""
-    return run_batches(images, backbone, device, views).cpu().numpy()
+    """Run the backbone over some views: [B] -> float32 [B, D].
+
+    Raises `InputError` if a value is not finite; names the image.
+    """
+    rows = run_batches(images, backbone, device, views).cpu()
+    if not rows.isfinite().all():
+        raise not_finite(images, backbone, rows, views, backbone.name)
+    return rows.numpy()
+
+
+def not_finite(
+    images: ImageSet, backbone: Backbone, rows: Tensor, views: np.ndarray, what: str
+) -> InputError:
+    """The error of rows [B, ...], of which some have values that are not finite."""
+    at = int((~rows.isfinite()).flatten(1).any(dim=1).nonzero()[0])
+    name = images.ids[views[at] % len(images.ids)]
+    narrow = " Or is float16 too narrow: try --precision fp32." * (backbone.precision == "fp16")
+    why = f"{what} makes no finite numbers of {name}: are its weights damaged?{narrow}"
+    return InputError([why])
 
 
 def run_batches(

@@ -20,9 +20,8 @@ from torch import Tensor, nn
 from tl_core.data.cache import damage, new_array, publish, unverified
 from tl_core.data.datasets import ImageSet
 from tl_core.device import is_gpu, upload
-from tl_core.errors import InputError
 from tl_core.inputs.batches import Read, table_on_gpu
-from tl_core.inputs.features import Forward, output_key, run_batches, run_views
+from tl_core.inputs.features import Forward, not_finite, output_key, run_batches, run_views
 from tl_core.models.backbones import Backbone
 from tl_core.models.precision import run_unconverted
 from tl_core.models.stages import split
@@ -133,10 +132,8 @@ def extract_activations(
     if low >= -_MOST and high <= _MOST:
         return rows.half().cpu().numpy()
     if not math.isfinite(low + high):
-        at = int((~rows.isfinite()).flatten(1).any(dim=1).nonzero()[0])
-        name = images.ids[views[at] % len(images.ids)]
-        why = f"the frozen stages of {prefix.backbone.name} make no finite numbers of {name}"
-        raise InputError([f"{why}: are its weights damaged?"])
+        what = f"the frozen part of {prefix.backbone.name}"
+        raise not_finite(images, prefix.backbone, rows, views, what)
     return rows.cpu().numpy()
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from tl_core.compiler import use_private_cache
 from tl_core.config import FROZEN, EpochMetrics, Report, TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.data.splits import Split
@@ -153,8 +154,9 @@ def _net_learner(
     setup: Setup, net: TwoHeadedNet, read: Read, split: Split, scale: TargetScale
 ) -> NetLearner:
     c, i = setup.config, setup.inputs
-    model = net.to(i.device).to(memory_format=torch.channels_last)
+    model = net.to(i.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if c.compile:
+        use_private_cache(i.cache)
         model.network.compile()
     order = partial(epoch_order, split.train, c.seed, mirror=setup.mirror)
     weighting = make_weighting(c.aux_weight, 1, i.device)

@@ -93,3 +93,11 @@ def test_a_number_format_that_hardware_lacks_is_noted(
     text = f"this hardware emulates {asked}, which takes many times as long as {best}"
     asked_for = make_settings(precision=asked)
     assert precision_notes(asked_for, best, on_gpu) == ([text] if noted else [])
+
+
+def test_deterministic_is_for_gpus() -> None:
+    asked = make_settings(deterministic=True, gpus=0)
+    assert [*map(str, gpu_faults(asked, ALONE))] == [
+        "--deterministic is not read without a GPU; a CPU always is"
+    ]
+    assert gpu_faults(make_settings(deterministic=True, gpus=1), ALONE) == []

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from study.execution.replay import differences
+from study.execution.replay import differences, how_far
 from study.run import main
 from tests.conftest import SIDE, TINY, draw_folder
 from tests.support.studies.builders import make_epoch, make_record
@@ -112,3 +112,15 @@ def test_differences_of_what_only_one_has() -> None:
     assert set(found.values()) == {float("inf")}
     assert all(name.endswith("of epoch 2") for name in found)
     assert differences(record, record.history, {}) == {}
+
+
+def test_a_gpu_says_how_far_it_is_away() -> None:
+    apart = {"val_loss of epoch 3": 0.0123, "test_accuracy": 0.004, "test_auroc": 0.001}
+    found = "val_loss of epoch 3 is 0.0123 away, the most of 3 values"
+    assert how_far(apart, free_order=False) == f"not the same: {found}"
+    assert how_far(apart, free_order=True) == (
+        f"not the same bits: {found}, and test scores are within 0.004; a GPU adds up in any "
+        "order, and each step enlarges what differs; a study with --deterministic is repeated bit "
+        "for bit"
+    )
+    assert "test scores" not in how_far({"val_loss of epoch 3": 1.0}, free_order=True)

@@ -23,7 +23,9 @@ NOWHERE = "file:///proc/nothing"
 
 
 def test_more_gpus_than_there_are(photo_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    gpus = [torch.device("cuda", i) for i in range(2)]
+    monkeypatch.setattr("study.cluster.resources.gpus_here", lambda: gpus)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
     (fault,) = faults_of(photo_folder, gpus="3")
     assert fault.startswith("--gpus 3: this machine has 2;")
     assert ask(photo_folder).gpus == 2

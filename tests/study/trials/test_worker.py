@@ -16,7 +16,7 @@ from study.search.confirmation import Planned
 from study.search.searcher import as_job
 from study.trials.sweep import Swept
 from study.trials.trial_context import TrialContext
-from study.trials.worker import Reporter, run_in_worker
+from study.trials.worker import Reporter, _slow_format, run_in_worker
 from tests.conftest import SIDE, TINY
 from tests.soak.memory import Watch
 from tests.soak.study import Follower
@@ -44,6 +44,14 @@ def test_ray_hears_by_name_only_what_the_search_goes_by(sent: Sent) -> None:
     (result,) = sent
     numbers = {name: value for name, value in result.items() if isinstance(value, int | float)}
     assert numbers == {"val_accuracy": 0.5, "epoch": 2}
+
+
+def test_a_worker_asks_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
+    text = "this trial's GPU emulates bf16, which takes many times as long as fp16"
+    assert _slow_format("bf16", torch.device("cuda")) == [text]
+    assert _slow_format("fp16", torch.device("cuda")) == []
+    assert _slow_format("bf16", torch.device("cpu")) == [], "it was said at the start"
 
 
 class Worker:

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from tests.conftest import SIDE, TINY
+from tl_core.config import Precision
 from tl_core.data.datasets import ImageSet
+from tl_core.errors import InputError
 from tl_core.inputs.features import extract, feature_entry, load_features
 from tl_core.models.backbones import Backbone, load_backbone
 
@@ -168,3 +170,24 @@ def test_a_key_does_not_change_between_versions(hflip: bool, key: str) -> None:
     backbone = Backbone("resnet18", nn.Identity(), 512, *normal, "w sha256:12", "bf16")
     entry = feature_entry("abc-128-v2", backbone, Path("cache"), hflip)
     assert entry == Path("cache/features") / key
+
+
+@pytest.mark.parametrize(
+    ("precision", "end"),
+    [("fp32", ""), ("fp16", r" Or is float16 too narrow: try --precision fp32\.")],
+)
+def test_an_image_of_which_no_finite_numbers_are_made_is_named(
+    images: ImageSet, precision: Precision, end: str
+) -> None:
+    class Large(nn.Module):
+        """Makes numbers that no format holds of the second image."""
+
+        def forward(self, pixels: Tensor) -> Tensor:
+            rows = pixels.new_ones(len(pixels), 2)
+            rows[1] = torch.inf
+            return rows
+
+    network = Backbone("large", Large(), 2, (0.5,) * 3, (0.5,) * 3, "none", precision=precision)
+    text = rf"^large makes no finite numbers of {images.ids[7]}: are its weights damaged\?{end}$"
+    with pytest.raises(InputError, match=text):
+        extract(images, network, torch.device("cpu"), np.array([3, 7]))

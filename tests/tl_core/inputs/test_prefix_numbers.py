@@ -92,7 +92,7 @@ def test_numbers_that_are_not_finite_are_refused(
     images: ImageSet, prefix: Prefix, load: Load, own_cache: Path, value: float
 ) -> None:
     broken = scaled(prefix, value)
-    text = rf"^the frozen stages of {TINY} make no finite numbers of {images.ids[0]}: are its "
+    text = rf"^the frozen part of {TINY} makes no finite numbers of {images.ids[0]}: are its "
     with pytest.raises(InputError, match=text + r"weights damaged\?$"):
         load(broken, hflip=True)
     assert not activation_entry(images.key, broken, own_cache).exists()
