@@ -53,9 +53,11 @@ def resolution(data: StudyData) -> str | None:
     what = "groups" if e.groups else "images"
     low, high = (f"{100 * width:.1f}" for width in (min(widths), max(widths)))
     span = low if low == high else f"{low} to {high}"
+    which = "" if low == high else ", depending on the two,"
     return (
         f"On {test_images(e)}, with {seeds(e.n)}, two modes must be {span} "
-        f"points of accuracy apart to be told from each other; more test {what} or seeds show less."
+        f"points of accuracy apart{which} to be told from each other; more test {what} or seeds "
+        "would show smaller differences."
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from study.analysis.comparisons import multi_tasks
 from study.analysis.importances import BEST, ENOUGH, importances, scored
 from study.analysis.study_data import StudyData
-from study.answers.phrases import number, show_weight
+from study.answers.phrases import number, share, show_weight
 from study.reporting.figures import factor_plots
 from study.reporting.figures.parallel_plot import draw_parallel
 from study.reporting.label_section import difference_text
@@ -85,7 +85,7 @@ def importance_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
             "importances",
             factor_plots.draw_importances(found, f"{data.subject}: importance of the factors"),
             f"How much each factor decided whether a trial of {data.settings.backbone} was among "
-            f"the best {BEST:.0%} of {n} in {data.settings.metric} (Optuna's PED-ANOVA). A "
+            f"the best {share(BEST)} of {n} in {data.settings.metric} (Optuna's PED-ANOVA). A "
             "learning rate counts in the trials of its mode; trials that were stopped early count "
             "with their last score. The search tries good regions more often, so the importances "
             "describe these trials and not the whole search space.",

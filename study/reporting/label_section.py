@@ -176,6 +176,8 @@ def _crossover_table(found: Sequence[Crossover]) -> Table:
 def _place(c: Crossover) -> tuple[str, str]:
     if c.ratio is None:
         return "ahead at all" if c.status == "none seen" else "", ""
+    if c.low is None and c.high is None:
+        return f"{c.ratio:.2g}", "unbounded"
     low = f"{c.low:.2g}" if c.low is not None else "below all tried"
     high = f"{c.high:.2g}" if c.high is not None else "above all tried"
     return f"{c.ratio:.2g}", f"{low} to {high}"

@@ -1,6 +1,7 @@
 """The report's page: sections with a few kinds of parts, in one template."""
 
 import base64
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +10,14 @@ from importlib.resources import files
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from study.reporting.figures.saving import save_png, to_svg
 from study.reporting.figures.style import Plot
 
 _WIDEST = 8
 """Columns that fit into a page."""
+_NUMBER = re.compile(r"[\d.]+e-\d+|[\d.,]+ %")
 _TEMPLATES = files("study.reporting") / "templates"
 
 
@@ -136,6 +138,11 @@ class FigureWriter:
         return Drawing(Markup(svg), caption)
 
 
+def unbroken(text: str) -> Markup:
+    """Return a text that breaks no line in `95 %` and `2e-05`; what is copied stays the same."""
+    return Markup(_NUMBER.sub(r'<span class="number">\g<0></span>', str(escape(text))))
+
+
 def isolated(name: str) -> str:
     """Return a name for use in a sentence, whose other words keep their order.
 
@@ -165,6 +172,7 @@ def render(first: FirstScreen, sections: Sequence[Section]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["unbroken"] = unbroken
     style, script = (
         _TEMPLATES.joinpath(name).read_text(encoding="utf-8")
         for name in ("report.css", "report.js")

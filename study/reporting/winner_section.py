@@ -95,7 +95,7 @@ def _model_parts(data: StudyData, folder: Path, figures: FigureWriter) -> Iterat
     n, split = len(predictions.labels), {"test": "test", "val": "validation"}[predictions.split]
     yield Paragraph(
         f"The kept model (seed {card['config']['seed']}) is right on "
-        f"{predictions.right.mean():.1%} of the {n} {split} images. To use it:"
+        f"{100 * predictions.right.mean():.1f} % of the {n} {split} images. To use it:"
     )
     yield Code(f"python study/predict.py {folder} IMAGE...")
     found = confusion(predictions)
@@ -111,7 +111,7 @@ def _model_parts(data: StudyData, folder: Path, figures: FigureWriter) -> Iterat
     if len(predictions.classes) > 2 and (pairs := most_confused(predictions)):
         yield Table(
             ["true class", "predicted as", "images", "share of the class"],
-            [[p.true, p.predicted, str(p.count), f"{p.share:.0%}"] for p in pairs],
+            [[p.true, p.predicted, str(p.count), f"{100 * p.share:.0f} %"] for p in pairs],
             "Most frequent errors.",
         )
     yield from _recall_parts(data)

@@ -129,6 +129,14 @@ def test_page_does_not_scroll_sideways(
         assert (back == "rgb(255, 255, 255)") == (scheme == "light")
 
 
+def test_what_is_wider_than_a_phone_fades_until_its_end(browser: Browser, report: Path) -> None:
+    with opened(browser, report, 390) as (page, _):
+        box = page.locator("figure .scroll").first
+        expect(box).to_have_class("scroll more")
+        box.evaluate("box => box.scrollTo(box.scrollWidth, 0)")
+        expect(box).to_have_class("scroll")
+
+
 def test_labels_neither_overlap_nor_leave_their_figure(page: Page) -> None:
     wrong = page.evaluate(
         """() => [...document.querySelectorAll("svg")].flatMap(svg => {

@@ -74,18 +74,19 @@ def draw_aux_weights(
         if any(isinstance(r.config.aux_weight, str) for r in records):
             axes.set_xticks([0, 0.5, 1, AUTO], ["0", "0.5", "1", " auto"])
     shades = mpl.colormaps["viridis"]
+    color_of = Normalize(0, max(map(aux_position, records)) or 1)
     figure.values += _scatter(
         right,
         records,
         lambda r: r.value("val_brightness_mae") or 0.0,
         metric,
         images,
-        lambda r: shades(aux_position(r)),
+        lambda r: shades(color_of(aux_position(r))),
     )
     style.log_x(right)
     right.set_xlabel("val_brightness_mae")
     style.score_axis(right, metric)
-    figure.colorbar(ScalarMappable(Normalize(0, 1), shades), ax=right, label="aux_weight")
+    figure.colorbar(ScalarMappable(color_of, shades), ax=right, label="aux_weight")
     keys = [
         _key(mode, style.STYLES[mode]["color"], style.STYLES[mode]["marker"])
         for mode in style.modes_of(records)

@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator
 
 from study.analysis.importances import BEST
+from study.answers.phrases import share
 from study.records.trial_record import TrialRecord
 from study.reporting.figures import style
 from study.reporting.figures.factor_plots import aux_position
@@ -157,7 +158,7 @@ def _keys(records: Sequence[TrialRecord]) -> list[Line2D]:
         Line2D([], [], color=style.STYLES[m]["color"], label=m) for m in style.modes_of(records)
     ]
     looks: dict[str, dict[str, Any]] = {
-        "done": {"linewidth": 1.8, "label": f"best {BEST:.0%}"},
+        "done": {"linewidth": 1.8, "label": f"best {share(BEST)}"},
         "pruned": {"linestyle": ":", "label": "stopped early"},
         "failed": {"marker": "x", "linestyle": "", "label": "failed"},
     }

@@ -12,20 +12,26 @@ from study.reporting.figures import style
 from study.reporting.figures.values import cell_text, expected_text, trial_text
 from tl_core.config import MODES, Metric, Mode
 
+_ROOM = 1.08
+"""Height of axes, as a multiple of what they show, so that no marker is cut."""
+
 
 def draw_curves(record: TrialRecord, title: str) -> style.Plot:
     """Draw training loss, and training and validation accuracy, by epoch."""
     epochs = [m.epoch for m in record.history]
+    losses = [m.train_loss for m in record.history]
     train, val = style.STYLES["freeze"] | {"label": "training"}, style.STYLES["finetune"]
     figure = style.new_figure(title, 3.0)
     loss, accuracy = figure.subplots(1, 2)
-    loss.plot(epochs, [m.train_loss for m in record.history], **train)
+    loss.plot(epochs, losses, **train)
     loss.set(xlabel="epoch", ylabel="training loss")
-    loss.set_ylim(bottom=0)
+    if min(losses) >= 0 < max(losses):  # A loss with learned weights may be negative.
+        loss.set_ylim(0, _ROOM * max(losses))
     accuracy.plot(epochs, [m.train_accuracy for m in record.history], **train)
     accuracy.plot(epochs, [m.val_accuracy for m in record.history], "--", label="validation", **val)
     accuracy.set(xlabel="epoch", ylabel="accuracy")
-    accuracy.set_ylim(top=1.02)
+    least = min(min(m.train_accuracy, m.val_accuracy) for m in record.history)
+    accuracy.set_ylim(1.02 - _ROOM * (1.02 - least), 1.02)
     for m in record.history:
         for panel, name in (
             (loss, "train_loss"),

@@ -27,7 +27,7 @@ def draw_confusion(confusion: Confusion, title: str) -> style.Plot:
             color = "white" if shares[row, column] > 0.55 else "black"
             axes.text(column, row, str(count), ha="center", va="center", color=color, fontsize=8)
             true, predicted = (printable(confusion.names[i]) for i in (row, column))
-            images = f"{pluralize(int(count), 'image')}, {shares[row, column]:.1%}"
+            images = f"{pluralize(int(count), 'image')}, {100 * shares[row, column]:.1f} %"
             text = f"{true}, predicted as {predicted}\n{images}"
             figure.values.append(style.Value(axes, column, row, text))
     names = [shorten(name, _LONGEST) for name in confusion.names]

@@ -79,10 +79,21 @@ addEventListener("scroll", () => {
   if (shown && shown === document.activeElement) place(shown); else hide();
 }, { capture: true, passive: true });
 
-// What is wider than the page can be scrolled with the keyboard, too.
-for (const box of document.querySelectorAll(".scroll")) {
-  if (box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight) box.tabIndex = 0;
+// What is wider than the page can be scrolled with the keyboard, too, and fades where it goes on.
+const boxes = [...document.querySelectorAll(".scroll")];
+function fade(box) {
+  box.classList.toggle("more", box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
 }
+function measure() {
+  for (const box of boxes) {
+    if (box.scrollWidth > box.clientWidth || box.scrollHeight > box.clientHeight) box.tabIndex = 0;
+    else box.removeAttribute("tabindex");
+    fade(box);
+  }
+}
+for (const box of boxes) box.addEventListener("scroll", () => fade(box), { passive: true });
+addEventListener("resize", measure);
+measure();
 
 // Tables that a reader sorts by a click on a column's name, and filters.
 for (const table of document.querySelectorAll("table.sortable")) {

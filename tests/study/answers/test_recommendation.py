@@ -85,7 +85,7 @@ def test_groups_and_given_parts_are_named() -> None:
     assert "on photos of new groups." in recommendation(study)
     found = str(resolution(study))
     assert found.startswith("On 40 test images of 8 groups, with 3 seeds, two modes must be ")
-    assert found.endswith("apart to be told from each other; more test groups or seeds show less.")
+    assert found.endswith("more test groups or seeds would show smaller differences.")
     vars(study).update(is_split=True)
     start = (
         "Use fine-tuning after the heads (lp_ft) at learning rate 0.001, with 40 % of the given "

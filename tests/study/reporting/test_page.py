@@ -16,6 +16,7 @@ from study.reporting.page import (
     Table,
     isolated,
     render,
+    unbroken,
 )
 from tests.support.report_page import Page
 
@@ -97,3 +98,13 @@ def test_names_that_turn_nothing_stay_as_they_are(name: str) -> None:
 @pytest.mark.parametrize("name", ["قطة", "חתול 1", "\u202etxt"])
 def test_names_from_right_to_left_are_set_apart(name: str) -> None:
     assert isolated(name) == f"\u2068{name}\u2069"
+
+
+def test_no_line_breaks_inside_a_number() -> None:
+    found = unbroken("<b> & at 2e-05, 79.7 % (74.7 to 83.8 %) of -10.2 points")
+    inside = re.findall('<span class="number">(.*?)</span>', found)
+    assert inside == ["2e-05", "79.7 %", "83.8 %"]
+    assert found.startswith("&lt;b&gt; &amp; at ")
+    assert re.sub("<.*?>", "", found) == (
+        "&lt;b&gt; &amp; at 2e-05, 79.7 % (74.7 to 83.8 %) of -10.2 points"
+    )

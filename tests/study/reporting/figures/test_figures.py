@@ -277,7 +277,7 @@ def test_figures_show_counts_and_long_class_names_are_cut() -> None:
     figure = draw_confusion(confusion(named), "confusion")
     (axes,) = figure.axes
     told = [value.text.splitlines() for value in figure.values]
-    assert told[-1] == [f"{'x' * 40}, predicted as {'x' * 40}", "1 image, 50.0%"]
+    assert told[-1] == [f"{'x' * 40}, predicted as {'x' * 40}", "1 image, 50.0 %"]
     assert sorted(text.get_text() for text in axes.texts) == ["1", "1", "1"]
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["dog", "x" * 17 + "…"]
     bins = calibration(PREDICTIONS)
