@@ -1,6 +1,7 @@
 """What a file is, by its first bytes: a picture that is decoded, or what else and what helps."""
 
 import re
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from tl_core.files import LFS_POINTER, LFS_REMEDY
@@ -17,73 +18,76 @@ class NotAPictureError(OSError):
 
 
 class _Kind(NamedTuple):
-    at: int
-    begins: bytes
     what: str
-    remedy: str = ""
+    remedy: str
+    begins: Mapping[int, tuple[bytes, ...]]
+    """By which bytes it is told, one of them at an offset."""
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.what}; {self.remedy}" if self.remedy else self.what
 
 
 _AS_PNG = "export it as PNG or TIFF"
-_DEVELOP = "develop it to JPEG or TIFF"
+_SAVE = "save its pictures as PNG"
 _UNPACK = "unpack it, and name the unpacked folder"
-_RAW = "a camera raw file"
+_RAW = _Kind(
+    "a camera raw file",
+    "develop it to JPEG or TIFF",
+    {0: (b"FUJIFILMCCD-RAW", b"IIRO", b"IIU\0", b"FOVb"), 4: (b"ftypcrx ",), 8: (b"CR\x02",)},
+)
 _RAW_SUFFIXES = frozenset(
     (
         *(".3fr", ".arw", ".cr2", ".cr3", ".dcr", ".dng", ".erf", ".iiq", ".kdc", ".mef"),
         *(".mos", ".mrw", ".nef", ".nrw", ".orf", ".pef", ".raf", ".rw2", ".srw", ".x3f"),
     )
 )
-_KINDS = (
-    _Kind(0, LFS_POINTER, "a Git LFS pointer, not the file itself", LFS_REMEDY),
-    _Kind(128, b"DICM", "a DICOM file", f"{_AS_PNG}, of 16 bits if it has them"),
-    _Kind(344, b"n+1\0", "a NIfTI volume", f"{_AS_PNG}, slice by slice"),
-    _Kind(0, b"8BPS", "a Photoshop document", _AS_PNG),
-    _Kind(0, b"gimp xcf", "a GIMP document", _AS_PNG),
-    _Kind(0, b"%PDF", "a PDF document", "export its pages or pictures as PNG"),
-    _Kind(0, b"%!PS", "a PostScript document", _AS_PNG),
-    _Kind(0, b"\xc5\xd0\xd3\xc6", "a PostScript document", _AS_PNG),
-    _Kind(0, b"\x76\x2f\x31\x01", "an OpenEXR picture", _AS_PNG),
-    _Kind(0, b"#?RADIANCE", "a Radiance HDR picture", _AS_PNG),
-    _Kind(0, b"DDS ", "a DirectDraw texture", _AS_PNG),
-    _Kind(0, b"\xff\x0a", "a JPEG XL picture", _AS_PNG),
-    _Kind(0, b"\0\0\0\x0cJXL ", "a JPEG XL picture", _AS_PNG),
-    _Kind(0, b"\0\0\x01\0", "a Windows icon", _AS_PNG),
-    _Kind(0, b"FUJIFILMCCD-RAW", _RAW, _DEVELOP),
-    _Kind(0, b"IIRO", _RAW, _DEVELOP),
-    _Kind(0, b"IIU\0", _RAW, _DEVELOP),
-    _Kind(0, b"FOVb", _RAW, _DEVELOP),
-    _Kind(8, b"CR\x02", _RAW, _DEVELOP),
-    _Kind(4, b"ftypcrx ", _RAW, _DEVELOP),
-    _Kind(8, b"AVI ", "a video", "save its frames as pictures, and keep those of a video together"),
-    _Kind(0, b"\x1aE\xdf\xa3", "a video", "save its frames as pictures"),
-    _Kind(0, b"\0\0\x01\xba", "a video", "save its frames as pictures"),
-    _Kind(0, b"\0\0\x01\xb3", "a video", "save its frames as pictures"),
-    _Kind(0, b"\x30\x26\xb2\x75", "a video", "save its frames as pictures"),
-    _Kind(0, b"FLV\x01", "a video", "save its frames as pictures"),
-    _Kind(8, b"WAVE", "a sound file"),
-    _Kind(0, b"ID3", "a sound file"),
-    _Kind(0, b"fLaC", "a sound file"),
-    _Kind(0, b"OggS", "a sound or video file"),
-    _Kind(0, b"PK\x03\x04", "a ZIP archive or office document", _UNPACK),
-    _Kind(0, b"PK\x05\x06", "a ZIP archive without files"),
-    _Kind(0, b"\x1f\x8b", "a gzip archive", _UNPACK),
-    _Kind(0, b"BZh", "a bzip2 archive", _UNPACK),
-    _Kind(0, b"\xfd7zXZ\0", "an xz archive", _UNPACK),
-    _Kind(0, b"\x28\xb5\x2f\xfd", "a Zstandard archive", _UNPACK),
-    _Kind(0, b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive", _UNPACK),
-    _Kind(0, b"Rar!\x1a\x07", "an RAR archive", _UNPACK),
-    _Kind(257, b"ustar", "a tar archive", _UNPACK),
-    _Kind(0, b"\x89HDF\r\n\x1a\n", "an HDF5 file", "save its pictures as PNG"),
-    _Kind(0, b"\x93NUMPY", "a NumPy array", "save its pictures as PNG"),
-    _Kind(0, b"PAR1", "a Parquet table", "save its pictures as PNG"),
-    _Kind(0, b"SQLite format 3\0", "an SQLite database"),
-    _Kind(0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old Office document or thumbnail database"),
-    _Kind(0, b"\x80\x04\x95", "a Python pickle", "save its pictures as PNG"),
-    _Kind(0, b"\x80\x02", "a Python pickle", "save its pictures as PNG"),
-    _Kind(0, b"\x7fELF", "a program"),
-    _Kind(0, b"MZ", "a program"),
+_VIDEO = _Kind(
+    "a video",
+    "save its frames as pictures, and keep those of a video together",
+    {
+        0: (b"\x1aE\xdf\xa3", b"\0\0\x01\xba", b"\0\0\x01\xb3", b"\x30\x26\xb2\x75", b"FLV\x01"),
+        8: (b"AVI ",),
+    },
 )
-"""By which bytes at which offset a kind is told."""
+_KINDS = (
+    _Kind("a Git LFS pointer, not the file itself", LFS_REMEDY, {0: (LFS_POINTER,)}),
+    _Kind("a DICOM file", f"{_AS_PNG}, of 16 bits if it has them", {128: (b"DICM",)}),
+    _Kind("a NIfTI volume", f"{_AS_PNG}, slice by slice", {344: (b"n+1\0",)}),
+    _Kind("a Photoshop document", _AS_PNG, {0: (b"8BPS",)}),
+    _Kind("a GIMP document", _AS_PNG, {0: (b"gimp xcf",)}),
+    _Kind("a PDF document", "export its pages or pictures as PNG", {0: (b"%PDF",)}),
+    _Kind("a PostScript document", _AS_PNG, {0: (b"%!PS", b"\xc5\xd0\xd3\xc6")}),
+    _Kind("an OpenEXR picture", _AS_PNG, {0: (b"\x76\x2f\x31\x01",)}),
+    _Kind("a Radiance HDR picture", _AS_PNG, {0: (b"#?RADIANCE",)}),
+    _Kind("a DirectDraw texture", _AS_PNG, {0: (b"DDS ",)}),
+    _Kind("a JPEG XL picture", _AS_PNG, {0: (b"\xff\x0a", b"\0\0\0\x0cJXL ")}),
+    _Kind("a Windows icon", _AS_PNG, {0: (b"\0\0\x01\0",)}),
+    _RAW,
+    _VIDEO,
+    _Kind("a sound file", "", {0: (b"ID3", b"fLaC"), 8: (b"WAVE",)}),
+    _Kind("a sound or video file", "", {0: (b"OggS",)}),
+    _Kind("a ZIP archive or office document", _UNPACK, {0: (b"PK\x03\x04",)}),
+    _Kind("a ZIP archive without files", "", {0: (b"PK\x05\x06",)}),
+    _Kind("a gzip archive", _UNPACK, {0: (b"\x1f\x8b",)}),
+    _Kind("a bzip2 archive", _UNPACK, {0: (b"BZh",)}),
+    _Kind("an xz archive", _UNPACK, {0: (b"\xfd7zXZ\0",)}),
+    _Kind("a Zstandard archive", _UNPACK, {0: (b"\x28\xb5\x2f\xfd",)}),
+    _Kind("a 7-Zip archive", _UNPACK, {0: (b"7z\xbc\xaf\x27\x1c",)}),
+    _Kind("an RAR archive", _UNPACK, {0: (b"Rar!\x1a\x07",)}),
+    _Kind("a tar archive", _UNPACK, {257: (b"ustar",)}),
+    _Kind("an HDF5 file", _SAVE, {0: (b"\x89HDF\r\n\x1a\n",)}),
+    _Kind("a NumPy array", _SAVE, {0: (b"\x93NUMPY",)}),
+    _Kind("a Parquet table", _SAVE, {0: (b"PAR1",)}),
+    _Kind("a Python pickle", _SAVE, {0: (b"\x80\x04\x95", b"\x80\x02")}),
+    _Kind("an SQLite database", "", {0: (b"SQLite format 3\0",)}),
+    _Kind(
+        "an old Office document or thumbnail database",
+        "",
+        {0: (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",)},
+    ),
+    _Kind("a program", "", {0: (b"\x7fELF", b"MZ")}),
+)
 _PHOTOS = frozenset(
     (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1", b"heif")
 )
@@ -104,12 +108,12 @@ def kind_fault(head: bytes, suffix: str = "") -> str | None:
     if not head:
         return "an empty file (0 bytes)"
     for kind in _KINDS:
-        if head.startswith(kind.begins, kind.at):
-            return _sentence(kind.what, kind.remedy)
+        if any(head.startswith(begins, at) for at, begins in kind.begins.items()):
+            return kind.sentence
     if suffix.lower() in _RAW_SUFFIXES and head.startswith((b"II*\0", b"MM\0*")):
-        return _sentence(_RAW, _DEVELOP)
+        return _RAW.sentence
     if (brands := _brands(head)) and not brands & (_PHOTOS | _AVIF):
-        return _sentence("a video", "save its frames as pictures")
+        return _VIDEO.sentence
     if not head.strip(b"\0") and len(head) == HEAD:
         return "a file of zero bytes: its copy or download was not finished"
     return _text_fault(head)
@@ -139,7 +143,7 @@ def _text_fault(head: bytes) -> str | None:
         return None  # A PPM picture, or no text.
     start = text.lstrip("\ufeff \t\r\n").lower()
     if "<svg" in start:
-        return _sentence("an SVG drawing", _AS_PNG)
+        return f"an SVG drawing; {_AS_PNG}"
     if start.startswith(("<!doctype html", "<html", "<head")):
         return TEXTS[0]
     if start.startswith("<"):
@@ -147,7 +151,3 @@ def _text_fault(head: bytes) -> str | None:
     if start.startswith(("{", "[")):
         return TEXTS[2]
     return TEXTS[3]
-
-
-def _sentence(what: str, remedy: str) -> str:
-    return f"{what}; {remedy}" if remedy else what

@@ -1,7 +1,21 @@
+import bz2
+import gzip
 import io
+import lzma
+import pickle
+import sqlite3
+import tarfile
+import wave
+import zipfile
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
+import numpy as np
+import pyarrow
 import pytest
+from PIL import Image
+from pyarrow import parquet
 
 from tests.support.core.hostile_files import png, put, tiff
 from tl_core.data.decode import open_rgb
@@ -15,46 +29,95 @@ def iso(brand: bytes, *others: bytes) -> bytes:
     return (4 + len(content)).to_bytes(4, "big") + content + bytes(200)
 
 
+def made(write: Callable[[io.BytesIO], object]) -> bytes:
+    """What a program writes into a file."""
+    file = io.BytesIO()
+    write(file)
+    return file.getvalue()
+
+
+def picture(kind: str) -> bytes:
+    """A picture that Pillow saves."""
+    return made(lambda file: Image.new("RGB", (16, 16)).save(file, kind))
+
+
+def write_zip(file: io.BytesIO) -> None:
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a.png", b"")
+
+
+def write_tar(file: io.BytesIO) -> None:
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("a.png"))
+
+
+def write_wave(file: io.BytesIO) -> None:
+    with wave.open(file, "wb") as sound:
+        sound.setparams((1, 1, 8000, 0, "NONE", ""))
+
+
+def database() -> bytes:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("create table t (x)")
+        return connection.serialize()
+
+
 LITTLE = b"II*\0\x08\0\0\0"
-KINDS = {
+PROGRAMS = {
+    "a.pdf": (picture("PDF"), "a PDF document; export its pages or pictures as PNG"),
+    "a.eps": (picture("EPS"), "a PostScript document; export it"),
+    "a.ico": (picture("ICO"), "a Windows icon; export it"),
+    "a.dds": (picture("DDS"), "a DirectDraw texture; export it"),
+    "a.wav": (made(write_wave), "a sound file"),
+    "a.zip": (made(write_zip), "a ZIP archive or office document; unpack it"),
+    "b.zip": (made(lambda file: zipfile.ZipFile(file, "w").close()), "a ZIP archive without files"),
+    "a.tar": (made(write_tar), "a tar archive; unpack it"),
+    "a.nii.gz": (gzip.compress(b""), "a gzip archive; unpack it"),
+    "a.bz2": (bz2.compress(b""), "a bzip2 archive; unpack it"),
+    "a.xz": (lzma.compress(b""), "an xz archive; unpack it"),
+    "a.npy": (made(lambda file: np.save(file, [1])), "a NumPy array; save its pictures as PNG"),
+    "a.parquet": (
+        made(lambda file: parquet.write_table(pyarrow.table({"x": [1]}), file)),
+        "a Parquet table; save its pictures as PNG",
+    ),
+    "a.pkl": (pickle.dumps([1.0], 4), "a Python pickle; save its pictures as PNG"),
+    "b.pkl": (pickle.dumps([1.0], 2), "a Python pickle; save its pictures as PNG"),
+    "a.sqlite": (database(), "an SQLite database"),
+}
+"""Files that programs make, and what is said of them."""
+VIDEO = "a video; save its frames as pictures, and keep those of a video together"
+STARTS = {
     "a.dcm": (bytes(128) + b"DICM\x02\0", "a DICOM file; export it as PNG or TIFF, of 16 bits"),
     "a.nii": (bytes(344) + b"n+1\0", "a NIfTI volume; export it as PNG or TIFF, slice by slice"),
-    "a.nii.gz": (b"\x1f\x8b\x08", "a gzip archive; unpack it"),
     "a.psd": (b"8BPS\0\1", "a Photoshop document; export it as PNG or TIFF"),
-    "a.svg": (b"<?xml version='1.0'?>\n<svg xmlns='x'/>", "an SVG drawing; export it as PNG"),
-    "a.pdf": (b"%PDF-1.7\n%\xe2\xe3", "a PDF document; export its pages or pictures as PNG"),
-    "a.eps": (b"%!PS-Adobe-3.0", "a PostScript document; export it"),
     "a.exr": (b"\x76\x2f\x31\x01\x02", "an OpenEXR picture; export it"),
     "a.jxl": (b"\xff\x0a\xfa", "a JPEG XL picture; export it"),
-    "a.ico": (b"\0\0\1\0\1\0", "a Windows icon; export it"),
-    "a.mp4": (iso(b"mp42"), "a video; save its frames as pictures"),
-    "a.MOV": (iso(b"qt  "), "a video; save its frames as pictures"),
-    "a.avi": (b"RIFF\0\0\0\0AVI LIST", "a video; save its frames"),
-    "a.mkv": (b"\x1aE\xdf\xa3\x01", "a video; save its frames"),
-    "a.wav": (b"RIFF\0\0\0\0WAVEfmt ", "a sound file"),
+    "a.mp4": (iso(b"mp42"), VIDEO),
+    "a.MOV": (iso(b"qt  "), VIDEO),
+    "a.avi": (b"RIFF\0\0\0\0AVI LIST", VIDEO),
+    "a.mkv": (b"\x1aE\xdf\xa3\x01", VIDEO),
     "a.cr3": (iso(b"crx "), "a camera raw file; develop it to JPEG or TIFF"),
     "a.cr2": (LITTLE + b"CR\x02\0", "a camera raw file; develop it"),
     "a.NEF": (b"MM\0*\0\0\0\x08" + bytes(9), "a camera raw file; develop it"),
     "a.dng": (LITTLE + bytes(9), "a camera raw file; develop it"),
     "a.raf": (b"FUJIFILMCCD-RAW 0201", "a camera raw file; develop it"),
-    "a.docx": (b"PK\x03\x04\x14", "a ZIP archive or office document; unpack it"),
-    "a.tar": (bytes(257) + b"ustar\0", "a tar archive; unpack it"),
     "a.7z": (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive; unpack it"),
-    "a.npy": (b"\x93NUMPY\x01\0", "a NumPy array; save its pictures as PNG"),
     "a.h5": (b"\x89HDF\r\n\x1a\n", "an HDF5 file; save its pictures as PNG"),
-    "a.parquet": (b"PAR1\x15", "a Parquet table; save its pictures as PNG"),
-    "a.pkl": (b"\x80\x04\x95\x10", "a Python pickle; save its pictures as PNG"),
-    "a.sqlite": (b"SQLite format 3\0", "an SQLite database"),
+    "a.jpg": (b"", "an empty file (0 bytes)"),
+    "b.jpg": (bytes(2000), "a file of zero bytes: its copy or download was not finished"),
+    "c.jpg": (LFS_POINTER + b"v1\noid sha256:0\n", "a Git LFS pointer, not the file itself; `git"),
+}
+"""How files start that nothing here can make."""
+TEXTS = {
+    "a.svg": (b"<?xml version='1.0'?>\n<svg xmlns='x'/>", "an SVG drawing; export it as PNG"),
     "a.html": (b"\n<!DOCTYPE html><html>", "a web page: a download that failed?"),
     "a.json": (b'{"error": "not found"}', "a JSON file"),
     "a.xml": (b"<annotation/>", "an XML file"),
     "a.txt": ("\ufeffgrå 猫".encode(), "a text file"),
     "long.txt": (("猫" * 999).encode(), "a text file"),
     "a.csv": (b"P,1\n", "a text file"),
-    "a.jpg": (b"", "an empty file (0 bytes)"),
-    "b.jpg": (bytes(2000), "a file of zero bytes: its copy or download was not finished"),
-    "c.jpg": (LFS_POINTER + b"v1\noid sha256:0\n", "a Git LFS pointer, not the file itself; `git"),
 }
+KINDS = PROGRAMS | STARTS | TEXTS
 
 
 @pytest.mark.parametrize("name", KINDS)
