@@ -53,8 +53,8 @@ def effort(settings: Settings, records: Sequence[TrialRecord], confirm_seeds: in
     probes = "a probe tunes itself" if len(tuned) < len(counts) else ""
     stages = [f"{_span(tuned)} a cell{f' ({probes})' if probes else ''}" if tuned else probes]
     if any(r.kind == "repeat" for r in records):
-        few = "all or " if min(tuned) < BEST <= max(tuned) else ""
-        stages.append(f"then {few}the best {min(BEST, max(tuned))} on {seeds(REPEATS)}")
+        some = "all or " if min(tuned) < BEST <= max(tuned) else ""
+        stages.append(f"then {some}the best {min(BEST, max(tuned))} on {seeds(REPEATS)}")
     stages.append(f"confirmed on {seeds(confirm_seeds)}" if confirm_seeds else "not confirmed")
     few = hardly_tuned(settings, records)
     return f"Tuning: {', '.join(stages)}{_few(few, len(tuned)) if few else ''}."

@@ -15,7 +15,7 @@ from study.analysis.images.predictions import (
 )
 from study.analysis.images.recall import Recall, recalls
 from study.analysis.study_data import StudyData
-from study.answers.phrases import show_rate, show_weight
+from study.answers.phrases import on_new, show_rate, show_weight
 from study.records.study_folder import RECALL
 from study.records.trial_record import TrialRecord
 from study.reporting.figures.trial_plots import draw_curves
@@ -124,9 +124,24 @@ def _model_parts(data: StudyData, folder: Path, figures: FigureWriter) -> Iterat
         f"confidence in {pluralize(len(bins), 'non-empty bin')}, with Wilson's 95 % intervals. "
         "Below the diagonal the model is more confident than accurate. The expected calibration "
         f"error, {error:.3f}, is the mean distance from the diagonal (Guo et al., ICML 2017); few "
-        "images in a bin make it look larger than it is.",
+        f"images in a bin make it look larger than it is.{_calibration_of_mode(data)}",
     )
     yield _errors(folder, predictions)
+
+
+def _calibration_of_mode(data: StudyData) -> str:
+    """The calibration of the winner's cell on all its seeds, without the bias of few images."""
+    found = data.winning_cell.scores.get("test_calibration_mse") if data.winning_cell else None
+    if found is None:
+        return ""
+    # The root of a mean, and of its interval; an unbiased mean square may be below zero.
+    mean = max(found.mean, 0.0) ** 0.5
+    low, high = (None if x is None else max(x, 0.0) ** 0.5 for x in (found.low, found.high))
+    where = on_new(found) if found.images else "on these test images"
+    return (
+        f" Over {pluralize(found.n, 'fresh seed')}, without this bias, the root mean square "
+        f"distance is {mean:.3f} {interval_text(low, high)} {where}."
+    )
 
 
 def _recall_parts(data: StudyData) -> Iterator[Part]:
