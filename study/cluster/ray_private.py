@@ -14,8 +14,8 @@ _UNUSED = ("start_monitor", "start_api_server", "start_log_monitor")
 def only_what_runs_tasks() -> Iterator[None]:
     """Start a Ray inside without the processes that no study of one machine uses.
 
-    They are three Python interpreters: two seconds of a core for each study, and a socket that
-    listens.
+    They are three Python interpreters, which take two seconds of a core to start, and two of them
+    listen.
     """
     before = {name: getattr(Node, name) for name in _UNUSED if hasattr(Node, name)}
     for name in before:

@@ -159,15 +159,16 @@ def test_workers_keep_no_memory_of_trials_that_have_ended(
     ray_run: RayRun, photo_folder: Path
 ) -> None:
     process = ray_run.start(
-        "--data", photo_folder, "--backbone", "mlp", "--mode", "scratch", "--image-size", SIDE,
+        "--data", photo_folder, "--backbone", "mlp", "--mode", "scratch", "--image-size", 48,
         "--train-ratio", 0.8,
-        "--epochs", 1, "--min-steps", 0, "--trials", 30, "--no-confirm", "--name", "mine",
+        "--epochs", 1, "--min-steps", 0, "--trials", 16, "--no-confirm", "--name", "mine",
         "--offline",
     )  # fmt: skip
     ended = Follower(Path("runs/mine") / LEDGER).ended
     with Watch(lambda: {"worker": ray_run.workers()}, ended) as watch:
         code, printed, errors = ray_run.finish(process)
     assert code == 0, printed + errors
-    assert any(s.trials >= 20 for s in watch.samples)
+    print([(s.trials, round(s.anon_mb)) for s in watch.samples][::5], max(s.anon_mb for s in watch.samples))
+    assert any(s.trials >= 12 for s in watch.samples)
     # With torch and Ray 640; what trials leave in a heap for each thread makes 2,500 of it.
     assert max(s.anon_mb for s in watch.samples) < 1200
