@@ -17,4 +17,5 @@ def wilson(share: float, n: float) -> tuple[float, float]:
     """
     middle = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
     half = Z / (1 + Z**2 / n) * math.sqrt(share * (1 - share) / n + (Z / (2 * n)) ** 2)
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # It holds the share, also where rounding would leave a share of 0 or 1 outside.
+    return min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half))

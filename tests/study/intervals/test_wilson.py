@@ -12,4 +12,6 @@ from study.intervals.wilson import wilson
 def test_wilsons_interval_is_scipys(case: tuple[int, int]) -> None:
     hits, n = case
     expected = binomtest(hits, n).proportion_ci(method="wilson")
-    assert wilson(hits / n, n) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    low, high = wilson(hits / n, n)
+    assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-9)
+    assert 0 <= low <= hits / n <= high <= 1
