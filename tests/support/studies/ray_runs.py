@@ -132,7 +132,7 @@ def run_finished_study(home: Path, blank_store: Path, weights: Path) -> Finished
         process, listened = runs.start(*words, cwd=home), dict[str, Address]()
         while process.poll() is None:
             listened |= listening(runs.left_over())
-            time.sleep(0.3)
+            time.sleep(1)  # A look takes a while; sockets stay as long as their processes.
         ended = runs.finish(process)
         left_over, files = runs.left_over(wait_s=20), {path.name for path in runs.home.iterdir()}
         return FinishedStudy(home, photos, *ended, left_over, files, listened)
