@@ -51,7 +51,6 @@ def short_temp() -> Iterator[Path]:
 
 
 @pytest.mark.benchmarks
-@pytest.mark.timeout(600)
 def test_rows_are_measured_and_pass_their_gates(tmp_path: Path, short_temp: Path) -> None:
     out = tmp_path / "out.json"
     done = passed(run("benchmarks", "--quick", "--out", out, *ROWS, TMPDIR=str(short_temp)))
@@ -95,7 +94,6 @@ def test_the_rows_are_listed_and_the_arithmetic_holds() -> None:
 
 
 @pytest.mark.benchmarks
-@pytest.mark.timeout(600)
 def test_parts_are_measured_and_added_to_the_file(short_temp: Path, tmp_path: Path) -> None:
     committed: dict[str, Any] = json.loads((DOCS / "scaling.json").read_text())
     out = tmp_path / "scaling.json"
@@ -148,7 +146,6 @@ def test_the_committed_page_holds_the_committed_figures(tmp_path: Path, name: st
 
 
 @pytest.mark.benchmarks
-@pytest.mark.timeout(600)
 def test_findings_run_only_what_their_file_lacks(tmp_path: Path) -> None:
     photos = draw_folder(tmp_path / "photos", ("cat", "dog"), n_images=30)
     out = tmp_path / "findings.json"

@@ -10,7 +10,7 @@ from study import doctor
 from tests.conftest import SIDE, TINY
 from tests.support.hosts import PORT, Host, hosts, needs_hosts
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.cluster
 
 
 @pytest.fixture

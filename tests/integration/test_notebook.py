@@ -9,7 +9,7 @@ from nbclient import NotebookClient
 
 NOTEBOOK = Path(__file__).parents[2] / "examples" / "one_trial_and_a_study.ipynb"
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(580)]
+pytestmark = pytest.mark.integration
 
 
 def test_the_notebook_runs(tmp_path: Path) -> None:

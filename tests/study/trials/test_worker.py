@@ -153,7 +153,6 @@ def test_they_do_so_in_every_mode_with_flipped_images(
 
 
 @pytest.mark.integration
-@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("one_core")
 def test_workers_keep_no_memory_of_trials_that_have_ended(
     ray_run: RayRun, photo_folder: Path
