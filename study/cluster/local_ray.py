@@ -13,25 +13,30 @@ from pathlib import Path
 
 import ray
 
+from study.cluster.leftovers import PREFIX, RAY_TMPDIR, end_leftovers, mark_owner
 from study.cluster.ray_private import only_what_runs_tasks
 from tl_core.runtime import usable_cpus
 
 _TOKEN_PATH = "RAY_AUTH_TOKEN_PATH"
-_TMPDIR = "RAY_TMPDIR"
 
 
 @contextmanager
-def local_ray(gpus: int, cpus: int | None = None) -> Iterator[None]:
+def local_ray(gpus: int, cpus: int | None = None, study: Path | None = None) -> Iterator[None]:
     """Start Ray on the loopback address; `study.cluster.ray_environment` has set the environment.
 
     Its files lie in a folder that only this user can enter, and go when it ends: Ray opens its own
-    folder, with the sockets that its processes trust, to everybody on the machine.
+    folder, with the sockets that its processes trust, to everybody on the machine. What killed runs
+    of the `study` in this folder have left is ended first.
     """
     # Not Python's own choice: on some systems too long a path for sockets, which get 107 bytes.
-    folder = Path(tempfile.mkdtemp(prefix="tl", dir=os.environ.get(_TMPDIR, "/tmp")))
+    base = Path(os.environ.get(RAY_TMPDIR, "/tmp"))
+    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
+    if study:
+        end_leftovers(base, study)
+        mark_owner(folder, study)
     own_token = _give_token(folder)
     on_sigterm = signal.getsignal(signal.SIGTERM)
-    with _variable(_TMPDIR, str(folder)), _children_in_own_groups(), only_what_runs_tasks():
+    with _variable(RAY_TMPDIR, str(folder)), _children_in_own_groups(), only_what_runs_tasks():
         ray.init(  # If it fails, its folder stays: the message names a log in it.
             address="local",
             num_cpus=cpus or usable_cpus(),

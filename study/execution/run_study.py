@@ -111,7 +111,9 @@ def _ray(prepared: Prepared) -> Iterator[Callable[[], object]]:
         from study.cluster.local_ray import local_ray
 
         with ExitStack() as stack:
-            yield cache(lambda: stack.enter_context(local_ray(prepared.gpus)))
+            yield cache(
+                lambda: stack.enter_context(local_ray(prepared.gpus, study=prepared.folder))
+            )
         return
     import ray
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from rich.filesize import decimal
 
 from study.cluster.folders import folder_faults
+from study.cluster.leftovers import RAY_TMPDIR
 from study.config.settings import Settings
 from study.preflight.setup import Setup
 from tl_core.cgroups import OWN
 from tl_core.errors import Fault
 from tl_core.runtime import usable_cpus
 
-RAY_TMPDIR = "RAY_TMPDIR"
 _SOCKET_BYTES = 107
 """Longest path of a socket on Linux."""
 _IN_FOLDER = "/tlXXXXXXXX/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
