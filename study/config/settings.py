@@ -213,7 +213,7 @@ class Settings(BaseModel):
     )
     max_time: Duration | None = Field(
         description="time for this command, as 8h, 90m or 1h30m: no trial starts that would not "
-        "end in time, what there is gets confirmed and reported, and `--resume` goes on"
+        "end in time, what there is gets confirmed and reported, and a later run goes on"
     )
     name: StudyName | None = Field(description="name of the study; by default data and time")
     out: Path = Field(description="folder for the study's own folder")

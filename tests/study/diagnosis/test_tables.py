@@ -5,6 +5,7 @@ import time
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from study.cluster.resources import this_machine
 from study.diagnosis import forecast
 from study.diagnosis.estimate import Eta, Speeds
 from study.diagnosis.measure import Measured
-from study.diagnosis.tables import check_table, eta_line, node_table, speed_table
+from study.diagnosis.tables import check_table, eta_line, node_table, shm_note, speed_table
 from study.preflight.checks import run_checks
 from study.preflight.setup import Setup, new_setup
 from study.preflight.torch_checks import CHECKS
@@ -128,3 +129,12 @@ def test_the_forecast(
     forecast.print_forecast(setup, Console(width=200), time.monotonic(), soon_s=8.0)
     printed = capsys.readouterr().out
     assert all(line in printed for line in lines), printed
+
+
+def test_little_shared_memory_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for size in (64, 1000):
+        usage = SimpleNamespace(total=size * 10**6)
+        monkeypatch.setattr("shutil.disk_usage", lambda _, usage=usage: usage)
+        why = f"{tmp_path} has 64.0 MB, so Ray keeps its objects in its folder in /tmp; docker run "
+        assert shm_note(tmp_path) == (f"{why}--shm-size=1g gives it more" if size == 64 else "")
+    assert shm_note(tmp_path / "none") == ""

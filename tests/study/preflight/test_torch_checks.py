@@ -174,7 +174,7 @@ def test_a_cluster_that_is_not_there_leaves_the_other_checks(
 
     monkeypatch.setattr("study.cluster.join.join", nobody)
     setup = check(photo_folder, address="10.0.0.9:6379", storage=NOWHERE, gpus="2")
-    storage, address = map(str, setup.faults)
+    address, storage = map(str, setup.faults)
     assert address == "--address 10.0.0.9:6379: nobody"
     assert storage.startswith(f"--storage {NOWHERE}: ")
     assert (setup.resources, setup.nodes) == (None, [])
