@@ -1,5 +1,10 @@
-"""Ray on this machine, for one study: up before its first task, down when it ends."""
+"""Ray on this machine, for one study: up before its first task, down when it ends.
 
+It has a folder of its own, whose random name is in the environment of each of its processes. So
+what a study that was killed has left is told from all other processes, and its next start ends it.
+"""
+
+import json
 import logging
 import os
 import secrets
@@ -7,17 +12,22 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
 import ray
 
-from study.cluster.leftovers import PREFIX, RAY_TMPDIR, end_leftovers, mark_owner
+from study.cluster.ray_environment import RAY_TMPDIR
 from study.cluster.ray_private import only_what_runs_tasks
 from tl_core.runtime import usable_cpus
+from tl_core.text import pluralize
 
 _TOKEN_PATH = "RAY_AUTH_TOKEN_PATH"
+_PREFIX = "tl"
+"""How the folder of a study's Ray begins."""
+_OWNER = "owner.json"
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -30,10 +40,10 @@ def local_ray(gpus: int, cpus: int | None = None, study: Path | None = None) -> 
     """
     # Not Python's own choice: on some systems too long a path for sockets, which get 107 bytes.
     base = Path(os.environ.get(RAY_TMPDIR, "/tmp"))
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
     if study:
         end_leftovers(base, study)
-        mark_owner(folder, study)
+        _mark_owner(folder, study)
     own_token = _give_token(folder)
     on_sigterm = signal.getsignal(signal.SIGTERM)
     with _variable(RAY_TMPDIR, str(folder)), _children_in_own_groups(), only_what_runs_tasks():
@@ -113,3 +123,72 @@ def _give_token(folder: Path) -> bool:
 def _token() -> str:
     """One for all: Ray keeps the first token that a process has read until the process ends."""
     return secrets.token_hex(32)
+
+
+def _mark_owner(ray_folder: Path, study: Path) -> None:
+    """Write down in the folder of a Ray that this process has started it, for this study."""
+    with suppress(OSError):  # Not on macOS, which has no /proc.
+        about = {"study": str(study.resolve()), **_identity(os.getpid())}
+        (ray_folder / _OWNER).write_text(json.dumps(about), encoding="utf-8")
+
+
+def end_leftovers(base: Path, study: Path) -> None:
+    """End what earlier runs of a study that were killed have left, and remove its folders.
+
+    Args:
+        base: where the folders of studies' Rays are.
+        study: the folder of the study.
+    """
+    for owner in base.glob(f"{_PREFIX}*/{_OWNER}"):
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            if owner.parent.lstat().st_uid != os.getuid():
+                continue  # Everybody may write into /tmp.
+            about = json.loads(owner.read_text(encoding="utf-8"))
+            if about.pop("study") != str(study.resolve()) or not _is_gone(about):
+                continue
+            ended = sum(_end(process, owner.parent) for process in _own_processes())
+            shutil.rmtree(owner.parent, ignore_errors=True)
+            if ended:
+                what = pluralize(ended, "process", "processes")
+                _log.warning("note: ended %s of Ray that a killed run of this study had left", what)
+
+
+def _is_gone(about: dict[str, object]) -> bool:
+    """Whether a process has ended; one of another machine or container is none of ours."""
+    here = _identity(os.getpid())
+    if any(about[name] != here[name] for name in ("boot", "namespace")):
+        return False
+    with suppress(OSError):
+        return about != _identity(int(str(about["pid"])))
+    return True
+
+
+def _identity(process: int) -> dict[str, object]:
+    """What a process has that no other has, also after a restart; raises `OSError` if it ended."""
+    # The name, in brackets, may have spaces; the 20th field after it is the start.
+    fields = Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+    namespace = str(Path("/proc/self/ns/pid").readlink())
+    return {"pid": process, "since": fields[19], "boot": boot, "namespace": namespace}
+
+
+def _own_processes() -> Iterator[int]:
+    """Yield the other processes of this user."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if folder.stat().st_uid == os.getuid() and int(folder.name) != os.getpid():
+                yield int(folder.name)
+
+
+def _end(process: int, ray_folder: Path) -> bool:
+    """End a process if it belongs to the Ray with this folder; return whether it did."""
+    wanted = f"{RAY_TMPDIR}={ray_folder}".encode()
+    with suppress(OSError):
+        handle = os.pidfd_open(process)  # Stays with the process, whose number may be used again.
+        try:
+            if wanted in Path(f"/proc/{process}/environ").read_bytes().split(b"\0"):
+                signal.pidfd_send_signal(handle, signal.SIGKILL)
+                return True
+        finally:
+            os.close(handle)
+    return False

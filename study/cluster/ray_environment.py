@@ -28,6 +28,8 @@ _OWN_RAY = {
     # Ray's pages of metrics, which nobody reads here, ask for no token.
     "RAY_enable_metrics_collection": "0",
 }
+RAY_TMPDIR = "RAY_TMPDIR"
+"""Names the folder for Ray's files; /tmp without it."""
 LOGICAL = "TL_STUDY_LOGICAL_GPUS"
 """If set, GPUs are numbers in Ray's books alone: to try a cluster on machines without GPUs."""
 _CLUSTER = {

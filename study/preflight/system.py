@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.filesize import decimal
 
 from study.cluster.folders import folder_faults
-from study.cluster.leftovers import RAY_TMPDIR
+from study.cluster.ray_environment import RAY_TMPDIR
 from study.config.settings import Settings
 from study.preflight.setup import Setup
 from tl_core.cgroups import OWN

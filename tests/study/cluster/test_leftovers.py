@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from study.cluster.leftovers import end_leftovers, mark_owner
+from study.cluster.local_ray import _mark_owner, end_leftovers
 from tests.support.study_fixtures import Patch
 
 
@@ -35,7 +35,7 @@ def make(base: Path, name: str, study: Path, alive: bool = False) -> Path:
     """The folder of a Ray; its owner has ended unless it is `alive`."""
     folder = base / name
     folder.mkdir()
-    mark_owner(folder, study)
+    _mark_owner(folder, study)
     if not alive:  # A process that began at another time had the number.
         owner = json.loads((folder / "owner.json").read_text())
         (folder / "owner.json").write_text(json.dumps(owner | {"since": "1"}))
