@@ -17,6 +17,17 @@ CPU = torch.device("cpu")
 _GPUS = ("cuda", "xpu", "mps")
 _PINS = ("cuda", "xpu")
 """Kinds that copy from locked memory of the host while both sides go on."""
+_TOO_SMALL = (
+    "CUDA error: out of memory",  # Of `torch.AcceleratorError`: memory that torch does not manage.
+    "HIP error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "HIPBLAS_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    "MPS backend out of memory",
+    "UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY",
+)
 _TENSOR_CORES = (7, 0)
 """Compute capability (major, minor) of NVIDIA's first GPU whose float16 products are fast: V100."""
 
@@ -126,6 +137,13 @@ def memory(device: torch.device) -> tuple[int, int]:
         raise ValueError(f"device {device} has no memory of its own; a GPU is expected")
     free, total = here.mem_get_info(device)
     return free + here.memory_reserved(device) - here.memory_allocated(device), total
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that a GPU's memory is too small, in torch's words or a library's."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in _TOO_SMALL)
 
 
 def release_memory(device: torch.device) -> None:

@@ -46,6 +46,10 @@ class GpuMemoryError(RuntimeError):
     """A trial needs more memory than the GPU has left; the message says what would fit."""
 
 
+WAYS_OUT = "a smaller --image-size or --backbone, or fewer --trials-per-gpu"
+"""What takes less memory of a GPU, whatever the batch size."""
+
+
 def truncate_list(faults: Iterable[str], most: int = 20) -> Iterator[str]:
     """Yield the first `most` of faults of one kind, and how many more there are."""
     listed = list(faults)

@@ -21,7 +21,7 @@ from study.trials.trial_context import TrialContext
 from tl_core.config import Precision
 from tl_core.data.datasets import ImageSet
 from tl_core.device import set_deterministic
-from tl_core.errors import InputError
+from tl_core.errors import GpuMemoryError, InputError
 from tl_core.inputs.features import Forward, extract, feature_entry, load_features
 from tl_core.inputs.prefix import (
     Prefix,
@@ -187,6 +187,8 @@ def _result(ref: "ray.ObjectRef[Any]", kills: MemoryKills) -> Any:
     try:
         return ray.get(ref)
     except RayTaskError as error:
+        if isinstance(error.cause, GpuMemoryError):
+            raise InputError([f"making features: {error.cause}"]) from error
         raise error.cause from error
     except RayActorError as error:
         last = (str(error).strip().splitlines() or ["no reason is known"])[-1].strip()

@@ -39,6 +39,8 @@ class TrialContext:
     """What the search optimises."""
     checkpoint_every: float = EVERY_S
     """Seconds from one checkpoint of a network to the next."""
+    trials_per_gpu: int = 1
+    """Workers that share a GPU."""
     deterministic: bool = False
     """Whether GPUs compute the same bits every time."""
     rules: str | None = None
@@ -59,7 +61,7 @@ class TrialContext:
         """The context of a study on this machine, or on a disk that all nodes share."""
         storage = bucket_of(settings) or Folder(folder.resolve())
         s = settings
-        how = (s.metric, s.checkpoint_every, s.deterministic)
+        how = (s.metric, s.checkpoint_every, s.trials_per_gpu, s.deterministic)
         return cls(s.cache.resolve(), images, storage, *how, rules)
 
     def checkpoint(self, trial: int) -> StoredFile:

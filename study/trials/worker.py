@@ -34,6 +34,7 @@ from tl_core.device import (
     set_deterministic,
 )
 from tl_core.files import is_disk_full
+from tl_core.inputs.resident import RESIDENT
 from tl_core.training.checkpoints import CheckpointWarning
 from tl_core.training.setup import Inputs, needs_pretrained, pretrained
 
@@ -81,6 +82,7 @@ def _on_this_node(batch: list[Planned], context: TrialContext) -> tuple[list[Pla
     """The trials with the weights of this node, and their data."""
     device, images = settle_worker(context.versions), context.attach()
     set_deterministic(context.deterministic)
+    RESIDENT.sharing = context.trials_per_gpu
     weights = context.weights_here(batch[0].config.weights)
     here = [replace(p, config=p.config.model_copy(update={"weights": weights})) for p in batch]
     c = here[0].config

@@ -22,6 +22,7 @@ from tl_core.device import (
     host_like,
     is_gpu,
     is_in_use,
+    is_out_of_memory,
     memory,
     random_states,
     release_memory,
@@ -147,3 +148,17 @@ def test_deterministic_algorithms_are_for_the_whole_process(
         set_deterministic(False)
     choose_algorithms(torch.device("cuda"), "bf16")
     assert (flags.benchmark, flags.allow_tf32) == (True, True)
+
+
+@pytest.mark.parametrize(("error", "is_one"), [
+    (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), True),
+    (torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be late"), True),
+    (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(h)`"), True),
+    (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"), True),
+    (RuntimeError("MPS backend out of memory (MPS allocated: 17.9 GB)"), True),
+    (torch.AcceleratorError("CUDA error: an illegal memory access was encountered"), False),
+    (RuntimeError("[enforce fail at alloc_cpu.cpp:119] DefaultCPUAllocator: not enough"), False),
+    (MemoryError(), False),
+])  # fmt: skip
+def test_errors_of_a_gpu_that_is_too_small(error: Exception, is_one: bool) -> None:
+    assert is_out_of_memory(error) == is_one

@@ -15,7 +15,7 @@ from tl_core.data.reading.kinds import NotAPictureError
 from tl_core.device import upload
 from tl_core.errors import InputError
 from tl_core.inference.model_card import ModelInfo
-from tl_core.inputs.batches import eval_batch, eval_batches, normalizer
+from tl_core.inputs.batches import ShrinkingBatches, eval_batch, normalizer
 from tl_core.models.heads import TwoHeadedNet, choose, probabilities
 
 Picture = str | Path | IO[bytes] | Image.Image
@@ -92,8 +92,8 @@ class Model:
         a, device = self.about, self.device
         normalize = normalizer(a.mean, a.std, device)
         self.net.eval()
-        batches = eval_batches(rows, eval_batch(device, a.image_size))
-        outputs = [self.net(normalize(upload(pixels[batch], device))) for batch in batches]
+        batches = ShrinkingBatches(eval_batch(device, a.image_size), device)
+        outputs = batches.run(lambda b: self.net(normalize(upload(pixels[b], device))), rows)
         logits, brightness = zip(*outputs, strict=True)
         # A linear head does not know that brightness has bounds.
         return torch.cat(logits).cpu(), torch.cat(brightness).clamp(0, 1).cpu()

@@ -3,10 +3,9 @@
 View i of N images is image i; view N + i is its mirror image.
 """
 
+import gc
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
-from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -14,7 +13,8 @@ import torch
 from torch import Tensor
 
 from tl_core.data.datasets import ImageSet
-from tl_core.device import is_gpu, memory, upload
+from tl_core.device import is_gpu, is_out_of_memory, release_memory, upload
+from tl_core.inputs.resident import RESIDENT
 from tl_core.models.backbones import Backbone
 
 Read = Callable[[np.ndarray], Tensor]
@@ -24,11 +24,7 @@ ReadChanged = Callable[[np.ndarray, int], tuple[Tensor, Tensor]]
 Augmenter = Callable[[Tensor, int], tuple[Tensor, Tensor]]
 """Pixels uint8 [B, 3, S, S] and the step -> changed pixels and their brightness, float32 [B]."""
 Array = TypeVar("Array", np.ndarray, Tensor)
-
-_GPU_FRACTION = 3
-"""The data set is kept on the GPU if it needs at most 1 / 3 of the GPU's free memory."""
-_UPLOAD = 1024
-"""Rows that are copied there at once: the whole set need not fit into the host's memory."""
+Result = TypeVar("Result")
 
 
 def epoch_order(train: np.ndarray, seed: int, epoch: int, mirror: int = 0) -> np.ndarray:
@@ -88,6 +84,48 @@ def eval_batches(indices: np.ndarray, size: int) -> list[np.ndarray]:
     return [indices[start : start + size] for start in range(0, len(indices), size)]
 
 
+class ShrinkingBatches:
+    """Runs a network over views in batches, which are halved when a GPU's memory is too small."""
+
+    def __init__(self, size: int, device: torch.device) -> None:
+        """Begin with batches of `size` views; smaller ones stay so."""
+        self.size, self._device = size, device
+
+    def run(self, network: Callable[[np.ndarray], Result], views: np.ndarray) -> list[Result]:
+        """Return what the network makes of batch after batch.
+
+        Raises what it raises, and its error for too little memory if that of one view is too large.
+        """
+        found: list[Result] = []
+        done = 0
+        while done < len(views):
+            batch = views[done : done + self.size]
+            result = self._try(network, batch)
+            if isinstance(result, RuntimeError):
+                if len(batch) == 1:
+                    raise result
+                self.size = len(batch) // 2
+                continue
+            found.append(result)
+            done += len(batch)
+        return found
+
+    def _try(
+        self, network: Callable[[np.ndarray], Result], batch: np.ndarray
+    ) -> Result | RuntimeError:
+        try:
+            return network(batch)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            # The frames of the traceback hold tensors of the batch.
+            failed = error.with_traceback(None)
+        # Outside of the handler, where Python no longer holds the error's frames.
+        gc.collect()
+        release_memory(self._device)
+        return failed
+
+
 def pixel_reader(images: ImageSet, backbone: Backbone, device: torch.device) -> Read:
     """Read views and normalise them on the device, [B, 3, S, S] in channels_last.
 
@@ -112,7 +150,7 @@ def augmented_reader(
 
 def raw_reader(images: ImageSet, device: torch.device) -> Read:
     """Read the pixels of views, uint8 [B, 3, S, S] on the device."""
-    table = _pixels_on_gpu(images.path, device) if is_gpu(device) else None
+    table = RESIDENT.get("pixels", images.path, lambda: [images.pixels], device)
     n = len(images.labels)
 
     def read(views: np.ndarray) -> Tensor:
@@ -141,29 +179,3 @@ def normalizer(
         return (raw - shift).mul_(scale).contiguous(memory_format=torch.channels_last)
 
     return normalize
-
-
-def table_on_gpu(parts: Sequence[np.ndarray], device: torch.device) -> Tensor | None:
-    """Copy tables [N, ...], one after another, to a GPU; None if they are too large for it."""
-    free, _ = memory(device)
-    if sum(part.nbytes for part in parts) * _GPU_FRACTION > free:
-        return None
-    n_rows, dtype = sum(map(len, parts)), np.result_type(*parts)
-    like = torch.from_numpy(np.empty(0, dtype))
-    table = torch.empty((n_rows, *parts[0].shape[1:]), dtype=like.dtype, device=device)
-    at = 0
-    for part in parts:
-        for start in range(0, len(part), _UPLOAD):
-            rows = torch.from_numpy(np.array(part[start : start + _UPLOAD]))
-            table[at : at + len(rows)] = rows
-            at += len(rows)
-    return table
-
-
-@lru_cache(maxsize=1)
-def _pixels_on_gpu(path: Path, device: torch.device) -> Tensor | None:
-    """All pixels of the data set, kept between the trials of a worker; None if they are too many.
-
-    None is kept as well: later trials would find less free memory, because of the table itself.
-    """
-    return table_on_gpu([ImageSet.open(path).pixels], device)

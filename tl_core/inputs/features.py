@@ -10,8 +10,10 @@ from torch import Tensor
 
 from tl_core.data.cache import damage, new_array, publish, unverified
 from tl_core.data.datasets import ImageSet
-from tl_core.errors import InputError
-from tl_core.inputs.batches import eval_batch, eval_batches, pixel_reader
+from tl_core.device import is_out_of_memory
+from tl_core.errors import WAYS_OUT, GpuMemoryError, InputError
+from tl_core.inputs.batches import ShrinkingBatches, eval_batch, eval_batches, pixel_reader
+from tl_core.inputs.resident import RESIDENT
 from tl_core.models.backbones import Backbone
 from tl_core.models.precision import run_network
 from tl_core.progress import track
@@ -121,13 +123,28 @@ def not_finite(
 def run_batches(
     images: ImageSet, backbone: Backbone, device: torch.device, views: np.ndarray
 ) -> Tensor:
-    """Run a network in eval mode over views [B], in batches: float32 [B, D] on the device."""
+    """Run a network in eval mode over views [B], in batches: float32 [B, D] on the device.
+
+    Raises `GpuMemoryError` if the GPU has no memory for one view.
+    """
     network = backbone.network.to(device).to(memory_format=torch.channels_last).eval()
-    read = pixel_reader(images, backbone, device)
-    batches = eval_batches(views, eval_batch(device, images.image_size))
+    batches = ShrinkingBatches(eval_batch(device, images.image_size), device)
+
+    def run() -> list[Tensor]:
+        read = pixel_reader(images, backbone, device)
+        return batches.run(lambda b: run_network(network, read(b), backbone.precision), views)
+
     with torch.inference_mode():
-        rows = [run_network(network, read(batch), backbone.precision) for batch in batches]
-        return torch.cat(rows)
+        while True:
+            try:
+                return torch.cat(run())
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                cause = error.with_traceback(None)
+            if not RESIDENT.drop():
+                what = f"out of GPU memory when {backbone.name} runs over one image"
+                raise GpuMemoryError(f"{what}: choose {WAYS_OUT}") from cause
 
 
 def _on_device(images: ImageSet, backbone: Backbone, device: torch.device) -> Forward:

@@ -10,7 +10,7 @@ value beyond float16's range has its activations kept in float32.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache, partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +19,10 @@ from torch import Tensor, nn
 
 from tl_core.data.cache import damage, new_array, publish, unverified
 from tl_core.data.datasets import ImageSet
-from tl_core.device import is_gpu, upload
-from tl_core.inputs.batches import Read, table_on_gpu
+from tl_core.device import upload
+from tl_core.inputs.batches import Read
 from tl_core.inputs.features import Forward, not_finite, output_key, run_batches, run_views
+from tl_core.inputs.resident import RESIDENT
 from tl_core.models.backbones import Backbone
 from tl_core.models.precision import run_unconverted
 from tl_core.models.stages import split
@@ -145,13 +146,14 @@ def activation_reader(activations: Activations, prefix: Prefix, device: torch.de
     like = _probe(prefix.backbone.network.to(device), prefix.backbone, prefix.image_size)
     last = like.ndim == 4 and like.is_contiguous(memory_format=torch.channels_last)
     layout = torch.channels_last if last else torch.contiguous_format
-    on_gpu = _kept_on_gpu(activations.files, device) if is_gpu(device) else None
+    tables = activations.tables
+    on_gpu = RESIDENT.get("activations", activations.files, lambda: tables, device)
 
     def read(views: np.ndarray) -> Tensor:
         if on_gpu is not None:
             rows = on_gpu.index_select(0, upload(views, device))
         else:
-            rows = upload(_gather(activations.tables, views), device)
+            rows = upload(_gather(tables, views), device)
         return rows.to(like.dtype, memory_format=layout)
 
     return read
@@ -194,12 +196,6 @@ def _probe(network: nn.Module, backbone: Backbone, image_size: int) -> Tensor:
     image = torch.zeros(1, 3, image_size, image_size, device=device)
     image = image.contiguous(memory_format=torch.channels_last)
     return run_unconverted(network.eval(), image, backbone.precision)
-
-
-@lru_cache(maxsize=1)
-def _kept_on_gpu(files: tuple[Path, ...], device: torch.device) -> Tensor | None:
-    # Between trials, as pixels are.
-    return table_on_gpu(Activations(files).tables, device)
 
 
 def _gather(tables: Sequence[np.ndarray], views: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tl_core.config import BatchNorm
 from tl_core.device import upload
-from tl_core.inputs.batches import Read, ReadChanged, eval_batches
+from tl_core.inputs.batches import Read, ReadChanged, ShrinkingBatches
 from tl_core.models.heads import HeadStack, TwoHeadedNet
 from tl_core.objectives.losses import task_losses, two_task_loss
 from tl_core.objectives.metrics import hits
@@ -88,12 +88,16 @@ class Learner(ABC):
             labels
         )
 
+    @cached_property
+    def scoring(self) -> ShrinkingBatches:
+        """Batches when nothing learns; what a GPU has no memory for stays smaller."""
+        return ShrinkingBatches(self.eval_batch, self.labels.device)
+
     @torch.inference_mode()
     def predict(self, indices: np.ndarray) -> Outputs:
         """The outputs of every net on the images `indices`, [N], on the CPU."""
         self.model.eval()
-        batches = eval_batches(indices, self.eval_batch)
-        outputs = [self.model(self.inputs(batch)) for batch in batches]
+        outputs = self.scoring.run(lambda batch: self.model(self.inputs(batch)), indices)
         logits, brightness = zip(*outputs, strict=True)
         restored = self.scale.restore(torch.cat(brightness, dim=-1).float())
         return Outputs(torch.cat(logits, dim=-2).float().cpu(), restored.cpu())

@@ -4,47 +4,53 @@ import gc
 from collections.abc import Callable
 from typing import TypeVar
 
-import torch
-
-from tl_core.device import release_memory
-from tl_core.errors import GpuMemoryError
+from tl_core.device import is_out_of_memory, release_memory
+from tl_core.errors import WAYS_OUT, GpuMemoryError
 from tl_core.inputs.batches import split_batches
+from tl_core.inputs.resident import RESIDENT
 from tl_core.training.learners import NetLearner
 from tl_core.training.optimizers import decayed, fused_adamw
 
 Result = TypeVar("Result")
 
-_WAYS_OUT = "a smaller --image-size or --backbone, or fewer --trials-per-gpu"
+
+class RoomMadeError(RuntimeError):
+    """A GPU's memory was too small for a network beside tables, which have been given up."""
 
 
 def explain_oom(learner: NetLearner, work: Callable[[], Result]) -> Result:
     """Return what `work` returns; it trains the learner, whose weights are lost if it fails.
 
     Raises:
+        RoomMadeError: the GPU's memory is too small, and tables of the data set were on it. Now
+            they are not: the trial can be trained again.
         GpuMemoryError: the GPU's memory is too small. Names the largest half, quarter, ... of the
             batch size that fits.
     """
     learner.train_mode()  # Scoring switches it off: this tells which of the two ran out of memory.
     try:
         return work()
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         # The frames of the traceback hold the tensors of the step that was too large.
         cause = error.with_traceback(None)
     # Outside of the handler, where Python no longer holds the error and its tensors.
+    if RESIDENT.drop():
+        raise RoomMadeError from cause
     raise GpuMemoryError(_advice(learner)) from cause
 
 
 def _advice(learner: NetLearner) -> str:
     if not learner.model.training:
-        at = f"when it scores up to {learner.eval_batch} images at once, whatever the --batch-size"
-        return f"out of GPU memory {at}: choose {_WAYS_OUT}"
+        return f"out of GPU memory when it scores one image: choose {WAYS_OUT}"
     problem = f"out of GPU memory at --batch-size {learner.budget.batch_size}"
     size = learner.budget.batch_size // 2
     while size and not _fits(learner, size):
         size //= 2
     if not size:
-        return f"{problem}, and not even 1 fits: choose {_WAYS_OUT}"
-    return f"{problem}; {size} fits, or choose {_WAYS_OUT}"
+        return f"{problem}, and not even 1 fits: choose {WAYS_OUT}"
+    return f"{problem}; {size} fits, or choose {WAYS_OUT}"
 
 
 def _fits(learner: NetLearner, batch_size: int) -> bool:
@@ -57,6 +63,8 @@ def _fits(learner: NetLearner, batch_size: int) -> bool:
     groups = decayed(learner.model.parameters(), lr=0.0, weight_decay=0.0)
     try:
         learner.step(views, fused_adamw([*groups, *learner.weighting.groups()]))
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         return False
     return True

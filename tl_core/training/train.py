@@ -34,7 +34,7 @@ from tl_core.text import pluralize
 from tl_core.training.checkpoints import EVERY_S, Checkpoint, CheckpointStore
 from tl_core.training.fit import fit, score_test
 from tl_core.training.learners import NetLearner
-from tl_core.training.memory import explain_oom
+from tl_core.training.memory import RoomMadeError, explain_oom
 from tl_core.training.schedule import Budget
 from tl_core.training.setup import Inputs, Setup, needs_features
 from tl_core.training.sweep import run_sweep, solve_heads
@@ -97,6 +97,29 @@ def run_trial(
     inputs = Inputs(images, cache, device, verify)
     if config.mode in FROZEN:
         return _run_frozen(config, inputs, report, read_test)
+    reported = set[int]()
+
+    def report_once(metrics: EpochMetrics) -> None:
+        if metrics.epoch not in reported:
+            reported.add(metrics.epoch)
+            report(metrics)
+
+    given = (config, inputs, report_once, read_test, checkpoint, checkpoint_every)
+    try:
+        return _run_network(*given)
+    except RoomMadeError:
+        pass
+    return _run_network(*given)  # Outside of the handler, where nothing holds the error's tensors.
+
+
+def _run_network(
+    config: TrialConfig,
+    inputs: Inputs,
+    report: Report,
+    read_test: bool,
+    checkpoint: CheckpointStore | None,
+    checkpoint_every: float,
+) -> TrialResult:
     setup = Setup(config, inputs)
     kept = Checkpoint(checkpoint, setup.identity(), checkpoint_every) if checkpoint else None
     learner, history = _train_network(setup, report, kept)
@@ -105,7 +128,7 @@ def run_trial(
     test = {name: value.mean().item() for name, value in scores.items()}
     learner.scale.out_of(learner.model.heads)
     net = TwoHeadedNet(setup.backbone.network, learner.model.heads, config.precision)
-    return TrialResult(history, net.to(device), setup.backbone, split, test, outputs, ())
+    return TrialResult(history, net.to(inputs.device), setup.backbone, split, test, outputs, ())
 
 
 def _run_frozen(

@@ -4,8 +4,7 @@ import torch
 from torch import nn
 
 from tl_core.data.datasets import ImageSet
-from tl_core.inputs import batches
-from tl_core.inputs.batches import epoch_order, pixel_reader, split_batches, table_on_gpu
+from tl_core.inputs.batches import ShrinkingBatches, epoch_order, pixel_reader, split_batches
 from tl_core.models.backbones import Backbone
 
 CPU = torch.device("cpu")
@@ -61,19 +60,32 @@ def test_mirroring_leaves_the_order_and_turns_about_half() -> None:
     assert set((mirrored // 1000).tolist()) == {0, 1}
 
 
-def test_a_table_that_takes_a_third_of_the_free_memory_stays_on_the_gpu(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    rows = np.arange(3000, dtype=np.float16).reshape(1500, 2) / 8
-    parts: list[np.ndarray] = [rows, -rows.astype(np.float32)]
-    free = 3 * (6000 + 12000)
-    monkeypatch.setattr(batches, "memory", lambda _: (free, 10 * free))
-    table = table_on_gpu(parts, CPU)
-    assert table is not None
-    assert (table.dtype, table.shape) == (torch.float32, (3000, 2))
-    assert (table.numpy() == np.concatenate(parts)).all()
-    same = table_on_gpu([rows], CPU)
-    assert same is not None
-    assert same.dtype == torch.float16
-    monkeypatch.setattr(batches, "memory", lambda _: (free - 1, 10 * free))
-    assert table_on_gpu(parts, CPU) is None
+class Limited:
+    """Makes numbers of up to so many views; it is asked for batches of these sizes."""
+
+    def __init__(self, most: int, error: RuntimeError) -> None:
+        self.most, self.error, self.sizes = most, error, list[int]()
+
+    def __call__(self, views: np.ndarray) -> list[int]:
+        self.sizes.append(len(views))
+        if len(views) > self.most:
+            raise self.error
+        made: list[int] = (10 * views).tolist()
+        return made
+
+
+OUT = torch.OutOfMemoryError("CUDA out of memory.")
+
+
+def test_batches_are_halved_where_memory_ends_and_stay_so() -> None:
+    batches, network = ShrinkingBatches(8, CPU), Limited(3, OUT)
+    assert batches.run(network, np.arange(7)) == [[0, 10, 20], [30, 40, 50], [60]]
+    assert batches.run(network, np.arange(4)) == [[0, 10, 20], [30]]
+    assert network.sizes == [7, 3, 3, 1, 3, 1]
+
+
+def test_one_view_that_is_too_much_is_an_error_and_so_is_any_other() -> None:
+    with pytest.raises(torch.OutOfMemoryError):
+        ShrinkingBatches(4, CPU).run(Limited(0, OUT), np.arange(4))
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        ShrinkingBatches(4, CPU).run(Limited(3, RuntimeError("shapes differ")), np.arange(4))

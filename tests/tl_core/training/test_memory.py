@@ -10,10 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.support.core.trials import Trials
+from tests.support.core.fake_gpu import fake_gpu
+from tests.support.core.trials import Trials, untimed
+from tl_core.config import EpochMetrics
 from tl_core.errors import GpuMemoryError
+from tl_core.inputs.resident import ResidentTables
 from tl_core.models.backbones import Backbone
 from tl_core.training import setup
+from tl_core.training.train import run_trial
 
 WAYS_OUT = "choose a smaller --image-size or --backbone, or fewer --trials-per-gpu"
 
@@ -85,13 +89,55 @@ def test_no_size_fits(trials: Trials, monkeypatch: pytest.MonkeyPatch, batch_siz
 
 
 @pytest.mark.parametrize("mode", ["lp_ft", "scratch"])
-def test_scoring_has_a_batch(trials: Trials, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+def test_scoring_takes_as_many_as_fit(
+    trials: Trials, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
     limit(monkeypatch, 1000)
     trials.run("lp_ft")  # Then the features are cached, and need no memory.
+    limit(monkeypatch, learning=1000)
+    whole = trials.run(mode)
     limit(monkeypatch, learning=1000, scoring=3)
-    message = "out of GPU memory when it scores up to 128 images at once, whatever the --batch-size"
-    with pytest.raises(GpuMemoryError, match=f"^{message}: {WAYS_OUT}$"):
+    assert trials.run(mode).history[-1].val_accuracy == whole.history[-1].val_accuracy
+    limit(monkeypatch, learning=1000, scoring=0)
+    message = f"out of GPU memory when it scores one image: {WAYS_OUT}"
+    with pytest.raises(GpuMemoryError, match=f"^{message}$"):
         trials.run(mode)
+
+
+def test_a_frozen_network_runs_over_as_many_as_fit(
+    lone_trials: Trials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit(monkeypatch, 1000, scoring=0)
+    message = f"out of GPU memory when limited runs over one image: {WAYS_OUT}"
+    with pytest.raises(GpuMemoryError, match=f"^{message}$"):
+        lone_trials.run("freeze")
+    limit(monkeypatch, 1000, scoring=3)
+    lone_trials.run("freeze")
+
+
+def test_pixels_leave_a_gpu_that_has_no_room_for_a_step(
+    trials: Trials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(total: int) -> tuple[list[EpochMetrics], list[int], int, bool]:
+        seen, tables = list[int](), ResidentTables()
+        for user in ("tl_core.inputs.batches", "tl_core.training.memory"):
+            monkeypatch.setattr(f"{user}.RESIDENT", tables)
+        config = trials.config("scratch", backbone="mlp", weights="none")
+        torch.manual_seed(0)
+        with fake_gpu(monkeypatch, total) as gpu:
+            given = (config, trials.images, trials.cache, torch.device("cpu"))
+            result = run_trial(*given, lambda metrics: seen.append(metrics.epoch))
+        return untimed(result), seen, gpu.most, tables.nbytes > 0
+
+    history, seen, most, on_gpu = run(10**9)
+    assert (seen, on_gpu) == ([1, 2], True)
+    table = trials.images.pixels.nbytes
+    assert run(most) == (history, seen, most, True)
+    again, seen, streamed, on_gpu = run(most - table // 2)
+    assert (again, seen, on_gpu) == (history, [1, 2], False)
+    assert streamed < most
+    with pytest.raises(GpuMemoryError, match="at --batch-size 8, and not even 1 fits"):
+        run(most // 2)
 
 
 def test_another_error_is_raised_as_it_is(trials: Trials, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.support.core.trials import Trials
 from tl_core.config import Mode
+from tl_core.inputs.resident import ResidentTables
 from tl_core.models.heads import HeadStack, TwoHeadedNet
 from tl_core.objectives.targets import TargetScale
 from tl_core.objectives.weighting import LearnedWeights, Weighting
@@ -55,7 +56,8 @@ def fake_tensors(monkeypatch: pytest.MonkeyPatch) -> Iterator[Downloads]:
     monkeypatch.setattr(Setup, "class_weights", lambda _, seeds: torch.ones(len(seeds), 2).to(GPU))
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
     monkeypatch.setattr("torch.cuda.amp.common.amp_definitely_not_available", lambda: False)
-    monkeypatch.setattr("tl_core.inputs.batches.memory", lambda _: (10**9, 10**9))
+    monkeypatch.setattr("tl_core.inputs.resident.memory", lambda _: (10**9, 10**9))
+    monkeypatch.setattr("tl_core.inputs.batches.RESIDENT", ResidentTables())
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     try:
         with FakeTensorMode(allow_non_fake_inputs=True), Downloads() as downloads:
