@@ -92,8 +92,11 @@ def is_database(uri: str) -> bool:
 
 
 def sqlite_file(uri: str) -> Path | None:
-    """Return the file of an SQLite URI; None for other stores, and for one in memory."""
-    name = uri.removeprefix(_SQLITE).partition("?")[0]
+    """Return the file of an SQLite URI; None for other stores, and for one in memory.
+
+    SQLAlchemy 2.1 and newer decode `%20` in the path.
+    """
+    name = unquote(uri.removeprefix(_SQLITE).partition("?")[0])
     return Path(name) if uri.startswith(_SQLITE) and name not in ("", ":memory:") else None
 
 

@@ -13,6 +13,7 @@ from study.config.settings import Settings
 from study.preflight.setup import Setup
 from tl_core.cgroups import OWN, Cgroups
 from tl_core.config import FROZEN
+from tl_core.device import is_gpu
 from tl_core.errors import Fault
 from tl_core.models.backbones import Backbone
 from tl_core.models.stages import split
@@ -44,7 +45,7 @@ def check_memory(setup: Setup) -> Iterator[Fault]:
         return
     if s.debug or {*s.mode} <= {*FROZEN}:
         return
-    each = network_bytes(setup.network, s, on_gpu=resources.device(setup.gpus).type == "cuda")
+    each = network_bytes(setup.network, s, on_gpu=is_gpu(resources.device(setup.gpus)))
     places = setup.capacity.full
     if free < each:
         why = (

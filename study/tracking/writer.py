@@ -6,14 +6,13 @@ same result as to write it once.
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from study.config.uris import reason, without_credentials
+from study.config.uris import reason, sqlite_file, without_credentials
 from study.records.ledger import OUT_OF_TIME, Event, StudyState
 from study.records.trial_record import Status, TrialRecord, best_of
 from study.tracking.batch import Batch, in_ms
@@ -207,10 +206,8 @@ class MlflowWriter:
 
 def _artifact_folder(uri: str) -> str | None:
     """Files beside a SQLite database; by default MLflow puts them into the working folder."""
-    if not uri.startswith("sqlite:///"):
-        return None
-    path = uri.removeprefix("sqlite:///").partition("?")[0]
-    return (Path(path).resolve().parent / "mlruns").as_uri()
+    file = sqlite_file(uri)
+    return None if file is None else (file.resolve().parent / "mlruns").as_uri()
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:

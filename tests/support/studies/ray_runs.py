@@ -15,6 +15,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.engine import URL
+
 from study import run
 from study.records.ledger import read_records
 from tests.conftest import SIDE, TINY, draw_folder
@@ -86,7 +88,7 @@ class FinishedStudy:
     @property
     def uri(self) -> str:
         """Its MLflow store."""
-        return f"sqlite:///{self.home}/mlflow.db"
+        return str(URL.create("sqlite", database=f"{self.home}/mlflow.db"))  # It quotes a %.
 
     def save(self) -> None:
         """Write what is not in its files beside them, for other test processes."""
