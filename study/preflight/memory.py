@@ -24,6 +24,9 @@ _OTHERS = 900 * 10**6
 """Bytes that the study's other processes still take: those of Ray, and MLflow's."""
 _STATES = 4
 """Numbers a parameter: its value, its gradient and Adam's two moments."""
+_CHECKPOINT = 2 * 3
+"""Numbers a parameter of a checkpoint, its value and Adam's two moments: the copy in the memory of
+the host, and what is written of it."""
 _SLACK = 1.15
 """What glibc takes beyond that: 10 to 16 % with ResNet18 and EfficientNet-Lite0, 64 to 128 px."""
 WAYS_OUT = "a smaller --batch-size, --image-size or --backbone, or --mode freeze probe"
@@ -97,8 +100,6 @@ def network_bytes(backbone: Backbone, settings: Settings, on_gpu: bool = False) 
     What a step keeps for the way back is counted, not computed: torch's `meta` tensors have sizes
     and no numbers.
     """
-    if on_gpu:
-        return 3 * _WORKER  # CUDA's libraries take most of it.
     size, s = settings.image_size, settings
     network = copy.deepcopy(backbone.network).to("meta")
     images = torch.empty(s.batch_size, 3, size, size, device="meta")
@@ -106,8 +107,11 @@ def network_bytes(backbone: Backbone, settings: Settings, on_gpu: bool = False) 
         lower, network = split(network, max(s.unfreeze))
         with torch.no_grad():
             images = lower(images)
-    numbers = sum(p.numel() for p in network.parameters())
-    return _WORKER + _STATES * 4 * numbers + int(_SLACK * _kept_bytes(network, images))
+    n_bytes = 4 * sum(p.numel() for p in network.parameters())
+    if on_gpu:
+        return 3 * _WORKER + _CHECKPOINT * n_bytes  # CUDA's libraries take most of it.
+    kept = int(_SLACK * _kept_bytes(network, images))
+    return _WORKER + (_STATES + _CHECKPOINT) * n_bytes + kept
 
 
 def _kept_bytes(network: nn.Module, inputs: Tensor) -> int:

@@ -7,10 +7,12 @@ import torch
 from torch import nn
 
 from study.preflight import memory
-from study.preflight.memory import MemoryKills, _kept_bytes, free_memory
+from study.preflight.memory import MemoryKills, _kept_bytes, free_memory, network_bytes
 from tests.support.studies.asking import ask, faults_of
+from tests.support.studies.builders import make_settings
 from tests.support.study_fixtures import Patch
 from tl_core.cgroups import Cgroups
+from tl_core.models.backbones import Backbone
 
 NET = {"mode": ["scratch"], "backbone": "mlp", "image_size": "32", "gpus": "0"}
 
@@ -38,11 +40,21 @@ def test_what_a_step_keeps_is_counted() -> None:
     assert _kept_bytes(network, torch.empty(2, 8, device="meta")) == 4 * (2 * 8 + 2 * 4)
 
 
+def test_the_state_of_a_network_and_its_checkpoint_count() -> None:
+    layer = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 7))  # 28 numbers.
+    backbone = Backbone("small", layer, 7, (0.5,) * 3, (0.5,) * 3, "none")
+    settings = make_settings(mode=("scratch",), image_size=16)
+    # Its value, its gradient, two moments; and twice a checkpoint of three.
+    assert network_bytes(backbone, settings, on_gpu=True) == 3 * 650 * 10**6 + 4 * 6 * 28
+    kept = network_bytes(backbone, settings) - 650 * 10**6 - 4 * (4 + 6) * 28
+    assert 0 < kept < 10**6
+
+
 @pytest.mark.parametrize(
     ("free", "jobs", "places", "note"),
     [
         (2.0, None, 1, "networks at once: 1 of 4, by 2.0 GB of memory"),
-        (3.1, None, 3, "networks at once: 3 of 4, by 3.1 GB of memory"),
+        (3.5, None, 3, "networks at once: 3 of 4, by 3.5 GB of memory"),
         (9.0, None, 4, None),
         (9.0, "2", 2, None),
         (2.0, "3", 3, "--jobs 3 may be too many: 2.0 GB of memory"),
@@ -66,7 +78,7 @@ def test_not_even_one_network_fits(photo_folder: Path, monkeypatch: Patch) -> No
     monkeypatch.setattr(memory, "free_memory", lambda: 10**8)
     monkeypatch.setattr(memory, "OWN", Cgroups(Path("none"), Path("none")))
     (fault,) = faults_of(photo_folder, **NET)
-    assert fault.startswith("--backbone mlp takes about 7")
+    assert fault.startswith("--backbone mlp takes about 8")
     assert "in mode scratch, 100.0 MB of memory are free; use a smaller --batch-size," in fault
     # Heads alone take no memory worth the name.
     assert ask(photo_folder, mode=["freeze"], weights="none", backbone="mlp").held is None
