@@ -3,11 +3,12 @@
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from tests.conftest import draw_folder
 
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 ROWS = {
@@ -35,6 +37,22 @@ def run(module: str, *args: object, **variables: str) -> "subprocess.CompletedPr
     command = [sys.executable, "-m", module, *(str(arg) for arg in args)]
     env = os.environ | {"PYTHONPATH": str(ROOT)} | variables
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a module in this process, which need not import torch anew."""
+
+    def run_module(module: str, *args: object) -> "subprocess.CompletedProcess[str]":
+        monkeypatch.setattr(sys, "argv", [module, *(str(arg) for arg in args)])
+        code = 0
+        try:
+            runpy.run_module(module, run_name="__main__")
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        return subprocess.CompletedProcess([module], code, *capsys.readouterr())
+
+    return run_module
 
 
 def passed(done: "subprocess.CompletedProcess[str]") -> "subprocess.CompletedProcess[str]":
@@ -73,24 +91,24 @@ def test_rows_are_measured_and_pass_their_gates(tmp_path: Path, short_temp: Path
 
 
 @pytest.mark.integration
-def test_bad_input_is_refused() -> None:
-    done = run("benchmarks", "heads", "x", "--repeats", 0, "--out", "/nowhere/x.json")
+def test_bad_input_is_refused(here: Run) -> None:
+    done = here("benchmarks", "heads", "x", "--repeats", 0, "--out", "/nowhere/x.json")
     assert (done.returncode, done.stdout) == (2, "")
     unknown, repeats, out = done.stderr.splitlines()
     assert unknown.startswith("error: unknown row heads, x; the rows are fused-heads, ")
     assert repeats == "error: --repeats 0: must be 1 or more"
     assert out == "error: --out /nowhere/x.json: its folder does not exist"
-    done = run("benchmarks", "fused-heads", "--data", "/nowhere")
+    done = here("benchmarks", "fused-heads", "--data", "/nowhere")
     assert (done.returncode, done.stdout) == (2, "")
     assert "data folder /nowhere does not exist" in done.stderr
 
 
 @pytest.mark.integration
-def test_the_rows_are_listed_and_the_arithmetic_holds() -> None:
-    listed = [line.split()[0] for line in passed(run("benchmarks", "--list")).stdout.splitlines()]
+def test_the_rows_are_listed_and_the_arithmetic_holds(here: Run) -> None:
+    listed = [line.split()[0] for line in passed(here("benchmarks", "--list")).stdout.splitlines()]
     assert set(ROWS) < set(listed)
     assert len(listed) == len(set(listed))
-    assert passed(run("benchmarks.selfcheck")).stdout == "the benchmarks' arithmetic holds\n"
+    assert passed(here("benchmarks.selfcheck")).stdout == "the benchmarks' arithmetic holds\n"
 
 
 @pytest.mark.benchmarks
@@ -129,7 +147,9 @@ def test_cheap_parts_are_measured_on_their_own() -> None:
 
 @pytest.mark.integration
 @pytest.mark.parametrize("name", ["scaling", "findings"])
-def test_the_committed_page_holds_the_committed_figures(tmp_path: Path, name: str) -> None:
+def test_the_committed_page_holds_the_committed_figures(
+    here: Run, tmp_path: Path, name: str
+) -> None:
     committed = (DOCS / f"{name}.md").read_text()
     assert committed.count("<!-- end -->") >= 6
     page = tmp_path / f"{name}.md"
@@ -140,7 +160,7 @@ def test_the_committed_page_holds_the_committed_figures(tmp_path: Path, name: st
     for file in DOCS.glob("*.json"):
         shutil.copy(file, tmp_path)
     args = (tmp_path / f"{name}.json", page) if name == "scaling" else (page,)
-    passed(run(f"benchmarks.{name}.page", *args))
+    passed(here(f"benchmarks.{name}.page", *args))
     assert page.read_text() == committed
     assert (name == "scaling") != page.with_suffix(".png").exists()
 
