@@ -78,6 +78,7 @@ def test_a_server_of_mlflow_that_runs_is_the_only_one(
     assert _count_mlflow(resources.calls(HEAD, 9)) == 2
 
 
+@pytest.mark.integration
 def test_ray_up_sets_up_machines_of_aws(resources: PaperMachines, tmp_path: Path, ec2: Any) -> None:
     group = ec2.create_security_group(GroupName="tl-study", Description="tl-study")["GroupId"]
     image = ec2.describe_images()["Images"][0]["ImageId"]
