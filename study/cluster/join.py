@@ -208,8 +208,9 @@ def settle_worker(wanted: Versions) -> torch.device:
     """
     check_versions(wanted)
     keep_freed_memory()
-    # One thread for each core it has: workers that share threads wait for each other.
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    # A place is one core at most. Job scripts set OMP_NUM_THREADS to all cores of the job: workers
+    # would wait for each other, and round sums in other ways than a replay.
+    torch.set_num_threads(1)
     return find_device() if ray.get_gpu_ids() and gpus_are_real() else CPU
 
 

@@ -7,8 +7,17 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+import torch
 
-from study.cluster.join import NO_HEAD, _head_fault, head_fault, join, version_fault
+from study.cluster.join import (
+    NO_HEAD,
+    _head_fault,
+    head_fault,
+    join,
+    settle_worker,
+    version_fault,
+)
+from tests.support.study_fixtures import Patch
 from tl_core.errors import InputError
 
 TOKEN = (
@@ -110,3 +119,11 @@ def test_a_version_fault_names_the_node_and_both_versions() -> None:
         "node 10.0.0.2 has python 3.12.1 where the driver has 3.11.7, "
         "ray none where the driver has 2.60.0: install constraints.txt there"
     )
+
+
+def test_a_worker_has_one_thread_whatever_a_job_script_says(monkeypatch: Patch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "8")
+    monkeypatch.setattr("ray.get_gpu_ids", list)
+    torch.set_num_threads(2)
+    assert settle_worker(()).type == "cpu"
+    assert torch.get_num_threads() == 1
