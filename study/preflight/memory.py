@@ -27,6 +27,8 @@ _STATES = 4
 _CHECKPOINT = 2 * 3
 """Numbers a parameter of a checkpoint, its value and Adam's two moments: the copy in the memory of
 the host, and what is written of it."""
+_PASS = 300 * 10**6
+"""Bytes of a pass through a frozen network, whose batches are small."""
 _SLACK = 1.15
 """What glibc takes beyond that: 10 to 16 % with ResNet18 and EfficientNet-Lite0, 64 to 128 px."""
 WAYS_OUT = "a smaller --batch-size, --image-size or --backbone, or --mode freeze probe"
@@ -48,16 +50,20 @@ def check_memory(setup: Setup) -> Iterator[Fault]:
         return
     if s.debug or {*s.mode} <= {*FROZEN}:
         return
-    each = network_bytes(setup.network, s, on_gpu=is_gpu(resources.device(setup.gpus)))
+    try:
+        each = network_bytes(setup.network, s, on_gpu=is_gpu(resources.device(setup.gpus)))
+    except (RuntimeError, NotImplementedError) as error:  # Some networks compute with numbers.
+        why = f"{type(error).__name__} on tensors without numbers"
+        setup.notes += (f"memory a network: not known ({why}); --jobs N bounds how many learn",)
+        return
     places = setup.capacity.full
     if free < each:
-        why = (
-            f"takes about {decimal(each)} in mode {' '.join(m for m in s.mode if m not in FROZEN)}"
-        )
+        learning = " ".join(mode for mode in s.mode if mode not in FROZEN)
+        why = f"takes about {decimal(each)} in mode {learning}"
         limit = f"{decimal(free)} of memory are free{_of_limit()}"
         yield Fault("--backbone", f"{s.backbone} {why}, {limit}; use {WAYS_OUT}")
         return
-    held = max(1, int((free - _OTHERS) // each))
+    held = _held(free, each)
     if held < places:
         room = f"{decimal(free)} of memory{_of_limit()}, about {decimal(each)} a network"
         if s.jobs is None:
@@ -67,6 +73,18 @@ def check_memory(setup: Setup) -> Iterator[Fault]:
             )
         else:
             setup.notes += (f"--jobs {s.jobs} may be too many: {room}",)
+
+
+def extractors(network: nn.Module, cores: int) -> int:
+    """How many of so many workers, each with a frozen network, the memory of this machine holds."""
+    free = free_memory()
+    size = _WORKER + _PASS + 4 * sum(p.numel() for p in network.parameters())
+    return cores if free is None else min(cores, _held(free, size))
+
+
+def _held(free: int, each: int) -> int:
+    """How many workers of so many bytes fit beside the study's other processes; one in any case."""
+    return max(1, (free - _OTHERS) // each)
 
 
 def _of_limit() -> str:

@@ -15,7 +15,7 @@ from ray.exceptions import RayActorError, RayTaskError
 
 from study.cluster.join import own_address, settle_worker
 from study.errors import NodeError
-from study.preflight.memory import MemoryKills
+from study.preflight.memory import MemoryKills, extractors
 from study.preflight.torch_checks import frozen_backbone
 from study.trials.trial_context import TrialContext
 from tl_core.config import Precision
@@ -60,6 +60,8 @@ def with_features(
     def forward(network: Backbone | Prefix, unfreeze: int | None = None) -> Forward:
         part = FrozenPart(s.backbone, s.weights, s.image_size, backbone.precision, unfreeze)
         cpus = prepared.resources.cpus
+        if not prepared.resources.joined:
+            cpus = extractors(backbone.network, min(cpus, s.jobs or cpus))
         spread = distribute(context, part, prepared.gpus, cpus, s.max_failures)
 
         def in_workers(chunks: list[np.ndarray]) -> Iterator[np.ndarray]:

@@ -93,3 +93,25 @@ def test_a_kill_for_want_of_memory_is_told_from_others(tmp_path: Path) -> None:
     assert str(kills.explain("anything")).startswith(why)
     assert kills.explain("anything") is None
     assert str(kills.explain("killed due to the node running low on memory")).startswith(why)
+
+
+def test_memory_bounds_the_workers_that_make_features(monkeypatch: Patch) -> None:
+    network = nn.Linear(999, 50_000, bias=True)  # 50 million numbers, 200 MB.
+    # Beside 0.9 GB for other processes, 0.65 + 0.3 + 0.2 GB each.
+    for free, held in ((1.0, 1), (3.3, 2), (99.0, 4)):
+        monkeypatch.setattr(memory, "free_memory", lambda free=free: int(free * 10**9))
+        assert memory.extractors(network, 4) == held
+    monkeypatch.setattr(memory, "free_memory", lambda: None)
+    assert memory.extractors(network, 4) == 4
+
+
+def test_a_network_that_computes_with_numbers_is_told(
+    photo_folder: Path, monkeypatch: Patch
+) -> None:
+    def fails(*_: object, **__: object) -> int:
+        raise NotImplementedError
+
+    monkeypatch.setattr(memory, "network_bytes", fails)
+    prepared = ask(photo_folder, **NET)
+    assert prepared.held is None
+    assert any(note.startswith("memory a network: not known") for note in prepared.notes)
