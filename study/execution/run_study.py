@@ -153,9 +153,7 @@ def _search(
             winner = prepared.state.winner if prepared.state else None
             capacity, folder = prepared.capacity, prepared.folder
             search(settings, context, capacity, folder, journal, winner, start_ray, budget=budget)
-        status = _status(journal, prepared)
-        if budget and budget.left_out and status not in ENDINGS:
-            status = OUT_OF_TIME
+        status = _status(journal, prepared, left_out=bool(budget and budget.left_out))
     except OutOfTimeError:
         status = OUT_OF_TIME
     except KeyboardInterrupt:
@@ -173,11 +171,11 @@ def _search(
     return status, data
 
 
-def _status(journal: Journal, prepared: Prepared) -> str:
+def _status(journal: Journal, prepared: Prepared, left_out: bool = False) -> str:
     # Count what was finished: Ray Tune returns normally after many faults.
     settings = prepared.settings
     if not journal.complete(settings.trials) or plan(settings, journal.records):
-        return "interrupted"
+        return OUT_OF_TIME if left_out else "interrupted"
     return "some trials failed" if any(r.status == "failed" for r in journal.records) else "done"
 
 

@@ -73,6 +73,9 @@ def test_status_of_a_study_of_three_trials(
     journal = Journal(cast(Results, None), Ledger(Path()), records)
     prepared = SimpleNamespace(settings=given)
     assert _status(journal, prepared) == status  # type: ignore[arg-type]
+    late = _status(journal, prepared, left_out=True)  # type: ignore[arg-type]
+    assert late == ("out of time" if status == "interrupted" else status)
+    assert EXIT_CODES["out of time"] == 5
     assert EXIT_CODES[status] == {"done": 0, "some trials failed": 3, "interrupted": 130}[status]
 
 

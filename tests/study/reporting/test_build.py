@@ -6,7 +6,7 @@ import pytest
 
 from study.analysis.study_data import read_study_data
 from study.records.trial_record import Status
-from study.reporting.build import write_report
+from study.reporting.build import _notes, write_report
 from study.reporting.factor_section import VERDICTS
 from tests.support.report_page import Page
 from tests.support.studies.synthetic import Synthetic, large_study, tiny_study
@@ -133,3 +133,11 @@ def test_study_without_a_finished_trial(
     page = report_of(study, own_folder)
     assert "There is no winner, because no trial has finished." in page.text
     assert status or page.attributes("svg") == []
+
+
+def test_a_study_that_ran_out_of_time_says_so(own_folder: Path) -> None:
+    folder = tiny_study().write(own_folder / "runs" / "tiny")
+    data = read_study_data(folder)
+    data.study["status"] = "out of time"
+    [note, *_] = _notes(data)
+    assert note.startswith("The study is not complete: --max-time left out trials that would not")

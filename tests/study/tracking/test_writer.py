@@ -106,6 +106,7 @@ def test_single_trial(
 
 @pytest.mark.parametrize(("status", "ended"), [
     ("done", "FINISHED"), ("some trials failed", "FINISHED"), ("interrupted", "KILLED"),
+    ("out of time", "KILLED"),
 ])  # fmt: skip
 def test_study_end(ledger: WrittenLedger, client: MlflowClient, status: str, ended: str) -> None:
     ledger.study("mine", make_about())
