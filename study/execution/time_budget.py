@@ -44,6 +44,8 @@ class OutOfTimeError(Exception):
     """The time of this command is over."""
 
 
+_MARGIN = 1.15
+"""Trials of one kind don't take equally long, least of all on a machine that others use."""
 _REPORT_S = 60.0
 """Most of the time of a command that is kept for its files and its report, seconds."""
 
@@ -71,9 +73,18 @@ class TimeBudget:
             raise OutOfTimeError
 
     def admits(self, planned: Planned, records: Sequence[TrialRecord]) -> bool:
-        """Whether a trial of the search may start."""
-        if self.end == math.inf:
+        """Whether a trial may start; the stages after the search were `admitted` before.
+
+        Repeats help to choose: if they take longer than expected, the rest of them gives way to
+        trials that confirm.
+        """
+        if self.end == math.inf or planned.kind not in ("search", "repeat"):
             return True
+        if planned.kind == "repeat":
+            stage = [*self._running(records), self._group(planned.config, 1, records)]
+            if not (fits := self._fits([stage, *self._after_stage([planned], records)])):
+                self._give_up(planned)
+            return fits
         cell = Cell.of(planned.config)
         started = Counter(
             Cell.of(r.config) for r in records if r.kind == "search" and r.status != "failed"
@@ -108,9 +119,12 @@ class TimeBudget:
                 kept = more
                 continue
             for planned in cells[cell]:
-                self.left_out[planned.kind, cell] += 1
-                self.given_up.add((planned.kind, planned.config))
+                self._give_up(planned)
         return [planned for planned in stage if planned in kept]
+
+    def _give_up(self, planned: Planned) -> None:
+        self.left_out[planned.kind, Cell.of(planned.config)] += 1
+        self.given_up.add((planned.kind, planned.config))
 
     def seconds(
         self, config: TrialConfig, records: Iterable[TrialRecord], tests: bool = False
@@ -225,7 +239,7 @@ class TimeBudget:
     def _fits(self, stages: Iterable[Sequence[TrialGroup]]) -> bool:
         at_once = self.capacity.most_at_once(self.settings.trials)
         needed = sum(stage_s(stage, self.capacity, at_once) for stage in stages)
-        return self.clock() + needed <= self.end
+        return self.clock() + _MARGIN * needed <= self.end
 
 
 def make_time_budget(prepared: Prepared, context: TrialContext) -> TimeBudget:

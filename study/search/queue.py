@@ -37,7 +37,7 @@ class TrialQueue:
             plan: returns the trials of the next stage after the search, [] after the last one. It
                 is called when all trials before have ended.
             before: the study's trials so far; those of the search that were cut off come first.
-            admits: whether a trial of the search may start; others are left to a later run.
+            admits: whether a trial may start; others are left to a later run.
         """
         self._numbers = itertools.count(max((r.trial for r in before), default=-1) + 1)
         self._suggestions = Suggestions(settings, before)
@@ -106,7 +106,7 @@ class TrialQueue:
             draw, config = self._suggestions.ask()
             if self._may_start(planned := Planned(config, draw=draw)):
                 return planned
-        follows = next(self._stage, None)
+        follows = next(filter(self._admits, self._stage), None)
         if follows or self._open or self.finished:
             return follows
         stage = self._plan()

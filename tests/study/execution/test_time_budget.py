@@ -27,7 +27,7 @@ class Study:
         plain = {"mode": ("finetune", "scratch"), "train_ratio": (0.1, 0.4), "trials": 8}
         fixed = {"data": "photos", "name": "mine", "epochs": 2, "min_steps": 0, "confirm_seeds": 2}
         self.settings = make_settings(**fixed | plain | {"aux_weight": (0.0,)} | given)
-        self.now, self.journal = 0.0, journal
+        self.now, self.journal, self.slower = 0.0, journal, 1.0
         self.budget = TimeBudget(
             self.settings, SHAPE, Capacity(1, 1, 0), end, clock=lambda: self.now
         )
@@ -39,6 +39,7 @@ class Study:
         while batch := self.trials.queue.next():
             for record in self.trials.open(batch):
                 seconds = trial_s(record.config, SHAPE, UNIT, batch[0].tests) or math.nan
+                seconds *= self.slower if record.kind == "repeat" else 1.0
                 self.now += seconds
                 epochs = range(1, record.config.epochs + 1)
                 self.trials.report(record, [make_epoch(i) for i in epochs])
@@ -154,7 +155,7 @@ def test_before_the_first_trial_a_measured_step_decides(tmp_path: Path) -> None:
 
 
 def test_a_stage_keeps_the_winner_and_the_cells_that_fit(tmp_path: Path) -> None:
-    study = Study(tmp_path, CountingJournal(), 600.0)
+    study = Study(tmp_path, CountingJournal(), 660.0)
     known = [record(wall_s=266.7)]  # As at 1 s an image.
     plain = {"epochs": 2, "min_steps": 0, "mode": "finetune"}
     small = Planned(make_config(train_ratio=0.1, **plain), "control", 0)
@@ -163,3 +164,15 @@ def test_a_stage_keeps_the_winner_and_the_cells_that_fit(tmp_path: Path) -> None
     assert study.budget.admitted([large, small], known) == [small]
     assert study.budget.admitted([large, small, winner], known) == [winner]
     assert study.budget.given_up == {("control", large.config), ("control", small.config)}
+
+
+def test_repeats_that_take_longer_give_way_to_confirming(tmp_path: Path) -> None:
+    takes = whole(tmp_path)
+    study = Study(tmp_path, CountingJournal(), 1.2 * takes)
+    study.slower = 2.0
+    study.run()
+    assert study.budget.left_out.total() > 0
+    assert {kind for kind, _ in study.budget.left_out} == {"repeat"}
+    assert len(study.cells("confirm")) == 4
+    assert sum(study.cells("winner").values()) == 1
+    assert study.now <= 1.2 * takes
