@@ -18,7 +18,7 @@ from study.search.short_sweeps import Shape, is_short
 from study.trials.sweep import CPU, cell_key, sweep
 from study.trials.trial_context import TrialContext, shape_of
 from tl_core.data.datasets import ImageSet
-from tl_core.runtime import one_thread
+from tl_core.runtime import one_thread, usable_cpus
 from tl_core.training.setup import Inputs
 
 AHEAD_S = 30.0
@@ -109,7 +109,8 @@ class Jobs:
         context = self._context
         rules = context.cache / context.rules if context.rules else None
         images = ImageSet.open(context.cache / context.images, rules)
-        return Inputs(images, context.cache, CPU, False)
+        # If no network learns, no worker needs a core.
+        return Inputs(images, context.cache, CPU, False, usable_cpus() if self._alone else 1)
 
     @cached_property
     def _shape(self) -> Shape:

@@ -9,7 +9,7 @@ import json
 import math
 import os
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,7 @@ class Ledger:
 
     def epoch(self, trial: int, metrics: EpochMetrics) -> None:
         """An epoch has ended."""
-        self._write("epoch", trial=trial, metrics=asdict(metrics))
+        self._write("epoch", trial=trial, metrics=vars(metrics))
 
     def warning(self, trial: int, text: str) -> None:
         """A trial has a problem and continues."""

@@ -4,9 +4,8 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -60,50 +59,71 @@ def fit(
     return tuple(history)
 
 
-@dataclass
-class StackFit:
-    """How one of the trials whose heads are stacked has gone."""
+class StackReport(NamedTuple):
+    """What stacked heads report after one part of their steps."""
 
-    heads: list[int]
-    """Its heads in the stack, one for each seed."""
-    history: list[EpochMetrics] = field(default_factory=list)
-    error: DivergedError | None = None
-    """Why it has stopped, if it has; the other trials go on."""
+    names: list[str]
+    """Of M metrics."""
+    values: np.ndarray
+    """[M, H]."""
+    images_per_s: float
+    """For all heads together."""
+    step: int
+    """The last that was taken."""
 
 
 def fit_stack(
-    learner: StackLearner, split: Split, configs: Sequence[TrialConfig], fits: Sequence[StackFit]
-) -> None:
-    """Train the stacked heads of several trials with AdamW; fill in the `fits` of all.
+    learner: StackLearner, split: Split, config: TrialConfig, rates: Sequence[float]
+) -> list[StackReport]:
+    """Train stacked heads with AdamW; return what they report, `config.epochs` times.
 
     Args:
-        learner: has the heads of every trial.
+        learner: has the heads.
         split: validation is `split.val`, the same for all seeds.
-        configs: of the trials; they differ in `lr`, `aux_weight` and seeds alone.
-        fits: one for each trial.
+        config: of one of the trials; others differ in `lr`, `aux_weight` and seeds alone.
+        rates: the learning rate of each head, [H].
     """
-    device, config = learner.labels.device, configs[0]
-    lr = torch.empty(len(learner.model.weight), device=device)
-    for one, trial in zip(configs, fits, strict=True):
-        assert one.lr is not None
-        lr[trial.heads] = one.lr
+    lr = torch.tensor(rates, device=learner.labels.device)
     weight, bias = learner.model.weight, learner.model.bias
     groups: Groups = [
         {"params": [weight], "lr": lr.view(-1, 1, 1), "weight_decay": config.weight_decay},
         {"params": [bias], "lr": lr.view(-1, 1), "weight_decay": 0.0},
     ]
     optimizer = StackAdamW([*groups, *learner.weighting.groups()])
+    reports = []
     for epoch in range(1, config.epochs + 1):
         train = partial(learner.train_part, epoch, optimizer)
         scores, images_per_s = _train_and_score(learner, split.val, train)
-        step, (names, values) = learner.budget.part(epoch).stop, as_table(scores)
-        for trial in (t for t in fits if not t.error):
-            share = images_per_s * len(trial.heads) / len(lr)
-            try:
-                own = as_metrics(names, values[:, trial.heads], share, epoch, step)
-                trial.history.append(own)
-            except DivergedError as error:
-                trial.error = error
+        step = learner.budget.part(epoch).stop
+        reports.append(StackReport(*as_table(scores), images_per_s, step))
+    return reports
+
+
+def join_reports(stacks: Sequence[list[StackReport]]) -> list[StackReport]:
+    """Put the reports of several stacks of heads side by side."""
+    return [
+        StackReport(
+            each[0].names,
+            np.concatenate([report.values for report in each], axis=1),
+            sum(report.images_per_s for report in each),
+            each[0].step,
+        )
+        for each in zip(*stacks, strict=True)
+    ]
+
+
+def history_of(
+    reports: Sequence[StackReport], heads: list[int]
+) -> tuple[tuple[EpochMetrics, ...], DivergedError | None]:
+    """Return the epochs of the trial that has these heads, and why it has stopped, if it has."""
+    history = []
+    for epoch, (names, values, images_per_s, step) in enumerate(reports, start=1):
+        share = images_per_s * len(heads) / values.shape[1]
+        try:
+            history.append(as_metrics(names, values[:, heads], share, epoch, step))
+        except DivergedError as error:
+            return tuple(history), error
+    return tuple(history), None
 
 
 def make_optimizer(learner: NetLearner, config: TrialConfig) -> torch.optim.Optimizer:

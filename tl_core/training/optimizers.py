@@ -12,6 +12,10 @@ from tl_core.models.stages import layer_decay_groups, stages
 
 _BETAS, _EPS = (0.9, 0.999), 1e-8
 """Torch's own, which are those of the paper."""
+_OPTIONS: dict[str, Any] = {
+    "beta1": _BETAS[0], "beta2": _BETAS[1], "eps": _EPS,
+    "weight_decay": 0.0, "amsgrad": False, "maximize": False,
+}  # fmt: skip
 
 Groups = list[dict[str, Any]]
 """Parameter groups of torch: `params`, `lr` and `weight_decay` each."""
@@ -48,7 +52,10 @@ def decayed(parameters: Iterable[nn.Parameter], lr: float | Tensor, weight_decay
 def fused_adamw(groups: Groups) -> torch.optim.Optimizer:
     """AdamW (Loshchilov and Hutter, ICLR 2019); without weight decay it is Adam."""
     options: dict[str, Any] = {"betas": _BETAS, "eps": _EPS, "weight_decay": 0.0, "fused": True}
-    return _with_initial_lr(torch.optim.AdamW(groups, **options))
+    optimizer = torch.optim.AdamW(groups, **options)
+    for group in optimizer.param_groups:
+        group["initial_lr"] = group["lr"]
+    return optimizer
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
@@ -57,38 +64,37 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = group["initial_lr"] * rate
 
 
-def _with_initial_lr(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
-    for group in optimizer.param_groups:
-        group["initial_lr"] = group["lr"]
-    return optimizer
-
-
-class StackAdamW(torch.optim.Adam):
+class StackAdamW:
     """AdamW whose `lr` may be a tensor that broadcasts against the parameters of its group.
 
     Adam's direction depends on gradients alone, so p / lr takes torch's fused step at a learning
-    rate of 1, for all stacked heads at once: one pass over their numbers instead of eight.
+    rate of 1, for all stacked heads at once: one pass over their numbers instead of eight. It calls
+    that step itself, since what `torch.optim.Optimizer` does around it takes as long on a CPU.
     """
 
     def __init__(self, groups: Groups) -> None:
         """Make the state of what learns; a group without `weight_decay` has none."""
         self._moves = [
-            (p, nn.Parameter(p.detach() / g["lr"]), g["lr"], g.get("weight_decay", 0.0))
+            (p, p.detach() / g["lr"], g["lr"], g.get("weight_decay", 0.0))
             for g in groups
             for p in g["params"]
         ]
-        scaled = [own for _, own, _, _ in self._moves]
-        super().__init__(scaled, lr=1.0, betas=_BETAS, eps=_EPS, fused=True)
-        _with_initial_lr(self)
+        self._scaled = [own for _, own, _, _ in self._moves]
+        self._means, self._squares = ([torch.zeros_like(s) for s in self._scaled] for _ in range(2))
+        self._steps = [torch.zeros((), device=s.device) for s in self._scaled]
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Take one step, with the gradients that the parameters hold."""
-        rate = self.param_groups[0]["lr"]
-        for p, scaled, lr, decay in self._moves:
-            scaled.grad = p.grad
+    def step(self, rate: float) -> None:
+        """Take one step, with the gradients that the parameters hold.
+
+        Each learning rate is multiplied by `rate`.
+        """
+        for _, scaled, lr, decay in self._moves:
             if decay:
                 scaled.mul_(1 - lr * (rate * decay))
-        super().step()
+        gradients = [p.grad for p, *_ in self._moves]
+        torch._foreach_add_(self._steps, 1)
+        means, squares, steps = self._means, self._squares, self._steps
+        torch._fused_adam_(self._scaled, gradients, means, squares, [], steps, lr=rate, **_OPTIONS)
         for p, scaled, lr, _ in self._moves:
             torch.mul(scaled, lr, out=p)

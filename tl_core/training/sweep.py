@@ -7,9 +7,12 @@ that differ in learning rate, auxiliary weight and seeds are one batched computa
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from tl_core.config import EpochMetrics, TrialConfig
@@ -20,7 +23,17 @@ from tl_core.models.heads import Heads, HeadStack
 from tl_core.objectives.outputs import Outputs
 from tl_core.objectives.targets import TargetScale
 from tl_core.objectives.weighting import LearnedWeights, Weighting
-from tl_core.training.fit import StackFit, as_metrics, as_table, fit_stack, score, score_test
+from tl_core.training.fit import (
+    Scores,
+    StackReport,
+    as_metrics,
+    as_table,
+    fit_stack,
+    history_of,
+    join_reports,
+    score,
+    score_test,
+)
 from tl_core.training.learners import StackLearner
 from tl_core.training.schedule import Budget
 from tl_core.training.setup import Inputs, Setup
@@ -72,8 +85,10 @@ def run_sweep(
         raise ValueError(f"configurations of a sweep may differ in {sorted(_MAY_DIFFER)} alone")
     run = _solve if configs[0].mode == "probe" else _train
     results: dict[int, SweepResult] = {}
-    for rectangle in _rectangles(configs, Setup(configs[0], inputs)):
-        results |= run(configs, rectangle, inputs, read_test)
+    first = Setup(configs[0], inputs)
+    for rectangle in _rectangles(configs, first):
+        setup = first.of(configs[next(iter(rectangle.values()))[0]])
+        results |= run(configs, rectangle, setup, read_test)
     return [results[number] for number in range(len(configs))]
 
 
@@ -108,46 +123,83 @@ def _rectangles(configs: Sequence[TrialConfig], setup: Setup) -> Iterator[_Recta
     yield from unfinished.values()
 
 
+class _Fitted(NamedTuple):
+    """The stacked heads of some seeds, trained."""
+
+    stack: HeadStack
+    scale: TargetScale
+    reports: list[StackReport]
+    scores: Scores
+    """On the test set, if it was read, as `outputs`."""
+    outputs: dict[str, Outputs]
+
+
 def _train(
-    configs: Sequence[TrialConfig], rectangle: _Rectangle, inputs: Inputs, read_test: bool
+    configs: Sequence[TrialConfig], rectangle: _Rectangle, setup: Setup, read_test: bool
 ) -> dict[int, SweepResult]:
     """Train the stacked heads of a rectangle of trials in mode `freeze`."""
+    heads = {seed: setup.heads(seed) for seed in rectangle}  # Here, as threads share the generator.
+    _ = setup.rows  # Read once, for all threads.
+    n = min(setup.inputs.threads, len(rectangle))
+    parts = [{int(s): rectangle[s] for s in some} for some in np.array_split([*rectangle], n)]
+    with ThreadPoolExecutor(n) as pool:
+        fit = partial(_fit, configs, setup, heads, read_test)
+        fitted = [*pool.map(fit, parts)]
     owners = [number for trials in rectangle.values() for number in trials]
-    config = configs[owners[0]]
-    setup = Setup(config, inputs)
-    stack = HeadStack([h for s, ts in rectangle.items() for h in [setup.heads(s)] * len(ts)])
-    if config.aux_weight == "auto":
-        weighting: Weighting = LearnedWeights(len(owners), inputs.device)
-    else:
-        weights = [float(configs[number].aux_weight) for number in owners]
-        weighting = Weighting(torch.tensor(weights, device=inputs.device))
-    scale = setup.scale([*rectangle]).each(len(owners) // len(rectangle))
-    learner = _learner(setup, [*rectangle], stack, weighting, scale)
-    fits = {n: StackFit([i for i, o in enumerate(owners) if o == n]) for n in dict.fromkeys(owners)}
-    split = setup.split(config.seed)
-    fit_stack(learner, split, [configs[number] for number in fits], [*fits.values()])
-    scores, outputs = score_test(learner, split) if read_test else ({}, {})
-    return {
-        number: SweepResult(
-            tuple(fit.history),
-            {name: value[fit.heads].mean().item() for name, value in scores.items()},
-            {name: found.of(fit.heads) for name, found in outputs.items()},
-            fit.error,
-            _copy(setup, stack, scale, fit.heads[0]),
-        )
-        for number, fit in fits.items()
+    where = [(part, i) for part in fitted for i in range(len(part.stack.weight))]
+    reports = join_reports([part.reports for part in fitted])
+    scores = {name: torch.cat([p.scores[name] for p in fitted]) for name in fitted[0].scores}
+    outputs = {
+        name: Outputs(*map(torch.cat, zip(*(p.outputs[name] for p in fitted), strict=True)))
+        for name in fitted[0].outputs
     }
+    results = {}
+    for number in dict.fromkeys(owners):
+        own = [i for i, owner in enumerate(owners) if owner == number]
+        history, error = history_of(reports, own)
+        part, first = where[own[0]]
+        results[number] = SweepResult(
+            history,
+            {name: value[own].mean().item() for name, value in scores.items()},
+            {name: found.of(own) for name, found in outputs.items()},
+            error,
+            _copy(setup, part.stack, part.scale, first),
+        )
+    return results
+
+
+def _fit(
+    configs: Sequence[TrialConfig],
+    setup: Setup,
+    heads: dict[int, Heads],
+    read_test: bool,
+    part: _Rectangle,
+) -> _Fitted:
+    """Train the heads of some seeds of a rectangle."""
+    owners = [configs[number] for trials in part.values() for number in trials]
+    device = setup.inputs.device
+    stack = HeadStack([heads[seed] for seed, trials in part.items() for _ in trials])
+    if setup.config.aux_weight == "auto":
+        weighting: Weighting = LearnedWeights(len(owners), device)
+    else:
+        weights = [float(config.aux_weight) for config in owners]
+        weighting = Weighting(torch.tensor(weights, device=device))
+    scale = setup.scale([*part]).each(len(owners) // len(part))
+    learner = _learner(setup, [*part], stack, weighting, scale)
+    split = setup.split(setup.config.seed)
+    rates = [config.lr for config in owners if config.lr is not None]
+    reports = fit_stack(learner, split, setup.config, rates)
+    return _Fitted(stack, scale, reports, *(score_test(learner, split) if read_test else ({}, {})))
 
 
 def _solve(
-    configs: Sequence[TrialConfig], rectangle: _Rectangle, inputs: Inputs, read_test: bool
+    configs: Sequence[TrialConfig], rectangle: _Rectangle, setup: Setup, read_test: bool
 ) -> dict[int, SweepResult]:
     """Solve the probes of a rectangle of trials; those of a seed are the same."""
-    setup = Setup(configs[next(iter(rectangle.values()))[0]], inputs)
     start = time.perf_counter()
     probe, stack = solve_heads(setup, [*rectangle])
     seconds = time.perf_counter() - start
-    scale = TargetScale.raw(len(rectangle), inputs.device)
+    scale = TargetScale.raw(len(rectangle), setup.inputs.device)
     learner = _learner(setup, [*rectangle], stack, Weighting(0.0), scale)
     split = setup.split(setup.config.seed)
     scores = {f"val_{name}": value for name, value in score(learner, split.val).items()}

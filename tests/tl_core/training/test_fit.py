@@ -18,7 +18,7 @@ from tl_core.objectives.losses import two_task_loss
 from tl_core.objectives.metrics import hits
 from tl_core.objectives.targets import TargetScale
 from tl_core.objectives.weighting import make_weighting
-from tl_core.training.fit import StackFit, fit, fit_stack, score
+from tl_core.training.fit import fit, fit_stack, history_of, score
 from tl_core.training.learners import NetLearner, StackLearner
 from tl_core.training.schedule import Budget
 
@@ -149,8 +149,9 @@ def test_stacked_heads_learn_what_each_would_alone(
     data = (LABELS, BRIGHTNESS, scale, weighting, order, budget, N, rows)
     each = None if class_weights is None else class_weights.expand(3, -1)
     together = StackLearner(stack, *data, class_weights=each)
-    stacked = StackFit([0, 1, 2])
-    fit_stack(together, splits[0], [config()], [stacked])
+    reports = fit_stack(together, splits[0], config(), [config().lr or 0] * 3)
+    stacked, error = history_of(reports, [0, 1, 2])
+    assert error is None
     alone = []
     for s, (seed, split, heads) in enumerate(zip(seeds, splits, starts, strict=True)):
         order = partial(epoch_order, split.train, seed)
@@ -162,7 +163,7 @@ def test_stacked_heads_learn_what_each_would_alone(
         torch.testing.assert_close(
             dict(learned.state_dict()), dict(heads.state_dict()), rtol=1e-3, atol=1e-5
         )
-    for epoch, of_seeds in zip(stacked.history, zip(*alone, strict=True), strict=True):
+    for epoch, of_seeds in zip(stacked, zip(*alone, strict=True), strict=True):
         for name in ("train_loss", "train_accuracy", "val_loss", "val_auroc", "val_brightness_r2"):
             mean = np.mean([getattr(metrics, name) for metrics in of_seeds])
             assert getattr(epoch, name) == pytest.approx(mean, rel=1e-4), name

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.support.core.trials import CPU, Trials
 from tl_core.config import Mode
@@ -38,10 +39,13 @@ def test_seeds_of_different_sizes_train_together(
     given = {"train_ratio": 0.4, "class_weights": class_weights}
     configs = [grouped.config(mode, seed=0, seeds=8, **given)]
     configs += [grouped.config(mode, seed=seed, **given) for seed in (0, 1, 2, 3)]
-    together = run_sweep(configs, inputs)
+    together = run_sweep(configs, replace(inputs, threads=3), read_test=True)
     assert [found.error for found in together] == [None] * len(configs)
     for config, found in zip(configs, together, strict=True):
-        (alone,) = run_sweep([config], inputs)
+        (alone,) = run_sweep([config], inputs, read_test=True)
+        assert found.test == pytest.approx(alone.test, abs=1e-4)
+        for name, outputs in found.outputs.items():
+            torch.testing.assert_close(outputs, alone.outputs[name], rtol=1e-3, atol=1e-4)
         value, expected = found.history[-1].val_log_loss, alone.history[-1].val_log_loss
         assert value == pytest.approx(expected, abs=1e-4)
 

@@ -28,13 +28,16 @@ def gradients(step: int) -> list[Tensor]:
 
 
 def move(
-    optimizer: torch.optim.Optimizer, of: list[nn.Parameter], rows: slice | int
+    optimizer: torch.optim.Optimizer | StackAdamW, of: list[nn.Parameter], rows: slice | int
 ) -> list[Tensor]:
     for step in range(20):
         for parameter, gradient in zip(of, gradients(step), strict=True):
             parameter.grad = gradient[rows]
-        set_rate(optimizer, 1 - step / 20)
-        optimizer.step()
+        if isinstance(optimizer, StackAdamW):
+            optimizer.step(1 - step / 20)
+        else:
+            set_rate(optimizer, 1 - step / 20)
+            optimizer.step()
     return [p.detach() for p in of]
 
 
