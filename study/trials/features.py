@@ -30,6 +30,7 @@ from tl_core.inputs.prefix import (
     load_activations,
 )
 from tl_core.models.backbones import Backbone
+from tl_core.models.folding import fold_backbone
 from tl_core.runtime import one_thread
 from tl_core.training.setup import needs_features, pretrained
 
@@ -92,6 +93,18 @@ class FrozenPart(NamedTuple):
     """Stages above it that learn; None if none does."""
 
 
+def _folded(
+    network: Backbone | Prefix, images: ImageSet, device: torch.device
+) -> Backbone | Prefix:
+    """The network ready to run over many images.
+
+    A prefix stays as it is: training on its activations repeats that of the whole network.
+    """
+    if isinstance(network, Prefix):
+        return network
+    return fold_backbone(network, images.image_size, device)
+
+
 def _run(
     network: Backbone | Prefix, images: ImageSet, device: torch.device, views: np.ndarray
 ) -> np.ndarray:
@@ -109,16 +122,17 @@ def run_locally_if_fast(
     The result is that of a worker of one core, bit for bit.
     """
 
-    def seconds_per_image(views: np.ndarray) -> float:
+    def seconds_per_image(ready: Backbone | Prefix, views: np.ndarray) -> float:
         start = time.perf_counter()
-        _run(network, images, _CPU, views)
+        _run(ready, images, _CPU, views)
         return (time.perf_counter() - start) / len(views)
 
     def forward(chunks: list[np.ndarray]) -> Iterator[np.ndarray]:
         with one_thread():
-            each_s = min(seconds_per_image(chunks[0][:_SAMPLE]) for _ in range(2))
+            ready = _folded(network, images, _CPU)
+            each_s = min(seconds_per_image(ready, chunks[0][:_SAMPLE]) for _ in range(2))
             if each_s * sum(map(len, chunks)) <= SOON_S:
-                yield from (_run(network, images, _CPU, views) for views in chunks)
+                yield from (_run(ready, images, _CPU, views) for views in chunks)
                 return
         yield from distributed(chunks)
 
@@ -211,9 +225,8 @@ class _Extractor:
             device, images = settle_worker(self._context.versions), self._context.attach()
             set_deterministic(self._context.deterministic)
             backbone = pretrained(name, self._context.weights_here(weights), size, precision)
-        if unfreeze is None:
-            return backbone, images, device
-        return cut_backbone(backbone, unfreeze, size)[0], images, device
+        cut = backbone if unfreeze is None else cut_backbone(backbone, unfreeze, size)[0]
+        return _folded(cut, images, device), images, device
 
     def is_up(self) -> None:
         """Return when it can begin."""

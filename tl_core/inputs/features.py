@@ -15,6 +15,7 @@ from tl_core.errors import WAYS_OUT, GpuMemoryError, InputError
 from tl_core.inputs.batches import ShrinkingBatches, eval_batch, eval_batches, pixel_reader
 from tl_core.inputs.resident import RESIDENT
 from tl_core.models.backbones import Backbone
+from tl_core.models.folding import fold_backbone
 from tl_core.models.precision import run_network
 from tl_core.progress import track
 
@@ -148,4 +149,8 @@ def run_batches(
 
 
 def _on_device(images: ImageSet, backbone: Backbone, device: torch.device) -> Forward:
-    return lambda chunks: (extract(images, backbone, device, views) for views in chunks)
+    def forward(chunks: list[np.ndarray]) -> Iterator[np.ndarray]:
+        ready = fold_backbone(backbone, images.image_size, device)
+        yield from (extract(images, ready, device, views) for views in chunks)
+
+    return forward

@@ -21,6 +21,7 @@ from tl_core.data.datasets import ImageSet
 from tl_core.errors import InputError
 from tl_core.inputs.features import extract
 from tl_core.inputs.prefix import cut_backbone, extract_activations
+from tl_core.models.folding import fold_backbone
 from tl_core.training.setup import pretrained
 
 
@@ -63,7 +64,8 @@ def test_features_need_not_wait_for_workers_that_never_come_or_die(
         prefix, _ = cut_backbone(network, unfreeze, images.image_size)
         alone = [extract_activations(images, prefix, device, views) for views in chunks]
     else:
-        alone = [extract(images, network, device, views) for views in chunks]
+        ready = fold_backbone(network, images.image_size, device)
+        alone = [extract(images, ready, device, views) for views in chunks]
     assert [(a == b).all() for a, b in zip(found, alone, strict=True)] == [True] * 4
 
 
@@ -86,7 +88,8 @@ def test_a_small_job_is_not_spread(
     chunks = np.array_split(np.arange(len(images.labels)), 3)
     found = list(run_locally_if_fast(images, network, elsewhere)(chunks))
     assert (len(seen) == 3) == spread_out
-    expected = [extract(images, network, torch.device("cpu"), views) for views in chunks]
+    one = network if spread_out else fold_backbone(network, images.image_size, torch.device("cpu"))
+    expected = [extract(images, one, torch.device("cpu"), views) for views in chunks]
     assert [(a == b).all() for a, b in zip(found, expected, strict=True)] == [True] * 3
 
 

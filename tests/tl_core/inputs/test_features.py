@@ -16,6 +16,7 @@ from tl_core.data.datasets import ImageSet
 from tl_core.errors import InputError
 from tl_core.inputs.features import extract, feature_entry, load_features
 from tl_core.models.backbones import Backbone, load_backbone
+from tl_core.models.folding import fold_backbone
 
 CPU = torch.device("cpu")
 
@@ -39,9 +40,13 @@ def load(images: ImageSet, backbone: Backbone, own_cache: Path) -> Load:
 
 
 def count_runs(backbone: Backbone) -> list[int]:
-    """The number of images of each forward pass from now on."""
+    """The number of images of each forward pass from now on, but for those of one, which try."""
     runs: list[int] = []
-    backbone.network.register_forward_pre_hook(lambda _, inputs: runs.append(len(inputs[0])))
+
+    def count(_: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        runs.extend([len(inputs[0])] if len(inputs[0]) > 1 else [])
+
+    backbone.network.register_forward_pre_hook(count)
     return runs
 
 
@@ -123,11 +128,12 @@ def test_mirror_images_are_behind_images(images: ImageSet, backbone: Backbone, l
 
 def test_spread_work(images: ImageSet, backbone: Backbone, load: Load, tmp_path: Path) -> None:
     asked: list[int] = []
+    ready = fold_backbone(backbone, SIDE, CPU)
 
     def spread(chunks: list[NDArray[np.int64]]) -> Iterator[NDArray[np.float32]]:
         for views in chunks:
             asked.extend(views.tolist())
-            yield extract(images, backbone, CPU, views)
+            yield extract(images, ready, CPU, views)
 
     found = load_features(images, backbone, tmp_path / "other", spread)
     assert asked == list(range(40))
