@@ -21,7 +21,7 @@ from tl_core.files import replace_file
 ROWS: dict[str, tuple[str, str]] = {
     "fused-heads": ("frozen", "heads of 32 seeds fused against one after another"),
     "probe": ("probe", "a converged probe for 45 penalties against scikit-learn's"),
-    "backbone-flops": ("frozen", "the backbone's FLOP/s against a matrix product"),
+    "extraction": ("frozen", "FLOP/s of features at 224 px against a matrix product"),
     "input-share": ("study", "input's share of a training step"),
     "cpu-training": ("study", "training images/s on a CPU against a DataLoader loop"),
     "partial-step": ("partial", "a step of the last stage on cached activations, of the whole net"),

@@ -17,6 +17,7 @@ from tl_core.inference.model import Model
 from tl_core.inference.model_card import Head, ModelInfo
 from tl_core.inference.serialization import save_model
 from tl_core.models.heads import choose, probabilities
+from tl_core.objectives.outputs import Outputs
 from tl_core.training.setup import needs_features, needs_pretrained
 from tl_core.training.train import TrialResult
 
@@ -39,7 +40,8 @@ def save_winner(folder: Path, result: TrialResult, config: TrialConfig, images: 
     save_model(folder, model)
     # Predictions of the test set only if the trial has read it already.
     split = "test" if result.test else "val"
-    write_predictions(folder, model, images, getattr(result.split, split), split)
+    rows = getattr(result.split, split)
+    write_predictions(folder, model, images, rows, split, result.predicted)
 
 
 def trained_model(result: TrialResult, config: TrialConfig, images: ImageSet) -> Model:
@@ -79,7 +81,12 @@ def _learned(result: TrialResult, config: TrialConfig) -> tuple[Head, ...]:
 
 
 def write_predictions(
-    folder: Path, model: Model, images: ImageSet, rows: np.ndarray, split: str
+    folder: Path,
+    model: Model,
+    images: ImageSet,
+    rows: np.ndarray,
+    split: str,
+    predicted: Outputs | None = None,
 ) -> None:
     """Write `predictions.csv`, one line per image, and pictures of the most confident errors.
 
@@ -94,8 +101,10 @@ def write_predictions(
         images: the data set that it was trained on.
         rows: int64 [B], the images of the split.
         split: name of the split.
+        predicted: what the model says of these images, if that is known; else the model runs.
     """
-    logits, predicted_brightness = model.outputs(images.pixels, rows)
+    logits, brightness = predicted or model.outputs(images.pixels, rows)
+    predicted_brightness = brightness.clamp(0, 1)
     probability = probabilities(logits.double()).numpy()  # [B, K]
     learned_brightness = "brightness" in model.about.learned
     columns = {

@@ -54,7 +54,7 @@ def _fold(network: nn.Module, image: Tensor) -> Tensor:
     """Fold what can be folded; return the outputs for the image before."""
     made: dict[int, tuple[nn.Conv2d, Tensor]] = {}
     """The output of each convolution, which stays alive so that no other has its id."""
-    pairs: dict[nn.Module, nn.Conv2d] = {}
+    pairs: dict[nn.BatchNorm2d, nn.Conv2d] = {}
     runs: list[nn.Module] = []
 
     def after(module: nn.Module, _: object, output: Tensor) -> None:
@@ -62,13 +62,14 @@ def _fold(network: nn.Module, image: Tensor) -> Tensor:
         if type(module) is nn.Conv2d:
             made[id(output)] = module, output
 
-    def before(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def before(module: nn.BatchNorm2d, inputs: tuple[Tensor, ...]) -> None:
         if found := made.get(id(inputs[0])):
             pairs[module] = found[0]
 
     layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.BatchNorm2d)]
     hooks = [layer.register_forward_hook(after) for layer in layers]
-    hooks += [m.register_forward_pre_hook(before) for m in layers if _rest(m) is not None]
+    norms = [layer for layer in layers if isinstance(layer, nn.BatchNorm2d)]
+    hooks += [m.register_forward_pre_hook(before) for m in norms if _rest(m) is not None]
     outputs: Tensor = network(image)
     for hook in hooks:
         hook.remove()
@@ -81,12 +82,14 @@ def _fold(network: nn.Module, image: Tensor) -> Tensor:
     return outputs
 
 
-def _rest(norm: nn.Module) -> nn.Module | None:
+def _rest(norm: nn.BatchNorm2d) -> nn.Module | None:
     """What a BatchNorm does beside normalising; None if that is not known."""
-    if not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None:
+    if norm.running_mean is None:
         return None
     if type(norm) is nn.BatchNorm2d:
         return nn.Identity()
-    if type(norm).__name__ == "BatchNormAct2d":  # Of timm, which torchvision's networks do not need.
-        return nn.Sequential(norm.drop, norm.act)
+    if (
+        type(norm).__name__ == "BatchNormAct2d"
+    ):  # Of timm, which torchvision's networks do not need.
+        return nn.Sequential(*(norm.get_submodule(name) for name in ("drop", "act")))
     return None

@@ -53,6 +53,9 @@ class TrialResult:
     outputs: dict[str, Outputs]
     """On `val` and `test`, [S, ...] of S > 1 seeds; empty unless the test set was read."""
     warnings: tuple[str, ...]
+    predicted: Outputs | None = None
+    """Of a frozen trial: what its first seed says of the test set if it was read, else of
+    validation, from the cached features: [N, K] and [N]. A network that learned has to run."""
 
 
 def run_trial(
@@ -144,7 +147,10 @@ def _run_frozen(
     warning = chance_warning(config, inputs.images, result.history[-1])
     split, warnings = setup.split(config.seed), (warning,) if warning else ()
     found = (result.test, result.outputs)
-    return TrialResult(result.history, net, setup.backbone, split, *found, warnings)
+    with torch.inference_mode():
+        rows = setup.rows[split.test if read_test else split.val]
+        predicted = Outputs(*(part.cpu() for part in net.heads(rows)))
+    return TrialResult(result.history, net, setup.backbone, split, *found, warnings, predicted)
 
 
 def _train_network(

@@ -1,6 +1,7 @@
 """Frozen networks: the backbone's FLOP/s, and the heads of many seeds as one computation."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -12,10 +13,12 @@ from torchvision import models
 from benchmarks.common import seconds
 from benchmarks.speed.bench import RATIO, Bench, matrix_product, runs_per_s
 from benchmarks.speed.harness import Gate, Row, agree, all_of, interleaved, measured, rounds
-from tl_core.config import TrialConfig
+from tl_core.config import Precision, TrialConfig
 from tl_core.data.splits import make_split
-from tl_core.inputs.batches import epoch_order, eval_batch, pixel_reader
+from tl_core.inputs.batches import epoch_order, eval_batch
 from tl_core.inputs.features import load_features
+from tl_core.models.backbones import Backbone, load_backbone
+from tl_core.models.folding import fold_backbone
 from tl_core.models.heads import Heads, TwoHeadedNet
 from tl_core.models.precision import run_network
 from tl_core.objectives.targets import TargetScale
@@ -28,42 +31,60 @@ from tl_core.training.setup import pretrained
 from tl_core.training.train import run_trial
 
 _CPU = torch.device("cpu")
+_SIDE = 224
+"""Of the images that features are made of, pixels."""
 _APART = 0.1
 """How far features may be from those in float32, relative to their norm: bf16 keeps three
 digits, and fifty layers round one after the other."""
 
 
-def backbone_flops(bench: Bench) -> Iterator[Row]:
-    """FLOP/s of the frozen backbone against the matrix product of the same precision."""
-    device, backbone = bench.device, bench.backbone
-    size = min(eval_batch(device, bench.image_size), len(bench.images.labels))
-    network = backbone.network.to(device).to(memory_format=torch.channels_last).eval()
-    images = pixel_reader(bench.images, backbone, device)(np.arange(size))
-    flops = count_flops(network, images)
+def extraction(bench: Bench) -> Iterator[Row]:
+    """FLOP/s of frozen networks at 224 px as they make features, against a matrix product.
+
+    Of EfficientNet-Lite0, and of ResNet18 with random weights, which cost the same; in float32,
+    and in the precision of the device.
+    """
+    weights = bench.fresh("weights") / "resnet18.pth"
+    torch.save(models.resnet18(weights=None).state_dict(), weights)
+    precisions: tuple[Precision, ...] = ("fp32", bench.precision)
+    for name, file in (("efficientnet_lite0", "default"), ("resnet18", str(weights))):
+        for precision in dict.fromkeys(precisions):
+            yield _extraction(bench, replace(load_backbone(name, file, _SIDE), precision=precision))
+
+
+def _extraction(bench: Bench, backbone: Backbone) -> Row:
+    device, precision = bench.device, backbone.precision
+    ready = fold_backbone(backbone, _SIDE, device)
+    networks = [each.network.to(device).eval() for each in (backbone, ready)]
+    plain, network = (each.to(memory_format=torch.channels_last) for each in networks)
+    size = bench.pick(eval_batch(device, _SIDE), 4)
+    images = torch.randn(size, 3, _SIDE, _SIDE, device=device)
+    images = images.contiguous(memory_format=torch.channels_last)
+    flops = count_flops(plain, images)
 
     @torch.inference_mode()
     def forward() -> float:
-        run: Callable[[], Tensor] = lambda: run_network(network, images, backbone.precision)  # noqa: E731
+        run: Callable[[], Tensor] = lambda: run_network(network, images, precision)  # noqa: E731
         return flops * runs_per_s(run, device, bench.pick(1.0, 0.3))
 
     pairs = interleaved(
-        lambda: matrix_product(device, backbone.precision), forward, bench.repeats, bench.log
+        lambda: matrix_product(device, precision), forward, bench.repeats, bench.log
     )
     details = {
-        "precision": backbone.precision,
+        "precision": precision,
         "threads": torch.get_num_threads(),
         "batch": size,
         "mflop_an_image": flops / size / 1e6,
         "ceiling_gflop_per_s": [round(a / 1e9, 1) for a, _ in pairs],
-        "backbone_gflop_per_s": [round(b / 1e9, 1) for _, b in pairs],
+        "network_gflop_per_s": [round(b / 1e9, 1) for _, b in pairs],
         "images_per_s": [round(size * b / flops, 1) for _, b in pairs],
     }
     with torch.inference_mode():
-        ours = run_network(network, images, backbone.precision)
-        gate = near_fp32(ours, network(images.contiguous()).float())
-    what = f"FLOP/s of {backbone.name} against a matrix product, {backbone.precision}"
+        gate = near_fp32(run_network(network, images, precision), plain(images).float())
+    what = f"FLOP/s of {backbone.name}'s features at {_SIDE} px against a product, {precision}"
     share = [ours / most for most, ours in pairs]
-    yield measured("backbone-flops", what, share, gate, unit="of 1", details=details)
+    row = f"extraction-{backbone.name}-{precision}"
+    return measured(row, what, share, gate, unit="of 1", details=details)
 
 
 def count_flops(network: nn.Module, images: Tensor) -> int:

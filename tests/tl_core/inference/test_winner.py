@@ -150,3 +150,24 @@ def test_class_names_are_free(
     each = table[[f"p_{k}" for k in range(len(classes))]].to_numpy()
     np.testing.assert_allclose(each.sum(axis=1), 1)
     assert table["predicted"].tolist() == [classes[k] for k in each.argmax(axis=1)]
+
+
+@pytest.mark.parametrize("read_test", [False, True])
+def test_a_frozen_winner_predicts_from_its_features(
+    trials: Trials, tmp_path: Path, read_test: bool
+) -> None:
+    result = trials.run("freeze", read_test=read_test, seeds=2)
+
+    def refuse(*_: object) -> None:
+        raise AssertionError("the network runs")
+
+    hook = result.net.network.register_forward_pre_hook(refuse)
+    try:
+        save_winner(tmp_path, result, trials.config("freeze", seeds=2), trials.images)
+    finally:
+        hook.remove()
+    logits, _ = load_model(tmp_path).outputs(
+        trials.images.pixels, result.split.test if read_test else result.split.val
+    )
+    expected = torch.sigmoid(logits)[:, 0]
+    np.testing.assert_allclose(read_predictions(tmp_path)["p_1"], expected, rtol=1e-5)

@@ -4,8 +4,9 @@ An operation on tensors of two devices, or one whose result depends on numbers, 
 Torch can't go backward so: its engine asks for a real GPU. Gradients are there, without numbers.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -67,12 +68,15 @@ def fake_tensors(monkeypatch: pytest.MonkeyPatch) -> Iterator[Downloads]:
 
 
 def assert_runs(
-    learner: Learner, optimizer: torch.optim.Optimizer, val: np.ndarray, downloads: Downloads
+    learner: Learner,
+    train: Callable[[], tuple[Tensor, Tensor, int]],
+    val: np.ndarray,
+    downloads: Downloads,
 ) -> None:
     """An epoch of several steps, and a prediction; the host waits at their ends alone."""
     before = downloads.number
     assert len(learner.budget.part(1)) == 3
-    loss, accuracy, _ = learner.train_part(1, optimizer)
+    loss, accuracy, _ = train()
     assert {value.device.type for value in (loss, accuracy)} == {"cpu"}
     assert downloads.number - before <= 2
     before = downloads.number
@@ -109,7 +113,7 @@ def test_a_network_learns_and_scores(
                 parameter.grad = torch.empty_like(parameter)
 
         monkeypatch.setattr(Tensor, "backward", backward)
-        assert_runs(learner, optimizer, split.val, downloads)
+        assert_runs(learner, partial(learner.train_part, 1, optimizer), split.val, downloads)
 
 
 @pytest.mark.parametrize("learned", [False, True])
@@ -126,4 +130,4 @@ def test_a_sweep_learns_and_scores(
         learner = _learner(setup, seeds, stack, weighting, scale)
         groups = [{"params": [p], "lr": 0.1} for p in learner.model.parameters()]
         optimizer = StackAdamW([*groups, *weighting.groups()])
-        assert_runs(learner, optimizer, split.val, downloads)
+        assert_runs(learner, partial(learner.train_part, 1, optimizer), split.val, downloads)
