@@ -133,3 +133,14 @@ def test_an_interrupted_sweep_is_made_again_under_the_same_numbers(
     assert not Jobs(trials, context, alone=True).need_workers()
     assert study.sweeps == [[*range(16)], [*range(16, 20)], [20]]
     assert [(r.trial, r.draw, r.config) for r in records[:20]] == before
+
+
+@pytest.mark.parametrize(("alone", "threads"), [(True, 3), (False, 1)])
+def test_a_sweep_has_all_cores_if_no_network_needs_them(
+    tmp_path: Path, monkeypatch: Patch, alone: bool, threads: int
+) -> None:
+    monkeypatch.setattr(module, "usable_cpus", lambda: 3)
+    monkeypatch.setattr("study.execution.jobs.ImageSet.open", lambda *_: None)
+    settings = make_settings(cache=tmp_path)
+    jobs = Jobs(None, TrialContext.here(settings, "images/none", tmp_path), alone)  # type: ignore[arg-type]
+    assert jobs._inputs.threads == threads
