@@ -53,9 +53,9 @@ def check_networks() -> None:
     plain = torch.linspace(-1, 1, 64)
     assert near_fp32(plain.bfloat16().float(), plain).ok
     assert not near_fp32(plain + 0.5, plain).ok
-    right = EpochMetrics(1, 0.5, 0.5, 0.7, 0.7, 0.9, 0.5, 0.1, 0.0, 1.0)
+    right = EpochMetrics(1, 0.5, 0.5, 0.7, 0.7, 0.9, 0.5, 1.0)
     for loss, accuracy, expected in ((0.5099, 0.87, [1, 1]), (math.nan, 0.86, [0, 0])):
-        ours = EpochMetrics(1, loss, 0.5, 0.7, 0.7, accuracy, 0.5, 0.1, 0.0, 1.0)
+        ours = EpochMetrics(1, loss, 0.5, 0.7, 0.7, accuracy, 0.5, 1.0)
         assert [g.ok for g in finetune_gates("trial", ours, right, 100)] == expected
     assert {name: load_backbone(name, "none", 64).n_features for name in WIDTHS} == WIDTHS
 

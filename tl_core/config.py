@@ -1,7 +1,7 @@
 """A trial's configuration and the metrics that it reports: plain values; imports no torch."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
@@ -13,6 +13,8 @@ from pydantic import (
     WrapValidator,
     model_validator,
 )
+
+from tl_core.aux_task import NAME, NO_NAME, AuxOn
 
 Mode = Literal["freeze", "probe", "partial", "finetune", "lp_ft", "scratch"]
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -85,6 +87,11 @@ DIRECTIONS: dict[Metric, Literal["min", "max"]] = {
 """The metrics that a study can choose trials by, and which direction is better."""
 
 
+def direction(score: str) -> Literal["min", "max"]:
+    """Which direction of a score is better, also of an auxiliary task of the user's."""
+    return "min" if score.endswith(("_mae", "_loss")) else "max"
+
+
 def earlier_recipe(mode: Mode) -> dict[str, Any]:
     """Return what a configuration without a recipe was trained with: the article's recipe.
 
@@ -121,10 +128,15 @@ class TrialConfig(BaseModel):
     lr: LearningRate | None = None
     """AdamW's highest learning rate; None for `probe`, which has none."""
     aux_weight: AuxWeight = 0.0
-    """w in loss = (1 - w) * classification + w * brightness; `auto` learns it with the net
+    """w in loss = (1 - w) * classification + w * auxiliary task; `auto` learns it with the net
     (`tl_core.objectives.weighting.LearnedWeights`). 0 for `probe`, whose heads share nothing."""
+    aux: str = NAME
+    """The auxiliary task: `brightness`, a column of the manifest, or `none`."""
+    aux_on: AuxOn = "labelled"
+    """Which images teach it: those of the training subset, or all of the training part that have
+    its label (`tl_core.inputs.unlabelled`)."""
     aux_target: AuxTarget = "standardized"
-    """How brightness is learned: by the mean and standard deviation of the training subset, so that
+    """How a number is learned: by the mean and standard deviation of the training subset, so that
     a weight means the same for any task (`tl_core.objectives.targets.TargetScale`), or as it is."""
     class_weights: ClassWeights = "none"
     """Whether all images count alike in the classification loss of training, or all classes."""
@@ -198,6 +210,8 @@ class TrialConfig(BaseModel):
             raise ValueError(f"{mode} solves each task alone: aux_weight must be 0")
         if self.mode == "probe" and self.epochs != 1:
             raise ValueError(f"{mode} is solved, not trained: epochs must be 1")
+        if self.aux == NO_NAME and self.aux_weight != 0:
+            raise ValueError(f"aux {NO_NAME} has nothing to weight: aux_weight must be 0")
         if self.augment in VIEWS_NOT_CACHED and (frozen or self.mode == "partial"):
             raise ValueError(f"{mode} learns from cached views, which {self.augment} has not")
         return self
@@ -238,10 +252,10 @@ class EpochMetrics:
     """Classification alone, so that trials with different auxiliary weights are comparable."""
     val_accuracy: float
     val_auroc: float
-    val_brightness_mae: float
-    val_brightness_r2: float
     images_per_s: float
     """Training images per second, summed over all seeds; without validation."""
+    aux: Mapping[str, float] = field(default_factory=dict)
+    """Scores of the auxiliary task, by names such as `val_brightness_mae` (`AuxTask.scores`)."""
     val_balanced_accuracy: float | None = None
     """Mean recall of the classes; studies of earlier versions lack this and the next."""
     val_macro_f1: float | None = None
@@ -255,6 +269,24 @@ class EpochMetrics:
     """Steps so far; None for a probe, which takes none."""
     l2: float | None = None
     """The penalty that a probe's validation chose, geometric mean over the seeds; else None."""
+
+    def plain(self) -> dict[str, float | None]:
+        """All metrics by name, those of the auxiliary task after those of the classes."""
+        values: dict[str, float | None] = {}
+        for each in fields(self):
+            if each.name == "images_per_s":
+                values |= self.aux
+            if each.name != "aux":
+                values[each.name] = getattr(self, each.name)
+        return values
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Self:
+        """Return what `plain` gave; names that are no field's are the auxiliary task's."""
+        names = {each.name for each in fields(cls)}
+        own = {name: value for name, value in values.items() if name in names}
+        aux = {name: value for name, value in values.items() if name not in names}
+        return cls(**own, aux=aux)
 
 
 Report = Callable[[EpochMetrics], None]

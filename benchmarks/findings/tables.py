@@ -196,7 +196,7 @@ def _task_row(arm: Run, without: Run) -> Row:
         "accuracy_with_less_without": format_estimate(accuracy.estimate, "+"),
         "log_loss_with_less_without": format_estimate(log_loss.estimate, "+", 4),
         "the_task": found.verdict,
-        "brightness_r2": f"{found.r2.mean:.2f}",
+        "brightness_r2": f"{found.skill.mean:.2f}",
     }
 
 

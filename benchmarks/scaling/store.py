@@ -4,7 +4,6 @@ import os
 import pickle
 import re
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +97,7 @@ def study_messages() -> list[Row]:
     sent: dict[str, tuple[str, Any]] = {
         "job (paths)": ("study", TrialContext(cache, images, Folder(cache), "val_log_loss")),
         "trial": ("trial", as_job([Planned(config, trial=0)])),
-        "metrics": ("epoch", asdict(make_epoch())),
+        "metrics": ("epoch", make_epoch().plain()),
     }
     return [
         {"message": name, "once_a": often, "pickled_bytes": len(pickle.dumps(value))}

@@ -22,7 +22,7 @@ from tl_core.device import is_gpu
 from tl_core.inputs.batches import epoch_order, eval_batches, split_batches
 from tl_core.models.backbones import Backbone, load_backbone
 from tl_core.models.heads import Heads, TwoHeadedNet
-from tl_core.objectives.losses import two_task_loss
+from tl_core.objectives.losses import Targets, two_task_loss
 from tl_core.objectives.metrics import hits, measure
 
 Sample = tuple[Tensor, int, Tensor]
@@ -88,7 +88,10 @@ class _Loop:
         loss, accuracy = self._train(batches)
         images_per_s = len(self._split.train) / (time.perf_counter() - start)
         scores: dict[str, Any] = {f"val_{name}": value for name, value in self._validate().items()}
-        return EpochMetrics(epoch, loss, accuracy, images_per_s=images_per_s, **scores)
+        return EpochMetrics.read({
+            "epoch": epoch, "train_loss": loss, "train_accuracy": accuracy,
+            "images_per_s": images_per_s, **scores,
+        })  # fmt: skip
 
     def _read(self, batches: Iterable[np.ndarray]) -> Iterator[list[Tensor]]:
         # On a CPU a loader process would take the trial's only core; on a GPU cores are idle.
@@ -107,7 +110,7 @@ class _Loop:
         loss_sum, hit_sum, n = 0.0, 0.0, 0
         for images, labels, brightness in self._read(batches):
             outputs = self._outputs(images)
-            loss = two_task_loss(outputs, labels, brightness, self._aux_weight)
+            loss = two_task_loss(outputs, Targets(labels, brightness), self._aux_weight)
             self._optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             self._optimizer.step()

@@ -6,7 +6,7 @@ The naive one has a process a trial, Ray's defaults, and Ray's own MLflow callba
 import io
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +155,7 @@ def run_naive_study(configs: list[TrialConfig], root: Path, folder: Path, gpus: 
     if results.num_errors:
         raise RuntimeError(f"{results.num_errors} naive trials failed: {results.errors[0]}")
     reported = [(results[i].metrics or {}).get("history", []) for i in range(len(results))]
-    histories = [[EpochMetrics(**epoch) for epoch in epochs] for epochs in reported]
+    histories = [[EpochMetrics.read(epoch) for epoch in epochs] for epochs in reported]
     if [len(history) for history in histories] != [config.epochs for config in configs]:
         raise KeyboardInterrupt  # Ray Tune caught the first one.
     return NaiveStudy(ready - start, end - ready, histories)
@@ -166,7 +166,7 @@ def _trial(drawn: dict[str, Any], root: Path) -> None:
     history: list[dict[str, Any]] = []
 
     def report(metrics: EpochMetrics) -> None:
-        history.append(asdict(metrics))
+        history.append(metrics.plain())
         tune.report(history[-1] | {"history": list(history)})  # Ray Tune keeps the last report.
 
     train_naively(TrialConfig(**drawn["trial"]), root, device, report)

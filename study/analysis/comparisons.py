@@ -17,23 +17,22 @@ import pandas as pd
 
 from study.analysis.estimates import (
     INTERVAL_COLUMNS,
-    SCORES,
     Cell,
     Confirmed,
     by_cell,
     estimate_score,
     interval_columns,
+    score_names,
+    score_of,
 )
 from study.intervals.estimate import Estimate
 from study.intervals.two_way import CONFIDENCE
+from tl_core.aux_task import BRIGHTNESS, AuxTask
 from tl_core.config import Metric
 
 Verdict = Literal["better", "worse", "cannot tell"]
 Cells = Mapping[Cell, Mapping[int, Confirmed]]
 """Confirming trials by cell and seed, as returned by `by_cell`."""
-
-COMPARED = tuple(n for n in SCORES if n not in ("test_loss", "test_brightness_mae_baseline"))
-"""Without `test_loss`, which depends on each cell's own aux_weight, and without a constant."""
 
 
 @dataclass(frozen=True)
@@ -54,14 +53,14 @@ class Difference:
         if self.estimate.sign == 0 or (self.p_holm or 0.0) >= 1 - CONFIDENCE:
             return "cannot tell"
         rises = self.estimate.sign > 0
-        return "better" if rises == (SCORES[self.score].better == "higher") else "worse"
+        return "better" if rises == (score_of(self.score).better == "higher") else "worse"
 
     def p_worse_by(self, margin: float) -> float:
         """One-sided p of `a` being behind `b` by `margin` or more; 1 without a second seed."""
         t = self.estimate.t
         if t is None or self.estimate.n < 2:
             return 1.0
-        lead = t if SCORES[self.score].better == "higher" else -t
+        lead = t if score_of(self.score).better == "higher" else -t
         return float(lead.p_not_above(-margin))
 
     def __neg__(self) -> "Difference":
@@ -78,23 +77,26 @@ class MultiTask:
     differences: Mapping[str, Difference]
     """With the auxiliary task minus without it, by score of the classification; the first one
     decides. So nothing helps by being good in one of two scores."""
-    r2: Estimate
-    """Of brightness, on the test images, with the task: how much of its variance is predicted."""
-    mae: Estimate
-    """Mean absolute error of brightness (0 to 1) on the test images, with the task."""
+    skill: Estimate
+    """On the test images, with the task: R2 of a number; of classes, the share of a constant's
+    wrong answers that are right (`AuxTask.scores`)."""
+    error: Estimate
+    """The same in the task's own unit: mean absolute error of a number, accuracy of classes."""
     baseline: float | None
-    """The same of predicting the training photos' mean; earlier studies lack it."""
+    """The same of the constant that fits the training photos best, their mean or most frequent
+    class; earlier studies lack it."""
     tuned: bool
     """Whether the control's learning rate was chosen as that of the other arm was."""
+    task: AuxTask = BRIGHTNESS
 
     @property
     def verdict(self) -> Literal["helped", "hurt", "cannot tell", "not learned"]:
         """The auxiliary task's effect on the classification.
 
-        A task that was not learned predicts no better than a constant: its R2 is 0 or less. What it
-        does to the classification is then no effect of the task.
+        A task that was not learned predicts no better than a constant: its skill is 0 or less. What
+        it does to the classification is then no effect of the task.
         """
-        if self.r2.mean <= 0:
+        if self.skill.mean <= 0:
             return "not learned"
         names: dict[Verdict, Literal["helped", "hurt", "cannot tell"]]
         names = {"better": "helped", "worse": "hurt", "cannot tell": "cannot tell"}
@@ -140,6 +142,15 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
+def compared(trials: Iterable[Confirmed]) -> list[str]:
+    """Return the scores of the trials by which cells are compared.
+
+    They lack `test_loss`, which depends on each cell's own aux_weight, and constants.
+    """
+    names = score_names(trials)
+    return [name for name in names if name != "test_loss" and not name.endswith("_baseline")]
+
+
 def differences_table(confirmed: Iterable[Confirmed]) -> pd.DataFrame:
     """Return `differences.csv`: a row for each pair of modes, ratio and score.
 
@@ -154,7 +165,7 @@ def differences_table(confirmed: Iterable[Confirmed]) -> pd.DataFrame:
             *(d.a.train_ratio, d.a.mode, d.b.mode, d.score, e.n, e.images, e.mean),
             *(*interval_columns(e), e.half_width, e.p, d.p_holm, d.verdict),
         )
-        for score in COMPARED
+        for score in compared(trials)
         for d in mode_differences(trials, score)
         for e in (d.estimate,)
     ]
@@ -163,7 +174,9 @@ def differences_table(confirmed: Iterable[Confirmed]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names)
 
 
-def multi_tasks(confirmed: Iterable[Confirmed], metric: Metric = "val_log_loss") -> list[MultiTask]:
+def multi_tasks(
+    confirmed: Iterable[Confirmed], metric: Metric = "val_log_loss", task: AuxTask = BRIGHTNESS
+) -> list[MultiTask]:
     """Compare the arms with and without the auxiliary task, where a cell has both.
 
     The cell of most labels comes first. The test score that corresponds to `metric`, which scores
@@ -176,12 +189,16 @@ def multi_tasks(confirmed: Iterable[Confirmed], metric: Metric = "val_log_loss")
     trials = list(confirmed)
     cells = by_cell(trials)
     arms = [(cell, cells.get(cell, {}), c) for cell, c in by_cell(trials, "control").items()]
-    found = [effect for arm in arms if (effect := _multi_task(*arm, metric))]
+    found = [effect for arm in arms if (effect := _multi_task(*arm, metric, task))]
     return sorted(found, key=lambda effect: -effect.cell.train_ratio)
 
 
 def _multi_task(
-    cell: Cell, arm: Mapping[int, Confirmed], control: Mapping[int, Confirmed], metric: Metric
+    cell: Cell,
+    arm: Mapping[int, Confirmed],
+    control: Mapping[int, Confirmed],
+    metric: Metric,
+    task: AuxTask,
 ) -> MultiTask | None:
     """Compare the arms of a cell; None if they have no seed in common."""
     tuned = all(c.tuned for c in control.values())
@@ -192,15 +209,16 @@ def _multi_task(
     estimates = {name: e for name in names if (e := _paired(arm, control, name))}
     if not estimates:
         return None
-    trials = list(arm.values())
+    trials, (error, skill) = list(arm.values()), task.scores
     return MultiTask(
         cell,
         trials[0].aux_weight,
         {name: Difference(cell, cell, name, e) for name, e in estimates.items()},
-        r2=estimate_score("test_brightness_r2", trials),
-        mae=estimate_score("test_brightness_mae", trials),
-        baseline=trials[0].scores.get("test_brightness_mae_baseline"),
+        skill=estimate_score(f"test_{skill}", trials),
+        error=estimate_score(f"test_{error}", trials),
+        baseline=trials[0].scores.get(f"test_{error}_baseline"),
         tuned=tuned,
+        task=task,
     )
 
 

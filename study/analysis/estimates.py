@@ -17,7 +17,7 @@ from study.analysis.images.image_scores import OF_ALL_IMAGES, ImageScores
 from study.intervals.estimate import Estimate as Estimate
 from study.intervals.estimate import estimate as estimate
 from study.intervals.estimate import on_new_photos
-from study.intervals.grouped import by_groups, grouped_with_pseudo
+from study.intervals.grouped import by_groups, grouped_with_pseudo, number_groups
 from study.intervals.two_way import (
     DIFFERENCE_PSEUDO,
     SHARE_PSEUDO,
@@ -49,15 +49,38 @@ SCORES = {
     "test_calibration_mse": Score("lower", 0, 1),
     "test_calibration_mse_scaled": Score("lower", 0, 1),
     "test_auroc": Score("higher", 0, 1),
-    "test_brightness_mae": Score("lower", 0, math.inf),
-    "test_brightness_mae_baseline": Score("lower", 0, math.inf),
-    "test_brightness_r2": Score("higher", -math.inf, 1),
     "test_loss": Score("lower", -math.inf, math.inf),
 }
-"""Every score of the confirming trials on the test set. Those with `scaled` are after temperature
-scaling on validation, and the baseline is the error of predicting the training photos' mean. The
-calibration MSE, the mean squared gap of accuracy and confidence, is unbiased, so it may be below 0.
-Studies of earlier versions lack some."""
+"""The scores of the classification of the confirming trials on the test set, and the loss of both
+tasks. Those with `scaled` are after temperature scaling on validation. The calibration MSE, the
+mean squared gap of accuracy and confidence, is unbiased, so it may be below 0. Studies of earlier
+versions lack some."""
+_OF_TASKS = {
+    "_mae": Score("lower", 0, math.inf),
+    "_mae_baseline": Score("lower", 0, math.inf),
+    "_r2": Score("higher", -math.inf, 1),
+    "_accuracy": Score("higher", 0, 1),
+    "_accuracy_baseline": Score("higher", 0, 1),
+    "_skill": Score("higher", -math.inf, 1),
+}
+"""Those of an auxiliary task, by the ends of their names (`AuxTask.scores`). A baseline is the
+score of the constant that fits the training photos best."""
+
+
+def score_of(name: str) -> Score:
+    """Return the direction and range of a score; raises `KeyError` for an unknown one."""
+    if name in SCORES:
+        return SCORES[name]
+    return next(score for end, score in _OF_TASKS.items() if name.endswith(end))
+
+
+def score_names(trials: Iterable["Confirmed"]) -> list[str]:
+    """Return the names of all scores, and of those of the auxiliary task that trials have."""
+    found = dict.fromkeys(name for c in trials for name in c.scores if name not in SCORES)
+    of_task = [name for end in _OF_TASKS for name in found if name.endswith(end)]
+    *first, last = SCORES
+    return [*first, *of_task, last]
+
 
 Arm = Literal["cell", "control"]
 
@@ -90,7 +113,7 @@ class Confirmed(Configuration):
 
     seed: int
     scores: dict[str, float]
-    """`test_accuracy` and the others in `SCORES`."""
+    """`test_accuracy` and the others of `score_names`."""
     trial: int
     """Number of the trial."""
     arm: Arm = "cell"
@@ -141,7 +164,7 @@ def estimate_score(
 
     Raises `statistics.StatisticsError` if there are no trials.
     """
-    _, lowest, highest = SCORES[score]
+    _, lowest, highest = score_of(score)
     values = [c.scores[score] for c in trials]
     if minus:
         others = [c.scores[score] for c in minus]
@@ -150,7 +173,8 @@ def estimate_score(
     seeds = estimate(values, lowest, highest)
     if not (t := _over_images(score, trials, minus)) or not (images := trials[0].images):
         return seeds
-    return on_new_photos(seeds, t, len(images.labels), lowest, highest, images.new_groups)
+    n = int(np.isfinite(images.values.get(score, images.labels)).sum())
+    return on_new_photos(seeds, t, n, lowest, highest, images.new_groups)
 
 
 def image_table(
@@ -169,8 +193,10 @@ def image_table(
     table = values[: len(trials)]
     if minus:
         table = (table - values[len(trials) :]).round(_DIGITS)
-    groups = kept[0].groups
-    if score != "test_accuracy":
+    groups, there = kept[0].groups, ~np.isnan(table).any(axis=0)
+    if not there.all():  # Some images lack the label of the auxiliary task.
+        table, groups = table[:, there], None if groups is None else number_groups(groups[there])
+    if not score.endswith("_accuracy"):  # Balanced accuracy is no mean over images.
         return by_groups(table, groups)
     return grouped_with_pseudo(table, groups, DIFFERENCE_PSEUDO if minus else SHARE_PSEUDO)
 
@@ -199,7 +225,7 @@ def _over_images(
 
 
 def _summary(trials: list[Confirmed]) -> CellSummary:
-    there = [name for name in SCORES if all(name in c.scores for c in trials)]
+    there = [name for name in score_names(trials) if all(name in c.scores for c in trials)]
     scores = {name: estimate_score(name, trials) for name in there}
     configuration = {field.name: getattr(trials[0], field.name) for field in fields(Configuration)}
     return CellSummary(**configuration, seeds=tuple(c.seed for c in trials), scores=scores)
@@ -215,6 +241,7 @@ def confirm_table(confirmed: Iterable[Confirmed]) -> pd.DataFrame:
     """
     configuration = [field.name for field in fields(Configuration)]
     parts = ("mean", *INTERVAL_COLUMNS)
+    trials = list(confirmed)
     rows = [
         {name: getattr(s, name) for name in configuration}
         | {"n": len(s.seeds), "images": s.scores["test_accuracy"].images}
@@ -224,10 +251,10 @@ def confirm_table(confirmed: Iterable[Confirmed]) -> pd.DataFrame:
             for name, e in s.scores.items()
             for part, value in zip(parts, (e.mean, *interval_columns(e)), strict=True)
         }
-        for s in summarize(confirmed)
+        for s in summarize(trials)
     ]
     there = {column for row in rows for column in row}
-    scores = [f"{name}_{part}" for name in SCORES for part in parts]
+    scores = [f"{name}_{part}" for name in score_names(trials) for part in parts]
     counts = ["n", "images", *(["groups"] if "groups" in there else [])]
     known = [*configuration, *counts, *(name for name in scores if not rows or name in there)]
     return pd.DataFrame(rows, columns=known)

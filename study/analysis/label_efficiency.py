@@ -10,7 +10,7 @@ import numpy as np
 
 from study.analysis.comparisons import Cells, Difference, difference, mode_differences
 from study.analysis.crossing import last_crossing
-from study.analysis.estimates import SCORES, Cell, Confirmed, by_cell, image_table
+from study.analysis.estimates import Cell, Confirmed, by_cell, image_table, score_of
 from study.intervals.two_way import CONFIDENCE, MeanSquares, mean_squares
 from study.records.trial_record import TrialRecord
 from tl_core.config import DIRECTIONS, Metric, Mode
@@ -197,7 +197,7 @@ def _leads(
             )
             for x, y in sides
         ]
-    sign = 1.0 if SCORES[score].better == "higher" else -1.0
+    sign = 1.0 if score_of(score).better == "higher" else -1.0
     leads = sign * np.array(tables)
     if leads[0].size > 1:
         return mean_squares(leads)

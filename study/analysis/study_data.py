@@ -64,12 +64,13 @@ class StudyData:
 
     def _scored(self, records: Iterable[TrialRecord]) -> dict[int, ImageScores]:
         """The score of every test image in the trials whose outputs are there."""
-        if (targets := read_targets(self.folder, self.study.get("targets", ""))) is None:
+        task = self.settings.task
+        if (targets := read_targets(self.folder, self.study.get("targets", ""), task)) is None:
             return {}
         hashes = {r.trial: r.outputs for r in records if r.outputs}
         named = bool(self.study["data"].get("groups_by"))
-        kept = {n: read_outputs(self.folder, n, sha256) for n, sha256 in hashes.items()}
-        return {n: score_images(o, targets, named) for n, o in kept.items() if o}
+        kept = {n: read_outputs(self.folder, n, sha256, task) for n, sha256 in hashes.items()}
+        return {n: score_images(o, targets, named, task) for n, o in kept.items() if o}
 
     @cached_property
     def _choices(self) -> Choices:

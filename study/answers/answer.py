@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from study.analysis.comparisons import multi_tasks
+from study.analysis.comparisons import MultiTask, multi_tasks
 from study.analysis.estimates import Cell, Confirmed, by_cell, summarize
 from study.analysis.study_data import StudyData, of_classification
 from study.answers import sentences
@@ -87,7 +87,7 @@ def _confirmed(
     winner: Cell,
 ) -> tuple[str, str, str]:
     best = next(s for s in summarize(confirmed) if s.cell == winner)
-    tried, arms = _modes(records), multi_tasks(confirmed, of_classification(settings.metric))
+    tried, arms = _modes(records), _arms(settings, confirmed)
     # In a study that was stopped, a cell that has a result may lack its confirmation.
     whole = {c for c in _cells(records) if _best_at(records, settings.metric, c)}
     where = subject if whole <= {*by_cell(confirmed)} else f"{subject}, among the confirmed results"
@@ -96,7 +96,9 @@ def _confirmed(
         sentences.label_gain(best.mode, confirmed),
         sentences.auxiliary_effect(arms[0], arms[1:])
         if arms
-        else sentences.no_auxiliary_effect(settings.aux_weight, best.aux_weight, tried),
+        else sentences.no_auxiliary_effect(
+            settings.aux_weight, best.aux_weight, tried, settings.task
+        ),
     )
 
 
@@ -107,9 +109,13 @@ def _unconfirmed(
         _best_mode(subject, settings.metric, first, records),
         _label_gain(settings.metric, first.config.mode, records),
         sentences.no_auxiliary_effect(
-            settings.aux_weight, first.config.aux_weight, _modes(records)
+            settings.aux_weight, first.config.aux_weight, _modes(records), settings.task
         ),
     )
+
+
+def _arms(settings: Settings, confirmed: Sequence[Confirmed]) -> list[MultiTask]:
+    return multi_tasks(confirmed, of_classification(settings.metric), settings.task)
 
 
 def _modes(records: Iterable[TrialRecord]) -> list[Mode]:

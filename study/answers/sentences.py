@@ -10,7 +10,14 @@ from study.analysis.comparisons import (
     find_difference,
     mode_differences,
 )
-from study.analysis.estimates import SCORES, Cell, CellSummary, Confirmed, by_cell, summarize
+from study.analysis.estimates import (
+    Cell,
+    CellSummary,
+    Confirmed,
+    by_cell,
+    score_of,
+    summarize,
+)
 from study.analysis.extrapolation import TIMES, extrapolate
 from study.analysis.label_efficiency import Crossover, LabelsSaved, crossovers, labels_saved
 from study.answers.phrases import (
@@ -27,6 +34,7 @@ from study.answers.phrases import (
     share,
     show_weight,
 )
+from tl_core.aux_task import AuxTask
 from tl_core.config import FROZEN, AuxWeight, Mode
 from tl_core.text import pluralize
 
@@ -100,12 +108,12 @@ def auxiliary_effect(found: MultiTask, others: Sequence[MultiTask] = ()) -> str:
     """
     given = f"at weight {show_weight(found.aux_weight, '.2g')}"
     where = f"{MODE_WORDS[found.cell.mode]} with {share(found.cell.train_ratio)} of the images"
-    learned = f"{_errs(found)}, R2 {number(found.r2)}"
-    sure = found.r2.low is None or found.r2.low > 0
+    learned, task = task_error(found), _task(found.task)
+    sure = found.skill.low is None or found.skill.low > 0
     if found.verdict == "not learned":
         return " ".join((
-            f"The auxiliary task, predicting brightness, was not learned {given}: {where} predicts "
-            f"it no better than a constant ({learned}).",
+            f"{task} was not learned {given}: {where} predicts it no better than a constant "
+            f"({learned}).",
             "So whether it helps can't be told.",
             *(_elsewhere(other) for other in others),
         ))  # fmt: skip
@@ -118,7 +126,7 @@ def auxiliary_effect(found: MultiTask, others: Sequence[MultiTask] = ()) -> str:
     }[found.verdict]
     tuned = "tuned as well" if found.tuned else "at the same learning rate"
     return " ".join((
-        f"The auxiliary task, predicting brightness, {effect}.",
+        f"{task} {effect}.",
         f"In {where}, {given} it changed {enumerate_words(changes)}, compared with weight 0 "
         f"{tuned}.",
         f"The task {'was learned' if sure else 'is not shown to be learned'} ({learned}).",
@@ -140,10 +148,21 @@ def _elsewhere(found: MultiTask) -> str:
     )
 
 
-def _errs(found: MultiTask) -> str:
-    """The error in the task's own unit, beside that of a constant."""
-    against = f", {found.baseline:.3f} for the training mean" if found.baseline else ""
-    return f"mean error {found.mae.mean:.3f} on a scale of 0 to 1{against}"
+def _task(task: AuxTask) -> str:
+    return f"The auxiliary task, predicting {task.shown},"
+
+
+def task_error(found: MultiTask) -> str:
+    """The error on the test images in the task's own unit, beside that of a constant, and R2."""
+    if found.task.kind == "classification":
+        base = found.baseline
+        against = "" if base is None else f", {100 * base:.1f} % for the most frequent class"
+        return f"accuracy {100 * found.error.mean:.1f} %{against}"
+    digits = ".3f" if found.task.bounds else ".3g"
+    against = f", {found.baseline:{digits}} for the training mean" if found.baseline else ""
+    unit = " on a scale of 0 to 1" if found.task.bounds else " in the column's unit"
+    r2 = f"R2 {number(found.skill)}"
+    return f"mean error {found.error.mean:{digits}}{unit}{against}, {r2}"
 
 
 def _name(d: Difference) -> str:
@@ -151,28 +170,30 @@ def _name(d: Difference) -> str:
 
 
 def _changed(d: Difference) -> str:
-    is_share = SCORES[d.score].highest == 1
+    is_share = score_of(d.score).highest == 1
     return points(d.estimate, "+") if is_share else change(d.estimate)
 
 
 def no_auxiliary_effect(
-    aux_weights: Sequence[AuxWeight], chosen: AuxWeight, tried: Sequence[Mode]
+    aux_weights: Sequence[AuxWeight], chosen: AuxWeight, tried: Sequence[Mode], task: AuxTask
 ) -> str:
     """Say why the auxiliary task's effect is unknown; `chosen` is the best trial's weight."""
+    if task.kind == "none":
+        return "There is no auxiliary task (--aux none)."
     if {*tried} <= {*FROZEN}:
         return (
-            "The auxiliary task, predicting brightness, can't change how frozen features are "
+            f"{_task(task)} can't change how frozen features are "
             "classified, because the two heads share no weights; only a trained network could "
             "show an effect."
         )
-    task = "Whether the auxiliary task, predicting brightness, helps"
+    whether = f"Whether the auxiliary task, predicting {task.shown}, helps"
     weight = show_weight(chosen, ".2g")
     if len(aux_weights) == 1:
-        return f"{task} was not searched: its weight was fixed at {weight}."
+        return f"{whether} was not searched: its weight was fixed at {weight}."
     why = (
         "and no control with weight 0 has a result" if chosen else "so there is nothing to compare"
     )
-    return f"{task} is unknown: the best configuration gives it weight {weight}, {why}."
+    return f"{whether} is unknown: the best configuration gives it weight {weight}, {why}."
 
 
 def _at(s: CellSummary) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from platformdirs import user_cache_path
 
 from study.config.mlflow_environment import from_environment
+from tl_core.aux_task import NAME, NO_NAME
 from tl_core.config import ARTICLE_RECIPE, BUILT_IN, default_image_size
 from tl_core.errors import InputError
 
@@ -37,6 +38,9 @@ DEFAULTS: dict[str, Any] = {
     "train_ratio": (0.01, 0.03, 0.1, 0.3, 0.8),
     "lr": (),
     "aux_weight": (0.0, 0.9),
+    "aux": NAME,
+    "aux_type": None,
+    "aux_on": None,
     "aux_target": "standardized",
     "class_weights": "none",
     "unfreeze": (1,),
@@ -107,6 +111,8 @@ def layers_of(given: Mapping[str, Any]) -> dict[str, Any]:
         layers |= DEBUG | {"debug": True}
     if preset:
         layers |= preset.values
+    if given.get("aux") == NO_NAME:
+        layers["aux_weight"] = (0.0,)
     if given.get("objective") == "pareto":  # It compares ratios, which one search must see.
         layers["design"] = "joint"
     layers = {"trials": _default_trials({**layers, **given})} | layers

@@ -20,6 +20,7 @@ from study.config.values import (
     StudyName,
     Words,
 )
+from tl_core.aux_task import BUILT_IN_TASKS, AuxOn, AuxTask, named_task
 from tl_core.config import (
     DIRECTIONS,
     FROZEN,
@@ -127,11 +128,21 @@ class Settings(BaseModel):
     )
     aux_weight: tuple[AuxWeight, ...] = Field(
         min_length=1,
-        description="w in loss = (1 - w) * classification + w * brightness: one value, a range "
+        description="w in loss = (1 - w) * classification + w * auxiliary task: one value, a range "
         "of two, or three and more choices; `auto`, alone or as a choice, is learned by each trial",
     )
+    aux: Words = Field(
+        description="the auxiliary task: `brightness`, `none`, or a column of the manifest"
+    )
+    aux_type: Literal["regression", "classification"] | None = Field(
+        description="what the column has; by default text, and two numbers, are classes"
+    )
+    aux_on: AuxOn | None = Field(
+        description="what teaches the task: all images of the training part that have its label, "
+        "or the labelled ones, which have a class label, too; by default all for a column"
+    )
     aux_target: AuxTarget = Field(
-        description="standardized: brightness is learned on the scale of the training images, so "
+        description="standardized: a number is learned on the scale of the training images, so "
         "that w means the same for any task; raw: as it is"
     )
     class_weights: ClassWeights = Field(
@@ -238,6 +249,16 @@ class Settings(BaseModel):
     def hflip(self) -> bool:
         """Whether training sees mirror images, whose features are cached as well."""
         return self.augment == "flip"
+
+    @property
+    def task(self) -> AuxTask:
+        """The auxiliary task, without the names of its classes; known once its column is read."""
+        return named_task(self.aux, self.aux_type)
+
+    @property
+    def aux_images(self) -> AuxOn:
+        """Which images teach the auxiliary task."""
+        return self.aux_on or ("labelled" if self.aux in BUILT_IN_TASKS else "all")
 
     def batchnorm_of(self, mode: Mode) -> BatchNorm:
         """What BatchNorm does in a mode."""

@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 from study.config.defaults import DEFAULTS, layers_of
 from study.config.settings import FACTORS, Settings, flag, spelled
 from study.config.uris import without_credentials
+from tl_core.aux_task import NAME, NO_NAME
 from tl_core.config import (
     ARTICLE_RECIPE,
     BUILT_IN,
@@ -93,6 +94,7 @@ def _unread(settings: Settings, given: Mapping[str, Any]) -> Iterator[Fault]:
     if settings.mode == ("probe",) and not settings.debug and settings.trials > cells > 1:
         yield Fault("--trials", f"{settings.trials}: {PROBES_ARE_TUNED}, one a ratio: {cells}")
     yield from _unread_data(settings, given)
+    yield from _unread_task(settings, given)
     if settings.skip_bad_images and settings.data == "demo":
         yield Fault("--skip-bad-images", "is not read by --data demo, which is drawn")
 
@@ -111,6 +113,22 @@ def _unread_data(settings: Settings, given: Mapping[str, Any]) -> Iterator[Fault
     for name in ("group", "group_regex"):
         if getattr(settings, name) and settings.data == "demo":
             yield Fault(flag(name), "is not read by --data demo, which is drawn")
+
+
+def _unread_task(settings: Settings, given: Mapping[str, Any]) -> Iterator[Fault]:
+    aux = settings.aux
+    if aux == NO_NAME and settings.aux_weight != (0.0,):
+        shown = " ".join(map(str, settings.aux_weight))
+        yield Fault("--aux-weight", f"{shown}: --aux none has nothing to weight; leave it out")
+    unread = {"aux_type": aux in (NAME, NO_NAME), "aux_on": aux == NO_NAME}
+    unread["aux_target"] = aux == NO_NAME or settings.aux_type == "classification"
+    needed = {"aux_type": "COLUMN", "aux_on": "COLUMN or brightness", "aux_target": "a number"}
+    for name, is_unread in unread.items():
+        if is_unread and given.get(name) is not None:
+            why = f"is read only if --aux names {needed[name]}"
+            yield Fault(flag(name), f"{given[name]}: {why}")
+    if settings.metric.startswith("val_brightness") and aux != NAME:
+        yield Fault("--metric", f"{settings.metric}: needs --aux brightness, not {aux}")
 
 
 PROBES_ARE_TUNED = "a probe tunes itself and takes one trial"
@@ -141,8 +159,8 @@ _LAYERS = ("data", "backbone", "debug", "preset")
 """Settings that the defaults of others depend on; the command always has them."""
 _OF_RUNNING = ("experiment", "checkpoint_every", "deterministic", "jobs", "max_time")
 _OF_DATA = ("root", "train", "val", "test", "group", "group_regex", "include", "exclude")
-_DECIDING = ("mode", "train_ratio", "objective")
-"""Settings that the defaults of `trials` and `design` depend on."""
+_DECIDING = ("mode", "train_ratio", "objective", "aux")
+"""Settings that the defaults of `trials`, `design` and `aux_weight` depend on."""
 
 
 def settings_of(study: Mapping[str, Any]) -> Settings:
@@ -151,7 +169,10 @@ def settings_of(study: Mapping[str, Any]) -> Settings:
     if "min_steps" not in stored:  # Version 0.1: the article's recipe.
         stored |= ARTICLE_RECIPE | {"batchnorm": "train", "head_lr_ratio": 1.0}
         stored["augment"] = "flip" if stored.pop("hflip") else "none"
-    newer = ("address", "storage", "resize", "unfreeze", "layer_decay", "class_weights")
+    newer = (
+        *("address", "storage", "resize", "unfreeze", "layer_decay", "class_weights"),
+        *("aux", "aux_type", "aux_on"),
+    )
     later = {name: DEFAULTS[name] for name in (*newer, *_OF_RUNNING, *_OF_DATA)}
     return Settings.model_validate(later | stored)
 

@@ -111,7 +111,12 @@ def trial_s(config: TrialConfig, shape: Shape, speeds: Speeds, tests: bool = Fal
     if not rate or not scoring or (needs_features(config.mode) and not speeds.probe):
         return None
     n_train, n_val = (round(share * shape.images) for share in (config.train_ratio, HELD_OUT))
-    seconds = _DRIVER_S + Budget.of(config, n_train).passes * n_train / rate
+    budget = Budget.of(config, n_train)
+    seen = budget.passes * n_train
+    if config.aux_on == "all" and config.aux_weight != 0:
+        others = max(0, round((1 - 2 * HELD_OUT) * shape.images) - n_train)
+        seen += budget.steps * min(config.batch_size, others)
+    seconds = _DRIVER_S + seen / rate
     seconds += (config.epochs + tests) * n_val / scoring
     if needs_features(config.mode) and speeds.probe:
         seconds += products(_its_probe(config), shape) / speeds.probe
@@ -159,10 +164,10 @@ def _numbers(settings: Settings) -> dict[Cell, float]:
 
 
 def example_of(settings: Settings, cell: Cell) -> TrialConfig:
-    """A trial of a cell; its learning rate takes no time."""
+    """A trial of a cell; its learning rate takes no time, and any weight but 0 as much."""
     factors: dict[str, Any] = cell._asdict()
     if cell.mode != "probe":
-        factors |= {f"lr_{cell.mode}": 1e-3, "aux_weight": settings.aux_weight[0]}
+        factors |= {f"lr_{cell.mode}": 1e-3, "aux_weight": settings.aux_weight[-1]}
     if cell.mode == "partial":
         factors |= {"unfreeze": max(settings.unfreeze)}
     return Space(settings).config(factors)

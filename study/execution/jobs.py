@@ -107,8 +107,8 @@ class Jobs:
     def _inputs(self) -> Inputs:
         """The study has verified its features before the first trial."""
         context = self._context
-        rules = context.cache / context.rules if context.rules else None
-        images = ImageSet.open(context.cache / context.images, rules)
+        beside = (context.cache / name if name else None for name in (context.rules, context.aux))
+        images = ImageSet.open(context.cache / context.images, *beside)
         # If no network learns, no worker needs a core.
         return Inputs(images, context.cache, CPU, False, usable_cpus() if self._alone else 1)
 

@@ -1,6 +1,5 @@
 """Repeats one trial of a study in this process, without Ray, and compares the numbers."""
 
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -128,7 +127,7 @@ def differences(
 def _values(history: list[EpochMetrics], test: dict[str, float]) -> dict[str, float]:
     values: dict[str, Any] = dict(test)
     for metrics in history:
-        numbers = asdict(metrics)
+        numbers = metrics.plain()
         epoch = numbers.pop("epoch")
         del numbers[CLOCK], numbers["step"]  # Earlier versions recorded no steps.
         values |= {f"{n} of epoch {epoch}": v for n, v in numbers.items() if v is not None}

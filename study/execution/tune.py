@@ -113,7 +113,7 @@ class _StudyCallback(tune.Callback):
         if "swept" in result:
             self._trials.swept(map(Swept.of, result["swept"]), node)
             return
-        epochs = [EpochMetrics(**epoch) for epoch in result["epochs"]]
+        epochs = [EpochMetrics.read(epoch) for epoch in result["epochs"]]
         for record in records:
             self._trials.report(record, epochs, result["warnings"], result["tested"], node)
 

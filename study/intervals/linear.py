@@ -25,9 +25,27 @@ def r2_values(predicted: Floats, truth: Floats) -> Floats:
     """
     squared = (predicted - truth) ** 2
     spread = (truth - truth.mean(axis=-1, keepdims=True)) ** 2
-    variance = spread.mean(axis=-1, keepdims=True)
-    unexplained = squared.mean(axis=-1, keepdims=True) / variance
-    values: Floats = 1 - unexplained + (unexplained * spread - squared) / variance
+    return _one_minus_ratio(squared, spread)
+
+
+def skill_values(right: Floats, truth: np.ndarray) -> Floats:
+    """Return values whose mean is 1 - (wrong answers / those of the most frequent class), [..., N].
+
+    As for R2, with wrong answers in place of squares.
+
+    Args:
+        right: 1 where an answer is right, else 0, [..., N].
+        truth: classes, int64 [N], not all the same.
+    """
+    constant = truth != np.bincount(truth).argmax()
+    return _one_minus_ratio(1 - right, constant.astype(float))
+
+
+def _one_minus_ratio(lost: Floats, of_constant: Floats) -> Floats:
+    """Return linear values of 1 - mean(lost) / mean(of_constant)."""
+    most = of_constant.mean(axis=-1, keepdims=True)
+    share = lost.mean(axis=-1, keepdims=True) / most
+    values: Floats = 1 - share + (share * of_constant - lost) / most
     return values
 
 

@@ -15,8 +15,10 @@ from study.cluster.folders import folder_faults, store_faults
 from study.config.defaults import DEFAULTS
 from study.preflight.setup import Setup, data_request
 from study.preflight.system import check_system
+from study.search.choosing import later_seeds
 from study.tracking.database import database_faults
 from tl_core.data.datasets import ImageSet
+from tl_core.data.given.aux_labels import AuxLabels, aux_faults
 from tl_core.data.given.request import find_data
 from tl_core.data.sources import Source
 from tl_core.data.splits import split_faults
@@ -95,7 +97,23 @@ def check_data(setup: Setup) -> Iterator[Fault]:
 def set_source(setup: Setup) -> Iterator[Fault]:
     """Find the images, and fit the ratios to them."""
     setup.source = find_data(data_request(setup.settings), setup.settings.cache)
-    yield from fit_ratios(setup, setup.source)
+    if setup.source.aux and setup.source.aux.task.kind != "none":
+        setup.change(aux_type=setup.source.aux.task.kind)
+    yield from fit_to_data(setup, setup.source, setup.source.aux)
+
+
+def fit_to_data(setup: Setup, images: Source | ImageSet, aux: AuxLabels | None) -> Iterator[Fault]:
+    """Fit the ratios; then each part must have auxiliary labels, if they are the user's."""
+    faults = [*fit_ratios(setup, images)]
+    yield from faults
+    if faults or aux is None:
+        return
+    s, labels = setup.settings, np.asarray(images.labels)
+    seeds = dict.fromkeys([*range(s.seed, s.seed + s.seeds), *later_seeds(s)])
+    for why in aux_faults(
+        labels, aux, images.rules, s.aux_images, min(s.train_ratio), s.split_seed, seeds
+    ):
+        yield Fault("--aux", why)
 
 
 def fit_ratios(setup: Setup, images: Source | ImageSet) -> Iterator[Fault]:

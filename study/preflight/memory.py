@@ -120,7 +120,8 @@ def network_bytes(backbone: Backbone, settings: Settings, on_gpu: bool = False) 
     """
     size, s = settings.image_size, settings
     network = copy.deepcopy(backbone.network).to("meta")
-    images = torch.empty(s.batch_size, 3, size, size, device="meta")
+    others = s.aux_images == "all" and s.aux_weight != (0.0,)
+    images = torch.empty(s.batch_size * (2 if others else 1), 3, size, size, device="meta")
     if {*s.mode} <= {*FROZEN, "partial"}:
         lower, network = split(network, max(s.unfreeze))
         with torch.no_grad():

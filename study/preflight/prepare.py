@@ -11,7 +11,7 @@ from study.cluster.resources import Resources, gpu_notes, precision_notes
 from study.config.mlflow_environment import VARIABLES
 from study.config.settings import Settings
 from study.config.uris import without_credentials
-from study.preflight.checks import QUICK, fit_ratios, format_os_error, run_checks
+from study.preflight.checks import QUICK, fit_to_data, format_os_error, run_checks
 from study.preflight.resume import Replay, check_same_data
 from study.preflight.setup import Setup, data_request, new_setup
 from study.preflight.torch_checks import CHECKS
@@ -123,7 +123,9 @@ def prepare(setup: Setup) -> Prepared:
     assert setup.resources
     images = _decode(setup.settings, setup.source)
     # There may be too few images without those that can't be read, or with copies on one side.
-    if (images.bad or not images.rules.is_plain()) and (faults := [*fit_ratios(setup, images)]):
+    if (images.bad or not images.rules.is_plain()) and (
+        faults := [*fit_to_data(setup, images, images.own_aux)]
+    ):
         raise InputError(faults)
     if setup.state:
         check_same_data(setup.state, images)

@@ -125,7 +125,8 @@ def new_setup(given: Mapping[str, Any]) -> Setup:
 
 def data_request(s: Settings) -> DataRequest:
     """What settings ask for by `--data` and the flags that belong to it."""
-    return DataRequest(s.data, s.root, s.train, s.val, s.test, s.group, s.group_regex, s.selection)
+    groups, aux = (s.group, s.group_regex), (s.aux, s.aux_type)
+    return DataRequest(s.data, s.root, s.train, s.val, s.test, *groups, s.selection, *aux)
 
 
 def _default_name(settings: Settings) -> str:

@@ -62,7 +62,7 @@ class Ledger:
 
     def epoch(self, trial: int, metrics: EpochMetrics) -> None:
         """An epoch has ended."""
-        self._write("epoch", trial=trial, metrics=vars(metrics))
+        self._write("epoch", trial=trial, metrics=metrics.plain())
 
     def warning(self, trial: int, text: str) -> None:
         """A trial has a problem and continues."""
@@ -120,7 +120,7 @@ class StudyState:
                 self._start(event)
             case "epoch":
                 record = self.records[event["trial"]]
-                record.history.append(EpochMetrics(**event["metrics"]))
+                record.history.append(EpochMetrics.read(event["metrics"]))
                 record.wall_s = event["at"] - self._since[event["trial"]]
             case "end":
                 record = self.records[event["trial"]]

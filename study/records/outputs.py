@@ -1,7 +1,8 @@
 """The outputs of the confirming trials, `outputs/TRIAL.npz`, and what is true of their images.
 
 The ledger has the hash of each file. Images of validation and test are the same for all trials of a
-study, so `targets.npz`, whose hash is in study.json, has their labels and brightness once.
+study, so `targets.npz`, whose hash is in study.json, has their labels, and those of the auxiliary
+task, once.
 """
 
 import hashlib
@@ -12,7 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from study.cluster.stores import Storage
+from tl_core.aux_task import BRIGHTNESS, AuxTask
 from tl_core.data.datasets import ImageSet
+from tl_core.data.given.aux_labels import AuxLabels
 from tl_core.data.splits import Split
 from tl_core.files import replace_file
 from tl_core.objectives.outputs import Outputs, pack, unpack
@@ -28,10 +31,11 @@ class Targets(NamedTuple):
 
     labels: np.ndarray
     """int64 [N]."""
-    brightness: np.ndarray
-    """float32 [N], from 0 to 1."""
-    train_brightness: float | None = None
-    """Mean over the photos of the training side; files of earlier versions lack it."""
+    aux: np.ndarray
+    """Of the auxiliary task (`AuxLabels.values`), [N]."""
+    constant: float | None = None
+    """Its best constant on the photos of the training side: their mean, or their most frequent
+    class; files of earlier versions lack it."""
     groups: np.ndarray | None = None
     """int64 [N]: images that are alike have one number; None if each is its own."""
 
@@ -41,17 +45,21 @@ def outputs_name(trial: int) -> str:
     return f"{OUTPUTS}/{trial}.npz"
 
 
-def keep_outputs(storage: Storage, trial: int, outputs: dict[str, Outputs]) -> str:
+def keep_outputs(
+    storage: Storage, trial: int, outputs: dict[str, Outputs], task: AuxTask = BRIGHTNESS
+) -> str:
     """Write a trial's outputs on `val` and `test`; return the hash of the file."""
-    content = pack(outputs)
+    content = pack(outputs, task)
     storage.write(outputs_name(trial), content)
     return _hash(content)
 
 
-def read_outputs(folder: Path, trial: int, sha256: str) -> dict[str, Outputs] | None:
+def read_outputs(
+    folder: Path, trial: int, sha256: str, task: AuxTask = BRIGHTNESS
+) -> dict[str, Outputs] | None:
     """Return a trial's outputs by split; None if the file is missing or is not the one written."""
     content = _read(folder / outputs_name(trial), sha256)
-    return unpack(content) if content else None
+    return unpack(content, task) if content else None
 
 
 def write_targets(folder: Path, images: ImageSet, split: Split) -> str:
@@ -59,11 +67,14 @@ def write_targets(folder: Path, images: ImageSet, split: Split) -> str:
 
     `split` is the one with the largest training subset. Returns the hash of the file.
     """
-    arrays: dict[str, Any] = {"train_brightness": images.brightness[split.train].mean()}
+    aux, key = images.aux, images.aux.task.key
+    arrays: dict[str, Any] = {}
+    if aux.task.kind != "none":
+        arrays[f"train_{key}"] = _constant(aux.only(split.train))
     for name in _SPLITS:
         rows = getattr(split, name)
         arrays |= {f"{name}_labels": images.labels[rows]}
-        arrays |= {f"{name}_brightness": images.brightness[rows]}
+        arrays |= {f"{name}_{key}": aux.values[rows]}
         if images.rules.groups is not None:
             arrays |= {f"{name}_groups": images.rules.groups[rows]}
     archive = io.BytesIO()
@@ -73,17 +84,27 @@ def write_targets(folder: Path, images: ImageSet, split: Split) -> str:
     return _hash(archive.getvalue())
 
 
-def read_targets(folder: Path, sha256: str) -> dict[str, Targets] | None:
+def _constant(aux: AuxLabels) -> np.generic:
+    values = aux.values[aux.known]
+    if aux.task.kind == "regression":
+        mean: np.generic = values.mean()
+        return mean
+    return np.bincount(values).argmax()
+
+
+def read_targets(
+    folder: Path, sha256: str, task: AuxTask = BRIGHTNESS
+) -> dict[str, Targets] | None:
     """Return what is true of the images by split; None as for `read_outputs`."""
     if not (content := _read(folder / OUTPUTS / _TARGETS, sha256)):
         return None
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        mean = float(arrays["train_brightness"]) if "train_brightness" in arrays else None
+        constant = arrays.get(f"train_{task.key}")
         return {
             name: Targets(
                 arrays[f"{name}_labels"],
-                arrays[f"{name}_brightness"],
-                mean,
+                arrays[f"{name}_{task.key}"],
+                None if constant is None else float(constant),
                 arrays.get(f"{name}_groups"),
             )
             for name in _SPLITS

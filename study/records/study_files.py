@@ -5,7 +5,6 @@ import platform
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -113,7 +112,7 @@ class Results:
             "metric": metric,
             "value": best.value(metric),
             "config": best.config.model_dump(),
-            "metrics": asdict(best.history[-1]) | best.test,
+            "metrics": best.history[-1].plain() | best.test,
         }
 
     def _inputs(self) -> dict[str, Any]:
@@ -139,6 +138,7 @@ class Results:
                 "ratio_base": images.ratio_base,
                 "largest_ratio": images.rules.largest_ratio,
                 "groups_by": images.rules.by or None,
+                "aux": images.aux.about(),
                 "notes": [*images.notes, *self._balance()],
             },
             "splits": splits,

@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from study.config.settings import FACTORS
@@ -20,7 +20,7 @@ ENDED: tuple[Status, ...] = ("done", "pruned", "failed")
 """The endings of a trial that was not interrupted."""
 _RECIPE = {
     "batchnorm", "min_steps", "schedule", "weight_decay", "head_lr_ratio", "layer_decay", "resize",
-    "augment", "aux_target", "class_weights", "seed", "seeds",
+    "augment", "aux", "aux_on", "aux_target", "class_weights", "seed", "seeds",
 }  # fmt: skip
 """Columns of `trials.csv` beside the factors."""
 
@@ -51,14 +51,15 @@ class TrialRecord:
     node: str | None = None
     """On a cluster: the address of the node that it ended on."""
 
-    def value(self, metric: Metric) -> float | None:
+    def value(self, metric: str) -> float | None:
         """The metric after the last epoch; None before the first."""
-        return float(getattr(self.history[-1], metric)) if self.history else None
+        value = self.history[-1].plain()[metric] if self.history else None
+        return None if value is None else float(value)
 
     def row(self) -> dict[str, Any]:
         """One line of `trials.csv`."""
         factors = self.config.model_dump(include={*FACTORS} | _RECIPE)
-        last = asdict(self.history[-1]) if self.history else {}
+        last = self.history[-1].plain() if self.history else {}
         last.pop("epoch", None)
         return {
             "trial": self.trial,

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from study.analysis.comparisons import multi_tasks
 from study.analysis.importances import BEST, ENOUGH, importances, scored
 from study.analysis.study_data import StudyData
-from study.answers.phrases import number, share, show_weight
+from study.answers.phrases import share, show_weight
+from study.answers.sentences import task_error
 from study.reporting.figures import factor_plots
 from study.reporting.figures.parallel_plot import draw_parallel
 from study.reporting.label_section import difference_text
-from study.reporting.page import FigureWriter, Paragraph, Part, Table
+from study.reporting.page import FigureWriter, Paragraph, Part, Table, isolated
 from tl_core.text import pluralize
 
 VERDICTS = {
@@ -42,19 +43,21 @@ def learning_rate_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part
 
 def aux_weight_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
     """Yield the auxiliary task's effect on the classification."""
-    for effect in multi_tasks(data.confirmed, data.classification):
+    task = data.settings.task
+    if task.kind == "none":
+        yield Paragraph("There is no auxiliary task (--aux none).")
+        return
+    for effect in multi_tasks(data.confirmed, data.classification, task):
         differences = effect.differences.values()
         rate = "tuned as well" if effect.tuned else "at the same learning rate"
-        mean = f" ({effect.baseline:.3f} for the training mean)" if effect.baseline else ""
         yield Table(
             ["test score", "difference", "seeds"],
             [[d.score, difference_text(d), str(d.estimate.n)] for d in differences],
             f"{effect.cell.mode} at {effect.cell.train_ratio:g} with aux_weight "
             f"{show_weight(effect.aux_weight, '.3g')}, minus the same with aux_weight 0, {rate}: "
             "paired by seed, with 95 % interval. ▲ better, ▼ worse, no arrow: not distinguishable. "
-            f"The first score decides: the task {VERDICTS[effect.verdict]}. With it, the mean "
-            f"error of brightness on the test images is {effect.mae.mean:.3f}{mean}, on a scale "
-            f"from 0 to 1, and R2 is {number(effect.r2)}.",
+            f"The first score decides: the task {VERDICTS[effect.verdict]}. With it, "
+            f"{isolated(task.shown)} is predicted on the test images with {task_error(effect)}.",
         )
     if not scored(data.search):
         yield _NO_SCORE
@@ -69,11 +72,12 @@ def aux_weight_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
     title = f"{data.subject}: auxiliary weight"
     yield figures.add(
         "aux-weight",
-        factor_plots.draw_aux_weights(data.search, data.classification, data.images, title),
-        f"Validation scores of {data.settings.backbone}: classification (left) and brightness "
-        "error (middle) against aux_weight, and one against the other (right). Larger points have "
-        "more training images. If the auxiliary task helps, points of one size get better to the "
-        "right in the left panel; if it is a trade-off, the right panel has a slope.",
+        factor_plots.draw_aux_weights(data.search, data.classification, task, data.images, title),
+        f"Validation scores of {data.settings.backbone}: classification (left) and "
+        f"{isolated(task.shown)} (middle) against aux_weight, and one against the other (right). "
+        "Larger points have more training images. If the auxiliary task helps, points of one size "
+        "get better to the right in the left panel; if it is a trade-off, the right panel has a "
+        "slope.",
     )
 
 

@@ -54,8 +54,9 @@ def print_lines(model: Model, predictions: Iterable[tuple[Path, Prediction]]) ->
             "class": p.class_name,
             "probability": p.probability,
             "probabilities": {name: p.probabilities[i] for name, i in places.items()},
-            "brightness": p.brightness,
         }
+        if model.about.aux.kind != "none":
+            line[model.about.aux.key] = p.auxiliary
         print(json.dumps(line), flush=True)
 
 
@@ -64,13 +65,15 @@ def print_table(model: Model, predictions: Iterable[tuple[Path, Prediction]]) ->
     table = Table("image", "class", box=None, pad_edge=False)
     for column in table.columns:
         column.overflow = "fold"
-    for name in ("probability", *(["brightness"] if "brightness" in model.about.learned else [])):
-        table.add_column(name, justify="right")
+    task = model.about.aux
+    for name in ("probability", *([task.name] if task.name in model.about.learned else [])):
+        table.add_column(Text(printable(name)), justify="right")
     for path, p in predictions:
-        numbers = [p.probability] + ([] if p.brightness is None else [p.brightness])
+        values = [p.probability] + ([] if p.auxiliary is None else [p.auxiliary])
+        shown = (printable(v) if isinstance(v, str) else f"{v:.3f}" for v in values)
         # `Text`, because rich reads brackets in a plain string as markup.
         texts = [Text(printable(text)) for text in (str(path), p.class_name)]
-        table.add_row(*texts, *(f"{x:.3f}" for x in numbers))
+        table.add_row(*texts, *map(Text, shown))
     terminal = Console()
     console = terminal if terminal.is_terminal else Console(width=_WIDE)
     if table.row_count:

@@ -12,7 +12,8 @@ from tl_core.text import natural_key, pluralize
 
 def trial_parts(data: StudyData) -> Iterator[Part]:
     """Yield a table of all trials; failed and pruned ones are marked."""
-    scores = list(dict.fromkeys((data.settings.metric, "val_accuracy", "val_brightness_mae")))
+    of_task = [f"val_{name}" for name in data.settings.task.scores[:1]]
+    scores = list(dict.fromkeys((data.settings.metric, "val_accuracy", *of_task)))
     head = [
         *("trial", "kind", "status", "mode", "train_ratio", "lr", "aux_weight", "seed", "epochs"),
         *(*scores, "test_accuracy", "seconds", "error"),
@@ -42,7 +43,7 @@ def _row(record: TrialRecord, scores: Sequence[str]) -> list[str]:
         show_weight(c.aux_weight, ".3g"),
         f"{c.seed} to {c.seed + c.seeds - 1}" if c.seeds > 1 else str(c.seed),
         f"{len(record.history)} of {c.epochs}",
-        *(f"{getattr(last, score):.4f}" if last else "" for score in scores),
+        *(f"{record.value(score):.4f}" if last else "" for score in scores),
         f"{test:.4f}" if test is not None else "",
         f"{record.wall_s:.1f}",
         record.error or "",

@@ -68,6 +68,14 @@ def fresh_seeds(settings: Settings) -> range:
     return range(settings.seed + FRESH, settings.seed + FRESH + settings.confirm_seeds)
 
 
+def later_seeds(settings: Settings) -> list[int]:
+    """Return all seeds of a study after its search."""
+    if not settings.confirm or settings.debug:
+        return []
+    first = settings.seed + REPEATED
+    return [*range(first, first + REPEATS), *fresh_seeds(settings)]
+
+
 def repeats_of(settings: Settings, config: TrialConfig) -> list[TrialConfig]:
     """Return the trials that repeat a configuration; a frozen one trains its seeds at once."""
     first = settings.seed + REPEATED

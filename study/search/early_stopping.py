@@ -8,7 +8,6 @@ to the end.
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict
 from types import SimpleNamespace
 from typing import Any
 
@@ -62,7 +61,7 @@ class CellASHA(FIFOScheduler):
             cell.on_trial_add(tune_controller, trial)
             record = self._before.get(trial.config["trial"])
             for metrics in record.history if record else ():
-                self.on_trial_result(tune_controller, trial, asdict(metrics))
+                self.on_trial_result(tune_controller, trial, metrics.plain())
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Return whether the trial goes on, as its cell decides."""

@@ -44,10 +44,14 @@ def products(config: TrialConfig, shape: Shape) -> float:
     A sweep's time is proportional to them, with all else that it does.
     """
     n_train = round(config.train_ratio * shape.images)
-    outputs = 1 + (shape.classes if shape.classes > 2 else 1)
+    n_logits = shape.classes if shape.classes > 2 else 1
+    everywhere = round((1 - 2 * HELD_OUT) * shape.images) if config.aux_on == "all" else 0
     if config.mode == "probe":  # With few images it is solved in their span.
-        once = _PROBE_PASSES * n_train * min(n_train, shape.features)
-    else:
-        seen = Budget.of(config, n_train).steps * min(config.batch_size, n_train)
-        once = (seen + config.epochs * round(HELD_OUT * shape.images)) * shape.features
-    return float(config.seeds * once * outputs)
+        sizes = [n_train] * n_logits + [max(n_train, everywhere)]
+        each = _PROBE_PASSES * sum(n * min(n, shape.features) for n in sizes)
+        return float(config.seeds * each)
+    batch = min(config.batch_size, n_train)
+    batch += min(config.batch_size, max(0, everywhere - n_train))
+    seen = Budget.of(config, n_train).steps * batch
+    once = (seen + config.epochs * round(HELD_OUT * shape.images)) * shape.features
+    return float(config.seeds * once * (1 + n_logits))

@@ -70,7 +70,7 @@ class Space:
     def config(self, drawn: dict[str, Any]) -> TrialConfig:
         """Turn drawn parameters into a trial's configuration."""
         s, mode = self.settings, drawn["mode"]
-        own: dict[str, Any] = {"lr": drawn.get(f"lr_{mode}")}
+        own: dict[str, Any] = {"lr": drawn.get(f"lr_{mode}"), "aux_on": s.aux_images}
         own |= {name: drawn[name] for name in ("aux_weight", "unfreeze") if name in drawn}
         if mode in FROZEN:
             own |= {"seeds": s.seeds}
@@ -100,6 +100,7 @@ _SHARED = {
     "resize",
     "epochs",
     "min_steps",
+    "aux",
     "aux_target",
     "class_weights",
     "schedule",

@@ -117,8 +117,9 @@ def _signature(card: ModelCard) -> ModelSignature:
         ColSpec(DataType.double, "probability"),
         ColSpec(Array(DataType.double), "probabilities"),
     ]
-    if "brightness" in card.learned:
-        outputs.append(ColSpec(DataType.double, "brightness"))
+    if card.aux.name in card.learned:
+        is_class = card.aux.kind == "classification"
+        outputs.append(ColSpec(DataType.string if is_class else DataType.double, card.aux.key))
     return ModelSignature(Schema([ColSpec(DataType.binary, "image")]), Schema(outputs))
 
 

@@ -8,6 +8,7 @@ from study.cluster.stores import Storage, contents
 from study.records.outputs import keep_outputs
 from study.records.study_folder import WINNER
 from study.search.confirmation import Planned
+from tl_core.aux_task import AuxTask
 from tl_core.config import Report
 from tl_core.inference.winner import save_winner
 from tl_core.objectives.outputs import Outputs
@@ -41,15 +42,19 @@ def run_planned(
         with tempfile.TemporaryDirectory() as folder:
             save_winner(Path(folder), result, config, i.images)
             storage.replace(WINNER, contents(Path(folder)))
-    return final_scores(planned, result.test, result.outputs, storage)
+    return final_scores(planned, result.test, result.outputs, storage, i.images.aux.task)
 
 
 def final_scores(
-    planned: Planned, scores: dict[str, float], outputs: dict[str, Outputs], storage: Storage
+    planned: Planned,
+    scores: dict[str, float],
+    outputs: dict[str, Outputs],
+    storage: Storage,
+    task: AuxTask,
 ) -> FinalScores:
     """Keep the outputs of a trial that confirms; a winner repeats those of another one."""
     keeps = planned.tests and not planned.winner
-    kept = keep_outputs(storage, number_of(planned), outputs) if keeps else None
+    kept = keep_outputs(storage, number_of(planned), outputs, task) if keeps else None
     return FinalScores(scores, kept)
 
 

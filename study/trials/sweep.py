@@ -79,7 +79,9 @@ def _together(batch: Sequence[Planned], inputs: Inputs, storage: Storage) -> lis
         Swept(
             number_of(p),
             r.history,
-            None if r.error else final_scores(p, r.test, r.outputs, storage),
+            None
+            if r.error
+            else final_scores(p, r.test, r.outputs, storage, inputs.images.aux.task),
             error=_line(r.error),
             details=_text(r.error),
         )

@@ -45,6 +45,8 @@ class TrialContext:
     """Whether GPUs compute the same bits every time."""
     rules: str | None = None
     """Name of the cache entry of the rules of its split, if it has some."""
+    aux: str | None = None
+    """Name of the cache entry of the auxiliary labels, if they are the user's."""
     features: str | None = None
     """Name of the cache entry of the features that frozen trials attach."""
     activations: tuple[str, ...] = ()
@@ -57,12 +59,19 @@ class TrialContext:
     """On a cluster: what each node must have."""
 
     @classmethod
-    def here(cls, settings: Settings, images: str, folder: Path, rules: str | None = None) -> Self:
+    def here(
+        cls,
+        settings: Settings,
+        images: str,
+        folder: Path,
+        rules: str | None = None,
+        aux: str | None = None,
+    ) -> Self:
         """The context of a study on this machine, or on a disk that all nodes share."""
         storage = bucket_of(settings) or Folder(folder.resolve())
         s = settings
         how = (s.metric, s.checkpoint_every, s.trials_per_gpu, s.deterministic)
-        return cls(s.cache.resolve(), images, storage, *how, rules)
+        return cls(s.cache.resolve(), images, storage, *how, rules, aux)
 
     def checkpoint(self, trial: int) -> StoredFile:
         """Where a trial saves its network while it learns."""
@@ -72,8 +81,8 @@ class TrialContext:
         """Map the data set, once a process; fetch it and what else this node's cache lacks."""
         for name in (*filter(None, [self.features]), *self.activations):
             self._entry(name)
-        rules = self._entry(self.rules) if self.rules else None
-        return _attached(self._entry(self.images), rules)
+        rules, aux = (self._entry(name) if name else None for name in (self.rules, self.aux))
+        return _attached(self._entry(self.images), rules, aux)
 
     def weights_here(self, weights: str) -> str:
         """The weights of a trial, as this node has them."""
@@ -96,8 +105,8 @@ def checkpoint_name(trial: int) -> str:
 
 
 @cache
-def _attached(path: Path, rules: Path | None) -> ImageSet:
-    return ImageSet.open(path, rules)
+def _attached(path: Path, rules: Path | None, aux: Path | None) -> ImageSet:
+    return ImageSet.open(path, rules, aux)
 
 
 def make_context(prepared: "Prepared") -> TrialContext:
@@ -107,9 +116,11 @@ def make_context(prepared: "Prepared") -> TrialContext:
     """
     s, cache_folder, folder = prepared.settings, prepared.settings.cache, prepared.folder.resolve()
     images = prepared.images.path.relative_to(cache_folder).as_posix()
-    rules_path = prepared.images.rules_path
-    rules = rules_path.relative_to(cache_folder).as_posix() if rules_path else None
-    context = TrialContext.here(s, images, folder, rules)
+    beside = (
+        path.relative_to(cache_folder).as_posix() if path else None
+        for path in (prepared.images.rules_path, prepared.images.aux_path)
+    )
+    context = TrialContext.here(s, images, folder, *beside)
     if not prepared.resources.joined:
         return context
     driver_store = start_driver_store(context.cache, folder)

@@ -5,7 +5,7 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
@@ -135,7 +135,7 @@ class Reporter:
 
     def epoch(self, metrics: EpochMetrics) -> None:
         """Send an epoch: by name only what the search goes by."""
-        values = asdict(metrics)
+        values = metrics.plain()
         self._last = {name: values[name] for name in self._names}
         self._report([values])
 

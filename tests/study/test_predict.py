@@ -46,7 +46,7 @@ def test_json_has_a_line_for_each(study: Path, pictures: Path, model: str, capsy
         "class": expected.class_name,
         "probability": pytest.approx(expected.probability),
         "probabilities": {"cat": cat, "dog": dog},
-        "brightness": pytest.approx(expected.brightness),
+        "brightness": pytest.approx(expected.auxiliary),
     }
     assert err == ""
 
@@ -59,7 +59,7 @@ def test_table_shows_names_unchanged(study: Path, pictures: Path, capsys: Captur
     assert header == ["image", "class", "probability", "brightness"]
     (p,) = make_model().predict([pictures / "a.png"])
     name = str(pictures / "a.png").split()
-    assert rows[0] == [*name, p.class_name, f"{p.probability:.3f}", f"{p.brightness:.3f}"]
+    assert rows[0] == [*name, p.class_name, f"{p.probability:.3f}", f"{p.auxiliary:.3f}"]
     names = {row[1].rpartition("/")[2] for row in rows}
     assert names == {"a.png", "b.jpg", rf"caf\udce9{'x' * 200}.png", "[red]c.png"}
     assert main([str(study), str(odd), "--json"]) == 0

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tl_core.aux_task import BRIGHTNESS
 from tl_core.config import Resize
 from tl_core.data.cache import MANIFEST, damage, publish
 from tl_core.data.decode import as_rgb
 from tl_core.data.decode_source import decode_source, format_bad, why_unreadable
+from tl_core.data.given.aux_labels import AuxLabels, keep_aux, open_aux
 from tl_core.data.reading.deep import Depth, Levels, is_full
 from tl_core.data.sources import Source
 from tl_core.data.splits import Split, make_split
@@ -29,7 +31,7 @@ levels for some deep pictures, and the same for all others."""
 
 @dataclass(frozen=True)
 class ImageSet:
-    """N decoded images with their two labels."""
+    """N decoded images with their labels."""
 
     name: str
     key: str
@@ -57,8 +59,17 @@ class ImageSet:
     """The parts that are given, and groups."""
     rules_path: Path | None = None
     """The cache entry of the rules; None if there are none."""
+    own_aux: AuxLabels | None = None
+    """Labels of an auxiliary task of the user's, or of none; None for brightness."""
+    aux_path: Path | None = None
+    """The cache entry of these labels."""
     notes: tuple[str, ...] = ()
     """How the data were understood; only where they were decoded."""
+
+    @property
+    def aux(self) -> AuxLabels:
+        """What the second head learns."""
+        return self.own_aux or AuxLabels(BRIGHTNESS, self.brightness)
 
     def split(self, train_ratio: float, split_seed: int = 0, seed: int = 0) -> Split:
         """Split the images by their rules; see `make_split`."""
@@ -93,8 +104,8 @@ class ImageSet:
         return frozenset({self.key, *earlier})
 
     @classmethod
-    def open(cls, path: Path, rules: Path | None = None) -> "ImageSet":
-        """Open a cache entry by memory map, with the cache entry of its rules if it has some."""
+    def open(cls, path: Path, rules: Path | None = None, aux: Path | None = None) -> "ImageSet":
+        """Open a cache entry by memory map, with those of its rules and labels, if it has some."""
         about = json.loads((path / "about.json").read_text(encoding="utf-8"))
         return cls(
             name=about["name"],
@@ -111,6 +122,8 @@ class ImageSet:
             deep=about.get("deep", {}),
             rules=open_rules(rules) if rules else NO_RULES,
             rules_path=rules,
+            own_aux=open_aux(aux) if aux else None,
+            aux_path=aux,
         )
 
 
@@ -157,11 +170,12 @@ def load_images(
     if empty:
         faults = (f"class {source.classes[i]!r} has no readable image" for i in empty)
         raise InputError(truncate_list(faults))
-    return _with_rules(images, source, cache)
+    return _with_labels(images, source, cache)
 
 
-def _with_rules(images: ImageSet, source: Source, cache: Path) -> ImageSet:
-    """Add what the split keeps to: what the source says of the images that are left, and copies."""
+def _with_labels(images: ImageSet, source: Source, cache: Path) -> ImageSet:
+    """Add what the source says of the images that are left, and copies: the split's rules, and
+    auxiliary labels."""
     number = {name: i for i, name in enumerate(source.ids)}
     rows = np.array([number[name] for name in images.ids], np.int64)
 
@@ -174,6 +188,9 @@ def _with_rules(images: ImageSet, source: Source, cache: Path) -> ImageSet:
     found = copy_notes(copies, images.labels, images.ids, images.classes, given, rules)
     # Other manifests may list the same images, so the name is not that of the cache entry.
     known = replace(images, name=source.name, notes=(*source.notes, *found))
+    if source.aux:
+        aux = source.aux.only(rows)
+        known = replace(known, own_aux=aux, aux_path=keep_aux(aux, cache))
     if rules.is_plain():
         return known
     return replace(known, rules=rules, rules_path=keep_rules(rules, cache))

@@ -13,6 +13,7 @@ from typing import Literal
 from tl_core.data import demo
 from tl_core.data.cache import tag_cache
 from tl_core.data.decode import Picture, open_picture
+from tl_core.data.given.aux_labels import AuxLabels
 from tl_core.data.scanning.class_folders import scan_classes
 from tl_core.data.scanning.selection import ALL, Selection
 from tl_core.data.splitting.rules import NO_RULES, SplitRules
@@ -40,6 +41,8 @@ class Source:
     """The parts that are given, and groups; copies are not known before images are decoded."""
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """All columns of a manifest, N cells each, as text."""
+    aux: AuxLabels | None = None
+    """Labels of the auxiliary task; None for brightness, which follows from the pixels."""
     group_names: tuple[str | None, ...] = ()
     """The group of each image, N, None where it has none; empty without groups."""
     notes: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""A trained net as a tool: from pictures to class, probability and brightness."""
+"""A trained net as a tool: from pictures to class, probability and the auxiliary task's value."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from tl_core.data.decode import decoding_threads, open_picture, to_picture, to_s
 from tl_core.data.reading.kinds import NotAPictureError
 from tl_core.device import upload
 from tl_core.errors import InputError
-from tl_core.inference.model_card import ModelInfo
+from tl_core.inference.model_card import CLASS, ModelInfo
 from tl_core.inputs.batches import ShrinkingBatches, eval_batch, normalizer
 from tl_core.models.heads import TwoHeadedNet, choose, probabilities
 
@@ -32,8 +32,10 @@ class Prediction:
     """The probability of this class."""
     probabilities: tuple[float, ...]
     """The probabilities of all classes, in the order of `Model.about.classes`."""
-    brightness: float | None
-    """Mean over pixels and channels, 0 to 1; None if it was not learned."""
+    auxiliary: float | str | None
+    """Of the auxiliary task (`Model.about.aux`): the number in its own unit, such as the mean over
+    pixels and channels, 0 to 1, for brightness; or the most probable class. None if it was not
+    learned."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,16 @@ class Model:
     @property
     def notes(self) -> tuple[str, ...]:
         """What users of the predictions must know: which head has not learned."""
-        notes = {
-            "class": "trained with aux_weight 1, so its classes are guesses",
-            "brightness": "trained with aux_weight 0, or has not learned brightness (R2 on "
-            "validation is not above 0), so it predicts none",
-        }
+        notes, task = (
+            {CLASS: "trained with aux_weight 1, so its classes are guesses"},
+            self.about.aux,
+        )
+        if task.kind != "none":
+            skill = "R2" if task.kind == "regression" else "skill"
+            notes[task.name] = (
+                f"trained with aux_weight 0, or has not learned {task.shown} ({skill} on "
+                "validation is not above 0), so it predicts none"
+            )
         return tuple(note for head, note in notes.items() if head not in self.about.learned)
 
     def predict(self, pictures: Iterable[Picture]) -> list[Prediction]:
@@ -87,24 +94,33 @@ class Model:
             rows: int64 [B].
 
         Returns:
-            Class logits [B, K] (K = 1 for two classes) and brightness [B] in [0, 1], on the CPU.
+            Class logits [B, K] (K = 1 for two classes), and of the auxiliary task numbers [B] in
+            its own unit or logits [B, A], on the CPU.
         """
         a, device = self.about, self.device
         normalize = normalizer(a.mean, a.std, device)
         self.net.eval()
         batches = ShrinkingBatches(eval_batch(device, a.image_size), device)
         outputs = batches.run(lambda b: self.net(normalize(upload(pixels[b], device))), rows)
-        logits, brightness = zip(*outputs, strict=True)
-        # A linear head does not know that brightness has bounds.
-        return torch.cat(logits).cpu(), torch.cat(brightness).clamp(0, 1).cpu()
+        logits, auxiliary = (torch.cat(part).cpu() for part in zip(*outputs, strict=True))
+        # A linear head does not know that a number has bounds.
+        return logits, auxiliary.clamp(*a.aux.bounds) if a.aux.bounds else auxiliary
 
     def _predict(self, pixels: np.ndarray) -> Iterator[Prediction]:
-        logits, brightness = self.outputs(pixels, np.arange(len(pixels)))
-        learned_brightness = "brightness" in self.about.learned
-        parts = choose(logits), probabilities(logits), brightness
-        for label, each, value in zip(*(part.tolist() for part in parts), strict=True):
-            name, shown = self.about.classes[label], value if learned_brightness else None
-            yield Prediction(name, each[label], tuple(each), shown)
+        logits, auxiliary = self.outputs(pixels, np.arange(len(pixels)))
+        parts = choose(logits).tolist(), probabilities(logits).tolist()
+        for label, each, value in zip(*parts, self.auxiliary_values(auxiliary), strict=True):
+            yield Prediction(self.about.classes[label], each[label], tuple(each), value)
+
+    def auxiliary_values(self, outputs: Tensor) -> Sequence[float | str | None]:
+        """What the auxiliary outputs of B images say: numbers, names of classes, or None each."""
+        task = self.about.aux
+        if task.name not in self.about.learned:
+            return [None] * len(outputs)
+        if task.kind == "classification":
+            return [task.classes[label] for label in choose(outputs).tolist()]
+        numbers: list[float] = outputs.tolist()
+        return numbers
 
     def _decode(self, pictures: Sequence[Picture], first: int) -> list[np.ndarray | InputError]:
         """Decode to uint8 [3, S, S] each; unnamed pictures are numbered, from `first` on."""

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     BaseModel,
@@ -13,6 +13,7 @@ from pydantic import (
     ValidationError,
 )
 
+from tl_core.aux_task import BRIGHTNESS, AuxTask
 from tl_core.config import PAD_GREY, Count, ImageSize, Precision, Resize
 from tl_core.data.reading.deep import Depth, Levels
 from tl_core.errors import InputError
@@ -23,8 +24,8 @@ FORMAT: Final = 1
 """Increase it when new code would misread an old file."""
 
 Triple = tuple[float, float, float]
-Head = Literal["class", "brightness"]
-HEADS: tuple[Head, ...] = get_args(Head)
+CLASS = "class"
+"""The name of the first head; the second one's is that of its task, which can't be this."""
 
 RESIZE_SENTENCES: dict[Resize, str] = {
     "squash": "to a square, aspect ratio not kept, Pillow's bilinear",
@@ -74,9 +75,12 @@ class ModelInfo(BaseModel):
     """Divides the difference, one value for each channel."""
     precision: Precision
     """What the network computes in."""
-    learned: tuple[Head, ...]
-    """The heads that have learned; any other head's output is noise. Brightness has learned if its
-    R2 on validation is above 0."""
+    aux: AuxTask = BRIGHTNESS
+    """The task of the second head."""
+    learned: tuple[str, ...]
+    """The heads that have learned, `class` and the auxiliary task's name; any other head's output
+    is noise. An auxiliary task has learned if its skill on validation is above 0
+    (`AuxTask.scores`)."""
     config: dict[str, Any]
     """The trial's configuration, for readers; nothing is computed from it."""
 

@@ -29,7 +29,8 @@ class PyfuncModel:
 
         Returns:
             One row per row of the input, in its order: class, probability (of that class),
-            probabilities (of all classes, in order) and brightness (if that head learned).
+            probabilities (of all classes, in order) and the auxiliary task's value, under its key,
+            such as brightness (if that head learned).
 
         Raises:
             InputError: names, by number from 0, the images that can't be decoded.
@@ -41,8 +42,9 @@ class PyfuncModel:
             "probabilities": [list(each.probabilities) for each in found],
         }
         # Omitted rather than empty: a server would write NaN, which is not JSON.
-        if "brightness" in self.model.about.learned:
-            columns["brightness"] = [each.brightness for each in found]
+        task = self.model.about.aux
+        if task.name in self.model.about.learned:
+            columns[task.key] = [each.auxiliary for each in found]
         return pd.DataFrame(columns)
 
 

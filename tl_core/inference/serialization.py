@@ -8,6 +8,7 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
+from tl_core.aux_task import BRIGHTNESS
 from tl_core.errors import InputError
 from tl_core.files import replace_file, user_path
 from tl_core.inference.model import Model
@@ -44,8 +45,9 @@ def save_model(folder: Path, model: Model) -> None:
     )
     folder.mkdir(parents=True, exist_ok=True)
     replace_file(folder / WEIGHTS, weights)
-    # Earlier versions do not know of scales; most models have none.
-    values = card.model_dump(exclude=None if card.scales else {"scales"})
+    # Earlier versions do not know of scales and of other tasks; most models have none.
+    newer = {"scales": not card.scales, "aux": card.aux == BRIGHTNESS}
+    values = card.model_dump(exclude={name for name, is_usual in newer.items() if is_usual})
     text = json.dumps({"format": FORMAT} | values, indent=2)
     replace_file(folder / CARD, f"{text}\n".encode())
 
@@ -70,7 +72,7 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> Model:
         problem = f"{card_path}: unknown backbone {card.backbone!r}"
         raise InputError([f"{problem}; {_compare_versions(card)}"]) from error
     with torch.random.fork_rng(devices=[]):
-        heads = Heads(card.n_features, len(card.classes))
+        heads = Heads(card.n_features, len(card.classes), card.aux)
     net = TwoHeadedNet(network, heads, card.precision)
     try:
         net.load_state_dict(read_entries(weights_path), strict=True)

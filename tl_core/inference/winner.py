@@ -9,12 +9,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image
+from torch import Tensor
 
+from tl_core.aux_task import AuxTask
 from tl_core.config import TrialConfig
 from tl_core.data.datasets import ImageSet
+from tl_core.data.given.aux_labels import AuxLabels
 from tl_core.files import replace_file
 from tl_core.inference.model import Model
-from tl_core.inference.model_card import Head, ModelInfo
+from tl_core.inference.model_card import CLASS, ModelInfo
 from tl_core.inference.serialization import save_model
 from tl_core.models.heads import choose, probabilities
 from tl_core.objectives.outputs import Outputs
@@ -63,20 +66,19 @@ def trained_model(result: TrialResult, config: TrialConfig, images: ImageSet) ->
         mean=result.backbone.mean,
         std=result.backbone.std,
         precision=config.precision,
-        learned=_learned(result, config),
+        aux=images.aux.task,
+        learned=_learned(result, config, images.aux.task),
         config=config.model_dump(),
     )
     return Model(result.net, about)
 
 
-def _learned(result: TrialResult, config: TrialConfig) -> tuple[Head, ...]:
-    """The heads that are worth asking: brightness must beat the mean on validation."""
+def _learned(result: TrialResult, config: TrialConfig, task: AuxTask) -> tuple[str, ...]:
+    """The heads that are worth asking: the auxiliary one must beat a constant on validation."""
     starts_solved = needs_features(config.mode) and config.mode != "freeze"
-    tried = config.aux_weight != 0 or starts_solved
-    heads: dict[Head, bool] = {
-        "class": config.aux_weight != 1,
-        "brightness": tried and result.history[-1].val_brightness_r2 > 0,
-    }
+    heads = {CLASS: config.aux_weight != 1}
+    if task.kind != "none" and (config.aux_weight != 0 or starts_solved):
+        heads[task.name] = result.history[-1].aux[f"val_{task.scores[1]}"] > 0
     return tuple(head for head, learned in heads.items() if learned)
 
 
@@ -90,10 +92,11 @@ def write_predictions(
 ) -> None:
     """Write `predictions.csv`, one line per image, and pictures of the most confident errors.
 
-    Its columns: image (its id), label, predicted, split, brightness, predicted_brightness (empty
-    if that head never learned), a probability for each class in the order of the labels (p_0,
-    p_1, ...), and mistake: the picture of this row, relative to `folder`, if it is one of the up
-    to 12 in `mistakes/`, where 01 is the most confident error.
+    Its columns: image (its id), label, predicted, split, the auxiliary task's value under its key
+    and what the net says of it, such as brightness and predicted_brightness (empty where it is
+    missing, and if that head never learned), a probability for each class in the order of the
+    labels (p_0, p_1, ...), and mistake: the picture of this row, relative to `folder`, if it is one
+    of the up to 12 in `mistakes/`, where 01 is the most confident error.
 
     Args:
         folder: where to write; pictures of earlier errors there are removed.
@@ -103,18 +106,20 @@ def write_predictions(
         split: name of the split.
         predicted: what the model says of these images, if that is known; else the model runs.
     """
-    logits, brightness = predicted or model.outputs(images.pixels, rows)
-    predicted_brightness = brightness.clamp(0, 1)
+    logits, auxiliary = predicted or model.outputs(images.pixels, rows)
     probability = probabilities(logits.double()).numpy()  # [B, K]
-    learned_brightness = "brightness" in model.about.learned
+    task = model.about.aux
     columns = {
         "image": _pick(images.ids, rows),
         "label": _pick(model.about.classes, images.labels[rows]),
         "predicted": _pick(model.about.classes, choose(logits).numpy()),
         "split": split,
-        "brightness": images.brightness[rows],
-        "predicted_brightness": predicted_brightness.numpy() if learned_brightness else np.nan,
     }
+    if task.kind != "none":
+        columns |= {
+            task.key: _auxiliary_column(images.aux, rows),
+            f"predicted_{task.key}": _said(model, auxiliary),
+        }
     columns |= {f"p_{k}": probability[:, k] for k in range(probability.shape[1])}
     table = pd.DataFrame(columns)
     wrong = (table["label"] != table["predicted"]).to_numpy()
@@ -123,6 +128,18 @@ def write_predictions(
     # a name would end the line.
     text: str = table.to_csv(index=False, quoting=csv.QUOTE_NONNUMERIC)
     replace_file(folder / _PREDICTIONS, text.encode(errors="surrogateescape"))
+
+
+def _auxiliary_column(aux: AuxLabels, rows: np.ndarray) -> np.ndarray | pd.Series:
+    if aux.task.kind == "regression":
+        return aux.values[rows]
+    return _pick((*aux.task.classes, ""), aux.values[rows])  # -1, the last, where it is missing.
+
+
+def _said(model: Model, outputs: Tensor) -> np.ndarray | pd.Series:
+    if model.about.aux.name in model.about.learned and outputs.ndim == 1:
+        return outputs.numpy()  # Its own digits, in float32.
+    return pd.Series(model.auxiliary_values(outputs), dtype=object)
 
 
 def _pick(names: Sequence[str], at: np.ndarray) -> pd.Series:

@@ -1,5 +1,8 @@
 """The weighted two-task loss, for one net or for S nets at once."""
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -38,66 +41,103 @@ def log_losses(logits: Tensor, labels: Tensor) -> Tensor:
     return flat.view(labels.shape)
 
 
-def task_losses(
-    outputs: tuple[Tensor, Tensor],
-    labels: Tensor,
-    brightness: Tensor,
-    image_weights: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Mean log loss and mean squared brightness error over the batch.
+class Targets(NamedTuple):
+    """What is true of the B images of a batch, and what each counts in the loss of each task."""
+
+    labels: Tensor
+    """int64 [..., B], or [B] for all."""
+    aux: Tensor
+    """Of the auxiliary task, in the same shape: a number, or a class as int64."""
+    image_weights: Tensor | None = None
+    """Of the classification, as for `classification_loss`, [..., B] or [B]; None if all count
+    alike."""
+    aux_weights: Tensor | None = None
+    """The same of the auxiliary task; 0 where its label is missing."""
+
+    def for_heads(self, times: int) -> "Targets":
+        """Those of so many heads of each seed, side by side: [S, B] -> [S * times, B]."""
+        labels, *rest = (t if t is None else t.repeat_interleave(times, dim=0) for t in self)
+        assert labels is not None
+        return Targets(labels, *rest)  # type: ignore[arg-type]
+
+    def split(self, sizes: list[int]) -> Iterator["Targets"]:
+        """Yield those of batches of these sizes."""
+        parts = ([None] * len(sizes) if t is None else torch.split(t, sizes, -1) for t in self)
+        return (Targets(*batch) for batch in zip(*parts, strict=True))
+
+
+def auxiliary_loss(predicted: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean squared error of numbers, mean log loss of classes, over the images: [...].
 
     Args:
-        outputs: class logits [..., B, 1] or [..., B, K], and predicted brightness [..., B].
-        labels: int64 [..., B], or [B] for all.
-        brightness: [..., B] or [B], in [0, 1].
-        image_weights: of the classification, as for `classification_loss`.
-
-    Returns:
-        [...] each.
+        predicted: numbers [..., B]; or logits [..., B, 1] of two classes, else [..., B, A], where
+            A = 0 is no task, with the loss 0.
+        target: [..., B] or [B]; float, or int64 for classes.
+        weights: as for `classification_loss`.
     """
-    logits, predicted = outputs
-    squared = (predicted - brightness).square().mean(dim=-1)
-    return classification_loss(logits, labels, image_weights), squared
+    if target.is_floating_point():
+        losses = (predicted - target).square()
+        return (losses if weights is None else losses * weights).mean(dim=-1)
+    if predicted.shape[-1] == 0:
+        return predicted.sum(dim=(-2, -1))
+    return classification_loss(predicted, target, weights)
 
 
-def mix(classification: Tensor, squared: Tensor, aux_weight: float | Tensor) -> Tensor:
-    """(1 - w) * classification + w * squared brightness error; w in [0, 1], 0 for one task."""
-    return (1 - aux_weight) * classification + aux_weight * squared
+def task_losses(outputs: tuple[Tensor, Tensor], targets: Targets) -> tuple[Tensor, Tensor]:
+    """Return `classification_loss` and `auxiliary_loss` of a batch, [...] each.
+
+    `outputs` are class logits [..., B, 1] or [..., B, K], and those of the auxiliary task.
+    """
+    classification = classification_loss(outputs[0], targets.labels, targets.image_weights)
+    return classification, auxiliary_loss(outputs[1], targets.aux, targets.aux_weights)
+
+
+def mix(classification: Tensor, auxiliary: Tensor, aux_weight: float | Tensor) -> Tensor:
+    """(1 - w) * classification + w * auxiliary loss; w in [0, 1], 0 for one task."""
+    return (1 - aux_weight) * classification + aux_weight * auxiliary
 
 
 def two_task_loss(
-    outputs: tuple[Tensor, Tensor],
-    labels: Tensor,
-    brightness: Tensor,
-    aux_weight: float | Tensor,
-    image_weights: Tensor | None = None,
+    outputs: tuple[Tensor, Tensor], targets: Targets, aux_weight: float | Tensor
 ) -> Tensor:
     """`mix` of `task_losses`, which takes the same, [...]; the weight is one for all, or [...]."""
-    return mix(*task_losses(outputs, labels, brightness, image_weights), aux_weight)
+    return mix(*task_losses(outputs, targets), aux_weight)
 
 
 def two_task_gradient(
     outputs: tuple[Tensor, Tensor],
-    labels: Tensor,
-    brightness: Tensor,
+    targets: Targets,
     weights: tuple[float, float] | tuple[Tensor, Tensor],
-    image_weights: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Derivatives of a weighted sum of `task_losses`, which takes the same, by each output.
 
-    `weights` are those of classification and of brightness: numbers, or tensors in the shape of
-    their output.
+    `weights` are those of the two tasks: numbers, or tensors [...].
 
     Returns:
-        [..., B, 1] or [..., B, K], and [..., B].
+        In the shapes of the outputs.
     """
     logits, predicted = outputs
     n = logits.shape[-2]
+    first, second = (w[..., None] / n if isinstance(w, Tensor) else w / n for w in weights)
+    error = _scaled(_class_errors(logits, targets.labels), targets.image_weights, first)
+    if not targets.aux.is_floating_point():
+        aux_error = _class_errors(predicted, targets.aux)
+        return error, _scaled(aux_error, targets.aux_weights, second)
+    aux_error = (predicted - targets.aux) * (2 * second)
+    return error, aux_error if targets.aux_weights is None else aux_error * targets.aux_weights
+
+
+def _class_errors(logits: Tensor, labels: Tensor) -> Tensor:
+    """Derivatives of each image's log loss by its logits."""
+    if logits.shape[-1] == 0:
+        return logits
     if logits.shape[-1] == 1:
-        error = torch.sigmoid(logits) - labels.unsqueeze(-1)
-    else:
-        error = torch.softmax(logits, dim=-1) - F.one_hot(labels, logits.shape[-1])
+        return torch.sigmoid(logits) - labels.unsqueeze(-1)
+    return torch.softmax(logits, dim=-1) - F.one_hot(labels, logits.shape[-1])
+
+
+def _scaled(errors: Tensor, image_weights: Tensor | None, factor: float | Tensor) -> Tensor:
+    """Multiply [..., B, K] by [..., B] or nothing, and by a number or [..., 1]."""
     if image_weights is not None:
-        error = error * image_weights.unsqueeze(-1)
-    classification, squared = weights
-    return error * (classification / n), (predicted - brightness) * (2 * squared / n)
+        errors = errors * image_weights.unsqueeze(-1)
+    return errors * (factor.unsqueeze(-1) if isinstance(factor, Tensor) else factor)

@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor
 
+from tl_core.aux_task import BRIGHTNESS, AuxTask
 from tl_core.models.heads import choose, probabilities
-from tl_core.objectives.losses import classification_loss, mix
+from tl_core.objectives.losses import auxiliary_loss, classification_loss, mix
 
 
 def hits(logits: Tensor, labels: Tensor) -> Tensor:
@@ -15,39 +16,58 @@ def hits(logits: Tensor, labels: Tensor) -> Tensor:
 def measure(
     outputs: tuple[Tensor, Tensor],
     labels: Tensor,
-    brightness: Tensor,
+    target: Tensor,
     aux_weight: float | Tensor,
     spread: float | Tensor = 1.0,
+    task: AuxTask = BRIGHTNESS,
 ) -> dict[str, Tensor]:
     """Score the predictions of one or several nets on the same N images.
 
     Args:
-        outputs: class logits [..., N, 1] or [..., N, K], and predicted brightness [..., N].
+        outputs: class logits [..., N, 1] or [..., N, K], and those of the auxiliary task, of the M
+            images that have its label: [..., M] of a number, else [..., M, A].
         labels: int64 [N], each class at least once.
-        brightness: [N] in [0, 1].
+        target: of the auxiliary task, [M].
         aux_weight: w of the loss, one for all nets or [...].
-        spread: what the loss divides brightness errors by, one for all nets or [...].
+        spread: what the loss divides errors of a number by, one for all nets or [...].
+        task: the auxiliary one.
 
     Returns:
         `loss` (both tasks), `log_loss` (classification alone, nats), `accuracy`,
         `balanced_accuracy` (the mean recall of the classes), `macro_f1` (the mean F1 of the
-        classes), `auroc` (more than two classes: mean of one against the rest), `brightness_mae`,
-        `brightness_r2`; each float64 [...]. They are not finite where training diverged.
+        classes), `auroc` (more than two classes: mean of one against the rest), and `task.scores`,
+        such as `brightness_mae` and `brightness_r2`; each float64 [...]. They are not finite where
+        training diverged.
     """
     logits, predicted = (part.double() for part in outputs)
-    error = predicted - brightness
-    squared = error.square().mean(dim=-1)
     log_loss = classification_loss(logits, labels)
-    variance = (brightness.double() - brightness.double().mean()).square().mean()
+    auxiliary = auxiliary_loss(predicted, target) / spread**2
     return {
-        "loss": mix(log_loss, squared / spread**2, aux_weight),
+        "loss": mix(log_loss, auxiliary, aux_weight),
         "log_loss": log_loss,
         "accuracy": hits(logits, labels).double().mean(dim=-1),
         **_by_class(choose(logits), labels),
         "auroc": auroc(logits, labels),
-        "brightness_mae": error.abs().mean(dim=-1),
-        "brightness_r2": 1 - squared / variance.clamp_min(1e-12),
+        **dict(zip(task.scores, _of_auxiliary(predicted, target), strict=True)),
     }
+
+
+def _of_auxiliary(predicted: Tensor, target: Tensor) -> tuple[Tensor, ...]:
+    """The scores of `AuxTask.scores`, [...] each.
+
+    The constant that skill is measured against is the best one for these images themselves.
+    """
+    if target.is_floating_point():
+        error, values = predicted - target, target.double()
+        variance = (values - values.mean()).square().mean().clamp_min(1e-12)
+        return error.abs().mean(dim=-1), 1 - error.square().mean(dim=-1) / variance
+    if predicted.shape[-1] == 0:
+        return ()
+    accuracy = hits(predicted, target).double().mean(dim=-1)
+    wrong = 1 - target.bincount().max().double() / len(target)
+    # A net that diverged has chosen nothing.
+    accuracy = accuracy.where(predicted.isfinite().all(dim=-1).all(dim=-1), torch.nan)
+    return accuracy, 1 - (1 - accuracy) / wrong.clamp_min(1e-12)
 
 
 def _by_class(chosen: Tensor, labels: Tensor) -> dict[str, Tensor]:

@@ -31,7 +31,7 @@ class TargetScale:
 
         Args:
             target: of all images, [N].
-            trains: the images of each subset.
+            trains: the images of each subset that have one.
         """
         subsets = [target[torch.from_numpy(train).to(target.device)].double() for train in trains]
         spreads = torch.stack([subset.std(correction=0) for subset in subsets])
@@ -41,7 +41,7 @@ class TargetScale:
 
     @classmethod
     def raw(cls, n: int, device: torch.device) -> Self:
-        """Return the task's own scale, mean 0 and spread 1, [n]."""
+        """Return the task's own scale, mean 0 and spread 1, [n]; classes have no other."""
         return cls(torch.zeros(n, device=device), torch.ones(n, device=device))
 
     def each(self, times: int) -> Self:
@@ -53,7 +53,9 @@ class TargetScale:
         return type(self)(self.mean.squeeze(), self.spread.squeeze())
 
     def standardize(self, target: Tensor) -> Tensor:
-        """From the task's unit, [..., B]."""
+        """From the task's unit, [..., B]; classes stay what they are."""
+        if not target.is_floating_point():
+            return target
         return (target - self.mean.unsqueeze(-1)) / self.spread.unsqueeze(-1)
 
     def restore(self, outputs: Tensor) -> Tensor:
@@ -63,7 +65,9 @@ class TargetScale:
     @torch.no_grad()
     def into(self, heads: Heads) -> None:
         """Change heads that predict the task's unit to the scale; of one net."""
-        head = heads.brightness
+        head = heads.auxiliary
+        if head is None:
+            return
         mean, spread = self.mean.to(head.weight.device), self.spread.to(head.weight.device)
         head.bias.sub_(mean).div_(spread)
         head.weight.div_(spread)
@@ -71,7 +75,9 @@ class TargetScale:
     @torch.no_grad()
     def out_of(self, heads: Heads) -> None:
         """The opposite of `into`: the heads need no scale any more."""
-        head = heads.brightness
+        head = heads.auxiliary
+        if head is None:
+            return
         mean, spread = self.mean.to(head.weight.device), self.spread.to(head.weight.device)
         head.weight.mul_(spread)
         head.bias.mul_(spread).add_(mean)

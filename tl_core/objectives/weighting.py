@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tl_core.aux_task import AuxKind
 from tl_core.config import AuxWeight
-from tl_core.objectives.losses import mix, task_losses, two_task_gradient
+from tl_core.objectives.losses import Targets, mix, task_losses, two_task_gradient
 
 LOG_VARIANCE_LR = 5e-2
 """Adam's learning rate for log-variances, whatever the learning rate of the net. A hundred steps
@@ -17,9 +18,10 @@ then move them far enough; at a rate that suits pretrained weights no trial woul
 
 
 class Weighting:
-    """loss = (1 - w) * classification + w * brightness, with a fixed w.
+    """loss = (1 - w) * classification + w * auxiliary, with a fixed w.
 
-    `classification` is the mean log loss and `brightness` the mean squared brightness error.
+    `classification` is the mean log loss. `auxiliary` is that of the auxiliary task: the mean
+    squared error of a number, or the mean log loss of classes.
     """
 
     def __init__(self, aux_weight: float | Tensor) -> None:
@@ -27,35 +29,24 @@ class Weighting:
 
     @property
     def aux_weight(self) -> float | Tensor:
-        """w, the share of brightness in the sum of both coefficients, a number or [H]."""
+        """w, the share of the auxiliary task in the sum of both coefficients, a number or [H]."""
         return self._w
 
-    def loss(self, classification: Tensor, squared: Tensor) -> Tensor:
+    def loss(self, classification: Tensor, auxiliary: Tensor) -> Tensor:
         """The scalar that a step of one net minimises, from the scalar losses of both tasks."""
-        return mix(classification, squared, self.aux_weight)
+        return mix(classification, auxiliary, self.aux_weight)
 
-    def gradient(
-        self,
-        outputs: tuple[Tensor, Tensor],
-        labels: Tensor,
-        brightness: Tensor,
-        image_weights: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def gradient(self, outputs: tuple[Tensor, Tensor], targets: Targets) -> tuple[Tensor, Tensor]:
         """Derivatives of the losses of H nets by their outputs; sets those of its own parameters.
 
         Args:
-            outputs: class logits [H, B, K], and predicted brightness [H, B].
-            labels: int64 [H, B].
-            brightness: [H, B].
-            image_weights: of the classification, [H, B].
+            outputs: class logits [H, B, K], and those of the auxiliary task, [H, B] or [H, B, A].
+            targets: of the images, [H, B].
 
         Returns:
-            [H, B, K] and [H, B].
+            In the shapes of the outputs.
         """
-        w = self._w
-        shares: tuple[float, float] | tuple[Tensor, Tensor]
-        shares = ((1 - w).view(-1, 1, 1), w.view(-1, 1)) if isinstance(w, Tensor) else (1 - w, w)
-        return two_task_gradient(outputs, labels, brightness, shares, image_weights)
+        return two_task_gradient(outputs, targets, (1 - self._w, self._w))  # type: ignore[arg-type]
 
     def parts(self, loss: Tensor, tasks: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
         """Choose the losses of a step whose means over the epoch `epoch_loss` needs."""
@@ -77,24 +68,28 @@ class Weighting:
 class LearnedWeights(Weighting):
     """Homoscedastic uncertainty (Kendall, Gal and Cipolla, CVPR 2018, section 3.2).
 
-    Each task has a variance sigma^2, learned as its logarithm s. The Gaussian likelihood of the
-    brightness gives squared / (2 sigma^2) + log(sigma); that of the class, its logits divided by
+    Each task has a variance sigma^2, learned as its logarithm s. The Gaussian likelihood of a
+    number gives squared / (2 sigma^2) + log(sigma); that of a class, its logits divided by
     sigma^2, is about log loss / sigma^2 + log(sigma):
 
-        loss = exp(-s_c) * classification + exp(-s_b) / 2 * squared + (s_c + s_b) / 2
+        loss = exp(-s_c) * classification + exp(-s_a) / 2 * squared + (s_c + s_a) / 2
 
-    It is smallest where exp(s_c) = 2 * classification and exp(s_b) = squared, which makes the
-    coefficients 1 / (2 * classification) and 1 / (2 * squared).
+    It is smallest where exp(s_c) = 2 * classification and exp(s_a) = squared, which makes the
+    coefficients 1 / (2 * classification) and 1 / (2 * squared). An auxiliary task of classes has a
+    log loss in place of squared / 2.
 
     This loss may fall below 0, and its scale changes during training. So a trial reports the loss
-    of a fixed weight, (1 - w) * classification + w * squared, where w is the `aux_weight` at the
+    of a fixed weight, (1 - w) * classification + w * auxiliary, where w is the `aux_weight` at the
     end of the epoch.
     """
 
-    def __init__(self, n_heads: int, device: torch.device | None = None) -> None:
-        """Start at variance 1, where w is 1/3."""
-        self.log_variances = nn.Parameter(torch.zeros(n_heads, 2, device=device))  # s_c, s_b
-        self._scale = torch.tensor([1.0, 0.5], device=device)
+    def __init__(
+        self, n_heads: int, device: torch.device | None = None, kind: AuxKind = "regression"
+    ) -> None:
+        """Start at variance 1, where w is 1/3, or 1/2 if both tasks have classes."""
+        self.log_variances = nn.Parameter(torch.zeros(n_heads, 2, device=device))  # s_c, s_a
+        half = 0.5 if kind == "regression" else 1.0
+        self._scale = torch.tensor([1.0, half], device=device)
 
     @property
     def aux_weight(self) -> Tensor:
@@ -102,26 +97,18 @@ class LearnedWeights(Weighting):
         weights = self._coefficients().detach()
         return weights[:, 1] / weights.sum(dim=1)
 
-    def loss(self, classification: Tensor, squared: Tensor) -> Tensor:
+    def loss(self, classification: Tensor, auxiliary: Tensor) -> Tensor:
         """As for a fixed weight; the losses of H nets, [H] each, give their sum."""
-        tasks = torch.stack([classification, squared], dim=-1)
+        tasks = torch.stack([classification, auxiliary], dim=-1)
         return (self._coefficients() * tasks + self.log_variances / 2).sum()
 
-    def gradient(
-        self,
-        outputs: tuple[Tensor, Tensor],
-        labels: Tensor,
-        brightness: Tensor,
-        image_weights: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    def gradient(self, outputs: tuple[Tensor, Tensor], targets: Targets) -> tuple[Tensor, Tensor]:
         """As for a fixed weight."""
         weights = self._coefficients().detach()
-        tasks = torch.stack(task_losses(outputs, labels, brightness, image_weights), dim=-1)
+        tasks = torch.stack(task_losses(outputs, targets), dim=-1)
         # d/ds of c * exp(-s) * task + s / 2.
         self.log_variances.grad = 0.5 - weights * tasks
-        classification, squared = weights[:, :1, None], weights[:, 1:]
-        shares = classification, squared
-        return two_task_gradient(outputs, labels, brightness, shares, image_weights)
+        return two_task_gradient(outputs, targets, (weights[:, 0], weights[:, 1]))
 
     def parts(self, loss: Tensor, tasks: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
         """The losses of both tasks; the end of the epoch decides their weights."""
@@ -129,8 +116,8 @@ class LearnedWeights(Weighting):
 
     def epoch_loss(self, *parts: Tensor) -> Tensor:
         """As for a fixed weight."""
-        classification, squared = parts
-        return mix(classification, squared, self.aux_weight.to(squared.device))
+        classification, auxiliary = parts
+        return mix(classification, auxiliary, self.aux_weight.to(auxiliary.device))
 
     def groups(self) -> list[dict[str, Any]]:
         """The log-variances, at a learning rate of their own."""
@@ -141,12 +128,14 @@ class LearnedWeights(Weighting):
         return {"aux_weight_learned": self.aux_weight}
 
     def _coefficients(self) -> Tensor:
-        """Of classification and of brightness, [S, 2]."""
+        """Of both tasks, [S, 2]."""
         return self._scale * torch.exp(-self.log_variances)
 
 
-def make_weighting(aux_weight: AuxWeight, n_heads: int, device: torch.device) -> Weighting:
+def make_weighting(
+    aux_weight: AuxWeight, n_heads: int, device: torch.device, kind: AuxKind = "regression"
+) -> Weighting:
     """Return the weighting that a configuration asks for; `auto` learns it."""
     if isinstance(aux_weight, str):
-        return LearnedWeights(n_heads, device)
+        return LearnedWeights(n_heads, device, kind)
     return Weighting(aux_weight)

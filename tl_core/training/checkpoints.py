@@ -9,7 +9,7 @@ import io
 import threading
 import time
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -130,7 +130,7 @@ class Checkpoint:
         if "scaler" in state:  # States of earlier versions have neither, and are between epochs.
             learner.scaler.load_state_dict(state["scaler"])
         part = Part(**state["part"]) if "part" in state else Part()
-        return [EpochMetrics(**metrics) for metrics in state["history"]], part
+        return [EpochMetrics.read(metrics) for metrics in state["history"]], part
 
     def save_if_due(
         self,
@@ -159,7 +159,7 @@ class Checkpoint:
             "weighting": _task_weights(learner),
             "optimizer": optimizer.state_dict(),
             "random": random_states(learner.labels.device),
-            "history": [asdict(metrics) for metrics in history],
+            "history": [metrics.plain() for metrics in history],
             "scaler": learner.scaler.state_dict(),
             "part": vars(part),
         }

@@ -147,11 +147,17 @@ def score_test(learner: Learner, split: Split) -> tuple[Scores, dict[str, Output
 
 
 def _measured(learner: Learner, outputs: Outputs, indices: np.ndarray) -> Scores:
-    labels, brightness = learner.targets(indices)
+    (labels, aux), (logits, predicted) = learner.targets(indices), outputs
+    if learner.known is not None:
+        there = np.flatnonzero(learner.known[indices])
+        at = torch.from_numpy(there)
+        # The axis of the images in both outputs.
+        aux, predicted = aux.cpu()[at], predicted.index_select(logits.ndim - 2, at)
     # On the device and in the precision of the outputs, so that nothing is rounded.
     weight = torch.as_tensor(learner.weighting.aux_weight, dtype=torch.float64, device="cpu")
     spread = learner.scale.spread.double().cpu()
-    return measure(outputs, labels.cpu(), brightness.cpu(), weight, spread)
+    outputs = Outputs(logits, predicted)
+    return measure(outputs, labels.cpu(), aux.cpu(), weight, spread, learner.task)
 
 
 def _train_and_score(
@@ -202,8 +208,8 @@ def as_metrics(
         for name in ("val_log_loss", "val_accuracy"):
             spread[f"{name}_std"] = float(values[names.index(name)].std(ddof=1))
     about: dict[str, Any] = {"epoch": epoch, "step": step, "images_per_s": images_per_s, "l2": l2}
-    metrics = EpochMetrics(**about | means | spread)
-    for name, value in vars(metrics).items():
+    metrics = EpochMetrics.read(about | means | spread)
+    for name, value in metrics.plain().items():
         if value is not None and not math.isfinite(value):
             raise DivergedError(name, value, epoch)
     return metrics

@@ -4,17 +4,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from tl_core.aux_task import BRIGHTNESS, AuxTask
 from tl_core.config import BatchNorm
 from tl_core.device import upload
 from tl_core.inputs.batches import Read, ReadChanged, ShrinkingBatches
+from tl_core.inputs.unlabelled import Unlabelled, shares
 from tl_core.models.heads import HeadStack, TwoHeadedNet
-from tl_core.objectives.losses import task_losses, two_task_loss
+from tl_core.objectives.losses import Targets, task_losses, two_task_loss
 from tl_core.objectives.metrics import hits
 from tl_core.objectives.outputs import Outputs
 from tl_core.objectives.targets import TargetScale
@@ -45,11 +46,11 @@ class Learner(ABC):
 
     model: nn.Module
     labels: Tensor
-    """int64 [N], on the device of the model, as `brightness`."""
-    brightness: Tensor
-    """float32 [N]."""
+    """int64 [N], on the device of the model, as `aux`."""
+    aux: Tensor
+    """The auxiliary target: float32 [N], or int64 [N] of classes; any value where it is missing."""
     scale: TargetScale
-    """On which brightness is learned; `predict` gives its own unit."""
+    """On which a number is learned; `predict` gives its own unit."""
     weighting: Weighting
     """Combines the losses of the two tasks into one; it may learn as well."""
     order: Callable[[int], np.ndarray]
@@ -59,15 +60,40 @@ class Learner(ABC):
     """Images in a forward pass when nothing learns."""
     class_weights: Tensor | None = field(default=None, kw_only=True)
     """Of the classification loss of training, [S, K] on the device; None to weight all alike."""
+    aux_weights: Tensor | None = field(default=None, kw_only=True)
+    """What each image counts in the auxiliary loss, [S, N] (`aux_table`); None if all alike."""
+    known: np.ndarray | None = field(default=None, kw_only=True)
+    """Which images have the auxiliary label, bool [N]; None if all have."""
+    extra: Unlabelled | None = field(default=None, kw_only=True)
+    """Images without a class label that each step sees as well."""
+    task: AuxTask = field(default=BRIGHTNESS, kw_only=True)
 
     @abstractmethod
     def inputs(self, views: np.ndarray) -> Tensor:
         """The model's input for some views."""
 
     def targets(self, views: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Labels and brightness of the views, both in the shape of `views`."""
+        """Labels and auxiliary targets of the views, both in the shape of `views`."""
         at = upload(views % len(self.labels), self.labels.device)
-        return self.labels[at], self.brightness[at]
+        return self.labels[at], self.aux[at]
+
+    def training_targets(self, views: np.ndarray, sizes: Sequence[int]) -> Targets:
+        """The targets of views [n] or [S, n], and what they count.
+
+        They are batches that have so many images with a class label, then the `extra` ones.
+        """
+        labels, aux = self.targets(views)
+        weights, aux_weights = self.image_weights(labels), None
+        if self.aux_weights is not None:
+            at = upload(views % len(self.labels), self.labels.device)
+            rows = at.reshape(len(self.aux_weights), -1)
+            aux_weights = self.aux_weights.gather(1, rows).view_as(labels)
+        if self.extra:
+            both = shares(sizes, self.extra.size)
+            of_class, of_aux = (upload(part, self.labels.device) for part in both)
+            weights = of_class.expand(labels.shape) if weights is None else weights * of_class
+            aux_weights = of_aux if aux_weights is None else aux_weights * of_aux
+        return Targets(labels, aux, weights, aux_weights)
 
     def image_weights(self, labels: Tensor) -> Tensor | None:
         """What images of these classes count in training, in the shape of `labels`."""
@@ -87,9 +113,11 @@ class Learner(ABC):
         """The outputs of every net on the images `indices`, [N], on the CPU."""
         self.model.eval()
         outputs = self.scoring.run(lambda batch: self.model(self.inputs(batch)), indices)
-        logits, brightness = zip(*outputs, strict=True)
-        restored = self.scale.restore(torch.cat(brightness, dim=-1).float())
-        return Outputs(torch.cat(logits, dim=-2).float().cpu(), restored.cpu())
+        images = outputs[0][0].ndim - 2  # The axis of the images in both outputs.
+        logits, auxiliary = (torch.cat(part, images).float() for part in zip(*outputs, strict=True))
+        if self.task.kind == "regression":
+            auxiliary = self.scale.restore(auxiliary)
+        return Outputs(logits.cpu(), auxiliary.cpu())
 
 
 @dataclass(frozen=True)
@@ -149,25 +177,33 @@ class NetLearner(Learner):
             if steps < len(self.budget.part(report)):
                 after_step(Part(steps, n_images, sums))
         *parts, accuracy = sums.cpu() / n_images
-        return self.weighting.epoch_loss(*parts), accuracy, n_images
+        n_seen = n_images + steps * (self.extra.size if self.extra else 0)
+        return self.weighting.epoch_loss(*parts), accuracy, n_seen
 
     def step(self, views: np.ndarray, optimizer: torch.optim.Optimizer, number: int = 0) -> Tensor:
-        """Learn from one batch; return the sums over it of the parts of the loss, and of hits."""
-        labels, brightness = self.targets(views)
+        """Learn from one batch and the `extra` images of the step.
+
+        Returns the sums over the batch of the parts of the loss, and of hits.
+        """
+        n = len(views)
+        if self.extra:
+            views = np.concatenate([views, self.extra.views(number)[0]])
+        targets = self.training_targets(views, [n])
         if self.read_changed:
             inputs, brightness = self.read_changed(views, number)
+            targets = targets._replace(aux=brightness) if self.task.of_pixels else targets
         else:
             inputs = self.inputs(views)
         outputs = self.model(inputs)
-        light, weights = self.scale.standardize(brightness), self.image_weights(labels)
-        tasks = task_losses(outputs, labels, light, weights)
+        targets = targets._replace(aux=self.scale.standardize(targets.aux))
+        tasks = task_losses(outputs, targets)
         loss = self.weighting.loss(*tasks)
         optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.scaler.step(optimizer)
         self.scaler.update()
-        sums = [part.detach() * len(views) for part in self.weighting.parts(loss, tasks)]
-        return torch.stack([*sums, hits(outputs[0].detach(), labels).sum()])
+        sums = [part.detach() * n for part in self.weighting.parts(loss, tasks)]
+        return torch.stack([*sums, hits(outputs[0][:n].detach(), targets.labels[:n]).sum()])
 
 
 @dataclass(frozen=True)
@@ -194,35 +230,38 @@ class StackLearner(Learner):
             Mean training loss [H] and accuracy [H], where the weights before each step score
             its images; and the number of images, summed over all seeds.
         """
-        _, batches, rates = zip(*self.budget.batches(report, self.order), strict=True)
+        steps, batches, rates = zip(*self.budget.batches(report, self.order), strict=True)
+        labelled = [batch.shape[-1] for batch in batches]
+        if extra := self.extra:
+            both = zip(batches, map(extra.views, steps), strict=True)
+            batches = tuple(np.concatenate(pair, axis=-1) for pair in both)
         views = np.concatenate(batches, axis=-1)  # [S, n]
         n_heads = len(self.model.weight) // len(views)
-        labels, brightness = (t.repeat_interleave(n_heads, dim=0) for t in self.targets(views))
-        brightness = self.scale.standardize(brightness)
+        targets = self.training_targets(views, labelled).for_heads(n_heads)
+        targets = targets._replace(aux=self.scale.standardize(targets.aux))
         sizes = [batch.shape[-1] for batch in batches]
-        at = upload(views, self.rows.device)
-        weights = self.image_weights(labels)
-        parts = [torch.split(t, sizes, -1) for t in (at, labels, brightness)]
-        each = [None] * len(sizes) if weights is None else torch.split(weights, sizes, -1)
+        at = torch.split(upload(views, self.rows.device), sizes, -1)
         outputs = []
-        for rate, some, *targets in zip(rates, *parts, each, strict=True):
-            outputs.append(self._step(some, targets))
+        for rate, some, of_step in zip(rates, at, targets.split(sizes), strict=True):
+            outputs.append(self._step(some, of_step))
             optimizer.step(rate)
-        whole = torch.cat([o[0] for o in outputs], -2), torch.cat([o[1] for o in outputs], -1)
-        loss = two_task_loss(whole, labels, brightness, self.weighting.aux_weight, weights)
-        accuracy = hits(whole[0], labels).float().mean(dim=-1)
+        logits = torch.cat([o[0] for o in outputs], dim=1)
+        auxiliary = torch.cat([o[1] for o in outputs], dim=1)
+        loss = two_task_loss((logits, auxiliary), targets, self.weighting.aux_weight)
+        right = hits(logits, targets.labels).float()
+        if extra and targets.image_weights is not None:
+            right = right * (targets.image_weights > 0)
+        accuracy = right.sum(dim=-1) / sum(labelled)
         return loss.cpu(), accuracy.cpu(), views.size
 
-    def _step(self, views: Tensor, targets: Sequence[Any]) -> tuple[Tensor, Tensor]:
-        """Set the gradients of one batch; return the outputs.
+    def _step(self, views: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
+        """Set the gradients of one batch [S, B]; return the outputs.
 
-        Args:
-            views: [S, B].
-            targets: labels, brightness and the images' weights or None, [H, B] each.
+        The targets are those of each head, [H, B].
         """
         # Four times as fast as rows[views] on a CPU.
         features = self.rows.index_select(0, views.flatten()).view(*views.shape, -1)
         outputs: tuple[Tensor, Tensor] = self.model(features)
-        gradient = self.weighting.gradient(outputs, *targets)
+        gradient = self.weighting.gradient(outputs, targets)
         self.model.backward(features, *gradient)
         return outputs

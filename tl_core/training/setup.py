@@ -7,13 +7,16 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from tl_core.aux_task import NAME
 from tl_core.config import FROZEN, Precision, TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.data.splits import Split
 from tl_core.inputs.features import load_features
+from tl_core.inputs.unlabelled import Unlabelled, aux_table
 from tl_core.models.backbones import Backbone, library_versions, load_backbone
 from tl_core.models.heads import Heads
 from tl_core.objectives.class_weights import balanced
@@ -36,9 +39,11 @@ class Inputs:
     long as one thread if another program has one of the cores."""
 
     def targets(self) -> tuple[Tensor, Tensor]:
-        """Labels [N] and brightness [N], on the device."""
-        labels, brightness = map(torch.from_numpy, (self.images.labels, self.images.brightness))
-        return labels.to(self.device), brightness.to(self.device)
+        """Labels [N] and auxiliary targets [N], 0 where they are missing, on the device."""
+        aux = self.images.aux
+        filled = np.where(aux.known, aux.values, 0).astype(aux.values.dtype)
+        labels, targets = map(torch.from_numpy, (self.images.labels, filled))
+        return labels.to(self.device), targets.to(self.device)
 
 
 class Setup:
@@ -55,7 +60,10 @@ class Setup:
             raise ValueError(f"images are {found} px, config says {wanted} px")
         if images.resize != config.resize:
             raise ValueError(f"images are resized by {images.resize}, config says {config.resize}")
+        if images.aux.task.name != config.aux:
+            raise ValueError(f"images have aux {images.aux.task.name}, config says {config.aux}")
         self.config, self.inputs = config, inputs
+        self.task = images.aux.task
         self.backbone = load_for(config)
         self.mirror = len(images.labels) if config.hflip else 0
         """N, if training sees mirror images, else 0."""
@@ -93,7 +101,7 @@ class Setup:
         # Heads are drawn on the CPU. `torch.manual_seed` also takes down the call's stack for each
         # kind of GPU that is not there, which takes milliseconds.
         torch.default_generator.manual_seed(seed)
-        return Heads(self.backbone.n_features, len(self.inputs.images.classes))
+        return Heads(self.backbone.n_features, len(self.inputs.images.classes), self.task)
 
     def class_weights(self, seeds: Sequence[int]) -> Tensor | None:
         """What each class counts in each seed's training, [S, K] on the device.
@@ -108,17 +116,54 @@ class Setup:
         return torch.stack(each).to(self.inputs.device)
 
     def scale(self, seeds: Sequence[int]) -> TargetScale:
-        """The scale on which each seed learns brightness, [S]."""
-        if self.config.aux_target == "raw":
+        """The scale on which each seed learns the auxiliary task, [S]."""
+        if self.config.aux_target == "raw" or self.task.kind != "regression":
             return TargetScale.raw(len(seeds), self.inputs.device)
-        return TargetScale.of(self.inputs.targets()[1], [self.split(s).train for s in seeds])
+        return TargetScale.of(self.inputs.targets()[1], [self.teaching(s) for s in seeds])
+
+    def teaching(self, seed: int) -> np.ndarray:
+        """The images from which a seed learns the auxiliary task, sorted."""
+        images, split, on = self.inputs.images, self.split(seed), self.config.aux_on
+        rest = split.train
+        if on == "all":
+            rest = np.setdiff1d(images.rules.pool(len(images.labels)), [*split.val, *split.test])
+        return images.aux.teaching(on, split.train, rest)
+
+    def auxiliary(self, seeds: Sequence[int], learned: bool) -> dict[str, Any]:
+        """What a learner needs for the auxiliary task of some seeds.
+
+        Where no weight makes it count, images without a class label are left out: they would change
+        nothing.
+        """
+        if self.task.kind == "none":
+            return {"task": self.task}
+        aux, trains = self.inputs.images.aux, [self.split(seed).train for seed in seeds]
+        others = [train[:0] for train in trains]
+        if learned and self.config.aux_on == "all":
+            each = zip(seeds, trains, strict=True)
+            found = [np.setdiff1d(self.teaching(seed), train) for seed, train in each]
+            others = found if all(map(len, found)) else others
+        table = aux_table(aux.known, trains, others)
+        extra = None
+        if any(map(len, others)):
+            extra = Unlabelled(others, seeds, self.config.batch_size, self.mirror)
+        weights = None if table is None else torch.from_numpy(table).to(self.inputs.device)
+        known = None if aux.known.all() else aux.known
+        return {"task": self.task, "known": known, "aux_weights": weights, "extra": extra}
 
     def identity(self) -> dict[str, Any]:
         """What decides the trial's numbers, as plain values."""
+        images = self.inputs.images
+        # Those of earlier versions name no auxiliary task.
+        task: dict[str, Any] = {"aux": self.config.aux, "aux_on": self.config.aux_on}
+        if images.own_aux:
+            task["aux_labels"] = images.own_aux.digest
+        if task == {"aux": NAME, "aux_on": "labelled"}:
+            task = {}
         # The content of a weights file counts, not its path on this machine.
-        inputs = {"image_set": self.inputs.images.key, "weights_id": self.backbone.weights_id}
+        inputs = {"image_set": images.key, "weights_id": self.backbone.weights_id}
         where = {"device": self.inputs.device.type, **library_versions()}
-        return self.config.model_dump(exclude={"weights"}) | inputs | where
+        return self.config.model_dump(exclude={"weights", "aux", "aux_on"}) | task | inputs | where
 
 
 def needs_pretrained(mode: str) -> bool:

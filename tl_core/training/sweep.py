@@ -18,7 +18,7 @@ import torch
 from tl_core.config import EpochMetrics, TrialConfig
 from tl_core.errors import DivergedError
 from tl_core.inputs.batches import stacked_order
-from tl_core.linear.probe import Probe, solve_probe
+from tl_core.linear.probe import AuxRows, Probe, solve_probe
 from tl_core.models.heads import Heads, HeadStack
 from tl_core.objectives.outputs import Outputs
 from tl_core.objectives.targets import TargetScale
@@ -180,12 +180,13 @@ def _fit(
     device = setup.inputs.device
     stack = HeadStack([heads[seed] for seed, trials in part.items() for _ in trials])
     if setup.config.aux_weight == "auto":
-        weighting: Weighting = LearnedWeights(len(owners), device)
+        weighting: Weighting = LearnedWeights(len(owners), device, setup.task.kind)
     else:
         weights = [float(config.aux_weight) for config in owners]
         weighting = Weighting(torch.tensor(weights, device=device))
     scale = setup.scale([*part]).each(len(owners) // len(part))
-    learner = _learner(setup, [*part], stack, weighting, scale)
+    learned = any(config.aux_weight != 0 for config in owners)
+    learner = _learner(setup, [*part], stack, weighting, scale, learned)
     split = setup.split(setup.config.seed)
     rates = [config.lr for config in owners if config.lr is not None]
     reports = fit_stack(learner, split, setup.config, rates)
@@ -222,10 +223,11 @@ def _solve(
 def solve_heads(setup: Setup, seeds: Sequence[int]) -> tuple[Probe, HeadStack]:
     """Return the probes of some seeds, and heads that hold them."""
     data, trains = setup.inputs, [setup.split(seed).train for seed in seeds]
-    val = setup.split(seeds[0]).val
-    n_classes = len(data.images.classes)
-    weights = setup.class_weights(seeds)
-    probe = solve_probe(setup.rows, *data.targets(), trains, val, n_classes, class_weights=weights)
+    val, aux = setup.split(seeds[0]).val, data.images.aux
+    taught = [setup.teaching(seed) for seed in seeds]
+    second = AuxRows(setup.task, taught, val[aux.known[val]])
+    n_classes, weights = len(data.images.classes), setup.class_weights(seeds)
+    probe = solve_probe(setup.rows, *data.targets(), trains, val, n_classes, weights, second)
     stack = HeadStack([setup.heads(seed) for seed in seeds]).to(data.device)
     with torch.no_grad():
         stack.weight.copy_(probe.weight)
@@ -239,13 +241,15 @@ def _learner(
     stack: HeadStack,
     weighting: Weighting,
     scale: TargetScale,
+    learned: bool = False,
 ) -> StackLearner:
     trains = [setup.split(seed).train for seed in seeds]
     order = partial(stacked_order, trains, seeds, mirror=setup.mirror)
     budget = Budget.of(setup.config, max(map(len, trains)))
     targets, stack = setup.inputs.targets(), stack.to(setup.inputs.device)
     data = (*targets, scale, weighting, order, budget, EVAL_ROWS, setup.rows)
-    return StackLearner(stack, *data, class_weights=setup.class_weights(seeds))
+    weights = setup.class_weights(seeds)
+    return StackLearner(stack, *data, class_weights=weights, **setup.auxiliary(seeds, learned))
 
 
 def _copy(setup: Setup, stack: HeadStack, scale: TargetScale, number: int) -> Heads:

@@ -188,14 +188,15 @@ def _net_learner(
         use_private_cache(i.cache)
         model.network.compile()
     order = partial(epoch_order, split.train, c.seed, mirror=setup.mirror)
-    weighting = make_weighting(c.aux_weight, 1, i.device)
+    weighting = make_weighting(c.aux_weight, 1, i.device, setup.task.kind)
     budget, size = Budget.of(c, len(split.train)), eval_batch(i.device, i.images.image_size)
     changed, augment = None, make_augment(c.augment, c.seed)
     if augment:
         changed = augmented_reader(i.images, setup.backbone, i.device, augment)
     data = (*i.targets(), scale, weighting, order, budget, size)
     weights = setup.class_weights([c.seed])
-    return NetLearner(model, *data, read, c.batchnorm, changed, class_weights=weights)
+    second = setup.auxiliary([c.seed], learned=c.aux_weight != 0)
+    return NetLearner(model, *data, read, c.batchnorm, changed, class_weights=weights, **second)
 
 
 def chance_warning(config: TrialConfig, images: ImageSet, last: EpochMetrics) -> str | None:

@@ -12,7 +12,8 @@ from benchmarks.speed.bench import Bench
 from benchmarks.speed.harness import Row, agree, measured, rounds
 from tl_core.data.splits import Split, make_split
 from tl_core.inputs.features import load_features
-from tl_core.linear.probe import Probe, penalty_grid, solve_probe
+from tl_core.linear.probe import Probe, solve_probe
+from tl_core.linear.subset import penalty_grid
 from tl_core.models.heads import probabilities
 
 _RATIO = 0.1

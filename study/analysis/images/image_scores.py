@@ -6,6 +6,7 @@ from functools import cached_property, partial
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from study.analysis.images.calibration import bins_of, fit_temperature
 from study.intervals.by_class import Interval, balanced_accuracy_interval, macro_f1_interval
@@ -15,10 +16,11 @@ from study.intervals.grouped_by_class import (
     balanced_accuracy_table,
     macro_f1_table,
 )
-from study.intervals.linear import calibration_values, r2_values
+from study.intervals.linear import calibration_values, r2_values, skill_values
 from study.intervals.pigeonhole import auroc_draws, auroc_interval
 from study.intervals.two_way import DIFFERENCE_PSEUDO, SHARE_PSEUDO, TInterval, two_way
 from study.records.outputs import Targets
+from tl_core.aux_task import BRIGHTNESS, AuxTask
 from tl_core.models.heads import choose, probabilities
 from tl_core.objectives.losses import log_losses
 from tl_core.objectives.metrics import hits
@@ -35,12 +37,13 @@ class ImageScores:
     """float64 [N, 1] for two classes, else [N, K]."""
     values: dict[str, np.ndarray]
     """float64 [N] for each score that is the mean over the images: `test_accuracy`,
-    `test_log_loss`, `test_brightness_mae`; and, by linear values (`study.intervals.linear`),
-    `test_calibration_mse` and `test_brightness_r2`. Those with `_scaled` are after temperature
-    scaling. No R2 if all images are equally bright."""
+    `test_log_loss`, that of the auxiliary task such as `test_brightness_mae`; and, by linear values
+    (`study.intervals.linear`), `test_calibration_mse` and its skill, such as `test_brightness_r2`.
+    Those with `_scaled` are after temperature scaling. Those of the auxiliary task are NaN where
+    its label is missing, and no skill is there if all labels are the same."""
     scores: dict[str, float] = field(default_factory=dict)
-    """Those that a trial does not compute itself. `test_brightness_mae_baseline` is that of
-    predicting the training photos' mean."""
+    """Those that a trial does not compute itself. `test_brightness_mae_baseline`, and that of any
+    other auxiliary task, is the score of the constant that fits the training photos best."""
     groups: np.ndarray | None = None
     """int64 [N], from 0 to G - 1: images that are alike; None if each is its own."""
     named: bool = False
@@ -68,7 +71,10 @@ class ImageScores:
 
 
 def score_images(
-    outputs: Mapping[str, Outputs], targets: Mapping[str, Targets], named: bool = False
+    outputs: Mapping[str, Outputs],
+    targets: Mapping[str, Targets],
+    named: bool = False,
+    task: AuxTask = BRIGHTNESS,
 ) -> ImageScores:
     """Score every test image; validation gives the temperature.
 
@@ -76,27 +82,52 @@ def score_images(
         outputs: of one network, on `val` and `test`.
         targets: of the same images.
         named: whether users named the groups of images.
+        task: the auxiliary one.
     """
     test, truth = outputs["test"], targets["test"]
     logits, labels = test.logits.double(), torch.from_numpy(truth.labels)
     temperature = fit_temperature(outputs["val"].logits.numpy(), targets["val"].labels)
     right = hits(logits, labels).double().numpy()
-    light, predicted = truth.brightness.astype(float), test.brightness.double().numpy()
     groups = None if truth.groups is None else number_groups(truth.groups)
-    values = {"test_accuracy": right, "test_brightness_mae": np.abs(predicted - light)}
+    values = {"test_accuracy": right, **_of_task(task, test.auxiliary, truth.aux)}
     for name, scaled in (("", logits), ("_scaled", logits / temperature)):
         values[f"test_log_loss{name}"] = log_losses(scaled, labels).numpy()
         confidence = probabilities(scaled).amax(dim=-1).numpy()
         gaps, bins = right - confidence, bins_of(confidence)
         values[f"test_calibration_mse{name}"] = calibration_values(gaps, bins, groups)
-    if np.ptp(light) > 0:
-        values["test_brightness_r2"] = r2_values(predicted, light)
     own = ("test_log_loss_scaled", "test_calibration_mse", "test_calibration_mse_scaled")
     scores = {name: float(values[name].mean()) for name in own}
-    if truth.train_brightness is not None:
-        off = np.abs(light - truth.train_brightness).mean()
-        scores["test_brightness_mae_baseline"] = float(off)
+    if truth.constant is not None:
+        name = task.scores[0]
+        constant = _against(task, np.full(len(labels), truth.constant), truth.aux)
+        scores[f"test_{name}_baseline"] = float(np.nanmean(constant))
     return ImageScores(truth.labels, logits.numpy(), values, scores, groups, named)
+
+
+def _of_task(task: AuxTask, outputs: Tensor, target: np.ndarray) -> dict[str, np.ndarray]:
+    """The scores of the auxiliary task of each image, [N] each, NaN where its label is missing."""
+    if task.kind == "none":
+        return {}
+    is_number = task.kind == "regression"
+    said = (outputs.double() if is_number else choose(outputs)).numpy()
+    first, second = (f"test_{name}" for name in task.scores)
+    own = _against(task, said, target)
+    there = ~np.isnan(own)
+    if not np.ptp(target[there]):
+        return {first: own}
+    skill = np.full(len(own), np.nan)
+    if is_number:
+        skill[there] = r2_values(said[there], target[there].astype(float))
+    else:
+        skill[there] = skill_values(own[there], target[there])
+    return {first: own, second: skill}
+
+
+def _against(task: AuxTask, said: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The error of each image in the task's own unit, or whether its class is right, [N]."""
+    if task.kind == "regression":
+        return np.asarray(np.abs(said - target.astype(float)))
+    return np.where(target < 0, np.nan, said == target)
 
 
 def _auroc(networks: Sequence[ImageScores], minus: Sequence[ImageScores]) -> TInterval:

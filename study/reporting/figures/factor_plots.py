@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from study.records.trial_record import TrialRecord
 from study.reporting.figures import style
 from study.reporting.figures.values import trial_text
+from tl_core.aux_task import AuxTask
 from tl_core.config import Metric
 
 AUTO = 1.1
@@ -50,16 +51,17 @@ def draw_learning_rates(
 
 
 def draw_aux_weights(
-    records: Sequence[TrialRecord], metric: Metric, images: int, title: str
+    records: Sequence[TrialRecord], metric: Metric, task: AuxTask, images: int, title: str
 ) -> style.Plot:
-    """Draw classification and brightness error over the auxiliary weight, and against each other.
+    """Draw the scores of both tasks over the auxiliary weight, and against each other.
 
     `metric` scores the classification. Larger points have more training images; `images` is the
     size of the whole data set.
     """
     figure = style.new_figure(title, 3.3)
     left, middle, right = figure.subplots(1, 3)
-    scores: list[tuple[Axes, Metric]] = [(left, metric), (middle, "val_brightness_mae")]
+    own = f"val_{task.scores[0]}"
+    scores: list[tuple[Axes, str]] = [(left, metric), (middle, own)]
     for axes, score in scores:
         figure.values += _scatter(
             axes,
@@ -78,13 +80,14 @@ def draw_aux_weights(
     figure.values += _scatter(
         right,
         records,
-        lambda r: r.value("val_brightness_mae") or 0.0,
+        lambda r: r.value(own) or 0.0,
         metric,
         images,
         lambda r: shades(color_of(aux_position(r))),
     )
-    style.log_x(right)
-    right.set_xlabel("val_brightness_mae")
+    if style.is_unbounded(own):
+        style.log_x(right)
+    right.set_xlabel(own)
     style.score_axis(right, metric)
     figure.colorbar(ScalarMappable(color_of, shades), ax=right, label="aux_weight")
     keys = [
@@ -123,7 +126,7 @@ def _scatter(
     axes: Axes,
     records: Sequence[TrialRecord],
     x: Callable[[TrialRecord], float],
-    metric: Metric,
+    metric: str,
     images: int,
     color: Callable[[TrialRecord], Any],
 ) -> list[style.Value]:

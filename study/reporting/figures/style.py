@@ -16,7 +16,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from study.records.trial_record import TrialRecord
 from study.reporting.figures.fonts import BASE, text_width
-from tl_core.config import DIRECTIONS, MODES, Metric, Mode
+from tl_core.config import MODES, Mode, direction
 from tl_core.text import printable
 
 # Okabe and Ito's colours suit colour-blind readers; the markers differ in black and white.
@@ -150,8 +150,7 @@ def _legend_width(widths: Sequence[float], ncols: int) -> float:
 
 def score_axis(axes: Axes, name: str) -> None:
     """Make y a score; an unbounded score has a log scale, so that outliers hide no other point."""
-    metric: Metric = name.replace("test_", "val_")  # type: ignore[assignment]
-    better = "lower" if DIRECTIONS[metric] == "min" else "higher"
+    better = "lower" if direction(name.replace("test_", "val_")) == "min" else "higher"
     axes.set_ylabel(f"{name} ({better} is better)")
     if is_unbounded(name):
         axes.set_yscale("log", nonpositive="clip")

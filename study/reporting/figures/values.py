@@ -4,7 +4,6 @@ from study.analysis.estimates import CellSummary
 from study.analysis.extrapolation import Extrapolation
 from study.answers.phrases import seeds, show_rate, show_weight
 from study.records.trial_record import TrialRecord
-from tl_core.config import Metric
 
 
 def cell_text(cell: CellSummary, score: str, images: int) -> str:
@@ -34,7 +33,7 @@ def expected_text(found: Extrapolation, times: int, images: int) -> str:
     )
 
 
-def trial_text(record: TrialRecord, metric: Metric, images: int) -> str:
+def trial_text(record: TrialRecord, metric: str, images: int) -> str:
     """Return the lines on a trial and its score, if it has one."""
     c, value = record.config, record.value(metric)
     status = {"pruned": ", stopped early", "failed": ", failed"}.get(record.status, "")

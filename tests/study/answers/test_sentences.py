@@ -2,8 +2,9 @@ from dataclasses import replace
 
 from study.analysis.comparisons import Difference, MultiTask
 from study.analysis.estimates import Cell
-from study.answers.sentences import auxiliary_effect
+from study.answers.sentences import auxiliary_effect, no_auxiliary_effect, task_error
 from study.intervals.estimate import Estimate
+from tl_core.aux_task import NO_TASK, AuxTask
 
 
 def test_auxiliary_task_at_two_ratios() -> None:
@@ -22,7 +23,7 @@ def test_auxiliary_task_at_two_ratios() -> None:
         "log loss changed by -0.020 (-0.030 to -0.010)."
     )
     unclear = task(0.8, -0.03, 0.2, True)
-    unclear = replace(unclear, r2=Estimate(0.2, -0.1, 0.45, 5, images=60))
+    unclear = replace(unclear, skill=Estimate(0.2, -0.1, 0.45, 5, images=60))
     assert auxiliary_effect(unclear).endswith(
         "The task is not shown to be learned (mean error 0.040 on a scale of 0 to 1, 0.120 for the "
         "training mean, R2 0.20 (-0.10 to 0.45))."
@@ -33,3 +34,31 @@ def test_auxiliary_task_at_two_ratios() -> None:
         "with 80 % of the images predicts it no better than a constant (mean error 0.040"
     )
     assert unlearned.endswith("R2 -0.10). So whether it helps can't be told.")
+
+
+def of_task(task: AuxTask, skill: float, error: float, baseline: float | None) -> MultiTask:
+    cell = Cell("finetune", 0.1)
+    change = Estimate(0.02, 0.01, 0.03, 5, images=60)
+    by_score = {"test_log_loss": Difference(cell, cell, "test_log_loss", change)}
+    r2, own = (Estimate(value, None, None, 5) for value in (skill, error))
+    return MultiTask(cell, 0.3, by_score, r2, own, baseline, True, task)
+
+
+def test_words_and_units_come_from_the_task() -> None:
+    age = of_task(AuxTask("age", "regression"), 0.5, 3.21, 6.25)
+    assert task_error(age) == (
+        "mean error 3.21 in the column's unit, 6.25 for the training mean, R2 0.50"
+    )
+    said = auxiliary_effect(age)
+    assert said.startswith("The auxiliary task, predicting age, hurt. In fine-tuning with 10 %")
+    assert "brightness" not in said
+    coat = of_task(AuxTask("coat", "classification", ("a", "b")), 0.5, 0.75, 0.5)
+    assert task_error(coat) == "accuracy 75.0 %, 50.0 % for the most frequent class"
+    worse = of_task(coat.task, -0.1, 0.45, 0.5)
+    assert auxiliary_effect(worse) == (
+        "The auxiliary task, predicting coat, was not learned at weight 0.3: fine-tuning with 10 % "
+        "of the images predicts it no better than a constant (accuracy 45.0 %, 50.0 % for the most "
+        "frequent class). So whether it helps can't be told."
+    )
+    none = no_auxiliary_effect((0.0,), 0.0, ["finetune"], NO_TASK)
+    assert none == "There is no auxiliary task (--aux none)."

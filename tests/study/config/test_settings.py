@@ -7,7 +7,7 @@ from pyarrow import fs
 from study.config.command_line import parse
 from study.config.defaults import DEBUG, DEFAULTS, DEMO, PRESETS
 from study.config.settings import Settings, is_range
-from study.config.validate import resolve
+from study.config.validate import command_of, resolve
 from study.config.values import STORES
 from study.search.space import single_config
 from tests.support.studies.builders import make_settings
@@ -140,6 +140,16 @@ def test_all_faults_are_found_and_the_rest_can_still_be_checked() -> None:
     ("--mode probe finetune partial --augment crop",
      "--augment crop: has too many views to cache, and --mode partial probe learns from cached "
      "activations; use none or flip"),
+    ("--data t.csv --aux none --aux-weight 0 0.5",
+     "--aux-weight 0.0 0.5: --aux none has nothing to weight; leave it out"),
+    ("--data photos --aux-type regression",
+     "--aux-type regression: is read only if --aux names COLUMN"),
+    ("--data t.csv --aux none --aux-on all",
+     "--aux-on all: is read only if --aux names COLUMN or brightness"),
+    ("--data t.csv --aux coat --aux-type classification --aux-target raw",
+     "--aux-target raw: is read only if --aux names a number"),
+    ("--data t.csv --aux age --metric val_brightness_r2",
+     "--metric val_brightness_r2: needs --aux brightness, not age"),
     ("--no-confirm --confirm-seeds 3", "--confirm-seeds is not read with --no-confirm"),
     ("--objective pareto --design joint --train-ratio 0.1",
      "--objective pareto needs several ratios: --train-ratio 0.1 0.8"),
@@ -202,3 +212,21 @@ def test_preset_is_one_trial_of_the_article(name: str, data: dict[str, str]) -> 
     assert c.split_seed == (42 if name == "resnet50" else 0)
     assert set(PRESETS) == set(ARTICLE)
     assert PRESETS[name].about
+
+
+@pytest.mark.parametrize(("aux", "given", "weight", "on"), [
+    ("brightness", {}, (0.0, 0.9), "labelled"),
+    ("brightness", {"aux_on": "all"}, (0.0, 0.9), "all"),
+    ("age", {}, (0.0, 0.9), "all"),
+    ("age", {"aux_on": "labelled"}, (0.0, 0.9), "labelled"),
+    ("none", {}, (0.0,), "labelled"),
+])  # fmt: skip
+def test_defaults_of_the_auxiliary_task(
+    aux: str, given: dict[str, Any], weight: tuple[float, ...], on: str
+) -> None:
+    settings, faults = resolve({"data": "t.csv", "aux": aux, **given})
+    assert faults == []
+    assert (settings.aux_weight, settings.aux_images, settings.task.name) == (weight, on, aux)
+    words = command_of(settings.model_copy(update={"precision": "fp32"})).split()
+    assert ("--aux-weight" in words) is False
+    assert ("--aux-on" in words) is bool(given)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from study.preflight import checks, prepare, setup, torch_checks
+from study.preflight import checks, setup, torch_checks
 from study.preflight.checks import PET, QUICK, Check, fit_ratios, run_checks
 from study.preflight.prepare import prepare_new
 from study.preflight.setup import Setup, new_setup
@@ -97,7 +97,7 @@ def test_a_start_resolves_asks_and_fits_once(
 ) -> None:
     calls = Counter[str]()
     server = "http://127.0.0.1:5000"
-    ask = {"resolve": setup, "find_data": checks, "fit_ratios": checks, "fit_ratios ": prepare}
+    ask = {"resolve": setup, "find_data": checks, "fit_ratios": checks}
     for name, module in (ask | {"check_server": torch_checks}).items():
         original = getattr(module, name.strip())
 

@@ -1,4 +1,3 @@
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -93,12 +92,13 @@ def test_row_has_factors_last_epoch_and_test_scores() -> None:
     record = make_record(3, log_losses=(0.25, 0.5), **factors)
     assert record.value("val_log_loss") == 0.5
     record.test, record.wall_s = {"test_accuracy": 0.9}, 1.23456
-    last = asdict(make_epoch(val_log_loss=0.5))
+    last = make_epoch(val_log_loss=0.5).plain()
     del last["epoch"]
     recipe = {
         "unfreeze": None, "batchnorm": "frozen", "min_steps": 200, "schedule": "cosine",
         "weight_decay": 0.01, "head_lr_ratio": 10.0, "layer_decay": 1.0, "resize": "squash",
-        "augment": "none", "aux_target": "standardized", "class_weights": "none",
+        "augment": "none", "aux": "brightness", "aux_on": "labelled",
+        "aux_target": "standardized", "class_weights": "none",
     }  # fmt: skip
     expected = {"trial": 3, "status": "done", **factors, **recipe, "seeds": 1, "epochs": 2, **last}
     expected |= {"test_accuracy": 0.9, "wall_s": 1.235, "error": None}

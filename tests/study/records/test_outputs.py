@@ -19,7 +19,7 @@ def test_outputs_are_read_only_if_they_are_those_written(tmp_path: Path) -> None
     found = read_outputs(tmp_path, 7, sha256)
     assert found
     assert found["test"].logits.tolist() == [[0.5], [-1.0]]
-    assert found["test"].brightness.tolist() == [0.25, 0.75]
+    assert found["test"].auxiliary.tolist() == [0.25, 0.75]
     file = tmp_path / "outputs" / "7.npz"
     file.write_bytes(file.read_bytes() + b"x")
     assert read_outputs(tmp_path, 7, sha256) is None
@@ -35,8 +35,8 @@ def test_targets_are_those_of_validation_and_test(images: ImageSet, tmp_path: Pa
     assert found
     for name, rows in (("val", split.val), ("test", split.test)):
         np.testing.assert_array_equal(found[name].labels, images.labels[rows])
-        np.testing.assert_array_equal(found[name].brightness, images.brightness[rows])
+        np.testing.assert_array_equal(found[name].aux, images.brightness[rows])
         mean = images.brightness[split.train].mean()
-        assert found[name].train_brightness == pytest.approx(mean)
+        assert found[name].constant == pytest.approx(mean)
     (tmp_path / "outputs" / "targets.npz").write_bytes(b"PK no archive")
     assert read_targets(tmp_path, sha256) is None

@@ -18,11 +18,11 @@ from tl_core.errors import InputError
 
 FOLDER = Path("runs/mine")
 COLUMNS = (
-    "trial status mode train_ratio lr aux_weight aux_target class_weights unfreeze resize augment "
-    "batchnorm min_steps schedule weight_decay head_lr_ratio layer_decay seed seeds epochs "
-    "train_loss train_accuracy val_loss val_log_loss val_accuracy val_auroc val_brightness_mae "
-    "val_brightness_r2 images_per_s val_balanced_accuracy val_macro_f1 val_log_loss_std "
-    "val_accuracy_std aux_weight_learned step l2 wall_s error"
+    "trial status mode train_ratio lr aux_weight aux aux_on aux_target class_weights unfreeze "
+    "resize augment batchnorm min_steps schedule weight_decay head_lr_ratio layer_decay seed "
+    "seeds epochs train_loss train_accuracy val_loss val_log_loss val_accuracy val_auroc "
+    "val_brightness_mae val_brightness_r2 images_per_s val_balanced_accuracy val_macro_f1 "
+    "val_log_loss_std val_accuracy_std aux_weight_learned step l2 wall_s error"
 )
 
 
@@ -54,6 +54,7 @@ def test_study_json_is_written_at_the_start(settings: Settings, images: ImageSet
         "images": 40, "image_size": 32,
         "classes": {"cat": 20, "dog": 20}, "skipped": ["cat/x.jpg: OSError: broken"],
         "ratio_base": 40, "largest_ratio": 0.8, "groups_by": None, "notes": [],
+        "aux": {"name": "brightness", "kind": "regression", "classes": [], "images": 40},
         "scales": {},
     }  # fmt: skip
     assert set(study["versions"]) >= {"python", "torch", "ray", "optuna", "mlflow", "tl-study"}

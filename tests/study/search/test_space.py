@@ -70,6 +70,7 @@ def test_drawn_parameters_become_the_trial_they_stand_for(mode: Mode) -> None:
         "seed": 5, "seeds": 8 if mode in FROZEN else 1, "split_seed": 6, "precision": "fp32",
         "augment": "flip", "compile": mode not in FROZEN,  # Heads on features are not compiled.
         "resize": "pad", "min_steps": 50, "schedule": "constant", "weight_decay": 0.01,
+        "aux": "brightness", "aux_on": "labelled",
         "aux_target": "standardized", "class_weights": "balanced",
         "batchnorm": "train" if mode == "scratch" else "frozen", "layer_decay": 1.0,
         "head_lr_ratio": 10.0 if mode == "finetune" else 1.0,

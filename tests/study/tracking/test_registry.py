@@ -92,8 +92,8 @@ def test_the_registered_model_predicts_any_number_of_pictures(registered: Store,
         table = loaded.predict(pngs(n))
         expected = list(make_model().predict(BytesIO(content) for content in pngs(n)["image"]))
         assert table["class"].tolist() == [each.class_name for each in expected]
-        for column in ("probability", "brightness"):
-            values = [getattr(each, column) for each in expected]
+        for column, name in (("probability", "probability"), ("brightness", "auxiliary")):
+            values = [getattr(each, name) for each in expected]
             assert table[column].tolist() == pytest.approx(values)
     assert loaded.metadata.metadata == {"backbone": "shared_mlp", "classes": ["cat", "dog"]}
     assert_signature_fits(loaded, ["class", "probability", "probabilities", "brightness"])

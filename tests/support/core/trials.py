@@ -43,7 +43,8 @@ class Trials:
 def with_r2(result: TrialResult, r2: float) -> TrialResult:
     """A result whose brightness is as well learned as that."""
     *before, last = result.history
-    return replace(result, history=(*before, replace(last, val_brightness_r2=r2)))
+    learned = replace(last, aux={**last.aux, "val_brightness_r2": r2})
+    return replace(result, history=(*before, learned))
 
 
 def untimed(result: TrialResult) -> list[EpochMetrics]:

@@ -28,7 +28,7 @@ def make_epoch(epoch: int = 1, **given: float | None) -> EpochMetrics:
         "val_brightness_r2": -0.5, "images_per_s": 1000.0,
         "val_balanced_accuracy": 0.8125, "val_macro_f1": 0.78125,
     }  # fmt: skip
-    return EpochMetrics(epoch=epoch, **(values | given))
+    return EpochMetrics.read({"epoch": epoch, **values, **given})
 
 
 def make_config(**given: Any) -> TrialConfig:

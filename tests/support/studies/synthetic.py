@@ -154,7 +154,7 @@ class Synthetic:
         record.test = {
             "test_accuracy": round((1 - 0.38 * min(loss, 1.3)) * TEST_IMAGES) / TEST_IMAGES,
             "test_log_loss": loss, "test_auroc": 1 - 0.2 * min(loss, 1.3), "test_loss": loss,
-            "test_brightness_mae": last.val_brightness_mae, "test_brightness_r2": 0.5,
+            "test_brightness_mae": last.aux["val_brightness_mae"], "test_brightness_r2": 0.5,
         }  # fmt: skip
         return record
 

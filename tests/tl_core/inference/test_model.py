@@ -41,7 +41,7 @@ def test_pictures_give_what_the_decoded_data_set_gives(
     rows = np.arange(len(images.ids))
     logits, brightness = model.outputs(images.pixels, rows)
     message = model.predict(odd_folder / name for name in images.ids)
-    assert [p.brightness for p in message] == brightness.tolist()
+    assert [p.auxiliary for p in message] == brightness.tolist()
     assert [p.probabilities[1] for p in message] == torch.sigmoid(logits)[:, 0].tolist()
     model.net.train()
     assert torch.equal(model.outputs(images.pixels, rows)[0], logits), "in eval mode whatever it is"
@@ -66,8 +66,8 @@ def test_a_trained_net_says_what_its_trial_was_scored_on(trials: Trials, mode: s
     message = model.predict(Path(images.name) / images.ids[i] for i in val)
     truth = [p.probabilities[label] for p, label in zip(message, images.labels[val], strict=True)]
     assert -np.log(truth).mean() == pytest.approx(result.history[-1].val_log_loss, rel=1e-4)
-    errors = np.abs([p.brightness for p in message] - images.brightness[val])
-    assert errors.mean() == pytest.approx(result.history[-1].val_brightness_mae, rel=1e-4)
+    errors = np.abs([p.auxiliary for p in message] - images.brightness[val])
+    assert errors.mean() == pytest.approx(result.history[-1].aux["val_brightness_mae"], rel=1e-4)
 
 
 def test_more_classes_have_a_probability_each() -> None:
@@ -98,7 +98,7 @@ def test_notes_of_a_head_that_never_learned(learned: tuple[str, ...], notes: lis
     model = make_model(learned=learned)
     assert list(model.notes) == notes
     (said,) = model.predict([Image.new("RGB", (20, 30), "red")])
-    assert (said.brightness is None) == ("brightness" not in learned)
+    assert (said.auxiliary is None) == ("brightness" not in learned)
     assert said.class_name == ("cat", "dog")[said.probabilities[1] > 0.5]
     assert said.probability == max(said.probabilities)
     assert sum(said.probabilities) == pytest.approx(1)
@@ -106,10 +106,11 @@ def test_notes_of_a_head_that_never_learned(learned: tuple[str, ...], notes: lis
 
 def test_brightness_stays_within_its_bounds() -> None:
     model = make_model()
-    torch.nn.init.constant_(model.net.heads.brightness.bias, -5.0)
-    torch.nn.init.zeros_(model.net.heads.brightness.weight)
+    assert model.net.heads.auxiliary
+    torch.nn.init.constant_(model.net.heads.auxiliary.bias, -5.0)
+    torch.nn.init.zeros_(model.net.heads.auxiliary.weight)
     (said,) = model.predict([Image.new("RGB", (20, 30), "red")])
-    assert said.brightness == 0
+    assert said.auxiliary == 0
 
 
 def test_every_picture_that_cannot_be_read_is_named_and_the_others_predicted(
@@ -128,8 +129,8 @@ def test_every_picture_that_cannot_be_read_is_named_and_the_others_predicted(
     message = dict(enumerate(model.predict_each(pictures)))
     for at, start in faults.items():
         assert str(message.pop(at)).startswith(start)
-    brightness = [each.brightness for each in model.predict(good)]
-    found = [each.brightness for each in message.values() if isinstance(each, Prediction)]
+    brightness = [each.auxiliary for each in model.predict(good)]
+    found = [each.auxiliary for each in message.values() if isinstance(each, Prediction)]
     assert found == pytest.approx(brightness, rel=1e-5)
     with pytest.raises(InputError) as caught:
         model.predict(pictures)

@@ -26,7 +26,7 @@ def test_a_table_of_files_becomes_a_table_of_predictions(tmp_path: Path, n: int)
     table = _load_pyfunc(str(tmp_path)).predict(contents(n))
     assert list(table) == ["class", "probability", "probabilities", "brightness"]
     message = model.predict(BytesIO(content) for content in contents(n)["image"])
-    expected = [(m.class_name, m.probability, [*m.probabilities], m.brightness) for m in message]
+    expected = [(m.class_name, m.probability, [*m.probabilities], m.auxiliary) for m in message]
     assert table.to_numpy().tolist() == [list(row) for row in expected]
 
 

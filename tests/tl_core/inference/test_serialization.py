@@ -62,7 +62,8 @@ def test_families_come_back(tmp_path: Path, backbone: str, side: int, pretrained
 
 def test_shared_weights_are_saved(tmp_path: Path) -> None:
     model = make_model()
-    model.net.heads.brightness.weight = model.net.heads.classification.weight
+    assert model.net.heads.auxiliary
+    model.net.heads.auxiliary.weight = model.net.heads.classification.weight
     save_model(tmp_path, model)
     assert_same(load_model(tmp_path), model)
 

@@ -11,7 +11,8 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from tests.support.core.probe_data import SHAPES, TRAIN, VAL, N, draw, outputs, scaled, solve
 from tl_core.linear import design, newton, probe
 from tl_core.linear.newton import TOLERANCE
-from tl_core.linear.probe import Probe, penalty_grid, solve_probe
+from tl_core.linear.probe import Probe, solve_probe
+from tl_core.linear.subset import penalty_grid
 from tl_core.models.heads import Heads, HeadStack, probabilities
 from tl_core.objectives.class_weights import balanced
 from tl_core.objectives.losses import classification_loss
@@ -88,7 +89,7 @@ def test_it_tells_how_well_it_fits_its_training_images(n_classes: int) -> None:
     right = probabilities(logits).argmax(1) == labels[TRAIN]
     assert found.train_accuracy[0].item() == pytest.approx(right.double().mean().item())
     squared = (brightness - torch.sigmoid(features[TRAIN, 0] / 4 - 1)).square().mean().item()
-    assert found.train_squared[0].item() == pytest.approx(squared)
+    assert found.train_auxiliary[0, 0].item() == pytest.approx(squared)
 
 
 @pytest.mark.parametrize("n_classes", [2, 5])
@@ -120,10 +121,10 @@ def test_a_seed_alone_is_as_in_a_batch_and_equal_subsets_are_solved_once(
 ) -> None:
     features, labels = draw(5, 12)
     trains = [TRAIN, TRAIN + 5, TRAIN[::-1].copy()]
-    solve_subset = Mock(wraps=probe._solve_subset)
-    monkeypatch.setattr(probe, "_solve_subset", solve_subset)
+    solve_classes = Mock(wraps=probe._solve_classes)
+    monkeypatch.setattr(probe, "_solve_classes", solve_classes)
     batch = solve(features, labels, trains, 5)
-    assert solve_subset.call_count == 2
+    assert solve_classes.call_count == 2
     assert batch.weight.shape == (3, 6, 12)
     for seed, train in enumerate(trains):
         alone = solve(features, labels, [train], 5)
@@ -167,7 +168,7 @@ def test_with_little_memory_it_is_the_same(
 ) -> None:
     features, labels = draw(n_classes, width)
     expected = solve(features, labels, n_classes=n_classes)
-    monkeypatch.setattr(design, "_BLOCK", {"cpu": 7 * width})
+    monkeypatch.setattr(design, "_BLOCK", 7 * width)
     monkeypatch.setattr(design, "_KEPT", 0)
     monkeypatch.setattr(newton, "_KEPT", 0)
     monkeypatch.setattr(newton, "_WIDTH", 1)

@@ -1,13 +1,17 @@
 """The probe where data are few, constant, separable or wrong."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
 from tests.support.core.probe_data import SHAPES, TRAIN, VAL, N, draw, outputs, scaled, solve
+from tl_core.aux_task import NO_TASK, AuxTask
 from tl_core.linear import newton
-from tl_core.linear.probe import penalty_grid, solve_probe
+from tl_core.linear.probe import AuxRows, solve_probe
+from tl_core.linear.subset import penalty_grid
 from tl_core.models.heads import probabilities
 
 
@@ -81,3 +85,31 @@ def test_a_head_that_did_not_converge_is_an_error(monkeypatch: pytest.MonkeyPatc
     text = r"^training subset 0: the gradient's norm must reach 1e-07, but at the penalty \S+ it is"
     with pytest.raises(RuntimeError, match=text):
         solve(features, labels)
+
+
+def test_auxiliary_classes_are_a_probe_of_their_own() -> None:
+    features, labels = draw(2, 12)
+    _, coat = draw(5, 12)
+    task = AuxTask("coat", "classification", tuple("abcde"))
+    rows = AuxRows(task, [np.arange(66)], VAL)
+    found = solve_probe(features, labels, coat, [TRAIN], VAL, 2, aux=rows)
+    alone = solve_probe(features, coat, torch.zeros(N), [np.arange(66)], VAL, 5)
+    assert found.weight.shape == (1, 6, 12)
+    torch.testing.assert_close(found.weight[0, 1:], alone.weight[0, :5])
+    torch.testing.assert_close(found.bias[0, 1:], alone.bias[0, :5])
+    assert found.train_auxiliary[0, 0].item() == pytest.approx(alone.train_log_loss[0].item())
+    none = solve_probe(features, labels, coat, [TRAIN], VAL, 2, aux=replace(rows, task=NO_TASK))
+    assert (none.weight.shape, none.l2.shape) == ((1, 1, 12), (1, 1))
+    torch.testing.assert_close(none.weight[0, 0], found.weight[0, 0])
+
+
+@pytest.mark.parametrize("n_classes", [2, 4])
+def test_an_auxiliary_class_may_lack_images(n_classes: int) -> None:
+    features, labels = draw(2, 12)
+    coat = torch.arange(N) % n_classes
+    taught = np.flatnonzero((coat != n_classes - 1).numpy())[:40]
+    task = AuxTask("coat", "classification", tuple("abcd"[:n_classes]))
+    found = solve_probe(features, labels, coat, [TRAIN], VAL, 2, aux=AuxRows(task, [taught], VAL))
+    assert found.weight.isfinite().all()
+    logits = features.float() @ found.weight[0, 1:].float().mT + found.bias[0, 1:].float()
+    assert probabilities(logits)[:, -1].max() < 0.02

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from tl_core.aux_task import AuxKind, AuxTask
 from tl_core.models.heads import Heads, HeadStack, probabilities
 
 
@@ -18,8 +19,9 @@ def test_heads_are_linear() -> None:
     with torch.no_grad():
         heads.classification.weight.copy_(torch.tensor([[1.0, -2.0]]))
         heads.classification.bias.fill_(0.5)
-        heads.brightness.weight.copy_(torch.tensor([[0.1, 0.2]]))
-        heads.brightness.bias.zero_()
+        assert heads.auxiliary
+        heads.auxiliary.weight.copy_(torch.tensor([[0.1, 0.2]]))
+        heads.auxiliary.bias.zero_()
     logits, brightness = heads(torch.tensor([[3.0, 1.0], [0.0, 1.0]]))
     assert logits.tolist() == [[1.5], [-1.5]]
     torch.testing.assert_close(brightness, torch.tensor([0.5, 0.2]))
@@ -45,8 +47,33 @@ def test_a_stack_says_and_learns_what_its_heads_do(n_classes: int) -> None:
         torch.autograd.backward(outputs, [part[s] for part in ahead])
     stack.backward(features, *ahead)
     for s, one in enumerate(heads):
-        layers = (one.classification, one.brightness)
+        layers = (one.classification, one.auxiliary)
         for name, stacked in (("weight", stack.weight), ("bias", stack.bias)):
             assert stacked.grad is not None
             expected = torch.cat([getattr(layer, name).grad for layer in layers])
             torch.testing.assert_close(stacked.grad[s], expected)
+
+
+@pytest.mark.parametrize("kind", ["regression", "classification", "none"])
+def test_heads_of_any_task_in_a_stack(kind: AuxKind) -> None:
+    task = AuxTask("x", kind, ("a", "b", "c") if kind == "classification" else ())
+    heads = [Heads(7, 2, task) for _ in range(3)]
+    stack, features = HeadStack(heads), torch.randn(3, 4, 7)
+    logits, auxiliary = stack(features)
+    for s, one in enumerate(heads):
+        expected = one(features[s])
+        torch.testing.assert_close((logits[s], auxiliary[s]), expected)
+    size = {"regression": (3, 4), "classification": (3, 4, 3), "none": (3, 4, 0)}[kind]
+    assert auxiliary.shape == size
+    (logits.sum() + auxiliary.square().sum()).backward()
+    expected_gradient = stack.weight.grad
+    stack.backward(features, torch.ones_like(logits), 2 * auxiliary.detach())
+    torch.testing.assert_close(stack.weight.grad, expected_gradient)
+
+
+def test_heads_of_version_0_1_are_read() -> None:
+    heads, earlier = Heads(5, 2), Heads(5, 2)
+    state = {name.replace("auxiliary", "brightness"): v for name, v in earlier.state_dict().items()}
+    assert "brightness.weight" in state
+    heads.load_state_dict(state)
+    torch.testing.assert_close(dict(heads.state_dict()), dict(earlier.state_dict()))

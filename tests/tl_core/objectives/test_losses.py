@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tl_core.objectives.class_weights import balanced
-from tl_core.objectives.losses import classification_loss, two_task_gradient, two_task_loss
+from tl_core.objectives.losses import (
+    Targets,
+    auxiliary_loss,
+    classification_loss,
+    two_task_gradient,
+    two_task_loss,
+)
 
 LOG2, LOG4 = math.log(2), math.log(4)
 # Probability of the second class: 1/2 and 3/4.
@@ -42,7 +48,7 @@ def test_cross_entropy(logits: Tensor, labels: list[int], expected: float) -> No
 def test_the_two_tasks_are_weighted_whatever_the_batch(weight: float, size: int) -> None:
     outputs = TWO_LOGITS.repeat(size, 1), PREDICTED.repeat(size)
     labels = torch.tensor([0, 0]).repeat(size)
-    loss = two_task_loss(outputs, labels, BRIGHTNESS.repeat(size), weight)
+    loss = two_task_loss(outputs, Targets(labels, BRIGHTNESS.repeat(size)), weight)
     assert loss.item() == pytest.approx((1 - weight) * (LOG2 + LOG4) / 2 + weight * MSE)
 
 
@@ -50,7 +56,7 @@ def test_weights_multiply_the_classification_alone_and_the_sum_is_divided_by_the
     labels, weights = torch.tensor([0, 0]), torch.tensor([2.0, 0.5])
     expected = (2 * LOG2 + 0.5 * LOG4) / 2
     assert classification_loss(TWO_LOGITS, labels, weights).item() == pytest.approx(expected)
-    loss = two_task_loss((TWO_LOGITS, PREDICTED), labels, BRIGHTNESS, 0.3, weights)
+    loss = two_task_loss((TWO_LOGITS, PREDICTED), Targets(labels, BRIGHTNESS, weights), 0.3)
     assert loss.item() == pytest.approx(0.7 * expected + 0.3 * MSE)
 
 
@@ -78,10 +84,35 @@ def test_gradient_is_autograds(
     predicted = torch.randn(*lead, 6, requires_grad=True)
     labels, brightness = torch.randint(n_classes, (*lead, 6)), torch.rand(*lead, 6)
     weights = torch.rand(*lead, 6) if weighted else None
-    loss = two_task_loss((logits, predicted), labels, brightness, aux_weight, weights).sum()
+    loss = two_task_loss(
+        (logits, predicted), Targets(labels, brightness, weights), aux_weight
+    ).sum()
     expected = torch.autograd.grad(loss, (logits, predicted))
     outputs = (logits.detach(), predicted.detach())
     shares = 1 - aux_weight, aux_weight
-    found = two_task_gradient(outputs, labels, brightness, shares, weights)
+    found = two_task_gradient(outputs, Targets(labels, brightness, weights), shares)
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_gradient_of_auxiliary_classes_is_autograds(n_classes: int, weighted: bool) -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(4, 6, 1, requires_grad=True)
+    auxiliary = torch.randn(4, 6, 1 if n_classes == 2 else n_classes, requires_grad=True)
+    labels, coat = torch.randint(2, (4, 6)), torch.randint(n_classes, (4, 6))
+    weights = (torch.rand(4, 6), torch.rand(4, 6)) if weighted else (None, None)
+    targets, of_net = Targets(labels, coat, *weights), torch.rand(4)
+    loss = two_task_loss((logits, auxiliary), targets, of_net).sum()
+    expected = torch.autograd.grad(loss, (logits, auxiliary))
+    outputs = logits.detach(), auxiliary.detach()
+    torch.testing.assert_close(two_task_gradient(outputs, targets, (1 - of_net, of_net)), expected)
+
+
+def test_missing_labels_count_nothing() -> None:
+    known, weights = torch.tensor([True, False]), torch.tensor([2.0, 0.0])
+    assert auxiliary_loss(PREDICTED, BRIGHTNESS, weights).item() == pytest.approx(
+        (PREDICTED - BRIGHTNESS)[known].square().mean().item()
+    )
+    assert auxiliary_loss(torch.zeros(2, 0), torch.zeros(2).long()).item() == 0, "no task"

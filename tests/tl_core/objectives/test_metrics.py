@@ -4,6 +4,7 @@ import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score, f1_score, r2_score, roc_auc_score
 
+from tl_core.aux_task import NO_TASK, AuxTask
 from tl_core.objectives.metrics import auroc, measure
 
 LABELS = torch.tensor([0, 1, 1, 0])
@@ -87,3 +88,20 @@ def test_stacked_scores_are_sklearns_for_each_net(k: int) -> None:
         alone = measure((logits[s], predicted[s]), labels, brightness, 0.3)
         for name, value in alone.items():
             assert scores[name][s].item() == pytest.approx(value.item()), name
+
+
+def test_auxiliary_classes_by_hand() -> None:
+    task = AuxTask("coat", "classification", ("a", "b", "c"))
+    coat = torch.tensor([0, 0, 1])  # Of three images: the fourth has no label.
+    said = torch.tensor([[3.0, 0, 0], [0, 3, 0], [0, 3, 0]])
+    scores = measure((LOGITS, said), LABELS, coat, 0.25, task=task)
+    assert scores["coat_accuracy"].item() == pytest.approx(2 / 3)
+    # One wrong answer; the most frequent class has one as well.
+    assert scores["coat_skill"].item() == pytest.approx(0)
+    right, wrong = math.log(math.exp(3) + 2) - 3, math.log(math.exp(3) + 2)
+    expected = 0.75 * scores["log_loss"].item() + 0.25 * (2 * right + wrong) / 3
+    assert scores["loss"].item() == pytest.approx(expected)
+    lost = measure((LOGITS, said * torch.nan), LABELS, coat, 0.25, task=task)
+    assert math.isnan(lost["coat_accuracy"])
+    none = measure((LOGITS, torch.zeros(4, 0)), LABELS, torch.zeros(4).long(), 0.0, task=NO_TASK)
+    assert not any("coat" in name or "none" in name for name in none)

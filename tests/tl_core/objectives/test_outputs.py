@@ -19,9 +19,9 @@ def test_one_net_or_several_are_taken_from_a_stack() -> None:
     stack = make_outputs(3, 5, 2)
     one, two = stack.of([2]), stack.of([2, 0])
     assert one.logits.tolist() == stack.logits[2].tolist()
-    assert one.brightness.shape == (5,)
+    assert one.auxiliary.shape == (5,)
     assert two.logits.tolist() == [stack.logits[2].tolist(), stack.logits[0].tolist()]
-    assert two.brightness.shape == (2, 5)
+    assert two.auxiliary.shape == (2, 5)
 
 
 def test_an_archive_gives_back_every_digit() -> None:

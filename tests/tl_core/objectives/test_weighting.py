@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tl_core.objectives.losses import task_losses
+from tl_core.objectives.losses import Targets, task_losses
 from tl_core.objectives.weighting import LOG_VARIANCE_LR, LearnedWeights, make_weighting
 
 CPU = torch.device("cpu")
@@ -56,10 +56,10 @@ def test_written_out_gradient_is_autograds(n_classes: int, weighted: bool) -> No
     outputs, labels, brightness = drawn(3, n_classes)
     leaves = (outputs[0].requires_grad_(), outputs[1].requires_grad_())
     of_images = torch.rand(3, 6) if weighted else None
-    loss = weights.loss(*task_losses(leaves, labels, brightness, of_images))
+    loss = weights.loss(*task_losses(leaves, Targets(labels, brightness, of_images)))
     expected = torch.autograd.grad(loss, (*leaves, weights.log_variances))
     with torch.no_grad():
-        found = weights.gradient(outputs, labels, brightness, of_images)
+        found = weights.gradient(outputs, Targets(labels, brightness, of_images))
     assert weights.log_variances.grad is not None
     for one, other in zip((*found, weights.log_variances.grad), expected, strict=True):
         torch.testing.assert_close(one, other)
@@ -72,9 +72,9 @@ def test_learned_variances_reach_their_optimum(n_classes: int) -> None:
     optimizer = torch.optim.Adam(weights.groups())
     assert [group["lr"] for group in optimizer.param_groups] == [LOG_VARIANCE_LR]
     for _ in range(400):
-        weights.gradient(outputs, labels, brightness)
+        weights.gradient(outputs, Targets(labels, brightness))
         optimizer.step()
-    classification, squared = task_losses(outputs, labels, brightness)
+    classification, squared = task_losses(outputs, Targets(labels, brightness))
     optimum = torch.stack([2 * classification, squared], dim=1).log()
     torch.testing.assert_close(weights.log_variances.detach(), optimum, rtol=0, atol=1e-2)
     # There the coefficients are 1 / (2 * classification) and 1 / (2 * squared).

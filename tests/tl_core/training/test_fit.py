@@ -14,7 +14,7 @@ from tl_core.data.splits import Split, make_split
 from tl_core.errors import DivergedError
 from tl_core.inputs.batches import epoch_order, stacked_order
 from tl_core.models.heads import Heads, HeadStack, TwoHeadedNet
-from tl_core.objectives.losses import two_task_loss
+from tl_core.objectives.losses import Targets, two_task_loss
 from tl_core.objectives.metrics import hits
 from tl_core.objectives.targets import TargetScale
 from tl_core.objectives.weighting import make_weighting
@@ -68,7 +68,7 @@ def test_training_scores_are_means_over_images(
     logits, predicted = start.predict(split.train)
     labels, brightness = start.targets(split.train)
     weights = start.image_weights(labels)
-    loss = two_task_loss((logits, predicted), labels, brightness, 0.3, weights)
+    loss = two_task_loss((logits, predicted), Targets(labels, brightness, weights), 0.3)
     (metrics,) = train(start, split, lr=STILL, epochs=1)
     assert metrics.train_loss == pytest.approx(loss.item(), rel=1e-5)
     assert metrics.train_accuracy == pytest.approx(hits(logits, labels).float().mean().item())
@@ -77,7 +77,7 @@ def test_training_scores_are_means_over_images(
 
 def test_validation_scores_are_those_of_the_weights_after_the_epoch(split: Split) -> None:
     one = learner()
-    last = vars(train(one, split)[-1])
+    last = train(one, split)[-1].plain()
     scores = score(one, split.val)
     assert {name: last[f"val_{name}"] for name in scores} == scores
 
@@ -165,7 +165,7 @@ def test_stacked_heads_learn_what_each_would_alone(
         )
     for epoch, of_seeds in zip(stacked, zip(*alone, strict=True), strict=True):
         for name in ("train_loss", "train_accuracy", "val_loss", "val_auroc", "val_brightness_r2"):
-            mean = np.mean([getattr(metrics, name) for metrics in of_seeds])
-            assert getattr(epoch, name) == pytest.approx(mean, rel=1e-4), name
+            mean = np.mean([metrics.plain()[name] for metrics in of_seeds])
+            assert epoch.plain()[name] == pytest.approx(mean, rel=1e-4), name
         losses = [metrics.val_log_loss for metrics in of_seeds]
         assert epoch.val_log_loss_std == pytest.approx(np.std(losses, ddof=1), rel=1e-3)

@@ -94,8 +94,8 @@ def test_a_step_of_a_net_follows_the_recipe() -> None:
     for name, lr in (("network.weight", 0.5e-3), ("heads.classification.weight", 3.5e-3)):
         kept = before.get_parameter(name) * (1 - lr * 0.5)
         torch.testing.assert_close(net.get_parameter(name), kept - lr)
-    bias = before.get_parameter("heads.brightness.bias") - 3.5e-3
-    torch.testing.assert_close(net.get_parameter("heads.brightness.bias"), bias)
+    bias = before.get_parameter("heads.auxiliary.bias") - 3.5e-3
+    torch.testing.assert_close(net.get_parameter("heads.auxiliary.bias"), bias)
 
 
 def test_layer_decay_lowers_the_rate_of_each_stage_below_the_heads() -> None:
@@ -107,6 +107,6 @@ def test_layer_decay_lowers_the_rate_of_each_stage_below_the_heads() -> None:
     found = {name: rates[id(p)] for name, p in net.named_parameters() if name.endswith("weight")}
     assert found == {
         "network.1.weight": 0.25, "network.3.weight": 0.5,
-        "heads.classification.weight": 3.0, "heads.brightness.weight": 3.0,
+        "heads.classification.weight": 3.0, "heads.auxiliary.weight": 3.0,
     }  # fmt: skip
     assert len(rates) == len([*net.parameters()])

@@ -122,7 +122,7 @@ def test_frozen_accuracy_near_chance_is_warned_of(
     trials: Trials, changes: dict[str, Any], sizes: tuple[int, ...], accuracy: float, warned: bool
 ) -> None:
     images = replace(trials.images, labels=np.repeat(np.arange(len(sizes)), sizes))
-    last = EpochMetrics(1, 0.7, 0.5, 0.7, 0.7, accuracy, 0.5, 0.1, 0.0, 100.0)
+    last = EpochMetrics(1, 0.7, 0.5, 0.7, 0.7, accuracy, 0.5, 100.0)
     config = trials.config(**{"mode": "freeze"} | changes)
     assert (chance_warning(config, images, last) is not None) == warned
 

@@ -4,7 +4,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from tl_core.aux_task import NAME, AuxKind
 from tl_core.config import BUILT_IN
+from tl_core.data.given.aux_labels import label_aux
 from tl_core.data.given.grouping import group_by_column, group_by_regex
 from tl_core.data.given.manifest import is_manifest, manifest_source
 from tl_core.data.given.part_folders import join_parts, split_source
@@ -34,10 +36,14 @@ class DataRequest:
     """Finds the group in an image's path."""
     selection: Selection = ALL
     """The files of folders that are used."""
+    aux: str = NAME
+    """The auxiliary task: a column of the manifest, `brightness` or `none`."""
+    aux_kind: AuxKind | None = None
+    """What that column has; None to go by its cells."""
 
 
 def find_data(asked: DataRequest, cache: Path) -> Source:
-    """Return the source that is asked for, with its parts and groups.
+    """Return the source that is asked for, with its parts, groups and auxiliary labels.
 
     Args:
         asked: what users name.
@@ -48,8 +54,10 @@ def find_data(asked: DataRequest, cache: Path) -> Source:
     """
     source = _find(asked, cache)
     if asked.group_regex:
-        return group_by_regex(source, asked.group_regex)
-    return group_by_column(source, asked.group)
+        source = group_by_regex(source, asked.group_regex)
+    else:
+        source = group_by_column(source, asked.group)
+    return label_aux(source, asked.aux, asked.aux_kind)
 
 
 def _find(asked: DataRequest, cache: Path) -> Source:

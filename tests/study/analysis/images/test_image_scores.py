@@ -1,13 +1,18 @@
 """The score of each test image."""
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from study.analysis.estimates import estimate_score
 from study.analysis.images.image_scores import score_images
 from study.records.outputs import Targets
+from tests.support.studies.builders import make_confirmed
+from tl_core.aux_task import AuxTask
 from tl_core.objectives.metrics import measure
 from tl_core.objectives.outputs import Outputs
 
@@ -15,7 +20,7 @@ from tl_core.objectives.outputs import Outputs
 def test_values_of_two_classes() -> None:
     outputs = Outputs(torch.tensor([[2.0], [0.0], [-1.0]]), torch.tensor([0.5, 0.25, 1.0]))
     light = np.array([0.5, 0.5, 0.25], dtype=np.float32)
-    targets = Targets(np.array([1, 1, 1]), light, train_brightness=0.375)
+    targets = Targets(np.array([1, 1, 1]), light, constant=0.375)
     val = {"val": Outputs(torch.tensor([[1.0], [1.0], [-1.0]]), torch.zeros(3))}
     truth = {"val": Targets(np.array([1, 0, 0]), np.zeros(3, dtype=np.float32))}
     found = score_images(val | {"test": outputs}, truth | {"test": targets})
@@ -38,7 +43,7 @@ def test_values_of_two_classes() -> None:
     # Errors of 0, 0.25 and 0.75; the brightness is 1/12, 1/12 and 2/12 from its mean.
     r2 = 1 - (0.25**2 + 0.75**2) / ((1 + 1 + 4) / 144)
     assert found.values["test_brightness_r2"].mean() == pytest.approx(r2)
-    even = targets._replace(brightness=np.full(3, 0.5, dtype=np.float32))
+    even = targets._replace(aux=np.full(3, 0.5, dtype=np.float32))
     unlit = score_images(val | {"test": outputs}, truth | {"test": even})
     assert "test_brightness_r2" not in unlit.values
 
@@ -61,3 +66,32 @@ def test_their_means_are_the_scores(n_logits: int) -> None:
             assert values.mean() == pytest.approx(found.scores[name])
             continue
         assert values.mean() == pytest.approx(whole[name.removeprefix("test_")].item())
+
+
+@pytest.mark.parametrize(
+    ("task", "outputs", "target", "constant", "expected"),
+    [
+        (AuxTask("age", "regression"), [[10.0, 20, 30, 40]], [12.0, math.nan, 30, 50], 20.0,
+         ("age_mae", [2, 0, 10], (8 + 10 + 30) / 3)),
+        (AuxTask("coat", "classification", ("a", "b")), [[[-1.0], [2], [3], [-4]]], [0, 1, -1, 1],
+         1.0, ("coat_accuracy", [1, 1, 0], 2 / 3)),
+    ],
+)  # fmt: skip
+def test_a_task_with_missing_labels(
+    task: AuxTask, outputs: Any, target: Any, constant: float,
+    expected: tuple[str, list[float], float],
+) -> None:  # fmt: skip
+    logits, labels = torch.tensor([[1.0], [-1], [1], [-1]]), np.array([1, 0, 1, 0])
+    one = {split: Outputs(logits, torch.tensor(outputs[0])) for split in ("val", "test")}
+    truth = Targets(labels, np.array(target), constant)
+    found = score_images(one, {"val": truth, "test": truth}, task=task)
+    name, values, baseline = expected
+    own = found.values[f"test_{name}"]
+    assert own[~np.isnan(own)].tolist() == values
+    assert found.scores[f"test_{name}_baseline"] == pytest.approx(baseline)
+    trials = [
+        replace(c, images=found, scores={f"test_{name}": float(np.nanmean(own))})
+        for c in make_confirmed("finetune", 0.1, [0.5, 0.5])
+    ]
+    estimate = estimate_score(f"test_{name}", trials)
+    assert estimate.images == 3, "of the four, one has no label"

@@ -34,6 +34,7 @@ from study.reporting.figures.trial_plots import draw_curves, draw_label_efficien
 from study.reporting.figures.winner_plots import draw_confusion, draw_reliability
 from tests.study.analysis.test_extrapolation import ON_CURVE, curve
 from tests.support.studies.builders import make_epoch, make_record
+from tl_core.aux_task import BRIGHTNESS
 from tl_core.config import MODES
 
 
@@ -234,13 +235,15 @@ def test_learning_rates_have_a_panel_a_mode() -> None:
 
 
 def test_aux_weights_show_both_scores_and_their_trade() -> None:
-    left, middle, right, _ = draw_aux_weights(some_records(), "val_log_loss", 40, "aux").axes
+    left, middle, right, _ = draw_aux_weights(
+        some_records(), "val_log_loss", BRIGHTNESS, 40, "aux"
+    ).axes
     assert points(left) == [(0, 0.4), (0, 0.9), (0.5, 0.5)]
     assert points(middle) == [(0, 0.125), (0, 0.125), (0.5, 0.125)]
     assert points(right) == [(0.125, 0.4), (0.125, 0.5), (0.125, 0.9)]
     learned = make_record(aux_weight="auto")
     assert aux_position(learned) == AUTO > 1, "it stands beside the numbers"
-    left = draw_aux_weights([learned], "val_log_loss", 40, "aux").axes[0]
+    left = draw_aux_weights([learned], "val_log_loss", BRIGHTNESS, 40, "aux").axes[0]
     assert left.get_xticklabels()[-1].get_text().strip() == "auto"
 
 

@@ -1,0 +1,32 @@
+import pytest
+
+from tl_core.aux_task import BRIGHTNESS, NO_TASK, AuxTask
+
+
+def test_brightness_keeps_its_names() -> None:
+    assert BRIGHTNESS.scores == ("brightness_mae", "brightness_r2")
+    assert (BRIGHTNESS.key, BRIGHTNESS.bounds, BRIGHTNESS.of_pixels) == ("brightness", (0, 1), True)
+
+
+def test_names_come_from_the_task() -> None:
+    classes = AuxTask("coat colour", "classification", ("black", "red", "white"))
+    assert classes.scores == ("coat_colour_accuracy", "coat_colour_skill")
+    assert (classes.bounds, classes.of_pixels) == (None, False)
+    assert NO_TASK.scores == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "shown"),
+    [("age", "age", "age"), ("age (y)", "age_y_", "age (y)"), ("年齢", "aux", "年齢"),
+     ("a\x1b", "a_", "a\\x1b")],
+)  # fmt: skip
+def test_keys_are_safe_for_mlflow_and_names_for_a_terminal(name: str, key: str, shown: str) -> None:
+    task = AuxTask(name, "regression")
+    assert (task.key, task.shown) == (key, shown)
+
+
+@pytest.mark.parametrize(("n_classes", "expected"), [(2, 1), (3, 3), (5, 5)])
+def test_two_classes_need_one_output(n_classes: int, expected: int) -> None:
+    classes = tuple("abcde"[:n_classes])
+    assert AuxTask("x", "classification", classes).n_outputs == expected
+    assert (BRIGHTNESS.n_outputs, NO_TASK.n_outputs) == (1, 0)

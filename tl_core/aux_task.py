@@ -1,0 +1,78 @@
+"""What the second head learns: the auxiliary task. Plain values; imports no torch."""
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from tl_core.text import printable
+
+AuxKind = Literal["regression", "classification", "none"]
+AuxOn = Literal["all", "labelled"]
+"""What teaches it: all images of the training part, or those whose class label the ratio leaves."""
+
+NAME, NO_NAME = "brightness", "none"
+"""What names the task that needs no labels of the user's, and its absence."""
+
+
+@dataclass(frozen=True)
+class AuxTask:
+    """A number to predict for each image (regression), a class (classification), or nothing."""
+
+    name: str
+    """That of the column with its labels; `brightness` or `none`."""
+    kind: AuxKind
+    classes: tuple[str, ...] = ()
+    """Of a classification, in the order of its labels."""
+
+    @property
+    def of_pixels(self) -> bool:
+        """Whether the target follows from the pixels, so that an augmented image has another."""
+        return self.name == NAME
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """Least and largest value of the target, if they are known."""
+        return (0.0, 1.0) if self.of_pixels else None
+
+    @property
+    def n_outputs(self) -> int:
+        """A: of the head; two classes need one logit."""
+        if self.kind == "classification":
+            return 1 if len(self.classes) == 2 else len(self.classes)
+        return int(self.kind == "regression")
+
+    @property
+    def key(self) -> str:
+        """The name in those of metrics and columns, where MLflow takes few characters."""
+        key = re.sub(r"[^A-Za-z0-9_.-]+", "_", self.name)
+        return key if re.search("[A-Za-z0-9]", key) else "aux"
+
+    @property
+    def shown(self) -> str:
+        """The name for people, safe on a terminal."""
+        return printable(self.name)
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """Names of its scores, without `val_` or `test_`: the error in its own unit, then skill.
+
+        Skill is 1 minus the error as a share of a constant's, so 0 or less is not learned: R2, by
+        squares, against the mean; of classes, by wrong answers, against the most frequent class.
+        """
+        names = {"regression": ("mae", "r2"), "classification": ("accuracy", "skill"), "none": ()}
+        return tuple(f"{self.key}_{name}" for name in names[self.kind])
+
+
+BRIGHTNESS = AuxTask(NAME, "regression")
+"""Mean over an image's pixels and channels, 0 to 1, before normalisation."""
+NO_TASK = AuxTask(NO_NAME, "none")
+BUILT_IN_TASKS = {NAME: BRIGHTNESS, NO_NAME: NO_TASK}
+
+
+def named_task(name: str, kind: AuxKind | None) -> AuxTask:
+    """Return the task of a name, without the names of its classes.
+
+    `kind` is that of a column; it is not known before the column is read, and then a number stands
+    for it.
+    """
+    return BUILT_IN_TASKS.get(name) or AuxTask(name, kind or "regression")
