@@ -13,6 +13,7 @@ import numpy as np
 
 from study.cluster.folders import folder_faults, store_faults
 from study.config.defaults import DEFAULTS
+from study.config.settings import Settings
 from study.preflight.setup import Setup, data_request
 from study.preflight.system import check_system
 from study.search.choosing import later_seeds
@@ -21,7 +22,7 @@ from tl_core.data.datasets import ImageSet
 from tl_core.data.given.aux_labels import AuxLabels, aux_faults
 from tl_core.data.given.request import find_data
 from tl_core.data.sources import Source
-from tl_core.data.splits import split_faults
+from tl_core.data.splits import far_from_ratio, split_faults
 from tl_core.errors import Fault, InputError
 
 DEFAULT_LARGEST = max(DEFAULTS["train_ratio"])
@@ -109,11 +110,15 @@ def fit_to_data(setup: Setup, images: Source | ImageSet, aux: AuxLabels | None) 
     if faults or aux is None:
         return
     s, labels = setup.settings, np.asarray(images.labels)
-    seeds = dict.fromkeys([*range(s.seed, s.seed + s.seeds), *later_seeds(s)])
     for why in aux_faults(
-        labels, aux, images.rules, s.aux_images, min(s.train_ratio), s.split_seed, seeds
+        labels, aux, images.rules, s.aux_images, min(s.train_ratio), s.split_seed, _seeds(s)
     ):
         yield Fault("--aux", why)
+
+
+def _seeds(settings: Settings) -> list[int]:
+    first = range(settings.seed, settings.seed + settings.seeds)
+    return [*dict.fromkeys([*first, *later_seeds(settings)])]
 
 
 def fit_ratios(setup: Setup, images: Source | ImageSet) -> Iterator[Fault]:
@@ -124,6 +129,10 @@ def fit_ratios(setup: Setup, images: Source | ImageSet) -> Iterator[Fault]:
         setup.change(train_ratio=tuple(changed.get(r, r) for r in setup.settings.train_ratio))
     ratios, split_seed = setup.settings.train_ratio, setup.settings.split_seed
     reasons = {r: split_faults(labels, r, images.classes, rules, split_seed) for r in ratios}
+    if setup.state is None:  # A study that began without this rule goes on.
+        for r in ratios:
+            far = far_from_ratio(labels, r, rules, _seeds(setup.settings), split_seed)
+            reasons[r] = reasons[r] or [*far]
     wrong = [ratio for ratio in ratios if reasons[ratio]]
     if setup.fit_ratios and len(wrong) < len(ratios):
         setup.left_out += tuple(wrong)

@@ -163,7 +163,9 @@ def ratio_notes(setup: Setup) -> list[str]:
     """Which train ratios are left out, if any."""
     ratios = " ".join(f"{ratio:g}" for ratio in setup.left_out)
     grouped = setup.source is not None and setup.source.rules.groups is not None
-    few = "no training image" + ", or less than half a group" * grouped
+    few = "no training image"
+    if grouped:
+        few += " or less than half a group, or as whole groups come nowhere near"
     return [f"train ratios left out, as a class would have {few}: {ratios}"] if ratios else []
 
 

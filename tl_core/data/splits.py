@@ -27,9 +27,6 @@ from tl_core.data.splitting.rules import NO_RULES, PART_WORDS, PARTS, SplitRules
 from tl_core.errors import InputError, truncate_list
 from tl_core.text import pluralize, printable
 
-_TRIED = range(5)
-"""Seeds whose training subsets are drawn to see whether whole groups come near a ratio."""
-
 
 @dataclass(frozen=True)
 class Split:
@@ -95,8 +92,32 @@ def split_faults(
     if not few and not faults and not groups.single:
         few = [*_without_groups(groups, classes, rules, split_seed)]
         few = few or [*_less_than_groups(groups, train_ratio, classes, rules)]
-        few = few or [*_far_from(groups, train_ratio, rules, split_seed)]
     return [*truncate_list(faults), *truncate_list(few)]
+
+
+def far_from_ratio(
+    labels: np.ndarray,
+    train_ratio: float,
+    rules: SplitRules,
+    seeds: Iterable[int],
+    split_seed: int = 0,
+) -> Iterator[str]:
+    """Say if large groups make a seed's subset less than half, or more than twice, as large."""
+    pool, groups = _pool(labels, rules)
+    if groups.single:
+        return
+    *_, left = draw_held_out(groups, len(rules.drawn()), split_seed)
+    wanted = round_half_up(train_ratio * len(pool))
+    for seed in seeds:
+        got = len(groups.members(draw_training(groups, left, train_ratio, seed)))
+        if not wanted / 2 <= got <= 2 * wanted:
+            yield (
+                f"train_ratio {train_ratio:g} is {pluralize(wanted, 'image')}, but whole groups "
+                f"({_kind(rules)}) give {got:,} with seed {seed}: the largest group has "
+                f"{int(groups.sizes.max()):,} of {len(pool):,} images; leave this ratio out, or "
+                "divide that group"
+            )
+            return
 
 
 def _pool(labels: np.ndarray, rules: SplitRules) -> tuple[np.ndarray, Groups]:
@@ -172,24 +193,6 @@ def _less_than_groups(
                 f"has of it ({_kind(rules)}: {of_one:.1f} on average); the smallest ratio that "
                 f"fits is {np.ceil(1000 * least / images) / 1000:g}"
             )
-
-
-def _far_from(
-    groups: Groups, train_ratio: float, rules: SplitRules, split_seed: int
-) -> Iterator[str]:
-    """A training subset that large groups make less than half, or more than twice, as large."""
-    *_, left = draw_held_out(groups, len(rules.drawn()), split_seed)
-    wanted = round_half_up(train_ratio * len(groups.labels))
-    for seed in _TRIED:
-        got = len(groups.members(draw_training(groups, left, train_ratio, seed)))
-        if not wanted / 2 <= got <= 2 * wanted:
-            yield (
-                f"train_ratio {train_ratio:g} is {pluralize(wanted, 'image')}, but whole groups "
-                f"({_kind(rules)}) give {got:,} with seed {seed}: the largest group has "
-                f"{int(groups.sizes.max()):,} of {len(groups.labels):,} images; leave this ratio "
-                "out, or divide that group"
-            )
-            return
 
 
 def _name(label: int, classes: Sequence[str] | None) -> str:

@@ -14,10 +14,13 @@ from tl_core.errors import Fault, InputError, truncate_list
 from tl_core.text import printable
 
 
-def captured(flag: str, pattern: str, paths: Sequence[str]) -> list[str | None]:
+def captured(
+    flag: str, pattern: str, paths: Sequence[str], skip_unmatched: bool = False
+) -> list[str | None]:
     """Return what a regular expression finds in each path; None where it finds nothing.
 
     This is the text of its capture groups, joined by `/`, or all that it matches if it has none.
+    A group that takes no part in the match is `None`, or left out with `skip_unmatched`.
 
     Raises `InputError` for `flag` if it is no regular expression, or matches no path.
     """
@@ -25,11 +28,16 @@ def captured(flag: str, pattern: str, paths: Sequence[str]) -> list[str | None]:
         found = [re.search(pattern, path) for path in paths]
     except re.error as error:
         raise InputError([Fault(flag, f"{pattern}: no regular expression: {error}")]) from error
-    names = [match and "/".join(str(g) for g in match.groups() or (match[0],)) for match in found]
+    names = [match and _text(match, skip_unmatched) for match in found]
     if not any(names):
         why = f"matches no path, such as {printable(paths[0])}" if paths else "there are no files"
         raise InputError([Fault(flag, f"{pattern}: {why}")])
     return names
+
+
+def _text(match: re.Match[str], skip_unmatched: bool) -> str:
+    groups = match.groups() or (match[0],)
+    return "/".join(str(g) for g in groups if g is not None or not skip_unmatched)
 
 
 def label_by_regex(folder: Path, pattern: str) -> Source:
@@ -43,7 +51,7 @@ def label_by_regex(folder: Path, pattern: str) -> Source:
     passed = PassedOver()
     files = [*files_below(root, passed=passed)]
     ids = [path.relative_to(root).as_posix() for path in files]
-    names = captured("--label-regex", pattern, ids)
+    names = captured("--label-regex", pattern, ids, skip_unmatched=True)
     unlabelled = [
         f"{pattern}: finds no class in {printable(path)}"
         for path, name in zip(ids, names, strict=True)

@@ -16,7 +16,7 @@ import numpy as np
 
 from tl_core.data.given.label_column import label_faults, missing_notes
 from tl_core.data.given.part_names import SPELLINGS, given_note, part_of
-from tl_core.data.given.table import Table, read_table
+from tl_core.data.given.table import NEEDED, Table, read_table
 from tl_core.data.names import name_notes
 from tl_core.data.sources import Source, files_source
 from tl_core.data.splitting.rules import PARTS, Part, SplitRules
@@ -25,7 +25,6 @@ from tl_core.files import user_path
 from tl_core.text import printable
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
-_NEEDED = ("path", "label")
 _URL = re.compile("[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
@@ -45,7 +44,7 @@ def manifest_source(file: Path, root: Path | None = None) -> Source:
     Raises `InputError` that lists every fault with its line.
     """
     table = read_table(file)
-    missing = [name for name in _NEEDED if name not in table.columns]
+    missing = [name for name in NEEDED if name not in table.columns]
     if missing:
         found = column_names(table.columns)
         raise InputError(

@@ -7,8 +7,8 @@ from pathlib import Path
 from tl_core.errors import InputError, truncate_list
 from tl_core.text import pluralize, printable
 
-KNOWN = ("path", "label", "split", "group")
-"""Columns with a meaning of their own."""
+NEEDED = ("path", "label")
+"""Columns that every manifest has."""
 _SEPARATORS = ",;\t"
 
 
@@ -61,10 +61,10 @@ def read_table(file: Path) -> Table:
 
 
 def _names(head: list[str]) -> list[str]:
-    """Names of columns, with those of `KNOWN` in lower case where this is no second one."""
+    """Names of columns, with those of `NEEDED` in lower case where this is no second one."""
     lower = [name.lower() for name in head]
     return [
-        low if low in KNOWN and lower.count(low) == 1 else name
+        low if low in NEEDED and lower.count(low) == 1 else name
         for name, low in zip(head, lower, strict=True)
     ]
 

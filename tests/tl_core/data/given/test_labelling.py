@@ -18,6 +18,13 @@ def test_names_in_one_folder_tell_the_classes(tmp_path: Path) -> None:
     assert source.labels == (0, 1, 1)
 
 
+def test_a_group_that_takes_no_part_is_left_out_of_a_label(tmp_path: Path) -> None:
+    root = plant(tmp_path, "cat.1.png", "dog.1.png")
+    assert label_by_regex(root, "(cat)|(dog)").classes == ("cat", "dog")
+    # As it has always been for groups: a study of an earlier version must find the same ones.
+    assert captured("--group-regex", "(cat)|(dog)", ["cat", "dog"]) == ["cat/None", "None/dog"]
+
+
 def test_capture_groups_are_joined() -> None:
     paths = ["a_1_x", "b_2", "none"]
     assert captured("--label-regex", r"([ab])_(\d)", paths) == ["a/1", "b/2", None]

@@ -83,6 +83,14 @@ def test_names_of_columns_in_capitals_and_spaces_around_cells(folder: Path) -> N
     assert source.classes == ("a", "b")
 
 
+def test_other_columns_keep_their_names(folder: Path) -> None:
+    """A study of an earlier version was started with them."""
+    rows = [f"{name},{name[0]},owner {i % 2},any" for i, name in enumerate(NAMES)]
+    source = manifest_source(write(folder, "path,label,Group,Split", *rows))
+    assert source.columns["Group"] == ("owner 0", "owner 1") * 3
+    assert source.rules.is_plain()
+
+
 def test_names_of_files_that_are_nearly_right(folder: Path) -> None:
     rows = ["a0,a", "https://x.org/a1.png,a", "b0.png,b", "b1.png,b"]
     assert faults(write(folder, "path,label", *rows)) == [
