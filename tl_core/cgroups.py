@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+_CACHED = ("active", "inactive")
 _NO_LIMIT = 2**60
 """Bytes: version 1 writes about 2**63 where there is no limit."""
 
@@ -30,12 +31,16 @@ class Cgroups:
         return min(found, default=None)
 
     def memory_left(self) -> int | None:
-        """Bytes up to the nearest limit, without files that are cached; None without a limit."""
+        """Bytes up to the nearest limit; None without a limit.
+
+        Pages of files that are cached do not count: the kernel takes them back.
+        """
         left = []
         for folder in self._folders("memory"):
             used = _number(folder / "memory.current", folder / "memory.usage_in_bytes")
             for limit in _limit_of(folder):
-                left.append(limit - (used or 0) + _field(folder / "memory.stat", "inactive_file"))
+                files = (_field(folder / "memory.stat", f"{kind}_file") for kind in _CACHED)
+                left.append(limit - (used or 0) + sum(files))
         return max(0, min(left)) if left else None
 
     def processes_left(self) -> int | None:

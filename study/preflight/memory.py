@@ -57,14 +57,16 @@ def check_memory(setup: Setup) -> Iterator[Fault]:
         setup.notes += (f"memory a network: not known ({why}); --jobs N bounds how many learn",)
         return
     places = setup.capacity.full
-    if free < each:
+    if free < each and s.jobs is None:
         learning = " ".join(mode for mode in s.mode if mode not in FROZEN)
         why = f"takes about {decimal(each)} in mode {learning}"
         limit = f"{decimal(free)} of memory are free{_of_limit()}"
-        yield Fault("--backbone", f"{s.backbone} {why}, {limit}; use {WAYS_OUT}")
+        yield Fault(
+            "--backbone", f"{s.backbone} {why}, {limit}; use {WAYS_OUT}, or --jobs 1 to try"
+        )
         return
     held = _held(free, each)
-    if held < places:
+    if held < places or free < each:
         room = f"{decimal(free)} of memory{_of_limit()}, about {decimal(each)} a network"
         if s.jobs is None:
             setup.held = held

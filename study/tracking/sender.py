@@ -17,16 +17,16 @@ from rich.console import Console
 from study.config.settings import Settings
 from study.config.uris import OFFLINE, store_name, sync_command
 from study.tracking.links import where_to_look
-from study.tracking.sync_state import SyncState, events_left, read_sync_state, study_run
+from study.tracking.sync_state import SyncState, events_left, last_saved, read_sync_state, study_run
 from tl_core.errors import InputError
 from tl_core.text import pluralize
 
 _POLL_S = 0.2
 _OPENING_S = 180.0
 """Longest wait until a store is open, seconds: MLflow makes the tables of an empty one."""
-_STALLED_S = 300.0
-"""Longest wait at the end while nothing arrives in the store, seconds. MLflow's client limits each
-request to a server to two minutes at most, but a database's driver may wait for ever."""
+_STALLED_S = 600.0
+"""Longest wait at the end while nothing arrives in the store, seconds: a large model on a slow line
+takes minutes, and a database's driver may wait for ever."""
 Show = Callable[[int], None]
 """Called with the number of events that are left."""
 
@@ -196,14 +196,14 @@ def make_sender(settings: Settings) -> Sender:
 def _wait(ended: Callable[[float], bool], folder: Path, show: Show, within_s: float) -> str | None:
     """Wait until all is sent, and show how much is left; return why the wait ended earlier."""
     end = time.monotonic() + within_s
-    moved, before = time.monotonic(), -1
+    moved, before = time.monotonic(), (-1, 0)
     try:
         while not ended(_POLL_S):
             if time.monotonic() > end:
                 return f"it took more than {within_s:g} s"
-            left = events_left(folder)
-            if left != before:
-                moved, before = time.monotonic(), left
+            left, saved = events_left(folder), last_saved(folder)
+            if (left, saved) != before:
+                moved, before = time.monotonic(), (left, saved)
             elif time.monotonic() - moved > _STALLED_S:
                 return f"nothing has arrived there for {_STALLED_S:g} s"
             show(left)

@@ -130,7 +130,7 @@ class LedgerSync:
             self._state.add(event)
             self._writer.write(event, self._state)
             sent = offset
-        self._writer.flush()
+        self._writer.flush(arrived=self._save)  # Whoever waits sees that something has arrived.
         self.sent, before = sent, self.sent
         return sent > before
 

@@ -40,6 +40,12 @@ def events_left(folder: Path) -> int:
         return sum(line.endswith(b"\n") for line in ledger)
 
 
+def last_saved(folder: Path) -> int:
+    """When the state was saved last, in ns; 0 if never."""
+    path = folder / _STATE
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
 def study_run(folder: Path) -> str | None:
     """MLflow's id of the run of the study in this folder; a single trial has none."""
     state = read_sync_state(folder)

@@ -5,7 +5,7 @@ same result as to write it once.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from mlflow import MlflowClient
@@ -70,12 +70,13 @@ class MlflowWriter:
             case "close":
                 self._end_study(event)
 
-    def flush(self) -> None:
-        """Send what waits."""
+    def flush(self, arrived: Callable[[], None] = lambda: None) -> None:
+        """Send what waits; call `arrived` after each run, as the files of one may take minutes."""
         while self._waiting:
             key = next(iter(self._waiting))
             self._waiting[key].send(self._client, self.run_ids[key])
             del self._waiting[key]
+            arrived()
 
     def discard(self) -> None:
         """After a failure: drop what waits, as all of it is written again."""

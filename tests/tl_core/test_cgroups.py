@@ -22,7 +22,8 @@ CASES = {
         {
             "memory/slurm/job/memory.limit_in_bytes": "1000",
             "memory/slurm/job/memory.usage_in_bytes": "700",
-            "memory/slurm/job/memory.stat": "inactive_file 1\ntotal_inactive_file 50",
+            "memory/slurm/job/memory.stat": "inactive_file 1\ntotal_inactive_file 30\n"
+            "total_active_file 20",
             "memory/memory.limit_in_bytes": "9223372036854771712",
         },
         1000, 350,

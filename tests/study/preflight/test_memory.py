@@ -80,6 +80,8 @@ def test_not_even_one_network_fits(photo_folder: Path, monkeypatch: Patch) -> No
     (fault,) = faults_of(photo_folder, **NET)
     assert fault.startswith("--backbone mlp takes about 8")
     assert "in mode scratch, 100.0 MB of memory are free; use a smaller --batch-size," in fault
+    (note,) = (n for n in ask(photo_folder, jobs="1", **NET).notes if n.startswith("--jobs"))
+    assert note.startswith("--jobs 1 may be too many: 100.0 MB of memory, about 8")
     # Heads alone take no memory worth the name.
     assert ask(photo_folder, mode=["freeze"], weights="none", backbone="mlp").held is None
 

@@ -1,6 +1,6 @@
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -28,11 +28,12 @@ class FakeWriter(MlflowWriter):
         self.run_ids[str(event.get("trial", "study"))] = "a run"
         self._events.append(f"{event['event']} {event.get('trial', state.name)}")
 
-    def flush(self) -> None:
+    def flush(self, arrived: Callable[[], None] = lambda: None) -> None:
         if self.faults:
             self.faults -= 1
             raise OSError("http://me:secret@host:5000 is gone\nand more")
         self.sent, self._events = self.sent + self._events, []
+        arrived()
 
     def find_runs(self, study_id: str) -> None:
         """There is no store."""
