@@ -1,7 +1,7 @@
 """The device that networks run on: everything that depends on its kind goes through this module.
 
-`cuda` is a GPU of NVIDIA or, in torch's builds for ROCm, of AMD; `xpu` is one of Intel, `mps` one
-of Apple. `torch.accelerator` says which of them this machine has.
+`cuda` is a GPU of NVIDIA or, in torch's builds for ROCm, of AMD. Other kinds are not used: training
+and the linear probe compute parts in float64, which Apple's GPUs and many of Intel's do not have.
 """
 
 import os
@@ -14,9 +14,8 @@ from torch import Tensor
 from tl_core.config import Precision
 
 CPU = torch.device("cpu")
-_GPUS = ("cuda", "xpu", "mps")
-_PINS = ("cuda", "xpu")
-"""Kinds that copy from locked memory of the host while both sides go on."""
+_GPUS = ("cuda",)
+"""Kinds of GPUs that networks run on. They copy to and from locked memory while both sides go on."""
 _TOO_SMALL = (
     "CUDA error: out of memory",  # Of `torch.AcceleratorError`: memory that torch does not manage.
     "HIP error: out of memory",
@@ -25,15 +24,13 @@ _TOO_SMALL = (
     "CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate",
     "CUDNN_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
-    "MPS backend out of memory",
-    "UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY",
 )
 _TENSOR_CORES = (7, 0)
 """Compute capability (major, minor) of NVIDIA's first GPU whose float16 products are fast: V100."""
 
 
 class Accelerator(Protocol):
-    """What `torch.cuda` and `torch.xpu` have in common."""
+    """What is asked of `torch.cuda`, or of a test's own GPU."""
 
     def device_count(self) -> int:
         """How many there are."""
@@ -63,35 +60,6 @@ class Accelerator(Protocol):
         """Restore such a state."""
 
 
-class _Mps:
-    """The same of Apple's GPU, which shares the memory of the machine."""
-
-    device_count = staticmethod(torch.mps.device_count)
-    empty_cache = staticmethod(torch.mps.empty_cache)
-
-    def get_device_name(self, device: Any) -> str:
-        return "Apple GPU"
-
-    def is_initialized(self) -> bool:
-        return torch.mps.driver_allocated_memory() > 0
-
-    def mem_get_info(self, device: Any) -> tuple[int, int]:
-        total = torch.mps.recommended_max_memory()
-        return max(0, total - torch.mps.driver_allocated_memory()), total
-
-    def memory_reserved(self, device: Any) -> int:
-        return torch.mps.driver_allocated_memory()
-
-    def memory_allocated(self, device: Any) -> int:
-        return torch.mps.current_allocated_memory()
-
-    def get_rng_state(self, device: Any) -> Tensor:
-        return torch.mps.get_rng_state()
-
-    def set_rng_state(self, new_state: Tensor, device: Any) -> None:
-        torch.mps.set_rng_state(new_state)
-
-
 def accelerator_of(device: torch.device) -> Accelerator | None:
     """Return what torch offers for the kind of a device; None if it is no GPU.
 
@@ -99,7 +67,7 @@ def accelerator_of(device: torch.device) -> Accelerator | None:
     """
     if device.type not in _GPUS:
         return None
-    module: Accelerator = _Mps() if device.type == "mps" else torch.get_device_module(device)
+    module: Accelerator = torch.get_device_module(device)
     return module
 
 
@@ -109,9 +77,9 @@ def is_gpu(device: torch.device) -> bool:
 
 
 def find_device() -> torch.device:
-    """Return the kind of GPU that this machine has, else the CPU."""
+    """Return the kind of GPU that this machine has and that networks run on, else the CPU."""
     found = torch.accelerator.current_accelerator(check_available=True)
-    return found or CPU
+    return found if found and found.type in _GPUS else CPU
 
 
 def gpus_here() -> list[torch.device]:
@@ -176,14 +144,14 @@ def restore_random_states(device: torch.device, states: dict[str, Tensor]) -> No
 def upload(values: np.ndarray, device: torch.device) -> Tensor:
     """Copy an array to the device; neither side waits for the other. A CPU shares its memory."""
     host = torch.from_numpy(values)
-    if device.type in _PINS:
+    if device.type in _GPUS:
         return host.pin_memory().to(device, non_blocking=True)
     return host.to(device)
 
 
 def host_like(tensor: Tensor) -> Tensor:
     """Return an empty tensor on the host, of the same shape and layout, for copies of `tensor`."""
-    pinned = tensor.device.type in _PINS
+    pinned = tensor.device.type in _GPUS
     return torch.empty_like(tensor, device=CPU, pin_memory=pinned)
 
 
@@ -191,7 +159,7 @@ class CopyEvent:
     """Ends when the device has done all that it was asked to before; a CPU always has."""
 
     def __init__(self, device: torch.device) -> None:
-        self._event = torch.Event(device) if device.type in _PINS else None
+        self._event = torch.Event(device) if device.type in _GPUS else None
         if self._event:
             self._event.record()
 
@@ -211,16 +179,12 @@ def best_precision(device: torch.device) -> Precision:
     """Return the fastest number format that a device computes in without emulating it.
 
     `bf16` for a CPU with AVX512-BF16 or AMX and for a GPU with native bfloat16; `fp16` for an older
-    GPU of NVIDIA with tensor cores (V100, T4). Apple's GPUs are not known well enough: `fp32`.
+    GPU of NVIDIA with tensor cores (V100, T4).
     """
     if device.type == "cpu":
         # Inductor, torch's compiler, checks the same two.
         native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
         return "bf16" if native else "fp32"
-    if device.type == "xpu":
-        return "bf16" if torch.xpu.is_bf16_supported(including_emulation=False) else "fp32"
-    if device.type != "cuda":
-        return "fp32"
     # Not `is_bf16_supported`, which asks the current GPU: those of one machine may differ.
     capability = torch.cuda.get_device_capability(device)
     if torch.version.hip or capability >= (8, 0):
