@@ -155,6 +155,15 @@ def host_like(tensor: Tensor) -> Tensor:
     return torch.empty_like(tensor, device=CPU, pin_memory=pinned)
 
 
+def copy_to_host(tensor: Tensor, into: Tensor) -> Tensor:
+    """Copy a tensor into what `host_like` returned for it, and return that.
+
+    Neither side waits for the other, where a `CopyEvent` can tell when the copy has ended. From all
+    other devices it has ended on return.
+    """
+    return into.copy_(tensor, non_blocking=tensor.device.type in _GPUS)
+
+
 class CopyEvent:
     """Ends when the device has done all that it was asked to before; a CPU always has."""
 

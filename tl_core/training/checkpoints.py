@@ -18,7 +18,13 @@ import torch
 from torch import Tensor
 
 from tl_core.config import EpochMetrics
-from tl_core.device import CopyEvent, host_like, random_states, restore_random_states
+from tl_core.device import (
+    CopyEvent,
+    copy_to_host,
+    host_like,
+    random_states,
+    restore_random_states,
+)
 from tl_core.files import replace_file
 from tl_core.training.learners import NetLearner, Part
 
@@ -182,7 +188,7 @@ class Checkpoint:
             raise self._error
 
     def _to_host(self, value: Any, place: str) -> Any:
-        """Copy the tensors of a state; neither side waits for the other."""
+        """Copy the tensors of a state, as `copy_to_host` does."""
         if isinstance(value, dict):
             return {key: self._to_host(v, f"{place}/{key}") for key, v in value.items()}
         if isinstance(value, list | tuple):
@@ -192,7 +198,7 @@ class Checkpoint:
         value = value.detach()
         if place not in self._copies:
             self._copies[place] = host_like(value)
-        return self._copies[place].copy_(value, non_blocking=True)
+        return copy_to_host(value, self._copies[place])
 
     def _write(self, state: State, copied: CopyEvent) -> None:
         try:
