@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from tl_core.config import Precision
+from tl_core.device import is_gpu
 from tl_core.models.backbones import Backbone
 
 _APART = 1e-3
@@ -27,7 +28,7 @@ def fold_backbone(backbone: Backbone, image_size: int, device: torch.device) -> 
         image_size: side of the images, pixels.
         device: where it is to run.
     """
-    if device.type != "cpu":
+    if is_gpu(device):
         return backbone
     network = fold_network(backbone.network, image_size, backbone.precision)
     return replace(backbone, network=network)
