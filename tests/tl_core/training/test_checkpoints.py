@@ -2,15 +2,21 @@ import hashlib
 import io
 import pickle
 import re
+import threading
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.core.trials import changed, state
 from tests.support.core.weights_files import Trap
+from tl_core.training import checkpoints
 from tl_core.training.checkpoints import (
     Checkpoint,
     CheckpointError,
@@ -20,6 +26,7 @@ from tl_core.training.checkpoints import (
     load_checkpoint,
     save_checkpoint,
 )
+from tl_core.training.learners import Part
 
 STATE: State = {"model": {"weight": torch.arange(6.0).view(2, 3)}, "history": [{"epoch": 1}]}
 
@@ -85,3 +92,60 @@ def test_a_malicious_pickle_runs_nothing(tmp_path: Path, written: Callable[[Trap
     with pytest.warns(CheckpointWarning, match=r"the trial starts anew$"):
         assert not Checkpoint(LocalFile(path), {}).resumes
     assert not (tmp_path / "sprung").exists()
+
+
+def test_a_file_has_the_state_of_its_own_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on = threading.Event()
+
+    class Late:
+        """A copy that has not ended before further steps are taken."""
+
+        def __init__(self, _: torch.device) -> None:
+            pass
+
+        def wait(self) -> None:
+            assert go_on.wait(60), "no step was taken while the state was written"
+
+    monkeypatch.setattr(checkpoints, "CopyEvent", Late)
+    net = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+    optimizer = torch.optim.AdamW(net.parameters(), 0.1)
+    weight = torch.nn.Parameter(torch.zeros(2))
+    optimizer.add_param_group({"params": [weight]})
+    weighting = SimpleNamespace(groups=lambda: [{"params": [weight]}])
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    learner: Any = SimpleNamespace(
+        model=net, weighting=weighting, labels=torch.zeros(1), scaler=scaler
+    )
+
+    def step() -> None:
+        optimizer.zero_grad()
+        ((net(torch.randn(4, 3)) + weight) ** 2).sum().backward()
+        optimizer.step()
+
+    def kept_after(first: int) -> None:
+        """Begin to save the state of a step, take two more, and look at what is saved."""
+        go_on.clear()
+        step()
+        then, of_optimizer = state(net), deepcopy(optimizer.state_dict()["state"])
+        random, of_tasks = torch.get_rng_state(), weight.detach().clone()
+        with checkpoint:
+            checkpoint.save_if_due(learner, optimizer, [], Part(first))
+            for number in (first + 1, first + 2):
+                step()
+                checkpoint.save_if_due(learner, optimizer, [], Part(number))
+            go_on.set()
+        saved = load_checkpoint(file)
+        assert len(changed(then, state(net))) == len(then)
+        assert changed(then, saved["model"]) == set()
+        assert torch.equal(saved["weighting"][0], of_tasks)
+        assert torch.equal(saved["random"]["cpu"], random)
+        for at, values in of_optimizer.items():
+            assert changed(values, saved["optimizer"]["state"][at]) == set()
+        assert saved["part"]["steps"] == first
+
+    file = LocalFile(tmp_path / "1.ckpt")
+    checkpoint = Checkpoint(file, {}, every_s=0)
+    kept_after(1)
+    kept_after(4)  # Copied into the same memory.
