@@ -15,7 +15,7 @@ from tl_core.config import Precision
 
 CPU = torch.device("cpu")
 _GPUS = ("cuda",)
-"""Kinds of GPUs that networks run on. They copy to and from locked memory while both sides go on."""
+"""Kinds that networks run on. They copy to and from locked memory while both sides go on."""
 _TOO_SMALL = (
     "CUDA error: out of memory",  # Of `torch.AcceleratorError`: memory that torch does not manage.
     "HIP error: out of memory",

@@ -129,9 +129,10 @@ def run_batches(
     Raises `GpuMemoryError` if the GPU has no memory for one view.
     """
     network = backbone.network.to(device).to(memory_format=torch.channels_last).eval()
-    batches = ShrinkingBatches(eval_batch(device, images.image_size), device)
 
     def run() -> list[Tensor]:
+        # Anew in each try: those of the last one have shrunk to one view.
+        batches = ShrinkingBatches(eval_batch(device, images.image_size), device)
         read = pixel_reader(images, backbone, device)
         return batches.run(lambda b: run_network(network, read(b), backbone.precision), views)
 

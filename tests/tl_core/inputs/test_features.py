@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tests.conftest import SIDE, TINY
+from tests.support.core.fake_gpu import fake_gpu
 from tl_core.config import Precision
 from tl_core.data.datasets import ImageSet
 from tl_core.errors import InputError
-from tl_core.inputs.features import extract, feature_entry, load_features
+from tl_core.inputs.features import extract, feature_entry, load_features, run_batches
+from tl_core.inputs.resident import ResidentTables
 from tl_core.models.backbones import Backbone, load_backbone
 from tl_core.models.folding import fold_backbone
 
@@ -197,3 +199,22 @@ def test_an_image_of_which_no_finite_numbers_are_made_is_named(
     text = rf"^large makes no finite numbers of {images.ids[7]}: are its weights damaged\?{end}$"
     with pytest.raises(InputError, match=text):
         extract(images, network, torch.device("cpu"), np.array([3, 7]))
+
+
+def test_batches_are_whole_again_after_the_tables_are_given_up(
+    images: ImageSet, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables, sizes = ResidentTables(), list[int]()
+    for user in ("tl_core.inputs.batches", "tl_core.inputs.features"):
+        monkeypatch.setattr(f"{user}.RESIDENT", tables)
+
+    def run_beside_tables(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        sizes.append(len(inputs[0]))
+        if tables.nbytes:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    backbone.network.register_forward_pre_hook(run_beside_tables)
+    with fake_gpu(monkeypatch, 10**9):
+        rows = run_batches(images, backbone, CPU, np.arange(40))
+    assert sizes == [40, 20, 10, 5, 2, 1, 40]
+    np.testing.assert_allclose(rows, directly(images, backbone), atol=1e-5)
