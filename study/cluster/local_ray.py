@@ -4,6 +4,7 @@ It has a folder of its own, whose random name is in the environment of each of i
 what a study that was killed has left is told from all other processes, and its next start ends it.
 """
 
+import errno
 import json
 import logging
 import os
@@ -11,6 +12,7 @@ import secrets
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -27,6 +29,8 @@ _TOKEN_PATH = "RAY_AUTH_TOKEN_PATH"
 _PREFIX = "tl"
 """How the folder of a study's Ray begins."""
 _OWNER = "owner.json"
+_TRIES, _PAUSE_S = 50, 0.1
+"""How often processes of a killed run are looked for and ended, and how long each time takes."""
 _log = logging.getLogger(__name__)
 
 
@@ -135,6 +139,8 @@ def _mark_owner(ray_folder: Path, study: Path) -> None:
 def end_leftovers(base: Path, study: Path) -> None:
     """End what earlier runs of a study that were killed have left, and remove its folders.
 
+    A folder whose processes can't all be ended stays, so that the next start tries again.
+
     Args:
         base: where the folders of studies' Rays are.
         study: the folder of the study.
@@ -146,11 +152,16 @@ def end_leftovers(base: Path, study: Path) -> None:
             about = json.loads(owner.read_text(encoding="utf-8"))
             if about.pop("study") != str(study.resolve()) or not _is_gone(about):
                 continue
-            ended = sum(_end(process, owner.parent) for process in _own_processes())
-            shutil.rmtree(owner.parent, ignore_errors=True)
+            ended, left = _end_all(owner.parent)
             if ended:
                 what = pluralize(ended, "process", "processes")
                 _log.warning("note: ended %s of Ray that a killed run of this study had left", what)
+            if left:
+                ids = " ".join(map(str, left))
+                why = "processes of a killed run of this study still run"
+                _log.warning("note: %s, and their folder %s stays: %s", why, owner.parent, ids)
+            else:
+                shutil.rmtree(owner.parent, ignore_errors=True)
 
 
 def _is_gone(about: dict[str, object]) -> bool:
@@ -180,15 +191,54 @@ def _own_processes() -> Iterator[int]:
                 yield int(folder.name)
 
 
+def _end_all(ray_folder: Path) -> tuple[int, list[int]]:
+    """End the processes of the Ray with this folder; return how many, and those that still run."""
+    ended = set[int]()
+    for _ in range(_TRIES):  # One that ends may have started another meanwhile.
+        left = [process for process in _own_processes() if _belongs(process, ray_folder)]
+        if not left:
+            break
+        ended |= {process for process in left if _end(process, ray_folder)}
+        time.sleep(_PAUSE_S)
+    return len(ended.difference(left)), left
+
+
+def _belongs(process: int, ray_folder: Path) -> bool:
+    """Whether a process runs and is one of the Ray with this folder."""
+    with suppress(OSError):
+        variables = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
+        return f"{RAY_TMPDIR}={ray_folder}".encode() in variables
+    return False
+
+
 def _end(process: int, ray_folder: Path) -> bool:
     """End a process if it belongs to the Ray with this folder; return whether it did."""
-    wanted = f"{RAY_TMPDIR}={ray_folder}".encode()
     with suppress(OSError):
-        handle = os.pidfd_open(process)  # Stays with the process, whose number may be used again.
+        handle = _handle(process)
         try:
-            if wanted in Path(f"/proc/{process}/environ").read_bytes().split(b"\0"):
-                signal.pidfd_send_signal(handle, signal.SIGKILL)
+            if _belongs(process, ray_folder):
+                if handle is None:
+                    os.kill(process, signal.SIGKILL)
+                else:
+                    signal.pidfd_send_signal(handle, signal.SIGKILL)
                 return True
         finally:
-            os.close(handle)
+            if handle is not None:
+                os.close(handle)
     return False
+
+
+def _handle(process: int) -> int | None:
+    """What stays with a process, whose number may be used again; None where there is no such.
+
+    Pythons of conda do not have it, nor do kernels before 5.3 and some containers. Raises `OSError`
+    if the process has ended.
+    """
+    if not hasattr(os, "pidfd_open"):
+        return None
+    try:
+        return os.pidfd_open(process)
+    except OSError as error:
+        if error.errno == errno.ESRCH:
+            raise
+        return None

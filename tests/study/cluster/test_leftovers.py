@@ -1,8 +1,10 @@
 """The next start of a killed study ends what it has left, and nothing else."""
 
+import errno
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from study.cluster import local_ray
 from study.cluster.local_ray import _mark_owner, end_leftovers
 from tests.support.study_fixtures import Patch
 
@@ -42,9 +45,17 @@ def make(base: Path, name: str, study: Path, alive: bool = False) -> Path:
     return folder
 
 
+def no_handles(_: int) -> int:
+    raise OSError(errno.ENOSYS, "as on an old kernel")
+
+
+@pytest.mark.parametrize("pidfd_open", [os.pidfd_open, no_handles, None])
 def test_what_a_killed_run_has_left_is_ended(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: Patch, pidfd_open: object
 ) -> None:
+    monkeypatch.setattr(os, "pidfd_open", pidfd_open)
+    if pidfd_open is None:
+        monkeypatch.delattr(os, "pidfd_open")
     mine, other = Path("runs/mine"), Path("runs/other")
     dead, others = make(tmp_path, "tldead", mine), make(tmp_path, "tlothers", other)
     alive = make(tmp_path, "tlalive", mine, alive=True)
@@ -57,6 +68,28 @@ def test_what_a_killed_run_has_left_is_ended(
         "note: ended 1 process of Ray that a killed run of this study had left"
     ]
     assert sorted(f.name for f in tmp_path.glob("tl*")) == ["tlalive", "tlothers"]
+
+
+def test_the_folder_of_processes_that_still_run_stays(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: Patch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(signal, "pidfd_send_signal", refuse)
+    monkeypatch.setattr(local_ray, "_PAUSE_S", 0.0)
+    dead = make(tmp_path, "tldead", Path("mine"))
+    with process_of(dead) as process:
+        with caplog.at_level(logging.WARNING):
+            end_leftovers(tmp_path, Path("mine"))
+        assert process.poll() is None
+    assert [r.getMessage() for r in caplog.records] == [
+        "note: processes of a killed run of this study still run, and their folder "
+        f"{dead} stays: {process.pid}"
+    ]
+    assert (dead / "owner.json").exists()
+    end_leftovers(tmp_path, Path("mine"))
+    assert not dead.exists()
 
 
 @pytest.mark.parametrize("name", ["boot", "namespace"])
