@@ -16,12 +16,13 @@ _log = logging.getLogger(__name__)
 def file_lock(path: Path, thread_local: bool = True) -> BaseFileLock:
     """Return the lock of a path, whose folder is there.
 
-    The kernel frees it when its process ends. Where the disk has no such locks, a file stands for
-    it while it is held, and a note says so: that of a process of this machine that was killed is
-    found to be stale, that of another machine has to be deleted by hand.
+    The kernel frees it when its process ends. Where the disk has no such locks, the file
+    `PATH.held` stands for it while it is held, and a note says so: that of a process of this
+    machine that was killed is found to be stale, that of another machine has to be deleted by hand.
     """
     if not _has_flock(path.parent.stat().st_dev, path.parent.absolute()):
-        return SoftFileLock(path, thread_local=thread_local)
+        # Not the path itself: a file that the other kind of lock has left would count as held.
+        return SoftFileLock(f"{path}.held", thread_local=thread_local)
     return FileLock(path, thread_local=thread_local)
 
 
