@@ -97,8 +97,14 @@ def gpus_of(settings: Settings, resources: Resources) -> int:
     return settings.gpus if settings.gpus is not None else resources.gpus
 
 
-def gpu_faults(settings: Settings, resources: Resources) -> list[Fault]:
-    """Why the GPUs that were asked for are unavailable; a cluster may grow."""
+DETERMINISTIC_UNREAD = "is not read without a GPU; a CPU always is"
+
+
+def gpu_faults(settings: Settings, resources: Resources, new: bool = True) -> list[Fault]:
+    """Why the GPUs that were asked for are unavailable; a cluster may grow.
+
+    A study that is not `new` has `deterministic` from its start, wherever it goes on.
+    """
     gpus, there = gpus_of(settings, resources), resources.gpus
     if gpus > there and not resources.joined:
         way_out = "leave --gpus out to use what there is, or --gpus 0 for the CPU"
@@ -107,8 +113,8 @@ def gpu_faults(settings: Settings, resources: Resources) -> list[Fault]:
         why = "the cluster has no GPU now"
         way_out = "--gpus N asks one that grows for so many, --gpus 0 uses its CPU cores"
         return [Fault("--address", f"{settings.address}: {why}; {way_out}")]
-    if settings.deterministic and not gpus:
-        return [Fault("--deterministic", "is not read without a GPU; a CPU always is")]
+    if settings.deterministic and not gpus and new:
+        return [Fault("--deterministic", DETERMINISTIC_UNREAD)]
     if settings.trials_per_gpu > 1 and not gpus:
         return [Fault("--trials-per-gpu", f"{settings.trials_per_gpu} is not read without a GPU")]
     return []

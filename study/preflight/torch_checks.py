@@ -7,7 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from study.cluster.ray_environment import set_ray_environment
-from study.cluster.resources import check_compiler, gpu_faults, gpus_of, this_machine
+from study.cluster.resources import (
+    DETERMINISTIC_UNREAD,
+    check_compiler,
+    gpu_faults,
+    gpus_of,
+    this_machine,
+)
 from study.cluster.stores import check_storage
 from study.config.settings import Settings
 from study.config.uris import is_database, is_server
@@ -67,8 +73,10 @@ def check_machines(setup: Setup) -> Iterator[Fault]:
         join(setup.settings.address)
         setup.nodes = report_nodes(setup.settings, PATIENCE_S if setup.doctor else FETCHING_S)
         setup.resources = resources_of(setup.settings, setup.nodes)
-    yield from gpu_faults(setup.settings, setup.resources)
+    yield from gpu_faults(setup.settings, setup.resources, new=not setup.state)
     setup.gpus = gpus_of(setup.settings, setup.resources)
+    if setup.state and setup.settings.deterministic and not setup.gpus:
+        setup.notes += (f"--deterministic {DETERMINISTIC_UNREAD}",)
 
 
 def report_this_machine(setup: Setup) -> Iterable[Fault]:

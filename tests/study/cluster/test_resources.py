@@ -10,6 +10,9 @@ from study.cluster.resources import (
     gpus_of,
     precision_notes,
 )
+from study.preflight.setup import Setup
+from study.preflight.torch_checks import check_machines
+from study.records.ledger import StudyState
 from tests.support.studies.builders import make_settings
 from tl_core.config import Precision
 
@@ -101,3 +104,13 @@ def test_deterministic_is_for_gpus() -> None:
         "--deterministic is not read without a GPU; a CPU always is"
     ]
     assert gpu_faults(make_settings(deterministic=True, gpus=1), ALONE) == []
+
+
+def test_a_deterministic_study_may_go_on_without_a_gpu() -> None:
+    asked = make_settings(deterministic=True, gpus=0, data="photos")
+    setup = Setup(asked, state=StudyState())
+    assert [*check_machines(setup)] == []
+    assert setup.notes == ("--deterministic is not read without a GPU; a CPU always is",)
+    new = Setup(asked)
+    assert [fault.flag for fault in check_machines(new)] == ["--deterministic"]
+    assert new.notes == ()
