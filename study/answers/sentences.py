@@ -213,6 +213,12 @@ def _comparisons(found: list[Difference], cells: Cells, few: Mapping[Cell, int])
         named = [_rival(d, cells, few) for d in alike]
         modes = [f"{rival} {by} {points(e)}" for rival, e in zip(named, gaps, strict=True)]
         sentences += [f"It {position} {enumerate_words(modes)}."] if modes else []
+        if apart := [d.b.mode for d in alike if verdict == "cannot tell" and d.estimate.sign]:
+            which = enumerate_words([MODE_WORDS[mode] for mode in apart])
+            sentences.append(
+                f"The interval for {which} leaves out 0, but it is one of several comparisons, and "
+                "counted together (Holm) they do not tell the two apart."
+            )
     return sentences
 
 

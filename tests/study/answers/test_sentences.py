@@ -1,10 +1,17 @@
 from dataclasses import replace
 
 from study.analysis.comparisons import Difference, MultiTask
-from study.analysis.estimates import Cell
-from study.answers.sentences import auxiliary_effect, no_auxiliary_effect, task_error
+from study.analysis.estimates import Cell, summarize
+from study.answers.sentences import (
+    auxiliary_effect,
+    best_mode,
+    no_auxiliary_effect,
+    task_error,
+)
 from study.intervals.estimate import Estimate
+from tests.support.studies.builders import make_confirmed
 from tl_core.aux_task import NO_TASK, AuxTask
+from tl_core.config import Mode
 
 
 def test_auxiliary_task_at_two_ratios() -> None:
@@ -34,6 +41,20 @@ def test_auxiliary_task_at_two_ratios() -> None:
         "with 80 % of the images predicts it no better than a constant (mean error 0.040"
     )
     assert unlearned.endswith("R2 -0.10). So whether it helps can't be told.")
+
+
+def test_an_interval_without_0_that_many_comparisons_make_unsure() -> None:
+    cells: list[tuple[Mode, tuple[float, ...]]] = [
+        ("finetune", (0.90, 0.94, 0.92)), ("freeze", (0.86, 0.88, 0.87)),
+        ("partial", (0.90, 0.94, 0.91)), ("scratch", (0.91, 0.91, 0.92)),
+    ]  # fmt: skip
+    confirmed = [c for mode, x in cells for c in make_confirmed(mode, 0.4, x)]
+    best = next(s for s in summarize(confirmed) if s.mode == "finetune")
+    text = best_mode("pets", best, [mode for mode, _ in cells], confirmed, {})
+    assert text.endswith(
+        "The interval for freezing leaves out 0, but it is one of several comparisons, and counted "
+        "together (Holm) they do not tell the two apart."
+    )
 
 
 def of_task(task: AuxTask, skill: float, error: float, baseline: float | None) -> MultiTask:
