@@ -10,6 +10,8 @@ AuxKind = Literal["regression", "classification", "none"]
 AuxOn = Literal["all", "labelled"]
 """What teaches it: all images of the training part, or those whose class label the ratio leaves."""
 
+_TAKEN = re.compile(r"balanced|image|label|predicted|split|mistake|p_\d+")
+"""Keys that would give a score or a column of predictions the name of another one."""
 NAME, NO_NAME = "brightness", "none"
 """What names the task that needs no labels of the user's, and its absence."""
 
@@ -45,7 +47,9 @@ class AuxTask:
     def key(self) -> str:
         """The name in those of metrics and columns, where MLflow takes few characters."""
         key = re.sub(r"[^A-Za-z0-9_.-]+", "_", self.name)
-        return key if re.search("[A-Za-z0-9]", key) else "aux"
+        if not re.search("[A-Za-z0-9]", key):
+            return "aux"
+        return f"aux_{key}" if _TAKEN.fullmatch(key) else key
 
     @property
     def shown(self) -> str:

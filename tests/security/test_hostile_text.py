@@ -23,8 +23,8 @@ ROTATED = [" ".join(HOSTILE[i:] + HOSTILE[:i]) for i in range(len(HOSTILE))]
 PLAIN = [f"plain {i}" for i in range(len(HOSTILE))]
 CHOICES = {
     "mode", "metric", "design", "objective", "sampler", "precision", "kind", "event", "status",
-    "address", "resize", "augment", "batchnorm", "schedule", "aux_target",
-    "class_weights",
+    "address", "resize", "augment", "batchnorm", "schedule", "aux", "aux_target", "aux_on",
+    "class_weights", "aux_type",
 }  # fmt: skip
 """Fields whose values the settings check; all others may have any text."""
 NAMED = {"classes", "splits", "versions"}

@@ -3,7 +3,7 @@
 import io
 import itertools
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -44,10 +44,10 @@ def broken(error: BaseException, after: int) -> Iterator[None]:
     """Have the writer fail once it has flushed some pieces of two events."""
     flush, calls = MlflowWriter.flush, itertools.count()
 
-    def failing(writer: MlflowWriter) -> None:
+    def failing(writer: MlflowWriter, arrived: Callable[[], None]) -> None:
         if next(calls) >= after:
             raise error
-        flush(writer)
+        flush(writer, arrived)
 
     pieces = patch("study.tracking.sync_process._MAX_EVENTS", 2)
     with patch.object(MlflowWriter, "flush", failing), pieces:

@@ -110,7 +110,7 @@ def test_what_would_fail_every_trial_stops_the_study(
 
 def test_a_network_reports_epoch_by_epoch(tmp_path: Path) -> None:
     study = Study(tmp_path, "finetune", trials=1)
-    study.tell(epochs=[vars(make_epoch())], warnings=["a damaged checkpoint"])
+    study.tell(epochs=[make_epoch().plain()], warnings=["a damaged checkpoint"])
     study.tell(tested=[{"test_accuracy": 0.5}, "0a1b"])
     study.callback.on_trial_complete(0, [], study.job)
     (record,) = study.journal.records
