@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from study.analysis.comparisons import MultiTask, multi_tasks
 from study.analysis.estimates import Cell, Confirmed, by_cell, summarize
+from study.analysis.images.recall import Recall, recalls
 from study.analysis.study_data import StudyData, of_classification
 from study.answers import sentences
 from study.answers.imbalance import imbalance
@@ -29,7 +30,7 @@ def answer_of(data: StudyData) -> tuple[str, ...]:
     subject += f" with {settings.backbone}"
     found = answer(subject, settings, data.records, data.confirmed, data.ranking)
     best = data.winning_cell or best_of(data.records, settings.metric)
-    uneven = imbalance(data.classes.values(), settings, best) if best else None
+    uneven = imbalance(data.classes.values(), settings, best, _weakest(data)) if best else None
     whole = (*found[:3], *([uneven] if uneven else []), *found[3:])
     return tuple(map(of_given_part, whole)) if data.is_split else whole
 
@@ -79,6 +80,23 @@ def answer(
     return (*found, *filter(None, (about, effort(settings, records, n_seeds), *notes)))
 
 
+def _weakest(data: StudyData) -> Recall | None:
+    """The class of which the winner recognises the smallest share."""
+    if data.winning_cell is None:
+        return None
+    trials = by_cell(data.confirmed)[data.winning_cell.cell]
+    return min(recalls([*trials.values()], [*data.classes]), key=lambda r: r.mean, default=None)
+
+
+def unconfirmed_cells(
+    settings: Settings, records: Sequence[TrialRecord], confirmed: Sequence[Confirmed]
+) -> list[Cell]:
+    """Return the cells that have a result and lack their confirmation, if the study was stopped."""
+    there = by_cell(confirmed)
+    found = (c for c in _cells(records) if _best_at(records, settings.metric, c))
+    return [cell for cell in found if cell not in there]
+
+
 def _confirmed(
     subject: str,
     settings: Settings,
@@ -88,9 +106,8 @@ def _confirmed(
 ) -> tuple[str, str, str]:
     best = next(s for s in summarize(confirmed) if s.cell == winner)
     tried, arms = _modes(records), _arms(settings, confirmed)
-    # In a study that was stopped, a cell that has a result may lack its confirmation.
-    whole = {c for c in _cells(records) if _best_at(records, settings.metric, c)}
-    where = subject if whole <= {*by_cell(confirmed)} else f"{subject}, among the confirmed results"
+    missing = unconfirmed_cells(settings, records, confirmed)
+    where = f"{subject}, among the confirmed results" if missing else subject
     return (
         sentences.best_mode(where, best, tried, confirmed, hardly_tuned(settings, records)),
         sentences.label_gain(best.mode, confirmed),

@@ -3,6 +3,7 @@
 from collections.abc import Collection
 
 from study.analysis.estimates import CellSummary
+from study.analysis.images.recall import Recall
 from study.answers.phrases import enumerate_words, percent
 from study.config.settings import Settings
 from study.records.trial_record import TrialRecord
@@ -18,7 +19,10 @@ def is_imbalanced(sizes: Collection[int]) -> bool:
 
 
 def imbalance(
-    sizes: Collection[int], settings: Settings, best: CellSummary | TrialRecord
+    sizes: Collection[int],
+    settings: Settings,
+    best: CellSummary | TrialRecord,
+    weakest: Recall | None = None,
 ) -> str | None:
     """Say that the classes are imbalanced, with balanced accuracy beside accuracy, if they are.
 
@@ -26,16 +30,24 @@ def imbalance(
         sizes: images of each class.
         settings: of the study.
         best: the winner's scores or, if nothing is confirmed, the best trial of the search.
+        weakest: the class of which the winner recognises the smallest share.
     """
     if not is_imbalanced(sizes):
         return None
     least, most = min(sizes), max(sizes)
     found = _on_validation(best) if isinstance(best, TrialRecord) else _on_test(best)
-    means = enumerate_words(_means(settings))
-    return (
+    text = (
         f"The classes are imbalanced, with {least:,} to {pluralize(most, 'image')} each, so an "
-        f"accuracy says little of the small ones: {found}; {means}."
+        f"accuracy says little of the small ones: {found}."
     )
+    if weakest:
+        interval = f"({100 * weakest.low:.0f} to {100 * weakest.high:.0f} %)"
+        text += (
+            f" Of class {weakest.name!r} it recognises {100 * weakest.mean:.0f} % {interval}, of "
+            f"{pluralize(weakest.images, 'test image')}."
+        )
+    means = _means(settings)
+    return f"{text} {enumerate_words(means)}." if means else text
 
 
 def _on_test(best: CellSummary) -> str:
@@ -61,11 +73,12 @@ def _on_validation(best: TrialRecord) -> str:
 
 def _means(settings: Settings) -> list[str]:
     weighted = "--class-weights balanced makes all classes count alike in training"
-    chosen = "--metric val_balanced_accuracy chooses by it"
+    chosen = "--metric val_balanced_accuracy chooses the best trials by balanced accuracy"
     return [
-        f"{text}{' (as in this study)' if done else ''}"
+        text
         for text, done in (
             (weighted, settings.class_weights == "balanced"),
             (chosen, settings.metric == "val_balanced_accuracy"),
         )
+        if not done
     ]

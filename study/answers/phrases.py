@@ -62,9 +62,9 @@ def points(e: Estimate, sign: str = "") -> str:
     return f"{100 * e.mean:{style}} points{_within(e, 100, style)}"
 
 
-def change(e: Estimate) -> str:
+def change(e: Estimate, sign: str = "+") -> str:
     """Return a difference with its sign: `-0.012 (-0.020 to -0.004)`."""
-    return f"{e.mean:+z.3f}{_within(e, 1, '+z.3f')}"
+    return f"{e.mean:{sign}z.3f}{_within(e, 1, f'{sign}z.3f')}"
 
 
 def number(e: Estimate) -> str:

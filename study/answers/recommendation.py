@@ -6,6 +6,7 @@ from study.analysis.comparisons import Difference, find_difference, mode_differe
 from study.analysis.estimates import Cell, CellSummary
 from study.analysis.extrapolation import TIMES, extrapolate
 from study.analysis.study_data import StudyData
+from study.answers.answer import unconfirmed_cells
 from study.answers.phrases import (
     MODE_WORDS,
     at_rate,
@@ -17,8 +18,10 @@ from study.answers.phrases import (
     share,
     test_images,
 )
+from study.answers.sentences import LOG_LOSS
 from study.intervals.estimate import Estimate
 from tl_core.config import FROZEN
+from tl_core.text import pluralize
 
 _CHEAPER = 1.5
 """A mode that takes this many times less is called cheaper."""
@@ -30,6 +33,7 @@ def recommendation(data: StudyData) -> str:
     if best is None:
         return ""
     parts = [
+        _provisional(data),
         f"Use {MODE_WORDS[best.mode]}{at_rate(best.lr)}, with {share(best.train_ratio)} of the "
         "images for training.",
         _expected(best),
@@ -56,9 +60,18 @@ def resolution(data: StudyData) -> str | None:
     which = "" if low == high else ", depending on the two,"
     return (
         f"On {test_images(e)}, with {seeds(e.n)}, two modes must be {span} "
-        f"points of accuracy apart{which} to be told from each other; more test {what} or seeds "
-        "would show smaller differences."
+        f"points of accuracy apart{which} to be told from each other in one comparison; more "
+        f"test {what} or seeds would show smaller differences."
     )
+
+
+def _provisional(data: StudyData) -> str | None:
+    """Say that cells with a result are not confirmed yet, as in a study that was stopped."""
+    missing = unconfirmed_cells(data.settings, data.records, data.confirmed)
+    if not missing:
+        return None
+    cells = pluralize(len(missing), "cell is", "cells are")
+    return f"This is provisional: {cells} not confirmed yet."
 
 
 def _expected(best: CellSummary) -> str:
@@ -79,10 +92,14 @@ def _cheaper(data: StudyData, winner: Cell) -> str | None:
     cost = _seconds(data, winner) / max(_seconds(data, rivals[0]), 1e-9)
     about = f"{float(f'{cost:.2g}'):,g}"  # Times vary, so two digits are enough.
     cheaper = f", and about {about} times cheaper to train" if cost >= _CHEAPER else ""
-    return f"{capitalize(MODE_WORDS[rivals[0].mode])} is {_lead(found)}{cheaper}."
+    by_loss = find_difference(mode_differences(data.confirmed, LOG_LOSS), winner, rivals[0])
+    return f"{capitalize(MODE_WORDS[rivals[0].mode])} is {_lead(found, by_loss)}{cheaper}."
 
 
-def _lead(d: Difference) -> str:
+def _lead(d: Difference, by_loss: Difference | None) -> str:
+    if d.verdict == "cannot tell" and by_loss and by_loss.verdict != "cannot tell":
+        where = "behind" if by_loss.verdict == "better" else "ahead"
+        return f"not distinguishable from it by accuracy, {where} by log loss"
     if d.verdict == "cannot tell":
         return "not distinguishable from it"
     where = "behind" if d.verdict == "better" else "ahead"

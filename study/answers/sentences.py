@@ -1,6 +1,6 @@
 """The results of the confirming trials, one sentence for each question."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from study.analysis.comparisons import (
     Cells,
@@ -38,6 +38,9 @@ from tl_core.aux_task import AuxTask
 from tl_core.config import FROZEN, AuxWeight, Mode
 from tl_core.text import pluralize
 
+LOG_LOSS = "test_log_loss"
+_LOWER = " (lower is better)"
+
 
 def best_mode(
     subject: str,
@@ -64,6 +67,7 @@ def best_mode(
         f"Its test accuracy is {percent(best.scores['test_accuracy'])} with "
         f"{share(best.train_ratio)} of the images for training.",
         *_comparisons([d for d in found if d], cells, few),
+        *_by_log_loss([d for d in found if d and d.verdict == "cannot tell"], confirmed),
         *([f"There is no result for {enumerate_words(missing)}."] if missing else []),
     ))  # fmt: skip
 
@@ -117,7 +121,10 @@ def auxiliary_effect(found: MultiTask, others: Sequence[MultiTask] = ()) -> str:
             "So whether it helps can't be told.",
             *(_elsewhere(other) for other in others),
         ))  # fmt: skip
-    changes = [f"the {_name(d)} by {_changed(d)}" for d in found.differences.values()]
+    changes = [
+        f"the {_name(d)}{_LOWER if d.score == LOG_LOSS else ''} by {_changed(d)}"
+        for d in found.differences.values()
+    ]
     n = next(iter(found.differences.values())).estimate.n
     effect = {
         "helped": "helped",
@@ -135,17 +142,16 @@ def auxiliary_effect(found: MultiTask, others: Sequence[MultiTask] = ()) -> str:
 
 
 def _elsewhere(found: MultiTask) -> str:
+    where = f"With {share(found.cell.train_ratio)} of the images"
+    if found.verdict == "not learned":
+        return f"{where} it was not learned."
     decisive = next(iter(found.differences.values()))
     verdict = {
         "helped": "it helped",
         "hurt": "it hurt",
         "cannot tell": "it has no clear effect",
-        "not learned": "it was not learned",
     }[found.verdict]
-    return (
-        f"With {share(found.cell.train_ratio)} of the images {verdict}: the {_name(decisive)} "
-        f"changed by {_changed(decisive)}."
-    )
+    return f"{where} {verdict}: the {_name(decisive)} changed by {_changed(decisive)}."
 
 
 def _task(task: AuxTask) -> str:
@@ -220,6 +226,20 @@ def _comparisons(found: list[Difference], cells: Cells, few: Mapping[Cell, int])
                 "counted together (Holm) they do not tell the two apart."
             )
     return sentences
+
+
+def _by_log_loss(alike: Sequence[Difference], confirmed: Sequence[Confirmed]) -> Iterator[str]:
+    """Compare the winner by log loss with modes that accuracy can't tell from it."""
+    differences = mode_differences(confirmed, LOG_LOSS)
+    found = [d for one in alike if (d := find_difference(differences, one.a, one.b))]
+    for verdict, position in (("better", "ahead of"), ("worse", "behind")):
+        # A lower loss is better.
+        leads = [(d.b, -d.estimate) for d in found if d.verdict == verdict == "better"]
+        leads += [(d.b, d.estimate) for d in found if d.verdict == verdict == "worse"]
+        modes = [f"{MODE_WORDS[b.mode]} by {change(lead, sign='')}" for b, lead in leads]
+        if modes:
+            why = "By log loss, which also counts how sure a network is,"
+            yield f"{why} it is {position} {enumerate_words(modes)}."
 
 
 def _rival(d: Difference, cells: Cells, few: Mapping[Cell, int]) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from study.analysis.estimates import summarize
+from study.analysis.images.recall import Recall
 from study.analysis.study_data import read_study_data
 from study.answers.answer import answer_of
 from study.answers.imbalance import imbalance
@@ -42,13 +43,18 @@ def test_both_accuracies_have_their_intervals() -> None:
         f"{100 * (e or 0):.1f}" for e in (CELL.scores["test_balanced_accuracy"].low,
                                           CELL.scores["test_balanced_accuracy"].high)
     )  # fmt: skip
-    middle = f"its balanced accuracy, the mean recall of the classes, 80.0 % ({low} to {high} %); "
+    middle = f"its balanced accuracy, the mean recall of the classes, 80.0 % ({low} to {high} %). "
     assert middle in found
     assert found.endswith(
-        "; --class-weights balanced makes all classes count alike in training and --metric "
-        "val_balanced_accuracy chooses by it."
+        ". --class-weights balanced makes all classes count alike in training and --metric "
+        "val_balanced_accuracy chooses the best trials by balanced accuracy."
     )
-    assert re.fullmatch(r"[A-Z](?:[^.!?]|\.(?=\d))*\.", found), "one sentence"
+
+
+def test_the_class_that_is_recognised_least_is_named() -> None:
+    found = imbalance((90, 10), SETTINGS, CELL, Recall("owl", 4, 0.6, 0.2, 0.9))
+    assert found is not None
+    assert "Of class 'owl' it recognises 60 % (20 to 90 %), of 4 test images. --class" in found
 
 
 def test_without_a_confirmation_they_are_of_validation_and_have_none() -> None:
@@ -56,7 +62,7 @@ def test_without_a_confirmation_they_are_of_validation_and_have_none() -> None:
     assert found is not None
     assert (
         "the best trial's validation accuracy (no interval) is 87.5 %, its balanced accuracy, the "
-        "mean recall of the classes, 81.2 %; " in found
+        "mean recall of the classes, 81.2 %. " in found
     )
 
 
@@ -66,16 +72,14 @@ def test_studies_of_earlier_versions_did_not_measure_it() -> None:
     for best in (replace(CELL, scores=without), earlier):
         found = imbalance((90, 10), SETTINGS, best)
         assert found is not None
-        assert re.search(r" %\)?, its balanced accuracy was not measured; --class", found)
+        assert re.search(r" %\)?, its balanced accuracy was not measured\. --class", found)
 
 
-def test_what_the_study_has_done_is_said() -> None:
+def test_what_the_study_has_done_is_not_advised() -> None:
     found = imbalance((90, 10), DONE, CELL)
     assert found is not None
-    assert found.endswith(
-        "in training (as in this study) and --metric val_balanced_accuracy chooses by it (as in "
-        "this study)."
-    )
+    assert found.endswith(" %).")
+    assert "--" not in found
 
 
 @pytest.mark.parametrize(("settings", "step"), [(SETTINGS, True), (DONE, False)])

@@ -10,7 +10,8 @@ import pytest
 from study.analysis.estimates import Cell, Confirmed
 from study.analysis.study_data import StudyData
 from study.answers.recommendation import recommendation, resolution
-from tests.support.studies.builders import make_confirmed, make_record
+from study.answers.sentences import best_mode
+from tests.support.studies.builders import make_confirmed, make_record, make_settings
 from tests.support.studies.image_tables import seen
 
 NET, PROBE, FREEZE = Cell("lp_ft", 0.4), Cell("probe", 0.4), Cell("freeze", 0.4)
@@ -25,7 +26,9 @@ def data(
         record.kind, record.wall_s = "confirm", wall_s
         records.append(record)
     found = StudyData(Path(), {}, records)
-    vars(found).update(ranking=ranking, confirmed=confirmed, is_split=False)
+    vars(found).update(
+        ranking=ranking, confirmed=confirmed, is_split=False, settings=make_settings()
+    )
     return found
 
 
@@ -60,6 +63,37 @@ def test_a_frozen_winner_is_cheap_anyway_and_without_outputs_nothing_is_expected
     assert found.startswith("Use freezing at learning rate 0.001, with 40 % of the images for")
     assert " Its accuracy on these test images is 91.0 % (" in found
     assert recommendation(data([], [])) == ""
+
+
+def test_what_accuracy_can_not_tell_log_loss_may() -> None:
+    def confirm(cell: Cell, losses: tuple[float, ...]) -> list[Confirmed]:
+        trials = make_confirmed(*cell, (0.9, 0.91, 0.92))
+        return [
+            replace(c, scores=c.scores | {"test_log_loss": loss})
+            for c, loss in zip(trials, losses, strict=True)
+        ]
+
+    confirmed = [*confirm(NET, (0.2, 0.21, 0.22)), *confirm(FREEZE, (0.4, 0.41, 0.43))]
+    study = data([NET, FREEZE], confirmed, {NET: 40.0, FREEZE: 4.0})
+    assert recommendation(study).endswith(
+        "Freezing is not distinguishable from it by accuracy, behind by log loss, and about 10 "
+        "times cheaper to train."
+    )
+    sentence = best_mode(
+        "pets", next(s for s in study.cells if s.cell == NET), ["freeze", "lp_ft"], confirmed, {}
+    )
+    assert sentence.endswith(
+        "By log loss, which also counts how sure a network is, it is ahead of freezing by 0.203 "
+        "(0.189 to 0.218)."
+    )
+
+
+def test_a_study_that_was_stopped_while_it_confirms_is_provisional() -> None:
+    study = data([NET], make_confirmed(*NET, (0.9, 0.92)))
+    study.records.append(make_record(mode="freeze", train_ratio=0.4))
+    assert recommendation(study).startswith(
+        "This is provisional: 1 cell is not confirmed yet. Use fine-tuning after the heads"
+    )
 
 
 def test_the_smallest_difference_that_shows() -> None:
