@@ -89,6 +89,11 @@ def gpus_here() -> list[torch.device]:
     return [torch.device(kind.type, i) for i in range(here.device_count())] if here else []
 
 
+def nvidia_gpus() -> int:
+    """Count the visible GPUs of NVIDIA; this process may still change which are visible."""
+    return torch.cuda.device_count() if torch.version.cuda else 0
+
+
 def gpu_names() -> list[str]:
     """Return the names of those GPUs."""
     names = ((accelerator_of(gpu), gpu) for gpu in gpus_here())
@@ -105,6 +110,20 @@ def memory(device: torch.device) -> tuple[int, int]:
         raise ValueError(f"device {device} has no memory of its own; a GPU is expected")
     free, total = here.mem_get_info(device)
     return free + here.memory_reserved(device) - here.memory_allocated(device), total
+
+
+def check_product(device: torch.device) -> None:
+    """Multiply two small matrices on a device, as one that is faulty fails or is wrong.
+
+    Their numbers are integers below 2^11, so that the product is exact in every format and order.
+    Raises `RuntimeError` if it is wrong, and what torch raises if it fails.
+    """
+    rows = torch.arange(256, device=CPU).view(-1, 1)
+    left, right = (rows * rows.T) % 5, (rows + 2 * rows.T) % 7
+    expected = (left @ right).float()
+    found = (left.float().to(device) @ right.float().to(device)).to(CPU)
+    if wrong := int((found != expected).sum()):
+        raise RuntimeError(f"{wrong} of {found.numel()} numbers of a product of matrices are wrong")
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -34,6 +34,8 @@ class Resources:
     """The best number format of `cpu`, and of each kind of GPU, that every node has."""
     nodes: tuple[dict[str, Any], ...] = ()
     """Of a cluster: each node, for the record; () means this machine alone."""
+    left_out: tuple[str, ...] = ()
+    """GPUs of this machine that failed their check, each with the reason."""
     gpu_kind: str = "cuda"
     """What torch calls its GPUs; a cluster that has none yet is expected to get NVIDIA's."""
 
@@ -62,11 +64,12 @@ class Resources:
         )
 
 
-def this_machine() -> Resources:
-    """The resources of this machine."""
+def this_machine(left_out: tuple[str, ...] = ()) -> Resources:
+    """The resources of this machine; `left_out` says which GPUs failed their check, and why."""
     gpus, cpus = len(gpus_here()), usable_cpus()
     kind = find_device().type if gpus else "cuda"
-    return Resources(cpus, gpus, cpus / max(1, gpus), gpus > 0, best_precisions(), gpu_kind=kind)
+    per_gpu, best = cpus / max(1, gpus), best_precisions()
+    return Resources(cpus, gpus, per_gpu, gpus > 0, best, left_out=left_out, gpu_kind=kind)
 
 
 def best_precisions() -> dict[str, Precision]:
@@ -108,7 +111,8 @@ def gpu_faults(settings: Settings, resources: Resources, new: bool = True) -> li
     gpus, there = gpus_of(settings, resources), resources.gpus
     if gpus > there and not resources.joined:
         way_out = "leave --gpus out to use what there is, or --gpus 0 for the CPU"
-        return [Fault("--gpus", f"{gpus}: this machine has {there}; {way_out}")]
+        has = "; ".join([f"{there}", *(f"left out is {why}" for why in resources.left_out)])
+        return [Fault("--gpus", f"{gpus}: this machine has {has}; {way_out}")]
     if resources.joined and settings.gpus is None and not there:
         why = "the cluster has no GPU now"
         way_out = "--gpus N asks one that grows for so many, --gpus 0 uses its CPU cores"
@@ -121,8 +125,8 @@ def gpu_faults(settings: Settings, resources: Resources, new: bool = True) -> li
 
 
 def gpu_notes(gpus: int, resources: Resources) -> list[str]:
-    """Notes on a cluster's GPUs."""
-    notes = []
+    """Notes on GPUs: those of this machine that are left out, and a cluster's."""
+    notes = [f"left out is {why}" for why in resources.left_out]
     if resources.joined and gpus > resources.gpus:
         has = pluralize(resources.gpus, "GPU")
         notes.append(f"the cluster has {has} now; trials wait for the others until it grows")

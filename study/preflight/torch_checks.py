@@ -19,6 +19,7 @@ from study.config.settings import Settings
 from study.config.uris import is_database, is_server
 from study.preflight.checks import PET, QUICK, Check, set_source
 from study.preflight.disk import disk_faults
+from study.preflight.gpu_check import leave_out_sick_gpus
 from study.preflight.memory import check_memory
 from study.preflight.setup import Bad, Setup, Undecoded
 from study.tracking.client import check_server
@@ -61,9 +62,10 @@ def check_bucket(setup: Setup) -> Iterable[Fault]:
 
 
 def check_machines(setup: Setup) -> Iterator[Fault]:
-    """The cluster can be joined, its nodes can work, and there are enough GPUs."""
+    """The cluster can be joined, its nodes can work, and there are enough GPUs that work."""
     if setup.settings.address == "local":
-        setup.resources = this_machine()
+        wanted = setup.settings.gpus != 0
+        setup.resources = this_machine(leave_out_sick_gpus() if wanted else ())
     else:
         set_ray_environment(own=False)
         # They import Ray, which takes seconds; a single trial does not need it.

@@ -14,6 +14,7 @@ from tl_core.device import (
     CPU,
     CopyEvent,
     best_precision,
+    check_product,
     choose_algorithms,
     find_device,
     gpu_names,
@@ -163,3 +164,17 @@ def test_deterministic_algorithms_are_for_the_whole_process(
 ])  # fmt: skip
 def test_errors_of_a_gpu_that_is_too_small(error: Exception, is_one: bool) -> None:
     assert is_out_of_memory(error) == is_one
+
+
+def test_a_wrong_product_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_product(CPU)
+    right = torch.Tensor.__matmul__
+
+    def flip(left: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        product = right(left, other)
+        product[3, :2] += 1 if product.is_floating_point() else 0
+        return product
+
+    monkeypatch.setattr(torch.Tensor, "__matmul__", flip)
+    with pytest.raises(RuntimeError, match="2 of 65536 numbers of a product of matrices are wrong"):
+        check_product(CPU)

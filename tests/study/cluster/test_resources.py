@@ -1,5 +1,7 @@
 """How many GPUs are used, of this machine's or of a cluster that may grow."""
 
+from dataclasses import replace
+
 import pytest
 
 from study.cluster.resources import (
@@ -33,6 +35,12 @@ def test_a_machine_has_what_it_has_and_a_cluster_may_grow() -> None:
         "--gpus 8: this machine has 2; leave --gpus out to use what there is, "
         "or --gpus 0 for the CPU"
     ]
+    sick = replace(ALONE, left_out=("GPU 2: no CUDA",))
+    assert [*map(str, gpu_faults(eight, sick))] == [
+        "--gpus 8: this machine has 2; left out is GPU 2: no CUDA; leave --gpus out to use what "
+        "there is, or --gpus 0 for the CPU"
+    ]
+    assert gpu_notes(2, sick) == ["left out is GPU 2: no CUDA"]
     assert gpu_faults(eight, CLUSTER) == []
     assert gpu_notes(8, CLUSTER) == [
         "the cluster has 4 GPUs now; trials wait for the others until it grows"

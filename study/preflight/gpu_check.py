@@ -1,0 +1,119 @@
+"""Which GPUs of this machine can work: each is tried in a process of its own before a study.
+
+Only NVIDIA's. A GPU that hangs, or ends the process that uses it, harms neither the study nor the
+check of the others. Run as a program, it tries one GPU and prints its free bytes as JSON.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tl_core.device import check_product, gpus_here, memory, nvidia_gpus
+from tl_core.errors import Fault, InputError
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+LEAST_FREE = 2**30
+"""Bytes: a network, its gradients and what CUDA itself keeps take about as much."""
+_PATIENCE_S = 120.0
+"""The first import of torch from a shared disk can take a minute."""
+_ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class GpuReport:
+    """What the check of one GPU has found."""
+
+    name: str
+    """What `CUDA_VISIBLE_DEVICES` calls it: a number, or a UUID."""
+    free: int = 0
+    """Bytes."""
+    fault: str | None = None
+
+
+def leave_out_sick_gpus() -> tuple[str, ...]:
+    """Have this process and its children see the GPUs that work, most free memory first.
+
+    Call it before this process uses a GPU. Returns why each of the others is left out. Raises
+    `InputError` if all are.
+    """
+    if not (n_gpus := nvidia_gpus()):
+        return ()
+    given = os.environ.get(VISIBLE)
+    names = given.split(",")[:n_gpus] if given else [str(i) for i in range(n_gpus)]
+    use, left_out = choose(_check_all([name.strip() for name in names]))
+    os.environ[VISIBLE] = ",".join(use)
+    if (seen := nvidia_gpus()) != len(use):
+        # CUDA reads the variable once in a process.
+        way_out = f"set {VISIBLE}={os.environ[VISIBLE]} and start again"
+        raise InputError([f"{'; '.join(left_out)}: torch still sees {seen} GPUs; {way_out}"])
+    return left_out
+
+
+def choose(reports: Sequence[GpuReport]) -> tuple[list[str], tuple[str, ...]]:
+    """Return the names of the GPUs to use, and why each of the others is left out.
+
+    Raises `InputError` if none can be used.
+    """
+    left_out = tuple(f"GPU {r.name}: {why}" for r in reports if (why := _fault(r)))
+    sound = [r for r in reports if not _fault(r)]
+    if not sound:
+        why = f"no GPU of this machine can work: {'; '.join(left_out)}"
+        raise InputError([Fault(None, f"{why}; --gpus 0 uses the CPU")])
+    return [r.name for r in sorted(sound, key=lambda r: -r.free)], left_out
+
+
+def _fault(report: GpuReport) -> str | None:
+    if report.fault or report.free >= LEAST_FREE:
+        return report.fault
+    return f"{report.free / 2**30:.2f} GiB are free, at least {LEAST_FREE / 2**30:g} are needed"
+
+
+def _check_all(names: Sequence[str]) -> list[GpuReport]:
+    """Check all GPUs at once."""
+    command = [sys.executable, "-P", "-m", __name__]
+    path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
+    started = [
+        subprocess.Popen(
+            command,
+            env=os.environ | {VISIBLE: name, "PYTHONPATH": path},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+        )
+        for name in names
+    ]
+    end = time.monotonic() + _PATIENCE_S
+    return [wait(name, one, end) for name, one in zip(names, started, strict=True)]
+
+
+def wait(name: str, process: "subprocess.Popen[str]", end: float) -> GpuReport:
+    """Return what the check of one GPU prints, until `end` by `time.monotonic`."""
+    try:
+        printed, errors = process.communicate(timeout=max(0.0, end - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        process.kill()  # Nobody waits for it: a process that hangs in a driver may never end.
+        return GpuReport(name, fault=f"its check has not ended within {_PATIENCE_S:g} s")
+    if process.returncode:
+        lines = errors.strip().splitlines() or [f"its check ended with code {process.returncode}"]
+        return GpuReport(name, fault=lines[-1].strip())
+    return GpuReport(name, json.loads(printed)["free"])
+
+
+def main() -> None:
+    """Try the only GPU that this process sees; an exception is its fault."""
+    gpus = gpus_here()
+    if not gpus:
+        sys.exit("torch finds no GPU there")
+    check_product(gpus[0])
+    print(json.dumps({"free": memory(gpus[0])[0]}))
+
+
+if __name__ == "__main__":
+    main()
