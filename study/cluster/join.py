@@ -214,6 +214,12 @@ def settle_worker(wanted: Versions) -> torch.device:
     return find_device() if ray.get_gpu_ids() and gpus_are_real() else CPU
 
 
+def own_gpu() -> str | None:
+    """The GPU that Ray has given this worker, as the machine's driver calls it."""
+    ids = ray.get_gpu_ids()
+    return str(ids[0]) if ids else None
+
+
 def own_address() -> str:
     """The address by which the cluster knows this node."""
     return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]

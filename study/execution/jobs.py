@@ -76,6 +76,10 @@ class Jobs:
                 return None if self._trials.queue.finished else []
         return self._for_workers.popleft()
 
+    def again(self, batch: list[Planned]) -> None:
+        """A worker gives a job back: another one gets it after those that wait."""
+        self._for_workers.append(batch)
+
     def sweep_one(self) -> None:
         """Make one of the driver's own sweeps, if one waits."""
         if not self._own:

@@ -131,6 +131,11 @@ class StudyTrials:
         value = record.value(self._settings.metric)
         self._close(record, status, value)
 
+    def give_back(self, record: TrialRecord) -> None:
+        """Close the record of a trial until another worker continues it."""
+        self._running.pop(record.trial)
+        self._journal.end(record, "interrupted")
+
     def fail(
         self, record: TrialRecord, error: str, details: str, seconds: float | None = None
     ) -> None:

@@ -13,6 +13,7 @@ from ray import tune
 from study.cluster.capacity import Capacity
 from study.config.settings import Settings
 from study.errors import NodeError
+from study.execution.gpu_health import GpuHealth
 from study.execution.jobs import Jobs
 from study.execution.study_trials import StudyTrials
 from study.preflight.memory import MemoryKills
@@ -53,12 +54,13 @@ def run_on_workers(
     """
     # It prints the traceback of each failed trial; the journal gives the reason in a line.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    health = _health(settings, capacity)
     place = tune.PlacementGroupFactory([capacity.resources()])
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(run, context=context), place),
         tune_config=tune.TuneConfig(
-            search_alg=StudySearcher(settings.metric, jobs.next),
-            scheduler=CellASHA(settings.metric, settings.epochs, trials.records),
+            search_alg=StudySearcher(settings.metric, jobs.next, lambda: health.retired),
+            scheduler=CellASHA(settings.metric, settings.epochs, trials.records, health.holds),
             num_samples=_NO_END,
             max_concurrent_trials=capacity.most_at_once(settings.trials),
             reuse_actors=True,
@@ -67,7 +69,7 @@ def run_on_workers(
         run_config=tune.RunConfig(
             name="ray",
             storage_path=str(folder.resolve()),
-            callbacks=[_StudyCallback(trials, jobs, folder, settings.address != "local")],
+            callbacks=[_StudyCallback(trials, jobs, folder, settings.address != "local", health)],
             failure_config=tune.FailureConfig(max_failures=settings.max_failures),
             verbose=0,
         ),
@@ -75,10 +77,22 @@ def run_on_workers(
     tuner.fit()
 
 
+def _health(settings: Settings, capacity: Capacity) -> GpuHealth:
+    """The record of failures: one place must be left if the most GPUs are retired.
+
+    A cluster's GPUs stay in use, as the others may leave it. A study without GPUs has none.
+    """
+    per_gpu = capacity.trials_per_gpu if settings.address == "local" else 0
+    return GpuHealth((capacity.full - 1) // per_gpu if per_gpu else 0)
+
+
 class _StudyCallback(tune.Callback):
     """Tells the study what Ray Tune reports, and has the driver do its own work in between."""
 
-    def __init__(self, trials: StudyTrials, jobs: Jobs, folder: Path, joined: bool) -> None:
+    def __init__(
+        self, trials: StudyTrials, jobs: Jobs, folder: Path, joined: bool, health: GpuHealth
+    ) -> None:
+        self._health = health
         self._trials, self._jobs, self._folder, self._joined = trials, jobs, folder, joined
         self._stop: Exception | None = None
         self._kills = MemoryKills()
@@ -100,6 +114,7 @@ class _StudyCallback(tune.Callback):
         if self._stop:  # Raised here, where Ray Tune does not blame a trial.
             raise self._stop
         self._jobs.check_time()
+        self._health.over = self._trials.queue.finished
         if time.monotonic() - self._since >= _IDLE_S:  # Else a place may be waiting for a network.
             self._jobs.sweep_one()
 
@@ -110,8 +125,14 @@ class _StudyCallback(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         records, node = self._records(trial), result["node_ip"] if self._joined else None
+        if "waits" in result:
+            self._give_back(trial)
+            return
         if "swept" in result:
-            self._trials.swept(map(Swept.of, result["swept"]), node)
+            found = [Swept.of(each) for each in result["swept"]]
+            all_failed = all(swept.error and not swept.diverged for swept in found)
+            if not (all_failed and self._goes_elsewhere(trial, result, str(found[0].error))):
+                self._trials.swept(found, node)
             return
         epochs = [EpochMetrics.read(epoch) for epoch in result["epochs"]]
         for record in records:
@@ -123,11 +144,38 @@ class _StudyCallback(tune.Callback):
             self._stop = OSError(errno.ENOSPC, result["failure"], str(self._folder))
         elif result.get("node_fault"):  # That node would fail trial after trial.
             self._stop = NodeError(result["node_fault"])
-        for record in [] if self._stop else self._records(trial):
+        if self._stop or not trial.config["batch"]:
+            return
+        if "failure" not in result:
+            self._health.passed(result.get("gpu"))
+        elif not result["diverged"] and self._goes_elsewhere(trial, result, result["failure"]):
+            return
+        for record in self._records(trial):
             if "failure" in result:
                 self._trials.fail(record, result["failure"], result["traceback"])
             else:
                 self._trials.end(record)
+
+    def _goes_elsewhere(self, trial: Any, result: dict[str, Any], failure: str) -> bool:
+        """Whether a job that has failed is tried again; tell the user which GPUs are at fault."""
+        if not (gpu := result["gpu"]):
+            return False  # It ran on a core.
+        records = self._records(trial)
+        verdict = self._health.failed(gpu, records[0].trial)
+        again = (f"GPU {gpu}: {failure.splitlines()[0]}; tried again",) * verdict.again
+        for note in (*again, *verdict.notes):
+            self._trials.warn(records[0], note)
+        if verdict.again:
+            self._give_back(trial)
+        return verdict.again
+
+    def _give_back(self, trial: Any) -> None:
+        """Have another job run the trials of this one, which has none from now on."""
+        if batch := [planned_of(drawn) for drawn in trial.config["batch"]]:
+            for record in self._records(trial):
+                self._trials.give_back(record)
+            self._jobs.again(batch)
+            trial.config = trial.config | {"batch": []}
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         reason = self._kills.explain(details := _ray_error(trial)) or _death_reason(details)

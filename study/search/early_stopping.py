@@ -7,7 +7,7 @@ to the end.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,16 +25,23 @@ _FREE_STEPS = 100
 class CellASHA(FIFOScheduler):
     """First in, first out; a trial of the search goes on only among the best third of its cell."""
 
-    def __init__(self, metric: Metric, epochs: int, before: Sequence[TrialRecord] = ()) -> None:
+    def __init__(
+        self,
+        metric: Metric,
+        epochs: int,
+        before: Sequence[TrialRecord] = (),
+        holds: Callable[[str], bool] = lambda _: False,
+    ) -> None:
         """Compare trials by a metric.
 
         Args:
             metric: of the last epoch.
             epochs: of a trial that is not stopped.
             before: the trials of earlier runs of the study, which are rivals as well.
+            holds: whether the workers of a GPU take no trial and wait.
         """
         super().__init__()  # type: ignore[no-untyped-call]
-        self._epochs = epochs
+        self._epochs, self._holds = epochs, holds
         self._reached: dict[tuple[str, float, int], set[int]] = defaultdict(set)
         """Trials by cell and epoch."""
         self._options: dict[str, Any] = {
@@ -65,6 +72,9 @@ class CellASHA(FIFOScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Return whether the trial goes on, as its cell decides."""
+        if "waits" in result:
+            stays = self._holds(result["gpu"])
+            return str(TrialScheduler.CONTINUE if stays else TrialScheduler.STOP)
         if "failure" in result:
             return str(TrialScheduler.CONTINUE)  # The trial ends by itself.
         if not _past_free_steps(result):

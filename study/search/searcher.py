@@ -1,6 +1,6 @@
 """Gives Ray Tune the trials that workers run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ray.tune.search import Searcher
@@ -18,9 +18,10 @@ class StudySearcher(Searcher):
     It need not hear of results: the study tells Optuna what the journal gets.
     """
 
-    def __init__(self, metric: Metric, jobs: Jobs) -> None:
+    def __init__(self, metric: Metric, jobs: Jobs, retired: Callable[[], list[str]] = list) -> None:
+        """`retired` tells which GPUs take no trials; a worker there waits with its job."""
         super().__init__(metric, DIRECTIONS[metric])
-        self._jobs = jobs
+        self._jobs, self._retired = jobs, retired
 
     def __getstate__(self) -> dict[str, Any]:
         # Ray saves the searcher with the experiment; a study resumes from its ledger.
@@ -31,7 +32,7 @@ class StudySearcher(Searcher):
         batch = self._jobs()
         if batch is None:
             return Searcher.FINISHED
-        return as_job(batch) if batch else None
+        return as_job(batch, self._retired()) if batch else None
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -45,9 +46,10 @@ class StudySearcher(Searcher):
         """Nothing to restore."""
 
 
-def as_job(batch: list[Planned]) -> dict[str, Any]:
+def as_job(batch: list[Planned], retired: Sequence[str] = ()) -> dict[str, Any]:
     """Trials of one job as Ray Tune's configuration; its rivals go by the first one's cell."""
-    return as_drawn(batch[0]) | {"batch": [as_drawn(planned) for planned in batch]}
+    drawn = [as_drawn(planned) for planned in batch]
+    return as_drawn(batch[0]) | {"batch": drawn, "retired": [*retired]}
 
 
 def as_drawn(planned: Planned) -> dict[str, Any]:

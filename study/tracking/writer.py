@@ -168,6 +168,7 @@ class MlflowWriter:
         if _STUDY in self.run_ids:
             tags["mlflow.parentRunId"] = self.run_ids[_STUDY]
         batch = self._open(str(record.trial), state, name, tags, event["at"])
+        batch.end = None  # A trial that another worker continues may still wait to be ended.
         source = {} if record.source is None else {"source": record.source}
         # A run that is there may have been below a parent that is lost.
         batch.tags |= {name: tags[name] for name in ("mlflow.parentRunId",) if name in tags}

@@ -12,6 +12,7 @@ from study.cluster.stores import Storage
 from study.search.confirmation import Planned
 from study.trials.planned_trial import FinalScores, final_scores, number_of, run_planned
 from tl_core.config import EpochMetrics
+from tl_core.errors import DivergedError
 from tl_core.files import is_disk_full
 from tl_core.training.setup import Inputs
 from tl_core.training.sweep import run_sweep
@@ -31,6 +32,8 @@ class Swept:
     error: str | None = None
     details: str = ""
     """The traceback of an error."""
+    diverged: bool = False
+    """Whether the trial's own numbers are the error, and not the machine."""
 
     def plain(self) -> dict[str, Any]:
         """As plain values, for the way from a worker."""
@@ -84,6 +87,7 @@ def _together(batch: Sequence[Planned], inputs: Inputs, storage: Storage) -> lis
             else final_scores(p, r.test, r.outputs, storage, inputs.images.aux.task),
             error=_line(r.error),
             details=_text(r.error),
+            diverged=r.error is not None,
         )
         for p, r in zip(batch, results, strict=True)
     ]
@@ -97,7 +101,9 @@ def _winner(batch: Sequence[Planned], inputs: Inputs, storage: Storage) -> list[
 
 
 def _failed(planned: Planned, error: Exception, seconds: float) -> Swept:
-    return Swept(number_of(planned), seconds=seconds, error=_line(error), details=_text(error))
+    own = isinstance(error, DivergedError)
+    words = _line(error), _text(error)
+    return Swept(number_of(planned), (), None, seconds, *words, diverged=own)
 
 
 def _line(error: Exception | None) -> str | None:

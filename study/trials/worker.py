@@ -1,6 +1,7 @@
 """A job in a Ray worker, which stays for the next one and keeps what trials share."""
 
 import gc
+import time
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from typing import Any
 import torch
 from ray import tune
 
-from study.cluster.join import settle_worker
+from study.cluster.join import own_gpu, settle_worker
 from study.cluster.resources import emulates
 from study.errors import NodeError
 from study.search.confirmation import Planned
@@ -33,19 +34,34 @@ from tl_core.device import (
     release_memory,
     set_deterministic,
 )
+from tl_core.errors import DivergedError
 from tl_core.files import is_disk_full
 from tl_core.inputs.resident import RESIDENT
 from tl_core.training.checkpoints import CheckpointWarning
 from tl_core.training.setup import Inputs, needs_pretrained, pretrained
+
+_WAIT_S = 2.0
+"""Between two messages of a job that only keeps its place."""
 
 
 def run_in_worker(drawn: dict[str, Any], context: TrialContext) -> None:
     """Run one job and report its epochs to Ray Tune, and its failure if it fails.
 
     Exceptions are reported, not raised: Ray would start the job again, and it would fail again.
-    If the worker dies, Ray gives the job to another one, which resumes its checkpoint.
+    If the worker dies, Ray gives the job to another one, which resumes its checkpoint. A job whose
+    GPU takes no trials keeps its place and waits; the driver gives its trials to another worker.
     """
-    _job_thread().run(partial(_run_job, drawn, context))
+    gpu = own_gpu()
+    if gpu in drawn["retired"] or not drawn["batch"]:
+        _wait(gpu)
+    _job_thread().run(partial(_run_job, drawn, context, gpu))
+
+
+def _wait(gpu: str | None) -> None:
+    """Hold this worker's place until Ray Tune ends the job, by an exception in `report`."""
+    while True:
+        tune.report({"waits": True, "gpu": gpu})
+        time.sleep(_WAIT_S)
 
 
 @cache
@@ -53,9 +69,9 @@ def _job_thread() -> JobThread:
     return JobThread()
 
 
-def _run_job(drawn: dict[str, Any], context: TrialContext) -> None:
+def _run_job(drawn: dict[str, Any], context: TrialContext, gpu: str | None) -> None:
     batch = [planned_of(each) for each in drawn["batch"]]
-    reporter = Reporter(context.metric)
+    reporter = Reporter(context.metric, gpu)
     try:
         with _warnings_to(reporter):
             _run(batch, context, reporter)
@@ -126,10 +142,12 @@ def _free() -> None:
 class Reporter:
     """Sends what becomes of a job to Ray Tune."""
 
-    def __init__(self, metric: Metric) -> None:
+    def __init__(self, metric: Metric, gpu: str | None = None) -> None:
+        """Send by `metric`; `gpu` is this worker's."""
         # Ray keeps averages of every named number, to the study's end.
         self._names = (metric, "epoch")
         self._last: dict[str, Any] = {}
+        self._gpu = gpu
         self.warnings: list[str] = []
         """Sent with the next message."""
 
@@ -146,7 +164,8 @@ class Reporter:
 
     def swept(self, found: list[Swept], epochs: int) -> None:
         """Send what became of the trials of a sweep, each so many epochs long."""
-        tune.report({"epoch": epochs, "swept": [trial.plain() for trial in found]})
+        swept = [trial.plain() for trial in found]
+        tune.report({"epoch": epochs, "swept": swept, "gpu": self._gpu})
 
     def fail(self, error: Exception) -> None:
         """Send that the job has failed."""
@@ -154,6 +173,7 @@ class Reporter:
             [],
             failure=f"{type(error).__name__}: {error}",
             traceback=traceback.format_exc(),
+            diverged=isinstance(error, DivergedError),
             disk_full=isinstance(error, OSError) and is_disk_full(error),
             node_fault=str(error) if isinstance(error, NodeError) else None,
         )
@@ -162,4 +182,5 @@ class Reporter:
         self, epochs: list[dict[str, Any]], tested: FinalScores | None = None, **more: Any
     ) -> None:
         warned, self.warnings = self.warnings, []
-        tune.report(self._last | {"epochs": epochs, "warnings": warned, "tested": tested} | more)
+        sent = {"epochs": epochs, "warnings": warned, "tested": tested, "gpu": self._gpu}
+        tune.report(self._last | sent | more)

@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 
+from study.cluster.capacity import Capacity
 from study.errors import NodeError
+from study.execution.gpu_health import GpuHealth
 from study.execution.jobs import Jobs
 from study.execution.study_trials import StudyTrials
-from study.execution.tune import _StudyCallback
+from study.execution.tune import _health, _StudyCallback
 from study.search.searcher import as_job
 from study.trials.sweep import Swept
 from study.trials.trial_context import TrialContext
@@ -21,9 +23,9 @@ DIED = "Worker exit detail: it was killed.\nActorDiedError"
 
 
 class Study:
-    """A study of three trials of one mode, and what Ray Tune tells it of their job."""
+    """A study of a few trials of one mode, and what Ray Tune tells it of their job."""
 
-    def __init__(self, folder: Path, mode: str, trials: int) -> None:
+    def __init__(self, folder: Path, mode: str, trials: int, gpus: int = 1) -> None:
         settings = make_settings(
             data="photos", mode=(mode,), train_ratio=(0.1,), trials=trials, epochs=1, name="mine",
             cache=folder, confirm=False, design="joint",
@@ -33,7 +35,8 @@ class Study:
         self.journal.warn = lambda record, text: self.warned.append(text)  # type: ignore[method-assign]
         trials_ = StudyTrials(settings, folder, self.journal, None)
         context = TrialContext.here(settings, "images/none", folder)
-        callback = _StudyCallback(trials_, Jobs(trials_, context, alone=True), folder, False)
+        self.health, self.jobs = GpuHealth(gpus - 1), Jobs(trials_, context, alone=True)
+        callback = _StudyCallback(trials_, self.jobs, folder, False, self.health)
         self.batch, self.callback = trials_.queue.next(), callback
         self.job = SimpleNamespace(config=as_job(self.batch), last_result={}, error_file=None)
         callback.on_trial_start(0, [], self.job)
@@ -43,6 +46,18 @@ class Study:
         plain: dict[str, Any] = {"epochs": [], "warnings": [], "tested": None, "node_ip": "here"}
         self.job.last_result = result if "swept" in result else plain | result
         self.callback.on_trial_result(0, [], self.job, self.job.last_result | {"node_ip": "here"})
+
+    def give(self) -> None:
+        """The next job starts."""
+        self.batch = self.jobs.next() or []
+        config = as_job(self.batch, self.health.retired)
+        self.job = SimpleNamespace(config=config, last_result={}, error_file=None)
+        self.callback.on_trial_start(0, [], self.job)
+
+    def fail(self, gpu: str | None, diverged: bool = False) -> None:
+        """The job has failed on a GPU."""
+        self.tell(failure="RuntimeError: CUDA", traceback="", gpu=gpu, diverged=diverged)
+        self.callback.on_trial_complete(0, [], self.job)
 
     def statuses(self) -> list[str]:
         """Of all trials."""
@@ -129,3 +144,73 @@ def test_the_driver_sweeps_while_no_job_has_news(
     study.callback.on_step_begin(0, [])
     study.callback.on_step_end(0, [])
     assert len(made) == sweeps
+
+
+def test_what_fails_on_a_sick_gpu_is_done_by_another(tmp_path: Path) -> None:
+    study = Study(tmp_path, "finetune", trials=3, gpus=2)
+    study.fail("0")
+    assert study.statuses() == ["interrupted"]
+    study.give()
+    study.fail("0")
+    assert study.health.retired == ["0"]
+    assert study.warned == [
+        "GPU 0: RuntimeError: CUDA; tried again",
+        "GPU 0: RuntimeError: CUDA; tried again",
+        "GPU 0 gets no more work: trial 0 twice failed there in a row, and none elsewhere "
+        "meanwhile; they are tried on the other GPUs",
+    ]
+    study.give()  # Its worker finds the GPU retired.
+    assert study.job.config["retired"] == ["0"]
+    for _ in range(2):
+        study.tell(waits=True, gpu="0")
+    assert study.job.config["batch"] == []
+    waiting = study.job
+    for _ in range(4):  # The winner's weights are the last.
+        study.give()
+        study.tell(epochs=[make_epoch().plain()], gpu="1")
+        study.callback.on_trial_complete(0, [], study.job)
+    assert study.health.holds("0")
+    assert study.jobs.next() is None
+    study.callback.on_step_begin(0, [])
+    study.callback.on_step_end(0, [])
+    assert not study.health.holds("0"), "the job that waits may end"
+    study.callback.on_trial_complete(0, [], waiting)
+    assert study.statuses() == ["done"] * 4
+
+
+def test_a_whole_sweep_that_fails_on_a_gpu_is_tried_again(tmp_path: Path) -> None:
+    study = Study(tmp_path, "freeze", trials=3, gpus=2)
+    swept = [Swept(i, error="RuntimeError: CUDA") for i in range(3)]
+    study.tell(epoch=1, swept=[each.plain() for each in swept], gpu="0")
+    study.callback.on_trial_complete(0, [], study.job)
+    assert study.statuses() == ["interrupted"] * 3
+    first = study.batch
+    study.give()
+    assert study.batch == first
+    study.tell(epoch=1, swept=[each.plain() for each in swept], gpu="1")
+    study.callback.on_trial_complete(0, [], study.job)
+    assert study.statuses() == ["failed"] * 3
+
+
+@pytest.mark.parametrize(("gpus", "gpu", "diverged"), [
+    (1, "0", False), (2, None, False), (2, "0", True),
+])  # fmt: skip
+def test_a_failure_counts_at_once_if_no_other_gpu_could_do_better(
+    gpus: int, gpu: str | None, diverged: bool, tmp_path: Path
+) -> None:
+    study = Study(tmp_path, "finetune", trials=3, gpus=gpus)
+    study.fail(gpu, diverged)
+    assert study.statuses() == ["failed"]
+    assert study.warned == []
+
+
+@pytest.mark.parametrize(("address", "gpus", "given", "most"), [
+    ("local", 4, {}, 3), ("local", 1, {}, 0), ("local", 0, {}, 0), ("auto", 4, {}, 0),
+    ("local", 4, {"jobs": 2}, 1), ("local", 2, {"jobs": 1}, 0),
+    ("local", 2, {"trials_per_gpu": 2}, 1), ("local", 1, {"trials_per_gpu": 4}, 0),
+])  # fmt: skip
+def test_one_place_is_left_when_gpus_are_retired(
+    address: str, gpus: int, given: dict[str, Any], most: int
+) -> None:
+    settings = make_settings(data="photos", address=address, **given)
+    assert _health(settings, Capacity.of(settings, gpus, 8)).most == most

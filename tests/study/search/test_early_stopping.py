@@ -118,3 +118,9 @@ def test_rivals_of_earlier_runs_count_from_the_same_step(steps: int, decision: s
     cell = Cell("finetune", asha=CellASHA("val_log_loss", 10, [*before, frozen]))
     cell.n = 10
     assert cell.report(cell.add(), 2, 0.9, 150) == decision
+
+
+def test_a_job_that_only_keeps_its_place_stays_while_its_gpu_takes_no_trials() -> None:
+    asha = CellASHA("val_log_loss", 10, holds=lambda gpu: gpu == "0")
+    decisions = [asha.on_trial_result(None, None, {"waits": True, "gpu": gpu}) for gpu in "01"]
+    assert decisions == ["CONTINUE", "STOP"]

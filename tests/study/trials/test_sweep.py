@@ -64,6 +64,7 @@ def test_a_trial_that_diverges_fails_alone(
     assert (len(good.epochs), good.error, good.tested) == (2, None, FinalScores({}))
     assert bad.error
     assert bad.error.startswith("DivergedError: ")
+    assert (good.diverged, bad.diverged) == (False, True)
     assert bad.details.splitlines()[-1].endswith(bad.error)
 
 

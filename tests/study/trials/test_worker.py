@@ -54,6 +54,28 @@ def test_a_worker_asks_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     assert _slow_format("bf16", torch.device("cpu")) == [], "it was said at the start"
 
 
+@pytest.mark.parametrize("drawn", [
+    as_job([Planned(make_config(mode="finetune"), trial=3)], ["2"]), {"batch": [], "retired": []},
+])  # fmt: skip
+def test_a_worker_whose_gpu_is_retired_waits_with_no_trial(
+    drawn: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = Sent()
+
+    def report(result: dict[str, Any]) -> None:
+        sent.append(result)
+        if len(sent) == 3:
+            raise SystemExit  # As Ray Tune does.
+
+    monkeypatch.setattr("study.trials.worker.tune.report", report)
+    monkeypatch.setattr("study.trials.worker.time.sleep", lambda _: None)
+    monkeypatch.setattr("study.trials.worker.own_gpu", lambda: "2")
+    context = TrialContext(tmp_path, "images/none", Folder(tmp_path), "val_log_loss")
+    with pytest.raises(SystemExit):
+        run_in_worker(drawn, context)
+    assert sent == [{"waits": True, "gpu": "2"}] * 3
+
+
 class Worker:
     """Runs jobs in this process."""
 
@@ -81,6 +103,7 @@ def worker(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Worker:  # fmt: skip
     monkeypatch.setattr("study.trials.worker.settle_worker", lambda _: torch.device("cpu"))
+    monkeypatch.setattr("study.trials.worker.own_gpu", lambda: None)
     return Worker(images, own_cache, tmp_path / "study", tiny_weights)
 
 
@@ -100,6 +123,7 @@ def test_a_trial_reports_its_test_scores_and_keeps_the_winner_and_a_failure_is_n
     assert read_outputs(tmp_path / "study", 3, kept)
     worker.run(Planned(config.model_copy(update={"lr": 1e30}), trial=4))
     assert sent[-1]["failure"].startswith("DivergedError: ")
+    assert sent[-1]["diverged"]
 
 
 def test_frozen_trials_of_a_job_are_sent_together(worker: Worker, sent: Sent) -> None:

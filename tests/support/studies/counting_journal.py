@@ -23,6 +23,7 @@ class CountingJournal(Journal):
     ) -> TrialRecord:  # fmt: skip
         """Open a record, or open it again."""
         for record in (r for r in self.records if r.trial == trial):
+            record.status, record.error = "running", None
             return record
         self.records.append(TrialRecord(trial, config, kind=kind, source=source, draw=draw))
         return self.records[-1]
