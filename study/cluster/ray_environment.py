@@ -27,6 +27,8 @@ _OWN_RAY = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     # Ray's pages of metrics, which nobody reads here, ask for no token.
     "RAY_enable_metrics_collection": "0",
+    # Otherwise Ray starts a worker for each core at once, however few jobs there are.
+    "RAY_prestart_worker_first_driver": "0",
 }
 RAY_TMPDIR = "RAY_TMPDIR"
 """Names the folder for Ray's files; /tmp without it."""

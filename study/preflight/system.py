@@ -10,11 +10,10 @@ from rich.filesize import decimal
 
 from study.cluster.folders import folder_faults
 from study.cluster.ray_environment import RAY_TMPDIR
-from study.config.settings import Settings
 from study.preflight.setup import Setup
 from tl_core.cgroups import OWN
+from tl_core.config import FROZEN
 from tl_core.errors import Fault
-from tl_core.runtime import usable_cpus
 
 _SOCKET_BYTES = 107
 """Longest path of a socket on Linux."""
@@ -29,16 +28,29 @@ _TASKS, _TASKS_EACH = 250, 30
 
 
 def check_system(setup: Setup) -> Iterator[Fault]:
-    """Ray can put its files, and the limits of this process suffice; soft ones are raised."""
+    """Ray can put its files."""
+    if setup.settings.address == "local" and not setup.settings.debug:
+        yield from ray_folder_faults()
+
+
+def check_limits(setup: Setup) -> Iterator[Fault]:
+    """The limits of this process suffice for the workers; soft ones are raised.
+
+    Those whose networks learn are known. Whether workers make features or long sweeps depends on
+    the cache and on how long that takes, so too low a limit for these is a note.
+    """
     s = setup.settings
-    if s.debug or s.address != "local":
+    if s.debug or s.address != "local" or setup.resources is None:
         return
-    yield from ray_folder_faults()
-    yield from limit_faults(_workers(s))
-
-
-def _workers(s: Settings) -> int:
-    return s.jobs or (s.gpus or 0) * s.trials_per_gpu or usable_cpus()
+    if learns := not {*s.mode} <= {*FROZEN}:
+        faults = [*limit_faults(setup.capacity.most_at_once(s.trials))]
+        yield from faults
+        if faults:
+            return
+    if s.mode != ("scratch",):
+        makers = setup.gpus or min(setup.resources.cpus, s.jobs or setup.resources.cpus)
+        for fault in limit_faults(makers, by_jobs=learns):
+            setup.notes += (f"if workers make features or sweeps: {fault}",)
 
 
 def ray_folder_faults() -> Iterator[Fault]:
@@ -61,8 +73,11 @@ def ray_folder_faults() -> Iterator[Fault]:
         yield Fault(flag, f"{folder}: {why}; make room, or {way_out}")
 
 
-def limit_faults(workers: int) -> Iterator[Fault]:
-    """Why so many workers can't run: too few open files or processes are allowed."""
+def limit_faults(workers: int, by_jobs: bool = True) -> Iterator[Fault]:
+    """Why so many workers can't run: too few open files or processes are allowed.
+
+    `by_jobs` says whether `--jobs` bounds them.
+    """
     import resource  # Not above: Windows, which `study/run.py` refuses in words, has none.
 
     if (files := _raised(resource.RLIMIT_NOFILE, _FILES + _FILES_EACH * workers)) is not None:
@@ -70,17 +85,18 @@ def limit_faults(workers: int) -> Iterator[Fault]:
         why = f"ulimit -n: {allowed} open files are allowed, {needed} are needed"
         yield Fault(None, f"{why}; ulimit -Hn {needed} or docker run --ulimit nofile={needed}")
     needed = _TASKS + _TASKS_EACH * workers
-    fewer = "fewer workers (--jobs) need fewer"
+    fewer = "fewer workers (--jobs) need fewer; " if by_jobs else ""
     binds = os.getuid() != 0  # Root may start as many as it likes.
     if binds and (tasks := _raised(resource.RLIMIT_NPROC, needed + _own_tasks())) is not None:
         allowed, all_of_them = tasks
         why = f"ulimit -u: {allowed} processes and threads are allowed, {all_of_them} are needed"
-        why += f" with those that you run; {fewer}"
-        yield Fault(None, f"{why}; ulimit -Hu {all_of_them} allows them")
+        why += " with those that you run"
+        yield Fault(None, f"{why}; {fewer}ulimit -Hu {all_of_them} allows them")
     left = OWN.processes_left()
     if left is not None and left < needed:
         why = f"{left} more processes and threads may start here, {needed} are needed"
-        yield Fault("--jobs", f"{workers} workers: {why}; docker run --pids-limit, or {fewer}")
+        flag = "--jobs" if by_jobs else None
+        yield Fault(flag, f"{workers} workers: {why}; {fewer}docker run --pids-limit allows them")
 
 
 def _raised(limit: int, needed: int) -> tuple[int, int] | None:

@@ -22,6 +22,7 @@ from study.preflight.disk import disk_faults
 from study.preflight.gpu_check import leave_out_sick_gpus
 from study.preflight.memory import check_memory
 from study.preflight.setup import Bad, Setup, Undecoded
+from study.preflight.system import check_limits
 from study.tracking.client import check_server
 from study.tracking.database import check_database
 from tl_core.config import FROZEN, Resize
@@ -215,6 +216,7 @@ CHECKS = (
     Check("backbone", "torch", check_backbone),
     Check("backbone", "torch", check_compile),
     Check("machines", "torch", check_memory),
+    Check("machines", "torch", check_limits),
     Check("data", "torch", check_pet),
     Check("data", "torch", check_decoding, doctor_only=True),
     Check("folder", "torch", check_disk),

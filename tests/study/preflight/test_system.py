@@ -4,13 +4,17 @@ import os
 import resource
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from study.cluster.resources import Resources
 from study.errors import refuse_windows
 from study.preflight import system
-from study.preflight.system import limit_faults, ray_folder_faults
+from study.preflight.setup import Setup
+from study.preflight.system import check_limits, limit_faults, ray_folder_faults
 from tests.support.studies.asking import ask, faults_of
+from tests.support.studies.builders import make_settings
 from tests.support.study_fixtures import Patch
 from tl_core.cgroups import Cgroups
 from tl_core.errors import InputError
@@ -113,9 +117,44 @@ def test_a_container_with_too_few_processes(tmp_path: Path, monkeypatch: Patch) 
     monkeypatch.setattr(system, "OWN", Cgroups(tmp_path, tmp_path / "own"))
     assert [*map(str, limit_faults(2))] == [
         "--jobs 2 workers: 290 more processes and threads may start here, 310 are needed; "
-        "docker run --pids-limit, or fewer workers (--jobs) need fewer"
+        "fewer workers (--jobs) need fewer; docker run --pids-limit allows them"
     ]
     assert [*limit_faults(1)] == []
+
+
+def limits_of(processes: int, patch: Patch, **given: Any) -> tuple[list[str], list[str]]:
+    """Faults and notes of a study on 64 cores, where so many processes are allowed."""
+    Limits(patch, processes, processes, resource.RLIMIT_NPROC)
+    cores = Resources(64, 0, 64, False, {"cpu": "fp32"})
+    setup = Setup(make_settings(data="photos", train_ratio=(0.3,), **given), resources=cores)
+    return [*map(str, check_limits(setup))], [*setup.notes]
+
+
+def test_the_workers_that_a_study_starts_are_counted(monkeypatch: Patch) -> None:
+    # Four trials: three networks at once. 100 + 250 + 3 * 30 = 440.
+    few = {"mode": ("scratch",), "trials": 4}
+    assert limits_of(440, monkeypatch, **few) == ([], [])
+    (fault,), notes = limits_of(439, monkeypatch, **few)
+    assert fault.startswith("ulimit -u: 439 processes and threads are allowed, 440 are needed with")
+    assert notes == []
+    # A hundred: a quarter of them, 100 + 250 + 25 * 30 = 1100; --jobs asks fewer.
+    many = {"mode": ("scratch",), "trials": 100}
+    assert limits_of(1100, monkeypatch, **many)[0] == []
+    assert len(limits_of(1099, monkeypatch, **many)[0]) == 1
+    assert limits_of(440, monkeypatch, jobs=3, **many)[0] == []
+
+
+def test_workers_that_may_not_be_needed_are_a_note(monkeypatch: Patch) -> None:
+    # 64 that make features: 100 + 250 + 64 * 30 = 2270.
+    whole = "ulimit -u: 2269 processes and threads are allowed, 2270 are needed"
+    whole = f"if workers make features or sweeps: {whole} with those that you run; "
+    frozen = {"mode": ("freeze",), "trials": 4}
+    assert limits_of(2270, monkeypatch, **frozen) == ([], [])
+    way_out = "ulimit -Hu 2270 allows them"
+    assert limits_of(2269, monkeypatch, **frozen) == ([], [whole + way_out])
+    both = {"mode": ("freeze", "finetune"), "trials": 4}
+    fewer = "fewer workers (--jobs) need fewer; "
+    assert limits_of(2269, monkeypatch, **both) == ([], [whole + fewer + way_out])
 
 
 def test_windows_is_refused_at_once() -> None:
