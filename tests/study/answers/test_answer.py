@@ -90,7 +90,8 @@ def test_full_answer() -> None:
         "The auxiliary task, predicting brightness, helped. In fine-tuning with 40 % of the "
         "images, at weight 0.5 it changed the log loss (lower is better) by -0.010 (on every seed) "
         "and the accuracy by +1.0 points (on every seed), compared with weight 0 at the same "
-        "learning rate. The task was learned (mean error 0.100 on a scale of 0 to 1, R2 0.50 (on every seed)).",
+        "learning rate. The task was learned (mean error 0.100 on a scale of 0 to 1, R2 0.50 (on "
+        "every seed)).",
         "Scores are means of 3 seeds, with 95 % intervals on these test images.",
         "Tuning: 8 trials a cell, confirmed on 3 seeds.",
     )
