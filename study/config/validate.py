@@ -151,10 +151,12 @@ def _fault(error: ErrorDetails) -> Fault:
 
 
 PLACES = {
-    "name", "out", "cache", "tracking_uri", "experiment", "offline", "address", "storage", "jobs",
-    "max_time",
+    "name", "out", "cache", "tracking_uri", "experiment", "address", "storage", "jobs", "max_time",
 }  # fmt: skip
-"""Settings of the places of results, and of one run; a new run chooses its own."""
+"""Settings of the places of results, and of one run; a new run chooses its own.
+
+`offline` is none of them: who sent nothing to MLflow must not begin to by a copied command.
+"""
 _LAYERS = ("data", "backbone", "debug", "preset")
 """Settings that the defaults of others depend on; the command always has them."""
 _OF_RUNNING = ("experiment", "checkpoint_every", "deterministic", "jobs", "max_time")

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from study.analysis.extrapolation import TIMES, extrapolate
 from study.analysis.study_data import StudyData
 from study.answers.imbalance import is_imbalanced
-from study.answers.tuning import hardly_tuned
-from study.config.defaults import TRIALS_PER_CELL
+from study.answers.tuning import few_steps, hardly_tuned
+from study.config.defaults import DEFAULTS, TRIALS_PER_CELL
 from study.config.validate import command_of
 from study.reporting.page import NextStep
 
@@ -29,6 +29,13 @@ def next_steps(data: StudyData) -> Iterator[NextStep]:
         more = TRIALS_PER_CELL * len(few) - sum(few.values())
         extend = f"python study/run.py --extend {settings.name} --trials {more}"
         yield NextStep("More trials for cells that are hardly tuned:", extend)
+    if few_steps(data.records):
+        enough = {"min_steps": DEFAULTS["min_steps"], "name": None}
+        yield NextStep(
+            f"The same with at least {enough['min_steps']} steps for each network, as with fewer it "
+            "may not have converged:",
+            command_of(settings.model_copy(update=enough)),
+        )
     if is_imbalanced(data.classes.values()) and settings.class_weights == "none":
         alike = {"class_weights": "balanced", "metric": "val_balanced_accuracy", "name": None}
         yield NextStep(

@@ -79,6 +79,7 @@ def test_only_what_differs_from_the_defaults_is_written() -> None:
     assert command_of(asked) == (
         "python study/run.py --data demo --backbone efficientnet_lite0 --precision bf16"
     )
+    assert command_of(make_settings(data="a", offline=True)).endswith(" --offline")
 
 
 @pytest.mark.parametrize("given", [
@@ -91,7 +92,7 @@ def test_only_what_differs_from_the_defaults_is_written() -> None:
     {"preset": "freeze-large"}, {"preset": "mlp", "schedule": "cosine"},
     {"data": "a", "mode": ["probe", "partial"], "unfreeze": ["1", "2"], "batchnorm": "train"},
     {"data": "a", "objective": "pareto", "trials": "5"},
-    {"debug": True, "mode": ["probe"]},
+    {"debug": True, "mode": ["probe"]}, {"data": "a", "offline": True},
 ])  # fmt: skip
 def test_command_leads_to_the_same_settings(given: dict[str, Any]) -> None:
     assert_command_leads_to_the_same_settings(make_settings(**given))
