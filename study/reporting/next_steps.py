@@ -31,10 +31,9 @@ def next_steps(data: StudyData) -> Iterator[NextStep]:
         yield NextStep("More trials for cells that are hardly tuned:", extend)
     if few_steps(data.records):
         enough = {"min_steps": DEFAULTS["min_steps"], "name": None}
+        text = f"The same with at least {enough['min_steps']} steps for each network, as with fewer"
         yield NextStep(
-            f"The same with at least {enough['min_steps']} steps for each network, as with fewer it "
-            "may not have converged:",
-            command_of(settings.model_copy(update=enough)),
+            f"{text} it may not have converged:", command_of(settings.model_copy(update=enough))
         )
     if is_imbalanced(data.classes.values()) and settings.class_weights == "none":
         alike = {"class_weights": "balanced", "metric": "val_balanced_accuracy", "name": None}

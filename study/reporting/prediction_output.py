@@ -36,7 +36,7 @@ def predict(
             print(f"note: {note}", file=sys.stderr)
         paths += files
         if not files:
-            faults.append(f"{path}: the folder has no files")
+            faults.append(f"{path}: the folder has no pictures")
     for path, outcome in zip(paths, model.predict_each(paths), strict=True):
         if isinstance(outcome, Prediction):
             yield path, outcome

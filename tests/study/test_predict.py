@@ -75,8 +75,8 @@ def test_bad_pictures_are_listed(study: Path, pictures: Path, capsys: Capture) -
     assert len(out.splitlines()) == 3
     title, empty, gone, notes = err.splitlines()
     assert title == "error: some pictures can't be read"
-    assert empty == f"  {pictures}/empty: the folder has no files"
-    assert gone.startswith(f"  {pictures}/gone.png: FileNotFoundError: ")
+    assert empty == f"  {pictures}/empty: the folder has no pictures"
+    assert gone == f"  {pictures}/gone.png: there is no such file or folder"
     assert notes.startswith(f"  {pictures}/notes.txt: a text file")
     assert main([str(study), "gone.png"]) == 2
     assert capsys.readouterr().out == "", "no table without a picture"

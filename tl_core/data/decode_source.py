@@ -13,7 +13,7 @@ from tl_core.config import Resize
 from tl_core.data.cache import new_array
 from tl_core.data.decode import decoding_threads, to_square
 from tl_core.data.reading.deep import Deep, Depth, Levels, Scales, fit_scales
-from tl_core.data.reading.kinds import NotAPictureError
+from tl_core.data.reading.kinds import describe_failure
 from tl_core.data.sources import Source
 from tl_core.errors import truncate_list
 from tl_core.progress import track
@@ -97,10 +97,8 @@ def _read_into(
         if scales is None and isinstance(picture, Deep):
             return picture.depth, picture.range
         pixels[:] = to_square(picture, size, resize, scales or {})
-    except NotAPictureError as error:
-        return str(error)
     except Exception as error:  # Decoders may raise any error on a broken file.
-        return f"{type(error).__name__}: {error}"
+        return describe_failure(error)
     return None
 
 

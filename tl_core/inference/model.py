@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from tl_core.data.decode import decoding_threads, open_picture, to_picture, to_square
-from tl_core.data.reading.kinds import NotAPictureError
+from tl_core.data.reading.kinds import describe_failure
 from tl_core.device import upload
 from tl_core.errors import InputError
 from tl_core.inference.model_card import CLASS, ModelInfo
@@ -138,7 +138,5 @@ class Model:
             else:
                 opened = open_picture(Path(picture) if isinstance(picture, str) else picture)
             return to_square(opened, self.about.image_size, self.about.resize, self.about.scales)
-        except NotAPictureError as error:
-            return InputError([f"{name}: {error}"])
         except Exception as error:  # Decoders may raise any error on a broken file.
-            return InputError([f"{name}: {type(error).__name__}: {error}"])
+            return InputError([f"{name}: {describe_failure(error)}"])

@@ -124,7 +124,7 @@ def test_every_picture_that_cannot_be_read_is_named_and_the_others_predicted(
     faults = {
         0: "picture 0: a text file",
         2: f"{notes}: a text file",
-        3: f"{tmp_path}/gone.jpg: FileNotFoundError: ",
+        3: f"{tmp_path}/gone.jpg: there is no such file or folder",
     }
     message = dict(enumerate(model.predict_each(pictures)))
     for at, start in faults.items():
@@ -134,8 +134,7 @@ def test_every_picture_that_cannot_be_read_is_named_and_the_others_predicted(
     assert found == pytest.approx(brightness, rel=1e-5)
     with pytest.raises(InputError) as caught:
         model.predict(pictures)
-    starts = [str(fault).partition("Error: ")[0] for fault in caught.value.faults]
-    assert starts == [start.partition("Error: ")[0] for start in faults.values()]
+    assert [*map(str, caught.value.faults)] == [*faults.values()]
 
 
 def test_large_pictures_warn_of_nothing(

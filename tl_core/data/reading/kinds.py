@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from tl_core.files import LFS_POINTER, LFS_REMEDY
@@ -15,6 +16,19 @@ such as EPS to Ghostscript."""
 
 class NotAPictureError(OSError):
     """A file of a kind that is not decoded; the message says which, and what helps."""
+
+
+def describe_failure(error: Exception) -> str:
+    """Say why a picture can't be decoded, from the error that `open_picture` raised."""
+    if isinstance(error, NotAPictureError):
+        return str(error)
+    if isinstance(error, FileNotFoundError) and error.filename is not None:
+        if Path(error.filename).is_symlink():
+            return "a link to a file that does not exist"
+        return "there is no such file or folder"
+    if isinstance(error, OSError) and error.strerror:  # The system's words, without its number.
+        return f"can't be read: {error.strerror}"
+    return f"{type(error).__name__}: {error}"  # A decoder's.
 
 
 class _Kind(NamedTuple):
