@@ -1,10 +1,10 @@
 """A manifest of a folder: `python study/manifest.py FOLDER --out photos.csv`."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from study.config.command_line import Parser
 from study.errors import print_faults
 from tl_core.config import BUILT_IN
 from tl_core.data.given.grouping import group_by_regex
@@ -72,14 +72,8 @@ def _check(folder: str, out: Path) -> None:
         raise InputError(faults)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "study/manifest.py",
-        description=_ABOUT,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def _parser() -> Parser:
+    parser = Parser("study/manifest.py", _ABOUT, _EXAMPLES)
     parser.add_argument("folder", metavar="FOLDER", help="a data folder, as --data takes it")
     parser.add_argument("--out", default="photos.csv", help="the table to write (photos.csv)")
     parser.add_argument(

@@ -1,9 +1,9 @@
 """Use a saved model on pictures: `python study/predict.py MODEL IMAGE...`."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 
+from study.config.command_line import Parser
 from study.errors import print_faults
 from study.records.study_folder import find_model
 
@@ -43,14 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 2 if faults else 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "study/predict.py",
-        description=_ABOUT,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def _parser() -> Parser:
+    parser = Parser("study/predict.py", _ABOUT, _EXAMPLES)
     parser.add_argument(
         "model", metavar="MODEL", help="a study's name or folder, or its winner's folder or file"
     )

@@ -1,10 +1,10 @@
 """The report of a study: `python study/report.py NAME` makes `runs/NAME/report.html` again."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from study.config.command_line import Parser
 from study.records.study_folder import find_study
 
 _UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError)
@@ -13,10 +13,9 @@ _UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Make a study's report again; return the exit code: 0, or 2 if that is impossible."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         "study/report.py",
-        description="Make a study's report.html and figures again from the files in its folder.",
-        allow_abbrev=False,
+        "Make a study's report.html and figures again from the files in its folder.",
     )
     parser.add_argument("study", metavar="NAME", help="a study's name, or its folder")
     parser.add_argument("--out", type=Path, default=Path("runs"), help="where studies are (runs)")

@@ -1,6 +1,5 @@
 """Send the unsent events of a study to MLflow: `python study/sync.py NAME`."""
 
-import argparse
 import json
 import sys
 import threading
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from study.cluster.folders import store_faults
+from study.config.command_line import Parser
 from study.config.defaults import DEFAULTS
 from study.config.uris import is_server, reason, with_credentials, without_credentials
 from study.errors import print_faults
@@ -56,14 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 2 if faults else 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "study/sync.py",
-        description=_ABOUT,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def _parser() -> Parser:
+    parser = Parser("study/sync.py", _ABOUT, _EPILOG)
     parser.add_argument("study", metavar="NAME", help="a study's name, or its folder")
     out = DEFAULTS["out"]
     parser.add_argument("--out", type=Path, default=out, help=f"where studies are ({out})")

@@ -1,6 +1,8 @@
 """The command line, made from the fields of `Settings`."""
 
 import argparse
+import difflib
+import itertools
 import re
 import sys
 import typing
@@ -34,6 +36,9 @@ as the disk is full, 5 out of time (--max-time), 130 interrupted"""
 
 _NEGATIVE = re.compile(r"-(\d+\.?\d*(e[+-]?\d+)?|\.\d+(e[+-]?\d+)?|inf|nan)$", re.IGNORECASE)
 
+_ALIKE = 0.7
+"""Flags that are at least so much alike, from 0 to 1 by difflib, may be mistaken for each other."""
+
 
 def parse(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Return the flags that were given, with their values as text.
@@ -52,28 +57,46 @@ def parse_with(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> d
     return given
 
 
-class _Parser(argparse.ArgumentParser):
-    """Tells all negative numbers from flags, and quotes no password in its errors."""
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line: what is wrong, and the flags that were meant.
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    It tells all negative numbers from flags, and quotes no password. Flags are written in full.
+    """
+
+    def __init__(self, program: str, about: str, epilog: str | None = None, **options: Any) -> None:
+        super().__init__(
+            program,
+            description=about,
+            epilog=epilog,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+            **options,
+        )
         # argparse's own pattern takes -1e-3 and -inf for flags, and no option changes it.
         self._negative_number_matcher = _NEGATIVE
 
     def error(self, message: str) -> NoReturn:
-        super().error(" ".join(map(without_credentials, message.split(" "))))
+        """Print an error and exit with 2, without the usage, which is longer than a screen."""
+        words = message.split(" ")
+        meant = " or ".join(self._meant(words))
+        hint = f" (did you mean {meant}?)" if meant else ""
+        shown = " ".join(map(without_credentials, words))
+        self.exit(2, f"error: {shown}{hint}; --help lists all flags\n")
+
+    def _meant(self, words: Sequence[str]) -> list[str]:
+        """The flag that is most like each of those that do not exist; none for other words."""
+        # Without dashes, which make all flags alike.
+        known = {name.lstrip("-"): name for name in self._option_string_actions}
+        # A word may be `--x=1`, or `--x:` in argparse's own sentences.
+        given = (re.split("[=:]", word)[0] for word in words if word.startswith("-"))
+        unknown = [name.lstrip("-") for name in given if name not in known.values()]
+        near = (difflib.get_close_matches(name, known, n=1, cutoff=_ALIKE) for name in unknown)
+        return [known[name] for name in dict.fromkeys(itertools.chain.from_iterable(near))]
 
 
 def settings_parser(program: str, about: str, examples: str) -> argparse.ArgumentParser:
     """Return a parser with a flag for each setting; it leaves out those that are not given."""
-    parser = _Parser(
-        program,
-        description=about,
-        epilog=examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
-    )
+    parser = Parser(program, about, examples, argument_default=argparse.SUPPRESS)
     for name, field in Settings.model_fields.items():
         parser.add_argument(flag(name), help=_help(name, field), **_shape(name, field))
     flip = "short for --augment flip"

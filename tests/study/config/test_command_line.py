@@ -1,6 +1,7 @@
 """Command lines to settings, and back."""
 
 import shlex
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -36,20 +37,41 @@ def test_only_what_is_given_comes_back_as_text(line: str, given: dict[str, objec
 
 
 @pytest.mark.parametrize(("line", "message"), [
-    ("--learning-rate 1", "unrecognized arguments: --learning-rate 1"),
-    ("--epoch 1", "unrecognized arguments: --epoch 1"),
+    ("--grup patient", "unrecognized arguments: --grup patient (did you mean --group?)"),
+    ("--grup=p --epoch 1",
+     "unrecognized arguments: --grup=p --epoch 1 (did you mean --group or --epochs?)"),
+    ("-lr 1e-3", "unrecognized arguments: -lr 1e-3 (did you mean --lr?)"),
+    ("--min_steps 3", "unrecognized arguments: --min_steps 3 (did you mean --min-steps?)"),
+    ("--xyzzy 1", "unrecognized arguments: --xyzzy 1"),
     ("photos", "unrecognized arguments: photos"),
     ("--lr", "argument --lr: expected at least one argument"),
     ("--epochs", "argument --epochs: expected one argument"),
+    ("--resume a --extend b", "argument --extend: not allowed with argument --resume"),
     ("--debug yes", "unrecognized arguments: yes"),
     ("--debug -1e-3", "unrecognized arguments: -1e-3"),
     ("--lr -1e", "argument --lr: expected at least one argument"),
     ("--lr -e3", "argument --lr: expected at least one argument"),
 ])  # fmt: skip
-def test_unknown_words_exit_with_2(line: str, message: str, capsys: Capture) -> None:
+def test_unknown_words_exit_with_2_and_the_flag_that_was_meant(
+    line: str, message: str, capsys: Capture
+) -> None:
     with pytest.raises(SystemExit, match="2"):
         parse(line.split())
-    assert message in capsys.readouterr().err
+    assert capsys.readouterr().err == f"error: {message}; --help lists all flags\n"
+
+
+@pytest.mark.parametrize(("script", "line", "message"), [
+    ("doctor", "--grup p", "unrecognized arguments: --grup p (did you mean --group?)"),
+    ("predict", "mine a.png --jsn", "unrecognized arguments: --jsn (did you mean --json?)"),
+    ("report", "", "the following arguments are required: NAME"),
+    ("sync", "mine --ot x", "unrecognized arguments: --ot x (did you mean --out?)"),
+    ("manifest", "a --label-regexp x",
+     "unrecognized arguments: --label-regexp x (did you mean --label-regex?)"),
+])  # fmt: skip
+def test_each_script_does_so(script: str, line: str, message: str, capsys: Capture) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        import_module(f"study.{script}").main(line.split())
+    assert capsys.readouterr().err == f"error: {message}; --help lists all flags\n"
 
 
 def test_help_and_preset_list_exit_with_0(capsys: Capture) -> None:
