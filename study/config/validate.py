@@ -20,6 +20,7 @@ from tl_core.config import (
     Mode,
 )
 from tl_core.errors import Fault, InputError
+from tl_core.text import pluralize
 
 _STUDY_ONLY = (
     "trials", "metric", "trials_per_gpu", "design", "objective", "sampler", "confirm",
@@ -88,15 +89,23 @@ def _unread(settings: Settings, given: Mapping[str, Any]) -> Iterator[Fault]:
     if settings.objective == "pareto" and len(settings.train_ratio) == 1:
         yield Fault("--objective", "pareto needs several ratios: --train-ratio 0.1 0.8")
     cells = len(settings.mode) * len(settings.train_ratio)
-    if settings.design == "cells" and not settings.debug and settings.trials < cells:
-        why = f"--design cells needs one a cell, {cells}; use --design joint for fewer"
-        yield Fault("--trials", f"{settings.trials}: {why}")
     if settings.mode == ("probe",) and not settings.debug and settings.trials > cells > 1:
         yield Fault("--trials", f"{settings.trials}: {PROBES_ARE_TUNED}, one a ratio: {cells}")
     yield from _unread_data(settings, given)
     yield from _unread_task(settings, given)
     if settings.skip_bad_images and settings.data == "demo":
         yield Fault("--skip-bad-images", "is not read by --data demo, which is drawn")
+
+
+def cell_faults(settings: Settings) -> Iterator[Fault]:
+    """Yield a fault if a cell would get no trial; the ratios must be those of the study."""
+    modes, ratios = len(settings.mode), len(settings.train_ratio)
+    cells = modes * ratios
+    if settings.design == "cells" and not settings.debug and settings.trials < cells:
+        product = f"{pluralize(modes, 'mode')} x {pluralize(ratios, 'train ratio')}"
+        why = f"--design cells needs one a cell, {cells} ({product})"
+        fewer = "name fewer with --train-ratio or --mode, or use --design joint"
+        yield Fault("--trials", f"{settings.trials}: {why}; {fewer}")
 
 
 def _unread_data(settings: Settings, given: Mapping[str, Any]) -> Iterator[Fault]:

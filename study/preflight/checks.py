@@ -14,10 +14,12 @@ import numpy as np
 from study.cluster.folders import folder_faults, store_faults
 from study.config.defaults import DEFAULTS
 from study.config.settings import Settings
+from study.config.validate import cell_faults
 from study.preflight.setup import Setup, data_request
 from study.preflight.system import check_system
 from study.search.choosing import later_seeds
 from study.tracking.database import database_faults
+from tl_core.config import BUILT_IN
 from tl_core.data.datasets import ImageSet
 from tl_core.data.given.aux_labels import AuxLabels, aux_faults
 from tl_core.data.given.request import find_data
@@ -100,7 +102,10 @@ def set_source(setup: Setup) -> Iterator[Fault]:
     setup.source = find_data(data_request(setup.settings), setup.settings.cache)
     if setup.source.aux and setup.source.aux.task.kind != "none":
         setup.change(aux_type=setup.source.aux.task.kind)
-    yield from fit_to_data(setup, setup.source, setup.source.aux)
+    faults = [*fit_to_data(setup, setup.source, setup.source.aux)]
+    yield from faults
+    if setup.fit_ratios and not faults and setup.settings.data not in BUILT_IN:
+        yield from cell_faults(setup.settings)  # `new_setup` has checked all others.
 
 
 def fit_to_data(setup: Setup, images: Source | ImageSet, aux: AuxLabels | None) -> Iterator[Fault]:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from study.cluster.capacity import Capacity
 from study.config.mlflow_environment import VARIABLES, from_environment
 from study.config.settings import Settings, flag
-from study.config.validate import resolve
+from study.config.validate import cell_faults, resolve
+from tl_core.config import BUILT_IN
 from tl_core.data.given.manifest import is_manifest
 from tl_core.data.given.request import DataRequest
 from tl_core.data.sources import Source
@@ -118,6 +119,8 @@ def new_setup(given: Mapping[str, Any]) -> Setup:
     chosen = "train_ratio" in given and not any(f.flag == "--train-ratio" for f in faults)
     read = from_environment().keys() - given.keys()
     variables = tuple(variable for name, variable in VARIABLES.items() if name in read)
+    if chosen or settings.data in BUILT_IN:  # Else the ratios are fitted to the data first.
+        faults += cell_faults(settings)
     setup = Setup(settings, faults, fit_ratios=not chosen, variables=variables)
     setup.change(name=settings.name or _default_name(settings), weights=_absolute(settings.weights))
     return setup

@@ -158,8 +158,6 @@ def test_all_faults_are_found_and_the_rest_can_still_be_checked() -> None:
      "joint"),
     ("--mode probe --trials 4",
      "--trials 4: a probe tunes itself and takes one trial, one a ratio: 2"),
-    ("--design cells --trials 3", "--trials 3: --design cells needs one a cell, 4; use "
-     "--design joint for fewer"),
     ("--mode freeze --train-ratio 0.1 --lr 1e-3 --aux-weight 0",
      "--trials 2: every factor has one value, so all trials would be the same; use --trials 1 or "
      "--debug"),

@@ -52,6 +52,24 @@ def test_given_ratio_too_small_for_the_data(photo_folder: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(("trials", "given", "product"), [
+    ("7", {}, "8 (2 modes x 4 train ratios)"),  # 0.01 is left out: it is less than one image.
+    ("8", {}, None),
+    ("3", {"train_ratio": ["0.1", "0.4"]}, "4 (2 modes x 2 train ratios)"),
+    ("3", {"train_ratio": ["0.1", "0.4"], "design": "joint"}, None),
+    ("3", {"data": "demo"}, "4 (2 modes x 2 train ratios)"),
+    ("1", {"data": "demo", "mode": ["probe"]}, "2 (1 mode x 2 train ratios)"),
+    ("9", {"data": PET}, "10 (2 modes x 5 train ratios)"),
+])  # fmt: skip
+def test_each_cell_of_the_fitted_ratios_needs_a_trial(
+    photo_folder: Path, trials: str, given: dict[str, Any], product: str | None
+) -> None:
+    fewer = "name fewer with --train-ratio or --mode, or use --design joint"
+    why = f"--trials {trials}: --design cells needs one a cell, {product}; {fewer}"
+    asked = {"data": str(photo_folder), "trials": trials, **given}
+    assert quick_faults(**asked) == ([why] if product else [])
+
+
 def test_a_data_folder_that_can_not_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise PermissionError(13, "Permission denied", "photos/cat")
