@@ -13,7 +13,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from study.answers.phrases import show_rate, show_weight
+from study.answers.phrases import seeds, show_rate, show_weight
 from study.records.trial_record import ENDED, TrialRecord, best_of
 from tl_core.config import FROZEN, Metric, TrialConfig
 from tl_core.text import pluralize
@@ -126,7 +126,7 @@ def describe(record: TrialRecord, metric: Metric) -> str:
     value = record.value(metric)
     result = f"{metric} {value:.4f}" if value is not None else ""
     if record.test:
-        result += f", test accuracy {record.test['test_accuracy']:.3f}"
+        result += f", test accuracy {record.test['test_accuracy']:.3f} ({seeds(c.seeds)})"
     result += " after " * bool(result) + pluralize(len(record.history), "epoch")
     why = f" ({record.error})" if record.error else ""
     factors = [c.mode, f"train_ratio={c.train_ratio:g}", show_rate(record, between="=")]

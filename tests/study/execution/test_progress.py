@@ -138,7 +138,8 @@ def test_display_counts_what_confirms_apart(frozen: list[float]) -> None:
     first, second = out.export_text().splitlines()
     assert "2 of 2 done, 0 running, 0 failed" in first
     assert (
-        "val_log_loss 0.2500, test accuracy 0.875 after 2 epochs, done  |  confirming: " in second
+        "val_log_loss 0.2500, test accuracy 0.875 (one seed) after 2 epochs, done  |  confirming: "
+        in second
     )
     assert "1 of 3 done, 1 running, 0 failed" in second
     # Ten seconds a trial, of which one has done one of its two epochs.

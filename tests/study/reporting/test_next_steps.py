@@ -1,5 +1,4 @@
 import shlex
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from tests.study.analysis.test_extrapolation import ON_CURVE, curve
 from tests.support.studies.builders import make_record, make_settings
 
 
-def study(settings: Settings, records: Sequence[TrialRecord]) -> StudyData:
+def study(settings: Settings, records: list[TrialRecord]) -> StudyData:
     data = StudyData(Path("mine"), {"data": {"classes": {"cat": 10, "dog": 9}}}, records)
     vars(data).update(settings=settings, confirmed=[], ranking=[])
     return data
