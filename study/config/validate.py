@@ -77,7 +77,7 @@ def _unread(settings: Settings, given: Mapping[str, Any]) -> Iterator[Fault]:
         if name in given and not modes & {*settings.mode}:
             *first, last = (mode for mode in MODES if mode in modes)
             those = f"{', '.join(first)} or {last}" if first else last
-            yield Fault(spelled(name, given[name]), f"is read by --mode {those} only")
+            yield Fault(spelled(name, given[name]), f"is read by --mode {those} only; leave it out")
     if settings.augment in VIEWS_NOT_CACHED and (cached := _CACHED & {*settings.mode}):
         why = f"has too many views to cache, and --mode {' '.join(sorted(cached))} learns from "
         yield Fault("--augment", f"{settings.augment}: {why}cached activations; use none or flip")
