@@ -29,6 +29,12 @@ _TAKEN = re.compile(
     r"probabilities|brightness|none|p_\d+)$"
 )
 """Names that outputs of a study have already."""
+_MEANINGS = {
+    "label": "this column is the class, which is learned in any case",
+    "path": "this column names the images",
+    "split": "this column is the split",
+}
+"""Columns of a manifest that have a meaning of their own, and can't be a task."""
 _FEWEST = 2
 """Known values in each part: one does not vary."""
 
@@ -117,7 +123,9 @@ def label_aux(source: "Source", column: str, kind: AuxKind | None = None) -> "So
         raise InputError([Fault("--aux", f"{column}: {why}")])
     usable = [name for name in source.columns if not _TAKEN.match(name)]
     if column not in usable:
-        what = "the name is taken" if column in source.columns else "no such column"
+        taken = "outputs of a study have this name already; rename the column"
+        known = column in source.columns
+        what = _MEANINGS.get(column, taken) if known else "no such column"
         names = ", ".join(map(printable, ("brightness", "none", *usable)))
         raise InputError([Fault("--aux", f"{printable(column)}: {what}; valid are {names}")])
     cells = source.columns[column]

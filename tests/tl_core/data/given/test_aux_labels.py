@@ -86,14 +86,23 @@ def test_columns_that_are_no_task(
     ("aux", "fault"),
     [
         ("age", "--aux age: no such column; valid are brightness, none, x"),
-        ("label", "--aux label: the name is taken; valid are brightness, none, x"),
+        ("label", "--aux label: this column is the class, which is learned in any case; valid are "
+         "brightness, none, x"),
+        ("path", "--aux path: this column names the images; valid are brightness, none, x"),
         ("p_0", "--aux p_0: no such column"),
     ],
-)
+)  # fmt: skip
 def test_names_of_columns(folder: Path, aux: str, fault: str) -> None:
     data = table(folder, "x", *["1", "2", "3", "4"] * 2)
     with pytest.raises(InputError, match=re.escape(fault)):
         find_data(DataRequest(data, aux=aux), Path())
+
+
+def test_a_name_of_an_output_is_taken(folder: Path) -> None:
+    data = table(folder, "p_0", *["1", "2", "3", "4"] * 2)
+    why = "--aux p_0: outputs of a study have this name already; rename the column; valid are "
+    with pytest.raises(InputError, match=re.escape(f"{why}brightness, none")):
+        find_data(DataRequest(data, aux="p_0"), Path())
 
 
 def test_a_folder_has_no_columns(folder: Path) -> None:
