@@ -10,8 +10,9 @@ a seed is the same for all classes. The variance of the mean over K classes is
     C, images    sum over the classes of the variance of their image means, / (n_c K^2)
     E, residual  sum over the classes of their residual mean square, / (S n_c K^2)
 
-With one class it is that of one table. Degrees of freedom are Satterthwaite's over R and each
-class's part of C, not below S - 1.
+With one class it is that of one table. R is that of the real images alone: pseudo-images tell
+nothing of how much seeds differ. Degrees of freedom are Satterthwaite's over R and each class's
+part of C, not below S - 1, as in `study.intervals.two_way.satterthwaite`.
 
 Macro F1 is no mean over images. To first order it is a sum over the images, of its derivatives by
 the number of such images (the infinitesimal jackknife: Efron and Tibshirani, An Introduction to the
@@ -26,7 +27,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from study.intervals.two_way import DIFFERENCE_PSEUDO, SHARE_PSEUDO, Floats, TInterval
+from study.intervals.two_way import (
+    DIFFERENCE_PSEUDO,
+    SHARE_PSEUDO,
+    Floats,
+    TInterval,
+    pseudo_values,
+    satterthwaite,
+)
 
 Classes = NDArray[np.int64]
 Interval = Callable[[Classes, Classes, Classes | None], TInterval]
@@ -58,9 +66,10 @@ def balanced_accuracy_interval(
         hits, pseudo = hits - (minus == labels), DIFFERENCE_PSEUDO
     k = int(labels.max()) + 1
     counts = np.full(len(pseudo), 1 / k)
-    values = np.broadcast_to(pseudo, (*hits.shape[:-1], len(pseudo)))
-    tables = [_with_pseudo(hits[..., labels == c], values, counts) for c in range(k)]
-    return _interval(_class_means(tables), tables)
+    own = [hits[..., labels == c] for c in range(k)]
+    tables = [_with_pseudo(values, pseudo_values(values, pseudo), counts) for values in own]
+    means = np.mean([t.values @ t.counts / t.counts.sum() for t in tables], axis=0)
+    return _interval(means, np.mean([values.mean(axis=-1) for values in own], axis=0), tables)
 
 
 def macro_f1_interval(chosen: Classes, labels: Classes, minus: Classes | None = None) -> TInterval:
@@ -71,13 +80,16 @@ def macro_f1_interval(chosen: Classes, labels: Classes, minus: Classes | None = 
     k = int(labels.max()) + 1
     counts = np.full(2, (1 if minus is not None else 2) / k)
     f1, parts, right, wrong = macro_f1_parts(chosen, labels, counts[0])
+    real = macro_f1_parts(chosen, labels, 0.0)[0]
     if minus is not None:
+        real = real - macro_f1_parts(minus, labels, 0.0)[0]
         other, less, less_right, less_wrong = macro_f1_parts(minus, labels, counts[0])
         f1, parts = f1 - other, parts - less
         right, wrong = right - less_wrong, wrong - less_right
     pseudo = np.stack([right, wrong], axis=-1)
     tables = [_with_pseudo(parts[..., labels == c], pseudo[..., c, :], counts) for c in range(k)]
-    return _interval(f1, [_Table(t.values * k * t.counts.sum(), t.counts) for t in tables])
+    scaled = [_Table(t.values * k * t.counts.sum(), t.counts) for t in tables]
+    return _interval(f1, real, scaled)
 
 
 def macro_f1_parts(
@@ -110,17 +122,14 @@ def _with_pseudo(values: Floats, pseudo: Floats, counts: Floats) -> _Table:
     return _Table(together, np.concatenate([np.ones(values.shape[-1]), counts]))
 
 
-def _class_means(tables: Sequence[_Table]) -> Floats:
-    """The mean over the classes of each seed, [..., S]."""
-    means: Floats = np.mean([t.values @ t.counts / t.counts.sum() for t in tables], axis=0)
-    return means
+def _interval(scores: Floats, real: Floats, tables: Sequence[_Table]) -> TInterval:
+    """Return the interval of the mean of the seeds' scores, [..., S].
 
-
-def _interval(scores: Floats, tables: Sequence[_Table]) -> TInterval:
-    """Return the interval of the mean of the seeds' scores, [..., S]."""
+    How much seeds differ is told by `real`, their scores without pseudo-images, [..., S].
+    """
     s = scores.shape[-1]
-    seeds = scores.var(axis=-1, ddof=1) / s if s > 1 else np.zeros(scores.shape[:-1])
-    images, residual, spread = (np.zeros_like(seeds) for _ in range(3))
+    seeds = real.var(axis=-1, ddof=1) / s if s > 1 else np.zeros(scores.shape[:-1])
+    residual, parts = np.zeros_like(seeds), []
     for values, counts in tables:
         n = counts.sum()
         free = max(n - 1, 1.0)
@@ -128,15 +137,11 @@ def _interval(scores: Floats, tables: Sequence[_Table]) -> TInterval:
         columns = values.mean(axis=-2)
         mean = rows.mean(axis=-1)[..., None]
         own = (columns - mean) ** 2 @ counts / free / n / len(tables) ** 2
-        images += own
-        spread += own**2 / free
+        parts.append((own, free))
         if s > 1:
             left = values - rows[..., None] - columns[..., None, :] + mean[..., None]
             square = (left**2 @ counts).sum(axis=-1) / (s - 1) / free
             residual += square / s / n / len(tables) ** 2
+    images = np.sum([own for own, _ in parts], axis=0)
     variance = np.maximum(seeds + images - residual, np.maximum(seeds, images))
-    spread += seeds**2 / max(s - 1, 1)
-    least = np.full_like(variance, max(s - 1, 1))
-    df = np.divide(variance**2, spread, out=least.copy(), where=spread > 0)
-    center = scores.mean(axis=-1).round(12)
-    return TInterval(center, np.sqrt(variance), np.maximum(df, least))
+    return satterthwaite(scores.mean(axis=-1).round(12), variance, s, seeds, parts)

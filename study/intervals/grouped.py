@@ -9,7 +9,7 @@ of the images.
 import numpy as np
 from numpy.typing import ArrayLike
 
-from study.intervals.two_way import Floats, with_pseudo
+from study.intervals.two_way import Floats, pseudo_values, with_pseudo
 
 
 def by_groups(tables: Floats, groups: np.ndarray | None) -> Floats:
@@ -27,13 +27,7 @@ def by_groups(tables: Floats, groups: np.ndarray | None) -> Floats:
     """
     if groups is None:
         return tables
-    sizes = np.bincount(groups)
-    order = np.argsort(groups, kind="stable")
-    starts = np.cumsum(sizes) - sizes
-    sums = np.add.reduceat(tables[..., order], starts, axis=-1)
-    mean = tables.mean(axis=(-2, -1), keepdims=True)
-    found: Floats = mean + (sums - sizes * mean) / sizes.mean()
-    return found
+    return _linearised(*_sums(tables, groups))
 
 
 def number_groups(groups: np.ndarray) -> np.ndarray | None:
@@ -45,10 +39,10 @@ def number_groups(groups: np.ndarray) -> np.ndarray | None:
 def grouped_with_pseudo(table: Floats, groups: np.ndarray | None, pseudo: ArrayLike) -> Floats:
     """Turn tables of N images, [..., S, N], into tables of groups with pseudo-images.
 
-    A pseudo-image weighs as much as an image tells: as one where images of a group are independent,
-    as a whole group where they are all the same, which is also taken if nothing varies. The
-    share is the ratio of the variances of groups and images, the design effect over the size
-    of a group (Kish, Survey Sampling, 1965, section 5.4).
+    A pseudo-image is a group of its own. It has as many images as one image tells: one where images
+    of a group are independent, as many as a group where they are all the same, which is also taken
+    if nothing varies. The share of a group is the ratio of the variances of groups and images, the
+    design effect over the size of a group (Kish, Survey Sampling, 1965, section 5.4).
 
     Args:
         table: a value for each seed and image.
@@ -57,9 +51,28 @@ def grouped_with_pseudo(table: Floats, groups: np.ndarray | None, pseudo: ArrayL
     """
     if groups is None:
         return with_pseudo(table, pseudo)
-    found = by_groups(table, groups)
+    sums, sizes = _sums(table, groups)
+    found = _linearised(sums, sizes)
     of_groups, of_images = (t.mean(axis=-2).var(axis=-1, ddof=1) for t in (found, table))
     share = np.divide(of_groups, of_images, out=np.ones_like(of_images), where=of_images > 0)
-    weight = np.clip(share, found.shape[-1] / table.shape[-1], 1)[..., None, None]
-    mean = table.mean(axis=(-2, -1), keepdims=True)
-    return with_pseudo(found, mean + weight * (np.asarray(pseudo) - mean))
+    size = np.clip(share * sizes.mean(), 1, sizes.mean())[..., None, None]
+    added = size * pseudo_values(table, pseudo)
+    own = np.broadcast_to(size, (*size.shape[:-1], added.shape[-1]))
+    real = np.broadcast_to(sizes, (*size.shape[:-1], len(sizes)))
+    return _linearised(np.concatenate([sums, added], axis=-1), np.concatenate([real, own], axis=-1))
+
+
+def _sums(tables: Floats, groups: np.ndarray) -> tuple[Floats, Floats]:
+    """Sums over the images of each group, [..., S, G], and how many these are, [G]."""
+    sizes = np.bincount(groups)
+    order = np.argsort(groups, kind="stable")
+    starts = np.cumsum(sizes) - sizes
+    return np.add.reduceat(tables[..., order], starts, axis=-1), sizes.astype(float)
+
+
+def _linearised(sums: Floats, sizes: Floats) -> Floats:
+    """Values, [..., S, G], whose mean is that of the images, from sums and sizes [..., 1, G]."""
+    size = sizes.mean(axis=-1, keepdims=True)
+    mean = sums.mean(axis=(-2, -1), keepdims=True) / size
+    found: Floats = mean + (sums - sizes * mean) / size
+    return found

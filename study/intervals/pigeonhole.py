@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from study.intervals.two_way import Floats, TInterval
+from study.intervals.two_way import Floats, TInterval, satterthwaite
 
 MOST_DRAWS, FEWEST_DRAWS = 1000, 200
 """Bootstrap draws. With 200, a standard error is known to 5 %."""
@@ -87,9 +87,8 @@ def auroc_interval(
     weights = chance.multinomial(s, np.full(s, 1 / s), drawn.shape[1]).T / s
     both = float((weights * drawn).sum(axis=0).var(ddof=1))
     variance = max(both, seeds, images)
-    df = variance**2 / (seeds**2 / max(s - 1, 1) + images**2 / (n - 1))
-    least = s - 1 if s > 1 else n - 1
-    return TInterval(*(np.array(x) for x in (observed.mean(), variance**0.5, max(df, least))))
+    center, total, of_seeds, of_images = map(np.array, (observed.mean(), variance, seeds, images))
+    return satterthwaite(center, total, s, of_seeds, [(of_images, n - 1)])
 
 
 @lru_cache(maxsize=2)

@@ -11,6 +11,7 @@ or the lead of one mode over another at R ratios. Any linear function of their m
 interval, with all covariances between the tables.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -116,8 +117,8 @@ class MeanSquares:
 
         With MSR, MSC and MSE of that sum, the variance of its mean is
         V = max(MSR + MSC - MSE, MSR, MSC) / (S N). The first is the unbiased estimate; the others
-        keep it from being less than that of the seeds or of the images alone. The degrees of
-        freedom are those of Satterthwaite (Biometrics Bulletin 2, 1946), not below S - 1.
+        keep it from being less than that of the seeds or of the images alone. For the degrees of
+        freedom see `satterthwaite`.
 
         With one seed only the images count: the interval is about new photos for this one network,
         and says nothing on other seeds. With one image only the seeds count.
@@ -128,14 +129,44 @@ class MeanSquares:
         )
         s, n = self.n_seeds, self.n_images
         variance = np.maximum(rows + columns - residual, np.maximum(rows, columns)) / (s * n)
-        spread = np.zeros_like(variance)
-        for square, count in ((rows, s), (columns, n)):
-            spread += (square / (s * n)) ** 2 / max(count - 1, 1)
-        least = np.full_like(variance, max(s - 1, 1) if s > 1 else max(n - 1, 1))
-        df = np.divide(variance**2, spread, out=least.copy(), where=spread > 0)
         # Without rounding errors, a sum that is zero is so where nothing varies.
         center = np.einsum("...r,...r->...", w, self.means).round(12)
-        return TInterval(center, np.sqrt(variance), np.maximum(df, least))
+        return satterthwaite(center, variance, s, rows / (s * n), [(columns / (s * n), n - 1)])
+
+
+def satterthwaite(
+    center: Floats,
+    variance: Floats,
+    n_seeds: int,
+    seeds: Floats,
+    images: Iterable[tuple[Floats, float]],
+) -> TInterval:
+    """Return the interval of a mean on new seeds and new images.
+
+    The degrees of freedom are those of Satterthwaite (Biometrics Bulletin 2, 1946), not below
+    S - 1. With few seeds they may rise so fast with the images' part of the variance that the
+    interval gets narrower than that of the seeds alone, though more varies. They are then fewer, as
+    many as make both equally wide.
+
+    Args:
+        center: the means, [...].
+        variance: of the means, not below `seeds`, [...].
+        n_seeds: S.
+        seeds: the seeds' part of the variance, [...]; 0 with one seed.
+        images: other parts, each [...], with their degrees of freedom.
+    """
+    free = max(n_seeds - 1, 1)
+    spread = seeds**2 / free
+    for part, own_free in images:
+        spread = spread + part**2 / max(own_free, 1)
+    least = np.full_like(variance, free)
+    df = np.maximum(np.divide(variance**2, spread, out=least.copy(), where=spread > 0), least)
+    share = np.divide(seeds, variance, out=np.zeros_like(variance), where=variance > 0)
+    level = (1 + CONFIDENCE) / 2
+    of_seeds = special.stdtrit(least, level) * np.sqrt(share)
+    fewer = special.stdtridf(level, np.maximum(of_seeds, special.stdtrit(df, level)))
+    df = np.where(of_seeds > special.stdtrit(df, level), fewer, df)[()]
+    return TInterval(center, np.sqrt(variance), df)
 
 
 def mean_squares(tables: Floats) -> MeanSquares:
@@ -166,7 +197,7 @@ def two_way(table: Floats, pseudo: ArrayLike = ()) -> TInterval:
 
     Args:
         table: values, such as 1 where a network is right, or paired differences.
-        pseudo: values of images that are added on every seed; `SHARE_PSEUDO` for shares,
+        pseudo: values of images that are added (`pseudo_values`); `SHARE_PSEUDO` for shares,
             `DIFFERENCE_PSEUDO` for differences of shares, none for a value without bounds.
 
     Raises `ValueError` with one seed and one image.
@@ -175,10 +206,23 @@ def two_way(table: Floats, pseudo: ArrayLike = ()) -> TInterval:
 
 
 def with_pseudo(table: Floats, pseudo: ArrayLike) -> Floats:
-    """Add P pseudo-images, whose values are [P] or [..., S or 1, P], to tables, [..., S, N]."""
-    values = np.asarray(pseudo, dtype=float)
-    added = np.broadcast_to(values, (*table.shape[:-1], values.shape[-1]))
-    return np.concatenate([table, added], axis=-1)
+    """Add P pseudo-images, whose values are [P] or [..., 1, P], to tables, [..., S, N]."""
+    return np.concatenate([table, pseudo_values(table, pseudo)], axis=-1)
+
+
+def pseudo_values(table: Floats, pseudo: ArrayLike) -> Floats:
+    """Return the values of P pseudo-images on each seed of tables [..., S, N]; [..., S, P].
+
+    They are higher on a seed by as much as its mean is. So pseudo-images tell nothing of how much
+    seeds differ: were they the same on every seed, the seeds' means would seem more alike.
+
+    Args:
+        table: the values of the images.
+        pseudo: means over the seeds, [P] or [..., 1, P].
+    """
+    rows = table.mean(axis=-1, keepdims=True)
+    found: Floats = np.asarray(pseudo, dtype=float) + rows - rows.mean(axis=-2, keepdims=True)
+    return found
 
 
 def _products(deviations: Floats) -> Floats:

@@ -62,7 +62,8 @@ def test_estimates_on_new_photos() -> None:
     trials = seen("freeze", 0.1, hits)
     e = estimate_score("test_accuracy", trials)
     low, high = (float(end) for end in two_way(hits.astype(float), SHARE_PSEUDO).ends())
-    assert (e.mean, e.low, e.high) == pytest.approx((hits.mean(), low, high))
+    assert high > 1
+    assert (e.mean, e.low, e.high) == pytest.approx((hits.mean(), low, 1))
     alone = estimate([float(row.mean()) for row in hits], 0, 1)
     assert (e.seeds_low, e.seeds_high) == (alone.low, alone.high)
     assert (e.n, e.images) == (3, 60)
@@ -90,7 +91,7 @@ def test_scores_that_count_classes_alike_on_new_photos() -> None:
     for score, interval in (("test_balanced_accuracy", balanced_accuracy_interval),
                             ("test_macro_f1", macro_f1_interval)):  # fmt: skip
         e, ends = estimate_score(score, trials), interval(one, labels, None).ends()
-        assert (e.low, e.high, e.images) == pytest.approx((*map(float, ends), 60))
+        assert (e.low, e.high, e.images) == pytest.approx((float(ends[0]), 1, 60))
         e, ends = estimate_score(score, trials, other), interval(one, labels, two).ends()
         assert (e.low, e.high, e.images) == pytest.approx((*map(float, ends), 60))
         assert e.seeds_low is not None

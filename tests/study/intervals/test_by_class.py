@@ -7,8 +7,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import f1_score
 
-from study.intervals.by_class import Interval, balanced_accuracy_interval, macro_f1_interval
-from study.intervals.two_way import DIFFERENCE_PSEUDO, SHARE_PSEUDO, two_way
+from study.intervals.by_class import (
+    Interval,
+    balanced_accuracy_interval,
+    macro_f1_interval,
+    macro_f1_parts,
+)
+from study.intervals.two_way import DIFFERENCE_PSEUDO, SHARE_PSEUDO, Floats, two_way
+from tests.support.studies.simulated_hits import half_of_seeds
 
 BOTH = pytest.mark.parametrize("interval", [balanced_accuracy_interval, macro_f1_interval])
 LABELS = np.array([0] * 6 + [1] * 3 + [2] * 3)
@@ -47,10 +53,12 @@ def test_variance_by_hand_with_two_seeds() -> None:
     labels = np.array([0, 0, 1, 1])
     t = balanced_accuracy_interval(np.array([[0, 0, 1, 0], [0, 0, 0, 0]]), labels)
     # With a right and a wrong one, class 0 has 1, 1, 1, 0, and class 1 has 1, 0, 1, 0 and
-    # 0, 0, 1, 0. A seed's means over the classes are 5/8 and 1/2.
-    seeds = (1 / 8) ** 2 / 2 / 2
+    # 0, 0, 1, 0. Of the images, the seeds recognise 3/4 and 1/2, as means over the classes.
+    seeds = (1 / 4) ** 2 / 2 / 2
     first, second = 0.75 / 3 / 4, (0.25 + 1 - 4 * 0.375**2) / 3 / 4
-    rest = (0.5 - 4 * 0.25**2 / 2) / 1 / 3 / 2 / 4
+    # On class 1 the seeds are 1/4 above and below their mean, on its pseudo-images too. So only its
+    # two images are left, each as far from that.
+    rest = 4 * 0.25**2 / 1 / 3 / 2 / 4
     variance = seeds + (first + second - rest) / 4
     assert t.center == pytest.approx(9 / 16)
     assert t.error == pytest.approx(np.sqrt(max(variance, seeds, (first + second) / 4)))
@@ -120,6 +128,15 @@ def test_seeds_that_differ_on_all_images_have_the_variance_of_seeds(interval: In
     assert t.df == pytest.approx(3, abs=0.1)
 
 
+def score_of_seeds(interval: Interval, chosen: np.ndarray) -> Floats:
+    """The score of each seed, without pseudo-images, [S]."""
+    if interval is macro_f1_interval:
+        return macro_f1_parts(chosen, LABELS, 0.0)[0]
+    right = chosen == LABELS
+    recalls: Floats = np.mean([right[:, c == LABELS].mean(axis=1) for c in range(3)], axis=0)
+    return recalls
+
+
 @BOTH
 @given(chosen=choices, other=st.none() | choices, by=st.integers(0, 2))
 def test_laws(interval: Interval, chosen: np.ndarray, other: np.ndarray | None, by: int) -> None:
@@ -134,6 +151,10 @@ def test_laws(interval: Interval, chosen: np.ndarray, other: np.ndarray | None, 
         assert (same.center, same.error, same.df) == pytest.approx((t.center, t.error, t.df))
     assert t.df >= len(chosen) - 1 - 1e-9
     assert t.error > 0
+    scores = score_of_seeds(interval, chosen)
+    if minus is not None:
+        scores = scores - score_of_seeds(interval, minus)
+    assert t.half_width() >= half_of_seeds(scores) - 1e-9
     if minus is not None:
         swapped = interval(minus, LABELS, chosen)
         assert (swapped.center, swapped.error) == pytest.approx((-t.center, t.error))

@@ -11,7 +11,7 @@ from scipy import stats
 
 from study.intervals.by_class import Interval, balanced_accuracy_interval, macro_f1_interval
 from study.intervals.two_way import Floats
-from tests.support.studies.simulated_hits import Photos
+from tests.support.studies.simulated_hits import Photos, half_of_seeds
 
 pytestmark = pytest.mark.integration
 
@@ -63,9 +63,7 @@ def test_seeds_alone_do_not() -> None:
         right = draw(photos, (ACCURACY,))[0] == labels_of(photos)
         recalls = [right[..., labels_of(photos) == c].mean(axis=-1) for c in (0, 1)]
         means: Floats = np.mean(recalls, axis=0)
-        error = means.std(axis=-1, ddof=1) / np.sqrt(photos.seeds)
-        half = stats.t.ppf(0.975, photos.seeds - 1) * error
-        covered.append(np.mean(abs(means.mean(axis=-1) - ACCURACY) <= half))
+        covered.append(np.mean(abs(means.mean(axis=-1) - ACCURACY) <= half_of_seeds(means)))
     assert min(covered) < 0.65
     assert np.mean(covered) < 0.85
 

@@ -15,6 +15,7 @@ from study.intervals.two_way import (
     TInterval,
     two_way,
 )
+from tests.support.studies.simulated_hits import Photos, half_of_seeds
 
 STUDIES = 150
 
@@ -55,7 +56,9 @@ def test_pseudo_images_weigh_as_much_as_an_image_tells() -> None:
     # Groups that are all alike tell as much by image as if images were on their own: half a group.
     alike = np.array([[1.0, 0, 1, 0, 0, 1, 0, 1]])
     found = grouped_with_pseudo(alike, pairs, DIFFERENCE_PSEUDO)
-    assert found.tolist() == [[0.5, 0.5, 0.5, 0.5, 0.75, -0.25]]
+    # With them, 4 of 10 images are left over, and groups have 10 / 6 images on average. Groups are
+    # at 0.4 + (1 - 2 * 0.4) * 0.6, pseudo-images at 0.4 + (1 - 0.4) * 0.6 and 0.4 - 1.4 * 0.6.
+    assert found == pytest.approx(np.array([[0.52, 0.52, 0.52, 0.52, 0.76, -0.44]]))
     assert grouped_with_pseudo(same, None, (1.0,)).tolist() == [[*same[0], 1]]
 
 
@@ -142,6 +145,34 @@ def test_intervals_cover_the_accuracy_on_photos_of_new_groups(sizes: np.ndarray)
         (hits,) = correlated(chance, (accuracy,), groups, seeds=5)
         assert covers(two_way(hits, SHARE_PSEUDO), accuracy) < 0.85
         assert covers(two_way(grouped_with_pseudo(hits, groups, SHARE_PSEUDO)), accuracy) >= 0.9
+
+
+@pytest.mark.parametrize("size", [3, 10])
+@pytest.mark.parametrize(("alike", "seed"), [(0.3, 0.1), (0.5, 0.01)])
+def test_intervals_hold_with_six_groups(size: int, alike: float, seed: float) -> None:
+    photos = Photos(5, 6 * size, 0.2, own=0.05, seed=seed, alike=alike, group_size=size)
+    for accuracy in (0.75, 0.9):
+        truth = np.full((2, 1), accuracy)
+        a, b = photos.hits(np.random.default_rng(0), 400, truth)[:, :, 0].swapaxes(0, 1)
+        t = two_way(grouped_with_pseudo(a, photos.groups, SHARE_PSEUDO))
+        assert covers(t, accuracy) >= 0.92
+        assert (t.half_width() >= half_of_seeds(a.mean(axis=-1)) - 1e-9).all()
+        t = two_way(grouped_with_pseudo(a - b, photos.groups, DIFFERENCE_PSEUDO))
+        assert np.mean(t.p_value() < 0.05) <= 0.05
+        assert (t.half_width() >= half_of_seeds((a - b).mean(axis=-1)) - 1e-9).all()
+
+
+@given(st.integers(0, 999), st.integers(2, 6), st.integers(2, 12), st.booleans())
+def test_law_of_width(seed: int, seeds: int, images: int, paired: bool) -> None:
+    """New photos of new groups never have a narrower interval than the seeds alone."""
+    chance = np.random.default_rng(seed)
+    groups = np.unique(chance.integers(0, images, images), return_inverse=True)[1]
+    one, other = chance.random((2, seeds, images)) < chance.random((2, seeds, 1))
+    table = one - 1.0 * other if paired else one.astype(float)
+    pseudo = DIFFERENCE_PSEUDO if paired else SHARE_PSEUDO
+    for of_images in (groups if groups.any() else None, None):
+        t = two_way(grouped_with_pseudo(table, of_images, pseudo))
+        assert t.half_width() >= half_of_seeds(table.mean(axis=-1)) - 1e-9
 
 
 def test_intervals_of_differences_on_photos_of_new_groups() -> None:

@@ -57,5 +57,5 @@ def test_intervals_over_groups_cover_balanced_accuracy_where_those_over_images_f
         )
         covered.append([low <= truth <= high for low, high in (t.ends() for t in both)])
     images, of_groups = np.mean(covered, axis=0)
-    assert images < 0.85
+    assert images < 0.88
     assert of_groups >= 0.9

@@ -8,12 +8,11 @@ import itertools
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from study.analysis.comparisons import mode_differences
 from study.intervals.two_way import DIFFERENCE_PSEUDO, SHARE_PSEUDO, Floats, two_way
 from tests.support.studies.image_tables import seen
-from tests.support.studies.simulated_hits import Photos
+from tests.support.studies.simulated_hits import Photos, half_of_seeds
 from tl_core.config import Mode
 
 pytestmark = pytest.mark.integration
@@ -37,9 +36,7 @@ def draw(photos: Photos, accuracy: float, modes: int) -> Floats:
 def seeds_only(tables: Floats) -> tuple[Floats, Floats]:
     """The interval of earlier versions, for each table [..., S, N]: its mean and half width."""
     means = tables.mean(axis=-1)
-    n = means.shape[-1]
-    error = means.std(axis=-1, ddof=1) / np.sqrt(n)
-    return means.mean(axis=-1), stats.t.ppf(0.975, n - 1) * error
+    return means.mean(axis=-1), half_of_seeds(means)
 
 
 def test_intervals_cover_the_accuracy_on_new_photos() -> None:

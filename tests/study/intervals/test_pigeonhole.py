@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from study.intervals.pigeonhole import FEWEST_DRAWS, MOST_DRAWS, auroc_draws, auroc_interval
+from tests.support.studies.simulated_hits import half_of_seeds
 from tl_core.objectives.metrics import auroc
 
 LABELS = np.arange(120) % 2
@@ -98,3 +99,11 @@ def test_known_truth() -> None:
         differs.append(auroc_interval(a - b, LABELS).p_value() < 0.05)
     assert np.mean(covered) >= 0.92
     assert np.mean(differs) <= 0.07
+
+
+def test_width_is_not_below_that_of_the_seeds_alone() -> None:
+    rng = np.random.default_rng(1)
+    for gaps in ((0.5, 0.8), (1.0, 1.5, 2.0), (1.4, 1.5, 1.6)):
+        draws = np.array([auroc_draws(logits_of(rng, LABELS, gap), LABELS) for gap in gaps])
+        half = half_of_seeds(draws[:, 0])
+        assert auroc_interval(draws, LABELS).half_width() >= half - 1e-9

@@ -12,6 +12,7 @@ from study.intervals.two_way import (
     two_way,
     with_pseudo,
 )
+from tests.support.studies.simulated_hits import half_of_seeds
 
 tables = st.tuples(st.integers(2, 4), st.integers(2, 6)).flatmap(
     lambda shape: arrays(float, shape, elements=st.integers(0, 4).map(float))
@@ -32,12 +33,26 @@ def test_mean_squares_by_hand() -> None:
 
 
 def test_satterthwaite_by_hand() -> None:
-    # Two seeds that are 0.1 apart on every image, of which one is 1 better than the others.
-    table = np.array([[0.0, 0, 0, 0, 0, 0, 0, 0, 0, 1]]) + np.array([[0.1], [0.0]])
-    t = two_way(table)
-    # MSR = 10 * 0.005, MSC = 2 * 0.9 / 9 = 0.2, MSE = 0; V = 0.25 / 20.
+    # Two seeds that are 0.02 apart on every image, of which one is 1 better than the others.
+    images = np.array([[0.0, 0, 0, 0, 0, 0, 0, 0, 0, 1]])
+    t = two_way(images + np.array([[0.02], [0.0]]))
+    # MSR = 10 * 0.0002, MSC = 2 * 0.9 / 9 = 0.2, MSE = 0; V = 0.202 / 20.
+    assert t.error == pytest.approx(np.sqrt(0.0101))
+    assert t.df == pytest.approx(0.0101**2 / (0.0001**2 / 1 + 0.01**2 / 9))
+    # Seeds that are 0.1 apart have an interval of 0.05 * 12.7062 alone. With V = 0.25 / 20 and 9
+    # degrees of freedom, as Satterthwaite has it, half the interval were 0.253.
+    t = two_way(images + np.array([[0.1], [0.0]]))
     assert t.error == pytest.approx(np.sqrt(0.0125))
-    assert t.df == pytest.approx(0.0125**2 / (0.0025**2 / 1 + 0.01**2 / 9))
+    assert t.half_width() == pytest.approx(0.05 * 12.7062, rel=1e-5)
+    assert 1 < t.df < 9
+
+
+def test_pseudo_images_tell_nothing_of_seeds() -> None:
+    table = np.array([[1.0, 1, 1, 0], [1, 0, 0, 0]])
+    assert with_pseudo(table, (1, 0))[:, 4:].tolist() == [[1.25, 0.25], [0.75, -0.25]]
+    one, other = (mean_squares(t[None]) for t in (table, with_pseudo(table, SHARE_PSEUDO)))
+    # The seeds' part of the variance of the mean, MSR / (S N), stays.
+    assert one.seeds / 4 == pytest.approx(other.seeds / 8)
 
 
 def test_variance_is_not_below_that_of_seeds_or_images_alone() -> None:
@@ -99,6 +114,7 @@ def test_laws(table: np.ndarray, shift: float) -> None:
     assert mixed.error == pytest.approx(t.error)
     assert (moved.center, moved.error) == pytest.approx((shift - t.center, t.error))
     assert t.df >= len(table) - 1 - 1e-9
+    assert t.half_width() >= half_of_seeds(table.mean(axis=-1)) - 1e-9
 
 
 @given(tables, st.floats(-2, 2), st.floats(-2, 2))

@@ -57,3 +57,10 @@ class Photos:
                 hard += np.sqrt(variance) * chance.standard_normal(shape, dtype=np.float32)
         right: Floats = (hard < stats.norm.ppf(accuracy)[:, :, None, None]).astype(float)
         return right
+
+
+def half_of_seeds(means: Floats) -> Floats:
+    """Half the interval over seeds alone, [...], from the mean of each, [..., S]."""
+    n = means.shape[-1]
+    half: Floats = stats.t.ppf(0.975, n - 1) * means.std(axis=-1, ddof=1) / np.sqrt(n)
+    return half
