@@ -10,8 +10,11 @@ AuxKind = Literal["regression", "classification", "none"]
 AuxOn = Literal["all", "labelled"]
 """What teaches it: all images of the training part, or those whose class label the ratio leaves."""
 
-_TAKEN = re.compile(r"balanced|image|label|predicted|split|mistake|p_\d+")
-"""Keys that would give a score or a column of predictions the name of another one."""
+TAKEN = re.compile(
+    "path|label|split|class|image|predicted|mistake|probability|labels|logits|groups|balanced|"
+    r"probabilities|p_\d+"
+)
+"""Names that outputs of a study have already."""
 NAME, NO_NAME = "brightness", "none"
 """What names the task that needs no labels of the user's, and its absence."""
 
@@ -49,7 +52,7 @@ class AuxTask:
         key = re.sub(r"[^A-Za-z0-9_.-]+", "_", self.name)
         if not re.search("[A-Za-z0-9]", key):
             return "aux"
-        return f"aux_{key}" if _TAKEN.fullmatch(key) else key
+        return f"aux_{key}" if TAKEN.fullmatch(key) else key
 
     @property
     def shown(self) -> str:

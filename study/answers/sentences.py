@@ -232,11 +232,11 @@ def _by_log_loss(alike: Sequence[Difference], confirmed: Sequence[Confirmed]) ->
     """Compare the winner by log loss with modes that accuracy can't tell from it."""
     differences = mode_differences(confirmed, LOG_LOSS)
     found = [d for one in alike if (d := find_difference(differences, one.a, one.b))]
-    for verdict, position in (("better", "ahead of"), ("worse", "behind")):
-        # A lower loss is better.
-        leads = [(d.b, -d.estimate) for d in found if d.verdict == verdict == "better"]
-        leads += [(d.b, d.estimate) for d in found if d.verdict == verdict == "worse"]
-        modes = [f"{MODE_WORDS[b.mode]} by {change(lead, sign='')}" for b, lead in leads]
+    # A lower loss is better, so a lead is a difference below 0.
+    ahead = [(d.b, -d.estimate) for d in found if d.verdict == "better"]
+    behind = [(d.b, d.estimate) for d in found if d.verdict == "worse"]
+    for position, gaps in (("ahead of", ahead), ("behind", behind)):
+        modes = [f"{MODE_WORDS[b.mode]} by {change(gap, sign='')}" for b, gap in gaps]
         if modes:
             why = "By log loss, which also counts how sure a network is,"
             yield f"{why} it is {position} {enumerate_words(modes)}."

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -12,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tl_core.aux_task import BRIGHTNESS, NO_TASK, AuxKind, AuxOn, AuxTask
+from tl_core.aux_task import (
+    BRIGHTNESS,
+    BUILT_IN_TASKS,
+    NO_TASK,
+    TAKEN,
+    AuxKind,
+    AuxOn,
+    AuxTask,
+)
 from tl_core.data.cache import publish
 from tl_core.data.splits import make_split
 from tl_core.data.splitting.rules import PART_WORDS, Part, SplitRules
@@ -24,11 +31,6 @@ if TYPE_CHECKING:
 
 _NO_NUMBER = {"", "na", "nan", "n/a", "null"}
 """Cells of a column of numbers that hold none, in lower case."""
-_TAKEN = re.compile(
-    "(path|label|split|class|image|predicted|mistake|probability|labels|logits|groups|balanced|"
-    r"probabilities|brightness|none|p_\d+)$"
-)
-"""Names that outputs of a study have already."""
 _MEANINGS = {
     "label": "this column is the class, which is learned in any case",
     "path": "this column names the images",
@@ -101,6 +103,10 @@ def open_aux(entry: Path) -> AuxLabels:
     return AuxLabels(task, np.load(entry / "values.npy"))
 
 
+def _is_taken(name: str) -> bool:
+    return name in BUILT_IN_TASKS or TAKEN.fullmatch(name) is not None
+
+
 def label_aux(source: "Source", column: str, kind: AuxKind | None = None) -> "Source":
     """Give the images their auxiliary labels: `brightness` and `none`, or a manifest's column.
 
@@ -121,7 +127,7 @@ def label_aux(source: "Source", column: str, kind: AuxKind | None = None) -> "So
     if not source.columns:
         why = "names a column of a manifest (--data photos.csv); without one, brightness or none"
         raise InputError([Fault("--aux", f"{column}: {why}")])
-    usable = [name for name in source.columns if not _TAKEN.match(name)]
+    usable = [name for name in source.columns if not _is_taken(name)]
     if column not in usable:
         taken = "outputs of a study have this name already; rename the column"
         known = column in source.columns
