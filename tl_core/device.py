@@ -5,6 +5,7 @@ and the linear probe compute parts in float64, which Apple's GPUs and many of In
 """
 
 import os
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -166,6 +167,30 @@ def upload(values: np.ndarray, device: torch.device) -> Tensor:
     if device.type in _GPUS:
         return host.pin_memory().to(device, non_blocking=True)
     return host.to(device)
+
+
+def pinned_empty(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return an empty tensor on the host, in locked memory if it is for a GPU."""
+    return torch.empty(tuple(shape), dtype=dtype, pin_memory=device.type in _GPUS)
+
+
+class UploadStream:
+    """Copies to a GPU while it computes; a CPU uses the tensors as they are."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream = torch.Stream(device) if device.type in _GPUS else None
+
+    def upload(self, host: Tensor) -> Tensor:
+        """Copy a tensor of locked memory; what the GPU is asked to do next waits for it."""
+        if self._stream is None:
+            return host
+        with self._stream:
+            there = host.to(self._device, non_blocking=True)
+        computing = torch.accelerator.current_stream(self._device)
+        computing.wait_stream(self._stream)
+        there.record_stream(computing)  # Its memory is not given away before that is done with it.
+        return there
 
 
 def host_like(tensor: Tensor) -> Tensor:

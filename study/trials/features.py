@@ -1,5 +1,6 @@
 """The frozen network over all images, in Ray workers: on every core, or on every GPU."""
 
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -42,6 +43,8 @@ SOON_S = 10.0
 """Longest work that the driver does itself, seconds: about what workers take to start."""
 _SAMPLE = 4
 """Images that the network is timed on."""
+_IN_FLIGHT = 2
+"""Chunks that a GPU's worker has at a time, so that none waits for the driver."""
 
 
 def with_features(
@@ -93,16 +96,14 @@ class FrozenPart(NamedTuple):
     """Stages above it that learn; None if none does."""
 
 
-def _folded(
-    network: Backbone | Prefix, images: ImageSet, device: torch.device
-) -> Backbone | Prefix:
+def _folded(network: Backbone | Prefix, images: ImageSet) -> Backbone | Prefix:
     """The network ready to run over many images.
 
     A prefix stays as it is: training on its activations repeats that of the whole network.
     """
     if isinstance(network, Prefix):
         return network
-    return fold_backbone(network, images.image_size, device)
+    return fold_backbone(network, images.image_size)
 
 
 def _run(
@@ -129,7 +130,7 @@ def run_locally_if_fast(
 
     def forward(chunks: list[np.ndarray]) -> Iterator[np.ndarray]:
         with one_thread():
-            ready = _folded(network, images, _CPU)
+            ready = _folded(network, images)
             each_s = min(seconds_per_image(ready, chunks[0][:_SAMPLE]) for _ in range(2))
             if each_s * sum(map(len, chunks)) <= SOON_S:
                 yield from (_run(ready, images, _CPU, views) for views in chunks)
@@ -161,13 +162,16 @@ def distribute(
 
     def forward(chunks: list[np.ndarray]) -> Iterator[np.ndarray]:
         n_workers = min(gpus or cpus, len(chunks))
-        return _in_order([worker.remote(context, part) for _ in range(n_workers)], chunks)
+        workers = [worker.remote(context, part) for _ in range(n_workers)]
+        return _in_order(workers, chunks, _IN_FLIGHT if gpus else 1)
 
     return forward
 
 
-def _in_order(workers: list[Any], chunks: list[np.ndarray]) -> Iterator[np.ndarray]:
-    """Yield the rows of chunk after chunk; each worker that is up has one chunk at a time.
+def _in_order(
+    workers: list[Any], chunks: list[np.ndarray], in_flight: int = 1
+) -> Iterator[np.ndarray]:
+    """Yield the rows of chunk after chunk; each worker that is up has `in_flight` of them.
 
     Nothing waits for a worker that is still to start. A worker with no more to do is ended: another
     may need its place.
@@ -180,23 +184,24 @@ def _in_order(workers: list[Any], chunks: list[np.ndarray]) -> Iterator[np.ndarr
     for wanted in range(len(chunks)):
         while wanted not in done:
             (ready, *_), _ = ray.wait([*busy])
-            rows = _result(ready, kills)
+            rows, wanted_more = _result(ready, kills), in_flight
             if ready in numbers:
-                done[numbers.pop(ready)] = rows
-            _give_next(busy.pop(ready), waiting, busy, numbers)
+                done[numbers.pop(ready)], wanted_more = rows, 1
+            _give_next(busy.pop(ready), wanted_more, waiting, busy, numbers)
         yield done.pop(wanted)
 
 
 def _give_next(
     worker: Any,
+    count: int,
     waiting: Iterator[tuple[int, np.ndarray]],
     busy: dict[Any, Any],
     numbers: dict[Any, int],
 ) -> None:
     # A function, so that its end drops the last name of a worker without a chunk.
-    if chunk := next(waiting, None):
-        ref = worker.rows.remote(chunk[1])
-        busy[ref], numbers[ref] = worker, chunk[0]
+    for number, chunk in itertools.islice(waiting, count):
+        ref = worker.rows.remote(chunk)
+        busy[ref], numbers[ref] = worker, number
 
 
 def _result(ref: "ray.ObjectRef[Any]", kills: MemoryKills) -> Any:
@@ -226,7 +231,7 @@ class _Extractor:
             set_deterministic(self._context.deterministic)
             backbone = pretrained(name, self._context.weights_here(weights), size, precision)
         cut = backbone if unfreeze is None else cut_backbone(backbone, unfreeze, size)[0]
-        return _folded(cut, images, device), images, device
+        return _folded(cut, images), images, device
 
     def is_up(self) -> None:
         """Return when it can begin."""

@@ -6,6 +6,7 @@ View i of N images is image i; view N + i is its mirror image.
 import gc
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor
 from tl_core.data.datasets import ImageSet
 from tl_core.device import is_gpu, is_out_of_memory, release_memory, upload
 from tl_core.inputs.resident import RESIDENT
+from tl_core.inputs.stream import row_reader
 from tl_core.models.backbones import Backbone
 
 Read = Callable[[np.ndarray], Tensor]
@@ -151,14 +153,31 @@ def augmented_reader(
 def raw_reader(images: ImageSet, device: torch.device) -> Read:
     """Read the pixels of views, uint8 [B, 3, S, S] on the device."""
     table = RESIDENT.get("pixels", images.path, lambda: [images.pixels], device)
-    n = len(images.labels)
+
+    def read(rows: np.ndarray) -> Tensor:
+        if table is not None:
+            return table.index_select(0, upload(rows, device))
+        return upload(images.pixels[rows], device)
+
+    return mirrored_reader(read, len(images.labels), device)
+
+
+@contextmanager
+def stream_reader(
+    images: ImageSet, backbone: Backbone, device: torch.device, order: np.ndarray
+) -> Iterator[Read]:
+    """As `pixel_reader`, of views that are read once, in `order`; no more go to the device."""
+    n, normalize = len(images.labels), normalizer(backbone.mean, backbone.std, device)
+    with row_reader(images.pixels, order % n, device) as rows:
+        read = mirrored_reader(rows, n, device)
+        yield lambda views: normalize(read(views))
+
+
+def mirrored_reader(read_rows: Read, n: int, device: torch.device) -> Read:
+    """Read views of N images by reading the rows of the images, and mirror those that are."""
 
     def read(views: np.ndarray) -> Tensor:
-        rows, mirrored = views % n, views >= n
-        if table is not None:
-            raw = table.index_select(0, upload(rows, device))
-        else:
-            raw = upload(images.pixels[rows], device)
+        raw, mirrored = read_rows(views % n), views >= n
         if mirrored.any():
             both = upload(np.arange(len(views)) + len(views) * mirrored, device)
             raw = torch.cat([raw, raw.flip(-1)]).index_select(0, both)

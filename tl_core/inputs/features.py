@@ -12,7 +12,7 @@ from tl_core.data.cache import damage, new_array, publish, unverified
 from tl_core.data.datasets import ImageSet
 from tl_core.device import is_out_of_memory
 from tl_core.errors import WAYS_OUT, GpuMemoryError, InputError
-from tl_core.inputs.batches import ShrinkingBatches, eval_batch, eval_batches, pixel_reader
+from tl_core.inputs.batches import ShrinkingBatches, eval_batch, eval_batches, stream_reader
 from tl_core.inputs.resident import RESIDENT
 from tl_core.models.backbones import Backbone
 from tl_core.models.folding import fold_backbone
@@ -133,8 +133,8 @@ def run_batches(
     def run() -> list[Tensor]:
         # Anew in each try: those of the last one have shrunk to one view.
         batches = ShrinkingBatches(eval_batch(device, images.image_size), device)
-        read = pixel_reader(images, backbone, device)
-        return batches.run(lambda b: run_network(network, read(b), backbone.precision), views)
+        with stream_reader(images, backbone, device, views) as read:
+            return batches.run(lambda b: run_network(network, read(b), backbone.precision), views)
 
     with torch.inference_mode():
         while True:
@@ -151,7 +151,7 @@ def run_batches(
 
 def _on_device(images: ImageSet, backbone: Backbone, device: torch.device) -> Forward:
     def forward(chunks: list[np.ndarray]) -> Iterator[np.ndarray]:
-        ready = fold_backbone(backbone, images.image_size, device)
+        ready = fold_backbone(backbone, images.image_size)
         yield from (extract(images, ready, device, views) for views in chunks)
 
     return forward

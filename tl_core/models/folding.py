@@ -1,4 +1,4 @@
-"""A frozen network made ready to run over many images on a CPU."""
+"""A frozen network made ready to run over many images."""
 
 import copy
 from dataclasses import replace
@@ -8,46 +8,47 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from tl_core.config import Precision
-from tl_core.device import is_gpu
 from tl_core.models.backbones import Backbone
+from tl_core.models.precision import NARROW
 
 _APART = 1e-3
 """Largest distance of a folded network's outputs, relative to their norm; rounding is 1e-6."""
 
 
-def fold_backbone(backbone: Backbone, image_size: int, device: torch.device) -> Backbone:
+def fold_backbone(backbone: Backbone, image_size: int) -> Backbone:
     """Return a backbone whose network does the same with fewer passes over memory.
 
-    Each BatchNorm that follows a convolution becomes part of its weights. With `bf16`, the weights
-    of convolutions and linear layers are cast once, and not by autocast in every pass. The outputs
-    are the same to the rounding of the precision, and so are those of a GPU, where the network
-    stays as it is: all have the same place in the cache.
+    Each BatchNorm that follows a convolution becomes part of its weights. With `bf16` or `fp16`,
+    the weights of convolutions and linear layers are cast once, and not by autocast in every pass.
+    The outputs are the same to the rounding of the precision, so the cache holds them as the same.
 
     Args:
         backbone: does not change.
         image_size: side of the images, pixels.
-        device: where it is to run.
     """
-    if is_gpu(device):
-        return backbone
     network = fold_network(backbone.network, image_size, backbone.precision)
     return replace(backbone, network=network)
 
 
 @torch.no_grad()
 def fold_network(network: nn.Module, image_size: int, precision: Precision) -> nn.Module:
-    """Return a copy of a network [B, 3, S, S] -> [B, ...] in eval mode, as `fold_backbone` says."""
-    generator = torch.Generator().manual_seed(0)
-    image = torch.randn(1, 3, image_size, image_size, generator=generator)
+    """Return a copy of a network [B, 3, S, S] -> [B, ...] in eval mode, as `fold_backbone` says.
+
+    The copy is on the CPU. With `fp16` no BatchNorm is folded: a product of weights may leave its
+    range where each factor is in it.
+    """
     folded = copy.deepcopy(network).cpu().eval()
-    expected = _fold(folded, image)
-    # A convolution whose outputs also go elsewhere must keep them.
-    if (folded(image) - expected).norm() > _APART * expected.norm():
-        folded = copy.deepcopy(network).cpu().eval()
-    if precision == "bf16":
+    if precision != "fp16":
+        generator = torch.Generator().manual_seed(0)
+        image = torch.randn(1, 3, image_size, image_size, generator=generator)
+        expected = _fold(folded, image)
+        # A convolution whose outputs also go elsewhere must keep them.
+        if (folded(image) - expected).norm() > _APART * expected.norm():
+            folded = copy.deepcopy(network).cpu().eval()
+    if narrow := NARROW.get(precision):
         for module in folded.modules():
             if type(module) in (nn.Conv2d, nn.Linear):  # A subclass may compute with its weights.
-                module.to(torch.bfloat16)
+                module.to(narrow)
     return folded
 
 

@@ -12,7 +12,7 @@ from torch.overrides import TorchFunctionMode
 from tl_core.config import Precision
 from tl_core.device import choose_algorithms, is_gpu
 
-_NARROW: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
+NARROW: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def run_network(network: nn.Module, images: Tensor, precision: Precision) -> Tensor:
@@ -27,7 +27,7 @@ def run_network(network: nn.Module, images: Tensor, precision: Precision) -> Ten
 def run_unconverted(network: nn.Module, images: Tensor, precision: Precision) -> Tensor:
     """As `run_network`, but the outputs keep the number format in which they were computed."""
     choose_algorithms(images.device, precision)
-    narrow = _NARROW.get(precision)
+    narrow = NARROW.get(precision)
     learns_on_cpu = narrow and torch.is_grad_enabled() and not is_gpu(images.device)
     depthwise = _Float32Depthwise() if learns_on_cpu else nullcontext()
     with torch.autocast(images.device.type, narrow, enabled=narrow is not None), depthwise:

@@ -54,7 +54,7 @@ def extraction(bench: Bench) -> Iterator[Row]:
 
 def _extraction(bench: Bench, backbone: Backbone) -> Row:
     device, precision = bench.device, backbone.precision
-    ready = fold_backbone(backbone, _SIDE, device)
+    ready = fold_backbone(backbone, _SIDE)
     networks = [each.network.to(device).eval() for each in (backbone, ready)]
     plain, network = (each.to(memory_format=torch.channels_last) for each in networks)
     size = bench.pick(eval_batch(device, _SIDE), 4)

@@ -64,7 +64,7 @@ def test_features_need_not_wait_for_workers_that_never_come_or_die(
         prefix, _ = cut_backbone(network, unfreeze, images.image_size)
         alone = [extract_activations(images, prefix, device, views) for views in chunks]
     else:
-        ready = fold_backbone(network, images.image_size, device)
+        ready = fold_backbone(network, images.image_size)
         alone = [extract(images, ready, device, views) for views in chunks]
     assert [(a == b).all() for a, b in zip(found, alone, strict=True)] == [True] * 4
 
@@ -88,7 +88,7 @@ def test_a_small_job_is_not_spread(
     chunks = np.array_split(np.arange(len(images.labels)), 3)
     found = list(run_locally_if_fast(images, network, elsewhere)(chunks))
     assert (len(seen) == 3) == spread_out
-    one = network if spread_out else fold_backbone(network, images.image_size, torch.device("cpu"))
+    one = network if spread_out else fold_backbone(network, images.image_size)
     expected = [extract(images, one, torch.device("cpu"), views) for views in chunks]
     assert [(a == b).all() for a, b in zip(found, expected, strict=True)] == [True] * 3
 

@@ -130,7 +130,7 @@ def test_mirror_images_are_behind_images(images: ImageSet, backbone: Backbone, l
 
 def test_spread_work(images: ImageSet, backbone: Backbone, load: Load, tmp_path: Path) -> None:
     asked: list[int] = []
-    ready = fold_backbone(backbone, SIDE, CPU)
+    ready = fold_backbone(backbone, SIDE)
 
     def spread(chunks: list[NDArray[np.int64]]) -> Iterator[NDArray[np.float32]]:
         for views in chunks:
@@ -205,8 +205,7 @@ def test_batches_are_whole_again_after_the_tables_are_given_up(
     images: ImageSet, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tables, sizes = ResidentTables(), list[int]()
-    for user in ("tl_core.inputs.batches", "tl_core.inputs.features"):
-        monkeypatch.setattr(f"{user}.RESIDENT", tables)
+    monkeypatch.setattr("tl_core.inputs.features.RESIDENT", tables)
 
     def run_beside_tables(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         sizes.append(len(inputs[0]))
@@ -215,6 +214,7 @@ def test_batches_are_whole_again_after_the_tables_are_given_up(
 
     backbone.network.register_forward_pre_hook(run_beside_tables)
     with fake_gpu(monkeypatch, 10**9):
+        assert tables.get("pixels", "of a trial", lambda: [images.pixels], CPU) is not None
         rows = run_batches(images, backbone, CPU, np.arange(40))
     assert sizes == [40, 20, 10, 5, 2, 1, 40]
     np.testing.assert_allclose(rows, directly(images, backbone), atol=1e-5)

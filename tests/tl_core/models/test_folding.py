@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,6 @@ from tests.conftest import SIDE, TINY
 from tl_core.models.backbones import load_backbone
 from tl_core.models.folding import fold_backbone, fold_network
 from tl_core.models.precision import run_network
-
-CPU = torch.device("cpu")
 
 
 def with_statistics(network: nn.Module) -> nn.Module:
@@ -103,7 +102,11 @@ def test_weights_that_are_cast_once_are_those_that_autocast_makes() -> None:
     assert ready[2].weight.dtype == torch.float32  # type: ignore[index]
 
 
-def test_a_gpu_runs_the_network_as_it_is(tiny_weights: Path) -> None:
-    backbone = load_backbone(TINY, str(tiny_weights), SIDE)
-    assert fold_backbone(backbone, SIDE, torch.device("cuda")) is backbone
-    assert norms(fold_backbone(backbone, SIDE, CPU).network) < norms(backbone.network)
+def test_float16_keeps_the_norms(tiny_weights: Path) -> None:
+    backbone = replace(load_backbone(TINY, str(tiny_weights), SIDE), precision="fp16")
+    folded = fold_backbone(backbone, SIDE).network
+    assert norms(folded) == norms(backbone.network)
+    weights = {m.weight.dtype for m in folded.modules() if isinstance(m, nn.Conv2d)}
+    assert weights == {torch.float16}
+    narrow = fold_backbone(replace(backbone, precision="bf16"), SIDE).network
+    assert norms(narrow) < norms(backbone.network)
