@@ -34,25 +34,26 @@ def make_context(
 
 @pytest.fixture(scope="module")
 def ray_of_one_core() -> Iterator[Path]:
-    """The folder of a Ray in which one worker can run at a time."""
+    """The folder of a Ray in which one worker can run at a time, on a GPU if it asks for one."""
     home = tempfile.TemporaryDirectory(prefix="tl", dir="/tmp")
     with home as folder, pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_TMPDIR", folder)
-        with local_ray(0, 1):
+        with local_ray(1, 1):
             yield Path(folder)
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("unfreeze", [None, 1])
+@pytest.mark.parametrize(("unfreeze", "gpus"), [(None, 0), (1, 1)])
 def test_features_need_not_wait_for_workers_that_never_come_or_die(
     ray_of_one_core: Path,
     images: ImageSet,
     own_cache: Path,
     tiny_weights: Path,
     unfreeze: int | None,
+    gpus: int,
 ) -> None:
     part = FrozenPart(TINY, str(tiny_weights), images.image_size, "fp32", unfreeze)
-    forward = distribute(make_context(images, own_cache), part, 0, cpus=3, restarts=2)
+    forward = distribute(make_context(images, own_cache), part, gpus, cpus=3, restarts=2)
     chunks = np.array_split(np.arange(len(images.labels)), 4)
     rows = iter(forward(chunks))
     found = [next(rows)]
