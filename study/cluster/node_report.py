@@ -1,7 +1,7 @@
 """Reports of a cluster's nodes, and whether a study can run on all of them."""
 
 import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,7 +114,7 @@ def _fault(check: Callable[[], object]) -> str | None:
 def resources_of(settings: Settings, reported: list[ReportedNode]) -> Resources:
     """Return what the nodes have together.
 
-    Raises `InputError` naming every node that can't work with the driver, or GPUs of several kinds.
+    Raises `InputError` naming every node that can't work with the driver.
     """
     if faults := [why for each in reported for why in _faults(each, settings)]:
         raise InputError([Fault("--address", f"{settings.address}: {why}") for why in faults])
@@ -125,7 +125,6 @@ def resources_of(settings: Settings, reported: list[ReportedNode]) -> Resources:
         # A node that joins later is expected to have one core a GPU.
         cpus_per_gpu=min((node.cpus / node.gpus for node in reports if node.gpus), default=1.0),
         gpus_are_real=gpus_are_real(),
-        gpu_kind=_gpu_kind(settings, reports.values()),
         precisions=_precisions(reports.values()),
         nodes=tuple(
             {"node": node.address, "gpus_of_ray": node.gpus} | report.hardware
@@ -135,21 +134,11 @@ def resources_of(settings: Settings, reported: list[ReportedNode]) -> Resources:
 
 
 def _precisions(reports: Collection[NodeReport]) -> dict[str, Precision]:
-    """The best number format that all CPUs, and all GPUs of a kind, have."""
-    kinds = {"cpu", "cuda"}.union(*(report.precisions for report in reports))
+    """The best number format that all CPUs, and all GPUs, have."""
     return {
         kind: common_precision(r.precisions[kind] for r in reports if kind in r.precisions)
-        for kind in kinds
+        for kind in ("cpu", "cuda")
     }
-
-
-def _gpu_kind(settings: Settings, reports: Iterable[NodeReport]) -> str:
-    """The one kind of GPU that the nodes have; `cuda` if they have none yet."""
-    kinds = {kind for report in reports for kind in report.precisions} - {"cpu"}
-    if len(kinds) > 1:
-        why = f"its nodes have GPUs of the kinds {', '.join(sorted(kinds))}; one kind is expected"
-        raise InputError([Fault("--address", f"{settings.address}: {why}")])
-    return next(iter(kinds), "cuda")
 
 
 def _faults(reported: ReportedNode, settings: Settings) -> Iterator[str]:

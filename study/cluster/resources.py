@@ -12,7 +12,7 @@ from study.cluster.ray_environment import LOGICAL
 from study.config.settings import Settings
 from tl_core.compiler import use_private_cache
 from tl_core.config import Precision
-from tl_core.device import CPU, best_precision, find_device, gpu_names, gpus_here
+from tl_core.device import CPU, best_precision, gpu_names, gpus_here
 from tl_core.errors import Fault, InputError
 from tl_core.runtime import usable_cpus
 from tl_core.text import pluralize
@@ -36,8 +36,6 @@ class Resources:
     """Of a cluster: each node, for the record; () means this machine alone."""
     left_out: tuple[str, ...] = ()
     """GPUs of this machine that failed their check, each with the reason."""
-    gpu_kind: str = "cuda"
-    """What torch calls its GPUs; a cluster that has none yet is expected to get NVIDIA's."""
 
     @property
     def joined(self) -> bool:
@@ -50,7 +48,7 @@ class Resources:
 
     def device(self, gpus: int) -> torch.device:
         """What networks run on if so many GPUs are used."""
-        return torch.device(self.gpu_kind if gpus and self.gpus_are_real else "cpu")
+        return torch.device("cuda" if gpus and self.gpus_are_real else "cpu")
 
     def cpus_for(self, gpus: int) -> int:
         """Cores that trials can count on, on whichever node their GPUs are."""
@@ -67,9 +65,8 @@ class Resources:
 def this_machine(left_out: tuple[str, ...] = ()) -> Resources:
     """The resources of this machine; `left_out` says which GPUs failed their check, and why."""
     gpus, cpus = len(gpus_here()), usable_cpus()
-    kind = find_device().type if gpus else "cuda"
     per_gpu, best = cpus / max(1, gpus), best_precisions()
-    return Resources(cpus, gpus, per_gpu, gpus > 0, best, left_out=left_out, gpu_kind=kind)
+    return Resources(cpus, gpus, per_gpu, gpus > 0, best, left_out=left_out)
 
 
 def best_precisions() -> dict[str, Precision]:
