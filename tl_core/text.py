@@ -1,4 +1,4 @@
-"""Text that people read: counted things, and names that are safe to print."""
+"""Text that people read or type: counted things, names that are safe to print, expressions."""
 
 import re
 import unicodedata
@@ -20,6 +20,14 @@ def printable(text: str) -> str:
     return "".join(
         ascii(each)[1:-1] if unicodedata.category(each) in ("Cc", "Cs") else each for each in text
     )
+
+
+def compile_expression(pattern: str) -> re.Pattern[str]:
+    """Return a regular expression; raises `ValueError` that says why it is none."""
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"no regular expression: {error}") from error
 
 
 def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 
 from study.config.defaults import PRESETS
 from tl_core.data.scanning.selection import compile_glob
+from tl_core.text import compile_expression
 
 STORES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs", "hf", "file")
 """Schemes of a bucket's URI: all that pyarrow knows, apart from `mock`."""
@@ -21,10 +22,7 @@ def _known_globs(globs: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _an_expression(pattern: str) -> str:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise ValueError(f"no regular expression: {error}") from error
+    compile_expression(pattern)
     return pattern
 
 

@@ -11,7 +11,7 @@ from tl_core.data.scanning.layouts import PICTURES
 from tl_core.data.scanning.outputs import PassedOver
 from tl_core.data.sources import Source, files_source
 from tl_core.errors import Fault, InputError, truncate_list
-from tl_core.text import printable
+from tl_core.text import compile_expression, printable
 
 
 def captured(
@@ -25,9 +25,10 @@ def captured(
     Raises `InputError` for `flag` if it is no regular expression, or matches no path.
     """
     try:
-        found = [re.search(pattern, path) for path in paths]
-    except re.error as error:
-        raise InputError([Fault(flag, f"{pattern}: no regular expression: {error}")]) from error
+        expression = compile_expression(pattern)
+    except ValueError as error:
+        raise InputError([Fault(flag, f"{pattern}: {error}")]) from error
+    found = [expression.search(path) for path in paths]
     names = [match and _text(match, skip_unmatched) for match in found]
     if not any(names):
         why = f"matches no path, such as {printable(paths[0])}" if paths else "there are no files"
