@@ -19,7 +19,7 @@ from study.records.study_folder import LEDGER
 from study.records.trial_record import TrialRecord, read_config
 from tl_core.config import EpochMetrics
 from tl_core.errors import InputError
-from tl_core.locks import file_lock
+from tl_core.files import file_lock
 
 ENDINGS = ("done", "some trials failed")
 """Status of a study that needs no resuming."""

@@ -24,7 +24,7 @@ from study.records.study_folder import LEDGER
 from study.tracking.sync_state import SyncState, read_sync_state
 from study.tracking.writer import MlflowWriter
 from tl_core.errors import InputError
-from tl_core.locks import file_lock
+from tl_core.files import file_lock
 
 _PAUSE_S = 1.0
 _TIMEOUT_S = 10.0

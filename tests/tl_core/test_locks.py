@@ -1,4 +1,4 @@
-import errno
+"""Locks of `tl_core.files`: also on disks that know none."""
 import logging
 import os
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 from filelock import FileLock, SoftFileLock, Timeout
 
 from tl_core.data.cache import publish
-from tl_core.locks import _has_flock, file_lock
+from tl_core.files import _has_flock, file_lock
 
 
 @pytest.fixture(autouse=True)

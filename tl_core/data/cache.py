@@ -19,8 +19,7 @@ from filelock import BaseFileLock, Timeout
 from numpy.typing import DTypeLike
 
 from tl_core.data.scanning.outputs import CACHE_SIGNATURE, CACHE_TAG
-from tl_core.files import leftovers, naming, replace_file, replace_folder
-from tl_core.locks import file_lock
+from tl_core.files import file_lock, leftovers, naming, replace_file, replace_folder
 from tl_core.runtime import usable_cpus
 
 MANIFEST = "SHA256SUMS"
