@@ -12,7 +12,7 @@ from torch import nn
 from torchvision import models
 
 from study.cluster.ray_environment import set_ray_environment
-from study.config.mlflow_environment import VARIABLES
+from study.config.defaults import VARIABLES
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.sources import folder_source
 

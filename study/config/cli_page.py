@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from study.config.command_line import run_parser
-from study.config.defaults import DEFAULTS, PRESETS, layers_of
-from study.config.mlflow_environment import VARIABLES
+from study.config.defaults import DEFAULTS, PRESETS, VARIABLES, layers_of
 from study.config.settings import Settings, flag
 
 _INTRODUCTION = """\

@@ -11,7 +11,6 @@ from typing import Any
 
 from platformdirs import user_cache_path
 
-from study.config.mlflow_environment import from_environment
 from tl_core.aux_task import NAME, NO_NAME
 from tl_core.config import ARTICLE_RECIPE, BUILT_IN, default_image_size
 from tl_core.errors import InputError
@@ -93,6 +92,8 @@ DEBUG: dict[str, Any] = {
     "seeds": 1,
     "epochs": 10,
 }
+VARIABLES = {"tracking_uri": "MLFLOW_TRACKING_URI", "experiment": "MLFLOW_EXPERIMENT_NAME"}
+"""By setting, the variable of MLflow's own client that replaces its default."""
 
 
 def layers_of(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -118,6 +119,12 @@ def layers_of(given: Mapping[str, Any]) -> dict[str, Any]:
     layers = {"trials": _default_trials({**layers, **given})} | layers
     backbone = given.get("backbone", layers["backbone"])
     return {"image_size": default_image_size(str(backbone))} | layers
+
+
+def from_environment() -> dict[str, str]:
+    """Return the settings whose variables are set; MLflow takes an empty one for none, too."""
+    values = {name: os.environ.get(variable) for name, variable in VARIABLES.items()}
+    return {name: value for name, value in values.items() if value}
 
 
 TRIALS_PER_CELL = 8

@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from study.config.duration import Duration
 from study.config.values import (
     Address,
     Bucket,
+    Duration,
     Expression,
     Globs,
     Preset,

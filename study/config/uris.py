@@ -9,8 +9,7 @@ import shlex
 from pathlib import Path
 from urllib.parse import quote, unquote, unquote_plus
 
-from study.config.defaults import DEFAULTS
-from study.config.mlflow_environment import from_environment
+from study.config.defaults import DEFAULTS, from_environment
 
 OFFLINE = (
     "--offline keeps the records in the run's folder, to be sent with python study/sync.py NAME"

@@ -1,11 +1,12 @@
 """Values of one flag each, with the rule that they must keep."""
 
 import re
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from study.config.defaults import PRESETS
 from tl_core.data.scanning.selection import compile_glob
@@ -13,6 +14,10 @@ from tl_core.text import compile_expression
 
 STORES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs", "hf", "file")
 """Schemes of a bucket's URI: all that pyarrow knows, apart from `mock`."""
+_PARTS = re.compile(
+    r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?"
+)
+_UNITS = ("days", "hours", "minutes", "seconds")
 
 
 def _known_globs(globs: tuple[str, ...]) -> tuple[str, ...]:
@@ -61,6 +66,20 @@ def _known_preset(name: str) -> str:
     return name
 
 
+def parse_duration(value: object) -> object:
+    """Return the seconds of a text such as `1h30m`; what is no text is a number of seconds.
+
+    Raises `ValueError` for other texts: a bare number has no unit.
+    """
+    if not isinstance(value, str):
+        return value
+    found = _PARTS.fullmatch(value.strip())
+    if not value.strip() or not found:
+        raise ValueError("a duration is expected, such as 8h, 90m or 1h30m (units d, h, m, s)")
+    parts = zip(_UNITS, found.groups(), strict=True)
+    return timedelta(**{unit: float(n) for unit, n in parts if n}).total_seconds()
+
+
 Seeds = Annotated[int, Field(ge=1, le=1000)]
 Words = Annotated[str, Field(min_length=1)]
 Globs = Annotated[tuple[str, ...], AfterValidator(_known_globs)]
@@ -75,3 +94,5 @@ Bucket = Annotated[str, AfterValidator(_a_bucket)]
 """A URI that all nodes can reach."""
 Preset = Annotated[str, AfterValidator(_known_preset)]
 """One of `PRESETS`."""
+Duration = Annotated[float, BeforeValidator(parse_duration), Field(gt=0, le=366 * 86400)]
+"""Seconds."""

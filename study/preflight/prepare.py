@@ -8,7 +8,7 @@ from typing import Any
 
 from study.cluster.capacity import Capacity
 from study.cluster.resources import Resources, gpu_notes, precision_notes
-from study.config.mlflow_environment import VARIABLES
+from study.config.defaults import VARIABLES
 from study.config.settings import Settings
 from study.config.uris import without_credentials
 from study.preflight.checks import QUICK, fit_to_data, format_os_error, run_checks

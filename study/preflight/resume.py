@@ -5,8 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from study.config.defaults import DEFAULTS
-from study.config.mlflow_environment import VARIABLES, from_environment
+from study.config.defaults import DEFAULTS, VARIABLES, from_environment
 from study.config.settings import Settings, flag
 from study.config.uris import store_name, with_credentials, without_credentials
 from study.config.validate import PROBES_ARE_TUNED, change, settings_of

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from study.cluster.capacity import Capacity
-from study.config.mlflow_environment import VARIABLES, from_environment
+from study.config.defaults import VARIABLES, from_environment
 from study.config.settings import Settings, flag
 from study.config.validate import cell_faults, resolve
 from tl_core.config import BUILT_IN

@@ -1,4 +1,4 @@
-"""Locks of `tl_core.files`: also on disks that know none."""
+import errno
 import logging
 import os
 import subprocess

@@ -2,8 +2,7 @@
 
 import pytest
 
-from study.config.defaults import DEFAULTS
-from study.config.mlflow_environment import from_environment
+from study.config.defaults import DEFAULTS, from_environment
 from study.config.validate import resolve
 from study.preflight.setup import new_setup
 from tests.support.study_fixtures import Patch
