@@ -6,7 +6,7 @@ from study.analysis.comparisons import MultiTask, multi_tasks
 from study.analysis.estimates import Cell, Confirmed, by_cell, summarize
 from study.analysis.images.recall import Recall, recalls
 from study.analysis.study_data import StudyData, of_classification
-from study.answers import sentences
+from study.answers import auxiliary, sentences
 from study.answers.imbalance import imbalance
 from study.answers.phrases import (
     MODE_WORDS,
@@ -111,9 +111,9 @@ def _confirmed(
     return (
         sentences.best_mode(where, best, tried, confirmed, hardly_tuned(settings, records)),
         sentences.label_gain(best.mode, confirmed),
-        sentences.auxiliary_effect(arms[0], arms[1:])
+        auxiliary.auxiliary_effect(arms[0], arms[1:])
         if arms
-        else sentences.no_auxiliary_effect(
+        else auxiliary.no_auxiliary_effect(
             settings.aux_weight, best.aux_weight, tried, settings.task
         ),
     )
@@ -125,7 +125,7 @@ def _unconfirmed(
     return (
         _best_mode(subject, settings.metric, first, records),
         _label_gain(settings.metric, first.config.mode, records),
-        sentences.no_auxiliary_effect(
+        auxiliary.no_auxiliary_effect(
             settings.aux_weight, first.config.aux_weight, _modes(records), settings.task
         ),
     )

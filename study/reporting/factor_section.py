@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from study.analysis.comparisons import multi_tasks
 from study.analysis.importances import BEST, ENOUGH, importances, scored
 from study.analysis.study_data import StudyData
+from study.answers.auxiliary import task_error
 from study.answers.phrases import share, show_weight
-from study.answers.sentences import task_error
 from study.reporting.figures import factor_plots
 from study.reporting.figures.parallel_plot import draw_parallel
 from study.reporting.label_section import difference_text

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from tl_core.linear.design import Design, make_design, split, total
 from tl_core.linear.losses import Loss
-from tl_core.linear.newton import GROUP, MOST_STEPS, TOLERANCE, Objective, solve_path
+from tl_core.linear.newton import GROUP, MOST_STEPS, TOLERANCE, solve_path
+from tl_core.linear.objective import Objective
 
 N_PENALTIES = 45
 _SPREADS = (0.01, 100.0)

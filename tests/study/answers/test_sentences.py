@@ -2,12 +2,8 @@ from dataclasses import replace
 
 from study.analysis.comparisons import Difference, MultiTask
 from study.analysis.estimates import Cell, summarize
-from study.answers.sentences import (
-    auxiliary_effect,
-    best_mode,
-    no_auxiliary_effect,
-    task_error,
-)
+from study.answers.auxiliary import auxiliary_effect, no_auxiliary_effect, task_error
+from study.answers.sentences import best_mode
 from study.intervals.estimate import Estimate
 from tests.support.studies.builders import make_confirmed
 from tl_core.aux_task import NO_TASK, AuxTask

@@ -4,15 +4,8 @@ import torch
 
 from tl_core.linear.design import make_design
 from tl_core.linear.losses import LogLoss, Loss, SquaredLoss
-from tl_core.linear.newton import (
-    TOLERANCE,
-    Hessian,
-    Objective,
-    conjugate_gradients,
-    lower,
-    minimise,
-    solve_path,
-)
+from tl_core.linear.newton import TOLERANCE, conjugate_gradients, lower, minimise, solve_path
+from tl_core.linear.objective import Hessian, Objective
 
 RANDOM = np.random.default_rng(0)
 ROWS = torch.tensor(RANDOM.normal(size=(40, 6)) @ RANDOM.normal(size=(6, 6)))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from tests.support.core.probe_data import SHAPES, TRAIN, VAL, N, draw, outputs, scaled, solve
-from tl_core.linear import design, newton, probe
+from tl_core.linear import design, newton, objective, probe
 from tl_core.linear.newton import TOLERANCE
 from tl_core.linear.probe import Probe, solve_probe
 from tl_core.linear.subset import penalty_grid
@@ -170,7 +170,8 @@ def test_with_little_memory_it_is_the_same(
     expected = solve(features, labels, n_classes=n_classes)
     monkeypatch.setattr(design, "_BLOCK", 7 * width)
     monkeypatch.setattr(design, "_KEPT", 0)
-    monkeypatch.setattr(newton, "_KEPT", 0)
+    monkeypatch.setattr(newton, "KEPT", 0)
+    monkeypatch.setattr(objective, "KEPT", 0)
     monkeypatch.setattr(newton, "_WIDTH", 1)
     found = solve(features, labels, n_classes=n_classes)
     assert torch.equal(found.l2, expected.l2)

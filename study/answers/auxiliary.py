@@ -1,0 +1,118 @@
+"""What the auxiliary task did to the classification, in sentences."""
+
+from collections.abc import Sequence
+
+from study.analysis.comparisons import Difference, MultiTask
+from study.analysis.estimates import score_of
+from study.answers.phrases import (
+    MODE_WORDS,
+    change,
+    enumerate_words,
+    number,
+    points,
+    seeds,
+    share,
+    show_weight,
+)
+from study.answers.sentences import LOG_LOSS
+from tl_core.aux_task import AuxTask
+from tl_core.config import FROZEN, AuxWeight, Mode
+
+_LOWER = " (lower is better)"
+
+
+def auxiliary_effect(found: MultiTask, others: Sequence[MultiTask] = ()) -> str:
+    """Say how the auxiliary task changed the classification, compared with the control.
+
+    `others` are the same at other ratios.
+    """
+    given = f"at weight {show_weight(found.aux_weight, '.2g')}"
+    where = f"{MODE_WORDS[found.cell.mode]} with {share(found.cell.train_ratio)} of the images"
+    learned, task = task_error(found), _task(found.task)
+    sure = found.skill.low is None or found.skill.low > 0
+    if found.verdict == "not learned":
+        return " ".join((
+            f"{task} was not learned {given}: {where} predicts it no better than a constant "
+            f"({learned}).",
+            "So whether it helps can't be told.",
+            *(_elsewhere(other) for other in others),
+        ))  # fmt: skip
+    changes = [
+        f"the {_name(d)}{_LOWER if d.score == LOG_LOSS else ''} by {_changed(d)}"
+        for d in found.differences.values()
+    ]
+    n = next(iter(found.differences.values())).estimate.n
+    effect = {
+        "helped": "helped",
+        "hurt": "hurt",
+        "cannot tell": f"has no clear effect with {seeds(n)}",
+    }[found.verdict]
+    tuned = "tuned as well" if found.tuned else "at the same learning rate"
+    return " ".join((
+        f"{task} {effect}.",
+        f"In {where}, {given} it changed {enumerate_words(changes)}, compared with weight 0 "
+        f"{tuned}.",
+        f"The task {'was learned' if sure else 'is not shown to be learned'} ({learned}).",
+        *(_elsewhere(other) for other in others),
+    ))  # fmt: skip
+
+
+def _elsewhere(found: MultiTask) -> str:
+    where = f"With {share(found.cell.train_ratio)} of the images"
+    if found.verdict == "not learned":
+        return f"{where} it was not learned."
+    decisive = next(iter(found.differences.values()))
+    verdict = {
+        "helped": "it helped",
+        "hurt": "it hurt",
+        "cannot tell": "it has no clear effect",
+    }[found.verdict]
+    return f"{where} {verdict}: the {_name(decisive)} changed by {_changed(decisive)}."
+
+
+def _task(task: AuxTask) -> str:
+    return f"The auxiliary task, predicting {task.shown},"
+
+
+def task_error(found: MultiTask) -> str:
+    """The error on the test images in the task's own unit, beside that of a constant, and R2."""
+    if found.task.kind == "classification":
+        base = found.baseline
+        against = "" if base is None else f", {100 * base:.1f} % for the most frequent class"
+        return f"accuracy {100 * found.error.mean:.1f} %{against}"
+    digits = ".3f" if found.task.bounds else ".3g"
+    against = f", {found.baseline:{digits}} for the training mean" if found.baseline else ""
+    unit = " on a scale of 0 to 1" if found.task.bounds else " in the column's unit"
+    r2 = f"R2 {number(found.skill)}"
+    return f"mean error {found.error.mean:{digits}}{unit}{against}, {r2}"
+
+
+def _name(d: Difference) -> str:
+    return d.score.removeprefix("test_").replace("_", " ")
+
+
+def _changed(d: Difference) -> str:
+    is_share = score_of(d.score).highest == 1
+    return points(d.estimate, "+") if is_share else change(d.estimate)
+
+
+def no_auxiliary_effect(
+    aux_weights: Sequence[AuxWeight], chosen: AuxWeight, tried: Sequence[Mode], task: AuxTask
+) -> str:
+    """Say why the auxiliary task's effect is unknown; `chosen` is the best trial's weight."""
+    if task.kind == "none":
+        return "There is no auxiliary task (--aux none)."
+    if {*tried} <= {*FROZEN}:
+        return (
+            f"{_task(task)} can't change how frozen features are "
+            "classified, because the two heads share no weights; only a trained network could "
+            "show an effect."
+        )
+    whether = f"Whether the auxiliary task, predicting {task.shown}, helps"
+    weight = show_weight(chosen, ".2g")
+    if len(aux_weights) == 1:
+        return f"{whether} was not searched: its weight was fixed at {weight}."
+    why = (
+        "and no control with weight 0 has a result" if chosen else "so there is nothing to compare"
+    )
+    return f"{whether} is unknown: the best configuration gives it weight {weight}, {why}."
