@@ -13,18 +13,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
-import pandas as pd
-
-from study.analysis.estimates import (
-    INTERVAL_COLUMNS,
-    Cell,
-    Confirmed,
-    by_cell,
-    estimate_score,
-    interval_columns,
-    score_names,
-    score_of,
-)
+from study.analysis.estimates import Cell, Confirmed, by_cell, estimate_score, score_of
 from study.intervals.estimate import Estimate
 from study.intervals.two_way import CONFIDENCE
 from tl_core.aux_task import BRIGHTNESS, AuxTask
@@ -140,38 +129,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min((len(p_values) - rank) * p_values[i], 1.0))
         adjusted[i] = highest
     return adjusted
-
-
-def compared(trials: Iterable[Confirmed]) -> list[str]:
-    """Return the scores of the trials by which cells are compared.
-
-    They lack `test_loss`, which depends on each cell's own aux_weight, and constants.
-    """
-    names = score_names(trials)
-    return [name for name in names if name != "test_loss" and not name.endswith("_baseline")]
-
-
-def differences_table(confirmed: Iterable[Confirmed]) -> pd.DataFrame:
-    """Return `differences.csv`: a row for each pair of modes, ratio and score.
-
-    Columns: train_ratio, a, b, score, n (seeds), images, mean, low and high (on new photos, empty
-    if there is no such interval), seeds_low and seeds_high (on these test images), half_width (the
-    smallest difference that could have been shown), p, p_holm, verdict (on a compared with b, by
-    p_holm).
-    """
-    trials = list(confirmed)
-    rows = [
-        (
-            *(d.a.train_ratio, d.a.mode, d.b.mode, d.score, e.n, e.images, e.mean),
-            *(*interval_columns(e), e.half_width, e.p, d.p_holm, d.verdict),
-        )
-        for score in compared(trials)
-        for d in mode_differences(trials, score)
-        for e in (d.estimate,)
-    ]
-    about = ("train_ratio", "a", "b", "score", "n", "images", "mean")
-    names = (*about, *INTERVAL_COLUMNS, "half_width", "p", "p_holm", "verdict")
-    return pd.DataFrame(rows, columns=names)
 
 
 def multi_tasks(

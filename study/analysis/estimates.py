@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, fields
 from typing import Literal, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from study.analysis.images.image_scores import OF_ALL_IMAGES, ImageScores
 from study.intervals.estimate import Estimate as Estimate
@@ -229,42 +228,3 @@ def _summary(trials: list[Confirmed]) -> CellSummary:
     scores = {name: estimate_score(name, trials) for name in there}
     configuration = {field.name: getattr(trials[0], field.name) for field in fields(Configuration)}
     return CellSummary(**configuration, seeds=tuple(c.seed for c in trials), scores=scores)
-
-
-def confirm_table(confirmed: Iterable[Confirmed]) -> pd.DataFrame:
-    """Return `confirm.csv`, one row for each cell.
-
-    Columns: mode, train_ratio, lr, aux_weight, source, borrowed_from, trials (of the search), n
-    (seeds), images (in the test set), groups (of these, if users named some), and five for each
-    score that is there. SCORE_low and SCORE_high are the interval on new photos, empty if there is
-    none; SCORE_seeds_low and SCORE_seeds_high are the one on these test images.
-    """
-    configuration = [field.name for field in fields(Configuration)]
-    parts = ("mean", *INTERVAL_COLUMNS)
-    trials = list(confirmed)
-    rows = [
-        {name: getattr(s, name) for name in configuration}
-        | {"n": len(s.seeds), "images": s.scores["test_accuracy"].images}
-        | ({"groups": e.groups} if (e := s.scores["test_accuracy"]).groups else {})
-        | {
-            f"{name}_{part}": value
-            for name, e in s.scores.items()
-            for part, value in zip(parts, (e.mean, *interval_columns(e)), strict=True)
-        }
-        for s in summarize(trials)
-    ]
-    there = {column for row in rows for column in row}
-    scores = [f"{name}_{part}" for name in score_names(trials) for part in parts]
-    counts = ["n", "images", *(["groups"] if "groups" in there else [])]
-    known = [*configuration, *counts, *(name for name in scores if not rows or name in there)]
-    return pd.DataFrame(rows, columns=known)
-
-
-INTERVAL_COLUMNS = ("low", "high", "seeds_low", "seeds_high")
-"""Of a table: ends of the interval on new photos, then of the one on these test images."""
-
-
-def interval_columns(e: Estimate) -> tuple[float | None, ...]:
-    """Return the ends of both intervals, in the order of `INTERVAL_COLUMNS`; None for a missing."""
-    new = (None, None) if e.images is None else (e.low, e.high)
-    return (*new, e.seeds_low, e.seeds_high)

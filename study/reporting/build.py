@@ -3,10 +3,8 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from study.analysis.comparisons import differences_table
-from study.analysis.estimates import confirm_table
-from study.analysis.images.recall import recall_table
 from study.analysis.study_data import StudyData
+from study.analysis.tables import confirm_table, differences_table, recall_table
 from study.answers.answer import answer_of
 from study.answers.recommendation import recommendation, resolution
 from study.records.ledger import OUT_OF_TIME

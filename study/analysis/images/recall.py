@@ -1,14 +1,13 @@
 """Recall of each class: which share of its images the networks of a cell recognise."""
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from scipy import special
 
-from study.analysis.estimates import Confirmed, by_cell
+from study.analysis.estimates import Confirmed
 from study.intervals.grouped import grouped_with_pseudo, number_groups
 from study.intervals.two_way import CONFIDENCE, SHARE_PSEUDO, Floats, two_way
 from study.intervals.wilson import wilson
@@ -70,18 +69,3 @@ def _effective(hits: Floats, groups: np.ndarray | None) -> float:
     alike = float(special.stdtrit(free, (1 + CONFIDENCE) / 2)) * math.sqrt(mean * (1 - mean) / free)
     told = free * (alike / float(found.half_width())) ** 2
     return float(min(max(told - free + images, 1.0), images))
-
-
-def recall_table(confirmed: Iterable[Confirmed], classes: Sequence[str]) -> pd.DataFrame:
-    """Return `recall.csv`: a row for each cell and class.
-
-    Columns: mode, train_ratio, class, n (seeds), images (of the class in the test set), recall
-    (mean over the seeds), low and high (Wilson's interval). Cells without outputs have no row.
-    """
-    rows = [
-        (cell.mode, cell.train_ratio, r.name, len(trials), r.images, r.mean, r.low, r.high)
-        for cell, trials in by_cell(confirmed).items()
-        for r in recalls(list(trials.values()), classes)
-    ]
-    names = ("mode", "train_ratio", "class", "n", "images", "recall", "low", "high")
-    return pd.DataFrame(rows, columns=names)

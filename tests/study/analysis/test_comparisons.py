@@ -10,13 +10,13 @@ from study.analysis.comparisons import (
     Difference,
     Verdict,
     difference,
-    differences_table,
     find_difference,
     holm,
     mode_differences,
     multi_tasks,
 )
 from study.analysis.estimates import Cell, Confirmed, by_cell
+from study.analysis.tables import differences_table
 from study.intervals.estimate import Estimate, estimate
 from study.intervals.two_way import DIFFERENCE_PSEUDO, TInterval, two_way, with_pseudo
 from tests.support.studies.builders import make_confirmed

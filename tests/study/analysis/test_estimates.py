@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from study.analysis.estimates import (
     Cell,
     by_cell,
-    confirm_table,
     estimate_score,
     image_table,
     score_names,
     summarize,
 )
+from study.analysis.tables import confirm_table
 from study.intervals.by_class import balanced_accuracy_interval, macro_f1_interval
 from study.intervals.estimate import Estimate, estimate
 from study.intervals.two_way import SHARE_PSEUDO, two_way

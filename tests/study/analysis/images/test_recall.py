@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from study.analysis.images.recall import recall_table, recalls
+from study.analysis.images.recall import recalls
+from study.analysis.tables import recall_table
 from study.intervals.wilson import wilson
 from tests.support.studies.builders import make_confirmed
 from tests.support.studies.image_tables import seen, with_images
