@@ -12,8 +12,7 @@ from study.records.study_folder import WINNER
 from study.records.trial_record import Status, TrialRecord
 from study.search.confirmation import Planned, plan, remaining
 from study.search.queue import TrialQueue
-from study.trials.planned_trial import FinalScores, number_of
-from study.trials.sweep import Swept
+from study.trials.sweep import FinalScores, Swept, number_of
 from study.trials.trial_context import checkpoint_name
 from tl_core.config import EpochMetrics
 from tl_core.files import replace_file

@@ -18,6 +18,11 @@ Macro F1 is no mean over images. To first order it is a sum over the images, of 
 the number of such images (the infinitesimal jackknife: Efron and Tibshirani, An Introduction to the
 Bootstrap, 1993, chapter 22). These are the values of the tables, and R is that of macro F1 itself.
 
+If images come in groups, both are tables of images instead: to first order each is a mean over the
+images of linear values, in which an image of a rare class counts for more. Sums of these over
+groups are then what varies with the groups that are drawn (`study.intervals.grouped`), whatever
+classes a group has.
+
 Axes: S seeds, N images, K classes.
 """
 
@@ -40,6 +45,8 @@ Classes = NDArray[np.int64]
 Interval = Callable[[Classes, Classes, Classes | None], TInterval]
 """Classes that S networks predict for N images, [..., S, N]; the true ones, [N], each from 0 to
 K - 1 at least once; and what S others predict, to compare the two, or None -> the interval."""
+Linear = Callable[[Classes, Classes], Floats]
+"""Predicted classes [S, N] and the true ones [N] -> linear values, [S, N]."""
 
 
 class _Table(NamedTuple):
@@ -145,3 +152,30 @@ def _interval(scores: Floats, real: Floats, tables: Sequence[_Table]) -> TInterv
     images = np.sum([own for own, _ in parts], axis=0)
     variance = np.maximum(seeds + images - residual, np.maximum(seeds, images))
     return satterthwaite(scores.mean(axis=-1).round(12), variance, s, seeds, parts)
+
+
+def balanced_accuracy_table(chosen: Classes, labels: Classes) -> Floats:
+    """Return values whose mean over the images is each seed's mean recall, [S, N].
+
+    An image is away from the mean of all seeds by as much as from its class's recall, times how
+    much more it counts than in an accuracy.
+    """
+    hits = (chosen == labels).astype(float)
+    counts = np.bincount(labels)
+    recall = np.array([hits[:, labels == c].mean() for c in range(len(counts))])
+    weights = len(labels) / (len(counts) * counts)
+    values: Floats = recall.mean() + (hits - recall[labels]) * weights[labels]
+    return values
+
+
+def macro_f1_table(chosen: Classes, labels: Classes) -> Floats:
+    """Return values whose mean over the images is each seed's macro F1, [S, N].
+
+    The numbers of each class are taken as fixed, so an image counts by how far it is from the mean
+    of its class.
+    """
+    f1, parts, _, _ = macro_f1_parts(chosen, labels, 0.0)
+    counts = np.bincount(labels)
+    means = np.stack([parts[:, labels == c].mean(axis=1) for c in range(len(counts))], axis=1)
+    values: Floats = f1[:, None] + len(labels) * (parts - means[:, labels])
+    return values

@@ -1,23 +1,78 @@
-"""Frozen trials of one cell as one computation, in the driver or in a worker."""
+"""A planned trial, or frozen ones of a cell as one computation, in whichever process runs them."""
 
+import tempfile
 import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from pathlib import Path
+from typing import Any, NamedTuple, Self
 
 import torch
 
-from study.cluster.stores import Storage
+from study.cluster.stores import Storage, contents
+from study.records.outputs import keep_outputs
+from study.records.study_folder import WINNER
 from study.search.confirmation import Planned
-from study.trials.planned_trial import FinalScores, final_scores, number_of, run_planned
-from tl_core.config import EpochMetrics
+from tl_core.aux_task import AuxTask
+from tl_core.config import EpochMetrics, Report
 from tl_core.errors import DivergedError
 from tl_core.files import is_disk_full
+from tl_core.inference.winner import save_winner
+from tl_core.objectives.outputs import Outputs
+from tl_core.training.checkpoints import EVERY_S, CheckpointStore
 from tl_core.training.setup import Inputs
 from tl_core.training.sweep import run_sweep
+from tl_core.training.train import run_trial
 
 CPU = torch.device("cpu")
+
+
+class FinalScores(NamedTuple):
+    """What a trial has made of the test set."""
+
+    scores: dict[str, float]
+    """`test_accuracy` and so on; empty unless the test set was read."""
+    outputs: str | None = None
+    """Hash of the file of its outputs, if they were kept."""
+
+
+def run_planned(
+    planned: Planned,
+    inputs: Inputs,
+    storage: Storage,
+    report: Report,
+    checkpoint: CheckpointStore | None = None,
+    checkpoint_every: float = EVERY_S,
+) -> FinalScores:
+    """Run one trial; keep a winner's weights, or a confirming trial's outputs, in `storage`."""
+    config, i = planned.config, inputs
+    given = (config, i.images, i.cache, i.device, report, planned.tests, checkpoint)
+    result = run_trial(*given, verify=i.verify, checkpoint_every=checkpoint_every)
+    if planned.winner:
+        with tempfile.TemporaryDirectory() as folder:
+            save_winner(Path(folder), result, config, i.images)
+            storage.replace(WINNER, contents(Path(folder)))
+    return final_scores(planned, result.test, result.outputs, storage, i.images.aux.task)
+
+
+def final_scores(
+    planned: Planned,
+    scores: dict[str, float],
+    outputs: dict[str, Outputs],
+    storage: Storage,
+    task: AuxTask,
+) -> FinalScores:
+    """Keep the outputs of a trial that confirms; a winner repeats those of another one."""
+    keeps = planned.tests and not planned.winner
+    kept = keep_outputs(storage, number_of(planned), outputs, task) if keeps else None
+    return FinalScores(scores, kept)
+
+
+def number_of(planned: Planned) -> int:
+    """The number of a trial that the queue has given one."""
+    assert planned.trial is not None
+    return planned.trial
 
 
 @dataclass(frozen=True)

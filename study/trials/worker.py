@@ -1,10 +1,13 @@
 """A job in a Ray worker, which stays for the next one and keeps what trials share."""
 
 import gc
+import queue
+import threading
 import time
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, partial
@@ -21,9 +24,7 @@ from study.search.queue import is_frozen
 from study.search.searcher import planned_of
 from study.search.short_sweeps import is_short
 from study.trials.features import on_node
-from study.trials.job_thread import JobThread
-from study.trials.planned_trial import FinalScores, number_of, run_planned
-from study.trials.sweep import CPU, Swept, sweep
+from study.trials.sweep import CPU, FinalScores, Swept, number_of, run_planned, sweep
 from study.trials.trial_context import TrialContext, shape_of
 from tl_core.config import EpochMetrics, Metric, Precision
 from tl_core.device import (
@@ -62,11 +63,6 @@ def _wait(gpu: str | None) -> None:
     while True:
         tune.report({"waits": True, "gpu": gpu})
         time.sleep(_WAIT_S)
-
-
-@cache
-def _job_thread() -> JobThread:
-    return JobThread()
 
 
 def _run_job(drawn: dict[str, Any], context: TrialContext, gpu: str | None) -> None:
@@ -184,3 +180,41 @@ class Reporter:
         warned, self.warnings = self.warnings, []
         sent = {"epochs": epochs, "warnings": warned, "tested": tested, "gpu": self._gpu}
         tune.report(self._last | sent | more)
+
+
+class JobThread:
+    """Runs jobs one after another, always in the same thread.
+
+    Ray Tune runs each trial in a thread of its own. cuDNN keeps the algorithms that it has searched
+    for each thread, so every trial would search them again.
+    """
+
+    def __init__(self) -> None:
+        self._jobs = queue.SimpleQueue[tuple[Future[None], Callable[[], None]]]()
+        # A worker that ends does not wait for its job.
+        threading.Thread(target=self._serve, name="jobs", daemon=True).start()
+
+    def run(self, job: Callable[[], None]) -> None:
+        """Return when the job has ended; raises what it raises, an exit of its thread included."""
+        future = Future[None]()
+        self._jobs.put((future, job))
+        future.result()
+
+    def _serve(self) -> None:
+        while True:
+            _finish(*self._jobs.get())
+
+
+def _finish(future: "Future[None]", job: Callable[[], None]) -> None:
+    # A function, so that its end drops the last names of the job and of its exception.
+    try:
+        job()
+    except BaseException as error:  # Ray Tune ends a trial that it stops early by SystemExit.
+        future.set_exception(error)
+    else:
+        future.set_result(None)
+
+
+@cache
+def _job_thread() -> JobThread:
+    return JobThread()

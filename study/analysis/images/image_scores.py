@@ -9,13 +9,15 @@ import torch
 from torch import Tensor
 
 from study.analysis.images.calibration import bins_of, fit_temperature
-from study.intervals.by_class import Interval, balanced_accuracy_interval, macro_f1_interval
-from study.intervals.grouped import grouped_with_pseudo, number_groups
-from study.intervals.grouped_by_class import (
+from study.intervals.by_class import (
+    Interval,
     Linear,
+    balanced_accuracy_interval,
     balanced_accuracy_table,
+    macro_f1_interval,
     macro_f1_table,
 )
+from study.intervals.grouped import grouped_with_pseudo, number_groups
 from study.intervals.linear import calibration_values, r2_values, skill_values
 from study.intervals.pigeonhole import auroc_draws, auroc_interval
 from study.intervals.two_way import DIFFERENCE_PSEUDO, SHARE_PSEUDO, TInterval, two_way

@@ -13,7 +13,7 @@ from study.analysis.study_data import read_study_data
 from study.answers.answer import answer_of
 from study.answers.imbalance import imbalance
 from study.config.settings import Settings
-from study.reporting.next_steps import next_steps
+from study.reporting.build import next_steps
 from tests.support.studies.builders import make_epoch, make_record, make_settings
 from tests.support.studies.image_tables import seen
 from tests.support.studies.synthetic import tiny_study

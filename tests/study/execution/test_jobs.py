@@ -13,8 +13,7 @@ from study.execution.study_trials import StudyTrials
 from study.search.cells import Cell
 from study.search.confirmation import Planned
 from study.search.queue import is_frozen
-from study.trials.planned_trial import number_of
-from study.trials.sweep import Swept
+from study.trials.sweep import Swept, number_of
 from study.trials.trial_context import TrialContext
 from tests.support.studies.builders import make_epoch, make_settings
 from tests.support.studies.counting_journal import CountingJournal

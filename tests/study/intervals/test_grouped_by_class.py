@@ -5,9 +5,13 @@ import pytest
 from scipy import stats
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
-from study.intervals.by_class import balanced_accuracy_interval, macro_f1_interval
+from study.intervals.by_class import (
+    balanced_accuracy_interval,
+    balanced_accuracy_table,
+    macro_f1_interval,
+    macro_f1_table,
+)
 from study.intervals.grouped import grouped_with_pseudo
-from study.intervals.grouped_by_class import balanced_accuracy_table, macro_f1_table
 from study.intervals.two_way import SHARE_PSEUDO, two_way
 
 

@@ -8,7 +8,7 @@ from study.analysis.estimates import Cell
 from study.analysis.study_data import StudyData
 from study.config.settings import Settings
 from study.records.trial_record import TrialRecord
-from study.reporting.next_steps import next_steps
+from study.reporting.build import next_steps
 from tests.study.analysis.test_extrapolation import ON_CURVE, curve
 from tests.support.studies.builders import make_record, make_settings
 

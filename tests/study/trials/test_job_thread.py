@@ -5,7 +5,7 @@ import weakref
 
 import pytest
 
-from study.trials.job_thread import JobThread
+from study.trials.worker import JobThread
 
 
 class Big:

@@ -13,8 +13,7 @@ from study.execution.replay import differences
 from study.records.outputs import read_outputs
 from study.records.trial_record import TrialRecord
 from study.search.confirmation import Planned
-from study.trials.planned_trial import FinalScores
-from study.trials.sweep import CPU, Swept, cell_key, sweep
+from study.trials.sweep import CPU, FinalScores, Swept, cell_key, sweep
 from tests.conftest import SIDE, TINY
 from tests.support.studies.builders import make_config
 from tests.support.study_fixtures import Patch

@@ -25,8 +25,7 @@ from study.execution.search import search  # noqa: E402
 from study.search.confirmation import Planned  # noqa: E402
 from study.search.queue import is_frozen  # noqa: E402
 from study.search.searcher import planned_of  # noqa: E402
-from study.trials.planned_trial import number_of  # noqa: E402
-from study.trials.sweep import Swept  # noqa: E402
+from study.trials.sweep import Swept, number_of  # noqa: E402
 from study.trials.trial_context import TrialContext  # noqa: E402
 from study.trials.worker import Reporter  # noqa: E402
 from tests.support.studies.builders import make_epoch, make_settings  # noqa: E402
