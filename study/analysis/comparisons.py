@@ -112,14 +112,27 @@ def mode_differences(
     return [d if d.estimate.p is None else replace(d, p_holm=next(adjusted)) for d in found]
 
 
-def find_difference(found: Iterable[Difference], a: Cell, b: Cell) -> Difference | None:
-    """Return `a` compared with `b`, whichever way round it is among those found."""
-    for d in found:
-        if (d.a, d.b) == (a, b):
-            return d
-        if (d.b, d.a) == (a, b):
-            return -d
-    return None
+class Comparisons:
+    """The confirming trials of a study, and their modes compared, by each score once."""
+
+    def __init__(self, confirmed: Iterable[Confirmed]) -> None:
+        self.confirmed = list(confirmed)
+        self._known: dict[str, list[Difference]] = {}
+
+    def all(self, score: str = "test_accuracy") -> list[Difference]:
+        """Return `mode_differences`."""
+        if score not in self._known:
+            self._known[score] = mode_differences(self.confirmed, score)
+        return self._known[score]
+
+    def find(self, a: Cell, b: Cell, score: str = "test_accuracy") -> Difference | None:
+        """Return `a` compared with `b`, whichever way round it is among all."""
+        for d in self.all(score):
+            if (d.a, d.b) == (a, b):
+                return d
+            if (d.b, d.a) == (a, b):
+                return -d
+        return None
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

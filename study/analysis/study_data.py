@@ -9,6 +9,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from study.analysis.comparisons import Comparisons
 from study.analysis.estimates import CellSummary, Confirmed, summarize
 from study.analysis.images.image_scores import ImageScores, score_images
 from study.config.defaults import TRIALS_PER_CELL
@@ -50,6 +51,11 @@ class StudyData:
         """The test scores of the confirming trials; empty if the study did not confirm."""
         records = still_planned(self.settings, self.records)
         return confirmed_of(records, self.records, self._scored(records))
+
+    @cached_property
+    def comparisons(self) -> Comparisons:
+        """The modes of the confirming trials compared."""
+        return Comparisons(self.confirmed)
 
     @cached_property
     def cells(self) -> list[CellSummary]:

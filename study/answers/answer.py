@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from study.analysis.comparisons import MultiTask, multi_tasks
+from study.analysis.comparisons import Comparisons, MultiTask, multi_tasks
 from study.analysis.estimates import Cell, Confirmed, by_cell, summarize
 from study.analysis.images.recall import Recall, recalls
 from study.analysis.study_data import StudyData, of_classification
@@ -28,7 +28,7 @@ def answer_of(data: StudyData) -> tuple[str, ...]:
     """Return the sentences on a study: those of `answer`, and after three one on its classes."""
     subject, settings = f"{data.dataset} ({data.images:,} images)", data.settings
     subject += f" with {settings.backbone}"
-    found = answer(subject, settings, data.records, data.confirmed, data.ranking)
+    found = answer(subject, settings, data.records, data.comparisons, data.ranking)
     best = data.winning_cell or best_of(data.records, settings.metric)
     uneven = imbalance(data.classes.values(), settings, best, _weakest(data)) if best else None
     whole = (*found[:3], *([uneven] if uneven else []), *found[3:])
@@ -39,7 +39,7 @@ def answer(
     subject: str,
     settings: Settings,
     records: Sequence[TrialRecord],
-    confirmed: Sequence[Confirmed],
+    compared: Comparisons,
     ranking: Sequence[Cell],
 ) -> tuple[str, ...]:
     """Return the sentences.
@@ -54,12 +54,13 @@ def answer(
         subject: data and backbone.
         settings: of the study.
         records: its trials.
-        confirmed: the test scores of those that confirm.
+        compared: the test scores of those that confirm.
         ranking: the confirmed cells, the winner first, by validation. Test scores are not used: the
             best of several test scores would look better than it is.
     """
+    confirmed = compared.confirmed
     if ranking:
-        found = _confirmed(subject, settings, records, confirmed, ranking[0])
+        found = _confirmed(subject, settings, records, compared, ranking[0])
         rates = {s.cell: s.lr for s in summarize(confirmed) if s.borrowed_from is None}
     elif first := best_of(records, settings.metric):
         found = _unconfirmed(subject, settings, records, first)
@@ -101,15 +102,16 @@ def _confirmed(
     subject: str,
     settings: Settings,
     records: Sequence[TrialRecord],
-    confirmed: Sequence[Confirmed],
+    compared: Comparisons,
     winner: Cell,
 ) -> tuple[str, str, str]:
+    confirmed = compared.confirmed
     best = next(s for s in summarize(confirmed) if s.cell == winner)
     tried, arms = _modes(records), _arms(settings, confirmed)
     missing = unconfirmed_cells(settings, records, confirmed)
     where = f"{subject}, among the confirmed results" if missing else subject
     return (
-        sentences.best_mode(where, best, tried, confirmed, hardly_tuned(settings, records)),
+        sentences.best_mode(where, best, tried, compared, hardly_tuned(settings, records)),
         sentences.label_gain(best.mode, confirmed),
         auxiliary.auxiliary_effect(arms[0], arms[1:])
         if arms

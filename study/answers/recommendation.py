@@ -2,7 +2,7 @@
 
 from statistics import fmean
 
-from study.analysis.comparisons import Difference, find_difference, mode_differences
+from study.analysis.comparisons import Difference
 from study.analysis.estimates import Cell, CellSummary
 from study.analysis.extrapolation import TIMES, extrapolate
 from study.analysis.study_data import StudyData
@@ -48,7 +48,7 @@ def resolution(data: StudyData) -> str | None:
     """Return how small a difference of two modes could have been shown, if there are two."""
     widths = [
         min(1.0, d.estimate.half_width)  # With two seeds it may be above any difference.
-        for d in mode_differences(data.confirmed)
+        for d in data.comparisons.all()
         if d.estimate.half_width and d.estimate.images
     ]
     if not widths:
@@ -86,13 +86,13 @@ def _cheaper(data: StudyData, winner: Cell) -> str | None:
     rivals = [c for c in data.ranking if c.train_ratio == winner.train_ratio and c.mode in FROZEN]
     if winner.mode in FROZEN or not rivals:
         return None
-    found = find_difference(mode_differences(data.confirmed), winner, rivals[0])
+    found = data.comparisons.find(winner, rivals[0])
     if found is None:
         return None
     cost = _seconds(data, winner) / max(_seconds(data, rivals[0]), 1e-9)
     about = f"{float(f'{cost:.2g}'):,g}"  # Times vary, so two digits are enough.
     cheaper = f", and about {about} times cheaper to train" if cost >= _CHEAPER else ""
-    by_loss = find_difference(mode_differences(data.confirmed, LOG_LOSS), winner, rivals[0])
+    by_loss = data.comparisons.find(winner, rivals[0], LOG_LOSS)
     return f"{capitalize(MODE_WORDS[rivals[0].mode])} is {_lead(found, by_loss)}{cheaper}."
 
 

@@ -2,13 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from study.analysis.comparisons import (
-    Cells,
-    Difference,
-    difference,
-    find_difference,
-    mode_differences,
-)
+from study.analysis.comparisons import Cells, Comparisons, Difference, difference
 from study.analysis.estimates import (
     Cell,
     CellSummary,
@@ -39,7 +33,7 @@ def best_mode(
     subject: str,
     best: CellSummary,
     tried: Sequence[Mode],
-    confirmed: Sequence[Confirmed],
+    compared: Comparisons,
     few: Mapping[Cell, int],
 ) -> str:
     """Name the winner's mode and learning rate, and compare it with the modes tried at its ratio.
@@ -47,10 +41,8 @@ def best_mode(
     `subject` is data and backbone, as `pets (600 images) with resnet18`; `few` are the cells that
     had too few trials, and how many.
     """
-    cells = by_cell(confirmed)
     rivals = [best.cell._replace(mode=mode) for mode in tried if mode != best.mode]
-    differences = mode_differences(confirmed)
-    found = [find_difference(differences, best.cell, rival) for rival in rivals]
+    found = [compared.find(best.cell, rival) for rival in rivals]
     ahead = bool(found) and all(d is not None and d.verdict == "better" for d in found)
     only = "" if rivals else ", the only mode tried,"
     missing = [MODE_WORDS[r.mode] for r, d in zip(rivals, found, strict=True) if d is None]
@@ -59,8 +51,8 @@ def best_mode(
         f"{'is best' if ahead else 'scored best on validation'} on {subject}.",
         f"Its test accuracy is {percent(best.scores['test_accuracy'])} with "
         f"{share(best.train_ratio)} of the images for training.",
-        *_comparisons([d for d in found if d], cells, few),
-        *_by_log_loss([d for d in found if d and d.verdict == "cannot tell"], confirmed),
+        *_comparisons([d for d in found if d], by_cell(compared.confirmed), few),
+        *_by_log_loss([d for d in found if d and d.verdict == "cannot tell"], compared),
         *([f"There is no result for {enumerate_words(missing)}."] if missing else []),
     ))  # fmt: skip
 
@@ -124,10 +116,9 @@ def _comparisons(found: list[Difference], cells: Cells, few: Mapping[Cell, int])
     return sentences
 
 
-def _by_log_loss(alike: Sequence[Difference], confirmed: Sequence[Confirmed]) -> Iterator[str]:
+def _by_log_loss(alike: Sequence[Difference], compared: Comparisons) -> Iterator[str]:
     """Compare the winner by log loss with modes that accuracy can't tell from it."""
-    differences = mode_differences(confirmed, LOG_LOSS)
-    found = [d for one in alike if (d := find_difference(differences, one.a, one.b))]
+    found = [d for one in alike if (d := compared.find(one.a, one.b, LOG_LOSS))]
     # A lower loss is better, so a lead is a difference below 0.
     ahead = [(d.b, -d.estimate) for d in found if d.verdict == "better"]
     behind = [(d.b, d.estimate) for d in found if d.verdict == "worse"]

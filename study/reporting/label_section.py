@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from study.analysis.comparisons import Difference, mode_differences
+from study.analysis.comparisons import Difference
 from study.analysis.estimates import Cell, CellSummary
 from study.analysis.extrapolation import extrapolate
 from study.analysis.label_efficiency import (
@@ -70,7 +70,7 @@ def _confirmed_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
         yield cell_table(cells, score, data.largest_ratio)
         if any(c.scores[score].images for c in cells):
             yield seeds_table(cells, score)
-    if differences := mode_differences(data.confirmed):
+    if differences := data.comparisons.all():
         yield difference_table(differences)
     if found := crossovers(data.confirmed):
         yield _crossover_table(found)

@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from study.analysis.comparisons import (
+    Comparisons,
     Difference,
     Verdict,
     difference,
-    find_difference,
     holm,
     mode_differences,
     multi_tasks,
@@ -113,14 +113,15 @@ def test_verdicts_are_adjusted_for_all_comparisons_of_a_score() -> None:
     assert second.estimate.p == second.p_holm == pytest.approx(0.1567, abs=1e-4)
 
 
-def test_find_difference_either_way_round() -> None:
-    found = mode_differences(pair([0.5, 0.6], [0.4, 0.55]))
-    assert find_difference(found, A, B) is found[0]
-    back = find_difference(found, B, A)
+def test_a_difference_is_computed_once_and_found_either_way_round() -> None:
+    compared = Comparisons(pair([0.5, 0.6], [0.4, 0.55]))
+    found = compared.all()
+    assert compared.find(A, B) is found[0]
+    back = compared.find(B, A)
     assert back is not None
     assert (back.a, back.b, back.p_holm) == (B, A, found[0].p_holm)
     assert back.estimate.mean == -found[0].estimate.mean
-    assert find_difference(found, A, A) is None
+    assert compared.find(A, A) is None
 
 
 def test_difference_on_new_photos_is_paired_by_image() -> None:

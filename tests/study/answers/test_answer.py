@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 
+from study.analysis.comparisons import Comparisons
 from study.analysis.estimates import Cell, Confirmed
 from study.answers.answer import answer
 from study.answers.phrases import (
@@ -70,7 +71,7 @@ def ranking(records: list[TrialRecord], confirmed: list[Confirmed]) -> list[Cell
 
 def answers(records: list[TrialRecord], confirmed: list[Confirmed]) -> tuple[str, ...]:
     """Each sentence starts with a capital and ends with a full stop."""
-    found = answer(SUBJECT, SETTINGS, records, confirmed, ranking(records, confirmed))
+    found = answer(SUBJECT, SETTINGS, records, Comparisons(confirmed), ranking(records, confirmed))
     for sentence in found:
         assert re.fullmatch(r"[A-Z](?:[^.!?]|\.(?=\d)|\. (?=[A-Z]))*\.", sentence), sentence
         assert not re.search(r"  | ,|\bnan\b|None|inf\b", sentence), sentence
@@ -175,7 +176,7 @@ def test_no_control(weights: tuple[float, ...], chosen: float, end: str) -> None
     settings = SETTINGS.model_copy(update={"aux_weight": weights})
     for trials in ([replace(c, aux_weight=chosen) for c in confirm()], []):
         records = search(aux_weight=chosen)
-        third = answer(SUBJECT, settings, records, trials, ranking(records, trials))[2]
+        third = answer(SUBJECT, settings, records, Comparisons(trials), ranking(records, trials))[2]
         assert third.startswith("Whether the auxiliary task, predicting brightness, helps ")
         assert third.endswith(end)
 
@@ -197,7 +198,7 @@ def test_what_more_labels_would_buy() -> None:
     records = [make_record(i, mode=mode, train_ratio=c.train_ratio) for i, c in enumerate(trials)]
     settings = SETTINGS.model_copy(update={"mode": (mode,)})
     winner = Cell(mode, 0.64)
-    _, labels, _, _, tuning = answer(SUBJECT, settings, records, trials, [winner])
+    _, labels, _, _, tuning = answer(SUBJECT, settings, records, Comparisons(trials), [winner])
     assert tuning.startswith("Tuning: ")
     assert labels.endswith(f". {found}")
 
@@ -235,10 +236,10 @@ def test_a_probe_has_no_learning_rate() -> None:
     trials = [replace(c, mode="probe", lr=None) if c.mode == "freeze" else c for c in confirm()]
     records = probed(search(best=Cell("freeze", 0.4)))
     given = SETTINGS.model_copy(update={"mode": ("probe", "finetune", "scratch")})
-    first, *_, last = answer(SUBJECT, given, records, trials, ranking(records, trials))
+    first, *_, last = answer(SUBJECT, given, records, Comparisons(trials), ranking(records, trials))
     assert first.startswith(f"A linear probe scored best on validation on {SUBJECT}. Its test acc")
     assert last == "Tuning: 8 trials a cell (a probe tunes itself), confirmed on 3 seeds."
-    unconfirmed, *_ = answer(SUBJECT, given, records, [], [])
+    unconfirmed, *_ = answer(SUBJECT, given, records, Comparisons([]), [])
     assert "a linear probe scored best in the search, with a validation accuracy (no" in unconfirmed
 
 

@@ -79,9 +79,8 @@ def test_what_accuracy_can_not_tell_log_loss_may() -> None:
         "Freezing is not distinguishable from it by accuracy, behind by log loss, and about 10 "
         "times cheaper to train."
     )
-    sentence = best_mode(
-        "pets", next(s for s in study.cells if s.cell == NET), ["freeze", "lp_ft"], confirmed, {}
-    )
+    best = next(s for s in study.cells if s.cell == NET)
+    sentence = best_mode("pets", best, ["freeze", "lp_ft"], study.comparisons, {})
     assert sentence.endswith(
         "By log loss, which also counts how sure a network is, it is ahead of freezing by 0.203 "
         "(0.189 to 0.218)."
