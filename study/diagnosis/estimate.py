@@ -1,7 +1,7 @@
 """How long a study will take, from measured speeds: arithmetic alone."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,9 +22,6 @@ _DRIVER_S = 0.04
 idle core in `docs/scaling.md`."""
 _RECORD_S = 0.01
 """Seconds of the driver's work for each swept trial: to draw it and to write it down."""
-
-Cells = Mapping[Cell, float]
-"""Seconds of a trial by mode and train ratio."""
 
 
 @dataclass(frozen=True)
@@ -76,23 +73,6 @@ class Before:
     """The driver does what takes no more seconds than this itself, without workers."""
 
 
-@dataclass(frozen=True)
-class Eta:
-    """Seconds of each stage of a study."""
-
-    start_s: float
-    decoding_s: float
-    features_s: float
-    search_s: float
-    confirming_s: float
-
-    @property
-    def total_s(self) -> float:
-        """Of all."""
-        stages = (self.start_s, self.decoding_s, self.features_s, self.search_s)
-        return sum(stages) + self.confirming_s
-
-
 def trial_s(config: TrialConfig, shape: Shape, speeds: Speeds, tests: bool = False) -> float | None:
     """Seconds of a trial; None if it depends on a speed that is not known.
 
@@ -119,13 +99,10 @@ def trial_s(config: TrialConfig, shape: Shape, speeds: Speeds, tests: bool = Fal
     seconds = _DRIVER_S + seen / rate
     seconds += (config.epochs + tests) * n_val / scoring
     if needs_features(config.mode) and speeds.probe:
-        seconds += products(_its_probe(config), shape) / speeds.probe
+        # Its heads start from a probe.
+        probe = TrialConfig(mode="probe", train_ratio=config.train_ratio, epochs=1)
+        seconds += products(probe, shape) / speeds.probe
     return seconds
-
-
-def _its_probe(config: TrialConfig) -> TrialConfig:
-    """What a network's heads start from."""
-    return TrialConfig(mode="probe", train_ratio=config.train_ratio, epochs=1)
 
 
 def groups_of(
@@ -173,7 +150,7 @@ def example_of(settings: Settings, cell: Cell) -> TrialConfig:
     return Space(settings).config(factors)
 
 
-def cells_of(settings: Settings, shape: Shape, speeds: Speeds) -> Cells:
+def cells_of(settings: Settings, shape: Shape, speeds: Speeds) -> dict[Cell, float]:
     """Seconds of a trial of each cell of the search for which they are known."""
     groups = groups_of(settings, shape, speeds)
     return {Cell.of(group.config): group.seconds for group in groups}
@@ -203,8 +180,8 @@ def trials_an_hour(capacity: Capacity, at_once: int, groups: Sequence[TrialGroup
 
 def eta(
     settings: Settings, capacity: Capacity, before: Before, speeds: Speeds, shape: Shape
-) -> Eta | None:
-    """Estimate a whole study, without early stopping; None if a speed is not known."""
+) -> dict[str, float] | None:
+    """Seconds of each stage of a study, without early stopping; None if a speed is not known."""
     search = groups_of(settings, shape, speeds)
     n_cells = len(settings.mode) * len(settings.train_ratio)
     if len(search) < n_cells or (before.views and not speeds.forward):
@@ -217,13 +194,13 @@ def eta(
     distributed = alone_s > before.soon_s
     # The workers of the frozen network are not those of the trials.
     starts = distributed + any(not group.own for group in search)
-    return Eta(
-        start_s=before.start_s + (before.ray_s if starts else 0) + starts * before.workers_s,
-        decoding_s=before.images / before.decoded_per_s,
-        features_s=alone_s / before.extractors if distributed else alone_s,
-        search_s=stage_s(search, capacity, at_once),
-        confirming_s=sum(stage_s(stage, capacity, at_once) for stage in stages),
-    )
+    return {
+        "start": before.start_s + (before.ray_s if starts else 0) + starts * before.workers_s,
+        "decoding": before.images / before.decoded_per_s,
+        "features": alone_s / before.extractors if distributed else alone_s,
+        "search": stage_s(search, capacity, at_once),
+        "confirming": sum(stage_s(stage, capacity, at_once) for stage in stages),
+    }
 
 
 def repeats_of_cells(search: Sequence[TrialGroup]) -> list[TrialGroup]:

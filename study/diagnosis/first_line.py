@@ -47,9 +47,10 @@ def first_line(prepared: Prepared) -> Iterator[str]:
         return
     step = f"a step of {s.batch_size} images through the whole network takes one core "
     step += f"{s.batch_size / speeds.train:.2g} s"
-    about = timedelta(seconds=60 * round(estimate.total_s / 60))
+    total_s = sum(estimate.values())
+    about = timedelta(seconds=60 * round(total_s / 60))
     yield f"about {about} on {cores} cores, where {step}; study/doctor.py measures this closely"
-    if estimate.total_s > _LONG_S:
+    if total_s > _LONG_S:
         ways = "--mode partial instead of finetune, fewer --train-ratio, a smaller --image-size"
         yield f"shorter: {ways}, or a GPU"
 

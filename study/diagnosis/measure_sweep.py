@@ -1,6 +1,5 @@
 """How fast this process sweeps frozen trials, on made-up features of the study's size."""
 
-import json
 import tempfile
 import time
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 
 from study.config.settings import Settings
+from study.diagnosis.probe_worker import write_entry
 from study.search.queue import BATCH
 from study.search.short_sweeps import PER_S, Shape, products
 from tl_core.config import Mode, TrialConfig
@@ -68,18 +68,14 @@ def _speed(batch: list[TrialConfig], shape: Shape, folder: Path) -> float:
 
 def made_up(config: TrialConfig, shape: Shape, folder: Path) -> Inputs:
     """A data set of noise that has its features; nobody reads its pixels."""
-    rng, (n, n_classes, d) = np.random.default_rng(0), shape
+    n, n_classes, d = shape
     entry = folder / "images"
-    entry.mkdir(parents=True)
+    write_entry(entry, n, n_classes, config.resize)
     size = (n, 3, config.image_size, config.image_size)
     np.lib.format.open_memmap(entry / "pixels.npy", "w+", np.uint8, size)
-    np.save(entry / "labels.npy", np.arange(n) % n_classes)
-    np.save(entry / "brightness.npy", rng.random(n, dtype=np.float32))
-    about = {"name": "noise", "ids": [*map(str, range(n))], "bad": [], "resize": config.resize}
-    about |= {"classes": [*map(str, range(n_classes))]}
-    (entry / "about.json").write_text(json.dumps(about), encoding="utf-8")
     images = ImageSet.open(entry)
     features = feature_entry(images.key, load_for(config), folder)
     features.mkdir(parents=True)
-    np.save(features / "features.npy", rng.standard_normal((n, d), dtype=np.float32))
+    noise = np.random.default_rng(0).standard_normal((n, d), dtype=np.float32)
+    np.save(features / "features.npy", noise)
     return Inputs(images, folder, torch.device("cpu"), verify=False)

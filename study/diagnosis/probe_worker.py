@@ -14,7 +14,7 @@ from statistics import mean
 import numpy as np
 
 from study.cluster.join import Versions, settle_worker
-from tl_core.config import EpochMetrics, TrialConfig
+from tl_core.config import EpochMetrics, Resize, TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.device import is_gpu
 from tl_core.inputs.batches import eval_batch
@@ -115,15 +115,22 @@ def noise(entry: Path, config: TrialConfig, on_gpu: bool) -> ImageSet:
     steps = max(1, min(_GPU_STEPS if on_gpu else _STEPS, _MOST // config.batch_size))
     # Of ten images of a class eight are for training.
     n = 2 * max(10, math.ceil(steps * config.batch_size / 1.6))
-    rng = np.random.default_rng(0)
-    pixels = rng.integers(256, size=(n, 3, config.image_size, config.image_size), dtype=np.uint8)
-    entry.mkdir(parents=True)
+    pixels = np.random.default_rng(0).integers(
+        256, size=(n, 3, config.image_size, config.image_size), dtype=np.uint8
+    )
+    write_entry(entry, n, 2, config.resize)
     np.save(entry / "pixels.npy", pixels)
-    np.save(entry / "labels.npy", np.arange(n) % 2)
-    np.save(entry / "brightness.npy", rng.random(n, dtype=np.float32))
-    about = {"name": "noise", "classes": ["a", "b"], "ids": [*map(str, range(n))], "bad": []}
-    (entry / "about.json").write_text(json.dumps(about), encoding="utf-8")
     return ImageSet.open(entry)
+
+
+def write_entry(entry: Path, n: int, n_classes: int, resize: Resize) -> None:
+    """Write a cache entry of made-up images, all but their pixels."""
+    entry.mkdir(parents=True)
+    np.save(entry / "labels.npy", np.arange(n) % n_classes)
+    np.save(entry / "brightness.npy", np.random.default_rng(1).random(n, dtype=np.float32))
+    names = {"classes": [*map(str, range(n_classes))], "ids": [*map(str, range(n))], "bad": []}
+    about = json.dumps({"name": "noise", "resize": resize} | names)
+    (entry / "about.json").write_text(about, encoding="utf-8")
 
 
 def temp_name() -> str:

@@ -1,7 +1,7 @@
 """What the doctor prints: nodes, checks, speeds, and how long the study will take."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,12 +15,12 @@ from study.cluster.resources import gpu_notes
 from study.cluster.stores import bucket_of
 from study.config.settings import Settings
 from study.config.uris import is_database, is_server, without_credentials
-from study.diagnosis.estimate import Cells, Eta
 from study.diagnosis.measure import Measured
 from study.preflight.disk import cache_needs, out_needs
 from study.preflight.memory import free_memory
 from study.preflight.prepare import ratio_notes
 from study.preflight.setup import Setup
+from study.search.cells import Cell
 from tl_core.cgroups import OWN
 from tl_core.config import FROZEN
 from tl_core.runtime import describe_cpus
@@ -49,9 +49,11 @@ def node_table(setup: Setup) -> Table:
             str(node.cpus),
             "\n".join(_gpus(seen, report)) or "none",
             _versions(report),
-            _word(report.cache_fault, f"can be written, {free}", f"can't be written, {free}"),
+            Text(f"can't be written, {free}", _BAD)
+            if report.cache_fault
+            else f"can be written, {free}",
             _storage(setup, seen),
-            _word(report.weights_fault, needed, "unavailable"),
+            Text("unavailable", _BAD) if report.weights_fault else needed,
         )
     return table
 
@@ -75,17 +77,13 @@ def _versions(report: NodeReport) -> Text:
     return Text("\n").join(lines)
 
 
-def _storage(setup: Setup, seen: ReportedNode) -> Text:
+def _storage(setup: Setup, seen: ReportedNode) -> Text | str:
     s = setup.settings
     if not s.storage:
-        return Text("its own disk" if s.address == "local" else "over Ray")
+        return "its own disk" if s.address == "local" else "over Ray"
     here = [f.message for f in setup.faults if f.flag == "--storage" and s.address == "local"]
     fault = next(iter(here), None) or setup.unwritable.get(seen.node)
-    return _word(fault, "can be written", "can't be written")
-
-
-def _word(fault: str | None, good: str, bad: str) -> Text:
-    return Text(bad, _BAD) if fault else Text(good)
+    return Text("can't be written", _BAD) if fault else "can be written"
 
 
 def check_table(setup: Setup) -> Table:
@@ -193,7 +191,7 @@ _FOUND = {
 """What each row says if nothing is wrong."""
 
 
-def speed_table(s: Settings, found: Measured, search: Cells) -> Table:
+def speed_table(s: Settings, found: Measured, search: Mapping[Cell, float]) -> Table:
     """A row for each mode: what was measured, and how long a trial takes at that speed."""
     table = Table("mode", "places", "images/s a place", "seconds a trial", title="measured speed")
     speeds = found.speeds
@@ -211,7 +209,7 @@ def speed_table(s: Settings, found: Measured, search: Cells) -> Table:
     return table
 
 
-def _span(cells: Cells, mode: str) -> str:
+def _span(cells: Mapping[Cell, float], mode: str) -> str:
     """Seconds of a trial at the smallest and the largest ratio."""
     of_mode = {ratio: seconds for (m, ratio), seconds in cells.items() if m == mode}
     if not of_mode:
@@ -223,18 +221,12 @@ def _span(cells: Cells, mode: str) -> str:
     return " to ".join(f"{seconds} at {ratio:g}" for ratio, seconds in ends.items())
 
 
-def eta_line(eta: Eta) -> str:
-    """How long the study will take, and for what."""
+def eta_line(stages: Mapping[str, float]) -> str:
+    """How long the study will take, from the seconds of its stages."""
 
     def clock(seconds: float) -> str:
         return str(timedelta(seconds=round(seconds)))
 
-    stages = {
-        "start": eta.start_s,
-        "decoding": eta.decoding_s,
-        "features": eta.features_s,
-        "search": eta.search_s,
-        "confirming": eta.confirming_s,
-    }
     parts = ", ".join(f"{name} {clock(seconds)}" for name, seconds in stages.items())
-    return f"ETA of this study: {clock(eta.total_s)} ({parts}; early stopping not counted)"
+    whole = clock(sum(stages.values()))
+    return f"ETA of this study: {whole} ({parts}; early stopping not counted)"

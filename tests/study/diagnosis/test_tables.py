@@ -16,7 +16,7 @@ from study.cluster.join import Node, NodeFault, versions
 from study.cluster.node_report import NodeReport, ReportedNode
 from study.cluster.resources import this_machine
 from study.diagnosis import forecast
-from study.diagnosis.estimate import Eta, Speeds
+from study.diagnosis.estimate import Speeds
 from study.diagnosis.measure import Measured
 from study.diagnosis.tables import check_table, eta_line, node_table, shm_note, speed_table
 from study.preflight.checks import run_checks
@@ -94,7 +94,8 @@ def test_speeds_eta_and_checks() -> None:
     assert "frozen network │ 4 │ 200" in text
     unknown = drawn(speed_table(make_settings(data="photos", mode=("finetune",)), Measured(), {}))
     assert "finetune │ │ not measured │ not known" in unknown
-    assert eta_line(Eta(10, 0, 20, 600, 3600)) == (
+    stages = {"start": 10, "decoding": 0, "features": 20, "search": 600, "confirming": 3600}
+    assert eta_line(stages) == (
         "ETA of this study: 1:10:30 (start 0:00:10, decoding 0:00:00, features 0:00:20, "
         "search 0:10:00, confirming 1:00:00; early stopping not counted)"
     )
