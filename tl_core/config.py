@@ -25,7 +25,7 @@ BatchNorm = Literal["frozen", "train"]
 Schedule = Literal["cosine", "constant"]
 AuxTarget = Literal["standardized", "raw"]
 ClassWeights = Literal["none", "balanced"]
-"""How much each class counts in training; see `tl_core.objectives.class_weights`."""
+"""How much each class counts in training; see `tl_core.objectives.losses`."""
 BUILT_IN = ("demo", "oxford-pet")
 """Names of data sets that are no files of the user's; `./demo` is a folder."""
 Resize = Literal["squash", "crop", "pad"]
@@ -74,22 +74,17 @@ Metric = Literal[
     "val_brightness_mae",
     "val_brightness_r2",
 ]
-DIRECTIONS: dict[Metric, Literal["min", "max"]] = {
-    "val_log_loss": "min",
-    "val_loss": "min",
-    "val_accuracy": "max",
-    "val_balanced_accuracy": "max",
-    "val_macro_f1": "max",
-    "val_auroc": "max",
-    "val_brightness_mae": "min",
-    "val_brightness_r2": "max",
-}
-"""The metrics that a study can choose trials by, and which direction is better."""
 
 
 def direction(score: str) -> Literal["min", "max"]:
     """Which direction of a score is better, also of an auxiliary task of the user's."""
     return "min" if score.endswith(("_mae", "_loss")) else "max"
+
+
+DIRECTIONS: dict[Metric, Literal["min", "max"]] = {
+    each: direction(each) for each in get_args(Metric)
+}
+"""The metrics that a study can choose trials by, and which direction is better."""
 
 
 def earlier_recipe(mode: Mode) -> dict[str, Any]:

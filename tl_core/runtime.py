@@ -1,17 +1,22 @@
-"""How torch and the C library use this machine's threads and memory."""
+"""How torch and the C library use this machine: threads, memory, and what torch compiles."""
 
 import ctypes
 import getpass
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from tl_core.cgroups import OWN, Cgroups
+from tl_core.errors import Fault, InputError
 
 # glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 _MAX_MMAP_THRESHOLD = 32 * 2**20
+_FOLDERS = {"TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton"}
+"""Variables of the environment that name the folders, and what these are called here."""
 
 
 def keep_freed_memory() -> None:
@@ -75,3 +80,23 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def use_private_cache(cache: Path) -> None:
+    """Have the compiler use a folder below `cache` that no other user can read or write.
+
+    It runs and unpickles what it finds there. Its own choice is a folder of everybody's `/tmp`,
+    with a name that anybody can take first. A folder that the environment names is used as it is.
+
+    Raises:
+        InputError: the folder is another user's, or none.
+    """
+    folder = cache / f"compiled-{os.getuid()}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    state = folder.lstat()
+    if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.getuid():
+        why = f"{folder} must be a folder of user {os.getuid()}, as its files are run; remove it"
+        raise InputError([Fault("--compile", f"keeps what it makes in --cache: {why}")])
+    folder.chmod(0o700)
+    for variable, name in _FOLDERS.items():
+        os.environ.setdefault(variable, str(folder / name))

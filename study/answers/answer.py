@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 
-from study.analysis.comparisons import Comparisons, MultiTask, multi_tasks
+from study.analysis.comparisons import Comparisons, multi_tasks
 from study.analysis.estimates import Cell, Confirmed, by_cell, summarize
 from study.analysis.images.recall import Recall, recalls
 from study.analysis.study_data import StudyData, of_classification
@@ -107,7 +107,8 @@ def _confirmed(
 ) -> tuple[str, str, str]:
     confirmed = compared.confirmed
     best = next(s for s in summarize(confirmed) if s.cell == winner)
-    tried, arms = _modes(records), _arms(settings, confirmed)
+    tried = _modes(records)
+    arms = multi_tasks(confirmed, of_classification(settings.metric), settings.task)
     missing = unconfirmed_cells(settings, records, confirmed)
     where = f"{subject}, among the confirmed results" if missing else subject
     return (
@@ -131,10 +132,6 @@ def _unconfirmed(
             settings.aux_weight, first.config.aux_weight, _modes(records), settings.task
         ),
     )
-
-
-def _arms(settings: Settings, confirmed: Sequence[Confirmed]) -> list[MultiTask]:
-    return multi_tasks(confirmed, of_classification(settings.metric), settings.task)
 
 
 def _modes(records: Iterable[TrialRecord]) -> list[Mode]:

@@ -35,10 +35,9 @@ def imbalance(
     if not is_imbalanced(sizes):
         return None
     least, most = min(sizes), max(sizes)
-    found = _on_validation(best) if isinstance(best, TrialRecord) else _on_test(best)
     text = (
         f"The classes are imbalanced, with {least:,} to {pluralize(most, 'image')} each, so an "
-        f"accuracy says little of the small ones: {found}."
+        f"accuracy says little of the small ones: {_accuracies(best)}."
     )
     if weakest:
         interval = f"({100 * weakest.low:.0f} to {100 * weakest.high:.0f} %)"
@@ -46,39 +45,23 @@ def imbalance(
             f" Of class {weakest.name!r} it recognises {100 * weakest.mean:.0f} % {interval}, of "
             f"{pluralize(weakest.images, 'test image')}."
         )
-    means = _means(settings)
+    means = []
+    if settings.class_weights != "balanced":
+        means.append("--class-weights balanced makes all classes count alike in training")
+    if settings.metric != "val_balanced_accuracy":
+        means.append("--metric val_balanced_accuracy chooses the best trials by balanced accuracy")
     return f"{text} {enumerate_words(means)}." if means else text
 
 
-def _on_test(best: CellSummary) -> str:
-    accuracy, balanced = (
-        best.scores.get(name) for name in ("test_accuracy", "test_balanced_accuracy")
-    )
-    assert accuracy
-    text = f"the winner's test accuracy is {percent(accuracy)}, its balanced accuracy"
-    if balanced is None:  # Of an earlier version.
-        return f"{text} was not measured"
-    return f"{text}, the mean recall of the classes, {percent(balanced)}"
-
-
-def _on_validation(best: TrialRecord) -> str:
-    accuracy, balanced = best.value("val_accuracy"), best.history[-1].val_balanced_accuracy
-    assert accuracy is not None
-    text = "the best trial's validation accuracy (no interval) is "
-    text += f"{100 * accuracy:.1f} %, its balanced accuracy"
-    if balanced is None:
-        return f"{text} was not measured"
-    return f"{text}, the mean recall of the classes, {100 * balanced:.1f} %"
-
-
-def _means(settings: Settings) -> list[str]:
-    weighted = "--class-weights balanced makes all classes count alike in training"
-    chosen = "--metric val_balanced_accuracy chooses the best trials by balanced accuracy"
-    return [
-        text
-        for text, done in (
-            (weighted, settings.class_weights == "balanced"),
-            (chosen, settings.metric == "val_balanced_accuracy"),
-        )
-        if not done
-    ]
+def _accuracies(best: CellSummary | TrialRecord) -> str:
+    """The accuracy with balanced accuracy beside it, which earlier versions did not measure."""
+    if isinstance(best, TrialRecord):
+        whose = "the best trial's validation accuracy (no interval)"
+        values = (best.value("val_accuracy"), best.history[-1].val_balanced_accuracy)
+        accuracy, balanced = (None if x is None else f"{100 * x:.1f} %" for x in values)
+    else:
+        whose = "the winner's test accuracy"
+        estimates = (best.scores.get(f"test_{name}") for name in ("accuracy", "balanced_accuracy"))
+        accuracy, balanced = (None if e is None else percent(e) for e in estimates)
+    mean = f", the mean recall of the classes, {balanced}" if balanced else " was not measured"
+    return f"{whose} is {accuracy}, its balanced accuracy{mean}"

@@ -64,11 +64,12 @@ def label_gain(mode: Mode, confirmed: Sequence[Confirmed]) -> str:
     if least is most:
         return one_ratio(mode, most.train_ratio)
     gain = difference(by_cell(confirmed), most.cell, least.cell, "test_accuracy")
-    crossed = [c for c in crossovers(confirmed) if mode in (c.before, c.after)]
+    # That no mode overtakes another is no news.
+    seen = [c for c in crossovers(confirmed) if c.status == "seen"]
     return " ".join((
         f"{_gain(gain)}: {MODE_WORDS[mode]} goes from {_at(least)} of the images to {_at(most)}.",
         *_saving(mode, labels_saved(confirmed)),
-        *_crossing(crossed),
+        *(_overtaking(c) for c in seen if mode in (c.before, c.after)),
     ))  # fmt: skip
 
 
@@ -160,11 +161,6 @@ def _saving(mode: Mode, saved: list[LabelsSaved]) -> list[str]:
         return [f"{capitalize(few)} is better than {many} by {points(d.estimate)}."]
     within = f"within {pluralize(round(100 * saved[0].margin), 'point')}"
     return [f"{capitalize(few)} matches {many} {within}, at a difference of {points(d.estimate)}."]
-
-
-def _crossing(crossed: list[Crossover]) -> list[str]:
-    """Name the modes that overtake others; that none does is no news."""
-    return [_overtaking(c) for c in crossed if c.status == "seen"]
 
 
 def _overtaking(c: Crossover) -> str:

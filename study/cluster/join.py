@@ -101,8 +101,12 @@ def head_fault(address: str) -> str | None:
     `ray.init` would try for minutes. Ray's own command asks, in a process of its own, as Ray prints
     lines to the terminal meanwhile. A Ray without the command leaves it to `ray.init`.
     """
-    if address != "auto" and (error := _connection_error(address)):
-        return f"no Ray answers there: {error.strerror or error}"
+    if address != "auto":
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), _ANSWER_S).close()
+        except OSError as error:
+            return f"no Ray answers there: {error.strerror or error}"
     if os.environ.get("RAY_AUTH_MODE") == "token" and (why := _token_fault()):
         return f"{why}: {_TOKEN}"
     where = () if address == "auto" else ("--address", address)
@@ -119,15 +123,6 @@ def head_fault(address: str) -> str | None:
     except subprocess.TimeoutExpired:
         return NO_HEAD
     return _head_fault(address, done.returncode, done.stderr)
-
-
-def _connection_error(address: str) -> OSError | None:
-    host, _, port = address.rpartition(":")
-    try:
-        socket.create_connection((host, int(port)), _ANSWER_S).close()
-    except OSError as error:
-        return error
-    return None
 
 
 def _token_fault() -> str | None:

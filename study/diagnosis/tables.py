@@ -43,15 +43,14 @@ def node_table(setup: Setup) -> Table:
             table.add_row(node.address, str(node.cpus), why, *[""] * 4)
             continue
         free = f"{decimal(report.cache_free)} free"
+        can = "can't" if report.cache_fault else "can"
         needed = "there" if setup.settings.weights == "default" else "none to fetch"
         table.add_row(
             node.address,
             str(node.cpus),
             "\n".join(_gpus(seen, report)) or "none",
             _versions(report),
-            Text(f"can't be written, {free}", _BAD)
-            if report.cache_fault
-            else f"can be written, {free}",
+            Text(f"{can} be written, {free}", _BAD if report.cache_fault else ""),
             _storage(setup, seen),
             Text("unavailable", _BAD) if report.weights_fault else needed,
         )

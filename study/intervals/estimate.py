@@ -1,14 +1,20 @@
-"""A mean over seeds, with its interval on new photos and its interval on these test images."""
+"""A mean over seeds, with its interval on new photos and its interval on these test images.
+
+And Wilson's interval of a share.
+"""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from statistics import fmean, stdev
+from statistics import NormalDist, fmean, stdev
 from typing import Literal
 
 import numpy as np
 
-from study.intervals.two_way import Floats, TInterval
+from study.intervals.two_way import CONFIDENCE, Floats, TInterval
+
+Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+"""Quantile of the normal distribution."""
 
 
 @dataclass(frozen=True)
@@ -118,3 +124,15 @@ def _clipped(
     """Ends that are possible, and that hold the mean."""
     low, high = (float(end) for end in ends)
     return min(max(low, lowest), mean), max(min(high, highest), mean)
+
+
+def wilson(share: float, n: float) -> tuple[float, float]:
+    """Return Wilson's 95 % interval of a share of `n`, neither of which need be whole.
+
+    Source: Wilson, Journal of the American Statistical Association 22, 1927; Brown, Cai and
+    DasGupta, Statistical Science 16, 2001.
+    """
+    middle = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z / (1 + Z**2 / n) * math.sqrt(share * (1 - share) / n + (Z / (2 * n)) ** 2)
+    # It holds the share, also where rounding would leave a share of 0 or 1 outside.
+    return min(share, max(0.0, middle - half)), max(share, min(1.0, middle + half))

@@ -92,24 +92,10 @@ class Space:
 
 
 _SHARED = {
-    "backbone",
-    "weights",
-    "precision",
-    "augment",
-    "image_size",
-    "resize",
-    "epochs",
-    "min_steps",
-    "aux",
-    "aux_target",
-    "class_weights",
-    "schedule",
-    "weight_decay",
-    "layer_decay",
-    "batch_size",
-    "seed",
-    "split_seed",
-}
+    "backbone", "weights", "precision", "augment", "image_size", "resize", "epochs",
+    "min_steps", "aux", "aux_target", "class_weights", "schedule", "weight_decay",
+    "layer_decay", "batch_size", "seed", "split_seed",
+}  # fmt: skip
 
 
 def single_config(settings: Settings) -> TrialConfig:

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 from torch._inductor.runtime.cache_dir_utils import cache_dir
 
-from tl_core.compiler import use_private_cache
 from tl_core.errors import InputError
+from tl_core.runtime import use_private_cache
 
 
 @pytest.fixture(autouse=True)

@@ -94,14 +94,6 @@ def _merging(features: Iterable[nn.Module], tail: list[nn.Module]) -> Parts:
     return _chain([stem], [first, *pairs], tail)
 
 
-def _convnext(n: Any) -> Parts:
-    return _merging(n.features, [n.avgpool, n.classifier])
-
-
-def _swin(n: Any) -> Parts:
-    return _merging(n.features, [n.norm, n.permute, n.avgpool, n.flatten, n.head])
-
-
 def _vgg(n: Any) -> Parts:
     groups: Parts = [[]]
     for layer in n.features:
@@ -116,10 +108,6 @@ def _densenet(n: Any) -> Parts:
     stem, blocks = layers[:4], layers[4:]
     pairs = [blocks[i : i + 2] for i in range(0, len(blocks), 2)]  # The last has no transition.
     return _chain(stem, pairs, [norm, nn.ReLU(), *_pooled(n.classifier)])
-
-
-def _regnet(n: Any) -> Parts:
-    return _chain([n.stem], n.trunk_output, [n.avgpool, nn.Flatten(), n.fc])
 
 
 def _shufflenet(n: Any) -> Parts:
@@ -148,14 +136,6 @@ def _timm_vit(n: Any) -> Parts:
     return _chain(stem, n.blocks, [n.norm, pool, n.fc_norm, n.head_drop, n.head])
 
 
-def _timm_convnext(n: Any) -> Parts:
-    return _chain([n.stem], n.stages, [n.norm_pre, n.head])
-
-
-def _timm_regnet(n: Any) -> Parts:
-    return _chain([n.stem], [n.s1, n.s2, n.s3, n.s4], [n.final_conv, n.head])
-
-
 def _timm_mobilenetv3(n: Any) -> Parts:
     *blocks, last = n.blocks
     # In most the last group is the head convolution, which torchvision has apart.
@@ -178,22 +158,26 @@ def _layers(modules: Iterable[nn.Module]) -> Parts:
 ARTICLE = "torch Sequential"
 CUTS: dict[str, Callable[[Any], Parts]] = {
     ARTICLE: _layers,
-    "torchvision ConvNeXt": _convnext,
+    "torchvision ConvNeXt": lambda n: _merging(n.features, [n.avgpool, n.classifier]),
     "torchvision DenseNet": _densenet,
     "torchvision EfficientNet": _efficientnet,
     "torchvision MNASNet": _mnasnet,
     "torchvision MobileNetV2": _mobilenet,
     "torchvision MobileNetV3": _mobilenet,
-    "torchvision RegNet": _regnet,
+    "torchvision RegNet": lambda n: _chain(
+        [n.stem], n.trunk_output, [n.avgpool, nn.Flatten(), n.fc]
+    ),
     "torchvision ResNet": _resnet,
     "torchvision ShuffleNetV2": _shufflenet,
-    "torchvision SwinTransformer": _swin,
+    "torchvision SwinTransformer": lambda n: _merging(
+        n.features, [n.norm, n.permute, n.avgpool, n.flatten, n.head]
+    ),
     "torchvision VGG": _vgg,
     "torchvision VisionTransformer": _vit,
-    "timm ConvNeXt": _timm_convnext,
+    "timm ConvNeXt": lambda n: _chain([n.stem], n.stages, [n.norm_pre, n.head]),
     "timm EfficientNet": _timm_efficientnet,
     "timm MobileNetV3": _timm_mobilenetv3,
-    "timm RegNet": _timm_regnet,
+    "timm RegNet": lambda n: _chain([n.stem], [n.s1, n.s2, n.s3, n.s4], [n.final_conv, n.head]),
     "timm ResNet": _timm_resnet,
     "timm VisionTransformer": _timm_vit,
 }

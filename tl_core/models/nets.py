@@ -2,7 +2,8 @@
 
 import itertools
 import re
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,7 +12,6 @@ from torch import nn
 from torchvision import models
 
 from tl_core.config import ARTICLE_WIDTHS
-from tl_core.models.prefixes import SeveralNetworksError, find_prefix
 from tl_core.models.weights import BackboneError, Entries, WeightsFile
 
 Triple = tuple[float, float, float]
@@ -28,6 +28,8 @@ _OLD_NAMES = (
     (re.compile(r"(encoder_layer_\d+\.mlp)\.linear_1\."), r"\1.0."),
     (re.compile(r"(encoder_layer_\d+\.mlp)\.linear_2\."), r"\1.3."),
 )
+_TRIED = 3
+"""Prefixes of names in a checkpoint that are tried: the most frequent."""
 
 
 @dataclass(frozen=True)
@@ -199,3 +201,40 @@ def _new_name(name: str) -> str:
 def _format(kind: str, names: list[str]) -> str:
     shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
     return f"{len(names)} {kind} ({shown})"
+
+
+class SeveralNetworksError(Exception):
+    """More than one prefix gives the whole network."""
+
+
+def find_prefix(
+    needed: Collection[str], names: Collection[str], present: Callable[[str], str]
+) -> str:
+    """Return the prefix below which a checkpoint has all needed names; empty if there is none.
+
+    Args:
+        needed: names that the network has.
+        names: names in the checkpoint.
+        present: gives the present name of an entry, whose name may be one of an older version.
+
+    Raises:
+        SeveralNetworksError: there are several such prefixes; the message has two.
+    """
+
+    def is_whole(prefix: str) -> bool:
+        return {*needed} <= {present(name) for name in below(prefix, names)}
+
+    if is_whole(""):
+        return ""
+    shared = Counter(
+        name.removesuffix(end) for name in names for end in needed if name.endswith(f".{end}")
+    )
+    whole = [prefix for prefix, _ in shared.most_common(_TRIED) if is_whole(prefix)]
+    if len(whole) > 1:
+        raise SeveralNetworksError(" and ".join(sorted(whole)[:2]))
+    return whole[0] if whole else ""
+
+
+def below(prefix: str, names: Collection[str]) -> Iterator[str]:
+    """Yield the names that begin with a prefix, without it."""
+    return (name.removeprefix(prefix) for name in names if name.startswith(prefix))

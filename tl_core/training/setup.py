@@ -19,7 +19,7 @@ from tl_core.inputs.features import load_features
 from tl_core.inputs.unlabelled import Unlabelled, aux_table
 from tl_core.models.backbones import Backbone, library_versions, load_backbone
 from tl_core.models.heads import Heads
-from tl_core.objectives.class_weights import balanced
+from tl_core.objectives.losses import balanced_weights
 from tl_core.objectives.targets import TargetScale
 
 
@@ -112,7 +112,7 @@ class Setup:
             return None
         labels, n_classes = self.inputs.images.labels, len(self.inputs.images.classes)
         trains = [self.split(seed).train for seed in seeds]
-        each = [balanced(torch.from_numpy(labels[train]), n_classes) for train in trains]
+        each = [balanced_weights(torch.from_numpy(labels[train]), n_classes) for train in trains]
         return torch.stack(each).to(self.inputs.device)
 
     def scale(self, seeds: Sequence[int]) -> TargetScale:

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from tl_core.compiler import use_private_cache
 from tl_core.config import FROZEN, EpochMetrics, Report, TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.data.splits import Split
@@ -30,6 +29,7 @@ from tl_core.models.heads import TwoHeadedNet
 from tl_core.objectives.outputs import Outputs
 from tl_core.objectives.targets import TargetScale
 from tl_core.objectives.weighting import make_weighting
+from tl_core.runtime import use_private_cache
 from tl_core.text import pluralize
 from tl_core.training.checkpoints import EVERY_S, Checkpoint, CheckpointStore
 from tl_core.training.fit import fit, score_test

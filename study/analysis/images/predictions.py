@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from study.analysis.images.calibration import BINS, bins_of
-from study.intervals.wilson import wilson
+from study.intervals.estimate import wilson
 from tl_core.text import natural_key, printable
 
 

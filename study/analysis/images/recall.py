@@ -8,9 +8,9 @@ import numpy as np
 from scipy import special
 
 from study.analysis.estimates import Confirmed
+from study.intervals.estimate import wilson
 from study.intervals.grouped import grouped_with_pseudo, number_groups
 from study.intervals.two_way import CONFIDENCE, SHARE_PSEUDO, Floats, two_way
-from study.intervals.wilson import wilson
 from tl_core.text import natural_key, printable
 
 

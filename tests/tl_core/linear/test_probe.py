@@ -14,8 +14,7 @@ from tl_core.linear.newton import TOLERANCE
 from tl_core.linear.probe import Probe, solve_probe
 from tl_core.linear.subset import penalty_grid
 from tl_core.models.heads import Heads, HeadStack, probabilities
-from tl_core.objectives.class_weights import balanced
-from tl_core.objectives.losses import classification_loss
+from tl_core.objectives.losses import balanced_weights, classification_loss
 
 
 @pytest.mark.parametrize(("n_classes", "n", "width"), SHAPES)
@@ -39,7 +38,7 @@ def test_balanced_weights_are_those_of_scikit_learn(n_classes: int, n: int, widt
     features, labels = draw(n_classes, width)
     labels[1:15:2] = 0  # Of the first class there are more.
     train = TRAIN[:n]
-    weights = balanced(labels[train], n_classes)
+    weights = balanced_weights(labels[train], n_classes)
     light = torch.zeros(N)
     found = solve_probe(features, labels, light, [train], VAL, n_classes, weights[None])
     x, l2 = scaled(features, train)[0].numpy(), found.l2[0, 0].item()
@@ -56,7 +55,7 @@ def test_balanced_weights_are_those_of_scikit_learn(n_classes: int, n: int, widt
 @pytest.mark.parametrize("n_classes", [2, 5])
 def test_weights_of_one_change_nothing(n_classes: int) -> None:
     features, labels = draw(n_classes, 12)
-    weights = balanced(labels[TRAIN], n_classes)
+    weights = balanced_weights(labels[TRAIN], n_classes)
     assert weights.tolist() == [1.0] * n_classes
     found = solve_probe(features, labels, torch.zeros(N), [TRAIN], VAL, n_classes, weights[None])
     plain = solve_probe(features, labels, torch.zeros(N), [TRAIN], VAL, n_classes)

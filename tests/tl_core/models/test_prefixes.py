@@ -2,7 +2,7 @@
 
 import pytest
 
-from tl_core.models.prefixes import SeveralNetworksError, find_prefix
+from tl_core.models.nets import SeveralNetworksError, find_prefix
 
 OWN = ("conv.weight", "conv.bias", "1.weight")
 

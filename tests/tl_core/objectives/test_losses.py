@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tl_core.objectives.class_weights import balanced
 from tl_core.objectives.losses import (
     Targets,
     auxiliary_loss,
+    balanced_weights,
     classification_loss,
     two_task_gradient,
     two_task_loss,
@@ -64,11 +64,11 @@ def test_weights_multiply_the_classification_alone_and_the_sum_is_divided_by_the
 def test_batches_add_up_to_the_loss_of_the_subset_whatever_they_lack(classes: list[int]) -> None:
     labels = torch.tensor(sorted(classes))  # Some batches have one class alone.
     logits = torch.randn(len(labels), 3, generator=torch.Generator().manual_seed(0)).double()
-    weights = balanced(labels, 3).double()[labels]
+    weights = balanced_weights(labels, 3).double()[labels]
     cuts = [torch.split(t, 4) for t in (logits, labels, weights)]
     parts = [classification_loss(*some) * len(some[0]) for some in zip(*cuts, strict=True)]
     # Over the whole subset the weights add up to N, so torch's mean is the same.
-    whole = F.cross_entropy(logits, labels, weight=balanced(labels, 3).double())
+    whole = F.cross_entropy(logits, labels, weight=balanced_weights(labels, 3).double())
     assert torch.stack(parts).sum().item() / len(labels) == pytest.approx(whole.item())
 
 

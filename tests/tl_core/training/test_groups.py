@@ -11,7 +11,7 @@ from tests.support.core.trials import CPU, Trials
 from tl_core.config import Mode
 from tl_core.data.splitting.rules import SplitRules
 from tl_core.inputs.batches import epoch_order, stacked_order
-from tl_core.objectives.class_weights import balanced as balanced_weights
+from tl_core.objectives.losses import balanced_weights
 from tl_core.training.setup import Inputs, Setup
 from tl_core.training.sweep import run_sweep
 

@@ -8,7 +8,7 @@ import pytest
 
 from study.analysis.images.recall import recalls
 from study.analysis.tables import recall_table
-from study.intervals.wilson import wilson
+from study.intervals.estimate import wilson
 from tests.support.studies.builders import make_confirmed
 from tests.support.studies.image_tables import seen, with_images
 from tests.support.studies.simulated_hits import Photos
