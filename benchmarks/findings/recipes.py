@@ -5,19 +5,14 @@ on validation, for seed 0, is then trained on the other seeds. The file is writt
 and trials in it are not run again. About three hours on two cores.
 """
 
-import argparse
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, product
-from pathlib import Path
 
-from benchmarks.findings.__main__ import measure
+from benchmarks.findings.measure import exit_code, make_parser, measure
 from benchmarks.findings.runs import Finished, Group, Planned, read
-from study.config.validate import resolve
-from study.signals import interruptible
 from tl_core.config import MODES, Mode, TrialConfig, earlier_recipe
-from tl_core.errors import InputError
 
 LADDER = (3e-7, 1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3)
 """Learning rates, half a decade apart."""
@@ -115,36 +110,23 @@ def _cell(f: Finished) -> tuple[Group, float, int]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run what the file lacks; return the exit code: 0, 2 (bad input) or 130 (interrupted)."""
-    parser = argparse.ArgumentParser(
-        "python -m benchmarks.findings.recipes", description=__doc__, allow_abbrev=False
-    )
-    parser.add_argument("--data", required=True, help="a folder of class sub-folders, or demo")
-    parser.add_argument("--out", type=Path, required=True, help="JSON file to start or resume")
-    parser.add_argument("--backbone", default="efficientnet_lite0", help="as in study/run.py")
-    parser.add_argument("--image-size", type=int, default=128, help="pixels")
+    """Run what the file lacks; return the exit code."""
+    parser = make_parser("benchmarks.findings.recipes", __doc__)
     parser.add_argument("--train-ratio", type=float, nargs="+", default=RATIOS, help="some of them")
     parser.add_argument("--mode", nargs="+", default=MODES, choices=MODES, help="some of them")
-    parser.add_argument("--processes", type=int, default=2, help="trials at once, a thread each")
-    parser.add_argument("--cache", type=Path, default=resolve({})[0].cache, help="as in study/run")
     args = parser.parse_args(argv)
     grid = Grid(args.backbone, args.image_size, args.train_ratio, args.mode)
     known = Grid(args.backbone, args.image_size, RATIOS).all()
-    run = (args.data, args.cache, args.out, args.processes)
-    try:
-        with interruptible():
-            trials = grid.first()
-            while trials:
-                measure(trials, *run, known)
-                trials = grid.further(read(args.out))
-            measure(grid.repeats(read(args.out)), *run, known)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command resumes", file=sys.stderr)
-        return 130
-    return 0
+    given = (args.data, args.cache, args.out, args.processes)
+
+    def run() -> None:
+        trials = grid.first()
+        while trials:
+            measure(trials, *given, known)
+            trials = grid.further(read(args.out))
+        measure(grid.repeats(read(args.out)), *given, known)
+
+    return exit_code(run)
 
 
 if __name__ == "__main__":
