@@ -45,11 +45,6 @@ HeadRatio = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
 LayerDecay = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 ImageSize = Annotated[int, Field(ge=16, le=1024)]
 
-ARTICLE_WIDTHS = {"mlp": (1024, 512, 128, 32, 8, 3), "shared_mlp": (1024, 256)}
-"""The article's fully connected nets: the width of each layer below the heads."""
-ARTICLE_SIZE = 128
-"""Side of the article's images, pixels."""
-
 
 def _weight_or_word(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
     # pydantic reports one fault for each member of a union; this is one for all.
@@ -85,24 +80,6 @@ DIRECTIONS: dict[Metric, Literal["min", "max"]] = {
     each: direction(each) for each in get_args(Metric)
 }
 """The metrics that a study can choose trials by, and which direction is better."""
-
-
-def earlier_recipe(mode: Mode) -> dict[str, Any]:
-    """Return what a configuration without a recipe was trained with: the article's recipe.
-
-    Ledgers of version 0.1 have such configurations.
-    """
-    batchnorm = "frozen" if mode in FROZEN else "train"
-    return {"batchnorm": batchnorm, "head_lr_ratio": 1.0, **ARTICLE_RECIPE}
-
-
-ARTICLE_RECIPE: dict[str, Any] = {
-    "min_steps": 0,
-    "schedule": "constant",
-    "weight_decay": 0.0,
-    "aux_target": "raw",
-}
-"""Plain Adam for `epochs` passes; networks that learn also update their BatchNorm statistics."""
 
 
 class TrialConfig(BaseModel):
@@ -224,11 +201,6 @@ def default_recipe(mode: str) -> dict[str, Any]:
         "unfreeze": 1 if mode == "partial" else None,
         "epochs": 1 if mode == "probe" else 10,
     }
-
-
-def default_image_size(backbone: str) -> int:
-    """Side of the images that a backbone gets unless the user gives one, pixels."""
-    return ARTICLE_SIZE if backbone in ARTICLE_WIDTHS else 224
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from rich.console import Console
 
 from benchmarks.common import environment
 from study.records.trial_record import read_config
-from tl_core.config import ARTICLE_SIZE, TrialConfig, earlier_recipe
+from tl_core.article import ARTICLE_SIZE, earlier_recipe
+from tl_core.config import TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.device import find_device
 from tl_core.objectives.losses import log_losses

@@ -13,7 +13,8 @@ import torch
 
 from benchmarks.common import write_entry
 from benchmarks.speed.harness import Log
-from tl_core.config import Mode, Precision, TrialConfig, earlier_recipe
+from tl_core.article import earlier_recipe
+from tl_core.config import Mode, Precision, TrialConfig
 from tl_core.data import demo
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.sources import folder_source

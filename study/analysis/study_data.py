@@ -79,22 +79,19 @@ class StudyData:
         return {n: score_images(o, targets, named, task) for n, o in kept.items() if o}
 
     @cached_property
-    def _choices(self) -> Choices:
+    def choices(self) -> Choices:
+        """What the records choose."""
         return Choices(self.settings, self.records)
 
     @cached_property
     def ranking(self) -> list[Cell]:
         """The confirmed cells, the winner first; empty if nothing is confirmed."""
-        return self._choices.ranking
-
-    def mean_on_fresh_seeds(self, cell: Cell) -> float:
-        """The mean of the study's metric, on validation, over a cell's confirming trials."""
-        return self._choices.mean_on_fresh_seeds(cell)
+        return self.choices.ranking
 
     @property
     def winner(self) -> TrialRecord | None:
         """The trial with the winner's numbers: on its first fresh seed, or in the search."""
-        return self._choices.winning
+        return self.choices.winning
 
     @cached_property
     def model(self) -> Path | None:

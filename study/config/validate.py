@@ -10,15 +10,9 @@ from pydantic_core import ErrorDetails
 from study.config.defaults import DEFAULTS, layers_of
 from study.config.settings import FACTORS, Settings, flag, spelled
 from study.config.uris import without_credentials
+from tl_core.article import earlier_recipe
 from tl_core.aux_task import NAME, NO_NAME
-from tl_core.config import (
-    ARTICLE_RECIPE,
-    BUILT_IN,
-    FROZEN,
-    MODES,
-    VIEWS_NOT_CACHED,
-    Mode,
-)
+from tl_core.config import BUILT_IN, FROZEN, MODES, VIEWS_NOT_CACHED, Mode
 from tl_core.errors import Fault, InputError
 from tl_core.text import pluralize
 
@@ -178,7 +172,7 @@ def settings_of(study: Mapping[str, Any]) -> Settings:
     """Return the settings of a study.json; those of earlier versions lack newer settings."""
     stored = dict(study["settings"])
     if "min_steps" not in stored:  # Version 0.1: the article's recipe.
-        stored |= ARTICLE_RECIPE | {"batchnorm": "train", "head_lr_ratio": 1.0}
+        stored |= earlier_recipe("finetune")
         stored["augment"] = "flip" if stored.pop("hflip") else "none"
     newer = (
         *("address", "storage", "resize", "unfreeze", "layer_decay", "class_weights"),

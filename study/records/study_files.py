@@ -71,10 +71,6 @@ class Results:
             self._hashes[ratio, seed] = self._split(ratio, seed).hashes(self._images.ids)
         return self._hashes[ratio, seed]
 
-    def _balance(self) -> list[str]:
-        s, images = self._settings, self._images
-        return balance_note(images.labels, images.rules, s.train_ratio, s.split_seed, s.seed)
-
     def _split(self, ratio: float, seed: int) -> Split:
         return self._images.split(ratio, self._settings.split_seed, seed)
 
@@ -118,6 +114,8 @@ class Results:
     def _inputs(self) -> dict[str, Any]:
         """What it takes to run the study again."""
         settings, images = self._settings, self._images
+        seeds = settings.split_seed, settings.seed
+        balance = balance_note(images.labels, images.rules, settings.train_ratio, *seeds)
         counts = np.bincount(images.labels, minlength=len(images.classes)).tolist()
         splits: dict[str, str] = {}
         for ratio in settings.train_ratio:
@@ -139,7 +137,7 @@ class Results:
                 "largest_ratio": images.rules.largest_ratio,
                 "groups_by": images.rules.by or None,
                 "aux": images.aux.about(),
-                "notes": [*images.notes, *self._balance()],
+                "notes": [*images.notes, *balance],
             },
             "splits": splits,
             "versions": {"python": platform.python_version()} | {n: version(n) for n in _VERSIONS},

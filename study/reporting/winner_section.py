@@ -81,7 +81,7 @@ def _on_fresh_seeds(data: StudyData) -> str:
     cell = data.winning_cell
     if cell is None:
         return ""
-    mean = data.mean_on_fresh_seeds(cell.cell)
+    mean = data.choices.mean_on_fresh_seeds(cell.cell)
     return (
         f". Over {pluralize(len(cell.seeds), 'fresh seed')}, mean {data.settings.metric} "
         f"{mean:.4f}, the best of all cells, and test accuracy "
