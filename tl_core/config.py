@@ -60,15 +60,9 @@ AuxWeight = Annotated[
 ]
 
 Metric = Literal[
-    "val_log_loss",
-    "val_loss",
-    "val_accuracy",
-    "val_balanced_accuracy",
-    "val_macro_f1",
-    "val_auroc",
-    "val_brightness_mae",
-    "val_brightness_r2",
-]
+    "val_log_loss", "val_loss", "val_accuracy", "val_balanced_accuracy", "val_macro_f1",
+    "val_auroc", "val_brightness_mae", "val_brightness_r2",
+]  # fmt: skip
 
 
 def direction(score: str) -> Literal["min", "max"]:
@@ -252,8 +246,7 @@ class EpochMetrics:
         """Return what `plain` gave; names that are no field's are the auxiliary task's."""
         names = {each.name for each in fields(cls)}
         own = {name: value for name, value in values.items() if name in names}
-        aux = {name: value for name, value in values.items() if name not in names}
-        return cls(**own, aux=aux)
+        return cls(**own, aux={name: values[name] for name in values if name not in names})
 
 
 Report = Callable[[EpochMetrics], None]

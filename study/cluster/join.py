@@ -160,15 +160,11 @@ def nodes() -> list[Node]:
     here = ray.get_runtime_context().get_node_id()
     up = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     up.sort(key=lambda node: (node["NodeID"] != here, node["NodeManagerAddress"]))
-    return [
-        Node(
-            node["NodeID"],
-            node["NodeManagerAddress"],
-            int(node["Resources"].get("CPU", 0)),
-            int(node["Resources"].get("GPU", 0)),
-        )
-        for node in up
-    ]
+    found = []
+    for node in up:
+        cpus, gpus = (int(node["Resources"].get(kind, 0)) for kind in ("CPU", "GPU"))
+        found.append(Node(node["NodeID"], node["NodeManagerAddress"], cpus, gpus))
+    return found
 
 
 def versions() -> Versions:
