@@ -14,7 +14,7 @@ from tl_core.data.decode import decoding_threads, open_picture, to_picture, to_s
 from tl_core.data.reading.kinds import describe_failure
 from tl_core.device import upload
 from tl_core.errors import InputError
-from tl_core.inference.model_card import CLASS, ModelInfo
+from tl_core.inference.model_card import CLASS, ModelInfo, is_taught
 from tl_core.inputs.batches import ShrinkingBatches, eval_batch, normalizer
 from tl_core.models.heads import TwoHeadedNet, choose, probabilities
 
@@ -53,17 +53,18 @@ class Model:
     @property
     def notes(self) -> tuple[str, ...]:
         """What users of the predictions must know: which head has not learned."""
-        notes, task = (
-            {CLASS: "trained with aux_weight 1, so its classes are guesses"},
-            self.about.aux,
-        )
-        if task.kind != "none":
-            skill = "R2" if task.kind == "regression" else "skill"
-            notes[task.name] = (
-                f"trained with aux_weight 0, or has not learned {task.shown} ({skill} on "
-                "validation is not above 0), so it predicts none"
-            )
+        notes = {CLASS: "trained with aux_weight 1, so its classes are guesses"}
+        if (task := self.about.aux).kind != "none":
+            notes[task.name] = f"{self._why_no_auxiliary()}, so it predicts none"
         return tuple(note for head, note in notes.items() if head not in self.about.learned)
+
+    def _why_no_auxiliary(self) -> str:
+        """The reason for which `tl_core.inference.winner` has left the auxiliary head out."""
+        task = self.about.aux
+        if not is_taught(self.about.config):
+            return f"not trained to predict {task.shown} (aux_weight 0)"
+        skill = "R2" if task.kind == "regression" else "skill"
+        return f"no better than a constant at predicting {task.shown} ({skill} on validation <= 0)"
 
     def predict(self, pictures: Iterable[Picture]) -> list[Prediction]:
         """Predict every picture; each is decoded as the training images were.

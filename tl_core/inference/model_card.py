@@ -82,7 +82,15 @@ class ModelInfo(BaseModel):
     is noise. An auxiliary task has learned if its skill on validation is above 0
     (`AuxTask.scores`)."""
     config: dict[str, Any]
-    """The trial's configuration, for readers; nothing is computed from it."""
+    """The trial's configuration, for readers; no prediction depends on it."""
+
+
+def is_taught(config: dict[str, Any]) -> bool:
+    """Whether a trial of this configuration teaches its auxiliary head.
+
+    At weight 0 no step does, but the heads of some modes are solved before the first step.
+    """
+    return config.get("aux_weight") != 0 or config.get("mode") in ("probe", "partial", "lp_ft")
 
 
 class ModelCard(ModelInfo):

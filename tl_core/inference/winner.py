@@ -17,11 +17,11 @@ from tl_core.data.datasets import ImageSet
 from tl_core.data.given.aux_labels import AuxLabels
 from tl_core.files import replace_file
 from tl_core.inference.model import Model
-from tl_core.inference.model_card import CLASS, ModelInfo
+from tl_core.inference.model_card import CLASS, ModelInfo, is_taught
 from tl_core.inference.serialization import save_model
 from tl_core.models.heads import choose, probabilities
 from tl_core.objectives.outputs import Outputs
-from tl_core.training.setup import needs_features, needs_pretrained
+from tl_core.training.setup import needs_pretrained
 from tl_core.training.train import TrialResult
 
 _PREDICTIONS, _ERRORS = "predictions.csv", "mistakes"
@@ -75,9 +75,8 @@ def trained_model(result: TrialResult, config: TrialConfig, images: ImageSet) ->
 
 def _learned(result: TrialResult, config: TrialConfig, task: AuxTask) -> tuple[str, ...]:
     """The heads that are worth asking: the auxiliary one must beat a constant on validation."""
-    starts_solved = needs_features(config.mode) and config.mode != "freeze"
     heads = {CLASS: config.aux_weight != 1}
-    if task.kind != "none" and (config.aux_weight != 0 or starts_solved):
+    if task.kind != "none" and is_taught(config.model_dump()):
         heads[task.name] = result.history[-1].aux[f"val_{task.scores[1]}"] > 0
     return tuple(head for head, learned in heads.items() if learned)
 

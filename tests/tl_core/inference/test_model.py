@@ -80,22 +80,27 @@ def test_more_classes_have_a_probability_each() -> None:
     assert said.probabilities == pytest.approx((0.25, 0.5, 0.25))
 
 
+UNTAUGHT = "not trained to predict brightness (aux_weight 0), so it predicts none"
+WORSE = (
+    "no better than a constant at predicting brightness (R2 on validation <= 0), so it predicts "
+    "none"
+)
+
+
 @pytest.mark.parametrize(
-    ("learned", "notes"),
+    ("learned", "config", "notes"),
     [
-        (("class", "brightness"), []),
-        (
-            ("class",),
-            [
-                "trained with aux_weight 0, or has not learned brightness (R2 on validation is not "
-                "above 0), so it predicts none"
-            ],
-        ),
-        (("brightness",), ["trained with aux_weight 1, so its classes are guesses"]),
+        (("class", "brightness"), {}, []),
+        (("class",), {"aux_weight": 0.0}, [UNTAUGHT]),
+        (("class",), {"aux_weight": 0.3}, [WORSE]),
+        (("class",), {"aux_weight": 0.0, "mode": "probe"}, [WORSE]),
+        (("brightness",), {}, ["trained with aux_weight 1, so its classes are guesses"]),
     ],
 )
-def test_notes_of_a_head_that_never_learned(learned: tuple[str, ...], notes: list[str]) -> None:
-    model = make_model(learned=learned)
+def test_notes_of_a_head_that_never_learned(
+    learned: tuple[str, ...], config: dict[str, Any], notes: list[str]
+) -> None:
+    model = make_model(learned=learned, config=config)
     assert list(model.notes) == notes
     (said,) = model.predict([Image.new("RGB", (20, 30), "red")])
     assert (said.auxiliary is None) == ("brightness" not in learned)

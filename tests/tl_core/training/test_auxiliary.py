@@ -165,6 +165,6 @@ def test_a_model_says_the_class_of_its_task(trials: Trials, tmp_path: Path, n: i
     assert set(table["predicted_coat"]) == {""}
     (note,) = load_model(tmp_path).notes
     assert note == (
-        "trained with aux_weight 0, or has not learned coat (skill on validation is not above 0), "
-        "so it predicts none"
+        "no better than a constant at predicting coat (skill on validation <= 0), so it predicts "
+        "none"
     )
