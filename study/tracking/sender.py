@@ -225,8 +225,8 @@ def close_sender(sender: Sender, folder: Path, console: Console, interrupted: bo
             status.update(f"waiting for MLflow: {rest} left (Ctrl-C leaves them for later)")
 
         why = sender.close(show, _INTERRUPTED_S if interrupted else math.inf)
-    if why:
-        n = events_left(folder)
+    # A sender may end late, or die, after it has sent the last event.
+    if why and (n := events_left(folder)):
         left = f"{pluralize(n, 'event is', 'events are')} not in MLflow yet ({why})"
         what = "it" if n == 1 else "them"
         console.print(f"warning: {left}; {sync_command(folder)} sends {what}", style="yellow")

@@ -156,6 +156,12 @@ def test_unsent_events_are_printed_with_the_command_that_sends_them(
     assert (sender.within_s, printed(console)) == (within_s, text)
 
 
+def test_a_sender_that_ends_late_after_the_last_event_is_no_fault(console: Console) -> None:
+    SyncState("http://host", (FOLDER / LEDGER).stat().st_size, {}).save(FOLDER)
+    close_sender(LeavingSender("it took more than 8 s"), FOLDER, console, interrupted=True)
+    assert printed(console) == ""
+
+
 @pytest.mark.parametrize("debug", [False, True])
 def test_link(debug: bool, console: Console) -> None:
     SyncState("http://host", 5, {"study": "the-run"}).save(FOLDER)
