@@ -49,6 +49,11 @@ def check_limits(setup: Setup) -> Iterator[Fault]:
             return
     if s.mode != ("scratch",):
         makers = setup.gpus or min(setup.resources.cpus, s.jobs or setup.resources.cpus)
+        if setup.network and not setup.gpus:
+            # Not above: it imports torch, which quick checks do without.
+            from study.preflight.memory import extractors
+
+            makers = extractors(setup.network.network, makers)
         for fault in limit_faults(makers, by_jobs=learns):
             setup.notes += (f"if workers make features or sweeps: {fault}",)
 

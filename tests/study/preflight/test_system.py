@@ -10,7 +10,7 @@ import pytest
 
 from study.cluster.resources import Resources
 from study.errors import refuse_windows
-from study.preflight import system
+from study.preflight import memory, system
 from study.preflight.setup import Setup
 from study.preflight.system import check_limits, limit_faults, ray_folder_faults
 from tests.support.studies.asking import ask, faults_of
@@ -18,6 +18,7 @@ from tests.support.studies.builders import make_settings
 from tests.support.study_fixtures import Patch
 from tl_core.cgroups import Cgroups
 from tl_core.errors import InputError
+from tl_core.models.backbones import Backbone, load_backbone
 
 WAY_OUT = "name a short path on a disk of this machine, such as RAY_TMPDIR=/var/tmp"
 
@@ -122,11 +123,14 @@ def test_a_container_with_too_few_processes(tmp_path: Path, monkeypatch: Patch) 
     assert [*limit_faults(1)] == []
 
 
-def limits_of(processes: int, patch: Patch, **given: Any) -> tuple[list[str], list[str]]:
+def limits_of(
+    processes: int, patch: Patch, network: Backbone | None = None, **given: Any
+) -> tuple[list[str], list[str]]:
     """Faults and notes of a study on 64 cores, where so many processes are allowed."""
     Limits(patch, processes, processes, resource.RLIMIT_NPROC)
     cores = Resources(64, 0, 64, False, {"cpu": "fp32"})
-    setup = Setup(make_settings(data="photos", train_ratio=(0.3,), **given), resources=cores)
+    settings = make_settings(data="photos", train_ratio=(0.3,), **given)
+    setup = Setup(settings, resources=cores, network=network)
     return [*map(str, check_limits(setup))], [*setup.notes]
 
 
@@ -155,6 +159,17 @@ def test_workers_that_may_not_be_needed_are_a_note(monkeypatch: Patch) -> None:
     both = {"mode": ("freeze", "finetune"), "trials": 4}
     fewer = "fewer workers (--jobs) need fewer; "
     assert limits_of(2269, monkeypatch, **both) == ([], [whole + fewer + way_out])
+
+
+def test_workers_that_the_memory_does_not_hold_are_not_counted(monkeypatch: Patch) -> None:
+    # Two make features: 100 + 250 + 2 * 30 = 410.
+    monkeypatch.setattr(memory, "free_memory", lambda: int(2.9e9))
+    network = load_backbone("shared_mlp", "none", 32)
+    frozen = {"mode": ("freeze",), "trials": 4}
+    assert limits_of(410, monkeypatch, network, **frozen)[1] == []
+    assert "409 processes and threads are allowed, 410 are needed" in str(
+        limits_of(409, monkeypatch, network, **frozen)
+    )
 
 
 def test_windows_is_refused_at_once() -> None:
