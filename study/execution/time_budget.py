@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from study.cluster.capacity import Capacity
 from study.config.settings import Settings
@@ -64,6 +65,8 @@ class TimeBudget:
     clock: Callable[[], float] = time.monotonic
     left_out: Counter[tuple[Kind, Cell]] = field(default_factory=Counter)
     """Trials that did not fit."""
+    late_s: float = math.inf
+    """Seconds after `end` at which the shortest of these was expected to be confirmed."""
     given_up: set[tuple[Kind, TrialConfig]] = field(default_factory=set)
     """Those of them that follow the search."""
 
@@ -95,9 +98,11 @@ class TimeBudget:
         for smaller, lacks in self._smaller(cell, started):
             search.append(self._cell(smaller, lacks, records))
             numbers[smaller] += lacks
-        if fits := self._fits([search, *self._after_search(numbers, records)]):
-            return fits
+        late_s = self._late_s([search, *self._after_search(numbers, records)])
+        if late_s <= 0:
+            return True
         self.left_out["search", cell] += 1
+        self.late_s = min(self.late_s, late_s)
         return False
 
     def admitted(self, stage: Sequence[Planned], records: Sequence[TrialRecord]) -> list[Planned]:
@@ -144,6 +149,9 @@ class TimeBudget:
                 names = dict.fromkeys(f"{cell.mode} at {cell.train_ratio:g}" for cell, _ in cells)
                 n = pluralize(sum(n for _, n in cells), "trial")
                 yield f"left out, as --max-time does not suffice: {n} {what} ({', '.join(names)})"
+        if searched and self.late_s < math.inf:
+            late = timedelta(seconds=math.ceil(self.late_s))
+            yield f"with its confirmation, the shortest of them would have ended {late} too late"
 
     def _scale(self, config: TrialConfig, records: Iterable[TrialRecord]) -> float | None:
         """How many times as long as with `UNIT` the nearest trial has taken; None without one."""
@@ -237,9 +245,13 @@ class TimeBudget:
         return TrialGroup(config, self.seconds(config, records, tests), number, own)
 
     def _fits(self, stages: Iterable[Sequence[TrialGroup]]) -> bool:
+        return self._late_s(stages) <= 0
+
+    def _late_s(self, stages: Iterable[Sequence[TrialGroup]]) -> float:
+        """How long after the end stages would take; 0 or less if they fit."""
         at_once = self.capacity.most_at_once(self.settings.trials)
         needed = sum(stage_s(stage, self.capacity, at_once) for stage in stages)
-        return self.clock() + _MARGIN * needed <= self.end
+        return self.clock() + _MARGIN * needed - self.end
 
 
 def make_time_budget(prepared: Prepared, context: TrialContext) -> TimeBudget:

@@ -109,6 +109,9 @@ def test_what_was_left_out_is_told(tmp_path: Path) -> None:
         f"{why}: 3 trials of the search (finetune at 0.4)",
         f"{why}: 2 trials that confirm (finetune at 0.4)",
     ]
+    study.budget.late_s = 60.2
+    late = "with its confirmation, the shortest of them would have ended 0:01:01 too late"
+    assert [*study.budget.describe()][-1] == late
 
 
 def record(status: Any = "done", epochs: int = 2, wall_s: float = 0.0, **given: Any) -> TrialRecord:
@@ -152,6 +155,7 @@ def test_before_the_first_trial_a_measured_step_decides(tmp_path: Path) -> None:
     study.budget.speeds = Speeds(forward=3.0, train=1.0, sweep=1e9, probe=1e9)
     assert study.trials.queue.next() == [], "none would end"
     assert study.budget.left_out.total() == 8
+    assert 0 < study.budget.late_s < math.inf
 
 
 def test_a_stage_keeps_the_winner_and_the_cells_that_fit(tmp_path: Path) -> None:
