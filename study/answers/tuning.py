@@ -96,15 +96,17 @@ def at_an_end(settings: Settings, best: Mapping[Cell, float | None]) -> str | No
     }
     if not ends:
         return None
-    # One --lr is for all modes.
-    lows = [low for low, _ in ranges.values()]
-    highs = [high for _, high in ranges.values()]
+    modes = [mode for mode in ranges if any(cell.mode == mode for cell, _ in ends)]
+    # One --lr is for all modes, and the others need no wider range.
+    alone = f"--mode {' '.join(modes)} " if len(modes) < len(ranges) else ""
+    lows = [ranges[mode][0] for mode in modes]
+    highs = [ranges[mode][1] for mode in modes]
     lows += [low / 10 for place, (low, _) in ends.values() if place < NEAR]
     highs += [high * 10 for place, (_, high) in ends.values() if place > 1 - NEAR]
     named = [f"{_words(cell)} ({lr:.2g})" for cell, lr in ends]
     return (
         f"The best learning rate lies at an end of its range for {enumerate_words(named)}; "
-        f"--lr {min(lows):g} {max(highs):g} widens it."
+        f"{alone}--lr {min(lows):g} {max(highs):g} widens it."
     )
 
 

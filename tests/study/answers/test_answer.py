@@ -293,5 +293,5 @@ def test_a_best_learning_rate_at_an_end_of_its_range_is_told() -> None:
     *_, last = answers(search(), trials)
     assert last == (
         "The best learning rate lies at an end of its range for fine-tuning with 10 % (0.0098) and "
-        "fine-tuning with 40 % (0.0098); --lr 1e-05 0.1 widens it."
+        "fine-tuning with 40 % (0.0098); --mode finetune --lr 1e-05 0.1 widens it."
     )

@@ -76,15 +76,16 @@ def test_sentence(mode: list[str], records: list[TrialRecord], n_seeds: int, sen
 
 @pytest.mark.parametrize(("given", "mode", "lr", "found"), [
     # finetune: 1e-5 to 1e-2, three decades, of which 0.3 are near an end.
-    ({}, "finetune", 1e-5, "fine-tuning with 10 % (1e-05); --lr 1e-06 0.1 widens it."),
-    ({}, "finetune", 1.9e-5, "--lr 1e-06 0.1 widens"),
+    ({}, "finetune", 1e-5, "10 % (1e-05); --mode finetune --lr 1e-06 0.01 widens it."),
+    ({}, "finetune", 1.9e-5, "--mode finetune --lr 1e-06 0.01 widens"),
     ({}, "finetune", 2.1e-5, None),
     ({}, "finetune", 4.9e-3, None),
-    ({}, "finetune", 5.1e-3, "fine-tuning with 10 % (0.0051); --lr 1e-05 0.1 widens it."),
-    # freeze: up to 0.1; the one flag keeps what the other mode has.
-    ({}, "freeze", 0.09, "freezing with 10 % (0.09); --lr 1e-05 1 widens it."),
+    ({}, "finetune", 5.1e-3, "10 % (0.0051); --mode finetune --lr 1e-05 0.1 widens it."),
+    # freeze: up to 0.1; the other mode needs no wider range.
+    ({}, "freeze", 0.09, "freezing with 10 % (0.09); --mode freeze --lr 0.0001 1 widens it."),
     ({}, "probe", None, None),
-    ({"lr": ["1e-4", "1e-2"]}, "finetune", 9e-3, "--lr 0.0001 0.1 widens"),
+    ({"lr": ["1e-4", "1e-2"]}, "finetune", 9e-3, "--mode finetune --lr 0.0001 0.1 widens"),
+    ({"mode": ["finetune"]}, "finetune", 9e-3, "(0.009); --lr 1e-05 0.1 widens it."),
     ({"lr": ["1e-4", "1e-3", "1e-2"]}, "finetune", 1e-2, None),
     ({"lr": ["1e-3"]}, "finetune", 1e-3, None),
 ])  # fmt: skip
