@@ -8,29 +8,47 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from study import run
-from tests.conftest import SIDE, TINY, draw_folder
-from tests.support.studies.command_lines import SINGLE, Words, command_lines, effort, outcome, tries
+from study.config.settings import Settings, flag
+from tests.conftest import SIDE, TINY
+from tests.support.studies.command_lines import (
+    GOOD,
+    ODD_FLAGS,
+    PHOTOS,
+    SINGLE,
+    SWITCHES,
+    Words,
+    command_lines,
+    draw_photos,
+    effort,
+    outcome,
+    tries,
+)
 
 ANY = st.one_of(command_lines(odd=2), command_lines(odd=0, good=SINGLE))
 
 
 @pytest.fixture(scope="module")
-def before(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path) -> Words:
-    """What each command line begins with: one small trial. What comes later on it holds."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `PHOTOS`."""
     root = tmp_path_factory.mktemp("fuzz")
-    photos = draw_folder(root / "photos", ("cat", "dog"))
+    draw_photos(root)
+    return root
+
+
+@pytest.fixture
+def before(folder: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch) -> Words:
+    """What each command line begins with: one small trial. What comes later on it holds."""
+    monkeypatch.chdir(folder)
     net = ("--backbone", TINY, "--weights", str(tiny_weights), "--image-size", str(SIDE))
-    small = (
-        "--epochs",
-        "1",
-        "--min-steps",
-        "0",
-        "--data",
-        str(photos),
-        "--cache",
-        str(root / "cache"),
-    )
+    small = ("--epochs", "1", "--min-steps", "0", "--data", PHOTOS, "--cache", "cache")
     return (*net, *small, "--debug")
+
+
+def test_every_flag_is_tried() -> None:
+    """Apart from those that take minutes, look for a cluster, or are set by the tests."""
+    flags = {flag(name) for name in Settings.model_fields}
+    left_out = {"--compile", "--address", "--min-steps", "--debug"}
+    assert flags - {*GOOD, *SWITCHES, *ODD_FLAGS} == left_out
 
 
 def test_checks_find_the_faults_of_every_command_line(

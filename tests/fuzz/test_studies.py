@@ -19,8 +19,16 @@ from hypothesis import strategies as st
 from study import predict, report, run, sync
 from study.records.ledger import ENDINGS, StudyState, read_state
 from study.tracking.sync_state import events_left
-from tests.conftest import SIDE, TINY, draw_folder
-from tests.support.studies.command_lines import Words, command_lines, effort, outcome, tries
+from tests.conftest import SIDE, TINY
+from tests.support.studies.command_lines import (
+    PHOTOS,
+    Words,
+    command_lines,
+    draw_photos,
+    effort,
+    outcome,
+    tries,
+)
 
 pytestmark = pytest.mark.fuzz
 _MANY = 5
@@ -60,7 +68,6 @@ class Place:
     root: Path
     before: Words
     """What each command line begins with; what comes later on it holds."""
-    photos: Path
     tally: Counter[str] = field(default_factory=Counter)
 
     def study(self, words: Words) -> Path | None:
@@ -98,7 +105,7 @@ class Place:
 
     def _words(self, what: str, folder: Path, number: int) -> Words:
         if what == "predict.py":
-            return str(folder), str(sorted(self.photos.glob("*/*"))[number])
+            return str(folder), str(sorted(Path(PHOTOS).glob("*/*"))[number])
         if what == "--extend":
             return what, str(folder), "--trials", "1"
         target = f"{folder}/{number}" if what == "--replay" else str(folder)
@@ -165,13 +172,13 @@ def shared_ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def place(tmp_path: Path, tiny_weights: Path, uri: str, monkeypatch: pytest.MonkeyPatch) -> Place:
-    photos = draw_folder(tmp_path / "photos", ("cat", "dog"))
     root = tmp_path / "root"  # Some command lines say `--out ../x`.
     (root / "here").mkdir(parents=True)
     monkeypatch.chdir(root / "here")
+    draw_photos(Path())
     net = ("--backbone", TINY, "--weights", str(tiny_weights), "--image-size", str(SIDE))
     kept = ("--tracking-uri", uri, "--cache", str(tmp_path / "kept"))
-    return Place(root, (*net, *kept, "--data", str(photos), "--confirm-seeds", "1"), photos)
+    return Place(root, (*net, *kept, "--data", PHOTOS, "--confirm-seeds", "1"))
 
 
 @pytest.mark.timeout(60 * tries(_MANY))
