@@ -136,13 +136,13 @@ def limits_of(
 
 def test_the_workers_that_a_study_starts_are_counted(monkeypatch: Patch) -> None:
     # Four trials: three networks at once. 100 + 250 + 3 * 30 = 440.
-    few = {"mode": ("scratch",), "trials": 4}
+    few: dict[str, Any] = {"mode": ("scratch",), "trials": 4}
     assert limits_of(440, monkeypatch, **few) == ([], [])
     (fault,), notes = limits_of(439, monkeypatch, **few)
     assert fault.startswith("ulimit -u: 439 processes and threads are allowed, 440 are needed with")
     assert notes == []
     # A hundred: a quarter of them, 100 + 250 + 25 * 30 = 1100; --jobs asks fewer.
-    many = {"mode": ("scratch",), "trials": 100}
+    many: dict[str, Any] = {"mode": ("scratch",), "trials": 100}
     assert limits_of(1100, monkeypatch, **many)[0] == []
     assert len(limits_of(1099, monkeypatch, **many)[0]) == 1
     assert limits_of(440, monkeypatch, jobs=3, **many)[0] == []
@@ -152,11 +152,11 @@ def test_workers_that_may_not_be_needed_are_a_note(monkeypatch: Patch) -> None:
     # 64 that make features: 100 + 250 + 64 * 30 = 2270.
     whole = "ulimit -u: 2269 processes and threads are allowed, 2270 are needed"
     whole = f"if workers make features or sweeps: {whole} with those that you run; "
-    frozen = {"mode": ("freeze",), "trials": 4}
+    frozen: dict[str, Any] = {"mode": ("freeze",), "trials": 4}
     assert limits_of(2270, monkeypatch, **frozen) == ([], [])
     way_out = "ulimit -Hu 2270 allows them"
     assert limits_of(2269, monkeypatch, **frozen) == ([], [whole + way_out])
-    both = {"mode": ("freeze", "finetune"), "trials": 4}
+    both: dict[str, Any] = {"mode": ("freeze", "finetune"), "trials": 4}
     fewer = "fewer workers (--jobs) need fewer; "
     assert limits_of(2269, monkeypatch, **both) == ([], [whole + fewer + way_out])
 
@@ -165,7 +165,7 @@ def test_workers_that_the_memory_does_not_hold_are_not_counted(monkeypatch: Patc
     # Two make features: 100 + 250 + 2 * 30 = 410.
     monkeypatch.setattr(memory, "free_memory", lambda: int(2.9e9))
     network = load_backbone("shared_mlp", "none", 32)
-    frozen = {"mode": ("freeze",), "trials": 4}
+    frozen: dict[str, Any] = {"mode": ("freeze",), "trials": 4}
     assert limits_of(410, monkeypatch, network, **frozen)[1] == []
     assert "409 processes and threads are allowed, 410 are needed" in str(
         limits_of(409, monkeypatch, network, **frozen)
