@@ -245,6 +245,12 @@ def best_precision(device: torch.device) -> Precision:
     return "fp16" if capability >= _TENSOR_CORES else "fp32"
 
 
+def emulates(asked: Precision, best: Precision, on_gpu: bool) -> bool:
+    """Whether hardware whose best number format is `best` computes in another one slowly."""
+    # A GPU with bfloat16 has float16; a CPU's kernels are for bfloat16 alone.
+    return asked not in ("fp32", best) and not (asked == "fp16" and best == "bf16" and on_gpu)
+
+
 def set_deterministic(on: bool) -> None:
     """Have GPUs compute the same bits every time from now on, in this process.
 

@@ -11,7 +11,7 @@ import torch
 from study.cluster.ray_environment import LOGICAL
 from study.config.settings import Settings
 from tl_core.config import Precision
-from tl_core.device import CPU, best_precision, gpu_names, gpus_here
+from tl_core.device import CPU, best_precision, emulates, gpu_names, gpus_here
 from tl_core.errors import Fault, InputError
 from tl_core.runtime import usable_cpus, use_private_cache
 from tl_core.text import pluralize
@@ -153,9 +153,3 @@ def precision_notes(settings: Settings, best: Precision, on_gpu: bool) -> list[s
     if asked == "auto" or not emulates(asked, best, on_gpu):
         return []
     return [f"this hardware emulates {asked}, which takes many times as long as {best}"]
-
-
-def emulates(asked: Precision, best: Precision, on_gpu: bool) -> bool:
-    """Whether hardware whose best number format is `best` computes in another one slowly."""
-    # A GPU with bfloat16 has float16; a CPU's kernels are for bfloat16 alone.
-    return asked not in ("fp32", best) and not (asked == "fp16" and best == "bf16" and on_gpu)

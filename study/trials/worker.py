@@ -17,7 +17,6 @@ import torch
 from ray import tune
 
 from study.cluster.join import own_gpu, settle_worker
-from study.cluster.resources import emulates
 from study.errors import NodeError
 from study.search.confirmation import Planned
 from study.search.queue import is_frozen
@@ -29,6 +28,7 @@ from study.trials.trial_context import TrialContext, shape_of
 from tl_core.config import EpochMetrics, Metric, Precision
 from tl_core.device import (
     best_precision,
+    emulates,
     find_device,
     is_gpu,
     is_in_use,

@@ -9,6 +9,8 @@ import safetensors.torch
 import torch
 
 from tl_core.aux_task import BRIGHTNESS
+from tl_core.config import Precision
+from tl_core.device import best_precision, emulates, is_gpu
 from tl_core.errors import InputError
 from tl_core.files import replace_file, user_path
 from tl_core.inference.model import Model
@@ -57,7 +59,8 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> Model:
 
     Args:
         path: the folder, or either of the two files.
-        device: where it computes.
+        device: where it computes. In float32 if it would emulate the precision of the training,
+            which takes several times as long: outputs then differ by the rounding of bf16 or fp16.
 
     Raises:
         InputError: a file is missing, damaged or does not match the card; the card has another
@@ -73,7 +76,7 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> Model:
         raise InputError([f"{problem}; {_compare_versions(card)}"]) from error
     with torch.random.fork_rng(devices=[]):
         heads = Heads(card.n_features, len(card.classes), card.aux)
-    net = TwoHeadedNet(network, heads, card.precision)
+    net = TwoHeadedNet(network, heads, _precision(card.precision, torch.device(device)))
     try:
         net.load_state_dict(read_entries(weights_path), strict=True)
     except RuntimeError as error:
@@ -82,6 +85,11 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> Model:
         raise InputError([f"{problem}; {_compare_versions(card)}"]) from error
     net.to(device).to(memory_format=torch.channels_last).eval()
     return Model(net, card)
+
+
+def _precision(asked: Precision, device: torch.device) -> Precision:
+    slow = emulates(asked, best_precision(device), is_gpu(device))
+    return "fp32" if slow else asked
 
 
 def _compare_versions(card: ModelCard) -> str:

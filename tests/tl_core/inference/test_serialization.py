@@ -11,6 +11,7 @@ from tests.support.models import SIDE, make_model
 from tl_core.config import Resize
 from tl_core.errors import InputError
 from tl_core.files import replace_file
+from tl_core.inference import serialization
 from tl_core.inference.model import Model
 from tl_core.inference.model_card import CARD, RESIZE_SENTENCES, WEIGHTS
 from tl_core.inference.serialization import load_model, save_model
@@ -125,6 +126,16 @@ def test_cards_that_do_not_fit(folder: Path, changes: dict[str, Any], pattern: s
     (folder / CARD).write_text(json.dumps(card | changes))
     with pytest.raises(InputError, match=pattern):
         load_model(folder)
+
+
+@pytest.mark.parametrize(("best", "used"), [("fp32", "fp32"), ("bf16", "bf16")])
+def test_a_number_format_that_the_hardware_lacks_is_not_emulated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, best: str, used: str
+) -> None:
+    monkeypatch.setattr(serialization, "best_precision", lambda device: best)
+    save_model(tmp_path, make_model(precision="bf16"))
+    model = load_model(tmp_path)
+    assert (model.net.precision, model.about.precision) == (used, "bf16")
 
 
 def test_what_is_not_a_whole_model_is_refused(folder: Path) -> None:
