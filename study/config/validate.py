@@ -209,3 +209,8 @@ def command_of(settings: Settings) -> str:
         else:
             words += [flag(name), *map(str, value if isinstance(value, tuple) else (value,))]
     return shlex.join(words)
+
+
+def out_words(settings: Settings) -> list[str]:
+    """The `--out` of a command that belongs to a study, so that it looks in the same place."""
+    return [] if settings.out == DEFAULTS["out"] else ["--out", str(settings.out)]

@@ -14,7 +14,7 @@ from study.analysis.study_data import StudyData, read_study_data
 from study.answers.answer import answer_of
 from study.answers.recommendation import recommendation, resolution
 from study.cluster.ray_environment import set_ray_environment
-from study.config.defaults import DEFAULTS
+from study.config.validate import out_words
 from study.errors import NodeError, print_faults
 from study.execution.progress import StudyDisplay, describe
 from study.preflight.prepare import Prepared
@@ -125,10 +125,8 @@ def _ray(prepared: Prepared) -> Iterator[Callable[[], object]]:
 
 def how_to_resume(prepared: Prepared, status: str = "interrupted") -> str:
     """How to go on with a study that was stopped; `status` says by what."""
-    place = (
-        [] if prepared.settings.out == DEFAULTS["out"] else ["--out", str(prepared.settings.out)]
-    )
-    words = ["python", "study/run.py", "--resume", str(prepared.settings.name), *place]
+    words = ["python", "study/run.py", "--resume", str(prepared.settings.name)]
+    words += out_words(prepared.settings)
     return f"{status}; go on with: {shlex.join(words)}"
 
 
@@ -248,8 +246,11 @@ def _cells(records: list[TrialRecord], metric: Metric) -> Table:
 
 
 def _chance_warning(prepared: Prepared, records: list[TrialRecord]) -> str | None:
-    """Warn if even the best frozen trial is near chance; a bad learning rate is no reason."""
+    """Warn if even the frozen trial of the best accuracy is near chance, whatever the metric is.
+
+    So a bad learning rate is no reason.
+    """
     best = best_of([r for r in records if r.config.mode in FROZEN], "val_accuracy")
     if best and (warning := chance_warning(best.config, prepared.images, best.history[-1])):
-        return f"trial {best.trial}, the best frozen one: {warning}"
+        return f"trial {best.trial}, of the frozen ones the most accurate: {warning}"
     return None

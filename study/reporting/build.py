@@ -1,7 +1,9 @@
 """The report of a study and its tables, made from the files in its folder."""
 
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from study.analysis.extrapolation import TIMES, extrapolate
 from study.analysis.study_data import StudyData
@@ -11,7 +13,8 @@ from study.answers.imbalance import is_imbalanced
 from study.answers.recommendation import recommendation, resolution
 from study.answers.tuning import few_steps, hardly_tuned
 from study.config.defaults import DEFAULTS, TRIALS_PER_CELL
-from study.config.validate import command_of
+from study.config.settings import Settings
+from study.config.validate import command_of, out_words
 from study.records.ledger import OUT_OF_TIME
 from study.records.study_folder import CONFIRM, DIFFERENCES, FIGURES, PAGE, RECALL
 from study.reporting.factor_section import aux_weight_parts, importance_parts, learning_rate_parts
@@ -142,26 +145,26 @@ def next_steps(data: StudyData) -> Iterator[NextStep]:
     if more_labels and not more_labels.flat:
         gain = 100 * more_labels.gains[TIMES[0]].mean
         text = f"Twice the labels, for about {gain:+.1f} points: add photos to the folder, and run"
-        yield NextStep(
-            f"{text} a new study:", command_of(settings.model_copy(update={"name": None}))
-        )
+        yield NextStep(f"{text} a new study:", _new(settings))
     if few := hardly_tuned(settings, data.records):
         more = TRIALS_PER_CELL * len(few) - sum(few.values())
-        extend = f"python study/run.py --extend {settings.name} --trials {more}"
+        words = ["python", "study/run.py", "--extend", str(settings.name), "--trials", str(more)]
+        extend = shlex.join([*words, *out_words(settings)])
         yield NextStep("More trials for cells that are hardly tuned:", extend)
     if few_steps(data.records):
-        enough = {"min_steps": DEFAULTS["min_steps"], "name": None}
-        text = f"The same with at least {enough['min_steps']} steps for each network, as with fewer"
-        yield NextStep(
-            f"{text} it may not have converged:", command_of(settings.model_copy(update=enough))
-        )
+        enough = DEFAULTS["min_steps"]
+        text = f"The same with at least {enough} steps for each network, as with fewer"
+        yield NextStep(f"{text} it may not have converged:", _new(settings, min_steps=enough))
     if is_imbalanced(data.classes.values()) and settings.class_weights == "none":
-        alike = {"class_weights": "balanced", "metric": "val_balanced_accuracy", "name": None}
-        yield NextStep(
-            "The same with all classes counting alike:",
-            command_of(settings.model_copy(update=alike)),
-        )
+        alike = {"class_weights": "balanced", "metric": "val_balanced_accuracy"}
+        yield NextStep("The same with all classes counting alike:", _new(settings, **alike))
     other = next(name for name in _OTHER_BACKBONES if name != settings.backbone)
-    changed = settings.model_copy(update={"backbone": other, "weights": "default", "name": None})
     if settings.weights != "none":
-        yield NextStep("The same with another pretrained network:", command_of(changed))
+        changed = _new(settings, backbone=other, weights="default")
+        yield NextStep("The same with another pretrained network:", changed)
+
+
+def _new(settings: Settings, **changes: Any) -> str:
+    """The command of a study with some settings changed, whose folder lies beside this one's."""
+    command = command_of(settings.model_copy(update=changes))
+    return shlex.join([*shlex.split(command), *out_words(settings)])

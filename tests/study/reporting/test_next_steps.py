@@ -68,5 +68,7 @@ def test_more_labels_more_trials_and_another_network(
         "The same with another pretrained network:",
     ]  # fmt: skip
     assert steps[-2].command == "python study/run.py --extend mine --trials 28"
+    vars(data).update(settings=settings.model_copy(update={"out": Path("my runs")}))
+    assert all(step.command.endswith(" --out 'my runs'") for step in next_steps(data))
     assert all("--data photos" in step.command for step in (steps[0], steps[-1]) if more)
     assert "--backbone" in steps[-1].command
