@@ -122,7 +122,7 @@ def _outlook(
         why = "not every speed is known" if setup.source else f"{s.data} is not here yet"
         yield f"ETA of this study: not known, as {why}"
         return
-    groups = groups_of(s, shape, found.speeds)
+    groups = groups_of(s, shape, found.speeds, cores=capacity.cpus)
     an_hour = trials_an_hour(capacity, capacity.most_at_once(s.trials), groups)
     yield f"about {an_hour:,.0f} trials an hour"
     yield eta_line(estimate)

@@ -1,4 +1,4 @@
-"""Which frozen trials are so short that the driver makes them itself."""
+"""How much work a trial is, and which frozen ones the driver makes itself as they are so short."""
 
 from typing import NamedTuple
 
@@ -55,3 +55,17 @@ def products(config: TrialConfig, shape: Shape) -> float:
     seen = Budget.of(config, n_train).steps * batch
     once = (seen + config.epochs * round(HELD_OUT * shape.images)) * shape.features
     return float(config.seeds * once * (1 + n_logits))
+
+
+def seen_in_steps(config: TrialConfig, images: int) -> int:
+    """How many images the steps of a network see, each as often as it comes.
+
+    `images` are those that train ratios are shares of.
+    """
+    n_train = round(config.train_ratio * images)
+    budget = Budget.of(config, n_train)
+    seen = budget.passes * n_train
+    if config.aux_on == "all" and config.aux_weight != 0:
+        others = max(0, round((1 - 2 * HELD_OUT) * images) - n_train)
+        seen += budget.steps * min(config.batch_size, others)
+    return seen

@@ -15,6 +15,7 @@ from study.diagnosis.estimate import (
     TrialGroup,
     cells_of,
     eta,
+    groups_of,
     stage_s,
     trial_s,
     trials_an_hour,
@@ -153,6 +154,15 @@ def test_what_follows_the_search(given: dict[str, Any], repeats: int, trials: in
     found = eta(settings, Capacity(1, 1, 1), NOTHING, SPEEDS, SHAPE)
     assert found is not None
     assert found["confirming"] == pytest.approx(repeats * NET + trials * (NET + 0.4))
+
+
+def test_the_driver_shares_seeds_among_threads_if_no_network_learns() -> None:
+    alone = trial_s(make_config(seeds=8, **LIKE), SHAPE, SPEEDS)
+    assert alone
+    for mode, threads in ((("freeze",), 4), (("freeze", "finetune"), 1)):
+        settings = ask(mode=mode, train_ratio=(0.1,), epochs=2)
+        group, *_ = groups_of(settings, SHAPE, SPEEDS, cores=4)
+        assert group.seconds == pytest.approx(RECORD + (alone - RECORD) / threads)
 
 
 def test_without_a_speed_there_is_no_eta() -> None:
