@@ -21,6 +21,7 @@ from study.answers.phrases import (
 from study.answers.tuning import at_an_end, effort, few_steps, hardly_tuned
 from study.config.settings import Settings
 from study.records.trial_record import TrialRecord, best_of
+from study.search.confirmation import plan
 from tl_core.config import MODES, Metric, Mode
 
 
@@ -28,7 +29,8 @@ def answer_of(data: StudyData) -> tuple[str, ...]:
     """Return the sentences on a study: those of `answer`, and after three one on its classes."""
     subject, settings = f"{data.dataset} ({data.images:,} images)", data.settings
     subject += f" with {settings.backbone}"
-    found = answer(subject, settings, data.records, data.comparisons, data.ranking)
+    unfinished = settings.confirm and bool(plan(settings, data.records))
+    found = answer(subject, settings, data.records, data.comparisons, data.ranking, unfinished)
     best = data.winning_cell or best_of(data.records, settings.metric)
     uneven = imbalance(data.classes.values(), settings, best, _weakest(data)) if best else None
     whole = (*found[:3], *([uneven] if uneven else []), *found[3:])
@@ -41,6 +43,7 @@ def answer(
     records: Sequence[TrialRecord],
     compared: Comparisons,
     ranking: Sequence[Cell],
+    unfinished: bool = False,
 ) -> tuple[str, ...]:
     """Return the sentences.
 
@@ -57,13 +60,14 @@ def answer(
         compared: the test scores of those that confirm.
         ranking: the confirmed cells, the winner first, by validation. Test scores are not used: the
             best of several test scores would look better than it is.
+        unfinished: it has trials left to run after the search.
     """
     confirmed = compared.confirmed
     if ranking:
-        found = _confirmed(subject, settings, records, compared, ranking[0])
+        found = _confirmed(subject, settings, records, compared, ranking[0], unfinished)
         rates = {s.cell: s.lr for s in summarize(confirmed) if s.borrowed_from is None}
     elif first := best_of(records, settings.metric):
-        found = _unconfirmed(subject, settings, records, first)
+        found = _unconfirmed(subject, settings, records, first, unfinished)
         bests = {cell: _best_at(records, settings.metric, cell) for cell in _cells(records)}
         rates = {cell: best.config.lr for cell, best in bests.items() if best}
     else:
@@ -104,6 +108,7 @@ def _confirmed(
     records: Sequence[TrialRecord],
     compared: Comparisons,
     winner: Cell,
+    unfinished: bool,
 ) -> tuple[str, str, str]:
     confirmed = compared.confirmed
     best = next(s for s in summarize(confirmed) if s.cell == winner)
@@ -117,19 +122,27 @@ def _confirmed(
         auxiliary.auxiliary_effect(arms[0], arms[1:])
         if arms
         else auxiliary.no_auxiliary_effect(
-            settings.aux_weight, best.aux_weight, tried, settings.task
+            settings.aux_weight, best.aux_weight, tried, settings.task, unfinished
         ),
     )
 
 
 def _unconfirmed(
-    subject: str, settings: Settings, records: Sequence[TrialRecord], first: TrialRecord
+    subject: str,
+    settings: Settings,
+    records: Sequence[TrialRecord],
+    first: TrialRecord,
+    unfinished: bool,
 ) -> tuple[str, str, str]:
     return (
         _best_mode(subject, settings.metric, first, records),
         _label_gain(settings.metric, first.config.mode, records),
         auxiliary.no_auxiliary_effect(
-            settings.aux_weight, first.config.aux_weight, _modes(records), settings.task
+            settings.aux_weight,
+            first.config.aux_weight,
+            _modes(records),
+            settings.task,
+            unfinished,
         ),
     )
 

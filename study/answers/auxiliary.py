@@ -97,9 +97,17 @@ def _changed(d: Difference) -> str:
 
 
 def no_auxiliary_effect(
-    aux_weights: Sequence[AuxWeight], chosen: AuxWeight, tried: Sequence[Mode], task: AuxTask
+    aux_weights: Sequence[AuxWeight],
+    chosen: AuxWeight,
+    tried: Sequence[Mode],
+    task: AuxTask,
+    unfinished: bool = False,
 ) -> str:
-    """Say why the auxiliary task's effect is unknown; `chosen` is the best trial's weight."""
+    """Say why the auxiliary task's effect is unknown.
+
+    `chosen` is the best trial's weight; `unfinished` is whether the study has trials left to run
+    after the search, controls among them.
+    """
     if task.kind == "none":
         return "There is no auxiliary task (--aux none)."
     if {*tried} <= {*FROZEN}:
@@ -112,6 +120,8 @@ def no_auxiliary_effect(
     weight = show_weight(chosen, ".2g")
     if len(aux_weights) == 1:
         return f"{whether} was not searched: its weight was fixed at {weight}."
+    if unfinished:
+        return f"{whether} is not known yet: the study ended before the trials that compare it."
     why = (
         "and no control with weight 0 has a result" if chosen else "so there is nothing to compare"
     )

@@ -1,7 +1,5 @@
 """What to do, in a few sentences: the winner, what to expect, what is cheaper, what labels buy."""
 
-from statistics import fmean
-
 from study.analysis.comparisons import Difference
 from study.analysis.estimates import Cell, CellSummary
 from study.analysis.extrapolation import TIMES, extrapolate
@@ -20,11 +18,10 @@ from study.answers.phrases import (
 )
 from study.answers.sentences import LOG_LOSS
 from study.intervals.estimate import Estimate
+from study.search.short_sweeps import seen_in_steps
 from tl_core.config import FROZEN
+from tl_core.data.splits import HELD_OUT
 from tl_core.text import pluralize
-
-_CHEAPER = 1.5
-"""A mode that takes this many times less is called cheaper."""
 
 
 def recommendation(data: StudyData) -> str:
@@ -89,9 +86,9 @@ def _cheaper(data: StudyData, winner: Cell) -> str | None:
     found = data.comparisons.find(winner, rivals[0])
     if found is None:
         return None
-    cost = _seconds(data, winner) / max(_seconds(data, rivals[0]), 1e-9)
-    about = f"{float(f'{cost:.2g}'):,g}"  # Times vary, so two digits are enough.
-    cheaper = f", and about {about} times cheaper to train" if cost >= _CHEAPER else ""
+    cost, base = _passes(data, winner), _passes(data, rivals[0])
+    times = f"about {float(f'{cost / base:.1g}'):,g} times " if cost and base else ""
+    cheaper = f", and {times}cheaper to train"
     by_loss = data.comparisons.find(winner, rivals[0], LOG_LOSS)
     return f"{capitalize(MODE_WORDS[rivals[0].mode])} is {_lead(found, by_loss)}{cheaper}."
 
@@ -106,9 +103,21 @@ def _lead(d: Difference, by_loss: Difference | None) -> str:
     return f"{abs(100 * d.estimate.mean):.1f} points {where}"
 
 
-def _seconds(data: StudyData, cell: Cell) -> float:
-    times = [r.wall_s for r in data.records if r.kind == "confirm" and Cell.of(r.config) == cell]
-    return fmean(times) if times else 0.0
+def _passes(data: StudyData, cell: Cell) -> int | None:
+    """Images that pass through the network in one training of a cell: work, not time.
+
+    Seconds would depend on what else the machine does. A step takes three passes, there and twice
+    as much back. None if a part of the network learns, whose share of the work is not known.
+    """
+    own = (r for r in data.records if r.kind == "confirm" and Cell.of(r.config) == cell)
+    config = record.config if (record := next(own, None)) else None
+    if config is None or config.mode == "partial":
+        return None
+    n_train, n_val = (round(share * data.ratio_base) for share in (cell.train_ratio, HELD_OUT))
+    frozen = n_train + n_val if config.mode in (*FROZEN, "lp_ft") else 0
+    if config.mode in FROZEN:
+        return frozen
+    return frozen + 3 * seen_in_steps(config, data.ratio_base) + config.epochs * n_val
 
 
 def _more_labels(data: StudyData, winner: Cell) -> str | None:

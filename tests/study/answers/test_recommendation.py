@@ -1,5 +1,6 @@
 """What to do, in a few sentences."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,14 @@ NET, PROBE, FREEZE = Cell("lp_ft", 0.4), Cell("probe", 0.4), Cell("freeze", 0.4)
 
 
 def data(
-    ranking: list[Cell], confirmed: list[Confirmed], seconds: dict[Cell, float] | None = None
+    ranking: list[Cell], confirmed: list[Confirmed], trained: Sequence[Cell] = ()
 ) -> StudyData:
     records: list[Any] = []
-    for cell, wall_s in (seconds or {}).items():
-        record = make_record(mode=cell.mode, train_ratio=cell.train_ratio)
-        record.kind, record.wall_s = "confirm", wall_s
+    for cell in trained:
+        record = make_record(mode=cell.mode, train_ratio=cell.train_ratio, min_steps=0)
+        record.kind = "confirm"
         records.append(record)
-    found = StudyData(Path(), {}, records)
+    found = StudyData(Path(), {"data": {"images": 1000}}, records)
     vars(found).update(
         ranking=ranking, confirmed=confirmed, is_split=False, settings=make_settings()
     )
@@ -37,25 +38,30 @@ def hits(accuracy: float, n: int = 200, seeds: int = 3) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("rival", "seconds", "said"),
+    ("rival", "said"),
     [
-        (0.9, 4.0, "Freezing is not distinguishable from it, and about 10 times cheaper to train."),
-        (0.9, 40.0, "Freezing is not distinguishable from it."),
-        (0.5, 4.0, "Freezing is 40.0 points behind, and about 10 times cheaper to train."),
-        (1.0, 4.0, "Freezing is 10.0 points ahead, and about 10 times cheaper to train."),
+        # Features of 500 images; with them, 3 passes of 2 x 400 and twice 100 to validate.
+        (0.9, "Freezing is not distinguishable from it, and about 6 times cheaper to train."),
+        (0.5, "Freezing is 40.0 points behind, and about 6 times cheaper to train."),
+        (1.0, "Freezing is 10.0 points ahead, and about 6 times cheaper to train."),
     ],
 )
-def test_a_network_is_compared_with_the_best_frozen_mode(
-    rival: float, seconds: float, said: str
-) -> None:
+def test_a_network_is_compared_with_the_best_frozen_mode(rival: float, said: str) -> None:
     confirmed = [*seen(*NET, hits(0.9)), *seen(*FREEZE, hits(rival)), *seen(*PROBE, hits(0.7))]
-    found = recommendation(data([NET, FREEZE, PROBE], confirmed, {NET: 40.0, FREEZE: seconds}))
+    found = recommendation(data([NET, FREEZE, PROBE], confirmed, [NET, FREEZE]))
     start = (
         "Use fine-tuning after the heads (lp_ft) at learning rate 0.001, with 40 % of the images "
         "for training. Expect an accuracy of 90.0 % ("
     )
     assert found.startswith(start)
     assert found.endswith(f" on new photos. {said}")
+
+
+def test_the_share_of_a_network_that_learns_in_part_is_not_counted() -> None:
+    part = Cell("partial", 0.4)
+    confirmed = [*seen(*part, hits(0.9)), *seen(*FREEZE, hits(0.9))]
+    found = recommendation(data([part, FREEZE], confirmed, [part, FREEZE]))
+    assert found.endswith("Freezing is not distinguishable from it, and cheaper to train.")
 
 
 def test_a_frozen_winner_is_cheap_anyway_and_without_outputs_nothing_is_expected() -> None:
@@ -74,9 +80,9 @@ def test_what_accuracy_can_not_tell_log_loss_may() -> None:
         ]
 
     confirmed = [*confirm(NET, (0.2, 0.21, 0.22)), *confirm(FREEZE, (0.4, 0.41, 0.43))]
-    study = data([NET, FREEZE], confirmed, {NET: 40.0, FREEZE: 4.0})
+    study = data([NET, FREEZE], confirmed, [NET, FREEZE])
     assert recommendation(study).endswith(
-        "Freezing is not distinguishable from it by accuracy, behind by log loss, and about 10 "
+        "Freezing is not distinguishable from it by accuracy, behind by log loss, and about 6 "
         "times cheaper to train."
     )
     best = next(s for s in study.cells if s.cell == NET)
@@ -113,7 +119,7 @@ def test_groups_and_given_parts_are_named() -> None:
         for c in confirmed
         if c.images
     ]
-    study = data([NET, FREEZE], grouped, {NET: 1.0, FREEZE: 1.0})
+    study = data([NET, FREEZE], grouped, [NET, FREEZE])
     assert " Expect an accuracy of 90.0 % (" in recommendation(study)
     assert "on photos of new groups." in recommendation(study)
     found = str(resolution(study))

@@ -77,5 +77,10 @@ def test_words_and_units_come_from_the_task() -> None:
         "of the images predicts it no better than a constant (accuracy 45.0 %, 50.0 % for the most "
         "frequent class). So whether it helps can't be told."
     )
+    early = no_auxiliary_effect((0.0, 0.9), 0.3, ["finetune"], age.task, unfinished=True)
+    assert early == (
+        "Whether the auxiliary task, predicting age, helps is not known yet: the study ended "
+        "before the trials that compare it."
+    )
     none = no_auxiliary_effect((0.0,), 0.0, ["finetune"], NO_TASK)
     assert none == "There is no auxiliary task (--aux none)."
