@@ -23,6 +23,9 @@ from tl_core.config import FROZEN
 from tl_core.data.splits import HELD_OUT
 from tl_core.text import pluralize
 
+_WIDE = 0.2
+"""An accuracy whose interval is wider says little, as with few test images."""
+
 
 def recommendation(data: StudyData) -> str:
     """Return what to do; nothing if no cell is confirmed."""
@@ -75,7 +78,10 @@ def _expected(best: CellSummary) -> str:
     e = best.scores["test_accuracy"]
     if e.images is None:
         return f"Its accuracy on these test images is {percent(e)}."
-    return f"Expect an accuracy of {percent(e)} {on_new(e)}."
+    expected = f"Expect an accuracy of {percent(e)} {on_new(e)}."
+    if e.low is None or e.high is None or e.high - e.low <= _WIDE:
+        return expected
+    return f"{expected} This is a wide interval, from {seeds(e.n)} and {test_images(e)}."
 
 
 def _cheaper(data: StudyData, winner: Cell) -> str | None:

@@ -43,16 +43,19 @@ def first_line(prepared: Prepared) -> Iterator[str]:
     shape = Shape(prepared.images.ratio_base, len(prepared.images.classes), features)
     before = Before(_START_S, 0.0, _WORKERS_S, 0, 1.0, n, cores)
     estimate = eta(s, prepared.capacity, before, speeds, shape)
-    if estimate is None or speeds.train is None:
+    whole = [mode for mode in s.mode if mode not in (*FROZEN, "partial")]
+    rate, part = (speeds.train, "whole network") if whole else (speeds.partial, "last stages")
+    if estimate is None or rate is None:
         return
-    step = f"a step of {s.batch_size} images through the whole network takes one core "
-    step += f"{s.batch_size / speeds.train:.2g} s"
+    step = f"a step of {s.batch_size} images through the {part} takes one core "
+    step += f"{s.batch_size / rate:.2g} s"
     total_s = sum(estimate.values())
     about = timedelta(seconds=60 * round(total_s / 60))
     yield f"about {about} on {cores} cores, where {step}; study/doctor.py measures this closely"
     if total_s > _LONG_S:
-        ways = "--mode partial instead of finetune, fewer --train-ratio, a smaller --image-size"
-        yield f"shorter: {ways}, or a GPU"
+        ways = [f"--mode partial instead of {' '.join(whole)}"] if whole else []
+        ways += ["fewer --train-ratio"] if len(s.train_ratio) > 1 else []
+        yield f"shorter: {', '.join([*ways, 'a smaller --image-size'])}, or a GPU"
 
 
 def measure_step(prepared: Prepared) -> tuple[Speeds, int] | None:

@@ -64,6 +64,13 @@ def test_the_share_of_a_network_that_learns_in_part_is_not_counted() -> None:
     assert found.endswith("Freezing is not distinguishable from it, and cheaper to train.")
 
 
+@pytest.mark.parametrize(("images", "wide"), [(4, True), (200, False)])
+def test_a_wide_interval_is_told(images: int, wide: bool) -> None:
+    found = recommendation(data([PROBE], seen(*PROBE, hits(0.75, images))))
+    end = " This is a wide interval, from 3 seeds and 4 test images."
+    assert found.endswith(end) == wide
+
+
 def test_a_frozen_winner_is_cheap_anyway_and_without_outputs_nothing_is_expected() -> None:
     found = recommendation(data([FREEZE, NET], make_confirmed(*FREEZE, [0.9, 0.92])))
     assert found.startswith("Use freezing at learning rate 0.001, with 40 % of the images for")

@@ -14,7 +14,8 @@ from tests.support.studies.builders import make_record, make_settings
 
 
 def study(settings: Settings, records: list[TrialRecord]) -> StudyData:
-    data = StudyData(Path("mine"), {"data": {"classes": {"cat": 10, "dog": 9}}}, records)
+    about = {"status": "done", "data": {"classes": {"cat": 10, "dog": 9}}}
+    data = StudyData(Path("mine"), about, records)
     vars(data).update(settings=settings, confirmed=[], ranking=[])
     return data
 
@@ -72,3 +73,14 @@ def test_more_labels_more_trials_and_another_network(
     assert all(step.command.endswith(" --out 'my runs'") for step in next_steps(data))
     assert all("--data photos" in step.command for step in (steps[0], steps[-1]) if more)
     assert "--backbone" in steps[-1].command
+
+
+@pytest.mark.parametrize("status", ["out of time", "interrupted"])
+def test_a_study_that_was_stopped_goes_on_before_it_gets_more_trials(status: str) -> None:
+    settings = make_settings(data="photos", mode=["freeze"], train_ratio=["0.1"], name="mine")
+    data = study(settings, [make_record(mode="freeze", train_ratio=0.1)])
+    data.study["status"] = status
+    first, *others = next_steps(data)
+    assert first.text == "The trials that this study has not run yet:"
+    assert first.command == "python study/run.py --resume mine"
+    assert not any("--extend" in step.command for step in others)
