@@ -1,0 +1,36 @@
+"""What a study says of its time before it starts."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from study.cluster.capacity import Capacity
+from study.diagnosis import first_line as module
+from study.diagnosis.estimate import Speeds
+from study.diagnosis.first_line import first_line
+from tests.support.studies.builders import make_settings
+from tl_core.config import Mode
+
+SPEEDS = Speeds(forward=3.0, train=1.0, partial=4.0, sweep=1e9, probe=1e9)
+
+
+@pytest.mark.parametrize(("mode", "ratios", "step", "ways"), [
+    (("freeze", "finetune"), (0.1, 0.8), "whole network takes one core 32 s",
+     "--mode partial instead of finetune, fewer --train-ratio, a smaller --image-size"),
+    (("freeze", "partial"), (0.8,), "last stages takes one core 8 s", "a smaller --image-size"),
+])  # fmt: skip
+def test_a_long_study_says_what_takes_long_and_what_is_shorter(
+    monkeypatch: pytest.MonkeyPatch, mode: tuple[Mode, ...], ratios: tuple[float, ...],
+    step: str, ways: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(module, "measure_step", lambda _: (SPEEDS, 512))
+    prepared: Any = SimpleNamespace(
+        settings=make_settings(data="photos", mode=mode, train_ratio=ratios, trials=8),
+        state=None, resources=SimpleNamespace(cpus=2), capacity=Capacity(2, 2, 0),
+        images=SimpleNamespace(labels=np.zeros(100), ratio_base=100, classes=("a", "b")),
+    )  # fmt: skip
+    about, shorter = first_line(prepared)
+    assert f"where a step of 32 images through the {step}; study/doctor.py" in about
+    assert shorter == f"shorter: {ways}, or a GPU"
