@@ -26,7 +26,6 @@ from study.reporting.page import (
     FirstScreen,
     NextStep,
     Part,
-    Section,
     render,
 )
 from study.reporting.trial_section import reproduce_parts, trial_parts
@@ -66,8 +65,7 @@ def write_report(data: StudyData) -> Path:
         next_steps=list(next_steps(data)),
         notes=list(_notes(data)),
     )
-    sections = [Section(title, found) for title, found in parts.items()]
-    replace_file(data.folder / PAGE, render(first, sections))
+    replace_file(data.folder / PAGE, render(first, parts))
     return data.folder / PAGE
 
 

@@ -3,7 +3,7 @@
 import base64
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.resources import files
@@ -90,14 +90,6 @@ Part = Paragraph | Drawing | Table | Gallery
 
 
 @dataclass(frozen=True)
-class Section:
-    """A heading and the parts under it."""
-
-    title: str
-    parts: Sequence[Part]
-
-
-@dataclass(frozen=True)
 class NextStep:
     """Something to try after this study."""
 
@@ -159,8 +151,8 @@ def embed(path: Path) -> str:
     return f"data:image/jpeg;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
-def render(first: FirstScreen, sections: Sequence[Section]) -> str:
-    """Return the page; the template escapes every text.
+def render(first: FirstScreen, sections: Mapping[str, Sequence[Part]]) -> str:
+    """Return the page with sections of parts by heading; the template escapes every text.
 
     The page's security policy names its style and its script by their hashes, so a browser runs
     and applies nothing else.

@@ -12,7 +12,7 @@ from study.reporting.page import (
     FirstScreen,
     NextStep,
     Paragraph,
-    Section,
+    Part,
     Table,
     isolated,
     render,
@@ -27,13 +27,13 @@ FULL = FirstScreen(
 )  # fmt: skip
 
 
-def page_of(tmp_path: Path, first: FirstScreen, *sections: Section) -> Page:
+def page_of(tmp_path: Path, first: FirstScreen, **sections: list[Part]) -> Page:
     (tmp_path / "report.html").write_text(render(first, sections))
     return Page(tmp_path / "report.html")
 
 
 def test_first_screen_is_in_order_and_leaves_out_what_is_empty(tmp_path: Path) -> None:
-    text = page_of(tmp_path, FULL, Section("The rest", [Paragraph("Rest.")])).text
+    text = page_of(tmp_path, FULL, rest=[Paragraph("Rest.")]).text
     parts = [
         "A subtitle", "Use lp_ft.", "First answer.", "Five seeds.", "A note.", "A caption.",
         "What to try next", "More labels:", "python study/run.py --data 'two  words'", "Rest.",
@@ -48,7 +48,7 @@ def test_first_screen_is_in_order_and_leaves_out_what_is_empty(tmp_path: Path) -
 
 
 def test_commands_can_be_copied(tmp_path: Path) -> None:
-    page_of(tmp_path, FULL, Section("a", [Code("run 'a\n b'   --c")]))
+    page_of(tmp_path, FULL, a=[Code("run 'a\n b'   --c")])
     (_, code) = re.findall("<pre>(.*?)</pre>", (tmp_path / "report.html").read_text(), re.DOTALL)
     assert Markup(code).striptags() == "run 'a b' --c"
     assert re.sub("<.*?>", "", code) == "run &#39;a\n b&#39;   --c"
@@ -68,7 +68,7 @@ def test_policy_names_the_style_and_the_script_and_nothing_else(tmp_path: Path) 
 
 def test_headings_are_in_order_and_tables_have_heads(tmp_path: Path) -> None:
     table = Table(["mode", "n"], [["freeze", "1"], ["probe", "2"]], "Trials.", filters=["mode"])
-    page = page_of(tmp_path, FULL, Section("One", [table]), Section("Two", []))
+    page = page_of(tmp_path, FULL, one=[table], two=[])
     assert [tag for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)] == ["h1", "h2", "h2", "h2"]
     assert [a["scope"] for a in page.attributes("th")] == ["col", "col", "row", "row"]
     (form,) = page.attributes("form")
