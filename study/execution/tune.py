@@ -18,8 +18,9 @@ from study.execution.jobs import Jobs
 from study.execution.study_trials import StudyTrials
 from study.preflight.memory import MemoryKills
 from study.records.trial_record import TrialRecord
+from study.search.confirmation import Planned
 from study.search.early_stopping import CellASHA
-from study.search.searcher import StudySearcher, planned_of
+from study.search.searcher import StudySearcher
 from study.trials.sweep import Swept
 from study.trials.trial_context import TrialContext
 from tl_core.config import EpochMetrics
@@ -105,7 +106,7 @@ class _StudyCallback(tune.Callback):
 
     def _records(self, job: Any) -> list[TrialRecord]:
         # If a worker dies at its start, Ray reports an error of a trial that never started.
-        return self._trials.open(planned_of(drawn) for drawn in job.config["batch"])
+        return self._trials.open(Planned.of(drawn) for drawn in job.config["batch"])
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         self._since = time.monotonic()
@@ -171,7 +172,7 @@ class _StudyCallback(tune.Callback):
 
     def _give_back(self, trial: Any) -> None:
         """Have another job run the trials of this one, which has none from now on."""
-        if batch := [planned_of(drawn) for drawn in trial.config["batch"]]:
+        if batch := [Planned.of(drawn) for drawn in trial.config["batch"]]:
             for record in self._records(trial):
                 self._trials.give_back(record)
             self._jobs.again(batch)

@@ -13,6 +13,7 @@ last two stages read the test set, once each. `study.search.choosing` says what 
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Self
 
 from study.config.settings import Settings, is_range
 from study.records.trial_record import ENDED, Kind, TrialRecord, best_of
@@ -37,6 +38,15 @@ class Planned:
     """Of a trial of the search: the number of its draw."""
     trial: int | None = None
     """Its number if an earlier run of the study started it."""
+
+    def plain(self) -> dict[str, Any]:
+        """As plain values, for the way to a worker."""
+        return vars(self) | {"config": self.config.model_dump()}
+
+    @classmethod
+    def of(cls, plain: dict[str, Any]) -> Self:
+        """The opposite of `plain`."""
+        return cls(**plain | {"config": TrialConfig(**plain["config"])})
 
 
 def plan(

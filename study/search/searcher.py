@@ -6,7 +6,7 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from study.search.confirmation import Planned
-from tl_core.config import DIRECTIONS, Metric, TrialConfig
+from tl_core.config import DIRECTIONS, Metric
 
 Jobs = Callable[[], list[Planned] | None]
 """Returns the trials of the next job of a worker, [] while there is none, None after the last."""
@@ -48,27 +48,6 @@ class StudySearcher(Searcher):
 
 def as_job(batch: list[Planned], retired: Sequence[str] = ()) -> dict[str, Any]:
     """Trials of one job as Ray Tune's configuration; its rivals go by the first one's cell."""
-    drawn = [as_drawn(planned) for planned in batch]
-    return as_drawn(batch[0]) | {"batch": drawn, "retired": [*retired]}
-
-
-def as_drawn(planned: Planned) -> dict[str, Any]:
-    """A trial as plain values."""
-    config = planned.config
-    return {
-        "trial": planned.trial,
-        "kind": planned.kind,
-        "source": planned.source,
-        "winner": planned.winner,
-        "tests": planned.tests,
-        "draw": planned.draw,
-        "mode": config.mode,
-        "train_ratio": config.train_ratio,
-        "config": config.model_dump(),
-    }
-
-
-def planned_of(drawn: dict[str, Any]) -> Planned:
-    """The trial that `as_drawn` was given."""
-    names = ("kind", "source", "winner", "tests", "draw", "trial")
-    return Planned(TrialConfig(**drawn["config"]), **{name: drawn[name] for name in names})
+    drawn = [planned.plain() for planned in batch]
+    rival = {"mode": batch[0].config.mode, "train_ratio": batch[0].config.train_ratio}
+    return drawn[0] | rival | {"batch": drawn, "retired": [*retired]}

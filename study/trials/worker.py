@@ -20,7 +20,6 @@ from study.cluster.join import own_gpu, settle_worker
 from study.errors import NodeError
 from study.search.confirmation import Planned
 from study.search.queue import is_frozen
-from study.search.searcher import planned_of
 from study.search.short_sweeps import is_short
 from study.trials.features import on_node
 from study.trials.sweep import CPU, FinalScores, Swept, number_of, run_planned, sweep
@@ -66,7 +65,7 @@ def _wait(gpu: str | None) -> None:
 
 
 def _run_job(drawn: dict[str, Any], context: TrialContext, gpu: str | None) -> None:
-    batch = [planned_of(each) for each in drawn["batch"]]
+    batch = [Planned.of(each) for each in drawn["batch"]]
     reporter = Reporter(context.metric, gpu)
     try:
         with _warnings_to(reporter):

@@ -1,5 +1,5 @@
 from study.search.confirmation import Planned
-from study.search.searcher import StudySearcher, as_job, planned_of
+from study.search.searcher import StudySearcher, as_job
 from tests.support.studies.builders import make_config
 from tl_core.config import DIRECTIONS
 
@@ -20,4 +20,4 @@ def test_a_job_tells_its_rivals_the_first_trial_and_its_worker_all() -> None:
     job = as_job([FIRST, SECOND])
     first = {"trial": 4, "kind": "search", "mode": "finetune", "train_ratio": 0.1}
     assert job.items() >= first.items()
-    assert [planned_of(drawn) for drawn in job["batch"]] == [FIRST, SECOND]
+    assert [Planned.of(drawn) for drawn in job["batch"]] == [FIRST, SECOND]

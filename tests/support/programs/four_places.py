@@ -24,7 +24,6 @@ from study.execution import jobs  # noqa: E402
 from study.execution.search import search  # noqa: E402
 from study.search.confirmation import Planned  # noqa: E402
 from study.search.queue import is_frozen  # noqa: E402
-from study.search.searcher import planned_of  # noqa: E402
 from study.trials.sweep import Swept, number_of  # noqa: E402
 from study.trials.trial_context import TrialContext  # noqa: E402
 from study.trials.worker import Reporter  # noqa: E402
@@ -42,7 +41,7 @@ def swept(batch: Sequence[Planned], *_: object) -> list[Swept]:
 
 def run(drawn: dict[str, Any], context: TrialContext) -> None:
     """Stand for a job: a network ends once each GPU has had one."""
-    batch = [planned_of(each) for each in drawn["batch"]]
+    batch = [Planned.of(each) for each in drawn["batch"]]
     if is_frozen(batch[0]):
         tune.report({"epoch": 1, "swept": [each.plain() for each in swept(batch)]})
         return
