@@ -15,16 +15,20 @@ from study.reporting.figures.style import Plot
 
 CODES = "(\\u... stands for a character that no font on this machine has)"
 """Line under the title of a PNG with codes."""
+_DPI = 150
+"""Pixels an inch of a PNG."""
 _POINTS = 72
 """Points an inch, the unit of SVG."""
 
 
 def save_png(figure: Plot, path: Path) -> None:
     """Write the figure as PNG, with codes for characters that no font of its family has."""
+    engine = figure.get_layout_engine()
     with _coded(figure) as coded:
-        figure.savefig(path, dpi=150)
-    if not coded:  # The layout is done; repeating it for SVG takes as long as drawing.
-        figure.set_layout_engine("none")
+        _lay_out(figure)
+        figure.savefig(path, dpi=_DPI)
+    if coded:
+        figure.set_layout_engine(engine)
 
 
 def to_svg(figure: Plot, name: str, description: str) -> str:
@@ -36,12 +40,23 @@ def to_svg(figure: Plot, name: str, description: str) -> str:
     with warnings.catch_warnings():
         # Matplotlib only measures the text here, and its boxes for unknown characters are wide.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        _lay_out(figure)
         figure.savefig(file, format="svg", metadata={"Date": None})
         width, height = (_POINTS * inches for inches in figure.get_size_inches())
         places = [(*value.place, value.text) for value in figure.values]
         points = [(x * width, (1 - y) * height, text) for x, y, text in places]
         title = figure.get_suptitle().replace("\n", ", ")
         return svg.to_text(svg.tidy(file.getvalue(), name, title, description, points))
+
+
+def _lay_out(figure: Plot) -> None:
+    """Do the layout of a figure, once: what has a layout engine is drawn twice for each file."""
+    if engine := figure.get_layout_engine():
+        before = figure.dpi
+        figure.set_dpi(_DPI)
+        engine.execute(figure)
+        figure.set_dpi(before)
+        figure.set_layout_engine(None)
 
 
 @contextmanager
