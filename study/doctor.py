@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 
 from study.cluster.ray_environment import set_ray_environment
-from study.config.command_line import parse_with, settings_parser
+from study.config.command_line import parse, settings_parser
 from study.errors import print_faults, refuse_windows
 from study.preflight.checks import run_checks
 from study.preflight.setup import new_setup
@@ -33,7 +33,7 @@ _STARTED = time.monotonic()
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 0, 2 or 130."""
-    given = parse_with(settings_parser("study/doctor.py", _ABOUT, _EXAMPLES), argv)
+    given = parse(argv, settings_parser("study/doctor.py", _ABOUT, _EXAMPLES))
     try:
         refuse_windows()
         with interruptible():

@@ -26,7 +26,7 @@ def compile_expression(pattern: str) -> re.Pattern[str]:
     """Return a regular expression; raises `ValueError` that says why it is none."""
     try:
         return re.compile(pattern)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"no regular expression: {error}") from error
 
 

@@ -19,6 +19,8 @@ from tl_core.aux_task import AuxTask
 from tl_core.config import FROZEN, AuxWeight, Mode
 
 _LOWER = " (lower is better)"
+_EFFECTS = {"helped": "helped", "hurt": "hurt", "cannot tell": "has no clear effect"}
+"""What a learned task did to the classification, by its verdict."""
 
 
 def auxiliary_effect(found: MultiTask, others: Sequence[MultiTask] = ()) -> str:
@@ -42,11 +44,9 @@ def auxiliary_effect(found: MultiTask, others: Sequence[MultiTask] = ()) -> str:
         for d in found.differences.values()
     ]
     n = next(iter(found.differences.values())).estimate.n
-    effect = {
-        "helped": "helped",
-        "hurt": "hurt",
-        "cannot tell": f"has no clear effect with {seeds(n)}",
-    }[found.verdict]
+    effect = _EFFECTS[found.verdict]
+    if found.verdict == "cannot tell":
+        effect += f" with {seeds(n)}"
     tuned = "tuned as well" if found.tuned else "at the same learning rate"
     return " ".join((
         f"{task} {effect}.",
@@ -62,12 +62,8 @@ def _elsewhere(found: MultiTask) -> str:
     if found.verdict == "not learned":
         return f"{where} it was not learned."
     decisive = next(iter(found.differences.values()))
-    verdict = {
-        "helped": "it helped",
-        "hurt": "it hurt",
-        "cannot tell": "it has no clear effect",
-    }[found.verdict]
-    return f"{where} {verdict}: the {_name(decisive)} changed by {_changed(decisive)}."
+    changed = f"the {_name(decisive)} changed by {_changed(decisive)}"
+    return f"{where} it {_EFFECTS[found.verdict]}: {changed}."
 
 
 def _task(task: AuxTask) -> str:

@@ -40,17 +40,15 @@ _ALIKE = 0.7
 """Flags that are at least so much alike, from 0 to 1 by difflib, may be mistaken for each other."""
 
 
-def parse(argv: Sequence[str] | None = None) -> dict[str, Any]:
+def parse(
+    argv: Sequence[str] | None = None, parser: argparse.ArgumentParser | None = None
+) -> dict[str, Any]:
     """Return the flags that were given, with their values as text.
 
-    `--preset list` prints the presets and exits with 0; an unknown flag exits with 2.
+    `parser` is one that `settings_parser` made; that of `study/run.py` by default. `--preset list`
+    prints the presets and exits with 0; an unknown flag exits with 2.
     """
-    return parse_with(run_parser(), argv)
-
-
-def parse_with(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> dict[str, Any]:
-    """Like `parse`, with a parser that `settings_parser` made."""
-    given = vars(parser.parse_args(argv))
+    given = vars((parser or run_parser()).parse_args(argv))
     if given.get("preset") == "list":
         _print_presets()
         sys.exit(0)

@@ -1,7 +1,6 @@
 """Values of one flag each, with the rule that they must keep."""
 
 import re
-from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -17,7 +16,7 @@ STORES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs", "hf", "file")
 _PARTS = re.compile(
     r"(?:(\d+(?:\.\d+)?)d)?(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?"
 )
-_UNITS = ("days", "hours", "minutes", "seconds")
+_SECONDS = (86_400, 3_600, 60, 1)
 
 
 def _known_globs(globs: tuple[str, ...]) -> tuple[str, ...]:
@@ -76,8 +75,8 @@ def parse_duration(value: object) -> object:
     found = _PARTS.fullmatch(value.strip())
     if not value.strip() or not found:
         raise ValueError("a duration is expected, such as 8h, 90m or 1h30m (units d, h, m, s)")
-    parts = zip(_UNITS, found.groups(), strict=True)
-    return timedelta(**{unit: float(n) for unit, n in parts if n}).total_seconds()
+    parts = zip(_SECONDS, found.groups(), strict=True)
+    return sum(seconds * float(n) for seconds, n in parts if n)
 
 
 Seeds = Annotated[int, Field(ge=1, le=1000)]
