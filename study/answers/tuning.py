@@ -3,7 +3,6 @@
 A mode that was tuned less looks worse than it is. So the answer says how many trials each cell had.
 """
 
-import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -11,7 +10,7 @@ from study.answers.phrases import MODE_WORDS, enumerate_words, seeds, share
 from study.config.defaults import DEFAULTS, TRIALS_PER_CELL
 from study.config.settings import Settings, is_range
 from study.records.trial_record import TrialRecord, tried
-from study.search.cells import Cell
+from study.search.cells import Cell, all_cells
 from study.search.choosing import BEST, REPEATS
 from study.search.space import LR_RANGES
 from tl_core.config import FROZEN, Mode
@@ -26,8 +25,9 @@ _MOST_NAMED = 3
 def trials_by_cell(settings: Settings, records: Iterable[TrialRecord]) -> dict[Cell, int]:
     """Return how many trials of the search have a score, for each cell of the study."""
     known = list(records)
-    cells = itertools.starmap(Cell, itertools.product(settings.mode, settings.train_ratio))
-    return {cell: tried(r for r in known if Cell.of(r.config) == cell) for cell in cells}
+    return {
+        cell: tried(r for r in known if Cell.of(r.config) == cell) for cell in all_cells(settings)
+    }
 
 
 def hardly_tuned(settings: Settings, records: Iterable[TrialRecord]) -> dict[Cell, int]:

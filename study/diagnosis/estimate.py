@@ -9,7 +9,7 @@ from typing import Any
 from study.cluster.capacity import Capacity
 from study.config.defaults import TRIALS_PER_CELL
 from study.config.settings import Settings
-from study.search.cells import Cell, shares
+from study.search.cells import Cell, all_cells, shares
 from study.search.choosing import BEST, REPEATS
 from study.search.short_sweeps import Shape, is_short, products, seen_in_steps
 from study.search.space import Space
@@ -137,7 +137,7 @@ def _numbers(settings: Settings) -> dict[Cell, float]:
     """How many trials of the search each cell has."""
     if settings.design == "cells":
         return {**shares(settings)}
-    cells = [Cell(mode, ratio) for mode in settings.mode for ratio in settings.train_ratio]
+    cells = all_cells(settings)
     return dict.fromkeys(cells, settings.trials / len(cells))
 
 

@@ -24,6 +24,11 @@ class Cell(NamedTuple):
         return cls(config.mode, config.train_ratio)
 
 
+def all_cells(settings: Settings) -> list[Cell]:
+    """Return the cells of a study, mode by mode."""
+    return [Cell(mode, ratio) for mode in settings.mode for ratio in settings.train_ratio]
+
+
 def nearest(cell: Cell, cells: Iterable[Cell]) -> list[Cell]:
     """Return those of `cells` that have the same mode, by the distance of their log ratios."""
 

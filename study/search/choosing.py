@@ -11,7 +11,6 @@ luckiest. So both choices are made again on seeds that are the same for all that
 All scores are the study's metric on the validation set. The test set chooses nothing.
 """
 
-import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +21,7 @@ from typing import NamedTuple
 from study.config.defaults import TRIALS_PER_CELL
 from study.config.settings import Settings
 from study.records.trial_record import ENDED, Kind, TrialRecord, best_of, ranked, tried
-from study.search.cells import Cell, nearest
+from study.search.cells import Cell, all_cells, nearest
 from tl_core.config import DIRECTIONS, FROZEN, AuxWeight, TrialConfig
 
 BEST, REPEATS = 3, 3
@@ -47,10 +46,6 @@ class Chosen:
     config: TrialConfig
     source: TrialRecord
     """The trial of the search that it comes from; of another cell if this one has no result."""
-
-    def on_seed(self, seed: int) -> TrialConfig:
-        """Return the configuration on one seed."""
-        return on_seed(seed, self.config)
 
     @property
     def borrowed(self) -> bool:
@@ -106,7 +101,7 @@ class Choices:
 
         A probe tunes itself, and one candidate needs no choice.
         """
-        for cell in self._cells:
+        for cell in all_cells(self._settings):
             candidates = self.candidates(cell)
             if cell.mode != "probe" and len(candidates) > 1:
                 yield from self._repeats(candidates)
@@ -134,9 +129,11 @@ class Choices:
 
         A cell without a finished trial has that of the nearest ratio of its mode, if there is one.
         """
-        candidates = {cell: found for cell in self._cells if (found := self.candidates(cell))}
+        candidates = {
+            cell: found for cell in all_cells(self._settings) if (found := self.candidates(cell))
+        }
         own = {cell: self._best_repeated(c) or c[0] for cell, c in candidates.items()}
-        near = {cell: next(iter(nearest(cell, own)), None) for cell in self._cells}
+        near = {cell: next(iter(nearest(cell, own)), None) for cell in all_cells(self._settings)}
         return {
             cell: replace(
                 own[n], config=own[n].config.model_copy(update={"train_ratio": cell.train_ratio})
@@ -163,7 +160,8 @@ class Choices:
         return self._sign * self._rank("confirm", self._on_fresh_seeds(cell)).cost
 
     def _on_fresh_seeds(self, cell: Cell) -> list[TrialConfig]:
-        return [self.chosen[cell].on_seed(seed) for seed in fresh_seeds(self._settings)]
+        config = self.chosen[cell].config
+        return [on_seed(seed, config) for seed in fresh_seeds(self._settings)]
 
     @cached_property
     def winner(self) -> TrialConfig | None:
@@ -200,12 +198,6 @@ class Choices:
         record = self._by_config.get((kind, config))
         done = record is not None and record.status == "done"
         return record.value(self._settings.metric) if record and done else None
-
-    @property
-    def _cells(self) -> list[Cell]:
-        return list(itertools.starmap(Cell, itertools.product(
-            self._settings.mode, self._settings.train_ratio
-        )))  # fmt: skip
 
     def _control_candidates(self, cell: Cell, weight: AuxWeight) -> list[Chosen]:
         """The different configurations that a control is chosen from; none without a choice.

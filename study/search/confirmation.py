@@ -18,7 +18,7 @@ from typing import Any, Self
 from study.config.settings import Settings, is_range
 from study.records.trial_record import ENDED, Kind, TrialRecord, best_of
 from study.search.cells import Cell
-from study.search.choosing import BEST, REPEATS, Choices, Chosen, fresh_seeds
+from study.search.choosing import BEST, REPEATS, Choices, Chosen, fresh_seeds, on_seed
 from tl_core.config import FROZEN, AuxWeight, TrialConfig
 
 
@@ -156,7 +156,7 @@ def _controls(
 
 
 def _on_fresh_seeds(settings: Settings, chosen: Chosen, kind: Kind) -> list[Planned]:
-    trials = [chosen.on_seed(seed) for seed in fresh_seeds(settings)]
+    trials = [on_seed(seed, chosen.config) for seed in fresh_seeds(settings)]
     return [Planned(config, kind, chosen.source.trial, tests=True) for config in trials]
 
 

@@ -65,19 +65,15 @@ class TargetScale:
     @torch.no_grad()
     def into(self, heads: Heads) -> None:
         """Change heads that predict the task's unit to the scale; of one net."""
-        head = heads.auxiliary
-        if head is None:
-            return
-        mean, spread = self.mean.to(head.weight.device), self.spread.to(head.weight.device)
-        head.bias.sub_(mean).div_(spread)
-        head.weight.div_(spread)
+        if head := heads.auxiliary:
+            mean, spread = (part.to(head.weight.device) for part in (self.mean, self.spread))
+            head.bias.sub_(mean).div_(spread)
+            head.weight.div_(spread)
 
     @torch.no_grad()
     def out_of(self, heads: Heads) -> None:
         """The opposite of `into`: the heads need no scale any more."""
-        head = heads.auxiliary
-        if head is None:
-            return
-        mean, spread = self.mean.to(head.weight.device), self.spread.to(head.weight.device)
-        head.weight.mul_(spread)
-        head.bias.mul_(spread).add_(mean)
+        if head := heads.auxiliary:
+            mean, spread = (part.to(head.weight.device) for part in (self.mean, self.spread))
+            head.weight.mul_(spread)
+            head.bias.mul_(spread).add_(mean)
