@@ -101,9 +101,7 @@ def _folded(network: Backbone | Prefix, images: ImageSet) -> Backbone | Prefix:
 
     A prefix stays as it is: training on its activations repeats that of the whole network.
     """
-    if isinstance(network, Prefix):
-        return network
-    return fold_backbone(network, images.image_size)
+    return network if isinstance(network, Prefix) else fold_backbone(network, images.image_size)
 
 
 def _run(
@@ -141,11 +139,7 @@ def run_locally_if_fast(
 
 
 def distribute(
-    context: TrialContext,
-    part: FrozenPart,
-    gpus: int,
-    cpus: int,
-    restarts: int,
+    context: TrialContext, part: FrozenPart, gpus: int, cpus: int, restarts: int
 ) -> Forward:
     """Have a frozen network run in one worker for each GPU, else for each core.
 
