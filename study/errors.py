@@ -8,7 +8,7 @@ from tl_core.text import printable
 
 
 class NodeError(RuntimeError):
-    """A node of the cluster, named in the message, lacks something that every trial needs."""
+    """This machine, or a node that the message names, lacks something that every trial needs."""
 
 
 def print_faults(title: str, faults: Iterable[Fault | str]) -> None:

@@ -12,6 +12,7 @@ from study.diagnosis.estimate import Before, cells_of, eta, groups_of, trials_an
 from study.diagnosis.measure import Measured, measure
 from study.diagnosis.measure_sweep import measure_sweeps
 from study.diagnosis.tables import eta_line, speed_table
+from study.errors import NodeError
 from study.preflight.disk import lacking_views
 from study.preflight.setup import Setup
 from study.search.short_sweeps import Shape
@@ -60,8 +61,11 @@ def _measure(
     found, ray_s = Measured(), 0.0
     if {*s.mode} - {*FROZEN} or views(setup):
         report("starting Ray")
-        with _ray(setup) as ray_s:
-            found = measure(s, setup.resources, setup.gpus, report)
+        try:
+            with _ray(setup) as ray_s:
+                found = measure(s, setup.resources, setup.gpus, report)
+        except NodeError as why:
+            found.reasons.append(str(why))
     found.speeds = replace(found.speeds, sweep=speeds.get("freeze"), probe=speeds.get("probe"))
     return found, ray_s
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from study.cluster.local_ray import _children_in_own_groups, _give_token
+from study.cluster.local_ray import _children_in_own_groups, _give_token, local_ray
 from study.cluster.ray_environment import set_ray_environment
+from study.errors import NodeError
 from tests.support.programs import guarded_ray
 from tests.support.sockets import listening
 from tests.support.studies.ray_runs import FinishedStudy, RayRun
@@ -36,6 +37,23 @@ def test_sockets_that_listen_are_found(given: str, kind: socket.SocketKind) -> N
         found = listening([os.getpid()])[name]
     assert str(found) == given
     assert found.is_loopback == given.endswith("1")
+
+
+@pytest.mark.parametrize(("said", "error", "told"), [
+    ("The current node timed out during startup.", NodeError, "Ray did not start in time: this "),
+    ("something else", RuntimeError, "something else"),
+])  # fmt: skip
+def test_a_ray_that_is_not_up_in_time_is_told_in_words(
+    ray_variables: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str,
+    error: type[Exception], told: str,
+) -> None:  # fmt: skip
+    def fail(**_: object) -> None:
+        raise RuntimeError(said)
+
+    ray_variables["RAY_TMPDIR"] = str(tmp_path)
+    monkeypatch.setattr("ray.init", fail)
+    with pytest.raises(error, match=told), local_ray(0):
+        pass
 
 
 def test_what_the_user_says_of_ray_is_kept(ray_variables: dict[str, str]) -> None:
