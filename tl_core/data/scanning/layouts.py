@@ -48,10 +48,13 @@ def why_no_classes(root: Path, names: Sequence[str]) -> str:
     if not names and not pictures:
         return needs
     if tables:
-        table = printable(str(tables[0]))
-        where = f"It lies beside {tables[0].name}" if names else f"{_FLAT}, beside {tables[0].name}"
+        beside = ", ".join(truncate_list((printable(path.name) for path in tables), 5))
+        where = f"It lies beside {beside}" if names else f"{_FLAT}, beside {beside}"
+        which, use = "that table", printable(str(tables[0]))
+        if len(tables) > 1:
+            which, use = "one of these tables", "with its path"
         return (
-            f"{needs}. {where}: if that table names the class of each image, use --data {table}; "
+            f"{needs}. {where}: if {which} names the class of each image, use --data {use}; "
             f"{ONE_CLASS}"
         )
     if names:

@@ -25,6 +25,16 @@ def test_images_beside_a_table(tmp_path: Path) -> None:
     assert_refused(tmp_path, NEEDS.format(tmp_path) + beside + use)
 
 
+def test_images_beside_several_tables(tmp_path: Path) -> None:
+    for name in ("1.jpg", "a.csv", "b.csv"):
+        put(tmp_path / name, b"x")
+    beside = (
+        "none. Images lie directly in it, beside a.csv, b.csv: if one of these tables names the"
+    )
+    use = f"the class of each image, use --data with its path; {ONE_CLASS}"
+    assert_refused(tmp_path, NEEDS.format(tmp_path) + beside + use)
+
+
 def test_one_folder_beside_a_table(tmp_path: Path) -> None:
     for name in ("train/1.jpg", "train/2.jpg", "train.csv"):
         put(tmp_path / name, b"x")
