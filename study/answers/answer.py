@@ -85,12 +85,17 @@ def answer(
     return (*found, *filter(None, (about, effort(settings, records, n_seeds), *notes)))
 
 
-def _weakest(data: StudyData) -> Recall | None:
-    """The class of which the winner recognises the smallest share."""
+def _weakest(data: StudyData) -> list[Recall]:
+    """The class of which the winner recognises the smallest share, and that of the lowest bound.
+
+    They differ if a class has so few test images that its share says little.
+    """
     if data.winning_cell is None:
-        return None
+        return []
     trials = by_cell(data.confirmed)[data.winning_cell.cell]
-    return min(recalls([*trials.values()], [*data.classes]), key=lambda r: r.mean, default=None)
+    found = recalls([*trials.values()], [*data.classes])
+    ends = [min(found, key=lambda r: r.mean), min(found, key=lambda r: r.low)] if found else []
+    return list({r.name: r for r in ends}.values())
 
 
 def unconfirmed_cells(

@@ -1,6 +1,6 @@
 """Classes of very different sizes: what an accuracy then says little of, and what to do."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from study.analysis.estimates import CellSummary
 from study.analysis.images.recall import Recall
@@ -22,7 +22,7 @@ def imbalance(
     sizes: Collection[int],
     settings: Settings,
     best: CellSummary | TrialRecord,
-    weakest: Recall | None = None,
+    weakest: Sequence[Recall] = (),
 ) -> str | None:
     """Say that the classes are imbalanced, with balanced accuracy beside accuracy, if they are.
 
@@ -30,7 +30,7 @@ def imbalance(
         sizes: images of each class.
         settings: of the study.
         best: the winner's scores or, if nothing is confirmed, the best trial of the search.
-        weakest: the class of which the winner recognises the smallest share.
+        weakest: the classes that the winner recognises worst.
     """
     if not is_imbalanced(sizes):
         return None
@@ -39,11 +39,10 @@ def imbalance(
         f"The classes are imbalanced, with {least:,} to {pluralize(most, 'image')} each, so an "
         f"accuracy says little of the small ones: {_accuracies(best)}."
     )
-    if weakest:
-        interval = f"({100 * weakest.low:.0f} to {100 * weakest.high:.0f} %)"
+    for r in weakest:
         text += (
-            f" Of class {weakest.name!r} it recognises {100 * weakest.mean:.0f} % {interval}, of "
-            f"{pluralize(weakest.images, 'test image')}."
+            f" Of class {r.name!r} it recognises {100 * r.mean:.0f} % ({100 * r.low:.0f} to "
+            f"{100 * r.high:.0f} %), of {pluralize(r.images, 'test image')}."
         )
     means = []
     if settings.class_weights != "balanced":

@@ -51,10 +51,14 @@ def test_both_accuracies_have_their_intervals() -> None:
     )
 
 
-def test_the_class_that_is_recognised_least_is_named() -> None:
-    found = imbalance((90, 10), SETTINGS, CELL, Recall("owl", 4, 0.6, 0.2, 0.9))
+def test_the_classes_that_are_recognised_worst_are_named() -> None:
+    weak = [Recall("owl", 40, 0.6, 0.5, 0.7), Recall("elk", 2, 1.0, 0.34, 1.0)]
+    found = imbalance((90, 10), SETTINGS, CELL, weak)
     assert found is not None
-    assert "Of class 'owl' it recognises 60 % (20 to 90 %), of 4 test images. --class" in found
+    assert (
+        "Of class 'owl' it recognises 60 % (50 to 70 %), of 40 test images. Of class 'elk' it "
+        "recognises 100 % (34 to 100 %), of 2 test images. --class"
+    ) in found
 
 
 def test_without_a_confirmation_they_are_of_validation_and_have_none() -> None:

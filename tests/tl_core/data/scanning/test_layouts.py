@@ -31,7 +31,7 @@ def test_images_beside_several_tables(tmp_path: Path) -> None:
     beside = (
         "none. Images lie directly in it, beside a.csv, b.csv: if one of these tables names the"
     )
-    use = f"the class of each image, use --data with its path; {ONE_CLASS}"
+    use = f" class of each image, use --data with its path; {ONE_CLASS}"
     assert_refused(tmp_path, NEEDS.format(tmp_path) + beside + use)
 
 
