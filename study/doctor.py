@@ -12,7 +12,7 @@ from study.config.command_line import parse, settings_parser
 from study.errors import print_faults, refuse_windows
 from study.preflight.checks import run_checks
 from study.preflight.setup import new_setup
-from study.signals import EXIT_CODE, interruptible
+from study.signals import EXIT_CODE, interruptible, outlast_readers
 from tl_core.errors import Fault, InputError
 from tl_core.runtime import name_user
 from tl_core.text import printable
@@ -34,6 +34,7 @@ _STARTED = time.monotonic()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 0, 2 or 130."""
     given = parse(argv, settings_parser("study/doctor.py", _ABOUT, _EXAMPLES))
+    outlast_readers()
     try:
         refuse_windows()
         with interruptible():

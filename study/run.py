@@ -11,13 +11,14 @@ from study.errors import print_faults, refuse_windows
 from study.preflight.checks import QUICK, run_checks
 from study.preflight.resume import FinishedError, continued_setup, find_replay
 from study.preflight.setup import Setup, new_setup
-from study.signals import EXIT_CODE, interruptible
+from study.signals import EXIT_CODE, interruptible, outlast_readers
 from tl_core.errors import InputError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 0, 2, 3, 4 or 130."""
     given = parse(argv)
+    outlast_readers()
     # Paths and reasons may hold brackets and colons: they are no markup.
     console = Console(soft_wrap=True, markup=False, emoji=False)
     try:

@@ -1,10 +1,13 @@
-"""Ctrl-C and SIGTERM: the first ends a run in order, the second at once.
+"""Ctrl-C, SIGTERM and a closed terminal: the first signal ends a run in order, the second at once.
 
 The first raises `KeyboardInterrupt`, but never between a record and its line in the ledger. A run
-that does not end in time is ended: a library may wait for a process that is gone.
+that does not end in time is ended: a library may wait for a process that is gone. A run whose
+output nobody reads any more goes on, as its files have everything.
 """
 
+import errno
 import functools
+import io
 import os
 import select
 import signal
@@ -14,13 +17,21 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TextIO, TypeVar
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 EXIT_CODE = 130
 PATIENCE_S = 12.0
 """Seconds from the first signal to the end of the process."""
 _SAME_S = 0.25
 """Seconds within which signals count as one: `timeout` sends a process its signal twice."""
+_HANG_UP = getattr(
+    signal, "SIGHUP", signal.SIGTERM
+)  # Windows, which is refused in words, has none.
+"""Comes when the terminal is closed: from the kernel, and again from the shell."""
+_NUMBERS = (signal.SIGINT, signal.SIGTERM, _HANG_UP)
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -50,10 +61,12 @@ _interrupts = _Interrupts()
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Handle SIGINT and SIGTERM inside."""
+    """Handle SIGINT, SIGTERM and SIGHUP inside; `nohup` has the last one ignored."""
     _interrupts.__init__()  # type: ignore[misc]
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, _interrupts.handle) for number in numbers}
+    before = {number: signal.getsignal(number) for number in _NUMBERS}
+    for number, handler in before.items():
+        if (number, handler) != (_HANG_UP, signal.SIG_IGN):
+            signal.signal(number, _interrupts.handle)
     with _watch():
         try:
             yield
@@ -84,6 +97,44 @@ def set_exit_message(words: str) -> None:
     _interrupts.exit_message = words
 
 
+class _Lasting(io.FileIO):
+    """Takes everything, also when its terminal, or the program that reads it, is gone."""
+
+    def write(self, data: "Buffer", /) -> int | None:
+        """Write; once nobody reads, write nowhere."""
+        try:
+            return super().write(data)
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EIO):
+                raise
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+            return memoryview(data).nbytes
+
+
+def outlast_readers() -> None:
+    """Have standard output and errors of this process take everything until it ends.
+
+    Otherwise the first line after its terminal is closed would end a study in the background with a
+    traceback, and `| head` would end it with nothing said.
+    """
+    if sys.stdout is sys.__stdout__ and sys.stdout:  # Tests and notebooks put others there.
+        sys.stdout = _lasting(sys.stdout)
+    if sys.stderr is sys.__stderr__ and sys.stderr:
+        sys.stderr = _lasting(sys.stderr)
+
+
+def _lasting(stream: TextIO) -> TextIO:
+    stream.flush()
+    try:
+        file = io.BufferedWriter(_Lasting(stream.fileno(), "w", closefd=False))
+    except OSError:  # Closed: `>&-`.
+        return stream
+    lines = stream.isatty() or stream is sys.__stderr__
+    return io.TextIOWrapper(file, stream.encoding, stream.errors, line_buffering=lines)
+
+
 @contextmanager
 def _watch() -> Iterator[None]:
     """Watch signals in a thread: the main thread may be inside a library that waits."""
@@ -111,11 +162,11 @@ def _end_in_time(numbers: int) -> None:
         number = os.read(numbers, 1)
         if not number:
             return  # Nobody handles signals any more.
-        if number[0] not in (signal.SIGINT, signal.SIGTERM):
+        if number[0] not in _NUMBERS:
             continue
         if first is None:
             first = time.monotonic()
-        elif time.monotonic() - first > _SAME_S:
+        elif number[0] != _HANG_UP and time.monotonic() - first > _SAME_S:
             end_now()
 
 

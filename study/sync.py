@@ -13,12 +13,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from study.cluster.folders import store_faults
 from study.config.command_line import Parser
 from study.config.defaults import DEFAULTS
-from study.config.uris import is_server, reason, with_credentials, without_credentials
+from study.config.uris import is_database, is_server, reason, with_credentials, without_credentials
 from study.errors import print_faults
 from study.records.ledger import read_events, read_state
 from study.records.study_folder import LEDGER, STUDY, find_study
+from study.signals import EXIT_CODE, interruptible, outlast_readers, set_exit_message
 from study.tracking.client import check_server
-from study.tracking.database import database_faults
+from study.tracking.database import check_database, database_faults
 from study.tracking.links import where_to_look
 from study.tracking.sync_state import events_left, read_sync_state, study_run
 from tl_core.errors import Fault, InputError
@@ -35,22 +36,28 @@ _TITLE = "not everything could be sent"
 _EPILOG = """\
 exit codes: 0 all is sent, 2 no such study or store, or another process is sending, 130 interrupted
 (what was sent stays)"""
+_UNSENT = "unsent events stay in the ledger"
+_INTERRUPTED = "interrupted; the same command sends the rest"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 0, 2 or 130."""
     given = _parser().parse_args(argv)
+    outlast_readers()
     console = Console(soft_wrap=True, markup=False, emoji=False)
     try:
-        folder = find_study(given.study, given.out)
-        faults = send(folder, given.tracking_uri or with_credentials(_store_of(folder)), console)
+        with interruptible():
+            set_exit_message(_INTERRUPTED)
+            folder = find_study(given.study, given.out)
+            uri = given.tracking_uri or with_credentials(_store_of(folder))
+            faults = send(folder, uri, console)
     except InputError as error:
         faults = error.faults
     except OSError as error:
         faults = (Fault(None, str(error)),)
     except KeyboardInterrupt:
-        print("interrupted; the same command sends the rest", file=sys.stderr)
-        return 130
+        print(_INTERRUPTED, file=sys.stderr)
+        return EXIT_CODE
     if faults:
         print_faults(_TITLE, faults)
     return 2 if faults else 0
@@ -94,7 +101,9 @@ def send(folder: Path, uri: str, console: Console) -> tuple[Fault, ...]:
         return tuple(faults)
     with console.status(f"opening {shown}"):
         if is_server(uri):
-            check_server(uri, experiment, "unsent events stay in the ledger")
+            check_server(uri, experiment, _UNSENT)
+        elif is_database(uri):
+            check_database(uri, experiment, _UNSENT)
         from study.tracking.sync_process import LedgerSync
         from study.tracking.writer import MlflowWriter
 

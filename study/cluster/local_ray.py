@@ -21,8 +21,7 @@ from pathlib import Path
 import ray
 
 from study.cluster.ray_environment import RAY_TMPDIR
-from study.cluster.ray_private import only_what_runs_tasks
-from study.errors import NodeError
+from study.cluster.ray_private import only_what_runs_tasks, start
 from tl_core.runtime import usable_cpus
 from tl_core.text import pluralize
 
@@ -32,8 +31,6 @@ _PREFIX = "tl"
 _OWNER = "owner.json"
 _TRIES, _PAUSE_S = 50, 0.1
 """How often processes of a killed run are looked for and ended, and how long each time takes."""
-_LATE = "timed out during startup"
-"""How Ray says that its processes were not up in 30 s."""
 _log = logging.getLogger(__name__)
 
 
@@ -54,22 +51,7 @@ def local_ray(gpus: int, cpus: int | None = None, study: Path | None = None) -> 
     own_token = _give_token(folder)
     on_sigterm = signal.getsignal(signal.SIGTERM)
     with _variable(RAY_TMPDIR, str(folder)), _children_in_own_groups(), only_what_runs_tasks():
-        try:
-            ray.init(  # If it fails, its folder stays: the message names a log in it.
-                address="local",
-                num_cpus=cpus or usable_cpus(),
-                num_gpus=gpus,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
-        except Exception as error:  # Ray has no class of its own for this.
-            if _LATE not in str(error):
-                raise
-            busy = "this machine may be too busy, so try again when it is less so"
-            raise NodeError(
-                f"Ray did not start in time: {busy}; its logs are in {folder}"
-            ) from error
+        start(gpus, cpus or usable_cpus(), folder, end_processes=lambda: _end_all(folder))
     signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own handler ends a study with nothing saved.
     try:
         yield

@@ -1,13 +1,22 @@
 """The private parts of Ray that a study touches. What a release of Ray lacks is left alone."""
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+import ray
 from ray._private.node import Node
+
+from study.errors import NodeError
 
 _UNUSED = ("start_monitor", "start_api_server", "start_log_monitor")
 """What starts Ray's autoscaler, its web pages, and what reads the workers' logs."""
+_STARTS = 3
+_LATE = "timed out during startup"
+"""How Ray says that its processes were not up in 30 s."""
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -29,3 +38,32 @@ def only_what_runs_tasks() -> Iterator[None]:
 
 def _nothing(*_: Any, **__: Any) -> None:
     """Start nothing."""
+
+
+def start(gpus: int, cpus: int, folder: Path, end_processes: Callable[[], object]) -> None:
+    """Start Ray on this machine, with its files in a folder; raises `NodeError` if it is late.
+
+    Ray gives its processes half a minute, which it has no setting for, and a busy machine may take
+    longer. Then `end_processes` ends them, and they are started again.
+    """
+    for tries_left in reversed(range(_STARTS)):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                num_gpus=gpus,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+            return
+        except Exception as error:  # Ray has no class of its own for this.
+            if _LATE not in str(error):
+                raise
+            ray.shutdown()
+            end_processes()
+            if not tries_left:  # The folder stays, for its logs.
+                busy = "this machine may be too busy, so try again when it is less so"
+                why = f"Ray did not start in time: {busy}; its logs are in {folder}"
+                raise NodeError(why) from error
+            _log.warning("note: Ray has not started in time; trying again")

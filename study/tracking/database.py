@@ -48,10 +48,10 @@ def database_faults(uri: str, experiment: str) -> list[Fault]:
     return [Fault("--tracking-uri", f"{shown}: {why}")] if why else []
 
 
-def check_database(uri: str, experiment: str) -> None:
+def check_database(uri: str, experiment: str, way_out: str = OFFLINE) -> None:
     """Raise `InputError` within seconds unless MLflow can keep its runs in a database's server.
 
-    An empty database becomes a store.
+    An empty database becomes a store. `way_out` ends the error's text.
     """
     faults: list[str | None] = []
     # In a thread: a driver's own limits don't cover a server that is silent once it is connected.
@@ -59,7 +59,7 @@ def check_database(uri: str, experiment: str) -> None:
     asking.start()
     asking.join(_ANSWER_S)
     if fault := faults[0] if faults else f"no answer in {_ANSWER_S:g} s":
-        message = f"{without_credentials(uri)}: {fault}; {OFFLINE}"
+        message = f"{without_credentials(uri)}: {fault}; {way_out}"
         raise InputError([Fault("--tracking-uri", message)])
 
 

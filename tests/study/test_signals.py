@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from study.signals import _interrupts, interruptible, uninterruptible
+from study import signals
+from study.signals import _end_in_time, _interrupts, interruptible, outlast_readers, uninterruptible
+from tests.support.study_fixtures import Patch
 
 ROOT = str(Path(__file__).parents[2])
 STUCK = """
@@ -80,3 +82,51 @@ def test_an_interrupt_waits_for_an_uninterruptible_function() -> None:
             write()
     assert done == ["one", "inner", "two"]
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_closed_terminal_interrupts_unless_nohup_has_it_ignored(monkeypatch: Patch) -> None:
+    before = signal.getsignal(signal.SIGHUP)
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        os.kill(os.getpid(), signal.SIGHUP)
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        with interruptible():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize(("numbers", "ended"), [
+    ([signal.SIGHUP, signal.SIGHUP], False), ([signal.SIGINT, signal.SIGHUP], False),
+    ([signal.SIGHUP, signal.SIGINT], True), ([signal.SIGWINCH, signal.SIGINT], False),
+])  # fmt: skip
+def test_the_shell_s_own_hang_up_is_no_second_signal(
+    numbers: list[int], ended: bool, monkeypatch: Patch
+) -> None:
+    monkeypatch.setattr(signals, "_SAME_S", -1.0)
+    monkeypatch.setattr(signals, "end_now", lambda: (_ for _ in ()).throw(SystemExit(130)))
+    reader, writer = os.pipe()
+    os.write(writer, bytes(numbers))
+    os.close(writer)
+    try:
+        _end_in_time(reader)
+        assert not ended
+    except SystemExit:
+        assert ended
+    finally:
+        os.close(reader)
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_output_that_nobody_reads_ends_nothing(stream: str, monkeypatch: Patch) -> None:
+    reader, writer = os.pipe()
+    with open(writer, "w", encoding="ascii", errors="replace") as pipe:  # noqa: PTH123
+        monkeypatch.setattr(sys, stream, pipe)
+        monkeypatch.setattr(sys, f"__{stream}__", pipe)
+        outlast_readers()
+        lasting = getattr(sys, stream)
+        print("caf\xe9", file=lasting, flush=True)
+        assert os.read(reader, 99) == b"caf?\n"
+        os.close(reader)
+        for _ in range(2):
+            print("nobody reads this", file=lasting, flush=True)

@@ -185,3 +185,14 @@ def test_a_store_that_fails_on_the_way(uri: str, client: MlflowClient) -> None:
     assert (printed[0], faults) == ("sent 4 events, of 1 trial", ())
     runs = [(run.data.tags["tl_study.key"], run.info.status) for run in all_runs(client)]
     assert runs == [(f"0123/{key}", "FINISHED") for key in ("study", "0", "1")]
+
+
+def test_a_silent_database_is_told_in_time(uri: str, capsys: Capture) -> None:
+    write_study(FOLDER, uri)
+    why = InputError(["postgresql://db/runs: no answer in 10 s; unsent events stay in the ledger"])
+    with patch("study.sync.check_database", side_effect=why) as check:
+        assert sync.main(["mine", "--tracking-uri", "postgresql://me:secret@db/runs"]) == 2
+    check.assert_called_once_with(
+        "postgresql://me:secret@db/runs", "tl-study", "unsent events stay in the ledger"
+    )
+    assert "runs: no answer in 10 s; unsent events stay" in capsys.readouterr().err

@@ -1,9 +1,12 @@
 """What is replaced in Ray is there in this release, and is put back."""
 
+from pathlib import Path
+
 import pytest
 from ray._private.node import Node
 
-from study.cluster.ray_private import _UNUSED, only_what_runs_tasks
+from study.cluster.ray_private import _UNUSED, only_what_runs_tasks, start
+from study.errors import NodeError
 
 
 def test_a_ray_starts_no_process_that_no_study_uses() -> None:
@@ -19,3 +22,27 @@ def test_a_release_without_one_of_them_is_left_as_it_is(monkeypatch: pytest.Monk
     with only_what_runs_tasks():
         assert not hasattr(Node, "start_monitor")
     assert not hasattr(Node, "start_monitor")
+
+
+LATE = "The current node timed out during startup."
+
+
+@pytest.mark.parametrize("late", [0, 2, 3])
+def test_a_busy_machine_gets_more_time_to_start(late: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[object] = []
+    reasons = [LATE] * late
+
+    def init(**given: object) -> None:
+        done.append((given["num_gpus"], given["num_cpus"]))
+        if reasons:
+            raise Exception(reasons.pop())  # As Ray does.
+
+    monkeypatch.setattr("ray.init", init)
+    monkeypatch.setattr("ray.shutdown", lambda: done.append("down"))
+    asked = 1, 2, Path("rays"), lambda: done.append("ended")
+    if late == 3:
+        with pytest.raises(NodeError, match="did not start in time: .*; its logs are in rays"):
+            start(*asked)
+    else:
+        start(*asked)
+    assert done == [(1, 2), "down", "ended"] * late + [(1, 2)] * (late < 3)

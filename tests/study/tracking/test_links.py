@@ -154,6 +154,9 @@ def test_unsent_events_are_printed_with_the_command_that_sends_them(
     sender = LeavingSender(why)
     close_sender(sender, FOLDER, console, interrupted)
     assert (sender.within_s, printed(console)) == (within_s, text)
+    SyncState("http://host", (FOLDER / LEDGER).stat().st_size).save(FOLDER)
+    close_sender(sender, FOLDER, console, interrupted)
+    assert printed(console) == text, "nothing is left"
 
 
 def test_a_sender_that_ends_late_after_the_last_event_is_no_fault(console: Console) -> None:
