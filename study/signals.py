@@ -20,7 +20,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, ParamSpec, TextIO, TypeVar
 
 if TYPE_CHECKING:
-    from typing_extensions import Buffer
+    from _typeshed import ReadableBuffer
 
 EXIT_CODE = 130
 PATIENCE_S = 12.0
@@ -100,7 +100,7 @@ def set_exit_message(words: str) -> None:
 class _Lasting(io.FileIO):
     """Takes everything, also when its terminal, or the program that reads it, is gone."""
 
-    def write(self, data: "Buffer", /) -> int | None:
+    def write(self, data: "ReadableBuffer", /) -> int:
         """Write; once nobody reads, write nowhere."""
         try:
             return super().write(data)

@@ -30,6 +30,12 @@ def without_credentials(uri: str) -> str:
     return scheme + place
 
 
+def with_placeholder(uri: str) -> str:
+    """Return the URI for a command to type: USER:PASSWORD stands for the ones it has, if any."""
+    scheme, user, place, _ = _parts(uri)
+    return f"{scheme}USER:PASSWORD@{place}" if user else scheme + place
+
+
 def _parts(uri: str) -> tuple[str, str, str, str]:
     """Split into scheme, user and password, place, and options, which may hold a password, too.
 

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from study.config.defaults import DEFAULTS, layers_of
+from study.config.defaults import DEFAULTS, from_environment, layers_of
 from study.config.settings import FACTORS, Settings, flag, spelled
 from study.config.uris import without_credentials
 from tl_core.article import earlier_recipe
@@ -48,7 +48,8 @@ def resolve(given: Mapping[str, Any]) -> tuple[Settings, list[Fault]]:
     except ValidationError as error:
         wrong = {str(e["loc"][0]) for e in error.errors()}
         kept = {name: value for name, value in given.items() if name not in wrong}
-        settings = Settings.model_validate(layers_of(kept) | kept)
+        named = {name: DEFAULTS[name] for name in wrong & from_environment().keys()}
+        settings = Settings.model_validate(layers_of(kept) | named | kept)
         # A tuple that lacks the items at fault is too short as well.
         own = (e for e in error.errors() if e["type"] != "too_short" or not e["input"])
         faults = [_fault(e) for e in own]
@@ -148,7 +149,9 @@ def _fault(error: ErrorDetails) -> Fault:
     name, value = str(error["loc"][0]), error["input"]
     message = error["msg"].removeprefix("Value error, ").replace("Input should", "must")
     shown = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
-    if name == "storage":
+    if error["type"] == "string_unicode":  # Python has kept its bytes as lone surrogates.
+        message = "is not text in this system's encoding; set LANG=C.UTF-8, or use ASCII alone"
+    if name in ("storage", "tracking_uri"):
         shown = without_credentials(str(value))
     return Fault(flag(name), f"{shown}: {message}")
 

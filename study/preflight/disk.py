@@ -10,6 +10,7 @@ from rich.filesize import decimal
 
 from study.cluster.folders import folder_faults, nearest
 from study.config.settings import Settings
+from study.config.uris import sqlite_file
 from study.search.choosing import REPEATS
 from tl_core.config import FROZEN
 from tl_core.data.datasets import image_entry
@@ -23,6 +24,8 @@ from tl_core.training.setup import needs_features
 
 _OWN_FILES = 16 * 10**6
 """Bytes of ledger, tables and report; 64 trials take 4 MB."""
+_STORE = 4 * 10**6
+"""Bytes of a new store: 1 MB of empty tables, SQLite's journal, and 12 kB for each trial."""
 _STATES = 3
 """Numbers in a checkpoint per parameter: its value and Adam's two moments."""
 
@@ -44,7 +47,7 @@ class Need:
 def disk_faults(
     settings: Settings, source: Source, network: Backbone | None, at_once: int
 ) -> list[Fault]:
-    """Why cache or output folder can't take what is still to be written.
+    """Why cache, output folder or store can't take what is still to be written.
 
     Args:
         settings: of the study.
@@ -55,7 +58,8 @@ def disk_faults(
     cache = list(cache_needs(settings, source, network))
     # A complete cache may be read-only.
     faults = folder_faults("--cache", settings.cache) if cache else []
-    return faults + room_faults([*cache, *out_needs(settings, network, at_once)])
+    needs = [*cache, *out_needs(settings, network, at_once), *store_needs(settings)]
+    return faults + room_faults(needs)
 
 
 def cache_needs(settings: Settings, source: Source, network: Backbone | None) -> Iterator[Need]:
@@ -124,6 +128,13 @@ def out_needs(settings: Settings, network: Backbone | None, at_once: int) -> Ite
         # A resumed study has some already.
         held = sum(file.stat().st_size for file in (s.out / str(s.name)).glob("checkpoints/*"))
         yield Need("--out", s.out, what, max(0, 2 * _STATES * size * trials - held))
+
+
+def store_needs(settings: Settings) -> Iterator[Need]:
+    """Yield the need of MLflow's SQLite file, which tries a full disk again for minutes."""
+    path = None if settings.offline else sqlite_file(settings.tracking_uri)
+    if path is not None:
+        yield Need("--tracking-uri", path.absolute().parent, "MLflow's runs", _STORE)
 
 
 def room_faults(needs: Iterable[Need]) -> list[Fault]:

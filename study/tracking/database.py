@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from shlex import quote
 
-from study.config.uris import OFFLINE, reason, sqlite_file, without_credentials
+from study.config.uris import OFFLINE, reason, sqlite_file, with_placeholder, without_credentials
 from tl_core.errors import Fault, InputError
 
 _CONNECT_S, _ANSWER_S = 4.0, 10.0
@@ -91,7 +91,7 @@ def _ask(uri: str, experiment: str) -> str | None:
         return getattr(error, "strerror", None) or reason(error, uri)
     shown = without_credentials(uri)
     if url.username and schema:  # The line that upgrades needs them.
-        why = _schema_fault(str(schema), shown.replace("://", "://USER:PASSWORD@", 1))
+        why = _schema_fault(str(schema), with_placeholder(uri))
         return why or _store_fault(shown, experiment, None, deleted)
     return _store_fault(shown, experiment, schema, deleted)
 

@@ -7,12 +7,13 @@ page's own button writes (MLflow 3.17; older pages read JSON, too), without the 
 
 import json
 import math
+import shlex
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
-from study.config.uris import is_server, without_credentials
+from study.config.uris import is_server, with_placeholder, without_credentials
 from tl_core.config import DIRECTIONS, Metric, TrialConfig
 
 AXES = ("mode", "train_ratio", "log10_lr", "aux_weight")
@@ -81,8 +82,10 @@ def where_to_look(uri: str, experiment_id: str, view_key: str | None = None) -> 
         return f"compare trials: {without_credentials(uri).rstrip('/')}/{view}"
     # If the virtual environment is not activated, it is beside this Python.
     mlflow = "mlflow" if shutil.which("mlflow") else Path(sys.executable).with_name("mlflow")
+    # The command needs the user and password that are not shown.
+    own = shlex.quote(with_placeholder(uri))
     return (
-        f"compare trials: {mlflow} ui --backend-store-uri {without_credentials(uri)}\n"
+        f"compare trials: {shlex.quote(str(mlflow))} ui --backend-store-uri {own}\n"
         f"          then: http://127.0.0.1:5000/{view}"
     )
 

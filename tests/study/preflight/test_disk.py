@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from study.config.settings import Settings
-from study.preflight.disk import Need, cache_needs, disk_faults, out_needs, room_faults
+from study.preflight.disk import Need, cache_needs, disk_faults, out_needs, room_faults, store_needs
 from study.preflight.torch_checks import frozen_backbone
 from tests.conftest import SIDE, TINY
 from tests.support.studies.builders import make_settings
@@ -136,8 +136,16 @@ def test_folders_of_one_disk_share_its_room() -> None:
 def test_a_study_that_does_not_fit_is_refused(source: Source, own_cache: Path) -> None:
     assert disk_faults(ask(mode=["scratch"], image_size=224), source, None, 0) == []
     [fault] = disk_faults(ask(mode=["scratch"], image_size=1024), source, None, 0)
-    assert re.search(r"cache and --out runs: .* 141\.8 MB are needed", str(fault))
+    assert re.search(r"cache and --out runs .*: .* 145\.8 MB are needed", str(fault))
     assert not own_cache.exists()
+
+
+def test_a_store_in_a_file_needs_room() -> None:
+    where = Path.cwd() / "new"
+    needed = [Need("--tracking-uri", where, "MLflow's runs", 4_000_000)]
+    assert [*store_needs(ask(tracking_uri="sqlite:///new/runs.db"))] == needed
+    for settings in (ask(offline=True), ask(tracking_uri="http://localhost:5000")):
+        assert [*store_needs(settings)] == []
 
 
 def test_only_a_cache_that_lacks_something_must_be_writable(

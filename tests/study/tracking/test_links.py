@@ -93,6 +93,10 @@ UI = "mlflow ui --backend-store-uri sqlite:///mlflow.db\n          then: http://
     ("http://me:secret@host:5000/", None, True, f"http://host:5000/{CHARTS}"),
     ("http://host", "abc", True, f"http://host/{CHARTS}&viewStateShareKey=abc"),
     ("sqlite:///mlflow.db", None, True, f"{UI}{CHARTS}"),
+    ("sqlite:///my a.db", None, True, f"{UI}{CHARTS}".replace("sqlite:///mlflow", "'sqlite:///my a")
+     .replace(".db", ".db'")),
+    ("postgresql://me:secret@db/runs?sslmode=require", None, True,
+     UI.replace("sqlite:///mlflow.db", "postgresql://USER:PASSWORD@db/runs") + CHARTS),
     ("sqlite:///mlflow.db", "abc", False, f"/x/.venv/bin/{UI}{CHARTS}&viewStateShareKey=abc"),
 ])  # fmt: skip
 def test_where_to_look(
