@@ -32,6 +32,7 @@ ROWS: dict[str, tuple[str, str]] = {
     "frozen-study": ("study", "frozen trials an hour against a naive Ray Tune study"),
     "finetune-study": ("study", "the same for fine-tuning"),
     "frozen-trial": ("sweeps", "one more frozen trial of 8 seeds, in a batch and in a study"),
+    "start-end": ("start_end", "start and end of two small frozen studies, wall and CPU"),
     "trials-growth": ("overhead", "16 to 256 frozen trials; 256 against one pass"),
     "images-growth": ("overhead", "600 to 9,600 images"),
     "gpu-training": ("gpu", "ResNet18 at 224, training, eager and compiled"),
