@@ -1,3 +1,4 @@
+import math
 import signal
 import subprocess
 import sys
@@ -8,8 +9,10 @@ from typing import Any
 import pytest
 
 from study import run as run_module
+from study.tracking.sender import NullSender, Show, show_nothing
 from tests.conftest import SIDE
 from tests.support.study_fixtures import Capture, Patch, Run
+from tl_core.errors import InputError
 
 SCRIPT = Path(run_module.__file__)
 QUICK = (
@@ -72,6 +75,29 @@ def test_sigterm_is_like_ctrl_c(
     finally:
         signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err == "interrupted\n"
+
+
+@pytest.mark.parametrize("error", [InputError(["no images"]), KeyboardInterrupt()])
+def test_a_study_that_can_not_start_opens_no_store(
+    run: Run, monkeypatch: Patch, error: BaseException
+) -> None:
+    called: list[str] = []
+
+    class Watched(NullSender):
+        def open(self) -> None:
+            called.append("open")
+
+        def close(self, show: Show = show_nothing, within_s: float = math.inf) -> str | None:
+            called.append("close")
+            return None
+
+    def fail(setup: object) -> None:
+        raise error
+
+    monkeypatch.setattr("study.tracking.sender.make_sender", lambda _: Watched(""))
+    monkeypatch.setattr("study.preflight.prepare.prepare", fail)
+    assert run("--debug") == (2 if isinstance(error, InputError) else 130)
+    assert called == ["close"]
 
 
 @pytest.mark.parametrize(("words", "code", "error"), [

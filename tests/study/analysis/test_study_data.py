@@ -1,16 +1,19 @@
 """Which trials are compared, and which factors matter."""
 
+import importlib
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 
-from study.analysis.importances import ENOUGH, importances, scored
+from study.analysis.importances import ENOUGH, _without_sklearn, importances, scored
 from study.analysis.study_data import confirmed_of, read_study_data
 from study.records.trial_record import TrialRecord
 from tests.support.studies.builders import make_epoch, make_record, make_settings
 from tests.support.studies.ray_runs import FinishedStudy
 from tests.support.studies.synthetic import tiny_study
+from tests.support.study_fixtures import Patch
 from tl_core.config import Mode
 
 
@@ -81,3 +84,10 @@ def test_few_trials_give_no_importances() -> None:
     records[0].status = "failed"
     assert len(scored(records)) == ENOUGH - 1
     assert importances(SETTINGS, records) == {}
+
+
+def test_scikit_learn_is_not_imported_for_importances(monkeypatch: Patch) -> None:
+    monkeypatch.delitem(sys.modules, "sklearn", raising=False)
+    with _without_sklearn(), pytest.raises(ModuleNotFoundError, match="import of sklearn halted"):
+        importlib.import_module("sklearn")
+    assert "sklearn" not in sys.modules
