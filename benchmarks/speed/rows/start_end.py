@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from benchmarks.common import seconds
 from benchmarks.speed.bench import RATIO, Bench
@@ -34,7 +35,7 @@ def start_end(bench: Bench) -> Iterator[Row]:
         gate = all_done(command.studies)
         what = f"{command.trials} frozen trials of {images:,} images {caches[name]}, start to end"
         walls = [study.wall_s for study in command.studies]
-        shown = {"unit": "s", "direction": "at most"}
+        shown: dict[str, Any] = {"unit": "s", "direction": "at most"}
         details = {"images": images, "trials": command.trials}
         row = f"start-end-{name}"
         yield measured(row, what, walls, gate, target=target, details=details, **shown)

@@ -38,7 +38,7 @@ def test_its_functions_import_the_compiler_when_they_are_called(no_compiler: Pat
     utils = SimpleNamespace(is_compile_supported=lambda kind: f"{kind} is")
     no_compiler.setitem(sys.modules, NAME, compiler)
     no_compiler.setattr("torch._dynamo", compiler, raising=False)
-    no_compiler.setitem(sys.modules, UTILS, utils)  # type: ignore[arg-type]
+    no_compiler.setitem(sys.modules, UTILS, utils)
     assert disable(lambda x: x, recursive=False, reason="it has loops")(3) == (3, False)
     assert is_supported("cpu") == "cpu is"
 
