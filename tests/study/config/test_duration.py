@@ -16,7 +16,9 @@ def test_a_duration_becomes_seconds(text: str, seconds: float) -> None:
     assert settings_of(stored).max_time == seconds
 
 
-@pytest.mark.parametrize("text", ["", "8", "8 hours", "h", "30m1h", "-1h", "1h 30m", "0h", "400d"])
+@pytest.mark.parametrize(
+    "text", ["", "8", "8 hours", "h", "30m1h", "-1h", "1h 30m", "0h", "400d", "9" * 400 + "d"]
+)
 def test_what_is_no_duration_is_a_fault(text: str) -> None:
     [fault] = resolve({"data": "photos", "max_time": text})[1]
     assert fault.flag == "--max-time"

@@ -155,6 +155,9 @@ def test_ratios_that_leave_nothing_held_out(photos: Path) -> None:
         ("--group farm", ["--group is not read by --data demo, which is drawn"]),
         ("--data a --group-regex (", ["--group-regex (: no regular expression: missing ), "
                                       "unterminated subpattern at position 0"]),
+        ("--data a --group-regex x{9999999999}", ["--group-regex x{9999999999}: no regular "
+                                                  "expression: the repetition number is too "
+                                                  "large"]),
     ],
 )  # fmt: skip
 def test_flags_that_do_not_go_together(words: str, faults: list[str]) -> None:

@@ -35,6 +35,7 @@ def test_capture_groups_are_joined() -> None:
     ("pattern", "why"),
     [
         ("(", r"--label-regex \(: no regular expression: missing \)"),
+        ("x{9999999999}", "no regular expression: the repetition number is too large"),
         ("fox", "--label-regex fox: matches no path, such as cat.1.png"),
         ("cat", "--label-regex cat: finds no class in dog.1.png"),
         ("png", "--label-regex png: finds one class alone, 'png'; a study needs two or more"),
