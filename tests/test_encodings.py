@@ -4,11 +4,11 @@ Ruff's PLW1514 sees only what it can tell the type of.
 """
 
 import ast
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.support.sources import files_of, nodes_of
+
 _TEXT_METHODS = {"read_text", "write_text"}
 _PROCESSES = {"run", "Popen", "check_output"}
 
@@ -43,12 +43,11 @@ def test_calls_that_take_the_encoding_of_the_locale(code: str, found: bool) -> N
     assert lacks_encoding(call) is found
 
 
-@pytest.mark.parametrize("package", ["study", "tl_core"])
-def test_no_text_depends_on_the_locale(package: str) -> None:
+def test_no_text_depends_on_the_locale() -> None:
     found = [
-        f"{file.relative_to(ROOT)}:{node.lineno}"
-        for file in (ROOT / package).rglob("*.py")
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        f"{file}:{node.lineno}"
+        for file in files_of("study", "tl_core")
+        for node in nodes_of(file)
         if isinstance(node, ast.Call) and lacks_encoding(node)
     ]
     assert found == []

@@ -4,13 +4,11 @@ What is read are JSON, CSV, arrays without objects, and tensors.
 """
 
 import ast
-from pathlib import Path
+from collections.abc import Iterable
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-FILES = sorted(file for part in ("tl_core", "study", "benchmarks", "tests")
-               for file in (ROOT / part).rglob("*.py"))  # fmt: skip
+from tests.support.sources import files_of, nodes_of
 
 UNPICKLERS = "pickle cPickle cloudpickle dill joblib shelve marshal jsonpickle"
 LOADS = {"load", "loads", "open", "Unpickler"}
@@ -26,16 +24,16 @@ CODE_BY_DESIGN = {"mlflow.pyfunc.load_model", "mlflow.pytorch.load_model"}
 """A model of MLflow brings code with it, which loading it runs; tests load their own."""
 
 
-def faults(source: str, tests: bool = False) -> list[str]:
+def faults(nodes: Iterable[ast.AST], tests: bool = False) -> list[str]:
     """What the calls in some code may run, by line."""
-    tree, names = ast.parse(source), dict[str, str]()
-    for node in ast.walk(tree):
+    nodes, names = [*nodes], dict[str, str]()
+    for node in nodes:
         if isinstance(node, ast.Import):
             # `import a.b` makes the name a.
             names |= {a.asname: a.name for a in node.names if a.asname}
         elif isinstance(node, ast.ImportFrom):
             names |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    calls = [node for node in nodes if isinstance(node, ast.Call)]
     named = ((call, _name(call.func, names)) for call in calls)
     return [f"{c.lineno}: {name}" for c, name in named if _runs(c, name, names, tests)]
 
@@ -59,11 +57,10 @@ def _runs(call: ast.Call, name: str, names: dict[str, str], tests: bool) -> bool
 
 
 def test_no_call_runs_what_it_reads() -> None:
-    assert len(FILES) > 150
-    found = {
-        str(file.relative_to(ROOT)): faults(file.read_text(), file.is_relative_to(ROOT / "tests"))
-        for file in FILES
-    }
+    tests = {*files_of("tests")}
+    files = files_of("tl_core", "study", "benchmarks", "tests")
+    assert len(files) > 150
+    found = {str(file): faults(nodes_of(file), file in tests) for file in files}
     assert {file: calls for file, calls in found.items() if calls} == {}
 
 
@@ -83,7 +80,7 @@ def test_no_call_runs_what_it_reads() -> None:
     "eval(text)", "exec(text)", "import mlflow\nmlflow.pyfunc.load_model(uri)",
 ])  # fmt: skip
 def test_calls_that_may_run_something_are_found(source: str) -> None:
-    assert len(faults(source)) == 1
+    assert len(faults(ast.walk(ast.parse(source)))) == 1
 
 
 @pytest.mark.parametrize("source", [
@@ -94,4 +91,4 @@ def test_calls_that_may_run_something_are_found(source: str) -> None:
     "import torch\ntorch.compile(network)", "import re\nre.compile(text)",
 ])  # fmt: skip
 def test_calls_that_run_nothing_are_left_alone(source: str) -> None:
-    assert faults(source) == []
+    assert faults(ast.walk(ast.parse(source))) == []

@@ -2,14 +2,14 @@
 
 import ast
 import os
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pytest
 import torch
 
 from tests.support.core.fake_gpu import fake_gpu
+from tests.support.sources import ROOT, files_of, nodes_of
 from tl_core.device import (
     CPU,
     CopyEvent,
@@ -31,13 +31,12 @@ from tl_core.device import (
     upload,
 )
 
-ROOT = Path(__file__).parents[2]
 KINDS = {"cuda", "xpu", "mps", "accelerator"}
 
 
-def of_a_kind(source: str) -> Iterator[str]:
+def of_a_kind(nodes: Iterable[ast.AST]) -> Iterator[str]:
     """What some code asks of one kind of device, by line."""
-    for node in ast.walk(ast.parse(source)):
+    for node in nodes:
         match node:
             case ast.Attribute(ast.Name("torch"), name) if name in KINDS:
                 yield f"{node.lineno}: torch.{name}"
@@ -55,9 +54,9 @@ def of_a_kind(source: str) -> Iterator[str]:
 
 
 def test_only_the_device_module_asks_for_a_kind_of_device() -> None:
-    files = [f for part in ("tl_core", "study", "benchmarks") for f in (ROOT / part).rglob("*.py")]
+    files = files_of("tl_core", "study", "benchmarks")
     assert len(files) > 200
-    found = {str(f.relative_to(ROOT)): [*of_a_kind(f.read_text(encoding="utf-8"))] for f in files}
+    found = {str(file.relative_to(ROOT)): [*of_a_kind(nodes_of(file))] for file in files}
     assert len(found.pop("tl_core/device.py")) > 4
     assert {name: lines for name, lines in found.items() if lines} == {}
 
@@ -67,7 +66,7 @@ def test_only_the_device_module_asks_for_a_kind_of_device() -> None:
     "labels.is_cuda", "device.type == 'cuda'", "torch.accelerator.device_count",
 ])  # fmt: skip
 def test_it_is_found(source: str) -> None:
-    assert len([*of_a_kind(source)]) == 1
+    assert len([*of_a_kind(ast.walk(ast.parse(source)))]) == 1
 
 
 def test_the_cpu_is_no_gpu() -> None:
