@@ -12,10 +12,9 @@ from study.intervals.two_way import (
     DIFFERENCE_PSEUDO,
     SHARE_PSEUDO,
     Floats,
-    TInterval,
     two_way,
 )
-from tests.support.studies.simulated_hits import Photos, half_of_seeds
+from tests.support.studies.simulated_hits import Photos, half_of_seeds, share_covered
 
 STUDIES = 150
 
@@ -130,11 +129,6 @@ def correlated(
     return hits
 
 
-def covers(t: TInterval, truth: float) -> float:
-    low, high = t.ends()
-    return float(np.mean((low <= truth) & (truth <= high)))
-
-
 @pytest.mark.parametrize(
     "sizes", [np.full(24, 5), np.full(48, 5), 1 + np.arange(48) % 9], ids=["24", "48", "unequal"]
 )
@@ -143,8 +137,10 @@ def test_intervals_cover_the_accuracy_on_photos_of_new_groups(sizes: np.ndarray)
     groups, chance = np.repeat(np.arange(len(sizes)), sizes), np.random.default_rng(0)
     for accuracy in (0.85, 0.95):
         (hits,) = correlated(chance, (accuracy,), groups, seeds=5)
-        assert covers(two_way(hits, SHARE_PSEUDO), accuracy) < 0.85
-        assert covers(two_way(grouped_with_pseudo(hits, groups, SHARE_PSEUDO)), accuracy) >= 0.9
+        assert share_covered(two_way(hits, SHARE_PSEUDO), accuracy) < 0.85
+        assert (
+            share_covered(two_way(grouped_with_pseudo(hits, groups, SHARE_PSEUDO)), accuracy) >= 0.9
+        )
 
 
 @pytest.mark.parametrize("size", [3, 10])
@@ -155,7 +151,7 @@ def test_intervals_hold_with_six_groups(size: int, alike: float, seed: float) ->
         truth = np.full((2, 1), accuracy)
         a, b = photos.hits(np.random.default_rng(0), 400, truth)[:, :, 0].swapaxes(0, 1)
         t = two_way(grouped_with_pseudo(a, photos.groups, SHARE_PSEUDO))
-        assert covers(t, accuracy) >= 0.92
+        assert share_covered(t, accuracy) >= 0.92
         assert (t.half_width() >= half_of_seeds(a.mean(axis=-1)) - 1e-9).all()
         t = two_way(grouped_with_pseudo(a - b, photos.groups, DIFFERENCE_PSEUDO))
         assert np.mean(t.p_value() < 0.05) <= 0.05
@@ -181,8 +177,8 @@ def test_intervals_of_differences_on_photos_of_new_groups() -> None:
         a, b = correlated(chance, (first, second), groups, seeds=5)
         images = two_way(a - b, DIFFERENCE_PSEUDO)
         of_groups = two_way(grouped_with_pseudo(a - b, groups, DIFFERENCE_PSEUDO))
-        assert covers(images, first - second) < 0.87
-        assert covers(of_groups, first - second) >= 0.9
+        assert share_covered(images, first - second) < 0.87
+        assert share_covered(of_groups, first - second) >= 0.9
         if first == second:
             assert np.mean(images.p_value() < 0.05) > 0.12
             assert np.mean(of_groups.p_value() < 0.05) <= 0.07

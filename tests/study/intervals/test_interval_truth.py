@@ -12,7 +12,7 @@ import pytest
 from study.analysis.comparisons import mode_differences
 from study.intervals.two_way import DIFFERENCE_PSEUDO, SHARE_PSEUDO, Floats, two_way
 from tests.support.studies.image_tables import seen
-from tests.support.studies.simulated_hits import Photos, half_of_seeds
+from tests.support.studies.simulated_hits import Photos, half_of_seeds, share_covered
 from tl_core.config import Mode
 
 pytestmark = pytest.mark.integration
@@ -43,8 +43,7 @@ def test_intervals_cover_the_accuracy_on_new_photos() -> None:
     covered, before = [], []
     for photos, accuracy in WORLDS:
         (hits,) = draw(photos, accuracy, 1)
-        low, high = two_way(hits, SHARE_PSEUDO).ends()
-        covered.append(np.mean((low <= accuracy) & (accuracy <= high)))
+        covered.append(share_covered(two_way(hits, SHARE_PSEUDO), accuracy))
         mean, half = seeds_only(hits)
         before.append(np.mean(abs(mean - accuracy) <= half))
     assert min(covered) >= 0.92
@@ -68,8 +67,8 @@ def test_intervals_cover_a_true_difference() -> None:
     for photos, accuracy in WORLDS:
         truth = np.array([[accuracy], [accuracy - 0.05]])
         hits = photos.hits(np.random.default_rng(0), STUDIES, truth)[:, :, 0]
-        low, high = two_way(hits[:, 0] - hits[:, 1], DIFFERENCE_PSEUDO).ends()
-        covered.append(np.mean((low <= 0.05) & (high >= 0.05)))
+        difference = two_way(hits[:, 0] - hits[:, 1], DIFFERENCE_PSEUDO)
+        covered.append(share_covered(difference, 0.05))
     assert min(covered) >= 0.92
 
 

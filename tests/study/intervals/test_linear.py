@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
 from scipy.special import expit
 
 from study.intervals.grouped import by_groups
 from study.intervals.linear import calibration_values, r2_values
-from study.intervals.two_way import Floats, TInterval, two_way
+from study.intervals.two_way import Floats, two_way
+from tests.support.studies.simulated_hits import half_of_seeds, share_covered
 
 STUDIES = 150
 
@@ -61,15 +61,9 @@ def test_linear_values_are_how_scores_change_with_the_weight_of_an_image(n: int,
     )
 
 
-def covers(t: TInterval, truth: float) -> float:
-    low, high = t.ends()
-    return float(np.mean((low <= truth) & (truth <= high)))
-
-
 def seeds_only(scores: Floats, truth: float) -> float:
     """How often the t-interval over seeds covers the truth; scores are [studies, S]."""
-    half = stats.t.ppf(0.975, scores.shape[1] - 1) * stats.sem(scores, axis=1)
-    return float(np.mean(abs(scores.mean(axis=1) - truth) <= half))
+    return float(np.mean(abs(scores.mean(axis=1) - truth) <= half_of_seeds(scores)))
 
 
 def in_groups(chance: np.random.Generator, shape: tuple[int, ...], size: int) -> Floats:
@@ -93,7 +87,9 @@ def test_intervals_cover_r2_on_new_photos(size: int) -> None:
         error = 0.6 * (np.sqrt(shared) * image + np.sqrt(1 - shared) * own) + shift
         truth = 1 - 0.36 - 0.04
         table = r2_values(light + error, light)
-        covered.append(covers(two_way(by_groups(table, groups if size > 1 else None)), truth))
+        covered.append(
+            share_covered(two_way(by_groups(table, groups if size > 1 else None)), truth)
+        )
         before.append(seeds_only(table.mean(axis=-1), truth))
     assert min(covered) >= 0.91
     assert min(before) < 0.75
@@ -134,7 +130,7 @@ def test_intervals_cover_the_squared_calibration_error(factor: float, size: int)
         for study in zip(gaps, bins, strict=True)
     ])  # fmt: skip
     t = two_way(by_groups(table, groups))
-    assert covers(t, truth) >= 0.92
+    assert share_covered(t, truth) >= 0.92
     assert abs(t.center.mean() - truth) < 4 * t.center.std() / np.sqrt(STUDIES), "no bias"
     plain = np.array([
         np.abs(np.bincount(b, g)).sum() / 240
@@ -144,4 +140,4 @@ def test_intervals_cover_the_squared_calibration_error(factor: float, size: int)
         assert truth < 1e-5
         assert plain.mean() > 0.04
     else:
-        assert seeds_only(table.mean(axis=-1), truth) < covers(t, truth)
+        assert seeds_only(table.mean(axis=-1), truth) < share_covered(t, truth)

@@ -139,7 +139,7 @@ def test_a_search_that_was_cut_goes_on_with_the_trial_that_ran(objective: str) -
 
 
 @drawn_from(lost=st.sets(st.integers(0, 9)))
-@hypothesis_settings(max_examples=20, deadline=None)
+@hypothesis_settings(max_examples=10, deadline=None)
 def test_what_was_drawn_but_never_started_is_drawn_again(lost: set[int]) -> None:
     given = settings(sampler="random")
     whole = run(Suggestions(given), 12)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from study.intervals.two_way import Floats
+from study.intervals.two_way import Floats, TInterval
 
 Chance = np.random.Generator
 
@@ -64,3 +64,9 @@ def half_of_seeds(means: Floats) -> Floats:
     n = means.shape[-1]
     half: Floats = stats.t.ppf(0.975, n - 1) * means.std(axis=-1, ddof=1) / np.sqrt(n)
     return half
+
+
+def share_covered(interval: TInterval, truth: float) -> float:
+    """Share of the intervals that hold the truth."""
+    low, high = interval.ends()
+    return float(np.mean((low <= truth) & (truth <= high)))
