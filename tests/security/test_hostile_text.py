@@ -78,7 +78,7 @@ def drawn(folder: Path) -> dict[str, set[str]]:
     }
 
 
-def test_no_element_comes_from_the_data(tmp_path: Path) -> None:
+def test_no_element_comes_from_the_data(tmp_path: Path, without_png: None) -> None:
     plain = report_of(tmp_path / "plain", PLAIN)
     hostile = report_of(tmp_path / "hostile", ROTATED)
     page = Page(hostile)

@@ -1,6 +1,7 @@
 """What the soak's check finds in a study's ledger, table and MLflow runs."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,9 @@ Runs = dict[str, RunState]
 
 
 @pytest.fixture(scope="module")
-def sent(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[tuple[str, RunState]]]:
+def sent(
+    tmp_path_factory: pytest.TempPathFactory, blank_store: Path
+) -> tuple[Path, list[tuple[str, RunState]]]:
     """A study of three trials in a real store; its first trial was interrupted once."""
     folder = tmp_path_factory.mktemp("sent") / "mine"
     folder.mkdir()
@@ -42,7 +45,7 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[tuple[str
     ledger.close("done", [])
     rows = [record.row() for record in read_records(folder)]
     pd.DataFrame(rows).to_csv(folder / "trials.csv", index=False)
-    uri = f"sqlite:///{folder.parent}/mlflow.db"
+    uri = f"sqlite:///{shutil.copy(blank_store, folder.parent)}"
     process = LedgerSync(folder, MlflowWriter(uri, "tl-study"))
     assert process.push() is None
     process.close()

@@ -109,21 +109,43 @@ def nobody() -> str:
         return f"http://127.0.0.1:{free.getsockname()[1]}"
 
 
+def _save_no_png(patch: Patch) -> None:
+    patch.setattr("study.reporting.page.save_png", lambda _, path: path.touch())
+
+
+def _draw_nothing(patch: Patch) -> None:
+    _save_no_png(patch)
+    patch.setattr("study.reporting.page.to_svg", lambda *_: "<svg></svg>")
+
+
 @pytest.fixture
-def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+def without_png(monkeypatch: Patch) -> None:
+    """Reports get empty pictures; those in the page are drawn."""
+    _save_no_png(monkeypatch)
+
+
+@pytest.fixture
+def undrawn(monkeypatch: Patch) -> None:
     """Reports get empty figures; drawing a report takes seconds."""
-
-    monkeypatch.setattr("study.reporting.page.save_png", lambda _, path: path.touch())
-    monkeypatch.setattr("study.reporting.page.to_svg", lambda *_: "<svg></svg>")
+    _draw_nothing(monkeypatch)
 
 
-@pytest.fixture
-def undrawn_study(own_folder: Path, undrawn: None) -> Path:
-    """The study `tiny` among the studies of this folder, with its report."""
+@pytest.fixture(scope="session")
+def reported_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The study `tiny` with its report, without figures; to be read only."""
     from study.analysis.study_data import read_study_data
     from study.reporting.build import write_report
     from tests.support.studies.synthetic import tiny_study
 
-    folder = tiny_study().write(Path("runs/tiny"))
-    write_report(read_study_data(folder))
-    return folder
+    home = tmp_path_factory.mktemp("reported")
+    with pytest.MonkeyPatch.context() as patch:
+        _draw_nothing(patch)
+        patch.chdir(home)
+        write_report(read_study_data(tiny_study().write(Path("runs/tiny"))))
+    return home / "runs" / "tiny"
+
+
+@pytest.fixture
+def undrawn_study(own_folder: Path, undrawn: None, reported_study: Path) -> Path:
+    """A copy of `reported_study` among the studies of this folder."""
+    return Path(shutil.copytree(reported_study, "runs/tiny"))
