@@ -143,27 +143,6 @@ def test_ratios_that_leave_nothing_held_out(photos: Path) -> None:
         ask(data=str(photos), train_ratio=["0.9"])
 
 
-@pytest.mark.parametrize(
-    ("words", "faults"),
-    [
-        ("--train a --data b",
-         ["--data is not read with --train, which names the images to train on"]),
-        ("--val a --test b", [f"--{name} needs --train DIR, the images to train on"
-                              for name in ("val", "test")]),
-        ("--data a.csv --group a --group-regex b",
-         ["--group-regex is not read with --group; use one of them"]),
-        ("--group farm", ["--group is not read by --data demo, which is drawn"]),
-        ("--data a --group-regex (", ["--group-regex (: no regular expression: missing ), "
-                                      "unterminated subpattern at position 0"]),
-        ("--data a --group-regex x{9999999999}", ["--group-regex x{9999999999}: no regular "
-                                                  "expression: the repetition number is too "
-                                                  "large"]),
-    ],
-)  # fmt: skip
-def test_flags_that_do_not_go_together(words: str, faults: list[str]) -> None:
-    assert list(map(str, resolve(parse(words.split()))[1])) == faults
-
-
 @pytest.mark.parametrize("name", ["root", "train", "val", "test", "group", "group-regex"])
 def test_no_flag_of_the_data_may_be_empty(name: str) -> None:
     (fault,) = resolve(parse(["--data", "photos", f"--{name}", ""]))[1]
