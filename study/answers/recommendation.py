@@ -1,7 +1,9 @@
 """What to do, in a few sentences: the winner, what to expect, what is cheaper, what labels buy."""
 
+import numpy as np
+
 from study.analysis.comparisons import Difference
-from study.analysis.estimates import Cell, CellSummary
+from study.analysis.estimates import Cell, CellSummary, by_cell
 from study.analysis.extrapolation import TIMES, extrapolate
 from study.analysis.study_data import StudyData
 from study.answers.answer import unconfirmed_cells
@@ -32,10 +34,12 @@ def recommendation(data: StudyData) -> str:
     best = data.winning_cell
     if best is None:
         return ""
+    chance = _chance(data, best)
     parts = [
         _provisional(data),
-        f"Use {MODE_WORDS[best.mode]}{at_rate(best.lr)}, with {share(best.train_ratio)} of the "
-        "images for training.",
+        chance,
+        f"{'The best found is' if chance else 'Use'} {MODE_WORDS[best.mode]}{at_rate(best.lr)}, "
+        f"with {share(best.train_ratio)} of the images for training.",
         _expected(best),
         _cheaper(data, best.cell),
         _more_labels(data, best.cell),
@@ -72,6 +76,24 @@ def _provisional(data: StudyData) -> str | None:
         return None
     cells = pluralize(len(missing), "cell is", "cells are")
     return f"This is provisional: {cells} not confirmed yet."
+
+
+def _chance(data: StudyData, best: CellSummary) -> str | None:
+    """Say that the winner may have learned nothing, where neither accuracy excludes it."""
+    images = next(iter(by_cell(data.confirmed)[best.cell].values())).images
+    if images is None:
+        return None
+    counts = np.bincount(images.labels)
+    frequent = counts.max() / counts.sum()
+    chances = {"test_accuracy": frequent, "test_balanced_accuracy": 1 / np.count_nonzero(counts)}
+    for score, chance in chances.items():
+        e = best.scores.get(score)
+        if e and e.low is not None and e.low > chance:
+            return None
+    return (
+        "No mode is shown to do better than to name the most frequent class each time, which is "
+        f"right for {100 * frequent:.1f} % of the test images."
+    )
 
 
 def _expected(best: CellSummary) -> str:

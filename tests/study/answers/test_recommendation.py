@@ -64,6 +64,34 @@ def test_the_share_of_a_network_that_learns_in_part_is_not_counted() -> None:
     assert found.endswith("Freezing is not distinguishable from it, and cheaper to train.")
 
 
+def unequal(n_correct: tuple[int, int]) -> np.ndarray:
+    """Of 90 images of one class and 10 of another, so many are right, whatever the seed."""
+    first, second = n_correct
+    row = np.concatenate([np.arange(90) < first, np.arange(10) < second])
+    return np.tile(row, (3, 1)).astype(float)
+
+
+@pytest.mark.parametrize(
+    ("correct", "better"),
+    [
+        ((90, 0), False),  # All are taken for the frequent class.
+        ((88, 9), True),  # 97 %.
+        ((80, 9), True),  # 89 %, but the mean of both recalls is 89 % as well.
+        ((50, 5), False),  # 55 % of each.
+    ],
+)
+def test_a_winner_that_may_know_nothing_is_not_recommended(
+    correct: tuple[int, int], better: bool
+) -> None:
+    labels = np.repeat([0, 1], [90, 10])
+    found = recommendation(data([PROBE], seen(*PROBE, unequal(correct), labels=labels)))
+    start = (
+        "No mode is shown to do better than to name the most frequent class each time, which is "
+        "right for 90.0 % of the test images. The best found is a linear probe"
+    )
+    assert found.startswith("Use a linear probe" if better else start)
+
+
 @pytest.mark.parametrize(("images", "wide"), [(4, True), (200, False)])
 def test_a_wide_interval_is_told(images: int, wide: bool) -> None:
     found = recommendation(data([PROBE], seen(*PROBE, hits(0.75, images))))

@@ -41,7 +41,7 @@ def test_a_busy_machine_gets_more_time_to_start(late: int, monkeypatch: pytest.M
     monkeypatch.setattr("ray.shutdown", lambda: done.append("down"))
     asked = 1, 2, Path("rays"), lambda: done.append("ended")
     if late == 3:
-        with pytest.raises(NodeError, match="did not start in time: .*; its logs are in rays"):
+        with pytest.raises(NodeError, match=r"did not start in time: .*; its logs are in rays"):
             start(*asked)
     else:
         start(*asked)

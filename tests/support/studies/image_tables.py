@@ -12,14 +12,18 @@ from tl_core.config import Mode
 
 
 def with_images(
-    trials: Sequence[Confirmed], hits: np.ndarray, groups: np.ndarray | None = None
+    trials: Sequence[Confirmed],
+    hits: np.ndarray,
+    groups: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
 ) -> list[Confirmed]:
     """Give each of S trials its row of hits, [S, N]: accuracies follow, and log losses.
 
-    The labels take turns. A network is as sure of a wrong answer as of a right one, at a log loss
-    of 0.25 or 1.5.
+    The labels take turns, if none are given. A network is as sure of a wrong answer as of a right
+    one, at a log loss of 0.25 or 1.5.
     """
-    labels = np.arange(hits.shape[1]) % 2
+    if labels is None:
+        labels = np.arange(hits.shape[1]) % 2
     sides = np.where(hits == 1, 1.0, -1.0) * np.where(labels == 1, 1.0, -1.0)
     found = []
     for trial, row, side in zip(trials, hits.astype(float), sides, strict=True):
@@ -34,7 +38,11 @@ def with_images(
 
 
 def seen(
-    mode: Mode, train_ratio: float, hits: np.ndarray, groups: np.ndarray | None = None
+    mode: Mode,
+    train_ratio: float,
+    hits: np.ndarray,
+    groups: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
 ) -> list[Confirmed]:
     """One cell's trials, a row of hits each, [S, N]."""
-    return with_images(make_confirmed(mode, train_ratio, [0.0] * len(hits)), hits, groups)
+    return with_images(make_confirmed(mode, train_ratio, [0.0] * len(hits)), hits, groups, labels)
