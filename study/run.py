@@ -51,15 +51,22 @@ def _run(given: Mapping[str, Any], console: Console) -> int:
 
 
 def _run_study(setup: Setup, console: Console) -> int:
-    # What follows imports torch: a wrong setting, or --help, need not wait for it.
-    from study.preflight.prepare import prepare
     from study.tracking.sender import make_sender
     from tl_core.runtime import keep_freed_memory, name_user
 
     keep_freed_memory()
     name_user()
-    prepared = prepare(setup)
-    sender = make_sender(prepared.settings)  # Its process imports MLflow beside the imports here.
+    # Its process imports MLflow beside the imports here; it opens the store once nothing is wrong.
+    sender = make_sender(setup.settings)
+    try:
+        # This imports torch: a wrong setting, or --help, need not wait for it.
+        from study.preflight.prepare import prepare
+
+        prepared = prepare(setup)
+        sender.open()
+    except BaseException:
+        sender.close()
+        raise
     from study.diagnosis.first_line import first_line
 
     console.print(prepared.introduce(), highlight=False)

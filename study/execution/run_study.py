@@ -27,7 +27,8 @@ from study.reporting.build import write_report, write_tables
 from study.search.choosing import Choices
 from study.search.confirmation import plan
 from study.signals import EXIT_CODE, set_exit_message
-from study.tracking.sender import Sender, close_sender, print_link
+from study.tracking.links import close_sender, print_link
+from study.tracking.sender import Sender
 from tl_core.config import FROZEN, MODES, Metric
 from tl_core.files import is_disk_full
 from tl_core.text import pluralize

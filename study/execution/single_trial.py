@@ -13,7 +13,8 @@ from study.reporting.figures.fonts import fonts_for
 from study.reporting.figures.saving import save_png
 from study.reporting.figures.trial_plots import draw_curves
 from study.search.space import single_config
-from study.tracking.sender import Sender, close_sender, print_link
+from study.tracking.links import close_sender, print_link
+from study.tracking.sender import Sender
 from tl_core.config import EpochMetrics
 from tl_core.device import CPU, find_device, set_deterministic
 from tl_core.errors import DivergedError

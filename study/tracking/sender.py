@@ -9,17 +9,17 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
-
-from rich.console import Console
+from typing import TYPE_CHECKING, Any, Protocol
 
 from study.config.settings import Settings
-from study.config.uris import OFFLINE, store_name, sync_command
-from study.tracking.links import where_to_look
-from study.tracking.sync_state import SyncState, events_left, last_saved, read_sync_state, study_run
+from study.config.uris import OFFLINE, store_name
+from study.tracking.sync_state import SyncState, events_left, last_saved, read_sync_state
 from tl_core.errors import InputError
-from tl_core.text import pluralize
+
+if TYPE_CHECKING:
+    from study.tracking.writer import MlflowWriter
 
 _POLL_S = 0.2
 _OPENING_S = 180.0
@@ -38,11 +38,14 @@ def show_nothing(left: int) -> None:
 class Sender(Protocol):
     """Sends a ledger to MLflow while it grows."""
 
+    def open(self) -> None:
+        """Open the store, which may be made for it; a second call does nothing."""
+
     def follow(self, folder: Path) -> None:
         """Send the ledger in this folder from now on."""
 
     def wait_for_store(self) -> str:
-        """Wait until the store answers; return the experiment's id.
+        """Open the store and wait until it answers; return the experiment's id.
 
         Raises `InputError` when the store can't be used.
         """
@@ -61,6 +64,9 @@ class NullSender:
     def __init__(self, uri: str) -> None:
         self._uri = uri
 
+    def open(self) -> None:
+        """See `Sender`; there is no store."""
+
     def follow(self, folder: Path) -> None:
         """See `Sender`."""
         if read_sync_state(folder) is None:  # Otherwise a store is noted already.
@@ -76,7 +82,10 @@ class NullSender:
 
 
 class ProcessSender:
-    """Sends in a process of its own, so that the study keeps its cores and its time."""
+    """Sends in a process of its own, so that the study keeps its cores and its time.
+
+    The process imports MLflow for that kind of store at once.
+    """
 
     def __init__(self, uri: str, experiment: str) -> None:
         self._process = subprocess.Popen(
@@ -88,17 +97,25 @@ class ProcessSender:
         )
         # By standard input: every user of the machine can read a command line.
         self._write(uri)
-        self._write(experiment)
+        self._experiment: str | None = experiment
         self._opened: dict[str, Any] | None = None
         self._folder: Path | None = None
 
+    def open(self) -> None:
+        """See `Sender`."""
+        if self._experiment is not None:
+            self._write(self._experiment)
+            self._experiment = None
+
     def follow(self, folder: Path) -> None:
         """See `Sender`."""
+        self.open()
         self._folder = folder
         self._write(str(folder.resolve()))
 
     def wait_for_store(self) -> str:
         """See `Sender`."""
+        self.open()
         self._opened = self._opened or self._first_answer()
         if error := self._opened.get("error"):
             raise InputError([f"--tracking-uri: {error}; {OFFLINE}"])
@@ -147,16 +164,25 @@ class ThreadSender:
     """Sends in a thread, for a single trial: a process takes seconds to start."""
 
     def __init__(self, uri: str, experiment: str) -> None:
+        self._store = uri, experiment
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._error: str | None = None
+        self._folder: Path | None = None
+
+    def open(self) -> None:
+        """See `Sender`; raises `InputError` when the store can't be used."""
+        _ = self._writer
+
+    @cached_property
+    def _writer(self) -> "MlflowWriter":
         # Imports MLflow, which a whole study leaves to the process.
         from study.tracking.writer import MlflowWriter
 
         try:
-            self._writer = MlflowWriter(uri, experiment)
+            return MlflowWriter(*self._store)
         except InputError as error:
             raise InputError([f"{fault}; {OFFLINE}" for fault in error.faults]) from error
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._error: str | None = None
 
     def follow(self, folder: Path) -> None:
         """See `Sender`."""
@@ -172,6 +198,8 @@ class ThreadSender:
 
     def close(self, show: Show = show_nothing, within_s: float = math.inf) -> str | None:
         """See `Sender`."""
+        if self._folder is None:
+            return None
         self._ended.set()
         return _wait(self._has_ended, self._folder, show, within_s) or self._error
 
@@ -210,32 +238,3 @@ def _wait(ended: Callable[[float], bool], folder: Path, show: Show, within_s: fl
     except KeyboardInterrupt:
         return "interrupted"
     return None
-
-
-_INTERRUPTED_S = 8.0
-"""Longest wait after the user has interrupted the study."""
-
-
-def close_sender(sender: Sender, folder: Path, console: Console, interrupted: bool = False) -> None:
-    """Close a sender; show how much is left, and warn if something stays unsent."""
-    with console.status("waiting for MLflow") as status:
-
-        def show(left: int) -> None:
-            rest = pluralize(left, "event")
-            status.update(f"waiting for MLflow: {rest} left (Ctrl-C leaves them for later)")
-
-        why = sender.close(show, _INTERRUPTED_S if interrupted else math.inf)
-    # A sender may end late, or die, after it has sent the last event.
-    if why and (n := events_left(folder)):
-        left = f"{pluralize(n, 'event is', 'events are')} not in MLflow yet ({why})"
-        what = "it" if n == 1 else "them"
-        console.print(f"warning: {left}; {sync_command(folder)} sends {what}", style="yellow")
-
-
-def print_link(sender: Sender, folder: Path, settings: Settings, console: Console) -> None:
-    """Print where to look at the runs, or how to send them."""
-    if settings.offline:
-        console.print(f"nothing was sent to MLflow; {sync_command(folder)} sends it")
-        return
-    run = None if settings.debug else study_run(folder)
-    console.print(where_to_look(settings.tracking_uri, sender.wait_for_store(), run))

@@ -22,7 +22,7 @@ from study.config.uris import reason, store_name
 from study.records.ledger import StudyState, read_events, read_state
 from study.records.study_folder import LEDGER
 from study.tracking.sync_state import SyncState, read_sync_state
-from study.tracking.writer import MlflowWriter
+from study.tracking.writer import MlflowWriter, import_store
 from tl_core.errors import InputError
 from tl_core.files import file_lock
 
@@ -142,17 +142,21 @@ class LedgerSync:
 def main() -> int:
     """Open the store whose URI is the first line of input, then send the folder in the third.
 
-    The second is the experiment's name. Lines are JSON, which is ASCII in any locale. Answers when
-    the store is open, and at the end; the end of the input says that the study has ended.
+    The second is the experiment's name, and comes when the study can start: before, nothing is made
+    in the store. Lines are JSON, which is ASCII in any locale. Answers when the store is open, and
+    at the end; the end of the input says that the study has ended.
     """
     os.nice(_NICE)  # Training goes first; what is late is sent after it.
-    uri, experiment = json.loads(sys.stdin.readline()), json.loads(sys.stdin.readline())
+    uri = json.loads(sys.stdin.readline())
+    import_store(uri)
+    if not (experiment := sys.stdin.readline()):
+        return 0
     try:
-        writer = MlflowWriter(uri, experiment)
+        writer = MlflowWriter(uri, json.loads(experiment))
     except InputError as error:
         return _answer(faults=[str(fault) for fault in error.faults])
     _answer(experiment_id=writer.experiment_id)
-    importlib.import_module("study.tracking.registry")  # Takes a second, now while Ray starts.
+    importlib.import_module("study.tracking.registry")  # Now, and not when the study waits for it.
     folder = sys.stdin.readline()
     return _send(Path(json.loads(folder)), writer) if folder else 0
 

@@ -4,6 +4,7 @@ Events come from the ledger, and may come again after a failure: to write an eve
 same result as to write it once.
 """
 
+import importlib
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,7 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from study.config.uris import reason, sqlite_file, without_credentials
+from study.config.uris import is_database, reason, sqlite_file, without_credentials
 from study.records.ledger import OUT_OF_TIME, Event, StudyState
 from study.records.trial_record import Status, TrialRecord, best_of
 from study.tracking.batch import Batch, in_ms
@@ -204,6 +205,12 @@ class MlflowWriter:
             "KILLED" if status in ("interrupted", OUT_OF_TIME) else "FINISHED",
             event["at"],
         )
+
+
+def import_store(uri: str) -> None:
+    """Import the part of MLflow that a database needs, which takes two seconds."""
+    if is_database(uri) or sqlite_file(uri):
+        importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
 
 
 def _artifact_folder(uri: str) -> str | None:

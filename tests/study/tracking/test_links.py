@@ -12,8 +12,8 @@ from rich.console import Console
 
 from study.config.settings import FACTORS
 from study.records.study_folder import LEDGER
-from study.tracking.links import AXES, axes, shared_view, where_to_look
-from study.tracking.sender import NullSender, Show, close_sender, print_link
+from study.tracking.links import AXES, axes, close_sender, print_link, shared_view, where_to_look
+from study.tracking.sender import NullSender, Show
 from study.tracking.sync_state import SyncState
 from study.tracking.writer import MlflowWriter
 from tests.support.mlflow_server import MlflowServer

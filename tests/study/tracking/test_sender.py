@@ -26,6 +26,23 @@ def test_a_ledger_is_sent_to_its_end(client: MlflowClient, uri: str) -> None:
     assert [run.info.status for run in all_runs(client)] == ["FINISHED"]
 
 
+def test_a_study_that_can_not_start_leaves_no_store(tmp_path: Path) -> None:
+    sender = ThreadSender(f"sqlite:///{tmp_path / 'mlflow.db'}", "tl-study")
+    assert sender.close() is None
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.integration
+def test_a_process_that_is_not_to_open_its_store_ends(tmp_path: Path, capfd: Capture) -> None:
+    sender = ProcessSender(f"sqlite:///{tmp_path / 'mlflow.db'}", "tl-study")
+    assert sender._process.stdin
+    sender._process.stdin.close()
+    assert sender._process.wait() == 0
+    assert sender.close() is None
+    assert [*tmp_path.iterdir()] == []
+    assert capfd.readouterr().err == ""
+
+
 def test_a_store_that_cannot_be_used(capfd: Capture) -> None:
     sender = ProcessSender("ftp://me:secret@127.0.0.1/x", "tl-study")
     unusable = r"^--tracking-uri ftp://127.0.0.1/x: .*unsuppor"
