@@ -1,9 +1,7 @@
 """Importance of each factor for reaching the best scores, from Optuna."""
 
-import sys
 import warnings
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 import optuna
 from optuna.trial import FixedTrial, FrozenTrial, create_trial
@@ -33,8 +31,8 @@ def importances(settings: Settings, records: Iterable[TrialRecord]) -> dict[str,
     done = scored(records)
     if len(done) < ENOUGH:
         return {}
-    with _without_sklearn():
-        from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+    # It imports scikit-learn, which takes a second.
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     falls = DIRECTIONS[settings.metric] == "min"
@@ -47,22 +45,6 @@ def importances(settings: Settings, records: Iterable[TrialRecord]) -> dict[str,
     spaces = [trial.distributions for trial in study.trials]
     varied = {name for space in spaces for name in space if not space[name].single()}
     return {name: share for name, share in found.items() if name in varied}
-
-
-@contextmanager
-def _without_sklearn() -> Iterator[None]:
-    """Import Optuna's importances inside without scikit-learn, whose import takes two seconds.
-
-    Optuna has it for its other evaluators, and does without if it is not installed.
-    """
-    if "sklearn" in sys.modules:
-        yield
-        return
-    sys.modules["sklearn"] = None  # type: ignore[assignment]  # As for a package that is missing.
-    try:
-        yield
-    finally:
-        del sys.modules["sklearn"]
 
 
 def scored(records: Iterable[TrialRecord]) -> list[TrialRecord]:
