@@ -7,12 +7,13 @@ from functools import cache
 from importlib.metadata import version
 
 import torch
+import torchvision
 from torch import Tensor, nn
+from torchvision import models
 
 from tl_core.article import ARTICLE_WIDTHS
 from tl_core.config import Precision
 from tl_core.errors import Fault
-from tl_core.models.libraries import models, timm_library, torchvision
 from tl_core.models.nets import (
     Headless,
     article_net,
@@ -109,7 +110,9 @@ def network_class(name: str) -> type:
     if name in ARTICLE_WIDTHS:
         return nn.Sequential
     if timm_name := _timm_name(name):
-        entry = timm_library().models.model_entrypoint(timm_name)
+        from timm.models import model_entrypoint
+
+        entry = model_entrypoint(timm_name)
     else:
         entry = models.get_model_builder(name)
     kind = entry.__annotations__.get("return")
@@ -165,7 +168,8 @@ def check_backbone_name(name: str) -> None:
 
 @cache
 def _timm_names() -> frozenset[str]:
-    timm = timm_library()
+    import timm  # Takes 1.5 s, which torchvision's networks do not need.
+
     return frozenset(_TIMM + name for name in [*timm.list_models(), *timm.list_pretrained()])
 
 
@@ -195,7 +199,9 @@ def _find_weights(name: str, weights: str) -> WeightsFile:
     timm_name = _timm_name(name)
     if not timm_name:
         return torchvision_file(name)
-    config = timm_library().models.get_pretrained_cfg(timm_name)
+    from timm.models import get_pretrained_cfg
+
+    config = get_pretrained_cfg(timm_name)
     if config is None or not config.hf_hub_id:
         raise BackboneError(f"{name} has no default weights to download: use --weights FILE")
     return timm_file(name, config.hf_hub_id)

@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from torch import nn
+from torchvision import models
 
 from tl_core.article import ARTICLE_WIDTHS
-from tl_core.models.libraries import models, timm_library
 from tl_core.models.weights import BackboneError, Entries, WeightsFile
 
 Triple = tuple[float, float, float]
@@ -94,9 +95,13 @@ def _triple(values: Iterable[float]) -> Triple:
 
 def timm_net(name: str) -> Headless:
     """A timm network, by timm's name for it, without its classifier."""
-    timm = timm_library()
+    import timm  # Takes 1.5 s, which torchvision's networks do not need.
+    from timm.data.config import resolve_data_config
+
     network = timm.create_model(name, pretrained=False, num_classes=0)
-    config = timm.data.resolve_data_config(pretrained_cfg=network.pretrained_cfg)
+    config: dict[str, Any] = resolve_data_config(  # type: ignore[no-untyped-call]
+        pretrained_cfg=network.pretrained_cfg
+    )
     return Headless(
         network=network,
         mean=_triple(config["mean"]),
@@ -107,17 +112,21 @@ def timm_net(name: str) -> Headless:
 
 
 def _timm_heads(name: str, network: nn.Module) -> tuple[str, ...]:
+    import timm
+
     # With two classes, because some of timm's networks have no classifier by default.
-    whole = timm_library().create_model(name, pretrained=False, num_classes=2)
+    whole = timm.create_model(name, pretrained=False, num_classes=2)
     entries = set(whole.state_dict()) - set(network.state_dict())
     return tuple({entry.removesuffix(_end(entry)) for entry in entries if "." in entry})
 
 
 def timm_entries(name: str, network: nn.Module, file: WeightsFile) -> Entries:
     """Entries for a timm network, after timm's own conversion of its default weights."""
+    import timm
+
     try:
         # With its original classifier, because timm ignores missing entries when it changes it.
-        whole = timm_library().create_model(
+        whole = timm.create_model(
             name,
             pretrained=True,
             pretrained_cfg_overlay={"file": str(file.path), "custom_load": False},

@@ -18,10 +18,10 @@ import safetensors.torch
 import torch
 from huggingface_hub import constants as hub_constants
 from torch import Tensor
+from torchvision import models
 
 from tl_core.errors import InputError
 from tl_core.files import LFS_REMEDY, is_lfs_pointer, user_path
-from tl_core.models.libraries import models
 
 SUFFIXES = (".pth", ".pt", ".pth.tar", ".ckpt", ".bin", ".safetensors")
 _WRAPPINGS = ("state_dict", "model", "model_state_dict")
