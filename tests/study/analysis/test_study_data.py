@@ -1,8 +1,6 @@
 """Which trials are compared, and which factors matter."""
 
-import importlib
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,6 @@ from study.records.trial_record import TrialRecord
 from tests.support.studies.builders import make_epoch, make_record, make_settings
 from tests.support.studies.ray_runs import FinishedStudy
 from tests.support.studies.synthetic import tiny_study
-from tests.support.study_fixtures import Patch
 from tl_core.config import Mode
 
 
@@ -84,88 +81,3 @@ def test_few_trials_give_no_importances() -> None:
     records[0].status = "failed"
     assert len(scored(records)) == ENOUGH - 1
     assert importances(SETTINGS, records) == {}
-
-
-"Which trials are compared, and which factors matter."
-
-from pathlib import Path
-
-from study.records.trial_record import TrialRecord
-from tests.support.studies.builders import make_settings
-from tests.support.studies.ray_runs import FinishedStudy
-
-
-def test_confirming_trial_knows_its_source(tmp_path: Path) -> None:
-    other = make_record(1, train_ratio=0.1, seed=5)
-    other.kind, other.source, other.test = "confirm", 0, {"test_accuracy": 0.9}
-    kept = make_record(3, seed=7)
-    kept.kind, kept.source = "winner", 0
-    (found,) = confirmed_of([other, kept], [make_record(0, train_ratio=0.2)])
-    assert (found.source, found.trial, found.seed, found.borrowed_from) == (0, 1, 5, 0.2)
-    assert (found.arm, found.scores) == ("cell", {"test_accuracy": 0.9})
-    data = read_study_data(tiny_study().write(tmp_path / "tiny"))
-    assert data.test_scores == ("test_accuracy", "test_log_loss")
-    assert data.classification == "val_log_loss"
-    assert data.model == tmp_path / "tiny" / "winner"
-
-
-def test_each_confirming_trial_has_a_score_of_each_test_image(
-    finished_study: FinishedStudy, tmp_path: Path
-) -> None:
-    folder = shutil.copytree(finished_study.folder, tmp_path / "copy")
-    data = read_study_data(folder)
-    assert data.confirmed
-    for trial in data.confirmed:
-        assert trial.images
-        for name, values in trial.images.values.items():
-            assert values.mean() == pytest.approx(trial.scores[name], abs=1e-6)
-    (folder / "outputs" / f"{data.confirmed[0].trial}.npz").unlink()
-    assert [bool(c.images) for c in read_study_data(folder).confirmed].count(False) == 1
-    (folder / "outputs" / "targets.npz").unlink()
-    assert not any(c.images for c in read_study_data(folder).confirmed)
-
-
-SETTINGS = make_settings(mode=["freeze", "finetune"], train_ratio=["0.1", "0.8"])
-
-
-def records_where_only_the_mode_matters(n: int) -> list[TrialRecord]:
-    modes: list[Mode] = ["freeze", "finetune"]
-    return [
-        make_record(
-            i, log_losses=(0.1 + 0.001 * (37 * i % 80) if i % 2 else 0.9,), mode=modes[i % 2],
-            train_ratio=(0.1, 0.8)[i // 2 % 2], aux_weight=(i // 4 % 5) / 10,
-        )
-        for i in range(n)
-    ]  # fmt: skip
-
-
-def test_what_matters_comes_first_and_all_add_up() -> None:
-    records = records_where_only_the_mode_matters(80)
-    found = importances(SETTINGS, records)
-    assert set(found) == {"mode", "train_ratio", "aux_weight", "lr_freeze", "lr_finetune"}
-    assert next(iter(found)) == "mode"
-    assert sum(found.values()) == pytest.approx(1)
-    assert list(found.values()) == sorted(found.values(), reverse=True)
-    for record in records:  # Better is what the metric calls better.
-        record.history = [make_epoch(val_accuracy=1 - record.history[0].val_log_loss)]
-    by_accuracy = importances(SETTINGS.model_copy(update={"metric": "val_accuracy"}), records)
-    assert by_accuracy == pytest.approx(found)
-    fixed = make_settings(mode=["freeze"], train_ratio=["0.1"], lr=["1e-3"])
-    records = [make_record(i, "done", (0.1 + i,), aux_weight=i / 100) for i in range(80)]
-    assert importances(fixed, records) == {"aux_weight": 1.0}, "factors of one value are left out"
-
-
-def test_few_trials_give_no_importances() -> None:
-    records = records_where_only_the_mode_matters(ENOUGH)
-    assert importances(SETTINGS, records[:-1]) == {}
-    assert importances(SETTINGS, records) != {}
-    records[0].status = "failed"
-    assert len(scored(records)) == ENOUGH - 1
-    assert importances(SETTINGS, records) == {}
-
-
-def test_scikit_learn_is_not_imported_for_importances(monkeypatch: Patch) -> None:
-    monkeypatch.delitem(sys.modules, "sklearn", raising=False)
-    with _without_sklearn(), pytest.raises(ModuleNotFoundError, match="import of sklearn halted"):
-        importlib.import_module("sklearn")
-    assert "sklearn" not in sys.modules
