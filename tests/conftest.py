@@ -33,6 +33,9 @@ TINY = "shufflenet_v2_x0_5"
 """The backbone of the trials in the tests: small, and with BatchNorm."""
 SIDE = 32
 """Side of their images, pixels."""
+QUICK = ["--debug", "--backbone", "mlp", "--mode", "scratch", "--epochs", "1", "--min-steps", "0"]
+QUICK += ["--image-size", str(SIDE)]
+"""Words that ask for the quickest trial; what follows them on a command line holds."""
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,12 +8,10 @@ import pandas as pd
 import pytest
 
 from study import run
-from tests.conftest import SIDE, TINY
+from tests.conftest import QUICK, SIDE, TINY
 from tests.support.disks import on_small_disk, read_only
 from tests.support.programs import full_disk
 from tests.support.studies.ray_runs import RayRun
-
-QUICK = ("--debug", "--backbone", "mlp", "--mode", "scratch", "--epochs", 1, "--min-steps", 0)
 
 pytestmark = pytest.mark.faults
 
@@ -28,7 +26,7 @@ def test_folders_that_are_read_only_are_told_together(photo_folder: Path, tmp_pa
     disk = tmp_path / "disk"
     cache = ("--cache", disk / "cache")
     store = f"sqlite:///{disk}/mlflow.db"
-    words = (run.__file__, *QUICK, "--image-size", SIDE, "--data", photo_folder, *cache)
+    words = (run.__file__, *QUICK, "--data", photo_folder, *cache)
     why = f"{disk} can't be written: Read-only file system"
     assert faults_in(read_only(disk, *words, "--out", disk / "runs", "--tracking-uri", store)) == [
         f"--out {disk}/runs: {why}",
@@ -53,7 +51,8 @@ def test_a_disk_that_fills_up_stops_the_study_and_what_has_ended_is_kept(
     photo_folder: Path, tmp_path: Path, own_folder: Path
 ) -> None:
     disk = tmp_path / "disk"
-    words = [*QUICK[1:-1], 20, "--data", photo_folder, "--image-size", SIDE, "--trials", 12]
+    assert QUICK[0] == "--debug"
+    words = [*QUICK[1:], "--min-steps", 20, "--data", photo_folder, "--trials", 12]
     words += ["--no-confirm", "--offline", "--out", disk, "--name", "mine"]
     done = on_small_disk(disk, "256m", full_disk.__file__, disk / "mine", *words)
     assert done.returncode == 0, done.stderr
@@ -79,19 +78,10 @@ def run_two(
 def test_two_that_start_at_once_share_a_cache(
     ray_run: RayRun, photo_folder: Path, tiny_weights: Path, uri: str
 ) -> None:
-    network = ("--backbone", TINY, "--weights", tiny_weights, "--image-size", SIDE)
     words = (
-        "--debug",
-        *network,
-        "--data",
-        photo_folder,
-        "--tracking-uri",
-        uri,
-        "--epochs",
-        2,
-        "--min-steps",
-        0,
-    )
+        "--debug", "--backbone", TINY, "--weights", tiny_weights, "--image-size", SIDE,
+        "--data", photo_folder, "--tracking-uri", uri, "--epochs", 2, "--min-steps", 0,
+    )  # fmt: skip
     ended = run_two(ray_run, words, ("one", "two"))
     assert [code for code, _ in ended] == [0, 0], ended
     errors = "".join(errors for _, errors in ended)
@@ -104,7 +94,7 @@ def test_two_that_start_at_once_share_a_cache(
 def test_two_that_start_at_once_under_one_name(
     ray_run: RayRun, photo_folder: Path, uri: str
 ) -> None:
-    words = (*QUICK, "--image-size", SIDE, "--data", photo_folder, "--tracking-uri", uri)
+    words = (*QUICK, "--data", photo_folder, "--tracking-uri", uri)
     (done, _), (refused, errors) = sorted(run_two(ray_run, words, ("same", "same")))
     assert (done, refused) == (0, 2)
     assert "--name same: " in errors.splitlines()[-1]

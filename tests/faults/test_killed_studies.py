@@ -85,18 +85,9 @@ def test_a_study_that_is_killed_twice_has_the_results_of_a_whole_one(
     ray_run: RayRun, study: Study, uri: str, client: MlflowClient
 ) -> None:
     words = (
-        "--mode",
-        "finetune",
-        "lp_ft",
-        "--train-ratio",
-        0.2,
-        "--trials",
-        3,
-        "--epochs",
-        8,
-        "--min-steps",
-        0,
-    )
+        "--mode", "finetune", "lp_ft", "--train-ratio", 0.2, "--trials", 3, "--epochs", 8,
+        "--min-steps", 0,
+    )  # fmt: skip
     code, printed, errors = ray_run.finish(study(*words, "--out", "whole", "--offline"))
     assert code == 0, printed + errors
     process = study(*words)

@@ -10,26 +10,13 @@ import pytest
 from study.config.uris import is_server
 from study.tracking.client import check_server
 from study.tracking.writer import MlflowWriter
-from tests.conftest import SIDE
+from tests.conftest import QUICK
 from tests.support.study_fixtures import Capture, Run
 from tl_core.errors import InputError
 
 SECRET, ESCAPED = "hush/7f@3a", "hush%2F7f%403a"
 PARTS = ("hush", "7f@3a", "7f%403a", "2F7f")
 """Any of them would give the password away."""
-QUICK = (
-    "--debug",
-    "--backbone",
-    "mlp",
-    "--mode",
-    "scratch",
-    "--image-size",
-    SIDE,
-    "--epochs",
-    1,
-    "--min-steps",
-    0,
-)
 
 
 class Refusing(BaseHTTPRequestHandler):

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from study import predict, report
-from tests.conftest import SIDE
+from tests.conftest import QUICK
 from tests.support.core.weights_files import Trap, sha256
 from tests.support.models import make_model
 from tests.support.studies.ray_runs import FinishedStudy, RayRun
@@ -101,19 +101,7 @@ def test_predict_with_a_replaced_file(
 def test_replay_of_traps(
     run: Run, photo_folder: Path, run_alone: Run, spring: Spring, capsys: Capture
 ) -> None:
-    words = (
-        "--backbone",
-        "mlp",
-        "--mode",
-        "scratch",
-        "--image-size",
-        SIDE,
-        "--epochs",
-        1,
-        "--min-steps",
-        0,
-    )
-    assert run("--data", photo_folder, "--debug", *words, "--name", "mine") == 0
+    assert run("--data", photo_folder, *QUICK, "--name", "mine") == 0
     ledger = Path("runs/mine/ledger.jsonl")
     for file in set(ledger.parent.iterdir()) - {ledger}:
         spring(file)

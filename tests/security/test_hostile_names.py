@@ -16,6 +16,7 @@ from study.analysis.images.predictions import read_predictions
 from study.analysis.study_data import read_study_data
 from study.predict import main as predict
 from study.reporting.build import write_report
+from tests.conftest import QUICK
 from tests.support.models import SIDE, make_model
 from tests.support.report_page import Page
 from tests.support.studies.builders import all_runs
@@ -34,21 +35,6 @@ NAMES = sorted((
     "=1+1", "new\nline", "car\rriage", "tab\there", "\x1b[31mred", "\\back", "a\u2215b",
     "\u202etxt", os.fsdecode(b"caf\xe9"), "&amp;", "é" * 120,
 ))  # fmt: skip
-
-
-DEBUG = (
-    "--debug",
-    "--backbone",
-    "mlp",
-    "--mode",
-    "scratch",
-    "--train-ratio",
-    0.4,
-    "--epochs",
-    1,
-    "--min-steps",
-    0,
-)
 
 
 def plant(root: Path, names: list[str], each: int = 4) -> Path:
@@ -71,15 +57,16 @@ def test_trial_writes_them(run: Run, named: Path, client: MlflowClient, monkeypa
     (named / "cat" / "\x1b[31m.png").write_bytes(b"no picture")
     terminal = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(terminal, "utf-8", errors="strict"))
-    words = ("--image-size", 16, "--name", "mine", "--skip-bad-images")
-    assert run("--data", named, *DEBUG, *words) == 0
+    words = ("--train-ratio", 0.4, "--name", "[red]:dog:", "--skip-bad-images")
+    assert run("--data", named, *QUICK, *words) == 0
     sys.stdout.flush()
     assert rb"ph\udcf8tos" in terminal.getvalue()
+    assert b"files: runs/[red]:dog:/" in terminal.getvalue()
 
-    data = json.loads(Path("runs/mine/study.json").read_text())["data"]
+    data = json.loads(Path("runs/[red]:dog:/study.json").read_text())["data"]
     assert data["classes"] == dict.fromkeys(NAMES, 4)
     assert data["skipped"][0].startswith("cat/\x1b[31m.png: a text file")
-    assert pd.read_csv("runs/mine/trials.csv").iloc[0]["status"] == "done"
+    assert pd.read_csv("runs/[red]:dog:/trials.csv").iloc[0]["status"] == "done"
     (logged,) = all_runs(client)
     assert logged.info.status == "FINISHED"
     assert logged.data.params["data"] == printable(str(named))
@@ -93,7 +80,9 @@ def test_errors_send_no_commands_to_the_terminal(run: Run, named: Path, capsys: 
     assert "\x1b" not in message
 
 
-def test_winner_predictions_and_page(named: Path, own_cache: Path, own_folder: Path) -> None:
+def test_winner_predictions_and_page(
+    named: Path, own_cache: Path, own_folder: Path, without_png: None
+) -> None:
     folder = tiny_study("odd").write(own_folder / "runs" / "odd")
     about = json.loads((folder / "study.json").read_text())
     about["data"]["classes"] = dict.fromkeys(NAMES, 4)
@@ -134,7 +123,7 @@ def test_predict_prints_them(named: Path, as_json: bool, capsys: Capture) -> Non
 @pytest.mark.integration
 def test_a_thousand_classes_of_three(run: Run, tmp_path: Path) -> None:
     folder = plant(tmp_path / "many", [f"class {k:04d}" for k in range(1000)], each=3)
-    assert run("--data", folder, *DEBUG, "--image-size", 16, "--name", "mine") == 0
+    assert run("--data", folder, *QUICK, "--train-ratio", 0.4, "--name", "mine") == 0
     data = json.loads(Path("runs/mine/study.json").read_text())["data"]
     assert (data["images"], len(data["classes"])) == (3000, 1000)
     trial = pd.read_csv("runs/mine/trials.csv").iloc[0]
@@ -143,7 +132,7 @@ def test_a_thousand_classes_of_three(run: Run, tmp_path: Path) -> None:
 
 def test_one_image_a_class_is_refused(run: Run, tmp_path: Path, capsys: Capture) -> None:
     folder = plant(tmp_path / "single", [f"class {k:03d}" for k in range(100)], each=1)
-    assert run("--data", folder, *DEBUG) == 2
+    assert run("--data", folder, *QUICK, "--train-ratio", 0.4) == 2
     title, first, *_, last = capsys.readouterr().err.splitlines()[-22:]
     assert title == "error: the study can't start"
     assert "class 'class 000' has 1 image; train_ratio 0.4 needs 2 more" in first

@@ -10,24 +10,11 @@ import pytest
 
 from study import run as run_module
 from study.tracking.sender import NullSender, Show, show_nothing
-from tests.conftest import SIDE
+from tests.conftest import QUICK
 from tests.support.study_fixtures import Capture, Patch, Run
 from tl_core.errors import InputError
 
 SCRIPT = Path(run_module.__file__)
-QUICK = (
-    "--debug",
-    "--backbone",
-    "mlp",
-    "--mode",
-    "scratch",
-    "--image-size",
-    SIDE,
-    "--epochs",
-    1,
-    "--min-steps",
-    0,
-)
 
 
 def test_faults_are_printed_nothing_is_left(run: Run, photo_folder: Path, capsys: Capture) -> None:
@@ -41,23 +28,12 @@ def test_faults_are_printed_nothing_is_left(run: Run, photo_folder: Path, capsys
     assert not Path("runs").exists()
 
 
-@pytest.mark.parametrize(("words", "start"), [
-    ("--lr -1e-3", "--lr -1e-3: must be greater than 0"),
-    ("--gpus 64", "--gpus 64: this machine has "), ("--cache file", "--cache file: /"),
-    ("--tracking-uri ftp://127.0.0.1/x", "--tracking-uri ftp://127.0.0.1/x: "),
-])  # fmt: skip
-def test_a_fault(words: str, start: str, run: Run, photo_folder: Path, capsys: Capture) -> None:
-    Path("file").touch()
-    assert run("--data", photo_folder, *QUICK, *words.split()) == 2
+def test_a_fault_that_needs_torch(run: Run, photo_folder: Path, capsys: Capture) -> None:
+    assert run("--data", photo_folder, *QUICK, "--gpus", 64) == 2
     title, fault = capsys.readouterr().err.splitlines()[-2:]
     assert title == "error: the study can't start"
-    assert fault.startswith(f"  {start}")
+    assert fault.startswith("  --gpus 64: this machine has ")
     assert not Path("runs").exists()
-
-
-def test_name_with_brackets_is_unchanged(run: Run, photo_folder: Path, capsys: Capture) -> None:
-    assert run("--data", photo_folder, *QUICK, "--name", "[red]:dog:") == 0
-    assert "files: runs/[red]:dog:/" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("at_start", [signal.default_int_handler, signal.SIG_IGN])
@@ -100,13 +76,10 @@ def test_a_study_that_can_not_start_opens_no_store(
     assert called == ["close"]
 
 
-@pytest.mark.parametrize(("words", "code", "error"), [
-    ("--preset list", 0, ""),
-    ("--data nowhere --lr 0", 2, "  --lr 0: must be greater than 0\n"),
-])  # fmt: skip
-def test_script_in_a_process_of_its_own(words: str, code: int, error: str) -> None:
+def test_script_in_a_process_of_its_own() -> None:
+    words = "--data nowhere --lr 0"
     command = [sys.executable, str(SCRIPT), *words.split()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert (done.returncode, "Traceback" in done.stderr) == (code, False)
-    assert error in done.stderr
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False)
+    assert "  --lr 0: must be greater than 0\n" in done.stderr
     assert not any(Path().iterdir())

@@ -22,21 +22,9 @@ def finished(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path) -> Pa
     root = tmp_path_factory.mktemp("finished")
     photos = draw_folder(root / "photos", ("cat", "dog"))
     net = ("--backbone", TINY, "--weights", tiny_weights, "--image-size", SIDE, "--mode", "lp_ft")
-    words = (
-        "--epochs",
-        2,
-        "--min-steps",
-        0,
-        "--train-ratio",
-        0.4,
-        "--name",
-        "mine",
-        "--out",
-        root,
-        "--offline",
-    )
-    cache = ("--cache", root / "cache")
-    assert main([*map(str, ("--data", photos, "--debug", *net, *words, *cache))]) == 0
+    words = ("--epochs", 2, "--min-steps", 0, "--train-ratio", 0.4, "--name", "mine", "--offline")
+    place = ("--out", root, "--cache", root / "cache")
+    assert main([*map(str, ("--data", photos, "--debug", *net, *words, *place))]) == 0
     return root / "mine"
 
 

@@ -13,35 +13,15 @@ from mlflow import MlflowClient
 from PIL import Image
 
 from study.run import main
-from tests.conftest import TINY
+from tests.conftest import QUICK, SIDE, TINY
 from tests.support.studies.builders import all_runs
 from tests.support.study_fixtures import Run
-from tl_core.config import MODES
 
 FILES = {
-    "best.json",
-    "ledger.jsonl",
-    "mlflow.json",
-    ".mlflow.lock",
-    ".run.lock",
-    "curves.png",
-    "study.json",
-    "trials.csv",
-}
-QUICK = (
-    "--debug",
-    "--name",
-    "mine",
-    "--image-size",
-    32,
-    "--epochs",
-    2,
-    "--min-steps",
-    0,
-    "--train-ratio",
-    0.4,
-)
-OWN_NET = (*QUICK, "--backbone", "mlp", "--mode", "scratch")
+    "best.json", "ledger.jsonl", "mlflow.json", ".mlflow.lock", ".run.lock", "curves.png",
+    "study.json", "trials.csv",
+}  # fmt: skip
+OWN_NET = (*QUICK, "--epochs", 2, "--train-ratio", 0.4, "--name", "mine")
 
 
 def trial() -> Any:
@@ -50,22 +30,15 @@ def trial() -> Any:
     return table.iloc[0]
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_each_mode_from_the_command_line_to_its_files(
-    mode: str,
-    run: Run,
-    photo_folder: Path,
-    tiny_weights: Path,
-    client: MlflowClient,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    weights = () if mode == "scratch" else ("--weights", tiny_weights)
-    words = ("--data", photo_folder, "--backbone", TINY, "--mode", mode, *weights)
-    n_epochs = 1 if mode == "probe" else 2
-    quick = [
-        word for word in QUICK if n_epochs == 2 or word not in ("--epochs", 2, "--min-steps", 0)
-    ]
-    assert run(*words, *quick) == 0
+@pytest.mark.parametrize(("mode", "n_epochs"), [("freeze", 2), ("probe", 1), ("partial", 2)])
+def test_from_the_command_line_to_files(
+    mode: str, n_epochs: int, run: Run, photo_folder: Path, tiny_weights: Path,
+    client: MlflowClient, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    net = ("--backbone", TINY, "--weights", tiny_weights, "--image-size", SIDE, "--mode", mode)
+    length = () if mode == "probe" else ("--epochs", 2, "--min-steps", 0)
+    words = (*net, *length, "--train-ratio", 0.4, "--name", "mine")
+    assert run("--debug", "--data", photo_folder, *words) == 0
 
     printed = capsys.readouterr().out.splitlines()
     assert printed[0].startswith(f"mine: one trial of {TINY} on {photo_folder}, 40 images")
@@ -99,23 +72,6 @@ def test_each_mode_from_the_command_line_to_its_files(
     assert [file.path for file in client.list_artifacts(logged.info.run_id)] == ["curves.png"]
 
 
-def test_same_seed_gives_the_same_numbers(run: Run, photo_folder: Path) -> None:
-    rows = []
-    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        assert run("--data", photo_folder, *OWN_NET, "--name", name, "--seed", seed) == 0
-        table = pd.read_csv(f"runs/{name}/trials.csv")
-        rows.append(table.drop(columns=["images_per_s", "wall_s", "seed"]))
-    assert rows[0].equals(rows[1])
-    assert not rows[0].equals(rows[2])
-
-
-def test_study_json_tells_skipped_files(run: Run, photo_folder: Path) -> None:
-    (photo_folder / "cat" / "broken.jpg").write_bytes(b"no picture")
-    assert run("--data", photo_folder, *OWN_NET, "--skip-bad-images") == 0
-    (skipped,) = json.loads(Path("runs/mine/study.json").read_text())["data"]["skipped"]
-    assert skipped.startswith("cat/broken.jpg: a text file")
-
-
 def test_what_was_chosen_and_scaled_is_recorded_and_replayed(
     run: Run, photo_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -124,10 +80,11 @@ def test_what_was_chosen_and_scaled_is_recorded_and_replayed(
         Image.new("L", (9, 9), 200).save(photo_folder / kind / "masks" / "0.png")
         deep = np.full((9, 9), 1000 + 3000 * i, dtype=np.uint16)
         Image.fromarray(deep).save(photo_folder / kind / "deep.png")
+    (photo_folder / "cat" / "broken.jpg").write_bytes(b"no picture")
     (photo_folder / "scripts").mkdir()
     (photo_folder / "scripts" / "a.py").write_text("print()")
     words = ("--data", photo_folder, *OWN_NET, "--exclude", "masks", "--exclude", "scripts")
-    assert run(*words) == 0
+    assert run(*words, "--skip-bad-images") == 0
     printed = capsys.readouterr().out
     note = "note: 2 pictures of 16-bit grey: 0 becomes black and 4,095 white, by the range of all"
     assert note in printed.splitlines()
@@ -135,6 +92,7 @@ def test_what_was_chosen_and_scaled_is_recorded_and_replayed(
     assert study["settings"]["exclude"] == ["masks", "scripts"]
     assert study["data"]["scales"] == {"16-bit grey": [0, 4095]}
     assert study["data"]["images"] == 42
+    assert study["data"]["skipped"][0].startswith("cat/broken.jpg: a text file")
     Image.new("L", (9, 9), 100).save(photo_folder / "cat" / "masks" / "1.png")
     assert main(["--replay", "mine/0"]) == 0, "what is left out may change"
     Image.new("L", (9, 9), 100).save(photo_folder / "cat" / "more.png")
@@ -156,24 +114,6 @@ def test_a_study_of_an_earlier_version_knows_the_images_by_its_key(
     ledger.write_text(ledger.read_text().replace("-v2", "-v1"))
     assert main(["--replay", "mine/0"]) == 2
     assert "have changed (content hash was" in capsys.readouterr().err
-
-
-def test_preset_runs_and_flags_override_it(run: Run, photo_folder: Path) -> None:
-    words = (
-        "--data",
-        photo_folder,
-        "--preset",
-        "multitask",
-        "--image-size",
-        16,
-        "--epochs",
-        1,
-        "--min-steps",
-        0,
-    )
-    assert run(*words, "--name", "mine") == 0
-    row = trial()
-    assert (row["mode"], row["aux_weight"], row["epochs"]) == ("scratch", 0.3, 1)
 
 
 def test_weight_that_is_learned_is_told(
@@ -209,14 +149,9 @@ def test_diverging_trial_exits_with_3_and_is_failed(
     [(KeyboardInterrupt(), 130, "KILLED"), (MemoryError("too large"), None, "FAILED")],
 )
 def test_stop_midway_leaves_closed_records(
-    stop: BaseException,
-    code: int | None,
-    ended: str,
-    run: Run,
-    photo_folder: Path,
-    client: MlflowClient,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    stop: BaseException, code: int | None, ended: str, run: Run, photo_folder: Path,
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     def break_off(*_: object) -> None:
         raise stop
 

@@ -1,6 +1,4 @@
 import re
-import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -156,43 +154,13 @@ def broken(root: Path) -> None:
     (root / "cat" / "empty.jpg").touch()
 
 
-def empty_class(root: Path) -> None:
-    shutil.rmtree(root / "dog")
-    (root / "dog").mkdir()
-
-
-def a_file(root: Path) -> None:
-    shutil.rmtree(root)
-    root.touch()
-
-
-@pytest.mark.parametrize(
-    ("spoil", "patterns"),
-    [
-        (shutil.rmtree, [r"data folder .*/photos does not exist; a folder, demo or oxford-pet is"]),
-        (a_file, [r"data folder .*/photos is a file, not a folder"]),
-        (
-            lambda root: shutil.rmtree(root / "dog"),
-            ["/photos needs one sub-folder per class, two or more; found only 'cat'"],
-        ),
-        (empty_class, [r"class folder .*/photos/dog has no files"]),
-        (
-            broken,
-            ["2 files are not readable", "cat/empty.jpg: an empty", r"  dog/00.png: OSError: "],
-        ),
-    ],
-)
-def test_bad_data(spoil: Callable[[Path], object], patterns: list[str], photo_folder: Path) -> None:
-    spoil(photo_folder)
-    faults = faults_of(photo_folder)
-    assert len(faults) == len(patterns), faults
-    for pattern, fault in zip(patterns, faults, strict=True):
-        assert re.search(pattern, fault), fault
-    assert not Path("runs").exists()
-
-
 def test_unreadable_images_may_be_left_out(photo_folder: Path) -> None:
     broken(photo_folder)
+    bad, empty, half = faults_of(photo_folder)
+    assert bad.startswith("2 files are not readable images")
+    assert empty.startswith("  cat/empty.jpg: an empty")
+    assert half.startswith("  dog/00.png: OSError: ")
+    assert not Path("runs").exists()
     prepared = ask(photo_folder, skip_bad_images=True)
     assert len(prepared.images.labels) == 39
     assert [name for name, _ in prepared.images.bad] == ["cat/empty.jpg", "dog/00.png"]
@@ -222,8 +190,3 @@ def test_introduction_says_what_is_about_to_run(photo_folder: Path) -> None:
     for ended, said in ((5, "2 more trials of"), (7, "what is left to")):
         state = StudyState(records={trial: make_record(trial) for trial in range(ended)})
         assert replace(prepared, state=state).introduce().startswith(f"mine: {said}")
-
-
-def test_large_photos_are_decoded_without_complaint(photo_folder: Path) -> None:
-    Image.new("RGB", (3000, 2000)).save(photo_folder / "cat" / "large.jpg")
-    assert len(ask(photo_folder).images.labels) == 41

@@ -47,17 +47,6 @@ def test_backbone_without_pretrained_weights(photo_folder: Path, modes: list[str
     assert ask(photo_folder, mode=modes, weights="none").settings.mode == tuple(modes)
 
 
-def test_weights_file_that_runs_code_is_not_run(photo_folder: Path) -> None:
-    class Bomb:
-        def __reduce__(self) -> tuple[Any, tuple[str]]:
-            return Path.touch, (Path("ran"),)  # type: ignore[return-value]
-
-    torch.save({"x": Bomb()}, "bomb.pth")
-    (fault,) = faults_of(photo_folder, backbone=TINY, mode=["freeze"], weights="bomb.pth")
-    assert "bomb.pth" in fault
-    assert not Path("ran").exists()
-
-
 def test_path_of_weights_becomes_absolute(photo_folder: Path, tiny_weights: Path) -> None:
     Path("weights.pth").symlink_to(tiny_weights)
     prepared = ask(photo_folder, backbone=TINY, mode=["freeze"], weights="weights.pth")
