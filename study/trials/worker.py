@@ -39,6 +39,7 @@ from tl_core.files import is_disk_full
 from tl_core.inputs.resident import RESIDENT
 from tl_core.training.checkpoints import CheckpointWarning
 from tl_core.training.setup import Inputs, needs_pretrained, pretrained
+from tl_core.training.steps.graphs import CaptureWarning
 
 _WAIT_S = 2.0
 """Between two messages of a job that only keeps its place."""
@@ -115,13 +116,14 @@ def _slow_format(precision: Precision, device: torch.device) -> list[str]:
 
 @contextmanager
 def _warnings_to(reporter: "Reporter") -> Iterator[None]:
-    """Report warnings about checkpoints, as nobody sees a worker's output."""
+    """Report warnings about checkpoints and graphs, as nobody sees a worker's output."""
     with warnings.catch_warnings():
         warnings.simplefilter("always", CheckpointWarning)
+        warnings.simplefilter("always", CaptureWarning)
         show = warnings.showwarning
         warnings.showwarning = lambda message, category, *where: (
             reporter.warnings.append(str(message))
-            if issubclass(category, CheckpointWarning)
+            if issubclass(category, CheckpointWarning | CaptureWarning)
             else show(message, category, *where)
         )
         yield

@@ -4,8 +4,6 @@ Only (seed, step) and a picture's place in the batch decide what is drawn for it
 made on the CPU, so they are the same on all devices and in all modes of a seed.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -38,31 +36,38 @@ def make_augment(kind: Augment, seed: int) -> Augmenter | None:
         all epochs. It returns new pixels, uint8 as well, and their own mean brightness, float32
         [B] in 0..1, which is the target of the brightness head.
     """
-    changes: dict[Augment, Callable[[Tensor, np.random.Generator], Tensor]] = {
-        "crop": random_crop,
-        "trivial": trivial_augment,
-    }
-    change = changes.get(kind)
-    if change is None:
+    if kind not in ("crop", "trivial"):
         return None
 
-    def augment(pixels: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        changed = change(pixels, np.random.default_rng([seed, 4, step]))
-        return changed, changed.flatten(1).float().mean(dim=1) / 255
+    def rng(step: int) -> np.random.Generator:
+        return np.random.default_rng([seed, 4, step])
 
-    return augment
+    if kind == "trivial":
+        return Augmenter(lambda pixels, step: _lit(trivial_augment(pixels, rng(step))))
+
+    def draw(n: int, step: int, side: int) -> np.ndarray:
+        return crop_maps(*draw_boxes(rng(step), n), side)
+
+    def crop(pixels: Tensor, step: int) -> tuple[Tensor, Tensor]:
+        maps = draw(len(pixels), step, pixels.shape[-1])
+        return _lit(show_boxes(pixels, upload(maps, pixels.device)))
+
+    return Augmenter(crop, draw, lambda pixels, maps: _lit(show_boxes(pixels, maps)))
 
 
-def random_crop(pixels: Tensor, rng: np.random.Generator) -> Tensor:
-    """Zoom into a random box of each picture, and mirror one half.
+def _lit(pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """Pixels and their brightness."""
+    return pixels, pixels.flatten(1).float().mean(dim=1) / 255
+
+
+def show_boxes(pixels: Tensor, maps: Tensor) -> Tensor:
+    """Zoom into a box of each picture, by the maps of `crop_maps`.
 
     As torchvision's `RandomResizedCrop` (Szegedy et al., CVPR 2015) and `RandomHorizontalFlip`,
     except for `AREA`, and that boxes begin and end anywhere, not only between two pixels.
     """
-    boxes, mirrored = draw_boxes(rng, len(pixels))
-    maps = crop_maps(boxes, mirrored, pixels.shape[-1])
     # Every crop enlarges, so bilinear sampling needs no smoothing.
-    return warp(pixels, upload(maps, pixels.device), fill=None)
+    return warp(pixels, maps, fill=None)
 
 
 def trivial_augment(pixels: Tensor, rng: np.random.Generator) -> Tensor:

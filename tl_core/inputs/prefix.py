@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from tl_core.data.cache import damage, new_array, publish, unverified
 from tl_core.data.datasets import ImageSet
 from tl_core.device import upload
-from tl_core.inputs.batches import Read
+from tl_core.inputs.batches import Gather, Reader
 from tl_core.inputs.features import Forward, not_finite, output_key, run_batches, run_views
 from tl_core.inputs.resident import RESIDENT
 from tl_core.models.backbones import Backbone
@@ -138,7 +138,7 @@ def extract_activations(
     return rows.cpu().numpy()
 
 
-def activation_reader(activations: Activations, prefix: Prefix, device: torch.device) -> Read:
+def activation_reader(activations: Activations, prefix: Prefix, device: torch.device) -> Reader:
     """Read views on the device, [B, ...], in number format and layout as the prefix makes them.
 
     They stay on a GPU that has memory for all of them, else in the memory map.
@@ -156,7 +156,13 @@ def activation_reader(activations: Activations, prefix: Prefix, device: torch.de
             rows = upload(_gather(tables, views), device)
         return rows.to(like.dtype, memory_format=layout)
 
-    return read
+    if on_gpu is None:
+        return Reader(read, None)
+
+    def gather(views: Tensor, _: Tensor | None) -> tuple[Tensor, None]:
+        return on_gpu.index_select(0, views).to(like.dtype, memory_format=layout), None
+
+    return Reader(read, Gather(on_gpu, gather))
 
 
 def _write(

@@ -22,6 +22,9 @@ class ResidentTables:
     def __init__(self) -> None:
         self.sharing = 1
         """Processes that share the GPU; each takes its part of the room for tables."""
+        self.holders: list[Callable[[], bool]] = []
+        """What else holds tables lets go of them when they are to go, and says whether it had any.
+        """
         self._kept: dict[str, tuple[Hashable, Tensor | None]] = {}
 
     @property
@@ -45,7 +48,8 @@ class ResidentTables:
         if not is_gpu(device):
             return None
         if kind not in self._kept or self._kept[kind][0] != (key, device):
-            self._kept.pop(kind, None)
+            if self._kept.pop(kind, None):
+                self._let_go()
             self._kept[kind] = (key, device), self._make(parts(), device)
         return self._kept[kind][1]
 
@@ -53,7 +57,10 @@ class ResidentTables:
         """Give all tables up, for memory that is needed otherwise; return whether there was one."""
         had_one = self.nbytes > 0
         self._kept = {kind: (key, None) for kind, (key, _) in self._kept.items()}
-        return had_one
+        return self._let_go() or had_one
+
+    def _let_go(self) -> bool:
+        return sum(let_go() for let_go in self.holders) > 0
 
     def _make(self, parts: Sequence[np.ndarray], device: torch.device) -> Tensor | None:
         held, (free, _) = self.nbytes, memory(device)

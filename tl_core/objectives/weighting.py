@@ -65,6 +65,25 @@ class Weighting:
         return {}
 
 
+class HeldWeighting(Weighting):
+    """A fixed w of one net whose coefficients are a tensor: a recorded step reads the present w."""
+
+    def __init__(self, device: torch.device) -> None:
+        """Start at w = 0."""
+        super().__init__(0.0)
+        self._coefficients = torch.tensor([1.0, 0.0], device=device)
+
+    def hold(self, aux_weight: float) -> None:
+        """Change w."""
+        self._w = aux_weight
+        # Rounded as torch rounds a factor that is a number.
+        self._coefficients.copy_(torch.tensor([1 - aux_weight, aux_weight]))
+
+    def loss(self, classification: Tensor, auxiliary: Tensor) -> Tensor:
+        """As for a number, bit by bit."""
+        return self._coefficients[0] * classification + self._coefficients[1] * auxiliary
+
+
 class LearnedWeights(Weighting):
     """Homoscedastic uncertainty (Kendall, Gal and Cipolla, CVPR 2018, section 3.2).
 

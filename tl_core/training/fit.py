@@ -18,7 +18,8 @@ from tl_core.objectives.metrics import measure
 from tl_core.objectives.outputs import Outputs
 from tl_core.training.checkpoints import Checkpoint
 from tl_core.training.learners import Learner, NetLearner, Part, StackLearner
-from tl_core.training.optimizers import Groups, StackAdamW, fused_adamw, net_groups
+from tl_core.training.optimizers import Groups, StackAdamW, make_optimizer
+from tl_core.training.steps.graphs import StepGraphs
 
 Scores = dict[str, Tensor]
 """Metrics by name, [...] each: one value, or one for each of the stacked heads."""
@@ -30,18 +31,24 @@ def fit(
     config: TrialConfig,
     report: Report,
     checkpoint: Checkpoint | None = None,
+    graphs: StepGraphs | None = None,
 ) -> tuple[EpochMetrics, ...]:
     """Train a network with AdamW, and validate on `split.val` `config.epochs` times.
 
-    Continues from the `checkpoint` if it has a state: first reports its epochs again.
+    Continues from the `checkpoint` if it has a state: first reports its epochs again. Takes its
+    steps by one of the `graphs`, if they suit.
 
     Raises `DivergedError` when a metric is not finite; names it and the epoch.
     """
     torch.manual_seed(config.seed)  # Dropout draws from the global generator.
-    optimizer = make_optimizer(learner, config)
+    optimizer = make_optimizer(learner.model, learner.weighting, config)
     history, part = checkpoint.restore(learner, optimizer) if checkpoint else ([], Part())
     for metrics in history:
         report(metrics)
+    steps, own = graphs.begin(learner, optimizer, config) if graphs else None, learner
+    if steps:
+        learner, optimizer = steps.learner, steps.optimizer
+    take = steps.take if steps else None
 
     def save(done: Part = Part()) -> None:  # noqa: B008 - it is frozen.
         if checkpoint:
@@ -49,13 +56,15 @@ def fit(
 
     with checkpoint or nullcontext():
         for epoch in range(len(history) + 1, config.epochs + 1):
-            train = partial(learner.train_part, epoch, optimizer, part, save)
+            train = partial(learner.train_part, epoch, optimizer, part, save, take)
             scores, images_per_s = _train_and_score(learner, split.val, train, part.n_images)
             step, part = learner.budget.part(epoch).stop, Part()
             history.append(as_metrics(*as_table(scores), images_per_s, epoch, step))
             if epoch < config.epochs:
                 save()
             report(history[-1])
+    if steps:
+        steps.end(own)
     return tuple(history)
 
 
@@ -124,11 +133,6 @@ def history_of(
         except DivergedError as error:
             return tuple(history), error
     return tuple(history), None
-
-
-def make_optimizer(learner: NetLearner, config: TrialConfig) -> torch.optim.Optimizer:
-    """AdamW, with a state for everything that learns."""
-    return fused_adamw([*net_groups(learner.model, config), *learner.weighting.groups()])
 
 
 def score(learner: Learner, indices: np.ndarray) -> Scores:

@@ -1,9 +1,11 @@
 """What learns in one stage of a trial: one whole net, or stacked heads on features."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +14,14 @@ from torch import Tensor, nn
 from tl_core.aux_task import BRIGHTNESS, AuxTask
 from tl_core.config import BatchNorm
 from tl_core.device import upload
-from tl_core.inputs.batches import Read, ReadChanged, ShrinkingBatches
+from tl_core.inputs.batches import (
+    ChangedReader,
+    Gather,
+    Read,
+    ReadChanged,
+    Reader,
+    ShrinkingBatches,
+)
 from tl_core.inputs.unlabelled import Unlabelled, shares
 from tl_core.models.heads import HeadStack, TwoHeadedNet
 from tl_core.objectives.losses import Targets, task_losses, two_task_loss
@@ -21,7 +30,7 @@ from tl_core.objectives.outputs import Outputs
 from tl_core.objectives.targets import TargetScale
 from tl_core.objectives.weighting import Weighting
 from tl_core.training.optimizers import StackAdamW, set_rate
-from tl_core.training.schedule import Budget
+from tl_core.training.schedule import Batch, Budget
 
 _BATCHNORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
@@ -38,6 +47,9 @@ class Part:
 
 AfterStep = Callable[[Part], None]
 """Hears of each step before a report, but not of the last one."""
+TakeSteps = Callable[[Iterable[Batch], Tensor], Iterator[tuple[int, Tensor]]]
+"""Takes steps; after each it gives the images of its batch, and the sums of `NetLearner.step` so
+far, added to those given. It may change the same tensor in each step."""
 
 
 @dataclass(frozen=True)
@@ -82,15 +94,25 @@ class Learner(ABC):
 
         They are batches that have so many images with a class label, then the `extra` ones.
         """
-        labels, aux = self.targets(views)
+        at = upload(views % len(self.labels), self.labels.device)
+        return self.targets_at(at, self.shares(sizes))
+
+    def shares(self, sizes: Sequence[int]) -> tuple[Tensor, Tensor] | None:
+        """What images of such batches count by their place, for each task; None if all alike."""
+        if self.extra is None:
+            return None
+        of_class, of_aux = shares(sizes, self.extra.size)
+        return upload(of_class, self.labels.device), upload(of_aux, self.labels.device)
+
+    def targets_at(self, at: Tensor, by_place: tuple[Tensor, Tensor] | None) -> Targets:
+        """The targets of images [n] or [S, n], on the device, with their `shares`."""
+        labels, aux = self.labels[at], self.aux[at]
         weights, aux_weights = self.image_weights(labels), None
         if self.aux_weights is not None:
-            at = upload(views % len(self.labels), self.labels.device)
             rows = at.reshape(len(self.aux_weights), -1)
             aux_weights = self.aux_weights.gather(1, rows).view_as(labels)
-        if self.extra:
-            both = shares(sizes, self.extra.size)
-            of_class, of_aux = (upload(part, self.labels.device) for part in both)
+        if by_place:
+            of_class, of_aux = by_place
             weights = of_class.expand(labels.shape) if weights is None else weights * of_class
             aux_weights = of_aux if aux_weights is None else aux_weights * of_aux
         return Targets(labels, aux, weights, aux_weights)
@@ -129,6 +151,8 @@ class NetLearner(Learner):
     batchnorm: BatchNorm = "frozen"
     read_changed: ReadChanged | None = None
     """Reads what training sees, if that is not the views themselves."""
+    compiled: bool = field(default=False, kw_only=True)
+    """Whether the network is."""
 
     @cached_property
     def scaler(self) -> torch.amp.GradScaler:
@@ -144,6 +168,12 @@ class NetLearner(Learner):
         """[B] -> what `read` returns."""
         return self.read(views)
 
+    @property
+    def gather(self) -> Gather | None:
+        """How training reads from a table on the device; None if something comes from the host."""
+        reader = self.read_changed or self.read
+        return reader.gather if isinstance(reader, Reader | ChangedReader) else None
+
     def train_mode(self) -> None:
         """Switch to training: dropout, and batch statistics unless BatchNorm is frozen."""
         self.model.train()
@@ -158,27 +188,39 @@ class NetLearner(Learner):
         optimizer: torch.optim.Optimizer,
         done: Part = Part(),
         after_step: AfterStep = lambda _: None,
+        take: TakeSteps | None = None,
     ) -> tuple[Tensor, Tensor, int]:
         """Take the steps before a report, counted from 1; continue after those `done`.
+
+        `take` takes them; None takes one after another.
 
         Returns:
             Mean training loss [...] and accuracy [...], where the weights before each step score
             its images; and the number of images.
         """
         self.train_mode()
-        zero = torch.zeros((), device=self.labels.device)
-        # Summed on the device: if each step read a number, the device would wait.
-        sums = zero if done.sums is None else done.sums.to(self.labels.device)
+        sums = torch.zeros((), device=self.labels.device)
+        if done.sums is not None:
+            sums = done.sums.to(self.labels.device)
         steps, n_images = done.steps, done.n_images
-        for step, views, rate in self.budget.batches(report, self.order, done.steps):
-            set_rate(optimizer, rate)
-            sums = sums + self.step(views, optimizer, step)
-            steps, n_images = steps + 1, n_images + len(views)
+        batches = self.budget.batches(report, self.order, done.steps)
+        for n, sums in (take or partial(self.take_steps, optimizer))(batches, sums):  # noqa: B020
+            steps, n_images = steps + 1, n_images + n
             if steps < len(self.budget.part(report)):
                 after_step(Part(steps, n_images, sums))
         *parts, accuracy = sums.cpu() / n_images
         n_seen = n_images + steps * (self.extra.size if self.extra else 0)
         return self.weighting.epoch_loss(*parts), accuracy, n_seen
+
+    def take_steps(
+        self, optimizer: torch.optim.Optimizer, batches: Iterable[Batch], sums: Tensor
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Take one step after another, as `TakeSteps`."""
+        for number, views, rate in batches:
+            set_rate(optimizer, rate)
+            # Summed on the device: if each step read a number, the device would wait.
+            sums = sums + self.step(views, optimizer, number)
+            yield len(views), sums
 
     def step(self, views: np.ndarray, optimizer: torch.optim.Optimizer, number: int = 0) -> Tensor:
         """Learn from one batch and the `extra` images of the step.
@@ -186,14 +228,47 @@ class NetLearner(Learner):
         Returns the sums over the batch of the parts of the loss, and of hits.
         """
         n = len(views)
-        if self.extra:
-            views = np.concatenate([views, self.extra.views(number)[0]])
+        views = self.with_extra(views, number)
         targets = self.training_targets(views, [n])
+        inputs, brightness = self.training_inputs(views, number)
+        with self._uncompiled() if n != self.budget.batch_size else nullcontext():
+            return self.learn(inputs, brightness, targets, optimizer, n)
+
+    def predict(self, indices: np.ndarray) -> Outputs:
+        """As any learner; a compiled network runs as it was before."""
+        with self._uncompiled():
+            return super().predict(indices)
+
+    def _uncompiled(self) -> AbstractContextManager[Any]:
+        """Have a compiled network run as it was: it is compiled for full batches that learn alone.
+
+        Else it would be compiled for each other size, or for any size, which is slower.
+        """
+        return torch.compiler.set_stance("force_eager") if self.compiled else nullcontext()
+
+    def with_extra(self, views: np.ndarray, number: int) -> np.ndarray:
+        """The views of a step, then those of its `extra` images."""
+        if self.extra is None:
+            return views
+        return np.concatenate([views, self.extra.views(number)[0]])
+
+    def training_inputs(self, views: np.ndarray, number: int) -> tuple[Tensor, Tensor | None]:
+        """What a step sees of its views, and the brightness of that if it was changed."""
         if self.read_changed:
-            inputs, brightness = self.read_changed(views, number)
-            targets = targets._replace(aux=brightness) if self.task.of_pixels else targets
-        else:
-            inputs = self.inputs(views)
+            return self.read_changed(views, number)
+        return self.inputs(views), None
+
+    def learn(
+        self,
+        inputs: Tensor,
+        brightness: Tensor | None,
+        targets: Targets,
+        optimizer: torch.optim.Optimizer,
+        n: int,
+    ) -> Tensor:
+        """Learn from inputs on the device, of which the first n have a class label; as `step`."""
+        if brightness is not None and self.task.of_pixels:
+            targets = targets._replace(aux=brightness)
         outputs = self.model(inputs)
         targets = targets._replace(aux=self.scale.standardize(targets.aux))
         tasks = task_losses(outputs, targets)

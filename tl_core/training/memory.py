@@ -10,6 +10,7 @@ from tl_core.inputs.batches import split_batches
 from tl_core.inputs.resident import RESIDENT
 from tl_core.training.learners import NetLearner
 from tl_core.training.optimizers import decayed, fused_adamw
+from tl_core.training.steps.graphs import StepGraphs
 
 Result = TypeVar("Result")
 
@@ -18,12 +19,14 @@ class RoomMadeError(RuntimeError):
     """A GPU's memory was too small for a network beside tables, which have been given up."""
 
 
-def explain_oom(learner: NetLearner, work: Callable[[], Result]) -> Result:
+def explain_oom(
+    learner: NetLearner, work: Callable[[], Result], graphs: StepGraphs | None = None
+) -> Result:
     """Return what `work` returns; it trains the learner, whose weights are lost if it fails.
 
     Raises:
-        RoomMadeError: the GPU's memory is too small, and tables of the data set were on it. Now
-            they are not: the trial can be trained again.
+        RoomMadeError: the GPU's memory is too small, and a graph or tables of the data set were on
+            it. Now the graph is not, or they are not: the trial can be trained again.
         GpuMemoryError: the GPU's memory is too small. Names the largest half, quarter, ... of the
             batch size that fits.
     """
@@ -36,7 +39,7 @@ def explain_oom(learner: NetLearner, work: Callable[[], Result]) -> Result:
         # The frames of the traceback hold the tensors of the step that was too large.
         cause = error.with_traceback(None)
     # Outside of the handler, where Python no longer holds the error and its tensors.
-    if RESIDENT.drop():
+    if (graphs and graphs.give_up(learner.labels.device)) or RESIDENT.drop():
         raise RoomMadeError from cause
     raise GpuMemoryError(_advice(learner)) from cause
 

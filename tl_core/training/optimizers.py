@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from tl_core.config import TrialConfig
 from tl_core.models.heads import TwoHeadedNet
 from tl_core.models.stages import layer_decay_groups, stages
+from tl_core.objectives.weighting import Weighting
 
 _BETAS, _EPS = (0.9, 0.999), 1e-8
 """Torch's own, which are those of the paper."""
@@ -56,6 +57,13 @@ def fused_adamw(groups: Groups) -> torch.optim.Optimizer:
     for group in optimizer.param_groups:
         group["initial_lr"] = group["lr"]
     return optimizer
+
+
+def make_optimizer(
+    net: TwoHeadedNet, weighting: Weighting, config: TrialConfig
+) -> torch.optim.Optimizer:
+    """AdamW, with a state for everything that learns."""
+    return fused_adamw([*net_groups(net, config), *weighting.groups()])
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

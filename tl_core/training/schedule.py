@@ -14,6 +14,10 @@ WARM_UP = 0.1
 """Share of the steps over which `cosine` rises."""
 
 
+Batch = tuple[int, np.ndarray, float]
+"""A step, from 0; its views [B] or [S, B]; and its share of the highest learning rate."""
+
+
 @dataclass(frozen=True)
 class Budget:
     """The steps of one trial, which reports after equal parts of them.
@@ -49,8 +53,8 @@ class Budget:
 
     def batches(
         self, report: int, order: Callable[[int], np.ndarray], skip: int = 0
-    ) -> Iterator[tuple[int, np.ndarray, float]]:
-        """Yield steps, their views [B] or [S, B], and their share of the highest learning rate.
+    ) -> Iterator[Batch]:
+        """Yield the batches of the steps before a report.
 
         Args:
             report: the steps before which report, from 1.

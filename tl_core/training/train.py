@@ -37,6 +37,7 @@ from tl_core.training.learners import NetLearner
 from tl_core.training.memory import RoomMadeError, explain_oom
 from tl_core.training.schedule import Budget
 from tl_core.training.setup import Inputs, Setup, needs_features
+from tl_core.training.steps.graphs import GRAPHS, StepGraphs
 from tl_core.training.sweep import run_sweep, solve_heads
 
 
@@ -68,6 +69,7 @@ def run_trial(
     checkpoint: CheckpointStore | None = None,
     verify: bool = True,
     checkpoint_every: float = EVERY_S,
+    graphs: StepGraphs | None = GRAPHS,
 ) -> TrialResult:
     """Train one configuration; the last epoch is the one that counts.
 
@@ -89,6 +91,8 @@ def run_trial(
             `CheckpointWarning`. The caller deletes the state once it has recorded the result.
         verify: check the hash of cached features before use; a study does so for its workers.
         checkpoint_every: seconds from one state that is saved to the next.
+        graphs: record the steps of a network, as one graph each on GPUs of NVIDIA; None to take
+            them one by one.
 
     Raises:
         InputError: a class would be missing from a split.
@@ -107,12 +111,12 @@ def run_trial(
             reported.add(metrics.epoch)
             report(metrics)
 
-    given = (config, inputs, report_once, read_test, checkpoint, checkpoint_every)
-    try:
-        return _run_network(*given)
-    except RoomMadeError:
-        pass
-    return _run_network(*given)  # Outside of the handler, where nothing holds the error's tensors.
+    given = (config, inputs, report_once, read_test, checkpoint, checkpoint_every, graphs)
+    while True:
+        try:
+            return _run_network(*given)
+        except RoomMadeError:
+            pass  # Again outside of the handler, where nothing holds the error's tensors.
 
 
 def _run_network(
@@ -122,10 +126,11 @@ def _run_network(
     read_test: bool,
     checkpoint: CheckpointStore | None,
     checkpoint_every: float,
+    graphs: StepGraphs | None,
 ) -> TrialResult:
     setup = Setup(config, inputs)
     kept = Checkpoint(checkpoint, setup.identity(), checkpoint_every) if checkpoint else None
-    learner, history = _train_network(setup, report, kept)
+    learner, history = _train_network(setup, report, kept, graphs)
     split = setup.split(config.seed)
     scores, outputs = score_test(learner, split) if read_test else ({}, {})
     test = {name: value.mean().item() for name, value in scores.items()}
@@ -154,7 +159,7 @@ def _run_frozen(
 
 
 def _train_network(
-    setup: Setup, report: Report, checkpoint: Checkpoint | None
+    setup: Setup, report: Report, checkpoint: Checkpoint | None, graphs: StepGraphs | None
 ) -> tuple[NetLearner, tuple[EpochMetrics, ...]]:
     """Train what learns, after the checkpoint if there is one."""
     config, split = setup.config, setup.split(setup.config.seed)
@@ -165,15 +170,16 @@ def _train_network(
     network, read = _what_learns(setup)
     net = TwoHeadedNet(network, heads, setup.backbone.precision)
     learner = _net_learner(setup, net, read, split, scale)
-    train = partial(fit, learner, split, config, report, checkpoint)
-    return learner, explain_oom(learner, train)
+    train = partial(fit, learner, split, config, report, checkpoint, graphs)
+    return learner, explain_oom(learner, train, graphs)
 
 
 def _what_learns(setup: Setup) -> tuple[nn.Module, Read]:
     """The network that learns, or its last stages, and the reader of its inputs."""
     config, i = setup.config, setup.inputs
     if config.unfreeze is None:
-        return setup.backbone.network, pixel_reader(i.images, setup.backbone, i.device)
+        read = pixel_reader(i.images, setup.backbone, i.device, mirrors=config.hflip)
+        return setup.backbone.network, read
     prefix, upper = cut_backbone(setup.backbone, config.unfreeze, config.image_size)
     cached = load_activations(i.images, prefix, i.cache, i.device, config.hflip, i.verify)
     return upper, activation_reader(cached, prefix, i.device)
@@ -186,7 +192,7 @@ def _net_learner(
     model = net.to(i.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if c.compile:
         use_private_cache(i.cache)
-        model.network.compile()
+        model.network.compile(dynamic=False)
     order = partial(epoch_order, split.train, c.seed, mirror=setup.mirror)
     weighting = make_weighting(c.aux_weight, 1, i.device, setup.task.kind)
     budget, size = Budget.of(c, len(split.train)), eval_batch(i.device, i.images.image_size)
@@ -196,7 +202,8 @@ def _net_learner(
     data = (*i.targets(), scale, weighting, order, budget, size)
     weights = setup.class_weights([c.seed])
     second = setup.auxiliary([c.seed], learned=c.aux_weight != 0)
-    return NetLearner(model, *data, read, c.batchnorm, changed, class_weights=weights, **second)
+    more = {"class_weights": weights, "compiled": c.compile, **second}
+    return NetLearner(model, *data, read, c.batchnorm, changed, **more)
 
 
 def chance_warning(config: TrialConfig, images: ImageSet, last: EpochMetrics) -> str | None:

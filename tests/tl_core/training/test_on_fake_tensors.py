@@ -22,10 +22,11 @@ from tl_core.inputs.resident import ResidentTables
 from tl_core.models.heads import HeadStack, TwoHeadedNet
 from tl_core.objectives.targets import TargetScale
 from tl_core.objectives.weighting import LearnedWeights, Weighting
-from tl_core.training.fit import make_optimizer
 from tl_core.training.learners import Learner
-from tl_core.training.optimizers import StackAdamW
+from tl_core.training.optimizers import StackAdamW, make_optimizer
 from tl_core.training.setup import Inputs, Setup
+from tl_core.training.steps import captured
+from tl_core.training.steps.captured import CapturedSteps
 from tl_core.training.sweep import _learner
 from tl_core.training.train import _net_learner, _what_learns
 
@@ -104,7 +105,7 @@ def test_a_network_learns_and_scores(
         network, read = _what_learns(setup)
         net = TwoHeadedNet(network, heads, setup.backbone.precision)
         learner = _net_learner(setup, net, read, split, scale)
-        optimizer = make_optimizer(learner, setup.config)
+        optimizer = make_optimizer(learner.model, learner.weighting, setup.config)
         learning = [p for group in optimizer.param_groups for p in group["params"]]
 
         def backward(loss: Tensor) -> None:
@@ -114,6 +115,51 @@ def test_a_network_learns_and_scores(
 
         monkeypatch.setattr(Tensor, "backward", backward)
         assert_runs(learner, partial(learner.train_part, 1, optimizer), split.val, downloads)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"augment": "crop", "aux_weight": 0.5, "precision": "bf16"},
+        {"augment": "flip", "aux_weight": "auto"},
+        {"augment": "trivial", "aux_weight": 0.5},
+    ],
+)
+def test_a_step_that_is_recorded_takes_nothing_from_the_host(
+    trials: Trials, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    c = trials.config("scratch", backbone="mlp", **changes)
+    setup = Setup(c, Inputs(trials.images, trials.cache, GPU))
+    split, heads = setup.split(0), setup.heads(0)
+    # These need numbers.
+    monkeypatch.setattr(captured, "_check", lambda *_: None)
+    monkeypatch.setattr(captured, "random_states", lambda _: {})
+    monkeypatch.setattr(captured, "restore_random_states", lambda *_: None)
+    monkeypatch.setattr(torch, "_fused_adamw_", lambda *_, **__: None)
+    recorded = list[CapturedSteps]()
+
+    def backward(_: Tensor) -> None:
+        for parameter in recorded[0].learner.model.parameters():
+            parameter.grad = torch.empty_like(parameter)
+
+    monkeypatch.setattr(Tensor, "backward", backward)
+    with fake_tensors(monkeypatch) as downloads:
+        network, read = _what_learns(setup)
+        net = TwoHeadedNet(network, heads, setup.backbone.precision)
+        learner = _net_learner(setup, net, read, split, setup.scale([0]).one())
+        optimizer = make_optimizer(learner.model, learner.weighting, c)
+
+        def record(work: Any, _: torch.device) -> Any:
+            recorded.append(work.__self__)
+            with monkeypatch.context() as patch:
+                patch.setattr(torch, "from_numpy", None)
+                work()
+            return work
+
+        steps = CapturedSteps(learner, optimizer, c, record)
+        train = partial(steps.learner.train_part, 1, steps.optimizer, take=steps.take)
+        assert_runs(steps.learner, train, split.val, downloads)
 
 
 @pytest.mark.parametrize("learned", [False, True])

@@ -1,0 +1,126 @@
+"""The graph that a worker keeps from one trial to the next."""
+
+import gc
+import warnings
+from collections.abc import Callable
+
+import torch
+
+from tl_core.config import TrialConfig
+from tl_core.device import (
+    is_out_of_memory,
+    random_states,
+    release_memory,
+    restore_random_states,
+)
+from tl_core.inputs.batches import split_batches
+from tl_core.inputs.resident import RESIDENT
+from tl_core.training.learners import NetLearner
+from tl_core.training.steps.captured import CapturedSteps
+from tl_core.training.steps.cuda_graph import Capture, can_capture, capture
+from tl_core.training.steps.twin import shape_of
+
+_COPIED = {
+    "lr", "head_lr_ratio", "schedule", "epochs", "min_steps",
+    "train_ratio", "seed", "seeds", "split_seed",
+}  # fmt: skip
+"""What trials of one graph may differ in, beside a fixed auxiliary weight."""
+
+
+class CaptureWarning(UserWarning):
+    """Steps can't be recorded, so this process takes them one by one, which changes speed alone."""
+
+
+class StepGraphs:
+    """Records the steps of networks, and keeps the last graph.
+
+    It is kept until a trial of another shape comes, or memory is short; then it holds about the
+    memory of a step, the weights and Adam's moments.
+    """
+
+    def __init__(
+        self,
+        capture: Capture = capture,
+        can_capture: Callable[[torch.device], bool] = can_capture,
+    ) -> None:
+        self._capture, self._can_capture = capture, can_capture
+        self._kept: tuple[object, CapturedSteps] | None = None
+        self._given_up = False
+        self.recorded = 0
+        """Graphs so far."""
+
+    def begin(
+        self, learner: NetLearner, optimizer: torch.optim.Optimizer, config: TrialConfig
+    ) -> CapturedSteps | None:
+        """Return the steps of a trial, which begins or goes on after a checkpoint; None for none.
+
+        None are recorded on a CPU and on GPUs that are not NVIDIA's; with `compile`, which launches
+        less itself; in `fp16`, as on GPUs that have no other narrow format a step takes longer than
+        its launches; with deterministic algorithms; and if no batch is full. If a record fails, a
+        `CaptureWarning` says so, and this process records no more.
+        """
+        if self._given_up or not self._suits(learner, config):
+            return None
+        key = _key(learner, config)
+        if self._kept and self._kept[0] == key:
+            self._kept[1].begin(learner, optimizer)
+            return self._kept[1]
+        self.drop()
+        steps = self._record(learner, optimizer, config)
+        if isinstance(steps, str):
+            self.give_up(learner.labels.device)
+            what = "training steps are launched one by one, as they can't be recorded as a graph"
+            warnings.warn(f"{what}: {steps}", CaptureWarning, stacklevel=2)
+            return None
+        self.recorded += 1
+        self._kept = key, steps
+        return steps
+
+    def drop(self) -> bool:
+        """Give the graph up, for memory that is needed otherwise; return whether there was one."""
+        had_one, self._kept = self._kept is not None, None
+        return had_one
+
+    def give_up(self, device: torch.device) -> bool:
+        """Give the graph up and record no more; return whether there was one."""
+        self._given_up = True
+        had_one = self.drop()
+        gc.collect()
+        release_memory(device)
+        return had_one
+
+    def _suits(self, learner: NetLearner, config: TrialConfig) -> bool:
+        size = learner.budget.batch_size
+        if config.compile or config.precision == "fp16":
+            return False
+        if not self._can_capture(learner.labels.device):
+            return False
+        return any(len(batch) == size for batch in split_batches(learner.order(1), size))
+
+    def _record(
+        self, learner: NetLearner, optimizer: torch.optim.Optimizer, config: TrialConfig
+    ) -> CapturedSteps | str:
+        """Return the recorded steps, or why there are none."""
+        device = learner.labels.device
+        states = random_states(device)
+        try:
+            return CapturedSteps(learner, optimizer, config, self._capture)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                return "the GPU has no memory for it"
+            return (str(error).splitlines() or [type(error).__name__])[0]
+        finally:
+            restore_random_states(device, states)
+
+
+def _key(learner: NetLearner, config: TrialConfig) -> object:
+    """What decides the operations of a step."""
+    mode = "finetune" if config.mode == "lp_ft" else config.mode
+    fixed = set() if config.aux_weight == "auto" else {"aux_weight"}
+    described = config.model_dump(exclude=_COPIED | fixed | {"mode"})
+    return mode, sorted(described.items()), shape_of(learner)
+
+
+GRAPHS = StepGraphs()
+"""Those of this process."""
+RESIDENT.holders.append(GRAPHS.drop)
