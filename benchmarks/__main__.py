@@ -20,14 +20,22 @@ from study.signals import interruptible  # noqa: E402
 from tl_core.errors import InputError  # noqa: E402
 from tl_core.runtime import keep_freed_memory  # noqa: E402
 
+_GPU = "gpu"
 _EXIT_CODES = """\
+`python -m benchmarks gpu` checks a machine with a GPU instead, in 8 minutes; --help after it
+
 exit codes: 0 all rows measured (a missed target is reported and is no failure), 1 a gate failed
 or a row broke, 2 bad input, 130 interrupted"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    args = _parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    if words and words[0] == _GPU:
+        from benchmarks.gpu.command import main as check_gpu
+
+        return check_gpu(words[1:])
+    args = _parser().parse_args(words)
     if args.list:
         for name, (_, about) in ROWS.items():
             print(f"{name:16} {about}")

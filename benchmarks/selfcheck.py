@@ -11,9 +11,16 @@ from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any
 
+import pytest
 import torch
 from torch import nn
 
+from benchmarks.gpu.check import Check, GpuBench
+from benchmarks.gpu.parts.drawing import images
+from benchmarks.gpu.parts.limits import SHARE, advice
+from benchmarks.gpu.parts.repeats import gaps
+from benchmarks.gpu.parts.training import no_wait, train
+from benchmarks.gpu.plan import PARTS, WHOLE_S, run_part
 from benchmarks.scaling.disk import WIDTHS
 from benchmarks.scaling.driver import rates
 from benchmarks.scaling.spread import Span, most_at_once, spread_row, utilisation
@@ -22,6 +29,7 @@ from benchmarks.speed.harness import Gate, agree, all_of, interleaved, measured,
 from benchmarks.speed.rows.frozen import count_flops, near_fp32
 from benchmarks.speed.rows.study import finetune_gates
 from benchmarks.speed.run import ROWS, Run
+from tests.support.core.fake_gpu import fake_gpu
 from tl_core.config import EpochMetrics
 from tl_core.models.backbones import load_backbone
 
@@ -89,7 +97,47 @@ def check_run() -> None:
     assert rows[0]["gate_text"] == "broke: ZeroDivisionError: division by zero"
 
 
+def check_gpu_lines() -> None:
+    """Verdicts and lines; parts have 8 minutes; one that breaks or hangs is told and ended."""
+    slow, fast = Check("a", 2.0, "s", 3.0), Check("a", 2.0, "s", 3.0, "at most")
+    assert (slow.verdict, fast.verdict) == ("missed", "ok")
+    assert Check("a", math.nan, "s", 3.0).verdict == "missed"
+    assert (Check("a", 9, "s", 3, fault="b").verdict, Check("a").verdict) == ("failed", "ok")
+    assert slow.line("part") == "missed  part         a: 2 s (at least 3)"
+    assert Check("a", skipped="needs a GPU").line("p") == "skipped p            a: needs a GPU"
+    assert gaps([{"x": 1.0, "y": None}], [{"x": 1.5, "y": 2.0}]) == {
+        "x of epoch 1": 0.5, "y of epoch 1": math.inf
+    }  # fmt: skip
+    assert sum(part.limit_s for part in PARTS.values()) <= WHOLE_S == 8 * 60
+    with TemporaryDirectory() as folder:
+        (hung,) = run_part("replay", "cpu", True, Path(folder), 0.1)
+        assert (hung.verdict, hung.fault[:14]) == ("failed", "not done after")
+        (broken,) = run_part("eager", "cpu", True, Path(folder), 600)
+        assert broken.fault.startswith("its process ended with code 1; FileNotFoundError")
+
+
+def check_gpu_parts() -> None:
+    """Parts that need a GPU, on one of limited bytes that is made of the host's memory."""
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        bench = GpuBench(torch.device("cpu"), True, Path(folder))
+        assert [c.verdict for c in images(bench)] == ["ok"]
+        with fake_gpu(patch, 10**12) as gpu:
+            assert [c.verdict for c in no_wait(bench)] == ["ok"]
+            assert gpu.sync_modes == ["error", "default", "default"]
+        with fake_gpu(patch, 10**12) as gpu:
+            train(bench, 32, epochs=1)
+        with fake_gpu(patch, int(0.7 * gpu.most / SHARE)):
+            (found,) = advice(bench)
+        assert found.verdict == "ok", found
+        assert found.value is not None
+        assert 1 <= found.value < 32
+        with fake_gpu(patch, 10**12):
+            (found,) = advice(bench)
+        assert found.fault == "a batch of 32 fits into 5% of the memory"
+
+
 if __name__ == "__main__":
-    for check in (check_harness, check_networks, check_scaling, check_run):
+    checks = (check_harness, check_networks, check_scaling, check_run)
+    for check in (*checks, check_gpu_lines, check_gpu_parts):
         check()
     print("the benchmarks' arithmetic holds")

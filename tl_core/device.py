@@ -51,6 +51,15 @@ class Accelerator(Protocol):
     def memory_allocated(self, device: Any) -> int:
         """Bytes of one that this process uses."""
 
+    def max_memory_reserved(self, device: Any) -> int:
+        """Most bytes of one that this process has held at once."""
+
+    def set_per_process_memory_fraction(self, fraction: float, device: Any) -> None:
+        """Let this process take so much of one."""
+
+    def set_sync_debug_mode(self, debug_mode: str) -> None:
+        """Say what happens where the host waits for one: `default` nothing, `error` an error."""
+
     def empty_cache(self) -> None:
         """Give back what this process holds and does not use."""
 
@@ -106,11 +115,40 @@ def memory(device: torch.device) -> tuple[int, int]:
 
     Free is also what this process holds and does not use. Raises `ValueError` for a CPU.
     """
+    here = _gpu(device)
+    free, total = here.mem_get_info(device)
+    return free + here.memory_reserved(device) - here.memory_allocated(device), total
+
+
+def _gpu(device: torch.device) -> Accelerator:
     here = accelerator_of(device)
     if here is None:
         raise ValueError(f"device {device} has no memory of its own; a GPU is expected")
-    free, total = here.mem_get_info(device)
-    return free + here.memory_reserved(device) - here.memory_allocated(device), total
+    return here
+
+
+def peak_memory(device: torch.device) -> int:
+    """Return the most bytes of a GPU that tensors of this process have had at once.
+
+    Raises `ValueError` for a CPU.
+    """
+    return _gpu(device).max_memory_reserved(device)
+
+
+def limit_memory(device: torch.device, share: float) -> None:
+    """Let this process take a share of a GPU's memory from now on.
+
+    Raises `ValueError` for a CPU.
+    """
+    _gpu(device).set_per_process_memory_fraction(share, device)
+
+
+def forbid_waits(device: torch.device, on: bool) -> None:
+    """Have everything for which the host waits for a GPU raise `RuntimeError`, or no longer.
+
+    It is for tests and benchmarks, and holds for the whole process. Raises `ValueError` for a CPU.
+    """
+    _gpu(device).set_sync_debug_mode("error" if on else "default")
 
 
 def check_product(device: torch.device) -> None:

@@ -102,7 +102,7 @@ def run_logical(
     os.environ |= {name: str(value) for name, value in environment.items()}
     fixed = {"name": "logical", "confirm": False, "gpus": gpus}
     settings = make_settings(**fixed | {"out": folder, "cache": folder} | given)
-    cpus = 2 * max(1, gpus) * settings.trials_per_gpu
+    cpus = 2 * Capacity.of(settings, max(1, gpus), 1).full
     context = replace(TrialContext.here(settings, "images", folder), features=features)
     try:
         with local_ray(gpus, cpus):

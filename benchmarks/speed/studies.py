@@ -6,7 +6,7 @@ The naive one has a process a trial, Ray's defaults, and Ray's own MLflow callba
 import io
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +130,10 @@ class NaiveStudy:
     def wall_s(self, trials: int) -> float:
         """Seconds for so many trials at the mean cost of the measured ones."""
         return self.start_s + self.fit_s / len(self.histories) * trials
+
+    def later(self, seconds: float) -> "NaiveStudy":
+        """The same, with so many seconds before it starts."""
+        return replace(self, start_s=self.start_s + seconds)
 
 
 def run_naive_study(configs: list[TrialConfig], root: Path, folder: Path, gpus: int) -> NaiveStudy:

@@ -18,7 +18,14 @@ class Capacity:
     """0 without a GPU."""
 
     @classmethod
-    def of(cls, settings: Settings, gpus: int, cpus: int, held: int | None = None) -> Self:
+    def of(
+        cls,
+        settings: Settings,
+        gpus: int,
+        cpus: int,
+        held: int | None = None,
+        per_gpu: int | None = None,
+    ) -> Self:
         """The places of a study.
 
         Args:
@@ -26,10 +33,13 @@ class Capacity:
             gpus: that it uses.
             cpus: the cores that trials can count on, `study.cluster.resources.Resources.cpus_for`.
             held: networks that the memory holds, if it is known; `--jobs` goes before.
+            per_gpu: what `--trials-per-gpu auto` has found; None, before it has, counts as 1.
         """
-        per_gpu = settings.trials_per_gpu if gpus else 0
-        places = gpus * per_gpu or cpus
-        return cls(min(places, settings.jobs or held or places), cpus, per_gpu)
+        asked = settings.trials_per_gpu
+        share = (per_gpu or 1) if asked == "auto" else asked
+        share = share if gpus else 0
+        places = gpus * share or cpus
+        return cls(min(places, settings.jobs or held or places), cpus, share)
 
     def resources(self) -> dict[str, float]:
         """What a place asks Ray for."""

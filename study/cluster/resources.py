@@ -96,13 +96,15 @@ def gpus_of(settings: Settings, resources: Resources) -> int:
     return settings.gpus if settings.gpus is not None else resources.gpus
 
 
+SHARE_UNREAD = "is not read without a GPU"
 DETERMINISTIC_UNREAD = "is not read without a GPU; a CPU always is"
 
 
 def gpu_faults(settings: Settings, resources: Resources, new: bool = True) -> list[Fault]:
     """Why the GPUs that were asked for are unavailable; a cluster may grow.
 
-    A study that is not `new` has `deterministic` from its start, wherever it goes on.
+    A study that is not `new` has `deterministic`, and `--trials-per-gpu auto`, from its start,
+    wherever it goes on.
     """
     gpus, there = gpus_of(settings, resources), resources.gpus
     if gpus > there and not resources.joined:
@@ -115,8 +117,13 @@ def gpu_faults(settings: Settings, resources: Resources, new: bool = True) -> li
         return [Fault("--address", f"{settings.address}: {why}; {way_out}")]
     if settings.deterministic and not gpus and new:
         return [Fault("--deterministic", DETERMINISTIC_UNREAD)]
-    if settings.trials_per_gpu > 1 and not gpus:
-        return [Fault("--trials-per-gpu", f"{settings.trials_per_gpu} is not read without a GPU")]
+    shared = settings.trials_per_gpu
+    if shared == "auto" and resources.joined:
+        why = "auto measures the GPUs of this machine, and a cluster's may differ; give a number"
+        return [Fault("--trials-per-gpu", why)]
+    # A study that goes on without a GPU has nothing to measure; a number must fit the machine.
+    if shared != 1 and not gpus and (new or shared != "auto"):
+        return [Fault("--trials-per-gpu", f"{shared} {SHARE_UNREAD}")]
     return []
 
 

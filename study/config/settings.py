@@ -15,6 +15,7 @@ from study.config.values import (
     Address,
     Bucket,
     Duration,
+    PerGpu,
     Preset,
     Seeds,
     StudyName,
@@ -154,7 +155,10 @@ class Settings(InputSettings):
         description="seconds between two checkpoints of a network that learns: a kill loses at "
         "most these, and the time that a checkpoint takes to write"
     )
-    trials_per_gpu: Count = Field(description="full-network trials that share a GPU")
+    trials_per_gpu: PerGpu = Field(
+        description="full-network trials that share a GPU, or auto: as many as its memory holds, "
+        "which one trial on it measures, and no more than cores"
+    )
     jobs: Count | None = Field(
         description="most networks that learn at once; by default one a place on a GPU, else one a "
         "core, and no more than the memory holds"

@@ -2,12 +2,20 @@
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from study.config.defaults import PRESETS
+from tl_core.config import Count
 from tl_core.data.scanning.selection import compile_glob
 from tl_core.text import compile_expression
 
@@ -59,6 +67,14 @@ def _a_bucket(uri: str) -> str:
     return uri
 
 
+def _count_or_word(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    # pydantic reports one fault for each member of a union; this is one for all.
+    try:
+        return validate(value)
+    except ValidationError:
+        raise ValueError("must be a whole number from 1, or auto") from None
+
+
 def _known_preset(name: str) -> str:
     if name not in PRESETS:
         raise ValueError(f"must be one of {', '.join(PRESETS)}")
@@ -81,6 +97,8 @@ def parse_duration(value: object) -> object:
 
 Seeds = Annotated[int, Field(ge=1, le=1000)]
 Words = Annotated[str, Field(min_length=1)]
+PerGpu = Annotated[Count | Literal["auto"], WrapValidator(_count_or_word)]
+"""How many of something one GPU has; `auto` is measured."""
 Globs = Annotated[tuple[str, ...], AfterValidator(_known_globs)]
 """Patterns of files, as in a .gitignore file."""
 Expression = Annotated[Words, AfterValidator(_an_expression)]

@@ -63,7 +63,7 @@ def _measure(
         report("starting Ray")
         try:
             with _ray(setup) as ray_s:
-                found = measure(s, setup.resources, setup.gpus, report)
+                found = measure(s, setup.resources, setup.gpus, report, setup.per_gpu)
         except NodeError as why:
             found.reasons.append(str(why))
     found.speeds = replace(found.speeds, sweep=speeds.get("freeze"), probe=speeds.get("probe"))

@@ -48,7 +48,11 @@ class Measured:
 
 
 def measure(
-    settings: Settings, resources: Resources, gpus: int, report: Callable[[str], None]
+    settings: Settings,
+    resources: Resources,
+    gpus: int,
+    report: Callable[[str], None],
+    per_gpu: int | None = None,
 ) -> Measured:
     """Run networks in all places that the study's trials have, eight at most.
 
@@ -57,13 +61,14 @@ def measure(
         resources: what is there.
         gpus: to be used.
         report: is called with what is measured.
+        per_gpu: what `--trials-per-gpu auto` has found.
     """
     there = min(gpus, resources.gpus)
     found, probe = Measured(), _probe(settings, joined=resources.joined)
     if gpus and not there:
         found.reasons.append("networks, as no node with a GPU is up yet")
         return found
-    capacity = Capacity.of(settings, there, resources.cpus_for(there))
+    capacity = Capacity.of(settings, there, resources.cpus_for(there), None, per_gpu)
     places = [capacity.resources()] * min(_MOST, capacity.full)
     found.places = len(places)
     try:

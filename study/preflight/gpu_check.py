@@ -33,6 +33,15 @@ class GpuReport:
     free: int = 0
     """Bytes."""
     fault: str | None = None
+    needs: int = 0
+    """Bytes of a trial, if one was run."""
+
+
+def visible_gpus(n_gpus: int) -> list[str]:
+    """Return the names of the first GPUs that this process sees."""
+    given = os.environ.get(VISIBLE)
+    names = given.split(",")[:n_gpus] if given else [str(i) for i in range(n_gpus)]
+    return [name.strip() for name in names]
 
 
 def leave_out_sick_gpus() -> tuple[str, ...]:
@@ -43,9 +52,7 @@ def leave_out_sick_gpus() -> tuple[str, ...]:
     """
     if not (n_gpus := nvidia_gpus()):
         return ()
-    given = os.environ.get(VISIBLE)
-    names = given.split(",")[:n_gpus] if given else [str(i) for i in range(n_gpus)]
-    use, left_out = choose(_check_all([name.strip() for name in names]))
+    use, left_out = choose(ask_gpus(visible_gpus(n_gpus)))
     os.environ[VISIBLE] = ",".join(use)
     if (seen := nvidia_gpus()) != len(use):
         # CUDA reads the variable once in a process.
@@ -73,9 +80,12 @@ def _fault(report: GpuReport) -> str | None:
     return f"{report.free / 2**30:.2f} GiB are free, at least {LEAST_FREE / 2**30:g} are needed"
 
 
-def _check_all(names: Sequence[str]) -> list[GpuReport]:
-    """Check all GPUs at once."""
-    command = [sys.executable, "-P", "-m", __name__]
+def ask_gpus(names: Sequence[str], module: str = __name__, *given: str) -> list[GpuReport]:
+    """Run a module for each GPU, which is all that it sees, all at once.
+
+    It prints the values of a `GpuReport` as JSON, in its last line.
+    """
+    command = [sys.executable, "-P", "-m", module, *given]
     path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
     started = [
         subprocess.Popen(
@@ -103,7 +113,7 @@ def wait(name: str, process: "subprocess.Popen[str]", end: float) -> GpuReport:
     if process.returncode:
         lines = errors.strip().splitlines() or [f"its check ended with code {process.returncode}"]
         return GpuReport(name, fault=lines[-1].strip())
-    return GpuReport(name, json.loads(printed)["free"])
+    return GpuReport(name, **json.loads(printed.splitlines()[-1]))
 
 
 def main() -> None:

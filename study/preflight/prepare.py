@@ -48,12 +48,14 @@ class Prepared:
     """When this command began, by `time.monotonic`."""
     held: int | None = None
     """Networks that the memory holds at once while they learn, if it bounds them."""
+    per_gpu: int | None = None
+    """Trials that share a GPU, if `--trials-per-gpu auto` has found it."""
 
     @property
     def capacity(self) -> Capacity:
         """Its places for trials."""
         cpus = self.resources.cpus_for(self.gpus)
-        return Capacity.of(self.settings, self.gpus, cpus, self.held)
+        return Capacity.of(self.settings, self.gpus, cpus, self.held, self.per_gpu)
 
     @property
     def before(self) -> list[TrialRecord]:
@@ -141,6 +143,7 @@ def prepare(setup: Setup) -> Prepared:
         setup.state,
         setup.started,
         setup.held,
+        setup.per_gpu,
     )
 
 

@@ -68,6 +68,8 @@ class Setup:
     network: "Backbone | None" = None
     held: int | None = None
     """Networks that the memory holds at once while they learn, if it bounds them."""
+    per_gpu: int | None = None
+    """Trials that share a GPU, if `--trials-per-gpu auto` has found it."""
     nodes: "list[ReportedNode]" = field(default_factory=list)
     """The nodes of a cluster; for the doctor, also this machine."""
     unwritable: "dict[Node, str]" = field(default_factory=dict)
@@ -94,7 +96,7 @@ class Setup:
         """The study's places for trials."""
         assert self.resources
         cpus = self.resources.cpus_for(self.gpus)
-        return Capacity.of(self.settings, self.gpus, cpus, self.held)
+        return Capacity.of(self.settings, self.gpus, cpus, self.held, self.per_gpu)
 
     def raise_faults(self) -> None:
         """Raise `InputError` if there are any."""

@@ -9,6 +9,7 @@ import numpy as np
 from study.cluster.ray_environment import set_ray_environment
 from study.cluster.resources import (
     DETERMINISTIC_UNREAD,
+    SHARE_UNREAD,
     check_compiler,
     gpu_faults,
     gpus_of,
@@ -20,6 +21,7 @@ from study.config.uris import is_database, is_server
 from study.preflight.checks import PET, QUICK, Check, set_source
 from study.preflight.disk import disk_faults
 from study.preflight.gpu_check import leave_out_sick_gpus
+from study.preflight.gpu_share import check_share
 from study.preflight.memory import check_memory
 from study.preflight.setup import Bad, Setup, Undecoded
 from study.preflight.system import check_limits
@@ -80,6 +82,8 @@ def check_machines(setup: Setup) -> Iterator[Fault]:
     setup.gpus = gpus_of(setup.settings, setup.resources)
     if setup.state and setup.settings.deterministic and not setup.gpus:
         setup.notes += (f"--deterministic {DETERMINISTIC_UNREAD}",)
+    if setup.state and setup.settings.trials_per_gpu == "auto" and not setup.gpus:
+        setup.notes += (f"--trials-per-gpu auto {SHARE_UNREAD}",)
 
 
 def report_this_machine(setup: Setup) -> Iterable[Fault]:
@@ -215,6 +219,7 @@ CHECKS = (
     Check("storage", "cluster", check_bucket_of_nodes, doctor_only=True),
     Check("backbone", "torch", check_backbone),
     Check("backbone", "torch", check_compile),
+    Check("machines", "torch", check_share),
     Check("machines", "torch", check_memory),
     Check("machines", "torch", check_limits),
     Check("data", "torch", check_pet),

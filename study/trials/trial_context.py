@@ -66,11 +66,15 @@ class TrialContext:
         folder: Path,
         rules: str | None = None,
         aux: str | None = None,
+        share: int = 1,
     ) -> Self:
-        """The context of a study on this machine, or on a disk that all nodes share."""
+        """The context of a study on this machine, or on a disk that all nodes share.
+
+        `share` trials have a GPU together.
+        """
         storage = bucket_of(settings) or Folder(folder.resolve())
         s = settings
-        how = (s.metric, s.checkpoint_every, s.trials_per_gpu, s.deterministic)
+        how = (s.metric, s.checkpoint_every, share, s.deterministic)
         return cls(s.cache.resolve(), images, storage, *how, rules, aux)
 
     def checkpoint(self, trial: int) -> StoredFile:
@@ -116,11 +120,12 @@ def make_context(prepared: "Prepared") -> TrialContext:
     """
     s, cache_folder, folder = prepared.settings, prepared.settings.cache, prepared.folder.resolve()
     images = prepared.images.path.relative_to(cache_folder).as_posix()
-    beside = (
+    rules, aux = (
         path.relative_to(cache_folder).as_posix() if path else None
         for path in (prepared.images.rules_path, prepared.images.aux_path)
     )
-    context = TrialContext.here(s, images, folder, *beside)
+    share = max(1, prepared.capacity.trials_per_gpu)
+    context = TrialContext.here(s, images, folder, rules, aux, share)
     if not prepared.resources.joined:
         return context
     driver_store = start_driver_store(context.cache, folder)

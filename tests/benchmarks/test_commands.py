@@ -31,6 +31,19 @@ ROWS = {
 }
 """Cheap rows of `python -m benchmarks`, and some of the rows that they write to the file."""
 
+GPU_PARTS = {
+    "images",
+    "first-epoch",
+    "epoch",
+    "extraction",
+    "eager",
+    "compiled",
+    "sharing",
+    "replay",
+}
+"""Parts of `python -m benchmarks gpu` that a CPU can try."""
+NEED_A_GPU = {"no-wait", "auto", "filled", "advice"}
+
 
 def run(module: str, *args: object, **variables: str) -> "subprocess.CompletedProcess[str]":
     """Run a module in the working folder, which is the test's own."""
@@ -101,6 +114,35 @@ def test_bad_input_is_refused(here: Run) -> None:
     done = here("benchmarks", "fused-heads", "--data", "/nowhere")
     assert (done.returncode, done.stdout) == (2, "")
     assert "data folder /nowhere does not exist" in done.stderr
+
+
+@pytest.mark.integration
+def test_a_machine_without_a_gpu_is_told(here: Run) -> None:
+    done = here("benchmarks", "gpu")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: no GPU here that networks run on; --device cpu tries")
+    done = here("benchmarks", "gpu", "--device", "cpu", "--out", "/nowhere/gpu.json")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: --out /nowhere/gpu.json: its folder does not exist\n"
+    listed = passed(here("benchmarks", "gpu", "--list")).stdout.splitlines()
+    assert {line.split()[0] for line in listed} == GPU_PARTS | NEED_A_GPU
+    assert sum(int(line.split()[1]) for line in listed) <= 8 * 60
+
+
+@pytest.mark.benchmarks
+def test_parts_of_the_gpu_command_run_on_a_cpu(tmp_path: Path, short_temp: Path) -> None:
+    out = tmp_path / "gpu.json"
+    args = ("benchmarks", "gpu", "--device", "cpu", "--out", out)
+    done = passed(run(*args, TMPDIR=str(short_temp)))
+    found = json.loads(out.read_text())
+    verdicts = {
+        name: {c["verdict"] for c in part["checks"]} for name, part in found["parts"].items()
+    }
+    assert verdicts == {name: {"ok"} for name in GPU_PARTS} | {
+        name: {"skipped"} for name in NEED_A_GPU
+    }
+    assert all(f" {name} " in done.stdout for name in verdicts)
+    assert [*short_temp.iterdir()] == []
 
 
 @pytest.mark.integration

@@ -57,15 +57,17 @@ def _advice(learner: NetLearner) -> str:
 
 
 def _fits(learner: NetLearner, batch_size: int) -> bool:
-    """Whether the memory suffices for a step of the largest batch that this size leads to."""
+    """Whether the memory suffices for steps of the largest batch that this size leads to."""
     learner.model.zero_grad(set_to_none=True)
     gc.collect()
     release_memory(learner.labels.device)
     views = max(split_batches(learner.order(1), batch_size), key=len)
     learner.train_mode()
     groups = decayed(learner.model.parameters(), lr=0.0, weight_decay=0.0)
+    optimizer = fused_adamw([*groups, *learner.weighting.groups()])
     try:
-        learner.step(views, fused_adamw([*groups, *learner.weighting.groups()]))
+        for number in range(2):  # The first makes the optimizer's state, which the second holds.
+            learner.step(views, optimizer, number)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise

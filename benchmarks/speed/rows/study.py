@@ -16,6 +16,7 @@ from benchmarks.speed.harness import Gate, Row, agree, all_of, interleaved, meas
 from benchmarks.speed.naive import Photos, train_naively
 from benchmarks.speed.studies import NaiveStudy, OurStudy, run_naive_study, run_ours, settings_of
 from study.records.trial_record import TrialRecord
+from tl_core.article import ARTICLE_RECIPE
 from tl_core.config import EpochMetrics, Mode, TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.data.splits import make_split
@@ -40,17 +41,17 @@ def frozen_study(bench: Bench) -> Iterator[Row]:
     # Whole waves on every core, so that the naive side has the whole machine, too.
     waves = 2 * usable_cpus()
     trials = bench.pick(max(64, waves), max(8, waves))
-    pair = _Pair(bench, "freeze", trials, naive_trials=bench.pick(waves, 2))
+    pair = Pair(bench, "freeze", trials, naive_trials=bench.pick(waves, 2))
     yield from pair.rows("frozen-study", 200)
 
 
 def finetune_study(bench: Bench) -> Iterator[Row]:
     """Trials an hour, finetune."""
-    pair = _Pair(bench, "finetune", trials=bench.pick(4, 2), naive_trials=bench.pick(4, 2))
+    pair = Pair(bench, "finetune", trials=bench.pick(4, 2), naive_trials=bench.pick(4, 2))
     yield from pair.rows("finetune-study", None)
 
 
-class _Pair:
+class Pair:
     """Ours, then the naive study on the configurations that ours chose; repeated."""
 
     def __init__(self, bench: Bench, mode: Mode, trials: int, naive_trials: int) -> None:
@@ -60,6 +61,7 @@ class _Pair:
         self._naive: list[NaiveStudy] = []
 
     def rows(self, name: str, target: float | None) -> Iterator[Row]:
+        """Run both; give the row of whole studies, and that without their start and end."""
         runs = {"ours": self._run_ours, "naive": self._run_naive}
         # No warm-up: processes and caches are new each time, as they are for a user.
         rounds(runs, self._bench.repeats, self._bench.log)
@@ -77,7 +79,9 @@ class _Pair:
     def _run_ours(self) -> float:
         # New caches each time: decoding and the features are part of what a study costs.
         cache = self._bench.fresh("cache-of-ours")
+        # The plain loop knows the article's recipe alone.
         changes: dict[str, Any] = {"mode": (self._mode,), "gpus": self._bench.gpus}
+        changes |= ARTICLE_RECIPE
         if self._mode == "freeze":
             # Features in bf16 are other features: only in float32 do both sides train the same
             # heads on the same numbers, to the last digits.
@@ -85,6 +89,7 @@ class _Pair:
         else:
             # At higher rates rounding decides the result, and nothing can be compared.
             changes |= {"epochs": self._bench.pick(2, 1), "lr": (1e-5, 3e-4)}
+            changes |= {"batchnorm": "train", "head_lr_ratio": 1.0}
         self._ours.append(run_ours(settings_of(self._bench, cache, self._trials, **changes)))
         return self._ours[-1].wall_s
 

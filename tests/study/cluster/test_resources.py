@@ -122,3 +122,17 @@ def test_a_deterministic_study_may_go_on_without_a_gpu() -> None:
     new = Setup(asked)
     assert [fault.flag for fault in check_machines(new)] == ["--deterministic"]
     assert new.notes == ()
+
+
+def test_auto_measures_gpus_of_this_machine_alone() -> None:
+    auto = make_settings(data="photos", trials_per_gpu="auto")
+    assert gpu_faults(auto, ALONE) == []
+    assert [*map(str, gpu_faults(auto, CLUSTER))] == [
+        "--trials-per-gpu auto measures the GPUs of this machine, and a cluster's may differ; give "
+        "a number"
+    ]
+    none = replace(ALONE, gpus=0)
+    (fault,) = gpu_faults(auto, none)
+    assert str(fault) == "--trials-per-gpu auto is not read without a GPU"
+    # One that goes on elsewhere has it from its start.
+    assert gpu_faults(auto, none, new=False) == []

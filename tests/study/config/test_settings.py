@@ -59,7 +59,9 @@ def test_image_size_follows_backbone_unless_given(given: dict[str, Any], side: i
 
 @pytest.mark.parametrize(("rule", "lines"), [
     ("must be greater than or equal to 1",
-     "--epochs 0, --batch-size 0, --trials 0, --trials-per-gpu 0"),
+     "--epochs 0, --batch-size 0, --trials 0"),
+    ("must be a whole number from 1, or auto",
+     "--trials-per-gpu 0, --trials-per-gpu 1.5, --trials-per-gpu many"),
     ("must be greater than or equal to 0", "--seed -1, --split-seed -1, --gpus -1"),
     ("must be greater than or equal to 16", "--image-size 15"),
     ("must be less than or equal to 1024", "--image-size 1025"),

@@ -41,7 +41,7 @@ class Machine:
     def __init__(self, patch: Patch, reports: dict[str, GpuReport], follows: bool = True) -> None:
         self.reports, self.follows, self.asked = reports, follows, list[str]()
         patch.setattr(gpu_check, "nvidia_gpus", self._count)
-        patch.setattr(gpu_check, "_check_all", self._check)
+        patch.setattr(gpu_check, "ask_gpus", self._check)
 
     def _count(self) -> int:
         names = os.environ.get(VISIBLE)

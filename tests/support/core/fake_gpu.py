@@ -25,6 +25,7 @@ class FakeGpu(TorchDispatchMode):
         self.total, self.emptied = total, 0
         self.most = 0
         """Bytes that were in use at once."""
+        self.sync_modes: list[str] = []
         self._held: dict[int, tuple[StorageWeakRef, int]] = {}
 
     def __torch_dispatch__(
@@ -47,6 +48,15 @@ class FakeGpu(TorchDispatchMode):
         return sum(size for _, size in self._held.values())
 
     memory_reserved = memory_allocated
+
+    def set_per_process_memory_fraction(self, fraction: float, device: Any) -> None:
+        self.total = int(self.total * fraction)
+
+    def set_sync_debug_mode(self, debug_mode: str) -> None:
+        self.sync_modes.append(debug_mode)
+
+    def max_memory_reserved(self, device: Any) -> int:
+        return self.most
 
     def mem_get_info(self, device: Any) -> tuple[int, int]:
         return self.total - self.memory_allocated(device), self.total
