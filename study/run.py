@@ -63,7 +63,7 @@ def _run_study(setup: Setup, console: Console) -> int:
         from study.preflight.prepare import prepare
 
         prepared = prepare(setup)
-        sender.open()
+        sender.open_store()
     except BaseException:
         sender.close()
         raise

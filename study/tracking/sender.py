@@ -38,8 +38,8 @@ def show_nothing(left: int) -> None:
 class Sender(Protocol):
     """Sends a ledger to MLflow while it grows."""
 
-    def open(self) -> None:
-        """Open the store, which may be made for it; a second call does nothing."""
+    def open_store(self) -> None:
+        """Open it, or make it; a second call does nothing."""
 
     def follow(self, folder: Path) -> None:
         """Send the ledger in this folder from now on."""
@@ -64,7 +64,7 @@ class NullSender:
     def __init__(self, uri: str) -> None:
         self._uri = uri
 
-    def open(self) -> None:
+    def open_store(self) -> None:
         """See `Sender`; there is no store."""
 
     def follow(self, folder: Path) -> None:
@@ -101,7 +101,7 @@ class ProcessSender:
         self._opened: dict[str, Any] | None = None
         self._folder: Path | None = None
 
-    def open(self) -> None:
+    def open_store(self) -> None:
         """See `Sender`."""
         if self._experiment is not None:
             self._write(self._experiment)
@@ -109,13 +109,13 @@ class ProcessSender:
 
     def follow(self, folder: Path) -> None:
         """See `Sender`."""
-        self.open()
+        self.open_store()
         self._folder = folder
         self._write(str(folder.resolve()))
 
     def wait_for_store(self) -> str:
         """See `Sender`."""
-        self.open()
+        self.open_store()
         self._opened = self._opened or self._first_answer()
         if error := self._opened.get("error"):
             raise InputError([f"--tracking-uri: {error}; {OFFLINE}"])
@@ -170,7 +170,7 @@ class ThreadSender:
         self._error: str | None = None
         self._folder: Path | None = None
 
-    def open(self) -> None:
+    def open_store(self) -> None:
         """See `Sender`; raises `InputError` when the store can't be used."""
         _ = self._writer
 

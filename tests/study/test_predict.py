@@ -87,7 +87,7 @@ def test_unlearned_brightness_is_not_shown(tmp_path: Path, pictures: Path, capsy
     assert main([str(tmp_path / "one-task"), str(pictures)]) == 0
     out, err = capsys.readouterr()
     assert out.split()[:4] == ["image", "class", "probability", f"{pictures}".split()[0]]
-    assert err.startswith("note: this model was trained with aux_weight 0, or has ")
+    assert err.startswith("note: this model was no better than a constant at predicting bright")
     assert main([str(tmp_path / "one-task"), str(pictures), "--json"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [json.loads(line)["brightness"] for line in lines] == [None] * 3

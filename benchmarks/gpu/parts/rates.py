@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from benchmarks.gpu.check import Check, GpuBench
 from benchmarks.gpu.parts.training import rate, train
 from benchmarks.speed.harness import together
 from tl_core.config import EpochMetrics
+from tl_core.training.steps.graphs import StepGraphs
 
 TRAINING, EXTRACTION = 15_000, 40_000
 """Images/s of ResNet18 at 224 px that an H100 is to reach, the first at batch 32."""
@@ -25,7 +27,15 @@ _MOST = 4
 
 def eager(bench: GpuBench) -> Iterator[Check]:
     """Steps one by one."""
-    yield from _both(bench, "eager")
+    yield from _both(bench, "eager", {"graphs": None})
+
+
+def captured(bench: GpuBench) -> Iterator[Check]:
+    """As a study on an NVIDIA GPU takes them: the step of a full batch is one graph."""
+    graphs = StepGraphs()
+    for n, check in enumerate(_both(bench, "captured", {"graphs": graphs}, TRAINING), start=1):
+        fault = check.fault or ("" if graphs.recorded == n else "no graph was recorded")
+        yield replace(check, fault=fault)
 
 
 def compiled(bench: GpuBench) -> Iterator[Check]:
@@ -33,11 +43,17 @@ def compiled(bench: GpuBench) -> Iterator[Check]:
     yield from _both(bench, "compiled", compile=True)
 
 
-def _both(bench: GpuBench, how: str, **changes: Any) -> Iterator[Check]:
+def _both(
+    bench: GpuBench,
+    how: str,
+    given: dict[str, Any] | None = None,
+    target: float | None = None,
+    **changes: Any,
+) -> Iterator[Check]:
     for batch in bench.batches:
-        history = train(bench, batch, epochs=bench.pick(5, 2), **changes)
-        what = f"training {how}, batch {batch}"
-        yield Check(what, rate(history), "images/s", fault=_apart(bench, batch, history))
+        history = train(bench, batch, given=given, epochs=bench.pick(5, 2), **changes)
+        what, fault = f"training {how}, batch {batch}", _apart(bench, batch, history)
+        yield Check(what, rate(history), "images/s", target, fault=fault)
 
 
 def _apart(bench: GpuBench, batch: int, history: list[EpochMetrics]) -> str:

@@ -19,8 +19,8 @@ from tl_core.models.heads import Heads, TwoHeadedNet
 from tl_core.objectives.targets import TargetScale
 from tl_core.objectives.weighting import make_weighting
 from tl_core.training.checkpoints import CheckpointStore, Content, LocalFile
-from tl_core.training.fit import make_optimizer
 from tl_core.training.learners import NetLearner, Part
+from tl_core.training.optimizers import make_optimizer
 from tl_core.training.schedule import Budget
 from tl_core.training.train import run_trial
 
@@ -92,7 +92,7 @@ def _learner(bench: GpuBench, batch: int) -> tuple[NetLearner, torch.optim.Optim
         pixel_reader(images, backbone, device),
         config.batchnorm,
     )
-    return learner, make_optimizer(learner, config)
+    return learner, make_optimizer(net, learner.weighting, config)
 
 
 @dataclass
