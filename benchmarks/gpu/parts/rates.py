@@ -19,8 +19,9 @@ from tl_core.training.steps.graphs import StepGraphs
 
 TRAINING, EXTRACTION = 15_000, 40_000
 """Images/s of ResNet18 at 224 px that an H100 is to reach, the first at batch 32."""
-_LOSS = 0.05
-"""Largest relative difference of the first epoch's loss from float32."""
+_LOSS = (0.05, 0.25)
+"""Largest relative difference of the first epoch's loss from float32: of an epoch of ResNet18, and
+of the few steps of a tiny one, where rounding alone makes a tenth."""
 _MOST = 4
 """Trials that share a GPU."""
 
@@ -60,7 +61,7 @@ def _apart(bench: GpuBench, batch: int, history: list[EpochMetrics]) -> str:
     """Why the first epoch is not that of float32."""
     plain = train(bench, batch, precision="fp32", epochs=1)[0].train_loss
     loss = history[0].train_loss
-    if abs(loss - plain) <= _LOSS * abs(plain):
+    if abs(loss - plain) <= bench.pick(*_LOSS) * abs(plain):
         return ""
     return f"the first epoch's loss is {loss:.4g}, and {plain:.4g} in float32"
 
