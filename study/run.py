@@ -63,21 +63,21 @@ def _run_study(setup: Setup, console: Console) -> int:
         from study.preflight.prepare import prepare
 
         prepared = prepare(setup)
+        from study.diagnosis.first_line import first_line
+
+        console.print(prepared.introduce(), highlight=False)
+        for line in first_line(prepared):
+            console.print(line, highlight=False)
+        for note in prepared.notes:
+            console.print(f"note: {note}")
+        if prepared.settings.debug:
+            from study.execution.single_trial import run_debug as run
+        else:
+            from study.execution.run_study import run_study as run
         sender.open_store()
     except BaseException:
         sender.close()
         raise
-    from study.diagnosis.first_line import first_line
-
-    console.print(prepared.introduce(), highlight=False)
-    for line in first_line(prepared):
-        console.print(line, highlight=False)
-    for note in prepared.notes:
-        console.print(f"note: {note}")
-    if prepared.settings.debug:
-        from study.execution.single_trial import run_debug as run
-    else:
-        from study.execution.run_study import run_study as run
     return run(prepared, console, sender)
 
 

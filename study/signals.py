@@ -27,9 +27,8 @@ PATIENCE_S = 12.0
 """Seconds from the first signal to the end of the process."""
 _SAME_S = 0.25
 """Seconds within which signals count as one: `timeout` sends a process its signal twice."""
-_HANG_UP = getattr(
-    signal, "SIGHUP", signal.SIGTERM
-)  # Windows, which is refused in words, has none.
+# Windows, which is refused in words, has none.
+_HANG_UP = getattr(signal, "SIGHUP", signal.SIGTERM)
 """Comes when the terminal is closed: from the kernel, and again from the shell."""
 _NUMBERS = (signal.SIGINT, signal.SIGTERM, _HANG_UP)
 P = ParamSpec("P")

@@ -114,10 +114,10 @@ def no_auxiliary_effect(
         )
     whether = f"Whether the auxiliary task, predicting {task.shown}, helps"
     weight = show_weight(chosen, ".2g")
+    if unfinished and {*aux_weights} != {0.0}:
+        return f"{whether} is not known yet: the trials that compare it have not run."
     if len(aux_weights) == 1:
         return f"{whether} was not searched: its weight was fixed at {weight}."
-    if unfinished:
-        return f"{whether} is not known yet: the study ended before the trials that compare it."
     why = (
         "and no control with weight 0 has a result" if chosen else "so there is nothing to compare"
     )

@@ -25,6 +25,8 @@ from tl_core.config import FROZEN
 from tl_core.data.splits import HELD_OUT
 from tl_core.text import pluralize
 
+_CHEAPER = 1.5
+"""A mode that takes this many times less work is called cheaper."""
 _WIDE = 0.2
 """An accuracy whose interval is wider says little, as with few test images."""
 
@@ -79,20 +81,22 @@ def _provisional(data: StudyData) -> str | None:
 
 
 def _chance(data: StudyData, best: CellSummary) -> str | None:
-    """Say that the winner may have learned nothing, where neither accuracy excludes it."""
+    """Say that the modes at the winner's ratio may know nothing, where no score excludes it."""
     images = next(iter(by_cell(data.confirmed)[best.cell].values())).images
     if images is None:
         return None
     counts = np.bincount(images.labels)
     frequent = counts.max() / counts.sum()
     chances = {"test_accuracy": frequent, "test_balanced_accuracy": 1 / np.count_nonzero(counts)}
-    for score, chance in chances.items():
-        e = best.scores.get(score)
+    chances["test_auroc"] = 0.5
+    beside = [c for c in data.cells if c.train_ratio == best.train_ratio]
+    for e, chance in ((c.scores.get(score), x) for c in beside for score, x in chances.items()):
         if e and e.low is not None and e.low > chance:
             return None
     return (
-        "No mode is shown to do better than to name the most frequent class each time, which is "
-        f"right for {100 * frequent:.1f} % of the test images."
+        f"With {share(best.train_ratio)} of the images no mode is shown to do better than to name "
+        f"the most frequent class each time, which is right for {100 * frequent:.1f} % of the test "
+        "images."
     )
 
 
@@ -115,8 +119,12 @@ def _cheaper(data: StudyData, winner: Cell) -> str | None:
     if found is None:
         return None
     cost, base = _passes(data, winner), _passes(data, rivals[0])
-    times = f"about {float(f'{cost / base:.1g}'):,g} times " if cost and base else ""
-    cheaper = f", and {times}cheaper to train"
+    times = cost / base if cost and base else None
+    if times is None:
+        cheaper = ", and cheaper to train"
+    else:
+        about = f", and about {float(f'{times:.1g}'):,g} times cheaper to train"
+        cheaper = about if times >= _CHEAPER else ""
     by_loss = data.comparisons.find(winner, rivals[0], LOG_LOSS)
     return f"{capitalize(MODE_WORDS[rivals[0].mode])} is {_lead(found, by_loss)}{cheaper}."
 

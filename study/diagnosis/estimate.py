@@ -127,7 +127,8 @@ def groups_of(
         if (seconds := trial_s(config, shape, speeds, tests)) is not None:
             own = config.mode in FROZEN and is_short(config, shape)
             if own and alone and config.mode == "freeze":
-                threads = min(cores, settings.seeds)
+                batch = settings.confirm_seeds if tests else seeds or settings.seeds
+                threads = min(cores, batch)
                 seconds = _RECORD_S + (seconds - _RECORD_S) / threads
             found.append(TrialGroup(config, seconds, number, own))
     return found

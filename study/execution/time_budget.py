@@ -65,10 +65,10 @@ class TimeBudget:
     clock: Callable[[], float] = time.monotonic
     left_out: Counter[tuple[Kind, Cell]] = field(default_factory=Counter)
     """Trials that did not fit."""
-    late_s: float = math.inf
-    """Seconds after `end` at which the shortest of these was expected to be confirmed."""
     given_up: set[tuple[Kind, TrialConfig]] = field(default_factory=set)
     """Those of them that follow the search."""
+    late_s: float = math.inf
+    """Seconds that lacked, at the least, for a trial of the search and all that follows."""
 
     def check(self) -> None:
         """Raise `OutOfTimeError` at the end."""
@@ -151,7 +151,7 @@ class TimeBudget:
                 yield f"left out, as --max-time does not suffice: {n} {what} ({', '.join(names)})"
         if searched and self.late_s < math.inf:
             late = timedelta(seconds=math.ceil(self.late_s))
-            yield f"with its confirmation, the shortest of them would have ended {late} too late"
+            yield f"the first of them to fit, and its confirmation, needed about {late} more"
 
     def _scale(self, config: TrialConfig, records: Iterable[TrialRecord]) -> float | None:
         """How many times as long as with `UNIT` the nearest trial has taken; None without one."""

@@ -100,7 +100,12 @@ def ask_gpus(names: Sequence[str], module: str = __name__, *given: str) -> list[
         for name in names
     ]
     end = time.monotonic() + _PATIENCE_S
-    return [wait(name, one, end) for name, one in zip(names, started, strict=True)]
+    try:
+        return [wait(name, one, end) for name, one in zip(names, started, strict=True)]
+    except BaseException:  # An interrupt: they would keep the memory of GPUs.
+        for one in started:
+            one.kill()
+        raise
 
 
 def wait(name: str, process: "subprocess.Popen[str]", end: float) -> GpuReport:

@@ -54,7 +54,7 @@ def check_share(setup: Setup) -> Iterable[Fault]:
     s, resources = setup.settings, setup.resources
     if s.trials_per_gpu != "auto" or not setup.gpus or not resources or resources.joined:
         return
-    if s.debug or {*s.mode} <= {*FROZEN} or setup.network is None:
+    if s.debug or {*s.mode} <= {*FROZEN} or setup.network is None or setup.faults:
         return
     n_images = len(setup.source.ids) if setup.source else None
     n_classes = len(setup.source.classes) if setup.source else _CLASSES
@@ -64,12 +64,14 @@ def check_share(setup: Setup) -> Iterable[Fault]:
     reports = ask_gpus(visible_gpus(setup.gpus), __name__, json.dumps(asked))
     faults = [report for report in reports if report.fault]
     for report in faults:
-        why = f"auto: a trial on GPU {report.name}: {report.fault}; or give a number"
+        why = f"auto: a trial on GPU {report.name}: {report.fault}; a number skips this trial"
         yield Fault("--trials-per-gpu", why)
     if faults:
         return
     wanted = math.ceil(min(s.trials, s.jobs or s.trials) / setup.gpus)
-    table = (n_images or 0) * 3 * s.image_size**2
+    # How large activations are, or a data set that is not there yet, is not known.
+    known = n_images is not None and "partial" not in s.mode
+    table = n_images * 3 * s.image_size**2 if known and n_images else None
     share = least(reports, table, max(1, resources.cpus // setup.gpus), wanted)
     setup.per_gpu = share.trials
     each = max(report.needs for report in reports)
@@ -79,13 +81,13 @@ def check_share(setup: Setup) -> Iterable[Fault]:
     )
 
 
-def least(reports: Sequence[GpuReport], table: int, cores: int, wanted: int) -> Share:
+def least(reports: Sequence[GpuReport], table: int | None, cores: int, wanted: int) -> Share:
     """How many trials every one of the GPUs has room for.
 
     Args:
         reports: of each GPU: its free bytes, and what one trial takes.
         table: bytes of the data set's pixels, which a trial keeps on the GPU where that leaves two
-            thirds of its part free (`tl_core.inputs.resident`).
+            thirds of its part free (`tl_core.inputs.resident`); None if that is not known.
         cores: for each GPU; a trial takes one to feed its network.
         wanted: no GPU has more trials of the study at once.
     """
@@ -100,10 +102,12 @@ def least(reports: Sequence[GpuReport], table: int, cores: int, wanted: int) -> 
     return min(bounds, key=lambda bound: bound.trials)
 
 
-def fitting(free: int, needs: int, table: int) -> int:
+def fitting(free: int, needs: int, table: int | None) -> int:
     """How many trials of `needs` bytes fit into the `free` ones of a GPU; one in any case."""
 
     def taken(trials: int) -> int:
+        if table is None:
+            return trials * needs + free // FRACTION
         kept = table if table * FRACTION * trials <= free else 0
         return trials * (needs + kept)
 

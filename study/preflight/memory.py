@@ -21,7 +21,8 @@ from tl_core.models.stages import split
 _WORKER = 650 * 10**6
 """Bytes of a worker that has no network yet: Python, torch and Ray (`docs/reliability.md`)."""
 _OTHERS = 900 * 10**6
-"""Bytes that the study's other processes still take: those of Ray, and MLflow's."""
+"""Bytes that the study's other processes take: those of Ray, and MLflow's, which may have some of
+it already."""
 _STATES = 4
 """Numbers a parameter: its value, its gradient and Adam's two moments."""
 _CHECKPOINT = 2 * 3

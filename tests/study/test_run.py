@@ -60,7 +60,7 @@ def test_a_study_that_can_not_start_opens_no_store(
     called: list[str] = []
 
     class Watched(NullSender):
-        def open(self) -> None:
+        def open_store(self) -> None:
             called.append("open")
 
         def close(self, show: Show = show_nothing, within_s: float = math.inf) -> str | None:

@@ -79,8 +79,8 @@ def test_words_and_units_come_from_the_task() -> None:
     )
     early = no_auxiliary_effect((0.0, 0.9), 0.3, ["finetune"], age.task, unfinished=True)
     assert early == (
-        "Whether the auxiliary task, predicting age, helps is not known yet: the study ended "
-        "before the trials that compare it."
+        "Whether the auxiliary task, predicting age, helps is not known yet: the trials that "
+        "compare it have not run."
     )
     none = no_auxiliary_effect((0.0,), 0.0, ["finetune"], NO_TASK)
     assert none == "There is no auxiliary task (--aux none)."

@@ -110,7 +110,7 @@ def test_what_was_left_out_is_told(tmp_path: Path) -> None:
         f"{why}: 2 trials that confirm (finetune at 0.4)",
     ]
     study.budget.late_s = 60.2
-    late = "with its confirmation, the shortest of them would have ended 0:01:01 too late"
+    late = "the first of them to fit, and its confirmation, needed about 0:01:01 more"
     assert [*study.budget.describe()][-1] == late
 
 

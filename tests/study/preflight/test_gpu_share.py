@@ -35,12 +35,14 @@ MLP: dict[str, Any] = {"backbone": "mlp", "image_size": 16, "mode": ("scratch",)
         (10.0, 3.0, 1.0, 2),  # Three would keep a table each, as 9 <= 10: 12 in all.
         (10.0, 3.0, 1.2, 3),  # Three have no room for tables, as 10.8 > 10.
         (10.0, 1.0, 0.5, 9),
+        (10.0, 1.0, None, 5),  # Tables may take a third.
     ],
 )
 def test_trials_that_fit_with_the_tables_that_they_would_keep(
-    free: float, needs: float, table: float, fits: int
+    free: float, needs: float, table: float | None, fits: int
 ) -> None:
-    assert fitting(int(free * GB), int(needs * GB), int(table * GB)) == fits
+    size = None if table is None else int(table * GB)
+    assert fitting(int(free * GB), int(needs * GB), size) == fits
 
 
 REPORTS = [GpuReport("0", 40 * GB, needs=3 * GB), GpuReport("3", 16 * GB, needs=4 * GB)]
@@ -165,7 +167,7 @@ def test_a_study_says_how_many_share_a_gpu(photo_folder: Path, monkeypatch: Patc
 def test_a_trial_that_fails_is_a_fault(photo_folder: Path, monkeypatch: Patch) -> None:
     with_gpus(monkeypatch, [REPORTS[0], GpuReport("1", fault="CUDA error: unknown")])
     assert faults_of(photo_folder, trials_per_gpu="auto", trials="64", offline=True) == (
-        "--trials-per-gpu auto: a trial on GPU 1: CUDA error: unknown; or give a number",
+        "--trials-per-gpu auto: a trial on GPU 1: CUDA error: unknown; a number skips this trial",
     )
 
 
