@@ -128,7 +128,7 @@ def _gpu(device: torch.device) -> Accelerator:
 
 
 def peak_memory(device: torch.device) -> int:
-    """Return the most bytes of a GPU that tensors of this process have had at once.
+    """Return the most bytes of a GPU that torch has held at once in this process.
 
     Raises `ValueError` for a CPU.
     """
@@ -140,7 +140,8 @@ def limit_memory(device: torch.device, share: float) -> None:
 
     Raises `ValueError` for a CPU.
     """
-    _gpu(device).set_per_process_memory_fraction(share, device)
+    # It takes no device without a number.
+    _gpu(device).set_per_process_memory_fraction(share, device.index or 0)
 
 
 def forbid_waits(device: torch.device, on: bool) -> None:

@@ -27,6 +27,7 @@ from tl_core.errors import Fault, GpuMemoryError
 from tl_core.inputs.batches import eval_batch
 from tl_core.inputs.resident import FRACTION, RESIDENT
 from tl_core.text import pluralize
+from tl_core.training.steps.graphs import GRAPHS
 from tl_core.training.train import run_trial
 
 CONTEXT = 600 * 10**6
@@ -148,11 +149,14 @@ def trial_bytes(
     # A tenth of them validates, so that a forward pass of scoring is as large as the study's.
     most = eval_batch(device, config.image_size)
     scored = min(most, math.ceil((n_images or 10 * most) / 10))
-    images = _blank(10 * max(scored, config.batch_size, _CLASSES), config, min(n_classes, _CLASSES))
+    classes = min(n_classes, _CLASSES)
+    # Each class may give the training part one image less than its share.
+    images = _blank(10 * (max(scored, config.batch_size) + classes), config, classes)
     free, _ = memory(device)
     RESIDENT.sharing = sys.maxsize  # No table of pixels: these are not the study's.
     with TemporaryDirectory() as cache:
         run_trial(config, images, Path(cache), device)
+    GRAPHS.drop()  # The peak has it.
     return peak_memory(device) + max(0, free - memory(device)[0])
 
 

@@ -42,7 +42,7 @@ GPU_PARTS = {
     "replay",
 }
 """Parts of `python -m benchmarks gpu` that a CPU can try."""
-NEED_A_GPU = {"no-wait", "auto", "filled", "advice"}
+NEED_A_GPU = {"no-wait", "captured", "auto", "filled", "advice"}
 
 
 def run(module: str, *args: object, **variables: str) -> "subprocess.CompletedProcess[str]":

@@ -10,7 +10,7 @@ import torch
 
 from tl_core.aux_task import BRIGHTNESS
 from tl_core.config import Precision
-from tl_core.device import best_precision, emulates, is_gpu
+from tl_core.device import CPU, best_precision, emulates, is_gpu
 from tl_core.errors import InputError
 from tl_core.files import replace_file, user_path
 from tl_core.inference.model import Model
@@ -88,6 +88,8 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> Model:
 
 
 def _precision(asked: Precision, device: torch.device) -> Precision:
+    if asked == "fp32" or not (device == CPU or is_gpu(device)):
+        return asked
     slow = emulates(asked, best_precision(device), is_gpu(device))
     return "fp32" if slow else asked
 

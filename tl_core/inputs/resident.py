@@ -48,8 +48,8 @@ class ResidentTables:
         if not is_gpu(device):
             return None
         if kind not in self._kept or self._kept[kind][0] != (key, device):
-            if self._kept.pop(kind, None):
-                self._let_go()
+            self._kept.pop(kind, None)
+            self._let_go()  # Also of memory that only it can use.
             self._kept[kind] = (key, device), self._make(parts(), device)
         return self._kept[kind][1]
 

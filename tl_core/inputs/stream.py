@@ -12,7 +12,7 @@ from torch import Tensor
 from tl_core.device import CopyEvent, UploadStream, is_gpu, pinned_empty, upload
 
 _IN_FLIGHT = 2
-"""Batches that are on the device at once: one is computed on, and the next arrives."""
+"""Batches before this one that the device may still compute on when it is read."""
 
 
 class RowStream:

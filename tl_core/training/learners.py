@@ -231,7 +231,7 @@ class NetLearner(Learner):
         views = self.with_extra(views, number)
         targets = self.training_targets(views, [n])
         inputs, brightness = self.training_inputs(views, number)
-        with self._uncompiled() if n != self.budget.batch_size else nullcontext():
+        with self._uncompiled() if n != self.budget.full_batch else nullcontext():
             return self.learn(inputs, brightness, targets, optimizer, n)
 
     def predict(self, indices: np.ndarray) -> Outputs:

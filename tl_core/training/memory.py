@@ -39,7 +39,7 @@ def explain_oom(
         # The frames of the traceback hold the tensors of the step that was too large.
         cause = error.with_traceback(None)
     # Outside of the handler, where Python no longer holds the error and its tensors.
-    if (graphs and graphs.give_up(learner.labels.device)) or RESIDENT.drop():
+    if (graphs and graphs.make_room(learner.labels.device)) or RESIDENT.drop():
         raise RoomMadeError from cause
     raise GpuMemoryError(_advice(learner)) from cause
 

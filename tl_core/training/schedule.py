@@ -33,13 +33,16 @@ class Budget:
     reports: int
     schedule: Schedule
     batch_size: int
+    full_batch: int
+    """Images of the first batch of a pass: `batch_size`, unless there are about as few images."""
 
     @classmethod
     def of(cls, config: TrialConfig, n_images: int) -> "Budget":
         """The budget of a configuration with `n_images` training images."""
-        pass_steps = len(list(split_batches(np.empty(n_images), config.batch_size)))
-        passes = max(config.epochs, math.ceil(config.min_steps / pass_steps))
-        return cls(pass_steps, passes, config.epochs, config.schedule, config.batch_size)
+        size = config.batch_size
+        batches = list(split_batches(np.empty(n_images), size))
+        passes = max(config.epochs, math.ceil(config.min_steps / len(batches)))
+        return cls(len(batches), passes, config.epochs, config.schedule, size, len(batches[0]))
 
     @property
     def steps(self) -> int:

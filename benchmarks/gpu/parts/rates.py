@@ -15,6 +15,8 @@ from benchmarks.gpu.check import Check, GpuBench
 from benchmarks.gpu.parts.training import rate, train
 from benchmarks.speed.harness import together
 from tl_core.config import EpochMetrics
+from tl_core.device import best_precision
+from tl_core.training.steps.cuda_graph import can_capture
 from tl_core.training.steps.graphs import StepGraphs
 
 TRAINING, EXTRACTION = 15_000, 40_000
@@ -33,6 +35,9 @@ def eager(bench: GpuBench) -> Iterator[Check]:
 
 def captured(bench: GpuBench) -> Iterator[Check]:
     """As a study on an NVIDIA GPU takes them: the step of a full batch is one graph."""
+    if not can_capture(bench.device) or best_precision(bench.device) == "fp16":
+        yield Check("training captured", skipped="steps are not recorded on such a GPU")
+        return
     graphs = StepGraphs()
     for n, check in enumerate(_both(bench, "captured", {"graphs": graphs}, TRAINING), start=1):
         fault = check.fault or ("" if graphs.recorded == n else "no graph was recorded")
@@ -59,7 +64,8 @@ def _both(
 
 def _apart(bench: GpuBench, batch: int, history: list[EpochMetrics]) -> str:
     """Why the first epoch is not that of float32."""
-    plain = train(bench, batch, precision="fp32", epochs=1)[0].train_loss
+    given = {"graphs": None}
+    plain = train(bench, batch, given=given, precision="fp32", epochs=1)[0].train_loss
     loss = history[0].train_loss
     if abs(loss - plain) <= bench.pick(*_LOSS) * abs(plain):
         return ""

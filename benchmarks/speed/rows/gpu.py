@@ -20,6 +20,8 @@ from tl_core.data.sources import folder_source
 from tl_core.device import best_precision, find_device, is_gpu
 from tl_core.inputs.features import extract
 from tl_core.models.backbones import load_backbone
+from tl_core.models.folding import fold_backbone
+from tl_core.training.steps.graphs import GRAPHS, StepGraphs
 from tl_core.training.train import run_trial
 
 MEMORY_LIMIT = 38_500
@@ -31,13 +33,15 @@ _EPOCHS = 5
 
 
 def gpu_training(bench: Bench) -> Iterator[Row]:
-    """Training images/s, eager and compiled."""
+    """Training images/s, step by step, by recorded steps and compiled."""
     images = _images(bench)
+    ways = {"eager": (None, False), "captured": (GRAPHS, False), "compiled": (None, True)}
     for batch in (_SMALL, _LARGE):
-        for compiled in (False, True):
-            runs = [train(images, batch, compile=compiled) for _ in range(bench.repeats)]
+        for how, (graphs, compiled) in ways.items():
+            runs = [
+                train(images, batch, graphs=graphs, compile=compiled) for _ in range(bench.repeats)
+            ]
             gate = same_loss(images, batch, runs[0])
-            how = "compiled" if compiled else "eager"
             name, what = f"gpu-training-{batch}-{how}", f"training, batch {batch}, {how}"
             yield _rate(name, what, [images_per_s(run) for run in runs], gate, 15_000)
 
@@ -47,7 +51,8 @@ def gpu_features(bench: Bench) -> Iterator[Row]:
     images = _images(bench)
     torch.manual_seed(0)
     plain = load_backbone("resnet18", "none", _SIDE)
-    backbone, all_rows = replace(plain, precision=best_precision(_GPU)), np.arange(len(images.ids))
+    backbone = fold_backbone(replace(plain, precision=best_precision(_GPU)), _SIDE)
+    all_rows = np.arange(len(images.ids))
 
     def rate() -> float:
         start = time.perf_counter()
@@ -82,14 +87,19 @@ def _share_gpu(images: Path, batch: int, wait: Callable[[float], Any], found: An
 
 
 def train(
-    images: ImageSet, batch: int, report: Report = lambda _: None, **changes: Any
+    images: ImageSet,
+    batch: int,
+    report: Report = lambda _: None,
+    graphs: StepGraphs | None = GRAPHS,
+    **changes: Any,
 ) -> list[EpochMetrics]:
     """Train ResNet18 from random weights, as a trial of a study does."""
     fixed = {"mode": "scratch", "backbone": "resnet18", "image_size": images.image_size}
     fixed |= {"train_ratio": 0.8, "lr": 1e-4, "aux_weight": 0.3, "batch_size": batch}
     fixed |= {"epochs": _EPOCHS, "precision": best_precision(_GPU)}
     config = TrialConfig(**fixed | changes)
-    return list(run_trial(config, images, images.path.parent, _GPU, report).history)
+    cache = images.path.parent
+    return list(run_trial(config, images, cache, _GPU, report, graphs=graphs).history)
 
 
 def images_per_s(history: list[EpochMetrics]) -> float:
@@ -98,8 +108,8 @@ def images_per_s(history: list[EpochMetrics]) -> float:
 
 
 def same_loss(images: ImageSet, batch: int, history: list[EpochMetrics]) -> Gate:
-    """Gate on the first epoch's mean loss being that of float32 without the compiler."""
-    plain = train(images, batch, precision="fp32", epochs=1)[0].train_loss
+    """Gate on the first epoch's mean loss being that of float32, step by step."""
+    plain = train(images, batch, graphs=None, precision="fp32", epochs=1)[0].train_loss
     loss = history[0].train_loss
     return agree("mean loss of the first epoch", loss, plain, 0.02 * abs(plain))
 

@@ -106,7 +106,7 @@ class _Side:
             TargetScale.raw(1, device).one(),
             make_weighting(0.3, 1, device),
             lambda _: np.arange(_BATCH),
-            Budget(pass_steps=1, passes=1, reports=1, schedule="constant", batch_size=_BATCH),
+            Budget(1, 1, 1, "constant", _BATCH, _BATCH),
             _BATCH,
             read,
         )

@@ -127,7 +127,7 @@ def test_many_labels_of_the_task_teach_what_few_classes_do_not() -> None:
         assert table is not None
         one = NetLearner(
             net, torch.from_numpy(labels), torch.from_numpy(number), TargetScale.raw(1, CPU).one(),
-            Weighting(weight), lambda epoch: train, Budget(1, 150, 1, "constant", 8), 600,
+            Weighting(weight), lambda epoch: train, Budget(1, 150, 1, "constant", 8, 8), 600,
             lambda views: torch.from_numpy(rows[views]), aux_weights=torch.from_numpy(table),
             extra=Unlabelled([other], [0], 8), task=AuxTask("n", "regression"),
         )  # fmt: skip

@@ -35,6 +35,10 @@ class CaptureError(RuntimeError):
     """A graph does not do what the same steps do without it."""
 
 
+class NotFiniteError(RuntimeError):
+    """A trial has diverged, so that its steps with and without a graph can't be compared."""
+
+
 class CapturedSteps:
     """A network that learns full batches by a graph, and other batches without."""
 
@@ -48,7 +52,7 @@ class CapturedSteps:
         """Copy a trial, which stays as it is, and record its steps; this takes random numbers.
 
         Args:
-            learner: has a full batch.
+            learner: of the trial.
             optimizer: of the learner, by `make_optimizer`.
             config: that of the trial.
             capture: records.
@@ -56,12 +60,13 @@ class CapturedSteps:
         Raises:
             RuntimeError: of torch, if the steps can't be recorded.
             CaptureError: the graph does something else.
+            NotFiniteError: the steps without it do not lead to finite numbers.
         """
         device = learner.labels.device
         states = random_states(device)
         self.learner = self._twin = make_twin(learner)
         self.optimizer = make_optimizer(self._twin.model, self._twin.weighting, config)
-        self._gather, self._size = learner.gather, learner.budget.batch_size
+        self._gather, self._size = learner.gather, learner.budget.full_batch
         self._make_tables(learner)
         self.begin(learner, optimizer)
         batches = [b for b in learner.budget.batches(1, learner.order) if self._is_full(b)]
@@ -200,6 +205,7 @@ class CapturedSteps:
         with warnings.catch_warnings():
             # Before the record, the optimizer steps without one.
             warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
+            warnings.filterwarnings("ignore", "Synchronization debug mode is a prototype")
             for group in self._groups:
                 group["capturable"] = True
             replay = capture(self._step, self._at.device)
@@ -225,5 +231,8 @@ def _check(without: list[list[Tensor]], by_graph: list[list[Tensor]]) -> None:
     names = ("the losses", "the gradients", "the weights")
     for name, expected, found in zip(names, without, by_graph, strict=True):
         apart = get_total_norm([a - b for a, b in zip(expected, found, strict=True)])
-        if not apart <= _MOST_APART * get_total_norm(expected):
+        size = get_total_norm(expected)
+        if not size.isfinite():
+            raise NotFiniteError(f"{name} of a step are not finite")
+        if not apart <= _MOST_APART * size:
             raise CaptureError(f"{name} of a recorded step are not those of the same step without")

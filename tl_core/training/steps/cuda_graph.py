@@ -44,12 +44,14 @@ def capture(work: Work, device: torch.device) -> Work:
     here = torch.cuda.current_stream(device)
     side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     side.wait_stream(here)
-    with torch.cuda.stream(side):
-        for _ in range(_WARM_UP - 1):
-            work()
-        with _waits_are_errors():
-            work()
-    here.wait_stream(side)
+    try:
+        with torch.cuda.stream(side):
+            for _ in range(_WARM_UP - 1):
+                work()
+            with _waits_are_errors():
+                work()
+    finally:
+        here.wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     try:
         # Other threads may use the GPU meanwhile: one that writes a checkpoint waits for its copy.

@@ -13,10 +13,9 @@ from tl_core.device import (
     release_memory,
     restore_random_states,
 )
-from tl_core.inputs.batches import split_batches
 from tl_core.inputs.resident import RESIDENT
 from tl_core.training.learners import NetLearner
-from tl_core.training.steps.captured import CapturedSteps
+from tl_core.training.steps.captured import CapturedSteps, NotFiniteError
 from tl_core.training.steps.cuda_graph import Capture, can_capture, capture
 from tl_core.training.steps.twin import shape_of
 
@@ -28,7 +27,7 @@ _COPIED = {
 
 
 class CaptureWarning(UserWarning):
-    """Steps can't be recorded, so this process takes them one by one, which changes speed alone."""
+    """Steps can't be recorded, so they are taken one by one, which changes speed alone."""
 
 
 class StepGraphs:
@@ -45,7 +44,8 @@ class StepGraphs:
     ) -> None:
         self._capture, self._can_capture = capture, can_capture
         self._kept: tuple[object, CapturedSteps] | None = None
-        self._given_up = False
+        self._refused: list[object] = []
+        """What is not recorded again: it failed, or its graph was given up for memory."""
         self.recorded = 0
         """Graphs so far."""
 
@@ -55,22 +55,26 @@ class StepGraphs:
         """Return the steps of a trial, which begins or goes on after a checkpoint; None for none.
 
         None are recorded on a CPU and on GPUs that are not NVIDIA's; with `compile`, which launches
-        less itself; in `fp16`, as on GPUs that have no other narrow format a step takes longer than
-        its launches; with deterministic algorithms; and if no batch is full. If a record fails, a
-        `CaptureWarning` says so, and this process records no more.
+        less itself; in `fp16`, whose scaled loss may leave steps out; and with deterministic
+        algorithms. If a record fails, a `CaptureWarning` says so, and trials like it are not
+        recorded any more. Nor is one whose loss or gradients are not finite; its training says so.
         """
-        if self._given_up or not self._suits(learner, config):
+        if not self._suits(learner, config):
             return None
         key = _key(learner, config)
+        if key in self._refused:
+            return None
         if self._kept and self._kept[0] == key:
             self._kept[1].begin(learner, optimizer)
             return self._kept[1]
         self.drop()
-        steps = self._record(learner, optimizer, config)
+        try:
+            steps = self._record(learner, optimizer, config)
+        except NotFiniteError:
+            return None
         if isinstance(steps, str):
-            self.give_up(learner.labels.device)
-            what = "training steps are launched one by one, as they can't be recorded as a graph"
-            warnings.warn(f"{what}: {steps}", CaptureWarning, stacklevel=2)
+            self._refuse(key, f"they can't be recorded as a graph: {steps}")
+            _release(learner.labels.device)
             return None
         self.recorded += 1
         self._kept = key, steps
@@ -81,21 +85,24 @@ class StepGraphs:
         had_one, self._kept = self._kept is not None, None
         return had_one
 
-    def give_up(self, device: torch.device) -> bool:
-        """Give the graph up and record no more; return whether there was one."""
-        self._given_up = True
-        had_one = self.drop()
-        gc.collect()
-        release_memory(device)
-        return had_one
+    def make_room(self, device: torch.device) -> bool:
+        """Give the graph up for the trial that it is for; return whether there was one."""
+        if self._kept is None:
+            return False
+        self._refuse(self._kept[0], "the GPU has no memory for their graph")
+        self.drop()
+        _release(device)
+        return True
+
+    def _refuse(self, key: object, why: str) -> None:
+        self._refused.append(key)
+        what = f"training steps are launched one by one, as {why}"
+        warnings.warn(what, CaptureWarning, stacklevel=3)
 
     def _suits(self, learner: NetLearner, config: TrialConfig) -> bool:
-        size = learner.budget.batch_size
         if config.compile or config.precision == "fp16":
             return False
-        if not self._can_capture(learner.labels.device):
-            return False
-        return any(len(batch) == size for batch in split_batches(learner.order(1), size))
+        return self._can_capture(learner.labels.device)
 
     def _record(
         self, learner: NetLearner, optimizer: torch.optim.Optimizer, config: TrialConfig
@@ -105,6 +112,8 @@ class StepGraphs:
         states = random_states(device)
         try:
             return CapturedSteps(learner, optimizer, config, self._capture)
+        except NotFiniteError:
+            raise
         except RuntimeError as error:
             if is_out_of_memory(error):
                 return "the GPU has no memory for it"
@@ -118,7 +127,12 @@ def _key(learner: NetLearner, config: TrialConfig) -> object:
     mode = "finetune" if config.mode == "lp_ft" else config.mode
     fixed = set() if config.aux_weight == "auto" else {"aux_weight"}
     described = config.model_dump(exclude=_COPIED | fixed | {"mode"})
-    return mode, sorted(described.items()), shape_of(learner)
+    return mode, sorted(described.items()), shape_of(learner), learner.budget.full_batch
+
+
+def _release(device: torch.device) -> None:
+    gc.collect()
+    release_memory(device)
 
 
 GRAPHS = StepGraphs()

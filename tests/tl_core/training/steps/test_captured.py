@@ -28,6 +28,7 @@ from tl_core.objectives.weighting import make_weighting
 from tl_core.training.checkpoints import Checkpoint, LocalFile, load_checkpoint
 from tl_core.training.fit import fit
 from tl_core.training.learners import NetLearner
+from tl_core.training.optimizers import make_optimizer
 from tl_core.training.schedule import Budget
 from tl_core.training.steps.captured import CapturedSteps
 from tl_core.training.steps.cuda_graph import Work
@@ -119,6 +120,8 @@ EXTRA = Unlabelled([SPLIT.val], [0], 5)
     ("changes", "read", "more"),
     [
         ({"schedule": "constant"}, FROM_TABLE, {}),
+        ({"batch_size": 64}, FROM_TABLE, {}),  # One batch of 42.
+        ({"batch_size": 41}, FROM_HOST, {}),  # The same: it takes the image that would remain.
         ({"batchnorm": "train", "min_steps": 20}, FROM_HOST, {}),
         ({"aux_weight": "auto", "batchnorm": "train"}, FROM_TABLE, {"extra": EXTRA}),
         ({"precision": "bf16"}, FROM_TABLE, {"class_weights": torch.tensor([[0.5, 1.5]])}),
@@ -237,11 +240,17 @@ def test_without_a_graph_steps_are_taken_one_by_one(capture: Any, why: str) -> N
     assert (by.recorded, by.drop()) == (0, False)
 
 
-@pytest.mark.parametrize(
-    "changes", [{"compile": True}, {"precision": "fp16"}, {"batch_size": 64}, {"batch_size": 41}]
-)
+def test_a_trial_that_diverges_does_not_discredit_its_graph() -> None:
+    by, wild = graphs(), config(lr=1e30, schedule="constant")
+    with warnings.catch_warnings(action="error"):
+        one = learner(wild)
+        assert by.begin(one, make_optimizer(one.model, one.weighting, wild), wild) is None
+    assert train(learner(config()), config(), by) == train(learner(config()), config())
+    assert by.recorded == 1
+
+
+@pytest.mark.parametrize("changes", [{"compile": True}, {"precision": "fp16"}])
 def test_what_is_not_recorded(changes: dict[str, Any]) -> None:
-    # Of 42 images, a batch of 41 takes the one that would remain.
     by, c = graphs(), config(**changes)
     one = learner(c)
     assert by.begin(one, torch.optim.AdamW(one.model.parameters()), c) is None
@@ -255,6 +264,8 @@ def test_a_graph_is_given_up_for_memory() -> None:
     assert not by.drop()
     assert train(learner(c), c, by) == expected
     assert by.recorded == 2
-    assert by.give_up(CPU)
+    with pytest.warns(CaptureWarning, match="one by one, as the GPU has no memory for their graph"):
+        assert by.make_room(CPU)
+    assert not by.make_room(CPU)
     assert train(learner(c), c, by) == expected
     assert by.recorded == 2
