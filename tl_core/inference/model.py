@@ -15,7 +15,8 @@ from tl_core.data.reading.kinds import describe_failure
 from tl_core.device import upload
 from tl_core.errors import InputError
 from tl_core.inference.model_card import CLASS, ModelInfo, is_taught
-from tl_core.inputs.batches import ShrinkingBatches, eval_batch, normalizer
+from tl_core.inputs.batches import ShrinkingBatches, eval_batch
+from tl_core.inputs.readers import normalizer
 from tl_core.models.heads import TwoHeadedNet, choose, probabilities
 
 Picture = str | Path | IO[bytes] | Image.Image

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from tl_core.config import Augment
 from tl_core.device import upload
-from tl_core.inputs.batches import Augmenter
 from tl_core.inputs.image_ops import warp
+from tl_core.inputs.readers import Augmenter
 from tl_core.inputs.trivial_augment import apply_ops, draw_ops
 
 AREA, ASPECT = (0.35, 1.0), (3 / 4, 4 / 3)
@@ -32,7 +32,7 @@ def make_augment(kind: Augment, seed: int) -> Augmenter | None:
     `trivial` no view may be a mirrored one, because they mirror one half themselves.
 
     Returns:
-        A function of uint8 pixels [B, 3, S, S] and of the step's number, from 0 and counted over
+        What is called with uint8 pixels [B, 3, S, S] and the step's number, from 0 and counted over
         all epochs. It returns new pixels, uint8 as well, and their own mean brightness, float32
         [B] in 0..1, which is the target of the brightness head.
     """

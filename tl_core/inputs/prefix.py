@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from tl_core.data.cache import damage, new_array, publish, unverified
 from tl_core.data.datasets import ImageSet
 from tl_core.device import upload
-from tl_core.inputs.batches import Gather, Reader
 from tl_core.inputs.features import Forward, not_finite, output_key, run_batches, run_views
+from tl_core.inputs.readers import Gather, Reader
 from tl_core.inputs.resident import RESIDENT
 from tl_core.models.backbones import Backbone
 from tl_core.models.precision import run_unconverted

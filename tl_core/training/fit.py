@@ -17,8 +17,9 @@ from tl_core.errors import DivergedError
 from tl_core.objectives.metrics import measure
 from tl_core.objectives.outputs import Outputs
 from tl_core.training.checkpoints import Checkpoint
-from tl_core.training.learners import Learner, NetLearner, Part, StackLearner
+from tl_core.training.learners import Learner, NetLearner, Part
 from tl_core.training.optimizers import Groups, StackAdamW, make_optimizer
+from tl_core.training.stack_learner import StackLearner
 from tl_core.training.steps.graphs import StepGraphs
 
 Scores = dict[str, Tensor]

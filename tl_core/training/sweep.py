@@ -34,9 +34,9 @@ from tl_core.training.fit import (
     score,
     score_test,
 )
-from tl_core.training.learners import StackLearner
 from tl_core.training.schedule import Budget
 from tl_core.training.setup import Inputs, Setup
+from tl_core.training.stack_learner import StackLearner
 
 EVAL_ROWS = 8192
 """Rows of features that stacked heads score at once."""

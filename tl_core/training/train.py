@@ -16,14 +16,9 @@ from tl_core.config import FROZEN, EpochMetrics, Report, TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.data.splits import Split
 from tl_core.inputs.augment import make_augment
-from tl_core.inputs.batches import (
-    Read,
-    augmented_reader,
-    epoch_order,
-    eval_batch,
-    pixel_reader,
-)
+from tl_core.inputs.batches import epoch_order, eval_batch
 from tl_core.inputs.prefix import activation_reader, cut_backbone, load_activations
+from tl_core.inputs.readers import Read, augmented_reader, pixel_reader
 from tl_core.models.backbones import Backbone
 from tl_core.models.heads import TwoHeadedNet
 from tl_core.objectives.outputs import Outputs

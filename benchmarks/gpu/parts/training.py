@@ -13,7 +13,8 @@ import torch
 from benchmarks.gpu.check import Check, GpuBench
 from tl_core.config import EpochMetrics, Report, TrialConfig
 from tl_core.device import best_precision, forbid_waits
-from tl_core.inputs.batches import epoch_order, pixel_reader
+from tl_core.inputs.batches import epoch_order
+from tl_core.inputs.readers import pixel_reader
 from tl_core.models.backbones import load_backbone
 from tl_core.models.heads import Heads, TwoHeadedNet
 from tl_core.objectives.targets import TargetScale

@@ -15,8 +15,8 @@ from benchmarks.speed.bench import Bench
 from benchmarks.speed.harness import Gate, Row, agree, all_of, interleaved, measured
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.sources import folder_source
-from tl_core.inputs.batches import Read, pixel_reader
 from tl_core.inputs.prefix import Prefix, activation_reader, cut_backbone, load_activations
+from tl_core.inputs.readers import Read, pixel_reader
 from tl_core.models.backbones import Backbone, load_backbone
 from tl_core.models.heads import Heads, TwoHeadedNet
 from tl_core.models.precision import run_unconverted

@@ -21,7 +21,8 @@ from tl_core.config import EpochMetrics, Mode, TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.data.splits import make_split
 from tl_core.device import best_precision
-from tl_core.inputs.batches import epoch_order, pixel_reader, split_batches
+from tl_core.inputs.batches import epoch_order, split_batches
+from tl_core.inputs.readers import pixel_reader
 from tl_core.runtime import keep_freed_memory, one_thread, usable_cpus
 from tl_core.training.train import run_trial
 

@@ -85,7 +85,7 @@ def test_the_largest_trial_of_a_study() -> None:
 def measuring(monkeypatch: Patch) -> None:
     tables = ResidentTables()
     monkeypatch.setattr(gpu_share, "_STEPS", 2)
-    for user in ("study.preflight.gpu_share", "tl_core.inputs.batches"):
+    for user in ("study.preflight.gpu_share", "tl_core.inputs.readers"):
         monkeypatch.setattr(f"{user}.RESIDENT", tables)
 
 

@@ -10,8 +10,8 @@ from torchvision.transforms.v2 import functional as reference
 
 from tl_core.config import Augment
 from tl_core.inputs.augment import AREA, ASPECT, crop_maps, draw_boxes, make_augment
-from tl_core.inputs.batches import Augmenter
 from tl_core.inputs.image_ops import warp
+from tl_core.inputs.readers import Augmenter
 
 SIDE = 32
 KINDS: tuple[Augment, ...] = ("crop", "trivial")

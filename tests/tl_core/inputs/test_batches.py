@@ -4,7 +4,8 @@ import torch
 from torch import nn
 
 from tl_core.data.datasets import ImageSet
-from tl_core.inputs.batches import ShrinkingBatches, epoch_order, pixel_reader, split_batches
+from tl_core.inputs.batches import ShrinkingBatches, epoch_order, split_batches
+from tl_core.inputs.readers import pixel_reader
 from tl_core.models.backbones import Backbone
 
 CPU = torch.device("cpu")

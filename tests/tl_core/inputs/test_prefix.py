@@ -12,7 +12,6 @@ from tests.conftest import SIDE
 from tests.tl_core.inputs.conftest import CPU, Load
 from tl_core.data.datasets import ImageSet
 from tl_core.inputs import features
-from tl_core.inputs.batches import pixel_reader
 from tl_core.inputs.prefix import (
     Prefix,
     activation_entry,
@@ -21,6 +20,7 @@ from tl_core.inputs.prefix import (
     extract_activations,
     load_activations,
 )
+from tl_core.inputs.readers import pixel_reader
 from tl_core.models.backbones import Backbone
 
 VIEWS = np.arange(80)

@@ -19,7 +19,6 @@ from tl_core.config import Precision
 from tl_core.data.datasets import ImageSet
 from tl_core.errors import InputError
 from tl_core.inputs import features
-from tl_core.inputs.batches import Read, pixel_reader
 from tl_core.inputs.prefix import (
     Prefix,
     activation_entry,
@@ -27,6 +26,7 @@ from tl_core.inputs.prefix import (
     cut_backbone,
     load_activations,
 )
+from tl_core.inputs.readers import Read, pixel_reader
 from tl_core.models.backbones import Backbone
 from tl_core.models.heads import Heads, TwoHeadedNet
 from tl_core.models.precision import run_unconverted

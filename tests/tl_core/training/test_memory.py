@@ -107,7 +107,7 @@ def test_scoring_takes_as_many_as_fit(
 def test_a_frozen_network_runs_over_as_many_as_fit(
     lone_trials: Trials, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for user in ("tl_core.inputs.batches", "tl_core.inputs.features"):
+    for user in ("tl_core.inputs.readers", "tl_core.inputs.features"):
         monkeypatch.setattr(f"{user}.RESIDENT", ResidentTables())
     # The CPU, which folds the network, has memory for an image.
     monkeypatch.setattr("tl_core.inputs.features.fold_backbone", lambda backbone, _: backbone)
@@ -125,7 +125,7 @@ def test_pixels_leave_a_gpu_that_has_no_room_for_a_step(
 ) -> None:
     def run(total: int) -> tuple[list[EpochMetrics], list[int], int, bool]:
         seen, tables = list[int](), ResidentTables()
-        for user in ("tl_core.inputs.batches", "tl_core.training.memory"):
+        for user in ("tl_core.inputs.readers", "tl_core.training.memory"):
             monkeypatch.setattr(f"{user}.RESIDENT", tables)
         config = trials.config("scratch", backbone="mlp", weights="none")
         torch.manual_seed(0)

@@ -59,7 +59,7 @@ def fake_tensors(monkeypatch: pytest.MonkeyPatch) -> Iterator[Downloads]:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
     monkeypatch.setattr("torch.cuda.amp.common.amp_definitely_not_available", lambda: False)
     monkeypatch.setattr("tl_core.inputs.resident.memory", lambda _: (10**9, 10**9))
-    monkeypatch.setattr("tl_core.inputs.batches.RESIDENT", ResidentTables())
+    monkeypatch.setattr("tl_core.inputs.readers.RESIDENT", ResidentTables())
     torch.__future__.set_overwrite_module_params_on_conversion(True)
     try:
         with FakeTensorMode(allow_non_fake_inputs=True), Downloads() as downloads:

@@ -13,7 +13,8 @@ from tests.support.core.trials import CPU, STILL, Trials, changed, state, untime
 from tl_core.config import MODES, AuxWeight, Mode, TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.data.splits import Split, make_split
-from tl_core.inputs.batches import epoch_order, pixel_reader, split_batches
+from tl_core.inputs.batches import epoch_order, split_batches
+from tl_core.inputs.readers import pixel_reader
 from tl_core.models.backbones import Backbone, load_backbone
 from tl_core.models.heads import Heads
 from tl_core.objectives.weighting import LOG_VARIANCE_LR

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from tests.support.core.trials import CPU, changed, state
 from tl_core.config import EpochMetrics, TrialConfig
 from tl_core.data.splits import make_split
-from tl_core.inputs.batches import Gather, Read, Reader, epoch_order
+from tl_core.inputs.batches import epoch_order
+from tl_core.inputs.readers import Gather, Read, Reader
 from tl_core.inputs.unlabelled import Unlabelled
 from tl_core.models.heads import Heads, TwoHeadedNet
 from tl_core.objectives.targets import TargetScale

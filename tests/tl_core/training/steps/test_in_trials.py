@@ -32,7 +32,7 @@ class OnTheDevice(ResidentTables):
 
 
 def own_tables(monkeypatch: pytest.MonkeyPatch, tables: ResidentTables) -> ResidentTables:
-    for user in ("tl_core.inputs.batches", "tl_core.inputs.prefix", "tl_core.training.memory"):
+    for user in ("tl_core.inputs.readers", "tl_core.inputs.prefix", "tl_core.training.memory"):
         monkeypatch.setattr(f"{user}.RESIDENT", tables)
     return tables
 
