@@ -65,7 +65,8 @@ def test_fully_connected_net_stays_behind(photos: Photos) -> None:
 def test_finetuning_beats_random_weights(photos: Photos) -> None:
     # At 96 px and for 5 epochs: a fraction of the article's cost, and the gap is as wide.
     small = {"image_size": 96, "epochs": 5, "min_steps": 0}
-    finetune = photos.run("finetune", 0.1, 1e-3, **small).test["test_accuracy"]
+    # At 1e-3, on some processors, the first steps destroy what the weights know.
+    finetune = photos.run("finetune", 0.1, 1e-4, **small).test["test_accuracy"]
     scratch = photos.run("scratch", 0.1, 1e-3, **small).test["test_accuracy"]
     assert finetune - scratch >= 0.2
 
