@@ -5,7 +5,7 @@ from dataclasses import fields
 
 import pandas as pd
 
-from study.analysis.comparisons import mode_differences
+from study.analysis.comparisons import Comparisons
 from study.analysis.estimates import Configuration, Confirmed, by_cell, score_names, summarize
 from study.analysis.images.recall import recalls
 from study.intervals.estimate import Estimate
@@ -49,7 +49,7 @@ def interval_columns(e: Estimate) -> tuple[float | None, ...]:
     return (*new, e.seeds_low, e.seeds_high)
 
 
-def differences_table(confirmed: Iterable[Confirmed]) -> pd.DataFrame:
+def differences_table(compared: Comparisons) -> pd.DataFrame:
     """Return `differences.csv`: a row for each pair of modes, ratio and score.
 
     Columns: train_ratio, a, b, score, n (seeds), images, mean, low and high (on new photos, empty
@@ -57,16 +57,15 @@ def differences_table(confirmed: Iterable[Confirmed]) -> pd.DataFrame:
     smallest difference that could have been shown), p, p_holm, verdict (on a compared with b, by
     p_holm).
     """
-    trials = list(confirmed)
     rows = [
         (
             *(d.a.train_ratio, d.a.mode, d.b.mode, d.score, e.n, e.images, e.mean),
             *(*interval_columns(e), e.half_width, e.p, d.p_holm, d.verdict),
         )
-        for score in score_names(trials)
+        for score in score_names(compared.confirmed)
         # Each cell's own aux_weight is in `test_loss`, and a baseline is a constant.
         if score != "test_loss" and not score.endswith("_baseline")
-        for d in mode_differences(trials, score)
+        for d in compared.all(score)
         for e in (d.estimate,)
     ]
     about = ("train_ratio", "a", "b", "score", "n", "images", "mean")

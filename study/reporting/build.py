@@ -88,7 +88,7 @@ def write_tables(data: StudyData) -> list[Path]:
         return []
     tables = {
         CONFIRM: confirm_table(confirmed),
-        DIFFERENCES: differences_table(confirmed),
+        DIFFERENCES: differences_table(data.comparisons),
     }
     if any(c.images for c in confirmed):
         tables[RECALL] = recall_table(confirmed, [*data.classes])

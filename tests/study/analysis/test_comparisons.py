@@ -164,7 +164,7 @@ def test_every_pair_of_modes_at_every_common_ratio() -> None:
 
 
 def test_table_of_differences() -> None:
-    table = differences_table(pair([0.75, 0.75], [0.5, 0.5]))
+    table = differences_table(Comparisons(pair([0.75, 0.75], [0.5, 0.5])))
     assert list(table) == [
         "train_ratio", "a", "b", "score", "n", "images", "mean", "low", "high", "seeds_low",
         "seeds_high", "half_width", "p", "p_holm", "verdict",
@@ -178,9 +178,9 @@ def test_table_of_differences() -> None:
         "verdict": "better",
     }, "without outputs there is no interval on new photos"  # fmt: skip
     assert table.loc[1, ["mean", "verdict"]].tolist() == [-0.25, "better"]
-    assert differences_table([]).empty
+    assert differences_table(Comparisons([])).empty
     hits = np.eye(4)[[0, 1]]
-    row = differences_table([*seen(*A, 1 - hits), *seen(*B, hits)]).loc[0]
+    row = differences_table(Comparisons([*seen(*A, 1 - hits), *seen(*B, hits)])).loc[0]
     assert (row["images"], row["mean"]) == (4, 0.5)
     assert row["low"] < row["seeds_low"] == row["seeds_high"] == 0.5 < row["high"]
 
