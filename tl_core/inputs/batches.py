@@ -43,8 +43,9 @@ def stacked_order(
     long.
     """
     each = zip(trains, seeds, strict=True)
-    n = max(map(len, trains))
-    return np.stack([np.resize(epoch_order(t, seed, epoch, mirror), n) for t, seed in each])
+    orders = [epoch_order(train, seed, epoch, mirror) for train, seed in each]
+    n = max(map(len, orders))
+    return np.stack([order if len(order) == n else np.resize(order, n) for order in orders])
 
 
 def split_batches(order: Array, batch_size: int) -> Iterator[Array]:

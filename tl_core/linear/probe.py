@@ -27,7 +27,7 @@ from tl_core.objectives.metrics import hits
 
 @dataclass(frozen=True)
 class Probe:
-    """The heads of S seeds; weight and bias are laid out as in `HeadStack`."""
+    """The heads of S seeds; weight and bias are as `HeadStack.fill` takes them."""
 
     weight: Tensor
     """[S, K + A, D] in the dtype of the features, which it applies to as they are; last the

@@ -104,45 +104,6 @@ def two_task_loss(
     return mix(*task_losses(outputs, targets), aux_weight)
 
 
-def two_task_gradient(
-    outputs: tuple[Tensor, Tensor],
-    targets: Targets,
-    weights: tuple[float, float] | tuple[Tensor, Tensor],
-) -> tuple[Tensor, Tensor]:
-    """Derivatives of a weighted sum of `task_losses`, which takes the same, by each output.
-
-    `weights` are those of the two tasks: numbers, or tensors [...].
-
-    Returns:
-        In the shapes of the outputs.
-    """
-    logits, predicted = outputs
-    n = logits.shape[-2]
-    first, second = (w[..., None] / n if isinstance(w, Tensor) else w / n for w in weights)
-    error = _scaled(_class_errors(logits, targets.labels), targets.image_weights, first)
-    if not targets.aux.is_floating_point():
-        aux_error = _class_errors(predicted, targets.aux)
-        return error, _scaled(aux_error, targets.aux_weights, second)
-    aux_error = (predicted - targets.aux) * (2 * second)
-    return error, aux_error if targets.aux_weights is None else aux_error * targets.aux_weights
-
-
-def _class_errors(logits: Tensor, labels: Tensor) -> Tensor:
-    """Derivatives of each image's log loss by its logits."""
-    if logits.shape[-1] == 0:
-        return logits
-    if logits.shape[-1] == 1:
-        return torch.sigmoid(logits) - labels.unsqueeze(-1)
-    return torch.softmax(logits, dim=-1) - F.one_hot(labels, logits.shape[-1])
-
-
-def _scaled(errors: Tensor, image_weights: Tensor | None, factor: float | Tensor) -> Tensor:
-    """Multiply [..., B, K] by [..., B] or nothing, and by a number or [..., 1]."""
-    if image_weights is not None:
-        errors = errors * image_weights.unsqueeze(-1)
-    return errors * (factor.unsqueeze(-1) if isinstance(factor, Tensor) else factor)
-
-
 def balanced_weights(labels: Tensor, n_classes: int) -> Tensor:
     """Return the weight of each class, N / (K n_c), float32 [K].
 

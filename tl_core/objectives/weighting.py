@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from tl_core.aux_task import AuxKind
 from tl_core.config import AuxWeight
-from tl_core.objectives.losses import Targets, mix, task_losses, two_task_gradient
+from tl_core.objectives.losses import mix
 
 LOG_VARIANCE_LR = 5e-2
 """Adam's learning rate for log-variances, whatever the learning rate of the net. A hundred steps
@@ -36,17 +36,11 @@ class Weighting:
         """The scalar that a step of one net minimises, from the scalar losses of both tasks."""
         return mix(classification, auxiliary, self.aux_weight)
 
-    def gradient(self, outputs: tuple[Tensor, Tensor], targets: Targets) -> tuple[Tensor, Tensor]:
-        """Derivatives of the losses of H nets by their outputs; sets those of its own parameters.
-
-        Args:
-            outputs: class logits [H, B, K], and those of the auxiliary task, [H, B] or [H, B, A].
-            targets: of the images, [H, B].
-
-        Returns:
-            In the shapes of the outputs.
-        """
-        return two_task_gradient(outputs, targets, (1 - self._w, self._w))  # type: ignore[arg-type]
+    @property
+    def coefficients(self) -> Tensor:
+        """What the losses of the two tasks are multiplied by, [2] or [H, 2]."""
+        w = torch.as_tensor(self._w)
+        return torch.stack([1 - w, w], dim=-1)
 
     def parts(self, loss: Tensor, tasks: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
         """Choose the losses of a step whose means over the epoch `epoch_loss` needs."""
@@ -111,23 +105,26 @@ class LearnedWeights(Weighting):
         self._scale = torch.tensor([1.0, half], device=device)
 
     @property
+    def coefficients(self) -> Tensor:
+        """As for a fixed weight."""
+        return self._scale * torch.exp(-self.log_variances)
+
+    @property
     def aux_weight(self) -> Tensor:
         """w of each pair of heads, [H], in (0, 1)."""
-        weights = self._coefficients().detach()
+        weights = self.coefficients.detach()
         return weights[:, 1] / weights.sum(dim=1)
 
     def loss(self, classification: Tensor, auxiliary: Tensor) -> Tensor:
         """As for a fixed weight; the losses of H nets, [H] each, give their sum."""
         tasks = torch.stack([classification, auxiliary], dim=-1)
-        return (self._coefficients() * tasks + self.log_variances / 2).sum()
+        return (self.coefficients * tasks + self.log_variances / 2).sum()
 
-    def gradient(self, outputs: tuple[Tensor, Tensor], targets: Targets) -> tuple[Tensor, Tensor]:
-        """As for a fixed weight."""
-        weights = self._coefficients().detach()
-        tasks = torch.stack(task_losses(outputs, targets), dim=-1)
+    def set_gradient(self, tasks: tuple[Tensor, Tensor]) -> None:
+        """Set the gradient of the log-variances, from the losses of both tasks, [H] each."""
         # d/ds of c * exp(-s) * task + s / 2.
-        self.log_variances.grad = 0.5 - weights * tasks
-        return two_task_gradient(outputs, targets, (weights[:, 0], weights[:, 1]))
+        losses = torch.stack(tasks, dim=-1)
+        self.log_variances.grad = 0.5 - self.coefficients.detach() * losses
 
     def parts(self, loss: Tensor, tasks: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
         """The losses of both tasks; the end of the epoch decides their weights."""
@@ -145,10 +142,6 @@ class LearnedWeights(Weighting):
     def metrics(self) -> dict[str, Tensor]:
         """w of each pair of heads, [H]."""
         return {"aux_weight_learned": self.aux_weight}
-
-    def _coefficients(self) -> Tensor:
-        """Of both tasks, [S, 2]."""
-        return self._scale * torch.exp(-self.log_variances)
 
 
 def make_weighting(

@@ -93,13 +93,12 @@ def fit_stack(
         config: of one of the trials; others differ in `lr`, `aux_weight` and seeds alone.
         rates: the learning rate of each head, [H].
     """
-    lr = torch.tensor(rates, device=learner.labels.device)
-    weight, bias = learner.model.weight, learner.model.bias
-    groups: Groups = [
-        {"params": [weight], "lr": lr.view(-1, 1, 1), "weight_decay": config.weight_decay},
-        {"params": [bias], "lr": lr.view(-1, 1), "weight_decay": 0.0},
-    ]
-    optimizer = StackAdamW([*groups, *learner.weighting.groups()])
+    stack = learner.model
+    stack.in_units_of(torch.tensor(rates, device=learner.labels.device))
+    groups: Groups = [{"params": [stack.weight, stack.bias], "lr": 1.0}]
+    decay = config.weight_decay
+    decays = [(stack.weight, stack.unit * decay)] if decay else []
+    optimizer = StackAdamW([*groups, *learner.weighting.groups()], decays)
     reports = []
     for epoch in range(1, config.epochs + 1):
         train = partial(learner.train_part, epoch, optimizer)

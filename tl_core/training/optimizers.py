@@ -1,6 +1,6 @@
 """AdamW for one net, and for stacked heads that each have a learning rate of their own."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -73,23 +73,27 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 class StackAdamW:
-    """AdamW whose `lr` may be a tensor that broadcasts against the parameters of its group.
+    """AdamW of stacked heads, which are held in units of their learning rates.
 
-    Adam's direction depends on gradients alone, so p / lr takes torch's fused step at a learning
-    rate of 1, for all stacked heads at once: one pass over their numbers instead of eight. It calls
-    that step itself, since what `torch.optim.Optimizer` does around it takes as long on a CPU.
+    It calls torch's fused step itself, since what `torch.optim.Optimizer` does around it takes as
+    long on a CPU.
     """
 
-    def __init__(self, groups: Groups) -> None:
-        """Make the state of what learns; a group without `weight_decay` has none."""
-        self._moves = [
-            (p, p.detach() / g["lr"], g["lr"], g.get("weight_decay", 0.0))
-            for g in groups
-            for p in g["params"]
-        ]
-        self._scaled = [own for _, own, _, _ in self._moves]
-        self._means, self._squares = ([torch.zeros_like(s) for s in self._scaled] for _ in range(2))
-        self._steps = [torch.zeros((), device=s.device) for s in self._scaled]
+    def __init__(self, groups: Groups, decays: Sequence[tuple[nn.Parameter, Tensor]] = ()) -> None:
+        """Make the state of what learns.
+
+        Args:
+            groups: parameters by learning rate; without weight decay.
+            decays: parameters that decay, with the share that a step takes away, which broadcasts
+                against them.
+        """
+        self._decays = decays
+        self._groups = []
+        for group in groups:
+            of = group["params"]
+            means, squares = ([torch.zeros_like(p) for p in of] for _ in range(2))
+            steps = [torch.zeros((), device=p.device) for p in of]
+            self._groups.append((group["lr"], of, means, squares, steps))
 
     @torch.no_grad()
     def step(self, rate: float) -> None:
@@ -97,12 +101,11 @@ class StackAdamW:
 
         Each learning rate is multiplied by `rate`.
         """
-        for _, scaled, lr, decay in self._moves:
-            if decay:
-                scaled.mul_(1 - lr * (rate * decay))
-        gradients = [p.grad for p, *_ in self._moves]
-        torch._foreach_add_(self._steps, 1)
-        means, squares, steps = self._means, self._squares, self._steps
-        torch._fused_adam_(self._scaled, gradients, means, squares, [], steps, lr=rate, **_OPTIONS)
-        for p, scaled, lr, _ in self._moves:
-            torch.mul(scaled, lr, out=p)
+        for p, share in self._decays:
+            p.addcmul_(p, share, value=-rate)
+        for lr, parameters, means, squares, steps in self._groups:
+            torch._foreach_add_(steps, 1)
+            gradients, rate_now = [p.grad for p in parameters], lr * rate
+            torch._fused_adam_(
+                parameters, gradients, means, squares, [], steps, lr=rate_now, **_OPTIONS
+            )

@@ -146,7 +146,7 @@ def _train(
         fit = partial(_fit, configs, setup, heads, read_test)
         fitted = [*pool.map(fit, parts)]
     owners = [number for trials in rectangle.values() for number in trials]
-    where = [(part, i) for part in fitted for i in range(len(part.stack.weight))]
+    where = [(part, i) for part in fitted for i in range(part.stack.n_heads)]
     reports = join_reports([part.reports for part in fitted])
     scores = {name: torch.cat([p.scores[name] for p in fitted]) for name in fitted[0].scores}
     outputs = {
@@ -178,7 +178,7 @@ def _fit(
     """Train the heads of some seeds of a rectangle."""
     owners = [configs[number] for trials in part.values() for number in trials]
     device = setup.inputs.device
-    stack = HeadStack([heads[seed] for seed, trials in part.items() for _ in trials])
+    stack = HeadStack([heads[seed] for seed, trials in part.items() for _ in trials], len(part))
     if setup.config.aux_weight == "auto":
         weighting: Weighting = LearnedWeights(len(owners), device, setup.task.kind)
     else:
@@ -228,10 +228,8 @@ def solve_heads(setup: Setup, seeds: Sequence[int]) -> tuple[Probe, HeadStack]:
     second = AuxRows(setup.task, taught, val[aux.known[val]])
     n_classes, weights = len(data.images.classes), setup.class_weights(seeds)
     probe = solve_probe(setup.rows, *data.targets(), trains, val, n_classes, weights, second)
-    stack = HeadStack([setup.heads(seed) for seed in seeds]).to(data.device)
-    with torch.no_grad():
-        stack.weight.copy_(probe.weight)
-        stack.bias.copy_(probe.bias)
+    stack = HeadStack([setup.heads(seed) for seed in seeds], len(seeds)).to(data.device)
+    stack.fill(probe.weight, probe.bias)
     return probe, stack
 
 

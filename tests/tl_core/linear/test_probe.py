@@ -149,8 +149,8 @@ def test_mirror_images_are_trained_on_and_not_validated_on() -> None:
 def test_stacked_heads_take_the_weights() -> None:
     features, labels = draw(5, 12)
     found = solve(features.float(), labels, [TRAIN, TRAIN + 5], 5)
-    stack = HeadStack([Heads(12, 5), Heads(12, 5)])
-    stack.load_state_dict({"weight": found.weight, "bias": found.bias})
+    stack = HeadStack([Heads(12, 5), Heads(12, 5)], 2)
+    stack.fill(found.weight, found.bias)
     logits, brightness = stack(features.float())
     for seed in range(2):
         expected = outputs(found, features, seed)

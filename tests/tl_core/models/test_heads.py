@@ -34,41 +34,44 @@ def test_probabilities() -> None:
     torch.testing.assert_close(three, torch.tensor([[0.25, 0.5, 0.25]]))
 
 
-@pytest.mark.parametrize("n_classes", [2, 5])
-def test_a_stack_says_and_learns_what_its_heads_do(n_classes: int) -> None:
-    torch.manual_seed(0)
-    heads = [Heads(7, n_classes) for _ in range(3)]
-    stack, features = HeadStack(heads), torch.randn(3, 4, 7)
-    each = [one(some) for one, some in zip(heads, features, strict=True)]
-    found = stack(features)
-    ahead = [torch.randn_like(part) for part in found]
-    for s, outputs in enumerate(each):
-        torch.testing.assert_close(tuple(part[s] for part in found), outputs)
-        torch.autograd.backward(outputs, [part[s] for part in ahead])
-    stack.backward(features, *ahead)
-    for s, one in enumerate(heads):
-        layers = (one.classification, one.auxiliary)
-        for name, stacked in (("weight", stack.weight), ("bias", stack.bias)):
-            assert stacked.grad is not None
-            expected = torch.cat([getattr(layer, name).grad for layer in layers])
-            torch.testing.assert_close(stacked.grad[s], expected)
-
-
 @pytest.mark.parametrize("kind", ["regression", "classification", "none"])
-def test_heads_of_any_task_in_a_stack(kind: AuxKind) -> None:
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_a_stack_says_and_learns_what_its_heads_do(n_classes: int, kind: AuxKind) -> None:
+    torch.manual_seed(0)
     task = AuxTask("x", kind, ("a", "b", "c") if kind == "classification" else ())
-    heads = [Heads(7, 2, task) for _ in range(3)]
-    stack, features = HeadStack(heads), torch.randn(3, 4, 7)
-    logits, auxiliary = stack(features)
-    for s, one in enumerate(heads):
-        expected = one(features[s])
-        torch.testing.assert_close((logits[s], auxiliary[s]), expected)
-    size = {"regression": (3, 4), "classification": (3, 4, 3), "none": (3, 4, 0)}[kind]
-    assert auxiliary.shape == size
-    (logits.sum() + auxiliary.square().sum()).backward()
-    expected_gradient = stack.weight.grad
-    stack.backward(features, torch.ones_like(logits), 2 * auxiliary.detach())
-    torch.testing.assert_close(stack.weight.grad, expected_gradient)
+    heads = [Heads(7, n_classes, task) for _ in range(6)]
+    stack, features = HeadStack(heads, n_seeds=3), torch.randn(3, 4, 7)
+    rates = torch.tensor([1.0, 0.1, 20, 1, 1e-3, 5])
+    stack.in_units_of(rates)
+    each = [one(features[number // 2]) for number, one in enumerate(heads)]
+    outputs = stack.outputs(features)
+    logits, auxiliary = stack.by_task(outputs)
+    gradient = torch.randn_like(outputs)
+    ahead = stack.by_task(gradient)
+    for number, found in enumerate(each):
+        torch.testing.assert_close((logits[number], auxiliary[number]), found)
+        torch.autograd.backward(found, [part[number] for part in ahead])
+    stack.backward(features, gradient)
+    # The gradients are those of the heads: moved against them at the learning rate 1, a stack in
+    # units of rates has moved each head at its own.
+    with torch.no_grad():
+        for parameter in stack.parameters():
+            assert parameter.grad is not None
+            parameter.sub_(parameter.grad)
+    for number, (one, rate) in enumerate(zip(heads, rates, strict=True)):
+        stack.copy_to(moved := Heads(7, n_classes, task), number)
+        for name, expected in one.named_parameters():
+            assert expected.grad is not None
+            by_hand = expected - rate * expected.grad
+            torch.testing.assert_close(moved.get_parameter(name), by_hand, rtol=1e-4, atol=1e-5)
+
+
+def test_a_stack_says_the_same_of_images_that_all_heads_see() -> None:
+    heads = [Heads(7, 3) for _ in range(4)]
+    stack, features = HeadStack(heads, n_seeds=2), torch.randn(5, 7)
+    found = stack(features)
+    for number, one in enumerate(heads):
+        torch.testing.assert_close(tuple(part[number] for part in found), one(features))
 
 
 def test_heads_of_version_0_1_are_read() -> None:

@@ -12,7 +12,6 @@ from tl_core.objectives.losses import (
     auxiliary_loss,
     balanced_weights,
     classification_loss,
-    two_task_gradient,
     two_task_loss,
 )
 
@@ -70,44 +69,6 @@ def test_batches_add_up_to_the_loss_of_the_subset_whatever_they_lack(classes: li
     # Over the whole subset the weights add up to N, so torch's mean is the same.
     whole = F.cross_entropy(logits, labels, weight=balanced_weights(labels, 3).double())
     assert torch.stack(parts).sum().item() / len(labels) == pytest.approx(whole.item())
-
-
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("n_classes", [2, 3])
-@pytest.mark.parametrize("lead", [(), (4,)])
-@pytest.mark.parametrize("aux_weight", [0.0, 0.3, 1.0])
-def test_gradient_is_autograds(
-    n_classes: int, lead: tuple[int, ...], aux_weight: float, weighted: bool
-) -> None:
-    torch.manual_seed(0)
-    logits = torch.randn(*lead, 6, 1 if n_classes == 2 else n_classes, requires_grad=True)
-    predicted = torch.randn(*lead, 6, requires_grad=True)
-    labels, brightness = torch.randint(n_classes, (*lead, 6)), torch.rand(*lead, 6)
-    weights = torch.rand(*lead, 6) if weighted else None
-    loss = two_task_loss(
-        (logits, predicted), Targets(labels, brightness, weights), aux_weight
-    ).sum()
-    expected = torch.autograd.grad(loss, (logits, predicted))
-    outputs = (logits.detach(), predicted.detach())
-    shares = 1 - aux_weight, aux_weight
-    found = two_task_gradient(outputs, Targets(labels, brightness, weights), shares)
-    for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one, other)
-
-
-@pytest.mark.parametrize("n_classes", [2, 3])
-@pytest.mark.parametrize("weighted", [False, True])
-def test_gradient_of_auxiliary_classes_is_autograds(n_classes: int, weighted: bool) -> None:
-    torch.manual_seed(0)
-    logits = torch.randn(4, 6, 1, requires_grad=True)
-    auxiliary = torch.randn(4, 6, 1 if n_classes == 2 else n_classes, requires_grad=True)
-    labels, coat = torch.randint(2, (4, 6)), torch.randint(n_classes, (4, 6))
-    weights = (torch.rand(4, 6), torch.rand(4, 6)) if weighted else (None, None)
-    targets, of_net = Targets(labels, coat, *weights), torch.rand(4)
-    loss = two_task_loss((logits, auxiliary), targets, of_net).sum()
-    expected = torch.autograd.grad(loss, (logits, auxiliary))
-    outputs = logits.detach(), auxiliary.detach()
-    torch.testing.assert_close(two_task_gradient(outputs, targets, (1 - of_net, of_net)), expected)
 
 
 def test_missing_labels_count_nothing() -> None:

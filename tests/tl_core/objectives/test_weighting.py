@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tl_core.objectives.losses import Targets, task_losses
-from tl_core.objectives.weighting import LOG_VARIANCE_LR, LearnedWeights, make_weighting
+from tl_core.objectives.weighting import LOG_VARIANCE_LR, LearnedWeights, Weighting, make_weighting
 
 CPU = torch.device("cpu")
 Outputs = tuple[Tensor, Tensor]
@@ -49,20 +49,23 @@ def test_loss_and_weight_by_hand(s_c: float, s_b: float) -> None:
     assert weight == pytest.approx(of_brightness / (of_class + of_brightness), rel=1e-5)
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("n_classes", [2, 3])
-def test_written_out_gradient_is_autograds(n_classes: int, weighted: bool) -> None:
+def test_written_out_gradient_is_autograds() -> None:
     weights = learned((0.5, -1.0), (-0.3, 2.0), (0.0, 0.0))
-    outputs, labels, brightness = drawn(3, n_classes)
-    leaves = (outputs[0].requires_grad_(), outputs[1].requires_grad_())
-    of_images = torch.rand(3, 6) if weighted else None
-    loss = weights.loss(*task_losses(leaves, Targets(labels, brightness, of_images)))
-    expected = torch.autograd.grad(loss, (*leaves, weights.log_variances))
-    with torch.no_grad():
-        found = weights.gradient(outputs, Targets(labels, brightness, of_images))
+    tasks = torch.rand(3), torch.rand(3)
+    (expected,) = torch.autograd.grad(weights.loss(*tasks), weights.log_variances)
+    weights.set_gradient(tasks)
     assert weights.log_variances.grad is not None
-    for one, other in zip((*found, weights.log_variances.grad), expected, strict=True):
-        torch.testing.assert_close(one, other)
+    torch.testing.assert_close(weights.log_variances.grad, expected)
+    # By the losses it is the coefficients.
+    leaves = tuple(task.requires_grad_() for task in tasks)
+    by_losses = torch.autograd.grad(weights.loss(*leaves), leaves)
+    torch.testing.assert_close(torch.stack(by_losses, dim=-1), weights.coefficients.detach())
+
+
+def test_coefficients_of_a_fixed_weight() -> None:
+    expected = torch.tensor([[1.0, 0.0], [0.7, 0.3]])
+    torch.testing.assert_close(Weighting(torch.tensor([0.0, 0.3])).coefficients, expected)
+    torch.testing.assert_close(Weighting(0.3).coefficients, expected[1])
 
 
 @pytest.mark.parametrize("n_classes", [2, 3])
@@ -72,7 +75,7 @@ def test_learned_variances_reach_their_optimum(n_classes: int) -> None:
     optimizer = torch.optim.Adam(weights.groups())
     assert [group["lr"] for group in optimizer.param_groups] == [LOG_VARIANCE_LR]
     for _ in range(400):
-        weights.gradient(outputs, Targets(labels, brightness))
+        weights.set_gradient(task_losses(outputs, Targets(labels, brightness)))
         optimizer.step()
     classification, squared = task_losses(outputs, Targets(labels, brightness))
     optimum = torch.stack([2 * classification, squared], dim=1).log()

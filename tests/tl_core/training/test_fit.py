@@ -143,7 +143,7 @@ def test_stacked_heads_learn_what_each_would_alone(
     splits = [make_split(LABELS.numpy(), 0.6, seed=seed) for seed in seeds]
     torch.manual_seed(0)
     starts = [Heads(D, 2) for _ in seeds]
-    stack = HeadStack(starts)
+    stack = HeadStack(starts, 3)
     order = partial(stacked_order, [split.train for split in splits], seeds)
     weighting, rows = make_weighting(aux_weight, 3, CPU), torch.from_numpy(ROWS)
     budget = Budget.of(config(), len(splits[0].train))

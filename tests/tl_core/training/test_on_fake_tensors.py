@@ -169,7 +169,8 @@ def test_a_sweep_learns_and_scores(
     config = trials.config("freeze", class_weights="balanced")
     trials.run("freeze")  # Then the features are cached.
     setup, seeds = Setup(config, Inputs(trials.images, trials.cache, GPU)), [0, 1]
-    split, stack = setup.split(0), HeadStack([setup.heads(seed) for seed in seeds for _ in "ab"])
+    heads = [setup.heads(seed) for seed in seeds for _ in "ab"]
+    split, stack = setup.split(0), HeadStack(heads, 2)
     with fake_tensors(monkeypatch) as downloads:
         weighting = LearnedWeights(4, GPU) if learned else Weighting(0.5)
         scale = TargetScale.raw(4, GPU)

@@ -44,14 +44,12 @@ def move(
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 def test_each_row_of_a_stack_moves_as_alone_by_torch(weight_decay: float) -> None:
     rates = torch.tensor([1e-3, 0.1, 3.0])
-    weight, bias = together = parameters()
-    optimizer = StackAdamW(
-        [
-            {"params": [weight], "lr": rates.view(3, 1, 1), "weight_decay": weight_decay},
-            {"params": [bias], "lr": rates.view(3, 1)},
-        ]
-    )
-    moved = move(optimizer, together, slice(None))
+    units = [rates.view(3, 1, 1), rates.view(3, 1)]
+    together = [nn.Parameter(p / u) for p, u in zip(parameters(), units, strict=True)]
+    decays = [(together[0], weight_decay * units[0])]
+    optimizer = StackAdamW([{"params": together, "lr": 1.0}], decays)
+    found = move(optimizer, together, slice(None))
+    moved = [p * unit for p, unit in zip(found, units, strict=True)]
     for row, lr in enumerate(rates.tolist()):
         weight, bias = own = [nn.Parameter(p[row].detach().clone()) for p in parameters()]
         groups: Groups = [{"params": [weight], "weight_decay": weight_decay}, {"params": [bias]}]
