@@ -1,7 +1,7 @@
 """The gradient of the two-task loss by the outputs of stacked heads, in few calls.
 
-Axes: H heads, S seeds, B images, R outputs of a head: K class logits (1 for two classes), then
-those of the auxiliary task (1 for a number, 0 without a task).
+Axes: S seeds, W heads of each, H = S * W, B images, R outputs of a head: K class logits (1 for two
+classes), then those of the auxiliary task (1 for a number, 0 without a task).
 """
 
 from collections.abc import Iterator
@@ -25,8 +25,9 @@ class OutputTargets(NamedTuple):
 
     def split(self, sizes: list[int]) -> Iterator["OutputTargets"]:
         """Yield those of batches of these sizes."""
-        values, weights = (None if t is None else torch.split(t, sizes, 1) for t in self)
-        return map(OutputTargets, values or (), weights or [None] * len(sizes))
+        weights = self.image_weights
+        of_batches = [None] * len(sizes) if weights is None else torch.split(weights, sizes, 1)
+        return map(OutputTargets, torch.split(self.values, sizes, 1), of_batches)
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class OutputGradient:
         return torch.cat(parts, dim=-1)
 
     def __call__(self, outputs: Tensor, targets: OutputTargets, factors: Tensor) -> Tensor:
-        """[S, B, H / S, R] -> in the same shape; the factors broadcast against it."""
+        """[S, B, W, R] -> in the same shape; the factors broadcast against it."""
         sizes = [self.n_logits, self.n_auxiliary]
         logits, auxiliary = torch.split(outputs, sizes, dim=-1)
         means = _means(logits), auxiliary if self.is_number else _means(auxiliary)

@@ -1,6 +1,6 @@
 """How a trial weights its two tasks: by a fixed number, or by weights that it learns with the net.
 
-Axes: H heads (1 for a whole net), B images, K logits (1 for two classes).
+Axes: H heads (1 for a whole net).
 """
 
 from typing import Any
@@ -65,17 +65,22 @@ class HeldWeighting(Weighting):
     def __init__(self, device: torch.device) -> None:
         """Start at w = 0."""
         super().__init__(0.0)
-        self._coefficients = torch.tensor([1.0, 0.0], device=device)
+        self._held = torch.tensor([1.0, 0.0], device=device)
 
     def hold(self, aux_weight: float) -> None:
         """Change w."""
         self._w = aux_weight
         # Rounded as torch rounds a factor that is a number.
-        self._coefficients.copy_(torch.tensor([1 - aux_weight, aux_weight]))
+        self._held.copy_(torch.tensor([1 - aux_weight, aux_weight]))
+
+    @property
+    def coefficients(self) -> Tensor:
+        """As for a number, in the same tensor whatever w is."""
+        return self._held
 
     def loss(self, classification: Tensor, auxiliary: Tensor) -> Tensor:
         """As for a number, bit by bit."""
-        return self._coefficients[0] * classification + self._coefficients[1] * auxiliary
+        return self._held[0] * classification + self._held[1] * auxiliary
 
 
 class LearnedWeights(Weighting):

@@ -18,7 +18,7 @@ from tl_core.objectives.metrics import measure
 from tl_core.objectives.outputs import Outputs
 from tl_core.training.checkpoints import Checkpoint
 from tl_core.training.learners import Learner, NetLearner, Part
-from tl_core.training.optimizers import Groups, StackAdamW, make_optimizer
+from tl_core.training.optimizers import StackAdamW, make_optimizer
 from tl_core.training.stack_learner import StackLearner
 from tl_core.training.steps.graphs import StepGraphs
 
@@ -93,12 +93,7 @@ def fit_stack(
         config: of one of the trials; others differ in `lr`, `aux_weight` and seeds alone.
         rates: the learning rate of each head, [H].
     """
-    stack = learner.model
-    stack.in_units_of(torch.tensor(rates, device=learner.labels.device))
-    groups: Groups = [{"params": [stack.weight, stack.bias], "lr": 1.0}]
-    decay = config.weight_decay
-    decays = [(stack.weight, stack.unit * decay)] if decay else []
-    optimizer = StackAdamW([*groups, *learner.weighting.groups()], decays)
+    optimizer = stack_optimizer(learner, config, rates)
     reports = []
     for epoch in range(1, config.epochs + 1):
         train = partial(learner.train_part, epoch, optimizer)
@@ -106,6 +101,17 @@ def fit_stack(
         step = learner.budget.part(epoch).stop
         reports.append(StackReport(*as_table(scores), images_per_s, step))
     return reports
+
+
+def stack_optimizer(
+    learner: StackLearner, config: TrialConfig, rates: Sequence[float]
+) -> StackAdamW:
+    """AdamW of stacked heads, each at a learning rate of its own, [H]; changes their unit."""
+    stack, decay = learner.model, config.weight_decay
+    stack.in_units_of(torch.tensor(rates, device=learner.labels.device))
+    decays = [(stack.weight, stack.unit * decay)] if decay else []
+    own = [(group["lr"], group["params"]) for group in learner.weighting.groups()]
+    return StackAdamW([(1.0, [stack.weight, stack.bias]), *own], decays)
 
 
 def join_reports(stacks: Sequence[list[StackReport]]) -> list[StackReport]:

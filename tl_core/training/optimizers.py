@@ -39,7 +39,7 @@ def net_groups(net: TwoHeadedNet, config: TrialConfig) -> Groups:
     return groups
 
 
-def decayed(parameters: Iterable[nn.Parameter], lr: float | Tensor, weight_decay: float) -> Groups:
+def decayed(parameters: Iterable[nn.Parameter], lr: float, weight_decay: float) -> Groups:
     """Return two groups: only parameters with two axes and more decay, not biases and norms."""
     kept = [p for p in parameters if p.requires_grad]
     large, small = ([p for p in kept if (p.ndim > 1) == is_large] for is_large in (True, False))
@@ -72,6 +72,15 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = group["initial_lr"] * rate
 
 
+class _Group:
+    """Parameters of one learning rate, with what Adam knows of them."""
+
+    def __init__(self, lr: float, parameters: list[Tensor]) -> None:
+        self.lr, self.parameters = lr, parameters
+        self.means, self.squares = ([torch.zeros_like(p) for p in parameters] for _ in range(2))
+        self.steps = [torch.zeros((), device=p.device) for p in parameters]
+
+
 class StackAdamW:
     """AdamW of stacked heads, which are held in units of their learning rates.
 
@@ -79,21 +88,20 @@ class StackAdamW:
     long on a CPU.
     """
 
-    def __init__(self, groups: Groups, decays: Sequence[tuple[nn.Parameter, Tensor]] = ()) -> None:
+    def __init__(
+        self,
+        groups: Iterable[tuple[float, Sequence[Tensor]]],
+        decays: Sequence[tuple[nn.Parameter, Tensor]] = (),
+    ) -> None:
         """Make the state of what learns.
 
         Args:
-            groups: parameters by learning rate; without weight decay.
+            groups: learning rates, each with its parameters.
             decays: parameters that decay, with the share that a step takes away, which broadcasts
                 against them.
         """
         self._decays = decays
-        self._groups = []
-        for group in groups:
-            of = group["params"]
-            means, squares = ([torch.zeros_like(p) for p in of] for _ in range(2))
-            steps = [torch.zeros((), device=p.device) for p in of]
-            self._groups.append((group["lr"], of, means, squares, steps))
+        self._groups = [_Group(lr, [*parameters]) for lr, parameters in groups]
 
     @torch.no_grad()
     def step(self, rate: float) -> None:
@@ -103,9 +111,9 @@ class StackAdamW:
         """
         for p, share in self._decays:
             p.addcmul_(p, share, value=-rate)
-        for lr, parameters, means, squares, steps in self._groups:
-            torch._foreach_add_(steps, 1)
-            gradients, rate_now = [p.grad for p in parameters], lr * rate
-            torch._fused_adam_(
-                parameters, gradients, means, squares, [], steps, lr=rate_now, **_OPTIONS
-            )
+        for g in self._groups:
+            torch._foreach_add_(g.steps, 1)
+            gradients = [p.grad for p in g.parameters if p.grad is not None]
+            moments = g.means, g.squares, list[Tensor]()
+            lr = g.lr * rate
+            torch._fused_adam_(g.parameters, gradients, *moments, g.steps, lr=lr, **_OPTIONS)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import repeat
 
 import numpy as np
 import torch
@@ -62,7 +63,7 @@ class StackLearner(Learner):
         targets = self._standardized(self.training_targets(views, labelled))
         outputs = torch.cat([*self._steps(optimizer, at, targets, sizes, rates)], dim=1)
         logits, auxiliary = self.model.by_task(outputs)
-        targets = targets.for_heads(self._width)
+        targets = targets.for_heads(self.model.width)
         loss = two_task_loss((logits, auxiliary), targets, self.weighting.aux_weight)
         right = hits(logits, targets.labels).float()
         if extra and targets.image_weights is not None:
@@ -84,31 +85,26 @@ class StackLearner(Learner):
         """
         batches = [some.flatten() for some in torch.split(views, sizes, -1)]
         laid_out = self.gradient.lay_out(targets).split(sizes)
-        factors = {n: self._factors(n) for n in set(sizes)}
-        each = zip(sizes, rates, batches, targets.split(sizes), laid_out, strict=True)
-        for n, rate, batch, of_step, aims in each:
+        learned = self.weighting if isinstance(self.weighting, LearnedWeights) else None
+        fixed = {} if learned else {n: self._factors(n) for n in set(sizes)}
+        of_heads = targets.for_heads(self.model.width).split(sizes) if learned else repeat(None)
+        for n, rate, batch, aims, own in zip(sizes, rates, batches, laid_out, of_heads):  # noqa: B905
             # Four times as fast as rows[views] on a CPU.
             features = self.rows.index_select(0, batch).view(-1, n, self.rows.shape[1])
             yield (outputs := self.model.outputs(features))
-            if isinstance(self.weighting, LearnedWeights):
-                both = self.model.by_task(outputs)
-                self.weighting.set_gradient(task_losses(both, of_step.for_heads(self._width)))
-                factors[n] = self._factors(n)
-            self.model.backward(features, self.gradient(outputs, aims, factors[n]))
+            if learned and own:
+                learned.set_gradient(task_losses(self.model.by_task(outputs), own))
+            factors = self._factors(n) if learned else fixed[n]
+            self.model.backward(features, self.gradient(outputs, aims, factors))
             optimizer.step(rate)
 
     def _factors(self, n: int) -> Tensor:
-        """What errors of outputs are multiplied by in a batch of n, [S, 1, H / S, R]."""
-        coefficients = self.weighting.coefficients.to(self.rows.device) / n
-        coefficients = coefficients.expand(self.model.n_heads, 2)
-        return self.gradient.factors(coefficients).view(-1, 1, self._width, self.model.n_outputs)
-
-    @property
-    def _width(self) -> int:
-        """Heads of each seed."""
-        return self.model.n_heads // self.model.n_seeds
+        """What errors of outputs are multiplied by in a batch of n, [S, 1, W, R]."""
+        stack, of_losses = self.model, self.weighting.coefficients.to(self.rows.device) / n
+        factors = self.gradient.factors(of_losses.expand(stack.n_heads, 2))
+        return factors.view(-1, 1, stack.width, stack.n_outputs)
 
     def _standardized(self, targets: Targets) -> Targets:
         """Targets [S, n] on the scale of each seed, which its heads share."""
-        mean, spread = (t[:: self._width] for t in (self.scale.mean, self.scale.spread))
+        mean, spread = (t[:: self.model.width] for t in (self.scale.mean, self.scale.spread))
         return targets._replace(aux=TargetScale(mean, spread).standardize(targets.aux))

@@ -10,37 +10,40 @@ SEEDS, WIDTH, B = 2, 3, 4
 """Seeds, heads of each seed, images."""
 
 
-def n_auxiliary(kind: AuxKind) -> int:
-    return {"regression": 1, "classification": 3, "none": 0}[kind]
+Task = tuple[AuxKind, int]
+"""An auxiliary task, and how many outputs it has."""
 
 
-def drawn(n_classes: int, kind: AuxKind, weighted: bool) -> Targets:
+def drawn(n_classes: int, task: Task, weighted: str = "") -> Targets:
     shape = (SEEDS, B)
-    aux = torch.rand(shape) if kind == "regression" else torch.randint(3, shape)
-    weights = (torch.rand(shape), torch.rand(shape)) if weighted else (None, None)
+    number, n = task[0] == "regression", max(2, task[1])
+    aux = torch.rand(shape) if number else torch.randint(n, shape)
+    weights = [torch.rand(shape) if name in weighted else None for name in ("class", "aux")]
     return Targets(torch.randint(n_classes, shape), aux, *weights)
 
 
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("kind", ["regression", "classification", "none"])
+@pytest.mark.parametrize("weighted", ["", "class", "aux", "class and aux"])
+@pytest.mark.parametrize(
+    "task", [("regression", 1), ("classification", 1), ("classification", 3), ("none", 0)]
+)
 @pytest.mark.parametrize("n_classes", [2, 3])
-def test_it_is_autograds(n_classes: int, kind: AuxKind, weighted: bool) -> None:
+def test_it_is_autograds(n_classes: int, task: Task, weighted: str) -> None:
     torch.manual_seed(0)
-    k, a = 1 if n_classes == 2 else n_classes, n_auxiliary(kind)
-    outputs = torch.randn(SEEDS, B, WIDTH, k + a, requires_grad=True)
-    targets, coefficients = drawn(n_classes, kind, weighted), torch.rand(SEEDS * WIDTH, 2)
+    k, is_number = 1 if n_classes == 2 else n_classes, task[0] == "regression"
+    outputs = torch.randn(SEEDS, B, WIDTH, k + task[1], requires_grad=True)
+    targets, coefficients = drawn(n_classes, task, weighted), torch.rand(SEEDS * WIDTH, 2)
     flat = outputs.transpose(1, 2).flatten(0, 1)
-    rest = flat[..., k].clone() if kind == "regression" else flat[..., k:]
+    rest = flat[..., k] if is_number else flat[..., k:]
     tasks = torch.stack(task_losses((flat[..., :k], rest), targets.for_heads(WIDTH)), dim=-1)
     (expected,) = torch.autograd.grad((coefficients * tasks).sum(), outputs)
-    gradient = OutputGradient(k, a, kind == "regression")
-    factors = gradient.factors(coefficients / B).view(SEEDS, 1, WIDTH, k + a)
+    gradient = OutputGradient(k, task[1], is_number)
+    factors = gradient.factors(coefficients / B).view(SEEDS, 1, WIDTH, k + task[1])
     found = gradient(outputs.detach(), gradient.lay_out(targets), factors)
     torch.testing.assert_close(found, expected)
 
 
 def test_batches_are_parts_of_what_is_laid_out() -> None:
-    targets: Targets = drawn(3, "regression", weighted=True)
+    targets: Targets = drawn(3, ("regression", 1), "class and aux")
     gradient = OutputGradient(3, 1, is_number=True)
     parts = [*gradient.lay_out(targets).split([1, 3])]
     for part, of_batch in zip(parts, targets.split([1, 3]), strict=True):

@@ -18,7 +18,7 @@ from tl_core.models.heads import Heads, HeadStack, TwoHeadedNet
 from tl_core.objectives.losses import Targets, two_task_loss
 from tl_core.objectives.metrics import hits
 from tl_core.objectives.targets import TargetScale
-from tl_core.objectives.weighting import make_weighting
+from tl_core.objectives.weighting import LearnedWeights, Weighting, make_weighting
 from tl_core.training.fit import fit, fit_stack, history_of, score
 from tl_core.training.learners import NetLearner
 from tl_core.training.schedule import Budget
@@ -135,39 +135,52 @@ def test_predictions_keep_the_order_over_batches() -> None:
 
 
 @pytest.mark.parametrize("class_weights", [None, torch.tensor([[0.5, 3.0]])])
-@pytest.mark.parametrize("aux_weight", [0.3, "auto"])
+@pytest.mark.parametrize("auto", [False, True])
+@pytest.mark.parametrize("weight_decay", [0.0, 0.3])
 def test_stacked_heads_learn_what_each_would_alone(
-    aux_weight: AuxWeight, class_weights: Tensor | None
+    auto: bool, class_weights: Tensor | None, weight_decay: float
 ) -> None:
-    seeds = (4, 5, 6)
+    """Two trials of three seeds, which differ in rate and auxiliary weight."""
+    seeds, rates, weights = (4, 5, 6), (0.1, 0.02), (0.3, 0.7)
     splits = [make_split(LABELS.numpy(), 0.6, seed=seed) for seed in seeds]
+    trains = [split.train for split in splits]
     torch.manual_seed(0)
-    starts = [Heads(D, 2) for _ in seeds]
-    stack = HeadStack(starts, 3)
-    order = partial(stacked_order, [split.train for split in splits], seeds)
-    weighting, rows = make_weighting(aux_weight, 3, CPU), torch.from_numpy(ROWS)
-    budget = Budget.of(config(), len(splits[0].train))
-    scale = TargetScale.raw(3, CPU)
-    data = (LABELS, BRIGHTNESS, scale, weighting, order, budget, N, rows)
+    starts = [Heads(D, 2) for _ in seeds for _ in rates]
+    stack = HeadStack(starts, len(seeds))
+    weighting: Weighting = Weighting(torch.tensor(weights * 3))
+    if auto:
+        weighting = LearnedWeights(6)
+    order, rows = partial(stacked_order, trains, seeds), torch.from_numpy(ROWS)
+    c = config(weight_decay=weight_decay)
+    budget, scale = Budget.of(c, len(trains[0])), TargetScale.of(BRIGHTNESS, trains)
+    data = (LABELS, BRIGHTNESS, scale.each(2), weighting, order, budget, N, rows)
     each = None if class_weights is None else class_weights.expand(3, -1)
-    together = StackLearner(stack, *data, class_weights=each)
-    reports = fit_stack(together, splits[0], config(), [config().lr or 0] * 3)
-    stacked, error = history_of(reports, [0, 1, 2])
-    assert error is None
-    alone = []
-    for s, (seed, split, heads) in enumerate(zip(seeds, splits, starts, strict=True)):
-        order = partial(epoch_order, split.train, seed)
-        one = replace(learner(heads, aux_weight), order=order, class_weights=class_weights)
-        alone.append(train(one, split))
-        for name, value in one.weighting.metrics().items():
-            torch.testing.assert_close(weighting.metrics()[name][s], value[0], rtol=1e-4, atol=0)
-        stack.copy_to(learned := Heads(D, 2), s)
-        torch.testing.assert_close(
-            dict(learned.state_dict()), dict(heads.state_dict()), rtol=1e-3, atol=1e-5
-        )
-    for epoch, of_seeds in zip(stacked, zip(*alone, strict=True), strict=True):
-        for name in ("train_loss", "train_accuracy", "val_loss", "val_auroc", "val_brightness_r2"):
-            mean = np.mean([metrics.plain()[name] for metrics in of_seeds])
-            assert epoch.plain()[name] == pytest.approx(mean, rel=1e-4), name
-        losses = [metrics.val_log_loss for metrics in of_seeds]
-        assert epoch.val_log_loss_std == pytest.approx(np.std(losses, ddof=1), rel=1e-3)
+    reports = fit_stack(StackLearner(stack, *data, class_weights=each), splits[0], c, rates * 3)
+    for trial, (lr, w) in enumerate(zip(rates, weights, strict=True)):
+        own = [trial, trial + 2, trial + 4]
+        stacked, error = history_of(reports, own)
+        assert error is None
+        alone = []
+        for s, number in enumerate(own):
+            one = replace(
+                learner(starts[number], "auto" if auto else w),
+                order=partial(epoch_order, trains[s], seeds[s]),
+                scale=TargetScale(scale.mean[s], scale.spread[s]),
+                class_weights=class_weights,
+            )
+            alone.append(train(one, splits[s], lr=lr, weight_decay=weight_decay))
+            for name, value in one.weighting.metrics().items():
+                found = weighting.metrics()[name][number]
+                torch.testing.assert_close(found, value[0], rtol=1e-4, atol=0)
+            stack.copy_to(learned := Heads(D, 2), number)
+            torch.testing.assert_close(
+                dict(learned.state_dict()), dict(starts[number].state_dict()), rtol=1e-3, atol=1e-5
+            )
+        for epoch, of_seeds in zip(stacked, zip(*alone, strict=True), strict=True):
+            for name in ("train_loss", "train_accuracy", "val_loss", "val_auroc"):
+                mean = np.mean([metrics.plain()[name] for metrics in of_seeds])
+                assert epoch.plain()[name] == pytest.approx(mean, rel=1e-4), name
+            r2 = np.mean([metrics.plain()["val_brightness_r2"] for metrics in of_seeds])
+            assert epoch.plain()["val_brightness_r2"] == pytest.approx(r2, rel=1e-3)
+            losses = [metrics.val_log_loss for metrics in of_seeds]
+            assert epoch.val_log_loss_std == pytest.approx(np.std(losses, ddof=1), rel=1e-3)

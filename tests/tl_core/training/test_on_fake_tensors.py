@@ -22,8 +22,9 @@ from tl_core.inputs.resident import ResidentTables
 from tl_core.models.heads import HeadStack, TwoHeadedNet
 from tl_core.objectives.targets import TargetScale
 from tl_core.objectives.weighting import LearnedWeights, Weighting
+from tl_core.training.fit import stack_optimizer
 from tl_core.training.learners import Learner
-from tl_core.training.optimizers import StackAdamW, make_optimizer
+from tl_core.training.optimizers import make_optimizer
 from tl_core.training.setup import Inputs, Setup
 from tl_core.training.steps import captured
 from tl_core.training.steps.captured import CapturedSteps
@@ -175,6 +176,6 @@ def test_a_sweep_learns_and_scores(
         weighting = LearnedWeights(4, GPU) if learned else Weighting(0.5)
         scale = TargetScale.raw(4, GPU)
         learner = _learner(setup, seeds, stack, weighting, scale)
-        groups = [{"params": [p], "lr": 0.1} for p in learner.model.parameters()]
-        optimizer = StackAdamW([*groups, *weighting.groups()])
+        decaying = config.model_copy(update={"weight_decay": 0.1})
+        optimizer = stack_optimizer(learner, decaying, [0.1, 0.2, 0.1, 0.2])
         assert_runs(learner, partial(learner.train_part, 1, optimizer), split.val, downloads)

@@ -47,7 +47,7 @@ def test_each_row_of_a_stack_moves_as_alone_by_torch(weight_decay: float) -> Non
     units = [rates.view(3, 1, 1), rates.view(3, 1)]
     together = [nn.Parameter(p / u) for p, u in zip(parameters(), units, strict=True)]
     decays = [(together[0], weight_decay * units[0])]
-    optimizer = StackAdamW([{"params": together, "lr": 1.0}], decays)
+    optimizer = StackAdamW([(1.0, together)], decays)
     found = move(optimizer, together, slice(None))
     moved = [p * unit for p, unit in zip(found, units, strict=True)]
     for row, lr in enumerate(rates.tolist()):
