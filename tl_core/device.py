@@ -1,5 +1,7 @@
 """The device that networks run on: everything that depends on its kind goes through this module.
 
+The memory of GPUs is in `tl_core/gpu_memory.py`.
+
 `cuda` is a GPU of NVIDIA or, in torch's builds for ROCm, of AMD. Other kinds are not used: training
 and the linear probe compute parts in float64, which Apple's GPUs and many of Intel's do not have.
 """
@@ -17,15 +19,6 @@ from tl_core.config import Precision
 CPU = torch.device("cpu")
 _GPUS = ("cuda",)
 """Kinds that networks run on. They copy to and from locked memory while both sides go on."""
-_TOO_SMALL = (
-    "CUDA error: out of memory",  # Of `torch.AcceleratorError`: memory that torch does not manage.
-    "HIP error: out of memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "HIPBLAS_STATUS_ALLOC_FAILED",
-    "CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate",
-    "CUDNN_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
-)
 _TENSOR_CORES = (7, 0)
 """Compute capability (major, minor) of NVIDIA's first GPU whose float16 products are fast: V100."""
 
@@ -73,12 +66,20 @@ class Accelerator(Protocol):
 def accelerator_of(device: torch.device) -> Accelerator | None:
     """Return what torch offers for the kind of a device; None if it is no GPU.
 
-    Every function below asks it, so that a test can put a GPU of its own in its place.
+    All functions ask it, so that a test can put a GPU of its own in its place.
     """
     if device.type not in _GPUS:
         return None
     module: Accelerator = torch.get_device_module(device)
     return module
+
+
+def require_gpu(device: torch.device) -> Accelerator:
+    """As `accelerator_of`, but raises `ValueError` for a CPU."""
+    here = accelerator_of(device)
+    if here is None:
+        raise ValueError(f"device {device} has no memory of its own; a GPU is expected")
+    return here
 
 
 def is_gpu(device: torch.device) -> bool:
@@ -110,74 +111,12 @@ def gpu_names() -> list[str]:
     return [here.get_device_name(gpu) for here, gpu in names if here]
 
 
-def memory(device: torch.device) -> tuple[int, int]:
-    """Return the free and the total bytes of a GPU.
-
-    Free is also what this process holds and does not use. Raises `ValueError` for a CPU.
-    """
-    here = _gpu(device)
-    free, total = here.mem_get_info(device)
-    return free + here.memory_reserved(device) - here.memory_allocated(device), total
-
-
-def _gpu(device: torch.device) -> Accelerator:
-    here = accelerator_of(device)
-    if here is None:
-        raise ValueError(f"device {device} has no memory of its own; a GPU is expected")
-    return here
-
-
-def peak_memory(device: torch.device) -> int:
-    """Return the most bytes of a GPU that torch has held at once in this process.
-
-    Raises `ValueError` for a CPU.
-    """
-    return _gpu(device).max_memory_reserved(device)
-
-
-def limit_memory(device: torch.device, share: float) -> None:
-    """Let this process take a share of a GPU's memory from now on.
-
-    Raises `ValueError` for a CPU.
-    """
-    # It takes no device without a number.
-    _gpu(device).set_per_process_memory_fraction(share, device.index or 0)
-
-
 def forbid_waits(device: torch.device, on: bool) -> None:
     """Have everything for which the host waits for a GPU raise `RuntimeError`, or no longer.
 
     It is for tests and benchmarks, and holds for the whole process. Raises `ValueError` for a CPU.
     """
-    _gpu(device).set_sync_debug_mode("error" if on else "default")
-
-
-def check_product(device: torch.device) -> None:
-    """Multiply two small matrices on a device, as one that is faulty fails or is wrong.
-
-    Their numbers are integers below 2^11, so that the product is exact in every format and order.
-    Raises `RuntimeError` if it is wrong, and what torch raises if it fails.
-    """
-    rows = torch.arange(256, device=CPU).view(-1, 1)
-    left, right = (rows * rows.T) % 5, (rows + 2 * rows.T) % 7
-    expected = (left @ right).float()
-    found = (left.float().to(device) @ right.float().to(device)).to(CPU)
-    if wrong := int((found != expected).sum()):
-        raise RuntimeError(f"{wrong} of {found.numel()} numbers of a product of matrices are wrong")
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that a GPU's memory is too small, in torch's words or a library's."""
-    if isinstance(error, torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in _TOO_SMALL)
-
-
-def release_memory(device: torch.device) -> None:
-    """Give a GPU's unused memory back; do nothing in a process that has not used the GPU."""
-    here = accelerator_of(device)
-    if here and here.is_initialized():
-        here.empty_cache()
+    require_gpu(device).set_sync_debug_mode("error" if on else "default")
 
 
 def is_in_use(device: torch.device) -> bool:
@@ -282,12 +221,6 @@ def best_precision(device: torch.device) -> Precision:
     if torch.version.hip or capability >= (8, 0):
         return "bf16"
     return "fp16" if capability >= _TENSOR_CORES else "fp32"
-
-
-def emulates(asked: Precision, best: Precision, on_gpu: bool) -> bool:
-    """Whether hardware whose best number format is `best` computes in another one slowly."""
-    # A GPU with bfloat16 has float16; a CPU's kernels are for bfloat16 alone.
-    return asked not in ("fp32", best) and not (asked == "fp16" and best == "bf16" and on_gpu)
 
 
 def set_deterministic(on: bool) -> None:

@@ -12,8 +12,8 @@ from itertools import groupby, product
 
 from benchmarks.findings.measure import exit_code, make_parser, measure
 from benchmarks.findings.runs import Finished, Group, Planned, read
-from tl_core.article import earlier_recipe
 from tl_core.config import MODES, Mode, TrialConfig
+from tl_core.models.article import earlier_recipe
 
 LADDER = (3e-7, 1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3)
 """Learning rates, half a decade apart."""

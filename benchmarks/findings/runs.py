@@ -19,10 +19,10 @@ from rich.console import Console
 
 from benchmarks.common import environment
 from study.records.trial_record import read_config
-from tl_core.article import ARTICLE_SIZE, earlier_recipe
 from tl_core.config import TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.device import find_device
+from tl_core.models.article import ARTICLE_SIZE, earlier_recipe
 from tl_core.objectives.losses import log_losses
 from tl_core.objectives.metrics import hits
 from tl_core.progress import track

@@ -16,8 +16,8 @@ from benchmarks.findings.runs import LARGE, SMALL, Finished, Group
 from study.analysis.comparisons import Difference, difference, mode_differences, multi_tasks
 from study.analysis.estimates import Arm, Cell, Confirmed, Estimate, by_cell, estimate_score
 from study.analysis.images.image_scores import ImageScores
-from tl_core.article import ARTICLE_WIDTHS
 from tl_core.config import MODES, Mode, TrialConfig
+from tl_core.models.article import ARTICLE_WIDTHS
 
 Run = Sequence[Finished]
 """All seeds of one configuration."""

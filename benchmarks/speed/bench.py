@@ -13,13 +13,13 @@ import torch
 
 from benchmarks.common import write_entry
 from benchmarks.speed.harness import Log
-from tl_core.article import earlier_recipe
 from tl_core.config import Mode, Precision, TrialConfig
 from tl_core.data import demo
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.sources import folder_source
 from tl_core.device import best_precision, find_device, is_gpu, synchronize
 from tl_core.files import user_path
+from tl_core.models.article import earlier_recipe
 from tl_core.models.backbones import Backbone
 from tl_core.progress import track
 from tl_core.runtime import one_thread

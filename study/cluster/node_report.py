@@ -27,8 +27,9 @@ from study.cluster.resources import (
 )
 from study.config.settings import Settings
 from tl_core.config import Precision
-from tl_core.device import find_device, gpus_here, memory
+from tl_core.device import find_device, gpus_here
 from tl_core.errors import Fault, InputError
+from tl_core.gpu_memory import memory
 from tl_core.runtime import usable_cpus
 from tl_core.training.setup import needs_pretrained, pretrained
 

@@ -11,8 +11,9 @@ import torch
 from study.cluster.ray_environment import LOGICAL
 from study.config.settings import Settings
 from tl_core.config import Precision
-from tl_core.device import CPU, best_precision, emulates, gpu_names, gpus_here
+from tl_core.device import CPU, best_precision, gpu_names, gpus_here
 from tl_core.errors import Fault, InputError
+from tl_core.models.precision import emulates
 from tl_core.runtime import usable_cpus, use_private_cache
 from tl_core.text import pluralize
 

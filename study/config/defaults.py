@@ -11,10 +11,10 @@ from typing import Any
 
 from platformdirs import user_cache_path
 
-from tl_core.article import ARTICLE_RECIPE, default_image_size
 from tl_core.aux_task import NAME, NO_NAME
 from tl_core.config import BUILT_IN
 from tl_core.errors import InputError
+from tl_core.models.article import ARTICLE_RECIPE, default_image_size
 
 DEFAULTS: dict[str, Any] = {
     "data": "demo",

@@ -10,10 +10,10 @@ from pydantic_core import ErrorDetails
 from study.config.defaults import DEFAULTS, from_environment, layers_of
 from study.config.settings import FACTORS, Settings, flag, spelled
 from study.config.uris import without_credentials
-from tl_core.article import earlier_recipe
 from tl_core.aux_task import NAME, NO_NAME
 from tl_core.config import BUILT_IN, FROZEN, MODES, VIEWS_NOT_CACHED, Mode
 from tl_core.errors import Fault, InputError
+from tl_core.models.article import earlier_recipe
 from tl_core.text import pluralize
 
 _STUDY_ONLY = (

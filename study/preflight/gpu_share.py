@@ -22,8 +22,9 @@ from study.preflight.setup import Setup
 from study.search.space import LR_RANGES, Space
 from tl_core.config import FROZEN, TrialConfig
 from tl_core.data.datasets import ImageSet
-from tl_core.device import gpus_here, memory, peak_memory, set_deterministic
+from tl_core.device import gpus_here, set_deterministic
 from tl_core.errors import Fault, GpuMemoryError
+from tl_core.gpu_memory import memory, peak_memory
 from tl_core.inputs.batches import eval_batch
 from tl_core.inputs.resident import FRACTION, RESIDENT
 from tl_core.text import pluralize

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from study.config.settings import FACTORS
-from tl_core.article import earlier_recipe
 from tl_core.config import DIRECTIONS, EpochMetrics, Metric, TrialConfig
+from tl_core.models.article import earlier_recipe
 
 Status = Literal["running", "done", "pruned", "failed", "interrupted"]
 Kind = Literal["search", "repeat", "confirm", "control", "winner"]

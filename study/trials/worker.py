@@ -25,18 +25,12 @@ from study.trials.features import on_node
 from study.trials.sweep import CPU, FinalScores, Swept, number_of, run_planned, sweep
 from study.trials.trial_context import TrialContext, shape_of
 from tl_core.config import EpochMetrics, Metric, Precision
-from tl_core.device import (
-    best_precision,
-    emulates,
-    find_device,
-    is_gpu,
-    is_in_use,
-    release_memory,
-    set_deterministic,
-)
+from tl_core.device import best_precision, find_device, is_gpu, is_in_use, set_deterministic
 from tl_core.errors import DivergedError
 from tl_core.files import is_disk_full
+from tl_core.gpu_memory import release_memory
 from tl_core.inputs.resident import RESIDENT
+from tl_core.models.precision import emulates
 from tl_core.training.checkpoints import CheckpointWarning
 from tl_core.training.setup import Inputs, needs_pretrained, pretrained
 from tl_core.training.steps.graphs import CaptureWarning

@@ -3,8 +3,8 @@ from typing import Any, get_args
 import pytest
 from pydantic import ValidationError
 
-from tl_core.article import default_image_size, earlier_recipe
 from tl_core.config import DIRECTIONS, MODES, AuxWeight, Metric, Mode, TrialConfig
+from tl_core.models.article import default_image_size, earlier_recipe
 
 PLAIN: dict[str, Any] = {"mode": "freeze", "train_ratio": 0.1, "lr": 1e-3}
 

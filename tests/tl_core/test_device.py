@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from study.preflight.gpu_check import check_product
 from tests.support.core.fake_gpu import fake_gpu
 from tests.support.sources import ROOT, files_of, nodes_of
 from tl_core.device import (
     CPU,
     CopyEvent,
     best_precision,
-    check_product,
     choose_algorithms,
     find_device,
     gpu_names,
@@ -22,14 +22,12 @@ from tl_core.device import (
     host_like,
     is_gpu,
     is_in_use,
-    is_out_of_memory,
-    memory,
     random_states,
-    release_memory,
     restore_random_states,
     set_deterministic,
     upload,
 )
+from tl_core.gpu_memory import is_out_of_memory, memory, release_memory
 
 KINDS = {"cuda", "xpu", "mps", "accelerator"}
 

@@ -10,7 +10,7 @@ import torch
 
 from tl_core.aux_task import BRIGHTNESS
 from tl_core.config import Precision
-from tl_core.device import CPU, best_precision, emulates, is_gpu
+from tl_core.device import CPU, best_precision, is_gpu
 from tl_core.errors import InputError
 from tl_core.files import replace_file, user_path
 from tl_core.inference.model import Model
@@ -25,6 +25,7 @@ from tl_core.inference.model_card import (
 )
 from tl_core.models.backbones import empty_network, library_versions
 from tl_core.models.heads import Heads, TwoHeadedNet
+from tl_core.models.precision import emulates
 from tl_core.models.weights import BackboneError, read_entries, verify_file
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tl_core.device import is_gpu, is_out_of_memory, release_memory
+from tl_core.device import is_gpu
+from tl_core.gpu_memory import is_out_of_memory, release_memory
 
 Array = TypeVar("Array", np.ndarray, Tensor)
 Result = TypeVar("Result")

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from tl_core.data.cache import damage, new_array, publish, unverified
 from tl_core.data.datasets import ImageSet
-from tl_core.device import is_out_of_memory
 from tl_core.errors import WAYS_OUT, GpuMemoryError, InputError
+from tl_core.gpu_memory import is_out_of_memory
 from tl_core.inputs.batches import ShrinkingBatches, eval_batch, eval_batches
 from tl_core.inputs.readers import stream_reader
 from tl_core.inputs.resident import RESIDENT

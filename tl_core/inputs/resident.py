@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tl_core.device import is_gpu, is_out_of_memory, memory, release_memory
+from tl_core.device import is_gpu
+from tl_core.gpu_memory import is_out_of_memory, memory, release_memory
 
 FRACTION = 3
 """All tables together take at most 1 / 3 of the memory that is free without them."""

@@ -11,9 +11,9 @@ import torchvision
 from torch import Tensor, nn
 from torchvision import models
 
-from tl_core.article import ARTICLE_WIDTHS
 from tl_core.config import Precision
 from tl_core.errors import Fault
+from tl_core.models.article import ARTICLE_WIDTHS
 from tl_core.models.nets import (
     Headless,
     article_net,

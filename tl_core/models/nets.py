@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 from torchvision import models
 
-from tl_core.article import ARTICLE_WIDTHS
+from tl_core.models.article import ARTICLE_WIDTHS
 from tl_core.models.weights import BackboneError, Entries, WeightsFile
 
 Triple = tuple[float, float, float]

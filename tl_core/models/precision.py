@@ -15,6 +15,12 @@ from tl_core.device import choose_algorithms, is_gpu
 NARROW: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
+def emulates(asked: Precision, best: Precision, on_gpu: bool) -> bool:
+    """Whether hardware whose best number format is `best` computes in another one slowly."""
+    # A GPU with bfloat16 has float16; a CPU's kernels are for bfloat16 alone.
+    return asked not in ("fp32", best) and not (asked == "fp16" and best == "bf16" and on_gpu)
+
+
 def run_network(network: nn.Module, images: Tensor, precision: Precision) -> Tensor:
     """Normalised images [B, 3, S, S] -> float32 features [B, D].
 

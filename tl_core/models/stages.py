@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 
 from torch import nn
 
-from tl_core.article import ARTICLE_WIDTHS
 from tl_core.errors import Fault, InputError
+from tl_core.models.article import ARTICLE_WIDTHS
 from tl_core.models.backbones import network_class
 from tl_core.models.cuts import ARTICLE, CUTS
 from tl_core.models.weights import BackboneError

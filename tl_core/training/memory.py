@@ -4,8 +4,8 @@ import gc
 from collections.abc import Callable
 from typing import TypeVar
 
-from tl_core.device import is_out_of_memory, release_memory
 from tl_core.errors import WAYS_OUT, GpuMemoryError
+from tl_core.gpu_memory import is_out_of_memory, release_memory
 from tl_core.inputs.batches import split_batches
 from tl_core.inputs.resident import RESIDENT
 from tl_core.training.learners import NetLearner

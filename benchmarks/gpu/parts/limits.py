@@ -12,8 +12,9 @@ from benchmarks.gpu.check import Check, GpuBench
 from benchmarks.gpu.parts.training import train, trial_of
 from study.preflight.gpu_check import LEAST_FREE, ask_gpus, visible_gpus
 from study.preflight.gpu_share import fitting
-from tl_core.device import gpus_here, limit_memory, memory
+from tl_core.device import gpus_here
 from tl_core.errors import GpuMemoryError
+from tl_core.gpu_memory import limit_memory, memory
 
 SHARE = 0.05
 """Of a GPU's memory, for a network that is too large for it."""

@@ -16,13 +16,13 @@ from benchmarks.speed.harness import Gate, Row, agree, all_of, interleaved, meas
 from benchmarks.speed.naive import Photos, train_naively
 from benchmarks.speed.studies import NaiveStudy, OurStudy, run_naive_study, run_ours, settings_of
 from study.records.trial_record import TrialRecord
-from tl_core.article import ARTICLE_RECIPE
 from tl_core.config import EpochMetrics, Mode, TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.data.splits import make_split
 from tl_core.device import best_precision
 from tl_core.inputs.batches import epoch_order, split_batches
 from tl_core.inputs.readers import pixel_reader
+from tl_core.models.article import ARTICLE_RECIPE
 from tl_core.runtime import keep_freed_memory, one_thread, usable_cpus
 from tl_core.training.train import run_trial
 

@@ -13,12 +13,12 @@ from benchmarks.speed.harness import Row, agree, interleaved, measured, rounds
 from benchmarks.speed.rows.study import Pair
 from benchmarks.speed.studies import OurStudy, all_done, run_ours, settings_of
 from study.records.ledger import read_records
-from tl_core.article import ARTICLE_RECIPE
 from tl_core.config import EpochMetrics, Mode, TrialConfig
 from tl_core.data.datasets import load_images
 from tl_core.data.sources import folder_source
 from tl_core.inputs.features import load_features
 from tl_core.inputs.prefix import cut_backbone, load_activations
+from tl_core.models.article import ARTICLE_RECIPE
 from tl_core.runtime import keep_freed_memory, one_thread, usable_cpus
 from tl_core.training.setup import pretrained
 from tl_core.training.train import run_trial

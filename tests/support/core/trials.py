@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from tests.conftest import SIDE, TINY
-from tl_core.article import ARTICLE_RECIPE
 from tl_core.config import EpochMetrics, TrialConfig
 from tl_core.data.datasets import ImageSet
+from tl_core.models.article import ARTICLE_RECIPE
 from tl_core.training.train import TrialResult, run_trial
 
 CPU = torch.device("cpu")

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from tests.support.core.trials import CPU, STILL
-from tl_core.article import ARTICLE_RECIPE
 from tl_core.config import AuxWeight, EpochMetrics, TrialConfig
 from tl_core.data.splits import Split, make_split
 from tl_core.errors import DivergedError
 from tl_core.inputs.batches import epoch_order, stacked_order
+from tl_core.models.article import ARTICLE_RECIPE
 from tl_core.models.heads import Heads, HeadStack, TwoHeadedNet
 from tl_core.objectives.losses import Targets, two_task_loss
 from tl_core.objectives.metrics import hits

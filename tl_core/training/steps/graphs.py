@@ -7,12 +7,8 @@ from collections.abc import Callable
 import torch
 
 from tl_core.config import TrialConfig
-from tl_core.device import (
-    is_out_of_memory,
-    random_states,
-    release_memory,
-    restore_random_states,
-)
+from tl_core.device import random_states, restore_random_states
+from tl_core.gpu_memory import is_out_of_memory, release_memory
 from tl_core.inputs.resident import RESIDENT
 from tl_core.training.learners import NetLearner
 from tl_core.training.steps.captured import CapturedSteps, NotFiniteError
