@@ -4,7 +4,6 @@ import pytest
 from pydantic import ValidationError
 
 from tl_core.config import DIRECTIONS, MODES, AuxWeight, Metric, Mode, TrialConfig
-from tl_core.models.article import default_image_size, earlier_recipe
 
 PLAIN: dict[str, Any] = {"mode": "freeze", "train_ratio": 0.1, "lr": 1e-3}
 
@@ -21,8 +20,6 @@ def test_defaults_are_the_articles_but_for_the_recipe() -> None:
     assert (config.epochs, config.batch_size, config.image_size) == (10, 32, 224)
     assert (config.backbone, config.weights, config.aux_weight) == ("resnet18", "default", 0.0)
     assert (config.seed, config.split_seed) == (0, 0)
-    names = ("mlp", "shared_mlp", "resnet18", "timm:dla34")
-    assert [default_image_size(name) for name in names] == [128, 128, 224, 224]
     with pytest.raises(ValidationError, match="Instance is frozen"):
         config.lr = 0.1  # type: ignore[misc]
 
@@ -102,8 +99,3 @@ def test_some_defaults_depend_on_the_mode(
     found = (c.batchnorm, c.head_lr_ratio, c.unfreeze, c.epochs)
     assert found == (batchnorm, head_lr_ratio, unfreeze, epochs)
     assert (c.min_steps, c.schedule, c.weight_decay, c.layer_decay) == (200, "cosine", 0.01, 1)
-    assert earlier_recipe("freeze")["batchnorm"] == "frozen"
-    assert earlier_recipe("finetune") == {
-        "batchnorm": "train", "head_lr_ratio": 1, "min_steps": 0, "schedule": "constant",
-        "weight_decay": 0, "aux_target": "raw",
-    }  # fmt: skip

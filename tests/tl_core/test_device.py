@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from study.preflight.gpu_check import check_product
-from tests.support.core.fake_gpu import fake_gpu
 from tests.support.sources import ROOT, files_of, nodes_of
 from tl_core.device import (
     CPU,
@@ -27,7 +25,7 @@ from tl_core.device import (
     set_deterministic,
     upload,
 )
-from tl_core.gpu_memory import is_out_of_memory, memory, release_memory
+from tl_core.gpu_memory import memory, release_memory
 
 KINDS = {"cuda", "xpu", "mps", "accelerator"}
 
@@ -91,25 +89,6 @@ def test_a_copy_on_the_host_has_the_layout_of_what_it_is_for() -> None:
     assert host_like(like).stride() == like.stride()
 
 
-def test_a_gpu_of_limited_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
-    with fake_gpu(monkeypatch, 1000) as gpu:
-        assert is_gpu(CPU)
-        assert gpus_here() == [torch.device("cpu", 0)]
-        assert gpu_names() == ["fake GPU"]
-        kept = torch.zeros(100)
-        assert memory(CPU) == (600, 1000)
-        with pytest.raises(torch.OutOfMemoryError, match="1004 of 1000 bytes"):
-            torch.zeros(151)
-        assert memory(CPU) == (600, 1000)
-        kept += 1  # In place: no byte more.
-        assert kept.view(10, 10).sum().item() == 100
-        del kept
-        assert memory(CPU) == (1000, 1000)
-        release_memory(CPU)
-        assert (gpu.emptied, gpu.most) == (1, 400 + 4)
-    assert not is_gpu(CPU)
-
-
 @pytest.mark.parametrize(
     ("capability", "precision"),
     [((6, 1), "fp32"), ((7, 0), "fp16"), ((7, 5), "fp16"), ((8, 0), "bf16"), ((12, 0), "bf16")],
@@ -151,28 +130,8 @@ def test_deterministic_algorithms_are_for_the_whole_process(
     assert (flags.benchmark, flags.allow_tf32) == (True, True)
 
 
-@pytest.mark.parametrize(("error", "is_one"), [
-    (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), True),
-    (torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be late"), True),
-    (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(h)`"), True),
-    (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"), True),
-    (torch.AcceleratorError("CUDA error: an illegal memory access was encountered"), False),
-    (RuntimeError("[enforce fail at alloc_cpu.cpp:119] DefaultCPUAllocator: not enough"), False),
-    (MemoryError(), False),
-])  # fmt: skip
-def test_errors_of_a_gpu_that_is_too_small(error: Exception, is_one: bool) -> None:
-    assert is_out_of_memory(error) == is_one
-
-
-def test_a_wrong_product_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    check_product(CPU)
-    right = torch.Tensor.__matmul__
-
-    def flip(left: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-        product = right(left, other)
-        product[3, :2] += 1 if product.is_floating_point() else 0
-        return product
-
-    monkeypatch.setattr(torch.Tensor, "__matmul__", flip)
-    with pytest.raises(RuntimeError, match="2 of 65536 numbers of a product of matrices are wrong"):
-        check_product(CPU)
+def test_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    for avx, amx in ((False, False), (True, False), (False, True)):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda avx=avx: avx)
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx)
+        assert best_precision(CPU) == ("bf16" if avx or amx else "fp32")

@@ -5,14 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from sklearn.metrics import f1_score
+from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from study.intervals.by_class import (
     Interval,
     balanced_accuracy_interval,
+    balanced_accuracy_table,
     macro_f1_interval,
     macro_f1_parts,
+    macro_f1_table,
 )
+from study.intervals.grouped import grouped_with_pseudo
 from study.intervals.two_way import DIFFERENCE_PSEUDO, SHARE_PSEUDO, Floats, two_way
 from tests.support.studies.simulated_hits import half_of_seeds
 
@@ -168,3 +171,33 @@ def test_many_studies_at_once(interval: Interval) -> None:
     assert (t.center[3, 1], t.error[3, 1], t.df[3, 1]) == pytest.approx(
         (alone.center, alone.error, alone.df)
     )
+
+
+def drawn(seeds: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+    chance = np.random.default_rng(0)
+    labels = np.arange(n) % 7 % 3
+    chosen = np.where(chance.random((seeds, n)) < 0.7, labels, chance.integers(3, size=(seeds, n)))
+    return chosen, labels
+
+
+def test_means_are_the_scores_of_each_seed() -> None:
+    chosen, labels = drawn(4, 100)
+    for table, score in (
+        (balanced_accuracy_table, balanced_accuracy_score),
+        (macro_f1_table, lambda y, p: f1_score(y, p, average="macro")),
+    ):
+        found = table(chosen, labels)
+        assert found.shape == (4, 100)
+        assert found.mean(axis=1) == pytest.approx([score(labels, one) for one in chosen])
+
+
+def test_groups_of_one_image_have_about_the_interval_of_images() -> None:
+    chosen, labels = drawn(4, 210)
+    for table, interval in (
+        (balanced_accuracy_table, balanced_accuracy_interval),
+        (macro_f1_table, macro_f1_interval),
+    ):
+        alone = interval(chosen, labels)
+        grouped = two_way(grouped_with_pseudo(table(chosen, labels), np.arange(210), SHARE_PSEUDO))
+        assert grouped.center == pytest.approx(alone.center, abs=0.01)
+        assert grouped.error == pytest.approx(alone.error, rel=0.1)

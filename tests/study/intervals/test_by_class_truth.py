@@ -9,8 +9,14 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from study.intervals.by_class import Interval, balanced_accuracy_interval, macro_f1_interval
-from study.intervals.two_way import Floats
+from study.intervals.by_class import (
+    Interval,
+    balanced_accuracy_interval,
+    balanced_accuracy_table,
+    macro_f1_interval,
+)
+from study.intervals.grouped import grouped_with_pseudo
+from study.intervals.two_way import SHARE_PSEUDO, Floats, two_way
 from tests.support.studies.simulated_hits import Photos, half_of_seeds, share_covered
 
 pytestmark = pytest.mark.integration
@@ -85,3 +91,23 @@ def test_intervals_cover_a_true_difference(interval: Interval) -> None:
         truth = truth_of(interval, photos, ACCURACY) - truth_of(interval, photos, ACCURACY - 0.05)
         covered.append(share_covered(found, truth))
     assert min(covered) >= 0.92
+
+
+def test_intervals_over_groups_cover_balanced_accuracy_where_those_over_images_fail() -> None:
+    """Groups of five images of one class; the rare one has a fifth of them."""
+    labels = np.repeat(np.arange(60) % 5 == 0, 5).astype(np.int64)
+    groups, chance, truth = np.arange(300) // 5, np.random.default_rng(0), 0.85
+    covered = []
+    for _ in range(150):
+        hard = np.sqrt(0.6) * np.repeat(chance.standard_normal(60), 5)
+        hard = hard + np.sqrt(0.4) * chance.standard_normal((3, 300))
+        chosen = np.where(hard < stats.norm.ppf(truth), labels, 1 - labels)
+        table = balanced_accuracy_table(chosen, labels)
+        both = (
+            balanced_accuracy_interval(chosen, labels),
+            two_way(grouped_with_pseudo(table, groups, SHARE_PSEUDO)),
+        )
+        covered.append([low <= truth <= high for low, high in (t.ends() for t in both)])
+    images, of_groups = np.mean(covered, axis=0)
+    assert images < 0.88
+    assert of_groups >= 0.9

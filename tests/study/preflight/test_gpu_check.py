@@ -7,12 +7,23 @@ import sys
 import time
 
 import pytest
+import torch
 
 from study.preflight import gpu_check
-from study.preflight.gpu_check import VISIBLE, GpuReport, choose, leave_out_sick_gpus, main, wait
+from study.preflight.gpu_check import (
+    VISIBLE,
+    GpuReport,
+    check_product,
+    choose,
+    leave_out_sick_gpus,
+    main,
+    wait,
+)
 from tests.support.core.fake_gpu import fake_gpu
 from tests.support.study_fixtures import Patch
-from tl_core.device import CPU
+from tl_core.device import (
+    CPU,
+)
 from tl_core.errors import InputError
 
 GIB = 2**30
@@ -126,3 +137,17 @@ def test_a_full_gpu_fails_its_check(monkeypatch: Patch) -> None:
         pytest.raises(RuntimeError, match="out of memory"),
     ):
         main()
+
+
+def test_a_wrong_product_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    check_product(CPU)
+    right = torch.Tensor.__matmul__
+
+    def flip(left: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        product = right(left, other)
+        product[3, :2] += 1 if product.is_floating_point() else 0
+        return product
+
+    monkeypatch.setattr(torch.Tensor, "__matmul__", flip)
+    with pytest.raises(RuntimeError, match="2 of 65536 numbers of a product of matrices are wrong"):
+        check_product(CPU)

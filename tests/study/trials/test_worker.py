@@ -1,6 +1,10 @@
 """What Ray's workers give is what the same trials give alone, and no network waits."""
 
+import gc
 import json
+import sys
+import threading
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +20,7 @@ from study.search.confirmation import Planned
 from study.search.searcher import as_job
 from study.trials.sweep import Swept
 from study.trials.trial_context import TrialContext
-from study.trials.worker import Reporter, _slow_format, run_in_worker
+from study.trials.worker import JobThread, Reporter, _slow_format, run_in_worker
 from tests.conftest import SIDE, TINY
 from tests.soak.memory import Watch
 from tests.soak.study import Follower
@@ -194,3 +198,37 @@ def test_workers_keep_no_memory_of_trials_that_have_ended(
     assert any(s.trials >= 12 for s in watch.samples)
     # With torch and Ray 660; what trials leave in a heap for each thread makes 1,750 of it.
     assert max(s.anon_mb for s in watch.samples) < 1200
+
+
+class Big:
+    """Something that a job holds."""
+
+
+def test_all_jobs_have_one_thread_and_one_that_fails_ends_none_of_the_others() -> None:
+    jobs, seen = JobThread(), list[int]()
+
+    def fail() -> None:
+        raise ValueError("no image")
+
+    jobs.run(lambda: seen.append(threading.get_ident()))
+    with pytest.raises(ValueError, match="no image"):
+        jobs.run(fail)
+    with pytest.raises(SystemExit):
+        jobs.run(lambda: sys.exit(0))
+    jobs.run(lambda: seen.append(threading.get_ident()))
+    assert seen[0] == seen[1] != threading.get_ident()
+
+
+def test_what_a_job_held_is_free_after_it() -> None:
+    jobs, held = JobThread(), list[weakref.ref[Big]]()
+
+    def fail() -> None:
+        big = Big()
+        held.append(weakref.ref(big))
+        raise ValueError("no memory")
+
+    with pytest.raises(ValueError, match="no memory"):
+        jobs.run(fail)
+    jobs.run(lambda: None)
+    gc.collect()
+    assert held[0]() is None

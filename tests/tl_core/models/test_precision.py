@@ -1,18 +1,9 @@
-import pytest
 import torch
 from torch import nn
 
-from tl_core.device import best_precision
 from tl_core.models.precision import run_network
 
 CPU = torch.device("cpu")
-
-
-def test_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    for avx, amx in ((False, False), (True, False), (False, True)):
-        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda avx=avx: avx)
-        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx)
-        assert best_precision(CPU) == ("bf16" if avx or amx else "fp32")
 
 
 def test_features_are_float32_and_weights_stay_so() -> None:
