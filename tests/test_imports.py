@@ -1,5 +1,7 @@
 """Imports point one way, so that every room can be read, and tested, by what lies below it."""
 
+from graphlib import TopologicalSorter
+
 from tests.support.sources import ROOT, files_of, imported
 
 LAYERS = (
@@ -55,3 +57,14 @@ def test_a_package_does_not_import_another() -> None:
             names = {name.partition(".")[0] for name in imported(file)}
             wrong |= {f"{file} imports {name}" for name in names & forbidden}
     assert wrong == set()
+
+
+def test_no_modules_of_the_library_import_each_other() -> None:
+    files = {".".join(f.relative_to(ROOT).with_suffix("").parts): f for f in files_of("tl_core")}
+    graph = {
+        module: {name for found in imported(file) for name in (found, found.rpartition(".")[0])}
+        & (files.keys() - {module})
+        for module, file in files.items()
+    }
+    assert sum(map(len, graph.values())) > 200
+    TopologicalSorter(graph).prepare()  # It raises `CycleError`, which names them.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tl_core.aux_task import NAME, AuxKind
 from tl_core.config import BUILT_IN
-from tl_core.data.given.aux_labels import label_aux
+from tl_core.data.given.aux_column import label_aux
 from tl_core.data.given.grouping import group_by_column, group_by_regex
 from tl_core.data.given.manifest import is_manifest, manifest_source
 from tl_core.data.given.part_folders import join_parts, split_source
