@@ -1,7 +1,6 @@
 """`--max-time`: which trials still fit into the time of a command, and what had to be left out.
 
-A trial is expected to take as long as ended ones of its mode, scaled by the images that they
-process; else as a running one's speed says; else as one measured step does. A network of the search
+How long a trial is expected to take is in `study/diagnosis/observed.py`. A network of the search
 starts only if there is time left for it, for the networks at smaller ratios, which cost less and
 together are the curve, and for confirming all of them. So the largest ratios are left out first.
 """
@@ -22,23 +21,18 @@ from study.diagnosis.estimate import (
     example_of,
     repeats_of_cells,
     stage_s,
-    trial_s,
 )
 from study.diagnosis.first_line import measure_step
+from study.diagnosis.observed import expected_s
 from study.preflight.prepare import Prepared
 from study.records.trial_record import ENDED, Kind, TrialRecord
-from study.search.cells import Cell, nearest, shares
+from study.search.cells import Cell, shares
 from study.search.choosing import REPEATS
 from study.search.confirmation import Planned
-from study.search.short_sweeps import PER_S, Shape, is_short
+from study.search.short_sweeps import Shape, is_short
 from study.trials.trial_context import TrialContext, shape_of
 from tl_core.config import FROZEN, TrialConfig
 from tl_core.text import pluralize
-
-UNIT = Speeds(forward=3.0, train=1.0, partial=1.0, sweep=PER_S, probe=PER_S)
-"""One image a second: what takes how long compared with what."""
-_WHOLE = ("finetune", "lp_ft", "scratch")
-"""Modes whose step takes the same time."""
 
 
 class OutOfTimeError(Exception):
@@ -118,7 +112,7 @@ class TimeBudget:
             if not planned.winner:
                 cells.setdefault(Cell.of(planned.config), []).append(planned)
         kept = [p for p in stage if p.winner]
-        for cell in sorted(cells, key=lambda c: self.seconds(cells[c][0].config, records)):
+        for cell in sorted(cells, key=lambda c: self._seconds(cells[c][0].config, records)):
             more = [*kept, *cells[cell]]
             if self._fits([[self._group(p.config, 1, records) for p in more], *then]):
                 kept = more
@@ -130,15 +124,6 @@ class TimeBudget:
     def _give_up(self, planned: Planned) -> None:
         self.left_out[planned.kind, Cell.of(planned.config)] += 1
         self.given_up.add((planned.kind, planned.config))
-
-    def seconds(
-        self, config: TrialConfig, records: Iterable[TrialRecord], tests: bool = False
-    ) -> float:
-        """How long a trial is expected to take; 0 if nothing like it was seen or measured."""
-        usual = trial_s(config, self.shape, UNIT, tests) or 0.0
-        if (scale := self._scale(config, records)) is not None:
-            return usual * scale
-        return (self.speeds and trial_s(config, self.shape, self.speeds, tests)) or 0.0
 
     def describe(self) -> Iterator[str]:
         """Yield, in lines, what was left out."""
@@ -152,24 +137,6 @@ class TimeBudget:
         if searched and self.late_s < math.inf:
             late = timedelta(seconds=math.ceil(self.late_s))
             yield f"the first of them to fit, and its confirmation, needed about {late} more"
-
-    def _scale(self, config: TrialConfig, records: Iterable[TrialRecord]) -> float | None:
-        """How many times as long as with `UNIT` the nearest trial has taken; None without one."""
-        alike = _WHOLE if config.mode in _WHOLE else (config.mode,)
-        seen = [r for r in records if r.config.mode in alike and r.history]
-        ended = [r for r in seen if r.status in ("done", "pruned") and r.wall_s > 0]
-        if not ended:
-            speeds = [r.history[-1].images_per_s for r in seen if r.status == "running"]
-            return 1 / min(speeds) if speeds and min(speeds) > 0 else None
-        same = [r for r in ended if r.config.mode == config.mode] or ended
-        cell = Cell(same[-1].config.mode, config.train_ratio)
-        [near, *_] = nearest(cell, (Cell.of(r.config) for r in same))
-        # The first trial of a worker takes longer by the worker's start.
-        return min(map(self._scale_of, [r for r in same if Cell.of(r.config) == near][-3:]))
-
-    def _scale_of(self, record: TrialRecord) -> float:
-        usual = trial_s(record.config, self.shape, UNIT, tests=bool(record.test)) or math.inf
-        return record.wall_s / usual * record.config.epochs / len(record.history)
 
     def _running(self, records: Sequence[TrialRecord]) -> list[TrialGroup]:
         """What is left of the trials that run."""
@@ -242,7 +209,12 @@ class TimeBudget:
         tests: bool = False,
     ) -> TrialGroup:
         own = config.mode in FROZEN and is_short(config, self.shape)
-        return TrialGroup(config, self.seconds(config, records, tests), number, own)
+        return TrialGroup(config, self._seconds(config, records, tests), number, own)
+
+    def _seconds(
+        self, config: TrialConfig, records: Iterable[TrialRecord], tests: bool = False
+    ) -> float:
+        return expected_s(config, records, self.shape, self.speeds, tests)
 
     def _fits(self, stages: Iterable[Sequence[TrialGroup]]) -> bool:
         return self._late_s(stages) <= 0

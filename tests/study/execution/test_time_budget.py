@@ -8,8 +8,9 @@ import pytest
 
 from study.cluster.capacity import Capacity
 from study.diagnosis.estimate import Speeds, trial_s
+from study.diagnosis.observed import UNIT
 from study.execution.study_trials import StudyTrials
-from study.execution.time_budget import UNIT, OutOfTimeError, TimeBudget
+from study.execution.time_budget import OutOfTimeError, TimeBudget
 from study.records.trial_record import TrialRecord
 from study.search.cells import Cell
 from study.search.confirmation import Planned, plan
@@ -120,34 +121,6 @@ def record(status: Any = "done", epochs: int = 2, wall_s: float = 0.0, **given: 
     made = make_record(0, status, (0.5,) * epochs, None, **plain | given)
     made.wall_s = wall_s
     return made
-
-
-def seconds(tmp_path: Path, records: list[TrialRecord], **given: Any) -> float:
-    budget = Study(tmp_path, CountingJournal(), 10.0).budget
-    plain = {"mode": "finetune", "train_ratio": 0.4, "epochs": 2, "min_steps": 0}
-    return budget.seconds(make_config(**plain | given), records)
-
-
-def test_seconds_go_by_ended_trials_then_by_running_ones(tmp_path: Path) -> None:
-    # 2 passes over 400 images and 2 validations of 100, a third each, at 1 s an image.
-    usual = 2 * 400 + 2 * 100 / 3 + 0.04
-    small = 2 * 100 + 2 * 100 / 3 + 0.04
-    assert seconds(tmp_path, []) == 0
-    assert seconds(tmp_path, [record(wall_s=10)]) == pytest.approx(10 * usual / small)
-    # One that was stopped after half of its epochs would have taken twice as long.
-    stopped = record("pruned", 1, wall_s=10)
-    assert seconds(tmp_path, [stopped]) == pytest.approx(20 * usual / small)
-    # A whole network of another mode takes as long; the nearest ratio counts, and its fastest.
-    other = record(wall_s=10, mode="scratch")
-    assert seconds(tmp_path, [other]) == pytest.approx(10 * usual / small)
-    near = record(wall_s=3 * usual, train_ratio=0.4)
-    assert seconds(tmp_path, [near, record(wall_s=10)]) == pytest.approx(3 * usual)
-    starts = record(wall_s=9 * usual, train_ratio=0.4)
-    assert seconds(tmp_path, [starts, near, starts]) == pytest.approx(3 * usual)
-    # 1,000 images a second.
-    assert seconds(tmp_path, [record("running", 1)]) == pytest.approx(usual / 1000)
-    assert seconds(tmp_path, [record("failed", wall_s=10)]) == 0
-    assert seconds(tmp_path, [record(wall_s=10)], mode="freeze") == 0
 
 
 def test_before_the_first_trial_a_measured_step_decides(tmp_path: Path) -> None:
