@@ -2,18 +2,17 @@
 
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 
 from study.cluster.ray_environment import set_ray_environment
 from study.config.command_line import parse, settings_parser
-from study.errors import print_faults, refuse_windows
+from study.errors import fault_code, refuse_windows
 from study.preflight.checks import run_checks
 from study.preflight.setup import new_setup
-from study.signals import EXIT_CODE, interruptible, outlast_readers
-from tl_core.errors import Fault, InputError
+from study.signals import interruptible, outlast_readers, run_command
 from tl_core.runtime import name_user
 from tl_core.text import printable
 
@@ -28,6 +27,7 @@ examples:
   python study/doctor.py --data ./cat_dog --address auto --storage s3://BUCKET/PATH
 
 exit codes: 0 the study can start, 2 it can't (every fault is listed), 130 interrupted"""
+_TITLE = "the study can't start"
 _STARTED = time.monotonic()
 
 
@@ -35,24 +35,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 0, 2 or 130."""
     given = parse(argv, settings_parser("study/doctor.py", _ABOUT, _EXAMPLES))
     outlast_readers()
-    try:
-        refuse_windows()
-        with interruptible():
-            return _run(given)
-    except InputError as error:
-        return _refuse(error.faults)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return EXIT_CODE
+    return run_command(_TITLE, lambda: _run(given))
 
 
 def _run(given: Mapping[str, Any]) -> int:
+    refuse_windows()
+    with interruptible():
+        return _check(given)
+
+
+def _check(given: Mapping[str, Any]) -> int:
     # Paths and reasons may hold brackets and colons: they are no markup.
     console = Console(markup=False, emoji=False, highlight=False)
     setup = new_setup(given)
     setup.doctor = True
     if any(fault.flag == "--address" for fault in setup.setting_faults):  # No machines to check.
-        return _refuse(setup.setting_faults)
+        return fault_code(_TITLE, setup.setting_faults)
     for fault in setup.setting_faults:  # The checks take a while, and may find more.
         console.print(printable(str(fault)), style="red", soft_wrap=True)
     name_user()
@@ -76,15 +74,9 @@ def _run(given: Mapping[str, Any]) -> int:
         print_forecast(setup, console, _STARTED, SOON_S)
     finally:
         ray.shutdown()  # Of a cluster that was joined.
-    if setup.faults:
-        return _refuse(setup.faults)
-    console.print("the study can start", style="green")
-    return 0
-
-
-def _refuse(faults: Iterable[Fault]) -> int:
-    print_faults("the study can't start", faults)
-    return 2
+    if not setup.faults:
+        console.print("the study can start", style="green")
+    return fault_code(_TITLE, setup.faults)
 
 
 if __name__ == "__main__":

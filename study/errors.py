@@ -1,7 +1,7 @@
 """How the command lines report faults."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from tl_core.errors import Fault, InputError
 from tl_core.text import printable
@@ -9,6 +9,13 @@ from tl_core.text import printable
 
 class NodeError(RuntimeError):
     """This machine, or a node that the message names, lacks something that every trial needs."""
+
+
+def fault_code(title: str, faults: Collection[Fault | str]) -> int:
+    """Print faults, if there are any; return the exit code: 0 without one, else 2."""
+    if faults:
+        print_faults(title, faults)
+    return 2 if faults else 0
 
 
 def print_faults(title: str, faults: Iterable[Fault | str]) -> None:

@@ -1,11 +1,12 @@
 """A manifest of a folder: `python study/manifest.py FOLDER --out photos.csv`."""
 
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
 from study.config.command_line import Parser
-from study.errors import print_faults
+from study.signals import run_command
 from tl_core.config import BUILT_IN
 from tl_core.data.given.grouping import group_by_regex
 from tl_core.data.given.labelling import label_by_regex
@@ -27,23 +28,23 @@ examples:
   python study/manifest.py ./flat --out photos.csv --label-regex '(cat|dog)'
   python study/run.py --data photos.csv
 
-exit codes: 0 done, 2 bad input"""
+exit codes: 0 done, 2 bad input, 130 interrupted"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code: 0 or 2."""
+    """Run the command line; return the exit code: 0, 2 or 130."""
     given = _parser().parse_args(argv)
+    return run_command("there is no manifest", lambda: _list(given))
+
+
+def _list(given: Namespace) -> int:
     out = user_path(given.out)
+    _check(given.folder, out)
     try:
-        _check(given.folder, out)
         source = _source(given.folder, given.label_regex, given.group_regex)
         write_manifest(source, user_path(given.folder), out)
-    except InputError as error:
-        print_faults("there is no manifest", error.faults)
-        return 2
     except OSError as error:
-        print_faults("there is no manifest", [Fault("--out", f"{out}: {error.strerror or error}")])
-        return 2
+        raise InputError([Fault("--out", f"{out}: {error.strerror or error}")]) from error
     for note in source.notes:
         print(f"note: {note}")
     n = pluralize(len(source.ids), "image")

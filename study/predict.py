@@ -1,11 +1,13 @@
 """Use a saved model on pictures: `python study/predict.py MODEL IMAGE...`."""
 
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 
 from study.config.command_line import Parser
-from study.errors import print_faults
+from study.errors import fault_code
 from study.records.study_folder import find_model
+from study.signals import run_command
 
 _ABOUT = "Predict the class and the brightness of pictures with the winner of a study."
 _EXAMPLES = """\
@@ -19,28 +21,23 @@ exit codes: 0 done, 2 no such model, or unreadable pictures, 130 interrupted"""
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 0, 2 or 130."""
     given = _parser().parse_args(argv)
+    return run_command("there is no model to predict with", lambda: _predict(given))
+
+
+def _predict(given: Namespace) -> int:
     # These import torch, and --help or a wrong flag need not wait for it.
     from study.reporting import prediction_output
     from tl_core.device import find_device
-    from tl_core.errors import Fault, InputError
+    from tl_core.errors import Fault
     from tl_core.inference.serialization import load_model
 
     faults: list[Fault | str] = []
-    try:
-        model = load_model(find_model(given.model), find_device())
-        for note in model.notes:
-            print(f"note: this model was {note}", file=sys.stderr)
-        show = prediction_output.print_lines if given.json else prediction_output.print_table
-        show(model, prediction_output.predict(model, given.images, faults))
-    except InputError as error:
-        print_faults("there is no model to predict with", error.faults)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    if faults:
-        print_faults("some pictures can't be read", faults)
-    return 2 if faults else 0
+    model = load_model(find_model(given.model), find_device())
+    for note in model.notes:
+        print(f"note: this model was {note}", file=sys.stderr)
+    show = prediction_output.print_lines if given.json else prediction_output.print_table
+    show(model, prediction_output.predict(model, given.images, faults))
+    return fault_code("some pictures can't be read", faults)
 
 
 def _parser() -> Parser:

@@ -7,12 +7,11 @@ from typing import Any
 from rich.console import Console
 
 from study.config.command_line import parse
-from study.errors import print_faults, refuse_windows
+from study.errors import refuse_windows
 from study.preflight.checks import QUICK, run_checks
 from study.preflight.resume import FinishedError, continued_setup, find_replay
 from study.preflight.setup import Setup, new_setup
-from study.signals import EXIT_CODE, interruptible, outlast_readers
-from tl_core.errors import InputError
+from study.signals import interruptible, outlast_readers, run_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,22 +20,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     outlast_readers()
     # Paths and reasons may hold brackets and colons: they are no markup.
     console = Console(soft_wrap=True, markup=False, emoji=False)
-    try:
-        refuse_windows()
-        with interruptible():
-            return _run(given, console)
-    except FinishedError as finished:
-        console.print(str(finished), highlight=False)
-        return 0
-    except InputError as error:
-        print_faults("the study can't start", error.faults)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return EXIT_CODE
+    return run_command("the study can't start", lambda: _run(given, console))
 
 
 def _run(given: Mapping[str, Any], console: Console) -> int:
+    refuse_windows()
+    try:
+        with interruptible():
+            return _start(given, console)
+    except FinishedError as finished:
+        console.print(str(finished), highlight=False)
+        return 0
+
+
+def _start(given: Mapping[str, Any], console: Console) -> int:
     if "replay" in given:
         replay = find_replay(given)
         from study.execution.replay import run_replay  # It imports torch.

@@ -19,6 +19,9 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, ParamSpec, TextIO, TypeVar
 
+from study.errors import fault_code
+from tl_core.errors import InputError
+
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
@@ -56,6 +59,23 @@ class _Interrupts:
 
 
 _interrupts = _Interrupts()
+
+
+def run_command(title: str, work: Callable[[], int], interrupted: str = "interrupted") -> int:
+    """Run a command; return its exit code: 2 for an `InputError`, 130 if it is interrupted.
+
+    Args:
+        title: printed above the faults of the error.
+        work: returns the code.
+        interrupted: printed after an interrupt.
+    """
+    try:
+        return work()
+    except InputError as error:
+        return fault_code(title, error.faults)
+    except KeyboardInterrupt:
+        print(interrupted, file=sys.stderr)
+        return EXIT_CODE
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import json
 import sys
 import threading
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,15 +15,15 @@ from study.cluster.folders import store_faults
 from study.config.command_line import Parser
 from study.config.defaults import DEFAULTS
 from study.config.uris import is_database, is_server, reason, with_credentials, without_credentials
-from study.errors import print_faults
+from study.errors import fault_code
 from study.records.ledger import read_events, read_state
 from study.records.study_folder import LEDGER, STUDY, find_study
-from study.signals import EXIT_CODE, interruptible, outlast_readers, set_exit_message
+from study.signals import interruptible, outlast_readers, run_command, set_exit_message
 from study.tracking.client import check_server
 from study.tracking.database import check_database, database_faults
 from study.tracking.links import where_to_look
 from study.tracking.sync_state import events_left, read_sync_state, study_run
-from tl_core.errors import Fault, InputError
+from tl_core.errors import Fault
 from tl_core.text import pluralize
 
 if TYPE_CHECKING:
@@ -45,22 +46,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = _parser().parse_args(argv)
     outlast_readers()
     console = Console(soft_wrap=True, markup=False, emoji=False)
+    return run_command(_TITLE, lambda: _sync(given, console), _INTERRUPTED)
+
+
+@interruptible()
+def _sync(given: Namespace, console: Console) -> int:
+    set_exit_message(_INTERRUPTED)
     try:
-        with interruptible():
-            set_exit_message(_INTERRUPTED)
-            folder = find_study(given.study, given.out)
-            uri = given.tracking_uri or with_credentials(_store_of(folder))
-            faults = send(folder, uri, console)
-    except InputError as error:
-        faults = error.faults
+        folder = find_study(given.study, given.out)
+        uri = given.tracking_uri or with_credentials(_store_of(folder))
+        return fault_code(_TITLE, send(folder, uri, console))
     except OSError as error:
-        faults = (Fault(None, str(error)),)
-    except KeyboardInterrupt:
-        print(_INTERRUPTED, file=sys.stderr)
-        return EXIT_CODE
-    if faults:
-        print_faults(_TITLE, faults)
-    return 2 if faults else 0
+        return fault_code(_TITLE, [str(error)])
 
 
 def _parser() -> Parser:

@@ -4,13 +4,22 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from study import signals
-from study.signals import _end_in_time, _interrupts, interruptible, outlast_readers, uninterruptible
-from tests.support.study_fixtures import Patch
+from study.signals import (
+    _end_in_time,
+    _interrupts,
+    interruptible,
+    outlast_readers,
+    run_command,
+    uninterruptible,
+)
+from tests.support.study_fixtures import Capture, Patch
+from tl_core.errors import InputError
 
 ROOT = str(Path(__file__).parents[2])
 STUCK = """
@@ -130,3 +139,20 @@ def test_output_that_nobody_reads_ends_nothing(stream: str, monkeypatch: Patch) 
         os.close(reader)
         for _ in range(2):
             print("nobody reads this", file=lasting, flush=True)
+
+
+@pytest.mark.parametrize(("end", "code", "printed"), [
+    (lambda: 4, 4, ""),
+    (InputError(["a", "b"]), 2, "error: no study\n  a\n  b\n"),
+    (KeyboardInterrupt(), 130, "stopped\n"),
+])  # fmt: skip
+def test_exit_codes_of_a_command(
+    end: Callable[[], int] | BaseException, code: int, printed: str, capsys: Capture
+) -> None:
+    def work() -> int:
+        if isinstance(end, BaseException):
+            raise end
+        return end()
+
+    assert run_command("no study", work, "stopped") == code
+    assert capsys.readouterr().err == printed
