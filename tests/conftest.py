@@ -87,11 +87,16 @@ def three_class_images(three_class_folder: Path, own_cache: Path) -> ImageSet:
 def tiny_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights file of `TINY` that stands for pretrained ones: its BatchNorm has seen inputs."""
     torch.manual_seed(7)
-    network: nn.Module = models.get_model(TINY, weights=None).train()
+    network: nn.Module = models.get_model(TINY, weights=None)
+    return save_used(network, tmp_path_factory.mktemp("weights") / "tiny.pth")
+
+
+def save_used(network: nn.Module, path: Path) -> Path:
+    """Save the weights of a network whose BatchNorm has seen inputs; return the path."""
+    network.train()
     with torch.no_grad():
         for _ in range(20):
             network(torch.randn(16, 3, SIDE, SIDE))
-    path = tmp_path_factory.mktemp("weights") / "tiny.pth"
     torch.save(network.state_dict(), path)
     return path
 

@@ -1,14 +1,15 @@
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from huggingface_hub import constants as hub_constants
 from torch import nn
 from torchvision import models
 
-from tests.conftest import SIDE, TINY, draw_folder
+from tests.conftest import SIDE, TINY, draw_folder, save_used
 from tests.support.core.entries import writes
-from tests.support.core.trials import Trials
+from tests.support.core.trials import NET, Trials
 from tl_core.data.cache import publish
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.sources import folder_source
@@ -51,11 +52,19 @@ def images_of_three(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path
     return load_images(folder_source(folder), SIDE, shared_cache)
 
 
+@pytest.fixture(scope="session")
+def net_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights file of `NET` that stands for pretrained ones."""
+    torch.manual_seed(7)
+    network = timm.create_model(NET.removeprefix("timm:"))
+    return save_used(network, tmp_path_factory.mktemp("weights") / "tiny.pth")
+
+
 @pytest.fixture
-def trials(shared_images: ImageSet, shared_cache: Path, tiny_weights: Path) -> Trials:
-    """Runs trials on two classes that start from `tiny_weights`, read again for each test."""
+def trials(shared_images: ImageSet, shared_cache: Path, net_weights: Path) -> Trials:
+    """Runs trials on two classes that start from `net_weights`, read again for each test."""
     setup.pretrained.cache_clear()
-    return Trials(shared_images, shared_cache, tiny_weights)
+    return Trials(shared_images, shared_cache, net_weights)
 
 
 @pytest.fixture

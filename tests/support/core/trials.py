@@ -8,20 +8,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tests.conftest import SIDE, TINY
+from tests.conftest import SIDE
 from tl_core.config import EpochMetrics, TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.models.article import ARTICLE_RECIPE
 from tl_core.training.train import TrialResult, run_trial
 
 CPU = torch.device("cpu")
+NET = "timm:test_efficientnet"
+"""The network of the trials: with BatchNorm, and a step takes a third of one of `TINY`."""
 
 STILL = 1e-30
 """A learning rate at which no float32 weight moves."""
 
 
 class Trials:
-    """Runs trials of `TINY` on one set of images, from the weights in a file."""
+    """Runs trials of `NET` on one set of images, from the weights in a file."""
 
     def __init__(self, images: ImageSet, cache: Path, weights: Path) -> None:
         self.images, self.cache, self.weights = images, cache, str(weights)
@@ -29,7 +31,7 @@ class Trials:
     def config(self, mode: str, **changes: Any) -> TrialConfig:
         """A configuration of two short epochs, but for `changes`."""
         plain = {"mode": mode, "train_ratio": 0.5, "lr": 1e-3, "epochs": 2, "batch_size": 8}
-        plain |= {"backbone": TINY, "weights": self.weights, "image_size": SIDE, **ARTICLE_RECIPE}
+        plain |= {"backbone": NET, "weights": self.weights, "image_size": SIDE, **ARTICLE_RECIPE}
         # A probe is solved, not trained.
         solved = {"lr": None, "epochs": 1, "aux_weight": 0.0} if mode == "probe" else {}
         return TrialConfig(**plain | changes | solved)

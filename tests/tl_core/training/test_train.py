@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.conftest import SIDE, TINY, draw_folder
-from tests.support.core.trials import CPU, STILL, Trials, state, untimed
+from tests.conftest import SIDE, draw_folder
+from tests.support.core.trials import CPU, NET, STILL, Trials, state, untimed
 from tl_core.config import MODES, AuxWeight, EpochMetrics, Mode
 from tl_core.data.datasets import load_images
 from tl_core.data.sources import folder_source
@@ -47,7 +47,7 @@ def test_every_mode_from_end_to_end(lone_trials: Trials, mode: Mode, aux_weight:
     assert {m.l2 is not None for m in seen} == {mode == "probe"}
     assert all(metrics.images_per_s > 0 for metrics in seen)
     assert {m.aux_weight_learned is not None for m in seen} == {aux_weight == "auto"}
-    assert result.backbone.name == TINY
+    assert result.backbone.name == NET
     assert [len(p) for p in (result.split.train, result.split.val, result.split.test)] == [20, 4, 4]
     assert needs_pretrained(mode) == (mode != "scratch")
     assert needs_features(mode) == (mode in ("freeze", "probe", "partial", "lp_ft"))

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tests.conftest import SIDE, TINY
-from tests.support.core.trials import CPU, STILL, Trials, changed, state, untimed
+from tests.conftest import SIDE
+from tests.support.core.trials import CPU, NET, STILL, Trials, changed, state, untimed
 from tl_core.config import MODES, AuxWeight, Mode, TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.data.splits import Split, make_split
@@ -95,7 +95,7 @@ def test_fast_is_slow(trials: Trials, aux_weight: AuxWeight, seed: int, hflip: b
     changes: dict[str, Any] = {"aux_weight": aux_weight, "seed": seed, "epochs": 3, "lr": 1e-2}
     changes |= {"augment": "flip" if hflip else "none"}
     fast = trials.run("freeze", read_test=True, **changes)
-    backbone = load_backbone(TINY, trials.weights, SIDE)
+    backbone = load_backbone(NET, trials.weights, SIDE)
     slow = SlowFreeze(trials.config("freeze", **changes), trials.images, backbone)
     split = make_split(trials.images.labels, 0.5, 0, seed)
     found = [(m.train_loss, m.val_loss, m.val_log_loss) for m in fast.history]
@@ -114,13 +114,13 @@ def test_fast_is_slow(trials: Trials, aux_weight: AuxWeight, seed: int, hflip: b
 
 
 def original(trials: Trials) -> dict[str, Tensor]:
-    return state(load_backbone(TINY, trials.weights, SIDE).network)
+    return state(load_backbone(NET, trials.weights, SIDE).network)
 
 
 def test_frozen_means_frozen_and_no_mode_writes_to_the_kept_network(trials: Trials) -> None:
     before, frozen = original(trials), trials.run("freeze")
     assert any(name.endswith("running_mean") for name in before)
-    kept = pretrained(TINY, trials.weights, SIDE, "fp32")
+    kept = pretrained(NET, trials.weights, SIDE, "fp32")
     assert kept.network is frozen.net.network
     for mode in (*MODES, "freeze"):
         assert changed(before, kept.network.state_dict()) == set(), f"before {mode}"
@@ -147,7 +147,7 @@ def test_everything_learns(trials: Trials, mode: Mode, batchnorm: str) -> None:
     before = original(trials)
     result = trials.run(mode, epochs=1, batchnorm=batchnorm)
     moved = changed(before, result.net.network.state_dict())
-    network = load_backbone(TINY, trials.weights, SIDE).network
+    network = load_backbone(NET, trials.weights, SIDE).network
     assert {name for name, _ in network.named_parameters()} <= moved
     statistics = {name for name in before if name.endswith(STATISTICS)}
     assert moved & statistics == (statistics if batchnorm == "train" else set())
