@@ -1,6 +1,8 @@
 """Small real inputs that the tests of both packages share."""
 
+import gc
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,8 @@ from study.cluster.ray_environment import set_ray_environment
 from study.config.defaults import VARIABLES
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.sources import folder_source
+
+gc.disable()  # Until all is imported: else it looks through hundreds of modules again and again.
 
 pytest_plugins = ["tests.support.study_fixtures"]
 
@@ -38,6 +42,12 @@ QUICK += ["--image-size", str(SIDE)]
 """Words that ask for the quickest trial; what follows them on a command line holds."""
 
 
+def pytest_collection_finish() -> None:
+    """Leave what is imported out of each later search for garbage, which takes a second with it."""
+    gc.freeze()
+    gc.enable()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """Several threads on a machine that others use make nets this small 20 times slower."""
@@ -59,10 +69,16 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return cache
 
 
+@pytest.fixture(scope="session")
+def drawn_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `photo_folder` copies."""
+    return draw_folder(tmp_path_factory.mktemp("drawn") / "photos", ("cat", "dog"))
+
+
 @pytest.fixture
-def photo_folder(tmp_path: Path) -> Path:
+def photo_folder(drawn_folder: Path, tmp_path: Path) -> Path:
     """Folder of 20 upright stripes (cat) and 20 level ones (dog), JPEG and PNG by turns."""
-    return draw_folder(tmp_path / "photos", ("cat", "dog"))
+    return Path(shutil.copytree(drawn_folder, tmp_path / "photos"))
 
 
 @pytest.fixture

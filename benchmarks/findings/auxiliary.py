@@ -54,11 +54,11 @@ def draw(rng: np.random.Generator) -> Stripes:
     return Stripes(pixels, float(np.sin(2 * angle)), light)
 
 
-def make_data(folder: Path, n: int = IMAGES, seed: int = 0) -> None:
+def make_data(folder: Path) -> None:
     """Write the images, and a manifest for each data set."""
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(seed)
-    drawn = [draw(rng) for _ in range(n)]
+    rng = np.random.default_rng(0)
+    drawn = [draw(rng) for _ in range(IMAGES)]
     for i, one in enumerate(drawn):
         Image.fromarray(one.pixels).save(folder / "images" / f"{i:04d}.png")
     for name in RATIOS:

@@ -79,10 +79,10 @@ def objects_given(ray_folder: Path, since: float) -> int:
     return int(found[1]) if found else 0
 
 
-def study_use(trials: int, slots: int = 2, epochs: int = 10) -> Row:
+def study_use(trials: int) -> Row:
     """Objects that a study puts into the store between its first and its last trial's end."""
     os.environ[_DUMP_PERIOD] = str(_DUMP_MS)
-    journal = _StoreJournal(trials)
+    journal, slots, epochs = _StoreJournal(trials), 2, 10
     run_noops(journal, slots, 0.0, epochs, trials)
     first, last = journal.given
     a_trial = figures((last - first) / (trials - 1))

@@ -125,7 +125,7 @@ def tile(images: ImageSet, times: int, into: Path) -> ImageSet:
     return ImageSet.open(into)
 
 
-def matrix_product(device: torch.device, precision: Precision, least_s: float = 0.3) -> float:
+def matrix_product(device: torch.device, precision: Precision) -> float:
     """FLOP/s of a square matrix product with torch's number of threads."""
     n = 8192 if is_gpu(device) else 1024
     if precision == "bf16" and best_precision(device) != "bf16":
@@ -133,7 +133,7 @@ def matrix_product(device: torch.device, precision: Precision, least_s: float = 
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     a, b = (torch.randn(n, n, device=device).to(dtype) for _ in range(2))
     out = torch.empty_like(a)
-    return 2 * n**3 * runs_per_s(lambda: torch.mm(a, b, out=out), device, least_s)
+    return 2 * n**3 * runs_per_s(lambda: torch.mm(a, b, out=out), device, 0.3)
 
 
 def memory_copy(device: torch.device, least_s: float = 0.3) -> float:

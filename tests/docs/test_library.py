@@ -11,6 +11,7 @@ import tl_core
 PAGE = (Path(__file__).parents[2] / "docs" / "library.md").read_text()
 
 
+@pytest.mark.integration
 def test_the_code_runs_and_prints_what_its_comments_say(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -51,12 +51,13 @@ def test_every_flag_is_tried() -> None:
     assert flags - {*GOOD, *SWITCHES, *ODD_FLAGS} == left_out
 
 
+@pytest.mark.parametrize("examples", [20, pytest.param(60, marks=pytest.mark.fuzz)])
 def test_checks_find_the_faults_of_every_command_line(
-    before: Words, monkeypatch: pytest.MonkeyPatch
+    examples: int, before: Words, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run, "_run_study", lambda *_: 0)
 
-    @effort(60)
+    @effort(examples)
     @given(words=ANY)
     def each(words: Words) -> None:
         event(f"exit code {outcome(run.main, (*before, *words))[0]}")

@@ -18,13 +18,7 @@ import torch
 from torch import Tensor
 
 from tl_core.config import EpochMetrics
-from tl_core.device import (
-    CopyEvent,
-    copy_to_host,
-    host_like,
-    random_states,
-    restore_random_states,
-)
+from tl_core.device import CopyEvent, copy_to_host, host_like, random_states, restore_random_states
 from tl_core.files import replace_file
 from tl_core.training.learners import NetLearner, Part
 

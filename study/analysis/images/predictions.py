@@ -121,15 +121,15 @@ def confusion(predictions: Predictions, most: int = 15) -> Confusion:
     return Confusion((*(names[i] for i in kept), f"{k - most} others"), folded)
 
 
-def most_confused(predictions: Predictions, most: int = 10) -> list[Confused]:
-    """Return the most frequent errors, the most frequent first."""
+def most_confused(predictions: Predictions) -> list[Confused]:
+    """Return the ten most frequent errors, the most frequent first."""
     wrong = ~predictions.right
     labels, predicted = predictions.labels[wrong].tolist(), predictions.predicted[wrong].tolist()
     sizes = np.bincount(predictions.labels, minlength=len(predictions.classes))
     names = predictions.classes
     return [
         Confused(names[t], names[p], count, float(count / sizes[t]))
-        for (t, p), count in Counter(sorted(zip(labels, predicted, strict=True))).most_common(most)
+        for (t, p), count in Counter(sorted(zip(labels, predicted, strict=True))).most_common(10)
     ]
 
 

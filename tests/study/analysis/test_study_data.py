@@ -28,6 +28,7 @@ def test_confirming_trial_knows_its_source(tmp_path: Path) -> None:
     assert data.model == tmp_path / "tiny" / "winner"
 
 
+@pytest.mark.integration
 def test_each_confirming_trial_has_a_score_of_each_test_image(
     finished_study: FinishedStudy, tmp_path: Path
 ) -> None:

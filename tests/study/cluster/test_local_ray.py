@@ -109,6 +109,7 @@ def test_ctrl_c_does_not_reach_the_processes_of_ray() -> None:
     assert not leads_a_group()
 
 
+@pytest.mark.integration
 def test_a_study_listens_on_the_loopback_address_alone(finished_study: FinishedStudy) -> None:
     listened = finished_study.listened
     # Of Ray: the global store, the node, its store of objects, who makes environments, the driver.
@@ -116,6 +117,7 @@ def test_a_study_listens_on_the_loopback_address_alone(finished_study: FinishedS
     assert {str(address) for address in listened.values() if not address.is_loopback} == set()
 
 
+@pytest.mark.integration
 def test_a_study_leaves_no_file_of_its_ray(finished_study: FinishedStudy) -> None:
     left = finished_study.files_left
     assert not {name for name in left if name == ".ray" or name.startswith("tl")}

@@ -79,6 +79,7 @@ def test_status_of_a_study_of_three_trials(
     assert EXIT_CODES[status] == {"done": 0, "some trials failed": 3, "interrupted": 130}[status]
 
 
+@pytest.mark.integration
 def test_a_study_leaves_its_tables_and_pages(finished_study: FinishedStudy) -> None:
     table = pd.read_csv(finished_study.folder / "trials.csv")
     assert table["trial"].tolist() == [0, 1, 2, 3, 4]
@@ -108,6 +109,7 @@ KINDS = ["search"] * 5 + ["repeat"] * 2 + ["confirm"] * 4 + ["control", "winner"
 """One of the four cells, a frozen one, had two trials: each is repeated on all seeds at once."""
 
 
+@pytest.mark.integration
 def test_a_study_confirms_its_winners_on_fresh_seeds(finished_study: FinishedStudy) -> None:
     records = read_records(finished_study.folder)
     assert [r.trial for r in records] == list(range(len(KINDS)))
@@ -125,6 +127,7 @@ def test_a_study_confirms_its_winners_on_fresh_seeds(finished_study: FinishedStu
     assert seen.class_name in ("cat", "dog")
 
 
+@pytest.mark.integration
 def test_a_study_prints_each_trial_the_best_and_the_answer(finished_study: FinishedStudy) -> None:
     printed = finished_study.printed
     assert "Traceback" not in finished_study.errors
@@ -135,6 +138,7 @@ def test_a_study_prints_each_trial_the_best_and_the_answer(finished_study: Finis
     assert "mlflow ui --backend-store-uri sqlite:///mlflow.db" in printed
 
 
+@pytest.mark.integration
 def test_a_study_is_tracked_whole(finished_study: FinishedStudy) -> None:
     client, folder = MlflowClient(finished_study.uri), finished_study.folder
     parent, *children = all_runs(client)
@@ -163,6 +167,7 @@ def test_a_study_is_tracked_whole(finished_study: FinishedStudy) -> None:
     assert str(client.get_model_version_by_alias("mine", "best").version) == "1"
 
 
+@pytest.mark.integration
 def test_a_study_leaves_no_process(finished_study: FinishedStudy) -> None:
     assert finished_study.left_over == {}
 

@@ -15,7 +15,7 @@ from PIL import Image
 from study.run import main
 from tests.conftest import QUICK, SIDE, TINY
 from tests.support.studies.builders import all_runs
-from tests.support.study_fixtures import Run
+from tests.support.study_fixtures import Capture, Run
 
 FILES = {
     "best.json", "ledger.jsonl", "mlflow.json", ".mlflow.lock", ".run.lock", "curves.png",
@@ -168,22 +168,28 @@ def test_stop_midway_leaves_closed_records(
     assert trial()["epochs"] == 1
 
 
-def test_offline_imports_no_mlflow_and_keeps_the_ledger(photo_folder: Path) -> None:
-    words = [str(w) for w in ("--data", photo_folder, *OWN_NET, "--offline")]
-    words += ["--tracking-uri", "http://me:secret@127.0.0.1:9"]
+OFFLINE = (*OWN_NET, "--offline", "--tracking-uri", "http://me:secret@127.0.0.1:9")
+
+
+@pytest.mark.integration
+def test_offline_imports_neither_mlflow_nor_ray(photo_folder: Path) -> None:
+    words = [str(w) for w in ("--data", photo_folder, *OFFLINE)]
     code = (
         "import sys, study.run\n"
         f"code = study.run.main({words!r})\n"
         "print(code, {'mlflow', 'ray'} & set(sys.modules))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
-    )
-    *_, where, last = done.stdout.splitlines()
-    assert where == "nothing was sent to MLflow; python study/sync.py mine sends it"
-    assert last == "0 set()"
+    printed = subprocess.check_output([sys.executable, "-c", code], text=True, timeout=120)
+    assert printed.splitlines()[-1] == "0 set()"
+
+
+def test_offline_keeps_the_ledger(photo_folder: Path, run_alone: Run, capfd: Capture) -> None:
+    assert run_alone("--data", photo_folder, *OFFLINE) == 0
+    printed, told = capfd.readouterr()
+    where = "nothing was sent to MLflow; python study/sync.py mine sends it"
+    assert printed.splitlines()[-1] == where
     files = {path.name: path.read_text() for path in Path("runs/mine").glob("*.json*")}
     assert files["ledger.jsonl"].count("\n") == 6  # The study, a trial of two epochs, their ends.
     assert json.loads(files["mlflow.json"])["store"] == "http://127.0.0.1:9"
     assert json.loads(files["study.json"])["settings"]["tracking_uri"] == "http://127.0.0.1:9"
-    assert "secret" not in "".join(files.values()) + done.stdout + done.stderr
+    assert "secret" not in "".join([*files.values(), printed, told])

@@ -88,6 +88,13 @@ def test_many_classes_are_not_pulled_to_the_middle(interval: Interval) -> None:
     assert interval(chosen[None], labels, None).center == pytest.approx(0.9, abs=0.01)
 
 
+def macro_f1(labels: np.ndarray, chosen: np.ndarray) -> float:
+    """As scikit-learn's, which takes a millisecond."""
+    k = labels.max() + 1
+    table = np.bincount(k * labels + chosen, minlength=k * k).reshape(k, k)
+    return float(np.mean(2 * np.diag(table) / (table.sum(axis=0) + table.sum(axis=1))))
+
+
 def test_error_of_macro_f1_is_that_of_drawing_images_anew() -> None:
     chance = np.random.default_rng(0)
     labels = np.repeat([0, 1, 2], [600, 200, 100])
@@ -96,9 +103,11 @@ def test_error_of_macro_f1_is_that_of_drawing_images_anew() -> None:
     for _ in range(400):
         at = np.concatenate([chance.choice(np.flatnonzero(labels == c), (labels == c).sum())
                              for c in range(3)])  # fmt: skip
-        drawn.append(f1_score(labels[at], chosen[at], average="macro"))
+        drawn.append(macro_f1(labels[at], chosen[at]))
     t = macro_f1_interval(chosen[None], labels)
-    assert t.center == pytest.approx(f1_score(labels, chosen, average="macro"), abs=0.005)
+    score = f1_score(labels, chosen, average="macro")
+    assert macro_f1(labels, chosen) == pytest.approx(score, abs=1e-9)
+    assert t.center == pytest.approx(score, abs=0.005)
     assert t.error == pytest.approx(np.std(drawn), rel=0.1)
 
 
@@ -114,8 +123,7 @@ def test_error_of_a_difference_in_macro_f1_is_that_of_drawing_images_anew() -> N
     for _ in range(400):
         at = np.concatenate([chance.choice(np.flatnonzero(labels == c), (labels == c).sum())
                              for c in range(2)])  # fmt: skip
-        drawn.append(f1_score(labels[at], one[at], average="macro")
-                     - f1_score(labels[at], other[at], average="macro"))  # fmt: skip
+        drawn.append(macro_f1(labels[at], one[at]) - macro_f1(labels[at], other[at]))
     t = macro_f1_interval(one[None], labels, other[None])
     assert t.center == pytest.approx(np.mean(drawn), abs=0.005)
     assert t.error == pytest.approx(np.std(drawn), rel=0.1)

@@ -87,6 +87,7 @@ def test_calibration_is_that_of_all_seeds_without_bias(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.integration
 def test_a_study_has_it_in_its_report_and_tables(finished_study: FinishedStudy) -> None:
     lines = (finished_study.folder / "recall.csv").read_text().splitlines()
     assert lines[0] == "mode,train_ratio,class,n,images,recall,low,high"

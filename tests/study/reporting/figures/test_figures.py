@@ -38,6 +38,13 @@ from tl_core.aux_task import BRIGHTNESS
 from tl_core.config import MODES
 
 
+def titled(title: str) -> Plot:
+    """A figure with empty axes: matplotlib warns of the layout of one without."""
+    figure = new_figure(title, 2)
+    figure.subplots()
+    return figure
+
+
 def test_looks_ticks_titles_and_files() -> None:
     assert set(STYLES) == set(MODES)
     for part in ("color", "marker"):
@@ -45,7 +52,7 @@ def test_looks_ticks_titles_and_files() -> None:
     axes = new_figure("", 3).subplots()
     ratio_axis(axes, [0.01, 0.1, 0.11, 0.79, 0.8], 100)
     assert list(axes.get_xticks()) == [0.01, 0.11, 0.8], "labels of close ratios are left out"
-    once, again = (to_svg(new_figure(r"$\wrong{", 2), "a", "") for _ in range(2))
+    once, again = (to_svg(titled(r"$\wrong{"), "a", "") for _ in range(2))
     assert r"$\wrong{" in once, "dollars are no formulas"
     assert once == again
     title = new_figure("a name of data " * 10 + "\nsecond", 3).get_suptitle()
