@@ -3,6 +3,7 @@
 import gc
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,14 @@ def pytest_collection_finish() -> None:
     """Leave what is imported out of each later search for garbage, which takes a second with it."""
     gc.freeze()
     gc.enable()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def kept_objects() -> Iterator[None]:
+    """Leave out, too, what a module's tests have imported or put into caches."""
+    yield
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

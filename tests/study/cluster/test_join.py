@@ -90,6 +90,7 @@ def test_what_ray_s_command_says_is_put_plainly(
     assert _head_fault(address, code, errors) == why
 
 
+@pytest.mark.integration
 def test_a_ray_without_the_command_leaves_it_to_ray_init(
     silent: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
