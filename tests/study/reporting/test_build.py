@@ -20,10 +20,12 @@ from tests.support.study_fixtures import Patch
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a study with every section, with failed and pruned trials, and its report."""
+    """Folder of a study with every section, with failed and pruned trials, and its report; no PNG is drawn."""
     study = large_study("all", mode=["freeze", "finetune"], train_ratio=["0.1", "0.8"], trials="42")
     folder = study.write(tmp_path_factory.mktemp("runs") / "all")
-    assert write_report(read_study_data(folder)) == folder / "report.html"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("study.reporting.page.save_png", lambda _, path: path.touch())
+        assert write_report(read_study_data(folder)) == folder / "report.html"
     return folder
 
 

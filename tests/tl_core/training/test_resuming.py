@@ -88,7 +88,7 @@ def path(tmp_path: Path) -> Path:
         ("lp_ft", {"aux_weight": "auto", "augment": "flip"}, (2,)),
         ("scratch", {"aux_weight": "auto"}, (1,)),
         # A network with dropout, which draws from torch's generator.
-        ("finetune", {"backbone": "mobilenet_v3_small", "weights": "none"}, (1,)),
+        ("finetune", {"backbone": "squeezenet1_1", "weights": "none"}, (1,)),
     ],
 )
 def test_a_cut_changes_nothing(
@@ -106,7 +106,7 @@ def test_a_cut_changes_nothing(
 @pytest.mark.parametrize(
     ("mode", "changes"),
     [
-        ("finetune", {"backbone": "mobilenet_v3_small", "weights": "none"}),
+        ("finetune", {"backbone": "squeezenet1_1", "weights": "none"}),
         ("lp_ft", {"aux_weight": "auto", "augment": "crop", "precision": "fp16"}),
         ("partial", {"batchnorm": "train"}),
     ],
