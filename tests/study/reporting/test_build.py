@@ -20,7 +20,10 @@ from tests.support.study_fixtures import Patch
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of a study with every section, with failed and pruned trials, and its report; no PNG is drawn."""
+    """Folder of a study with every section, with failed and pruned trials, and its report.
+
+    Its PNGs are empty: the page does not have them.
+    """
     study = large_study("all", mode=["freeze", "finetune"], train_ratio=["0.1", "0.8"], trials="42")
     folder = study.write(tmp_path_factory.mktemp("runs") / "all")
     with pytest.MonkeyPatch.context() as patch:
