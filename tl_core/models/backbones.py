@@ -33,6 +33,7 @@ from tl_core.models.weights import (
     torchvision_file,
     user_file,
 )
+from tl_core.runtime import one_thread
 
 LITE0 = "efficientnet_lite0"
 _TIMM = "timm:"
@@ -218,7 +219,9 @@ def _read_weights(name: str, net: Headless, file: WeightsFile, *, by_default: bo
 
 def _count_features(name: str, net: Headless, image_size: int) -> int:
     try:
-        with torch.no_grad():
+        # One image is too little work to share: threads would wait for each other in each layer,
+        # which takes a second where another program has one of the cores.
+        with torch.no_grad(), one_thread():
             features = net.network.eval()(torch.zeros(1, 3, image_size, image_size))
     except (AssertionError, RuntimeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]

@@ -16,7 +16,7 @@ from tl_core.models.backbones import (
     load_backbone,
     network_class,
 )
-from tl_core.models.nets import HALF, Triple, fill, torchvision_net
+from tl_core.models.nets import HALF, Headless, Triple, fill, torchvision_net
 from tl_core.models.weights import BackboneError, WeightsFile
 
 FAMILIES = [
@@ -209,3 +209,21 @@ def test_class_of_a_network(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # One of timm's functions does not tell the class.
     monkeypatch.delitem(models.get_model_builder("resnet18").__annotations__, "return")
     assert network_class(name) is expected
+
+
+def test_to_count_features_takes_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def build(name: str, image_size: int, *, pretrained: bool) -> Headless:
+        network = nn.Flatten()
+        network.register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
+        return Headless(network, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), 224)
+
+    monkeypatch.setattr("tl_core.models.backbones._build", build)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert load_backbone("resnet18", "none", 8).n_features == 3 * 8 * 8
+        assert (seen, torch.get_num_threads()) == ([1], 2)
+    finally:
+        torch.set_num_threads(before)
