@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
@@ -29,13 +28,12 @@ from study.search.confirmation import plan
 from study.signals import EXIT_CODE, set_exit_message
 from study.tracking.links import close_sender, print_link
 from study.tracking.sender import Sender
+from study.trials.features import with_features
+from study.trials.trial_context import TrialContext, make_context
 from tl_core.config import FROZEN, MODES, Metric
 from tl_core.files import is_disk_full
 from tl_core.text import pluralize
 from tl_core.training.train import chance_warning
-
-if TYPE_CHECKING:
-    from study.trials.trial_context import TrialContext
 
 EXIT_CODES = {
     "done": 0,
@@ -52,10 +50,6 @@ def run_study(prepared: Prepared, console: Console, sender: Sender) -> int:
     settings, folder, status = prepared.settings, prepared.folder, "interrupted"
     try:
         with _ray(prepared) as start_ray:
-            # These import Ray, whose environment is set by now.
-            from study.trials.features import with_features
-            from study.trials.trial_context import make_context
-
             context = with_features(prepared, make_context(prepared), start_ray)
             sender.wait_for_store()  # Before any training, as the store may be unavailable.
             journal, results = open_journal(prepared, sender)
@@ -109,12 +103,14 @@ def _ray(prepared: Prepared) -> Iterator[Callable[[], object]]:
     """
     if not prepared.resources.joined:
         set_ray_environment()
-        from study.cluster.local_ray import local_ray
-
         with ExitStack() as stack:
-            yield cache(
-                lambda: stack.enter_context(local_ray(prepared.gpus, study=prepared.folder))
-            )
+
+            def start() -> None:
+                from study.cluster.local_ray import local_ray  # Ray, half a second.
+
+                stack.enter_context(local_ray(prepared.gpus, study=prepared.folder))
+
+            yield cache(start)
         return
     import ray
 
@@ -133,7 +129,7 @@ def how_to_resume(prepared: Prepared, status: str = "interrupted") -> str:
 
 def _search(
     prepared: Prepared,
-    context: "TrialContext",
+    context: TrialContext,
     journal: Journal,
     results: Results,
     console: Console,

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from study.cluster.driver_store import RemoteStore, receive, start_driver_store
-from study.cluster.join import versions
 from study.cluster.stores import Folder, Storage, StoredFile, bucket_of
 from study.config.settings import Settings
 from study.search.short_sweeps import Shape
@@ -98,6 +96,8 @@ class TrialContext:
     def _entry(self, name: str) -> Path:
         path = self.cache / name
         if self.driver_store is not None and path not in _received:
+            from study.cluster.driver_store import receive  # Ray.
+
             receive(self.driver_store, self.cache, name)
             _received.add(path)
         return path
@@ -128,6 +128,9 @@ def make_context(prepared: "Prepared") -> TrialContext:
     context = TrialContext.here(s, images, folder, rules, aux, share)
     if not prepared.resources.joined:
         return context
+    from study.cluster.driver_store import RemoteStore, start_driver_store  # Ray.
+    from study.cluster.join import versions
+
     driver_store = start_driver_store(context.cache, folder)
     return replace(
         context,

@@ -21,7 +21,7 @@ from study.errors import NodeError
 from study.search.confirmation import Planned
 from study.search.queue import is_frozen
 from study.search.short_sweeps import is_short
-from study.trials.features import on_node
+from study.trials.extractors import on_node
 from study.trials.sweep import CPU, FinalScores, Swept, number_of, run_planned, sweep
 from study.trials.trial_context import TrialContext, shape_of
 from tl_core.config import EpochMetrics, Metric, Precision

@@ -1,8 +1,7 @@
-"""Features come in order, whichever of their workers are late or die."""
+"""The frozen network runs in the driver if that is soon; Ray is imported where it starts."""
 
-import os
-import signal
-import tempfile
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,64 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from study.cluster.local_ray import local_ray
-from study.cluster.stores import Folder
-from study.errors import NodeError
-from study.trials.features import FrozenPart, distribute, on_node, run_locally_if_fast
-from study.trials.trial_context import TrialContext
+from study.trials.features import run_locally_if_fast
 from tests.conftest import TINY
-from tests.support.processes import processes, title
 from tl_core.data.datasets import ImageSet
-from tl_core.errors import InputError
 from tl_core.inputs.features import extract
-from tl_core.inputs.prefix import cut_backbone, extract_activations
 from tl_core.models.folding import fold_backbone
 from tl_core.training.setup import pretrained
-
-
-def make_context(
-    images: ImageSet, cache: Path, versions: tuple[tuple[str, str], ...] = ()
-) -> TrialContext:
-    name = images.path.relative_to(cache).as_posix()
-    return TrialContext(cache, name, Folder(cache), "val_log_loss", versions=versions)
-
-
-@pytest.fixture(scope="module")
-def ray_of_one_core() -> Iterator[Path]:
-    """The folder of a Ray in which one worker can run at a time, on a GPU if it asks for one."""
-    home = tempfile.TemporaryDirectory(prefix="tl", dir="/tmp")
-    with home as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_TMPDIR", folder)
-        with local_ray(1, 1):
-            yield Path(folder)
-
-
-@pytest.mark.integration
-@pytest.mark.parametrize(("unfreeze", "gpus"), [(None, 0), (1, 1)])
-def test_features_need_not_wait_for_workers_that_never_come_or_die(
-    ray_of_one_core: Path,
-    images: ImageSet,
-    own_cache: Path,
-    tiny_weights: Path,
-    unfreeze: int | None,
-    gpus: int,
-) -> None:
-    part = FrozenPart(TINY, str(tiny_weights), images.image_size, "fp32", unfreeze)
-    forward = distribute(make_context(images, own_cache), part, gpus, cpus=3, restarts=2)
-    chunks = np.array_split(np.arange(len(images.labels)), 4)
-    rows = iter(forward(chunks))
-    found = [next(rows)]
-    (worker,) = (i for i in processes(ray_of_one_core) if title(i).startswith("ray::_Extractor"))
-    os.kill(worker, signal.SIGKILL)
-    found += rows
-    network, device = pretrained(*part[:4]), torch.device("cpu")
-    if unfreeze:
-        prefix, _ = cut_backbone(network, unfreeze, images.image_size)
-        alone = [extract_activations(images, prefix, device, views) for views in chunks]
-    else:
-        ready = fold_backbone(network, images.image_size)
-        alone = [extract(images, ready, device, views) for views in chunks]
-    assert [(a == b).all() for a, b in zip(found, alone, strict=True)] == [True] * 4
 
 
 @pytest.mark.parametrize(("soon_s", "spread_out"), [(1000, False), (0, True)])
@@ -94,12 +41,8 @@ def test_a_small_job_is_not_spread(
     assert [(a == b).all() for a, b in zip(found, expected, strict=True)] == [True] * 3
 
 
-def test_on_a_cluster_what_a_node_lacks_is_its_own_fault(
-    images: ImageSet, own_cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("study.trials.features.own_address", lambda: "10.0.0.7")
-    joined = make_context(images, own_cache, versions=(("python", "3.11"),))
-    with pytest.raises(NodeError, match=r"^node 10\.0\.0\.7: no weights$"), on_node(joined):
-        raise InputError(["no weights"])
-    with pytest.raises(InputError, match=r"^no weights$"), on_node(make_context(images, own_cache)):
-        raise InputError(["no weights"])
+def test_a_study_without_workers_does_not_import_ray() -> None:
+    modules = "study.preflight.prepare, study.execution.run_study, study.execution.search"
+    code = f"import sys, {modules}, study.trials.features; print('ray' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -1,0 +1,137 @@
+"""The workers that run a frozen network over all images: one for each core, or for each GPU."""
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+from ray.exceptions import RayActorError, RayTaskError
+
+from study.cluster.join import own_address, settle_worker
+from study.errors import NodeError
+from study.preflight.memory import MemoryKills
+from study.trials.frozen_part import FrozenPart, folded, run_part
+from study.trials.trial_context import TrialContext
+from tl_core.data.datasets import ImageSet
+from tl_core.device import set_deterministic
+from tl_core.errors import GpuMemoryError, InputError
+from tl_core.inputs.features import Forward
+from tl_core.inputs.prefix import Prefix, cut_backbone
+from tl_core.models.backbones import Backbone
+from tl_core.training.setup import pretrained
+
+_IN_FLIGHT = 2
+"""Chunks that a GPU's worker has at a time, so that none waits for the driver."""
+
+
+def distribute(
+    context: TrialContext, part: FrozenPart, gpus: int, cpus: int, restarts: int
+) -> Forward:
+    """Have a frozen network run in one worker for each GPU, else for each core.
+
+    Args:
+        context: names the data set.
+        part: what is to run.
+        gpus: how many are asked for; some may come later, or never.
+        cpus: how many cores.
+        restarts: how often a worker that dies is started again, on any node.
+    """
+    # Actors, not tasks: Ray ends a process with a GPU after one task, and the next starts anew.
+    options: dict[str, Any] = {"max_restarts": restarts, "max_task_retries": -1}
+    worker = ray.remote(_Extractor).options(num_cpus=1, num_gpus=1 if gpus else 0, **options)
+
+    def forward(chunks: list[np.ndarray]) -> Iterator[np.ndarray]:
+        n_workers = min(gpus or cpus, len(chunks))
+        workers = [worker.remote(context, part) for _ in range(n_workers)]
+        return _in_order(workers, chunks, _IN_FLIGHT if gpus else 1)
+
+    return forward
+
+
+def _in_order(
+    workers: list[Any], chunks: list[np.ndarray], in_flight: int = 1
+) -> Iterator[np.ndarray]:
+    """Yield the rows of chunk after chunk; each worker that is up has `in_flight` of them.
+
+    Nothing waits for a worker that is still to start. A worker with no more to do is ended: another
+    may need its place.
+    """
+    busy = {worker.is_up.remote(): worker for worker in workers}
+    workers.clear()  # Ray ends a worker that no name is left for.
+    waiting, numbers = iter(enumerate(chunks)), dict[Any, int]()
+    done: dict[int, np.ndarray] = {}
+    kills = MemoryKills()
+    for wanted in range(len(chunks)):
+        while wanted not in done:
+            (ready, *_), _ = ray.wait([*busy])
+            rows, wanted_more = _result(ready, kills), in_flight
+            if ready in numbers:
+                done[numbers.pop(ready)], wanted_more = rows, 1
+            _give_next(busy.pop(ready), wanted_more, waiting, busy, numbers)
+        yield done.pop(wanted)
+
+
+def _give_next(
+    worker: Any,
+    count: int,
+    waiting: Iterator[tuple[int, np.ndarray]],
+    busy: dict[Any, Any],
+    numbers: dict[Any, int],
+) -> None:
+    # A function, so that its end drops the last name of a worker without a chunk.
+    for number, chunk in itertools.islice(waiting, count):
+        ref = worker.rows.remote(chunk)
+        busy[ref], numbers[ref] = worker, number
+
+
+def _result(ref: "ray.ObjectRef[Any]", kills: MemoryKills) -> Any:
+    try:
+        return ray.get(ref)
+    except RayTaskError as error:
+        if isinstance(error.cause, GpuMemoryError):
+            raise InputError([f"making features: {error.cause}"]) from error
+        raise error.cause from error
+    except RayActorError as error:
+        last = (str(error).strip().splitlines() or ["no reason is known"])[-1].strip()
+        why = kills.explain(str(error)) or last
+        raise InputError([f"making features: a worker has died again and again: {why}"]) from error
+
+
+class _Extractor:
+    """Holds the network and the data set for chunk after chunk."""
+
+    def __init__(self, context: TrialContext, part: FrozenPart) -> None:
+        self._context, self._part = context, part
+
+    @cached_property
+    def _ready(self) -> tuple[Backbone | Prefix, ImageSet, torch.device]:
+        name, weights, size, precision, unfreeze = self._part
+        with on_node(self._context):
+            device, images = settle_worker(self._context.versions), self._context.attach()
+            set_deterministic(self._context.deterministic)
+            backbone = pretrained(name, self._context.weights_here(weights), size, precision)
+        cut = backbone if unfreeze is None else cut_backbone(backbone, unfreeze, size)[0]
+        return folded(cut, images), images, device
+
+    def is_up(self) -> None:
+        """Return when it can begin."""
+        _ = self._ready
+
+    def rows(self, views: np.ndarray) -> np.ndarray:
+        """What it makes of some views, [B, ...]."""
+        return run_part(*self._ready, views)
+
+
+@contextmanager
+def on_node(context: TrialContext) -> Iterator[None]:
+    """On a cluster, report an error here as the node's: it would fail for every trial."""
+    try:
+        yield
+    except (InputError, OSError) as error:
+        if not context.versions:
+            raise
+        raise NodeError(f"node {own_address()}: {error}") from error

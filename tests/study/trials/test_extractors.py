@@ -1,0 +1,82 @@
+"""Features come in order, whichever of their workers are late or die."""
+
+import os
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from study.cluster.local_ray import local_ray
+from study.cluster.stores import Folder
+from study.errors import NodeError
+from study.trials.extractors import distribute, on_node
+from study.trials.frozen_part import FrozenPart
+from study.trials.trial_context import TrialContext
+from tests.conftest import TINY
+from tests.support.processes import processes, title
+from tl_core.data.datasets import ImageSet
+from tl_core.errors import InputError
+from tl_core.inputs.features import extract
+from tl_core.inputs.prefix import cut_backbone, extract_activations
+from tl_core.models.folding import fold_backbone
+from tl_core.training.setup import pretrained
+
+
+def make_context(
+    images: ImageSet, cache: Path, versions: tuple[tuple[str, str], ...] = ()
+) -> TrialContext:
+    name = images.path.relative_to(cache).as_posix()
+    return TrialContext(cache, name, Folder(cache), "val_log_loss", versions=versions)
+
+
+@pytest.fixture(scope="module")
+def ray_of_one_core() -> Iterator[Path]:
+    """The folder of a Ray in which one worker can run at a time, on a GPU if it asks for one."""
+    home = tempfile.TemporaryDirectory(prefix="tl", dir="/tmp")
+    with home as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TMPDIR", folder)
+        with local_ray(1, 1):
+            yield Path(folder)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(("unfreeze", "gpus"), [(None, 0), (1, 1)])
+def test_features_need_not_wait_for_workers_that_never_come_or_die(
+    ray_of_one_core: Path,
+    images: ImageSet,
+    own_cache: Path,
+    tiny_weights: Path,
+    unfreeze: int | None,
+    gpus: int,
+) -> None:
+    part = FrozenPart(TINY, str(tiny_weights), images.image_size, "fp32", unfreeze)
+    forward = distribute(make_context(images, own_cache), part, gpus, cpus=3, restarts=2)
+    chunks = np.array_split(np.arange(len(images.labels)), 4)
+    rows = iter(forward(chunks))
+    found = [next(rows)]
+    (worker,) = (i for i in processes(ray_of_one_core) if title(i).startswith("ray::_Extractor"))
+    os.kill(worker, signal.SIGKILL)
+    found += rows
+    network, device = pretrained(*part[:4]), torch.device("cpu")
+    if unfreeze:
+        prefix, _ = cut_backbone(network, unfreeze, images.image_size)
+        alone = [extract_activations(images, prefix, device, views) for views in chunks]
+    else:
+        ready = fold_backbone(network, images.image_size)
+        alone = [extract(images, ready, device, views) for views in chunks]
+    assert [(a == b).all() for a, b in zip(found, alone, strict=True)] == [True] * 4
+
+
+def test_on_a_cluster_what_a_node_lacks_is_its_own_fault(
+    images: ImageSet, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("study.trials.extractors.own_address", lambda: "10.0.0.7")
+    joined = make_context(images, own_cache, versions=(("python", "3.11"),))
+    with pytest.raises(NodeError, match=r"^node 10\.0\.0\.7: no weights$"), on_node(joined):
+        raise InputError(["no weights"])
+    with pytest.raises(InputError, match=r"^no weights$"), on_node(make_context(images, own_cache)):
+        raise InputError(["no weights"])
