@@ -49,28 +49,29 @@ def _start(given: Mapping[str, Any], console: Console) -> int:
 
 def _run_study(setup: Setup, console: Console) -> int:
     from study.tracking.sender import make_sender
-    from tl_core.runtime import keep_freed_memory, name_user
+    from tl_core.runtime import keep_freed_memory, name_user, rarely_collecting
 
     keep_freed_memory()
     name_user()
     # Its process imports MLflow beside the imports here; it opens the store once nothing is wrong.
     sender = make_sender(setup.settings)
     try:
-        # This imports torch: a wrong setting, or --help, need not wait for it.
-        from study.preflight.prepare import prepare
+        with rarely_collecting():
+            # This imports torch: a wrong setting, or --help, need not wait for it.
+            from study.preflight.prepare import prepare
 
-        prepared = prepare(setup)
-        from study.diagnosis.first_line import first_line
+            prepared = prepare(setup)
+            from study.diagnosis.first_line import first_line
 
-        console.print(prepared.introduce(), highlight=False)
-        for line in first_line(prepared):
-            console.print(line, highlight=False)
-        for note in prepared.notes:
-            console.print(f"note: {note}")
-        if prepared.settings.debug:
-            from study.execution.single_trial import run_debug as run
-        else:
-            from study.execution.run_study import run_study as run
+            console.print(prepared.introduce(), highlight=False)
+            for line in first_line(prepared):
+                console.print(line, highlight=False)
+            for note in prepared.notes:
+                console.print(f"note: {note}")
+            if prepared.settings.debug:
+                from study.execution.single_trial import run_debug as run
+            else:
+                from study.execution.run_study import run_study as run
         sender.open_store()
     except BaseException:
         sender.close()

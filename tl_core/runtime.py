@@ -1,6 +1,7 @@
 """How torch and the C library use this machine: threads, memory, and what torch compiles."""
 
 import ctypes
+import gc
 import getpass
 import os
 import stat
@@ -15,6 +16,8 @@ from tl_core.errors import Fault, InputError
 # glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 _MAX_MMAP_THRESHOLD = 32 * 2**20
+_RARELY = 100_000
+"""New objects after which Python looks for garbage; by default 700."""
 _FOLDERS = {"TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton"}
 """Variables of the environment that name the folders, and what these are called here."""
 
@@ -33,6 +36,22 @@ def keep_freed_memory() -> None:
         mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
         mallopt(_M_TOP_PAD, 256 * 2**20)
         mallopt(_M_MMAP_THRESHOLD, _MAX_MMAP_THRESHOLD)
+
+
+@contextmanager
+def rarely_collecting() -> Iterator[None]:
+    """Have Python look for garbage rarely while a program starts.
+
+    Imports make a million objects that stay. To look through them again and again takes a tenth of
+    their time. Those that are there at the end are never looked through.
+    """
+    often = gc.get_threshold()
+    gc.set_threshold(_RARELY, *often[1:])
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.set_threshold(*often)
 
 
 def name_user() -> None:

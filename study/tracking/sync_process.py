@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import Timeout
 
@@ -22,9 +22,12 @@ from study.config.uris import reason, store_name
 from study.records.ledger import StudyState, read_events, read_state
 from study.records.study_folder import LEDGER
 from study.tracking.sync_state import SyncState, read_sync_state
-from study.tracking.writer import MlflowWriter, import_store
 from tl_core.errors import InputError
 from tl_core.files import file_lock
+from tl_core.runtime import rarely_collecting
+
+if TYPE_CHECKING:
+    from study.tracking.writer import MlflowWriter
 
 _PAUSE_S = 1.0
 _TIMEOUT_S = 10.0
@@ -39,7 +42,7 @@ class LedgerSync:
     Raises `InputError` on construction if another process sends it and does not end soon.
     """
 
-    def __init__(self, folder: Path, writer: MlflowWriter) -> None:
+    def __init__(self, folder: Path, writer: "MlflowWriter") -> None:
         self._folder, self._writer = folder, writer
         self._lock = file_lock(folder / ".mlflow.lock")
         try:
@@ -148,20 +151,27 @@ def main() -> int:
     """
     os.nice(_NICE)  # Training goes first; what is late is sent after it.
     uri = json.loads(sys.stdin.readline())
-    import_store(uri)
-    if not (experiment := sys.stdin.readline()):
-        return 0
-    try:
-        writer = MlflowWriter(uri, json.loads(experiment))
-    except InputError as error:
-        return _answer(faults=[str(fault) for fault in error.faults])
-    _answer(experiment_id=writer.experiment_id)
-    importlib.import_module("study.tracking.registry")  # Now, and not when the study waits for it.
+    with rarely_collecting():
+        from study.tracking.new_store import made_ahead  # MLflow, two seconds.
+        from study.tracking.writer import MlflowWriter, import_store
+
+        import_store(uri)
+        with made_ahead(uri) as put_store:
+            if not (experiment := sys.stdin.readline()):
+                return 0
+            put_store()
+        try:
+            writer = MlflowWriter(uri, json.loads(experiment))
+        except InputError as error:
+            return _answer(faults=[str(fault) for fault in error.faults])
+        _answer(experiment_id=writer.experiment_id)
+        # Now, and not when the study waits for it.
+        importlib.import_module("study.tracking.registry")
     folder = sys.stdin.readline()
     return _send(Path(json.loads(folder)), writer) if folder else 0
 
 
-def _send(folder: Path, writer: MlflowWriter) -> int:
+def _send(folder: Path, writer: "MlflowWriter") -> int:
     ended = threading.Event()
 
     def wait_for_end() -> None:

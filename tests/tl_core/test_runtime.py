@@ -38,6 +38,20 @@ def test_other_systems_and_libraries(monkeypatch: pytest.MonkeyPatch, platform: 
     assert len(opened) == 1
 
 
+def test_while_a_program_starts_garbage_is_looked_for_rarely() -> None:
+    # In a process of its own, because what is frozen stays so.
+    code = (
+        "import gc\n"
+        "from tl_core.runtime import rarely_collecting\n"
+        "before = gc.get_threshold()\n"
+        "with rarely_collecting():\n"
+        "    print(gc.get_threshold()[0], gc.get_freeze_count())\n"
+        "print(gc.get_threshold() == before, gc.get_freeze_count() > 1000)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["100000 0", "True True"]
+
+
 def test_the_number_of_threads_is_restored() -> None:
     torch.set_num_threads(2)
     try:
