@@ -25,6 +25,7 @@ from study.search.confirmation import still_planned
 from tl_core.config import Metric
 from tl_core.data.splits import HELD_OUT
 from tl_core.inference.model_card import CARD
+from tl_core.runtime import one_thread
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ class StudyData:
         hashes = {r.trial: r.outputs for r in records if r.outputs}
         named = bool(self.study["data"].get("groups_by"))
         kept = {n: read_outputs(self.folder, n, sha256, task) for n, sha256 in hashes.items()}
-        return {n: score_images(o, targets, named, task) for n, o in kept.items() if o}
+        with one_thread():  # On few images threads mostly wait for each other.
+            return {n: score_images(o, targets, named, task) for n, o in kept.items() if o}
 
     @cached_property
     def choices(self) -> Choices:

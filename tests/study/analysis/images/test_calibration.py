@@ -53,6 +53,21 @@ def test_what_is_always_right_gets_the_least_temperature() -> None:
     assert fit_temperature(-logits, labels) == pytest.approx(BOUNDS[1], rel=0.01)
 
 
+def test_the_least_temperature_also_where_every_probability_is_rounded_to_one() -> None:
+    logits = np.array([[3000.0, 0, 0], [0, 0, 2000.0]])
+    assert fit_temperature(logits, np.array([0, 2])) == pytest.approx(BOUNDS[0], rel=1e-6)
+
+
+@pytest.mark.parametrize("n_logits", [1, 4])
+def test_the_temperature_is_where_the_loss_has_no_slope(n_logits: int) -> None:
+    logits, labels = drawn(40, n_logits)
+    scores = np.concatenate([np.zeros((40, 1)), logits], 1) if n_logits == 1 else logits
+    scaled = scores / fit_temperature(logits, labels)
+    p = np.exp(scaled) / np.exp(scaled).sum(axis=1, keepdims=True)
+    slopes = (p * scores).sum(axis=1) - scores[np.arange(40), labels]
+    assert slopes.mean() == pytest.approx(0, abs=1e-7)
+
+
 @given(st.integers(0, 2**32 - 1), st.floats(0.2, 5))
 def test_scaling_by_it_never_raises_the_loss_on_the_same_images(seed: int, factor: float) -> None:
     rng = np.random.default_rng(seed)
