@@ -124,7 +124,9 @@ def new_setup(given: Mapping[str, Any]) -> Setup:
     if chosen or settings.data in BUILT_IN:  # Else the ratios are fitted to the data first.
         faults += cell_faults(settings)
     setup = Setup(settings, faults, fit_ratios=not chosen, variables=variables)
-    setup.change(name=settings.name or _default_name(settings), weights=_absolute(settings.weights))
+    setup.change(name=settings.name or _default_name(settings))
+    if settings.weights not in ("default", "none"):  # Workers may run in another folder.
+        setup.change(weights=str(user_path(settings.weights).resolve()))
     return setup
 
 
@@ -141,8 +143,3 @@ def _default_name(settings: Settings) -> str:
     data = re.sub(r"[^\w.-]+", "-", name).strip(".-")
     what = settings.preset or ("debug" if settings.debug else "")
     return "-".join(filter(None, [data or "study", what, time.strftime("%Y%m%d-%H%M%S")]))
-
-
-def _absolute(weights: str) -> str:
-    # Workers may run in another folder.
-    return weights if weights in ("default", "none") else str(user_path(weights).resolve())

@@ -233,13 +233,10 @@ def read_entries(path: Path) -> Entries:
 def _conversion(path: Path) -> str:
     """A command line that runs the code in a file, and writes its tensors into another."""
     keys = " or ".join(f"c.get({key!r})" for key in _WRAPPINGS)
+    into = path.with_name(f"{path.name.partition('.')[0]}-tensors.pth")
     program = (
         f"import torch; c = torch.load({str(path)!r}, 'cpu', weights_only=False); "
         f"c = isinstance(c, dict) and ({keys}) or c; "
-        f"torch.save(c if isinstance(c, dict) else c.state_dict(), {str(_converted(path))!r})"
+        f"torch.save(c if isinstance(c, dict) else c.state_dict(), {str(into)!r})"
     )
     return shlex.join(["python", "-c", program])
-
-
-def _converted(path: Path) -> Path:
-    return path.with_name(f"{path.name.partition('.')[0]}-tensors.pth")

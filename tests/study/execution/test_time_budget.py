@@ -11,11 +11,11 @@ from study.diagnosis.estimate import Speeds, trial_s
 from study.diagnosis.observed import UNIT
 from study.execution.study_trials import StudyTrials
 from study.execution.time_budget import OutOfTimeError, TimeBudget
-from study.records.trial_record import TrialRecord
 from study.search.cells import Cell
 from study.search.confirmation import Planned, plan
 from study.search.short_sweeps import Shape
-from tests.support.studies.builders import make_config, make_epoch, make_record, make_settings
+from tests.study.diagnosis.test_observed import record as make_trial
+from tests.support.studies.builders import make_config, make_epoch, make_settings
 from tests.support.studies.counting_journal import CountingJournal
 
 SHAPE = Shape(1000, 2, 512)
@@ -115,14 +115,6 @@ def test_what_was_left_out_is_told(tmp_path: Path) -> None:
     assert [*study.budget.describe()][-1] == late
 
 
-def record(status: Any = "done", epochs: int = 2, wall_s: float = 0.0, **given: Any) -> TrialRecord:
-    """A trial of two epochs over 100 images at ratio 0.1, or as given."""
-    plain: dict[str, Any] = {"mode": "finetune", "train_ratio": 0.1, "epochs": 2, "min_steps": 0}
-    made = make_record(0, status, (0.5,) * epochs, None, **plain | given)
-    made.wall_s = wall_s
-    return made
-
-
 def test_before_the_first_trial_a_measured_step_decides(tmp_path: Path) -> None:
     study = Study(tmp_path, CountingJournal(), 100.0)
     study.budget.speeds = Speeds(forward=3.0, train=1.0, sweep=1e9, probe=1e9)
@@ -133,7 +125,7 @@ def test_before_the_first_trial_a_measured_step_decides(tmp_path: Path) -> None:
 
 def test_a_stage_keeps_the_winner_and_the_cells_that_fit(tmp_path: Path) -> None:
     study = Study(tmp_path, CountingJournal(), 660.0)
-    known = [record(wall_s=266.7)]  # As at 1 s an image.
+    known = [make_trial(wall_s=266.7)]  # As at 1 s an image.
     plain = {"epochs": 2, "min_steps": 0, "mode": "finetune"}
     small = Planned(make_config(train_ratio=0.1, **plain), "control", 0)
     large = Planned(make_config(train_ratio=0.4, **plain), "control", 0)

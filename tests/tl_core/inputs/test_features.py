@@ -27,11 +27,6 @@ Load = Callable[..., NDArray[np.float32]]
 
 
 @pytest.fixture
-def backbone(tiny_weights: Path) -> Backbone:
-    return load_backbone(TINY, str(tiny_weights), SIDE)
-
-
-@pytest.fixture
 def load(images: ImageSet, backbone: Backbone, own_cache: Path) -> Load:
     """Loads features of `backbone`, or of another one."""
 

@@ -1,10 +1,8 @@
 """Trials of a small network that raises torch's error for a GPU that is too small."""
 
 import copy
-import gc
 import re
 import weakref
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -20,14 +18,6 @@ from tl_core.training import setup
 from tl_core.training.train import run_trial
 
 WAYS_OUT = "choose a smaller --image-size or --backbone, or fewer --trials-per-gpu"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def frozen_heap() -> Iterator[None]:
-    """Exclude what is imported from garbage collection, which takes half a second otherwise."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 class Limited(nn.Module):

@@ -68,7 +68,8 @@ def _several(counts: Mapping[str, int], of_path: Mapping[str, set[str]]) -> str 
         ]
         if lists:
             n = sum(counts[label] for label in lists)
-            return f"{pluralize(n, 'row')} of column label, such as {lists[0]!r}, {_have(n)} {why}"
+            rows, has = pluralize(n, "row"), "has" if n == 1 else "have"
+            return f"{rows} of column label, such as {lists[0]!r}, {has} {why}"
     twice = {path: found for path, found in of_path.items() if len(found) > 1}
     if twice:
         path, found = next(iter(twice.items()))
@@ -76,7 +77,3 @@ def _several(counts: Mapping[str, int], of_path: Mapping[str, set[str]]) -> str 
         shown = " and ".join(map(repr, sorted(found)))
         return f"{paths} rows with different labels, such as {path} with {shown}: {why}"
     return None
-
-
-def _have(n: int) -> str:
-    return "has" if n == 1 else "have"

@@ -66,14 +66,6 @@ def _is_environment(folder: Path, held: frozenset[str]) -> bool:
     return bool(held & {"pyvenv.cfg", "conda-meta"})
 
 
-def _is_bytecode(folder: Path, held: frozenset[str]) -> bool:
-    return folder.name == "__pycache__"
-
-
-def _is_node(folder: Path, held: frozenset[str]) -> bool:
-    return folder.name == "node_modules"
-
-
 def _is_log(folder: Path, held: frozenset[str]) -> bool:
     if any(name.startswith(("events.out.tfevents.", "experiment_state-")) for name in held):
         return True
@@ -85,8 +77,8 @@ _KINDS: dict[str, Callable[[Path, frozenset[str]], object]] = {
     "MLflow": _is_mlflow,
     "caches": _is_cache,
     "Python environments": _is_environment,
-    "Python's bytecode": _is_bytecode,
-    "Node packages": _is_node,
+    "Python's bytecode": lambda folder, _: folder.name == "__pycache__",
+    "Node packages": lambda folder, _: folder.name == "node_modules",
     "logs of training": _is_log,
 }
 """What wrote a folder, and how to tell."""

@@ -4,7 +4,6 @@ Here the graph is a function that takes the step again, over tensors that stay i
 on a GPU does.
 """
 
-import gc
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -91,14 +90,6 @@ def tensors(value: Any, place: str = "") -> Iterator[tuple[str, Tensor]]:
     elif isinstance(value, dict):
         for key, each in value.items():
             yield from tensors(each, f"{place}/{key}")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def frozen_heap() -> Iterator[None]:
-    """Exclude what is imported from garbage collection, which takes half a second otherwise."""
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)
