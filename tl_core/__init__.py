@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from tl_core.data.sources import Source, find_source
     from tl_core.data.splits import Split, make_split
     from tl_core.errors import DivergedError, GpuMemoryError, InputError
+    from tl_core.files import LocalFile
     from tl_core.inference.model import Model, Prediction
     from tl_core.inference.serialization import load_model, save_model
     from tl_core.inference.winner import trained_model
     from tl_core.inputs.features import load_features
     from tl_core.models.backbones import Backbone, load_backbone
-    from tl_core.training.checkpoints import LocalFile
     from tl_core.training.train import TrialResult, run_trial
 
 __version__ = "0.1.0"
@@ -33,11 +33,11 @@ _MODULES = {
     "data.sources": ("Source", "find_source"),
     "data.splits": ("Split", "make_split"),
     "errors": ("DivergedError", "GpuMemoryError", "InputError"),
+    "files": ("LocalFile",),
     "inference.model": ("Model", "Prediction"),
     "inference.serialization": ("load_model", "save_model"),
     "inference.winner": ("trained_model",),
     "models.backbones": ("Backbone", "load_backbone"),
-    "training.checkpoints": ("LocalFile",),
     "inputs.features": ("load_features",),
     "training.train": ("TrialResult", "run_trial"),
 }

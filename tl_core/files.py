@@ -9,6 +9,7 @@ import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -166,3 +167,22 @@ def _has_flock(device: int, folder: Path) -> bool:
         _log.warning("note: the disk of %s has no file locks; files stand for them", folder)
         return False
     return True
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A file for a checkpoint, on this machine; its folder is made if it does not exist."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def read(self) -> bytes:
+        """Return its content."""
+        return self.path.read_bytes()
+
+    def write(self, content: bytes | memoryview) -> None:
+        """Replace it whole."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(self.path, content, alone=True)

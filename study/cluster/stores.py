@@ -18,9 +18,9 @@ from pyarrow import fs
 from study.config.settings import Settings
 from study.config.uris import reason, without_credentials
 from tl_core.errors import Fault, InputError
-from tl_core.files import replace_folder
+from tl_core.files import LocalFile, replace_folder
 from tl_core.inference.model_card import CARD, WEIGHTS
-from tl_core.training.checkpoints import Content, LocalFile
+from tl_core.training.checkpoints import Content
 
 Files = Mapping[str, bytes]
 """Content by the name of the file, which may have a folder: `mistakes/01.jpg`."""

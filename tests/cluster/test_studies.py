@@ -19,8 +19,8 @@ from tests.support.hosts import PORT, ROOT, Host, hosts, needs_hosts
 from tests.support.programs import meeting_study
 from tests.support.programs.meeting_study import WANTED
 from tests.support.studies.ray_runs import ray_runs, results
-from tl_core.files import replace_file
-from tl_core.training.checkpoints import LocalFile, load_checkpoint
+from tl_core.files import LocalFile, replace_file
+from tl_core.training.checkpoints import load_checkpoint
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 STUDY = Path("runs/mine")

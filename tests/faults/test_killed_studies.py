@@ -16,7 +16,8 @@ from study.records.ledger import read_events, read_records, read_state
 from tests.conftest import SIDE, TINY
 from tests.support.studies.builders import all_runs
 from tests.support.studies.ray_runs import RayRun, results
-from tl_core.training.checkpoints import LocalFile, load_checkpoint
+from tl_core.files import LocalFile
+from tl_core.training.checkpoints import load_checkpoint
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 LEDGER = Path("runs/mine/ledger.jsonl")

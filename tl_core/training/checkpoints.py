@@ -9,8 +9,6 @@ import io
 import threading
 import time
 import warnings
-from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -19,7 +17,6 @@ from torch import Tensor
 
 from tl_core.config import EpochMetrics
 from tl_core.device import CopyEvent, copy_to_host, host_like, random_states, restore_random_states
-from tl_core.files import replace_file
 from tl_core.training.learners import NetLearner, Part
 
 Content = bytes | memoryview
@@ -51,25 +48,6 @@ class CheckpointStore(Protocol):
         On return the new content is on disk. Raises `OSError` if it can't be written; then the
         old content stays.
         """
-
-
-@dataclass(frozen=True)
-class LocalFile:
-    """A file on this machine; its folder is made if it does not exist."""
-
-    path: Path
-
-    def __str__(self) -> str:
-        return str(self.path)
-
-    def read(self) -> bytes:
-        """Return its content."""
-        return self.path.read_bytes()
-
-    def write(self, content: Content) -> None:
-        """Replace it whole."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(self.path, content, alone=True)
 
 
 class Checkpoint:

@@ -13,13 +13,14 @@ import torch
 from benchmarks.gpu.check import Check, GpuBench
 from tl_core.config import EpochMetrics, Report, TrialConfig
 from tl_core.device import best_precision, forbid_waits
+from tl_core.files import LocalFile
 from tl_core.inputs.batches import epoch_order
 from tl_core.inputs.readers import pixel_reader
 from tl_core.models.backbones import load_backbone
 from tl_core.models.heads import Heads, TwoHeadedNet
 from tl_core.objectives.targets import TargetScale
 from tl_core.objectives.weighting import make_weighting
-from tl_core.training.checkpoints import CheckpointStore, Content, LocalFile
+from tl_core.training.checkpoints import CheckpointStore, Content
 from tl_core.training.learners import NetLearner, Part
 from tl_core.training.optimizers import make_optimizer
 from tl_core.training.schedule import Budget

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from tests.support.core.trials import changed, state
 from tests.support.core.weights_files import Trap
+from tl_core.files import LocalFile
 from tl_core.training import checkpoints
 from tl_core.training.checkpoints import (
     Checkpoint,
     CheckpointError,
     CheckpointWarning,
-    LocalFile,
     State,
     load_checkpoint,
     save_checkpoint,

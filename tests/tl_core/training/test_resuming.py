@@ -14,14 +14,9 @@ import torch
 
 from tests.support.core.trials import CPU, Trials, changed, state, untimed
 from tl_core.config import EpochMetrics, Mode
+from tl_core.files import LocalFile
 from tl_core.training import setup
-from tl_core.training.checkpoints import (
-    Checkpoint,
-    CheckpointWarning,
-    LocalFile,
-    State,
-    load_checkpoint,
-)
+from tl_core.training.checkpoints import Checkpoint, CheckpointWarning, State, load_checkpoint
 from tl_core.training.learners import NetLearner
 from tl_core.training.train import TrialResult, run_trial
 

@@ -19,13 +19,14 @@ from torch import Tensor, nn
 from tests.support.core.trials import CPU, changed, state
 from tl_core.config import EpochMetrics, TrialConfig
 from tl_core.data.splits import make_split
+from tl_core.files import LocalFile
 from tl_core.inputs.batches import epoch_order
 from tl_core.inputs.readers import Gather, Read, Reader
 from tl_core.inputs.unlabelled import Unlabelled
 from tl_core.models.heads import Heads, TwoHeadedNet
 from tl_core.objectives.targets import TargetScale
 from tl_core.objectives.weighting import make_weighting
-from tl_core.training.checkpoints import Checkpoint, LocalFile, load_checkpoint
+from tl_core.training.checkpoints import Checkpoint, load_checkpoint
 from tl_core.training.fit import fit
 from tl_core.training.learners import NetLearner
 from tl_core.training.optimizers import make_optimizer
