@@ -19,8 +19,6 @@ from study.config.defaults import VARIABLES
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.sources import folder_source
 
-gc.disable()  # Until all is imported: else it looks through hundreds of modules again and again.
-
 pytest_plugins = ["tests.support.study_fixtures"]
 
 # Ray reads it while it is imported, by whichever test module comes first.
@@ -41,6 +39,11 @@ SIDE = 32
 QUICK = ["--debug", "--backbone", "mlp", "--mode", "scratch", "--epochs", "1", "--min-steps", "0"]
 QUICK += ["--image-size", str(SIDE)]
 """Words that ask for the quickest trial; what follows them on a command line holds."""
+
+
+def pytest_collection() -> None:
+    """Search for no garbage until all is imported: it looks through every module each time."""
+    gc.disable()
 
 
 def pytest_collection_finish() -> None:
