@@ -157,6 +157,7 @@ def assert_same_alone(folder: Path, images: ImageSet, cache: Path) -> None:
         assert differences(record, again, alone.test) == {}, record
 
 
+@pytest.mark.integration
 def test_workers_give_what_each_trial_gives_alone(
     finished_study: FinishedStudy, tmp_path: Path
 ) -> None:
