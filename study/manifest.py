@@ -39,8 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _list(given: Namespace) -> int:
     out = user_path(given.out)
-    _check(given.folder, out)
     try:
+        _check(given.folder, out)
         source = _source(given.folder, given.label_regex, given.group_regex)
         write_manifest(source, user_path(given.folder), out)
     except OSError as error:

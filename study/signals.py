@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, ParamSpec, TextIO, TypeVar
 
-from study.errors import fault_code
+from study.errors import print_faults
 from tl_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ def run_command(title: str, work: Callable[[], int], interrupted: str = "interru
     try:
         return work()
     except InputError as error:
-        return fault_code(title, error.faults)
+        print_faults(title, error.faults)
+        return 2
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         return EXIT_CODE

@@ -43,7 +43,8 @@ def rarely_collecting() -> Iterator[None]:
     """Have Python look for garbage rarely while a program starts.
 
     Imports make a million objects that stay. To look through them again and again takes a tenth of
-    their time. Those that are there at the end are never looked through.
+    their time. Those that are there at the end are never looked through, so garbage among them
+    stays.
     """
     often = gc.get_threshold()
     gc.set_threshold(_RARELY, *often[1:])

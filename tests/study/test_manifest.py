@@ -38,6 +38,7 @@ def test_what_can_not_be_listed_or_written(tmp_path: Path, capsys: Capture) -> N
     root = plant(tmp_path / "photos", "a/1.png", "b/2.png")
     (tmp_path / "there.csv").touch()
     for words, fault in (
+        ([str(root), "--out", "x" * 300 + ".csv"], "File name too long"),
         (["demo"], "FOLDER demo: a data folder is expected"),
         ([str(root), "--out", "t.txt"], "--out t.txt: must end in .csv, .tsv, .parquet"),
         ([str(root), "--out", f"{tmp_path}/there.csv"], "there.csv exists; choose another name"),

@@ -31,7 +31,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     own = scores.gather(1, truth[:, None])[:, 0]
 
     def falls(log_temperature: float) -> bool:
-        """Whether the loss falls with the temperature; it is the least if all images are right."""
+        """Whether a lower temperature lowers the loss, as it does wherever all images are right."""
         expected = ((scores / math.exp(log_temperature)).softmax(dim=1) * scores).sum(dim=1)
         return bool(expected.mean() <= own.mean())
 

@@ -22,7 +22,7 @@ def test_the_file_is_there_when_it_may_be_and_is_what_mlflow_makes(
     tmp_path: Path, blank_store: Path
 ) -> None:
     file = tmp_path / "a b.db"
-    uri = f"sqlite:///{tmp_path}/a%20b.db"
+    uri = f"sqlite:///{file}"
     with made_ahead(uri) as put:
         assert [*tmp_path.iterdir()] == []
         put()
@@ -56,8 +56,39 @@ def test_where_there_is_no_folder_mlflow_says_what_is_wrong(tmp_path: Path) -> N
     assert [*tmp_path.iterdir()] == []
 
 
-@pytest.mark.parametrize("uri", ["http://127.0.0.1:1", "sqlite://", "postgresql://127.0.0.1:1/x"])
-def test_other_stores_are_left_to_mlflow(uri: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://127.0.0.1:1",
+        "sqlite://",
+        "postgresql://127.0.0.1:1/x",
+        "sqlite:///file:x.db?uri=true",
+    ],
+)
+def test_other_stores_are_left_to_mlflow(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     with made_ahead(uri) as put:
         put()
     assert [*tmp_path.iterdir()] == []
+
+
+def test_where_nothing_can_be_linked_or_made_ahead_mlflow_makes_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    for number, name in enumerate(("os.link", "study.tracking.new_store.MlflowClient")):
+        file = tmp_path / f"{number}.db"
+        with monkeypatch.context() as patch:
+            patch.setattr(name, fail)
+            # MLflow's connections keep the one of an earlier test.
+            own = f"file:{number}?mode=memory&cache=shared"
+            patch.setattr("study.tracking.new_store._IN_MEMORY", own)
+            with made_ahead(f"sqlite:///{file}") as put:
+                put()
+        assert not file.exists()
+    assert [*tmp_path.iterdir()] == []
+    assert MlflowWriter(f"sqlite:///{file}", "mine").experiment_id == "1"
