@@ -4,6 +4,7 @@ import json
 import logging
 import re
 import shutil
+from collections.abc import Iterable
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
@@ -18,6 +19,7 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from mlflow.types.schema import Array
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
+from mlflow.utils.requirements_utils import warn_dependency_requirement_mismatches
 from PIL import Image
 
 import tl_core
@@ -75,6 +77,19 @@ def register_model(client: MlflowClient, run_id: str, folder: Path, name: str) -
     return _register(client, run_id, logged, registered_name(name))
 
 
+def prepare_to_register() -> None:
+    """Have MLflow list what is installed, which takes a second, once a process.
+
+    It compares the list with the requirements of each model that it saves.
+    """
+    warn_dependency_requirement_mismatches(_pinned(REQUIREMENTS[:1]))
+
+
+def _pinned(names: Iterable[str]) -> list[str]:
+    # A plus marks a local build, which the package index does not have.
+    return [f"{name}=={version(name).partition('+')[0]}" for name in names]
+
+
 def registered_name(name: str) -> str:
     """Return the study's name without the characters that have a meaning in `models:/NAME@best`."""
     return re.sub(r"[/:@]", "-", name)
@@ -100,11 +115,7 @@ def _package(files: tuple[Path, Path], card: ModelCard, logged: LoggedModel, fol
         signature=_signature(card),
         input_example=_example(card.image_size),
         # Otherwise MLflow loads the model in another process to find them.
-        pip_requirements=[
-            # A plus marks a local build, which the package index does not have.
-            f"{each}=={version(each).partition('+')[0]}"
-            for each in REQUIREMENTS
-        ],
+        pip_requirements=_pinned(REQUIREMENTS),
         metadata={"backbone": card.backbone, "classes": list(card.classes)},
     )
     return local

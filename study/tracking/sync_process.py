@@ -6,7 +6,6 @@ was sent.
 """
 
 import contextlib
-import importlib
 import json
 import os
 import sys
@@ -29,7 +28,7 @@ from tl_core.runtime import rarely_collecting
 if TYPE_CHECKING:
     from study.tracking.writer import MlflowWriter
 
-_PAUSE_S = 1.0
+_PAUSE_S = 0.5
 _TIMEOUT_S = 10.0
 _PIECE_S = 2.0
 _MAX_EVENTS = 500
@@ -165,8 +164,9 @@ def main() -> int:
         except InputError as error:
             return _answer(faults=[str(fault) for fault in error.faults])
         _answer(experiment_id=writer.experiment_id)
-        # Now, and not when the study waits for it.
-        importlib.import_module("study.tracking.registry")
+        from study.tracking.registry import prepare_to_register
+
+        prepare_to_register()  # Now, and not when the study waits for it.
     folder = sys.stdin.readline()
     return _send(Path(json.loads(folder)), writer) if folder else 0
 

@@ -12,7 +12,12 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
-from study.tracking.registry import REQUIREMENTS, register_model, registered_name
+from study.tracking.registry import (
+    REQUIREMENTS,
+    prepare_to_register,
+    register_model,
+    registered_name,
+)
 from tests.support.models import make_model
 from tests.support.sources import files_of, imported
 from tests.support.study_fixtures import Capture, Patch
@@ -72,6 +77,19 @@ def assert_signature_fits(loaded: Any, columns: list[str]) -> None:
     assert signature.inputs.input_names() == ["image"]
     assert signature.outputs.input_names() == list(predicted) == columns
     json.dumps(predicted.to_dict("records"), allow_nan=False)
+
+
+def test_what_is_installed_is_listed_once_and_ahead(
+    store: Store, monkeypatch: Patch, capfd: Capture
+) -> None:
+    prepare_to_register()
+
+    def listed_again() -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("importlib_metadata.packages_distributions", listed_again)
+    assert store.register() == "1"
+    assert capfd.readouterr() == ("", "")  # MLflow would only warn of an error.
 
 
 def test_the_registered_model_predicts_and_tells_what_it_is(registered: Store, load: Any) -> None:
