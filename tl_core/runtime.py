@@ -20,6 +20,7 @@ _RARELY = 100_000
 """New objects after which Python looks for garbage; by default 700."""
 _FOLDERS = {"TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton"}
 """Variables of the environment that name the folders, and what these are called here."""
+_ROOT = Path(__file__).parents[1]
 
 
 def keep_freed_memory() -> None:
@@ -64,6 +65,16 @@ def name_user() -> None:
         getpass.getuser()
     except (KeyError, OSError):
         os.environ["USER"] = f"uid-{os.getuid()}"
+
+
+def module_process(module: str, *given: str) -> tuple[list[str], dict[str, str]]:
+    """Command and environment of a process that runs a module of this project.
+
+    It finds the packages of this project, and Python's own modules, whatever files with such names
+    lie in the working folder or in the folders of `PYTHONPATH`.
+    """
+    path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
+    return [sys.executable, "-P", "-m", module, *given], os.environ | {"PYTHONPATH": path}
 
 
 def usable_cpus(groups: Cgroups = OWN) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 import ray
 from ray._private.node import Node
+from ray.job_config import JobConfig
 
 from study.errors import NodeError
 
@@ -16,6 +17,7 @@ _UNUSED = ("start_monitor", "start_api_server", "start_log_monitor")
 _STARTS = 3
 _LATE = "timed out during startup"
 """How Ray says that its processes were not up in 30 s."""
+_ROOT = Path(__file__).parents[2]
 _log = logging.getLogger(__name__)
 
 
@@ -40,6 +42,15 @@ def _nothing(*_: Any, **__: Any) -> None:
     """Start nothing."""
 
 
+def _own_path() -> JobConfig:
+    """Have workers find this project's packages first, and nothing in the working folder.
+
+    Ray puts that folder before all others, and it may have a `study.py` or a `random.py`. It does
+    so unless the job is that of its own client, which here changes nothing else.
+    """
+    return JobConfig(_client_job=True, _py_driver_sys_path=[str(_ROOT)])
+
+
 def start(gpus: int, cpus: int, folder: Path, end_processes: Callable[[], object]) -> None:
     """Start Ray on this machine, with its files in a folder; raises `NodeError` if it is late.
 
@@ -50,6 +61,7 @@ def start(gpus: int, cpus: int, folder: Path, end_processes: Callable[[], object
         try:
             ray.init(
                 address="local",
+                job_config=_own_path(),
                 num_cpus=cpus,
                 num_gpus=gpus,
                 include_dashboard=False,

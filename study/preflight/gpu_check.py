@@ -11,20 +11,19 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from tl_core.device import CPU, gpus_here, nvidia_gpus
 from tl_core.errors import Fault, InputError
 from tl_core.gpu_memory import memory
+from tl_core.runtime import module_process
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 LEAST_FREE = 2**30
 """Bytes: a network, its gradients and what CUDA itself keeps take about as much."""
 _PATIENCE_S = 120.0
 """The first import of torch from a shared disk can take a minute."""
-_ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -88,12 +87,11 @@ def ask_gpus(names: Sequence[str], module: str = __name__, *given: str) -> list[
 
     It prints the values of a `GpuReport` as JSON, in its last line.
     """
-    command = [sys.executable, "-P", "-m", module, *given]
-    path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
+    command, environment = module_process(module, *given)
     started = [
         subprocess.Popen(
             command,
-            env=os.environ | {VISIBLE: name, "PYTHONPATH": path},
+            env=environment | {VISIBLE: name},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -5,7 +5,6 @@ import json
 import math
 import select
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from study.config.settings import Settings
 from study.config.uris import OFFLINE, store_name
 from study.tracking.sync_state import SyncState, events_left, last_saved, read_sync_state
 from tl_core.errors import InputError
+from tl_core.runtime import module_process
 
 if TYPE_CHECKING:
     from study.tracking.writer import MlflowWriter
@@ -88,8 +88,10 @@ class ProcessSender:
     """
 
     def __init__(self, uri: str, experiment: str) -> None:
+        command, environment = module_process("study.tracking.sync_process")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "study.tracking.sync_process"],
+            command,
+            env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             encoding="utf-8",

@@ -14,6 +14,7 @@ from tl_core.errors import InputError
 from tl_core.runtime import (
     describe_cpus,
     keep_freed_memory,
+    module_process,
     name_user,
     one_thread,
     usable_cpus,
@@ -50,6 +51,23 @@ def test_while_a_program_starts_garbage_is_looked_for_rarely() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["100000 0", "True True"]
+
+
+def test_a_process_imports_nothing_from_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in (tmp_path / "here", tmp_path / "named"):
+        folder.mkdir()
+        (folder / "study.py").write_text("raise ImportError('a trap')")
+    (tmp_path / "here" / "random.py").write_text("raise ImportError('a trap')")
+    (tmp_path / "named" / "mine.py").write_text("import random, study.errors; print('found')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "named"))
+    command, environment = module_process("mine", "--word")
+    assert command[1:] == ["-P", "-m", "mine", "--word"]
+    done = subprocess.run(
+        command, env=environment, cwd=tmp_path / "here", capture_output=True, text=True, timeout=60
+    )
+    assert (done.stdout, done.stderr) == ("found\n", "")
 
 
 def test_the_number_of_threads_is_restored() -> None:

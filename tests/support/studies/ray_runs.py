@@ -130,12 +130,17 @@ def run_finished_study(home: Path, blank_store: Path, weights: Path) -> Finished
         "--confirm-seeds", 1, "--name", "mine", "--cache", home / "cache",
         "--tracking-uri", "sqlite:///mlflow.db",
     ]  # fmt: skip
+    traps = [home / name for name in ("study.py", "mlflow.py", "random.py")]
+    for trap in traps:
+        trap.write_text("raise ImportError('nothing is imported from the working folder')")
     with ray_runs() as runs:
         process, listened = runs.start(*words, cwd=home), dict[str, Address]()
         while process.poll() is None:
             listened |= listening(runs.left_over())
             time.sleep(1)  # A look takes a while; sockets stay as long as their processes.
         ended = runs.finish(process)
+        for trap in traps:
+            trap.unlink()
         left_over, files = runs.left_over(wait_s=20), {path.name for path in runs.home.iterdir()}
         return FinishedStudy(home, photos, *ended, left_over, files, listened)
 
