@@ -7,6 +7,7 @@ others, and the whole list.
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -59,8 +60,15 @@ def run_checks(
                 faults.append(setup.name_source(fault))
         except InputError as error:
             faults += map(setup.name_source, error.faults)
-        except OSError as error:  # A data folder that can't be read.
-            faults.append(Fault(None, format_os_error(error)))
+        except OSError as error:  # A folder of data, or a cache, that can't be read.
+            faults.append(_unreadable(error, setup.settings.cache))
+
+
+def _unreadable(error: OSError, cache: Path) -> Fault:
+    if error.filename and Path(error.filename).is_relative_to(cache):
+        why = f"{cache}: {format_os_error(error)}; use a folder that you can read and write"
+        return Fault("--cache", why)
+    return Fault(None, format_os_error(error))
 
 
 def format_os_error(error: OSError) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ _IN_FOLDER = "/tlXXXXXXXX/ray/session_2026-01-01_00-00-00_000000_4194304/sockets
 """The longest path of Ray's sockets below its folder."""
 _ROOM = 100 * 10**6
 """Bytes that Ray's logs and files take."""
+_LOOPBACK, _ANSWER_S = "127.0.0.1", 2.0
 _FILES, _FILES_EACH = 256, 16
 """Open files of one process, and more of them for each worker: twice what Ray's node opens."""
 _TASKS, _TASKS_EACH = 250, 30
@@ -28,9 +30,10 @@ _TASKS, _TASKS_EACH = 250, 30
 
 
 def check_system(setup: Setup) -> Iterator[Fault]:
-    """Ray can put its files."""
+    """Ray can put its files, and its processes can reach each other."""
     if setup.settings.address == "local" and not setup.settings.debug:
         yield from ray_folder_faults()
+        yield from loopback_faults()
 
 
 def check_limits(setup: Setup) -> Iterator[Fault]:
@@ -76,6 +79,17 @@ def ray_folder_faults() -> Iterator[Fault]:
     elif (free := shutil.disk_usage(folder).free) < _ROOM:
         why = f"{decimal(free)} are free, Ray takes {decimal(_ROOM)}"
         yield Fault(flag, f"{folder}: {why}; make room, or {way_out}")
+
+
+def loopback_faults() -> Iterator[Fault]:
+    """Why processes of this machine can't reach each other: Ray would try for minutes."""
+    try:
+        with socket.create_server((_LOOPBACK, 0)) as server:
+            socket.create_connection(server.getsockname(), _ANSWER_S).close()
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else str(error)
+        way_out = "ip link set lo up, by root, starts it"
+        yield Fault(None, f"Ray needs the loopback address {_LOOPBACK}: {why}; {way_out}")
 
 
 def limit_faults(workers: int, by_jobs: bool = True) -> Iterator[Fault]:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,26 @@ def test_the_list_begins_with_the_quick_checks_and_names_each_once() -> None:
     assert {check.needs for check in QUICK} == {"nothing"}
     assert "nothing" not in {check.needs for check in CHECKS[len(QUICK) :]}
     assert len({check.function for check in CHECKS}) == len(CHECKS)
+
+
+def test_a_cache_that_can_not_be_read_is_told_from_the_data(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    closed = PermissionError(13, "Permission denied", str(cache / "images" / "x"))
+    lost = FileNotFoundError(2, "No such file or directory", "photos/x")
+
+    def raising(error: OSError) -> Check:
+        def look(_: Setup) -> Iterator[Fault]:
+            raise error
+
+        return Check("folder", "nothing", look)
+
+    found = Setup(make_settings(cache=str(cache)))
+    run_checks(found, [raising(closed), raising(lost)])
+    assert [*map(str, found.faults)] == [
+        f"--cache {cache}: {cache}/images/x: Permission denied; use a folder that you can read"
+        " and write",
+        "photos/x: No such file or directory",
+    ]
 
 
 def test_a_download_waits_until_nothing_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """What the system lacks is found before anything is decoded, and named with the way out."""
 
+import errno
 import os
 import resource
 from pathlib import Path
@@ -12,7 +13,12 @@ from study.cluster.resources import Resources
 from study.errors import refuse_windows
 from study.preflight import memory, system
 from study.preflight.setup import Setup
-from study.preflight.system import check_limits, limit_faults, ray_folder_faults
+from study.preflight.system import (
+    check_limits,
+    limit_faults,
+    loopback_faults,
+    ray_folder_faults,
+)
 from tests.support.studies.asking import ask, faults_of
 from tests.support.studies.builders import make_settings
 from tests.support.study_fixtures import Patch
@@ -43,6 +49,28 @@ def test_the_folder_of_ray(photo_folder: Path, monkeypatch: Patch, short: Path) 
     ]
     assert faults_of(photo_folder) == tuple(told(monkeypatch, Path("/none")))
     # Nothing is asked of it where there is no Ray.
+    assert ask(photo_folder, debug=True, mode=["scratch"], lr=["0.1"]).settings.debug
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (OSError(errno.ENETUNREACH, "as said"), "Network is unreachable"),  # It is down.
+        (TimeoutError("timed out"), "timed out"),
+    ],
+)
+def test_without_a_loopback_address(
+    photo_folder: Path, monkeypatch: Patch, error: OSError, why: str
+) -> None:
+    assert [*loopback_faults()] == []
+
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("socket.create_connection", fail)
+    told = f"Ray needs the loopback address 127.0.0.1: {why}; ip link set lo up, by root, starts it"
+    (fault,) = faults_of(photo_folder)
+    assert fault == told
     assert ask(photo_folder, debug=True, mode=["scratch"], lr=["0.1"]).settings.debug
 
 
