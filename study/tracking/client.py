@@ -18,6 +18,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from study.config.uris import OFFLINE, is_server, reason, without_credentials
 from study.tracking.database import deleted_fault
+from study.tracking.login import WAYS_IN, is_known, login_of
 from tl_core.errors import Fault, InputError
 
 _TIMEOUT = "MLFLOW_HTTP_REQUEST_TIMEOUT"
@@ -94,8 +95,8 @@ def _through(uri: str) -> str:
 def check_server(uri: str, experiment: str, way_out: str = OFFLINE) -> None:
     """Raise `InputError` within seconds unless an MLflow server may be at `uri`.
 
-    `way_out` ends the error's text. The request has no user and password: MLflow itself finds out
-    whether the server accepts them.
+    `way_out` ends the error's text. The first request has no login. If the server wants one, it
+    gets that which MLflow's client would send; where that is not known, MLflow finds out.
     """
     faults: list[str | None] = []
     # In a thread: a name look-up, or an answer that comes byte by byte, has no time limit.
@@ -121,10 +122,16 @@ def _ask(uri: str, experiment: str) -> str | None:
         urlsplit(uri).port  # noqa: B018 - raises if it is not a number.
         proxies = urllib.request.ProxyHandler(_proxies(uri))
         opener = urllib.request.build_opener(_NoRedirect, proxies)
-        with opener.open(url, timeout=_CHECK_TIMEOUT_S) as answer:
-            return _judge(answer.status, answer.read(_MAX_BYTES), uri, experiment)
-    except urllib.error.HTTPError as error:
-        return _judge(error.code, error.read(_MAX_BYTES), uri, experiment)
+        status, body = _get(opener, url)
+        if status == HTTPStatus.UNAUTHORIZED and is_known():
+            if (login := login_of(uri)) is None:
+                return f"it wants a login; {WAYS_IN}"
+            if fault := login.fault():
+                return fault
+            status, body = _get(opener, url, login.header)
+            if status == HTTPStatus.UNAUTHORIZED:
+                return f"it refuses {login.source}"
+        return _judge(status, body, uri, experiment)
     except (OSError, ValueError, http.client.HTTPException) as error:
         why = getattr(error, "reason", error)
         if isinstance(why, ssl.SSLCertVerificationError):
@@ -132,6 +139,16 @@ def _ask(uri: str, experiment: str) -> str | None:
         if isinstance(why, TimeoutError):
             return _no_answer()
         return getattr(why, "strerror", None) or reason(why, uri)
+
+
+def _get(opener: urllib.request.OpenerDirector, url: str, login: str = "") -> tuple[int, bytes]:
+    """Return status and body of an answer, also of a refusal."""
+    try:
+        request = urllib.request.Request(url, headers={"Authorization": login} if login else {})
+        with opener.open(request, timeout=_CHECK_TIMEOUT_S) as answer:
+            return answer.status, answer.read(_MAX_BYTES)
+    except urllib.error.HTTPError as error:
+        return error.code, error.read(_MAX_BYTES)
 
 
 def _no_answer() -> str:

@@ -11,7 +11,7 @@ from study.config.uris import is_server
 from study.tracking.client import check_server
 from study.tracking.writer import MlflowWriter
 from tests.conftest import QUICK
-from tests.support.study_fixtures import Capture, Run
+from tests.support.study_fixtures import Capture, Patch, Run
 from tl_core.errors import InputError
 
 SECRET, ESCAPED = "hush/7f@3a", "hush%2F7f%403a"
@@ -70,11 +70,20 @@ def test_errors_of_an_unusable_store(capfd: Capture, uri: str, password: str) ->
         assert_hidden(str(caught.value), *capfd.readouterr())
 
 
-def test_a_refused_login(run_alone: Run, photo_folder: Path, capfd: Capture, refusing: str) -> None:
+@pytest.mark.parametrize(("files", "why"), [
+    ("", "it refuses the user and password of the URI; "),
+    ("/dev/null", "401"),  # MLflow's client may have another login: it is refused itself.
+])  # fmt: skip
+def test_a_refused_login(
+    run_alone: Run, photo_folder: Path, capfd: Capture, refusing: str, files: str, why: str,
+    monkeypatch: Patch, tmp_path: Path,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("NETRC", files)
     assert run_alone("--data", photo_folder, *QUICK, "--tracking-uri", refusing) == 2
     printed, errors = capfd.readouterr()
     assert f"--tracking-uri http://{refusing.rpartition('@')[2]}: " in errors
-    assert "401" in errors
+    assert why in errors
     assert_hidden(printed, errors)
     assert_hidden_in(Path())
 

@@ -6,12 +6,15 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from requests.utils import should_bypass_proxies
 
 from study.config.uris import OFFLINE
 from study.tracking.client import bypass_proxies, check_server
+from study.tracking.login import PASSWORD, TOKEN, USER
 from tests.support.study_fixtures import Patch
 from tl_core.errors import InputError
 
@@ -75,13 +78,78 @@ def test_server_that_is_not_mlflow_s(answer: bytes, why: str) -> None:
 @pytest.mark.parametrize("answer", [
     http("200 OK", '{"experiment": {}}'),
     http("404 Not Found", '{"error_code": "RESOURCE_DOES_NOT_EXIST"}'),
-    http("401 Unauthorized", "who are you?"),
     http("403 Forbidden", "Invalid Host header"),
     http("302 Found", "", "Location: http://127.0.0.1:9"),
 ])  # fmt: skip
 def test_server_that_may_be_mlflow_s(answer: bytes) -> None:
     with answering(answer) as url:
         check_server(url, "tl-study")
+
+
+class Guarded(BaseHTTPRequestHandler):
+    """An MLflow server that knows ann and a token."""
+
+    def do_GET(self) -> None:
+        known = self.headers["Authorization"] in (f"Basic {ANN}", "Bearer t0ken")
+        body = b'{"experiment": {}}' if known else b"who are you?"
+        self.send_response(200 if known else 401)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+ANN = "YW5uOnMzIGNyw6l0"
+"""`ann:s3 crét` in base64."""
+REFUSED = {
+    "nobody": ({}, "", "it wants a login; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWO"),
+    "no password": ({USER: "ann"}, "", "it wants a login; "),
+    "environment": ({USER: "ann", PASSWORD: "s3cret"}, "", "it refuses the user and .*_PASSWORD; "),
+    "URI first": ({TOKEN: "t0ken"}, "ann:s3cret@", "it refuses the user and password of the URI; "),
+    "token": ({TOKEN: "s3cret"}, "", f"it refuses the token of {TOKEN}; "),
+    "token of two lines": ({TOKEN: "s3cret\n"}, "", f"the token of {TOKEN} has letters that no "),
+}  # fmt: skip
+
+
+@pytest.fixture
+def guarded(monkeypatch: Patch, tmp_path: Path) -> Iterator[str]:
+    """Host and port of a server that wants a login; nobody has one."""
+    for name in (USER, PASSWORD, TOKEN, "MLFLOW_TRACKING_AUTH", "NETRC"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), Guarded) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_login_that_is_refused(case: str, guarded: str, monkeypatch: Patch) -> None:
+    variables, user, why = REFUSED[case]
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    told = pytest.raises(InputError, match=f"^--tracking-uri http://{guarded}: {why}")
+    with told as caught:
+        check_server(f"http://{user}{guarded}", "tl-study")
+    assert str(caught.value).endswith(OFFLINE)
+    assert "s3cret" not in str(caught.value)
+    # What else MLflow's client may log in with is its own affair.
+    (Path.home() / ".netrc").touch()
+    check_server(f"http://{user}{guarded}", "tl-study")
+
+
+@pytest.mark.parametrize(("variables", "user"), [
+    ({USER: "ann", PASSWORD: "s3 crét", TOKEN: "other"}, ""), ({TOKEN: "t0ken"}, ""),
+    ({TOKEN: "other"}, "ann:s3%20cr%C3%A9t@"), ({"MLFLOW_TRACKING_AUTH": "plugin"}, ""),
+])  # fmt: skip
+def test_a_login_that_is_accepted(
+    variables: dict[str, str], user: str, guarded: str, monkeypatch: Patch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    check_server(f"http://{user}{guarded}", "tl-study")
 
 
 @pytest.mark.parametrize("start", [b"", b"HTTP/1.1 200 OK\r\n"])
