@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterable
 from tl_core.errors import Fault, InputError
 from tl_core.text import printable
 
+NOT_TEXT = "is not text in this system's encoding; set LANG=C.UTF-8"
+
 
 class NodeError(RuntimeError):
     """This machine, or a node that the message names, lacks something that every trial needs."""
@@ -25,8 +27,9 @@ def print_faults(title: str, faults: Iterable[Fault | str]) -> None:
         print(f"  {printable(str(fault))}", file=sys.stderr)
 
 
-def refuse_windows(platform: str = sys.platform) -> None:
+def refuse_windows() -> None:
     """Raise `InputError` on Windows, where neither signals nor Ray work as a study needs them."""
+    platform: str = sys.platform
     if platform == "win32":
         raise InputError(
             ["Windows is not supported; WSL 2 runs it: wsl --install, then as on Linux"]

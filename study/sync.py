@@ -15,7 +15,7 @@ from study.cluster.folders import store_faults
 from study.config.command_line import Parser
 from study.config.defaults import DEFAULTS
 from study.config.uris import is_database, is_server, reason, with_credentials, without_credentials
-from study.errors import fault_code
+from study.errors import NOT_TEXT, fault_code, refuse_windows
 from study.records.ledger import read_events, read_state
 from study.records.study_folder import LEDGER, STUDY, find_study
 from study.signals import interruptible, outlast_readers, run_command, set_exit_message
@@ -49,15 +49,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(_TITLE, lambda: _sync(given, console), _INTERRUPTED)
 
 
-@interruptible()
 def _sync(given: Namespace, console: Console) -> int:
-    set_exit_message(_INTERRUPTED)
+    refuse_windows()
     try:
-        folder = find_study(given.study, given.out)
-        uri = given.tracking_uri or with_credentials(_store_of(folder))
-        return fault_code(_TITLE, send(folder, uri, console))
+        with interruptible():
+            set_exit_message(_INTERRUPTED)
+            folder = find_study(given.study, given.out)
+            uri = given.tracking_uri or with_credentials(_store_of(folder))
+            return fault_code(_TITLE, send(folder, uri, console))
     except OSError as error:
         return fault_code(_TITLE, [str(error)])
+    except UnicodeEncodeError as error:  # A path that the study wrote down in another locale.
+        return fault_code(_TITLE, [f"{error.object}: {NOT_TEXT}"])
 
 
 def _parser() -> Parser:

@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 from study.config.defaults import DEFAULTS, from_environment, layers_of
 from study.config.settings import FACTORS, Settings, flag, spelled
 from study.config.uris import without_credentials
+from study.errors import NOT_TEXT
 from tl_core.aux_task import NAME, NO_NAME
 from tl_core.config import BUILT_IN, FROZEN, MODES, VIEWS_NOT_CACHED, Mode
 from tl_core.errors import Fault, InputError
@@ -150,7 +151,7 @@ def _fault(error: ErrorDetails) -> Fault:
     message = error["msg"].removeprefix("Value error, ").replace("Input should", "must")
     shown = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
     if error["type"] == "string_unicode":  # Python has kept its bytes as lone surrogates.
-        message = "is not text in this system's encoding; set LANG=C.UTF-8, or use ASCII alone"
+        message = f"{NOT_TEXT}, or use ASCII alone"
     if name in ("storage", "tracking_uri"):
         shown = without_credentials(str(value))
     return Fault(flag(name), f"{shown}: {message}")

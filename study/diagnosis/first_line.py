@@ -21,6 +21,7 @@ from tl_core.models.backbones import Backbone, load_backbone
 from tl_core.models.precision import run_network
 from tl_core.models.stages import split
 from tl_core.runtime import one_thread
+from tl_core.text import pluralize
 from tl_core.training.setup import needs_pretrained
 
 _IMAGES = 16
@@ -51,7 +52,8 @@ def first_line(prepared: Prepared) -> Iterator[str]:
     step += f"{s.batch_size / rate:.2g} s"
     total_s = sum(estimate.values())
     about = timedelta(seconds=60 * round(total_s / 60))
-    yield f"about {about} on {cores} cores, where {step}; study/doctor.py measures this closely"
+    where = pluralize(cores, "core")
+    yield f"about {about} on {where}, where {step}; study/doctor.py measures this closely"
     if total_s > _LONG_S:
         ways = [f"--mode partial instead of {' '.join(whole)}"] if whole else []
         ways += ["fewer --train-ratio"] if len(s.train_ratio) > 1 else []

@@ -15,6 +15,7 @@ from study.preflight.setup import Setup
 from tl_core.cgroups import OWN
 from tl_core.config import FROZEN
 from tl_core.errors import Fault
+from tl_core.runtime import usable_cpus
 
 _SOCKET_BYTES = 107
 """Longest path of a socket on Linux."""
@@ -29,8 +30,15 @@ _TASKS, _TASKS_EACH = 250, 30
 """Processes and threads of a study: 175, and 24 for each worker, on two cores."""
 
 
+_ADDRESSES, _ADDRESSES_EACH = 6 * 10**9, 10**8
+"""Bytes of addresses that a process maps, and more of them for each core: 5.5 GB on two cores."""
+_OF_OBJECTS = 0.3
+"""Share of the free memory that Ray maps for its objects in each process."""
+
+
 def check_system(setup: Setup) -> Iterator[Fault]:
-    """Ray can put its files, and its processes can reach each other."""
+    """Libraries fit into the address space; Ray can put its files and reach its processes."""
+    yield from address_faults()
     if setup.settings.address == "local" and not setup.settings.debug:
         yield from ray_folder_faults()
         yield from loopback_faults()
@@ -46,7 +54,7 @@ def check_limits(setup: Setup) -> Iterator[Fault]:
     if s.debug or s.address != "local" or setup.resources is None:
         return
     if learns := not {*s.mode} <= {*FROZEN}:
-        faults = [*limit_faults(setup.capacity.most_at_once(s.trials))]
+        faults = [*limit_faults(setup.capacity.most_at_once(s.trials)), *address_faults(ray=True)]
         yield from faults
         if faults:
             return
@@ -90,6 +98,21 @@ def loopback_faults() -> Iterator[Fault]:
         why = os.strerror(error.errno) if error.errno else str(error)
         way_out = "ip link set lo up, by root, starts it"
         yield Fault(None, f"Ray needs the loopback address {_LOOPBACK}: {why}; {way_out}")
+
+
+def address_faults(ray: bool = False) -> Iterator[Fault]:
+    """Why libraries, and with `ray` its store of objects, don't fit into the address space."""
+    import resource  # As in `limit_faults`.
+
+    needed = _ADDRESSES + _ADDRESSES_EACH * usable_cpus()
+    if ray:
+        from study.preflight.memory import free_memory  # As in `check_limits`.
+
+        needed += int(_OF_OBJECTS * (free_memory() or 0))
+    if (sizes := _raised(resource.RLIMIT_AS, needed)) is not None:
+        allowed, needed = sizes
+        why = f"{decimal(allowed)} of address space are allowed, about {decimal(needed)} are needed"
+        yield Fault(None, f"ulimit -v: {why}; ulimit -v unlimited, which takes no memory by itself")
 
 
 def limit_faults(workers: int, by_jobs: bool = True) -> Iterator[Fault]:

@@ -196,3 +196,12 @@ def test_a_silent_database_is_told_in_time(uri: str, capsys: Capture) -> None:
         "postgresql://me:secret@db/runs", "tl-study", "unsent events stay in the ledger"
     )
     assert "runs: no answer in 10 s; unsent events stay" in capsys.readouterr().err
+
+
+def test_a_path_that_this_locale_can_not_have(uri: str, capsys: Capture) -> None:
+    write_study(FOLDER, uri)
+    error = UnicodeEncodeError("ascii", "/photos/\xe4", 8, 9, "ordinal not in range(128)")
+    with patch("study.sync.store_faults", side_effect=error):
+        assert sync.main(["mine"]) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert told == "  /photos/\xe4: is not text in this system's encoding; set LANG=C.UTF-8"

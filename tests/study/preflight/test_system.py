@@ -4,16 +4,18 @@ import errno
 import os
 import resource
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
+from study import doctor, run, sync
 from study.cluster.resources import Resources
 from study.errors import refuse_windows
 from study.preflight import memory, system
 from study.preflight.setup import Setup
 from study.preflight.system import (
+    address_faults,
     check_limits,
     limit_faults,
     loopback_faults,
@@ -21,9 +23,8 @@ from study.preflight.system import (
 )
 from tests.support.studies.asking import ask, faults_of
 from tests.support.studies.builders import make_settings
-from tests.support.study_fixtures import Patch
+from tests.support.study_fixtures import Capture, Patch
 from tl_core.cgroups import Cgroups
-from tl_core.errors import InputError
 from tl_core.models.backbones import Backbone, load_backbone
 
 WAY_OUT = "name a short path on a disk of this machine, such as RAY_TMPDIR=/var/tmp"
@@ -128,6 +129,21 @@ def test_too_few_files(monkeypatch: Patch) -> None:
     ]
 
 
+def test_too_few_addresses(photo_folder: Path, monkeypatch: Patch) -> None:
+    monkeypatch.setattr(system, "usable_cpus", lambda: 4)
+    limits = Limits(monkeypatch, 10**9, 7 * 10**9, resource.RLIMIT_AS)
+    assert [*address_faults()] == []
+    assert limits.found == (6_400_000_000, 7 * 10**9)
+    monkeypatch.setattr(memory, "free_memory", lambda: 10**10)
+    assert [*map(str, address_faults(ray=True))] == [
+        "ulimit -v: 7.0 GB of address space are allowed, about 9.4 GB are needed; "
+        "ulimit -v unlimited, which takes no memory by itself"
+    ]
+    limits.found = (10**9, 10**9)
+    (fault,) = faults_of(photo_folder, mode=["scratch"], debug=True, lr=["0.1"])
+    assert fault.startswith("ulimit -v: 1.0 GB of address space are allowed, about 6.4 GB are ")
+
+
 def test_too_few_processes(monkeypatch: Patch) -> None:
     Limits(monkeypatch, 200, 400, resource.RLIMIT_NPROC)
     assert [*map(str, limit_faults(4))] == [
@@ -200,8 +216,13 @@ def test_workers_that_the_memory_does_not_hold_are_not_counted(monkeypatch: Patc
     )
 
 
-def test_windows_is_refused_at_once() -> None:
-    refuse_windows("linux")
-    refuse_windows("darwin")
-    with pytest.raises(InputError, match="Windows is not supported; WSL 2 runs it"):
-        refuse_windows("win32")
+@pytest.mark.parametrize("command", [run, doctor, sync])
+def test_windows_is_refused_at_once(
+    command: ModuleType, monkeypatch: Patch, capsys: Capture
+) -> None:
+    monkeypatch.setattr("sys.platform", "darwin")
+    refuse_windows()
+    monkeypatch.setattr("sys.platform", "win32")
+    assert command.main(["mine"] if command is sync else []) == 2
+    _, fault = capsys.readouterr().err.splitlines()
+    assert fault.startswith("  Windows is not supported; WSL 2 runs it: ")
