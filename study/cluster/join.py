@@ -19,6 +19,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study.cluster.ray_environment import LOGICAL, worker_environment
+from study.cluster.ray_private import keep_sigterm
 from study.errors import NodeError
 from tl_core.device import CPU, find_device
 from tl_core.errors import Fault, InputError
@@ -79,20 +80,21 @@ def join(address: str) -> None:
     try:
         if why := head_fault(address):
             raise ConnectionError(why)
-        ray.init(
-            address=address,
-            runtime_env={
-                "py_modules": [str(_ROOT / name) for name in ("tl_core", "study")],
-                "env_vars": worker_environment(),
-            },
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-        )
+        with keep_sigterm():
+            ray.init(
+                address=address,
+                runtime_env={
+                    "py_modules": [str(_ROOT / name) for name in ("tl_core", "study")],
+                    "env_vars": worker_environment(),
+                },
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
     except (ConnectionError, RuntimeError, ValueError, TimeoutError, RayError) as error:
         why = " ".join(str(error).split())[:_LONGEST]
         raise InputError([Fault("--address", f"{address}: {why}")]) from error
     finally:
-        signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own handler ends it with nothing saved.
+        signal.signal(signal.SIGTERM, on_sigterm)  # Ray may have reset it.
 
 
 def head_fault(address: str) -> str | None:

@@ -21,7 +21,8 @@ from pathlib import Path
 import ray
 
 from study.cluster.ray_environment import RAY_TMPDIR
-from study.cluster.ray_private import only_what_runs_tasks, start
+from study.cluster.ray_private import keep_sigterm, only_what_runs_tasks, start
+from study.errors import NodeError
 from tl_core.runtime import usable_cpus
 from tl_core.text import pluralize
 
@@ -50,17 +51,30 @@ def local_ray(gpus: int, cpus: int | None = None, study: Path | None = None) -> 
         _mark_owner(folder, study)
     own_token = _give_token(folder)
     on_sigterm = signal.getsignal(signal.SIGTERM)
-    with _variable(RAY_TMPDIR, str(folder)), _children_in_own_groups(), only_what_runs_tasks():
-        start(gpus, cpus or usable_cpus(), folder, end_processes=lambda: _end_all(folder))
-    signal.signal(signal.SIGTERM, on_sigterm)  # Ray's own handler ends a study with nothing saved.
+    keep_logs = False
     try:
+        try:
+            _start(gpus, cpus or usable_cpus(), folder)
+        except NodeError:  # It names the logs.
+            keep_logs = True
+            raise
+        except BaseException:  # An interrupt, too.
+            _end_all(folder)
+            raise
         yield
     finally:
         ray.shutdown()
         signal.signal(signal.SIGTERM, on_sigterm)  # Ray has reset it, unseen by Python.
-        shutil.rmtree(folder, ignore_errors=True)
+        if not keep_logs:
+            shutil.rmtree(folder, ignore_errors=True)
         if own_token:
             del os.environ[_TOKEN_PATH]
+
+
+def _start(gpus: int, cpus: int, folder: Path) -> None:
+    named = _variable(RAY_TMPDIR, str(folder))
+    with named, _children_in_own_groups(), only_what_runs_tasks(), keep_sigterm():
+        start(gpus, cpus, folder, end_processes=lambda: _end_all(folder))
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private import utils
 from ray._private.node import Node
 from ray.job_config import JobConfig
 
@@ -28,14 +29,28 @@ def only_what_runs_tasks() -> Iterator[None]:
     They are three Python interpreters, which take two seconds of a core to start, and two of them
     listen.
     """
-    before = {name: getattr(Node, name) for name in _UNUSED if hasattr(Node, name)}
+    with _idle(Node, *_UNUSED):
+        yield
+
+
+@contextmanager
+def keep_sigterm() -> Iterator[None]:
+    """Leave SIGTERM to the study inside: Ray's own handler ends it at once, with nothing saved."""
+    with _idle(utils, "set_sigterm_handler"):
+        yield
+
+
+@contextmanager
+def _idle(owner: object, *names: str) -> Iterator[None]:
+    """Have functions do nothing inside."""
+    before = {name: getattr(owner, name) for name in names if hasattr(owner, name)}
     for name in before:
-        setattr(Node, name, _nothing)
+        setattr(owner, name, _nothing)
     try:
         yield
     finally:
-        for name, start in before.items():
-            setattr(Node, name, start)
+        for name, function in before.items():
+            setattr(owner, name, function)
 
 
 def _nothing(*_: Any, **__: Any) -> None:

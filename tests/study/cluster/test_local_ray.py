@@ -2,17 +2,21 @@
 
 import json
 import os
+import signal
 import socket
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from ray._private import utils
 
 from study.cluster.local_ray import _children_in_own_groups, _give_token, local_ray
 from study.cluster.ray_environment import set_ray_environment
 from study.errors import NodeError
+from study.signals import interruptible
 from tests.support.programs import guarded_ray
 from tests.support.sockets import listening
 from tests.support.studies.ray_runs import FinishedStudy, RayRun
@@ -54,6 +58,29 @@ def test_a_ray_that_is_not_up_in_time_is_told_in_words(
     monkeypatch.setattr("ray.init", fail)
     with pytest.raises(error, match=told), local_ray(0):
         pass
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_while_ray_starts_leaves_nothing(
+    ray_variables: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+) -> None:  # fmt: skip
+    started: list[subprocess.Popen[bytes]] = []
+
+    def interrupted(**_: object) -> None:
+        utils.set_sigterm_handler(sys.exit)  # type: ignore[no-untyped-call]
+        started.append(subprocess.Popen(["sleep", "60"], env=os.environ))
+        signal.raise_signal(number)
+        time.sleep(60)
+
+    ray_variables["RAY_TMPDIR"] = str(tmp_path)
+    set_ray_environment()
+    monkeypatch.setattr("ray.init", interrupted)
+    with pytest.raises(KeyboardInterrupt), interruptible(), local_ray(0):
+        pass
+    assert started[0].wait(10) == -signal.SIGKILL
+    assert [*tmp_path.iterdir()] == []
+    assert "RAY_AUTH_TOKEN_PATH" not in os.environ
 
 
 def test_what_the_user_says_of_ray_is_kept(ray_variables: dict[str, str]) -> None:

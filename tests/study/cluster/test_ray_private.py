@@ -1,11 +1,13 @@
 """What is replaced in Ray is there in this release, and is put back."""
 
+import signal
 from pathlib import Path
 
 import pytest
+from ray._private import utils
 from ray._private.node import Node
 
-from study.cluster.ray_private import _UNUSED, only_what_runs_tasks, start
+from study.cluster.ray_private import _UNUSED, keep_sigterm, only_what_runs_tasks, start
 from study.errors import NodeError
 
 
@@ -22,6 +24,18 @@ def test_a_release_without_one_of_them_is_left_as_it_is(monkeypatch: pytest.Monk
     with only_what_runs_tasks():
         assert not hasattr(Node, "start_monitor")
     assert not hasattr(Node, "start_monitor")
+
+
+def test_sigterm_stays_the_study_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with keep_sigterm():
+        utils.set_sigterm_handler(print)  # type: ignore[no-untyped-call]
+    assert signal.getsignal(signal.SIGTERM) is before
+    try:
+        utils.set_sigterm_handler(signal.SIG_IGN)  # type: ignore[no-untyped-call]
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 LATE = "The current node timed out during startup."
