@@ -159,7 +159,11 @@ def _search(
         results.save(journal.records, status, winner)
         files: list[Path] = []
         if status in (*ENDINGS, OUT_OF_TIME):  # One that is stopped must end soon.
-            files, data = _files(prepared.folder, console)
+            try:
+                files, data = _files(prepared.folder, console)
+            except KeyboardInterrupt:  # The study goes on with its report.
+                status = "interrupted"
+                results.save(journal.records, status, winner)
         journal.close(status, files)
     for line in budget.describe() if budget else ():
         console.print(line, highlight=False)

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from study.execution import jobs
 from study.execution.run_study import EXIT_CODES, _status
 from study.records.journal import Journal
-from study.records.ledger import Ledger, read_records
+from study.records.ledger import Ledger, read_records, read_state
 from study.records.study_files import Results
 from study.records.trial_record import Status
 from study.trials.sweep import sweep
@@ -211,10 +211,10 @@ def test_a_study_of_frozen_modes_starts_no_ray_and_resumes_what_was_cut_off(
         "--mode", "freeze", "--train-ratio", 0.2, 0.4, "--epochs", 2, "--min-steps", 4,
         "--trials", 6, "--seeds", 2, "--confirm-seeds", 2, "--name", "mine", "--offline",
     )  # fmt: skip
-    sweeps = iter([sweep, None])
+    sweeps = iter([sweep])
 
     def interrupted(*given: Any) -> Any:
-        if make := next(sweeps):
+        if make := next(sweeps, None):
             return make(*given)
         raise KeyboardInterrupt
 
@@ -222,7 +222,12 @@ def test_a_study_of_frozen_modes_starts_no_ray_and_resumes_what_was_cut_off(
         patch.setattr(jobs, "sweep", interrupted)
         assert run_alone(*words) == 130
     assert [r.status for r in read_records(MINE)] == ["done"] * 3 + ["interrupted"] * 3
+    with monkeypatch.context() as patch:
+        patch.setattr("study.execution.run_study.write_report", interrupted)
+        assert run_alone("--resume", "mine") == 130
+    assert read(MINE / "study.json")["status"] == read_state(MINE).status == "interrupted"
     assert run_alone("--resume", "mine") == 0
+    assert read(MINE / "study.json")["status"] == read_state(MINE).status == "done"
     resumed = results(MINE)
     assert run_alone(*words[:-3], "--name", "whole", "--offline") == 0
     assert results(Path("runs/whole")) == resumed
