@@ -5,6 +5,9 @@ from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+if not __package__:  # Run as a script: other packages may be called `study`.
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from study.config.command_line import Parser
 from study.signals import run_command
 from tl_core.config import BUILT_IN

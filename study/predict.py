@@ -3,6 +3,10 @@
 import sys
 from argparse import Namespace
 from collections.abc import Sequence
+from pathlib import Path
+
+if not __package__:  # Run as a script: other packages may be called `study`.
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from study.config.command_line import Parser
 from study.errors import fault_code

@@ -4,6 +4,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+if not __package__:  # Run as a script: other packages may be called `study`.
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from study.config.command_line import Parser
 from study.records.study_folder import find_study
 

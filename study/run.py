@@ -2,9 +2,13 @@
 
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+
+if not __package__:  # Run as a script: other packages may be called `study`.
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from study.config.command_line import parse
 from study.errors import refuse_windows

@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+if not __package__:  # Run as a script: other packages may be called `study`.
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from study.cluster.folders import store_faults
 from study.config.command_line import Parser
 from study.config.defaults import DEFAULTS

@@ -1,4 +1,5 @@
 import math
+import os
 import signal
 import subprocess
 import sys
@@ -83,3 +84,17 @@ def test_script_in_a_process_of_its_own() -> None:
     assert (done.returncode, "Traceback" in done.stderr) == (2, False)
     assert "  --lr 0: must be greater than 0\n" in done.stderr
     assert not any(Path().iterdir())
+
+
+@pytest.mark.parametrize("name", ["run", "doctor", "report", "predict", "sync", "manifest"])
+def test_a_script_finds_its_own_packages(name: str, tmp_path: Path) -> None:
+    (tmp_path / "study").mkdir()
+    for file in ("study/__init__.py", "tl_core.py"):
+        (tmp_path / file).write_text("raise ImportError('another package of this name')")
+    script = SCRIPT.with_name(f"{name}.py")
+    done = subprocess.run(
+        [sys.executable, str(script), "--no-such-flag"], env=os.environ | {"PYTHONPATH": "."},
+        cwd=tmp_path, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "error: " in done.stderr.splitlines()[-1]
