@@ -72,14 +72,12 @@ def crossovers(confirmed: Iterable[Confirmed], score: str = "test_accuracy") -> 
     return [c for a, b in pairs if (c := _crossover(cells, verdicts, a, b, score))]
 
 
-def labels_saved(
-    confirmed: Iterable[Confirmed], score: str = "test_accuracy", margin: float | None = None
-) -> list[LabelsSaved]:
+def labels_saved(confirmed: Iterable[Confirmed], margin: float | None = None) -> list[LabelsSaved]:
     """Return the labels saved for each ordered pair of modes, including a mode with itself.
 
     "Not different" is not a match: wide intervals are never different. `a` matches if it is shown
-    not to be worse by `margin`, in the score's unit (non-inferiority), in the paired difference on
-    new photos. Ratios are tried from the largest downward and stop at the first that fails, so
+    not to be worse in accuracy by `margin` (non-inferiority), in the paired difference on new
+    photos. Ratios are tried from the largest downward and stop at the first that fails, so
     trying several ratios makes a false match no more likely than trying one (a fixed-sequence test:
     Westfall and Krishen, Journal of Statistical Planning and Inference 99, 2001). The modes that
     are compared with one goal share the level of 2.5 %, and one that has matched at all its ratios
@@ -88,22 +86,21 @@ def labels_saved(
 
     Args:
         confirmed: the trials.
-        score: that is compared.
         margin: `least_margin` by default.
 
     Raises:
-        ValueError: the margin of an accuracy is less than one of the test images.
+        ValueError: the margin is less than one of the test images.
     """
     trials = list(confirmed)
     n = _test_images(trials)
     margin = least_margin(trials) if margin is None else margin
-    if n and score == "test_accuracy" and margin < 1 / n:
+    if n and margin < 1 / n:
         raise ValueError(
             f"a margin is not less than one of the {n} test images, {1 / n:.4g}; got {margin:g}"
         )
     cells = by_cell(trials)
     modes = _modes(cells)
-    saved = {(s.a, s.b): s for b in modes for s in _saved(cells, modes, b, score, margin)}
+    saved = {(s.a, s.b): s for b in modes for s in _saved(cells, modes, b, margin)}
     return [saved[a, b] for a, b in product(modes, modes)]
 
 
@@ -125,16 +122,14 @@ def _ratios(cells: Cells, mode: Mode) -> list[float]:
     return [cell.train_ratio for cell in cells if cell.mode == mode]
 
 
-def _saved(
-    cells: Cells, modes: Sequence[Mode], b: Mode, score: str, margin: float
-) -> list[LabelsSaved]:
+def _saved(cells: Cells, modes: Sequence[Mode], b: Mode, margin: float) -> list[LabelsSaved]:
     """Every mode compared with `b` at its largest ratio."""
     goal = Cell(b, max(_ratios(cells, b)))
     sequences = []
     for a in modes:
         there = [Cell(a, ratio) for ratio in sorted(_ratios(cells, a), reverse=True)]
         few = [cell for cell in there if cell.train_ratio <= goal.train_ratio and cell != goal]
-        sequences.append([difference(cells, cell, goal, score) for cell in few])
+        sequences.append([difference(cells, cell, goal, "test_accuracy") for cell in few])
     p_values = [[d.p_worse_by(margin) if d else 1.0 for d in sequence] for sequence in sequences]
     counts = _rejected(p_values, (1 - CONFIDENCE) / 2)
     return [

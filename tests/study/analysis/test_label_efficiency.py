@@ -195,7 +195,6 @@ def test_margin_is_not_less_than_one_test_image() -> None:
         labels_saved(trials, margin=0.01)
     assert least_margin(trials) == labels_saved(trials)[0].margin == 0.02
     assert labels_saved(trials, margin=1 / 60)[0].margin == 1 / 60
-    assert labels_saved(trials, "test_log_loss", 0.01)[0].margin == 0.01, "it has another unit"
     assert least_margin(versus((0.1,), (0.1,))) == 0.01
     assert least_margin(seen("freeze", 0.1, np.ones((2, 240)))) == 0.01
     assert least_margin(seen("freeze", 0.1, np.ones((2, 100)))) == 0.01
