@@ -6,6 +6,7 @@ View i of N images is image i; view N + i is its mirror image.
 import gc
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -14,6 +15,10 @@ from torch import Tensor
 
 from tl_core.device import is_gpu
 from tl_core.gpu_memory import is_out_of_memory, release_memory
+
+_KEPT_IMAGES, _KEPT_PASSES = 2048, 1024
+"""How many orders are kept, of how many images each; 16 MB. Sweep after sweep has the same seeds,
+and of a small subset a trial makes a hundred passes."""
 
 Array = TypeVar("Array", np.ndarray, Tensor)
 Result = TypeVar("Result")
@@ -28,11 +33,19 @@ def epoch_order(train: np.ndarray, seed: int, epoch: int, mirror: int = 0) -> np
         epoch: from 1.
         mirror: N, to mirror each image with probability one half; 0 not to.
     """
-    order = np.random.default_rng([seed, 2, epoch]).permutation(train)
+    n = len(train)
+    order: np.ndarray = train[(_kept if n <= _KEPT_IMAGES else _permutation)(n, seed, epoch)]
     if not mirror:
         return order
     # A generator of its own, so that mirroring does not change the order.
     return order + mirror * np.random.default_rng([seed, 3, epoch]).integers(2, size=len(order))
+
+
+def _permutation(n: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.default_rng([seed, 2, epoch]).permutation(n)
+
+
+_kept = lru_cache(_KEPT_PASSES)(_permutation)
 
 
 def stacked_order(

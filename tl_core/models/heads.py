@@ -136,7 +136,7 @@ class HeadStack(nn.Module):
             gradient: derivative of the loss by the outputs, [S, B, W, R].
         """
         flat = gradient.flatten(2)
-        self.weight.grad = features.mT @ flat
+        self.weight.grad = torch.bmm(features.mT, flat)
         self.bias.grad = flat.sum(dim=1, keepdim=True)
 
     @torch.no_grad()

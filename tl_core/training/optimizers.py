@@ -78,7 +78,7 @@ class _Group:
     def __init__(self, lr: float, parameters: list[Tensor]) -> None:
         self.lr, self.parameters = lr, parameters
         self.means, self.squares = ([torch.zeros_like(p) for p in parameters] for _ in range(2))
-        self.steps = [torch.zeros((), device=p.device) for p in parameters]
+        self.steps = torch.zeros((), device=parameters[0].device)
 
 
 class StackAdamW:
@@ -112,8 +112,9 @@ class StackAdamW:
         for p, share in self._decays:
             p.addcmul_(p, share, value=-rate)
         for g in self._groups:
-            torch._foreach_add_(g.steps, 1)
+            g.steps.add_(1)
             gradients = [p.grad for p in g.parameters if p.grad is not None]
             moments = g.means, g.squares, list[Tensor]()
             lr = g.lr * rate
-            torch._fused_adam_(g.parameters, gradients, *moments, g.steps, lr=lr, **_OPTIONS)
+            steps = [g.steps] * len(gradients)
+            torch._fused_adam_(g.parameters, gradients, *moments, steps, lr=lr, **_OPTIONS)

@@ -6,7 +6,7 @@ that differ in learning rate, auxiliary weight and seeds are one batched computa
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -58,8 +58,8 @@ class SweepResult:
     outputs: dict[str, Outputs]
     """On `val` and `test`, [S, ...] of S > 1 seeds; empty unless the test set was read."""
     error: DivergedError | None
-    heads: Heads
-    """Those of the trial's first seed."""
+    make_heads: Callable[[], Heads]
+    """Gives those of the trial's first seed, which only a winner needs."""
 
 
 def run_sweep(
@@ -163,7 +163,7 @@ def _train(
             {name: value[own].mean().item() for name, value in scores.items()},
             {name: found.of(own) for name, found in outputs.items()},
             error,
-            _copy(setup, part.stack, part.scale, first),
+            partial(_copy, setup, part.stack, part.scale, first),
         )
     return results
 
@@ -215,7 +215,7 @@ def _solve(
         tested = {name: value[own].mean().item() for name, value in test.items()}
         kept = {name: found.of(own) for name, found in outputs.items()}
         results[number] = SweepResult(
-            (metrics,), tested, kept, None, _copy(setup, stack, scale, own[0])
+            (metrics,), tested, kept, None, partial(_copy, setup, stack, scale, own[0])
         )
     return results
 

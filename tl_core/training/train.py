@@ -143,7 +143,9 @@ def _run_frozen(
     if result.error:
         raise result.error
     setup = Setup(config, inputs)
-    net = TwoHeadedNet(setup.backbone.network, result.heads, config.precision).to(inputs.device)
+    net = TwoHeadedNet(setup.backbone.network, result.make_heads(), config.precision).to(
+        inputs.device
+    )
     warning = chance_warning(config, inputs.images, result.history[-1])
     split, warnings = setup.split(config.seed), (warning,) if warning else ()
     found = (result.test, result.outputs)
