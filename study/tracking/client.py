@@ -100,9 +100,14 @@ def check_server(uri: str, experiment: str, way_out: str = OFFLINE) -> None:
     """
     faults: list[str | None] = []
     # In a thread: a name look-up, or an answer that comes byte by byte, has no time limit.
-    asking = threading.Thread(target=lambda: faults.append(_ask(uri, experiment)), daemon=True)
+    again = threading.Event()
+    asking = threading.Thread(
+        target=lambda: faults.append(_ask(uri, experiment, again)), daemon=True
+    )
     asking.start()
     asking.join(_CHECK_TIMEOUT_S)
+    if again.is_set():  # The first answer has come in time.
+        asking.join(_CHECK_TIMEOUT_S)
     if fault := faults[0] if faults else _no_answer():
         message = f"{without_credentials(uri)}: {fault}{_through(uri)}; {way_out}"
         raise InputError([Fault("--tracking-uri", message)])
@@ -115,19 +120,23 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         """Follow none."""
 
 
-def _ask(uri: str, experiment: str) -> str | None:
-    """Return what is wrong with the server; None if it may be MLflow's."""
+def _ask(uri: str, experiment: str, again: threading.Event) -> str | None:
+    """Return what is wrong with the server; None if it may be MLflow's.
+
+    Sets `again` before a second request.
+    """
     url = without_credentials(uri).rstrip("/") + _CHECK_PATH + quote(experiment, safe="")
     try:
         urlsplit(uri).port  # noqa: B018 - raises if it is not a number.
         proxies = urllib.request.ProxyHandler(_proxies(uri))
         opener = urllib.request.build_opener(_NoRedirect, proxies)
         status, body = _get(opener, url)
-        if status == HTTPStatus.UNAUTHORIZED and is_known():
+        if status == HTTPStatus.UNAUTHORIZED and is_known(uri):
             if (login := login_of(uri)) is None:
                 return f"it wants a login; {WAYS_IN}"
             if fault := login.fault():
                 return fault
+            again.set()
             status, body = _get(opener, url, login.header)
             if status == HTTPStatus.UNAUTHORIZED:
                 return f"it refuses {login.source}"

@@ -3,6 +3,7 @@
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,11 +11,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from requests import Request
 from requests.utils import should_bypass_proxies
 
 from study.config.uris import OFFLINE
 from study.tracking.client import bypass_proxies, check_server
-from study.tracking.login import PASSWORD, TOKEN, USER
+from study.tracking.login import PASSWORD, TOKEN, USER, login_of
 from tests.support.study_fixtures import Patch
 from tl_core.errors import InputError
 
@@ -87,10 +89,14 @@ def test_server_that_may_be_mlflow_s(answer: bytes) -> None:
 
 
 class Guarded(BaseHTTPRequestHandler):
-    """An MLflow server that knows ann and a token."""
+    """An MLflow server that knows ann, bob, a password and a token."""
+
+    wait_s = 0.0
+    """How long each answer takes."""
 
     def do_GET(self) -> None:
-        known = self.headers["Authorization"] in (f"Basic {ANN}", "Bearer t0ken")
+        time.sleep(self.wait_s)
+        known = self.headers["Authorization"] in KNOWN
         body = b'{"experiment": {}}' if known else b"who are you?"
         self.send_response(200 if known else 401)
         self.send_header("Content-Length", str(len(body)))
@@ -101,13 +107,15 @@ class Guarded(BaseHTTPRequestHandler):
         """Nothing."""
 
 
-ANN = "YW5uOnMzIGNyw6l0"
-"""`ann:s3 crét` in base64."""
+KNOWN = ("Basic YW5uOnMzIGNyw6l0", "Basic Ym9iOmNy6XQ=", "Basic OnB3", "Bearer t0ken")
+"""In base64 `ann:s3 crét` as UTF-8, `bob:crét` as Latin-1, and `:pw`."""
 REFUSED = {
     "nobody": ({}, "", "it wants a login; set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWO"),
     "no password": ({USER: "ann"}, "", "it wants a login; "),
     "environment": ({USER: "ann", PASSWORD: "s3cret"}, "", "it refuses the user and .*_PASSWORD; "),
+    "only a user": ({}, "s3cret@", "it wants a login; "),
     "URI first": ({TOKEN: "t0ken"}, "ann:s3cret@", "it refuses the user and password of the URI; "),
+    "URI as UTF-8": ({}, "ann:s3%20cr%C3%A9t@", "it refuses the user and password of the URI; "),
     "token": ({TOKEN: "s3cret"}, "", f"it refuses the token of {TOKEN}; "),
     "token of two lines": ({TOKEN: "s3cret\n"}, "", f"the token of {TOKEN} has letters that no "),
 }  # fmt: skip
@@ -142,7 +150,9 @@ def test_a_login_that_is_refused(case: str, guarded: str, monkeypatch: Patch) ->
 
 @pytest.mark.parametrize(("variables", "user"), [
     ({USER: "ann", PASSWORD: "s3 crét", TOKEN: "other"}, ""), ({TOKEN: "t0ken"}, ""),
-    ({TOKEN: "other"}, "ann:s3%20cr%C3%A9t@"), ({"MLFLOW_TRACKING_AUTH": "plugin"}, ""),
+    ({TOKEN: "other"}, "bob:cr%C3%A9t@"), ({TOKEN: "other"}, ":pw@"), ({TOKEN: "t0ken"}, "eve@"),
+    ({TOKEN: "t0ken"}, ":@"), ({USER: "ann", PASSWORD: "s3 crét"}, "eve@"),
+    ({"MLFLOW_TRACKING_AUTH": "plugin"}, ""), ({}, "ann:%E2%82%AC@"),  # A euro, which MLflow tells.
 ])  # fmt: skip
 def test_a_login_that_is_accepted(
     variables: dict[str, str], user: str, guarded: str, monkeypatch: Patch
@@ -150,6 +160,39 @@ def test_a_login_that_is_accepted(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     check_server(f"http://{user}{guarded}", "tl-study")
+
+
+@pytest.mark.parametrize("user", ["bob:cr%C3%A9t@", ":pw@", "b%3Ab:p%40w@", "bob:@", "bob@", ":@"])
+def test_the_login_of_a_uri_is_the_one_that_the_client_of_mlflow_sends(user: str) -> None:
+    uri = f"http://{user}localhost"
+    sent = Request("GET", uri).prepare().headers.get("Authorization")
+    login = login_of(uri)
+    assert (login and login.header) == sent
+
+
+def test_a_plug_in_may_log_in(guarded: str, tmp_path: Path, monkeypatch: Patch) -> None:
+    about = tmp_path / "own_headers-1.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: own-headers\nVersion: 1\n")
+    (about / "entry_points.txt").write_text("[mlflow.request_header_provider]\nown = own:Own\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    check_server(f"http://{guarded}", "tl-study")
+
+
+def test_a_home_that_can_not_be_entered(guarded: str, monkeypatch: Patch) -> None:
+    def closed(path: object, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setenv(TOKEN, "t0ken")
+    monkeypatch.setattr("os.stat", closed)
+    check_server(f"http://{guarded}", "tl-study")
+
+
+def test_a_slow_server_has_its_time_for_each_answer(guarded: str, monkeypatch: Patch) -> None:
+    monkeypatch.setenv(TOKEN, "t0ken")
+    monkeypatch.setattr("study.tracking.client._CHECK_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(Guarded, "wait_s", 0.6)
+    check_server(f"http://{guarded}", "tl-study")
 
 
 @pytest.mark.parametrize("start", [b"", b"HTTP/1.1 200 OK\r\n"])
