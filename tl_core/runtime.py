@@ -4,6 +4,7 @@ import ctypes
 import gc
 import getpass
 import os
+import site
 import stat
 import sys
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ _RARELY = 100_000
 """New objects after which Python looks for garbage; by default 700."""
 _FOLDERS = {"TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton"}
 """Variables of the environment that name the folders, and what these are called here."""
-_ROOT = Path(__file__).parents[1]
+_ROOT = Path(__file__).resolve().parents[1]
 
 
 def keep_freed_memory() -> None:
@@ -67,13 +68,23 @@ def name_user() -> None:
         os.environ["USER"] = f"uid-{os.getuid()}"
 
 
+def project_path() -> list[str]:
+    """The folder of this project's packages, to go before all others.
+
+    None if they are installed beside other packages: these would go before Python's own modules.
+    """
+    installed = [*site.getsitepackages(), site.getusersitepackages()]
+    return [] if _ROOT in map(Path.resolve, map(Path, installed)) else [str(_ROOT)]
+
+
 def module_process(module: str, *given: str) -> tuple[list[str], dict[str, str]]:
     """Command and environment of a process that runs a module of this project.
 
-    It finds the packages of this project, and Python's own modules, whatever files with such names
-    lie in the working folder or in the folders of `PYTHONPATH`.
+    It finds this project's packages first, and nothing in the working folder, which an empty entry
+    of `PYTHONPATH` means.
     """
-    path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))
+    given_path = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    path = os.pathsep.join(filter(None, [*project_path(), *given_path]))
     return [sys.executable, "-P", "-m", module, *given], os.environ | {"PYTHONPATH": path}
 
 

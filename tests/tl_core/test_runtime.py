@@ -1,5 +1,6 @@
 import getpass
 import os
+import site
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from tl_core.runtime import (
     module_process,
     name_user,
     one_thread,
+    project_path,
     usable_cpus,
     use_private_cache,
 )
@@ -68,6 +70,24 @@ def test_a_process_imports_nothing_from_the_working_folder(
         command, env=environment, cwd=tmp_path / "here", capture_output=True, text=True, timeout=60
     )
     assert (done.stdout, done.stderr) == ("found\n", "")
+
+
+def test_an_empty_entry_of_pythonpath_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    root = str(Path(__file__).parents[2])
+    for given, expected in {"/x:": [root, "/x"], ":/x::/y": [root, "/x", "/y"], "": [root]}.items():
+        monkeypatch.setenv("PYTHONPATH", given)
+        assert module_process("mine")[1]["PYTHONPATH"].split(os.pathsep) == expected
+
+
+@pytest.mark.parametrize("own", ["getsitepackages", "getusersitepackages"])
+def test_a_folder_of_installed_packages_does_not_go_before_python_s_own(
+    monkeypatch: pytest.MonkeyPatch, own: str
+) -> None:
+    root = str(Path(__file__).parents[2])
+    monkeypatch.setattr(site, own, lambda: root if "user" in own else ["/x", root])
+    monkeypatch.setenv("PYTHONPATH", "/x:")
+    assert project_path() == []
+    assert module_process("mine")[1]["PYTHONPATH"] == "/x"
 
 
 def test_the_number_of_threads_is_restored() -> None:
