@@ -228,7 +228,8 @@ def test_other_images_or_weights_start_anew(
 SAVING = """
 import sys, torch
 from pathlib import Path
-from tl_core.training.checkpoints import LocalFile, save_checkpoint
+from tl_core.files import LocalFile
+from tl_core.training.checkpoints import save_checkpoint
 
 for epoch in range(10**9):
     state = {"epoch": epoch, "weights": torch.full((10**6,), epoch)}
