@@ -1,9 +1,10 @@
 """What a study needs of the operating system: a folder for Ray, files and processes."""
 
+import errno
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,6 +25,8 @@ _IN_FOLDER = "/tlXXXXXXXX/ray/session_2026-01-01_00-00-00_000000_4194304/sockets
 _ROOM = 100 * 10**6
 """Bytes that Ray's logs and files take."""
 _LOOPBACK, _ANSWER_S = "127.0.0.1", 2.0
+_DOWN = (errno.ENETUNREACH, errno.EADDRNOTAVAIL)
+"""Errors of a loopback address that is down, or absent."""
 _FILES, _FILES_EACH = 256, 16
 """Open files of one process, and more of them for each worker: twice what Ray's node opens."""
 _TASKS, _TASKS_EACH = 250, 30
@@ -41,7 +44,10 @@ def check_system(setup: Setup) -> Iterator[Fault]:
     yield from address_faults()
     if setup.settings.address == "local" and not setup.settings.debug:
         yield from ray_folder_faults()
-        yield from loopback_faults()
+        if _learns(setup):
+            yield from loopback_faults()
+        else:
+            _note(setup, loopback_faults())
 
 
 def check_limits(setup: Setup) -> Iterator[Fault]:
@@ -53,7 +59,7 @@ def check_limits(setup: Setup) -> Iterator[Fault]:
     s = setup.settings
     if s.debug or s.address != "local" or setup.resources is None:
         return
-    if learns := not {*s.mode} <= {*FROZEN}:
+    if learns := _learns(setup):
         faults = [*limit_faults(setup.capacity.most_at_once(s.trials)), *address_faults(ray=True)]
         yield from faults
         if faults:
@@ -65,8 +71,16 @@ def check_limits(setup: Setup) -> Iterator[Fault]:
             from study.preflight.memory import extractors
 
             makers = extractors(setup.network.network, makers)
-        for fault in limit_faults(makers, by_jobs=learns):
-            setup.notes += (f"if workers make features or sweeps: {fault}",)
+        _note(setup, limit_faults(makers, by_jobs=learns))
+
+
+def _learns(setup: Setup) -> bool:
+    """Whether a network learns, which takes workers."""
+    return not {*setup.settings.mode} <= {*FROZEN}
+
+
+def _note(setup: Setup, faults: Iterable[Fault]) -> None:
+    setup.notes += tuple(f"if workers make features or sweeps: {fault}" for fault in faults)
 
 
 def ray_folder_faults() -> Iterator[Fault]:
@@ -96,8 +110,9 @@ def loopback_faults() -> Iterator[Fault]:
             socket.create_connection(server.getsockname(), _ANSWER_S).close()
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else str(error)
-        way_out = "ip link set lo up, by root, starts it"
-        yield Fault(None, f"Ray needs the loopback address {_LOOPBACK}: {why}; {way_out}")
+        if error.errno in _DOWN or isinstance(error, TimeoutError):
+            why += "; ip link set lo up, by root, starts it"
+        yield Fault(None, f"Ray needs the loopback address {_LOOPBACK}: {why}")
 
 
 def address_faults(ray: bool = False) -> Iterator[Fault]:

@@ -17,6 +17,7 @@ from study.preflight.setup import Setup
 from study.preflight.system import (
     address_faults,
     check_limits,
+    check_system,
     limit_faults,
     loopback_faults,
     ray_folder_faults,
@@ -53,11 +54,16 @@ def test_the_folder_of_ray(photo_folder: Path, monkeypatch: Patch, short: Path) 
     assert ask(photo_folder, debug=True, mode=["scratch"], lr=["0.1"]).settings.debug
 
 
+UP = "; ip link set lo up, by root, starts it"
+
+
 @pytest.mark.parametrize(
     ("error", "why"),
     [
-        (OSError(errno.ENETUNREACH, "as said"), "Network is unreachable"),  # It is down.
-        (TimeoutError("timed out"), "timed out"),
+        (OSError(errno.ENETUNREACH, "as said"), f"Network is unreachable{UP}"),  # It is down.
+        (OSError(errno.EADDRNOTAVAIL, "as said"), f"Cannot assign requested address{UP}"),
+        (TimeoutError("timed out"), f"timed out{UP}"),
+        (OSError(errno.EMFILE, "as said"), "Too many open files"),
     ],
 )
 def test_without_a_loopback_address(
@@ -69,10 +75,14 @@ def test_without_a_loopback_address(
         raise error
 
     monkeypatch.setattr("socket.create_connection", fail)
-    told = f"Ray needs the loopback address 127.0.0.1: {why}; ip link set lo up, by root, starts it"
-    (fault,) = faults_of(photo_folder)
+    told = f"Ray needs the loopback address 127.0.0.1: {why}"
+    (fault,) = faults_of(photo_folder, mode=["freeze", "finetune"])
     assert fault == told
     assert ask(photo_folder, debug=True, mode=["scratch"], lr=["0.1"]).settings.debug
+    # A study of frozen networks may need no worker.
+    found = Setup(make_settings(mode=("freeze", "probe")))
+    assert [*check_system(found)] == []
+    assert found.notes == (f"if workers make features or sweeps: {told}",)
 
 
 def test_a_path_that_leaves_no_room_for_a_socket(tmp_path: Path, monkeypatch: Patch) -> None:
