@@ -6,6 +6,7 @@ import shutil
 import socket
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 from rich.filesize import decimal
@@ -24,6 +25,7 @@ _IN_FOLDER = "/tlXXXXXXXX/ray/session_2026-01-01_00-00-00_000000_4194304/sockets
 """The longest path of Ray's sockets below its folder."""
 _ROOM = 100 * 10**6
 """Bytes that Ray's logs and files take."""
+_SHM = Path("/dev/shm")
 _LOOPBACK, _ANSWER_S = "127.0.0.1", 2.0
 _DOWN = (errno.ENETUNREACH, errno.EADDRNOTAVAIL)
 """Errors of a loopback address that is down, or absent."""
@@ -33,10 +35,14 @@ _TASKS, _TASKS_EACH = 250, 30
 """Processes and threads of a study: 175, and 24 for each worker, on two cores."""
 
 
-_ADDRESSES, _ADDRESSES_EACH = 6 * 10**9, 10**8
-"""Bytes of addresses that a process maps, and more of them for each core: 5.5 GB on two cores."""
-_OF_OBJECTS = 0.3
-"""Share of the free memory that Ray maps for its objects in each process."""
+_ADDRESSES, _WITHOUT_CUDA, _ADDRESSES_EACH = 4 * 10**9, 15 * 10**8, 5 * 10**7
+"""Bytes of addresses that no study does without: those of the libraries, with a torch that has
+CUDA's or one that has not, and those of each core's threads. Imports take 4.1 GB on two cores."""
+_OF_OBJECTS = 0.27
+"""Share of the free memory that Ray maps for its objects in each process: 0.3 of what is free when
+it starts, which is less by then."""
+_MOST_OBJECTS, _LARGE_OBJECTS, _OF_SHM = 200 * 10**9, 10**10, 0.95
+"""What Ray maps at most: it takes no more than this share of /dev/shm, unless that is small."""
 
 
 def check_system(setup: Setup) -> Iterator[Fault]:
@@ -119,15 +125,22 @@ def address_faults(ray: bool = False) -> Iterator[Fault]:
     """Why libraries, and with `ray` its store of objects, don't fit into the address space."""
     import resource  # As in `limit_faults`.
 
-    needed = _ADDRESSES + _ADDRESSES_EACH * usable_cpus()
+    libraries = _ADDRESSES if find_spec("nvidia") else _WITHOUT_CUDA
+    needed = libraries + _ADDRESSES_EACH * usable_cpus()
     if ray:
         from study.preflight.memory import free_memory  # As in `check_limits`.
 
-        needed += int(_OF_OBJECTS * (free_memory() or 0))
-    if (sizes := _raised(resource.RLIMIT_AS, needed)) is not None:
-        allowed, needed = sizes
-        why = f"{decimal(allowed)} of address space are allowed, about {decimal(needed)} are needed"
+        needed += min(int(_OF_OBJECTS * (free_memory() or 0)), _most_objects())
+    if (sizes := _raised(resource.RLIMIT_AS, needed, fully=True)) is not None:
+        allowed, least = map(decimal, sizes)
+        why = f"{allowed} of address space are allowed, at least {least} are needed"
         yield Fault(None, f"ulimit -v: {why}; ulimit -v unlimited, which takes no memory by itself")
+
+
+def _most_objects() -> int:
+    """Bytes that Ray's store of objects never exceeds; /dev/shm bounds it."""
+    shm = shutil.disk_usage(_SHM).free if _SHM.is_dir() else 0
+    return min(_MOST_OBJECTS, max(_LARGE_OBJECTS, int(_OF_SHM * shm)))
 
 
 def limit_faults(workers: int, by_jobs: bool = True) -> Iterator[Fault]:
@@ -156,14 +169,19 @@ def limit_faults(workers: int, by_jobs: bool = True) -> Iterator[Fault]:
         yield Fault(flag, f"{workers} workers: {why}; {fewer}docker run --pids-limit allows them")
 
 
-def _raised(limit: int, needed: int) -> tuple[int, int] | None:
-    """Raise a soft limit if it is too low; return the hard one and what is needed if that is."""
+def _raised(limit: int, needed: int, fully: bool = False) -> tuple[int, int] | None:
+    """Raise a soft limit if it is too low; return the hard one and what is needed if that is.
+
+    `fully` raises it to the hard one in any case, as more than what is needed may be used.
+    """
     import resource
 
     soft, hard = resource.getrlimit(limit)
     if not _is_enough(hard, needed):
         return hard, needed
-    if not _is_enough(soft, needed):
+    if fully and soft != hard:
+        resource.setrlimit(limit, (hard, hard))
+    elif not _is_enough(soft, needed):
         resource.setrlimit(limit, (needed, hard))
     return None
 

@@ -141,17 +141,36 @@ def test_too_few_files(monkeypatch: Patch) -> None:
 
 def test_too_few_addresses(photo_folder: Path, monkeypatch: Patch) -> None:
     monkeypatch.setattr(system, "usable_cpus", lambda: 4)
-    limits = Limits(monkeypatch, 10**9, 7 * 10**9, resource.RLIMIT_AS)
+    monkeypatch.setattr(system, "find_spec", lambda _: True)
+    limits = Limits(monkeypatch, 10**9, 42 * 10**8, resource.RLIMIT_AS)
     assert [*address_faults()] == []
-    assert limits.found == (6_400_000_000, 7 * 10**9)
+    assert limits.found == (42 * 10**8, 42 * 10**8), "4 GB and 4 times 50 MB; all of it is raised"
     monkeypatch.setattr(memory, "free_memory", lambda: 10**10)
     assert [*map(str, address_faults(ray=True))] == [
-        "ulimit -v: 7.0 GB of address space are allowed, about 9.4 GB are needed; "
+        "ulimit -v: 4.2 GB of address space are allowed, at least 6.9 GB are needed; "
         "ulimit -v unlimited, which takes no memory by itself"
     ]
+    limits.found = (10**9, 69 * 10**8)
+    assert [*address_faults(ray=True)] == []
     limits.found = (10**9, 10**9)
     (fault,) = faults_of(photo_folder, mode=["scratch"], debug=True, lr=["0.1"])
-    assert fault.startswith("ulimit -v: 1.0 GB of address space are allowed, about 6.4 GB are ")
+    assert fault.startswith("ulimit -v: 1.0 GB of address space are allowed, at least 4.2 GB are ")
+    limits.found = (17 * 10**8, 17 * 10**8)
+    monkeypatch.setattr(system, "find_spec", lambda _: None)  # A torch without CUDA.
+    assert [*address_faults()] == []
+
+
+@pytest.mark.parametrize(("shm", "most"), [(64e6, 10e9), (100e9, 95e9), (1e12, 200e9)])
+def test_the_store_of_ray_has_a_bound(shm: float, most: float, monkeypatch: Patch) -> None:
+    monkeypatch.setattr(system, "usable_cpus", lambda: 4)
+    monkeypatch.setattr(system, "find_spec", lambda _: True)
+    monkeypatch.setattr(memory, "free_memory", lambda: 10**12)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=int(shm)))
+    enough = int(most + 42e8)
+    limits = Limits(monkeypatch, enough, enough, resource.RLIMIT_AS)
+    assert [*address_faults(ray=True)] == []
+    limits.found = (enough - 1, enough - 1)
+    assert len([*address_faults(ray=True)]) == 1
 
 
 def test_too_few_processes(monkeypatch: Patch) -> None:
