@@ -17,6 +17,7 @@ from study.config.validate import out_words
 from study.errors import NodeError, print_faults
 from study.execution.progress import StudyDisplay, describe
 from study.preflight.prepare import Prepared
+from study.preflight.system import loopback_faults
 from study.records.journal import Journal
 from study.records.ledger import ENDINGS, OUT_OF_TIME, Ledger
 from study.records.study_files import Results
@@ -106,6 +107,8 @@ def _ray(prepared: Prepared) -> Iterator[Callable[[], object]]:
         with ExitStack() as stack:
 
             def start() -> None:
+                if faults := [*loopback_faults()]:  # So far a note: Ray might not be needed.
+                    raise NodeError(str(faults[0]))
                 from study.cluster.local_ray import local_ray  # Ray, half a second.
 
                 stack.enter_context(local_ray(prepared.gpus, study=prepared.folder))

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from study.execution import jobs
+from study.errors import NodeError
+from study.execution import jobs, run_study
 from study.execution.run_study import EXIT_CODES, _status
 from study.records.journal import Journal
 from study.records.ledger import Ledger, read_records, read_state
@@ -22,6 +23,7 @@ from tests.support.studies.ray_runs import FinishedStudy, RayRun, results
 from tests.support.studies.stages import run_stage, search_record
 from tests.support.study_fixtures import Run
 from tl_core import load_model
+from tl_core.errors import Fault
 
 pytestmark = pytest.mark.usefixtures("uri")
 MINE = Path("runs/mine")
@@ -233,3 +235,11 @@ def test_a_study_of_frozen_modes_starts_no_ray_and_resumes_what_was_cut_off(
     assert results(Path("runs/whole")) == resumed
     assert (MINE / "winner" / "model.json").is_file()
     assert not (MINE / "ray").exists()
+
+
+def test_ray_is_not_started_without_a_loopback_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    why = "Ray needs the loopback address 127.0.0.1: Network is unreachable"
+    monkeypatch.setattr(run_study, "loopback_faults", lambda: iter([Fault(None, why)]))
+    prepared: Any = SimpleNamespace(resources=SimpleNamespace(joined=False))
+    with run_study._ray(prepared) as start, pytest.raises(NodeError, match=f"^{why}$"):
+        start()
