@@ -3,7 +3,6 @@
 import logging
 import os
 import platform
-import signal
 import socket
 import subprocess
 import sys
@@ -76,7 +75,6 @@ def join(address: str) -> None:
     Raises `InputError` within seconds if there is none, it wants another token, or it has another
     Ray or Python.
     """
-    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         if why := head_fault(address):
             raise ConnectionError(why)
@@ -93,8 +91,6 @@ def join(address: str) -> None:
     except (ConnectionError, RuntimeError, ValueError, TimeoutError, RayError) as error:
         why = " ".join(str(error).split())[:_LONGEST]
         raise InputError([Fault("--address", f"{address}: {why}")]) from error
-    finally:
-        signal.signal(signal.SIGTERM, on_sigterm)  # Ray may have reset it.
 
 
 def head_fault(address: str) -> str | None:

@@ -1,6 +1,7 @@
 """The private parts of Ray that a study touches. What a release of Ray lacks is left alone."""
 
 import logging
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,9 +36,18 @@ def only_what_runs_tasks() -> Iterator[None]:
 
 @contextmanager
 def keep_sigterm() -> Iterator[None]:
-    """Leave SIGTERM to the study inside: Ray's own handler ends it at once, with nothing saved."""
-    with _idle(utils, "set_sigterm_handler"):
-        yield
+    """Leave SIGTERM to the study while Ray starts inside, and after it.
+
+    One of Ray's handlers ends a study at once, with nothing saved. Another, unseen by Python, calls
+    the study's and has an alarm abort the process three seconds later.
+    """
+    handler, alarm = signal.getsignal(signal.SIGTERM), signal.getitimer(signal.ITIMER_REAL)
+    try:
+        with _idle(utils, "set_sigterm_handler"):
+            yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *alarm)
+        signal.signal(signal.SIGTERM, handler)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from study.cluster.local_ray import _children_in_own_groups, _give_token, local_
 from study.cluster.ray_environment import set_ray_environment
 from study.errors import NodeError
 from study.signals import interruptible
-from tests.support.programs import guarded_ray
+from tests.support.programs import guarded_ray, stopped_ray
 from tests.support.sockets import listening
 from tests.support.studies.ray_runs import FinishedStudy, RayRun
 
@@ -170,3 +170,19 @@ def test_nobody_gets_in_without_the_token(ray_run: RayRun, own_folder: Path) -> 
     assert seen["modes"] == ["0o700", "0o600"]
     assert len(seen["token"]) == 64
     assert (seen["on command lines"], seen["left"], seen["again"]) == (False, False, "inside")
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("when", ["up", "starting"])
+def test_sigterm_leaves_the_time_to_clean_up(ray_run: RayRun, when: str) -> None:
+    process = ray_run.start(when, program=stopped_ray.__file__)
+    if when == "up":
+        assert process.stdout
+        assert process.stdout.readline() == "up\n"
+        process.send_signal(signal.SIGTERM)
+    code, printed, errors = ray_run.finish(process)
+    assert (code, printed) == (130, "cleaned up\n"), errors
+    if when == "up":  # Else Ray tells it, as it had the signal then.
+        assert errors == ""
+    assert ray_run.left_over(wait_s=20) == {}
+    assert [*ray_run.home.iterdir()] == []

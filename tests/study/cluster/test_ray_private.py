@@ -1,6 +1,8 @@
 """What is replaced in Ray is there in this release, and is put back."""
 
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,25 @@ def test_sigterm_stays_the_study_s(monkeypatch: pytest.MonkeyPatch) -> None:
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def alarm_in(seconds: float) -> Iterator[None]:
+    before = signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *before)
+
+
+@pytest.mark.parametrize("seconds", [0, 500])
+def test_an_alarm_of_ray_s_is_off_and_the_caller_s_stays(seconds: int) -> None:
+    with alarm_in(seconds):
+        with suppress(KeyboardInterrupt), keep_sigterm():
+            signal.alarm(3)  # As Ray does once it has a SIGTERM.
+            raise KeyboardInterrupt
+        left, _ = signal.getitimer(signal.ITIMER_REAL)
+    assert (left == 0) if seconds == 0 else (400 < left <= 500)
 
 
 LATE = "The current node timed out during startup."
