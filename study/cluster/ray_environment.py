@@ -29,6 +29,8 @@ _OWN_RAY = {
     "RAY_enable_metrics_collection": "0",
     # Otherwise Ray starts a worker for each core at once, however few jobs there are.
     "RAY_prestart_worker_first_driver": "0",
+    # Under `uv run` Ray would copy the working folder to workers, which have the same Python here.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
 }
 RAY_TMPDIR = "RAY_TMPDIR"
 """Names the folder for Ray's files; /tmp without it."""

@@ -13,13 +13,13 @@ from ray._private.node import Node
 from ray.job_config import JobConfig
 
 from study.errors import NodeError
+from tl_core.runtime import project_path
 
 _UNUSED = ("start_monitor", "start_api_server", "start_log_monitor")
 """What starts Ray's autoscaler, its web pages, and what reads the workers' logs."""
 _STARTS = 3
 _LATE = "timed out during startup"
 """How Ray says that its processes were not up in 30 s."""
-_ROOT = Path(__file__).parents[2]
 _log = logging.getLogger(__name__)
 
 
@@ -67,13 +67,23 @@ def _nothing(*_: Any, **__: Any) -> None:
     """Start nothing."""
 
 
+class _Fixed(list[str]):
+    """A list that Ray can't extend."""
+
+    def extend(self, more: object, /) -> None:
+        """Leave it as it is."""
+
+
 def _own_path() -> JobConfig:
     """Have workers find this project's packages first, and nothing in the working folder.
 
-    Ray puts that folder before all others, and it may have a `study.py` or a `random.py`. It does
-    so unless the job is that of its own client, which here changes nothing else.
+    Ray puts that folder and the script's before all others, and there may be a `study.py` or a
+    `random.py`. A release that keeps these folders elsewhere does so here, too.
     """
-    return JobConfig(_client_job=True, _py_driver_sys_path=[str(_ROOT)])
+    config = JobConfig()
+    if hasattr(config, "_py_driver_sys_path"):
+        config._py_driver_sys_path = _Fixed(project_path())
+    return config
 
 
 def start(gpus: int, cpus: int, folder: Path, end_processes: Callable[[], object]) -> None:

@@ -17,7 +17,7 @@ from study.cluster.local_ray import _children_in_own_groups, _give_token, local_
 from study.cluster.ray_environment import set_ray_environment
 from study.errors import NodeError
 from study.signals import interruptible
-from tests.support.programs import guarded_ray, stopped_ray
+from tests.support.programs import guarded_ray, hooked_ray, stopped_ray
 from tests.support.sockets import listening
 from tests.support.studies.ray_runs import FinishedStudy, RayRun
 
@@ -88,6 +88,7 @@ def test_what_the_user_says_of_ray_is_kept(ray_variables: dict[str, str]) -> Non
     set_ray_environment()
     assert ray_variables["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "1"
     assert ray_variables["RAY_AUTH_MODE"] == "token"
+    assert ray_variables["RAY_ENABLE_UV_RUN_RUNTIME_ENV"] == "0"
 
 
 @pytest.mark.parametrize(
@@ -186,3 +187,17 @@ def test_sigterm_leaves_the_time_to_clean_up(ray_run: RayRun, when: str) -> None
         assert errors == ""
     assert ray_run.left_over(wait_s=20) == {}
     assert [*ray_run.home.iterdir()] == []
+
+
+@pytest.mark.integration
+def test_a_worker_finds_this_project_and_a_hook_may_give_it_a_folder(
+    ray_run: RayRun, own_folder: Path
+) -> None:
+    (own_folder / "given.py").touch()
+    process = ray_run.start(own_folder, program=hooked_ray.__file__, cwd=own_folder)
+    code, printed, errors = ray_run.finish(process)
+    assert code == 0, printed + errors
+    seen = json.loads(printed)
+    assert seen["plain"][0] == str(Path(__file__).parents[3])
+    assert not {seen["script"], str(own_folder)} & {*seen["plain"]}
+    assert any("working_dir" in folder for folder in seen["hooked"])

@@ -8,8 +8,15 @@ from pathlib import Path
 import pytest
 from ray._private import utils
 from ray._private.node import Node
+from ray.job_config import JobConfig
 
-from study.cluster.ray_private import _UNUSED, keep_sigterm, only_what_runs_tasks, start
+from study.cluster.ray_private import (
+    _UNUSED,
+    _own_path,
+    keep_sigterm,
+    only_what_runs_tasks,
+    start,
+)
 from study.errors import NodeError
 
 
@@ -57,6 +64,23 @@ def test_an_alarm_of_ray_s_is_off_and_the_caller_s_stays(seconds: int) -> None:
             raise KeyboardInterrupt
         left, _ = signal.getitimer(signal.ITIMER_REAL)
     assert (left == 0) if seconds == 0 else (400 < left <= 500)
+
+
+def test_workers_get_the_folder_of_this_project_alone() -> None:
+    config = _own_path()
+    config._py_driver_sys_path.extend(["/script", "/here"])  # As `ray.init` does.
+    assert config._py_driver_sys_path == [str(Path(__file__).parents[3])]
+    assert not config._client_job
+
+
+def test_a_release_that_keeps_the_folders_elsewhere_gets_a_plain_job(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def init(self: JobConfig) -> None:
+        self.metadata = {}
+
+    monkeypatch.setattr(JobConfig, "__init__", init)
+    assert vars(_own_path()) == {"metadata": {}}
 
 
 LATE = "The current node timed out during startup."
