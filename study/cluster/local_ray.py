@@ -22,7 +22,6 @@ import ray
 
 from study.cluster.ray_environment import RAY_TMPDIR
 from study.cluster.ray_private import keep_sigterm, only_what_runs_tasks, start
-from study.errors import NodeError
 from tl_core.runtime import usable_cpus
 from tl_core.text import pluralize
 
@@ -40,25 +39,24 @@ def local_ray(gpus: int, cpus: int | None = None, study: Path | None = None) -> 
     """Start Ray on the loopback address; `study.cluster.ray_environment` has set the environment.
 
     Its files lie in a folder that only this user can enter, and go when it ends: Ray opens its own
-    folder, with the sockets that its processes trust, to everybody on the machine. What killed runs
-    of the `study` in this folder have left is ended first.
+    folder, with the sockets that its processes trust, to everybody on the machine. If Ray fails to
+    start, they stay, for its logs. What killed runs of the `study` in this folder have left is
+    ended first.
     """
     # Not Python's own choice: on some systems too long a path for sockets, which get 107 bytes.
     base = Path(os.environ.get(RAY_TMPDIR, "/tmp"))
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
-    if study:
-        end_leftovers(base, study)
-        _mark_owner(folder, study)
-    own_token = _give_token(folder)
+    own_token = keep_logs = False
     on_sigterm = signal.getsignal(signal.SIGTERM)
-    keep_logs = False
     try:
+        if study:
+            end_leftovers(base, study)
+            _mark_owner(folder, study)
+        own_token = _give_token(folder)
         try:
             _start(gpus, cpus or usable_cpus(), folder)
-        except NodeError:  # It names the logs.
-            keep_logs = True
-            raise
-        except BaseException:  # An interrupt, too.
+        except BaseException as error:
+            keep_logs = isinstance(error, Exception)  # It names them. An interrupt does not.
             _end_all(folder)
             raise
         yield

@@ -18,7 +18,7 @@ from tl_core.runtime import project_path
 _UNUSED = ("start_monitor", "start_api_server", "start_log_monitor")
 """What starts Ray's autoscaler, its web pages, and what reads the workers' logs."""
 _STARTS = 3
-_LATE = "timed out during startup"
+_LATE = ("timed out during startup", "Timed out waiting for file")
 """How Ray says that its processes were not up in 30 s."""
 _log = logging.getLogger(__name__)
 
@@ -87,10 +87,13 @@ def _own_path() -> JobConfig:
 
 
 def start(gpus: int, cpus: int, folder: Path, end_processes: Callable[[], object]) -> None:
-    """Start Ray on this machine, with its files in a folder; raises `NodeError` if it is late.
+    """Start Ray on this machine, with its files in a folder.
 
     Ray gives its processes half a minute, which it has no setting for, and a busy machine may take
     longer. Then `end_processes` ends them, and they are started again.
+
+    Raises:
+        NodeError: they are late each time, or Ray refuses this machine, as one with little memory.
     """
     for tries_left in reversed(range(_STARTS)):
         try:
@@ -104,8 +107,11 @@ def start(gpus: int, cpus: int, folder: Path, end_processes: Callable[[], object
                 logging_level=logging.ERROR,
             )
             return
+        except ValueError as error:
+            why = " ".join(str(error).split()).rstrip(".")
+            raise NodeError(f"Ray can't start here: {why}; its logs are in {folder}") from error
         except Exception as error:  # Ray has no class of its own for this.
-            if _LATE not in str(error):
+            if not any(late in str(error) for late in _LATE):
                 raise
             ray.shutdown()
             end_processes()

@@ -58,6 +58,7 @@ def test_a_ray_that_is_not_up_in_time_is_told_in_words(
     monkeypatch.setattr("ray.init", fail)
     with pytest.raises(error, match=told), local_ray(0):
         pass
+    assert len([*tmp_path.iterdir()]) == 1  # Its logs stay.
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -81,6 +82,20 @@ def test_an_interrupt_while_ray_starts_leaves_nothing(
     assert started[0].wait(10) == -signal.SIGKILL
     assert [*tmp_path.iterdir()] == []
     assert "RAY_AUTH_TOKEN_PATH" not in os.environ
+
+
+def test_an_interrupt_before_ray_starts_leaves_nothing(
+    ray_variables: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        assert [*tmp_path.iterdir()]
+        raise KeyboardInterrupt
+
+    ray_variables["RAY_TMPDIR"] = str(tmp_path)
+    monkeypatch.setattr("study.cluster.local_ray.end_leftovers", interrupted)
+    with pytest.raises(KeyboardInterrupt), local_ray(0, study=Path("mine")):
+        pass
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_what_the_user_says_of_ray_is_kept(ray_variables: dict[str, str]) -> None:

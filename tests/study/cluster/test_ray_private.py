@@ -83,13 +83,28 @@ def test_a_release_that_keeps_the_folders_elsewhere_gets_a_plain_job(
     assert vars(_own_path()) == {"metadata": {}}
 
 
+def test_a_ray_that_refuses_the_machine_is_told_in_its_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def init(**_: object) -> None:
+        raise ValueError("The minimum allowed\nis 75 MB.")
+
+    monkeypatch.setattr("ray.init", init)
+    told = "^Ray can't start here: The minimum allowed is 75 MB; its logs are in rays$"
+    with pytest.raises(NodeError, match=told):
+        start(1, 2, Path("rays"), lambda: None)
+
+
 LATE = "The current node timed out during startup."
+NO_PORT = "Timed out waiting for file /tmp/tl/session/gcs_server_port_1"
 
 
-@pytest.mark.parametrize("late", [0, 2, 3])
-def test_a_busy_machine_gets_more_time_to_start(late: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("late", "said"), [(0, ""), (2, LATE), (3, LATE), (1, NO_PORT)])
+def test_a_busy_machine_gets_more_time_to_start(
+    late: int, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     done: list[object] = []
-    reasons = [LATE] * late
+    reasons = [said] * late
 
     def init(**given: object) -> None:
         done.append((given["num_gpus"], given["num_cpus"]))
