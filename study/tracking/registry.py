@@ -19,7 +19,6 @@ from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from mlflow.types.schema import Array
 from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
-from mlflow.utils.requirements_utils import warn_dependency_requirement_mismatches
 from PIL import Image
 
 import tl_core
@@ -82,6 +81,9 @@ def prepare_to_register() -> None:
 
     It compares the list with the requirements of each model that it saves.
     """
+    # Not above: MLflow does not document it, and nothing else here needs it.
+    from mlflow.utils.requirements_utils import warn_dependency_requirement_mismatches
+
     warn_dependency_requirement_mismatches(_pinned(REQUIREMENTS[:1]))
 
 

@@ -164,9 +164,12 @@ def main() -> int:
         except InputError as error:
             return _answer(faults=[str(fault) for fault in error.faults])
         _answer(experiment_id=writer.experiment_id)
-        from study.tracking.registry import prepare_to_register
+        # Now, and not when the study waits for it. It only saves time: what is wrong with an
+        # installation is told when the winner is registered, and keeps no event from the store.
+        with contextlib.suppress(Exception):
+            from study.tracking.registry import prepare_to_register
 
-        prepare_to_register()  # Now, and not when the study waits for it.
+            prepare_to_register()
     folder = sys.stdin.readline()
     return _send(Path(json.loads(folder)), writer) if folder else 0
 

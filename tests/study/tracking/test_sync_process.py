@@ -1,6 +1,8 @@
+import io
 import json
 import threading
 from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -8,10 +10,12 @@ from unittest.mock import patch
 import pytest
 
 from study.records.ledger import Event, Ledger, StudyState
-from study.tracking.sync_process import LedgerSync
+from study.tracking import registry
+from study.tracking.sync_process import LedgerSync, main
 from study.tracking.sync_state import events_left
 from study.tracking.writer import MlflowWriter
 from tests.support.studies.builders import make_record, write_record
+from tests.support.study_fixtures import Capture, Patch
 from tl_core.errors import InputError
 
 
@@ -115,3 +119,24 @@ def test_a_later_process_continues(ledger: Ledger, sync: LedgerSync) -> None:
     other = FakeWriter("http://elsewhere:5000")
     assert LedgerSync(Path(), other).push() is None
     assert other.sent == ALL, "another store gets everything"
+
+
+@pytest.mark.parametrize("missing", ["torch", "MLflow's list"])
+def test_what_only_saves_time_may_fail(
+    missing: str, uri: str, monkeypatch: Patch, capsys: Capture
+) -> None:
+    def fail(name: str) -> None:
+        raise PackageNotFoundError(name)
+
+    if missing == "torch":
+        monkeypatch.setattr(registry, "version", fail)
+    else:
+        monkeypatch.delattr(
+            "mlflow.utils.requirements_utils.warn_dependency_requirement_mismatches"
+        )
+    monkeypatch.setattr("os.nice", lambda _: 0)
+    monkeypatch.setattr("sys.stdin", io.StringIO(f'"{uri}"\n"cats"\n'))
+    assert main() == 0
+    assert [*json.loads(capsys.readouterr().out)] == ["experiment_id"]
+    with pytest.raises((PackageNotFoundError, ImportError)):
+        registry.prepare_to_register()
