@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeGuard
 
 import numpy as np
 
@@ -32,6 +32,9 @@ DEFAULT_LARGEST = max(DEFAULTS["train_ratio"])
 """The largest default ratio: all images that are not held out, where no parts are given."""
 PET = "oxford-pet"
 """The data set that is downloaded; torchvision reads it."""
+
+_ENTRIES = ("images", "copies", "splits", "aux", "features", "activations", PET)
+"""Folders of a cache."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +68,30 @@ def run_checks(
 
 
 def _unreadable(error: OSError, cache: Path) -> Fault:
-    if error.filename and Path(error.filename).is_relative_to(cache):
+    if _is_of_cache(error.filename, cache):
         why = f"{cache}: {format_os_error(error)}; use a folder that you can read and write"
         return Fault("--cache", why)
     return Fault(None, format_os_error(error))
 
 
+def _is_of_cache(name: object, cache: Path) -> bool:
+    """Whether the cache has made this file; other things may lie in its folder, such as photos."""
+    if not _is_path(name):
+        return False
+    file = Path(os.fsdecode(name))
+    if not file.is_relative_to(cache):
+        return False
+    entry = (*file.relative_to(cache).parts, "")[0]
+    return entry in ("", *_ENTRIES) or entry.startswith("compiled-")
+
+
+def _is_path(name: object) -> TypeGuard[str | bytes]:
+    return isinstance(name, str | bytes)  # Of an open file it may be a number.
+
+
 def format_os_error(error: OSError) -> str:
     """What a system call failed at, and why."""
-    name = f"{error.filename}: " if error.filename else ""
+    name = f"{os.fsdecode(error.filename)}: " if _is_path(error.filename) else ""
     return f"{name}{error.strerror or error}"
 
 

@@ -1,5 +1,6 @@
 """The list of checks: what the quick ones find, what they import, and that each runs once."""
 
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -103,6 +104,9 @@ def test_a_cache_that_can_not_be_read_is_told_from_the_data(tmp_path: Path) -> N
     cache = tmp_path / "cache"
     closed = PermissionError(13, "Permission denied", str(cache / "images" / "x"))
     lost = FileNotFoundError(2, "No such file or directory", "photos/x")
+    beside = PermissionError(13, "Permission denied", str(cache / "photos" / "x.jpg"))
+    itself = PermissionError(13, "Permission denied", os.fsencode(cache))
+    number = OSError(5, "Input/output error", 7)
 
     def raising(error: OSError) -> Check:
         def look(_: Setup) -> Iterator[Fault]:
@@ -111,11 +115,14 @@ def test_a_cache_that_can_not_be_read_is_told_from_the_data(tmp_path: Path) -> N
         return Check("folder", "nothing", look)
 
     found = Setup(make_settings(cache=str(cache)))
-    run_checks(found, [raising(closed), raising(lost)])
+    run_checks(found, [*map(raising, (closed, lost, beside, itself, number))])
     assert [*map(str, found.faults)] == [
         f"--cache {cache}: {cache}/images/x: Permission denied; use a folder that you can read"
         " and write",
         "photos/x: No such file or directory",
+        f"{cache}/photos/x.jpg: Permission denied",
+        f"--cache {cache}: {cache}: Permission denied; use a folder that you can read and write",
+        "Input/output error",
     ]
 
 
