@@ -4,7 +4,8 @@ import json
 import sys
 import threading
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,7 @@ from study.tracking.client import check_server
 from study.tracking.database import check_database, database_faults
 from study.tracking.links import where_to_look
 from study.tracking.sync_state import events_left, read_sync_state, study_run
-from tl_core.errors import Fault
+from tl_core.errors import Fault, InputError
 from tl_core.text import pluralize
 
 if TYPE_CHECKING:
@@ -58,12 +59,20 @@ def _sync(given: Namespace, console: Console) -> int:
         with interruptible():
             set_exit_message(_INTERRUPTED)
             folder = find_study(given.study, given.out)
-            uri = given.tracking_uri or with_credentials(_store_of(folder))
+            with _paths_of_another_locale():
+                uri = given.tracking_uri or with_credentials(_store_of(folder))
             return fault_code(_TITLE, send(folder, uri, console))
     except OSError as error:
         return fault_code(_TITLE, [str(error)])
-    except UnicodeEncodeError as error:  # A path that the study wrote down in another locale.
-        return fault_code(_TITLE, [f"{error.object}: {NOT_TEXT}"])
+
+
+@contextmanager
+def _paths_of_another_locale() -> Iterator[None]:
+    """Tell that this locale can't have the path of a store, which a study has written down."""
+    try:
+        yield
+    except UnicodeEncodeError as error:
+        raise InputError([f"{without_credentials(error.object)}: {NOT_TEXT}"]) from error
 
 
 def _parser() -> Parser:
@@ -100,7 +109,9 @@ def send(folder: Path, uri: str, console: Console) -> tuple[Fault, ...]:
     """
     shown, experiment = without_credentials(uri), _experiment_of(folder)
     # MLflow's own messages are long and come late.
-    if faults := store_faults(uri) or database_faults(uri, experiment):
+    with _paths_of_another_locale():
+        faults = store_faults(uri) or database_faults(uri, experiment)
+    if faults:
         return tuple(faults)
     with console.status(f"opening {shown}"):
         if is_server(uri):

@@ -198,10 +198,19 @@ def test_a_silent_database_is_told_in_time(uri: str, capsys: Capture) -> None:
     assert "runs: no answer in 10 s; unsent events stay" in capsys.readouterr().err
 
 
-def test_a_path_that_this_locale_can_not_have(uri: str, capsys: Capture) -> None:
+@pytest.mark.parametrize(("given", "shown"), [
+    ("/photos/\xe4", "/photos/\xe4"), ("postgresql://me:s3cret@db/\xe4", "postgresql://db/\xe4"),
+])  # fmt: skip
+def test_a_path_that_this_locale_can_not_have(
+    given: str, shown: str, uri: str, capsys: Capture
+) -> None:
     write_study(FOLDER, uri)
-    error = UnicodeEncodeError("ascii", "/photos/\xe4", 8, 9, "ordinal not in range(128)")
-    with patch("study.sync.store_faults", side_effect=error):
-        assert sync.main(["mine"]) == 2
-    told = capsys.readouterr().err.splitlines()[-1]
-    assert told == "  /photos/\xe4: is not text in this system's encoding; set LANG=C.UTF-8"
+    error = UnicodeEncodeError("ascii", given, 8, 9, "ordinal not in range(128)")
+    for name in ("store_faults", "with_credentials"):
+        with patch(f"study.sync.{name}", side_effect=error):
+            assert sync.main(["mine"]) == 2
+        told = capsys.readouterr().err.splitlines()[-1]
+        assert told == f"  {shown}: is not text in this system's encoding; set LANG=C.UTF-8"
+    # Another text that can't be encoded is no path.
+    with patch("study.sync.where_to_look", side_effect=error), pytest.raises(UnicodeEncodeError):
+        sync.main(["mine"])
