@@ -73,7 +73,8 @@ class StudyTrials:
 
     def open(self, batch: Iterable[Planned]) -> list[TrialRecord]:
         """Return the open records of those that have not ended; start those that are new."""
-        return [self.start(p) for p in batch if p.trial not in self._ended]
+        with self._journal.together():
+            return [self.start(p) for p in batch if p.trial not in self._ended]
 
     def start(self, planned: Planned) -> TrialRecord:
         """Open the record of a trial; it may be open already."""
@@ -102,15 +103,16 @@ class StudyTrials:
 
     def swept(self, found: Iterable[Swept], node: str | None = None) -> None:
         """Write down a sweep that has ended."""
-        for trial in found:
-            if trial.trial in self._ended:  # Its worker died after it had sent this.
-                continue
-            record = self._running[trial.trial][1]
-            self.report(record, trial.epochs, tested=trial.tested, node=node)
-            if trial.error:
-                self.fail(record, trial.error, trial.details, trial.seconds)
-            else:
-                self.end(record, trial.seconds)
+        with self._journal.together():
+            for trial in found:
+                if trial.trial in self._ended:  # Its worker died after it had sent this.
+                    continue
+                record = self._running[trial.trial][1]
+                self.report(record, trial.epochs, tested=trial.tested, node=node)
+                if trial.error:
+                    self.fail(record, trial.error, trial.details, trial.seconds)
+                else:
+                    self.end(record, trial.seconds)
 
     def end(self, record: TrialRecord, seconds: float | None = None) -> None:
         """Close the record of a trial that has ended by itself, or was stopped early.

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -104,6 +105,10 @@ class Journal:
             self._results.save(self.records)
             self._saved_at = time.monotonic()
         self._show(record)
+
+    def together(self) -> AbstractContextManager[None]:
+        """Inside, the changes of several trials reach the disk at once; see `Ledger`."""
+        return self._ledger.together()
 
     def confirm(self, planned: Sequence[TrialConfig]) -> None:
         """A stage after the search begins, with these trials."""

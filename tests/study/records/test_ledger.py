@@ -1,3 +1,4 @@
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -127,3 +128,24 @@ def test_the_best_is_the_earlier_of_two(metric: Metric, values: list[float], bes
     ended, unended = make_record(1, "done", (0.9,)), [make_record(0, s, (0.1,)) for s in statuses]
     assert best_of([*unended, ended], "val_log_loss") is ended
     assert best_of([*unended, make_record(log_losses=())], "val_log_loss") is None
+
+
+def test_trials_that_are_written_together_wait_for_the_disk_once(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+
+    def sync(_: int) -> None:
+        synced.append(len(ledger.path.read_bytes().splitlines()))
+
+    monkeypatch.setattr("study.records.ledger.os.fsync", sync)
+    ledger.start(make_record(2), {})
+    with ledger.together():
+        ledger.start(make_record(3), {})
+        ledger.end(make_record(2), [])
+        assert names(ledger)[-2:] == ["start", "end"], "a kill would lose none"
+    with suppress(RuntimeError), ledger.together():
+        ledger.end(make_record(3), [])
+        raise RuntimeError
+    ledger.close("done", [])
+    assert synced == [5, 7, 8, 9], "how many events were there each time"
