@@ -1,15 +1,20 @@
-"""Whether a database is a store of the MLflow that is installed; found out without MLflow.
+"""Whether a database is a store of the MLflow that is installed; and a new one, made ahead.
 
-MLflow itself tries for minutes to reach a database, or waits for ever if packets are lost.
+The first is found out without MLflow, which tries for minutes to reach a database, or waits for
+ever if packets are lost. The second is SQLite's: MLflow takes seconds to make it. A study that
+can't start leaves no store, so it is made in memory, and the file waits until nothing is wrong.
 """
 
 import importlib.util
+import os
 import re
+import secrets
 import socket
 import sqlite3
 import threading
-from contextlib import closing
-from functools import cache
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from shlex import quote
@@ -22,6 +27,8 @@ _CONNECT_S, _ANSWER_S = 4.0, 10.0
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _DRIVERS = {"psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
 """Names in the package index of modules that have others."""
+_IN_MEMORY = "file:tl-study-new-store?mode=memory&cache=shared"
+"""SQLite's name for a database that the connections of a process share; it goes with the last."""
 _MIGRATIONS = Path("store", "db_migrations", "versions")
 """In MLflow's folder: a file for each version of the schema, which names the one before."""
 
@@ -134,3 +141,42 @@ def _versions() -> dict[str, str | None]:
             before = re.search(r'^down_revision = "(\w+)"', text, re.MULTILINE)
             found[own[1]] = before[1] if before else None
     return found
+
+
+@contextmanager
+def made_ahead(uri: str) -> Iterator[Callable[[], None]]:
+    """Have MLflow make the tables of a store; yield what puts them into the file of the URI.
+
+    Neither does anything if the URI names no SQLite file, or one that is there; or if its name has
+    options or escapes, which versions of SQLAlchemy read in different ways.
+    """
+    file = sqlite_file(uri)
+    if file is None or any(mark in uri for mark in "?%") or os.path.lexists(file):
+        yield lambda: None
+        return
+    from mlflow import MlflowClient  # Two seconds.
+
+    # MLflow's connections come and go, and the tables must stay.
+    with closing(sqlite3.connect(_IN_MEMORY, uri=True)) as memory:
+        # MLflow makes the tables in the file, then, and says what is wrong.
+        with suppress(Exception):
+            MlflowClient(f"sqlite:///{_IN_MEMORY}&uri=true").search_experiments(max_results=1)
+        yield partial(_put, memory, file)
+
+
+def _put(memory: sqlite3.Connection, file: Path) -> None:
+    """Make the file, as a whole, unless it is there or there are no tables."""
+    if not memory.execute(
+        "SELECT name FROM sqlite_master WHERE name = 'alembic_version'"
+    ).fetchone():
+        return
+    fresh = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    # Another study was faster; or MLflow, which comes next and makes what is not there, says what
+    # is wrong. A link can't replace a file, and some disks have none.
+    with suppress(OSError, sqlite3.Error):
+        try:
+            with closing(sqlite3.connect(fresh)) as new:
+                memory.backup(new)
+            os.link(fresh, file)
+        finally:
+            fresh.unlink(missing_ok=True)

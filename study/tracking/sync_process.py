@@ -20,6 +20,7 @@ from filelock import Timeout
 from study.config.uris import reason, store_name
 from study.records.ledger import StudyState, read_events, read_state
 from study.records.study_folder import LEDGER
+from study.tracking.database import made_ahead
 from study.tracking.sync_state import SyncState, read_sync_state
 from tl_core.errors import InputError
 from tl_core.files import file_lock
@@ -151,9 +152,10 @@ def main() -> int:
     os.nice(_NICE)  # Training goes first; what is late is sent after it.
     uri = json.loads(sys.stdin.readline())
     with rarely_collecting():
-        from study.tracking.new_store import made_ahead  # MLflow, two seconds.
+        from study.tracking.client import configure_client  # MLflow, two seconds.
         from study.tracking.writer import MlflowWriter, import_store
 
+        configure_client()
         import_store(uri)
         with made_ahead(uri) as put_store:
             if not (experiment := sys.stdin.readline()):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from study.tracking.new_store import made_ahead
+from study.tracking.database import made_ahead
 from study.tracking.writer import MlflowWriter
 
 
@@ -80,13 +80,13 @@ def test_where_nothing_can_be_linked_or_made_ahead_mlflow_makes_it(
     def fail(*_: object, **__: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
-    for number, name in enumerate(("os.link", "study.tracking.new_store.MlflowClient")):
+    for number, name in enumerate(("os.link", "mlflow.MlflowClient")):
         file = tmp_path / f"{number}.db"
         with monkeypatch.context() as patch:
             patch.setattr(name, fail)
             # MLflow's connections keep the one of an earlier test.
             own = f"file:{number}?mode=memory&cache=shared"
-            patch.setattr("study.tracking.new_store._IN_MEMORY", own)
+            patch.setattr("study.tracking.database._IN_MEMORY", own)
             with made_ahead(f"sqlite:///{file}") as put:
                 put()
         assert not file.exists()
