@@ -31,6 +31,7 @@ from study.trials.trial_context import make_context
 from study.trials.worker import run_in_worker
 from tl_core.config import EpochMetrics, TrialConfig
 from tl_core.device import CPU, find_device
+from tl_core.runtime import rarely_collecting
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ def settings_of(bench: Bench, cache: Path, trials: int, **changes: Any) -> dict[
 def run_ours(given: dict[str, Any], replace: dict[str, Any] | None = None) -> OurStudy:
     """Prepare and run a study; `replace` holds fields of `Prepared` to change in between."""
     start = time.perf_counter()
-    prepared = Prepared(**(vars(prepare_new(given)) | (replace or {})))
+    with rarely_collecting():  # As `study/run.py` does.
+        prepared = Prepared(**(vars(prepare_new(given)) | (replace or {})))
     code = run_study(prepared, Console(file=io.StringIO()), make_sender(prepared.settings))
     wall_s = time.perf_counter() - start
     if code == EXIT_CODES["interrupted"]:
