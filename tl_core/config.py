@@ -234,19 +234,28 @@ class EpochMetrics:
     def plain(self) -> dict[str, float | None]:
         """All metrics by name, those of the auxiliary task after those of the classes."""
         values: dict[str, float | None] = {}
-        for each in fields(self):
-            if each.name == "images_per_s":
+        for name in _NAMES:
+            if name == "images_per_s":
                 values |= self.aux
-            if each.name != "aux":
-                values[each.name] = getattr(self, each.name)
+            if name != "aux":
+                values[name] = getattr(self, name)
         return values
+
+    def value(self, name: str) -> float | None:
+        """One of `plain`; raises `KeyError` if there is no such metric."""
+        if name in _NAMES and name != "aux":
+            found: float | None = getattr(self, name)
+            return found
+        return self.aux[name]
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Self:
         """Return what `plain` gave; names that are no field's are the auxiliary task's."""
-        names = {each.name for each in fields(cls)}
-        own = {name: value for name, value in values.items() if name in names}
-        return cls(**own, aux={name: values[name] for name in values if name not in names})
+        own = {name: value for name, value in values.items() if name in _NAMES}
+        return cls(**own, aux={name: values[name] for name in values if name not in _NAMES})
+
+
+_NAMES = tuple(each.name for each in fields(EpochMetrics))
 
 
 Report = Callable[[EpochMetrics], None]

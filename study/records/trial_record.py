@@ -4,6 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from study.config.settings import FACTORS
@@ -54,7 +55,7 @@ class TrialRecord:
 
     def value(self, metric: str) -> float | None:
         """The metric after the last epoch; None before the first."""
-        value = self.history[-1].plain()[metric] if self.history else None
+        value = self.history[-1].value(metric) if self.history else None
         return None if value is None else float(value)
 
     def row(self) -> dict[str, Any]:
@@ -85,14 +86,22 @@ def read_config(values: dict[str, Any]) -> TrialConfig:
 
 def ranked(records: Iterable[TrialRecord], metric: Metric) -> list[TrialRecord]:
     """Return the search's finished trials by their last epoch, the best first, then the earlier."""
-    sign = 1 if DIRECTIONS[metric] == "min" else -1
-    finished = [r for r in records if r.kind == "search" and r.status == "done" and r.history]
-    return sorted(finished, key=lambda r: (sign * (r.value(metric) or 0.0), r.trial))
+    return sorted(_finished(records), key=partial(_place, metric=metric))
 
 
 def best_of(records: Iterable[TrialRecord], metric: Metric) -> TrialRecord | None:
     """Return the search's finished trial with the best last epoch; the earlier one on a tie."""
-    return next(iter(ranked(records, metric)), None)
+    return min(_finished(records), key=partial(_place, metric=metric), default=None)
+
+
+def _finished(records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    return [r for r in records if r.kind == "search" and r.status == "done" and r.history]
+
+
+def _place(record: TrialRecord, metric: Metric) -> tuple[float, int]:
+    """What orders trials, the best first."""
+    sign = 1 if DIRECTIONS[metric] == "min" else -1
+    return sign * (record.value(metric) or 0.0), record.trial
 
 
 def tried(records: Iterable[TrialRecord]) -> int:

@@ -22,6 +22,8 @@ from tl_core.training.optimizers import StackAdamW, make_optimizer
 from tl_core.training.stack_learner import StackLearner
 from tl_core.training.steps.graphs import StepGraphs
 
+_COMPARED = ("val_log_loss", "val_accuracy")
+"""Scores that are compared most."""
 Scores = dict[str, Tensor]
 """Metrics by name, [...] each: one value, or one for each of the stacked heads."""
 
@@ -200,7 +202,7 @@ def as_metrics(
     step: int | None,
     l2: float | None = None,
 ) -> EpochMetrics:
-    """Means over the seeds, and the spread of the two scores that are compared most.
+    """Means over the seeds, and the spread of two scores.
 
     Args:
         names: of M metrics.
@@ -215,8 +217,9 @@ def as_metrics(
     means = dict(zip(names, values.mean(axis=1).tolist(), strict=True))
     spread = {}
     if values.shape[1] > 1:
-        for name in ("val_log_loss", "val_accuracy"):
-            spread[f"{name}_std"] = float(values[names.index(name)].std(ddof=1))
+        rows = [names.index(name) for name in _COMPARED]
+        found = values[rows].std(axis=1, ddof=1).tolist()
+        spread = {f"{name}_std": value for name, value in zip(_COMPARED, found, strict=True)}
     about: dict[str, Any] = {"epoch": epoch, "step": step, "images_per_s": images_per_s, "l2": l2}
     metrics = EpochMetrics.read(about | means | spread)
     for name, value in metrics.plain().items():
