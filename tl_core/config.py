@@ -20,6 +20,10 @@ Mode = Literal["freeze", "probe", "partial", "finetune", "lp_ft", "scratch"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 FROZEN: tuple[Mode, ...] = ("freeze", "probe")
 """The modes that train heads alone, on the features of a frozen network."""
+CACHED: tuple[Mode, ...] = (*FROZEN, "partial")
+"""The modes that learn from what the frozen part of a network makes of each image, once."""
+WHOLE: tuple[Mode, ...] = tuple(mode for mode in MODES if mode not in CACHED)
+"""The modes whose step takes the images through the whole network, there and back."""
 Precision = Literal["fp32", "fp16", "bf16"]
 BatchNorm = Literal["frozen", "train"]
 Schedule = Literal["cosine", "constant"]

@@ -67,7 +67,7 @@ score of the constant that fits the training photos best."""
 
 
 def score_of(name: str) -> Score:
-    """Return the direction and range of a score; raises `KeyError` for an unknown one."""
+    """Return the direction and range of a score; raises `StopIteration` for an unknown one."""
     if name in SCORES:
         return SCORES[name]
     return next(score for end, score in _OF_TASKS.items() if name.endswith(end))

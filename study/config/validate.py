@@ -12,7 +12,7 @@ from study.config.settings import FACTORS, Settings, flag, spelled
 from study.config.uris import without_credentials
 from study.errors import NOT_TEXT
 from tl_core.aux_task import NAME, NO_NAME
-from tl_core.config import BUILT_IN, FROZEN, MODES, VIEWS_NOT_CACHED, Mode
+from tl_core.config import BUILT_IN, CACHED, FROZEN, MODES, VIEWS_NOT_CACHED, Mode
 from tl_core.errors import Fault, InputError
 from tl_core.models.article import earlier_recipe
 from tl_core.text import pluralize
@@ -23,7 +23,6 @@ _STUDY_ONLY = (
 )  # fmt: skip
 _STEPPING: set[Mode] = {*MODES} - {"probe"}
 _NETWORKS: set[Mode] = {*MODES} - {*FROZEN}
-_CACHED: set[Mode] = {*FROZEN, "partial"}
 _READ_BY: dict[str, set[Mode]] = {
     **dict.fromkeys(("lr", "aux_weight", "epochs", "min_steps", "schedule"), _STEPPING),
     **dict.fromkeys(("aux_target", "weight_decay", "batch_size"), _STEPPING),
@@ -74,7 +73,7 @@ def _unread(settings: Settings, given: Mapping[str, Any]) -> Iterator[Fault]:
             *first, last = (mode for mode in MODES if mode in modes)
             those = f"{', '.join(first)} or {last}" if first else last
             yield Fault(spelled(name, given[name]), f"is read by --mode {those} only; leave it out")
-    if settings.augment in VIEWS_NOT_CACHED and (cached := _CACHED & {*settings.mode}):
+    if settings.augment in VIEWS_NOT_CACHED and (cached := {*CACHED} & {*settings.mode}):
         why = f"has too many views to cache, and --mode {' '.join(sorted(cached))} learns from "
         yield Fault("--augment", f"{settings.augment}: {why}cached activations; use none or flip")
     if not settings.confirm and "confirm_seeds" in given:

@@ -16,7 +16,7 @@ from study.diagnosis.estimate import Before, Speeds, eta
 from study.preflight.prepare import Prepared
 from study.preflight.torch_checks import frozen_backbone
 from study.search.short_sweeps import PER_S, Shape
-from tl_core.config import FROZEN, Precision
+from tl_core.config import FROZEN, WHOLE, Precision
 from tl_core.models.backbones import Backbone, load_backbone
 from tl_core.models.precision import run_network
 from tl_core.models.stages import split
@@ -44,7 +44,7 @@ def first_line(prepared: Prepared) -> Iterator[str]:
     shape = Shape(prepared.images.ratio_base, len(prepared.images.classes), features)
     before = Before(_START_S, 0.0, _WORKERS_S, 0, 1.0, n, cores)
     estimate = eta(s, prepared.capacity, before, speeds, shape)
-    whole = [mode for mode in s.mode if mode not in (*FROZEN, "partial")]
+    whole = [mode for mode in s.mode if mode in WHOLE]
     rate, part = (speeds.train, "whole network") if whole else (speeds.partial, "last stages")
     if estimate is None or rate is None:
         return

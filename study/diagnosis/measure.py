@@ -15,7 +15,7 @@ from study.cluster.resources import Resources
 from study.config.settings import Settings
 from study.diagnosis.estimate import Speeds
 from study.diagnosis.probe_worker import Probe, ProbeWorker, remove_temp_dirs, temp_name
-from tl_core.config import FROZEN, TrialConfig
+from tl_core.config import WHOLE, TrialConfig
 
 _MOST = 8
 """Networks that learn at once."""
@@ -128,7 +128,7 @@ def _measure(
     until = time.monotonic() + _MEASURING_S
     report("measuring")
     found.speeds = replace(found.speeds, forward=mean(_ask(workers, "forward", until)))
-    if {*settings.mode} - {*FROZEN, "partial"}:
+    if {*settings.mode} & {*WHOLE}:
         found.speeds = replace(found.speeds, train=mean(_ask(workers, "train", until)))
     if "partial" in settings.mode:
         rates = _ask(workers, "train_partial", until)

@@ -11,12 +11,10 @@ from study.diagnosis.estimate import Speeds, trial_s
 from study.records.trial_record import TrialRecord
 from study.search.cells import Cell, nearest
 from study.search.short_sweeps import PER_S, Shape
-from tl_core.config import TrialConfig
+from tl_core.config import WHOLE, TrialConfig
 
 UNIT = Speeds(forward=3.0, train=1.0, partial=1.0, sweep=PER_S, probe=PER_S)
 """One image a second: what takes how long compared with what."""
-_WHOLE = ("finetune", "lp_ft", "scratch")
-"""Modes whose step takes the same time."""
 
 
 def expected_s(
@@ -43,7 +41,7 @@ def expected_s(
 
 def _scale(config: TrialConfig, records: Iterable[TrialRecord], shape: Shape) -> float | None:
     """How many times as long as with `UNIT` the nearest trial has taken; None without one."""
-    alike = _WHOLE if config.mode in _WHOLE else (config.mode,)
+    alike = WHOLE if config.mode in WHOLE else (config.mode,)
     seen = [r for r in records if r.config.mode in alike and r.history]
     ended = [r for r in seen if r.status in ("done", "pruned") and r.wall_s > 0]
     if not ended:

@@ -20,7 +20,7 @@ from study.config.settings import Settings
 from study.preflight.gpu_check import GpuReport, ask_gpus, visible_gpus
 from study.preflight.setup import Setup
 from study.search.space import LR_RANGES, Space
-from tl_core.config import FROZEN, TrialConfig
+from tl_core.config import FROZEN, WHOLE, Mode, TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.device import gpus_here, set_deterministic
 from tl_core.errors import Fault, GpuMemoryError
@@ -123,9 +123,8 @@ def largest_trial(settings: Settings, n_images: int | None) -> TrialConfig:
     From random weights, without the compiler, which saves memory, and with the own auxiliary task
     of the images: these change no sizes.
     """
-    s, modes = settings, [mode for mode in settings.mode if mode not in FROZEN]
-    whole = [mode for mode in modes if mode != "partial"]
-    mode = whole[0] if whole else "partial"
+    s = settings
+    mode: Mode = next((mode for mode in s.mode if mode in WHOLE), "partial")
     mode = "finetune" if mode == "lp_ft" else mode  # The same without the probe before it.
     drawn = {"mode": mode, "train_ratio": max(s.train_ratio), f"lr_{mode}": LR_RANGES[mode][0]}
     drawn["aux_weight"] = 0.0 if s.aux_weight == (0.0,) else 0.5

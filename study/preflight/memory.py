@@ -12,7 +12,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from study.config.settings import Settings
 from study.preflight.setup import Setup
 from tl_core.cgroups import OWN, Cgroups
-from tl_core.config import FROZEN
+from tl_core.config import CACHED, FROZEN
 from tl_core.device import is_gpu
 from tl_core.errors import Fault
 from tl_core.models.backbones import Backbone
@@ -125,7 +125,7 @@ def network_bytes(backbone: Backbone, settings: Settings, on_gpu: bool = False) 
     network = copy.deepcopy(backbone.network).to("meta")
     others = s.aux_images == "all" and s.aux_weight != (0.0,)
     images = torch.empty(s.batch_size * (2 if others else 1), 3, size, size, device="meta")
-    if {*s.mode} <= {*FROZEN, "partial"}:
+    if {*s.mode} <= {*CACHED}:
         lower, network = split(network, max(s.unfreeze))
         with torch.no_grad():
             images = lower(images)

@@ -20,11 +20,11 @@ trains the winner once more, for its weights."""
 
 ENDED: tuple[Status, ...] = ("done", "pruned", "failed")
 """The endings of a trial that was not interrupted."""
-_RECIPE = {
+_OF_CONFIG = {
     "batchnorm", "min_steps", "schedule", "weight_decay", "head_lr_ratio", "layer_decay", "resize",
     "augment", "aux", "aux_on", "aux_target", "class_weights", "seed", "seeds",
 }  # fmt: skip
-"""Columns of `trials.csv` beside the factors."""
+"""Columns of `trials.csv` that a configuration has, beside the factors."""
 
 
 @dataclass
@@ -60,7 +60,7 @@ class TrialRecord:
 
     def row(self) -> dict[str, Any]:
         """One line of `trials.csv`."""
-        factors = self.config.model_dump(include={*FACTORS} | _RECIPE)
+        factors = self.config.model_dump(include={*FACTORS} | _OF_CONFIG)
         last = self.history[-1].plain() if self.history else {}
         last.pop("epoch", None)
         return {
