@@ -102,6 +102,13 @@ def test_names_in_the_steps_of_contributing_are_in_their_files() -> None:
         assert [name for name in names if name not in text] == [], path
 
 
+def test_files_that_contributing_names_exist() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    named = {name for name in re.findall(r"`([\w/]+\.py)`", text) if "/" in name}
+    assert len(named) > 40
+    assert [name for name in named if not (ROOT / name).is_file()] == []
+
+
 def test_architecture_names_every_package() -> None:
     text = (ROOT / "docs/architecture.md").read_text()
     packages = {
