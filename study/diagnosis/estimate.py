@@ -193,14 +193,14 @@ def eta(
     repeats = repeats_of_cells(make(seeds=REPEATS))
     stages = [repeats] if settings.confirm else []
     stages += confirming_stages(settings, make(seeds=1, tests=True))
-    alone_s = before.views / (speeds.forward or math.inf)
-    distributed = alone_s > before.soon_s
+    features_s = before.views / (speeds.forward or math.inf) / before.extractors
+    distributed = features_s > before.soon_s
     # The workers of the frozen network are not those of the trials.
     starts = distributed + any(not group.own for group in search)
     return {
         "start": before.start_s + (before.ray_s if starts else 0) + starts * before.workers_s,
         "decoding": before.images / before.decoded_per_s,
-        "features": alone_s / before.extractors if distributed else alone_s,
+        "features": features_s,
         "search": stage_s(search, capacity, at_once),
         "confirming": sum(stage_s(stage, capacity, at_once) for stage in stages),
     }

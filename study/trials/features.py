@@ -1,9 +1,13 @@
 """The frozen network over all images, once: in this process if that is soon, else in workers."""
 
+import copy
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,7 +29,7 @@ if TYPE_CHECKING:
 
 _CPU = torch.device("cpu")
 SOON_S = 10.0
-"""Longest work that the driver does itself, seconds: about what workers take to start."""
+"""Longest that the driver takes with all its cores, seconds: about what workers take to start."""
 _SAMPLE = 4
 """Images that the network is timed on."""
 
@@ -57,7 +61,7 @@ def with_features(
             yield from distribute(context, part, prepared.gpus, cpus, s.max_failures)(chunks)
 
         alone = prepared.resources.only_cores(prepared.gpus)
-        return run_locally_if_fast(images, network, in_workers) if alone else in_workers
+        return run_locally_if_fast(images, network, in_workers, cpus) if alone else in_workers
 
     load_features(images, backbone, s.cache, forward(backbone), s.hflip)
     name = feature_entry(images.key, backbone, Path(), s.hflip).as_posix()
@@ -70,11 +74,12 @@ def with_features(
 
 
 def run_locally_if_fast(
-    images: ImageSet, network: Backbone | Prefix, distributed: Forward
+    images: ImageSet, network: Backbone | Prefix, distributed: Forward, threads: int = 1
 ) -> Forward:
     """Have this process run a frozen network, unless that takes longer than workers to start.
 
-    The result is that of a worker of one core, bit for bit.
+    The result is that of workers of one core, bit for bit: each of its threads runs a copy of the
+    network over some of the chunks.
     """
 
     def seconds_per_image(ready: Backbone | Prefix, views: np.ndarray) -> float:
@@ -86,9 +91,34 @@ def run_locally_if_fast(
         with one_thread():
             ready = folded(network, images)
             each_s = min(seconds_per_image(ready, chunks[0][:_SAMPLE]) for _ in range(2))
-            if each_s * sum(map(len, chunks)) <= SOON_S:
-                yield from (run_part(ready, images, _CPU, views) for views in chunks)
+            if each_s * sum(map(len, chunks)) <= SOON_S * threads:
+                yield from _in_threads(ready, images, chunks, min(threads, len(chunks)))
                 return
         yield from distributed(chunks)
 
     return forward
+
+
+def _in_threads(
+    ready: Backbone | Prefix, images: ImageSet, chunks: list[np.ndarray], threads: int
+) -> Iterator[np.ndarray]:
+    """Yield the rows of chunk after chunk; at most one chunk a thread waits to be taken."""
+    idle = SimpleQueue[Backbone | Prefix]()
+    for each in (ready, *(copy.deepcopy(ready) for _ in range(threads - 1))):
+        idle.put(each)
+
+    def rows(views: np.ndarray) -> np.ndarray:
+        own = idle.get()
+        try:
+            return run_part(own, images, _CPU, views)
+        finally:
+            idle.put(own)
+
+    begun = deque[Future[np.ndarray]]()
+    with ThreadPoolExecutor(threads) as pool:
+        for views in chunks:
+            begun.append(pool.submit(rows, views))
+            if len(begun) > 2 * threads - 1:
+                yield begun.popleft().result()
+        while begun:
+            yield begun.popleft().result()

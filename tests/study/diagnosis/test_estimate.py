@@ -117,11 +117,11 @@ def test_trials_an_hour_go_to_each_cell_equally_often() -> None:
     ("mode", "views", "soon_s", "start_s", "features_s"),
     [
         # Workers start for the frozen network and for the trials, unless there are few images.
-        (("freeze", "finetune"), 800, 7.9, 10 + 3 + 2 * 5, 2),
-        (("freeze", "finetune"), 800, 8, 10 + 3 + 5, 8),
+        (("freeze", "finetune"), 800, 1.9, 10 + 3 + 2 * 5, 2),
+        (("freeze", "finetune"), 800, 2, 10 + 3 + 5, 2),
         (("freeze", "finetune"), 0, 0, 10 + 3 + 5, 0),
-        (("freeze",), 800, 8, 10, 8),
-        (("freeze",), 800, 7.9, 10 + 3 + 5, 2),
+        (("freeze",), 800, 2, 10, 2),
+        (("freeze",), 800, 1.9, 10 + 3 + 5, 2),
     ],
 )
 def test_by_stages(

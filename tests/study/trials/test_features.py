@@ -17,6 +17,7 @@ from tl_core.models.folding import fold_backbone
 from tl_core.training.setup import pretrained
 
 
+@pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize(("soon_s", "spread_out"), [(1000, False), (0, True)])
 def test_a_small_job_is_not_spread(
     images: ImageSet,
@@ -24,6 +25,7 @@ def test_a_small_job_is_not_spread(
     monkeypatch: pytest.MonkeyPatch,
     soon_s: float,
     spread_out: bool,
+    threads: int,
 ) -> None:
     monkeypatch.setattr("study.trials.features.SOON_S", soon_s)
     network = pretrained(TINY, str(tiny_weights), images.image_size, "fp32")
@@ -33,12 +35,12 @@ def test_a_small_job_is_not_spread(
         seen.extend(chunks)
         yield from (extract(images, network, torch.device("cpu"), views) for views in chunks)
 
-    chunks = np.array_split(np.arange(len(images.labels)), 3)
-    found = list(run_locally_if_fast(images, network, elsewhere)(chunks))
-    assert (len(seen) == 3) == spread_out
+    chunks = np.array_split(np.arange(len(images.labels)), 7)
+    found = list(run_locally_if_fast(images, network, elsewhere, threads)(chunks))
+    assert (len(seen) == 7) == spread_out
     one = network if spread_out else fold_backbone(network, images.image_size)
     expected = [extract(images, one, torch.device("cpu"), views) for views in chunks]
-    assert [(a == b).all() for a, b in zip(found, expected, strict=True)] == [True] * 3
+    assert [(a == b).all() for a, b in zip(found, expected, strict=True)] == [True] * 7
 
 
 def test_a_study_without_workers_does_not_import_ray() -> None:
