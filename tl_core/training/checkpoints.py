@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tl_core.config import EpochMetrics
 from tl_core.device import CopyEvent, copy_to_host, host_like, random_states, restore_random_states
-from tl_core.training.learners import NetLearner, Part
+from tl_core.training.learners.net import NetLearner, Part
 
 Content = bytes | memoryview
 State = dict[str, Any]

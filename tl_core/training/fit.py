@@ -17,9 +17,10 @@ from tl_core.errors import DivergedError
 from tl_core.objectives.metrics import measure
 from tl_core.objectives.outputs import Outputs
 from tl_core.training.checkpoints import Checkpoint
-from tl_core.training.learners import Learner, NetLearner, Part
+from tl_core.training.learners.base import Learner
+from tl_core.training.learners.net import NetLearner, Part
+from tl_core.training.learners.stack import StackLearner
 from tl_core.training.optimizers import StackAdamW, make_optimizer
-from tl_core.training.stack_learner import StackLearner
 from tl_core.training.steps.graphs import StepGraphs
 
 _COMPARED = ("val_log_loss", "val_accuracy")

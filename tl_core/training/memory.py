@@ -8,7 +8,7 @@ from tl_core.errors import WAYS_OUT, GpuMemoryError
 from tl_core.gpu_memory import is_out_of_memory, release_memory
 from tl_core.inputs.batches import split_batches
 from tl_core.inputs.resident import RESIDENT
-from tl_core.training.learners import NetLearner
+from tl_core.training.learners.net import NetLearner
 from tl_core.training.optimizers import decayed, fused_adamw
 from tl_core.training.steps.graphs import StepGraphs
 

@@ -5,8 +5,7 @@ that differ in learning rate, auxiliary weight and seeds are one batched computa
 """
 
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -34,18 +33,14 @@ from tl_core.training.fit import (
     score,
     score_test,
 )
+from tl_core.training.learners.stack import StackLearner
+from tl_core.training.rectangles import Rectangle, rectangles
 from tl_core.training.schedule import Budget
 from tl_core.training.setup import Inputs, Setup
-from tl_core.training.stack_learner import StackLearner
 
 EVAL_ROWS = 8192
 """Rows of features that stacked heads score at once."""
-_MOST_NUMBERS = 2**26
-"""Weights of stacked heads, or logits of a pass, in one computation: 256 MB each."""
 _MAY_DIFFER = {"lr", "aux_weight", "seed", "seeds"}
-
-_Rectangle = dict[int, list[int]]
-"""By seed: the numbers of the trials that have it, as many for each seed."""
 
 
 @dataclass(frozen=True)
@@ -86,41 +81,10 @@ def run_sweep(
     run = _solve if configs[0].mode == "probe" else _train
     results: dict[int, SweepResult] = {}
     first = Setup(configs[0], inputs)
-    for rectangle in _rectangles(configs, first):
+    for rectangle in rectangles(configs, first):
         setup = first.of(configs[next(iter(rectangle.values()))[0]])
         results |= run(configs, rectangle, setup, read_test)
     return [results[number] for number in range(len(configs))]
-
-
-def _most_heads(setup: Setup) -> int:
-    """How many heads one computation has room for."""
-    n_classes, n_train = len(setup.inputs.images.classes), len(setup.split(setup.config.seed).train)
-    return max(1, _MOST_NUMBERS // (n_classes * max(setup.backbone.n_features, n_train)))
-
-
-def _rectangles(configs: Sequence[TrialConfig], setup: Setup) -> Iterator[_Rectangle]:
-    """Split trials into groups in which each seed has as many trials, and there is room for all.
-
-    The largest subset of a trial's seeds decides its steps. With groups of images it differs from
-    trial to trial, and then they are apart.
-    """
-    most = _most_heads(setup)
-    blocks: dict[tuple[bool, int | None, int, int], list[int]] = defaultdict(list)
-    for number, c in enumerate(configs):
-        # A network of random weights is drawn by the trial's first seed.
-        network = c.seed if c.weights == "none" else None
-        blocks[c.aux_weight == "auto", network, c.seed, c.seeds].append(number)
-    unfinished: dict[tuple[bool, int | None, int, int], _Rectangle] = {}
-    for (auto, network, first, n), trials in blocks.items():
-        width = max(1, most // n)
-        for some in (trials[i : i + width] for i in range(0, len(trials), width)):
-            seeds = range(first, first + n)
-            key = (auto, network, len(some), max(len(setup.split(s).train) for s in seeds))
-            there = unfinished.setdefault(key, {})
-            if there and (there.keys() & {*seeds} or (len(there) + n) * len(some) > most):
-                yield unfinished.pop(key)
-            unfinished.setdefault(key, {}).update(dict.fromkeys(seeds, some))
-    yield from unfinished.values()
 
 
 class _Fitted(NamedTuple):
@@ -135,7 +99,7 @@ class _Fitted(NamedTuple):
 
 
 def _train(
-    configs: Sequence[TrialConfig], rectangle: _Rectangle, setup: Setup, read_test: bool
+    configs: Sequence[TrialConfig], rectangle: Rectangle, setup: Setup, read_test: bool
 ) -> dict[int, SweepResult]:
     """Train the stacked heads of a rectangle of trials in mode `freeze`."""
     heads = {seed: setup.heads(seed) for seed in rectangle}  # Here, as threads share the generator.
@@ -173,7 +137,7 @@ def _fit(
     setup: Setup,
     heads: dict[int, Heads],
     read_test: bool,
-    part: _Rectangle,
+    part: Rectangle,
 ) -> _Fitted:
     """Train the heads of some seeds of a rectangle."""
     owners = [configs[number] for trials in part.values() for number in trials]
@@ -194,7 +158,7 @@ def _fit(
 
 
 def _solve(
-    configs: Sequence[TrialConfig], rectangle: _Rectangle, setup: Setup, read_test: bool
+    configs: Sequence[TrialConfig], rectangle: Rectangle, setup: Setup, read_test: bool
 ) -> dict[int, SweepResult]:
     """Solve the probes of a rectangle of trials; those of a seed are the same."""
     start = time.perf_counter()

@@ -28,7 +28,7 @@ from tl_core.runtime import use_private_cache
 from tl_core.text import pluralize
 from tl_core.training.checkpoints import EVERY_S, Checkpoint, CheckpointStore
 from tl_core.training.fit import fit, score_test
-from tl_core.training.learners import NetLearner
+from tl_core.training.learners.net import NetLearner
 from tl_core.training.memory import RoomMadeError, explain_oom
 from tl_core.training.schedule import Budget
 from tl_core.training.setup import Inputs, Setup, needs_features

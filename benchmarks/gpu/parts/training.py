@@ -21,7 +21,7 @@ from tl_core.models.heads import Heads, TwoHeadedNet
 from tl_core.objectives.targets import TargetScale
 from tl_core.objectives.weighting import make_weighting
 from tl_core.training.checkpoints import CheckpointStore, Content
-from tl_core.training.learners import NetLearner, Part
+from tl_core.training.learners.net import NetLearner, Part
 from tl_core.training.optimizers import make_optimizer
 from tl_core.training.schedule import Budget
 from tl_core.training.train import run_trial

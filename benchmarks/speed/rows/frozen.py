@@ -25,7 +25,7 @@ from tl_core.objectives.targets import TargetScale
 from tl_core.objectives.weighting import make_weighting
 from tl_core.runtime import keep_freed_memory, one_thread
 from tl_core.training.fit import fit
-from tl_core.training.learners import NetLearner
+from tl_core.training.learners.net import NetLearner
 from tl_core.training.schedule import Budget
 from tl_core.training.setup import pretrained
 from tl_core.training.train import run_trial

@@ -32,7 +32,7 @@ from tl_core.models.heads import Heads, TwoHeadedNet
 from tl_core.models.precision import run_unconverted
 from tl_core.objectives.targets import TargetScale
 from tl_core.objectives.weighting import make_weighting
-from tl_core.training.learners import NetLearner
+from tl_core.training.learners.net import NetLearner
 from tl_core.training.schedule import Budget
 
 VIEWS = np.arange(80)

@@ -22,7 +22,7 @@ from tl_core.inputs.unlabelled import Unlabelled, aux_table
 from tl_core.models.heads import Heads, TwoHeadedNet, choose
 from tl_core.objectives.targets import TargetScale
 from tl_core.objectives.weighting import Weighting
-from tl_core.training.learners import NetLearner
+from tl_core.training.learners.net import NetLearner
 from tl_core.training.optimizers import fused_adamw
 from tl_core.training.schedule import Budget
 from tl_core.training.setup import Inputs, Setup

@@ -26,7 +26,7 @@ from tl_core.training.checkpoints import (
     load_checkpoint,
     save_checkpoint,
 )
-from tl_core.training.learners import Part
+from tl_core.training.learners.net import Part
 
 STATE: State = {"model": {"weight": torch.arange(6.0).view(2, 3)}, "history": [{"epoch": 1}]}
 

@@ -20,9 +20,9 @@ from tl_core.objectives.metrics import hits
 from tl_core.objectives.targets import TargetScale
 from tl_core.objectives.weighting import LearnedWeights, Weighting, make_weighting
 from tl_core.training.fit import fit, fit_stack, history_of, score
-from tl_core.training.learners import NetLearner
+from tl_core.training.learners.net import NetLearner
+from tl_core.training.learners.stack import StackLearner
 from tl_core.training.schedule import Budget
-from tl_core.training.stack_learner import StackLearner
 
 N, D = 70, 4
 LABELS = torch.arange(N) % 2

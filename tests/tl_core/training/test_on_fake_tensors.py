@@ -23,7 +23,7 @@ from tl_core.models.heads import HeadStack, TwoHeadedNet
 from tl_core.objectives.targets import TargetScale
 from tl_core.objectives.weighting import LearnedWeights, Weighting
 from tl_core.training.fit import stack_optimizer
-from tl_core.training.learners import Learner
+from tl_core.training.learners.base import Learner
 from tl_core.training.optimizers import make_optimizer
 from tl_core.training.setup import Inputs, Setup
 from tl_core.training.steps import captured

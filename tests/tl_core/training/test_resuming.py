@@ -17,7 +17,7 @@ from tl_core.config import EpochMetrics, Mode
 from tl_core.files import LocalFile
 from tl_core.training import setup
 from tl_core.training.checkpoints import Checkpoint, CheckpointWarning, State, load_checkpoint
-from tl_core.training.learners import NetLearner
+from tl_core.training.learners.net import NetLearner
 from tl_core.training.train import TrialResult, run_trial
 
 WHOLE: tuple[Mode, ...] = ("finetune", "lp_ft", "scratch")

@@ -17,7 +17,7 @@ from torch.nn.utils import get_total_norm
 
 from tl_core.config import TrialConfig
 from tl_core.device import random_states, restore_random_states, upload
-from tl_core.training.learners import NetLearner
+from tl_core.training.learners.net import NetLearner
 from tl_core.training.optimizers import make_optimizer
 from tl_core.training.schedule import Batch
 from tl_core.training.steps.cuda_graph import Capture, Work, rate_format

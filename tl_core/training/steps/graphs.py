@@ -10,7 +10,7 @@ from tl_core.config import TrialConfig
 from tl_core.device import random_states, restore_random_states
 from tl_core.gpu_memory import is_out_of_memory, release_memory
 from tl_core.inputs.resident import RESIDENT
-from tl_core.training.learners import NetLearner
+from tl_core.training.learners.net import NetLearner
 from tl_core.training.steps.captured import CapturedSteps, NotFiniteError
 from tl_core.training.steps.cuda_graph import Capture, can_capture, capture
 from tl_core.training.steps.twin import shape_of

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tl_core.objectives.targets import TargetScale
 from tl_core.objectives.weighting import HeldWeighting, LearnedWeights
-from tl_core.training.learners import NetLearner
+from tl_core.training.learners.net import NetLearner
 
 
 def make_twin(learner: NetLearner) -> NetLearner:

@@ -28,7 +28,7 @@ from tl_core.objectives.targets import TargetScale
 from tl_core.objectives.weighting import make_weighting
 from tl_core.training.checkpoints import Checkpoint, load_checkpoint
 from tl_core.training.fit import fit
-from tl_core.training.learners import NetLearner
+from tl_core.training.learners.net import NetLearner
 from tl_core.training.optimizers import make_optimizer
 from tl_core.training.schedule import Budget
 from tl_core.training.steps.captured import CapturedSteps

@@ -16,7 +16,7 @@ from tl_core.objectives.losses import Targets, task_losses, two_task_loss
 from tl_core.objectives.metrics import hits
 from tl_core.objectives.targets import TargetScale
 from tl_core.objectives.weighting import LearnedWeights
-from tl_core.training.learners import Learner
+from tl_core.training.learners.base import Learner
 from tl_core.training.optimizers import StackAdamW
 
 

@@ -1,0 +1,44 @@
+"""Which trials of a sweep are one computation: stacks with as many trials for each seed."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from tl_core.config import TrialConfig
+from tl_core.training.setup import Setup
+
+_MOST_NUMBERS = 2**26
+"""Weights of stacked heads, or logits of a pass, in one computation: 256 MB each."""
+
+Rectangle = dict[int, list[int]]
+"""By seed: the numbers of the trials that have it, as many for each seed."""
+
+
+def _most_heads(setup: Setup) -> int:
+    """How many heads one computation has room for."""
+    n_classes, n_train = len(setup.inputs.images.classes), len(setup.split(setup.config.seed).train)
+    return max(1, _MOST_NUMBERS // (n_classes * max(setup.backbone.n_features, n_train)))
+
+
+def rectangles(configs: Sequence[TrialConfig], setup: Setup) -> Iterator[Rectangle]:
+    """Split trials into groups in which each seed has as many trials, and there is room for all.
+
+    The largest subset of a trial's seeds decides its steps. With groups of images it differs from
+    trial to trial, and then they are apart.
+    """
+    most = _most_heads(setup)
+    blocks: dict[tuple[bool, int | None, int, int], list[int]] = defaultdict(list)
+    for number, c in enumerate(configs):
+        # A network of random weights is drawn by the trial's first seed.
+        network = c.seed if c.weights == "none" else None
+        blocks[c.aux_weight == "auto", network, c.seed, c.seeds].append(number)
+    unfinished: dict[tuple[bool, int | None, int, int], Rectangle] = {}
+    for (auto, network, first, n), trials in blocks.items():
+        width = max(1, most // n)
+        for some in (trials[i : i + width] for i in range(0, len(trials), width)):
+            seeds = range(first, first + n)
+            key = (auto, network, len(some), max(len(setup.split(s).train) for s in seeds))
+            there = unfinished.setdefault(key, {})
+            if there and (there.keys() & {*seeds} or (len(there) + n) * len(some) > most):
+                yield unfinished.pop(key)
+            unfinished.setdefault(key, {}).update(dict.fromkeys(seeds, some))
+    yield from unfinished.values()
