@@ -131,6 +131,15 @@ class StudyData:
         """Whether a training part was given, of which train ratios are shares."""
         return self.largest_ratio > 1 - 2 * HELD_OUT + 1e-9
 
+    def split_sizes(self, train_ratio: float) -> tuple[int, int]:
+        """Images of training and of validation.
+
+        Studies of earlier versions did not record them: then as if no part was given.
+        """
+        sizes = self.study.get("split_sizes", {})
+        n_train, n_val = (round(share * self.ratio_base) for share in (train_ratio, HELD_OUT))
+        return sizes.get(f"train_{train_ratio}", n_train), sizes.get("val", n_val)
+
     @property
     def dataset(self) -> str:
         """Short name of the data set."""

@@ -22,7 +22,6 @@ from study.answers.sentences import LOG_LOSS
 from study.intervals.estimate import Estimate
 from study.search.short_sweeps import seen_in_steps
 from tl_core.config import FROZEN
-from tl_core.data.splits import HELD_OUT
 from tl_core.text import pluralize
 
 _CHEAPER = 1.5
@@ -143,17 +142,19 @@ def _passes(data: StudyData, cell: Cell) -> int | None:
     """Images that pass through the network in one training of a cell: work, not time.
 
     Seconds would depend on what else the machine does. A step takes three passes, there and twice
-    as much back. None if a part of the network learns, whose share of the work is not known.
+    as much back. Test images are no part of it: only a trial that confirms reads them, once. None
+    if a part of the network learns, whose share of the work is not known.
     """
     own = (r for r in data.records if r.kind == "confirm" and Cell.of(r.config) == cell)
     config = record.config if (record := next(own, None)) else None
     if config is None or config.mode == "partial":
         return None
-    n_train, n_val = (round(share * data.ratio_base) for share in (cell.train_ratio, HELD_OUT))
+    n_train, n_val = data.split_sizes(cell.train_ratio)
     frozen = n_train + n_val if config.mode in (*FROZEN, "lp_ft") else 0
     if config.mode in FROZEN:
         return frozen
-    return frozen + 3 * seen_in_steps(config, data.ratio_base) + config.epochs * n_val
+    n_all = round(data.largest_ratio * data.ratio_base)
+    return frozen + 3 * seen_in_steps(config, n_train, n_all) + config.epochs * n_val
 
 
 def _more_labels(data: StudyData, winner: Cell) -> str | None:

@@ -90,8 +90,10 @@ def trial_s(config: TrialConfig, shape: Shape, speeds: Speeds, tests: bool = Fal
     scoring = rate if config.mode == "partial" else speeds.forward
     if not rate or not scoring or (needs_features(config.mode) and not speeds.probe):
         return None
-    seconds = _DRIVER_S + seen_in_steps(config, shape.images) / rate
-    seconds += (config.epochs + tests) * round(HELD_OUT * shape.images) / scoring
+    shares = config.train_ratio, 1 - 2 * HELD_OUT, HELD_OUT
+    n_train, n_all, n_held_out = (round(share * shape.images) for share in shares)
+    seconds = _DRIVER_S + seen_in_steps(config, n_train, n_all) / rate
+    seconds += (config.epochs + tests) * n_held_out / scoring
     if needs_features(config.mode) and speeds.probe:
         # Its heads start from a probe.
         probe = TrialConfig(mode="probe", train_ratio=config.train_ratio, epochs=1)

@@ -118,9 +118,12 @@ class Results:
         balance = balance_note(images.labels, images.rules, settings.train_ratio, *seeds)
         counts = np.bincount(images.labels, minlength=len(images.classes)).tolist()
         splits: dict[str, str] = {}
+        sizes: dict[str, int] = {}
         for ratio in settings.train_ratio:
-            parts = self.split_hashes(ratio, settings.seed)
-            splits |= {"val": parts["val"], "test": parts["test"], f"train_{ratio}": parts["train"]}
+            split, train = self._split(ratio, settings.seed), f"train_{ratio}"
+            parts = self._hashes[ratio, settings.seed] = split.hashes(images.ids)
+            splits |= {"val": parts["val"], "test": parts["test"], train: parts["train"]}
+            sizes |= {"val": len(split.val), "test": len(split.test), train: len(split.train)}
         return {
             "settings": settings.model_dump(mode="json")
             | {"tracking_uri": without_credentials(settings.tracking_uri)},
@@ -140,6 +143,7 @@ class Results:
                 "notes": [*images.notes, *balance],
             },
             "splits": splits,
+            "split_sizes": sizes,
             "versions": {"python": platform.python_version()} | {n: version(n) for n in _VERSIONS},
             "hardware": hardware(),
         }

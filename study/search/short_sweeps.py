@@ -57,15 +57,13 @@ def products(config: TrialConfig, shape: Shape) -> float:
     return float(config.seeds * once * (1 + n_logits))
 
 
-def seen_in_steps(config: TrialConfig, images: int) -> int:
+def seen_in_steps(config: TrialConfig, n_train: int, n_all: int) -> int:
     """How many images the steps of a network see, each as often as it comes.
 
-    `images` are those that train ratios are shares of.
+    `n_train` are its training images, `n_all` those that are not held out.
     """
-    n_train = round(config.train_ratio * images)
     budget = Budget.of(config, n_train)
     seen = budget.passes * n_train
     if config.aux_on == "all" and config.aux_weight != 0:
-        others = max(0, round((1 - 2 * HELD_OUT) * images) - n_train)
-        seen += budget.steps * min(config.batch_size, others)
+        seen += budget.steps * min(config.batch_size, max(0, n_all - n_train))
     return seen
