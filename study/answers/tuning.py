@@ -20,6 +20,10 @@ NEAR = 0.1
 """A learning rate this close to an end of its range, as a share of the log range, is at the end."""
 _MOST_NAMED = 3
 """Cells that a sentence names, at most."""
+_PROBES = (
+    "a probe takes one: it has no learning rate to search, and its penalty is chosen on validation "
+    "images"
+)
 
 
 def trials_by_cell(settings: Settings, records: Iterable[TrialRecord]) -> dict[Cell, int]:
@@ -33,7 +37,7 @@ def trials_by_cell(settings: Settings, records: Iterable[TrialRecord]) -> dict[C
 def hardly_tuned(settings: Settings, records: Iterable[TrialRecord]) -> dict[Cell, int]:
     """Return the cells with fewer trials than tuning takes, and their numbers of trials.
 
-    A probe tunes itself, and a cell needs no more trials than it has configurations.
+    A probe needs one trial, and a cell no more trials than it has configurations.
     """
     needed = {mode: _needed(settings, mode) for mode in settings.mode}
     return {
@@ -50,8 +54,8 @@ def effort(settings: Settings, records: Sequence[TrialRecord], confirm_seeds: in
     """
     counts = trials_by_cell(settings, records)
     tuned = [trials for cell, trials in counts.items() if cell.mode != "probe"]
-    probes = "a probe tunes itself" if len(tuned) < len(counts) else ""
-    stages = [f"{_span(tuned)} a cell{f' ({probes})' if probes else ''}" if tuned else probes]
+    probes = f" ({_PROBES})" if len(tuned) < len(counts) else ""
+    stages = [(_in_cells(tuned) if tuned else "1 trial a cell") + probes]
     if any(r.kind == "repeat" for r in records):
         some = "all or " if min(tuned) < BEST <= max(tuned) else ""
         stages.append(f"then {some}the best {min(BEST, max(tuned))} on {seeds(REPEATS)}")
@@ -120,6 +124,12 @@ def _needed(settings: Settings, mode: Mode) -> int:
 def _span(counts: Sequence[int]) -> str:
     low, high = min(counts), max(counts)
     return pluralize(high, "trial") if low == high else f"{low} to {pluralize(high, 'trial')}"
+
+
+def _in_cells(counts: Sequence[int]) -> str:
+    return (
+        f"{_span(counts)} a cell" if max(counts) else "no trial with a score in the cells to tune"
+    )
 
 
 def _few(few: Mapping[Cell, int], n_cells: int) -> str:

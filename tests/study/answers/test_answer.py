@@ -238,7 +238,10 @@ def test_a_probe_has_no_learning_rate() -> None:
     given = SETTINGS.model_copy(update={"mode": ("probe", "finetune", "scratch")})
     first, *_, last = answer(SUBJECT, given, records, Comparisons(trials), ranking(records, trials))
     assert first.startswith(f"A linear probe scored best on validation on {SUBJECT}. Its test acc")
-    assert last == "Tuning: 8 trials a cell (a probe tunes itself), confirmed on 3 seeds."
+    assert last == (
+        "Tuning: 8 trials a cell (a probe takes one: it has no learning rate to search, and its "
+        "penalty is chosen on validation images), confirmed on 3 seeds."
+    )
     unconfirmed, *_ = answer(SUBJECT, given, records, Comparisons([]), [])
     assert "a linear probe scored best in the search, with a validation accuracy (no" in unconfirmed
 

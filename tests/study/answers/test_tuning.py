@@ -68,7 +68,12 @@ def repeated(records: list[TrialRecord]) -> list[TrialRecord]:
     (["freeze", "finetune"], trials({A: 1, B: 1, C: 3}), 0,
      "Tuning: 0 to 3 trials a cell, not confirmed; 4 of 4 cells are hardly tuned (0 to 3 trials)."),
     (["probe"], trials({Cell("probe", 0.1): 1}), 5,
-     "Tuning: a probe tunes itself, confirmed on 5 seeds."),
+     "Tuning: 1 trial a cell (a probe takes one: it has no learning rate to search, and its "
+     "penalty is chosen on validation images), confirmed on 5 seeds."),
+    (["probe", "freeze"], trials({Cell("probe", 0.1): 1, Cell("probe", 0.4): 1}), 0,
+     "Tuning: no trial with a score in the cells to tune (a probe takes one: it has no learning "
+     "rate to search, and its penalty is chosen on validation images), not confirmed; freezing "
+     "with 10 % is hardly tuned (no trial) and freezing with 40 % is hardly tuned (no trial)."),
 ])  # fmt: skip
 def test_sentence(mode: list[str], records: list[TrialRecord], n_seeds: int, sentence: str) -> None:
     assert effort(settings(mode=mode), records, n_seeds) == sentence
