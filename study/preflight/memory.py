@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -21,8 +22,7 @@ from tl_core.models.stages import split
 _WORKER = 650 * 10**6
 """Bytes of a worker that has no network yet: Python, torch and Ray (`docs/reliability.md`)."""
 _OTHERS = 900 * 10**6
-"""Bytes that the study's other processes take: those of Ray, and MLflow's, which may have some of
-it already."""
+"""Bytes that the study's other processes take: those of Ray, and MLflow's."""
 _STATES = 4
 """Numbers a parameter: its value, its gradient and Adam's two moments."""
 _CHECKPOINT = 2 * 3
@@ -87,7 +87,23 @@ def extractors(network: nn.Module, cores: int) -> int:
 
 def _held(free: int, each: int) -> int:
     """How many workers of so many bytes fit beside the study's other processes; one in any case."""
-    return max(1, (free - _OTHERS) // each)
+    # MLflow's process is there already: what it has is missing from `free`.
+    return max(1, (free - max(0, _OTHERS - taken())) // each)
+
+
+def taken(own: Path = Path("/proc/self")) -> int:
+    """Bytes that the processes which this one has started have allocated; 0 if nobody says."""
+    children = " ".join(map(_content, own.glob("task/*/children")))  # Each thread has its own.
+    abouts = (_content(own.parent / child / "status") for child in children.split())
+    lines = (line.split() for about in abouts for line in about.splitlines())
+    return sum(1024 * int(words[1]) for words in lines if words[0] == "RssAnon:")
+
+
+def _content(file: Path) -> str:
+    """What the kernel says of a thread or process; nothing if it has just ended."""
+    with suppress(OSError):
+        return file.read_text(encoding="utf-8")
+    return ""
 
 
 def _of_limit() -> str:

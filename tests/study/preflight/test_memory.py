@@ -1,5 +1,7 @@
 """Memory bounds how many networks learn at once, and who was killed for want of it is told so."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,24 @@ def test_free_memory_is_that_of_the_machine_or_of_the_group(tmp_path: Path) -> N
     assert free_memory(nothing, tmp_path / "none") is None
 
 
+def test_memory_of_the_processes_that_this_one_has_started(tmp_path: Path) -> None:
+    for thread, children in (("1", "7 8 "), ("2", ""), ("3", "9 ")):
+        (tmp_path / "1/task" / thread).mkdir(parents=True)
+        (tmp_path / "1/task" / thread / "children").write_text(children)
+    for child, about in (("7", "VmRSS: 9 kB\nRssAnon:\t  3 kB\n"), ("9", "RssAnon: 2 kB\n")):
+        (tmp_path / child).mkdir()
+        (tmp_path / child / "status").write_text(about)
+    assert memory.taken(tmp_path / "1") == 5 * 1024, "process 8 has ended"
+    assert memory.taken(tmp_path / "none") == 0
+    before = memory.taken()
+    hold = "held = bytearray(10**8); print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", hold], stdin=-1, stdout=-1) as process:
+        assert process.stdout
+        process.stdout.readline()
+        assert memory.taken() - before > 9 * 10**7
+        process.communicate(b"\n")
+
+
 def test_what_a_step_keeps_is_counted() -> None:
     network = nn.Sequential(nn.Linear(8, 4), nn.ReLU(), nn.Linear(4, 1)).to("meta")
     # The inputs, 2 x 8, and what the ReLU makes, 2 x 4, which the next layer keeps as well.
@@ -65,6 +85,7 @@ def test_memory_bounds_the_places(
     note: str | None,
 ) -> None:  # fmt: skip
     monkeypatch.setattr(memory, "free_memory", lambda: int(free * 10**9))
+    monkeypatch.setattr(memory, "taken", lambda: 0)
     monkeypatch.setattr("study.cluster.resources.usable_cpus", lambda: 4)
     prepared = ask(photo_folder, **NET, **({"jobs": jobs} if jobs else {}))
     assert prepared.capacity.full == places
@@ -99,9 +120,15 @@ def test_a_kill_for_want_of_memory_is_told_from_others(tmp_path: Path) -> None:
 
 def test_memory_bounds_the_workers_that_make_features(monkeypatch: Patch) -> None:
     network = nn.Linear(999, 50_000, bias=True)  # 50 million numbers, 200 MB.
+    monkeypatch.setattr(memory, "taken", lambda: 0)
     # Beside 0.9 GB for other processes, 0.65 + 0.3 + 0.2 GB each.
     for free, held in ((1.0, 1), (3.3, 2), (99.0, 4)):
         monkeypatch.setattr(memory, "free_memory", lambda free=free: int(free * 10**9))
+        assert memory.extractors(network, 4) == held
+    monkeypatch.setattr(memory, "free_memory", lambda: 3 * 10**9)
+    # MLflow's process, whose memory is not free any more, is not counted again.
+    for there, held in ((0.0, 1), (0.3, 2), (0.9, 2), (99.0, 2)):
+        monkeypatch.setattr(memory, "taken", lambda there=there: int(there * 10**9))
         assert memory.extractors(network, 4) == held
     monkeypatch.setattr(memory, "free_memory", lambda: None)
     assert memory.extractors(network, 4) == 4
