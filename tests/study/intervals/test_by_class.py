@@ -209,3 +209,21 @@ def test_groups_of_one_image_have_about_the_interval_of_images() -> None:
         grouped = two_way(grouped_with_pseudo(table(chosen, labels), np.arange(210), SHARE_PSEUDO))
         assert grouped.center == pytest.approx(alone.center, abs=0.01)
         assert grouped.error == pytest.approx(alone.error, rel=0.1)
+
+
+@BOTH
+@pytest.mark.parametrize("seeds", [1, 2, 5])
+@pytest.mark.parametrize("labels", [[0, 1], [0, 1, 2], [0] * 50 + [1], [*range(37)]])
+@pytest.mark.parametrize("right", [True, False])
+def test_one_image_in_a_class_makes_nothing_sure(
+    interval: Interval, seeds: int, labels: list[int], right: bool
+) -> None:
+    truth = np.array(labels)
+    chosen = np.tile(truth if right else (truth + 1) % (truth.max() + 1), (seeds, 1))
+    low, high = interval(chosen, truth, None).ends()
+    # One more image of each class may be wrong, or right: then so much of the mean is.
+    assert high - low > 1 / len(labels)
+    assert low < 1 - 1 / len(labels) if right else high > 1 / len(labels)
+    same = interval(chosen, truth, chosen)
+    assert same.center == 0
+    assert same.half_width() > 1 / len(labels)
