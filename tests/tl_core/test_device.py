@@ -3,6 +3,7 @@
 import ast
 import os
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from tests.support.sources import ROOT, files_of, nodes_of
 from tl_core.device import (
     CPU,
     CopyEvent,
+    UploadStream,
     best_precision,
     choose_algorithms,
     find_device,
@@ -135,3 +137,43 @@ def test_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda avx=avx: avx)
         monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda amx=amx: amx)
         assert best_precision(CPU) == ("bf16" if avx or amx else "fp32")
+
+
+def test_what_the_gpu_computes_waits_for_an_upload(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    class Stream:
+        """A stream of a GPU that does nothing."""
+
+        def __init__(self, name: object) -> None:
+            self.name = "uploads" if isinstance(name, torch.device) else name
+
+        def __enter__(self) -> None:
+            asked.append(f"on {self.name}")
+
+        def __exit__(self, *_: object) -> None:
+            asked.append(f"off {self.name}")
+
+        def wait_stream(self, other: "Stream") -> None:
+            asked.append(f"{self.name} waits for {other.name}")
+
+    class Host:
+        """A tensor in locked memory."""
+
+        def to(self, device: torch.device, non_blocking: bool) -> "Host":
+            asked.append(f"copy to {device.type}, {non_blocking=}")
+            return self
+
+        def record_stream(self, stream: Stream) -> None:
+            asked.append(f"kept for {stream.name}")
+
+    monkeypatch.setattr(torch, "Stream", Stream)
+    monkeypatch.setattr(torch.accelerator, "current_stream", lambda _: Stream("computing"))
+    host: Any = Host()
+    assert UploadStream(torch.device("cuda")).upload(host) is host
+    assert asked == [
+        "on uploads", "copy to cuda, non_blocking=True", "off uploads",
+        "computing waits for uploads", "kept for computing",
+    ]  # fmt: skip
+    plain = torch.ones(2)
+    assert UploadStream(CPU).upload(plain) is plain
