@@ -30,6 +30,7 @@ from tests.support.studies.ray_runs import FinishedStudy, RayRun
 from tl_core.config import MODES, TrialConfig
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.sources import folder_source
+from tl_core.training.steps.graphs import GRAPHS
 from tl_core.training.train import run_trial
 
 Sent = list[dict[str, Any]]
@@ -128,6 +129,20 @@ def test_a_trial_reports_its_test_scores_and_keeps_the_winner_and_a_failure_is_n
     worker.run(Planned(config.model_copy(update={"lr": 1e30}), trial=4))
     assert sent[-1]["failure"].startswith("DivergedError: ")
     assert sent[-1]["diverged"]
+
+
+def test_the_user_hears_that_steps_can_not_be_recorded(
+    worker: Worker, sent: Sent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("no permission")
+
+    monkeypatch.setattr(GRAPHS, "_can_capture", lambda _: True)
+    monkeypatch.setattr(GRAPHS, "_capture", fail)
+    monkeypatch.setattr(GRAPHS, "_refused", [])
+    worker.run(Planned(worker.config(mode="finetune"), trial=3))
+    why = "launched one by one, as they can't be recorded as a graph: no permission"
+    assert [r["warnings"] for r in sent if r["epochs"]] == [[f"training steps are {why}"], []]
 
 
 def test_frozen_trials_of_a_job_are_sent_together(worker: Worker, sent: Sent) -> None:
