@@ -24,6 +24,9 @@ LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 LFS_REMEDY = "`git lfs pull` in the repository fetches what they stand for"
 _POINTER_SIZE = 1024
 """Bytes below which the pointers of Git LFS stay."""
+_noted: list[Path] = []
+"""The folder that the note on missing locks has named. It comes once: most folders of a study lack
+them for the same reason."""
 _log = logging.getLogger(__name__)
 
 
@@ -164,9 +167,15 @@ def _has_flock(device: int, folder: Path) -> bool:
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             return True  # The lock itself will say what is wrong.
-        _log.warning("note: the disk of %s has no file locks; files stand for them", folder)
+        _note_no_locks(folder)
         return False
     return True
+
+
+def _note_no_locks(folder: Path) -> None:
+    if not _noted:
+        _noted.append(folder)
+        _log.warning("note: the disk of %s has no file locks; files stand for them", folder)
 
 
 @dataclass(frozen=True)
