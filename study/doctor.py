@@ -13,6 +13,7 @@ if not __package__:  # Run as a script: other packages may be called `study`.
 
 from study.cluster.ray_environment import set_ray_environment
 from study.config.command_line import parse, settings_parser
+from study.diagnosis.stages import Stages
 from study.errors import fault_code, refuse_windows
 from study.preflight.checks import run_checks
 from study.preflight.setup import new_setup
@@ -58,7 +59,8 @@ def _check(given: Mapping[str, Any]) -> int:
     for fault in setup.setting_faults:  # The checks take a while, and may find more.
         console.print(printable(str(fault)), style="red", soft_wrap=True)
     name_user()
-    with console.status("importing torch and Ray"):
+    with Stages(console, _STARTED) as stages:
+        stages.begin("importing torch and Ray")
         set_ray_environment(own=setup.settings.address == "local")
         import ray
 
@@ -67,17 +69,16 @@ def _check(given: Mapping[str, Any]) -> int:
         from study.preflight.torch_checks import CHECKS
         from study.trials.features import SOON_S
 
-    try:
-        with console.status("") as status:
-            run_checks(setup, CHECKS, status.update)
-        if setup.nodes:
-            console.print(node_table(setup))
-        console.print(check_table(setup))
-        for note in setup.source.notes if setup.source else ():
-            console.print(f"note: {note}", soft_wrap=True)
-        print_forecast(setup, console, _STARTED, SOON_S)
-    finally:
-        ray.shutdown()  # Of a cluster that was joined.
+        try:
+            run_checks(setup, CHECKS, stages.begin)
+            if setup.nodes:
+                console.print(node_table(setup))
+            console.print(check_table(setup))
+            for note in setup.source.notes if setup.source else ():
+                console.print(f"note: {note}", soft_wrap=True)
+            print_forecast(setup, console, stages, SOON_S)
+        finally:
+            ray.shutdown()  # Of a cluster that was joined.
     if not setup.faults:
         console.print("the study can start", style="green")
     return fault_code(_TITLE, setup.faults)

@@ -11,6 +11,7 @@ from study.cluster.local_ray import local_ray
 from study.diagnosis.estimate import Before, cells_of, eta, groups_of, trials_an_hour
 from study.diagnosis.measure import Measured, measure
 from study.diagnosis.measure_sweep import measure_sweeps
+from study.diagnosis.stages import Stages
 from study.diagnosis.tables import eta_line, speed_table
 from study.errors import NodeError
 from study.preflight.disk import lacking_views
@@ -21,13 +22,13 @@ from tl_core.data.datasets import image_entry
 from tl_core.training.setup import needs_features
 
 
-def print_forecast(setup: Setup, console: Console, started: float, soon_s: float) -> None:
+def print_forecast(setup: Setup, console: Console, stages: Stages, soon_s: float) -> None:
     """Measure, and print what follows for the study.
 
     Args:
         setup: the study, checked.
         console: prints it.
-        started: when this process began, by `time.monotonic`.
+        stages: shows what is measured.
         soon_s: seconds up to which the driver makes features itself.
     """
     if setup.faults or setup.settings.debug or not setup.resources:
@@ -35,9 +36,8 @@ def print_forecast(setup: Setup, console: Console, started: float, soon_s: float
         why = "the study can't start" if setup.faults else alone
         console.print(f"speed not measured: {why}")
         return
-    before_s, shape = time.monotonic() - started, _shape(setup)
-    with console.status("measuring sweeps") as status:
-        found, ray_s = _measure(setup, shape, status.update)
+    before_s, shape = time.monotonic() - stages.started, _shape(setup)
+    found, ray_s = _measure(setup, shape, stages.begin)
     cells = cells_of(setup.settings, shape, found.speeds) if shape else {}
     console.print(speed_table(setup.settings, found, cells))
     for why in found.reasons:
@@ -54,6 +54,7 @@ def _measure(
     """What was measured, and the seconds that a Ray took to start, if it was needed."""
     s = setup.settings
     assert setup.resources
+    report("measuring sweeps")
     modes: list[Mode] = ["freeze"] if "freeze" in s.mode else []
     # Some networks start from a probe.
     modes += ["probe"] if any(needs_features(m) and m != "freeze" for m in s.mode) else []

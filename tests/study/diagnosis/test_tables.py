@@ -18,6 +18,7 @@ from study.cluster.resources import this_machine
 from study.diagnosis import forecast
 from study.diagnosis.estimate import Speeds
 from study.diagnosis.measure import Measured
+from study.diagnosis.stages import Stages
 from study.diagnosis.tables import check_table, eta_line, node_table, shm_note, speed_table
 from study.preflight.checks import run_checks
 from study.preflight.setup import Setup, new_setup
@@ -127,7 +128,8 @@ def test_the_forecast(
     setup = new_setup(QUICKEST | {"data": str(photo_folder), "offline": True} | given)
     setup.doctor = True
     run_checks(setup, CHECKS)
-    forecast.print_forecast(setup, Console(width=200), time.monotonic(), soon_s=8.0)
+    console = Console(width=200)
+    forecast.print_forecast(setup, console, Stages(console, time.monotonic()), soon_s=8.0)
     printed = capsys.readouterr().out
     assert all(line in printed for line in lines), printed
 
