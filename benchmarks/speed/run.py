@@ -38,9 +38,6 @@ ROWS: dict[str, tuple[str, str]] = {
     "partial-trial": ("whole", "a trial of partial against one of finetune"),
     "trials-growth": ("overhead", "16 to 256 frozen trials; 256 against one pass"),
     "images-growth": ("overhead", "600 to 9,600 images"),
-    "gpu-training": ("gpu", "ResNet18 at 224, training, eager and compiled"),
-    "gpu-features": ("gpu", "ResNet18 at 224, features, eager and compiled"),
-    "gpu-sharing": ("gpu", "several processes at batch 32 against one large batch"),
 }
 """Name -> (module in `rows/`, what it measures), in the order in which they run.
 
