@@ -27,7 +27,6 @@ ROWS: dict[str, tuple[str, str]] = {
     "partial-step": ("partial", "a step of the last stage on cached activations, of the whole net"),
     "attach-memory": ("memory", "attach time and total PSS with 1, 2 and 4 workers"),
     "orchestration": ("overhead", "milliseconds per no-op trial"),
-    "tracking-share": ("overhead", "MLflow's share of a frozen search"),
     "tracking-study": ("overhead", "wall time of a frozen study with MLflow, without"),
     "frozen-study": ("study", "frozen trials an hour against a naive Ray Tune study"),
     "finetune-study": ("study", "the same for fine-tuning"),
@@ -36,7 +35,7 @@ ROWS: dict[str, tuple[str, str]] = {
     "start-to-report": ("whole", "the command of 64 frozen trials against a naive study"),
     "frozen-256": ("whole", "256 frozen configurations of 8 seeds against one pass, 224 px"),
     "partial-trial": ("whole", "a trial of partial against one of finetune"),
-    "trials-growth": ("overhead", "16 to 256 frozen trials; 256 against one pass"),
+    "trials-growth": ("overhead", "16 to 256 frozen trials"),
     "images-growth": ("overhead", "600 to 9,600 images"),
 }
 """Name -> (module in `rows/`, what it measures), in the order in which they run.

@@ -22,13 +22,13 @@ from benchmarks.speed.naive import train_naively
 from study.cluster.local_ray import local_ray
 from study.execution.run_study import EXIT_CODES, open_journal, run_study
 from study.execution.search import search
+from study.execution.tune import Run
 from study.preflight.prepare import Prepared, prepare_new
 from study.records.ledger import read_records
 from study.records.trial_record import ENDED, TrialRecord
-from study.tracking.sender import Sender, make_sender
+from study.tracking.sender import NullSender, make_sender
 from study.trials.features import with_features
 from study.trials.trial_context import make_context
-from study.trials.worker import run_in_worker
 from tl_core.config import EpochMetrics, TrialConfig
 from tl_core.device import CPU, find_device
 from tl_core.runtime import rarely_collecting
@@ -94,19 +94,16 @@ def run_ours(given: dict[str, Any], replace: dict[str, Any] | None = None) -> Ou
     return OurStudy(wall_s, prepared.settings.trials, records)
 
 
-def search_alone(prepared: Prepared, sender: Sender, run: Any = run_in_worker) -> OurStudy:
-    """Run the search of a study on the Ray that is up, until its sender has sent everything."""
+def search_alone(prepared: Prepared, run: Run) -> OurStudy:
+    """Run the search of a study on the Ray that is up, without MLflow."""
     settings, start = prepared.settings, time.perf_counter()
-    journal, _ = open_journal(prepared, sender)
+    journal, _ = open_journal(prepared, NullSender(""))
     context = with_features(prepared, make_context(prepared))
     search(settings, context, prepared.capacity, prepared.folder, journal, run=run)
     journal.close("done", [])
-    unsent = sender.close()
     records = [r for r in journal.records if r.kind == "search" and r.status in ENDED]
     if len(records) < settings.trials:
         raise KeyboardInterrupt  # As above.
-    if unsent:
-        raise RuntimeError(f"tracking failed: {unsent}")
     return OurStudy(time.perf_counter() - start, settings.trials, records)
 
 

@@ -2,19 +2,16 @@
 
 import math
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from benchmarks.common import seconds
 from benchmarks.speed.bench import Bench, tile
 from benchmarks.speed.harness import Gate, Row, interleaved, measured, rounds
 from benchmarks.speed.studies import OurStudy, all_done, run_ours, search_alone, settings_of
 from study.cluster.local_ray import local_ray
-from study.preflight.prepare import Prepared, prepare_new
-from study.tracking.sender import NullSender, make_sender
+from study.preflight.prepare import prepare_new
 from study.trials.worker import Reporter
 from tests.support.studies.builders import make_epoch
 from tl_core.inputs.features import load_features
@@ -28,10 +25,11 @@ def no_op(drawn: dict[str, Any], context: Any) -> None:
 def orchestration(bench: Bench) -> Iterator[Row]:
     """Milliseconds a trial that does nothing, one after another in a running study."""
     trials, studies = bench.pick(64, 8), []
+    changes: dict[str, Any] = {"gpus": bench.gpus, "epochs": 1, "mode": ("finetune",)}
     with local_ray(bench.gpus):  # One for all repeats: its start is not measured.
         for _ in range(bench.repeats):
-            prepared = _prepare(bench, trials, epochs=1, mode=("finetune",))
-            studies.append(search_alone(prepared, NullSender(""), no_op))
+            prepared = prepare_new(settings_of(bench, bench.cache, trials, **changes))
+            studies.append(search_alone(prepared, no_op))
     # From the first end, so without the start of the first workers.
     each = [1000 * (s.ends[-1] - s.ends[0]) / (trials - 1) for s in studies]
     gate = all_done(studies)
@@ -40,32 +38,6 @@ def orchestration(bench: Bench) -> Iterator[Row]:
     what = "cost of a no-op trial: suggest, place, report, save, without MLflow"
     limit: dict[str, Any] = {"unit": "ms", "direction": "at most", "details": details}
     yield measured("orchestration", what, each, gate, **limit)
-
-
-def tracking_share(bench: Bench) -> Iterator[Row]:
-    """How much of a frozen study's search goes to MLflow."""
-    trials, studies = bench.pick(64, 8), list[OurStudy]()
-
-    def run(silent: bool) -> float:
-        prepared = _prepare(bench, trials)
-        sender = make_sender(prepared.settings.model_copy(update={"offline": silent}))
-        sender.wait_for_store()
-        study = search_alone(prepared, sender)
-        studies.append(study)
-        # Another process writes to MLflow: a run ends once it has sent everything.
-        return (time.time() - study.start) / trials
-
-    pairs = _pairs(bench, run)
-    gate = all_done(studies)
-    what = "share of a frozen study's search that MLflow takes (SQLite)"
-    values = [1 - silent / tracked for silent, tracked in pairs]
-    details = {
-        "trials": trials,
-        "silent_ms_a_trial": [round(1000 * silent, 1) for silent, _ in pairs],
-        "tracked_ms_a_trial": [round(1000 * tracked, 1) for _, tracked in pairs],
-    }
-    limit: dict[str, Any] = {"unit": "of 1", "direction": "at most", "details": details}
-    yield measured("tracking-share", what, values, gate, **limit)
 
 
 def tracking_study(bench: Bench) -> Iterator[Row]:
@@ -78,7 +50,8 @@ def tracking_study(bench: Bench) -> Iterator[Row]:
         return studies[-1].wall_s
 
     bench.log(f"{len(bench.images.labels)} images")  # Decoded before the clock starts.
-    pairs = _pairs(bench, run)
+    silent, tracked = partial(run, True), partial(run, False)
+    pairs = interleaved(silent, tracked, bench.repeats, bench.log, warm_up=not bench.quick)
     gate = all_done(studies)
     what = f"wall time of a frozen study of {trials} trials with MLflow against without"
     values = [tracked / silent for silent, tracked in pairs]
@@ -91,20 +64,8 @@ def tracking_study(bench: Bench) -> Iterator[Row]:
     yield measured("tracking-study", what, values, gate, **limit)
 
 
-def _pairs(bench: Bench, run: Callable[[bool], float]) -> list[tuple[float, float]]:
-    """Seconds (silent, tracked), a pair a repeat."""
-    silent, tracked = partial(run, True), partial(run, False)
-    return interleaved(silent, tracked, bench.repeats, bench.log, warm_up=not bench.quick)
-
-
-def _prepare(bench: Bench, trials: int, **changes: Any) -> Prepared:
-    prepared = prepare_new(settings_of(bench, bench.cache, trials, gpus=bench.gpus, **changes))
-    load_features(prepared.images, bench.backbone, bench.cache, bench.device)
-    return prepared
-
-
 def trials_growth(bench: Bench) -> Iterator[Row]:
-    """From 16 to 256 trials on cached features; and 256 against one pass of the backbone."""
+    """From 16 to 256 trials on cached features."""
     sizes: tuple[int, ...] = bench.pick((16, 64, 256), (4, 16))
     studies: list[OurStudy] = []
 
@@ -112,22 +73,14 @@ def trials_growth(bench: Bench) -> Iterator[Row]:
         studies.append(run_ours(settings_of(bench, bench.cache, trials)))
         return studies[-1].wall_s
 
-    def one_pass() -> None:
-        cache = bench.fresh("cache-of-pass")
-        load_features(bench.images, bench.backbone, cache, bench.device)
-        shutil.rmtree(cache)
-
     load_features(bench.images, bench.backbone, bench.cache, bench.device)
-    runs: dict[str, Callable[[], float]] = {str(n): partial(study, n) for n in sizes}
-    runs["pass"] = partial(seconds, one_pass)
-    found = rounds(runs, bench.repeats, bench.log)
+    found = rounds({str(n): partial(study, n) for n in sizes}, bench.repeats, bench.log)
     # Without Ray's start, which hides the cost of one more trial.
     turns = [studies[i : i + len(sizes)] for i in range(0, len(studies), len(sizes))]
     gate = all_done(studies)
     yield _growth("trials-growth", "trials", sizes, found, gate, trials=sizes[-1])
     searching = [{str(len(s.records)): s.searching_s for s in turn} for turn in turns]
     yield _growth("trials-growth-running", "trials", sizes, searching, gate)
-    yield from _cost_in_passes(sizes[-1], found, [turn[-1] for turn in turns], gate)
 
 
 def images_growth(bench: Bench) -> Iterator[Row]:
@@ -166,22 +119,3 @@ def _growth(
     walls = {str(n): [round(each[str(n)], 2) for each in found] for n in sizes}
     details = {"wall_s": walls, "exponent": exponents} | details
     return measured(name, what, grown, gate, target=linear, direction="at most", details=details)
-
-
-def _cost_in_passes(
-    trials: int, found: list[dict[str, float]], studies: list[OurStudy], gate: Gate
-) -> Iterator[Row]:
-    """The cost of so many configurations in passes of the backbone over the data."""
-    passes = [each["pass"] for each in found]
-    details = {
-        "pass_s": [round(p, 3) for p in passes],
-        "pass_is": "the features of all images, in this process with all its threads",
-        "searching_s": [round(s.searching_s, 2) for s in studies],
-    }
-    training = [s.searching_s / p for s, p in zip(studies, passes, strict=True)]
-    what = f"{trials} frozen configurations, search included, in passes"
-    limit: dict[str, Any] = {"unit": "passes", "target": 1.5, "direction": "at most"}
-    yield measured("frozen-cost", what, training, gate, details=details, **limit)
-    whole = [1 + each[str(trials)] / each["pass"] for each in found]
-    what = f"the same with the pass itself, Ray's start, files and plots ({trials} trials)"
-    yield measured("frozen-cost-whole", what, whole, gate, **limit)
