@@ -67,17 +67,12 @@ Metric = Literal[
     "val_log_loss", "val_loss", "val_accuracy", "val_balanced_accuracy", "val_macro_f1",
     "val_auroc", "val_brightness_mae", "val_brightness_r2",
 ]  # fmt: skip
+"""What a study can choose trials by."""
 
 
 def direction(score: str) -> Literal["min", "max"]:
     """Which direction of a score is better, also of an auxiliary task of the user's."""
     return "min" if score.endswith(("_mae", "_loss")) else "max"
-
-
-DIRECTIONS: dict[Metric, Literal["min", "max"]] = {
-    each: direction(each) for each in get_args(Metric)
-}
-"""The metrics that a study can choose trials by, and which direction is better."""
 
 
 class TrialConfig(BaseModel):

@@ -9,7 +9,7 @@ from optuna.trial import FixedTrial, FrozenTrial, create_trial
 from study.config.settings import Settings
 from study.records.trial_record import TrialRecord
 from study.search.space import Space
-from tl_core.config import DIRECTIONS
+from tl_core.config import direction
 
 BEST = 0.25
 """Share of the trials that counts as the best. Optuna's default, 0.1, is only a few trials in most
@@ -35,7 +35,7 @@ def importances(settings: Settings, records: Iterable[TrialRecord]) -> dict[str,
     from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    falls = DIRECTIONS[settings.metric] == "min"
+    falls = direction(settings.metric) == "min"
     study = optuna.create_study(direction="minimize" if falls else "maximize")
     study.add_trials([_as_optuna(settings, record) for record in done])
     evaluator = PedAnovaImportanceEvaluator(target_quantile=BEST)

@@ -13,7 +13,7 @@ from study.analysis.crossing import last_crossing
 from study.analysis.estimates import Cell, Confirmed, by_cell, image_table, score_of
 from study.intervals.two_way import CONFIDENCE, MeanSquares, mean_squares
 from study.records.trial_record import TrialRecord
-from tl_core.config import DIRECTIONS, Metric, Mode
+from tl_core.config import Metric, Mode, direction
 
 MARGIN = 0.01
 """A match may be this much worse in accuracy: one image in a hundred."""
@@ -202,7 +202,7 @@ def _leads(
 
 def pareto_front(records: Sequence[TrialRecord], metric: Metric) -> list[TrialRecord]:
     """Return the finished trials that no other trial equals with as few labels, by ratio."""
-    sign = 1 if DIRECTIONS[metric] == "min" else -1
+    sign = 1 if direction(metric) == "min" else -1
     costs = {r.trial: sign * (r.value(metric) or 0.0) for r in records}
     front: list[TrialRecord] = []
     finished = [r for r in records if r.status == "done" and r.history]

@@ -6,7 +6,7 @@ defaults. The command line is made from these fields.
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator
 
@@ -23,7 +23,6 @@ from study.config.values import (
 )
 from tl_core.aux_task import BUILT_IN_TASKS, AuxOn, AuxTask, named_task
 from tl_core.config import (
-    DIRECTIONS,
     FROZEN,
     MODES,
     AuxTarget,
@@ -122,7 +121,7 @@ class Settings(InputSettings):
         description="configurations to try; by default 8 a cell (a mode at a train ratio), 2 for "
         "demo, 1 for probe"
     )
-    metric: Metric = Field(description=f"what the search improves: {', '.join(DIRECTIONS)}")
+    metric: Metric = Field(description=f"what the search improves: {', '.join(get_args(Metric))}")
     design: Design = Field(
         description="cells: the trials are shared evenly among the (mode, train_ratio) cells, "
         "each with a search of its own that begins with the neighbour's best; joint: one search "

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any, Literal
 
 from study.config.settings import FACTORS
-from tl_core.config import DIRECTIONS, EpochMetrics, Metric, TrialConfig
+from tl_core.config import EpochMetrics, Metric, TrialConfig, direction
 from tl_core.models.article import earlier_recipe
 
 Status = Literal["running", "done", "pruned", "failed", "interrupted"]
@@ -100,7 +100,7 @@ def _finished(records: Iterable[TrialRecord]) -> list[TrialRecord]:
 
 def _place(record: TrialRecord, metric: Metric) -> tuple[float, int]:
     """What orders trials, the best first."""
-    sign = 1 if DIRECTIONS[metric] == "min" else -1
+    sign = 1 if direction(metric) == "min" else -1
     return sign * (record.value(metric) or 0.0), record.trial
 
 

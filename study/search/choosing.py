@@ -22,7 +22,7 @@ from study.config.defaults import TRIALS_PER_CELL
 from study.config.settings import Settings
 from study.records.trial_record import ENDED, Kind, TrialRecord, best_of, ranked, tried
 from study.search.cells import Cell, all_cells, nearest
-from tl_core.config import DIRECTIONS, FROZEN, AuxWeight, TrialConfig
+from tl_core.config import FROZEN, AuxWeight, TrialConfig, direction
 
 BEST, REPEATS = 3, 3
 """How many configurations of a cell are repeated, and on how many seeds."""
@@ -86,7 +86,7 @@ class Choices:
         self._settings = settings
         self._records = list(records)
         self._by_config = {(r.kind, r.config): r for r in records}
-        self._sign = 1 if DIRECTIONS[settings.metric] == "min" else -1
+        self._sign = 1 if direction(settings.metric) == "min" else -1
 
     def candidates(self, cell: Cell) -> list[Chosen]:
         """Return the best different configurations of a cell, the best first."""

@@ -15,7 +15,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
 from study.records.trial_record import ENDED, TrialRecord
-from tl_core.config import DIRECTIONS, FROZEN, Metric
+from tl_core.config import FROZEN, Metric, direction
 
 _FACTOR = 3
 _FREE_STEPS = 100
@@ -46,7 +46,7 @@ class CellASHA(FIFOScheduler):
         """Trials by cell and epoch."""
         self._options: dict[str, Any] = {
             "metric": metric,
-            "mode": DIRECTIONS[metric],
+            "mode": direction(metric),
             "time_attr": "epoch",
             "max_t": epochs,
             "grace_period": max(1, epochs // 5),

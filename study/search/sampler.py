@@ -21,7 +21,7 @@ from study.config.settings import Sampler, Settings
 from study.records.trial_record import ENDED, Status, TrialRecord
 from study.search.cells import Cell, Turns, nearest, shares, turns
 from study.search.space import Space
-from tl_core.config import DIRECTIONS, TrialConfig
+from tl_core.config import TrialConfig, direction
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ class Suggestions:
             drawn.study.tell(drawn.trial, value)
 
     def _study(self) -> optuna.Study:
-        better = _WAYS[DIRECTIONS[self._settings.metric]]
+        better = _WAYS[direction(self._settings.metric)]
         pareto = self._settings.objective == "pareto"
         return optuna.create_study(directions=[better, _WAYS["min"]] if pareto else [better])
 

@@ -6,7 +6,7 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from study.search.confirmation import Planned
-from tl_core.config import DIRECTIONS, Metric
+from tl_core.config import Metric, direction
 
 Jobs = Callable[[], list[Planned] | None]
 """Returns the trials of the next job of a worker, [] while there is none, None after the last."""
@@ -20,7 +20,7 @@ class StudySearcher(Searcher):
 
     def __init__(self, metric: Metric, jobs: Jobs, retired: Callable[[], list[str]] = list) -> None:
         """`retired` tells which GPUs take no trials; a worker there waits with its job."""
-        super().__init__(metric, DIRECTIONS[metric])
+        super().__init__(metric, direction(metric))
         self._jobs, self._retired = jobs, retired
 
     def __getstate__(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from study.config.settings import Settings
 from study.config.uris import is_server, sync_command, with_placeholder, without_credentials
 from study.tracking.sender import Sender
 from study.tracking.sync_state import events_left, study_run
-from tl_core.config import DIRECTIONS, Metric, TrialConfig
+from tl_core.config import Metric, TrialConfig, direction
 from tl_core.text import pluralize
 
 AXES = ("mode", "train_ratio", "log10_lr", "aux_weight")
@@ -59,7 +59,7 @@ def shared_view(parent_id: str, metric: Metric, auto: bool = False) -> tuple[str
         "searchFilter": mine,
         # In the order of time, the page folds trials up below their parent.
         "orderByKey": f"metrics.`{metric}`",
-        "orderByAsc": DIRECTIONS[metric] == "min",
+        "orderByAsc": direction(metric) == "min",
         "runsHiddenMode": "SHOW_ALL",  # By default the charts have the first ten.
         "compareRunSections": [
             {"uuid": "factors", "name": "Factors and score", "display": True, "columns": 1},

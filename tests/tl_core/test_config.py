@@ -3,15 +3,14 @@ from typing import Any, get_args
 import pytest
 from pydantic import ValidationError
 
-from tl_core.config import DIRECTIONS, MODES, AuxWeight, Metric, Mode, TrialConfig
+from tl_core.config import MODES, AuxWeight, Metric, Mode, TrialConfig, direction
 
 PLAIN: dict[str, Any] = {"mode": "freeze", "train_ratio": 0.1, "lr": 1e-3}
 
 
 def test_modes_and_the_directions_of_metrics() -> None:
     assert MODES == ("freeze", "probe", "partial", "finetune", "lp_ft", "scratch")
-    assert set(DIRECTIONS) == set(get_args(Metric))
-    falling = {name for name, way in DIRECTIONS.items() if way == "min"}
+    falling = {name for name in get_args(Metric) if direction(name) == "min"}
     assert falling == {"val_log_loss", "val_loss", "val_brightness_mae"}
 
 

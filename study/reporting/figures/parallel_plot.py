@@ -15,7 +15,7 @@ from study.records.trial_record import TrialRecord
 from study.reporting.figures import style
 from study.reporting.figures.factor_plots import aux_position
 from study.reporting.figures.values import trial_text
-from tl_core.config import DIRECTIONS, Metric
+from tl_core.config import Metric, direction
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def draw_parallel(
     axes = figure.subplots()
     shown = [r for r in records if r.status in ("done", "pruned", "failed")]
     scales = _scales(shown, metric)
-    sign = 1 if DIRECTIONS[metric] == "min" else -1
+    sign = 1 if direction(metric) == "min" else -1
     done = [r for r in shown if r.status == "done"]
     done.sort(key=lambda r: sign * (r.value(metric) or 0.0))
     bold = {r.trial for r in done[: max(1, round(BEST * len(done)))]}
@@ -74,7 +74,7 @@ def _scales(records: Sequence[TrialRecord], metric: Metric) -> list[Scale]:
             lambda r: r.value(metric) or 0.0,
             scores,
             log=style.is_unbounded(metric) and min(scores, default=1) > 0,
-            falling=DIRECTIONS[metric] == "min",
+            falling=direction(metric) == "min",
         ),
     ]
 

@@ -7,7 +7,7 @@ from ray.tune.schedulers import TrialScheduler
 
 from study.search.early_stopping import CellASHA
 from tests.support.studies.builders import make_record
-from tl_core.config import DIRECTIONS, Metric
+from tl_core.config import Metric, direction
 
 CONTINUE, STOP = TrialScheduler.CONTINUE, TrialScheduler.STOP
 
@@ -41,7 +41,7 @@ class Cell:
     ("metric", "good", "bad"), [("val_log_loss", 0.1, 0.9), ("val_accuracy", 0.9, 0.1)]
 )
 def test_trial_worse_than_its_cell_is_stopped(metric: Metric, good: float, bad: float) -> None:
-    assert (DIRECTIONS[metric] == "min") == (good < bad)
+    assert (direction(metric) == "min") == (good < bad)
     cell = Cell("finetune", metric=metric)
     first, second, third = cell.add(), cell.add(), cell.add()
     # A fifth of ten epochs is free.

@@ -1,7 +1,7 @@
 from study.search.confirmation import Planned
 from study.search.searcher import StudySearcher, as_job
 from tests.support.studies.builders import make_config
-from tl_core.config import DIRECTIONS
+from tl_core.config import direction
 
 FIRST = Planned(make_config(mode="finetune", seed=3), draw=1, trial=4)
 SECOND = Planned(make_config(train_ratio=0.2), "confirm", 4, winner=True, trial=5)
@@ -13,7 +13,7 @@ def test_jobs_come_as_they_are_there() -> None:
     given = [searcher.suggest(name) for name in "abcd"]
     assert [given[0], given[2]] == [as_job([FIRST]), as_job([SECOND])]
     assert [given[1], given[3]] == [None, StudySearcher.FINISHED]
-    assert (searcher.metric, searcher.mode) == ("val_log_loss", DIRECTIONS["val_log_loss"])
+    assert (searcher.metric, searcher.mode) == ("val_log_loss", direction("val_log_loss"))
 
 
 def test_a_job_tells_its_rivals_the_first_trial_and_its_worker_all() -> None:
