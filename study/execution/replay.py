@@ -1,7 +1,5 @@
 """Repeats one trial of a study in this process, without Ray, and compares the numbers."""
 
-from typing import Any
-
 import torch
 from rich.console import Console
 
@@ -113,22 +111,27 @@ def differences(
 ) -> dict[str, float]:
     """Return the values that differ from the record, and by how much.
 
-    A value that only one of the two has differs by infinity. Frozen trials may differ by
+    A value that only one of the two has differs by infinity; but metrics that the record has
+    nowhere are left out: an earlier version did not know them. Frozen trials may differ by
     `TOGETHER`, relative to values above 1.
     """
     allowed = TOGETHER if record.config.mode in FROZEN else 0.0
     was = _values(record.history, record.test)
-    now = _values(history, test)
+    known = {*(record.test or test)}.union(*map(_numbers, record.history))
+    now = {n: v for n, v in _values(history, test).items() if n.split()[0] in known}
     names = was.keys() | now.keys()
     gaps = {n: abs(was[n] - now[n]) if n in was and n in now else float("inf") for n in names}
     return {n: gap for n, gap in gaps.items() if gap > allowed * max(1.0, abs(was.get(n, 0.0)))}
 
 
 def _values(history: list[EpochMetrics], test: dict[str, float]) -> dict[str, float]:
-    values: dict[str, Any] = dict(test)
+    values = dict(test)
     for metrics in history:
-        numbers = metrics.plain()
-        epoch = numbers.pop("epoch")
-        del numbers[CLOCK], numbers["step"]  # Earlier versions recorded no steps.
-        values |= {f"{n} of epoch {epoch}": v for n, v in numbers.items() if v is not None}
+        values |= {f"{n} of epoch {metrics.epoch}": v for n, v in _numbers(metrics).items()}
     return values
+
+
+def _numbers(metrics: EpochMetrics) -> dict[str, float]:
+    left_out = ("epoch", CLOCK, "step")  # Earlier versions recorded no steps.
+    plain = metrics.plain().items()
+    return {n: value for n, value in plain if value is not None and n not in left_out}

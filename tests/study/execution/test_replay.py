@@ -102,6 +102,16 @@ def test_differences_of_what_only_one_has() -> None:
     assert differences(record, record.history, {}) == {}
 
 
+def test_metrics_of_later_versions_are_not_compared() -> None:
+    earlier = {"val_balanced_accuracy": None, "val_macro_f1": None}
+    record = make_record(log_losses=(0.5, 0.25))
+    record.history = [make_epoch(e, **earlier) for e in (1, 2)]
+    record.test = {"test_accuracy": 0.5}
+    now = [make_epoch(e, val_balanced_accuracy=0.5, val_macro_f1=0.5) for e in (1, 2)]
+    assert differences(record, now, {"test_accuracy": 0.5, "test_macro_f1": 0.5}) == {}
+    assert differences(record, now, {"test_macro_f1": 0.5}) == {"test_accuracy": float("inf")}
+
+
 def test_a_gpu_says_how_far_it_is_away() -> None:
     apart = {"val_loss of epoch 3": 0.0123, "test_accuracy": 0.004, "test_auroc": 0.001}
     found = "val_loss of epoch 3 is 0.0123 away, the most of 3 values"
