@@ -36,21 +36,18 @@ def test_values_at_the_bounds_pass(field: str, value: float | str) -> None:
 NO_WEIGHT = "must be a number from 0 to 1, or auto"
 
 
-@pytest.mark.parametrize(
-    ("field", "value", "message"),
-    [
-        ("mode", "frozen", "should be 'freeze', 'probe', 'partial', 'finetune', 'lp_ft' or"),
-        ("train_ratio", 0.0, "greater than 0"), ("train_ratio", 1.01, "less than or equal to 1"),
-        ("train_ratio", float("nan"), "finite number|greater than 0"),
-        ("lr", 0.0, "greater than 0"), ("lr", float("inf"), "finite number"),
-        *(("aux_weight", value, NO_WEIGHT) for value in (-0.1, 1.1, float("nan"), "Auto", None)),
-        ("image_size", 15, "greater than or equal to 16"), ("image_size", 32.5, "valid integer"),
-        ("image_size", 1025, "less than or equal to 1024"),
-        *((name, 0, "greater than or equal to 1") for name in ("epochs", "batch_size")),
-        ("seed", -1, "greater than or equal to 0"), ("split_seed", 2**31, "less than 2147483648"),
-        ("learning_rate", 0.1, "Extra inputs are not permitted"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("field", "value", "message"), [
+    ("mode", "frozen", "should be 'freeze', 'probe', 'partial', 'finetune', 'lp_ft' or"),
+    ("train_ratio", 0.0, "greater than 0"), ("train_ratio", 1.01, "less than or equal to 1"),
+    ("train_ratio", float("nan"), "finite number|greater than 0"),
+    ("lr", 0.0, "greater than 0"), ("lr", float("inf"), "finite number"),
+    *(("aux_weight", value, NO_WEIGHT) for value in (-0.1, 1.1, float("nan"), "Auto", None)),
+    ("image_size", 15, "greater than or equal to 16"), ("image_size", 32.5, "valid integer"),
+    ("image_size", 1025, "less than or equal to 1024"),
+    *((name, 0, "greater than or equal to 1") for name in ("epochs", "batch_size")),
+    ("seed", -1, "greater than or equal to 0"), ("split_seed", 2**31, "less than 2147483648"),
+    ("learning_rate", 0.1, "Extra inputs are not permitted"),
+])  # fmt: skip
 def test_out_of_range_or_unknown_values(field: str, value: object, message: str) -> None:
     with pytest.raises(ValidationError, match=rf"(?s){field}.*({message})") as caught:
         TrialConfig(**{field: value})
@@ -64,22 +61,19 @@ def test_a_configuration_survives_json(aux_weight: AuxWeight) -> None:
     assert TrialConfig.model_validate_json(config.model_dump_json()) == config
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        *(({"mode": mode, "seeds": 2}, f"{mode} trains one seed, not 2; only freeze and probe can")
-          for mode in ("partial", "finetune", "lp_ft", "scratch")),
-        ({"compile": True}, "freeze trains no network that compile could speed up"),
-        ({"batchnorm": "train"}, "freeze changes no BatchNorm statistics: batchnorm must"),
-        ({"mode": "probe"}, "probe has no lr"),
-        ({"lr": None}, "freeze needs an lr"),
-        ({"unfreeze": 1}, "unfreeze is for mode partial, not for mode freeze"),
-        ({"mode": "probe", "lr": None, "aux_weight": 0.3}, "solves each task alone: aux_weight"),
-        ({"mode": "probe", "lr": None, "epochs": 2}, "is solved, not trained: epochs must be 1"),
-        ({"mode": "partial", "augment": "crop"}, "learns from cached views, which crop has not"),
-        ({"augment": "trivial"}, "freeze learns from cached views, which trivial has not"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("changes", "message"), [
+    *(({"mode": mode, "seeds": 2}, f"{mode} trains one seed, not 2; only freeze and probe can")
+      for mode in ("partial", "finetune", "lp_ft", "scratch")),
+    ({"compile": True}, "freeze trains no network that compile could speed up"),
+    ({"batchnorm": "train"}, "freeze changes no BatchNorm statistics: batchnorm must"),
+    ({"mode": "probe"}, "probe has no lr"),
+    ({"lr": None}, "freeze needs an lr"),
+    ({"unfreeze": 1}, "unfreeze is for mode partial, not for mode freeze"),
+    ({"mode": "probe", "lr": None, "aux_weight": 0.3}, "solves each task alone: aux_weight"),
+    ({"mode": "probe", "lr": None, "epochs": 2}, "is solved, not trained: epochs must be 1"),
+    ({"mode": "partial", "augment": "crop"}, "learns from cached views, which crop has not"),
+    ({"augment": "trivial"}, "freeze learns from cached views, which trivial has not"),
+])  # fmt: skip
 def test_what_does_not_fit_the_mode(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         TrialConfig(**PLAIN | changes)

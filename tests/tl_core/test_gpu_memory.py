@@ -4,12 +4,7 @@ import pytest
 import torch
 
 from tests.support.core.fake_gpu import fake_gpu
-from tl_core.device import (
-    CPU,
-    gpu_names,
-    gpus_here,
-    is_gpu,
-)
+from tl_core.device import CPU, gpu_names, gpus_here, is_gpu
 from tl_core.gpu_memory import is_out_of_memory, memory, release_memory
 
 

@@ -9,14 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from study.cluster.join import (
-    NO_HEAD,
-    _head_fault,
-    head_fault,
-    join,
-    settle_worker,
-    version_fault,
-)
+from study.cluster.join import NO_HEAD, _head_fault, head_fault, join, settle_worker, version_fault
 from tests.support.study_fixtures import Patch
 from tl_core.errors import InputError
 
@@ -59,25 +52,22 @@ RPC_ERROR = "ray.exceptions.RpcError: Timed out while waiting for GCS to become 
 REFUSED = "ray.exceptions.AuthenticationError: InvalidAuthToken: of two\nlines"
 
 
-@pytest.mark.parametrize(
-    ("address", "mode", "code", "errors", "why"),
-    [
-        ("h:1", "token", 0, "Connected", None),
-        ("h:1", "token", 1, RPC_ERROR, NO_HEAD),
-        ("auto", "token", 1, RPC_ERROR, AUTO_GONE),
-        (
-            "auto", "token", 1, "ConnectionError: Could not find any running Ray instance. Please",
-            "no Ray runs on this machine; ray start starts one, or joins one",
-        ),
-        ("h:1", "", 1, REFUSED, f"the head wants a token: set RAY_AUTH_MODE=token, and {TOKEN}"),
-        (
-            "h:1", "token", 1, REFUSED,
-            f"RAY_AUTH_MODE=token, and the token is not the head's: {TOKEN}",
-        ),
-        ("h:1", "", -6, "ASSERTION\nFAILED\n", "Ray ends while it asks the head: FAILED"),
-        ("h:1", "", -6, "", "Ray ends while it asks the head: exit code -6"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("address", "mode", "code", "errors", "why"), [
+    ("h:1", "token", 0, "Connected", None),
+    ("h:1", "token", 1, RPC_ERROR, NO_HEAD),
+    ("auto", "token", 1, RPC_ERROR, AUTO_GONE),
+    (
+        "auto", "token", 1, "ConnectionError: Could not find any running Ray instance. Please",
+        "no Ray runs on this machine; ray start starts one, or joins one",
+    ),
+    ("h:1", "", 1, REFUSED, f"the head wants a token: set RAY_AUTH_MODE=token, and {TOKEN}"),
+    (
+        "h:1", "token", 1, REFUSED,
+        f"RAY_AUTH_MODE=token, and the token is not the head's: {TOKEN}",
+    ),
+    ("h:1", "", -6, "ASSERTION\nFAILED\n", "Ray ends while it asks the head: FAILED"),
+    ("h:1", "", -6, "", "Ray ends while it asks the head: exit code -6"),
+])  # fmt: skip
 def test_what_ray_s_command_says_is_put_plainly(
     monkeypatch: pytest.MonkeyPatch,
     address: str,

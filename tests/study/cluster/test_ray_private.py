@@ -10,13 +10,7 @@ from ray._private import utils
 from ray._private.node import Node
 from ray.job_config import JobConfig
 
-from study.cluster.ray_private import (
-    _UNUSED,
-    _own_path,
-    keep_sigterm,
-    only_what_runs_tasks,
-    start,
-)
+from study.cluster.ray_private import _UNUSED, _own_path, keep_sigterm, only_what_runs_tasks, start
 from study.errors import NodeError
 
 

@@ -80,24 +80,18 @@ def test_cores_that_trials_can_count_on(
     assert resources.describe(gpus) == text
 
 
-@pytest.mark.parametrize(
-    ("best", "common"),
-    [
-        (["bf16", "bf16"], "bf16"), (["bf16", "fp16"], "fp16"), (["fp16", "fp32"], "fp32"),
-        ([], "fp32"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("best", "common"), [
+    (["bf16", "bf16"], "bf16"), (["bf16", "fp16"], "fp16"), (["fp16", "fp32"], "fp32"),
+    ([], "fp32"),
+])  # fmt: skip
 def test_gpus_that_differ_compute_in_what_all_have(best: list[Precision], common: str) -> None:
     assert common_precision(best) == common
 
 
-@pytest.mark.parametrize(
-    ("asked", "best", "on_gpu", "noted"),
-    [
-        ("fp16", "bf16", True, False), ("fp16", "bf16", False, True), ("bf16", "fp16", True, True),
-        ("fp32", "bf16", True, False), ("bf16", "bf16", False, False), ("fp16", "fp32", True, True),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("asked", "best", "on_gpu", "noted"), [
+    ("fp16", "bf16", True, False), ("fp16", "bf16", False, True), ("bf16", "fp16", True, True),
+    ("fp32", "bf16", True, False), ("bf16", "bf16", False, False), ("fp16", "fp32", True, True),
+])  # fmt: skip
 def test_a_number_format_that_hardware_lacks_is_noted(
     asked: Precision, best: Precision, on_gpu: bool, noted: bool
 ) -> None:

@@ -8,12 +8,7 @@ from scipy import stats
 
 from study.intervals.grouped import by_groups, grouped_with_pseudo, number_groups
 from study.intervals.pigeonhole import auroc_draws, auroc_interval
-from study.intervals.two_way import (
-    DIFFERENCE_PSEUDO,
-    SHARE_PSEUDO,
-    Floats,
-    two_way,
-)
+from study.intervals.two_way import DIFFERENCE_PSEUDO, SHARE_PSEUDO, Floats, two_way
 from tests.support.studies.simulated_hits import Photos, half_of_seeds, share_covered
 
 STUDIES = 150

@@ -21,9 +21,7 @@ from study.preflight.gpu_check import (
 )
 from tests.support.core.fake_gpu import fake_gpu
 from tests.support.study_fixtures import Patch
-from tl_core.device import (
-    CPU,
-)
+from tl_core.device import CPU
 from tl_core.errors import InputError
 
 GIB = 2**30
@@ -132,10 +130,7 @@ def test_the_check_of_one_gpu(monkeypatch: Patch, capsys: pytest.CaptureFixture[
 
 def test_a_full_gpu_fails_its_check(monkeypatch: Patch) -> None:
     monkeypatch.setattr(gpu_check, "gpus_here", lambda: [CPU])
-    with (
-        fake_gpu(monkeypatch, 1000),
-        pytest.raises(RuntimeError, match="out of memory"),
-    ):
+    with fake_gpu(monkeypatch, 1000), pytest.raises(RuntimeError, match="out of memory"):
         main()
 
 

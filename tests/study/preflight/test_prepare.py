@@ -127,8 +127,7 @@ def test_no_image_is_decoded_while_something_else_is_wrong(
 
 
 @pytest.mark.parametrize(
-    ("unreadable", "fitting"),
-    [(0, (0.03, 0.1, 0.3, 0.8)), (12, (0.1, 0.3, 0.8)), (18, ())],
+    ("unreadable", "fitting"), [(0, (0.03, 0.1, 0.3, 0.8)), (12, (0.1, 0.3, 0.8)), (18, ())]
 )
 def test_default_ratios_that_the_readable_images_do_not_fit_are_left_out(
     photo_folder: Path, unreadable: int, fitting: tuple[float, ...]

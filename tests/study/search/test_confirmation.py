@@ -7,13 +7,7 @@ import pytest
 from study.config.settings import Settings
 from study.records.trial_record import Status, TrialRecord
 from study.search.choosing import FRESH, REPEATED
-from study.search.confirmation import (
-    Planned,
-    max_confirm_trials,
-    plan,
-    remaining,
-    still_planned,
-)
+from study.search.confirmation import Planned, max_confirm_trials, plan, remaining, still_planned
 from tests.support.studies.builders import make_record, make_settings
 from tests.support.studies.stages import finish, run_stage, search_record
 

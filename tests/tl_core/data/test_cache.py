@@ -40,16 +40,13 @@ def test_a_whole_entry_is_used(entry: Path, caplog: pytest.LogCaptureFixture) ->
 LINES = f"{ABC} 0 a\n{NOTHING} 0 b\n".encode()
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "why"),
-    [
-        *(("a", content, "a changed") for content in (b"abd", b"ab", b"")),
-        ("b", b"x", "b changed"), ("c", b"", "c changed"),
-        ("a", None, "a file is missing or truncated"), (MANIFEST, None, f"it has no {MANIFEST}"),
-        (MANIFEST, b"", "a and b changed"), (MANIFEST, f"{ABC} 0 a\n".encode(), "b changed"),
-        (MANIFEST, LINES + b"\xff", "a file is missing"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("name", "content", "why"), [
+    *(("a", content, "a changed") for content in (b"abd", b"ab", b"")),
+    ("b", b"x", "b changed"), ("c", b"", "c changed"),
+    ("a", None, "a file is missing or truncated"), (MANIFEST, None, f"it has no {MANIFEST}"),
+    (MANIFEST, b"", "a and b changed"), (MANIFEST, f"{ABC} 0 a\n".encode(), "b changed"),
+    (MANIFEST, LINES + b"\xff", "a file is missing"),
+])  # fmt: skip
 def test_a_damaged_entry_is_built_anew_with_a_warning(
     entry: Path, caplog: pytest.LogCaptureFixture, name: str, content: bytes | None, why: str
 ) -> None:

@@ -68,19 +68,16 @@ EXPECTED = "; a folder, demo or oxford-pet is expected"
 FEW = "needs one sub-folder per class, two or more; found "
 
 
-@pytest.mark.parametrize(
-    ("name", "planted", "why"),
-    [
-        ("no", (), f"does not exist{EXPECTED}"),
-        ("loop", (), f"does not exist{EXPECTED}"),
-        ("a.png", ("a.png",), f"is a file, not a folder{EXPECTED}"),
-        *((name, (name,), "is an archive; unpack it and name the unpacked folder")
-          for name in ("photos.zip", "photos.tar.gz", "photos.tgz", "PHOTOS.ZIP", "photos.7z")),
-        ("", (), f"{FEW}none"),
-        ("", ("cat/1.png",), f"{FEW}only 'cat'"),
-        ("", ("1.txt",), f"{FEW}none"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("name", "planted", "why"), [
+    ("no", (), f"does not exist{EXPECTED}"),
+    ("loop", (), f"does not exist{EXPECTED}"),
+    ("a.png", ("a.png",), f"is a file, not a folder{EXPECTED}"),
+    *((name, (name,), "is an archive; unpack it and name the unpacked folder")
+      for name in ("photos.zip", "photos.tar.gz", "photos.tgz", "PHOTOS.ZIP", "photos.7z")),
+    ("", (), f"{FEW}none"),
+    ("", ("cat/1.png",), f"{FEW}only 'cat'"),
+    ("", ("1.txt",), f"{FEW}none"),
+])  # fmt: skip
 def test_other_folders(tmp_path: Path, name: str, planted: tuple[str, ...], why: str) -> None:
     (tmp_path / "loop").symlink_to("loop")
     root = plant(tmp_path, *planted) / name

@@ -99,10 +99,7 @@ def test_each_cut_and_data_set_has_its_own(
     images: ImageSet, backbone: Backbone, prefix: Prefix, own_cache: Path
 ) -> None:
     lower, _ = cut_backbone(backbone, 2, SIDE)
-    assert (lower.above, prefix.above) == (
-        "stage3.0.branch1.0.weight",
-        "stage4.0.branch1.0.weight",
-    )
+    assert (lower.above, prefix.above) == ("stage3.0.branch1.0.weight", "stage4.0.branch1.0.weight")
     wider = replace(prefix, shape=(96, 4, 4))
     entries = {activation_entry(images.key, one, own_cache) for one in (prefix, lower, wider)}
     entries |= {activation_entry(images.key, prefix, own_cache, mirrored=True)}

@@ -141,8 +141,7 @@ def test_random_weights_come_from_torchs_generator_and_loaded_ones_leave_it() ->
 
 
 @pytest.mark.parametrize(
-    ("name", "widths"),
-    [("mlp", [1024, 512, 128, 32, 8, 3]), ("shared_mlp", [1024, 256])],
+    ("name", "widths"), [("mlp", [1024, 512, 128, 32, 8, 3]), ("shared_mlp", [1024, 256])]
 )
 def test_the_articles_nets(name: str, widths: list[int]) -> None:
     backbone = load_backbone(name, "none", 16)
@@ -175,17 +174,14 @@ def test_a_size_that_does_not_fit(name: str, side: int, reason: str, fitting: in
 ALL = "; must be timm:NAME for a NAME of timm.list_models(), or one of alexnet, "
 
 
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("resnt18", "unknown backbone 'resnt18' (did you mean resnet18 or "),
-        ("timm:resnet10x", "did you mean timm:resnet10t or "),
-        ("resnet10t", "(did you mean timm:resnet10t?); must be timm:NAME "),
-        ("", f"unknown backbone ''{ALL}"),
-        *((name, f"unknown backbone '{name}'") for name in ("timm:", "timm:resnet18d.no_such",
-          "timm:hf-hub:some/body", "fasterrcnn_resnet50_fpn")),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("name", "message"), [
+    ("resnt18", "unknown backbone 'resnt18' (did you mean resnet18 or "),
+    ("timm:resnet10x", "did you mean timm:resnet10t or "),
+    ("resnet10t", "(did you mean timm:resnet10t?); must be timm:NAME "),
+    ("", f"unknown backbone ''{ALL}"),
+    *((name, f"unknown backbone '{name}'") for name in ("timm:", "timm:resnet18d.no_such",
+      "timm:hf-hub:some/body", "fasterrcnn_resnet50_fpn")),
+])  # fmt: skip
 def test_an_unknown_name_is_refused_with_its_like(name: str, message: str) -> None:
     with pytest.raises(BackboneError, match=re.escape(message)):
         check_backbone_name(name)

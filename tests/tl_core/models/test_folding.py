@@ -59,17 +59,14 @@ class Shared(Twice):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(
-    ("network", "left"),
-    [
-        (nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU()), 0),
-        (nn.Sequential(nn.Conv2d(3, 4, 3), BatchNormAct2d(4), nn.Conv2d(4, 2, 1)), 0),
-        (nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4)), 1),
-        (nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False)), 1),
-        (Twice(), 1),
-        (Shared(), 2),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("network", "left"), [
+    (nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU()), 0),
+    (nn.Sequential(nn.Conv2d(3, 4, 3), BatchNormAct2d(4), nn.Conv2d(4, 2, 1)), 0),
+    (nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.BatchNorm2d(4)), 1),
+    (nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False)), 1),
+    (Twice(), 1),
+    (Shared(), 2),
+])  # fmt: skip
 def test_a_norm_right_after_a_convolution_becomes_part_of_it(network: nn.Module, left: int) -> None:
     network, images = with_statistics(network), torch.randn(2, 3, 16, 16)
     before = {name: value.clone() for name, value in network.state_dict().items()}

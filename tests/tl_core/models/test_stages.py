@@ -144,20 +144,17 @@ def test_the_last_block_of_lite0_reads_3072_numbers_at_128_px() -> None:
     assert suffix.eval()(at_cut).shape == (1, 1280)
 
 
-@pytest.mark.parametrize(
-    ("name", "firsts"),
-    [
-        ("resnet18", ["conv1", "layer1.0.conv1", "layer2.0.conv1", "layer3.0.conv1",
-                      "layer4.0.conv1"]),
-        ("densenet121", ["features.conv0", *(f"features.denseblock{i}.denselayer1.norm1"
-                                             for i in range(1, 5))]),
-        ("mobilenet_v3_small", ["features.0.0", *(f"features.{i}.block.0.0"
-                                                  for i in (1, 2, 4, 7, 9))]),
-        ("efficientnet_lite0", ["conv_stem", "blocks.0.0.conv_dw",
-                                *(f"blocks.{i}.0.conv_pw" for i in range(1, 7))]),
-        ("mlp", [str(i) for i in (1, 3, 5, 7, 9, 11)]),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("name", "firsts"), [
+    ("resnet18", ["conv1", "layer1.0.conv1", "layer2.0.conv1", "layer3.0.conv1",
+                  "layer4.0.conv1"]),
+    ("densenet121", ["features.conv0", *(f"features.denseblock{i}.denselayer1.norm1"
+                                         for i in range(1, 5))]),
+    ("mobilenet_v3_small", ["features.0.0", *(f"features.{i}.block.0.0"
+                                              for i in (1, 2, 4, 7, 9))]),
+    ("efficientnet_lite0", ["conv_stem", "blocks.0.0.conv_dw",
+                            *(f"blocks.{i}.0.conv_pw" for i in range(1, 7))]),
+    ("mlp", [str(i) for i in (1, 3, 5, 7, 9, 11)]),
+])  # fmt: skip
 def test_where_stages_begin(name: str, firsts: list[str]) -> None:
     network = named(name)()
     names = {id(value): entry for entry, value in network.named_parameters()}

@@ -12,14 +12,11 @@ def budget(n_images: int, **changes: object) -> Budget:
     return Budget.of(TrialConfig(**plain | changes), n_images)
 
 
-@pytest.mark.parametrize(
-    ("n_images", "epochs", "min_steps", "pass_steps", "passes"),
-    [
-        (48, 10, 0, 2, 10), (48, 10, 200, 2, 100), (48, 10, 201, 2, 101),
-        (1920, 10, 200, 60, 10), (240, 10, 200, 8, 25), (24, 3, 1, 1, 3),
-        (33, 1, 0, 1, 1),  # One image alone joins the batch before it.
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("n_images", "epochs", "min_steps", "pass_steps", "passes"), [
+    (48, 10, 0, 2, 10), (48, 10, 200, 2, 100), (48, 10, 201, 2, 101),
+    (1920, 10, 200, 60, 10), (240, 10, 200, 8, 25), (24, 3, 1, 1, 3),
+    (33, 1, 0, 1, 1),  # One image alone joins the batch before it.
+])  # fmt: skip
 def test_small_subsets_are_passed_over_more_often(
     n_images: int, epochs: int, min_steps: int, pass_steps: int, passes: int
 ) -> None:

@@ -78,8 +78,7 @@ def test_striped_animals_are_learnt(trials: Trials, three_class_trials: Trials) 
 
 
 @pytest.mark.parametrize(
-    ("mode", "batch_size"),
-    [("freeze", 8), ("partial", 100), ("finetune", 100), ("scratch", 100)],
+    ("mode", "batch_size"), [("freeze", 8), ("partial", 100), ("finetune", 100), ("scratch", 100)]
 )
 @pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
 def test_a_rate_that_is_far_too_high_diverges(trials: Trials, mode: Mode, batch_size: int) -> None:
@@ -105,19 +104,16 @@ def test_only_scratch_reads_no_weights(trials: Trials) -> None:
     assert trials.run("scratch", backbone="mlp").backbone.n_features == 3
 
 
-@pytest.mark.parametrize(
-    ("changes", "sizes", "accuracy", "warned"),
-    [
-        # Two standard errors over 20 images: of 0.5 they are 0.2236; of 0.75 they are 0.1936.
-        ({}, (100, 100), 0.723, True), ({}, (100, 100), 0.724, False), ({}, (100, 100), 0.20, True),
-        ({}, (150, 50), 0.943, True), ({}, (150, 50), 0.944, False),
-        # Over 30 images, of 1/3 they are 0.1721.
-        ({}, (100, 100, 100), 0.505, True), ({}, (100, 100, 100), 0.506, False),
-        ({"mode": "probe"}, (100, 100), 0.5, True),
-        *(({"mode": mode}, (100, 100), 0.5, False) for mode in MODES[2:]),
-        ({"aux_weight": 1.0}, (100, 100), 0.5, False),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("changes", "sizes", "accuracy", "warned"), [
+    # Two standard errors over 20 images: of 0.5 they are 0.2236; of 0.75 they are 0.1936.
+    ({}, (100, 100), 0.723, True), ({}, (100, 100), 0.724, False), ({}, (100, 100), 0.20, True),
+    ({}, (150, 50), 0.943, True), ({}, (150, 50), 0.944, False),
+    # Over 30 images, of 1/3 they are 0.1721.
+    ({}, (100, 100, 100), 0.505, True), ({}, (100, 100, 100), 0.506, False),
+    ({"mode": "probe"}, (100, 100), 0.5, True),
+    *(({"mode": mode}, (100, 100), 0.5, False) for mode in MODES[2:]),
+    ({"aux_weight": 1.0}, (100, 100), 0.5, False),
+])  # fmt: skip
 def test_frozen_accuracy_near_chance_is_warned_of(
     trials: Trials, changes: dict[str, Any], sizes: tuple[int, ...], accuracy: float, warned: bool
 ) -> None:

@@ -68,15 +68,12 @@ def test_their_means_are_the_scores(n_logits: int) -> None:
         assert values.mean() == pytest.approx(whole[name.removeprefix("test_")].item())
 
 
-@pytest.mark.parametrize(
-    ("task", "outputs", "target", "constant", "expected"),
-    [
-        (AuxTask("age", "regression"), [[10.0, 20, 30, 40]], [12.0, math.nan, 30, 50], 20.0,
-         ("age_mae", [2, 0, 10], (8 + 10 + 30) / 3)),
-        (AuxTask("coat", "classification", ("a", "b")), [[[-1.0], [2], [3], [-4]]], [0, 1, -1, 1],
-         1.0, ("coat_accuracy", [1, 1, 0], 2 / 3)),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("task", "outputs", "target", "constant", "expected"), [
+    (AuxTask("age", "regression"), [[10.0, 20, 30, 40]], [12.0, math.nan, 30, 50], 20.0,
+     ("age_mae", [2, 0, 10], (8 + 10 + 30) / 3)),
+    (AuxTask("coat", "classification", ("a", "b")), [[[-1.0], [2], [3], [-4]]], [0, 1, -1, 1],
+     1.0, ("coat_accuracy", [1, 1, 0], 2 / 3)),
+])  # fmt: skip
 def test_a_task_with_missing_labels(
     task: AuxTask, outputs: Any, target: Any, constant: float,
     expected: tuple[str, list[float], float],

@@ -37,14 +37,11 @@ def test_numbers_are_a_regression_and_empty_cells_are_missing(folder: Path) -> N
     assert found.known.tolist() == [True, True, False, False, True, True, False, True]
 
 
-@pytest.mark.parametrize(
-    ("cells", "classes", "values"),
-    [
-        (["red", "", "blue", "red", "blue", "", "red", "red"], ("blue", "red"),
-         [1, -1, 0, 1, 0, -1, 1, 1]),
-        (["0", "1", "1", "", "0", "0", "1", "1"], ("0", "1"), [0, 1, 1, -1, 0, 0, 1, 1]),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("cells", "classes", "values"), [
+    (["red", "", "blue", "red", "blue", "", "red", "red"], ("blue", "red"),
+     [1, -1, 0, 1, 0, -1, 1, 1]),
+    (["0", "1", "1", "", "0", "0", "1", "1"], ("0", "1"), [0, 1, 1, -1, 0, 0, 1, 1]),
+])  # fmt: skip
 def test_text_and_two_numbers_are_classes(
     folder: Path, cells: list[str], classes: tuple[str, ...], values: list[int]
 ) -> None:
@@ -62,19 +59,16 @@ def test_the_type_can_be_said(folder: Path) -> None:
     assert two.values.tolist() == [0, 1] * 4
 
 
-@pytest.mark.parametrize(
-    ("cells", "kind", "fault"),
-    [
-        (["red"] * 7 + ["2"], "regression", "--aux x: --aux-type regression needs finite numbers "
-         "or empty cells, but 7 cells are not: 'red'"),
-        (["inf"] + ["1", "2"] * 3 + [""], "regression", "1 cell is not: 'inf'"),
-        (["7"] * 8, None, "--aux x: a task needs two different values or more; all are '7'"),
-        (["7"] * 8, "regression", "all are 7.0"),
-        ([""] * 8, None, "a task needs two different values or more; all cells are empty"),
-        (list("abcdefgg"), None, "7 classes for 8 images: a class needs two images on average; "
-         "if these are numbers, use --aux-type regression"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("cells", "kind", "fault"), [
+    (["red"] * 7 + ["2"], "regression", "--aux x: --aux-type regression needs finite numbers "
+     "or empty cells, but 7 cells are not: 'red'"),
+    (["inf"] + ["1", "2"] * 3 + [""], "regression", "1 cell is not: 'inf'"),
+    (["7"] * 8, None, "--aux x: a task needs two different values or more; all are '7'"),
+    (["7"] * 8, "regression", "all are 7.0"),
+    ([""] * 8, None, "a task needs two different values or more; all cells are empty"),
+    (list("abcdefgg"), None, "7 classes for 8 images: a class needs two images on average; "
+     "if these are numbers, use --aux-type regression"),
+])  # fmt: skip
 def test_columns_that_are_no_task(
     folder: Path, cells: list[str], kind: AuxKind | None, fault: str
 ) -> None:
@@ -82,16 +76,13 @@ def test_columns_that_are_no_task(
         labels(folder, *cells, kind=kind)
 
 
-@pytest.mark.parametrize(
-    ("aux", "fault"),
-    [
-        ("age", "--aux age: no such column; valid are brightness, none, x"),
-        ("label", "--aux label: this column is the class, which is learned in any case; valid are "
-         "brightness, none, x"),
-        ("path", "--aux path: this column names the images; valid are brightness, none, x"),
-        ("p_0", "--aux p_0: no such column"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("aux", "fault"), [
+    ("age", "--aux age: no such column; valid are brightness, none, x"),
+    ("label", "--aux label: this column is the class, which is learned in any case; valid are "
+     "brightness, none, x"),
+    ("path", "--aux path: this column names the images; valid are brightness, none, x"),
+    ("p_0", "--aux p_0: no such column"),
+])  # fmt: skip
 def test_names_of_columns(folder: Path, aux: str, fault: str) -> None:
     data = table(folder, "x", *["1", "2", "3", "4"] * 2)
     with pytest.raises(InputError, match=re.escape(fault)):

@@ -66,13 +66,10 @@ def test_a_column(folder: Path) -> None:
     assert find(table(folder, "group", *[""] * 6)).rules.is_plain()
 
 
-@pytest.mark.parametrize(
-    ("table_given", "group", "why"),
-    [
-        (True, "sex", "--group sex: no such column; columns are path, label, farm"),
-        (False, "sex", "--group sex: names a column of a manifest (--data photos.csv); a folder"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("table_given", "group", "why"), [
+    (True, "sex", "--group sex: no such column; columns are path, label, farm"),
+    (False, "sex", "--group sex: names a column of a manifest (--data photos.csv); a folder"),
+])  # fmt: skip
 def test_columns_that_are_none(folder: Path, table_given: bool, group: str, why: str) -> None:
     data = table(folder, "farm", *"nnnsss") if table_given else str(folder)
     with pytest.raises(InputError, match=re.escape(why)):

@@ -160,24 +160,21 @@ def test_many_faults_of_a_kind_are_counted(folder: Path) -> None:
     assert found[21] == f"T: paths are relative to {folder}; --root DIR names another folder"
 
 
-@pytest.mark.parametrize(
-    ("lines", "fault"),
-    [
-        ((), "T is empty; a line with the names of the columns is expected"),
-        (
-            ("file,class", "a0.png,a"),
-            "T: no column path and label; columns are file, class. " + RENAME,
-        ),
-        (("path,class", "a0.png,a"), "T: no column label; columns are path, class. " + RENAME),
-        (("path,label,label", "a0.png,a,b"), "T: column label is there twice"),
-        (("path,label",), "T has no rows"),
-        (("path,label", "a0.png"), "T, line 2: 1 cell, but 2 columns"),
-        (("path,label", "a0.png,a,b"), "T, line 2: 3 cells, but 2 columns"),
-        (("path,label", 'a0.png,"a'), "T can't be read: unexpected end of data"),
-        (("path,label", "a0.png,a", "a1.png,a"),
-         "T: column label needs two classes or more; found only 'a'"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("lines", "fault"), [
+    ((), "T is empty; a line with the names of the columns is expected"),
+    (
+        ("file,class", "a0.png,a"),
+        "T: no column path and label; columns are file, class. " + RENAME,
+    ),
+    (("path,class", "a0.png,a"), "T: no column label; columns are path, class. " + RENAME),
+    (("path,label,label", "a0.png,a,b"), "T: column label is there twice"),
+    (("path,label",), "T has no rows"),
+    (("path,label", "a0.png"), "T, line 2: 1 cell, but 2 columns"),
+    (("path,label", "a0.png,a,b"), "T, line 2: 3 cells, but 2 columns"),
+    (("path,label", 'a0.png,"a'), "T can't be read: unexpected end of data"),
+    (("path,label", "a0.png,a", "a1.png,a"),
+     "T: column label needs two classes or more; found only 'a'"),
+])  # fmt: skip
 def test_tables_that_are_none(folder: Path, lines: tuple[str, ...], fault: str) -> None:
     assert faults(write(folder, *lines)) == [fault]
 

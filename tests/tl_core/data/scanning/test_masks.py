@@ -11,60 +11,57 @@ def pairs(*names: str, classes: tuple[str, ...] = ("cat", "dog"), n: int = 5) ->
     return [f"{c}/{name.format(i)}" for c in classes for name in names for i in range(n)]
 
 
-@pytest.mark.parametrize(
-    ("ids", "note", "glob"),
-    [
-        (
-            pairs("images/{}.jpg", "masks/{}.png"),
-            "10 of 20 files lie in folders with the name 'masks' (cat/masks/0.png beside "
-            "cat/images)", "masks",
-        ),
-        (
-            pairs("{}/images/a.jpg", "{}/lung masks/a.png"),
-            "10 of 20 files lie in folders with the name 'lung masks' (cat/0/lung masks/a.png "
-            "beside cat/0/images)", "'lung masks'",
-        ),
-        (
-            pairs("images/x/{}.jpg", "GT/x/{}.png"),
-            "10 of 20 files lie in folders with the name 'GT' (cat/GT/x/0.png beside cat/images)",
-            "GT",
-        ),
-        (
-            pairs("images/{}.jpg", "flow/{}.png"),
-            "10 of 20 files lie in folders with the name 'flow' (cat/flow/0.png beside cat/images)",
-            "flow",
-        ),
-        (
-            pairs("{}.png", "{}_mask.png"),
-            "10 of 20 files have the name of another one and '_mask' (cat/0_mask.png beside "
-            "cat/0.png)", "'*_mask.*'",
-        ),
-        (
-            pairs("benign ({}).png", "benign ({})_mask.png", "benign ({})_mask_1.png"),
-            "10 of 30 files have the name of another one and '_mask' (cat/benign (0)_mask.png "
-            "beside cat/benign (0).png)", "'*_mask.*'",
-        ),
-        (
-            pairs("{}.jpg", "{}_segmentation2.png"),
-            "10 of 20 files have the name of another one and '_segmentation' "
-            "(cat/0_segmentation2.png beside cat/0.jpg)", "'*_segmentation*'",
-        ),
-        (
-            pairs("{}.jpg", "{}-rot.jpg"),
-            "10 of 20 files have the name of another one and '-rot' (cat/0-rot.jpg beside "
-            "cat/0.jpg)", "'*-rot.*'",
-        ),
-        (
-            pairs("{}.jpg", "{}.png"),
-            "10 of 20 files have the name of another one (cat/0.png beside cat/0.jpg)", "'*.png'",
-        ),
-        (
-            [*pairs("{}.jpg", n=500), "cat/7_mask.png"],
-            "1 of 1,001 files have the name of another one and '_mask' (cat/7_mask.png beside "
-            "cat/7.jpg)", "'*_mask.*'",
-        ),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("ids", "note", "glob"), [
+    (
+        pairs("images/{}.jpg", "masks/{}.png"),
+        "10 of 20 files lie in folders with the name 'masks' (cat/masks/0.png beside "
+        "cat/images)", "masks",
+    ),
+    (
+        pairs("{}/images/a.jpg", "{}/lung masks/a.png"),
+        "10 of 20 files lie in folders with the name 'lung masks' (cat/0/lung masks/a.png "
+        "beside cat/0/images)", "'lung masks'",
+    ),
+    (
+        pairs("images/x/{}.jpg", "GT/x/{}.png"),
+        "10 of 20 files lie in folders with the name 'GT' (cat/GT/x/0.png beside cat/images)",
+        "GT",
+    ),
+    (
+        pairs("images/{}.jpg", "flow/{}.png"),
+        "10 of 20 files lie in folders with the name 'flow' (cat/flow/0.png beside cat/images)",
+        "flow",
+    ),
+    (
+        pairs("{}.png", "{}_mask.png"),
+        "10 of 20 files have the name of another one and '_mask' (cat/0_mask.png beside "
+        "cat/0.png)", "'*_mask.*'",
+    ),
+    (
+        pairs("benign ({}).png", "benign ({})_mask.png", "benign ({})_mask_1.png"),
+        "10 of 30 files have the name of another one and '_mask' (cat/benign (0)_mask.png "
+        "beside cat/benign (0).png)", "'*_mask.*'",
+    ),
+    (
+        pairs("{}.jpg", "{}_segmentation2.png"),
+        "10 of 20 files have the name of another one and '_segmentation' "
+        "(cat/0_segmentation2.png beside cat/0.jpg)", "'*_segmentation*'",
+    ),
+    (
+        pairs("{}.jpg", "{}-rot.jpg"),
+        "10 of 20 files have the name of another one and '-rot' (cat/0-rot.jpg beside "
+        "cat/0.jpg)", "'*-rot.*'",
+    ),
+    (
+        pairs("{}.jpg", "{}.png"),
+        "10 of 20 files have the name of another one (cat/0.png beside cat/0.jpg)", "'*.png'",
+    ),
+    (
+        [*pairs("{}.jpg", n=500), "cat/7_mask.png"],
+        "1 of 1,001 files have the name of another one and '_mask' (cat/7_mask.png beside "
+        "cat/7.jpg)", "'*_mask.*'",
+    ),
+])  # fmt: skip
 def test_masks_are_named_with_the_flag_that_leaves_them_out(
     ids: list[str], note: str, glob: str
 ) -> None:

@@ -46,10 +46,7 @@ def own_tables(monkeypatch: pytest.MonkeyPatch, tables: ResidentTables) -> Resid
             *("scratch", True, {"augment": "flip", "aux_weight": "auto", "backbone": "mlp"}),
             marks=pytest.mark.integration,
         ),
-        pytest.param(
-            *("partial", True, {"batchnorm": "train"}),
-            marks=pytest.mark.integration,
-        ),
+        pytest.param(*("partial", True, {"batchnorm": "train"}), marks=pytest.mark.integration),
     ],
 )
 def test_a_trial_by_a_graph_is_the_same(
