@@ -8,7 +8,7 @@ import pytest
 
 from study import doctor
 from tests.conftest import SIDE, TINY
-from tests.support.hosts import PORT, Host, hosts, needs_hosts
+from tests.support.hosts import PORT, Host, hosts
 
 pytestmark = pytest.mark.cluster
 
@@ -21,7 +21,6 @@ def bucket(tmp_path: Path) -> Path:
 @pytest.fixture
 def two(tmp_path: Path, own_cache: Path, bucket: Path, photo_folder: Path) -> Iterator[list[Host]]:
     """A head, and a node with a cache and a bucket of its own, and no photos."""
-    needs_hosts()
     with hosts(2, [own_cache, bucket, photo_folder]) as there:
         head, node = there
         head.ray(gpus=1, cpus=1)
@@ -70,7 +69,6 @@ def test_what_one_node_can_not_do_is_told_of_it(
 
 
 def test_a_cluster_that_grows_has_its_heads_measured_meanwhile(photo_folder: Path) -> None:
-    needs_hosts()
     with hosts(1) as [head]:
         head.ray(gpus=0, cpus=1)
         code, printed, errors = ask(head, photo_folder, "--gpus", 2)

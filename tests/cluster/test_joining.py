@@ -10,7 +10,7 @@ import pytest
 
 from study import run
 from study.records.ledger import read_records
-from tests.support.hosts import PORT, ROOT, Host, hosts, needs_hosts
+from tests.support.hosts import PORT, ROOT, Host, hosts
 
 NETS = (
     "--backbone", "mlp", "--mode", "scratch", "--train-ratio", 0.5, "--trials", 2,
@@ -34,10 +34,8 @@ def start(head: Host, *given: object) -> "subprocess.Popen[str]":
 
 @pytest.mark.cluster
 def test_a_node_with_another_torch_is_named_before_any_work(
-    tmp_path: Path, photo_folder: Path, other_torch: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, photo_folder: Path, other_torch: Path
 ) -> None:
-    needs_hosts()
-    monkeypatch.chdir(tmp_path)
     with hosts(2) as (head, other):
         head.ray(gpus=0)
         other.ray(head, gpus=0, PYTHONPATH=other_torch)
@@ -51,10 +49,8 @@ def test_a_node_with_another_torch_is_named_before_any_work(
 
 @pytest.mark.cluster
 def test_one_that_joins_late_stops_the_study_and_takes_no_trial_with_it(
-    tmp_path: Path, photo_folder: Path, other_torch: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, photo_folder: Path, other_torch: Path
 ) -> None:
-    needs_hosts()
-    monkeypatch.chdir(tmp_path)
     with hosts(3) as (head, other, good):
         head.ray(gpus=0)
         study = start(head, "--gpus", 1, *NETS, "--data", photo_folder)

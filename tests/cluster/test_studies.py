@@ -53,20 +53,13 @@ def alone(tmp_path_factory: pytest.TempPathFactory, tiny_weights: Path) -> list[
     photos = draw_folder(home / "photos", ("cat", "dog"))
     places = ("--out", home, "--cache", home / "cache")
     with ray_runs() as runs:
-        code, printed, errors = runs.finish(runs.start(*command(photos, tiny_weights), *places))
-    assert code == 0, printed + errors
+        runs.succeed(runs.start(*command(photos, tiny_weights), *places))
     return results(home / "mine")
-
-
-@pytest.fixture(autouse=True)
-def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
 def three(tmp_path: Path, own_cache: Path, photo_folder: Path) -> Iterator[list[Host]]:
     """Hosts with caches of their own; the last two have neither photos nor the study's folder."""
-    needs_hosts()
     with hosts(3, [own_cache, tmp_path / "runs", photo_folder]) as there:
         yield there
 

@@ -13,9 +13,8 @@ PAGE = (Path(__file__).parents[2] / "docs" / "library.md").read_text()
 
 @pytest.mark.integration
 def test_the_code_runs_and_prints_what_its_comments_say(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     assert len(blocks) == 4
     (tmp_path / "page.py").write_text("\n".join(blocks))

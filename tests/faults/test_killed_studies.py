@@ -89,8 +89,7 @@ def test_a_study_that_is_killed_twice_has_the_results_of_a_whole_one(
         "--mode", "finetune", "lp_ft", "--train-ratio", 0.2, "--trials", 3, "--epochs", 8,
         "--min-steps", 0,
     )  # fmt: skip
-    code, printed, errors = ray_run.finish(study(*words, "--out", "whole", "--offline"))
-    assert code == 0, printed + errors
+    ray_run.succeed(study(*words, "--out", "whole", "--offline"))
     process = study(*words)
     for number in (5, 30):  # In trial 0 of the search, and in trial 3, which follows it.
         wait_for(epochs(number))
@@ -101,8 +100,7 @@ def test_a_study_that_is_killed_twice_has_the_results_of_a_whole_one(
                 left = load_checkpoint(LocalFile(kept))
                 assert left["history"] or left["part"]["steps"]
         process = ray_run.start("--resume", "mine", "--tracking-uri", uri)
-    code, printed, errors = ray_run.finish(process)
-    assert code == 0, printed + errors
+    ray_run.succeed(process)
     assert results(Path("whole/mine")) == results(LEDGER.parent)
     ends = [e["trial"] for e in events() if e["event"] == "end" and e["status"] != "interrupted"]
     assert len(ends) == len(set(ends))
@@ -130,8 +128,7 @@ def test_a_stop_is_in_time_and_can_be_resumed(
     assert "interrupted" in {r.status for r in state.trials}
     assert ray_run.left_over(wait_s=20) == {}
     assert {run.info.status for run in all_runs(client)} <= {"KILLED", "FINISHED"}
-    code, printed, errors = ray_run.finish(ray_run.start("--resume", "mine", "--tracking-uri", uri))
-    assert code == 0, printed + errors
+    ray_run.succeed(ray_run.start("--resume", "mine", "--tracking-uri", uri))
     assert_tracked(client)
 
 
@@ -148,8 +145,7 @@ def test_a_second_ctrl_c_stops_at_once(
     assert time.monotonic() - start < 4  # Not the time that it takes to end in order.
     # What sends to MLflow does so to the end, after all others.
     assert ray_run.left_over(wait_s=60) == {}
-    code, printed, errors = ray_run.finish(ray_run.start("--resume", "mine", "--tracking-uri", uri))
-    assert code == 0, printed + errors
+    ray_run.succeed(ray_run.start("--resume", "mine", "--tracking-uri", uri))
     assert_tracked(client)
 
 
@@ -162,8 +158,7 @@ def test_a_worker_that_is_killed_is_replaced_and_the_trial_goes_on(
     assert workers
     for worker in workers:
         os.kill(worker, signal.SIGKILL)
-    code, printed, errors = ray_run.finish(process)
-    assert code == 0, printed + errors
+    ray_run.succeed(process)
     warned = [e for e in events() if e["event"] == "warning"]
     assert 1 <= len(warned) <= len(workers)
     assert all(

@@ -72,6 +72,17 @@ def ray_run() -> Iterator[RayRun]:
         yield runs
 
 
+@pytest.fixture(scope="module")
+def ray_of_one_core() -> Iterator[Path]:
+    """The folder of a Ray in which one worker can run at a time, on a GPU if it asks for one."""
+    from study.cluster.local_ray import local_ray
+
+    with ray_runs() as runs, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TMPDIR", str(runs.home))
+        with local_ray(1, 1):
+            yield runs.home
+
+
 @pytest.fixture
 def one_core() -> Iterator[None]:
     """One worker, one trial at a time: each draw depends on the trials before it alone."""

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -14,6 +15,7 @@ from tl_core.data.cache import publish
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.sources import folder_source
 from tl_core.training import setup
+from tl_core.training.checkpoints import Checkpoint
 
 
 @pytest.fixture(autouse=True)
@@ -77,6 +79,19 @@ def three_class_trials(trials: Trials, images_of_three: ImageSet) -> Trials:
 def lone_trials(trials: Trials, own_cache: Path) -> Trials:
     """As `trials`, with a cache of features of their own."""
     return Trials(trials.images, own_cache, Path(trials.weights))
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a trial wait for each state to be on disk, so that a cut finds the last one."""
+    save = Checkpoint.save_if_due
+
+    def save_and_wait(self: Checkpoint, *state: Any) -> None:
+        save(self, *state)
+        if self._writer:
+            self._writer.join()
+
+    monkeypatch.setattr(Checkpoint, "save_if_due", save_and_wait)
 
 
 @pytest.fixture

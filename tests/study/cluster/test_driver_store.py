@@ -2,7 +2,6 @@
 
 import errno
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import ray
 
 from study.cluster import driver_store as module
 from study.cluster.driver_store import DriverStore, RemoteStore, receive, start_driver_store
-from study.cluster.local_ray import local_ray
 from study.trials.trial_context import TrialContext
 from tl_core.data.cache import MANIFEST, damage, publish
 from tl_core.data.datasets import ImageSet
@@ -20,17 +18,8 @@ from tl_core.data.datasets import ImageSet
 pytestmark = pytest.mark.integration
 
 
-@pytest.fixture(scope="module")
-def ray_up() -> Iterator[None]:
-    home = tempfile.TemporaryDirectory(prefix="tl", dir="/tmp")
-    with home as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_TMPDIR", folder)
-        with local_ray(0, 1):
-            yield
-
-
 @pytest.fixture
-def driver_store(ray_up: None, own_cache: Path, tmp_path: Path) -> Iterator[Any]:
+def driver_store(ray_of_one_core: Path, own_cache: Path, tmp_path: Path) -> Iterator[Any]:
     own_cache.mkdir(exist_ok=True)
     handle = start_driver_store(own_cache, tmp_path / "study")
     yield handle
@@ -116,7 +105,7 @@ def test_a_context_attaches_images_that_its_node_lacks(
 
 
 def test_the_store_has_few_pieces_at_a_time(
-    ray_up: None, own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ray_of_one_core: Path, own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_PIECE", 4)
     monkeypatch.setattr(module, "_HELD", 2)

@@ -169,8 +169,7 @@ def test_a_study_leaves_no_file_of_its_ray(finished_study: FinishedStudy) -> Non
 @pytest.mark.integration
 def test_nobody_gets_in_without_the_token(ray_run: RayRun, own_folder: Path) -> None:
     program = ray_run.start(own_folder, program=guarded_ray.__file__)
-    code, printed, errors = ray_run.finish(program)
-    assert code == 0, printed + errors
+    printed = ray_run.succeed(program)
     seen = json.loads(printed)
     strangers = seen["strangers"]
     assert strangers.pop("the token") == "inside"
@@ -210,8 +209,7 @@ def test_a_worker_finds_this_project_and_a_hook_may_give_it_a_folder(
 ) -> None:
     (own_folder / "given.py").touch()
     process = ray_run.start(own_folder, program=hooked_ray.__file__, cwd=own_folder)
-    code, printed, errors = ray_run.finish(process)
-    assert code == 0, printed + errors
+    printed = ray_run.succeed(process)
     seen = json.loads(printed)
     assert seen["plain"][0] == str(Path(__file__).parents[3])
     assert not {seen["script"], str(own_folder)} & {*seen["plain"]}

@@ -181,8 +181,7 @@ def test_a_study_keeps_checkpoints_and_winner_in_a_bucket(
         "--confirm-seeds", 1, "--name", "mine", "--storage", s3, "--offline",
     ]  # fmt: skip
     with ray_runs() as runs:
-        code, printed, errors = runs.finish(runs.start(*words))
-    assert code == 0, printed + errors
+        runs.succeed(runs.start(*words))
     study, there = Path("runs/mine"), Bucket(s3, "mine")
     assert {r.status for r in read_records(study)} == {"done"}
     # Of ended trials no checkpoint is left, in either place.

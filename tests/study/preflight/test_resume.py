@@ -114,12 +114,10 @@ def test_a_study_that_is_extended_is_one_study(
         "--epochs", 2, "--min-steps", 0, "--trials", 3,
         "--confirm-seeds", 2, "--name", "mine", "--tracking-uri", uri,
     )  # fmt: skip
-    code, printed, err = ray_run.finish(first)
-    assert code == 0, printed + err
+    ray_run.succeed(first)
     parent, *_ = all_runs(client)
     more = ray_run.start("--extend", "mine", "--trials", 2, "--tracking-uri", uri)
-    code, printed, err = ray_run.finish(more)
-    assert code == 0, printed + err
+    printed = ray_run.succeed(more)
     assert "mine: 2 more trials of" in printed
 
     records = read_records(Path("runs/mine"))

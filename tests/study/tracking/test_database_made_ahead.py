@@ -65,10 +65,7 @@ def test_where_there_is_no_folder_mlflow_says_what_is_wrong(tmp_path: Path) -> N
         "sqlite:///file:x.db?uri=true",
     ],
 )
-def test_other_stores_are_left_to_mlflow(
-    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_other_stores_are_left_to_mlflow(uri: str, tmp_path: Path) -> None:
     with made_ahead(uri) as put:
         put()
     assert [*tmp_path.iterdir()] == []

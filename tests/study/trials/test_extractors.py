@@ -2,15 +2,12 @@
 
 import os
 import signal
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from study.cluster.local_ray import local_ray
 from study.cluster.stores import Folder
 from study.errors import NodeError
 from study.trials.extractors import distribute, on_node
@@ -33,26 +30,12 @@ def make_context(
     return TrialContext(cache, name, Folder(cache), "val_log_loss", versions=versions)
 
 
-@pytest.fixture(scope="module")
-def ray_of_one_core() -> Iterator[Path]:
-    """The folder of a Ray in which one worker can run at a time, on a GPU if it asks for one."""
-    home = tempfile.TemporaryDirectory(prefix="tl", dir="/tmp")
-    with home as folder, pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_TMPDIR", folder)
-        with local_ray(1, 1):
-            yield Path(folder)
-
-
 @pytest.mark.integration
 @pytest.mark.parametrize(("unfreeze", "gpus"), [(None, 0), (1, 1)])
 def test_features_need_not_wait_for_workers_that_never_come_or_die(
-    ray_of_one_core: Path,
-    images: ImageSet,
-    own_cache: Path,
-    tiny_weights: Path,
-    unfreeze: int | None,
-    gpus: int,
-) -> None:
+    ray_of_one_core: Path, images: ImageSet, own_cache: Path, tiny_weights: Path,
+    unfreeze: int | None, gpus: int,
+) -> None:  # fmt: skip
     part = FrozenPart(TINY, str(tiny_weights), images.image_size, "fp32", unfreeze)
     forward = distribute(make_context(images, own_cache), part, gpus, cpus=3, restarts=2)
     chunks = np.array_split(np.arange(len(images.labels)), 4)

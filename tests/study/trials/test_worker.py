@@ -157,8 +157,7 @@ def test_frozen_trials_of_a_job_are_sent_together(worker: Worker, sent: Sent) ->
 
 @pytest.mark.integration
 def test_all_gpus_have_networks_while_frozen_trials_are_drawn_among_them(ray_run: RayRun) -> None:
-    code, printed, errors = ray_run.finish(ray_run.start(program=four_places.__file__))
-    assert code == 0, printed + errors
+    ray_run.succeed(ray_run.start(program=four_places.__file__))
     assert ray_run.left_over(wait_s=20) == {}
 
 
@@ -190,8 +189,7 @@ def test_they_do_so_in_every_mode_with_flipped_images(
         "--epochs", 2, "--min-steps", 0, "--trials", 16,
         "--batch-size", 8, "--seeds", 3, "--name", "mine", "--hflip", "--no-confirm", "--offline",
     )  # fmt: skip
-    code, printed, errors = ray_run.finish(process)
-    assert code == 0, printed + errors
+    ray_run.succeed(process)
     images = load_images(folder_source(photo_folder), SIDE, own_cache)
     assert_same_alone(Path("runs/mine"), images, tmp_path / "other")
 
@@ -209,8 +207,7 @@ def test_workers_keep_no_memory_of_trials_that_have_ended(
     )  # fmt: skip
     ended = Follower(Path("runs/mine") / LEDGER).ended
     with Watch(lambda: {"worker": ray_run.workers()}, ended) as watch:
-        code, printed, errors = ray_run.finish(process)
-    assert code == 0, printed + errors
+        ray_run.succeed(process)
     assert any(s.trials >= 12 for s in watch.samples)
     # With torch and Ray 660; what trials leave in a heap for each thread makes 1,750 of it.
     assert max(s.anon_mb for s in watch.samples) < 1200

@@ -54,6 +54,12 @@ class RayRun:
             raise
         return process.returncode, printed, told
 
+    def succeed(self, process: "subprocess.Popen[str]") -> str:
+        """Wait for a study that ends well; return what it printed."""
+        code, printed, told = self.finish(process)
+        assert code == 0, printed + told
+        return printed
+
     def left_over(self, wait_s: float = 0) -> dict[int, str]:
         """Processes of these studies that still run after at most `wait_s`, and their titles."""
         return {process: title(process) for process in left_over(self.home, wait_s)}

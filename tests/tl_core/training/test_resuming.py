@@ -16,10 +16,11 @@ from tests.support.core.trials import CPU, Trials, changed, state, untimed
 from tl_core.config import EpochMetrics, Mode
 from tl_core.files import LocalFile
 from tl_core.training import setup
-from tl_core.training.checkpoints import Checkpoint, CheckpointWarning, State, load_checkpoint
+from tl_core.training.checkpoints import CheckpointWarning, State, load_checkpoint
 from tl_core.training.learners.net import NetLearner
 from tl_core.training.train import TrialResult, run_trial
 
+pytestmark = pytest.mark.usefixtures("written")
 WHOLE: tuple[Mode, ...] = ("finetune", "lp_ft", "scratch")
 
 
@@ -56,19 +57,6 @@ def assert_same(one: TrialResult | None, other: TrialResult | None) -> None:
     assert untimed(one) == untimed(other)
     assert one.test == other.test
     assert changed(state(one.net), state(other.net)) == set()
-
-
-@pytest.fixture(autouse=True)
-def written(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a trial wait for each state to be on disk, so that a cut finds the last one."""
-    save = Checkpoint.save_if_due
-
-    def save_and_wait(self: Checkpoint, *state: Any) -> None:
-        save(self, *state)
-        if self._writer:
-            self._writer.join()
-
-    monkeypatch.setattr(Checkpoint, "save_if_due", save_and_wait)
 
 
 @pytest.fixture

@@ -17,30 +17,21 @@ def assert_refused(root: Path, *message: str) -> None:
     assert tuple(map(str, caught.value.faults)) == message
 
 
-def test_images_beside_a_table(tmp_path: Path) -> None:
-    for name in ("1.JPG", "2.jpg", ".hidden.csv", "labels.csv", "README.md"):
+@pytest.mark.parametrize(("names", "found"), [
+    (("1.JPG", "2.jpg", ".hidden.csv", "labels.csv", "README.md"),
+     "none. Images lie directly in it, beside labels.csv: if that table names the class of each "
+     "image, use --data {}/labels.csv; "),
+    (("1.jpg", "a.csv", "b.csv"),
+     "none. Images lie directly in it, beside a.csv, b.csv: if one of these tables names the class "
+     "of each image, use --data with its path; "),
+    (("train/1.jpg", "train/2.jpg", "train.csv"),
+     "only 'train'. It lies beside train.csv: if that table names the class of each image, use "
+     "--data {}/train.csv; "),
+], ids=["a table", "tables", "a folder and a table"])  # fmt: skip
+def test_images_beside_a_table(tmp_path: Path, names: tuple[str, ...], found: str) -> None:
+    for name in names:
         put(tmp_path / name, b"x")
-    beside = "none. Images lie directly in it, beside labels.csv: if that table names the class of "
-    use = f"each image, use --data {tmp_path}/labels.csv; {ONE_CLASS}"
-    assert_refused(tmp_path, NEEDS.format(tmp_path) + beside + use)
-
-
-def test_images_beside_several_tables(tmp_path: Path) -> None:
-    for name in ("1.jpg", "a.csv", "b.csv"):
-        put(tmp_path / name, b"x")
-    beside = (
-        "none. Images lie directly in it, beside a.csv, b.csv: if one of these tables names the"
-    )
-    use = f" class of each image, use --data with its path; {ONE_CLASS}"
-    assert_refused(tmp_path, NEEDS.format(tmp_path) + beside + use)
-
-
-def test_one_folder_beside_a_table(tmp_path: Path) -> None:
-    for name in ("train/1.jpg", "train/2.jpg", "train.csv"):
-        put(tmp_path / name, b"x")
-    beside = "only 'train'. It lies beside train.csv: if that table names the class of each image, "
-    use = f"use --data {tmp_path}/train.csv; {ONE_CLASS}"
-    assert_refused(tmp_path, NEEDS.format(tmp_path) + beside + use)
+    assert_refused(tmp_path, (NEEDS + found).replace("{}", str(tmp_path)) + ONE_CLASS)
 
 
 def test_folds_of_a_cross_validation_are_no_classes() -> None:

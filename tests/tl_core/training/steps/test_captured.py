@@ -35,6 +35,7 @@ from tl_core.training.steps.captured import CapturedSteps
 from tl_core.training.steps.cuda_graph import Work
 from tl_core.training.steps.graphs import CaptureWarning, StepGraphs
 
+pytestmark = pytest.mark.usefixtures("written")
 N, D = 70, 4
 LABELS = torch.arange(N) % 2
 TARGETS = torch.linspace(0.2, 0.8, N)
@@ -91,19 +92,6 @@ def tensors(value: Any, place: str = "") -> Iterator[tuple[str, Tensor]]:
     elif isinstance(value, dict):
         for key, each in value.items():
             yield from tensors(each, f"{place}/{key}")
-
-
-@pytest.fixture(autouse=True)
-def written(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have each state be on disk before the next step."""
-    save = Checkpoint.save_if_due
-
-    def save_and_wait(self: Checkpoint, *given: Any) -> None:
-        save(self, *given)
-        if self._writer:
-            self._writer.join()
-
-    monkeypatch.setattr(Checkpoint, "save_if_due", save_and_wait)
 
 
 EXTRA = Unlabelled([SPLIT.val], [0], 5)
