@@ -65,13 +65,10 @@ def test_checks_find_the_faults_of_every_command_line(
     each()
 
 
-@pytest.mark.parametrize(
-    ("examples", "more"),
-    [
-        (3, ("--offline",)),  # MLflow takes longer than the trial.
-        pytest.param(80, (), marks=[pytest.mark.fuzz, pytest.mark.timeout(5 * tries(80))]),
-    ],
-)
+@pytest.mark.parametrize(("examples", "more"), [
+    (3, ("--offline",)),  # MLflow takes longer than the trial.
+    pytest.param(80, (), marks=[pytest.mark.fuzz, pytest.mark.timeout(5 * tries(80))]),
+])  # fmt: skip
 def test_a_single_trial_ends_as_promised(examples: int, more: Words, before: Words) -> None:
     @effort(examples)
     @given(words=ANY)

@@ -78,32 +78,20 @@ def test_a_study_that_agrees_passes(folder: Path, runs: Runs) -> None:
     assert check(folder, 3, list(runs.items())) == []
 
 
-@pytest.mark.parametrize(
-    ("key", "change", "found"),
-    [
-        ("1", {"status": "RUNNING"}, "status: MLflow 'RUNNING', ledger 'FINISHED'"),
-        ("study", {"status": "RUNNING"}, "status: MLflow 'RUNNING', ledger 'FINISHED'"),
-        ("1", {"parent": ""}, "parent: MLflow '', ledger 'study'"),
-        (
-            "study",
-            {"metrics": {"best_val_log_loss": 0.7}},
-            "metrics best_val_log_loss: MLflow 0.7, ledger 0.5",
-        ),
-        ("1", {"params": {"lr": "0.5"}}, "params lr: MLflow '0.5', ledger '0.05'"),
-        ("1", {"metrics": {"val_log_loss": 0.7}}, "metrics val_log_loss: MLflow 0.7, ledger 1.5"),
-        (
-            "1",
-            {"sent": {"val_log_loss": [(2, 1.5)]}},
-            "sent val_log_loss: MLflow [(2, 1.5)], ledger [(1, 0.7), (2, 1.5)]",
-        ),
-        (
-            "0",
-            {"sent": {"wall_s": [(1, 0.25), (1, 0.25), (2, 1.0)]}},
-            "sent wall_s: MLflow [(1, 0.25), (1, 0.25), (2, 1.0)], ledger [(1, 0.25), (2, 1.0)]",
-        ),
-        ("1", {"sent": {"odd": [(1, 1.0)]}}, "sent odd: MLflow [(1, 1.0)], ledger None"),
-    ],
-)
+@pytest.mark.parametrize(("key", "change", "found"), [
+    ("1", {"status": "RUNNING"}, "status: MLflow 'RUNNING', ledger 'FINISHED'"),
+    ("study", {"status": "RUNNING"}, "status: MLflow 'RUNNING', ledger 'FINISHED'"),
+    ("1", {"parent": ""}, "parent: MLflow '', ledger 'study'"),
+    ("study", {"metrics": {"best_val_log_loss": 0.7}},
+     "metrics best_val_log_loss: MLflow 0.7, ledger 0.5"),
+    ("1", {"params": {"lr": "0.5"}}, "params lr: MLflow '0.5', ledger '0.05'"),
+    ("1", {"metrics": {"val_log_loss": 0.7}}, "metrics val_log_loss: MLflow 0.7, ledger 1.5"),
+    ("1", {"sent": {"val_log_loss": [(2, 1.5)]}},
+     "sent val_log_loss: MLflow [(2, 1.5)], ledger [(1, 0.7), (2, 1.5)]"),
+    ("0", {"sent": {"wall_s": [(1, 0.25), (1, 0.25), (2, 1.0)]}},
+     "sent wall_s: MLflow [(1, 0.25), (1, 0.25), (2, 1.0)], ledger [(1, 0.25), (2, 1.0)]"),
+    ("1", {"sent": {"odd": [(1, 1.0)]}}, "sent odd: MLflow [(1, 1.0)], ledger None"),
+])  # fmt: skip
 def test_a_wrong_value_in_mlflow_is_found(
     folder: Path, runs: Runs, key: str, change: dict[str, object], found: str
 ) -> None:
@@ -114,36 +102,30 @@ def test_a_wrong_value_in_mlflow_is_found(
     assert check(folder, 3, list(runs.items())) == [f"{where}, {found}"]
 
 
-@pytest.mark.parametrize(
-    ("keys", "found"),
-    [
-        (("study", "0", "2"), "trial 1: not in MLflow"),
-        (("study", "0", "1", "1", "2"), "trial 1: 2 times in MLflow"),
-        (("study", "0", "1", "2", "stray run 7"), "stray run 7: in MLflow alone"),
-        (("study", "0", "1", "2", "3"), "trial 3: in MLflow alone"),
-    ],
-)
+@pytest.mark.parametrize(("keys", "found"), [
+    (("study", "0", "2"), "trial 1: not in MLflow"),
+    (("study", "0", "1", "1", "2"), "trial 1: 2 times in MLflow"),
+    (("study", "0", "1", "2", "stray run 7"), "stray run 7: in MLflow alone"),
+    (("study", "0", "1", "2", "3"), "trial 3: in MLflow alone"),
+])  # fmt: skip
 def test_missing_and_extra_runs_are_found(
     folder: Path, runs: Runs, keys: tuple[str, ...], found: str
 ) -> None:
     assert check(folder, 3, [(key, runs.get(key, runs["1"])) for key in keys]) == [found]
 
 
-@pytest.mark.parametrize(
-    ("change", "found"),
-    [
-        (lambda rows: rows[:2], ["trial 2: not in trials.csv"]),
-        (lambda rows: [*rows, rows[1]], ["trial 1: 2 times in trials.csv"]),
-        (lambda rows: [*rows, {**rows[1], "trial": 3}], ["trial 3: in trials.csv alone"]),
-        (
-            lambda rows: [*rows[:2], {**rows[2], "val_accuracy": 0.5, "status": "pruned"}],
-            [
-                "trial 2, status: trials.csv 'pruned', ledger 'done'",
-                "trial 2, val_accuracy: trials.csv '0.5', ledger 0.875",
-            ],
-        ),
-    ],
-)
+@pytest.mark.parametrize(("change", "found"), [
+    (lambda rows: rows[:2], ["trial 2: not in trials.csv"]),
+    (lambda rows: [*rows, rows[1]], ["trial 1: 2 times in trials.csv"]),
+    (lambda rows: [*rows, {**rows[1], "trial": 3}], ["trial 3: in trials.csv alone"]),
+    (
+        lambda rows: [*rows[:2], {**rows[2], "val_accuracy": 0.5, "status": "pruned"}],
+        [
+            "trial 2, status: trials.csv 'pruned', ledger 'done'",
+            "trial 2, val_accuracy: trials.csv '0.5', ledger 0.875",
+        ],
+    ),
+])  # fmt: skip
 def test_a_wrong_table_is_found(
     folder: Path, runs: Runs, change: Callable[[list[dict[str, object]]], object], found: list[str]
 ) -> None:

@@ -61,15 +61,12 @@ def life(trials: int, mb_a_trial: float, process: int = 1) -> list[Sample]:
     return [Sample(n, "driver", process, 300 + mb_a_trial * n, 900.0) for n in range(trials + 1)]
 
 
-@pytest.mark.parametrize(
-    ("mb_a_trial", "wrong"),
-    [
-        (0.0, []),
-        (0.125, []),
-        (-0.5, []),
-        (0.25, ["memory of the driver grows by 25.0 MB in 100 trials, at most 20"]),
-    ],
-)
+@pytest.mark.parametrize(("mb_a_trial", "wrong"), [
+    (0.0, []),
+    (0.125, []),
+    (-0.5, []),
+    (0.25, ["memory of the driver grows by 25.0 MB in 100 trials, at most 20"]),
+])  # fmt: skip
 def test_growth_is_that_of_the_longest_life(mb_a_trial: float, wrong: list[str]) -> None:
     (found,) = growths(life(400, mb_a_trial) + life(150, 7, process=2))
     assert (found.lives, found.trials, found.peak_rss_mb) == (2, 399, 900)

@@ -15,12 +15,11 @@ def test_names_come_from_the_task() -> None:
     assert NO_TASK.scores == ()
 
 
-@pytest.mark.parametrize(
-    ("name", "key", "shown"),
-    [("age", "age", "age"), ("age (y)", "age_y_", "age (y)"), ("年齢", "aux", "年齢"),
-     ("a\x1b", "a_", "a\\x1b"), ("split", "aux_split", "split"), ("p_1", "aux_p_1", "p_1"),
-     ("balanced", "aux_balanced", "balanced")],
-)  # fmt: skip
+@pytest.mark.parametrize(("name", "key", "shown"), [
+    ("age", "age", "age"), ("age (y)", "age_y_", "age (y)"), ("年齢", "aux", "年齢"),
+    ("a\x1b", "a_", "a\\x1b"), ("split", "aux_split", "split"), ("p_1", "aux_p_1", "p_1"),
+    ("balanced", "aux_balanced", "balanced"),
+])  # fmt: skip
 def test_keys_are_safe_for_mlflow_and_names_for_a_terminal(name: str, key: str, shown: str) -> None:
     task = AuxTask(name, "regression")
     assert (task.key, task.shown) == (key, shown)

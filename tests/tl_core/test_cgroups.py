@@ -48,15 +48,12 @@ def test_memory(tmp_path: Path, name: str) -> None:
     assert (found.memory_limit(), found.memory_left()) == (limit, left)
 
 
-@pytest.mark.parametrize(
-    ("own", "files", "killed"),
-    [
-        ("0::/\n", {"memory.events": "oom 3\noom_kill 2"}, 2),
-        ("4:memory:/\n", {"memory/memory.oom_control": "oom_kill_disable 0\noom_kill 1"}, 1),
-        ("0::/\n", {"cpu.max": "max 1"}, 0),
-        ("", {}, 0),
-    ],
-)
+@pytest.mark.parametrize(("own", "files", "killed"), [
+    ("0::/\n", {"memory.events": "oom 3\noom_kill 2"}, 2),
+    ("4:memory:/\n", {"memory/memory.oom_control": "oom_kill_disable 0\noom_kill 1"}, 1),
+    ("0::/\n", {"cpu.max": "max 1"}, 0),
+    ("", {}, 0),
+])  # fmt: skip
 def test_kills_are_counted(tmp_path: Path, own: str, files: dict[str, str], killed: int) -> None:
     assert groups(tmp_path, own, files).killed() == killed
 

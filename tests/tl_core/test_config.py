@@ -23,12 +23,11 @@ def test_defaults_are_the_articles_but_for_the_recipe() -> None:
         config.lr = 0.1  # type: ignore[misc]
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [("train_ratio", 0.8), ("train_ratio", 1e-9), ("lr", 1e30), ("aux_weight", 0.0),
-     ("aux_weight", "auto"), ("aux_weight", 1.0), ("image_size", 16), ("image_size", 1024),
-     ("epochs", 1), ("batch_size", 1), ("seed", 0), ("split_seed", 2**31 - 1)],
-)  # fmt: skip
+@pytest.mark.parametrize(("field", "value"), [
+    ("train_ratio", 0.8), ("train_ratio", 1e-9), ("lr", 1e30), ("aux_weight", 0.0),
+    ("aux_weight", "auto"), ("aux_weight", 1.0), ("image_size", 16), ("image_size", 1024),
+    ("epochs", 1), ("batch_size", 1), ("seed", 0), ("split_seed", 2**31 - 1),
+])  # fmt: skip
 def test_values_at_the_bounds_pass(field: str, value: float | str) -> None:
     assert getattr(TrialConfig(**PLAIN | {field: value}), field) == value
 
@@ -79,12 +78,11 @@ def test_what_does_not_fit_the_mode(changes: dict[str, Any], message: str) -> No
         TrialConfig(**PLAIN | changes)
 
 
-@pytest.mark.parametrize(
-    ("mode", "batchnorm", "head_lr_ratio", "unfreeze", "epochs"),
-    [("freeze", "frozen", 1, None, 10), ("probe", "frozen", 1, None, 1),
-     ("partial", "frozen", 1, 1, 10), ("finetune", "frozen", 10, None, 10),
-     ("lp_ft", "frozen", 1, None, 10), ("scratch", "train", 1, None, 10)],
-)  # fmt: skip
+@pytest.mark.parametrize(("mode", "batchnorm", "head_lr_ratio", "unfreeze", "epochs"), [
+    ("freeze", "frozen", 1, None, 10), ("probe", "frozen", 1, None, 1),
+    ("partial", "frozen", 1, 1, 10), ("finetune", "frozen", 10, None, 10),
+    ("lp_ft", "frozen", 1, None, 10), ("scratch", "train", 1, None, 10),
+])  # fmt: skip
 def test_some_defaults_depend_on_the_mode(
     mode: Mode, batchnorm: str, head_lr_ratio: float, unfreeze: int | None, epochs: int
 ) -> None:

@@ -13,15 +13,12 @@ def test_all_faults_are_told_one_a_line() -> None:
     assert str(error) == "first\n--lr 0: must be greater than 0"
 
 
-@pytest.mark.parametrize(
-    ("error", "message"),
-    [
-        (InputError(["one", "two"]), "one\ntwo"),
-        (BackboneError("three\nfour"), "three\nfour"),
-        (DivergedError("val_loss", math.inf, 2), "val_loss is inf in epoch 2"),
-        (GpuMemoryError("8 fits"), "8 fits"),
-    ],
-)
+@pytest.mark.parametrize(("error", "message"), [
+    (InputError(["one", "two"]), "one\ntwo"),
+    (BackboneError("three\nfour"), "three\nfour"),
+    (DivergedError("val_loss", math.inf, 2), "val_loss is inf in epoch 2"),
+    (GpuMemoryError("8 fits"), "8 fits"),
+])  # fmt: skip
 def test_errors_travel_between_processes(error: Exception, message: str) -> None:
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is type(error)

@@ -24,16 +24,13 @@ def test_control_characters_and_bytes_that_are_not_utf8_are_escaped(text: str, s
     shown.encode()
 
 
-@pytest.mark.parametrize(
-    "names",
-    [
-        ["1", "2", "9", "10", "11", "12", "100"],
-        ["a", "B", "c"],
-        ["grade 2", "grade 10", "grade 10b", "Grade 11"],
-        ["", "0", "00", "x", "x1y2", "x1y10", "x2y1", "\u0664", "\u732b"],
-        ["v1.2", "v1.10"],
-    ],
-)
+@pytest.mark.parametrize("names", [
+    ["1", "2", "9", "10", "11", "12", "100"],
+    ["a", "B", "c"],
+    ["grade 2", "grade 10", "grade 10b", "Grade 11"],
+    ["", "0", "00", "x", "x1y2", "x1y10", "x2y1", "\u0664", "\u732b"],
+    ["v1.2", "v1.10"],
+])  # fmt: skip
 def test_numbers_in_names_are_ordered_by_value(names: list[str]) -> None:
     turned = names[::-1]
     assert sorted(turned, key=natural_key) == names

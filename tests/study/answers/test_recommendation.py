@@ -37,15 +37,12 @@ def hits(accuracy: float, n: int = 200, seeds: int = 3) -> np.ndarray:
     return np.tile(np.arange(n) < round(accuracy * n), (seeds, 1)).astype(float)
 
 
-@pytest.mark.parametrize(
-    ("rival", "said"),
-    [
-        # Features of 500 images; with them, 3 passes of 2 x 400 and twice 100 to validate.
-        (0.9, "Freezing is not distinguishable from it, and about 6 times cheaper to train."),
-        (0.5, "Freezing is 40.0 points behind, and about 6 times cheaper to train."),
-        (1.0, "Freezing is 10.0 points ahead, and about 6 times cheaper to train."),
-    ],
-)
+@pytest.mark.parametrize(("rival", "said"), [
+    # Features of 500 images; with them, 3 passes of 2 x 400 and twice 100 to validate.
+    (0.9, "Freezing is not distinguishable from it, and about 6 times cheaper to train."),
+    (0.5, "Freezing is 40.0 points behind, and about 6 times cheaper to train."),
+    (1.0, "Freezing is 10.0 points ahead, and about 6 times cheaper to train."),
+])  # fmt: skip
 def test_a_network_is_compared_with_the_best_frozen_mode(rival: float, said: str) -> None:
     confirmed = [*seen(*NET, hits(0.9)), *seen(*FREEZE, hits(rival)), *seen(*PROBE, hits(0.7))]
     found = recommendation(data([NET, FREEZE, PROBE], confirmed, [NET, FREEZE]))
@@ -89,15 +86,12 @@ def unequal(n_correct: tuple[int, int]) -> np.ndarray:
     return np.tile(row, (3, 1)).astype(float)
 
 
-@pytest.mark.parametrize(
-    ("correct", "better"),
-    [
-        ((90, 0), False),  # All are taken for the frequent class.
-        ((88, 9), True),  # 97 %.
-        ((80, 9), True),  # 89 %, but the mean of both recalls is 89 % as well.
-        ((50, 5), False),  # 55 % of each.
-    ],
-)
+@pytest.mark.parametrize(("correct", "better"), [
+    ((90, 0), False),  # All are taken for the frequent class.
+    ((88, 9), True),  # 97 %.
+    ((80, 9), True),  # 89 %, but the mean of both recalls is 89 % as well.
+    ((50, 5), False),  # 55 % of each.
+])  # fmt: skip
 def test_a_winner_that_may_know_nothing_is_not_recommended(
     correct: tuple[int, int], better: bool
 ) -> None:

@@ -11,16 +11,11 @@ def capacity(gpus: int, cpus: int, trials_per_gpu: int = 1) -> Capacity:
     return Capacity.of(settings, gpus, cpus)
 
 
-@pytest.mark.parametrize(
-    ("gpus", "cpus", "trials_per_gpu", "full", "resources"),
-    [
-        (0, 2, 1, 2, {"CPU": 1.0}),
-        (0, 64, 1, 64, {"CPU": 1.0}),
-        (4, 64, 2, 8, {"CPU": 1.0, "GPU": 0.5}),
-        (4, 16, 1, 4, {"CPU": 1.0, "GPU": 1.0}),
-        (4, 2, 1, 4, {"CPU": 0.5, "GPU": 1.0}),
-    ],
-)
+@pytest.mark.parametrize(("gpus", "cpus", "trials_per_gpu", "full", "resources"), [
+    (0, 2, 1, 2, {"CPU": 1.0}), (0, 64, 1, 64, {"CPU": 1.0}),
+    (4, 64, 2, 8, {"CPU": 1.0, "GPU": 0.5}), (4, 16, 1, 4, {"CPU": 1.0, "GPU": 1.0}),
+    (4, 2, 1, 4, {"CPU": 0.5, "GPU": 1.0}),
+])  # fmt: skip
 def test_places_and_what_each_asks_for(
     gpus: int, cpus: int, trials_per_gpu: int, full: int, resources: dict[str, float]
 ) -> None:

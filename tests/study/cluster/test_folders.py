@@ -37,21 +37,11 @@ def test_what_is_in_the_way_of_a_folder_is_named(tmp_path: Path, below: str) -> 
         assert folder_faults("--out", tmp_path / name / below, "x") == [fault]
 
 
-@pytest.mark.parametrize(
-    "uri",
-    [
-        "sqlite:///new.db",
-        "sqlite:///made/when/needed/new.db",
-        "sqlite:///old.db",
-        "sqlite:///empty.db?timeout=3",
-        "sqlite://",
-        "sqlite:///:memory:",
-        "http://127.0.0.1:5000",
-        "databricks",
-        "databricks://profile",
-        "postgresql://host/db",
-    ],
-)
+@pytest.mark.parametrize("uri", [
+    "sqlite:///new.db", "sqlite:///made/when/needed/new.db", "sqlite:///old.db",
+    "sqlite:///empty.db?timeout=3", "sqlite://", "sqlite:///:memory:", "http://127.0.0.1:5000",
+    "databricks", "databricks://profile", "postgresql://host/db",
+])  # fmt: skip
 def test_a_store_that_can_be_used(uri: str, blank_store: Path) -> None:
     Path("old.db").write_bytes(blank_store.read_bytes())
     Path("empty.db").touch()

@@ -63,16 +63,13 @@ def test_a_cluster_without_a_gpu_takes_no_cpu_instead_without_being_told() -> No
     ]
 
 
-@pytest.mark.parametrize(
-    ("resources", "gpus", "cpus", "text"),
-    [
-        (ALONE, 2, 8, "2 GPUs"),
-        (ALONE, 0, 8, "8 CPU cores"),
-        (CLUSTER, 4, 16, "4 GPUs of a cluster of 2 nodes"),
-        (CLUSTER, 0, 24, "24 CPU cores of a cluster of 2 nodes"),
-        (NO_GPU_YET, 3, 3, "3 GPUs of a cluster of 1 node"),
-    ],
-)
+@pytest.mark.parametrize(("resources", "gpus", "cpus", "text"), [
+    (ALONE, 2, 8, "2 GPUs"),
+    (ALONE, 0, 8, "8 CPU cores"),
+    (CLUSTER, 4, 16, "4 GPUs of a cluster of 2 nodes"),
+    (CLUSTER, 0, 24, "24 CPU cores of a cluster of 2 nodes"),
+    (NO_GPU_YET, 3, 3, "3 GPUs of a cluster of 1 node"),
+])  # fmt: skip
 def test_cores_that_trials_can_count_on(
     resources: Resources, gpus: int, cpus: int, text: str
 ) -> None:

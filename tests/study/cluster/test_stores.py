@@ -91,14 +91,11 @@ def test_a_folder_tells_a_full_disk(tmp_path: Path) -> None:
     assert caught.value.errno == errno.ENOSPC
 
 
-@pytest.mark.parametrize(
-    ("uri", "why"),
-    [
-        ("file:///a b", "--storage file:///a b: Cannot parse URI"),
-        ("abfss://container/x", "--storage abfss://container/x: "),
-        ("file:///proc/nothing", "--storage file:///proc/nothing: "),
-    ],
-)
+@pytest.mark.parametrize(("uri", "why"), [
+    ("file:///a b", "--storage file:///a b: Cannot parse URI"),
+    ("abfss://container/x", "--storage abfss://container/x: "),
+    ("file:///proc/nothing", "--storage file:///proc/nothing: "),
+])  # fmt: skip
 def test_where_nothing_can_be_kept_is_a_fault(uri: str, why: str) -> None:
     settings = make_settings(data="photos", storage=uri, name="mine")
     with pytest.raises(InputError, match=re.escape(why)):

@@ -44,23 +44,20 @@ def trials() -> Any:
     return pd.read_csv(MINE / "trials.csv")
 
 
-@pytest.mark.parametrize(
-    ("statuses", "stages", "last", "status"),
-    [
-        (["done", "done", "pruned"], 3, "done", "done"),
-        (["done", "failed", "pruned"], 3, "done", "some trials failed"),
-        (["done", "done", "done"], 3, "failed", "some trials failed"),
-        (["failed", "failed", "failed"], 0, "done", "some trials failed"),
-        # Repeats, confirming trials, the winner: each stage is needed.
-        (["done", "done", "done"], 0, "done", "interrupted"),
-        (["done", "done", "done"], 1, "done", "interrupted"),
-        (["done", "done", "done"], 2, "done", "interrupted"),
-        (["done", "done", "done"], 3, "interrupted", "interrupted"),
-        (["done", "done"], 0, "done", "interrupted"),
-        (["done", "failed", "interrupted"], 0, "done", "interrupted"),
-        ([], 0, "done", "interrupted"),
-    ],
-)
+@pytest.mark.parametrize(("statuses", "stages", "last", "status"), [
+    (["done", "done", "pruned"], 3, "done", "done"),
+    (["done", "failed", "pruned"], 3, "done", "some trials failed"),
+    (["done", "done", "done"], 3, "failed", "some trials failed"),
+    (["failed", "failed", "failed"], 0, "done", "some trials failed"),
+    # Repeats, confirming trials, the winner: each stage is needed.
+    (["done", "done", "done"], 0, "done", "interrupted"),
+    (["done", "done", "done"], 1, "done", "interrupted"),
+    (["done", "done", "done"], 2, "done", "interrupted"),
+    (["done", "done", "done"], 3, "interrupted", "interrupted"),
+    (["done", "done"], 0, "done", "interrupted"),
+    (["done", "failed", "interrupted"], 0, "done", "interrupted"),
+    ([], 0, "done", "interrupted"),
+])  # fmt: skip
 def test_status_of_a_study_of_three_trials(
     statuses: list[Status], stages: int, last: Status, status: str
 ) -> None:

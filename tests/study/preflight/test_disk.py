@@ -45,20 +45,17 @@ def sizes(needs: Any) -> dict[str, int]:
     return {need.what: need.size for need in needs}
 
 
-@pytest.mark.parametrize(
-    ("given", "features"),
-    [
-        ({}, FEATURES),
-        ({"augment": "flip"}, 3 * FEATURES),
-        ({"mode": ["lp_ft"]}, FEATURES),
-        ({"mode": ["finetune", "scratch"]}, 0),
-        # Of the search, of the repeats, and five fresh ones.
-        ({"weights": "none", "confirm_seeds": 5}, 7 * FEATURES),
-        ({"weights": "none", "mode": ["freeze", "lp_ft"]}, 9 * FEATURES),
-        ({"weights": "none", "confirm": False, "augment": "flip"}, 3 * FEATURES),
-        ({"weights": "none", "debug": True}, FEATURES),
-    ],
-)
+@pytest.mark.parametrize(("given", "features"), [
+    ({}, FEATURES),
+    ({"augment": "flip"}, 3 * FEATURES),
+    ({"mode": ["lp_ft"]}, FEATURES),
+    ({"mode": ["finetune", "scratch"]}, 0),
+    # Of the search, of the repeats, and five fresh ones.
+    ({"weights": "none", "confirm_seeds": 5}, 7 * FEATURES),
+    ({"weights": "none", "mode": ["freeze", "lp_ft"]}, 9 * FEATURES),
+    ({"weights": "none", "confirm": False, "augment": "flip"}, 3 * FEATURES),
+    ({"weights": "none", "debug": True}, FEATURES),
+])  # fmt: skip
 def test_an_empty_cache_needs_images_and_features(
     source: Source, network: Backbone, tiny_weights: Path, given: dict[str, Any], features: int
 ) -> None:

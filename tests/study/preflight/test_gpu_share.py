@@ -26,18 +26,15 @@ GB = 10**9
 MLP: dict[str, Any] = {"backbone": "mlp", "image_size": 16, "mode": ("scratch",)}
 
 
-@pytest.mark.parametrize(
-    ("free", "needs", "table", "fits"),
-    [
-        (10.0, 3.0, 0.0, 3),  # Nine tenths of 10 are given out.
-        (10.0, 3.1, 0.0, 2),
-        (2.0, 3.0, 0.0, 1),  # One is tried in any case.
-        (10.0, 3.0, 1.0, 2),  # Three would keep a table each, as 9 <= 10: 12 in all.
-        (10.0, 3.0, 1.2, 3),  # Three have no room for tables, as 10.8 > 10.
-        (10.0, 1.0, 0.5, 9),
-        (10.0, 1.0, None, 5),  # Tables may take a third.
-    ],
-)
+@pytest.mark.parametrize(("free", "needs", "table", "fits"), [
+    (10.0, 3.0, 0.0, 3),  # Nine tenths of 10 are given out.
+    (10.0, 3.1, 0.0, 2),
+    (2.0, 3.0, 0.0, 1),  # One is tried in any case.
+    (10.0, 3.0, 1.0, 2),  # Three would keep a table each, as 9 <= 10: 12 in all.
+    (10.0, 3.0, 1.2, 3),  # Three have no room for tables, as 10.8 > 10.
+    (10.0, 1.0, 0.5, 9),
+    (10.0, 1.0, None, 5),  # Tables may take a third.
+])  # fmt: skip
 def test_trials_that_fit_with_the_tables_that_they_would_keep(
     free: float, needs: float, table: float | None, fits: int
 ) -> None:
@@ -48,16 +45,13 @@ def test_trials_that_fit_with_the_tables_that_they_would_keep(
 REPORTS = [GpuReport("0", 40 * GB, needs=3 * GB), GpuReport("3", 16 * GB, needs=4 * GB)]
 
 
-@pytest.mark.parametrize(
-    ("reports", "cores", "wanted", "trials", "bound"),
-    [
-        (REPORTS[:1], 16, 16, 12, "40.0 GB free on GPU 0"),
-        (REPORTS, 16, 16, 3, "16.0 GB free on GPU 3"),
-        (REPORTS, 2, 16, 2, "2 cores for each GPU"),
-        (REPORTS, 1, 16, 1, "1 core for each GPU"),
-        (REPORTS, 16, 2, 2, "the study's trials for each GPU"),
-    ],
-)
+@pytest.mark.parametrize(("reports", "cores", "wanted", "trials", "bound"), [
+    (REPORTS[:1], 16, 16, 12, "40.0 GB free on GPU 0"),
+    (REPORTS, 16, 16, 3, "16.0 GB free on GPU 3"),
+    (REPORTS, 2, 16, 2, "2 cores for each GPU"),
+    (REPORTS, 1, 16, 1, "1 core for each GPU"),
+    (REPORTS, 16, 2, 2, "the study's trials for each GPU"),
+])  # fmt: skip
 def test_the_least_of_all_gpus_cores_and_trials(
     reports: list[GpuReport], cores: int, wanted: int, trials: int, bound: str
 ) -> None:

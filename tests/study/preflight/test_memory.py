@@ -70,16 +70,13 @@ def test_the_state_of_a_network_and_its_checkpoint_count() -> None:
     assert 0 < kept < 10**6
 
 
-@pytest.mark.parametrize(
-    ("free", "jobs", "places", "note"),
-    [
-        (2.0, None, 1, "networks at once: 1 of 4, by 2.0 GB of memory"),
-        (3.5, None, 3, "networks at once: 3 of 4, by 3.5 GB of memory"),
-        (9.0, None, 4, None),
-        (9.0, "2", 2, None),
-        (2.0, "3", 3, "--jobs 3 may be too many: 2.0 GB of memory"),
-    ],
-)
+@pytest.mark.parametrize(("free", "jobs", "places", "note"), [
+    (2.0, None, 1, "networks at once: 1 of 4, by 2.0 GB of memory"),
+    (3.5, None, 3, "networks at once: 3 of 4, by 3.5 GB of memory"),
+    (9.0, None, 4, None),
+    (9.0, "2", 2, None),
+    (2.0, "3", 3, "--jobs 3 may be too many: 2.0 GB of memory"),
+])  # fmt: skip
 def test_memory_bounds_the_places(
     photo_folder: Path, monkeypatch: Patch, free: float, jobs: str | None, places: int,
     note: str | None,

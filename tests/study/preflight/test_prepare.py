@@ -91,15 +91,12 @@ def test_notes_tell_what_is_passed_over_and_what_looks_like_masks(photo_folder: 
     )
 
 
-@pytest.mark.parametrize(
-    ("given", "name"),
-    [
-        ({}, "my-photos-2-TIME"),
-        ({"debug": True}, "my-photos-2-debug-TIME"),
-        ({"preset": "mlp"}, "my-photos-2-mlp-TIME"),
-        ({"name": "mine"}, "mine"),
-    ],
-)
+@pytest.mark.parametrize(("given", "name"), [
+    ({}, "my-photos-2-TIME"),
+    ({"debug": True}, "my-photos-2-debug-TIME"),
+    ({"preset": "mlp"}, "my-photos-2-mlp-TIME"),
+    ({"name": "mine"}, "mine"),
+])  # fmt: skip
 def test_name_is_made_of_data_preset_and_time(given: dict[str, Any], name: str) -> None:
     found = str(new_setup({"data": "x/my photos (2)"} | given).settings.name)
     assert re.fullmatch(name.replace("TIME", r"\d{8}-\d{6}"), found)

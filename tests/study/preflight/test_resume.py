@@ -41,24 +41,19 @@ def fault_of(words: str) -> str:
     return str(fault)
 
 
-@pytest.mark.parametrize(
-    ("words", "fault"),
-    [
-        ("--replay mine", "--replay mine: NAME/TRIAL is expected, as in demo/7"),
-        ("--replay tiny/99", "--replay tiny/99: no such trial; it has 0 to 22"),
-        ("--replay tyni/0", "--replay tyni/0: no study tyni in runs/; there are: tiny"),
-        ("--replay tiny/0 --lr 1", "--lr is not read with --replay, which keeps the study's"),
-        ("--extend tiny", "--extend requires --trials N (additional trials)"),
-        ("--extend tyni --trials 2", "--extend tyni: no study tyni in runs/; there are: tiny"),
-        ("--extend tiny --trials 0", "--trials 0: must be greater than or equal to 1"),
-        ("--resume tyni", "--resume tyni: no study tyni in runs/; there are: tiny"),
-        ("--resume tiny --lr 1", "--lr is not read with --resume, which keeps the study's"),
-        (
-            "--extend tiny --trials 2 --epochs 3",
-            "--epochs is not read with --extend, which keeps the study's",
-        ),
-    ],
-)
+@pytest.mark.parametrize(("words", "fault"), [
+    ("--replay mine", "--replay mine: NAME/TRIAL is expected, as in demo/7"),
+    ("--replay tiny/99", "--replay tiny/99: no such trial; it has 0 to 22"),
+    ("--replay tyni/0", "--replay tyni/0: no study tyni in runs/; there are: tiny"),
+    ("--replay tiny/0 --lr 1", "--lr is not read with --replay, which keeps the study's"),
+    ("--extend tiny", "--extend requires --trials N (additional trials)"),
+    ("--extend tyni --trials 2", "--extend tyni: no study tyni in runs/; there are: tiny"),
+    ("--extend tiny --trials 0", "--trials 0: must be greater than or equal to 1"),
+    ("--resume tyni", "--resume tyni: no study tyni in runs/; there are: tiny"),
+    ("--resume tiny --lr 1", "--lr is not read with --resume, which keeps the study's"),
+    ("--extend tiny --trials 2 --epochs 3",
+     "--epochs is not read with --extend, which keeps the study's"),
+])  # fmt: skip
 def test_a_study_that_can_not_be_continued(words: str, fault: str) -> None:
     tiny_study().write(Path("runs/tiny"))
     assert fault_of(words).startswith(fault)
@@ -147,15 +142,12 @@ def test_a_folder_below_is_named_relative_to_the_working_folder(own_folder: Path
     assert _from_here(own_folder) == own_folder
 
 
-@pytest.mark.parametrize(
-    ("given", "offline"),
-    [
-        ({}, True),
-        ({"max_failures": "3"}, True),
-        ({"tracking_uri": "sqlite:///a.db"}, False),
-        ({"tracking_uri": "sqlite:///a.db", "offline": True}, True),
-    ],
-)
+@pytest.mark.parametrize(("given", "offline"), [
+    ({}, True),
+    ({"max_failures": "3"}, True),
+    ({"tracking_uri": "sqlite:///a.db"}, False),
+    ({"tracking_uri": "sqlite:///a.db", "offline": True}, True),
+])  # fmt: skip
 def test_a_study_that_sent_nothing_sends_when_a_uri_is_given(
     given: dict[str, object], offline: bool
 ) -> None:

@@ -57,15 +57,12 @@ def test_the_folder_of_ray(photo_folder: Path, monkeypatch: Patch, short: Path) 
 UP = "; ip link set lo up, by root, starts it"
 
 
-@pytest.mark.parametrize(
-    ("error", "why"),
-    [
-        (OSError(errno.ENETUNREACH, "as said"), f"Network is unreachable{UP}"),  # It is down.
-        (OSError(errno.EADDRNOTAVAIL, "as said"), f"Cannot assign requested address{UP}"),
-        (TimeoutError("timed out"), f"timed out{UP}"),
-        (OSError(errno.EMFILE, "as said"), "Too many open files"),
-    ],
-)
+@pytest.mark.parametrize(("error", "why"), [
+    (OSError(errno.ENETUNREACH, "as said"), f"Network is unreachable{UP}"),  # It is down.
+    (OSError(errno.EADDRNOTAVAIL, "as said"), f"Cannot assign requested address{UP}"),
+    (TimeoutError("timed out"), f"timed out{UP}"),
+    (OSError(errno.EMFILE, "as said"), "Too many open files"),
+])  # fmt: skip
 def test_without_a_loopback_address(
     photo_folder: Path, monkeypatch: Patch, error: OSError, why: str
 ) -> None:

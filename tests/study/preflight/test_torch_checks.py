@@ -70,14 +70,11 @@ def test_batches_of_one_are_too_small_for_batchnorm(photo_folder: Path, modes: l
     assert ask(photo_folder, mode=modes, **net | {"batch_size": "2"}).settings.batch_size == 2
 
 
-@pytest.mark.parametrize(
-    "net",
-    [
-        {},
-        {"mode": ["freeze"], "backbone": TINY, "weights": "none"},
-        {"backbone": TINY, "image_size": "64"},
-    ],
-)
+@pytest.mark.parametrize("net", [
+    {},
+    {"mode": ["freeze"], "backbone": TINY, "weights": "none"},
+    {"backbone": TINY, "image_size": "64"},
+])  # fmt: skip
 def test_batches_of_one_suit_other_networks(photo_folder: Path, net: dict[str, Any]) -> None:
     assert ask(photo_folder, batch_size="1", **net).settings.batch_size == 1
 

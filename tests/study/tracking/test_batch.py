@@ -55,14 +55,11 @@ def _refused() -> RestException:
     return RestException({"error_code": "INTERNAL_ERROR", "message": "no"})  # type: ignore[no-untyped-call]
 
 
-@pytest.mark.parametrize(
-    "client",
-    [
-        Client("mlflow-artifacts:", PermissionError(13, "no")),
-        Client("/srv", PermissionError(13, "no"), uri="sqlite:///mlflow.db"),
-        Client("/srv", _refused()),
-    ],
-)
+@pytest.mark.parametrize("client", [
+    Client("mlflow-artifacts:", PermissionError(13, "no")),
+    Client("/srv", PermissionError(13, "no"), uri="sqlite:///mlflow.db"),
+    Client("/srv", _refused()),
+])  # fmt: skip
 def test_other_failures_are_told_as_they_are(client: Client) -> None:
     with pytest.raises(type(client.error), match="no"):
         send(client)

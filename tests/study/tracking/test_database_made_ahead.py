@@ -56,15 +56,9 @@ def test_where_there_is_no_folder_mlflow_says_what_is_wrong(tmp_path: Path) -> N
     assert [*tmp_path.iterdir()] == []
 
 
-@pytest.mark.parametrize(
-    "uri",
-    [
-        "http://127.0.0.1:1",
-        "sqlite://",
-        "postgresql://127.0.0.1:1/x",
-        "sqlite:///file:x.db?uri=true",
-    ],
-)
+@pytest.mark.parametrize("uri", [
+    "http://127.0.0.1:1", "sqlite://", "postgresql://127.0.0.1:1/x", "sqlite:///file:x.db?uri=true",
+])  # fmt: skip
 def test_other_stores_are_left_to_mlflow(uri: str, tmp_path: Path) -> None:
     with made_ahead(uri) as put:
         put()

@@ -52,13 +52,10 @@ def test_a_store_that_cannot_be_used(capfd: Capture) -> None:
     assert "secret" not in "".join([str(caught.value), *capfd.readouterr()])
 
 
-@pytest.mark.parametrize(
-    ("sent", "why"),
-    [
-        (signal.SIGSTOP, "interrupted"),  # Stopped, as one whose store does not answer.
-        (signal.SIGKILL, "the process that writes to MLflow has died"),
-    ],
-)
+@pytest.mark.parametrize(("sent", "why"), [
+    (signal.SIGSTOP, "interrupted"),  # Stopped, as one whose store does not answer.
+    (signal.SIGKILL, "the process that writes to MLflow has died"),
+])  # fmt: skip
 def test_a_slow_or_killed_process(sent: signal.Signals, why: str, uri: str, tmp_path: Path) -> None:
     def show(left: int) -> None:
         assert left == events_left(tmp_path) == 1

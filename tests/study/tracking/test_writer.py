@@ -185,14 +185,11 @@ def test_params_and_tags_are_text_that_databases_accept(value: object, sent: str
     assert (tag.key, tag.value) == ("tl_study.error", sent)
 
 
-@pytest.mark.parametrize(
-    ("epochs", "params", "sizes"),
-    [
-        (30, 20, [(270, 20, 1)]),  # A short trial is one part.
-        (200, 170, [(899, 100, 1), (901, 70, 0)]),  # At most 1,000 values, 100 of them params.
-        (300, 0, [(999, 0, 1), (1000, 0, 0), (701, 0, 0)]),
-    ],
-)
+@pytest.mark.parametrize(("epochs", "params", "sizes"), [
+    (30, 20, [(270, 20, 1)]),  # A short trial is one part.
+    (200, 170, [(899, 100, 1), (901, 70, 0)]),  # At most 1,000 values, 100 of them params.
+    (300, 0, [(999, 0, 1), (1000, 0, 0), (701, 0, 0)]),
+])  # fmt: skip
 def test_parts_keep_to_the_limits(epochs: int, params: int, sizes: list[tuple[int, ...]]) -> None:
     batch = Batch()
     for epoch in range(epochs):

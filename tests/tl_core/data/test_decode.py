@@ -25,23 +25,19 @@ def row(values: list[float] | list[int] | list[bool], dtype: type) -> Image.Imag
     return Image.fromarray(np.array([values], dtype=dtype))
 
 
-@pytest.mark.parametrize(
-    ("image", "transparency", "expected"),
-    [
-        (palette((0, 0, 0), RED), 0, [[WHITE, RED]]),
-        (Image.new("RGBA", (3, 2), (*RED, 0)), None, WHITE),
-        (Image.new("RGBA", (3, 2), (*RED, 255)), None, RED),
-        (Image.new("RGBA", (3, 2), (*RED, 51)), None, (244, 210, 210)),
-        (Image.new("LA", (3, 2), (100, 0)), None, WHITE),
-        (Image.new("RGB", (2, 2), RED), RED, WHITE),
-        (Image.new("L", (2, 2), 90), 90, WHITE),
-        (row([True, False], np.bool_), None, [[WHITE, (0, 0, 0)]]),
-        (row([0, 100, 255], np.int32), None, [[[0], [100], [255]]]),
-        (row([0.0, 0.5, 1.0], np.float32), None, [[[0], [127], [255]]]),
-    ],
-    ids=["palette", "clear", "opaque", "pale", "clear grey", "clear red", "grey that is clear",
-         "one bit", "deep grey of 8-bit values", "grey of fractions"],
-)  # fmt: skip
+@pytest.mark.parametrize(("image", "transparency", "expected"), [
+    (palette((0, 0, 0), RED), 0, [[WHITE, RED]]),
+    (Image.new("RGBA", (3, 2), (*RED, 0)), None, WHITE),
+    (Image.new("RGBA", (3, 2), (*RED, 255)), None, RED),
+    (Image.new("RGBA", (3, 2), (*RED, 51)), None, (244, 210, 210)),
+    (Image.new("LA", (3, 2), (100, 0)), None, WHITE),
+    (Image.new("RGB", (2, 2), RED), RED, WHITE),
+    (Image.new("L", (2, 2), 90), 90, WHITE),
+    (row([True, False], np.bool_), None, [[WHITE, (0, 0, 0)]]),
+    (row([0, 100, 255], np.int32), None, [[[0], [100], [255]]]),
+    (row([0.0, 0.5, 1.0], np.float32), None, [[[0], [127], [255]]]),
+], ids=["palette", "clear", "opaque", "pale", "clear grey", "clear red", "grey that is clear",
+        "one bit", "deep grey of 8-bit values", "grey of fractions"])  # fmt: skip
 def test_pictures_become_rgb(image: Image.Image, transparency: object, expected: object) -> None:
     more = {} if transparency is None else {"transparency": transparency}
     image.save(file := io.BytesIO(), "TIFF" if image.mode in ("I", "F") else "PNG", **more)

@@ -72,11 +72,10 @@ def put_online(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PutO
         server.shutdown()
 
 
-@pytest.mark.parametrize(
-    "evil",
-    [("../../../evil", ""), ("images/../../../../evil", ""), ("images/out", "../../../.."),
-     ("images/out", "/etc")],
-)  # fmt: skip
+@pytest.mark.parametrize("evil", [
+    ("../../../evil", ""), ("images/../../../../evil", ""), ("images/out", "../../../.."),
+    ("images/out", "/etc"),
+])  # fmt: skip
 def test_archives_stay_inside(tmp_path: Path, put_online: PutOnline, evil: tuple[str, str]) -> None:
     put_online(("images/a.jpg", ""), evil)
     before = tarfile.TarFile.extraction_filter

@@ -56,11 +56,10 @@ def test_training_subsets_nest_and_split_seed_alone_decides_what_is_held_out(
     assert small[1:] == large[1:] == parts(make_split(labels, pair[0], split_seed, other))[1:]
 
 
-@pytest.mark.parametrize(
-    ("n", "ratio", "sizes"),
-    [(10, 0.8, (8, 1, 1)), (10, 0.05, (1, 1, 1)), (15, 0.8, (11, 2, 2)), (100, 0.01, (1, 10, 10)),
-     (100, 0.015, (2, 10, 10)), (1000, 0.1, (100, 100, 100)), (3, 0.8, (1, 1, 1))],
-)  # fmt: skip
+@pytest.mark.parametrize(("n", "ratio", "sizes"), [
+    (10, 0.8, (8, 1, 1)), (10, 0.05, (1, 1, 1)), (15, 0.8, (11, 2, 2)), (100, 0.01, (1, 10, 10)),
+    (100, 0.015, (2, 10, 10)), (1000, 0.1, (100, 100, 100)), (3, 0.8, (1, 1, 1)),
+])  # fmt: skip
 def test_sizes_by_hand(n: int, ratio: float, sizes: tuple[int, int, int]) -> None:
     split = make_split(np.repeat([0, 1], n), ratio)
     assert tuple(len(part) // 2 for part in parts(split)) == sizes

@@ -87,16 +87,13 @@ WORSE = (
 )
 
 
-@pytest.mark.parametrize(
-    ("learned", "config", "notes"),
-    [
-        (("class", "brightness"), {}, []),
-        (("class",), {"aux_weight": 0.0}, [UNTAUGHT]),
-        (("class",), {"aux_weight": 0.3}, [WORSE]),
-        (("class",), {"aux_weight": 0.0, "mode": "probe"}, [WORSE]),
-        (("brightness",), {}, ["trained with aux_weight 1, so its classes are guesses"]),
-    ],
-)
+@pytest.mark.parametrize(("learned", "config", "notes"), [
+    (("class", "brightness"), {}, []),
+    (("class",), {"aux_weight": 0.0}, [UNTAUGHT]),
+    (("class",), {"aux_weight": 0.3}, [WORSE]),
+    (("class",), {"aux_weight": 0.0, "mode": "probe"}, [WORSE]),
+    (("brightness",), {}, ["trained with aux_weight 1, so its classes are guesses"]),
+])  # fmt: skip
 def test_notes_of_a_head_that_never_learned(
     learned: tuple[str, ...], config: dict[str, Any], notes: list[str]
 ) -> None:

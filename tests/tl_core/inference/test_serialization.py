@@ -110,17 +110,14 @@ def test_a_card_of_an_earlier_version_means_squash(folder: Path, old: dict[str, 
 OTHER = r"it was saved with torch [\d.]+\S*, torchvision .*, timm .*; installed are torch "
 
 
-@pytest.mark.parametrize(
-    ("changes", "pattern"),
-    [
-        ({"format": 2}, r"model.json has format 2; this tl-study reads format 1"),
-        ({"classes": ["cat"], "extra": 1}, r"model.json: classes: .*at least 2(.|\n)*extra: Extra"),
-        ({"resize": "cropped"}, r"resize: .*must be one of \[.to a square, .*, not 'cropped'"),
-        ({"backbone": "resnet19"}, rf"unknown backbone 'resnet19'; {OTHER}"),
-        ({"backbone": "mlp"}, rf"does not fit mlp as built here \(.*Missing key.*\); {OTHER}"),
-        ({"classes": ["a", "b", "c"]}, r"does not fit shared_mlp .*size mismatch"),
-    ],
-)
+@pytest.mark.parametrize(("changes", "pattern"), [
+    ({"format": 2}, r"model.json has format 2; this tl-study reads format 1"),
+    ({"classes": ["cat"], "extra": 1}, r"model.json: classes: .*at least 2(.|\n)*extra: Extra"),
+    ({"resize": "cropped"}, r"resize: .*must be one of \[.to a square, .*, not 'cropped'"),
+    ({"backbone": "resnet19"}, rf"unknown backbone 'resnet19'; {OTHER}"),
+    ({"backbone": "mlp"}, rf"does not fit mlp as built here \(.*Missing key.*\); {OTHER}"),
+    ({"classes": ["a", "b", "c"]}, r"does not fit shared_mlp .*size mismatch"),
+])  # fmt: skip
 def test_cards_that_do_not_fit(folder: Path, changes: dict[str, Any], pattern: str) -> None:
     card = json.loads((folder / CARD).read_text())
     (folder / CARD).write_text(json.dumps(card | changes))

@@ -68,16 +68,13 @@ def test_winner_and_its_predictions(trials: Trials, tmp_path: Path, mode: str, s
     assert right == alone.test["test_accuracy"]
 
 
-@pytest.mark.parametrize(
-    ("mode", "changes", "r2", "pretrained", "learned"),
-    [
-        ("finetune", {"aux_weight": 0.0}, 0.1, True, ("class",)),
-        ("scratch", {"aux_weight": 0.5}, 0.1, False, ("class", "brightness")),
-        ("scratch", {"aux_weight": 0.5}, 0.0, False, ("class",)),
-        ("probe", {}, 0.1, True, ("class", "brightness")),
-        ("finetune", {"aux_weight": 1.0, "weights": "none"}, 0.1, False, ("brightness",)),
-    ],
-)
+@pytest.mark.parametrize(("mode", "changes", "r2", "pretrained", "learned"), [
+    ("finetune", {"aux_weight": 0.0}, 0.1, True, ("class",)),
+    ("scratch", {"aux_weight": 0.5}, 0.1, False, ("class", "brightness")),
+    ("scratch", {"aux_weight": 0.5}, 0.0, False, ("class",)),
+    ("probe", {}, 0.1, True, ("class", "brightness")),
+    ("finetune", {"aux_weight": 1.0, "weights": "none"}, 0.1, False, ("brightness",)),
+])  # fmt: skip
 def test_the_card_tells_what_the_trial_was(
     trials: Trials, tmp_path: Path, mode: str, changes: dict[str, Any], r2: float,
     pretrained: bool, learned: tuple[str, ...],

@@ -26,11 +26,10 @@ def test_an_epoch_covers_each_image_once_in_an_order_of_its_seed_and_number() ->
     assert {tuple(sorted(each)) for each in orders} == {tuple(range(0, 800, 2))}
 
 
-@pytest.mark.parametrize(
-    ("n", "batch_size", "expected"),
-    [(8, 4, [4, 4]), (10, 4, [4, 4, 2]), (9, 4, [4, 5]), (5, 4, [5]), (3, 4, [3]), (1, 4, [1]),
-     (3, 2, [3]), (5, 1, [1, 1, 1, 2])],
-)  # fmt: skip
+@pytest.mark.parametrize(("n", "batch_size", "expected"), [
+    (8, 4, [4, 4]), (10, 4, [4, 4, 2]), (9, 4, [4, 5]), (5, 4, [5]), (3, 4, [3]), (1, 4, [1]),
+    (3, 2, [3]), (5, 1, [1, 1, 1, 2]),
+])  # fmt: skip
 def test_a_single_image_joins_the_last_batch(n: int, batch_size: int, expected: list[int]) -> None:
     batches = list(split_batches(np.arange(n), batch_size))
     assert [len(batch) for batch in batches] == expected

@@ -72,11 +72,10 @@ def test_features_are_those_of_eval_mode(images: ImageSet, backbone: Backbone, l
     assert sum(runs) == 40, "a second load runs nothing"
 
 
-@pytest.mark.parametrize(
-    "change",
-    [{"name": "another"}, {"weights_id": "another"}, {"mean": (0.4, 0.4, 0.4)},
-     {"std": (0.4, 0.4, 0.4)}, {"precision": "bf16"}],
-)  # fmt: skip
+@pytest.mark.parametrize("change", [
+    {"name": "another"}, {"weights_id": "another"}, {"mean": (0.4, 0.4, 0.4)},
+    {"std": (0.4, 0.4, 0.4)}, {"precision": "bf16"},
+])  # fmt: skip
 def test_each_backbone_has_its_own(backbone: Backbone, load: Load, change: dict[str, Any]) -> None:
     exact, other = load(), replace(backbone, **change)
     runs = count_runs(other)

@@ -81,11 +81,10 @@ def test_they_are_computed_once(
     assert (sum(runs), sum(others)) == (80, 0)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [{"name": "another"}, {"weights_id": "another"}, {"mean": (0.4, 0.4, 0.4)},
-     {"std": (0.4, 0.4, 0.4)}, {"precision": "bf16"}],
-)  # fmt: skip
+@pytest.mark.parametrize("change", [
+    {"name": "another"}, {"weights_id": "another"}, {"mean": (0.4, 0.4, 0.4)},
+    {"std": (0.4, 0.4, 0.4)}, {"precision": "bf16"},
+])  # fmt: skip
 def test_each_backbone_has_its_own(prefix: Prefix, load: Load, change: dict[str, Any]) -> None:
     (exact,) = load().tables
     other = replace(prefix, backbone=replace(prefix.backbone, **change))

@@ -109,14 +109,11 @@ def test_networks_with_auxiliary_heads(name: str, quick_start: None) -> None:
         assert net.network.transform_input == pretrained, "inputs of pretrained weights alone"
 
 
-@pytest.mark.parametrize(
-    ("name", "side", "n_features", "mean", "std"),
-    [
-        ("resnet18", 64, 512, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-        ("efficientnet_v2_l", 64, 1280, HALF, HALF),
-        ("timm:test_vit", 160, 64, HALF, HALF),
-    ],
-)
+@pytest.mark.parametrize(("name", "side", "n_features", "mean", "std"), [
+    ("resnet18", 64, 512, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    ("efficientnet_v2_l", 64, 1280, HALF, HALF),
+    ("timm:test_vit", 160, 64, HALF, HALF),
+])  # fmt: skip
 def test_a_backbone_has_its_features_and_its_normalisation(
     name: str, side: int, n_features: int, mean: Triple, std: Triple
 ) -> None:
@@ -157,14 +154,11 @@ def test_the_articles_nets(name: str, widths: list[int]) -> None:
         load_backbone(name)
 
 
-@pytest.mark.parametrize(
-    ("name", "side", "reason", "fitting"),
-    [
-        ("vit_b_32", 128, "Wrong image height!", 224),
-        ("inception_v3", 32, "", 299),
-        ("timm:vit_tiny_patch16_224", 96, "Input height", 224),
-    ],
-)
+@pytest.mark.parametrize(("name", "side", "reason", "fitting"), [
+    ("vit_b_32", 128, "Wrong image height!", 224),
+    ("inception_v3", 32, "", 299),
+    ("timm:vit_tiny_patch16_224", 96, "Input height", 224),
+])  # fmt: skip
 def test_a_size_that_does_not_fit(name: str, side: int, reason: str, fitting: int) -> None:
     message = rf"^{name} does not take {side} x {side} images \({reason}.*: use --image-size "
     with pytest.raises(BackboneError, match=f"{message}{fitting}$"), torch.device("meta"):

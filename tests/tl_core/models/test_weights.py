@@ -35,36 +35,21 @@ def wrapped(entries: Entries) -> Entries:
     return below("module.", entries)
 
 
-@pytest.mark.parametrize(
-    ("suffix", "change"),
-    [
-        (".pth", lambda saved: saved),
-        (".pt", headless),
-        (".safetensors", headless),
-        (".pth", lambda saved: {"state_dict": wrapped(saved), "epoch": 3}),
-        (".pth", lambda saved: {"model": wrapped(saved)}),
-        (".pth", lambda saved: headless(saved) | {"fc.1.weight": torch.zeros(2, 1024)}),
-        (".ckpt", lambda saved: {"state_dict": below("model.", saved), "epoch": 3}),
-        (".pth.tar", lambda saved: {"model": saved, "args": Namespace(lr=0.1, out=Path("a"))}),
-        (".bin", lambda saved: {"model": {"state_dict": below("_orig_mod.module.", saved)}}),
-        (".pth", lambda saved: below("backbone.", headless(saved)) | {"head.0": torch.zeros(1)}),
-        # Older files have no step counts.
-        (".pth", lambda saved: {k: v for k, v in saved.items() if "_tracked" not in k}),
-    ],
-    ids=[
-        "whole",
-        "headless",
-        "safetensors",
-        "state_dict",
-        "model",
-        "other classifier",
-        "lightning",
-        "args",
-        "compiled",
-        "backbone",
-        "old",
-    ],
-)
+@pytest.mark.parametrize(("suffix", "change"), [
+    (".pth", lambda saved: saved),
+    (".pt", headless),
+    (".safetensors", headless),
+    (".pth", lambda saved: {"state_dict": wrapped(saved), "epoch": 3}),
+    (".pth", lambda saved: {"model": wrapped(saved)}),
+    (".pth", lambda saved: headless(saved) | {"fc.1.weight": torch.zeros(2, 1024)}),
+    (".ckpt", lambda saved: {"state_dict": below("model.", saved), "epoch": 3}),
+    (".pth.tar", lambda saved: {"model": saved, "args": Namespace(lr=0.1, out=Path("a"))}),
+    (".bin", lambda saved: {"model": {"state_dict": below("_orig_mod.module.", saved)}}),
+    (".pth", lambda saved: below("backbone.", headless(saved)) | {"head.0": torch.zeros(1)}),
+    # Older files have no step counts.
+    (".pth", lambda saved: {k: v for k, v in saved.items() if "_tracked" not in k}),
+], ids=["whole", "headless", "safetensors", "state_dict", "model", "other classifier", "lightning",
+        "args", "compiled", "backbone", "old"])  # fmt: skip
 def test_a_file_loads_whatever_its_wrapping_and_its_classifier(
     tmp_path: Path, whole: nn.Module, suffix: str, change: Callable[[Entries], Entries]
 ) -> None:
@@ -75,16 +60,13 @@ def test_a_file_loads_whatever_its_wrapping_and_its_classifier(
     assert backbone.weights_id == f"mine{suffix} sha256:{sha256(file)[:16]}"
 
 
-@pytest.mark.parametrize(
-    ("name", "side", "make"),
-    [
-        # It looks for a version in its entries, which this kind of file does not hold.
-        ("mnasnet0_5", SIDE, lambda: models.get_model("mnasnet0_5", weights=None)),
-        ("timm:levit_128s", 224, lambda: timm.create_model("levit_128s", num_classes=3)),
-        ("efficientnet_lite0", SIDE, lambda: timm.create_model("tf_efficientnet_lite0")),
-        ("mlp", 16, lambda: load_backbone("mlp", "none", 16).network),
-    ],
-)
+@pytest.mark.parametrize(("name", "side", "make"), [
+    # It looks for a version in its entries, which this kind of file does not hold.
+    ("mnasnet0_5", SIDE, lambda: models.get_model("mnasnet0_5", weights=None)),
+    ("timm:levit_128s", 224, lambda: timm.create_model("levit_128s", num_classes=3)),
+    ("efficientnet_lite0", SIDE, lambda: timm.create_model("tf_efficientnet_lite0")),
+    ("mlp", 16, lambda: load_backbone("mlp", "none", 16).network),
+])  # fmt: skip
 def test_each_library(tmp_path: Path, name: str, side: int, make: Callable[[], nn.Module]) -> None:
     saved = make().state_dict()
     save_file(saved, tmp_path / "mine.safetensors")
@@ -92,12 +74,11 @@ def test_each_library(tmp_path: Path, name: str, side: int, make: Callable[[], n
     assert_same_entries(loaded.network, saved)
 
 
-@pytest.mark.parametrize(
-    ("name", "new", "old"),
-    [("densenet121", r"(denselayer\d+\.(?:norm|conv))([12]\.)", r"\1.\2"),
-     ("vit_b_32", r"(\.mlp)\.0\.", r"\1.linear_1."),
-     ("vit_b_32", r"(\.mlp)\.3\.", r"\1.linear_2.")],
-)  # fmt: skip
+@pytest.mark.parametrize(("name", "new", "old"), [
+    ("densenet121", r"(denselayer\d+\.(?:norm|conv))([12]\.)", r"\1.\2"),
+    ("vit_b_32", r"(\.mlp)\.0\.", r"\1.linear_1."),
+    ("vit_b_32", r"(\.mlp)\.3\.", r"\1.linear_2."),
+])  # fmt: skip
 def test_torchvisions_old_names_still_load(name: str, new: str, old: str) -> None:
     with torch.device("meta"):
         present = models.get_model(name, weights=None).state_dict()

@@ -28,18 +28,15 @@ MSE = (0.01 + 0.09) / 2
 THREE_LOGITS = torch.tensor([[0.0, LOG2, 0.0], [5.0, 5.0, 5.0]])
 
 
-@pytest.mark.parametrize(
-    ("logits", "labels", "expected"),
-    [
-        (TWO_LOGITS, [0, 0], (LOG2 + LOG4) / 2),
-        (TWO_LOGITS, [1, 0], (LOG2 + LOG4) / 2),
-        (TWO_LOGITS, [0, 1], (LOG2 + math.log(4 / 3)) / 2),
-        (THREE_LOGITS, [1, 0], (LOG2 + math.log(3)) / 2),
-        (THREE_LOGITS, [2, 1], (LOG4 + math.log(3)) / 2),
-        # Sure predictions do not overflow.
-        (torch.tensor([[-1e4], [1e4]]), [0, 0], 1e4 / 2),
-    ],
-)
+@pytest.mark.parametrize(("logits", "labels", "expected"), [
+    (TWO_LOGITS, [0, 0], (LOG2 + LOG4) / 2),
+    (TWO_LOGITS, [1, 0], (LOG2 + LOG4) / 2),
+    (TWO_LOGITS, [0, 1], (LOG2 + math.log(4 / 3)) / 2),
+    (THREE_LOGITS, [1, 0], (LOG2 + math.log(3)) / 2),
+    (THREE_LOGITS, [2, 1], (LOG4 + math.log(3)) / 2),
+    # Sure predictions do not overflow.
+    (torch.tensor([[-1e4], [1e4]]), [0, 0], 1e4 / 2),
+])  # fmt: skip
 def test_cross_entropy(logits: Tensor, labels: list[int], expected: float) -> None:
     assert classification_loss(logits, torch.tensor(labels)).item() == pytest.approx(expected)
 

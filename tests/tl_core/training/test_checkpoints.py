@@ -77,15 +77,11 @@ def test_no_damaged_or_foreign_file_passes(spot: Path, data: st.DataObject) -> N
         load_checkpoint(LocalFile(spot))
 
 
-@pytest.mark.parametrize(
-    "written",
-    [
-        pickle.dumps,
-        lambda trap: with_digest(pickle.dumps(trap, 2)),
-        lambda trap: with_digest(torch_saved({"a": trap})),
-    ],
-    ids=["a pickle", "a pickle and its hash", "torch's, and its hash"],
-)
+@pytest.mark.parametrize("written", [
+    pickle.dumps,
+    lambda trap: with_digest(pickle.dumps(trap, 2)),
+    lambda trap: with_digest(torch_saved({"a": trap})),
+], ids=["a pickle", "a pickle and its hash", "torch's, and its hash"])  # fmt: skip
 def test_a_malicious_pickle_runs_nothing(tmp_path: Path, written: Callable[[Trap], bytes]) -> None:
     path = tmp_path / "1.ckpt"
     path.write_bytes(written(Trap(tmp_path / "sprung")))

@@ -88,14 +88,11 @@ def assert_runs(
     assert {p.device.type for p in learner.model.parameters()} == {"cuda"}
 
 
-@pytest.mark.parametrize(
-    ("mode", "changes"),
-    [
-        ("scratch", {"precision": "fp16", "aux_weight": "auto", "augment": "flip"}),
-        ("scratch", {"precision": "bf16", "augment": "trivial", "backbone": "mlp"}),
-        ("scratch", {"augment": "crop", "aux_weight": 0.5, "backbone": "mlp"}),
-    ],
-)
+@pytest.mark.parametrize(("mode", "changes"), [
+    ("scratch", {"precision": "fp16", "aux_weight": "auto", "augment": "flip"}),
+    ("scratch", {"precision": "bf16", "augment": "trivial", "backbone": "mlp"}),
+    ("scratch", {"augment": "crop", "aux_weight": 0.5, "backbone": "mlp"}),
+])  # fmt: skip
 def test_a_network_learns_and_scores(
     trials: Trials, mode: Mode, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -119,14 +116,11 @@ def test_a_network_learns_and_scores(
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"augment": "crop", "aux_weight": 0.5, "precision": "bf16"},
-        {"augment": "flip", "aux_weight": "auto"},
-        {"augment": "trivial", "aux_weight": 0.5},
-    ],
-)
+@pytest.mark.parametrize("changes", [
+    {"augment": "crop", "aux_weight": 0.5, "precision": "bf16"},
+    {"augment": "flip", "aux_weight": "auto"},
+    {"augment": "trivial", "aux_weight": 0.5},
+])  # fmt: skip
 def test_a_step_that_is_recorded_takes_nothing_from_the_host(
     trials: Trials, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,16 +64,13 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "checkpoints" / "7.ckpt"
 
 
-@pytest.mark.parametrize(
-    ("mode", "changes", "cuts"),
-    [
-        ("finetune", {}, (1, 1, 2)),
-        ("lp_ft", {"aux_weight": "auto", "augment": "flip"}, (2,)),
-        ("scratch", {"aux_weight": "auto"}, (1,)),
-        # A network with dropout, which draws from torch's generator.
-        ("finetune", {"backbone": "squeezenet1_1", "weights": "none"}, (1,)),
-    ],
-)
+@pytest.mark.parametrize(("mode", "changes", "cuts"), [
+    ("finetune", {}, (1, 1, 2)),
+    ("lp_ft", {"aux_weight": "auto", "augment": "flip"}, (2,)),
+    ("scratch", {"aux_weight": "auto"}, (1,)),
+    # A network with dropout, which draws from torch's generator.
+    ("finetune", {"backbone": "squeezenet1_1", "weights": "none"}, (1,)),
+])  # fmt: skip
 def test_a_cut_changes_nothing(
     trials: Trials, path: Path, mode: Mode, changes: dict[str, Any], cuts: tuple[int, ...]
 ) -> None:
@@ -86,14 +83,11 @@ def test_a_cut_changes_nothing(
     assert seen[:cut_after] == before  # Their clocks, too: they were not run again.
 
 
-@pytest.mark.parametrize(
-    ("mode", "changes"),
-    [
-        ("finetune", {"backbone": "squeezenet1_1", "weights": "none"}),
-        ("lp_ft", {"aux_weight": "auto", "augment": "crop", "precision": "fp16"}),
-        ("partial", {"batchnorm": "train"}),
-    ],
-)
+@pytest.mark.parametrize(("mode", "changes"), [
+    ("finetune", {"backbone": "squeezenet1_1", "weights": "none"}),
+    ("lp_ft", {"aux_weight": "auto", "augment": "crop", "precision": "fp16"}),
+    ("partial", {"batchnorm": "train"}),
+])  # fmt: skip
 def test_a_cut_between_two_steps_changes_nothing(
     trials: Trials, path: Path, mode: Mode, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,14 +171,11 @@ def test_a_truncated_checkpoint_is_warned_of_and_replaced(
     assert len(load_checkpoint(LocalFile(path))["history"]) == 1
 
 
-@pytest.mark.parametrize(
-    ("changes", "difference"),
-    [
-        ({"lr": 0.002}, "lr is 0.001 and not 0.002"),
-        ({"epochs": 1, "seed": 1}, "epochs is 2 and not 1, seed is 0 and not 1"),
-        ({"weights": "none"}, "weights_id is 'tiny.pth"),
-    ],
-)
+@pytest.mark.parametrize(("changes", "difference"), [
+    ({"lr": 0.002}, "lr is 0.001 and not 0.002"),
+    ({"epochs": 1, "seed": 1}, "epochs is 2 and not 1, seed is 0 and not 1"),
+    ({"weights": "none"}, "weights_id is 'tiny.pth"),
+])  # fmt: skip
 def test_another_configuration_starts_anew(
     trials: Trials, path: Path, changes: dict[str, Any], difference: str
 ) -> None:

@@ -12,18 +12,15 @@ def found(labels: list[str], of_path: dict[str, set[str]] | None = None) -> list
     return [*label_faults(labels, of_path or {})]
 
 
-@pytest.mark.parametrize(
-    "labels",
-    [
-        ["cat", "dog"] * 3,
-        [str(i) for i in range(20)],  # As many classes as there are digits and letters.
-        [str(i % 100) for i in range(1000)],  # ImageNet's classes by number, ten images each.
-        [f"{i / 2}" for i in range(20)],  # Grades.
-        [f"class {i}" for i in range(500)],
-        ["nan", "inf", *map(str, range(30))],
-        ["crane", "great white shark, white shark", "black;white", "a|b", "x;", ";"],
-    ],
-)
+@pytest.mark.parametrize("labels", [
+    ["cat", "dog"] * 3,
+    [str(i) for i in range(20)],  # As many classes as there are digits and letters.
+    [str(i % 100) for i in range(1000)],  # ImageNet's classes by number, ten images each.
+    [f"{i / 2}" for i in range(20)],  # Grades.
+    [f"class {i}" for i in range(500)],
+    ["nan", "inf", *map(str, range(30))],
+    ["crane", "great white shark, white shark", "black;white", "a|b", "x;", ";"],
+])  # fmt: skip
 def test_classes(labels: list[str]) -> None:
     assert found(labels) == []
 

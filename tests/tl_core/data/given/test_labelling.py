@@ -31,16 +31,13 @@ def test_capture_groups_are_joined() -> None:
     assert captured("--label-regex", r"[ab]_\d", paths) == ["a_1", "b_2", None]
 
 
-@pytest.mark.parametrize(
-    ("pattern", "why"),
-    [
-        ("(", r"--label-regex \(: no regular expression: missing \)"),
-        ("x{9999999999}", "no regular expression: the repetition number is too large"),
-        ("fox", "--label-regex fox: matches no path, such as cat.1.png"),
-        ("cat", "--label-regex cat: finds no class in dog.1.png"),
-        ("png", "--label-regex png: finds one class alone, 'png'; a study needs two or more"),
-    ],
-)
+@pytest.mark.parametrize(("pattern", "why"), [
+    ("(", r"--label-regex \(: no regular expression: missing \)"),
+    ("x{9999999999}", "no regular expression: the repetition number is too large"),
+    ("fox", "--label-regex fox: matches no path, such as cat.1.png"),
+    ("cat", "--label-regex cat: finds no class in dog.1.png"),
+    ("png", "--label-regex png: finds one class alone, 'png'; a study needs two or more"),
+])  # fmt: skip
 def test_what_tells_no_classes(tmp_path: Path, pattern: str, why: str) -> None:
     root = plant(tmp_path, "cat.1.png", "dog.1.png")
     with pytest.raises(InputError, match=why):

@@ -14,28 +14,15 @@ from tl_core.data.reading.deep import Deep, Depth, Levels, fit_levels, fit_scale
 RGBA = 6
 
 
-@pytest.mark.parametrize(
-    ("ranges", "levels"),
-    [
-        ([(0, 4095)], (0, 4095)),
-        ([(0, 4021), (17, 90)], (0, 4095)),
-        ([(0, 4096)], (0, 8191)),
-        ([(5, 65535)], (0, 65535)),
-        ([(0, 200)], (0, 255)),
-        ([(0, 1)], (0, 1)),
-        ([(30_000, 34_000)], (30_000, 34_000)),
-        ([(-1024, 3071)], (-1024, 3071)),
-        ([(0, 2**31 - 1)], (0, 2**31 - 1)),
-        ([(7, 7)], (0, 255)),
-        ([(-3, -3)], (0, 255)),
-        ([(0.0, 0.9), (0.1, 1.0)], (0, 1)),
-        ([(0.0, 0.9), (0.1, 1.2)], (0.0, 1.2)),
-        ([(0.0, 254.0)], (0, 255)),
-        ([(-1.0, 1.0)], (-1.0, 1.0)),
-        ([(0.0, 0.01)], (0.0, 0.01)),
-        ([(0.0, 1e20)], (0, 1e20)),
-    ],
-)
+@pytest.mark.parametrize(("ranges", "levels"), [
+    ([(0, 4095)], (0, 4095)), ([(0, 4021), (17, 90)], (0, 4095)), ([(0, 4096)], (0, 8191)),
+    ([(5, 65535)], (0, 65535)), ([(0, 200)], (0, 255)), ([(0, 1)], (0, 1)),
+    ([(30_000, 34_000)], (30_000, 34_000)), ([(-1024, 3071)], (-1024, 3071)),
+    ([(0, 2**31 - 1)], (0, 2**31 - 1)), ([(7, 7)], (0, 255)), ([(-3, -3)], (0, 255)),
+    ([(0.0, 0.9), (0.1, 1.0)], (0, 1)), ([(0.0, 0.9), (0.1, 1.2)], (0.0, 1.2)),
+    ([(0.0, 254.0)], (0, 255)), ([(-1.0, 1.0)], (-1.0, 1.0)), ([(0.0, 0.01)], (0.0, 0.01)),
+    ([(0.0, 1e20)], (0, 1e20)),
+])  # fmt: skip
 def test_the_range_of_a_data_set(
     ranges: list[tuple[float, float]], levels: tuple[float, float]
 ) -> None:
@@ -67,19 +54,16 @@ def shorts(*values: int, order: str = ">") -> bytes:
 COLOURS = (1, 256, 4095, 65535, 770, 2)
 
 
-@pytest.mark.parametrize(
-    ("content", "depth", "values"),
-    [
-        (png(3, 1, 16, GREY, b"\0" + shorts(1, 300, 4095)), "16-bit grey", [[1, 300, 4095]]),
-        (tiff(3, 16, 1, shorts(1, 300, 4095, order="<")), "16-bit grey", [[1, 300, 4095]]),
-        (tiff(3, 16, 1, shorts(1, 300, 4095), order=">"), "16-bit grey", [[1, 300, 4095]]),
-        (b"P5 3 1 65535\n" + shorts(1, 300, 4095), "16-bit grey", [[1, 300, 4095]]),
-        (tiff(3, 12, 1, bytes((0x00, 0x00, 0xA1, 0xFF, 0xF0))), "12-bit grey", [[0, 161, 4095]]),
-        (png(2, 1, 16, RGB, b"\0" + shorts(*COLOURS)), "16-bit colour", None),
-        (tiff(2, 16, 3, shorts(*COLOURS, order="<")), "16-bit colour", None),
-        (tiff(2, 16, 3, shorts(*COLOURS), order=">"), "16-bit colour", None),
-    ],
-)
+@pytest.mark.parametrize(("content", "depth", "values"), [
+    (png(3, 1, 16, GREY, b"\0" + shorts(1, 300, 4095)), "16-bit grey", [[1, 300, 4095]]),
+    (tiff(3, 16, 1, shorts(1, 300, 4095, order="<")), "16-bit grey", [[1, 300, 4095]]),
+    (tiff(3, 16, 1, shorts(1, 300, 4095), order=">"), "16-bit grey", [[1, 300, 4095]]),
+    (b"P5 3 1 65535\n" + shorts(1, 300, 4095), "16-bit grey", [[1, 300, 4095]]),
+    (tiff(3, 12, 1, bytes((0x00, 0x00, 0xA1, 0xFF, 0xF0))), "12-bit grey", [[0, 161, 4095]]),
+    (png(2, 1, 16, RGB, b"\0" + shorts(*COLOURS)), "16-bit colour", None),
+    (tiff(2, 16, 3, shorts(*COLOURS, order="<")), "16-bit colour", None),
+    (tiff(2, 16, 3, shorts(*COLOURS), order=">"), "16-bit colour", None),
+])  # fmt: skip
 def test_all_bits_are_read(content: bytes, depth: Depth, values: object) -> None:
     found = read(content)
     assert found.depth == depth

@@ -72,22 +72,19 @@ def test_masks_are_named_with_the_flag_that_leaves_them_out(
     assert not any(note in first for note in mask_notes(left))
 
 
-@pytest.mark.parametrize(
-    "ids",
-    [
-        pairs("{}.jpg"),
-        pairs("photo_{}.jpg", "photo_{}_1.jpg", "photo.jpg"),
-        pairs("session1/{}.jpg", "session2/{}.jpg"),
-        pairs("images/{}.jpg", "photos/{}.jpg"),
-        pairs("mask_{}.jpg", classes=("with_mask", "without_mask")),
-        pairs("images/{}.jpg", "more/extra-{}.jpg"),
-        pairs("masks/{}.jpg"),
-        pairs("{}.jpg", classes=("depth", "label")),
-        [*pairs("{}.jpg", n=500), "cat/7_best.jpg"],
-        pairs("{}.jpg", "{}.txt", "{}.xml"),
-        [],
-    ],
-)
+@pytest.mark.parametrize("ids", [
+    pairs("{}.jpg"),
+    pairs("photo_{}.jpg", "photo_{}_1.jpg", "photo.jpg"),
+    pairs("session1/{}.jpg", "session2/{}.jpg"),
+    pairs("images/{}.jpg", "photos/{}.jpg"),
+    pairs("mask_{}.jpg", classes=("with_mask", "without_mask")),
+    pairs("images/{}.jpg", "more/extra-{}.jpg"),
+    pairs("masks/{}.jpg"),
+    pairs("{}.jpg", classes=("depth", "label")),
+    [*pairs("{}.jpg", n=500), "cat/7_best.jpg"],
+    pairs("{}.jpg", "{}.txt", "{}.xml"),
+    [],
+])  # fmt: skip
 def test_names_of_photos_are_no_masks(ids: list[str]) -> None:
     assert [*mask_notes(ids)] == []
 

@@ -72,18 +72,15 @@ def test_a_cache_is_marked_as_one(tmp_path: Path) -> None:
     assert [*files_below(tmp_path)] == []
 
 
-@pytest.mark.parametrize(
-    ("name", "files"),
-    [
-        ("runs", {"1.png": b"a photo of a runner"}),
-        ("mlruns", {"1.png": b""}),
-        ("cat", {"meta.yaml": b"camera: Canon", "1.png": b""}),
-        ("cat", {"CACHEDIR.TAG": b"not the signature"}),
-        ("cat", {"study.json": b"{}", "1.png": b""}),
-        ("cat", {"model.json": b"{}", "a.lock": b""}),
-        ("d41d8cd98f00b204e9800998ecf8427e", {"1.png": b""}),
-    ],
-)
+@pytest.mark.parametrize(("name", "files"), [
+    ("runs", {"1.png": b"a photo of a runner"}),
+    ("mlruns", {"1.png": b""}),
+    ("cat", {"meta.yaml": b"camera: Canon", "1.png": b""}),
+    ("cat", {"CACHEDIR.TAG": b"not the signature"}),
+    ("cat", {"study.json": b"{}", "1.png": b""}),
+    ("cat", {"model.json": b"{}", "a.lock": b""}),
+    ("d41d8cd98f00b204e9800998ecf8427e", {"1.png": b""}),
+])  # fmt: skip
 def test_a_users_own_folder_may_have_such_names(
     tmp_path: Path, name: str, files: dict[str, bytes]
 ) -> None:

@@ -11,21 +11,18 @@ from tl_core.errors import InputError
 FILES = ("cat/images/1.png", "cat/masks/1.png", "cat/2.JPG", "dog/a_mask.png", "dog/a.png")
 
 
-@pytest.mark.parametrize(
-    ("include", "exclude", "kept"),
-    [
-        ((), (), FILES),
-        ((), ("masks",), (FILES[0], *FILES[2:])),
-        ((), ("masks/", "*_mask.*"), (FILES[0], FILES[2], FILES[4])),
-        ((), ("cat/*/1.png",), FILES[2:]),
-        ((), ("/images", "png"), FILES),
-        ((), ("*.jpg",), FILES),
-        ((), ("[0-9].*",), FILES[3:]),
-        (("*.png",), ("**/masks/**",), (FILES[0], *FILES[3:])),
-        (("images", "/dog"), (), (FILES[0], *FILES[3:])),
-        (("./dog/*",), ("a.png",), (FILES[3],)),
-    ],
-)
+@pytest.mark.parametrize(("include", "exclude", "kept"), [
+    ((), (), FILES),
+    ((), ("masks",), (FILES[0], *FILES[2:])),
+    ((), ("masks/", "*_mask.*"), (FILES[0], FILES[2], FILES[4])),
+    ((), ("cat/*/1.png",), FILES[2:]),
+    ((), ("/images", "png"), FILES),
+    ((), ("*.jpg",), FILES),
+    ((), ("[0-9].*",), FILES[3:]),
+    (("*.png",), ("**/masks/**",), (FILES[0], *FILES[3:])),
+    (("images", "/dog"), (), (FILES[0], *FILES[3:])),
+    (("./dog/*",), ("a.png",), (FILES[3],)),
+])  # fmt: skip
 def test_patterns_are_those_of_a_gitignore_file(
     include: tuple[str, ...], exclude: tuple[str, ...], kept: tuple[str, ...]
 ) -> None:

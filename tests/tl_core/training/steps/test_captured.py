@@ -97,18 +97,15 @@ def tensors(value: Any, place: str = "") -> Iterator[tuple[str, Tensor]]:
 EXTRA = Unlabelled([SPLIT.val], [0], 5)
 
 
-@pytest.mark.parametrize(
-    ("changes", "read", "more"),
-    [
-        ({"schedule": "constant"}, FROM_TABLE, {}),
-        ({"batch_size": 64}, FROM_TABLE, {}),  # One batch of 42.
-        ({"batch_size": 41}, FROM_HOST, {}),  # The same: it takes the image that would remain.
-        ({"batchnorm": "train", "min_steps": 20}, FROM_HOST, {}),
-        ({"aux_weight": "auto", "batchnorm": "train"}, FROM_TABLE, {"extra": EXTRA}),
-        ({"precision": "bf16"}, FROM_TABLE, {"class_weights": torch.tensor([[0.5, 1.5]])}),
-        ({"aux_weight": 0.0}, FROM_HOST, {"aux_weights": (torch.arange(N) % 3)[None].float()}),
-    ],
-)
+@pytest.mark.parametrize(("changes", "read", "more"), [
+    ({"schedule": "constant"}, FROM_TABLE, {}),
+    ({"batch_size": 64}, FROM_TABLE, {}),  # One batch of 42.
+    ({"batch_size": 41}, FROM_HOST, {}),  # The same: it takes the image that would remain.
+    ({"batchnorm": "train", "min_steps": 20}, FROM_HOST, {}),
+    ({"aux_weight": "auto", "batchnorm": "train"}, FROM_TABLE, {"extra": EXTRA}),
+    ({"precision": "bf16"}, FROM_TABLE, {"class_weights": torch.tensor([[0.5, 1.5]])}),
+    ({"aux_weight": 0.0}, FROM_HOST, {"aux_weights": (torch.arange(N) % 3)[None].float()}),
+])  # fmt: skip
 def test_a_graph_changes_nothing(
     tmp_path: Path, changes: dict[str, Any], read: Read, more: dict[str, Any]
 ) -> None:
@@ -200,14 +197,11 @@ def forget(work: Work, _: torch.device) -> Work:
     return replay
 
 
-@pytest.mark.parametrize(
-    ("capture", "why"),
-    [
-        (fail, "CUDA error: operation not permitted when stream is capturing"),
-        (skip, "the losses of a recorded step are not those of the same step without"),
-        (forget, "the gradients of a recorded step are not those of the same step without"),
-    ],
-)
+@pytest.mark.parametrize(("capture", "why"), [
+    (fail, "CUDA error: operation not permitted when stream is capturing"),
+    (skip, "the losses of a recorded step are not those of the same step without"),
+    (forget, "the gradients of a recorded step are not those of the same step without"),
+])  # fmt: skip
 def test_without_a_graph_steps_are_taken_one_by_one(capture: Any, why: str) -> None:
     c, by = config(), graphs(capture)
     plain, tried = learner(c), learner(c)

@@ -37,18 +37,15 @@ def own_tables(monkeypatch: pytest.MonkeyPatch, tables: ResidentTables) -> Resid
     return tables
 
 
-@pytest.mark.parametrize(
-    ("mode", "on_device", "changes"),
-    [
-        ("scratch", True, {"augment": "crop", "aux_weight": 0.5, "backbone": "mlp"}),
-        ("scratch", False, {"augment": "trivial", "aux_weight": 0.5, "backbone": "mlp"}),
-        pytest.param(
-            *("scratch", True, {"augment": "flip", "aux_weight": "auto", "backbone": "mlp"}),
-            marks=pytest.mark.integration,
-        ),
-        pytest.param(*("partial", True, {"batchnorm": "train"}), marks=pytest.mark.integration),
-    ],
-)
+@pytest.mark.parametrize(("mode", "on_device", "changes"), [
+    ("scratch", True, {"augment": "crop", "aux_weight": 0.5, "backbone": "mlp"}),
+    ("scratch", False, {"augment": "trivial", "aux_weight": 0.5, "backbone": "mlp"}),
+    pytest.param(
+        *("scratch", True, {"augment": "flip", "aux_weight": "auto", "backbone": "mlp"}),
+        marks=pytest.mark.integration,
+    ),
+    pytest.param(*("partial", True, {"batchnorm": "train"}), marks=pytest.mark.integration),
+])  # fmt: skip
 def test_a_trial_by_a_graph_is_the_same(
     trials: Trials, mode: Mode, on_device: bool, changes: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
