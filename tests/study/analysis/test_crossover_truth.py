@@ -4,7 +4,6 @@ Earlier versions drew seeds by a percentile bootstrap, and looked at intervals o
 """
 
 import itertools
-from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -12,10 +11,9 @@ from scipy import stats
 
 from study.analysis.comparisons import Difference
 from study.analysis.crossing import last_crossing
-from study.analysis.estimates import Confirmed
 from study.analysis.label_efficiency import crossovers, labels_saved
 from study.intervals.two_way import DIFFERENCE_PSEUDO, Floats, mean_squares, two_way, with_pseudo
-from tests.support.studies.image_tables import seen
+from tests.support.studies.image_tables import seen_in_study
 from tests.support.studies.simulated_hits import Photos
 from tl_core.config import Mode
 
@@ -38,16 +36,6 @@ WORLDS = [
 def two_modes(lead: Floats) -> Floats:
     """True accuracies of two modes, of which the first has this lead."""
     return np.array([0.88 + lead / 2, 0.88 - lead / 2])
-
-
-def study(hits: Floats, modes: Sequence[Mode], ratios: Sequence[float]) -> list[Confirmed]:
-    """The trials of a study, from hits [M, R, S, N]."""
-    return [
-        trial
-        for mode, curve in zip(modes, hits, strict=True)
-        for ratio, cell in zip(ratios, curve, strict=True)
-        for trial in seen(mode, ratio, cell)
-    ]
 
 
 def percentile_bootstrap(gains: Floats, x: Floats) -> tuple[float, float]:
@@ -110,7 +98,8 @@ def test_what_a_study_says_of_modes_that_cross_and_that_do_not() -> None:
         (np.zeros(5), "not resolved", "seen"),
     ):
         studies = photos.hits(chance, 50, two_modes(lead))
-        found = [c for hits in studies for c in crossovers(study(hits, modes, RATIOS.tolist()))]
+        trials = (seen_in_study(hits, modes, RATIOS.tolist()) for hits in studies)
+        found = [c for each in trials for c in crossovers(each)]
         statuses = [str(c.status) for c in found]
         assert statuses.count(said) >= 0.9 * len(statuses)
         assert statuses.count(never) <= 0.02 * len(statuses)
@@ -142,7 +131,7 @@ def test_few_studies_have_any_false_match() -> None:
     truth = np.array([[0.94, 0.94]] * 3 + [[0.94, 0.95]])
     wrong = []
     for hits in photos.hits(chance, 100, truth):
-        saved = labels_saved(study(hits, modes, (0.1, 0.8)))
+        saved = labels_saved(seen_in_study(hits, modes, (0.1, 0.8)))
         matches: list[Difference] = [s.match for s in saved if s.match and s.b == "scratch"]
         wrong.append(bool(matches))
     assert np.mean(wrong) <= 0.035

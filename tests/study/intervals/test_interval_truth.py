@@ -11,7 +11,7 @@ import pytest
 
 from study.analysis.comparisons import mode_differences
 from study.intervals.two_way import DIFFERENCE_PSEUDO, SHARE_PSEUDO, Floats, two_way
-from tests.support.studies.image_tables import seen
+from tests.support.studies.image_tables import seen_in_study
 from tests.support.studies.simulated_hits import Photos, half_of_seeds, share_covered
 from tl_core.config import Mode
 
@@ -102,13 +102,7 @@ def test_few_studies_have_any_wrong_verdict() -> None:
     truth = np.tile([0.88, 0.90, 0.92], (3, 1))
     wrong, one = [], []
     for hits in photos.hits(chance, 100, truth):
-        trials = [
-            trial
-            for mode, curve in zip(modes, hits, strict=True)
-            for ratio, cell in zip(ratios, curve, strict=True)
-            for trial in seen(mode, ratio, cell)
-        ]
-        found = mode_differences(trials)
+        found = mode_differences(seen_in_study(hits, modes, ratios))
         assert len(found) == 9
         wrong.append(any(d.verdict != "cannot tell" for d in found))
         one.append(any((d.estimate.p or 0) < 0.05 for d in found))

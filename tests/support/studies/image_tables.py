@@ -46,3 +46,15 @@ def seen(
 ) -> list[Confirmed]:
     """One cell's trials, a row of hits each, [S, N]."""
     return with_images(make_confirmed(mode, train_ratio, [0.0] * len(hits)), hits, groups, labels)
+
+
+def seen_in_study(
+    hits: np.ndarray, modes: Sequence[Mode], ratios: Sequence[float]
+) -> list[Confirmed]:
+    """The trials of a study, from hits [M, R, S, N]."""
+    return [
+        trial
+        for mode, curve in zip(modes, hits, strict=True)
+        for ratio, cell in zip(ratios, curve, strict=True)
+        for trial in seen(mode, ratio, cell)
+    ]
