@@ -54,16 +54,13 @@ def test_a_network_is_compared_with_the_best_frozen_mode(rival: float, said: str
     assert found.endswith(f" on new photos. {said}")
 
 
-@pytest.mark.parametrize(
-    ("about", "times"),
-    [
-        # With a given validation part: features of 1,300 images; with them, 3 passes of 2 x 400
-        # and twice 900 to validate.
-        ({"split_sizes": {"val": 900, "train_0.4": 400}}, "4"),
-        # Groups are whole: features of 850; with them, 3 passes of 2 x 750 and twice 100.
-        ({"split_sizes": {"val": 100, "train_0.4": 750}}, "7"),
-    ],
-)
+@pytest.mark.parametrize(("about", "times"), [
+    # With a given validation part: features of 1,300 images; with them, 3 passes of 2 x 400
+    # and twice 900 to validate.
+    ({"split_sizes": {"val": 900, "train_0.4": 400}}, "4"),
+    # Groups are whole: features of 850; with them, 3 passes of 2 x 750 and twice 100.
+    ({"split_sizes": {"val": 100, "train_0.4": 750}}, "7"),
+])  # fmt: skip
 def test_the_images_of_the_study_are_counted(about: dict[str, Any], times: str) -> None:
     confirmed = [*seen(*NET, hits(0.9)), *seen(*FREEZE, hits(0.9))]
     study = data([NET, FREEZE], confirmed, [NET, FREEZE])

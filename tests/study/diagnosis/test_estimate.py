@@ -89,20 +89,17 @@ def group(mode: Mode, seconds: float, number: float) -> TrialGroup:
 NETS, HEADS = group("finetune", 10, 8), group("freeze", 2, 5)
 
 
-@pytest.mark.parametrize(
-    ("trials", "at_once", "seconds"),
-    [
-        ([NETS], 9, 20),
-        ([NETS], 2, 40),
-        ([NETS, HEADS], 9, 20),  # The driver sweeps for ten seconds meanwhile.
-        ([HEADS, HEADS, HEADS], 9, 30),
-        ([replace(HEADS, own=False)], 9, 2.5),
-        # Not less than the longest trial, or the work of the driver.
-        ([group("finetune", 10, 1), group("finetune", 1, 2)], 9, 10),
-        ([group("finetune", 0.001, 100)], 9, 100 * DRIVER),
-        ([], 9, 0),
-    ],
-)
+@pytest.mark.parametrize(("trials", "at_once", "seconds"), [
+    ([NETS], 9, 20),
+    ([NETS], 2, 40),
+    ([NETS, HEADS], 9, 20),  # The driver sweeps for ten seconds meanwhile.
+    ([HEADS, HEADS, HEADS], 9, 30),
+    ([replace(HEADS, own=False)], 9, 2.5),
+    # Not less than the longest trial, or the work of the driver.
+    ([group("finetune", 10, 1), group("finetune", 1, 2)], 9, 10),
+    ([group("finetune", 0.001, 100)], 9, 100 * DRIVER),
+    ([], 9, 0),
+])  # fmt: skip
 def test_trials_share_places(trials: list[TrialGroup], at_once: int, seconds: float) -> None:
     assert stage_s(trials, FOUR, at_once) == pytest.approx(seconds)
 
@@ -113,17 +110,14 @@ def test_trials_an_hour_go_to_each_cell_equally_often() -> None:
     assert trials_an_hour(FOUR, 9, groups) == pytest.approx(3 * 3600 / 20)
 
 
-@pytest.mark.parametrize(
-    ("mode", "views", "soon_s", "start_s", "features_s"),
-    [
-        # Workers start for the frozen network and for the trials, unless there are few images.
-        (("freeze", "finetune"), 800, 1.9, 10 + 3 + 2 * 5, 2),
-        (("freeze", "finetune"), 800, 2, 10 + 3 + 5, 2),
-        (("freeze", "finetune"), 0, 0, 10 + 3 + 5, 0),
-        (("freeze",), 800, 2, 10, 2),
-        (("freeze",), 800, 1.9, 10 + 3 + 5, 2),
-    ],
-)
+@pytest.mark.parametrize(("mode", "views", "soon_s", "start_s", "features_s"), [
+    # Workers start for the frozen network and for the trials, unless there are few images.
+    (("freeze", "finetune"), 800, 1.9, 10 + 3 + 2 * 5, 2),
+    (("freeze", "finetune"), 800, 2, 10 + 3 + 5, 2),
+    (("freeze", "finetune"), 0, 0, 10 + 3 + 5, 0),
+    (("freeze",), 800, 2, 10, 2),
+    (("freeze",), 800, 1.9, 10 + 3 + 5, 2),
+])  # fmt: skip
 def test_by_stages(
     mode: tuple[Mode, ...], views: int, soon_s: float, start_s: float, features_s: float
 ) -> None:
