@@ -27,8 +27,7 @@ from study.reporting.build import write_report, write_tables
 from study.search.choosing import Choices
 from study.search.confirmation import plan
 from study.signals import EXIT_CODE, set_exit_message
-from study.tracking.links import close_sender, print_link
-from study.tracking.sender import Sender
+from study.tracking.sender import Sender, close_sender, print_link
 from study.trials.features import with_features
 from study.trials.trial_context import TrialContext, make_context
 from tl_core.config import FROZEN, MODES, Metric

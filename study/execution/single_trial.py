@@ -13,8 +13,7 @@ from study.reporting.figures.fonts import fonts_for
 from study.reporting.figures.saving import save_png
 from study.reporting.figures.trial_plots import draw_curves
 from study.search.space import single_config
-from study.tracking.links import close_sender, print_link
-from study.tracking.sender import Sender
+from study.tracking.sender import Sender, close_sender, print_link
 from tl_core.config import EpochMetrics
 from tl_core.device import CPU, find_device, set_deterministic
 from tl_core.errors import DivergedError
@@ -24,6 +23,7 @@ from tl_core.training.train import run_trial
 def run_debug(prepared: Prepared, console: Console, sender: Sender) -> int:
     """Train one trial, print a line an epoch, read the test set; return the exit code."""
     settings, folder = prepared.settings, prepared.folder
+    sender.wait_for_store()  # Before any training, as the store may be unavailable.
     journal, results = open_journal(prepared, sender)
     try:
         record = journal.start(single_config(settings))

@@ -1,4 +1,4 @@
-"""The end of sending, with links to MLflow's pages, and the view of a study that they open.
+"""Links to MLflow's pages, and the view of a study that they open.
 
 The pages keep a shared view in a tag of the experiment, `mlflow.sharedViewState.KEY`, and
 `?viewStateShareKey=KEY` opens it. MLflow has no call for that, so this module writes what the
@@ -13,14 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from study.config.settings import Settings
-from study.config.uris import is_server, sync_command, with_placeholder, without_credentials
-from study.tracking.sender import Sender
-from study.tracking.sync_state import events_left, study_run
+from study.config.uris import is_server, with_placeholder, without_credentials
 from tl_core.config import Metric, TrialConfig, direction
-from tl_core.text import pluralize
 
 AXES = ("mode", "train_ratio", "log10_lr", "aux_weight")
 """The params on the axes of the parallel coordinates, which have no logarithmic axis."""
@@ -101,32 +95,3 @@ def _curve(metric: str) -> dict[str, Any]:
     # With the settings of the page: over epochs, not smoothed.
     look = {"useGlobalXaxisKey": True, "useGlobalLineSmoothing": True}
     return chart | {"metricKey": metric, "displayName": metric} | look
-
-
-_INTERRUPTED_S = 8.0
-"""Longest wait after the user has interrupted the study."""
-
-
-def close_sender(sender: Sender, folder: Path, console: Console, interrupted: bool = False) -> None:
-    """Close a sender; show how much is left, and warn if something stays unsent."""
-    with console.status("waiting for MLflow") as status:
-
-        def show(left: int) -> None:
-            rest = pluralize(left, "event")
-            status.update(f"waiting for MLflow: {rest} left (Ctrl-C leaves them for later)")
-
-        why = sender.close(show, _INTERRUPTED_S if interrupted else math.inf)
-    # A sender may end late, or die, after it has sent the last event.
-    if why and (n := events_left(folder)):
-        left = f"{pluralize(n, 'event is', 'events are')} not in MLflow yet ({why})"
-        what = "it" if n == 1 else "them"
-        console.print(f"warning: {left}; {sync_command(folder)} sends {what}", style="yellow")
-
-
-def print_link(sender: Sender, folder: Path, settings: Settings, console: Console) -> None:
-    """Print where to look at the runs, or how to send them."""
-    if settings.offline:
-        console.print(f"nothing was sent to MLflow; {sync_command(folder)} sends it")
-        return
-    run = None if settings.debug else study_run(folder)
-    console.print(where_to_look(settings.tracking_uri, sender.wait_for_store(), run))

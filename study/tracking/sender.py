@@ -5,21 +5,20 @@ import json
 import math
 import select
 import subprocess
-import threading
 import time
 from collections.abc import Callable
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
+
+from rich.console import Console
 
 from study.config.settings import Settings
-from study.config.uris import OFFLINE, store_name
-from study.tracking.sync_state import SyncState, events_left, last_saved, read_sync_state
+from study.config.uris import OFFLINE, store_name, sync_command
+from study.tracking.links import where_to_look
+from study.tracking.sync_state import SyncState, events_left, last_saved, read_sync_state, study_run
 from tl_core.errors import InputError
 from tl_core.runtime import module_process
-
-if TYPE_CHECKING:
-    from study.tracking.writer import MlflowWriter
+from tl_core.text import pluralize
 
 _POLL_S = 0.2
 _OPENING_S = 180.0
@@ -27,6 +26,8 @@ _OPENING_S = 180.0
 _STALLED_S = 600.0
 """Longest wait at the end while nothing arrives in the store, seconds: a large model on a slow line
 takes minutes, and a database's driver may wait for ever."""
+_INTERRUPTED_S = 8.0
+"""Longest wait after the user has interrupted the study."""
 Show = Callable[[int], None]
 """Called with the number of events that are left."""
 
@@ -133,14 +134,32 @@ class ProcessSender:
                 self._process.stdin.close()
             if self._folder is None:
                 return None
-            return _wait(self._has_ended, self._folder, show, within_s) or self._read()["error"]
+            return self._wait(self._folder, show, within_s) or self._read()["error"]
         finally:
             self._process.kill()
             self._process.wait()
 
-    def _has_ended(self, wait_s: float) -> bool:
+    def _wait(self, folder: Path, show: Show, within_s: float) -> str | None:
+        """Wait until all is sent, and show how much is left; return why the wait ended earlier."""
+        end = time.monotonic() + within_s
+        moved, before = time.monotonic(), (-1, 0)
+        try:
+            while not self._has_ended():
+                if time.monotonic() > end:
+                    return f"it took more than {within_s:g} s"
+                left, saved = events_left(folder), last_saved(folder)
+                if (left, saved) != before:
+                    moved, before = time.monotonic(), (left, saved)
+                elif time.monotonic() - moved > _STALLED_S:
+                    return f"nothing has arrived there for {_STALLED_S:g} s"
+                show(left)
+        except KeyboardInterrupt:
+            return "interrupted"
+        return None
+
+    def _has_ended(self) -> bool:
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(wait_s)
+            self._process.wait(_POLL_S)
         return self._process.returncode is not None
 
     def _write(self, line: str) -> None:
@@ -162,81 +181,33 @@ class ProcessSender:
         return dict(json.loads(line or '{"error": "the process that writes to MLflow has died"}'))
 
 
-class ThreadSender:
-    """Sends in a thread, for a single trial: a process takes seconds to start."""
-
-    def __init__(self, uri: str, experiment: str) -> None:
-        self._store = uri, experiment
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._error: str | None = None
-        self._folder: Path | None = None
-
-    def open_store(self) -> None:
-        """See `Sender`; raises `InputError` when the store can't be used."""
-        _ = self._writer
-
-    @cached_property
-    def _writer(self) -> "MlflowWriter":
-        # Imports MLflow, which a whole study leaves to the process.
-        from study.tracking.writer import MlflowWriter
-
-        try:
-            return MlflowWriter(*self._store)
-        except InputError as error:
-            raise InputError([f"{fault}; {OFFLINE}" for fault in error.faults]) from error
-
-    def follow(self, folder: Path) -> None:
-        """See `Sender`."""
-        from study.tracking.sync_process import LedgerSync
-
-        self._folder = folder
-        self._sync = LedgerSync(folder, self._writer)
-        self._thread.start()
-
-    def wait_for_store(self) -> str:
-        """See `Sender`."""
-        return self._writer.experiment_id
-
-    def close(self, show: Show = show_nothing, within_s: float = math.inf) -> str | None:
-        """See `Sender`."""
-        if self._folder is None:
-            return None
-        self._ended.set()
-        return _wait(self._has_ended, self._folder, show, within_s) or self._error
-
-    def _has_ended(self, wait_s: float) -> bool:
-        self._thread.join(wait_s)
-        return not self._thread.is_alive()
-
-    def _run(self) -> None:
-        self._error = self._sync.follow(self._ended)
-        self._sync.close()
-
-
 def make_sender(settings: Settings) -> Sender:
     """Return what sends a study with these settings."""
     if settings.offline:
         return NullSender(settings.tracking_uri)
-    if settings.debug:
-        return ThreadSender(settings.tracking_uri, settings.experiment)
     return ProcessSender(settings.tracking_uri, settings.experiment)
 
 
-def _wait(ended: Callable[[float], bool], folder: Path, show: Show, within_s: float) -> str | None:
-    """Wait until all is sent, and show how much is left; return why the wait ended earlier."""
-    end = time.monotonic() + within_s
-    moved, before = time.monotonic(), (-1, 0)
-    try:
-        while not ended(_POLL_S):
-            if time.monotonic() > end:
-                return f"it took more than {within_s:g} s"
-            left, saved = events_left(folder), last_saved(folder)
-            if (left, saved) != before:
-                moved, before = time.monotonic(), (left, saved)
-            elif time.monotonic() - moved > _STALLED_S:
-                return f"nothing has arrived there for {_STALLED_S:g} s"
-            show(left)
-    except KeyboardInterrupt:
-        return "interrupted"
-    return None
+def close_sender(sender: Sender, folder: Path, console: Console, interrupted: bool = False) -> None:
+    """Close a sender; show how much is left, and warn if something stays unsent."""
+    with console.status("waiting for MLflow") as status:
+
+        def show(left: int) -> None:
+            rest = pluralize(left, "event")
+            status.update(f"waiting for MLflow: {rest} left (Ctrl-C leaves them for later)")
+
+        why = sender.close(show, _INTERRUPTED_S if interrupted else math.inf)
+    # A sender may end late, or die, after it has sent the last event.
+    if why and (n := events_left(folder)):
+        left = f"{pluralize(n, 'event is', 'events are')} not in MLflow yet ({why})"
+        what = "it" if n == 1 else "them"
+        console.print(f"warning: {left}; {sync_command(folder)} sends {what}", style="yellow")
+
+
+def print_link(sender: Sender, folder: Path, settings: Settings, console: Console) -> None:
+    """Print where to look at the runs, or how to send them."""
+    if settings.offline:
+        console.print(f"nothing was sent to MLflow; {sync_command(folder)} sends it")
+        return
+    run = None if settings.debug else study_run(folder)
+    console.print(where_to_look(settings.tracking_uri, sender.wait_for_store(), run))

@@ -101,7 +101,7 @@ def test_predict_with_a_replaced_file(
 def test_replay_of_traps(
     run: Run, photo_folder: Path, run_alone: Run, spring: Spring, capsys: Capture
 ) -> None:
-    assert run("--data", photo_folder, *QUICK, "--name", "mine") == 0
+    assert run("--data", photo_folder, *QUICK, "--offline", "--name", "mine") == 0
     ledger = Path("runs/mine/ledger.jsonl")
     for file in set(ledger.parent.iterdir()) - {ledger}:
         spring(file)

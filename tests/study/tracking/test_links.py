@@ -1,20 +1,14 @@
 """Where a run sends its reader."""
 
-import io
 import json
 import shlex
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from mlflow import MlflowClient
-from rich.console import Console
 
 from study.config.settings import FACTORS
-from study.records.study_folder import LEDGER
-from study.tracking.links import AXES, axes, close_sender, print_link, shared_view, where_to_look
-from study.tracking.sender import NullSender, Show
-from study.tracking.sync_state import SyncState
+from study.tracking.links import AXES, axes, shared_view, where_to_look
 from study.tracking.writer import MlflowWriter
 from tests.support.mlflow_server import MlflowServer
 from tests.support.sockets import listening
@@ -23,7 +17,6 @@ from tests.support.studies.builders import (
     make_about,
     make_config,
     make_record,
-    make_settings,
     write_record,
 )
 from tests.support.study_fixtures import Patch
@@ -113,70 +106,3 @@ def test_the_printed_command_serves_this_machine_alone(uri: str, tmp_path: Path)
     with MlflowServer(uri, tmp_path, shlex.split(command)) as server:
         found = {str(address) for address in listening(server.processes()).values()}
     assert found == {"127.0.0.1"}
-
-
-FOLDER = Path("runs/mine")
-
-
-class LeavingSender(NullSender):
-    """Leaves some events for the reason `why`, and records how long it could try."""
-
-    def __init__(self, why: str | None) -> None:
-        self._why = why
-        self.within_s = 0.0
-
-    def wait_for_store(self) -> str:
-        return "7"
-
-    def close(self, show: Show = print, within_s: float = 0.0) -> str | None:
-        self.within_s = within_s
-        show(3)
-        return self._why
-
-
-@pytest.fixture
-def console() -> Console:
-    FOLDER.mkdir(parents=True)
-    (FOLDER / LEDGER).write_text('{"event": "study"}\n{"event": "start"}\n{"event": "ep')
-    return Console(file=io.StringIO(), width=200, soft_wrap=True)
-
-
-def printed(console: Console) -> str:
-    assert isinstance(console.file, io.StringIO)
-    return console.file.getvalue()
-
-
-UNSENT = "2 events are not in MLflow yet (it is gone); python study/sync.py mine sends them"
-
-
-@pytest.mark.parametrize(("why", "interrupted", "within_s", "text"), [
-    ("it is gone", False, float("inf"), f"warning: {UNSENT}\n"), (None, True, 8, ""),
-])  # fmt: skip
-def test_unsent_events_are_printed_with_the_command_that_sends_them(
-    why: str | None, interrupted: bool, within_s: float, text: str, console: Console
-) -> None:
-    sender = LeavingSender(why)
-    close_sender(sender, FOLDER, console, interrupted)
-    assert (sender.within_s, printed(console)) == (within_s, text)
-    SyncState("http://host", (FOLDER / LEDGER).stat().st_size).save(FOLDER)
-    close_sender(sender, FOLDER, console, interrupted)
-    assert printed(console) == text, "nothing is left"
-
-
-def test_a_sender_that_ends_late_after_the_last_event_is_no_fault(console: Console) -> None:
-    SyncState("http://host", (FOLDER / LEDGER).stat().st_size, {}).save(FOLDER)
-    close_sender(LeavingSender("it took more than 8 s"), FOLDER, console, interrupted=True)
-    assert printed(console) == ""
-
-
-@pytest.mark.parametrize("debug", [False, True])
-def test_link(debug: bool, console: Console) -> None:
-    SyncState("http://host", 5, {"study": "the-run"}).save(FOLDER)
-    settings = SimpleNamespace(offline=False, debug=debug, tracking_uri="http://me:secret@host")
-    print_link(LeavingSender(None), FOLDER, settings, console)  # type: ignore[arg-type]
-    assert printed(console).startswith("compare trials: http://host/#/experiments/7/")
-    end = "CHART\n" if debug else "&viewStateShareKey=the-run\n"
-    assert printed(console).endswith(end)
-    print_link(NullSender(""), FOLDER, make_settings(offline=True), console)
-    offline = "nothing was sent to MLflow; python study/sync.py mine sends it\n"
-    assert printed(console).endswith(end + offline)

@@ -1,22 +1,26 @@
+import io
+import math
 import os
 import signal
 import subprocess
-import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from mlflow import MlflowClient
+from rich.console import Console
 
 from study.records.ledger import Ledger
-from study.tracking.sender import NullSender, ProcessSender, ThreadSender
+from study.records.study_folder import LEDGER
+from study.tracking.sender import NullSender, ProcessSender, Show, close_sender, print_link
 from study.tracking.sync_state import SyncState, events_left, read_sync_state
-from tests.support.studies.builders import all_runs, make_about
+from tests.support.studies.builders import all_runs, make_about, make_settings
 from tests.support.study_fixtures import Capture, Patch
 from tl_core.errors import InputError
 
 
 def test_a_ledger_is_sent_to_its_end(client: MlflowClient, uri: str) -> None:
-    sender = ThreadSender(uri, "tl-study")
+    sender = ProcessSender(uri, "tl-study")
     ledger = Ledger(Path())
     ledger.study("mine", make_about())
     assert sender.wait_for_store() == sender.wait_for_store() == "1"
@@ -24,12 +28,6 @@ def test_a_ledger_is_sent_to_its_end(client: MlflowClient, uri: str) -> None:
     ledger.close("done", [])
     assert sender.close() is None
     assert [run.info.status for run in all_runs(client)] == ["FINISHED"]
-
-
-def test_a_study_that_can_not_start_leaves_no_store(tmp_path: Path) -> None:
-    sender = ThreadSender(f"sqlite:///{tmp_path / 'mlflow.db'}", "tl-study")
-    assert sender.close() is None
-    assert not [*tmp_path.iterdir()]
 
 
 @pytest.mark.integration
@@ -73,18 +71,22 @@ def test_a_slow_or_killed_process(sent: signal.Signals, why: str, uri: str, tmp_
     assert sender._process.returncode == -signal.SIGKILL
 
 
-def test_a_slow_thread(uri: str, tmp_path: Path, monkeypatch: Patch) -> None:
-    answers = threading.Event()
-    follow = "study.tracking.sync_process.LedgerSync.follow"
-    monkeypatch.setattr(follow, lambda *_: answers.wait() and None)
-    sender = ThreadSender(uri, "tl-study")
+@pytest.mark.parametrize(
+    ("within_s", "why"),
+    [
+        (0.1, "it took more than 0.1 s"),
+        (math.inf, "nothing has arrived there for 0.1 s"),
+    ],
+)
+def test_a_wait_has_limits(
+    within_s: float, why: str, uri: str, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    monkeypatch.setattr("study.tracking.sender._STALLED_S", 0.1)
+    sender = ProcessSender(uri, "tl-study")
+    os.kill(sender._process.pid, signal.SIGSTOP)
     Ledger(tmp_path).study("mine", make_about())
     sender.follow(tmp_path)
-    assert sender.close(within_s=0.1) == "it took more than 0.1 s"
-    monkeypatch.setattr("study.tracking.sender._STALLED_S", 0.1)
-    assert sender.close() == "nothing has arrived there for 0.1 s"
-    answers.set()
-    assert sender.close() is None
+    assert sender.close(within_s=within_s) == why
 
 
 def test_a_store_that_does_not_open(uri: str, monkeypatch: Patch) -> None:
@@ -99,3 +101,70 @@ def test_an_offline_study_notes_its_store(uri: str, tmp_path: Path) -> None:
     NullSender("http://me:secret@host").follow(tmp_path)
     NullSender(uri).follow(tmp_path)  # The first store stays.
     assert read_sync_state(tmp_path) == SyncState("http://host")
+
+
+FOLDER = Path("runs/mine")
+
+
+class LeavingSender(NullSender):
+    """Leaves some events for the reason `why`, and records how long it could try."""
+
+    def __init__(self, why: str | None) -> None:
+        self._why = why
+        self.within_s = 0.0
+
+    def wait_for_store(self) -> str:
+        return "7"
+
+    def close(self, show: Show = print, within_s: float = 0.0) -> str | None:
+        self.within_s = within_s
+        show(3)
+        return self._why
+
+
+@pytest.fixture
+def console() -> Console:
+    FOLDER.mkdir(parents=True)
+    (FOLDER / LEDGER).write_text('{"event": "study"}\n{"event": "start"}\n{"event": "ep')
+    return Console(file=io.StringIO(), width=200, soft_wrap=True)
+
+
+def printed(console: Console) -> str:
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+UNSENT = "2 events are not in MLflow yet (it is gone); python study/sync.py mine sends them"
+
+
+@pytest.mark.parametrize(("why", "interrupted", "within_s", "text"), [
+    ("it is gone", False, float("inf"), f"warning: {UNSENT}\n"), (None, True, 8, ""),
+])  # fmt: skip
+def test_unsent_events_are_printed_with_the_command_that_sends_them(
+    why: str | None, interrupted: bool, within_s: float, text: str, console: Console
+) -> None:
+    sender = LeavingSender(why)
+    close_sender(sender, FOLDER, console, interrupted)
+    assert (sender.within_s, printed(console)) == (within_s, text)
+    SyncState("http://host", (FOLDER / LEDGER).stat().st_size).save(FOLDER)
+    close_sender(sender, FOLDER, console, interrupted)
+    assert printed(console) == text, "nothing is left"
+
+
+def test_a_sender_that_ends_late_after_the_last_event_is_no_fault(console: Console) -> None:
+    SyncState("http://host", (FOLDER / LEDGER).stat().st_size, {}).save(FOLDER)
+    close_sender(LeavingSender("it took more than 8 s"), FOLDER, console, interrupted=True)
+    assert printed(console) == ""
+
+
+@pytest.mark.parametrize("debug", [False, True])
+def test_link(debug: bool, console: Console) -> None:
+    SyncState("http://host", 5, {"study": "the-run"}).save(FOLDER)
+    settings = SimpleNamespace(offline=False, debug=debug, tracking_uri="http://me:secret@host")
+    print_link(LeavingSender(None), FOLDER, settings, console)  # type: ignore[arg-type]
+    assert printed(console).startswith("compare trials: http://host/#/experiments/7/")
+    end = "CHART\n" if debug else "&viewStateShareKey=the-run\n"
+    assert printed(console).endswith(end)
+    print_link(NullSender(""), FOLDER, make_settings(offline=True), console)
+    offline = "nothing was sent to MLflow; python study/sync.py mine sends it\n"
+    assert printed(console).endswith(end + offline)
