@@ -2,6 +2,8 @@
 
 from graphlib import TopologicalSorter
 
+import pytest
+
 from tests.support.sources import ROOT, files_of, imported
 
 LAYERS = (
@@ -59,8 +61,9 @@ def test_a_package_does_not_import_another() -> None:
     assert wrong == set()
 
 
-def test_no_modules_of_the_library_import_each_other() -> None:
-    files = {".".join(f.relative_to(ROOT).with_suffix("").parts): f for f in files_of("tl_core")}
+@pytest.mark.parametrize("package", ["tl_core", "study"])
+def test_no_modules_import_each_other(package: str) -> None:
+    files = {".".join(f.relative_to(ROOT).with_suffix("").parts): f for f in files_of(package)}
     graph = {
         module: {name for found in imported(file) for name in (found, found.rpartition(".")[0])}
         & (files.keys() - {module})
