@@ -4,7 +4,6 @@ All cells get the same number of trials, so that no mode looks better because it
 """
 
 import math
-from collections import Counter, deque
 from collections.abc import Iterable
 from typing import NamedTuple, Self
 
@@ -70,29 +69,3 @@ def _groups(settings: Settings) -> list[list[Cell]]:
     networks = [mode for mode in settings.mode if mode not in FROZEN]
     alone = [[Cell(m, ratio)] for m in settings.mode if m in FROZEN for ratio in ratios]
     return alone + [[Cell(m, ratio) for m in networks] for ratio in ratios if networks]
-
-
-class Turns:
-    """Turns of cells that are still to come.
-
-    It depends on no more than how many turns each cell has had. So a study that was interrupted
-    goes on with the same cells, and one that is extended, which changes all shares, fills them up.
-    """
-
-    def __init__(self, order: Iterable[Cell]) -> None:
-        self._order = deque(order)
-        self._had: Counter[Cell] = Counter()
-        """Turns that were taken, and that `_order` still has."""
-
-    def take(self, cell: Cell) -> None:
-        """A cell takes its first turn that is left."""
-        self._had[cell] += 1
-
-    def next(self) -> Cell:
-        """Take the first turn that is left.
-
-        Raises `IndexError` if there is none.
-        """
-        while self._had[cell := self._order.popleft()]:
-            self._had[cell] -= 1
-        return cell

@@ -83,16 +83,16 @@ class Choices:
     """What a study's records choose; `settings` are the study's."""
 
     def __init__(self, settings: Settings, records: Sequence[TrialRecord]) -> None:
-        self._settings = settings
-        self._records = list(records)
+        self.settings = settings
+        self.records = list(records)
         self._by_config = {(r.kind, r.config): r for r in records}
         self._sign = 1 if direction(settings.metric) == "min" else -1
 
     def candidates(self, cell: Cell) -> list[Chosen]:
         """Return the best different configurations of a cell, the best first."""
         different: dict[TrialConfig, TrialRecord] = {}
-        here = [r for r in self._records if Cell.of(r.config) == cell]
-        for record in ranked(here, self._settings.metric):
+        here = [r for r in self.records if Cell.of(r.config) == cell]
+        for record in ranked(here, self.settings.metric):
             different.setdefault(on_seed(0, record.config), record)
         return [Chosen(record.config, record) for record in different.values()][:BEST]
 
@@ -101,7 +101,7 @@ class Choices:
 
         A probe tunes itself, and one candidate needs no choice.
         """
-        for cell in all_cells(self._settings):
+        for cell in all_cells(self.settings):
             candidates = self.candidates(cell)
             if cell.mode != "probe" and len(candidates) > 1:
                 yield from self._repeats(candidates)
@@ -130,10 +130,10 @@ class Choices:
         A cell without a finished trial has that of the nearest ratio of its mode, if there is one.
         """
         candidates = {
-            cell: found for cell in all_cells(self._settings) if (found := self.candidates(cell))
+            cell: found for cell in all_cells(self.settings) if (found := self.candidates(cell))
         }
         own = {cell: self._best_repeated(c) or c[0] for cell, c in candidates.items()}
-        near = {cell: next(iter(nearest(cell, own)), None) for cell in all_cells(self._settings)}
+        near = {cell: next(iter(nearest(cell, own)), None) for cell in all_cells(self.settings)}
         return {
             cell: replace(
                 own[n], config=own[n].config.model_copy(update={"train_ratio": cell.train_ratio})
@@ -161,7 +161,7 @@ class Choices:
 
     def _on_fresh_seeds(self, cell: Cell) -> list[TrialConfig]:
         config = self.chosen[cell].config
-        return [on_seed(seed, config) for seed in fresh_seeds(self._settings)]
+        return [on_seed(seed, config) for seed in fresh_seeds(self.settings)]
 
     @cached_property
     def winner(self) -> TrialConfig | None:
@@ -171,7 +171,7 @@ class Choices:
         best trial of the search; None if none has finished.
         """
         if not self.ranking:
-            best = best_of(self._records, self._settings.metric)
+            best = best_of(self.records, self.settings.metric)
             return best.config if best else None
         trials = self._on_fresh_seeds(self.ranking[0])
         return next(c for c in trials if self.value("confirm", c) is not None)
@@ -179,14 +179,11 @@ class Choices:
     @cached_property
     def winning(self) -> TrialRecord | None:
         """The trial with the winner's numbers: the one that made its weights, if it has ended."""
-        config = self.winner
-        if config is None:
+        if self.winner is None:
             return None
-        for kind in _KINDS:
-            record = self._by_config.get((kind, config))
-            if record and record.status == "done":
-                return record
-        return None
+        kinds: tuple[Kind, ...] = ("winner", "confirm", "search")
+        found = (self._by_config.get((kind, self.winner)) for kind in kinds)
+        return next((r for r in found if r and r.status == "done"), None)
 
     def ended(self, kind: Kind, config: TrialConfig) -> bool:
         """Whether a trial has ended."""
@@ -196,15 +193,15 @@ class Choices:
     def value(self, kind: Kind, config: TrialConfig) -> float | None:
         """The metric of a trial that has finished."""
         record = self._by_config.get((kind, config))
-        done = record is not None and record.status == "done"
-        return record.value(self._settings.metric) if record and done else None
+        is_done = record is not None and record.status == "done"
+        return record.value(self.settings.metric) if record and is_done else None
 
     def _control_candidates(self, cell: Cell, weight: AuxWeight) -> list[Chosen]:
         """The different configurations that a control is chosen from; none without a choice.
 
         Where the cell had too few trials to be tuned, the control needs no tuning either.
         """
-        if tried(r for r in self._records if Cell.of(r.config) == cell) < TRIALS_PER_CELL:
+        if tried(r for r in self.records if Cell.of(r.config) == cell) < TRIALS_PER_CELL:
             return []
         different: dict[TrialConfig, Chosen] = {}
         for found in self.candidates(cell):
@@ -214,7 +211,7 @@ class Choices:
 
     def _repeats(self, candidates: Iterable[Chosen]) -> Iterator[tuple[TrialRecord, TrialConfig]]:
         for candidate in candidates:
-            for config in repeats_of(self._settings, candidate.config):
+            for config in repeats_of(self.settings, candidate.config):
                 yield candidate.source, config
 
     def _best_repeated(self, candidates: Sequence[Chosen]) -> Chosen | None:
@@ -223,7 +220,7 @@ class Choices:
             return None
         return min(
             candidates,
-            key=lambda c: self._rank("repeat", repeats_of(self._settings, c.config)),
+            key=lambda c: self._rank("repeat", repeats_of(self.settings, c.config)),
             default=None,
         )
 
@@ -232,6 +229,3 @@ class Choices:
         values = [value for value in found if value is not None]
         cost = self._sign * fmean(values) if values else math.inf
         return Rank(len(configs) - len(values), cost)
-
-
-_KINDS: tuple[Kind, ...] = ("winner", "confirm", "search")

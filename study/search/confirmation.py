@@ -97,8 +97,7 @@ def still_planned(settings: Settings, records: Sequence[TrialRecord]) -> list[Tr
     When a study is extended, other configurations may become the best.
     """
     choices = Choices(settings, records)
-    wanted = {(p.kind, p.config) for p in [*_confirming(settings, choices)]}
-    wanted |= {(p.kind, p.config) for p in _controls(settings, choices, records)}
+    wanted = {(p.kind, p.config) for p in (*_confirming(choices), *_controls(choices))}
     ended = {(r.kind, r.config): r for r in records if r.status == "done"}
     return [r for key, r in ended.items() if key in wanted]
 
@@ -122,14 +121,14 @@ def _stages(settings: Settings, records: Sequence[TrialRecord]) -> Iterator[list
         return
     choices = Choices(settings, records)
     yield [Planned(config, "repeat", best.trial) for best, config in choices.repeated()]
-    yield _confirming(settings, choices)
+    yield _confirming(choices)
     yield [
         Planned(config, "repeat", best.trial)
-        for arm in _arms(settings, choices, records)
+        for arm in _arms(choices)
         for best, config in choices.repeated_control(*arm)
     ]
     # The winner comes last, so that it has the highest number.
-    yield [*_controls(settings, choices, records), *_winner(choices)]
+    yield [*_controls(choices), *_winner(choices)]
 
 
 def _is_open(planned: Planned, there: TrialRecord | None, records: Sequence[TrialRecord]) -> bool:
@@ -144,15 +143,14 @@ def _is_open(planned: Planned, there: TrialRecord | None, records: Sequence[Tria
     return any(r.kind == kind and r.status == "done" for r in later)
 
 
-def _confirming(settings: Settings, choices: Choices) -> list[Planned]:
-    return [p for c in choices.chosen.values() for p in _on_fresh_seeds(settings, c, "confirm")]
+def _confirming(choices: Choices) -> list[Planned]:
+    chosen = choices.chosen.values()
+    return [p for c in chosen for p in _on_fresh_seeds(choices.settings, c, "confirm")]
 
 
-def _controls(
-    settings: Settings, choices: Choices, records: Sequence[TrialRecord]
-) -> list[Planned]:
-    controls = [choices.control(*arm) for arm in _arms(settings, choices, records)]
-    return [p for c in controls for p in _on_fresh_seeds(settings, c, "control")]
+def _controls(choices: Choices) -> list[Planned]:
+    controls = [choices.control(*arm) for arm in _arms(choices)]
+    return [p for c in controls for p in _on_fresh_seeds(choices.settings, c, "control")]
 
 
 def _on_fresh_seeds(settings: Settings, chosen: Chosen, kind: Kind) -> list[Planned]:
@@ -160,9 +158,7 @@ def _on_fresh_seeds(settings: Settings, chosen: Chosen, kind: Kind) -> list[Plan
     return [Planned(config, kind, chosen.source.trial, tests=True) for config in trials]
 
 
-def _arms(
-    settings: Settings, choices: Choices, records: Sequence[TrialRecord]
-) -> list[tuple[Cell, AuxWeight]]:
+def _arms(choices: Choices) -> list[tuple[Cell, AuxWeight]]:
     """The cells that get a control, and its auxiliary weight.
 
     They are the best network's, and the same mode at the smallest ratio. The weight is 0, or if the
@@ -172,8 +168,9 @@ def _arms(
     best = next((cell for cell in choices.ranking if cell.mode not in FROZEN), None)
     if best is None:
         return []
+    settings = choices.settings
     cells = dict.fromkeys((best, best._replace(train_ratio=min(settings.train_ratio))))
-    own = [r for r in records if r.config.mode == best.mode and r.config.aux_weight != 0]
+    own = [r for r in choices.records if r.config.mode == best.mode and r.config.aux_weight != 0]
     rival = best_of(own, settings.metric)
     with_task = rival.config.aux_weight if rival else _untried_weight(settings.aux_weight)
     weights = {

@@ -6,7 +6,7 @@ resumed search draws what the whole one would have drawn.
 
 import json
 import warnings
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ from optuna.trial import TrialState
 
 from study.config.settings import Sampler, Settings
 from study.records.trial_record import ENDED, Status, TrialRecord
-from study.search.cells import Cell, Turns, nearest, shares, turns
+from study.search.cells import Cell, nearest, shares, turns
 from study.search.space import Space
 from tl_core.config import TrialConfig, direction
 
@@ -80,13 +80,6 @@ class _Search:
         return self.study.best_trial.params if done else None
 
 
-@dataclass(frozen=True)
-class _Drawn:
-    study: optuna.Study
-    trial: optuna.Trial
-    train_ratio: float
-
-
 class Suggestions:
     """Draws configurations and takes their results.
 
@@ -104,11 +97,13 @@ class Suggestions:
         self._joint = settings.design == "joint"
         spaces = {None: Space(settings)} if self._joint else _spaces(settings)
         self._searches = {cell: _Search(space, self._study()) for cell, space in spaces.items()}
-        self._turns = Turns([] if self._joint else turns(settings))
+        self._turns = deque([] if self._joint else turns(settings))
+        """Cells of the draws to come. What was drawn takes the first turns of its cell, whatever
+        its number: so an extended study, which changes all shares, fills them up."""
         self._begins: dict[Cell | None, int] = {}
         """The number of each search's first draw."""
         self._times: Counter[str] = Counter()
-        self._open: dict[int, _Drawn] = {}
+        self._open: dict[int, tuple[optuna.Study, optuna.Trial]] = {}
         drawn = {r.draw: r for r in before if r.draw is not None}
         self._next = max(drawn, default=-1) + 1
         self._lost: dict[int, Cell | None] = {}
@@ -141,16 +136,16 @@ class Suggestions:
 
     def tell(self, number: int, status: Status, epoch: int = 0, value: float | None = None) -> None:
         """Take how a trial has ended, at which epoch and with which value of the metric."""
-        drawn = self._open.pop(number)
+        study, trial = self._open.pop(number)
         if status not in ("done", "pruned") or value is None:
-            drawn.study.tell(drawn.trial, state=TrialState.FAIL)
+            study.tell(trial, state=TrialState.FAIL)
         elif self._settings.objective == "pareto":
-            drawn.study.tell(drawn.trial, (value, drawn.train_ratio))
+            study.tell(trial, (value, trial.params["train_ratio"]))
         elif status == "pruned":
-            drawn.trial.report(value, epoch)
-            drawn.study.tell(drawn.trial, state=TrialState.PRUNED)
+            trial.report(value, epoch)
+            study.tell(trial, state=TrialState.PRUNED)
         else:
-            drawn.study.tell(drawn.trial, value)
+            study.tell(trial, value)
 
     def _study(self) -> optuna.Study:
         better = _WAYS[direction(self._settings.metric)]
@@ -159,7 +154,7 @@ class Suggestions:
 
     def _turn(self, number: int) -> Cell | None:
         """The search that a new draw belongs to; None is that of all cells."""
-        cell = None if self._joint else self._turns.next()
+        cell = None if self._joint else self._turns.popleft()
         self._begins.setdefault(cell, number)
         return cell
 
@@ -180,8 +175,8 @@ class Suggestions:
         """Repeat a draw of an earlier run, and its result if the trial has ended."""
         cell = None if self._joint else Cell.of(record.config)
         self._begins.setdefault(cell, number)
-        if cell:
-            self._turns.take(cell)
+        if cell and cell in self._turns:
+            self._turns.remove(cell)
         # Only a sequence has to be moved on; otherwise any sampler will do.
         sampler: Sampler = "qmc" if self._settings.sampler == "qmc" else "random"
         self._draw(number, cell, sampler, self._searches[cell].space.params(record.config))
@@ -204,7 +199,7 @@ class Suggestions:
             _ = trial.relative_params  # Moves a sequence on, even if all parameters are fixed.
             space(trial)
         self._times[_key(trial.params)] += 1
-        self._open[number] = _Drawn(study, trial, trial.params["train_ratio"])
+        self._open[number] = study, trial
         return trial
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from study.config.settings import Settings
-from study.search.cells import Cell, Turns, nearest, shares, turns
+from study.search.cells import Cell, nearest, shares, turns
 from tests.support.studies.builders import make_config, make_settings
 
 
@@ -14,9 +14,6 @@ def settings(trials: int, mode: list[str], ratios: list[str] | None = None) -> S
     given: dict[str, Any] = {"mode": mode, "train_ratio": ratios or ["0.1", "0.4"]}
     # A study of probes alone with more trials is refused, and yet must not go on for ever.
     return make_settings(data="photos", **given).model_copy(update={"trials": trials})
-
-
-A, B = Cell("finetune", 0.1), Cell("lp_ft", 0.1)
 
 
 @pytest.mark.parametrize(("trials", "mode", "expected"), [
@@ -42,23 +39,6 @@ def test_frozen_cells_come_first_then_networks_from_the_largest_ratio() -> None:
         ("probe", 0.4), ("probe", 0.1), *[("freeze", 0.4)] * 3, *[("freeze", 0.1)] * 3,
         *many, *many, many[0], *few, *few,
     ]  # fmt: skip
-
-
-def test_a_turn_that_was_taken_does_not_come_again() -> None:
-    left = Turns([A, B, A, B, A])
-    left.take(B)
-    left.take(A)
-    left.take(A)
-    assert [left.next(), left.next()] == [B, A]
-    with pytest.raises(IndexError, match="empty deque"):
-        left.next()
-
-
-def test_a_cell_that_had_more_than_its_share_takes_no_turn_of_another() -> None:
-    left = Turns([A, B])
-    for _ in range(3):
-        left.take(A)
-    assert left.next() == B
 
 
 def test_nearest_is_by_log_ratio_and_within_the_mode() -> None:

@@ -79,6 +79,13 @@ def test_a_draw_belongs_to_the_cell_of_its_record_whatever_its_number() -> None:
     assert sorted(map(cell, later)) == sorted(map(cell, earlier))
 
 
+def test_a_cell_that_had_more_than_its_share_takes_no_turn_of_another() -> None:
+    many = [record_of(i, make_config(mode="freeze", train_ratio=0.4)) for i in range(9)]
+    later = Counter(map(cell, run(Suggestions(settings(trials=12), many), 10)))
+    assert ("freeze", 0.4) not in later
+    assert set(later.values()) == {2}
+
+
 def test_a_cell_begins_with_the_best_of_the_nearest_ratio() -> None:
     records = run(Suggestions(settings(mode=["finetune", "probe"], trials=30)), 30)
     by_ratio = {
