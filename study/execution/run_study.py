@@ -101,25 +101,23 @@ def _ray(prepared: Prepared) -> Iterator[Callable[[], object]]:
 
     A cluster that was joined is up already, and stays up.
     """
-    if not prepared.resources.joined:
-        set_ray_environment()
-        with ExitStack() as stack:
+    with ExitStack() as stack:
 
-            def start() -> None:
-                if faults := [*loopback_faults()]:  # So far a note: Ray might not be needed.
-                    raise NodeError(str(faults[0]))
-                from study.cluster.local_ray import local_ray  # Ray, half a second.
+        def start() -> None:
+            if faults := [*loopback_faults()]:  # So far a note: Ray might not be needed.
+                raise NodeError(str(faults[0]))
+            from study.cluster.local_ray import local_ray  # Ray, half a second.
 
-                stack.enter_context(local_ray(prepared.gpus, study=prepared.folder))
+            stack.enter_context(local_ray(prepared.gpus, study=prepared.folder))
 
+        if prepared.resources.joined:
+            import ray
+
+            stack.callback(ray.shutdown)
+            yield lambda: None
+        else:
+            set_ray_environment()
             yield cache(start)
-        return
-    import ray
-
-    try:
-        yield lambda: None
-    finally:
-        ray.shutdown()
 
 
 def how_to_resume(prepared: Prepared, status: str = "interrupted") -> str:
@@ -141,8 +139,8 @@ def _search(
     from study.execution.search import search
     from study.execution.time_budget import OutOfTimeError, make_time_budget
 
-    settings, status = prepared.settings, "interrupted"
-    data, budget = None, make_time_budget(prepared, context) if prepared.settings.max_time else None
+    settings, status, data = prepared.settings, "interrupted", None
+    budget = make_time_budget(prepared, context, journal.records)
     try:
         before = [r for r in prepared.before if r.status in ENDED]
         with StudyDisplay(prepared.more, settings.metric, console, before) as display:

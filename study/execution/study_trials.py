@@ -47,10 +47,8 @@ class StudyTrials:
         self._running: dict[int, tuple[Planned, TrialRecord]] = {}
         self._ended: set[int] = set()
         self._budget = budget
-        self.queue = TrialQueue(settings, self._next_stage, journal.records, self._admits)
-
-    def _admits(self, planned: Planned) -> bool:
-        return self._budget is None or self._budget.admits(planned, self._journal.records)
+        bounds = [budget.admits] if budget else []
+        self.queue = TrialQueue(settings, self._next_stage, journal.records, *bounds)
 
     def _next_stage(self) -> list[Planned]:
         records, is_first = self._journal.records, not self._planned
@@ -58,7 +56,7 @@ class StudyTrials:
             given_up = self._budget.given_up if self._budget else set()
             left = remaining(plan(self._settings, records, given_up), records, self._kept)
             new = [p for p in left if p not in self._planned]
-            stage = self._budget.admitted(new, records) if self._budget else new
+            stage = self._budget.admitted(new) if self._budget else new
             if stage or not new:  # Else all of it was given up, and the next stage may do.
                 break
         self._planned |= {*stage}

@@ -52,7 +52,9 @@ class TimeBudget:
     settings: Settings
     shape: Shape
     capacity: Capacity
-    end: float = math.inf
+    records: Sequence[TrialRecord]
+    """Of the study's trials, which the journal keeps up to date."""
+    end: float
     """When the last trial has to have ended, by `clock`."""
     speeds: Speeds | None = None
     """Measured before the first trial, if they were."""
@@ -69,52 +71,52 @@ class TimeBudget:
         if self.clock() >= self.end:
             raise OutOfTimeError
 
-    def admits(self, planned: Planned, records: Sequence[TrialRecord]) -> bool:
+    def admits(self, planned: Planned) -> bool:
         """Whether a trial may start; the stages after the search were `admitted` before.
 
         Repeats help to choose: if they take longer than expected, the rest of them gives way to
         trials that confirm.
         """
-        if self.end == math.inf or planned.kind not in ("search", "repeat"):
+        if planned.kind not in ("search", "repeat"):
             return True
         if planned.kind == "repeat":
-            stage = [*self._running(records), self._group(planned.config, 1, records)]
-            if not (fits := self._fits([stage, *self._after_stage([planned], records)])):
+            stage = [*self._running(), self._group(planned.config, 1)]
+            if not (fits := self._fits([stage, *self._after_stage([planned])])):
                 self._give_up(planned)
             return fits
         cell = Cell.of(planned.config)
         started = Counter(
-            Cell.of(r.config) for r in records if r.kind == "search" and r.status != "failed"
+            Cell.of(r.config) for r in self.records if r.kind == "search" and r.status != "failed"
         )
         counted = {c: n for c, n in started.items() if self._comes_first(c, cell)}
-        search, numbers = self._running(records), Counter(counted) + Counter([cell])
-        search.append(self._group(planned.config, 1, records))
+        search, numbers = self._running(), Counter(counted) + Counter([cell])
+        search.append(self._group(planned.config, 1))
         for smaller, lacks in self._smaller(cell, started):
-            search.append(self._cell(smaller, lacks, records))
+            search.append(self._cell(smaller, lacks))
             numbers[smaller] += lacks
-        late_s = self._late_s([search, *self._after_search(numbers, records)])
+        late_s = self._late_s([search, *self._after_search(numbers)])
         if late_s <= 0:
             return True
         self.left_out["search", cell] += 1
         self.late_s = min(self.late_s, late_s)
         return False
 
-    def admitted(self, stage: Sequence[Planned], records: Sequence[TrialRecord]) -> list[Planned]:
+    def admitted(self, stage: Sequence[Planned]) -> list[Planned]:
         """The trials of a stage after the search that fit, whole cells each, the shortest first.
 
         The winner's training, which leaves the study's weights, is kept as long as the time lasts.
         """
-        if self.end == math.inf or not stage:
-            return list(stage)
-        then = self._after_stage(stage, records)
+        if not stage:
+            return []
+        then = self._after_stage(stage)
         cells: dict[Cell, list[Planned]] = {}
         for planned in stage:
             if not planned.winner:
                 cells.setdefault(Cell.of(planned.config), []).append(planned)
         kept = [p for p in stage if p.winner]
-        for cell in sorted(cells, key=lambda c: self._seconds(cells[c][0].config, records)):
+        for cell in sorted(cells, key=lambda c: self._seconds(cells[c][0].config)):
             more = [*kept, *cells[cell]]
-            if self._fits([[self._group(p.config, 1, records) for p in more], *then]):
+            if self._fits([[self._group(p.config, 1) for p in more], *then]):
                 kept = more
                 continue
             for planned in cells[cell]:
@@ -138,11 +140,11 @@ class TimeBudget:
             late = timedelta(seconds=math.ceil(self.late_s))
             yield f"the first of them to fit, and its confirmation, needed about {late} more"
 
-    def _running(self, records: Sequence[TrialRecord]) -> list[TrialGroup]:
+    def _running(self) -> list[TrialGroup]:
         """What is left of the trials that run."""
         return [
-            self._group(r.config, 1 - len(r.history) / r.config.epochs, records)
-            for r in records
+            self._group(r.config, 1 - len(r.history) / r.config.epochs)
+            for r in self.records
             if r.status == "running"
         ]
 
@@ -162,59 +164,40 @@ class TimeBudget:
             if later and share > started[other]:
                 yield other, share - started[other]
 
-    def _after_search(
-        self, numbers: Counter[Cell], records: Sequence[TrialRecord]
-    ) -> list[list[TrialGroup]]:
+    def _after_search(self, numbers: Counter[Cell]) -> list[list[TrialGroup]]:
         """The stages that confirm cells which have so many trials each."""
         if not self.settings.confirm:
-            return self._confirming([*numbers], records)
-        each = [self._cell(cell, n, records, seeds=REPEATS) for cell, n in numbers.items()]
-        return [repeats_of_cells(each), *self._confirming([*numbers], records)]
+            return self._confirming(numbers)
+        each = [self._cell(cell, n, seeds=REPEATS) for cell, n in numbers.items()]
+        return [repeats_of_cells(each), *self._confirming(numbers)]
 
-    def _confirming(
-        self, cells: Sequence[Cell], records: Sequence[TrialRecord]
-    ) -> list[list[TrialGroup]]:
-        groups = [self._cell(cell, 1, records, seeds=1, tests=True) for cell in cells]
+    def _confirming(self, cells: Iterable[Cell]) -> list[list[TrialGroup]]:
+        groups = [self._cell(cell, 1, seeds=1, tests=True) for cell in cells]
         return confirming_stages(self.settings, groups) if groups else []
 
-    def _after_stage(
-        self, stage: Sequence[Planned], records: Sequence[TrialRecord]
-    ) -> list[list[TrialGroup]]:
+    def _after_stage(self, stage: Sequence[Planned]) -> list[list[TrialGroup]]:
         """The stages that follow one after the search."""
-        confirmed = any(r.kind == "confirm" and r.status in ENDED for r in records)
-        cells = [*dict.fromkeys(Cell.of(r.config) for r in records if r.kind == "search")]
+        confirmed = any(r.kind == "confirm" and r.status in ENDED for r in self.records)
+        cells = [*dict.fromkeys(Cell.of(r.config) for r in self.records if r.kind == "search")]
         if stage[0].kind == "repeat" and not confirmed:
-            return self._confirming(cells, records)
+            return self._confirming(cells)
         winner = any(planned.winner for planned in stage)
-        return [] if winner else self._confirming(cells, records)[-1:]
+        return [] if winner else self._confirming(cells)[-1:]
 
     def _cell(
-        self,
-        cell: Cell,
-        number: float,
-        records: Iterable[TrialRecord],
-        seeds: int | None = None,
-        tests: bool = False,
+        self, cell: Cell, number: float, seeds: int | None = None, tests: bool = False
     ) -> TrialGroup:
         config = example_of(self.settings, cell)
         if seeds and cell.mode in FROZEN:
             config = config.model_copy(update={"seeds": seeds})
-        return self._group(config, number, records, tests)
+        return self._group(config, number, tests)
 
-    def _group(
-        self,
-        config: TrialConfig,
-        number: float,
-        records: Iterable[TrialRecord],
-        tests: bool = False,
-    ) -> TrialGroup:
+    def _group(self, config: TrialConfig, number: float, tests: bool = False) -> TrialGroup:
         own = config.mode in FROZEN and is_short(config, self.shape)
-        return TrialGroup(config, self._seconds(config, records, tests), number, own)
+        return TrialGroup(config, self._seconds(config, tests), number, own)
 
-    def _seconds(
-        self, config: TrialConfig, records: Iterable[TrialRecord], tests: bool = False
-    ) -> float:
-        return expected_s(config, records, self.shape, self.speeds, tests)
+    def _seconds(self, config: TrialConfig, tests: bool = False) -> float:
+        return expected_s(config, self.records, self.shape, self.speeds, tests)
 
     def _fits(self, stages: Iterable[Sequence[TrialGroup]]) -> bool:
         return self._late_s(stages) <= 0
@@ -226,16 +209,15 @@ class TimeBudget:
         return self.clock() + _MARGIN * needed - self.end
 
 
-def make_time_budget(prepared: Prepared, context: TrialContext) -> TimeBudget:
-    """The time that a study with `--max-time` has, from the start of its command."""
+def make_time_budget(
+    prepared: Prepared, context: TrialContext, records: Sequence[TrialRecord]
+) -> TimeBudget | None:
+    """The time that a study has from the start of its command; None without `--max-time`."""
     settings = prepared.settings
-    assert settings.max_time
+    if not settings.max_time:
+        return None
     end = prepared.started + settings.max_time - min(_REPORT_S, settings.max_time / 10)
     step = measure_step(prepared)
-    return TimeBudget(
-        settings,
-        shape_of(prepared.images, context),
-        prepared.capacity,
-        end,
-        speeds=step[0] if step else None,
-    )
+    speeds = step[0] if step else None
+    shape = shape_of(prepared.images, context)
+    return TimeBudget(settings, shape, prepared.capacity, records, end, speeds)

@@ -179,27 +179,22 @@ class _StudyCallback(tune.Callback):
             trial.config = trial.config | {"batch": []}
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        reason = self._kills.explain(details := _ray_error(trial)) or _death_reason(details)
+        reason, _ = self._death_of(trial)
         for record in self._records(trial):
             where = f"node {record.node}: " if record.node else ""
             self._trials.warn(record, f"{where}{reason}; another worker continues it")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        details = _ray_error(trial)
-        reason = self._kills.explain(details) or _death_reason(details)
+        reason, details = self._death_of(trial)
         for record in self._records(trial):
             self._trials.fail(record, reason, details)
 
-
-def _ray_error(trial: Any) -> str:
-    """What Ray says of a worker that has died."""
-    # `trial.get_error()` reads the copy in the study's folder, which Ray makes later than this.
-    file = Path(trial.error_file or "")
-    return file.read_text(encoding="utf-8").strip() if file.is_file() else ""
-
-
-def _death_reason(details: str) -> str:
-    """Why a worker died, in a line."""
-    if detail := re.search(r"Worker exit detail: ([^.\n]+)", details):
-        return f"worker died: {detail[1]}"
-    return (details.splitlines() or ["worker died"])[-1].strip()
+    def _death_of(self, trial: Any) -> tuple[str, str]:
+        """Why a worker has died, in a line, and all that Ray says of it."""
+        # `trial.get_error()` reads the copy in the study's folder, which Ray makes later than this.
+        file = Path(trial.error_file or "")
+        details = file.read_text(encoding="utf-8").strip() if file.is_file() else ""
+        last = (details.splitlines() or ["worker died"])[-1].strip()
+        if detail := re.search(r"Worker exit detail: ([^.\n]+)", details):
+            last = f"worker died: {detail[1]}"
+        return self._kills.explain(details) or last, details

@@ -30,7 +30,7 @@ class Study:
         self.settings = make_settings(**fixed | plain | {"aux_weight": (0.0,)} | given)
         self.now, self.journal, self.slower = 0.0, journal, 1.0
         self.budget = TimeBudget(
-            self.settings, SHAPE, Capacity(1, 1, 0), end, clock=lambda: self.now
+            self.settings, SHAPE, Capacity(1, 1, 0), journal.records, end, clock=lambda: self.now
         )
         winner = next((r for r in journal.records if r.kind == "winner"), None)
         self.trials = StudyTrials(self.settings, folder, journal, winner, self.budget)
@@ -125,13 +125,13 @@ def test_before_the_first_trial_a_measured_step_decides(tmp_path: Path) -> None:
 
 def test_a_stage_keeps_the_winner_and_the_cells_that_fit(tmp_path: Path) -> None:
     study = Study(tmp_path, CountingJournal(), 660.0)
-    known = [make_trial(wall_s=266.7)]  # As at 1 s an image.
+    study.journal.records.append(make_trial(wall_s=266.7))  # As at 1 s an image.
     plain = {"epochs": 2, "min_steps": 0, "mode": "finetune"}
     small = Planned(make_config(train_ratio=0.1, **plain), "control", 0)
     large = Planned(make_config(train_ratio=0.4, **plain), "control", 0)
     winner = Planned(make_config(train_ratio=0.4, seed=1, **plain), "winner", 0, winner=True)
-    assert study.budget.admitted([large, small], known) == [small]
-    assert study.budget.admitted([large, small, winner], known) == [winner]
+    assert study.budget.admitted([large, small]) == [small]
+    assert study.budget.admitted([large, small, winner]) == [winner]
     assert study.budget.given_up == {("control", large.config), ("control", small.config)}
 
 
