@@ -97,7 +97,7 @@ def run_ours(given: dict[str, Any], replace: dict[str, Any] | None = None) -> Ou
 def search_alone(prepared: Prepared, run: Run) -> OurStudy:
     """Run the search of a study on the Ray that is up, without MLflow."""
     settings, start = prepared.settings, time.perf_counter()
-    journal, _ = open_journal(prepared, NullSender(""))
+    journal = open_journal(prepared, NullSender(""))
     context = with_features(prepared, make_context(prepared))
     search(settings, context, prepared.capacity, prepared.folder, journal, run=run)
     journal.close("done", [])

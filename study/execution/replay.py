@@ -11,7 +11,7 @@ from study.records.trial_record import TrialRecord
 from study.search.short_sweeps import Shape, is_short
 from tl_core.config import FROZEN, EpochMetrics, TrialConfig
 from tl_core.data.datasets import ImageSet
-from tl_core.device import is_gpu, set_deterministic
+from tl_core.device import CPU, is_gpu, set_deterministic
 from tl_core.errors import DivergedError
 from tl_core.text import pluralize
 from tl_core.training.setup import load_for
@@ -94,16 +94,13 @@ def _train(
 
 
 def _device(settings: Settings, images: ImageSet, config: TrialConfig) -> torch.device:
+    """That of the trial: a short one learnt on the CPU of whichever machine it ran on."""
     here = this_machine()
-    return here.device(0 if _needs_no_gpu(config, images) else gpus_of(settings, here))
-
-
-def _needs_no_gpu(config: TrialConfig, images: ImageSet) -> bool:
-    """Whether a trial learnt on the CPU of whichever machine it ran on."""
-    if config.mode not in FROZEN:
-        return False
-    n_features = load_for(config).n_features
-    return is_short(config, Shape(images.ratio_base, len(images.classes), n_features))
+    if config.mode in FROZEN:
+        n_features = load_for(config).n_features
+        if is_short(config, Shape(images.ratio_base, len(images.classes), n_features)):
+            return CPU
+    return here.device(gpus_of(settings, here))
 
 
 def differences(

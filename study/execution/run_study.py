@@ -52,9 +52,9 @@ def run_study(prepared: Prepared, console: Console, sender: Sender) -> int:
         with _ray(prepared) as start_ray:
             context = with_features(prepared, make_context(prepared), start_ray)
             sender.wait_for_store()  # Before any training, as the store may be unavailable.
-            journal, results = open_journal(prepared, sender)
+            journal = open_journal(prepared, sender)
             set_exit_message(how_to_resume(prepared))
-            status, data = _search(prepared, context, journal, results, console, start_ray)
+            status, data = _search(prepared, context, journal, console, start_ray)
         print_summary(prepared, journal.records, status, data, console)
         if status not in ENDINGS:
             console.print(how_to_resume(prepared, status), highlight=False)
@@ -76,23 +76,22 @@ def run_study(prepared: Prepared, console: Console, sender: Sender) -> int:
     return EXIT_CODES[status]
 
 
-def open_journal(prepared: Prepared, sender: Sender) -> tuple[Journal, Results]:
+def open_journal(prepared: Prepared, sender: Sender) -> Journal:
     """Make the run's folder and open what is written to.
 
     Raises `InputError` when the folder can't be made, or when another run writes to it.
     """
     state = prepared.state
     was = state.about if state else None
-    results = Results(
-        prepared.folder, prepared.settings, prepared.images, was, prepared.resources.nodes
-    )
+    settings, nodes = prepared.settings, prepared.resources.nodes
+    results = Results(prepared.folder, settings, prepared.images, was, nodes)
     ledger = Ledger(prepared.folder)
-    ledger.study(str(prepared.settings.name), results.study, again=state is not None)
+    ledger.study(str(settings.name), results.study, again=state is not None)
     sender.follow(prepared.folder)
     for record in (r for r in prepared.before if r.status == "running"):
         record.status = "interrupted"  # Of a run that was killed.
         ledger.end(record, [])
-    return Journal(results, ledger, prepared.before), results
+    return Journal(results, ledger, prepared.before)
 
 
 @contextmanager
@@ -131,7 +130,6 @@ def _search(
     prepared: Prepared,
     context: TrialContext,
     journal: Journal,
-    results: Results,
     console: Console,
     start_ray: Callable[[], object],
 ) -> tuple[str, StudyData | None]:
@@ -156,14 +154,14 @@ def _search(
     finally:
         journal.interrupt()
         winner = Choices(settings, journal.records).winning
-        results.save(journal.records, status, winner)
+        journal.save(status, winner)
         files: list[Path] = []
         if status in (*ENDINGS, OUT_OF_TIME):  # One that is stopped must end soon.
             try:
                 files, data = _files(prepared.folder, console)
             except KeyboardInterrupt:  # The study goes on with its report.
                 status = "interrupted"
-                results.save(journal.records, status, winner)
+                journal.save(status, winner)
         journal.close(status, files)
     for line in budget.describe() if budget else ():
         console.print(line, highlight=False)
@@ -220,18 +218,14 @@ def print_summary(
         console.print(_cells(records, metric))
         console.print(f"winner: {describe(best, metric)}", highlight=False)
         console.print(f"      validation accuracy {best.value('val_accuracy'):.3f}")
-        for sentence in _answer(data) if data else ():
+        # What to do, then the answers, then how sure they are.
+        parts = (recommendation(data), *answer_of(data), resolution(data)) if data else ()
+        for sentence in filter(None, parts):
             console.print(f"\n{sentence}", soft_wrap=False, highlight=False)
         console.print()
     if warning := _chance_warning(prepared, records):
         console.print(f"warning: {warning}", style="yellow")
     console.print(f"files: {folder}/{f', with {PAGE}' if (folder / PAGE).exists() else ''}")
-
-
-def _answer(data: StudyData) -> list[str]:
-    """What to do, then the answers, then how sure they are."""
-    parts = (recommendation(data), *answer_of(data), resolution(data))
-    return [sentence for sentence in parts if sentence]
 
 
 def _cells(records: list[TrialRecord], metric: Metric) -> Table:

@@ -24,14 +24,14 @@ def run_debug(prepared: Prepared, console: Console, sender: Sender) -> int:
     """Train one trial, print a line an epoch, read the test set; return the exit code."""
     settings, folder = prepared.settings, prepared.folder
     sender.wait_for_store()  # Before any training, as the store may be unavailable.
-    journal, results = open_journal(prepared, sender)
+    journal = open_journal(prepared, sender)
     try:
         record = journal.start(single_config(settings))
         code = _run(prepared, journal, record, console)
     finally:
         journal.interrupt()
         status = journal.records[0].status if journal.records else "interrupted"
-        results.save(journal.records, status)
+        journal.save(status)
         journal.close(status, [])
         close_sender(sender, folder, console, interrupted=status == "interrupted")
     console.print(f"files: {folder}/")

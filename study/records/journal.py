@@ -126,6 +126,10 @@ class Journal:
             if record.status == "running":
                 self.end(record, "interrupted")
 
+    def save(self, status: str, winner: TrialRecord | None = None) -> None:
+        """Write the study's files, with its status and its winner."""
+        self._results.save(self.records, status, winner)
+
     def close(self, status: str, files: list[Path]) -> None:
         """The study has ended with this status, and leaves these files."""
         self._ledger.close(status, files)
