@@ -214,6 +214,12 @@ def command_of(settings: Settings) -> str:
     return shlex.join(words)
 
 
+def resume_command(settings: Settings) -> str:
+    """Return the command that goes on with a study."""
+    words = ["python", "study/run.py", "--resume", str(settings.name), *out_words(settings)]
+    return shlex.join(words)
+
+
 def out_words(settings: Settings) -> list[str]:
     """The `--out` of a command that belongs to a study, so that it looks in the same place."""
     return [] if settings.out == DEFAULTS["out"] else ["--out", str(settings.out)]

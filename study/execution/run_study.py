@@ -1,6 +1,5 @@
 """A whole study: features once, the search, its files, and where to look next."""
 
-import shlex
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
@@ -13,7 +12,7 @@ from study.analysis.study_data import StudyData, read_study_data
 from study.answers.answer import answer_of
 from study.answers.recommendation import recommendation, resolution
 from study.cluster.ray_environment import set_ray_environment
-from study.config.validate import out_words
+from study.config.validate import resume_command
 from study.errors import NodeError, print_faults
 from study.execution.progress import StudyDisplay, describe
 from study.preflight.prepare import Prepared
@@ -121,9 +120,7 @@ def _ray(prepared: Prepared) -> Iterator[Callable[[], object]]:
 
 def how_to_resume(prepared: Prepared, status: str = "interrupted") -> str:
     """How to go on with a study that was stopped; `status` says by what."""
-    words = ["python", "study/run.py", "--resume", str(prepared.settings.name)]
-    words += out_words(prepared.settings)
-    return f"{status}; go on with: {shlex.join(words)}"
+    return f"{status}; go on with: {resume_command(prepared.settings)}"
 
 
 def _search(

@@ -14,7 +14,7 @@ from study.answers.recommendation import recommendation, resolution
 from study.answers.tuning import few_steps, hardly_tuned
 from study.config.defaults import DEFAULTS, TRIALS_PER_CELL
 from study.config.settings import Settings
-from study.config.validate import command_of, out_words
+from study.config.validate import command_of, out_words, resume_command
 from study.records.ledger import ENDINGS, OUT_OF_TIME
 from study.records.study_folder import CONFIRM, DIFFERENCES, FIGURES, PAGE, RECALL
 from study.reporting.factor_section import aux_weight_parts, importance_parts, learning_rate_parts
@@ -145,8 +145,7 @@ def next_steps(data: StudyData) -> Iterator[NextStep]:
         text = f"Twice the labels, for about {gain:+.1f} points: add photos to the folder, and run"
         yield NextStep(f"{text} a new study:", _new(settings))
     if data.study.get("status") not in ENDINGS:  # More trials are for a study that is complete.
-        words = ["python", "study/run.py", "--resume", str(settings.name), *out_words(settings)]
-        yield NextStep("The trials that this study has not run yet:", shlex.join(words))
+        yield NextStep("The trials that this study has not run yet:", resume_command(settings))
     elif few := hardly_tuned(settings, data.records):
         more = TRIALS_PER_CELL * len(few) - sum(few.values())
         words = ["python", "study/run.py", "--extend", str(settings.name), "--trials", str(more)]
