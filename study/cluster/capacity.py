@@ -42,15 +42,10 @@ class Capacity:
         return cls(min(places, settings.jobs or held or places), cpus, share)
 
     def resources(self) -> dict[str, float]:
-        """What a place asks Ray for."""
-        cpu = {"CPU": _floor(min(1.0, self.cpus / self.full))}
+        """What a place asks Ray for, which counts in steps of 1/10,000."""
+        cpu = {"CPU": math.floor(1e4 * min(1.0, self.cpus / self.full) + 1e-6) / 1e4}
         return cpu | {"GPU": 1 / self.trials_per_gpu} if self.trials_per_gpu else cpu
 
     def most_at_once(self, trials: int) -> int:
         """All places; on a CPU three, or a quarter of the trials: the rest learn from those."""
         return self.full if self.trials_per_gpu else min(self.full, max(3, trials // 4))
-
-
-def _floor(cpus: float) -> float:
-    """Ray counts in steps of 1/10,000."""
-    return math.floor(1e4 * cpus + 1e-6) / 1e4

@@ -6,8 +6,7 @@ bucket if one is named.
 
 import re
 import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -187,27 +186,20 @@ def check_storage(settings: Settings, new: bool = False) -> None:
 
     Of a `new` study, the folder there must be empty.
     """
-    with _bucket_at_fault(settings) as bucket:
-        # Not in the study's folder: the doctor checks, too, and many checks may run at once.
-        tried = Bucket(bucket.uri, f".tl-study-{secrets.token_hex(4)}")
+    bucket = bucket_of(settings)
+    assert bucket
+    # Not in the study's folder: the doctor checks, too, and many checks may run at once.
+    tried = Bucket(bucket.uri, f".tl-study-{secrets.token_hex(4)}")
+    try:
         tried.write("can-write", b"yes")
         tried.discard()
         is_filled = new and not bucket.is_empty()
-    if is_filled:
-        why = f"{bucket} has another study's files; choose another name or remove them"
-        raise InputError([Fault("--name", f"{settings.name}: {why}")])
-
-
-@contextmanager
-def _bucket_at_fault(settings: Settings) -> Iterator[Bucket]:
-    """Yield the study's bucket; report its errors as faults of `--storage`."""
-    bucket = bucket_of(settings)
-    assert bucket
-    try:
-        yield bucket
     except (OSError, ValueError) as error:  # What pyarrow can't read as a URI is a value.
         why = f"{without_credentials(bucket.uri)}: {_bucket_error(error, bucket.uri)}"
         raise InputError([Fault("--storage", why)]) from error
+    if is_filled:
+        why = f"{bucket} has another study's files; choose another name or remove them"
+        raise InputError([Fault("--name", f"{settings.name}: {why}")])
 
 
 def _bucket_error(error: Exception, uri: str) -> str:

@@ -14,15 +14,13 @@ from torch import Tensor, nn
 
 from study.diagnosis.estimate import Before, Speeds, eta
 from study.preflight.prepare import Prepared
-from study.preflight.torch_checks import frozen_backbone
+from study.preflight.torch_checks import load_network
 from study.search.short_sweeps import PER_S, Shape
 from tl_core.config import FROZEN, WHOLE, Precision
-from tl_core.models.backbones import Backbone, load_backbone
 from tl_core.models.precision import run_network
 from tl_core.models.stages import split
 from tl_core.runtime import one_thread
 from tl_core.text import pluralize
-from tl_core.training.setup import needs_pretrained
 
 _IMAGES = 16
 """In the step that is timed."""
@@ -70,7 +68,7 @@ def measure_step(prepared: Prepared) -> tuple[Speeds, int] | None:
     s = prepared.settings
     if not prepared.resources.only_cores(prepared.gpus) or {*s.mode} <= {*FROZEN}:
         return None
-    backbone, upper = _backbone(prepared), None
+    backbone, upper = load_network(s), None
     if "partial" in s.mode:
         lower, upper = split(backbone.network, max(s.unfreeze))
     with one_thread():
@@ -83,13 +81,6 @@ def measure_step(prepared: Prepared) -> tuple[Speeds, int] | None:
                 cached = lower(images)
             partial = _images_per_s(upper, cached.clone(), backbone.precision)
     return Speeds(_FORWARD * train, train, partial, PER_S, PER_S), backbone.n_features
-
-
-def _backbone(prepared: Prepared) -> Backbone:
-    s = prepared.settings
-    if s.weights == "none" or not any(map(needs_pretrained, s.mode)):
-        return load_backbone(s.backbone, "none", s.image_size)
-    return frozen_backbone(s)
 
 
 def _images_per_s(network: nn.Module, inputs: Tensor, precision: Precision) -> float:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import replace
 
 from rich.console import Console
@@ -63,24 +63,15 @@ def _measure(
     if {*s.mode} - {*FROZEN} or views(setup):
         report("starting Ray")
         try:
-            with _ray(setup) as ray_s:
+            # A cluster was joined by the checks.
+            start = time.monotonic()
+            with nullcontext() if setup.resources.joined else local_ray(setup.gpus):
+                ray_s = time.monotonic() - start
                 found = measure(s, setup.resources, setup.gpus, report, setup.per_gpu)
         except NodeError as why:
             found.reasons.append(str(why))
     found.speeds = replace(found.speeds, sweep=speeds.get("freeze"), probe=speeds.get("probe"))
     return found, ray_s
-
-
-@contextmanager
-def _ray(setup: Setup) -> Iterator[float]:
-    """Run inside the cluster that was joined, or a local Ray; yield the seconds that it took."""
-    assert setup.resources
-    if setup.resources.joined:
-        yield 0.0
-        return
-    start = time.monotonic()
-    with local_ray(setup.gpus):
-        yield time.monotonic() - start
 
 
 def _shape(setup: Setup) -> Shape | None:

@@ -101,7 +101,7 @@ def check_backbone(setup: Setup) -> Iterator[Fault]:
     if setup.settings.precision == "auto":
         setup.change(precision=there.precisions[there.device(setup.gpus).type])
     s = setup.settings
-    network = _load(s)
+    network = load_network(s)
     if "partial" in s.mode or s.layer_decay < 1:
         check_cuttable(s.backbone)
     for n_stages in s.unfreeze if "partial" in s.mode else ():
@@ -111,8 +111,11 @@ def check_backbone(setup: Setup) -> Iterator[Fault]:
         yield from batch_faults(network, s.image_size, s.batch_size)
 
 
-def _load(settings: Settings) -> Backbone:
-    """The network that the study begins with."""
+def load_network(settings: Settings) -> Backbone:
+    """The network that a study begins with.
+
+    Raises `InputError` if it is unknown, or its weights are unavailable.
+    """
     check_backbone_name(settings.backbone)
     needing = [mode for mode in settings.mode if needs_pretrained(mode)]
     if not needing:

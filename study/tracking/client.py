@@ -9,7 +9,7 @@ import ssl
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from http import HTTPStatus
 from typing import Any
@@ -172,11 +172,8 @@ def _judge(status: int, body: bytes, uri: str, experiment: str) -> str | None:
     with suppress(ValueError):
         content = json.loads(body)
         if isinstance(content, dict) and content.keys() & {"experiment", "error_code"}:
-            return _deleted(content.get("experiment") or {}, uri, experiment)
+            found = content.get("experiment") or {}
+            if found.get("lifecycle_stage") != "deleted":
+                return None
+            return deleted_fault(without_credentials(uri), experiment, found.get("experiment_id"))
     return None if login else f"the answer ({answer}) is not from an MLflow server"
-
-
-def _deleted(found: Mapping[str, object], uri: str, experiment: str) -> str | None:
-    if found.get("lifecycle_stage") != "deleted":
-        return None
-    return deleted_fault(without_credentials(uri), experiment, found.get("experiment_id"))

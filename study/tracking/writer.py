@@ -116,8 +116,11 @@ class MlflowWriter:
     def _experiment(self, uri: str, name: str) -> str:
         found = self._client.get_experiment_by_name(name)
         if found is None:
+            # Files beside a SQLite database; by default MLflow puts them into the working folder.
+            file = sqlite_file(uri)
+            folder = file and (file.resolve().parent / "mlruns").as_uri()
             try:
-                return str(self._client.create_experiment(name, _artifact_folder(uri)))
+                return str(self._client.create_experiment(name, folder))
             except MlflowException:  # Another study may have been faster.
                 found = self._client.get_experiment_by_name(name)
                 if found is None:
@@ -211,12 +214,6 @@ def import_store(uri: str) -> None:
     """Import the part of MLflow that a database needs, which takes two seconds."""
     if is_database(uri) or sqlite_file(uri):
         importlib.import_module("mlflow.store.tracking.sqlalchemy_store")
-
-
-def _artifact_folder(uri: str) -> str | None:
-    """Files beside a SQLite database; by default MLflow puts them into the working folder."""
-    file = sqlite_file(uri)
-    return None if file is None else (file.resolve().parent / "mlruns").as_uri()
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
