@@ -191,6 +191,11 @@ class Settings(InputSettings):
         return named_task(self.aux, self.aux_type)
 
     @property
+    def networks(self) -> list[Mode]:
+        """The modes in which a network learns."""
+        return [mode for mode in self.mode if mode not in FROZEN]
+
+    @property
     def aux_images(self) -> AuxOn:
         """Which images teach the auxiliary task."""
         return self.aux_on or ("labelled" if self.aux in BUILT_IN_TASKS else "all")

@@ -120,7 +120,6 @@ def groups_of(
         cores: if no network learns, the driver's sweeps in mode `freeze` share the seeds among so
             many threads.
     """
-    alone = {*settings.mode} <= {*FROZEN}
     found = []
     for cell, number in _numbers(settings).items():
         config = example_of(settings, cell)
@@ -128,7 +127,7 @@ def groups_of(
             config = config.model_copy(update={"seeds": seeds})
         if (seconds := trial_s(config, shape, speeds, tests)) is not None:
             own = config.mode in FROZEN and is_short(config, shape)
-            if own and alone and config.mode == "freeze":
+            if own and not settings.networks and config.mode == "freeze":
                 batch = settings.confirm_seeds if tests else seeds or settings.seeds
                 threads = min(cores, batch)
                 seconds = _RECORD_S + (seconds - _RECORD_S) / threads

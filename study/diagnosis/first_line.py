@@ -16,7 +16,7 @@ from study.diagnosis.estimate import Before, Speeds, eta
 from study.preflight.prepare import Prepared
 from study.preflight.torch_checks import load_network
 from study.search.short_sweeps import PER_S, Shape
-from tl_core.config import FROZEN, WHOLE, Precision
+from tl_core.config import WHOLE, Precision
 from tl_core.models.precision import run_network
 from tl_core.models.stages import split
 from tl_core.runtime import one_thread
@@ -66,7 +66,7 @@ def measure_step(prepared: Prepared) -> tuple[Speeds, int] | None:
         the cores.
     """
     s = prepared.settings
-    if not prepared.resources.only_cores(prepared.gpus) or {*s.mode} <= {*FROZEN}:
+    if not prepared.resources.only_cores(prepared.gpus) or not s.networks:
         return None
     backbone, upper = load_network(s), None
     if "partial" in s.mode:

@@ -17,7 +17,7 @@ from study.errors import NodeError
 from study.preflight.disk import lacking_views
 from study.preflight.setup import Setup
 from study.search.short_sweeps import Shape
-from tl_core.config import FROZEN, Mode
+from tl_core.config import Mode
 from tl_core.data.datasets import image_entry
 from tl_core.training.setup import needs_features
 
@@ -60,7 +60,7 @@ def _measure(
     modes += ["probe"] if any(needs_features(m) and m != "freeze" for m in s.mode) else []
     speeds = measure_sweeps(s, shape, modes) if shape else {}
     found, ray_s = Measured(), 0.0
-    if {*s.mode} - {*FROZEN} or views(setup):
+    if s.networks or views(setup):
         report("starting Ray")
         try:
             # A cluster was joined by the checks.

@@ -12,7 +12,6 @@ from study.execution.time_budget import TimeBudget
 from study.records.journal import Journal
 from study.records.trial_record import TrialRecord
 from study.trials.trial_context import TrialContext
-from tl_core.config import FROZEN
 
 if TYPE_CHECKING:
     from study.execution.tune import Run
@@ -45,8 +44,8 @@ def search(
     Raises `OutOfTimeError` if trials run when the time is over.
     """
     trials = StudyTrials(settings, folder, journal, winner, budget)
-    alone = set(settings.mode) <= {*FROZEN}
-    jobs = Jobs(trials, context, alone, budget.check if budget else lambda: None)
+    alone, check = not settings.networks, budget.check if budget else lambda: None
+    jobs = Jobs(trials, context, alone, check)
     if not jobs.need_workers():
         return
     start_ray()

@@ -12,7 +12,6 @@ from study.cluster.folders import folder_faults, nearest
 from study.config.settings import Settings
 from study.config.uris import sqlite_file
 from study.search.choosing import REPEATS
-from tl_core.config import FROZEN
 from tl_core.data.datasets import image_entry
 from tl_core.data.sources import Source
 from tl_core.errors import Fault
@@ -96,7 +95,7 @@ def _networks(s: Settings) -> int:
     """Random networks whose features are needed: a frozen trial of several seeds has one."""
     if s.debug or not s.confirm:
         return 1
-    learning = any(needs_features(mode) for mode in s.mode if mode not in FROZEN)
+    learning = any(map(needs_features, s.networks))
     repeats = REPEATS if learning else int("freeze" in s.mode)
     return 1 + repeats + s.confirm_seeds
 

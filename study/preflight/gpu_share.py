@@ -20,7 +20,7 @@ from study.config.settings import Settings
 from study.preflight.gpu_check import GpuReport, ask_gpus, visible_gpus
 from study.preflight.setup import Setup
 from study.search.space import LR_RANGES, Space
-from tl_core.config import FROZEN, WHOLE, Mode, TrialConfig
+from tl_core.config import WHOLE, Mode, TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.device import gpus_here, set_deterministic
 from tl_core.errors import Fault, GpuMemoryError
@@ -56,7 +56,7 @@ def check_share(setup: Setup) -> Iterable[Fault]:
     s, resources = setup.settings, setup.resources
     if s.trials_per_gpu != "auto" or not setup.gpus or not resources or resources.joined:
         return
-    if s.debug or {*s.mode} <= {*FROZEN} or setup.network is None or setup.faults:
+    if s.debug or not s.networks or setup.network is None or setup.faults:
         return
     n_images = len(setup.source.ids) if setup.source else None
     n_classes = len(setup.source.classes) if setup.source else _CLASSES

@@ -13,7 +13,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from study.config.settings import Settings
 from study.preflight.setup import Setup
 from tl_core.cgroups import OWN, Cgroups
-from tl_core.config import CACHED, FROZEN
+from tl_core.config import CACHED
 from tl_core.device import is_gpu
 from tl_core.errors import Fault
 from tl_core.models.backbones import Backbone
@@ -49,7 +49,7 @@ def check_memory(setup: Setup) -> Iterator[Fault]:
     s, resources, free = setup.settings, setup.resources, free_memory()
     if setup.network is None or resources is None or resources.joined or free is None:
         return
-    if s.debug or {*s.mode} <= {*FROZEN}:
+    if s.debug or not s.networks:
         return
     try:
         each = network_bytes(setup.network, s, on_gpu=is_gpu(resources.device(setup.gpus)))
@@ -59,8 +59,7 @@ def check_memory(setup: Setup) -> Iterator[Fault]:
         return
     places = setup.capacity.full
     if free < each and s.jobs is None:
-        learning = " ".join(mode for mode in s.mode if mode not in FROZEN)
-        why = f"takes about {decimal(each)} in mode {learning}"
+        why = f"takes about {decimal(each)} in mode {' '.join(s.networks)}"
         limit = f"{decimal(free)} of memory are free{_of_limit()}"
         yield Fault(
             "--backbone", f"{s.backbone} {why}, {limit}; use {WAYS_OUT}, or --jobs 1 to try"

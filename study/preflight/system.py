@@ -15,7 +15,6 @@ from study.cluster.folders import folder_faults
 from study.cluster.ray_environment import RAY_TMPDIR
 from study.preflight.setup import Setup
 from tl_core.cgroups import OWN
-from tl_core.config import FROZEN
 from tl_core.errors import Fault
 from tl_core.runtime import usable_cpus
 
@@ -50,7 +49,7 @@ def check_system(setup: Setup) -> Iterator[Fault]:
     yield from address_faults()
     if setup.settings.address == "local" and not setup.settings.debug:
         yield from ray_folder_faults()
-        if _learns(setup):
+        if setup.settings.networks:  # One that learns takes workers.
             yield from loopback_faults()
         else:
             _note(setup, loopback_faults())
@@ -65,7 +64,7 @@ def check_limits(setup: Setup) -> Iterator[Fault]:
     s = setup.settings
     if s.debug or s.address != "local" or setup.resources is None:
         return
-    if learns := _learns(setup):
+    if s.networks:
         faults = [*limit_faults(setup.capacity.most_at_once(s.trials)), *address_faults(ray=True)]
         yield from faults
         if faults:
@@ -77,12 +76,7 @@ def check_limits(setup: Setup) -> Iterator[Fault]:
             from study.preflight.memory import extractors
 
             makers = extractors(setup.network.network, makers)
-        _note(setup, limit_faults(makers, by_jobs=learns))
-
-
-def _learns(setup: Setup) -> bool:
-    """Whether a network learns, which takes workers."""
-    return not {*setup.settings.mode} <= {*FROZEN}
+        _note(setup, limit_faults(makers, by_jobs=bool(s.networks)))
 
 
 def _note(setup: Setup, faults: Iterable[Fault]) -> None:

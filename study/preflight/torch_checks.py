@@ -27,7 +27,7 @@ from study.preflight.setup import Bad, Setup, Undecoded
 from study.preflight.system import check_limits
 from study.tracking.client import check_server
 from study.tracking.database import check_database
-from tl_core.config import FROZEN, Resize
+from tl_core.config import Resize
 from tl_core.data.datasets import ImageSet, image_entry
 from tl_core.data.decode_source import format_bad, unreadable
 from tl_core.data.sources import Source, has_oxford_pet
@@ -151,8 +151,7 @@ def check_pet(setup: Setup) -> Iterator[Fault]:
 def check_disk(setup: Setup) -> Iterable[Fault]:
     """The disks have room for what is to be written."""
     s, source = setup.settings, setup.source
-    learns = setup.resources and not {*s.mode} <= {*FROZEN}
-    at_once = setup.capacity.full if learns else 0
+    at_once = setup.capacity.full if setup.resources and s.networks else 0
     return disk_faults(s, source, setup.network, at_once) if source else []
 
 

@@ -65,7 +65,6 @@ def turns(settings: Settings) -> list[Cell]:
 
 def _groups(settings: Settings) -> list[list[Cell]]:
     """Cells in order; those of a group take turns."""
-    ratios = sorted(settings.train_ratio, reverse=True)
-    networks = [mode for mode in settings.mode if mode not in FROZEN]
+    ratios, networks = sorted(settings.train_ratio, reverse=True), settings.networks
     alone = [[Cell(m, ratio)] for m in settings.mode if m in FROZEN for ratio in ratios]
     return alone + [[Cell(m, ratio) for m in networks] for ratio in ratios if networks]

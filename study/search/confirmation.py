@@ -109,7 +109,7 @@ def max_confirm_trials(settings: Settings) -> int:
     repeats = {mode: BEST * (1 if mode in FROZEN else REPEATS) for mode in settings.mode}
     each = [(repeats[m] if m != "probe" else 0) + settings.confirm_seeds for m in settings.mode]
     n_ratios = len(settings.train_ratio)
-    controls = 0 if {*settings.mode} <= {*FROZEN} else min(2, n_ratios)
+    controls = min(2, n_ratios) if settings.networks else 0
     return n_ratios * sum(each) + controls * (BEST * REPEATS + settings.confirm_seeds) + 1
 
 

@@ -63,7 +63,7 @@ class Space:
         None for frozen modes, whose heads share nothing, and if it is learned.
         """
         numbers = [w for w in self.settings.aux_weight if not isinstance(w, str)]
-        if {*self.settings.mode} <= {*FROZEN} or not numbers:
+        if not self.settings.networks or not numbers:
             return None
         return {"aux_weight": min(numbers)}
 

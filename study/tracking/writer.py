@@ -118,7 +118,7 @@ class MlflowWriter:
         if found is None:
             # Files beside a SQLite database; by default MLflow puts them into the working folder.
             file = sqlite_file(uri)
-            folder = file and (file.resolve().parent / "mlruns").as_uri()
+            folder = (file.resolve().parent / "mlruns").as_uri() if file else None
             try:
                 return str(self._client.create_experiment(name, folder))
             except MlflowException:  # Another study may have been faster.

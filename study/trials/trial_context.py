@@ -57,23 +57,11 @@ class TrialContext:
     """On a cluster: what each node must have."""
 
     @classmethod
-    def here(
-        cls,
-        settings: Settings,
-        images: str,
-        folder: Path,
-        rules: str | None = None,
-        aux: str | None = None,
-        share: int = 1,
-    ) -> Self:
-        """The context of a study on this machine, or on a disk that all nodes share.
-
-        `share` trials have a GPU together.
-        """
-        storage = bucket_of(settings) or Folder(folder.resolve())
-        s = settings
-        how = (s.metric, s.checkpoint_every, share, s.deterministic)
-        return cls(s.cache.resolve(), images, storage, *how, rules, aux)
+    def here(cls, settings: Settings, images: str, folder: Path) -> Self:
+        """The context of a study on this machine, or on a disk that all nodes share."""
+        s, storage = settings, bucket_of(settings) or Folder(folder.resolve())
+        given = (s.cache.resolve(), images, storage, s.metric, s.checkpoint_every)
+        return cls(*given, deterministic=s.deterministic)
 
     def checkpoint(self, trial: int) -> StoredFile:
         """Where a trial saves its network while it learns."""
@@ -124,8 +112,8 @@ def make_context(prepared: "Prepared") -> TrialContext:
         path.relative_to(cache_folder).as_posix() if path else None
         for path in (prepared.images.rules_path, prepared.images.aux_path)
     )
-    share = max(1, prepared.capacity.trials_per_gpu)
-    context = TrialContext.here(s, images, folder, rules, aux, share)
+    share, context = prepared.capacity.trials_per_gpu, TrialContext.here(s, images, folder)
+    context = replace(context, rules=rules, aux=aux, trials_per_gpu=max(1, share))
     if not prepared.resources.joined:
         return context
     from study.cluster.driver_store import RemoteStore, start_driver_store  # Ray.
