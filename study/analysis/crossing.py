@@ -56,8 +56,10 @@ def last_crossing(leads: MeanSquares, x: Floats) -> Crossing:
     rises = bool(last > 0 or (last == 0 and first > 0))
     if first * last >= 0:
         return Crossing(None, None, None, rises)
-    weights = _embed(_line_weights(x[used], np.linspace(x[0], x[-1], GRID)), used, len(x))
-    return _fieller(leads, weights, np.linspace(x[0], x[-1], GRID), rises)
+    grid = np.linspace(x[0], x[-1], GRID)
+    weights = np.zeros((GRID, len(x)))
+    weights[:, used] = _line_weights(x[used], grid)
+    return _fieller(leads, weights, grid, rises)
 
 
 def fits(tables: MeanSquares, smoother: Floats) -> bool:
@@ -95,12 +97,6 @@ def _line_weights(x: Floats, at: Floats) -> Floats:
     design, wanted = (np.stack([np.ones_like(points), points], axis=1) for points in (x, at))
     weights: Floats = wanted @ np.linalg.pinv(design)
     return weights
-
-
-def _embed(weights: Floats, used: np.ndarray, size: int) -> Floats:
-    found = np.zeros((len(weights), size))
-    found[:, used] = weights
-    return found
 
 
 def _fieller(leads: MeanSquares, weights: Floats, grid: Floats, rises: bool) -> Crossing:

@@ -77,9 +77,6 @@ def answer(
             "The effect of the auxiliary task is unknown.",
         )
     n_seeds = max((len(trials) for trials in by_cell(confirmed).values()), default=0)
-    more = sentences.more_labels(ranking[0].mode, confirmed) if ranking else None
-    best, labels, task = found
-    found = (best, f"{labels} {more}" if more else labels, task)
     about = covers(summarize(confirmed)[0].scores["test_accuracy"]) if ranking else None
     notes = (at_an_end(settings, rates), few_steps(records))
     return (*found, *filter(None, (about, effort(settings, records, n_seeds), *notes)))

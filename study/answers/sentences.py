@@ -58,7 +58,10 @@ def best_mode(
 
 
 def label_gain(mode: Mode, confirmed: Sequence[Confirmed]) -> str:
-    """Say what the mode gains with more labels, how few are enough, and which mode overtakes."""
+    """Say what the mode gains with more labels, how few are enough, and which mode overtakes.
+
+    And what more labels than the study's would buy, if its cells tell.
+    """
     curve = [s for s in summarize(confirmed) if s.mode == mode]
     least, most = curve[0], curve[-1]
     if least is most:
@@ -70,6 +73,7 @@ def label_gain(mode: Mode, confirmed: Sequence[Confirmed]) -> str:
         f"{_gain(gain)}: {MODE_WORDS[mode]} goes from {_at(least)} of the images to {_at(most)}.",
         *_saving(mode, labels_saved(confirmed)),
         *(_overtaking(c) for c in seen if mode in (c.before, c.after)),
+        *filter(None, [more_labels(mode, confirmed)]),
     ))  # fmt: skip
 
 

@@ -14,15 +14,13 @@ from study.cluster.join import NodeFault, nodes, on_each, versions
 from study.cluster.resources import Resources
 from study.config.settings import Settings
 from study.diagnosis.estimate import Speeds
-from study.diagnosis.probe_worker import Probe, ProbeWorker, remove_temp_dirs, temp_name
+from study.diagnosis.probe_worker import TINY_LR, Probe, ProbeWorker, remove_temp_dirs, temp_name
 from tl_core.config import WHOLE, TrialConfig
 
 _MOST = 8
 """Networks that learn at once."""
 _UP_S, _MEASURING_S, _REMOVING_S = 45.0, 25.0, 20.0
 """The longest wait for workers to start, to measure, and to remove their files."""
-_TINY_LR = 1e-9
-"""Noise teaches nothing at this learning rate, so that no loss diverges."""
 
 Ask = dict[str, float]
 """Cores and GPUs of a worker."""
@@ -83,7 +81,7 @@ def _probe(s: Settings, joined: bool) -> Probe:
     net = TrialConfig(
         mode="scratch",
         train_ratio=0.8,
-        lr=_TINY_LR,
+        lr=TINY_LR,
         aux_weight=0.5,
         backbone=s.backbone,
         weights="none",

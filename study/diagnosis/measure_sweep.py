@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from study.config.settings import Settings
-from study.diagnosis.probe_worker import write_entry
+from study.diagnosis.probe_worker import TINY_LR, write_entry
 from study.search.queue import BATCH
 from study.search.short_sweeps import PER_S, Shape, products
 from tl_core.config import Mode, TrialConfig
@@ -22,8 +22,6 @@ from tl_core.training.sweep import run_sweep
 _MOST, _FEWEST = 2000, 12
 """Images, and images a class: of ten of a class eight can be for training."""
 _STEPS = 20
-_TINY_LR = 1e-9
-"""Noise teaches nothing at this learning rate, so that no loss diverges."""
 
 
 def measure_sweeps(settings: Settings, shape: Shape, modes: Sequence[Mode]) -> dict[Mode, float]:
@@ -44,7 +42,7 @@ def _batch(s: Settings, shape: Shape, mode: Mode) -> list[TrialConfig]:
     """Trials that are shorter than the study's, and as many at once."""
     is_probe = mode == "probe"
     config = TrialConfig(
-        mode=mode, train_ratio=0.4, lr=None if is_probe else _TINY_LR, backbone=s.backbone,
+        mode=mode, train_ratio=0.4, lr=None if is_probe else TINY_LR, backbone=s.backbone,
         weights=s.weights, image_size=s.image_size, resize=s.resize, batch_size=s.batch_size,
         precision="fp32" if s.precision == "auto" else s.precision, epochs=1, min_steps=0,
         seeds=s.seeds,

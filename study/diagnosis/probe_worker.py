@@ -22,6 +22,8 @@ from tl_core.inputs.features import extract
 from tl_core.models.backbones import load_backbone
 from tl_core.training.train import run_trial
 
+TINY_LR = 1e-9
+"""Noise teaches nothing at this learning rate, so that no loss diverges."""
 _LONG_S = 4.0
 """Seconds that a network learns for after its first epoch, which is slower; at least one epoch."""
 _FORWARD_S = 2.0

@@ -1,13 +1,13 @@
 """The trials of a study in order: those of the search, then, stage by stage, what confirms it."""
 
 import itertools
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from study.config.settings import Settings
 from study.records.trial_record import ENDED, Status, TrialRecord
-from study.search.cells import Cell, shares
+from study.search.cells import Cell
 from study.search.confirmation import Planned
 from study.search.sampler import Suggestions
 from tl_core.config import FROZEN
@@ -45,10 +45,6 @@ class TrialQueue:
         self._cut = deque(r for r in before if r.kind == "search" and r.status not in ENDED)
         self._stage: Iterator[Planned] = iter(())
         self._next: Planned | None = None
-        self._left = Counter(shares(settings) if settings.design == "cells" else {})
-        """Trials of the search that each cell is still to get, if it has a search of its own."""
-        self._left.subtract(Cell.of(r.config) for r in before if r.draw is not None)
-        self._left.update(Cell.of(r.config) for r in self._cut)
         self._open: dict[int, int | None] = {}
         """Draws by the number of the trial; None for those after the search."""
         self.finished = False
@@ -78,7 +74,6 @@ class TrialQueue:
     def _take(self, planned: Planned) -> Planned:
         number = next(self._numbers) if planned.trial is None else planned.trial
         self._next, self._open[number] = None, planned.draw
-        self._left[Cell.of(planned.config)] -= planned.kind == "search"
         return replace(planned, trial=number)
 
     def _was_last(self, planned: Planned) -> bool:
@@ -86,8 +81,11 @@ class TrialQueue:
 
         The next cell begins with the best that this one has found, so it is not drawn before.
         """
-        cells = self._settings.design == "cells" and planned.kind == "search"
-        return cells and self._left[Cell.of(planned.config)] <= 0
+        if self._settings.design == "joint" or planned.kind != "search":
+            return False
+        cell = Cell.of(planned.config)
+        cut = any(Cell.of(record.config) == cell for record in self._cut)
+        return not (cut or self._suggestions.has_turns(cell))
 
     def _joins(self, last: Planned, planned: Planned) -> bool:
         """Whether a trial belongs to the batch that ends with `last`."""
@@ -117,7 +115,6 @@ class TrialQueue:
         """Whether a trial may start; if not, the search goes on as if it had failed."""
         if self._admits(planned):
             return True
-        self._left[Cell.of(planned.config)] -= 1
         if planned.draw is not None:
             self._suggestions.tell(planned.draw, "failed")
         return False

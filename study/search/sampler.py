@@ -119,6 +119,10 @@ class Suggestions:
         """How many were drawn so far, in earlier runs as well."""
         return self._next - len(self._lost)
 
+    def has_turns(self, cell: Cell) -> bool:
+        """Whether the search of a cell has draws to come."""
+        return cell in self._turns or cell in self._lost.values()
+
     def ask(self) -> tuple[int, TrialConfig]:
         """Draw the next configuration; return its number and itself.
 

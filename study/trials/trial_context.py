@@ -96,9 +96,7 @@ def checkpoint_name(trial: int) -> str:
     return f"checkpoints/{trial}.ckpt"
 
 
-@cache
-def _attached(path: Path, rules: Path | None, aux: Path | None) -> ImageSet:
-    return ImageSet.open(path, rules, aux)
+_attached = cache(ImageSet.open)
 
 
 def make_context(prepared: "Prepared") -> TrialContext:

@@ -47,16 +47,10 @@ def run_in_worker(drawn: dict[str, Any], context: TrialContext) -> None:
     GPU takes no trials keeps its place and waits; the driver gives its trials to another worker.
     """
     gpu = own_gpu()
-    if gpu in drawn["retired"] or not drawn["batch"]:
-        _wait(gpu)
-    _job_thread().run(partial(_run_job, drawn, context, gpu))
-
-
-def _wait(gpu: str | None) -> None:
-    """Hold this worker's place until Ray Tune ends the job, by an exception in `report`."""
-    while True:
-        tune.report({"waits": True, "gpu": gpu})
+    while gpu in drawn["retired"] or not drawn["batch"]:
+        tune.report({"waits": True, "gpu": gpu})  # Ray Tune ends the job by an exception in it.
         time.sleep(_WAIT_S)
+    _job_thread().run(partial(_run_job, drawn, context, gpu))
 
 
 def _run_job(drawn: dict[str, Any], context: TrialContext, gpu: str | None) -> None:
@@ -210,6 +204,5 @@ def _finish(future: "Future[None]", job: Callable[[], None]) -> None:
         future.set_result(None)
 
 
-@cache
-def _job_thread() -> JobThread:
-    return JobThread()
+_job_thread = cache(JobThread)
+"""That of this worker."""

@@ -34,6 +34,10 @@ class Script:
         self.drawn += 1
         return self.drawn - 1, self.configs[self.drawn - 1]
 
+    def has_turns(self, cell: Cell) -> bool:
+        """Whether some of the others are of this cell."""
+        return cell in map(Cell.of, self.configs[self.drawn :])
+
     def tell(self, *told: Any) -> None:
         """Keep it."""
         self.told.append(told)
