@@ -43,7 +43,7 @@ class Jobs:
             alone: no network learns, so the driver may take its time.
             check_time: raises an error when the time is over; called before each sweep.
         """
-        self._trials, self._context, self._alone = trials, context, alone
+        self._trials, self.context, self._alone = trials, context, alone
         self.check_time = check_time
         self._for_workers = deque[list[Planned]]()
         self._own = deque[list[Planned]]()
@@ -88,7 +88,7 @@ class Jobs:
         batch = self._own.popleft()
         self._trials.open(batch)
         with one_thread():
-            self._trials.swept(sweep(batch, self._inputs, self._context.storage))
+            self._trials.swept(sweep(batch, self._inputs, self.context.storage))
 
     def _share(self, batch: list[Planned]) -> None:
         if not is_frozen(batch[0]):
@@ -110,7 +110,7 @@ class Jobs:
     @cached_property
     def _inputs(self) -> Inputs:
         """The study has verified its features before the first trial."""
-        context = self._context
+        context = self.context
         beside = (context.cache / name if name else None for name in (context.rules, context.aux))
         images = ImageSet.open(context.cache / context.images, *beside)
         # If no network learns, no worker needs a core.
@@ -118,4 +118,4 @@ class Jobs:
 
     @cached_property
     def _shape(self) -> Shape:
-        return shape_of(self._inputs.images, self._context)
+        return shape_of(self._inputs.images, self.context)

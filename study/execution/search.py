@@ -52,5 +52,5 @@ def search(
     from study.execution.tune import run_on_workers  # Ray Tune takes a second.
     from study.trials.worker import run_in_worker
 
-    run_on_workers(settings, context, capacity, folder, trials, jobs, run or run_in_worker)
+    run_on_workers(trials, jobs, capacity, run or run_in_worker)
     trials.remove_checkpoints()

@@ -38,9 +38,9 @@ class StudyTrials:
             winner: the earlier trial whose weights are the study's.
             budget: says which trials may start; by default all.
         """
-        self._settings, self._folder, self._journal = settings, folder.resolve(), journal
+        self.settings, self.folder, self._journal = settings, folder.resolve(), journal
         self._bucket = bucket_of(settings)
-        self._storage: Storage = self._bucket or Folder(self._folder)
+        self._storage: Storage = self._bucket or Folder(self.folder)
         self._kept = winner
         self._planned: set[Planned] = set()
         """Those after the search: one that has failed may be planned again."""
@@ -54,7 +54,7 @@ class StudyTrials:
         records, is_first = self._journal.records, not self._planned
         while True:
             given_up = self._budget.given_up if self._budget else set()
-            left = remaining(plan(self._settings, records, given_up), records, self._kept)
+            left = remaining(plan(self.settings, records, given_up), records, self._kept)
             new = [p for p in left if p not in self._planned]
             stage = self._budget.admitted(new) if self._budget else new
             if stage or not new:  # Else all of it was given up, and the next stage may do.
@@ -122,12 +122,12 @@ class StudyTrials:
         model = self._winner() if planned.winner else None
         if self._bucket and record.outputs:  # The report reads them here.
             name = outputs_name(record.trial)
-            Folder(self._folder).write(name, self._bucket.read(name))
+            Folder(self.folder).write(name, self._bucket.read(name))
         status: Status = "done" if is_whole else "pruned"
         self._journal.end(record, status, model=model, wall_s=seconds)
         if model:
             self._kept = record
-        value = record.value(self._settings.metric)
+        value = record.value(self.settings.metric)
         self._close(record, status, value)
 
     def give_back(self, record: TrialRecord) -> None:
@@ -140,7 +140,7 @@ class StudyTrials:
     ) -> None:
         """Keep the details in a file, and the error's first line in the tables."""
         self._running.pop(record.trial)
-        file = self._folder / "failures" / f"{record.trial}.txt"
+        file = self.folder / "failures" / f"{record.trial}.txt"
         file.parent.mkdir(exist_ok=True)
         replace_file(file, details)
         self._journal.end(record, "failed", error.splitlines()[0], files=[file], wall_s=seconds)
@@ -164,5 +164,5 @@ class StudyTrials:
     def _winner(self) -> Path:
         """The folder of the winner's weights: report, predictions and registry read it here."""
         if self._bucket:
-            Folder(self._folder).replace(WINNER, self._bucket.folder(WINNER))
-        return self._folder / WINNER
+            Folder(self.folder).replace(WINNER, self._bucket.folder(WINNER))
+        return self.folder / WINNER

@@ -33,32 +33,22 @@ _NO_END = -1
 """Samples of Ray Tune: the searcher says when all is done."""
 
 
-def run_on_workers(
-    settings: Settings,
-    context: TrialContext,
-    capacity: Capacity,
-    folder: Path,
-    trials: StudyTrials,
-    jobs: Jobs,
-    run: Run,
-) -> None:
+def run_on_workers(trials: StudyTrials, jobs: Jobs, capacity: Capacity, run: Run) -> None:
     """Run all jobs on the Ray that is up.
 
     Args:
-        settings: of the study.
-        context: what its trials share.
-        capacity: how many run at once.
-        folder: the study's.
-        trials: hears how they go.
+        trials: of the study; hears how they go.
         jobs: each has the same resources, so that the next one gets the worker of the last.
+        capacity: how many run at once.
         run: what a worker does with a job.
     """
+    settings = trials.settings
     # It prints the traceback of each failed trial; the journal gives the reason in a line.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     health = _health(settings, capacity)
     place = tune.PlacementGroupFactory([capacity.resources()])
     tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(run, context=context), place),
+        tune.with_resources(tune.with_parameters(run, context=jobs.context), place),
         tune_config=tune.TuneConfig(
             search_alg=StudySearcher(settings.metric, jobs.next, lambda: health.retired),
             scheduler=CellASHA(settings.metric, settings.epochs, trials.records, health.holds),
@@ -69,8 +59,8 @@ def run_on_workers(
         ),
         run_config=tune.RunConfig(
             name="ray",
-            storage_path=str(folder.resolve()),
-            callbacks=[_StudyCallback(trials, jobs, folder, settings.address != "local", health)],
+            storage_path=str(trials.folder),
+            callbacks=[_StudyCallback(trials, jobs, health)],
             failure_config=tune.FailureConfig(max_failures=settings.max_failures),
             verbose=0,
         ),
@@ -90,11 +80,9 @@ def _health(settings: Settings, capacity: Capacity) -> GpuHealth:
 class _StudyCallback(tune.Callback):
     """Tells the study what Ray Tune reports, and has the driver do its own work in between."""
 
-    def __init__(
-        self, trials: StudyTrials, jobs: Jobs, folder: Path, joined: bool, health: GpuHealth
-    ) -> None:
-        self._health = health
-        self._trials, self._jobs, self._folder, self._joined = trials, jobs, folder, joined
+    def __init__(self, trials: StudyTrials, jobs: Jobs, health: GpuHealth) -> None:
+        self._trials, self._jobs, self._health = trials, jobs, health
+        self._joined = trials.settings.address != "local"
         self._stop: Exception | None = None
         self._kills = MemoryKills()
         self._since = time.monotonic()
@@ -142,7 +130,7 @@ class _StudyCallback(tune.Callback):
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         result = trial.last_result
         if result.get("disk_full"):  # The next trial would fail, too.
-            self._stop = OSError(errno.ENOSPC, result["failure"], str(self._folder))
+            self._stop = OSError(errno.ENOSPC, result["failure"])
         elif result.get("node_fault"):  # That node would fail trial after trial.
             self._stop = NodeError(result["node_fault"])
         if self._stop or not trial.config["batch"]:

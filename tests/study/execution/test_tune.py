@@ -36,7 +36,7 @@ class Study:
         trials_ = StudyTrials(settings, folder, self.journal, None)
         context = TrialContext.here(settings, "images/none", folder)
         self.health, self.jobs = GpuHealth(gpus - 1), Jobs(trials_, context, alone=True)
-        callback = _StudyCallback(trials_, self.jobs, folder, False, self.health)
+        callback = _StudyCallback(trials_, self.jobs, self.health)
         self.batch, self.callback = trials_.queue.next(), callback
         self.job = SimpleNamespace(config=as_job(self.batch), last_result={}, error_file=None)
         callback.on_trial_start(0, [], self.job)
