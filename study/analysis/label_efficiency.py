@@ -10,7 +10,7 @@ import numpy as np
 
 from study.analysis.comparisons import Cells, Difference, difference, mode_differences
 from study.analysis.crossing import last_crossing
-from study.analysis.estimates import Cell, Confirmed, by_cell, image_table, score_of
+from study.analysis.estimates import Cell, Confirmed, by_cell, image_table
 from study.intervals.two_way import CONFIDENCE, MeanSquares, mean_squares
 from study.records.trial_record import TrialRecord
 from tl_core.config import Metric, Mode, direction
@@ -27,7 +27,6 @@ class Crossover:
     """Ahead below the ratio; without a crossing, the mode that is behind at all ratios."""
     after: Mode
     """Ahead from the ratio upward."""
-    score: str
     status: Literal["seen", "none seen", "not resolved"]
     """`seen`: both ends of the interval lie between the studied ratios, so `before` is shown to be
     ahead at the smallest and `after` at the largest. `none seen`: `after` is ahead everywhere, and
@@ -59,17 +58,17 @@ class LabelsSaved:
         return self.match.a.train_ratio if self.match else None
 
 
-def crossovers(confirmed: Iterable[Confirmed], score: str = "test_accuracy") -> list[Crossover]:
-    """Return the crossover of each pair of modes that share seeds at two ratios or more.
+def crossovers(confirmed: Iterable[Confirmed]) -> list[Crossover]:
+    """Return the crossover in accuracy of each two modes that share seeds at two ratios or more.
 
     Two modes may change places several times. The crossover is the last change, where the mode
     that leads at the largest ratio takes the lead; see `study.analysis.crossing`. Its interval is
     on new photos if the trials kept their outputs, else on these test images.
     """
     trials = list(confirmed)
-    cells, verdicts = by_cell(trials), mode_differences(trials, score)
+    cells, verdicts = by_cell(trials), mode_differences(trials)
     pairs = combinations(_modes(cells), 2)
-    return [c for a, b in pairs if (c := _crossover(cells, verdicts, a, b, score))]
+    return [c for a, b in pairs if (c := _crossover(cells, verdicts, a, b))]
 
 
 def labels_saved(confirmed: Iterable[Confirmed], margin: float | None = None) -> list[LabelsSaved]:
@@ -84,20 +83,10 @@ def labels_saved(confirmed: Iterable[Confirmed], margin: float | None = None) ->
     leaves its part to the others, as in Holm's procedure (Bretz et al., Statistics in Medicine 28,
     2009). So the chance of a false match with a goal is at most 2.5 %.
 
-    Args:
-        confirmed: the trials.
-        margin: `least_margin` by default.
-
-    Raises:
-        ValueError: the margin is less than one of the test images.
+    `margin` is `least_margin` by default.
     """
     trials = list(confirmed)
-    n = _test_images(trials)
     margin = least_margin(trials) if margin is None else margin
-    if n and margin < 1 / n:
-        raise ValueError(
-            f"a margin is not less than one of the {n} test images, {1 / n:.4g}; got {margin:g}"
-        )
     cells = by_cell(trials)
     modes = _modes(cells)
     saved = {(s.a, s.b): s for b in modes for s in _saved(cells, modes, b, margin)}
@@ -106,12 +95,8 @@ def labels_saved(confirmed: Iterable[Confirmed], margin: float | None = None) ->
 
 def least_margin(confirmed: Iterable[Confirmed]) -> float:
     """Return `MARGIN`, or the next whole hundredth that is one test image or more."""
-    n = _test_images(confirmed)
+    n = next((len(c.images.labels) for c in confirmed if c.images), None)
     return max(MARGIN, math.ceil(100 / n) / 100) if n else MARGIN
-
-
-def _test_images(confirmed: Iterable[Confirmed]) -> int | None:
-    return next((len(c.images.labels) for c in confirmed if c.images), None)
 
 
 def _modes(cells: Cells) -> list[Mode]:
@@ -152,11 +137,9 @@ def _rejected(sequences: Sequence[Sequence[float]], level: float) -> list[int]:
     return counts
 
 
-def _crossover(
-    cells: Cells, verdicts: Iterable[Difference], a: Mode, b: Mode, score: str
-) -> Crossover | None:
+def _crossover(cells: Cells, verdicts: Iterable[Difference], a: Mode, b: Mode) -> Crossover | None:
     ratios = [ratio for ratio in _ratios(cells, a) if ratio in _ratios(cells, b)]
-    leads = _leads(cells, a, b, ratios, score) if len(ratios) > 1 else None
+    leads = _leads(cells, a, b, ratios) if len(ratios) > 1 else None
     if leads is None:
         return None
     found = last_crossing(leads, np.log(ratios))
@@ -165,17 +148,15 @@ def _crossover(
     at, low, high = (None if x is None else math.exp(x) for x in found[:3])
     if at is not None:
         bounded = low is not None and high is not None
-        return Crossover(b, a, score, "seen" if bounded else "not resolved", at, low, high)
+        return Crossover(b, a, "seen" if bounded else "not resolved", at, low, high)
     here = [d for d in verdicts if {d.a.mode, d.b.mode} == {a, b} and d.a.train_ratio in ratios]
     ahead = {(d if d.a.mode == a else -d).verdict for d in here} - {"cannot tell"}
     none = ahead == {"better"}
-    return Crossover(b, a, score, "none seen" if none else "not resolved", None, None, None)
+    return Crossover(b, a, "none seen" if none else "not resolved", None, None, None)
 
 
-def _leads(
-    cells: Cells, a: Mode, b: Mode, ratios: Sequence[float], score: str
-) -> MeanSquares | None:
-    """The lead of `a` over `b` at R ratios, for the seeds that all these cells have.
+def _leads(cells: Cells, a: Mode, b: Mode, ratios: Sequence[float]) -> MeanSquares | None:
+    """The lead of `a` over `b` in accuracy at R ratios, for the seeds that all these cells have.
 
     None if there are none.
     """
@@ -184,6 +165,7 @@ def _leads(
     if not seeds:
         return None
     sides = [([x[s] for s in seeds], [y[s] for s in seeds]) for x, y in pairs]
+    score = "test_accuracy"
     tables = [table for x, y in sides if (table := image_table(score, x, y)) is not None]
     if len(tables) < len(ratios):  # Of one value a seed.
         tables = [
@@ -192,8 +174,7 @@ def _leads(
             )
             for x, y in sides
         ]
-    sign = 1.0 if score_of(score).better == "higher" else -1.0
-    leads = sign * np.array(tables)
+    leads = np.array(tables)
     if leads[0].size > 1:
         return mean_squares(leads)
     nothing = np.zeros((len(ratios), len(ratios)))

@@ -166,7 +166,7 @@ def _crossover_table(found: Sequence[Crossover]) -> Table:
     return Table(
         ["mode", "overtakes", "at train_ratio", "95 % interval", "crossover"],
         [[c.after, c.before, *_place(c), c.status] for c in found],
-        f"Where one mode overtakes another in {found[0].score}, for each pair: where a line "
+        "Where one mode overtakes another in test_accuracy, for each pair: where a line "
         "through the differences is zero, with Fieller's interval. Seen: one mode is shown to be "
         "ahead at the smallest ratio and the other at the largest. None seen: one is shown to be "
         "ahead, and the other nowhere. Not resolved: neither is shown.",

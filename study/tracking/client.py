@@ -175,5 +175,5 @@ def _judge(status: int, body: bytes, uri: str, experiment: str) -> str | None:
             found = content.get("experiment") or {}
             if found.get("lifecycle_stage") != "deleted":
                 return None
-            return deleted_fault(without_credentials(uri), experiment, found.get("experiment_id"))
+            return deleted_fault(uri, experiment, found.get("experiment_id"))
     return None if login else f"the answer ({answer}) is not from an MLflow server"

@@ -50,9 +50,8 @@ def database_faults(uri: str, experiment: str) -> list[Fault]:
             ).fetchone()
     except sqlite3.Error:
         return []
-    shown = without_credentials(uri)
-    why = _store_fault(shown, experiment, schema and schema[0], deleted and deleted[0])
-    return [Fault("--tracking-uri", f"{shown}: {why}")] if why else []
+    why = _store_fault(uri, experiment, schema and schema[0], deleted and deleted[0])
+    return [Fault("--tracking-uri", f"{without_credentials(uri)}: {why}")] if why else []
 
 
 def check_database(uri: str, experiment: str, way_out: str = OFFLINE) -> None:
@@ -96,23 +95,21 @@ def _ask(uri: str, experiment: str) -> str | None:
         if isinstance(error, TimeoutError):
             return f"no answer in {_CONNECT_S:g} s"
         return getattr(error, "strerror", None) or reason(error, uri)
-    shown = without_credentials(uri)
-    if url.username and schema:  # The line that upgrades needs them.
-        why = _schema_fault(str(schema), with_placeholder(uri))
-        return why or _store_fault(shown, experiment, None, deleted)
-    return _store_fault(shown, experiment, schema, deleted)
+    return _store_fault(uri, experiment, schema, deleted)
 
 
-def _store_fault(shown: str, experiment: str, schema: object, deleted: object) -> str | None:
+def _store_fault(uri: str, experiment: str, schema: object, deleted: object) -> str | None:
     """Why MLflow can't keep runs in a store with this schema, and the experiment deleted or not."""
-    if schema and (why := _schema_fault(str(schema), shown)):
+    # The line that upgrades needs user and password.
+    if schema and (why := _schema_fault(str(schema), with_placeholder(uri))):
         return why
-    return deleted_fault(shown, experiment, deleted) if deleted is not None else None
+    return deleted_fault(uri, experiment, deleted) if deleted is not None else None
 
 
-def deleted_fault(shown: str, experiment: str, experiment_id: object) -> str:
+def deleted_fault(uri: str, experiment: str, experiment_id: object) -> str:
     """That an experiment is deleted, and the line that restores it."""
-    restore = f"MLFLOW_TRACKING_URI={quote(shown)} mlflow experiments restore"
+    where = quote(without_credentials(uri))
+    restore = f"MLFLOW_TRACKING_URI={where} mlflow experiments restore"
     return f"experiment {experiment} is deleted; {restore} -x {experiment_id} restores it"
 
 
