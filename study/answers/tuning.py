@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from study.answers.phrases import MODE_WORDS, enumerate_words, seeds, share
 from study.config.defaults import DEFAULTS, TRIALS_PER_CELL
-from study.config.settings import Settings, is_range
+from study.config.settings import Settings
+from study.config.values import is_range
 from study.records.trial_record import TrialRecord, tried
 from study.search.cells import Cell, all_cells
 from study.search.choosing import BEST, REPEATS

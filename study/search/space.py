@@ -6,7 +6,8 @@ from typing import Any
 
 import optuna
 
-from study.config.settings import Settings, is_range
+from study.config.settings import Settings
+from study.config.values import is_range
 from tl_core.config import FROZEN, Mode, TrialConfig
 
 LR_RANGES: dict[Mode, tuple[float, float]] = {

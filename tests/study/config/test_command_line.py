@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from study.config.command_line import parse
-from study.config.defaults import DEFAULTS, PRESETS
+from study.config.defaults import DEFAULTS
+from study.config.presets import PRESETS
 from study.config.settings import Settings, flag
 from study.config.validate import PLACES, command_of, resolve, settings_of
 from tests.support.studies.builders import make_settings
