@@ -6,7 +6,7 @@ from typing import Any
 
 import optuna
 
-from study.config.settings import Settings
+from study.config.settings import FACTORS, Settings
 from study.config.values import is_range
 from tl_core.config import FROZEN, Mode, TrialConfig
 
@@ -92,11 +92,9 @@ class Space:
         return factors | ({"unfreeze": config.unfreeze} if config.mode == "partial" else {})
 
 
-_SHARED = {
-    "backbone", "weights", "precision", "augment", "image_size", "resize", "epochs",
-    "min_steps", "aux", "aux_target", "class_weights", "schedule", "weight_decay",
-    "layer_decay", "batch_size", "seed", "split_seed",
-}  # fmt: skip
+_BY_MODE = {*FACTORS, "aux_on", "seeds", "batchnorm", "head_lr_ratio", "compile"}
+_SHARED = ({*Settings.model_fields} & {*TrialConfig.model_fields}) - _BY_MODE
+"""Settings that all trials have as they are."""
 
 
 def single_config(settings: Settings) -> TrialConfig:
