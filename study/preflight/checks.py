@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeGuard
+from typing import TypeGuard
 
 import numpy as np
 
@@ -43,7 +43,6 @@ class Check:
 
     name: str
     """The doctor's row that shows it."""
-    needs: Literal["nothing", "network", "cluster", "torch"]
     function: Callable[[Setup], Iterable[Fault]]
     """Adds to the set-up what it finds; returns faults, or raises `InputError`."""
     doctor_only: bool = False
@@ -175,10 +174,10 @@ def fit_ratios(setup: Setup, images: Source | ImageSet) -> Iterator[Fault]:
 
 
 QUICK = (
-    Check("settings", "nothing", check_settings),
-    Check("folder", "nothing", check_folder),
-    Check("tracking", "nothing", check_store),
-    Check("machines", "nothing", check_system),
-    Check("data", "nothing", check_data),
+    Check("settings", check_settings),
+    Check("folder", check_folder),
+    Check("tracking", check_store),
+    Check("machines", check_system),
+    Check("data", check_data),
 )
 """What needs nothing; `study/run.py` runs no other check before these have passed."""

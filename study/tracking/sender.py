@@ -8,7 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console
 
@@ -36,29 +36,6 @@ def show_nothing(left: int) -> None:
     """The default `Show`."""
 
 
-class Sender(Protocol):
-    """Sends a ledger to MLflow while it grows."""
-
-    def open_store(self) -> None:
-        """Open it, or make it; a second call does nothing."""
-
-    def follow(self, folder: Path) -> None:
-        """Send the ledger in this folder from now on."""
-
-    def wait_for_store(self) -> str:
-        """Open the store and wait until it answers; return the experiment's id.
-
-        Raises `InputError` when the store can't be used.
-        """
-
-    def close(self, show: Show = show_nothing, within_s: float = math.inf) -> str | None:
-        """Wait until everything is sent; return the reason if some of it is not.
-
-        The wait ends when the store has not answered for a while, after `within_s` seconds, or at
-        Ctrl-C.
-        """
-
-
 class NullSender:
     """Sends nothing; notes where `study/sync.py` is to send the ledger."""
 
@@ -66,24 +43,24 @@ class NullSender:
         self._uri = uri
 
     def open_store(self) -> None:
-        """See `Sender`; there is no store."""
+        """There is none."""
 
     def follow(self, folder: Path) -> None:
-        """See `Sender`."""
+        """Note the store in this folder, of a study."""
         if read_sync_state(folder) is None:  # Otherwise a store is noted already.
             SyncState(store_name(self._uri)).save(folder)
 
     def wait_for_store(self) -> str:
-        """See `Sender`; there is no experiment."""
+        """There is no experiment."""
         return ""
 
     def close(self, show: Show = show_nothing, within_s: float = math.inf) -> str | None:
-        """See `Sender`."""
+        """There is nothing to wait for."""
         return None
 
 
 class ProcessSender:
-    """Sends in a process of its own, so that the study keeps its cores and its time.
+    """Sends a ledger while it grows, in a process that leaves the study its cores and its time.
 
     The process imports MLflow for that kind of store at once.
     """
@@ -105,19 +82,22 @@ class ProcessSender:
         self._folder: Path | None = None
 
     def open_store(self) -> None:
-        """See `Sender`."""
+        """Open the store, or make it; a second call does nothing."""
         if self._experiment is not None:
             self._write(self._experiment)
             self._experiment = None
 
     def follow(self, folder: Path) -> None:
-        """See `Sender`."""
+        """Send the ledger in this folder from now on."""
         self.open_store()
         self._folder = folder
         self._write(str(folder.resolve()))
 
     def wait_for_store(self) -> str:
-        """See `Sender`."""
+        """Open the store and wait until it answers; return the experiment's id.
+
+        Raises `InputError` when the store can't be used.
+        """
         self.open_store()
         self._opened = self._opened or self._first_answer()
         if error := self._opened.get("error"):
@@ -127,7 +107,11 @@ class ProcessSender:
         return str(self._opened["experiment_id"])
 
     def close(self, show: Show = show_nothing, within_s: float = math.inf) -> str | None:
-        """See `Sender`."""
+        """Wait until everything is sent; return the reason if some of it is not.
+
+        The wait ends when the store has not answered for a while, after `within_s` seconds, or at
+        Ctrl-C.
+        """
         assert self._process.stdin
         try:
             with contextlib.suppress(BrokenPipeError):  # As in `_write`.
@@ -179,6 +163,9 @@ class ProcessSender:
         assert self._process.stdout
         line = self._process.stdout.readline()
         return dict(json.loads(line or '{"error": "the process that writes to MLflow has died"}'))
+
+
+Sender = NullSender | ProcessSender
 
 
 def make_sender(settings: Settings) -> Sender:

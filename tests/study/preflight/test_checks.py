@@ -86,8 +86,8 @@ def test_faults_before_an_error_are_kept_and_later_checks_run() -> None:
         raise InputError(["2"])
 
     setup = Setup(make_settings())
-    other = Check("b", "nothing", lambda _: [Fault(None, "3")])
-    run_checks(setup, [Check("a", "nothing", one), other])
+    other = Check("b", lambda _: [Fault(None, "3")])
+    run_checks(setup, [Check("a", one), other])
     assert [*map(str, setup.faults)] == ["--lr 1", "2", "3"]
     with pytest.raises(InputError, match=r"^--lr 1\n2\n3$"):
         setup.raise_faults()
@@ -95,8 +95,6 @@ def test_faults_before_an_error_are_kept_and_later_checks_run() -> None:
 
 def test_the_list_begins_with_the_quick_checks_and_names_each_once() -> None:
     assert CHECKS[: len(QUICK)] == QUICK
-    assert {check.needs for check in QUICK} == {"nothing"}
-    assert "nothing" not in {check.needs for check in CHECKS[len(QUICK) :]}
     assert len({check.function for check in CHECKS}) == len(CHECKS)
 
 
@@ -112,7 +110,7 @@ def test_a_cache_that_can_not_be_read_is_told_from_the_data(tmp_path: Path) -> N
         def look(_: Setup) -> Iterator[Fault]:
             raise error
 
-        return Check("folder", "nothing", look)
+        return Check("folder", look)
 
     found = Setup(make_settings(cache=str(cache)))
     run_checks(found, [*map(raising, (closed, lost, beside, itself, number))])
