@@ -3,7 +3,7 @@
 import logging
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +23,13 @@ _LATE = ("timed out during startup", "Timed out waiting for file")
 _log = logging.getLogger(__name__)
 
 
-@contextmanager
-def only_what_runs_tasks() -> Iterator[None]:
+def only_what_runs_tasks() -> AbstractContextManager[None]:
     """Start a Ray inside without the processes that no study of one machine uses.
 
     They are three Python interpreters, which take two seconds of a core to start, and two of them
     listen.
     """
-    with _idle(Node, *_UNUSED):
-        yield
+    return _idle(Node, *_UNUSED)
 
 
 @contextmanager

@@ -37,21 +37,18 @@ def print_forecast(setup: Setup, console: Console, stages: Stages, soon_s: float
         console.print(f"speed not measured: {why}")
         return
     before_s, shape = time.monotonic() - stages.started, _shape(setup)
-    found, ray_s = _measure(setup, shape, stages.begin)
+    found = _measure(setup, shape, stages.begin)
     cells = cells_of(setup.settings, shape, found.speeds) if shape else {}
     console.print(speed_table(setup.settings, found, cells))
     for why in found.reasons:
         console.print(f"not measured: {why}", style="yellow")
     for why in found.left:
         console.print(f"temporary files may be left on node {why}", style="yellow")
-    for line in _outlook(setup, found, shape, before_s, ray_s, soon_s):
+    for line in _outlook(setup, found, shape, before_s, soon_s):
         console.print(line)
 
 
-def _measure(
-    setup: Setup, shape: Shape | None, report: Callable[[str], None]
-) -> tuple[Measured, float]:
-    """What was measured, and the seconds that a Ray took to start, if it was needed."""
+def _measure(setup: Setup, shape: Shape | None, report: Callable[[str], None]) -> Measured:
     s = setup.settings
     assert setup.resources
     report("measuring sweeps")
@@ -59,7 +56,7 @@ def _measure(
     # Some networks start from a probe.
     modes += ["probe"] if any(needs_features(m) and m != "freeze" for m in s.mode) else []
     speeds = measure_sweeps(s, shape, modes) if shape else {}
-    found, ray_s = Measured(), 0.0
+    found = Measured()
     if s.networks or views(setup):
         report("starting Ray")
         try:
@@ -68,10 +65,11 @@ def _measure(
             with nullcontext() if setup.resources.joined else local_ray(setup.gpus):
                 ray_s = time.monotonic() - start
                 found = measure(s, setup.resources, setup.gpus, report, setup.per_gpu)
+                found.ray_s = ray_s
         except NodeError as why:
             found.reasons.append(str(why))
     found.speeds = replace(found.speeds, sweep=speeds.get("freeze"), probe=speeds.get("probe"))
-    return found, ray_s
+    return found
 
 
 def _shape(setup: Setup) -> Shape | None:
@@ -93,20 +91,15 @@ def views(setup: Setup) -> int:
 
 
 def _outlook(
-    setup: Setup,
-    found: Measured,
-    shape: Shape | None,
-    start_s: float,
-    ray_s: float,
-    soon_s: float,
+    setup: Setup, found: Measured, shape: Shape | None, start_s: float, soon_s: float
 ) -> Iterator[str]:
     """How many trials an hour, and when all will be done."""
     assert setup.resources
     s, capacity, pending = setup.settings, setup.capacity, setup.undecoded
     before = Before(
         start_s,
-        ray_s,
-        workers_s=found.workers_s,
+        found.ray_s,
+        found.workers_s,
         images=pending.number if pending else 0,
         decoded_per_s=pending.per_s if pending else 1.0,
         views=views(setup),

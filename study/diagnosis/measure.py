@@ -35,6 +35,8 @@ class Measured:
     """What was measured."""
 
     speeds: Speeds = field(default_factory=Speeds)
+    ray_s: float = 0.0
+    """Seconds until Ray was up, if one was started."""
     workers_s: float = 0.0
     """Seconds until all workers were up."""
     places: int = 0
