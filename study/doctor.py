@@ -14,7 +14,7 @@ if not __package__:  # Run as a script: other packages may be called `study`.
 from study.cluster.ray_environment import set_ray_environment
 from study.config.command_line import parse, settings_parser
 from study.diagnosis.stages import Stages
-from study.errors import fault_code, refuse_windows
+from study.errors import fault_code
 from study.preflight.checks import run_checks
 from study.preflight.setup import new_setup
 from study.signals import interruptible, outlast_readers, run_command
@@ -43,13 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(_TITLE, lambda: _run(given))
 
 
+@interruptible()
 def _run(given: Mapping[str, Any]) -> int:
-    refuse_windows()
-    with interruptible():
-        return _check(given)
-
-
-def _check(given: Mapping[str, Any]) -> int:
     # Paths and reasons may hold brackets and colons: they are no markup.
     console = Console(markup=False, emoji=False, highlight=False)
     setup = new_setup(given)

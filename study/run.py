@@ -11,7 +11,6 @@ if not __package__:  # Run as a script: other packages may be called `study`.
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from study.config.command_line import parse
-from study.errors import refuse_windows
 from study.preflight.checks import QUICK, run_checks
 from study.preflight.resume import FinishedError, continued_setup, find_replay
 from study.preflight.setup import Setup, new_setup
@@ -28,7 +27,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(given: Mapping[str, Any], console: Console) -> int:
-    refuse_windows()
     try:
         with interruptible():
             return _start(given, console)

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, ParamSpec, TextIO, TypeVar
 
-from study.errors import print_faults
+from study.errors import print_faults, refuse_windows
 from tl_core.errors import InputError
 
 if TYPE_CHECKING:
@@ -81,7 +81,11 @@ def run_command(title: str, work: Callable[[], int], interrupted: str = "interru
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Handle SIGINT, SIGTERM and SIGHUP inside; `nohup` has the last one ignored."""
+    """Handle SIGINT, SIGTERM and SIGHUP inside; `nohup` has the last one ignored.
+
+    Raises `InputError` on Windows, which has no such signals.
+    """
+    refuse_windows()
     _interrupts.__init__()  # type: ignore[misc]
     before = {number: signal.getsignal(number) for number in _NUMBERS}
     for number, handler in before.items():

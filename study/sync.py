@@ -19,7 +19,7 @@ from study.cluster.folders import store_faults
 from study.config.command_line import Parser
 from study.config.defaults import DEFAULTS
 from study.config.uris import is_database, is_server, reason, with_credentials, without_credentials
-from study.errors import NOT_TEXT, fault_code, refuse_windows
+from study.errors import NOT_TEXT, fault_code
 from study.records.ledger import read_events, read_state
 from study.records.study_folder import LEDGER, STUDY, find_study
 from study.signals import interruptible, outlast_readers, run_command, set_exit_message
@@ -54,7 +54,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _sync(given: Namespace, console: Console) -> int:
-    refuse_windows()
     try:
         with interruptible():
             set_exit_message(_INTERRUPTED)
