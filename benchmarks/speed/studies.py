@@ -4,9 +4,12 @@ The naive one has a process a trial, Ray's defaults, and Ray's own MLflow callba
 """
 
 import io
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +19,12 @@ from ray import tune
 from ray.air.integrations.mlflow import MLflowLoggerCallback
 from rich.console import Console
 
+from benchmarks.common import seconds
 from benchmarks.speed.bench import RATIO, Bench
 from benchmarks.speed.harness import Gate
 from benchmarks.speed.naive import train_naively
 from study.cluster.local_ray import local_ray
+from study.config.settings import spelled
 from study.execution.run_study import EXIT_CODES, open_journal, run_study
 from study.execution.search import search
 from study.execution.tune import Run
@@ -32,6 +37,8 @@ from study.trials.trial_context import make_context
 from tl_core.config import EpochMetrics, TrialConfig
 from tl_core.device import CPU, find_device
 from tl_core.runtime import rarely_collecting
+
+_ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -92,6 +99,26 @@ def run_ours(given: dict[str, Any], replace: dict[str, Any] | None = None) -> Ou
         errors = sorted({r.error for r in records if r.error})
         raise RuntimeError(f"the study ended with exit code {code}: {'; '.join(errors)}")
     return OurStudy(wall_s, prepared.settings.trials, records)
+
+
+def run_command(given: dict[str, Any]) -> OurStudy:
+    """Run a study as a user does, so that starting Python and importing count."""
+    words = [str(_ROOT / "study" / "run.py")]
+    for name, value in given.items():
+        values = value if isinstance(value, tuple) else (value,)
+        words += [spelled(name, value), *([] if isinstance(value, bool) else map(str, values))]
+    wall_s = seconds(partial(call, words))
+    records = [r for r in read_records(given["out"] / given["name"]) if r.kind == "search"]
+    return OurStudy(wall_s, given["trials"], records)
+
+
+def call(words: Sequence[str]) -> None:
+    """Run this Python; raises `RuntimeError` with what it said last if it ends badly."""
+    command = [sys.executable, *words]
+    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        why = (done.stderr or done.stdout).strip().splitlines()[-1:]
+        raise RuntimeError(f"{' '.join(words[:2])} ended with {done.returncode}: {why}")
 
 
 def search_alone(prepared: Prepared, run: Run) -> OurStudy:

@@ -2,18 +2,13 @@
 
 import resource
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import seconds
-from benchmarks.speed.bench import RATIO, Bench
+from benchmarks.speed.bench import Bench
 from benchmarks.speed.harness import Row, measured, rounds
-from benchmarks.speed.studies import OurStudy, all_done
-from study.records.ledger import read_records
+from benchmarks.speed.studies import OurStudy, all_done, run_command, settings_of
 from tl_core.inputs.features import load_features
 
 _FEW = 80
@@ -55,35 +50,15 @@ class _Command:
 
     def run(self) -> float:
         """Run it; return its seconds, from before the interpreter starts."""
-        home = self._bench.fresh("start-end")
-        cache = home / "cache" if self._data else self._bench.cache
-        before = _cpu_of_children()
-        wall_s = seconds(partial(self._call, home, cache))
-        self.cpu_s.append(_cpu_of_children() - before)
-        records = [r for r in read_records(home / "ours") if r.kind == "search"]
-        self.studies.append(OurStudy(wall_s, self.trials, records))
-        return wall_s
-
-    def _call(self, home: Path, cache: Path) -> None:
         bench = self._bench
-        flags = {
-            "data": self._data or bench.folder,
-            "backbone": bench.backbone_name,
-            "image-size": bench.image_size,
-            "mode": "freeze",
-            "train-ratio": RATIO,
-            "trials": self.trials,
-            "cache": cache,
-            "out": home,
-            "name": "ours",
-            "tracking-uri": f"sqlite:///{home / 'mlflow.db'}",
-        }
-        command = [sys.executable, "-m", "study.run"]
-        for name, value in flags.items():
-            command += [f"--{name}", str(value)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"exit code {done.returncode}: {done.stderr or done.stdout}")
+        cache = bench.fresh("cache-of-command") if self._data else bench.cache
+        given = settings_of(bench, cache, self.trials)
+        given |= {"data": self._data} if self._data else {}
+        del given["epochs"], given["confirm"]  # A user's are the defaults.
+        before = _cpu_of_children()
+        self.studies.append(run_command(given))
+        self.cpu_s.append(_cpu_of_children() - before)
+        return self.studies[-1].wall_s
 
 
 def _few(bench: Bench) -> Path:

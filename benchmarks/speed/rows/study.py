@@ -91,8 +91,11 @@ class Pair:
             # At higher rates rounding decides the result, and nothing can be compared.
             changes |= {"epochs": self._bench.pick(2, 1), "lr": (1e-5, 3e-4)}
             changes |= {"batchnorm": "train", "head_lr_ratio": 1.0}
-        self._ours.append(run_ours(settings_of(self._bench, cache, self._trials, **changes)))
+        self._ours.append(self._run(settings_of(self._bench, cache, self._trials, **changes)))
         return self._ours[-1].wall_s
+
+    def _run(self, given: dict[str, Any]) -> OurStudy:
+        return run_ours(given)
 
     def _run_naive(self) -> float:
         # As many epochs as ours ran, which may have stopped a trial early.

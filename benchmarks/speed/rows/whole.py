@@ -1,24 +1,19 @@
 """Whole studies and whole trials, as a user waits for them."""
 
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from benchmarks.common import seconds
 from benchmarks.speed.bench import RATIO, Bench
 from benchmarks.speed.harness import Row, agree, interleaved, measured, rounds
 from benchmarks.speed.rows.study import Pair
-from benchmarks.speed.studies import OurStudy, all_done, run_ours, settings_of
-from study.records.ledger import read_records
+from benchmarks.speed.studies import OurStudy, all_done, call, run_command, run_ours, settings_of
 from tl_core.config import EpochMetrics, Mode, TrialConfig
 from tl_core.data.datasets import load_images
 from tl_core.data.sources import folder_source
 from tl_core.inputs.features import load_features
 from tl_core.inputs.prefix import cut_backbone, load_activations
-from tl_core.models.article import ARTICLE_RECIPE
 from tl_core.runtime import keep_freed_memory, one_thread, usable_cpus
 from tl_core.training.setup import pretrained
 from tl_core.training.train import run_trial
@@ -26,7 +21,6 @@ from tl_core.training.train import run_trial
 _SIDE = 224
 """Of the images of a backbone's pass, pixels: such a pass is what a user would make at least."""
 _SEEDS = 8
-_ROOT = Path(__file__).parents[3]
 
 
 def frozen_256(bench: Bench) -> Iterator[Row]:
@@ -118,32 +112,11 @@ def start_to_report(bench: Bench) -> Iterator[Row]:
 class _Commands(Pair):
     """Both as commands, so that starting Python and importing count."""
 
-    def _run_ours(self) -> float:
-        bench, home = self._bench, self._bench.fresh("command")
-        given = {
-            "data": bench.folder, "backbone": bench.backbone_name, "image-size": bench.image_size,
-            "mode": "freeze", "train-ratio": RATIO, "epochs": bench.pick(5, 2), "seeds": 1,
-            "precision": "fp32", "trials": self._trials, "gpus": bench.gpus, "name": "ours",
-            "out": home, "cache": home / "cache", "tracking-uri": f"sqlite:///{home / 'mlflow.db'}",
-        }  # fmt: skip
-        given |= {name.replace("_", "-"): value for name, value in ARTICLE_RECIPE.items()}
-        command = [sys.executable, "study/run.py", "--no-confirm"]
-        command += [word for name, value in given.items() for word in (f"--{name}", str(value))]
-        spent = seconds(lambda: _run(command))
-        records = [r for r in read_records(home / "ours") if r.kind == "search"]
-        self._ours.append(OurStudy(spent, self._trials, records))
-        return spent
+    def _run(self, given: dict[str, Any]) -> OurStudy:
+        return run_command(given)
 
     def _run_naive(self) -> float:
-        command = [sys.executable, "-c", "import benchmarks.speed.studies"]
-        imports_s = seconds(lambda: _run(command))
+        imports_s = seconds(lambda: call(["-c", "import benchmarks.speed.studies"]))
         super()._run_naive()
         self._naive[-1] = study = self._naive[-1].later(imports_s)
         return study.wall_s(self._trials)
-
-
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
-    if done.returncode:
-        why = (done.stderr or done.stdout).strip().splitlines()[-1:]
-        raise RuntimeError(f"{' '.join(command[1:3])} ended with {done.returncode}: {why}")
