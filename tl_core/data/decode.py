@@ -62,15 +62,6 @@ def decoding_threads() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
-def open_rgb(file: Path | IO[bytes], scales: Scales = MappingProxyType({})) -> Image.Image:
-    """Decode the first frame of a file to 8 bits, upright, without transparency.
-
-    `scales` has the range of pictures with more bits; those that it lacks have `default_levels`.
-    Raises as `open_picture` does.
-    """
-    return as_rgb(open_picture(file), scales)
-
-
 def as_rgb(picture: Picture, scales: Scales = MappingProxyType({})) -> Image.Image:
     """An RGB picture as it is, a deep one scaled."""
     return picture.to_rgb(scales) if isinstance(picture, Deep) else picture

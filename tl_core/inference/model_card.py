@@ -57,7 +57,7 @@ class ModelInfo(BaseModel):
     """In the order of the labels, K."""
     image_size: ImageSize
     """Side of the square images, pixels."""
-    # What `open_rgb` does, so that other programs can do the same; no other value.
+    # What `open_picture` and `as_rgb` do, so that other programs can do the same; no other value.
     decode: Literal["first frame, upright by EXIF, on white, RGB"] = (
         "first frame, upright by EXIF, on white, RGB"
     )

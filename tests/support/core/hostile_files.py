@@ -7,7 +7,13 @@ import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from types import MappingProxyType
+from typing import IO, TypeVar
+
+from PIL import Image
+
+from tl_core.data.decode import as_rgb, open_picture
+from tl_core.data.reading.deep import Scales
 
 T = TypeVar("T")
 
@@ -22,6 +28,11 @@ def png(width: int, height: int, bits: int, colour: int, rows: bytes) -> bytes:
     for part in (b"IHDR" + header, b"IDAT" + zlib.compress(rows), b"IEND"):
         content += struct.pack(">I", len(part) - 4) + part + struct.pack(">I", zlib.crc32(part))
     return content
+
+
+def open_rgb(file: Path | IO[bytes], scales: Scales = MappingProxyType({})) -> Image.Image:
+    """Open a picture, with 8 bits."""
+    return as_rgb(open_picture(file), scales)
 
 
 def bomb(side: int = 30_000) -> bytes:

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.support.core.hostile_files import open_rgb
 from tl_core.config import PAD_GREY, Resize
-from tl_core.data.decode import open_rgb, to_square
+from tl_core.data.decode import to_square
 
 RED = (200, 30, 30)
 

@@ -18,7 +18,7 @@ from PIL import Image
 from tests.support.core.hostile_files import bomb, put, without_root
 from tl_core.data import decode as pictures
 from tl_core.data.datasets import ImageSet, load_images
-from tl_core.data.decode import open_rgb
+from tl_core.data.decode import open_picture
 from tl_core.data.sources import Source, folder_source
 from tl_core.errors import InputError
 
@@ -30,7 +30,7 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
         "import resource, pathlib, tl_core.data.decode as p\n"
         "most = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "before = most()\n"
-        f"try: p.open_rgb(pathlib.Path({str(path)!r}))\n"
+        f"try: p.open_picture(pathlib.Path({str(path)!r}))\n"
         "except Exception as e: print(type(e).__name__, (most() - before) * 1024)"
     )
     printed = subprocess.check_output([sys.executable, "-c", code], text=True, timeout=60)
@@ -78,7 +78,7 @@ def test_what_is_no_file_is_not_waited_for() -> None:
         listening.bind("a.jpg")
         for name, kind in (("zero.jpg", "a device"), ("a.jpg", "a socket")):
             with pytest.raises(OSError, match=f"^{name} is {kind}, not a picture"):
-                open_rgb(Path(name))
+                open_picture(Path(name))
 
 
 @pytest.fixture

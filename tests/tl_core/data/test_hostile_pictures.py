@@ -11,8 +11,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.support.core.hostile_files import put
-from tl_core.data.decode import open_rgb
+from tests.support.core.hostile_files import open_rgb, put
 
 ANIMATED: dict[str, Any] = {"save_all": True}
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {

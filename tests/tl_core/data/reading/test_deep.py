@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from tests.support.core.hostile_files import GREY, RGB, png, tiff
-from tl_core.data.decode import open_picture, open_rgb
+from tests.support.core.hostile_files import GREY, RGB, open_rgb, png, tiff
+from tl_core.data.decode import open_picture
 from tl_core.data.reading.deep import Deep, Depth, Levels, fit_levels, fit_scales, is_full
 
 RGBA = 6

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.core.hostile_files import put
-from tl_core.data.decode import open_rgb
+from tests.support.core.hostile_files import open_rgb, put
 from tl_core.data.reading.heif import register_heif
 from tl_core.data.reading.kinds import NotAPictureError
 

@@ -17,8 +17,7 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from tests.support.core.hostile_files import png, put, tiff
-from tl_core.data.decode import open_rgb
+from tests.support.core.hostile_files import open_rgb, png, put, tiff
 from tl_core.data.reading.kinds import NotAPictureError, is_heif, kind_fault
 from tl_core.files import LFS_POINTER
 

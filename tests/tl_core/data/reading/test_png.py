@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
-from tl_core.data.decode import open_rgb
+from tests.support.core.hostile_files import open_rgb
 from tl_core.data.reading.png import without_extras
 
 NOISE = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
