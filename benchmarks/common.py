@@ -22,7 +22,7 @@ from study.cluster.resources import hardware
 Row = dict[str, str | int | float]
 Tables = dict[str, list[Row]]
 """Title -> rows, all with the same columns; a column's name ends in its unit."""
-_PACKAGES = ("torch", "torchvision", "ray", "optuna", "mlflow", "numpy")
+_PACKAGES = ("torch", "torchvision", "ray", "optuna", "mlflow", "numpy", "pillow")
 
 
 def environment() -> dict[str, Any]:

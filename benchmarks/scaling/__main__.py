@@ -7,20 +7,17 @@ figures. All files go to temporary folders, and every server listens on 127.0.0.
 import argparse
 import importlib
 import json
-import os
 import sys
 import time
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.common import Row, Tables, figures
+from benchmarks.common import Row, Tables, environment, figures
 from study.cluster.ray_environment import set_ray_environment
-from study.cluster.resources import hardware
 
 PARTS = {
     "search": "ask and tell of each sampler, and resuming a search",
@@ -32,7 +29,6 @@ PARTS = {
     "memory": "training from more data than memory",
     "store": "what goes through Ray's object store",
 }
-_VERSIONS = ("torch", "ray", "optuna", "mlflow", "numpy", "pillow")
 _BUDGET_NEEDS = ("search", "driver", "journal", "tracking")
 _TRIAL_S = (1, 60, 600)
 """Lengths of trials, for the number of slots that the driver can keep busy with them."""
@@ -64,16 +60,13 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _measure(part: str, quick: bool) -> dict[str, Any]:
     """The tables of one part, with date, hardware, versions and load."""
-    before, start = os.getloadavg()[0], time.perf_counter()
+    where, start = environment(), time.perf_counter()
     # Imported here, since a part without Ray need not wait for it.
     tables: Tables = importlib.import_module(f"benchmarks.scaling.{part}").measure(quick)
     return {
         "about": PARTS[part],
-        "date": time.strftime("%Y-%m-%d"),
-        "load_before": before,
+        **where,
         "took_s": round(time.perf_counter() - start),
-        "hardware": hardware(),
-        "versions": {name: version(name) for name in _VERSIONS},
         "tables": tables,
     }
 

@@ -3,7 +3,7 @@
 import itertools
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -222,7 +222,8 @@ def find_prefix(
     """
 
     def is_whole(prefix: str) -> bool:
-        return {*needed} <= {present(name) for name in below(prefix, names)}
+        below = (name.removeprefix(prefix) for name in names if name.startswith(prefix))
+        return {*needed} <= {*map(present, below)}
 
     if is_whole(""):
         return ""
@@ -233,8 +234,3 @@ def find_prefix(
     if len(whole) > 1:
         raise SeveralNetworksError(" and ".join(sorted(whole)[:2]))
     return whole[0] if whole else ""
-
-
-def below(prefix: str, names: Collection[str]) -> Iterator[str]:
-    """Yield the names that begin with a prefix, without it."""
-    return (name.removeprefix(prefix) for name in names if name.startswith(prefix))
