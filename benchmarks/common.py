@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import shutil
 import statistics
 import subprocess
 import tempfile
@@ -67,11 +66,8 @@ def _cpu_model() -> str:
 @contextmanager
 def scratch() -> Iterator[Path]:
     """A folder that is removed afterwards; its path is short, as Ray's sockets need it."""
-    folder = Path(tempfile.mkdtemp(prefix="tl"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="tl", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 def write_entry(

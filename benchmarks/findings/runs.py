@@ -119,48 +119,30 @@ class Plan:
         return sorted(trials, key=lambda t: (t.config.mode != "freeze", t.config.seed))
 
     def _runs(self) -> list[tuple[Group, TrialConfig]]:
-        return [
-            *(("article", self._frozen(ratio)) for ratio in (LARGE, SMALL)),
-            ("article", self._own_net("mlp", epochs=OWN_EPOCHS)),
-            *(("tasks", self._finetuned(ratio)) for ratio in (SMALL, FEWEST)),
-            *(("tasks", self._own_net("shared_mlp", aux_weight=w)) for w in (0.0, AUX_WEIGHT)),
+        frozen: dict[str, Any] = {
+            "mode": "freeze", "backbone": self.backbone, "lr": ARTICLE_LR,
+            "image_size": FROZEN_SIZE, "epochs": ARTICLE_EPOCHS, **earlier_recipe("freeze"),
+        }  # fmt: skip
+        own: dict[str, Any] = {
+            "mode": "scratch", "train_ratio": LARGE, "lr": ARTICLE_LR,
+            "image_size": ARTICLE_SIZE, "epochs": 2, **earlier_recipe("scratch"),
+        }  # fmt: skip
+        # With the task; `benchmarks.findings.recipes` has the same without.
+        finetuned: dict[str, Any] = {
+            "mode": "finetune", "backbone": self.backbone, "lr": self.lr,
+            "image_size": self.image_size, "epochs": ARTICLE_EPOCHS, "precision": "bf16",
+            "aux_weight": AUX_WEIGHT,
+        }  # fmt: skip
+        runs: list[tuple[Group, dict[str, Any]]] = [
+            *(("article", frozen | {"train_ratio": ratio}) for ratio in (LARGE, SMALL)),
+            ("article", own | {"backbone": "mlp", "epochs": OWN_EPOCHS}),
+            *(("tasks", finetuned | {"train_ratio": ratio}) for ratio in (SMALL, FEWEST)),
+            *(
+                ("tasks", own | {"backbone": "shared_mlp", "aux_weight": w})
+                for w in (0.0, AUX_WEIGHT)
+            ),
         ]
-
-    def _frozen(self, ratio: float) -> TrialConfig:
-        return TrialConfig(
-            mode="freeze",
-            backbone=self.backbone,
-            train_ratio=ratio,
-            lr=ARTICLE_LR,
-            image_size=FROZEN_SIZE,
-            epochs=ARTICLE_EPOCHS,
-            **earlier_recipe("freeze"),
-        )
-
-    def _own_net(self, backbone: str, epochs: int = 2, aux_weight: float = 0.0) -> TrialConfig:
-        return TrialConfig(
-            mode="scratch",
-            backbone=backbone,
-            train_ratio=LARGE,
-            lr=ARTICLE_LR,
-            image_size=ARTICLE_SIZE,
-            epochs=epochs,
-            aux_weight=aux_weight,
-            **earlier_recipe("scratch"),
-        )
-
-    def _finetuned(self, ratio: float) -> TrialConfig:
-        """With the task; `benchmarks.findings.recipes` has the same without."""
-        return TrialConfig(
-            mode="finetune",
-            backbone=self.backbone,
-            train_ratio=ratio,
-            lr=self.lr,
-            image_size=self.image_size,
-            epochs=ARTICLE_EPOCHS,
-            precision="bf16",
-            aux_weight=AUX_WEIGHT,
-        )
+        return [(group, TrialConfig(**values)) for group, values in runs]
 
 
 def run_all(
