@@ -61,7 +61,7 @@ def _unread(settings: Settings, given: Mapping[str, Any]) -> Iterator[Fault]:
     if settings.debug:
         for name in _STUDY_ONLY:
             if name in given:
-                yield Fault(_spelled(name, given[name]), "is read by a study only, not by --debug")
+                yield Fault(spelled(name, given[name]), "is read by a study only, not by --debug")
         for name in FACTORS:
             if (n := len(getattr(settings, name))) != 1:
                 yield Fault(flag(name), f"takes one value in debug mode, not {n}")
@@ -73,7 +73,7 @@ def _unread(settings: Settings, given: Mapping[str, Any]) -> Iterator[Fault]:
             *first, last = (mode for mode in MODES if mode in modes)
             those = f"{', '.join(first)} or {last}" if first else last
             why = f"is read by --mode {those} only; leave it out"
-            yield Fault(_spelled(name, given[name]), why)
+            yield Fault(spelled(name, given[name]), why)
     if settings.augment in VIEWS_NOT_CACHED and (cached := {*CACHED} & {*settings.mode}):
         why = f"has too many views to cache, and --mode {' '.join(sorted(cached))} learns from "
         yield Fault("--augment", f"{settings.augment}: {why}cached activations; use none or flip")
@@ -202,7 +202,7 @@ def command_of(settings: Settings) -> str:
         if not written or name in PLACES or (name == "data" and settings.train):
             continue
         if isinstance(value, bool):
-            words.append(_spelled(name, value))
+            words.append(spelled(name, value))
         else:
             words += [flag(name), *map(str, value if isinstance(value, tuple) else (value,))]
     return shlex.join(words)
@@ -219,6 +219,6 @@ def out_words(settings: Settings) -> list[str]:
     return [] if settings.out == DEFAULTS["out"] else ["--out", str(settings.out)]
 
 
-def _spelled(name: str, value: object) -> str:
+def spelled(name: str, value: object) -> str:
     """Return the flag as it was given: `--no-x` for a switch that is on by default."""
     return f"--no-{name.replace('_', '-')}" if value is False else flag(name)
