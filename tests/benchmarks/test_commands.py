@@ -24,6 +24,7 @@ ROWS = {
     "probe": ["probe-2", "probe-10"],
     "input-share": ["input-share"],
     "cpu-training": ["cpu-training"],
+    "partial-step": ["partial-step-resnet18-64", "partial-step-efficientnet_lite0-64"],
     "attach-memory": ["pss-1", "pss-4", "attach-4"],
     "orchestration": ["orchestration"],
 }
