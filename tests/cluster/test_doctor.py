@@ -75,5 +75,5 @@ def test_a_cluster_that_grows_has_its_heads_measured_meanwhile(photo_folder: Pat
     assert (code, errors) == (0, ""), printed
     assert "the cluster has no GPU now" in printed
     assert "not measured: networks, as no node with a GPU is up yet" in printed
-    assert "on features, 8 seeds" in printed
+    assert "many at once, 8 seeds" in printed
     assert "ETA of this study: not known, as not every speed is known" in printed
