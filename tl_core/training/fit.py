@@ -112,7 +112,7 @@ def stack_optimizer(
     """AdamW of stacked heads, each at a learning rate of its own, [H]; changes their unit."""
     stack, decay = learner.model, config.weight_decay
     stack.in_units_of(torch.tensor(rates, device=learner.labels.device))
-    decays = [(stack.weight, stack.unit * decay)] if decay else []
+    decays = [(stack.columns, stack.unit * decay)] if decay else []
     own = [(group["lr"], group["params"]) for group in learner.weighting.groups()]
     return StackAdamW([(1.0, [stack.weight, stack.bias]), *own], decays)
 

@@ -91,14 +91,14 @@ class StackAdamW:
     def __init__(
         self,
         groups: Iterable[tuple[float, Sequence[Tensor]]],
-        decays: Sequence[tuple[nn.Parameter, Tensor]] = (),
+        decays: Sequence[tuple[Tensor, Tensor]] = (),
     ) -> None:
         """Make the state of what learns.
 
         Args:
             groups: learning rates, each with its parameters.
-            decays: parameters that decay, with the share that a step takes away, which broadcasts
-                against them.
+            decays: parameters that decay, or views of them, with the share that a step takes
+                away, which broadcasts against them.
         """
         self._decays = decays
         self._groups = [_Group(lr, [*parameters]) for lr, parameters in groups]

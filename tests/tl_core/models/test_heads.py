@@ -34,6 +34,12 @@ def test_probabilities() -> None:
     torch.testing.assert_close(three, torch.tensor([[0.25, 0.5, 0.25]]))
 
 
+@pytest.fixture(params=[1, 1000], ids=["columns", "rows"])
+def layout(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tl_core.models.heads._WIDE", request.param)
+
+
+@pytest.mark.usefixtures("layout")
 @pytest.mark.parametrize("kind", ["regression", "classification", "none"])
 @pytest.mark.parametrize("n_classes", [2, 5])
 def test_a_stack_says_and_learns_what_its_heads_do(n_classes: int, kind: AuxKind) -> None:
@@ -66,6 +72,7 @@ def test_a_stack_says_and_learns_what_its_heads_do(n_classes: int, kind: AuxKind
             torch.testing.assert_close(moved.get_parameter(name), by_hand, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.usefixtures("layout")
 def test_a_stack_says_the_same_of_images_that_all_heads_see() -> None:
     heads = [Heads(7, 3) for _ in range(4)]
     stack, features = HeadStack(heads, n_seeds=2), torch.randn(5, 7)

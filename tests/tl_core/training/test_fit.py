@@ -137,10 +137,13 @@ def test_predictions_keep_the_order_over_batches() -> None:
 @pytest.mark.parametrize("class_weights", [None, torch.tensor([[0.5, 3.0]])])
 @pytest.mark.parametrize("auto", [False, True])
 @pytest.mark.parametrize("weight_decay", [0.0, 0.3])
+@pytest.mark.parametrize("wide", [1, 1000], ids=["columns", "rows"])
 def test_stacked_heads_learn_what_each_would_alone(
-    auto: bool, class_weights: Tensor | None, weight_decay: float
-) -> None:
+    auto: bool, class_weights: Tensor | None, weight_decay: float, wide: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     """Two trials of three seeds, which differ in rate and auxiliary weight."""
+    monkeypatch.setattr("tl_core.models.heads._WIDE", wide)
     seeds, rates, weights = (4, 5, 6), (0.1, 0.02), (0.3, 0.7)
     splits = [make_split(LABELS.numpy(), 0.6, seed=seed) for seed in seeds]
     trains = [split.train for split in splits]
