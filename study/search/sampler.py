@@ -8,12 +8,14 @@ import json
 import warnings
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import optuna
+from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.search_space import IntersectionSearchSpace
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
@@ -35,6 +37,8 @@ class Draw:
     """The number of the first draw of its search."""
     alone: bool
     """Whether the search has all cells' trials, and not a cell's few."""
+    common: IntersectionSearchSpace
+    """What the trials of its search have in common."""
 
     @property
     def own_seed(self) -> int:
@@ -47,12 +51,28 @@ class Draw:
         return _mixed(self.seed, self.first) if self.first else self.seed
 
 
+class _TPE(TPESampler):
+    """With one memory for all draws of a search: a new sampler looks through all of its trials."""
+
+    def __init__(self, draw: Draw) -> None:
+        # A pending trial counts as a bad one, so that parallel workers spread out. With Optuna's
+        # ten random trials first, a cell of eight would be searched at random.
+        first = 10 if draw.alone else 4
+        super().__init__(seed=draw.own_seed, constant_liar=True, n_startup_trials=first)
+        self._common = draw.common
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: optuna.trial.FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """As `TPESampler`: of one objective, what is in common and has several values."""
+        if len(study.directions) > 1:
+            return {}
+        found = self._common.calculate(study)
+        return {name: values for name, values in found.items() if not values.single()}
+
+
 SAMPLERS: dict[Sampler, Callable[[Draw], BaseSampler]] = {
-    # A pending trial counts as a bad one, so that parallel workers spread out. With Optuna's ten
-    # random trials first, a cell of eight would be searched at random.
-    "tpe": lambda draw: TPESampler(
-        seed=draw.own_seed, constant_liar=True, n_startup_trials=10 if draw.alone else 4
-    ),
+    "tpe": _TPE,
     "random": lambda draw: RandomSampler(seed=draw.own_seed),
     "gp": lambda draw: GPSampler(seed=draw.own_seed, n_startup_trials=10 if draw.alone else 4),
     # A sequence needs fixed dimensions; what depends on the mode is drawn independently.
@@ -73,6 +93,9 @@ class _Search:
 
     space: Space
     study: optuna.Study
+    common: IntersectionSearchSpace = field(
+        default_factory=lambda: IntersectionSearchSpace(include_pruned=True)
+    )
 
     def best(self) -> dict[str, Any] | None:
         """The parameters of its best finished trial."""
@@ -192,10 +215,12 @@ class Suggestions:
         self, number: int, cell: Cell | None, sampler: Sampler, fixed: dict[str, Any] | None
     ) -> optuna.Trial:
         """Draw a trial, with some parameters fixed; `tell` is due for it."""
-        space, study = self._searches[cell].space, self._searches[cell].study
+        search = self._searches[cell]
+        space, study = search.space, search.study
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            draw = Draw(self._settings.seed, number, self._begins[cell], alone=self._joint)
+            begins = self._begins[cell]
+            draw = Draw(self._settings.seed, number, begins, self._joint, search.common)
             study.sampler = SAMPLERS[sampler](draw)
             if fixed:
                 study.enqueue_trial(fixed)

@@ -107,6 +107,23 @@ def test_a_resumed_cell_gets_what_it_lacks() -> None:
     assert {p.config.train_ratio for p in queue.next()} == {0.1}
 
 
+@pytest.mark.parametrize("kept", [(0, 1, 2), (2,)], ids=["were cut off", "never started"])
+def test_trials_of_a_cell_that_an_earlier_run_has_drawn_are_one_batch(
+    kept: tuple[int, ...],
+) -> None:
+    settings = make_settings(data="photos", mode=("freeze",), train_ratio=(0.1, 0.3), trials=6)
+    drawn = TrialQueue(settings, list).next()
+    assert len(drawn) == 3, "the cell has no more"
+    records = []
+    for i in kept:
+        record = make_record(i, "done" if i == 2 else "interrupted", train_ratio=0.3)
+        record.config, record.draw = drawn[i].config, i
+        records.append(record)
+    queue = TrialQueue(settings, list, records)
+    assert [p.draw for p in queue.next()] == [0, 1]
+    assert {p.config.train_ratio for p in queue.next()} == {0.1}
+
+
 def test_a_batch_has_sixteen_trials_at_most(monkeypatch: Patch) -> None:
     queue, _ = make_queue(monkeypatch, ["freeze"] * 20, [])
     assert [len(queue.next()) for _ in range(3)] == [BATCH, 4, 0]
