@@ -23,6 +23,7 @@ from tests.support.mlflow_server import MlflowServer
 from tests.support.slow_proxy import slow_proxy
 from tests.support.studies.builders import all_runs, write_study
 from tests.support.studies.ray_runs import RayRun
+from tl_core.config import Mode
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 FOLDER = Path("runs/mine")
@@ -41,14 +42,17 @@ def server(uri: str, tmp_path: Path) -> Iterator[MlflowServer]:
 
 @pytest.fixture
 def start(ray_run: RayRun, tmp_path: Path, tiny_weights: Path) -> Start:
-    """Start a study of frozen trials; with 60 epochs each takes a second or so."""
+    """Start a study of frozen trials, which are over soon, or of networks, which Ray runs."""
     photos = draw_folder(tmp_path / "photos", ("cat", "dog"))
 
-    def start_study(uri: str, trials: int, epochs: int = 60) -> "subprocess.Popen[str]":
+    def start_study(
+        uri: str, trials: int, epochs: int = 60, mode: Mode = "freeze"
+    ) -> "subprocess.Popen[str]":
+        seeds = ("--seeds", 1) if mode == "freeze" else ()
         return ray_run.start(
             "--data", photos, "--backbone", TINY, "--weights", tiny_weights, "--image-size", SIDE,
-            "--mode", "freeze", "--train-ratio", 0.8, "--batch-size", 1, "--seeds", 1, "--epochs",
-            epochs, "--no-confirm", "--trials", trials, "--name", "mine", "--tracking-uri", uri,
+            "--mode", mode, "--train-ratio", 0.8, "--batch-size", 1, *seeds, "--epochs", epochs,
+            "--no-confirm", "--trials", trials, "--name", "mine", "--tracking-uri", uri,
         )  # fmt: skip
 
     return start_study
@@ -95,7 +99,7 @@ def test_a_server_that_is_restarted_and_then_killed_for_good(
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     trials = 30
-    process = start(server.url, trials, epochs=300)
+    process = start(server.url, trials, epochs=30, mode="finetune")
     for restart in range(10):
         wait_until(lambda wanted=restart // 2 + 1: n_ends() >= wanted)  # type: ignore[misc]
         server.stop(signal.SIGKILL)
@@ -182,7 +186,8 @@ def test_a_password_is_nowhere(
     capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     with slow_proxy(server.url, delay_s=0) as proxy:
-        process = start(proxy.url.replace("//", f"//user:{SECRET}@"), 4)
+        uri = proxy.url.replace("//", f"//user:{SECRET}@")
+        process = start(uri, 4, epochs=20, mode="finetune")
         shown = itertools.chain.from_iterable(processes_until_trials_end(process, 3))
         assert {line.split()[0] for line in shown if SECRET in line} == {str(process.pid)}
         logs = read_all(ray_run.home)
