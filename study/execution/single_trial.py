@@ -23,16 +23,19 @@ from tl_core.training.train import run_trial
 def run_debug(prepared: Prepared, console: Console, sender: Sender) -> int:
     """Train one trial, print a line an epoch, read the test set; return the exit code."""
     settings, folder = prepared.settings, prepared.folder
-    sender.wait_for_store()  # Before any training, as the store may be unavailable.
-    journal = open_journal(prepared, sender)
+    status: str = "interrupted"
     try:
-        record = journal.start(single_config(settings))
-        code = _run(prepared, journal, record, console)
+        sender.wait_for_store()  # Before any training, as the store may be unavailable.
+        journal = open_journal(prepared, sender)
+        try:
+            record = journal.start(single_config(settings))
+            code = _run(prepared, journal, record, console)
+        finally:
+            journal.interrupt()
+            status = journal.records[0].status if journal.records else "interrupted"
+            journal.save(status)
+            journal.close(status, [])
     finally:
-        journal.interrupt()
-        status = journal.records[0].status if journal.records else "interrupted"
-        journal.save(status)
-        journal.close(status, [])
         close_sender(sender, folder, console, interrupted=status == "interrupted")
     console.print(f"files: {folder}/")
     print_link(sender, folder, settings, console)

@@ -14,6 +14,7 @@ from PIL import Image
 
 from study.records.ledger import read_records
 from study.run import main
+from study.tracking.sender import NullSender, Show, show_nothing
 from tests.conftest import QUICK, SIDE, TINY
 from tests.support.studies.builders import all_runs
 from tests.support.study_fixtures import Capture, Run
@@ -151,13 +152,13 @@ def test_diverging_trial_exits_with_3_and_is_failed(
 )
 def test_stop_midway_leaves_closed_records(
     stop: BaseException, code: int | None, ended: str, run: Run, photo_folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    client: MlflowClient, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     def break_off(*_: object) -> None:
         raise stop
 
     monkeypatch.setattr("study.execution.single_trial.print_epoch", break_off)
-    words = ("--data", photo_folder, *OWN_NET)
+    words = ("--data", photo_folder, *SENT)
     if code is None:
         with pytest.raises(MemoryError, match="too large"):
             run(*words)
@@ -166,6 +167,27 @@ def test_stop_midway_leaves_closed_records(
     (record,) = read_records(Path("runs/mine"))
     assert (record.status, len(record.history)) == (ended, 1)
     assert (trial()["status"], trial()["epochs"]) == (ended, 1)
+    (logged,) = all_runs(client)
+    assert logged.info.status == {"interrupted": "KILLED", "failed": "FAILED"}[ended]
+
+
+def test_a_trial_without_its_store_ends_the_sender(
+    run: Run, photo_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[str] = []
+
+    class Away(NullSender):
+        def wait_for_store(self) -> str:
+            raise KeyboardInterrupt
+
+        def close(self, show: Show = show_nothing, within_s: float = math.inf) -> str | None:
+            called.append("close")
+            return None
+
+    monkeypatch.setattr("study.tracking.sender.make_sender", lambda _: Away(""))
+    assert run("--data", photo_folder, *SENT) == 130
+    assert called == ["close"]
+    assert not Path("runs/mine").exists()
 
 
 OFFLINE = (*OWN_NET, "--tracking-uri", "http://me:secret@127.0.0.1:9")

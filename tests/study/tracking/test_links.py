@@ -76,6 +76,11 @@ def test_an_axis_takes_words_where_aux_weight_may_be_auto() -> None:
     assert axes(make_config(aux_weight=0.5))["aux_weight_word"] == "w 0.5"
 
 
+def test_a_probe_has_no_learning_rate_on_an_axis() -> None:
+    assert axes(make_config(mode="probe")) == {"aux_weight_word": "w 0"}
+    assert axes(make_config(lr=0.1))["log10_lr"] == -1
+
+
 CHARTS = "#/experiments/7/runs?workflowType=machine_learning&compareRunsMode=CHART"
 
 

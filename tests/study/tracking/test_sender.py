@@ -30,7 +30,6 @@ def test_a_ledger_is_sent_to_its_end(client: MlflowClient, uri: str) -> None:
     assert [run.info.status for run in all_runs(client)] == ["FINISHED"]
 
 
-@pytest.mark.integration
 def test_a_process_that_is_not_to_open_its_store_ends(tmp_path: Path, capfd: Capture) -> None:
     sender = ProcessSender(f"sqlite:///{tmp_path / 'mlflow.db'}", "tl-study")
     assert sender._process.stdin
