@@ -23,6 +23,8 @@ _WORKER = 650 * 10**6
 """Bytes of a worker that has no network yet: Python, torch and Ray (`docs/reliability.md`)."""
 _OTHERS = 900 * 10**6
 """Bytes that the study's other processes take: those of Ray, and MLflow's."""
+_MLFLOW = 300 * 10**6
+"""MLflow's part of them."""
 _STATES = 4
 """Numbers a parameter: its value, its gradient and Adam's two moments."""
 _CHECKPOINT = 2 * 3
@@ -86,8 +88,9 @@ def extractors(network: nn.Module, cores: int) -> int:
 
 def _held(free: int, each: int) -> int:
     """How many workers of so many bytes fit beside the study's other processes; one in any case."""
-    # MLflow's process is there already: what it has is missing from `free`.
-    return max(1, (free - max(0, _OTHERS - taken())) // each)
+    # MLflow's process is there already: what it has is missing from `free`. A program that calls
+    # the study's may have other ones.
+    return max(1, (free - (_OTHERS - min(_MLFLOW, taken()))) // each)
 
 
 def taken(own: Path = Path("/proc/self")) -> int:

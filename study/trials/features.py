@@ -89,10 +89,10 @@ def run_locally_if_fast(
 
     def forward(chunks: list[np.ndarray]) -> Iterator[np.ndarray]:
         with one_thread():
-            ready = folded(network, images)
+            ready, at_once = folded(network, images), min(threads, len(chunks))
             each_s = min(seconds_per_image(ready, chunks[0][:_SAMPLE]) for _ in range(2))
-            if each_s * sum(map(len, chunks)) <= SOON_S * threads:
-                yield from _in_threads(ready, images, chunks, min(threads, len(chunks)))
+            if each_s * sum(map(len, chunks)) <= SOON_S * at_once:
+                yield from _in_threads(ready, images, chunks, at_once)
                 return
         yield from distributed(chunks)
 
@@ -102,7 +102,7 @@ def run_locally_if_fast(
 def _in_threads(
     ready: Backbone | Prefix, images: ImageSet, chunks: list[np.ndarray], threads: int
 ) -> Iterator[np.ndarray]:
-    """Yield the rows of chunk after chunk; at most one chunk a thread waits to be taken."""
+    """Yield the rows of chunk after chunk; one chunk more than threads is begun ahead."""
     idle = SimpleQueue[Backbone | Prefix]()
     for each in (ready, *(copy.deepcopy(ready) for _ in range(threads - 1))):
         idle.put(each)
@@ -116,9 +116,12 @@ def _in_threads(
 
     begun = deque[Future[np.ndarray]]()
     with ThreadPoolExecutor(threads) as pool:
-        for views in chunks:
-            begun.append(pool.submit(rows, views))
-            if len(begun) > 2 * threads - 1:
+        try:
+            for views in chunks:
+                begun.append(pool.submit(rows, views))
+                if len(begun) > threads:
+                    yield begun.popleft().result()
+            while begun:
                 yield begun.popleft().result()
-        while begun:
-            yield begun.popleft().result()
+        finally:  # At Ctrl-C, what no thread has begun is not waited for.
+            pool.shutdown(wait=False, cancel_futures=True)

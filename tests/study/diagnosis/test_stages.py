@@ -54,7 +54,8 @@ def test_on_a_busy_machine_what_is_left_takes_as_much_longer(clock: list[float])
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_it_is_shown_on_a_terminal_alone(terminal: bool) -> None:
+def test_it_is_shown_on_a_terminal_alone(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
     screen = console(terminal)
     with Stages(screen, started=time.monotonic()) as shown:
         shown.begin("importing torch and Ray")

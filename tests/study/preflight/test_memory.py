@@ -45,12 +45,14 @@ def test_memory_of_the_processes_that_this_one_has_started(tmp_path: Path) -> No
         (tmp_path / child / "status").write_text(about)
     assert memory.taken(tmp_path / "1") == 5 * 1024, "process 8 has ended"
     assert memory.taken(tmp_path / "none") == 0
-    before = memory.taken()
     hold = "held = bytearray(10**8); print(flush=True); input()"
     with subprocess.Popen([sys.executable, "-c", hold], stdin=-1, stdout=-1) as process:
         assert process.stdout
         process.stdout.readline()
-        assert memory.taken() - before > 9 * 10**7
+        (tmp_path / "1/task/1/children").write_text(f"{process.pid} ")
+        (tmp_path / "1/task/3/children").write_text("")
+        (tmp_path / f"{process.pid}").symlink_to(f"/proc/{process.pid}")
+        assert 10**8 < memory.taken(tmp_path / "1") < 2 * 10**8
         process.communicate(b"\n")
 
 

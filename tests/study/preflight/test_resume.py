@@ -86,6 +86,16 @@ def test_ledger_that_cannot_be_read_is_reported(text: str) -> None:
     assert fault_of("--replay tiny/0") == f"--replay tiny/0: {why}"
 
 
+def test_settings_that_every_study_has_must_be_there() -> None:
+    ledger = tiny_study().write(Path("runs/tiny")) / "ledger.jsonl"
+    first, *others = ledger.read_text().splitlines()
+    event = json.loads(first)
+    del event["about"]["settings"]["metric"]
+    ledger.write_text("\n".join([json.dumps(event), *others, ""]))
+    why = "its files can't be read by this version of tl-study"
+    assert fault_of("--resume tiny") == f"--resume tiny: {why}"
+
+
 def test_a_study_may_get_fewer_trials_more_than_it_has_cells() -> None:
     given = tiny_study(mode=["freeze", "finetune"], train_ratio=["0.1", "0.8"], trials="4")
     given.write(Path("runs/tiny"))

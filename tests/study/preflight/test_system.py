@@ -234,6 +234,7 @@ def test_workers_that_may_not_be_needed_are_a_note(monkeypatch: Patch) -> None:
 def test_workers_that_the_memory_does_not_hold_are_not_counted(monkeypatch: Patch) -> None:
     # Two make features: 100 + 250 + 2 * 30 = 410.
     monkeypatch.setattr(memory, "free_memory", lambda: int(2.9e9))
+    monkeypatch.setattr(memory, "taken", lambda: 0)
     network = load_backbone("shared_mlp", "none", 32)
     frozen: dict[str, Any] = {"mode": ("freeze",), "trials": 4}
     assert limits_of(410, monkeypatch, network, **frozen)[1] == []

@@ -43,6 +43,25 @@ def test_a_small_job_is_not_spread(
     assert [(a == b).all() for a, b in zip(found, expected, strict=True)] == [True] * 7
 
 
+def test_what_no_thread_has_begun_ends_with_the_reader(
+    images: ImageSet, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = pretrained(TINY, str(tiny_weights), images.image_size, "fp32")
+    seen: list[int] = []
+
+    def run(network: object, images: ImageSet, device: object, views: np.ndarray) -> np.ndarray:
+        seen.append(int(views[0]))
+        return views
+
+    monkeypatch.setattr("study.trials.features.run_part", run)
+    monkeypatch.setattr("study.trials.features.SOON_S", 1000)
+    chunks = np.array_split(np.arange(len(images.labels)), 20)
+    rows = iter(run_locally_if_fast(images, network, iter, 2)(chunks))
+    assert (next(rows) == chunks[0]).all()
+    rows.close()  # type: ignore[attr-defined]
+    assert len(seen) <= 2 + 3, "two to see how fast it is, and those that were begun"
+
+
 def test_a_study_without_workers_does_not_import_ray() -> None:
     modules = "study.preflight.prepare, study.execution.run_study, study.execution.search"
     code = f"import sys, {modules}, study.trials.features; print('ray' in sys.modules)"
