@@ -3,16 +3,18 @@
 The rows check everything else when they run: each has a gate on what both sides computed.
 """
 
+import io
 import json
 import math
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import torch
+from rich.console import Console
 from torch import nn
 
 from benchmarks.gpu.check import Check, GpuBench
@@ -25,7 +27,15 @@ from benchmarks.scaling.disk import WIDTHS
 from benchmarks.scaling.driver import rates
 from benchmarks.scaling.spread import Span, most_at_once, spread_row, utilisation
 from benchmarks.speed.bench import Bench
-from benchmarks.speed.harness import Gate, agree, all_of, interleaved, measured, verdict
+from benchmarks.speed.harness import (
+    Gate,
+    SkippedError,
+    agree,
+    all_of,
+    interleaved,
+    measured,
+    verdict,
+)
 from benchmarks.speed.rows.frozen import count_flops, near_fp32
 from benchmarks.speed.rows.study import finetune_gates
 from benchmarks.speed.run import ROWS, Run
@@ -81,19 +91,27 @@ def check_scaling() -> None:
 
 def check_run() -> None:
     """A row after a broken one still runs; that and a failed gate make the exit code 1."""
+
+    def skipped(bench: Bench) -> NoReturn:
+        raise SkippedError("no GPU")
+
     fake: Any = ModuleType("fake")
+    fake.skipped = skipped
     fake.broken = lambda _: 1 / 0
     fake.wrong = lambda _: [measured("wrong", "time", [1], Gate(False, "1 against 2"))]
     fake.right = lambda _: [measured("right", "time", [1], Gate(True, "same"))]
     sys.modules["benchmarks.speed.rows.fake"] = fake
-    names = ["broken", "wrong", "right"]
+    names = ["broken", "wrong", "right", "skipped"]
     ROWS.update(dict.fromkeys(names, ("fake", "a fake")))
     with TemporaryDirectory() as folder:
         out, bench = Path(folder) / "out.json", Bench("demo", "mlp", 32, 1, True, Path(folder))
-        assert Run(bench, out, {}).measure(["right"]) == 0
+        run = Run(bench, out, {})
+        assert run.measure(["right", "skipped"]) == 0
+        run.show(Console(file=(screen := io.StringIO()), width=200))
+        assert "skipped: no GPU" in screen.getvalue()
         assert Run(bench, out, {}).measure(names) == 1
         rows = json.loads(out.read_text())["rows"]
-    assert [row["verdict"] for row in rows] == ["gate failed", "gate failed", "measured"]
+    assert [row["verdict"] for row in rows] == ["gate failed", "gate failed", "measured", "skipped"]
     assert rows[0]["gate_text"] == "broke: ZeroDivisionError: division by zero"
 
 

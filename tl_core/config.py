@@ -177,7 +177,7 @@ class TrialConfig(BaseModel):
             raise ValueError(f"{mode} is solved, not trained: epochs must be 1")
         if self.aux == NO_NAME and self.aux_weight != 0:
             raise ValueError(f"aux {NO_NAME} has nothing to weight: aux_weight must be 0")
-        if self.augment in VIEWS_NOT_CACHED and (frozen or self.mode == "partial"):
+        if self.augment in VIEWS_NOT_CACHED and self.mode in CACHED:
             raise ValueError(f"{mode} learns from cached views, which {self.augment} has not")
         return self
 

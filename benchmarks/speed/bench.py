@@ -73,7 +73,7 @@ class Bench:
     def folder(self) -> Path:
         """The images as files, since the naive study decodes them in every epoch."""
         if self.data != "demo":
-            return user_path(self.data)
+            return user_path(self.data).resolve()
         folder, n = self.scratch / "photos", self.pick(demo.N_IMAGES, 80)
         for name in demo.CLASSES:
             (folder / name).mkdir(parents=True)

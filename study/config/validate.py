@@ -170,9 +170,18 @@ _DECIDING = ("mode", "train_ratio", "objective", "aux")
 """Settings that the defaults of `trials`, `design` and `aux_weight` depend on."""
 
 
+_OLDEST = ("data", "backbone", "mode", "train_ratio", "metric", "seed", "split_seed")
+"""Settings that each study has stored; one that lacks some is damaged."""
+
+
 def settings_of(study: Mapping[str, Any]) -> Settings:
-    """Return the settings of a study.json; what it lacks is newer than it, and has its default."""
+    """Return the settings of a study.json; what it lacks is newer than it, and has its default.
+
+    Raises `ValueError` if it lacks what no study has lacked, or a value is at fault.
+    """
     stored = dict(study["settings"])
+    if lacking := [name for name in _OLDEST if name not in stored]:
+        raise ValueError(f"the settings of the study lack {', '.join(lacking)}")
     if "min_steps" not in stored:  # Version 0.1: the article's recipe.
         stored |= earlier_recipe("finetune")
         stored["augment"] = "flip" if stored.pop("hflip") else "none"
