@@ -2,7 +2,9 @@
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from tl_core.text import printable
 
@@ -17,6 +19,21 @@ TAKEN = re.compile(
 """Names that outputs of a study have already."""
 NAME, NO_NAME = "brightness", "none"
 """What names the task that needs no labels of the user's, and its absence."""
+
+
+def _weight_or_word(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    # pydantic reports one fault for each member of a union; this is one for all.
+    try:
+        return validate(value)
+    except ValidationError:
+        raise ValueError("must be a number from 0 to 1, or auto") from None
+
+
+AuxWeight = Annotated[
+    Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | Literal["auto"],
+    WrapValidator(_weight_or_word),
+]
+"""The share of the task in the loss, or `auto`, which learns it."""
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,10 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
     model_validator,
 )
 
-from tl_core.aux_task import NAME, NO_NAME, AuxOn
+from tl_core.aux_task import NAME, NO_NAME, AuxOn, AuxWeight
 
 Mode = Literal["freeze", "probe", "partial", "finetune", "lp_ft", "scratch"]
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -48,20 +45,6 @@ Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 HeadRatio = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
 LayerDecay = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 ImageSize = Annotated[int, Field(ge=16, le=1024)]
-
-
-def _weight_or_word(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-    # pydantic reports one fault for each member of a union; this is one for all.
-    try:
-        return validate(value)
-    except ValidationError:
-        raise ValueError("must be a number from 0 to 1, or auto") from None
-
-
-AuxWeight = Annotated[
-    Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] | Literal["auto"],
-    WrapValidator(_weight_or_word),
-]
 
 Metric = Literal[
     "val_log_loss", "val_loss", "val_accuracy", "val_balanced_accuracy", "val_macro_f1",

@@ -25,7 +25,8 @@ from study.intervals.two_way import (
     mean_squares,
 )
 from study.search.cells import Cell as Cell
-from tl_core.config import MODES, AuxWeight, Mode
+from tl_core.aux_task import AuxWeight
+from tl_core.config import MODES, Mode
 
 _DIGITS = 6
 """Of differences. Rounding errors are none: frozen heads do not depend on the auxiliary task."""

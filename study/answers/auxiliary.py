@@ -15,8 +15,8 @@ from study.answers.phrases import (
     show_weight,
 )
 from study.answers.sentences import LOG_LOSS
-from tl_core.aux_task import AuxTask
-from tl_core.config import FROZEN, AuxWeight, Mode
+from tl_core.aux_task import AuxTask, AuxWeight
+from tl_core.config import FROZEN, Mode
 
 _LOWER = " (lower is better)"
 _EFFECTS = {"helped": "helped", "hurt": "hurt", "cannot tell": "has no clear effect"}

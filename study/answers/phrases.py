@@ -2,7 +2,8 @@
 
 from study.intervals.estimate import Estimate
 from study.records.trial_record import TrialRecord
-from tl_core.config import AuxWeight, Mode
+from tl_core.aux_task import AuxWeight
+from tl_core.config import Mode
 from tl_core.text import pluralize
 
 MODE_WORDS: dict[Mode, str] = {

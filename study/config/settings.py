@@ -21,12 +21,11 @@ from study.config.values import (
     Words,
     is_range,
 )
-from tl_core.aux_task import BUILT_IN_TASKS, NAME, AuxOn, AuxTask, named_task
+from tl_core.aux_task import BUILT_IN_TASKS, NAME, AuxOn, AuxTask, AuxWeight, named_task
 from tl_core.config import (
     FROZEN,
     MODES,
     AuxTarget,
-    AuxWeight,
     BatchNorm,
     ClassWeights,
     Count,

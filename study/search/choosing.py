@@ -22,7 +22,8 @@ from study.config.defaults import TRIALS_PER_CELL
 from study.config.settings import Settings
 from study.records.trial_record import ENDED, Kind, TrialRecord, best_of, ranked, tried
 from study.search.cells import Cell, all_cells, nearest
-from tl_core.config import FROZEN, AuxWeight, TrialConfig, direction
+from tl_core.aux_task import AuxWeight
+from tl_core.config import FROZEN, TrialConfig, direction
 
 BEST, REPEATS = 3, 3
 """How many configurations of a cell are repeated, and on how many seeds."""

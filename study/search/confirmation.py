@@ -20,7 +20,8 @@ from study.config.values import is_range
 from study.records.trial_record import ENDED, Kind, TrialRecord, best_of
 from study.search.cells import Cell
 from study.search.choosing import BEST, REPEATS, Choices, Chosen, fresh_seeds, on_seed
-from tl_core.config import FROZEN, AuxWeight, TrialConfig
+from tl_core.aux_task import AuxWeight
+from tl_core.config import FROZEN, TrialConfig
 
 
 @dataclass(frozen=True)

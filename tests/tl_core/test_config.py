@@ -3,7 +3,8 @@ from typing import Any, get_args
 import pytest
 from pydantic import ValidationError
 
-from tl_core.config import MODES, AuxWeight, Metric, Mode, TrialConfig, direction
+from tl_core.aux_task import AuxWeight
+from tl_core.config import MODES, Metric, Mode, TrialConfig, direction
 
 PLAIN: dict[str, Any] = {"mode": "freeze", "train_ratio": 0.1, "lr": 1e-3}
 

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tl_core.aux_task import AuxKind
-from tl_core.config import AuxWeight
+from tl_core.aux_task import AuxKind, AuxWeight
 from tl_core.objectives.losses import mix
 
 LOG_VARIANCE_LR = 5e-2

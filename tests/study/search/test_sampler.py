@@ -14,7 +14,8 @@ from study.config.settings import Settings
 from study.records.trial_record import Status, TrialRecord
 from study.search.sampler import SAMPLERS, Suggestions
 from tests.support.studies.builders import make_config, make_epoch, make_settings
-from tl_core.config import AuxWeight, TrialConfig
+from tl_core.aux_task import AuxWeight
+from tl_core.config import TrialConfig
 
 RATIOS = ["0.1", "0.2", "0.4"]
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from tests.support.core.trials import CPU, STILL
-from tl_core.config import AuxWeight, EpochMetrics, TrialConfig
+from tl_core.aux_task import AuxWeight
+from tl_core.config import EpochMetrics, TrialConfig
 from tl_core.data.splits import Split, make_split
 from tl_core.errors import DivergedError
 from tl_core.inputs.batches import epoch_order, stacked_order

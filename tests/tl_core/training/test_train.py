@@ -8,7 +8,8 @@ import torch
 
 from tests.conftest import SIDE, draw_folder
 from tests.support.core.trials import CPU, NET, STILL, Trials, state, untimed
-from tl_core.config import MODES, AuxWeight, EpochMetrics, Mode
+from tl_core.aux_task import AuxWeight
+from tl_core.config import MODES, EpochMetrics, Mode
 from tl_core.data.datasets import load_images
 from tl_core.data.sources import folder_source
 from tl_core.errors import DivergedError

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from tests.conftest import SIDE
 from tests.support.core.trials import CPU, NET, STILL, Trials, changed, state, untimed
-from tl_core.config import MODES, AuxWeight, Mode, TrialConfig
+from tl_core.aux_task import AuxWeight
+from tl_core.config import MODES, Mode, TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.data.splits import Split, make_split
 from tl_core.inputs.batches import epoch_order, split_batches
