@@ -4,6 +4,7 @@ An operation on tensors of two devices, or one whose result depends on numbers, 
 Torch can't go backward so: its engine asks for a real GPU. Gradients are there, without numbers.
 """
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -62,10 +63,14 @@ def fake_tensors(monkeypatch: pytest.MonkeyPatch) -> Iterator[Downloads]:
     monkeypatch.setattr("tl_core.inputs.resident.memory", lambda _: (10**9, 10**9))
     monkeypatch.setattr("tl_core.inputs.readers.RESIDENT", ResidentTables())
     torch.__future__.set_overwrite_module_params_on_conversion(True)
+    # A search for garbage that frees fake tensors ends Python with a bad pointer at times.
+    gc.disable()
     try:
         with FakeTensorMode(allow_non_fake_inputs=True), Downloads() as downloads:
             yield downloads
     finally:
+        gc.freeze()
+        gc.enable()
         torch.__future__.set_overwrite_module_params_on_conversion(False)
 
 
