@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from study.config.settings import Settings
 from study.diagnosis.probe_worker import TINY_LR, write_entry
@@ -14,6 +13,7 @@ from study.search.queue import BATCH
 from study.search.short_sweeps import PER_S, Shape, products
 from tl_core.config import Mode, TrialConfig
 from tl_core.data.datasets import ImageSet
+from tl_core.device import CPU
 from tl_core.inputs.features import feature_entry
 from tl_core.runtime import one_thread
 from tl_core.training.setup import Inputs, load_for
@@ -76,4 +76,4 @@ def made_up(config: TrialConfig, shape: Shape, folder: Path) -> Inputs:
     features.mkdir(parents=True)
     noise = np.random.default_rng(0).standard_normal((n, d), dtype=np.float32)
     np.save(features / "features.npy", noise)
-    return Inputs(images, folder, torch.device("cpu"), verify=False)
+    return Inputs(images, folder, CPU, verify=False)

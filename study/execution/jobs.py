@@ -15,9 +15,10 @@ from study.execution.study_trials import StudyTrials
 from study.search.confirmation import Planned
 from study.search.queue import is_frozen
 from study.search.short_sweeps import Shape, is_short
-from study.trials.sweep import CPU, cell_key, sweep
+from study.trials.sweep import cell_key, sweep
 from study.trials.trial_context import TrialContext, shape_of
 from tl_core.data.datasets import ImageSet
+from tl_core.device import CPU
 from tl_core.runtime import one_thread, usable_cpus
 from tl_core.training.setup import Inputs
 

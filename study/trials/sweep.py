@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-import torch
-
 from study.cluster.stores import Storage, contents
 from study.records.outputs import keep_outputs
 from study.records.study_folder import WINNER
@@ -24,8 +22,6 @@ from tl_core.training.checkpoints import EVERY_S, CheckpointStore
 from tl_core.training.setup import Inputs
 from tl_core.training.sweep import run_sweep
 from tl_core.training.train import run_trial
-
-CPU = torch.device("cpu")
 
 
 class FinalScores(NamedTuple):

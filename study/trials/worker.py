@@ -22,10 +22,10 @@ from study.search.confirmation import Planned
 from study.search.queue import is_frozen
 from study.search.short_sweeps import is_short
 from study.trials.extractors import on_node
-from study.trials.sweep import CPU, FinalScores, Swept, number_of, run_planned, sweep
+from study.trials.sweep import FinalScores, Swept, number_of, run_planned, sweep
 from study.trials.trial_context import TrialContext, shape_of
 from tl_core.config import EpochMetrics, Metric, Precision
-from tl_core.device import best_precision, find_device, is_gpu, is_in_use, set_deterministic
+from tl_core.device import CPU, best_precision, find_device, is_gpu, is_in_use, set_deterministic
 from tl_core.errors import DivergedError
 from tl_core.files import is_disk_full
 from tl_core.gpu_memory import release_memory

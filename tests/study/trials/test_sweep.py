@@ -13,12 +13,13 @@ from study.execution.replay import differences
 from study.records.outputs import read_outputs
 from study.records.trial_record import TrialRecord
 from study.search.confirmation import Planned
-from study.trials.sweep import CPU, FinalScores, Swept, cell_key, sweep
+from study.trials.sweep import FinalScores, Swept, cell_key, sweep
 from tests.conftest import SIDE, TINY
 from tests.support.studies.builders import make_config
 from tests.support.study_fixtures import Patch
 from tl_core.config import TrialConfig
 from tl_core.data.datasets import ImageSet
+from tl_core.device import CPU
 from tl_core.training.setup import Inputs
 from tl_core.training.train import run_trial
 
