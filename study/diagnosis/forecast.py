@@ -15,7 +15,7 @@ from study.diagnosis.stages import Stages
 from study.diagnosis.tables import eta_line, speed_table
 from study.errors import NodeError
 from study.preflight.disk import lacking_views
-from study.preflight.memory import extractors
+from study.preflight.memory import feature_makers
 from study.preflight.setup import Setup
 from study.search.short_sweeps import Shape
 from tl_core.config import Mode
@@ -91,21 +91,15 @@ def views(setup: Setup) -> int:
     return len(source.ids) * lacking_views(s, images, network)
 
 
-def _extractors(setup: Setup) -> int:
-    """Cores that make features at once, as `study.trials.features` counts them."""
-    assert setup.resources
-    cpus = setup.resources.cpus
-    if setup.resources.joined or setup.network is None:
-        return cpus
-    return extractors(setup.network.network, min(cpus, setup.settings.jobs or cpus))
-
-
 def _outlook(
     setup: Setup, found: Measured, shape: Shape | None, start_s: float, soon_s: float
 ) -> Iterator[str]:
     """How many trials an hour, and when all will be done."""
     assert setup.resources
     s, capacity, pending = setup.settings, setup.capacity, setup.undecoded
+    makers = setup.resources.cpus
+    if setup.network:
+        makers = feature_makers(s, setup.resources, setup.network.network)
     before = Before(
         start_s,
         found.ray_s,
@@ -113,7 +107,7 @@ def _outlook(
         images=pending.number if pending else 0,
         decoded_per_s=pending.per_s if pending else 1.0,
         views=views(setup),
-        extractors=setup.gpus or _extractors(setup),
+        extractors=setup.gpus or makers,
         soon_s=soon_s if setup.resources.only_cores(setup.gpus) else 0,
     )
     estimate = eta(s, capacity, before, found.speeds, shape) if shape else None

@@ -10,6 +10,7 @@ from rich.filesize import decimal
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from study.cluster.resources import Resources
 from study.config.settings import Settings
 from study.preflight.setup import Setup
 from tl_core.cgroups import OWN, Cgroups
@@ -84,6 +85,12 @@ def extractors(network: nn.Module, cores: int) -> int:
     free = free_memory()
     size = _WORKER + _PASS + 4 * sum(p.numel() for p in network.parameters())
     return cores if free is None else min(cores, _held(free, size))
+
+
+def feature_makers(settings: Settings, resources: Resources, network: nn.Module) -> int:
+    """How many cores run a frozen network at once: as threads of the driver, or as workers."""
+    cpus = resources.cpus
+    return cpus if resources.joined else extractors(network, min(cpus, settings.jobs or cpus))
 
 
 def _held(free: int, each: int) -> int:

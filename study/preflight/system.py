@@ -73,9 +73,9 @@ def check_limits(setup: Setup) -> Iterator[Fault]:
         makers = setup.gpus or min(setup.resources.cpus, s.jobs or setup.resources.cpus)
         if setup.network and not setup.gpus:
             # Not above: it imports torch, which quick checks do without.
-            from study.preflight.memory import extractors
+            from study.preflight.memory import feature_makers
 
-            makers = extractors(setup.network.network, makers)
+            makers = feature_makers(s, setup.resources, setup.network.network)
         _note(setup, limit_faults(makers, by_jobs=bool(s.networks)))
 
 

@@ -11,13 +11,13 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
-from study.preflight.memory import extractors
+from study.preflight.memory import feature_makers
 from study.preflight.torch_checks import frozen_backbone
 from study.trials.frozen_part import FrozenPart, folded, run_part
 from study.trials.trial_context import TrialContext
 from tl_core.data.datasets import ImageSet
+from tl_core.device import CPU
 from tl_core.inputs.features import Forward, feature_entry, load_features
 from tl_core.inputs.prefix import Prefix, cut_backbone, load_activations
 from tl_core.models.backbones import Backbone
@@ -27,7 +27,6 @@ from tl_core.training.setup import needs_features
 if TYPE_CHECKING:
     from study.preflight.prepare import Prepared  # Workers need not import it.
 
-_CPU = torch.device("cpu")
 SOON_S = 10.0
 """Longest that the driver takes with all its cores, seconds: about what workers take to start."""
 _SAMPLE = 4
@@ -50,9 +49,7 @@ def with_features(
 
     def forward(network: Backbone | Prefix, unfreeze: int | None = None) -> Forward:
         part = FrozenPart(s.backbone, s.weights, s.image_size, backbone.precision, unfreeze)
-        cpus = prepared.resources.cpus
-        if not prepared.resources.joined:
-            cpus = extractors(backbone.network, min(cpus, s.jobs or cpus))
+        cpus = feature_makers(s, prepared.resources, backbone.network)
 
         def in_workers(chunks: list[np.ndarray]) -> Iterator[np.ndarray]:
             start_ray()
@@ -84,7 +81,7 @@ def run_locally_if_fast(
 
     def seconds_per_image(ready: Backbone | Prefix, views: np.ndarray) -> float:
         start = time.perf_counter()
-        run_part(ready, images, _CPU, views)
+        run_part(ready, images, CPU, views)
         return (time.perf_counter() - start) / len(views)
 
     def forward(chunks: list[np.ndarray]) -> Iterator[np.ndarray]:
@@ -110,7 +107,7 @@ def _in_threads(
     def rows(views: np.ndarray) -> np.ndarray:
         own = idle.get()
         try:
-            return run_part(own, images, _CPU, views)
+            return run_part(own, images, CPU, views)
         finally:
             idle.put(own)
 
