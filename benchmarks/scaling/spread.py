@@ -20,11 +20,10 @@ from benchmarks.common import Row, Tables, figures, scratch
 from benchmarks.scaling.driver import SLEEP_S, WORKERS, meet, run_logical
 from study.diagnosis.measure_sweep import made_up
 from study.search.sampler import Suggestions
-from study.search.short_sweeps import Shape
 from study.trials.sweep import Swept
 from study.trials.trial_context import TrialContext
 from study.trials.worker import Reporter
-from tests.support.studies.builders import make_epoch, make_settings
+from tests.support.studies.builders import make_epoch, make_settings, plain_shape
 from tests.support.studies.counting_journal import CountingJournal
 from tl_core.config import TrialConfig
 from tl_core.inputs.features import feature_entry
@@ -34,7 +33,7 @@ _SPANS = "TL_STUDY_BENCHMARK_SPANS"
 """Environment variable, which Ray's workers inherit: a folder for the spans of trials."""
 SPREADS = ((1, False), (2, False), (2, True))
 """Trials that share a GPU, and whether the driver sweeps frozen trials meanwhile."""
-_FROZEN = Shape(600, 2, 1280)
+_FROZEN = plain_shape(600, 2, 1280)
 """The data of those."""
 SLOTS = (1, 2, 4, 8, 16)
 

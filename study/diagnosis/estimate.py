@@ -14,7 +14,6 @@ from study.search.choosing import BEST, REPEATS
 from study.search.short_sweeps import Shape, is_short, products, seen_in_steps
 from study.search.space import Space
 from tl_core.config import FROZEN, TrialConfig
-from tl_core.data.splits import HELD_OUT
 from tl_core.training.setup import needs_features
 
 _DRIVER_S = 0.04
@@ -80,7 +79,7 @@ def trial_s(config: TrialConfig, shape: Shape, speeds: Speeds, tests: bool = Fal
         config: of the trial.
         shape: of its data.
         speeds: of its place.
-        tests: it reads the test set, which is as large as that for validation.
+        tests: it reads the test set.
     """
     if config.mode in FROZEN:
         rate = speeds.probe if config.mode == "probe" else speeds.sweep
@@ -90,10 +89,10 @@ def trial_s(config: TrialConfig, shape: Shape, speeds: Speeds, tests: bool = Fal
     scoring = rate if config.mode == "partial" else speeds.forward
     if not rate or not scoring or (needs_features(config.mode) and not speeds.probe):
         return None
-    shares = config.train_ratio, 1 - 2 * HELD_OUT, HELD_OUT
-    n_train, n_all, n_held_out = (round(share * shape.images) for share in shares)
-    seconds = _DRIVER_S + seen_in_steps(config, n_train, n_all) / rate
-    seconds += (config.epochs + tests) * n_held_out / scoring
+    images = shape.images
+    n_train = round(config.train_ratio * images.base)
+    seconds = _DRIVER_S + seen_in_steps(config, n_train, images.unheld) / rate
+    seconds += (config.epochs * images.val + tests * images.test) / scoring
     if needs_features(config.mode) and speeds.probe:
         # Its heads start from a probe.
         probe = TrialConfig(mode="probe", train_ratio=config.train_ratio, epochs=1)

@@ -38,8 +38,8 @@ def first_line(prepared: Prepared) -> Iterator[str]:
     if s.debug or prepared.state or (found := measure_step(prepared)) is None:
         return
     speeds, features = found
-    n, cores = len(prepared.images.labels), prepared.resources.cpus
-    shape = Shape(prepared.images.ratio_base, len(prepared.images.classes), features)
+    images, cores = prepared.images, prepared.resources.cpus
+    n, shape = len(images.labels), Shape(images.sizes, len(images.classes), features)
     before = Before(_START_S, 0.0, _WORKERS_S, 0, 1.0, n, cores)
     estimate = eta(s, prepared.capacity, before, speeds, shape)
     whole = [mode for mode in s.mode if mode in WHOLE]

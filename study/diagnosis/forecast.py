@@ -78,8 +78,8 @@ def _shape(setup: Setup) -> Shape | None:
     if setup.source is None or setup.network is None:
         return None
     source = setup.source
-    base = len(source.rules.pool(len(source.ids)))
-    return Shape(base, len(source.classes), setup.network.n_features)
+    sizes = source.rules.sizes(len(source.ids))
+    return Shape(sizes, len(source.classes), setup.network.n_features)
 
 
 def views(setup: Setup) -> int:

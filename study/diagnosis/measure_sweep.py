@@ -13,6 +13,7 @@ from study.search.queue import BATCH
 from study.search.short_sweeps import PER_S, Shape, products
 from tl_core.config import Mode, TrialConfig
 from tl_core.data.datasets import ImageSet
+from tl_core.data.splitting.rules import NO_RULES
 from tl_core.device import CPU
 from tl_core.inputs.features import feature_entry
 from tl_core.runtime import one_thread
@@ -32,8 +33,9 @@ def measure_sweeps(settings: Settings, shape: Shape, modes: Sequence[Mode]) -> d
         shape: of its data.
         modes: `freeze` or `probe`, or both.
     """
-    images = min(shape.images, max(_MOST, _FEWEST * shape.classes))
-    small = shape._replace(images=max(images, _FEWEST * shape.classes))
+    fewest = _FEWEST * shape.classes
+    images = max(fewest, min(shape.images.base, _MOST))
+    small = shape._replace(images=NO_RULES.sizes(images))
     with tempfile.TemporaryDirectory(prefix="tl-doctor-") as name, one_thread():
         return {mode: _speed(_batch(settings, small, mode), small, Path(name)) for mode in modes}
 
@@ -52,7 +54,7 @@ def _batch(s: Settings, shape: Shape, mode: Mode) -> list[TrialConfig]:
     # Not more than a second's work: a pass may be long.
     step = BATCH * s.seeds * s.batch_size * shape.features * (shape.classes + 1)
     n_train = s.batch_size * max(1, min(_STEPS, int(PER_S / step)))
-    ratio = min(0.8, max(2 * shape.classes, n_train) / shape.images)
+    ratio = min(0.8, max(2 * shape.classes, n_train) / shape.images.base)
     return [config.model_copy(update={"train_ratio": ratio})] * BATCH
 
 
@@ -66,7 +68,7 @@ def _speed(batch: list[TrialConfig], shape: Shape, folder: Path) -> float:
 
 def made_up(config: TrialConfig, shape: Shape, folder: Path) -> Inputs:
     """A data set of noise that has its features; nobody reads its pixels."""
-    n, n_classes, d = shape
+    n, n_classes, d = shape.images.base, shape.classes, shape.features
     entry = folder / "images"
     write_entry(entry, n, n_classes, config.resize)
     size = (n, 3, config.image_size, config.image_size)

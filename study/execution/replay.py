@@ -98,7 +98,7 @@ def _device(settings: Settings, images: ImageSet, config: TrialConfig) -> torch.
     here = this_machine()
     if config.mode in FROZEN:
         n_features = load_for(config).n_features
-        if is_short(config, Shape(images.ratio_base, len(images.classes), n_features)):
+        if is_short(config, Shape(images.sizes, len(images.classes), n_features)):
             return CPU
     return here.device(gpus_of(settings, here))
 

@@ -136,7 +136,7 @@ class Results:
                 "classes": dict(zip(images.classes, counts, strict=True)),
                 "scales": {depth: [*levels] for depth, levels in images.scales.items()},
                 "skipped": [f"{name}: {reason}" for name, reason in images.bad],
-                "ratio_base": images.ratio_base,
+                "ratio_base": images.sizes.base,
                 "largest_ratio": images.rules.largest_ratio,
                 "groups_by": images.rules.by or None,
                 "aux": images.aux.about(),

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from study.search.queue import BATCH
 from tl_core.config import TrialConfig
-from tl_core.data.splits import HELD_OUT
+from tl_core.data.splitting.rules import PartSizes
 from tl_core.training.schedule import Budget
 
 SHORT_S = 2.0
@@ -20,8 +20,7 @@ images of noise it took 0.5 to 5 times as long, the longer the fewer there were.
 class Shape(NamedTuple):
     """The size of a frozen trial's data."""
 
-    images: int
-    """Those that train ratios are shares of."""
+    images: PartSizes
     classes: int
     features: int
     """Of an image."""
@@ -43,9 +42,9 @@ def products(config: TrialConfig, shape: Shape) -> float:
 
     A sweep's time is proportional to them, with all else that it does.
     """
-    n_train = round(config.train_ratio * shape.images)
+    n_train = round(config.train_ratio * shape.images.base)
     n_logits = shape.classes if shape.classes > 2 else 1
-    everywhere = round((1 - 2 * HELD_OUT) * shape.images) if config.aux_on == "all" else 0
+    everywhere = shape.images.unheld if config.aux_on == "all" else 0
     if config.mode == "probe":  # With few images it is solved in their span.
         sizes = [n_train] * n_logits + [max(n_train, everywhere)]
         each = _PROBE_PASSES * sum(n * min(n, shape.features) for n in sizes)
@@ -53,7 +52,7 @@ def products(config: TrialConfig, shape: Shape) -> float:
     batch = min(config.batch_size, n_train)
     batch += min(config.batch_size, max(0, everywhere - n_train))
     seen = Budget.of(config, n_train).steps * batch
-    once = (seen + config.epochs * round(HELD_OUT * shape.images)) * shape.features
+    once = (seen + config.epochs * shape.images.val) * shape.features
     return float(config.seeds * once * (1 + n_logits))
 
 

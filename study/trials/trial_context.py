@@ -144,6 +144,6 @@ def _publish_weights(weights: str, cache: Path) -> str | None:
 def shape_of(images: ImageSet, context: TrialContext) -> Shape:
     """The size of frozen trials' data: no features if each seed has a network of its own."""
     if not context.features:
-        return Shape(images.ratio_base, len(images.classes), 0)
+        return Shape(images.sizes, len(images.classes), 0)
     features = np.load(context.cache / context.features / "features.npy", mmap_mode="r")
-    return Shape(images.ratio_base, len(images.classes), int(features.shape[1]))
+    return Shape(images.sizes, len(images.classes), int(features.shape[1]))

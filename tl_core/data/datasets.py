@@ -21,7 +21,7 @@ from tl_core.data.sources import Source
 from tl_core.data.splits import Split, make_split
 from tl_core.data.splitting.copies import find_copies
 from tl_core.data.splitting.join import copy_notes, join_rules
-from tl_core.data.splitting.rules import NO_RULES, SplitRules, keep_rules, open_rules
+from tl_core.data.splitting.rules import NO_RULES, PartSizes, SplitRules, keep_rules, open_rules
 from tl_core.errors import InputError, truncate_list
 
 FORMAT = 3
@@ -76,9 +76,9 @@ class ImageSet:
         return make_split(self.labels, train_ratio, split_seed, seed, self.rules)
 
     @property
-    def ratio_base(self) -> int:
-        """Images that a train ratio is a share of: all, or those of a given training part."""
-        return len(self.rules.pool(len(self.labels)))
+    def sizes(self) -> PartSizes:
+        """How many images train ratios are shares of, and how many the held-out parts have."""
+        return self.rules.sizes(len(self.labels))
 
     @property
     def image_size(self) -> int:

@@ -20,11 +20,12 @@ from study.diagnosis.estimate import (
     trial_s,
     trials_an_hour,
 )
-from study.search.short_sweeps import PER_S, Shape, products
-from tests.support.studies.builders import make_config, make_settings
+from study.search.short_sweeps import PER_S, products
+from tests.support.studies.builders import make_config, make_settings, plain_shape
 from tl_core.config import MODES, Mode
+from tl_core.data.splitting.rules import PartSizes
 
-SHAPE = Shape(400, 2, 10)
+SHAPE = plain_shape(400, 2, 10)
 SPEEDS = Speeds(forward=100, train=10, partial=40, sweep=1e6, probe=1e7)
 DRIVER, RECORD = 0.04, 0.01
 FOUR = Capacity(full=4, cpus=4, trials_per_gpu=1)
@@ -53,6 +54,12 @@ def test_seconds_of_a_network(mode: Mode, seconds: float) -> None:
     # The test set takes as long as a validation.
     more = 1 if mode == "partial" else 0.4
     assert trial_s(config, SHAPE, SPEEDS, tests=True) == pytest.approx(seconds + more)
+
+
+def test_given_parts_count_as_large_as_they_are() -> None:
+    config, sizes = make_config(mode="scratch", **LIKE), PartSizes(400, 400, val=80, test=200)
+    shape, more = SHAPE._replace(images=sizes), (2 * 40 + 200) / 100
+    assert trial_s(config, shape, SPEEDS, tests=True) == pytest.approx(NET + more)
 
 
 def test_fewest_steps_count() -> None:
@@ -170,7 +177,9 @@ def whole(cpus: int, gpus: int, images: int, trials: int, mode: tuple[Mode, ...]
     settings = ask(mode=mode, train_ratio=(0.1, 0.8), trials=trials)
     before = Before(10, 3, 5, images, 20, images, gpus or cpus)
     speeds = replace(SPEEDS, sweep=PER_S, probe=PER_S)
-    found = eta(settings, Capacity.of(settings, gpus, cpus), before, speeds, Shape(images, 2, 512))
+    found = eta(
+        settings, Capacity.of(settings, gpus, cpus), before, speeds, plain_shape(images, 2, 512)
+    )
     assert found
     return sum(found.values())
 

@@ -12,6 +12,7 @@ from study.diagnosis.estimate import Speeds
 from study.diagnosis.first_line import first_line
 from tests.support.studies.builders import make_settings
 from tl_core.config import Mode
+from tl_core.data.splitting.rules import NO_RULES
 
 SPEEDS = Speeds(forward=3.0, train=1.0, partial=4.0, sweep=1e9, probe=1e9)
 
@@ -29,7 +30,7 @@ def test_a_long_study_says_what_takes_long_and_what_is_shorter(
     prepared: Any = SimpleNamespace(
         settings=make_settings(data="photos", mode=mode, train_ratio=ratios, trials=8),
         state=None, resources=SimpleNamespace(cpus=2), capacity=Capacity(2, 2, 0),
-        images=SimpleNamespace(labels=np.zeros(100), ratio_base=100, classes=("a", "b")),
+        images=SimpleNamespace(labels=np.zeros(100), sizes=NO_RULES.sizes(100), classes=("a", "b")),
     )  # fmt: skip
     about, shorter = first_line(prepared)
     assert f"where a step of 32 images through the {step}; study/doctor.py" in about

@@ -4,10 +4,9 @@ import pytest
 
 from study.diagnosis.observed import expected_s
 from study.records.trial_record import TrialRecord
-from study.search.short_sweeps import Shape
-from tests.support.studies.builders import make_config, make_record
+from tests.support.studies.builders import make_config, make_record, plain_shape
 
-SHAPE = Shape(1000, 2, 512)
+SHAPE = plain_shape(1000, 2, 512)
 
 
 def record(status: Any = "done", epochs: int = 2, wall_s: float = 0.0, **given: Any) -> TrialRecord:

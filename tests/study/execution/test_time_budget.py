@@ -13,12 +13,11 @@ from study.execution.study_trials import StudyTrials
 from study.execution.time_budget import OutOfTimeError, TimeBudget
 from study.search.cells import Cell
 from study.search.confirmation import Planned, plan
-from study.search.short_sweeps import Shape
 from tests.study.diagnosis.test_observed import record as make_trial
-from tests.support.studies.builders import make_config, make_epoch, make_settings
+from tests.support.studies.builders import make_config, make_epoch, make_settings, plain_shape
 from tests.support.studies.counting_journal import CountingJournal
 
-SHAPE = Shape(1000, 2, 512)
+SHAPE = plain_shape(1000, 2, 512)
 
 
 class Study:

@@ -59,7 +59,7 @@ def test_a_given_split_is_used_and_the_largest_default_ratio_is_all_of_it(photos
     split = images.split(1.0)
     assert {Path(images.ids[i]).name[:5] for i in split.train} == {"farm0"}
     assert {Path(images.ids[i]).name[:5] for i in split.test} == {"farm2"}
-    assert images.ratio_base == 20
+    assert images.sizes.base == 20
     assert prepared.notes == (
         "train ratios left out, as a class would have no training image: 0.01 0.03",
         "the split is the given one: 20 images of training (train), 20 images of validation (val), "

@@ -15,9 +15,11 @@ from study.config.validate import resolve
 from study.records.ledger import Ledger, StudyState, read_events
 from study.records.study_folder import STUDY
 from study.records.trial_record import Status, TrialRecord
+from study.search.short_sweeps import Shape
 from study.tracking.sender import NullSender
 from study.tracking.writer import MlflowWriter
 from tl_core.config import EpochMetrics, Mode, TrialConfig
+from tl_core.data.splitting.rules import NO_RULES
 
 
 def make_epoch(epoch: int = 1, **given: float | None) -> EpochMetrics:
@@ -37,6 +39,11 @@ def make_config(**given: Any) -> TrialConfig:
     if given.get("mode") == "probe":
         values |= {"lr": None, "epochs": 1}
     return TrialConfig(**(values | given))
+
+
+def plain_shape(n: int, classes: int, features: int) -> Shape:
+    """The size of a data set of `n` images of which no parts are given."""
+    return Shape(NO_RULES.sizes(n), classes, features)
 
 
 def make_record(

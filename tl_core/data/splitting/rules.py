@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
@@ -18,6 +18,17 @@ UNUSED = -1
 """The number of an image that belongs to no part."""
 HELD_OUT = 0.1
 """Share of each class in the test set, and again in the validation set, where none is given."""
+
+
+class PartSizes(NamedTuple):
+    """How many images a split has in its parts; about, as classes are drawn one by one."""
+
+    base: int
+    """Those that train ratios are shares of."""
+    unheld: int
+    """Those that are not held out: the most that can be trained on."""
+    val: int
+    test: int
 
 
 @dataclass(frozen=True)
@@ -46,6 +57,17 @@ class SplitRules:
     def largest_ratio(self) -> float:
         """Share of these images that is left for training."""
         return round(1 - HELD_OUT * len(self.drawn()), 6)
+
+    def sizes(self, n: int) -> PartSizes:
+        """How many of `n` images the parts have."""
+        base, drawn = len(self.pool(n)), self.drawn()
+        share = round(HELD_OUT * base)
+        held_out: tuple[Part, Part] = "val", "test"
+        sizes = (
+            share if part in drawn else np.count_nonzero(self.parts == PARTS.index(part))
+            for part in held_out
+        )
+        return PartSizes(base, base - share * len(drawn), *map(int, sizes))
 
     def is_plain(self) -> bool:
         """Whether they say nothing."""

@@ -152,12 +152,23 @@ def test_a_missing_part_is_taken_from_training(
     assert parts(other)[missing] != parts(split)[missing], "--split-seed draws it"
 
 
+@pytest.mark.parametrize("counts", [(20, 4, 6), (20, 0, 6), (20, 6, 0), (30, 0, 0)])
+def test_sizes_are_those_of_the_parts(counts: tuple[int, int, int]) -> None:
+    labels, rules = rules_of(*counts)
+    split = make_split(labels, rules.largest_ratio, rules=rules)
+    found = len(split.train), len(split.val), len(split.test)
+    base, unheld, val, test = rules.sizes(len(labels))
+    assert (unheld, val, test) == found
+    assert base == len(rules.pool(len(labels))) == 2 * counts[0]
+
+
 def test_images_of_no_part_are_not_used() -> None:
     labels, rules = rules_of(20, 4, 6)
     assert rules.parts is not None
     rules.parts[[0, 45, 50]] = UNUSED
     used = parts(make_split(labels, 1.0, rules=rules))
     assert not {0, 45, 50} & (used["train"] | used["val"] | used["test"])
+    assert rules.sizes(len(labels)) == (39, 39, 7, 11)
 
 
 @pytest.mark.parametrize(("ratio", "faults"), [
