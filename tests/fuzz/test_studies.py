@@ -155,7 +155,7 @@ def assert_ray_is_idle() -> None:
 
 
 @contextmanager
-def already_up(gpus: int) -> Iterator[None]:
+def already_up(gpus: int, cpus: int | None = None, study: Path | None = None) -> Iterator[None]:
     """Stand for the start of a Ray that is up."""
     yield
 
