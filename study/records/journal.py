@@ -116,9 +116,12 @@ class Journal:
             display.confirm(planned)
 
     def complete(self, trials: int) -> bool:
-        """Whether this many trials of the search, and all others that have started, have ended."""
-        searched = sum(r.kind == "search" for r in self.records)
-        return searched == trials and all(r.status in ENDED for r in self.records)
+        """Whether the search has so many trials, and all of them have ended.
+
+        Later ones may stay cut off: they are no longer planned if others were chosen since.
+        """
+        searched = [r.status for r in self.records if r.kind == "search"]
+        return len(searched) == trials and all(status in ENDED for status in searched)
 
     def interrupt(self) -> None:
         """Close every open record."""

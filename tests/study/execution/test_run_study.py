@@ -20,7 +20,7 @@ from study.trials.sweep import sweep
 from tests.conftest import SIDE, TINY
 from tests.support.studies.builders import all_runs, make_settings
 from tests.support.studies.ray_runs import FinishedStudy, RayRun, results
-from tests.support.studies.stages import run_stage, search_record
+from tests.support.studies.stages import finish, run_stage, search_record
 from tests.support.study_fixtures import Run
 from tl_core import load_model
 from tl_core.errors import Fault
@@ -76,6 +76,24 @@ def test_status_of_a_study_of_three_trials(
     assert late == ("out of time" if status == "interrupted" else status)
     assert EXIT_CODES["out of time"] == 5
     assert EXIT_CODES[status] == {"done": 0, "some trials failed": 3, "interrupted": 130}[status]
+
+
+def test_a_study_ends_without_trials_that_were_cut_off_and_are_no_longer_planned() -> None:
+    given = make_settings(data="photos", mode=["finetune"], train_ratio=["0.1"], trials="3")
+    first = [search_record(i, "finetune", 0.1, 0.5 + i, lr=0.01 + 0.01 * i) for i in range(2)]
+    records, losses = [*first], {(9, seed): 0.1 for seed in range(2**10)}
+    run_stage(given, records)
+    run_stage(given, records)
+    assert records[-1].kind == "confirm"
+    records[-1].status = "interrupted"  # By the end of the time, which left out a trial.
+    journal = Journal(cast(Results, None), Ledger(Path()), records)
+    prepared: Any = SimpleNamespace(settings=given)
+    assert _status(journal, prepared, left_out=True) == "out of time"
+    records.append(search_record(9, "finetune", 0.1, 0.1, lr=0.05))
+    journal.records = records
+    finish(given, records, losses)
+    assert [r.status for r in records if r.status != "done"] == ["interrupted"]
+    assert _status(journal, prepared) == "done"
 
 
 @pytest.mark.integration

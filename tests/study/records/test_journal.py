@@ -72,17 +72,19 @@ def test_one_trial_from_start_to_end(journal: Journal, images: ImageSet) -> None
     assert (record.status, record.error) == ("running", None)
 
 
-def test_a_search_is_complete_when_all_that_has_started_has_ended(images: ImageSet) -> None:
+def test_a_search_is_complete_when_its_trials_have_ended(images: ImageSet) -> None:
     results = Results(FOLDER, make_settings(data="photos", train_ratio=["0.1"]), images)
     journal, screen = Journal(results, Ledger(FOLDER), [make_record(0)]), Screen(shown=[])
     journal.displays.append(screen)
     assert [journal.complete(trials) for trials in (0, 1, 2)] == [False, True, False]
     journal.confirm([make_config(seed=1)])
     assert screen.confirming == [make_config(seed=1)]
-    record = journal.start(make_config(seed=1), 2, "repeat", 0)
-    assert not journal.complete(1)
-    journal.end(record, "failed")
+    journal.start(make_config(seed=1), 2, "repeat", 0)
     assert journal.complete(1)
+    record = journal.start(make_config(lr=0.5), 3)
+    assert not journal.complete(2)
+    journal.end(record, "failed")
+    assert journal.complete(2)
 
 
 def test_interrupt_closes_only_open_records(journal: Journal) -> None:
