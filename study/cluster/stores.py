@@ -89,9 +89,12 @@ class Bucket:
             return bytes(file.read())
 
     def write(self, name: str, content: Content) -> None:
-        """Replace a file; readers see it whole or not at all."""
+        """Replace a file; readers see it whole or not at all, also after a kill."""
         files, root = self._open()
         path = f"{root}/{name}"
+        if isinstance(files, fs.LocalFileSystem):  # Its stream writes over what is there.
+            LocalFile(Path(path)).write(content)
+            return
         files.create_dir(path.rpartition("/")[0])
         with files.open_output_stream(path) as file:
             file.write(content)

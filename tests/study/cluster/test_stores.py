@@ -91,6 +91,23 @@ def test_a_folder_tells_a_full_disk(tmp_path: Path) -> None:
     assert caught.value.errno == errno.ENOSPC
 
 
+def test_a_kill_during_a_write_to_a_disk_that_nodes_share_leaves_what_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(_: int) -> None:
+        raise KeyboardInterrupt
+
+    bucket = Bucket(tmp_path.as_uri(), "a b")
+    bucket.write("checkpoints/1.ckpt", b"one")
+    with monkeypatch.context() as patched:
+        patched.setattr("tl_core.files.os.fsync", killed)
+        with pytest.raises(KeyboardInterrupt):
+            bucket.write("checkpoints/1.ckpt", b"another")
+    assert bucket.read("checkpoints/1.ckpt") == b"one"
+    bucket.write("checkpoints/1.ckpt", b"another")
+    assert bucket.folder("") == {"checkpoints/1.ckpt": b"another"}
+
+
 @pytest.mark.parametrize(("uri", "why"), [
     ("file:///a b", "--storage file:///a b: Cannot parse URI"),
     ("abfss://container/x", "--storage abfss://container/x: "),
