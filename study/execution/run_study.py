@@ -78,13 +78,16 @@ def run_study(prepared: Prepared, console: Console, sender: Sender) -> int:
 def open_journal(prepared: Prepared, sender: Sender) -> Journal:
     """Make the run's folder and open what is written to.
 
-    Raises `InputError` when the folder can't be made, or when another run writes to it.
+    Raises `InputError` when the folder can't be made, or when another run writes to it or has
+    written to it since the checks read it.
     """
     state = prepared.state
     was = state.about if state else None
     settings, nodes = prepared.settings, prepared.resources.nodes
+    # Nothing of a study that is there is written before the lock.
+    ledger = Ledger(prepared.folder, state.size) if state else None
     results = Results(prepared.folder, settings, prepared.images, was, nodes)
-    ledger = Ledger(prepared.folder)
+    ledger = ledger or Ledger(prepared.folder)
     ledger.study(str(settings.name), results.study, again=state is not None)
     sender.follow(prepared.folder)
     for record in (r for r in prepared.before if r.status == "running"):

@@ -36,10 +36,11 @@ _AT_END = ("status", "error", "test", "outputs", "wall_s", "node")
 class Ledger:
     """Writes the events of one study, and locks its folder against other runs.
 
-    Raises `InputError` on construction if another run has the lock.
+    Raises `InputError` on construction if another run has the lock, or has written more than the
+    first `read` bytes, which this run knows.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, read: int | None = None) -> None:
         self._lock = file_lock(folder / ".run.lock", thread_local=False)
         try:
             self._lock.acquire(timeout=0)
@@ -51,7 +52,13 @@ class Ledger:
         self._waits = False
         # Remove a line that a kill has cut: the next event must not continue it.
         with self.path.open("rb") as lines:
-            self._file.truncate(sum(len(line) for line in lines if line.endswith(b"\n")))
+            size = sum(len(line) for line in lines if line.endswith(b"\n"))
+        self._file.truncate(size)
+        if read is not None and size != read:
+            self._file.close()
+            self._lock.release()
+            why = "another run has gone on with it meanwhile; give the command again"
+            raise InputError([f"{folder}: {why}"])
 
     def study(self, name: str, about: dict[str, Any], again: bool = False) -> None:
         """The study starts, or is resumed; `about` is the content of study.json."""
@@ -120,6 +127,8 @@ class StudyState:
     """The trial that has left the study's weights."""
     status: str = "running"
     """How the study has ended, if it has."""
+    size: int = 0
+    """Bytes of the ledger that tell it."""
     _since: dict[int, float] = field(default_factory=dict)
     """When each trial would have started without an interruption."""
 
@@ -179,6 +188,7 @@ def read_state(folder: Path, until: float = math.inf) -> StudyState:
     for event, offset in read_events(folder / LEDGER):
         if offset <= until:
             state.add(event)
+            state.size = offset
     return state
 
 

@@ -11,19 +11,21 @@ from mlflow import MlflowClient
 
 from study.errors import NodeError
 from study.execution import jobs, run_study
-from study.execution.run_study import EXIT_CODES, _status
+from study.execution.run_study import EXIT_CODES, _status, open_journal
 from study.records.journal import Journal
 from study.records.ledger import Ledger, read_records, read_state
 from study.records.study_files import Results
 from study.records.trial_record import Status
+from study.tracking.sender import NullSender
 from study.trials.sweep import sweep
 from tests.conftest import SIDE, TINY
 from tests.support.studies.builders import all_runs, make_settings
 from tests.support.studies.ray_runs import FinishedStudy, RayRun, results
 from tests.support.studies.stages import finish, run_stage, search_record
+from tests.support.studies.synthetic import tiny_study
 from tests.support.study_fixtures import Run
 from tl_core import load_model
-from tl_core.errors import Fault
+from tl_core.errors import Fault, InputError
 
 pytestmark = pytest.mark.usefixtures("uri")
 MINE = Path("runs/mine")
@@ -94,6 +96,21 @@ def test_a_study_ends_without_trials_that_were_cut_off_and_are_no_longer_planned
     finish(given, records, losses)
     assert [r.status for r in records if r.status != "done"] == ["interrupted"]
     assert _status(journal, prepared) == "done"
+
+
+def test_a_resumed_study_that_another_run_has_gone_on_with_stays_as_it_is() -> None:
+    folder = tiny_study().write(Path("runs/tiny"))
+    state, before = read_state(folder), (folder / "study.json").read_text()
+    nodes = SimpleNamespace(nodes=())
+    prepared: Any = SimpleNamespace(state=state, settings=make_settings(), resources=nodes)
+    prepared.folder = folder
+    other = Ledger(folder)
+    with pytest.raises(InputError, match=r"^another run of tiny is using runs/tiny$"):
+        open_journal(prepared, NullSender(""))
+    other.close("done", [])
+    with pytest.raises(InputError, match=r"^runs/tiny: another run has gone on with it meanwhile"):
+        open_journal(prepared, NullSender(""))
+    assert (folder / "study.json").read_text() == before
 
 
 @pytest.mark.integration

@@ -65,6 +65,20 @@ def test_reading_continues_where_it_ended(ledger: Ledger, tmp_path: Path) -> Non
     assert read_state(tmp_path, middle).records[1].status == "running"
 
 
+def test_a_ledger_that_another_run_has_added_to_is_not_continued(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    state = read_state(tmp_path)
+    ledger.close("interrupted", [])
+    why = f"^{tmp_path}: another run has gone on with it meanwhile; give the command again$"
+    with pytest.raises(InputError, match=why):
+        Ledger(tmp_path, state.size)
+    with ledger.path.open("ab") as file:
+        file.write(b'{"event": "ep')  # Cut by a kill: it tells nothing.
+    Ledger(tmp_path, read_state(tmp_path).size).close("done", [])
+    assert names(ledger)[-2:] == ["close", "close"]
+
+
 def test_an_incomplete_line_is_no_event_and_is_removed(ledger: Ledger, tmp_path: Path) -> None:
     ledger.close("interrupted", [])
     content = ledger.path.read_bytes()
