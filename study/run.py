@@ -41,7 +41,7 @@ def _start(given: Mapping[str, Any], console: Console) -> int:
         from study.execution.replay import run_replay  # It imports torch.
         from study.preflight.prepare import prepare_replay
 
-        return run_replay(*prepare_replay(replay), console)
+        return run_replay(replay, prepare_replay(replay), console)
     goes_on = "extend" in given or "resume" in given
     setup = continued_setup(given) if goes_on else new_setup(given)
     run_checks(setup, QUICK)

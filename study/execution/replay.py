@@ -7,6 +7,7 @@ from study.cluster.resources import gpus_of, this_machine
 from study.config.settings import Settings
 from study.execution.progress import describe
 from study.execution.single_trial import print_epoch
+from study.preflight.resume import Replay
 from study.records.trial_record import TrialRecord
 from study.search.short_sweeps import Shape, is_short
 from tl_core.config import FROZEN, EpochMetrics, TrialConfig
@@ -23,12 +24,15 @@ TOGETHER = 1e-4
 """How far a frozen trial's numbers may be away: trials computed together round otherwise."""
 
 
-def run_replay(settings: Settings, images: ImageSet, record: TrialRecord, console: Console) -> int:
+def run_replay(replay: Replay, images: ImageSet, console: Console) -> int:
     """Train the trial again, print a line an epoch, and compare it with the record.
 
     A trial that was stopped early is trained as far as it came. Returns 0 if all numbers are the
     same, else 3. On a GPU they are the same only if the study was made with `--deterministic`.
     """
+    settings, record = replay.settings, replay.record
+    if replay.threads:
+        torch.set_num_threads(replay.threads)
     console.print(f"again: {describe(record, settings.metric)}", highlight=False)
     device = _device(settings, images, record.config)
     set_deterministic(settings.deterministic)
@@ -73,7 +77,6 @@ def _train(
     device: torch.device,
     console: Console,
 ) -> tuple[list[EpochMetrics], dict[str, float]]:
-    torch.set_num_threads(1)  # As in a worker: several threads round sums differently.
     history: list[EpochMetrics] = []
 
     def report(metrics: EpochMetrics) -> None:

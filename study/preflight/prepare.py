@@ -180,7 +180,7 @@ def deep_notes(images: ImageSet) -> Iterator[str]:
         yield f"{what}: {black:,.6g} becomes black and {white:,.6g} white, by the range of all"
 
 
-def prepare_replay(replay: Replay) -> tuple[Settings, ImageSet, TrialRecord]:
+def prepare_replay(replay: Replay) -> ImageSet:
     """Decode the images of a trial that is to run again.
 
     Raises `InputError` if they are not those of the study.
@@ -189,7 +189,7 @@ def prepare_replay(replay: Replay) -> tuple[Settings, ImageSet, TrialRecord]:
     source = replay.source or find_data(data_request(settings), settings.cache)
     images = _decode(settings, source)
     check_same_data(replay.state, images)
-    return settings, images, replay.record
+    return images
 
 
 def _decode(s: Settings, source: Source) -> ImageSet:

@@ -80,6 +80,17 @@ class Replay:
     source: Source | None
     """None if torch is needed to find the images."""
 
+    @property
+    def threads(self) -> int | None:
+        """How many the trial had, which round sums differently; None if that is not known.
+
+        A worker has one. A single trial has all; earlier versions did not record how many.
+        """
+        if not self.settings.debug:
+            return 1
+        threads: int | None = self.state.about.get("hardware", {}).get("threads")
+        return threads
+
 
 def find_replay(given: Mapping[str, Any]) -> Replay:
     """Find the trial that `--replay NAME/TRIAL` names, and its data.

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from study.cluster.resources import hardware
 from study.config.settings import Settings
@@ -50,6 +51,8 @@ class Results:
         """The content of study.json."""
         if nodes:
             self.study["hardware"]["nodes"] = list(nodes)
+        if settings.debug:  # Workers have one.
+            self.study["hardware"]["threads"] = torch.get_num_threads()
         if was:
             self.study |= {name: was[name] for name in ("id", "started")}
         self.study["status"] = "running"

@@ -4,16 +4,22 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from study.execution.replay import differences, how_far
+from study.preflight.resume import Replay
+from study.records.ledger import StudyState
 from study.run import main
-from tests.conftest import SIDE, TINY, draw_folder
-from tests.support.studies.builders import make_epoch, make_record
+from tests.conftest import QUICK, SIDE, TINY, draw_folder
+from tests.support.studies.builders import make_epoch, make_record, make_settings
+from tests.support.study_fixtures import Capture
+
+ONE = {"mode": ["freeze"], "train_ratio": ["0.4"], "lr": ["1e-3"], "aux_weight": ["0.5"]}
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +54,38 @@ def test_replay_gives_the_same_numbers(mine: Path, capsys: pytest.CaptureFixture
     assert "again: trial 0: lp_ft train_ratio=0.4" in printed
     assert re.search(r"epoch 2/2 .*\nthe same bit for bit: 2 epochs, test scores\n$", printed)
     assert (mine / "ledger.jsonl").read_text() == before
+
+
+@pytest.fixture
+def free_threads() -> Iterator[None]:
+    """Whatever number of threads a test sets, it leaves those before."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("free_threads")
+@pytest.mark.parametrize("threads", [2, 3])
+def test_replay_has_as_many_threads_as_the_trial_had(
+    threads: int, photo_folder: Path, capsys: Capture
+) -> None:
+    torch.set_num_threads(threads)
+    words = ("--data", photo_folder, *QUICK, "--image-size", 64, "--train-ratio", 0.4)
+    assert main([*map(str, words), "--name", "own", "--offline"]) == 0
+    hardware = json.loads(Path("runs/own/study.json").read_text())["hardware"]
+    assert hardware["threads"] == threads
+    for now in (1, 4):
+        torch.set_num_threads(now)
+        assert main(["--replay", "own/0"]) == 0
+        assert torch.get_num_threads() == threads
+    assert capsys.readouterr().out.endswith("the same bit for bit: 1 epoch, test scores\n")
+
+
+def test_trials_of_workers_and_of_earlier_versions() -> None:
+    state, record = StudyState(about={"hardware": {"cpus": 8}}), make_record()
+    debug = make_settings(debug=True, **ONE)
+    for settings, threads in ((make_settings(), 1), (debug, None)):
+        assert Replay(settings, state, record, None).threads == threads
 
 
 def test_replay_shows_other_numbers(mine: Path, capsys: pytest.CaptureFixture[str]) -> None:
