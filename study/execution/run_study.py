@@ -13,7 +13,7 @@ from study.answers.answer import answer_of
 from study.answers.recommendation import recommendation, resolution
 from study.cluster.ray_environment import set_ray_environment
 from study.config.validate import resume_command
-from study.errors import NodeError, print_faults
+from study.errors import NodeError, OutOfTimeError, print_faults
 from study.execution.progress import StudyDisplay, describe
 from study.preflight.prepare import Prepared
 from study.preflight.system import loopback_faults
@@ -63,6 +63,9 @@ def run_study(prepared: Prepared, console: Console, sender: Sender) -> int:
         why = f"{error.strerror}: {error.filename or folder}; what has ended is kept, make room"
         console.print(f"{why}\n{how_to_resume(prepared)}", style="red", highlight=False)
         status = "disk full"
+    except OutOfTimeError as error:  # Before the search, which tells what it has left out.
+        console.print(f"{OUT_OF_TIME}: {error}", style="red", highlight=False)
+        status = OUT_OF_TIME
     except NodeError as error:
         print_faults("the study can't go on", [str(error)])
         if folder.exists():
@@ -135,7 +138,7 @@ def _search(
 ) -> tuple[str, StudyData | None]:
     """Run all trials, write the files; return the status, and what the report was made from."""
     from study.execution.search import search
-    from study.execution.time_budget import OutOfTimeError, make_time_budget
+    from study.execution.time_budget import make_time_budget
 
     settings, status, data = prepared.settings, "interrupted", None
     budget = make_time_budget(prepared, context, journal.records)

@@ -24,6 +24,7 @@ from study.diagnosis.estimate import (
 )
 from study.diagnosis.first_line import measure_step
 from study.diagnosis.observed import expected_s
+from study.errors import OutOfTimeError
 from study.preflight.prepare import Prepared
 from study.records.trial_record import ENDED, Kind, TrialRecord
 from study.search.cells import Cell, shares
@@ -34,15 +35,8 @@ from study.trials.trial_context import TrialContext, shape_of
 from tl_core.config import FROZEN, TrialConfig
 from tl_core.text import pluralize
 
-
-class OutOfTimeError(Exception):
-    """The time of this command is over."""
-
-
 _MARGIN = 1.15
 """Trials of one kind don't take equally long, least of all on a machine that others use."""
-_REPORT_S = 60.0
-"""Most of the time of a command that is kept for its files and its report, seconds."""
 
 
 @dataclass
@@ -213,10 +207,9 @@ def make_time_budget(
     prepared: Prepared, context: TrialContext, records: Sequence[TrialRecord]
 ) -> TimeBudget | None:
     """The time that a study has from the start of its command; None without `--max-time`."""
-    settings = prepared.settings
-    if not settings.max_time:
+    settings, end = prepared.settings, prepared.end
+    if end is None:
         return None
-    end = prepared.started + settings.max_time - min(_REPORT_S, settings.max_time / 10)
     step = measure_step(prepared)
     speeds = step[0] if step else None
     shape = shape_of(prepared.images, context)

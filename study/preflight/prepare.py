@@ -26,6 +26,9 @@ from tl_core.device import is_gpu
 from tl_core.errors import Fault, InputError
 from tl_core.text import pluralize
 
+_REPORT_S = 60.0
+"""Most of the time of a command that is kept for its files and its report, seconds."""
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -56,6 +59,13 @@ class Prepared:
         """Its places for trials."""
         cpus = self.resources.cpus_for(self.gpus)
         return Capacity.of(self.settings, self.gpus, cpus, self.held, self.per_gpu)
+
+    @property
+    def end(self) -> float | None:
+        """When its work has to have ended, by `time.monotonic`; None without `--max-time`."""
+        if not (seconds := self.settings.max_time):
+            return None
+        return self.started + seconds - min(_REPORT_S, seconds / 10)
 
     @property
     def before(self) -> list[TrialRecord]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from study.errors import OutOfTimeError
 from study.preflight.memory import feature_makers
 from study.preflight.torch_checks import frozen_backbone
 from study.trials.frozen_part import FrozenPart, folded, run_part
@@ -58,7 +59,8 @@ def with_features(
             yield from distribute(context, part, prepared.gpus, cpus, s.max_failures)(chunks)
 
         alone = prepared.resources.only_cores(prepared.gpus)
-        return run_locally_if_fast(images, network, in_workers, cpus) if alone else in_workers
+        made = run_locally_if_fast(images, network, in_workers, cpus) if alone else in_workers
+        return until(prepared.end, made) if prepared.end else made
 
     load_features(images, backbone, s.cache, forward(backbone), s.hflip)
     name = feature_entry(images.key, backbone, Path(), s.hflip).as_posix()
@@ -68,6 +70,24 @@ def with_features(
         found = load_activations(images, prefix, s.cache, forward(prefix, unfreeze), s.hflip)
         activations += [file.parent.relative_to(s.cache).as_posix() for file in found.files]
     return replace(context, features=name, activations=tuple(activations))
+
+
+def until(end: float, forward: Forward) -> Forward:
+    """Have a frozen network stop at a time, by `time.monotonic`, with an `OutOfTimeError`."""
+
+    def in_time(chunks: list[np.ndarray]) -> Iterator[np.ndarray]:
+        done, views = 0, sum(map(len, chunks))
+        for chunk, rows in zip(chunks, forward(chunks), strict=True):
+            yield rows
+            done += len(chunk)
+            if done < views and time.monotonic() >= end:
+                raise OutOfTimeError(
+                    f"the frozen network had run over {done:,} of {views:,} images when --max-time "
+                    "was over. Nothing of it is kept: a longer --max-time, fewer images, a smaller "
+                    "--image-size or --backbone, or a GPU helps"
+                )
+
+    return in_time
 
 
 def run_locally_if_fast(

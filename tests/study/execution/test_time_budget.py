@@ -9,8 +9,9 @@ import pytest
 from study.cluster.capacity import Capacity
 from study.diagnosis.estimate import Speeds, trial_s
 from study.diagnosis.observed import UNIT
+from study.errors import OutOfTimeError
 from study.execution.study_trials import StudyTrials
-from study.execution.time_budget import OutOfTimeError, TimeBudget
+from study.execution.time_budget import TimeBudget
 from study.search.cells import Cell
 from study.search.confirmation import Planned, plan
 from tests.study.diagnosis.test_observed import record as make_trial
