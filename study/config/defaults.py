@@ -61,7 +61,7 @@ def layers_of(given: Mapping[str, Any]) -> dict[str, Any]:
         layers["aux_weight"] = (0.0,)
     if given.get("objective") == "pareto":  # It compares ratios, which one search must see.
         layers["design"] = "joint"
-    layers = {"trials": _default_trials({**layers, **given})} | layers
+    layers = {"trials": default_trials({**layers, **given})} | layers
     backbone = given.get("backbone", layers["backbone"])
     return {"image_size": default_image_size(str(backbone))} | layers
 
@@ -78,7 +78,7 @@ _DEMO_TRIALS_PER_CELL = 2
 """The demo is to take minutes; it says that it is hardly tuned."""
 
 
-def _default_trials(settings: Mapping[str, Any]) -> int:
+def default_trials(settings: Mapping[str, Any]) -> int:
     """Enough for each cell; a probe has no learning rate to tune."""
     modes, ratios = settings["mode"], settings["train_ratio"]
     each = _DEMO_TRIALS_PER_CELL if settings["data"] == "demo" else TRIALS_PER_CELL

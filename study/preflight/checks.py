@@ -13,7 +13,7 @@ from typing import TypeGuard
 import numpy as np
 
 from study.cluster.folders import folder_faults, store_faults
-from study.config.defaults import DEFAULTS
+from study.config.defaults import DEFAULTS, default_trials
 from study.config.settings import Settings
 from study.config.validate import cell_faults
 from study.preflight.setup import Setup, data_request
@@ -167,6 +167,8 @@ def fit_ratios(setup: Setup, images: Source | ImageSet) -> Iterator[Fault]:
     if setup.fit_ratios and len(wrong) < len(ratios):
         setup.left_out += tuple(wrong)
         setup.change(train_ratio=tuple(ratio for ratio in ratios if ratio not in wrong))
+        if setup.fit_trials:
+            setup.change(trials=default_trials(setup.settings.model_dump()))
     elif wrong:
         worst = max(wrong) if setup.fit_ratios else min(wrong)
         for why in reasons[worst]:

@@ -47,6 +47,8 @@ class Setup:
     setting_faults: list[Fault] = field(default_factory=list)
     fit_ratios: bool = False
     """Whether train ratios that the data are too few for may be left out."""
+    fit_trials: bool = False
+    """Whether the trials are so many for each cell, and fewer if ratios are left out."""
     variables: tuple[str, ...] = ()
     """Variables of the environment that gave settings."""
     notes: tuple[str, ...] = ()
@@ -123,7 +125,8 @@ def new_setup(given: Mapping[str, Any]) -> Setup:
     variables = tuple(variable for name, variable in VARIABLES.items() if name in read)
     if chosen or settings.data in BUILT_IN:  # Else the ratios are fitted to the data first.
         faults += cell_faults(settings)
-    setup = Setup(settings, faults, fit_ratios=not chosen, variables=variables)
+    fit_trials = not (chosen or "trials" in given)
+    setup = Setup(settings, faults, not chosen, fit_trials, variables)
     setup.change(name=settings.name or _default_name(settings))
     if settings.weights not in ("default", "none"):  # Workers may run in another folder.
         setup.change(weights=str(user_path(settings.weights).resolve()))

@@ -72,6 +72,23 @@ def test_each_cell_of_the_fitted_ratios_needs_a_trial(
     assert quick_faults(**asked) == ([why] if product else [])
 
 
+@pytest.mark.parametrize(("given", "trials"), [
+    ({}, 2 * 4 * 8),
+    ({"mode": ["probe", "freeze"]}, 4 * (1 + 8)),
+    ({"mode": ["probe"]}, 4),
+    ({"trials": "50"}, 50),
+    ({"train_ratio": ["0.1"]}, 2 * 8),
+])  # fmt: skip
+def test_each_cell_of_the_fitted_ratios_has_eight_trials(
+    photo_folder: Path, given: dict[str, Any], trials: int
+) -> None:
+    setup = new_setup({"data": str(photo_folder), **given})
+    run_checks(setup, QUICK)
+    assert setup.faults == []
+    assert setup.left_out == (() if "train_ratio" in given else (0.01,))
+    assert setup.settings.trials == trials
+
+
 def test_a_data_folder_that_can_not_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise PermissionError(13, "Permission denied", "photos/cat")
