@@ -127,13 +127,23 @@ def _unread_task(settings: Settings, given: Mapping[str, Any]) -> Iterator[Fault
         yield Fault("--aux-weight", f"{shown}: --aux none has nothing to weight; leave it out")
     unread = {"aux_type": aux in (NAME, NO_NAME), "aux_on": aux == NO_NAME}
     unread["aux_target"] = aux == NO_NAME or settings.aux_type == "classification"
-    needed = {"aux_type": "COLUMN", "aux_on": "COLUMN or brightness", "aux_target": "a number"}
     for name, is_unread in unread.items():
         if is_unread and given.get(name) is not None:
-            why = f"is read only if --aux names {needed[name]}"
-            yield Fault(flag(name), f"{given[name]}: {why}")
+            yield _unread_aux(name, given[name])
     if settings.metric.startswith("val_brightness") and aux != NAME:
         yield Fault("--metric", f"{settings.metric}: needs --aux brightness, not {aux}")
+
+
+def aux_column_faults(settings: Settings) -> Iterator[Fault]:
+    """Yield a fault if what was asked of the auxiliary task does not fit its column's kind."""
+    default = DEFAULTS["aux_target"]
+    if settings.aux_type == "classification" and settings.aux_target != default:
+        yield _unread_aux("aux_target", settings.aux_target)
+
+
+def _unread_aux(name: str, value: object) -> Fault:
+    needed = {"aux_type": "COLUMN", "aux_on": "COLUMN or brightness", "aux_target": "a number"}
+    return Fault(flag(name), f"{value}: is read only if --aux names {needed[name]}")
 
 
 PROBES_ARE_TUNED = "a probe tunes itself and takes one trial"

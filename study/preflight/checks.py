@@ -15,7 +15,7 @@ import numpy as np
 from study.cluster.folders import folder_faults, store_faults
 from study.config.defaults import DEFAULTS, default_trials
 from study.config.settings import Settings
-from study.config.validate import cell_faults
+from study.config.validate import aux_column_faults, cell_faults
 from study.preflight.setup import Setup, data_request
 from study.preflight.system import check_system
 from study.search.choosing import later_seeds
@@ -126,7 +126,10 @@ def set_source(setup: Setup) -> Iterator[Fault]:
     """Find the images, and fit the ratios to them."""
     setup.source = find_data(data_request(setup.settings), setup.settings.cache)
     if setup.source.aux and setup.source.aux.task.kind != "none":
+        given = setup.settings.aux_type
         setup.change(aux_type=setup.source.aux.task.kind)
+        if not given:  # Else it was looked at before; a study that goes on has it.
+            yield from aux_column_faults(setup.settings)
     faults = [*fit_to_data(setup, setup.source, setup.source.aux)]
     yield from faults
     if setup.fit_ratios and not faults and setup.settings.data not in BUILT_IN:

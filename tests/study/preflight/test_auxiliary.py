@@ -68,6 +68,16 @@ def test_other_labels_of_the_task_are_another_study(photo_folder: Path) -> None:
     check_same_data(state, prepared.images)
 
 
+def test_a_column_of_text_is_learned_on_no_scale(photo_folder: Path) -> None:
+    why = "--aux-target raw: is read only if --aux names a number"
+    text = table(photo_folder, ["red", "blue"] * 20)
+    for given in ({}, {"aux_type": "classification"}):
+        assert faults_of(text, aux="age", aux_target="raw", **given) == (why,)
+    assert ask(text, aux="age").settings.aux_type == "classification"
+    numbers = ask(table(photo_folder, AGES), aux="age", aux_target="raw")
+    assert numbers.settings.aux_target == "raw"
+
+
 def test_what_can_not_be_learned_is_said_before_decoding(
     photo_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
