@@ -1,5 +1,6 @@
 """Studies that were run before: resumed, extended, or one of their trials replayed."""
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 from study.config.defaults import DEFAULTS, VARIABLES, from_environment
 from study.config.settings import Settings, flag
 from study.config.uris import store_name, with_credentials, without_credentials
-from study.config.validate import PROBES_ARE_TUNED, change, settings_of
+from study.config.validate import PROBES_ARE_TUNED, change, out_words, settings_of
 from study.preflight.checks import PET
 from study.preflight.setup import Setup, data_request
 from study.records.ledger import ENDINGS, StudyState, read_state
@@ -54,20 +55,30 @@ def continued_setup(given: Mapping[str, Any]) -> Setup:
         raise InputError([Fault(flag(what), why)])
     _check_recipe(what, given[what], state, before.mode)
     if what == "resume" and state.status in ENDINGS:
-        raise FinishedError(_format_finished(folder, state))
+        raise FinishedError(_format_finished(_found_in(before, folder), state))
     if what == "extend" and before.mode == ("probe",):
         raise _at_fault("extend", folder.name, f"{PROBES_ARE_TUNED}: there is nothing to add")
-    setup = Setup(_update(before, given), state=state, found=folder)
+    setup = Setup(_found_in(_update(before, given), folder), state=state, found=folder)
     setup.notes = tuple(_variables_not_read(setup.settings, given))
     if what == "extend":
         setup.change(trials=before.trials + setup.settings.trials)
     return setup
 
 
-def _format_finished(folder: Path, state: StudyState) -> str:
+def _found_in(settings: Settings, folder: Path) -> Settings:
+    """The settings of a study where its folder was found, so that commands name this one.
+
+    It may have been moved or renamed since; but its files in a bucket have the first name.
+    """
+    name = {} if settings.storage else {"name": folder.name}
+    return change(settings, {"out": folder.parent, **name})
+
+
+def _format_finished(settings: Settings, state: StudyState) -> str:
     searched = pluralize(sum(r.kind == "search" for r in state.trials), "trial")
-    more = f"python study/run.py --extend {folder.name} --trials N"
-    return f"{folder.name} is finished, with {searched}: nothing to resume; {more} adds more"
+    words = ["python", "study/run.py", "--extend", str(settings.name), *out_words(settings)]
+    more = f"{shlex.join(words)} --trials N"
+    return f"{settings.name} is finished, with {searched}: nothing to resume; {more} adds more"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import pytest
 from mlflow import MlflowClient
 
 from study.config.command_line import parse
+from study.config.validate import resume_command
 from study.preflight.resume import (
     FinishedError,
     _from_here,
@@ -67,6 +68,36 @@ def test_a_finished_study_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.endswith(
         "python study/run.py --extend tiny --trials N adds more\n"
     )
+
+
+@pytest.mark.parametrize(("words", "name", "out"), [
+    ("--resume mine", "mine", " --out elsewhere"),
+    ("--resume elsewhere/other", "other", " --out elsewhere"),
+    ("--resume runs/tiny", "tiny", ""),
+    ("--resume away/tiny", "tiny", " --out away"),
+])  # fmt: skip
+def test_commands_name_the_folder_where_the_study_was_found(
+    words: str, name: str, out: str
+) -> None:
+    folder = Path(out.removeprefix(" --out ") or "runs") / name
+    tiny_study().write(folder)
+    asked = words.replace("mine", "mine --out elsewhere")
+    told = f"{name} is finished, with 3 trials: nothing to resume; python study/run.py "
+    with pytest.raises(FinishedError) as caught:
+        continued_setup(parse(asked.split()))
+    assert str(caught.value) == f"{told}--extend {name}{out} --trials N adds more"
+    setup = continued_setup(parse(f"{asked.replace('resume', 'extend')} --trials 1".split()))
+    assert setup.folder == folder
+    command = resume_command(setup.settings)
+    assert command == f"python study/run.py --resume {name}{out}"
+    with pytest.raises(FinishedError):
+        continued_setup(parse(command.split()[2:]))
+
+
+def test_the_files_of_a_study_in_a_bucket_keep_its_first_name(tmp_path: Path) -> None:
+    folder = tiny_study(name="first", storage=tmp_path.as_uri()).write(Path("runs/renamed"))
+    setup = continued_setup({"extend": "renamed", "trials": "1"})
+    assert (setup.folder, setup.settings.name) == (folder, "first")
 
 
 def test_a_single_trial_is_not_resumed() -> None:
