@@ -5,7 +5,7 @@ from pathlib import Path
 from rich.console import Console
 
 from study.answers.phrases import show_rate, show_weight
-from study.execution.run_study import open_journal
+from study.execution.run_study import EXIT_CODES, open_journal
 from study.preflight.prepare import Prepared
 from study.records.journal import Journal
 from study.records.trial_record import TrialRecord
@@ -16,7 +16,8 @@ from study.search.space import single_config
 from study.tracking.sender import Sender, close_sender, print_link
 from tl_core.config import EpochMetrics
 from tl_core.device import CPU, find_device, set_deterministic
-from tl_core.errors import DivergedError
+from tl_core.errors import DivergedError, GpuMemoryError
+from tl_core.files import is_disk_full
 from tl_core.training.train import run_trial
 
 
@@ -35,10 +36,17 @@ def run_debug(prepared: Prepared, console: Console, sender: Sender) -> int:
             status = journal.records[0].status if journal.records else "interrupted"
             journal.save(status)
             journal.close(status, [])
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        why = f"{error.strerror}: {error.filename or folder}; make room and start the trial again"
+        console.print(why, style="red", highlight=False)
+        code = EXIT_CODES["disk full"]
     finally:
         close_sender(sender, folder, console, interrupted=status == "interrupted")
-    console.print(f"files: {folder}/")
-    print_link(sender, folder, settings, console)
+    if folder.exists():
+        console.print(f"files: {folder}/")
+        print_link(sender, folder, settings, console)
     return code
 
 
@@ -54,7 +62,7 @@ def _run(prepared: Prepared, journal: Journal, record: TrialRecord, console: Con
         result = run_trial(
             record.config, prepared.images, prepared.settings.cache, device, report, read_test=True
         )
-    except DivergedError as error:
+    except (DivergedError, GpuMemoryError) as error:
         journal.end(record, "failed", str(error))
         console.print(f"failed: {error}", style="red")
         return 3

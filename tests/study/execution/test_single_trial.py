@@ -1,3 +1,4 @@
+import errno
 import json
 import math
 import re
@@ -18,6 +19,7 @@ from study.tracking.sender import NullSender, Show, show_nothing
 from tests.conftest import QUICK, SIDE, TINY
 from tests.support.studies.builders import all_runs
 from tests.support.study_fixtures import Capture, Run
+from tl_core.errors import GpuMemoryError
 
 FILES = {
     "best.json", "ledger.jsonl", "mlflow.json", ".run.lock", "curves.png", "study.json",
@@ -169,6 +171,40 @@ def test_stop_midway_leaves_closed_records(
     assert (trial()["status"], trial()["epochs"]) == (ended, 1)
     (logged,) = all_runs(client)
     assert logged.info.status == {"interrupted": "KILLED", "failed": "FAILED"}[ended]
+
+
+@pytest.mark.parametrize(("error", "code", "told"), [
+    (OSError(errno.ENOSPC, "No space left on device", "cache/x"), 4,
+     "No space left on device: cache/x; make room and start the trial again"),
+    (OSError(errno.ENOSPC, "No space left on device"), 4,
+     "No space left on device: runs/mine; make room and start the trial again"),
+    (GpuMemoryError("48 GB are needed; --batch-size 8 fits"), 3,
+     "failed: 48 GB are needed; --batch-size 8 fits"),
+])  # fmt: skip
+def test_a_full_disk_and_a_full_gpu_are_told_without_a_traceback(
+    error: Exception, code: int, told: str, run_alone: Run, photo_folder: Path, capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("study.execution.single_trial.run_trial", fail)
+    assert run_alone("--data", photo_folder, *OWN_NET) == code
+    assert told in capsys.readouterr().out.splitlines()
+    (record,) = read_records(Path("runs/mine"))
+    assert record.status == "failed"
+    assert str(error).splitlines()[0] in str(record.error)
+
+
+def test_a_disk_that_is_too_full_for_the_ledger_is_told(
+    run_alone: Run, photo_folder: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "runs/mine/best.json")
+
+    monkeypatch.setattr("study.records.study_files.Results.save", fail)
+    assert run_alone("--data", photo_folder, *OWN_NET) == 4
+    assert "No space left on device: runs/mine/best.json; make" in capsys.readouterr().out
 
 
 def test_a_trial_without_its_store_ends_the_sender(
