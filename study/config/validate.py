@@ -68,12 +68,7 @@ def _unread(settings: Settings, given: Mapping[str, Any]) -> Iterator[Fault]:
     elif settings.trials > 1 and _one_configuration(settings):
         why = "every factor has one value, so all trials would be the same"
         yield Fault("--trials", f"{settings.trials}: {why}; use --trials 1 or --debug")
-    for name, modes in _READ_BY.items():
-        if name in given and not modes & {*settings.mode}:
-            *first, last = (mode for mode in MODES if mode in modes)
-            those = f"{', '.join(first)} or {last}" if first else last
-            why = f"is read by --mode {those} only; leave it out"
-            yield Fault(spelled(name, given[name]), why)
+    yield from mode_faults(settings, given)
     if settings.augment in VIEWS_NOT_CACHED and (cached := {*CACHED} & {*settings.mode}):
         why = f"has too many views to cache, and --mode {' '.join(sorted(cached))} learns from "
         yield Fault("--augment", f"{settings.augment}: {why}cached activations; use none or flip")
@@ -91,6 +86,16 @@ def _unread(settings: Settings, given: Mapping[str, Any]) -> Iterator[Fault]:
     yield from _unread_task(settings, given)
     if settings.skip_bad_images and settings.data == "demo":
         yield Fault("--skip-bad-images", "is not read by --data demo, which is drawn")
+
+
+def mode_faults(settings: Settings, given: Mapping[str, Any]) -> Iterator[Fault]:
+    """Yield a fault for each setting that was given and that no mode of the study reads."""
+    for name, modes in _READ_BY.items():
+        if name in given and not modes & {*settings.mode}:
+            *first, last = (mode for mode in MODES if mode in modes)
+            those = f"{', '.join(first)} or {last}" if first else last
+            why = f"is read by --mode {those} only; leave it out"
+            yield Fault(spelled(name, given[name]), why)
 
 
 def cell_faults(settings: Settings) -> Iterator[Fault]:

@@ -9,7 +9,7 @@ from typing import Any
 from study.config.defaults import DEFAULTS, VARIABLES, from_environment
 from study.config.settings import Settings, flag
 from study.config.uris import store_name, with_credentials, without_credentials
-from study.config.validate import PROBES_ARE_TUNED, change, out_words, settings_of
+from study.config.validate import PROBES_ARE_TUNED, change, mode_faults, out_words, settings_of
 from study.preflight.checks import PET
 from study.preflight.setup import Setup, data_request
 from study.records.ledger import ENDINGS, StudyState, read_state
@@ -58,7 +58,8 @@ def continued_setup(given: Mapping[str, Any]) -> Setup:
         raise FinishedError(_format_finished(_found_in(before, folder), state))
     if what == "extend" and before.mode == ("probe",):
         raise _at_fault("extend", folder.name, f"{PROBES_ARE_TUNED}: there is nothing to add")
-    setup = Setup(_found_in(_update(before, given), folder), state=state, found=folder)
+    settings = _found_in(_update(before, given), folder)
+    setup = Setup(settings, [*mode_faults(settings, given)], state=state, found=folder)
     setup.notes = tuple(_variables_not_read(setup.settings, given))
     if what == "extend":
         setup.change(trials=before.trials + setup.settings.trials)

@@ -8,7 +8,7 @@ import pytest
 from mlflow import MlflowClient
 
 from study.config.command_line import parse
-from study.config.validate import resume_command
+from study.config.validate import resolve, resume_command
 from study.preflight.resume import (
     FinishedError,
     _from_here,
@@ -131,6 +131,18 @@ def test_a_study_may_get_fewer_trials_more_than_it_has_cells() -> None:
     given = tiny_study(mode=["freeze", "finetune"], train_ratio=["0.1", "0.8"], trials="4")
     given.write(Path("runs/tiny"))
     assert continued_setup({"extend": "tiny", "trials": "1"}).settings.trials == 5
+
+
+def test_flags_that_no_mode_of_the_study_reads_are_refused() -> None:
+    tiny_study(mode=["freeze"]).write(Path("runs/tiny"))
+    given = {"extend": "tiny", "trials": "1", "jobs": "2", "checkpoint_every": "5", "gpus": "0"}
+    why = "is read by --mode partial, finetune, lp_ft or scratch only; leave it out"
+    faults = [f"--jobs {why}", f"--checkpoint-every {why}"]
+    assert [*map(str, continued_setup(given).setting_faults)] == faults
+    new = {name: value for name, value in given.items() if name != "extend"}
+    assert [*map(str, resolve(new | {"mode": ["freeze"]})[1])] == faults
+    tiny_study("net").write(Path("runs/net"))
+    assert continued_setup(given | {"extend": "net"}).setting_faults == []
 
 
 def test_probes_alone_are_not_extended() -> None:
