@@ -124,7 +124,7 @@ def check_data(setup: Setup) -> Iterator[Fault]:
 
 def set_source(setup: Setup) -> Iterator[Fault]:
     """Find the images, and fit the ratios to them."""
-    setup.source = find_data(data_request(setup.settings), setup.settings.cache)
+    setup.source = find_source(setup.settings)
     if setup.source.aux and setup.source.aux.task.kind != "none":
         given = setup.settings.aux_type
         setup.change(aux_type=setup.source.aux.task.kind)
@@ -134,6 +134,14 @@ def set_source(setup: Setup) -> Iterator[Fault]:
     yield from faults
     if setup.fit_ratios and not faults and setup.settings.data not in BUILT_IN:
         yield from cell_faults(setup.settings)  # `new_setup` has checked all others.
+
+
+def find_source(settings: Settings) -> Source:
+    """Find the images of a study; raises `InputError` also if a folder can't be read."""
+    try:
+        return find_data(data_request(settings), settings.cache)
+    except OSError as error:
+        raise InputError([_unreadable(error, settings.cache)]) from error
 
 
 def fit_to_data(setup: Setup, images: Source | ImageSet, aux: AuxLabels | None) -> Iterator[Fault]:

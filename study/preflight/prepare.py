@@ -11,15 +11,14 @@ from study.cluster.resources import Resources, gpu_notes, precision_notes
 from study.config.defaults import VARIABLES
 from study.config.settings import Settings
 from study.config.uris import without_credentials
-from study.preflight.checks import QUICK, fit_to_data, format_os_error, run_checks
+from study.preflight.checks import QUICK, find_source, fit_to_data, format_os_error, run_checks
 from study.preflight.resume import Replay, check_same_data
-from study.preflight.setup import Setup, data_request, new_setup
+from study.preflight.setup import Setup, new_setup
 from study.preflight.torch_checks import CHECKS
 from study.records.ledger import StudyState
 from study.records.trial_record import ENDED, TrialRecord
 from study.search.confirmation import max_confirm_trials
 from tl_core.data.datasets import ImageSet, load_images
-from tl_core.data.given.request import find_data
 from tl_core.data.sources import Source
 from tl_core.data.splitting.balance import balance_note
 from tl_core.device import is_gpu
@@ -196,7 +195,7 @@ def prepare_replay(replay: Replay) -> ImageSet:
     Raises `InputError` if they are not those of the study.
     """
     settings = replay.settings
-    source = replay.source or find_data(data_request(settings), settings.cache)
+    source = replay.source or find_source(settings)
     images = _decode(settings, source)
     check_same_data(replay.state, images)
     return images

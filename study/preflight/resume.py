@@ -10,14 +10,13 @@ from study.config.defaults import DEFAULTS, VARIABLES, from_environment
 from study.config.settings import Settings, flag
 from study.config.uris import store_name, with_credentials, without_credentials
 from study.config.validate import PROBES_ARE_TUNED, change, mode_faults, out_words, settings_of
-from study.preflight.checks import PET
-from study.preflight.setup import Setup, data_request
+from study.preflight.checks import PET, find_source
+from study.preflight.setup import Setup
 from study.records.ledger import ENDINGS, StudyState, read_state
 from study.records.study_folder import find_study
 from study.records.trial_record import TrialRecord
 from tl_core.config import Mode
 from tl_core.data.datasets import ImageSet
-from tl_core.data.given.request import find_data
 from tl_core.data.sources import Source
 from tl_core.errors import Fault, InputError
 from tl_core.text import pluralize
@@ -125,7 +124,7 @@ def find_replay(given: Mapping[str, Any]) -> Replay:
     settings = _update(settings, given)
     source = None
     if settings.data != PET:
-        source = find_data(data_request(settings), settings.cache)
+        source = find_source(settings)
     return Replay(settings, state, record, source)
 
 

@@ -9,6 +9,8 @@ from mlflow import MlflowClient
 
 from study.config.command_line import parse
 from study.config.validate import resolve, resume_command
+from study.preflight.checks import PET
+from study.preflight.prepare import prepare_replay
 from study.preflight.resume import (
     FinishedError,
     _from_here,
@@ -58,6 +60,19 @@ def fault_of(words: str) -> str:
 def test_a_study_that_can_not_be_continued(words: str, fault: str) -> None:
     tiny_study().write(Path("runs/tiny"))
     assert fault_of(words).startswith(fault)
+
+
+@pytest.mark.parametrize("data", ["photos", PET])
+def test_a_replay_of_images_that_can_not_be_read_says_so(
+    data: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise PermissionError(13, "Permission denied", "photos/cat")
+
+    monkeypatch.setattr("study.preflight.checks.find_data", fail)
+    tiny_study(data=data).write(Path("runs/tiny"))
+    with pytest.raises(InputError, match=r"^photos/cat: Permission denied$"):
+        prepare_replay(find_replay({"replay": "tiny/0"}))
 
 
 def test_a_finished_study_says_so(capsys: pytest.CaptureFixture[str]) -> None:
