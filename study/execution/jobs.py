@@ -67,15 +67,27 @@ class Jobs:
         return True
 
     def next(self) -> list[Planned] | None:
-        """The next job of a worker, [] while there is none, None after the last."""
+        """The next job of a worker, [] while there is none, None after the last.
+
+        While networks run it makes one sweep at most: Ray Tune's loop, which hears of them, waits.
+        If none does, [] would have Ray Tune sleep for a second.
+        """
+        swept = False
         while not self._for_workers:
             if batch := self._trials.queue.next():
                 self._share(batch)
-            elif self._own:  # Their results decide what follows.
-                self.sweep_one()
+            elif self._own and not (swept and self._workers_are_busy()):
+                self.sweep_one()  # Its results decide what follows.
+                swept = True
+            elif self._own:
+                return []
             else:
                 return None if self._trials.queue.finished else []
         return self._for_workers.popleft()
+
+    def _workers_are_busy(self) -> bool:
+        """Whether some of the trials that are neither waiting nor ended are with workers."""
+        return self._trials.queue.n_open > sum(map(len, self._own))
 
     def again(self, batch: list[Planned]) -> None:
         """A worker gives a job back: another one gets it after those that wait."""

@@ -61,6 +61,11 @@ class TrialQueue:
                 break
         return batch
 
+    @property
+    def n_open(self) -> int:
+        """How many trials it has returned that have not ended."""
+        return len(self._open)
+
     def ended(self, trial: int, status: Status, epoch: int = 0, value: float | None = None) -> None:
         """Hear how a trial has ended, at which epoch and with which value of the metric."""
         draw = self._open.pop(trial)

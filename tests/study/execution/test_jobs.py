@@ -88,6 +88,26 @@ def test_a_long_sweep_takes_a_place_as_a_network_does(tmp_path: Path, monkeypatc
     assert study.jobs.next() is None
 
 
+def test_a_network_waits_for_one_sweep_at_a_time(tmp_path: Path, monkeypatch: Patch) -> None:
+    study = Study(tmp_path, monkeypatch, trials=60, design="cells")
+    monkeypatch.setattr(module, "AHEAD_S", -1)
+    given: list[list[Planned]] = []
+    while job := study.jobs.next():
+        given.append(job)
+    assert job == []
+    assert given, "networks, none of which has ended"
+    assert [len(study.sweeps), len(study.jobs._own)] == [1, 1]
+    assert study.jobs.next() == []
+    assert [len(study.sweeps), len(study.jobs._own)] == [2, 0]
+    for batch in given:
+        study.end(batch)
+    study.jobs._own.extend([[]] * 3)
+    monkeypatch.setattr(study.jobs, "sweep_one", study.jobs._own.popleft)
+    winner = study.jobs.next()
+    assert winner, "nothing else waits for Ray Tune's loop"
+    assert winner[0].winner
+
+
 def test_frozen_modes_alone_need_no_worker(tmp_path: Path, monkeypatch: Patch) -> None:
     study = Study(tmp_path, monkeypatch, mode=("freeze",), trials=40)
     assert not study.jobs.need_workers()

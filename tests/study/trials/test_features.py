@@ -70,7 +70,7 @@ def test_a_frozen_network_stops_when_the_time_is_over(monkeypatch: pytest.Monkey
     clock = iter([1.0, 3.0, 5.0])
     monkeypatch.setattr("study.trials.features.time.monotonic", lambda: next(clock))
     chunks = np.array_split(np.arange(2000), 4)
-    rows = until(3.0, iter)(chunks)
+    rows = iter(until(3.0, iter)(chunks))
     assert [len(next(rows)), len(next(rows))] == [500, 500]
     why = (
         "the frozen network had run over 1,000 of 2,000 images when --max-time was over. Nothing "
