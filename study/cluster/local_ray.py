@@ -20,7 +20,7 @@ from pathlib import Path
 
 import ray
 
-from study.cluster.ray_environment import RAY_TMPDIR
+from study.cluster.ray_environment import RAY_TMPDIR, ray_base
 from study.cluster.ray_private import keep_sigterm, only_what_runs_tasks, start
 from tl_core.runtime import usable_cpus
 from tl_core.text import pluralize
@@ -43,8 +43,7 @@ def local_ray(gpus: int, cpus: int | None = None, study: Path | None = None) -> 
     start, they stay, for its logs. What killed runs of the `study` in this folder have left is
     ended first.
     """
-    # Not Python's own choice: on some systems too long a path for sockets, which get 107 bytes.
-    base = Path(os.environ.get(RAY_TMPDIR, "/tmp"))
+    base = ray_base()
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
     own_token = keep_logs = False
     on_sigterm = signal.getsignal(signal.SIGTERM)

@@ -1,6 +1,7 @@
 """Environment variables of Ray and its workers; Ray reads some of them while it is imported."""
 
 import os
+from pathlib import Path
 
 _EVERYWHERE = {
     # The study writes and shows results itself, and finds everything by absolute path.
@@ -33,7 +34,7 @@ _OWN_RAY = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
 }
 RAY_TMPDIR = "RAY_TMPDIR"
-"""Names the folder for Ray's files; /tmp without it."""
+"""Names the folder for Ray's files; /tmp if it is not set, or empty."""
 LOGICAL = "TL_STUDY_LOGICAL_GPUS"
 """If set, GPUs are numbers in Ray's books alone: to try a cluster on machines without GPUs."""
 _CLUSTER = {
@@ -43,6 +44,14 @@ _CLUSTER = {
 }
 _OF_WORKERS = ("RAY_CHDIR_TO_TRIAL_DIR", "MALLOC_ARENA_MAX", LOGICAL, *_CLUSTER)
 """Variables that workers of a running cluster get from the driver."""
+
+
+def ray_base() -> Path:
+    """Where the folders of studies' Rays are.
+
+    It is not Python's own choice: on some systems that is too long for sockets' paths.
+    """
+    return Path(os.environ.get(RAY_TMPDIR) or "/tmp")
 
 
 def set_ray_environment(own: bool = True) -> None:

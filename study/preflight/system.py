@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.filesize import decimal
 
 from study.cluster.folders import folder_faults
-from study.cluster.ray_environment import RAY_TMPDIR
+from study.cluster.ray_environment import RAY_TMPDIR, ray_base
 from study.preflight.setup import Setup
 from tl_core.cgroups import OWN
 from tl_core.errors import Fault
@@ -85,9 +85,8 @@ def _note(setup: Setup, faults: Iterable[Fault]) -> None:
 
 def ray_folder_faults() -> Iterator[Fault]:
     """Why Ray can't put its sockets and logs where it is told to: into `RAY_TMPDIR`, or /tmp."""
-    named = os.environ.get(RAY_TMPDIR)
-    folder = Path(named or "/tmp")
-    flag = RAY_TMPDIR if named else f"set {RAY_TMPDIR}, as"
+    folder = ray_base()
+    flag = RAY_TMPDIR if os.environ.get(RAY_TMPDIR) else f"set {RAY_TMPDIR}, as"
     way_out = "name a short path on a disk of this machine, such as RAY_TMPDIR=/var/tmp"
     if not folder.is_dir() or not folder.is_absolute():
         yield Fault(flag, f"{folder}: no such folder, by its full path; {way_out}")

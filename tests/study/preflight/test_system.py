@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from study import doctor, run, sync
+from study.cluster.local_ray import local_ray
 from study.cluster.resources import Resources
 from study.errors import refuse_windows
 from study.preflight import memory, system
@@ -26,6 +27,7 @@ from tests.support.studies.asking import ask, faults_of
 from tests.support.studies.builders import make_settings
 from tests.support.study_fixtures import Capture, Patch
 from tl_core.cgroups import Cgroups
+from tl_core.errors import Fault
 from tl_core.models.backbones import Backbone, load_backbone
 
 WAY_OUT = "name a short path on a disk of this machine, such as RAY_TMPDIR=/var/tmp"
@@ -90,6 +92,30 @@ def test_a_path_that_leaves_no_room_for_a_socket(tmp_path: Path, monkeypatch: Pa
     assert fault == (
         f"RAY_TMPDIR {long}: its path has {size} bytes, and a socket's leaves 28; {WAY_OUT}"
     )
+
+
+@pytest.mark.parametrize(("named", "base"), [("", "/tmp"), (None, "/tmp"), ("/var", "/var")])
+def test_ray_gets_the_folder_that_was_checked(
+    monkeypatch: Patch, named: str | None, base: str
+) -> None:
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    if named is not None:
+        monkeypatch.setenv("RAY_TMPDIR", named)
+    asked: list[Path] = []
+
+    def check(_: str, folder: Path) -> list[Fault]:
+        asked.append(folder)
+        return []
+
+    def make(**given: Any) -> None:
+        raise InterruptedError(given["dir"])
+
+    monkeypatch.setattr("study.preflight.system.folder_faults", check)
+    monkeypatch.setattr("tempfile.mkdtemp", make)
+    assert [*ray_folder_faults()] == []
+    with pytest.raises(InterruptedError, match=f"^{base}$"), local_ray(0):
+        pass
+    assert asked == [Path(base)]
 
 
 def test_a_folder_of_ray_that_is_full_or_read_only(monkeypatch: Patch, short: Path) -> None:
