@@ -100,7 +100,7 @@ def _settings(setup: Setup) -> str:
     s = setup.settings
     if s.debug:
         return "one trial, without Ray"
-    ratios = pluralize(len(s.train_ratio) + len(setup.left_out), "train ratio")
+    ratios = pluralize(len(s.train_ratio), "train ratio")
     return f"{pluralize(s.trials, 'trial')} of {' '.join(s.mode)} at {ratios}"
 
 

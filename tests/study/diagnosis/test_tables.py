@@ -106,6 +106,10 @@ def test_speeds_eta_and_checks() -> None:
     text = drawn(check_table(setup))
     assert "settings │ ok │ 80 trials of freeze finetune at 5 train ratios" in text
     assert "folder │ fault │ listed below" in text
+    setup.left_out = (0.01,)
+    setup.change(train_ratio=(0.03, 0.1, 0.3, 0.8), trials=64)
+    fewer = "settings │ ok │ 64 trials of freeze finetune at 4 train ratios"
+    assert fewer in drawn(check_table(setup))
 
 
 SPEEDS = Speeds(forward=100, train=10, sweep=1e9)
