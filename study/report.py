@@ -9,6 +9,7 @@ if not __package__:  # Run as a script: other packages may be called `study`.
 
 from study.config.command_line import Parser
 from study.records.study_folder import find_study
+from tl_core.files import user_path
 
 _UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError)
 """Errors of readers whose files were changed since the study wrote them."""
@@ -21,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "Make a study's report.html and figures again from the files in its folder.",
     )
     parser.add_argument("study", metavar="NAME", help="a study's name, or its folder")
-    parser.add_argument("--out", type=Path, default=Path("runs"), help="where studies are (runs)")
+    parser.add_argument("--out", type=user_path, default="runs", help="where studies are (runs)")
     given = parser.parse_args(argv)
     from study.analysis.study_data import read_study_data
     from study.reporting.build import write_report, write_tables  # It imports matplotlib.

@@ -28,6 +28,7 @@ from study.tracking.database import check_database, database_faults
 from study.tracking.links import where_to_look
 from study.tracking.sync_state import events_left, read_sync_state, study_run
 from tl_core.errors import Fault, InputError
+from tl_core.files import user_path
 from tl_core.text import pluralize
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def _parser() -> Parser:
     parser = Parser("study/sync.py", _ABOUT, _EPILOG)
     parser.add_argument("study", metavar="NAME", help="a study's name, or its folder")
     out = DEFAULTS["out"]
-    parser.add_argument("--out", type=Path, default=out, help=f"where studies are ({out})")
+    parser.add_argument("--out", type=user_path, default=out, help=f"where studies are ({out})")
     parser.add_argument(
         "--tracking-uri",
         help="where MLflow keeps the runs; by default where the study has or would have sent them,"

@@ -15,6 +15,7 @@ from study.config.settings import Settings
 from tl_core.aux_task import NO_NAME
 from tl_core.config import BUILT_IN
 from tl_core.errors import InputError
+from tl_core.files import user_path
 from tl_core.models.article import default_image_size
 
 DEFAULTS: dict[str, Any] = {
@@ -90,4 +91,5 @@ def _default_cache() -> Path:
     if os.path.expanduser("~") == "~" and not os.environ.get("XDG_CACHE_HOME"):  # noqa: PTH111
         why = f"HOME is not set and user id {os.getuid()} has no name, so caches have no place"
         raise InputError([f"{why}; set HOME to a folder that you can write, as in HOME=/tmp/me"])
-    return Path(os.environ.get("TL_STUDY_CACHE") or user_cache_path("tl-study"))
+    named = os.environ.get("TL_STUDY_CACHE")
+    return user_path(named) if named else user_cache_path("tl-study")

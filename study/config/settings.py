@@ -18,6 +18,7 @@ from study.config.values import (
     Preset,
     Seeds,
     StudyName,
+    UserFolder,
     Words,
     is_range,
 )
@@ -189,7 +190,7 @@ class Settings(InputSettings):
         "end in time, what there is gets confirmed and reported, and a later run goes on",
     )
     name: StudyName | None = Field(None, description="name of the study; by default data and time")
-    out: Path = Field(Path("runs"), description="folder for the study's own folder")
+    out: UserFolder = Field(Path("runs"), description="folder for the study's own folder")
     tracking_uri: Words = Field(
         "sqlite:///mlflow.db",
         description="where MLflow keeps the runs; by default what MLFLOW_TRACKING_URI names, if "
@@ -203,7 +204,7 @@ class Settings(InputSettings):
     offline: bool = Field(
         False, description="send nothing to MLflow; `python study/sync.py NAME` does so later"
     )
-    cache: Path = Field(description="folder of decoded images and features")
+    cache: UserFolder = Field(description="folder of decoded images and features")
     debug: bool = Field(False, description="one trial in this process, without Ray")
     preset: Preset | None = Field(
         None, description="one of the article's runs, in debug mode; `--preset list` shows them"

@@ -17,6 +17,7 @@ from pydantic import (
 from study.config.presets import PRESETS
 from tl_core.config import Count
 from tl_core.data.scanning.selection import compile_glob
+from tl_core.files import user_path
 from tl_core.text import compile_expression
 
 STORES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs", "hf", "file")
@@ -110,6 +111,8 @@ Expression = Annotated[Words, AfterValidator(_an_expression)]
 """A regular expression."""
 StudyName = Annotated[str, AfterValidator(_plain_name)]
 """The name of a folder."""
+UserFolder = Annotated[Path, BeforeValidator(lambda v: user_path(v) if isinstance(v, str) else v)]
+"""A folder; a leading `~` is the user's home."""
 Address = Annotated[Words, AfterValidator(_of_a_node)]
 """Where a Ray cluster is."""
 Bucket = Annotated[str, AfterValidator(_a_bucket)]

@@ -19,6 +19,7 @@ from tl_core.config import Mode
 from tl_core.data.datasets import ImageSet
 from tl_core.data.sources import Source
 from tl_core.errors import Fault, InputError
+from tl_core.files import user_path
 from tl_core.text import pluralize
 
 _PLACES = ("out", "cache", "gpus")
@@ -184,7 +185,8 @@ def _check_flags(given: Mapping[str, Any], what: str) -> None:
 def _open(what: str, name: str, given: Mapping[str, Any]) -> tuple[Path, StudyState, Settings]:
     """Folder, state and settings of a study."""
     try:
-        folder = _from_here(find_study(name, Path(given.get("out", DEFAULTS["out"]))).resolve())
+        out = user_path(str(given.get("out", DEFAULTS["out"])))
+        folder = _from_here(find_study(name, out).resolve())
         state = read_state(folder)
         return folder, state, settings_of(state.about)
     except FileNotFoundError as error:

@@ -18,7 +18,7 @@ def find_study(study: str, out: Path) -> Path:
 
     Raises `FileNotFoundError`, listing the known studies.
     """
-    for folder in (out / study, Path(study)):
+    for folder in (out / study, user_path(study)):
         if (folder / STUDY).is_file():
             return folder
     names = sorted(path.parent.name for path in out.glob(f"*/{STUDY}"))

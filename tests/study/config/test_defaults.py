@@ -9,7 +9,9 @@ import pytest
 from study import doctor, run
 from study.config.defaults import DEFAULTS, from_environment, layers_of
 from study.config.validate import resolve
+from study.preflight.resume import continued_setup
 from study.preflight.setup import new_setup
+from tests.support.studies.synthetic import tiny_study
 from tests.support.study_fixtures import Capture, Patch
 
 
@@ -43,6 +45,20 @@ def test_without_a_home_one_line_says_what_to_set(
 def test_a_place_for_caches_is_enough(homeless: None, monkeypatch: Patch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
     assert layers_of({})["cache"] == Path("/somewhere/tl-study")
+
+
+def test_a_tilde_is_the_home_of_the_user(monkeypatch: Patch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    settings, faults = resolve({"out": "~/runs", "cache": "~/cache"})
+    assert (settings.out, settings.cache, faults) == (tmp_path / "runs", tmp_path / "cache", [])
+    monkeypatch.setenv("TL_STUDY_CACHE", "~/other")
+    settings, _ = resolve({"out": "./~", "cache": "~nobody-here/x"})
+    assert (settings.out, settings.cache) == (Path("~"), Path("~nobody-here/x"))
+    assert resolve({})[0].cache == tmp_path / "other"
+    assert resolve({})[0].out == Path("runs")
+    tiny_study().write(tmp_path / "runs" / "tiny")
+    for words in ({"extend": "tiny", "out": "~/runs"}, {"extend": "~/runs/tiny"}):
+        assert continued_setup(words | {"trials": "1"}).folder.resolve() == tmp_path / "runs/tiny"
 
 
 def test_variables_are_defaults_that_flags_replace(monkeypatch: Patch) -> None:
