@@ -18,7 +18,7 @@ from study.signals import interruptible, outlast_readers, run_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code: 0, 2, 3, 4 or 130."""
+    """Run the command line; return the exit code: 0, 2, 3, 4, 5 or 130."""
     given = parse(argv)
     outlast_readers()
     # Paths and reasons may hold brackets and colons: they are no markup.

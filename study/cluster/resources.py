@@ -128,13 +128,16 @@ def gpu_faults(settings: Settings, resources: Resources, new: bool = True) -> li
     return []
 
 
-def gpu_notes(gpus: int, resources: Resources) -> list[str]:
-    """Notes on GPUs: those of this machine that are left out, and a cluster's."""
+def gpu_notes(gpus: int, resources: Resources, precision: str) -> list[str]:
+    """Notes on GPUs: those of this machine that are left out, and a cluster's.
+
+    `precision` is what networks compute in, or auto as long as that is not decided.
+    """
     notes = [f"left out is {why}" for why in resources.left_out]
     if resources.joined and gpus > resources.gpus:
         has = pluralize(resources.gpus, "GPU")
         notes.append(f"the cluster has {has} now; trials wait for the others until it grows")
-    if resources.joined and gpus and not resources.gpus:
+    if resources.joined and gpus and not resources.gpus and precision in ("auto", "fp32"):
         notes.append("--precision auto means fp32 while no GPU is up that could be asked")
     if resources.joined and gpus and not resources.gpus_are_real:
         notes.append(f"{LOGICAL}: GPUs are numbers in Ray's books, networks run on CPU cores")

@@ -140,9 +140,9 @@ def _shape(name: str, field: FieldInfo) -> dict[str, Any]:
 def _help(name: str, field: FieldInfo) -> str:
     text = str(field.description)
     notes = [
-        f"{where}{_show(layer[name])}"
+        f"{where}{_show(value)}"
         for where, layer in (("default ", DEFAULTS), ("demo ", DEMO), ("debug ", DEBUG))
-        if layer.get(name) not in (None, False, ())
+        if (value := layer.get(name)) is not None and value is not False and value != ()
     ]
     return (text + (f" ({'; '.join(notes)})" if notes else "")).replace("%", "%%")
 

@@ -106,9 +106,10 @@ def _settings(setup: Setup) -> str:
 
 def _machines(setup: Setup) -> str:
     assert setup.resources
-    used = f"{setup.resources.describe(setup.gpus)}, {setup.settings.precision}"
+    precision = setup.settings.precision
+    used = f"{setup.resources.describe(setup.gpus)}, {precision}"
     if setup.resources.joined:
-        return "; ".join([used, *gpu_notes(setup.gpus, setup.resources)])
+        return "; ".join([used, *gpu_notes(setup.gpus, setup.resources, precision)])
     memory = [f"{decimal(free)} of memory free"] if (free := free_memory()) is not None else []
     if (limit := OWN.memory_limit()) is not None:
         memory.append(f"limit {decimal(limit)}")

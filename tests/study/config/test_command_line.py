@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from study.config.command_line import parse
+from study.config.command_line import parse, run_parser
 from study.config.defaults import DEFAULTS
 from study.config.presets import PRESETS
 from study.config.settings import Settings, flag
@@ -95,6 +95,15 @@ def assert_command_leads_to_the_same_settings(asked: Settings) -> None:
     assert faults == []
     assert found.model_dump(exclude=PLACES) == asked.model_dump(exclude=PLACES)
     assert settings_of({"settings": asked.model_dump(mode="json")}) == asked
+
+
+def test_the_help_of_a_flag_has_its_defaults() -> None:
+    text = {action.dest: str(action.help) for action in run_parser()._actions}
+    defaults = {"seed": "(default 0)", "split_seed": "(default 0)", "max_failures": "(default 2)"}
+    defaults |= {"seeds": "(default 8; debug 1)", "mode": "(default freeze finetune; debug freeze)"}
+    assert {name: text[name] for name in defaults if not text[name].endswith(defaults[name])} == {}
+    for name in ("offline", "jobs", "lr", "group"):
+        assert "(default" not in text[name]
 
 
 def test_only_what_differs_from_the_defaults_is_written() -> None:
