@@ -72,6 +72,8 @@ def draw_held_out(groups: Groups, parts: int, split_seed: int) -> list[np.ndarra
     is taken: one that leaves no class out of a part if there is any, and of these the one with the
     smallest squared distances from 10 % of each class.
     """
+    if not parts:
+        return [np.arange(len(groups.sizes))]
     if groups.single:
         return _draw_images(groups.labels, parts, split_seed)
     arrays = (groups.labels, groups.of, groups.sizes, groups.strata)
@@ -116,7 +118,7 @@ def _balanced(int64: tuple[bytes, ...], parts: int, split_seed: int) -> tuple[np
     best: list[np.ndarray] = []
     least = (np.inf, np.inf)
     most = int(np.clip(_WORK // len(groups.labels), _FEWEST, DRAWS))
-    for _ in range(most if parts else 1):
+    for _ in range(most):
         drawn, left = [], np.arange(len(groups.sizes))
         for _ in range(parts):
             drawn.append(np.sort(_take(groups, left, held_out_of(len(groups.labels)), chance)))

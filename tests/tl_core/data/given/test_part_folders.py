@@ -1,16 +1,20 @@
 """Folders that hold a split, as people unpack them."""
 
 import re
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from tests.tl_core.data.test_sources import plant
+from tl_core.data.datasets import load_images
 from tl_core.data.given.part_folders import split_source
 from tl_core.data.given.part_names import part_of
 from tl_core.data.given.request import DataRequest, find_data
 from tl_core.data.sources import Source, folder_source
+from tl_core.data.splits import split_faults
 from tl_core.data.splitting.rules import PARTS
 from tl_core.errors import InputError
 
@@ -148,6 +152,42 @@ def test_faults_of_all_parts_are_told(tmp_path: Path) -> None:
     assert few.startswith(
         f"data folder {tmp_path}/test needs one sub-folder per class, two or more"
     )
+
+
+def with_all_parts(root: Path) -> Path:
+    """Ten pictures of each class in each part, and a copy of one in the training part."""
+    rng = np.random.default_rng(0)
+    for part in PARTS:
+        for name in "ab":
+            (root / part / name).mkdir(parents=True)
+            for i in range(10):
+                picture = Image.fromarray(rng.integers(256, size=(9, 9, 3), dtype=np.uint8))
+                picture.save(root / part / name / f"{i}.png")
+    shutil.copy(root / "train/a/1.png", root / "train/a/copy.png")
+    return root
+
+
+def test_copies_in_the_training_part_of_a_complete_split(tmp_path: Path, own_cache: Path) -> None:
+    images = load_images(find(with_all_parts(tmp_path)), 8, own_cache)
+    pair = {images.ids.index("train/a/1.png"), images.ids.index("train/a/copy.png")}
+    assert split_faults(images.labels, 0.5, images.classes, images.rules) == []
+    for seed in range(5):
+        split = images.split(0.5, seed=seed)
+        assert len(pair & set(split.train.tolist())) in (0, 2)
+        assert (len(split.val), len(split.test)) == (20, 20)
+
+
+def test_groups_of_a_complete_split(tmp_path: Path, own_cache: Path) -> None:
+    rows = [
+        f"{part}/{name}/{i}.png,{name},{part},{part}-{name}-{i // 2}"
+        for part in PARTS for name in "ab" for i in range(10)
+    ]  # fmt: skip
+    table = with_all_parts(tmp_path) / "photos.csv"
+    table.write_text("\n".join(["path,label,split,group", *rows]))
+    images = load_images(find(table), 8, own_cache)
+    train = images.split(0.4).train.tolist()
+    assert len(train) == 8
+    assert {i // 2 for i in train} == {i // 2 for i in train if i % 2}, "pairs are whole"
 
 
 def test_parts_by_flags(tmp_path: Path) -> None:

@@ -136,6 +136,27 @@ def test_given_parts_are_used_as_they_are() -> None:
     assert set(split.train) < set(make_split(labels, 0.5, 7, 3, rules).train) < set(range(40))
 
 
+@settings(max_examples=40)
+@given(grouped(), st.tuples(ratios, ratios).map(sorted), seeds, seeds)
+def test_groups_of_a_complete_given_split_are_drawn_from_its_training_part(
+    images: Images, pair: list[float], seed: int, other: int
+) -> None:
+    n, held = len(images.labels), np.tile(images.labels, 2)
+    labels = np.concatenate([images.labels, held])
+    groups = np.concatenate([images.groups, images.groups.max() + 1 + np.arange(2 * n)])
+    rules = SplitRules(np.repeat([0, 1, 2], n).astype(np.int8), groups, "patient")
+    assume(not split_faults(labels, pair[0], rules=rules))
+    small, large = (make_split(labels, ratio, 0, seed, rules) for ratio in pair)
+    assert (small.val.tolist(), small.test.tolist()) == ([*range(n, 2 * n)], [*range(2 * n, 3 * n)])
+    for split in (small, large, make_split(labels, pair[0], 0, other, rules)):
+        whole = np.isin(groups, groups[split.train])
+        assert np.flatnonzero(whole).tolist() == split.train.tolist()
+        assert set(labels[split.train]) == set(labels)
+    assert parts(small)["train"] <= parts(large)["train"]
+    assert make_split(labels, 1.0, 0, seed, rules).train.tolist() == [*range(n)]
+    assert [*far_from_ratio(labels, 1.0, rules, [seed])] == []
+
+
 @pytest.mark.parametrize(
     ("counts", "missing", "largest"), [((20, 0, 6), "val", 0.9), ((20, 6, 0), "test", 0.9)]
 )
