@@ -18,7 +18,7 @@ from ray.exceptions import ActorUnavailableError, OwnerDiedError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study.cluster.stores import Files, Folder
-from tl_core.data.cache import damage, publish
+from tl_core.data.cache import MANIFEST, damage, publish
 from tl_core.training.checkpoints import Content
 
 _PIECE = 64 * 2**20
@@ -113,13 +113,25 @@ def _retry(call: Callable[[], Any]) -> Any:
 
 
 def receive(driver_store: Any, cache: Path, name: str) -> Path:
-    """Fetch a cache entry unless this node has it, and verify it; return its path.
+    """Fetch a cache entry unless this node has the same, and verify it; return its path.
 
     One process of the node fetches it and the others wait.
 
     Raises `OSError` if it can't be written, or did not arrive whole.
     """
-    publish(cache / name, partial(_fetch, driver_store, name), damage)
+
+    def fault(entry: Path) -> str | None:
+        if why := damage(entry):
+            return why
+        # A study that this node has driven may have read other files than the driver.
+        try:
+            theirs = bytes(_retry(partial(_piece, driver_store, name, MANIFEST, 0)))
+        except FileNotFoundError:  # Somebody has emptied the driver's cache.
+            return None
+        same = (entry / MANIFEST).read_bytes()[:_PIECE] == theirs
+        return None if same else "that of the driver is another one"
+
+    publish(cache / name, partial(_fetch, driver_store, name), fault)
     return cache / name
 
 

@@ -19,7 +19,7 @@ from study.preflight.memory import feature_makers
 from study.preflight.setup import Setup
 from study.search.short_sweeps import Shape
 from tl_core.config import Mode
-from tl_core.data.datasets import image_entry
+from tl_core.data.decode_source import image_entry
 from tl_core.training.setup import needs_features
 
 

@@ -12,7 +12,7 @@ from study.cluster.folders import folder_faults, nearest
 from study.config.settings import Settings
 from study.config.uris import sqlite_file
 from study.search.choosing import REPEATS
-from tl_core.data.datasets import image_entry
+from tl_core.data.decode_source import image_entry
 from tl_core.data.sources import Source
 from tl_core.errors import Fault
 from tl_core.inputs.features import feature_entry

@@ -28,8 +28,8 @@ from study.preflight.system import check_limits
 from study.tracking.client import check_server
 from study.tracking.database import check_database
 from tl_core.config import Resize
-from tl_core.data.datasets import ImageSet, image_entry
-from tl_core.data.decode_source import format_bad, unreadable
+from tl_core.data.datasets import ImageSet
+from tl_core.data.decode_source import format_bad, image_entry, unreadable
 from tl_core.data.sources import Source, has_oxford_pet
 from tl_core.errors import Fault, InputError
 from tl_core.models.backbones import (

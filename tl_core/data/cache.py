@@ -49,11 +49,6 @@ def damage(entry: Path) -> str | None:
     return f"{' and '.join(names)} changed" if names else "a file is missing or truncated"
 
 
-def unverified(entry: Path) -> str | None:
-    """Accept any entry: for workers, whose driver has verified it."""
-    return None
-
-
 def publish(entry: Path, build: Callable[[Path], None], fault: Fault = damage) -> None:
     """Let `build` fill a new folder and put it at `entry`, unless a usable entry is there.
 

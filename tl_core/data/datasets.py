@@ -12,9 +12,9 @@ from PIL import Image
 
 from tl_core.aux_task import BRIGHTNESS
 from tl_core.config import Resize
-from tl_core.data.cache import MANIFEST, damage, publish
+from tl_core.data.cache import MANIFEST
 from tl_core.data.decode import as_rgb
-from tl_core.data.decode_source import decode_source, format_bad, why_unreadable
+from tl_core.data.decode_source import FORMAT, decoded, format_bad, lacking
 from tl_core.data.given.aux_labels import AuxLabels, keep_aux, open_aux
 from tl_core.data.reading.deep import Depth, Levels, is_full
 from tl_core.data.sources import Source
@@ -24,10 +24,6 @@ from tl_core.data.splitting.join import copy_notes, join_rules
 from tl_core.data.splitting.rules import NO_RULES, PartSizes, SplitRules, keep_rules, open_rules
 from tl_core.errors import InputError, truncate_list
 
-FORMAT = 3
-"""Part of every cache key: increase it when decoded pixels change their meaning. Format 2 had other
-levels for some deep pictures, and the same for all others."""
-
 
 @dataclass(frozen=True)
 class ImageSet:
@@ -35,7 +31,8 @@ class ImageSet:
 
     name: str
     key: str
-    """Name of the cache entry: a hash of the files' paths, sizes, times and the settings."""
+    """Name of the cache entry: a hash of the files' paths, sizes, times and the settings, and one
+    of the names of those that can't be decoded."""
     path: Path
     """The cache entry; `ImageSet.open(path)` opens it in another process without a copy."""
     classes: tuple[str, ...]
@@ -100,8 +97,10 @@ class ImageSet:
     @property
     def keys(self) -> frozenset[str]:
         """The keys that these pixels have, or had in an earlier version."""
-        earlier = {self.key.replace(f"-v{FORMAT}", "-v2")} if is_full(self.scales) else set()
-        return frozenset({self.key, *earlier})
+        # Those of earlier versions did not tell which files are bad.
+        plain = self.key.removesuffix(lacking(name for name, _ in self.bad))
+        earlier = {plain.replace(f"-v{FORMAT}", "-v2")} if is_full(self.scales) else set()
+        return frozenset({self.key, plain, *earlier})
 
     @classmethod
     def open(cls, path: Path, rules: Path | None = None, aux: Path | None = None) -> "ImageSet":
@@ -127,13 +126,6 @@ class ImageSet:
         )
 
 
-def image_entry(source: Source, image_size: int, cache: Path, resize: Resize = "squash") -> Path:
-    """Path of the decoded images of a source in a cache."""
-    # No suffix for squash, so that the entries of earlier versions are found.
-    suffix = "" if resize == "squash" else f"-{resize}"
-    return cache / "images" / f"{source.fingerprint[:24]}-{image_size}-v{FORMAT}{suffix}"
-
-
 def load_images(
     source: Source,
     image_size: int,
@@ -157,13 +149,7 @@ def load_images(
         InputError: names every file that can't be decoded, unless `skip_bad_images`; or every
             class that has no readable image.
     """
-    entry = image_entry(source, image_size, cache, resize)
-
-    def fault(entry: Path) -> str | None:
-        return damage(entry) or _readable_again(ImageSet.open(entry), source, image_size)
-
-    publish(entry, lambda into: decode_source(source, image_size, resize, into), fault)
-    images = ImageSet.open(entry)
+    images = ImageSet.open(decoded(source, image_size, cache, resize))
     if images.bad and not skip_bad_images:
         raise InputError(format_bad(images.bad))
     empty = sorted(set(range(len(source.classes))) - set(images.labels.tolist()))
@@ -194,12 +180,3 @@ def _with_labels(images: ImageSet, source: Source, cache: Path) -> ImageSet:
     if rules.is_plain():
         return known
     return replace(known, rules=rules, rules_path=keep_rules(rules, cache))
-
-
-def _readable_again(images: ImageSet, source: Source, size: int) -> str | None:
-    """Name a file that could not be decoded and now can; it may have been locked before."""
-    bad = {name for name, _ in images.bad}
-    for i, name in enumerate(source.ids):
-        if name in bad and not why_unreadable(source, i, size):
-            return f"{name} is readable now"
-    return None

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tl_core.data.cache import damage, new_array, publish, unverified
+from tl_core.data.cache import Fault, damage, new_array, publish
 from tl_core.data.datasets import ImageSet
 from tl_core.errors import WAYS_OUT, GpuMemoryError, InputError
 from tl_core.gpu_memory import is_out_of_memory
@@ -20,6 +20,7 @@ from tl_core.models.folding import fold_backbone
 from tl_core.models.precision import run_network
 from tl_core.progress import track
 
+_FILE = "features.npy"
 _PIECES = 32
 """Enough to keep several devices busy to the end, and to show progress."""
 _CHUNKS = (64, 4096)
@@ -63,7 +64,7 @@ def load_features(
         # Of mirrored features the first half are the plain ones, which the cache may have.
         plain = load_features(images, backbone, cache, forward, verify=verify) if hflip else None
         n, first = len(images.labels), len(images.labels) if hflip else 0
-        features = new_array(into / "features.npy", np.float32, (first + n, backbone.n_features))
+        features = new_array(into / _FILE, np.float32, (first + n, backbone.n_features))
         if plain is not None:
             features[:n] = plain
         doing = f"Features of {backbone.name}{', mirrored' if hflip else ''}"
@@ -71,9 +72,25 @@ def load_features(
             features[views] = rows
 
     entry = feature_entry(images.key, backbone, cache, hflip)
-    publish(entry, build, damage if verify else unverified)
-    features: np.ndarray = np.load(entry / "features.npy", mmap_mode="c")
+    rows = len(images.labels) * (2 if hflip else 1)
+    publish(entry, build, table_fault(_FILE, rows, verify))
+    features: np.ndarray = np.load(entry / _FILE, mmap_mode="c")
     return features
+
+
+def table_fault(file: str, rows: int, verify: bool) -> Fault:
+    """What finds faults in an entry: damage, and a table that has not so many rows.
+
+    Earlier versions named entries as if all images could be decoded.
+    """
+
+    def fault(entry: Path) -> str | None:
+        if verify and (why := damage(entry)):
+            return why
+        found = len(np.load(entry / file, mmap_mode="r"))
+        return None if found == rows else f"it has {found} rows, not {rows}"
+
+    return fault
 
 
 def feature_entry(images: str, backbone: Backbone, cache: Path, hflip: bool = False) -> Path:

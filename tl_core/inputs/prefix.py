@@ -17,10 +17,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tl_core.data.cache import damage, new_array, publish, unverified
+from tl_core.data.cache import new_array, publish
 from tl_core.data.datasets import ImageSet
 from tl_core.device import upload
-from tl_core.inputs.features import Forward, not_finite, output_key, run_batches, run_views
+from tl_core.inputs.features import (
+    Forward,
+    not_finite,
+    output_key,
+    run_batches,
+    run_views,
+    table_fault,
+)
 from tl_core.inputs.readers import Gather, Reader
 from tl_core.inputs.resident import RESIDENT
 from tl_core.models.backbones import Backbone
@@ -110,7 +117,7 @@ def load_activations(
     entries = [activation_entry(images.key, prefix, cache, mirrored) for mirrored in halves]
     for entry, mirrored in zip(entries, halves, strict=True):
         build = partial(_write, images, prefix, forward, mirrored)
-        publish(entry, build, damage if verify else unverified)
+        publish(entry, build, table_fault(_FILE, len(images.labels), verify))
     return Activations(tuple(entry / _FILE for entry in entries))
 
 

@@ -12,6 +12,7 @@ import ray
 from study.cluster import driver_store as module
 from study.cluster.driver_store import DriverStore, RemoteStore, receive, start_driver_store
 from study.trials.trial_context import TrialContext
+from tests.support.core.entries import writes
 from tl_core.data.cache import MANIFEST, damage, publish
 from tl_core.data.datasets import ImageSet
 
@@ -51,6 +52,16 @@ def test_an_entry_arrives_as_it_was_built_and_once(
 
     shutil.rmtree(sent)  # It does not fetch an entry that is there.
     assert receive(driver_store, tmp_path / "node", "images/one") == there
+
+
+def test_an_entry_that_the_node_has_made_of_other_files_is_replaced(
+    driver_store: Any, own_cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for cache, content in ((own_cache, b"12 images"), (tmp_path / "node", b"11 images")):
+        publish(cache / "images/one", writes({"pixels.npy": content}))
+    there = receive(driver_store, tmp_path / "node", "images/one")
+    assert (there / "pixels.npy").read_bytes() == b"12 images"
+    assert "is built again: that of the driver is another one" in caplog.text
 
 
 def test_a_damaged_entry_of_the_driver_does_not_arrive(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.support.core.entries import Entry, left_in, refuse, writes
 from tests.support.disks import on_small_disk, read_only
 from tl_core.data import cache
-from tl_core.data.cache import MANIFEST, damage, new_array, publish, unverified
+from tl_core.data.cache import MANIFEST, damage, new_array, publish
 
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 """SHA-256 of `abc`, from FIPS 180-2."""
@@ -33,7 +33,7 @@ def test_a_whole_entry_is_used(entry: Path, caplog: pytest.LogCaptureFixture) ->
     (entry / ".DS_Store").write_bytes(b"hidden files of others do no harm")
     publish(entry, refuse)
     (entry / "a").write_bytes(b"")
-    publish(entry, refuse, unverified)
+    publish(entry, refuse, lambda _: None)
     assert caplog.messages == []
 
 

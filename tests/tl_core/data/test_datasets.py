@@ -8,8 +8,10 @@ from PIL import Image
 
 from tests.support.core.drawn import broken, counted, grey, source_of
 from tl_core.config import Resize
-from tl_core.data.datasets import ImageSet, image_entry, load_images
+from tl_core.data.cache import publish
+from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.decode import to_square
+from tl_core.data.decode_source import decode_source, image_entry
 from tl_core.data.reading.deep import Levels
 from tl_core.data.sources import folder_source
 from tl_core.errors import InputError
@@ -101,7 +103,8 @@ def test_one_large_value_is_that_of_all(tmp_path: Path, own_cache: Path) -> None
     assert images.scales == {"16-bit grey": Levels(0, 65535)}
     assert images.deep == {"16-bit grey": 9}
     assert [name for name, _ in images.bad] == ["dog/6.png"]
-    assert images.keys == {images.key, images.key.replace("-v3", "-v2")}
+    plain = images.key.partition("-lacks-")[0]
+    assert images.keys == {images.key, plain, plain.replace("-v3", "-v2")}
 
 
 def test_plain_pictures_have_the_key_of_earlier_versions_too(own_cache: Path) -> None:
@@ -175,6 +178,57 @@ def test_a_file_that_can_be_read_by_now_is_taken_in(own_cache: Path) -> None:
     torn.clear()
     images = load_images(source, 16, own_cache)
     assert (len(images.ids), images.bad) == (6, ())
+
+
+def test_what_images_lack_is_told_by_their_key(own_cache: Path) -> None:
+    def load(*bad: int) -> ImageSet:
+        images = load_images(source_of(broken(*bad)), 16, own_cache, skip_bad_images=True)
+        assert images.path == image_entry(source_of(grey), 16, own_cache)
+        assert images.path.name == images.key
+        assert images.pixels[:, 0, 0, 0].tolist() == [10 * i for i in range(6) if i not in bad]
+        assert ImageSet.open(images.path).pixels.tolist() == images.pixels.tolist()
+        return images
+
+    two, one, none = load(1, 4), load(4), load()
+    plain = "0123456789abcdef01234567-16-v3"
+    # The first 12 digits of `printf '["photo-4"]' | sha256sum`, and of both names.
+    assert one.key == f"{plain}-lacks-e89f1d8b6b33"
+    assert two.key == f"{plain}-lacks-1d345772e8fe"
+    assert none.key == plain
+    assert two.keys == {two.key, plain, plain.replace("v3", "v2")}, "as earlier studies know it"
+    assert len({images.content for images in (one, two, none)}) == 3
+    # A study that is running keeps what it began with.
+    assert ImageSet.open(two.path).ids == ("photo-0", "photo-2", "photo-3", "photo-5")
+
+
+def test_images_of_an_earlier_version_that_lack_some_are_decoded_again(
+    own_cache: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = source_of(broken(4))
+    entry = image_entry(source_of(grey), 16, own_cache)
+    publish(entry, lambda into: decode_source(source, 16, "squash", into))
+    assert ImageSet.open(entry).pixels.shape[0] == 5
+    images = load_images(source, 16, own_cache, skip_bad_images=True)
+    assert images.key.startswith(f"{entry.name}-lacks-")
+    why = f"there is no {images.key}"
+    assert caplog.messages == [f"warning: cache entry {entry} is built again: {why}"]
+    assert {path.name for path in entry.iterdir()} == {"SHA256SUMS", "about.json"}
+    assert {path.name for path in images.path.iterdir()} == {"SHA256SUMS", *FILES}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_damaged_entry_that_lacks_some(own_cache: Path, name: str) -> None:
+    source = source_of(broken(4))
+    before = load_images(source, 16, own_cache, skip_bad_images=True)
+    pixels = before.pixels.tolist()
+    os.truncate(before.path / name, 10)
+    after = load_images(source, 16, own_cache, skip_bad_images=True)
+    assert (after.key, after.ids, after.pixels.tolist()) == (before.key, before.ids, pixels)
+    listing = own_cache / "images" / before.key.partition("-lacks-")[0]
+    os.truncate(listing / "about.json", 10)
+    assert image_entry(source, 16, own_cache) == listing
+    assert load_images(source, 16, own_cache, skip_bad_images=True).path == before.path
+    assert {path.name for path in listing.iterdir()} == {"SHA256SUMS", "about.json"}
 
 
 @pytest.mark.parametrize("bad", [(1, 3, 5), (0, 1, 2, 3, 4, 5)])

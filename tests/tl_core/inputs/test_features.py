@@ -12,8 +12,11 @@ from torch import Tensor, nn
 
 from tests.conftest import SIDE, TINY
 from tests.support.core.fake_gpu import fake_gpu
+from tests.support.core.hostile_files import without_root
 from tl_core.config import Precision
-from tl_core.data.datasets import ImageSet
+from tl_core.data.cache import publish
+from tl_core.data.datasets import ImageSet, load_images
+from tl_core.data.sources import folder_source
 from tl_core.errors import InputError
 from tl_core.inputs.features import extract, feature_entry, load_features, run_batches
 from tl_core.inputs.resident import ResidentTables
@@ -99,6 +102,42 @@ def test_other_weights_and_other_images_have_features_of_their_own(
     np.testing.assert_allclose(found, directly(images, other), atol=1e-5)
     assert (plain != found).any()
     assert len(load_features(three_class_images, other, own_cache, CPU)) == 60
+
+
+@pytest.mark.parametrize("hflip", [False, True])
+def test_a_picture_that_can_be_read_by_now_has_features(
+    photo_folder: Path, backbone: Backbone, own_cache: Path, hflip: bool
+) -> None:
+    def load() -> tuple[ImageSet, NDArray[np.float32]]:
+        source = folder_source(photo_folder)
+        images = without_root(lambda: load_images(source, SIDE, own_cache, skip_bad_images=True))
+        return images, load_features(images, backbone, own_cache, CPU, hflip)
+
+    locked = photo_folder / "cat" / "02.png"
+    locked.chmod(0)
+    images, found = load()
+    assert [name for name, _ in images.bad] == ["cat/02.png"]
+    assert len(found) == 39 * (1 + hflip)
+    locked.chmod(0o600)
+    images, found = load()
+    assert len(images.ids) == 40
+    np.testing.assert_allclose(found[:40], directly(images, backbone), atol=1e-5)
+    assert len(found) == 40 * (1 + hflip)
+
+
+@pytest.mark.parametrize(("hflip", "why"), [
+    (False, "it has 39 rows, not 40"), (True, "it has 78 rows, not 80"),
+])  # fmt: skip
+def test_features_of_an_earlier_version_that_lack_an_image_are_computed_anew(
+    images: ImageSet, backbone: Backbone, own_cache: Path, caplog: pytest.LogCaptureFixture,
+    hflip: bool, why: str,
+) -> None:  # fmt: skip
+    entry = feature_entry(images.key, backbone, own_cache, hflip)
+    rows = np.ones((39 * (1 + hflip), backbone.n_features), np.float32)
+    publish(entry, lambda into: np.save(into / "features.npy", rows))
+    found = load_features(images, backbone, own_cache, CPU, hflip, verify=False)
+    np.testing.assert_allclose(found[:40], directly(images, backbone), atol=1e-5)
+    assert caplog.messages == [f"warning: cache entry {entry} is built again: {why}"]
 
 
 def test_an_extraction_that_stops_leaves_nothing(backbone: Backbone, load: Load) -> None:
