@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from tests.support.core.hostile_files import bomb, put, without_root
 from tl_core.data import decode as pictures
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.decode import open_picture
+from tl_core.data.given.request import DataRequest, find_data
 from tl_core.data.sources import Source, folder_source
 from tl_core.errors import InputError
 
@@ -131,6 +133,27 @@ def test_broken_files_are_named_together_or_skipped(broken_folder: Path, own_cac
     images = load(skip=True)
     assert len(images.labels) == 40
     assert {name for name, _ in images.bad} == message.keys()
+
+
+@pytest.mark.parametrize("part", ["", "val/"])
+def test_a_class_folder_without_read_permission_is_listed(
+    photo_folder: Path, tmp_path: Path, own_cache: Path, part: str
+) -> None:
+    root = photo_folder
+    if part:
+        root = tmp_path / "parts"
+        for name in ("train", "val"):
+            shutil.copytree(photo_folder, root / name)
+    (root / f"{part}cat").chmod(0)
+
+    def load() -> ImageSet:
+        return load_images(find_data(DataRequest(str(root)), own_cache), 16, own_cache)
+
+    with pytest.raises(InputError) as caught:
+        without_root(load)
+    assert [str(fault) for fault in caught.value.faults[1:]] == [
+        f"  {part}cat: OSError: {root}/{part}cat is a folder that can't be read, not a picture"
+    ]
 
 
 def test_odd_photos_are_decoded_without_a_warning(tmp_path: Path, own_cache: Path) -> None:
