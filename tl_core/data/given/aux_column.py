@@ -15,7 +15,9 @@ from tl_core.errors import Fault, InputError, truncate_list
 from tl_core.text import pluralize, printable
 
 _NO_NUMBER = {"", "na", "nan", "n/a", "null"}
-"""Cells of a column of numbers that hold none, in lower case."""
+"""Cells of a column of numbers that hold none, in lower case. In one of text they are classes."""
+_LARGEST = float(np.finfo(np.float32).max)
+"""Numbers are learned in 32 bits."""
 _MEANINGS = {
     "label": "this column is the class, which is learned in any case",
     "path": "this column names the images",
@@ -64,9 +66,14 @@ def label_aux(source: Source, column: str, kind: AuxKind | None = None) -> Sourc
 def _is_regression(cells: Sequence[str], kind: AuxKind | None) -> bool:
     if kind:
         return kind == "regression"
-    there = [cell for cell in cells if cell.lower() not in _NO_NUMBER]
-    numbers = {_number(cell) for cell in there}
-    return bool(there) and None not in numbers and len(numbers) > 2
+    return len(_numbers_in(cells)) > 2
+
+
+def _numbers_in(cells: Sequence[str]) -> set[float]:
+    """The different numbers of a column that has nothing else; none of one of text."""
+    found = {_number(cell) for cell in cells if cell.lower() not in _NO_NUMBER}
+    numbers = {number for number in found if number is not None}
+    return numbers if numbers == found else set()
 
 
 def _number(cell: str) -> float | None:
@@ -82,12 +89,12 @@ def _numbers(column: str, cells: Sequence[str]) -> AuxLabels:
     wrong = [
         cell
         for cell, value in zip(cells, found, strict=True)
-        if value is None and cell.lower() not in _NO_NUMBER
+        if (value is None and cell.lower() not in _NO_NUMBER) or abs(value or 0) > _LARGEST
     ]
     if wrong:
         shown = ", ".join(truncate_list((repr(cell) for cell in dict.fromkeys(wrong)), 3))
         raise ValueError(
-            f"--aux-type regression needs finite numbers or empty cells, but "
+            f"--aux-type regression needs finite numbers (of 32 bits) or empty cells, but "
             f"{pluralize(len(wrong), 'cell is', 'cells are')} not: {shown}"
         )
     values = np.array([math.nan if value is None else value for value in found], np.float32)
@@ -96,7 +103,8 @@ def _numbers(column: str, cells: Sequence[str]) -> AuxLabels:
 
 
 def _classes(column: str, cells: Sequence[str]) -> AuxLabels:
-    counts = Counter(cell for cell in cells if cell)
+    missing = _NO_NUMBER if _numbers_in(cells) else {""}
+    counts = Counter(cell for cell in cells if cell.lower() not in missing)
     _check_variety(counts)
     n = sum(counts.values())
     if 2 * len(counts) > n:

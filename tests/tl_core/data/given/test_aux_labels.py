@@ -41,6 +41,8 @@ def test_numbers_are_a_regression_and_empty_cells_are_missing(folder: Path) -> N
     (["red", "", "blue", "red", "blue", "", "red", "red"], ("blue", "red"),
      [1, -1, 0, 1, 0, -1, 1, 1]),
     (["0", "1", "1", "", "0", "0", "1", "1"], ("0", "1"), [0, 1, 1, -1, 0, 0, 1, 1]),
+    (["0", "1", "NA", "", "nan", "0", "N/A", "1"], ("0", "1"), [0, 1, -1, -1, -1, 0, -1, 1]),
+    (["no", "NA", "NA", "", "no", "no", "no", "NA"], ("NA", "no"), [1, 0, 0, -1, 1, 1, 1, 0]),
 ])  # fmt: skip
 def test_text_and_two_numbers_are_classes(
     folder: Path, cells: list[str], classes: tuple[str, ...], values: list[int]
@@ -55,16 +57,23 @@ def test_the_type_can_be_said(folder: Path) -> None:
     assert labels(folder, *cells).task.kind == "regression"
     found = labels(folder, *cells, kind="classification")
     assert found.task.classes == ("1", "2", "3")
+    found = labels(folder, *cells[:6], "null", "na", kind="classification")
+    assert found.task.classes == ("1", "2", "3")
+    assert found.known.tolist() == [True] * 6 + [False] * 2
     two = labels(folder, *["0", "1"] * 4, kind="regression")
     assert two.values.tolist() == [0, 1] * 4
 
 
 @pytest.mark.parametrize(("cells", "kind", "fault"), [
     (["red"] * 7 + ["2"], "regression", "--aux x: --aux-type regression needs finite numbers "
-     "or empty cells, but 7 cells are not: 'red'"),
+     "(of 32 bits) or empty cells, but 7 cells are not: 'red'"),
     (["inf"] + ["1", "2"] * 3 + [""], "regression", "1 cell is not: 'inf'"),
+    (["1e39", "1.5", "2", "3"] * 2, None, "2 cells are not: '1e39'"),
+    (["-1e39", "3.5e38"] * 4, "regression", "8 cells are not: '-1e39', '3.5e38'"),
     (["7"] * 8, None, "--aux x: a task needs two different values or more; all are '7'"),
     (["7"] * 8, "regression", "all are 7.0"),
+    (["7", "NA"] * 4, None, "a task needs two different values or more; all are '7'"),
+    (["NA"] * 8, None, "a task needs two different values or more; all are 'NA'"),
     ([""] * 8, None, "a task needs two different values or more; all cells are empty"),
     (list("abcdefgg"), None, "7 classes for 8 images: a class needs two images on average; "
      "if these are numbers, use --aux-type regression"),
@@ -113,6 +122,11 @@ def test_a_note_says_what_was_decided(folder: Path) -> None:
     assert notes[-1] == (
         "auxiliary task x: a number (by its cells; --aux-type classification for the other); 6 of "
         "8 images have a value"
+    )
+    data = table(folder, "x", *["0", "1", "NA", ""] * 2)
+    assert find_data(DataRequest(data, aux="x"), Path()).notes[-1] == (
+        "auxiliary task x: one of 2 classes (by its cells; --aux-type regression for the other); "
+        "4 of 8 images have a value"
     )
 
 
