@@ -20,7 +20,8 @@ def captured(
     """Return what a regular expression finds in each path; None where it finds nothing.
 
     This is the text of its capture groups, joined by `/`, or all that it matches if it has none.
-    A group that takes no part in the match is `None`, or left out with `skip_unmatched`.
+    A group that takes no part in the match is `None`, or left out with `skip_unmatched`. If none
+    does, or all are empty, nothing is found.
 
     Raises `InputError` for `flag` if it is no regular expression, or matches no path.
     """
@@ -36,8 +37,10 @@ def captured(
     return names
 
 
-def _text(match: re.Match[str], skip_unmatched: bool) -> str:
+def _text(match: re.Match[str], skip_unmatched: bool) -> str | None:
     groups = match.groups() or (match[0],)
+    if not any(groups):
+        return None
     return "/".join(str(g) for g in groups if g is not None or not skip_unmatched)
 
 

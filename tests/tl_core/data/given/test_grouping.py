@@ -49,6 +49,8 @@ def test_a_regular_expression_on_the_path(folder: Path) -> None:
     )
     assert groups(find(folder, group_regex=r"^./p\d")) == [0, 0, 8, 1, 2, 3], "all that matches"
     assert groups(find(folder, group_regex=r"(.)/(..)")) == [0, 0, 1, 2, 3, 4], "several groups"
+    optional = find(folder, group_regex=r"/(?:p(1)_)?.*\.png")
+    assert groups(optional) == [0, 0, 8, 0, 10, 11], "no group is called None"
     why = "--group-regex q: matches no path, such as a/p1_1.png"
     with pytest.raises(InputError, match=re.escape(why)):
         find(folder, group_regex="q")

@@ -31,9 +31,23 @@ def test_capture_groups_are_joined() -> None:
     assert captured("--label-regex", r"[ab]_\d", paths) == ["a_1", "b_2", None]
 
 
+@pytest.mark.parametrize(("pattern", "found"), [
+    (r"(?:p(\d+)_)?\d\.png", ["7", None]),
+    (r"(?:p(\d+)_)?(?:q(\d+)_)?\d\.png", ["7/None", None]),
+    (r"p?(\d*)_?\d\.png", ["7", None]),
+    (r"p?(\d*)_?()\d\.png", ["7/", None]),
+    (r"(?:p\d+)?", ["p7", None]),
+])  # fmt: skip
+def test_a_capture_that_is_optional_or_empty_finds_nothing(
+    pattern: str, found: list[str | None]
+) -> None:
+    assert captured("--group-regex", pattern, ["p7_0.png", "1.png"]) == found
+
+
 @pytest.mark.parametrize(("pattern", "why"), [
     ("(", r"--label-regex \(: no regular expression: missing \)"),
     ("x{9999999999}", "no regular expression: the repetition number is too large"),
+    ("(fox)?", r"--label-regex \(fox\)\?: matches no path, such as cat.1.png"),
     ("fox", "--label-regex fox: matches no path, such as cat.1.png"),
     ("cat", "--label-regex cat: finds no class in dog.1.png"),
     ("png", "--label-regex png: finds one class alone, 'png'; a study needs two or more"),
