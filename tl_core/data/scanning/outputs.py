@@ -58,8 +58,10 @@ def _is_cache(folder: Path, held: frozenset[str]) -> bool:
         return True
     if "SHA256SUMS" in held and any(name.endswith(".npy") for name in held):
         return True
-    # Of earlier versions, which set no tag: each entry has a lock beside it.
-    return any(name.endswith(".lock") and name.removesuffix(".lock") in held for name in held)
+    # Of earlier versions, which set no tag: each entry, a folder, has a lock beside it. Programs
+    # leave locks beside single pictures, too.
+    entries = (name.removesuffix(".lock") for name in held if name.endswith(".lock"))
+    return any(entry in held and (folder / entry).is_dir() for entry in entries)
 
 
 def _is_environment(folder: Path, held: frozenset[str]) -> bool:

@@ -79,6 +79,7 @@ def test_a_cache_is_marked_as_one(tmp_path: Path) -> None:
     ("cat", {"CACHEDIR.TAG": b"not the signature"}),
     ("cat", {"study.json": b"{}", "1.png": b""}),
     ("cat", {"model.json": b"{}", "a.lock": b""}),
+    ("cat", {"3.png": b"", "3.png.lock": b""}),
     ("d41d8cd98f00b204e9800998ecf8427e", {"1.png": b""}),
 ])  # fmt: skip
 def test_a_users_own_folder_may_have_such_names(
