@@ -50,7 +50,11 @@ WAYS_OUT = "a smaller --image-size or --backbone, or fewer --trials-per-gpu"
 """What takes less memory of a GPU, whatever the batch size."""
 
 
-def truncate_list(faults: Iterable[str], most: int = 20) -> Iterator[str]:
+MOST_LISTED = 20
+"""Faults of one kind that are shown."""
+
+
+def truncate_list(faults: Iterable[str], most: int = MOST_LISTED) -> Iterator[str]:
     """Yield the first `most` of faults of one kind, and how many more there are."""
     listed = list(faults)
     yield from listed[:most]

@@ -20,7 +20,7 @@ from tl_core.data.given.table import NEEDED, Table, read_table
 from tl_core.data.names import name_notes
 from tl_core.data.sources import Source, files_source
 from tl_core.data.splitting.rules import PARTS, Part, SplitRules
-from tl_core.errors import InputError, truncate_list
+from tl_core.errors import MOST_LISTED, InputError, truncate_list
 from tl_core.files import user_path
 from tl_core.text import printable
 
@@ -110,7 +110,9 @@ def _row_faults(table: Table, root: Path) -> Iterator[str]:
             where = f"{table.word} {table.lines[again]}"
             kinds["again"].append(f"{at[i]}: {printable(path)} is in {where} already")
         elif not (root / path).exists() and not (root / path).is_symlink():
-            kinds["file"].append(f"{at[i]}: {_why_no_file(root, path)}")
+            # That of one reads its folder, so those that are not shown get no reason.
+            shown = len(kinds["file"]) < MOST_LISTED
+            kinds["file"].append(f"{at[i]}: {_why_no_file(root, path)}" if shown else at[i])
         elif (root / path).is_dir():
             kinds["file"].append(
                 f"{at[i]}: {printable(str(root / path))} is a folder, not an image"

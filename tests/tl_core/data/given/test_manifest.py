@@ -1,6 +1,7 @@
 """Manifests: what they give, and every fault with its line."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -158,6 +159,21 @@ def test_many_faults_of_a_kind_are_counted(folder: Path) -> None:
     assert len(found) == 22
     assert found[20] == "and 10 more"
     assert found[21] == f"T: paths are relative to {folder}; --root DIR names another folder"
+
+
+def test_the_folder_is_read_for_faults_that_are_shown_alone(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Path] = []
+    glob = Path.glob
+
+    def counted(self: Path, pattern: str) -> Iterator[Path]:
+        seen.append(self)
+        return glob(self, pattern)
+
+    monkeypatch.setattr(Path, "glob", counted)
+    faults(write(folder, "path,label", *(f"{i}.jpg,{'ab'[i % 2]}" for i in range(500))))
+    assert len(seen) == 20
 
 
 @pytest.mark.parametrize(("lines", "fault"), [
