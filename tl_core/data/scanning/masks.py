@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from tl_core.data.scanning.layouts import PICTURES
@@ -76,39 +76,60 @@ def _folders_beside(paths: Sequence[PurePosixPath]) -> Iterator[str]:
     for folder in files:
         siblings[folder.parent].append(folder)
     masks: dict[str, list[tuple[PurePosixPath, PurePosixPath]]] = defaultdict(list)
+    photos_of = {parent: _photo_folders(found, files) for parent, found in siblings.items()}
+    plain_of = {parent: _first_plain(found) for parent, found in siblings.items()}
     for folder in files:
-        for other in siblings[folder.parent]:
-            if other != folder and _is_mask_folder(folder, other, files):
-                masks[folder.name] += [(path, other) for path in files[folder]]
-                break
+        if _has(_MASK_WORDS, folder):
+            other = plain_of[folder.parent]
+        else:
+            other = _photos_of(folder, files[folder], photos_of[folder.parent])
+        if other:
+            masks[folder.name] += [(path, other) for path in files[folder]]
     for name, found in masks.items():
         which = f"{_share(len(found), len(paths))} lie in folders with the name {name!a}"
         yield _sentence(which, *found[0], name)
 
 
-def _is_mask_folder(
-    folder: PurePosixPath,
-    other: PurePosixPath,
-    files: dict[PurePosixPath, list[PurePosixPath]],
-) -> bool:
-    if _MASK_WORDS.search(folder.name.lower()):
-        return not _MASK_WORDS.search(other.name.lower())
-    # Any other name beside the photos' folder: by the names of the files.
-    return bool(
-        _PHOTO_WORDS.search(other.name.lower())
-        and not _PHOTO_WORDS.search(folder.name.lower())
-        and _paired(folder, other, files)
-    )
+_Files = Mapping[PurePosixPath, Sequence[PurePosixPath]]
 
 
-def _paired(
+def _has(words: re.Pattern[str], folder: PurePosixPath) -> bool:
+    return bool(words.search(folder.name.lower()))
+
+
+def _first_plain(folders: Sequence[PurePosixPath]) -> PurePosixPath | None:
+    """The first folder without a word of masks."""
+    return next((folder for folder in folders if not _has(_MASK_WORDS, folder)), None)
+
+
+def _photo_folders(
+    folders: Sequence[PurePosixPath], files: _Files
+) -> dict[PurePosixPath, set[PurePosixPath]]:
+    """The names of the files in each folder with a word of photos."""
+    found = [folder for folder in folders if _has(_PHOTO_WORDS, folder)]
+    if len(found) == len(folders):  # Nothing to compare them with.
+        return {}
+    return {folder: {*_names(folder, files[folder])} for folder in found}
+
+
+def _photos_of(
     folder: PurePosixPath,
-    other: PurePosixPath,
-    files: dict[PurePosixPath, list[PurePosixPath]],
-) -> bool:
-    theirs = {path.relative_to(other).with_suffix("") for path in files[other]}
-    same = sum(path.relative_to(folder).with_suffix("") in theirs for path in files[folder])
-    return same >= _PAIRED * len(files[folder])
+    files: Sequence[PurePosixPath],
+    photos: Mapping[PurePosixPath, set[PurePosixPath]],
+) -> PurePosixPath | None:
+    """The folder of the photos that the files of a folder of any other name belong to."""
+    if not photos or _has(_PHOTO_WORDS, folder):
+        return None
+    names = _names(folder, files)
+    return next((other for other, theirs in photos.items() if _paired(names, theirs)), None)
+
+
+def _names(folder: PurePosixPath, files: Sequence[PurePosixPath]) -> list[PurePosixPath]:
+    return [path.relative_to(folder).with_suffix("") for path in files]
+
+
+def _paired(names: Sequence[PurePosixPath], theirs: set[PurePosixPath]) -> bool:
+    return sum(name in theirs for name in names) >= _PAIRED * len(names)
 
 
 def _two_classes(paths: Sequence[PurePosixPath]) -> Iterator[str]:
@@ -119,8 +140,9 @@ def _two_classes(paths: Sequence[PurePosixPath]) -> Iterator[str]:
         files[PurePosixPath(path.parts[0])].append(path)
     photos = [name for name in files if _PHOTO_WORDS.fullmatch(name.name.lower())]
     for other in photos:
+        theirs = {*_names(other, files[other])}
         for folder in files:
-            if folder != other and _paired(folder, other, files):
+            if folder != other and _paired(_names(folder, files[folder]), theirs):
                 yield (
                     f"classes {printable(other.name)!r} and {printable(folder.name)!r} have files "
                     "of the same names: photos and their masks, not two classes? --data takes the "

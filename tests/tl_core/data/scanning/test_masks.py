@@ -1,5 +1,11 @@
-import pytest
+import re
+from pathlib import PurePosixPath
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tl_core.data.scanning import masks
 from tl_core.data.scanning.masks import mask_notes
 from tl_core.data.scanning.selection import Selection
 
@@ -96,3 +102,54 @@ def test_photos_and_masks_are_not_two_classes(name: str) -> None:
         "classes 'images' and 'masks' have files of the same names: photos and their masks, not "
         "two classes? --data takes the folder whose sub-folders are the classes"
     )
+
+
+paths = st.lists(
+    st.tuples(
+        st.sampled_from(("cat", "dog")),
+        st.sampled_from(("images", "masks", "img_1", "flow", "gt", "image_masks", "x")),
+        st.sampled_from(("0.png", "1.png", "2.jpg")),
+    ).map("/".join),
+    unique=True,
+)
+
+
+@given(paths)
+def test_law_of_folders_beside(ids: list[str]) -> None:
+    """A folder is named if one beside it is plain, or if half of its files have a photo's name."""
+    files: dict[tuple[str, str], set[str]] = {}
+    for path in ids:
+        kind, name, file = path.split("/")
+        files.setdefault((kind, name), set()).add(file[0])
+    named = set()
+    for (kind, name), own in files.items():
+        beside = {other: files[kind, other] for k, other in files if (k, other) != (kind, name)
+                  and k == kind}  # fmt: skip
+        if name in MASKS:
+            found = bool(beside.keys() - MASKS)
+        else:
+            photos = [theirs for other, theirs in beside.items() if other in PHOTOS]
+            found = name not in PHOTOS and any(2 * len(own & theirs) >= len(own)
+                                               for theirs in photos)  # fmt: skip
+        if found:
+            named.add(name)
+    notes = [note for note in mask_notes(ids) if " lie in folders with the name " in note]
+    assert {note.split("with the name '")[1].split("'")[0] for note in notes} == named
+
+
+MASKS = {"masks", "gt", "image_masks"}
+PHOTOS = {"images", "img_1", "image_masks"}
+
+
+def test_a_folder_is_not_compared_with_all_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = 0
+    has = masks._has
+
+    def counted(words: re.Pattern[str], folder: PurePosixPath) -> bool:
+        nonlocal looks
+        looks += 1
+        return has(words, folder)
+
+    monkeypatch.setattr(masks, "_has", counted)
+    assert [*mask_notes(pairs("patient_{}/a.png", n=500))] == []
+    assert looks < 5 * 1000
