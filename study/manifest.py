@@ -2,7 +2,8 @@
 
 import sys
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 if not __package__:  # Run as a script: other packages may be called `study`.
@@ -42,12 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _list(given: Namespace) -> int:
     out = user_path(given.out)
-    try:
-        _check(given.folder, out)
-        source = _source(given.folder, given.label_regex, given.group_regex)
+    _check(given.folder, out)
+    source = _source(given.folder, given.label_regex, given.group_regex)
+    with _blaming("--out", out):
         write_manifest(source, user_path(given.folder), out)
-    except OSError as error:
-        raise InputError([Fault("--out", f"{out}: {error.strerror or error}")]) from error
     for note in source.notes:
         print(f"note: {note}")
     n = pluralize(len(source.ids), "image")
@@ -66,14 +65,27 @@ def _source(folder: str, label_regex: str | None, group_regex: str | None) -> So
 def _check(folder: str, out: Path) -> None:
     """Raise `InputError` for what can't be listed or written."""
     faults = []
-    if folder in BUILT_IN or not user_path(folder).is_dir():
+    with _blaming("FOLDER", folder):
+        is_folder = user_path(folder).is_dir()
+    with _blaming("--out", out):
+        is_there = out.exists()
+    if folder in BUILT_IN or not is_folder:
         faults.append(Fault("FOLDER", f"{folder}: a data folder is expected"))
     if out.suffix.lower() not in SUFFIXES:
         faults.append(Fault("--out", f"{out}: must end in {', '.join(SUFFIXES)}"))
-    elif out.exists():
+    elif is_there:
         faults.append(Fault("--out", f"{out} exists; choose another name or remove it"))
     if faults:
         raise InputError(faults)
+
+
+@contextmanager
+def _blaming(flag: str, value: Path | str) -> Iterator[None]:
+    """Raise `InputError` for a flag whose path the system refuses."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError([Fault(flag, f"{value}: {error.strerror or error}")]) from error
 
 
 def _parser() -> Parser:

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from study.manifest import main
+from tests.support.core.hostile_files import without_root
 from tests.tl_core.data.test_sources import plant
 
 Capture = pytest.CaptureFixture[str]
@@ -48,3 +49,19 @@ def test_what_can_not_be_listed_or_written(tmp_path: Path, capsys: Capture) -> N
     ):  # fmt: skip
         assert main(words) == 2
         assert fault in capsys.readouterr().err
+
+
+def test_what_may_not_be_read_is_not_blamed_on_the_table(tmp_path: Path, capsys: Capture) -> None:
+    root = plant(tmp_path / "in" / "photos", "a/1.png", "b/2.png")
+    words = [str(root), "--out", str(out := tmp_path / "t.csv")]
+    root.chmod(0)
+    assert without_root(lambda: main(words)) == 2
+    assert f"{root} can't be read: Permission denied\n" in capsys.readouterr().err
+    root.chmod(0o755)
+    root.parent.chmod(0)
+    assert without_root(lambda: main(words)) == 2
+    assert f"FOLDER {root}: Permission denied" in capsys.readouterr().err
+    root.parent.chmod(0o755)
+    (root / "a").chmod(0o644)  # Names can be listed, and no more.
+    assert without_root(lambda: main(words)) == 0
+    assert pd.read_csv(out)["path"].tolist() == ["in/photos/a/1.png", "in/photos/b/2.png"]

@@ -5,7 +5,7 @@ import json
 import os
 import tarfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -154,7 +154,10 @@ def files_source(
     if all(is_lfs_pointer(path, state) for path, state in states):
         n = pluralize(len(files), "file")
         raise InputError([f"all {n} of {name} are pointers of Git LFS, not images; {LFS_REMEDY}"])
-    seen = [[str(path), state.st_size, state.st_mtime_ns] for path, state in states]
+    seen = [
+        [str(path), *((state.st_size, state.st_mtime_ns) if state else (0, 0))]
+        for path, state in states
+    ]
     return Source(
         name=name,
         classes=classes,
@@ -168,12 +171,15 @@ def files_source(
     )
 
 
-def _state(path: Path) -> os.stat_result:
-    try:
-        return path.stat()
-    except OSError:
-        # A broken link has a state of its own; it is reported with the unreadable files.
-        return path.lstat()
+def _state(path: Path) -> os.stat_result | None:
+    """The state of a file; of a broken link its own. Both are reported with the unreadable files.
+
+    None in a folder whose names can be listed and no more (r without x).
+    """
+    for state in (path.stat, path.lstat):
+        with suppress(OSError):
+            return state()
+    return None
 
 
 def _hash(value: object) -> str:

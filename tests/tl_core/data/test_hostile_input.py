@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from tests.support.core.hostile_files import bomb, put, without_root
+from tests.tl_core.data.test_sources import plant
 from tl_core.data import decode as pictures
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.decode import open_picture
@@ -154,6 +155,31 @@ def test_a_class_folder_without_read_permission_is_listed(
     assert [str(fault) for fault in caught.value.faults[1:]] == [
         f"  {part}cat: OSError: {root}/{part}cat is a folder that can't be read, not a picture"
     ]
+
+
+def test_files_of_a_folder_that_can_only_be_listed_are_listed(
+    photo_folder: Path, own_cache: Path
+) -> None:
+    cat = photo_folder / "cat"
+    cat.chmod(0o644)
+    why = r"^20 files are not readable images .*\n  20 files, .*: can't be read: Permission denied$"
+    with pytest.raises(InputError, match=why):
+        without_root(lambda: load_images(folder_source(photo_folder), 16, own_cache))
+    cat.chmod(0o755)
+    assert load_images(folder_source(photo_folder), 16, own_cache).bad == ()
+
+
+@pytest.mark.parametrize(("shut", "data"), [
+    ("", ""), ("val", ""), ("train/a", "photos.csv"), ("", "photos.csv"),
+])  # fmt: skip
+def test_what_holds_the_rest_and_may_not_be_read_is_named(
+    tmp_path: Path, shut: str, data: str
+) -> None:
+    root = plant(tmp_path / "in", *(f"{part}/{c}/1.png" for part in ("train", "val") for c in "ab"))
+    (root / "photos.csv").write_text("path,label\ntrain/a/1.png,a\ntrain/b/1.png,b\n")
+    (root / shut).chmod(0)
+    with pytest.raises(InputError, match=rf"^{root}.* can't be read: Permission denied$"):
+        without_root(lambda: find_data(DataRequest(str(root / data)), tmp_path))
 
 
 def test_odd_photos_are_decoded_without_a_warning(tmp_path: Path, own_cache: Path) -> None:

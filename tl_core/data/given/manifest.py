@@ -110,9 +110,9 @@ def _row_faults(table: Table, root: Path) -> Iterator[str]:
             where = f"{table.word} {table.lines[again]}"
             kinds["again"].append(f"{at[i]}: {printable(path)} is in {where} already")
         elif not (root / path).exists() and not (root / path).is_symlink():
-            # That of one reads its folder, so those that are not shown get no reason.
-            shown = len(kinds["file"]) < MOST_LISTED
-            kinds["file"].append(f"{at[i]}: {_why_no_file(root, path)}" if shown else at[i])
+            # That of one reads its folder, so those that are not listed get no reason.
+            listed = len(kinds["file"]) < MOST_LISTED
+            kinds["file"].append(f"{at[i]}: {_why_no_file(root, path)}" if listed else at[i])
         elif (root / path).is_dir():
             kinds["file"].append(
                 f"{at[i]}: {printable(str(root / path))} is a folder, not an image"

@@ -52,7 +52,11 @@ def find_data(asked: DataRequest, cache: Path) -> Source:
     Raises:
         InputError: names every fault of the data.
     """
-    source = _find(asked, cache)
+    try:
+        source = _find(asked, cache)
+    except PermissionError as error:  # Of what holds the rest: other files are listed one by one.
+        why = f"{printable(str(error.filename))} can't be read: {error.strerror}"
+        raise InputError([why]) from error
     if asked.group_regex:
         source = group_by_regex(source, asked.group_regex)
     else:
