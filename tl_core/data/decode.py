@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from threading import Lock
 from types import MappingProxyType
@@ -62,9 +62,16 @@ def decoding_threads() -> Iterator[ThreadPoolExecutor]:
         yield pool
 
 
+def _alone_if_large(pixels: int) -> AbstractContextManager[object]:
+    return _ONE_LARGE if pixels > _LARGE else nullcontext()
+
+
 def as_rgb(picture: Picture, scales: Scales = MappingProxyType({})) -> Image.Image:
     """An RGB picture as it is, a deep one scaled."""
-    return picture.to_rgb(scales) if isinstance(picture, Deep) else picture
+    if not isinstance(picture, Deep):
+        return picture
+    with _alone_if_large(picture.values.shape[0] * picture.values.shape[1]):
+        return picture.to_rgb(scales)
 
 
 def open_picture(file: Path | IO[bytes]) -> Picture:
@@ -103,17 +110,16 @@ def _read(stream: IO[bytes], suffix: str) -> Picture:
 def _decode(stream: IO[bytes], formats: tuple[str, ...]) -> Picture:
     with Image.open(stream, formats=formats) as image:
         _check_whole(image)
-        low = _tiles_of_low_bytes(image)
-        picture = to_picture(image)
-        if low is None or not isinstance(picture, Image.Image):
-            return picture
-    return _deep_colour(stream, low)
+        low, pixels = _tiles_of_low_bytes(image), image.width * image.height
+        if low is None:
+            return to_picture(image)
+    with _alone_if_large(pixels):
+        return _deep_colour(stream, low)
 
 
 def to_picture(image: Image.Image) -> Picture:
     """As `open_picture`, for a picture that is already open; colours have 8 bits then."""
-    large = image.width * image.height > _LARGE
-    with _ONE_LARGE if large else nullcontext():
+    with _alone_if_large(image.width * image.height):
         image.load()
         turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
         if image.mode.startswith(("I", "F")):

@@ -8,22 +8,26 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.core.hostile_files import bomb, put, without_root
+from tests.support.core.hostile_files import bomb, png, put, without_root
 from tests.tl_core.data.test_sources import plant
 from tl_core.data import decode as pictures
 from tl_core.data.datasets import ImageSet, load_images
-from tl_core.data.decode import open_picture
+from tl_core.data.decode import as_rgb, open_picture
 from tl_core.data.given.request import DataRequest, find_data
+from tl_core.data.reading.deep import Deep
 from tl_core.data.sources import Source, folder_source
 from tl_core.errors import InputError
+
+T = TypeVar("T")
 
 
 def test_a_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
@@ -42,22 +46,53 @@ def test_a_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
     assert int(grown) < 50e6, "bytes; decoded it would be 2.7e9"
 
 
+class AtOnce:
+    """How many threads are in some functions at the same time, at most."""
+
+    def __init__(self) -> None:
+        self.now, self.most = 0, 0
+
+    def slowly(self, do: Callable[..., T]) -> Callable[..., T]:
+        def run(*args: object) -> T:
+            self.now += 1
+            self.most = max(self.most, self.now)
+            time.sleep(0.01)
+            done = do(*args)
+            self.now -= 1
+            return done
+
+        return run
+
+
 def test_large_pictures_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    at_work, most = 0, 0
-
-    def decode_slowly(image: Image.Image) -> Image.Image:
-        nonlocal at_work, most
-        at_work += 1
-        most = max(most, at_work)
-        time.sleep(0.01)
-        at_work -= 1
-        return image
-
+    at_once = AtOnce()
     monkeypatch.setattr(pictures, "_LARGE", 100)
-    monkeypatch.setattr(pictures, "_to_rgb", decode_slowly)
+    monkeypatch.setattr(pictures, "_to_rgb", at_once.slowly(lambda image: image))
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(pictures.to_picture, [Image.new("RGB", (11, 11))] * 8))
-    assert most == 1
+    assert at_once.most == 1
+
+
+def test_large_pictures_of_more_than_8_bits_are_decoded_and_scaled_one_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    at_once, rng = AtOnce(), np.random.default_rng(0)
+    rows = b"".join(b"\0" + rng.bytes(11 * 6) for _ in range(11))
+    colour = png(11, 11, 16, 2, rows)
+    Image.fromarray(np.arange(121, dtype=np.uint16).reshape(11, 11)).save(
+        grey := io.BytesIO(), "PNG"
+    )
+    expected = [as_rgb(open_picture(io.BytesIO(content))) for content in (colour, grey.getvalue())]
+    monkeypatch.setattr(pictures, "_LARGE", 100)
+    monkeypatch.setattr(pictures, "_deep_colour", at_once.slowly(pictures._deep_colour))
+    monkeypatch.setattr(pictures, "_depth", at_once.slowly(pictures._depth))
+    monkeypatch.setattr(Deep, "to_rgb", at_once.slowly(Deep.to_rgb))
+    with ThreadPoolExecutor(4) as pool:
+        found = pool.map(
+            lambda c: as_rgb(open_picture(io.BytesIO(c))), [colour, grey.getvalue()] * 4
+        )
+        assert [*found] == expected * 4
+    assert at_once.most == 1
 
 
 def photos(root: Path, image: Image.Image, **options: Any) -> Source:
