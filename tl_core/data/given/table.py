@@ -84,5 +84,10 @@ def _parquet(file: Path) -> tuple[list[list[str]], list[int]]:
     import pandas as pd  # It takes a second, which commands without a manifest need not wait.
 
     table = pd.read_parquet(file)
-    cells = [["" if pd.isna(x) else str(x) for x in row] for row in table.itertuples(index=False)]
+
+    def text(cell: object) -> str:
+        # Lists, such as embeddings, have no missing value as a whole.
+        return "" if pd.api.types.is_scalar(cell) and pd.isna(cell) else str(cell)
+
+    cells = [[*map(text, row)] for row in table.itertuples(index=False)]
     return [[str(name) for name in table.columns], *cells], [*range(len(cells) + 1)]

@@ -195,6 +195,15 @@ def test_tables_that_are_none(folder: Path, lines: tuple[str, ...], fault: str) 
     assert faults(write(folder, *lines)) == [fault]
 
 
+def test_a_parquet_column_of_lists(folder: Path) -> None:
+    table = pd.DataFrame({"path": NAMES, "label": [name[0] for name in NAMES]})
+    table["embedding"] = [[0.5, 1.0], [], None, [2.0], [3.0], [4.0]]
+    table.to_parquet(folder / "t.parquet")
+    source = manifest_source(folder / "t.parquet")
+    assert source.ids == NAMES
+    assert source.columns["embedding"][:3] == ("[0.5 1. ]", "[]", "")
+
+
 def test_files_that_are_no_tables(folder: Path) -> None:
     assert faults(folder / "no.csv") == ["T can't be read: No such file or directory"]
     (folder / "t.parquet").write_bytes(b"no parquet")
