@@ -7,6 +7,7 @@ import numpy as np
 
 from tl_core.data.given.labelling import captured
 from tl_core.data.given.manifest import column_names
+from tl_core.data.given.table import case_notes
 from tl_core.data.sources import Source
 from tl_core.data.splitting.rules import PART_WORDS, PARTS
 from tl_core.errors import Fault, InputError, truncate_list
@@ -19,7 +20,8 @@ def group_by_column(source: Source, column: str | None) -> Source:
     """Group the images of a manifest by a column; by default `group`, if there is one."""
     if column is None:
         if not any(source.columns.get("group", ())):
-            return source
+            found = case_notes(source.columns, "group")
+            return replace(source, notes=(*source.notes, *found))
         return _grouped(source, "group", [name or None for name in source.columns["group"]])
     if not source.columns:
         why = "names a column of a manifest (--data photos.csv); a folder takes --group-regex"

@@ -16,7 +16,7 @@ import numpy as np
 
 from tl_core.data.given.label_column import label_faults, missing_notes
 from tl_core.data.given.part_names import SPELLINGS, given_note, part_of
-from tl_core.data.given.table import NEEDED, Table, read_table
+from tl_core.data.given.table import NEEDED, Table, case_notes, read_table
 from tl_core.data.names import name_notes
 from tl_core.data.sources import Source, files_source
 from tl_core.data.splitting.rules import PARTS, Part, SplitRules
@@ -75,6 +75,7 @@ def _source(table: Table, root: Path) -> Source:
     number = {name: i for i, name in enumerate(classes)}
     files = [(root / path, number[label]) for path, label in zip(paths, labels, strict=True)]
     rules, notes = SplitRules(), [*name_notes(classes), *missing_notes(labels)]
+    notes += case_notes(table.columns, "split")
     if any(given := table.columns.get("split", [])):
         words: dict[Part, str] = {}
         parts = [part_of(word) or "train" for word in given]  # All are known here.

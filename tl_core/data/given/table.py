@@ -1,6 +1,7 @@
 """A table as CSV or Parquet: its cells as text, and the line of each row."""
 
 import csv
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +59,17 @@ def read_table(file: Path) -> Table:
         for i, name in enumerate(head)
     }
     return Table(file, columns, lines[1:], word)
+
+
+def case_notes(columns: Mapping[str, Sequence[str]], name: str) -> Iterator[str]:
+    """Yield a note for a column that has a name in other letters: it is left alone.
+
+    Studies of earlier versions were started with such columns.
+    """
+    for other, cells in columns.items():
+        if name not in columns and other.lower() == name and any(cells):
+            shown = printable(other)
+            yield f"column {shown} is not used; a column {name} would be: rename it if it is that"
 
 
 def _names(head: list[str]) -> list[str]:

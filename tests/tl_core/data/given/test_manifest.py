@@ -87,9 +87,17 @@ def test_names_of_columns_in_capitals_and_spaces_around_cells(folder: Path) -> N
 def test_other_columns_keep_their_names(folder: Path) -> None:
     """A study of an earlier version was started with them."""
     rows = [f"{name},{name[0]},owner {i % 2},any" for i, name in enumerate(NAMES)]
-    source = manifest_source(write(folder, "path,label,Group,Split", *rows))
+    table = write(folder, "path,label,Group,Split", *rows)
+    source = find_data(DataRequest(str(table)), folder)
     assert source.columns["Group"] == ("owner 0", "owner 1") * 3
     assert source.rules.is_plain()
+    split, group = source.notes
+    assert split == "column Split is not used; a column split would be: rename it if it is that"
+    assert group == "column Group is not used; a column group would be: rename it if it is that"
+    assert find_data(DataRequest(str(table), group="Group"), folder).notes[:1] == (split,)
+    assert find_data(DataRequest(str(table), group_regex="."), folder).notes[:1] == (split,)
+    empty = write(folder, "path,label,Group,SPLIT", *(f"{name},{name[0]},," for name in NAMES))
+    assert find_data(DataRequest(str(empty)), folder).notes == ()
 
 
 def test_names_of_files_that_are_nearly_right(folder: Path) -> None:
