@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from study.cluster.stores import Storage
-from tl_core.aux_task import BRIGHTNESS, AuxTask
+from tl_core.aux_task import BRIGHTNESS, AuxOn, AuxTask
 from tl_core.data.datasets import ImageSet
 from tl_core.data.given.aux_labels import AuxLabels
 from tl_core.data.splits import Split
@@ -34,8 +34,8 @@ class Targets(NamedTuple):
     aux: np.ndarray
     """Of the auxiliary task (`AuxLabels.values`), [N]."""
     constant: float | None = None
-    """Its best constant on the photos of the training side: their mean, or their most frequent
-    class; files of earlier versions lack it."""
+    """Its best constant on the photos that teach it: their mean, or their most frequent class;
+    files of earlier versions lack it."""
     groups: np.ndarray | None = None
     """int64 [N]: images that are alike have one number; None if each is its own."""
 
@@ -62,15 +62,17 @@ def read_outputs(
     return unpack(content, task) if content else None
 
 
-def write_targets(folder: Path, images: ImageSet, split: Split) -> str:
+def write_targets(folder: Path, images: ImageSet, split: Split, on: AuxOn) -> str:
     """Write what is true of the images of `val` and `test` into a study's folder.
 
-    `split` is the one with the largest training subset. Returns the hash of the file.
+    `split` is the one with the largest training subset, and `on` says which images teach the
+    auxiliary task. Returns the hash of the file.
     """
     aux, key = images.aux, images.aux.task.key
     arrays: dict[str, Any] = {}
     if aux.task.kind != "none":
-        arrays[f"train_{key}"] = _constant(aux.only(split.train))
+        pool = np.setdiff1d(images.rules.pool(len(images.labels)), [*split.val, *split.test])
+        arrays[f"train_{key}"] = _constant(aux.only(aux.teaching(on, split.train, pool)))
     for name in _SPLITS:
         rows = getattr(split, name)
         arrays |= {f"{name}_labels": images.labels[rows]}
@@ -85,11 +87,10 @@ def write_targets(folder: Path, images: ImageSet, split: Split) -> str:
 
 
 def _constant(aux: AuxLabels) -> np.generic:
-    values = aux.values[aux.known]
     if aux.task.kind == "regression":
-        mean: np.generic = values.mean()
+        mean: np.generic = aux.values.mean()
         return mean
-    return np.bincount(values).argmax()
+    return np.bincount(aux.values).argmax()
 
 
 def read_targets(

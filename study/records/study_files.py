@@ -65,7 +65,7 @@ class Results:
             raise InputError([f"{folder} can't be made: {error.strerror}"]) from error
         if settings.confirm and not settings.debug:
             split = self._split(max(settings.train_ratio), settings.seed)
-            self.study["targets"] = write_targets(folder, images, split)
+            self.study["targets"] = write_targets(folder, images, split, settings.aux_images)
         self._write(STUDY, self.study)
 
     def split_hashes(self, ratio: float, seed: int) -> dict[str, str]:

@@ -88,7 +88,8 @@ def test_groups_reach_workers_study_json_and_targets(photos: Path) -> None:
         "ratios 0.333 for 0.4; each class has its share"
     )
     assert prepared.notes == (first, second)
-    targets = read_targets(prepared.folder, write_targets(prepared.folder, kept, kept.split(0.4)))
+    sha256 = write_targets(prepared.folder, kept, kept.split(0.4), "labelled")
+    targets = read_targets(prepared.folder, sha256)
     assert targets is not None
     groups = targets["test"].groups
     assert groups is not None
