@@ -63,8 +63,9 @@ def extrapolate(confirmed: Iterable[Confirmed], mode: Mode) -> Extrapolation | N
     """Extrapolate the accuracy of a mode, from the seeds that all its cells share.
 
     None if there is no second seed, if a trial has not kept its outputs on the test set, if all its
-    images are of one group, if fewer than `FEWEST` cells are shown to be better than the most
-    frequent class, if the curve does not fit them, or if more labels make the error larger.
+    images are of one group, if fewer than `FEWEST` cells, or not that of the most labels, are shown
+    to be better than the most frequent class, if the curve does not fit them, or if more labels
+    make the error larger.
     """
     cells = {c.train_ratio: there for c, there in by_cell(confirmed).items() if c.mode == mode}
     seeds = set.intersection(*(set(there) for there in cells.values())) if cells else set()
@@ -78,8 +79,9 @@ def extrapolate(confirmed: Iterable[Confirmed], mode: Mode) -> Extrapolation | N
     labels = first.labels
     frequent = np.bincount(labels).max() / len(labels)
     used = _better_than(errors, 1 - frequent)
-    found = project(errors.part(used), ratios[used]) if len(used) >= FEWEST else None
-    if found is None:
+    if len(used) < FEWEST or used[-1] != len(ratios) - 1:
+        return None
+    if (found := project(errors.part(used), ratios[used])) is None:
         return None
     means = wrong.mean(axis=(1, 2))[used]
     about = Estimate(0.0, None, None, len(seeds), images=len(labels), groups=first.new_groups)

@@ -55,11 +55,13 @@ def test_a_flat_curve_is_called_flat() -> None:
 
 @pytest.mark.parametrize("trials", [
     curve(ON_CURVE[1:], RATIOS[1:]), curve(ON_CURVE, seeds=1), [], curve(ON_CURVE, mode="scratch"),
-    curve((200, 200, 30, 18)), curve((100, 20, 20, 20)), curve((18, 28, 48, 88)),
+    curve((200, 200, 30, 18)), curve((*ON_CURVE, 200), (*RATIOS, 0.8)),
+    curve((100, 20, 20, 20)), curve((18, 28, 48, 88)),
     [replace(c, images=None if c.train_ratio == 0.01 else c.images) for c in curve(ON_CURVE)],
     [replace(c, seed=c.seed + (3 if c.train_ratio == 0.01 else 0)) for c in curve(ON_CURVE)],
 ], ids=["three cells", "one seed", "nothing", "another mode", "two cells at chance",
-        "not the curve", "rising", "a cell without outputs", "no common seed"])  # fmt: skip
+        "the most labels at chance", "not the curve", "rising", "a cell without outputs",
+        "no common seed"])  # fmt: skip
 def test_where_nothing_is_extrapolated(trials: list[Confirmed]) -> None:
     assert extrapolate(trials, "freeze") is None
 
