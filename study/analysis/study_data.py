@@ -140,6 +140,15 @@ class StudyData:
         n_train, n_val = (round(share * self.ratio_base) for share in (train_ratio, HELD_OUT))
         return sizes.get(f"train_{train_ratio}", n_train), sizes.get("val", n_val)
 
+    def taught_elsewhere(self, n_train: int) -> int:
+        """About how many images teach the auxiliary task with `--aux-on all` beside `n_train`.
+
+        They are those of the rest of the training part that have its label.
+        """
+        known = int(self.study["data"].get("aux", {}).get("images", self.images))
+        rest = max(0, round(self.largest_ratio * self.ratio_base) - n_train)
+        return round(rest * known / self.images)
+
     @property
     def dataset(self) -> str:
         """Short name of the data set."""

@@ -142,19 +142,24 @@ def _passes(data: StudyData, cell: Cell) -> int | None:
     """Images that pass through the network in one training of a cell: work, not time.
 
     Seconds would depend on what else the machine does. A step takes three passes, there and twice
-    as much back. Test images are no part of it: only a trial that confirms reads them, once. None
-    if a part of the network learns, whose share of the work is not known.
+    as much back. Heads on features need those of all images that teach them, and of their mirror
+    images if training sees these. Test images are no part of it: only a trial that confirms reads
+    them, once. None if a part of the network learns, whose share of the work is not known.
     """
     own = (r for r in data.records if r.kind == "confirm" and Cell.of(r.config) == cell)
     config = record.config if (record := next(own, None)) else None
     if config is None or config.mode == "partial":
         return None
     n_train, n_val = data.split_sizes(cell.train_ratio)
-    frozen = n_train + n_val if config.mode in (*FROZEN, "lp_ft") else 0
+    n_taught = n_train + data.taught_elsewhere(n_train) * (config.aux_on == "all")
+    frozen = 0
+    if config.mode in (*FROZEN, "lp_ft"):
+        # A probe solves the auxiliary task as well, whatever weight follows.
+        solved = config.mode != "freeze" or config.aux_weight != 0
+        frozen = (n_taught if solved else n_train) * (1 + config.hflip) + n_val
     if config.mode in FROZEN:
         return frozen
-    n_all = round(data.largest_ratio * data.ratio_base)
-    return frozen + 3 * seen_in_steps(config, n_train, n_all) + config.epochs * n_val
+    return frozen + 3 * seen_in_steps(config, n_train, n_taught) + config.epochs * n_val
 
 
 def _more_labels(data: StudyData, winner: Cell) -> str | None:

@@ -19,11 +19,12 @@ NET, PROBE, FREEZE = Cell("lp_ft", 0.4), Cell("probe", 0.4), Cell("freeze", 0.4)
 
 
 def data(
-    ranking: list[Cell], confirmed: list[Confirmed], trained: Sequence[Cell] = ()
+    ranking: list[Cell], confirmed: list[Confirmed], trained: Sequence[Cell] = (), **given: Any
 ) -> StudyData:
     records: list[Any] = []
     for cell in trained:
-        record = make_record(mode=cell.mode, train_ratio=cell.train_ratio, min_steps=0)
+        own = {"min_steps": 0, **given} | ({"aux_weight": 0.0} if cell.mode == "probe" else {})
+        record = make_record(mode=cell.mode, train_ratio=cell.train_ratio, **own)
         record.kind = "confirm"
         records.append(record)
     found = StudyData(Path(), {"data": {"images": 1000}}, records)
@@ -67,6 +68,28 @@ def test_the_images_of_the_study_are_counted(about: dict[str, Any], times: str) 
     study.study.update(about)
     end = f"Freezing is not distinguishable from it, and about {times} times cheaper to train."
     assert recommendation(study).endswith(end)
+
+
+@pytest.mark.parametrize(("frozen", "given", "known", "times"), [
+    # 400 images have a class label, and 400 others teach: features of 800 and of 100 to validate.
+    # The network needs them too, 3 passes of 2 x 400 images and of 26 x 32 others, and twice 100.
+    (PROBE, {"aux_on": "all", "aux_weight": 0.5}, 1000, "7"),  # 5996 / 900
+    # A quarter of the others have a label: features of 500 and of 100.
+    (PROBE, {"aux_on": "all", "aux_weight": 0.5}, 250, "9"),  # 5696 / 600
+    (FREEZE, {"aux_on": "all", "aux_weight": 0.5}, 250, "9"),
+    # At weight 0 no others count, but those that a probe solves: 900 + 2400 + 200, and 500.
+    (FREEZE, {"aux_on": "all", "aux_weight": 0.0}, 1000, "7"),
+    (FREEZE, {"aux_on": "labelled", "aux_weight": 0.5}, 1000, "6"),  # 3100 / 500
+    # With mirror images: 900 + 2400 + 200, and 900.
+    (FREEZE, {"augment": "flip"}, 1000, "4"),
+])  # fmt: skip
+def test_all_images_that_heads_learn_from_are_counted(
+    frozen: Cell, given: dict[str, Any], known: int, times: str
+) -> None:
+    confirmed = [*seen(*NET, hits(0.9)), *seen(*frozen, hits(0.9))]
+    study = data([NET, frozen], confirmed, [NET, frozen], **given)
+    study.study["data"]["aux"] = {"images": known}
+    assert recommendation(study).endswith(f", and about {times} times cheaper to train.")
 
 
 def test_the_share_of_a_network_that_learns_in_part_is_not_counted() -> None:
