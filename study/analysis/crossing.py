@@ -42,19 +42,15 @@ def last_crossing(leads: MeanSquares, x: Floats) -> Crossing:
     means = leads.means.round(12)
     used = np.arange(len(x))
     if fits(leads, _line_weights(x, x)):
-        ends = _line_weights(x, x[[0, -1]]) @ means
+        first, last = (_line_weights(x, x[[0, -1]]) @ means).round(12)
+        rises, changes = bool(last > 0 or (last == 0 and first > 0)), first * last < 0
     else:
         signs = np.sign(means)
-        behind = np.flatnonzero(signs != 0)
-        rises = signs[behind[-1]] > 0
-        change = np.flatnonzero(signs * (1 if rises else -1) < 0)
-        if not len(change):
-            return Crossing(None, None, None, bool(rises))
-        used = _window(leads, x, int(change[-1]))
-        ends = means[[change[-1], change[-1] + 1]]
-    first, last = ends.round(12)
-    rises = bool(last > 0 or (last == 0 and first > 0))
-    if first * last >= 0:
+        rises = bool(signs[np.flatnonzero(signs)[-1]] > 0)
+        behind = np.flatnonzero(signs == (-1 if rises else 1))
+        changes = len(behind) > 0
+        used = _window(leads, x, int(behind[-1])) if changes else used
+    if not changes:
         return Crossing(None, None, None, rises)
     grid = np.linspace(x[0], x[-1], GRID)
     weights = np.zeros((GRID, len(x)))

@@ -29,6 +29,9 @@ def least_squares(x: np.ndarray) -> np.ndarray:
     # No line fits, as nothing varies: the leads on both sides of the last change are joined.
     ([-0.5, -0.1, 0.1, 0.1], 1.5, True), ([-0.1, 0.1, -0.3, 0.1], 2.75, True),
     ([0.5, 0.1, 0.1, 0.2], None, True),
+    # A tie right after the last change: the lead is zero there.
+    ([-0.1, -0.5, 0.0, 0.2], 2, True), ([0.1, 0.5, 0.0, -0.2], 2, False),
+    ([-0.5, 0.0, 0.0, 0.1], 1, True),
 ])  # fmt: skip
 def test_crossing_of_leads_that_do_not_vary(
     means: list[float], at: float | None, rises: bool
