@@ -24,13 +24,12 @@ class Crossover:
     """The ratio from which `after` stays ahead of `before` as labels grow."""
 
     before: Mode
-    """Ahead below the ratio; without a crossing, the mode that is behind at all ratios."""
+    """Ahead below the ratio; without one, the other mode."""
     after: Mode
-    """Ahead from the ratio upward."""
+    """Ahead from the ratio upward; without one, ahead where there are most labels."""
     status: Literal["seen", "none seen", "not resolved"]
-    """`seen`: both ends of the interval lie between the studied ratios, so `before` is shown to be
-    ahead at the smallest and `after` at the largest. `none seen`: `after` is ahead everywhere, and
-    by a verdict at one ratio or more, `before` at none.
+    """`seen`: both ends of the interval lie between the studied ratios. `none seen`: there is no
+    ratio, and `after` is ahead by a verdict at one of the studied ones or more, `before` at none.
     """
     ratio: float | None
     """Where a line through the leads is zero, in log train_ratio; None if it is zero nowhere."""

@@ -73,7 +73,7 @@ def _confirmed_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
     if differences := data.comparisons.all():
         yield difference_table(differences)
     if found := crossovers(data.confirmed):
-        yield _crossover_table(found)
+        yield crossover_table(found)
     saved = labels_saved(data.confirmed)
     if matches := [s.match for s in saved if s.match and s.ratio != s.ratio_b]:
         yield _saved_table(matches, saved[0].margin)
@@ -162,20 +162,21 @@ def _could_show(d: Difference) -> str:
     return "" if half is None else f" ±{half:.3f}"
 
 
-def _crossover_table(found: Sequence[Crossover]) -> Table:
+def crossover_table(found: Sequence[Crossover]) -> Table:
+    """Return where the modes of each pair change places, and how sure that is."""
     return Table(
         ["mode", "overtakes", "at train_ratio", "95 % interval", "crossover"],
         [[c.after, c.before, *_place(c), c.status] for c in found],
         "Where one mode overtakes another in test_accuracy, for each pair: where a line "
-        "through the differences is zero, with Fieller's interval. Seen: one mode is shown to be "
-        "ahead at the smallest ratio and the other at the largest. None seen: one is shown to be "
-        "ahead, and the other nowhere. Not resolved: neither is shown.",
+        "through the differences is zero, with Fieller's interval. Seen: the interval lies within "
+        "the studied ratios. None seen: the line is zero nowhere, and one mode is shown to be "
+        "ahead at a ratio or more, the other at none. Not resolved: neither.",
     )
 
 
 def _place(c: Crossover) -> tuple[str, str]:
     if c.ratio is None:
-        return "ahead at all" if c.status == "none seen" else "", ""
+        return "none" if c.status == "none seen" else "", ""
     if c.low is None and c.high is None:
         return f"{c.ratio:.2g}", "unbounded"
     low = f"{c.low:.2g}" if c.low is not None else "below all tried"

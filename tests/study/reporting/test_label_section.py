@@ -2,8 +2,10 @@ import numpy as np
 
 from study.analysis.comparisons import mode_differences
 from study.analysis.estimates import Confirmed, summarize
+from study.analysis.label_efficiency import Crossover
 from study.reporting.label_section import (
     cell_table,
+    crossover_table,
     difference_table,
     estimate_text,
     interval_text,
@@ -67,3 +69,26 @@ def test_differences_have_an_arrow_and_what_could_have_been_shown() -> None:
 
 def test_no_number_is_minus_zero() -> None:
     assert interval_text(-1e-9, 0.1) == "(0.000\xa0to\xa00.100)"
+
+
+def test_crossovers_are_called_what_they_are() -> None:
+    found = [
+        Crossover("freeze", "finetune", "seen", 0.2, 0.12, 0.3),
+        Crossover("freeze", "finetune", "not resolved", 0.2, None, 0.3),
+        Crossover("freeze", "finetune", "not resolved", 0.2, None, None),
+        Crossover("freeze", "finetune", "none seen", None, None, None),
+        Crossover("freeze", "finetune", "not resolved", None, None, None),
+    ]
+    table = crossover_table(found)
+    assert [row[2:] for row in table.rows] == [
+        ["0.2", "0.12 to 0.3", "seen"],
+        ["0.2", "below all tried to 0.3", "not resolved"],
+        ["0.2", "unbounded", "not resolved"],
+        ["none", "", "none seen"],
+        ["", "", "not resolved"],
+    ]
+    assert table.caption.endswith(
+        "Seen: the interval lies within the studied ratios. None seen: the line is zero nowhere, "
+        "and one mode is shown to be ahead at a ratio or more, the other at none. Not resolved: "
+        "neither."
+    )
