@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from study.analysis.comparisons import Comparisons, multi_tasks
-from study.analysis.estimates import Cell, Confirmed, by_cell, summarize
+from study.analysis.estimates import Cell, by_cell, summarize
 from study.analysis.images.recall import Recall, recalls
 from study.analysis.study_data import StudyData, of_classification
 from study.answers import auxiliary, sentences
@@ -21,6 +21,7 @@ from study.answers.phrases import (
 from study.answers.tuning import at_an_end, effort, few_steps, hardly_tuned
 from study.config.settings import Settings
 from study.records.trial_record import TrialRecord, best_of
+from study.search.choosing import Choices
 from study.search.confirmation import plan
 from tl_core.config import MODES, Metric, Mode
 
@@ -29,8 +30,9 @@ def answer_of(data: StudyData) -> tuple[str, ...]:
     """Return the sentences on a study: those of `answer`, and after three one on its classes."""
     subject, settings = f"{data.dataset} ({data.images:,} images)", data.settings
     subject += f" with {settings.backbone}"
-    unfinished = settings.confirm and bool(plan(settings, data.records))
-    found = answer(subject, settings, data.records, data.comparisons, data.ranking, unfinished)
+    left = settings.confirm and bool(plan(settings, data.records))
+    facts = (subject, settings, data.records, data.comparisons, data.ranking)
+    found = answer(*facts, unfinished=left, among=among(data.choices))
     best = data.winning_cell or best_of(data.records, settings.metric)
     uneven = imbalance(data.classes.values(), settings, best, _weakest(data)) if best else None
     whole = (*found[:3], *([uneven] if uneven else []), *found[3:])
@@ -44,6 +46,7 @@ def answer(
     compared: Comparisons,
     ranking: Sequence[Cell],
     unfinished: bool = False,
+    among: str = "",
 ) -> tuple[str, ...]:
     """Return the sentences.
 
@@ -61,10 +64,12 @@ def answer(
         ranking: the confirmed cells, the winner first, by validation. Test scores are not used: the
             best of several test scores would look better than it is.
         unfinished: it has trials left to run after the search.
+        among: which cells the winner is the best of, if not of all.
     """
     confirmed = compared.confirmed
     if ranking:
-        found = _confirmed(subject, settings, records, compared, ranking[0], unfinished)
+        where = f"{subject}, {among}" if among else subject
+        found = _confirmed(where, settings, records, compared, ranking[0], unfinished)
         rates = {s.cell: s.lr for s in summarize(confirmed) if s.borrowed_from is None}
     elif first := best_of(records, settings.metric):
         found = _unconfirmed(subject, settings, records, first, unfinished)
@@ -76,8 +81,8 @@ def answer(
             "The gain from more labels is unknown.",
             "The effect of the auxiliary task is unknown.",
         )
-    n_seeds = max((len(trials) for trials in by_cell(confirmed).values()), default=0)
-    about = covers(summarize(confirmed)[0].scores["test_accuracy"]) if ranking else None
+    n_seeds = [len(trials) for trials in by_cell(confirmed).values()]
+    about = covers([s.scores["test_accuracy"] for s in summarize(confirmed)]) if ranking else None
     notes = (at_an_end(settings, rates), few_steps(records))
     return (*found, *filter(None, (about, effort(settings, records, n_seeds), *notes)))
 
@@ -95,13 +100,15 @@ def _weakest(data: StudyData) -> list[Recall]:
     return list({r.name: r for r in ends}.values())
 
 
-def unconfirmed_cells(
-    settings: Settings, records: Sequence[TrialRecord], confirmed: Sequence[Confirmed]
-) -> list[Cell]:
-    """Return the cells that have a result and lack their confirmation, if the study was stopped."""
-    there = by_cell(confirmed)
-    found = (c for c in _cells(records) if _best_at(records, settings.metric, c))
-    return [cell for cell in found if cell not in there]
+def among(choices: Choices) -> str:
+    """Say which cells the winner is the best of, as `among ...`; nothing if of all.
+
+    A mean that lacks a seed is not compared with one that has all, however good it is.
+    """
+    ranks = [choices.ranks[cell] for cell in choices.ranking]
+    if ranks and ranks[0].cost > min(rank.cost for rank in ranks):
+        return f"among the cells that finished on {'the most' if ranks[0].failed else 'all'} seeds"
+    return "among the confirmed results" if choices.unconfirmed else ""
 
 
 def _confirmed(
@@ -116,10 +123,8 @@ def _confirmed(
     best = next(s for s in summarize(confirmed) if s.cell == winner)
     tried = _modes(records)
     arms = multi_tasks(confirmed, of_classification(settings.metric), settings.task)
-    missing = unconfirmed_cells(settings, records, confirmed)
-    where = f"{subject}, among the confirmed results" if missing else subject
     return (
-        sentences.best_mode(where, best, tried, compared, hardly_tuned(settings, records)),
+        sentences.best_mode(subject, best, tried, compared, hardly_tuned(settings, records)),
         sentences.label_gain(best.mode, confirmed),
         auxiliary.auxiliary_effect(arms[0], arms[1:])
         if arms

@@ -1,5 +1,7 @@
 """Numbers in words: modes, shares, and means with their intervals."""
 
+from collections.abc import Sequence
+
 from study.intervals.estimate import Estimate
 from study.records.trial_record import TrialRecord
 from tl_core.aux_task import AuxWeight
@@ -42,9 +44,12 @@ def at_rate(lr: float | None) -> str:
     return "" if lr is None else f" at learning rate {lr:.2g}"
 
 
-def seeds(n: int) -> str:
-    """Return a number of seeds."""
-    return "one seed" if n == 1 else f"{n} seeds"
+def seeds(*counts: int) -> str:
+    """Return a number of seeds; of several numbers the least and the most: `2 to 5 seeds`."""
+    low, high = min(counts), max(counts)
+    if low < high:
+        return f"{low} to {high} seeds"
+    return "one seed" if high == 1 else f"{high} seeds"
 
 
 def percent(e: Estimate) -> str:
@@ -73,15 +78,20 @@ def number(e: Estimate) -> str:
     return f"{e.mean:.2f}{_within(e, 1, 'z.2f')}"
 
 
-def covers(e: Estimate) -> str:
-    """Say what the means and the intervals of a study are about."""
-    if e.low is None:
-        return f"Scores are of {seeds(e.n)}, without interval."
-    if e.images is None:
-        return f"Scores are means of {seeds(e.n)}, with 95 % intervals on these test images."
-    if e.n == 1:
-        return f"Scores are of one seed, with 95 % intervals of this network {on_new(e)}."
-    return f"Scores are means of {seeds(e.n)}, with 95 % intervals {on_new(e)}."
+def covers(scores: Sequence[Estimate]) -> str:
+    """Say what the means and the intervals of a study's cells are about."""
+    counts = [e.n for e in scores]
+    n, alone = seeds(*counts), min(counts) == 1
+    if all(e.low is None for e in scores):
+        return f"Scores are of {n}, without interval."
+    if not all(e.images for e in scores):
+        but = " where there are two seeds or more" if alone else ""
+        return f"Scores are means of {n}, with 95 % intervals on these test images{but}."
+    where = on_new(scores[0])
+    if max(counts) == 1:
+        return f"Scores are of one seed, with 95 % intervals of this network {where}."
+    but = "; with one seed, of this network" if alone else ""
+    return f"Scores are means of {n}, with 95 % intervals {where}{but}."
 
 
 def capitalize(words: str) -> str:

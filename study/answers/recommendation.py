@@ -6,7 +6,6 @@ from study.analysis.comparisons import Difference
 from study.analysis.estimates import Cell, CellSummary, by_cell
 from study.analysis.extrapolation import TIMES, extrapolate
 from study.analysis.study_data import StudyData
-from study.answers.answer import unconfirmed_cells
 from study.answers.phrases import (
     MODE_WORDS,
     at_rate,
@@ -51,32 +50,29 @@ def recommendation(data: StudyData) -> str:
 
 def resolution(data: StudyData) -> str | None:
     """Return how small a difference of two modes could have been shown, if there are two."""
-    widths = [
-        min(1.0, d.estimate.half_width)  # With two seeds it may be above any difference.
-        for d in data.comparisons.all()
-        if d.estimate.half_width and d.estimate.images
-    ]
-    if not widths:
+    found = [e for d in data.comparisons.all() if (e := d.estimate).half_width and e.images]
+    if not found:
         return None
+    # With two seeds it may be above any difference.
+    widths = [min(1.0, e.half_width or 1.0) for e in found]
     e = data.cells[0].scores["test_accuracy"]
     what = "groups" if e.groups else "images"
     low, high = (f"{100 * width:.1f}" for width in (min(widths), max(widths)))
     span = low if low == high else f"{low} to {high}"
     which = "" if low == high else ", depending on the two,"
     return (
-        f"On {test_images(e)}, with {seeds(e.n)}, two modes must be {span} "
+        f"On {test_images(e)}, with {seeds(*(e.n for e in found))}, two modes must be {span} "
         f"points of accuracy apart{which} to be told from each other in one comparison; more "
         f"test {what} or seeds would show smaller differences."
     )
 
 
 def _provisional(data: StudyData) -> str | None:
-    """Say that cells with a result are not confirmed yet, as in a study that was stopped."""
-    missing = unconfirmed_cells(data.settings, data.records, data.confirmed)
-    if not missing:
+    """Say that cells are not confirmed yet, as in a study that was stopped."""
+    if not (missing := data.choices.unconfirmed):
         return None
     cells = pluralize(len(missing), "cell is", "cells are")
-    return f"This is provisional: {cells} not confirmed yet."
+    return f"This is provisional: {cells} not confirmed on all seeds yet."
 
 
 def _chance(data: StudyData, best: CellSummary) -> str | None:

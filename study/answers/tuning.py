@@ -4,7 +4,7 @@ A mode that was tuned less looks worse than it is. So the answer says how many t
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from study.answers.phrases import MODE_WORDS, enumerate_words, seeds, share
 from study.config.defaults import DEFAULTS, TRIALS_PER_CELL
@@ -48,10 +48,12 @@ def hardly_tuned(settings: Settings, records: Iterable[TrialRecord]) -> dict[Cel
     }
 
 
-def effort(settings: Settings, records: Sequence[TrialRecord], confirm_seeds: int) -> str:
+def effort(
+    settings: Settings, records: Sequence[TrialRecord], confirm_seeds: Collection[int]
+) -> str:
     """Say how many trials and seeds each cell had, and which cells had too few.
 
-    `records` are the study's; `confirm_seeds` is how many have a result, 0 if none.
+    `records` are the study's; `confirm_seeds` is how many have a result in each confirmed cell.
     """
     counts = trials_by_cell(settings, records)
     tuned = [trials for cell, trials in counts.items() if cell.mode != "probe"]
@@ -60,7 +62,7 @@ def effort(settings: Settings, records: Sequence[TrialRecord], confirm_seeds: in
     if any(r.kind == "repeat" for r in records):
         some = "all or " if min(tuned) < BEST <= max(tuned) else ""
         stages.append(f"then {some}the best {min(BEST, max(tuned))} on {seeds(REPEATS)}")
-    stages.append(f"confirmed on {seeds(confirm_seeds)}" if confirm_seeds else "not confirmed")
+    stages.append(f"confirmed on {seeds(*confirm_seeds)}" if confirm_seeds else "not confirmed")
     few = hardly_tuned(settings, records)
     return f"Tuning: {', '.join(stages)}{_few(few, len(tuned)) if few else ''}."
 

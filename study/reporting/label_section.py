@@ -86,14 +86,15 @@ def cell_table(
 
     At `largest_ratio` all seeds train on the same images.
     """
-    seeds = max(len(c.seeds) for c in cells)
+    fewest, seeds = (f(len(c.seeds) for c in cells) for f in (min, max))
     # A study that an earlier version began may have kept the outputs of some cells only.
     images = min(c.scores[score].images or 0 for c in cells)
     if images:
         least = min((c.scores[score] for c in cells), key=lambda e: e.images or 0)
         caption = f"{score} {on_new(least)}: mean and 95 % interval"
-        caption += f" from {pluralize(seeds, 'seed')} and {test_images(least)}."
-        if seeds == 1:
+        span = f"{fewest} to " if fewest < seeds else ""
+        caption += f" from {span}{pluralize(seeds, 'seed')} and {test_images(least)}."
+        if fewest == 1:
             caption += " With one seed, it is the interval of these networks, not of the modes."
     elif seeds > 1:
         caption = f"{score} on these test images: mean and 95 % interval over up to {seeds} seeds."

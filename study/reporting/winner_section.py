@@ -15,6 +15,7 @@ from study.analysis.images.predictions import (
 )
 from study.analysis.images.recall import Recall, recalls
 from study.analysis.study_data import StudyData
+from study.answers.answer import among
 from study.answers.phrases import on_new, show_rate, show_weight
 from study.records.study_folder import RECALL
 from study.records.trial_record import TrialRecord
@@ -84,7 +85,7 @@ def _on_fresh_seeds(data: StudyData) -> str:
     mean = data.choices.mean_on_fresh_seeds(cell.cell)
     return (
         f". Over {pluralize(len(cell.seeds), 'fresh seed')}, mean {data.settings.metric} "
-        f"{mean:.4f}, the best of all cells, and test accuracy "
+        f"{mean:.4f}, the best {among(data.choices) or 'of all cells'}, and test accuracy "
         f"{estimate_text(cell.scores['test_accuracy'])}"
     )
 

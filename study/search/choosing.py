@@ -144,21 +144,36 @@ class Choices:
         }
 
     @cached_property
+    def ranks(self) -> dict[Cell, Rank]:
+        """How the confirming trials of each cell did, if one has finished."""
+        found = {cell: self._rank("confirm", self._on_fresh_seeds(cell)) for cell in self.chosen}
+        return {cell: rank for cell, rank in found.items() if rank.cost < math.inf}
+
+    @cached_property
     def ranking(self) -> list[Cell]:
         """The cells with a finished confirming trial, the winner first.
 
         A tie is won by a cell with a configuration of its own, then by the earlier configuration.
         """
-        found = {}
-        for cell, chosen in self.chosen.items():
-            rank = self._rank("confirm", self._on_fresh_seeds(cell))
-            if rank.cost < math.inf:
-                found[cell] = rank, chosen.borrowed, chosen.source.trial
-        return sorted(found, key=lambda cell: found[cell])
+
+        def place(cell: Cell) -> tuple[Rank, bool, int]:
+            chosen = self.chosen[cell]
+            return self.ranks[cell], chosen.borrowed, chosen.source.trial
+
+        return sorted(self.ranks, key=place)
+
+    @cached_property
+    def unconfirmed(self) -> list[Cell]:
+        """The cells with confirming trials that have not ended."""
+        return [
+            cell
+            for cell in self.chosen
+            if not all(self.ended("confirm", config) for config in self._on_fresh_seeds(cell))
+        ]
 
     def mean_on_fresh_seeds(self, cell: Cell) -> float:
         """The mean of the metric over a cell's finished confirming trials."""
-        return self._sign * self._rank("confirm", self._on_fresh_seeds(cell)).cost
+        return self._sign * self.ranks[cell].cost
 
     def _on_fresh_seeds(self, cell: Cell) -> list[TrialConfig]:
         config = self.chosen[cell].config

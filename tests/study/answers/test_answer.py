@@ -5,7 +5,7 @@ import pytest
 
 from study.analysis.comparisons import Comparisons
 from study.analysis.estimates import Cell, Confirmed
-from study.answers.answer import answer
+from study.answers.answer import among, answer
 from study.answers.phrases import (
     change,
     covers,
@@ -18,7 +18,9 @@ from study.answers.phrases import (
 )
 from study.answers.sentences import more_labels
 from study.intervals.estimate import Estimate
-from study.records.trial_record import TrialRecord
+from study.records.trial_record import Status, TrialRecord
+from study.search.choosing import Choices
+from study.search.confirmation import plan
 from tests.study.analysis.test_extrapolation import ON_CURVE, curve
 from tests.support.studies.builders import make_confirmed, make_epoch, make_record, make_settings
 from tl_core.config import Mode
@@ -150,9 +152,6 @@ NO_RATIO = "The gain from more labels is unknown, because fine-tuning has result
         "Fine-tuning at learning rate 0.0012 scored best on validation",
         "There is no result for freezing and training from scratch.",
     ]),
-    (search(), without(WINNER), [
-        "Freezing at learning rate 0.0012 is best on pets (12,000 images) with resnet18, among "
-        "the confirmed results."]),
     (search(), [replace(c, borrowed_from=0.1) if c.mode == "scratch" else c for c in confirm()],
      ["and training from scratch (settings borrowed from 10 %) by 24.0 points"]),
     (search(), [replace(c, seed=9) if c.train_ratio == 0.1 else c for c in confirm(n=1)],
@@ -263,15 +262,64 @@ def test_numbers_in_words() -> None:
     assert points(Estimate(0, 0, 0, 5, images=60)) == "0.0 points (on every image)"
 
 
-@pytest.mark.parametrize(("e", "words"), [
-    (Estimate(0.9, 0.8, 1, 5, images=60), "means of 5 seeds, with 95 % intervals on new photos."),
-    (Estimate(0.9, 0.8, 1, 5), "means of 5 seeds, with 95 % intervals on these test images."),
-    (Estimate(0.9, 0.8, 1, 1, images=60),
-     "of one seed, with 95 % intervals of this network on new photos."),
-    (Estimate(0.9, None, None, 1), "of one seed, without interval."),
+def on_photos(n: int) -> Estimate:
+    return Estimate(0.9, 0.8, 1, n, images=60)
+
+
+@pytest.mark.parametrize(("scores", "words"), [
+    ([on_photos(5)] * 2, "means of 5 seeds, with 95 % intervals on new photos."),
+    ([on_photos(5), on_photos(2)], "means of 2 to 5 seeds, with 95 % intervals on new photos."),
+    ([on_photos(5), on_photos(1)],
+     "means of 1 to 5 seeds, with 95 % intervals on new photos; with one seed, of this network."),
+    ([on_photos(1)], "of one seed, with 95 % intervals of this network on new photos."),
+    ([Estimate(0.9, 0.8, 1, 5)], "means of 5 seeds, with 95 % intervals on these test images."),
+    ([Estimate(0.9, 0.8, 1, 5), on_photos(5)],
+     "means of 5 seeds, with 95 % intervals on these test images."),
+    ([Estimate(0.9, None, None, 1), Estimate(0.9, 0.8, 1, 3)],
+     "means of 1 to 3 seeds, with 95 % intervals on these test images where there are two seeds "
+     "or more."),
+    ([Estimate(0.9, None, None, 1)], "of one seed, without interval."),
 ])  # fmt: skip
-def test_what_an_interval_is_about(e: Estimate, words: str) -> None:
-    assert covers(e) == f"Scores are {words}"
+def test_what_an_interval_is_about(scores: list[Estimate], words: str) -> None:
+    assert covers(scores) == f"Scores are {words}"
+
+
+@pytest.mark.parametrize(("accuracy", "failed", "said"), [
+    # Of the two, training from scratch is worse on validation, and better where it failed once.
+    (0.9, 0, ""), (0.1, 0, ""), (0.9, 1, ""),
+    (0.1, 1, "among the cells that finished on all seeds"),
+    (0.1, 2, "among the cells that finished on the most seeds"),
+])  # fmt: skip
+def test_a_mean_that_lacks_a_seed_is_told(accuracy: float, failed: int, said: str) -> None:
+    given = make_settings(
+        data="photos", mode=["freeze", "scratch"], train_ratio=["0.4"], confirm_seeds=3
+    )
+    lost = {"freeze": max(0, failed - 1), "scratch": failed}
+    losses = {"freeze": 0.5, "scratch": accuracy}
+    searched = {m: make_record(i, mode=m, train_ratio=0.4) for i, m in enumerate(given.mode)}
+    records = [*searched.values()]
+    for config, kind, source in ((p.config, p.kind, p.source) for p in plan(given, records)):
+        lost[config.mode] -= 1
+        status: Status = "failed" if lost[config.mode] >= 0 else "done"
+        epochs = [make_epoch(val_log_loss=losses[config.mode])] * (status == "done")
+        records.append(TrialRecord(len(records), config, status, epochs, kind=kind, source=source))
+    choices = Choices(given, records)
+    assert choices.ranking[0].mode == ("scratch" if (accuracy, failed) == (0.1, 0) else "freeze")
+    assert among(choices) == said
+    assert choices.unconfirmed == []
+    stopped = Choices(given, records[:-1])
+    assert [cell.mode for cell in stopped.unconfirmed] == ["scratch"]
+    if accuracy > 0.5:
+        assert among(stopped) == "among the confirmed results"
+
+
+def test_which_cells_the_winner_is_the_best_of() -> None:
+    confirmed = without(WINNER)
+    facts = (SUBJECT, SETTINGS, search(), Comparisons(confirmed), ranking(search(), confirmed))
+    first, *_ = answer(*facts, among="among the confirmed results")
+    assert first.startswith(
+        f"Freezing at learning rate 0.0012 is best on {SUBJECT}, among the confirmed results. Its "
+    )
 
 
 def test_shares_counts_weights_and_lists() -> None:

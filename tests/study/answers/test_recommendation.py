@@ -12,6 +12,7 @@ from study.analysis.estimates import Cell, Confirmed
 from study.analysis.study_data import StudyData
 from study.answers.recommendation import recommendation, resolution
 from study.answers.sentences import best_mode
+from study.search.confirmation import plan
 from tests.support.studies.builders import make_confirmed, make_record, make_settings
 from tests.support.studies.image_tables import seen
 
@@ -171,10 +172,18 @@ def test_what_accuracy_can_not_tell_log_loss_may() -> None:
 
 def test_a_study_that_was_stopped_while_it_confirms_is_provisional() -> None:
     study = data([NET], make_confirmed(*NET, (0.9, 0.92)))
+    given = make_settings(mode=["freeze"], train_ratio=["0.4"], confirm_seeds=2)
+    vars(study).update(settings=given)
     study.records.append(make_record(mode="freeze", train_ratio=0.4))
-    assert recommendation(study).startswith(
-        "This is provisional: 1 cell is not confirmed yet. Use fine-tuning after the heads"
-    )
+    one, other = plan(given, study.records)
+    start = "Use fine-tuning after the heads"
+    provisional = f"This is provisional: 1 cell is not confirmed on all seeds yet. {start}"
+    assert recommendation(study).startswith(provisional)
+    for planned, found in ((one, provisional), (other, start)):
+        record = make_record(len(study.records))
+        study.records.append(replace(record, config=planned.config, kind="confirm"))
+        vars(study).pop("choices", None)
+        assert recommendation(study).startswith(found)
 
 
 def test_the_smallest_difference_that_shows() -> None:

@@ -60,22 +60,26 @@ def repeated(records: list[TrialRecord]) -> list[TrialRecord]:
 
 
 @pytest.mark.parametrize(("mode", "records", "n_seeds", "sentence"), [
-    (["freeze", "finetune"], repeated(trials({A: 8, B: 8, C: 8, D: 8})), 5,
+    (["freeze", "finetune"], repeated(trials({A: 8, B: 8, C: 8, D: 8})), [5, 5],
      "Tuning: 8 trials a cell, then the best 3 on 3 seeds, confirmed on 5 seeds."),
-    (["freeze", "finetune"], trials({A: 8, B: 9, C: 3, D: 8}), 1,
+    (["freeze", "finetune"], trials({A: 8, B: 9, C: 3, D: 8}), [1],
      "Tuning: 3 to 9 trials a cell, confirmed on one seed; fine-tuning with 10 % is hardly tuned "
      "(3 trials)."),
-    (["freeze", "finetune"], trials({A: 1, B: 1, C: 3}), 0,
+    (["freeze", "finetune"], trials({A: 8, B: 8, C: 8, D: 8}), [2, 5, 4, 5],
+     "Tuning: 8 trials a cell, confirmed on 2 to 5 seeds."),
+    (["freeze", "finetune"], trials({A: 1, B: 1, C: 3}), [],
      "Tuning: 0 to 3 trials a cell, not confirmed; 4 of 4 cells are hardly tuned (0 to 3 trials)."),
-    (["probe"], trials({Cell("probe", 0.1): 1}), 5,
+    (["probe"], trials({Cell("probe", 0.1): 1}), [5],
      "Tuning: 1 trial a cell (a probe takes one: it has no learning rate to search, and its "
      "penalty is chosen on validation images), confirmed on 5 seeds."),
-    (["probe", "freeze"], trials({Cell("probe", 0.1): 1, Cell("probe", 0.4): 1}), 0,
+    (["probe", "freeze"], trials({Cell("probe", 0.1): 1, Cell("probe", 0.4): 1}), [],
      "Tuning: no trial with a score in the cells to tune (a probe takes one: it has no learning "
      "rate to search, and its penalty is chosen on validation images), not confirmed; freezing "
      "with 10 % is hardly tuned (no trial) and freezing with 40 % is hardly tuned (no trial)."),
 ])  # fmt: skip
-def test_sentence(mode: list[str], records: list[TrialRecord], n_seeds: int, sentence: str) -> None:
+def test_sentence(
+    mode: list[str], records: list[TrialRecord], n_seeds: list[int], sentence: str
+) -> None:
     assert effort(settings(mode=mode), records, n_seeds) == sentence
 
 
