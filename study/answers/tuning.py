@@ -4,6 +4,7 @@ A mode that was tuned less looks worse than it is. So the answer says how many t
 """
 
 import math
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from study.answers.phrases import MODE_WORDS, enumerate_words, seeds, share
@@ -46,6 +47,22 @@ def hardly_tuned(settings: Settings, records: Iterable[TrialRecord]) -> dict[Cel
         for cell, trials in trials_by_cell(settings, records).items()
         if trials < needed[cell.mode] and cell.mode != "probe"
     }
+
+
+def missing_trials(settings: Settings, records: Sequence[TrialRecord]) -> int | None:
+    """Return how many trials `--extend` is to add, so that no cell is hardly tuned any more.
+
+    It gives all cells that are tuned the same number, and those that failed have had theirs. None
+    if there is no such cell, or if one search of all cells spends trials where it likes.
+    """
+    few = hardly_tuned(settings, records)
+    if not few or settings.design == "joint":
+        return None
+    drawn = Counter(Cell.of(r.config) for r in records if r.kind == "search")
+    each = max(_needed(settings, cell.mode) + drawn[cell] - scored for cell, scored in few.items())
+    cells = all_cells(settings)
+    tuned = [cell for cell in cells if cell.mode != "probe"]
+    return each * len(tuned) + len(cells) - len(tuned) - drawn.total()
 
 
 def effort(

@@ -11,8 +11,8 @@ from study.analysis.tables import confirm_table, differences_table, recall_table
 from study.answers.answer import answer_of
 from study.answers.imbalance import is_imbalanced
 from study.answers.recommendation import recommendation, resolution
-from study.answers.tuning import few_steps, hardly_tuned
-from study.config.defaults import DEFAULTS, TRIALS_PER_CELL
+from study.answers.tuning import few_steps, missing_trials
+from study.config.defaults import DEFAULTS
 from study.config.settings import Settings
 from study.config.validate import command_of, out_words, resume_command
 from study.records.ledger import ENDINGS, OUT_OF_TIME
@@ -146,11 +146,10 @@ def next_steps(data: StudyData) -> Iterator[NextStep]:
         yield NextStep(f"{text} a new study:", _new(settings))
     if data.study.get("status") not in ENDINGS:  # More trials are for a study that is complete.
         yield NextStep("The trials that this study has not run yet:", resume_command(settings))
-    elif few := hardly_tuned(settings, data.records):
-        more = TRIALS_PER_CELL * len(few) - sum(few.values())
+    elif more := missing_trials(settings, data.records):
         words = ["python", "study/run.py", "--extend", str(settings.name), "--trials", str(more)]
         extend = shlex.join([*words, *out_words(settings)])
-        yield NextStep("More trials for cells that are hardly tuned:", extend)
+        yield NextStep("More trials for all cells, as some are hardly tuned:", extend)
     if few_steps(data.records):
         enough = DEFAULTS["min_steps"]
         text = f"The same with at least {enough} steps for each network, as with fewer"

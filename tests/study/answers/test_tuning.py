@@ -1,15 +1,24 @@
 """How many trials a cell had, and whether its learning rate lies at an end of the range."""
 
 import re
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from study.analysis.estimates import Cell
-from study.answers.tuning import at_an_end, effort, few_steps, hardly_tuned, trials_by_cell
+from study.answers.tuning import (
+    at_an_end,
+    effort,
+    few_steps,
+    hardly_tuned,
+    missing_trials,
+    trials_by_cell,
+)
 from study.config.settings import Settings
 from study.records.trial_record import Status, TrialRecord
+from study.search.sampler import Suggestions
 from tests.support.studies.builders import make_record, make_settings
 from tl_core.config import Mode
 
@@ -51,6 +60,40 @@ def test_cells_with_too_few_trials(
     given: dict[str, Any], counts: dict[Cell, int], few: dict[Cell, int]
 ) -> None:
     assert hardly_tuned(settings(**given), trials(counts)) == few
+
+
+@pytest.mark.parametrize(("given", "lost", "more"), [
+    ({}, {}, None),
+    ({}, {D: 2}, 8),  # All cells get ten, of which two have failed here.
+    ({}, {A: 1, D: 3}, 12),
+    ({"trials": "20"}, {}, 12),
+    ({"mode": ["probe", "finetune"]}, {D: 1}, 2),
+    ({"lr": ["1e-3", "1e-4", "1e-5"], "aux_weight": ["0"], "trials": "10"}, {}, 2),
+    ({"lr": ["1e-3", "1e-4", "1e-5"], "aux_weight": ["0"], "trials": "12"}, {}, None),
+    ({"design": "joint"}, {D: 2}, None),
+])  # fmt: skip
+def test_trials_that_an_extended_study_needs(
+    given: dict[str, Any], lost: dict[Cell, int], more: int | None
+) -> None:
+    """It shares them evenly, and no cell is hardly tuned then."""
+    asked, left = settings(**given), Counter(lost)
+    records: list[TrialRecord] = []
+
+    def run(trials: int, before: list[TrialRecord]) -> None:
+        suggestions = Suggestions(asked.model_copy(update={"trials": trials}), before)
+        while suggestions.drawn < trials:
+            draw, config = suggestions.ask()
+            left[Cell.of(config)] -= 1
+            status: Status = "failed" if left[Cell.of(config)] >= 0 else "done"
+            record = make_record(len(records), status)
+            records.append(replace(record, config=config, draw=draw))
+            suggestions.tell(draw, status, 1, 0.25)
+
+    run(asked.trials, [])
+    assert missing_trials(asked, records) == more
+    if more:
+        run(asked.trials + more, [*records])
+        assert hardly_tuned(asked, records) == {}
 
 
 def repeated(records: list[TrialRecord]) -> list[TrialRecord]:
