@@ -13,7 +13,7 @@ from study.config.settings import Settings
 from study.config.values import is_range
 from study.records.trial_record import TrialRecord, tried
 from study.search.cells import Cell, all_cells
-from study.search.choosing import BEST, REPEATS
+from study.search.choosing import REPEATS, Choices
 from study.search.space import LR_RANGES
 from tl_core.config import FROZEN, Mode
 from tl_core.text import pluralize
@@ -73,12 +73,16 @@ def effort(
     `records` are the study's; `confirm_seeds` is how many have a result in each confirmed cell.
     """
     counts = trials_by_cell(settings, records)
-    tuned = [trials for cell, trials in counts.items() if cell.mode != "probe"]
-    probes = f" ({_PROBES})" if len(tuned) < len(counts) else ""
-    stages = [(_in_cells(tuned) if tuned else "1 trial a cell") + probes]
-    if any(r.kind == "repeat" for r in records):
-        some = "all or " if min(tuned) < BEST <= max(tuned) else ""
-        stages.append(f"then {some}the best {min(BEST, max(tuned))} on {seeds(REPEATS)}")
+    tuned = {cell: trials for cell, trials in counts.items() if cell.mode != "probe"}
+    solved = [trials for cell, trials in counts.items() if cell.mode == "probe"]
+    probes = f" ({_PROBES})" if solved and max(solved) <= 1 else ""
+    stages = [_in_cells([*(tuned or counts).values()]) + probes]
+    choices = Choices(settings, records)
+    if numbers := [n for cell in tuned if (n := choices.compared(cell))]:
+        low, high = min(numbers), max(numbers)
+        best = str(high) if low == high else f"{low} to {high}"
+        where = "" if len(numbers) == len(tuned) else f"in {len(numbers)} of {len(tuned)} cells "
+        stages.append(f"then {where}the best {best} on {seeds(REPEATS)}")
     stages.append(f"confirmed on {seeds(*confirm_seeds)}" if confirm_seeds else "not confirmed")
     few = hardly_tuned(settings, records)
     return f"Tuning: {', '.join(stages)}{_few(few, len(tuned)) if few else ''}."

@@ -98,14 +98,14 @@ class Choices:
         return [Chosen(record.config, record) for record in different.values()][:BEST]
 
     def repeated(self) -> Iterator[tuple[TrialRecord, TrialConfig]]:
-        """Yield each candidate of the search with each trial that repeats it.
-
-        A probe tunes itself, and one candidate needs no choice.
-        """
+        """Yield each candidate of the search with each trial that repeats it."""
         for cell in all_cells(self.settings):
-            candidates = self.candidates(cell)
-            if cell.mode != "probe" and len(candidates) > 1:
-                yield from self._repeats(candidates)
+            yield from self._repeats(self._to_repeat(cell))
+
+    def compared(self, cell: Cell) -> int:
+        """How many candidates of a cell its repeats have compared; 0 if they have not all ended."""
+        candidates = self._to_repeat(cell)
+        return len(candidates) if self._best_repeated(candidates) else 0
 
     def repeated_control(
         self, cell: Cell, weight: AuxWeight
@@ -165,11 +165,8 @@ class Choices:
     @cached_property
     def unconfirmed(self) -> list[Cell]:
         """The cells with confirming trials that have not ended."""
-        return [
-            cell
-            for cell in self.chosen
-            if not all(self.ended("confirm", config) for config in self._on_fresh_seeds(cell))
-        ]
+        each = {cell: self._on_fresh_seeds(cell) for cell in self.chosen}
+        return [cell for cell, c in each.items() if not all(self.ended("confirm", x) for x in c)]
 
     def mean_on_fresh_seeds(self, cell: Cell) -> float:
         """The mean of the metric over a cell's finished confirming trials."""
@@ -211,6 +208,11 @@ class Choices:
         record = self._by_config.get((kind, config))
         is_done = record is not None and record.status == "done"
         return record.value(self.settings.metric) if record and is_done else None
+
+    def _to_repeat(self, cell: Cell) -> list[Chosen]:
+        """The candidates of a cell; none if it is a probe, which tunes itself, or has no choice."""
+        candidates = [] if cell.mode == "probe" else self.candidates(cell)
+        return candidates if len(candidates) > 1 else []
 
     def _control_candidates(self, cell: Cell, weight: AuxWeight) -> list[Chosen]:
         """The different configurations that a control is chosen from; none without a choice.

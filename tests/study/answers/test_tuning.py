@@ -18,6 +18,7 @@ from study.answers.tuning import (
 )
 from study.config.settings import Settings
 from study.records.trial_record import Status, TrialRecord
+from study.search.confirmation import plan
 from study.search.sampler import Suggestions
 from tests.support.studies.builders import make_record, make_settings
 from tl_core.config import Mode
@@ -96,15 +97,32 @@ def test_trials_that_an_extended_study_needs(
         assert hardly_tuned(asked, records) == {}
 
 
-def repeated(records: list[TrialRecord]) -> list[TrialRecord]:
-    more = make_record(99)
-    more.kind = "repeat"
-    return [*records, more]
+def repeated(
+    counts: dict[Cell, int], different: int = 8, ended: int | None = None, **given: Any
+) -> list[TrialRecord]:
+    """So many trials of each cell, of which so many are different, and the repeats that ended."""
+    records = [replace(r, config=r.config.model_copy(update={"lr": 1e-3 * (1 + i % different)}))
+               for i, r in enumerate(trials(counts))]  # fmt: skip
+    stage = plan(settings(**given), records)
+    return records + [
+        replace(make_record(100 + i), config=p.config, kind="repeat", source=p.source)
+        for i, p in enumerate(stage[:ended])
+    ]
 
 
 @pytest.mark.parametrize(("mode", "records", "n_seeds", "sentence"), [
-    (["freeze", "finetune"], repeated(trials({A: 8, B: 8, C: 8, D: 8})), [5, 5],
+    (["freeze", "finetune"], repeated({A: 8, B: 8, C: 8, D: 8}), [5, 5],
      "Tuning: 8 trials a cell, then the best 3 on 3 seeds, confirmed on 5 seeds."),
+    # There are two different ones, or in one cell; or --max-time gave up the last repeat.
+    (["freeze", "finetune"], repeated({A: 8, B: 8, C: 8, D: 8}, 2), [5, 5],
+     "Tuning: 8 trials a cell, then the best 2 on 3 seeds, confirmed on 5 seeds."),
+    (["freeze", "finetune"], repeated({A: 8, B: 8, C: 2, D: 8}), [5, 5],
+     "Tuning: 2 to 8 trials a cell, then the best 2 to 3 on 3 seeds, confirmed on 5 seeds; "
+     "fine-tuning with 10 % is hardly tuned (2 trials)."),
+    (["freeze", "finetune"], repeated({A: 8, B: 8, C: 8, D: 8}, 3, -1), [5, 5],
+     "Tuning: 8 trials a cell, then in 3 of 4 cells the best 3 on 3 seeds, confirmed on 5 seeds."),
+    (["freeze", "finetune"], repeated({A: 8, B: 8, C: 8, D: 8}, 3, 0), [5, 5],
+     "Tuning: 8 trials a cell, confirmed on 5 seeds."),
     (["freeze", "finetune"], trials({A: 8, B: 9, C: 3, D: 8}), [1],
      "Tuning: 3 to 9 trials a cell, confirmed on one seed; fine-tuning with 10 % is hardly tuned "
      "(3 trials)."),
@@ -112,9 +130,11 @@ def repeated(records: list[TrialRecord]) -> list[TrialRecord]:
      "Tuning: 8 trials a cell, confirmed on 2 to 5 seeds."),
     (["freeze", "finetune"], trials({A: 1, B: 1, C: 3}), [],
      "Tuning: 0 to 3 trials a cell, not confirmed; 4 of 4 cells are hardly tuned (0 to 3 trials)."),
-    (["probe"], trials({Cell("probe", 0.1): 1}), [5],
+    (["probe"], trials({Cell("probe", 0.1): 1, Cell("probe", 0.4): 1}), [5],
      "Tuning: 1 trial a cell (a probe takes one: it has no learning rate to search, and its "
      "penalty is chosen on validation images), confirmed on 5 seeds."),
+    (["probe"], trials({Cell("probe", 0.1): 2, Cell("probe", 0.4): 2}), [5],
+     "Tuning: 2 trials a cell, confirmed on 5 seeds."),
     (["probe", "freeze"], trials({Cell("probe", 0.1): 1, Cell("probe", 0.4): 1}), [],
      "Tuning: no trial with a score in the cells to tune (a probe takes one: it has no learning "
      "rate to search, and its penalty is chosen on validation images), not confirmed; freezing "
