@@ -24,8 +24,8 @@ def draw_learning_rates(
 ) -> style.Plot:
     """Draw the metric against the learning rate, a panel a mode, coloured by training ratio.
 
-    A probe has none; at least one record must be of another mode. `images` is the size of the whole
-    data set.
+    A probe has none; at least one record must be of another mode. `images` are those that train
+    ratios are shares of.
     """
     records = [r for r in records if r.config.lr is not None]
     modes, ratios = style.modes_of(records), sorted({r.config.train_ratio for r in records})
@@ -55,8 +55,8 @@ def draw_aux_weights(
 ) -> style.Plot:
     """Draw the scores of both tasks over the auxiliary weight, and against each other.
 
-    `metric` scores the classification. Larger points have more training images; `images` is the
-    size of the whole data set.
+    `metric` scores the classification. Larger points have more training images; `images` are
+    those that train ratios are shares of.
     """
     figure = style.new_figure(title, 3.3)
     left, middle, right = figure.subplots(1, 3)

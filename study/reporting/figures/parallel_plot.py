@@ -37,8 +37,8 @@ def draw_parallel(
 
     A line has a gap at a factor that its trial lacks, as probes have no learning rate.
     The best `BEST` of the finished trials are bold. Pruned trials are dotted; failed ones end
-    before the score with a cross. The end of each line says which trial it is; `images` is the size
-    of the whole data set.
+    before the score with a cross. The end of each line says which trial it is; `images` are those
+    that train ratios are shares of.
     """
     figure = style.new_figure(title, 4.0)
     axes = figure.subplots()

@@ -102,7 +102,7 @@ def ratio_axis(axes: Axes, ratios: Iterable[float], images: int) -> None:
     axes.minorticks_off()
     if len(shown) == 1:  # With one ratio, a log scale has no width.
         axes.set_xlim(shown[0] / 2, shown[0] * 2)
-    axes.set_xlabel("train_ratio (training images as a share of all), and their number")
+    axes.set_xlabel("train_ratio, and number of images")
 
 
 def _apart(ratios: Sequence[float], gap: float = 0.07) -> list[float]:

@@ -50,7 +50,7 @@ def draw_curves(record: TrialRecord, title: str) -> style.Plot:
 def draw_trials(records: list[TrialRecord], metric: Metric, images: int, title: str) -> style.Plot:
     """Draw the metric of each search trial against its training ratio; lines join each mode's best.
 
-    `images` is the size of the whole data set.
+    `images` are those that train ratios are shares of.
     """
     figure = style.new_figure(title, 4.2)
     axes = figure.subplots()
@@ -101,8 +101,8 @@ def draw_label_efficiency(
 ) -> style.Plot:  # fmt: skip
     """Draw mean test scores with intervals against the training ratio, one line for each mode.
 
-    Each of `scores` has a panel. `images` is the size of the whole data set. Accuracies go on,
-    dashed, to what is expected `beyond` the largest ratio.
+    Each of `scores` has a panel. `images` are those that train ratios are shares of. Accuracies go
+    on, dashed, to what is expected `beyond` the largest ratio.
     """
     figure = style.new_figure(title, 3.4)
     panels = figure.subplots(1, len(scores), squeeze=False)[0]
@@ -118,7 +118,6 @@ def draw_label_efficiency(
                 for c in here
             ]
         style.ratio_axis(axes, [cell.train_ratio for cell in cells], images)
-        axes.set_xlabel("train_ratio, and number of images")
         style.score_axis(axes, score)
         for found in beyond if score == "test_accuracy" else ():
             figure.values += _draw_beyond(axes, found, cells, images, modes)

@@ -7,7 +7,7 @@ from study.records.trial_record import TrialRecord
 
 
 def cell_text(cell: CellSummary, score: str, images: int) -> str:
-    """Return the lines on a cell's mean score; `images` is the size of the whole data set."""
+    """Return the lines on a cell's mean score; `images` as for the figures."""
     e, n = cell.scores[score], seeds(len(cell.seeds))
     within = "" if e.low is None or e.high is None else f" ({e.low:.3f} to {e.high:.3f})"
     rate = [] if cell.lr is None else [f"lr {cell.lr:.2g}"]
