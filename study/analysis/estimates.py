@@ -173,8 +173,8 @@ def estimate_score(
     seeds = estimate(values, lowest, highest)
     if not (t := _over_images(score, trials, minus)) or not (images := trials[0].images):
         return seeds
-    n = int(np.isfinite(images.values.get(score, images.labels)).sum())
-    return on_new_photos(seeds, t, n, lowest, highest, images.new_groups)
+    n = int(images.there(score).sum())
+    return on_new_photos(seeds, t, n, lowest, highest, images.new_groups(score))
 
 
 def image_table(
@@ -183,8 +183,8 @@ def image_table(
     """Return a score of each test image, [S seeds, N images], or its paired difference.
 
     If images come in groups, it is a table of groups instead (`by_groups`). None if it is no mean
-    over images, if all are of one group, or if a trial has not kept its outputs. Shares of right
-    answers have their pseudo-images.
+    over images, if all that have it are of one group, or if a trial has not kept its outputs.
+    Shares of right answers have their pseudo-images.
     """
     kept = kept_images((*trials, *minus))
     if not all(score in images.values for images in kept) or not kept:
@@ -196,6 +196,8 @@ def image_table(
     groups, there = kept[0].groups, ~np.isnan(table).any(axis=0)
     if not there.all():  # Some images lack the label of the auxiliary task.
         table, groups = table[:, there], None if groups is None else number_groups(groups[there])
+        if groups is not None and not groups.any():
+            return None
     if not score.endswith("_accuracy"):  # Balanced accuracy is no mean over images.
         return by_groups(table, groups)
     return grouped_with_pseudo(table, groups, DIFFERENCE_PSEUDO if minus else SHARE_PSEUDO)

@@ -84,7 +84,9 @@ def extrapolate(confirmed: Iterable[Confirmed], mode: Mode) -> Extrapolation | N
     if (found := project(errors.part(used), ratios[used])) is None:
         return None
     means = wrong.mean(axis=(1, 2))[used]
-    about = Estimate(0.0, None, None, len(seeds), images=len(labels), groups=first.new_groups)
+    about = Estimate(
+        0.0, None, None, len(seeds), images=len(labels), groups=first.new_groups("test_accuracy")
+    )
     gains, accuracies = (
         {times: _estimate(p, means, sign, about) for times, p in projections.items()}
         for projections, sign in zip(found, (1, -1), strict=True)

@@ -51,10 +51,15 @@ class ImageScores:
     named: bool = False
     """Whether users named the groups; else they are copies of a photo."""
 
-    @property
-    def new_groups(self) -> int | None:
-        """Groups that a user named, whose number counts for new ones; None without any."""
-        return int(self.groups.max()) + 1 if self.named and self.groups is not None else None
+    def there(self, score: str) -> np.ndarray:
+        """Which images have a score, bool [N]: some may lack the label of the auxiliary task."""
+        return np.asarray(np.isfinite(self.values.get(score, self.labels)))
+
+    def new_groups(self, score: str) -> int | None:
+        """Groups that a user named, of the images with a score; None without any."""
+        if not self.named or self.groups is None:
+            return None
+        return len(np.unique(self.groups[self.there(score)]))
 
     @property
     def of_one_group(self) -> bool:

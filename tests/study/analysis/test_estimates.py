@@ -121,6 +121,27 @@ def test_without_a_spread_over_images_there_is_no_interval_on_new_photos() -> No
     assert (e.low, e.mean, e.high, e.images, e.p) == (0, 0, 0, 60, 1)
 
 
+@pytest.mark.parametrize(("known", "expected"), [
+    (range(5, 10), (None, None)), (range(5, 12), (7, 2)), (range(60), (60, 12)),
+])  # fmt: skip
+def test_an_auxiliary_label_of_one_group_alone_tells_nothing_of_new_groups(
+    known: range, expected: tuple[int | None, int | None]
+) -> None:
+    chance = np.random.default_rng(0)
+    found = []
+    for trial in seen("finetune", 0.1, np.ones((3, 60)), np.arange(60) // 5):
+        errors = np.full(60, np.nan)
+        errors[known] = chance.random(len(known))
+        assert trial.images
+        values = trial.images.values | {"test_age_mae": errors}
+        images = replace(trial.images, values=values, named=True)
+        scores = trial.scores | {"test_age_mae": float(np.nanmean(errors))}
+        found.append(replace(trial, images=images, scores=scores))
+    e = estimate_score("test_age_mae", found)
+    assert (e.images, e.groups) == expected
+    assert e.low is not None, "on these test images, if not on new ones"
+
+
 def test_a_trial_without_outputs_leaves_its_cell_on_these_test_images() -> None:
     trials = seen("freeze", 0.1, np.eye(3, 60))
     trials[1] = replace(trials[1], images=None)
