@@ -65,7 +65,8 @@ def _measure(setup: Setup, shape: Shape | None, report: Callable[[str], None]) -
             start = time.monotonic()
             with nullcontext() if setup.resources.joined else local_ray(setup.gpus):
                 ray_s = time.monotonic() - start
-                found = measure(s, setup.resources, setup.gpus, report, setup.per_gpu)
+                bounds = setup.held, setup.per_gpu
+                found = measure(s, setup.resources, setup.gpus, report, *bounds)
                 found.ray_s = ray_s
         except NodeError as why:
             found.reasons.append(str(why))

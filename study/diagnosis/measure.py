@@ -52,6 +52,7 @@ def measure(
     resources: Resources,
     gpus: int,
     report: Callable[[str], None],
+    held: int | None = None,
     per_gpu: int | None = None,
 ) -> Measured:
     """Run networks in all places that the study's trials have, eight at most.
@@ -61,6 +62,7 @@ def measure(
         resources: what is there.
         gpus: to be used.
         report: is called with what is measured.
+        held: networks that the memory holds, if it bounds them.
         per_gpu: what `--trials-per-gpu auto` has found.
     """
     there = min(gpus, resources.gpus)
@@ -68,7 +70,7 @@ def measure(
     if gpus and not there:
         found.reasons.append("networks, as no node with a GPU is up yet")
         return found
-    capacity = Capacity.of(settings, there, resources.cpus_for(there), None, per_gpu)
+    capacity = Capacity.of(settings, there, resources.cpus_for(there), held, per_gpu)
     places = [capacity.resources()] * min(_MOST, capacity.full)
     found.places = len(places)
     try:

@@ -18,8 +18,9 @@ from tl_core.config import EpochMetrics, Resize, TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.device import is_gpu
 from tl_core.inputs.batches import eval_batch
-from tl_core.inputs.features import extract
-from tl_core.models.backbones import load_backbone
+from tl_core.inputs.features import run_batches
+from tl_core.models.folding import fold_backbone
+from tl_core.training.setup import load_for
 from tl_core.training.train import run_trial
 
 TINY_LR = 1e-9
@@ -59,15 +60,20 @@ class ProbeWorker:
         return True
 
     def forward(self) -> float:
-        """Images a second through the network while nothing learns."""
+        """Images a second through the network while nothing learns, made ready as for features."""
         net = self._probe.net
-        backbone = load_backbone(net.backbone, "none", net.image_size)
+        backbone = fold_backbone(load_for(net), net.image_size)
         size = eval_batch(self._device, net.image_size)
         views = np.resize(np.arange(len(self._images.labels)), size)
-        extract(self._images, backbone, self._device, views)
+
+        def run() -> None:
+            # Random weights may make numbers that are not finite: no matter for the time.
+            run_batches(self._images, backbone, self._device, views).cpu()
+
+        run()
         start, n = time.perf_counter(), 0
         while time.perf_counter() - start < _FORWARD_S:
-            extract(self._images, backbone, self._device, views)
+            run()
             n += size
         return n / (time.perf_counter() - start)
 

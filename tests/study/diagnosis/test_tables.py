@@ -1,8 +1,6 @@
 """What the doctor prints of nodes, checks, speeds and the time that a study takes."""
 
 import io
-import time
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,17 +13,11 @@ from rich.table import Table
 from study.cluster.join import Node, NodeFault, versions
 from study.cluster.node_report import NodeReport, ReportedNode
 from study.cluster.resources import this_machine
-from study.diagnosis import forecast
 from study.diagnosis.estimate import Speeds
 from study.diagnosis.measure import Measured
-from study.diagnosis.stages import Stages
 from study.diagnosis.tables import check_table, eta_line, node_table, shm_note, speed_table
-from study.preflight.checks import run_checks
-from study.preflight.setup import Setup, new_setup
-from study.preflight.torch_checks import CHECKS
-from tests.support.studies.asking import QUICKEST
+from study.preflight.setup import Setup
 from tests.support.studies.builders import make_settings
-from tests.support.study_fixtures import Capture, Patch
 from tl_core.errors import Fault
 from tl_core.models.backbones import load_backbone
 
@@ -110,32 +102,6 @@ def test_speeds_eta_and_checks() -> None:
     setup.change(train_ratio=(0.03, 0.1, 0.3, 0.8), trials=64)
     fewer = "settings │ ok │ 64 trials of freeze finetune at 4 train ratios"
     assert fewer in drawn(check_table(setup))
-
-
-SPEEDS = Speeds(forward=100, train=10, sweep=1e9)
-
-
-@pytest.mark.parametrize(("given", "measured", "lines"), [
-    ({}, Measured(SPEEDS, places=1), ["about 45 trials", "ETA of this study: 0:"]),
-    ({}, Measured(reasons=["slow"]), ["not measured: slow", "not known, as not every speed"]),
-    ({"data": "oxford-pet"}, Measured(SPEEDS), ["not known, as oxford-pet is not here yet"]),
-    ({"debug": True}, Measured(), ["speed not measured: --debug runs one trial in this"]),
-    ({"epochs": "0"}, Measured(), ["speed not measured: the study can't start"]),
-])  # fmt: skip
-def test_the_forecast(
-    given: dict[str, Any], measured: Measured, lines: list[str],
-    photo_folder: Path, monkeypatch: Patch, capsys: Capture,
-) -> None:  # fmt: skip
-    monkeypatch.setattr(forecast, "measure", lambda *_: measured)
-    monkeypatch.setattr(forecast, "measure_sweeps", lambda *_: {})
-    monkeypatch.setattr(forecast, "local_ray", lambda _: nullcontext())
-    setup = new_setup(QUICKEST | {"data": str(photo_folder), "offline": True} | given)
-    setup.doctor = True
-    run_checks(setup, CHECKS)
-    console = Console(width=200)
-    forecast.print_forecast(setup, console, Stages(console, time.monotonic()), soon_s=8.0)
-    printed = capsys.readouterr().out
-    assert all(line in printed for line in lines), printed
 
 
 def test_little_shared_memory_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
