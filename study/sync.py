@@ -4,7 +4,7 @@ import json
 import sys
 import threading
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +29,7 @@ from study.tracking.links import where_to_look
 from study.tracking.sync_state import events_left, read_sync_state, study_run
 from tl_core.errors import Fault, InputError
 from tl_core.files import user_path
-from tl_core.text import pluralize
+from tl_core.text import pluralize, printable
 
 if TYPE_CHECKING:
     from study.tracking.sync_process import LedgerSync
@@ -138,6 +138,8 @@ def send(folder: Path, uri: str, console: Console) -> tuple[Fault, ...]:
         console.print(_summary(folder, before, sync.sent))
     if error:
         return (Fault("--tracking-uri", f"{shown}: {error}"),)
+    if writer.gone:
+        console.print(_gone_note(writer.gone))
     if note := still_open(folder):
         console.print(note)
     console.print(where_to_look(uri, writer.experiment_id, study_run(folder)))
@@ -164,6 +166,12 @@ def _summary(folder: Path, before: int, sent: int) -> str:
         return "nothing to send"
     rest = f"; {pluralize(left, 'event')} left" if left else ""
     return f"sent {pluralize(len(events), 'event')}, of {pluralize(len(trials), 'trial')}{rest}"
+
+
+def _gone_note(gone: Collection[str]) -> str:
+    """That files which the study has left are not there any more."""
+    names = printable(", ".join(sorted(Path(path).name for path in gone)))
+    return f"note: {pluralize(len(gone), 'file')} can't be sent, as no longer there: {names}"
 
 
 def still_open(folder: Path) -> str | None:

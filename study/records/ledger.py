@@ -81,12 +81,13 @@ class Ledger:
     def end(self, record: TrialRecord, files: list[Path], model: Path | None = None) -> None:
         """A trial has ended; `files` are its pictures, `model` the folder of the study's winner."""
         result = {name: getattr(record, name) for name in _AT_END}
-        weights = str(model.resolve()) if model else None
-        self._write("end", True, trial=record.trial, **result, files=_names(files), model=weights)
+        weights = self._name(model) if model else None
+        names = [self._name(file) for file in files]
+        self._write("end", True, trial=record.trial, **result, files=names, model=weights)
 
     def close(self, status: str, files: list[Path]) -> None:
         """The study has ended and leaves `files`."""
-        self._write("close", True, status=status, files=_names(files))
+        self._write("close", True, status=status, files=[self._name(file) for file in files])
         self._file.close()
         self._lock.release()
 
@@ -103,6 +104,11 @@ class Ledger:
             self._waits = False
             os.fsync(self._file.fileno())
 
+    def _name(self, file: Path) -> str:
+        """Its path below the study's folder, which may be moved before the ledger is sent."""
+        file, folder = file.resolve(), self.path.parent.resolve()
+        return str(file.relative_to(folder) if file.is_relative_to(folder) else file)
+
     def _write(self, event: str, durable: bool = False, **values: Any) -> None:
         line = json.dumps({"event": event, **values, "at": time.time()}, default=str)
         self._file.write(line.encode() + b"\n")
@@ -112,8 +118,23 @@ class Ledger:
             os.fsync(self._file.fileno())
 
 
-def _names(files: list[Path]) -> list[str]:
-    return [str(file.resolve()) for file in files]
+def locate(name: str, folder: Path, study: str) -> Path:
+    """Where a file that an event names is now; it may be gone.
+
+    Earlier versions wrote whole paths, which a study that was moved has below `study`, its name.
+
+    Args:
+        name: of the file, in `files` or `model` of the event.
+        folder: of the study.
+        study: its name.
+    """
+    path = folder / name
+    if Path(name).is_absolute() and not path.exists():
+        parts = path.parts
+        below = (parts[i + 1 :] for i, part in enumerate(parts[:-1]) if part == study)
+        moved = (folder.joinpath(*rest) for rest in below)
+        return next((there for there in moved if there.exists()), path)
+    return path
 
 
 @dataclass

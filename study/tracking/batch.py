@@ -11,6 +11,7 @@ from mlflow.exceptions import RestException
 
 from study.config.uris import is_server, reason
 from study.tracking.client import upload_timeout
+from tl_core.inference.model_card import CARD, WEIGHTS
 
 # A server takes at most 1,000 values in a batch, of which 100 params, and 6,000 characters a param.
 _MAX_VALUES, _MAX_PARAMS, _MAX_PARAM_LENGTH = 1000, 100, 6000
@@ -43,24 +44,33 @@ class Batch:
             yield metrics[:n], params[:_MAX_PARAMS], tags
             metrics, params, tags = metrics[n:], params[_MAX_PARAMS:], []
 
-    def send(self, client: MlflowClient, run_id: str) -> None:
-        """Send everything in as few calls as the store allows, for most trials in one."""
+    def send(self, client: MlflowClient, run_id: str) -> list[str]:
+        """Send everything in as few calls as the store allows, for most trials in one.
+
+        Returns the files that are gone: a ledger may be sent long after.
+        """
+        gone = [path for path in self.files if not Path(path).exists()]
         for metrics, params, tags in self.parts():
             client.log_batch(run_id, metrics, params, tags)
         with upload_timeout():
             for path in self.files:
-                if Path(path).exists():  # A ledger may be sent long after; files may be gone.
+                if path not in gone:
                     with _explain_root(client, run_id):
                         client.log_artifact(run_id, path)
         if self.end:
             status, at = self.end
             client.set_terminated(run_id, status, in_ms(at))
-        if self.model and Path(self.model).exists():
-            # Takes a second to import.
-            from study.tracking.registry import register_winner
+        if self.model:
+            folder = Path(self.model)
+            files = (folder / CARD, folder / WEIGHTS)
+            if not (lacking := [str(file) for file in files if not file.is_file()]):
+                # Takes a second to import.
+                from study.tracking.registry import register_winner
 
-            with upload_timeout(), _explain_root(client, run_id):
-                register_winner(client, run_id, Path(self.model))
+                with upload_timeout(), _explain_root(client, run_id):
+                    register_winner(client, run_id, folder)
+            gone += lacking
+        return gone
 
 
 class ArtifactRootError(RuntimeError):

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from filelock import Timeout
 
 from study.config.uris import reason, store_name
-from study.records.ledger import StudyState, read_events, read_state
+from study.records.ledger import Event, StudyState, locate, read_events, read_state
 from study.records.study_folder import LEDGER
 from study.tracking.database import made_ahead
 from study.tracking.sync_state import SyncState, read_sync_state
@@ -132,11 +132,20 @@ class LedgerSync:
             if sent > self.sent and time.monotonic() > end:
                 break
             self._state.add(event)
-            self._writer.write(event, self._state)
+            self._writer.write(self._located(event), self._state)
             sent = offset
         self._writer.flush(arrived=self._save)  # Whoever waits sees that something has arrived.
         self.sent, before = sent, self.sent
         return sent > before
+
+    def _located(self, event: Event) -> Event:
+        """The event with the paths that its files have now."""
+
+        def now(name: str) -> str:
+            return str(locate(name, self._folder, self._state.name))
+
+        found = {"files": [*map(now, event["files"])]} if event.get("files") else {}
+        return event | found | ({"model": now(event["model"])} if event.get("model") else {})
 
     def _save(self) -> None:
         state = SyncState(store_name(self._writer.uri), self.sent, self._writer.run_ids)

@@ -53,6 +53,8 @@ class MlflowWriter:
         """MLflow's id of the run of the study, and of each trial by its number."""
         self.unsure = False
         """Whether the store may have runs that `run_ids` lacks: then they are searched for."""
+        self.gone: set[str] = set()
+        """Files that could not be sent, as they are not there any more."""
         self._waiting: dict[str, Batch] = {}
 
     def write(self, event: Event, state: StudyState) -> None:
@@ -75,7 +77,7 @@ class MlflowWriter:
         """Send what waits; call `arrived` after each run, as the files of one may take minutes."""
         while self._waiting:
             key = next(iter(self._waiting))
-            self._waiting[key].send(self._client, self.run_ids[key])
+            self.gone |= {*self._waiting[key].send(self._client, self.run_ids[key])}
             del self._waiting[key]
             arrived()
 

@@ -18,9 +18,11 @@ from rich.console import Console
 from study import sync
 from study.tracking.sync_state import SyncState, read_sync_state
 from study.tracking.writer import MlflowWriter
+from tests.support.models import make_model
 from tests.support.studies.builders import all_runs, make_record, write_study
 from tests.support.study_fixtures import Capture
 from tl_core.errors import InputError
+from tl_core.inference.serialization import save_model
 
 FOLDER = Path("runs/mine")
 
@@ -81,6 +83,34 @@ def test_an_offline_study_is_sent_once(uri: str, client: MlflowClient, capsys: C
     assert sync.main(["mine", "--out", "runs", "--tracking-uri", uri]) == 0
     assert capsys.readouterr().out.splitlines()[0] == "sent 8 events, of 2 trials"
     assert content(client) == once
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_moved_study_sends_its_files(uri: str, client: MlflowClient, earlier: bool) -> None:
+    ledger = write_study(FOLDER, uri, ended=False)
+    names = ("report.html", "figures/a.svg", "figures/gone.svg")
+    (FOLDER / "figures").mkdir()
+    for name in names:
+        (FOLDER / name).touch()
+    save_model(FOLDER / "winner", make_model())
+    ledger.end(make_record(1), [], FOLDER / "winner")
+    ledger.close("done", [FOLDER / name for name in names])
+    if earlier:  # With whole paths.
+        text = ledger.path.read_text()
+        for name in (*names, "winner"):
+            text = text.replace(f'"{name}"', f'"{(FOLDER / name).resolve()}"')
+        ledger.path.write_text(text)
+    FOLDER.rename("copied")
+    FOLDER.mkdir()
+    Path("copied").rename(FOLDER / "here")
+    (FOLDER / "here" / "figures" / "gone.svg").unlink()
+
+    shown = io.StringIO()
+    assert sync.send(FOLDER / "here", uri, Console(file=shown, soft_wrap=True)) == ()
+    assert "note: 1 file can't be sent, as no longer there: gone.svg\n" in shown.getvalue()
+    parent = all_runs(client)[0].info.run_id
+    assert [file.path for file in client.list_artifacts(parent)] == ["a.svg", "report.html"]
+    assert client.get_model_version_by_alias("mine", "best").run_id == parent
 
 
 def test_a_study_is_sent_to_its_own_experiment(

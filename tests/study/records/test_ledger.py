@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from study.records.ledger import Ledger, read_events, read_records, read_state
+from study.records.ledger import Ledger, locate, read_events, read_records, read_state
 from study.records.trial_record import Status, TrialRecord, best_of
 from tests.support.studies.builders import make_config, make_epoch, make_record
 from tl_core.config import Metric
@@ -39,13 +39,14 @@ def test_what_is_written_is_read(ledger: Ledger, record: TrialRecord, tmp_path: 
         Ledger(tmp_path)
     ledger.start(make_record(2), {})
     ledger.end(make_record(2), [], tmp_path / "winner")
-    ledger.close("done", [])
+    ledger.close("done", [tmp_path / "figures" / "a.svg", Path("/elsewhere/b.svg")])
     state = read_state(tmp_path)
     assert (state.name, state.status, state.winner) == ("mine", "done", state.records[2])
     assert state.about["classes"] == {"Käse <b>": 3, "d\udcffg": 1}  # The last is not UTF-8.
     events = [event for event, _ in read_events(ledger.path)]
     assert names(ledger) == ["study", "start", "epoch", "end", "start", "end", "close"]
-    assert events[3]["files"] == [str(Path("curves.png").resolve())]
+    assert (events[3]["files"], events[5]["model"]) == (["curves.png"], "winner")
+    assert events[6]["files"] == ["figures/a.svg", "/elsewhere/b.svg"]
     record.started_at = events[1]["at"]
     assert read_records(tmp_path)[0] == record
     old = ledger.path.read_text().replace(', "node": "10.0.0.1"', "")
@@ -53,6 +54,22 @@ def test_what_is_written_is_read(ledger: Ledger, record: TrialRecord, tmp_path: 
     assert read_records(tmp_path)[0].node is None, "an older ledger has no node"
     Ledger(tmp_path).study("mine", {}, again=True)
     assert read_state(tmp_path).status == "running"
+
+
+def test_files_are_found_where_the_study_is_now(tmp_path: Path) -> None:
+    moved = tmp_path / "laptop" / "renamed"
+    (moved / "figures").mkdir(parents=True)
+    for name in ("report.html", "figures/a.svg"):
+        (moved / name).touch()
+    for name in ("report.html", "/hpc/figures/report.html", "/x/figures/figures/report.html"):
+        assert locate(name, moved, "figures") == moved / "report.html"
+    assert locate("/hpc/figures/figures/a.svg", moved, "figures") == moved / "figures" / "a.svg"
+    # Gone, or of another study: as it was written.
+    for name in ("/hpc/mine/none.html", "/hpc/yours/report.html"):
+        assert locate(name, moved, "mine") == Path(name)
+    assert locate("none.html", moved, "mine") == moved / "none.html"
+    there = moved / "report.html"
+    assert locate(str(there), tmp_path, "mine") == there
 
 
 def test_reading_continues_where_it_ended(ledger: Ledger, tmp_path: Path) -> None:

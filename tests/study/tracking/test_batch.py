@@ -10,6 +10,7 @@ from mlflow.exceptions import RestException
 
 from study.tracking.batch import ArtifactRootError, Batch
 from study.tracking.client import configure_client
+from tl_core.inference.model_card import CARD, WEIGHTS
 
 
 class Client:
@@ -63,3 +64,22 @@ def _refused() -> RestException:
 def test_other_failures_are_told_as_they_are(client: Client) -> None:
     with pytest.raises(type(client.error), match="no"):
         send(client)
+
+
+def test_files_that_are_gone_are_told_and_the_rest_arrives(tmp_path: Path) -> None:
+    sent: list[Any] = []
+    client: Any = SimpleNamespace(
+        log_artifact=lambda _, path: sent.append(path),
+        set_terminated=lambda _, status, at: sent.append(status),
+    )
+    configure_client()
+    (tmp_path / "report.html").touch()
+    card, weights = tmp_path / CARD, tmp_path / WEIGHTS
+    card.write_text("{}")  # A disk was full: the weights were deleted.
+    batch = Batch()
+    there, none = str(tmp_path / "report.html"), str(tmp_path / "none.svg")
+    batch.files, batch.end, batch.model = [none, there], ("FINISHED", 1.0), str(tmp_path)
+    assert batch.send(client, "0123") == [none, str(weights)]
+    assert sent == [there, "FINISHED"]
+    batch.files, batch.model = [], str(tmp_path / "winner")
+    assert len(batch.send(client, "0123")) == 2
