@@ -20,8 +20,9 @@ from tl_core.runtime import one_thread
 from tl_core.training.setup import Inputs, load_for
 from tl_core.training.sweep import run_sweep
 
-_MOST, _FEWEST = 2000, 12
-"""Images, and images a class: of ten of a class eight can be for training."""
+_MOST, _FEWEST, _CLASSES = 2000, 12, 20
+"""Images; images a class, as of ten of a class eight can be for training; and most classes, as with
+1,000 one probe takes minutes."""
 _STEPS = 20
 
 
@@ -33,11 +34,11 @@ def measure_sweeps(settings: Settings, shape: Shape, modes: Sequence[Mode]) -> d
         shape: of its data.
         modes: `freeze` or `probe`, or both.
     """
-    fewest = _FEWEST * shape.classes
-    images = max(fewest, min(shape.images.base, _MOST))
-    small = shape._replace(images=NO_RULES.sizes(images))
+    classes = min(shape.classes, _CLASSES)
+    images = max(_FEWEST * classes, min(shape.images.base, _MOST))
+    small = shape._replace(images=NO_RULES.sizes(images), classes=classes)
     with tempfile.TemporaryDirectory(prefix="tl-doctor-") as name, one_thread():
-        return {mode: _speed(_batch(settings, small, mode), small, Path(name)) for mode in modes}
+        return {mode: _speed(settings, small, mode, Path(name)) for mode in modes}
 
 
 def _batch(s: Settings, shape: Shape, mode: Mode) -> list[TrialConfig]:
@@ -47,7 +48,7 @@ def _batch(s: Settings, shape: Shape, mode: Mode) -> list[TrialConfig]:
         mode=mode, train_ratio=0.4, lr=None if is_probe else TINY_LR, backbone=s.backbone,
         weights=s.weights, image_size=s.image_size, resize=s.resize, batch_size=s.batch_size,
         precision="fp32" if s.precision == "auto" else s.precision, epochs=1, min_steps=0,
-        seeds=s.seeds,
+        seeds=1 if is_probe else s.seeds,
     )  # fmt: skip
     if is_probe:
         return [config]
@@ -58,9 +59,13 @@ def _batch(s: Settings, shape: Shape, mode: Mode) -> list[TrialConfig]:
     return [config.model_copy(update={"train_ratio": ratio})] * BATCH
 
 
-def _speed(batch: list[TrialConfig], shape: Shape, folder: Path) -> float:
-    inputs = made_up(batch[0], shape, folder / batch[0].mode)
-    run_sweep(batch[:1], inputs)  # Libraries prepare themselves in their first calls.
+def _speed(s: Settings, shape: Shape, mode: Mode, folder: Path) -> float:
+    # Libraries prepare themselves in their first calls.
+    tiny = shape._replace(images=NO_RULES.sizes(2 * _FEWEST), classes=2)
+    first, *_ = _batch(s, tiny, mode)
+    run_sweep([first], made_up(first, tiny, folder / f"{mode}-tiny"))
+    batch = _batch(s, shape, mode)
+    inputs = made_up(batch[0], shape, folder / mode)
     start = time.perf_counter()
     run_sweep(batch, inputs)
     return len(batch) * products(batch[0], shape) / (time.perf_counter() - start)
