@@ -234,6 +234,7 @@ def confirming_stages(settings: Settings, cells: Sequence[TrialGroup]) -> list[l
         if group.config.mode == longest.config.mode
         and (group is longest or group.config.train_ratio == smallest)
     ]
-    tuned = settings.trials >= TRIALS_PER_CELL * len(cells)
-    repeats = [replace(group, number=BEST * REPEATS) for group in controls] if tuned else []
+    numbers = _numbers(settings)
+    tuned = [g for g in controls if numbers.get(Cell.of(g.config), 0) >= TRIALS_PER_CELL]
+    repeats = [replace(group, number=BEST * REPEATS) for group in tuned]
     return [planned, *([repeats] if repeats else []), [*controls, winner]]

@@ -14,6 +14,7 @@ from study.diagnosis.estimate import (
     Speeds,
     TrialGroup,
     cells_of,
+    confirming_stages,
     eta,
     groups_of,
     stage_s,
@@ -155,6 +156,16 @@ def test_what_follows_the_search(given: dict[str, Any], repeats: int, trials: in
     found = eta(settings, Capacity(1, 1, 1), NOTHING, SPEEDS, SHAPE)
     assert found is not None
     assert found["confirming"] == pytest.approx(repeats * NET + trials * (NET + 0.4))
+
+
+@pytest.mark.parametrize(("trials", "repeats"), [(9, 9), (8, 0)])
+def test_a_probe_counts_for_its_one_trial_where_a_control_is_tuned(
+    trials: int, repeats: int
+) -> None:
+    # One trial of the probe; the network has the rest, and is tuned from eight on.
+    settings = ask(mode=("probe", "finetune"), train_ratio=(0.1,), epochs=2, trials=trials)
+    stages = confirming_stages(settings, groups_of(settings, SHAPE, SPEEDS))
+    assert sum(group.number for group in stages[1] if len(stages) == 3) == repeats
 
 
 def test_the_driver_shares_seeds_among_threads_if_no_network_learns() -> None:
