@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from study.records.ledger import Ledger
 from study.records.study_files import Results
-from study.records.trial_record import ENDED, Kind, Status, TrialRecord
+from study.records.trial_record import ENDED, Kind, Status, TrialRecord, as_text
 from study.signals import uninterruptible
 from tl_core.config import EpochMetrics, TrialConfig
 
@@ -97,7 +97,7 @@ class Journal:
         `wall_s` is its share of the time of trials that were computed together; by default it has
         taken all the time since its start.
         """
-        record.status, record.error = status, error
+        record.status, record.error = status, as_text(error)
         since = time.monotonic() - self._started.pop(record.trial)
         record.wall_s = since if wall_s is None else wall_s
         self._ledger.end(record, files or [], model)

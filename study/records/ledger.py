@@ -18,7 +18,7 @@ from typing import Any
 from filelock import Timeout
 
 from study.records.study_folder import LEDGER
-from study.records.trial_record import TrialRecord, read_config
+from study.records.trial_record import TrialRecord, as_text, read_config
 from tl_core.config import EpochMetrics
 from tl_core.errors import InputError
 from tl_core.files import file_lock
@@ -173,6 +173,7 @@ class StudyState:
                 record = self.records[event["trial"]]
                 for name in _AT_END:
                     setattr(record, name, event.get(name))  # Older ledgers lack some.
+                record.error = as_text(record.error)
                 if event["model"]:
                     self.winner = record
             case "close":

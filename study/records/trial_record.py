@@ -10,6 +10,7 @@ from typing import Any, Literal
 from study.config.settings import FACTORS
 from tl_core.config import EpochMetrics, Metric, TrialConfig, direction
 from tl_core.models.article import earlier_recipe
+from tl_core.text import printable
 
 Status = Literal["running", "done", "pruned", "failed", "interrupted"]
 Kind = Literal["search", "repeat", "confirm", "control", "winner"]
@@ -74,6 +75,11 @@ class TrialRecord:
             **({"node": self.node} if self.node else {}),
             "error": self.error,
         }
+
+
+def as_text(error: str | None) -> str | None:
+    """Escape what no table or terminal takes: names of files may hold bytes that are not UTF-8."""
+    return error and "\n".join(map(printable, error.splitlines()))
 
 
 def read_config(values: dict[str, Any]) -> TrialConfig:

@@ -32,6 +32,21 @@ class Screen(SimpleNamespace):
         self.confirming = planned
 
 
+NOT_UTF8 = "FileNotFoundError: '/data/jos\udce9/w.safetensors'"
+
+
+def test_an_error_may_name_a_file_that_is_not_utf8(journal: Journal) -> None:
+    record = journal.start(make_config(train_ratio=0.8))
+    journal.end(record, "failed", NOT_UTF8)
+    journal.save("some trials failed")
+    shown = "FileNotFoundError: '/data/jos\\udce9/w.safetensors'"
+    assert pd.read_csv(FOLDER / "trials.csv")["error"].tolist() == [record.error] == [shown]
+    # As earlier versions wrote it, which failed afterwards; and what has several lines.
+    ledger = FOLDER / "ledger.jsonl"
+    ledger.write_text(ledger.read_text().replace("\\\\udce9/w", "\\udce9/w\\nagain"))
+    assert read_records(FOLDER)[0].error == shown.replace("/w", "/w\nagain")
+
+
 @pytest.fixture
 def journal(images: ImageSet) -> Journal:
     settings = make_settings(data="photos", train_ratio=["0.1", "0.8"])
