@@ -1,10 +1,11 @@
 """The report on every trial, and on how to reproduce the study."""
 
+import shlex
 from collections.abc import Iterator, Sequence
 
 from study.analysis.study_data import StudyData
 from study.answers.phrases import show_rate, show_weight
-from study.config.validate import command_of
+from study.config.validate import command_of, out_words
 from study.records.trial_record import TrialRecord, status_counts
 from study.reporting.page import Code, Paragraph, Part, Table, isolated
 from tl_core.text import natural_key, pluralize
@@ -52,14 +53,15 @@ def _row(record: TrialRecord, scores: Sequence[str]) -> list[str]:
 
 def reproduce_parts(data: StudyData) -> Iterator[Part]:
     """Yield the commands that repeat the study, and the facts that determine its numbers."""
-    name = data.settings.name
+    name, words = str(data.settings.name), out_words(data.settings)
     yield Paragraph("The study, in the folder that it ran in:")
     yield Code(command_of(data.settings))
     if data.winner:
         yield Paragraph("One of its trials again, with the same numbers on the CPU:")
-        yield Code(f"python study/run.py --replay {name}/{data.winner.trial}")
+        trial = f"{name}/{data.winner.trial}"
+        yield Code(shlex.join(["python", "study/run.py", "--replay", trial, *words]))
     yield Paragraph("This page:")
-    yield Code(f"python study/report.py {name}")
+    yield Code(shlex.join(["python", "study/report.py", name, *words]))
     yield Table(
         ["what", "value"],
         _facts(data),

@@ -1,6 +1,7 @@
 """The report on the winner: its training, its errors by class, and its calibration."""
 
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -98,7 +99,7 @@ def _model_parts(data: StudyData, folder: Path, figures: FigureWriter) -> Iterat
         f"The kept model (seed {card['config']['seed']}) is right on "
         f"{100 * predictions.right.mean():.1f} % of the {n} {split} images. To use it:"
     )
-    yield Code(f"python study/predict.py {folder} IMAGE...")
+    yield Code(shlex.join(["python", "study/predict.py", str(folder), "IMAGE..."]))
     found = confusion(predictions)
     all_shown = len(found.names) == len(predictions.classes)
     classes = "all classes" if all_shown else "the classes with most errors, the others as one"

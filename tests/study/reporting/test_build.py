@@ -11,6 +11,9 @@ from study.config.settings import Settings
 from study.records.trial_record import Status, TrialRecord
 from study.reporting.build import _notes, next_steps, write_report
 from study.reporting.factor_section import VERDICTS
+from study.reporting.page import Code, FigureWriter
+from study.reporting.trial_section import reproduce_parts
+from study.reporting.winner_section import winner_parts
 from tests.study.analysis.test_extrapolation import ON_CURVE, curve
 from tests.support.report_page import Page
 from tests.support.studies.builders import make_record, make_settings
@@ -79,6 +82,21 @@ def test_sections_and_tables(page: Page) -> None:
         "torch 2.11.0", "NVIDIA H100 80GB HBM3", "a1b2c3",
     ):  # fmt: skip
         assert part in page.text
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_its_commands_can_be_copied(tmp_path: Path) -> None:
+    out = tmp_path / "all studies"
+    folder = tiny_study("my cats", out=str(out)).write(out / "my cats")
+    data, figures = read_study_data(folder), FigureWriter(tmp_path / "figures")
+    parts = (*reproduce_parts(data), *winner_parts(data, figures))
+    _, *commands = (part.text for part in parts if isinstance(part, Code))
+    assert data.winner
+    assert [shlex.split(command)[1:] for command in commands] == [
+        ["study/run.py", "--replay", f"my cats/{data.winner.trial}", "--out", str(out)],
+        ["study/report.py", "my cats", "--out", str(out)],
+        ["study/predict.py", str(folder / "winner"), "IMAGE..."],
+    ]
 
 
 UNCONFIRMED = "No cell was confirmed on fresh seeds"
