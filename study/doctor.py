@@ -17,7 +17,7 @@ from study.diagnosis.stages import Stages
 from study.errors import fault_code
 from study.preflight.checks import run_checks
 from study.preflight.setup import new_setup
-from study.signals import interruptible, outlast_readers, run_command
+from study.signals import interruptible, run_command
 from tl_core.runtime import name_user
 from tl_core.text import printable
 
@@ -39,7 +39,6 @@ _STARTED = time.monotonic()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 0, 2 or 130."""
     given = parse(argv, settings_parser("study/doctor.py", _ABOUT, _EXAMPLES))
-    outlast_readers()
     return run_command(_TITLE, lambda: _run(given))
 
 

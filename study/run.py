@@ -14,13 +14,12 @@ from study.config.command_line import parse
 from study.preflight.checks import QUICK, run_checks
 from study.preflight.resume import FinishedError, continued_setup, find_replay
 from study.preflight.setup import Setup, new_setup
-from study.signals import interruptible, outlast_readers, run_command
+from study.signals import interruptible, run_command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 0, 2, 3, 4, 5 or 130."""
     given = parse(argv)
-    outlast_readers()
     # Paths and reasons may hold brackets and colons: they are no markup.
     console = Console(soft_wrap=True, markup=False, emoji=False)
     return run_command("the study can't start", lambda: _run(given, console))

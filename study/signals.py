@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, ParamSpec, TextIO, TypeVar
 
 from study.errors import print_faults, refuse_windows
 from tl_core.errors import InputError
+from tl_core.files import is_disk_full
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -69,6 +70,7 @@ def run_command(title: str, work: Callable[[], int], interrupted: str = "interru
         work: returns the code.
         interrupted: printed after an interrupt.
     """
+    outlast_readers()
     try:
         return work()
     except InputError as error:
@@ -124,13 +126,19 @@ def set_exit_message(words: str) -> None:
 class _Lasting(io.FileIO):
     """Takes everything, also when its terminal, or the program that reads it, is gone."""
 
+    unread = False
+    """Whether nobody reads any more."""
+
     def write(self, data: "ReadableBuffer", /) -> int:
-        """Write; once nobody reads, write nowhere."""
+        """Write; leave out what a full disk has no room for; once nobody reads, write nowhere."""
         try:
             return super().write(data)
         except OSError as error:
+            if is_disk_full(error):  # There may be room again for what is said later.
+                return memoryview(data).nbytes
             if error.errno not in (errno.EPIPE, errno.EIO):
                 raise
+            self.unread = True
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self.fileno())
             os.close(nowhere)
@@ -141,12 +149,19 @@ def outlast_readers() -> None:
     """Have standard output and errors of this process take everything until it ends.
 
     Otherwise the first line after its terminal is closed would end a study in the background with a
-    traceback, and `| head` would end it with nothing said.
+    traceback, as would a line into a file on a full disk, and `| head` would end it with nothing
+    said.
     """
     if sys.stdout is sys.__stdout__ and sys.stdout:  # Tests and notebooks put others there.
         sys.stdout = _lasting(sys.stdout)
     if sys.stderr is sys.__stderr__ and sys.stderr:
         sys.stderr = _lasting(sys.stderr)
+
+
+def nobody_reads() -> bool:
+    """Whether the program that has read standard output is gone, as `head` is after ten lines."""
+    raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
+    return isinstance(raw, _Lasting) and raw.unread
 
 
 def _lasting(stream: TextIO) -> TextIO:

@@ -22,7 +22,7 @@ from study.config.uris import is_database, is_server, reason, with_credentials, 
 from study.errors import NOT_TEXT, fault_code
 from study.records.ledger import read_events, read_state
 from study.records.study_folder import LEDGER, STUDY, find_study
-from study.signals import interruptible, outlast_readers, run_command, set_exit_message
+from study.signals import interruptible, run_command, set_exit_message
 from study.tracking.client import check_server
 from study.tracking.database import check_database, database_faults
 from study.tracking.links import where_to_look
@@ -49,7 +49,6 @@ _INTERRUPTED = "interrupted; the same command sends the rest"
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 0, 2 or 130."""
     given = _parser().parse_args(argv)
-    outlast_readers()
     console = Console(soft_wrap=True, markup=False, emoji=False)
     return run_command(_TITLE, lambda: _sync(given, console), _INTERRUPTED)
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from study.signals import nobody_reads
 from tl_core.data.folders import files_below
 from tl_core.data.scanning.outputs import PassedOver
 from tl_core.errors import Fault
@@ -45,7 +46,10 @@ def predict(
 
 
 def print_lines(model: Model, predictions: Iterable[tuple[Path, Prediction]]) -> None:
-    """Print a JSON object for each prediction; its classes are in natural order."""
+    """Print a JSON object for each prediction, until nobody reads them.
+
+    Its classes are in natural order.
+    """
     classes = model.about.classes
     places = {name: classes.index(name) for name in sorted(classes, key=natural_key)}
     for path, p in predictions:
@@ -58,6 +62,8 @@ def print_lines(model: Model, predictions: Iterable[tuple[Path, Prediction]]) ->
         if model.about.aux.kind != "none":
             line[model.about.aux.key] = p.auxiliary
         print(json.dumps(line), flush=True)
+        if nobody_reads():
+            return
 
 
 def print_table(model: Model, predictions: Iterable[tuple[Path, Prediction]]) -> None:

@@ -3,14 +3,17 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
 from study.predict import main
 from tests.support.models import make_model
-from tests.support.study_fixtures import Capture
+from tests.support.study_fixtures import Capture, Patch
+from tl_core.inference.model import Prediction
 from tl_core.inference.model_card import CARD, WEIGHTS
 from tl_core.inference.serialization import save_model
 
@@ -64,6 +67,28 @@ def test_table_shows_names_unchanged(study: Path, pictures: Path, capsys: Captur
     assert names == {"a.png", "b.jpg", rf"caf\udce9{'x' * 200}.png", "[red]c.png"}
     assert main([str(study), str(odd), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["image"] == str(odd)
+
+
+def test_it_ends_when_nobody_reads(
+    study: Path, pictures: Path, monkeypatch: Patch, capsys: Capture
+) -> None:
+    model, seen = make_model(), list[int]()
+
+    def predict(paths: list[Path]) -> Iterator[Prediction]:
+        for i, prediction in enumerate(model.predict(paths)):
+            seen.append(i)
+            yield prediction
+
+    fake = SimpleNamespace(notes=(), about=model.about, predict_each=predict)
+    monkeypatch.setattr("tl_core.inference.serialization.load_model", lambda *_: fake)
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w", encoding="utf-8") as pipe:  # noqa: PTH123
+        monkeypatch.setattr(sys, "stdout", pipe)
+        monkeypatch.setattr(sys, "__stdout__", pipe)
+        assert main([str(study), str(pictures), "--json"]) == 0
+    assert seen == [0]
+    assert capsys.readouterr().err == ""
 
 
 def test_bad_pictures_are_listed(study: Path, pictures: Path, capsys: Capture) -> None:

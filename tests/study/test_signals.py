@@ -14,6 +14,7 @@ from study.signals import (
     _end_in_time,
     _interrupts,
     interruptible,
+    nobody_reads,
     outlast_readers,
     run_command,
     uninterruptible,
@@ -137,8 +138,23 @@ def test_output_that_nobody_reads_ends_nothing(stream: str, monkeypatch: Patch) 
         print("caf\xe9", file=lasting, flush=True)
         assert os.read(reader, 99) == b"caf?\n"
         os.close(reader)
+        assert not nobody_reads()
         for _ in range(2):
             print("nobody reads this", file=lasting, flush=True)
+        assert nobody_reads() == (stream == "stdout")
+
+
+def test_output_onto_a_full_disk_ends_nothing_and_goes_on_when_there_is_room(
+    monkeypatch: Patch,
+) -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:  # noqa: PTH123
+        monkeypatch.setattr(sys, "stdout", full)
+        monkeypatch.setattr(sys, "__stdout__", full)
+        outlast_readers()
+        for _ in range(2):
+            print("there is no room for this", flush=True)
+        assert os.fstat(full.fileno()).st_rdev == os.stat("/dev/full").st_rdev  # noqa: PTH116
+        assert not nobody_reads()
 
 
 @pytest.mark.parametrize(("end", "code", "printed"), [
