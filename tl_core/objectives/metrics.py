@@ -59,8 +59,10 @@ def _of_auxiliary(predicted: Tensor, target: Tensor) -> tuple[Tensor, ...]:
     """
     if target.is_floating_point():
         error, values = predicted - target, target.double()
-        variance = (values - values.mean()).square().mean().clamp_min(1e-12)
-        return error.abs().mean(dim=-1), 1 - error.square().mean(dim=-1) / variance
+        variance, squared = (values - values.mean()).square().mean(), error.square().mean(dim=-1)
+        # Whatever the unit. Where all values are alike, no net is better than the constant.
+        r2 = 1 - squared / variance if values.min() < values.max() else squared * 0
+        return error.abs().mean(dim=-1), r2
     if predicted.shape[-1] == 0:
         return ()
     accuracy = hits(predicted, target).double().mean(dim=-1)

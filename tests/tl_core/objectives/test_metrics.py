@@ -90,6 +90,26 @@ def test_stacked_scores_are_sklearns_for_each_net(k: int) -> None:
             assert scores[name][s].item() == pytest.approx(value.item()), name
 
 
+@pytest.mark.parametrize("unit", [1e-30, 1e-6, 1.0, 1e12])
+def test_r2_is_the_same_in_any_unit(unit: float) -> None:
+    task, radius = AuxTask("radius", "regression"), torch.tensor([4.0, 5, 5, 6]) * unit
+    # Each 1.5 off: a constant that is worse than the mean, whose squares are 1, 0, 0 and 1.
+    scores = measure((LOGITS, radius + 1.5 * unit), LABELS, radius, 0.0, task=task)
+    assert scores["radius_r2"].item() == pytest.approx(1 - 4 * 2.25 / 2, rel=1e-4)
+    assert scores["radius_mae"].item() == pytest.approx(1.5 * unit, rel=1e-4)
+
+
+def test_r2_of_values_that_are_all_alike_says_that_nothing_is_learned() -> None:
+    # Their mean in floating point is not quite 0.1.
+    alike = torch.full((7,), 0.1)
+    labels = torch.arange(7) % 2
+    said = torch.stack([alike, alike + 0.1])
+    scores = measure((torch.zeros(2, 7, 1), said), labels, alike, 0.5)
+    assert scores["brightness_r2"].tolist() == [0, 0]
+    lost = measure((torch.zeros(7, 1), alike * torch.nan), labels, alike, 0.5)
+    assert math.isnan(lost["brightness_r2"])
+
+
 def test_auxiliary_classes_by_hand() -> None:
     task = AuxTask("coat", "classification", ("a", "b", "c"))
     coat = torch.tensor([0, 0, 1])  # Of three images: the fourth has no label.
