@@ -48,7 +48,10 @@ def unpack(archive: bytes, task: AuxTask = BRIGHTNESS) -> dict[str, Outputs]:
     if not zipfile.is_zipfile(io.BytesIO(archive)):
         raise ValueError("outputs are no NumPy archive")
     with np.load(io.BytesIO(archive), allow_pickle=False) as arrays:
-        splits = [name.removesuffix("_logits") for name in arrays if name.endswith("_logits")]
+        ends = [name.removesuffix("_logits") for name in arrays if name.endswith("_logits")]
+        # The name of a column may end in this way, too.
+        of_task = {f"{split}_{task.key}" for split in ends}
+        splits = [split for split in ends if f"{split}_logits" not in of_task]
         return {
             split: Outputs(
                 torch.from_numpy(arrays[f"{split}_logits"]),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from tl_core.aux_task import AuxTask
 from tl_core.objectives.outputs import Outputs, pack, unpack
 
 
@@ -31,6 +32,18 @@ def test_an_archive_gives_back_every_digit() -> None:
     for split, kept in outputs.items():
         torch.testing.assert_close(found[split], kept, atol=0, rtol=0)
     assert pack(outputs) == pack(outputs), "the same outputs have the same hash"
+
+
+@pytest.mark.parametrize("name", ["teacher_logits", "_logits", "logits", "val_x", "test_logits"])
+def test_columns_whose_names_are_like_those_of_the_archive(name: str) -> None:
+    outputs, task = (
+        {"val": make_outputs(4, 1), "test": make_outputs(2, 1)},
+        AuxTask(name, "regression"),
+    )
+    found = unpack(pack(outputs, task), task)
+    assert list(found) == ["val", "test"]
+    for split, kept in outputs.items():
+        torch.testing.assert_close(found[split], kept, atol=0, rtol=0)
 
 
 def test_objects_are_never_read() -> None:
