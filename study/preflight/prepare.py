@@ -40,6 +40,8 @@ class Prepared:
     """`OUT/NAME`; made when the study starts, unless it is resumed or extended."""
     gpus: int
     resources: Resources
+    capacity: Capacity
+    """Its places for trials."""
     variables: tuple[str, ...] = ()
     """Variables of the environment that gave settings."""
     notes: tuple[str, ...] = ()
@@ -48,16 +50,6 @@ class Prepared:
     """What happened so far, if it is resumed or extended."""
     started: float = field(default_factory=time.monotonic)
     """When this command began, by `time.monotonic`."""
-    held: int | None = None
-    """Networks that the memory holds at once while they learn, if it bounds them."""
-    per_gpu: int | None = None
-    """Trials that share a GPU, if `--trials-per-gpu auto` has found it."""
-
-    @property
-    def capacity(self) -> Capacity:
-        """Its places for trials."""
-        cpus = self.resources.cpus_for(self.gpus)
-        return Capacity.of(self.settings, self.gpus, cpus, self.held, self.per_gpu)
 
     @property
     def end(self) -> float | None:
@@ -147,12 +139,11 @@ def prepare(setup: Setup) -> Prepared:
         setup.folder,
         setup.gpus,
         setup.resources,
+        setup.capacity,
         setup.variables,
         notes,
         setup.state,
         setup.started,
-        setup.held,
-        setup.per_gpu,
     )
 
 

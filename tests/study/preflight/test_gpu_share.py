@@ -146,16 +146,16 @@ def test_a_study_says_how_many_share_a_gpu(photo_folder: Path, monkeypatch: Patc
     assert note(prepared) == (
         "--trials-per-gpu auto: 3, by 16.0 GB free on GPU 3; a trial of scratch takes 4.0 GB"
     )
-    assert (prepared.settings.trials_per_gpu, prepared.per_gpu) == ("auto", 3)
+    assert (prepared.settings.trials_per_gpu, prepared.capacity.trials_per_gpu) == ("auto", 3)
     assert (prepared.capacity.full, prepared.capacity.resources()["GPU"]) == (6, 1 / 3)
     assert make_context(prepared).trials_per_gpu == 3
     assert (asked[0]["names"], asked[0]["module"]) == (["0", "1"], "study.preflight.gpu_share")
     assert TrialConfig(**asked[0]["config"]).mode == "scratch"
     # Four at once, over two GPUs.
     few = ask(photo_folder, trials_per_gpu="auto", trials="64", jobs="4", offline=True)
-    assert (few.per_gpu, few.capacity.full) == (2, 4)
+    assert (few.capacity.trials_per_gpu, few.capacity.full) == (2, 4)
     one = ask(photo_folder, trials_per_gpu="auto", trials="64", gpus="1", offline=True)
-    assert (one.per_gpu, one.capacity.full) == (8, 8)
+    assert (one.capacity.trials_per_gpu, one.capacity.full) == (8, 8)
 
 
 def test_a_trial_that_fails_is_a_fault(photo_folder: Path, monkeypatch: Patch) -> None:

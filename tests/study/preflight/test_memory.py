@@ -10,6 +10,7 @@ from torch import nn
 
 from study.preflight import memory
 from study.preflight.memory import MemoryKills, _kept_bytes, free_memory, network_bytes
+from study.preflight.prepare import Prepared
 from tests.support.studies.asking import ask, faults_of
 from tests.support.studies.builders import make_settings
 from tests.support.study_fixtures import Patch
@@ -94,6 +95,11 @@ def test_memory_bounds_the_places(
     assert any(n.startswith(note) for n in prepared.notes) if note else True
 
 
+def assert_unbounded(prepared: Prepared) -> None:
+    """A network for each core: memory bounds none."""
+    assert prepared.capacity.full == prepared.resources.cpus_for(prepared.gpus)
+
+
 def test_not_even_one_network_fits(photo_folder: Path, monkeypatch: Patch) -> None:
     monkeypatch.setattr(memory, "free_memory", lambda: 10**8)
     monkeypatch.setattr(memory, "OWN", Cgroups(Path("none"), Path("none")))
@@ -103,7 +109,7 @@ def test_not_even_one_network_fits(photo_folder: Path, monkeypatch: Patch) -> No
     (note,) = (n for n in ask(photo_folder, jobs="1", **NET).notes if n.startswith("--jobs"))
     assert note.startswith("--jobs 1 may be too many: 100.0 MB of memory, about 8")
     # Heads alone take no memory worth the name.
-    assert ask(photo_folder, mode=["freeze"], weights="none", backbone="mlp").held is None
+    assert_unbounded(ask(photo_folder, mode=["freeze"], weights="none", backbone="mlp"))
 
 
 def test_a_kill_for_want_of_memory_is_told_from_others(tmp_path: Path) -> None:
@@ -141,5 +147,5 @@ def test_a_network_that_computes_with_numbers_is_told(
 
     monkeypatch.setattr(memory, "network_bytes", fails)
     prepared = ask(photo_folder, **NET)
-    assert prepared.held is None
+    assert_unbounded(prepared)
     assert any(note.startswith("memory a network: not known") for note in prepared.notes)
