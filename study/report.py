@@ -1,6 +1,7 @@
 """The report of a study: `python study/report.py NAME` makes `runs/NAME/report.html` again."""
 
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,39 +9,58 @@ if not __package__:  # Run as a script: other packages may be called `study`.
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from study.config.command_line import Parser
-from study.records.study_folder import find_study
-from tl_core.files import user_path
+from study.records.study_folder import CONFIRM, DIFFERENCES, FIGURES, PAGE, RECALL, find_study
+from study.signals import run_command
+from tl_core.errors import InputError
+from tl_core.files import is_disk_full, user_path
 
+_ABOUT = "Make a study's report.html and figures again from the files in its folder."
+_EPILOG = (
+    "exit codes: 0 done, 2 no such study, or a file that can't be read or written, 130 interrupted"
+)
 _UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError)
 """Errors of readers whose files were changed since the study wrote them."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Make a study's report again; return the exit code: 0, or 2 if that is impossible."""
-    parser = Parser(
-        "study/report.py",
-        "Make a study's report.html and figures again from the files in its folder.",
-    )
-    parser.add_argument("study", metavar="NAME", help="a study's name, or its folder")
-    parser.add_argument("--out", type=user_path, default="runs", help="where studies are (runs)")
-    given = parser.parse_args(argv)
+    """Run the command line; return the exit code: 0, 2 or 130."""
+    given = _parser().parse_args(argv)
+    return run_command("the report can't be made", lambda: _report(given))
+
+
+def _report(given: Namespace) -> int:
+    folder = find_study(given.study, given.out)
+    # They import pandas and matplotlib.
     from study.analysis.study_data import read_study_data
-    from study.reporting.build import write_report, write_tables  # It imports matplotlib.
+    from study.reporting.build import write_report, write_tables
 
     try:
-        folder = find_study(given.study, given.out)
         data = read_study_data(folder)
         write_tables(data)
         print(write_report(data))
-    except FileNotFoundError as error:
-        print(f"error: {error.args[0] if error.errno is None else error}", file=sys.stderr)
-        return 2
     except _UNREADABLE as error:
+        if isinstance(error, OSError) and _was_writing(error):
+            raise InputError([f"{error.filename or folder}: {error.strerror}"]) from error
         reason = f"{type(error).__name__}: {(str(error).strip() or '?').splitlines()[0]}"
         why = f"its files can't be read by this version of tl-study ({reason})"
-        print(f"error: {folder}: {why}", file=sys.stderr)
-        return 2
+        raise InputError([f"{folder}: {why}"]) from error
     return 0
+
+
+def _was_writing(error: OSError) -> bool:
+    """Whether a file of the report could not be written; it reads none of them."""
+    path = Path(str(error.filename or ""))
+    own = (PAGE, CONFIRM, DIFFERENCES, RECALL)
+    # Each is written under another name first.
+    ours = any(name in path.name for name in own) or FIGURES in (path.name, path.parent.name)
+    return is_disk_full(error) or ours
+
+
+def _parser() -> Parser:
+    parser = Parser("study/report.py", _ABOUT, _EPILOG)
+    parser.add_argument("study", metavar="NAME", help="a study's name, or its folder")
+    parser.add_argument("--out", type=user_path, default="runs", help="where studies are (runs)")
+    return parser
 
 
 if __name__ == "__main__":

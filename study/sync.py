@@ -54,15 +54,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _sync(given: Namespace, console: Console) -> int:
-    try:
-        with interruptible():
-            set_exit_message(_INTERRUPTED)
-            folder = find_study(given.study, given.out)
+    with interruptible():
+        set_exit_message(_INTERRUPTED)
+        folder = find_study(given.study, given.out)
+        try:
             with _paths_of_another_locale():
                 uri = given.tracking_uri or with_credentials(_store_of(folder))
             return fault_code(_TITLE, send(folder, uri, console))
-    except OSError as error:
-        return fault_code(_TITLE, [str(error)])
+        except OSError as error:
+            return fault_code(_TITLE, [str(error)])
 
 
 @contextmanager

@@ -189,7 +189,7 @@ def _open(what: str, name: str, given: Mapping[str, Any]) -> tuple[Path, StudySt
         folder = _from_here(find_study(name, out).resolve())
         state = read_state(folder)
         return folder, state, settings_of(state.about)
-    except FileNotFoundError as error:
+    except (InputError, FileNotFoundError) as error:
         raise _at_fault(what, given[what], error) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         why = "its files can't be read by this version of tl-study"

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from study.config.defaults import DEFAULTS
+from tl_core.errors import InputError
 from tl_core.files import user_path
 from tl_core.inference.model_card import CARD
 
@@ -16,14 +17,17 @@ WINNER = "winner"
 def find_study(study: str, out: Path) -> Path:
     """Return the folder of a study, given its name or its path.
 
-    Raises `FileNotFoundError`, listing the known studies.
+    Raises `InputError`, listing the known studies.
     """
     for folder in (out / study, user_path(study)):
-        if (folder / STUDY).is_file():
-            return folder
+        try:
+            if (folder / STUDY).is_file():
+                return folder
+        except OSError as error:  # Of another user, or a name that is too long.
+            raise InputError([f"{folder}: {error.strerror}"]) from error
     names = sorted(path.parent.name for path in out.glob(f"*/{STUDY}"))
     known = f"there are: {', '.join(names)}" if names else "there is none; --out names its folder"
-    raise FileNotFoundError(f"no study {study} in {out}/; {known}")
+    raise InputError([f"no study {study} in {out}/; {known}"])
 
 
 def find_model(model: str) -> Path:

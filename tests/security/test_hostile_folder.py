@@ -51,7 +51,8 @@ def test_trap_springs_where_it_is_unpickled(tmp_path: Path) -> None:
 def test_report_of_a_file(undrawn_study: Path, spring: Spring, name: str, capsys: Capture) -> None:
     spring(undrawn_study / name)
     assert report.main(["tiny"]) == 2
-    start = "error: runs/tiny: its files can't be read by this version of tl-study ("
+    title = "error: the report can't be made\n"
+    start = f"{title}  runs/tiny: its files can't be read by this version of tl-study ("
     assert re.fullmatch(rf"{re.escape(start)}\w+: .*\)\n", capsys.readouterr().err)
 
 
@@ -65,7 +66,7 @@ def test_report_reads_no_other_file(undrawn_study: Path, spring: Spring, capsys:
     for name in ("figures", "winner/mistakes", "winner"):  # Folders.
         spring(undrawn_study / name)
         code = report.main(["tiny"])
-        assert (code, "error: runs/tiny: " in capsys.readouterr().err) in [(0, False), (2, True)]
+        assert (code, "made\n  runs/tiny" in capsys.readouterr().err) in [(0, False), (2, True)]
 
 
 @pytest.mark.parametrize("name", ["../../private.jpg", "/private.jpg", "mistakes/link.jpg"])
