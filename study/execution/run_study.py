@@ -60,8 +60,10 @@ def run_study(prepared: Prepared, console: Console, sender: Sender) -> int:
     except OSError as error:
         if not is_disk_full(error):
             raise
-        why = f"{error.strerror}: {error.filename or folder}; what has ended is kept, make room"
-        console.print(f"{why}\n{how_to_resume(prepared)}", style="red", highlight=False)
+        why, then = f"{error.strerror}: {error.filename or folder}", "make room and start again"
+        if folder.exists():
+            then = f"what has ended is kept, make room\n{how_to_resume(prepared)}"
+        console.print(f"{why}; {then}", style="red", highlight=False)
         status = "disk full"
     except OutOfTimeError as error:  # Before the search, which tells what it has left out.
         console.print(f"{OUT_OF_TIME}: {error}", style="red", highlight=False)

@@ -8,6 +8,7 @@ from typing import Any, cast
 import pandas as pd
 import pytest
 from mlflow import MlflowClient
+from rich.console import Console
 
 from study.errors import NodeError
 from study.execution import jobs, run_study
@@ -267,6 +268,30 @@ def test_a_study_of_frozen_modes_starts_no_ray_and_resumes_what_was_cut_off(
     assert results(Path("runs/whole")) == resumed
     assert (MINE / "winner" / "model.json").is_file()
     assert not (MINE / "ray").exists()
+
+
+@pytest.mark.parametrize(("begun", "then"), [
+    (False, "make room and start again\n"),
+    (True, "what has ended is kept, make room\n"
+           "interrupted; go on with: python study/run.py --resume mine\n"),
+])  # fmt: skip
+def test_a_full_disk_before_the_first_trial(
+    begun: bool, then: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", "cache/features")
+
+    monkeypatch.setattr(run_study, "make_context", lambda _: None)
+    monkeypatch.setattr(run_study, "with_features", full)
+    monkeypatch.setattr(run_study, "close_sender", lambda *_, **__: None)
+    monkeypatch.setattr(run_study, "print_link", lambda *_: None)
+    if begun:
+        MINE.mkdir(parents=True)
+    settings, machine = make_settings(data="photos", name="mine"), SimpleNamespace(joined=False)
+    prepared: Any = SimpleNamespace(settings=settings, folder=MINE, resources=machine)
+    code = run_study.run_study(prepared, Console(soft_wrap=True), cast(Any, None))
+    assert code == EXIT_CODES["disk full"] == 4
+    assert capsys.readouterr().out == f"No space left on device: cache/features; {then}"
 
 
 def test_ray_is_not_started_without_a_loopback_address(monkeypatch: pytest.MonkeyPatch) -> None:
