@@ -72,8 +72,8 @@ class MultiTask:
     error: Estimate
     """The same in the task's own unit: mean absolute error of a number, accuracy of classes."""
     baseline: float | None
-    """The same of the constant that fits the training photos best, their mean or most frequent
-    class; earlier studies lack it."""
+    """The same of a constant, the training photos' mean or most frequent class; earlier studies
+    lack it."""
     tuned: bool
     """Whether the control's learning rate was chosen as that of the other arm was."""
     task: AuxTask = BRIGHTNESS

@@ -64,7 +64,7 @@ _OF_TASKS = {
     "_skill": Score("higher", -math.inf, 1),
 }
 """Those of an auxiliary task, by the ends of their names (`AuxTask.scores`). A baseline is the
-score of the constant that fits the training photos best."""
+score of a constant: the training photos' mean or most frequent class."""
 
 
 def score_of(name: str) -> Score:

@@ -1,1 +1,1 @@
-"""Tables and the report's page. Imports analysis and what that may import."""
+"""Tables and the report's page. Imports answers and what that may import."""

@@ -45,7 +45,8 @@ class ImageScores:
     its label is missing, and no skill is there if all labels are the same."""
     scores: dict[str, float] = field(default_factory=dict)
     """Those that a trial does not compute itself. `test_brightness_mae_baseline`, and that of any
-    other auxiliary task, is the score of the constant that fits the training photos best."""
+    other auxiliary task, is the score of a constant: the training photos' mean or most frequent
+    class."""
     groups: np.ndarray | None = None
     """int64 [N], from 0 to G - 1: images that are alike; None if each is its own."""
     named: bool = False

@@ -1,1 +1,1 @@
-"""The report's figures. Imports analysis."""
+"""The report's figures. Imports answers and what that may import."""
