@@ -61,7 +61,6 @@ def _run(given: Mapping[str, Any]) -> int:
         from study.diagnosis.forecast import print_forecast
         from study.diagnosis.tables import check_table, node_table
         from study.preflight.torch_checks import CHECKS
-        from study.trials.features import SOON_S
 
         try:
             run_checks(setup, CHECKS, stages.begin)
@@ -70,7 +69,7 @@ def _run(given: Mapping[str, Any]) -> int:
             console.print(check_table(setup))
             for note in setup.source.notes if setup.source else ():
                 console.print(f"note: {note}", soft_wrap=True)
-            print_forecast(setup, console, stages, SOON_S)
+            print_forecast(setup, console, stages)
         finally:
             ray.shutdown()  # Of a cluster that was joined.
     if not setup.faults:

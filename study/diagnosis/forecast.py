@@ -17,21 +17,14 @@ from study.errors import NodeError
 from study.preflight.disk import lacking_views
 from study.preflight.memory import feature_makers
 from study.preflight.setup import Setup
-from study.search.short_sweeps import Shape
+from study.search.short_sweeps import SOON_S, Shape
 from tl_core.config import Mode
 from tl_core.data.decode_source import image_entry
 from tl_core.training.setup import needs_features
 
 
-def print_forecast(setup: Setup, console: Console, stages: Stages, soon_s: float) -> None:
-    """Measure, and print what follows for the study.
-
-    Args:
-        setup: the study, checked.
-        console: prints it.
-        stages: shows what is measured.
-        soon_s: seconds up to which the driver makes features itself.
-    """
+def print_forecast(setup: Setup, console: Console, stages: Stages) -> None:
+    """Measure, and print what follows for a study that was checked; `stages` shows what it does."""
     if setup.faults or setup.settings.debug or not setup.resources:
         alone = "--debug runs one trial in this process"
         why = "the study can't start" if setup.faults else alone
@@ -45,7 +38,7 @@ def print_forecast(setup: Setup, console: Console, stages: Stages, soon_s: float
         console.print(f"not measured: {why}", style="yellow")
     for why in found.left:
         console.print(f"temporary files may be left on node {why}", style="yellow")
-    for line in _outlook(setup, found, shape, before_s, soon_s):
+    for line in _outlook(setup, found, shape, before_s):
         console.print(line)
 
 
@@ -92,9 +85,7 @@ def views(setup: Setup) -> int:
     return len(source.ids) * lacking_views(s, images, network)
 
 
-def _outlook(
-    setup: Setup, found: Measured, shape: Shape | None, start_s: float, soon_s: float
-) -> Iterator[str]:
+def _outlook(setup: Setup, found: Measured, shape: Shape | None, start_s: float) -> Iterator[str]:
     """How many trials an hour, and when all will be done."""
     assert setup.resources
     s, capacity, pending = setup.settings, setup.capacity, setup.undecoded
@@ -109,7 +100,7 @@ def _outlook(
         decoded_per_s=pending.per_s if pending else 1.0,
         views=views(setup),
         extractors=setup.gpus or makers,
-        soon_s=soon_s if setup.resources.only_cores(setup.gpus) else 0,
+        soon_s=SOON_S if setup.resources.only_cores(setup.gpus) else 0,
     )
     estimate = eta(s, capacity, before, found.speeds, shape) if shape else None
     if shape is None or estimate is None:

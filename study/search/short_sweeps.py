@@ -1,4 +1,4 @@
-"""How much work a trial is, and which frozen ones the driver makes itself as they are so short."""
+"""How much work a trial is, and how short it must be for the driver to do it itself."""
 
 from typing import NamedTuple
 
@@ -9,6 +9,9 @@ from tl_core.training.schedule import Budget
 
 SHORT_S = 2.0
 """Longest sweep that the driver makes, seconds: Ray Tune's loop waits meanwhile."""
+SOON_S = 10.0
+"""Longest that the driver runs a frozen network with all its cores, seconds: about what workers
+take to start."""
 PER_S = 4e9
 """Products (see `products`) a second on one core: 4 to 5 of 10**9 on an AMD EPYC, at 512 and 1,280
 features, 2 to 37 classes."""

@@ -15,6 +15,7 @@ import numpy as np
 from study.errors import OutOfTimeError
 from study.preflight.memory import feature_makers
 from study.preflight.torch_checks import frozen_backbone
+from study.search.short_sweeps import SOON_S
 from study.trials.frozen_part import FrozenPart, folded, run_part
 from study.trials.trial_context import TrialContext
 from tl_core.data.datasets import ImageSet
@@ -28,8 +29,6 @@ from tl_core.training.setup import needs_features
 if TYPE_CHECKING:
     from study.preflight.prepare import Prepared  # Workers need not import it.
 
-SOON_S = 10.0
-"""Longest that the driver takes with all its cores, seconds: about what workers take to start."""
 _SAMPLE = 4
 """Images that the network is timed on."""
 

@@ -49,7 +49,7 @@ def test_the_forecast(
 ) -> None:  # fmt: skip
     monkeypatch.setattr(forecast, "measure", lambda *_: measured)
     setup = checked(photo_folder, given)
-    forecast.print_forecast(setup, console, Stages(console, time.monotonic()), soon_s=8.0)
+    forecast.print_forecast(setup, console, Stages(console, time.monotonic()))
     printed = capsys.readouterr().out
     assert all(line in printed for line in lines), printed
 
@@ -66,5 +66,5 @@ def test_what_memory_allows_is_measured(
     monkeypatch.setattr(forecast, "measure", measure)
     setup = checked(photo_folder, {})
     setup.held, setup.per_gpu = 3, 2
-    forecast.print_forecast(setup, console, Stages(console, time.monotonic()), soon_s=8.0)
+    forecast.print_forecast(setup, console, Stages(console, time.monotonic()))
     assert asked[-2:] == [3, 2]
