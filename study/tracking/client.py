@@ -17,7 +17,7 @@ from urllib.parse import quote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from study.config.uris import OFFLINE, is_server, reason, without_credentials
-from study.tracking.database import deleted_fault
+from study.tracking.database import answer_in_time, deleted_fault, no_answer
 from study.tracking.login import WAYS_IN, is_known, login_of
 from tl_core.errors import Fault, InputError
 
@@ -98,17 +98,8 @@ def check_server(uri: str, experiment: str, way_out: str = OFFLINE) -> None:
     `way_out` ends the error's text. The first request has no login. If the server wants one, it
     gets that which MLflow's client would send; where that is not known, MLflow finds out.
     """
-    faults: list[str | None] = []
-    # In a thread: a name look-up, or an answer that comes byte by byte, has no time limit.
     again = threading.Event()
-    asking = threading.Thread(
-        target=lambda: faults.append(_ask(uri, experiment, again)), daemon=True
-    )
-    asking.start()
-    asking.join(_CHECK_TIMEOUT_S)
-    if again.is_set():  # The first answer has come in time.
-        asking.join(_CHECK_TIMEOUT_S)
-    if fault := faults[0] if faults else _no_answer():
+    if fault := answer_in_time(lambda: _ask(uri, experiment, again), _CHECK_TIMEOUT_S, again):
         message = f"{without_credentials(uri)}: {fault}{_through(uri)}; {way_out}"
         raise InputError([Fault("--tracking-uri", message)])
 
@@ -146,7 +137,7 @@ def _ask(uri: str, experiment: str, again: threading.Event) -> str | None:
         if isinstance(why, ssl.SSLCertVerificationError):
             return None  # MLflow has its own settings for certificates.
         if isinstance(why, TimeoutError):
-            return _no_answer()
+            return no_answer(_CHECK_TIMEOUT_S)
         return getattr(why, "strerror", None) or reason(why, uri)
 
 
@@ -158,10 +149,6 @@ def _get(opener: urllib.request.OpenerDirector, url: str, login: str = "") -> tu
             return answer.status, answer.read(_MAX_BYTES)
     except urllib.error.HTTPError as error:
         return error.code, error.read(_MAX_BYTES)
-
-
-def _no_answer() -> str:
-    return f"no answer in {_CHECK_TIMEOUT_S:g} s"
 
 
 def _judge(status: int, body: bytes, uri: str, experiment: str) -> str | None:

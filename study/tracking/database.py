@@ -59,14 +59,32 @@ def check_database(uri: str, experiment: str, way_out: str = OFFLINE) -> None:
 
     An empty database becomes a store. `way_out` ends the error's text.
     """
-    faults: list[str | None] = []
-    # In a thread: a driver's own limits don't cover a server that is silent once it is connected.
-    asking = threading.Thread(target=lambda: faults.append(_ask(uri, experiment)), daemon=True)
-    asking.start()
-    asking.join(_ANSWER_S)
-    if fault := faults[0] if faults else f"no answer in {_ANSWER_S:g} s":
+    if fault := answer_in_time(lambda: _ask(uri, experiment), _ANSWER_S):
         message = f"{without_credentials(uri)}: {fault}; {way_out}"
         raise InputError([Fault("--tracking-uri", message)])
+
+
+def answer_in_time(
+    ask: Callable[[], str | None], limit_s: float, again: threading.Event | None = None
+) -> str | None:
+    """Return what `ask` finds wrong, or that it takes longer than `limit_s`.
+
+    `ask` has as long once more if it has set `again` by then. It runs in a thread: a name look-up,
+    an answer that comes byte by byte, and a database that is silent once it is connected have no
+    limit of their own.
+    """
+    faults: list[str | None] = []
+    asking = threading.Thread(target=lambda: faults.append(ask()), daemon=True)
+    asking.start()
+    asking.join(limit_s)
+    if again and again.is_set():
+        asking.join(limit_s)
+    return faults[0] if faults else no_answer(limit_s)
+
+
+def no_answer(limit_s: float) -> str:
+    """That a store is silent."""
+    return f"no answer in {limit_s:g} s"
 
 
 def _ask(uri: str, experiment: str) -> str | None:
@@ -93,7 +111,7 @@ def _ask(uri: str, experiment: str) -> str | None:
         return f"SQLAlchemy does not know such a database: {reason(error, uri)}"
     except (OSError, SQLAlchemyError) as error:
         if isinstance(error, TimeoutError):
-            return f"no answer in {_CONNECT_S:g} s"
+            return no_answer(_CONNECT_S)
         return getattr(error, "strerror", None) or reason(error, uri)
     return _store_fault(uri, experiment, schema, deleted)
 
