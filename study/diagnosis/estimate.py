@@ -121,9 +121,7 @@ def groups_of(
     """
     found = []
     for cell, number in _numbers(settings).items():
-        config = example_of(settings, cell)
-        if seeds and config.mode in FROZEN:
-            config = config.model_copy(update={"seeds": seeds})
+        config = example_of(settings, cell, seeds)
         if (seconds := trial_s(config, shape, speeds, tests)) is not None:
             own = config.mode in FROZEN and is_short(config, shape)
             if own and not settings.networks and config.mode == "freeze":
@@ -142,14 +140,18 @@ def _numbers(settings: Settings) -> dict[Cell, float]:
     return dict.fromkeys(cells, settings.trials / len(cells))
 
 
-def example_of(settings: Settings, cell: Cell) -> TrialConfig:
-    """A trial of a cell; its learning rate takes no time, and any weight but 0 as much."""
+def example_of(settings: Settings, cell: Cell, seeds: int | None = None) -> TrialConfig:
+    """A trial of a cell; its learning rate takes no time, and any weight but 0 as much.
+
+    `seeds` are those of a frozen one, if not as many as in the search.
+    """
     factors: dict[str, Any] = cell._asdict()
     if cell.mode != "probe":
         factors |= {f"lr_{cell.mode}": 1e-3, "aux_weight": settings.aux_weight[-1]}
     if cell.mode == "partial":
         factors |= {"unfreeze": max(settings.unfreeze)}
-    return Space(settings).config(factors)
+    config = Space(settings).config(factors)
+    return config.model_copy(update={"seeds": seeds}) if seeds and cell.mode in FROZEN else config
 
 
 def cells_of(settings: Settings, shape: Shape, speeds: Speeds) -> dict[Cell, float]:

@@ -181,10 +181,7 @@ class TimeBudget:
     def _cell(
         self, cell: Cell, number: float, seeds: int | None = None, tests: bool = False
     ) -> TrialGroup:
-        config = example_of(self.settings, cell)
-        if seeds and cell.mode in FROZEN:
-            config = config.model_copy(update={"seeds": seeds})
-        return self._group(config, number, tests)
+        return self._group(example_of(self.settings, cell, seeds), number, tests)
 
     def _group(self, config: TrialConfig, number: float, tests: bool = False) -> TrialGroup:
         own = config.mode in FROZEN and is_short(config, self.shape)
