@@ -60,10 +60,9 @@ def run_study(prepared: Prepared, console: Console, sender: Sender) -> int:
     except OSError as error:
         if not is_disk_full(error):
             raise
-        why, then = f"{error.strerror}: {error.filename or folder}", "make room and start again"
-        if folder.exists():
-            then = f"what has ended is kept, make room\n{how_to_resume(prepared)}"
-        console.print(f"{why}; {then}", style="red", highlight=False)
+        why = f"{error.strerror}: {error.filename or folder}; what has ended is kept, make room"
+        then = f"\n{how_to_resume(prepared)}" if folder.exists() else ""
+        console.print(why + then, style="red", highlight=False)
         status = "disk full"
     except OutOfTimeError as error:  # Before the search, which tells what it has left out.
         console.print(f"{OUT_OF_TIME}: {error}", style="red", highlight=False)
@@ -147,7 +146,7 @@ def _search(
     try:
         before = [r for r in prepared.before if r.status in ENDED]
         with StudyDisplay(prepared.more, settings.metric, console, before) as display:
-            journal.displays.append(display)
+            journal.display = display
             winner = prepared.state.winner if prepared.state else None
             capacity, folder = prepared.capacity, prepared.folder
             search(settings, context, capacity, folder, journal, winner, start_ray, budget=budget)

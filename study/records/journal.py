@@ -1,4 +1,4 @@
-"""The journal: receives every change of a trial and passes it to the ledger, files and displays."""
+"""The journal: receives every change of a trial and passes it to the ledger, files and display."""
 
 import time
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ class Journal:
         self, results: Results, ledger: Ledger, before: Sequence[TrialRecord] = ()
     ) -> None:
         self.records = list(before)
-        self.displays: list[Display] = []
+        self.display: Display | None = None
         self._results = results
         self._ledger = ledger
         self._started: dict[int, float] = {}
@@ -79,8 +79,8 @@ class Journal:
     def warn(self, record: TrialRecord, text: str) -> None:
         """A trial has a problem and continues."""
         self._ledger.warning(record.trial, text)
-        for display in self.displays:
-            display.warn(f"trial {record.trial}: {text}")
+        if self.display:
+            self.display.warn(f"trial {record.trial}: {text}")
 
     @uninterruptible
     def end(
@@ -112,8 +112,8 @@ class Journal:
 
     def confirm(self, planned: Sequence[TrialConfig]) -> None:
         """A stage after the search begins, with these trials."""
-        for display in self.displays:
-            display.confirm(planned)
+        if self.display:
+            self.display.confirm(planned)
 
     def complete(self, trials: int) -> bool:
         """Whether the search has so many trials, and all of them have ended.
@@ -138,8 +138,8 @@ class Journal:
         self._ledger.close(status, files)
 
     def _show(self, ended: TrialRecord | None) -> None:
-        for display in self.displays:
-            display.show(self.records, ended)
+        if self.display:
+            self.display.show(self.records, ended)
 
     def _about_trial(self, config: TrialConfig) -> dict[str, Any]:
         study = self._results.study

@@ -60,7 +60,7 @@ def events() -> list[str]:
 
 def test_one_trial_from_start_to_end(journal: Journal, images: ImageSet) -> None:
     screen = Screen(shown=[], warnings=[])
-    journal.displays.append(screen)
+    journal.display = screen
     record = journal.start(make_config(train_ratio=0.8), 3, "confirm", 1)
     journal.epoch(record, make_epoch(1))
     journal.epoch(record, make_epoch(2))
@@ -90,7 +90,7 @@ def test_one_trial_from_start_to_end(journal: Journal, images: ImageSet) -> None
 def test_a_search_is_complete_when_its_trials_have_ended(images: ImageSet) -> None:
     results = Results(FOLDER, make_settings(data="photos", train_ratio=["0.1"]), images)
     journal, screen = Journal(results, Ledger(FOLDER), [make_record(0)]), Screen(shown=[])
-    journal.displays.append(screen)
+    journal.display = screen
     assert [journal.complete(trials) for trials in (0, 1, 2)] == [False, True, False]
     journal.confirm([make_config(seed=1)])
     assert screen.confirming == [make_config(seed=1)]

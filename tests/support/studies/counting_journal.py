@@ -14,7 +14,7 @@ class CountingJournal(Journal):
     """Notes when each trial ends, and how much CPU time the driver had used by then."""
 
     def __init__(self) -> None:
-        self.records, self.displays, self._expected = [], [], None
+        self.records, self.display = [], None
         self.ends: list[tuple[float, float]] = []
         """(Wall clock, driver's CPU time) at the end of each trial, seconds."""
 
