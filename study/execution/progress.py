@@ -15,7 +15,7 @@ from rich.text import Text
 
 from study.answers.phrases import seeds, show_rate, show_weight
 from study.records.trial_record import ENDED, TrialRecord, best_of
-from tl_core.config import FROZEN, Metric, TrialConfig
+from tl_core.config import FROZEN, MODES, Metric, TrialConfig
 from tl_core.text import pluralize
 
 _RECENT = 8
@@ -150,6 +150,18 @@ def _cells(record: TrialRecord, metric: Metric) -> list[str | Text]:
         f"{value:.4f}" if value is not None else "",
         Text(record.status, style.get(record.status, "")),
     ]
+
+
+def best_table(records: list[TrialRecord], metric: Metric) -> Table:
+    """The best trial of the search of each mode at each ratio."""
+    modes = [mode for mode in MODES if any(r.config.mode == mode for r in records)]
+    table = Table("train_ratio", *modes, title=f"best {metric} of the search (trial)")
+    for ratio in sorted({r.config.train_ratio for r in records}):
+        here = [r for r in records if r.config.train_ratio == ratio]
+        bests = [best_of([r for r in here if r.config.mode == mode], metric) for mode in modes]
+        cells = [f"{b.value(metric):.4f} ({b.trial})" if b else "none" for b in bests]
+        table.add_row(f"{ratio:g}", *cells)
+    return table
 
 
 def seconds_left(

@@ -1,12 +1,12 @@
 """A whole study: features once, the search, its files, and where to look next."""
 
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
 from study.analysis.study_data import StudyData, read_study_data
 from study.answers.answer import answer_of
@@ -14,7 +14,7 @@ from study.answers.recommendation import recommendation, resolution
 from study.cluster.ray_environment import set_ray_environment
 from study.config.validate import resume_command
 from study.errors import NodeError, OutOfTimeError, print_faults
-from study.execution.progress import StudyDisplay, describe
+from study.execution.progress import StudyDisplay, best_table, describe
 from study.preflight.prepare import Prepared
 from study.preflight.system import loopback_faults
 from study.records.journal import Journal
@@ -29,7 +29,7 @@ from study.signals import EXIT_CODE, set_exit_message
 from study.tracking.sender import Sender, close_sender, print_link
 from study.trials.features import with_features
 from study.trials.trial_context import TrialContext, make_context
-from tl_core.config import FROZEN, MODES, Metric
+from tl_core.config import FROZEN
 from tl_core.files import is_disk_full
 from tl_core.text import pluralize
 from tl_core.training.train import chance_warning
@@ -193,7 +193,8 @@ def _files(folder: Path, console: Console) -> tuple[list[Path], StudyData | None
             page = write_report(data)
     except Exception as error:  # The trials must reach MLflow without a report, too.
         why = f"{type(error).__name__}: {error}"
-        console.print(f"warning: no report ({why}); python study/report.py {folder} tries again")
+        again = shlex.join(["python", "study/report.py", str(folder)])
+        console.print(f"warning: no report ({why}); {again} tries again")
         return files, None
     return [*files, page, *sorted((folder / FIGURES).iterdir())], data
 
@@ -219,7 +220,7 @@ def print_summary(
         of = f"of {pluralize(len(confirming), 'trial')}{effect}"
         console.print(f"confirmed on fresh seeds: {status_counts(confirming)} {of}")
     if best := Choices(prepared.settings, records).winning:
-        console.print(_cells(records, metric))
+        console.print(best_table(records, metric))
         console.print(f"winner: {describe(best, metric)}", highlight=False)
         console.print(f"      validation accuracy {best.value('val_accuracy'):.3f}")
         # What to do, then the answers, then how sure they are.
@@ -230,18 +231,6 @@ def print_summary(
     if warning := _chance_warning(prepared, records):
         console.print(f"warning: {warning}", style="yellow")
     console.print(f"files: {folder}/{f', with {PAGE}' if (folder / PAGE).exists() else ''}")
-
-
-def _cells(records: list[TrialRecord], metric: Metric) -> Table:
-    """The best trial of each mode at each ratio."""
-    modes = [mode for mode in MODES if any(r.config.mode == mode for r in records)]
-    table = Table("train_ratio", *modes, title=f"best {metric} of the search (trial)")
-    for ratio in sorted({r.config.train_ratio for r in records}):
-        here = [r for r in records if r.config.train_ratio == ratio]
-        bests = [best_of([r for r in here if r.config.mode == mode], metric) for mode in modes]
-        cells = [f"{b.value(metric):.4f} ({b.trial})" if b else "none" for b in bests]
-        table.add_row(f"{ratio:g}", *cells)
-    return table
 
 
 def _chance_warning(prepared: Prepared, records: list[TrialRecord]) -> str | None:
