@@ -8,7 +8,7 @@ import site
 import stat
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tl_core.cgroups import OWN, Cgroups
@@ -109,6 +109,14 @@ def describe_cpus(groups: Cgroups = OWN) -> str:
     parts = [f"affinity {affinity()} of {cores} cores"] if affinity() < cores else []
     parts += [f"quota {quota:g} cores"] if quota is not None and quota < affinity() else []
     return ", ".join(parts)
+
+
+def processes_of_user() -> Iterator[Path]:
+    """Yield the folder in /proc of each process of this user."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # It has ended.
+            if folder.stat().st_uid == os.getuid():
+                yield folder
 
 
 @contextmanager

@@ -22,7 +22,7 @@ import ray
 
 from study.cluster.ray_environment import RAY_TMPDIR, ray_base
 from study.cluster.ray_private import keep_sigterm, only_what_runs_tasks, start
-from tl_core.runtime import usable_cpus
+from tl_core.runtime import processes_of_user, usable_cpus
 from tl_core.text import pluralize
 
 _TOKEN_PATH = "RAY_AUTH_TOKEN_PATH"
@@ -187,19 +187,12 @@ def _identity(process: int) -> dict[str, object]:
     return {"pid": process, "since": fields[19], "boot": boot, "namespace": namespace}
 
 
-def _own_processes() -> Iterator[int]:
-    """Yield the other processes of this user."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if folder.stat().st_uid == os.getuid() and int(folder.name) != os.getpid():
-                yield int(folder.name)
-
-
 def _end_all(ray_folder: Path) -> tuple[int, list[int]]:
     """End the processes of the Ray with this folder; return how many, and those that still run."""
     ended = set[int]()
     for _ in range(_TRIES):  # One that ends may have started another meanwhile.
-        left = [process for process in _own_processes() if _belongs(process, ray_folder)]
+        others = {int(folder.name) for folder in processes_of_user()} - {os.getpid()}
+        left = [process for process in others if _belongs(process, ray_folder)]
         if not left:
             break
         ended |= {process for process in left if _end(process, ray_folder)}

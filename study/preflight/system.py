@@ -16,7 +16,7 @@ from study.cluster.ray_environment import RAY_TMPDIR, ray_base
 from study.preflight.setup import Setup
 from tl_core.cgroups import OWN
 from tl_core.errors import Fault
-from tl_core.runtime import usable_cpus
+from tl_core.runtime import processes_of_user, usable_cpus
 
 _SOCKET_BYTES = 107
 """Longest path of a socket on Linux."""
@@ -186,8 +186,7 @@ def _is_enough(allowed: int, needed: int) -> bool:
 def _own_tasks() -> int:
     """Threads of this user on this machine."""
     tasks = 0
-    for folder in Path("/proc").glob("[0-9]*"):
+    for folder in processes_of_user():
         with suppress(OSError):
-            if folder.stat().st_uid == os.getuid():
-                tasks += len([*(folder / "task").iterdir()])
+            tasks += len([*(folder / "task").iterdir()])
     return tasks

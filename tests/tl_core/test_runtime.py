@@ -18,10 +18,18 @@ from tl_core.runtime import (
     module_process,
     name_user,
     one_thread,
+    processes_of_user,
     project_path,
     usable_cpus,
     use_private_cache,
 )
+
+
+def test_processes_of_another_user_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Path(f"/proc/{os.getpid()}")
+    assert here in [*processes_of_user()]
+    monkeypatch.setattr("os.getuid", lambda: here.stat().st_uid + 1)
+    assert here not in [*processes_of_user()]
 
 
 def test_glibc_is_told_and_may_be_told_again() -> None:
