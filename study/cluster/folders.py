@@ -5,10 +5,9 @@ import tempfile
 from pathlib import Path
 from shlex import quote
 
-from study.config.uris import folder_of_runs, sqlite_file, without_credentials
+from study.config.uris import SQLITE, folder_of_runs, sqlite_file, without_credentials
 from tl_core.errors import Fault
 
-_SQLITE = "sqlite:///"
 _ALLOWED = "MLFLOW_ALLOW_FILE_STORE"
 """MLflow's variable: what it says of folders is no error then."""
 _SQLITE_HEADER = b"SQLite format 3\0"
@@ -48,7 +47,7 @@ def store_faults(uri: str) -> list[Fault]:
     value, folder, path = without_credentials(uri), folder_of_runs(uri), sqlite_file(uri)
     if folder is not None and os.environ.get(_ALLOWED, "").lower() not in ("true", "1"):
         database = folder if folder.suffix == ".db" else folder.parent / "mlflow.db"
-        own = quote(f"{_SQLITE}{database}")
+        own = quote(f"{SQLITE}{database}")
         why = f"MLflow keeps no runs in folders; use --tracking-uri {own}"
         return [Fault("--tracking-uri", f"{value}: {why}, or set {_ALLOWED}=true")]
     if path is None:

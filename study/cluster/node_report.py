@@ -92,8 +92,8 @@ def report_node(cache: Path, weights: tuple[str, str, int] | None, compiles: boo
         best_precisions(),
         next(map(str, folder_faults("--cache", cache)), None),
         shutil.disk_usage(nearest(cache)).free,
-        _fault(lambda: pretrained(*weights, "fp32")) if weights else None,
-        _fault(lambda: check_compiler(find_device(), cache)) if compiles else None,
+        fault_of(pretrained, *weights, "fp32") if weights else None,
+        fault_of(check_compiler, find_device(), cache) if compiles else None,
     )
 
 
@@ -104,9 +104,10 @@ def _weights(settings: Settings) -> tuple[str, str, int] | None:
     return settings.backbone, "default", settings.image_size
 
 
-def _fault(check: Callable[[], object]) -> str | None:
+def fault_of(check: Callable[..., object], *given: Any) -> str | None:
+    """Why a check of this node fails, None if it does not."""
     try:
-        check()
+        check(*given)
     except InputError as error:
         return str(error.faults[0])
     return None

@@ -161,6 +161,6 @@ def check_compiler(device: torch.device, cache: Path) -> None:
 def precision_notes(settings: Settings, best: Precision, on_gpu: bool) -> list[str]:
     """Notes on the number format that was asked for; `best` is the hardware's."""
     asked = settings.precision
-    if asked == "auto" or not emulates(asked, best, on_gpu):
-        return []
-    return [f"this hardware emulates {asked}, which takes many times as long as {best}"]
+    assert asked != "auto"  # The checks have decided it.
+    text = f"this hardware emulates {asked}, which takes many times as long as {best}"
+    return [text] if emulates(asked, best, on_gpu) else []

@@ -15,7 +15,7 @@ OFFLINE = (
     "--offline keeps the records in the run's folder, to be sent with python study/sync.py NAME"
 )
 """The end of an error about a store: how to run without it."""
-_SQLITE = "sqlite:///"
+SQLITE = "sqlite:///"
 _NO_FOLDERS = ("databricks", "databricks-uc", "uc")
 _PLAIN = re.compile(
     r"(sqlite|file)[\w+]*:///"  # A path, which may have an @.
@@ -65,8 +65,8 @@ def _secrets(uri: str) -> set[str]:
 def store_name(uri: str) -> str:
     """Return the URI that identifies a store in any folder, without credentials."""
     shown = without_credentials(uri)
-    path = shown.removeprefix("sqlite:///")
-    return f"sqlite:///{Path(path).resolve()}" if path != shown else shown
+    path = shown.removeprefix(SQLITE)
+    return f"{SQLITE}{Path(path).resolve()}" if path != shown else shown
 
 
 def with_credentials(store: str) -> str:
@@ -101,8 +101,8 @@ def sqlite_file(uri: str) -> Path | None:
 
     SQLAlchemy 2.1 and newer decode `%20` in the path.
     """
-    name = unquote(uri.removeprefix(_SQLITE).partition("?")[0])
-    return Path(name) if uri.startswith(_SQLITE) and name not in ("", ":memory:") else None
+    name = unquote(uri.removeprefix(SQLITE).partition("?")[0])
+    return Path(name) if uri.startswith(SQLITE) and name not in ("", ":memory:") else None
 
 
 def folder_of_runs(uri: str) -> Path | None:

@@ -14,7 +14,7 @@ from study.cluster.node_report import NodeReport, ReportedNode
 from study.cluster.resources import gpu_notes
 from study.cluster.stores import bucket_of
 from study.config.settings import Settings
-from study.config.uris import is_database, is_server, without_credentials
+from study.config.uris import SQLITE, is_database, is_server, without_credentials
 from study.diagnosis.measure import Measured
 from study.preflight.disk import cache_needs, out_needs
 from study.preflight.memory import free_memory
@@ -163,7 +163,7 @@ def _tracking(setup: Setup) -> str:
     known = (
         is_server(s.tracking_uri)
         or is_database(s.tracking_uri)
-        or s.tracking_uri.startswith("sqlite:///")
+        or s.tracking_uri.startswith(SQLITE)
     )
     store = f"{without_credentials(s.tracking_uri)}, experiment {s.experiment}"
     named = f" (from {' and '.join(setup.variables)})" if setup.variables else ""

@@ -72,11 +72,11 @@ class StudyTrials:
     def open(self, batch: Iterable[Planned]) -> list[TrialRecord]:
         """Return the open records of those that have not ended; start those that are new."""
         with self._journal.together():
-            return [self.start(p) for p in batch if p.trial not in self._ended]
+            return [self._opened(p) for p in batch if p.trial not in self._ended]
 
-    def start(self, planned: Planned) -> TrialRecord:
-        """Open the record of a trial; it may be open already."""
-        p, number = planned, number_of(planned)
+    def _opened(self, p: Planned) -> TrialRecord:
+        """The record of a trial, which may be open already."""
+        number = number_of(p)
         if number not in self._running:
             record = self._journal.start(p.config, number, p.kind, p.source, p.draw)
             self._running[number] = p, record

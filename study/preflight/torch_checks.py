@@ -195,21 +195,13 @@ def check_bucket_of_nodes(setup: Setup) -> Iterator[Fault]:
     if not (s.storage and s.address != "local" and setup.nodes):
         return
     from study.cluster.join import NodeFault, on_each  # Ray.
+    from study.cluster.node_report import fault_of
 
-    found = on_each(storage_fault, [seen.node for seen in setup.nodes], s)
+    found = on_each(fault_of, [seen.node for seen in setup.nodes], check_storage, s)
     whys = {node: why.why if isinstance(why, NodeFault) else why for node, why in found.items()}
     setup.unwritable = {node: why for node, why in whys.items() if why}
     for node, why in setup.unwritable.items():
         yield Fault("--address", f"{s.address}: node {node.address}: {why}")
-
-
-def storage_fault(settings: Settings) -> str | None:
-    """Why this node can't write the study's bucket."""
-    try:
-        check_storage(settings)
-    except InputError as error:
-        return str(error.faults[0])
-    return None
 
 
 CHECKS = (

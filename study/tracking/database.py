@@ -19,7 +19,14 @@ from importlib.metadata import version
 from pathlib import Path
 from shlex import quote
 
-from study.config.uris import OFFLINE, reason, sqlite_file, with_placeholder, without_credentials
+from study.config.uris import (
+    OFFLINE,
+    SQLITE,
+    reason,
+    sqlite_file,
+    with_placeholder,
+    without_credentials,
+)
 from tl_core.errors import Fault, InputError
 
 _CONNECT_S, _ANSWER_S = 4.0, 10.0
@@ -175,7 +182,7 @@ def made_ahead(uri: str) -> Iterator[Callable[[], None]]:
     with closing(sqlite3.connect(_IN_MEMORY, uri=True)) as memory:
         # MLflow makes the tables in the file, then, and says what is wrong.
         with suppress(Exception):
-            MlflowClient(f"sqlite:///{_IN_MEMORY}&uri=true").search_experiments(max_results=1)
+            MlflowClient(f"{SQLITE}{_IN_MEMORY}&uri=true").search_experiments(max_results=1)
         yield partial(_put, memory, file)
 
 
