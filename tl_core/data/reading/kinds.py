@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from PIL import UnidentifiedImageError
+
 from tl_core.files import LFS_POINTER, LFS_REMEDY
 
 HEAD = 1024
@@ -19,7 +21,10 @@ class NotAPictureError(OSError):
 
 
 def describe_failure(error: Exception) -> str:
-    """Say why a picture can't be decoded, from the error that `open_picture` raised."""
+    """Say why a picture can't be decoded, from the error that `open_picture` raised.
+
+    The words are the same for all files of one kind, so that a list of them has one line.
+    """
     if isinstance(error, NotAPictureError):
         return str(error)
     if isinstance(error, FileNotFoundError) and error.filename is not None:
@@ -28,7 +33,10 @@ def describe_failure(error: Exception) -> str:
         return "there is no such file or folder"
     if isinstance(error, OSError) and error.strerror:  # The system's words, without its number.
         return f"can't be read: {error.strerror}"
-    return f"{type(error).__name__}: {error}"  # A decoder's.
+    if isinstance(error, UnidentifiedImageError):
+        return "a file of an unknown kind, or a damaged picture"
+    # A decoder's words, without the number of bytes that are left.
+    return re.sub(r" \(\d+ bytes .*\)$", "", f"{type(error).__name__}: {error}")
 
 
 class _Kind(NamedTuple):

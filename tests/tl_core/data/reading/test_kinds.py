@@ -18,7 +18,8 @@ from PIL import Image
 from pyarrow import parquet
 
 from tests.support.core.hostile_files import open_rgb, png, put, tiff
-from tl_core.data.reading.kinds import NotAPictureError, is_heif, kind_fault
+from tl_core.data.decode import open_picture
+from tl_core.data.reading.kinds import NotAPictureError, describe_failure, is_heif, kind_fault
 from tl_core.files import LFS_POINTER
 
 
@@ -160,3 +161,17 @@ def test_a_png_of_any_name_is_used(tmp_path: Path) -> None:
         assert (
             open_rgb(put(tmp_path / name, png(1, 1, 8, 0, b"\0\x07"))).getpixel((0, 0)) == (7,) * 3
         )
+
+
+@pytest.mark.parametrize(("kind", "cut", "why"), [
+    ("PNG", 40, "a file of an unknown kind, or a damaged picture"),
+    ("BMP", -9, "OSError: image file is truncated"),
+    ("JPEG", -3, "OSError: image file is truncated"),
+])  # fmt: skip
+def test_damaged_pictures_of_one_kind_have_one_reason(kind: str, cut: int, why: str) -> None:
+    reasons = set()
+    for more in range(3):
+        with pytest.raises(OSError, match="image file") as caught:
+            open_picture(io.BytesIO(picture(kind)[: cut - more]))
+        reasons.add(describe_failure(caught.value))
+    assert reasons == {why}
