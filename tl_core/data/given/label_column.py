@@ -38,14 +38,15 @@ def missing_notes(labels: Sequence[str]) -> Iterator[str]:
 
 
 def _regression(counts: Mapping[str, int]) -> str | None:
+    known = {label: n for label, n in counts.items() if label.casefold() not in _MISSING}
     try:
-        numbers = [float(label) for label in counts]
+        numbers = [float(label) for label in known]
     except ValueError:
         return None
     if len(numbers) <= _FEW_VALUES or not all(map(math.isfinite, numbers)):
         return None
     whole = all(number.is_integer() for number in numbers)
-    if whole and median(counts.values()) >= _FEW_IMAGES:
+    if whole and median(known.values()) >= _FEW_IMAGES:
         return None
     return (
         f"column label has {pluralize(len(numbers), 'number', 'different numbers')} from "

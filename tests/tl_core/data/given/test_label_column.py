@@ -31,6 +31,8 @@ def test_numbers_to_predict() -> None:
         f"column label has 60 different numbers from 20 to 79: {NUMBER}; give classes, such as "
         "ranges of it, and if the numbers are names of classes, begin each with a letter"
     ]
+    assert found([*ages, "nan", "NA", "?"]) == found(ages), "missing values are no names of classes"
+    assert found(["nan", "NA", "?"] * 30) == []
     prices = [f"{i % 30 + 0.5}" for i in range(3000)]
     assert found(prices)[0].startswith("column label has 30 different numbers from 0.5 to 29.5: a")
 
