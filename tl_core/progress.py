@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 Item = TypeVar("Item")
 _COLUMNS = (
-    TextColumn("{task.description}"),
+    TextColumn("{task.description}", markup=False),
     BarColumn(),
     MofNCompleteColumn(),
     TimeRemainingColumn(),
@@ -21,7 +21,8 @@ def track(items: Iterable[Item], total: int, doing: str, weight: int = 1) -> Ite
 
     `weight` is how many of the `total` one item stands for (a batch of 256 images: 256).
     """
-    console = Console(stderr=True, highlight=False)
+    # What is done may name a folder, whose name may look like rich's markup.
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
     start = time.perf_counter()
     with Progress(*_COLUMNS, console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(doing, total=total)
