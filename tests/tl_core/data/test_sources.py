@@ -101,6 +101,13 @@ def test_many_empty_classes_are_counted(tmp_path: Path) -> None:
         folder_source(tmp_path)
 
 
+@pytest.mark.timeout(30)
+def test_a_pipe_among_files_without_endings_is_not_waited_for(tmp_path: Path) -> None:
+    plant(tmp_path, "a/x", "b/x")
+    os.mkfifo(tmp_path / "a" / "0pipe")
+    assert folder_source(tmp_path).ids == ("a/0pipe", "a/x", "b/x")
+
+
 def test_the_fingerprint_changes_with_the_files_alone(tmp_path: Path) -> None:
     plant(tmp_path, "cat/1.png", "dog/2.png")
     file = tmp_path / "cat" / "1.png"

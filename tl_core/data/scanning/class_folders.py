@@ -142,7 +142,9 @@ def _are_texts(files: Sequence[Path]) -> bool:
 
 def _is_text(path: Path) -> bool:
     try:
+        if not path.is_file():  # To open a pipe would wait for ever.
+            return False
         with path.open("rb") as stream:
-            return path.is_file() and kind_fault(stream.read(HEAD)) in TEXTS
+            return kind_fault(stream.read(HEAD)) in TEXTS
     except OSError:
         return False
