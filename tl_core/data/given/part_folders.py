@@ -11,6 +11,7 @@ import numpy as np
 
 from tl_core.data.folders import is_output, listed
 from tl_core.data.given.part_names import given_note, part_of
+from tl_core.data.names import same_name_faults
 from tl_core.data.scanning.outputs import PassedOver
 from tl_core.data.sources import Source
 from tl_core.data.splitting.rules import PARTS, Part, SplitRules
@@ -136,6 +137,8 @@ def join_parts(
     if faults:
         raise InputError(faults)
     classes = tuple(dict.fromkeys(name for source in sources.values() for name in source.classes))
+    if alike := [*same_name_faults(classes)]:
+        raise InputError(alike)
     number = {name: label for label, name in enumerate(classes)}
     each = [*sources.values()]
     ends = [*accumulate(len(source.ids) for source in each)]

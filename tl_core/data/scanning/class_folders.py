@@ -2,13 +2,12 @@
 
 import os
 import shlex
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tl_core.data.folders import files_below, is_output, listed
-from tl_core.data.names import name_notes
+from tl_core.data.names import name_notes, same_name_faults
 from tl_core.data.reading.kinds import HEAD, TEXTS, kind_fault
 from tl_core.data.scanning.layouts import (
     ONE_CLASS,
@@ -63,7 +62,7 @@ def scan_classes(root: Path, selection: Selection = ALL, part: bool = False) -> 
         if selection.keeps_folder(name)
     }
     _note_matches(root, selection, inside, passed)
-    faults = [*(() if part else selection.unused()), *_same_names([*kept])]
+    faults = [*(() if part else selection.unused()), *same_name_faults([*kept])]
     if len(kept) < 2:
         faults.append(Fault(None, f"data folder {root} {why_no_classes(root, [*kept])}"))
     else:
@@ -103,16 +102,6 @@ def _note_matches(
         selection.note_matches(
             [*(_id(path, root) for path in files), *(f"{_id(path, root)}/" for path in folders)]
         )
-
-
-def _same_names(classes: Sequence[str]) -> Iterator[Fault]:
-    """Yield a fault for names that look the same: a copy from another system, not another class."""
-    first: dict[str, str] = {}
-    for name in classes:
-        other = first.setdefault(unicodedata.normalize("NFC", name), name)
-        if other is not name:
-            why = "have the same name in two encodings (Unicode NFC and NFD); merge them, or rename"
-            yield Fault(None, f"class folders {other!a} and {name!a} {why} one")
 
 
 def _without_pictures(

@@ -154,6 +154,13 @@ def test_faults_of_all_parts_are_told(tmp_path: Path) -> None:
     )
 
 
+def test_a_class_that_two_parts_encode_in_two_ways_is_listed(tmp_path: Path) -> None:
+    plant(tmp_path, *(f"train/{name}/1.png" for name in ("caf\u00e9", "dog")))
+    plant(tmp_path, *(f"test/{name}/1.png" for name in ("cafe\u0301", "dog")))
+    refused(tmp_path, r"class folders 'caf\xe9' and 'cafe\u0301' have the same name in two "
+            "encodings (Unicode NFC and NFD); merge them, or rename one")  # fmt: skip
+
+
 def with_all_parts(root: Path) -> Path:
     """Ten pictures of each class in each part, and a copy of one in the training part."""
     rng = np.random.default_rng(0)
