@@ -2,38 +2,39 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
 
-from tl_core.data.folders import is_output, listed
+from tl_core.data.folders import files_below, is_output, listed
 from tl_core.data.given.part_names import given_note, part_of
 from tl_core.data.names import same_name_faults
 from tl_core.data.scanning.outputs import PassedOver
-from tl_core.data.sources import Source
+from tl_core.data.scanning.selection import ALL, Selection
+from tl_core.data.sources import Source, folder_source
 from tl_core.data.splitting.rules import PARTS, Part, SplitRules
 from tl_core.errors import InputError
 from tl_core.text import pluralize, printable
 
-Scan = Callable[[Path], Source]
-"""Makes a source of a folder with one sub-folder for each class."""
 _DEEPEST = 3
 """Folders around the parts, each the only one, that an archive may have added."""
 
 
-def part_folders(root: Path) -> dict[Part, Path] | None:
+def part_folders(root: Path, selection: Selection = ALL) -> dict[Part, Path] | None:
     """Return the folders of a data folder that are parts of a split; None if none looks like one.
 
     A part has the name of one, and class folders; `train` with images alone may be a class. Folders
-    that an archive has added around the parts are entered.
+    that an archive has added around the parts are entered. What `selection` leaves out as a whole
+    is neither.
 
     Raises `InputError` if some look like parts and others do not: nothing is guessed.
     """
+    top = root
     for _ in range(_DEEPEST):
-        folders = _folders(root)
+        folders = [path for path in _folders(root) if selection.keeps_folder(_id(path, top))]
         named = {path: part for path in folders if (part := part_of(path.name, affixes=True))}
         if len(folders) == 1 and not (named and _folders(folders[0])):
             root = folders[0]
@@ -90,22 +91,27 @@ def _no_labels(root: Path, named: Mapping[Path, Part]) -> str:
     )
 
 
-def split_source(root: Path, scan: Scan) -> Source | None:
+def split_source(root: Path, selection: Selection = ALL) -> Source | None:
     """Return the source of a data folder that holds a split; None if it holds none."""
-    if not (found := part_folders(root)):
+    if not (found := part_folders(root, selection)):
         return None
     top = Path(os.path.realpath(root))
     folders = {part: _unwrapped(path) for part, path in found.items()}
     shown = {part: f"{printable(path.name)}/" for part, path in found.items()}
-    starts = {part: os.path.relpath(path, root) for part, path in folders.items()}
-    source = join_parts(folders, starts, shown, scan, printable(str(top)))
+    starts = {part: _id(path, root) for part, path in folders.items()}
+    source = join_parts(folders, starts, shown, selection, printable(str(top)))
     passed, around = PassedOver(), next(iter(found.values())).parent
     beside = [path for path in _folders(around, passed) if path not in found.values()]
+    if selection:
+        loose = [*listed(around)[0], *(path for folder in beside for path in files_below(folder))]
+        names = [f"{_id(path, root)}/" for path in listed(around)[1]]
+        selection.note_matches([*names, *(_id(path, root) for path in loose)])
     notes = [*passed.notes(around)]
     notes += [
         f"{printable(path.name)}/ has no class folders, so its images have no labels: they are "
         "not used"
         for path in beside
+        if selection.keeps_folder(_id(path, root))
     ]
     return replace(source, notes=(*source.notes, *notes))
 
@@ -114,7 +120,7 @@ def join_parts(
     folders: Mapping[Part, Path],
     starts: Mapping[Part, str],
     shown: Mapping[Part, str],
-    scan: Scan,
+    selection: Selection,
     name: str,
 ) -> Source:
     """Join the sources of a split's parts.
@@ -123,7 +129,7 @@ def join_parts(
         folders: of the parts that are given, each with class folders.
         starts: what the names of each part's images begin with.
         shown: the names of the parts in messages.
-        scan: makes a source of one folder.
+        selection: the files that are used; patterns may name them with what theirs begin with.
         name: of the whole in messages.
 
     Raises `InputError` with the faults of all parts.
@@ -131,7 +137,7 @@ def join_parts(
     sources, faults = {}, []
     for part, folder in folders.items():
         try:
-            sources[part] = scan(folder)
+            sources[part] = folder_source(folder, selection.inside(starts[part]), part=True)
         except InputError as error:
             faults += [*error.faults]
     if faults:
@@ -174,6 +180,10 @@ def _one_part(sources: Mapping[Part, Source], shown: Mapping[Part, str]) -> str:
     ((part, source),) = sources.items()
     n = pluralize(len(source.ids), "image")
     return f"only a training part is given, {shown[part]}: its {n} are split as any folder's"
+
+
+def _id(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()
 
 
 def _folders(folder: Path, passed: PassedOver | None = None) -> list[Path]:

@@ -1,7 +1,6 @@
 """What is asked for by `--data` and the flags that belong to it, and the source that this gives."""
 
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from tl_core.aux_task import NAME, AuxKind
@@ -11,7 +10,7 @@ from tl_core.data.given.grouping import group_by_column, group_by_regex
 from tl_core.data.given.manifest import is_manifest, manifest_source
 from tl_core.data.given.part_folders import join_parts, split_source
 from tl_core.data.scanning.selection import ALL, Selection
-from tl_core.data.sources import Source, find_source, folder_source
+from tl_core.data.sources import Source, find_source
 from tl_core.data.splitting.rules import Part
 from tl_core.errors import Fault, InputError
 from tl_core.files import user_path
@@ -65,7 +64,6 @@ def find_data(asked: DataRequest, cache: Path) -> Source:
 
 
 def _find(asked: DataRequest, cache: Path) -> Source:
-    scan = partial(folder_source, selection=asked.selection, part=True)
     if asked.root and (asked.train or not is_manifest(asked.data)):
         why = "is read with a manifest alone (--data photos.csv)"
         raise InputError([Fault("--root", f"{asked.root}: {why}")])
@@ -76,7 +74,7 @@ def _find(asked: DataRequest, cache: Path) -> Source:
         shown = {part: printable(name) for part, name in named.items() if name}
         name = printable(str(folders["train"]))
         starts = {part: part for part in folders}
-        return _checked(join_parts(folders, starts, shown, scan, name), asked)
+        return _checked(join_parts(folders, starts, shown, asked.selection, name), asked)
     if asked.data in BUILT_IN:
         return _built_in(asked.data, cache)
     if is_manifest(asked.data):
@@ -88,7 +86,7 @@ def _find(asked: DataRequest, cache: Path) -> Source:
         if root is not None and not root.is_dir():
             raise InputError([Fault("--root", f"{asked.root}: there is no such folder")])
         return manifest_source(user_path(asked.data), root)
-    if parts := split_source(user_path(asked.data), scan):
+    if parts := split_source(user_path(asked.data), asked.selection):
         return _checked(parts, asked)
     return find_source(asked.data, cache, asked.selection)
 

@@ -218,7 +218,7 @@ def test_other_files_give_another_fingerprint(tmp_path: Path) -> None:
     before = find(tmp_path).fingerprint
     plant(tmp_path, "test/a/3.png")
     assert find(tmp_path).fingerprint != before
-    assert split_source(tmp_path / "train", folder_source) is None
+    assert split_source(tmp_path / "train") is None
 
 
 def test_words() -> None:

@@ -1,6 +1,10 @@
+from collections import Counter
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.support.core.hostile_files import put
 from tl_core.data.given.request import DataRequest, find_data
@@ -44,6 +48,88 @@ def test_parts_of_a_split_share_the_patterns(tmp_path: Path) -> None:
     asked = DataRequest(str(tmp_path), selection=Selection(exclude=("masks", "mask")))
     with pytest.raises(InputError, match=r"^--exclude mask: matches no file of the data folder$"):
         find_data(asked, tmp_path)
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Path:
+    """Parts with an image of each class, within another folder; and scripts beside them."""
+    for part in ("train", "val", "test"):
+        for name in ("cat/1.png", "cat/2.png", "dog/1.png"):
+            put(tmp_path / "in" / part / name, b"x")
+    put(tmp_path / "in/scripts/lib/a.py", b"x")
+    put(tmp_path / "in/README.txt", b"x")
+    put(tmp_path / "in/runs/a/study.json", b"{}")
+    put(tmp_path / "in/runs/a/ledger.jsonl", b"")
+    return tmp_path
+
+
+def counts(folder: Path, *exclude: str, include: tuple[str, ...] = ()) -> dict[str, int]:
+    """How many images each part has."""
+    asked = DataRequest(str(folder), selection=Selection(include, ("scripts", *exclude)))
+    return dict(Counter(id_.split("/")[1] for id_ in find_data(asked, folder).ids))
+
+
+@pytest.mark.parametrize(("exclude", "include", "found"), [
+    ((), (), (3, 3, 3)),
+    (("in/train/cat/1.png",), (), (2, 3, 3)),
+    (("/in/train/cat/1.png", "in/val/cat/*2.png"), (), (2, 2, 3)),
+    (("/cat/1.png",), (), (2, 2, 2)),
+    (("val",), (), (3, 0, 3)),
+    (("/in/val/", "test"), (), (3, 0, 0)),
+    (("in/t*/dog/3.png", "2.png", "dog/3.png", "in/val/cat/9"), (), None),
+    (("README.txt", "*.py", "runs", "lib"), (), (3, 3, 3)),
+    (("val", "in/val/cat/1.png"), (), (3, 0, 3)),
+    ((), ("in/train/**", "/in/val", "1.png"), (3, 3, 2)),
+])  # fmt: skip
+def test_patterns_may_name_parts(
+    parts: Path, exclude: tuple[str, ...], include: tuple[str, ...],
+    found: tuple[int, ...] | None,
+) -> None:  # fmt: skip
+    if found is None:
+        with pytest.raises(InputError) as caught:
+            counts(parts, *exclude, include=include)
+        assert [*map(str, caught.value.faults)] == [
+            f"--exclude {glob}: matches no file of the data folder"
+            for glob in ("in/t*/dog/3.png", "dog/3.png", "in/val/cat/9")
+        ]
+        return
+    there = zip(("train", "val", "test"), found, strict=True)
+    assert counts(parts, *exclude, include=include) == {part: n for part, n in there if n}
+
+
+@given(st.lists(st.sampled_from(("train", "val", "test")), unique=True), st.integers(1, 2))
+def test_law_of_ids(names: list[str], i: int) -> None:
+    """An id that a message shows leaves that image out and no other."""
+    with TemporaryDirectory() as folder:
+        ids = [f"{p}/{c}/{k}.png" for p in ("train", "val", "test") for c in "ab" for k in range(3)]
+        for name in ids:
+            put(Path(folder) / name, b"x")
+        left_out = {f"{name}/a/{i}.png" for name in names}
+        asked = DataRequest(folder, selection=Selection(exclude=tuple(left_out)))
+        found = find_data(asked, Path(folder)).ids
+        assert found == tuple(name for name in ids if name not in left_out)
+
+
+def test_what_is_left_out_is_neither_a_part_nor_told(parts: Path) -> None:
+    put(parts / "in/unlabelled/1.png", b"x")
+    asked = DataRequest(str(parts), selection=Selection(exclude=("scripts", "unlabelled")))
+    given_note, passed = find_data(asked, parts).notes
+    assert given_note.startswith("the split is the given one: 3 images of training (train/)")
+    assert passed == "passed over: runs (studies and models of tl-study)"
+    with pytest.raises(InputError, match="has val, but no part to train on"):
+        counts(parts, "t*", "unlabelled")
+
+
+def test_parts_by_flags_have_their_ids(parts: Path) -> None:
+    inner = parts / "in"
+    asked = DataRequest(
+        "",
+        train=str(inner / "train"),
+        test=str(inner / "val"),
+        selection=Selection(exclude=("test/cat/1.png", "/train/cat/2.png")),
+    )
+    ids = find_data(asked, parts).ids
+    assert ids == ("train/cat/1.png", "train/dog/1.png", "test/cat/2.png", "test/dog/1.png")
 
 
 def test_a_manifest_needs_no_patterns(tmp_path: Path) -> None:
