@@ -71,8 +71,7 @@ def write_targets(folder: Path, images: ImageSet, split: Split, on: AuxOn) -> st
     aux, key = images.aux, images.aux.task.key
     arrays: dict[str, Any] = {}
     if aux.task.kind != "none":
-        pool = np.setdiff1d(images.rules.pool(len(images.labels)), [*split.val, *split.test])
-        arrays[f"train_{key}"] = _constant(aux.only(aux.teaching(on, split.train, pool)))
+        arrays[f"train_{key}"] = _constant(aux.only(aux.teaching(on, split, images.rules)))
     for name in _SPLITS:
         rows = getattr(split, name)
         arrays |= {f"{name}_labels": images.labels[rows]}

@@ -123,11 +123,8 @@ class Setup:
 
     def teaching(self, seed: int) -> np.ndarray:
         """The images from which a seed learns the auxiliary task, sorted."""
-        images, split, on = self.inputs.images, self.split(seed), self.config.aux_on
-        rest = split.train
-        if on == "all":
-            rest = np.setdiff1d(images.rules.pool(len(images.labels)), [*split.val, *split.test])
-        return images.aux.teaching(on, split.train, rest)
+        images = self.inputs.images
+        return images.aux.teaching(self.config.aux_on, self.split(seed), images.rules)
 
     def auxiliary(self, seeds: Sequence[int], learned: bool) -> dict[str, Any]:
         """What a learner needs for the auxiliary task of some seeds.

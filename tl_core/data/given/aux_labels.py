@@ -11,7 +11,7 @@ import numpy as np
 
 from tl_core.aux_task import AuxOn, AuxTask
 from tl_core.data.cache import publish
-from tl_core.data.splits import make_split
+from tl_core.data.splits import Split, make_split
 from tl_core.data.splitting.rules import PART_WORDS, Part, SplitRules
 
 FEWEST = 2
@@ -36,16 +36,18 @@ class AuxLabels:
         """The labels of some of the images."""
         return AuxLabels(self.task, self.values[rows])
 
-    def teaching(self, on: AuxOn, train: np.ndarray, pool: np.ndarray) -> np.ndarray:
+    def teaching(self, on: AuxOn, split: Split, rules: SplitRules) -> np.ndarray:
         """Images that teach the task, sorted.
 
         Args:
-            on: which do.
-            train: those with a class label in a training subset.
-            pool: those of the whole training part.
+            on: those with a class label in the training subset, or the whole training part.
+            split: of the images.
+            rules: by which they are split.
         """
-        there = np.union1d(train, pool) if on == "all" else train
-        return np.sort(there[self.known[there]])
+        there = split.train
+        if on == "all":
+            there = np.setdiff1d(rules.pool(len(self.values)), [*split.val, *split.test])
+        return there[self.known[there]]
 
     def about(self) -> dict[str, Any]:
         """What study.json says of them; a change of a column's labels changes it."""
@@ -102,14 +104,13 @@ def aux_faults(
     """
     if aux.task.kind == "none":
         return
-    pool, drawn = rules.pool(len(labels)), list(seeds)
+    drawn = list(seeds)
     for seed in drawn:
         split = make_split(labels, train_ratio, split_seed, seed, rules)
-        rest = np.setdiff1d(pool, [*split.val, *split.test])
         parts: dict[Part, np.ndarray] = {"val": split.val, "test": split.test}
         if seed != drawn[0]:
             parts = {}  # They are the same for all seeds.
-        teaching = aux.teaching(on, split.train, rest)
+        teaching = aux.teaching(on, split, rules)
         for part, rows in (*parts.items(), ("train", teaching)):
             if len(np.unique(aux.values[rows[aux.known[rows]]])) < FEWEST:
                 where = f"{PART_WORDS[part]} images"

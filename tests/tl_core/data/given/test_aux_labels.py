@@ -11,8 +11,8 @@ from tests.tl_core.data.test_sources import plant
 from tl_core.aux_task import NO_TASK, AuxKind, AuxOn, AuxTask
 from tl_core.data.given.aux_labels import AuxLabels, aux_faults, keep_aux, open_aux
 from tl_core.data.given.request import DataRequest, find_data
-from tl_core.data.splits import make_split
-from tl_core.data.splitting.rules import NO_RULES
+from tl_core.data.splits import Split, make_split
+from tl_core.data.splitting.rules import NO_RULES, SplitRules
 from tl_core.errors import InputError
 
 
@@ -144,8 +144,9 @@ def test_labels_come_back_from_the_cache(tmp_path: Path) -> None:
 def test_who_teaches_the_task(on: AuxOn, expected: list[int]) -> None:
     values = np.array([9, 1, np.nan, 3, 4, 5], np.float32)
     found = AuxLabels(AuxTask("x", "regression"), values)
-    train, pool = np.array([1, 2]), np.array([1, 2, 3, 4])
-    assert found.teaching(on, train, pool).tolist() == expected
+    split = Split(train=np.array([1, 2]), val=np.array([0]), test=np.array([5]))
+    rules = SplitRules(np.array([0, 0, 0, 0, 0, 2], np.int8))
+    assert found.teaching(on, split, rules).tolist() == expected
 
 
 def test_each_part_needs_two_values() -> None:
