@@ -67,6 +67,15 @@ def is_output(folder: Path, passed: PassedOver) -> bool:
     return True
 
 
+def own_folders(folder: Path, passed: PassedOver) -> Iterator[Path]:
+    """Yield the folders directly in a folder that may be classes, or parts of a split, by name."""
+    here = Path(os.path.realpath(folder))
+    for path in listed(folder)[1]:
+        # A link back up would be a class with the images of all the others.
+        if not here.is_relative_to(os.path.realpath(path)) and not is_output(path, passed):
+            yield path
+
+
 def listed(folder: Path) -> tuple[list[Path], list[Path]]:
     """Files (anything but folders) and folders directly in a folder, each sorted."""
     parts: tuple[list[Path], list[Path]] = ([], [])

@@ -80,10 +80,10 @@ def demo_source(seed: int = 0, n_images: int = demo.N_IMAGES) -> Source:
     )
 
 
-def folder_source(root: Path, selection: Selection = ALL, part: bool = False) -> Source:
+def folder_source(root: Path, selection: Selection = ALL) -> Source:
     """Scan a folder with one sub-folder per class; see `scan_classes`."""
     root = Path(os.path.realpath(root))  # Unlike Path.resolve, it accepts a loop of links.
-    scan = scan_classes(root, selection, part)
+    scan = scan_classes(root, selection)
     files = [*zip(scan.files, scan.labels, strict=True)]
     return files_source(printable(str(root)), scan.classes, scan.ids, files, notes=scan.notes)
 

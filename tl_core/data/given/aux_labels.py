@@ -47,7 +47,8 @@ class AuxLabels:
         there = split.train
         if on == "all":
             there = np.setdiff1d(rules.pool(len(self.values)), [*split.val, *split.test])
-        return there[self.known[there]]
+        taught: np.ndarray = there[self.known[there]]
+        return taught
 
     def about(self) -> dict[str, Any]:
         """What study.json says of them; a change of a column's labels changes it."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tl_core.data.folders import files_below, is_output, listed
+from tl_core.data.folders import files_below, listed, own_folders
 from tl_core.data.given.part_names import given_note, part_of
 from tl_core.data.names import same_name_faults
 from tl_core.data.scanning.outputs import PassedOver
@@ -101,7 +101,7 @@ def split_source(root: Path, selection: Selection = ALL) -> Source | None:
     starts = {part: _id(path, root) for part, path in folders.items()}
     source = join_parts(folders, starts, shown, selection, printable(str(top)))
     passed, around = PassedOver(), next(iter(found.values())).parent
-    beside = [path for path in _folders(around, passed) if path not in found.values()]
+    beside = [path for path in own_folders(around, passed) if path not in found.values()]
     if selection:
         loose = [*listed(around)[0], *(path for folder in beside for path in files_below(folder))]
         names = [f"{_id(path, root)}/" for path in listed(around)[1]]
@@ -137,7 +137,7 @@ def join_parts(
     sources, faults = {}, []
     for part, folder in folders.items():
         try:
-            sources[part] = folder_source(folder, selection.inside(starts[part]), part=True)
+            sources[part] = folder_source(folder, selection.inside(starts[part]))
         except InputError as error:
             faults += [*error.faults]
     if faults:
@@ -186,14 +186,8 @@ def _id(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix()
 
 
-def _folders(folder: Path, passed: PassedOver | None = None) -> list[Path]:
-    """The folders directly in a folder that can be classes or parts, sorted by name."""
-    if not folder.is_dir():
-        return []
-    here = Path(os.path.realpath(folder))
-    # A link back up is no part of it.
-    inside = [p for p in listed(folder)[1] if not here.is_relative_to(os.path.realpath(p))]
-    return [path for path in inside if not is_output(path, passed or PassedOver())]
+def _folders(folder: Path) -> list[Path]:
+    return [*own_folders(folder, PassedOver())] if folder.is_dir() else []
 
 
 def _unwrapped(part: Path) -> Path:

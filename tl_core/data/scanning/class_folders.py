@@ -1,12 +1,11 @@
 """A data folder: one sub-folder for each class, with files at any depth."""
 
-import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tl_core.data.folders import files_below, is_output, listed
+from tl_core.data.folders import files_below, listed, own_folders
 from tl_core.data.names import name_notes, same_name_faults
 from tl_core.data.reading.kinds import HEAD, TEXTS, kind_fault
 from tl_core.data.scanning.layouts import (
@@ -41,18 +40,18 @@ class Scan:
     """What users must know: folders that were passed over, files that look like masks."""
 
 
-def scan_classes(root: Path, selection: Selection = ALL, part: bool = False) -> Scan:
+def scan_classes(root: Path, selection: Selection = ALL) -> Scan:
     """Find the classes of a folder, and their files.
 
     Folders that programs write, such as studies and caches, are passed over.
 
     Raises `InputError` that names every class folder with no files, or with the name of another,
-    and every pattern of `selection` that matches nothing; of a `part`, others may match it.
+    and every pattern of `selection` that matches nothing; of a part's, another part may have files.
     """
     if not root.is_dir():
         raise InputError([f"data folder {root} {why_no_folder(root)}"])
     passed, inside = PassedOver(), {}
-    for folder in _candidates(root, passed):
+    for folder in own_folders(root, passed):
         own = PassedOver()
         inside[folder.name] = [*files_below(folder, within=root, passed=own)]
         passed.merge(own)
@@ -62,7 +61,7 @@ def scan_classes(root: Path, selection: Selection = ALL, part: bool = False) -> 
         if selection.keeps_folder(name)
     }
     _note_matches(root, selection, inside, passed)
-    faults = [*(() if part else selection.unused()), *same_name_faults([*kept])]
+    faults = [*(() if selection.place else selection.unused()), *same_name_faults([*kept])]
     if len(kept) < 2:
         faults.append(Fault(None, f"data folder {root} {why_no_classes(root, [*kept])}"))
     else:
@@ -78,14 +77,6 @@ def scan_classes(root: Path, selection: Selection = ALL, part: bool = False) -> 
         labels=tuple(label for label, name in enumerate(kept) for _ in kept[name]),
         notes=(*passed.notes(root), *name_notes([*kept]), *mask_notes(ids), *fold_notes(ids)),
     )
-
-
-def _candidates(root: Path, passed: PassedOver) -> Iterator[Path]:
-    """Yield the folders that may be classes."""
-    for path in listed(root)[1]:
-        # A link back up would be a class with the images of all the others.
-        if not is_output(path, passed) and not root.is_relative_to(os.path.realpath(path)):
-            yield path
 
 
 def _id(path: Path, root: Path) -> str:
