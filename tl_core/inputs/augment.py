@@ -11,7 +11,7 @@ from torch import Tensor
 from tl_core.config import Augment
 from tl_core.device import upload
 from tl_core.inputs.image_ops import warp
-from tl_core.inputs.readers import Augmenter
+from tl_core.inputs.readers import Augmenter, DrawnAugmenter
 from tl_core.inputs.trivial_augment import apply_ops, draw_ops
 
 AREA, ASPECT = (0.35, 1.0), (3 / 4, 4 / 3)
@@ -43,16 +43,12 @@ def make_augment(kind: Augment, seed: int) -> Augmenter | None:
         return np.random.default_rng([seed, 4, step])
 
     if kind == "trivial":
-        return Augmenter(lambda pixels, step: _lit(trivial_augment(pixels, rng(step))))
+        return lambda pixels, step: _lit(trivial_augment(pixels, rng(step)))
 
     def draw(n: int, step: int, side: int) -> np.ndarray:
         return crop_maps(*draw_boxes(rng(step), n), side)
 
-    def crop(pixels: Tensor, step: int) -> tuple[Tensor, Tensor]:
-        maps = draw(len(pixels), step, pixels.shape[-1])
-        return _lit(show_boxes(pixels, upload(maps, pixels.device)))
-
-    return Augmenter(crop, draw, lambda pixels, maps: _lit(show_boxes(pixels, maps)))
+    return DrawnAugmenter(draw, lambda pixels, maps: _lit(show_boxes(pixels, maps)))
 
 
 def _lit(pixels: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,25 +18,24 @@ Read = Callable[[np.ndarray], Tensor]
 """Views [B] -> what a net learns from, on the device: pixels [B, 3, S, S], or activations."""
 ReadChanged = Callable[[np.ndarray, int], tuple[Tensor, Tensor]]
 """Views [B] and the step -> what a net learns from, and the brightness of what it shows [B]."""
-Change = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
-"""Pixels uint8 [B, 3, S, S] and draws [B, ...], on the device -> as `Augmenter`."""
+Augmenter = Callable[[Tensor, int], tuple[Tensor, Tensor]]
+"""Pixels uint8 [B, 3, S, S] and the step -> pixels that are changed at random, and their
+brightness, float32 [B]."""
 
 
 @dataclass(frozen=True)
-class Augmenter:
-    """Changes pixels at random."""
+class DrawnAugmenter:
+    """An `Augmenter` whose operations do not depend on what is drawn."""
 
-    change: Callable[[Tensor, int], tuple[Tensor, Tensor]]
-    """Pixels uint8 [B, 3, S, S] and the step -> changed pixels and their brightness, float32 [B].
-    """
-    draw: Callable[[int, int, int], np.ndarray] | None = None
-    """B, the step and S -> draws [B, ...]; None if what is done depends on what is drawn."""
-    apply: Change | None = None
-    """`change` by such draws; None if there are none."""
+    draw: Callable[[int, int, int], np.ndarray]
+    """B, the step and S -> draws [B, ...]."""
+    apply: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    """Pixels and draws, on the device -> changed pixels and their brightness."""
 
     def __call__(self, pixels: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """Change the pixels of a step."""
-        return self.change(pixels, step)
+        drawn = self.draw(len(pixels), step, pixels.shape[-1])
+        return self.apply(pixels, upload(drawn, pixels.device))
 
 
 @dataclass(frozen=True)
@@ -104,14 +103,14 @@ def augmented_reader(
         pixels, brightness = augment(raw(views), step)
         return normalize(pixels), brightness
 
-    given, draw, apply = raw.gather, augment.draw, augment.apply
-    if given is None or draw is None or apply is None:
+    given = raw.gather
+    if given is None or not isinstance(augment, DrawnAugmenter):
         return ChangedReader(read, None)
-    side = given.table.shape[-1]
+    side, draw = given.table.shape[-1], augment.draw
 
     def gather(views: Tensor, drawn: Tensor | None) -> tuple[Tensor, Tensor]:
         assert drawn is not None
-        pixels, brightness = apply(given.run(views, None)[0], drawn)
+        pixels, brightness = augment.apply(given.run(views, None)[0], drawn)
         return normalize(pixels), brightness
 
     return ChangedReader(read, Gather(given.table, gather, lambda n, step: draw(n, step, side)))
