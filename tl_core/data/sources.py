@@ -176,10 +176,12 @@ def _state(path: Path) -> os.stat_result | None:
 
     None in a folder whose names can be listed and no more (r without x).
     """
-    for state in (path.stat, path.lstat):
+    try:
         with suppress(OSError):
-            return state()
-    return None
+            return path.stat()
+        return path.lstat()
+    except PermissionError:
+        return None
 
 
 def _hash(value: object) -> str:
