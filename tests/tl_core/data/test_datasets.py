@@ -207,9 +207,13 @@ def test_images_of_an_earlier_version_that_lack_some_are_decoded_again(
     source = source_of(broken(4))
     entry = image_entry(source_of(grey), 16, own_cache)
     publish(entry, lambda into: decode_source(source, 16, "squash", into))
-    assert ImageSet.open(entry).pixels.shape[0] == 5
+    earlier = ImageSet.open(entry)
+    assert earlier.pixels.shape[0] == 5
+    content = earlier.content
     images = load_images(source, 16, own_cache, skip_bad_images=True)
     assert images.key.startswith(f"{entry.name}-lacks-")
+    assert images.content == content, "by which a study knows its images"
+    assert earlier.key in images.keys
     why = f"there is no {images.key}"
     assert caplog.messages == [f"warning: cache entry {entry} is built again: {why}"]
     assert {path.name for path in entry.iterdir()} == {"SHA256SUMS", "about.json"}
