@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from tests.support.core.probe_data import SHAPES, TRAIN, VAL, N, draw, outputs, scaled, solve
 from tl_core.aux_task import NO_TASK, AuxTask
 from tl_core.linear import newton
-from tl_core.linear.probe import AuxRows, solve_probe
+from tl_core.linear.probe import AuxRows, Probe, solve_probe
 from tl_core.linear.subset import penalty_grid
 from tl_core.models.heads import probabilities
 
@@ -103,13 +103,59 @@ def test_auxiliary_classes_are_a_probe_of_their_own() -> None:
     torch.testing.assert_close(none.weight[0, 0], found.weight[0, 0])
 
 
-@pytest.mark.parametrize("n_classes", [2, 4])
-def test_an_auxiliary_class_may_lack_images(n_classes: int) -> None:
-    features, labels = draw(2, 12)
-    coat = torch.arange(N) % n_classes
-    taught = np.flatnonzero((coat != n_classes - 1).numpy())[:40]
-    task = AuxTask("coat", "classification", tuple("abcd"[:n_classes]))
-    found = solve_probe(features, labels, coat, [TRAIN], VAL, 2, aux=AuxRows(task, [taught], VAL))
-    assert found.weight.isfinite().all()
-    logits = features.float() @ found.weight[0, 1:].float().mT + found.bias[0, 1:].float()
-    assert probabilities(logits)[:, -1].max() < 0.02
+def solve_coat(
+    features: torch.Tensor, coat: torch.Tensor, n_classes: int, train: np.ndarray, val: np.ndarray
+) -> tuple[torch.Tensor, Probe]:
+    """Probabilities of the auxiliary classes, [N, A], beside two classes, and the probe."""
+    task = AuxTask("coat", "classification", tuple("abcdefghijkl"[:n_classes]))
+    labels, rows = torch.arange(len(features)) % 2, AuxRows(task, [train], val)
+    found = solve_probe(features, labels, coat, [train], val, 2, aux=rows)
+    head = found.weight[0, 1:].double(), found.bias[0, 1:].double()
+    return probabilities(features.double() @ head[0].mT + head[1]), found
+
+
+@pytest.mark.parametrize(("n_classes", "there"), [(2, [0]), (2, [1]), (4, [2]), (4, [0, 3])])
+@pytest.mark.parametrize("in_validation", [False, True])
+def test_an_auxiliary_class_may_lack_images(
+    n_classes: int, there: list[int], in_validation: bool
+) -> None:
+    features, _ = draw(2, 12)
+    coat = torch.tensor(there)[torch.arange(N) % len(there)]
+    if in_validation:  # No image of it tells which penalty is best.
+        coat[VAL] = next(k for k in range(n_classes) if k not in there)
+    probability, found = solve_coat(features, coat, n_classes, TRAIN, VAL)
+    absent = [k for k in range(n_classes) if k not in there]
+    assert (probability[:, absent] <= 0.5 / len(TRAIN) + 1e-9).all()
+    assert found.train_auxiliary.isfinite().all()
+    if in_validation or len(there) == 1:
+        shares = torch.full((len(there),), 1 / len(there)).double()
+        assert (found.weight[0, 1:] == 0).all()
+        torch.testing.assert_close(probability[0, there], shares, atol=0.03, rtol=0)
+
+
+@pytest.mark.parametrize("n_there", [2, 4])
+def test_classes_without_an_image_change_neither_the_others_nor_the_penalty(n_there: int) -> None:
+    features, coat = draw(n_there, 12)
+    alone, without = solve_coat(features, coat, n_there, TRAIN, VAL)
+    # Numbers between are of classes that only validation has, and two that no image has.
+    more = torch.cat([features, features[:3] * 5])
+    coat = torch.cat([2 * coat + 1, torch.tensor([0, 2, 2])])
+    val = np.append(VAL, [N, N + 1, N + 2])
+    probability, found = solve_coat(more, coat, 2 * n_there + 2, TRAIN, val)
+    kept = probability[:N, 1 : 2 * n_there : 2]
+    torch.testing.assert_close(kept / kept.sum(1, keepdim=True), alone, atol=1e-6, rtol=0)
+    assert kept.sum(1).min() > 1 - (n_there + 2) * 0.5 / len(TRAIN)
+    assert found.l2[0, 1] == without.l2[0, 1]
+
+
+@pytest.mark.parametrize(("seed", "width"), [(1, 512), (4, 64)])
+def test_rare_auxiliary_classes_do_not_keep_the_probe_from_its_minimum(
+    seed: int, width: int
+) -> None:
+    # As of a column of sites, where three are usual and the others have no training image.
+    random = np.random.default_rng(seed)
+    features = torch.tensor(np.maximum(random.normal(size=(56, width)), 0))
+    coat = torch.tensor(random.integers(0, 12, 56))
+    coat[:16] %= 3
+    _, found = solve_coat(features, coat, 12, np.arange(16), np.arange(16, 56))
+    assert found.gradient.max() <= newton.TOLERANCE
