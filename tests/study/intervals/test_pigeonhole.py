@@ -82,22 +82,24 @@ def test_perfect_ranks_have_a_width() -> None:
 
 
 @pytest.mark.integration
-def test_known_truth() -> None:
-    """Coverage of the true AUROC, and false verdicts on equal networks, in 400 studies."""
+@pytest.mark.parametrize(("spread", "least"), [(0.0, 0.92), (0.4, 0.90)])
+def test_known_truth(spread: float, least: float) -> None:
+    """Coverage of the true AUROC, and false verdicts on equal networks, in 400 studies.
+
+    Classes are so far apart in deviations that AUROC is 0.95, on seeds that may differ in this.
+    """
     rng = np.random.default_rng(2)
-    gap = np.sqrt(2) * 1.6449  # AUROC 0.95: classes that are this far apart in deviations.
+    gap = np.sqrt(2 + spread**2) * 1.6449
     covered, differs = [], []
     for _ in range(400):
         hard = rng.normal(size=(len(LABELS), 1))
-
         networks = np.sqrt(0.8) * hard + np.sqrt(0.2) * rng.normal(size=(6, len(LABELS), 1))
-        a, b = np.array([auroc_draws(x + gap * LABELS[:, None], LABELS) for x in networks]).reshape(
-            2, 3, -1
-        )
+        networks += rng.normal(gap, spread, size=(6, 1, 1)) * LABELS[:, None]
+        a, b = np.array([auroc_draws(x, LABELS) for x in networks]).reshape(2, 3, -1)
         low, high = auroc_interval(a, LABELS).ends()
         covered.append(low <= 0.95 <= high)
         differs.append(auroc_interval(a - b, LABELS).p_value() < 0.05)
-    assert np.mean(covered) >= 0.92
+    assert np.mean(covered) >= least
     assert np.mean(differs) <= 0.07
 
 

@@ -4,7 +4,7 @@ Nothing is trained. A trial's scores are drawn from the truth of its configurati
 of its seed and of the images.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -20,7 +20,7 @@ from study.records.trial_record import TrialRecord, best_of
 from study.search.cells import Cell
 from study.search.choosing import Choices
 from study.search.confirmation import Planned, plan, remaining, still_planned
-from study.search.sampler import Suggestions
+from study.search.queue import TrialQueue
 from study.search.space import LR_RANGES
 from tests.support.studies.builders import make_epoch, make_settings
 from tl_core.config import Mode, TrialConfig
@@ -88,9 +88,13 @@ class SimulatedStudy:
         self._own = {mode: self._chance.normal(size=n) for mode in modes}
         # What this validation set adds to every log loss.
         self._luck = self._chance.normal(0, 1 / np.sqrt(n))
-        self.records += self._search()
-        while stage := remaining(plan(self.settings, self.records), self.records, None):
-            self.records += [self._run(planned) for planned in stage]
+        queue = TrialQueue(self.settings, self._stage)
+        while batch := queue.next():
+            # As in a study, all trials of a batch are drawn before one ends.
+            ended = [self._run(planned) for planned in batch]
+            self.records += ended
+            for r in ended:
+                queue.ended(r.trial, r.status, r.config.epochs, r.value(self.settings.metric))
 
     @cached_property
     def choices(self) -> Choices:
@@ -120,17 +124,12 @@ class SimulatedStudy:
         config = self.choices.chosen[cell].config
         return self.world.log_loss(config) / self.world.least(cell.train_ratio) - 1
 
-    def _search(self) -> Iterator[TrialRecord]:
-        suggestions = Suggestions(self.settings)
-        while suggestions.drawn < self.settings.trials:
-            number, config = suggestions.ask()
-            record = self._run(Planned(config, draw=number), number)
-            suggestions.tell(number, "done", config.epochs, record.value(self.settings.metric))
-            yield record
+    def _stage(self) -> list[Planned]:
+        return remaining(plan(self.settings, self.records), self.records, None)
 
-    def _run(self, planned: Planned, number: int = -1) -> TrialRecord:
-        config = planned.config
-        number = len(self.records) if number < 0 else number
+    def _run(self, planned: Planned) -> TrialRecord:
+        config, number = planned.config, planned.trial
+        assert number is not None
         record = TrialRecord(number, config, "done", kind=planned.kind, source=planned.source)
         seeds = range(config.seed, config.seed + config.seeds)
         loss = float(np.mean([self._loss(config, seed) for seed in seeds]))
