@@ -154,23 +154,26 @@ def _gain(d: Difference | None) -> str:
 
 
 def _saving(mode: Mode, saved: list[LabelsSaved]) -> list[str]:
-    """Name the fewest labels that match all of this mode's, or else all of another mode's."""
+    """Name the fewest labels that match all of this mode's, or else all of another mode's.
+
+    It is one of many comparisons, so that it is better is not said: only a match is shown.
+    """
     found = [s.match for s in saved if s.match and s.match.a.train_ratio < s.ratio_b]
     matches = [d for d in found if d.b.mode == mode] or [d for d in found if d.a.mode == mode]
     if not matches:
         return []
     d = min(matches, key=lambda d: (d.a.train_ratio, -d.estimate.mean))
     few, many = (f"{MODE_WORDS[c.mode]} with {share(c.train_ratio)}" for c in (d.a, d.b))
-    if d.verdict == "better":
-        return [f"{capitalize(few)} is better than {many} by {points(d.estimate)}."]
+    if d.estimate.sign > 0:
+        gap = points(d.estimate, "+")
+        return [f"{capitalize(few)} is no worse than {many}, at a difference of {gap}."]
     within = f"within {pluralize(round(100 * saved[0].margin), 'point')}"
     return [f"{capitalize(few)} matches {many} {within}, at a difference of {points(d.estimate)}."]
 
 
 def _overtaking(c: Crossover) -> str:
-    at, low, high = (f"{100 * x:.2g} %" if x else None for x in (c.ratio, c.low, c.high))
-    interval = f"{low or 'below all tried'} to {high or 'above all tried'}"
+    at, low, high = (f"{100 * (x or 0):.2g} %" for x in (c.ratio, c.low, c.high))
     return (
         f"{capitalize(MODE_WORDS[c.after])} overtakes {MODE_WORDS[c.before]} at about {at} "
-        f"({interval})."
+        f"({low} to {high})."
     )

@@ -88,8 +88,8 @@ def test_full_answer() -> None:
         "(on every seed).",
         "More labels gain 14.0 points (on every seed): fine-tuning goes from 81.0 % (78.5 to "
         "83.5 %) with 10 % of the images to 95.0 % (92.5 to 97.5 %) with 40 %. Fine-tuning with "
-        "10 % is better than training from scratch with 40 % by 10.0 points (on every seed). "
-        "Fine-tuning overtakes freezing at about 23 % (23 % to 23 %).",
+        "10 % is no worse than training from scratch with 40 %, at a difference of +10.0 points "
+        "(on every seed). Fine-tuning overtakes freezing at about 23 % (23 % to 23 %).",
         "The auxiliary task, predicting brightness, helped. In fine-tuning with 40 % of the "
         "images, at weight 0.5 it changed the log loss (lower is better) by -0.010 (on every seed) "
         "and the accuracy by +1.0 points (on every seed), compared with weight 0 at the same "
