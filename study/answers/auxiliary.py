@@ -22,6 +22,12 @@ _LOWER = " (lower is better)"
 _EFFECTS = {"helped": "helped", "hurt": "hurt", "cannot tell": "has no clear effect"}
 """What a learned task did to the classification, by its verdict."""
 
+HOW_CONTROLLED = {
+    True: ", each in the best of the same configurations",
+    False: " at the same learning rate",
+}
+"""Which configuration the control has, by whether it was tuned."""
+
 
 def auxiliary_effect(found: MultiTask, others: Sequence[MultiTask] = ()) -> str:
     """Say how the auxiliary task changed the classification, compared with the control.
@@ -47,11 +53,10 @@ def auxiliary_effect(found: MultiTask, others: Sequence[MultiTask] = ()) -> str:
     effect = _EFFECTS[found.verdict]
     if found.verdict == "cannot tell":
         effect += f" with {seeds(n)}"
-    tuned = "tuned as well" if found.tuned else "at the same learning rate"
     return " ".join((
         f"{task} {effect}.",
-        f"In {where}, {given} it changed {enumerate_words(changes)}, compared with weight 0 "
-        f"{tuned}.",
+        f"In {where}, {given} it changed {enumerate_words(changes)}, compared with weight 0"
+        f"{HOW_CONTROLLED[found.tuned]}.",
         f"The task {'was learned' if sure else 'is not shown to be learned'} ({learned}).",
         *(_elsewhere(other) for other in others),
     ))  # fmt: skip

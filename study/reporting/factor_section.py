@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from study.analysis.comparisons import multi_tasks
 from study.analysis.importances import BEST, ENOUGH, importances, scored
 from study.analysis.study_data import StudyData
-from study.answers.auxiliary import task_error
+from study.answers.auxiliary import HOW_CONTROLLED, task_error
 from study.answers.phrases import share, show_weight
 from study.reporting.figures import factor_plots
 from study.reporting.figures.parallel_plot import draw_parallel
@@ -49,13 +49,13 @@ def aux_weight_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
         return
     for effect in multi_tasks(data.confirmed, data.classification, task):
         differences = effect.differences.values()
-        rate = "tuned as well" if effect.tuned else "at the same learning rate"
         yield Table(
             ["test score", "difference", "seeds"],
             [[d.score, difference_text(d), str(d.estimate.n)] for d in differences],
             f"{effect.cell.mode} at {effect.cell.train_ratio:g} with aux_weight "
-            f"{show_weight(effect.aux_weight, '.3g')}, minus the same with aux_weight 0, {rate}: "
-            "paired by seed, with 95 % interval. ▲ better, ▼ worse, no arrow: not distinguishable. "
+            f"{show_weight(effect.aux_weight, '.3g')}, minus aux_weight 0"
+            f"{HOW_CONTROLLED[effect.tuned]}: paired by seed, with 95 % interval. ▲ better, ▼ "
+            "worse, no arrow: not distinguishable. "
             f"The first score decides: the task {VERDICTS[effect.verdict]}. With it, "
             f"{isolated(task.shown)} is predicted on the test images with {task_error(effect)}.",
         )

@@ -62,9 +62,8 @@ def _confirmed_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
         draw_label_efficiency(cells, scores, data.ratio_base, title, beyond),
         f"Test scores of {data.settings.backbone}: mean and 95 % interval over fresh seeds{new}. A "
         "seed sets the initial weights, the batch order and the training images. Where intervals "
-        "of two modes overlap, see their paired difference below. Hollow: the search had no trial "
-        "in this cell, so the configuration of the nearest ratio was "
-        f"used.{dashed}",
+        "of two modes overlap, see their paired difference below. Hollow: no trial of the search "
+        f"has finished in this cell, so the configuration of the nearest ratio was used.{dashed}",
     )
     for score in scores:
         yield cell_table(cells, score, data.largest_ratio)

@@ -21,9 +21,9 @@ def test_auxiliary_task_at_two_ratios() -> None:
     assert auxiliary_effect(task(0.8, -0.03, 0.9, True), [task(0.1, -0.03, -0.1, False)]) == (
         "The auxiliary task, predicting brightness, helped. In fine-tuning with 80 % of the "
         "images, at weight 0.3 it changed the log loss (lower is better) by -0.020 (-0.030 to "
-        "-0.010), compared with "
-        "weight 0 tuned as well. The task was learned (mean error 0.040 on a scale of 0 to 1, "
-        "0.120 for the training mean, R2 0.90). With 10 % of the images it was not learned."
+        "-0.010), compared with weight 0, each in the best of the same configurations. The task "
+        "was learned (mean error 0.040 on a scale of 0 to 1, 0.120 for the training mean, "
+        "R2 0.90). With 10 % of the images it was not learned."
     )
     unclear = task(0.8, -0.03, 0.2, True)
     unclear = replace(unclear, skill=Estimate(0.2, -0.1, 0.45, 5, images=60))
