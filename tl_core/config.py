@@ -58,6 +58,11 @@ def direction(score: str) -> Literal["min", "max"]:
     return "min" if score.endswith(("_mae", "_loss")) else "max"
 
 
+def sign(score: str) -> Literal[1, -1]:
+    """The factor that makes lower values of a score better."""
+    return 1 if direction(score) == "min" else -1
+
+
 class TrialConfig(BaseModel):
     """One configuration and its seed: everything that decides a trial's numbers.
 

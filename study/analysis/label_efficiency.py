@@ -13,7 +13,7 @@ from study.analysis.crossing import last_crossing
 from study.analysis.estimates import Cell, Confirmed, by_cell, image_table
 from study.intervals.two_way import CONFIDENCE, MeanSquares, mean_squares
 from study.records.trial_record import TrialRecord
-from tl_core.config import Metric, Mode, direction
+from tl_core.config import Metric, Mode
 
 MARGIN = 0.01
 """A match may be this much worse in accuracy: one image in a hundred."""
@@ -182,11 +182,9 @@ def _leads(cells: Cells, a: Mode, b: Mode, ratios: Sequence[float]) -> MeanSquar
 
 def pareto_front(records: Sequence[TrialRecord], metric: Metric) -> list[TrialRecord]:
     """Return the finished trials that no other trial equals with as few labels, by ratio."""
-    sign = 1 if direction(metric) == "min" else -1
-    costs = {r.trial: sign * (r.value(metric) or 0.0) for r in records}
     front: list[TrialRecord] = []
     finished = [r for r in records if r.status == "done" and r.history]
-    for record in sorted(finished, key=lambda r: (r.config.train_ratio, costs[r.trial], r.trial)):
-        if not front or costs[record.trial] < costs[front[-1].trial]:
+    for record in sorted(finished, key=lambda r: (r.config.train_ratio, r.cost(metric), r.trial)):
+        if not front or record.cost(metric) < front[-1].cost(metric):
             front.append(record)
     return front

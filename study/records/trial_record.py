@@ -4,11 +4,10 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Literal
 
 from study.config.settings import FACTORS
-from tl_core.config import EpochMetrics, Metric, TrialConfig, direction
+from tl_core.config import EpochMetrics, Metric, TrialConfig, sign
 from tl_core.models.article import earlier_recipe
 from tl_core.text import printable
 
@@ -59,6 +58,10 @@ class TrialRecord:
         value = self.history[-1].value(metric) if self.history else None
         return None if value is None else float(value)
 
+    def cost(self, metric: str) -> float:
+        """The metric after the last epoch, with the sign that makes less better; 0 before it."""
+        return sign(metric) * (self.value(metric) or 0.0)
+
     def row(self) -> dict[str, Any]:
         """One line of `trials.csv`."""
         factors = self.config.model_dump(include={*FACTORS} | _OF_CONFIG)
@@ -92,22 +95,13 @@ def read_config(values: dict[str, Any]) -> TrialConfig:
 
 def ranked(records: Iterable[TrialRecord], metric: Metric) -> list[TrialRecord]:
     """Return the search's finished trials by their last epoch, the best first, then the earlier."""
-    return sorted(_finished(records), key=partial(_place, metric=metric))
+    finished = (r for r in records if r.kind == "search" and r.status == "done" and r.history)
+    return sorted(finished, key=lambda r: (r.cost(metric), r.trial))
 
 
 def best_of(records: Iterable[TrialRecord], metric: Metric) -> TrialRecord | None:
     """Return the search's finished trial with the best last epoch; the earlier one on a tie."""
-    return min(_finished(records), key=partial(_place, metric=metric), default=None)
-
-
-def _finished(records: Iterable[TrialRecord]) -> list[TrialRecord]:
-    return [r for r in records if r.kind == "search" and r.status == "done" and r.history]
-
-
-def _place(record: TrialRecord, metric: Metric) -> tuple[float, int]:
-    """What orders trials, the best first."""
-    sign = 1 if direction(metric) == "min" else -1
-    return sign * (record.value(metric) or 0.0), record.trial
+    return next(iter(ranked(records, metric)), None)
 
 
 def tried(records: Iterable[TrialRecord]) -> int:

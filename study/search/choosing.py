@@ -23,7 +23,7 @@ from study.config.settings import Settings
 from study.records.trial_record import ENDED, Kind, TrialRecord, best_of, ranked, tried
 from study.search.cells import Cell, all_cells, nearest
 from tl_core.aux_task import AuxWeight
-from tl_core.config import FROZEN, TrialConfig, direction
+from tl_core.config import FROZEN, TrialConfig, sign
 
 BEST, REPEATS = 3, 3
 """How many configurations of a cell are repeated, and on how many seeds."""
@@ -87,7 +87,7 @@ class Choices:
         self.settings = settings
         self.records = list(records)
         self._by_config = {(r.kind, r.config): r for r in records}
-        self._sign = 1 if direction(settings.metric) == "min" else -1
+        self._sign = sign(settings.metric)
 
     def candidates(self, cell: Cell) -> list[Chosen]:
         """Return the best different configurations of a cell, the best first."""

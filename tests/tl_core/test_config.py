@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from tl_core.aux_task import AuxWeight
-from tl_core.config import MODES, Metric, Mode, TrialConfig, direction
+from tl_core.config import MODES, Metric, Mode, TrialConfig, direction, sign
 
 PLAIN: dict[str, Any] = {"mode": "freeze", "train_ratio": 0.1, "lr": 1e-3}
 
@@ -13,6 +13,7 @@ def test_modes_and_the_directions_of_metrics() -> None:
     assert MODES == ("freeze", "probe", "partial", "finetune", "lp_ft", "scratch")
     falling = {name for name in get_args(Metric) if direction(name) == "min"}
     assert falling == {"val_log_loss", "val_loss", "val_brightness_mae"}
+    assert (sign("val_log_loss"), sign("val_accuracy")) == (1, -1)
 
 
 def test_defaults_are_the_articles_but_for_the_recipe() -> None:

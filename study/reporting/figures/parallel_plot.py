@@ -44,9 +44,8 @@ def draw_parallel(
     axes = figure.subplots()
     shown = [r for r in records if r.status in ("done", "pruned", "failed")]
     scales = _scales(shown, metric)
-    sign = 1 if direction(metric) == "min" else -1
     done = [r for r in shown if r.status == "done"]
-    done.sort(key=lambda r: sign * (r.value(metric) or 0.0))
+    done.sort(key=lambda r: r.cost(metric))
     bold = {r.trial for r in done[: max(1, round(BEST * len(done)))]}
     for record in shown:
         x, y = _draw_line(axes, record, scales, record.trial in bold, len(shown))
