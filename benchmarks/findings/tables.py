@@ -14,8 +14,10 @@ from benchmarks.common import Row, Tables, figures
 from benchmarks.findings.recipes import RECIPES, SEEDS, chosen
 from benchmarks.findings.runs import LARGE, SMALL, Finished, Group
 from study.analysis.comparisons import Difference, difference, mode_differences, multi_tasks
-from study.analysis.estimates import Arm, Cell, Confirmed, Estimate, by_cell, estimate_score
+from study.analysis.estimates import Arm, Confirmed, by_cell, estimate_score
 from study.analysis.images.image_scores import ImageScores
+from study.intervals.estimate import Estimate
+from study.search.cells import Cell
 from tl_core.config import MODES, Mode, TrialConfig
 from tl_core.models.article import ARTICLE_WIDTHS
 

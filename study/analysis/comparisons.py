@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal
 
-from study.analysis.estimates import Cell, Confirmed, by_cell, estimate_score, score_of
+from study.analysis.estimates import Confirmed, by_cell, estimate_score, score_of
 from study.intervals.estimate import Estimate
 from study.intervals.two_way import CONFIDENCE
+from study.search.cells import Cell
 from tl_core.aux_task import BRIGHTNESS, AuxTask
 from tl_core.config import Metric
 

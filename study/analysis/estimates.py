@@ -13,18 +13,16 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from study.analysis.images.image_scores import OF_ALL_IMAGES, ImageScores
-from study.intervals.estimate import Estimate as Estimate
-from study.intervals.estimate import estimate as estimate
-from study.intervals.estimate import on_new_photos
+from study.intervals.estimate import Estimate, estimate, on_new_photos
 from study.intervals.grouped import by_groups, grouped_with_pseudo, number_groups
 from study.intervals.two_way import (
     DIFFERENCE_PSEUDO,
     SHARE_PSEUDO,
     Floats,
     TInterval,
-    mean_squares,
+    two_way,
 )
-from study.search.cells import Cell as Cell
+from study.search.cells import Cell
 from tl_core.aux_task import AuxWeight
 from tl_core.config import MODES, Mode
 
@@ -165,16 +163,24 @@ def estimate_score(
     Raises `statistics.StatisticsError` if there are no trials.
     """
     _, lowest, highest = score_of(score)
-    values = [c.scores[score] for c in trials]
     if minus:
-        others = [c.scores[score] for c in minus]
-        values = [round(x - y, _DIGITS) for x, y in zip(values, others, strict=True)]
         lowest, highest = lowest - highest, highest - lowest
-    seeds = estimate(values, lowest, highest)
+    seeds = estimate(seed_values(score, trials, minus), lowest, highest)
     if not (t := _over_images(score, trials, minus)) or not (images := trials[0].images):
         return seeds
     n = int(images.there(score).sum())
     return on_new_photos(seeds, t, n, lowest, highest, images.new_groups(score))
+
+
+def seed_values(
+    score: str, trials: Sequence[Confirmed], minus: Sequence[Confirmed] = ()
+) -> list[float]:
+    """Return a score of each seed, or its paired difference."""
+    values = [c.scores[score] for c in trials]
+    if not minus:
+        return values
+    others = [c.scores[score] for c in minus]
+    return [round(x - y, _DIGITS) for x, y in zip(values, others, strict=True)]
 
 
 def image_table(
@@ -223,7 +229,7 @@ def _over_images(
     if table is None or (np.ptp(table) == 0 and table.flat[0] != 0):
         # Images that all have the same value do not tell how much another would differ.
         return None
-    return mean_squares(table[None]).combine([1.0])
+    return two_way(table)
 
 
 def _summary(trials: list[Confirmed]) -> CellSummary:

@@ -10,9 +10,10 @@ import numpy as np
 
 from study.analysis.comparisons import Cells, Difference, difference, mode_differences
 from study.analysis.crossing import last_crossing
-from study.analysis.estimates import Cell, Confirmed, by_cell, image_table
+from study.analysis.estimates import Confirmed, by_cell, image_table, seed_values
 from study.intervals.two_way import CONFIDENCE, MeanSquares, mean_squares
 from study.records.trial_record import TrialRecord
+from study.search.cells import Cell
 from tl_core.config import Metric, Mode
 
 MARGIN = 0.01
@@ -167,12 +168,7 @@ def _leads(cells: Cells, a: Mode, b: Mode, ratios: Sequence[float]) -> MeanSquar
     score = "test_accuracy"
     tables = [table for x, y in sides if (table := image_table(score, x, y)) is not None]
     if len(tables) < len(ratios):  # Of one value a seed.
-        tables = [
-            np.array(
-                [[round(c.scores[score] - d.scores[score], 6)] for c, d in zip(x, y, strict=True)]
-            )
-            for x, y in sides
-        ]
+        tables = [np.array(seed_values(score, x, y))[:, None] for x, y in sides]
     leads = np.array(tables)
     if leads[0].size > 1:
         return mean_squares(leads)

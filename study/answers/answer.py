@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from study.analysis.comparisons import Comparisons, multi_tasks
-from study.analysis.estimates import Cell, by_cell, summarize
+from study.analysis.estimates import by_cell, summarize
 from study.analysis.images.recall import Recall, recalls
 from study.analysis.study_data import StudyData, of_classification
 from study.answers import auxiliary, sentences
@@ -21,6 +21,7 @@ from study.answers.phrases import (
 from study.answers.tuning import at_an_end, effort, few_steps, hardly_tuned
 from study.config.settings import Settings
 from study.records.trial_record import TrialRecord, best_of
+from study.search.cells import Cell
 from study.search.choosing import Choices
 from study.search.confirmation import plan
 from tl_core.config import MODES, Metric, Mode

@@ -3,7 +3,7 @@
 import numpy as np
 
 from study.analysis.comparisons import Difference
-from study.analysis.estimates import Cell, CellSummary, by_cell
+from study.analysis.estimates import CellSummary, by_cell
 from study.analysis.extrapolation import TIMES, extrapolate
 from study.analysis.study_data import StudyData
 from study.answers.phrases import (
@@ -19,6 +19,7 @@ from study.answers.phrases import (
 )
 from study.answers.sentences import LOG_LOSS
 from study.intervals.estimate import Estimate
+from study.search.cells import Cell
 from study.search.short_sweeps import seen_in_steps
 from tl_core.config import FROZEN
 from tl_core.text import pluralize

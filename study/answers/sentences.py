@@ -3,13 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from study.analysis.comparisons import Cells, Comparisons, Difference, difference
-from study.analysis.estimates import (
-    Cell,
-    CellSummary,
-    Confirmed,
-    by_cell,
-    summarize,
-)
+from study.analysis.estimates import CellSummary, Confirmed, by_cell, summarize
 from study.analysis.extrapolation import TIMES, extrapolate
 from study.analysis.label_efficiency import Crossover, LabelsSaved, crossovers, labels_saved
 from study.answers.phrases import (
@@ -23,6 +17,7 @@ from study.answers.phrases import (
     points,
     share,
 )
+from study.search.cells import Cell
 from tl_core.config import FROZEN, Mode
 from tl_core.text import pluralize
 

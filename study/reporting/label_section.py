@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from study.analysis.comparisons import Difference
-from study.analysis.estimates import Cell, CellSummary
+from study.analysis.estimates import CellSummary
 from study.analysis.extrapolation import extrapolate
 from study.analysis.label_efficiency import (
     Crossover,
@@ -16,6 +16,7 @@ from study.answers.phrases import on_new, test_images
 from study.intervals.estimate import Estimate
 from study.reporting.figures.trial_plots import draw_label_efficiency, draw_trials
 from study.reporting.page import FigureWriter, Paragraph, Part, Table
+from study.search.cells import Cell
 from tl_core.config import MODES
 from tl_core.data.splits import HELD_OUT
 from tl_core.text import pluralize

@@ -35,7 +35,7 @@ class Draw:
     number: int
     first: int
     """The number of the first draw of its search."""
-    alone: bool
+    joint: bool
     """Whether the search has all cells' trials, and not a cell's few."""
     common: IntersectionSearchSpace
     """What the trials of its search have in common."""
@@ -57,7 +57,7 @@ class _TPE(TPESampler):
     def __init__(self, draw: Draw) -> None:
         # A pending trial counts as a bad one, so that parallel workers spread out. With Optuna's
         # ten random trials first, a cell of eight would be searched at random.
-        first = 10 if draw.alone else 4
+        first = 10 if draw.joint else 4
         super().__init__(seed=draw.own_seed, constant_liar=True, n_startup_trials=first)
         self._common = draw.common
 
@@ -74,7 +74,7 @@ class _TPE(TPESampler):
 SAMPLERS: dict[Sampler, Callable[[Draw], BaseSampler]] = {
     "tpe": _TPE,
     "random": lambda draw: RandomSampler(seed=draw.own_seed),
-    "gp": lambda draw: GPSampler(seed=draw.own_seed, n_startup_trials=10 if draw.alone else 4),
+    "gp": lambda draw: GPSampler(seed=draw.own_seed, n_startup_trials=10 if draw.joint else 4),
     # A sequence needs fixed dimensions; what depends on the mode is drawn independently.
     "qmc": lambda draw: QMCSampler(
         seed=draw.sequence_seed,

@@ -5,11 +5,12 @@ from collections.abc import Iterator, Sequence
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from study.analysis.estimates import Cell, CellSummary
+from study.analysis.estimates import CellSummary
 from study.analysis.extrapolation import Extrapolation
 from study.records.trial_record import TrialRecord, best_of
 from study.reporting.figures import style
 from study.reporting.figures.values import cell_text, expected_text, trial_text
+from study.search.cells import Cell
 from tl_core.config import MODES, Metric, Mode
 
 _ROOM = 1.08

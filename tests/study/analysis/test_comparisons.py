@@ -15,10 +15,11 @@ from study.analysis.comparisons import (
     mode_differences,
     multi_tasks,
 )
-from study.analysis.estimates import Cell, Confirmed, by_cell
+from study.analysis.estimates import Confirmed, by_cell
 from study.analysis.tables import differences_table
 from study.intervals.estimate import Estimate, estimate
 from study.intervals.two_way import DIFFERENCE_PSEUDO, TInterval, two_way, with_pseudo
+from study.search.cells import Cell
 from tests.support.studies.builders import make_confirmed
 from tests.support.studies.image_tables import seen
 from tl_core.config import Metric

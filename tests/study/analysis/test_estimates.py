@@ -7,18 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from study.analysis.estimates import (
-    Cell,
-    by_cell,
-    estimate_score,
-    image_table,
-    score_names,
-    summarize,
-)
+from study.analysis.estimates import by_cell, estimate_score, image_table, score_names, summarize
 from study.analysis.tables import confirm_table
 from study.intervals.by_class import balanced_accuracy_interval, macro_f1_interval
 from study.intervals.estimate import Estimate, estimate
 from study.intervals.two_way import SHARE_PSEUDO, two_way
+from study.search.cells import Cell
 from tests.support.studies.builders import make_confirmed
 from tests.support.studies.image_tables import seen
 

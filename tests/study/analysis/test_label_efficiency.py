@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from study.analysis.estimates import Cell, Confirmed
+from study.analysis.estimates import Confirmed
 from study.analysis.label_efficiency import (
     Crossover,
     LabelsSaved,
@@ -15,6 +15,7 @@ from study.analysis.label_efficiency import (
     least_margin,
     pareto_front,
 )
+from study.search.cells import Cell
 from tests.support.studies.builders import make_confirmed, make_record
 from tests.support.studies.image_tables import seen
 from tests.support.studies.simulated_hits import Photos

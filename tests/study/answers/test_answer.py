@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from study.analysis.comparisons import Comparisons
-from study.analysis.estimates import Cell, Confirmed
+from study.analysis.estimates import Confirmed
 from study.answers.answer import among, answer
 from study.answers.phrases import (
     change,
@@ -19,6 +19,7 @@ from study.answers.phrases import (
 from study.answers.sentences import more_labels
 from study.intervals.estimate import Estimate
 from study.records.trial_record import Status, TrialRecord
+from study.search.cells import Cell
 from study.search.choosing import Choices
 from study.search.confirmation import plan
 from tests.study.analysis.test_extrapolation import ON_CURVE, curve

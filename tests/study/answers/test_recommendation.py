@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from study.analysis.estimates import Cell, Confirmed
+from study.analysis.estimates import Confirmed
 from study.analysis.study_data import StudyData
 from study.answers.recommendation import recommendation, resolution
 from study.answers.sentences import best_mode
+from study.search.cells import Cell
 from study.search.confirmation import plan
 from tests.support.studies.builders import make_confirmed, make_record, make_settings
 from tests.support.studies.image_tables import seen

@@ -1,10 +1,11 @@
 from dataclasses import replace
 
 from study.analysis.comparisons import Comparisons, Difference, MultiTask
-from study.analysis.estimates import Cell, summarize
+from study.analysis.estimates import summarize
 from study.answers.auxiliary import auxiliary_effect, no_auxiliary_effect, task_error
 from study.answers.sentences import best_mode
 from study.intervals.estimate import Estimate
+from study.search.cells import Cell
 from tests.support.studies.builders import make_confirmed
 from tl_core.aux_task import NO_TASK, AuxTask
 from tl_core.config import Mode

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from study.analysis.estimates import Cell
 from study.answers.tuning import (
     at_an_end,
     effort,
@@ -18,6 +17,7 @@ from study.answers.tuning import (
 )
 from study.config.settings import Settings
 from study.records.trial_record import Status, TrialRecord
+from study.search.cells import Cell
 from study.search.confirmation import plan
 from study.search.sampler import Suggestions
 from tests.support.studies.builders import make_record, make_settings

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from study.analysis.estimates import Cell
 from study.analysis.study_data import StudyData, read_study_data
 from study.config.settings import Settings
 from study.records.trial_record import Status, TrialRecord
@@ -14,6 +13,7 @@ from study.reporting.factor_section import VERDICTS
 from study.reporting.page import Code, FigureWriter
 from study.reporting.trial_section import reproduce_parts
 from study.reporting.winner_section import winner_parts
+from study.search.cells import Cell
 from tests.study.analysis.test_extrapolation import ON_CURVE, curve
 from tests.support.report_page import Page
 from tests.support.studies.builders import make_record, make_settings

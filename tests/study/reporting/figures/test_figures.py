@@ -9,9 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from study.analysis.estimates import CellSummary, Estimate, summarize
+from study.analysis.estimates import CellSummary, summarize
 from study.analysis.extrapolation import extrapolate
 from study.analysis.images.predictions import Predictions, calibration, confusion
+from study.intervals.estimate import Estimate
 from study.records.trial_record import TrialRecord
 from study.reporting.figures.factor_plots import (
     AUTO,

@@ -1,6 +1,7 @@
 from dataclasses import replace
 
-from study.analysis.estimates import CellSummary, Estimate
+from study.analysis.estimates import CellSummary
+from study.intervals.estimate import Estimate
 from study.reporting.figures.values import cell_text, trial_text
 from tests.support.studies.builders import make_record
 
