@@ -113,29 +113,6 @@ def mode_differences(
     return [d if d.estimate.p is None else replace(d, p_holm=next(adjusted)) for d in found]
 
 
-class Comparisons:
-    """The confirming trials of a study, and their modes compared, by each score once."""
-
-    def __init__(self, confirmed: Iterable[Confirmed]) -> None:
-        self.confirmed = list(confirmed)
-        self._known: dict[str, list[Difference]] = {}
-
-    def all(self, score: str = "test_accuracy") -> list[Difference]:
-        """Return `mode_differences`."""
-        if score not in self._known:
-            self._known[score] = mode_differences(self.confirmed, score)
-        return self._known[score]
-
-    def find(self, a: Cell, b: Cell, score: str = "test_accuracy") -> Difference | None:
-        """Return `a` compared with `b`, whichever way round it is among all."""
-        for d in self.all(score):
-            if (d.a, d.b) == (a, b):
-                return d
-            if (d.b, d.a) == (a, b):
-                return -d
-        return None
-
-
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return p-values adjusted for their number, in the same order."""
     adjusted, highest = [0.0] * len(p_values), 0.0

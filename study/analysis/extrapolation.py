@@ -8,7 +8,7 @@ exponents that fit the cells: with g = 0.5 alone, in simulated studies whose g i
 held the true gain in less than half of them.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -59,8 +59,13 @@ class Projection(NamedTuple):
     high: float
 
 
-def extrapolate(confirmed: Iterable[Confirmed], mode: Mode) -> Extrapolation | None:
+def extrapolate(
+    confirmed: Iterable[Confirmed], mode: Mode, labels: Callable[[float], float] = float
+) -> Extrapolation | None:
     """Extrapolate the accuracy of a mode, from the seeds that all its cells share.
+
+    `labels` tells how many a train_ratio has, in any unit: where whole groups train, a small one
+    may have up to twice its share.
 
     None if there is no second seed, if a trial has not kept its outputs on the test set, if all its
     images are of one group, if fewer than `FEWEST` cells, or not that of the most labels, are shown
@@ -74,24 +79,22 @@ def extrapolate(confirmed: Iterable[Confirmed], mode: Mode) -> Extrapolation | N
     if len(seeds) < 2 or not all(kept):
         return None
     wrong = np.array([[1 - i.values["test_accuracy"] for i in images] for images in kept])
-    first, ratios = kept[0][0], np.array(list(cells))
+    first, numbers = kept[0][0], np.array([labels(ratio) for ratio in cells])
     errors = mean_squares(grouped_with_pseudo(wrong, first.groups, _pseudo(len(wrong))))
-    labels = first.labels
-    frequent = np.bincount(labels).max() / len(labels)
+    frequent = np.bincount(first.labels).max() / len(first.labels)
     used = _better_than(errors, 1 - frequent)
-    if len(used) < FEWEST or used[-1] != len(ratios) - 1:
+    if len(used) < FEWEST or used[-1] != len(numbers) - 1:
         return None
-    if (found := project(errors.part(used), ratios[used])) is None:
+    if (found := project(errors.part(used), numbers[used])) is None:
         return None
     means = wrong.mean(axis=(1, 2))[used]
-    about = Estimate(
-        0.0, None, None, len(seeds), images=len(labels), groups=first.new_groups("test_accuracy")
-    )
+    groups = first.new_groups("test_accuracy")
+    about = Estimate(0.0, None, None, len(seeds), images=len(first.labels), groups=groups)
     gains, accuracies = (
         {times: _estimate(p, means, sign, about) for times, p in projections.items()}
         for projections, sign in zip(found, (1, -1), strict=True)
     )
-    return Extrapolation(mode, float(ratios[-1]), gains, accuracies)
+    return Extrapolation(mode, max(cells), gains, accuracies)
 
 
 def project(

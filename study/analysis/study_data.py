@@ -9,8 +9,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from study.analysis.comparisons import Comparisons
-from study.analysis.estimates import CellSummary, Confirmed, summarize
+from study.analysis.estimates import CellSummary, Confirmed
+from study.analysis.findings import Findings
 from study.analysis.images.image_scores import ImageScores, score_images
 from study.config.defaults import TRIALS_PER_CELL
 from study.config.settings import Settings
@@ -54,14 +54,14 @@ class StudyData:
         return confirmed_of(records, self.records, self._scored(records))
 
     @cached_property
-    def comparisons(self) -> Comparisons:
-        """The modes of the confirming trials compared."""
-        return Comparisons(self.confirmed)
+    def findings(self) -> Findings:
+        """What the confirming trials tell."""
+        return Findings(self.confirmed, lambda train_ratio: self.split_sizes(train_ratio)[0])
 
-    @cached_property
+    @property
     def cells(self) -> list[CellSummary]:
         """The confirmed cells, each with its scores over seeds."""
-        return summarize(self.confirmed)
+        return self.findings.cells
 
     @cached_property
     def winning_cell(self) -> CellSummary | None:

@@ -5,8 +5,8 @@ from dataclasses import fields
 
 import pandas as pd
 
-from study.analysis.comparisons import Comparisons
-from study.analysis.estimates import Configuration, Confirmed, by_cell, score_names, summarize
+from study.analysis.estimates import Configuration, Confirmed, by_cell, score_names
+from study.analysis.findings import Findings
 from study.analysis.images.recall import recalls
 from study.intervals.estimate import Estimate
 
@@ -14,7 +14,7 @@ INTERVAL_COLUMNS = ("low", "high", "seeds_low", "seeds_high")
 """Of a table: ends of the interval on new photos, then of the one on these test images."""
 
 
-def confirm_table(confirmed: Iterable[Confirmed]) -> pd.DataFrame:
+def confirm_table(findings: Findings) -> pd.DataFrame:
     """Return `confirm.csv`, one row for each cell.
 
     Columns: mode, train_ratio, lr, aux_weight, source, borrowed_from, trials (of the search), n
@@ -24,7 +24,6 @@ def confirm_table(confirmed: Iterable[Confirmed]) -> pd.DataFrame:
     """
     configuration = [field.name for field in fields(Configuration)]
     parts = ("mean", *INTERVAL_COLUMNS)
-    trials = list(confirmed)
     rows = [
         {name: getattr(s, name) for name in configuration}
         | {"n": len(s.seeds), "images": s.scores["test_accuracy"].images}
@@ -34,10 +33,10 @@ def confirm_table(confirmed: Iterable[Confirmed]) -> pd.DataFrame:
             for name, e in s.scores.items()
             for part, value in zip(parts, (e.mean, *interval_columns(e)), strict=True)
         }
-        for s in summarize(trials)
+        for s in findings.cells
     ]
     there = {column for row in rows for column in row}
-    scores = [f"{name}_{part}" for name in score_names(trials) for part in parts]
+    scores = [f"{name}_{part}" for name in score_names(findings.confirmed) for part in parts]
     counts = ["n", "images", *(["groups"] if "groups" in there else [])]
     known = [*configuration, *counts, *(name for name in scores if not rows or name in there)]
     return pd.DataFrame(rows, columns=known)
@@ -49,7 +48,7 @@ def interval_columns(e: Estimate) -> tuple[float | None, ...]:
     return (*new, e.seeds_low, e.seeds_high)
 
 
-def differences_table(compared: Comparisons) -> pd.DataFrame:
+def differences_table(findings: Findings) -> pd.DataFrame:
     """Return `differences.csv`: a row for each pair of modes, ratio and score.
 
     Columns: train_ratio, a, b, score, n (seeds), images, mean, low and high (on new photos, empty
@@ -62,10 +61,10 @@ def differences_table(compared: Comparisons) -> pd.DataFrame:
             *(d.a.train_ratio, d.a.mode, d.b.mode, d.score, e.n, e.images, e.mean),
             *(*interval_columns(e), e.half_width, e.p, d.p_holm, d.verdict),
         )
-        for score in score_names(compared.confirmed)
+        for score in score_names(findings.confirmed)
         # Each cell's own aux_weight is in `test_loss`, and a baseline is a constant.
         if score != "test_loss" and not score.endswith("_baseline")
-        for d in compared.all(score)
+        for d in findings.differences(score)
         for e in (d.estimate,)
     ]
     about = ("train_ratio", "a", "b", "score", "n", "images", "mean")

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from study.analysis.comparisons import Comparisons, multi_tasks
-from study.analysis.estimates import by_cell, summarize
+from study.analysis.estimates import by_cell
+from study.analysis.findings import Findings
 from study.analysis.images.recall import Recall, recalls
 from study.analysis.study_data import StudyData, of_classification
 from study.answers import auxiliary, sentences
@@ -32,7 +32,7 @@ def answer_of(data: StudyData) -> tuple[str, ...]:
     subject, settings = f"{data.dataset} ({data.images:,} images)", data.settings
     subject += f" with {settings.backbone}"
     left = settings.confirm and bool(plan(settings, data.records))
-    facts = (subject, settings, data.records, data.comparisons, data.ranking)
+    facts = (subject, settings, data.records, data.findings, data.ranking)
     found = answer(*facts, unfinished=left, among=among(data.choices))
     best = data.winning_cell or best_of(data.records, settings.metric)
     uneven = imbalance(data.classes.values(), settings, best, _weakest(data)) if best else None
@@ -44,7 +44,7 @@ def answer(
     subject: str,
     settings: Settings,
     records: Sequence[TrialRecord],
-    compared: Comparisons,
+    findings: Findings,
     ranking: Sequence[Cell],
     unfinished: bool = False,
     among: str = "",
@@ -61,17 +61,16 @@ def answer(
         subject: data and backbone.
         settings: of the study.
         records: its trials.
-        compared: the test scores of those that confirm.
+        findings: the test scores of those that confirm.
         ranking: the confirmed cells, the winner first, by validation. Test scores are not used: the
             best of several test scores would look better than it is.
         unfinished: it has trials left to run after the search.
         among: which cells the winner is the best of, if not of all.
     """
-    confirmed = compared.confirmed
     if ranking:
         where = f"{subject}, {among}" if among else subject
-        found = _confirmed(where, settings, records, compared, ranking[0], unfinished)
-        rates = {s.cell: s.lr for s in summarize(confirmed) if s.borrowed_from is None}
+        found = _confirmed(where, settings, records, findings, ranking[0], unfinished)
+        rates = {s.cell: s.lr for s in findings.cells if s.borrowed_from is None}
     elif first := best_of(records, settings.metric):
         found = _unconfirmed(subject, settings, records, first, unfinished)
         bests = {cell: _best_at(records, settings.metric, cell) for cell in _cells(records)}
@@ -82,8 +81,8 @@ def answer(
             "The gain from more labels is unknown.",
             "The effect of the auxiliary task is unknown.",
         )
-    n_seeds = [len(trials) for trials in by_cell(confirmed).values()]
-    about = covers([s.scores["test_accuracy"] for s in summarize(confirmed)]) if ranking else None
+    n_seeds = [len(s.seeds) for s in findings.cells]
+    about = covers([s.scores["test_accuracy"] for s in findings.cells]) if ranking else None
     notes = (at_an_end(settings, rates), few_steps(records))
     return (*found, *filter(None, (about, effort(settings, records, n_seeds), *notes)))
 
@@ -116,17 +115,16 @@ def _confirmed(
     subject: str,
     settings: Settings,
     records: Sequence[TrialRecord],
-    compared: Comparisons,
+    findings: Findings,
     winner: Cell,
     unfinished: bool,
 ) -> tuple[str, str, str]:
-    confirmed = compared.confirmed
-    best = next(s for s in summarize(confirmed) if s.cell == winner)
+    best = next(s for s in findings.cells if s.cell == winner)
     tried = _modes(records)
-    arms = multi_tasks(confirmed, of_classification(settings.metric), settings.task)
+    arms = findings.effects(of_classification(settings.metric), settings.task)
     return (
-        sentences.best_mode(subject, best, tried, compared, hardly_tuned(settings, records)),
-        sentences.label_gain(best.mode, confirmed),
+        sentences.best_mode(subject, best, tried, findings, hardly_tuned(settings, records)),
+        sentences.label_gain(best.mode, findings),
         auxiliary.auxiliary_effect(arms[0], arms[1:])
         if arms
         else auxiliary.no_auxiliary_effect(

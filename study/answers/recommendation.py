@@ -4,7 +4,7 @@ import numpy as np
 
 from study.analysis.comparisons import Difference
 from study.analysis.estimates import CellSummary, by_cell
-from study.analysis.extrapolation import TIMES, extrapolate
+from study.analysis.extrapolation import TIMES
 from study.analysis.study_data import StudyData
 from study.answers.phrases import (
     MODE_WORDS,
@@ -51,7 +51,7 @@ def recommendation(data: StudyData) -> str:
 
 def resolution(data: StudyData) -> str | None:
     """Return how small a difference of two modes could have been shown, if there are two."""
-    found = [e for d in data.comparisons.all() if (e := d.estimate).half_width and e.images]
+    found = [e for d in data.findings.differences() if (e := d.estimate).half_width and e.images]
     if not found:
         return None
     # With two seeds it may be above any difference.
@@ -111,7 +111,7 @@ def _cheaper(data: StudyData, winner: Cell) -> str | None:
     rivals = [c for c in data.ranking if c.train_ratio == winner.train_ratio and c.mode in FROZEN]
     if winner.mode in FROZEN or not rivals:
         return None
-    found = data.comparisons.find(winner, rivals[0])
+    found = data.findings.difference(winner, rivals[0])
     if found is None:
         return None
     cost, base = _passes(data, winner), _passes(data, rivals[0])
@@ -121,7 +121,7 @@ def _cheaper(data: StudyData, winner: Cell) -> str | None:
     else:
         about = f", and about {float(f'{times:.1g}'):,g} times cheaper to train"
         cheaper = about if times >= _CHEAPER else ""
-    by_loss = data.comparisons.find(winner, rivals[0], LOG_LOSS)
+    by_loss = data.findings.difference(winner, rivals[0], LOG_LOSS)
     return f"{capitalize(MODE_WORDS[rivals[0].mode])} is {_lead(found, by_loss)}{cheaper}."
 
 
@@ -160,7 +160,7 @@ def _passes(data: StudyData, cell: Cell) -> int | None:
 
 
 def _more_labels(data: StudyData, winner: Cell) -> str | None:
-    if (found := extrapolate(data.confirmed, winner.mode)) is None:
+    if (found := data.findings.beyond(winner.mode)) is None:
         return None
     gain: Estimate = found.gains[TIMES[0]]
     if found.flat:

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from study.analysis.comparisons import Cells, Comparisons, Difference, difference
-from study.analysis.estimates import CellSummary, Confirmed, by_cell, summarize
-from study.analysis.extrapolation import TIMES, extrapolate
-from study.analysis.label_efficiency import Crossover, LabelsSaved, crossovers, labels_saved
+from study.analysis.comparisons import Cells, Difference, difference
+from study.analysis.estimates import CellSummary, by_cell
+from study.analysis.extrapolation import TIMES
+from study.analysis.findings import Findings
+from study.analysis.label_efficiency import Crossover, LabelsSaved
 from study.answers.phrases import (
     MODE_WORDS,
     at_rate,
@@ -28,7 +29,7 @@ def best_mode(
     subject: str,
     best: CellSummary,
     tried: Sequence[Mode],
-    compared: Comparisons,
+    findings: Findings,
     few: Mapping[Cell, int],
 ) -> str:
     """Name the winner's mode and learning rate, and compare it with the modes tried at its ratio.
@@ -37,7 +38,7 @@ def best_mode(
     had too few trials, and how many.
     """
     rivals = [best.cell._replace(mode=mode) for mode in tried if mode != best.mode]
-    found = [compared.find(best.cell, rival) for rival in rivals]
+    found = [findings.difference(best.cell, rival) for rival in rivals]
     ahead = bool(found) and all(d is not None and d.verdict == "better" for d in found)
     only = "" if rivals else ", the only mode tried,"
     missing = [MODE_WORDS[r.mode] for r, d in zip(rivals, found, strict=True) if d is None]
@@ -46,36 +47,35 @@ def best_mode(
         f"{'is best' if ahead else 'scored best on validation'} on {subject}.",
         f"Its test accuracy is {percent(best.scores['test_accuracy'])} with "
         f"{share(best.train_ratio)} of the images for training.",
-        *_comparisons([d for d in found if d], by_cell(compared.confirmed), few),
-        *_by_log_loss([d for d in found if d and d.verdict == "cannot tell"], compared),
+        *_comparisons([d for d in found if d], by_cell(findings.confirmed), few),
+        *_by_log_loss([d for d in found if d and d.verdict == "cannot tell"], findings),
         *([f"There is no result for {enumerate_words(missing)}."] if missing else []),
     ))  # fmt: skip
 
 
-def label_gain(mode: Mode, confirmed: Sequence[Confirmed]) -> str:
+def label_gain(mode: Mode, findings: Findings) -> str:
     """Say what the mode gains with more labels, how few are enough, and which mode overtakes.
 
     And what more labels than the study's would buy, if its cells tell.
     """
-    curve = [s for s in summarize(confirmed) if s.mode == mode]
+    curve = [s for s in findings.cells if s.mode == mode]
     least, most = curve[0], curve[-1]
     if least is most:
         return one_ratio(mode, most.train_ratio)
-    gain = difference(by_cell(confirmed), most.cell, least.cell, "test_accuracy")
+    gain = difference(by_cell(findings.confirmed), most.cell, least.cell, "test_accuracy")
     # That no mode overtakes another is no news.
-    seen = [c for c in crossovers(confirmed) if c.status == "seen"]
+    seen = [c for c in findings.crossovers if c.status == "seen"]
     return " ".join((
         f"{_gain(gain)}: {MODE_WORDS[mode]} goes from {_at(least)} of the images to {_at(most)}.",
-        *_saving(mode, labels_saved(confirmed)),
+        *_saving(mode, findings.labels_saved),
         *(_overtaking(c) for c in seen if mode in (c.before, c.after)),
-        *filter(None, [more_labels(mode, confirmed)]),
+        *filter(None, [more_labels(mode, findings)]),
     ))  # fmt: skip
 
 
-def more_labels(mode: Mode, confirmed: Sequence[Confirmed]) -> str | None:
+def more_labels(mode: Mode, findings: Findings) -> str | None:
     """Say what labels beyond those of the study would buy; None if its cells do not tell."""
-    found = extrapolate(confirmed, mode)
-    if found is None:
+    if (found := findings.beyond(mode)) is None:
         return None
     twice, four = (points(found.gains[times]) for times in TIMES)
     given = f"With twice the labels of {share(found.train_ratio)} of the images, {MODE_WORDS[mode]}"
@@ -116,9 +116,9 @@ def _comparisons(found: list[Difference], cells: Cells, few: Mapping[Cell, int])
     return sentences
 
 
-def _by_log_loss(alike: Sequence[Difference], compared: Comparisons) -> Iterator[str]:
+def _by_log_loss(alike: Sequence[Difference], findings: Findings) -> Iterator[str]:
     """Compare the winner by log loss with modes that accuracy can't tell from it."""
-    found = [d for one in alike if (d := compared.find(one.a, one.b, LOG_LOSS))]
+    found = [d for one in alike if (d := findings.difference(one.a, one.b, LOG_LOSS))]
     # A lower loss is better, so a lead is a difference below 0.
     ahead = [(d.b, -d.estimate) for d in found if d.verdict == "better"]
     behind = [(d.b, d.estimate) for d in found if d.verdict == "worse"]

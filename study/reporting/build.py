@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from study.analysis.extrapolation import TIMES, extrapolate
+from study.analysis.extrapolation import TIMES
 from study.analysis.study_data import StudyData
 from study.analysis.tables import confirm_table, differences_table, recall_table
 from study.answers.answer import answer_of
@@ -87,8 +87,8 @@ def write_tables(data: StudyData) -> list[Path]:
     if not (confirmed := data.confirmed):
         return []
     tables = {
-        CONFIRM: confirm_table(confirmed),
-        DIFFERENCES: differences_table(data.comparisons),
+        CONFIRM: confirm_table(data.findings),
+        DIFFERENCES: differences_table(data.findings),
     }
     if any(c.images for c in confirmed):
         tables[RECALL] = recall_table(confirmed, [*data.classes])
@@ -139,7 +139,7 @@ def next_steps(data: StudyData) -> Iterator[NextStep]:
     """Yield the steps that fit the study."""
     settings = data.settings
     best = data.winning_cell
-    more_labels = extrapolate(data.confirmed, best.mode) if best else None
+    more_labels = data.findings.beyond(best.mode) if best else None
     if more_labels and not more_labels.flat:
         gain = 100 * more_labels.gains[TIMES[0]].mean
         text = f"Twice the labels, for about {gain:+.1f} points: add photos to the folder, and run"

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-from study.analysis.comparisons import multi_tasks
 from study.analysis.importances import BEST, ENOUGH, importances, scored
 from study.analysis.study_data import StudyData
 from study.answers.auxiliary import HOW_CONTROLLED, task_error
@@ -47,7 +46,7 @@ def aux_weight_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
     if task.kind == "none":
         yield Paragraph("There is no auxiliary task (--aux none).")
         return
-    for effect in multi_tasks(data.confirmed, data.classification, task):
+    for effect in data.findings.effects(data.classification, task):
         differences = effect.differences.values()
         yield Table(
             ["test score", "difference", "seeds"],

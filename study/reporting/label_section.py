@@ -4,11 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from study.analysis.comparisons import Difference
 from study.analysis.estimates import CellSummary
-from study.analysis.extrapolation import extrapolate
 from study.analysis.label_efficiency import (
     Crossover,
-    crossovers,
-    labels_saved,
     pareto_front,
 )
 from study.analysis.study_data import StudyData
@@ -56,7 +53,7 @@ def _confirmed_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
     about = "photos of new groups" if all(e.groups for e in accuracies) else "new photos"
     new = f" and {about}" if all(e.images for e in accuracies) else ""
     modes = dict.fromkeys(c.mode for c in cells)
-    beyond = [e for mode in modes if (e := extrapolate(data.confirmed, mode))]
+    beyond = [e for mode in modes if (e := data.findings.beyond(mode))]
     dashed = " Dashed: what two and four times the labels are expected to give." if beyond else ""
     yield figures.add(
         "label-efficiency",
@@ -70,11 +67,11 @@ def _confirmed_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
         yield cell_table(cells, score, data.largest_ratio)
         if any(c.scores[score].images for c in cells):
             yield seeds_table(cells, score)
-    if differences := data.comparisons.all():
+    if differences := data.findings.differences():
         yield difference_table(differences)
-    if found := crossovers(data.confirmed):
+    if found := data.findings.crossovers:
         yield crossover_table(found)
-    saved = labels_saved(data.confirmed)
+    saved = data.findings.labels_saved
     if matches := [s.match for s in saved if s.match and s.ratio != s.ratio_b]:
         yield _saved_table(matches, saved[0].margin)
 

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from study.analysis.comparisons import (
-    Comparisons,
     Difference,
     Verdict,
     difference,
@@ -16,6 +15,7 @@ from study.analysis.comparisons import (
     multi_tasks,
 )
 from study.analysis.estimates import Confirmed, by_cell
+from study.analysis.findings import Findings
 from study.analysis.tables import differences_table
 from study.intervals.estimate import Estimate, estimate
 from study.intervals.two_way import DIFFERENCE_PSEUDO, TInterval, two_way, with_pseudo
@@ -114,17 +114,6 @@ def test_verdicts_are_adjusted_for_all_comparisons_of_a_score() -> None:
     assert second.estimate.p == second.p_holm == pytest.approx(0.1567, abs=1e-4)
 
 
-def test_a_difference_is_computed_once_and_found_either_way_round() -> None:
-    compared = Comparisons(pair([0.5, 0.6], [0.4, 0.55]))
-    found = compared.all()
-    assert compared.find(A, B) is found[0]
-    back = compared.find(B, A)
-    assert back is not None
-    assert (back.a, back.b, back.p_holm) == (B, A, found[0].p_holm)
-    assert back.estimate.mean == -found[0].estimate.mean
-    assert compared.find(A, A) is None
-
-
 def test_difference_on_new_photos_is_paired_by_image() -> None:
     hits = np.random.default_rng(0).random((3, 60)) < 0.8
     other = hits ^ (np.random.default_rng(1).random((3, 60)) < 0.1)
@@ -165,7 +154,7 @@ def test_every_pair_of_modes_at_every_common_ratio() -> None:
 
 
 def test_table_of_differences() -> None:
-    table = differences_table(Comparisons(pair([0.75, 0.75], [0.5, 0.5])))
+    table = differences_table(Findings(pair([0.75, 0.75], [0.5, 0.5])))
     assert list(table) == [
         "train_ratio", "a", "b", "score", "n", "images", "mean", "low", "high", "seeds_low",
         "seeds_high", "half_width", "p", "p_holm", "verdict",
@@ -179,9 +168,9 @@ def test_table_of_differences() -> None:
         "verdict": "better",
     }, "without outputs there is no interval on new photos"  # fmt: skip
     assert table.loc[1, ["mean", "verdict"]].tolist() == [-0.25, "better"]
-    assert differences_table(Comparisons([])).empty
+    assert differences_table(Findings([])).empty
     hits = np.eye(4)[[0, 1]]
-    row = differences_table(Comparisons([*seen(*A, 1 - hits), *seen(*B, hits)])).loc[0]
+    row = differences_table(Findings([*seen(*A, 1 - hits), *seen(*B, hits)])).loc[0]
     assert (row["images"], row["mean"]) == (4, 0.5)
     assert row["low"] < row["seeds_low"] == row["seeds_high"] == 0.5 < row["high"]
 

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from study.analysis.estimates import by_cell, estimate_score, image_table, score_names, summarize
+from study.analysis.findings import Findings
 from study.analysis.tables import confirm_table
 from study.intervals.by_class import balanced_accuracy_interval, macro_f1_interval
 from study.intervals.estimate import Estimate, estimate
@@ -187,7 +188,7 @@ def test_summary_holds_the_configuration_and_every_score() -> None:
 
 def test_table_has_a_row_a_cell() -> None:
     trials = make_confirmed("freeze", 0.1, [0.5, 0.75]) + make_confirmed("freeze", 0.8, [1.0])
-    table = confirm_table(trials)
+    table = confirm_table(Findings(trials))
     assert list(table)[:14] == [
         "mode", "train_ratio", "lr", "aux_weight", "source", "borrowed_from", "trials", "n",
         "images", "test_accuracy_mean", "test_accuracy_low", "test_accuracy_high",
@@ -199,6 +200,8 @@ def test_table_has_a_row_a_cell() -> None:
     assert table["test_accuracy_mean"].tolist() == [0.625, 1.0]
     assert table["test_accuracy_low"].isna().all(), "no outputs were kept"
     assert table["test_accuracy_seeds_low"].isna().tolist() == [False, True]
-    assert confirm_table([]).empty
+    assert confirm_table(Findings([])).empty
     of_task = {name for name in table if "brightness" in name}
-    assert {*confirm_table([])} > {*table} - of_task, "scores that no trial has are left out"
+    assert {*confirm_table(Findings([]))} > {*table} - of_task, (
+        "scores that no trial has are left out"
+    )

@@ -44,6 +44,18 @@ def test_expected_gain_by_hand() -> None:
         assert e.low < e.mean < e.high <= 1
 
 
+def test_labels_count_as_many_as_there_are() -> None:
+    """Whole groups are more than a small ratio asks for."""
+    plain = extrapolate(curve(ON_CURVE), "freeze")
+    asked = (0.005, 0.03, 0.16, 0.64)
+    there = dict(zip(asked, (10.0, 40.0, 160.0, 640.0), strict=True))
+    assert extrapolate(curve(ON_CURVE, asked), "freeze", there.__getitem__) == plain
+    nominal = extrapolate(curve(ON_CURVE, asked), "freeze")
+    assert plain is not None
+    assert nominal is not None
+    assert nominal.gains[2].mean < 0.95 * plain.gains[2].mean
+
+
 def test_a_flat_curve_is_called_flat() -> None:
     found = extrapolate(curve((20, 20, 20, 20)), "freeze")
     assert found is not None

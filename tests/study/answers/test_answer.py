@@ -3,8 +3,8 @@ from dataclasses import replace
 
 import pytest
 
-from study.analysis.comparisons import Comparisons
 from study.analysis.estimates import Confirmed
+from study.analysis.findings import Findings
 from study.answers.answer import among, answer
 from study.answers.phrases import (
     change,
@@ -74,7 +74,7 @@ def ranking(records: list[TrialRecord], confirmed: list[Confirmed]) -> list[Cell
 
 def answers(records: list[TrialRecord], confirmed: list[Confirmed]) -> tuple[str, ...]:
     """Each sentence starts with a capital and ends with a full stop."""
-    found = answer(SUBJECT, SETTINGS, records, Comparisons(confirmed), ranking(records, confirmed))
+    found = answer(SUBJECT, SETTINGS, records, Findings(confirmed), ranking(records, confirmed))
     for sentence in found:
         assert re.fullmatch(r"[A-Z](?:[^.!?]|\.(?=\d)|\. (?=[A-Z]))*\.", sentence), sentence
         assert not re.search(r"  | ,|\bnan\b|None|inf\b", sentence), sentence
@@ -176,7 +176,7 @@ def test_no_control(weights: tuple[float, ...], chosen: float, end: str) -> None
     settings = SETTINGS.model_copy(update={"aux_weight": weights})
     for trials in ([replace(c, aux_weight=chosen) for c in confirm()], []):
         records = search(aux_weight=chosen)
-        third = answer(SUBJECT, settings, records, Comparisons(trials), ranking(records, trials))[2]
+        third = answer(SUBJECT, settings, records, Findings(trials), ranking(records, trials))[2]
         assert third.startswith("Whether the auxiliary task, predicting brightness, helps ")
         assert third.endswith(end)
 
@@ -184,21 +184,21 @@ def test_no_control(weights: tuple[float, ...], chosen: float, end: str) -> None
 def test_what_more_labels_would_buy() -> None:
     mode: Mode = "freeze"
     trials = curve(ON_CURVE)
-    found = more_labels(mode, trials)
+    found = more_labels(mode, Findings(trials))
     assert found is not None
     # By hand 0.73 and 1.25 points; the second may be rounded up or down.
     given = "With twice the labels of 64 % of the images, freezing is expected to gain 0.7 points ("
     assert found.startswith(given)
     assert re.search(r"\), and with four times 1\.[23] points \(", found)
     assert found.endswith("), if its curve goes on as it did.")
-    flat = more_labels(mode, curve((20, 20, 20, 20)))
+    flat = more_labels(mode, Findings(curve((20, 20, 20, 20))))
     assert flat is not None
     assert "is not shown to gain: the curve is flat within its interval, at 0.0 points (-" in flat
-    assert more_labels(mode, curve(ON_CURVE, seeds=1)) is None
+    assert more_labels(mode, Findings(curve(ON_CURVE, seeds=1))) is None
     records = [make_record(i, mode=mode, train_ratio=c.train_ratio) for i, c in enumerate(trials)]
     settings = SETTINGS.model_copy(update={"mode": (mode,)})
     winner = Cell(mode, 0.64)
-    _, labels, _, _, tuning = answer(SUBJECT, settings, records, Comparisons(trials), [winner])
+    _, labels, _, _, tuning = answer(SUBJECT, settings, records, Findings(trials), [winner])
     assert tuning.startswith("Tuning: ")
     assert labels.endswith(f". {found}")
 
@@ -236,13 +236,13 @@ def test_a_probe_has_no_learning_rate() -> None:
     trials = [replace(c, mode="probe", lr=None) if c.mode == "freeze" else c for c in confirm()]
     records = probed(search(best=Cell("freeze", 0.4)))
     given = SETTINGS.model_copy(update={"mode": ("probe", "finetune", "scratch")})
-    first, *_, last = answer(SUBJECT, given, records, Comparisons(trials), ranking(records, trials))
+    first, *_, last = answer(SUBJECT, given, records, Findings(trials), ranking(records, trials))
     assert first.startswith(f"A linear probe scored best on validation on {SUBJECT}. Its test acc")
     assert last == (
         "Tuning: 8 trials a cell (a probe takes one: it has no learning rate to search, and its "
         "penalty is chosen on validation images), confirmed on 3 seeds."
     )
-    unconfirmed, *_ = answer(SUBJECT, given, records, Comparisons([]), [])
+    unconfirmed, *_ = answer(SUBJECT, given, records, Findings([]), [])
     assert "a linear probe scored best in the search, with a validation accuracy (no" in unconfirmed
 
 
@@ -316,7 +316,7 @@ def test_a_mean_that_lacks_a_seed_is_told(accuracy: float, failed: int, said: st
 
 def test_which_cells_the_winner_is_the_best_of() -> None:
     confirmed = without(WINNER)
-    facts = (SUBJECT, SETTINGS, search(), Comparisons(confirmed), ranking(search(), confirmed))
+    facts = (SUBJECT, SETTINGS, search(), Findings(confirmed), ranking(search(), confirmed))
     first, *_ = answer(*facts, among="among the confirmed results")
     assert first.startswith(
         f"Freezing at learning rate 0.0012 is best on {SUBJECT}, among the confirmed results. Its "

@@ -164,7 +164,7 @@ def test_what_accuracy_can_not_tell_log_loss_may() -> None:
         "times cheaper to train."
     )
     best = next(s for s in study.cells if s.cell == NET)
-    sentence = best_mode("pets", best, ["freeze", "lp_ft"], study.comparisons, {})
+    sentence = best_mode("pets", best, ["freeze", "lp_ft"], study.findings, {})
     assert sentence.endswith(
         "By log loss, which also counts how sure a network is, it is ahead of freezing by 0.203 "
         "(0.189 to 0.218)."

@@ -1,7 +1,8 @@
 from dataclasses import replace
 
-from study.analysis.comparisons import Comparisons, Difference, MultiTask
+from study.analysis.comparisons import Difference, MultiTask
 from study.analysis.estimates import summarize
+from study.analysis.findings import Findings
 from study.answers.auxiliary import auxiliary_effect, no_auxiliary_effect, task_error
 from study.answers.sentences import best_mode
 from study.intervals.estimate import Estimate
@@ -47,7 +48,7 @@ def test_an_interval_without_0_that_many_comparisons_make_unsure() -> None:
     ]  # fmt: skip
     confirmed = [c for mode, x in cells for c in make_confirmed(mode, 0.4, x)]
     best = next(s for s in summarize(confirmed) if s.mode == "finetune")
-    text = best_mode("pets", best, [mode for mode, _ in cells], Comparisons(confirmed), {})
+    text = best_mode("pets", best, [mode for mode, _ in cells], Findings(confirmed), {})
     assert text.endswith(
         "The interval for freezing leaves out 0, but it is one of several comparisons, and counted "
         "together (Holm) they do not tell the two apart."

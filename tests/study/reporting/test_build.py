@@ -172,7 +172,7 @@ def test_a_study_that_ran_out_of_time_says_so(own_folder: Path) -> None:
 
 
 def study(settings: Settings, records: list[TrialRecord]) -> StudyData:
-    about = {"status": "done", "data": {"classes": {"cat": 10, "dog": 9}}}
+    about = {"status": "done", "data": {"classes": {"cat": 10, "dog": 9}, "images": 1900}}
     data = StudyData(Path("mine"), about, records)
     vars(data).update(settings=settings, confirmed=[], ranking=[])
     return data

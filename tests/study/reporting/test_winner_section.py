@@ -73,7 +73,7 @@ def test_calibration_is_that_of_all_seeds_without_bias(tmp_path: Path) -> None:
 
     (plain,) = captions()
     assert plain.endswith("few images in a bin make it look larger than it is.")
-    vars(data).pop("cells", None)
+    vars(data).pop("findings", None)
     vars(data).pop("winning_cell", None)
     vars(data)["confirmed"] = [
         replace(c, scores=c.scores | {"test_calibration_mse": square})
