@@ -62,7 +62,8 @@ def missing_trials(settings: Settings, records: Sequence[TrialRecord]) -> int | 
     each = max(_needed(settings, cell.mode) + drawn[cell] - scored for cell, scored in few.items())
     cells = all_cells(settings)
     tuned = [cell for cell in cells if cell.mode != "probe"]
-    return each * len(tuned) + len(cells) - len(tuned) - drawn.total()
+    # A probe of an earlier version may have had more than its one.
+    return max(1, each * len(tuned) + len(cells) - len(tuned) - drawn.total())
 
 
 def effort(

@@ -62,7 +62,7 @@ def products(config: TrialConfig, shape: Shape) -> float:
 def seen_in_steps(config: TrialConfig, n_train: int, n_all: int) -> int:
     """How many images the steps of a network see, each as often as it comes.
 
-    `n_train` are its training images, `n_all` those that are not held out.
+    `n_train` are its training images, `n_all` these and the others that teach the auxiliary task.
     """
     budget = Budget.of(config, n_train)
     seen = budget.passes * n_train
