@@ -82,8 +82,7 @@ def run_study(prepared: Prepared, console: Console, sender: Sender) -> int:
 def open_journal(prepared: Prepared, sender: Sender) -> Journal:
     """Make the run's folder and open what is written to.
 
-    Raises `InputError` when the folder can't be made, or when another run writes to it or has
-    written to it since the checks read it.
+    Raises `InputError` when the folder can't be made, or another run uses it or has changed it.
     """
     state = prepared.state
     was = state.about if state else None
@@ -181,10 +180,7 @@ def _status(journal: Journal, prepared: Prepared, left_out: bool = False) -> str
 
 
 def _files(folder: Path, console: Console) -> tuple[list[Path], StudyData | None]:
-    """The study's files, its tables, report and figures among them, and what they tell.
-
-    Nothing is told if the report has failed, as the answer would fail for the same reason.
-    """
+    """The study's files, report and figures among them, and what they tell if that worked."""
     files = [folder / name for name in (STUDY, TRIALS, BEST)]
     try:
         with console.status("writing the report"):
