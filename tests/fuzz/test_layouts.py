@@ -1,11 +1,13 @@
-"""Data sets of every layout: their splits keep to what is true of the files."""
+"""Data sets of every layout: splits keep to what is true of the files, and studies end."""
 
 import itertools
+import json
 import tempfile
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import event, given
 
@@ -14,7 +16,7 @@ from study.preflight.prepare import prepare
 from study.preflight.setup import Setup
 from tests.conftest import SIDE, TINY
 from tests.support.layouts import Layout, Photo, has_label, layouts
-from tests.support.studies.command_lines import Words, effort, outcome
+from tests.support.studies.command_lines import Words, effort, outcome, tries
 from tl_core.data.datasets import ImageSet
 from tl_core.data.splits import Split
 
@@ -23,9 +25,9 @@ _RATIOS = (0.4, 0.7)
 
 @pytest.fixture
 def before(tiny_weights: Path) -> Words:
-    """What each command line begins with: one small trial."""
+    """What each command line begins with: a small study."""
     net = ("--backbone", TINY, "--weights", str(tiny_weights), "--image-size", str(SIDE))
-    return (*net, "--offline", "--debug", "--epochs", "1", "--train-ratio", "0.4")
+    return (*net, "--offline", "--epochs", "1", "--min-steps", "2", "--train-ratio", "0.4")
 
 
 @pytest.mark.parametrize("examples", [15, pytest.param(150, marks=pytest.mark.fuzz)])
@@ -47,7 +49,7 @@ def test_splits_are_true(
             monkeypatch.chdir(folder)
             found.clear()
             words = layout.write(Path(folder))
-            code, printed = outcome(run.main, (*before, "--cache", "cache", *words))
+            code, printed = outcome(run.main, (*before, "--debug", "--cache", "cache", *words))
             event(f"exit code {code}")
             if code == 2 and layout.aux and f"--aux {layout.aux}: the" in printed:
                 return  # A part may have one value alone.
@@ -56,6 +58,42 @@ def test_splits_are_true(
                 return
             assert code == 0, printed
             check(layout, found[0])
+            monkeypatch.chdir(tmp_path)
+
+    each()
+
+
+@pytest.mark.fuzz
+@pytest.mark.timeout(60 * tries(20))
+def test_a_frozen_study_ends(
+    before: Words, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    few = ("--mode", "freeze", "probe", "--trials", "3", "--confirm-seeds", "2", "--seeds", "2")
+
+    @effort(20, shrink=False)
+    @given(layout=layouts())
+    def each(layout: Layout) -> None:
+        with tempfile.TemporaryDirectory(dir=tmp_path) as folder:
+            monkeypatch.chdir(folder)
+            words = layout.write(Path(folder))
+            code, printed = outcome(
+                run.main, (*before, *few, "--cache", "cache", "--name", "x", *words)
+            )
+            event(f"exit code {code}")
+            if code == 2:
+                assert "readable image" in printed or layout.aux, printed
+                return
+            assert code == 0, printed
+            study = Path(folder) / "runs" / "x"
+            assert (study / "report.html").is_file()
+            about = json.loads((study / "study.json").read_text(encoding="utf-8"))
+            assert sorted(about["data"]["classes"]) == sorted({p.label for p in layout.photos})
+            scores = pd.read_csv(study / "confirm.csv")
+            assert sorted(scores["mode"]) == ["freeze", "probe"]
+            predicted = pd.read_csv(study / "winner" / "predictions.csv", keep_default_na=False)
+            truth = {p.path: p.label for p in layout.photos}
+            for name, label in zip(predicted["image"], predicted["label"], strict=True):
+                assert truth[_path_of(layout, name)] == str(label)
             monkeypatch.chdir(tmp_path)
 
     each()
