@@ -76,7 +76,8 @@ def aux_table(
         return None
     table = np.zeros((len(trains), len(known)), np.float32)
     for row, train, more in zip(table, trains, others, strict=True):
-        n = int(known[train].sum()) + len(more)
+        # Where no weight makes the task count, a subset may have none of its labels, and no others.
+        n = max(1, int(known[train].sum()) + len(more))
         row[train] = known[train] * len(train) / n
         row[more] = len(more) / n
     return table

@@ -36,6 +36,9 @@ def test_the_table_makes_the_mean_that_of_all_labels() -> None:
     table = aux_table(known, [np.array([0, 1, 2])], [np.array([3, 4])])
     assert table is not None
     assert table.tolist() == [[0.75, 0, 0.75, 0.5, 0.5, 0]]
+    table = aux_table(known, [np.array([1, 5])], [np.array([], int)])
+    assert table is not None
+    assert not table.any(), "no label, and nothing to count"
 
 
 @pytest.mark.parametrize("sizes", [[3], [3, 2]])

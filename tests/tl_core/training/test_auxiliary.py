@@ -82,6 +82,20 @@ def test_other_images_teach_the_task(trials: Trials, mode: str) -> None:
     assert all(map(np.isfinite, found.values()))
 
 
+@pytest.mark.parametrize(("mode", "weight"), [
+    *((mode, weight) for mode in (*NETS, "freeze") for weight in (0.0, 0.5)), ("probe", 0.0),
+])  # fmt: skip
+def test_a_subset_without_any_of_its_labels(trials: Trials, mode: str, weight: float) -> None:
+    given = {"train_ratio": 0.1, "aux_on": "all", "aux_weight": weight}
+    subset = trials.images.split(0.1, 0, 0).train.tolist()
+    own = with_labels(trials, numbers(trials.images, missing=subset))
+    found = run(own, mode, **given).history[-1]
+    assert all(np.isfinite(value) for value in found.plain().values() if value is not None)
+    if weight == 0:
+        known = run(with_labels(trials, numbers(trials.images)), mode, **given).history[-1]
+        assert found.val_log_loss == known.val_log_loss
+
+
 @pytest.mark.parametrize("n", [2, 3])
 @pytest.mark.parametrize("mode", ["finetune", "freeze", "probe", "partial"])
 def test_a_task_of_classes(trials: Trials, mode: str, n: int) -> None:
