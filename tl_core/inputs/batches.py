@@ -49,16 +49,20 @@ _kept = lru_cache(_KEPT_PASSES)(_permutation)
 
 
 def stacked_order(
-    trains: Sequence[np.ndarray], seeds: Sequence[int], epoch: int, mirror: int = 0
+    trains: Sequence[np.ndarray],
+    seeds: Sequence[int],
+    epoch: int,
+    mirror: int = 0,
+    at_least: int = 0,
 ) -> np.ndarray:
     """[S, n]: the `epoch_order` of each seed.
 
-    Where a seed has fewer images than another, as with groups, its pass begins again until it is as
-    long.
+    Where a seed has fewer images than another, or than `at_least`, as with groups, its pass begins
+    again until it is as long.
     """
     each = zip(trains, seeds, strict=True)
     orders = [epoch_order(train, seed, epoch, mirror) for train, seed in each]
-    n = max(map(len, orders))
+    n = max(at_least, *map(len, orders))
     return np.stack([order if len(order) == n else np.resize(order, n) for order in orders])
 
 

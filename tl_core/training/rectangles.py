@@ -22,8 +22,9 @@ def _most_heads(setup: Setup) -> int:
 def rectangles(configs: Sequence[TrialConfig], setup: Setup) -> Iterator[Rectangle]:
     """Split trials into groups in which each seed has as many trials, and there is room for all.
 
-    The largest subset of a trial's seeds decides its steps. With groups of images it differs from
-    trial to trial, and then they are apart.
+    The largest subset of a trial's seeds decides its steps, and the smallest pool of images without
+    a class label how many of them each step sees. With groups of images, or few auxiliary labels,
+    they differ from trial to trial, and then these are apart.
     """
     most = _most_heads(setup)
     blocks: dict[tuple[bool, int | None, int, int], list[int]] = defaultdict(list)
@@ -31,12 +32,12 @@ def rectangles(configs: Sequence[TrialConfig], setup: Setup) -> Iterator[Rectang
         # A network of random weights is drawn by the trial's first seed.
         network = c.seed if c.weights == "none" else None
         blocks[c.aux_weight == "auto", network, c.seed, c.seeds].append(number)
-    unfinished: dict[tuple[bool, int | None, int, int], Rectangle] = {}
+    unfinished: dict[tuple[bool, int | None, int, int, int], Rectangle] = {}
     for (auto, network, first, n), trials in blocks.items():
-        width = max(1, most // n)
+        width, seeds = max(1, most // n), range(first, first + n)
+        steps_from, n_extra = setup.n_train(seeds), setup.n_extra(seeds)
         for some in (trials[i : i + width] for i in range(0, len(trials), width)):
-            seeds = range(first, first + n)
-            key = (auto, network, len(some), max(len(setup.split(s).train) for s in seeds))
+            key = (auto, network, len(some), steps_from, n_extra)
             there = unfinished.setdefault(key, {})
             if there and (there.keys() & {*seeds} or (len(there) + n) * len(some) > most):
                 yield unfinished.pop(key)

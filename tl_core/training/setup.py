@@ -92,6 +92,10 @@ class Setup:
             self._splits[seed] = self.inputs.images.split(c.train_ratio, c.split_seed, seed)
         return self._splits[seed]
 
+    def n_train(self, seeds: Sequence[int]) -> int:
+        """The largest training subset of some seeds, which decides how many steps they take."""
+        return max(len(self.split(seed).train) for seed in seeds)
+
     @cached_property
     def _splits(self) -> dict[int, Split]:
         return {}
@@ -126,27 +130,33 @@ class Setup:
         images = self.inputs.images
         return images.aux.teaching(self.config.aux_on, self.split(seed), images.rules)
 
-    def auxiliary(self, seeds: Sequence[int], learned: bool) -> dict[str, Any]:
+    def n_extra(self, seeds: Sequence[int]) -> int:
+        """E, how many images without a class label a step of some seeds sees: 0 if one has none."""
+        c = self.config
+        if self.task.kind == "none" or c.aux_on != "all" or c.mode == "probe":
+            return 0
+        return min(c.batch_size, *(len(self._others(seed)) for seed in seeds))
+
+    def auxiliary(self, seeds: Sequence[int], n_extra: int) -> dict[str, Any]:
         """What a learner needs for the auxiliary task of some seeds.
 
-        Where no weight makes it count, images without a class label are left out: they would change
-        nothing.
+        Where no weight makes it count, `n_extra` had better be 0: they would change nothing.
         """
         if self.task.kind == "none":
             return {"task": self.task}
         aux, trains = self.inputs.images.aux, [self.split(seed).train for seed in seeds]
-        others = [train[:0] for train in trains]
-        if learned and self.config.aux_on == "all":
-            each = zip(seeds, trains, strict=True)
-            found = [np.setdiff1d(self.teaching(seed), train) for seed, train in each]
-            others = found if all(map(len, found)) else others
+        others, extra = [train[:0] for train in trains], None
+        if n_extra:
+            others = [self._others(seed) for seed in seeds]
+            extra = Unlabelled(others, seeds, n_extra, self.mirror)
         table = aux_table(aux.known, trains, others)
-        extra = None
-        if any(map(len, others)):
-            extra = Unlabelled(others, seeds, self.config.batch_size, self.mirror)
         weights = None if table is None else torch.from_numpy(table).to(self.inputs.device)
         known = None if aux.known.all() else aux.known
         return {"task": self.task, "known": known, "aux_weights": weights, "extra": extra}
+
+    def _others(self, seed: int) -> np.ndarray:
+        """The images without a class label from which a seed learns the auxiliary task."""
+        return np.setdiff1d(self.teaching(seed), self.split(seed).train)
 
     def identity(self) -> dict[str, Any]:
         """What decides the trial's numbers, as plain values."""

@@ -107,7 +107,7 @@ def _train(
     n = min(setup.inputs.threads, len(rectangle))
     parts = [{int(s): rectangle[s] for s in some} for some in np.array_split([*rectangle], n)]
     with ThreadPoolExecutor(n) as pool:
-        fit = partial(_fit, configs, setup, heads, read_test)
+        fit = partial(_fit, configs, rectangle, setup, heads, read_test)
         fitted = [*pool.map(fit, parts)]
     owners = [number for trials in rectangle.values() for number in trials]
     where = [(part, i) for part in fitted for i in range(part.stack.n_heads)]
@@ -134,12 +134,13 @@ def _train(
 
 def _fit(
     configs: Sequence[TrialConfig],
+    rectangle: Rectangle,
     setup: Setup,
     heads: dict[int, Heads],
     read_test: bool,
     part: Rectangle,
 ) -> _Fitted:
-    """Train the heads of some seeds of a rectangle."""
+    """Train the heads of a part of a rectangle, some of its seeds."""
     owners = [configs[number] for trials in part.values() for number in trials]
     device = setup.inputs.device
     stack = HeadStack([heads[seed] for seed, trials in part.items() for _ in trials], len(part))
@@ -149,8 +150,12 @@ def _fit(
         weights = [float(config.aux_weight) for config in owners]
         weighting = Weighting(torch.tensor(weights, device=device))
     scale = setup.scale([*part]).each(len(owners) // len(part))
-    learned = any(config.aux_weight != 0 for config in owners)
-    learner = _learner(setup, [*part], stack, weighting, scale, learned)
+    # All of the rectangle decide these, since a trial's seeds may be in several parts.
+    all_seeds, trials = [*rectangle], {n for numbers in rectangle.values() for n in numbers}
+    learned = any(configs[number].aux_weight != 0 for number in trials)
+    n_extra = setup.n_extra(all_seeds) if learned else 0
+    n_train = setup.n_train(all_seeds)
+    learner = _learner(setup, [*part], stack, weighting, scale, n_train, n_extra)
     split = setup.split(setup.config.seed)
     rates = [config.lr for config in owners if config.lr is not None]
     reports = fit_stack(learner, split, setup.config, rates)
@@ -165,7 +170,8 @@ def _solve(
     probe, stack = solve_heads(setup, [*rectangle])
     seconds = time.perf_counter() - start
     scale = TargetScale.raw(len(rectangle), setup.inputs.device)
-    learner = _learner(setup, [*rectangle], stack, Weighting(0.0), scale)
+    n_train = setup.n_train([*rectangle])
+    learner = _learner(setup, [*rectangle], stack, Weighting(0.0), scale, n_train)
     split = setup.split(setup.config.seed)
     scores = {f"val_{name}": value for name, value in score(learner, split.val).items()}
     scores |= {"train_loss": probe.train_log_loss, "train_accuracy": probe.train_accuracy}
@@ -203,15 +209,16 @@ def _learner(
     stack: HeadStack,
     weighting: Weighting,
     scale: TargetScale,
-    learned: bool = False,
+    n_train: int,
+    n_extra: int = 0,
 ) -> StackLearner:
     trains = [setup.split(seed).train for seed in seeds]
-    order = partial(stacked_order, trains, seeds, mirror=setup.mirror)
-    budget = Budget.of(setup.config, max(map(len, trains)))
+    order = partial(stacked_order, trains, seeds, mirror=setup.mirror, at_least=n_train)
+    budget = Budget.of(setup.config, n_train)
     targets, stack = setup.inputs.targets(), stack.to(setup.inputs.device)
     data = (*targets, scale, weighting, order, budget, EVAL_ROWS, setup.rows)
     weights = setup.class_weights(seeds)
-    return StackLearner(stack, *data, class_weights=weights, **setup.auxiliary(seeds, learned))
+    return StackLearner(stack, *data, class_weights=weights, **setup.auxiliary(seeds, n_extra))
 
 
 def _copy(setup: Setup, stack: HeadStack, scale: TargetScale, number: int) -> Heads:

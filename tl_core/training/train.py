@@ -198,7 +198,7 @@ def _net_learner(
         changed = augmented_reader(i.images, setup.backbone, i.device, augment)
     data = (*i.targets(), scale, weighting, order, budget, size)
     weights = setup.class_weights([c.seed])
-    second = setup.auxiliary([c.seed], learned=c.aux_weight != 0)
+    second = setup.auxiliary([c.seed], setup.n_extra([c.seed]) if c.aux_weight != 0 else 0)
     more = {"class_weights": weights, "compiled": c.compile, **second}
     return NetLearner(model, *data, read, c.batchnorm, changed, **more)
 

@@ -26,6 +26,7 @@ from tl_core.training.learners.net import NetLearner
 from tl_core.training.optimizers import fused_adamw
 from tl_core.training.schedule import Budget
 from tl_core.training.setup import Inputs, Setup
+from tl_core.training.sweep import run_sweep
 
 NETS: tuple[Mode, ...] = ("finetune", "scratch", "lp_ft")
 
@@ -94,6 +95,30 @@ def test_a_subset_without_any_of_its_labels(trials: Trials, mode: str, weight: f
     if weight == 0:
         known = run(with_labels(trials, numbers(trials.images)), mode, **given).history[-1]
         assert found.val_log_loss == known.val_log_loss
+
+
+@pytest.mark.parametrize("n_labels", [4, 10])
+def test_a_frozen_trial_has_the_numbers_that_it_has_alone(trials: Trials, n_labels: int) -> None:
+    """Few labels: seeds have as few others as steps see, each its own number, or none."""
+    images = trials.images
+    teach = images.split(0.5, 0, 0)
+    pool = np.setdiff1d(np.arange(len(images.labels)), [*teach.val, *teach.test])
+    missing = np.random.default_rng(0).permutation(pool)[n_labels:]
+    own = with_labels(trials, numbers(images, missing.tolist()))
+    inputs = Inputs(own.images, own.cache, CPU)
+    given = {"aux": "age", "aux_on": "all", "aux_weight": 0.5, "lr": 0.03}
+    configs = [own.config("freeze", seed=seed, **given) for seed in range(5)]
+    configs += [own.config("freeze", seed=2, seeds=3, **given)]
+    n_extra = [Setup(c, inputs).n_extra(range(c.seed, c.seed + c.seeds)) for c in configs]
+    assert len({*n_extra}) > 1
+    assert (0 in n_extra) == (n_labels < 10)
+    for threads in (1, 3):
+        together = run_sweep(configs, replace(inputs, threads=threads))
+        for config, found in zip(configs, together, strict=True):
+            (alone,) = run_sweep([config], inputs)
+            ours, other = found.history[-1].plain(), alone.history[-1].plain()
+            for name in ("train_loss", "val_loss", "val_log_loss", "val_age_mae"):
+                assert ours[name] == pytest.approx(other[name], rel=1e-3), name
 
 
 @pytest.mark.parametrize("n", [2, 3])

@@ -50,6 +50,18 @@ def test_seeds_of_different_sizes_train_together(
         assert value == pytest.approx(expected, abs=1e-4)
 
 
+def test_a_trial_takes_the_same_steps_whatever_the_threads(grouped: Trials) -> None:
+    n = sizes(grouped, range(40))
+    first = next(i for i in range(39) if n[i] != n[i + 1])
+    inputs = Inputs(grouped.images, grouped.cache, CPU)
+    config = grouped.config("freeze", train_ratio=0.4, seed=first, seeds=2, batch_size=1)
+    one, two = (run_sweep([config], replace(inputs, threads=n))[0] for n in (1, 2))
+    for found, expected in zip(two.history, one.history, strict=True):
+        assert found.step == expected.step
+        assert found.val_log_loss == pytest.approx(expected.val_log_loss, abs=1e-5)
+        assert found.train_loss == pytest.approx(expected.train_loss, abs=1e-5)
+
+
 def test_each_seed_has_its_own_class_weights(grouped: Trials) -> None:
     inputs = Inputs(grouped.images, grouped.cache, CPU)
     config = grouped.config("freeze", train_ratio=0.4, class_weights="balanced")

@@ -174,7 +174,7 @@ def test_a_sweep_learns_and_scores(
     with fake_tensors(monkeypatch) as downloads:
         weighting = LearnedWeights(4, GPU) if learned else Weighting(0.5)
         scale = TargetScale.raw(4, GPU)
-        learner = _learner(setup, seeds, stack, weighting, scale)
+        learner = _learner(setup, seeds, stack, weighting, scale, len(split.train))
         decaying = config.model_copy(update={"weight_decay": 0.1})
         optimizer = stack_optimizer(learner, decaying, [0.1, 0.2, 0.1, 0.2])
         assert_runs(learner, partial(learner.train_part, 1, optimizer), split.val, downloads)
