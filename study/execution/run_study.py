@@ -230,11 +230,11 @@ def print_summary(
 
 
 def _chance_warning(prepared: Prepared, records: list[TrialRecord]) -> str | None:
-    """Warn if even the frozen trial of the best accuracy is near chance, whatever the metric is.
+    """Warn if even the best frozen trial is near chance, whatever the metric is.
 
     So a bad learning rate is no reason.
     """
-    best = best_of([r for r in records if r.config.mode in FROZEN], "val_accuracy")
+    best = best_of([r for r in records if r.config.mode in FROZEN], "val_balanced_accuracy")
     if best and (warning := chance_warning(best.config, prepared.images, best.history[-1])):
-        return f"trial {best.trial}, of the frozen ones the most accurate: {warning}"
+        return f"trial {best.trial}, of the frozen ones the best by balanced accuracy: {warning}"
     return None

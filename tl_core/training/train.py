@@ -204,14 +204,21 @@ def _net_learner(
 
 
 def chance_warning(config: TrialConfig, images: ImageSet, last: EpochMetrics) -> str | None:
-    """Return a warning if frozen features separate the classes no better than chance does."""
+    """Return a warning if frozen features separate the classes no better than chance does.
+
+    By balanced accuracy, which tells a weak network from a constant one also if a class is rare.
+    Metrics of earlier versions lack it: then there is none.
+    """
     if config.mode not in FROZEN or config.weights == "none" or config.aux_weight == 1:
+        return None
+    if (found := last.val_balanced_accuracy) is None:
         return None
     split = images.split(config.train_ratio, config.split_seed, config.seed)
     counts = np.bincount(images.labels[split.val])
-    chance = counts.max() / counts.sum()
-    noise = 2 * math.sqrt(chance * (1 - chance) / counts.sum())
-    if last.val_accuracy >= chance + noise:
+    chance = 1 / len(counts)
+    # The variance of a mean of recalls, each that of a guess among all classes.
+    noise = 2 * math.sqrt(chance * (1 - chance) * (1 / counts).sum()) / len(counts)
+    if found >= chance + noise:
         return None
     rate = (
         ""
@@ -219,8 +226,8 @@ def chance_warning(config: TrialConfig, images: ImageSet, last: EpochMetrics) ->
         else (f"does the learning rate {config.lr:.2g} fit {pluralize(config.epochs, 'epoch')}, ")
     )
     return (
-        f"frozen validation accuracy {last.val_accuracy:.3f} is within two standard errors of "
-        f"chance ({chance:.3f}, the share of the largest class) on {counts.sum()} validation "
+        f"frozen validation balanced accuracy {found:.3f} is less than two standard errors above "
+        f"chance ({chance:.3f}, a guess among {len(counts)} classes) on {counts.sum()} validation "
         f"images: is the preprocessing right for these weights, {rate}or are these images too few "
         "to tell?"
     )

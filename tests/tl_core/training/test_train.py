@@ -108,7 +108,10 @@ def test_only_scratch_reads_no_weights(trials: Trials) -> None:
 @pytest.mark.parametrize(("changes", "sizes", "accuracy", "warned"), [
     # Two standard errors over 20 images: of 0.5 they are 0.2236; of 0.75 they are 0.1936.
     ({}, (100, 100), 0.723, True), ({}, (100, 100), 0.724, False), ({}, (100, 100), 0.20, True),
-    ({}, (150, 50), 0.943, True), ({}, (150, 50), 0.944, False),
+    # Of 15 and 5 images, the standard error of the mean of two recalls is half of
+    # sqrt(0.25 / 15 + 0.25 / 5), so two of them are 0.2582.
+    ({}, (150, 50), 0.758, True), ({}, (150, 50), 0.759, False),
+    ({"class_weights": "balanced"}, (180, 20), 0.90, False),
     # Over 30 images, of 1/3 they are 0.1721.
     ({}, (100, 100, 100), 0.505, True), ({}, (100, 100, 100), 0.506, False),
     ({"mode": "probe"}, (100, 100), 0.5, True),
@@ -119,20 +122,23 @@ def test_frozen_accuracy_near_chance_is_warned_of(
     trials: Trials, changes: dict[str, Any], sizes: tuple[int, ...], accuracy: float, warned: bool
 ) -> None:
     images = replace(trials.images, labels=np.repeat(np.arange(len(sizes)), sizes))
-    last = EpochMetrics(1, 0.7, 0.5, 0.7, 0.7, accuracy, 0.5, 100.0)
+    # What part of all images is right does not matter.
+    last = EpochMetrics(1, 0.7, 0.5, 0.7, 0.7, 0.8, 0.5, 100.0, val_balanced_accuracy=accuracy)
     config = trials.config(**{"mode": "freeze"} | changes)
     assert (chance_warning(config, images, last) is not None) == warned
+    earlier = replace(last, val_balanced_accuracy=None)
+    assert chance_warning(config, images, earlier) is None
 
 
 def test_the_warning_tells_what_may_be_wrong(trials: Trials) -> None:
     result = trials.run("freeze", lr=1e-9)
     (warning,) = result.warnings
-    accuracy = result.history[-1].val_accuracy
+    accuracy = result.history[-1].val_balanced_accuracy
     assert warning == (
-        f"frozen validation accuracy {accuracy:.3f} is within two standard errors of chance "
-        "(0.500, the share of the largest class) on 4 validation images: is the preprocessing "
-        "right for these weights, does the learning rate 1e-09 fit 2 epochs, or are these images "
-        "too few to tell?"
+        f"frozen validation balanced accuracy {accuracy:.3f} is less than two standard errors "
+        "above chance (0.500, a guess among 2 classes) on 4 validation images: is the "
+        "preprocessing right for these weights, does the learning rate 1e-09 fit 2 epochs, or are "
+        "these images too few to tell?"
     )
 
 
