@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 from tl_core.errors import WAYS_OUT, GpuMemoryError
@@ -62,6 +63,8 @@ def _fits(learner: NetLearner, batch_size: int) -> bool:
     gc.collect()
     release_memory(learner.labels.device)
     views = max(split_batches(learner.order(1), batch_size), key=len)
+    if learner.extra:  # A step sees as many of these as of the others.
+        learner = replace(learner, extra=replace(learner.extra, batch_size=batch_size))
     learner.train_mode()
     groups = decayed(learner.model.parameters(), lr=0.0, weight_decay=0.0)
     optimizer = fused_adamw([*groups, *learner.weighting.groups()])

@@ -63,6 +63,17 @@ def test_the_batch_size_that_fits_is_named(
     trials.run("scratch", batch_size=fits)
 
 
+def test_images_without_a_class_label_shrink_as_well(
+    trials: Trials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A step of 8 has as many others, one of 4 has 4: 16 and 8 images.
+    limit(monkeypatch, 8)
+    given = {"train_ratio": 0.4, "aux_on": "all", "aux_weight": 0.5}
+    with pytest.raises(GpuMemoryError, match=r"at --batch-size 8; 4 fits, or choose"):
+        trials.run("scratch", **given)
+    trials.run("scratch", batch_size=4, **given)
+
+
 def test_one_image_comes_last(three_class_trials: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
     # Of 9 images, batches of 2 leave one, which makes a batch of 3; batches of 1 make one of 2.
     limit(monkeypatch, 2)
