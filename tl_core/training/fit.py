@@ -54,18 +54,18 @@ def fit(
         learner, optimizer = steps.learner, steps.optimizer
     take = steps.take if steps else None
 
-    def save(done: Part = Part()) -> None:  # noqa: B008 - it is frozen.
+    def save(done: Part) -> None:
         if checkpoint:
             checkpoint.save_if_due(learner, optimizer, history, done)
 
     with checkpoint or nullcontext():
         for epoch in range(len(history) + 1, config.epochs + 1):
             train = partial(learner.train_part, epoch, optimizer, part, save, take)
-            scores, images_per_s = _train_and_score(learner, split.val, train, part.n_images)
+            scores, images_per_s = _train_and_score(learner, split.val, train)
             step, part = learner.budget.part(epoch).stop, Part()
             history.append(as_metrics(*as_table(scores), images_per_s, epoch, step))
             if epoch < config.epochs:
-                save()
+                save(part)
             report(history[-1])
     if steps:
         steps.end(own)
@@ -174,15 +174,12 @@ def _measured(learner: Learner, outputs: Outputs, indices: np.ndarray) -> Scores
 
 
 def _train_and_score(
-    learner: Learner,
-    val: np.ndarray,
-    train: Callable[[], tuple[Tensor, Tensor, int]],
-    n_before: int = 0,
+    learner: Learner, val: np.ndarray, train: Callable[[], tuple[Tensor, Tensor, int]]
 ) -> tuple[Scores, float]:
-    """Take the steps before a report, and validate; `n_before` images were learned earlier."""
+    """Take the steps before a report, and validate."""
     start = time.perf_counter()
     loss, accuracy, n_images = train()
-    images_per_s = (n_images - n_before) / (time.perf_counter() - start)
+    images_per_s = n_images / (time.perf_counter() - start)
     scores = {"train_loss": loss, "train_accuracy": accuracy}
     scores |= {f"val_{name}": value for name, value in score(learner, val).items()}
     return scores | learner.weighting.metrics(), images_per_s

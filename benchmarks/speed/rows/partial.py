@@ -23,7 +23,7 @@ from tl_core.models.precision import run_unconverted
 from tl_core.objectives.targets import TargetScale
 from tl_core.objectives.weighting import make_weighting
 from tl_core.runtime import keep_freed_memory, one_thread
-from tl_core.training.learners.net import NetLearner
+from tl_core.training.learners.net import NetLearner, Part
 from tl_core.training.optimizers import decayed, fused_adamw
 from tl_core.training.schedule import Budget
 
@@ -115,7 +115,7 @@ class _Side:
 
     def loss(self) -> float:
         """Learn from the batch once; the loss before."""
-        loss, _, _ = self._learner.train_part(1, self._optimizer)
+        loss, _, _ = self._learner.train_part(1, self._optimizer, Part())
         return float(loss)
 
     def step_s(self, steps: int) -> float:

@@ -22,7 +22,7 @@ from tl_core.inputs.unlabelled import Unlabelled, aux_table
 from tl_core.models.heads import Heads, TwoHeadedNet, choose
 from tl_core.objectives.targets import TargetScale
 from tl_core.objectives.weighting import Weighting
-from tl_core.training.learners.net import NetLearner
+from tl_core.training.learners.net import NetLearner, Part
 from tl_core.training.optimizers import fused_adamw
 from tl_core.training.schedule import Budget
 from tl_core.training.setup import Inputs, Setup
@@ -172,7 +172,7 @@ def test_many_labels_of_the_task_teach_what_few_classes_do_not() -> None:
             lambda views: torch.from_numpy(rows[views]), aux_weights=torch.from_numpy(table),
             extra=Unlabelled([other], [0], 8), task=AuxTask("n", "regression"),
         )  # fmt: skip
-        one.train_part(1, fused_adamw([{"params": [*net.parameters()], "lr": 1e-2}]))
+        one.train_part(1, fused_adamw([{"params": [*net.parameters()], "lr": 1e-2}]), Part())
         right = (one.predict(test).logits[:, 0] > 0).long() == torch.from_numpy(labels[test])
         return right.float().mean().item()
 

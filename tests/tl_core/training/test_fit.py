@@ -14,6 +14,7 @@ from tl_core.config import EpochMetrics, TrialConfig
 from tl_core.data.splits import Split, make_split
 from tl_core.errors import DivergedError
 from tl_core.inputs.batches import epoch_order, stacked_order
+from tl_core.inputs.unlabelled import Unlabelled
 from tl_core.models.article import ARTICLE_RECIPE
 from tl_core.models.heads import Heads, HeadStack, TwoHeadedNet
 from tl_core.objectives.losses import Targets, two_task_loss
@@ -21,8 +22,9 @@ from tl_core.objectives.metrics import hits
 from tl_core.objectives.targets import TargetScale
 from tl_core.objectives.weighting import LearnedWeights, Weighting, make_weighting
 from tl_core.training.fit import fit, fit_stack, history_of, score
-from tl_core.training.learners.net import NetLearner
+from tl_core.training.learners.net import NetLearner, Part
 from tl_core.training.learners.stack import StackLearner
+from tl_core.training.optimizers import make_optimizer
 from tl_core.training.schedule import Budget
 
 N, D = 70, 4
@@ -188,3 +190,17 @@ def test_stacked_heads_learn_what_each_would_alone(
             assert epoch.plain()["val_brightness_r2"] == pytest.approx(r2, rel=1e-3)
             losses = [metrics.val_log_loss for metrics in of_seeds]
             assert epoch.val_log_loss_std == pytest.approx(np.std(losses, ddof=1), rel=1e-3)
+
+
+def test_only_images_of_this_run_count_after_a_resume(split: Split) -> None:
+    """Each step sees 8 images, the last one those that are left, and 3 others."""
+    others = Unlabelled([split.val], [0], 3)
+    one = replace(learner(batch_size=8, epochs=1), extra=others)
+    n, steps = len(split.train), len(one.budget.part(1))
+    assert steps > 2
+    optimizer = make_optimizer(one.model, one.weighting, config(lr=STILL))
+    parts: list[Part] = []
+    *_, whole = one.train_part(1, optimizer, Part(), parts.append)
+    assert whole == n + 3 * steps
+    *_, rest = one.train_part(1, optimizer, parts[1])
+    assert rest == whole - 2 * (8 + 3)

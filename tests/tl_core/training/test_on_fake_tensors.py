@@ -25,6 +25,7 @@ from tl_core.objectives.targets import TargetScale
 from tl_core.objectives.weighting import LearnedWeights, Weighting
 from tl_core.training.fit import stack_optimizer
 from tl_core.training.learners.base import Learner
+from tl_core.training.learners.net import Part
 from tl_core.training.optimizers import make_optimizer
 from tl_core.training.setup import Inputs, Setup
 from tl_core.training.steps import captured
@@ -117,7 +118,8 @@ def test_a_network_learns_and_scores(
                 parameter.grad = torch.empty_like(parameter)
 
         monkeypatch.setattr(Tensor, "backward", backward)
-        assert_runs(learner, partial(learner.train_part, 1, optimizer), split.val, downloads)
+        train = partial(learner.train_part, 1, optimizer, Part())
+        assert_runs(learner, train, split.val, downloads)
 
 
 @pytest.mark.integration
@@ -158,7 +160,7 @@ def test_a_step_that_is_recorded_takes_nothing_from_the_host(
             return work
 
         steps = CapturedSteps(learner, optimizer, c, record)
-        train = partial(steps.learner.train_part, 1, steps.optimizer, take=steps.take)
+        train = partial(steps.learner.train_part, 1, steps.optimizer, Part(), take=steps.take)
         assert_runs(steps.learner, train, split.val, downloads)
 
 

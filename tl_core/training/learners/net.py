@@ -84,7 +84,7 @@ class NetLearner(Learner):
         self,
         report: int,
         optimizer: torch.optim.Optimizer,
-        done: Part = Part(),
+        done: Part,
         after_step: AfterStep = lambda _: None,
         take: TakeSteps | None = None,
     ) -> tuple[Tensor, Tensor, int]:
@@ -94,7 +94,7 @@ class NetLearner(Learner):
 
         Returns:
             Mean training loss [...] and accuracy [...], where the weights before each step score
-            its images; and the number of images.
+            its images; and the number of images that these steps saw.
         """
         self.train_mode()
         sums = torch.zeros((), device=self.labels.device)
@@ -107,7 +107,8 @@ class NetLearner(Learner):
             if steps < len(self.budget.part(report)):
                 after_step(Part(steps, n_images, sums))
         *parts, accuracy = sums.cpu() / n_images
-        n_seen = n_images + steps * (self.extra.size if self.extra else 0)
+        n_extra = (steps - done.steps) * (self.extra.size if self.extra else 0)
+        n_seen = n_images - done.n_images + n_extra
         return self.weighting.epoch_loss(*parts), accuracy, n_seen
 
     def take_steps(
