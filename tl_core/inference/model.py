@@ -105,8 +105,12 @@ class Model:
         batches = ShrinkingBatches(eval_batch(device, a.image_size), device)
         outputs = batches.run(lambda b: self.net(normalize(upload(pixels[b], device))), rows)
         logits, auxiliary = (torch.cat(part).cpu() for part in zip(*outputs, strict=True))
-        # A linear head does not know that a number has bounds.
-        return logits, auxiliary.clamp(*a.aux.bounds) if a.aux.bounds else auxiliary
+        return logits, self.within_bounds(auxiliary)
+
+    def within_bounds(self, auxiliary: Tensor) -> Tensor:
+        """Auxiliary outputs, cut to the bounds of a number, which a linear head does not know."""
+        bounds = self.about.aux.bounds
+        return auxiliary.clamp(*bounds) if bounds else auxiliary
 
     def _predict(self, pixels: np.ndarray) -> Iterator[Prediction]:
         logits, auxiliary = self.outputs(pixels, np.arange(len(pixels)))

@@ -103,9 +103,10 @@ def write_predictions(
         images: the data set that it was trained on.
         rows: int64 [B], the images of the split.
         split: name of the split.
-        predicted: what the model says of these images, if that is known; else the model runs.
+        predicted: what the net says of these images, if that is known; else the model runs.
     """
     logits, auxiliary = predicted or model.outputs(images.pixels, rows)
+    auxiliary = model.within_bounds(auxiliary)  # Scores, and what trials keep, are without.
     probability = probabilities(logits.double()).numpy()  # [B, K]
     task = model.about.aux
     columns = {

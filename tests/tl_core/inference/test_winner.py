@@ -15,6 +15,7 @@ from tl_core.data.datasets import ImageSet
 from tl_core.inference.model import Model
 from tl_core.inference.serialization import load_model
 from tl_core.inference.winner import save_winner, write_predictions
+from tl_core.objectives.outputs import Outputs
 
 
 @pytest.fixture
@@ -86,6 +87,22 @@ def test_the_card_tells_what_the_trial_was(
     assert about.learned == learned
     assert table["predicted_brightness"].isna().all() == ("brightness" not in learned)
     assert set(table["split"]) == {"val"}, "the test set was not read, so it must stay unread"
+
+
+def test_known_outputs_are_cut_to_the_bounds_like_those_of_the_model(
+    opinionated: Model, images: ImageSet, tmp_path: Path
+) -> None:
+    head = opinionated.net.heads.auxiliary
+    assert head is not None
+    torch.nn.init.constant_(head.weight, 0.0)
+    for bias, cut in ((1.4, 1.0), (-0.4, 0.0), (0.4, 0.4)):
+        torch.nn.init.constant_(head.bias, bias)
+        rows = np.arange(4)
+        known = Outputs(torch.zeros(4, 1), torch.full((4,), bias))
+        for predicted in (None, known):
+            write_predictions(tmp_path, opinionated, images, rows, "val", predicted)
+            found = read_predictions(tmp_path)["predicted_brightness"]
+            assert found.tolist() == pytest.approx([cut] * 4)
 
 
 def test_the_most_confident_errors_with_pictures(
