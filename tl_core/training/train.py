@@ -3,6 +3,7 @@
 `run_trial` is one function of plain values that reports through a callback; it knows no tuner.
 """
 
+import copy
 import math
 from dataclasses import dataclass
 from functools import partial
@@ -130,7 +131,9 @@ def _run_network(
     scores, outputs = score_test(learner, split) if read_test else ({}, {})
     test = {name: value.mean().item() for name, value in scores.items()}
     learner.scale.out_of(learner.model.heads)
-    net = TwoHeadedNet(setup.backbone.network, learner.model.heads, config.precision)
+    # A copy of the outermost module alone is not compiled, so predictions compile nothing anew.
+    network = copy.copy(setup.backbone.network)
+    net = TwoHeadedNet(network, learner.model.heads, config.precision)
     return TrialResult(history, net.to(inputs.device), setup.backbone, split, test, outputs, ())
 
 

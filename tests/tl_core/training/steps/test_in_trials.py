@@ -13,6 +13,7 @@ from tests.support.core.fake_gpu import fake_gpu
 from tests.support.core.trials import CPU, Trials, changed, state, untimed
 from tests.tl_core.training.steps.test_captured import graphs
 from tl_core.config import Mode
+from tl_core.inference.winner import trained_model
 from tl_core.inputs.resident import ResidentTables
 from tl_core.models.heads import TwoHeadedNet
 from tl_core.training.optimizers import fused_adamw
@@ -136,3 +137,8 @@ def test_full_batches_alone_are_compiled(trials: Trials, monkeypatch: pytest.Mon
     assert asked == [{"dynamic": False}]
     assert counter.frame_count == 1
     assert untimed(compiled) == untimed(trials.run("scratch", **changes))
+    model = trained_model(
+        compiled, trials.config("scratch", compile=True, **changes), trials.images
+    )
+    model.outputs(trials.images.pixels, np.arange(7))
+    assert counter.frame_count == 1, "predictions take the network as it is"
