@@ -24,9 +24,10 @@ from tl_core.inference.model_card import (
     read_card,
 )
 from tl_core.models.backbones import empty_network, library_versions
+from tl_core.models.entries import read_entries
 from tl_core.models.heads import Heads, TwoHeadedNet
 from tl_core.models.precision import emulates
-from tl_core.models.weights import BackboneError, read_entries, verify_file
+from tl_core.models.weights import BackboneError, verify_file
 
 
 def save_model(folder: Path, model: Model) -> None:

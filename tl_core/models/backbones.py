@@ -14,6 +14,7 @@ from torchvision import models
 from tl_core.config import Precision
 from tl_core.errors import Fault
 from tl_core.models.article import ARTICLE_WIDTHS
+from tl_core.models.entries import Entries, read_entries
 from tl_core.models.nets import (
     Headless,
     article_net,
@@ -25,10 +26,8 @@ from tl_core.models.nets import (
 )
 from tl_core.models.weights import (
     BackboneError,
-    Entries,
     WeightsFile,
     lite0_file,
-    read_entries,
     timm_file,
     torchvision_file,
     user_file,

