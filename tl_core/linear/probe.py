@@ -9,7 +9,6 @@ Axes: S seeds, N images, V views, D features, K logits (1 for two classes), A ou
 auxiliary task (1 for a number, 0 without one), T tasks (2, or 1), P penalties.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -20,7 +19,8 @@ import torch
 from torch import Tensor
 
 from tl_core.aux_task import BRIGHTNESS, AuxTask
-from tl_core.linear.losses import LogLoss, SquaredLoss
+from tl_core.linear.class_head import auxiliary_class_head, class_head
+from tl_core.linear.losses import SquaredLoss
 from tl_core.linear.subset import N_PENALTIES, Head, Score, Subset
 from tl_core.objectives.losses import classification_loss
 from tl_core.objectives.metrics import hits
@@ -157,7 +157,7 @@ def _solve_classes(
             f"training subset {subset.number}: each of the {n_classes} classes must have an image, "
             f"but {missing} have none; use a larger training ratio"
         )
-    head = _class_head(subset, labels, n_classes, class_weights)
+    head = class_head(subset, labels, n_classes, class_weights)
     return _solution(
         subset, head, partial(_log_loss_and_accuracy, class_weights=class_weights), labels
     )
@@ -167,68 +167,8 @@ def _solve_auxiliary(subset: Subset, target: Tensor, task: AuxTask) -> _Solution
     if task.kind == "regression":
         target = target.double()
         return _solution(subset, _number_head(subset, target), _squared, target)
-    head = _auxiliary_class_head(subset, target, len(task.classes))
+    head = auxiliary_class_head(subset, target, len(task.classes))
     return _solution(subset, head, classification_loss, target)
-
-
-def _auxiliary_class_head(subset: Subset, target: Tensor, n_classes: int) -> Head:
-    """Solve the classes that have a training image; the head has outputs of all."""
-    counts = target[subset.train % len(target)].bincount(minlength=n_classes)
-    there = counts.nonzero().flatten()
-    if len(there) == n_classes:
-        return _class_head(subset, target, n_classes, None)
-    # Without an image, a class has no minimum: its intercept would fall for ever. And images of it
-    # do not tell which penalty is best.
-    places = (counts > 0).cumsum(0) - 1
-    val = subset.val[counts[target[subset.val]] > 0]
-    if len(there) > 1 and len(val):
-        head = _class_head(replace(subset, val=val), places[target], len(there), None)
-    else:
-        head = _shares(subset, counts[there])
-    return _with_all_classes(head, there, n_classes, len(subset.train))
-
-
-def _shares(subset: Subset, counts: Tensor) -> Head:
-    """The head where the penalty is infinite."""
-    bias = _intercepts(counts)
-    zero = bias.new_zeros(1)
-    return Head(
-        bias.new_zeros(1, len(bias), subset.rows.shape[1]), bias[None], subset.grid()[:1], zero
-    )
-
-
-def _with_all_classes(head: Head, there: Tensor, n_classes: int, n: int) -> Head:
-    """Give the other classes a probability of at most 0.5 / n, half an image, for any features."""
-    weight, bias = head.weight, head.bias
-    if len(there) == 2:
-        weight, bias = (torch.cat([-each, each], dim=1) / 2 for each in (weight, bias))
-    # The mean of the logits of classes that are there is 0, so their exponentials sum to as many as
-    # they are, or more.
-    all_weights = weight.new_zeros(1, n_classes, weight.shape[-1])
-    all_biases = torch.full_like(all_weights[..., 0], math.log(len(there) / (2 * n)))
-    all_weights[:, there], all_biases[:, there] = weight, bias
-    if n_classes == 2:
-        all_weights, all_biases = (each.diff(dim=1) for each in (all_weights, all_biases))
-    return replace(head, weight=all_weights, bias=all_biases)
-
-
-def _class_head(
-    subset: Subset, labels: Tensor, n_classes: int, class_weights: Tensor | None
-) -> Head:
-    own = labels[subset.train % len(labels)]
-    counts = own.bincount(minlength=n_classes).double()
-    # Where the penalty is infinite, the probabilities are the shares of the classes, as weighted.
-    intercepts = _intercepts(counts if class_weights is None else counts * class_weights)
-    start = intercepts.new_zeros(len(intercepts), subset.design.d)
-    start[:, -1] = intercepts
-    row_weights = None if class_weights is None else class_weights.double()[own]
-    return subset.best(LogLoss(own, row_weights), start, classification_loss, labels)
-
-
-def _intercepts(counts: Tensor) -> Tensor:
-    """Logits of classes that have these shares, float64."""
-    log = counts.double().log()
-    return log[1:] - log[:1] if len(log) == 2 else log - log.mean()
 
 
 def _number_head(subset: Subset, target: Tensor) -> Head:
