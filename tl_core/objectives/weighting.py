@@ -72,11 +72,6 @@ class HeldWeighting(Weighting):
         # Rounded as torch rounds a factor that is a number.
         self._held.copy_(torch.tensor([1 - aux_weight, aux_weight]))
 
-    @property
-    def coefficients(self) -> Tensor:
-        """As for a number, in the same tensor whatever w is."""
-        return self._held
-
     def loss(self, classification: Tensor, auxiliary: Tensor) -> Tensor:
         """As for a number, bit by bit."""
         return self._held[0] * classification + self._held[1] * auxiliary
@@ -149,9 +144,17 @@ class LearnedWeights(Weighting):
 
 
 def make_weighting(
-    aux_weight: AuxWeight, n_heads: int, device: torch.device, kind: AuxKind = "regression"
+    aux_weight: AuxWeight | list[AuxWeight], device: torch.device, kind: AuxKind = "regression"
 ) -> Weighting:
-    """Return the weighting that a configuration asks for; `auto` learns it."""
+    """Return the weighting that a configuration asks for; `auto` learns it.
+
+    A list has one for each of H heads: numbers, or `auto` for all.
+    """
+    if isinstance(aux_weight, list):
+        fixed = [w for w in aux_weight if not isinstance(w, str)]
+        if not fixed:
+            return LearnedWeights(len(aux_weight), device, kind)
+        return Weighting(torch.tensor(fixed, device=device))
     if isinstance(aux_weight, str):
-        return LearnedWeights(n_heads, device, kind)
+        return LearnedWeights(1, device, kind)
     return Weighting(aux_weight)

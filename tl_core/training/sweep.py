@@ -21,7 +21,7 @@ from tl_core.linear.probe import AuxRows, Probe, solve_probe
 from tl_core.models.heads import Heads, HeadStack
 from tl_core.objectives.outputs import Outputs
 from tl_core.objectives.targets import TargetScale
-from tl_core.objectives.weighting import LearnedWeights, Weighting
+from tl_core.objectives.weighting import Weighting, make_weighting
 from tl_core.training.fit import (
     Scores,
     StackReport,
@@ -78,9 +78,15 @@ def run_sweep(
     """
     if len({c.model_dump_json(exclude=_MAY_DIFFER) for c in configs}) > 1:
         raise ValueError(f"configurations of a sweep may differ in {sorted(_MAY_DIFFER)} alone")
-    run = _solve if configs[0].mode == "probe" else _train
+    return sweep_from(Setup(configs[0], inputs), configs, read_test)
+
+
+def sweep_from(
+    first: Setup, configs: Sequence[TrialConfig], read_test: bool = False
+) -> list[SweepResult]:
+    """As `run_sweep`, from what the first trial starts from."""
+    run = _solve if first.config.mode == "probe" else _train
     results: dict[int, SweepResult] = {}
-    first = Setup(configs[0], inputs)
     for rectangle in rectangles(configs, first):
         setup = first.of(configs[next(iter(rectangle.values()))[0]])
         results |= run(configs, rectangle, setup, read_test)
@@ -144,11 +150,7 @@ def _fit(
     owners = [configs[number] for trials in part.values() for number in trials]
     device = setup.inputs.device
     stack = HeadStack([heads[seed] for seed, trials in part.items() for _ in trials], len(part))
-    if setup.config.aux_weight == "auto":
-        weighting: Weighting = LearnedWeights(len(owners), device, setup.task.kind)
-    else:
-        weights = [float(config.aux_weight) for config in owners]
-        weighting = Weighting(torch.tensor(weights, device=device))
+    weighting = make_weighting([c.aux_weight for c in owners], device, setup.task.kind)
     scale = setup.scale([*part]).each(len(owners) // len(part))
     # All of the rectangle decide these, since a trial's seeds may be in several parts.
     all_seeds, trials = [*rectangle], {n for numbers in rectangle.values() for n in numbers}

@@ -34,7 +34,7 @@ from tl_core.training.memory import RoomMadeError, explain_oom
 from tl_core.training.schedule import Budget
 from tl_core.training.setup import Inputs, Setup, needs_features
 from tl_core.training.steps.graphs import GRAPHS, StepGraphs
-from tl_core.training.sweep import run_sweep, solve_heads
+from tl_core.training.sweep import solve_heads, sweep_from
 
 
 @dataclass(frozen=True)
@@ -140,12 +140,12 @@ def _run_network(
 def _run_frozen(
     config: TrialConfig, inputs: Inputs, report: Report, read_test: bool
 ) -> TrialResult:
-    (result,) = run_sweep([config], inputs, read_test)
+    setup = Setup(config, inputs)
+    (result,) = sweep_from(setup, [config], read_test)
     for metrics in result.history:
         report(metrics)
     if result.error:
         raise result.error
-    setup = Setup(config, inputs)
     net = TwoHeadedNet(setup.backbone.network, result.make_heads(), config.precision).to(
         inputs.device
     )
@@ -194,7 +194,7 @@ def _net_learner(
         use_private_cache(i.cache)
         model.network.compile(dynamic=False)
     order = partial(epoch_order, split.train, c.seed, mirror=setup.mirror)
-    weighting = make_weighting(c.aux_weight, 1, i.device, setup.task.kind)
+    weighting = make_weighting(c.aux_weight, i.device, setup.task.kind)
     budget, size = Budget.of(c, len(split.train)), eval_batch(i.device, i.images.image_size)
     changed, augment = None, make_augment(c.augment, c.seed)
     if augment:

@@ -87,7 +87,7 @@ def _learner(bench: GpuBench, batch: int) -> tuple[NetLearner, torch.optim.Optim
         torch.from_numpy(images.labels).to(device),
         torch.from_numpy(images.brightness).to(device),
         TargetScale.raw(1, device).one(),
-        make_weighting(config.aux_weight, 1, device),
+        make_weighting(config.aux_weight, device),
         lambda report: epoch_order(np.arange(n) % len(images.labels), 0, report),
         Budget.of(config, n),
         batch,

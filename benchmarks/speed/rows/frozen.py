@@ -167,7 +167,7 @@ def _plain(bench: Bench, config: TrialConfig, rows: torch.Tensor) -> float:
         torch.from_numpy(images.labels),
         brightness,
         TargetScale.of(brightness, [split.train]).one(),
-        make_weighting(config.aux_weight, 1, _CPU),
+        make_weighting(config.aux_weight, _CPU),
         partial(epoch_order, split.train, config.seed),
         Budget.of(config, len(split.train)),
         len(split.val),

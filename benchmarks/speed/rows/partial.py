@@ -104,7 +104,7 @@ class _Side:
             torch.from_numpy(images.labels).to(device),
             torch.from_numpy(images.brightness).to(device),
             TargetScale.raw(1, device).one(),
-            make_weighting(0.3, 1, device),
+            make_weighting(0.3, device),
             lambda _: np.arange(_BATCH),
             Budget(1, 1, 1, "constant", _BATCH, _BATCH),
             _BATCH,

@@ -127,7 +127,7 @@ def losses(images: ImageSet, backbone: Backbone, reader: Callable[[Prefix], Read
         labels,
         brightness,
         TargetScale.raw(1, CPU).one(),
-        make_weighting(0.3, 1, CPU),
+        make_weighting(0.3, CPU),
         lambda _: VIEWS,
         Budget(
             pass_steps=5, passes=1, reports=1, schedule="constant", batch_size=16, full_batch=16

@@ -139,7 +139,8 @@ def test_the_line_that_is_told_converts_a_file(tmp_path: Path, whole: nn.Module)
 def test_a_program_of_torchscript_is_told_as_such(tmp_path: Path, whole: nn.Module) -> None:
     file = tmp_path / "mine.pt"
     with warnings.catch_warnings(action="ignore"):
-        torch.jit.save(torch.jit.trace(whole.eval(), torch.zeros(1, 3, SIDE, SIDE)), file)
+        traced = torch.jit.trace(whole.eval(), torch.zeros(1, 3, SIDE, SIDE))  # type: ignore[no-untyped-call]
+        torch.jit.save(traced, file)
     start = (
         f"weights file {file} is a program of TorchScript and should be a state dict; if you trust "
         "the file, this makes one of its tensors: "

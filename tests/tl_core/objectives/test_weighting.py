@@ -30,12 +30,15 @@ def drawn(n_seeds: int, n_classes: int) -> tuple[Outputs, Tensor, Tensor]:
 
 
 def test_a_number_is_fixed_and_the_word_is_learned_from_variance_one() -> None:
-    fixed, auto = make_weighting(0.3, 3, CPU), make_weighting("auto", 3, CPU)
+    fixed, auto = make_weighting(0.3, CPU), make_weighting(["auto"] * 3, CPU)
     losses = torch.tensor(2.0), torch.tensor(4.0)
     assert fixed.loss(*losses).item() == pytest.approx(2.6)
     assert (fixed.aux_weight, fixed.groups(), fixed.metrics()) == (0.3, [], {})
     assert auto.loss(*losses).item() == pytest.approx(3 * (2 + 4 / 2))
     torch.testing.assert_close(auto.metrics()["aux_weight_learned"], torch.full((3,), 1 / 3))
+    stacked, one = make_weighting([0.1, 0.3], CPU), make_weighting("auto", CPU)
+    torch.testing.assert_close(stacked.aux_weight, torch.tensor([0.1, 0.3]))
+    assert one.loss(*losses).item() == pytest.approx(2 + 4 / 2)
 
 
 @given(st.floats(-8, 8), st.floats(-8, 8))

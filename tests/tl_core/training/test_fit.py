@@ -54,7 +54,7 @@ def learner(
     net = TwoHeadedNet(network or nn.Identity(), heads or Heads(D, 2))
     train, c = make_split(LABELS.numpy(), 0.6).train, config(**changes)
     return NetLearner(
-        net, LABELS, BRIGHTNESS, TargetScale.raw(1, CPU).one(), make_weighting(aux_weight, 1, CPU),
+        net, LABELS, BRIGHTNESS, TargetScale.raw(1, CPU).one(), make_weighting(aux_weight, CPU),
         partial(epoch_order, train, c.seed), Budget.of(c, len(train)), eval_batch=32,
         read=lambda views: torch.from_numpy(ROWS[views]),
     )  # fmt: skip
@@ -91,7 +91,7 @@ def test_a_learned_weight_is_reported_as_if_it_were_fixed(split: Split) -> None:
     one = learner(aux_weight="auto")
     last = train(one, split)[-1]
     assert last.aux_weight_learned is not None
-    weight = make_weighting(last.aux_weight_learned, 1, CPU)
+    weight = make_weighting(last.aux_weight_learned, CPU)
     fixed = score(replace(one, weighting=weight), split.val)
     assert last.val_loss == pytest.approx(fixed["loss"].item())
     assert last.aux_weight_learned != pytest.approx(1 / 3, abs=1e-3)

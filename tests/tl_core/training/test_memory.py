@@ -3,6 +3,7 @@
 import copy
 import re
 import weakref
+from typing import Any
 
 import pytest
 import torch
@@ -68,7 +69,7 @@ def test_images_without_a_class_label_shrink_as_well(
 ) -> None:
     # A step of 8 has as many others, one of 4 has 4: 16 and 8 images.
     limit(monkeypatch, 8)
-    given = {"train_ratio": 0.4, "aux_on": "all", "aux_weight": 0.5}
+    given: dict[str, Any] = {"train_ratio": 0.4, "aux_on": "all", "aux_weight": 0.5}
     with pytest.raises(GpuMemoryError, match=r"at --batch-size 8; 4 fits, or choose"):
         trials.run("scratch", **given)
     trials.run("scratch", batch_size=4, **given)

@@ -13,7 +13,9 @@ from tl_core.config import MODES, EpochMetrics, Mode
 from tl_core.data.datasets import load_images
 from tl_core.data.sources import folder_source
 from tl_core.errors import DivergedError
+from tl_core.inputs.features import load_features
 from tl_core.models.weights import BackboneError
+from tl_core.training import setup
 from tl_core.training.setup import needs_features, needs_pretrained
 from tl_core.training.train import chance_warning, run_trial
 
@@ -177,3 +179,18 @@ def test_augmentation_changes_what_training_sees_and_not_what_is_scored(
     assert untimed(changed) == untimed(again) != untimed(plain)
     assert changed.history[0].val_loss == pytest.approx(plain.history[0].val_loss, abs=1e-6)
     assert changed.history[0].train_loss != pytest.approx(plain.history[0].train_loss, abs=1e-5)
+
+
+def test_a_frozen_trial_reads_its_features_once(
+    trials: Trials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trials.run("freeze")
+    read: list[int] = []
+
+    def load(*given: Any) -> Any:
+        read.append(1)
+        return load_features(*given)
+
+    monkeypatch.setattr(setup, "load_features", load)
+    trials.run("freeze", read_test=True)
+    assert len(read) == 1

@@ -69,7 +69,7 @@ def network() -> nn.Module:
 def learner(c: TrialConfig, read: Read = FROM_TABLE, **more: Any) -> NetLearner:
     torch.manual_seed(1)
     net = TwoHeadedNet(network(), Heads(D, 2), c.precision)
-    weighting, train = make_weighting(c.aux_weight, 1, CPU), SPLIT.train
+    weighting, train = make_weighting(c.aux_weight, CPU), SPLIT.train
     return NetLearner(
         net, LABELS, TARGETS, TargetScale.of(TARGETS, [train]).one(), weighting,
         partial(epoch_order, train, c.seed), Budget.of(c, len(train)), 32, read, c.batchnorm,
