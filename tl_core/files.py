@@ -50,6 +50,15 @@ def user_path(text: str) -> Path:
     return Path(os.path.expanduser(text))  # noqa: PTH111
 
 
+def is_there(path: Path) -> bool:
+    """Whether a path exists; where this user can't enter its folder, it is as good as gone."""
+    try:
+        path.stat()
+    except OSError:
+        return False
+    return True
+
+
 def replace_file(path: Path, content: str | bytes | memoryview, alone: bool = False) -> None:
     """Write a file so that readers see the old or the new content, also after a kill or power cut.
 

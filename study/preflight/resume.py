@@ -144,7 +144,9 @@ def check_same_data(state: StudyState, images: ImageSet) -> None:
         raise InputError([f"the data of this study, {data['name']}, have changed ({hashes})"])
     if (was_aux := data.get("aux")) and was_aux != images.aux.about():
         what = f"the column of the auxiliary task, {images.aux.task.shown}"
-        raise InputError([f"{what}, has changed since this study began; start it anew"])
+        raise InputError(
+            [f"{what}, has changed since this study began, or is read otherwise now; start it anew"]
+        )
     _check_same_split(state, images)
 
 

@@ -21,7 +21,7 @@ from study.records.study_folder import LEDGER
 from study.records.trial_record import TrialRecord, as_text, read_config
 from tl_core.config import EpochMetrics
 from tl_core.errors import InputError
-from tl_core.files import file_lock
+from tl_core.files import file_lock, is_there
 
 ENDINGS = ("done", "some trials failed")
 """Status of a study that needs no resuming."""
@@ -129,11 +129,11 @@ def locate(name: str, folder: Path, study: str) -> Path:
         study: its name.
     """
     path = folder / name
-    if Path(name).is_absolute() and not path.exists():
+    if Path(name).is_absolute() and not is_there(path):
         parts = path.parts
         below = (parts[i + 1 :] for i, part in enumerate(parts[:-1]) if part == study)
         moved = (folder.joinpath(*rest) for rest in below)
-        return next((there for there in moved if there.exists()), path)
+        return next((there for there in moved if is_there(there)), path)
     return path
 
 

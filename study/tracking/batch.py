@@ -11,6 +11,7 @@ from mlflow.exceptions import RestException
 
 from study.config.uris import is_server, reason
 from study.tracking.client import upload_timeout
+from tl_core.files import is_there
 from tl_core.inference.model_card import CARD, WEIGHTS
 
 # A server takes at most 1,000 values in a batch, of which 100 params, and 6,000 characters a param.
@@ -49,7 +50,7 @@ class Batch:
 
         Returns the files that are gone: a ledger may be sent long after.
         """
-        gone = [path for path in self.files if not Path(path).exists()]
+        gone = [path for path in self.files if not is_there(Path(path))]
         for metrics, params, tags in self.parts():
             client.log_batch(run_id, metrics, params, tags)
         with upload_timeout():

@@ -54,7 +54,7 @@ class Model:
     @property
     def notes(self) -> tuple[str, ...]:
         """What users of the predictions must know: which head has not learned."""
-        notes = {CLASS: "trained with aux_weight 1, so its classes are guesses"}
+        notes = {CLASS: "trained with aux_weight 1: no step taught its classes"}
         if (task := self.about.aux).kind != "none":
             notes[task.name] = f"{self._why_no_auxiliary()}, so it predicts none"
         return tuple(note for head, note in notes.items() if head not in self.about.learned)

@@ -111,9 +111,13 @@ def _train(
     heads = {seed: setup.heads(seed) for seed in rectangle}  # Here, as threads share the generator.
     _ = setup.rows  # Read once, for all threads.
     n = min(setup.inputs.threads, len(rectangle))
+    # All of the rectangle decide these, since a trial's seeds may be in several parts.
+    trials = {number for numbers in rectangle.values() for number in numbers}
+    learned = any(configs[number].aux_weight != 0 for number in trials)
+    n_train, n_extra = setup.n_train([*rectangle]), setup.n_extra([*rectangle]) if learned else 0
     parts = [{int(s): rectangle[s] for s in some} for some in np.array_split([*rectangle], n)]
     with ThreadPoolExecutor(n) as pool:
-        fit = partial(_fit, configs, rectangle, setup, heads, read_test)
+        fit = partial(_fit, configs, setup, heads, (n_train, n_extra), read_test)
         fitted = [*pool.map(fit, parts)]
     owners = [number for trials in rectangle.values() for number in trials]
     where = [(part, i) for part in fitted for i in range(part.stack.n_heads)]
@@ -140,24 +144,23 @@ def _train(
 
 def _fit(
     configs: Sequence[TrialConfig],
-    rectangle: Rectangle,
     setup: Setup,
     heads: dict[int, Heads],
+    sizes: tuple[int, int],
     read_test: bool,
     part: Rectangle,
 ) -> _Fitted:
-    """Train the heads of a part of a rectangle, some of its seeds."""
+    """Train the heads of a part of a rectangle, some of its seeds.
+
+    `sizes` are those that decide how many steps there are, and how many images without a class
+    label a step sees (`Setup.n_train`, `Setup.n_extra`).
+    """
     owners = [configs[number] for trials in part.values() for number in trials]
     device = setup.inputs.device
     stack = HeadStack([heads[seed] for seed, trials in part.items() for _ in trials], len(part))
     weighting = make_weighting([c.aux_weight for c in owners], device, setup.task.kind)
     scale = setup.scale([*part]).each(len(owners) // len(part))
-    # All of the rectangle decide these, since a trial's seeds may be in several parts.
-    all_seeds, trials = [*rectangle], {n for numbers in rectangle.values() for n in numbers}
-    learned = any(configs[number].aux_weight != 0 for number in trials)
-    n_extra = setup.n_extra(all_seeds) if learned else 0
-    n_train = setup.n_train(all_seeds)
-    learner = _learner(setup, [*part], stack, weighting, scale, n_train, n_extra)
+    learner = _learner(setup, [*part], stack, weighting, scale, *sizes)
     split = setup.split(setup.config.seed)
     rates = [config.lr for config in owners if config.lr is not None]
     reports = fit_stack(learner, split, setup.config, rates)

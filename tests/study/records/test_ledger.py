@@ -6,6 +6,7 @@ import pytest
 
 from study.records.ledger import Ledger, locate, read_events, read_records, read_state
 from study.records.trial_record import Status, TrialRecord, best_of
+from tests.support.core.hostile_files import without_root
 from tests.support.studies.builders import make_config, make_epoch, make_record
 from tl_core.config import Metric
 from tl_core.errors import InputError
@@ -70,6 +71,10 @@ def test_files_are_found_where_the_study_is_now(tmp_path: Path) -> None:
     assert locate("none.html", moved, "mine") == moved / "none.html"
     there = moved / "report.html"
     assert locate(str(there), tmp_path, "mine") == there
+    (tmp_path / "other" / "mine").mkdir(parents=True)
+    (tmp_path / "other").chmod(0)  # A place that this user can't enter.
+    old = str(tmp_path / "other" / "mine" / "report.html")
+    assert without_root(lambda: locate(old, moved, "mine")) == there
 
 
 def test_reading_continues_where_it_ended(ledger: Ledger, tmp_path: Path) -> None:

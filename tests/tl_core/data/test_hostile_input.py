@@ -171,6 +171,15 @@ def test_broken_files_are_named_together_or_skipped(broken_folder: Path, own_cac
     assert {name for name, _ in images.bad} == message.keys()
 
 
+@pytest.mark.parametrize("name", ["masks", "photos"])
+def test_a_class_that_can_not_be_read_beside_photos_is_listed(tmp_path: Path, name: str) -> None:
+    root = plant(tmp_path / "in", "images/1.png", f"{name}/1.png")
+    (root / name).chmod(0)
+    source = without_root(lambda: folder_source(root))
+    assert source.ids == ("images/1.png", name)
+    assert source.notes == ()
+
+
 @pytest.mark.parametrize("part", ["", "val/"])
 def test_a_class_folder_without_read_permission_is_listed(
     photo_folder: Path, tmp_path: Path, own_cache: Path, part: str

@@ -92,7 +92,7 @@ WORSE = (
     (("class",), {"aux_weight": 0.0}, [UNTAUGHT]),
     (("class",), {"aux_weight": 0.3}, [WORSE]),
     (("class",), {"aux_weight": 0.0, "mode": "probe"}, [WORSE]),
-    (("brightness",), {}, ["trained with aux_weight 1, so its classes are guesses"]),
+    (("brightness",), {}, ["trained with aux_weight 1: no step taught its classes"]),
 ])  # fmt: skip
 def test_notes_of_a_head_that_never_learned(
     learned: tuple[str, ...], config: dict[str, Any], notes: list[str]

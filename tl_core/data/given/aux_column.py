@@ -16,7 +16,6 @@ from tl_core.text import pluralize, printable
 
 _NO_NUMBER = {"", "na", "nan", "n/a", "null"}
 """Cells of a column of numbers that hold none, in lower case. In one of text they are classes."""
-_LARGEST = float(np.finfo(np.float32).max)
 """Numbers are learned in 32 bits."""
 _MEANINGS = {
     "label": "this column is the class, which is learned in any case",
@@ -84,12 +83,17 @@ def _number(cell: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def _fits(value: float) -> bool:
+    with np.errstate(over="ignore"):
+        return bool(np.isfinite(np.float32(value)))
+
+
 def _numbers(column: str, cells: Sequence[str]) -> AuxLabels:
     found = [None if cell.lower() in _NO_NUMBER else _number(cell) for cell in cells]
     wrong = [
         cell
         for cell, value in zip(cells, found, strict=True)
-        if (value is None and cell.lower() not in _NO_NUMBER) or abs(value or 0) > _LARGEST
+        if (value is None and cell.lower() not in _NO_NUMBER) or not _fits(value or 0.0)
     ]
     if wrong:
         shown = ", ".join(truncate_list((repr(cell) for cell in dict.fromkeys(wrong)), 3))

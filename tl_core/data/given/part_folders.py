@@ -2,9 +2,9 @@
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import accumulate
+from itertools import accumulate, chain
 from pathlib import Path
 
 import numpy as np
@@ -103,9 +103,7 @@ def split_source(root: Path, selection: Selection = ALL) -> Source | None:
     passed, around = PassedOver(), next(iter(found.values())).parent
     beside = [path for path in own_folders(around, passed) if path not in found.values()]
     if selection:
-        loose = [*listed(around)[0], *(path for folder in beside for path in files_below(folder))]
-        names = [f"{_id(path, root)}/" for path in listed(around)[1]]
-        selection.note_matches([*names, *(_id(path, root) for path in loose)])
+        selection.note_matches(_beside(root, [*found.values()]))
     notes = [*passed.notes(around)]
     notes += [
         f"{printable(path.name)}/ has no class folders, so its images have no labels: they are "
@@ -114,6 +112,19 @@ def split_source(root: Path, selection: Selection = ALL) -> Source | None:
         if selection.keeps_folder(_id(path, root))
     ]
     return replace(source, notes=(*source.notes, *notes))
+
+
+def _beside(root: Path, parts: Sequence[Path]) -> Iterator[str]:
+    """Yield the names of the parts, of what lies beside them, and beside each folder around."""
+    inside, folder = [*parts], parts[0].parent
+    while True:
+        files, folders = listed(folder)
+        yield from (f"{_id(path, root)}/" for path in folders)
+        below = (files_below(path) for path in folders if path not in inside)
+        yield from (_id(path, root) for path in chain(files, *below))
+        if folder == root:
+            return
+        inside, folder = [folder], folder.parent
 
 
 def join_parts(

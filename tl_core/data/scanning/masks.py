@@ -136,8 +136,8 @@ def _two_classes(paths: Sequence[PurePosixPath]) -> Iterator[str]:
     """Classes `images` and `masks`, whose files have the same names."""
     files: dict[PurePosixPath, list[PurePosixPath]] = defaultdict(list)
     for path in paths:
-        # A class folder that can't be read stands for its files.
-        files[PurePosixPath(path.parts[0])].append(path)
+        if len(path.parts) > 1:  # A class folder that can't be read stands for its files.
+            files[PurePosixPath(path.parts[0])].append(path)
     photos = [name for name in files if _PHOTO_WORDS.fullmatch(name.name.lower())]
     for other in photos:
         theirs = {*_names(other, files[other])}

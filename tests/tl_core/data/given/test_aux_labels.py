@@ -60,6 +60,8 @@ def test_the_type_can_be_said(folder: Path) -> None:
     found = labels(folder, *cells[:6], "null", "na", kind="classification")
     assert found.task.classes == ("1", "2", "3")
     assert found.known.tolist() == [True] * 6 + [False] * 2
+    largest = labels(folder, *["3.4028235e38", "1.5", "2", "3"] * 2)
+    assert largest.values[0] == np.finfo(np.float32).max
     two = labels(folder, *["0", "1"] * 4, kind="regression")
     assert two.values.tolist() == [0, 1] * 4
 

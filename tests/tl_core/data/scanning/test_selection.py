@@ -120,6 +120,15 @@ def test_what_is_left_out_is_neither_a_part_nor_told(parts: Path) -> None:
         counts(parts, "t*", "unlabelled")
 
 
+def test_patterns_reach_what_lies_beside_the_folder_of_the_parts(parts: Path) -> None:
+    put(parts / "masks/deep/1.png", b"x")
+    put(parts / "README.png", b"x")
+    beside = ("masks", "README.png", "masks/deep/1.png")
+    assert counts(parts, *beside) == {"train": 3, "val": 3, "test": 3}
+    with pytest.raises(InputError, match=r"^--exclude none.png: matches no file of the data fol"):
+        counts(parts, *beside, "none.png")
+
+
 def test_parts_by_flags_have_their_ids(parts: Path) -> None:
     inner = parts / "in"
     asked = DataRequest(
