@@ -31,13 +31,14 @@ examples:
   python study/doctor.py --data ./cat_dog --gpus 4
   python study/doctor.py --data ./cat_dog --address auto --storage s3://BUCKET/PATH
 
-exit codes: 0 the study can start, 2 it can't (every fault is listed), 130 interrupted"""
+exit codes: 0 the study can start, 2 it can't (every fault is listed),
+4 no room for the output, 130 interrupted"""
 _TITLE = "the study can't start"
 _STARTED = time.monotonic()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code: 0, 2 or 130."""
+    """Run the command line; return the exit code: 0, 2, 4 or 130."""
     given = parse(argv, settings_parser("study/doctor.py", _ABOUT, _EXAMPLES))
     return run_command(_TITLE, lambda: _run(given))
 

@@ -19,11 +19,12 @@ examples:
   python study/predict.py runs/NAME photo.jpg
   python study/predict.py runs/NAME/winner ./photos --json > predictions.jsonl
 
-exit codes: 0 done, 2 no such model, or unreadable pictures, 130 interrupted"""
+exit codes: 0 done, 2 no such model, or unreadable pictures, 4 no room for the output,
+130 interrupted"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code: 0, 2 or 130."""
+    """Run the command line; return the exit code: 0, 2, 4 or 130."""
     given = _parser().parse_args(argv)
     return run_command("there is no model to predict with", lambda: _predict(given))
 

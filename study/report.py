@@ -16,14 +16,15 @@ from tl_core.files import is_disk_full, user_path
 
 _ABOUT = "Make a study's report.html and figures again from the files in its folder."
 _EPILOG = (
-    "exit codes: 0 done, 2 no such study, or a file that can't be read or written, 130 interrupted"
+    "exit codes: 0 done, 2 no such study, or a file that can't be read or written, "
+    "4 no room for the output, 130 interrupted"
 )
 _UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError)
 """Errors of readers whose files were changed since the study wrote them."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code: 0, 2 or 130."""
+    """Run the command line; return the exit code: 0, 2, 4 or 130."""
     given = _parser().parse_args(argv)
     return run_command("the report can't be made", lambda: _report(given))
 

@@ -65,6 +65,8 @@ _interrupts = _Interrupts()
 def run_command(title: str, work: Callable[[], int], interrupted: str = "interrupted") -> int:
     """Run a command; return its exit code: 2 for an `InputError`, 130 if it is interrupted.
 
+    It is 4 if all went well and some of the standard output had no room on its disk.
+
     Args:
         title: printed above the faults of the error.
         work: returns the code.
@@ -72,13 +74,23 @@ def run_command(title: str, work: Callable[[], int], interrupted: str = "interru
     """
     outlast_readers()
     try:
-        return work()
+        return work() or _output_code()
     except InputError as error:
         print_faults(title, error.faults)
         return 2
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         return EXIT_CODE
+
+
+def _output_code() -> int:
+    """Tell whether standard output has lost something; return 4 then, else 0."""
+    if (output := _output()) is None:
+        return 0
+    sys.stdout.flush()
+    if output.lost:
+        print(f"the output had no room on its disk: {output.lost}; it has gaps", file=sys.stderr)
+    return 4 if output.lost else 0
 
 
 @contextmanager
@@ -128,6 +140,8 @@ class _Lasting(io.FileIO):
 
     unread = False
     """Whether nobody reads any more."""
+    lost = ""
+    """Why some of it could not be written, if so."""
 
     def write(self, data: "ReadableBuffer", /) -> int:
         """Write; leave out what a full disk has no room for; once nobody reads, write nowhere."""
@@ -135,6 +149,7 @@ class _Lasting(io.FileIO):
             return super().write(data)
         except OSError as error:
             if is_disk_full(error):  # There may be room again for what is said later.
+                self.lost = str(error.strerror)
                 return memoryview(data).nbytes
             if error.errno not in (errno.EPIPE, errno.EIO):
                 raise
@@ -160,8 +175,14 @@ def outlast_readers() -> None:
 
 def nobody_reads() -> bool:
     """Whether the program that has read standard output is gone, as `head` is after ten lines."""
+    output = _output()
+    return output is not None and output.unread
+
+
+def _output() -> _Lasting | None:
+    """Standard output, if it takes everything."""
     raw = getattr(getattr(sys.stdout, "buffer", None), "raw", None)
-    return isinstance(raw, _Lasting) and raw.unread
+    return raw if isinstance(raw, _Lasting) else None
 
 
 def _lasting(stream: TextIO) -> TextIO:

@@ -40,14 +40,15 @@ did not answer. Events that MLflow has are not sent again. Runs that the store h
 or they were deleted, are made again."""
 _TITLE = "not everything could be sent"
 _EPILOG = """\
-exit codes: 0 all is sent, 2 no such study or store, or another process is sending, 130 interrupted
+exit codes: 0 all is sent, 2 no such study or store, or another process is sending,
+4 no room for the output, 130 interrupted
 (what was sent stays)"""
 _UNSENT = "unsent events stay in the ledger"
 _INTERRUPTED = "interrupted; the same command sends the rest"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code: 0, 2 or 130."""
+    """Run the command line; return the exit code: 0, 2, 4 or 130."""
     given = _parser().parse_args(argv)
     console = Console(soft_wrap=True, markup=False, emoji=False)
     return run_command(_TITLE, lambda: _sync(given, console), _INTERRUPTED)

@@ -144,17 +144,29 @@ def test_output_that_nobody_reads_ends_nothing(stream: str, monkeypatch: Patch) 
         assert nobody_reads() == (stream == "stdout")
 
 
-def test_output_onto_a_full_disk_ends_nothing_and_goes_on_when_there_is_room(
-    monkeypatch: Patch,
+@pytest.mark.parametrize(("flush", "code", "expected"), [
+    (True, 0, 4), (False, 0, 4), (True, 3, 3),
+])  # fmt: skip
+def test_output_onto_a_full_disk_ends_nothing_and_is_told_at_the_end(
+    flush: bool, code: int, expected: int, monkeypatch: Patch, capsys: Capture
 ) -> None:
+    done = []
+
+    def work() -> int:
+        for number in range(2):
+            print("there is no room for this", flush=flush)
+            done.append(number)
+        # There may be room again.
+        assert os.fstat(full.fileno()).st_rdev == os.stat("/dev/full").st_rdev  # noqa: PTH116
+        assert not nobody_reads()
+        return code
+
     with open("/dev/full", "w", encoding="utf-8") as full:  # noqa: PTH123
         monkeypatch.setattr(sys, "stdout", full)
         monkeypatch.setattr(sys, "__stdout__", full)
-        outlast_readers()
-        for _ in range(2):
-            print("there is no room for this", flush=True)
-        assert os.fstat(full.fileno()).st_rdev == os.stat("/dev/full").st_rdev  # noqa: PTH116
-        assert not nobody_reads()
+        assert run_command("no study", work) == expected
+    why = "the output had no room on its disk: No space left on device; it has gaps\n"
+    assert (done, capsys.readouterr().err) == ([0, 1], why if expected == 4 else "")
 
 
 @pytest.mark.parametrize(("end", "code", "printed"), [
