@@ -36,7 +36,7 @@ from tl_core.training.train import chance_warning
 
 EXIT_CODES = {
     "done": 0,
-    "node fault": 2,
+    "fault": 2,
     "some trials failed": 3,
     "disk full": 4,
     OUT_OF_TIME: 5,
@@ -64,14 +64,11 @@ def run_study(prepared: Prepared, console: Console, sender: Sender) -> int:
         then = f"\n{how_to_resume(prepared)}" if folder.exists() else ""
         console.print(why + then, style="red", highlight=False)
         status = "disk full"
-    except OutOfTimeError as error:  # Before the search, which tells what it has left out.
-        console.print(f"{OUT_OF_TIME}: {error}", style="red", highlight=False)
-        status = OUT_OF_TIME
-    except NodeError as error:
+    except (NodeError, OutOfTimeError) as error:  # Without features, nothing has begun.
         print_faults("the study can't go on", [str(error)])
         if folder.exists():
             console.print(how_to_resume(prepared), highlight=False)
-        status = "node fault"
+        status = "fault"
     finally:
         close_sender(sender, folder, console, interrupted=status not in ENDINGS)
     if folder.exists():

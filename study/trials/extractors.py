@@ -1,6 +1,7 @@
 """The workers that run a frozen network over all images: one for each core, or for each GPU."""
 
 import itertools
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -12,7 +13,7 @@ import torch
 from ray.exceptions import RayActorError, RayTaskError
 
 from study.cluster.join import own_address, settle_worker
-from study.errors import NodeError
+from study.errors import NodeError, OutOfTimeError
 from study.preflight.memory import MemoryKills
 from study.trials.frozen_part import FrozenPart, folded, run_part
 from study.trials.trial_context import TrialContext
@@ -29,7 +30,12 @@ _IN_FLIGHT = 2
 
 
 def distribute(
-    context: TrialContext, part: FrozenPart, gpus: int, cpus: int, restarts: int
+    context: TrialContext,
+    part: FrozenPart,
+    gpus: int,
+    cpus: int,
+    restarts: int,
+    end: float | None = None,
 ) -> Forward:
     """Have a frozen network run in one worker for each GPU, else for each core.
 
@@ -39,6 +45,7 @@ def distribute(
         gpus: how many are asked for; some may come later, or never.
         cpus: how many cores.
         restarts: how often a worker that dies is started again, on any node.
+        end: when what is made raises `OutOfTimeError`, by `time.monotonic`, if it is not ready.
     """
     # Actors, not tasks: Ray ends a process with a GPU after one task, and the next starts anew.
     options: dict[str, Any] = {"max_restarts": restarts, "max_task_retries": -1}
@@ -47,13 +54,13 @@ def distribute(
     def forward(chunks: list[np.ndarray]) -> Iterator[np.ndarray]:
         n_workers = min(gpus or cpus, len(chunks))
         workers = [worker.remote(context, part) for _ in range(n_workers)]
-        return _in_order(workers, chunks, _IN_FLIGHT if gpus else 1)
+        return _in_order(workers, chunks, _IN_FLIGHT if gpus else 1, end)
 
     return forward
 
 
 def _in_order(
-    workers: list[Any], chunks: list[np.ndarray], in_flight: int = 1
+    workers: list[Any], chunks: list[np.ndarray], in_flight: int = 1, end: float | None = None
 ) -> Iterator[np.ndarray]:
     """Yield the rows of chunk after chunk; each worker that is up has `in_flight` of them.
 
@@ -65,14 +72,29 @@ def _in_order(
     waiting, numbers = iter(enumerate(chunks)), dict[Any, int]()
     done: dict[int, np.ndarray] = {}
     kills = MemoryKills()
+    made = 0
     for wanted in range(len(chunks)):
         while wanted not in done:
-            (ready, *_), _ = ray.wait([*busy])
+            left = None if end is None else max(0.0, end - time.monotonic())
+            found, _ = ray.wait([*busy], timeout=left)
+            if not found:
+                raise _out_of_time(made, sum(map(len, chunks)))
+            (ready,) = found
             rows, wanted_more = _result(ready, kills), in_flight
             if ready in numbers:
                 done[numbers.pop(ready)], wanted_more = rows, 1
+                made += len(rows)
             _give_next(busy.pop(ready), wanted_more, waiting, busy, numbers)
         yield done.pop(wanted)
+
+
+def _out_of_time(made: int, views: int) -> OutOfTimeError:
+    return OutOfTimeError(
+        f"the frozen network had run over {made:,} of {views:,} images when --max-time was over. "
+        "Nothing of it is kept, so that the same time would not suffice again: a longer "
+        "--max-time is needed, fewer images, a smaller --image-size or --backbone, more cores or "
+        "a GPU"
+    )
 
 
 def _give_next(

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from study.errors import OutOfTimeError
 from study.preflight.memory import feature_makers
 from study.preflight.torch_checks import frozen_backbone
 from study.search.short_sweeps import SOON_S
@@ -41,6 +40,7 @@ def with_features(
     So it does with the frozen stages below those that learn in mode `partial`.
 
     The context stays as it is if no trial needs them. `start_ray` is called if workers do it.
+    Raises `OutOfTimeError` if they are not ready in time.
     """
     s, images = prepared.settings, prepared.images
     if s.weights == "none" or not any(needs_features(mode) for mode in s.mode):
@@ -55,11 +55,11 @@ def with_features(
             start_ray()
             from study.trials.extractors import distribute  # Ray.
 
-            yield from distribute(context, part, prepared.gpus, cpus, s.max_failures)(chunks)
+            gpus, end = prepared.gpus, prepared.end
+            yield from distribute(context, part, gpus, cpus, s.max_failures, end)(chunks)
 
         alone = prepared.resources.only_cores(prepared.gpus)
-        made = run_locally_if_fast(images, network, in_workers, cpus) if alone else in_workers
-        return until(prepared.end, made) if prepared.end else made
+        return run_locally_if_fast(images, network, in_workers, cpus) if alone else in_workers
 
     load_features(images, backbone, s.cache, forward(backbone), s.hflip)
     name = feature_entry(images.key, backbone, Path(), s.hflip).as_posix()
@@ -69,24 +69,6 @@ def with_features(
         found = load_activations(images, prefix, s.cache, forward(prefix, unfreeze), s.hflip)
         activations += [file.parent.relative_to(s.cache).as_posix() for file in found.files]
     return replace(context, features=name, activations=tuple(activations))
-
-
-def until(end: float, forward: Forward) -> Forward:
-    """Have a frozen network stop at a time, by `time.monotonic`, with an `OutOfTimeError`."""
-
-    def in_time(chunks: list[np.ndarray]) -> Iterator[np.ndarray]:
-        done, views = 0, sum(map(len, chunks))
-        for chunk, rows in zip(chunks, forward(chunks), strict=True):
-            yield rows
-            done += len(chunk)
-            if done < views and time.monotonic() >= end:
-                raise OutOfTimeError(
-                    f"the frozen network had run over {done:,} of {views:,} images when --max-time "
-                    "was over. Nothing of it is kept: a longer --max-time, fewer images, a smaller "
-                    "--image-size or --backbone, or a GPU helps"
-                )
-
-    return in_time
 
 
 def run_locally_if_fast(

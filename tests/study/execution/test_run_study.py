@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 from rich.console import Console
 
-from study.errors import NodeError
+from study.errors import NodeError, OutOfTimeError
 from study.execution import jobs, run_study
 from study.execution.run_study import EXIT_CODES, _status, open_journal
 from study.records.journal import Journal
@@ -291,6 +291,22 @@ def test_a_full_disk_before_the_first_trial(
     assert code == EXIT_CODES["disk full"] == 4
     why = "No space left on device: cache/features; what has ended is kept, make room"
     assert capsys.readouterr().out == f"{why}\n{then}"
+
+
+def test_features_that_take_too_long_are_no_study_to_go_on_with(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def late(*_: object) -> None:
+        raise OutOfTimeError("a longer --max-time is needed")
+
+    monkeypatch.setattr(run_study, "make_context", lambda _: None)
+    monkeypatch.setattr(run_study, "with_features", late)
+    monkeypatch.setattr(run_study, "close_sender", lambda *_, **__: None)
+    settings, machine = make_settings(data="photos", name="mine"), SimpleNamespace(joined=False)
+    prepared: Any = SimpleNamespace(settings=settings, folder=MINE, resources=machine)
+    assert run_study.run_study(prepared, Console(), cast(Any, None)) == 2
+    told = "error: the study can't go on\n  a longer --max-time is needed\n"
+    assert (capsys.readouterr(), MINE.exists()) == (("", told), False)
 
 
 def test_ray_is_not_started_without_a_loopback_address(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,16 +1,20 @@
 """Features come in order, whichever of their workers are late or die."""
 
 import os
+import re
 import signal
+import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from study.cluster.stores import Folder
-from study.errors import NodeError
-from study.trials.extractors import distribute, on_node
+from study.errors import NodeError, OutOfTimeError
+from study.trials.extractors import _in_order, distribute, on_node
 from study.trials.frozen_part import FrozenPart
 from study.trials.trial_context import TrialContext
 from tests.conftest import TINY
@@ -52,6 +56,53 @@ def test_features_need_not_wait_for_workers_that_never_come_or_die(
         ready = fold_backbone(network, images.image_size)
         alone = [extract(images, ready, device, views) for views in chunks]
     assert [(a == b).all() for a, b in zip(found, alone, strict=True)] == [True] * 4
+
+
+@pytest.mark.parametrize("in_flight", [1, 2])
+@pytest.mark.parametrize("slow", [1, None])
+def test_workers_stop_when_the_time_is_over_and_a_chunk_is_missing(
+    slow: int | None, in_flight: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chunk `slow` never comes; those beside it do, though each is read after the one before."""
+    made = dict[object, Any]()
+
+    def wait(refs: list[object], timeout: float | None) -> tuple[list[object], list[object]]:
+        assert timeout == 0, "the time is over"
+        ready = [ref for ref in refs if ref in made]
+        return ready[:1], ready[1:]
+
+    def remote(rows: np.ndarray | None = None) -> object:
+        ref = object()
+        if slow is None or rows is None or slow not in rows:
+            made[ref] = rows
+        return ref
+
+    method = SimpleNamespace(remote=remote)
+    workers = [SimpleNamespace(is_up=method, rows=method) for _ in range(4)]
+    here = SimpleNamespace(wait=wait, get=made.__getitem__)
+    monkeypatch.setattr("study.trials.extractors.ray", here)
+    rows = _in_order([*workers], np.array_split(np.arange(4000), 8), in_flight, time.monotonic())
+    if slow is None:
+        assert np.concatenate([*rows]).tolist() == [*range(4000)]
+        return
+    why = (
+        "the frozen network had run over 3,500 of 4,000 images when --max-time was over. Nothing "
+        "of it is kept, so that the same time would not suffice again: a longer --max-time is "
+        "needed, fewer images, a smaller --image-size or --backbone, more cores or a GPU"
+    )
+    with pytest.raises(OutOfTimeError, match=f"^{re.escape(why)}$"):
+        next(rows)
+
+
+@pytest.mark.integration
+def test_real_workers_stop_when_the_time_is_over(
+    ray_of_one_core: Path, images: ImageSet, own_cache: Path, tiny_weights: Path
+) -> None:
+    part = FrozenPart(TINY, str(tiny_weights), images.image_size, "fp32", None)
+    context, end = make_context(images, own_cache), time.monotonic()
+    chunks = np.array_split(np.arange(len(images.labels)), 4)
+    with pytest.raises(OutOfTimeError, match=r"had run over 0 of "):
+        next(iter(distribute(context, part, 0, cpus=3, restarts=0, end=end)(chunks)))
 
 
 def test_on_a_cluster_what_a_node_lacks_is_its_own_fault(

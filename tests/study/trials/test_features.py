@@ -1,9 +1,9 @@
 """The frozen network runs in the driver if that is soon; Ray is imported where it starts."""
 
-import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 
 from study.errors import OutOfTimeError
 from study.preflight.prepare import Prepared
-from study.trials.features import run_locally_if_fast, until
+from study.trials.features import run_locally_if_fast
 from tests.conftest import SIDE, TINY
 from tests.support.study_fixtures import Capture, Run
 from tl_core.data.datasets import ImageSet
@@ -66,22 +66,6 @@ def test_what_no_thread_has_begun_ends_with_the_reader(
     assert len(seen) <= 2 + 3, "two to see how fast it is, and those that were begun"
 
 
-def test_a_frozen_network_stops_when_the_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([1.0, 3.0, 5.0])
-    monkeypatch.setattr("study.trials.features.time.monotonic", lambda: next(clock))
-    chunks = np.array_split(np.arange(2000), 4)
-    rows = iter(until(3.0, iter)(chunks))
-    assert [len(next(rows)), len(next(rows))] == [500, 500]
-    why = (
-        "the frozen network had run over 1,000 of 2,000 images when --max-time was over. Nothing "
-        "of it is kept: a longer --max-time, fewer images, a smaller --image-size or --backbone, "
-        "or a GPU helps"
-    )
-    with pytest.raises(OutOfTimeError, match=f"^{re.escape(why)}$"):
-        next(rows)
-    assert len([*until(3.0, iter)(chunks[:1])]) == 1, "all is done when the time is over"
-
-
 @pytest.mark.usefixtures("undrawn")
 def test_a_study_whose_features_take_too_long_ends_in_time(
     run_alone: Run, photo_folder: Path, tiny_weights: Path, monkeypatch: pytest.MonkeyPatch,
@@ -91,12 +75,17 @@ def test_a_study_whose_features_take_too_long_ends_in_time(
         "--data", photo_folder, "--backbone", TINY, "--weights", tiny_weights, "--image-size", SIDE,
         "--mode", "freeze", "--train-ratio", 0.2, "--trials", 2, "--name", "mine", "--offline",
     )  # fmt: skip
-    monkeypatch.setattr("tl_core.inputs.features._CHUNKS", (8, 8))
+
+    def distribute(*words: object) -> object:
+        raise OutOfTimeError(f"over at {words[-1]}")
+
     with monkeypatch.context() as patch:
         patch.setattr(Prepared, "end", 1.0)
-        assert run_alone(*words, "--max-time", "8h") == 5
-    told = capsys.readouterr().out.splitlines()[-1]
-    assert told.startswith("out of time: the frozen network had run over 8 of 40 images when --max")
+        patch.setattr("study.trials.features.SOON_S", 0)
+        patch.setattr("study.trials.extractors.distribute", distribute)
+        patch.setattr("study.cluster.local_ray.local_ray", lambda *_, **__: nullcontext())
+        assert run_alone(*words, "--max-time", "8h") == 2
+    assert capsys.readouterr().err.endswith("error: the study can't go on\n  over at 1.0\n")
     assert not Path("runs/mine").exists(), "the same command begins anew"
     assert run_alone(*words, "--max-time", "8h") == 0
 
