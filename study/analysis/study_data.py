@@ -56,7 +56,7 @@ class StudyData:
     @cached_property
     def findings(self) -> Findings:
         """What the confirming trials tell."""
-        return Findings(self.confirmed, lambda train_ratio: self.split_sizes(train_ratio)[0])
+        return Findings(self.confirmed, self.labels)
 
     @property
     def cells(self) -> list[CellSummary]:
@@ -139,6 +139,14 @@ class StudyData:
         sizes = self.study.get("split_sizes", {})
         n_train, n_val = (round(share * self.ratio_base) for share in (train_ratio, HELD_OUT))
         return sizes.get(f"train_{train_ratio}", n_train), sizes.get("val", n_val)
+
+    def labels(self, train_ratio: float) -> float:
+        """Images that the confirming trials train on, the mean over their seeds.
+
+        Where whole groups train, seeds differ; earlier versions recorded those of one alone.
+        """
+        means: dict[str, float] = self.study.get("mean_train_sizes", {})
+        return means.get(f"train_{train_ratio}", self.split_sizes(train_ratio)[0])
 
     def taught_elsewhere(self, n_train: int) -> int:
         """About how many images teach the auxiliary task with `--aux-on all` beside `n_train`.

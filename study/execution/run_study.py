@@ -23,7 +23,7 @@ from study.records.study_files import Results
 from study.records.study_folder import BEST, FIGURES, PAGE, STUDY, TRIALS
 from study.records.trial_record import ENDED, TrialRecord, best_of, status_counts
 from study.reporting.build import write_report, write_tables
-from study.search.choosing import Choices
+from study.search.choosing import Choices, fresh_seeds
 from study.search.confirmation import plan
 from study.signals import EXIT_CODE, set_exit_message
 from study.tracking.sender import Sender, close_sender, print_link
@@ -86,7 +86,8 @@ def open_journal(prepared: Prepared, sender: Sender) -> Journal:
     settings, nodes = prepared.settings, prepared.resources.nodes
     # Nothing of a study that is there is written before the lock.
     ledger = Ledger(prepared.folder, state.size) if state else None
-    results = Results(prepared.folder, settings, prepared.images, was, nodes)
+    seeds = fresh_seeds(settings) if settings.confirm else ()
+    results = Results(prepared.folder, settings, prepared.images, was, nodes, seeds)
     ledger = ledger or Ledger(prepared.folder)
     ledger.study(str(settings.name), results.study, again=state is not None)
     sender.follow(prepared.folder)

@@ -33,7 +33,8 @@ class Results:
     """The folder of one study and the files in it; each write replaces a whole file.
 
     `was` is the study.json of a study that is resumed: it keeps its folder, id and start. `nodes`
-    are the nodes of the cluster, if it runs on one.
+    are the nodes of the cluster, if it runs on one. `confirm_seeds` are those of the trials that
+    confirm.
     """
 
     def __init__(
@@ -43,12 +44,21 @@ class Results:
         images: ImageSet,
         was: Mapping[str, Any] | None = None,
         nodes: Sequence[dict[str, Any]] = (),
+        confirm_seeds: Sequence[int] = (),
     ) -> None:
         self.folder = folder
         self._settings, self._images = settings, images
         self._hashes: dict[tuple[float, int], dict[str, str]] = {}
         self.study = {"id": uuid.uuid4().hex, **self._inputs(), "started": _now()}
         """The content of study.json."""
+        if confirm_seeds and images.rules.groups is not None:
+            # The groups that a seed draws decide how many images there are.
+            self.study["mean_train_sizes"] = {
+                f"train_{ratio}": float(
+                    np.mean([len(self._split(ratio, seed).train) for seed in confirm_seeds])
+                )
+                for ratio in settings.train_ratio
+            }
         if nodes:
             self.study["hardware"]["nodes"] = list(nodes)
         if settings.debug:  # Workers have one.

@@ -2,11 +2,12 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from study.analysis.importances import ENOUGH, importances, scored
-from study.analysis.study_data import confirmed_of, read_study_data
+from study.analysis.study_data import StudyData, confirmed_of, read_study_data
 from study.records.trial_record import TrialRecord
 from tests.support.studies.builders import make_epoch, make_record, make_settings
 from tests.support.studies.ray_runs import FinishedStudy
@@ -26,6 +27,16 @@ def test_confirming_trial_knows_its_source(tmp_path: Path) -> None:
     assert data.test_scores == ("test_accuracy", "test_log_loss")
     assert data.classification == "val_log_loss"
     assert data.model == tmp_path / "tiny" / "winner"
+
+
+@pytest.mark.parametrize(("about", "labels"), [
+    ({"mean_train_sizes": {"train_0.1": 37.6}}, 37.6), ({}, 18), ({"split_sizes": {}}, 20),
+])  # fmt: skip
+def test_labels_are_those_of_the_seeds_that_confirm_if_known(
+    about: dict[str, Any], labels: float
+) -> None:
+    study = {"data": {"images": 200}, "split_sizes": {"val": 20, "train_0.1": 18}} | about
+    assert StudyData(Path("mine"), study, []).labels(0.1) == labels
 
 
 @pytest.mark.integration

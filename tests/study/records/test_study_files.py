@@ -3,6 +3,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -14,6 +15,7 @@ from tests.support.studies.builders import make_epoch, make_record, make_setting
 from tl_core.config import Metric
 from tl_core.data.datasets import ImageSet
 from tl_core.data.splits import make_split
+from tl_core.data.splitting.rules import SplitRules
 from tl_core.errors import InputError
 
 FOLDER = Path("runs/mine")
@@ -71,6 +73,22 @@ def test_study_json_is_written_at_the_start(settings: Settings, images: ImageSet
         Results(FOLDER, settings, images)
     with pytest.raises(InputError, match=r"study.json/mine can't be made: Not a directory"):
         Results(FOLDER / "study.json" / "mine", settings, images)
+
+
+def test_groups_give_each_ratio_the_mean_size_of_the_seeds_that_confirm(
+    settings: Settings, images: ImageSet
+) -> None:
+    groups = np.repeat([*range(12)], [1, 2, 3, 4, 6, 4] * 2)
+    grouped = replace(images, rules=SplitRules(groups=groups, by="patient"))
+    seeds = [10_000, 10_001, 10_002]
+    found = Results(FOLDER, settings, grouped, confirm_seeds=seeds).study["mean_train_sizes"]
+    sizes = [len(grouped.split(0.1, 0, seed).train) for seed in seeds]
+    assert len({*sizes}) > 1
+    assert found["train_0.1"] == pytest.approx(sum(sizes) / 3)
+    assert found == read("study.json")["mean_train_sizes"]
+    assert [*found] == ["train_0.1", "train_0.8"]
+    plain = Results(Path("other"), settings, images, confirm_seeds=seeds)
+    assert "mean_train_sizes" not in plain.study, "each seed has as many"
 
 
 def test_a_resumed_study_keeps_its_id_and_start(settings: Settings, images: ImageSet) -> None:
