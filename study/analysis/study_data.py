@@ -14,10 +14,10 @@ from study.analysis.findings import Findings
 from study.analysis.images.image_scores import ImageScores, score_images
 from study.config.defaults import TRIALS_PER_CELL
 from study.config.settings import Settings
-from study.config.validate import settings_of
+from study.config.validate import found_in, settings_of
 from study.records.ledger import read_records
 from study.records.outputs import read_outputs, read_targets
-from study.records.study_folder import STUDY, WINNER
+from study.records.study_folder import STUDY, WINNER, from_here
 from study.records.trial_record import TrialRecord, read_config, tried
 from study.search.cells import Cell
 from study.search.choosing import Choices, on_seed
@@ -39,8 +39,15 @@ class StudyData:
 
     @cached_property
     def settings(self) -> Settings:
-        """The study's settings."""
-        return settings_of(self.study)
+        """The study's settings, with its place as it is now."""
+        return found_in(settings_of(self.study), self.place)
+
+    @cached_property
+    def place(self) -> Path:
+        """The folder as commands name it: as it was asked for, unless it was moved."""
+        asked = settings_of(self.study)
+        folder = asked.out / str(asked.name)
+        return folder if folder.resolve() == self.folder.resolve() else from_here(self.folder)
 
     @cached_property
     def search(self) -> list[TrialRecord]:

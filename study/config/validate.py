@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -10,6 +11,7 @@ from pydantic_core import ErrorDetails
 from study.config.defaults import DEFAULTS, from_environment, layers_of
 from study.config.settings import FACTORS, Settings, flag
 from study.config.uris import without_credentials
+from study.config.values import show_folder
 from study.errors import NOT_TEXT
 from tl_core.aux_task import NAME, NO_NAME
 from tl_core.config import BUILT_IN, CACHED, FROZEN, MODES, VIEWS_NOT_CACHED, Mode
@@ -212,7 +214,7 @@ def change(settings: Settings, given: Mapping[str, Any]) -> Settings:
 
 
 def command_of(settings: Settings) -> str:
-    """Return the command line that gives these settings, apart from `PLACES`.
+    """Return the command line that gives these settings; of `PLACES` it has `--out` alone.
 
     It leaves out defaults, but never the precision, whose default depends on the hardware.
     """
@@ -229,18 +231,23 @@ def command_of(settings: Settings) -> str:
             words.append(spelled(name, value))
         else:
             words += [flag(name), *map(str, value if isinstance(value, tuple) else (value,))]
-    return shlex.join(words)
+    return shlex.join([*words, *out_words(settings.out)])
 
 
-def resume_command(settings: Settings) -> str:
-    """Return the command that goes on with a study."""
-    words = ["python", "study/run.py", "--resume", str(settings.name), *out_words(settings)]
-    return shlex.join(words)
+def found_in(settings: Settings, folder: Path) -> Settings:
+    """The settings of a study where its folder was found.
+
+    It may have been moved or renamed since. But its files in a bucket have the first name, and a
+    name that a study can't be given would be a fault once it is stored.
+    """
+    keeps = settings.storage or folder.name.startswith((".", "-"))
+    name = {} if keeps else {"name": folder.name}
+    return settings.model_copy(update={"out": folder.parent, **name})
 
 
-def out_words(settings: Settings) -> list[str]:
+def out_words(out: Path) -> list[str]:
     """The `--out` of a command that belongs to a study, so that it looks in the same place."""
-    return [] if settings.out == DEFAULTS["out"] else ["--out", str(settings.out)]
+    return [] if out == DEFAULTS["out"] else ["--out", show_folder(out)]
 
 
 def spelled(name: str, value: object) -> str:

@@ -9,6 +9,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    PlainSerializer,
     ValidationError,
     ValidatorFunctionWrapHandler,
     WrapValidator,
@@ -101,6 +102,11 @@ def parse_duration(value: object) -> object:
     return sum(seconds * float(n) for seconds, n in parts if n)
 
 
+def show_folder(folder: Path) -> str:
+    """Return a folder as text that means it wherever a leading `~` is the user's home."""
+    return f"./{folder}" if str(folder).startswith("~") else str(folder)
+
+
 Seeds = Annotated[int, Field(ge=1, le=1000)]
 Words = Annotated[str, Field(min_length=1)]
 PerGpu = Annotated[Count | Literal["auto"], WrapValidator(_count_or_word)]
@@ -111,7 +117,11 @@ Expression = Annotated[Words, AfterValidator(_an_expression)]
 """A regular expression."""
 StudyName = Annotated[str, AfterValidator(_plain_name)]
 """The name of a folder."""
-UserFolder = Annotated[Path, BeforeValidator(lambda v: user_path(v) if isinstance(v, str) else v)]
+UserFolder = Annotated[
+    Path,
+    BeforeValidator(lambda v: user_path(v) if isinstance(v, str) else v),
+    PlainSerializer(show_folder, when_used="json"),
+]
 """A folder; a leading `~` is the user's home."""
 Address = Annotated[Words, AfterValidator(_of_a_node)]
 """Where a Ray cluster is."""

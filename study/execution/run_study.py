@@ -12,7 +12,7 @@ from study.analysis.study_data import StudyData, read_study_data
 from study.answers.answer import answer_of
 from study.answers.recommendation import recommendation, resolution
 from study.cluster.ray_environment import set_ray_environment
-from study.config.validate import resume_command
+from study.config.values import show_folder
 from study.errors import NodeError, OutOfTimeError, print_faults
 from study.execution.progress import StudyDisplay, best_table, describe
 from study.preflight.prepare import Prepared
@@ -20,7 +20,7 @@ from study.preflight.system import loopback_faults
 from study.records.journal import Journal
 from study.records.ledger import ENDINGS, OUT_OF_TIME, Ledger
 from study.records.study_files import Results
-from study.records.study_folder import BEST, FIGURES, PAGE, STUDY, TRIALS
+from study.records.study_folder import BEST, FIGURES, PAGE, STUDY, TRIALS, resume_command
 from study.records.trial_record import ENDED, TrialRecord, best_of, status_counts
 from study.reporting.build import write_report, write_tables
 from study.search.choosing import Choices, fresh_seeds
@@ -124,7 +124,7 @@ def _ray(prepared: Prepared) -> Iterator[Callable[[], object]]:
 
 def how_to_resume(prepared: Prepared, status: str = "interrupted") -> str:
     """How to go on with a study that was stopped; `status` says by what."""
-    return f"{status}; go on with: {resume_command(prepared.settings)}"
+    return f"{status}; go on with: {resume_command(prepared.folder)}"
 
 
 def _search(
@@ -187,7 +187,7 @@ def _files(folder: Path, console: Console) -> tuple[list[Path], StudyData | None
             page = write_report(data)
     except Exception as error:  # The trials must reach MLflow without a report, too.
         why = f"{type(error).__name__}: {error}"
-        again = shlex.join(["python", "study/report.py", str(folder)])
+        again = shlex.join(["python", "study/report.py", show_folder(folder)])
         console.print(f"warning: no report ({why}); {again} tries again")
         return files, None
     return [*files, page, *sorted((folder / FIGURES).iterdir())], data

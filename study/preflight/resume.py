@@ -9,11 +9,11 @@ from typing import Any
 from study.config.defaults import DEFAULTS, VARIABLES, from_environment
 from study.config.settings import Settings, flag
 from study.config.uris import store_name, with_credentials, without_credentials
-from study.config.validate import PROBES_ARE_TUNED, change, mode_faults, out_words, settings_of
+from study.config.validate import PROBES_ARE_TUNED, change, found_in, mode_faults, settings_of
 from study.preflight.checks import PET, find_source
 from study.preflight.setup import Setup
 from study.records.ledger import ENDINGS, StudyState, read_state
-from study.records.study_folder import find_study
+from study.records.study_folder import find_study, from_here, study_words
 from study.records.trial_record import TrialRecord
 from tl_core.config import Mode
 from tl_core.data.datasets import ImageSet
@@ -55,10 +55,10 @@ def continued_setup(given: Mapping[str, Any]) -> Setup:
         raise InputError([Fault(flag(what), why)])
     _check_recipe(what, given[what], state, before.mode)
     if what == "resume" and state.status in ENDINGS:
-        raise FinishedError(_format_finished(_found_in(before, folder), state))
+        raise FinishedError(_format_finished(folder, state))
     if what == "extend" and before.mode == ("probe",):
         raise _at_fault("extend", folder.name, f"{PROBES_ARE_TUNED}: there is nothing to add")
-    settings = _found_in(_update(before, given), folder)
+    settings = found_in(_update(before, given), folder)
     setup = Setup(settings, [*mode_faults(settings, given)], state=state, found=folder)
     setup.notes = tuple(_variables_not_read(setup.settings, given))
     if what == "extend":
@@ -66,20 +66,10 @@ def continued_setup(given: Mapping[str, Any]) -> Setup:
     return setup
 
 
-def _found_in(settings: Settings, folder: Path) -> Settings:
-    """The settings of a study where its folder was found, so that commands name this one.
-
-    It may have been moved or renamed since; but its files in a bucket have the first name.
-    """
-    name = {} if settings.storage else {"name": folder.name}
-    return change(settings, {"out": folder.parent, **name})
-
-
-def _format_finished(settings: Settings, state: StudyState) -> str:
+def _format_finished(folder: Path, state: StudyState) -> str:
     searched = pluralize(sum(r.kind == "search" for r in state.trials), "trial")
-    words = ["python", "study/run.py", "--extend", str(settings.name), *out_words(settings)]
-    more = f"{shlex.join(words)} --trials N"
-    return f"{settings.name} is finished, with {searched}: nothing to resume; {more} adds more"
+    more = shlex.join(["python", "study/run.py", "--extend", *study_words(folder), "--trials", "N"])
+    return f"{folder.name} is finished, with {searched}: nothing to resume; {more} adds more"
 
 
 @dataclass(frozen=True)
@@ -188,7 +178,7 @@ def _open(what: str, name: str, given: Mapping[str, Any]) -> tuple[Path, StudySt
     """Folder, state and settings of a study."""
     try:
         out = user_path(str(given.get("out", DEFAULTS["out"])))
-        folder = _from_here(find_study(name, out).resolve())
+        folder = from_here(find_study(name, out))
         state = read_state(folder)
         return folder, state, settings_of(state.about)
     except (InputError, FileNotFoundError) as error:
@@ -196,12 +186,6 @@ def _open(what: str, name: str, given: Mapping[str, Any]) -> tuple[Path, StudySt
     except (OSError, ValueError, KeyError, TypeError) as error:
         why = "its files can't be read by this version of tl-study"
         raise _at_fault(what, given[what], why) from error
-
-
-def _from_here(folder: Path) -> Path:
-    """The folder relative to the working folder if it is below, as it was for the new study."""
-    here = Path.cwd()
-    return folder.relative_to(here) if here in folder.parents else folder
 
 
 def _update(settings: Settings, given: Mapping[str, Any]) -> Settings:

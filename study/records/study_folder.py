@@ -1,8 +1,11 @@
 """The folder of a study, `runs/NAME/`: how it is found, and the names of its files."""
 
+import shlex
 from pathlib import Path
 
 from study.config.defaults import DEFAULTS
+from study.config.validate import out_words
+from study.config.values import show_folder
 from tl_core.errors import InputError
 from tl_core.files import user_path
 from tl_core.inference.model_card import CARD
@@ -40,3 +43,21 @@ def find_model(model: str) -> Path:
         path = named
     winner = path / WINNER
     return winner if winner.is_dir() and not (path / CARD).exists() else path
+
+
+def from_here(folder: Path) -> Path:
+    """The folder relative to the working folder if it is below, as it was for the new study."""
+    here, folder = Path.cwd(), folder.resolve()
+    return folder.relative_to(here) if here in folder.parents else folder
+
+
+def study_words(folder: Path) -> list[str]:
+    """What names a study in a command: its name and its `--out`, or its path if it looks a flag."""
+    if folder.name.startswith("-"):
+        return [f"{show_folder(folder.parent)}/{folder.name}"]
+    return [folder.name, *out_words(folder.parent)]
+
+
+def resume_command(folder: Path) -> str:
+    """Return the command that goes on with a study."""
+    return shlex.join(["python", "study/run.py", "--resume", *study_words(folder)])

@@ -14,9 +14,17 @@ from study.answers.recommendation import recommendation, resolution
 from study.answers.tuning import few_steps, missing_trials
 from study.config.defaults import DEFAULTS
 from study.config.settings import Settings
-from study.config.validate import command_of, out_words, resume_command
+from study.config.validate import command_of
 from study.records.ledger import ENDINGS, OUT_OF_TIME
-from study.records.study_folder import CONFIRM, DIFFERENCES, FIGURES, PAGE, RECALL
+from study.records.study_folder import (
+    CONFIRM,
+    DIFFERENCES,
+    FIGURES,
+    PAGE,
+    RECALL,
+    resume_command,
+    study_words,
+)
 from study.reporting.factor_section import aux_weight_parts, importance_parts, learning_rate_parts
 from study.reporting.figures.fonts import fonts_for
 from study.reporting.label_section import label_parts
@@ -145,10 +153,11 @@ def next_steps(data: StudyData) -> Iterator[NextStep]:
         text = f"Twice the labels, for about {gain:+.1f} points: add photos to the folder, and run"
         yield NextStep(f"{text} a new study:", _new(settings))
     if data.study.get("status") not in ENDINGS:  # More trials are for a study that is complete.
-        yield NextStep("The trials that this study has not run yet:", resume_command(settings))
+        yield NextStep("The trials that this study has not run yet:", resume_command(data.place))
     elif more := missing_trials(settings, data.records):
-        words = ["python", "study/run.py", "--extend", str(settings.name), "--trials", str(more)]
-        extend = shlex.join([*words, *out_words(settings)])
+        name, *out = study_words(data.place)
+        words = ["python", "study/run.py", "--extend", name, "--trials", str(more), *out]
+        extend = shlex.join(words)
         yield NextStep("More trials for all cells, as some are hardly tuned:", extend)
     if few_steps(data.records):
         enough = DEFAULTS["min_steps"]
@@ -165,5 +174,4 @@ def next_steps(data: StudyData) -> Iterator[NextStep]:
 
 def _new(settings: Settings, **changes: Any) -> str:
     """The command of a study with some settings changed, whose folder lies beside this one's."""
-    command = command_of(settings.model_copy(update=changes))
-    return shlex.join([*shlex.split(command), *out_words(settings)])
+    return command_of(settings.model_copy(update=changes))

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 
 from study.analysis.study_data import StudyData
 from study.answers.phrases import show_rate, show_weight
-from study.config.validate import command_of, out_words
+from study.config.validate import command_of
+from study.records.study_folder import study_words
 from study.records.trial_record import TrialRecord, status_counts
 from study.reporting.page import Code, Paragraph, Part, Table, isolated
 from tl_core.text import natural_key, pluralize
@@ -53,7 +54,7 @@ def _row(record: TrialRecord, scores: Sequence[str]) -> list[str]:
 
 def reproduce_parts(data: StudyData) -> Iterator[Part]:
     """Yield the commands that repeat the study, and the facts that determine its numbers."""
-    name, words = str(data.settings.name), out_words(data.settings)
+    name, *words = study_words(data.place)
     yield Paragraph("The study, in the folder that it ran in:")
     yield Code(command_of(data.settings))
     if data.winner:

@@ -18,6 +18,7 @@ from study.analysis.images.recall import Recall, recalls
 from study.analysis.study_data import StudyData
 from study.answers.answer import among
 from study.answers.phrases import on_new, show_rate, show_weight
+from study.config.values import show_folder
 from study.records.study_folder import RECALL
 from study.records.trial_record import TrialRecord
 from study.reporting.figures.trial_plots import draw_curves
@@ -99,7 +100,7 @@ def _model_parts(data: StudyData, folder: Path, figures: FigureWriter) -> Iterat
         f"The kept model (seed {card['config']['seed']}) is right on "
         f"{100 * predictions.right.mean():.1f} % of the {n} {split} images. To use it:"
     )
-    yield Code(shlex.join(["python", "study/predict.py", str(folder), "IMAGE..."]))
+    yield Code(shlex.join(["python", "study/predict.py", show_folder(folder), "IMAGE..."]))
     found = confusion(predictions)
     all_shown = len(found.names) == len(predictions.classes)
     classes = "all classes" if all_shown else "the classes with most errors, the others as one"

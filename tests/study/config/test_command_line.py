@@ -110,7 +110,8 @@ def test_the_help_of_a_flag_has_its_defaults() -> None:
 def test_only_what_differs_from_the_defaults_is_written() -> None:
     asked = make_settings(name="mine", precision="bf16", out="elsewhere")
     assert command_of(asked) == (
-        "python study/run.py --data demo --backbone efficientnet_lite0 --precision bf16"
+        "python study/run.py --data demo --backbone efficientnet_lite0 --precision bf16 "
+        "--out elsewhere"
     )
     assert command_of(make_settings(data="a", offline=True)).endswith(" --offline")
 

@@ -1,6 +1,7 @@
 """Defaults that depend on the machine, and on the variables of MLflow."""
 
 import pwd
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from study import doctor, run
 from study.config.defaults import DEFAULTS, from_environment, layers_of
-from study.config.validate import resolve
+from study.config.validate import command_of, resolve, settings_of
 from study.preflight.resume import continued_setup
 from study.preflight.setup import new_setup
 from tests.support.studies.synthetic import tiny_study
@@ -54,6 +55,9 @@ def test_a_tilde_is_the_home_of_the_user(monkeypatch: Patch, tmp_path: Path) -> 
     monkeypatch.setenv("TL_STUDY_CACHE", "~/other")
     settings, _ = resolve({"out": "./~", "cache": "~nobody-here/x"})
     assert (settings.out, settings.cache) == (Path("~"), Path("~nobody-here/x"))
+    stored = {"settings": settings.model_dump(mode="json")}
+    assert settings_of(stored) == settings, "what is stored means the same"
+    assert shlex.split(command_of(settings))[-2:] == ["--out", "./~"]
     assert resolve({})[0].cache == tmp_path / "other"
     assert resolve({})[0].out == Path("runs")
     tiny_study().write(tmp_path / "runs" / "tiny")

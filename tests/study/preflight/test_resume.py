@@ -1,6 +1,7 @@
 """Studies that were run before: what is asked of them, and one that is extended."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pandas as pd
@@ -8,18 +9,18 @@ import pytest
 from mlflow import MlflowClient
 
 from study.config.command_line import parse
-from study.config.validate import resolve, resume_command
+from study.config.validate import resolve, settings_of
 from study.preflight.checks import PET
 from study.preflight.prepare import prepare_replay
 from study.preflight.resume import (
     FinishedError,
-    _from_here,
     _update,
     _variables_not_read,
     continued_setup,
     find_replay,
 )
 from study.records.ledger import read_records
+from study.records.study_folder import from_here, resume_command
 from study.run import main
 from tests.conftest import SIDE, TINY
 from tests.support.studies.builders import all_runs, make_settings
@@ -103,7 +104,7 @@ def test_commands_name_the_folder_where_the_study_was_found(
     assert str(caught.value) == f"{told}--extend {name}{out} --trials N adds more"
     setup = continued_setup(parse(f"{asked.replace('resume', 'extend')} --trials 1".split()))
     assert setup.folder == folder
-    command = resume_command(setup.settings)
+    command = resume_command(setup.folder)
     assert command == f"python study/run.py --resume {name}{out}"
     with pytest.raises(FinishedError):
         continued_setup(parse(command.split()[2:]))
@@ -113,6 +114,24 @@ def test_the_files_of_a_study_in_a_bucket_keep_its_first_name(tmp_path: Path) ->
     folder = tiny_study(name="first", storage=tmp_path.as_uri()).write(Path("runs/renamed"))
     setup = continued_setup({"extend": "renamed", "trials": "1"})
     assert (setup.folder, setup.settings.name) == (folder, "first")
+    command = resume_command(setup.folder)
+    with pytest.raises(FinishedError, match=r"run.py --extend renamed --trials N adds more$"):
+        continued_setup(parse(command.split()[2:]))
+
+
+@pytest.mark.parametrize("folder", ["runs/.hidden", "runs/-x", "-x", "~/mine", "elsewhere/~"])
+def test_a_folder_that_no_new_study_could_have_goes_on(folder: str) -> None:
+    tiny_study().write(Path.cwd() / folder)
+    setup = continued_setup({"extend": f"./{folder}", "trials": "1"})
+    assert setup.folder == Path(folder)
+    stored = {"settings": setup.settings.model_dump(mode="json")}
+    assert settings_of(stored) == setup.settings, "what it stores can be read again"
+    _, _, *words = shlex.split(resume_command(setup.folder))
+    with pytest.raises(FinishedError) as caught:
+        continued_setup(parse(words))
+    told = str(caught.value).partition("nothing to resume; ")[2].removesuffix(" adds more")
+    _, _, *words = shlex.split(told.replace("--trials N", "--trials 1"))
+    assert continued_setup(parse(words)).folder == Path(folder)
 
 
 def test_a_single_trial_is_not_resumed() -> None:
@@ -205,9 +224,9 @@ def test_a_study_that_is_extended_is_one_study(
 
 
 def test_a_folder_below_is_named_relative_to_the_working_folder(own_folder: Path) -> None:
-    assert _from_here(own_folder / "runs" / "mine") == Path("runs/mine")
-    assert _from_here(own_folder.parent / "mine") == own_folder.parent / "mine"
-    assert _from_here(own_folder) == own_folder
+    assert from_here(own_folder / "runs" / "mine") == Path("runs/mine")
+    assert from_here(own_folder.parent / "mine") == own_folder.parent / "mine"
+    assert from_here(own_folder) == own_folder
 
 
 @pytest.mark.parametrize(("given", "offline"), [

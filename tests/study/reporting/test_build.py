@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from study.analysis.study_data import StudyData, read_study_data
+from study.config.command_line import parse
 from study.config.settings import Settings
+from study.preflight.resume import find_replay
 from study.records.trial_record import Status, TrialRecord
 from study.reporting.build import _notes, next_steps, write_report
 from study.reporting.factor_section import VERDICTS
@@ -90,13 +92,32 @@ def test_its_commands_can_be_copied(tmp_path: Path) -> None:
     folder = tiny_study("my cats", out=str(out)).write(out / "my cats")
     data, figures = read_study_data(folder), FigureWriter(tmp_path / "figures")
     parts = (*reproduce_parts(data), *winner_parts(data, figures))
-    _, *commands = (part.text for part in parts if isinstance(part, Code))
+    command, *commands = (part.text for part in parts if isinstance(part, Code))
+    assert shlex.split(command)[-2:] == ["--out", str(out)]
     assert data.winner
     assert [shlex.split(command)[1:] for command in commands] == [
         ["study/run.py", "--replay", f"my cats/{data.winner.trial}", "--out", str(out)],
         ["study/report.py", "my cats", "--out", str(out)],
         ["study/predict.py", str(folder / "winner"), "IMAGE..."],
     ]
+
+
+@pytest.mark.parametrize("storage", [None, "s3://bucket/path"])
+def test_its_commands_find_a_study_that_was_moved(
+    storage: str | None,
+) -> None:
+    folder = tiny_study("mine", out="runs", storage=storage).write(Path.cwd() / "~/renamed")
+    data = read_study_data(folder)
+    data.study["status"] = "interrupted"
+    codes = [part.text for part in reproduce_parts(data) if isinstance(part, Code)]
+    new, again, page = (shlex.split(code)[1:] for code in codes)
+    assert new[-2:] == ["--out", "./~"]
+    assert data.winner
+    assert find_replay(parse(again[1:])).record.trial == data.winner.trial
+    assert page == ["study/report.py", "renamed", "--out", "./~"]
+    steps = [step.command for step in next_steps(data)]
+    assert steps[0] == "python study/run.py --resume renamed --out './~'"
+    assert all(step.endswith(" --out './~'") for step in steps)
 
 
 UNCONFIRMED = "No cell was confirmed on fresh seeds"
@@ -173,8 +194,8 @@ def test_a_study_that_ran_out_of_time_says_so(own_folder: Path) -> None:
 
 def study(settings: Settings, records: list[TrialRecord]) -> StudyData:
     about = {"status": "done", "data": {"classes": {"cat": 10, "dog": 9}, "images": 1900}}
-    data = StudyData(Path("mine"), about, records)
-    vars(data).update(settings=settings, confirmed=[], ranking=[])
+    data = StudyData(Path("runs/mine"), about, records)
+    vars(data).update(settings=settings, place=data.folder, confirmed=[], ranking=[])
     return data
 
 
@@ -227,7 +248,8 @@ def test_more_labels_more_trials_and_another_network(
         "The same with another pretrained network:",
     ]  # fmt: skip
     assert steps[-2].command == "python study/run.py --extend mine --trials 28"
-    vars(data).update(settings=settings.model_copy(update={"out": Path("my runs")}))
+    moved = settings.model_copy(update={"out": Path("my runs")})
+    vars(data).update(settings=moved, place=Path("my runs/mine"))
     assert all(step.command.endswith(" --out 'my runs'") for step in next_steps(data))
     assert all("--data photos" in step.command for step in (steps[0], steps[-1]) if more)
     assert "--backbone" in steps[-1].command
