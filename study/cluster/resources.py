@@ -128,16 +128,16 @@ def gpu_faults(settings: Settings, resources: Resources, new: bool = True) -> li
     return []
 
 
-def gpu_notes(gpus: int, resources: Resources, precision: str) -> list[str]:
+def gpu_notes(gpus: int, resources: Resources, auto: bool = False) -> list[str]:
     """Notes on GPUs: those of this machine that are left out, and a cluster's.
 
-    `precision` is what networks compute in, or auto as long as that is not decided.
+    `auto` says whether `--precision auto` was asked for.
     """
     notes = [f"left out is {why}" for why in resources.left_out]
     if resources.joined and gpus > resources.gpus:
         has = pluralize(resources.gpus, "GPU")
         notes.append(f"the cluster has {has} now; trials wait for the others until it grows")
-    if resources.joined and gpus and not resources.gpus and precision in ("auto", "fp32"):
+    if resources.joined and gpus and not resources.gpus and auto:
         notes.append("--precision auto means fp32 while no GPU is up that could be asked")
     if resources.joined and gpus and not resources.gpus_are_real:
         notes.append(f"{LOGICAL}: GPUs are numbers in Ray's books, networks run on CPU cores")

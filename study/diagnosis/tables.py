@@ -107,9 +107,10 @@ def _settings(setup: Setup) -> str:
 def _machines(setup: Setup) -> str:
     assert setup.resources
     precision = setup.settings.precision
+    auto = setup.auto_precision or precision == "auto"
     used = f"{setup.resources.describe(setup.gpus)}, {precision}"
     if setup.resources.joined:
-        return "; ".join([used, *gpu_notes(setup.gpus, setup.resources, precision)])
+        return "; ".join([used, *gpu_notes(setup.gpus, setup.resources, auto)])
     memory = [f"{decimal(free)} of memory free"] if (free := free_memory()) is not None else []
     if (limit := OWN.memory_limit()) is not None:
         memory.append(f"limit {decimal(limit)}")

@@ -150,7 +150,7 @@ def prepare(setup: Setup) -> Prepared:
 def _notes(setup: Setup, resources: Resources, images: ImageSet) -> list[str]:
     device = resources.device(setup.gpus)
     best = resources.precisions[device.type]
-    notes = [*setup.notes, *gpu_notes(setup.gpus, resources, setup.settings.precision)]
+    notes = [*setup.notes, *gpu_notes(setup.gpus, resources, setup.auto_precision)]
     notes += precision_notes(setup.settings, best, is_gpu(device))
     notes += [*ratio_notes(setup), *images.notes, *deep_notes(images)]
     s = setup.settings

@@ -67,6 +67,8 @@ class Setup:
     resources: "Resources | None" = None
     """None before they are known, and if no study can run on them."""
     gpus: int = 0
+    auto_precision: bool = False
+    """Whether `--precision auto` has been decided by the hardware."""
     network: "Backbone | None" = None
     held: int | None = None
     """Networks that the memory holds at once while they learn, if it bounds them."""

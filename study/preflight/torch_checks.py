@@ -100,6 +100,7 @@ def check_backbone(setup: Setup) -> Iterator[Fault]:
     there = setup.resources or this_machine()
     if setup.settings.precision == "auto":
         setup.change(precision=there.precisions[there.device(setup.gpus).type])
+        setup.auto_precision = True
     s = setup.settings
     network = load_network(s)
     if "partial" in s.mode or s.layer_decay < 1:

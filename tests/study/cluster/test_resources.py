@@ -40,12 +40,12 @@ def test_a_machine_has_what_it_has_and_a_cluster_may_grow() -> None:
         "--gpus 8: this machine has 2; left out is GPU 2: no CUDA; leave --gpus out to use what "
         "there is, or --gpus 0 for the CPU"
     ]
-    assert gpu_notes(2, sick, "fp32") == ["left out is GPU 2: no CUDA"]
+    assert gpu_notes(2, sick) == ["left out is GPU 2: no CUDA"]
     assert gpu_faults(eight, CLUSTER) == []
-    assert gpu_notes(8, CLUSTER, "bf16") == [
+    assert gpu_notes(8, CLUSTER, auto=True) == [
         "the cluster has 4 GPUs now; trials wait for the others until it grows"
     ]
-    assert gpu_notes(4, CLUSTER, "bf16") == []
+    assert gpu_notes(4, CLUSTER, auto=True) == []
 
 
 def test_a_cluster_without_a_gpu_takes_no_cpu_instead_without_being_told() -> None:
@@ -56,12 +56,11 @@ def test_a_cluster_without_a_gpu_takes_no_cpu_instead_without_being_told() -> No
     ]
     for gpus in (0, 4):
         assert gpu_faults(make_settings(data="photos", address="auto", gpus=gpus), NO_GPU_YET) == []
-    assert gpu_notes(0, NO_GPU_YET, "fp32") == []
+    assert gpu_notes(0, NO_GPU_YET, auto=True) == []
     grows = "the cluster has no GPU now; trials wait for the others until it grows"
     auto = "--precision auto means fp32 while no GPU is up that could be asked"
-    for precision in ("auto", "fp32"):
-        assert gpu_notes(4, NO_GPU_YET, precision) == [grows, auto]
-    assert gpu_notes(4, NO_GPU_YET, "bf16") == [grows], "which was asked for"
+    assert gpu_notes(4, NO_GPU_YET, auto=True) == [grows, auto]
+    assert gpu_notes(4, NO_GPU_YET) == [grows], "a format was asked for"
 
 
 @pytest.mark.parametrize(("resources", "gpus", "cpus", "text"), [

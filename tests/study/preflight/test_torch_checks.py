@@ -7,15 +7,18 @@ from typing import Any
 import pytest
 import torch
 
+from study.cluster.resources import Resources
 from study.cluster.stores import Bucket
 from study.diagnosis.forecast import views
 from study.diagnosis.tables import check_table, node_table
 from study.preflight.checks import run_checks
+from study.preflight.prepare import _notes
 from study.preflight.setup import Setup, new_setup
-from study.preflight.torch_checks import CHECKS, try_decoding
+from study.preflight.torch_checks import CHECKS, check_backbone, try_decoding
 from tests.conftest import SIDE, TINY, draw_folder
 from tests.support.studies.asking import ask, faults_of
-from tl_core.data.datasets import load_images
+from tl_core.config import Precision
+from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.sources import folder_source
 from tl_core.errors import InputError
 
@@ -90,6 +93,20 @@ def test_precision_is_what_the_hardware_has_unless_given(
     assert given.settings.precision == "bf16"
     emulated = ("this hardware emulates bf16, which takes many times as long as fp32",)
     assert given.notes == (() if native else emulated)
+
+
+@pytest.mark.parametrize("given", [{}, {"precision": "auto"}, {"precision": "fp32"}])
+def test_a_cluster_that_has_no_gpu_yet_is_told_what_auto_means(
+    photo_folder: Path, images: ImageSet, given: dict[str, str]
+) -> None:
+    setup = new_setup({"data": str(photo_folder), "backbone": TINY, "weights": "none"} | given)
+    best: dict[str, Precision] = {"cpu": "bf16", "cuda": "fp32"}
+    setup.gpus, setup.resources = 4, Resources(8, 0, 1.0, True, best, ({"address": "10.0.0.1"},))
+    assert [*check_backbone(setup)] == []
+    assert setup.settings.precision == "fp32"
+    told = [*_notes(setup, setup.resources, images), rows(setup)["machines"]]
+    why = "--precision auto means fp32 while no GPU is up that could be asked"
+    assert [why in text for text in told].count(True) == (0 if "fp32" in given.values() else 2)
 
 
 def test_a_compiler_that_fails_is_a_fault(
