@@ -60,7 +60,10 @@ def test_other_labels_of_the_task_are_another_study(photo_folder: Path) -> None:
     state = StudyState(about=study)
     check_same_data(state, prepared.images)
     changed = ask(table(photo_folder, ["7", *AGES[1:]]), aux="age", name="other")
-    why = "the column of the auxiliary task, age, has changed since this study began; start it anew"
+    why = (
+        "the column of the auxiliary task, age, has changed since this study began, or is read "
+        "otherwise now; start it anew"
+    )
     with pytest.raises(InputError, match=re.escape(why)):
         check_same_data(state, changed.images)
     del study["data"]["aux"]  # Studies of earlier versions had brightness alone.
