@@ -66,9 +66,11 @@ def auroc_interval(
     """Return the interval of the mean AUROC of S networks, or of S paired differences.
 
     The variance is that of the pigeonhole bootstrap, or of the seeds or the images alone where this
-    is larger. Degrees of freedom are Satterthwaite's, as in the two-way layout. Where no draw
-    changes anything, as with images that all networks rank without a fault, the images count as if
-    one of each class could be ranked last; with groups, one group of each class.
+    is larger. Degrees of freedom are Satterthwaite's, as in the two-way layout, with a part for the
+    images of each class (`_of_classes`). Where no draw changes anything, as with images that all
+    networks rank without a fault, the images count as if one of each class could be ranked last;
+    with groups, one group of each class. One image of a class, or one group, tells nothing of
+    others of that class: its AUROC may then be anything.
 
     Args:
         draws: AUROC of each network, or differences, [S, 1 + B], as `auroc_draws` returns them.
@@ -77,20 +79,45 @@ def auroc_interval(
     """
     if groups is not None:  # The classes of each group take the place of the labels.
         labels = np.unique(np.stack([labels, groups]), axis=1)[0]
-    (s, _), n = draws.shape, len(labels) if groups is None else int(groups.max()) + 1
+    s, n = len(draws), len(labels) if groups is None else int(groups.max()) + 1
     observed, drawn = draws[:, 0], draws[:, 1:]
-    images = max(float(drawn.mean(axis=0).var(ddof=1)), 0.0)
-    if images < 1e-12:
-        per_class = np.bincount(labels)
-        images = float((1 / per_class.astype(float) ** 2).sum())
-        images /= 1 if len(per_class) == 2 else len(per_class) ** 2
+    per_class = np.bincount(labels).astype(float)
+    parts = _of_classes(float(drawn.mean(axis=0).var(ddof=1)), per_class, n)
+    images = sum(part for part, _ in parts)
     seeds = float(observed.var(ddof=1)) / s if s > 1 else 0.0
     chance = np.random.default_rng(1)
     weights = chance.multinomial(s, np.full(s, 1 / s), drawn.shape[1]).T / s
-    both = float((weights * drawn).sum(axis=0).var(ddof=1))
-    variance = max(both, seeds, images)
-    center, total, of_seeds, of_images = map(np.array, (observed.mean(), variance, seeds, images))
-    return satterthwaite(center, total, s, of_seeds, [(of_images, n - 1)])
+    residual = float((weights * drawn).sum(axis=0).var(ddof=1) - drawn.mean(axis=0).var(ddof=1))
+    variance = max(images + residual, seeds, images)
+    center, total, of_seeds = map(np.array, (observed.mean(), variance, seeds))
+    return satterthwaite(center, total, s, of_seeds, [(np.array(v), free) for v, free in parts])
+
+
+def _of_classes(drawn: float, per_class: Floats, n: int) -> list[tuple[float, float]]:
+    """The images' part of the variance by class, each with its degrees of freedom.
+
+    A class has a share of what the draws show by one over its number of images. Draws of n images
+    show (n - 1) / n of their variance. Of a class with one image they show none: its AUROC lies
+    from 0 to 1, a difference from -1 to 1, so it is no further off than by 1.
+
+    Args:
+        drawn: variance over the draws of the images.
+        per_class: images or groups of each class, [K].
+        n: all images or groups. If some groups have two classes, they are drawn together, so they
+            have one part.
+    """
+    many = per_class[per_class > 1]
+    counted = 1 if len(per_class) == 2 else len(per_class) ** 2
+    parts = [(1 / counted, 1.0)] * (len(per_class) - len(many))
+    together = per_class.sum() > n
+    if drawn < 1e-12:
+        own = 1 / many**2 / counted
+    else:
+        sizes = np.array([float(n)]) if together else many
+        own = drawn / (1 / sizes).sum() / (sizes - 1)
+    if together:
+        return [*parts, (float(own.sum()), n - 1.0)]
+    return [*parts, *zip(own.tolist(), (many - 1).tolist(), strict=True)]
 
 
 @lru_cache(maxsize=2)

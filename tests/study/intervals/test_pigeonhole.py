@@ -63,7 +63,7 @@ def test_standard_error_is_that_of_images_or_seeds_if_only_they_vary() -> None:
     expected = np.sqrt((a * (1 - a) + 59 * (q1 - a * a) + 59 * (q2 - a * a)) / 3600)
     t = auroc_interval(draws, LABELS)
     assert t.error == pytest.approx(expected, rel=0.15)
-    assert t.df == pytest.approx(119), "no seed differs"
+    assert t.df == pytest.approx(118), "no seed differs"
     seeds = np.repeat(np.array([[0.7], [0.8], [0.9]]), 50, axis=1)
     seeds[:, 1:] += rng.normal(0, 1e-4, 49)
     t = auroc_interval(seeds, LABELS)
@@ -101,6 +101,43 @@ def test_known_truth(spread: float, least: float) -> None:
         differs.append(auroc_interval(a - b, LABELS).p_value() < 0.05)
     assert np.mean(covered) >= least
     assert np.mean(differs) <= 0.07
+
+
+@pytest.mark.parametrize("groups", [None, np.arange(21), np.array([*range(10), *range(10), 10])])
+def test_one_image_of_a_class_tells_nothing_of_others(groups: np.ndarray | None) -> None:
+    labels = np.repeat([0, 1], [20, 1])
+    logits = np.array([*range(19), 20.0, 19.0])[:, None]  # It is above 19 of 20.
+    draws = np.array([auroc_draws(logits, labels, groups)] * 3)
+    t = auroc_interval(draws, labels, groups)
+    assert t.center == pytest.approx(0.95)
+    low, high = t.ends()
+    assert low < 0
+    assert high > 1
+    assert auroc_interval(draws - draws / 2, labels, groups).p_value() > 0.5
+
+
+def test_one_image_of_one_of_many_classes_leaves_open_what_it_counts() -> None:
+    labels = np.array([*np.arange(400) % 9, 9])
+    logits = np.random.default_rng(0).normal(size=(401, 10)) + 3 * np.eye(10)[labels]
+    t = auroc_interval(np.array([auroc_draws(logits, labels)] * 3), labels)
+    assert 0.1 <= t.error < 0.11
+    assert t.df == pytest.approx(2, abs=0.1), "those of the seeds are the least"
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(("few", "least"), [(1, 0.99), (2, 0.87), (5, 0.87)])
+def test_known_truth_with_few_images_of_a_class(few: int, least: float) -> None:
+    """Coverage of a true AUROC of 0.75, in 200 studies of three seeds."""
+    rng, labels = np.random.default_rng(3), np.repeat([0, 1], [60, few])
+    covered = []
+    for _ in range(200):
+        hard = rng.normal(size=(len(labels), 1))
+        networks = np.sqrt(0.8) * hard + np.sqrt(0.2) * rng.normal(size=(3, len(labels), 1))
+        networks += 0.6745 * np.sqrt(2) * labels[:, None]
+        draws = np.array([auroc_draws(x, labels) for x in networks])
+        low, high = auroc_interval(draws, labels).ends()
+        covered.append(low <= 0.75 <= high)
+    assert np.mean(covered) >= least
 
 
 def test_width_is_not_below_that_of_the_seeds_alone() -> None:
