@@ -1,8 +1,10 @@
 """What to do, in a few sentences: the winner, what to expect, what is cheaper, what labels buy."""
 
+from collections.abc import Iterable
+
 import numpy as np
 
-from study.analysis.comparisons import Difference
+from study.analysis.comparisons import Difference, holm
 from study.analysis.estimates import CellSummary, by_cell
 from study.analysis.extrapolation import TIMES
 from study.analysis.study_data import StudyData
@@ -19,6 +21,7 @@ from study.answers.phrases import (
 )
 from study.answers.sentences import LOG_LOSS
 from study.intervals.estimate import Estimate
+from study.intervals.two_way import CONFIDENCE
 from study.search.cells import Cell
 from study.search.short_sweeps import seen_in_steps
 from tl_core.config import FROZEN
@@ -81,19 +84,29 @@ def _chance(data: StudyData, best: CellSummary) -> str | None:
     images = next(iter(by_cell(data.confirmed)[best.cell].values())).images
     if images is None:
         return None
-    counts = np.bincount(images.labels)
-    frequent = counts.max() / counts.sum()
-    chances = {"test_accuracy": frequent, "test_balanced_accuracy": 1 / np.count_nonzero(counts)}
-    chances["test_auroc"] = 0.5
     beside = [c for c in data.cells if c.train_ratio == best.train_ratio]
-    for e, chance in ((c.scores.get(score), x) for c in beside for score, x in chances.items()):
-        if e and e.low is not None and e.low > chance:
-            return None
+    if beats_constant(beside, images.labels):
+        return None
+    counts = np.bincount(images.labels)
     return (
         f"With {share(best.train_ratio)} of the images no mode is shown to do better than to name "
-        f"the most frequent class each time, which is right for {100 * frequent:.1f} % of the test "
-        "images."
+        f"the most frequent class each time, which is right for "
+        f"{100 * counts.max() / counts.sum():.1f} % of the test images."
     )
+
+
+def beats_constant(cells: Iterable[CellSummary], labels: np.ndarray) -> bool:
+    """Whether a cell is shown to do better than to name the most frequent class each time.
+
+    By accuracy, balanced accuracy or AUROC, adjusted for their number in all cells: of many scores
+    of networks that know nothing, one is often above chance.
+    """
+    counts = np.bincount(labels)
+    chances = {"test_accuracy": counts.max() / counts.sum(), "test_auroc": 0.5}
+    chances["test_balanced_accuracy"] = 1 / np.count_nonzero(counts)
+    found = [(e, x) for c in cells for score, x in chances.items() if (e := c.scores.get(score))]
+    p_values = [2 * float(e.t.p_not_above(x)) for e, x in found if e.t]
+    return min(holm(p_values), default=1.0) < 1 - CONFIDENCE
 
 
 def _expected(best: CellSummary) -> str:

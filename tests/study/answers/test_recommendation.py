@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from study.analysis.estimates import Confirmed
+from study.analysis.estimates import Confirmed, summarize
+from study.analysis.images.image_scores import ImageScores
 from study.analysis.study_data import StudyData
-from study.answers.recommendation import recommendation, resolution
+from study.answers.recommendation import beats_constant, recommendation, resolution
 from study.answers.sentences import best_mode
+from study.intervals.estimate import Estimate, Z
+from study.intervals.two_way import TInterval
 from study.search.cells import Cell
 from study.search.confirmation import plan
 from tests.support.studies.builders import make_confirmed, make_record, make_settings
@@ -133,6 +136,43 @@ def test_a_mode_that_knows_something_lets_the_winner_be_recommended() -> None:
         *seen(*FREEZE, unequal((88, 9)), labels=labels),
     ]
     assert recommendation(data([PROBE, FREEZE], confirmed)).startswith("Use a linear probe")
+
+
+def guessed(cell: Cell, labels: np.ndarray, rng: np.random.Generator) -> list[Confirmed]:
+    """Three networks that know nothing of the labels, and agree on much, as on real images."""
+    hard = rng.normal(size=len(labels))
+    found = []
+    for trial in make_confirmed(*cell, [0.0] * 3):
+        logits = (0.9 * hard + 0.4 * rng.normal(size=len(labels)))[:, None]
+        right = ((logits[:, 0] > 0) == (labels == 1)).astype(float)
+        images = ImageScores(labels, logits, {"test_accuracy": right})
+        recalls = [right[labels == label].mean() for label in (0, 1)]
+        scores = {"test_accuracy": right.mean(), "test_balanced_accuracy": np.mean(recalls)}
+        scores["test_auroc"] = images.auroc_draws[0]
+        own = {name: float(value) for name, value in scores.items()}
+        found.append(replace(trial, scores=own, images=images))
+    return found
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("counts", [(30, 30), (40, 8), (20, 1)])
+def test_networks_that_know_nothing_seldom_seem_to_know_something(counts: tuple[int, int]) -> None:
+    """In at most 5 % of 200 studies of three modes."""
+    rng, labels = np.random.default_rng(5), np.repeat([0, 1], counts)
+    fooled = []
+    for _ in range(200):
+        confirmed = [c for cell in (NET, PROBE, FREEZE) for c in guessed(cell, labels, rng)]
+        fooled.append(beats_constant(summarize(confirmed), labels))
+    assert np.mean(fooled) <= 0.05
+
+
+@pytest.mark.parametrize(("low", "better"), [(0.501, False), (0.6, True)])
+def test_what_excludes_chance_counts_for_all_scores_together(low: float, better: bool) -> None:
+    best = summarize(seen(*PROBE, unequal((45, 5)), labels=np.repeat([0, 1], [90, 10])))[0]
+    t = TInterval(np.array(0.7), np.array((0.7 - low) / Z), np.array(1e6))
+    auroc = Estimate(0.7, low, 0.9, 3, images=100, t=t)
+    cell = replace(best, scores={**best.scores, "test_auroc": auroc})
+    assert beats_constant([cell], np.repeat([0, 1], [90, 10])) == better
 
 
 @pytest.mark.parametrize(("images", "wide"), [(4, True), (200, False)])
