@@ -80,6 +80,11 @@ class MultiTask:
     task: AuxTask = BRIGHTNESS
 
     @property
+    def may_be_learned(self) -> bool:
+        """Whether the interval of its skill holds more than a constant's, which is 0."""
+        return self.skill.high is not None and self.skill.high > 0
+
+    @property
     def verdict(self) -> Literal["helped", "hurt", "cannot tell", "not learned"]:
         """The auxiliary task's effect on the classification.
 

@@ -39,9 +39,12 @@ def auxiliary_effect(found: MultiTask, others: Sequence[MultiTask] = ()) -> str:
     learned, task = task_error(found), _task(found.task)
     sure = found.skill.low is None or found.skill.low > 0
     if found.verdict == "not learned":
+        said = f"was not learned {given}: {where} predicts it no better than a constant"
+        if found.may_be_learned:
+            said = f"is not shown to be learned {given}: {where} is not shown to predict it better "
+            said += "than a constant"
         return " ".join((
-            f"{task} was not learned {given}: {where} predicts it no better than a constant "
-            f"({learned}).",
+            f"{task} {said} ({learned}).",
             "So whether it helps can't be told.",
             *(_elsewhere(other) for other in others),
         ))  # fmt: skip
@@ -65,7 +68,8 @@ def auxiliary_effect(found: MultiTask, others: Sequence[MultiTask] = ()) -> str:
 def _elsewhere(found: MultiTask) -> str:
     where = f"With {share(found.cell.train_ratio)} of the images"
     if found.verdict == "not learned":
-        return f"{where} it was not learned."
+        shown = "is not shown to be" if found.may_be_learned else "was not"
+        return f"{where} it {shown} learned."
     decisive = next(iter(found.differences.values()))
     changed = f"the {_name(decisive)} changed by {_changed(decisive)}"
     return f"{where} it {_EFFECTS[found.verdict]}: {changed}."
@@ -76,9 +80,15 @@ def _task(task: AuxTask) -> str:
 
 
 def task_error(found: MultiTask) -> str:
-    """The error on the test images in the task's own unit, beside that of a constant, and R2."""
+    """The error on the test images in the task's own unit, beside that of a constant, and R2.
+
+    Of classes, the constant is that of the skill, which the verdict goes by: the most frequent
+    class of the test images, which may be another than that of the training images.
+    """
     if found.task.kind == "classification":
-        base = found.baseline
+        base, skill = found.baseline, found.skill.mean
+        if skill < 1:  # 1 - skill: the wrong answers as a share of those of the constant.
+            base = 1 - (1 - found.error.mean) / (1 - skill)
         against = "" if base is None else f", {100 * base:.1f} % for the most frequent class"
         return f"accuracy {100 * found.error.mean:.1f} %{against}"
     digits = ".3f" if found.task.bounds else ".3g"

@@ -18,6 +18,8 @@ VERDICTS = {
     "cannot tell": "has no clear effect on the classification with these seeds",
     "not learned": "was not learned, so its effect can't be told",
 }
+_UNSURE = "is not shown to be learned, so its effect can't be told"
+"""In place of `not learned`, where it may have been."""
 _NO_SCORE = Paragraph("No trial has a score yet.")
 
 
@@ -48,6 +50,8 @@ def aux_weight_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
         return
     for effect in data.findings.effects(data.classification, task):
         differences = effect.differences.values()
+        unsure = effect.verdict == "not learned" and effect.may_be_learned
+        verdict = _UNSURE if unsure else VERDICTS[effect.verdict]
         yield Table(
             ["test score", "difference", "seeds"],
             [[d.score, difference_text(d), str(d.estimate.n)] for d in differences],
@@ -55,7 +59,7 @@ def aux_weight_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
             f"{show_weight(effect.aux_weight, '.3g')}, minus aux_weight 0"
             f"{HOW_CONTROLLED[effect.tuned]}: paired by seed, with 95 % interval. ▲ better, ▼ "
             "worse, no arrow: not distinguishable. "
-            f"The first score decides: the task {VERDICTS[effect.verdict]}. With it, "
+            f"The first score decides: the task {verdict}. With it, "
             f"{isolated(task.shown)} is predicted on the test images with {task_error(effect)}.",
         )
     if not scored(data.search):

@@ -79,6 +79,16 @@ def test_words_and_units_come_from_the_task() -> None:
         "of the images predicts it no better than a constant (accuracy 45.0 %, 50.0 % for the most "
         "frequent class). So whether it helps can't be told."
     )
+    # 30 % on test images of which 35 % are of one class; of the training images' class are 20 %.
+    unsure = of_task(coat.task, 1 - 0.7 / 0.65, 0.3, 0.2)
+    unsure = replace(unsure, skill=replace(unsure.skill, low=-0.8, high=0.68))
+    assert auxiliary_effect(unsure, [unsure]) == (
+        "The auxiliary task, predicting coat, is not shown to be learned at weight 0.3: "
+        "fine-tuning with 10 % of the images is not shown to predict it better than a constant "
+        "(accuracy "
+        "30.0 %, 35.0 % for the most frequent class). So whether it helps can't be told. With 10 % "
+        "of the images it is not shown to be learned."
+    )
     early = no_auxiliary_effect((0.0, 0.9), 0.3, ["finetune"], age.task, unfinished=True)
     assert early == (
         "Whether the auxiliary task, predicting age, helps is not known yet: the trials that "
