@@ -14,6 +14,7 @@ from study.search.choosing import BEST, REPEATS
 from study.search.short_sweeps import Shape, is_short, products, seen_in_steps
 from study.search.space import Space
 from tl_core.config import FROZEN, TrialConfig
+from tl_core.training.schedule import Budget
 from tl_core.training.setup import needs_features
 
 _DRIVER_S = 0.04
@@ -21,6 +22,9 @@ _DRIVER_S = 0.04
 idle core in `docs/scaling.md`."""
 _RECORD_S = 0.01
 """Seconds of the driver's work for each swept trial: to draw it and to write it down."""
+_LEAST_STEP = 1 / 3
+"""Share of a full batch that a smaller one is worth at least, as speeds are those of full batches:
+on a CPU a step of 4 images takes about a third of the time of one of 32."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,8 @@ def trial_s(config: TrialConfig, shape: Shape, speeds: Speeds, tests: bool = Fal
         return None
     images = shape.images
     n_train = round(config.train_ratio * images.base)
-    seconds = _DRIVER_S + seen_in_steps(config, n_train, images.unheld) / rate
+    least = Budget.of(config, n_train).steps * config.batch_size * _LEAST_STEP
+    seconds = _DRIVER_S + max(seen_in_steps(config, n_train, images.unheld), least) / rate
     seconds += (config.epochs * images.val + tests * images.test) / scoring
     if needs_features(config.mode) and speeds.probe:
         # Its heads start from a probe.

@@ -69,6 +69,15 @@ def test_fewest_steps_count() -> None:
     assert trial_s(config, SHAPE, SPEEDS) == pytest.approx(DRIVER + 10 * 4 + 2 * 0.4)
 
 
+@pytest.mark.parametrize(("train_ratio", "worth"), [(0.01, 8), (0.02, 8), (0.05, 20)])
+def test_a_step_of_few_images_takes_a_third_of_a_batch_at_least(
+    train_ratio: float, worth: float
+) -> None:
+    own = {"train_ratio": train_ratio, "min_steps": 50, "batch_size": 24}
+    config = make_config(mode="scratch", **LIKE | own)  # A step sees 4, 8 and 20 images.
+    assert trial_s(config, SHAPE, SPEEDS) == pytest.approx(DRIVER + 50 * worth / 10 + 2 * 0.4)
+
+
 def test_seconds_of_frozen_trials() -> None:
     for mode, speed in (("freeze", 1e6), ("probe", 1e7)):
         own = {"mode": "probe", "lr": None, "epochs": 1} if mode == "probe" else {}

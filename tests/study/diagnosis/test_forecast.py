@@ -37,7 +37,7 @@ def console(monkeypatch: Patch) -> Console:
 
 
 @pytest.mark.parametrize(("given", "measured", "lines"), [
-    ({}, Measured(SPEEDS, places=1), ["about 45 trials", "ETA of this study: 0:"]),
+    ({}, Measured(SPEEDS, places=1), ["about 34 trials", "ETA of this study: 1:"]),
     ({}, Measured(reasons=["slow"]), ["not measured: slow", "not known, as not every speed"]),
     ({"data": "oxford-pet"}, Measured(SPEEDS), ["not known, as oxford-pet is not here yet"]),
     ({"debug": True}, Measured(), ["speed not measured: --debug runs one trial in this"]),
