@@ -9,7 +9,7 @@ from typing import Any
 from study.cluster.capacity import Capacity
 from study.config.defaults import TRIALS_PER_CELL
 from study.config.settings import Settings
-from study.search.cells import Cell, all_cells, shares
+from study.search.cells import Cell, numbers
 from study.search.choosing import BEST, REPEATS
 from study.search.short_sweeps import Shape, is_short, products, seen_in_steps
 from study.search.space import Space
@@ -125,7 +125,7 @@ def groups_of(
             many threads.
     """
     found = []
-    for cell, number in _numbers(settings).items():
+    for cell, number in numbers(settings).items():
         config = example_of(settings, cell, seeds)
         if (seconds := trial_s(config, shape, speeds, tests)) is not None:
             own = config.mode in FROZEN and is_short(config, shape)
@@ -135,14 +135,6 @@ def groups_of(
                 seconds = _RECORD_S + (seconds - _RECORD_S) / threads
             found.append(TrialGroup(config, seconds, number, own))
     return found
-
-
-def _numbers(settings: Settings) -> dict[Cell, float]:
-    """How many trials of the search each cell has."""
-    if settings.design == "cells":
-        return {**shares(settings)}
-    cells = all_cells(settings)
-    return dict.fromkeys(cells, settings.trials / len(cells))
 
 
 def example_of(settings: Settings, cell: Cell, seeds: int | None = None) -> TrialConfig:
@@ -241,7 +233,7 @@ def confirming_stages(settings: Settings, cells: Sequence[TrialGroup]) -> list[l
         if group.config.mode == longest.config.mode
         and (group is longest or group.config.train_ratio == smallest)
     ]
-    numbers = _numbers(settings)
-    tuned = [g for g in controls if numbers.get(Cell.of(g.config), 0) >= TRIALS_PER_CELL]
+    trials = numbers(settings)
+    tuned = [g for g in controls if trials.get(Cell.of(g.config), 0) >= TRIALS_PER_CELL]
     repeats = [replace(group, number=BEST * REPEATS) for group in tuned]
     return [planned, *([repeats] if repeats else []), [*controls, winner]]

@@ -1,9 +1,8 @@
 """Progress of a study: a live panel in a terminal, one line a trial elsewhere."""
 
 import math
-import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from rich.console import Console, Group
@@ -15,6 +14,7 @@ from rich.text import Text
 
 from study.answers.phrases import seeds, show_rate, show_weight
 from study.records.trial_record import ENDED, TrialRecord, best_of
+from study.search.cells import Cell
 from tl_core.config import FROZEN, MODES, Metric, TrialConfig
 from tl_core.text import pluralize
 
@@ -22,12 +22,20 @@ _RECENT = 8
 
 
 class StudyDisplay:
-    """Counts of trials done, running and failed, the best so far, and an ETA."""
+    """Counts of trials done, running and failed, the best so far, and an ETA of the stage."""
 
     def __init__(
-        self, trials: int, metric: Metric, console: Console, before: Sequence[TrialRecord] = ()
+        self,
+        trials: int,
+        metric: Metric,
+        console: Console,
+        before: Sequence[TrialRecord] = (),
+        planned: Mapping[Cell, float] | None = None,
     ) -> None:
-        """Show so many `trials` of the search; trials of runs `before` can only be the best."""
+        """Show so many `trials` of the search; trials of runs `before` can only be the best.
+
+        `planned` is how many trials each cell of the search has, with those of runs before.
+        """
         self._trials = trials
         self._before = {r.trial for r in before}
         self._records: list[TrialRecord] = []
@@ -37,7 +45,7 @@ class StudyDisplay:
         self._at_once = 1
         self._metric = metric
         self._console = console
-        self._start = time.monotonic()
+        self._planned = planned or {}
         self._bar = Progress(BarColumn(60), MofNCompleteColumn(), TimeElapsedColumn())
         self._task = self._bar.add_task("trials", total=trials)
         self._live = Live(console=self._console, refresh_per_second=4, transient=True)
@@ -88,7 +96,7 @@ class StudyDisplay:
         return (
             f"{'' if searching else 'confirming: '}{counts['done']}{pruned} of {total} done, "
             f"{counts['running']} running, {counts['failed']} failed, "
-            f"ETA {self._eta(records, sum(counts[status] for status in ENDED))}, "
+            f"ETA of this stage {self._eta(records, sum(counts[status] for status in ENDED))}, "
             f"{self._best(records)}"
         )
 
@@ -104,14 +112,13 @@ class StudyDisplay:
         return f"best {self._metric} {best.value(self._metric):.4f} (trial {best.trial})"
 
     def _eta(self, records: list[TrialRecord], ended: int) -> str:
+        left: float | None
         if self._confirming:  # The trials are known, and take as long as in the search.
             here = self._here(records)
             left = seconds_left(self._confirming, here, records, self._at_once)
-        elif ended:
-            left = (time.monotonic() - self._start) / ended * (self._trials - ended)
         else:
-            return "unknown"
-        return str(timedelta(seconds=round(left)))
+            left = search_left(self._planned, records, self._trials - ended, self._at_once)
+        return "unknown" if left is None else str(timedelta(seconds=round(left)))
 
 
 def _places(records: list[TrialRecord]) -> int:
@@ -176,17 +183,40 @@ def seconds_left(
     are planned trials that run or have run, and count by their epochs; `known` are all trials.
     """
     of = {r.config: r for r in started}
-    costs = [_expected(config, known) * _share_left(of.get(config)) for config in planned]
+    costs = [_expected(Cell.of(config), known) * _share_left(of.get(config)) for config in planned]
     return sum(costs) / max(1, at_once)
 
 
-def _expected(config: TrialConfig, known: Sequence[TrialRecord]) -> float:
+def search_left(
+    planned: Mapping[Cell, float], records: Sequence[TrialRecord], trials: int, at_once: int
+) -> float | None:
+    """Estimate the seconds until so many more `trials` of the search have ended.
+
+    They are shared among the cells as `planned`, less what has ended there. A frozen trial says
+    nothing of a network: None until a trial has ended of each mode that has some left.
+    """
+    search = [r for r in records if r.kind == "search"]
+    ended = Counter(Cell.of(r.config) for r in search if r.status in ENDED)
+    left = {cell: n - ended[cell] for cell, n in planned.items() if n > ended[cell]}
+    done = {r.config.mode for r in search if r.status == "done"}
+    if trials <= 0:
+        return 0.0
+    if not left or not {cell.mode for cell in left} <= done:
+        return None
+    running = [r for r in search if r.status == "running"]
+    seconds = sum(n * _expected(cell, search) for cell, n in left.items())
+    seconds *= trials / sum(left.values())  # A joint search does not go evenly.
+    seconds -= sum(_expected(Cell.of(r.config), search) * (1 - _share_left(r)) for r in running)
+    return max(0.0, seconds) / max(1, at_once)
+
+
+def _expected(cell: Cell, known: Sequence[TrialRecord]) -> float:
     """Seconds of the last trial of its mode at the nearest ratio; 0 if there is none."""
 
     def distance(record: TrialRecord) -> float:
-        return abs(math.log(record.config.train_ratio / config.train_ratio))
+        return abs(math.log(record.config.train_ratio / cell.train_ratio))
 
-    like = [r for r in reversed(known) if r.status == "done" and r.config.mode == config.mode]
+    like = [r for r in reversed(known) if r.status == "done" and r.config.mode == cell.mode]
     return min(like, key=distance).wall_s if like else 0.0
 
 

@@ -23,6 +23,7 @@ from study.records.study_files import Results
 from study.records.study_folder import BEST, FIGURES, PAGE, STUDY, TRIALS, resume_command
 from study.records.trial_record import ENDED, TrialRecord, best_of, status_counts
 from study.reporting.build import write_report, write_tables
+from study.search.cells import numbers
 from study.search.choosing import Choices, fresh_seeds
 from study.search.confirmation import plan
 from study.signals import EXIT_CODE, set_exit_message
@@ -142,7 +143,8 @@ def _search(
     budget = make_time_budget(prepared, context, journal.records)
     try:
         before = [r for r in prepared.before if r.status in ENDED]
-        with StudyDisplay(prepared.more, settings.metric, console, before) as display:
+        more, planned = prepared.more, numbers(settings)
+        with StudyDisplay(more, settings.metric, console, before, planned) as display:
             journal.display = display
             winner = prepared.state.winner if prepared.state else None
             capacity, folder = prepared.capacity, prepared.folder

@@ -50,6 +50,14 @@ def shares(settings: Settings) -> dict[Cell, int]:
     return {cell: more.get(cell, 1) for cell in cells}
 
 
+def numbers(settings: Settings) -> dict[Cell, float]:
+    """Return how many trials of the search each cell has; of a joint search, if it goes evenly."""
+    if settings.design == "cells":
+        return {**shares(settings)}
+    cells = all_cells(settings)
+    return dict.fromkeys(cells, settings.trials / len(cells))
+
+
 def turns(settings: Settings) -> list[Cell]:
     """Return the cell of each trial, in order, for a study that begins.
 

@@ -5,8 +5,15 @@ import pytest
 from rich.console import Console
 
 from study.answers.phrases import show_weight
-from study.execution.progress import StudyDisplay, _places, describe, seconds_left
+from study.execution.progress import (
+    StudyDisplay,
+    _places,
+    describe,
+    search_left,
+    seconds_left,
+)
 from study.records.trial_record import Kind, Status, TrialRecord
+from study.search.cells import Cell
 from tests.support.studies.builders import make_config, make_epoch, make_record
 from tl_core.config import Mode, TrialConfig
 
@@ -31,12 +38,7 @@ def records() -> list[TrialRecord]:
     ]
 
 
-@pytest.fixture
-def frozen(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """A clock that stands still; change its one item to move it."""
-    now = [1000.0]
-    monkeypatch.setattr("study.execution.progress.time.monotonic", lambda: now[0])
-    return now
+PLANNED = {Cell("freeze", 0.1): 4, Cell("finetune", 0.1): 2, Cell("scratch", 0.8): 3}
 
 
 def test_description_of_a_trial() -> None:
@@ -55,36 +57,39 @@ def test_weight_that_is_learned_is_told_by_its_word() -> None:
     assert (show_weight(0.25), show_weight(0.0, "g")) == ("0.25", "0")
 
 
-def test_elsewhere_each_ended_trial_is_one_line(frozen: list[float]) -> None:
+def test_elsewhere_each_ended_trial_is_one_line() -> None:
     screen = console(terminal=False)
     with StudyDisplay(8, "val_log_loss", screen) as display:
         display.show([make_record(0, "running")], None)
         assert screen.export_text(clear=False) == ""
-        frozen[0] += 30
         display.show(records(), records()[2])
     (line,) = screen.export_text().splitlines()
     start, _, summary = line.partition("  |  ")
     assert start == describe(records()[2], "val_log_loss")
-    # 3 of 8 ended in 30 s: the other 5 take 50 s.
-    assert summary == (
-        "1 + 1 pruned of 8 done, 1 running, 1 failed, ETA 0:00:50, "
+    assert summary == (  # No network has ended that tells how long those that are left take.
+        "1 + 1 pruned of 8 done, 1 running, 1 failed, ETA of this stage unknown, "
         "best val_log_loss 0.2500 (trial 0)"
     )
 
 
-def test_before_the_first_trial_has_ended(frozen: list[float]) -> None:
+def test_before_the_first_trial_has_ended() -> None:
     screen = console(terminal=True)
     with StudyDisplay(8, "val_log_loss", screen) as display:
         display.show([make_record(0, "running", ())], None)
         screen.print(display._live.renderable)
-    assert "0 of 8 done, 1 running, 0 failed, ETA unknown, no best yet" in screen.export_text()
+    assert (
+        "0 of 8 done, 1 running, 0 failed, ETA of this stage unknown, no best yet"
+        in screen.export_text()
+    )
 
 
-def test_terminal_shows_a_panel(frozen: list[float]) -> None:
+def test_terminal_shows_a_panel() -> None:
     screen = console(terminal=True)
-    with StudyDisplay(8, "val_log_loss", screen) as display:
-        frozen[0] += 3600
-        display.show(records(), records()[2])
+    known = [make_record(4, mode="finetune"), make_record(5, mode="scratch")]  # Of a run before.
+    for record in known:
+        record.wall_s = 1200
+    with StudyDisplay(8, "val_log_loss", screen, known, PLANNED) as display:
+        display.show([*known, *records()], records()[2])
         panel = display._live.renderable
     screen = console(terminal=True)
     screen.print(panel)
@@ -98,7 +103,7 @@ def test_terminal_shows_a_panel(frozen: list[float]) -> None:
     ]
     assert "3/8" in text
     assert "1 + 1 pruned of 8 done, 1 running, 1 failed" in text
-    assert "ETA 1:40:00, best val_log_loss 0.2500 (trial 0)" in text
+    assert "ETA of this stage 0:50:00, best val_log_loss 0.2500 (trial 0)" in text
 
 
 @pytest.mark.parametrize(
@@ -106,7 +111,7 @@ def test_terminal_shows_a_panel(frozen: list[float]) -> None:
     [((3, 19), [13, 14, 15, 16, 17, 18, 3, 19]), (tuple(range(10, 20)), [*range(10, 20)])],
 )
 def test_panel_keeps_the_running_and_the_last_ended_in_sight(
-    frozen: list[float], running: tuple[int, ...], shown: list[int]
+    running: tuple[int, ...], shown: list[int]
 ) -> None:
     screen = console(terminal=True)
     many = [make_record(i, "running" if i in running else "done") for i in range(20)]
@@ -124,7 +129,7 @@ def test_reason_with_brackets_is_shown_as_it_is() -> None:
     assert "(OSError: [/data] and [red] are no tags)" in screen.export_text()
 
 
-def test_display_counts_what_confirms_apart(frozen: list[float]) -> None:
+def test_display_counts_what_confirms_apart() -> None:
     out = console(terminal=False)
     search = [make_record(i) for i in range(2)]
     with StudyDisplay(2, "val_log_loss", out) as display:
@@ -143,7 +148,7 @@ def test_display_counts_what_confirms_apart(frozen: list[float]) -> None:
     )
     assert "1 of 3 done, 1 running, 0 failed" in second
     # Ten seconds a trial, of which one has done one of its two epochs.
-    assert "ETA 0:00:15, " in second
+    assert "ETA of this stage 0:00:15, " in second
 
 
 def test_display_counts_each_stage_alone() -> None:
@@ -219,6 +224,21 @@ def test_what_has_run_counts_by_its_epochs() -> None:
 
 def test_nothing_is_left_of_nothing() -> None:
     assert seconds_left([], [], SEARCH, 0) == 0
+    assert search_left({}, SEARCH, 0, 0) == 0
+
+
+def test_frozen_trials_say_nothing_of_the_networks_that_are_left() -> None:
+    cells = {Cell("freeze", 0.1): 4, Cell("finetune", 0.8): 3, Cell("finetune", 0.1): 3}
+    frozen = [ended("freeze", 0.1, 0.0) for _ in range(4)]
+    assert search_left(cells, frozen, 6, 2) is None
+    known = [*frozen, ended("finetune", 0.8, 60.0)]
+    assert search_left(cells, known, 5, 2) == (2 + 3) * 60 / 2
+    known += [ended("finetune", 0.1, 20.0), make_record(9, "running", (0.5,), mode="finetune")]
+    assert search_left(cells, known, 4, 2) == (2 * 60 + 2 * 20 - 20 / 2) / 2
+    # A joint search had more trials of a cell than its even share.
+    assert (
+        search_left({Cell("freeze", 0.1): 2.0, Cell("finetune", 0.8): 4.0}, known, 6, 1) == 360 - 10
+    )
 
 
 def test_a_sweep_has_one_place() -> None:
