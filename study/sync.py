@@ -18,7 +18,14 @@ if not __package__:  # Run as a script: other packages may be called `study`.
 from study.cluster.folders import store_faults
 from study.config.command_line import Parser
 from study.config.defaults import DEFAULTS
-from study.config.uris import is_database, is_server, reason, with_credentials, without_credentials
+from study.config.uris import (
+    is_database,
+    is_server,
+    reason,
+    sqlite_file,
+    with_credentials,
+    without_credentials,
+)
 from study.errors import NOT_TEXT, fault_code
 from study.records.ledger import read_events, read_state
 from study.records.study_folder import LEDGER, STUDY, find_study
@@ -49,7 +56,9 @@ _INTERRUPTED = "interrupted; the same command sends the rest"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 0, 2, 4 or 130."""
-    given = _parser().parse_args(argv)
+    parser = _parser()
+    given, more = parser.parse_known_args(argv)
+    _check_one_study(parser, given.study, more)
     console = Console(soft_wrap=True, markup=False, emoji=False)
     return run_command(_TITLE, lambda: _sync(given, console), _INTERRUPTED)
 
@@ -60,7 +69,7 @@ def _sync(given: Namespace, console: Console) -> int:
         folder = find_study(given.study, given.out)
         try:
             with _paths_of_another_locale():
-                uri = given.tracking_uri or with_credentials(_store_of(folder))
+                uri = given.tracking_uri or with_credentials(_own_store(folder))
             return fault_code(_TITLE, send(folder, uri, console))
         except OSError as error:
             return fault_code(_TITLE, [str(error)])
@@ -87,6 +96,29 @@ def _parser() -> Parser:
         " are taken if it names the same store",
     )
     return parser
+
+
+def _check_one_study(parser: Parser, study: str, more: Sequence[str]) -> None:
+    """End with an error if words are left that are no setting of the command."""
+    if any(word.startswith("-") for word in more):
+        parser.error(f"unrecognized arguments: {' '.join(more)}")
+    if more:
+        several = ", ".join([study, *more])
+        parser.error(f"this command takes one study, and was given {1 + len(more)}: {several}")
+
+
+def _own_store(folder: Path) -> str:
+    """Return the URI of a study's store.
+
+    Raises `InputError` if its folder is gone, as after a move to another machine: MLflow would make
+    the folder again, and the runs would be where nobody looks for them.
+    """
+    store = _store_of(folder)
+    file = sqlite_file(store)
+    if file and file.is_absolute() and not file.parent.exists():
+        gone = f"{file.parent} is not there, in which this study has its store, {file.name}"
+        raise InputError([f"{gone}; name another: --tracking-uri sqlite:///mlflow.db"])
+    return store
 
 
 def _store_of(folder: Path) -> str:

@@ -113,6 +113,37 @@ def test_a_moved_study_sends_its_files(uri: str, client: MlflowClient, earlier: 
     assert client.get_model_version_by_alias("mine", "best").run_id == parent
 
 
+@pytest.mark.parametrize("sent", [False, True])
+def test_a_store_whose_folder_is_gone_is_not_made_again(
+    sent: bool, uri: str, own_folder: Path, capsys: Capture
+) -> None:
+    gone = own_folder / "gone"
+    store = f"sqlite:///{gone}/mlflow.db"
+    write_study(FOLDER, uri if sent else store)
+    if sent:
+        SyncState(store).save(FOLDER)
+    assert sync.main(["mine"]) == 2
+    assert capsys.readouterr().err == (
+        f"error: not everything could be sent\n  {gone} is not there, in which this study has its"
+        " store, mlflow.db; name another: --tracking-uri sqlite:///mlflow.db\n"
+    )
+    assert not gone.exists()
+    assert sync.main(["mine", "--tracking-uri", uri]) == 0  # The way out.
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["a", "b"], "this command takes one study, and was given 2: a, b"),
+        (["a", "b", "--ot", "c"], "unrecognized arguments: b --ot c (did you mean --out?)"),
+    ],
+)
+def test_several_studies_are_refused(words: list[str], error: str, capsys: Capture) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        sync.main(words)
+    assert capsys.readouterr().err == f"error: {error}; --help lists all flags\n"
+
+
 def test_a_study_is_sent_to_its_own_experiment(
     uri: str, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
