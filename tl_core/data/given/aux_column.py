@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,8 @@ from tl_core.text import pluralize, printable
 
 _NO_NUMBER = {"", "na", "nan", "n/a", "null"}
 """Cells of a column of numbers that hold none, in lower case. In one of text they are classes."""
-"""Numbers are learned in 32 bits."""
+_NAMED = 3
+"""Cells or classes that a text names."""
 _MEANINGS = {
     "label": "this column is the class, which is learned in any case",
     "path": "this column names the images",
@@ -59,7 +60,8 @@ def label_aux(source: Source, column: str, kind: AuxKind | None = None) -> Sourc
         labels = _numbers(column, cells) if _is_regression(cells, kind) else _classes(column, cells)
     except ValueError as error:
         raise InputError([Fault("--aux", f"{printable(column)}: {error}")]) from error
-    return replace(source, aux=labels, notes=(*source.notes, _note(labels, kind)))
+    notes = (_note(labels, kind), *_lone_note(labels))
+    return replace(source, aux=labels, notes=(*source.notes, *notes))
 
 
 def _is_regression(cells: Sequence[str], kind: AuxKind | None) -> bool:
@@ -96,7 +98,7 @@ def _numbers(column: str, cells: Sequence[str]) -> AuxLabels:
         if (value is None and cell.lower() not in _NO_NUMBER) or not _fits(value or 0.0)
     ]
     if wrong:
-        shown = ", ".join(truncate_list((repr(cell) for cell in dict.fromkeys(wrong)), 3))
+        shown = ", ".join(truncate_list(map(repr, dict.fromkeys(wrong)), _NAMED))
         raise ValueError(
             f"--aux-type regression needs finite numbers (of 32 bits) or empty cells, but "
             f"{pluralize(len(wrong), 'cell is', 'cells are')} not: {shown}"
@@ -114,12 +116,23 @@ def _classes(column: str, cells: Sequence[str]) -> AuxLabels:
     if 2 * len(counts) > n:
         raise ValueError(
             f"{pluralize(len(counts), 'class', 'classes')} for {pluralize(n, 'image')}: a class "
-            "needs two images on average; if these are numbers, use --aux-type regression"
+            f"needs two images on average; if these are numbers, {_way_to_numbers(counts)}"
         )
     classes = tuple(sorted(counts))
     number = {name: i for i, name in enumerate(classes)}
     values = np.array([number.get(cell, -1) for cell in cells], np.int64)
     return AuxLabels(AuxTask(column, "classification", classes), values)
+
+
+def _way_to_numbers(counts: Counter[str]) -> str:
+    """What makes numbers of cells that were taken for classes."""
+    numbers = sum(n for cell, n in counts.items() if _number(cell) is not None)
+    others = [c for c in counts if _number(c) is None and c.lower() not in _NO_NUMBER]
+    if not others or 2 * numbers <= counts.total():
+        return "use --aux-type regression"
+    cells = "cells that are none" if len(others) > 1 else "cell that is none"
+    shown = ", ".join(truncate_list(map(repr, others), _NAMED))
+    return f"empty the {cells}, {shown}; {numbers:,} others are numbers"
 
 
 def _check_variety(counts: Mapping[Any, int]) -> None:
@@ -136,3 +149,16 @@ def _note(labels: AuxLabels, kind: AuxKind | None) -> str:
     other = "regression" if task.kind == "classification" else "classification"
     by = "" if kind else f" (by its cells; --aux-type {other} for the other)"
     return f"auxiliary task {task.shown}: {what}{by}; {known:,} of {n:,} images have a value"
+
+
+def _lone_note(labels: AuxLabels) -> Iterator[str]:
+    """Yield a note on the classes that can't be both learned and measured, if any."""
+    if labels.task.kind != "classification":
+        return
+    counts = np.bincount(labels.values[labels.known], minlength=len(labels.task.classes))
+    lone = [labels.task.classes[i] for i in np.flatnonzero(counts == 1)]
+    if lone:
+        names = printable(", ".join(truncate_list(lone, _NAMED)))
+        have = pluralize(len(lone), "class has", "classes have") + " only one image"
+        why = "is either not learned or not scored"
+        yield f"auxiliary task {labels.task.shown}: {have}, which {why}: {names}"

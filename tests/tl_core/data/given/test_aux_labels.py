@@ -79,6 +79,11 @@ def test_the_type_can_be_said(folder: Path) -> None:
     ([""] * 8, None, "a task needs two different values or more; all cells are empty"),
     (list("abcdefgg"), None, "7 classes for 8 images: a class needs two images on average; "
      "if these are numbers, use --aux-type regression"),
+    (["1", "2", "3", "4", "5", "NA", "6", "n/k"], None, "8 classes for 8 images: a class needs two "
+     "images on average; if these are numbers, empty the cell that is none, 'n/k'; 6 others are "
+     "numbers"),
+    (["1", "2", "3", "4", "5", "NA", "?", "n/k"], None, "if these are numbers, empty the cells "
+     "that are none, '?', 'n/k'; 5 others are numbers"),
 ])  # fmt: skip
 def test_columns_that_are_no_task(
     folder: Path, cells: list[str], kind: AuxKind | None, fault: str
@@ -116,6 +121,21 @@ def test_a_folder_has_no_columns(folder: Path) -> None:
     assert none
     assert none.task == NO_TASK
     assert not none.known.any()
+
+
+def test_a_note_names_classes_of_one_image(folder: Path) -> None:
+    def notes(*cells: str) -> tuple[str, ...]:
+        return find_data(DataRequest(table(folder, "x", *cells), aux="x"), Path()).notes[1:]
+
+    assert notes(*"aaabbbcc") == ()
+    assert notes(*"aaabbbcd") == (
+        "auxiliary task x: 2 classes have only one image, which is either not learned or not "
+        "scored: c, d",
+    )
+    assert notes(*"aaaabbbc") == (
+        "auxiliary task x: 1 class has only one image, which is either not learned or not scored: "
+        "c",
+    )
 
 
 def test_a_note_says_what_was_decided(folder: Path) -> None:
