@@ -18,9 +18,9 @@ from study.records.trial_record import TrialRecord
 from tl_core.config import Mode
 from tl_core.data.datasets import ImageSet
 from tl_core.data.sources import Source
-from tl_core.errors import Fault, InputError
+from tl_core.errors import Fault, InputError, truncate_list
 from tl_core.files import user_path
-from tl_core.text import pluralize
+from tl_core.text import pluralize, printable
 
 _PLACES = ("out", "cache", "gpus")
 _MACHINE = (
@@ -32,6 +32,9 @@ _READ = {
     "extend": ("extend", "trials", *_PLACES, *_MACHINE),
     "replay": ("replay", *_PLACES),
 }
+
+_NAMED = 5
+"""Files that an error names."""
 
 
 class FinishedError(Exception):
@@ -131,13 +134,30 @@ def check_same_data(state: StudyState, images: ImageSet) -> None:
         same = was == now
     if not same:
         hashes = f"content hash was {was}, now {now}"
-        raise InputError([f"the data of this study, {data['name']}, have changed ({hashes})"])
+        why = f"the data of this study, {data['name']}, have changed ({hashes})"
+        raise InputError([why + _readable_again(data.get("skipped", ()), images)])
     if (was_aux := data.get("aux")) and was_aux != images.aux.about():
         what = f"the column of the auxiliary task, {images.aux.task.shown}"
         raise InputError(
             [f"{what}, has changed since this study began, or is read otherwise now; start it anew"]
         )
     _check_same_split(state, images)
+
+
+def _readable_again(skipped: Sequence[str], images: ImageSet) -> str:
+    """Which files that the study could not read and left out are there now, and what helps."""
+    ids, found = {*images.ids}, list[str]()
+    for line in skipped:  # `NAME: REASON`; a name may have a colon.
+        words = line.split(": ")
+        names = (": ".join(words[:n]) for n in range(1, len(words)))
+        found += [name for name in names if name in ids]
+    if not found:
+        return ""
+    names = printable(", ".join(truncate_list(found, _NAMED)))
+    were = pluralize(len(found), "file that it left out", "files that it left out")
+    them = "it" if len(found) == 1 else "them"
+    ways_out = f"take {them} out of the data, or start a new study"
+    return f": {were} can be read now, {names}; {ways_out}"
 
 
 def _check_same_split(state: StudyState, images: ImageSet) -> None:

@@ -91,9 +91,21 @@ def test_what_was_chosen_and_scaled_is_recorded_and_replayed(
     assert study["data"]["skipped"][0].startswith("cat/broken.jpg: a text file")
     Image.new("L", (9, 9), 100).save(photo_folder / "cat" / "masks" / "1.png")
     assert main(["--replay", "mine/0"]) == 0, "what is left out may change"
+    Image.new("L", (9, 9), 100).save(photo_folder / "cat" / "broken.jpg")
+    assert main(["--replay", "mine/0"]) == 2
+    error = capsys.readouterr().err
+    assert "have changed (content hash was" in error
+    assert error.endswith(
+        "): 1 file that it left out can be read now, cat/broken.jpg; take it out of the data, or "
+        "start a new study\n"
+    )
+    (photo_folder / "cat" / "broken.jpg").unlink()
+    assert main(["--replay", "mine/0"]) == 0, "the way out"
     Image.new("L", (9, 9), 100).save(photo_folder / "cat" / "more.png")
     assert main(["--replay", "mine/0"]) == 2
-    assert "have changed (content hash was" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "have changed (content hash was" in error
+    assert "can be read now" not in error
 
 
 def test_a_study_of_an_earlier_version_knows_the_images_by_its_key(
