@@ -61,6 +61,7 @@ def _run(given: Mapping[str, Any]) -> int:
 
         from study.diagnosis.forecast import print_forecast
         from study.diagnosis.tables import check_table, node_table
+        from study.preflight.prepare import doctor_notes
         from study.preflight.torch_checks import CHECKS
 
         try:
@@ -68,7 +69,7 @@ def _run(given: Mapping[str, Any]) -> int:
             if setup.nodes:
                 console.print(node_table(setup))
             console.print(check_table(setup))
-            for note in setup.source.notes if setup.source else ():
+            for note in doctor_notes(setup):
                 console.print(f"note: {note}", soft_wrap=True)
             print_forecast(setup, console, stages)
         finally:

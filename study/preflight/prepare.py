@@ -1,9 +1,11 @@
 """A study that can start: checked, with its images decoded."""
 
+import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from study.cluster.capacity import Capacity
@@ -18,7 +20,8 @@ from study.preflight.torch_checks import CHECKS
 from study.records.ledger import StudyState
 from study.records.trial_record import ENDED, TrialRecord
 from study.search.confirmation import max_confirm_trials
-from tl_core.data.datasets import ImageSet, load_images
+from tl_core.data.datasets import ImageSet, load_images, with_labels
+from tl_core.data.decode_source import image_entry
 from tl_core.data.sources import Source
 from tl_core.data.splitting.balance import balance_note
 from tl_core.device import is_gpu
@@ -125,11 +128,7 @@ def prepare(setup: Setup) -> Prepared:
     assert setup.source
     assert setup.resources
     images = _decode(setup.settings, setup.source)
-    # There may be too few images without those that can't be read, or with copies on one side.
-    if (images.bad or not images.rules.is_plain()) and (
-        faults := [*fit_to_data(setup, images, images.own_aux)]
-    ):
-        raise InputError(faults)
+    _fit_to_decoded(setup, images)
     if setup.state:
         check_same_data(setup.state, images)
     notes = tuple(_notes(setup, setup.resources, images))
@@ -147,19 +146,50 @@ def prepare(setup: Setup) -> Prepared:
     )
 
 
+def _fit_to_decoded(setup: Setup, images: ImageSet) -> None:
+    """There may be too few images without those that can't be read, or with copies on one side."""
+    if (images.bad or not images.rules.is_plain()) and (
+        faults := [*fit_to_data(setup, images, images.own_aux)]
+    ):
+        raise InputError(faults)
+
+
 def _notes(setup: Setup, resources: Resources, images: ImageSet) -> list[str]:
     device = resources.device(setup.gpus)
     best = resources.precisions[device.type]
     notes = [*setup.notes, *gpu_notes(setup.gpus, resources, setup.auto_precision)]
     notes += precision_notes(setup.settings, best, is_gpu(device))
-    notes += [*ratio_notes(setup), *images.notes, *deep_notes(images)]
-    s = setup.settings
-    notes += balance_note(images.labels, images.rules, s.train_ratio, s.split_seed, s.seed)
+    notes += [*ratio_notes(setup), *_data_notes(setup.settings, images)]
     notes += [setup.network.note] if setup.network and setup.network.note else []
     if images.bad:
         n = pluralize(len(images.bad), "unreadable file")
         notes.append(f"{n} left out; study.json lists them")
     return notes
+
+
+def _data_notes(s: Settings, images: ImageSet) -> list[str]:
+    balance = balance_note(images.labels, images.rules, s.train_ratio, s.split_seed, s.seed)
+    return [*images.notes, *deep_notes(images), *balance]
+
+
+def doctor_notes(setup: Setup) -> Sequence[str]:
+    """How a study that was checked understands its data; of pixels only if the cache has them.
+
+    Raises `InputError` with what only they show to be wrong.
+    """
+    if setup.source is None:
+        return ()
+    s, source = setup.settings, setup.source
+    if setup.faults or setup.undecoded:
+        return source.notes
+    images = ImageSet.open(image_entry(source, s.image_size, s.cache, s.resize))
+    known = s.cache / "copies" / images.key
+    with TemporaryDirectory(prefix="tl-doctor-") as own:  # The doctor leaves nothing in the cache.
+        if known.exists():  # Else all pixels are compared once more.
+            shutil.copytree(known, Path(own, "copies", images.key))
+        images = with_labels(images, source, Path(own))
+        _fit_to_decoded(setup, images)
+        return _data_notes(setup.settings, images)
 
 
 def ratio_notes(setup: Setup) -> list[str]:

@@ -156,10 +156,10 @@ def load_images(
     if empty:
         faults = (f"class {source.classes[i]!r} has no readable image" for i in empty)
         raise InputError(truncate_list(faults))
-    return _with_labels(images, source, cache)
+    return with_labels(images, source, cache)
 
 
-def _with_labels(images: ImageSet, source: Source, cache: Path) -> ImageSet:
+def with_labels(images: ImageSet, source: Source, cache: Path) -> ImageSet:
     """Add what the source says of the images that are left, and copies: the split's rules, and
     auxiliary labels."""
     number = {name: i for i, name in enumerate(source.ids)}

@@ -1,18 +1,21 @@
 """What is checked with torch: GPUs, networks, weights; and what only the doctor checks."""
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from study.cluster.resources import Resources
 from study.cluster.stores import Bucket
 from study.diagnosis.forecast import views
 from study.diagnosis.tables import check_table, node_table
 from study.preflight.checks import run_checks
-from study.preflight.prepare import _notes
+from study.preflight.prepare import _notes, doctor_notes
 from study.preflight.setup import Setup, new_setup
 from study.preflight.torch_checks import CHECKS, check_backbone, try_decoding
 from tests.conftest import SIDE, TINY, draw_folder
@@ -236,6 +239,33 @@ def test_a_broken_file_is_found_with_its_reason(
     [(name, reason)] = bad
     assert name == "cat/bad.jpg"
     assert reason.startswith("a text file")
+
+
+def test_the_doctor_notes_what_pixels_show_once_they_are_cached(photo_folder: Path) -> None:
+    folders = [photo_folder / name for name in ("cat", "dog")]
+    for i, folder in enumerate(folders):
+        deep = np.full((9, 9), 1000 + 3000 * i, dtype=np.uint16)
+        Image.fromarray(deep).save(folder / "deep.png")
+    (photo_folder / "runs" / "first").mkdir(parents=True)
+    for name in ("study.json", "ledger.jsonl"):
+        (photo_folder / "runs" / "first" / name).write_text("{}")
+    first = min(folders[0].glob("*.*g"))
+    first.with_name(f"again{first.suffix}").write_bytes(first.read_bytes())
+    setup = check(photo_folder)
+    assert setup.source
+    [passed] = doctor_notes(setup)
+    decoded = ask(photo_folder)
+    cached = {*setup.settings.cache.rglob("*")}
+    found = doctor_notes(check(photo_folder))
+    assert [*found] == [*decoded.notes]
+    assert found[0] == passed
+    assert found[1].startswith("1 image is a copy of 1 other photo (the same pixels)")
+    assert found[2].startswith("2 pictures of 16-bit grey: 0 becomes black")
+    assert {*setup.settings.cache.rglob("*")} == cached
+    shutil.rmtree(setup.settings.cache / "copies")
+    cached = {*setup.settings.cache.rglob("*")}
+    assert doctor_notes(check(photo_folder)) == found
+    assert {*setup.settings.cache.rglob("*")} == cached
 
 
 def test_of_many_images_only_some_are_tried(
