@@ -10,9 +10,11 @@ from pathlib import Path
 from urllib.parse import quote, unquote, unquote_plus
 
 from study.config.defaults import DEFAULTS, from_environment
+from study.config.program import command
 
 OFFLINE = (
-    "--offline keeps the records in the run's folder, to be sent with python study/sync.py NAME"
+    "--offline keeps the records in the run's folder, to be sent with "
+    f"{shlex.join([*command('sync'), 'NAME'])}"
 )
 """The end of an error about a store: how to run without it."""
 SQLITE = "sqlite:///"
@@ -118,4 +120,4 @@ def sync_command(folder: Path) -> str:
     """Return the command that sends a study's ledger to MLflow."""
     default = folder.resolve().parent == DEFAULTS["out"].resolve()
     name = folder.name if default else str(folder)
-    return shlex.join(["python", "study/sync.py", name])
+    return shlex.join([*command("sync"), name])

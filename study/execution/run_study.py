@@ -12,6 +12,7 @@ from study.analysis.study_data import StudyData, read_study_data
 from study.answers.answer import answer_of
 from study.answers.recommendation import recommendation, resolution
 from study.cluster.ray_environment import set_ray_environment
+from study.config.program import command
 from study.config.values import show_folder
 from study.errors import NodeError, OutOfTimeError, print_faults
 from study.execution.progress import StudyDisplay, best_table, describe
@@ -125,7 +126,7 @@ def _ray(prepared: Prepared) -> Iterator[Callable[[], object]]:
 
 def how_to_resume(prepared: Prepared, status: str = "interrupted") -> str:
     """How to go on with a study that was stopped; `status` says by what."""
-    return f"{status}; go on with: {resume_command(prepared.folder)}"
+    return f"{status}; go on with: {resume_command(prepared.folder, command('run'))}"
 
 
 def _search(
@@ -189,7 +190,7 @@ def _files(folder: Path, console: Console) -> tuple[list[Path], StudyData | None
             page = write_report(data)
     except Exception as error:  # The trials must reach MLflow without a report, too.
         why = f"{type(error).__name__}: {error}"
-        again = shlex.join(["python", "study/report.py", show_folder(folder)])
+        again = shlex.join([*command("report"), show_folder(folder)])
         console.print(f"warning: no report ({why}); {again} tries again")
         return files, None
     return [*files, page, *sorted((folder / FIGURES).iterdir())], data

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from study.config.defaults import DEFAULTS, VARIABLES, from_environment
+from study.config.program import command
 from study.config.settings import Settings, flag
 from study.config.uris import store_name, with_credentials, without_credentials
 from study.config.validate import PROBES_ARE_TUNED, change, found_in, mode_faults, settings_of
@@ -71,7 +72,7 @@ def continued_setup(given: Mapping[str, Any]) -> Setup:
 
 def _format_finished(folder: Path, state: StudyState) -> str:
     searched = pluralize(sum(r.kind == "search" for r in state.trials), "trial")
-    more = shlex.join(["python", "study/run.py", "--extend", *study_words(folder), "--trials", "N"])
+    more = shlex.join([*command("run"), "--extend", *study_words(folder), "--trials", "N"])
     return f"{folder.name} is finished, with {searched}: nothing to resume; {more} adds more"
 
 
@@ -149,8 +150,8 @@ def _readable_again(skipped: Sequence[str], images: ImageSet) -> str:
     ids, found = {*images.ids}, list[str]()
     for line in skipped:  # `NAME: REASON`; a name may have a colon.
         words = line.split(": ")
-        names = (": ".join(words[:n]) for n in range(1, len(words)))
-        found += [name for name in names if name in ids]
+        starts = (": ".join(words[:n]) for n in range(1, len(words)))
+        found += [name for name in starts if name in ids]
     if not found:
         return ""
     names = printable(", ".join(truncate_list(found, _NAMED)))

@@ -1,6 +1,7 @@
 """The folder of a study, `runs/NAME/`: how it is found, and the names of its files."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from study.config.defaults import DEFAULTS
@@ -58,6 +59,6 @@ def study_words(folder: Path) -> list[str]:
     return [folder.name, *out_words(folder.parent)]
 
 
-def resume_command(folder: Path) -> str:
-    """Return the command that goes on with a study."""
-    return shlex.join(["python", "study/run.py", "--resume", *study_words(folder)])
+def resume_command(folder: Path, program: Sequence[str] = ("python", "study/run.py")) -> str:
+    """Return the command that goes on with a study; `program` by `study.config.program`."""
+    return shlex.join([*program, "--resume", *study_words(folder)])

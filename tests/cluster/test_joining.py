@@ -61,7 +61,7 @@ def test_one_that_joins_late_stops_the_study_and_takes_no_trial_with_it(
         assert study.returncode == 2, printed + errors
         why = f"node {other.address} has torch 9.9.9 where the driver has {version('torch')}"
         assert f"error: the study can't go on\n  {why}: install constraints.txt there" in errors
-        assert "go on with: python study/run.py --resume mine" in printed
+        assert f"go on with: python {run.__file__} --resume mine" in printed
         other.kill()
         good.ray(head)
         study = start(head, "--resume", "mine")

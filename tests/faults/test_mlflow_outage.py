@@ -111,7 +111,7 @@ def test_a_server_that_is_restarted_and_then_killed_for_good(
     assert (code, "Traceback" in errors) == (0, False), printed + errors
     (warning,) = (line for line in printed.splitlines() if UNSENT in line)
     assert f"{UNSENT}MlflowException: " in warning
-    assert warning.endswith("; python study/sync.py mine sends them")
+    assert warning.endswith(f"; python {sync.__file__} mine sends them")
 
     assert sync.main(["mine"]) == 2
     assert f"\n  --tracking-uri {server.url}: " in capsys.readouterr().err
@@ -137,7 +137,7 @@ def test_a_slow_server_delays_no_trial_and_can_be_left(
         process.send_signal(signal.SIGTERM)  # As Ctrl-C, which background jobs may ignore.
         code, printed, errors = ray_run.finish(process)
         assert (code, "Traceback" in errors) == (0, False), printed + errors
-        assert f"{UNSENT}interrupted); python study/sync.py mine sends them" in printed
+        assert f"{UNSENT}interrupted); python {sync.__file__} mine sends them" in printed
         proxy.delay_s = 0
         assert sync.main(["mine"]) == 0
     assert_all_is_there_once(client)
