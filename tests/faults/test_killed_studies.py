@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from study import run
+from study import run as study_command
 from study.records.ledger import read_events, read_records, read_state
 from tests.conftest import SIDE, TINY
 from tests.support.studies.builders import all_runs
@@ -121,7 +121,7 @@ def test_a_stop_is_in_time_and_can_be_resumed(
     took = time.monotonic() - start
     assert process.returncode == 130, printed + errors
     assert took < 15
-    assert f"interrupted; go on with: python {run.__file__} --resume mine" in printed
+    assert f"interrupted; go on with: python {study_command.__file__} --resume mine" in printed
     assert "Traceback" not in errors
     state = read_state(LEDGER.parent)
     assert state.status == "interrupted"
