@@ -16,6 +16,7 @@ from study.cluster.local_ray import local_ray
 from study.execution.search import search
 from study.execution.tune import Run
 from study.records.journal import Journal
+from study.search.searcher import keep_place
 from study.trials.trial_context import TrialContext
 from study.trials.worker import Reporter
 from tests.support.studies.builders import make_epoch, make_settings
@@ -76,6 +77,7 @@ def run_noops(
 
 def _noop(drawn: dict[str, Any], context: TrialContext) -> None:
     """Sleep, then report every epoch at once."""
+    keep_place(drawn, None)
     meet()
     time.sleep(float(os.environ[SLEEP_S]))
     reporter = Reporter(context.metric)

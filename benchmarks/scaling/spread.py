@@ -20,6 +20,7 @@ from benchmarks.common import Row, Tables, figures, scratch
 from benchmarks.scaling.driver import SLEEP_S, WORKERS, meet, run_logical
 from study.diagnosis.measure_sweep import made_up
 from study.search.sampler import Suggestions
+from study.search.searcher import keep_place
 from study.trials.sweep import Swept
 from study.trials.trial_context import TrialContext
 from study.trials.worker import Reporter
@@ -118,6 +119,7 @@ def _make_features(cache: Path) -> str:
 
 def timed(drawn: dict[str, Any], context: TrialContext) -> None:
     """Sleep for the length of a trial, and write its span to a file."""
+    keep_place(drawn, None)
     if drawn["mode"] == "freeze":  # The winner once more, whose span is no trial of the search.
         report({"epoch": 1, "swept": [Swept(drawn["trial"], (make_epoch(),)).plain()]})
         return

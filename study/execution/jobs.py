@@ -48,6 +48,9 @@ class Jobs:
         self.check_time = check_time
         self._for_workers = deque[list[Planned]]()
         self._own = deque[list[Planned]]()
+        self._running = set[str]()
+        self._workers = 0
+        """How many have been busy at once."""
 
     def need_workers(self) -> bool:
         """Sweep until there is something for a worker, or nothing left; return whether there is.
@@ -88,6 +91,23 @@ class Jobs:
     def _workers_are_busy(self) -> bool:
         """Whether some of the trials that are neither waiting nor ended are with workers."""
         return self._trials.queue.n_open > sum(map(len, self._own))
+
+    def stage_waits(self) -> bool:
+        """Whether nothing can be begun before a trial has ended."""
+        return not self._for_workers and not self._own and self._trials.queue.waits()
+
+    def is_idle(self, n_given: int) -> bool:
+        """Whether a worker waits for the next stage, if so many have a job."""
+        return self.stage_waits() and n_given < self._workers
+
+    def starts(self, job: str) -> None:
+        """Hear that a worker has begun a job."""
+        self._running.add(job)
+        self._workers = max(self._workers, len(self._running))
+
+    def ends(self, job: str) -> None:
+        """Hear that a job has ended."""
+        self._running.discard(job)
 
     def again(self, batch: list[Planned]) -> None:
         """A worker gives a job back: another one gets it after those that wait."""

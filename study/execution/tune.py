@@ -50,8 +50,12 @@ def run_on_workers(trials: StudyTrials, jobs: Jobs, capacity: Capacity, run: Run
     tuner = tune.Tuner(
         tune.with_resources(tune.with_parameters(run, context=jobs.context), place),
         tune_config=tune.TuneConfig(
-            search_alg=StudySearcher(settings.metric, jobs.next, lambda: health.retired),
-            scheduler=CellASHA(settings.metric, settings.epochs, trials.records, health.holds),
+            search_alg=StudySearcher(
+                settings.metric, jobs.next, lambda: health.retired, jobs.is_idle
+            ),
+            scheduler=CellASHA(
+                settings.metric, settings.epochs, trials.records, health.holds, jobs.stage_waits
+            ),
             num_samples=_NO_END,
             max_concurrent_trials=capacity.most_at_once(settings.trials),
             reuse_actors=True,
@@ -108,6 +112,7 @@ class _StudyCallback(tune.Callback):
             self._jobs.sweep_one()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._jobs.starts(trial.trial_id)
         self._records(trial)
 
     def on_trial_result(
@@ -128,6 +133,7 @@ class _StudyCallback(tune.Callback):
             self._trials.report(record, epochs, result["warnings"], result["tested"], node)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._jobs.ends(trial.trial_id)
         result = trial.last_result
         if result.get("disk_full"):  # The next trial would fail, too.
             self._stop = OSError(errno.ENOSPC, result["failure"])
@@ -173,6 +179,7 @@ class _StudyCallback(tune.Callback):
             self._trials.warn(record, f"{where}{reason}; another worker continues it")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._jobs.ends(trial.trial_id)
         reason, details = self._death_of(trial)
         for record in self._records(trial):
             self._trials.fail(record, reason, details)

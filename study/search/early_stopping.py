@@ -15,6 +15,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
 from study.records.trial_record import ENDED, TrialRecord
+from study.search.searcher import KEEPS
 from tl_core.config import FROZEN, Metric, direction
 
 _FACTOR = 3
@@ -31,6 +32,7 @@ class CellASHA(FIFOScheduler):
         epochs: int,
         before: Sequence[TrialRecord] = (),
         holds: Callable[[str], bool] = lambda _: False,
+        waits: Callable[[], bool] = lambda: False,
     ) -> None:
         """Compare trials by a metric.
 
@@ -39,9 +41,10 @@ class CellASHA(FIFOScheduler):
             epochs: of a trial that is not stopped.
             before: the trials of earlier runs of the study, which are rivals as well.
             holds: whether the workers of a GPU take no trial and wait.
+            waits: whether workers wait for the study's next stage.
         """
         super().__init__()  # type: ignore[no-untyped-call]
-        self._epochs, self._holds = epochs, holds
+        self._epochs, self._holds, self._waits = epochs, holds, waits
         self._reached: dict[tuple[str, float, int], set[int]] = defaultdict(set)
         """Trials by cell and epoch."""
         self._options: dict[str, Any] = {
@@ -62,6 +65,10 @@ class CellASHA(FIFOScheduler):
                 None, SimpleNamespace(trial_id=f"before {record.trial}", config=drawn)
             )
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Ray saves the scheduler with the experiment; a study resumes from its ledger.
+        return {}
+
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """Add the trial to its cell, with its epochs of earlier runs."""
         if cell := self._cell(trial):
@@ -73,7 +80,8 @@ class CellASHA(FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Return whether the trial goes on, as its cell decides."""
         if "waits" in result:
-            stays = self._holds(result["gpu"])
+            keeps = trial.config["kind"] == KEEPS
+            stays = self._waits() if keeps else self._holds(result["gpu"])
             return str(TrialScheduler.CONTINUE if stays else TrialScheduler.STOP)
         if "failure" in result:
             return str(TrialScheduler.CONTINUE)  # The trial ends by itself.

@@ -61,6 +61,10 @@ class TrialQueue:
                 break
         return batch
 
+    def waits(self) -> bool:
+        """Whether no trial can be drawn before one has ended."""
+        return self._peek() is None and not self.finished
+
     @property
     def n_open(self) -> int:
         """How many trials it has returned that have not ended."""

@@ -3,7 +3,6 @@
 import gc
 import queue
 import threading
-import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from study.cluster.join import own_gpu, settle_worker
 from study.errors import NodeError
 from study.search.confirmation import Planned
 from study.search.queue import is_frozen
+from study.search.searcher import keep_place
 from study.search.short_sweeps import is_short
 from study.trials.extractors import on_node
 from study.trials.sweep import FinalScores, Swept, number_of, run_planned, sweep
@@ -35,21 +35,15 @@ from tl_core.training.checkpoints import CheckpointWarning
 from tl_core.training.setup import Inputs, needs_pretrained, pretrained
 from tl_core.training.steps.graphs import CaptureWarning
 
-_WAIT_S = 2.0
-"""Between two messages of a job that only keeps its place."""
-
 
 def run_in_worker(drawn: dict[str, Any], context: TrialContext) -> None:
     """Run one job and report its epochs to Ray Tune, and its failure if it fails.
 
     Exceptions are reported, not raised: Ray would start the job again, and it would fail again.
-    If the worker dies, Ray gives the job to another one, which resumes its checkpoint. A job whose
-    GPU takes no trials keeps its place and waits; the driver gives its trials to another worker.
+    If the worker dies, Ray gives the job to another one, which resumes its checkpoint.
     """
     gpu = own_gpu()
-    while gpu in drawn["retired"] or not drawn["batch"]:
-        tune.report({"waits": True, "gpu": gpu})  # Ray Tune ends the job by an exception in it.
-        time.sleep(_WAIT_S)
+    keep_place(drawn, gpu)
     _job_thread().run(partial(_run_job, drawn, context, gpu))
 
 

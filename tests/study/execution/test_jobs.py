@@ -108,6 +108,28 @@ def test_a_network_waits_for_one_sweep_at_a_time(tmp_path: Path, monkeypatch: Pa
     assert winner[0].winner
 
 
+def test_a_worker_is_idle_while_a_stage_waits_for_others(
+    tmp_path: Path, monkeypatch: Patch
+) -> None:
+    study = Study(tmp_path, monkeypatch, mode=("finetune",), trials=2)
+    jobs = study.jobs
+    one, two = jobs.next(), jobs.next()
+    assert one
+    assert two
+    jobs.starts("a")
+    assert not jobs.is_idle(1), "one worker is there, and has a job"
+    jobs.starts("b")
+    assert [jobs.is_idle(n) for n in (1, 2)] == [True, False]
+    study.end(one)
+    jobs.ends("a")
+    assert (jobs.next(), jobs.stage_waits()) == ([], True)
+    jobs.again(one)
+    assert not jobs.stage_waits(), "there is something to do"
+    assert jobs.next() == one
+    study.end(two)
+    assert not jobs.stage_waits(), "all have ended"
+
+
 def test_frozen_modes_alone_need_no_worker(tmp_path: Path, monkeypatch: Patch) -> None:
     study = Study(tmp_path, monkeypatch, mode=("freeze",), trials=40)
     assert not study.jobs.need_workers()

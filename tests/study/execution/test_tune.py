@@ -38,8 +38,11 @@ class Study:
         self.health, self.jobs = GpuHealth(gpus - 1), Jobs(trials_, context, alone=True)
         callback = _StudyCallback(trials_, self.jobs, self.health)
         self.batch, self.callback = trials_.queue.next(), callback
-        self.job = SimpleNamespace(config=as_job(self.batch), last_result={}, error_file=None)
+        self.job = self._job(as_job(self.batch))
         callback.on_trial_start(0, [], self.job)
+
+    def _job(self, config: dict[str, Any]) -> Any:
+        return SimpleNamespace(config=config, last_result={}, error_file=None, trial_id="a")
 
     def tell(self, **result: Any) -> None:
         """The job has reported."""
@@ -51,7 +54,7 @@ class Study:
         """The next job starts."""
         self.batch = self.jobs.next() or []
         config = as_job(self.batch, self.health.retired)
-        self.job = SimpleNamespace(config=config, last_result={}, error_file=None)
+        self.job = self._job(config)
         self.callback.on_trial_start(0, [], self.job)
 
     def fail(self, gpu: str | None, diverged: bool = False) -> None:

@@ -6,6 +6,7 @@ import pytest
 from ray.tune.schedulers import TrialScheduler
 
 from study.search.early_stopping import CellASHA
+from study.search.searcher import KEEPS
 from tests.support.studies.builders import make_record
 from tl_core.config import Metric, direction
 
@@ -120,7 +121,13 @@ def test_rivals_of_earlier_runs_count_from_the_same_step(steps: int, decision: s
     assert cell.report(cell.add(), 2, 0.9, 150) == decision
 
 
-def test_a_job_that_only_keeps_its_place_stays_while_its_gpu_takes_no_trials() -> None:
-    asha = CellASHA("val_log_loss", 10, holds=lambda gpu: gpu == "0")
-    decisions = [asha.on_trial_result(None, None, {"waits": True, "gpu": gpu}) for gpu in "01"]
-    assert decisions == ["CONTINUE", "STOP"]
+def test_a_job_that_only_keeps_its_place_stays_while_there_is_a_reason() -> None:
+    waits = iter([True, False])
+    holds = {"0": True, "1": False}
+    asha = CellASHA("val_log_loss", 10, holds=holds.__getitem__, waits=lambda: next(waits))
+    network, keeping = (SimpleNamespace(config={"kind": kind}) for kind in ("search", KEEPS))
+    decisions = [
+        asha.on_trial_result(None, job, {"waits": True, "gpu": gpu})
+        for job, gpu in ((network, "0"), (network, "1"), (keeping, "1"), (keeping, "0"))
+    ]
+    assert decisions == ["CONTINUE", "STOP"] * 2

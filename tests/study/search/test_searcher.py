@@ -1,5 +1,5 @@
 from study.search.confirmation import Planned
-from study.search.searcher import StudySearcher, as_job
+from study.search.searcher import KEEPS, StudySearcher, as_job
 from tests.support.studies.builders import make_config
 from tl_core.config import direction
 
@@ -14,6 +14,19 @@ def test_jobs_come_as_they_are_there() -> None:
     assert [given[0], given[2]] == [as_job([FIRST]), as_job([SECOND])]
     assert [given[1], given[3]] == [None, StudySearcher.FINISHED]
     assert (searcher.metric, searcher.mode) == ("val_log_loss", direction("val_log_loss"))
+
+
+def test_a_worker_without_trials_keeps_its_place_until_the_next_stage() -> None:
+    jobs = iter([[FIRST], [], [], [SECOND], None])
+    # Two workers are there, and the stage waits.
+    searcher = StudySearcher("val_log_loss", lambda: next(jobs), is_idle=lambda n: n < 2)
+    assert searcher.suggest("a") == as_job([FIRST])
+    assert searcher.suggest("b") == {"kind": KEEPS, "batch": []}
+    assert searcher.suggest("c") is None, "no third worker is started"
+    for name in "ab":
+        searcher.on_trial_complete(name)
+    assert searcher.suggest("d") == as_job([SECOND])
+    assert searcher.suggest("e") == StudySearcher.FINISHED
 
 
 def test_a_job_tells_its_rivals_the_first_trial_and_its_worker_all() -> None:

@@ -73,7 +73,7 @@ def test_a_worker_whose_gpu_is_retired_waits_with_no_trial(
             raise SystemExit  # As Ray Tune does.
 
     monkeypatch.setattr("study.trials.worker.tune.report", report)
-    monkeypatch.setattr("study.trials.worker.time.sleep", lambda _: None)
+    monkeypatch.setattr("study.search.searcher.time.sleep", lambda _: None)
     monkeypatch.setattr("study.trials.worker.own_gpu", lambda: "2")
     context = TrialContext(tmp_path, "images/none", Folder(tmp_path), "val_log_loss")
     with pytest.raises(SystemExit):

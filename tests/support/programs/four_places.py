@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from study.cluster.ray_environment import set_ray_environment
+from study.search.searcher import keep_place
 
 set_ray_environment()
 
@@ -41,6 +42,7 @@ def swept(batch: Sequence[Planned], *_: object) -> list[Swept]:
 
 def run(drawn: dict[str, Any], context: TrialContext) -> None:
     """Stand for a job: a network ends once each GPU has had one."""
+    keep_place(drawn, None)
     batch = [Planned.of(each) for each in drawn["batch"]]
     if is_frozen(batch[0]):
         tune.report({"epoch": 1, "swept": [each.plain() for each in swept(batch)]})

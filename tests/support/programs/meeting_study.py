@@ -13,6 +13,7 @@ from typing import Any
 
 from study import run
 from study.cluster.ray_environment import set_ray_environment
+from study.search.searcher import keep_place
 from study.trials.trial_context import TrialContext
 from tl_core.config import FROZEN
 
@@ -21,6 +22,7 @@ WANTED = "wanted"
 
 def run_together(folder: Path, drawn: dict[str, Any], context: TrialContext) -> None:
     """Run a trial in a worker; with a network, not before others have come."""
+    keep_place(drawn, None)
     import ray
 
     from study.trials.worker import run_in_worker
