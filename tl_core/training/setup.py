@@ -156,7 +156,15 @@ class Setup:
 
     def _others(self, seed: int) -> np.ndarray:
         """The images without a class label from which a seed learns the auxiliary task."""
-        return np.setdiff1d(self.teaching(seed), self.split(seed).train)
+        if seed not in self._known_others:
+            there = np.setdiff1d(self.teaching(seed), self.split(seed).train)
+            self._known_others[seed] = there
+        return self._known_others[seed]
+
+    @cached_property
+    def _known_others(self) -> dict[int, np.ndarray]:
+        # Their number is asked for when trials are put together, and again when they learn.
+        return {}
 
     def identity(self) -> dict[str, Any]:
         """What decides the trial's numbers, as plain values."""
