@@ -13,10 +13,6 @@ class NodeError(RuntimeError):
     """This machine, or a node that the message names, lacks something that every trial needs."""
 
 
-class OutOfTimeError(Exception):
-    """The time of this command, `--max-time`, is over."""
-
-
 def fault_code(title: str, faults: Collection[Fault | str]) -> int:
     """Print faults, if there are any; return the exit code: 0 without one, else 2."""
     if faults:

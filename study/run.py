@@ -11,10 +11,13 @@ if not __package__:  # Run as a script: other packages may be called `study`.
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from study.config.command_line import parse
+from study.errors import print_faults
 from study.preflight.checks import QUICK, run_checks
 from study.preflight.resume import FinishedError, continued_setup, find_replay
 from study.preflight.setup import Setup, new_setup
+from study.records.ledger import OUT_OF_TIME
 from study.signals import interruptible, run_command
+from tl_core.errors import OutOfTimeError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,6 +35,11 @@ def _run(given: Mapping[str, Any], console: Console) -> int:
     except FinishedError as finished:
         console.print(str(finished), highlight=False)
         return 0
+    except OutOfTimeError as over:  # Before the first trial.
+        from study.execution.run_study import EXIT_CODES
+
+        print_faults("out of time", [str(over)])
+        return EXIT_CODES[OUT_OF_TIME]
 
 
 def _start(given: Mapping[str, Any], console: Console) -> int:

@@ -42,6 +42,10 @@ class DivergedError(RuntimeError):
         return (DivergedError, (self.metric, self.value, self.epoch))
 
 
+class OutOfTimeError(Exception):
+    """The time that there was for the work, `--max-time`, is over."""
+
+
 class GpuMemoryError(RuntimeError):
     """A trial needs more memory than the GPU has left; the message says what would fit."""
 

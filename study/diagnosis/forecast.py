@@ -14,12 +14,14 @@ from study.diagnosis.measure_sweep import measure_sweeps
 from study.diagnosis.stages import Stages
 from study.diagnosis.tables import eta_line, speed_table
 from study.errors import NodeError
-from study.preflight.disk import lacking_views
+from study.preflight.disk import networks
 from study.preflight.memory import feature_makers
 from study.preflight.setup import Setup
 from study.search.short_sweeps import SOON_S, Shape
 from tl_core.config import Mode
+from tl_core.data.cache import rows_kept
 from tl_core.data.decode_source import image_entry
+from tl_core.inputs.features import feature_entry
 from tl_core.training.setup import needs_features
 
 
@@ -77,12 +79,19 @@ def _shape(setup: Setup) -> Shape | None:
 
 
 def views(setup: Setup) -> int:
-    """Images and mirror images whose features the cache lacks."""
+    """Images and mirror images that the frozen network has to run over, one after another."""
     s, source, network = setup.settings, setup.source, setup.network
     if not (source and network and any(map(needs_features, s.mode))):
         return 0
+    n = len(source.ids)
+    if s.weights == "none":  # Each seed has its own random network.
+        return networks(s) * n * (2 if s.hflip else 1)
     images = image_entry(source, s.image_size, s.cache, s.resize).name
-    return len(source.ids) * lacking_views(s, images, network)
+    plain, both = (feature_entry(images, network, s.cache, hflip) for hflip in (False, True))
+    if s.hflip and both.exists():
+        return 0
+    left = 0 if plain.exists() else n - rows_kept(plain)
+    return left + (2 * n - max(n, rows_kept(both)) if s.hflip else 0)
 
 
 def _outlook(setup: Setup, found: Measured, shape: Shape | None, start_s: float) -> Iterator[str]:

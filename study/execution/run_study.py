@@ -14,7 +14,7 @@ from study.answers.recommendation import recommendation, resolution
 from study.cluster.ray_environment import set_ray_environment
 from study.config.program import command
 from study.config.values import show_folder
-from study.errors import NodeError, OutOfTimeError, print_faults
+from study.errors import NodeError, print_faults
 from study.execution.progress import StudyDisplay, best_table, describe
 from study.preflight.prepare import Prepared
 from study.preflight.system import loopback_faults
@@ -32,6 +32,7 @@ from study.tracking.sender import Sender, close_sender, print_link
 from study.trials.features import with_features
 from study.trials.trial_context import TrialContext, make_context
 from tl_core.config import FROZEN
+from tl_core.errors import OutOfTimeError
 from tl_core.files import is_disk_full
 from tl_core.text import pluralize
 from tl_core.training.train import chance_warning
@@ -47,7 +48,10 @@ EXIT_CODES = {
 
 
 def run_study(prepared: Prepared, console: Console, sender: Sender) -> int:
-    """Run a study, show it on the console, send it, and return its exit code."""
+    """Run a study, show it on the console, send it, and return its exit code.
+
+    Raises `OutOfTimeError` if the time is over before the frozen network is through.
+    """
     settings, folder, status = prepared.settings, prepared.folder, "interrupted"
     try:
         with _ray(prepared) as start_ray:
@@ -66,7 +70,7 @@ def run_study(prepared: Prepared, console: Console, sender: Sender) -> int:
         then = f"\n{how_to_resume(prepared)}" if folder.exists() else ""
         console.print(why + then, style="red", highlight=False)
         status = "disk full"
-    except (NodeError, OutOfTimeError) as error:  # Without features, nothing has begun.
+    except NodeError as error:  # Without features, nothing has begun.
         print_faults("the study can't go on", [str(error)])
         if folder.exists():
             console.print(how_to_resume(prepared), highlight=False)

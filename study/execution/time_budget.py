@@ -24,7 +24,6 @@ from study.diagnosis.estimate import (
 )
 from study.diagnosis.first_line import measure_step
 from study.diagnosis.observed import expected_s
-from study.errors import OutOfTimeError
 from study.preflight.prepare import Prepared
 from study.records.trial_record import ENDED, Kind, TrialRecord
 from study.search.cells import Cell, shares
@@ -33,6 +32,7 @@ from study.search.confirmation import Planned
 from study.search.short_sweeps import Shape, is_short
 from study.trials.trial_context import TrialContext, shape_of
 from tl_core.config import FROZEN, TrialConfig
+from tl_core.errors import OutOfTimeError
 from tl_core.text import pluralize
 
 _MARGIN = 1.15

@@ -12,6 +12,7 @@ from study.cluster.folders import folder_faults, nearest
 from study.config.settings import Settings
 from study.config.uris import sqlite_file
 from study.search.choosing import REPEATS
+from tl_core.data.cache import bytes_kept
 from tl_core.data.decode_source import image_entry
 from tl_core.data.sources import Source
 from tl_core.errors import Fault
@@ -66,32 +67,34 @@ def cache_needs(settings: Settings, source: Source, network: Backbone | None) ->
     s, n = settings, len(source.ids)
     images = image_entry(source, s.image_size, s.cache, s.resize)
     if not images.exists():
-        size = n * 3 * s.image_size**2
-        yield Need("--cache", s.cache, "decoded images", size, "a smaller --image-size")
+        size = n * 3 * s.image_size**2 - bytes_kept(images)
+        yield Need("--cache", s.cache, "decoded images", max(0, size), "a smaller --image-size")
     if network is not None and any(needs_features(mode) for mode in s.mode):
-        rows = n * lacking_views(settings, images.name, network)
-        if rows:
-            size = rows * network.n_features * 4  # float32
+        size = sum(lacking_features(settings, images.name, network, n))
+        if size:
             yield Need("--cache", s.cache, "features", size)
     if network is not None and "partial" in s.mode:
-        rows = sum(lacking_activations(settings, images.name, network))
-        if rows:
-            yield Need("--cache", s.cache, "activations", n * rows, "a smaller --unfreeze")
+        size = sum(lacking_activations(settings, images.name, network, n))
+        if size:
+            yield Need("--cache", s.cache, "activations", size, "a smaller --unfreeze")
 
 
-def lacking_views(settings: Settings, images: str, network: Backbone) -> int:
-    """Views of each image whose features the cache lacks."""
-    s = settings
+def lacking_features(settings: Settings, images: str, network: Backbone, n: int) -> Iterator[int]:
+    """Yield the bytes of each table of `n` images' features that the cache lacks."""
+    s, size = settings, n * network.n_features * 4  # float32
     if s.weights == "none":  # Each seed has its own random network.
-        return _networks(s) * (3 if s.hflip else 1)
+        yield size * networks(s) * (3 if s.hflip else 1)
+        return
     plain, both = (feature_entry(images, network, s.cache, hflip) for hflip in (False, True))
-    if not s.hflip:
-        return 0 if plain.exists() else 1
-    # A file of both views starts with a copy of the plain ones.
-    return 0 if both.exists() else 2 + (not plain.exists())
+    if s.hflip and both.exists():
+        return
+    if not plain.exists():
+        yield max(0, size - bytes_kept(plain))
+    if s.hflip:  # It starts with a copy of the plain ones.
+        yield max(0, 2 * size - bytes_kept(both))
 
 
-def _networks(s: Settings) -> int:
+def networks(s: Settings) -> int:
     """Random networks whose features are needed: a frozen trial of several seeds has one."""
     if s.debug or not s.confirm:
         return 1
@@ -100,16 +103,21 @@ def _networks(s: Settings) -> int:
     return 1 + repeats + s.confirm_seeds
 
 
-def lacking_activations(settings: Settings, images: str, network: Backbone) -> Iterator[int]:
-    """Yield the bytes of each image's activations that the cache lacks, for each cut and view."""
+def lacking_activations(
+    settings: Settings, images: str, network: Backbone, n: int
+) -> Iterator[int]:
+    """Yield the bytes of `n` images' activations that the cache lacks, for each cut and view."""
     s = settings
     for unfreeze in s.unfreeze:
         prefix, _ = cut_backbone(network, unfreeze, s.image_size)
+        size = n * prefix.nbytes
         for mirrored in (False, True) if s.hflip else (False,):
             if s.weights == "none":  # Each seed has its own random network.
-                yield prefix.nbytes * _networks(s)
-            elif not activation_entry(images, prefix, s.cache, mirrored).exists():
-                yield prefix.nbytes
+                yield size * networks(s)
+                continue
+            entry = activation_entry(images, prefix, s.cache, mirrored)
+            if not entry.exists():
+                yield max(0, size - bytes_kept(entry))
 
 
 def out_needs(settings: Settings, network: Backbone | None, at_once: int) -> Iterator[Need]:

@@ -57,9 +57,7 @@ class Prepared:
     @property
     def end(self) -> float | None:
         """When its work has to have ended, by `time.monotonic`; None without `--max-time`."""
-        if not (seconds := self.settings.max_time):
-            return None
-        return self.started + seconds - min(_REPORT_S, seconds / 10)
+        return _end(self.settings, self.started)
 
     @property
     def before(self) -> list[TrialRecord]:
@@ -122,12 +120,13 @@ def prepare(setup: Setup) -> Prepared:
     """Run the checks that are not quick, and decode the images if nothing is wrong.
 
     Raises `InputError` with every fault; those that only decoding finds if there are no others.
+    Raises `OutOfTimeError` if there is no time to decode them all.
     """
     run_checks(setup, CHECKS[len(QUICK) :])
     setup.raise_faults()
     assert setup.source
     assert setup.resources
-    images = _decode(setup.settings, setup.source)
+    images = _decode(setup.settings, setup.source, _end(setup.settings, setup.started))
     _fit_to_decoded(setup, images)
     if setup.state:
         check_same_data(setup.state, images)
@@ -222,10 +221,16 @@ def prepare_replay(replay: Replay) -> ImageSet:
     return images
 
 
-def _decode(s: Settings, source: Source) -> ImageSet:
+def _end(s: Settings, started: float) -> float | None:
+    if not s.max_time:
+        return None
+    return started + s.max_time - min(_REPORT_S, s.max_time / 10)
+
+
+def _decode(s: Settings, source: Source, end: float | None = None) -> ImageSet:
     """Decode the images, or take them from the cache."""
     try:
-        return load_images(source, s.image_size, s.cache, s.skip_bad_images, s.resize)
+        return load_images(source, s.image_size, s.cache, s.skip_bad_images, s.resize, end)
     except OSError as error:
         why = f"{s.cache}: {format_os_error(error)}"
         raise InputError([Fault("--cache", why)]) from error

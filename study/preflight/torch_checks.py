@@ -29,7 +29,7 @@ from study.tracking.client import check_server
 from study.tracking.database import check_database
 from tl_core.config import Resize
 from tl_core.data.datasets import ImageSet
-from tl_core.data.decode_source import format_bad, image_entry, unreadable
+from tl_core.data.decode_source import format_bad, image_entry, images_kept, unreadable
 from tl_core.data.sources import Source, has_oxford_pet
 from tl_core.errors import Fault, InputError
 from tl_core.models.backbones import (
@@ -181,13 +181,14 @@ def try_decoding(
         again = [i for i, name in enumerate(source.ids) if name in left_out]
         return None, unreadable(source, size, again)
     n = len(source.ids)
+    there = images_kept(source, size, cache, resize)
     order = np.random.default_rng(0).permutation(n)[:_MOST].tolist()
     bad = [*unreadable(source, size, order[:1])]  # Pillow prepares its decoders for the first one.
     start, done, at_once = time.perf_counter(), 1, 4 * usable_cpus()
     while done < len(order) and time.perf_counter() - start < _LONG_S:
         bad += unreadable(source, size, order[done : done + at_once])
         done = min(len(order), done + at_once)
-    return Undecoded(n, (done - 1) / (time.perf_counter() - start)), bad
+    return Undecoded(n - there, (done - 1) / (time.perf_counter() - start)), bad
 
 
 def check_bucket_of_nodes(setup: Setup) -> Iterator[Fault]:

@@ -13,13 +13,13 @@ import torch
 from ray.exceptions import RayActorError, RayTaskError
 
 from study.cluster.join import own_address, settle_worker
-from study.errors import NodeError, OutOfTimeError
+from study.errors import NodeError
 from study.preflight.memory import MemoryKills
 from study.trials.frozen_part import FrozenPart, folded, run_part
 from study.trials.trial_context import TrialContext
 from tl_core.data.datasets import ImageSet
 from tl_core.device import set_deterministic
-from tl_core.errors import GpuMemoryError, InputError
+from tl_core.errors import GpuMemoryError, InputError, OutOfTimeError
 from tl_core.inputs.features import Forward
 from tl_core.inputs.prefix import Prefix, cut_backbone
 from tl_core.models.backbones import Backbone
@@ -72,29 +72,22 @@ def _in_order(
     waiting, numbers = iter(enumerate(chunks)), dict[Any, int]()
     done: dict[int, np.ndarray] = {}
     kills = MemoryKills()
-    made = 0
     for wanted in range(len(chunks)):
         while wanted not in done:
             left = None if end is None else max(0.0, end - time.monotonic())
             found, _ = ray.wait([*busy], timeout=left)
             if not found:
-                raise _out_of_time(made, sum(map(len, chunks)))
+                more = sum(map(len, chunks[wanted:]))
+                raise OutOfTimeError(
+                    f"--max-time is over: the frozen network has {more:,} more images to run "
+                    "over. What it has made is kept in the cache; the same command goes on there"
+                )
             (ready,) = found
             rows, wanted_more = _result(ready, kills), in_flight
             if ready in numbers:
                 done[numbers.pop(ready)], wanted_more = rows, 1
-                made += len(rows)
             _give_next(busy.pop(ready), wanted_more, waiting, busy, numbers)
         yield done.pop(wanted)
-
-
-def _out_of_time(made: int, views: int) -> OutOfTimeError:
-    return OutOfTimeError(
-        f"the frozen network had run over {made:,} of {views:,} images when --max-time was over. "
-        "Nothing of it is kept, so that the same time would not suffice again: a longer "
-        "--max-time is needed, fewer images, a smaller --image-size or --backbone, more cores or "
-        "a GPU"
-    )
 
 
 def _give_next(

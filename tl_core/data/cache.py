@@ -3,16 +3,23 @@
 An entry is a folder of files. Its files never change, so any number of processes may map them. A
 damaged entry is replaced by a new folder, never repaired in place: a process that has mapped the
 old files keeps them.
+
+A table that takes long to make is kept while it grows, in a hidden folder beside its entry: the
+next process goes on where one was stopped or killed.
 """
 
 import hashlib
+import json
 import logging
 import os
 import shutil
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from filelock import BaseFileLock, Timeout
@@ -28,6 +35,15 @@ _PIECE = 16 * 2**20
 """Bytes; small enough for all cores to hash a large file together."""
 _READ = 2**18
 """Bytes hashed at once: they fit into a core's own cache."""
+
+_UNWANTED_S = 30 * 86_400
+"""Seconds after which a table that nobody goes on with is removed."""
+SAVE_S = 30.0
+"""Seconds of work on a table that a kill loses at most."""
+_KEPT = ".unfinished"
+"""How the name of the folder ends that keeps a table while it grows."""
+_STATE = "state.json"
+"""How much of a table is there, in the folder that keeps it."""
 
 Fault = Callable[[Path], str | None]
 """Returns why an entry can't be used, or None if it can."""
@@ -92,18 +108,109 @@ def tag_cache(folder: Path) -> None:
         )
 
 
-def new_array(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> np.ndarray:
+def new_array(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> np.memmap:
     """Make a .npy file and map it; all of its space on disk is allocated at once.
 
     Raises `OSError` if the space is too small. Otherwise the kernel would notice when the process
     writes to a page of the map, and kill it (SIGBUS).
     """
     with naming(path):
-        array: np.ndarray = np.lib.format.open_memmap(path, "w+", dtype, shape)
+        array: np.memmap = np.lib.format.open_memmap(path, "w+", dtype, shape)
         if hasattr(os, "posix_fallocate"):  # Not on macOS.
             with path.open("r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
     return array
+
+
+@dataclass
+class Table:
+    """A table that is made row after row."""
+
+    rows: np.memmap
+    file: Path
+    """Where it is while it grows."""
+    done: int = 0
+    """How many rows are there, the first ones."""
+    notes: dict[str, Any] = field(default_factory=dict)
+    """What its maker keeps beside them, as JSON."""
+    saved: float = field(default_factory=time.monotonic)
+
+    def grow(self, done: int) -> None:
+        """Note that so many rows are there; every `SAVE_S` seconds this is saved."""
+        self.done = done
+        if time.monotonic() - self.saved >= SAVE_S:
+            self.save()
+
+    def save(self) -> None:
+        """Write what is there to the disk, first the rows."""
+        with naming(self.file):
+            self.rows.flush()
+        state = {"done": self.done, "notes": self.notes}
+        replace_file(self.file.with_name(_STATE), json.dumps(state), alone=True)
+        self.saved = time.monotonic()
+
+
+@contextmanager
+def growing_table(
+    into: Path, file: str, dtype: DTypeLike, shape: tuple[int, ...]
+) -> Iterator[Table]:
+    """Yield a table that is to be filled, for the folder that `publish` has filled.
+
+    At the end it is moved there, whole. If an error or a kill ends the work before, its rows are
+    kept, and the next table for the same entry has them already.
+
+    Args:
+        into: the folder.
+        file: the name of the table in it.
+        dtype: of its values; the table's maker may have widened what is kept.
+        shape: of the table, [rows, ...].
+    """
+    kept = into.with_suffix(_KEPT)
+    table = _kept_table(kept / file, dtype, shape)
+    if table is None:
+        shutil.rmtree(kept, ignore_errors=True)
+        kept.mkdir()
+    try:
+        table = table or Table(new_array(kept / file, dtype, shape), kept / file)
+        yield table
+    except BaseException:
+        if table and table.done:
+            with suppress(OSError):  # What was saved before is still there.
+                table.save()
+        else:
+            shutil.rmtree(kept, ignore_errors=True)
+        raise
+    table.file.rename(into / file)
+    shutil.rmtree(kept, ignore_errors=True)
+
+
+def rows_kept(entry: Path) -> int:
+    """How many rows there are of the table that an entry waits for."""
+    with suppress(OSError, ValueError):
+        state = json.loads((_kept(entry) / _STATE).read_text(encoding="utf-8"))
+        return int(state["done"])
+    return 0
+
+
+def bytes_kept(entry: Path) -> int:
+    """Bytes on the disk of the table that an entry waits for."""
+    return sum(file.stat().st_size for file in _kept(entry).glob("*"))
+
+
+def _kept(entry: Path) -> Path:
+    return entry.with_name(f".{entry.name}{_KEPT}")
+
+
+def _kept_table(file: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> Table | None:
+    try:
+        state = json.loads(file.with_name(_STATE).read_text(encoding="utf-8"))
+        np.load(file, mmap_mode="r")  # Raises if it is too short, where r+ would lengthen it.
+        rows = np.load(file, mmap_mode="r+")
+    except (OSError, ValueError):
+        return None
+    if rows.shape != shape or not np.can_cast(dtype, rows.dtype):
+        return None
+    return Table(rows, file, state["done"], state["notes"])
 
 
 def _manifest(entry: Path) -> bytes:
@@ -134,9 +241,20 @@ def _locked(entry: Path) -> AbstractContextManager[object]:
 
 def _sweep(parent: Path) -> None:
     """Remove the folders of processes that were killed while they built: their locks are free."""
-    for left, entry in leftovers(parent):
+    unwanted = ((left, _entry_of(left)) for left in parent.glob(f".*{_KEPT}") if _is_old(left))
+    for left, entry in (*leftovers(parent), *unwanted):
         with suppress(OSError), _lock(entry).acquire(timeout=0):
             shutil.rmtree(left, ignore_errors=True)
+
+
+def _entry_of(kept: Path) -> Path:
+    return kept.with_name(kept.stem.removeprefix("."))
+
+
+def _is_old(kept: Path) -> bool:
+    with suppress(OSError):
+        return time.time() - kept.stat().st_mtime > _UNWANTED_S
+    return False
 
 
 def _lock(entry: Path) -> BaseFileLock:

@@ -132,6 +132,7 @@ def load_images(
     cache: Path,
     skip_bad_images: bool = False,
     resize: Resize = "squash",
+    end: float | None = None,
 ) -> ImageSet:
     """Open the decoded images of `source`; decode them first if the cache does not have them.
 
@@ -144,12 +145,14 @@ def load_images(
         cache: folder of the cache.
         skip_bad_images: omit the files that can't be decoded.
         resize: how a picture becomes a square (`tl_core.data.decode.to_square`).
+        end: when to stop decoding, by `time.monotonic`.
 
     Raises:
         InputError: names every file that can't be decoded, unless `skip_bad_images`; or every
             class that has no readable image.
+        OutOfTimeError: not all could be decoded before `end`; the next call goes on there.
     """
-    images = ImageSet.open(decoded(source, image_size, cache, resize))
+    images = ImageSet.open(decoded(source, image_size, cache, resize, end))
     if images.bad and not skip_bad_images:
         raise InputError(format_bad(images.bad))
     empty = sorted(set(range(len(source.classes))) - set(images.labels.tolist()))

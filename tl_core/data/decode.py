@@ -55,11 +55,15 @@ def decoding_threads() -> Iterator[ThreadPoolExecutor]:
 
     Pillow releases the interpreter lock while it decodes and resizes, so threads are enough.
     """
-    with warnings.catch_warnings(), ThreadPoolExecutor(usable_cpus()) as pool:
+    pool = ThreadPoolExecutor(usable_cpus())
+    with warnings.catch_warnings():
         # Pillow warns about broken tags and about pictures of up to twice its limit. Both occur in
         # good photos; a picture that can't be decoded is an error anyway.
         warnings.filterwarnings("ignore", module="PIL")
-        yield pool
+        try:
+            yield pool
+        finally:  # At Ctrl-C, what no thread has begun is not waited for.
+            pool.shutdown(cancel_futures=True)
 
 
 def _alone_if_large(pixels: int) -> AbstractContextManager[object]:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -13,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from tl_core.config import Resize
-from tl_core.data.cache import damage, new_array, publish
+from tl_core.data.cache import Table, damage, growing_table, new_array, publish, rows_kept
 from tl_core.data.decode import decoding_threads, to_square
 from tl_core.data.reading.deep import Deep, Depth, Levels, Scales, fit_scales
 from tl_core.data.reading.kinds import describe_failure
 from tl_core.data.sources import Source
-from tl_core.errors import truncate_list
+from tl_core.errors import OutOfTimeError, truncate_list
 from tl_core.progress import track
 from tl_core.text import pluralize
 
@@ -44,11 +45,21 @@ def image_entry(source: Source, image_size: int, cache: Path, resize: Resize = "
     return entry
 
 
-def decoded(source: Source, image_size: int, cache: Path, resize: Resize) -> Path:
-    """Decode the images of a source, unless the cache has them; return `image_entry`."""
+def images_kept(source: Source, image_size: int, cache: Path, resize: Resize) -> int:
+    """How many images were decoded before the work was stopped."""
+    return rows_kept(_listing(source, image_size, cache, resize))
+
+
+def decoded(
+    source: Source, image_size: int, cache: Path, resize: Resize, end: float | None = None
+) -> Path:
+    """Decode the images of a source, unless the cache has them; return `image_entry`.
+
+    Raises `OutOfTimeError` at `end`, by `time.monotonic`.
+    """
 
     def build(into: Path) -> None:
-        decode_source(source, image_size, resize, into)
+        decode_source(source, image_size, resize, into, end)
         if bad := _bad_in(into):
             _move(into, entry.with_name(entry.name + lacking(bad)))
 
@@ -111,23 +122,45 @@ def _outdated(listing: Path, source: Source, size: int) -> str | None:
     return None
 
 
-def decode_source(source: Source, size: int, resize: Resize, into: Path) -> None:
+def decode_source(
+    source: Source, size: int, resize: Resize, into: Path, end: float | None = None
+) -> None:
     """Write the files of an `ImageSet` into the folder `into`.
+
+    Goes on where an earlier call was stopped.
 
     Args:
         source: the images.
         size: side of the square images, pixels.
         resize: how a picture becomes a square.
         into: an empty folder; `ImageSet.open` reads it.
+        end: when to stop, by `time.monotonic`.
+
+    Raises:
+        OutOfTimeError: not all could be decoded before `end`.
     """
     n = len(source.ids)
-    pixels = new_array(into / "all.npy", np.uint8, (n, 3, size, size))
+    with (
+        growing_table(into, "all.npy", np.uint8, (n, 3, size, size)) as table,
+        decoding_threads() as pool,
+    ):
+        pixels = table.rows
 
-    def read(i: int, scales: Scales | None = None) -> _Outcome:
-        return _read_into(pixels[i], source, i, size, resize, scales)
+        def read(i: int, scales: Scales | None = None) -> _Outcome:
+            return _read_into(pixels[i], source, i, size, resize, scales)
 
-    with decoding_threads() as pool:
-        outcomes = list(track(pool.map(read, range(n)), n, f"Decoding {source.name}"))
+        outcomes = _outcomes_before(table)
+        tried = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, str)]
+        for i, outcome in zip(tried, pool.map(read, tried), strict=True):
+            outcomes[i] = outcome  # A file that could not be read may be readable now.
+        left = pool.map(read, range(table.done, n))
+        for outcome in track(left, n, f"Decoding {source.name}", before=table.done):
+            if outcome:
+                table.notes[str(table.done)] = outcome
+            outcomes.append(outcome)
+            table.grow(len(outcomes))
+            if end is not None and time.monotonic() > end:
+                raise _out_of_time(n - len(outcomes))
         deep = {i: outcome for i, outcome in enumerate(outcomes) if isinstance(outcome, tuple)}
         # Again, because the range of all is known only now.
         scales = fit_scales(deep.values())
@@ -152,6 +185,23 @@ def decode_source(source: Source, size: int, resize: Resize, into: Path) -> None
         "deep": Counter(depth for depth, _ in deep.values()),
     }
     (into / _ABOUT).write_text(json.dumps(about), encoding="utf-8")
+
+
+def _outcomes_before(table: Table) -> list[_Outcome]:
+    """Of the pictures that were read before the work was stopped."""
+    outcomes: list[_Outcome] = [None] * table.done
+    for i, noted in table.notes.items():
+        if int(i) < table.done:
+            outcomes[int(i)] = (noted[0], Levels(*noted[1])) if isinstance(noted, list) else noted
+    return outcomes
+
+
+def _out_of_time(left: int) -> OutOfTimeError:
+    images = pluralize(left, "image is", "images are")
+    return OutOfTimeError(
+        f"--max-time is over: {images} still to be decoded. Those that are decoded are kept in "
+        "the cache; the same command goes on there"
+    )
 
 
 def unreadable(source: Source, size: int, numbers: Iterable[int]) -> list[tuple[str, str]]:

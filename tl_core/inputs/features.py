@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tl_core.data.cache import Fault, damage, new_array, publish
+from tl_core.data.cache import Fault, Table, damage, growing_table, publish
 from tl_core.data.datasets import ImageSet
 from tl_core.errors import WAYS_OUT, GpuMemoryError, InputError
 from tl_core.gpu_memory import is_out_of_memory
@@ -64,12 +64,14 @@ def load_features(
         # Of mirrored features the first half are the plain ones, which the cache may have.
         plain = load_features(images, backbone, cache, forward, verify=verify) if hflip else None
         n, first = len(images.labels), len(images.labels) if hflip else 0
-        features = new_array(into / _FILE, np.float32, (first + n, backbone.n_features))
-        if plain is not None:
-            features[:n] = plain
         doing = f"Features of {backbone.name}{', mirrored' if hflip else ''}"
-        for views, rows in run_views(np.arange(first, first + n), backbone, forward, doing):
-            features[views] = rows
+        shape = first + n, backbone.n_features
+        with growing_table(into, _FILE, np.float32, shape) as table:
+            if plain is not None and not table.done:
+                table.rows[:n], table.done = plain, n
+            every = np.arange(first, first + n)
+            for views, rows in run_views(every, backbone, forward, doing, table):
+                table.rows[views] = rows
 
     entry = feature_entry(images.key, backbone, cache, hflip)
     rows = len(images.labels) * (2 if hflip else 1)
@@ -106,13 +108,27 @@ def output_key(images: str, backbone: Backbone, which: str) -> str:
 
 
 def run_views(
-    views: np.ndarray, backbone: Backbone, forward: Forward, doing: str
+    views: np.ndarray, backbone: Backbone, forward: Forward, doing: str, table: Table
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Run a network over views; yield chunk after chunk with its rows, and show the progress."""
+    """Run a network over views; yield chunk after chunk with its rows, and show the progress.
+
+    The views are those of the table's last rows. Chunks that the table has already are left out;
+    those that are yielded have to be written into it before the next one.
+    """
     most = max(1, min(_CHUNKS[1], _CHUNK_VALUES // backbone.n_features))
     size = min(most, max(_CHUNKS[0], len(views) // _PIECES))
-    chunks = eval_batches(views, size)
-    yield from zip(chunks, track(forward(chunks), len(views), doing, weight=size), strict=True)
+    first = len(table.rows) - len(views)
+    # The same chunks as without a break: a row may depend on its batch, in the last bits.
+    whole = max(0, table.done - first) // size
+    chunks = eval_batches(views, size)[whole:]
+    if not chunks:
+        return
+    done = whole * size
+    results = track(forward(chunks), len(views), doing, size, done)
+    for chunk, rows in zip(chunks, results, strict=True):
+        yield chunk, rows
+        done += len(chunk)
+        table.grow(first + done)
 
 
 def extract(

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tl_core.data.cache import new_array, publish
+from tl_core.data.cache import Table, growing_table, new_array, publish
 from tl_core.data.datasets import ImageSet
 from tl_core.device import upload
 from tl_core.inputs.features import (
@@ -178,24 +178,24 @@ def _write(
     """Run the prefix over all images, or all mirror images, and write what it makes of them."""
     if isinstance(forward, torch.device):
         forward = _on_device(images, prefix, forward)
-    n, file = len(images.labels), into / _FILE
+    n = len(images.labels)
     views = np.arange(n) + (n if mirrored else 0)
     what = f"Activations of {prefix.backbone.name} below {prefix.above}"
     doing = f"{what}{', mirrored' if mirrored else ''}"
-    table = new_array(file, np.float16, (n, *prefix.shape))
-    for chunk, rows in run_views(views, prefix.backbone, forward, doing):
-        if rows.dtype != np.float16 and table.dtype == np.float16:
-            table = _widen(file, table)
-        table[chunk % n] = rows
+    with growing_table(into, _FILE, np.float16, (n, *prefix.shape)) as table:
+        for chunk, rows in run_views(views, prefix.backbone, forward, doing, table):
+            if rows.dtype != np.float16 and table.rows.dtype == np.float16:
+                _widen(table)
+            table.rows[chunk % n] = rows
 
 
-def _widen(file: Path, table: np.ndarray) -> np.ndarray:
-    """Replace a table of float16 by one of float32; its rows so far keep their precision."""
-    wide_file = file.with_name("wide.npy")
-    wide = new_array(wide_file, np.float32, table.shape)
-    wide[:] = table
-    wide_file.replace(file)
-    return wide
+def _widen(table: Table) -> None:
+    """Make a table of float16 one of float32; its rows so far keep their precision."""
+    wide_file = table.file.with_name("wide.npy")
+    wide = new_array(wide_file, np.float32, table.rows.shape)
+    wide[:] = table.rows
+    wide_file.replace(table.file)
+    table.rows = wide
 
 
 def _on_device(images: ImageSet, prefix: Prefix, device: torch.device) -> Forward:

@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 from rich.console import Console
 
-from study.errors import NodeError, OutOfTimeError
+from study.errors import NodeError
 from study.execution import jobs, run_study
 from study.execution.run_study import EXIT_CODES, _status, open_journal
 from study.records.journal import Journal
@@ -26,7 +26,7 @@ from tests.support.studies.stages import finish, run_stage, search_record
 from tests.support.studies.synthetic import tiny_study
 from tests.support.study_fixtures import Run
 from tl_core import load_model
-from tl_core.errors import Fault, InputError
+from tl_core.errors import Fault, InputError, OutOfTimeError
 
 pytestmark = pytest.mark.usefixtures("uri")
 MINE = Path("runs/mine")
@@ -296,17 +296,20 @@ def test_a_full_disk_before_the_first_trial(
 def test_features_that_take_too_long_are_no_study_to_go_on_with(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    closed = list[dict[str, bool]]()
+
     def late(*_: object) -> None:
-        raise OutOfTimeError("a longer --max-time is needed")
+        raise OutOfTimeError("more images to run over")
 
     monkeypatch.setattr(run_study, "make_context", lambda _: None)
     monkeypatch.setattr(run_study, "with_features", late)
-    monkeypatch.setattr(run_study, "close_sender", lambda *_, **__: None)
+    monkeypatch.setattr(run_study, "close_sender", lambda *_, **how: closed.append(how))
     settings, machine = make_settings(data="photos", name="mine"), SimpleNamespace(joined=False)
     prepared: Any = SimpleNamespace(settings=settings, folder=MINE, resources=machine)
-    assert run_study.run_study(prepared, Console(), cast(Any, None)) == 2
-    told = "error: the study can't go on\n  a longer --max-time is needed\n"
-    assert (capsys.readouterr(), MINE.exists()) == (("", told), False)
+    with pytest.raises(OutOfTimeError, match=r"^more images to run over$"):
+        run_study.run_study(prepared, Console(), cast(Any, None))
+    assert (capsys.readouterr(), MINE.exists()) == (("", ""), False)
+    assert closed == [{"interrupted": True}]
 
 
 def test_ray_is_not_started_without_a_loopback_address(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,6 @@ import pytest
 from study.cluster.capacity import Capacity
 from study.diagnosis.estimate import Speeds, trial_s
 from study.diagnosis.observed import UNIT
-from study.errors import OutOfTimeError
 from study.execution.study_trials import StudyTrials
 from study.execution.time_budget import TimeBudget
 from study.search.cells import Cell
@@ -17,6 +16,7 @@ from study.search.confirmation import Planned, plan
 from tests.study.diagnosis.test_observed import record as make_trial
 from tests.support.studies.builders import make_config, make_epoch, make_settings, plain_shape
 from tests.support.studies.counting_journal import CountingJournal
+from tl_core.errors import OutOfTimeError
 
 SHAPE = plain_shape(1000, 2, 512)
 

@@ -13,14 +13,14 @@ import pytest
 import torch
 
 from study.cluster.stores import Folder
-from study.errors import NodeError, OutOfTimeError
+from study.errors import NodeError
 from study.trials.extractors import _in_order, distribute, on_node
 from study.trials.frozen_part import FrozenPart
 from study.trials.trial_context import TrialContext
 from tests.conftest import TINY
 from tests.support.processes import processes, title
 from tl_core.data.datasets import ImageSet
-from tl_core.errors import InputError
+from tl_core.errors import InputError, OutOfTimeError
 from tl_core.inputs.features import extract
 from tl_core.inputs.prefix import cut_backbone, extract_activations
 from tl_core.models.folding import fold_backbone
@@ -86,9 +86,8 @@ def test_workers_stop_when_the_time_is_over_and_a_chunk_is_missing(
         assert np.concatenate([*rows]).tolist() == [*range(4000)]
         return
     why = (
-        "the frozen network had run over 3,500 of 4,000 images when --max-time was over. Nothing "
-        "of it is kept, so that the same time would not suffice again: a longer --max-time is "
-        "needed, fewer images, a smaller --image-size or --backbone, more cores or a GPU"
+        "--max-time is over: the frozen network has 4,000 more images to run over. What it has "
+        "made is kept in the cache; the same command goes on there"
     )
     with pytest.raises(OutOfTimeError, match=f"^{re.escape(why)}$"):
         next(rows)
@@ -101,7 +100,7 @@ def test_real_workers_stop_when_the_time_is_over(
     part = FrozenPart(TINY, str(tiny_weights), images.image_size, "fp32", None)
     context, end = make_context(images, own_cache), time.monotonic()
     chunks = np.array_split(np.arange(len(images.labels)), 4)
-    with pytest.raises(OutOfTimeError, match=r"had run over 0 of "):
+    with pytest.raises(OutOfTimeError, match=r"has 40 more images"):
         next(iter(distribute(context, part, 0, cpus=3, restarts=0, end=end)(chunks)))
 
 

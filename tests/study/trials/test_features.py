@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from study.errors import OutOfTimeError
 from study.preflight.prepare import Prepared
 from study.trials.features import run_locally_if_fast
 from tests.conftest import SIDE, TINY
 from tests.support.study_fixtures import Capture, Run
 from tl_core.data.datasets import ImageSet
+from tl_core.errors import OutOfTimeError
 from tl_core.inputs.features import extract
 from tl_core.models.folding import fold_backbone
 from tl_core.training.setup import pretrained
@@ -84,9 +84,9 @@ def test_a_study_whose_features_take_too_long_ends_in_time(
         patch.setattr("study.trials.features.SOON_S", 0)
         patch.setattr("study.trials.extractors.distribute", distribute)
         patch.setattr("study.cluster.local_ray.local_ray", lambda *_, **__: nullcontext())
-        assert run_alone(*words, "--max-time", "8h") == 2
-    assert capsys.readouterr().err.endswith("error: the study can't go on\n  over at 1.0\n")
-    assert not Path("runs/mine").exists(), "the same command begins anew"
+        assert run_alone(*words, "--max-time", "8h") == 5
+    assert capsys.readouterr().err.endswith("error: out of time\n  over at 1.0\n")
+    assert not Path("runs/mine").exists(), "the same command goes on"
     assert run_alone(*words, "--max-time", "8h") == 0
 
 

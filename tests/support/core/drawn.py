@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from PIL import Image
 
+from tl_core.data.decode import Picture
 from tl_core.data.sources import Source
 
 Read = Callable[[int, int], Image.Image]
@@ -14,7 +15,9 @@ def grey(i: int, size: int) -> Image.Image:
     return Image.new("RGB", (size, size), (10 * i,) * 3)
 
 
-def source_of(read: Read, labels: tuple[int, ...] = (0, 1, 0, 1, 0, 1)) -> Source:
+def source_of(
+    read: Callable[[int, int], Picture], labels: tuple[int, ...] = (0, 1, 0, 1, 0, 1)
+) -> Source:
     ids = tuple(f"photo-{i}" for i in range(len(labels)))
     return Source("drawn", ("cat", "dog"), ids, labels, "0123456789abcdef" * 4, read)
 

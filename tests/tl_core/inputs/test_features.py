@@ -1,4 +1,5 @@
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from tl_core.data.cache import publish
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.sources import folder_source
 from tl_core.errors import InputError
+from tl_core.inputs import features
 from tl_core.inputs.features import extract, feature_entry, load_features, run_batches
 from tl_core.inputs.resident import ResidentTables
 from tl_core.models.backbones import Backbone, load_backbone
@@ -149,6 +151,36 @@ def test_an_extraction_that_stops_leaves_nothing(backbone: Backbone, load: Load)
         load()
     hook.remove()
     assert load().any(axis=1).all()
+
+
+@pytest.mark.parametrize("hflip", [False, True])
+def test_an_extraction_that_was_stopped_goes_on(
+    images: ImageSet, backbone: Backbone, load: Load, tmp_path: Path, hflip: bool,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """The second chunk of the last table fails: the first one is kept, to the same bits."""
+    monkeypatch.setattr(features, "_CHUNKS", (15, 4096))
+    whole, ready, asked = load(hflip=hflip), fold_backbone(backbone, SIDE), list[list[int]]()
+
+    def forward(chunks: list[NDArray[np.int64]]) -> Iterator[NDArray[np.float32]]:
+        for views in chunks:
+            if views[0] == 40 * hflip + 15 and not asked:
+                raise RuntimeError("stopped")
+            asked.append(views.tolist()) if views[0] >= 40 * hflip else None
+            yield extract(images, ready, CPU, views)
+            if views[0] == 40 * hflip and len(asked) == 1:
+                asked.clear()
+
+    with pytest.raises(RuntimeError, match="stopped"):
+        load_features(images, backbone, tmp_path / "other", forward, hflip)
+    asked.append([])
+    capsys.readouterr()
+    found = load_features(images, backbone, tmp_path / "other", forward, hflip)
+    assert [len(views) for views in asked] == [0, 15, 10]
+    assert found.tobytes() == whole.tobytes()
+    what = f"{backbone.name}, mirrored" if hflip else backbone.name
+    told = capsys.readouterr().err
+    assert re.fullmatch(rf"Features of {what}: 25 in \d+\.\d s, 15 were there\n", told), told
 
 
 def test_mirror_images_are_behind_images(images: ImageSet, backbone: Backbone, load: Load) -> None:

@@ -1,0 +1,142 @@
+"""Tables that are kept while they grow."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.support.core.entries import left_in, writes
+from tl_core.data import cache
+from tl_core.data.cache import MANIFEST, bytes_kept, growing_table, publish, rows_kept
+
+SHAPE = 10, 2
+
+
+def grow(entry: Path, until: int = 10, columns: int = 2) -> list[int]:
+    """Fill a table up to a row, where an error stops the work; return the rows that were written.
+
+    Row i is [i, i, ...].
+    """
+    written = list[int]()
+
+    def build(into: Path) -> None:
+        with growing_table(into, "table.npy", np.float16, (10, columns)) as table:
+            while table.done < until:
+                written.append(table.done)
+                table.rows[table.done] = table.done
+                table.grow(table.done + 1)
+            if until < 10:
+                raise RuntimeError("stopped")
+
+    if until < 10:
+        with pytest.raises(RuntimeError, match="stopped"):
+            publish(entry, build)
+    else:
+        publish(entry, build)
+    return written
+
+
+def is_whole(entry: Path, columns: int = 2) -> bool:
+    rows = np.load(entry / "table.npy")
+    return left_in(entry) == {"table.npy", MANIFEST} and bool(
+        (rows == np.arange(10)[:, None].repeat(columns, 1)).all()
+    )
+
+
+def test_work_goes_on_where_an_error_stopped_it(tmp_path: Path) -> None:
+    entry = tmp_path / "abc"
+    assert grow(entry, until=4) == [0, 1, 2, 3]
+    assert (rows_kept(entry), entry.exists()) == (4, False)
+    assert bytes_kept(entry) > 40
+    assert grow(entry, until=7) == [4, 5, 6]
+    assert grow(entry) == [7, 8, 9]
+    assert is_whole(entry)
+    assert left_in(tmp_path) == {"abc"}
+    assert (rows_kept(entry), bytes_kept(entry)) == (0, 0)
+
+
+def test_work_that_was_stopped_before_its_first_row_leaves_nothing(tmp_path: Path) -> None:
+    assert grow(tmp_path / "abc", until=0) == []
+    assert left_in(tmp_path) == set()
+
+
+def test_a_killed_process_loses_what_it_has_not_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = (
+        "import os, signal, sys; from pathlib import Path; import numpy as np\n"
+        "from tl_core.data import cache\n"
+        "def build(into):\n"
+        "    with cache.growing_table(into, 'table.npy', np.float16, (10, 2)) as table:\n"
+        "        for i in range(5):\n"
+        "            cache.SAVE_S = 0 if i == 2 else 30\n"
+        "            table.rows[i] = i\n"
+        "            table.grow(i + 1)\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "cache.publish(Path(sys.argv[1]), build)\n"
+    )
+    entry = tmp_path / "abc"
+    done = subprocess.run([sys.executable, "-c", code, str(entry)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert left_in(tmp_path) == {".abc.fresh", ".abc.unfinished"}
+    publish(tmp_path / "other", writes({"a": b""}))
+    assert left_in(tmp_path) == {".abc.unfinished", "other"}
+    assert grow(entry) == [3, 4, 5, 6, 7, 8, 9]
+    assert is_whole(entry)
+
+
+@pytest.mark.parametrize("damage", ["state", "no state", "table", "no table", "shape", "narrow"])
+def test_what_does_not_fit_is_made_anew(tmp_path: Path, damage: str) -> None:
+    entry, columns = tmp_path / "abc", 2
+    grow(entry, until=4)
+    kept = tmp_path / ".abc.unfinished"
+    match damage:
+        case "state":
+            (kept / "state.json").write_text('{"done": 4, "no')
+        case "no state":
+            (kept / "state.json").unlink()
+        case "table":
+            os.truncate(kept / "table.npy", 140)
+        case "no table":
+            (kept / "table.npy").unlink()
+        case "shape":
+            columns = 3
+        case "narrow":
+            np.save(kept / "table.npy", np.zeros(SHAPE, np.int8))
+    assert grow(entry, columns=columns) == [*range(10)]
+    assert is_whole(entry, columns)
+
+
+def test_a_table_that_was_widened_is_used(tmp_path: Path) -> None:
+    entry = tmp_path / "abc"
+    grow(entry, until=4)
+    file = tmp_path / ".abc.unfinished" / "table.npy"
+    np.save(file, np.load(file).astype(np.float32))
+    assert grow(entry) == [4, 5, 6, 7, 8, 9]
+    assert np.load(entry / "table.npy").dtype == np.float32
+
+
+def test_a_full_disk_keeps_what_was_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grow(tmp_path / "abc", until=4)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "replace_file", full)
+        grow(tmp_path / "abc", until=7)
+    assert grow(tmp_path / "abc") == [4, 5, 6, 7, 8, 9]
+
+
+def test_what_nobody_goes_on_with_is_removed_after_a_month(tmp_path: Path) -> None:
+    for days in (29, 31):
+        grow(tmp_path / f"{days}", until=4)
+        kept = tmp_path / f".{days}.unfinished"
+        then = kept.stat().st_mtime - days * 86_400
+        os.utime(kept, (then, then))
+    publish(tmp_path / "other", writes({"a": b""}))
+    assert left_in(tmp_path) == {".29.unfinished", "other"}
