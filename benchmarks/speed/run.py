@@ -22,7 +22,6 @@ ROWS: dict[str, tuple[str, str]] = {
     "fused-heads": ("frozen", "heads of 32 seeds fused against one after another"),
     "probe": ("probe", "a converged probe for 45 penalties against scikit-learn's"),
     "extraction": ("frozen", "FLOP/s of features at 224 px against a matrix product"),
-    "input-share": ("study", "input's share of a training step"),
     "cpu-training": ("study", "training images/s on a CPU against a DataLoader loop"),
     "partial-step": ("partial", "a step of the last stage on cached activations, of the whole net"),
     "attach-memory": ("memory", "attach time and total PSS with 1, 2 and 4 workers"),

@@ -22,7 +22,6 @@ DOCS = ROOT / "docs"
 ROWS = {
     "fused-heads": ["fused-heads-efficientnet_lite0-plain", "fused-heads-resnet18-alone"],
     "probe": ["probe-2", "probe-10"],
-    "input-share": ["input-share"],
     "cpu-training": ["cpu-training"],
     "partial-step": ["partial-step-resnet18-64", "partial-step-efficientnet_lite0-64"],
     "attach-memory": ["pss-1", "pss-4", "attach-4"],

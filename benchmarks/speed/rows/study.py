@@ -3,27 +3,23 @@
 import statistics
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks.common import seconds
 from benchmarks.speed.bench import RATIO, Bench
 from benchmarks.speed.harness import Gate, Row, agree, all_of, interleaved, measured, rounds
-from benchmarks.speed.naive import Photos, train_naively
+from benchmarks.speed.naive import train_naively
 from benchmarks.speed.studies import NaiveStudy, OurStudy, run_naive_study, run_ours, settings_of
 from study.records.trial_record import TrialRecord
 from tl_core.config import EpochMetrics, Mode, TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.data.splits import make_split
 from tl_core.device import best_precision
-from tl_core.inputs.batches import epoch_order, split_batches
-from tl_core.inputs.readers import pixel_reader
 from tl_core.models.article import ARTICLE_RECIPE
-from tl_core.runtime import keep_freed_memory, one_thread, usable_cpus
+from tl_core.runtime import keep_freed_memory, usable_cpus
 from tl_core.training.train import run_trial
 
 _LOG_LOSS = 1e-3
@@ -155,40 +151,6 @@ def finetune_gates(
     return (
         agree(f"{what} first training loss", a, b, _LOSS_SHARE * abs(b)),
         agree(f"{what} validation images classified differently", images, 0, _IMAGES + 1e-6),
-    )
-
-
-def input_share(bench: Bench) -> Iterator[Row]:
-    """Reading and normalising batches, as a share of training steps, one thread."""
-    config = _config(bench)
-    train = make_split(bench.images.labels, config.train_ratio).train
-    read = pixel_reader(bench.images, bench.backbone, _CPU)
-    batches = list(split_batches(epoch_order(train, config.seed, 1), config.batch_size))
-
-    def steps() -> float:
-        history = run_trial(config, bench.images, bench.cache, _CPU).history
-        return len(train) / history[0].images_per_s
-
-    def reads() -> None:
-        for batch in batches:
-            read(batch)
-
-    with one_thread():
-        pairs = interleaved(steps, partial(seconds, reads), bench.repeats, bench.log)
-    photos = Photos(bench.folder, bench.backbone, bench.image_size)
-    expected = torch.stack([photos[i][0] for i in batches[0].tolist()])
-    apart = (read(batches[0]) - expected).abs().max().item()
-    gate = agree("largest difference of a normalised pixel from the DataLoader's", apart, 0, 1e-4)
-    details = {
-        "batch_size": config.batch_size,
-        "precision": config.precision,
-        "step_ms": [round(1000 * s * config.batch_size / len(train), 2) for s, _ in pairs],
-        "input_ms": [round(1000 * r * config.batch_size / len(train), 3) for _, r in pairs],
-    }
-    what = "input's share of a training step of the whole network, one CPU thread"
-    share = [reading / step for step, reading in pairs]
-    yield measured(
-        "input-share", what, share, gate, unit="of 1", direction="at most", details=details
     )
 
 
