@@ -79,7 +79,7 @@ class Bench:
             (folder / name).mkdir(parents=True)
         for i in track(range(n), n, "Drawing photos"):
             name = demo.CLASSES[i % len(demo.CLASSES)]
-            demo.draw(i, 0, _PHOTO_SIDE).save(folder / name / f"{i:05d}.jpg", quality=90)
+            demo.draw(i, _PHOTO_SIDE).save(folder / name / f"{i:05d}.jpg", quality=90)
         return folder
 
     @cached_property

@@ -25,7 +25,7 @@ def images(bench: GpuBench) -> Iterator[Check]:
     for i in range(files):
         folder = bench.photos / CLASSES[i % 2]
         folder.mkdir(parents=True, exist_ok=True)
-        draw(i, 0, 64).save(folder / f"{i:03d}.png")
+        draw(i, 64).save(folder / f"{i:03d}.png")
     spent = time.perf_counter() - start
     yield Check(f"{drawn * (small + large):,} images of {bench.side} px drawn", spent, "s")
 
@@ -33,7 +33,7 @@ def images(bench: GpuBench) -> Iterator[Check]:
 def _drawn(bench: GpuBench, n: int) -> ImageSet:
     entry = bench.scratch / "drawn"
     entry.mkdir()
-    pictures = (draw(i, 0, bench.side) for i in range(n))
+    pictures = (draw(i, bench.side) for i in range(n))
     pixels = np.stack([np.asarray(picture).transpose(2, 0, 1) for picture in pictures])
     np.save(entry / "pixels.npy", pixels)
     brightness = (pixels.mean(axis=(1, 2, 3)) / 255).astype(np.float32)
