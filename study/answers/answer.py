@@ -20,7 +20,7 @@ from study.answers.phrases import (
 )
 from study.answers.tuning import at_an_end, effort, few_steps, hardly_tuned
 from study.config.settings import Settings
-from study.records.trial_record import TrialRecord, best_of
+from study.records.trial_record import TrialRecord, best_of, modes_of
 from study.search.cells import Cell
 from study.search.choosing import Choices
 from study.search.confirmation import plan
@@ -120,7 +120,7 @@ def _confirmed(
     unfinished: bool,
 ) -> tuple[str, str, str]:
     best = next(s for s in findings.cells if s.cell == winner)
-    tried = _modes(records)
+    tried = modes_of(records)
     arms = findings.effects(of_classification(settings.metric), settings.task)
     return (
         sentences.best_mode(subject, best, tried, findings, hardly_tuned(settings, records)),
@@ -146,16 +146,11 @@ def _unconfirmed(
         auxiliary.no_auxiliary_effect(
             settings.aux_weight,
             first.config.aux_weight,
-            _modes(records),
+            modes_of(records),
             settings.task,
             unfinished,
         ),
     )
-
-
-def _modes(records: Iterable[TrialRecord]) -> list[Mode]:
-    there = {r.config.mode for r in records}
-    return [mode for mode in MODES if mode in there]
 
 
 def _cells(records: Iterable[TrialRecord]) -> list[Cell]:

@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from study.answers.phrases import seeds, show_rate, show_weight
-from study.records.trial_record import ENDED, TrialRecord, best_of
+from study.records.trial_record import ENDED, TrialRecord, best_of, modes_of
 from study.search.cells import Cell
-from tl_core.config import FROZEN, MODES, Metric, TrialConfig
+from tl_core.config import FROZEN, Metric, TrialConfig
 from tl_core.text import pluralize
 
 _RECENT = 8
@@ -161,7 +161,7 @@ def _cells(record: TrialRecord, metric: Metric) -> list[str | Text]:
 
 def best_table(records: list[TrialRecord], metric: Metric) -> Table:
     """The best trial of the search of each mode at each ratio."""
-    modes = [mode for mode in MODES if any(r.config.mode == mode for r in records)]
+    modes = modes_of(records)
     table = Table("train_ratio", *modes, title=f"best {metric} of the search (trial)")
     for ratio in sorted({r.config.train_ratio for r in records}):
         here = [r for r in records if r.config.train_ratio == ratio]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from study.config.settings import FACTORS
-from tl_core.config import EpochMetrics, Metric, TrialConfig, sign
+from tl_core.config import MODES, EpochMetrics, Metric, Mode, TrialConfig, sign
 from tl_core.models.article import earlier_recipe
 from tl_core.text import printable
 
@@ -102,6 +102,12 @@ def ranked(records: Iterable[TrialRecord], metric: Metric) -> list[TrialRecord]:
 def best_of(records: Iterable[TrialRecord], metric: Metric) -> TrialRecord | None:
     """Return the search's finished trial with the best last epoch; the earlier one on a tie."""
     return next(iter(ranked(records, metric)), None)
+
+
+def modes_of(records: Iterable[TrialRecord]) -> list[Mode]:
+    """Return the modes of the records, in the order of `MODES`."""
+    there = {record.config.mode for record in records}
+    return [mode for mode in MODES if mode in there]
 
 
 def tried(records: Iterable[TrialRecord]) -> int:

@@ -9,7 +9,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.lines import Line2D
 
-from study.records.trial_record import TrialRecord
+from study.records.trial_record import TrialRecord, modes_of
 from study.reporting.figures import style
 from study.reporting.figures.values import trial_text
 from tl_core.aux_task import AuxTask
@@ -28,7 +28,7 @@ def draw_learning_rates(
     ratios are shares of.
     """
     records = [r for r in records if r.config.lr is not None]
-    modes, ratios = style.modes_of(records), sorted({r.config.train_ratio for r in records})
+    modes, ratios = modes_of(records), sorted({r.config.train_ratio for r in records})
     shades = mpl.colormaps["viridis_r"]
     # From light for few labels to dark for many; the lightest of all is invisible on white.
     colors = {x: shades(0.12 + 0.88 * (i + 1) / len(ratios)) for i, x in enumerate(ratios)}
@@ -92,7 +92,7 @@ def draw_aux_weights(
     figure.colorbar(ScalarMappable(color_of, shades), ax=right, label="aux_weight")
     keys = [
         _key(mode, style.STYLES[mode]["color"], style.STYLES[mode]["marker"])
-        for mode in style.modes_of(records)
+        for mode in modes_of(records)
     ]
     style.legend_below(figure, keys + style.status_keys(r for r in records if r.history))
     return figure
@@ -137,7 +137,7 @@ def _scatter(
     values = []
     alpha = min(0.7, max(0.25, 60 / max(len(records), 1)))  # Many points are fainter.
     ratios = sorted({r.config.train_ratio for r in records})
-    for mode in style.modes_of(records):
+    for mode in modes_of(records):
         for status in ("done", "pruned"):
             shown = [
                 r for r in records if r.config.mode == mode and r.status == status and r.history

@@ -11,7 +11,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 
 from study.analysis.importances import BEST
 from study.answers.phrases import share
-from study.records.trial_record import TrialRecord
+from study.records.trial_record import TrialRecord, modes_of
 from study.reporting.figures import style
 from study.reporting.figures.factor_plots import aux_position
 from study.reporting.figures.values import trial_text
@@ -57,7 +57,7 @@ def draw_parallel(
 
 
 def _scales(records: Sequence[TrialRecord], metric: Metric) -> list[Scale]:
-    modes = style.modes_of(records)[::-1]
+    modes = modes_of(records)[::-1]
     ratios = sorted({r.config.train_ratio for r in records})
     ended = [r.value(metric) for r in records if r.status != "failed"]
     scores = [value for value in ended if value is not None]
@@ -153,9 +153,7 @@ def _draw_scales(axes: Axes, scales: Sequence[Scale]) -> None:
 
 
 def _keys(records: Sequence[TrialRecord]) -> list[Line2D]:
-    keys = [
-        Line2D([], [], color=style.STYLES[m]["color"], label=m) for m in style.modes_of(records)
-    ]
+    keys = [Line2D([], [], color=style.STYLES[m]["color"], label=m) for m in modes_of(records)]
     looks: dict[str, dict[str, Any]] = {
         "done": {"linewidth": 1.8, "label": f"best {share(BEST)}"},
         "pruned": {"linestyle": ":", "label": "stopped early"},

@@ -16,7 +16,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from study.records.trial_record import TrialRecord
 from study.reporting.figures.fonts import BASE, text_width
-from tl_core.config import MODES, Mode, direction
+from tl_core.config import Mode, direction
 from tl_core.text import printable
 
 # Okabe and Ito's colours suit colour-blind readers; the markers differ in black and white.
@@ -188,9 +188,3 @@ def status_keys(records: Iterable[TrialRecord]) -> list[Line2D]:
         "failed": {"marker": "x", "label": "at the upper edge: failed"},
     }
     return [Line2D([], [], linestyle="", color="#333333", **looks[s]) for s in looks if s in there]
-
-
-def modes_of(records: Iterable[TrialRecord]) -> list[Mode]:
-    """Return the modes of the records, in the order of `MODES`."""
-    there = {record.config.mode for record in records}
-    return [mode for mode in MODES if mode in there]

@@ -7,7 +7,7 @@ from matplotlib.ticker import MaxNLocator
 
 from study.analysis.estimates import CellSummary
 from study.analysis.extrapolation import Extrapolation
-from study.records.trial_record import TrialRecord, best_of
+from study.records.trial_record import TrialRecord, best_of, modes_of
 from study.reporting.figures import style
 from study.reporting.figures.values import cell_text, expected_text, trial_text
 from study.search.cells import Cell
@@ -55,7 +55,7 @@ def draw_trials(records: list[TrialRecord], metric: Metric, images: int, title: 
     """
     figure = style.new_figure(title, 4.2)
     axes = figure.subplots()
-    for mode, aside in style.side_by_side(style.modes_of(records)).items():
+    for mode, aside in style.side_by_side(modes_of(records)).items():
         here = [r for r in records if r.config.mode == mode]
         _draw_mode(axes, here, metric, aside)
         figure.values += _trial_values(axes, here, metric, images, aside)
