@@ -93,12 +93,17 @@ class Jobs:
         return self._trials.queue.n_open > sum(map(len, self._own))
 
     def stage_waits(self) -> bool:
-        """Whether nothing can be begun before a trial has ended."""
+        """Whether a stage is to come, and nothing can be begun before a trial has ended."""
         return not self._for_workers and not self._own and self._trials.queue.waits()
 
     def is_idle(self, n_given: int) -> bool:
-        """Whether a worker waits for the next stage, if so many have a job."""
-        return self.stage_waits() and n_given < self._workers
+        """Whether a worker waits for the next stage, if so many have a job.
+
+        On a cluster none does: it would keep its place from a trial whose node has died, and a
+        rented machine from ending.
+        """
+        joined = self._trials.settings.address != "local"
+        return not joined and self.stage_waits() and n_given < self._workers
 
     def starts(self, job: str) -> None:
         """Hear that a worker has begun a job."""

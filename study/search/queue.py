@@ -45,6 +45,8 @@ class TrialQueue:
         self._cut = deque(r for r in before if r.kind == "search" and r.status not in ENDED)
         self._stage: Iterator[Planned] = iter(())
         self._next: Planned | None = None
+        self._is_last = False
+        """Whether no stage follows this one, which makes the study's weights."""
         self._open: dict[int, int | None] = {}
         """Draws by the number of the trial; None for those after the search."""
         self.finished = False
@@ -62,8 +64,8 @@ class TrialQueue:
         return batch
 
     def waits(self) -> bool:
-        """Whether no trial can be drawn before one has ended."""
-        return self._peek() is None and not self.finished
+        """Whether more trials may come, but none before one has ended."""
+        return self._peek() is None and not (self.finished or self._is_last)
 
     @property
     def n_open(self) -> int:
@@ -118,6 +120,7 @@ class TrialQueue:
             return follows
         stage = self._plan()
         self._stage, self.finished = iter(stage), not stage
+        self._is_last = any(planned.winner for planned in stage)
         return next(self._stage, None)
 
     def _may_start(self, planned: Planned) -> bool:

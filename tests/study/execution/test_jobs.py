@@ -130,6 +130,32 @@ def test_a_worker_is_idle_while_a_stage_waits_for_others(
     assert not jobs.stage_waits(), "all have ended"
 
 
+def test_a_node_of_a_cluster_keeps_no_place(tmp_path: Path, monkeypatch: Patch) -> None:
+    study = Study(tmp_path, monkeypatch, mode=("finetune",), trials=2, address="auto")
+    jobs = study.jobs
+    one, two = jobs.next(), jobs.next()
+    jobs.starts("a")
+    jobs.starts("b")
+    study.end(one or [])
+    jobs.ends("a")
+    # The node of the other may die: its trial then needs the place.
+    assert two
+    assert (jobs.next(), jobs.is_idle(1)) == ([], False)
+
+
+def test_no_worker_keeps_its_place_in_the_last_stage(tmp_path: Path, monkeypatch: Patch) -> None:
+    study = Study(tmp_path, monkeypatch, mode=("finetune",), train_ratio=(0.1,), trials=2)
+    jobs = study.jobs
+    for name in "ab":
+        jobs.starts(name)
+    for job in [jobs.next(), jobs.next()]:
+        study.end(job or [])
+    winner = jobs.next()
+    assert winner
+    assert winner[0].winner
+    assert (jobs.next(), jobs.is_idle(1), jobs.stage_waits()) == ([], False, False)
+
+
 def test_frozen_modes_alone_need_no_worker(tmp_path: Path, monkeypatch: Patch) -> None:
     study = Study(tmp_path, monkeypatch, mode=("freeze",), trials=40)
     assert not study.jobs.need_workers()
