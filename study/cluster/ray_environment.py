@@ -17,6 +17,9 @@ _EVERYWHERE = {
     "TUNE_GLOBAL_CHECKPOINT_S": "1e9",
     # The study has handlers of its own for Ctrl-C.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    # A trial that is stopped early waits for its checkpoint, which takes minutes in a slow store.
+    # Its worker's next trial fails, and the search never hears of it, if this is shorter.
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "600",
     # The result of a trial that failed has no metric.
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
 }
@@ -42,7 +45,13 @@ _CLUSTER = {
     "RAY_grpc_client_keepalive_time_ms": "15000",
     "RAY_grpc_client_keepalive_timeout_ms": "15000",
 }
-_OF_WORKERS = ("RAY_CHDIR_TO_TRIAL_DIR", "MALLOC_ARENA_MAX", LOGICAL, *_CLUSTER)
+_OF_WORKERS = (
+    "RAY_CHDIR_TO_TRIAL_DIR",
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S",
+    "MALLOC_ARENA_MAX",
+    LOGICAL,
+    *_CLUSTER,
+)
 """Variables that workers of a running cluster get from the driver."""
 
 
