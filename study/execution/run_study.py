@@ -37,9 +37,12 @@ from tl_core.files import is_disk_full
 from tl_core.text import pluralize
 from tl_core.training.train import chance_warning
 
+TOO_LITTLE = "too little time"
+"""Of a run that the same `--max-time` would never get further."""
 EXIT_CODES = {
     "done": 0,
     "fault": 2,
+    TOO_LITTLE: 2,
     "some trials failed": 3,
     "disk full": 4,
     OUT_OF_TIME: 5,
@@ -173,7 +176,7 @@ def _search(
         journal.close(status, files)
     for line in budget.describe() if budget else ():
         console.print(line, highlight=False)
-    return status, data
+    return TOO_LITTLE if budget and budget.is_stuck else status, data
 
 
 def _status(journal: Journal, prepared: Prepared, left_out: bool = False) -> str:

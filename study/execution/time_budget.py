@@ -3,6 +3,8 @@
 How long a trial is expected to take is in `study/diagnosis/observed.py`. A network of the search
 starts only if there is time left for it, for the networks at smaller ratios, which cost less and
 together are the curve, and for confirming all of them. So the largest ratios are left out first.
+A study that goes on may have too little time for that, again and again. Then what fits alone
+starts, and later runs confirm it.
 """
 
 import math
@@ -26,9 +28,9 @@ from study.diagnosis.first_line import measure_step
 from study.diagnosis.observed import expected_s
 from study.preflight.prepare import Prepared
 from study.records.trial_record import ENDED, Kind, TrialRecord
-from study.search.cells import Cell, shares
+from study.search.cells import Cell, smaller
 from study.search.choosing import REPEATS
-from study.search.confirmation import Planned
+from study.search.confirmation import Planned, plan, settled
 from study.search.short_sweeps import Shape, is_short
 from study.trials.trial_context import TrialContext, shape_of
 from tl_core.config import FROZEN, TrialConfig
@@ -59,6 +61,22 @@ class TimeBudget:
     """Those of them that follow the search."""
     late_s: float = math.inf
     """Seconds that lacked, at the least, for a trial of the search and all that follows."""
+    short_s: float = math.inf
+    """Seconds that lacked, at the least, for a trial alone."""
+    resumed: bool = False
+    """Whether the study goes on."""
+    started: bool = False
+    """Whether any trial has fitted."""
+    alone: bool = False
+    """Whether trials start that fit alone, as none has fitted with all that follows."""
+
+    def __post_init__(self) -> None:
+        self._answered = self.resumed and not plan(self.settings, self.records)
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the same time would never suffice, however often the study is resumed."""
+        return self.resumed and not self.started and self.left_out.total() > 0
 
     def check(self) -> None:
         """Raise `OutOfTimeError` at the end."""
@@ -74,26 +92,41 @@ class TimeBudget:
         if planned.kind not in ("search", "repeat"):
             return True
         if planned.kind == "repeat":
-            stage = [*self._running(), self._group(planned.config, 1)]
-            if not (fits := self._fits([stage, *self._after_stage([planned])])):
+            then = [] if self.alone else self._after_stage([planned])
+            if not (fits := self._late_s([self._with_running(planned), *then]) <= 0):
                 self._give_up(planned)
             return fits
+        late_s = self._late_with_all(planned)
+        fits = late_s <= 0 or self._fits_alone(planned)
+        self.started |= fits
+        if not fits:
+            self.late_s = min(self.late_s, late_s)
+            self.left_out["search", Cell.of(planned.config)] += 1
+        return fits
+
+    def _fits_alone(self, planned: Planned) -> bool:
+        """Whether a trial of the search starts though what confirms it is left to later runs."""
+        if not self._answered or (self.started and not self.alone):
+            return False
+        late_s = self._late_s([self._with_running(planned)])
+        self.short_s = min(self.short_s, late_s)
+        self.alone |= late_s <= 0
+        return late_s <= 0
+
+    def _late_with_all(self, planned: Planned) -> float:
+        """How late a trial of the search would be with all that is to follow it."""
         cell = Cell.of(planned.config)
         started = Counter(
             Cell.of(r.config) for r in self.records if r.kind == "search" and r.status != "failed"
         )
         counted = {c: n for c, n in started.items() if self._comes_first(c, cell)}
-        search, numbers = self._running(), Counter(counted) + Counter([cell])
-        search.append(self._group(planned.config, 1))
-        for smaller, lacks in self._smaller(cell, started):
-            search.append(self._cell(smaller, lacks))
-            numbers[smaller] += lacks
-        late_s = self._late_s([search, *self._after_search(numbers)])
-        if late_s <= 0:
-            return True
-        self.left_out["search", cell] += 1
-        self.late_s = min(self.late_s, late_s)
-        return False
+        search, numbers = self._with_running(planned), Counter(counted) + Counter([cell])
+        for other, lacks in smaller(self.settings, cell, started):
+            search.append(self._cell(other, lacks))
+            numbers[other] += lacks
+        confirmed = {c for c in settled(self.settings, self.records) if numbers[c] == started[c]}
+        left = Counter({c: n for c, n in numbers.items() if c not in confirmed})
+        return self._late_s([search, *self._after_search(left)])
 
     def admitted(self, stage: Sequence[Planned]) -> list[Planned]:
         """The trials of a stage after the search that fit, whole cells each, the shortest first.
@@ -102,20 +135,30 @@ class TimeBudget:
         """
         if not stage:
             return []
-        then = self._after_stage(stage)
         cells: dict[Cell, list[Planned]] = {}
         for planned in stage:
-            if not planned.winner:
-                cells.setdefault(Cell.of(planned.config), []).append(planned)
-        kept = [p for p in stage if p.winner]
-        for cell in sorted(cells, key=lambda c: self._seconds(cells[c][0].config)):
-            more = [*kept, *cells[cell]]
-            if self._fits([[self._group(p.config, 1) for p in more], *then]):
-                kept = more
-                continue
-            for planned in cells[cell]:
+            cells.setdefault(Cell.of(planned.config), []).append(planned)
+        kept = self._fitting(cells.values(), self._after_stage(stage))
+        if not (kept or self.started):
+            self.alone = True
+            kept = self._fitting([[planned] for planned in stage])
+        self.started |= bool(kept)
+        for planned in stage:
+            if planned not in kept:
                 self._give_up(planned)
         return [planned for planned in stage if planned in kept]
+
+    def _fitting(
+        self, parts: Iterable[list[Planned]], then: Sequence[Sequence[TrialGroup]] = ()
+    ) -> list[Planned]:
+        """The parts of a stage that fit before the stages that follow, the winner in any case."""
+        kept = [planned for part in parts for planned in part if planned.winner]
+        for part in sorted(parts, key=lambda part: self._seconds(part[0].config)):
+            more = [*kept, *(planned for planned in part if not planned.winner)]
+            late_s = self._late_s([[self._group(p.config, 1) for p in more], *then])
+            kept = more if late_s <= 0 else kept
+            self.short_s = min(self.short_s, math.inf if then else late_s)
+        return kept
 
     def _give_up(self, planned: Planned) -> None:
         self.left_out[planned.kind, Cell.of(planned.config)] += 1
@@ -130,33 +173,28 @@ class TimeBudget:
                 names = dict.fromkeys(f"{cell.mode} at {cell.train_ratio:g}" for cell, _ in cells)
                 n = pluralize(sum(n for _, n in cells), "trial")
                 yield f"left out, as --max-time does not suffice: {n} {what} ({', '.join(names)})"
-        if searched and self.late_s < math.inf:
+        if self.is_stuck and self.short_s < math.inf:
+            short = timedelta(seconds=math.ceil(self.short_s))
+            needs = f"the shortest that is next needs about {short} more"
+            yield f"no trial starts, as {needs}: give a longer --max-time"
+        elif searched and self.late_s < math.inf:
             late = timedelta(seconds=math.ceil(self.late_s))
             yield f"the first of them to fit, and its confirmation, needed about {late} more"
 
-    def _running(self) -> list[TrialGroup]:
-        """What is left of the trials that run."""
-        return [
+    def _with_running(self, planned: Planned) -> list[TrialGroup]:
+        """A trial, and what is left of those that run."""
+        running = [
             self._group(r.config, 1 - len(r.history) / r.config.epochs)
             for r in self.records
             if r.status == "running"
         ]
+        return [*running, self._group(planned.config, 1)]
 
     def _comes_first(self, other: Cell, cell: Cell) -> bool:
         """Whether the time to confirm a cell is kept while another one is searched."""
         if self.settings.design != "cells" or other.mode in FROZEN:
             return True
         return other.train_ratio <= cell.train_ratio
-
-    def _smaller(self, cell: Cell, started: Counter[Cell]) -> Iterator[tuple[Cell, int]]:
-        """The cells at smaller ratios that come later, and the trials that they lack."""
-        if self.settings.design != "cells":
-            return
-        frozen = cell.mode in FROZEN
-        for other, share in shares(self.settings).items():
-            later = other.train_ratio < cell.train_ratio and (other.mode in FROZEN) == frozen
-            if later and share > started[other]:
-                yield other, share - started[other]
 
     def _after_search(self, numbers: Counter[Cell]) -> list[list[TrialGroup]]:
         """The stages that confirm cells which have so many trials each."""
@@ -190,9 +228,6 @@ class TimeBudget:
     def _seconds(self, config: TrialConfig, tests: bool = False) -> float:
         return expected_s(config, self.records, self.shape, self.speeds, tests)
 
-    def _fits(self, stages: Iterable[Sequence[TrialGroup]]) -> bool:
-        return self._late_s(stages) <= 0
-
     def _late_s(self, stages: Iterable[Sequence[TrialGroup]]) -> float:
         """How long after the end stages would take; 0 or less if they fit."""
         at_once = self.capacity.most_at_once(self.settings.trials)
@@ -210,4 +245,5 @@ def make_time_budget(
     step = measure_step(prepared)
     speeds = step[0] if step else None
     shape = shape_of(prepared.images, context)
-    return TimeBudget(settings, shape, prepared.capacity, records, end, speeds)
+    resumed = prepared.state is not None
+    return TimeBudget(settings, shape, prepared.capacity, records, end, speeds, resumed=resumed)

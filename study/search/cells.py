@@ -4,7 +4,8 @@ All cells get the same number of trials, so that no mode looks better because it
 """
 
 import math
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Self
 
 from study.config.settings import Settings
@@ -48,6 +49,17 @@ def shares(settings: Settings) -> dict[Cell, int]:
     each, over = divmod(settings.trials - (len(cells) - len(tuned)), len(tuned))
     more = dict.fromkeys(tuned, each) | dict.fromkeys(tuned[:over], each + 1)
     return {cell: more.get(cell, 1) for cell in cells}
+
+
+def smaller(settings: Settings, cell: Cell, started: Counter[Cell]) -> Iterator[tuple[Cell, int]]:
+    """Yield the cells at smaller ratios that follow a cell, each with the trials that it lacks."""
+    if settings.design != "cells":
+        return
+    frozen = cell.mode in FROZEN
+    for other, share in shares(settings).items():
+        later = other.train_ratio < cell.train_ratio and (other.mode in FROZEN) == frozen
+        if later and share > started[other]:
+            yield other, share - started[other]
 
 
 def numbers(settings: Settings) -> dict[Cell, float]:

@@ -11,7 +11,8 @@ A seed sets the initial weights, the batch order and the training subset. Only t
 last two stages read the test set, once each. `study.search.choosing` says what is chosen.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -102,6 +103,17 @@ def still_planned(settings: Settings, records: Sequence[TrialRecord]) -> list[Tr
     wanted = {(p.kind, p.config) for p in (*_confirming(choices), *_controls(choices))}
     ended = {(r.kind, r.config): r for r in records if r.status == "done"}
     return [r for key, r in ended.items() if key in wanted]
+
+
+def settled(settings: Settings, records: Iterable[TrialRecord]) -> set[Cell]:
+    """Return the cells that are confirmed, and have had no trial of the search since."""
+    since = Counter[Cell]()
+    for record in records:
+        if record.kind == "search":
+            since[Cell.of(record.config)] = 0
+        elif record.kind == "confirm" and record.status in ENDED:
+            since[Cell.of(record.config)] += 1
+    return {cell for cell, number in since.items() if number >= settings.confirm_seeds}
 
 
 def max_confirm_trials(settings: Settings) -> int:

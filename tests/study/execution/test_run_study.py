@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import MagicMock
 
 import pandas as pd
 import pytest
@@ -24,7 +25,7 @@ from tests.support.studies.builders import all_runs, make_settings
 from tests.support.studies.ray_runs import FinishedStudy, RayRun, results
 from tests.support.studies.stages import finish, run_stage, search_record
 from tests.support.studies.synthetic import tiny_study
-from tests.support.study_fixtures import Run
+from tests.support.study_fixtures import Patch, Run
 from tl_core import load_model
 from tl_core.errors import Fault, InputError, OutOfTimeError
 
@@ -79,6 +80,23 @@ def test_status_of_a_study_of_three_trials(
     assert late == ("out of time" if status == "interrupted" else status)
     assert EXIT_CODES["out of time"] == 5
     assert EXIT_CODES[status] == {"done": 0, "some trials failed": 3, "interrupted": 130}[status]
+
+
+def test_a_time_that_never_suffices_is_a_fault(tmp_path: Path, monkeypatch: Patch) -> None:
+    budget = SimpleNamespace(left_out={"search": 1}, is_stuck=True, describe=lambda: ["too late"])
+    monkeypatch.setattr("study.execution.time_budget.make_time_budget", lambda *_: budget)
+    monkeypatch.setattr("study.execution.search.search", lambda *_, **__: None)
+    monkeypatch.setattr(run_study, "_files", lambda *_: ([], None))
+    settings = make_settings(data="photos", mode=("freeze",), train_ratio=(0.1,), trials=3)
+    prepared: Any = SimpleNamespace(
+        settings=settings, before=[], more=3, state=None, folder=tmp_path, capacity=None
+    )
+    console, journal = Console(record=True), MagicMock(records=[])
+    journal.complete.return_value = False
+    status, _ = run_study._search(prepared, cast(Any, None), journal, console, lambda: None)
+    assert (status, EXIT_CODES[status]) == ("too little time", 2)
+    journal.close.assert_called_once_with("out of time", [])
+    assert "too late" in console.export_text()
 
 
 def test_a_study_ends_without_trials_that_were_cut_off_and_are_no_longer_planned() -> None:

@@ -24,15 +24,24 @@ SHAPE = plain_shape(1000, 2, 512)
 class Study:
     """A study on one place whose networks take one second an image, and its clock."""
 
-    def __init__(self, folder: Path, journal: CountingJournal, end: float, **given: Any) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        journal: CountingJournal,
+        end: float,
+        resumed: bool = False,
+        **given: Any,
+    ) -> None:
         plain = {"mode": ("finetune", "scratch"), "train_ratio": (0.1, 0.4), "trials": 8}
         fixed = {"data": "photos", "name": "mine", "epochs": 2, "min_steps": 0, "confirm_seeds": 2}
         self.settings = make_settings(**fixed | plain | {"aux_weight": (0.0,)} | given)
         self.now, self.journal, self.slower = 0.0, journal, 1.0
+        before, one = journal.records, Capacity(1, 1, 0)
+        goes_on = resumed or bool(before)
         self.budget = TimeBudget(
-            self.settings, SHAPE, Capacity(1, 1, 0), journal.records, end, clock=lambda: self.now
+            self.settings, SHAPE, one, before, end, clock=lambda: self.now, resumed=goes_on
         )
-        winner = next((r for r in journal.records if r.kind == "winner"), None)
+        winner = next((r for r in reversed(journal.records) if r.kind == "winner"), None)
         self.trials = StudyTrials(self.settings, folder, journal, winner, self.budget)
 
     def run(self) -> None:
@@ -84,6 +93,49 @@ def test_a_study_ends_in_time_with_its_answer_and_goes_on_later(
     assert set(again.cells("search").values()) == {2}
     assert set(again.cells("search")) == set(again.cells("confirm"))
     assert plan(again.settings, again.journal.records) == []
+
+
+def again_and_again(folder: Path, limit: float) -> Study:
+    """The last run of a study that goes on with the same time until nothing more fits."""
+    journal = CountingJournal()
+    while True:
+        (study := Study(folder, journal, limit)).run()
+        if not study.budget.left_out or study.budget.is_stuck:
+            return study
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.75])
+def test_a_study_is_complete_at_last_if_it_goes_on_with_the_same_time(
+    tmp_path: Path, share: float
+) -> None:
+    study = again_and_again(tmp_path, share * whole(tmp_path))
+    assert not study.budget.is_stuck
+    assert {*study.cells("search").values(), *study.cells("confirm").values()} == {2}
+    assert plan(study.settings, study.journal.records) == []
+
+
+def test_a_time_in_which_no_trial_fits_is_told_once_it_is_of_no_use(tmp_path: Path) -> None:
+    study = again_and_again(tmp_path, 715.0)
+    assert study.budget.is_stuck
+    # One that confirms takes 867 s, and 15 % more are kept.
+    assert [*study.budget.describe()][-1] == (
+        "no trial starts, as the shortest that is next needs about 0:04:42 more: "
+        "give a longer --max-time"
+    )
+
+
+@pytest.mark.parametrize(("resumed", "searched"), [
+    (False, []), (True, [("finetune", 0.1), ("scratch", 0.1)]),
+])  # fmt: skip
+def test_a_trial_of_a_new_study_does_not_start_without_what_confirms_it(
+    tmp_path: Path, resumed: bool, searched: list[Cell]
+) -> None:
+    # One takes 267 s at the small ratio, and 667 s at the large one.
+    study = Study(tmp_path, CountingJournal(), 600.0, resumed)
+    study.budget.speeds = UNIT
+    study.run()
+    assert [*study.cells("search")] == searched
+    assert not study.budget.is_stuck
 
 
 def test_enough_time_leaves_nothing_out(tmp_path: Path) -> None:
