@@ -5,6 +5,7 @@ import logging
 import re
 import time
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from study.search.searcher import StudySearcher
 from study.trials.sweep import Swept
 from study.trials.trial_context import TrialContext
 from tl_core.config import EpochMetrics
+from tl_core.files import is_disk_full
 
 Run = Callable[[dict[str, Any], TrialContext], None]
 """What a worker does with a job; it reports to Ray Tune."""
@@ -81,6 +83,25 @@ def _health(settings: Settings, capacity: Capacity) -> GpuHealth:
     return GpuHealth((capacity.full - 1) // per_gpu if per_gpu else 0)
 
 
+Told = Callable[..., None]
+"""A method that Ray Tune calls."""
+
+
+def _stops(told: Told) -> Told:
+    """Have a full disk stop the study: Ray Tune would swallow the error, or change its kind."""
+
+    @wraps(told)
+    def tell(self: "_StudyCallback", *args: Any, **info: Any) -> None:
+        try:
+            told(self, *args, **info)
+        except OSError as error:
+            if not is_disk_full(error):
+                raise
+            self._stop = error
+
+    return tell
+
+
 class _StudyCallback(tune.Callback):
     """Tells the study what Ray Tune reports, and has the driver do its own work in between."""
 
@@ -111,10 +132,12 @@ class _StudyCallback(tune.Callback):
         if time.monotonic() - self._since >= _IDLE_S:  # Else a place may be waiting for a network.
             self._jobs.sweep_one()
 
+    @_stops
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._jobs.starts(trial.trial_id)
         self._records(trial)
 
+    @_stops
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
@@ -132,6 +155,7 @@ class _StudyCallback(tune.Callback):
         for record in records:
             self._trials.report(record, epochs, result["warnings"], result["tested"], node)
 
+    @_stops
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._jobs.ends(trial.trial_id)
         result = trial.last_result
@@ -172,12 +196,14 @@ class _StudyCallback(tune.Callback):
             self._jobs.again(batch)
             trial.config = trial.config | {"batch": []}
 
+    @_stops
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         reason, _ = self._death_of(trial)
         for record in self._records(trial):
             where = f"node {record.node}: " if record.node else ""
             self._trials.warn(record, f"{where}{reason}; another worker continues it")
 
+    @_stops
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._jobs.ends(trial.trial_id)
         reason, details = self._death_of(trial)

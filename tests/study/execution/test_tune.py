@@ -1,5 +1,6 @@
 """What the study hears of a job, and what becomes of the job's trials."""
 
+import errno
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -123,6 +124,22 @@ def test_what_would_fail_every_trial_stops_the_study(
     study.callback.on_trial_complete(0, [], study.job)
     assert study.statuses() == ["running"], "it is resumed later"
     with pytest.raises(error, match=r"no weights|no space"):
+        study.callback.on_step_end(0, [])
+
+
+@pytest.mark.parametrize("write", ["start", "epoch", "end"])
+def test_a_full_disk_of_the_driver_stops_the_study(
+    write: str, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    study = Study(tmp_path, "finetune", trials=2)
+    monkeypatch.setattr(study.journal, write, full)
+    study.tell(epochs=[make_epoch().plain()])
+    study.callback.on_trial_complete(0, [], study.job)
+    study.give()
+    with pytest.raises(OSError, match="no space"):
         study.callback.on_step_end(0, [])
 
 
