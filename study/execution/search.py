@@ -46,11 +46,10 @@ def search(
     trials = StudyTrials(settings, folder, journal, winner, budget)
     alone, check = not settings.networks, budget.check if budget else lambda: None
     jobs = Jobs(trials, context, alone, check)
-    if not jobs.need_workers():
-        return
-    start_ray()
-    from study.execution.tune import run_on_workers  # Ray Tune takes a second.
-    from study.trials.worker import run_in_worker
+    if jobs.need_workers():
+        start_ray()
+        from study.execution.tune import run_on_workers  # Ray Tune takes a second.
+        from study.trials.worker import run_in_worker
 
-    run_on_workers(trials, jobs, capacity, run or run_in_worker)
+        run_on_workers(trials, jobs, capacity, run or run_in_worker)
     trials.remove_checkpoints()

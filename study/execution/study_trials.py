@@ -9,12 +9,12 @@ from study.execution.time_budget import TimeBudget
 from study.records.journal import Journal
 from study.records.outputs import outputs_name
 from study.records.study_folder import WINNER
-from study.records.trial_record import Status, TrialRecord
+from study.records.trial_record import ENDED, Status, TrialRecord
 from study.search.confirmation import Planned, plan, remaining
 from study.search.queue import TrialQueue
 from study.trials.sweep import FinalScores, Swept, number_of
 from study.trials.trial_context import checkpoint_name
-from tl_core.config import EpochMetrics
+from tl_core.config import FROZEN, EpochMetrics
 from tl_core.files import replace_file
 
 
@@ -152,9 +152,15 @@ class StudyTrials:
         self.queue.ended(record.trial, status, len(record.history), value)
 
     def remove_checkpoints(self) -> None:
-        """Remove what a node that was cut off has written after its trial ended elsewhere."""
+        """Remove what no trial continues from any more, of earlier runs as well.
+
+        A worker may have written it after its trial ended, or a kill came before `_close`. Once the
+        study is complete, trials that were cut off are no longer planned.
+        """
+        left_out = self._budget and self._budget.left_out
+        complete = self.queue.finished and not left_out
         for record in self.records:
-            if record.trial in self._ended:
+            if record.config.mode not in FROZEN and (complete or record.status in ENDED):
                 self._storage.remove(checkpoint_name(record.trial))
 
     def warn(self, record: TrialRecord, text: str) -> None:
