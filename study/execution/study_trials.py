@@ -1,6 +1,7 @@
 """The trials of a running study: which is next, and what is written down of each."""
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 
 from study.cluster.stores import Folder, Storage, bucket_of
@@ -71,8 +72,10 @@ class StudyTrials:
 
     def open(self, batch: Iterable[Planned]) -> list[TrialRecord]:
         """Return the open records of those that have not ended; start those that are new."""
-        with self._journal.together():
-            return [self._opened(p) for p in batch if p.trial not in self._ended]
+        left = [p for p in batch if p.trial not in self._ended]
+        is_new = any(number_of(p) not in self._running for p in left)
+        with self._journal.together() if is_new else nullcontext():  # Its end waits for the disk.
+            return [self._opened(p) for p in left]
 
     def _opened(self, p: Planned) -> TrialRecord:
         """The record of a trial, which may be open already."""

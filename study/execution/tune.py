@@ -141,10 +141,10 @@ class _StudyCallback(tune.Callback):
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        records, node = self._records(trial), result["node_ip"] if self._joined else None
         if "waits" in result:
             self._give_back(trial)
             return
+        records, node = self._records(trial), result["node_ip"] if self._joined else None
         if "swept" in result:
             found = [Swept.of(each) for each in result["swept"]]
             all_failed = all(swept.error and not swept.diverged for swept in found)

@@ -14,8 +14,8 @@ Jobs = Callable[[], list[Planned] | None]
 """Returns the trials of the next job of a worker, [] while there is none, None after the last."""
 KEEPS = "keeps"
 """The kind of a job without trials, which keeps a worker's place until there are some."""
-_WAIT_S = 0.5
-"""Between two messages of a job that only keeps its place."""
+_WAIT_S = 2.0
+"""Between two messages of a job that only keeps its place: each is work for the driver."""
 
 
 class StudySearcher(Searcher):

@@ -1,6 +1,7 @@
 """What a study leaves of its trials."""
 
 from pathlib import Path
+from unittest.mock import MagicMock
 
 from study.cluster.capacity import Capacity
 from study.execution.search import search
@@ -15,6 +16,18 @@ def write_checkpoints(folder: Path, *trials: int) -> None:
         file = folder / checkpoint_name(trial)
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(b"a state")
+
+
+def test_only_a_trial_that_is_new_waits_for_the_disk(tmp_path: Path, monkeypatch: Patch) -> None:
+    study, disk = Study(tmp_path, monkeypatch, mode=("finetune",), trials=2), MagicMock()
+    monkeypatch.setattr(study.journal, "together", disk)
+    one, two = study.jobs.next() or [], study.jobs.next() or []
+    records = study.trials.open([*one, *two])
+    assert [record.trial for record in records] == [0, 1]
+    assert study.trials.open(two) == records[1:]
+    study.end(one)
+    assert (study.trials.open(one), study.trials.open([])) == ([], [])
+    assert disk.call_count == 1
 
 
 def test_checkpoints_stay_only_for_trials_that_go_on(tmp_path: Path, monkeypatch: Patch) -> None:
