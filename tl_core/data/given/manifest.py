@@ -73,7 +73,9 @@ def _source(table: Table, root: Path) -> Source:
         found = f"only {classes[0]!r}" if classes else "none"
         raise InputError([f"{table.file}: column label needs two classes or more; found {found}"])
     number = {name: i for i, name in enumerate(classes)}
-    files = [(root / path, number[label]) for path, label in zip(paths, labels, strict=True)]
+    # As of a folder: the fingerprint of a relative path would be that of other images elsewhere.
+    real = Path(os.path.realpath(root))
+    files = [(real / path, number[label]) for path, label in zip(paths, labels, strict=True)]
     rules, notes = SplitRules(), [*name_notes(classes), *missing_notes(labels)]
     notes += case_notes(table.columns, "split")
     if any(given := table.columns.get("split", [])):

@@ -1,5 +1,6 @@
 """Manifests: what they give, and every fault with its line."""
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -231,6 +232,22 @@ def test_labels_that_a_study_can_not_learn_are_told_beside_other_faults(folder: 
         "which a study does not learn; give one class"
     )
     assert empty == "T, line 6: label is empty"
+
+
+def test_the_fingerprint_of_a_relative_path_is_that_of_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {}
+    for name in ("one", "two"):
+        folder = plant(tmp_path / name, "a.png", "b.png")
+        for file in folder.iterdir():
+            os.utime(file, ns=(0, 0))
+        write(folder, "path,label", "a.png,a", "b.png,b")
+        monkeypatch.chdir(folder)
+        found[name] = manifest_source(Path("t.csv")).fingerprint
+        assert manifest_source(folder / "t.csv").fingerprint == found[name]
+        assert manifest_source(Path("t.csv"), Path()).fingerprint == found[name]
+    assert found["one"] != found["two"]
 
 
 def test_what_is_a_manifest(tmp_path: Path) -> None:
