@@ -20,7 +20,7 @@ from tl_core.data.reading.deep import Depth, Levels, is_full
 from tl_core.data.sources import Source
 from tl_core.data.splits import Split, make_split
 from tl_core.data.splitting.copies import find_copies
-from tl_core.data.splitting.join import copy_notes, join_rules
+from tl_core.data.splitting.join import copy_notes, join_rules, unread_notes
 from tl_core.data.splitting.rules import NO_RULES, PartSizes, SplitRules, keep_rules, open_rules
 from tl_core.errors import InputError, truncate_list
 
@@ -164,7 +164,10 @@ def load_images(
 
 def with_labels(images: ImageSet, source: Source, cache: Path) -> ImageSet:
     """Add what the source says of the images that are left, and copies: the split's rules, and
-    auxiliary labels."""
+    auxiliary labels.
+
+    Raises `InputError` if a given part has no image left.
+    """
     number = {name: i for i, name in enumerate(source.ids)}
     rows = np.array([number[name] for name in images.ids], np.int64)
 
@@ -173,10 +176,11 @@ def with_labels(images: ImageSet, source: Source, cache: Path) -> ImageSet:
 
     copies = find_copies(cache / "copies" / images.key, images.pixels, read, rows)
     given = source.rules.only(rows)
+    unread = [*unread_notes(source.rules, given)]
     rules = join_rules(given, copies)
     found = copy_notes(copies, images.labels, images.ids, images.classes, given, rules)
     # Other manifests may list the same images, so the name is not that of the cache entry.
-    known = replace(images, name=source.name, notes=(*source.notes, *found))
+    known = replace(images, name=source.name, notes=(*source.notes, *unread, *found))
     if source.aux:
         aux = source.aux.only(rows)
         known = replace(known, own_aux=aux, aux_path=keep_aux(aux, cache))

@@ -1,5 +1,6 @@
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from tl_core.data.decode import to_square
 from tl_core.data.decode_source import decode_source, image_entry
 from tl_core.data.reading.deep import Levels
 from tl_core.data.sources import folder_source
+from tl_core.data.splitting.rules import SplitRules
 from tl_core.errors import InputError
 
 
@@ -233,6 +235,27 @@ def test_a_damaged_entry_that_lacks_some(own_cache: Path, name: str) -> None:
     assert image_entry(source, 16, own_cache) == listing
     assert load_images(source, 16, own_cache, skip_bad_images=True).path == before.path
     assert {path.name for path in listing.iterdir()} == {"SHA256SUMS", "about.json"}
+
+
+def test_skipping_a_whole_given_part_is_refused(own_cache: Path) -> None:
+    def load(*bad: int) -> ImageSet:
+        source = source_of(broken(*bad), labels=(0, 1) * 4)
+        parts = np.array([0, 0, 0, 0, 1, 1, 2, 2], np.int8)
+        source = replace(source, rules=SplitRules(parts), notes=("as given",))
+        cache = own_cache / str(bad)  # Else all are decoded.
+        return load_images(source, 16, cache, skip_bad_images=True)
+
+    assert load().notes == ("as given",)
+    left_out = "1 image of training, 1 image of test can't be read and are left out"
+    assert load(0, 6).notes == ("as given", f"of the given split, {left_out}")
+    with pytest.raises(InputError, match=r"^no image of the given test part can be read$"):
+        load(6, 7)
+    with pytest.raises(InputError) as caught:
+        load(4, 5, 6, 7)
+    assert [*map(str, caught.value.faults)] == [
+        "no image of the given validation part can be read",
+        "no image of the given test part can be read",
+    ]
 
 
 @pytest.mark.parametrize("bad", [(1, 3, 5), (0, 1, 2, 3, 4, 5)])

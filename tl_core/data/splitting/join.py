@@ -67,6 +67,32 @@ def _connected(groups: np.ndarray, copies: np.ndarray) -> np.ndarray:
     return np.asarray(found, np.int64)
 
 
+def unread_notes(given: SplitRules, left: SplitRules) -> Iterator[str]:
+    """Say how many images of each given part can't be read, if any.
+
+    Args:
+        given: the rules of all images.
+        left: those of the images that can be read.
+
+    Raises:
+        InputError: no image of a given part can be read; it would be drawn, as one that is not
+            given.
+    """
+    if given.parts is None or left.parts is None:
+        return
+    before, after = (np.bincount(p, minlength=len(PARTS)) for p in (given.parts, left.parts))
+    if lost := np.setdiff1d(given.parts, left.parts).tolist():
+        names = (PART_WORDS[PARTS[part]] for part in lost)
+        raise InputError(f"no image of the given {name} part can be read" for name in names)
+    if (before > after).any():
+        counts = (
+            f"{pluralize(int(n), 'image')} of {PART_WORDS[part]}"
+            for part, n in zip(PARTS, before - after, strict=True)
+            if n
+        )
+        yield f"of the given split, {', '.join(counts)} can't be read and are left out"
+
+
 def copy_notes(
     first: np.ndarray,
     labels: np.ndarray,
