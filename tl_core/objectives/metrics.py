@@ -7,6 +7,9 @@ from tl_core.aux_task import BRIGHTNESS, AuxTask
 from tl_core.models.heads import choose, probabilities
 from tl_core.objectives.losses import auxiliary_loss, classification_loss, mix
 
+_AT_ONCE = 2**20
+"""Outputs of all nets that are scored at once: the scores take up to 100 bytes for each."""
+
 
 def hits(logits: Tensor, labels: Tensor) -> Tensor:
     """Which predictions are right, bool [..., B]."""
@@ -39,6 +42,25 @@ def measure(
         such as `brightness_mae` and `brightness_r2`; each float64 [...]. They are not finite where
         training diverged.
     """
+    logits, predicted = outputs
+    n_nets = len(logits) if logits.ndim > 2 else 1
+    if n_nets == 1:
+        return _measure(outputs, labels, target, aux_weight, spread, task)
+    of_each = (torch.as_tensor(x, dtype=torch.float64).expand(n_nets) for x in (aux_weight, spread))
+    each = max(1, _AT_ONCE * n_nets // (logits.numel() + predicted.numel()))
+    of_nets = zip(*(torch.split(t, each) for t in (logits, predicted, *of_each)), strict=True)
+    found = [_measure((a, b), labels, target, w, s, task) for a, b, w, s in of_nets]
+    return {name: torch.cat([scores[name] for scores in found]) for name in found[0]}
+
+
+def _measure(
+    outputs: tuple[Tensor, Tensor],
+    labels: Tensor,
+    target: Tensor,
+    aux_weight: float | Tensor,
+    spread: float | Tensor,
+    task: AuxTask,
+) -> dict[str, Tensor]:
     logits, predicted = (part.double() for part in outputs)
     log_loss = classification_loss(logits, labels)
     auxiliary = auxiliary_loss(predicted, target) / spread**2
@@ -105,17 +127,23 @@ def auroc(logits: Tensor, labels: Tensor) -> Tensor:
     """
     # One logit ranks as its probability does, but is not rounded to 1 where it is large.
     scores = logits if logits.shape[-1] == 1 else probabilities(logits.double())
-    scores = scores.mT.contiguous()  # [..., K, N]
+    classes = torch.tensor([1]) if logits.shape[-1] == 1 else torch.arange(logits.shape[-1])
+    each = max(1, _AT_ONCE * len(classes) // scores.numel())
+    some = zip(torch.split(scores, each, -1), torch.split(classes, each), strict=True)
+    return torch.cat([_areas(part, labels, of) for part, of in some], dim=-1).mean(dim=-1)
+
+
+def _areas(scores: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
+    """Those of some classes, [..., C], by their scores [..., N, C]."""
+    scores = scores.mT.contiguous()  # [..., C, N]
     ordered, order = scores.sort(dim=-1)
     ranks = _mean_ranks(ordered)
-    classes = torch.tensor([1]) if logits.shape[-1] == 1 else torch.arange(logits.shape[-1])
-    of_class = (labels == classes.unsqueeze(-1)).double()  # [K, N]
+    of_class = (labels == classes.unsqueeze(-1)).double()  # [C, N]
     n_in = of_class.sum(dim=-1)
     n_out = len(labels) - n_in
     rank_sums = (ranks * of_class.expand_as(order).gather(-1, order)).sum(dim=-1)
     wins = rank_sums - n_in * (n_in + 1) / 2
-    areas = (wins / (n_in * n_out)).where(scores.isfinite().all(dim=-1), torch.nan)
-    return areas.mean(dim=-1)
+    return (wins / (n_in * n_out)).where(scores.isfinite().all(dim=-1), torch.nan)
 
 
 def _mean_ranks(ordered: Tensor) -> Tensor:

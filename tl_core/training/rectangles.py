@@ -4,10 +4,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
 from tl_core.config import TrialConfig
+from tl_core.training.schedule import Budget
 from tl_core.training.setup import Setup
 
 _MOST_NUMBERS = 2**26
-"""Weights of stacked heads, or logits of a pass, in one computation: 256 MB each."""
+"""Weights of stacked heads, or their outputs between two reports, on the validation or on the test
+set, in one computation: 256 MB each."""
 
 Rectangle = dict[int, list[int]]
 """By seed: the numbers of the trials that have it, as many for each seed."""
@@ -15,8 +17,13 @@ Rectangle = dict[int, list[int]]
 
 def _most_heads(setup: Setup) -> int:
     """How many heads one computation has room for."""
-    n_classes, n_train = len(setup.inputs.images.classes), len(setup.split(setup.config.seed).train)
-    return max(1, _MOST_NUMBERS // (n_classes * max(setup.backbone.n_features, n_train)))
+    seed, n_classes = setup.config.seed, len(setup.inputs.images.classes)
+    split = setup.split(seed)
+    budget = Budget.of(setup.config, len(split.train))
+    n_trained = len(budget.part(1)) * (budget.full_batch + setup.n_extra([seed]))
+    rows = max(setup.backbone.n_features, n_trained, len(split.val), len(split.test))
+    n_outputs = (1 if n_classes == 2 else n_classes) + setup.task.n_outputs
+    return max(1, _MOST_NUMBERS // (n_outputs * rows))
 
 
 def rectangles(configs: Sequence[TrialConfig], setup: Setup) -> Iterator[Rectangle]:

@@ -1,10 +1,12 @@
 import math
+from unittest.mock import Mock
 
 import pytest
 import torch
 from sklearn.metrics import balanced_accuracy_score, f1_score, r2_score, roc_auc_score
 
 from tl_core.aux_task import NO_TASK, AuxTask
+from tl_core.objectives import metrics
 from tl_core.objectives.metrics import auroc, measure
 
 LABELS = torch.tensor([0, 1, 1, 0])
@@ -88,6 +90,28 @@ def test_stacked_scores_are_sklearns_for_each_net(k: int) -> None:
         alone = measure((logits[s], predicted[s]), labels, brightness, 0.3)
         for name, value in alone.items():
             assert scores[name][s].item() == pytest.approx(value.item()), name
+
+
+@pytest.mark.parametrize("task", [AuxTask("age", "regression"), AuxTask("c", "classification")])
+def test_scores_in_pieces_are_the_same(task: AuxTask, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    is_number = task.kind == "regression"
+    outputs = torch.randn(5, 12, 4), torch.randn(5, 12) if is_number else torch.randn(5, 12, 3)
+    labels, target = torch.arange(12) % 4, torch.rand(12) if is_number else torch.arange(12) % 3
+    weights = torch.rand(5, dtype=torch.float64)
+    spreads = torch.rand(5, dtype=torch.float64) if is_number else 1.0
+    whole = measure(outputs, labels, target, weights, spreads, task)
+    two_nets = 2 * (48 + (12 if is_number else 36))
+    for at_once, most in ((two_nets, 2 * 48), (1, 12)):
+        with monkeypatch.context() as patch:
+            ranks = Mock(wraps=metrics._mean_ranks)
+            patch.setattr(metrics, "_mean_ranks", ranks)
+            patch.setattr(metrics, "_AT_ONCE", at_once)
+            found = measure(outputs, labels, target, weights, spreads, task)
+        assert max(ordered.numel() for (ordered,), _ in ranks.call_args_list) == most
+        assert found.keys() == whole.keys()
+        for name, value in whole.items():
+            assert torch.equal(found[name], value), name
 
 
 @pytest.mark.parametrize("unit", [1e-30, 1e-6, 1.0, 1e12])
