@@ -31,20 +31,22 @@ def rectangles(configs: Sequence[TrialConfig], setup: Setup) -> Iterator[Rectang
 
     The largest subset of a trial's seeds decides its steps, and the smallest pool of images without
     a class label how many of them each step sees. With groups of images, or few auxiliary labels,
-    they differ from trial to trial, and then these are apart.
+    they differ from trial to trial, and then these are apart; so are those that see none of them,
+    as the task has no weight.
     """
     most = _most_heads(setup)
-    blocks: dict[tuple[bool, int | None, int, int], list[int]] = defaultdict(list)
+    blocks: dict[tuple[bool, bool, int | None, int, int], list[int]] = defaultdict(list)
     for number, c in enumerate(configs):
         # A network of random weights is drawn by the trial's first seed.
         network = c.seed if c.weights == "none" else None
-        blocks[c.aux_weight == "auto", network, c.seed, c.seeds].append(number)
-    unfinished: dict[tuple[bool, int | None, int, int, int], Rectangle] = {}
-    for (auto, network, first, n), trials in blocks.items():
+        others = c.aux_on == "all" and c.aux_weight != 0
+        blocks[c.aux_weight == "auto", others, network, c.seed, c.seeds].append(number)
+    unfinished: dict[tuple[bool, bool, int | None, int, int, int], Rectangle] = {}
+    for (auto, others, network, first, n), trials in blocks.items():
         width, seeds = max(1, most // n), range(first, first + n)
-        steps_from, n_extra = setup.n_train(seeds), setup.n_extra(seeds)
+        steps_from, n_extra = setup.n_train(seeds), setup.n_extra(seeds) if others else 0
         for some in (trials[i : i + width] for i in range(0, len(trials), width)):
-            key = (auto, network, len(some), steps_from, n_extra)
+            key = (auto, others, network, len(some), steps_from, n_extra)
             there = unfinished.setdefault(key, {})
             if there and (there.keys() & {*seeds} or (len(there) + n) * len(some) > most):
                 yield unfinished.pop(key)

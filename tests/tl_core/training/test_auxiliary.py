@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.support.core.trials import CPU, Trials, untimed
+from tests.support.core.trials import CPU, STILL, Trials, untimed
 from tl_core.aux_task import NO_TASK, AuxTask
 from tl_core.config import Mode, TrialConfig
 from tl_core.data.datasets import ImageSet
@@ -95,6 +95,20 @@ def test_a_subset_without_any_of_its_labels(trials: Trials, mode: str, weight: f
     if weight == 0:
         known = run(with_labels(trials, numbers(trials.images)), mode, **given).history[-1]
         assert found.val_log_loss == known.val_log_loss
+
+
+def test_the_training_loss_counts_images_with_a_class_label_alike(trials: Trials) -> None:
+    own = with_labels(trials, numbers(trials.images))
+    inputs = Inputs(own.images, own.cache, CPU)
+    # 14 images in batches of 8 and 6, each with 8 others; no step changes the heads.
+    given = {"aux": "age", "aux_on": "all", "lr": STILL, "train_ratio": 0.35}
+    configs = [own.config("freeze", aux_weight=w, **given) for w in (0.0, 0.25, 0.75)]
+    assert Setup(configs[1], inputs).n_train([0]) == 14
+    none, some, much = (found.history[-1].train_loss for found in run_sweep(configs, inputs))
+    (alone,) = run_sweep(configs[:1], inputs)
+    assert none == alone.history[-1].train_loss, "to the bit, as no step sees the others"
+    # From (1 - w) * classification + w * auxiliary loss.
+    assert 1.5 * some - 0.5 * much == pytest.approx(none, rel=1e-4)
 
 
 @pytest.mark.parametrize("n_labels", [4, 10])

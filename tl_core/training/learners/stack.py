@@ -63,6 +63,8 @@ class StackLearner(Learner):
         targets = self._standardized(self.training_targets(views, labelled))
         outputs = torch.cat([*self._steps(optimizer, at, targets, sizes, rates)], dim=1)
         logits, auxiliary = self.model.by_task(outputs)
+        if extra:
+            targets = self._by_batch(targets, labelled, extra.size)
         targets = targets.for_heads(self.model.width)
         loss = two_task_loss((logits, auxiliary), targets, self.weighting.aux_weight)
         right = hits(logits, targets.labels).float()
@@ -103,6 +105,17 @@ class StackLearner(Learner):
         stack, of_losses = self.model, self.weighting.coefficients.to(self.rows.device) / n
         factors = self.gradient.factors(of_losses.expand(stack.n_heads, 2))
         return factors.view(-1, 1, stack.width, stack.n_outputs)
+
+    def _by_batch(self, targets: Targets, labelled: list[int], n_extra: int) -> Targets:
+        """Targets of batches [S, n] whose losses count as their images with a class label do.
+
+        So the mean training loss does not tell how many other images a step sees.
+        """
+        n = np.array(labelled)
+        share = n / (n + n_extra) * (n + n_extra).sum() / n.sum()
+        each = upload(np.repeat(share, n + n_extra).astype(np.float32), self.rows.device)
+        weights = (t if t is None else t * each for t in targets[2:])
+        return Targets(targets.labels, targets.aux, *weights)
 
     def _standardized(self, targets: Targets) -> Targets:
         """Targets [S, n] on the scale of each seed, which its heads share."""
