@@ -1,6 +1,7 @@
 """What a column of labels holds: classes, or something that a study can't learn."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
@@ -10,8 +11,10 @@ from tl_core.text import pluralize
 _FEW_VALUES, _FEW_IMAGES = 20, 10
 """Numbers are classes if they have at most so many values, or each has so many images."""
 _MISSING = frozenset(("nan", "na", "n/a", "<na>", "null", "none", "missing", "?", "-"))
-_BETWEEN = (";", "|")
+_BETWEEN = (";", "|", ",")
 """What separates several labels in a cell."""
+_LIST = re.compile(r"\[(\s*['\"].*|.*,.*)\]", re.DOTALL)
+"""A list as programs write it: `['cat']`, `[1, 0]`."""
 
 
 def label_faults(labels: Sequence[str], of_path: Mapping[str, set[str]]) -> Iterator[str]:
@@ -60,13 +63,17 @@ def _several(counts: Mapping[str, int], of_path: Mapping[str, set[str]]) -> str 
     why = "several labels for one image (multi-label), which a study does not learn; give one class"
     for between in _BETWEEN:
         cells = {label: [part.strip() for part in label.split(between)] for label in counts}
-        alone = Counter(part for parts in cells.values() for part in set(parts))
+        in_cells = Counter(part for parts in cells.values() for part in set(parts))
         # A name may hold such a character; in a list, its parts are labels of other images, too.
-        lists = [
-            label
+        # Names with commas share words (`Salem, Oregon`), so there each part is a label by itself.
+        of_others = {
+            label: all(part in counts for part in parts)
+            if between == ","
+            else all(parts) and any(in_cells[part] > 1 for part in parts)
             for label, parts in cells.items()
-            if len(parts) > 1 and all(parts) and any(alone[part] > 1 for part in parts)
-        ]
+            if len(parts) > 1
+        }
+        lists = [label for label in counts if of_others.get(label) or _LIST.fullmatch(label)]
         if lists:
             n = sum(counts[label] for label in lists)
             rows, has = pluralize(n, "row"), "has" if n == 1 else "have"

@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from tl_core.errors import InputError, truncate_list
 from tl_core.text import pluralize, printable
 
@@ -98,7 +100,11 @@ def _parquet(file: Path) -> tuple[list[list[str]], list[int]]:
     table = pd.read_parquet(file)
 
     def text(cell: object) -> str:
-        # Lists, such as embeddings, have no missing value as a whole.
+        if isinstance(cell, np.ndarray):  # A list, such as an embedding or several labels.
+            return np.array2string(cell, separator=", ")
+        if isinstance(cell, bytes):  # Some writers do not say that they are text.
+            return cell.decode(errors="backslashreplace")
+        # What else is no scalar has no missing value as a whole.
         return "" if pd.api.types.is_scalar(cell) and pd.isna(cell) else str(cell)
 
     cells = [[*map(text, row)] for row in table.itertuples(index=False)]

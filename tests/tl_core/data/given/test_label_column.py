@@ -20,6 +20,8 @@ def found(labels: list[str], of_path: dict[str, set[str]] | None = None) -> list
     [f"class {i}" for i in range(500)],
     ["nan", "inf", *map(str, range(30))],
     ["crane", "great white shark, white shark", "black;white", "a|b", "x;", ";"],
+    ["Salem, Oregon", "Salem, Ohio", "Dayton, Ohio", "Oregon, Ohio", "Ohio"],
+    ["maillot", "maillot, tank suit", "missile", "projectile, missile", "[old]", "[1]", ","],
 ])  # fmt: skip
 def test_classes(labels: list[str]) -> None:
     assert found(labels) == []
@@ -43,6 +45,14 @@ def test_several_labels_in_a_cell(between: str) -> None:
     (fault,) = found(["cat", "dog", both, both, f"dog{between}cow"])
     assert fault == f"3 rows of column label, such as {both!r}, have {SEVERAL}"
     assert len(found([both, f"cat{between}cow"])) == 1, "no image has one label"
+
+
+@pytest.mark.parametrize(
+    "cell", ["cat, dog", "dog,cat", "['cat', 'dog']", "['cow']", '["cat"]', "[1, 0]", "['a',\n'b']"]
+)
+def test_a_list_in_a_cell(cell: str) -> None:
+    (fault,) = found(["cat", "dog", "dog", cell])
+    assert fault == f"1 row of column label, such as {cell!r}, has {SEVERAL}"
 
 
 def test_several_rows_of_a_path() -> None:

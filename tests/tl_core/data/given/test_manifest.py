@@ -210,7 +210,7 @@ def test_a_parquet_column_of_lists(folder: Path) -> None:
     table.to_parquet(folder / "t.parquet")
     source = manifest_source(folder / "t.parquet")
     assert source.ids == NAMES
-    assert source.columns["embedding"][:3] == ("[0.5 1. ]", "[]", "")
+    assert source.columns["embedding"][:3] == ("[0.5, 1. ]", "[]", "")
 
 
 def test_files_that_are_no_tables(folder: Path) -> None:
@@ -248,6 +248,17 @@ def test_the_fingerprint_of_a_relative_path_is_that_of_its_folder(
         assert manifest_source(folder / "t.csv").fingerprint == found[name]
         assert manifest_source(Path("t.csv"), Path()).fingerprint == found[name]
     assert found["one"] != found["two"]
+
+
+def test_lists_and_bytes_as_labels_of_parquet(folder: Path) -> None:
+    out = folder / "t.parquet"
+    pd.DataFrame({"path": NAMES, "label": [b"cat", b"d\xc3\xb6g", "cat"] * 2}).to_parquet(out)
+    assert manifest_source(out).classes == ("cat", "d\u00f6g")
+    pd.DataFrame({"path": NAMES, "label": [["cat"], ["dog"], ["cat", "dog"]] * 2}).to_parquet(out)
+    assert faults(out) == [
+        "T: 6 rows of column label, such as \"['cat']\", have several labels for one image "
+        "(multi-label), which a study does not learn; give one class"
+    ]
 
 
 def test_what_is_a_manifest(tmp_path: Path) -> None:
