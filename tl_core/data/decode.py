@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import IO, Any
 
 import numpy as np
-from PIL import ExifTags, Image
+from PIL import Image
 from PIL.ImageFile import ImageFile
 
 from tl_core.config import PAD_GREY, Resize
@@ -21,23 +21,13 @@ from tl_core.data.reading.deep import Deep, Depth, Scales
 from tl_core.data.reading.heif import HEIF, register_heif
 from tl_core.data.reading.kinds import FORMATS, HEAD, NotAPictureError, is_heif, kind_fault
 from tl_core.data.reading.png import without_extras
+from tl_core.data.reading.turns import turn_of
 from tl_core.runtime import usable_cpus
 
 _LARGE, _ONE_LARGE = 50_000_000, Lock()
 """Pictures of more pixels than this are decoded one at a time: several would fill the memory."""
 _BITS_PER_SAMPLE, _NEW_SUBFILE, _DNG_VERSION = 258, 254, 50706
 """Tags of TIFF files."""
-_TURNS: dict[object, Image.Transpose] = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-"""The transpose that undoes each EXIF orientation. Pillow's own `exif_transpose` also rewrites the
-other tags, which fails if one of them is broken."""
 _KINDS = {
     stat.S_ISDIR: "a folder that can't be read",
     stat.S_ISFIFO: "a named pipe",
@@ -125,7 +115,7 @@ def to_picture(image: Image.Image) -> Picture:
     """As `open_picture`, for a picture that is already open; colours have 8 bits then."""
     with _alone_if_large(image.width * image.height):
         image.load()
-        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+        turn = turn_of(image)
         if image.mode.startswith(("I", "F")):
             return Deep(_depth(image), np.asarray(image), turn=turn)
         rgb = _to_rgb(image)
@@ -236,7 +226,7 @@ def _deep_colour(stream: IO[bytes], low: list[Any]) -> Deep:
             assert isinstance(image, ImageFile)
             image.tile = tiles or image.tile
             image.load()
-            turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+            turn = turn_of(image)
             bytes_of.append(np.asarray(image))
     high, rest = (part[..., :3].astype(np.uint16) for part in bytes_of)
     alpha = bytes_of[0][..., 3] if bytes_of[0].shape[2] == 4 else None

@@ -120,6 +120,16 @@ def test_broken_exif_costs_no_photo() -> None:
     assert sizes == {(4, 8, 3), (8, 4, 3)}
 
 
+@pytest.mark.parametrize(
+    ("kind", "bits"),
+    [("JPEG", np.uint8), ("PNG", np.uint8), ("PNG", np.uint16), ("WEBP", np.uint8)],
+)
+def test_a_block_that_is_no_exif_costs_no_picture(kind: str, bits: type) -> None:
+    file = io.BytesIO()
+    Image.fromarray(np.zeros((4, 8), bits)).save(file, kind, exif=b"Exif\0\0garbage!!")
+    assert decode(file.getvalue()).shape == (4, 8, 3)
+
+
 def test_cmyk_of_adobe_is_not_inverted() -> None:
     file = io.BytesIO()
     Image.new("CMYK", (16, 16), (0, 255, 255, 0)).save(file, "JPEG", quality=95)
