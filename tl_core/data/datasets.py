@@ -99,7 +99,8 @@ class ImageSet:
         """The keys that these pixels have, or had in an earlier version."""
         # Those of earlier versions did not tell which files are bad.
         plain = self.key.removesuffix(lacking(name for name, _ in self.bad))
-        earlier = {plain.replace(f"-v{FORMAT}", "-v2")} if is_full(self.scales) else set()
+        formats = (2, 3) if is_full(self.scales) else ()
+        earlier = (plain.replace(f"-v{FORMAT}", f"-v{n}") for n in formats)
         return frozenset({self.key, plain, *earlier})
 
     @classmethod

@@ -1,8 +1,6 @@
 """Decoding: from an image file to an RGB picture, and to square pixels."""
 
-import re
 import stat
-import sys
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,16 +8,16 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from threading import Lock
 from types import MappingProxyType
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 from PIL import Image
-from PIL.ImageFile import ImageFile
 
 from tl_core.config import PAD_GREY, Resize
 from tl_core.data.reading.deep import Deep, Depth, Scales
 from tl_core.data.reading.heif import HEIF, register_heif
 from tl_core.data.reading.kinds import FORMATS, HEAD, NotAPictureError, is_heif, kind_fault
+from tl_core.data.reading.low_bytes import clear_where, read_all_bits, tiles_of_low_bytes
 from tl_core.data.reading.png import without_extras
 from tl_core.data.reading.turns import turn_of
 from tl_core.runtime import usable_cpus
@@ -104,20 +102,24 @@ def _read(stream: IO[bytes], suffix: str) -> Picture:
 def _decode(stream: IO[bytes], formats: tuple[str, ...]) -> Picture:
     with Image.open(stream, formats=formats) as image:
         _check_whole(image)
-        low, pixels = _tiles_of_low_bytes(image), image.width * image.height
+        low, pixels = tiles_of_low_bytes(image), image.width * image.height
         if low is None:
             return to_picture(image)
     with _alone_if_large(pixels):
-        return _deep_colour(stream, low)
+        return read_all_bits(stream, low)
 
 
 def to_picture(image: Image.Image) -> Picture:
-    """As `open_picture`, for a picture that is already open; colours have 8 bits then."""
+    """As `open_picture`, for a picture that is already open.
+
+    One with `tiles_of_low_bytes` has 8 bits then.
+    """
     with _alone_if_large(image.width * image.height):
         image.load()
         turn = turn_of(image)
         if image.mode.startswith(("I", "F")):
-            return Deep(_depth(image), np.asarray(image), turn=turn)
+            values = np.asarray(image)
+            return Deep(_depth(image), values, clear_where(values, image), turn)
         rgb = _to_rgb(image)
         return rgb if turn is None else rgb.transpose(turn)
 
@@ -200,34 +202,3 @@ def _check_whole(image: Image.Image) -> None:
     if _DNG_VERSION in tags or tags.get(_NEW_SUBFILE, 0) & 1:
         why = "its first picture is a thumbnail of another one"
         raise NotAPictureError(f"a camera raw file, or a TIFF of several sizes: {why}")
-
-
-def _tiles_of_low_bytes(image: Image.Image) -> list[Any] | None:
-    """The parts of a picture of 16-bit colours, to be read again: Pillow takes the high bytes.
-
-    With the other order of bytes, it takes the low ones. None for all other pictures.
-    """
-    low = []
-    for tile in image.tile if isinstance(image, ImageFile) else ():
-        args = tile.args if isinstance(tile.args, tuple) else (tile.args,)
-        found = re.fullmatch(r"(RGB[AX]?;16)([LBN])", str(args[0]))
-        if not found or "transparency" in image.info:
-            return None
-        little = found[2] == "L" or (found[2] == "N" and sys.byteorder == "little")
-        args = (found[1] + ("B" if little else "L"), *args[1:])
-        low.append(tile._replace(args=args if isinstance(tile.args, tuple) else args[0]))
-    return low or None
-
-
-def _deep_colour(stream: IO[bytes], low: list[Any]) -> Deep:
-    bytes_of = []
-    for tiles in (None, low):
-        with Image.open(stream, formats=FORMATS) as image:
-            assert isinstance(image, ImageFile)
-            image.tile = tiles or image.tile
-            image.load()
-            turn = turn_of(image)
-            bytes_of.append(np.asarray(image))
-    high, rest = (part[..., :3].astype(np.uint16) for part in bytes_of)
-    alpha = bytes_of[0][..., 3] if bytes_of[0].shape[2] == 4 else None
-    return Deep("16-bit colour", high << 8 | rest, alpha, turn)

@@ -23,9 +23,9 @@ from tl_core.errors import OutOfTimeError, truncate_list
 from tl_core.progress import track
 from tl_core.text import pluralize
 
-FORMAT = 3
-"""Part of every cache key: increase it when decoded pixels change their meaning. Format 2 had other
-levels for some deep pictures, and the same for all others."""
+FORMAT = 4
+"""Part of every cache key: increase it when decoded pixels change their meaning. Earlier ones had
+other levels for some deep pictures, and the same for all others."""
 _ABOUT = "about.json"
 _NAMED = 3
 """Files of one kind that an error names."""

@@ -21,11 +21,11 @@ GREY, RGB = 0, 2
 """Colour types of a PNG."""
 
 
-def png(width: int, height: int, bits: int, colour: int, rows: bytes) -> bytes:
-    """A PNG; each row begins with its filter, a zero byte."""
+def png(width: int, height: int, bits: int, colour: int, rows: bytes, more: bytes = b"") -> bytes:
+    """A PNG; each row begins with its filter, a zero byte. `more` is one chunk, by its name."""
     header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
     content = b"\x89PNG\r\n\x1a\n"
-    for part in (b"IHDR" + header, b"IDAT" + zlib.compress(rows), b"IEND"):
+    for part in (b"IHDR" + header, *filter(None, [more]), b"IDAT" + zlib.compress(rows), b"IEND"):
         content += struct.pack(">I", len(part) - 4) + part + struct.pack(">I", zlib.crc32(part))
     return content
 

@@ -65,7 +65,7 @@ def test_each_way_to_a_square_has_an_entry_and_a_brightness(
 ) -> None:
     source = source_of(half_lit)
     images = load_images(source, 18, own_cache, resize=resize)
-    assert images.key == f"0123456789abcdef01234567-18-v3{suffix}"
+    assert images.key == f"0123456789abcdef01234567-18-v4{suffix}"
     assert images.path == image_entry(source, 18, own_cache, resize)
     assert ImageSet.open(images.path).resize == images.resize == resize
     assert json.loads((images.path / "about.json").read_text())["resize"] == resize
@@ -106,14 +106,18 @@ def test_one_large_value_is_that_of_all(tmp_path: Path, own_cache: Path) -> None
     assert images.deep == {"16-bit grey": 9}
     assert [name for name, _ in images.bad] == ["dog/6.png"]
     plain = images.key.partition("-lacks-")[0]
-    assert images.keys == {images.key, plain, plain.replace("-v3", "-v2")}
+    assert images.keys == {
+        images.key,
+        plain,
+        *(plain.replace("-v4", old) for old in ("-v2", "-v3")),
+    }
 
 
 def test_plain_pictures_have_the_key_of_earlier_versions_too(own_cache: Path) -> None:
     images = load_images(source_of(grey), 16, own_cache, resize="pad")
     assert (images.scales, images.deep) == ({}, {})
     start = "0123456789abcdef01234567-16"
-    assert images.keys == {f"{start}-v3-pad", f"{start}-v2-pad"}
+    assert images.keys == {*(f"{start}-{v}-pad" for v in ("v2", "v3", "v4"))}
 
 
 def test_an_entry_that_does_not_say_is_squashed(own_cache: Path) -> None:
@@ -192,12 +196,14 @@ def test_what_images_lack_is_told_by_their_key(own_cache: Path) -> None:
         return images
 
     two, one, none = load(1, 4), load(4), load()
-    plain = "0123456789abcdef01234567-16-v3"
+    plain = "0123456789abcdef01234567-16-v4"
     # The first 12 digits of `printf '["photo-4"]' | sha256sum`, and of both names.
     assert one.key == f"{plain}-lacks-e89f1d8b6b33"
     assert two.key == f"{plain}-lacks-1d345772e8fe"
     assert none.key == plain
-    assert two.keys == {two.key, plain, plain.replace("v3", "v2")}, "as earlier studies know it"
+    assert two.keys == {two.key, plain, *(plain.replace("v4", old) for old in ("v2", "v3"))}, (
+        "as earlier studies know it"
+    )
     assert len({images.content for images in (one, two, none)}) == 3
     # A study that is running keeps what it began with.
     assert ImageSet.open(two.path).ids == ("photo-0", "photo-2", "photo-3", "photo-5")

@@ -24,6 +24,7 @@ from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.decode import as_rgb, open_picture
 from tl_core.data.given.request import DataRequest, find_data
 from tl_core.data.reading.deep import Deep
+from tl_core.data.reading.low_bytes import read_all_bits
 from tl_core.data.sources import Source, folder_source
 from tl_core.errors import InputError
 
@@ -84,7 +85,7 @@ def test_large_pictures_of_more_than_8_bits_are_decoded_and_scaled_one_at_a_time
     )
     expected = [as_rgb(open_picture(io.BytesIO(content))) for content in (colour, grey.getvalue())]
     monkeypatch.setattr(pictures, "_LARGE", 100)
-    monkeypatch.setattr(pictures, "_deep_colour", at_once.slowly(pictures._deep_colour))
+    monkeypatch.setattr(pictures, "read_all_bits", at_once.slowly(read_all_bits))
     monkeypatch.setattr(pictures, "_depth", at_once.slowly(pictures._depth))
     monkeypatch.setattr(Deep, "to_rgb", at_once.slowly(Deep.to_rgb))
     with ThreadPoolExecutor(4) as pool:

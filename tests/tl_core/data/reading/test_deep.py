@@ -86,6 +86,24 @@ def test_colours_with_transparency_are_put_on_white() -> None:
     assert rgb.tolist() == [[[255, 0, 0], [255, 255, 255]]]
 
 
+@pytest.mark.parametrize(("kind", "rows", "more", "values", "alpha"), [
+    # Grey and transparency in turn.
+    (4, (4095, 65535, 300, 0, 7, 32768), b"", [[4095, 300, 7]], [[255, 0, 128]]),
+    # One value is said to be clear, with all of its bits.
+    (GREY, (300, 4095, 301), b"tRNS" + shorts(300), [[300, 4095, 301]], [[0, 255, 255]]),
+    (RGB, (1, 2, 300, 1, 2, 301, 9, 9, 9), b"tRNS" + shorts(1, 2, 300),
+     [[[1, 2, 300], [1, 2, 301], [9, 9, 9]]], [[0, 255, 255]]),
+])  # fmt: skip
+def test_all_bits_are_read_beside_transparency(
+    kind: int, rows: tuple[int, ...], more: bytes, values: object, alpha: object
+) -> None:
+    found = read(png(3, 1, 16, kind, b"\0" + shorts(*rows), more))
+    assert found.depth == ("16-bit colour" if kind == RGB else "16-bit grey")
+    assert found.values.tolist() == values
+    assert found.alpha is not None
+    assert found.alpha.tolist() == alpha
+
+
 def test_a_scale_replaces_the_full_range() -> None:
     content = io.BytesIO(png(4, 1, 16, GREY, b"\0" + shorts(0, 1024, 4095, 5000)))
     scaled = open_rgb(content, {"16-bit grey": Levels(0, 4095)})
