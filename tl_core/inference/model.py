@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tl_core.data.decode import decoding_threads, open_picture, to_picture, to_square
 from tl_core.data.reading.kinds import describe_failure
+from tl_core.data.reading.low_bytes import tiles_of_low_bytes
 from tl_core.device import upload
 from tl_core.errors import InputError
 from tl_core.inference.model_card import CLASS, ModelInfo, is_taught
@@ -20,7 +21,8 @@ from tl_core.inputs.readers import normalizer
 from tl_core.models.heads import TwoHeadedNet, choose, probabilities
 
 Picture = str | Path | IO[bytes] | Image.Image
-"""A file by its path, an open file, or a picture that Pillow has opened."""
+"""A file by its path, an open file, or a picture that Pillow has opened. Of one of 16-bit colours
+Pillow keeps 8 bits, so it is refused; once it is loaded, it can't be told from others."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,8 @@ class Model:
     def _decode_one(self, picture: Picture, name: str) -> np.ndarray | InputError:
         try:
             if isinstance(picture, Image.Image):
+                if tiles_of_low_bytes(picture):
+                    return InputError([f"{name}: pass its path: Pillow keeps 8 of its 16 bits"])
                 opened = to_picture(picture)
             else:
                 opened = open_picture(Path(picture) if isinstance(picture, str) else picture)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.support.core.hostile_files import RGB, png
 from tests.support.core.trials import Trials, with_r2
 from tests.support.models import make_model
 from tl_core.config import Resize
@@ -55,6 +56,14 @@ def test_a_picture_may_come_in_any_form(odd_folder: Path) -> None:
         message = make_model().predict([str(path), path, BytesIO(path.read_bytes()), opened])
     assert (len(message), len(set(message))) == (4, 1)
     assert make_model().predict([]) == []
+
+
+def test_an_opened_picture_of_which_pillow_drops_bits_is_refused() -> None:
+    file = BytesIO(png(1, 1, 16, RGB, b"\0" + bytes(range(6))))
+    with Image.open(file) as opened, pytest.raises(InputError) as caught:
+        make_model().predict([Image.new("RGB", (8, 8)), opened])
+    assert str(caught.value) == "picture 1: pass its path: Pillow keeps 8 of its 16 bits"
+    assert len(make_model().predict([file])) == 1
 
 
 @pytest.mark.parametrize("mode", ["freeze", "finetune"])
