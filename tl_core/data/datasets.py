@@ -14,9 +14,10 @@ from tl_core.aux_task import BRIGHTNESS
 from tl_core.config import Resize
 from tl_core.data.cache import MANIFEST
 from tl_core.data.decode import as_rgb
-from tl_core.data.decode_source import FORMAT, decoded, format_bad, lacking
+from tl_core.data.decode_source import FORMAT, decoded, lacking
 from tl_core.data.given.aux_labels import AuxLabels, keep_aux, open_aux
 from tl_core.data.reading.deep import Depth, Levels, is_full
+from tl_core.data.reading.kinds import format_bad
 from tl_core.data.sources import Source
 from tl_core.data.splits import Split, make_split
 from tl_core.data.splitting.copies import find_copies
@@ -150,7 +151,8 @@ def load_images(
 
     Raises:
         InputError: names every file that can't be decoded, unless `skip_bad_images`; or every
-            class that has no readable image.
+            class that has no readable image; or that one could not be read for a fault of the
+            machine.
         OutOfTimeError: not all could be decoded before `end`; the next call goes on there.
     """
     images = ImageSet.open(decoded(source, image_size, cache, resize, end))

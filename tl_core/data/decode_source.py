@@ -5,7 +5,7 @@ import json
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -17,9 +17,9 @@ from tl_core.config import Resize
 from tl_core.data.cache import Table, damage, growing_table, new_array, publish, rows_kept
 from tl_core.data.decode import decoding_threads, to_square
 from tl_core.data.reading.deep import Deep, Depth, Levels, Scales, fit_scales
-from tl_core.data.reading.kinds import describe_failure
+from tl_core.data.reading.kinds import describe_failure, fault_of_machine
 from tl_core.data.sources import Source
-from tl_core.errors import OutOfTimeError, truncate_list
+from tl_core.errors import InputError, OutOfTimeError
 from tl_core.progress import track
 from tl_core.text import pluralize
 
@@ -27,8 +27,6 @@ FORMAT = 4
 """Part of every cache key: increase it when decoded pixels change their meaning. Earlier ones had
 other levels for some deep pictures, and the same for all others."""
 _ABOUT = "about.json"
-_NAMED = 3
-"""Files of one kind that an error names."""
 _Outcome = str | tuple[Depth, Levels] | None
 """Why a picture can't be decoded; of a deep one that waits for the others, its range; or None."""
 
@@ -115,11 +113,11 @@ def _outdated(listing: Path, source: Source, size: int) -> str | None:
         return f"there is no {entry.name}"
     if why := damage(entry):
         return why
-    for i, name in enumerate(source.ids):
-        # It may have been locked before.
-        if name in bad and not why_unreadable(source, i, size):
-            return f"{name} is readable now"
-    return None
+    tried = [i for i, name in enumerate(source.ids) if name in bad]
+    still = {name for name, _ in unreadable(source, size, tried)}
+    # They may have been locked before.
+    now = next((source.ids[i] for i in tried if source.ids[i] not in still), None)
+    return f"{now} is readable now" if now else None
 
 
 def decode_source(
@@ -138,6 +136,7 @@ def decode_source(
 
     Raises:
         OutOfTimeError: not all could be decoded before `end`.
+        InputError: one could not be decoded for a fault of the machine.
     """
     n = len(source.ids)
     with (
@@ -227,13 +226,18 @@ def _read_into(
     resize: Resize,
     scales: Scales | None = None,
 ) -> _Outcome:
-    """Decode image `i` into uint8 [3, S, S]; without scales, a deep one is only measured."""
+    """Decode image `i` into uint8 [3, S, S]; without scales, a deep one is only measured.
+
+    Raises `InputError` if not the file is at fault, but the machine.
+    """
     try:
         picture = source.read(i, size)
         if scales is None and isinstance(picture, Deep):
             return picture.depth, picture.range
         pixels[:] = to_square(picture, size, resize, scales or {})
     except Exception as error:  # Decoders may raise any error on a broken file.
+        if why := fault_of_machine(source.ids[i], error):
+            raise InputError([why]) from error
         return describe_failure(error)
     return None
 
@@ -248,26 +252,3 @@ def _keep(pixels: np.ndarray, good: np.ndarray, into: Path) -> np.ndarray:
         kept[row] = pixels[i]
     (into / "all.npy").unlink()
     return kept
-
-
-def format_bad(bad: Sequence[tuple[str, str]]) -> Iterator[str]:
-    """Yield the fault lines of files that can't be decoded, (name, reason) each, and ways out.
-
-    Files of one kind are one line.
-    """
-    files = pluralize(len(bad), "file is not a readable image", "files are not readable images")
-    them = "it" if len(bad) == 1 else "them"
-    yield f"{files} (--skip-bad-images omits {them}, --exclude GLOB leaves out files by name):"
-    names: dict[str, list[str]] = {}
-    for name, reason in bad:
-        names.setdefault(reason, []).append(name)
-    lines = (_line(those, reason) for reason, those in names.items())
-    yield from (f"  {fault}" for fault in truncate_list(lines))
-
-
-def _line(names: Sequence[str], reason: str) -> str:
-    if len(names) == 1:
-        return f"{names[0]}: {reason}"
-    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
-    each = "each " if reason.startswith(("a ", "an ")) else ""
-    return f"{len(names):,} files, {', '.join(names[:_NAMED])}{more}: {each}{reason}"

@@ -1,31 +1,23 @@
+import errno
 import math
+import os
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from tests.support.core.drawn import broken, counted, source_of
-from tl_core.data import decode_source
+from tests.support.core.drawn import broken, counted, grey, source_of
+from tl_core.data import decode, decode_source
 from tl_core.data.datasets import load_images
 from tl_core.data.decode import Picture
-from tl_core.data.decode_source import format_bad, images_kept, unreadable, why_unreadable
+from tl_core.data.decode_source import images_kept, unreadable, why_unreadable
 from tl_core.data.reading.deep import Deep
-from tl_core.errors import OutOfTimeError
-
-
-def test_files_of_one_kind_are_one_line() -> None:
-    texts = [(f"cat/{i}.txt", "a text file") for i in range(1200)]
-    torn = [("dog/1.jpg", "OSError: torn"), ("dog/2.jpg", "OSError: torn")]
-    assert [*format_bad([("a.psd", "a Photoshop document"), *texts, *torn])] == [
-        "1,203 files are not readable images (--skip-bad-images omits them, --exclude GLOB leaves "
-        "out files by name):",
-        "  a.psd: a Photoshop document",
-        "  1,200 files, cat/0.txt, cat/1.txt, cat/2.txt and 1,197 more: each a text file",
-        "  2 files, dog/1.jpg, dog/2.jpg: OSError: torn",
-    ]
+from tl_core.errors import InputError, OutOfTimeError
 
 
 def test_what_cannot_be_decoded_is_named() -> None:
@@ -35,6 +27,51 @@ def test_what_cannot_be_decoded_is_named() -> None:
         ("photo-1", "OSError: 1 is torn"),
     ]
     assert why_unreadable(source, 3, 16) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (MemoryError(), "Cannot allocate memory"),
+        *((OSError(n, os.strerror(n)), os.strerror(n)) for n in (errno.EMFILE, errno.ESTALE)),
+    ],
+)
+def test_a_fault_of_the_machine_is_none_of_a_file(
+    own_cache: Path, error: Exception, why: str
+) -> None:
+    def failing(i: int, size: int) -> Picture:
+        if i == 4:
+            raise error
+        return grey(i, size)
+
+    source, seen = source_of(failing), list[int]()
+    with pytest.raises(InputError) as caught:
+        load_images(source, 16, own_cache, skip_bad_images=True)
+    assert str(caught.value) == (
+        f"photo-4 could not be read: {why}, a fault of this machine or its storage. Images that "
+        "are decoded are kept in the cache, and the same command goes on there; if the fault "
+        "stays, --exclude leaves the file out"
+    )
+    images = load_images(replace(source, read=counted(seen)), 16, own_cache)
+    assert sorted(seen) == [4, 5]
+    assert images.bad == ()
+
+
+def test_bad_files_are_tried_again_by_several_threads(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decode, "usable_cpus", lambda: 2)
+    both, again = Barrier(2, timeout=60), False
+
+    def torn(i: int, size: int) -> Picture:
+        if again:
+            both.wait()
+        return broken(0, 1)(i, size)
+
+    first = load_images(source_of(torn), 16, own_cache, skip_bad_images=True)
+    again = True
+    assert load_images(source_of(torn), 16, own_cache, skip_bad_images=True).path == first.path
+    assert not both.broken
 
 
 def mixed(i: int, size: int) -> Picture:

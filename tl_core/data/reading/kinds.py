@@ -1,19 +1,27 @@
 """What a file is, by its first bytes: a picture that is decoded, or what else and what helps."""
 
+import errno
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from PIL import UnidentifiedImageError
 
+from tl_core.errors import truncate_list
 from tl_core.files import LFS_POINTER, LFS_REMEDY
+from tl_core.text import pluralize, printable
 
 HEAD = 1024
 """Bytes that tell the kind of a file."""
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF")
 """The decoded formats, by Pillow's names. Not all of Pillow's: it passes some to other programs,
 such as EPS to Ghostscript."""
+
+_OF_MACHINE = frozenset((errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE))
+_NAMED = 3
+"""Files of one kind that an error names."""
 
 
 class NotAPictureError(OSError):
@@ -37,6 +45,41 @@ def describe_failure(error: Exception) -> str:
         return "a file of an unknown kind, or a damaged picture"
     # A decoder's words, without the number of bytes that are left.
     return re.sub(r" \(\d+ bytes .*\)$", "", f"{type(error).__name__}: {error}")
+
+
+def fault_of_machine(name: str, error: Exception) -> str | None:
+    """Say why a file could not be read, if that tells nothing of the file, which may be good."""
+    number = errno.ENOMEM if isinstance(error, MemoryError) else getattr(error, "errno", None)
+    if number not in _OF_MACHINE:
+        return None
+    return (
+        f"{printable(name)} could not be read: {os.strerror(number)}, a fault of this machine or "
+        "its storage. Images that are decoded are kept in the cache, and the same command goes on "
+        "there; if the fault stays, --exclude leaves the file out"
+    )
+
+
+def format_bad(bad: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """Yield the fault lines of files that can't be decoded, (name, reason) each, and ways out.
+
+    Files of one kind are one line.
+    """
+    files = pluralize(len(bad), "file is not a readable image", "files are not readable images")
+    them = "it" if len(bad) == 1 else "them"
+    yield f"{files} (--skip-bad-images omits {them}, --exclude GLOB leaves out files by name):"
+    names: dict[str, list[str]] = {}
+    for name, reason in bad:
+        names.setdefault(reason, []).append(name)
+    lines = (_line(those, reason) for reason, those in names.items())
+    yield from (f"  {fault}" for fault in truncate_list(lines))
+
+
+def _line(names: Sequence[str], reason: str) -> str:
+    if len(names) == 1:
+        return f"{names[0]}: {reason}"
+    more = f" and {len(names) - _NAMED:,} more" if len(names) > _NAMED else ""
+    each = "each " if reason.startswith(("a ", "an ")) else ""
+    return f"{len(names):,} files, {', '.join(names[:_NAMED])}{more}: {each}{reason}"
 
 
 class _Kind(NamedTuple):

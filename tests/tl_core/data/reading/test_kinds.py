@@ -19,7 +19,13 @@ from pyarrow import parquet
 
 from tests.support.core.hostile_files import open_rgb, png, put, tiff
 from tl_core.data.decode import open_picture
-from tl_core.data.reading.kinds import NotAPictureError, describe_failure, is_heif, kind_fault
+from tl_core.data.reading.kinds import (
+    NotAPictureError,
+    describe_failure,
+    format_bad,
+    is_heif,
+    kind_fault,
+)
 from tl_core.files import LFS_POINTER
 
 
@@ -175,3 +181,15 @@ def test_damaged_pictures_of_one_kind_have_one_reason(kind: str, cut: int, why: 
             open_picture(io.BytesIO(picture(kind)[: cut - more]))
         reasons.add(describe_failure(caught.value))
     assert reasons == {why}
+
+
+def test_files_of_one_kind_are_one_line() -> None:
+    texts = [(f"cat/{i}.txt", "a text file") for i in range(1200)]
+    torn = [("dog/1.jpg", "OSError: torn"), ("dog/2.jpg", "OSError: torn")]
+    assert [*format_bad([("a.psd", "a Photoshop document"), *texts, *torn])] == [
+        "1,203 files are not readable images (--skip-bad-images omits them, --exclude GLOB leaves "
+        "out files by name):",
+        "  a.psd: a Photoshop document",
+        "  1,200 files, cat/0.txt, cat/1.txt, cat/2.txt and 1,197 more: each a text file",
+        "  2 files, dog/1.jpg, dog/2.jpg: OSError: torn",
+    ]
