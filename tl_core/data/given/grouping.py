@@ -60,12 +60,13 @@ def _on_two_sides(source: Source, groups: np.ndarray, names: Sequence[str]) -> I
     if source.rules.parts is None:
         return
     pairs = np.unique(np.stack([groups, source.rules.parts.astype(np.int64)]), axis=1)
-    several, counts = np.unique(pairs[0], return_counts=True)
-    for group in several[counts > 1]:
-        parts = [PART_WORDS[PARTS[k]] for k in pairs[1][pairs[0] == group]]
+    # They are sorted, so those of a group lie side by side.
+    _, starts, counts = np.unique(pairs[0], return_index=True, return_counts=True)
+    for start, n in zip(starts[counts > 1], counts[counts > 1], strict=True):
+        parts = [PART_WORDS[PARTS[k]] for k in pairs[1][start : start + n]]
         yield (
-            f"group {printable(names[group])} is in {' and '.join(parts)} of the given split; a "
-            "group must be on one side"
+            f"group {printable(names[pairs[0][start]])} is in {' and '.join(parts)} of the given "
+            "split; a group must be on one side"
         )
 
 

@@ -93,6 +93,14 @@ def unread_notes(given: SplitRules, left: SplitRules) -> Iterator[str]:
         yield f"of the given split, {', '.join(counts)} can't be read and are left out"
 
 
+def _copies(first: np.ndarray) -> Iterator[list[int]]:
+    """Yield the images of each photo that has copies; sorted once, as there may be a million."""
+    copied = np.flatnonzero(np.bincount(first)[first] > 1)
+    by_photo = copied[np.argsort(first[copied], kind="stable")]
+    cuts = np.flatnonzero(np.diff(first[by_photo])) + 1
+    yield from (photo.tolist() for photo in np.split(by_photo, cuts))
+
+
 def copy_notes(
     first: np.ndarray,
     labels: np.ndarray,
@@ -113,15 +121,13 @@ def copy_notes(
     """
     if (first == np.arange(len(first))).all():
         return
-    counts = np.bincount(first, minlength=len(first))
-    photos = np.flatnonzero(counts > 1)
-    n = int(counts[photos].sum()) - len(photos)
+    members = [*_copies(first)]
+    n = sum(map(len, members)) - len(members)
     yield (
         f"{pluralize(n, 'image is a copy', 'images are copies')} of "
-        f"{pluralize(len(photos), 'other photo')} (the same pixels): copies of a photo stay on one "
-        "side of the split, and count as one group in intervals"
+        f"{pluralize(len(members), 'other photo')} (the same pixels): copies of a photo stay on "
+        "one side of the split, and count as one group in intervals"
     )
-    members = [np.flatnonzero(first == photo).tolist() for photo in photos]
     if mixed := [photo for photo in members if len(set(labels[photo].tolist())) > 1]:
         listed = (
             " and ".join(f"{printable(ids[i])} ({printable(classes[labels[i]])})" for i in photo)

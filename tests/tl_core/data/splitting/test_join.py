@@ -1,5 +1,7 @@
 """Copies and groups, joined."""
 
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -68,6 +70,24 @@ def test_copies_in_given_parts_stay_in_the_one_that_is_held_out() -> None:
 def test_a_part_of_copies_alone_is_refused() -> None:
     with pytest.raises(InputError, match="each image of the given validation part is a copy of an"):
         join_rules(SplitRules(np.array([0, 1, 2], np.int8)), np.array([0, 1, 1]))
+
+
+def test_copies_with_two_labels_are_listed_by_photo(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched = Mock(wraps=np.flatnonzero)
+    monkeypatch.setattr(np, "flatnonzero", searched)
+    n = 40  # Photos: the second half are copies of the first, in the other order.
+    copies = np.array([*range(n), *reversed(range(n))])
+    labels = np.zeros(2 * n, np.int64)
+    labels[[3, n]] = 1  # Of photos 3, whose copy is 76, and 39, whose copy is 40.
+    ids = [f"{i}.jpg" for i in range(2 * n)]
+    rules = join_rules(NO_RULES, copies)
+    found, mixed = copy_notes(copies, labels, ids, ["cat", "dog"], NO_RULES, rules)
+    assert found.startswith("40 images are copies of 40 other photos (the same pixels): ")
+    assert mixed == (
+        "2 photos have copies with two labels, of which one at most is right: "
+        "3.jpg (dog) and 76.jpg (cat); 39.jpg (cat) and 40.jpg (dog)"
+    )
+    assert searched.call_count < n, "the images are not searched for each photo"
 
 
 def test_no_copies_no_notes() -> None:
