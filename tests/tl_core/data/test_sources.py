@@ -64,7 +64,7 @@ def assert_refused(root: Path, *message: str) -> None:
     assert tuple(map(str, caught.value.faults)) == message
 
 
-EXPECTED = "; a folder, demo or oxford-pet is expected"
+EXPECTED = "; a folder, a table (.csv, .tsv, .parquet), demo or oxford-pet is expected"
 FEW = "needs one sub-folder per class, two or more; found "
 
 
@@ -72,6 +72,7 @@ FEW = "needs one sub-folder per class, two or more; found "
     ("no", (), f"does not exist{EXPECTED}"),
     ("loop", (), f"does not exist{EXPECTED}"),
     ("a.png", ("a.png",), f"is a file, not a folder{EXPECTED}"),
+    ("table.txt", ("table.txt",), f"is a file, not a folder{EXPECTED}"),
     *((name, (name,), "is an archive; unpack it and name the unpacked folder")
       for name in ("photos.zip", "photos.tar.gz", "photos.tgz", "PHOTOS.ZIP", "photos.7z")),
     ("", (), f"{FEW}none"),

@@ -1,6 +1,7 @@
 """A table as CSV or Parquet: its cells as text, and the line of each row."""
 
 import csv
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from tl_core.text import pluralize, printable
 NEEDED = ("path", "label")
 """Columns that every manifest has."""
 _SEPARATORS = ",;\t"
+_SAID = re.compile(r'"?sep=([^\r\n"])"?[\r\n]*', re.IGNORECASE)
+"""A first line by which Excel knows the separator."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Table:
 
 
 def read_table(file: Path) -> Table:
-    """Read a CSV file, with the separator of its first line, or a Parquet file.
+    """Read a CSV file, with the separator that its first line has or names, or a Parquet file.
 
     Names of columns, and labels and the like, lose the spaces around them. `Path` and `LABEL` are
     columns `path` and `label`, if there is no other of that name.
@@ -45,6 +48,7 @@ def read_table(file: Path) -> Table:
         raise InputError([f"{file} can't be read: {why}"]) from error
     if not rows:
         raise InputError([f"{file} is empty; a line with the names of the columns is expected"])
+    rows = _without_empty_columns(rows)
     head = _names([name.strip() for name in rows[0]])
     if twice := sorted({printable(name) for name in head if head.count(name) > 1}):
         raise InputError([f"{file}: column {', '.join(twice)} is there twice"])
@@ -83,14 +87,26 @@ def _names(head: list[str]) -> list[str]:
     ]
 
 
+def _without_empty_columns(rows: list[list[str]]) -> list[list[str]]:
+    """Drop columns without a name and cells, which spreadsheets write: `path,label,,`."""
+    unnamed = [i for i, name in enumerate(rows[0]) if not name.strip()]
+    empty = {i for i in unnamed if not any(cell.strip() for row in rows for cell in row[i : i + 1])}
+    if not empty:
+        return rows
+    return [[cell for i, cell in enumerate(row) if i not in empty] for row in rows]
+
+
 def _csv(file: Path) -> tuple[list[list[str]], list[int]]:
     # With or without a byte order mark, which spreadsheets write.
     with file.open(newline="", encoding="utf-8-sig") as stream:
         start = stream.readline()
-        stream.seek(0)
-        between = max(_SEPARATORS, key=start.count)
+        if said := _SAID.fullmatch(start):
+            between, before = said[1], 1
+        else:
+            between, before = max(_SEPARATORS, key=start.count), 0
+            stream.seek(0)
         reader = csv.reader(stream, delimiter=between, strict=True)
-        found = [(row, reader.line_num) for row in reader if row]
+        found = [(row, before + reader.line_num) for row in reader if row]
     return [row for row, _ in found], [line for _, line in found]
 
 

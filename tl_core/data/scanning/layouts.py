@@ -27,7 +27,7 @@ ONE_CLASS = (
 
 def why_no_folder(path: Path) -> str:
     """Say what a path is that is no folder."""
-    expected = "a folder, demo or oxford-pet is expected"
+    expected = "a folder, a table (.csv, .tsv, .parquet), demo or oxford-pet is expected"
     if not path.exists():
         return f"does not exist; {expected}"
     if path.name.lower().endswith(ARCHIVES):

@@ -85,6 +85,22 @@ def test_names_of_columns_in_capitals_and_spaces_around_cells(folder: Path) -> N
     assert source.classes == ("a", "b")
 
 
+def test_what_spreadsheets_add_is_passed_over(folder: Path) -> None:
+    rows = [f"{name},{name[0]}, ," for name in NAMES]
+    source = manifest_source(write(folder, "path,label,,", *rows))
+    assert [*source.columns] == ["path", "label"]
+    assert source.labels == (0, 0, 0, 1, 1, 1)
+    named = manifest_source(write(folder, ",path,label,", *(f"7,{n},{n[0]}," for n in NAMES)))
+    assert [*named.columns] == ["", "path", "label"]
+    for first in ("sep=;", '"SEP=;"', "sep=|"):
+        between = first.strip('"')[-1]
+        lines = [f"{name}{between}{name[0]}, big" for name in NAMES]
+        table = write(folder, first, f"path{between}label", *lines)
+        assert manifest_source(table).classes == ("a, big", "b, big")
+    lost = write(folder, "sep=,", "path,label", "a0.png,a", "lost.png,b")
+    assert faults(lost) == [f"T, line 4: there is no file {folder}/lost.png"]
+
+
 def test_other_columns_keep_their_names(folder: Path) -> None:
     """A study of an earlier version was started with them."""
     rows = [f"{name},{name[0]},owner {i % 2},any" for i, name in enumerate(NAMES)]
