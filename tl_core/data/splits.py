@@ -153,8 +153,9 @@ def _too_few(
     *first, last = ["training", *(PART_WORDS[part] for part in reversed(rules.drawn()))]
     parts = f"{', '.join(first)} and {last} each" if first else last
     where = "" if rules.parts is None else " in the training part"
+    smallest = smallest_class(train_ratio, len(rules.drawn()))
     for label, n in zip(*np.unique(labels, return_counts=True), strict=True):
-        missing = smallest_class(train_ratio, len(rules.drawn())) - int(n)
+        missing = smallest - int(n)
         if missing > 0:
             yield (
                 f"class {_name(label, classes)} has {pluralize(int(n), 'image')}{where}; "

@@ -1,4 +1,5 @@
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -6,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from tl_core.data import splits
 from tl_core.data.splits import Split, make_split, smallest_class, split_faults
 from tl_core.errors import InputError
 
@@ -63,6 +65,13 @@ def test_training_subsets_nest_and_split_seed_alone_decides_what_is_held_out(
 def test_sizes_by_hand(n: int, ratio: float, sizes: tuple[int, int, int]) -> None:
     split = make_split(np.repeat([0, 1], n), ratio)
     assert tuple(len(part) // 2 for part in parts(split)) == sizes
+
+
+def test_the_smallest_class_is_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Mock(wraps=smallest_class)
+    monkeypatch.setattr(splits, "smallest_class", found)
+    assert len(make_split(np.arange(3000) % 300, 0.1).train) == 300
+    found.assert_called_once_with(0.1, 2)
 
 
 @settings(max_examples=40)
