@@ -80,6 +80,8 @@ class CellASHA(FIFOScheduler):
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Return whether the trial goes on, as its cell decides."""
         if "waits" in result:
+            if "ends" in result:  # That worker must not be kept for the next job.
+                return str(TrialScheduler.CONTINUE)
             keeps = trial.config["kind"] == KEEPS
             stays = self._waits() if keeps else self._holds(result["gpu"])
             return str(TrialScheduler.CONTINUE if stays else TrialScheduler.STOP)

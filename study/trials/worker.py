@@ -1,6 +1,7 @@
 """A job in a Ray worker, which stays for the next one and keeps what trials share."""
 
 import gc
+import os
 import queue
 import threading
 import traceback
@@ -25,7 +26,15 @@ from study.trials.extractors import on_node
 from study.trials.sweep import FinalScores, Swept, number_of, run_planned, sweep
 from study.trials.trial_context import TrialContext, shape_of
 from tl_core.config import EpochMetrics, Metric, Precision
-from tl_core.device import CPU, best_precision, find_device, is_gpu, is_in_use, set_deterministic
+from tl_core.device import (
+    CPU,
+    best_precision,
+    find_device,
+    is_gpu,
+    is_in_use,
+    set_deterministic,
+    synchronize,
+)
 from tl_core.errors import DivergedError
 from tl_core.files import is_disk_full
 from tl_core.gpu_memory import release_memory
@@ -35,6 +44,9 @@ from tl_core.training.checkpoints import CheckpointWarning
 from tl_core.training.setup import Inputs, needs_pretrained, pretrained
 from tl_core.training.steps.graphs import CaptureWarning
 
+_BROKEN = threading.Event()
+"""Set when the GPU answers this process with nothing but errors, as after an illegal access."""
+
 
 def run_in_worker(drawn: dict[str, Any], context: TrialContext) -> None:
     """Run one job and report its epochs to Ray Tune, and its failure if it fails.
@@ -43,6 +55,7 @@ def run_in_worker(drawn: dict[str, Any], context: TrialContext) -> None:
     If the worker dies, Ray gives the job to another one, which resumes its checkpoint.
     """
     gpu = own_gpu()
+    _end_if_broken(gpu)
     keep_place(drawn, gpu)
     _job_thread().run(partial(_run_job, drawn, context, gpu))
 
@@ -56,7 +69,21 @@ def _run_job(drawn: dict[str, Any], context: TrialContext, gpu: str | None) -> N
     except Exception as error:
         reporter.fail(error)
     finally:
-        _free()  # The worker stays, and trials beside it need the memory.
+        try:
+            _free()  # The worker stays, and trials beside it need the memory.
+        except RuntimeError:  # Raised, it would stand for the failure that has been reported.
+            _BROKEN.set()
+
+
+def _end_if_broken(gpu: str | None) -> None:
+    """End a process that can't use its GPU any more, at its next job; a new one takes its place.
+
+    Not earlier: then Ray Tune would hear of a death, and not of a failure on this GPU. The job's
+    trials are given back first, so that the death is not theirs.
+    """
+    if _BROKEN.is_set():
+        tune.report({"waits": True, "ends": True, "gpu": gpu})
+        os._exit(1)
 
 
 def _run(batch: list[Planned], context: TrialContext, reporter: "Reporter") -> None:
@@ -115,6 +142,7 @@ def _free() -> None:
     device = find_device()
     if is_in_use(device):  # A collection takes a quarter of a second: none for frozen trials.
         gc.collect()
+        synchronize(device)  # Raises the error that a sick GPU has left.
         release_memory(device)
 
 

@@ -131,3 +131,10 @@ def test_a_job_that_only_keeps_its_place_stays_while_there_is_a_reason() -> None
         for job, gpu in ((network, "0"), (network, "1"), (keeping, "1"), (keeping, "0"))
     ]
     assert decisions == ["CONTINUE", "STOP"] * 2
+
+
+def test_a_worker_that_is_about_to_end_is_not_kept_for_the_next_job() -> None:
+    network, message = SimpleNamespace(config={"kind": "search"}), {"waits": True, "gpu": "1"}
+    asha = CellASHA("val_log_loss", 10)
+    assert asha.on_trial_result(None, network, message) == STOP
+    assert asha.on_trial_result(None, network, message | {"ends": True}) == CONTINUE

@@ -131,6 +131,31 @@ def test_a_trial_reports_its_test_scores_and_keeps_the_winner_and_a_failure_is_n
     assert sent[-1]["diverged"]
 
 
+def test_a_process_that_can_not_use_its_gpu_any_more_reports_why_and_ends_before_the_next_job(
+    worker: Worker, sent: Sent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("CUDA error: uncorrectable ECC error encountered")
+
+    def end(code: int) -> None:
+        ended.append(code)
+        raise SystemExit
+
+    ended, job = list[int](), Planned(worker.config(mode="finetune"), trial=3)
+    monkeypatch.setattr("study.trials.worker._BROKEN", threading.Event())
+    monkeypatch.setattr("study.trials.worker.own_gpu", lambda: "2")
+    monkeypatch.setattr("study.trials.worker.os._exit", end)
+    monkeypatch.setattr("study.trials.worker.is_in_use", lambda _: True)
+    monkeypatch.setattr("study.trials.worker.synchronize", fail)
+    worker.run(job)  # Nothing is raised: Ray Tune would not hear of the failure.
+    assert [result["failure"] for result in sent] == [
+        "RuntimeError: CUDA error: uncorrectable ECC error encountered"
+    ]
+    with pytest.raises(SystemExit):
+        worker.run(job)
+    assert (sent[1:], ended) == ([{"waits": True, "ends": True, "gpu": "2"}], [1])
+
+
 def test_the_user_hears_that_steps_can_not_be_recorded(
     worker: Worker, sent: Sent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
