@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Collection, Iterable
 
-from tl_core.errors import Fault, InputError
+from tl_core.errors import Fault, InputError, in_a_line
 from tl_core.text import printable
 
 NOT_TEXT = "is not text in this system's encoding; set LANG=C.UTF-8"
@@ -11,6 +11,16 @@ NOT_TEXT = "is not text in this system's encoding; set LANG=C.UTF-8"
 
 class NodeError(RuntimeError):
     """This machine, or a node that the message names, lacks something that every trial needs."""
+
+
+def why_failed(error: Exception) -> str:
+    """Why a task or a worker of Ray has failed, in a line.
+
+    Ray's own errors end with the reason; what they hold of the task's begins with it.
+    """
+    if cause := getattr(error, "cause", None):
+        return in_a_line(cause)
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1].strip()
 
 
 def fault_code(title: str, faults: Collection[Fault | str]) -> int:

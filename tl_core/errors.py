@@ -54,6 +54,17 @@ WAYS_OUT = "a smaller --image-size or --backbone, or fewer --trials-per-gpu"
 """What takes less memory of a GPU, whatever the batch size."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error, else its type: those of torch and CUDA end with boilerplate."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def in_a_line(error: BaseException) -> str:
+    """The type of an error and its first line, if it has one."""
+    kind, line = type(error).__name__, first_line(error)
+    return kind if line == kind else f"{kind}: {line}"
+
+
 MOST_LISTED = 20
 """Faults of one kind that are shown."""
 

@@ -10,6 +10,7 @@ import torch
 
 from benchmarks.gpu.check import GpuBench
 from benchmarks.gpu.plan import PARTS
+from study.preflight.gpu_check import reason_last
 from study.signals import interruptible
 from tl_core.runtime import keep_freed_memory
 
@@ -26,7 +27,7 @@ def main() -> None:
     keep_freed_memory()  # As `study/run.py` does.
     module = import_module(f"benchmarks.gpu.parts.{PARTS[args.part].module}")
     part = getattr(module, args.part.replace("-", "_"))
-    with interruptible(), args.out.open("w") as out:
+    with reason_last(), interruptible(), args.out.open("w") as out:
         for check in part(GpuBench(args.device, args.tiny, args.scratch)):
             out.write(json.dumps(asdict(check)) + "\n")
             out.flush()  # What is found stays, should the next check end the process.

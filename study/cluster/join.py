@@ -19,7 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study.cluster.ray_environment import LOGICAL, worker_environment
 from study.cluster.ray_private import keep_sigterm
-from study.errors import NodeError
+from study.errors import NodeError, why_failed
 from tl_core.device import CPU, find_device
 from tl_core.errors import Fault, InputError
 from tl_core.runtime import keep_freed_memory
@@ -242,5 +242,5 @@ def _given(ref: "ray.ObjectRef[Value]") -> Value | NodeFault:
     try:
         value: Value = ray.get(ref)
     except Exception as error:  # Any error of the function or of its node.
-        return NodeFault((str(error).strip().splitlines() or [type(error).__name__])[-1])
+        return NodeFault(why_failed(error))
     return value

@@ -15,6 +15,7 @@ from study.cluster.resources import Resources
 from study.config.settings import Settings
 from study.diagnosis.estimate import Speeds
 from study.diagnosis.probe_worker import TINY_LR, Probe, ProbeWorker, remove_temp_dirs, temp_name
+from study.errors import why_failed
 from tl_core.config import WHOLE, TrialConfig
 
 _MOST = 8
@@ -147,6 +148,4 @@ def _ask(workers: list[Any], what: str, until: float, late: str = "") -> list[An
     try:
         return list(ray.get(asked))
     except Exception as error:  # A trial can end with any, such as too little memory.
-        cause = getattr(error, "cause", error)
-        why = (str(cause).strip().splitlines() or [type(cause).__name__])[-1]
-        raise NoFigureError(f"{what}: {why}") from error
+        raise NoFigureError(f"{what}: {why_failed(error)}") from error

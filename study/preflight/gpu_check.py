@@ -9,14 +9,15 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 
 from tl_core.device import CPU, gpus_here, nvidia_gpus
-from tl_core.errors import Fault, InputError
-from tl_core.gpu_memory import memory
+from tl_core.errors import Fault, InputError, in_a_line
+from tl_core.gpu_memory import is_out_of_memory, memory
 from tl_core.runtime import module_process
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -136,13 +137,33 @@ def check_product(device: torch.device) -> None:
         raise RuntimeError(f"{wrong} of {found.numel()} numbers of a product of matrices are wrong")
 
 
+@contextmanager
+def reason_last() -> Iterator[None]:
+    """End the process with the reason as its last line if it fails, as `wait` reads it."""
+    try:
+        yield
+    except Exception as error:  # Whatever a GPU or its driver does.
+        sys.exit(in_a_line(error))
+
+
 def main() -> None:
-    """Try the only GPU that this process sees; an exception is its fault."""
-    gpus = gpus_here()
-    if not gpus:
-        sys.exit("torch finds no GPU there")
-    check_product(gpus[0])
-    print(json.dumps({"free": memory(gpus[0])[0]}))
+    """Try the only GPU that this process sees."""
+    with reason_last():
+        print(json.dumps({"free": _try_gpu()}))
+
+
+def _try_gpu() -> int:
+    """Its free bytes, 0 if the check itself does not fit; raises what is wrong with it."""
+    if not (gpus := gpus_here()):
+        torch.cuda.init()  # It raises the reason, such as a driver that is too old.
+        raise RuntimeError("torch finds no GPU there")
+    try:
+        check_product(gpus[0])
+        return memory(gpus[0])[0]
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+    return 0
 
 
 if __name__ == "__main__":

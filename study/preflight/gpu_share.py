@@ -17,7 +17,7 @@ import torch
 from rich.filesize import decimal
 
 from study.config.settings import Settings
-from study.preflight.gpu_check import GpuReport, ask_gpus, visible_gpus
+from study.preflight.gpu_check import GpuReport, ask_gpus, reason_last, visible_gpus
 from study.preflight.setup import Setup
 from study.search.space import LR_RANGES, Space
 from tl_core.config import WHOLE, Mode, TrialConfig
@@ -171,16 +171,17 @@ def _blank(n: int, config: TrialConfig, n_classes: int) -> ImageSet:
 
 def main() -> None:
     """Run the trial that is asked for on the only GPU that this process sees."""
-    asked, (gpu, *_) = json.loads(sys.argv[1]), gpus_here()
-    set_deterministic(asked["deterministic"])
-    config = TrialConfig(**asked["config"])
-    free, _ = memory(gpu)
-    try:
-        needs = trial_bytes(config, asked["n_images"], asked["n_classes"], gpu)
-    except GpuMemoryError as error:
-        sys.exit(str(error))
-    # This process has a context of its own.
-    print(json.dumps({"free": free + CONTEXT, "needs": needs + CONTEXT}))
+    with reason_last():
+        asked, (gpu, *_) = json.loads(sys.argv[1]), gpus_here()
+        set_deterministic(asked["deterministic"])
+        config = TrialConfig(**asked["config"])
+        free, _ = memory(gpu)
+        try:
+            needs = trial_bytes(config, asked["n_images"], asked["n_classes"], gpu)
+        except GpuMemoryError as error:
+            sys.exit(str(error))
+        # This process has a context of its own.
+        print(json.dumps({"free": free + CONTEXT, "needs": needs + CONTEXT}))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -123,15 +124,44 @@ def test_the_check_of_one_gpu(monkeypatch: Patch, capsys: pytest.CaptureFixture[
     with fake_gpu(monkeypatch, 3 * GIB):
         main()
     assert 2.9 * GIB < json.loads(capsys.readouterr().out)["free"] <= 3 * GIB
+
+
+@pytest.mark.parametrize(("says", "fault"), [
+    ("", "RuntimeError: torch finds no GPU there"),
+    ("The NVIDIA driver on your system is too old (found version 12020).\nPlease update it.",
+     "RuntimeError: The NVIDIA driver on your system is too old (found version 12020)."),
+])  # fmt: skip
+def test_a_gpu_that_torch_does_not_find_fails_with_the_reason(
+    says: str, fault: str, monkeypatch: Patch
+) -> None:
+    def init() -> None:
+        if says:
+            raise RuntimeError(says)
+
     monkeypatch.setattr(gpu_check, "gpus_here", list)
-    with pytest.raises(SystemExit, match="torch finds no GPU there"):
+    monkeypatch.setattr(torch.cuda, "init", init)
+    with pytest.raises(SystemExit, match=f"^{re.escape(fault)}$"):
         main()
 
 
-def test_a_full_gpu_fails_its_check(monkeypatch: Patch) -> None:
+def test_the_boilerplate_of_torch_does_not_hide_the_reason(monkeypatch: Patch) -> None:
+    def fail(_: torch.device) -> None:
+        reason = "CUDA error: uncorrectable ECC error encountered"
+        raise RuntimeError(f"{reason}\nCompile with `TORCH_USE_CUDA_DSA` to enable assertions.\n")
+
     monkeypatch.setattr(gpu_check, "gpus_here", lambda: [CPU])
-    with fake_gpu(monkeypatch, 1000), pytest.raises(RuntimeError, match="out of memory"):
+    monkeypatch.setattr(gpu_check, "check_product", fail)
+    with pytest.raises(SystemExit, match=r"^RuntimeError: CUDA error: uncorrectable ECC .*ed$"):
         main()
+
+
+def test_a_gpu_that_is_too_full_for_its_check_has_nothing_free(
+    monkeypatch: Patch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gpu_check, "gpus_here", lambda: [CPU])
+    with fake_gpu(monkeypatch, 1000):
+        main()
+    assert json.loads(capsys.readouterr().out) == {"free": 0}
 
 
 def test_a_wrong_product_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ import torch
 
 from tl_core.config import TrialConfig
 from tl_core.device import random_states, restore_random_states
+from tl_core.errors import first_line
 from tl_core.gpu_memory import is_out_of_memory, release_memory
 from tl_core.inputs.resident import RESIDENT
 from tl_core.training.learners.net import NetLearner
@@ -113,7 +114,7 @@ class StepGraphs:
         except RuntimeError as error:
             if is_out_of_memory(error):
                 return "the GPU has no memory for it"
-            return (str(error).splitlines() or [type(error).__name__])[0]
+            return first_line(error)
         finally:
             restore_random_states(device, states)
 
