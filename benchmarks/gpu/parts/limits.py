@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmarks.gpu.check import Check, GpuBench
 from benchmarks.gpu.parts.training import train, trial_of
 from study.preflight.gpu_check import LEAST_FREE, ask_gpus, visible_gpus
-from study.preflight.gpu_share import fitting
+from study.preflight.gpu_share import CONTEXT, fitting
 from tl_core.device import gpus_here
 from tl_core.errors import GpuMemoryError
 from tl_core.gpu_memory import limit_memory, memory
@@ -89,12 +89,13 @@ def _full_gpu() -> Iterator[None]:
 
 
 def fill() -> None:
-    """Take all of the first GPU's memory but half of what a study asks for, until input ends."""
+    """Leave half of what a study asks for of the first GPU's memory, until input ends."""
     import torch
 
     gpu = gpus_here()[0]
     taken = torch.empty(1, device=gpu)
-    taken = torch.empty(memory(gpu)[0] - LEAST_FREE // 2, dtype=torch.uint8, device=gpu)
+    left = CONTEXT + LEAST_FREE // 2  # The check takes a context before it can tell what is free.
+    taken = torch.empty(memory(gpu)[0] - left, dtype=torch.uint8, device=gpu)
     print("full", flush=True)
     sys.stdin.read()
     del taken
