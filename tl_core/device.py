@@ -105,6 +105,11 @@ def nvidia_gpus() -> int:
     return torch.cuda.device_count() if torch.version.cuda else 0
 
 
+def require_nvidia() -> None:
+    """Raise `RuntimeError` with torch's reason, such as an old driver, if it can use no GPU."""
+    torch.cuda.init()
+
+
 def gpu_names() -> list[str]:
     """Return the names of those GPUs."""
     names = ((accelerator_of(gpu), gpu) for gpu in gpus_here())
@@ -210,7 +215,7 @@ def best_precision(device: torch.device) -> Precision:
     """Return the fastest number format that a device computes in without emulating it.
 
     `bf16` for a CPU with AVX512-BF16 or AMX and for a GPU with native bfloat16; `fp16` for an older
-    GPU of NVIDIA with tensor cores (V100, T4).
+    GPU of NVIDIA with tensor cores (T4).
     """
     if device.type == "cpu":
         # Inductor, torch's compiler, checks the same two.

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
-from tl_core.device import CPU, gpus_here, nvidia_gpus
+from tl_core.device import CPU, gpus_here, nvidia_gpus, require_nvidia
 from tl_core.errors import Fault, InputError, in_a_line
 from tl_core.gpu_memory import is_out_of_memory, memory
 from tl_core.runtime import module_process
@@ -25,6 +25,8 @@ LEAST_FREE = 2**30
 """Bytes: a network, its gradients and what CUDA itself keeps take about as much."""
 _PATIENCE_S = 120.0
 """The first import of torch from a shared disk can take a minute."""
+_NO_CODE = "no kernel image is available for execution on the device"
+"""CUDA's words for a GPU that is older, or newer, than those that torch is built for."""
 
 
 @dataclass(frozen=True)
@@ -155,15 +157,18 @@ def main() -> None:
 def _try_gpu() -> int:
     """Its free bytes, 0 if the check itself does not fit; raises what is wrong with it."""
     if not (gpus := gpus_here()):
-        torch.cuda.init()  # It raises the reason, such as a driver that is too old.
+        require_nvidia()
         raise RuntimeError("torch finds no GPU there")
     try:
         check_product(gpus[0])
         return memory(gpus[0])[0]
     except RuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-    return 0
+        if is_out_of_memory(error):
+            return 0
+        if _NO_CODE in str(error):
+            why = f"torch {torch.__version__} is not built for it"
+            raise RuntimeError(f"{why}: docs/places.md says which one is") from error
+        raise
 
 
 if __name__ == "__main__":

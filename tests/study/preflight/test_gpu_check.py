@@ -155,6 +155,18 @@ def test_the_boilerplate_of_torch_does_not_hide_the_reason(monkeypatch: Patch) -
         main()
 
 
+def test_a_gpu_that_this_torch_is_not_built_for_is_told_as_that(monkeypatch: Patch) -> None:
+    def fail(_: torch.device) -> None:
+        raise RuntimeError("CUDA error: no kernel image is available for execution on the device")
+
+    monkeypatch.setattr(torch, "__version__", "2.14")
+    monkeypatch.setattr(gpu_check, "gpus_here", lambda: [CPU])
+    monkeypatch.setattr(gpu_check, "check_product", fail)
+    told = "RuntimeError: torch 2.14 is not built for it: docs/places.md says which one is"
+    with pytest.raises(SystemExit, match=f"^{re.escape(told)}$"):
+        main()
+
+
 def test_a_gpu_that_is_too_full_for_its_check_has_nothing_free(
     monkeypatch: Patch, capsys: pytest.CaptureFixture[str]
 ) -> None:
