@@ -107,7 +107,7 @@ def nvidia_gpus() -> int:
 
 def require_nvidia() -> None:
     """Raise `RuntimeError` with torch's reason, such as an old driver, if it can use no GPU."""
-    torch.cuda.init()
+    torch.cuda.init()  # type: ignore[no-untyped-call]
 
 
 def gpu_names() -> list[str]:

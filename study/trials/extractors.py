@@ -1,7 +1,8 @@
 """The workers that run a frozen network over all images: one for each core, or for each GPU."""
 
-import itertools
+import logging
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -18,8 +19,8 @@ from study.preflight.memory import MemoryKills
 from study.trials.frozen_part import FrozenPart, folded, run_part
 from study.trials.trial_context import TrialContext
 from tl_core.data.datasets import ImageSet
-from tl_core.device import set_deterministic
-from tl_core.errors import GpuMemoryError, InputError, OutOfTimeError
+from tl_core.device import is_gpu, set_deterministic
+from tl_core.errors import GpuMemoryError, InputError, OutOfTimeError, in_a_line
 from tl_core.inputs.features import Forward
 from tl_core.inputs.prefix import Prefix, cut_backbone
 from tl_core.models.backbones import Backbone
@@ -27,6 +28,11 @@ from tl_core.training.setup import pretrained
 
 _IN_FLIGHT = 2
 """Chunks that a GPU's worker has at a time, so that none waits for the driver."""
+_log = logging.getLogger(__name__)
+
+
+class GpuFailedError(RuntimeError):
+    """A GPU has failed under a frozen network, for another reason than too little memory."""
 
 
 def distribute(
@@ -65,11 +71,11 @@ def _in_order(
     """Yield the rows of chunk after chunk; each worker that is up has `in_flight` of them.
 
     Nothing waits for a worker that is still to start. A worker with no more to do is ended: another
-    may need its place.
+    may need its place. So is one whose GPU fails; the others get its chunks.
     """
     busy = {worker.is_up.remote(): worker for worker in workers}
     workers.clear()  # Ray ends a worker that no name is left for.
-    waiting, numbers = iter(enumerate(chunks)), dict[Any, int]()
+    waiting, numbers = deque(range(len(chunks))), dict[Any, int]()
     done: dict[int, np.ndarray] = {}
     kills = MemoryKills()
     for wanted in range(len(chunks)):
@@ -83,24 +89,43 @@ def _in_order(
                     "over. What it has made is kept in the cache; the same command goes on there"
                 )
             (ready,) = found
-            rows, wanted_more = _result(ready, kills), in_flight
+            try:
+                rows, wanted_more = _result(ready, kills), in_flight
+            except GpuFailedError as error:
+                waiting.extendleft(reversed(_drop(busy[ready], busy, numbers)))
+                if not busy:
+                    why = f"making features: no GPU is left that works: {error}"
+                    kept = "what was made is kept in the cache; the same command goes on there"
+                    raise InputError([f"{why}; {kept}"]) from error
+                _log.warning("note: a GPU has failed, the others make the features: %s", error)
+                continue
             if ready in numbers:
                 done[numbers.pop(ready)], wanted_more = rows, 1
-            _give_next(busy.pop(ready), wanted_more, waiting, busy, numbers)
+            _give_next(busy.pop(ready), wanted_more, chunks, waiting, busy, numbers)
         yield done.pop(wanted)
 
 
 def _give_next(
     worker: Any,
     count: int,
-    waiting: Iterator[tuple[int, np.ndarray]],
+    chunks: list[np.ndarray],
+    waiting: deque[int],
     busy: dict[Any, Any],
     numbers: dict[Any, int],
 ) -> None:
     # A function, so that its end drops the last name of a worker without a chunk.
-    for number, chunk in itertools.islice(waiting, count):
-        ref = worker.rows.remote(chunk)
+    for _ in range(min(count, len(waiting))):
+        number = waiting.popleft()
+        ref = worker.rows.remote(chunks[number])
         busy[ref], numbers[ref] = worker, number
+
+
+def _drop(worker: Any, busy: dict[Any, Any], numbers: dict[Any, int]) -> list[int]:
+    """Forget a worker and all that it was asked for; return the numbers of its chunks."""
+    asked = [ref for ref, its in busy.items() if its is worker]
+    for ref in asked:
+        del busy[ref]
+    return [numbers.pop(ref) for ref in asked if ref in numbers]
 
 
 def _result(ref: "ray.ObjectRef[Any]", kills: MemoryKills) -> Any:
@@ -138,7 +163,15 @@ class _Extractor:
 
     def rows(self, views: np.ndarray) -> np.ndarray:
         """What it makes of some views, [B, ...]."""
-        return run_part(*self._ready, views)
+        network, images, device = self._ready
+        try:
+            return run_part(network, images, device, views)
+        except GpuMemoryError:
+            raise
+        except RuntimeError as error:
+            if not is_gpu(device):
+                raise
+            raise GpuFailedError(in_a_line(error)) from None
 
 
 @contextmanager

@@ -8,10 +8,16 @@ from study.errors import why_failed
 CUDA = RuntimeError("CUDA error: an illegal memory access\nCompile with `TORCH_USE_CUDA_DSA`.\n")
 
 
+def of_task(cause: Exception) -> Exception:
+    """What `ray.get` raises for a task that has failed."""
+    error = RayTaskError("f", f"Traceback\n{cause}", cause)  # type: ignore[no-untyped-call]
+    found: Exception = error.as_instanceof_cause()  # type: ignore[no-untyped-call]
+    return found
+
+
 @pytest.mark.parametrize(("error", "why"), [
-    (RayTaskError("f", "Traceback\nRuntimeError: Compile", CUDA).as_instanceof_cause(),
-     "RuntimeError: CUDA error: an illegal memory access"),
-    (RayTaskError("f", "Traceback", KeyError()), "KeyError"),
+    (of_task(CUDA), "RuntimeError: CUDA error: an illegal memory access"),
+    (of_task(KeyError()), "KeyError"),
     (RuntimeError("It died.\n\tIts node is gone. \n"), "Its node is gone."),
     (ValueError(), "ValueError"),
 ])  # fmt: skip

@@ -162,25 +162,26 @@ def run_batches(
 
     Raises `GpuMemoryError` if the GPU has no memory for one view.
     """
-    network = backbone.network.to(device).to(memory_format=torch.channels_last).eval()
 
-    def run() -> list[Tensor]:
+    def run() -> Tensor:
+        network = backbone.network.to(device).to(memory_format=torch.channels_last).eval()
         # Anew in each try: those of the last one have shrunk to one view.
         batches = ShrinkingBatches(eval_batch(device, images.image_size), device)
-        with stream_reader(images, backbone, device, views) as read:
-            return batches.run(lambda b: run_network(network, read(b), backbone.precision), views)
+        # Not the weights' copy to the GPU: a network that learns later can't use such tensors.
+        with torch.inference_mode(), stream_reader(images, backbone, device, views) as read:
+            rows = batches.run(lambda b: run_network(network, read(b), backbone.precision), views)
+            return torch.cat(rows)
 
-    with torch.inference_mode():
-        while True:
-            try:
-                return torch.cat(run())
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                cause = error.with_traceback(None)
-            if not RESIDENT.drop():
-                what = f"out of GPU memory when {backbone.name} runs over one image"
-                raise GpuMemoryError(f"{what}: choose {WAYS_OUT}") from cause
+    while True:
+        try:
+            return run()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            cause = error.with_traceback(None)
+        if not RESIDENT.drop():
+            what = f"out of GPU memory when {backbone.name} runs over one image"
+            raise GpuMemoryError(f"{what}: choose {WAYS_OUT}") from cause
 
 
 def _on_device(images: ImageSet, backbone: Backbone, device: torch.device) -> Forward:

@@ -14,13 +14,19 @@ import torch
 
 from study.cluster.stores import Folder
 from study.errors import NodeError
-from study.trials.extractors import _in_order, distribute, on_node
+from study.trials.extractors import (
+    GpuFailedError,
+    _Extractor,
+    _in_order,
+    distribute,
+    on_node,
+)
 from study.trials.frozen_part import FrozenPart
 from study.trials.trial_context import TrialContext
 from tests.conftest import TINY
 from tests.support.processes import processes, title
 from tl_core.data.datasets import ImageSet
-from tl_core.errors import InputError, OutOfTimeError
+from tl_core.errors import GpuMemoryError, InputError, OutOfTimeError
 from tl_core.inputs.features import extract
 from tl_core.inputs.prefix import cut_backbone, extract_activations
 from tl_core.models.folding import fold_backbone
@@ -91,6 +97,87 @@ def test_workers_stop_when_the_time_is_over_and_a_chunk_is_missing(
     )
     with pytest.raises(OutOfTimeError, match=f"^{re.escape(why)}$"):
         next(rows)
+
+
+class Workers:
+    """Workers in this process, of which some have a GPU that fails after so many chunks."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, *sound: float) -> None:
+        self._results, self.ran = dict[object, Any](), [list[int]() for _ in sound]
+        self.all = [self._worker(which, most) for which, most in enumerate(sound)]
+        patch.setattr("study.trials.extractors.ray", self)
+        patch.setattr("study.trials.extractors._result", self._result)
+
+    def _worker(self, which: int, most: float) -> Any:
+        def rows(views: np.ndarray | None = None) -> object:
+            ref, result = object(), views
+            if views is not None:
+                self.ran[which].append(int(views[0]))
+            self._results[ref] = GPU_FAILED if len(self.ran[which]) > most else result
+            return ref
+
+        method = SimpleNamespace(remote=rows)
+        return SimpleNamespace(is_up=method, rows=method)
+
+    def wait(self, refs: list[object], timeout: float | None) -> tuple[list[object], list[object]]:
+        return refs[:1], refs[1:]
+
+    def _result(self, ref: object, _: object) -> Any:
+        result = self._results[ref]
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+
+GPU_FAILED = GpuFailedError("RuntimeError: CUDA error: an illegal memory access")
+
+
+@pytest.mark.parametrize(("sound", "ran"), [
+    ((0, 9), [[0, 1], [2, 3, 0, 1, 4, 5]]), ((9, 1), [[0, 1, 4, 5, 3], [2, 3]]),
+])  # fmt: skip
+def test_the_chunks_of_a_gpu_that_fails_are_made_by_the_others(
+    sound: tuple[int, int], ran: list[list[int]], monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    workers = Workers(monkeypatch, *sound)
+    rows = _in_order(list(workers.all), list(np.arange(6).reshape(6, 1)), in_flight=2)
+    assert np.concatenate([*rows]).tolist() == [*range(6)]
+    assert workers.ran == ran
+    assert caplog.messages == [
+        "note: a GPU has failed, the others make the features: RuntimeError: CUDA error: an "
+        "illegal memory access"
+    ]
+
+
+def test_features_end_in_order_where_no_gpu_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = Workers(monkeypatch, 0, 2)
+    rows = _in_order(list(workers.all), list(np.arange(6).reshape(6, 1)), 2)
+    why = (
+        "making features: no GPU is left that works: RuntimeError: CUDA error: an illegal memory "
+        "access; what was made is kept in the cache; the same command goes on there"
+    )
+    with pytest.raises(InputError, match=f"^{re.escape(why)}$"):
+        list(rows)
+
+
+@pytest.mark.parametrize(("error", "raised"), [
+    (RuntimeError("CUDA error: ECC\nCompile"), GpuFailedError("RuntimeError: CUDA error: ECC")),
+    (GpuMemoryError("8 fits"), GpuMemoryError("8 fits")),
+    (InputError(["no numbers"]), InputError(["no numbers"])),
+])  # fmt: skip
+def test_a_worker_tells_errors_of_its_gpu_from_others(
+    error: Exception, raised: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("study.trials.extractors.run_part", fail)
+    worker = _Extractor.__new__(_Extractor)
+    for device in (torch.device("cuda"), torch.device("cpu")):
+        worker.__dict__["_ready"] = None, None, device
+        expected = raised if device.type == "cuda" else error
+        with pytest.raises(type(expected), match=f"^{re.escape(str(expected))}$"):
+            worker.rows(np.arange(2))
 
 
 @pytest.mark.integration

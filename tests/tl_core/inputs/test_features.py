@@ -266,6 +266,25 @@ def test_an_image_of_which_no_finite_numbers_are_made_is_named(
         extract(images, network, torch.device("cpu"), np.array([3, 7]))
 
 
+def test_the_weights_may_need_the_room_of_the_tables(
+    images: ImageSet, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables, move = ResidentTables(), backbone.network.to
+    monkeypatch.setattr("tl_core.inputs.features.RESIDENT", tables)
+
+    def move_beside_tables(*to: Any, **how: Any) -> nn.Module:
+        if tables.nbytes:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return move(*to, **how)
+
+    monkeypatch.setattr(backbone.network, "to", move_beside_tables)
+    with fake_gpu(monkeypatch, 10**9):
+        assert tables.get("pixels", "of a trial", lambda: [images.pixels], CPU) is not None
+        rows = run_batches(images, backbone, CPU, np.arange(40))
+    np.testing.assert_allclose(rows, directly(images, backbone), atol=1e-5)
+    assert not any(weights.is_inference() for weights in backbone.network.parameters())
+
+
 def test_batches_are_whole_again_after_the_tables_are_given_up(
     images: ImageSet, backbone: Backbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
