@@ -1,9 +1,14 @@
-"""The error when a network that learns does not fit a GPU: it names the batch size that does."""
+"""What follows when a network that learns does not fit a GPU beside what is kept there, or at all.
+
+The error names the batch size that does.
+"""
 
 import gc
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
+
+import torch
 
 from tl_core.errors import WAYS_OUT, GpuMemoryError
 from tl_core.gpu_memory import is_out_of_memory, release_memory
@@ -40,9 +45,37 @@ def explain_oom(
         # The frames of the traceback hold the tensors of the step that was too large.
         cause = error.with_traceback(None)
     # Outside of the handler, where Python no longer holds the error and its tensors.
-    if (graphs and graphs.make_room(learner.labels.device)) or RESIDENT.drop():
+    if _make_room(learner.labels.device, graphs):
         raise RoomMadeError from cause
     raise GpuMemoryError(_advice(learner)) from cause
+
+
+def retry_with_room(
+    work: Callable[[], Result], device: torch.device, graphs: StepGraphs | None = None
+) -> Result:
+    """Return what `work` returns; do it again each time that room was made for it on the GPU.
+
+    Raises `GpuMemoryError` if the memory is too small for what `explain_oom` does not hear of: the
+    weights, the heads that are solved before, and the test scores.
+    """
+    while True:
+        cause = None
+        try:
+            return work()
+        except RoomMadeError:
+            pass  # Again outside of the handler, where nothing holds the error's tensors.
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            cause = error.with_traceback(None)
+        if cause and not _make_room(device, graphs):
+            what = "out of GPU memory before the first step or after the last"
+            raise GpuMemoryError(f"{what}: choose {WAYS_OUT}") from cause
+
+
+def _make_room(device: torch.device, graphs: StepGraphs | None) -> bool:
+    """Give up the graph, else the tables on the GPU; return whether there were any."""
+    return (graphs is not None and graphs.make_room(device)) or RESIDENT.drop()
 
 
 def _advice(learner: NetLearner) -> str:

@@ -30,7 +30,7 @@ from tl_core.text import pluralize
 from tl_core.training.checkpoints import EVERY_S, Checkpoint, CheckpointStore
 from tl_core.training.fit import fit, score_test
 from tl_core.training.learners.net import NetLearner
-from tl_core.training.memory import RoomMadeError, explain_oom
+from tl_core.training.memory import explain_oom, retry_with_room
 from tl_core.training.schedule import Budget
 from tl_core.training.setup import Inputs, Setup, needs_features
 from tl_core.training.steps.graphs import GRAPHS, StepGraphs
@@ -94,7 +94,7 @@ def run_trial(
         InputError: a class would be missing from a split.
         BackboneError: the backbone is unknown, or its weights are unavailable.
         DivergedError: a metric is not finite; names it and the epoch.
-        GpuMemoryError: the network does not fit the GPU; names the batch size that does.
+        GpuMemoryError: the network does not fit the GPU; names the batch size that does, if any.
         OSError: the checkpoint can't be written.
     """
     inputs = Inputs(images, cache, device, verify)
@@ -108,11 +108,7 @@ def run_trial(
             report(metrics)
 
     given = (config, inputs, report_once, read_test, checkpoint, checkpoint_every, graphs)
-    while True:
-        try:
-            return _run_network(*given)
-        except RoomMadeError:
-            pass  # Again outside of the handler, where nothing holds the error's tensors.
+    return retry_with_room(partial(_run_network, *given), device, graphs)
 
 
 def _run_network(

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from tests.support.core.fake_gpu import fake_gpu
 from tests.support.core.trials import Trials, untimed
 from tl_core.config import EpochMetrics
+from tl_core.device import CPU
 from tl_core.errors import GpuMemoryError
 from tl_core.inputs.resident import ResidentTables
 from tl_core.models.backbones import Backbone
-from tl_core.training import setup
+from tl_core.training import setup, train
 from tl_core.training.train import run_trial
 
 WAYS_OUT = "choose a smaller --image-size or --backbone, or fewer --trials-per-gpu"
@@ -145,6 +146,37 @@ def test_pixels_leave_a_gpu_that_has_no_room_for_a_step(
     assert streamed < most
     with pytest.raises(GpuMemoryError, match="at --batch-size 8, and not even 1 fits"):
         run(most // 2)
+
+
+@pytest.mark.parametrize("part", ["solve_heads", "score_test"])
+def test_pixels_leave_a_gpu_that_has_no_room_before_or_after_the_steps(
+    lone_trials: Trials, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables, work, seen = ResidentTables(), getattr(train, part), list[int]()
+    for user in ("readers", "features"):
+        monkeypatch.setattr(f"tl_core.inputs.{user}.RESIDENT", tables)
+    monkeypatch.setattr("tl_core.training.memory.RESIDENT", tables)
+
+    def short(*given: Any) -> Any:
+        if tables.nbytes or never:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return work(*given)
+
+    def run() -> dict[str, float]:
+        given = (lone_trials.config("lp_ft"), lone_trials.images, lone_trials.cache, CPU)
+        return run_trial(*given, lambda each: seen.append(each.epoch), read_test=True).test
+
+    whole, never = run(), False
+    monkeypatch.setattr(train, part, short)
+    seen.clear()
+    with fake_gpu(monkeypatch, 10**9):
+        pixels = lone_trials.images.pixels
+        tables.get("pixels", lone_trials.images.path, lambda: [pixels], CPU)
+        assert (run(), seen, tables.nbytes) == (whole, [1, 2], 0)
+        never = True
+        message = f"out of GPU memory before the first step or after the last: {WAYS_OUT}"
+        with pytest.raises(GpuMemoryError, match=f"^{message}$"):
+            run()
 
 
 def test_another_error_is_raised_as_it_is(trials: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
