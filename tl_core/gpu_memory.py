@@ -12,6 +12,8 @@ _TOO_SMALL = (
     "CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate",
     "CUDNN_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+    # Of cuDNN when no algorithm of a convolution gets its memory.
+    "unable to find an engine to execute this computation",
 )
 
 

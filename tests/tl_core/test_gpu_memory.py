@@ -32,6 +32,8 @@ def test_a_gpu_of_limited_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     (torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be late"), True),
     (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(h)`"), True),
     (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"), True),
+    (RuntimeError("FIND was unable to find an engine to execute this computation"), True),
+    (RuntimeError("GET was unable to find an engine to execute this computation"), True),
     (torch.AcceleratorError("CUDA error: an illegal memory access was encountered"), False),
     (RuntimeError("[enforce fail at alloc_cpu.cpp:119] DefaultCPUAllocator: not enough"), False),
     (MemoryError(), False),
