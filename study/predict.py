@@ -32,14 +32,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _predict(given: Namespace) -> int:
     # These import torch, and --help or a wrong flag need not wait for it.
     from study.reporting import prediction_output
-    from tl_core.device import find_device
     from tl_core.errors import Fault
     from tl_core.inference.serialization import load_model
+    from tl_core.inference.sound_device import sound_device
 
     faults: list[Fault | str] = []
-    model = load_model(find_model(given.model), find_device())
-    for note in model.notes:
-        print(f"note: this model was {note}", file=sys.stderr)
+    path, (device, why) = find_model(given.model), sound_device()
+    model = load_model(path, device)
+    for note in [why] * bool(why) + [f"this model was {note}" for note in model.notes]:
+        print(f"note: {note}", file=sys.stderr)
     show = prediction_output.print_lines if given.json else prediction_output.print_table
     show(model, prediction_output.predict(model, given.images, faults))
     return fault_code("some pictures can't be read", faults)

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 
 import torch
 
-from tl_core.device import CPU, gpus_here, nvidia_gpus, require_nvidia
+from tl_core.device import gpus_here, nvidia_gpus, require_nvidia
 from tl_core.errors import Fault, InputError, in_a_line
 from tl_core.gpu_memory import is_out_of_memory, memory
+from tl_core.inference.sound_device import check_product
 from tl_core.runtime import module_process
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -123,20 +124,6 @@ def wait(name: str, process: "subprocess.Popen[str]", end: float) -> GpuReport:
         lines = errors.strip().splitlines() or [f"its check ended with code {process.returncode}"]
         return GpuReport(name, fault=lines[-1].strip())
     return GpuReport(name, **json.loads(printed.splitlines()[-1]))
-
-
-def check_product(device: torch.device) -> None:
-    """Multiply two small matrices on a device, as one that is faulty fails or is wrong.
-
-    Their numbers are integers below 2^11, so that the product is exact in every format and order.
-    Raises `RuntimeError` if it is wrong, and what torch raises if it fails.
-    """
-    rows = torch.arange(256, device=CPU).view(-1, 1)
-    left, right = (rows * rows.T) % 5, (rows + 2 * rows.T) % 7
-    expected = (left @ right).float()
-    found = (left.float().to(device) @ right.float().to(device)).to(CPU)
-    if wrong := int((found != expected).sum()):
-        raise RuntimeError(f"{wrong} of {found.numel()} numbers of a product of matrices are wrong")
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from PIL import Image
 
 from study.predict import main
@@ -52,6 +53,15 @@ def test_json_has_a_line_for_each(study: Path, pictures: Path, model: str, capsy
         "brightness": pytest.approx(expected.auxiliary),
     }
     assert err == ""
+
+
+def test_a_gpu_that_fails_is_told_and_the_cpu_predicts(
+    study: Path, pictures: Path, monkeypatch: Patch, capsys: Capture
+) -> None:
+    found = torch.device("cpu"), "the CPU is used, as the GPU can't work: CUDA"
+    monkeypatch.setattr("tl_core.inference.sound_device.sound_device", lambda: found)
+    assert main([str(study), str(pictures)]) == 0
+    assert capsys.readouterr().err == "note: the CPU is used, as the GPU can't work: CUDA\n"
 
 
 def test_table_shows_names_unchanged(study: Path, pictures: Path, capsys: Capture) -> None:

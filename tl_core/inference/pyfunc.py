@@ -1,14 +1,15 @@
 """The loader that MLflow calls for a saved model; it does not import MLflow."""
 
+import warnings
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
 import pandas as pd
 
-from tl_core.device import find_device
 from tl_core.inference.model import Model
 from tl_core.inference.serialization import load_model
+from tl_core.inference.sound_device import sound_device
 
 
 @dataclass(frozen=True)
@@ -49,4 +50,7 @@ class PyfuncModel:
 
 
 def _load_pyfunc(path: str) -> PyfuncModel:
-    return PyfuncModel(load_model(path, find_device()))
+    device, why = sound_device()
+    if why:
+        warnings.warn(why, stacklevel=2)
+    return PyfuncModel(load_model(path, device))
