@@ -90,6 +90,8 @@ class _Run:
             spent = round(time.monotonic() - start, 2)
             self._parts[name] = {"seconds": spent, "checks": found}
             self._write()
+            if name == FIRST and any(check.verdict == "failed" for check in checks):
+                break  # No other part has images.
         verdicts = Counter(c["verdict"] for p in self._parts.values() for c in p["checks"])
         told = ", ".join(f"{n} {verdict}" for verdict, n in verdicts.most_common())
         print(f"{told}; {time.monotonic() - self._start:.0f} s, written to {self._out}")

@@ -117,7 +117,7 @@ def tile(images: ImageSet, times: int, into: Path) -> ImageSet:
     pixels = np.lib.format.open_memmap(into / "pixels.npy", "w+", np.uint8, (times * n, *shape))
     for turn in range(times):
         pixels[turn * n : (turn + 1) * n] = images.pixels
-    pixels.flush()
+    # Not flushed: who opens it has the same pages, and a disk may take a minute for gigabytes.
     ids = [f"{name} {turn}" for turn in range(times) for name in images.ids]
     labels, brightness = (np.tile(a, times) for a in (images.labels, images.brightness))
     about = {"name": images.name, "classes": images.classes}
