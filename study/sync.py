@@ -172,8 +172,10 @@ def send(folder: Path, uri: str, console: Console) -> tuple[Fault, ...]:
         return (Fault("--tracking-uri", f"{shown}: {error}"),)
     if writer.gone:
         console.print(_gone_note(writer.gone))
-    if note := still_open(folder):
-        console.print(note)
+    for note in sorted(writer.notes):
+        console.print(f"note: {note}")
+    if unended := still_open(folder):
+        console.print(unended)
     console.print(where_to_look(uri, writer.experiment_id, study_run(folder)))
     return ()
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
-from mlflow.exceptions import RestException
+from mlflow.exceptions import MlflowException, RestException
 
 from study.config.uris import is_server, reason
 from study.tracking.client import upload_timeout
@@ -16,6 +17,13 @@ from tl_core.inference.model_card import CARD, WEIGHTS
 
 # A server takes at most 1,000 values in a batch, of which 100 params, and 6,000 characters a param.
 _MAX_VALUES, _MAX_PARAMS, _MAX_PARAM_LENGTH = 1000, 100, 6000
+_MAY_PASS = {
+    HTTPStatus.UNAUTHORIZED,
+    HTTPStatus.REQUEST_TIMEOUT,
+    HTTPStatus.CONFLICT,
+    HTTPStatus.TOO_MANY_REQUESTS,
+}
+"""Answers to a client's errors that may be others later."""
 
 
 class Batch:
@@ -30,6 +38,8 @@ class Batch:
         """MLflow's status of the run at its end, and the time of its end."""
         self.model: str | None = None
         """Folder of the winner's weights."""
+        self.note = ""
+        """What users must know of the winner once it is sent."""
 
     def add(self, values: dict[str, float], step: int, at: float) -> None:
         """Add metrics of one step."""
@@ -69,9 +79,25 @@ class Batch:
                 from study.tracking.registry import register_winner
 
                 with upload_timeout(), _explain_root(client, run_id):
-                    register_winner(client, run_id, folder)
+                    try:
+                        register_winner(client, run_id, folder)
+                    except Exception as error:
+                        if not _is_refused(error):
+                            raise
+                        # Otherwise it would keep all that comes after it from the store.
+                        why = reason(error, client.tracking_uri)
+                        self.note = f"MLflow has not registered the winner ({why})"
             gone += lacking
         return gone
+
+
+def _is_refused(error: Exception) -> bool:
+    """Whether a store has refused what it was asked for good: to ask again does not help."""
+    if isinstance(error, MlflowException):
+        status = error.get_http_status_code()  # type: ignore[no-untyped-call]
+    else:  # Files are sent with `requests`.
+        status = getattr(getattr(error, "response", None), "status_code", 0)
+    return 400 <= status < 500 and status not in _MAY_PASS
 
 
 class ArtifactRootError(RuntimeError):

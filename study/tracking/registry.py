@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import mlflow.pyfunc
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities import LoggedModel, LoggedModelOutput
+from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Run
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
@@ -58,11 +58,27 @@ def register_model(client: MlflowClient, run_id: str, folder: Path, name: str) -
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     files = find_model(folder)
     card = read_card(files[0])
+    run = client.get_run(run_id)
+    logged = _logged_before(client, run, card) or _log(client, run, files, card)
+    return _register(client, run_id, logged, registered_name(name))
+
+
+def _logged_before(client: MlflowClient, run: Run, card: ModelCard) -> LoggedModel | None:
+    """The model that an attempt has logged which the registry has refused, or not answered."""
+    mine = f"source_run_id = '{run.info.run_id}' AND tags.`{_SHA256}` = '{card.sha256}'"
+    found = client.search_logged_models([run.info.experiment_id], mine)
+    return next((model for model in found if model.status == LoggedModelStatus.READY), None)
+
+
+def _log(client: MlflowClient, run: Run, files: tuple[Path, Path], card: ModelCard) -> LoggedModel:
+    """Log the model as an output of the run."""
+    run_id = run.info.run_id
     logged = client.create_logged_model(
-        client.get_run(run_id).info.experiment_id,
+        run.info.experiment_id,
         name="winner",
         source_run_id=run_id,
         params={key: str(value) for key, value in card.config.items()},
+        tags={_SHA256: card.sha256},
     )
     try:
         with TemporaryDirectory() as temp_dir:
@@ -73,7 +89,7 @@ def register_model(client: MlflowClient, run_id: str, folder: Path, name: str) -
         raise
     client.finalize_logged_model(logged.model_id, "READY")
     client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
-    return _register(client, run_id, logged, registered_name(name))
+    return logged
 
 
 def prepare_to_register() -> None:

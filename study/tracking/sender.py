@@ -6,7 +6,7 @@ import math
 import select
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,9 @@ def show_nothing(left: int) -> None:
 
 class NullSender:
     """Sends nothing; notes where `study/sync.py` is to send the ledger."""
+
+    notes: Sequence[str] = ()
+    """There is nothing in a store."""
 
     def __init__(self, uri: str) -> None:
         self._uri = uri
@@ -80,6 +83,8 @@ class ProcessSender:
         self._experiment: str | None = experiment
         self._opened: dict[str, Any] | None = None
         self._folder: Path | None = None
+        self.notes: Sequence[str] = ()
+        """Once it is closed: what users must know of the winner in the store."""
 
     def open_store(self) -> None:
         """Open the store, or make it; a second call does nothing."""
@@ -118,7 +123,12 @@ class ProcessSender:
                 self._process.stdin.close()
             if self._folder is None:
                 return None
-            return self._wait(self._folder, show, within_s) or self._read()["error"]
+            if why := self._wait(self._folder, show, within_s):
+                return why
+            answer = self._read()
+            self.notes = answer.get("notes", ())
+            error: str | None = answer["error"]
+            return error
         finally:
             self._process.kill()
             self._process.wait()
@@ -189,6 +199,8 @@ def close_sender(sender: Sender, folder: Path, console: Console, interrupted: bo
         left = f"{pluralize(n, 'event is', 'events are')} not in MLflow yet ({why})"
         what = "it" if n == 1 else "them"
         console.print(f"warning: {left}; {sync_command(folder)} sends {what}", style="yellow")
+    for note in sender.notes:
+        console.print(f"note: {note}", style="yellow")
 
 
 def print_link(sender: Sender, folder: Path, settings: Settings, console: Console) -> None:

@@ -203,7 +203,7 @@ def _send(folder: Path, writer: "MlflowWriter") -> int:
         else:
             error_text = sync.follow(ended)
             sync.close()
-            return _answer(error=error_text)
+            return _answer(error=error_text, notes=sorted(writer.notes))
 
 
 def _answer(**values: Any) -> int:

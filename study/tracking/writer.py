@@ -55,6 +55,8 @@ class MlflowWriter:
         """Whether the store may have runs that `run_ids` lacks: then they are searched for."""
         self.gone: set[str] = set()
         """Files that could not be sent, as they are not there any more."""
+        self.notes: set[str] = set()
+        """What users must know of the study's winner in the store."""
         self._waiting: dict[str, Batch] = {}
 
     def write(self, event: Event, state: StudyState) -> None:
@@ -77,7 +79,9 @@ class MlflowWriter:
         """Send what waits; call `arrived` after each run, as the files of one may take minutes."""
         while self._waiting:
             key = next(iter(self._waiting))
-            self.gone |= {*self._waiting[key].send(self._client, self.run_ids[key])}
+            batch = self._waiting[key]
+            self.gone |= {*batch.send(self._client, self.run_ids[key])}
+            self.notes |= {batch.note} - {""}
             del self._waiting[key]
             arrived()
 

@@ -13,6 +13,8 @@ from unittest.mock import patch
 import pytest
 from filelock import FileLock
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 from rich.console import Console
 
 from study import sync
@@ -183,6 +185,23 @@ def test_lost_runs_are_made_again(uri: str, client: MlflowClient, blank_store: P
     assert send(other)[0][0] == f"{other} has lost 3 runs of this study, made again from the ledger"
     assert len(all_runs(MlflowClient(other))) == 3
     assert send(other)[0][0] == "nothing to send"
+
+
+def test_a_winner_that_is_refused_keeps_nothing_else_from_the_store(
+    uri: str, client: MlflowClient
+) -> None:
+    ledger = write_study(FOLDER, uri, ended=False)
+    save_model(FOLDER / "winner", make_model())
+    ledger.end(make_record(1), [], FOLDER / "winner")
+    ledger.close("done", [])
+    denied = MlflowException("not yours", PERMISSION_DENIED)
+    with patch.object(MlflowClient, "create_model_version", side_effect=denied):
+        printed, faults = send(uri)
+    assert printed[:2] == [
+        "sent 8 events, of 2 trials", "note: MLflow has not registered the winner (not yours)",
+    ]  # fmt: skip
+    assert faults == ()
+    assert [run.info.status for run in all_runs(client)] == ["FINISHED"] * 3
 
 
 def test_a_store_that_fails_while_runs_are_looked_for(uri: str) -> None:

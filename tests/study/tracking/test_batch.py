@@ -3,14 +3,23 @@
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
+from unittest.mock import patch
 
 import pytest
 from mlflow import MlflowClient
-from mlflow.exceptions import RestException
+from mlflow.exceptions import MlflowException, RestException
+from mlflow.protos.databricks_pb2 import (
+    PERMISSION_DENIED,
+    RESOURCE_CONFLICT,
+    TEMPORARILY_UNAVAILABLE,
+)
+from requests import HTTPError, Response
 
 from study.tracking.batch import ArtifactRootError, Batch
 from study.tracking.client import configure_client
+from tests.support.models import make_model
 from tl_core.inference.model_card import CARD, WEIGHTS
+from tl_core.inference.serialization import save_model
 
 
 class Client:
@@ -83,3 +92,35 @@ def test_files_that_are_gone_are_told_and_the_rest_arrives(tmp_path: Path) -> No
     assert sent == [there, "FINISHED"]
     batch.files, batch.model = [], str(tmp_path / "winner")
     assert len(batch.send(client, "0123")) == 2
+
+
+def _too_large() -> HTTPError:
+    answer = Response()
+    answer.status_code = 413
+    return HTTPError("413 Client Error", response=answer)
+
+
+DENIED = MlflowException("no", PERMISSION_DENIED)
+BUSY = MlflowException("busy", TEMPORARILY_UNAVAILABLE)
+CONFLICT = MlflowException("a conflict", RESOURCE_CONFLICT)
+
+
+@pytest.mark.parametrize(("error", "note"), [
+    (DENIED, "MLflow has not registered the winner (no)"),
+    (_too_large(), "MLflow has not registered the winner (413 Client Error)"),
+    (BUSY, None), (CONFLICT, None), (OSError("gone"), None),
+])  # fmt: skip
+def test_a_model_that_is_refused_is_told_and_another_error_is_raised(
+    error: Exception, note: str | None, tmp_path: Path
+) -> None:
+    configure_client()
+    save_model(tmp_path, make_model())
+    batch, client = Batch(), cast(MlflowClient, SimpleNamespace(tracking_uri="sqlite:///a.db"))
+    batch.model = str(tmp_path)
+    with patch("study.tracking.registry.register_winner", side_effect=error):
+        if note:
+            assert batch.send(client, "0123") == []
+            assert batch.note == note
+        else:
+            with pytest.raises(type(error), match=str(error)):
+                batch.send(client, "0123")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import mlflow
 import pytest
@@ -149,6 +150,14 @@ def test_what_did_not_arrive(store: Store, tmp_path: Path, monkeypatch: Patch) -
     (logged,) = store.client.search_logged_models([store.experiment_id])
     assert logged.status == "FAILED"
     assert store.client.search_registered_models() == []
+
+
+def test_a_model_that_is_logged_is_not_sent_again(store: Store) -> None:
+    refused = patch.object(store.client, "create_model_version", side_effect=OSError("no"))
+    with refused, pytest.raises(OSError, match="no"):
+        store.register()
+    assert [store.register(), store.register("yours")] == ["1", "1"]
+    assert len(store.client.search_logged_models([store.experiment_id])) == 1
 
 
 def test_the_requirements_are_what_tl_core_imports() -> None:

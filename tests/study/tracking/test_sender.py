@@ -155,6 +155,14 @@ def test_a_sender_that_ends_late_after_the_last_event_is_no_fault(console: Conso
     assert printed(console) == ""
 
 
+def test_what_the_store_says_of_the_winner_is_printed(console: Console) -> None:
+    SyncState("http://host", (FOLDER / LEDGER).stat().st_size).save(FOLDER)
+    sender = LeavingSender(None)
+    sender.notes = ["MLflow has not registered the winner (no)"]
+    close_sender(sender, FOLDER, console)
+    assert printed(console) == "note: MLflow has not registered the winner (no)\n"
+
+
 @pytest.mark.parametrize("debug", [False, True])
 def test_link(debug: bool, console: Console) -> None:
     SyncState("http://host", 5, {"study": "the-run"}).save(FOLDER)
