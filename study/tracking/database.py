@@ -34,6 +34,10 @@ _CONNECT_S, _ANSWER_S = 4.0, 10.0
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 _DRIVERS = {"psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
 """Names in the package index of modules that have others."""
+_NOT_A_URI = (
+    "it can't be read: a port is a number, and letters such as @ : / in a user's name or password"
+    " are written as %40 %3A %2F"
+)
 _IN_MEMORY = "file:tl-study-new-store?mode=memory&cache=shared"
 """SQLite's name for a database that the connections of a process share; it goes with the last."""
 _MIGRATIONS = Path("store", "db_migrations", "versions")
@@ -78,10 +82,18 @@ def answer_in_time(
 
     `ask` has as long once more if it has set `again` by then. It runs in a thread: a name look-up,
     an answer that comes byte by byte, and a database that is silent once it is connected have no
-    limit of their own.
+    limit of their own. An error that `ask` has not foreseen may quote a password, so only its name
+    is told.
     """
     faults: list[str | None] = []
-    asking = threading.Thread(target=lambda: faults.append(ask()), daemon=True)
+
+    def find() -> None:
+        try:
+            faults.append(ask())
+        except Exception as error:
+            faults.append(f"it can't be asked ({type(error).__name__})")
+
+    asking = threading.Thread(target=find, daemon=True)
     asking.start()
     asking.join(limit_s)
     if again and again.is_set():
@@ -116,6 +128,8 @@ def _ask(uri: str, experiment: str) -> str | None:
         return f"its driver {error.name} is not installed; pip install {package}"
     except (ArgumentError, NoSuchModuleError) as error:
         return f"SQLAlchemy does not know such a database: {reason(error, uri)}"
+    except ValueError:  # It quotes what stands where a port is expected.
+        return _NOT_A_URI
     except (OSError, SQLAlchemyError) as error:
         if isinstance(error, TimeoutError):
             return no_answer(_CONNECT_S)

@@ -12,7 +12,7 @@ import pytest
 
 from study.tracking import database
 from study.tracking.database import _ask, _schema_fault, _versions, check_database, database_faults
-from tests.support.study_fixtures import Patch
+from tests.support.study_fixtures import Capture, Patch
 from tl_core.errors import InputError
 
 FILE = Path("mlflow.db")
@@ -104,6 +104,29 @@ def test_a_driver_that_is_missing() -> None:
         assert "its driver oracledb is not installed; pip install oracledb" in refusal(
             "oracle+oracledb://db.example/runs"
         )
+
+
+@pytest.mark.parametrize("uri", [
+    "postgresql://me:p@SeCr:eT9@localhost/runs", "postgresql://me:SeCr@localhost:eT9/runs",
+    "postgresql://me:SeCreT9@[::1/runs",
+])  # fmt: skip
+def test_a_password_that_is_not_escaped_is_not_shown(uri: str, capsys: Capture) -> None:
+    with pytest.raises(InputError) as caught:
+        check_database(uri, "tl-study")
+    why = (
+        "it can't be read: a port is a number, and letters such as @ : / in a user's name or "
+        "password are written as %40 %3A %2F; --offline keeps"
+    )
+    assert why in str(caught.value)
+    assert "SeCr" not in str(caught.value)
+    assert capsys.readouterr() == ("", ""), "no thread has printed its error"
+
+
+def test_an_error_that_nobody_has_foreseen_is_told_by_its_name() -> None:
+    def ask() -> str:
+        raise KeyError("secret")
+
+    assert database.answer_in_time(ask, 60) == "it can't be asked (KeyError)"
 
 
 class Engine:
