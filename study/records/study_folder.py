@@ -8,7 +8,7 @@ from study.config.defaults import DEFAULTS
 from study.config.validate import out_words
 from study.config.values import show_folder
 from tl_core.errors import InputError
-from tl_core.files import user_path
+from tl_core.files import is_there, user_path
 from tl_core.inference.model_card import CARD
 
 STUDY, LEDGER, TRIALS, BEST = "study.json", "ledger.jsonl", "trials.csv", "best.json"
@@ -40,10 +40,10 @@ def find_model(model: str) -> Path:
     The path may not exist.
     """
     path = user_path(model)
-    if not path.exists() and (named := Path(DEFAULTS["out"]) / model).is_dir():
+    if not is_there(path) and is_there(named := Path(DEFAULTS["out"]) / model):
         path = named
     winner = path / WINNER
-    return winner if winner.is_dir() and not (path / CARD).exists() else path
+    return winner if is_there(winner) and not is_there(path / CARD) else path
 
 
 def from_here(folder: Path) -> Path:

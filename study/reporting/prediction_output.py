@@ -1,6 +1,7 @@
 """Predictions of a saved model for picture files, printed as JSON lines or as a table."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -32,7 +33,9 @@ def predict(
     paths: list[Path] = []
     for path in map(user_path, given):
         passed = PassedOver()
-        files = list(files_below(path, passed=passed)) if path.is_dir() else [path]
+        # Not pathlib, which raises an error for a path that this user can't look at.
+        is_folder = os.path.isdir(path)  # noqa: PTH112
+        files = list(files_below(path, passed=passed)) if is_folder else [path]
         for note in passed.notes(path):
             print(f"note: {note}", file=sys.stderr)
         paths += files

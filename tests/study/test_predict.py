@@ -117,6 +117,16 @@ def test_bad_pictures_are_listed(study: Path, pictures: Path, capsys: Capture) -
     assert capsys.readouterr().out == "", "no table without a picture"
 
 
+def test_paths_that_can_not_be_looked_at(study: Path, pictures: Path, capsys: Capture) -> None:
+    long = "x" * 300
+    assert main([str(study), long, str(pictures)]) == 2
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 4
+    assert err.splitlines()[1:] == [f"  {long}: can't be read: File name too long"]
+    assert main([long, str(pictures)]) == 2
+    assert capsys.readouterr().err.splitlines()[1:] == [f"  model {long}: File name too long"]
+
+
 def test_unlearned_brightness_is_not_shown(tmp_path: Path, pictures: Path, capsys: Capture) -> None:
     save_model(tmp_path / "one-task", make_model(learned=("class",)))
     assert main([str(tmp_path / "one-task"), str(pictures)]) == 0

@@ -108,11 +108,14 @@ def find_model(path: Path) -> tuple[Path, Path]:
 
     Raises `InputError` unless both files exist.
     """
-    base = path / CARD if path.is_dir() else path
+    try:
+        base = path / CARD if path.is_dir() else path
+        files = base.with_suffix(".json"), base.with_suffix(".safetensors")
+        missing = [file for file in files if not file.is_file()]
+    except OSError as error:  # Of another user, or a name that is too long.
+        raise InputError([f"model {path}: {error.strerror}"]) from error
     if base.suffix not in (".json", ".safetensors"):
         raise InputError([f"model {path} is not a folder, a .json or a .safetensors file"])
-    files = base.with_suffix(".json"), base.with_suffix(".safetensors")
-    missing = [file for file in files if not file.is_file()]
     if missing:
         raise InputError(
             f"{file} does not exist; a model is a folder with {CARD} and {WEIGHTS}"
