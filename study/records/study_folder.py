@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from study.config.defaults import DEFAULTS
+from study.config.program import command
 from study.config.validate import out_words
 from study.config.values import show_folder
 from tl_core.errors import InputError
@@ -37,13 +38,21 @@ def find_study(study: str, out: Path) -> Path:
 def find_model(model: str) -> Path:
     """Return the path of a model, given a study's name or folder, or its winner's folder or file.
 
-    The path may not exist.
+    What has no model is passed over, such as a folder of photos that has the name of a study. The
+    path may not exist.
+
+    Raises `InputError` for a study that has no winner yet.
     """
-    path = user_path(model)
-    if not is_there(path) and is_there(named := Path(DEFAULTS["out"]) / model):
-        path = named
-    winner = path / WINNER
-    return winner if is_there(winner) and not is_there(path / CARD) else path
+    folders = (user_path(model), Path(DEFAULTS["out"]) / model)
+    for place in (place for folder in folders for place in (folder, folder / WINNER)):
+        if is_there(place / CARD) or (is_there(place) and place.is_file()):
+            return place
+    for folder in folders:
+        if is_there(folder / STUDY):
+            more = resume_command(folder, command("run"))
+            why = f"{folder} has no winner yet; if the study has not ended, {more} goes on with it"
+            raise InputError([why])
+    return folders[0]
 
 
 def from_here(folder: Path) -> Path:

@@ -156,4 +156,20 @@ def test_study_and_model_are_found_by_name_or_folder() -> None:
         assert find_study(study, Path("runs")) == Path("runs/mine")
     for model in ("mine", "runs/mine", "runs/mine/winner"):
         assert find_model(model) == Path("runs/mine/winner")
-    assert find_model("elsewhere/model.safetensors") == Path("elsewhere/model.safetensors")
+    Path("mine").mkdir()  # Photos of the same name.
+    assert find_model("mine") == Path("runs/mine/winner")
+    assert find_model("runs/mine/winner/model.json") == Path("runs/mine/winner/model.json")
+    for none in ("elsewhere/model.safetensors", "elsewhere"):
+        assert find_model(none) == Path(none)
+
+
+def test_a_study_that_has_no_winner_yet() -> None:
+    Path("runs/mine/winner").mkdir(parents=True)
+    Path("runs/mine/study.json").touch()
+    why = (
+        "runs/mine has no winner yet; if the study has not ended, "
+        "python study/run.py --resume mine goes on with it"
+    )
+    for model in ("mine", "runs/mine"):
+        with pytest.raises(InputError, match=f"^{why}$"):
+            find_model(model)
