@@ -21,8 +21,8 @@ from study.config.defaults import DEFAULTS
 from study.config.uris import (
     is_database,
     is_server,
+    lost_place,
     reason,
-    sqlite_file,
     with_credentials,
     without_credentials,
 )
@@ -114,9 +114,8 @@ def _own_store(folder: Path) -> str:
     the folder again, and the runs would be where nobody looks for them.
     """
     store = _store_of(folder)
-    file = sqlite_file(store)
-    if file and file.is_absolute() and not file.parent.exists():
-        gone = f"{file.parent} is not there, in which this study has its store, {file.name}"
+    if place := lost_place(store):
+        gone = f"{place.parent} is not there, in which this study has its store, {place.name}"
         raise InputError([f"{gone}; name another: --tracking-uri sqlite:///mlflow.db"])
     return store
 

@@ -11,6 +11,7 @@ from urllib.parse import quote, unquote, unquote_plus
 
 from study.config.defaults import DEFAULTS, from_environment
 from study.config.program import command
+from tl_core.files import is_there
 
 OFFLINE = (
     "--offline keeps the records in the run's folder, to be sent with "
@@ -114,6 +115,12 @@ def folder_of_runs(uri: str) -> Path | None:
         return Path(unquote(re.sub("^//[^/]*", "", path)))
     has_scheme = re.match(r"[a-zA-Z][\w+.-]*:", uri)
     return None if has_scheme or uri in ("", *_NO_FOLDERS) else Path(uri)
+
+
+def lost_place(store: str) -> Path | None:
+    """The file or folder that keeps a store on this machine, if the folder around it is gone."""
+    place = sqlite_file(store) or folder_of_runs(store)
+    return place if place and place.is_absolute() and not is_there(place.parent) else None
 
 
 def sync_command(folder: Path) -> str:

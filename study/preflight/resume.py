@@ -9,13 +9,14 @@ from typing import Any
 from study.config.defaults import DEFAULTS, VARIABLES, from_environment
 from study.config.program import command
 from study.config.settings import Settings, flag
-from study.config.uris import store_name, with_credentials, without_credentials
+from study.config.uris import lost_place, store_name, with_credentials, without_credentials
 from study.config.validate import PROBES_ARE_TUNED, change, found_in, mode_faults, settings_of
 from study.preflight.checks import PET, find_source
 from study.preflight.setup import Setup
 from study.records.ledger import ENDINGS, StudyState, read_state
 from study.records.study_folder import find_study, from_here, study_words
 from study.records.trial_record import TrialRecord
+from study.tracking.sync_state import read_sync_state
 from tl_core.config import Mode
 from tl_core.data.datasets import ImageSet
 from tl_core.data.sources import Source
@@ -62,7 +63,7 @@ def continued_setup(given: Mapping[str, Any]) -> Setup:
         raise FinishedError(_format_finished(folder, state))
     if what == "extend" and before.mode == ("probe",):
         raise _at_fault("extend", folder.name, f"{PROBES_ARE_TUNED}: there is nothing to add")
-    settings = found_in(_update(before, given), folder)
+    settings = found_in(_update(before, given, folder), folder)
     setup = Setup(settings, [*mode_faults(settings, given)], state=state, found=folder)
     setup.notes = tuple(_variables_not_read(setup.settings, given))
     if what == "extend":
@@ -108,7 +109,7 @@ def find_replay(given: Mapping[str, Any]) -> Replay:
     name, _, number = asked.rpartition("/")
     if not name or not number.isdecimal():
         raise _at_fault("replay", asked, "NAME/TRIAL is expected, as in demo/7")
-    _, state, settings = _open("replay", name, given)
+    folder, state, settings = _open("replay", name, given)
     record = state.records.get(int(number))
     if record is None:
         there = f"it has 0 to {max(state.records)}" if state.records else "it has none"
@@ -116,7 +117,7 @@ def find_replay(given: Mapping[str, Any]) -> Replay:
     if not record.history:
         raise _at_fault("replay", asked, f"{record.status} before its first epoch")
     _check_recipe("replay", asked, state, [record.config.mode])
-    settings = _update(settings, given)
+    settings = _update(settings, given, folder)
     source = None
     if settings.data != PET:
         source = find_source(settings)
@@ -209,16 +210,18 @@ def _open(what: str, name: str, given: Mapping[str, Any]) -> tuple[Path, StudySt
         raise _at_fault(what, given[what], why) from error
 
 
-def _update(settings: Settings, given: Mapping[str, Any]) -> Settings:
+def _update(settings: Settings, given: Mapping[str, Any], folder: Path) -> Settings:
     """The study's settings, with those of place and machine that are given.
 
     A study that sends nothing to MLflow continues so, unless `--tracking-uri` is given. Its runs
-    stay together, wherever the environment sends those of new studies. A limit of time is one
-    command's.
+    stay together, wherever the environment sends those of new studies, and in whichever folder the
+    command is given: the URI that was typed may be relative. A limit of time is one command's.
     """
     own = {name: value for name, value in given.items() if name in Settings.model_fields}
     sends = {"offline": False} if "tracking_uri" in own else {}
-    store = {"tracking_uri": with_credentials(settings.tracking_uri)}
+    sent = read_sync_state(folder)
+    uri = sent.store if sent and not lost_place(sent.store) else settings.tracking_uri
+    store = {"tracking_uri": with_credentials(uri)}
     return change(settings, store | sends | {"max_time": None} | own)
 
 

@@ -1,6 +1,7 @@
 """Studies that were run before: what is asked of them, and one that is extended."""
 
 import json
+import os
 import shlex
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from study.preflight.resume import (
 from study.records.ledger import read_records
 from study.records.study_folder import from_here, resume_command
 from study.run import main
+from study.tracking.sync_state import SyncState
 from tests.conftest import SIDE, TINY
 from tests.support.studies.builders import all_runs, make_settings
 from tests.support.studies.ray_runs import RayRun
@@ -238,14 +240,14 @@ def test_a_folder_below_is_named_relative_to_the_working_folder(own_folder: Path
 def test_a_study_that_sent_nothing_sends_when_a_uri_is_given(
     given: dict[str, object], offline: bool
 ) -> None:
-    assert _update(make_settings(offline=True), given).offline is offline
+    assert _update(make_settings(offline=True), given, Path()).offline is offline
 
 
 def test_a_resumed_study_keeps_its_store_and_experiment(monkeypatch: pytest.MonkeyPatch) -> None:
     before = make_settings(tracking_uri="http://host", experiment="dogs")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@other")
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "cats")
-    settings = _update(before, {})
+    settings = _update(before, {}, Path())
     assert (settings.tracking_uri, settings.experiment) == ("http://host", "dogs")
     assert [*_variables_not_read(settings, {})] == [
         "MLFLOW_TRACKING_URI is not read, as this study's runs are in http://host; "
@@ -253,10 +255,24 @@ def test_a_resumed_study_keeps_its_store_and_experiment(monkeypatch: pytest.Monk
         "MLFLOW_EXPERIMENT_NAME is not read, as this study's runs are in dogs",
     ]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@host")
-    settings = _update(before, {})
+    settings = _update(before, {}, Path())
     assert settings.tracking_uri == "http://me:secret@host"
     assert len([*_variables_not_read(settings, {})]) == 1
     assert [*_variables_not_read(make_settings(offline=True), {})] == []
+
+
+def test_a_store_that_was_typed_relative_stays_where_it_is(own_folder: Path) -> None:
+    before = make_settings(tracking_uri="sqlite:///mlflow.db")
+    SyncState(f"sqlite:///{own_folder}/mlflow.db").save(own_folder)
+    there = Path("elsewhere")
+    there.mkdir()
+    os.chdir(there)
+    assert _update(before, {}, own_folder).tracking_uri == f"sqlite:///{own_folder}/mlflow.db"
+    given = {"tracking_uri": "sqlite:///a.db"}
+    assert _update(before, given, own_folder).tracking_uri == "sqlite:///a.db"
+    # All was moved: what was typed is beside the study again.
+    SyncState("sqlite:////moved/mlflow.db").save(own_folder)
+    assert _update(before, {}, own_folder).tracking_uri == "sqlite:///mlflow.db"
 
 
 def as_version_0_1(folder: Path) -> None:
