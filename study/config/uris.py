@@ -68,6 +68,8 @@ def _secrets(uri: str) -> set[str]:
 def store_name(uri: str) -> str:
     """Return the URI that identifies a store in any folder, without credentials."""
     shown = without_credentials(uri)
+    if folder := folder_of_runs(shown):
+        return folder.resolve().as_uri()
     path = shown.removeprefix(SQLITE)
     return f"{SQLITE}{Path(path).resolve()}" if path != shown else shown
 

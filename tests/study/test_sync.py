@@ -115,12 +115,15 @@ def test_a_moved_study_sends_its_files(uri: str, client: MlflowClient, earlier: 
     assert client.get_model_version_by_alias("mine", "best").run_id == parent
 
 
-@pytest.mark.parametrize("sent", [False, True])
+@pytest.mark.parametrize(("sent", "kept"), [
+    (False, "sqlite:///GONE/mlflow.db"), (True, "sqlite:///GONE/mlflow.db"),
+    (True, "file://GONE/mlflow.db"),
+])  # fmt: skip
 def test_a_store_whose_folder_is_gone_is_not_made_again(
-    sent: bool, uri: str, own_folder: Path, capsys: Capture
+    sent: bool, kept: str, uri: str, own_folder: Path, capsys: Capture
 ) -> None:
     gone = own_folder / "gone"
-    store = f"sqlite:///{gone}/mlflow.db"
+    store = kept.replace("GONE", str(gone))
     write_study(FOLDER, uri if sent else store)
     if sent:
         SyncState(store).save(FOLDER)

@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from study.config.uris import reason, sync_command, with_credentials, without_credentials
+from study.config.uris import (
+    folder_of_runs,
+    reason,
+    store_name,
+    sync_command,
+    with_credentials,
+    without_credentials,
+)
 
 
 @pytest.mark.parametrize(("uri", "shown"), [
@@ -28,6 +35,22 @@ from study.config.uris import reason, sync_command, with_credentials, without_cr
 ])  # fmt: skip
 def test_without_credentials(uri: str, shown: str) -> None:
     assert without_credentials(uri) == shown
+
+
+@pytest.mark.parametrize(("uri", "name"), [
+    ("./my runs", "file://HERE/my%20runs"), ("file:my%20runs", "file://HERE/my%20runs"),
+    ("file:///my%20runs", "file:///my%20runs"), ("sqlite:///a.db", "sqlite:///HERE/a.db"),
+    ("sqlite:////a.db", "sqlite:////a.db"), ("databricks", "databricks"), ("", ""),
+    ("http://me:secret@host:5000", "http://host:5000"),
+])  # fmt: skip
+def test_the_name_of_a_store_is_the_same_in_any_folder(
+    uri: str, name: str, own_folder: Path
+) -> None:
+    found = store_name(uri)
+    assert found == name.replace("HERE", str(own_folder))
+    assert store_name(found) == found
+    if uri == "./my runs":
+        assert folder_of_runs(found) == own_folder / "my runs"
 
 
 @pytest.mark.parametrize(("own", "store", "found"), [
