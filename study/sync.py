@@ -202,9 +202,9 @@ def _summary(folder: Path, before: int, sent: int) -> str:
 
 
 def _gone_note(gone: Collection[str]) -> str:
-    """That files which the study has left are not there any more."""
+    """That files of the study are not there any more, or never were in its folder."""
     names = printable(", ".join(sorted(Path(path).name for path in gone)))
-    return f"note: {pluralize(len(gone), 'file')} can't be sent, as no longer there: {names}"
+    return f"note: {pluralize(len(gone), 'file')} can't be sent, as not in the study: {names}"
 
 
 def still_open(folder: Path) -> str | None:

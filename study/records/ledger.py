@@ -118,8 +118,8 @@ class Ledger:
             os.fsync(self._file.fileno())
 
 
-def locate(name: str, folder: Path, study: str) -> Path:
-    """Where a file that an event names is now; it may be gone.
+def locate(name: str, folder: Path, study: str) -> Path | None:
+    """Where a file that an event names is now; None if it is gone, or not in the study's folder.
 
     Earlier versions wrote whole paths, which a study that was moved has below `study`, its name.
 
@@ -129,12 +129,15 @@ def locate(name: str, folder: Path, study: str) -> Path:
         study: its name.
     """
     path = folder / name
-    if Path(name).is_absolute() and not is_there(path):
-        parts = path.parts
-        below = (parts[i + 1 :] for i, part in enumerate(parts[:-1]) if part == study)
-        moved = (folder.joinpath(*rest) for rest in below)
-        return next((there for there in moved if is_there(there)), path)
-    return path
+    parts = path.parts if Path(name).is_absolute() else ()
+    below = (parts[i + 1 :] for i, part in enumerate(parts[:-1]) if part == study)
+    places = (path, *(folder.joinpath(*rest) for rest in below))
+    return next((place for place in places if is_there(place) and lies_in(place, folder)), None)
+
+
+def lies_in(path: Path, folder: Path) -> bool:
+    """Whether a path leads into a folder: a study of somebody else may have links and `..`."""
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
 
 
 @dataclass

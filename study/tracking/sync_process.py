@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 from filelock import Timeout
 
 from study.config.uris import reason, store_name
-from study.records.ledger import Event, StudyState, locate, read_events, read_state
+from study.records.ledger import Event, StudyState, lies_in, locate, read_events, read_state
 from study.records.study_folder import LEDGER
 from study.tracking.database import made_ahead
 from study.tracking.sync_state import SyncState, read_sync_state
 from tl_core.errors import InputError
 from tl_core.files import file_lock
+from tl_core.inference.model_card import CARD, WEIGHTS
 from tl_core.runtime import rarely_collecting
 
 if TYPE_CHECKING:
@@ -139,13 +140,23 @@ class LedgerSync:
         return sent > before
 
     def _located(self, event: Event) -> Event:
-        """The event with the paths that its files have now."""
+        """The event with the paths that its files have now, without those that are gone.
 
-        def now(name: str) -> str:
-            return str(locate(name, self._folder, self._state.name))
+        What is not in the study's folder counts as gone: a study of somebody else could have any
+        file of this machine sent.
+        """
+        names, model = event.get("files"), event.get("model")
+        files = [place for name in names or () if (place := self._place(name))]
+        weights = self._place(model, CARD, WEIGHTS) if model else None
+        return event | ({"files": files} if names else {}) | ({"model": weights} if model else {})
 
-        found = {"files": [*map(now, event["files"])]} if event.get("files") else {}
-        return event | found | ({"model": now(event["model"])} if event.get("model") else {})
+    def _place(self, name: str, *parts: str) -> str | None:
+        """Where a file, or a folder with these parts, is now; None if it is gone."""
+        place = locate(name, self._folder, self._state.name)
+        if place and all(lies_in(place / part, self._folder) for part in parts):
+            return str(place)
+        self._writer.gone.add(name)
+        return None
 
     def _save(self) -> None:
         state = SyncState(store_name(self._writer.uri), self.sent, self._writer.run_ids)

@@ -24,6 +24,7 @@ from tests.support.models import make_model
 from tests.support.studies.builders import all_runs, make_record, write_study
 from tests.support.study_fixtures import Capture
 from tl_core.errors import InputError
+from tl_core.inference.model_card import WEIGHTS
 from tl_core.inference.serialization import save_model
 
 FOLDER = Path("runs/mine")
@@ -109,10 +110,28 @@ def test_a_moved_study_sends_its_files(uri: str, client: MlflowClient, earlier: 
 
     shown = io.StringIO()
     assert sync.send(FOLDER / "here", uri, Console(file=shown, soft_wrap=True)) == ()
-    assert "note: 1 file can't be sent, as no longer there: gone.svg\n" in shown.getvalue()
+    assert "note: 1 file can't be sent, as not in the study: gone.svg\n" in shown.getvalue()
     parent = all_runs(client)[0].info.run_id
     assert [file.path for file in client.list_artifacts(parent)] == ["a.svg", "report.html"]
     assert client.get_model_version_by_alias("mine", "best").run_id == parent
+
+
+def test_a_study_of_somebody_else_has_no_file_of_this_machine_sent(
+    uri: str, client: MlflowClient
+) -> None:
+    ledger = write_study(FOLDER, uri, ended=False)
+    Path("key.txt").write_text("private")
+    save_model(FOLDER / "winner", make_model())
+    (FOLDER / "winner" / WEIGHTS).unlink()
+    (FOLDER / "winner" / WEIGHTS).symlink_to(Path("key.txt").resolve())
+    ledger.end(make_record(1), [Path("key.txt")], FOLDER / "winner")
+    ledger.close("done", [])
+    printed, faults = send(uri)
+    assert faults == ()
+    assert printed[1] == "note: 2 files can't be sent, as not in the study: key.txt, winner"
+    for run in all_runs(client):
+        assert client.list_artifacts(run.info.run_id) == []
+    assert client.search_registered_models() == []
 
 
 @pytest.mark.parametrize(("sent", "kept"), [

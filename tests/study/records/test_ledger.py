@@ -65,16 +65,32 @@ def test_files_are_found_where_the_study_is_now(tmp_path: Path) -> None:
     for name in ("report.html", "/hpc/figures/report.html", "/x/figures/figures/report.html"):
         assert locate(name, moved, "figures") == moved / "report.html"
     assert locate("/hpc/figures/figures/a.svg", moved, "figures") == moved / "figures" / "a.svg"
-    # Gone, or of another study: as it was written.
-    for name in ("/hpc/mine/none.html", "/hpc/yours/report.html"):
-        assert locate(name, moved, "mine") == Path(name)
-    assert locate("none.html", moved, "mine") == moved / "none.html"
+    # Gone, or of another study.
+    for name in ("/hpc/mine/none.html", "/hpc/yours/report.html", "none.html"):
+        assert locate(name, moved, "mine") is None
     there = moved / "report.html"
     assert locate(str(there), tmp_path, "mine") == there
     (tmp_path / "other" / "mine").mkdir(parents=True)
     (tmp_path / "other").chmod(0)  # A place that this user can't enter.
     old = str(tmp_path / "other" / "mine" / "report.html")
     assert without_root(lambda: locate(old, moved, "mine")) == there
+
+
+def test_what_is_not_in_the_folder_of_the_study_is_not_found(tmp_path: Path) -> None:
+    own, other = tmp_path / "copies" / "mine", tmp_path / "mine"
+    for folder in (own, other):
+        folder.mkdir(parents=True)
+        (folder / "report.html").touch()
+    (own / "link.html").symlink_to(other / "report.html")
+    (own / "loop").symlink_to("loop")
+    for name in (str(other / "report.html"), "../../mine/report.html"):
+        assert locate(name, own, "yours") is None
+    for name in ("link.html", "loop"):
+        assert locate(name, own, "mine") is None
+    # A copy has its own, of what the ledger of the original has whole paths.
+    assert locate(str(other / "report.html"), own, "mine") == own / "report.html"
+    (tmp_path / "linked").symlink_to(own)
+    assert locate("report.html", tmp_path / "linked", "mine") == tmp_path / "linked/report.html"
 
 
 def test_reading_continues_where_it_ended(ledger: Ledger, tmp_path: Path) -> None:
