@@ -33,7 +33,7 @@ from study.signals import interruptible, run_command, set_exit_message
 from study.tracking.client import check_server
 from study.tracking.database import check_database, database_faults
 from study.tracking.links import where_to_look
-from study.tracking.sync_state import events_left, read_sync_state, study_run
+from study.tracking.sync_state import copy_fault, events_left, read_sync_state, study_run
 from tl_core.errors import Fault, InputError
 from tl_core.files import user_path
 from tl_core.text import pluralize, printable
@@ -136,8 +136,11 @@ def _experiment_of(folder: Path) -> str:
 def send(folder: Path, uri: str, console: Console) -> tuple[Fault, ...]:
     """Send all unsent events of a study to the store at `uri`; return the faults.
 
-    Raises `InputError` when the store can't be used, or another process sends the same study.
+    Raises `InputError` when the store can't be used, another process sends the same study, or it is
+    a copy of one that was sent there.
     """
+    if why := copy_fault(folder, uri):
+        raise InputError([f"{folder}: {why}"])
     shown, experiment = without_credentials(uri), _experiment_of(folder)
     # MLflow's own messages are long and come late.
     with _paths_of_another_locale():

@@ -16,7 +16,7 @@ from study.preflight.setup import Setup
 from study.records.ledger import ENDINGS, StudyState, read_state
 from study.records.study_folder import find_study, from_here, study_words
 from study.records.trial_record import TrialRecord
-from study.tracking.sync_state import read_sync_state
+from study.tracking.sync_state import copy_fault, read_sync_state
 from tl_core.config import Mode
 from tl_core.data.datasets import ImageSet
 from tl_core.data.sources import Source
@@ -64,6 +64,8 @@ def continued_setup(given: Mapping[str, Any]) -> Setup:
     if what == "extend" and before.mode == ("probe",):
         raise _at_fault("extend", folder.name, f"{PROBES_ARE_TUNED}: there is nothing to add")
     settings = found_in(_update(before, given, folder), folder)
+    if not settings.offline and (why := copy_fault(folder, settings.tracking_uri)):
+        raise _at_fault(what, given[what], why)
     setup = Setup(settings, [*mode_faults(settings, given)], state=state, found=folder)
     setup.notes = tuple(_variables_not_read(setup.settings, given))
     if what == "extend":

@@ -4,7 +4,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from study.records.study_folder import LEDGER
+from study.config.uris import SQLITE, store_name
+from study.records.study_folder import LEDGER, STUDY
 from tl_core.files import replace_file
 
 _STATE = "mlflow.json"
@@ -21,15 +22,40 @@ class SyncState:
     runs: dict[str, str] = field(default_factory=dict)
     """MLflow's id of the run of the study, by the key "study", and of each trial, by its number."""
 
+    folder: str = field(default="", compare=False)
+    """That of the study when it was saved; earlier versions wrote none."""
+
     def save(self, folder: Path) -> None:
         """Write it into the study's folder."""
-        replace_file(folder / _STATE, json.dumps(asdict(self)) + "\n")
+        values = asdict(self) | {"folder": str(folder.resolve())}
+        replace_file(folder / _STATE, json.dumps(values) + "\n")
 
 
 def read_sync_state(folder: Path) -> SyncState | None:
     """Return the state that was saved last; None if nothing was ever sent."""
     path = folder / _STATE
     return SyncState(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+
+
+def copy_fault(folder: Path, uri: str) -> str | None:
+    """Why a study can't be sent to the store at `uri`, if it is a copy of one that was sent there.
+
+    Both have one id, by which their runs are found, so each would change the runs of the other.
+    """
+    state = read_sync_state(folder)
+    if not (state and state.folder):
+        return None
+    original = Path(state.folder)
+    try:
+        there = read_sync_state(original)
+        ids = {json.loads((each / STUDY).read_bytes())["id"] for each in (folder, original)}
+        apart = len(ids) == 2 or original.samefile(folder)
+    except (OSError, ValueError, KeyError):  # It was moved, and is no copy.
+        return None
+    if apart or not (there and there.runs and there.store == store_name(uri)):
+        return None
+    why = f"it is a copy of {original}, whose runs in MLflow it would change"
+    return f"{why}; another store keeps them apart, as --tracking-uri {SQLITE}copy.db"
 
 
 def events_left(folder: Path) -> int:

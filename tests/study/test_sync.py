@@ -18,7 +18,7 @@ from mlflow.protos.databricks_pb2 import PERMISSION_DENIED
 from rich.console import Console
 
 from study import sync
-from study.tracking.sync_state import SyncState, read_sync_state
+from study.tracking.sync_state import SyncState, copy_fault, read_sync_state
 from study.tracking.writer import MlflowWriter
 from tests.support.models import make_model
 from tests.support.studies.builders import all_runs, make_record, write_study
@@ -114,6 +114,32 @@ def test_a_moved_study_sends_its_files(uri: str, client: MlflowClient, earlier: 
     parent = all_runs(client)[0].info.run_id
     assert [file.path for file in client.list_artifacts(parent)] == ["a.svg", "report.html"]
     assert client.get_model_version_by_alias("mine", "best").run_id == parent
+
+
+def test_a_copy_changes_no_runs_of_the_original(uri: str, client: MlflowClient) -> None:
+    write_study(FOLDER, uri)
+    other = FOLDER.with_name("copy")
+    shutil.copytree(FOLDER, other)
+    shown = io.StringIO()
+    console = Console(file=shown, soft_wrap=True)
+    assert copy_fault(other, uri) is None, "nothing was sent"
+    send(uri)
+    once = content(client)
+    shutil.rmtree(other)
+    shutil.copytree(FOLDER, other)
+    why = (
+        f"it is a copy of {FOLDER.resolve()}, whose runs in MLflow it would change; "
+        "another store keeps them apart, as --tracking-uri sqlite:///copy.db"
+    )
+    with pytest.raises(InputError, match=f"^runs/copy: {why}$"):
+        sync.send(other, uri, console)
+    assert content(client) == once
+    Path("linked").symlink_to(FOLDER.resolve())
+    assert copy_fault(Path("linked"), uri) is None
+    assert sync.send(other, uri.replace("mlflow.db", "copy.db"), console) == ()
+    assert shown.getvalue().startswith("sent 8 events, of 2 trials\n")
+    FOLDER.rename("moved")
+    assert copy_fault(Path("moved"), uri) is None
 
 
 def test_a_study_of_somebody_else_has_no_file_of_this_machine_sent(

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -10,6 +11,7 @@ import pytest
 from mlflow import MlflowClient
 
 from study.config.command_line import parse
+from study.config.uris import store_name
 from study.config.validate import resolve, settings_of
 from study.preflight.checks import PET
 from study.preflight.prepare import prepare_replay
@@ -63,6 +65,18 @@ def fault_of(words: str) -> str:
 def test_a_study_that_can_not_be_continued(words: str, fault: str) -> None:
     tiny_study().write(Path("runs/tiny"))
     assert fault_of(words).startswith(fault)
+
+
+def test_a_copy_is_not_continued_in_the_store_of_the_original() -> None:
+    tiny_study().write(Path("runs/tiny"))
+    uri = settings_of(json.loads(Path("runs/tiny/study.json").read_text())).tracking_uri
+    SyncState(store_name(uri), runs={"study": "0123"}).save(Path("runs/tiny"))
+    shutil.copytree("runs/tiny", "runs/copy")
+    assert fault_of("--extend copy --trials 1").startswith(
+        f"--extend copy: it is a copy of {Path('runs/tiny').resolve()}, whose runs in MLflow it"
+    )
+    given = parse(["--extend", "copy", "--trials", "1", "--tracking-uri", "sqlite:///copy.db"])
+    assert continued_setup(given).settings.tracking_uri == "sqlite:///copy.db"
 
 
 @pytest.mark.parametrize("data", ["photos", PET])
