@@ -14,14 +14,16 @@ With one class it is that of one table. R is that of the real images alone: pseu
 nothing of how much seeds differ. Degrees of freedom are Satterthwaite's over R and each class's
 part of C, not below S - 1, as in `study.intervals.two_way.satterthwaite`.
 
+One image does not tell how much another of its class would differ. So all classes of one image are
+one table: their images differ from each other by as much, or by more (collapsed strata: Cochran,
+Sampling Techniques, 1977, section 5A.12). If a single class has one image, nothing is known of its
+other images, which may all be right or all wrong.
+
 Macro F1 is no mean over images. To first order it is a sum over the images, of its derivatives by
 the number of such images (the infinitesimal jackknife: Efron and Tibshirani, An Introduction to the
 Bootstrap, 1993, chapter 22). These are the values of the tables, and R is that of macro F1 itself.
 
-If images come in groups, both are tables of images instead: to first order each is a mean over the
-images of linear values, in which an image of a rare class counts for more. Sums of these over
-groups are then what varies with the groups that are drawn (`study.intervals.grouped`), whatever
-classes a group has.
+Images that come in groups: `study.intervals.by_class_grouped`.
 
 Axes: S seeds, N images, K classes.
 """
@@ -45,17 +47,19 @@ Classes = NDArray[np.int64]
 Interval = Callable[[Classes, Classes, Classes | None], TInterval]
 """Classes that S networks predict for N images, [..., S, N]; the true ones, [N], each from 0 to
 K - 1 at least once; and what S others predict, to compare the two, or None -> the interval."""
-Linear = Callable[[Classes, Classes], Floats]
-"""Predicted classes [S, N] and the true ones [N] -> linear values, [S, N]."""
 
 
 class _Table(NamedTuple):
-    """The images of one class."""
+    """The images of one class, or of all classes with one image."""
 
     values: Floats
     """[..., S, n]; the last ones are pseudo-images'."""
     counts: Floats
     """How many images each stands for, [n]: one, or less for a pseudo-image."""
+    classes: int
+    """How many."""
+    images: int
+    """How many are no pseudo-images."""
 
 
 def balanced_accuracy_interval(
@@ -72,11 +76,14 @@ def balanced_accuracy_interval(
     if minus is not None:
         hits, pseudo = hits - (minus == labels), DIFFERENCE_PSEUDO
     k = int(labels.max()) + 1
-    counts = np.full(len(pseudo), 1 / k)
-    own = [hits[..., labels == c] for c in range(k)]
-    tables = [_with_pseudo(values, pseudo_values(values, pseudo), counts) for values in own]
-    means = np.mean([t.values @ t.counts / t.counts.sum() for t in tables], axis=0)
-    return _interval(means, np.mean([values.mean(axis=-1) for values in own], axis=0), tables)
+    means, real, tables = np.zeros(hits.shape[:-1]), np.zeros(hits.shape[:-1]), []
+    for classes in strata(np.bincount(labels)):
+        values, share = hits[..., np.isin(labels, classes)], len(classes) / k
+        t = _with_pseudo(values, pseudo_values(values, pseudo), share, len(classes))
+        means += share * (t.values @ t.counts) / t.counts.sum()
+        real += share * values.mean(axis=-1)
+        tables.append(t)
+    return _interval(means, real, tables)
 
 
 def macro_f1_interval(chosen: Classes, labels: Classes, minus: Classes | None = None) -> TInterval:
@@ -85,26 +92,37 @@ def macro_f1_interval(chosen: Classes, labels: Classes, minus: Classes | None = 
     It has the pseudo-images of balanced accuracy; a wrong one is predicted as any other class.
     """
     k = int(labels.max()) + 1
-    counts = np.full(2, (1 if minus is not None else 2) / k)
-    f1, parts, right, wrong = macro_f1_parts(chosen, labels, counts[0])
-    real = macro_f1_parts(chosen, labels, 0.0)[0]
+    count = (1 if minus is not None else 2) / k
+    alone = np.bincount(labels) == 1
+    f1, parts, right, wrong = macro_f1_parts(chosen, labels, count, alone)
+    real = macro_f1_parts(chosen, labels, 0.0, alone)[0]
     if minus is not None:
-        real = real - macro_f1_parts(minus, labels, 0.0)[0]
-        other, less, less_right, less_wrong = macro_f1_parts(minus, labels, counts[0])
+        real = real - macro_f1_parts(minus, labels, 0.0, alone)[0]
+        other, less, less_right, less_wrong = macro_f1_parts(minus, labels, count, alone)
         f1, parts = f1 - other, parts - less
         right, wrong = right - less_wrong, wrong - less_right
-    pseudo = np.stack([right, wrong], axis=-1)
-    tables = [_with_pseudo(parts[..., labels == c], pseudo[..., c, :], counts) for c in range(k)]
-    scaled = [_Table(t.values * k * t.counts.sum(), t.counts) for t in tables]
-    return _interval(f1, real, scaled)
+    tables = []
+    for classes in strata(np.bincount(labels)):
+        pseudo = np.concatenate([right[..., classes], wrong[..., classes]], axis=-1)
+        t = _with_pseudo(parts[..., np.isin(labels, classes)], pseudo, count, len(classes))
+        tables.append(t._replace(values=t.values * t.counts.sum() * k / t.classes))
+    return _interval(f1, real, tables)
 
 
 def macro_f1_parts(
-    chosen: Classes, labels: Classes, n_pseudo: float
+    chosen: Classes, labels: Classes, n_pseudo: float, alone: np.ndarray
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """Macro F1 with so many right and so many wrong pseudo-images a class, and its derivatives.
 
     F1 of a class is 2 T / (n + M): T of its n images are right, and M images are predicted as it.
+    Where all images of a class are drawn at once, none of them may be right, and F1 is then 0. A
+    derivative falls short of that, as a right image also raises M: it counts a T-th of F1 there.
+
+    Args:
+        chosen: predicted classes, [..., S, N].
+        labels: the true ones, [N].
+        n_pseudo: how many.
+        alone: classes of which there is one image or group, bool [K].
 
     Returns:
         Macro F1 [..., S]; its derivative by the number of images such as each, [..., S, N], and of
@@ -118,15 +136,25 @@ def macro_f1_parts(
     predicted = np.stack([(chosen == c).sum(axis=-1) for c in range(k)], axis=-1) + 2 * n_pseudo
     f1 = 2 * right / (n + predicted)
     more_right, more_predicted = 2 / (n + predicted) / k, -f1 / (n + predicted) / k
-    parts = np.take_along_axis(more_predicted, chosen, axis=-1)
-    parts += np.where(hit, more_right[..., labels], 0.0)
+    if_right = more_right + np.where(alone, 0.0, more_predicted)
+    if_wrong = np.take_along_axis(more_predicted, chosen, axis=-1)
+    parts = np.where(hit, if_right[..., labels], if_wrong)
     others = (more_predicted.sum(axis=-1, keepdims=True) - more_predicted) / (k - 1)
-    return f1.mean(axis=-1), parts, more_right + more_predicted, others
+    return f1.mean(axis=-1), parts, if_right, others
 
 
-def _with_pseudo(values: Floats, pseudo: Floats, counts: Floats) -> _Table:
-    together = np.concatenate([values, pseudo], axis=-1)
-    return _Table(together, np.concatenate([np.ones(values.shape[-1]), counts]))
+def strata(counts: np.ndarray) -> list[np.ndarray]:
+    """Classes that have a table together, by how many images or groups each has, [K]."""
+    several = [np.array([c]) for c in np.flatnonzero(counts > 1)]
+    one = np.flatnonzero(counts == 1)
+    return [*several, one] if len(one) else several
+
+
+def _with_pseudo(values: Floats, pseudo: Floats, count: float, classes: int) -> _Table:
+    together, n = np.concatenate([values, pseudo], axis=-1), values.shape[-1]
+    counts = np.full(together.shape[-1], count)
+    counts[:n] = 1
+    return _Table(together, counts, classes, n)
 
 
 def _interval(scores: Floats, real: Floats, tables: Sequence[_Table]) -> TInterval:
@@ -134,48 +162,34 @@ def _interval(scores: Floats, real: Floats, tables: Sequence[_Table]) -> TInterv
 
     How much seeds differ is told by `real`, their scores without pseudo-images, [..., S].
     """
-    s = scores.shape[-1]
+    s, k = scores.shape[-1], sum(t.classes for t in tables)
     seeds = real.var(axis=-1, ddof=1) / s if s > 1 else np.zeros(scores.shape[:-1])
     residual, parts = np.zeros_like(seeds), []
-    for values, counts in tables:
+    unknown = sum(t.classes for t in tables if t.images == 1) / k
+    for values, counts, classes, _ in (t for t in tables if t.images > 1):
         n = counts.sum()
         free = max(n - 1, 1.0)
+        share = (classes / k) ** 2 / n / free
         rows = values @ counts / n
         columns = values.mean(axis=-2)
         mean = rows.mean(axis=-1)[..., None]
-        own = (columns - mean) ** 2 @ counts / free / n / len(tables) ** 2
-        parts.append((own, free))
+        parts.append(((columns - mean) ** 2 @ counts * share, free))
         if s > 1:
             left = values - rows[..., None] - columns[..., None, :] + mean[..., None]
-            square = (left**2 @ counts).sum(axis=-1) / (s - 1) / free
-            residual += square / s / n / len(tables) ** 2
-    images = np.sum([own for own, _ in parts], axis=0)
-    variance = np.maximum(seeds + images - residual, np.maximum(seeds, images))
-    return satterthwaite(scores.mean(axis=-1).round(12), variance, s, seeds, parts)
+            residual += (left**2 @ counts).sum(axis=-1) / (s - 1) / s * share
+    of_images = np.sum([own for own, _ in parts], axis=0)
+    variance = np.maximum(seeds + of_images - residual, np.maximum(seeds, of_images))
+    t = satterthwaite(scores.mean(axis=-1).round(12), variance, s, seeds, parts)
+    return with_unknown(t, unknown)
 
 
-def balanced_accuracy_table(chosen: Classes, labels: Classes) -> Floats:
-    """Return values whose mean over the images is each seed's mean recall, [S, N].
+def with_unknown(t: TInterval, share: float) -> TInterval:
+    """Widen an interval by such a share of the classes of whose other images nothing is known.
 
-    An image is away from the mean of all seeds by as much as from its class's recall, times how
-    much more it counts than in an accuracy.
+    Their mean is off by 1 at most, which counts as a standard error with one degree of freedom.
     """
-    hits = (chosen == labels).astype(float)
-    counts = np.bincount(labels)
-    recall = np.array([hits[:, labels == c].mean() for c in range(len(counts))])
-    weights = len(labels) / (len(counts) * counts)
-    values: Floats = recall.mean() + (hits - recall[labels]) * weights[labels]
-    return values
-
-
-def macro_f1_table(chosen: Classes, labels: Classes) -> Floats:
-    """Return values whose mean over the images is each seed's macro F1, [S, N].
-
-    The numbers of each class are taken as fixed, so an image counts by how far it is from the mean
-    of its class.
-    """
-    f1, parts, _, _ = macro_f1_parts(chosen, labels, 0.0)
-    counts = np.bincount(labels)
-    means = np.stack([parts[:, labels == c].mean(axis=1) for c in range(len(counts))], axis=1)
-    values: Floats = f1[:, None] + len(labels) * (parts - means[:, labels])
-    return values
+    if not share:
+        return t
+    variance = t.error**2 + share**2
+    df = variance**2 / (t.error**4 / t.df + share**4)
+    return TInterval(t.center, np.sqrt(variance), np.minimum(df, t.df))

@@ -9,18 +9,17 @@ import torch
 from torch import Tensor
 
 from study.analysis.images.calibration import bins_of, fit_temperature
-from study.intervals.by_class import (
-    Interval,
+from study.intervals.by_class import Interval, balanced_accuracy_interval, macro_f1_interval
+from study.intervals.by_class_grouped import (
     Linear,
-    balanced_accuracy_interval,
     balanced_accuracy_table,
-    macro_f1_interval,
+    grouped_interval,
     macro_f1_table,
 )
-from study.intervals.grouped import grouped_with_pseudo, number_groups
+from study.intervals.grouped import number_groups
 from study.intervals.linear import calibration_values, r2_values, skill_values
 from study.intervals.pigeonhole import auroc_draws, auroc_interval
-from study.intervals.two_way import DIFFERENCE_PSEUDO, SHARE_PSEUDO, TInterval, two_way
+from study.intervals.two_way import DIFFERENCE_PSEUDO, SHARE_PSEUDO, TInterval
 from study.records.outputs import Targets
 from tl_core.aux_task import BRIGHTNESS, AuxTask
 from tl_core.models.heads import choose, probabilities
@@ -156,10 +155,11 @@ def _by_class(
     labels, groups = networks[0].labels, networks[0].groups
     if groups is None:
         return interval(chosen, labels, other)
-    table = linear(chosen, labels)
+    table = linear(chosen, labels, groups)
     if other is None:
-        return two_way(grouped_with_pseudo(table, groups, SHARE_PSEUDO))
-    return two_way(grouped_with_pseudo(table - linear(other, labels), groups, DIFFERENCE_PSEUDO))
+        return grouped_interval(table, labels, groups, SHARE_PSEUDO)
+    table = table - linear(other, labels, groups)
+    return grouped_interval(table, labels, groups, DIFFERENCE_PSEUDO)
 
 
 _BALANCED = (balanced_accuracy_interval, balanced_accuracy_table)

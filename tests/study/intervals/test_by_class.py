@@ -5,17 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from sklearn.metrics import balanced_accuracy_score, f1_score
+from sklearn.metrics import f1_score
 
 from study.intervals.by_class import (
     Interval,
     balanced_accuracy_interval,
-    balanced_accuracy_table,
     macro_f1_interval,
     macro_f1_parts,
-    macro_f1_table,
 )
-from study.intervals.grouped import grouped_with_pseudo
 from study.intervals.two_way import DIFFERENCE_PSEUDO, SHARE_PSEUDO, Floats, two_way
 from tests.support.studies.simulated_hits import half_of_seeds
 
@@ -142,7 +139,7 @@ def test_seeds_that_differ_on_all_images_have_the_variance_of_seeds(interval: In
 def score_of_seeds(interval: Interval, chosen: np.ndarray) -> Floats:
     """The score of each seed, without pseudo-images, [S]."""
     if interval is macro_f1_interval:
-        return macro_f1_parts(chosen, LABELS, 0.0)[0]
+        return macro_f1_parts(chosen, LABELS, 0.0, np.zeros(3, dtype=bool))[0]
     right = chosen == LABELS
     recalls: Floats = np.mean([right[:, c == LABELS].mean(axis=1) for c in range(3)], axis=0)
     return recalls
@@ -181,36 +178,6 @@ def test_many_studies_at_once(interval: Interval) -> None:
     )
 
 
-def drawn(seeds: int, n: int) -> tuple[np.ndarray, np.ndarray]:
-    chance = np.random.default_rng(0)
-    labels = np.arange(n) % 7 % 3
-    chosen = np.where(chance.random((seeds, n)) < 0.7, labels, chance.integers(3, size=(seeds, n)))
-    return chosen, labels
-
-
-def test_means_are_the_scores_of_each_seed() -> None:
-    chosen, labels = drawn(4, 100)
-    for table, score in (
-        (balanced_accuracy_table, balanced_accuracy_score),
-        (macro_f1_table, lambda y, p: f1_score(y, p, average="macro")),
-    ):
-        found = table(chosen, labels)
-        assert found.shape == (4, 100)
-        assert found.mean(axis=1) == pytest.approx([score(labels, one) for one in chosen])
-
-
-def test_groups_of_one_image_have_about_the_interval_of_images() -> None:
-    chosen, labels = drawn(4, 210)
-    for table, interval in (
-        (balanced_accuracy_table, balanced_accuracy_interval),
-        (macro_f1_table, macro_f1_interval),
-    ):
-        alone = interval(chosen, labels)
-        grouped = two_way(grouped_with_pseudo(table(chosen, labels), np.arange(210), SHARE_PSEUDO))
-        assert grouped.center == pytest.approx(alone.center, abs=0.01)
-        assert grouped.error == pytest.approx(alone.error, rel=0.1)
-
-
 @BOTH
 @pytest.mark.parametrize("seeds", [1, 2, 5])
 @pytest.mark.parametrize("labels", [[0, 1], [0, 1, 2], [0] * 50 + [1], [*range(37)]])
@@ -227,3 +194,43 @@ def test_one_image_in_a_class_makes_nothing_sure(
     same = interval(chosen, truth, chosen)
     assert same.center == 0
     assert same.half_width() > 1 / len(labels)
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_one_image_of_each_class_is_an_accuracy(seeds: int) -> None:
+    labels, chance = np.arange(12), np.random.default_rng(0)
+    chosen, other = (
+        np.where(chance.random((seeds, 12)) < 0.7, labels, (labels + 1) % 12) for _ in range(2)
+    )
+    hits, less = chosen == labels, 1.0 * (other == labels)
+    for found, expected in (
+        (balanced_accuracy_interval(chosen, labels), two_way(1.0 * hits, SHARE_PSEUDO)),
+        (
+            balanced_accuracy_interval(chosen, labels, other),
+            two_way(hits - less, DIFFERENCE_PSEUDO),
+        ),
+    ):
+        assert (found.center, found.error, found.df) == pytest.approx(
+            (expected.center, expected.error, expected.df)
+        )
+
+
+def test_of_a_single_class_with_one_image_nothing_is_known() -> None:
+    # With a right and a wrong one more, 7 of 10 of class 0 are right, and 2 of 3 of class 1.
+    labels = np.array([0] * 8 + [1])
+    t = balanced_accuracy_interval(np.array([[0] * 6 + [1, 1, 1]]), labels)
+    known = 0.7 * 0.3 / 9 / 4
+    assert t.center == pytest.approx((0.7 + 2 / 3) / 2)
+    assert t.error == pytest.approx(np.sqrt(known + 1 / 4))
+    assert t.df == pytest.approx((known + 1 / 4) ** 2 / (known**2 / 9 + 1 / 16))
+
+
+def test_macro_f1_of_classes_with_one_image_by_hand() -> None:
+    # Class 0 is right, and class 1 is taken for it: F1 is 2 / (1 + 2), and 0. The right image adds
+    # all of its class's F1; the wrong one makes this smaller by 2/3 of 1 / (1 + 2).
+    alone = np.array([True, True])
+    f1, parts, _, _ = macro_f1_parts(np.array([[0, 0]]), np.array([0, 1]), 0.0, alone)
+    assert f1 == pytest.approx(1 / 3)
+    assert parts[0] == pytest.approx([2 / 3 / 2, -2 / 9 / 2])
+    _, parts, _, _ = macro_f1_parts(np.array([[0, 0]]), np.array([0, 1]), 0.0, ~alone)
+    assert parts[0] == pytest.approx([(2 / 3 - 2 / 9) / 2, -2 / 9 / 2])

@@ -12,11 +12,10 @@ from scipy import stats
 from study.intervals.by_class import (
     Interval,
     balanced_accuracy_interval,
-    balanced_accuracy_table,
     macro_f1_interval,
 )
-from study.intervals.grouped import grouped_with_pseudo
-from study.intervals.two_way import SHARE_PSEUDO, Floats, two_way
+from study.intervals.by_class_grouped import balanced_accuracy_table, grouped_interval
+from study.intervals.two_way import SHARE_PSEUDO, Floats
 from tests.support.studies.simulated_hits import Photos, half_of_seeds, share_covered
 
 pytestmark = pytest.mark.integration
@@ -102,12 +101,31 @@ def test_intervals_over_groups_cover_balanced_accuracy_where_those_over_images_f
         hard = np.sqrt(0.6) * np.repeat(chance.standard_normal(60), 5)
         hard = hard + np.sqrt(0.4) * chance.standard_normal((3, 300))
         chosen = np.where(hard < stats.norm.ppf(truth), labels, 1 - labels)
-        table = balanced_accuracy_table(chosen, labels)
+        table = balanced_accuracy_table(chosen, labels, groups)
         both = (
             balanced_accuracy_interval(chosen, labels),
-            two_way(grouped_with_pseudo(table, groups, SHARE_PSEUDO)),
+            grouped_interval(table, labels, groups, SHARE_PSEUDO),
         )
         covered.append([low <= truth <= high for low, high in (t.ends() for t in both)])
     images, of_groups = np.mean(covered, axis=0)
     assert images < 0.88
     assert of_groups >= 0.9
+
+
+LONG_TAIL = np.concatenate([np.repeat([0, 1], 30), np.arange(2, 30)])
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "labels", [np.arange(100), np.arange(30), LONG_TAIL], ids=["100", "30", "tail"]
+)
+def test_classes_with_one_image_are_covered(interval: Interval, labels: np.ndarray) -> None:
+    photos = Photos(5, len(labels), 0.54, own=0.36, seed=0.02)
+    chance, k = np.random.default_rng(0), labels.max() + 1
+    for accuracy in (0.7, 0.9):
+        hits = photos.hits(chance, 300, np.full((2, 1), accuracy))[:, :, 0].swapaxes(0, 1)
+        wrong = (labels + chance.integers(1, k, hits.shape)) % k
+        one, other = np.where(hits == 1, labels, wrong)
+        assert np.mean(interval(one, labels, other).p_value() < 0.05) <= 0.07
+        if interval is balanced_accuracy_interval:
+            assert share_covered(interval(one, labels, None), accuracy) >= 0.93

@@ -1,0 +1,93 @@
+"""Balanced accuracy and macro F1 on new seeds and new groups of images.
+
+To first order each is a mean over the images of linear values, in which an image of a rare class
+counts for more. Sums of these over groups are what varies with the groups that are drawn
+(`study.intervals.grouped`), whatever classes a group has.
+
+The numbers of each class are taken as fixed. So a value is how far an image is from the mean of its
+class, or from that of all classes with one group (`study.intervals.by_class`). The mean of g groups
+is that of these very groups, so the squares of the distances are too small by (g - 1) / g, which is
+made up for (Bell and McCaffrey, Survey Methodology 28, 2002). Degrees of freedom are
+Satterthwaite's over the classes, of g - 1 each: a rare class may have most of the variance.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from study.intervals.by_class import Classes, macro_f1_parts, strata, with_unknown
+from study.intervals.grouped import grouped_with_pseudo
+from study.intervals.two_way import Floats, TInterval, two_way
+
+Linear = Callable[[Classes, Classes, Classes], Floats]
+"""Predicted classes [S, N], the true ones [N] and groups [N] -> linear values, [S, N]."""
+
+
+def grouped_interval(
+    table: Floats, labels: Classes, groups: Classes, pseudo: ArrayLike
+) -> TInterval:
+    """Return the interval on photos of new groups.
+
+    Args:
+        table: linear values or their differences, [S, N].
+        labels: [N].
+        groups: [N], from 0 to G - 1, two or more.
+        pseudo: values of pseudo-images.
+    """
+    t = two_way(grouped_with_pseudo(table, groups, pseudo))
+    away = table.mean(axis=0) - table.mean()
+    unknown, total, spread = 0.0, 0.0, 0.0
+    for classes, drawn, inside in _drawn(labels, groups):
+        if drawn == 1:
+            unknown = len(classes) / (int(labels.max()) + 1)
+            continue
+        own = float((np.bincount(groups[inside], away[inside]) ** 2).sum())
+        total, spread = total + own, spread + own**2 / (drawn - 1)
+    if spread > 0:
+        t = replace(t, df=np.minimum(t.df, max(total**2 / spread, len(table) - 1)))
+    return with_unknown(t, unknown)
+
+
+def balanced_accuracy_table(chosen: Classes, labels: Classes, groups: Classes) -> Floats:
+    """Return values whose mean over the images is each seed's mean recall, [S, N]."""
+    counts = np.bincount(labels)
+    parts = (chosen == labels) / (counts * len(counts))[labels]
+    return _around(parts.sum(axis=1), parts, labels, groups)
+
+
+def macro_f1_table(chosen: Classes, labels: Classes, groups: Classes) -> Floats:
+    """Return values whose mean over the images is each seed's macro F1, [S, N]."""
+    alone = _groups_of_classes(labels, groups) == 1
+    f1, parts, _, _ = macro_f1_parts(chosen, labels, 0.0, alone)
+    return _around(f1, parts, labels, groups)
+
+
+def _around(scores: Floats, parts: Floats, labels: Classes, groups: Classes) -> Floats:
+    """Return a value for each image around the score of each seed, [S], from what it adds to it.
+
+    Both are [S, N].
+    """
+    n, g, counts = len(labels), int(groups.max()) + 1, np.bincount(labels)
+    sums = np.stack([parts[:, labels == c].sum(axis=1) for c in range(len(counts))], axis=1)
+    values = np.empty_like(parts)
+    for classes, drawn, inside in _drawn(labels, groups):
+        mean = sums[:, classes].mean(axis=1)[:, None] / counts[labels[inside]]
+        # A table of all G groups makes up for (G - 1) / G itself.
+        kept = (drawn - 1) / drawn * g / (g - 1) if drawn > 1 else 1.0
+        values[:, inside] = scores[:, None] + n * (parts[:, inside] - mean) / math.sqrt(kept)
+    return values
+
+
+def _drawn(labels: Classes, groups: Classes) -> Iterator[tuple[np.ndarray, int, np.ndarray]]:
+    """Yield classes that are one stratum, how many groups they have, and their images, bool [N]."""
+    for classes in strata(_groups_of_classes(labels, groups)):
+        inside = np.isin(labels, classes)
+        yield classes, len(np.unique(groups[inside])), inside
+
+
+def _groups_of_classes(labels: Classes, groups: Classes) -> np.ndarray:
+    """How many groups each class has, [K]."""
+    return np.bincount(np.unique(np.stack([labels, groups]), axis=1)[0])
