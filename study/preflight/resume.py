@@ -14,7 +14,7 @@ from study.config.validate import PROBES_ARE_TUNED, change, found_in, mode_fault
 from study.preflight.checks import PET, find_source
 from study.preflight.setup import Setup
 from study.records.ledger import ENDINGS, StudyState, read_state
-from study.records.study_folder import find_study, from_here, study_words
+from study.records.study_folder import LEDGER, TRIALS, find_study, from_here, study_words
 from study.records.trial_record import TrialRecord
 from study.tracking.sync_state import copy_fault, read_sync_state
 from tl_core.config import Mode
@@ -203,7 +203,10 @@ def _open(what: str, name: str, given: Mapping[str, Any]) -> tuple[Path, StudySt
     try:
         out = user_path(str(given.get("out", DEFAULTS["out"])))
         folder = from_here(find_study(name, out))
-        state = read_state(folder)
+        state = read_state(folder) if (folder / LEDGER).exists() else StudyState()
+        if not (state.size or (folder / TRIALS).exists()):
+            why = "it was killed before its first trial, so there is nothing to go on with"
+            raise InputError([f"{why}; remove {folder} and start it again"])
         return folder, state, settings_of(state.about)
     except (InputError, FileNotFoundError) as error:
         raise _at_fault(what, given[what], error) from error

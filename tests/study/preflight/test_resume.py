@@ -23,7 +23,7 @@ from study.preflight.resume import (
     find_replay,
 )
 from study.records.ledger import read_records
-from study.records.study_folder import from_here, resume_command
+from study.records.study_folder import LEDGER, from_here, resume_command
 from study.run import main
 from study.tracking.sync_state import SyncState
 from tests.conftest import SIDE, TINY
@@ -77,6 +77,20 @@ def test_a_copy_is_not_continued_in_the_store_of_the_original() -> None:
     )
     given = parse(["--extend", "copy", "--trials", "1", "--tracking-uri", "sqlite:///copy.db"])
     assert continued_setup(given).settings.tracking_uri == "sqlite:///copy.db"
+
+
+@pytest.mark.parametrize("ledger", [None, "", '{"event": "st'])
+def test_a_study_that_was_killed_before_its_first_trial_has_to_begin_again(
+    ledger: str | None,
+) -> None:
+    tiny_study().write(Path("runs/tiny"))
+    Path("runs/tiny", LEDGER).unlink()
+    if ledger is not None:
+        Path("runs/tiny", LEDGER).write_text(ledger)
+    assert fault_of("--resume tiny") == (
+        "--resume tiny: it was killed before its first trial, so there is nothing to go on with; "
+        "remove runs/tiny and start it again"
+    )
 
 
 @pytest.mark.parametrize("data", ["photos", PET])
