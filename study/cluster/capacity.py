@@ -46,6 +46,10 @@ class Capacity:
         cpu = {"CPU": math.floor(1e4 * min(1.0, self.cpus / self.full) + 1e-6) / 1e4}
         return cpu | {"GPU": 1 / self.trials_per_gpu} if self.trials_per_gpu else cpu
 
-    def most_at_once(self, trials: int) -> int:
-        """All places; on a CPU three, or a quarter of the trials: the rest learn from those."""
-        return self.full if self.trials_per_gpu else min(self.full, max(3, trials // 4))
+    def searching(self, settings: Settings) -> int:
+        """Places that the search uses: all, as long as there are GPUs, or `--jobs`.
+
+        On cores it is three, or a quarter of its trials: the rest of them learn from those.
+        """
+        few = not (self.trials_per_gpu or settings.jobs)
+        return min(self.full, max(3, settings.trials // 4)) if few else self.full

@@ -182,7 +182,8 @@ class Settings(InputSettings):
     jobs: Count | None = Field(
         None,
         description="most networks that learn at once; by default one a place on a GPU, else one a "
-        "core, and no more than the memory holds",
+        "core, but in the search three, or a quarter of its trials, which the rest learn from; and "
+        "no more than the memory holds",
     )
     max_time: Duration | None = Field(
         None,

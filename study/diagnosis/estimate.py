@@ -157,8 +157,8 @@ def cells_of(settings: Settings, shape: Shape, speeds: Speeds) -> dict[Cell, flo
     return {Cell.of(group.config): group.seconds for group in groups}
 
 
-def stage_s(trials: Sequence[TrialGroup], capacity: Capacity, at_once: int) -> float:
-    """Seconds until trials have ended that run in all places, `at_once` at most.
+def stage_s(trials: Sequence[TrialGroup], capacity: Capacity, at_once: int | None = None) -> float:
+    """Seconds until trials have ended that run in all places, or `at_once` at most.
 
     The longest of: all jobs of workers divided by the places, the longest job, and the driver's
     work, its own sweeps included.
@@ -168,7 +168,7 @@ def stage_s(trials: Sequence[TrialGroup], capacity: Capacity, at_once: int) -> f
     if not jobs:
         return driver_s
     all_s = sum(group.seconds * group.number for group in jobs)
-    shared_s = all_s / min(capacity.full, at_once)
+    shared_s = all_s / min(capacity.full, at_once or capacity.full)
     return max(driver_s, shared_s, *(group.seconds for group in jobs))
 
 
@@ -188,7 +188,6 @@ def eta(
     n_cells = len(settings.mode) * len(settings.train_ratio)
     if len(search) < n_cells or (before.views and not speeds.forward):
         return None
-    at_once = capacity.most_at_once(settings.trials)
     repeats = repeats_of_cells(make(seeds=REPEATS))
     stages = [repeats] if settings.confirm else []
     stages += confirming_stages(settings, make(seeds=1, tests=True))
@@ -200,8 +199,8 @@ def eta(
         "start": before.start_s + (before.ray_s if starts else 0) + starts * before.workers_s,
         "decoding": before.images / before.decoded_per_s,
         "features": features_s,
-        "search": stage_s(search, capacity, at_once),
-        "confirming": sum(stage_s(stage, capacity, at_once) for stage in stages),
+        "search": stage_s(search, capacity, capacity.searching(settings)),
+        "confirming": sum(stage_s(stage, capacity) for stage in stages),
     }
 
 

@@ -117,7 +117,7 @@ def _outlook(setup: Setup, found: Measured, shape: Shape | None, start_s: float)
         yield f"ETA of this study: not known, as {why}"
         return
     groups = groups_of(s, shape, found.speeds, cores=capacity.cpus)
-    an_hour = trials_an_hour(capacity, capacity.most_at_once(s.trials), groups)
+    an_hour = trials_an_hour(capacity, capacity.searching(s), groups)
     yield f"about {an_hour:,.0f} trials an hour"
     yield eta_line(estimate)
     if s.compile:

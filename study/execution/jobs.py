@@ -6,6 +6,7 @@ first worker is there does it sweep at once, so that the search learns from each
 """
 
 import itertools
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -35,6 +36,7 @@ class Jobs:
         context: TrialContext,
         alone: bool,
         check_time: Callable[[], None] = lambda: None,
+        searching: float = math.inf,
     ) -> None:
         """Share the trials of a study out.
 
@@ -43,11 +45,15 @@ class Jobs:
             context: what they share.
             alone: no network learns, so the driver may take its time.
             check_time: raises an error when the time is over; called before each sweep.
+            searching: most jobs of the search at once; the rest of it learns from these.
         """
         self._trials, self.context, self._alone = trials, context, alone
         self.check_time = check_time
         self._for_workers = deque[list[Planned]]()
         self._own = deque[list[Planned]]()
+        self._most_searching = searching
+        self._searching: list[list[Planned]] = []
+        """Jobs of the search that workers have or had."""
         self._running = set[str]()
         self._workers = 0
         """How many have been busy at once."""
@@ -77,7 +83,7 @@ class Jobs:
         """
         swept = False
         while not self._for_workers:
-            if batch := self._trials.queue.next():
+            if self._may_draw() and (batch := self._trials.queue.next()):
                 self._share(batch)
             elif self._own and not (swept and self._workers_are_busy()):
                 self.sweep_one()  # Its results decide what follows.
@@ -86,7 +92,15 @@ class Jobs:
                 return []
             else:
                 return None if self._trials.queue.finished else []
-        return self._for_workers.popleft()
+        job = self._for_workers.popleft()
+        if job[0].kind == "search" and job not in self._searching:  # Else it was given back.
+            self._searching.append(job)
+        return job
+
+    def _may_draw(self) -> bool:
+        is_open = self._trials.queue.is_open
+        self._searching = [job for job in self._searching if any(map(is_open, job))]
+        return len(self._searching) < self._most_searching
 
     def _workers_are_busy(self) -> bool:
         """Whether some of the trials that are neither waiting nor ended are with workers."""

@@ -45,7 +45,7 @@ def search(
     """
     trials = StudyTrials(settings, folder, journal, winner, budget)
     alone, check = not settings.networks, budget.check if budget else lambda: None
-    jobs = Jobs(trials, context, alone, check)
+    jobs = Jobs(trials, context, alone, check, capacity.searching(settings))
     if jobs.need_workers():
         start_ray()
         from study.execution.tune import run_on_workers  # Ray Tune takes a second.

@@ -89,13 +89,13 @@ class TimeBudget:
         Repeats help to choose: if they take longer than expected, the rest of them gives way to
         trials that confirm.
         """
-        if planned.kind not in ("search", "repeat"):
-            return True
         if planned.kind == "repeat":
             then = [] if self.alone else self._after_stage([planned])
             if not (fits := self._late_s([self._with_running(planned), *then]) <= 0):
                 self._give_up(planned)
             return fits
+        if planned.kind != "search":
+            return True
         late_s = self._late_with_all(planned)
         fits = late_s <= 0 or self._fits_alone(planned)
         self.started |= fits
@@ -108,7 +108,7 @@ class TimeBudget:
         """Whether a trial of the search starts though what confirms it is left to later runs."""
         if not self._answered or (self.started and not self.alone):
             return False
-        late_s = self._late_s([self._with_running(planned)])
+        late_s = self._late_s([self._with_running(planned)], searching=True)
         self.short_s = min(self.short_s, late_s)
         self.alone |= late_s <= 0
         return late_s <= 0
@@ -116,22 +116,22 @@ class TimeBudget:
     def _late_with_all(self, planned: Planned) -> float:
         """How late a trial of the search would be with all that is to follow it."""
         cell = Cell.of(planned.config)
-        started = Counter(
-            Cell.of(r.config) for r in self.records if r.kind == "search" and r.status != "failed"
-        )
+        drawn = [r for r in self.records if r.kind == "search" and r.status != "failed"]
+        started = Counter(Cell.of(r.config) for r in drawn)
         counted = {c: n for c, n in started.items() if self._comes_first(c, cell)}
         search, numbers = self._with_running(planned), Counter(counted) + Counter([cell])
         for other, lacks in smaller(self.settings, cell, started):
             search.append(self._cell(other, lacks))
             numbers[other] += lacks
-        confirmed = {c for c in settled(self.settings, self.records) if numbers[c] == started[c]}
-        left = Counter({c: n for c, n in numbers.items() if c not in confirmed})
-        return self._late_s([search, *self._after_search(left)])
+        done = {c for c in settled(self.settings, self.records) if numbers[c] == started[c]}
+        left = Counter({c: n for c, n in numbers.items() if c not in done})
+        return self._late_s([search, *self._after_search(left)], searching=True)
 
     def admitted(self, stage: Sequence[Planned]) -> list[Planned]:
         """The trials of a stage after the search that fit, whole cells each, the shortest first.
 
         The winner's training, which leaves the study's weights, is kept as long as the time lasts.
+        If no cell fits, and nothing else has started, it is trial by trial.
         """
         if not stage:
             return []
@@ -173,13 +173,11 @@ class TimeBudget:
                 names = dict.fromkeys(f"{cell.mode} at {cell.train_ratio:g}" for cell, _ in cells)
                 n = pluralize(sum(n for _, n in cells), "trial")
                 yield f"left out, as --max-time does not suffice: {n} {what} ({', '.join(names)})"
-        if self.is_stuck and self.short_s < math.inf:
-            short = timedelta(seconds=math.ceil(self.short_s))
-            needs = f"the shortest that is next needs about {short} more"
-            yield f"no trial starts, as {needs}: give a longer --max-time"
-        elif searched and self.late_s < math.inf:
-            late = timedelta(seconds=math.ceil(self.late_s))
-            yield f"the first of them to fit, and its confirmation, needed about {late} more"
+        late_s, what = self.late_s, "the first of them to fit, and its confirmation,"
+        if self.is_stuck:
+            late_s, what = self.short_s, "no trial fits by itself: the shortest that is next"
+        if late_s < math.inf:
+            yield f"{what} needed about {timedelta(seconds=math.ceil(late_s))} more"
 
     def _with_running(self, planned: Planned) -> list[TrialGroup]:
         """A trial, and what is left of those that run."""
@@ -228,10 +226,12 @@ class TimeBudget:
     def _seconds(self, config: TrialConfig, tests: bool = False) -> float:
         return expected_s(config, self.records, self.shape, self.speeds, tests)
 
-    def _late_s(self, stages: Iterable[Sequence[TrialGroup]]) -> float:
-        """How long after the end stages would take; 0 or less if they fit."""
-        at_once = self.capacity.most_at_once(self.settings.trials)
-        needed = sum(stage_s(stage, self.capacity, at_once) for stage in stages)
+    def _late_s(self, stages: Iterable[Sequence[TrialGroup]], searching: bool = False) -> float:
+        """How late stages would end; 0 or less if they fit. The first may be of the search."""
+        first, *rest = stages
+        at_once = self.capacity.searching(self.settings) if searching else None
+        needed = stage_s(first, self.capacity, at_once)
+        needed += sum(stage_s(stage, self.capacity) for stage in rest)
         return self.clock() + _MARGIN * needed - self.end
 
 

@@ -59,7 +59,7 @@ def run_on_workers(trials: StudyTrials, jobs: Jobs, capacity: Capacity, run: Run
                 settings.metric, settings.epochs, trials.records, health.holds, jobs.stage_waits
             ),
             num_samples=_NO_END,
-            max_concurrent_trials=capacity.most_at_once(settings.trials),
+            max_concurrent_trials=capacity.full,
             reuse_actors=True,
             trial_dirname_creator=lambda trial: str(trial.trial_id),
         ),

@@ -14,6 +14,7 @@ from rich.filesize import decimal
 from study.cluster.folders import folder_faults
 from study.cluster.ray_environment import RAY_TMPDIR, ray_base
 from study.preflight.setup import Setup
+from study.search.confirmation import max_confirm_trials
 from tl_core.cgroups import OWN
 from tl_core.errors import Fault
 from tl_core.runtime import processes_of_user, usable_cpus
@@ -65,7 +66,10 @@ def check_limits(setup: Setup) -> Iterator[Fault]:
     if s.debug or s.address != "local" or setup.resources is None:
         return
     if s.networks:
-        faults = [*limit_faults(setup.capacity.most_at_once(s.trials)), *address_faults(ray=True)]
+        # What follows the search may run all at once.
+        jobs = max(setup.capacity.searching(s), max_confirm_trials(s))
+        workers = min(setup.capacity.full, jobs)
+        faults = [*limit_faults(workers), *address_faults(ray=True)]
         yield from faults
         if faults:
             return

@@ -72,6 +72,10 @@ class TrialQueue:
         """How many trials it has returned that have not ended."""
         return len(self._open)
 
+    def is_open(self, planned: Planned) -> bool:
+        """Whether a trial that it has returned has not ended."""
+        return planned.trial in self._open
+
     def ended(self, trial: int, status: Status, epoch: int = 0, value: float | None = None) -> None:
         """Hear how a trial has ended, at which epoch and with which value of the metric."""
         draw = self._open.pop(trial)

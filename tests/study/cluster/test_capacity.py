@@ -32,8 +32,15 @@ def test_the_cores_are_enough_for_all_places(cpus: int, gpus: int, trials_per_gp
 
 
 @pytest.mark.parametrize(
-    ("gpus", "cpus", "trials", "expected"),
-    [(0, 2, 64, 2), (0, 64, 64, 16), (0, 64, 400, 64), (0, 64, 4, 3), (4, 64, 8, 4)],
-)
-def test_most_at_once(gpus: int, cpus: int, trials: int, expected: int) -> None:
-    assert capacity(gpus, cpus).most_at_once(trials) == expected
+    ("gpus", "cpus", "trials", "jobs", "expected"),
+    [
+        (0, 2, 64, None, 2), (0, 64, 64, None, 16), (0, 64, 400, None, 64), (0, 64, 16, None, 4),
+        (0, 64, 10, None, 3), (4, 64, 16, None, 4), (0, 64, 16, 32, 32),
+    ],
+)  # fmt: skip
+def test_places_of_the_search(
+    gpus: int, cpus: int, trials: int, jobs: int | None, expected: int
+) -> None:
+    asked = {} if jobs is None else {"jobs": jobs}
+    settings = make_settings(mode=("freeze", "finetune"), trials=trials, **asked)
+    assert Capacity.of(settings, gpus, cpus).searching(settings) == expected

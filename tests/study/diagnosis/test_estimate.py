@@ -154,6 +154,19 @@ def test_by_stages(
         assert found["confirming"] == pytest.approx((9 * net + 4 * tested + 5 * tested) / 4)
 
 
+def test_on_cores_the_search_alone_runs_in_few_places() -> None:
+    settings = ask(mode=("finetune",), train_ratio=(0.1,), epochs=2, trials=8, confirm=False)
+    found = eta(settings, Capacity(8, 8, 0), NOTHING, SPEEDS, SHAPE)
+    assert found is not None
+    assert (found["search"], found["confirming"]) == pytest.approx((8 * NET / 3, NET + 0.4))
+    settings = ask(mode=("finetune",), train_ratio=(0.1,), epochs=2, trials=8, confirm_seeds=8)
+    found = eta(settings, Capacity(8, 8, 0), NOTHING, SPEEDS, SHAPE)
+    assert found is not None
+    # Three on three seeds; eight confirm; without the auxiliary task three on three seeds, and
+    # eight; and the winner again.
+    assert found["confirming"] == pytest.approx((9 * NET + (8 + 9 + 9) * (NET + 0.4)) / 8)
+
+
 @pytest.mark.parametrize(("given", "repeats", "trials"), [
     # Three configurations of two modes on three seeds; two modes and a control on five, the winner,
     # and three configurations of the control on three, which count as if they read the test set.

@@ -130,6 +130,28 @@ def test_a_worker_is_idle_while_a_stage_waits_for_others(
     assert not jobs.stage_waits(), "all have ended"
 
 
+def test_the_search_alone_has_few_jobs_at_once(tmp_path: Path, monkeypatch: Patch) -> None:
+    study = Study(
+        tmp_path, monkeypatch, mode=("finetune",), trials=6, train_ratio=(0.1,), confirm=True
+    )
+    jobs = Jobs(study.trials, study.jobs.context, alone=False, searching=2)
+    one, two = jobs.next(), jobs.next()
+    assert one
+    assert two
+    assert jobs.next() == []
+    jobs.again(two)
+    assert (jobs.next(), jobs.next()) == (two, [])
+    study.end(one)
+    three = jobs.next()
+    assert (bool(three), jobs.next()) == (True, [])
+    study.end([*two, *(three or [])])
+    while job := jobs.next():
+        study.end(job)
+        if job[0].kind == "repeat":
+            break
+    assert all(jobs.next() for _ in range(3)), "what follows the search has all places"
+
+
 def test_a_node_of_a_cluster_keeps_no_place(tmp_path: Path, monkeypatch: Patch) -> None:
     study = Study(tmp_path, monkeypatch, mode=("finetune",), trials=2, address="auto")
     jobs = study.jobs

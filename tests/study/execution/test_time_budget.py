@@ -119,8 +119,7 @@ def test_a_time_in_which_no_trial_fits_is_told_once_it_is_of_no_use(tmp_path: Pa
     assert study.budget.is_stuck
     # One that confirms takes 867 s, and 15 % more are kept.
     assert [*study.budget.describe()][-1] == (
-        "no trial starts, as the shortest that is next needs about 0:04:42 more: "
-        "give a longer --max-time"
+        "no trial fits by itself: the shortest that is next needed about 0:04:42 more"
     )
 
 

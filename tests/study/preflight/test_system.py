@@ -231,17 +231,20 @@ def limits_of(
 
 
 def test_the_workers_that_a_study_starts_are_counted(monkeypatch: Patch) -> None:
-    # Four trials: three networks at once. 100 + 250 + 3 * 30 = 440.
-    few: dict[str, Any] = {"mode": ("scratch",), "trials": 4}
+    # Four trials: three networks at once, and one after them. 100 + 250 + 3 * 30 = 440.
+    few: dict[str, Any] = {"mode": ("scratch",), "trials": 4, "confirm": False}
     assert limits_of(440, monkeypatch, **few) == ([], [])
     (fault,), notes = limits_of(439, monkeypatch, **few)
     assert fault.startswith("ulimit -u: 439 processes and threads are allowed, 440 are needed with")
     assert notes == []
     # A hundred: a quarter of them, 100 + 250 + 25 * 30 = 1100; --jobs asks fewer.
     many: dict[str, Any] = {"mode": ("scratch",), "trials": 100}
-    assert limits_of(1100, monkeypatch, **many)[0] == []
-    assert len(limits_of(1099, monkeypatch, **many)[0]) == 1
+    assert limits_of(1100, monkeypatch, confirm=False, **many)[0] == []
+    assert len(limits_of(1099, monkeypatch, confirm=False, **many)[0]) == 1
     assert limits_of(440, monkeypatch, jobs=3, **many)[0] == []
+    # At most 29 trials confirm: 100 + 250 + 29 * 30 = 1220.
+    assert limits_of(1220, monkeypatch, **many)[0] == []
+    assert len(limits_of(1219, monkeypatch, **many)[0]) == 1
 
 
 def test_workers_that_may_not_be_needed_are_a_note(monkeypatch: Patch) -> None:
