@@ -69,11 +69,13 @@ class Setup:
         """N, if training sees mirror images, else 0."""
 
     def of(self, config: TrialConfig) -> "Setup":
-        """That of a trial of the same sweep, whose splits are the same."""
+        """That of a trial of the same sweep, whose splits, and mostly features, are the same."""
         if config == self.config:
             return self
         other = Setup(config, self.inputs)
-        other._splits = self._splits
+        other._splits, other._known_others = self._splits, self._known_others
+        if other.backbone.weights_id == self.backbone.weights_id:  # Not if they are random.
+            other.rows = self.rows
         return other
 
     @cached_property
