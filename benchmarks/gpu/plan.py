@@ -33,16 +33,16 @@ class Part:
 PARTS = {
     "images": Part("drawing", 40, "draw the images of all other parts"),
     "no-wait": Part("training", 25, "20 steps in which the host never waits", needs_gpu=True),
-    "first-epoch": Part("training", 30, "first epochs of trials one after another"),
-    "epoch": Part("training", 30, "an epoch: training, validation, checkpoint"),
+    "first-epoch": Part("training", 20, "first epochs of trials one after another"),
+    "epoch": Part("training", 20, "an epoch: training, validation, checkpoint"),
     "extraction": Part("rates", 50, "features of 25,000 images from a cold process"),
-    "eager": Part("rates", 45, "training images/s, step by step"),
+    "eager": Part("rates", 30, "training images/s, step by step"),
     "captured": Part("rates", 35, "the same, each step as one graph", needs_gpu=True),
-    "compiled": Part("rates", 70, "the same with --compile"),
+    "compiled": Part("rates", 90, "the same with --compile"),
     "sharing": Part("rates", 55, "the same with --trials-per-gpu 1 to 4"),
     "auto": Part("limits", 30, "--trials-per-gpu auto", needs_gpu=True),
     "filled": Part("limits", 30, "a study with a GPU that is full", needs_gpu=True),
-    "replay": Part("repeats", 25, "a trial again, with and without --deterministic"),
+    "replay": Part("repeats", 40, "a trial again, with and without --deterministic"),
     "advice": Part("limits", 15, "what a trial that is out of memory advises", needs_gpu=True),
 }
 """By name, in the order in which they run."""

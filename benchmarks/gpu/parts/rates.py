@@ -1,6 +1,7 @@
 """Images a second: training in each way to take steps, several trials at once, extraction."""
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -24,6 +25,8 @@ TRAINING, EXTRACTION = 15_000, 40_000
 _LOSS = (0.05, 0.25)
 """Largest relative difference of the first epoch's loss from float32: of an epoch of ResNet18, and
 of the few steps of a tiny one, where rounding alone makes a tenth."""
+_COMPILERS = ("gcc", "clang")
+"""Torch's compiler calls one of them, on GPUs as well."""
 _MOST = 4
 """Trials that share a GPU."""
 
@@ -46,6 +49,9 @@ def captured(bench: GpuBench) -> Iterator[Check]:
 
 def compiled(bench: GpuBench) -> Iterator[Check]:
     """`--compile`."""
+    if not any(map(shutil.which, _COMPILERS)):
+        yield Check("training compiled", skipped=f"needs {' or '.join(_COMPILERS)}")
+        return
     yield from _both(bench, "compiled", compile=True)
 
 
