@@ -7,6 +7,7 @@ from study.cluster.resources import gpus_of, this_machine
 from study.config.settings import Settings
 from study.execution.progress import describe
 from study.execution.single_trial import print_epoch
+from study.preflight.gpu_check import leave_out_sick_gpus
 from study.preflight.resume import Replay
 from study.records.trial_record import TrialRecord
 from study.search.short_sweeps import Shape, is_short
@@ -34,7 +35,7 @@ def run_replay(replay: Replay, images: ImageSet, console: Console) -> int:
     if replay.threads:
         torch.set_num_threads(replay.threads)
     console.print(f"again: {describe(record, settings.metric)}", highlight=False)
-    device = _device(settings, images, record.config)
+    device = _device(settings, images, record.config, console)
     set_deterministic(settings.deterministic)
     history, test = _train(settings, images, record, device, console)
     apart = differences(record, history, test)
@@ -96,13 +97,20 @@ def _train(
     return history, {}
 
 
-def _device(settings: Settings, images: ImageSet, config: TrialConfig) -> torch.device:
-    """That of the trial: a short one learnt on the CPU of whichever machine it ran on."""
-    here = this_machine()
+def _device(
+    settings: Settings, images: ImageSet, config: TrialConfig, console: Console
+) -> torch.device:
+    """That of the trial: a short one learnt on the CPU of whichever machine it ran on.
+
+    Raises `InputError` if none of the GPUs works.
+    """
     if config.mode in FROZEN:
         n_features = load_for(config).n_features
         if is_short(config, Shape(images.sizes, len(images.classes), n_features)):
             return CPU
+    here = this_machine(leave_out_sick_gpus() if settings.gpus != 0 else ())
+    for why in here.left_out:
+        console.print(f"note: left out is {why}", markup=False, highlight=False)
     return here.device(gpus_of(settings, here))
 
 

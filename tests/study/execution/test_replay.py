@@ -56,6 +56,15 @@ def test_replay_gives_the_same_numbers(mine: Path, capsys: pytest.CaptureFixture
     assert (mine / "ledger.jsonl").read_text() == before
 
 
+def test_replay_leaves_out_a_gpu_that_fails(
+    mine: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    check = "study.execution.replay.leave_out_sick_gpus"
+    monkeypatch.setattr(check, lambda: ("GPU 1: CUDA error: [ECC]",))
+    assert main(["--replay", "mine/0"]) == 0
+    assert "note: left out is GPU 1: CUDA error: [ECC]\n" in capsys.readouterr().out
+
+
 @pytest.fixture
 def free_threads() -> Iterator[None]:
     """Whatever number of threads a test sets, it leaves those before."""
