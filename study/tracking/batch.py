@@ -80,7 +80,7 @@ class Batch:
 
                 with upload_timeout(), _explain_root(client, run_id):
                     try:
-                        register_winner(client, run_id, folder)
+                        self.note = register_winner(client, run_id, folder)
                     except Exception as error:
                         if not _is_refused(error):
                             raise

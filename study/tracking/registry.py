@@ -22,6 +22,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 from PIL import Image
 
 import tl_core
+from study.tracking.sync_state import KEY
 from tl_core.inference.model_card import CARD, WEIGHTS, ModelCard, find_model, read_card
 
 ALIAS = "best"
@@ -35,12 +36,29 @@ _LOADER = "tl_core.inference.pyfunc"
 _SHA256 = "tl_study.model_sha256"
 
 
-def register_winner(client: MlflowClient, run_id: str, folder: Path) -> None:
-    """Register the model in a folder under the study's name, unless it is registered already."""
+def register_winner(client: MlflowClient, run_id: str, folder: Path) -> str:
+    """Register the model in a folder under the study's name, unless it is registered already.
+
+    Returns a note if the name's alias was that of another study.
+    """
     run, weights = client.get_run(run_id), read_card(folder / CARD).sha256
-    if run.data.tags.get(_SHA256) != weights:
-        register_model(client, run_id, folder, run.info.run_name)
-        client.set_tag(run_id, _SHA256, weights)
+    if run.data.tags.get(_SHA256) == weights:
+        return ""
+    note = _taken_from_another(client, run)
+    register_model(client, run_id, folder, run.info.run_name)
+    client.set_tag(run_id, _SHA256, weights)
+    return note
+
+
+def _taken_from_another(client: MlflowClient, run: Run) -> str:
+    name = registered_name(run.info.run_name)
+    try:
+        before = client.get_run(client.get_model_version_by_alias(name, ALIAS).run_id)
+    except MlflowException:  # There is none, or its run is gone.
+        return ""
+    studies = {each.data.tags.get(KEY, "").partition("/")[0] for each in (run, before)}
+    taken = f"models:/{name}@{ALIAS} was of another study with this name, and is of this one now"
+    return taken if len(studies) == 2 else ""
 
 
 def register_model(client: MlflowClient, run_id: str, folder: Path, name: str) -> str:

@@ -9,6 +9,8 @@ from study.records.study_folder import LEDGER, STUDY
 from tl_core.files import replace_file
 
 _STATE = "mlflow.json"
+KEY = "tl_study.key"
+"""The tag by which a run is found: the study's id, and `study` or a trial's number."""
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from study.records.trial_record import Status, TrialRecord, best_of
 from study.tracking.batch import Batch, in_ms
 from study.tracking.client import bypass_proxies, configure_client
 from study.tracking.links import address, axes, shared_view
+from study.tracking.sync_state import KEY
 from tl_core.errors import Fault, InputError
 
 _ENDS: dict[Status, str] = {
@@ -27,7 +28,7 @@ _ENDS: dict[Status, str] = {
     "failed": "FAILED",
     "interrupted": "KILLED",
 }
-_STUDY, _KEY = "study", "tl_study.key"
+_STUDY = "study"
 _PAGE_SIZE = 1000
 
 
@@ -97,7 +98,7 @@ class MlflowWriter:
         """
         duplicates = []
         for run in self._runs(study_id):
-            key = run.data.tags[_KEY].rpartition("/")[2]
+            key = run.data.tags[KEY].rpartition("/")[2]
             if self.run_ids.setdefault(key, run.info.run_id) != run.info.run_id:
                 duplicates.append(run.info.run_id)
         for run_id in duplicates:
@@ -110,7 +111,7 @@ class MlflowWriter:
         return {key for key, run_id in self.run_ids.items() if run_id not in there}
 
     def _runs(self, study_id: str) -> Iterator[Run]:
-        query, page = f"tags.`{_KEY}` LIKE '{study_id}/%'", None
+        query, page = f"tags.`{KEY}` LIKE '{study_id}/%'", None
         while True:
             runs = self._client.search_runs(
                 [self.experiment_id], query, max_results=_PAGE_SIZE, page_token=page
@@ -145,7 +146,7 @@ class MlflowWriter:
         if key in self.run_ids:
             self._client.update_run(self.run_ids[key], "RUNNING")
         else:
-            tags |= {_KEY: f"{study_id}/{key}"}
+            tags |= {KEY: f"{study_id}/{key}"}
             run = self._client.create_run(self.experiment_id, in_ms(at), tags, name)
             self.run_ids[key] = run.info.run_id
         return self._batch(key)

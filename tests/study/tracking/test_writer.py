@@ -168,6 +168,23 @@ def test_winner_is_registered_once(ledger: WrittenLedger, client: MlflowClient) 
         versions = [str(v.version) for v in client.search_model_versions("name='mine'")]
         assert sorted(versions) == (["1", "2"] if backbone == "mlp" else ["1"])
     assert str(client.get_model_version_by_alias("mine", "best").version) == "2"
+    assert ledger.writer.notes == set()
+
+
+def test_a_winner_takes_the_alias_of_another_study_with_its_name(uri: str, tmp_path: Path) -> None:
+    notes = []
+    save_model(tmp_path / "winner", make_model())
+    for study_id in ("0123", "4567"):
+        folder = tmp_path / study_id
+        folder.mkdir()
+        ledger = WrittenLedger(folder, MlflowWriter(uri, "tl-study"))
+        ledger.study("a/b", make_about() | {"id": study_id})
+        ledger.start(make_record(), {})
+        ledger.end(make_record(), [], tmp_path / "winner")
+        ledger.flush()
+        notes.append(ledger.writer.notes)
+    note = "models:/a-b@best was of another study with this name, and is of this one now"
+    assert notes == [set(), {note}]
 
 
 @pytest.mark.parametrize(("value", "sent"), [
