@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
@@ -17,6 +18,8 @@ TAKEN = re.compile(
     r"probabilities|p_\d+"
 )
 """Names that outputs of a study have already."""
+_MAX_KEY = 200
+"""Characters of a key."""
 NAME, NO_NAME = "brightness", "none"
 """What names the task that needs no labels of the user's, and its absence."""
 
@@ -65,10 +68,16 @@ class AuxTask:
 
     @property
     def key(self) -> str:
-        """The name in those of metrics and columns, where MLflow takes few characters."""
+        """The name in those of metrics and columns, where MLflow takes few characters.
+
+        MLflow takes 250 of them in the name of a metric, which has more than the key.
+        """
         key = re.sub(r"[^A-Za-z0-9_.-]+", "_", self.name)
         if not re.search("[A-Za-z0-9]", key):
             return "aux"
+        if len(key) > _MAX_KEY:  # Two columns may begin alike.
+            digest = sha256(self.name.encode(errors="surrogatepass")).hexdigest()[:8]
+            return f"{key[: _MAX_KEY - 9]}_{digest}"
         return f"aux_{key}" if TAKEN.fullmatch(key) else key
 
     @property

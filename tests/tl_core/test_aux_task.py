@@ -1,3 +1,5 @@
+import hashlib
+
 import pytest
 
 from tl_core.aux_task import BRIGHTNESS, NO_TASK, AuxTask
@@ -13,6 +15,14 @@ def test_names_come_from_the_task() -> None:
     assert classes.scores == ("coat_colour_accuracy", "coat_colour_skill")
     assert (classes.bounds, classes.of_pixels) == (None, False)
     assert NO_TASK.scores == ()
+
+
+def test_a_long_name_has_a_key_that_mlflow_takes() -> None:
+    keys = [AuxTask(name, "classification").key for name in ("x" * 200, "x" * 201, "x" * 202)]
+    assert keys[0] == "x" * 200
+    assert keys[1] == f"{'x' * 191}_{hashlib.sha256(b'x' * 201).hexdigest()[:8]}"
+    assert len({*keys}) == 3
+    assert {len(key) for key in keys} == {200}
 
 
 @pytest.mark.parametrize(("name", "key", "shown"), [
