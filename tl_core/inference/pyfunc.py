@@ -37,15 +37,18 @@ class PyfuncModel:
             InputError: names, by number from 0, the images that can't be decoded.
         """
         found = self.model.predict(BytesIO(content) for content in model_input["image"])
-        columns = {
-            "class": [each.class_name for each in found],
+        columns: dict[str, Any] = {
+            # As objects: pandas' own text is UTF-8, and the name of a class need not be.
+            "class": pd.Series([each.class_name for each in found], dtype=object),
             "probability": [each.probability for each in found],
             "probabilities": [list(each.probabilities) for each in found],
         }
         # Omitted rather than empty: a server would write NaN, which is not JSON.
         task = self.model.about.aux
         if task.name in self.model.about.learned:
-            columns[task.key] = [each.auxiliary for each in found]
+            values = [each.auxiliary for each in found]
+            dtype = object if task.kind == "classification" else None
+            columns[task.key] = pd.Series(values, dtype=dtype)
         return pd.DataFrame(columns)
 
 

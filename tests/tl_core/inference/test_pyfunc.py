@@ -1,3 +1,4 @@
+import os
 from io import BytesIO
 from pathlib import Path
 
@@ -6,6 +7,7 @@ import pytest
 from PIL import Image
 
 from tests.support.models import make_model
+from tl_core.aux_task import AuxTask
 from tl_core.errors import InputError
 from tl_core.inference.pyfunc import _load_pyfunc
 from tl_core.inference.serialization import save_model
@@ -28,6 +30,16 @@ def test_a_table_of_files_becomes_a_table_of_predictions(tmp_path: Path, n: int)
     message = model.predict(BytesIO(content) for content in contents(n)["image"])
     expected = [(m.class_name, m.probability, [*m.probabilities], m.auxiliary) for m in message]
     assert table.to_numpy().tolist() == [list(row) for row in expected]
+
+
+def test_names_of_classes_need_not_be_utf8(tmp_path: Path) -> None:
+    odd = os.fsdecode(b"caf\xe9")
+    task = AuxTask("bar", "classification", (odd, f"{odd}s"))
+    model = make_model(classes=(odd, f"{odd}!"), aux=task, learned=("class", "bar"))
+    save_model(tmp_path, model)
+    table = _load_pyfunc(str(tmp_path)).predict(contents(2))
+    assert {*table["class"]} <= {odd, f"{odd}!"}
+    assert {*table["bar"]} <= {odd, f"{odd}s"}
 
 
 def test_no_brightness_and_what_is_no_picture(tmp_path: Path) -> None:
