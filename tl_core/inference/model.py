@@ -74,6 +74,8 @@ class Model:
 
         Raises `InputError` that names every picture that can't be decoded.
         """
+        if isinstance(pictures, str | Path | Image.Image):
+            raise InputError(["a list of pictures is expected, also of one: predict([picture])"])
         outcomes = list(self.predict_each(list(pictures)))
         faults = [fault for o in outcomes if isinstance(o, InputError) for fault in o.faults]
         if faults:
@@ -140,6 +142,9 @@ class Model:
             return list(pool.map(self._decode_one, pictures, names))
 
     def _decode_one(self, picture: Picture, name: str) -> np.ndarray | InputError:
+        if not (isinstance(picture, str | Path | Image.Image) or hasattr(picture, "read")):
+            kinds = "a path, an open file or a picture of Pillow is expected"
+            return InputError([f"{name}: {kinds}, not {type(picture).__name__}"])
         try:
             if isinstance(picture, Image.Image):
                 if tiles_of_low_bytes(picture):

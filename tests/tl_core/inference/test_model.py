@@ -148,6 +148,20 @@ def test_every_picture_that_cannot_be_read_is_named_and_the_others_predicted(
     assert [*map(str, caught.value.faults)] == [*faults.values()]
 
 
+@pytest.mark.parametrize("one", ["photo.jpg", Path("photo.jpg"), Image.new("RGB", (9, 9))])
+def test_one_picture_is_no_list(one: Any) -> None:
+    why = r"^a list of pictures is expected, also of one: predict\(\[picture\]\)$"
+    with pytest.raises(InputError, match=why):
+        make_model().predict(one)
+
+
+@pytest.mark.parametrize("thing", [np.zeros((9, 9, 3), dtype=np.uint8), b"content"])
+def test_what_is_no_picture_is_told_with_what_would_be(thing: Any) -> None:
+    why = "picture 1: a path, an open file or a picture of Pillow is expected, not "
+    with pytest.raises(InputError, match=f"^{why}{type(thing).__name__}$"):
+        make_model().predict([Image.new("RGB", (9, 9)), thing])
+
+
 def test_large_pictures_warn_of_nothing(
     monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
 ) -> None:
