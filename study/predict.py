@@ -41,8 +41,12 @@ def _predict(given: Namespace) -> int:
     model = load_model(path, device)
     for note in [why] * bool(why) + [f"this model was {note}" for note in model.notes]:
         print(f"note: {note}", file=sys.stderr)
-    show = prediction_output.print_lines if given.json else prediction_output.print_table
-    show(model, prediction_output.predict(model, given.images, faults))
+    paths = prediction_output.find_pictures(given.images, faults)
+    predictions = prediction_output.predict(model, paths, faults)
+    if given.json:
+        prediction_output.print_lines(model, predictions)
+    else:
+        prediction_output.print_table(model, predictions, len(paths))
     return fault_code("some pictures can't be read", faults)
 
 

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -16,19 +16,17 @@ from tl_core.data.scanning.outputs import PassedOver
 from tl_core.errors import Fault
 from tl_core.files import user_path
 from tl_core.inference.model import Model, Prediction
-from tl_core.text import natural_key, printable
+from tl_core.text import natural_key, pluralize, printable
 
 _WIDE = 10_000
 """Columns of a table outside a terminal, so that its lines are not broken."""
 
 
-def predict(
-    model: Model, given: Iterable[str], faults: list[Fault | str]
-) -> Iterator[tuple[Path, Prediction]]:
-    """Yield the prediction for each file that is given or in a given folder.
+def find_pictures(given: Iterable[str], faults: list[Fault | str]) -> list[Path]:
+    """Return the files that are given or in a given folder.
 
-    Adds empty folders and the reasons for unreadable files to `faults`. Says on standard error
-    which folders in a given one are passed over.
+    Adds empty folders to `faults`. Says on standard error which folders in a given one are passed
+    over.
     """
     paths: list[Path] = []
     for path in map(user_path, given):
@@ -41,6 +39,13 @@ def predict(
         paths += files
         if not files:
             faults.append(f"{path}: the folder has no pictures")
+    return paths
+
+
+def predict(
+    model: Model, paths: Sequence[Path], faults: list[Fault | str]
+) -> Iterator[tuple[Path, Prediction]]:
+    """Yield the prediction for each file; add the reasons for unreadable ones to `faults`."""
     for path, outcome in zip(paths, model.predict_each(paths), strict=True):
         if isinstance(outcome, Prediction):
             yield path, outcome
@@ -69,20 +74,32 @@ def print_lines(model: Model, predictions: Iterable[tuple[Path, Prediction]]) ->
             return
 
 
-def print_table(model: Model, predictions: Iterable[tuple[Path, Prediction]]) -> None:
-    """Print a table with a row for each prediction, if there are any."""
+def print_table(model: Model, predictions: Iterable[tuple[Path, Prediction]], total: int) -> None:
+    """Print a table with a row for each prediction, if there are any; also at an interrupt.
+
+    A terminal shows how many of `total` pictures there are meanwhile: the widths of the columns are
+    known at the end.
+    """
     table = Table("image", "class", box=None, pad_edge=False)
     for column in table.columns:
         column.overflow = "fold"
     task = model.about.aux
     for name in ("probability", *([task.name] if task.name in model.about.learned else [])):
         table.add_column(Text(printable(name)), justify="right")
-    for path, p in predictions:
-        values = [p.probability] + ([] if p.auxiliary is None else [p.auxiliary])
-        shown = (printable(v) if isinstance(v, str) else f"{v:.3f}" for v in values)
-        # `Text`, because rich reads brackets in a plain string as markup.
-        texts = [Text(printable(text)) for text in (str(path), p.class_name)]
-        table.add_row(*texts, *map(Text, shown))
+    try:
+        with Console(stderr=True).status("predicting") as status:
+            for path, p in predictions:
+                values = [p.probability] + ([] if p.auxiliary is None else [p.auxiliary])
+                shown = (printable(v) if isinstance(v, str) else f"{v:.3f}" for v in values)
+                # `Text`, because rich reads brackets in a plain string as markup.
+                texts = [Text(printable(text)) for text in (str(path), p.class_name)]
+                table.add_row(*texts, *map(Text, shown))
+                status.update(f"predicting: {table.row_count} of {pluralize(total, 'picture')}")
+    finally:
+        _print(table)
+
+
+def _print(table: Table) -> None:
     terminal = Console()
     console = terminal if terminal.is_terminal else Console(width=_WIDE)
     if table.row_count:

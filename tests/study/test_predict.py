@@ -101,6 +101,27 @@ def test_it_ends_when_nobody_reads(
     assert capsys.readouterr().err == ""
 
 
+def test_an_interrupt_leaves_the_table_so_far(
+    study: Path, pictures: Path, monkeypatch: Patch, capsys: Capture
+) -> None:
+    model, told = make_model(), list[str]()
+
+    def predict(paths: list[Path]) -> Iterator[Prediction]:
+        yield from model.predict(paths[:2])
+        raise KeyboardInterrupt
+
+    fake = SimpleNamespace(notes=(), about=model.about, predict_each=predict)
+    monkeypatch.setattr("tl_core.inference.serialization.load_model", lambda *_: fake)
+    monkeypatch.setattr("rich.status.Status.update", lambda _, text: told.append(text))
+    assert main([str(study), str(pictures)]) == 130
+    out, err = capsys.readouterr()
+    assert [line.rpartition("/")[2].split()[0] for line in out.splitlines()[1:]] == [
+        "a.png", "b.jpg",
+    ]  # fmt: skip
+    assert err == "interrupted\n"
+    assert told == ["predicting: 1 of 3 pictures", "predicting: 2 of 3 pictures"]
+
+
 def test_bad_pictures_are_listed(study: Path, pictures: Path, capsys: Capture) -> None:
     (pictures / "notes.txt").write_text("no picture")
     (pictures / "empty").mkdir()
