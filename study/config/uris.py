@@ -9,7 +9,7 @@ import shlex
 from pathlib import Path
 from urllib.parse import quote, unquote, unquote_plus
 
-from study.config.defaults import DEFAULTS, from_environment
+from study.config.defaults import from_environment
 from study.config.program import command
 from tl_core.files import is_there
 
@@ -19,7 +19,8 @@ OFFLINE = (
 )
 """The end of an error about a store: how to run without it."""
 SQLITE = "sqlite:///"
-_NO_FOLDERS = ("databricks", "databricks-uc", "uc")
+DATABRICKS = ("databricks", "databricks-uc")
+_NO_FOLDERS = (*DATABRICKS, "uc")
 _PLAIN = re.compile(
     r"(sqlite|file)[\w+]*:///"  # A path, which may have an @.
     r"|[\w.+:-]+://(\[[^]]*]|[^/?#@:]*)(:\d*)?([/#][^?@]*)?(\?|$)"  # Host, port, path.
@@ -123,10 +124,3 @@ def lost_place(store: str) -> Path | None:
     """The file or folder that keeps a store on this machine, if the folder around it is gone."""
     place = sqlite_file(store) or folder_of_runs(store)
     return place if place and place.is_absolute() and not is_there(place.parent) else None
-
-
-def sync_command(folder: Path) -> str:
-    """Return the command that sends a study's ledger to MLflow."""
-    default = folder.resolve().parent == DEFAULTS["out"].resolve()
-    name = folder.name if default else str(folder)
-    return shlex.join([*command("sync"), name])

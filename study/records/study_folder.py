@@ -71,3 +71,8 @@ def study_words(folder: Path) -> list[str]:
 def resume_command(folder: Path, program: Sequence[str] = ("python", "study/run.py")) -> str:
     """Return the command that goes on with a study; `program` by `study.config.program`."""
     return shlex.join([*program, "--resume", *study_words(folder)])
+
+
+def sync_command(folder: Path) -> str:
+    """Return the command that sends a study's ledger to MLflow."""
+    return shlex.join([*command("sync"), *study_words(folder)])

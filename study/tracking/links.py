@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from study.config.uris import is_server, with_placeholder, without_credentials
+from study.config.uris import DATABRICKS, is_server, with_placeholder, without_credentials
 from tl_core.config import Metric, TrialConfig, direction
 
 AXES = ("mode", "train_ratio", "log10_lr", "aux_weight")
@@ -80,6 +80,8 @@ def where_to_look(uri: str, experiment_id: str, view_key: str | None = None) -> 
     view = address(experiment_id, view_key)
     if is_server(uri):
         return f"compare trials: {without_credentials(uri).rstrip('/')}/{view}"
+    if uri.partition("://")[0] in DATABRICKS:  # Its own pages have the runs.
+        return f"compare trials: experiment {experiment_id} of {without_credentials(uri)}"
     # If the virtual environment is not activated, it is beside this Python.
     mlflow = "mlflow" if shutil.which("mlflow") else Path(sys.executable).with_name("mlflow")
     # The command needs the user and password that are not shown.

@@ -13,7 +13,8 @@ from typing import Any
 from rich.console import Console
 
 from study.config.settings import Settings
-from study.config.uris import OFFLINE, store_name, sync_command
+from study.config.uris import OFFLINE, store_name
+from study.records.study_folder import sync_command
 from study.tracking.links import where_to_look
 from study.tracking.sync_state import SyncState, events_left, last_saved, read_sync_state, study_run
 from tl_core.errors import InputError

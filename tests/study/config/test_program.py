@@ -7,8 +7,7 @@ import pytest
 
 from study import run
 from study.config.program import command
-from study.config.uris import sync_command
-from study.records.study_folder import resume_command
+from study.records.study_folder import resume_command, sync_command
 
 CLONE = Path(run.__file__).parents[1]
 

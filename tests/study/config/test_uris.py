@@ -9,7 +9,6 @@ from study.config.uris import (
     folder_of_runs,
     reason,
     store_name,
-    sync_command,
     with_credentials,
     without_credentials,
 )
@@ -72,13 +71,6 @@ def test_credentials_of_the_environment_are_for_its_own_store(
 ])  # fmt: skip
 def test_reason_is_one_line_without_the_password(message: str, shown: str) -> None:
     assert reason(OSError(message), "http://me:s%40cret@host:5000") == shown
-
-
-def test_command_that_sends_a_study() -> None:
-    folders = ("runs/mine", "elsewhere/../runs/mine", "runs/a b", "/elsewhere/mine")
-    names = ("mine", "mine", "'a b'", "/elsewhere/mine")
-    for folder, name in zip(folders, names, strict=True):
-        assert sync_command(Path(folder)) == f"python study/sync.py {name}"
 
 
 @pytest.mark.parametrize("uri", [

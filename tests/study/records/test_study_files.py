@@ -9,7 +9,7 @@ import pytest
 
 from study.config.settings import Settings
 from study.records.study_files import Results
-from study.records.study_folder import find_model, find_study
+from study.records.study_folder import find_model, find_study, sync_command
 from study.records.trial_record import Status
 from tests.support.studies.builders import make_epoch, make_record, make_settings
 from tl_core.config import Metric
@@ -173,3 +173,12 @@ def test_a_study_that_has_no_winner_yet() -> None:
     for model in ("mine", "runs/mine"):
         with pytest.raises(InputError, match=f"^{why}$"):
             find_model(model)
+
+
+@pytest.mark.parametrize(("folder", "words"), [
+    ("runs/mine", "mine"), ("runs/a b", "'a b'"),
+    ("/elsewhere/mine", "mine --out /elsewhere"), ("~/mine", "mine --out './~'"),
+    ("runs/-mine", "runs/-mine"),
+])  # fmt: skip
+def test_command_that_sends_a_study(folder: str, words: str) -> None:
+    assert sync_command(Path(folder)) == f"python study/sync.py {words}"

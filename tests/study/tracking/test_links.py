@@ -90,6 +90,8 @@ UI = "mlflow ui --backend-store-uri sqlite:///mlflow.db\n          then: http://
 @pytest.mark.parametrize(("uri", "key", "activated", "text"), [
     ("http://me:secret@host:5000/", None, True, f"http://host:5000/{CHARTS}"),
     ("http://host", "abc", True, f"http://host/{CHARTS}&viewStateShareKey=abc"),
+    ("databricks", "abc", True, "experiment 7 of databricks"),
+    ("databricks://me", None, True, "experiment 7 of databricks://me"),
     ("sqlite:///mlflow.db", None, True, f"{UI}{CHARTS}"),
     ("sqlite:///my a.db", None, True, f"{UI}{CHARTS}".replace("sqlite:///mlflow", "'sqlite:///my a")
      .replace(".db", ".db'")),
