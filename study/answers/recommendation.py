@@ -20,6 +20,7 @@ from study.answers.phrases import (
     test_images,
 )
 from study.answers.sentences import LOG_LOSS
+from study.intervals.by_class_grouped import groups_of_classes
 from study.intervals.estimate import Estimate
 from study.intervals.two_way import CONFIDENCE
 from study.search.cells import Cell
@@ -29,6 +30,8 @@ from tl_core.text import pluralize
 
 _CHEAPER = 1.5
 """A mode that takes this many times less work is called cheaper."""
+_MANY = 6
+"""With fewer groups of a class, AUROC does not show that a network knows something."""
 _WIDE = 0.2
 """An accuracy whose interval is wider says little, as with few test images."""
 
@@ -85,7 +88,7 @@ def _chance(data: StudyData, best: CellSummary) -> str | None:
     if images is None:
         return None
     beside = [c for c in data.cells if c.train_ratio == best.train_ratio]
-    if beats_constant(beside, images.labels):
+    if beats_constant(beside, images.labels, images.groups):
         return None
     counts = np.bincount(images.labels)
     return (
@@ -95,15 +98,20 @@ def _chance(data: StudyData, best: CellSummary) -> str | None:
     )
 
 
-def beats_constant(cells: Iterable[CellSummary], labels: np.ndarray) -> bool:
+def beats_constant(
+    cells: Iterable[CellSummary], labels: np.ndarray, groups: np.ndarray | None = None
+) -> bool:
     """Whether a cell is shown to do better than to name the most frequent class each time.
 
     By accuracy, balanced accuracy or AUROC, adjusted for their number in all cells: of many scores
-    of networks that know nothing, one is often above chance.
+    of networks that know nothing, one is often above chance. AUROC is left out if a class has few
+    groups: of two and two, one in six orders has all of a class above the others.
     """
     counts = np.bincount(labels)
-    chances = {"test_accuracy": counts.max() / counts.sum(), "test_auroc": 0.5}
+    chances = {"test_accuracy": counts.max() / counts.sum()}
     chances["test_balanced_accuracy"] = 1 / np.count_nonzero(counts)
+    if groups is None or groups_of_classes(labels, groups).min() >= _MANY:
+        chances["test_auroc"] = 0.5
     found = [(e, x) for c in cells for score, x in chances.items() if (e := c.scores.get(score))]
     p_values = [2 * float(e.t.p_not_above(x)) for e, x in found if e.t]
     return min(holm(p_values), default=1.0) < 1 - CONFIDENCE

@@ -60,7 +60,7 @@ def balanced_accuracy_table(chosen: Classes, labels: Classes, groups: Classes) -
 
 def macro_f1_table(chosen: Classes, labels: Classes, groups: Classes) -> Floats:
     """Return values whose mean over the images is each seed's macro F1, [S, N]."""
-    alone = _groups_of_classes(labels, groups) == 1
+    alone = groups_of_classes(labels, groups) == 1
     f1, parts, _, _ = macro_f1_parts(chosen, labels, 0.0, alone)
     return _around(f1, parts, labels, groups)
 
@@ -83,11 +83,11 @@ def _around(scores: Floats, parts: Floats, labels: Classes, groups: Classes) -> 
 
 def _drawn(labels: Classes, groups: Classes) -> Iterator[tuple[np.ndarray, int, np.ndarray]]:
     """Yield classes that are one stratum, how many groups they have, and their images, bool [N]."""
-    for classes in strata(_groups_of_classes(labels, groups)):
+    for classes in strata(groups_of_classes(labels, groups)):
         inside = np.isin(labels, classes)
         yield classes, len(np.unique(groups[inside])), inside
 
 
-def _groups_of_classes(labels: Classes, groups: Classes) -> np.ndarray:
+def groups_of_classes(labels: Classes, groups: Classes) -> np.ndarray:
     """How many groups each class has, [K]."""
     return np.bincount(np.unique(np.stack([labels, groups]), axis=1)[0])

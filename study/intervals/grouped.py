@@ -42,7 +42,8 @@ def grouped_with_pseudo(table: Floats, groups: np.ndarray | None, pseudo: ArrayL
     A pseudo-image is a group of its own. It has as many images as one image tells: one where images
     of a group are independent, as many as a group where they are all the same, which is also taken
     if nothing varies. The share of a group is the ratio of the variances of groups and images, the
-    design effect over the size of a group (Kish, Survey Sampling, 1965, section 5.4).
+    design effect over the size of a group (Kish, Survey Sampling, 1965, section 5.4). Few groups
+    hardly tell it: with G of them it is by 1 / (G - 1) nearer to that of images that are the same.
 
     Args:
         table: a value for each seed and image.
@@ -55,6 +56,7 @@ def grouped_with_pseudo(table: Floats, groups: np.ndarray | None, pseudo: ArrayL
     found = _linearised(sums, sizes)
     of_groups, of_images = (t.mean(axis=-2).var(axis=-1, ddof=1) for t in (found, table))
     share = np.divide(of_groups, of_images, out=np.ones_like(of_images), where=of_images > 0)
+    share = share + (1 - share) / (len(sizes) - 1)
     size = np.clip(share * sizes.mean(), 1, sizes.mean())[..., None, None]
     added = size * pseudo_values(table, pseudo)
     own = np.broadcast_to(size, (*size.shape[:-1], added.shape[-1]))

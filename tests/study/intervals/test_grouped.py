@@ -56,6 +56,16 @@ def test_pseudo_images_weigh_as_much_as_an_image_tells() -> None:
     assert grouped_with_pseudo(same, None, (1.0,)).tolist() == [[*same[0], 1]]
 
 
+def test_two_groups_do_not_tell_how_alike_their_images_are() -> None:
+    # So a pseudo-image is a whole group.
+    found = grouped_with_pseudo(np.array([[1.0, 0, 0, 1]]), np.arange(4) // 2, DIFFERENCE_PSEUDO)
+    assert found.tolist() == [[0.5, 0.5, 1, -1]]
+    alike = np.array([[1.0, 0, 1, 0] * 3])
+    # Of three, it is half a group. So 8 of 14 images are right, and groups have 3.5 on average.
+    found = grouped_with_pseudo(alike, np.arange(12) // 4, (1.0,))
+    assert found == pytest.approx(4 / 7 + np.array([[-4, -4, -4, 12]]) / 49)
+
+
 def test_numbers_of_groups() -> None:
     found = number_groups(np.array([7, 3, 7]))
     assert found is not None
