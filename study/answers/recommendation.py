@@ -184,6 +184,12 @@ def _more_labels(data: StudyData, winner: Cell) -> str | None:
     if (found := data.findings.beyond(winner.mode)) is None:
         return None
     gain: Estimate = found.gains[TIMES[0]]
+    than = of = ""
+    if found.train_ratio != winner.train_ratio:  # The accuracy that was named is another.
+        most = Cell(winner.mode, found.train_ratio)
+        accuracy = next(c for c in data.cells if c.cell == most).scores["test_accuracy"].mean
+        than = f" than {share(found.train_ratio)} of the images"
+        of = f" of {share(found.train_ratio)}, for which its accuracy is {100 * accuracy:.1f} %,"
     if found.flat:
-        return "More labels are not shown to help further."
-    return f"With twice the labels expect about {100 * gain.mean:+.1f} points."
+        return f"More labels{than} are not shown to help further."
+    return f"With twice the labels{of} expect about {100 * gain.mean:+.1f} points."

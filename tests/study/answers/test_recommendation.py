@@ -17,6 +17,7 @@ from study.intervals.estimate import Estimate, Z
 from study.intervals.two_way import TInterval
 from study.search.cells import Cell
 from study.search.confirmation import plan
+from tests.study.analysis.test_extrapolation import ON_CURVE, curve
 from tests.support.studies.builders import make_confirmed, make_record, make_settings
 from tests.support.studies.image_tables import seen
 
@@ -259,6 +260,20 @@ def test_a_study_that_was_stopped_while_it_confirms_is_provisional() -> None:
         study.records.append(replace(record, config=planned.config, kind="confirm"))
         vars(study).pop("choices", None)
         assert recommendation(study).startswith(found)
+
+
+@pytest.mark.parametrize(("numbers", "largest", "smaller"), [
+    (ON_CURVE, "With twice the labels expect about +0.7 points.",
+     "With twice the labels of 64 %, for which its accuracy is 95.5 %, expect about +0.7 points."),
+    ((20, 20, 20, 20), "More labels are not shown to help further.",
+     "More labels than 64 % of the images are not shown to help further."),
+])  # fmt: skip
+def test_more_labels_are_those_beyond_the_largest_ratio(
+    numbers: tuple[int, ...], largest: str, smaller: str
+) -> None:
+    confirmed = curve(numbers)
+    for ratio, end in ((0.64, largest), (0.16, smaller)):
+        assert recommendation(data([Cell("freeze", ratio)], confirmed)).endswith(f" {end}")
 
 
 def test_the_smallest_difference_that_shows() -> None:
