@@ -128,7 +128,7 @@ def _confirmed(
         auxiliary.auxiliary_effect(arms[0], arms[1:])
         if arms
         else auxiliary.no_auxiliary_effect(
-            settings.aux_weight, best.aux_weight, tried, settings.task, unfinished
+            settings.aux_weight, best.mode, best.aux_weight, tried, settings.task, unfinished
         ),
     )
 
@@ -145,6 +145,7 @@ def _unconfirmed(
         _label_gain(settings.metric, first.config.mode, records),
         auxiliary.no_auxiliary_effect(
             settings.aux_weight,
+            first.config.mode,
             first.config.aux_weight,
             modes_of(records),
             settings.task,

@@ -109,6 +109,7 @@ def _changed(d: Difference) -> str:
 
 def no_auxiliary_effect(
     aux_weights: Sequence[AuxWeight],
+    best: Mode,
     chosen: AuxWeight,
     tried: Sequence[Mode],
     task: AuxTask,
@@ -116,8 +117,8 @@ def no_auxiliary_effect(
 ) -> str:
     """Say why the auxiliary task's effect is unknown.
 
-    `chosen` is the best trial's weight; `unfinished` is whether the study has trials left to run
-    after the search, controls among them.
+    `best` is the best trial's mode, and `chosen` its weight; `unfinished` is whether the study has
+    trials left to run after the search, controls among them.
     """
     if task.kind == "none":
         return "There is no auxiliary task (--aux none)."
@@ -133,6 +134,11 @@ def no_auxiliary_effect(
         return f"{whether} is not known yet: the trials that compare it have not run."
     if len(aux_weights) == 1:
         return f"{whether} was not searched: its weight was fixed at {weight}."
+    if best in FROZEN:
+        return (
+            f"{whether} is unknown: the best configuration is {MODE_WORDS[best]}, which it can't "
+            "change, and no other was trained with and without it."
+        )
     why = (
         "and no control with weight 0 has a result" if chosen else "so there is nothing to compare"
     )

@@ -19,7 +19,7 @@ from study.answers.phrases import (
     share,
 )
 from study.search.cells import Cell
-from tl_core.config import FROZEN, Mode
+from tl_core.config import Mode
 from tl_core.text import pluralize
 
 LOG_LOSS = "test_log_loss"
@@ -130,10 +130,8 @@ def _by_log_loss(alike: Sequence[Difference], findings: Findings) -> Iterator[st
 
 
 def _rival(d: Difference, cells: Cells, few: Mapping[Cell, int]) -> str:
-    cheaper = d.b.mode in FROZEN and d.a.mode not in FROZEN and d.verdict == "cannot tell"
-    notes = ["cheaper"] if cheaper else []
     borrowed = next(iter(cells[d.b].values())).borrowed_from
-    notes += [f"settings borrowed from {share(borrowed)}"] if borrowed else []
+    notes = [f"settings borrowed from {share(borrowed)}"] if borrowed else []
     notes += [f"hardly tuned: {pluralize(few[d.b], 'trial')}"] if d.b in few else []
     return MODE_WORDS[d.b.mode] + (f" ({', '.join(notes)})" if notes else "")
 
@@ -167,7 +165,8 @@ def _saving(mode: Mode, saved: list[LabelsSaved]) -> list[str]:
 
 
 def _overtaking(c: Crossover) -> str:
-    at, low, high = (f"{100 * (x or 0):.2g} %" for x in (c.ratio, c.low, c.high))
+    percents = (100 * (x or 0) for x in (c.ratio, c.low, c.high))
+    at, low, high = (f"{x:.2g} %" if x < 10 else f"{x:.0f} %" for x in percents)
     return (
         f"{capitalize(MODE_WORDS[c.after])} overtakes {MODE_WORDS[c.before]} at about {at} "
         f"({low} to {high})."

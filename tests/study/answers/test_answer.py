@@ -128,7 +128,7 @@ NO_RATIO = "The gain from more labels is unknown, because fine-tuning has result
 @pytest.mark.parametrize(("records", "confirmed", "parts"), [
     (search(CELLS[:4]), hedged(), [
         "Fine-tuning at learning rate 0.001 scored best on validation on pets",
-        "It is not distinguishable from freezing (cheaper) at a difference of 1.0 points (",
+        "It is not distinguishable from freezing at a difference of 1.0 points (",
         "Whether more labels help is unclear, at a change of +1.0 points (",
         "The auxiliary task, predicting brightness, has no clear effect with 2 seeds. In fine-",
     ]),
@@ -141,7 +141,7 @@ NO_RATIO = "The gain from more labels is unknown, because fine-tuning has result
                            "a difference of 0.0 points (on every seed)."]),
     (search(), confirm(n=1, control=(0.93,)), [
         "Its test accuracy is 94.0 % with 40 % of", "Scores are of one seed, without interval.",
-        "not distinguishable from freezing (cheaper) at a difference of 4.0 points",
+        "not distinguishable from freezing at a difference of 4.0 points",
         "has no clear effect with one seed",
     ]),
     (search(TUNED), confirm(TUNED), [
@@ -179,6 +179,17 @@ def test_no_control(weights: tuple[float, ...], chosen: float, end: str) -> None
         third = answer(SUBJECT, settings, records, Findings(trials), ranking(records, trials))[2]
         assert third.startswith("Whether the auxiliary task, predicting brightness, helps ")
         assert third.endswith(end)
+
+
+def test_no_control_of_frozen_heads() -> None:
+    settings = SETTINGS.model_copy(update={"aux_weight": (0.0, 0.9)})
+    records = search(best=Cell("freeze", 0.4))
+    for trials in (confirm(), []):
+        third = answer(SUBJECT, settings, records, Findings(trials), ranking(records, trials))[2]
+        assert third.endswith(
+            " helps is unknown: the best configuration is freezing, which it can't change, and no "
+            "other was trained with and without it."
+        )
 
 
 def test_what_more_labels_would_buy() -> None:

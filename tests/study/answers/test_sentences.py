@@ -4,7 +4,8 @@ from study.analysis.comparisons import Difference, MultiTask
 from study.analysis.estimates import summarize
 from study.analysis.findings import Findings
 from study.answers.auxiliary import auxiliary_effect, no_auxiliary_effect, task_error
-from study.answers.sentences import best_mode
+from study.analysis.label_efficiency import Crossover
+from study.answers.sentences import best_mode, label_gain
 from study.intervals.estimate import Estimate
 from study.search.cells import Cell
 from tests.support.studies.builders import make_confirmed
@@ -89,10 +90,25 @@ def test_words_and_units_come_from_the_task() -> None:
         "30.0 %, 35.0 % for the most frequent class). So whether it helps can't be told. With 10 % "
         "of the images it is not shown to be learned."
     )
-    early = no_auxiliary_effect((0.0, 0.9), 0.3, ["finetune"], age.task, unfinished=True)
+    early = no_auxiliary_effect(
+        (0.0, 0.9), "finetune", 0.3, ["finetune"], age.task, unfinished=True
+    )
     assert early == (
         "Whether the auxiliary task, predicting age, helps is not known yet: the trials that "
         "compare it have not run."
     )
-    none = no_auxiliary_effect((0.0,), 0.0, ["finetune"], NO_TASK)
+    none = no_auxiliary_effect((0.0,), "finetune", 0.0, ["finetune"], NO_TASK)
     assert none == "There is no auxiliary task (--aux none)."
+
+
+def test_ratios_of_crossovers_are_not_in_powers_of_ten() -> None:
+    cells = (Cell("finetune", 0.01), Cell("finetune", 0.8))
+    findings = Findings([c for cell in cells for c in make_confirmed(*cell, [0.9, 0.8])])
+    for at, said in (
+        ((0.62, 0.31, 0.997), "62 % (31 % to 100 %)"),
+        ((0.04, 0.0123, 0.126), "4 % (1.2 % to 13 %)"),
+    ):
+        vars(findings)["crossovers"] = [Crossover("freeze", "finetune", "seen", *at)]
+        assert f"Fine-tuning overtakes freezing at about {said}." in label_gain(
+            "finetune", findings
+        )
