@@ -29,7 +29,7 @@ def label_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
     else:
         yield Paragraph(
             "No cell was confirmed on fresh seeds. There are only the validation scores of single "
-            "trials, which were selected because they were good: expect lower scores."
+            "trials, which were selected because they were good: expect worse ones."
         )
     # The figure shows only trials that ended with a score, at their end or at an early stop.
     if not any(r.history and r.status in ("done", "pruned") for r in data.search):
@@ -51,14 +51,18 @@ def _confirmed_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
     title = f"{data.subject}: the chosen configuration of each cell, confirmed"
     accuracies = [c.scores["test_accuracy"] for c in cells]
     about = "photos of new groups" if all(e.groups for e in accuracies) else "new photos"
-    new = f" and {about}" if all(e.images for e in accuracies) else ""
+    images = all(e.images for e in accuracies)
+    if max(len(c.seeds) for c in cells) > 1:
+        shown = "mean and 95 % interval over fresh seeds" + f" and {about}" * images
+    else:
+        shown = "one fresh seed" + f", with the 95 % interval of its networks on {about}" * images
     modes = dict.fromkeys(c.mode for c in cells)
     beyond = [e for mode in modes if (e := data.findings.beyond(mode))]
     dashed = " Dashed: what two and four times the labels are expected to give." if beyond else ""
     yield figures.add(
         "label-efficiency",
         draw_label_efficiency(cells, scores, data.ratio_base, title, beyond),
-        f"Test scores of {data.settings.backbone}: mean and 95 % interval over fresh seeds{new}. A "
+        f"Test scores of {data.settings.backbone}: {shown}. A "
         "seed sets the initial weights, the batch order and the training images. Where intervals "
         "of two modes overlap, see their paired difference below. Hollow: no trial of the search "
         f"has finished in this cell, so the configuration of the nearest ratio was used.{dashed}",
@@ -70,7 +74,7 @@ def _confirmed_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
     if differences := data.findings.differences():
         yield difference_table(differences)
     if found := data.findings.crossovers:
-        yield crossover_table(found)
+        yield crossover_table(found, max(len(c.seeds) for c in cells))
     saved = data.findings.labels_saved
     if matches := [s.match for s in saved if s.match and s.ratio != s.ratio_b]:
         yield _saved_table(matches, saved[0].margin)
@@ -160,11 +164,14 @@ def _could_show(d: Difference) -> str:
     return "" if half is None else f" ±{half:.3f}"
 
 
-def crossover_table(found: Sequence[Crossover]) -> Table:
-    """Return where the modes of each pair change places, and how sure that is."""
+def crossover_table(found: Sequence[Crossover], seeds: int) -> Table:
+    """Return where the modes of each pair change places, and how sure that is.
+
+    One seed gives no intervals.
+    """
     return Table(
         ["mode", "overtakes", "at train_ratio", "95 % interval", "crossover"],
-        [[c.after, c.before, *_place(c), c.status] for c in found],
+        [[c.after, c.before, *_place(c, seeds), c.status] for c in found],
         "Where one mode overtakes another in test_accuracy, for each pair: where a line "
         "through the differences is zero, with Fieller's interval. Seen: the interval lies within "
         "the studied ratios. None seen: the line is zero nowhere, and one mode is shown to be "
@@ -172,11 +179,11 @@ def crossover_table(found: Sequence[Crossover]) -> Table:
     )
 
 
-def _place(c: Crossover) -> tuple[str, str]:
+def _place(c: Crossover, seeds: int) -> tuple[str, str]:
     if c.ratio is None:
         return "none" if c.status == "none seen" else "", ""
     if c.low is None and c.high is None:
-        return f"{c.ratio:.2g}", "unbounded"
+        return f"{c.ratio:.2g}", "unbounded" if seeds > 1 else interval_text(None, None)
     low = f"{c.low:.2g}" if c.low is not None else "below all tried"
     high = f"{c.high:.2g}" if c.high is not None else "above all tried"
     return f"{c.ratio:.2g}", f"{low} to {high}"

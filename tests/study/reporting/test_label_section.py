@@ -1,21 +1,38 @@
+from pathlib import Path
+
 import numpy as np
+import pytest
 
 from study.analysis.comparisons import mode_differences
 from study.analysis.estimates import Confirmed, summarize
 from study.analysis.label_efficiency import Crossover
+from study.analysis.study_data import StudyData
+from study.reporting.figures.style import Plot
 from study.reporting.label_section import (
     cell_table,
     crossover_table,
     difference_table,
     estimate_text,
     interval_text,
+    label_parts,
     seeds_table,
 )
-from tests.support.studies.builders import make_confirmed
+from study.reporting.page import Drawing, FigureWriter
+from tests.support.studies.builders import make_confirmed, make_settings
 from tests.support.studies.image_tables import seen
 
 HITS = np.arange(240)[None] >= np.array([[12], [10], [14]])
 WORSE = np.arange(240)[None] >= np.array([[60], [66], [63]])
+
+
+class Captions(FigureWriter):
+    """Keeps the captions of figures, and saves none."""
+
+    def __init__(self) -> None:
+        pass
+
+    def add(self, name: str, figure: Plot, caption: str) -> Drawing:
+        return Drawing(None, caption)  # type: ignore[arg-type]
 
 
 def two_modes(ratio: float) -> list[Confirmed]:
@@ -79,7 +96,7 @@ def test_crossovers_are_called_what_they_are() -> None:
         Crossover("freeze", "finetune", "none seen", None, None, None),
         Crossover("freeze", "finetune", "not resolved", None, None, None),
     ]
-    table = crossover_table(found)
+    table = crossover_table(found, 3)
     assert [row[2:] for row in table.rows] == [
         ["0.2", "0.12 to 0.3", "seen"],
         ["0.2", "below all tried to 0.3", "not resolved"],
@@ -92,3 +109,23 @@ def test_crossovers_are_called_what_they_are() -> None:
         "and one mode is shown to be ahead at a ratio or more, the other at none. Not resolved: "
         "neither."
     )
+    assert crossover_table(found[2:3], 1).rows[0][3] == "(one\xa0seed)"
+
+
+@pytest.mark.parametrize(("seeds", "kept", "caption"), [
+    (2, True, "mean and 95 % interval over fresh seeds and new photos. A seed sets"),
+    (2, False, "mean and 95 % interval over fresh seeds. A seed sets"),
+    (1, True, "one fresh seed, with the 95 % interval of its networks on new photos. A seed sets"),
+    (1, False, "one fresh seed. A seed sets"),
+])  # fmt: skip
+def test_the_figure_says_which_interval_it_shows(seeds: int, kept: bool, caption: str) -> None:
+    hits = np.tile(np.arange(20) < 18, (seeds, 1)).astype(float)
+    confirmed = seen("freeze", 0.1, hits)
+    if not kept:
+        confirmed = make_confirmed("freeze", 0.1, [0.9] * seeds, test_log_loss=0.3)
+        confirmed += make_confirmed("freeze", 0.2, [0.9] * seeds, test_log_loss=0.2)
+    data = StudyData(Path(), {"data": {"name": "photos", "images": 100}}, [])
+    vars(data).update(settings=make_settings(), confirmed=confirmed)
+    figure = next(iter(label_parts(data, Captions())))
+    assert isinstance(figure, Drawing)
+    assert figure.caption.startswith(f"Test scores of {data.settings.backbone}: {caption}")
