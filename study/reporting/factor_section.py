@@ -10,6 +10,7 @@ from study.reporting.figures import factor_plots
 from study.reporting.figures.parallel_plot import draw_parallel
 from study.reporting.label_section import difference_text
 from study.reporting.page import FigureWriter, Paragraph, Part, Table, isolated
+from tl_core.config import FROZEN
 from tl_core.text import pluralize
 
 VERDICTS = {
@@ -48,7 +49,8 @@ def aux_weight_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
     if task.kind == "none":
         yield Paragraph("There is no auxiliary task (--aux none).")
         return
-    for effect in data.findings.effects(data.classification, task):
+    effects = data.findings.effects(data.classification, task)
+    for effect in effects:
         differences = effect.differences.values()
         unsure = effect.verdict == "not learned" and effect.may_be_learned
         verdict = _UNSURE if unsure else VERDICTS[effect.verdict]
@@ -62,22 +64,23 @@ def aux_weight_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
             f"The first score decides: the task {verdict}. With it, "
             f"{isolated(task.shown)} is predicted on the test images with {task_error(effect)}.",
         )
-    if not scored(data.search):
+    # The task can't change how frozen features are classified, and a probe has no weight.
+    searched = [r for r in data.search if r.config.mode not in FROZEN] or data.search
+    if not scored(searched):
         yield _NO_SCORE
         return
-    weights = {r.config.aux_weight for r in data.search}
+    weights = {r.config.aux_weight for r in searched}
     if len(weights) == 1:
-        weight = show_weight(weights.pop(), ".3g")
-        yield Paragraph(
-            f"All trials of the search had aux_weight {weight}: there is no comparison."
-        )
+        if not effects:
+            weight = show_weight(weights.pop(), ".3g")
+            yield Paragraph(
+                f"All trials of the search had aux_weight {weight}: there is no comparison."
+            )
         return
     title = f"{data.subject}: auxiliary weight"
     yield figures.add(
         "aux-weight",
-        factor_plots.draw_aux_weights(
-            data.search, data.classification, task, data.ratio_base, title
-        ),
+        factor_plots.draw_aux_weights(searched, data.classification, task, data.ratio_base, title),
         f"Validation scores of {data.settings.backbone}: classification (left) and "
         f"{isolated(task.shown)} (middle) against aux_weight, and one against the other (right). "
         "Larger points have more training images. If the auxiliary task helps, points of one size "

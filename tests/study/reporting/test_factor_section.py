@@ -2,16 +2,20 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
+from study.analysis.comparisons import MultiTask, multi_tasks
 from study.analysis.study_data import StudyData
+from study.records.trial_record import TrialRecord
 from study.reporting.factor_section import (
     aux_weight_parts,
     importance_parts,
     learning_rate_parts,
 )
 from study.reporting.figures.style import Plot
-from study.reporting.page import Drawing, FigureWriter
-from tests.support.studies.builders import make_record, make_settings
+from study.reporting.page import Drawing, FigureWriter, Paragraph, Part, Table
+from study.search.cells import Cell
+from tests.support.studies.builders import make_confirmed, make_record, make_settings
 
 
 class Values(FigureWriter):
@@ -23,6 +27,37 @@ class Values(FigureWriter):
     def add(self, name: str, figure: Plot, caption: str) -> Drawing:
         self.texts += [value.text for value in figure.values]
         return Drawing(None, caption)  # type: ignore[arg-type]
+
+
+def aux_parts(records: list[TrialRecord], effects: list[MultiTask]) -> tuple[list[Part], Values]:
+    data = StudyData(Path(), {"data": {"name": "photos", "images": 100}}, records)
+    findings = SimpleNamespace(effects=lambda *_: effects)
+    vars(data).update(settings=make_settings(data="photos"), confirmed=[], findings=findings)
+    figures = Values()
+    return list(aux_weight_parts(data, figures)), figures
+
+
+def test_weights_are_compared_among_networks_alone() -> None:
+    probe = make_record(0, mode="probe", aux_weight=0.0)
+    fixed, more = (
+        make_record(i, mode="finetune", aux_weight=weight) for i, weight in ((1, 0.3), (2, 0.5))
+    )
+    parts, figures = aux_parts([probe, fixed], [])
+    (paragraph,) = parts
+    assert isinstance(paragraph, Paragraph)
+    assert paragraph.text == "All trials of the search had aux_weight 0.3: there is no comparison."
+    assert not figures.texts
+    _, figures = aux_parts([probe, fixed, more], [])
+    assert {text.split("\n")[0] for text in figures.texts} == {"trial 1", "trial 2"}
+
+
+def test_where_controls_ran_there_is_a_comparison() -> None:
+    cell = Cell("finetune", 0.5)
+    effects = multi_tasks(
+        [*make_confirmed(*cell, [0.9, 0.8]), *make_confirmed(*cell, [0.9, 0.7], "control")]
+    )
+    parts, _ = aux_parts([make_record(1, mode="finetune", aux_weight=0.3)], effects)
+    assert [type(part) for part in parts] == [Table]
 
 
 def test_images_are_a_share_of_the_given_training_part() -> None:
