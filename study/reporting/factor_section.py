@@ -35,7 +35,7 @@ def learning_rate_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part
     title = f"{data.subject}: learning rate"
     yield figures.add(
         "learning-rate",
-        factor_plots.draw_learning_rates(data.search, data.settings.metric, data.ratio_base, title),
+        factor_plots.draw_learning_rates(data.search, data.settings.metric, data.labels, title),
         f"Validation score of {data.settings.backbone} against AdamW's learning rate, one panel "
         "for each mode; dark points have many training images. Among points of one colour, the "
         "best learning rate has the lowest score (the highest, where higher is better). If it is "
@@ -80,7 +80,7 @@ def aux_weight_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
     title = f"{data.subject}: auxiliary weight"
     yield figures.add(
         "aux-weight",
-        factor_plots.draw_aux_weights(searched, data.classification, task, data.ratio_base, title),
+        factor_plots.draw_aux_weights(searched, data.classification, task, data.labels, title),
         f"Validation scores of {data.settings.backbone}: classification (left) and "
         f"{isolated(task.shown)} (middle) against aux_weight, and one against the other (right). "
         "Larger points have more training images. If the auxiliary task helps, points of one size "
@@ -110,7 +110,7 @@ def importance_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
         title = f"{data.subject}: {pluralize(len(data.search), 'trial')} of the search"
         yield figures.add(
             "parallel-coordinates",
-            draw_parallel(data.search, data.settings.metric, data.ratio_base, title),
+            draw_parallel(data.search, data.settings.metric, data.labels, title),
             f"Each line is a trial of {data.settings.backbone}, from its mode to its validation "
             "score; higher is better. Follow the bold lines from right to left: a factor matters "
             "where they are close together, and does not where they spread.",

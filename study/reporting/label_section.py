@@ -39,7 +39,7 @@ def label_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
     title = f"{data.subject}: {pluralize(len(data.search), 'trial')} of the search"
     yield figures.add(
         "trials",
-        draw_trials(data.search, data.settings.metric, data.ratio_base, title),
+        draw_trials(data.search, data.settings.metric, data.labels, title),
         f"Every trial of the search with {data.settings.backbone}, on the validation set that "
         "decides what is repeated and confirmed. Lines join the best trials of each mode: where a "
         "line is flat, more labels did not help.",
@@ -61,7 +61,7 @@ def _confirmed_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
     dashed = " Dashed: what two and four times the labels are expected to give." if beyond else ""
     yield figures.add(
         "label-efficiency",
-        draw_label_efficiency(cells, scores, data.ratio_base, title, beyond),
+        draw_label_efficiency(cells, scores, data.labels, title, beyond),
         f"Test scores of {data.settings.backbone}: {shown}. A "
         "seed sets the initial weights, the batch order and the training images. Where intervals "
         "of two modes overlap, see their paired difference below. Hollow: no trial of the search "

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from study.records.trial_record import TrialRecord, modes_of
 from study.reporting.figures import style
-from study.reporting.figures.values import trial_text
+from study.reporting.figures.values import Labels, trial_text
 from tl_core.aux_task import AuxTask
 from tl_core.config import Metric
 
@@ -20,12 +20,11 @@ AUTO = 1.1
 
 
 def draw_learning_rates(
-    records: Sequence[TrialRecord], metric: Metric, images: int, title: str
+    records: Sequence[TrialRecord], metric: Metric, labels: Labels, title: str
 ) -> style.Plot:
     """Draw the metric against the learning rate, a panel a mode, coloured by training ratio.
 
-    A probe has none; at least one record must be of another mode. `images` are those that train
-    ratios are shares of.
+    A probe has none; at least one record must be of another mode.
     """
     records = [r for r in records if r.config.lr is not None]
     modes, ratios = modes_of(records), sorted({r.config.train_ratio for r in records})
@@ -37,7 +36,7 @@ def draw_learning_rates(
     for axes, mode in zip(panels, modes, strict=True):
         shown = [r for r in records if r.config.mode == mode]
         figure.values += _scatter(
-            axes, shown, _rate, metric, images, lambda r: colors[r.config.train_ratio]
+            axes, shown, _rate, metric, labels, lambda r: colors[r.config.train_ratio]
         )
         style.log_x(axes, lambda x: f"{x:.0e}".replace("e-0", "e-"))  # As 1e-4.
         axes.set_xlabel("lr")
@@ -51,12 +50,11 @@ def draw_learning_rates(
 
 
 def draw_aux_weights(
-    records: Sequence[TrialRecord], metric: Metric, task: AuxTask, images: int, title: str
+    records: Sequence[TrialRecord], metric: Metric, task: AuxTask, labels: Labels, title: str
 ) -> style.Plot:
     """Draw the scores of both tasks over the auxiliary weight, and against each other.
 
-    `metric` scores the classification. Larger points have more training images; `images` are
-    those that train ratios are shares of.
+    `metric` scores the classification. Larger points have more training images.
     """
     figure = style.new_figure(title, 3.3)
     left, middle, right = figure.subplots(1, 3)
@@ -68,7 +66,7 @@ def draw_aux_weights(
             records,
             aux_position,
             score,
-            images,
+            labels,
             lambda r: style.STYLES[r.config.mode]["color"],
         )
         axes.set_xlabel("aux_weight")
@@ -82,7 +80,7 @@ def draw_aux_weights(
         records,
         lambda r: r.value(own) or 0.0,
         metric,
-        images,
+        labels,
         lambda r: shades(color_of(aux_position(r))),
     )
     if style.is_unbounded(own):
@@ -127,7 +125,7 @@ def _scatter(
     records: Sequence[TrialRecord],
     x: Callable[[TrialRecord], float],
     metric: str,
-    images: int,
+    labels: Labels,
     color: Callable[[TrialRecord], Any],
 ) -> list[style.Value]:
     """Draw a point for each trial with a score: filled if it finished, hollow if pruned.
@@ -153,7 +151,7 @@ def _scatter(
                 alpha=alpha,
             )
             values += [
-                style.Value(axes, x(r), r.value(metric) or 0.0, trial_text(r, metric, images))
+                style.Value(axes, x(r), r.value(metric) or 0.0, trial_text(r, metric, labels))
                 for r in shown
             ]
     return sorted(values, key=lambda value: (value.x, value.y))

@@ -14,7 +14,7 @@ from study.answers.phrases import share
 from study.records.trial_record import TrialRecord, modes_of
 from study.reporting.figures import style
 from study.reporting.figures.factor_plots import aux_position
-from study.reporting.figures.values import trial_text
+from study.reporting.figures.values import Labels, trial_text
 from tl_core.config import Metric, direction
 
 
@@ -31,14 +31,13 @@ class Scale:
 
 
 def draw_parallel(
-    records: Sequence[TrialRecord], metric: Metric, images: int, title: str
+    records: Sequence[TrialRecord], metric: Metric, labels: Labels, title: str
 ) -> style.Plot:
     """Draw mode, ratio, learning rate, auxiliary weight and score; better scores are higher.
 
     A line has a gap at a factor that its trial lacks, as probes have no learning rate.
     The best `BEST` of the finished trials are bold. Pruned trials are dotted; failed ones end
-    before the score with a cross. The end of each line says which trial it is; `images` are those
-    that train ratios are shares of.
+    before the score with a cross. The end of each line says which trial it is.
     """
     figure = style.new_figure(title, 4.0)
     axes = figure.subplots()
@@ -49,7 +48,7 @@ def draw_parallel(
     bold = {r.trial for r in done[: max(1, round(BEST * len(done)))]}
     for record in shown:
         x, y = _draw_line(axes, record, scales, record.trial in bold, len(shown))
-        figure.values.append(style.Value(axes, x, y, trial_text(record, metric, images)))
+        figure.values.append(style.Value(axes, x, y, trial_text(record, metric, labels)))
     figure.values.sort(key=lambda value: -value.y)
     _draw_scales(axes, scales)
     style.legend_below(figure, _keys(shown))

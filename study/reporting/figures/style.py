@@ -16,6 +16,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 from study.records.trial_record import TrialRecord
 from study.reporting.figures.fonts import BASE, text_width
+from study.reporting.figures.values import Labels
 from tl_core.config import Mode, direction
 from tl_core.text import printable
 
@@ -94,11 +95,11 @@ def new_figure(title: str, height: float, width: float = WIDTH) -> Plot:
     return figure
 
 
-def ratio_axis(axes: Axes, ratios: Iterable[float], images: int) -> None:
+def ratio_axis(axes: Axes, ratios: Iterable[float], labels: Labels) -> None:
     """Make x the training ratio, on a log scale, with the number of images under each ratio."""
     shown = _apart(sorted(set(ratios)))
     axes.set_xscale("log")
-    axes.set_xticks(shown, [f"{ratio:g}\n{ratio * images:.0f}" for ratio in shown])
+    axes.set_xticks(shown, [f"{ratio:g}\n{labels(ratio):.0f}" for ratio in shown])
     axes.minorticks_off()
     if len(shown) == 1:  # With one ratio, a log scale has no width.
         axes.set_xlim(shown[0] / 2, shown[0] * 2)

@@ -9,7 +9,7 @@ from study.analysis.estimates import CellSummary
 from study.analysis.extrapolation import Extrapolation
 from study.records.trial_record import TrialRecord, best_of, modes_of
 from study.reporting.figures import style
-from study.reporting.figures.values import cell_text, expected_text, trial_text
+from study.reporting.figures.values import Labels, cell_text, expected_text, trial_text
 from study.search.cells import Cell
 from tl_core.config import MODES, Metric, Mode
 
@@ -48,18 +48,17 @@ def draw_curves(record: TrialRecord, title: str) -> style.Plot:
     return figure
 
 
-def draw_trials(records: list[TrialRecord], metric: Metric, images: int, title: str) -> style.Plot:
-    """Draw the metric of each search trial against its training ratio; lines join each mode's best.
-
-    `images` are those that train ratios are shares of.
-    """
+def draw_trials(
+    records: list[TrialRecord], metric: Metric, labels: Labels, title: str
+) -> style.Plot:
+    """Draw the metric of each search trial by training ratio; lines join each mode's best."""
     figure = style.new_figure(title, 4.2)
     axes = figure.subplots()
     for mode, aside in style.side_by_side(modes_of(records)).items():
         here = [r for r in records if r.config.mode == mode]
         _draw_mode(axes, here, metric, aside)
-        figure.values += _trial_values(axes, here, metric, images, aside)
-    style.ratio_axis(axes, [r.config.train_ratio for r in records], images)
+        figure.values += _trial_values(axes, here, metric, labels, aside)
+    style.ratio_axis(axes, [r.config.train_ratio for r in records], labels)
     style.score_axis(axes, metric)
     lines, _ = axes.get_legend_handles_labels()
     style.legend_below(figure, [*lines, *style.status_keys(records)], "lines join the best trials")
@@ -85,7 +84,7 @@ def _draw_mode(axes: Axes, records: list[TrialRecord], metric: Metric, aside: fl
 
 
 def _trial_values(
-    axes: Axes, records: Sequence[TrialRecord], metric: Metric, images: int, aside: float
+    axes: Axes, records: Sequence[TrialRecord], metric: Metric, labels: Labels, aside: float
 ) -> Iterator[style.Value]:
     """Yield what each point says, by ratio and score."""
     shown = [r for r in records if r.status == "failed" or (r.value(metric) is not None)]
@@ -93,17 +92,17 @@ def _trial_values(
     for r in sorted(shown, key=lambda r: (r.config.train_ratio, r.value(metric) or 0.0)):
         failed = r.status == "failed"
         x, y = r.config.train_ratio * aside, 1.0 if failed else r.value(metric) or 0.0
-        yield style.Value(axes, x, y, trial_text(r, metric, images), at_the_edge=failed)
+        yield style.Value(axes, x, y, trial_text(r, metric, labels), at_the_edge=failed)
 
 
 def draw_label_efficiency(
-    cells: Sequence[CellSummary], scores: Sequence[str], images: int, title: str,
+    cells: Sequence[CellSummary], scores: Sequence[str], labels: Labels, title: str,
     beyond: Sequence[Extrapolation] = (),
 ) -> style.Plot:  # fmt: skip
     """Draw mean test scores with intervals against the training ratio, one line for each mode.
 
-    Each of `scores` has a panel. `images` are those that train ratios are shares of. Accuracies go
-    on, dashed, to what is expected `beyond` the largest ratio.
+    Each of `scores` has a panel. Accuracies go on, dashed, to what is expected `beyond`
+    the largest ratio.
     """
     figure = style.new_figure(title, 3.4)
     panels = figure.subplots(1, len(scores), squeeze=False)[0]
@@ -114,14 +113,14 @@ def draw_label_efficiency(
             _draw_cells(axes, here, score, aside)
             figure.values += [
                 style.Value(
-                    axes, c.train_ratio * aside, c.scores[score].mean, cell_text(c, score, images)
+                    axes, c.train_ratio * aside, c.scores[score].mean, cell_text(c, score, labels)
                 )
                 for c in here
             ]
-        style.ratio_axis(axes, [cell.train_ratio for cell in cells], images)
+        style.ratio_axis(axes, [cell.train_ratio for cell in cells], labels)
         style.score_axis(axes, score)
         for found in beyond if score == "test_accuracy" else ():
-            figure.values += _draw_beyond(axes, found, cells, images, modes)
+            figure.values += _draw_beyond(axes, found, cells, labels, modes)
     style.legend_below(figure, panels[0].get_legend_handles_labels()[0], "mean and 95 % interval")
     return figure
 
@@ -140,7 +139,7 @@ def _draw_cells(axes: Axes, cells: Sequence[CellSummary], score: str, aside: flo
 
 
 def _draw_beyond(
-    axes: Axes, found: Extrapolation, cells: Sequence[CellSummary], images: int,
+    axes: Axes, found: Extrapolation, cells: Sequence[CellSummary], labels: Labels,
     modes: Sequence[Mode],
 ) -> list[style.Value]:  # fmt: skip
     """Draw a mode's curve beyond its largest ratio; return what its points say."""
@@ -152,6 +151,6 @@ def _draw_beyond(
     look = style.STYLES[found.mode] | {"linestyle": "--", "marker": "", "alpha": 0.7}
     axes.plot(x, list(points.values()), **look)
     return [
-        style.Value(axes, found.train_ratio * n * aside, points[n], expected_text(found, n, images))
+        style.Value(axes, found.train_ratio * n * aside, points[n], expected_text(found, n, labels))
         for n in found.accuracies
     ]

@@ -1,13 +1,18 @@
 """What a point of a figure stands for, in a few lines."""
 
+from collections.abc import Callable
+
 from study.analysis.estimates import CellSummary
 from study.analysis.extrapolation import Extrapolation
 from study.answers.phrases import seeds, show_rate, show_weight
 from study.records.trial_record import TrialRecord
 
+Labels = Callable[[float], float]
+"""How many images train at a train_ratio: with whole groups, not just this share."""
 
-def cell_text(cell: CellSummary, score: str, images: int) -> str:
-    """Return the lines on a cell's mean score; `images` as for the figures."""
+
+def cell_text(cell: CellSummary, score: str, labels: Labels) -> str:
+    """Return the lines on a cell's mean score."""
     e, n = cell.scores[score], seeds(len(cell.seeds))
     within = "" if e.low is None or e.high is None else f" ({e.low:.3f} to {e.high:.3f})"
     rate = [] if cell.lr is None else [f"lr {cell.lr:.2g}"]
@@ -16,7 +21,7 @@ def cell_text(cell: CellSummary, score: str, images: int) -> str:
         source += f" at {cell.borrowed_from:g}"
     return "\n".join(
         (
-            f"{cell.mode} at train_ratio {cell.train_ratio:g}, {cell.train_ratio * images:.0f} "
+            f"{cell.mode} at train_ratio {cell.train_ratio:g}, {labels(cell.train_ratio):.0f} "
             "images",
             f"{score} {e.mean:.3f}{within}, {n}",
             ", ".join([*rate, f"aux_weight {show_weight(cell.aux_weight, '.3g')}", source]),
@@ -24,23 +29,23 @@ def cell_text(cell: CellSummary, score: str, images: int) -> str:
     )
 
 
-def expected_text(found: Extrapolation, times: int, images: int) -> str:
+def expected_text(found: Extrapolation, times: int, labels: Labels) -> str:
     """Return the lines on the accuracy that is expected at so many times a mode's labels."""
-    e, labels = found.accuracies[times], found.train_ratio * times * images
+    e, n = found.accuracies[times], times * labels(found.train_ratio)
     return (
-        f"{found.mode} with {times} x the labels, {labels:.0f} images\n"
+        f"{found.mode} with {times} x the labels, {n:.0f} images\n"
         f"expected test_accuracy {e.mean:.3f} ({e.low:.3f} to {e.high:.3f})"
     )
 
 
-def trial_text(record: TrialRecord, metric: str, images: int) -> str:
+def trial_text(record: TrialRecord, metric: str, labels: Labels) -> str:
     """Return the lines on a trial and its score, if it has one."""
     c, value = record.config, record.value(metric)
     status = {"pruned": ", stopped early", "failed": ", failed"}.get(record.status, "")
     factors = [show_rate(record, ".2g"), f"aux_weight {show_weight(c.aux_weight, '.3g')}"]
     lines = [
         f"trial {record.trial}{status}",
-        f"{c.mode} at train_ratio {c.train_ratio:g}, {c.train_ratio * images:.0f} images",
+        f"{c.mode} at train_ratio {c.train_ratio:g}, {labels(c.train_ratio):.0f} images",
         ", ".join(filter(None, factors)),
     ]
     return "\n".join(lines + ([] if value is None else [f"{metric} {value:.4f}"]))

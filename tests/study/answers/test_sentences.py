@@ -3,8 +3,8 @@ from dataclasses import replace
 from study.analysis.comparisons import Difference, MultiTask
 from study.analysis.estimates import summarize
 from study.analysis.findings import Findings
-from study.answers.auxiliary import auxiliary_effect, no_auxiliary_effect, task_error
 from study.analysis.label_efficiency import Crossover
+from study.answers.auxiliary import auxiliary_effect, no_auxiliary_effect, task_error
 from study.answers.sentences import best_mode, label_gain
 from study.intervals.estimate import Estimate
 from study.search.cells import Cell

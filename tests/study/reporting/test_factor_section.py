@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
+
 from study.analysis.comparisons import MultiTask, multi_tasks
 from study.analysis.study_data import StudyData
 from study.records.trial_record import TrialRecord
@@ -60,18 +62,23 @@ def test_where_controls_ran_there_is_a_comparison() -> None:
     assert [type(part) for part in parts] == [Table]
 
 
-def test_images_are_a_share_of_the_given_training_part() -> None:
+@pytest.mark.parametrize(
+    ("sizes", "shown"), [({}, "200 images"), ({"train_0.5": 230.4}, "230 images")]
+)
+def test_images_are_a_share_of_the_given_training_part_or_those_of_its_groups(
+    sizes: dict[str, float], shown: str
+) -> None:
     settings = make_settings(data="photos", mode=["finetune"], train_ratio=["0.5"])
     records = [
         make_record(i, mode="finetune", train_ratio=0.5, aux_weight=i / 4, log_losses=(0.5 + i,))
         for i in range(3)
     ]
     about = {"name": "photos", "images": 1000, "ratio_base": 400, "largest_ratio": 1.0}
-    data = StudyData(Path(), {"data": about}, records)
+    data = StudyData(Path(), {"data": about, "mean_train_sizes": sizes}, records)
     vars(data)["settings"] = settings
     vars(data)["confirmed"] = []
     for make in (learning_rate_parts, aux_weight_parts, importance_parts):
         figures = Values()
         list(make(data, figures))
         assert figures.texts
-        assert {re.findall(r"\d+ images", text)[0] for text in figures.texts} == {"200 images"}
+        assert {re.findall(r"\d+ images", text)[0] for text in figures.texts} == {shown}

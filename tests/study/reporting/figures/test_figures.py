@@ -1,6 +1,8 @@
 """What the figures show."""
 
 from dataclasses import replace
+from functools import partial
+from operator import mul
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +40,8 @@ from tests.support.studies.builders import make_epoch, make_record
 from tl_core.aux_task import BRIGHTNESS
 from tl_core.config import MODES
 
+SHARE_OF_40, SHARE_OF_100, SHARE_OF_200 = (partial(mul, n) for n in (40.0, 100.0, 200.0))
+
 
 def titled(title: str) -> Plot:
     """A figure with empty axes: matplotlib warns of the layout of one without."""
@@ -51,8 +55,9 @@ def test_looks_ticks_titles_and_files() -> None:
     for part in ("color", "marker"):
         assert len({style[part] for style in STYLES.values()}) == len(MODES)
     axes = new_figure("", 3).subplots()
-    ratio_axis(axes, [0.01, 0.1, 0.11, 0.79, 0.8], 100)
+    ratio_axis(axes, [0.01, 0.1, 0.11, 0.79, 0.8], SHARE_OF_100)
     assert list(axes.get_xticks()) == [0.01, 0.11, 0.8], "labels of close ratios are left out"
+    assert [t.get_text() for t in axes.get_xticklabels()] == ["0.01\n1", "0.11\n11", "0.8\n80"]
     once, again = (to_svg(titled(r"$\wrong{"), "a", "") for _ in range(2))
     assert r"$\wrong{" in once, "dollars are no formulas"
     assert once == again
@@ -104,7 +109,7 @@ def test_curves_are_those_of_the_article(tmp_path: Path) -> None:
 
 
 def test_every_ended_trial_is_a_point_and_a_line_joins_the_best() -> None:
-    (axes,) = draw_trials(trial_records(), "val_log_loss", 100, "six trials").axes
+    (axes,) = draw_trials(trial_records(), "val_log_loss", SHARE_OF_100, "six trials").axes
     full, hollow = (
         sorted((float(x), float(y)) for x, y in np.asarray(dots.get_offsets()))
         for dots in axes.collections
@@ -118,12 +123,12 @@ def test_every_ended_trial_is_a_point_and_a_line_joins_the_best() -> None:
     assert [t.get_text() for t in axes.get_xticklabels()] == ["0.1\n10", "0.4\n40", "0.8\n80"]
     keys = ["freeze", "hollow: stopped early", "at the upper edge: failed"]
     for records, named in ((trial_records(), keys), (trial_records()[:3], keys[:1])):
-        (legend,) = draw_trials(records, "val_log_loss", 100, "").legends
+        (legend,) = draw_trials(records, "val_log_loss", SHARE_OF_100, "").legends
         assert [text.get_text() for text in legend.get_texts()] == named
     records = [make_record(i) for i in range(2)]
     for record, accuracy in zip(records, (0.7, 0.9), strict=True):
         record.history = [make_epoch(val_accuracy=accuracy)]
-    (axes,) = draw_trials(records, "val_accuracy", 100, "two").axes
+    (axes,) = draw_trials(records, "val_accuracy", SHARE_OF_100, "two").axes
     assert named_lines(axes) == {"freeze": [(0.1, 0.9)]}
     assert (axes.get_ylabel(), axes.get_yscale()) == ("val_accuracy (higher is better)", "linear")
 
@@ -133,7 +138,7 @@ def places(figure: Plot) -> list[tuple[float, float, str]]:
 
 
 def test_every_ended_trial_has_a_value_at_its_point() -> None:
-    figure = draw_trials(trial_records(), "val_log_loss", 100, "six trials")
+    figure = draw_trials(trial_records(), "val_log_loss", SHARE_OF_100, "six trials")
     assert places(figure) == [
         (0.1, 0.25, "trial 1"), (0.1, 0.5, "trial 0"), (0.4, 1.0, "trial 4, failed"),
         (0.8, 0.2, "trial 2"), (0.8, 0.9, "trial 3, stopped early"),
@@ -144,7 +149,7 @@ def test_every_ended_trial_has_a_value_at_its_point() -> None:
 def test_a_legend_has_as_many_rows_as_it_needs() -> None:
     modes = [make_record(i, "done", (0.5,), mode=mode) for i, mode in enumerate(MODES)]
     for others, rows in (([], 1), ([make_record(7, "pruned"), make_record(8, "failed", ())], 2)):
-        figure = draw_trials([*modes, *others], "val_log_loss", 100, "all")
+        figure = draw_trials([*modes, *others], "val_log_loss", SHARE_OF_100, "all")
         figure.draw_without_rendering()
         (legend,) = figure.legends
         assert len({round(text.get_window_extent().y0 / 9) for text in legend.get_texts()}) == rows
@@ -153,7 +158,7 @@ def test_a_legend_has_as_many_rows_as_it_needs() -> None:
 
 def test_modes_stand_side_by_side() -> None:
     records = [make_record(i, "done", (0.5,), mode=mode) for i, mode in enumerate(MODES)]
-    (axes,) = draw_trials(records, "val_log_loss", 100, "four").axes
+    (axes,) = draw_trials(records, "val_log_loss", SHARE_OF_100, "four").axes
     places = [line[0][0] for line in named_lines(axes).values()]
     assert places == [0.1 * factor for factor in side_by_side(MODES).values()]
     assert np.diff(np.log(places)) == pytest.approx([np.log(1.05)] * (len(MODES) - 1))
@@ -169,7 +174,7 @@ def test_label_efficiency_shows_means_with_their_intervals() -> None:
             (0.8, 0.4, Estimate(0.9, None, None, 1)), (0.1, None, Estimate(0.7, 0.6, 0.75, 5)),
         )
     ]  # fmt: skip
-    figure = draw_label_efficiency(cells, ["test_accuracy"], 200, "cells")
+    figure = draw_label_efficiency(cells, ["test_accuracy"], SHARE_OF_200, "cells")
     (axes,) = figure.axes
     name = "finetune at train_ratio"
     assert places(figure) == [
@@ -191,7 +196,7 @@ def test_label_efficiency_goes_on_to_what_is_expected() -> None:
     found = extrapolate(trials, "freeze")
     assert found is not None
     cells, scores = summarize(trials), ["test_accuracy", "test_log_loss"]
-    figure = draw_label_efficiency(cells, scores, 200, "cells", [found])
+    figure = draw_label_efficiency(cells, scores, SHARE_OF_200, "cells", [found])
     left, right = figure.axes
     told = [value.text for value in figure.values if "expected" in value.text]
     assert [text.splitlines()[0] for text in told] == [
@@ -220,7 +225,9 @@ def some_records() -> list[TrialRecord]:
 
 @pytest.mark.parametrize("lrs", [(2.7e-4, 4e-4), (3.1e-4, 3.4e-4), (1e-4, 1e-3), (1e-5, 0.1)])
 def test_no_two_labels_are_the_same(lrs: tuple[float, float]) -> None:
-    figure = draw_learning_rates([make_record(lr=lr) for lr in lrs], "val_log_loss", 40, "lr")
+    figure = draw_learning_rates(
+        [make_record(lr=lr) for lr in lrs], "val_log_loss", SHARE_OF_40, "lr"
+    )
     figure.draw_without_rendering()
     low, high = figure.axes[0].get_xlim()
     ticks = figure.axes[0].get_xticklabels()
@@ -230,28 +237,28 @@ def test_no_two_labels_are_the_same(lrs: tuple[float, float]) -> None:
 
 
 def test_learning_rates_have_a_panel_a_mode() -> None:
-    freeze, scratch = draw_learning_rates(some_records(), "val_log_loss", 40, "lr").axes
+    freeze, scratch = draw_learning_rates(some_records(), "val_log_loss", SHARE_OF_40, "lr").axes
     assert (freeze.get_title(), scratch.get_title()) == ("freeze", "scratch")
     assert points(freeze) == [(1e-2, 0.5)]
     assert points(scratch) == [(1e-4, 0.4), (1e-3, 0.9)]
     (failed,) = scratch.lines
     assert np.asarray(failed.get_xydata()).tolist() == [[1e-2, 1.0]]
     assert freeze.get_xscale() == "log"
-    figure = draw_learning_rates(some_records(), "val_log_loss", 40, "lr")
+    figure = draw_learning_rates(some_records(), "val_log_loss", SHARE_OF_40, "lr")
     told = [value.text.splitlines()[0] for value in figure.values]
     assert told == ["trial 0", "trial 1", "trial 2, stopped early"]
 
 
 def test_aux_weights_show_both_scores_and_their_trade() -> None:
     left, middle, right, _ = draw_aux_weights(
-        some_records(), "val_log_loss", BRIGHTNESS, 40, "aux"
+        some_records(), "val_log_loss", BRIGHTNESS, SHARE_OF_40, "aux"
     ).axes
     assert points(left) == [(0, 0.4), (0, 0.9), (0.5, 0.5)]
     assert points(middle) == [(0, 0.125), (0, 0.125), (0.5, 0.125)]
     assert points(right) == [(0.125, 0.4), (0.125, 0.5), (0.125, 0.9)]
     learned = make_record(aux_weight="auto")
     assert aux_position(learned) == AUTO > 1, "it stands beside the numbers"
-    left = draw_aux_weights([learned], "val_log_loss", BRIGHTNESS, 40, "aux").axes[0]
+    left = draw_aux_weights([learned], "val_log_loss", BRIGHTNESS, SHARE_OF_40, "aux").axes[0]
     assert left.get_xticklabels()[-1].get_text().strip() == "auto"
 
 
@@ -261,17 +268,17 @@ def test_importances_have_the_largest_on_top() -> None:
 
 
 def test_lines_of_parallel_coordinates_go_up_to_what_is_better() -> None:
-    (axes,) = draw_parallel(some_records(), "val_log_loss", 40, "all").axes
+    (axes,) = draw_parallel(some_records(), "val_log_loss", SHARE_OF_40, "all").axes
     lines = [line for line in axes.lines if len(np.asarray(line.get_ydata())) >= 4]
     heights = [np.asarray(line.get_ydata()).tolist() for line in lines]
     assert [len(line) for line in heights] == [5, 5, 5, 4], "failed ones end before the score"
     assert [line[4] for line in heights[:3]] == [pytest.approx(0.725, abs=0.01), 1, 0]
-    (one,) = draw_parallel([make_record()], "val_accuracy", 40, "one").axes
+    (one,) = draw_parallel([make_record()], "val_accuracy", SHARE_OF_40, "one").axes
     assert np.asarray(one.lines[0].get_ydata()) == pytest.approx([0.5] * 5, abs=0.1)
     assert [line.get_linestyle() for line in lines] == ["-", "-", ":", "-"]
     assert [line.get_linewidth() for line in lines] == [0.9, 1.8, 0.9, 0.9]
     assert heights[1][2] == 0, "the lowest learning rate is at the bottom"
-    figure = draw_parallel(some_records(), "val_log_loss", 40, "all")
+    figure = draw_parallel(some_records(), "val_log_loss", SHARE_OF_40, "all")
     ends = [value.text.splitlines() for value in figure.values]
     assert [lines[0] for lines in ends[:2]] == ["trial 1", "trial 0"], "the best one first"
     assert ends[0][-1] == "val_log_loss 0.4000"

@@ -12,7 +12,7 @@ CELL = CellSummary(
 
 
 def test_a_cell_says_its_score_with_its_interval_and_its_configuration() -> None:
-    assert cell_text(CELL, "test_accuracy", 2400) == (
+    assert cell_text(CELL, "test_accuracy", lambda ratio: 2400 * ratio) == (
         "lp_ft at train_ratio 0.1, 240 images\n"
         "test_accuracy 0.900 (0.850 to 0.950), 3 seeds\n"
         "lr 0.0012, aux_weight 0.25, from trial 12"
@@ -21,7 +21,7 @@ def test_a_cell_says_its_score_with_its_interval_and_its_configuration() -> None
         CELL, mode="probe", lr=None, borrowed_from=0.8, seeds=(0,),
         scores={"test_accuracy": Estimate(0.9, None, None, 1)},
     )  # fmt: skip
-    assert cell_text(probe, "test_accuracy", 2400).splitlines()[1:] == [
+    assert cell_text(probe, "test_accuracy", lambda ratio: 2400 * ratio).splitlines()[1:] == [
         "test_accuracy 0.900, one seed",
         "aux_weight 0.25, from trial 12 at 0.8",
     ]
@@ -29,12 +29,12 @@ def test_a_cell_says_its_score_with_its_interval_and_its_configuration() -> None
 
 def test_a_trial_says_its_number_status_factors_and_score() -> None:
     pruned = make_record(7, "pruned", (0.5, 0.25), mode="finetune", train_ratio=0.4, lr=1e-4)
-    assert trial_text(pruned, "val_log_loss", 50) == (
+    assert trial_text(pruned, "val_log_loss", lambda ratio: 50 * ratio) == (
         "trial 7, stopped early\nfinetune at train_ratio 0.4, 20 images\n"
         "lr 0.0001, aux_weight 0\nval_log_loss 0.2500"
     )
     failed = make_record(8, "failed", (), mode="probe")
-    assert trial_text(failed, "val_log_loss", 50).splitlines() == [
+    assert trial_text(failed, "val_log_loss", lambda ratio: 50 * ratio).splitlines() == [
         "trial 8, failed", "probe at train_ratio 0.1, 5 images",
         "aux_weight 0",
     ]  # fmt: skip
