@@ -18,7 +18,7 @@ from ray.exceptions import ActorUnavailableError, OwnerDiedError, RayTaskError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from study.cluster.stores import Files, Folder
-from tl_core.data.cache import MANIFEST, damage, publish
+from tl_core.data.caching.entries import MANIFEST, damage, publish
 from tl_core.training.checkpoints import Content
 
 _PIECE = 64 * 2**20

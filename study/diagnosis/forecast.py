@@ -19,8 +19,8 @@ from study.preflight.memory import feature_makers
 from study.preflight.setup import Setup
 from study.search.short_sweeps import SOON_S, Shape
 from tl_core.config import Mode
-from tl_core.data.cache import rows_kept
-from tl_core.data.decode_source import image_entry
+from tl_core.data.caching.tables import rows_kept
+from tl_core.data.image_entries import image_entry
 from tl_core.inputs.features import feature_entry
 from tl_core.training.setup import needs_features
 

@@ -12,8 +12,8 @@ from study.cluster.folders import folder_faults, nearest
 from study.config.settings import Settings
 from study.config.uris import sqlite_file
 from study.search.choosing import REPEATS
-from tl_core.data.cache import bytes_kept
-from tl_core.data.decode_source import image_entry
+from tl_core.data.caching.tables import bytes_kept
+from tl_core.data.image_entries import image_entry
 from tl_core.data.sources import Source
 from tl_core.errors import Fault
 from tl_core.inputs.features import feature_entry

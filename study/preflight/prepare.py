@@ -21,7 +21,7 @@ from study.records.ledger import StudyState
 from study.records.trial_record import ENDED, TrialRecord
 from study.search.confirmation import max_confirm_trials
 from tl_core.data.datasets import ImageSet, load_images, with_labels
-from tl_core.data.decode_source import image_entry
+from tl_core.data.image_entries import image_entry
 from tl_core.data.sources import Source
 from tl_core.data.splitting.balance import balance_note
 from tl_core.device import is_gpu

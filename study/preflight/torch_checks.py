@@ -29,7 +29,8 @@ from study.tracking.client import check_server
 from study.tracking.database import check_database
 from tl_core.config import Resize
 from tl_core.data.datasets import ImageSet
-from tl_core.data.decode_source import image_entry, images_kept, unreadable
+from tl_core.data.decode_source import unreadable
+from tl_core.data.image_entries import image_entry, images_kept
 from tl_core.data.reading.kinds import format_bad
 from tl_core.data.sources import Source, has_oxford_pet
 from tl_core.errors import Fault, InputError

@@ -12,7 +12,7 @@ from study.cluster.stores import Folder, Storage, StoredFile, bucket_of
 from study.config.settings import Settings
 from study.search.short_sweeps import Shape
 from tl_core.config import Metric
-from tl_core.data.cache import publish
+from tl_core.data.caching.entries import publish
 from tl_core.data.datasets import ImageSet
 from tl_core.models.weights import hash_file
 from tl_core.training.checkpoints import EVERY_S

@@ -11,7 +11,7 @@ from torchvision import models
 from tests.conftest import SIDE, TINY, draw_folder, save_used
 from tests.support.core.entries import writes
 from tests.support.core.trials import NET, Trials
-from tl_core.data.cache import publish
+from tl_core.data.caching.entries import publish
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.sources import folder_source
 from tl_core.training import setup

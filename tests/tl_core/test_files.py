@@ -11,7 +11,7 @@ import pytest
 from filelock import FileLock, SoftFileLock, Timeout
 
 from tests.support.disks import files_of_at_most
-from tl_core.data.cache import publish
+from tl_core.data.caching.entries import publish
 from tl_core.files import (
     _has_flock,
     file_lock,

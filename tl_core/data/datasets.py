@@ -12,10 +12,10 @@ from PIL import Image
 
 from tl_core.aux_task import BRIGHTNESS
 from tl_core.config import Resize
-from tl_core.data.cache import MANIFEST
+from tl_core.data.caching.entries import MANIFEST
 from tl_core.data.decode import as_rgb
-from tl_core.data.decode_source import FORMAT, decoded, lacking
 from tl_core.data.given.aux_labels import AuxLabels, keep_aux, open_aux
+from tl_core.data.image_entries import FORMAT, decoded, lacking
 from tl_core.data.reading.deep import Depth, Levels, is_full
 from tl_core.data.reading.kinds import format_bad
 from tl_core.data.sources import Source

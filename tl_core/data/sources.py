@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from tl_core.data import demo
-from tl_core.data.cache import tag_cache
+from tl_core.data.caching.entries import tag_cache
 from tl_core.data.decode import Picture, open_picture
 from tl_core.data.given.aux_labels import AuxLabels
 from tl_core.data.scanning.class_folders import scan_classes

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tl_core.data.cache import Fault, Table, damage, growing_table, publish
+from tl_core.data.caching.entries import Fault, damage, publish
+from tl_core.data.caching.tables import Table, growing_table
 from tl_core.data.datasets import ImageSet
 from tl_core.errors import WAYS_OUT, GpuMemoryError, InputError
 from tl_core.gpu_memory import is_out_of_memory

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from tl_core.data.cache import Table, growing_table, new_array, publish
+from tl_core.data.caching.entries import publish
+from tl_core.data.caching.tables import Table, growing_table, new_array
 from tl_core.data.datasets import ImageSet
 from tl_core.device import upload
 from tl_core.inputs.features import (

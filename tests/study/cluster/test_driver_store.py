@@ -13,7 +13,7 @@ from study.cluster import driver_store as module
 from study.cluster.driver_store import DriverStore, RemoteStore, receive, start_driver_store
 from study.trials.trial_context import TrialContext
 from tests.support.core.entries import writes
-from tl_core.data.cache import MANIFEST, damage, publish
+from tl_core.data.caching.entries import MANIFEST, damage, publish
 from tl_core.data.datasets import ImageSet
 
 pytestmark = pytest.mark.integration

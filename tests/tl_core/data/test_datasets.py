@@ -9,10 +9,11 @@ from PIL import Image
 
 from tests.support.core.drawn import broken, counted, grey, source_of
 from tl_core.config import Resize
-from tl_core.data.cache import publish
+from tl_core.data.caching.entries import publish
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.decode import to_square
-from tl_core.data.decode_source import decode_source, image_entry
+from tl_core.data.decode_source import decode_source
+from tl_core.data.image_entries import image_entry
 from tl_core.data.reading.deep import Levels
 from tl_core.data.sources import folder_source
 from tl_core.data.splitting.rules import SplitRules

@@ -15,7 +15,8 @@ from tests.support.core.drawn import broken, counted, grey, source_of
 from tl_core.data import decode, decode_source
 from tl_core.data.datasets import load_images
 from tl_core.data.decode import Picture
-from tl_core.data.decode_source import images_kept, unreadable, why_unreadable
+from tl_core.data.decode_source import unreadable, why_unreadable
+from tl_core.data.image_entries import images_kept
 from tl_core.data.reading.deep import Deep
 from tl_core.errors import InputError, OutOfTimeError
 

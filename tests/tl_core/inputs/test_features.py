@@ -15,7 +15,7 @@ from tests.conftest import SIDE, TINY
 from tests.support.core.fake_gpu import fake_gpu
 from tests.support.core.hostile_files import without_root
 from tl_core.config import Precision
-from tl_core.data.cache import publish
+from tl_core.data.caching.entries import publish
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.sources import folder_source
 from tl_core.errors import InputError

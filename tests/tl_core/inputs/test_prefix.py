@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tests.conftest import SIDE
 from tests.tl_core.inputs.conftest import CPU, Load
-from tl_core.data.cache import publish
+from tl_core.data.caching.entries import publish
 from tl_core.data.datasets import ImageSet
 from tl_core.inputs import features
 from tl_core.inputs.prefix import (

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tl_core.aux_task import AuxOn, AuxTask
-from tl_core.data.cache import publish
+from tl_core.data.caching.entries import publish
 from tl_core.data.splits import Split, make_split
 from tl_core.data.splitting.rules import PART_WORDS, Part, SplitRules
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tl_core.data.cache import damage, publish
+from tl_core.data.caching.entries import damage, publish
 from tl_core.data.decode import decoding_threads
 
 _ROWS = 1024

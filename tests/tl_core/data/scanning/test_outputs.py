@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.core.hostile_files import put
-from tl_core.data.cache import publish
+from tl_core.data.caching.entries import publish
 from tl_core.data.folders import files_below
 from tl_core.data.scanning.class_folders import scan_classes
 from tl_core.data.scanning.outputs import CACHE_SIGNATURE, PassedOver, output_kind

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from tests.support.core.entries import Entry, left_in, refuse, writes
 from tests.support.disks import on_small_disk, read_only
-from tl_core.data import cache
-from tl_core.data.cache import MANIFEST, damage, new_array, publish
+from tl_core.data.caching import entries as cache
+from tl_core.data.caching.entries import MANIFEST, damage, publish
+from tl_core.data.caching.tables import new_array
 
 ABC = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
 """SHA-256 of `abc`, from FIPS 180-2."""

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.support.core.entries import left_in, refuse, writes
-from tl_core.data import cache
-from tl_core.data.cache import MANIFEST, damage, publish
+from tl_core.data.caching import entries as cache
+from tl_core.data.caching.entries import MANIFEST, damage, publish
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, KeyboardInterrupt])
@@ -86,7 +86,7 @@ def test_who_waits_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
 def builder(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
     """A process in the middle of building the entry `abc`."""
     code = (
-        "import pathlib, time; from tl_core.data.cache import publish\n"
+        "import pathlib, time; from tl_core.data.caching.entries import publish\n"
         "def build(into): (into / 'half').touch(); print('begun', flush=True); time.sleep(60)\n"
         f"publish(pathlib.Path({str(tmp_path / 'abc')!r}), build)"
     )

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from tests.support.core.entries import left_in, writes
-from tl_core.data import cache
-from tl_core.data.cache import MANIFEST, bytes_kept, growing_table, publish, rows_kept
+from tl_core.data.caching import tables
+from tl_core.data.caching.entries import MANIFEST, publish
+from tl_core.data.caching.tables import bytes_kept, growing_table, rows_kept
 
 SHAPE = 10, 2
 
@@ -69,15 +70,15 @@ def test_a_killed_process_loses_what_it_has_not_saved(
 ) -> None:
     code = (
         "import os, signal, sys; from pathlib import Path; import numpy as np\n"
-        "from tl_core.data import cache\n"
+        "from tl_core.data.caching import entries, tables\n"
         "def build(into):\n"
-        "    with cache.growing_table(into, 'table.npy', np.float16, (10, 2)) as table:\n"
+        "    with tables.growing_table(into, 'table.npy', np.float16, (10, 2)) as table:\n"
         "        for i in range(5):\n"
-        "            cache.SAVE_S = 0 if i == 2 else 30\n"
+        "            tables.SAVE_S = 0 if i == 2 else 30\n"
         "            table.rows[i] = i\n"
         "            table.grow(i + 1)\n"
         "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "cache.publish(Path(sys.argv[1]), build)\n"
+        "entries.publish(Path(sys.argv[1]), build)\n"
     )
     entry = tmp_path / "abc"
     done = subprocess.run([sys.executable, "-c", code, str(entry)], check=False)
@@ -127,7 +128,7 @@ def test_a_full_disk_keeps_what_was_saved(tmp_path: Path, monkeypatch: pytest.Mo
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(cache, "replace_file", full)
+        patch.setattr(tables, "replace_file", full)
         grow(tmp_path / "abc", until=7)
     assert grow(tmp_path / "abc") == [4, 5, 6, 7, 8, 9]
 
