@@ -64,8 +64,8 @@ def continued_setup(given: Mapping[str, Any]) -> Setup:
     if what == "extend" and before.mode == ("probe",):
         raise _at_fault("extend", folder.name, f"{PROBES_ARE_TUNED}: there is nothing to add")
     settings = found_in(_update(before, given, folder), folder)
-    if not settings.offline and (why := copy_fault(folder, settings.tracking_uri)):
-        raise _at_fault(what, given[what], why)
+    if not settings.offline and (copied := copy_fault(folder, settings.tracking_uri)):
+        raise _at_fault(what, given[what], copied)
     setup = Setup(settings, [*mode_faults(settings, given)], state=state, found=folder)
     setup.notes = tuple(_variables_not_read(setup.settings, given))
     if what == "extend":

@@ -53,7 +53,7 @@ def register_winner(client: MlflowClient, run_id: str, folder: Path) -> str:
 def _taken_from_another(client: MlflowClient, run: Run) -> str:
     name = registered_name(run.info.run_name)
     try:
-        before = client.get_run(client.get_model_version_by_alias(name, ALIAS).run_id)
+        before = client.get_run(client.get_model_version_by_alias(name, ALIAS).run_id or "")
     except MlflowException:  # There is none, or its run is gone.
         return ""
     studies = {each.data.tags.get(KEY, "").partition("/")[0] for each in (run, before)}
