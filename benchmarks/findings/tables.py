@@ -192,13 +192,14 @@ def _tasks(runs: Sequence[Run], tuned: Tuned) -> list[Row]:
 def _task_row(arm: Run, without: Run) -> Row:
     (found,) = multi_tasks([*map(_confirmed, arm), *(_confirmed(f, "control") for f in without)])
     accuracy, log_loss = (found.differences[f"test_{name}"] for name in ("accuracy", "log_loss"))
+    unsure = found.verdict == "not learned" and found.may_be_learned
     return {
         **_conditions(arm[0].config),
         "seeds": accuracy.estimate.n,
         "accuracy_with": format_estimate(score(arm)),
         "accuracy_with_less_without": format_estimate(accuracy.estimate, "+"),
         "log_loss_with_less_without": format_estimate(log_loss.estimate, "+", 4),
-        "the_task": found.verdict,
+        "the_task": "not shown to be learned" if unsure else found.verdict,
         "brightness_r2": f"{found.skill.mean:.2f}",
     }
 

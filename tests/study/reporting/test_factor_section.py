@@ -65,9 +65,7 @@ def test_where_controls_ran_there_is_a_comparison() -> None:
 @pytest.mark.parametrize(
     ("sizes", "shown"), [({}, "200 images"), ({"train_0.5": 230.4}, "230 images")]
 )
-def test_images_are_a_share_of_the_given_training_part_or_those_of_its_groups(
-    sizes: dict[str, float], shown: str
-) -> None:
+def test_images_are_those_of_the_given_training_part(sizes: dict[str, float], shown: str) -> None:
     settings = make_settings(data="photos", mode=["finetune"], train_ratio=["0.5"])
     records = [
         make_record(i, mode="finetune", train_ratio=0.5, aux_weight=i / 4, log_losses=(0.5 + i,))
