@@ -148,8 +148,8 @@ def guessed(
 ) -> list[Confirmed]:
     """Three networks that know nothing of the labels, and agree on much, as on real images."""
     n_groups = len(labels) if groups is None else int(groups.max()) + 1
-    own = rng.normal(size=(n_groups, int(labels.max()) + 1))
-    hard = hard + (own if groups is None else own[groups])
+    alike = rng.normal(size=(n_groups, int(labels.max()) + 1))
+    hard = hard + (alike if groups is None else alike[groups])
     found = []
     for trial in make_confirmed(*cell, [0.0] * 3):
         logits = 0.9 * hard + 0.4 * rng.normal(size=hard.shape)
