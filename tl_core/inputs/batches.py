@@ -5,6 +5,7 @@ View i of N images is image i; view N + i is its mirror image.
 
 import gc
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import TypeVar
@@ -92,6 +93,14 @@ def eval_batch(device: torch.device, image_size: int) -> int:
 def eval_batches(indices: np.ndarray, size: int) -> list[np.ndarray]:
     """Split `indices`, in order, into batches of `size`."""
     return [indices[start : start + size] for start in range(0, len(indices), size)]
+
+
+def even_size(n: int, most: int) -> int:
+    """Return the size of batches of `n` views, at most `most`: as few of them, and as even.
+
+    A last one of a few views would take a GPU as long as it takes to launch a full one.
+    """
+    return math.ceil(n / math.ceil(n / most))
 
 
 class ShrinkingBatches:

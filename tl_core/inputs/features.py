@@ -1,6 +1,7 @@
 """The features of every image by a frozen backbone, computed once and cached by content."""
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tl_core.data.caching.tables import Table, growing_table
 from tl_core.data.datasets import ImageSet
 from tl_core.errors import WAYS_OUT, GpuMemoryError, InputError
 from tl_core.gpu_memory import is_out_of_memory
-from tl_core.inputs.batches import ShrinkingBatches, eval_batch, eval_batches
+from tl_core.inputs.batches import ShrinkingBatches, eval_batch, eval_batches, even_size
 from tl_core.inputs.readers import stream_reader
 from tl_core.inputs.resident import RESIDENT
 from tl_core.models.backbones import Backbone
@@ -117,7 +118,7 @@ def run_views(
     those that are yielded have to be written into it before the next one.
     """
     most = max(1, min(_CHUNKS[1], _CHUNK_VALUES // backbone.n_features))
-    size = min(most, max(_CHUNKS[0], len(views) // _PIECES))
+    size = min(most, max(_CHUNKS[0], math.ceil(len(views) / _PIECES)))
     first = len(table.rows) - len(views)
     # The same chunks as without a break: a row may depend on its batch, in the last bits.
     whole = max(0, table.done - first) // size
@@ -167,7 +168,8 @@ def run_batches(
     def run() -> Tensor:
         network = backbone.network.to(device).to(memory_format=torch.channels_last).eval()
         # Anew in each try: those of the last one have shrunk to one view.
-        batches = ShrinkingBatches(eval_batch(device, images.image_size), device)
+        size = even_size(len(views), eval_batch(device, images.image_size))
+        batches = ShrinkingBatches(size, device)
         # Not the weights' copy to the GPU: a network that learns later can't use such tensors.
         with torch.inference_mode(), stream_reader(images, backbone, device, views) as read:
             rows = batches.run(lambda b: run_network(network, read(b), backbone.precision), views)

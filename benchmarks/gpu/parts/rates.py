@@ -21,7 +21,7 @@ from tl_core.training.steps.cuda_graph import can_capture
 from tl_core.training.steps.graphs import StepGraphs
 
 TRAINING, EXTRACTION = 15_000, 40_000
-"""Images/s of ResNet18 at 224 px that an H100 is to reach, the first at batch 32."""
+"""Images/s of ResNet18 at 224 px that an H100 is to reach: at batch 32, and in a warm process."""
 _LOSS = (0.05, 0.25)
 """Largest relative difference of the first epoch's loss from float32: of an epoch of ResNet18, and
 of the few steps of a tiny one, where rounding alone makes a tenth."""
@@ -117,6 +117,6 @@ def extraction(bench: GpuBench) -> Iterator[Check]:
     details = found | {"whole_s": whole}
     yield Check(f"features of {n:,} images from a cold process", whole, "s", details=details)
     what = f"features of {n:,} images, once the process is up"
-    yield Check(what, n / found["features_s"], "images/s", EXTRACTION, details=details)
+    yield Check(what, n / found["features_s"], "images/s", details=details)
     again = n / found["again_s"]
     yield Check("the same again, with the network warm", again, "images/s", EXTRACTION)

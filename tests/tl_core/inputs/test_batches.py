@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from tl_core.data.datasets import ImageSet
-from tl_core.inputs.batches import ShrinkingBatches, epoch_order, split_batches
+from tl_core.inputs.batches import ShrinkingBatches, epoch_order, even_size, split_batches
 from tl_core.inputs.readers import pixel_reader
 from tl_core.models.backbones import Backbone
 
@@ -14,6 +14,13 @@ CPU = torch.device("cpu")
 def order(seed: int, epoch: int, mirror: int = 0) -> list[int]:
     views: list[int] = epoch_order(np.arange(0, 800, 2), seed, epoch, mirror).tolist()
     return views
+
+
+@pytest.mark.parametrize(("n", "size"), [
+    (782, 196), (257, 129), (256, 256), (1, 1),
+])  # fmt: skip
+def test_no_batch_is_much_smaller_than_the_others(n: int, size: int) -> None:
+    assert even_size(n, most=256) == size
 
 
 def test_an_epoch_covers_each_image_once_in_an_order_of_its_seed_and_number() -> None:

@@ -16,11 +16,12 @@ from tests.support.core.fake_gpu import fake_gpu
 from tests.support.core.hostile_files import without_root
 from tl_core.config import Precision
 from tl_core.data.caching.entries import publish
+from tl_core.data.caching.tables import growing_table
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.sources import folder_source
 from tl_core.errors import InputError
 from tl_core.inputs import features
-from tl_core.inputs.features import extract, feature_entry, load_features, run_batches
+from tl_core.inputs.features import extract, feature_entry, load_features, run_batches, run_views
 from tl_core.inputs.resident import ResidentTables
 from tl_core.models.backbones import Backbone, load_backbone
 from tl_core.models.folding import fold_backbone
@@ -264,6 +265,21 @@ def test_an_image_of_which_no_finite_numbers_are_made_is_named(
     text = rf"^large makes no finite numbers of {images.ids[7]}: are its weights damaged\?{end}$"
     with pytest.raises(InputError, match=text):
         extract(images, network, torch.device("cpu"), np.array([3, 7]))
+
+
+def test_the_images_are_shared_out_in_32_chunks_at_most(backbone: Backbone, tmp_path: Path) -> None:
+    """Of 2,081 images, chunks of 65 would leave one for a 33rd, and several devices would wait."""
+    sizes = list[int]()
+
+    def forward(chunks: list[NDArray[np.int64]]) -> Iterator[NDArray[np.float32]]:
+        for views in chunks:
+            sizes.append(len(views))
+            yield np.zeros((len(views), 1), np.float32)
+
+    with growing_table(tmp_path, "rows.npy", np.float32, (2081, 1)) as table:
+        for _ in run_views(np.arange(2081), backbone, forward, "Features", table):
+            pass
+    assert sizes == [66] * 31 + [35]
 
 
 def test_the_weights_may_need_the_room_of_the_tables(
