@@ -4,6 +4,8 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from study.signals import run_command
+
 _COMMANDS = {
     "run": "run a study: search, confirm, report",
     "doctor": "check whether a study can start, and estimate how long it takes",
@@ -25,6 +27,11 @@ _USAGE = "\n".join(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a sub-command; return its exit code, or 2 if the name is unknown."""
     words = list(sys.argv[1:] if argv is None else argv)
+    # The usage, too, may go to a reader that is gone, or onto a full disk.
+    return run_command("the command can't start", lambda: _hand_on(words))
+
+
+def _hand_on(words: Sequence[str]) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(_USAGE, file=sys.stdout if words else sys.stderr)
         return 0 if words else 2

@@ -17,6 +17,7 @@ LAYERS = (
     {"reporting", "diagnosis", "trials"},
     {"execution"},
     {"run", "doctor", "report", "predict", "sync", "manifest"},
+    {"__main__"},
 )
 """The rooms of `study/`: each imports what stands above it in this list, and its own modules."""
 LAYER = {room: i for i, layer in enumerate(LAYERS) for room in layer}

@@ -1,5 +1,6 @@
 """`tl-study`, which hands on to the scripts in study/."""
 
+import os
 import subprocess
 import sys
 import tomllib
@@ -28,6 +29,16 @@ def test_usage_lists_every_script(
         path.stem for path in (ROOT / "study").glob("*.py") if "def main(" in path.read_text()
     }
     assert all(f"\n  {name} " in (err if code else out) for name in scripts - {"__main__"})
+
+
+def test_usage_outlasts_its_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w", encoding="utf-8") as pipe:  # noqa: PTH123
+        monkeypatch.setattr(sys, "stdout", pipe)
+        monkeypatch.setattr(sys, "__stdout__", pipe)
+        assert main(["--help"]) == 0
+        sys.stdout.flush()
 
 
 def test_an_unknown_command_lists_the_valid_ones(capsys: pytest.CaptureFixture[str]) -> None:
