@@ -104,12 +104,15 @@ DETERMINISTIC_UNREAD = "is not read without a GPU; a CPU always is"
 def gpu_faults(settings: Settings, resources: Resources, new: bool = True) -> list[Fault]:
     """Why the GPUs that were asked for are unavailable; a cluster may grow.
 
-    A study that is not `new` has `deterministic`, and `--trials-per-gpu auto`, from its start,
+    A study that is not `new` has `gpus`, `deterministic` and `trials_per_gpu` from its start,
     wherever it goes on.
     """
     gpus, there = gpus_of(settings, resources), resources.gpus
     if gpus > there and not resources.joined:
-        way_out = "leave --gpus out to use what there is, or --gpus 0 for the CPU"
+        few = f"--gpus {there} goes on with what there is, " if there else ""
+        way_out = f"{few}--gpus 0 goes on with the CPU"
+        if new:
+            way_out = "leave --gpus out to use what there is, or --gpus 0 for the CPU"
         has = "; ".join([f"{there}", *(f"left out is {why}" for why in resources.left_out)])
         return [Fault("--gpus", f"{gpus}: this machine has {has}; {way_out}")]
     if resources.joined and settings.gpus is None and not there:
@@ -122,8 +125,7 @@ def gpu_faults(settings: Settings, resources: Resources, new: bool = True) -> li
     if shared == "auto" and resources.joined:
         why = "auto measures the GPUs of this machine, and a cluster's may differ; give a number"
         return [Fault("--trials-per-gpu", why)]
-    # A study that goes on without a GPU has nothing to measure; a number must fit the machine.
-    if shared != 1 and not gpus and (new or shared != "auto"):
+    if shared != 1 and not gpus and new:
         return [Fault("--trials-per-gpu", f"{shared} {SHARE_UNREAD}")]
     return []
 

@@ -84,8 +84,8 @@ def check_machines(setup: Setup) -> Iterator[Fault]:
     setup.gpus = gpus_of(setup.settings, setup.resources)
     if setup.state and setup.settings.deterministic and not setup.gpus:
         setup.notes += (f"--deterministic {DETERMINISTIC_UNREAD}",)
-    if setup.state and setup.settings.trials_per_gpu == "auto" and not setup.gpus:
-        setup.notes += (f"--trials-per-gpu auto {SHARE_UNREAD}",)
+    if setup.state and (shared := setup.settings.trials_per_gpu) != 1 and not setup.gpus:
+        setup.notes += (f"--trials-per-gpu {shared} {SHARE_UNREAD}",)
 
 
 def report_this_machine(setup: Setup) -> Iterable[Fault]:

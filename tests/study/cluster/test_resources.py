@@ -40,6 +40,14 @@ def test_a_machine_has_what_it_has_and_a_cluster_may_grow() -> None:
         "--gpus 8: this machine has 2; left out is GPU 2: no CUDA; leave --gpus out to use what "
         "there is, or --gpus 0 for the CPU"
     ]
+    # One that goes on has the number from its start: leaving the flag out would change nothing.
+    assert [*map(str, gpu_faults(eight, ALONE, new=False))] == [
+        "--gpus 8: this machine has 2; --gpus 2 goes on with what there is, "
+        "--gpus 0 goes on with the CPU"
+    ]
+    assert [*map(str, gpu_faults(eight, replace(ALONE, gpus=0), new=False))] == [
+        "--gpus 8: this machine has 0; --gpus 0 goes on with the CPU"
+    ]
     assert gpu_notes(2, sick) == ["left out is GPU 2: no CUDA"]
     assert gpu_faults(eight, CLUSTER) == []
     assert gpu_notes(8, CLUSTER, auto=True) == [
@@ -112,6 +120,17 @@ def test_a_deterministic_study_may_go_on_without_a_gpu() -> None:
     assert setup.notes == ("--deterministic is not read without a GPU; a CPU always is",)
     new = Setup(asked)
     assert [fault.flag for fault in check_machines(new)] == ["--deterministic"]
+    assert new.notes == ()
+
+
+@pytest.mark.parametrize("shared", ["auto", 2])
+def test_a_study_whose_trials_share_a_gpu_may_go_on_without_one(shared: str | int) -> None:
+    asked = make_settings(trials_per_gpu=shared, gpus=0, data="photos")
+    setup = Setup(asked, state=StudyState())
+    assert [*check_machines(setup)] == []
+    assert setup.notes == (f"--trials-per-gpu {shared} is not read without a GPU",)
+    new = Setup(asked)
+    assert [fault.flag for fault in check_machines(new)] == ["--trials-per-gpu"]
     assert new.notes == ()
 
 
