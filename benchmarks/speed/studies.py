@@ -24,7 +24,7 @@ from benchmarks.speed.bench import RATIO, Bench
 from benchmarks.speed.harness import Gate
 from benchmarks.speed.naive import train_naively
 from study.cluster.local_ray import local_ray
-from study.config.validate import spelled
+from study.config.program import spelled
 from study.execution.run_study import EXIT_CODES, open_journal, run_study
 from study.execution.search import search
 from study.execution.tune import Run

@@ -1,9 +1,25 @@
-"""How this program was started, for the commands that it prints: they should work as they are."""
+"""The commands that this program prints: they should work as they are."""
 
+import shlex
 import sys
 from pathlib import Path
 
+from study.config.defaults import DEFAULTS, layers_of
+from study.config.settings import Settings, flag
+from study.config.values import show_folder
+
 _PACKAGE = Path(__file__).resolve().parents[1]
+PLACES = {
+    "name", "out", "cache", "tracking_uri", "experiment", "address", "storage", "jobs", "max_time",
+}  # fmt: skip
+"""Settings of the places of results, and of one run; a new run chooses its own.
+
+`offline` is none of them: who sent nothing to MLflow must not begin to by a copied command.
+"""
+_LAYERS = ("data", "backbone", "debug", "preset")
+"""Settings that the defaults of others depend on; the command always has them."""
+_DECIDING = ("mode", "train_ratio", "objective", "aux")
+"""Settings that the defaults of `trials`, `design` and `aux_weight` depend on."""
 
 
 def command(name: str) -> list[str]:
@@ -19,3 +35,34 @@ def command(name: str) -> list[str]:
     if not ((scripts / f"{name}.py").is_file() and scripts.resolve() == _PACKAGE):
         scripts = Path("study")
     return ["python", str(scripts / f"{name}.py")]
+
+
+def command_of(settings: Settings) -> str:
+    """Return the command line that gives these settings; of `PLACES` it has `--out` alone.
+
+    It leaves out defaults, but never the precision, whose default depends on the hardware.
+    """
+    layers = {name: getattr(settings, name) for name in _LAYERS if getattr(settings, name)}
+    deciding = {name: getattr(settings, name) for name in _DECIDING}
+    defaults = Settings.model_validate(layers_of(layers | deciding) | layers)
+    words = ["python", "study/run.py"]
+    for name in Settings.model_fields:
+        value = getattr(settings, name)
+        written = bool(value) if name in _LAYERS else value != getattr(defaults, name)
+        if not written or name in PLACES or (name == "data" and settings.train):
+            continue
+        if isinstance(value, bool):
+            words.append(spelled(name, value))
+        else:
+            words += [flag(name), *map(str, value if isinstance(value, tuple) else (value,))]
+    return shlex.join([*words, *out_words(settings.out)])
+
+
+def out_words(out: Path) -> list[str]:
+    """The `--out` of a command that belongs to a study, so that it looks in the same place."""
+    return [] if out == DEFAULTS["out"] else ["--out", show_folder(out)]
+
+
+def spelled(name: str, value: object) -> str:
+    """Return the flag as it was given: `--no-x` for a switch that is on by default."""
+    return f"--no-{name.replace('_', '-')}" if value is False else flag(name)

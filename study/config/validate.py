@@ -1,6 +1,5 @@
-"""Complete settings from what was given or stored, every fault in them, and their command line."""
+"""Complete settings from what was given or stored, and every fault in them."""
 
-import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from study.config.defaults import DEFAULTS, from_environment, layers_of
+from study.config.program import spelled
 from study.config.settings import FACTORS, Settings, flag
 from study.config.uris import without_credentials
-from study.config.values import show_folder
 from study.errors import NOT_TEXT
 from tl_core.aux_task import NAME, NO_NAME
 from tl_core.config import BUILT_IN, CACHED, FROZEN, MODES, VIEWS_NOT_CACHED, Mode
@@ -174,19 +173,6 @@ def _fault(error: ErrorDetails) -> Fault:
     return Fault(flag(name), f"{shown}: {message}")
 
 
-PLACES = {
-    "name", "out", "cache", "tracking_uri", "experiment", "address", "storage", "jobs", "max_time",
-}  # fmt: skip
-"""Settings of the places of results, and of one run; a new run chooses its own.
-
-`offline` is none of them: who sent nothing to MLflow must not begin to by a copied command.
-"""
-_LAYERS = ("data", "backbone", "debug", "preset")
-"""Settings that the defaults of others depend on; the command always has them."""
-_DECIDING = ("mode", "train_ratio", "objective", "aux")
-"""Settings that the defaults of `trials`, `design` and `aux_weight` depend on."""
-
-
 _OLDEST = ("data", "backbone", "mode", "train_ratio", "metric", "seed", "split_seed")
 """Settings that each study has stored; one that lacks some is damaged."""
 
@@ -213,27 +199,6 @@ def change(settings: Settings, given: Mapping[str, Any]) -> Settings:
         raise InputError(map(_fault, error.errors())) from error
 
 
-def command_of(settings: Settings) -> str:
-    """Return the command line that gives these settings; of `PLACES` it has `--out` alone.
-
-    It leaves out defaults, but never the precision, whose default depends on the hardware.
-    """
-    layers = {name: getattr(settings, name) for name in _LAYERS if getattr(settings, name)}
-    deciding = {name: getattr(settings, name) for name in _DECIDING}
-    defaults = Settings.model_validate(layers_of(layers | deciding) | layers)
-    words = ["python", "study/run.py"]
-    for name in Settings.model_fields:
-        value = getattr(settings, name)
-        written = bool(value) if name in _LAYERS else value != getattr(defaults, name)
-        if not written or name in PLACES or (name == "data" and settings.train):
-            continue
-        if isinstance(value, bool):
-            words.append(spelled(name, value))
-        else:
-            words += [flag(name), *map(str, value if isinstance(value, tuple) else (value,))]
-    return shlex.join([*words, *out_words(settings.out)])
-
-
 def found_in(settings: Settings, folder: Path) -> Settings:
     """The settings of a study where its folder was found.
 
@@ -243,13 +208,3 @@ def found_in(settings: Settings, folder: Path) -> Settings:
     keeps = settings.storage or folder.name.startswith((".", "-"))
     name = {} if keeps else {"name": folder.name}
     return settings.model_copy(update={"out": folder.parent, **name})
-
-
-def out_words(out: Path) -> list[str]:
-    """The `--out` of a command that belongs to a study, so that it looks in the same place."""
-    return [] if out == DEFAULTS["out"] else ["--out", show_folder(out)]
-
-
-def spelled(name: str, value: object) -> str:
-    """Return the flag as it was given: `--no-x` for a switch that is on by default."""
-    return f"--no-{name.replace('_', '-')}" if value is False else flag(name)

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from study.config.defaults import DEFAULTS
-from study.config.program import command
-from study.config.validate import out_words
+from study.config.program import command, out_words
 from study.config.values import show_folder
 from tl_core.errors import InputError
 from tl_core.files import is_there, user_path

@@ -13,8 +13,8 @@ from study.answers.imbalance import is_imbalanced
 from study.answers.recommendation import recommendation, resolution
 from study.answers.tuning import few_steps, missing_trials
 from study.config.defaults import DEFAULTS
+from study.config.program import command_of
 from study.config.settings import Settings
-from study.config.validate import command_of
 from study.records.ledger import ENDINGS, OUT_OF_TIME
 from study.records.study_folder import (
     CONFIRM,

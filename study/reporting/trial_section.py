@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from study.analysis.study_data import StudyData
 from study.answers.phrases import show_rate, show_weight
-from study.config.validate import command_of
+from study.config.program import command_of
 from study.records.study_folder import study_words
 from study.records.trial_record import TrialRecord, status_counts
 from study.reporting.page import Code, Paragraph, Part, Table, isolated

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from study.config.command_line import parse, run_parser
 from study.config.defaults import DEFAULTS
 from study.config.presets import PRESETS
+from study.config.program import PLACES, command_of
 from study.config.settings import Settings, flag
-from study.config.validate import PLACES, command_of, resolve, settings_of
+from study.config.validate import resolve, settings_of
 from tests.support.studies.builders import make_settings
 from tests.support.study_fixtures import Capture
 

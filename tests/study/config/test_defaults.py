@@ -9,7 +9,8 @@ import pytest
 
 from study import doctor, run
 from study.config.defaults import DEFAULTS, from_environment, layers_of
-from study.config.validate import command_of, resolve, settings_of
+from study.config.program import command_of
+from study.config.validate import resolve, settings_of
 from study.preflight.resume import continued_setup
 from study.preflight.setup import new_setup
 from tests.support.studies.synthetic import tiny_study

@@ -7,8 +7,9 @@ from pyarrow import fs
 from study.config.command_line import parse
 from study.config.defaults import DEBUG, DEFAULTS, DEMO
 from study.config.presets import PRESETS
+from study.config.program import command_of
 from study.config.settings import Settings
-from study.config.validate import command_of, resolve
+from study.config.validate import resolve
 from study.config.values import STORES, is_range
 from study.search.space import single_config
 from tests.support.studies.builders import make_settings

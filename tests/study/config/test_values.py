@@ -1,6 +1,7 @@
 import pytest
 
-from study.config.validate import command_of, resolve, settings_of
+from study.config.program import command_of
+from study.config.validate import resolve, settings_of
 from tests.support.studies.builders import make_settings
 
 

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from study.config.command_line import parse
-from study.config.validate import command_of, resolve
+from study.config.program import command_of
+from study.config.validate import resolve
 from study.preflight.prepare import Prepared, prepare_new
 from study.preflight.resume import check_same_data
 from study.preflight.setup import data_request, new_setup
