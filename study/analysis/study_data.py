@@ -14,9 +14,9 @@ from study.analysis.findings import Findings
 from study.analysis.images.image_scores import ImageScores, score_images
 from study.config.defaults import TRIALS_PER_CELL
 from study.config.settings import Settings
-from study.config.validate import found_in, settings_of
 from study.records.ledger import read_records
 from study.records.outputs import read_outputs, read_targets
+from study.records.stored_settings import found_in, settings_of
 from study.records.study_folder import STUDY, WINNER, from_here
 from study.records.trial_record import TrialRecord, read_config, tried
 from study.search.cells import Cell

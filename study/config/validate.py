@@ -1,8 +1,8 @@
-"""Complete settings from what was given or stored, and every fault in them."""
+"""Complete settings from what was given, and every fault in them."""
 
-from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import suppress
+from typing import Any, cast
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -15,7 +15,6 @@ from study.errors import NOT_TEXT
 from tl_core.aux_task import NAME, NO_NAME
 from tl_core.config import BUILT_IN, CACHED, FROZEN, MODES, VIEWS_NOT_CACHED, Mode
 from tl_core.errors import Fault, InputError
-from tl_core.models.article import earlier_recipe
 from tl_core.text import pluralize
 
 _STUDY_ONLY = (
@@ -43,7 +42,7 @@ def resolve(given: Mapping[str, Any]) -> tuple[Settings, list[Fault]]:
         The settings, and every fault. A value at fault is replaced by its default, so that the
         checks that follow can look at the rest.
     """
-    layers = layers_of(given)
+    layers, wrong = layers_of(given), set[str]()
     try:
         settings, faults = Settings.model_validate(layers | dict(given)), []
     except ValidationError as error:
@@ -54,11 +53,39 @@ def resolve(given: Mapping[str, Any]) -> tuple[Settings, list[Fault]]:
         # A tuple that lacks the items at fault is too short as well.
         own = (e for e in error.errors() if e["type"] != "too_short" or not e["input"])
         faults = [_fault(e) for e in own]
-    return settings, [*faults, *_unread(settings, given)]
+    return settings, [*faults, *_unread(settings, given, wrong)]
 
 
-def _unread(settings: Settings, given: Mapping[str, Any]) -> Iterator[Fault]:
-    """A setting that nothing reads is an error: its user believes that it does something."""
+class _AtFaultError(Exception):
+    """A rule has met a setting that is at fault."""
+
+
+class _Chosen:
+    """Settings for rules: those at fault have values that the user has not chosen."""
+
+    def __init__(self, settings: Settings, wrong: Collection[str]) -> None:
+        self._settings, self._wrong = settings, wrong
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._wrong:
+            raise _AtFaultError
+        return getattr(self._settings, name)
+
+
+def _unread(
+    settings: Settings, given: Mapping[str, Any], wrong: Collection[str]
+) -> Iterator[Fault]:
+    """A setting that nothing reads is an error: its user believes that it does something.
+
+    A rule ends at a setting that is `wrong`, which has been replaced by its default.
+    """
+    chosen = cast(Settings, _Chosen(settings, wrong))
+    for rule in _RULES:
+        with suppress(_AtFaultError):
+            yield from rule(chosen, given)
+
+
+def _debug_faults(settings: Settings, given: Mapping[str, Any]) -> Iterator[Fault]:
     if settings.debug:
         for name in _STUDY_ONLY:
             if name in given:
@@ -66,27 +93,36 @@ def _unread(settings: Settings, given: Mapping[str, Any]) -> Iterator[Fault]:
         for name in FACTORS:
             if (n := len(getattr(settings, name))) != 1:
                 yield Fault(flag(name), f"takes one value in debug mode, not {n}")
-    elif settings.trials > 1 and _one_configuration(settings):
+
+
+def _trial_faults(settings: Settings, _: Mapping[str, Any]) -> Iterator[Fault]:
+    if settings.debug:
+        return
+    if settings.trials > 1 and _one_configuration(settings):
         why = "every factor has one value, so all trials would be the same"
         yield Fault("--trials", f"{settings.trials}: {why}; use --trials 1 or --debug")
-    yield from mode_faults(settings, given)
+    cells = len(settings.mode) * len(settings.train_ratio)
+    if settings.mode == ("probe",) and settings.trials > cells > 1:
+        yield Fault("--trials", f"{settings.trials}: {PROBES_ARE_TUNED}, one a ratio: {cells}")
+
+
+def _view_faults(settings: Settings, _: Mapping[str, Any]) -> Iterator[Fault]:
     if settings.augment in VIEWS_NOT_CACHED and (cached := {*CACHED} & {*settings.mode}):
         why = f"has too many views to cache, and --mode {' '.join(sorted(cached))} learns from "
         yield Fault("--augment", f"{settings.augment}: {why}cached activations; use none or flip")
+
+
+def _confirm_faults(settings: Settings, given: Mapping[str, Any]) -> Iterator[Fault]:
     if not settings.confirm and "confirm_seeds" in given:
         yield Fault("--confirm-seeds", "is not read with --no-confirm")
+
+
+def _pareto_faults(settings: Settings, _: Mapping[str, Any]) -> Iterator[Fault]:
     if settings.objective == "pareto" and settings.design == "cells":
         alone = "which --design cells searches each alone; use --design joint"
         yield Fault("--objective", f"pareto compares ratios, {alone}")
     if settings.objective == "pareto" and len(settings.train_ratio) == 1:
         yield Fault("--objective", "pareto needs several ratios: --train-ratio 0.1 0.8")
-    cells = len(settings.mode) * len(settings.train_ratio)
-    if settings.mode == ("probe",) and not settings.debug and settings.trials > cells > 1:
-        yield Fault("--trials", f"{settings.trials}: {PROBES_ARE_TUNED}, one a ratio: {cells}")
-    yield from _unread_data(settings, given)
-    yield from _unread_task(settings, given)
-    if settings.skip_bad_images and settings.data == "demo":
-        yield Fault("--skip-bad-images", "is not read by --data demo, which is drawn")
 
 
 def mode_faults(settings: Settings, given: Mapping[str, Any]) -> Iterator[Fault]:
@@ -110,7 +146,7 @@ def cell_faults(settings: Settings) -> Iterator[Fault]:
         yield Fault("--trials", f"{settings.trials}: {why}; {fewer}")
 
 
-def _unread_data(settings: Settings, given: Mapping[str, Any]) -> Iterator[Fault]:
+def _data_faults(settings: Settings, given: Mapping[str, Any]) -> Iterator[Fault]:
     if settings.train and "data" in given:
         yield Fault("--data", "is not read with --train, which names the images to train on")
     for name in ("val", "test"):
@@ -124,9 +160,11 @@ def _unread_data(settings: Settings, given: Mapping[str, Any]) -> Iterator[Fault
     for name in ("group", "group_regex"):
         if getattr(settings, name) and settings.data == "demo":
             yield Fault(flag(name), "is not read by --data demo, which is drawn")
+    if settings.skip_bad_images and settings.data == "demo":
+        yield Fault("--skip-bad-images", "is not read by --data demo, which is drawn")
 
 
-def _unread_task(settings: Settings, given: Mapping[str, Any]) -> Iterator[Fault]:
+def _task_faults(settings: Settings, given: Mapping[str, Any]) -> Iterator[Fault]:
     aux = settings.aux
     if aux == NO_NAME and settings.aux_weight != (0.0,):
         shown = " ".join(map(str, settings.aux_weight))
@@ -136,8 +174,11 @@ def _unread_task(settings: Settings, given: Mapping[str, Any]) -> Iterator[Fault
     for name, is_unread in unread.items():
         if is_unread and given.get(name) is not None:
             yield _unread_aux(name, given[name])
-    if settings.metric.startswith("val_brightness") and aux != NAME:
-        yield Fault("--metric", f"{settings.metric}: needs --aux brightness, not {aux}")
+
+
+def _metric_faults(settings: Settings, _: Mapping[str, Any]) -> Iterator[Fault]:
+    if settings.metric.startswith("val_brightness") and settings.aux != NAME:
+        yield Fault("--metric", f"{settings.metric}: needs --aux brightness, not {settings.aux}")
 
 
 def aux_column_faults(settings: Settings) -> Iterator[Fault]:
@@ -152,6 +193,11 @@ def _unread_aux(name: str, value: object) -> Fault:
     return Fault(flag(name), f"{value}: is read only if --aux names {needed[name]}")
 
 
+_RULES: tuple[Callable[[Settings, Mapping[str, Any]], Iterator[Fault]], ...] = (
+    _debug_faults, _trial_faults, mode_faults, _view_faults, _confirm_faults, _pareto_faults,
+    _data_faults, _task_faults, _metric_faults,
+)  # fmt: skip
+"""Rules on several settings."""
 PROBES_ARE_TUNED = "a probe tunes itself and takes one trial"
 
 
@@ -173,38 +219,9 @@ def _fault(error: ErrorDetails) -> Fault:
     return Fault(flag(name), f"{shown}: {message}")
 
 
-_OLDEST = ("data", "backbone", "mode", "train_ratio", "metric", "seed", "split_seed")
-"""Settings that each study has stored; one that lacks some is damaged."""
-
-
-def settings_of(study: Mapping[str, Any]) -> Settings:
-    """Return the settings of a study.json; what it lacks is newer than it, and has its default.
-
-    Raises `ValueError` if it lacks what no study has lacked, or a value is at fault.
-    """
-    stored = dict(study["settings"])
-    if lacking := [name for name in _OLDEST if name not in stored]:
-        raise ValueError(f"the settings of the study lack {', '.join(lacking)}")
-    if "min_steps" not in stored:  # Version 0.1: the article's recipe.
-        stored |= earlier_recipe("finetune")
-        stored["augment"] = "flip" if stored.pop("hflip") else "none"
-    return Settings.model_validate(stored)
-
-
 def change(settings: Settings, given: Mapping[str, Any]) -> Settings:
     """Return the settings with some values replaced; raises `InputError` for those at fault."""
     try:
         return Settings.model_validate(settings.model_dump() | dict(given))
     except ValidationError as error:
         raise InputError(map(_fault, error.errors())) from error
-
-
-def found_in(settings: Settings, folder: Path) -> Settings:
-    """The settings of a study where its folder was found.
-
-    It may have been moved or renamed since. But its files in a bucket have the first name, and a
-    name that a study can't be given would be a fault once it is stored.
-    """
-    keeps = settings.storage or folder.name.startswith((".", "-"))
-    name = {} if keeps else {"name": folder.name}
-    return settings.model_copy(update={"out": folder.parent, **name})

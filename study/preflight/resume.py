@@ -10,10 +10,11 @@ from study.config.defaults import DEFAULTS, VARIABLES, from_environment
 from study.config.program import command
 from study.config.settings import Settings, flag
 from study.config.uris import lost_place, store_name, with_credentials, without_credentials
-from study.config.validate import PROBES_ARE_TUNED, change, found_in, mode_faults, settings_of
+from study.config.validate import PROBES_ARE_TUNED, change, mode_faults
 from study.preflight.checks import PET, find_source
 from study.preflight.setup import Setup
 from study.records.ledger import ENDINGS, StudyState, read_state
+from study.records.stored_settings import found_in, settings_of
 from study.records.study_folder import LEDGER, TRIALS, find_study, from_here, study_words
 from study.records.trial_record import TrialRecord
 from study.tracking.sync_state import copy_fault, read_sync_state

@@ -121,11 +121,13 @@ class Setup:
 def new_setup(given: Mapping[str, Any]) -> Setup:
     """The set-up of a new study."""
     settings, faults = resolve(given)
-    # A ratio at fault is replaced by the default ones, whose faults the user did not make.
-    chosen = "train_ratio" in given and not any(f.flag == "--train-ratio" for f in faults)
+    # A value at fault is replaced by the default, whose faults the user did not make.
+    wrong = {fault.flag for fault in faults}
+    chosen = "train_ratio" in given and "--train-ratio" not in wrong
     read = from_environment().keys() - given.keys()
     variables = tuple(variable for name, variable in VARIABLES.items() if name in read)
-    if chosen or settings.data in BUILT_IN:  # Else the ratios are fitted to the data first.
+    fitted = not (chosen or settings.data in BUILT_IN)  # Then the ratios depend on the data.
+    if not fitted and wrong.isdisjoint(map(flag, ("mode", "train_ratio", "trials", "design"))):
         faults += cell_faults(settings)
     fit_trials = not (chosen or "trials" in given)
     setup = Setup(settings, faults, not chosen, fit_trials, variables)

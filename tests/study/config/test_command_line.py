@@ -13,7 +13,8 @@ from study.config.defaults import DEFAULTS
 from study.config.presets import PRESETS
 from study.config.program import PLACES, command_of
 from study.config.settings import Settings, flag
-from study.config.validate import resolve, settings_of
+from study.config.validate import resolve
+from study.records.stored_settings import settings_of
 from tests.support.studies.builders import make_settings
 from tests.support.study_fixtures import Capture
 

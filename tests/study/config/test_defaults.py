@@ -10,9 +10,10 @@ import pytest
 from study import doctor, run
 from study.config.defaults import DEFAULTS, from_environment, layers_of
 from study.config.program import command_of
-from study.config.validate import resolve, settings_of
+from study.config.validate import resolve
 from study.preflight.resume import continued_setup
 from study.preflight.setup import new_setup
+from study.records.stored_settings import settings_of
 from tests.support.studies.synthetic import tiny_study
 from tests.support.study_fixtures import Capture, Patch
 

@@ -117,6 +117,21 @@ def test_all_faults_are_found_and_the_rest_can_still_be_checked() -> None:
     assert make_settings(mode=["scratch", "freeze"], weights="none").weights == "none"
 
 
+@pytest.mark.parametrize(("words", "flags"), [
+    ("--mode partal --unfreeze 2", ["--mode"]),
+    ("--mode prob --trials 9 --aux-weight 0 --lr 1e-3 --train-ratio 0.1", ["--mode"]),
+    ("--data t.csv --aux coat --aux-type text --aux-target raw", ["--aux-type"]),
+    ("--train-ratio 7 --objective pareto --design joint", ["--train-ratio"]),
+    # The other rules still hold.
+    ("--mode partal --unfreeze 2 --no-confirm --confirm-seeds 3", ["--mode", "--confirm-seeds"]),
+])  # fmt: skip
+def test_no_rule_reads_the_default_in_place_of_a_value_at_fault(
+    words: str, flags: list[str]
+) -> None:
+    _, faults = resolve(parse(words.split()))
+    assert [fault.flag for fault in faults] == flags
+
+
 @pytest.mark.parametrize(("words", "fault"), [
     ("--debug --trials 3", "--trials is read by a study only, not by --debug"),
     ("--preset mlp --trials 3", "--trials is read by a study only, not by --debug"),

@@ -1,7 +1,8 @@
 import pytest
 
 from study.config.program import command_of
-from study.config.validate import resolve, settings_of
+from study.config.validate import resolve
+from study.records.stored_settings import settings_of
 from tests.support.studies.builders import make_settings
 
 

@@ -54,6 +54,10 @@ def test_given_ratio_too_small_for_the_data(photo_folder: Path) -> None:
     ]
 
 
+def test_cells_of_a_mode_at_fault_are_not_counted() -> None:
+    assert [fault.split()[0] for fault in quick_faults(mode=["frezee"], trials="2")] == ["--mode"]
+
+
 @pytest.mark.parametrize(("trials", "given", "product"), [
     ("7", {}, "8 (2 modes x 4 train ratios)"),  # 0.01 is left out: it is less than one image.
     ("8", {}, None),

@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 
 from study.config.command_line import parse
 from study.config.uris import store_name
-from study.config.validate import resolve, settings_of
+from study.config.validate import resolve
 from study.preflight.checks import PET
 from study.preflight.prepare import prepare_replay
 from study.preflight.resume import (
@@ -23,6 +23,7 @@ from study.preflight.resume import (
     find_replay,
 )
 from study.records.ledger import read_records
+from study.records.stored_settings import settings_of
 from study.records.study_folder import LEDGER, from_here, resume_command
 from study.run import main
 from study.tracking.sync_state import SyncState
