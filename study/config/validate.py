@@ -181,10 +181,9 @@ def _metric_faults(settings: Settings, _: Mapping[str, Any]) -> Iterator[Fault]:
         yield Fault("--metric", f"{settings.metric}: needs --aux brightness, not {settings.aux}")
 
 
-def aux_column_faults(settings: Settings) -> Iterator[Fault]:
+def aux_column_faults(settings: Settings, given: Collection[str]) -> Iterator[Fault]:
     """Yield a fault if what was asked of the auxiliary task does not fit its column's kind."""
-    default = DEFAULTS["aux_target"]
-    if settings.aux_type == "classification" and settings.aux_target != default:
+    if settings.aux_type == "classification" and "aux_target" in given:  # A preset has its own.
         yield _unread_aux("aux_target", settings.aux_target)
 
 

@@ -126,10 +126,10 @@ def set_source(setup: Setup) -> Iterator[Fault]:
     """Find the images, and fit the ratios to them."""
     setup.source = find_source(setup.settings)
     if setup.source.aux and setup.source.aux.task.kind != "none":
-        given = setup.settings.aux_type
+        known = setup.settings.aux_type
         setup.change(aux_type=setup.source.aux.task.kind)
-        if not given:  # Else it was looked at before; a study that goes on has it.
-            yield from aux_column_faults(setup.settings)
+        if not known:  # Else it was looked at before; a study that goes on has it.
+            yield from aux_column_faults(setup.settings, setup.given)
     faults = [*fit_to_data(setup, setup.source, setup.source.aux)]
     yield from faults
     if setup.fit_ratios and not faults and setup.settings.data not in BUILT_IN:

@@ -49,6 +49,8 @@ class Setup:
     """Whether train ratios that the data are too few for may be left out."""
     fit_trials: bool = False
     """Whether the trials are so many for each cell, and fewer if ratios are left out."""
+    given: frozenset[str] = frozenset()
+    """Settings that the user named."""
     variables: tuple[str, ...] = ()
     """Variables of the environment that gave settings."""
     notes: tuple[str, ...] = ()
@@ -130,7 +132,7 @@ def new_setup(given: Mapping[str, Any]) -> Setup:
     if not fitted and wrong.isdisjoint(map(flag, ("mode", "train_ratio", "trials", "design"))):
         faults += cell_faults(settings)
     fit_trials = not (chosen or "trials" in given)
-    setup = Setup(settings, faults, not chosen, fit_trials, variables)
+    setup = Setup(settings, faults, not chosen, fit_trials, frozenset(given), variables)
     setup.change(name=settings.name or _default_name(settings))
     if settings.weights not in ("default", "none"):  # Workers may run in another folder.
         setup.change(weights=str(user_path(settings.weights).resolve()))

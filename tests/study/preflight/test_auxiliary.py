@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from study.preflight.prepare import prepare_new
 from study.preflight.resume import check_same_data
 from study.records.ledger import StudyState
 from study.records.outputs import read_targets
@@ -76,6 +77,9 @@ def test_a_column_of_text_is_learned_on_no_scale(photo_folder: Path) -> None:
     for given in ({}, {"aux_type": "classification"}):
         assert faults_of(text, aux="age", aux_target="raw", **given) == (why,)
     assert ask(text, aux="age").settings.aux_type == "classification"
+    # Presets have it, as the article had; that is not the user's mistake.
+    preset = prepare_new({"preset": "multitask", "data": str(text), "aux": "age"})
+    assert preset.settings.aux_type == "classification"
     numbers = ask(table(photo_folder, AGES), aux="age", aux_target="raw")
     assert numbers.settings.aux_target == "raw"
 
