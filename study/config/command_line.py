@@ -94,13 +94,31 @@ class Parser(argparse.ArgumentParser):
         return [known[name] for name in dict.fromkeys(itertools.chain.from_iterable(near))]
 
 
+class _Once(argparse.Action):
+    """Takes one value: of two that differ, nothing would read the first."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        """Store the value, or the constant of a flag that takes none."""
+        value = self.const or values
+        before = getattr(namespace, self.dest, value)
+        if before != value:
+            raise argparse.ArgumentError(self, f"takes one value, not both {before} and {value}")
+        setattr(namespace, self.dest, value)
+
+
 def settings_parser(program: str, about: str, examples: str) -> argparse.ArgumentParser:
     """Return a parser with a flag for each setting; it leaves out those that are not given."""
     parser = Parser(program, about, examples, argument_default=argparse.SUPPRESS)
     for name, field in Settings.model_fields.items():
         parser.add_argument(flag(name), help=_help(name, field), **_shape(name, field))
     flip = "short for --augment flip"
-    parser.add_argument("--hflip", action="store_const", const="flip", dest="augment", help=flip)
+    parser.add_argument("--hflip", action=_Once, nargs=0, const="flip", dest="augment", help=flip)
     return parser
 
 
@@ -110,16 +128,19 @@ def run_parser() -> argparse.ArgumentParser:
     again = parser.add_mutually_exclusive_group()
     again.add_argument(
         "--resume",
+        action=_Once,
         metavar="NAME",
         help="continue a study that was stopped or killed; finished trials are not run again",
     )
     again.add_argument(
         "--extend",
+        action=_Once,
         metavar="NAME",
         help="add --trials N to a study: same search, same data",
     )
     again.add_argument(
         "--replay",
+        action=_Once,
         metavar="NAME/TRIAL",
         help="run a trial of a study again, without Ray, and compare its numbers with the record",
     )
@@ -131,11 +152,11 @@ def _shape(name: str, field: FieldInfo) -> dict[str, Any]:
         off = DEFAULTS.get(name) is True
         return {"action": argparse.BooleanOptionalAction if off else "store_true"}
     if name == "preset":
-        return {"choices": [*PRESETS, "list"], "metavar": "PRESET"}
-    several = typing.get_origin(field.annotation) is tuple
-    if name in ("include", "exclude"):  # They may be given several times as well.
-        return {"metavar": "GLOB", "nargs": "+", "action": "extend"}
-    return {"metavar": name.upper(), "nargs": "+" if several else None}
+        return {"action": _Once, "choices": [*PRESETS, "list"], "metavar": "PRESET"}
+    if typing.get_origin(field.annotation) is tuple:  # It may be given several times as well.
+        metavar = "GLOB" if name in ("include", "exclude") else name.upper()
+        return {"action": "extend", "nargs": "+", "metavar": metavar}
+    return {"action": _Once, "metavar": name.upper()}
 
 
 def _help(name: str, field: FieldInfo) -> str:
