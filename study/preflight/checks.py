@@ -23,9 +23,10 @@ from study.tracking.database import database_faults
 from tl_core.config import BUILT_IN
 from tl_core.data.datasets import ImageSet
 from tl_core.data.given.aux_labels import AuxLabels, aux_faults
-from tl_core.data.given.request import find_data
+from tl_core.data.given.request import find_data, unread_faults
 from tl_core.data.sources import Source
-from tl_core.data.splits import far_from_ratio, split_faults
+from tl_core.data.splits import far_from_ratio, split_faults, too_large
+from tl_core.data.splitting.rules import NO_RULES
 from tl_core.errors import Fault, InputError
 
 DEFAULT_LARGEST = max(DEFAULTS["train_ratio"])
@@ -118,8 +119,14 @@ def check_store(setup: Setup) -> Iterable[Fault]:
 
 def check_data(setup: Setup) -> Iterator[Fault]:
     """There is a folder of images; they are not decoded."""
-    if setup.settings.data != PET:
+    s = setup.settings
+    if s.data != PET:
         yield from set_source(setup)
+        return
+    # What is wrong for sure is told before the download.
+    yield from unread_faults(data_request(s))
+    if large := [ratio for ratio in s.train_ratio if ratio > NO_RULES.largest_ratio]:
+        yield Fault("--train-ratio", f"{min(large):g}: {too_large(min(large))}")
 
 
 def set_source(setup: Setup) -> Iterator[Fault]:

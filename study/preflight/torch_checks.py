@@ -147,6 +147,8 @@ def check_pet(setup: Setup) -> Iterator[Fault]:
     """Oxford-IIIT Pet is in the cache, or can be downloaded if there are no faults."""
     s = setup.settings
     waits = setup.faults or setup.doctor
+    if setup.faults_by_name.get("data"):  # The source would tell them again.
+        return
     if s.data == PET and not (waits and not has_oxford_pet(s.cache)):
         yield from set_source(setup)
 

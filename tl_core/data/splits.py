@@ -85,7 +85,7 @@ def split_faults(
 ) -> list[str]:
     """Say for each class that is too small how many images are missing; [] if none is."""
     if train_ratio > rules.largest_ratio:
-        return [_too_large(train_ratio, rules)]
+        return [too_large(train_ratio, rules)]
     faults = [*_absent(labels, classes, rules)]
     pool, groups = _pool(labels, rules)
     few = [*_too_few(labels[pool], train_ratio, classes, rules)]
@@ -126,7 +126,8 @@ def _pool(labels: np.ndarray, rules: SplitRules) -> tuple[np.ndarray, Groups]:
     return pool, group_images(labels[pool], None if rules.groups is None else rules.groups[pool])
 
 
-def _too_large(train_ratio: float, rules: SplitRules) -> str:
+def too_large(train_ratio: float, rules: SplitRules = NO_RULES) -> str:
+    """Say why a ratio above `rules.largest_ratio` leaves too few images to hold out."""
     drawn = " and ".join(PART_WORDS[part] for part in reversed(rules.drawn()))
     takes = "takes" if len(rules.drawn()) == 1 else "each take"
     return (

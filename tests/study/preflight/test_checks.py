@@ -145,6 +145,28 @@ def test_a_cache_that_can_not_be_read_is_told_from_the_data(tmp_path: Path) -> N
     ]
 
 
+@pytest.mark.parametrize(("given", "fault"), [
+    ({"root": "x"}, "--root x: is read with a manifest alone (--data photos.csv)"),
+    ({"group": "patient"}, "--group patient: names a column of a manifest (--data photos.csv); "
+     "a folder takes --group-regex"),
+    ({"aux": "age"}, "--aux age: names a column of a manifest (--data photos.csv); without one, "
+     "brightness or none"),
+    ({"train_ratio": ["0.1", "0.95", "0.9"]}, "--train-ratio 0.9: train_ratio 0.9 is above 0.8: "
+     "validation and test each take 0.1 of the images"),
+])  # fmt: skip
+def test_what_is_wrong_is_told_before_a_download(given: dict[str, Any], fault: str) -> None:
+    assert quick_faults(data=PET, **given) == [fault]
+    assert quick_faults(data=PET) == []
+
+
+def test_what_was_told_before_a_download_is_not_told_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch_checks, "has_oxford_pet", lambda _: True)
+    setup = Setup(make_settings(data=PET), faults_by_name={"data": [Fault("--root", "x")]})
+    assert [*torch_checks.check_pet(setup)] == []
+
+
 def test_a_download_waits_until_nothing_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     def download(*_: object) -> None:
         raise AssertionError("a download has begun")

@@ -14,6 +14,8 @@ from tl_core.data.sources import Source
 from tl_core.errors import Fault, InputError, truncate_list
 from tl_core.text import pluralize, printable
 
+NO_COLUMN = "names a column of a manifest (--data photos.csv); without one, brightness or none"
+"""Why a column of anything else is no task."""
 _NO_NUMBER = {"", "na", "nan", "n/a", "null"}
 """Cells of a column of numbers that hold none, in lower case. In one of text they are classes."""
 _NAMED = 3
@@ -44,8 +46,7 @@ def label_aux(source: Source, column: str, kind: AuxKind | None = None) -> Sourc
         labels = AuxLabels(NO_TASK, np.full(len(source.ids), -1, np.int64))
         return replace(source, aux=labels)
     if not source.columns:
-        why = "names a column of a manifest (--data photos.csv); without one, brightness or none"
-        raise InputError([Fault("--aux", f"{column}: {why}")])
+        raise InputError([Fault("--aux", f"{column}: {NO_COLUMN}")])
     usable = [
         name for name in source.columns if not (name in BUILT_IN_TASKS or TAKEN.fullmatch(name))
     ]

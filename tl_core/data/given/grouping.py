@@ -13,6 +13,8 @@ from tl_core.data.splitting.rules import PART_WORDS, PARTS
 from tl_core.errors import Fault, InputError, truncate_list
 from tl_core.text import pluralize, printable
 
+NO_COLUMN = "names a column of a manifest (--data photos.csv); a folder takes --group-regex"
+"""Why a column of anything else can't group its images."""
 _LISTED = 3
 
 
@@ -24,8 +26,7 @@ def group_by_column(source: Source, column: str | None) -> Source:
             return replace(source, notes=(*source.notes, *found))
         return _grouped(source, "group", [name or None for name in source.columns["group"]])
     if not source.columns:
-        why = "names a column of a manifest (--data photos.csv); a folder takes --group-regex"
-        raise InputError([Fault("--group", f"{column}: {why}")])
+        raise InputError([Fault("--group", f"{column}: {NO_COLUMN}")])
     if column not in source.columns:
         names = column_names(source.columns)
         raise InputError([Fault("--group", f"{column}: no such column; columns are {names}")])

@@ -1,10 +1,12 @@
 """What is asked for by `--data` and the flags that belong to it, and the source that this gives."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tl_core.aux_task import NAME, AuxKind
+from tl_core.aux_task import BUILT_IN_TASKS, NAME, AuxKind
 from tl_core.config import BUILT_IN
+from tl_core.data.given import aux_column, grouping
 from tl_core.data.given.aux_column import label_aux
 from tl_core.data.given.grouping import group_by_column, group_by_regex
 from tl_core.data.given.manifest import is_manifest, manifest_source
@@ -15,6 +17,8 @@ from tl_core.data.splitting.rules import Part
 from tl_core.errors import Fault, InputError
 from tl_core.files import user_path
 from tl_core.text import printable
+
+_NO_ROOT = "is read with a manifest alone (--data photos.csv)"
 
 
 @dataclass(frozen=True)
@@ -63,10 +67,19 @@ def find_data(asked: DataRequest, cache: Path) -> Source:
     return label_aux(source, asked.aux, asked.aux_kind)
 
 
+def unread_faults(asked: DataRequest) -> Iterator[Fault]:
+    """Yield what `find_data` refuses of data without a table, which need not be there yet."""
+    if asked.root:
+        yield Fault("--root", f"{asked.root}: {_NO_ROOT}")
+    if asked.group:
+        yield Fault("--group", f"{asked.group}: {grouping.NO_COLUMN}")
+    if asked.aux not in BUILT_IN_TASKS:
+        yield Fault("--aux", f"{asked.aux}: {aux_column.NO_COLUMN}")
+
+
 def _find(asked: DataRequest, cache: Path) -> Source:
     if asked.root and (asked.train or not is_manifest(asked.data)):
-        why = "is read with a manifest alone (--data photos.csv)"
-        raise InputError([Fault("--root", f"{asked.root}: {why}")])
+        raise InputError([Fault("--root", f"{asked.root}: {_NO_ROOT}")])
     if asked.train:
         named: dict[Part, str | None]
         named = {"train": asked.train, "val": asked.val, "test": asked.test}
