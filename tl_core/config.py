@@ -19,6 +19,8 @@ FROZEN: tuple[Mode, ...] = ("freeze", "probe")
 """The modes that train heads alone, on the features of a frozen network."""
 CACHED: tuple[Mode, ...] = (*FROZEN, "partial")
 """The modes that learn from what the frozen part of a network makes of each image, once."""
+SOLVED: tuple[Mode, ...] = ("probe", "partial", "lp_ft")
+"""The modes whose heads are solved before the first step."""
 WHOLE: tuple[Mode, ...] = tuple(mode for mode in MODES if mode not in CACHED)
 """The modes whose step takes the images through the whole network, there and back."""
 Precision = Literal["fp32", "fp16", "bf16"]

@@ -13,7 +13,7 @@ from study.config.settings import FACTORS, Settings, flag
 from study.config.uris import without_credentials
 from study.errors import NOT_TEXT
 from tl_core.aux_task import NAME, NO_NAME
-from tl_core.config import BUILT_IN, CACHED, FROZEN, MODES, VIEWS_NOT_CACHED, Mode
+from tl_core.config import BUILT_IN, CACHED, FROZEN, MODES, SOLVED, VIEWS_NOT_CACHED, Mode
 from tl_core.errors import Fault, InputError
 from tl_core.text import pluralize
 
@@ -176,6 +176,18 @@ def _task_faults(settings: Settings, given: Mapping[str, Any]) -> Iterator[Fault
             yield _unread_aux(name, given[name])
 
 
+def _idle_task_faults(settings: Settings, given: Mapping[str, Any]) -> Iterator[Fault]:
+    if settings.aux != NO_NAME and is_idle(settings):
+        why = "is not read at --aux-weight 0; name a weight above 0, or leave it out"
+        named = (name for name in ("aux_on", "aux_target") if given.get(name) is not None)
+        yield from (Fault(flag(name), f"{given[name]}: {why}") for name in named)
+
+
+def is_idle(settings: Settings) -> bool:
+    """Whether nothing teaches the auxiliary task: no step at weight 0, and no mode solves heads."""
+    return settings.aux_weight == (0.0,) and {*SOLVED}.isdisjoint(settings.mode)
+
+
 def _metric_faults(settings: Settings, _: Mapping[str, Any]) -> Iterator[Fault]:
     if settings.metric.startswith("val_brightness") and settings.aux != NAME:
         yield Fault("--metric", f"{settings.metric}: needs --aux brightness, not {settings.aux}")
@@ -194,7 +206,7 @@ def _unread_aux(name: str, value: object) -> Fault:
 
 _RULES: tuple[Callable[[Settings, Mapping[str, Any]], Iterator[Fault]], ...] = (
     _debug_faults, _trial_faults, mode_faults, _view_faults, _confirm_faults, _pareto_faults,
-    _data_faults, _task_faults, _metric_faults,
+    _data_faults, _task_faults, _idle_task_faults, _metric_faults,
 )  # fmt: skip
 """Rules on several settings."""
 PROBES_ARE_TUNED = "a probe tunes itself and takes one trial"

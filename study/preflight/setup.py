@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from study.cluster.capacity import Capacity
 from study.config.defaults import VARIABLES, from_environment
 from study.config.settings import Settings, flag
-from study.config.validate import cell_faults, resolve
+from study.config.validate import cell_faults, is_idle, resolve
+from tl_core.aux_task import NO_NAME
 from tl_core.config import BUILT_IN
 from tl_core.data.given.manifest import is_manifest
 from tl_core.data.given.request import DataRequest
@@ -133,6 +134,9 @@ def new_setup(given: Mapping[str, Any]) -> Setup:
         faults += cell_faults(settings)
     fit_trials = not (chosen or "trials" in given)
     setup = Setup(settings, faults, not chosen, fit_trials, frozenset(given), variables)
+    if "aux" in given and settings.aux != NO_NAME and is_idle(settings):
+        teach = "a weight above 0 teaches it, as --aux-weight 0.3"
+        setup.notes = (f"--aux {settings.aux} is not learned at --aux-weight 0; {teach}",)
     setup.change(name=settings.name or _default_name(settings))
     if settings.weights not in ("default", "none"):  # Workers may run in another folder.
         setup.change(weights=str(user_path(settings.weights).resolve()))

@@ -20,6 +20,7 @@ from tests.support.studies.command_lines import (
     command_lines,
     draw_photos,
     effort,
+    latest,
     outcome,
     tries,
 )
@@ -60,7 +61,7 @@ def test_checks_find_the_faults_of_every_command_line(
     @effort(examples)
     @given(words=ANY)
     def each(words: Words) -> None:
-        event(f"exit code {outcome(run.main, (*before, *words))[0]}")
+        event(f"exit code {outcome(run.main, latest((*before, *words)))[0]}")
 
     each()
 
@@ -73,6 +74,6 @@ def test_a_single_trial_ends_as_promised(examples: int, more: Words, before: Wor
     @effort(examples)
     @given(words=ANY)
     def each(words: Words) -> None:
-        outcome(run.main, (*before, *more, "--name", uuid.uuid4().hex, *words))
+        outcome(run.main, latest((*before, *more, "--name", uuid.uuid4().hex, *words)))
 
     each()

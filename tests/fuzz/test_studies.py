@@ -26,6 +26,7 @@ from tests.support.studies.command_lines import (
     command_lines,
     draw_photos,
     effort,
+    latest,
     outcome,
     tries,
 )
@@ -74,7 +75,7 @@ class Place:
         """Run a study; return its folder if it ended."""
         there = self._folders()
         code, printed = self._run(
-            "run.py", _RUN, (*self.before, "--name", uuid.uuid4().hex, *words)
+            "run.py", _RUN, latest((*self.before, "--name", uuid.uuid4().hex, *words))
         )
         made = self._folders() - there
         if code == 2:

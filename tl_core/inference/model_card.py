@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from tl_core.aux_task import BRIGHTNESS, AuxTask
-from tl_core.config import PAD_GREY, Count, ImageSize, Precision, Resize
+from tl_core.config import PAD_GREY, SOLVED, Count, ImageSize, Precision, Resize
 from tl_core.data.reading.deep import Depth, Levels
 from tl_core.errors import InputError
 
@@ -90,7 +90,7 @@ def is_taught(config: dict[str, Any]) -> bool:
 
     At weight 0 no step does, but the heads of some modes are solved before the first step.
     """
-    return config.get("aux_weight") != 0 or config.get("mode") in ("probe", "partial", "lp_ft")
+    return config.get("aux_weight") != 0 or config.get("mode") in SOLVED
 
 
 class ModelCard(ModelInfo):

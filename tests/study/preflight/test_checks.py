@@ -41,6 +41,17 @@ def test_settings_names_folders_and_data_are_checked_together(tmp_path: Path) ->
     assert len(quick_faults(**given, offline=True)) == 3
 
 
+def test_a_column_that_nothing_learns_is_noted() -> None:
+    note = "--aux age is not learned at --aux-weight 0; a weight above 0 teaches it, as "
+    note += "--aux-weight 0.3"
+    given = {"data": "t.csv", "aux": "age", "debug": True}
+    assert new_setup(given).notes == (note,)
+    assert new_setup({"data": "t.csv", "debug": True}).notes == ()
+    assert new_setup(given | {"aux": "none"}).notes == ()
+    assert new_setup(given | {"aux_weight": ["0.3"]}).notes == ()
+    assert new_setup(given | {"mode": ["lp_ft"]}).notes == (), "its heads are solved first"
+
+
 def test_given_ratio_too_small_for_the_data(photo_folder: Path) -> None:
     # 0.01 of 50 images rounds up to one; each class has 20.
     assert quick_faults(data=str(photo_folder), train_ratio=["0.8", "0.02", "0.01"]) == [
