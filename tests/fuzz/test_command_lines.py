@@ -20,10 +20,10 @@ from tests.support.studies.command_lines import (
     command_lines,
     draw_photos,
     effort,
-    latest,
     outcome,
     tries,
 )
+from tests.support.words import latest
 
 ANY = st.one_of(command_lines(odd=2), command_lines(odd=0, good=SINGLE))
 

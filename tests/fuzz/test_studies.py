@@ -6,7 +6,7 @@ They share one Ray, whose start is none of what is tried here, and must leave it
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,10 +26,10 @@ from tests.support.studies.command_lines import (
     command_lines,
     draw_photos,
     effort,
-    latest,
     outcome,
     tries,
 )
+from tests.support.words import latest
 
 pytestmark = pytest.mark.fuzz
 _MANY = 5
@@ -112,7 +112,7 @@ class Place:
         target = f"{folder}/{number}" if what == "--replay" else str(folder)
         return (what, target) if what.startswith("--") else (target,)
 
-    def _run(self, what: str, main: Callable[..., int], words: Words) -> tuple[int, str]:
+    def _run(self, what: str, main: Callable[..., int], words: Sequence[str]) -> tuple[int, str]:
         code, printed = outcome(main, words)
         self.tally[f"{what} ends with {code}"] += 1
         assert_ray_is_idle()

@@ -122,17 +122,7 @@ def odd_values(name: str) -> st.SearchStrategy[str]:
     return st.one_of(st.sampled_from(_ODD), text.filter(is_small))
 
 
-def latest(words: Words) -> Words:
-    """Leave out flags, with their values, that come again later: most take one value."""
-    given: dict[str, list[str]] = {}
-    name = ""
-    for word in words:
-        name = word if word.startswith("--") else name
-        given[name] = [] if word == name else [*given.get(name, ()), word]
-    return tuple(word for name, values in given.items() for word in (name, *values))
-
-
-def outcome(main: Callable[[list[str]], int], words: Words) -> tuple[int, str]:
+def outcome(main: Callable[[list[str]], int], words: Sequence[str]) -> tuple[int, str]:
     """Run a command line in this process; return its exit code, a promised one, and its output."""
     printed = io.StringIO()
     with contextlib.redirect_stderr(printed), contextlib.redirect_stdout(printed):

@@ -22,6 +22,7 @@ from study.records.ledger import read_records
 from tests.conftest import SIDE, TINY, draw_folder
 from tests.support.processes import left_over, title, workers
 from tests.support.sockets import Address, listening
+from tests.support.words import latest
 
 LIMIT_S = 400
 _OUTCOME = "outcome.json"
@@ -41,7 +42,7 @@ class RayRun:
         own = {"PYTHONPATH": str(Path(__file__).parents[3])}
         own |= {"HOME": str(self.home), "RAY_TMPDIR": str(self.home), "COLUMNS": "200"}
         return subprocess.Popen(
-            [sys.executable, program, *map(str, words)], text=True, env=os.environ | own, cwd=cwd,
+            [sys.executable, program, *latest(words)], text=True, env=os.environ | own, cwd=cwd,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         )  # fmt: skip
 
