@@ -11,14 +11,12 @@ from rich.text import Text
 
 from study.cluster.join import NodeFault, versions
 from study.cluster.node_report import NodeReport, ReportedNode
-from study.cluster.resources import gpu_notes
 from study.cluster.stores import bucket_of
 from study.config.settings import Settings
 from study.config.uris import SQLITE, is_database, is_server, without_credentials
 from study.diagnosis.measure import Measured
 from study.preflight.disk import cache_needs, out_needs
 from study.preflight.memory import free_memory
-from study.preflight.prepare import ratio_notes
 from study.preflight.setup import Setup
 from study.search.cells import Cell
 from tl_core.cgroups import OWN
@@ -106,15 +104,13 @@ def _settings(setup: Setup) -> str:
 
 def _machines(setup: Setup) -> str:
     assert setup.resources
-    precision = setup.settings.precision
-    auto = setup.auto_precision or precision == "auto"
-    used = f"{setup.resources.describe(setup.gpus)}, {precision}"
+    used = f"{setup.resources.describe(setup.gpus)}, {setup.settings.precision}"
     if setup.resources.joined:
-        return "; ".join([used, *gpu_notes(setup.gpus, setup.resources, auto)])
+        return used
     memory = [f"{decimal(free)} of memory free"] if (free := free_memory()) is not None else []
     if (limit := OWN.memory_limit()) is not None:
         memory.append(f"limit {decimal(limit)}")
-    parts = [used, describe_cpus(), ", ".join(memory), shm_note(), *setup.notes]
+    parts = [used, describe_cpus(), ", ".join(memory), shm_note()]
     return "; ".join(filter(None, parts))
 
 
@@ -133,7 +129,6 @@ def _data(setup: Setup) -> str:
         return f"{s.data} is downloaded into {s.cache} when the study starts"
     images = pluralize(len(source.ids), "image")
     found = [f"{source.name}: {images} of {pluralize(len(source.classes), 'class', 'classes')}"]
-    found += [*ratio_notes(setup), *source.notes]
     found += [] if setup.undecoded else ["decoded already"]
     if setup.unreadable:
         found.append(f"{pluralize(len(setup.unreadable), 'unreadable file')} among those tried")

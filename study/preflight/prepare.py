@@ -130,7 +130,7 @@ def prepare(setup: Setup) -> Prepared:
     _fit_to_decoded(setup, images)
     if setup.state:
         check_same_data(setup.state, images)
-    notes = tuple(_notes(setup, setup.resources, images))
+    notes = tuple(_notes(setup, images))
     return Prepared(
         setup.settings,
         images,
@@ -153,17 +153,25 @@ def _fit_to_decoded(setup: Setup, images: ImageSet) -> None:
         raise InputError(faults)
 
 
-def _notes(setup: Setup, resources: Resources, images: ImageSet) -> list[str]:
-    device = resources.device(setup.gpus)
-    best = resources.precisions[device.type]
-    notes = [*setup.notes, *gpu_notes(setup.gpus, resources, setup.auto_precision)]
-    notes += precision_notes(setup.settings, best, is_gpu(device))
-    notes += [*ratio_notes(setup), *_data_notes(setup.settings, images)]
-    notes += [setup.network.note] if setup.network and setup.network.note else []
+def _notes(setup: Setup, images: ImageSet) -> list[str]:
+    notes = [*_plan_notes(setup), *_data_notes(setup.settings, images)]
     if images.bad:
         n = pluralize(len(images.bad), "unreadable file")
         notes.append(f"{n} left out; study.json lists them")
     return notes
+
+
+def _plan_notes(setup: Setup) -> Iterator[str]:
+    """Yield notes on all but the images: what was decided, the hardware and the network."""
+    yield from setup.notes
+    if resources := setup.resources:
+        device = resources.device(setup.gpus)
+        yield from gpu_notes(setup.gpus, resources, setup.auto_precision)
+        best = resources.precisions[device.type]
+        yield from precision_notes(setup.settings, best, is_gpu(device))
+    yield from ratio_notes(setup)
+    if setup.network and setup.network.note:
+        yield setup.network.note
 
 
 def _data_notes(s: Settings, images: ImageSet) -> list[str]:
@@ -171,11 +179,16 @@ def _data_notes(s: Settings, images: ImageSet) -> list[str]:
     return [*images.notes, *deep_notes(images), *balance]
 
 
-def doctor_notes(setup: Setup) -> Sequence[str]:
-    """How a study that was checked understands its data; of pixels only if the cache has them.
+def doctor_notes(setup: Setup) -> list[str]:
+    """What a study that was checked will note; of pixels only if the cache has them.
 
     Raises `InputError` with what only they show to be wrong.
     """
+    of_data = _notes_of_data(setup)  # Ratios may be left out once copies are known.
+    return [*_plan_notes(setup), *of_data]
+
+
+def _notes_of_data(setup: Setup) -> Sequence[str]:
     if setup.source is None:
         return ()
     s, source = setup.settings, setup.source

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,12 @@ def test_precision_is_what_the_hardware_has_unless_given(
     assert given.settings.precision == "bf16"
     emulated = ("this hardware emulates bf16, which takes many times as long as fp32",)
     assert given.notes == (() if native else emulated)
+    setup = check(photo_folder, gpus="0", precision="bf16")
+    assert doctor_notes(setup) == [*given.notes], "the doctor tells it, too"
+    setup.notes = ("decided for you",)
+    assert setup.resources
+    setup.resources = replace(setup.resources, left_out=("GPU 2: no CUDA",))
+    assert doctor_notes(setup)[:2] == ["decided for you", "left out is GPU 2: no CUDA"]
 
 
 @pytest.mark.parametrize("given", [{}, {"precision": "auto"}, {"precision": "fp32"}])
@@ -107,7 +114,7 @@ def test_a_cluster_that_has_no_gpu_yet_is_told_what_auto_means(
     setup.gpus, setup.resources = 4, Resources(8, 0, 1.0, True, best, ({"address": "10.0.0.1"},))
     assert [*check_backbone(setup)] == []
     assert setup.settings.precision == "fp32"
-    told = [*_notes(setup, setup.resources, images), rows(setup)["machines"]]
+    told = [*_notes(setup, images), *doctor_notes(setup)]
     why = "--precision auto means fp32 while no GPU is up that could be asked"
     assert [why in text for text in told].count(True) == (0 if "fp32" in given.values() else 2)
 
