@@ -40,6 +40,7 @@ DEBUG: dict[str, Any] = {
 }
 VARIABLES = {"tracking_uri": "MLFLOW_TRACKING_URI", "experiment": "MLFLOW_EXPERIMENT_NAME"}
 """By setting, the variable of MLflow's own client that replaces its default."""
+CACHE_VARIABLE = "TL_STUDY_CACHE"
 
 
 def layers_of(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,5 +92,10 @@ def _default_cache() -> Path:
     if os.path.expanduser("~") == "~" and not os.environ.get("XDG_CACHE_HOME"):  # noqa: PTH111
         why = f"HOME is not set and user id {os.getuid()} has no name, so caches have no place"
         raise InputError([f"{why}; set HOME to a folder that you can write, as in HOME=/tmp/me"])
-    named = os.environ.get("TL_STUDY_CACHE")
-    return user_path(named) if named else user_cache_path("tl-study")
+    return named_cache() or user_cache_path("tl-study")
+
+
+def named_cache() -> Path | None:
+    """Return the cache that the environment names, if it does."""
+    named = os.environ.get(CACHE_VARIABLE)
+    return user_path(named) if named else None

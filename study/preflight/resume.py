@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from study.config.defaults import DEFAULTS, VARIABLES, from_environment
+from study.config.defaults import CACHE_VARIABLE, DEFAULTS, VARIABLES, from_environment, named_cache
 from study.config.program import command
 from study.config.settings import Settings, flag
 from study.config.uris import lost_place, store_name, with_credentials, without_credentials
@@ -68,7 +68,7 @@ def continued_setup(given: Mapping[str, Any]) -> Setup:
     if not settings.offline and (copied := copy_fault(folder, settings.tracking_uri)):
         raise _at_fault(what, given[what], copied)
     setup = Setup(settings, [*mode_faults(settings, given)], state=state, found=folder)
-    setup.notes = tuple(_variables_not_read(setup.settings, given))
+    setup.notes = tuple(_variable_notes(setup.settings, before, given))
     if what == "extend":
         setup.change(trials=before.trials + setup.settings.trials)
     return setup
@@ -221,18 +221,23 @@ def _update(settings: Settings, given: Mapping[str, Any], folder: Path) -> Setti
 
     A study that sends nothing to MLflow continues so, unless `--tracking-uri` is given. Its runs
     stay together, wherever the environment sends those of new studies, and in whichever folder the
-    command is given: the URI that was typed may be relative. A limit of time is one command's.
+    command is given: the URI that was typed may be relative. But the cache is where it says, as
+    that decides no number. A limit of time is one command's.
     """
     own = {name: value for name, value in given.items() if name in Settings.model_fields}
     sends = {"offline": False} if "tracking_uri" in own else {}
     sent = read_sync_state(folder)
     uri = sent.store if sent and not lost_place(sent.store) else settings.tracking_uri
-    store = {"tracking_uri": with_credentials(uri)}
-    return change(settings, store | sends | {"max_time": None} | own)
+    places = {"tracking_uri": with_credentials(uri), "cache": named_cache() or settings.cache}
+    return change(settings, places | sends | {"max_time": None} | own)
 
 
-def _variables_not_read(settings: Settings, given: Mapping[str, Any]) -> Iterator[str]:
-    """Notes about variables that name another store or experiment than the study's."""
+def _variable_notes(
+    settings: Settings, before: Settings, given: Mapping[str, Any]
+) -> Iterator[str]:
+    """Notes about variables that name another cache, store or experiment than the study's."""
+    if "cache" not in given and settings.cache != before.cache:
+        yield f"the cache is {settings.cache}, as {CACHE_VARIABLE} says; it was {before.cache}"
     named = from_environment()
     other, uri = named.get("tracking_uri"), settings.tracking_uri
     if settings.offline:

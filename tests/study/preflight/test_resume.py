@@ -18,7 +18,7 @@ from study.preflight.prepare import prepare_replay
 from study.preflight.resume import (
     FinishedError,
     _update,
-    _variables_not_read,
+    _variable_notes,
     continued_setup,
     find_replay,
 )
@@ -274,11 +274,12 @@ def test_a_study_that_sent_nothing_sends_when_a_uri_is_given(
 
 def test_a_resumed_study_keeps_its_store_and_experiment(monkeypatch: pytest.MonkeyPatch) -> None:
     before = make_settings(tracking_uri="http://host", experiment="dogs")
+    offline = make_settings(offline=True)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@other")
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "cats")
     settings = _update(before, {}, Path())
     assert (settings.tracking_uri, settings.experiment) == ("http://host", "dogs")
-    assert [*_variables_not_read(settings, {})] == [
+    assert [*_variable_notes(settings, before, {})] == [
         "MLFLOW_TRACKING_URI is not read, as this study's runs are in http://host; "
         "--tracking-uri moves them",
         "MLFLOW_EXPERIMENT_NAME is not read, as this study's runs are in dogs",
@@ -286,8 +287,24 @@ def test_a_resumed_study_keeps_its_store_and_experiment(monkeypatch: pytest.Monk
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@host")
     settings = _update(before, {}, Path())
     assert settings.tracking_uri == "http://me:secret@host"
-    assert len([*_variables_not_read(settings, {})]) == 1
-    assert [*_variables_not_read(make_settings(offline=True), {})] == []
+    assert len([*_variable_notes(settings, before, {})]) == 1
+    assert [*_variable_notes(offline, offline, {})] == []
+
+
+def test_the_cache_is_where_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = make_settings(cache="kept")
+    monkeypatch.delenv("TL_STUDY_CACHE")
+    assert _update(before, {}).cache == Path("kept")
+    monkeypatch.setenv("TL_STUDY_CACHE", f"{tmp_path}/other")
+    moved = _update(before, {})
+    note = f"the cache is {tmp_path}/other, as TL_STUDY_CACHE says; it was kept"
+    assert [*_variable_notes(moved, before, {})] == [note]
+    given = {"cache": "mine"}
+    asked = _update(before, given)
+    assert asked.cache == Path("mine")
+    assert [*_variable_notes(asked, before, given)] == []
 
 
 def test_a_store_that_was_typed_relative_stays_where_it_is(own_folder: Path) -> None:
