@@ -12,7 +12,7 @@ from study.diagnosis.estimate import Before, cells_of, eta, groups_of, trials_an
 from study.diagnosis.measure import Measured, measure
 from study.diagnosis.measure_sweep import measure_sweeps
 from study.diagnosis.stages import Stages
-from study.diagnosis.tables import eta_line, speed_table
+from study.diagnosis.tables import eta_line, limit_line, speed_table
 from study.errors import NodeError
 from study.preflight.disk import networks
 from study.preflight.memory import feature_makers
@@ -120,5 +120,7 @@ def _outlook(setup: Setup, found: Measured, shape: Shape | None, start_s: float)
     an_hour = trials_an_hour(capacity, capacity.searching(s), groups)
     yield f"about {an_hour:,.0f} trials an hour"
     yield eta_line(estimate)
+    if s.max_time:
+        yield limit_line(estimate, s.max_time)
     if s.compile:
         yield "measured without --compile, which makes first epochs slower and all others faster"

@@ -219,10 +219,17 @@ def _span(cells: Mapping[Cell, float], mode: str) -> str:
 
 def eta_line(stages: Mapping[str, float]) -> str:
     """How long the study will take, from the seconds of its stages."""
-
-    def clock(seconds: float) -> str:
-        return str(timedelta(seconds=round(seconds)))
-
-    parts = ", ".join(f"{name} {clock(seconds)}" for name, seconds in stages.items())
-    whole = clock(sum(stages.values()))
+    parts = ", ".join(f"{name} {_clock(seconds)}" for name, seconds in stages.items())
+    whole = _clock(sum(stages.values()))
     return f"ETA of this study: {whole} ({parts}; early stopping not counted)"
+
+
+def limit_line(stages: Mapping[str, float], limit_s: float) -> str:
+    """Whether a study's stages fit into its limit of time, both in seconds."""
+    enough = sum(stages.values()) <= limit_s
+    what = "is enough" if enough else "ends it before; --resume goes on then"
+    return f"--max-time {_clock(limit_s)} {what}"
+
+
+def _clock(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))

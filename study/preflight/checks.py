@@ -137,6 +137,8 @@ def set_source(setup: Setup) -> Iterator[Fault]:
         setup.change(aux_type=setup.source.aux.task.kind)
         if not known:  # Else it was looked at before; a study that goes on has it.
             yield from aux_column_faults(setup.settings, setup.given)
+    if "split_seed" in setup.given and not setup.source.rules.drawn():
+        yield Fault("--split-seed", "is not read, as validation and test images are given")
     faults = [*fit_to_data(setup, setup.source, setup.source.aux)]
     yield from faults
     if setup.fit_ratios and not faults and setup.settings.data not in BUILT_IN:

@@ -60,11 +60,11 @@ def continued_setup(given: Mapping[str, Any]) -> Setup:
         why = f"{folder.name}: a single trial can't be {what}d"
         raise InputError([Fault(flag(what), why)])
     _check_recipe(what, given[what], state, before.mode)
+    settings = found_in(_update(before, given, folder), folder)
     if what == "resume" and state.status in ENDINGS:
         raise FinishedError(_format_finished(folder, state))
     if what == "extend" and before.mode == ("probe",):
         raise _at_fault("extend", folder.name, f"{PROBES_ARE_TUNED}: there is nothing to add")
-    settings = found_in(_update(before, given, folder), folder)
     if not settings.offline and (copied := copy_fault(folder, settings.tracking_uri)):
         raise _at_fault(what, given[what], copied)
     setup = Setup(settings, [*mode_faults(settings, given)], state=state, found=folder)
@@ -121,6 +121,9 @@ def find_replay(given: Mapping[str, Any]) -> Replay:
         raise _at_fault("replay", asked, f"{record.status} before its first epoch")
     _check_recipe("replay", asked, state, [record.config.mode])
     settings = _update(settings, given, folder)
+    if "gpus" in given and (settings.gpus or 0) > 1:
+        why = "a replay is one trial, on one GPU; use 1, or 0 for the CPU"
+        raise InputError([Fault("--gpus", f"{settings.gpus}: {why}")])
     source = None
     if settings.data != PET:
         source = find_source(settings)

@@ -38,6 +38,7 @@ def console(monkeypatch: Patch) -> Console:
 
 @pytest.mark.parametrize(("given", "measured", "lines"), [
     ({}, Measured(SPEEDS, places=1), ["about 34 trials", "ETA of this study: 1:"]),
+    ({"max_time": "10m"}, Measured(SPEEDS, places=1), ["--max-time 0:10:00 ends it before"]),
     ({}, Measured(reasons=["slow"]), ["not measured: slow", "not known, as not every speed"]),
     ({"data": "oxford-pet"}, Measured(SPEEDS), ["not known, as oxford-pet is not here yet"]),
     ({"debug": True}, Measured(), ["speed not measured: --debug runs one trial in this"]),

@@ -15,7 +15,14 @@ from study.cluster.node_report import NodeReport, ReportedNode
 from study.cluster.resources import this_machine
 from study.diagnosis.estimate import Speeds
 from study.diagnosis.measure import Measured
-from study.diagnosis.tables import check_table, eta_line, node_table, shm_note, speed_table
+from study.diagnosis.tables import (
+    check_table,
+    eta_line,
+    limit_line,
+    node_table,
+    shm_note,
+    speed_table,
+)
 from study.preflight.setup import Setup
 from tests.support.studies.builders import make_settings
 from tl_core.errors import Fault
@@ -91,6 +98,10 @@ def test_speeds_eta_and_checks() -> None:
     assert eta_line(stages) == (
         "ETA of this study: 1:10:30 (start 0:00:10, decoding 0:00:00, features 0:00:20, "
         "search 0:10:00, confirming 1:00:00; early stopping not counted)"
+    )
+    assert limit_line(stages, 4230.0) == "--max-time 1:10:30 is enough"
+    assert limit_line(stages, 3600.0) == (
+        "--max-time 1:00:00 ends it before; --resume goes on then"
     )
     setup = Setup(make_settings(data="photos"), resources=this_machine())
     setup.network = load_backbone("mlp", "none", 32)

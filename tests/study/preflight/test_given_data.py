@@ -10,6 +10,7 @@ from PIL import Image
 from study.config.command_line import parse
 from study.config.program import command_of
 from study.config.validate import resolve
+from study.preflight.checks import set_source
 from study.preflight.prepare import Prepared, prepare_new
 from study.preflight.resume import check_same_data
 from study.preflight.setup import data_request, new_setup
@@ -66,6 +67,14 @@ def test_a_given_split_is_used_and_the_largest_default_ratio_is_all_of_it(photos
         "the split is the given one: 20 images of training (train), 20 images of validation (val), "
         "20 images of test (test); train ratios are shares of the training part",
     )
+
+
+def test_a_seed_that_draws_no_part_is_a_fault(photos: Path) -> None:
+    with pytest.raises(InputError, match=r"^--split-seed is not read, as validation and test "):
+        ask(data=str(listed(photos, "split")), split_seed="1")
+    given = {name: str(photos) for name in ("train", "val")}
+    setup = new_setup(QUICKEST | {"split_seed": "1"} | given)
+    assert [fault.flag for fault in set_source(setup)].count("--split-seed") == 0, "it draws test"
 
 
 def test_groups_reach_workers_study_json_and_targets(photos: Path) -> None:

@@ -60,6 +60,9 @@ def fault_of(words: str) -> str:
     ("--extend tiny --trials 0", "--trials 0: must be greater than or equal to 1"),
     ("--resume tyni", "--resume tyni: no study tyni in runs/; there are: tiny"),
     ("--resume tiny --lr 1", "--lr is not read with --resume, which keeps the study's"),
+    ("--resume tiny --jobs abc", "--jobs abc: must be a valid integer"),
+    ("--replay tiny/0 --gpus 99",
+     "--gpus 99: a replay is one trial, on one GPU; use 1, or 0 for the CPU"),
     ("--extend tiny --trials 2 --epochs 3",
      "--epochs is not read with --extend, which keeps the study's"),
 ])  # fmt: skip
