@@ -1,5 +1,6 @@
 """A manifest of a folder: `python study/manifest.py FOLDER --out photos.csv`."""
 
+import shlex
 import sys
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
@@ -51,7 +52,8 @@ def _list(given: Namespace) -> int:
         print(f"note: {note}")
     n = pluralize(len(source.ids), "image")
     classes = pluralize(len(source.classes), "class", "classes")
-    print(f"{printable(str(out))}: {n} of {classes}; study it with --data {printable(str(out))}")
+    table = printable(str(out))
+    print(f"{table}: {n} of {classes}; study it with --data {shlex.quote(table)}")
     return 0
 
 
@@ -70,7 +72,8 @@ def _check(folder: str, out: Path) -> None:
     with _blaming("--out", out):
         is_there = out.exists()
     if folder in BUILT_IN or not is_folder:
-        faults.append(Fault("FOLDER", f"{folder}: a data folder is expected"))
+        there = f"; the folder of this name is ./{folder}" if is_folder else ""
+        faults.append(Fault("FOLDER", f"{folder}: a data folder is expected{there}"))
     if out.suffix.lower() not in SUFFIXES:
         faults.append(Fault("--out", f"{out}: must end in {', '.join(SUFFIXES)}"))
     elif is_there:

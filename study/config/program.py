@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from study.config.defaults import DEFAULTS, layers_of
@@ -54,8 +55,15 @@ def command_of(settings: Settings) -> str:
         if isinstance(value, bool):
             words.append(spelled(name, value))
         else:
-            words += [flag(name), *map(str, value if isinstance(value, tuple) else (value,))]
+            words += _given(flag(name), value if isinstance(value, tuple) else (value,))
     return shlex.join([*words, *out_words(settings.out)])
+
+
+def _given(name: str, values: Iterable[object]) -> list[str]:
+    """A flag with its values; one that begins with a dash would be taken for a flag."""
+    texts = [*map(str, values)]
+    dashed = any(text.startswith("-") for text in texts)
+    return [f"{name}={text}" for text in texts] if dashed else [name, *texts]
 
 
 def out_words(out: Path) -> list[str]:

@@ -103,8 +103,8 @@ def parse_duration(value: object) -> object:
 
 
 def show_folder(folder: Path) -> str:
-    """Return a folder as text that means it wherever a leading `~` is the user's home."""
-    return f"./{folder}" if str(folder).startswith("~") else str(folder)
+    """Return a folder as text that means it where a leading `~` is the user's home, `-` a flag."""
+    return f"./{folder}" if str(folder).startswith(("~", "-")) else str(folder)
 
 
 Seeds = Annotated[int, Field(ge=1, le=1000)]

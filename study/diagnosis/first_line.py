@@ -5,6 +5,7 @@ and only where networks learn on the cores, which may take hours.
 """
 
 import copy
+import shlex
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -12,6 +13,7 @@ from datetime import timedelta
 import torch
 from torch import Tensor, nn
 
+from study.config.program import command
 from study.diagnosis.estimate import Before, Speeds, eta
 from study.preflight.prepare import Prepared
 from study.preflight.torch_checks import load_network
@@ -49,9 +51,11 @@ def first_line(prepared: Prepared) -> Iterator[str]:
     step = f"a step of {s.batch_size} images through the {part} takes one core "
     step += f"{s.batch_size / rate:.2g} s"
     total_s = sum(estimate.values())
-    about = timedelta(seconds=60 * round(total_s / 60))
+    minutes = round(total_s / 60)
+    about = f"about {timedelta(minutes=minutes)}" if minutes else "less than a minute"
     where = pluralize(cores, "core")
-    yield f"about {about} on {where}, where {step}; study/doctor.py measures this closely"
+    doctor = shlex.join(command("doctor"))
+    yield f"{about} on {where}, where {step}; {doctor} measures this closely"
     if total_s > _LONG_S:
         ways = [f"--mode partial instead of {' '.join(whole)}"] if whole else []
         ways += ["fewer --train-ratio"] if len(s.train_ratio) > 1 else []

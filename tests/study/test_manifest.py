@@ -35,6 +35,19 @@ def test_names_in_one_folder_become_labels(tmp_path: Path, capsys: Capture) -> N
     assert "3 images of 2 classes" in capsys.readouterr().out
 
 
+def test_the_table_is_named_as_a_shell_takes_it(tmp_path: Path, capsys: Capture) -> None:
+    root = plant(tmp_path / "photos", "a/1.png", "b/2.png")
+    assert main([str(root), "--out", "my photos.csv"]) == 0
+    assert capsys.readouterr().out.endswith("; study it with --data 'my photos.csv'\n")
+
+
+def test_a_folder_with_the_name_of_a_data_set_is_told(capsys: Capture) -> None:
+    Path("demo").mkdir()
+    assert main(["demo"]) == 2
+    why = "  FOLDER demo: a data folder is expected; the folder of this name is ./demo\n"
+    assert capsys.readouterr().err.endswith(why)
+
+
 def test_what_can_not_be_listed_or_written(tmp_path: Path, capsys: Capture) -> None:
     root = plant(tmp_path / "photos", "a/1.png", "b/2.png")
     (tmp_path / "there.csv").touch()

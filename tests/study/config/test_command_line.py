@@ -138,6 +138,7 @@ def test_only_what_differs_from_the_defaults_is_written() -> None:
     {"data": "a", "mode": ["probe", "partial"], "unfreeze": ["1", "2"], "batchnorm": "train"},
     {"data": "a", "objective": "pareto", "trials": "5"},
     {"debug": True, "mode": ["probe"]}, {"data": "a", "offline": True},
+    {"data": "-a", "group_regex": "-(x)", "exclude": ["-b", "c"], "out": "-runs"},
 ])  # fmt: skip
 def test_command_leads_to_the_same_settings(given: dict[str, Any]) -> None:
     assert_command_leads_to_the_same_settings(make_settings(**given))

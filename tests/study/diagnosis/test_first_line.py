@@ -33,5 +33,24 @@ def test_a_long_study_says_what_takes_long_and_what_is_shorter(
         images=SimpleNamespace(labels=np.zeros(100), sizes=NO_RULES.sizes(100), classes=("a", "b")),
     )  # fmt: skip
     about, shorter = first_line(prepared)
-    assert f"where a step of 32 images through the {step}; study/doctor.py" in about
+    assert f"where a step of 32 images through the {step}; python study/doctor.py " in about
     assert shorter == f"shorter: {ways}, or a GPU"
+
+
+@pytest.mark.parametrize(("seconds", "told"), [
+    (29.0, "less than a minute on 2 cores, where "), (31.0, "about 0:01:00 on 2 cores, where "),
+])  # fmt: skip
+def test_a_short_study_is_told_in_the_words_of_the_program(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, told: str
+) -> None:
+    monkeypatch.setattr(module, "measure_step", lambda _: (SPEEDS, 512))
+    monkeypatch.setattr(module, "eta", lambda *_: {"search": seconds})
+    monkeypatch.setattr("sys.argv", ["tl-study"])
+    prepared: Any = SimpleNamespace(
+        settings=make_settings(data="photos", mode=("finetune",)), state=None,
+        resources=SimpleNamespace(cpus=2), capacity=None,
+        images=SimpleNamespace(labels=np.zeros(100), sizes=NO_RULES.sizes(100), classes=("a", "b")),
+    )  # fmt: skip
+    [line] = first_line(prepared)
+    assert line.startswith(told)
+    assert line.endswith("; tl-study doctor measures this closely")
