@@ -85,6 +85,10 @@ def _find(asked: DataRequest, cache: Path) -> Source:
         named = {"train": asked.train, "val": asked.val, "test": asked.test}
         folders = {part: user_path(name) for part, name in named.items() if name}
         shown = {part: printable(name) for part, name in named.items() if name}
+        why = "there is no such folder"
+        gone = [part for part, folder in folders.items() if not folder.is_dir()]
+        if gone:
+            raise InputError(Fault(f"--{part}", f"{shown[part]}: {why}") for part in gone)
         name = printable(str(folders["train"]))
         starts = {part: part for part in folders}
         return _checked(join_parts(folders, starts, shown, asked.selection, name), asked)

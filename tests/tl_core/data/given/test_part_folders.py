@@ -227,3 +227,17 @@ def test_words() -> None:
     ]  # fmt: skip
     folders = ("my_train", "test images", "constraint", "latest", "train2")
     assert [part_of(name, affixes=True) for name in folders] == ["train", "test", None, None, None]
+
+
+def test_a_part_that_is_no_folder_is_told_by_its_flag(tmp_path: Path) -> None:
+    (tmp_path / "a file").touch()
+    planted(tmp_path, train="ab")
+    asked = DataRequest(
+        "", train=str(tmp_path / "train"), val="gone", test=str(tmp_path / "a file")
+    )
+    with pytest.raises(InputError) as caught:
+        find_data(asked, tmp_path)
+    assert [*map(str, caught.value.faults)] == [
+        "--val gone: there is no such folder",
+        f"--test {tmp_path}/a file: there is no such folder",
+    ]
