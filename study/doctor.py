@@ -24,7 +24,8 @@ from tl_core.text import printable
 _ABOUT = """\
 Checks all that a study with these flags needs, on this machine or on every node of a cluster, and
 lists every fault. Without faults, it measures how fast trials are there, and estimates how long the
-study will take. It leaves nothing behind but weights that it had to download."""
+study will take. It leaves nothing behind but weights that it had to download and, with --compile,
+what was compiled, in the cache."""
 _EXAMPLES = """\
 examples:
   python study/doctor.py                                  the small study on drawn cats and dogs

@@ -9,6 +9,7 @@ from study.config.command_line import run_parser
 from study.config.defaults import DEFAULTS, VARIABLES, layers_of
 from study.config.presets import PRESETS
 from study.config.settings import Settings, flag
+from study.config.validate import STUDY_ONLY
 
 _INTRODUCTION = """\
 # Command line
@@ -72,6 +73,8 @@ def _default(name: str) -> str:
         "demo: ": {},
         "debug: ": {"data": ".", "debug": True},
     }
+    if name in STUDY_ONLY:
+        del where["debug: "]
     texts = {label: _text(layers_of(given).get(name)) for label, given in where.items()}
     usual = texts[""]
     shown = [f"{label}`{text}`" for label, text in texts.items() if not label or text != usual]

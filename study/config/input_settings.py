@@ -49,7 +49,9 @@ class InputSettings(BaseModel):
         (), description="leave these files or folders out: patterns such as masks or '*_mask.png'"
     )
     skip_bad_images: bool = Field(False, description="leave out files that can't be decoded")
-    image_size: ImageSize = Field(description="side of the square images, pixels")
+    image_size: ImageSize = Field(
+        description="side of the square images, pixels; by default 224, for mlp and shared_mlp 128"
+    )
     resize: Resize = Field(
         "squash",
         description="how an image becomes a square: squash (its aspect ratio is lost), crop (its "

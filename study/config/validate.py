@@ -17,10 +17,11 @@ from tl_core.config import BUILT_IN, CACHED, FROZEN, MODES, SOLVED, VIEWS_NOT_CA
 from tl_core.errors import Fault, InputError
 from tl_core.text import pluralize
 
-_STUDY_ONLY = (
+STUDY_ONLY = (
     "trials", "metric", "trials_per_gpu", "design", "objective", "sampler", "confirm",
     "confirm_seeds", "max_failures", "address", "storage", "checkpoint_every", "jobs", "max_time",
 )  # fmt: skip
+"""Settings that a single trial does not read."""
 _STEPPING: set[Mode] = {*MODES} - {"probe"}
 _NETWORKS: set[Mode] = {*MODES} - {*FROZEN}
 _READ_BY: dict[str, set[Mode]] = {
@@ -87,7 +88,7 @@ def _unread(
 
 def _debug_faults(settings: Settings, given: Mapping[str, Any]) -> Iterator[Fault]:
     if settings.debug:
-        for name in _STUDY_ONLY:
+        for name in STUDY_ONLY:
             if name in given:
                 yield Fault(spelled(name, given[name]), "is read by a study only, not by --debug")
         for name in FACTORS:

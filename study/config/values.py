@@ -77,6 +77,12 @@ def _count_or_word(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
         raise ValueError("must be a whole number from 1, or auto") from None
 
 
+def _a_folder(value: object) -> object:
+    if value == "":  # Such as a variable that is not set; pathlib takes it for the working folder.
+        raise ValueError("a folder is expected; . is the working folder")
+    return user_path(value) if isinstance(value, str) else value
+
+
 def _known_preset(name: str) -> str:
     if name not in PRESETS:
         raise ValueError(f"must be one of {', '.join(PRESETS)}")
@@ -119,7 +125,7 @@ StudyName = Annotated[str, AfterValidator(_plain_name)]
 """The name of a folder."""
 UserFolder = Annotated[
     Path,
-    BeforeValidator(lambda v: user_path(v) if isinstance(v, str) else v),
+    BeforeValidator(_a_folder),
     PlainSerializer(show_folder, when_used="json"),
 ]
 """A folder; a leading `~` is the user's home."""

@@ -30,3 +30,10 @@ def test_what_is_no_duration_is_a_fault(text: str) -> None:
         "31622400",
     )
     assert any(rule in fault.message for rule in rules)
+
+
+@pytest.mark.parametrize("name", ["out", "cache"])
+def test_no_name_is_no_folder(name: str) -> None:
+    [fault] = resolve({"data": "photos", name: ""})[1]
+    assert str(fault) == f"--{name} : a folder is expected; . is the working folder"
+    assert str(getattr(make_settings(data="photos", **{name: "."}), name)) == "."
