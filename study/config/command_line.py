@@ -95,7 +95,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class _Once(argparse.Action):
-    """Takes one value: of two that differ, nothing would read the first."""
+    """Takes one value, of two flags that mean one setting: nothing would read the first."""
 
     def __call__(
         self,
@@ -128,19 +128,16 @@ def run_parser() -> argparse.ArgumentParser:
     again = parser.add_mutually_exclusive_group()
     again.add_argument(
         "--resume",
-        action=_Once,
         metavar="NAME",
         help="continue a study that was stopped or killed; finished trials are not run again",
     )
     again.add_argument(
         "--extend",
-        action=_Once,
         metavar="NAME",
         help="add --trials N to a study: same search, same data",
     )
     again.add_argument(
         "--replay",
-        action=_Once,
         metavar="NAME/TRIAL",
         help="run a trial of a study again, without Ray, and compare its numbers with the record",
     )
@@ -152,11 +149,12 @@ def _shape(name: str, field: FieldInfo) -> dict[str, Any]:
         off = DEFAULTS.get(name) is True
         return {"action": argparse.BooleanOptionalAction if off else "store_true"}
     if name == "preset":
-        return {"action": _Once, "choices": [*PRESETS, "list"], "metavar": "PRESET"}
+        return {"choices": [*PRESETS, "list"], "metavar": "PRESET"}
     if typing.get_origin(field.annotation) is tuple:  # It may be given several times as well.
         metavar = "GLOB" if name in ("include", "exclude") else name.upper()
         return {"action": "extend", "nargs": "+", "metavar": metavar}
-    return {"action": _Once, "metavar": name.upper()}
+    once = {"action": _Once} if name == "augment" else {}
+    return {"metavar": name.upper(), **once}
 
 
 def _help(name: str, field: FieldInfo) -> str:

@@ -13,7 +13,6 @@ from mlflow import MlflowClient
 
 from study.run import main
 from tests.support.studies.ray_runs import FinishedStudy, RayRun, ray_runs, run_finished_study
-from tests.support.words import latest
 
 Run = Callable[..., int]
 Capture = pytest.CaptureFixture[str]
@@ -55,7 +54,7 @@ def run(uri: str) -> Run:
     """The command line in this process, tracked at `uri`; numbers and paths may stay such."""
 
     def run_main(*words: object) -> int:
-        return main(latest(["--tracking-uri", uri, *words]))
+        return main(["--tracking-uri", uri, *(str(word) for word in words)])
 
     return run_main
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 def latest(words: Iterable[object]) -> list[str]:
     """The words as text, without flags, and their values, that come again later.
 
-    Most flags take one value, and the others add up.
+    Of a flag of one value the last one holds anyway, but those of several values add up.
     """
     given: dict[str, list[str]] = {"": []}
     name = ""
