@@ -11,7 +11,7 @@ if not __package__:  # Run as a script: other packages may be called `study`.
 from study.config.command_line import Parser
 from study.records.study_folder import CONFIRM, DIFFERENCES, FIGURES, PAGE, RECALL, find_study
 from study.signals import run_command
-from tl_core.errors import InputError
+from tl_core.errors import InputError, in_a_line
 from tl_core.files import is_disk_full, user_path
 
 _ABOUT = "Make a study's report.html and figures again from the files in its folder."
@@ -42,8 +42,7 @@ def _report(given: Namespace) -> int:
     except _UNREADABLE as error:
         if isinstance(error, OSError) and _was_writing(error):
             raise InputError([f"{error.filename or folder}: {error.strerror}"]) from error
-        reason = f"{type(error).__name__}: {(str(error).strip() or '?').splitlines()[0]}"
-        why = f"its files can't be read by this version of tl-study ({reason})"
+        why = f"its files can't be read by this version of tl-study ({in_a_line(error)})"
         raise InputError([f"{folder}: {why}"]) from error
     return 0
 

@@ -34,7 +34,7 @@ examples:
 
 exit codes: 0 done, 2 bad input, a node that can't work, or a --max-time that is too short however
 often the study goes on, 3 done but some trials failed, or a replay has other numbers, 4 the disk is
-full, 5 out of time: --resume goes on, or before the first trial the same command, 130 interrupted"""
+full, 5 out of time: --resume goes on, or before the first trial the same command, 130 stopped"""
 
 _NEGATIVE = re.compile(r"-(\d+\.?\d*(e[+-]?\d+)?|\.\d+(e[+-]?\d+)?|inf|nan)$", re.IGNORECASE)
 

@@ -182,8 +182,7 @@ class Settings(InputSettings):
     jobs: Count | None = Field(
         None,
         description="most networks that learn at once; by default one a place on a GPU, else one a "
-        "core, but in the search three, or a quarter of its trials, which the rest learn from; and "
-        "no more than the memory holds",
+        "core (3 in the search, or a quarter of its trials), and no more than the memory holds",
     )
     max_time: Duration | None = Field(
         None,

@@ -124,9 +124,7 @@ def find_replay(given: Mapping[str, Any]) -> Replay:
     if "gpus" in given and (settings.gpus or 0) > 1:
         why = "a replay is one trial, on one GPU; use 1, or 0 for the CPU"
         raise InputError([Fault("--gpus", f"{settings.gpus}: {why}")])
-    source = None
-    if settings.data != PET:
-        source = find_source(settings)
+    source = find_source(settings) if settings.data != PET else None
     return Replay(settings, state, record, source)
 
 
@@ -223,9 +221,8 @@ def _update(settings: Settings, given: Mapping[str, Any], folder: Path) -> Setti
     """The study's settings, with those of place and machine that are given.
 
     A study that sends nothing to MLflow continues so, unless `--tracking-uri` is given. Its runs
-    stay together, wherever the environment sends those of new studies, and in whichever folder the
-    command is given: the URI that was typed may be relative. But the cache is where it says, as
-    that decides no number. A limit of time is one command's.
+    stay in their store, whatever the environment and the working folder are. But the cache is where
+    the environment says, as that decides no number. A limit of time is one command's.
     """
     own = {name: value for name, value in given.items() if name in Settings.model_fields}
     sends = {"offline": False} if "tracking_uri" in own else {}

@@ -94,7 +94,7 @@ def test_help_and_preset_list_exit_with_0(capsys: Capture) -> None:
         "0 done, 2 bad input, a node that can't work, or a --max-time that is too short however "
         "often the study goes on, 3 done but some trials failed, or a replay has other numbers, 4 "
         "the disk is full, 5 out of time: --resume goes on, or before the first trial the same "
-        "command, 130 interrupted",
+        "command, 130 stopped",
     ))  # fmt: skip
 
 

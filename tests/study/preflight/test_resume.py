@@ -299,13 +299,13 @@ def test_the_cache_is_where_the_environment_says(
 ) -> None:
     before = make_settings(cache="kept")
     monkeypatch.delenv("TL_STUDY_CACHE")
-    assert _update(before, {}).cache == Path("kept")
+    assert _update(before, {}, Path()).cache == Path("kept")
     monkeypatch.setenv("TL_STUDY_CACHE", f"{tmp_path}/other")
-    moved = _update(before, {})
+    moved = _update(before, {}, Path())
     note = f"the cache is {tmp_path}/other, as TL_STUDY_CACHE says; it was kept"
     assert [*_variable_notes(moved, before, {})] == [note]
     given = {"cache": "mine"}
-    asked = _update(before, given)
+    asked = _update(before, given, Path())
     assert asked.cache == Path("mine")
     assert [*_variable_notes(asked, before, given)] == []
 
