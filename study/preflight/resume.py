@@ -9,7 +9,7 @@ from typing import Any
 from study.config.defaults import CACHE_VARIABLE, DEFAULTS, VARIABLES, from_environment, named_cache
 from study.config.program import command
 from study.config.settings import Settings, flag
-from study.config.uris import lost_place, store_name, with_credentials, without_credentials
+from study.config.uris import store_name, with_credentials, without_credentials
 from study.config.validate import PROBES_ARE_TUNED, change, mode_faults
 from study.preflight.checks import PET, find_source
 from study.preflight.setup import Setup
@@ -17,7 +17,7 @@ from study.records.ledger import ENDINGS, StudyState, read_state
 from study.records.stored_settings import found_in, settings_of
 from study.records.study_folder import LEDGER, TRIALS, find_study, from_here, study_words
 from study.records.trial_record import TrialRecord
-from study.tracking.sync_state import copy_fault, read_sync_state
+from study.tracking.sync_state import copy_fault, where_sent
 from tl_core.config import Mode
 from tl_core.data.datasets import ImageSet
 from tl_core.data.sources import Source
@@ -60,7 +60,7 @@ def continued_setup(given: Mapping[str, Any]) -> Setup:
         why = f"{folder.name}: a single trial can't be {what}d"
         raise InputError([Fault(flag(what), why)])
     _check_recipe(what, given[what], state, before.mode)
-    settings = found_in(_update(before, given, folder), folder)
+    settings = found_in(_update(before, given), folder)
     if what == "resume" and state.status in ENDINGS:
         raise FinishedError(_format_finished(folder, state))
     if what == "extend" and before.mode == ("probe",):
@@ -112,7 +112,7 @@ def find_replay(given: Mapping[str, Any]) -> Replay:
     name, _, number = asked.rpartition("/")
     if not name or not number.isdecimal():
         raise _at_fault("replay", asked, "NAME/TRIAL is expected, as in demo/7")
-    folder, state, settings = _open("replay", name, given)
+    _, state, settings = _open("replay", name, given)
     record = state.records.get(int(number))
     if record is None:
         there = f"it has 0 to {max(state.records)}" if state.records else "it has none"
@@ -120,7 +120,7 @@ def find_replay(given: Mapping[str, Any]) -> Replay:
     if not record.history:
         raise _at_fault("replay", asked, f"{record.status} before its first epoch")
     _check_recipe("replay", asked, state, [record.config.mode])
-    settings = _update(settings, given, folder)
+    settings = _update(settings, given)
     if "gpus" in given and (settings.gpus or 0) > 1:
         why = "a replay is one trial, on one GPU; use 1, or 0 for the CPU"
         raise InputError([Fault("--gpus", f"{settings.gpus}: {why}")])
@@ -209,7 +209,8 @@ def _open(what: str, name: str, given: Mapping[str, Any]) -> tuple[Path, StudySt
         if not (state.size or (folder / TRIALS).exists()):
             why = "it was killed before its first trial, so there is nothing to go on with"
             raise InputError([f"{why}; remove {folder} and start it again"])
-        return folder, state, settings_of(state.about)
+        settings = settings_of(state.about)
+        return folder, state, settings if what == "replay" else where_sent(settings, folder)
     except (InputError, FileNotFoundError) as error:
         raise _at_fault(what, given[what], error) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -217,7 +218,7 @@ def _open(what: str, name: str, given: Mapping[str, Any]) -> tuple[Path, StudySt
         raise _at_fault(what, given[what], why) from error
 
 
-def _update(settings: Settings, given: Mapping[str, Any], folder: Path) -> Settings:
+def _update(settings: Settings, given: Mapping[str, Any]) -> Settings:
     """The study's settings, with those of place and machine that are given.
 
     A study that sends nothing to MLflow continues so, unless `--tracking-uri` is given. Its runs
@@ -226,9 +227,8 @@ def _update(settings: Settings, given: Mapping[str, Any], folder: Path) -> Setti
     """
     own = {name: value for name, value in given.items() if name in Settings.model_fields}
     sends = {"offline": False} if "tracking_uri" in own else {}
-    sent = read_sync_state(folder)
-    uri = sent.store if sent and not lost_place(sent.store) else settings.tracking_uri
-    places = {"tracking_uri": with_credentials(uri), "cache": named_cache() or settings.cache}
+    uri = with_credentials(settings.tracking_uri)
+    places = {"tracking_uri": uri, "cache": named_cache() or settings.cache}
     return change(settings, places | sends | {"max_time": None} | own)
 
 

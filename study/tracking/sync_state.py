@@ -4,7 +4,8 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from study.config.uris import SQLITE, store_name
+from study.config.settings import Settings
+from study.config.uris import SQLITE, lost_place, store_name
 from study.records.study_folder import LEDGER, STUDY
 from tl_core.files import replace_file
 
@@ -78,3 +79,11 @@ def study_run(folder: Path) -> str | None:
     """MLflow's id of the run of the study in this folder; a single trial has none."""
     state = read_sync_state(folder)
     return state.runs.get("study") if state else None
+
+
+def where_sent(settings: Settings, folder: Path) -> Settings:
+    """The settings with the store that has the study's runs: what was typed may be relative."""
+    sent = read_sync_state(folder)
+    if sent is None or lost_place(sent.store):
+        return settings
+    return settings.model_copy(update={"tracking_uri": sent.store})

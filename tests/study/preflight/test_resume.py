@@ -26,7 +26,7 @@ from study.records.ledger import read_records
 from study.records.stored_settings import settings_of
 from study.records.study_folder import LEDGER, from_here, resume_command
 from study.run import main
-from study.tracking.sync_state import SyncState
+from study.tracking.sync_state import SyncState, where_sent
 from tests.conftest import SIDE, TINY
 from tests.support.studies.builders import all_runs, make_settings
 from tests.support.studies.ray_runs import RayRun
@@ -79,6 +79,10 @@ def test_a_copy_is_not_continued_in_the_store_of_the_original() -> None:
     assert fault_of("--extend copy --trials 1").startswith(
         f"--extend copy: it is a copy of {Path('runs/tiny').resolve()}, whose runs in MLflow it"
     )
+    Path("runs/copy/mlflow.json").write_text("{")
+    why = "its files can't be read by this version of tl-study"
+    assert fault_of("--extend copy --trials 1") == f"--extend copy: {why}"
+    shutil.copy("runs/tiny/mlflow.json", "runs/copy")
     given = parse(["--extend", "copy", "--trials", "1", "--tracking-uri", "sqlite:///copy.db"])
     assert continued_setup(given).settings.tracking_uri == "sqlite:///copy.db"
 
@@ -272,7 +276,7 @@ def test_a_folder_below_is_named_relative_to_the_working_folder(own_folder: Path
 def test_a_study_that_sent_nothing_sends_when_a_uri_is_given(
     given: dict[str, object], offline: bool
 ) -> None:
-    assert _update(make_settings(offline=True), given, Path()).offline is offline
+    assert _update(make_settings(offline=True), given).offline is offline
 
 
 def test_a_resumed_study_keeps_its_store_and_experiment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,7 +284,7 @@ def test_a_resumed_study_keeps_its_store_and_experiment(monkeypatch: pytest.Monk
     offline = make_settings(offline=True)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@other")
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "cats")
-    settings = _update(before, {}, Path())
+    settings = _update(before, {})
     assert (settings.tracking_uri, settings.experiment) == ("http://host", "dogs")
     assert [*_variable_notes(settings, before, {})] == [
         "MLFLOW_TRACKING_URI is not read, as this study's runs are in http://host; "
@@ -288,7 +292,7 @@ def test_a_resumed_study_keeps_its_store_and_experiment(monkeypatch: pytest.Monk
         "MLFLOW_EXPERIMENT_NAME is not read, as this study's runs are in dogs",
     ]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:secret@host")
-    settings = _update(before, {}, Path())
+    settings = _update(before, {})
     assert settings.tracking_uri == "http://me:secret@host"
     assert len([*_variable_notes(settings, before, {})]) == 1
     assert [*_variable_notes(offline, offline, {})] == []
@@ -299,13 +303,13 @@ def test_the_cache_is_where_the_environment_says(
 ) -> None:
     before = make_settings(cache="kept")
     monkeypatch.delenv("TL_STUDY_CACHE")
-    assert _update(before, {}, Path()).cache == Path("kept")
+    assert _update(before, {}).cache == Path("kept")
     monkeypatch.setenv("TL_STUDY_CACHE", f"{tmp_path}/other")
-    moved = _update(before, {}, Path())
+    moved = _update(before, {})
     note = f"the cache is {tmp_path}/other, as TL_STUDY_CACHE says; it was kept"
     assert [*_variable_notes(moved, before, {})] == [note]
     given = {"cache": "mine"}
-    asked = _update(before, given, Path())
+    asked = _update(before, given)
     assert asked.cache == Path("mine")
     assert [*_variable_notes(asked, before, given)] == []
 
@@ -313,15 +317,13 @@ def test_the_cache_is_where_the_environment_says(
 def test_a_store_that_was_typed_relative_stays_where_it_is(own_folder: Path) -> None:
     before = make_settings(tracking_uri="sqlite:///mlflow.db")
     SyncState(f"sqlite:///{own_folder}/mlflow.db").save(own_folder)
-    there = Path("elsewhere")
+    there = own_folder / "elsewhere"
     there.mkdir()
     os.chdir(there)
-    assert _update(before, {}, own_folder).tracking_uri == f"sqlite:///{own_folder}/mlflow.db"
-    given = {"tracking_uri": "sqlite:///a.db"}
-    assert _update(before, given, own_folder).tracking_uri == "sqlite:///a.db"
+    assert where_sent(before, own_folder).tracking_uri == f"sqlite:///{own_folder}/mlflow.db"
     # All was moved: what was typed is beside the study again.
     SyncState("sqlite:////moved/mlflow.db").save(own_folder)
-    assert _update(before, {}, own_folder).tracking_uri == "sqlite:///mlflow.db"
+    assert where_sent(before, own_folder) == where_sent(before, there) == before
 
 
 def as_version_0_1(folder: Path) -> None:
