@@ -31,12 +31,13 @@ def test_settings_names_folders_and_data_are_checked_together(tmp_path: Path) ->
     Path("runs/taken").mkdir(parents=True)
     store = f"sqlite:///{tmp_path}/file/x.db"
     given = {"mode": ["frozen"], "name": "taken", "data": "nowhere", "tracking_uri": store}
-    nowhere = f"data folder {tmp_path}/nowhere does not exist; a folder, a table (.csv, .tsv, .parquet), demo or oxford-pet is"
+    nowhere = f"data folder {tmp_path}/nowhere does not exist"
+    kinds = "a folder, a table (.csv, .tsv, .parquet), demo or oxford-pet"
     assert quick_faults(**given) == [
         "--mode frozen: must be 'freeze', 'probe', 'partial', 'finetune', 'lp_ft' or 'scratch'",
         "--name taken: runs/taken exists; choose another name or remove it",
         f"--tracking-uri {store}: {tmp_path}/file is not a folder",
-        f"{nowhere} expected",
+        f"{nowhere}; {kinds} is expected",
     ]
     assert len(quick_faults(**given, offline=True)) == 3
 
