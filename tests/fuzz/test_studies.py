@@ -80,8 +80,12 @@ class Place:
         made = self._folders() - there
         if code == 2:
             assert not made, printed
+        if not made:
+            assert code in (2, 5), printed
             return None
         (folder,) = made
+        if code == 5:  # Its `--max-time` was over; without one it comes to its end.
+            code, printed = self._run("--resume", _RUN, ("--resume", str(folder)))
         check(folder, code, int(_last("--trials", words)))
         return folder
 
@@ -90,7 +94,7 @@ class Place:
         before, main = read_state(folder), _MORE[what]
         words, plain = self._words(what, folder, number), not extra
         code, printed = self._run(what, main, (*words, *extra))
-        if what == "--extend" and code != 2:
+        if what == "--extend" and code not in (2, 5):
             check(folder, code, before.about["settings"]["trials"] + 1)
         if what == "--resume" and plain:
             assert (code, "is finished" in printed) == (0, True), printed
