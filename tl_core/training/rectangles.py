@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from tl_core.config import TrialConfig
 from tl_core.training.schedule import Budget
-from tl_core.training.setup import Setup
+from tl_core.training.setup import TrialSetup
 
 _MOST_NUMBERS = 2**26
 """Weights of stacked heads, or their outputs between two reports, on the validation or on the test
@@ -15,7 +15,7 @@ Rectangle = dict[int, list[int]]
 """By seed: the numbers of the trials that have it, as many for each seed."""
 
 
-def _most_heads(setup: Setup) -> int:
+def _most_heads(setup: TrialSetup) -> int:
     """How many heads one computation has room for."""
     seed, n_classes = setup.config.seed, len(setup.inputs.images.classes)
     split = setup.split(seed)
@@ -26,7 +26,7 @@ def _most_heads(setup: Setup) -> int:
     return max(1, _MOST_NUMBERS // (n_outputs * rows))
 
 
-def rectangles(configs: Sequence[TrialConfig], setup: Setup) -> Iterator[Rectangle]:
+def rectangles(configs: Sequence[TrialConfig], setup: TrialSetup) -> Iterator[Rectangle]:
     """Split trials into groups in which each seed has as many trials, and there is room for all.
 
     The largest subset of a trial's seeds decides its steps, and the smallest pool of images without

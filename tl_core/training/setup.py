@@ -46,7 +46,7 @@ class Inputs:
         return labels.to(self.device), targets.to(self.device)
 
 
-class Setup:
+class TrialSetup:
     """A configuration with its data."""
 
     def __init__(self, config: TrialConfig, inputs: Inputs) -> None:
@@ -68,11 +68,11 @@ class Setup:
         self.mirror = len(images.labels) if config.hflip else 0
         """N, if training sees mirror images, else 0."""
 
-    def of(self, config: TrialConfig) -> "Setup":
+    def of(self, config: TrialConfig) -> "TrialSetup":
         """That of a trial of the same sweep, whose splits, and mostly features, are the same."""
         if config == self.config:
             return self
-        other = Setup(config, self.inputs)
+        other = TrialSetup(config, self.inputs)
         other._splits, other._known_others = self._splits, self._known_others
         if other.backbone.weights_id == self.backbone.weights_id:  # Not if they are random.
             other.rows = self.rows

@@ -36,7 +36,7 @@ from tl_core.training.fit import (
 from tl_core.training.learners.stack import StackLearner
 from tl_core.training.rectangles import Rectangle, rectangles
 from tl_core.training.schedule import Budget
-from tl_core.training.setup import Inputs, Setup
+from tl_core.training.setup import Inputs, TrialSetup
 
 EVAL_ROWS = 8192
 """Rows of features that stacked heads score at once."""
@@ -78,11 +78,11 @@ def run_sweep(
     """
     if len({c.model_dump_json(exclude=_MAY_DIFFER) for c in configs}) > 1:
         raise ValueError(f"configurations of a sweep may differ in {sorted(_MAY_DIFFER)} alone")
-    return sweep_from(Setup(configs[0], inputs), configs, read_test)
+    return sweep_from(TrialSetup(configs[0], inputs), configs, read_test)
 
 
 def sweep_from(
-    first: Setup, configs: Sequence[TrialConfig], read_test: bool = False
+    first: TrialSetup, configs: Sequence[TrialConfig], read_test: bool = False
 ) -> list[SweepResult]:
     """As `run_sweep`, from what the first trial starts from."""
     run = _solve if first.config.mode == "probe" else _train
@@ -105,7 +105,7 @@ class _Fitted(NamedTuple):
 
 
 def _train(
-    configs: Sequence[TrialConfig], rectangle: Rectangle, setup: Setup, read_test: bool
+    configs: Sequence[TrialConfig], rectangle: Rectangle, setup: TrialSetup, read_test: bool
 ) -> dict[int, SweepResult]:
     """Train the stacked heads of a rectangle of trials in mode `freeze`."""
     heads = {seed: setup.heads(seed) for seed in rectangle}  # Here, as threads share the generator.
@@ -144,7 +144,7 @@ def _train(
 
 def _fit(
     configs: Sequence[TrialConfig],
-    setup: Setup,
+    setup: TrialSetup,
     heads: dict[int, Heads],
     sizes: tuple[int, int],
     read_test: bool,
@@ -153,7 +153,7 @@ def _fit(
     """Train the heads of a part of a rectangle, some of its seeds.
 
     `sizes` are those that decide how many steps there are, and how many images without a class
-    label a step sees (`Setup.n_train`, `Setup.n_extra`).
+    label a step sees (`TrialSetup.n_train`, `TrialSetup.n_extra`).
     """
     owners = [configs[number] for trials in part.values() for number in trials]
     device = setup.inputs.device
@@ -168,7 +168,7 @@ def _fit(
 
 
 def _solve(
-    configs: Sequence[TrialConfig], rectangle: Rectangle, setup: Setup, read_test: bool
+    configs: Sequence[TrialConfig], rectangle: Rectangle, setup: TrialSetup, read_test: bool
 ) -> dict[int, SweepResult]:
     """Solve the probes of a rectangle of trials; those of a seed are the same."""
     start = time.perf_counter()
@@ -195,7 +195,7 @@ def _solve(
     return results
 
 
-def solve_heads(setup: Setup, seeds: Sequence[int]) -> tuple[Probe, HeadStack]:
+def solve_heads(setup: TrialSetup, seeds: Sequence[int]) -> tuple[Probe, HeadStack]:
     """Return the probes of some seeds, and heads that hold them."""
     data, trains = setup.inputs, [setup.split(seed).train for seed in seeds]
     val, aux = setup.split(seeds[0]).val, data.images.aux
@@ -209,7 +209,7 @@ def solve_heads(setup: Setup, seeds: Sequence[int]) -> tuple[Probe, HeadStack]:
 
 
 def _learner(
-    setup: Setup,
+    setup: TrialSetup,
     seeds: Sequence[int],
     stack: HeadStack,
     weighting: Weighting,
@@ -226,7 +226,7 @@ def _learner(
     return StackLearner(stack, *data, class_weights=weights, **setup.auxiliary(seeds, n_extra))
 
 
-def _copy(setup: Setup, stack: HeadStack, scale: TargetScale, number: int) -> Heads:
+def _copy(setup: TrialSetup, stack: HeadStack, scale: TargetScale, number: int) -> Heads:
     heads = setup.heads(0)
     stack.copy_to(heads, number)
     TargetScale(scale.mean[number], scale.spread[number]).out_of(heads)

@@ -32,7 +32,7 @@ from tl_core.training.fit import fit, score_test
 from tl_core.training.learners.net import NetLearner
 from tl_core.training.memory import explain_oom, retry_with_room
 from tl_core.training.schedule import Budget
-from tl_core.training.setup import Inputs, Setup, needs_features
+from tl_core.training.setup import Inputs, TrialSetup, needs_features
 from tl_core.training.steps.graphs import GRAPHS, StepGraphs
 from tl_core.training.sweep import solve_heads, sweep_from
 
@@ -120,7 +120,7 @@ def _run_network(
     checkpoint_every: float,
     graphs: StepGraphs | None,
 ) -> TrialResult:
-    setup = Setup(config, inputs)
+    setup = TrialSetup(config, inputs)
     kept = Checkpoint(checkpoint, setup.identity(), checkpoint_every) if checkpoint else None
     learner, history = _train_network(setup, report, kept, graphs)
     split = setup.split(config.seed)
@@ -136,7 +136,7 @@ def _run_network(
 def _run_frozen(
     config: TrialConfig, inputs: Inputs, report: Report, read_test: bool
 ) -> TrialResult:
-    setup = Setup(config, inputs)
+    setup = TrialSetup(config, inputs)
     (result,) = sweep_from(setup, [config], read_test)
     for metrics in result.history:
         report(metrics)
@@ -155,7 +155,7 @@ def _run_frozen(
 
 
 def _train_network(
-    setup: Setup, report: Report, checkpoint: Checkpoint | None, graphs: StepGraphs | None
+    setup: TrialSetup, report: Report, checkpoint: Checkpoint | None, graphs: StepGraphs | None
 ) -> tuple[NetLearner, tuple[EpochMetrics, ...]]:
     """Train what learns, after the checkpoint if there is one."""
     config, split = setup.config, setup.split(setup.config.seed)
@@ -170,7 +170,7 @@ def _train_network(
     return learner, explain_oom(learner, train, graphs)
 
 
-def _what_learns(setup: Setup) -> tuple[nn.Module, Read]:
+def _what_learns(setup: TrialSetup) -> tuple[nn.Module, Read]:
     """The network that learns, or its last stages, and the reader of its inputs."""
     config, i = setup.config, setup.inputs
     if config.unfreeze is None:
@@ -182,7 +182,7 @@ def _what_learns(setup: Setup) -> tuple[nn.Module, Read]:
 
 
 def _net_learner(
-    setup: Setup, net: TwoHeadedNet, read: Read, split: Split, scale: TargetScale
+    setup: TrialSetup, net: TwoHeadedNet, read: Read, split: Split, scale: TargetScale
 ) -> NetLearner:
     c, i = setup.config, setup.inputs
     model = net.to(i.device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -25,7 +25,7 @@ from tl_core.objectives.weighting import Weighting
 from tl_core.training.learners.net import NetLearner, Part
 from tl_core.training.optimizers import fused_adamw
 from tl_core.training.schedule import Budget
-from tl_core.training.setup import Inputs, Setup
+from tl_core.training.setup import Inputs, TrialSetup
 from tl_core.training.sweep import run_sweep
 
 NETS: tuple[Mode, ...] = ("finetune", "scratch", "lp_ft")
@@ -103,7 +103,7 @@ def test_the_training_loss_counts_images_with_a_class_label_alike(trials: Trials
     # 14 images in batches of 8 and 6, each with 8 others; no step changes the heads.
     given = {"aux": "age", "aux_on": "all", "lr": STILL, "train_ratio": 0.35}
     configs = [own.config("freeze", aux_weight=w, **given) for w in (0.0, 0.25, 0.75)]
-    assert Setup(configs[1], inputs).n_train([0]) == 14
+    assert TrialSetup(configs[1], inputs).n_train([0]) == 14
     none, some, much = (found.history[-1].train_loss for found in run_sweep(configs, inputs))
     (alone,) = run_sweep(configs[:1], inputs)
     assert none == alone.history[-1].train_loss, "to the bit, as no step sees the others"
@@ -123,7 +123,7 @@ def test_a_frozen_trial_has_the_numbers_that_it_has_alone(trials: Trials, n_labe
     given = {"aux": "age", "aux_on": "all", "aux_weight": 0.5, "lr": 0.03}
     configs = [own.config("freeze", seed=seed, **given) for seed in range(5)]
     configs += [own.config("freeze", seed=2, seeds=3, **given)]
-    n_extra = [Setup(c, inputs).n_extra(range(c.seed, c.seed + c.seeds)) for c in configs]
+    n_extra = [TrialSetup(c, inputs).n_extra(range(c.seed, c.seed + c.seeds)) for c in configs]
     assert len({*n_extra}) > 1
     assert (0 in n_extra) == (n_labels < 10)
     for threads in (1, 3):
@@ -163,7 +163,7 @@ def test_no_task_has_no_head_and_no_score(trials: Trials, mode: str) -> None:
 def test_a_configuration_and_its_images_have_the_same_task(trials: Trials) -> None:
     inputs = Inputs(trials.images, trials.cache, CPU)
     with pytest.raises(ValueError, match="images have aux brightness, config says age"):
-        Setup(trials.config("finetune", aux="age"), inputs)
+        TrialSetup(trials.config("finetune", aux="age"), inputs)
 
 
 def test_many_labels_of_the_task_teach_what_few_classes_do_not() -> None:

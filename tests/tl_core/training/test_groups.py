@@ -12,7 +12,7 @@ from tl_core.config import Mode
 from tl_core.data.splitting.rules import SplitRules
 from tl_core.inputs.batches import epoch_order, stacked_order
 from tl_core.objectives.losses import balanced_weights
-from tl_core.training.setup import Inputs, Setup
+from tl_core.training.setup import Inputs, TrialSetup
 from tl_core.training.sweep import run_sweep
 
 
@@ -65,7 +65,7 @@ def test_a_trial_takes_the_same_steps_whatever_the_threads(grouped: Trials) -> N
 def test_each_seed_has_its_own_class_weights(grouped: Trials) -> None:
     inputs = Inputs(grouped.images, grouped.cache, CPU)
     config = grouped.config("freeze", train_ratio=0.4, class_weights="balanced")
-    setup = Setup(config, inputs)
+    setup = TrialSetup(config, inputs)
     found = setup.class_weights(range(8))
     assert found is not None
     for seed, weights in enumerate(found):

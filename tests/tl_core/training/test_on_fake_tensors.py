@@ -27,7 +27,7 @@ from tl_core.training.fit import stack_optimizer
 from tl_core.training.learners.base import Learner
 from tl_core.training.learners.net import Part
 from tl_core.training.optimizers import make_optimizer
-from tl_core.training.setup import Inputs, Setup
+from tl_core.training.setup import Inputs, TrialSetup
 from tl_core.training.steps import captured
 from tl_core.training.steps.captured import CapturedSteps
 from tl_core.training.sweep import _learner
@@ -58,7 +58,9 @@ def fake_tensors(monkeypatch: pytest.MonkeyPatch) -> Iterator[Downloads]:
     """Have all tensors be fake inside, and modules get new parameters when they are moved."""
     monkeypatch.setattr(Tensor, "pin_memory", lambda host: host)  # There are no fake ones.
     # Made once, before the first step, of counts that depend on the labels.
-    monkeypatch.setattr(Setup, "class_weights", lambda _, seeds: torch.ones(len(seeds), 2).to(GPU))
+    monkeypatch.setattr(
+        TrialSetup, "class_weights", lambda _, seeds: torch.ones(len(seeds), 2).to(GPU)
+    )
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
     monkeypatch.setattr("torch.cuda.amp.common.amp_definitely_not_available", lambda: False)
     monkeypatch.setattr("tl_core.inputs.resident.memory", lambda _: (10**9, 10**9))
@@ -102,7 +104,7 @@ def assert_runs(
 def test_a_network_learns_and_scores(
     trials: Trials, mode: Mode, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    setup = Setup(trials.config(mode, **changes), Inputs(trials.images, trials.cache, GPU))
+    setup = TrialSetup(trials.config(mode, **changes), Inputs(trials.images, trials.cache, GPU))
     split, heads = setup.split(0), setup.heads(0)
     with fake_tensors(monkeypatch) as downloads:
         scale = setup.scale([0]).one()
@@ -132,7 +134,7 @@ def test_a_step_that_is_recorded_takes_nothing_from_the_host(
     trials: Trials, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     c = trials.config("scratch", backbone="mlp", **changes)
-    setup = Setup(c, Inputs(trials.images, trials.cache, GPU))
+    setup = TrialSetup(c, Inputs(trials.images, trials.cache, GPU))
     split, heads = setup.split(0), setup.heads(0)
     # These need numbers.
     monkeypatch.setattr(captured, "_check", lambda *_: None)
@@ -170,7 +172,7 @@ def test_a_sweep_learns_and_scores(
 ) -> None:
     config = trials.config("freeze", class_weights="balanced")
     trials.run("freeze")  # Then the features are cached.
-    setup, seeds = Setup(config, Inputs(trials.images, trials.cache, GPU)), [0, 1]
+    setup, seeds = TrialSetup(config, Inputs(trials.images, trials.cache, GPU)), [0, 1]
     heads = [setup.heads(seed) for seed in seeds for _ in "ab"]
     split, stack = setup.split(0), HeadStack(heads, 2)
     with fake_tensors(monkeypatch) as downloads:

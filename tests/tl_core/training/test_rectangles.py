@@ -15,7 +15,7 @@ from tl_core.inputs.features import load_features
 from tl_core.training import rectangles as module
 from tl_core.training import setup
 from tl_core.training.rectangles import rectangles
-from tl_core.training.setup import Inputs, Setup
+from tl_core.training.setup import Inputs, TrialSetup
 from tl_core.training.sweep import run_sweep
 
 ROOM = 120_000
@@ -65,7 +65,7 @@ def test_all_outputs_of_a_computation_have_room(
     coat = AuxLabels(AuxTask("coat", "classification", ("a", "b", "c")), labels)
     inputs = Inputs(replace(trials.images, own_aux=coat), trials.cache, CPU)
     config = trials.config("freeze", aux="coat", aux_on="all", batch_size=8, aux_weight=0.5)
-    first = Setup(config, inputs)
+    first = TrialSetup(config, inputs)
     first._splits[0] = Split(*map(np.arange, (n_train, n_val, n_test)))
     first._known_others[0] = np.arange(8)
     assert first.backbone.n_features == 256

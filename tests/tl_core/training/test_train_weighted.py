@@ -13,7 +13,7 @@ from tl_core.config import FROZEN, MODES, Mode
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.sources import folder_source
 from tl_core.objectives.losses import classification_loss
-from tl_core.training.setup import Inputs, Setup
+from tl_core.training.setup import Inputs, TrialSetup
 from tl_core.training.sweep import run_sweep
 from tl_core.training.train import TrialResult, run_trial
 
@@ -43,10 +43,10 @@ def run(trials: Trials, mode: str, class_weights: str = "balanced", **changes: A
 def test_every_seed_has_the_same_weights(uneven: Trials) -> None:
     inputs = Inputs(uneven.images, uneven.cache, CPU)
     for seed in range(5):
-        setup = Setup(uneven.config("freeze", train_ratio=0.6, seed=seed), inputs)
+        setup = TrialSetup(uneven.config("freeze", train_ratio=0.6, seed=seed), inputs)
         assert setup.class_weights([seed]) is None
         balanced = setup.config.model_copy(update={"class_weights": "balanced"})
-        weights = Setup(balanced, inputs).class_weights([seed])
+        weights = TrialSetup(balanced, inputs).class_weights([seed])
         assert weights is not None
         # N / (K n_c) with 12 and 4 training images.
         assert np.bincount(uneven.images.labels[setup.split(seed).train]).tolist() == [PLENTY, 4]

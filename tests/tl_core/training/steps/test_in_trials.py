@@ -17,7 +17,7 @@ from tl_core.inference.winner import trained_model
 from tl_core.inputs.resident import ResidentTables
 from tl_core.models.heads import TwoHeadedNet
 from tl_core.training.optimizers import fused_adamw
-from tl_core.training.setup import Inputs, Setup
+from tl_core.training.setup import Inputs, TrialSetup
 from tl_core.training.train import TrialResult, _net_learner, _what_learns, run_trial
 
 
@@ -107,7 +107,7 @@ class Dispatches(TorchDispatchMode):
 
 def test_a_step_asks_for_few_operations_beside_the_network(trials: Trials) -> None:
     c = trials.config("scratch", backbone="mlp", aux_weight=0.5)
-    setup = Setup(c, Inputs(trials.images, trials.cache, CPU))
+    setup = TrialSetup(c, Inputs(trials.images, trials.cache, CPU))
     split = setup.split(0)
     network, read = _what_learns(setup)
     net = TwoHeadedNet(network, setup.heads(0), "fp32")
