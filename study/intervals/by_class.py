@@ -33,8 +33,10 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from study.intervals.two_way import (
+    CONFIDENCE,
     DIFFERENCE_PSEUDO,
     SHARE_PSEUDO,
     Floats,
@@ -83,7 +85,7 @@ def balanced_accuracy_interval(
         means += share * (t.values @ t.counts) / t.counts.sum()
         real += share * values.mean(axis=-1)
         tables.append(t)
-    return _interval(means, real, tables)
+    return _interval(means, real, tables, float(np.ptp(pseudo)))
 
 
 def macro_f1_interval(chosen: Classes, labels: Classes, minus: Classes | None = None) -> TInterval:
@@ -106,7 +108,7 @@ def macro_f1_interval(chosen: Classes, labels: Classes, minus: Classes | None = 
         pseudo = np.concatenate([right[..., classes], wrong[..., classes]], axis=-1)
         t = _with_pseudo(parts[..., np.isin(labels, classes)], pseudo, count, len(classes))
         tables.append(t._replace(values=t.values * t.counts.sum() * k / t.classes))
-    return _interval(f1, real, tables)
+    return _interval(f1, real, tables, 1.0 if minus is None else 2.0)
 
 
 def macro_f1_parts(
@@ -157,10 +159,14 @@ def _with_pseudo(values: Floats, pseudo: Floats, count: float, classes: int) -> 
     return _Table(together, counts, classes, n)
 
 
-def _interval(scores: Floats, real: Floats, tables: Sequence[_Table]) -> TInterval:
+def _interval(scores: Floats, real: Floats, tables: Sequence[_Table], reach: float) -> TInterval:
     """Return the interval of the mean of the seeds' scores, [..., S].
 
-    How much seeds differ is told by `real`, their scores without pseudo-images, [..., S].
+    Args:
+        scores: [..., S].
+        real: those without pseudo-images, [..., S]; they tell how much seeds differ.
+        tables: one or more.
+        reach: the largest score minus the smallest.
     """
     s, k = scores.shape[-1], sum(t.classes for t in tables)
     seeds = real.var(axis=-1, ddof=1) / s if s > 1 else np.zeros(scores.shape[:-1])
@@ -180,16 +186,10 @@ def _interval(scores: Floats, real: Floats, tables: Sequence[_Table]) -> TInterv
     of_images = np.sum([own for own, _ in parts], axis=0)
     variance = np.maximum(seeds + of_images - residual, np.maximum(seeds, of_images))
     t = satterthwaite(scores.mean(axis=-1).round(12), variance, s, seeds, parts)
-    return with_unknown(t, unknown)
+    return widened(t, unknown * reach)
 
 
-def with_unknown(t: TInterval, share: float) -> TInterval:
-    """Widen an interval by such a share of the classes of whose other images nothing is known.
-
-    Their mean is off by 1 at most, which counts as a standard error with one degree of freedom.
-    """
-    if not share:
-        return t
-    variance = t.error**2 + share**2
-    df = variance**2 / (t.error**4 / t.df + share**4)
-    return TInterval(t.center, np.sqrt(variance), np.minimum(df, t.df))
+def widened(t: TInterval, unknown: float) -> TInterval:
+    """Widen an interval to either side by as much as what is unknown can change its center."""
+    quantile = special.stdtrit(t.df, (1 + CONFIDENCE) / 2)
+    return TInterval(t.center, t.error + unknown / quantile, t.df)

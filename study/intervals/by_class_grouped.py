@@ -18,7 +18,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from study.intervals.by_class import Classes, macro_f1_parts, strata, with_unknown
+from study.intervals.by_class import Classes, macro_f1_parts, strata, widened
 from study.intervals.grouped import grouped_with_pseudo
 from study.intervals.two_way import Floats, TInterval, two_way
 
@@ -48,7 +48,7 @@ def grouped_interval(
         total, spread = total + own, spread + own**2 / (drawn - 1)
     if spread > 0:
         t = replace(t, df=np.minimum(t.df, max(total**2 / spread, len(table) - 1)))
-    return with_unknown(t, unknown)
+    return widened(t, unknown * float(np.ptp(pseudo)))
 
 
 def balanced_accuracy_table(chosen: Classes, labels: Classes, groups: Classes) -> Floats:

@@ -221,8 +221,8 @@ def test_of_a_single_class_with_one_image_nothing_is_known() -> None:
     t = balanced_accuracy_interval(np.array([[0] * 6 + [1, 1, 1]]), labels)
     known = 0.7 * 0.3 / 9 / 4
     assert t.center == pytest.approx((0.7 + 2 / 3) / 2)
-    assert t.error == pytest.approx(np.sqrt(known + 1 / 4))
-    assert t.df == pytest.approx((known + 1 / 4) ** 2 / (known**2 / 9 + 1 / 16))
+    assert t.df == pytest.approx(9)
+    assert t.half_width() == pytest.approx(2.2622 * np.sqrt(known) + 1 / 2, abs=1e-4)
 
 
 def test_macro_f1_of_classes_with_one_image_by_hand() -> None:

@@ -76,7 +76,7 @@ def test_of_a_single_class_with_one_group_nothing_is_known(linear: Linear, seeds
     labels = np.repeat([0, 1], [5, 60])
     groups, chosen = np.arange(65) // 5, np.tile(labels, (seeds, 1))
     table = linear(chosen, labels, groups)
-    assert grouped_interval(table, labels, groups, SHARE_PSEUDO).error > 1 / 2
+    assert grouped_interval(table, labels, groups, SHARE_PSEUDO).half_width() > 1 / 2
     low, high = grouped_interval(table - table, labels, groups, DIFFERENCE_PSEUDO).ends()
     assert low < -1 / 2
     assert high > 1 / 2
@@ -88,7 +88,7 @@ def test_classes_whose_one_group_is_the_same_are_unknown_together(linear: Linear
     groups = np.array([0] * 4 + [1 + n // 4 for n in range(40)])
     chosen = np.tile(labels, (3, 1))
     t = grouped_interval(linear(chosen, labels, groups), labels, groups, SHARE_PSEUDO)
-    assert t.error > 1 / 2
+    assert t.half_width() > 1 / 2
 
 
 @BOTH
