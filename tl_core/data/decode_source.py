@@ -22,6 +22,8 @@ from tl_core.text import pluralize
 
 ABOUT = "about.json"
 """The file of an entry that tells what its images are, and which pictures could not be decoded."""
+_GOOD = "good.npy"
+"""The pictures without those that can't be decoded, until it takes the place of all."""
 _Outcome = str | tuple[Depth, Levels] | None
 """Why a picture can't be decoded; of a deep one that waits for the others, its range; or None."""
 
@@ -45,15 +47,48 @@ def decode_source(
         InputError: one could not be decoded for a fault of the machine.
     """
     n = len(source.ids)
-    with (
-        growing_table(into, "all.npy", np.uint8, (n, 3, size, size)) as table,
-        decoding_threads() as pool,
-    ):
-        pixels = table.rows
+    with growing_table(into, "pixels.npy", np.uint8, (n, 3, size, size)) as table:
+        outcomes, ranges = _decode_into(table, source, resize, end)
+        reasons = [outcome if isinstance(outcome, str) else None for outcome in outcomes]
+        good = np.array([i for i, reason in enumerate(reasons) if reason is None], dtype=np.int64)
+        kept: np.ndarray = table.rows
+        if len(good) < n:
+            kept = new_array(into / _GOOD, np.uint8, (len(good), *kept.shape[1:]))
+            for row, i in enumerate(good):
+                kept[row] = table.rows[i]
+        labels = new_array(into / "labels.npy", np.int64, good.shape)
+        labels[:] = np.asarray(source.labels)[good]
+        brightness = new_array(into / "brightness.npy", np.float32, good.shape)
+        brightness[:] = [image.mean(dtype=np.float64) / 255 for image in kept]
+        about: dict[str, Any] = {
+            "name": source.name,
+            "classes": source.classes,
+            "ids": [source.ids[i] for i in good],
+            "bad": [(source.ids[i], reason) for i, reason in enumerate(reasons) if reason],
+            "resize": resize,
+            "scales": fit_scales(ranges),
+            "deep": Counter(depth for depth, _ in ranges),
+        }
+        (into / ABOUT).write_text(json.dumps(about), encoding="utf-8")
+    if len(good) < n:
+        (into / _GOOD).replace(into / "pixels.npy")
 
-        def read(i: int, scales: Scales | None = None) -> _Outcome:
-            return _read_into(pixels[i], source, i, size, resize, scales)
 
+def _decode_into(
+    table: Table, source: Source, resize: Resize, end: float | None
+) -> tuple[list[_Outcome], list[tuple[Depth, Levels]]]:
+    """Decode all pictures; return the outcome of each, and the range of each deep one."""
+    pixels, n = table.rows, len(source.ids)
+
+    def read(i: int, scales: Scales | None = None) -> _Outcome:
+        return _read_into(pixels[i], source, i, pixels.shape[-1], resize, scales)
+
+    def keep(done: int, left: int) -> None:
+        table.grow(done)
+        if left and end is not None and time.monotonic() > end:
+            raise _out_of_time(left)
+
+    with decoding_threads() as pool:
         outcomes = _outcomes_before(table)
         tried = [i for i, outcome in enumerate(outcomes) if isinstance(outcome, str)]
         for i, outcome in zip(tried, pool.map(read, tried), strict=True):
@@ -63,41 +98,35 @@ def decode_source(
             if outcome:
                 table.notes[str(table.done)] = outcome
             outcomes.append(outcome)
-            table.grow(len(outcomes))
-            if end is not None and time.monotonic() > end:
-                raise _out_of_time(n - len(outcomes))
+            keep(len(outcomes), n - len(outcomes))
         deep = {i: outcome for i, outcome in enumerate(outcomes) if isinstance(outcome, tuple)}
         # Again, because the range of all is known only now.
         scales = fit_scales(deep.values())
+        for i in deep:
+            outcomes[i] = None
+        waiting = [i for i in deep if table.notes.get(f"{i} scaled") != _levels(scales)]
+        scaled = pool.map(partial(read, scales=scales), waiting)
         if deep:
-            again = pool.map(partial(read, scales=scales), deep)
-            for i, outcome in zip(deep, track(again, len(deep), "Scaling deep ones"), strict=True):
-                outcomes[i] = outcome
-    reasons = [outcome if isinstance(outcome, str) else None for outcome in outcomes]
-    good = np.array([i for i, reason in enumerate(reasons) if reason is None], dtype=np.int64)
-    kept = _keep(pixels, good, into)
-    labels = new_array(into / "labels.npy", np.int64, good.shape)
-    labels[:] = np.asarray(source.labels)[good]
-    brightness = new_array(into / "brightness.npy", np.float32, good.shape)
-    brightness[:] = [image.mean(dtype=np.float64) / 255 for image in kept]
-    about: dict[str, Any] = {
-        "name": source.name,
-        "classes": source.classes,
-        "ids": [source.ids[i] for i in good],
-        "bad": [(source.ids[i], reason) for i, reason in enumerate(reasons) if reason],
-        "resize": resize,
-        "scales": scales,
-        "deep": Counter(depth for depth, _ in deep.values()),
-    }
-    (into / ABOUT).write_text(json.dumps(about), encoding="utf-8")
+            scaled = track(scaled, len(deep), "Scaling deep ones", before=len(deep) - len(waiting))
+        for number, (i, outcome) in enumerate(zip(waiting, scaled, strict=True), start=1):
+            outcomes[i] = outcome
+            if outcome is None:
+                table.notes[f"{i} scaled"] = _levels(scales)
+            keep(n, len(waiting) - number)
+    return outcomes, [*deep.values()]
+
+
+def _levels(scales: Scales) -> dict[Depth, list[float]]:
+    """As JSON has them."""
+    return {depth: [*both] for depth, both in scales.items()}
 
 
 def _outcomes_before(table: Table) -> list[_Outcome]:
     """Of the pictures that were read before the work was stopped."""
     outcomes: list[_Outcome] = [None] * table.done
-    for i, noted in table.notes.items():
-        if int(i) < table.done:
-            outcomes[int(i)] = (noted[0], Levels(*noted[1])) if isinstance(noted, list) else noted
+    for i in range(table.done):
+        noted = table.notes.get(str(i))
+        outcomes[i] = (noted[0], Levels(*noted[1])) if isinstance(noted, list) else noted
     return outcomes
 
 
@@ -146,15 +175,3 @@ def _read_into(
             raise InputError([why]) from error
         return describe_failure(error)
     return None
-
-
-def _keep(pixels: np.ndarray, good: np.ndarray, into: Path) -> np.ndarray:
-    """Keep only the rows `good`, in `pixels.npy`."""
-    if len(good) == len(pixels):
-        (into / "all.npy").rename(into / "pixels.npy")
-        return pixels
-    kept = new_array(into / "pixels.npy", np.uint8, (len(good), *pixels.shape[1:]))
-    for row, i in enumerate(good):
-        kept[row] = pixels[i]
-    (into / "all.npy").unlink()
-    return kept

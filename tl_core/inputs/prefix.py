@@ -195,6 +195,7 @@ def _widen(table: Table) -> None:
     wide_file = table.file.with_name("wide.npy")
     wide = new_array(wide_file, np.float32, table.rows.shape)
     wide[:] = table.rows
+    wide.flush()  # What was saved counts rows that must be on the disk.
     wide_file.replace(table.file)
     table.rows = wide
 

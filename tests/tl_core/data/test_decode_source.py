@@ -51,7 +51,7 @@ def test_a_fault_of_the_machine_is_none_of_a_file(
     assert str(caught.value) == (
         f"photo-4 could not be read: {why}, a fault of this machine or its storage. Images that "
         "are decoded are kept in the cache, and the same command goes on there; if the fault "
-        "stays, --exclude leaves the file out"
+        "stays, --exclude leaves the file out, and all others are decoded again"
     )
     images = load_images(replace(source, read=counted(seen)), 16, own_cache)
     assert sorted(seen) == [4, 5]
@@ -113,6 +113,54 @@ def test_decoding_that_was_stopped_goes_on(
     assert (images.scales, images.deep) == (whole.scales, whole.deep)
     told = rf"Decoding drawn: {6 - stop_at} in \d\.\d s, {stop_at} were there\n"
     assert re.match(told, capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("reads", [8, 9, 11])
+def test_scaling_that_was_stopped_goes_on(own_cache: Path, tmp_path: Path, reads: int) -> None:
+    """Numbers 0, 3, 6, 7 and 8 are deep: after 9 reads that measure, they are read again."""
+    labels = (0, 1) * 4 + (0,)
+
+    def deep(i: int, size: int) -> Picture:
+        return Deep("16-bit grey", np.full((size, size), 100 * i, np.uint16))
+
+    seen = list[int]()
+
+    def read(i: int, size: int) -> Picture:
+        if len(seen) == reads:
+            raise OSError(errno.EIO, "the disk is gone")
+        seen.append(i)
+        return deep(i, size) if i % 3 == 0 or i > 6 else grey(i, size)
+
+    source = source_of(read, labels)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decode, "usable_cpus", lambda: 1)
+        with pytest.raises(InputError, match="photo-"):
+            load_images(source, 16, own_cache)
+    reads += 100
+    first = len(seen)
+    images = load_images(source, 16, own_cache)
+    assert len(seen) - first == (9 + 5) - first, "nothing is read twice"
+    whole = load_images(source, 16, tmp_path / "other")
+    assert images.pixels.tobytes() == whole.pixels.tobytes()
+    assert images.scales == whole.scales == {"16-bit grey": (0, 1023)}
+
+
+def test_a_disk_that_is_full_for_the_good_ones_keeps_all(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = list[int]()
+
+    def full(path: Path, *_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decode_source, "new_array", full)
+        with pytest.raises(OSError, match=r"good\.npy"):
+            load_images(source_of(broken(4)), 16, own_cache, skip_bad_images=True)
+    source = source_of(counted(seen, broken(4)))
+    images = load_images(source, 16, own_cache, skip_bad_images=True)
+    assert seen == [4], "the bad one alone"
+    assert images.pixels[:, 0, 0, 0].tolist() == [0, 10, 20, 30, 50]
 
 
 def test_a_torn_picture_that_can_be_read_later(own_cache: Path) -> None:

@@ -60,7 +60,7 @@ def publish(entry: Path, build: Callable[[Path], None], fault: Fault = damage) -
         fault: decides whether the present entry is usable; may be called twice.
 
     Raises:
-        OSError: a file can't be written, e.g. because the disk is full; nothing of it remains.
+        OSError: a file can't be written, e.g. because the disk is full; of it only a table remains.
     """
 
     def build_with_manifest(into: Path) -> None:

@@ -107,7 +107,7 @@ def growing_table(
 
 def rows_kept(entry: Path) -> int:
     """How many rows there are of the table that an entry waits for."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, KeyError, TypeError):  # There is none, or it is damaged.
         state = json.loads((_kept(entry) / _STATE).read_text(encoding="utf-8"))
         return int(state["done"])
     return 0
@@ -115,7 +115,11 @@ def rows_kept(entry: Path) -> int:
 
 def bytes_kept(entry: Path) -> int:
     """Bytes on the disk of the table that an entry waits for."""
-    return sum(file.stat().st_size for file in _kept(entry).glob("*"))
+    size = 0
+    for file in _kept(entry).glob("*"):
+        with suppress(FileNotFoundError):  # Another process goes on with it.
+            size += file.stat().st_size
+    return size
 
 
 def unwanted_tables(parent: Path) -> Iterator[tuple[Path, Path]]:
@@ -135,8 +139,7 @@ def _kept_table(file: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> Table |
         state = json.loads(file.with_name(_STATE).read_text(encoding="utf-8"))
         np.load(file, mmap_mode="r")  # Raises if it is too short, where r+ would lengthen it.
         rows = np.load(file, mmap_mode="r+")
-    except (OSError, ValueError):
+        table = Table(rows, file, state["done"], state["notes"])
+    except Exception:  # Damaged files may raise any error; the table is made anew.
         return None
-    if rows.shape != shape or not np.can_cast(dtype, rows.dtype):
-        return None
-    return Table(rows, file, state["done"], state["notes"])
+    return table if rows.shape == shape and np.can_cast(dtype, rows.dtype) else None

@@ -19,7 +19,15 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF
 """The decoded formats, by Pillow's names. Not all of Pillow's: it passes some to other programs,
 such as EPS to Ghostscript."""
 
-_OF_MACHINE = frozenset((errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ESTALE))
+_OF_MACHINE: frozenset[int] = frozenset(
+    getattr(errno, name)
+    for name in (
+        "EIO", "EMFILE", "ENFILE", "ENOMEM", "ESTALE", "ENOTCONN", "ETIMEDOUT", "EREMOTEIO",
+        "EHOSTDOWN", "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH", "ENODEV", "ENXIO",
+    )
+    if hasattr(errno, name)  # Not every system has all.
+)  # fmt: skip
+"""Errors that tell nothing of a file, as when a network's disk is gone."""
 _NAMED = 3
 """Files of one kind that an error names."""
 
@@ -55,7 +63,7 @@ def fault_of_machine(name: str, error: Exception) -> str | None:
     return (
         f"{printable(name)} could not be read: {os.strerror(number)}, a fault of this machine or "
         "its storage. Images that are decoded are kept in the cache, and the same command goes on "
-        "there; if the fault stays, --exclude leaves the file out"
+        "there; if the fault stays, --exclude leaves the file out, and all others are decoded again"
     )
 
 

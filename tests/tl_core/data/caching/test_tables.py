@@ -90,7 +90,21 @@ def test_a_killed_process_loses_what_it_has_not_saved(
     assert is_whole(entry)
 
 
-@pytest.mark.parametrize("damage", ["state", "no state", "table", "no table", "shape", "narrow"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "state",
+        "no state",
+        "list",
+        "no number",
+        "table",
+        "empty",
+        "header",
+        "no table",
+        "shape",
+        "narrow",
+    ],
+)
 def test_what_does_not_fit_is_made_anew(tmp_path: Path, damage: str) -> None:
     entry, columns = tmp_path / "abc", 2
     grow(entry, until=4)
@@ -98,6 +112,14 @@ def test_what_does_not_fit_is_made_anew(tmp_path: Path, damage: str) -> None:
     match damage:
         case "state":
             (kept / "state.json").write_text('{"done": 4, "no')
+        case "list":
+            (kept / "state.json").write_text("[]")
+        case "no number":
+            (kept / "state.json").write_text("{}")
+        case "empty":
+            (kept / "table.npy").write_bytes(b"")
+        case "header":
+            os.truncate(kept / "table.npy", 70)
         case "no state":
             (kept / "state.json").unlink()
         case "table":
