@@ -207,7 +207,7 @@ def _summary(folder: Path, before: int, sent: int) -> str:
 def _gone_note(gone: Collection[str]) -> str:
     """That files of the study are not there any more, or never were in its folder."""
     names = printable(", ".join(sorted(Path(path).name for path in gone)))
-    return f"note: {pluralize(len(gone), 'file')} can't be sent, as not in the study: {names}"
+    return f"note: {pluralize(len(gone), 'file')} can't be sent, as not in its folder: {names}"
 
 
 def still_open(folder: Path) -> str | None:

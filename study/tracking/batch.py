@@ -24,6 +24,8 @@ _MAY_PASS = {
     HTTPStatus.TOO_MANY_REQUESTS,
 }
 """Answers to a client's errors that may be others later."""
+_OF_DATABASE = "BAD_REQUEST"
+"""What MLflow makes of most errors of a database, such as a connection that was closed."""
 
 
 class Batch:
@@ -93,6 +95,8 @@ class Batch:
 
 def _is_refused(error: Exception) -> bool:
     """Whether a store has refused what it was asked for good: to ask again does not help."""
+    if getattr(error, "error_code", "") == _OF_DATABASE:
+        return False
     if isinstance(error, MlflowException):
         status = error.get_http_status_code()  # type: ignore[no-untyped-call]
     else:  # Files are sent with `requests`.

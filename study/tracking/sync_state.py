@@ -1,7 +1,7 @@
 """How much of a study's ledger MLflow has, in `runs/NAME/mlflow.json`; read without MLflow."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from study.config.settings import Settings
@@ -37,7 +37,13 @@ class SyncState:
 def read_sync_state(folder: Path) -> SyncState | None:
     """Return the state that was saved last; None if nothing was ever sent."""
     path = folder / _STATE
-    return SyncState(**json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
+    if not path.exists():
+        return None
+    values, names = (
+        json.loads(path.read_text(encoding="utf-8")),
+        (f.name for f in fields(SyncState)),
+    )
+    return SyncState(**{name: values[name] for name in names if name in values})
 
 
 def copy_fault(folder: Path, uri: str) -> str | None:
@@ -53,7 +59,7 @@ def copy_fault(folder: Path, uri: str) -> str | None:
         there = read_sync_state(original)
         ids = {json.loads((each / STUDY).read_bytes())["id"] for each in (folder, original)}
         apart = len(ids) == 2 or original.samefile(folder)
-    except (OSError, ValueError, KeyError):  # It was moved, and is no copy.
+    except (OSError, ValueError, KeyError, TypeError):  # It was moved, and is no copy.
         return None
     if apart or not (there and there.runs and there.store == store_name(uri)):
         return None

@@ -110,7 +110,7 @@ def test_a_moved_study_sends_its_files(uri: str, client: MlflowClient, earlier: 
 
     shown = io.StringIO()
     assert sync.send(FOLDER / "here", uri, Console(file=shown, soft_wrap=True)) == ()
-    assert "note: 1 file can't be sent, as not in the study: gone.svg\n" in shown.getvalue()
+    assert "note: 1 file can't be sent, as not in its folder: gone.svg\n" in shown.getvalue()
     parent = all_runs(client)[0].info.run_id
     assert [file.path for file in client.list_artifacts(parent)] == ["a.svg", "report.html"]
     assert client.get_model_version_by_alias("mine", "best").run_id == parent
@@ -136,6 +136,10 @@ def test_a_copy_changes_no_runs_of_the_original(uri: str, client: MlflowClient) 
     assert content(client) == once
     Path("linked").symlink_to(FOLDER.resolve())
     assert copy_fault(Path("linked"), uri) is None
+    state = (FOLDER / "mlflow.json").read_text()
+    (FOLDER / "mlflow.json").write_text("[]")
+    assert copy_fault(other, uri) is None, "a damaged one is no original"
+    (FOLDER / "mlflow.json").write_text(state)
     assert sync.send(other, uri.replace("mlflow.db", "copy.db"), console) == ()
     assert shown.getvalue().startswith("sent 8 events, of 2 trials\n")
     FOLDER.rename("moved")
@@ -154,7 +158,7 @@ def test_a_study_of_somebody_else_has_no_file_of_this_machine_sent(
     ledger.close("done", [])
     printed, faults = send(uri)
     assert faults == ()
-    assert printed[1] == "note: 2 files can't be sent, as not in the study: key.txt, winner"
+    assert printed[1] == "note: 2 files can't be sent, as not in its folder: key.txt, winner"
     for run in all_runs(client):
         assert client.list_artifacts(run.info.run_id) == []
     assert client.search_registered_models() == []

@@ -9,6 +9,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException, RestException
 from mlflow.protos.databricks_pb2 import (
+    BAD_REQUEST,
     PERMISSION_DENIED,
     RESOURCE_CONFLICT,
     TEMPORARILY_UNAVAILABLE,
@@ -103,12 +104,13 @@ def _too_large() -> HTTPError:
 DENIED = MlflowException("no", PERMISSION_DENIED)
 BUSY = MlflowException("busy", TEMPORARILY_UNAVAILABLE)
 CONFLICT = MlflowException("a conflict", RESOURCE_CONFLICT)
+CLOSED = MlflowException("connection already closed", BAD_REQUEST)
 
 
 @pytest.mark.parametrize(("error", "note"), [
     (DENIED, "MLflow has not registered the winner (no)"),
     (_too_large(), "MLflow has not registered the winner (413 Client Error)"),
-    (BUSY, None), (CONFLICT, None), (OSError("gone"), None),
+    (BUSY, None), (CONFLICT, None), (CLOSED, None), (OSError("gone"), None),
 ])  # fmt: skip
 def test_a_model_that_is_refused_is_told_and_another_error_is_raised(
     error: Exception, note: str | None, tmp_path: Path
