@@ -11,7 +11,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from study.cluster.capacity import Capacity
@@ -155,7 +155,7 @@ class TimeBudget:
         kept = [planned for part in parts for planned in part if planned.winner]
         for part in sorted(parts, key=lambda part: self._seconds(part[0].config)):
             more = [*kept, *(planned for planned in part if not planned.winner)]
-            late_s = self._late_s([[self._group(p.config, 1) for p in more], *then])
+            late_s = self._late_s([[self._rest(p) for p in more], *then])
             kept = more if late_s <= 0 else kept
             self.short_s = min(self.short_s, math.inf if then else late_s)
         return kept
@@ -181,12 +181,15 @@ class TimeBudget:
 
     def _with_running(self, planned: Planned) -> list[TrialGroup]:
         """A trial, and what is left of those that run."""
-        running = [
-            self._group(r.config, 1 - len(r.history) / r.config.epochs)
-            for r in self.records
-            if r.status == "running"
-        ]
-        return [*running, self._group(planned.config, 1)]
+        running = [self._rest(r) for r in self.records if r.status == "running"]
+        return [*running, self._rest(planned)]
+
+    def _rest(self, trial: Planned | TrialRecord) -> TrialGroup:
+        """What is left of a trial, which an earlier run may have begun: a shorter one."""
+        begun = next((r for r in self.records if r.trial == trial.trial), None)
+        share = 1 - len(begun.history) / begun.config.epochs if begun else 1
+        whole = self._group(trial.config, 1)
+        return replace(whole, seconds=share * whole.seconds)
 
     def _comes_first(self, other: Cell, cell: Cell) -> bool:
         """Whether the time to confirm a cell is kept while another one is searched."""
@@ -211,8 +214,7 @@ class TimeBudget:
         cells = [*dict.fromkeys(Cell.of(r.config) for r in self.records if r.kind == "search")]
         if stage[0].kind == "repeat" and not confirmed:
             return self._confirming(cells)
-        winner = any(planned.winner for planned in stage)
-        return [] if winner else self._confirming(cells)[-1:]
+        return [] if any(planned.winner for planned in stage) else self._confirming(cells)[-1:]
 
     def _cell(
         self, cell: Cell, number: float, seeds: int | None = None, tests: bool = False

@@ -1,6 +1,7 @@
 """A limit of time leaves out what would not end, and confirms what is there."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,31 @@ def test_a_stage_keeps_the_winner_and_the_cells_that_fit(tmp_path: Path) -> None
     assert study.budget.admitted([large, small]) == [small]
     assert study.budget.admitted([large, small, winner]) == [winner]
     assert study.budget.given_up == {("control", large.config), ("control", small.config)}
+
+
+@pytest.mark.parametrize(("end", "fits"), [(160, True), (150, False)])
+def test_only_what_is_left_of_a_trial_has_to_fit(tmp_path: Path, end: float, fits: bool) -> None:
+    # It takes 266.7 s, of which half is left: 153.4 s, with 15 % more.
+    journal = CountingJournal()
+    cut = replace(make_trial("interrupted", 1, seed=1), trial=1, kind="confirm")
+    journal.records += [make_trial(wall_s=266.7), cut]
+    budget = Study(tmp_path, journal, end).budget
+    planned = Planned(cut.config, "confirm", 0, trial=1)
+    assert budget.admitted([planned]) == [planned] * fits
+    assert budget.is_stuck != fits
+
+
+@pytest.mark.parametrize(("end", "fits"), [(810, True), (800, False)])
+def test_what_is_left_of_a_long_trial_that_runs_is_short(
+    tmp_path: Path, end: float, fits: bool
+) -> None:
+    journal = CountingJournal()
+    long = replace(make_trial("running", 1, train_ratio=0.4), trial=1)
+    journal.records += [make_trial(wall_s=266.7), long]
+    budget = Study(tmp_path, journal, end).budget
+    budget.alone = True
+    # 866.7 s, of which half is left, and 266.7 s: 805.1 s, with 15 % more.
+    assert budget.admits(Planned(make_trial(seed=1).config, "repeat", 0)) == fits
 
 
 def test_repeats_that_take_longer_give_way_to_confirming(tmp_path: Path) -> None:
