@@ -17,6 +17,9 @@ from tl_core.config import FROZEN, TrialConfig
 from tl_core.training.schedule import Budget
 from tl_core.training.setup import needs_features
 
+MARGIN = 1.15
+"""Times the seconds of trials that `--max-time` must have left: trials of one kind don't take
+equally long, least of all on a machine that others use."""
 _DRIVER_S = 0.04
 """Seconds of the driver's work for each job of a worker, while its place waits: 19 to 53 ms on an
 idle core in `docs/scaling.md`."""

@@ -14,10 +14,11 @@ from study.cluster.node_report import NodeReport, ReportedNode
 from study.cluster.stores import bucket_of
 from study.config.settings import Settings
 from study.config.uris import SQLITE, is_database, is_server, without_credentials
+from study.diagnosis.estimate import MARGIN
 from study.diagnosis.measure import Measured
 from study.preflight.disk import cache_needs, out_needs
 from study.preflight.memory import free_memory
-from study.preflight.setup import Setup
+from study.preflight.setup import Setup, work_s
 from study.search.cells import Cell
 from tl_core.cgroups import OWN
 from tl_core.config import FROZEN
@@ -226,7 +227,8 @@ def eta_line(stages: Mapping[str, float]) -> str:
 
 def limit_line(stages: Mapping[str, float], limit_s: float) -> str:
     """Whether a study's stages fit into its limit of time, both in seconds."""
-    enough = sum(stages.values()) <= limit_s
+    trials_s = stages["search"] + stages["confirming"]
+    enough = sum(stages.values()) + (MARGIN - 1) * trials_s <= work_s(limit_s)
     what = "is enough" if enough else "ends it before; --resume goes on then"
     return f"--max-time {_clock(limit_s)} {what}"
 

@@ -17,6 +17,7 @@ from datetime import timedelta
 from study.cluster.capacity import Capacity
 from study.config.settings import Settings
 from study.diagnosis.estimate import (
+    MARGIN,
     Speeds,
     TrialGroup,
     confirming_stages,
@@ -36,9 +37,6 @@ from study.trials.trial_context import TrialContext, shape_of
 from tl_core.config import FROZEN, TrialConfig
 from tl_core.errors import OutOfTimeError
 from tl_core.text import pluralize
-
-_MARGIN = 1.15
-"""Trials of one kind don't take equally long, least of all on a machine that others use."""
 
 
 @dataclass
@@ -234,7 +232,7 @@ class TimeBudget:
         at_once = self.capacity.searching(self.settings) if searching else None
         needed = stage_s(first, self.capacity, at_once)
         needed += sum(stage_s(stage, self.capacity) for stage in rest)
-        return self.clock() + _MARGIN * needed - self.end
+        return self.clock() + MARGIN * needed - self.end
 
 
 def make_time_budget(

@@ -15,7 +15,7 @@ from study.config.settings import Settings
 from study.config.uris import without_credentials
 from study.preflight.checks import QUICK, find_source, fit_to_data, format_os_error, run_checks
 from study.preflight.resume import Replay, check_same_data
-from study.preflight.setup import Setup, new_setup
+from study.preflight.setup import Setup, new_setup, work_s
 from study.preflight.torch_checks import CHECKS
 from study.records.ledger import StudyState
 from study.records.trial_record import ENDED, TrialRecord
@@ -27,9 +27,6 @@ from tl_core.data.splitting.balance import balance_note
 from tl_core.device import is_gpu
 from tl_core.errors import Fault, InputError
 from tl_core.text import pluralize
-
-_REPORT_S = 60.0
-"""Most of the time of a command that is kept for its files and its report, seconds."""
 
 
 @dataclass(frozen=True)
@@ -237,7 +234,7 @@ def prepare_replay(replay: Replay) -> ImageSet:
 def _end(s: Settings, started: float) -> float | None:
     if not s.max_time:
         return None
-    return started + s.max_time - min(_REPORT_S, s.max_time / 10)
+    return started + work_s(s.max_time)
 
 
 def _decode(s: Settings, source: Source, end: float | None = None) -> ImageSet:

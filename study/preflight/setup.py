@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from study.records.ledger import StudyState
     from tl_core.models.backbones import Backbone
 
+_REPORT_S = 60.0
+"""Most of the time of a command that is kept for its files and its report, seconds."""
 Bad = list[tuple[str, str]]
 """Name and reason of each image that can't be decoded."""
 
@@ -147,6 +149,11 @@ def data_request(s: Settings) -> DataRequest:
     """What settings ask for by `--data` and the flags that belong to it."""
     groups, aux = (s.group, s.group_regex), (s.aux, s.aux_type)
     return DataRequest(s.data, s.root, s.train, s.val, s.test, *groups, s.selection, *aux)
+
+
+def work_s(limit_s: float) -> float:
+    """Seconds of a command's time that are left for its work."""
+    return limit_s - min(_REPORT_S, limit_s / 10)
 
 
 def _default_name(settings: Settings) -> str:
