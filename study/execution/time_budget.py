@@ -63,6 +63,8 @@ class TimeBudget:
     """Seconds that lacked, at the least, for a trial alone."""
     resumed: bool = False
     """Whether the study goes on."""
+    spent_s: float = 0.0
+    """Seconds of this command before its trials, which the next one may have for them."""
     started: bool = False
     """Whether any trial has fitted."""
     alone: bool = False
@@ -74,7 +76,8 @@ class TimeBudget:
     @property
     def is_stuck(self) -> bool:
         """Whether the same time would never suffice, however often the study is resumed."""
-        return self.resumed and not self.started and self.left_out.total() > 0
+        may_suffice = self.started or self.short_s <= self.spent_s
+        return self.resumed and not may_suffice and bool(self.left_out)
 
     def check(self) -> None:
         """Raise `OutOfTimeError` at the end."""
@@ -191,9 +194,8 @@ class TimeBudget:
 
     def _comes_first(self, other: Cell, cell: Cell) -> bool:
         """Whether the time to confirm a cell is kept while another one is searched."""
-        if self.settings.design != "cells" or other.mode in FROZEN:
-            return True
-        return other.train_ratio <= cell.train_ratio
+        always = self.settings.design != "cells" or other.mode in FROZEN
+        return always or other.train_ratio <= cell.train_ratio
 
     def _after_search(self, numbers: Counter[Cell]) -> list[list[TrialGroup]]:
         """The stages that confirm cells which have so many trials each."""
@@ -242,8 +244,7 @@ def make_time_budget(
     settings, end = prepared.settings, prepared.end
     if end is None:
         return None
-    step = measure_step(prepared)
-    speeds = step[0] if step else None
-    shape = shape_of(prepared.images, context)
-    resumed = prepared.state is not None
-    return TimeBudget(settings, shape, prepared.capacity, records, end, speeds, resumed=resumed)
+    spent_s = time.monotonic() - prepared.started
+    speeds, _ = measure_step(prepared) or (None, None)
+    given = settings, shape_of(prepared.images, context), prepared.capacity, records, end, speeds
+    return TimeBudget(*given, resumed=prepared.state is not None, spent_s=spent_s)

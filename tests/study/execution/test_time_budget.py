@@ -3,7 +3,8 @@
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
@@ -11,7 +12,7 @@ from study.cluster.capacity import Capacity
 from study.diagnosis.estimate import Speeds, trial_s
 from study.diagnosis.observed import UNIT
 from study.execution.study_trials import StudyTrials
-from study.execution.time_budget import TimeBudget
+from study.execution.time_budget import TimeBudget, make_time_budget
 from study.search.cells import Cell
 from study.search.confirmation import Planned, plan
 from tests.study.diagnosis.test_observed import record as make_trial
@@ -122,6 +123,27 @@ def test_a_time_in_which_no_trial_fits_is_told_once_it_is_of_no_use(tmp_path: Pa
     assert [*study.budget.describe()][-1] == (
         "no trial fits by itself: the shortest that is next needed about 0:04:42 more"
     )
+
+
+@pytest.mark.parametrize(("spent_s", "stuck"), [(281, True), (283, False)])
+def test_a_time_that_was_spent_before_the_first_trial_may_suffice_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spent_s: float, stuck: bool
+) -> None:
+    study = again_and_again(tmp_path, 715.0)
+    records, one = study.journal.records, Capacity(1, 1, 0)
+    times = {"started": 1000.0 - spent_s, "end": 1715.0}
+    prepared: Any = SimpleNamespace(
+        settings=study.settings, images=None, capacity=one, state=True, **times
+    )
+    monkeypatch.setattr("study.execution.time_budget.time.monotonic", lambda: 1000.0)
+    monkeypatch.setattr("study.execution.time_budget.measure_step", lambda _: None)
+    monkeypatch.setattr("study.execution.time_budget.shape_of", lambda *_: SHAPE)
+    budget = make_time_budget(prepared, cast(Any, None), records)
+    assert budget
+    budget.clock = lambda: 1000.0
+    trials = StudyTrials(study.settings, tmp_path, study.journal, None, budget)
+    assert trials.queue.next() == [], "4:42 minutes lack"
+    assert (budget.spent_s, budget.is_stuck) == (spent_s, stuck)
 
 
 @pytest.mark.parametrize(("resumed", "searched"), [
