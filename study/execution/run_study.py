@@ -176,7 +176,8 @@ def _search(
         journal.close(status, files)
     for line in budget.describe() if budget else ():
         console.print(line, highlight=False)
-    return TOO_LITTLE if budget and budget.is_stuck else status, data
+    stuck = status == OUT_OF_TIME and budget and budget.is_stuck
+    return TOO_LITTLE if stuck else status, data
 
 
 def _status(journal: Journal, prepared: Prepared, left_out: bool = False) -> str:

@@ -98,6 +98,13 @@ def test_a_time_that_never_suffices_is_a_fault(tmp_path: Path, monkeypatch: Patc
     journal.close.assert_called_once_with("out of time", [])
     assert "too late" in console.export_text()
 
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_study, "_files", interrupted)
+    status, _ = run_study._search(prepared, cast(Any, None), journal, console, lambda: None)
+    assert (status, EXIT_CODES[status]) == ("interrupted", 130)
+
 
 def test_a_study_ends_without_trials_that_were_cut_off_and_are_no_longer_planned() -> None:
     given = make_settings(data="photos", mode=["finetune"], train_ratio=["0.1"], trials="3")
