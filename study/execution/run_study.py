@@ -62,8 +62,10 @@ def run_study(prepared: Prepared, console: Console, sender: Sender) -> int:
             sender.wait_for_store()  # Before any training, as the store may be unavailable.
             journal = open_journal(prepared, sender)
             set_exit_message(how_to_resume(prepared))
-            status, data = _search(prepared, context, journal, console, start_ray)
+            status, data, late = _search(prepared, context, journal, console, start_ray)
         print_summary(prepared, journal.records, status, data, console)
+        for line in late:
+            console.print(line, highlight=False)
         if status not in ENDINGS:
             console.print(how_to_resume(prepared, status), highlight=False)
     except OSError as error:
@@ -133,7 +135,8 @@ def _ray(prepared: Prepared) -> Iterator[Callable[[], object]]:
 
 def how_to_resume(prepared: Prepared, status: str = "interrupted") -> str:
     """How to go on with a study that was stopped; `status` says by what."""
-    return f"{status}; go on with: {resume_command(prepared.folder, command('run'))}"
+    longer = " a longer --max-time, or none" if status == TOO_LITTLE else ""
+    return f"{status}; go on with{longer}: {resume_command(prepared.folder, command('run'))}"
 
 
 def _search(
@@ -142,8 +145,8 @@ def _search(
     journal: Journal,
     console: Console,
     start_ray: Callable[[], object],
-) -> tuple[str, StudyData | None]:
-    """Run all trials, write the files; return the status, and what the report was made from."""
+) -> tuple[str, StudyData | None, list[str]]:
+    """Run all trials, write files; return the status, the report's data, and what was left out."""
     from study.execution.search import search
     from study.execution.time_budget import make_time_budget
 
@@ -174,10 +177,8 @@ def _search(
                 status = "interrupted"
                 journal.save(status, winner)
         journal.close(status, files)
-    for line in budget.describe() if budget else ():
-        console.print(line, highlight=False)
     stuck = status == OUT_OF_TIME and budget and budget.is_stuck
-    return TOO_LITTLE if stuck else status, data
+    return TOO_LITTLE if stuck else status, data, [*budget.describe()] if budget else []
 
 
 def _status(journal: Journal, prepared: Prepared, left_out: bool = False) -> str:

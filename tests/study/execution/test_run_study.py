@@ -93,17 +93,38 @@ def test_a_time_that_never_suffices_is_a_fault(tmp_path: Path, monkeypatch: Patc
     )
     console, journal = Console(record=True), MagicMock(records=[])
     journal.complete.return_value = False
-    status, _ = run_study._search(prepared, cast(Any, None), journal, console, lambda: None)
-    assert (status, EXIT_CODES[status]) == ("too little time", 2)
+    status, _, late = run_study._search(prepared, cast(Any, None), journal, console, lambda: None)
+    assert (status, EXIT_CODES[status], late) == ("too little time", 2, ["too late"])
     journal.close.assert_called_once_with("out of time", [])
-    assert "too late" in console.export_text()
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(run_study, "_files", interrupted)
-    status, _ = run_study._search(prepared, cast(Any, None), journal, console, lambda: None)
+    status, *_ = run_study._search(prepared, cast(Any, None), journal, console, lambda: None)
     assert (status, EXIT_CODES[status]) == ("interrupted", 130)
+
+
+@pytest.mark.parametrize(("status", "then"), [
+    ("too little time", "go on with a longer --max-time, or none"), ("out of time", "go on with"),
+])  # fmt: skip
+def test_the_last_lines_say_how_much_longer_the_time_must_be(
+    status: str, then: str, monkeypatch: Patch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run_study, "make_context", lambda _: None)
+    monkeypatch.setattr(run_study, "with_features", lambda *_: None)
+    monkeypatch.setattr(run_study, "open_journal", lambda *_: MagicMock(records=[]))
+    monkeypatch.setattr(run_study, "set_exit_message", lambda _: None)
+    monkeypatch.setattr(run_study, "_search", lambda *_: (status, None, ["an hour more"]))
+    monkeypatch.setattr(run_study, "print_summary", lambda *args: args[-1].print("the answer"))
+    monkeypatch.setattr(run_study, "close_sender", lambda *_, **__: None)
+    settings, machine = make_settings(data="photos", name="mine"), SimpleNamespace(joined=False)
+    prepared: Any = SimpleNamespace(settings=settings, folder=MINE, resources=machine)
+    code = run_study.run_study(prepared, Console(soft_wrap=True), MagicMock())
+    assert code == EXIT_CODES[status]
+    printed = capsys.readouterr().out.splitlines()
+    last = f"{status}; {then}: python study/run.py --resume mine"
+    assert printed == ["the answer", "an hour more", last]
 
 
 def test_a_study_ends_without_trials_that_were_cut_off_and_are_no_longer_planned() -> None:
