@@ -3,9 +3,9 @@
 import logging
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -59,22 +59,28 @@ def distribute(
 
     def forward(chunks: list[np.ndarray]) -> Iterator[np.ndarray]:
         n_workers = min(gpus or cpus, len(chunks))
-        workers = [worker.remote(context, part) for _ in range(n_workers)]
-        return _in_order(workers, chunks, _IN_FLIGHT if gpus else 1, end)
+        start = partial(worker.remote, context, part)
+        return _in_order(start, n_workers, chunks, _IN_FLIGHT if gpus else 1, end)
 
     return forward
 
 
 def _in_order(
-    workers: list[Any], chunks: list[np.ndarray], in_flight: int = 1, end: float | None = None
+    start: Callable[[], Any],
+    n_workers: int,
+    chunks: list[np.ndarray],
+    in_flight: int = 1,
+    end: float | None = None,
 ) -> Iterator[np.ndarray]:
     """Yield the rows of chunk after chunk; each worker that is up has `in_flight` of them.
 
     Nothing waits for a worker that is still to start. A worker with no more to do is ended: another
-    may need its place. So is one whose GPU fails; the others get its chunks.
+    may need its place. So is one whose GPU fails; the others get its chunks, or, if nothing was
+    left for them, one more that starts.
     """
-    busy = {worker.is_up.remote(): worker for worker in workers}
-    workers.clear()  # Ray ends a worker that no name is left for.
+    # Ray ends a worker that no name is left for.
+    busy = dict(_begin(start) for _ in range(n_workers))
+    n_sound, broken = n_workers, list[Any]()
     waiting, numbers = deque(range(len(chunks))), dict[Any, int]()
     done: dict[int, np.ndarray] = {}
     kills = MemoryKills()
@@ -92,7 +98,13 @@ def _in_order(
             try:
                 rows, wanted_more = _result(ready, kills), in_flight
             except GpuFailedError as error:
-                waiting.extendleft(reversed(_drop(busy[ready], busy, numbers)))
+                failed = busy[ready]
+                waiting.extendleft(reversed(_drop(failed, busy, numbers)))
+                n_sound -= 1
+                if not busy and n_sound:
+                    broken.append(failed)  # It keeps its GPU, so that the next starts on another.
+                    busy.update([_begin(start)])
+                del failed
                 if not busy:
                     why = f"making features: no GPU is left that works: {error}"
                     kept = "what was made is kept in the cache; the same command goes on there"
@@ -103,6 +115,12 @@ def _in_order(
                 done[numbers.pop(ready)], wanted_more = rows, 1
             _give_next(busy.pop(ready), wanted_more, chunks, waiting, busy, numbers)
         yield done.pop(wanted)
+
+
+def _begin(start: Callable[[], Any]) -> tuple[Any, Any]:
+    """Start a worker; return what is ready when it is up, and the worker."""
+    worker = start()
+    return worker.is_up.remote(), worker
 
 
 def _give_next(

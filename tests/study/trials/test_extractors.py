@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import time
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -84,10 +85,11 @@ def test_workers_stop_when_the_time_is_over_and_a_chunk_is_missing(
         return ref
 
     method = SimpleNamespace(remote=remote)
-    workers = [SimpleNamespace(is_up=method, rows=method) for _ in range(4)]
+    worker = SimpleNamespace(is_up=method, rows=method)
     here = SimpleNamespace(wait=wait, get=made.__getitem__)
     monkeypatch.setattr("study.trials.extractors.ray", here)
-    rows = _in_order([*workers], np.array_split(np.arange(4000), 8), in_flight, time.monotonic())
+    chunks = np.array_split(np.arange(4000), 8)
+    rows = _in_order(lambda: worker, 4, chunks, in_flight, time.monotonic())
     if slow is None:
         assert np.concatenate([*rows]).tolist() == [*range(4000)]
         return
@@ -99,25 +101,39 @@ def test_workers_stop_when_the_time_is_over_and_a_chunk_is_missing(
         next(rows)
 
 
+class Worker(SimpleNamespace):
+    """Holds a GPU as long as a name is left for it."""
+
+
 class Workers:
     """Workers in this process, of which some have a GPU that fails after so many chunks."""
 
     def __init__(self, patch: pytest.MonkeyPatch, *sound: float) -> None:
         self._results, self.ran = dict[object, Any](), [list[int]() for _ in sound]
-        self.all = [self._worker(which, most) for which, most in enumerate(sound)]
+        self._all = (self._worker(which, most) for which, most in enumerate(sound))
+        self._started = list[weakref.ref[Worker]]()
+        self.holding = list[int]()
+        """Those that held a GPU when the last chunk was given out."""
         patch.setattr("study.trials.extractors.ray", self)
         patch.setattr("study.trials.extractors._result", self._result)
 
-    def _worker(self, which: int, most: float) -> Any:
+    def start(self) -> Any:
+        """The next worker."""
+        worker = next(self._all)
+        self._started.append(weakref.ref(worker))
+        return worker
+
+    def _worker(self, which: int, most: float) -> Worker:
         def rows(views: np.ndarray | None = None) -> object:
             ref, result = object(), views
             if views is not None:
                 self.ran[which].append(int(views[0]))
+                self.holding = [i for i, worker in enumerate(self._started) if worker()]
             self._results[ref] = GPU_FAILED if len(self.ran[which]) > most else result
             return ref
 
         method = SimpleNamespace(remote=rows)
-        return SimpleNamespace(is_up=method, rows=method)
+        return Worker(is_up=method, rows=method)
 
     def wait(self, refs: list[object], timeout: float | None) -> tuple[list[object], list[object]]:
         return refs[:1], refs[1:]
@@ -132,26 +148,32 @@ class Workers:
 GPU_FAILED = GpuFailedError("RuntimeError: CUDA error: an illegal memory access")
 
 
-@pytest.mark.parametrize(("sound", "ran"), [
-    ((0, 9), [[0, 1], [2, 3, 0, 1, 4, 5]]), ((9, 1), [[0, 1, 4, 5, 3], [2, 3]]),
+@pytest.mark.parametrize(("sound", "n", "ran", "holding"), [
+    ((0, 9), 6, [[0, 1], [2, 3, 0, 1, 4, 5]], [1]), ((9, 1), 6, [[0, 1, 4, 5, 3], [2, 3]], [0]),
+    # The first has ended when the second fails, so a third one starts, on the GPU of the first.
+    ((9, 1, 9), 4, [[0, 1], [2, 3], [3]], [1, 2]),
 ])  # fmt: skip
 def test_the_chunks_of_a_gpu_that_fails_are_made_by_the_others(
-    sound: tuple[int, int], ran: list[list[int]], monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    sound: tuple[int, ...], n: int, ran: list[list[int]], holding: list[int],
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
 ) -> None:  # fmt: skip
     workers = Workers(monkeypatch, *sound)
-    rows = _in_order(list(workers.all), list(np.arange(6).reshape(6, 1)), in_flight=2)
-    assert np.concatenate([*rows]).tolist() == [*range(6)]
+    rows = _in_order(workers.start, 2, list(np.arange(n).reshape(n, 1)), in_flight=2)
+    assert np.concatenate([*rows]).tolist() == [*range(n)]
     assert workers.ran == ran
+    assert workers.holding == holding
     assert caplog.messages == [
         "note: a GPU has failed, the others make the features: RuntimeError: CUDA error: an "
         "illegal memory access"
     ]
 
 
-def test_features_end_in_order_where_no_gpu_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    workers = Workers(monkeypatch, 0, 2)
-    rows = _in_order(list(workers.all), list(np.arange(6).reshape(6, 1)), 2)
+@pytest.mark.parametrize(("sound", "n"), [((0, 2), 6), ((9, 1, 0), 4)])
+def test_features_end_in_order_where_no_gpu_is_left(
+    sound: tuple[int, ...], n: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workers = Workers(monkeypatch, *sound)
+    rows = _in_order(workers.start, 2, list(np.arange(n).reshape(n, 1)), 2)
     why = (
         "making features: no GPU is left that works: RuntimeError: CUDA error: an illegal memory "
         "access; what was made is kept in the cache; the same command goes on there"
