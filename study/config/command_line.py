@@ -94,31 +94,15 @@ class Parser(argparse.ArgumentParser):
         return [known[name] for name in dict.fromkeys(itertools.chain.from_iterable(near))]
 
 
-class _Once(argparse.Action):
-    """Takes one value, of two flags that mean one setting: nothing would read the first."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: object,
-        option_string: str | None = None,
-    ) -> None:
-        """Store the value, or the constant of a flag that takes none."""
-        value = self.const or values
-        before = getattr(namespace, self.dest, value)
-        if before != value:
-            raise argparse.ArgumentError(self, f"takes one value, not both {before} and {value}")
-        setattr(namespace, self.dest, value)
-
-
 def settings_parser(program: str, about: str, examples: str) -> argparse.ArgumentParser:
     """Return a parser with a flag for each setting; it leaves out those that are not given."""
     parser = Parser(program, about, examples, argument_default=argparse.SUPPRESS)
+    one_of = parser.add_mutually_exclusive_group()  # Nothing would read the first of the two.
     for name, field in Settings.model_fields.items():
-        parser.add_argument(flag(name), help=_help(name, field), **_shape(name, field))
+        to = one_of if name == "augment" else parser
+        to.add_argument(flag(name), help=_help(name, field), **_shape(name, field))
     flip = "short for --augment flip"
-    parser.add_argument("--hflip", action=_Once, nargs=0, const="flip", dest="augment", help=flip)
+    one_of.add_argument("--hflip", action="store_const", const="flip", dest="augment", help=flip)
     return parser
 
 
@@ -153,8 +137,7 @@ def _shape(name: str, field: FieldInfo) -> dict[str, Any]:
     if typing.get_origin(field.annotation) is tuple:  # It may be given several times as well.
         metavar = "GLOB" if name in ("include", "exclude") else name.upper()
         return {"action": "extend", "nargs": "+", "metavar": metavar}
-    once = {"action": _Once} if name == "augment" else {}
-    return {"metavar": name.upper(), **once}
+    return {"metavar": name.upper()}
 
 
 def _help(name: str, field: FieldInfo) -> str:
