@@ -117,7 +117,7 @@ class Jobs:
         rented machine from ending.
         """
         joined = self._trials.settings.address != "local"
-        return not joined and self.stage_waits() and n_given < self._workers
+        return not joined and n_given < self._workers and self.stage_waits()
 
     def starts(self, job: str) -> None:
         """Hear that a worker has begun a job."""

@@ -59,12 +59,14 @@ class TrialQueue:
             if batch and not self._joins(batch[-1], planned):
                 break
             batch.append(self._take(planned))
-            if self._was_last(planned):
-                break
+            if self._was_last(planned) or not is_frozen(planned):
+                break  # The next one learns from what has ended by then.
         return batch
 
     def waits(self) -> bool:
         """Whether more trials may come, but none before one has ended."""
+        if self._cut or self._suggestions.drawn < self._settings.trials:
+            return False  # One of the search is not drawn before it can start.
         return self._peek() is None and not (self.finished or self._is_last)
 
     @property

@@ -112,7 +112,10 @@ def test_a_study_is_complete_at_last_if_it_goes_on_with_the_same_time(
 ) -> None:
     study = again_and_again(tmp_path, share * whole(tmp_path))
     assert not study.budget.is_stuck
-    assert {*study.cells("search").values(), *study.cells("confirm").values()} == {2}
+    searched, confirmed = study.cells("search"), study.cells("confirm")
+    assert set(searched.values()) == {2}
+    # A trial that was left out may change the choice of a cell: then two more confirm it.
+    assert (set(confirmed), {n % 2 for n in confirmed.values()}) == (set(searched), {0})
     assert plan(study.settings, study.journal.records) == []
 
 

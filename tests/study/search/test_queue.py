@@ -78,6 +78,15 @@ def test_a_joint_search_has_batches_of_frozen_trials_that_follow_each_other(
     assert (queue.next(), queue.finished) == ([], True)
 
 
+def test_a_network_is_drawn_when_it_can_start(monkeypatch: Patch) -> None:
+    queue, script = make_queue(monkeypatch, ["finetune", "finetune"], [])
+    found = []
+    for _ in range(2):
+        found.append((len(queue.next()), script.drawn, queue.waits(), script.drawn))
+        queue.ended(len(found) - 1, "done", 2, 0.5)
+    assert found == [(1, 1, False, 1), (1, 2, True, 2)], "the second learns from the first"
+
+
 def test_with_cells_a_batch_is_of_one_cell(monkeypatch: Patch) -> None:
     queue, script = make_queue(monkeypatch, ["freeze", "freeze"], [], design="cells")
     assert [Cell.of(p.config) for p in queue.next()] == [("freeze", 0.1)]
