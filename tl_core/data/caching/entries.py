@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import BaseFileLock, Timeout
 
-from tl_core.data.caching.tables import unwanted_tables
+from tl_core.data.caching.tables import remove_table, unwanted_tables
 from tl_core.data.scanning.outputs import CACHE_SIGNATURE, CACHE_TAG
 from tl_core.files import file_lock, leftovers, naming, replace_file, replace_folder
 from tl_core.runtime import usable_cpus
@@ -65,7 +65,9 @@ def publish(entry: Path, build: Callable[[Path], None], fault: Fault = damage) -
 
     def build_with_manifest(into: Path) -> None:
         build(into)
-        (into / MANIFEST).write_bytes(_manifest(into))
+        replace_file(into / MANIFEST, _manifest(into), alone=True)
+        # Before the entry is there: its files never change, and this may be another name of one.
+        remove_table(entry)
 
     with suppress(FileNotFoundError):  # Another process is just replacing the entry.
         if entry.exists() and fault(entry) is None:

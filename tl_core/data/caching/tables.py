@@ -77,8 +77,8 @@ def growing_table(
 ) -> Iterator[Table]:
     """Yield a table that is to be filled, for the folder that `publish` has filled.
 
-    At the end it is moved there, whole. If an error or a kill ends the work before, its rows are
-    kept, and the next table for the same entry has them already.
+    At the end it is there, whole. If an error or a kill ends the work before the entry is on the
+    disk, its rows are kept, and the next table for the same entry has them already.
 
     Args:
         into: the folder.
@@ -94,6 +94,7 @@ def growing_table(
     try:
         table = table or Table(new_array(kept / file, dtype, shape), kept / file)
         yield table
+        table.save()
     except BaseException:
         if table and table.done:
             with suppress(OSError):  # What was saved before is still there.
@@ -101,8 +102,16 @@ def growing_table(
         else:
             shutil.rmtree(kept, ignore_errors=True)
         raise
-    table.file.rename(into / file)
-    shutil.rmtree(kept, ignore_errors=True)
+    # A second name: of a large table it takes minutes until the entry is on the disk.
+    try:
+        os.link(table.file, into / file)
+    except OSError:  # Not all file systems have second names.
+        table.file.rename(into / file)
+
+
+def remove_table(entry: Path) -> None:
+    """Remove what is kept of the table that an entry waited for."""
+    shutil.rmtree(_kept(entry), ignore_errors=True)
 
 
 def rows_kept(entry: Path) -> int:

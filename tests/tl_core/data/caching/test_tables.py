@@ -1,5 +1,6 @@
 """Tables that are kept while they grow."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.support.core.entries import left_in, writes
-from tl_core.data.caching import tables
+from tl_core.data.caching import entries, tables
 from tl_core.data.caching.entries import MANIFEST, publish
 from tl_core.data.caching.tables import bytes_kept, growing_table, rows_kept
 
@@ -88,6 +89,34 @@ def test_a_killed_process_loses_what_it_has_not_saved(
     assert left_in(tmp_path) == {".abc.unfinished", "other"}
     assert grow(entry) == [3, 4, 5, 6, 7, 8, 9]
     assert is_whole(entry)
+
+
+def test_a_whole_table_is_kept_until_its_entry_is_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> bytes:
+        raise KeyboardInterrupt
+
+    entry = tmp_path / "abc"
+    with monkeypatch.context() as patch:
+        patch.setattr(entries, "_manifest", stop)
+        with pytest.raises(KeyboardInterrupt):
+            grow(entry)
+    assert (rows_kept(entry), left_in(tmp_path)) == (10, {".abc.unfinished"})
+    assert grow(entry) == []
+    assert is_whole(entry)
+    assert left_in(tmp_path) == {"abc"}
+    assert (entry / "table.npy").stat().st_nlink == 1
+
+
+def test_a_disk_without_second_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert grow(tmp_path / "abc") == [*range(10)]
+    assert is_whole(tmp_path / "abc")
+    assert left_in(tmp_path) == {"abc"}
 
 
 @pytest.mark.parametrize(
