@@ -42,7 +42,7 @@ def with_features(
     The context stays as it is if no trial needs them. `start_ray` is called if workers do it.
     Raises `OutOfTimeError` if they are not ready in time.
     """
-    s, images = prepared.settings, prepared.images
+    s, images, end = prepared.settings, prepared.images, prepared.end
     if s.weights == "none" or not any(needs_features(mode) for mode in s.mode):
         return context
     backbone = frozen_backbone(s)
@@ -55,18 +55,19 @@ def with_features(
             start_ray()
             from study.trials.extractors import distribute  # Ray.
 
-            gpus, end = prepared.gpus, prepared.end
-            yield from distribute(context, part, gpus, cpus, s.max_failures, end)(chunks)
+            make = distribute(context, part, prepared.gpus, cpus, s.max_failures, end)
+            yield from make(chunks)
 
         alone = prepared.resources.only_cores(prepared.gpus)
         return run_locally_if_fast(images, network, in_workers, cpus) if alone else in_workers
 
-    load_features(images, backbone, s.cache, forward(backbone), s.hflip)
+    load_features(images, backbone, s.cache, forward(backbone), s.hflip, end=end)
     name = feature_entry(images.key, backbone, Path(), s.hflip).as_posix()
     activations: list[str] = []
     for unfreeze in s.unfreeze if "partial" in s.mode else ():
         prefix, _ = cut_backbone(backbone, unfreeze, s.image_size)
-        found = load_activations(images, prefix, s.cache, forward(prefix, unfreeze), s.hflip)
+        make = forward(prefix, unfreeze)
+        found = load_activations(images, prefix, s.cache, make, s.hflip, end=end)
         activations += [file.parent.relative_to(s.cache).as_posix() for file in found.files]
     return replace(context, features=name, activations=tuple(activations))
 

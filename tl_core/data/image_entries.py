@@ -40,7 +40,7 @@ def decoded(
 ) -> Path:
     """Decode the images of a source, unless the cache has them; return `image_entry`.
 
-    Raises `OutOfTimeError` at `end`, by `time.monotonic`.
+    Raises `OutOfTimeError` at `end`, by `time.monotonic`, also where another process decodes them.
     """
 
     def build(into: Path) -> None:
@@ -52,7 +52,7 @@ def decoded(
         return damage(entry) or _outdated(entry, source, image_size)
 
     entry = _listing(source, image_size, cache, resize)
-    publish(entry, build, fault)
+    publish(entry, build, fault, end)
     return _lacking_entry(entry)
 
 

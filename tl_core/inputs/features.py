@@ -41,6 +41,7 @@ def load_features(
     forward: torch.device | Forward,
     hflip: bool = False,
     verify: bool = True,
+    end: float | None = None,
 ) -> np.ndarray:
     """Load the features of all N images; run the backbone over the images first if need be.
 
@@ -54,17 +55,22 @@ def load_features(
         hflip: also compute the features of the mirror images, for mirrored training.
         verify: check the hash of the cached features; if they are damaged, warn and compute them
             again. A study does this once, and its workers use what it has verified.
+        end: until when another process that computes them is waited for, by `time.monotonic`.
 
     Returns:
         float32 [N, D], or [2 N, D] with the mirror images in the second half; memory-mapped:
         workers share the pages, and writes stay private.
+
+    Raises `OutOfTimeError` if another process still computes them at `end`.
     """
     if isinstance(forward, torch.device):
         forward = _on_device(images, backbone, forward)
 
     def build(into: Path) -> None:
         # Of mirrored features the first half are the plain ones, which the cache may have.
-        plain = load_features(images, backbone, cache, forward, verify=verify) if hflip else None
+        plain = (
+            load_features(images, backbone, cache, forward, False, verify, end) if hflip else None
+        )
         n, first = len(images.labels), len(images.labels) if hflip else 0
         doing = f"Features of {backbone.name}{', mirrored' if hflip else ''}"
         shape = first + n, backbone.n_features
@@ -77,7 +83,7 @@ def load_features(
 
     entry = feature_entry(images.key, backbone, cache, hflip)
     rows = len(images.labels) * (2 if hflip else 1)
-    publish(entry, build, table_fault(_FILE, rows, verify))
+    publish(entry, build, table_fault(_FILE, rows, verify), end)
     features: np.ndarray = np.load(entry / _FILE, mmap_mode="c")
     return features
 

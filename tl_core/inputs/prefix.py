@@ -99,6 +99,7 @@ def load_activations(
     forward: torch.device | Forward,
     hflip: bool = False,
     verify: bool = True,
+    end: float | None = None,
 ) -> Activations:
     """Load the activations of all images; run the prefix over the images first if need be.
 
@@ -110,15 +111,17 @@ def load_activations(
             which calls `extract_activations`.
         hflip: also those of the mirror images.
         verify: as for `tl_core.inputs.features.load_features`.
+        end: as there.
 
     Raises:
+        OutOfTimeError: another process still makes them at `end`.
         InputError: the activations of an image are not finite.
     """
     halves = (False, True) if hflip else (False,)
     entries = [activation_entry(images.key, prefix, cache, mirrored) for mirrored in halves]
     for entry, mirrored in zip(entries, halves, strict=True):
         build = partial(_write, images, prefix, forward, mirrored)
-        publish(entry, build, table_fault(_FILE, len(images.labels), verify))
+        publish(entry, build, table_fault(_FILE, len(images.labels), verify), end)
     return Activations(tuple(entry / _FILE for entry in entries))
 
 

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from tests.conftest import SIDE, TINY
 from tests.support.study_fixtures import Capture, Run
 from tl_core.data.datasets import ImageSet
 from tl_core.errors import OutOfTimeError
-from tl_core.inputs.features import extract
+from tl_core.inputs.features import extract, load_features
 from tl_core.models.folding import fold_backbone
 from tl_core.training.setup import pretrained
 
@@ -79,13 +80,21 @@ def test_a_study_whose_features_take_too_long_ends_in_time(
     def distribute(*words: object) -> object:
         raise OutOfTimeError(f"over at {words[-1]}")
 
+    waits_until = list[float | None]()
+
+    def load(*given: Any, end: float | None) -> np.ndarray:
+        waits_until.append(end)
+        return load_features(*given, end=end)
+
     with monkeypatch.context() as patch:
         patch.setattr(Prepared, "end", 1.0)
+        patch.setattr("study.trials.features.load_features", load)
         patch.setattr("study.trials.features.SOON_S", 0)
         patch.setattr("study.trials.extractors.distribute", distribute)
         patch.setattr("study.cluster.local_ray.local_ray", lambda *_, **__: nullcontext())
         assert run_alone(*words, "--max-time", "8h") == 5
     assert capsys.readouterr().err.endswith("error: out of time\n  over at 1.0\n")
+    assert waits_until == [1.0]
     assert not Path("runs/mine").exists(), "the same command goes on"
     assert run_alone(*words, "--max-time", "8h") == 0
 

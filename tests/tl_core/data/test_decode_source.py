@@ -16,9 +16,10 @@ from tl_core.data import decode, decode_source
 from tl_core.data.datasets import load_images
 from tl_core.data.decode import Picture
 from tl_core.data.decode_source import unreadable, why_unreadable
-from tl_core.data.image_entries import images_kept
+from tl_core.data.image_entries import image_entry, images_kept
 from tl_core.data.reading.deep import Deep
 from tl_core.errors import InputError, OutOfTimeError
+from tl_core.files import file_lock
 
 
 def test_what_cannot_be_decoded_is_named() -> None:
@@ -173,6 +174,16 @@ def test_a_torn_picture_that_can_be_read_later(own_cache: Path) -> None:
         load_images(source_of(stopping), 16, own_cache)
     images = load_images(source_of(broken()), 16, own_cache)
     assert (images.bad, images.pixels[1].max()) == ((), 10)
+
+
+def test_who_decodes_the_same_is_waited_for_until_the_time_is_over(own_cache: Path) -> None:
+    entry = image_entry(source_of(broken()), 16, own_cache)
+    entry.parent.mkdir(parents=True)
+    with (
+        file_lock(entry.with_suffix(".lock")),
+        pytest.raises(OutOfTimeError, match="another process still builds"),
+    ):
+        load_images(source_of(broken()), 16, own_cache, end=0.0)
 
 
 def test_decoding_ends_in_time_and_is_kept(

@@ -19,7 +19,8 @@ from tl_core.data.caching.entries import publish
 from tl_core.data.caching.tables import growing_table
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.sources import folder_source
-from tl_core.errors import InputError
+from tl_core.errors import InputError, OutOfTimeError
+from tl_core.files import file_lock
 from tl_core.inputs import features
 from tl_core.inputs.features import extract, feature_entry, load_features, run_batches, run_views
 from tl_core.inputs.resident import ResidentTables
@@ -182,6 +183,19 @@ def test_an_extraction_that_was_stopped_goes_on(
     what = f"{backbone.name}, mirrored" if hflip else backbone.name
     told = capsys.readouterr().err
     assert re.fullmatch(rf"Features of {what}: 25 in \d+\.\d s, 15 were there\n", told), told
+
+
+@pytest.mark.parametrize(("hflip", "waits_for"), [(False, False), (True, True), (True, False)])
+def test_who_computes_the_same_is_waited_for_until_the_time_is_over(
+    images: ImageSet, backbone: Backbone, load: Load, own_cache: Path, hflip: bool, waits_for: bool
+) -> None:
+    entry = feature_entry(images.key, backbone, own_cache, waits_for)
+    entry.parent.mkdir(parents=True)
+    with (
+        file_lock(entry.with_suffix(".lock")),
+        pytest.raises(OutOfTimeError, match=entry.name),
+    ):
+        load(hflip=hflip, end=0.0)
 
 
 def test_mirror_images_are_behind_images(images: ImageSet, backbone: Backbone, load: Load) -> None:

@@ -12,6 +12,8 @@ from tests.conftest import SIDE
 from tests.tl_core.inputs.conftest import CPU, Load
 from tl_core.data.caching.entries import publish
 from tl_core.data.datasets import ImageSet
+from tl_core.errors import OutOfTimeError
+from tl_core.files import file_lock
 from tl_core.inputs import features
 from tl_core.inputs.prefix import (
     Prefix,
@@ -123,6 +125,19 @@ def test_activations_of_an_earlier_version_that_lack_an_image_are_computed_anew(
     assert found.std() > 0
     why = "it has 39 rows, not 40"
     assert caplog.messages == [f"warning: cache entry {entry} is built again: {why}"]
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_who_makes_the_same_is_waited_for_until_the_time_is_over(
+    images: ImageSet, prefix: Prefix, load: Load, own_cache: Path, mirrored: bool
+) -> None:
+    entry = activation_entry(images.key, prefix, own_cache, mirrored)
+    entry.parent.mkdir(parents=True)
+    with (
+        file_lock(entry.with_suffix(".lock")),
+        pytest.raises(OutOfTimeError, match=entry.name),
+    ):
+        load(hflip=True, end=0.0)
 
 
 def test_spread_work(

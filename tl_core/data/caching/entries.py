@@ -9,6 +9,7 @@ import hashlib
 import logging
 import os
 import shutil
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
@@ -18,6 +19,7 @@ from filelock import BaseFileLock, Timeout
 
 from tl_core.data.caching.tables import remove_table, unwanted_tables
 from tl_core.data.scanning.outputs import CACHE_SIGNATURE, CACHE_TAG
+from tl_core.errors import OutOfTimeError
 from tl_core.files import file_lock, leftovers, naming, replace_file, replace_folder
 from tl_core.runtime import usable_cpus
 
@@ -48,7 +50,12 @@ def damage(entry: Path) -> str | None:
     return f"{' and '.join(names)} changed" if names else "a file is missing or truncated"
 
 
-def publish(entry: Path, build: Callable[[Path], None], fault: Fault = damage) -> None:
+def publish(
+    entry: Path,
+    build: Callable[[Path], None],
+    fault: Fault = damage,
+    end: float | None = None,
+) -> None:
     """Let `build` fill a new folder and put it at `entry`, unless a usable entry is there.
 
     One process at a time builds, and the others wait: studies may share a cache. An entry with a
@@ -58,8 +65,10 @@ def publish(entry: Path, build: Callable[[Path], None], fault: Fault = damage) -
         entry: the path of the entry.
         build: writes the files into the folder that it is given; `publish` adds the manifest.
         fault: decides whether the present entry is usable; may be called twice.
+        end: until when another process is waited for, by `time.monotonic`.
 
     Raises:
+        OutOfTimeError: another process still builds it at `end`.
         OSError: a file can't be written, e.g. because the disk is full; of it only a table remains.
     """
 
@@ -74,7 +83,7 @@ def publish(entry: Path, build: Callable[[Path], None], fault: Fault = damage) -
             return
     tag_cache(entry.parent)
     _sweep(entry.parent)
-    with naming(entry), _locked(entry):
+    with naming(entry), _locked(entry, end):
         if entry.exists():
             # Checked again: another process may have replaced it in the meantime.
             why = fault(entry)
@@ -110,13 +119,17 @@ def _line(path: Path, start: int) -> bytes:
     return os.fsencode(f"{digest.hexdigest()} {start} {path.name}\n")
 
 
-def _locked(entry: Path) -> AbstractContextManager[object]:
+def _locked(entry: Path, end: float | None) -> AbstractContextManager[object]:
     lock = _lock(entry)
     try:
         return lock.acquire(timeout=0)
     except Timeout:
         _log.warning("waiting for another process that builds cache entry %s", entry)
-        return lock.acquire()
+    try:
+        return lock.acquire(timeout=-1 if end is None else max(0.0, end - time.monotonic()))
+    except Timeout:
+        why = f"--max-time is over: another process still builds cache entry {entry}"
+        raise OutOfTimeError(why) from None
 
 
 def _sweep(parent: Path) -> None:

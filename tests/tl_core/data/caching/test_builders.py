@@ -1,5 +1,6 @@
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from tests.support.core.entries import left_in, refuse, writes
 from tl_core.data.caching import entries as cache
 from tl_core.data.caching.entries import MANIFEST, damage, publish
+from tl_core.errors import OutOfTimeError
 
 
 @pytest.mark.parametrize("kind", [RuntimeError, KeyboardInterrupt])
@@ -96,6 +98,21 @@ def builder(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
         assert process.stdout.readline() == "begun\n"
         yield process
         process.kill()
+
+
+@pytest.mark.usefixtures("builder")
+def test_another_builder_is_waited_for_until_the_time_is_over(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    why = f"--max-time is over: another process still builds cache entry {tmp_path / 'abc'}"
+    with pytest.raises(OutOfTimeError, match=f"^{re.escape(why)}$"):
+        publish(tmp_path / "abc", refuse, end=time.monotonic() + 0.1)
+    with pytest.raises(OutOfTimeError):
+        publish(tmp_path / "abc", refuse, end=0.0)
+    assert (
+        caplog.messages
+        == [f"waiting for another process that builds cache entry {tmp_path / 'abc'}"] * 2
+    )
 
 
 @pytest.mark.parametrize("name", ["abc", "another"])
