@@ -78,7 +78,8 @@ def growing_table(
     """Yield a table that is to be filled, for the folder that `publish` has filled.
 
     At the end it is there, whole. If an error or a kill ends the work before the entry is on the
-    disk, its rows are kept, and the next table for the same entry has them already.
+    disk, its rows are kept, and the next table for the same entry has them already. Where the
+    machine fails to read them, they stay, and its `OSError` or `MemoryError` is raised.
 
     Args:
         into: the folder.
@@ -149,6 +150,10 @@ def _kept_table(file: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> Table |
         np.load(file, mmap_mode="r")  # Raises if it is too short, where r+ would lengthen it.
         rows = np.load(file, mmap_mode="r+")
         table = Table(rows, file, state["done"], state["notes"])
-    except Exception:  # Damaged files may raise any error; the table is made anew.
+    except FileNotFoundError:
+        return None
+    except (OSError, MemoryError):  # A fault of the machine, which may pass, and not of the files.
+        raise
+    except Exception:  # Damaged files may raise any other error; the table is made anew.
         return None
     return table if rows.shape == shape and np.can_cast(dtype, rows.dtype) else None

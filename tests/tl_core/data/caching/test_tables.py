@@ -163,6 +163,24 @@ def test_what_does_not_fit_is_made_anew(tmp_path: Path, damage: str) -> None:
     assert is_whole(entry, columns)
 
 
+@pytest.mark.parametrize(
+    "error", [MemoryError(), OSError(errno.ENOMEM, "no memory"), OSError(errno.EIO, "an error")]
+)
+def test_a_fault_of_the_machine_leaves_what_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    entry = tmp_path / "abc"
+    grow(entry, until=4)
+    with monkeypatch.context() as patch:
+        patch.setattr(tables.np, "load", fail)
+        with pytest.raises(type(error)):
+            grow(entry)
+    assert grow(entry) == [4, 5, 6, 7, 8, 9]
+
+
 def test_a_table_that_was_widened_is_used(tmp_path: Path) -> None:
     entry = tmp_path / "abc"
     grow(entry, until=4)
