@@ -10,7 +10,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
@@ -82,7 +82,7 @@ def publish(
         if entry.exists() and fault(entry) is None:
             return
     tag_cache(entry.parent)
-    _sweep(entry.parent)
+    _sweep(leftovers(entry.parent))
     with naming(entry), _locked(entry, end):
         if entry.exists():
             # Checked again: another process may have replaced it in the meantime.
@@ -91,6 +91,8 @@ def publish(
                 return
             _log.warning("warning: cache entry %s is built again: %s", entry, why)
         replace_folder(entry, build_with_manifest)
+    # Not before: this one, and those that it needs, go on with their own tables, however old.
+    _sweep(unwanted_tables(entry.parent))
 
 
 def tag_cache(folder: Path) -> None:
@@ -132,9 +134,9 @@ def _locked(entry: Path, end: float | None) -> AbstractContextManager[object]:
         raise OutOfTimeError(why) from None
 
 
-def _sweep(parent: Path) -> None:
-    """Remove the folders of processes that were killed while they built: their locks are free."""
-    for left, entry in (*leftovers(parent), *unwanted_tables(parent)):
+def _sweep(found: Iterable[tuple[Path, Path]]) -> None:
+    """Remove folders that were left, each for an entry, unless a process builds the entry now."""
+    for left, entry in found:
         with suppress(OSError), _lock(entry).acquire(timeout=0):
             shutil.rmtree(left, ignore_errors=True)
 

@@ -210,3 +210,16 @@ def test_what_nobody_goes_on_with_is_removed_after_a_month(tmp_path: Path) -> No
         os.utime(kept, (then, then))
     publish(tmp_path / "other", writes({"a": b""}))
     assert left_in(tmp_path) == {".29.unfinished", "other"}
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_an_old_table_is_there_for_who_goes_on_with_it(tmp_path: Path, nested: bool) -> None:
+    """Also within another entry's building: mirrored features need the plain ones."""
+    grow(tmp_path / "abc", until=4)
+    os.utime(tmp_path / ".abc.unfinished", (0, 0))
+    more = list[int]()
+    if nested:
+        publish(tmp_path / "other", lambda _: more.extend(grow(tmp_path / "abc")))
+    else:
+        more = grow(tmp_path / "abc")
+    assert more == [4, 5, 6, 7, 8, 9]
