@@ -1,20 +1,78 @@
-"""How long a trial is expected to take, from the trials of its study.
+"""How long trials and stages are expected to take, from the trials of their study.
 
-As long as ended ones of its mode, scaled by the images that they process; else as a running one's
-speed says; else as one measured step does.
+A trial takes as long as ended ones of its mode, scaled by the images that they process; else as a
+running one's speed says; else as one measured step does.
 """
 
 import math
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
-from study.diagnosis.estimate import Speeds, trial_s
+from study.config.settings import Settings
+from study.diagnosis.estimate import (
+    Speeds,
+    TrialGroup,
+    confirming_stages,
+    example_of,
+    repeats_of_cells,
+    trial_s,
+)
 from study.records.trial_record import TrialRecord
 from study.search.cells import Cell, nearest
-from study.search.short_sweeps import PER_S, Shape
-from tl_core.config import WHOLE, TrialConfig
+from study.search.choosing import REPEATS
+from study.search.confirmation import Planned
+from study.search.short_sweeps import PER_S, Shape, is_short
+from tl_core.config import FROZEN, WHOLE, TrialConfig
 
 UNIT = Speeds(forward=3.0, train=1.0, partial=1.0, sweep=PER_S, probe=PER_S)
 """One image a second: what takes how long compared with what."""
+
+
+@dataclass
+class Expected:
+    """What the trials of a study are expected to take."""
+
+    settings: Settings
+    shape: Shape
+    """Of its data."""
+    records: Sequence[TrialRecord]
+    """Of its trials, which the journal keeps up to date."""
+    speeds: Speeds | None = None
+    """Measured before the first trial, if they were."""
+
+    def seconds(self, config: TrialConfig, tests: bool = False) -> float:
+        """Seconds of a trial; 0 if nothing like it was seen or measured."""
+        return expected_s(config, self.records, self.shape, self.speeds, tests)
+
+    def rest(self, trial: Planned | TrialRecord) -> TrialGroup:
+        """What is left of a trial, which an earlier run may have begun: a shorter one."""
+        begun = next((r for r in self.records if r.trial == trial.trial), None)
+        share = 1 - len(begun.history) / begun.config.epochs if begun else 1
+        whole = self._group(trial.config, 1)
+        return replace(whole, seconds=share * whole.seconds)
+
+    def cell(
+        self, cell: Cell, number: float, seeds: int | None = None, tests: bool = False
+    ) -> TrialGroup:
+        """So many trials of a cell; `seeds` are those of a frozen one, if not as in the search."""
+        return self._group(example_of(self.settings, cell, seeds), number, tests)
+
+    def after_search(self, numbers: Counter[Cell]) -> list[list[TrialGroup]]:
+        """The stages that confirm cells which have so many trials each."""
+        if not self.settings.confirm:
+            return self.confirming(numbers)
+        each = [self.cell(cell, n, seeds=REPEATS) for cell, n in numbers.items()]
+        return [repeats_of_cells(each), *self.confirming(numbers)]
+
+    def confirming(self, cells: Iterable[Cell]) -> list[list[TrialGroup]]:
+        """The last of these stages, without repeats of the search."""
+        groups = [self.cell(cell, 1, seeds=1, tests=True) for cell in cells]
+        return confirming_stages(self.settings, groups) if groups else []
+
+    def _group(self, config: TrialConfig, number: float, tests: bool = False) -> TrialGroup:
+        own = config.mode in FROZEN and is_short(config, self.shape)
+        return TrialGroup(config, self.seconds(config, tests), number, own)
 
 
 def expected_s(

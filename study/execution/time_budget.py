@@ -11,28 +11,17 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from study.cluster.capacity import Capacity
-from study.config.settings import Settings
-from study.diagnosis.estimate import (
-    MARGIN,
-    Speeds,
-    TrialGroup,
-    confirming_stages,
-    example_of,
-    repeats_of_cells,
-    stage_s,
-)
+from study.diagnosis.estimate import MARGIN, TrialGroup, stage_s
 from study.diagnosis.first_line import measure_step
-from study.diagnosis.observed import expected_s
+from study.diagnosis.observed import Expected
 from study.preflight.prepare import Prepared
 from study.records.trial_record import ENDED, Kind, TrialRecord
 from study.search.cells import Cell, smaller
-from study.search.choosing import REPEATS
 from study.search.confirmation import Planned, plan, settled
-from study.search.short_sweeps import Shape, is_short
 from study.trials.trial_context import TrialContext, shape_of
 from tl_core.config import FROZEN, TrialConfig
 from tl_core.errors import OutOfTimeError
@@ -43,15 +32,11 @@ from tl_core.text import pluralize
 class TimeBudget:
     """The time that is left, and what does not fit."""
 
-    settings: Settings
-    shape: Shape
+    expected: Expected
+    """How long the study's trials take."""
     capacity: Capacity
-    records: Sequence[TrialRecord]
-    """Of the study's trials, which the journal keeps up to date."""
     end: float
     """When the last trial has to have ended, by `clock`."""
-    speeds: Speeds | None = None
-    """Measured before the first trial, if they were."""
     clock: Callable[[], float] = time.monotonic
     left_out: Counter[tuple[Kind, Cell]] = field(default_factory=Counter)
     """Trials that did not fit."""
@@ -71,6 +56,7 @@ class TimeBudget:
     """Whether trials start that fit alone, as none has fitted with all that follows."""
 
     def __post_init__(self) -> None:
+        self.settings, self.records = self.expected.settings, self.expected.records
         self._answered = self.resumed and not plan(self.settings, self.records)
 
     @property
@@ -122,11 +108,11 @@ class TimeBudget:
         counted = {c: n for c, n in started.items() if self._comes_first(c, cell)}
         search, numbers = self._with_running(planned), Counter(counted) + Counter([cell])
         for other, lacks in smaller(self.settings, cell, started):
-            search.append(self._cell(other, lacks))
+            search.append(self.expected.cell(other, lacks))
             numbers[other] += lacks
         done = {c for c in settled(self.settings, self.records) if numbers[c] == started[c]}
         left = Counter({c: n for c, n in numbers.items() if c not in done})
-        return self._late_s([search, *self._after_search(left)], searching=True)
+        return self._late_s([search, *self.expected.after_search(left)], searching=True)
 
     def admitted(self, stage: Sequence[Planned]) -> list[Planned]:
         """The trials of a stage after the search that fit, whole cells each, the shortest first.
@@ -154,9 +140,9 @@ class TimeBudget:
     ) -> list[Planned]:
         """The parts of a stage that fit before the stages that follow, the winner in any case."""
         kept = [planned for part in parts for planned in part if planned.winner]
-        for part in sorted(parts, key=lambda part: self._seconds(part[0].config)):
+        for part in sorted(parts, key=lambda part: self.expected.seconds(part[0].config)):
             more = [*kept, *(planned for planned in part if not planned.winner)]
-            late_s = self._late_s([[self._rest(p) for p in more], *then])
+            late_s = self._late_s([[self.expected.rest(p) for p in more], *then])
             kept = more if late_s <= 0 else kept
             self.short_s = min(self.short_s, math.inf if then else late_s)
         return kept
@@ -182,51 +168,23 @@ class TimeBudget:
 
     def _with_running(self, planned: Planned) -> list[TrialGroup]:
         """A trial, and what is left of those that run."""
-        running = [self._rest(r) for r in self.records if r.status == "running"]
-        return [*running, self._rest(planned)]
-
-    def _rest(self, trial: Planned | TrialRecord) -> TrialGroup:
-        """What is left of a trial, which an earlier run may have begun: a shorter one."""
-        begun = next((r for r in self.records if r.trial == trial.trial), None)
-        share = 1 - len(begun.history) / begun.config.epochs if begun else 1
-        whole = self._group(trial.config, 1)
-        return replace(whole, seconds=share * whole.seconds)
+        running = [self.expected.rest(r) for r in self.records if r.status == "running"]
+        return [*running, self.expected.rest(planned)]
 
     def _comes_first(self, other: Cell, cell: Cell) -> bool:
         """Whether the time to confirm a cell is kept while another one is searched."""
         always = self.settings.design != "cells" or other.mode in FROZEN
         return always or other.train_ratio <= cell.train_ratio
 
-    def _after_search(self, numbers: Counter[Cell]) -> list[list[TrialGroup]]:
-        """The stages that confirm cells which have so many trials each."""
-        if not self.settings.confirm:
-            return self._confirming(numbers)
-        each = [self._cell(cell, n, seeds=REPEATS) for cell, n in numbers.items()]
-        return [repeats_of_cells(each), *self._confirming(numbers)]
-
-    def _confirming(self, cells: Iterable[Cell]) -> list[list[TrialGroup]]:
-        groups = [self._cell(cell, 1, seeds=1, tests=True) for cell in cells]
-        return confirming_stages(self.settings, groups) if groups else []
-
     def _after_stage(self, stage: Sequence[Planned]) -> list[list[TrialGroup]]:
         """The stages that follow one after the search."""
         confirmed = any(r.kind == "confirm" and r.status in ENDED for r in self.records)
         cells = [*dict.fromkeys(Cell.of(r.config) for r in self.records if r.kind == "search")]
         if stage[0].kind == "repeat" and not confirmed:
-            return self._confirming(cells)
-        return [] if any(planned.winner for planned in stage) else self._confirming(cells)[-1:]
-
-    def _cell(
-        self, cell: Cell, number: float, seeds: int | None = None, tests: bool = False
-    ) -> TrialGroup:
-        return self._group(example_of(self.settings, cell, seeds), number, tests)
-
-    def _group(self, config: TrialConfig, number: float, tests: bool = False) -> TrialGroup:
-        own = config.mode in FROZEN and is_short(config, self.shape)
-        return TrialGroup(config, self._seconds(config, tests), number, own)
-
-    def _seconds(self, config: TrialConfig, tests: bool = False) -> float:
-        return expected_s(config, self.records, self.shape, self.speeds, tests)
+            return self.expected.confirming(cells)
+        return (
+            [] if any(planned.winner for planned in stage) else self.expected.confirming(cells)[-1:]
+        )
 
     def _late_s(self, stages: Iterable[Sequence[TrialGroup]], searching: bool = False) -> float:
         """How late stages would end; 0 or less if they fit. The first may be of the search."""
@@ -246,5 +204,6 @@ def make_time_budget(
         return None
     spent_s = time.monotonic() - prepared.started
     speeds, _ = measure_step(prepared) or (None, None)
-    given = settings, shape_of(prepared.images, context), prepared.capacity, records, end, speeds
-    return TimeBudget(*given, resumed=prepared.state is not None, spent_s=spent_s)
+    expected = Expected(settings, shape_of(prepared.images, context), records, speeds)
+    resumed = prepared.state is not None
+    return TimeBudget(expected, prepared.capacity, end, resumed=resumed, spent_s=spent_s)

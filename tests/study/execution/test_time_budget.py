@@ -10,7 +10,7 @@ import pytest
 
 from study.cluster.capacity import Capacity
 from study.diagnosis.estimate import Speeds, trial_s
-from study.diagnosis.observed import UNIT
+from study.diagnosis.observed import UNIT, Expected
 from study.execution.study_trials import StudyTrials
 from study.execution.time_budget import TimeBudget, make_time_budget
 from study.search.cells import Cell
@@ -40,9 +40,8 @@ class Study:
         self.now, self.journal, self.slower = 0.0, journal, 1.0
         before, one = journal.records, Capacity(1, 1, 0)
         goes_on = resumed or bool(before)
-        self.budget = TimeBudget(
-            self.settings, SHAPE, one, before, end, clock=lambda: self.now, resumed=goes_on
-        )
+        expected = Expected(self.settings, SHAPE, before)
+        self.budget = TimeBudget(expected, one, end, clock=lambda: self.now, resumed=goes_on)
         winner = next((r for r in reversed(journal.records) if r.kind == "winner"), None)
         self.trials = StudyTrials(self.settings, folder, journal, winner, self.budget)
 
@@ -157,7 +156,7 @@ def test_a_trial_of_a_new_study_does_not_start_without_what_confirms_it(
 ) -> None:
     # One takes 267 s at the small ratio, and 667 s at the large one.
     study = Study(tmp_path, CountingJournal(), 600.0, resumed)
-    study.budget.speeds = UNIT
+    study.budget.expected.speeds = UNIT
     study.run()
     assert [*study.cells("search")] == searched
     assert not study.budget.is_stuck
@@ -194,7 +193,7 @@ def test_what_was_left_out_is_told(tmp_path: Path) -> None:
 
 def test_before_the_first_trial_a_measured_step_decides(tmp_path: Path) -> None:
     study = Study(tmp_path, CountingJournal(), 100.0)
-    study.budget.speeds = Speeds(forward=3.0, train=1.0, sweep=1e9, probe=1e9)
+    study.budget.expected.speeds = Speeds(forward=3.0, train=1.0, sweep=1e9, probe=1e9)
     assert study.trials.queue.next() == [], "none would end"
     assert study.budget.left_out.total() == 8
     assert 0 < study.budget.late_s < math.inf
