@@ -58,6 +58,11 @@ class Folder:
         """Replace a file whole; it survives a loss of power."""
         LocalFile(self.root / name).write(content)
 
+    def written(self, name: str) -> int:
+        """Return when a file was written, in nanoseconds; 0 if it is not there."""
+        path = self.root / name
+        return path.stat().st_mtime_ns if path.exists() else 0
+
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
         (self.root / name).unlink(missing_ok=True)
@@ -98,6 +103,11 @@ class Bucket:
         files.create_dir(path.rpartition("/")[0])
         with files.open_output_stream(path) as file:
             file.write(content)
+
+    def written(self, name: str) -> int:
+        """Return when a file was written, in nanoseconds; 0 if it is not there."""
+        files, root = self._open()
+        return files.get_file_info(f"{root}/{name}").mtime_ns or 0
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
@@ -182,6 +192,11 @@ def contents(folder: Path) -> Files:
 def bucket_of(settings: Settings) -> Bucket | None:
     """Return the bucket of a study, None if it has none."""
     return Bucket(settings.storage, str(settings.name)) if settings.storage else None
+
+
+def storage_of(settings: Settings, folder: Path) -> Folder | Bucket:
+    """Return where the driver finds what workers of a study have stored."""
+    return bucket_of(settings) or Folder(folder.resolve())
 
 
 def check_storage(settings: Settings, new: bool = False) -> None:

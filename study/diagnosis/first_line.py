@@ -28,7 +28,7 @@ _IMAGES = 16
 """In the step that is timed."""
 _FORWARD = 3.0
 """How many times as fast a network is that does not learn: back takes two passes."""
-_START_S, _WORKERS_S = 10.0, 10.0
+START_S, WORKERS_S = 10.0, 10.0
 """To start Ray, and its workers."""
 _LONG_S = 1800.0
 """From here on it is told what makes a study shorter, seconds."""
@@ -42,7 +42,7 @@ def first_line(prepared: Prepared) -> Iterator[str]:
     speeds, features = found
     images, cores = prepared.images, prepared.resources.cpus
     n, shape = len(images.labels), Shape(images.sizes, len(images.classes), features)
-    before = Before(_START_S, 0.0, _WORKERS_S, 0, 1.0, n, cores)
+    before = Before(START_S, 0.0, WORKERS_S, 0, 1.0, n, cores)
     estimate = eta(s, prepared.capacity, before, speeds, shape)
     whole = [mode for mode in s.mode if mode in WHOLE]
     rate, part = (speeds.train, "whole network") if whole else (speeds.partial, "last stages")

@@ -51,5 +51,7 @@ def search(
         from study.execution.tune import run_on_workers  # Ray Tune takes a second.
         from study.trials.worker import run_in_worker
 
+        if budget:
+            budget.start_s = 0.0
         run_on_workers(trials, jobs, capacity, run or run_in_worker)
     trials.remove_checkpoints()

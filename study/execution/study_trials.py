@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
 
-from study.cluster.stores import Folder, Storage, bucket_of
+from study.cluster.stores import Folder, bucket_of, storage_of
 from study.config.settings import Settings
 from study.execution.time_budget import TimeBudget
 from study.records.journal import Journal
@@ -41,7 +41,7 @@ class StudyTrials:
         """
         self.settings, self.folder, self._journal = settings, folder.resolve(), journal
         self._bucket = bucket_of(settings)
-        self._storage: Storage = self._bucket or Folder(self.folder)
+        self._storage = storage_of(settings, folder)
         self._kept = winner
         self._planned: set[Planned] = set()
         """Those after the search: one that has failed may be planned again."""

@@ -15,13 +15,15 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from study.cluster.capacity import Capacity
+from study.cluster.stores import Bucket, Folder, storage_of
 from study.diagnosis.estimate import MARGIN, TrialGroup, stage_s
-from study.diagnosis.first_line import measure_step
+from study.diagnosis.first_line import START_S, WORKERS_S, measure_step
 from study.diagnosis.observed import Expected
 from study.preflight.prepare import Prepared
 from study.records.trial_record import ENDED, Kind, TrialRecord
 from study.search.cells import Cell, smaller
 from study.search.confirmation import Planned, plan, settled
+from study.trials.headway import headway
 from study.trials.trial_context import TrialContext, shape_of
 from tl_core.config import FROZEN, TrialConfig
 from tl_core.errors import OutOfTimeError
@@ -35,6 +37,8 @@ class TimeBudget:
     expected: Expected
     """How long the study's trials take."""
     capacity: Capacity
+    storage: Folder | Bucket
+    """The study's."""
     end: float
     """When the last trial has to have ended, by `clock`."""
     clock: Callable[[], float] = time.monotonic
@@ -48,8 +52,12 @@ class TimeBudget:
     """Seconds that lacked, at the least, for a trial alone."""
     resumed: bool = False
     """Whether the study goes on."""
-    spent_s: float = 0.0
-    """Seconds of this command before its trials, which the next one may have for them."""
+    made: bool = False
+    """Whether this command has made what its trials need, so that the next one has more time."""
+    start_s: float = 0.0
+    """Seconds until Ray and its workers are up; 0 once they start, which the clock shows."""
+    over: bool = False
+    """Whether the time has ended."""
     started: bool = False
     """Whether any trial has fitted."""
     alone: bool = False
@@ -58,16 +66,18 @@ class TimeBudget:
     def __post_init__(self) -> None:
         self.settings, self.records = self.expected.settings, self.expected.records
         self._answered = self.resumed and not plan(self.settings, self.records)
+        self._before = headway(self.records, self.storage)
 
     @property
     def is_stuck(self) -> bool:
         """Whether the same time would never suffice, however often the study is resumed."""
-        may_suffice = self.started or self.short_s <= self.spent_s
-        return self.resumed and not may_suffice and bool(self.left_out)
+        lacks = self.resumed and not self.made and (self.over or bool(self.left_out))
+        return lacks and headway(self.records, self.storage) <= self._before
 
     def check(self) -> None:
         """Raise `OutOfTimeError` at the end."""
-        if self.clock() >= self.end:
+        self.over = self.clock() >= self.end
+        if self.over:
             raise OutOfTimeError
 
     def admits(self, planned: Planned) -> bool:
@@ -161,7 +171,9 @@ class TimeBudget:
                 n = pluralize(sum(n for _, n in cells), "trial")
                 yield f"left out, as --max-time does not suffice: {n} {what} ({', '.join(names)})"
         late_s, what = self.late_s, "the first of them to fit, and its confirmation,"
-        if self.is_stuck:
+        if (stuck := self.is_stuck) and (self.started or self.short_s == math.inf):
+            yield "in this time no trial has got any further"
+        elif stuck:
             late_s, what = self.short_s, "no trial fits by itself: the shortest that is next"
         if late_s < math.inf:
             yield f"{what} needed about {timedelta(seconds=math.ceil(late_s))} more"
@@ -189,10 +201,11 @@ class TimeBudget:
     def _late_s(self, stages: Iterable[Sequence[TrialGroup]], searching: bool = False) -> float:
         """How late stages would end; 0 or less if they fit. The first may be of the search."""
         first, *rest = stages
+        workers = any(not group.own for stage in (first, *rest) for group in stage)
         at_once = self.capacity.searching(self.settings) if searching else None
         needed = stage_s(first, self.capacity, at_once)
         needed += sum(stage_s(stage, self.capacity) for stage in rest)
-        return self.clock() + MARGIN * needed - self.end
+        return self.clock() + workers * self.start_s + MARGIN * needed - self.end
 
 
 def make_time_budget(
@@ -202,8 +215,17 @@ def make_time_budget(
     settings, end = prepared.settings, prepared.end
     if end is None:
         return None
-    spent_s = time.monotonic() - prepared.started
     speeds, _ = measure_step(prepared) or (None, None)
     expected = Expected(settings, shape_of(prepared.images, context), records, speeds)
-    resumed = prepared.state is not None
-    return TimeBudget(expected, prepared.capacity, end, resumed=resumed, spent_s=spent_s)
+    given = expected, prepared.capacity, storage_of(settings, prepared.folder), end
+    resumed, made = prepared.state is not None, _made(prepared, context)
+    start_s = WORKERS_S + (0.0 if prepared.resources.joined else START_S)
+    return TimeBudget(*given, resumed=resumed, made=made, start_s=start_s)
+
+
+def _made(prepared: Prepared, context: TrialContext) -> bool:
+    """Whether this command has decoded the images, or run the frozen network."""
+    names = (*filter(None, [context.features]), *context.activations)
+    entries = (prepared.images.path, *(context.cache / name for name in names))
+    age_s = time.time() - max(entry.stat().st_mtime for entry in entries)
+    return age_s < time.monotonic() - prepared.started

@@ -3,6 +3,7 @@
 import errno
 import itertools
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -39,7 +40,7 @@ def s3() -> Iterator[str]:
 
 
 @pytest.fixture(params=["folder", "a folder's URI", "s3"])
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Storage:
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Folder | Bucket:
     if request.param == "folder":
         return Folder(tmp_path / "runs" / "one")
     uri = request.getfixturevalue("s3") if request.param == "s3" else tmp_path.as_uri()
@@ -57,6 +58,15 @@ def test_files_are_read_as_they_were_last_written_until_they_are_removed(storage
     for name in ("checkpoints/1.ckpt", "checkpoints/3.ckpt"):
         with pytest.raises(FileNotFoundError):
             storage.read(name)
+
+
+def test_a_file_tells_when_it_was_written(storage: Folder | Bucket) -> None:
+    assert storage.written("checkpoints/1.ckpt") == 0
+    storage.write("checkpoints/1.ckpt", b"one")
+    before = storage.written("checkpoints/1.ckpt")
+    time.sleep(1.1)  # S3 counts seconds.
+    storage.write("checkpoints/1.ckpt", b"two")
+    assert time.time() > storage.written("checkpoints/1.ckpt") / 1e9 > before / 1e9 > 1e9
 
 
 def test_a_folder_is_replaced_whole(storage: Storage) -> None:

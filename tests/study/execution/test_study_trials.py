@@ -1,6 +1,8 @@
 """What a study leaves of its trials."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from unittest.mock import MagicMock
 
 from study.cluster.capacity import Capacity
@@ -51,3 +53,16 @@ def test_checkpoints_stay_only_for_trials_that_go_on(tmp_path: Path, monkeypatch
     write_checkpoints(tmp_path, 9)
     search(settings, study.jobs.context, Capacity(1, 1, 0), tmp_path, journal, journal.records[-1])
     assert list((tmp_path / "checkpoints").iterdir()) == []
+
+
+def test_once_ray_starts_the_clock_shows_how_long_that_takes(
+    tmp_path: Path, monkeypatch: Patch
+) -> None:
+    study, order = Study(tmp_path, monkeypatch, mode=("finetune",), trials=2), list[float]()
+    budget: Any = SimpleNamespace(start_s=20.0, admits=lambda _: True, check=lambda: None)
+    budget.left_out, given = {}, (study.settings, study.jobs.context, Capacity(1, 1, 0), tmp_path)
+    ran = "study.execution.tune.run_on_workers"
+    monkeypatch.setattr(ran, lambda *_: order.append(budget.start_s))
+    start_ray = lambda: order.append(budget.start_s)  # noqa: E731
+    search(*given, study.journal, start_ray=start_ray, budget=budget)
+    assert order == [20.0, 0.0]

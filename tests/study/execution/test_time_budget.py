@@ -1,20 +1,24 @@
 """A limit of time leaves out what would not end, and confirms what is there."""
 
 import math
+import os
+import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from study.cluster.capacity import Capacity
+from study.cluster.stores import Folder
 from study.diagnosis.estimate import Speeds, trial_s
 from study.diagnosis.observed import UNIT, Expected
 from study.execution.study_trials import StudyTrials
 from study.execution.time_budget import TimeBudget, make_time_budget
 from study.search.cells import Cell
 from study.search.confirmation import Planned, plan
+from study.trials.trial_context import checkpoint_name
 from tests.study.diagnosis.test_observed import record as make_trial
 from tests.support.studies.builders import make_config, make_epoch, make_settings, plain_shape
 from tests.support.studies.counting_journal import CountingJournal
@@ -41,7 +45,8 @@ class Study:
         before, one = journal.records, Capacity(1, 1, 0)
         goes_on = resumed or bool(before)
         expected = Expected(self.settings, SHAPE, before)
-        self.budget = TimeBudget(expected, one, end, clock=lambda: self.now, resumed=goes_on)
+        limits = expected, one, Folder(folder), end
+        self.budget = TimeBudget(*limits, clock=lambda: self.now, resumed=goes_on)
         winner = next((r for r in reversed(journal.records) if r.kind == "winner"), None)
         self.trials = StudyTrials(self.settings, folder, journal, winner, self.budget)
 
@@ -127,25 +132,69 @@ def test_a_time_in_which_no_trial_fits_is_told_once_it_is_of_no_use(tmp_path: Pa
     )
 
 
-@pytest.mark.parametrize(("spent_s", "stuck"), [(281, True), (283, False)])
-def test_a_time_that_was_spent_before_the_first_trial_may_suffice_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spent_s: float, stuck: bool
+@pytest.mark.parametrize("entry", [None, "images/photos", "features/photos"])
+def test_a_time_that_was_spent_on_the_cache_may_suffice_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: str | None
 ) -> None:
     study = again_and_again(tmp_path, 715.0)
-    records, one = study.journal.records, Capacity(1, 1, 0)
-    times = {"started": 1000.0 - spent_s, "end": 1715.0}
+    for name in ("images/photos", "features/photos"):
+        (tmp_path / name).mkdir(parents=True)
+        made_at = time.time() - 60 * (name != entry)
+        os.utime(tmp_path / name, (made_at, made_at))
     prepared: Any = SimpleNamespace(
-        settings=study.settings, images=None, capacity=one, state=True, **times
-    )
-    monkeypatch.setattr("study.execution.time_budget.time.monotonic", lambda: 1000.0)
+        settings=study.settings, images=SimpleNamespace(path=tmp_path / "images/photos"),
+        capacity=Capacity(1, 1, 0), resources=SimpleNamespace(joined=False), folder=tmp_path,
+        state=True, started=time.monotonic() - 30, end=time.monotonic() + 715,
+    )  # fmt: skip
+    context: Any = SimpleNamespace(cache=tmp_path, features="features/photos", activations=())
     monkeypatch.setattr("study.execution.time_budget.measure_step", lambda _: None)
     monkeypatch.setattr("study.execution.time_budget.shape_of", lambda *_: SHAPE)
-    budget = make_time_budget(prepared, cast(Any, None), records)
+    budget = make_time_budget(prepared, context, study.journal.records)
     assert budget
-    budget.clock = lambda: 1000.0
     trials = StudyTrials(study.settings, tmp_path, study.journal, None, budget)
-    assert trials.queue.next() == [], "4:42 minutes lack"
-    assert (budget.spent_s, budget.is_stuck) == (spent_s, stuck)
+    assert trials.queue.next() == [], "5 minutes lack"
+    assert (budget.start_s, budget.made, budget.is_stuck) == (20, bool(entry), not entry)
+
+
+@pytest.mark.parametrize("found", [None, "an epoch", "a state", "an end"])
+def test_a_command_that_gets_a_trial_no_further_is_of_no_use(
+    tmp_path: Path, found: str | None
+) -> None:
+    journal = CountingJournal()
+    cut = replace(make_trial("interrupted", 1), trial=1, kind="confirm")
+    journal.records += [make_trial(wall_s=266.7), cut]
+    store, state = Folder(tmp_path), checkpoint_name(1)
+    store.write(state, b"a state after the first epoch")
+    study = Study(tmp_path, journal, 160.0)
+    planned = Planned(cut.config, "confirm", 0, trial=1)
+    assert study.budget.admitted([planned]) == [planned]
+    (record,) = study.trials.open([planned])
+    if found == "an epoch":
+        study.trials.report(record, [make_epoch(2)])
+    elif found == "a state":
+        os.utime(tmp_path / state)
+        store.write(state, b"a state within the second epoch")
+    elif found == "an end":
+        journal.end(record, "pruned")
+    study.now = 160.0
+    with pytest.raises(OutOfTimeError):
+        study.budget.check()
+    journal.interrupt()
+    assert study.budget.is_stuck == (found is None)
+    told = ["in this time no trial has got any further"]
+    assert [*study.budget.describe()] == told * (found is None)
+
+
+def test_a_network_waits_for_ray_and_short_sweeps_do_not(tmp_path: Path) -> None:
+    # A network takes 266.7 s, or 306.7 s with 15 % more.
+    network, sweep = make_trial(wall_s=266.7), make_trial("done", mode="freeze", wall_s=0.1)
+    journal = CountingJournal()
+    journal.records += [network, sweep]
+    for start_s, fits in ((0.0, True), (20.0, False)):
+        budget = Study(tmp_path, journal, 310, mode=("freeze", "finetune")).budget
+        budget.start_s, budget.alone = start_s, True
+        assert budget.admits(Planned(network.config, "repeat", 0)) == fits
+        assert budget.admits(Planned(sweep.config, "repeat", 0))
 
 
 @pytest.mark.parametrize(("resumed", "searched"), [
