@@ -13,7 +13,7 @@ import ray
 import torch
 from ray.exceptions import RayActorError, RayTaskError
 
-from study.cluster.join import own_address, settle_worker
+from study.cluster.join import own_address, own_gpu, settle_worker
 from study.errors import NodeError
 from study.preflight.memory import MemoryKills
 from study.trials.frozen_part import FrozenPart, folded, run_part
@@ -33,6 +33,9 @@ _log = logging.getLogger(__name__)
 
 class GpuFailedError(RuntimeError):
     """A GPU has failed under a frozen network, for another reason than too little memory."""
+
+    gpu = ""
+    """Which, if it is known."""
 
 
 def distribute(
@@ -80,7 +83,7 @@ def _in_order(
     """
     # Ray ends a worker that no name is left for.
     busy = dict(_begin(start) for _ in range(n_workers))
-    n_sound, broken = n_workers, list[Any]()
+    found_gpus, sick, broken = set[str](), set[str](), list[Any]()
     waiting, numbers = deque(range(len(chunks))), dict[Any, int]()
     done: dict[int, np.ndarray] = {}
     kills = MemoryKills()
@@ -100,8 +103,8 @@ def _in_order(
             except GpuFailedError as error:
                 failed = busy[ready]
                 waiting.extendleft(reversed(_drop(failed, busy, numbers)))
-                n_sound -= 1
-                if not busy and n_sound:
+                sick.add(error.gpu)
+                if not busy and found_gpus - sick:
                     broken.append(failed)  # It keeps its GPU, so that the next starts on another.
                     busy.update([_begin(start)])
                 del failed
@@ -113,6 +116,8 @@ def _in_order(
                 continue
             if ready in numbers:
                 done[numbers.pop(ready)], wanted_more = rows, 1
+            else:
+                found_gpus.add(rows)
             _give_next(busy.pop(ready), wanted_more, chunks, waiting, busy, numbers)
         yield done.pop(wanted)
 
@@ -175,9 +180,14 @@ class _Extractor:
         cut = backbone if unfreeze is None else cut_backbone(backbone, unfreeze, size)[0]
         return folded(cut, images), images, device
 
-    def is_up(self) -> None:
-        """Return when it can begin."""
+    @cached_property
+    def _gpu(self) -> str:
+        return f"{own_address()} {own_gpu()}"
+
+    def is_up(self) -> str:
+        """Return its GPU, if it has one, when it can begin."""
         _ = self._ready
+        return self._gpu
 
     def rows(self, views: np.ndarray) -> np.ndarray:
         """What it makes of some views, [B, ...]."""
@@ -189,7 +199,9 @@ class _Extractor:
         except RuntimeError as error:
             if not is_gpu(device):
                 raise
-            raise GpuFailedError(in_a_line(error)) from None
+            failed = GpuFailedError(in_a_line(error))
+            failed.gpu = self._gpu  # As a second argument it would be part of the text.
+            raise failed from None
 
 
 @contextmanager
