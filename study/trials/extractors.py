@@ -153,7 +153,7 @@ def _drop(worker: Any, busy: dict[Any, Any], numbers: dict[Any, int]) -> list[in
 
 def _result(ref: "ray.ObjectRef[Any]", kills: MemoryKills) -> Any:
     try:
-        return ray.get(ref)
+        found = ray.get(ref)
     except RayTaskError as error:
         if isinstance(error.cause, GpuMemoryError):
             raise InputError([f"making features: {error.cause}"]) from error
@@ -162,6 +162,9 @@ def _result(ref: "ray.ObjectRef[Any]", kills: MemoryKills) -> Any:
         last = (str(error).strip().splitlines() or ["no reason is known"])[-1].strip()
         why = kills.explain(str(error)) or last
         raise InputError([f"making features: a worker has died again and again: {why}"]) from error
+    if isinstance(found, GpuFailedError):
+        raise found
+    return found
 
 
 class _Extractor:
@@ -189,8 +192,12 @@ class _Extractor:
         _ = self._ready
         return self._gpu
 
-    def rows(self, views: np.ndarray) -> np.ndarray:
-        """What it makes of some views, [B, ...]."""
+    def rows(self, views: np.ndarray) -> np.ndarray | GpuFailedError:
+        """What it makes of some views, [B, ...].
+
+        A failure of the GPU is returned. Nobody asks for that of the worker's next chunk, and Ray
+        prints raised errors that nobody asks for.
+        """
         network, images, device = self._ready
         try:
             return run_part(network, images, device, views)
@@ -201,7 +208,7 @@ class _Extractor:
                 raise
             failed = GpuFailedError(in_a_line(error))
             failed.gpu = self._gpu  # As a second argument it would be part of the text.
-            raise failed from None
+            return failed
 
 
 @contextmanager

@@ -9,6 +9,7 @@ import weakref
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from study.trials.extractors import (
     GpuFailedError,
     _Extractor,
     _in_order,
+    _result,
     distribute,
     on_node,
 )
@@ -197,26 +199,34 @@ def test_features_end_in_order_where_no_gpu_is_left(
         list(rows)
 
 
-@pytest.mark.parametrize(("error", "raised"), [
-    (RuntimeError("CUDA error: ECC\nCompile"), GpuFailedError("RuntimeError: CUDA error: ECC")),
-    (GpuMemoryError("8 fits"), GpuMemoryError("8 fits")),
-    (InputError(["no numbers"]), InputError(["no numbers"])),
-])  # fmt: skip
-def test_a_worker_tells_errors_of_its_gpu_from_others(
-    error: Exception, raised: Exception, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("error", [GpuMemoryError("8 fits"), InputError(["no numbers"])])
+def test_a_worker_raises_errors_that_are_not_its_gpu_s(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
-        raise error
+    monkeypatch.setattr("study.trials.extractors.run_part", MagicMock(side_effect=error))
+    for device in ("cuda", "cpu"):
+        with pytest.raises(type(error), match=f"^{re.escape(str(error))}$"):
+            make_worker(device).rows(np.arange(2))
 
-    monkeypatch.setattr("study.trials.extractors.run_part", fail)
+
+def test_a_worker_returns_the_failure_of_its_gpu_which_ray_would_print(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    error = RuntimeError("CUDA error: ECC\nCompile")
+    monkeypatch.setattr("study.trials.extractors.run_part", MagicMock(side_effect=error))
+    with pytest.raises(RuntimeError, match=r"^CUDA error: ECC\nCompile$"):
+        make_worker("cpu").rows(np.arange(2))
+    found = make_worker("cuda").rows(np.arange(2))
+    monkeypatch.setattr("ray.get", lambda _: pickle.loads(pickle.dumps(found)))
+    with pytest.raises(GpuFailedError, match=r"^RuntimeError: CUDA error: ECC$") as arrived:
+        _result(MagicMock(), MagicMock())
+    assert arrived.value.gpu == "1"
+
+
+def make_worker(device: str) -> _Extractor:
     worker = _Extractor.__new__(_Extractor)
-    for device in (torch.device("cuda"), torch.device("cpu")):
-        worker.__dict__.update(_ready=(None, None, device), _gpu="1")
-        expected = raised if device.type == "cuda" else error
-        with pytest.raises(type(expected), match=f"^{re.escape(str(expected))}$") as caught:
-            worker.rows(np.arange(2))
-        arrived = pickle.loads(pickle.dumps(caught.value))
-        assert not isinstance(expected, GpuFailedError) or arrived.gpu == "1"
+    worker.__dict__.update(_ready=(None, None, torch.device(device)), _gpu="1")
+    return worker
 
 
 @pytest.mark.integration
