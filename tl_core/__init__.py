@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from tl_core.data.datasets import ImageSet, load_images
     from tl_core.data.given.request import DataRequest, find_data
     from tl_core.data.sources import Source, find_source
-    from tl_core.data.splits import Split, make_split
+    from tl_core.data.splits import Split
     from tl_core.errors import DivergedError, GpuMemoryError, InputError
     from tl_core.files import LocalFile
     from tl_core.inference.model import Model, Prediction
@@ -23,7 +23,7 @@ __all__ = [
     "Backbone", "DataRequest", "DivergedError", "EpochMetrics", "GpuMemoryError", "ImageSet",
     "InputError", "LocalFile", "Model", "Prediction", "Source", "Split", "TrialConfig",
     "TrialResult", "find_data", "find_source", "load_backbone", "load_features", "load_images",
-    "load_model", "make_split", "run_trial", "save_model", "trained_model",
+    "load_model", "run_trial", "save_model", "trained_model",
 ]  # fmt: skip
 
 _MODULES = {
@@ -31,7 +31,7 @@ _MODULES = {
     "data.datasets": ("ImageSet", "load_images"),
     "data.given.request": ("DataRequest", "find_data"),
     "data.sources": ("Source", "find_source"),
-    "data.splits": ("Split", "make_split"),
+    "data.splits": ("Split",),
     "errors": ("DivergedError", "GpuMemoryError", "InputError"),
     "files": ("LocalFile",),
     "inference.model": ("Model", "Prediction"),

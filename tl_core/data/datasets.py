@@ -70,7 +70,16 @@ class ImageSet:
         return self.own_aux or AuxLabels(BRIGHTNESS, self.brightness)
 
     def split(self, train_ratio: float, split_seed: int = 0, seed: int = 0) -> Split:
-        """Split the images by their rules; see `make_split`."""
+        """Split the images: by the parts that are given, whole groups, and copies of a photo.
+
+        Args:
+            train_ratio: training images as a share of all, up to 0.8; of the given training part
+                if there is one.
+            split_seed: draws the held-out parts that are not given.
+            seed: draws the training images; a smaller ratio takes part of those of a larger one.
+
+        Raises `InputError` if a class would be missing from a part.
+        """
         return make_split(self.labels, train_ratio, split_seed, seed, self.rules)
 
     @property
