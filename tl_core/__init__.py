@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from tl_core.config import EpochMetrics, TrialConfig
     from tl_core.data.datasets import ImageSet, load_images
     from tl_core.data.given.request import DataRequest, find_data
-    from tl_core.data.sources import Source, find_source
+    from tl_core.data.sources import Source
     from tl_core.data.splits import Split
     from tl_core.errors import DivergedError, GpuMemoryError, InputError
     from tl_core.files import LocalFile
@@ -22,15 +22,15 @@ __version__ = "0.1.0"
 __all__ = [
     "Backbone", "DataRequest", "DivergedError", "EpochMetrics", "GpuMemoryError", "ImageSet",
     "InputError", "LocalFile", "Model", "Prediction", "Source", "Split", "TrialConfig",
-    "TrialResult", "find_data", "find_source", "load_backbone", "load_features", "load_images",
-    "load_model", "run_trial", "save_model", "trained_model",
+    "TrialResult", "find_data", "load_backbone", "load_features", "load_images", "load_model",
+    "run_trial", "save_model", "trained_model",
 ]  # fmt: skip
 
 _MODULES = {
     "config": ("EpochMetrics", "TrialConfig"),
     "data.datasets": ("ImageSet", "load_images"),
     "data.given.request": ("DataRequest", "find_data"),
-    "data.sources": ("Source", "find_source"),
+    "data.sources": ("Source",),
     "data.splits": ("Split",),
     "errors": ("DivergedError", "GpuMemoryError", "InputError"),
     "files": ("LocalFile",),

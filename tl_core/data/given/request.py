@@ -45,16 +45,18 @@ class DataRequest:
     """What that column has; None to go by its cells."""
 
 
-def find_data(asked: DataRequest, cache: Path) -> Source:
+def find_data(asked: DataRequest | str, cache: Path) -> Source:
     """Return the source that is asked for, with its parts, groups and auxiliary labels.
 
     Args:
-        asked: what users name.
+        asked: what users name; a text is `DataRequest.data`.
         cache: folder for downloads.
 
     Raises:
         InputError: names every fault of the data.
     """
+    if isinstance(asked, str):
+        asked = DataRequest(asked)
     try:
         source = _find(asked, cache)
     except PermissionError as error:  # Of what holds the rest: other files are listed one by one.

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import tl_core
 from tests.tl_core.data.test_sources import plant
 from tl_core.data.datasets import load_images
 from tl_core.data.given.part_folders import split_source
@@ -211,6 +212,14 @@ def test_parts_by_flags(tmp_path: Path) -> None:
         f"the split is the given one: 4 images of training ({tmp_path}/one/photos), 4 images of "
         f"test ({tmp_path}/two/late); train ratios are shares of the training part"
     )
+
+
+def test_a_name_alone_finds_the_split_of_a_folder_and_a_table(tmp_path: Path) -> None:
+    planted(tmp_path, train="ab", test="ab")
+    assert "find_source" not in tl_core.__all__, "it takes train and test as classes"
+    assert split_of(tl_core.find_data(str(tmp_path), tmp_path)) == split_of(find(tmp_path))
+    (tmp_path / "t.csv").write_text("path,label\ntrain/a/0.png,x\ntrain/b/0.png,y\n")
+    assert tl_core.find_data(str(tmp_path / "t.csv"), tmp_path).classes == ("x", "y")
 
 
 def test_other_files_give_another_fingerprint(tmp_path: Path) -> None:
