@@ -38,8 +38,10 @@ def label_aux(source: Source, column: str, kind: AuxKind | None = None) -> Sourc
             numbers; more are a number to predict.
 
     Raises:
-        InputError: there is no such column, or it can't be learned as what it is said to be.
+        InputError: there is no such column or kind, or it can't be learned as that kind.
     """
+    if kind not in (None, "regression", "classification"):
+        raise InputError([Fault("--aux-type", f"{kind}: must be 'regression' or 'classification'")])
     if column == BRIGHTNESS.name:
         return source
     if column == NO_TASK.name:

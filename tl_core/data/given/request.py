@@ -42,7 +42,7 @@ class DataRequest:
     aux: str = NAME
     """The auxiliary task: a column of the manifest, `brightness` or `none`."""
     aux_kind: AuxKind | None = None
-    """What that column has; None to go by its cells."""
+    """What that column has: `regression` (numbers) or `classification`; None to go by its cells."""
 
 
 def find_data(asked: DataRequest | str, cache: Path) -> Source:

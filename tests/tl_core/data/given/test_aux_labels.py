@@ -52,6 +52,14 @@ def test_text_and_two_numbers_are_classes(
     assert found.values.tolist() == values
 
 
+@pytest.mark.parametrize("kind", ["number", "none", ""])
+def test_another_type_is_refused(folder: Path, kind: AuxKind) -> None:
+    cells = ["1", "2", "3", "1", "2", "3", "1", "2"]
+    why = f"^--aux-type {kind}: must be 'regression' or 'classification'$"
+    with pytest.raises(InputError, match=why):
+        labels(folder, *cells, kind=kind)
+
+
 def test_the_type_can_be_said(folder: Path) -> None:
     cells = ["1", "2", "3", "1", "2", "3", "1", "2"]
     assert labels(folder, *cells).task.kind == "regression"
