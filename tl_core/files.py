@@ -45,7 +45,7 @@ def is_lfs_pointer(path: Path, state: os.stat_result | None = None) -> bool:
         return False
 
 
-def user_path(text: str) -> Path:
+def user_path(text: str | Path) -> Path:
     """Expand a leading `~`; that of an unknown user stays, where pathlib would raise an error."""
     return Path(os.path.expanduser(text))  # noqa: PTH111
 
@@ -191,16 +191,17 @@ def _note_no_locks(folder: Path) -> None:
 class LocalFile:
     """A file for a checkpoint, on this machine; its folder is made if it does not exist."""
 
-    path: Path
+    path: str | Path
 
     def __str__(self) -> str:
         return str(self.path)
 
     def read(self) -> bytes:
         """Return its content."""
-        return self.path.read_bytes()
+        return user_path(self.path).read_bytes()
 
     def write(self, content: bytes | memoryview) -> None:
         """Replace it whole."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(self.path, content, alone=True)
+        path = user_path(self.path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, content, alone=True)

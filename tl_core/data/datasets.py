@@ -24,6 +24,7 @@ from tl_core.data.splitting.copies import find_copies
 from tl_core.data.splitting.join import copy_notes, join_rules, unread_notes
 from tl_core.data.splitting.rules import NO_RULES, PartSizes, SplitRules, keep_rules, open_rules
 from tl_core.errors import InputError, truncate_list
+from tl_core.files import user_path
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ class ImageSet:
 def load_images(
     source: Source,
     image_size: int,
-    cache: Path,
+    cache: str | Path,
     skip_bad_images: bool = False,
     resize: Resize = "squash",
     end: float | None = None,
@@ -164,6 +165,7 @@ def load_images(
             machine.
         OutOfTimeError: not all could be decoded before `end`; the next call goes on there.
     """
+    cache = user_path(cache)
     images = ImageSet.open(decoded(source, image_size, cache, resize, end))
     if images.bad and not skip_bad_images:
         raise InputError(format_bad(images.bad))

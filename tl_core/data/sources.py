@@ -49,7 +49,7 @@ class Source:
     """How the data were understood, what was passed over, what looks like masks."""
 
 
-def find_source(data: str, cache: Path, selection: Selection = ALL) -> Source:
+def find_source(data: str | Path, cache: Path, selection: Selection = ALL) -> Source:
     """Return the source that `--data` names.
 
     Args:

@@ -30,12 +30,13 @@ from tl_core.models.precision import emulates
 from tl_core.models.weights import BackboneError, verify_file
 
 
-def save_model(folder: Path, model: Model) -> None:
+def save_model(folder: str | Path, model: Model) -> None:
     """Write both files into `folder`, which is made if it does not exist.
 
     Each file replaces its predecessor whole, the card last. A kill between the two leaves a mixed
     pair, which `load_model` refuses because of the hash.
     """
+    folder = user_path(folder)
     # Clones, because safetensors accepts neither shared storage nor channels_last.
     entries = {
         name: value.detach().cpu().clone(memory_format=torch.contiguous_format)
@@ -68,7 +69,7 @@ def load_model(path: str | Path, device: torch.device | str = "cpu") -> Model:
         InputError: a file is missing, damaged or does not match the card; the card has another
             format; or the installed libraries don't know the backbone or build it differently.
     """
-    card_path, weights_path = find_model(user_path(str(path)))
+    card_path, weights_path = find_model(user_path(path))
     card = read_card(card_path)
     verify_file(weights_path, card.sha256, "copy the model again from where it was saved")
     try:

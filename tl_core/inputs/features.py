@@ -13,6 +13,7 @@ from tl_core.data.caching.entries import Fault, damage, publish
 from tl_core.data.caching.tables import Table, growing_table
 from tl_core.data.datasets import ImageSet
 from tl_core.errors import WAYS_OUT, GpuMemoryError, InputError
+from tl_core.files import user_path
 from tl_core.gpu_memory import is_out_of_memory
 from tl_core.inputs.batches import ShrinkingBatches, eval_batch, eval_batches, even_size
 from tl_core.inputs.readers import stream_reader
@@ -37,7 +38,7 @@ Forward = Callable[[list[np.ndarray]], Iterable[np.ndarray]]
 def load_features(
     images: ImageSet,
     backbone: Backbone,
-    cache: Path,
+    cache: str | Path,
     forward: torch.device | Forward,
     hflip: bool = False,
     verify: bool = True,
@@ -63,6 +64,7 @@ def load_features(
 
     Raises `OutOfTimeError` if another process still computes them at `end`.
     """
+    cache = user_path(cache)
     if isinstance(forward, torch.device):
         forward = _on_device(images, backbone, forward)
 

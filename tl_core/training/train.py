@@ -16,6 +16,7 @@ from torch import nn
 from tl_core.config import FROZEN, EpochMetrics, Report, TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.data.splits import Split
+from tl_core.files import user_path
 from tl_core.inputs.augment import make_augment
 from tl_core.inputs.batches import epoch_order, eval_batch
 from tl_core.inputs.prefix import activation_reader, cut_backbone, load_activations
@@ -58,7 +59,7 @@ class TrialResult:
 def run_trial(
     config: TrialConfig,
     images: ImageSet,
-    cache: Path,
+    cache: str | Path,
     device: torch.device,
     report: Report = lambda _: None,
     read_test: bool = False,
@@ -97,7 +98,7 @@ def run_trial(
         GpuMemoryError: the network does not fit the GPU; names the batch size that does, if any.
         OSError: the checkpoint can't be written.
     """
-    inputs = Inputs(images, cache, device, verify)
+    inputs = Inputs(images, user_path(cache), device, verify)
     if config.mode in FROZEN:
         return _run_frozen(config, inputs, report, read_test)
     reported = set[int]()

@@ -28,7 +28,7 @@ SUFFIXES = (".csv", ".tsv", ".parquet")
 _URL = re.compile("[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
-def is_manifest(data: str) -> bool:
+def is_manifest(data: str | Path) -> bool:
     """Whether `--data` names a manifest, by its suffix; a folder may have any name."""
     path = user_path(data)
     return path.suffix.lower() in SUFFIXES and not path.is_dir()

@@ -25,14 +25,14 @@ _NO_ROOT = "is read with a manifest alone (--data photos.csv)"
 class DataRequest:
     """Labelled images, as a user names them."""
 
-    data: str
+    data: str | Path
     """`demo`, `oxford-pet`, a folder or a manifest; not read if there is `train`."""
-    root: str | None = None
+    root: str | Path | None = None
     """The folder that a manifest's paths are relative to; by default its own."""
-    train: str | None = None
+    train: str | Path | None = None
     """A folder with one sub-folder for each class, to train on."""
-    val: str | None = None
-    test: str | None = None
+    val: str | Path | None = None
+    test: str | Path | None = None
     group: str | None = None
     """A column of the manifest."""
     group_regex: str | None = None
@@ -45,20 +45,20 @@ class DataRequest:
     """What that column has: `regression` (numbers) or `classification`; None to go by its cells."""
 
 
-def find_data(asked: DataRequest | str, cache: Path) -> Source:
+def find_data(asked: DataRequest | str | Path, cache: str | Path) -> Source:
     """Return the source that is asked for, with its parts, groups and auxiliary labels.
 
     Args:
-        asked: what users name; a text is `DataRequest.data`.
+        asked: what users name; a text or a path is `DataRequest.data`.
         cache: folder for downloads.
 
     Raises:
         InputError: names every fault of the data.
     """
-    if isinstance(asked, str):
+    if not isinstance(asked, DataRequest):
         asked = DataRequest(asked)
     try:
-        source = _find(asked, cache)
+        source = _find(asked, user_path(cache))
     except PermissionError as error:  # Of what holds the rest: other files are listed one by one.
         why = f"{printable(str(error.filename))} can't be read: {error.strerror}"
         raise InputError([why]) from error
@@ -83,10 +83,10 @@ def _find(asked: DataRequest, cache: Path) -> Source:
     if asked.root and (asked.train or not is_manifest(asked.data)):
         raise InputError([Fault("--root", f"{asked.root}: {_NO_ROOT}")])
     if asked.train:
-        named: dict[Part, str | None]
+        named: dict[Part, str | Path | None]
         named = {"train": asked.train, "val": asked.val, "test": asked.test}
         folders = {part: user_path(name) for part, name in named.items() if name}
-        shown = {part: printable(name) for part, name in named.items() if name}
+        shown = {part: printable(str(name)) for part, name in named.items() if name}
         why = "there is no such folder"
         gone = [part for part, folder in folders.items() if not folder.is_dir()]
         if gone:
@@ -110,7 +110,7 @@ def _find(asked: DataRequest, cache: Path) -> Source:
     return find_source(asked.data, cache, asked.selection)
 
 
-def _built_in(name: str, cache: Path) -> Source:
+def _built_in(name: str | Path, cache: Path) -> Source:
     source = find_source(name, cache)
     if not Path(name).is_dir():
         return source
