@@ -1,15 +1,10 @@
 """A trial's configuration and the metrics that it reports: plain values; imports no torch."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tl_core.aux_task import NAME, NO_NAME, AuxOn, AuxWeight
 
@@ -68,7 +63,8 @@ def sign(score: str) -> Literal[1, -1]:
 class TrialConfig(BaseModel):
     """One configuration and its seed: everything that decides a trial's numbers.
 
-    Raises `pydantic.ValidationError` on construction; it names every value out of range.
+    Raises `pydantic.ValidationError`, a `ValueError`, on construction: it names every value out of
+    range, else everything that does not fit the mode.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -149,27 +145,31 @@ class TrialConfig(BaseModel):
 
     @model_validator(mode="after")
     def _fits_its_mode(self) -> Self:
+        if faults := [*self._faults()]:
+            raise ValueError("; ".join(faults))
+        return self
+
+    def _faults(self) -> Iterator[str]:
         frozen, mode = self.mode in FROZEN, f"mode {self.mode}"
         if self.seeds > 1 and not frozen:
             some = " and ".join(FROZEN)
-            raise ValueError(f"{mode} trains one seed, not {self.seeds}; only {some} can")
+            yield f"{mode} trains one seed, not {self.seeds}; only {some} can"
         if self.compile and frozen:
-            raise ValueError(f"{mode} trains no network that compile could speed up")
+            yield f"{mode} trains no network that compile could speed up"
         if self.batchnorm == "train" and frozen:
-            raise ValueError(f"{mode} changes no BatchNorm statistics: batchnorm must be frozen")
+            yield f"{mode} changes no BatchNorm statistics: batchnorm must be frozen"
         if (self.lr is None) != (self.mode == "probe"):
-            raise ValueError(f"{mode} has no lr" if self.lr else f"{mode} needs an lr")
+            yield f"{mode} has no lr" if self.lr else f"{mode} needs an lr"
         if (self.unfreeze is None) != (self.mode != "partial"):
-            raise ValueError(f"unfreeze is for mode partial, not for {mode}")
+            yield f"unfreeze is for mode partial, not for {mode}"
         if self.mode == "probe" and self.aux_weight != 0:
-            raise ValueError(f"{mode} solves each task alone: aux_weight must be 0")
+            yield f"{mode} solves each task alone: aux_weight must be 0"
         if self.mode == "probe" and self.epochs != 1:
-            raise ValueError(f"{mode} is solved, not trained: epochs must be 1")
+            yield f"{mode} is solved, not trained: epochs must be 1"
         if self.aux == NO_NAME and self.aux_weight != 0:
-            raise ValueError(f"aux {NO_NAME} has nothing to weight: aux_weight must be 0")
+            yield f"aux {NO_NAME} has nothing to weight: aux_weight must be 0"
         if self.augment in VIEWS_NOT_CACHED and self.mode in CACHED:
-            raise ValueError(f"{mode} learns from cached views, which {self.augment} has not")
-        return self
+            yield f"{mode} learns from cached views, which {self.augment} has not"
 
 
 VIEWS_NOT_CACHED: tuple[Augment, ...] = ("crop", "trivial")

@@ -72,6 +72,7 @@ def test_a_configuration_survives_json(aux_weight: AuxWeight) -> None:
     ({"unfreeze": 1}, "unfreeze is for mode partial, not for mode freeze"),
     ({"mode": "probe", "lr": None, "aux_weight": 0.3}, "solves each task alone: aux_weight"),
     ({"mode": "probe", "lr": None, "epochs": 2}, "is solved, not trained: epochs must be 1"),
+    ({"mode": "probe", "epochs": 2}, "probe has no lr; mode probe is solved, not trained: epochs"),
     ({"mode": "partial", "augment": "crop"}, "learns from cached views, which crop has not"),
     ({"augment": "trivial"}, "freeze learns from cached views, which trivial has not"),
 ])  # fmt: skip

@@ -15,6 +15,7 @@ from tl_core.aux_task import NAME
 from tl_core.config import FROZEN, Precision, TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.data.splits import Split
+from tl_core.errors import InputError
 from tl_core.inputs.features import load_features
 from tl_core.inputs.unlabelled import Unlabelled, aux_table
 from tl_core.models.backbones import Backbone, library_versions, load_backbone
@@ -50,18 +51,24 @@ class TrialSetup:
     """A configuration with its data."""
 
     def __init__(self, config: TrialConfig, inputs: Inputs) -> None:
-        """Check the size of the images, and load the backbone.
+        """Check that the images are those that the configuration names, and load the backbone.
 
-        Raises `BackboneError` if it is unknown, or its weights are unavailable.
+        Raises `InputError` if they are not, `BackboneError` if the backbone is unknown, or its
+        weights are unavailable.
         """
         images = inputs.images
-        found, wanted = images.image_size, config.image_size
-        if found != wanted:
-            raise ValueError(f"images are {found} px, config says {wanted} px")
-        if images.resize != config.resize:
-            raise ValueError(f"images are resized by {images.resize}, config says {config.resize}")
-        if images.aux.task.name != config.aux:
-            raise ValueError(f"images have aux {images.aux.task.name}, config says {config.aux}")
+        here = {
+            "image_size": images.image_size,
+            "resize": images.resize,
+            "aux": images.aux.task.name,
+        }
+        faults = [
+            f"images have {name} {value}, config says {getattr(config, name)}"
+            for name, value in here.items()
+            if value != getattr(config, name)
+        ]
+        if faults:
+            raise InputError(faults)
         self.config, self.inputs = config, inputs
         self.task = images.aux.task
         self.backbone = load_for(config)

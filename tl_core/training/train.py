@@ -92,7 +92,8 @@ def run_trial(
             them one by one.
 
     Raises:
-        InputError: a class would be missing from a split.
+        InputError: a class would be missing from a split, or the images have another size, resize
+            or auxiliary task than the configuration.
         BackboneError: the backbone is unknown, or its weights are unavailable.
         DivergedError: a metric is not finite; names it and the epoch.
         GpuMemoryError: the network does not fit the GPU; names the batch size that does, if any.

@@ -12,7 +12,7 @@ from tl_core.aux_task import AuxWeight
 from tl_core.config import MODES, EpochMetrics, Mode
 from tl_core.data.datasets import load_images
 from tl_core.data.sources import folder_source
-from tl_core.errors import DivergedError
+from tl_core.errors import DivergedError, InputError
 from tl_core.inputs.features import load_features
 from tl_core.models.weights import BackboneError
 from tl_core.training import setup
@@ -90,11 +90,15 @@ def test_a_rate_that_is_far_too_high_diverges(trials: Trials, mode: Mode, batch_
         trials.run(mode, lr=1e30, aux_weight=0.3, batch_size=batch_size)
 
 
-def test_images_of_another_size_are_refused(trials: Trials) -> None:
-    with pytest.raises(ValueError, match=r"^images are 32 px, config says 64 px$"):
-        trials.run("freeze", image_size=64)
-    with pytest.raises(ValueError, match=r"^images are resized by squash, config says pad$"):
-        trials.run("freeze", resize="pad")
+def test_other_images_than_the_configuration_names_are_refused(trials: Trials) -> None:
+    faults = (
+        "images have image_size 32, config says 64",
+        "images have resize squash, config says pad",
+        "images have aux brightness, config says age",
+    )
+    with pytest.raises(InputError) as caught:
+        trials.run("freeze", image_size=64, resize="pad", aux="age")
+    assert (*map(str, caught.value.faults),) == faults
 
 
 def test_only_scratch_reads_no_weights(trials: Trials) -> None:
