@@ -38,13 +38,13 @@ class ImageSet:
     path: Path
     """The cache entry; `ImageSet.open(path)` opens it in another process without a copy."""
     classes: tuple[str, ...]
-    ids: tuple[str, ...]
+    ids: tuple[str, ...] = field(repr=False)
     """A stable name for each image, N."""
-    pixels: np.ndarray
+    pixels: np.ndarray = field(repr=False)
     """uint8 [N, 3, S, S], memory-mapped and read-only."""
-    labels: np.ndarray
+    labels: np.ndarray = field(repr=False)
     """int64 [N], index into `classes`."""
-    brightness: np.ndarray
+    brightness: np.ndarray = field(repr=False)
     """float32 [N] in [0, 1]: mean over pixels and channels before normalisation."""
     bad: tuple[tuple[str, str], ...] = ()
     """(path, reason) of each file that could not be decoded and is omitted."""

@@ -29,9 +29,9 @@ class Source:
     name: str
     """Its name in messages: `demo (drawn cats and dogs)`, `oxford-pet` or the folder's path."""
     classes: tuple[str, ...]
-    ids: tuple[str, ...]
+    ids: tuple[str, ...] = field(repr=False)
     """A stable name for each image, N; in a folder its relative path."""
-    labels: tuple[int, ...]
+    labels: tuple[int, ...] = field(repr=False)
     """Index into `classes`, N."""
     fingerprint: str
     """Hash of everything that decides the pixels, except the image size."""
@@ -39,11 +39,11 @@ class Source:
     """(number of the image, wanted side in pixels) -> picture of any size, for `to_square`."""
     rules: SplitRules = NO_RULES
     """The parts that are given, and groups; copies are not known before images are decoded."""
-    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
     """All columns of a manifest, N cells each, as text."""
     aux: AuxLabels | None = None
     """Labels of the auxiliary task; None for brightness, which follows from the pixels."""
-    group_names: tuple[str | None, ...] = ()
+    group_names: tuple[str | None, ...] = field(default=(), repr=False)
     """The group of each image, N, None where it has none; empty without groups."""
     notes: tuple[str, ...] = ()
     """How the data were understood, what was passed over, what looks like masks."""

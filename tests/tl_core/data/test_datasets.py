@@ -8,11 +8,13 @@ import pytest
 from PIL import Image
 
 from tests.support.core.drawn import broken, counted, grey, source_of
+from tl_core.aux_task import AuxTask
 from tl_core.config import Resize
 from tl_core.data.caching.entries import publish
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.decode import to_square
 from tl_core.data.decode_source import decode_source
+from tl_core.data.given.aux_labels import AuxLabels
 from tl_core.data.image_entries import image_entry
 from tl_core.data.reading.deep import Levels
 from tl_core.data.sources import folder_source
@@ -39,6 +41,22 @@ def test_a_folder_becomes_pixels_and_labels(images: ImageSet, photo_folder: Path
     assert (again.key, again.ids, again.classes) == (images.key, images.ids, images.classes)
     assert (again.pixels == images.pixels).all()
     assert {path.name for path in images.path.iterdir()} == {"SHA256SUMS", *FILES}
+
+
+def test_neither_a_source_nor_its_images_are_shown_one_by_one(own_cache: Path) -> None:
+    source, rows = source_of(grey, labels=(0, 1) * 12), np.arange(24)
+    source = replace(
+        source,
+        rules=SplitRules(np.zeros(24, np.int8), rows, by="patient"),
+        aux=AuxLabels(AuxTask("age", "regression"), rows.astype(np.float32)),
+        columns={"path": source.ids},
+        group_names=source.ids,
+    )
+    for shown in (repr(source), repr(load_images(source, 16, own_cache))):
+        assert len(shown) < 700
+        assert "patient" in shown
+        assert "age" in shown
+        assert "photo-1" not in shown
 
 
 def test_a_second_load_decodes_nothing_but_at_another_size(own_cache: Path) -> None:

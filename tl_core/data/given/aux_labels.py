@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ class AuxLabels:
     """The auxiliary task, and its target for each of N images."""
 
     task: AuxTask
-    values: np.ndarray
+    values: np.ndarray = field(repr=False)
     """Of numbers float32 [N], NaN where missing; of classes int64 [N], -1 where missing."""
 
     @property

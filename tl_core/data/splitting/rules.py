@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -35,10 +35,10 @@ class PartSizes(NamedTuple):
 class SplitRules:
     """What a split of N images keeps to; without parts and groups each image is drawn alone."""
 
-    parts: np.ndarray | None = None
+    parts: np.ndarray | None = field(default=None, repr=False)
     """int8 [N]: the number in `PARTS` of the part that an image was given to, or `UNUSED`. A part
     that no image was given to is drawn from `train`. None if no parts are given."""
-    groups: np.ndarray | None = None
+    groups: np.ndarray | None = field(default=None, repr=False)
     """int64 [N]: images of one number stay on one side of a split; None if all are on their own."""
     by: str = ""
     """What the groups are called, such as `patient`; empty if they are copies of a photo alone."""
