@@ -18,6 +18,8 @@ NO_COLUMN = "names a column of a manifest (--data photos.csv); without one, brig
 """Why a column of anything else is no task."""
 _NO_NUMBER = {"", "na", "nan", "n/a", "null"}
 """Cells of a column of numbers that hold none, in lower case. In one of text they are classes."""
+_MOST_CODES = 10
+"""Most numbers that are taken for codes of classes where other cells of the column are text."""
 _NAMED = 3
 """Cells or classes that a text names."""
 _MEANINGS = {
@@ -35,7 +37,8 @@ def label_aux(source: Source, column: str, kind: AuxKind | None = None) -> Sourc
         source: the images.
         column: its name.
         kind: what its cells are. None to go by them: text is classes, and so are two different
-            numbers; more are a number to predict.
+            numbers; more are a number to predict. Numbers among which some cells are none may be
+            either, and are refused; see `_check_numbers`.
 
     Raises:
         InputError: there is no such column or kind, or it can't be learned as that kind.
@@ -58,9 +61,12 @@ def label_aux(source: Source, column: str, kind: AuxKind | None = None) -> Sourc
         what = _MEANINGS.get(column, taken) if known else "no such column"
         names = ", ".join(map(printable, ("brightness", "none", *usable)))
         raise InputError([Fault("--aux", f"{printable(column)}: {what}; valid are {names}")])
-    cells = source.columns[column]
+    cells, lines = source.columns[column], source.lines
     try:
-        labels = _numbers(column, cells) if _is_regression(cells, kind) else _classes(column, cells)
+        if not kind:
+            _check_numbers(cells, lines)
+        number = _is_regression(cells, kind)
+        labels = _numbers(column, cells, lines) if number else _classes(column, cells)
     except ValueError as error:
         raise InputError([Fault("--aux", f"{printable(column)}: {error}")]) from error
     notes = (_note(labels, kind), *_lone_note(labels))
@@ -93,18 +99,51 @@ def _fits(value: float) -> bool:
         return bool(np.isfinite(np.float32(value)))
 
 
-def _numbers(column: str, cells: Sequence[str]) -> AuxLabels:
+def _check_numbers(cells: Sequence[str], lines: Sequence[str]) -> None:
+    """Raise `ValueError` for a column of numbers in which some cells are none.
+
+    One cell of text would make each number a class, and so would decimal commas. Codes of classes
+    with a word among them (1, 2, 3, unknown) are few, and each has several images.
+    """
+    given = [i for i, cell in enumerate(cells) if cell.lower() not in _NO_NUMBER]
+    odd = [i for i in given if _number(cells[i]) is None]
+    alike = [cells[i] for i in given if _number(cells[i]) is not None or _with_comma(cells[i])]
+    different = len(set(alike))
+    codes = different <= _MOST_CODES and 2 * different <= len(alike)
+    if len(alike) == len(given):  # As where all have a decimal point.
+        codes = different <= 2
+    if odd and not codes and 2 * len(alike) > len(given):
+        raise ValueError(
+            f"{len(alike):,} of {len(given):,} values look like numbers, but "
+            f"{_odd_cells(cells, lines, odd)}; correct or empty {'it' if len(odd) == 1 else 'them'}"
+            ", or take all values as classes: --aux-type classification"
+        )
+
+
+def _with_comma(cell: str) -> bool:
+    """Whether a cell is a number with a decimal comma, which spreadsheets write."""
+    return "," in cell and _number(cell.replace(",", ".")) is not None
+
+
+def _odd_cells(cells: Sequence[str], lines: Sequence[str], odd: Sequence[int]) -> str:
+    """How many cells are no numbers, the first of them, and why if it is a decimal comma."""
+    shown = ", ".join(truncate_list([f"{cells[i]!r} in {lines[i]}" for i in odd], _NAMED))
+    commas = any(_with_comma(cells[i]) for i in odd)
+    why = " (decimals need a point, not a comma)" if commas else ""
+    return f"{pluralize(len(odd), 'cell is', 'cells are')} not: {shown}{why}"
+
+
+def _numbers(column: str, cells: Sequence[str], lines: Sequence[str]) -> AuxLabels:
     found = [None if cell.lower() in _NO_NUMBER else _number(cell) for cell in cells]
     wrong = [
-        cell
-        for cell, value in zip(cells, found, strict=True)
+        i
+        for i, (cell, value) in enumerate(zip(cells, found, strict=True))
         if (value is None and cell.lower() not in _NO_NUMBER) or not _fits(value or 0.0)
     ]
     if wrong:
-        shown = ", ".join(truncate_list(map(repr, dict.fromkeys(wrong)), _NAMED))
         raise ValueError(
-            f"--aux-type regression needs finite numbers (of 32 bits) or empty cells, but "
-            f"{pluralize(len(wrong), 'cell is', 'cells are')} not: {shown}"
+            "--aux-type regression needs finite numbers (of 32 bits) or empty cells, but "
+            f"{_odd_cells(cells, lines, wrong)}"
         )
     values = np.array([math.nan if value is None else value for value in found], np.float32)
     _check_variety(Counter(value for value in found if value is not None))
@@ -119,23 +158,12 @@ def _classes(column: str, cells: Sequence[str]) -> AuxLabels:
     if 2 * len(counts) > n:
         raise ValueError(
             f"{pluralize(len(counts), 'class', 'classes')} for {pluralize(n, 'image')}: a class "
-            f"needs two images on average; if these are numbers, {_way_to_numbers(counts)}"
+            "needs two images on average; if these are numbers, use --aux-type regression"
         )
     classes = tuple(sorted(counts))
     number = {name: i for i, name in enumerate(classes)}
     values = np.array([number.get(cell, -1) for cell in cells], np.int64)
     return AuxLabels(AuxTask(column, "classification", classes), values)
-
-
-def _way_to_numbers(counts: Counter[str]) -> str:
-    """What makes numbers of cells that were taken for classes."""
-    numbers = sum(n for cell, n in counts.items() if _number(cell) is not None)
-    others = [c for c in counts if _number(c) is None and c.lower() not in _NO_NUMBER]
-    if not others or 2 * numbers <= counts.total():
-        return "use --aux-type regression"
-    cells = "cells that are none" if len(others) > 1 else "cell that is none"
-    shown = ", ".join(truncate_list(map(repr, others), _NAMED))
-    return f"empty the {cells}, {shown}; {numbers:,} others are numbers"
 
 
 def _check_variety(counts: Mapping[Any, int]) -> None:

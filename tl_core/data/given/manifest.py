@@ -93,12 +93,13 @@ def _source(table: Table, root: Path) -> Source:
             notes += given_note(rules, words)
     columns = {name: tuple(cells) for name, cells in table.columns.items()}
     source = files_source(printable(str(table.file)), classes, tuple(paths), files, kind="manifest")
-    return replace(source, rules=rules, columns=columns, notes=tuple(notes))
+    lines = tuple(table.places)
+    return replace(source, rules=rules, columns=columns, lines=lines, notes=tuple(notes))
 
 
 def _row_faults(table: Table, root: Path) -> Iterator[str]:
     """Yield the faults of rows; those of one kind are truncated together."""
-    columns, at = table.columns, [f"{table.file}, {table.word} {n}" for n in table.lines]
+    columns, at = table.columns, [f"{table.file}, {place}" for place in table.places]
     if not at:
         yield f"{table.file} has no rows"
     kinds: dict[str, list[str]] = defaultdict(list)
@@ -110,8 +111,7 @@ def _row_faults(table: Table, root: Path) -> Iterator[str]:
         if not path:
             kinds["path"].append(f"{at[i]}: path is empty")
         elif (again := first.setdefault((path, label), i)) != i:
-            where = f"{table.word} {table.lines[again]}"
-            kinds["again"].append(f"{at[i]}: {printable(path)} is in {where} already")
+            kinds["again"].append(f"{at[i]}: {printable(path)} is in {table.places[again]} already")
         elif not (root / path).exists() and not (root / path).is_symlink():
             # That of one reads its folder, so those that are not listed get no reason.
             listed = len(kinds["file"]) < MOST_LISTED

@@ -28,6 +28,11 @@ class Table:
     """Line of the file that each row ends in; in a Parquet file, its number from 1."""
     word: str = "line"
 
+    @property
+    def places(self) -> list[str]:
+        """Where each row is, such as `line 5`."""
+        return [f"{self.word} {line}" for line in self.lines]
+
 
 def read_table(file: Path) -> Table:
     """Read a CSV file, with the separator that its first line has or names, or a Parquet file.

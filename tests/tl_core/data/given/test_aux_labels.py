@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def labels(folder: Path, *cells: str, kind: AuxKind | None = None) -> AuxLabels:
-    data = table(folder, "x", *cells)
+    data = table(folder, "x", *(f'"{cell}"' for cell in cells))
     found = find_data(DataRequest(data, aux="x", aux_kind=kind), Path()).aux
     assert found
     return found
@@ -43,6 +43,8 @@ def test_numbers_are_a_regression_and_empty_cells_are_missing(folder: Path) -> N
     (["0", "1", "1", "", "0", "0", "1", "1"], ("0", "1"), [0, 1, 1, -1, 0, 0, 1, 1]),
     (["0", "1", "NA", "", "nan", "0", "N/A", "1"], ("0", "1"), [0, 1, -1, -1, -1, 0, -1, 1]),
     (["no", "NA", "NA", "", "no", "no", "no", "NA"], ("NA", "no"), [1, 0, 0, -1, 1, 1, 1, 0]),
+    (["1", "2", "3", "?", "?", "3", "2", "1"], ("1", "2", "3", "?"), [0, 1, 2, 3, 3, 2, 1, 0]),
+    (["0,5", "1", "1", "", "0,5", "0,5", "1", "1"], ("0,5", "1"), [0, 1, 1, -1, 0, 0, 1, 1]),
 ])  # fmt: skip
 def test_text_and_two_numbers_are_classes(
     folder: Path, cells: list[str], classes: tuple[str, ...], values: list[int]
@@ -76,10 +78,14 @@ def test_the_type_can_be_said(folder: Path) -> None:
 
 @pytest.mark.parametrize(("cells", "kind", "fault"), [
     (["red"] * 7 + ["2"], "regression", "--aux x: --aux-type regression needs finite numbers "
-     "(of 32 bits) or empty cells, but 7 cells are not: 'red'"),
-    (["inf"] + ["1", "2"] * 3 + [""], "regression", "1 cell is not: 'inf'"),
-    (["1e39", "1.5", "2", "3"] * 2, None, "2 cells are not: '1e39'"),
-    (["-1e39", "3.5e38"] * 4, "regression", "8 cells are not: '-1e39', '3.5e38'"),
+     "(of 32 bits) or empty cells, but 7 cells are not: 'red' in line 2, 'red' in line 3, 'red' in "
+     "line 4, and 4 more"),
+    (["inf"] + ["1", "2"] * 3 + [""], "regression", "1 cell is not: 'inf' in line 2"),
+    (["1,5", "2", "3", "4"] * 2, "regression", "2 cells are not: '1,5' in line 2, '1,5' in line 6 "
+     "(decimals need a point, not a comma)"),
+    (["1e39", "1.5", "2", "3"] * 2, None, "2 cells are not: '1e39' in line 2, '1e39' in line 6"),
+    (["-1e39", "3.5e38"] * 4, "regression", "8 cells are not: '-1e39' in line 2, '3.5e38' in line "
+     "3, '-1e39' in line 4, and 5 more"),
     (["7"] * 8, None, "--aux x: a task needs two different values or more; all are '7'"),
     (["7"] * 8, "regression", "all are 7.0"),
     (["7", "NA"] * 4, None, "a task needs two different values or more; all are '7'"),
@@ -87,17 +93,33 @@ def test_the_type_can_be_said(folder: Path) -> None:
     ([""] * 8, None, "a task needs two different values or more; all cells are empty"),
     (list("abcdefgg"), None, "7 classes for 8 images: a class needs two images on average; "
      "if these are numbers, use --aux-type regression"),
-    (["1", "2", "3", "4", "5", "NA", "6", "n/k"], None, "8 classes for 8 images: a class needs two "
-     "images on average; if these are numbers, empty the cell that is none, 'n/k'; 6 others are "
-     "numbers"),
-    (["1", "2", "3", "4", "5", "NA", "?", "n/k"], None, "if these are numbers, empty the cells "
-     "that are none, '?', 'n/k'; 5 others are numbers"),
+    (["1", "2", "3", "4", "5", "NA", "6", "n/k"], None, "--aux x: 6 of 7 values look like numbers, "
+     "but 1 cell is not: 'n/k' in line 9; correct or empty it, or take all values as classes: "
+     "--aux-type classification"),
+    (["1", "2", "3", "4", "5", "", "?", "inf"], None, "5 of 7 values look like numbers, but 2 "
+     "cells are not: '?' in line 8, 'inf' in line 9; correct or empty them, or"),
+    (["1,5", "2,5", "3", "3"] * 2, None, "8 of 8 values look like numbers, but 4 cells are not: "
+     "'1,5' in line 2, '2,5' in line 3, '1,5' in line 6, and 1 more (decimals need a point, not a "
+     "comma); correct"),
 ])  # fmt: skip
 def test_columns_that_are_no_task(
     folder: Path, cells: list[str], kind: AuxKind | None, fault: str
 ) -> None:
     with pytest.raises(InputError, match=re.escape(fault)):
         labels(folder, *cells, kind=kind)
+
+
+@pytest.mark.parametrize("different", [10, 11])
+def test_few_numbers_with_a_word_among_them_are_classes(tmp_path: Path, different: int) -> None:
+    photos = plant(tmp_path / "photos", *[f"{name}/{i}.png" for name in "ab" for i in range(60)])
+    cells = [*(str(i % different) for i in range(119)), "unknown"]
+    if different == 10:
+        assert len(labels(photos, *cells).task.classes) == 11
+        return
+    fault = "119 of 120 values look like numbers, but 1 cell is not: 'unknown' in line 121; correct"
+    with pytest.raises(InputError, match=re.escape(fault)):
+        labels(photos, *cells)
+    assert len(labels(photos, *cells, kind="classification").task.classes) == 12
 
 
 @pytest.mark.parametrize(("aux", "fault"), [
