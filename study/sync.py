@@ -33,7 +33,13 @@ from study.signals import interruptible, run_command, set_exit_message
 from study.tracking.client import check_server
 from study.tracking.database import check_database, database_faults
 from study.tracking.links import where_to_look
-from study.tracking.sync_state import copy_fault, events_left, read_sync_state, study_run
+from study.tracking.sync_state import (
+    copy_fault,
+    events_left,
+    move_notes,
+    read_sync_state,
+    study_run,
+)
 from tl_core.errors import Fault, InputError
 from tl_core.files import user_path
 from tl_core.text import pluralize, printable
@@ -93,7 +99,8 @@ def _parser() -> Parser:
         "--tracking-uri",
         help="where MLflow keeps the runs; by default where the study has or would have sent them,"
         " without user, password and options, which are not stored: those of MLFLOW_TRACKING_URI"
-        " are taken if it names the same store",
+        " are taken if it names the same store. Another store gets all events, and those of later"
+        " runs of the study; the first one gets no more",
     )
     return parser
 
@@ -142,6 +149,7 @@ def send(folder: Path, uri: str, console: Console) -> tuple[Fault, ...]:
     if why := copy_fault(folder, uri):
         raise InputError([f"{folder}: {why}"])
     shown, experiment = without_credentials(uri), _experiment_of(folder)
+    moved = [*move_notes(folder, uri)]
     # MLflow's own messages are long and come late.
     with _paths_of_another_locale():
         faults = store_faults(uri) or database_faults(uri, experiment)
@@ -174,7 +182,7 @@ def send(folder: Path, uri: str, console: Console) -> tuple[Fault, ...]:
         return (Fault("--tracking-uri", f"{shown}: {error}"),)
     if writer.gone:
         console.print(_gone_note(writer.gone))
-    for note in sorted(writer.notes):
+    for note in (*moved, *sorted(writer.notes)):
         console.print(f"note: {note}")
     if unended := still_open(folder):
         console.print(unended)

@@ -17,7 +17,7 @@ from study.records.ledger import ENDINGS, StudyState, read_state
 from study.records.stored_settings import found_in, settings_of
 from study.records.study_folder import LEDGER, TRIALS, find_study, from_here, study_words
 from study.records.trial_record import TrialRecord
-from study.tracking.sync_state import copy_fault, where_sent
+from study.tracking.sync_state import copy_fault, move_notes, where_sent
 from tl_core.config import Mode
 from tl_core.data.datasets import ImageSet
 from tl_core.data.sources import Source
@@ -57,8 +57,7 @@ def continued_setup(given: Mapping[str, Any]) -> Setup:
         raise InputError([Fault("--extend", "requires --trials N (additional trials)")])
     folder, state, before = _open(what, given[what], given)
     if before.debug:
-        why = f"{folder.name}: a single trial can't be {what}d"
-        raise InputError([Fault(flag(what), why)])
+        raise _at_fault(what, folder.name, f"a single trial can't be {what}d")
     _check_recipe(what, given[what], state, before.mode)
     settings = found_in(_update(before, given), folder)
     if what == "resume" and state.status in ENDINGS:
@@ -68,7 +67,8 @@ def continued_setup(given: Mapping[str, Any]) -> Setup:
     if not settings.offline and (copied := copy_fault(folder, settings.tracking_uri)):
         raise _at_fault(what, given[what], copied)
     setup = Setup(settings, [*mode_faults(settings, given)], state=state, found=folder)
-    setup.notes = tuple(_variable_notes(setup.settings, before, given))
+    moved = () if settings.offline else move_notes(folder, settings.tracking_uri)
+    setup.notes = (*_variable_notes(setup.settings, before, given), *moved)
     if what == "extend":
         setup.change(trials=before.trials + setup.settings.trials)
     return setup

@@ -1,6 +1,7 @@
 """How much of a study's ledger MLflow has, in `runs/NAME/mlflow.json`; read without MLflow."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -65,6 +66,14 @@ def copy_fault(folder: Path, uri: str) -> str | None:
         return None
     why = f"it is a copy of {original}, whose runs in MLflow it would change"
     return f"{why}; another store keeps them apart, as --tracking-uri {SQLITE}copy.db"
+
+
+def move_notes(folder: Path, uri: str) -> Iterator[str]:
+    """Yield a note if a study is sent to another store than the one that has its runs."""
+    state = read_sync_state(folder)
+    if state and state.runs and state.store != (store := store_name(uri)):
+        stay = f"those in {state.store} stay as they are"
+        yield f"from now on this study's runs go to {store}; {stay}"
 
 
 def events_left(folder: Path) -> int:

@@ -82,9 +82,14 @@ def test_an_offline_study_is_sent_once(uri: str, client: MlflowClient, capsys: C
 
     assert sync.main([str(FOLDER.resolve())]) == 0  # By its folder.
     assert capsys.readouterr().out.splitlines()[0] == "nothing to send"
-    SyncState("http://elsewhere").save(FOLDER)  # As if another store got it in between.
+    SyncState("http://elsewhere", 9, {"study": "0123"}).save(
+        FOLDER
+    )  # As if another store got it in between.
     assert sync.main(["mine", "--out", "runs", "--tracking-uri", uri]) == 0
-    assert capsys.readouterr().out.splitlines()[0] == "sent 8 events, of 2 trials"
+    sent, note, _, _ = capsys.readouterr().out.splitlines()
+    assert sent == "sent 8 events, of 2 trials"
+    moved = f"from now on this study's runs go to {uri}; those in http://elsewhere stay as they are"
+    assert note == f"note: {moved}"
     assert content(client) == once
 
 

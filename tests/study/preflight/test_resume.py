@@ -84,7 +84,10 @@ def test_a_copy_is_not_continued_in_the_store_of_the_original() -> None:
     assert fault_of("--extend copy --trials 1") == f"--extend copy: {why}"
     shutil.copy("runs/tiny/mlflow.json", "runs/copy")
     given = parse(["--extend", "copy", "--trials", "1", "--tracking-uri", "sqlite:///copy.db"])
-    assert continued_setup(given).settings.tracking_uri == "sqlite:///copy.db"
+    setup = continued_setup(given)
+    assert setup.settings.tracking_uri == "sqlite:///copy.db"
+    to, stay = f"sqlite:///{Path('copy.db').resolve()}", f"those in {store_name(uri)} stay as"
+    assert setup.notes == (f"from now on this study's runs go to {to}; {stay} they are",)
 
 
 @pytest.mark.parametrize("ledger", [None, "", '{"event": "st'])
