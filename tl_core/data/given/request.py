@@ -9,7 +9,7 @@ from tl_core.config import BUILT_IN
 from tl_core.data.given import aux_column, grouping
 from tl_core.data.given.aux_column import label_aux
 from tl_core.data.given.grouping import group_by_column, group_by_regex
-from tl_core.data.given.manifest import is_manifest, manifest_source
+from tl_core.data.given.manifest import cells_alone, is_manifest, manifest_source
 from tl_core.data.given.part_folders import join_parts, split_source
 from tl_core.data.scanning.selection import ALL, Selection
 from tl_core.data.sources import Source, find_source
@@ -62,11 +62,39 @@ def find_data(asked: DataRequest | str | Path, cache: str | Path) -> Source:
     except PermissionError as error:  # Of what holds the rest: other files are listed one by one.
         why = f"{printable(str(error.filename))} can't be read: {error.strerror}"
         raise InputError([why]) from error
-    if asked.group_regex:
-        source = group_by_regex(source, asked.group_regex)
-    else:
-        source = group_by_column(source, asked.group)
-    return label_aux(source, asked.aux, asked.aux_kind)
+    except InputError as error:
+        raise InputError([*error.faults, *_column_faults(asked)]) from error
+    source, faults = _add_columns(source, asked)
+    if faults:
+        raise InputError(faults)
+    return source
+
+
+def _add_columns(source: Source, asked: DataRequest) -> tuple[Source, list[Fault]]:
+    """Return the source with its groups and auxiliary labels, and the faults of both."""
+    faults: list[Fault] = []
+    try:
+        if asked.group_regex:
+            source = group_by_regex(source, asked.group_regex)
+        else:
+            source = group_by_column(source, asked.group)
+    except InputError as error:
+        faults += error.faults
+    try:
+        source = label_aux(source, asked.aux, asked.aux_kind)
+    except InputError as error:
+        faults += error.faults
+    return source, faults
+
+
+def _column_faults(asked: DataRequest) -> list[Fault]:
+    """The faults of groups and of the auxiliary task in a manifest whose rows have faults."""
+    if asked.train or not is_manifest(asked.data):
+        return []
+    try:
+        return _add_columns(cells_alone(user_path(asked.data)), asked)[1]
+    except InputError:  # It can't be read, which is told.
+        return []
 
 
 def unread_faults(asked: DataRequest) -> Iterator[Fault]:

@@ -50,6 +50,29 @@ def test_paths_and_labels(folder: Path) -> None:
     assert picture.size == (2, 1)
 
 
+def test_faults_of_rows_and_of_other_columns_are_told_together(folder: Path) -> None:
+    rows = [f"{name},{name[0]},{i},p" for i, name in enumerate(NAMES)]
+    file = write(folder, "path,label,age,who", *rows)
+
+    def faults(**asked: str) -> list[str]:
+        with pytest.raises(InputError) as caught:
+            find_data(DataRequest(str(file), **asked), folder)
+        return [str(fault).replace(f"{file}", "T") for fault in caught.value.faults]
+
+    columns = [
+        "--group wo: no such column; columns are path, label, age, who",
+        "--aux aeg: no such column; valid are brightness, none, age, who",
+    ]
+    assert faults(group="wo", aux="aeg") == columns
+    write(folder, "path,label,age,who", "a0.png,,1,p", *rows[1:])
+    assert faults(group="wo", aux="aeg") == ["T, line 2: label is empty", *columns]
+    assert faults() == ["T, line 2: label is empty"]
+    write(folder, "path,label,age,who", "a0.png,a,1", *rows[1:])
+    assert faults(group="wo") == ["T, line 2: 3 cells, but 4 columns"]
+    write(folder, "file,label,age,who", *rows)
+    assert faults(group="wo")[1] == "--group wo: no such column; columns are file, label, age, who"
+
+
 @pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.parquet", "semicolons.csv"])
 def test_kinds_of_tables_are_the_same(folder: Path, name: str) -> None:
     table = pd.DataFrame({"path": NAMES, "label": [f"{n[0]}, big" for n in NAMES], "n": range(6)})
