@@ -25,7 +25,7 @@ from tl_core.data.datasets import ImageSet
 from tl_core.data.given.aux_labels import AuxLabels, aux_faults
 from tl_core.data.given.request import find_data, unread_faults
 from tl_core.data.sources import Source
-from tl_core.data.splits import far_from_ratio, split_faults, too_large
+from tl_core.data.splits import absent_classes, far_from_ratio, split_faults, too_large
 from tl_core.data.splitting.rules import NO_RULES
 from tl_core.errors import Fault, InputError
 
@@ -178,7 +178,16 @@ def fit_ratios(setup: Setup, images: Source | ImageSet) -> Iterator[Fault]:
         changed = {DEFAULT_LARGEST: rules.largest_ratio}  # Nothing that is given stays unused.
         setup.change(train_ratio=tuple(changed.get(r, r) for r in setup.settings.train_ratio))
     ratios, split_seed = setup.settings.train_ratio, setup.settings.split_seed
-    reasons = {r: split_faults(labels, r, images.classes, rules, split_seed) for r in ratios}
+    absent = [*absent_classes(labels, images.classes, rules)]
+    yield from (Fault(None, why) for why in absent)  # No ratio is to blame.
+    reasons = {
+        r: [
+            why
+            for why in split_faults(labels, r, images.classes, rules, split_seed)
+            if why not in absent
+        ]
+        for r in ratios
+    }
     if setup.state is None:  # A study that began without this rule goes on.
         for r in ratios:
             far = far_from_ratio(labels, r, rules, _seeds(setup.settings), split_seed)

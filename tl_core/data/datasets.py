@@ -81,7 +81,7 @@ class ImageSet:
 
         Raises `InputError` if a class would be missing from a part.
         """
-        return make_split(self.labels, train_ratio, split_seed, seed, self.rules)
+        return make_split(self.labels, train_ratio, split_seed, seed, self.rules, self.classes)
 
     @property
     def sizes(self) -> PartSizes:

@@ -48,6 +48,7 @@ def make_split(
     split_seed: int = 0,
     seed: int = 0,
     rules: SplitRules = NO_RULES,
+    classes: Sequence[str] | None = None,
 ) -> Split:
     """Split N images.
 
@@ -58,12 +59,13 @@ def make_split(
         split_seed: draws test and validation.
         seed: draws the order in which images of the pool become training images.
         rules: parts that are given, and groups.
+        classes: their names, for errors.
 
     Raises:
         InputError: a class would be missing from one of the three parts; says how many images
             are missing.
     """
-    if faults := split_faults(labels, train_ratio, rules=rules, split_seed=split_seed):
+    if faults := split_faults(labels, train_ratio, classes, rules, split_seed):
         raise InputError(faults)
     pool, groups = _pool(labels, rules)
     *held, left = draw_held_out(groups, len(rules.drawn()), split_seed)
@@ -86,13 +88,13 @@ def split_faults(
     """Say for each class that is too small how many images are missing; [] if none is."""
     if train_ratio > rules.largest_ratio:
         return [too_large(train_ratio, rules)]
-    faults = [*_absent(labels, classes, rules)]
+    faults = [*absent_classes(labels, classes, rules)]
     pool, groups = _pool(labels, rules)
     few = [*_too_few(labels[pool], train_ratio, classes, rules)]
     if not few and not faults and not groups.single:
         few = [*_without_groups(groups, classes, rules, split_seed)]
         few = few or [*_less_than_groups(groups, train_ratio, classes, rules)]
-    return [*truncate_list(faults), *truncate_list(few)]
+    return [*faults, *truncate_list(few)]
 
 
 def far_from_ratio(
@@ -136,16 +138,20 @@ def too_large(train_ratio: float, rules: SplitRules = NO_RULES) -> str:
     )
 
 
-def _absent(labels: np.ndarray, classes: Sequence[str] | None, rules: SplitRules) -> Iterator[str]:
-    """Classes that a given part lacks."""
+def absent_classes(
+    labels: np.ndarray, classes: Sequence[str] | None, rules: SplitRules
+) -> Iterator[str]:
+    """Yield a sentence for each class that a given part lacks, whatever the ratio."""
     if rules.parts is None:
         return
-    for number, part in enumerate(PARTS):
-        if part in rules.drawn():
-            continue
-        for label in np.setdiff1d(labels, labels[rules.parts == number]):
-            name = _name(label, classes)
-            yield f"class {name} has no image in the given {PART_WORDS[part]} part"
+    faults = [
+        f"class {_name(label, classes)} has no image in the given {PART_WORDS[part]} part; add "
+        "some, or leave this class out"
+        for number, part in enumerate(PARTS)
+        if part not in rules.drawn()
+        for label in np.setdiff1d(labels, labels[rules.parts == number])
+    ]
+    yield from truncate_list(faults)
 
 
 def _too_few(

@@ -69,6 +69,23 @@ def test_a_given_split_is_used_and_the_largest_default_ratio_is_all_of_it(photos
     )
 
 
+@pytest.mark.parametrize("ratios", [{}, {"train_ratio": ["0.01", "1"]}])
+def test_no_ratio_is_to_blame_for_a_class_that_a_given_part_lacks(
+    photos: Path, ratios: dict[str, object]
+) -> None:
+    table = listed(photos, "split")
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join(line for line in lines if not line.endswith("dog,test")))
+    with pytest.raises(InputError) as caught:
+        ask(data=str(table), **ratios)
+    first, *others = map(str, caught.value.faults)
+    assert first == (
+        "class 'dog' has no image in the given test part; add some, or leave this class out"
+    )
+    blamed = [f"--train-ratio 0.01: class '{name}' has 10 images" for name in ("cat", "dog")]
+    assert [other[: len(blamed[0])] for other in others] == (blamed if ratios else [])
+
+
 def test_a_seed_that_draws_no_part_is_a_fault(photos: Path) -> None:
     with pytest.raises(InputError, match=r"^--split-seed is not read, as validation and test "):
         ask(data=str(listed(photos, "split")), split_seed="1")

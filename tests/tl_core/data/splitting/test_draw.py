@@ -208,10 +208,15 @@ def test_classes_that_a_given_part_lacks_are_listed() -> None:
     labels, rules = rules_of(20, 4, 6)
     labels[labels == 1] = np.array([2] * 20 + [1] * 4 + [2] * 6)
     assert split_faults(labels, 0.5, ("cat", "cow", "dog"), rules) == [
-        "class 'cow' has no image in the given training part",
-        "class 'dog' has no image in the given validation part",
-        "class 'cow' has no image in the given test part",
+        f"class {what} part; add some, or leave this class out"
+        for what in (
+            "'cow' has no image in the given training",
+            "'dog' has no image in the given validation",
+            "'cow' has no image in the given test",
+        )
     ]
+    with pytest.raises(InputError, match="class 'cow' has no image in the given training part"):
+        make_split(labels, 0.5, rules=rules, classes=("cat", "cow", "dog"))
 
 
 def test_faults_of_groups() -> None:
