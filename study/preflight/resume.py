@@ -57,7 +57,7 @@ def continued_setup(given: Mapping[str, Any]) -> Setup:
         raise InputError([Fault("--extend", "requires --trials N (additional trials)")])
     folder, state, before = _open(what, given[what], given)
     if before.debug:
-        raise _at_fault(what, folder.name, f"a single trial can't be {what}d")
+        raise _at_fault(what, folder.name, f"a single trial takes no --{what}")
     _check_recipe(what, given[what], state, before.mode)
     settings = found_in(_update(before, given), folder)
     if what == "resume" and state.status in ENDINGS:

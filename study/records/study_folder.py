@@ -1,7 +1,9 @@
 """The folder of a study, `runs/NAME/`: how it is found, and the names of its files."""
 
+import json
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from study.config.defaults import DEFAULTS
@@ -37,10 +39,10 @@ def find_study(study: str, out: Path) -> Path:
 def find_model(model: str) -> Path:
     """Return the path of a model, given a study's name or folder, or its winner's folder or file.
 
-    What has no model is passed over, such as a folder of photos that has the name of a study. The
-    path may not exist.
+    What has no model is passed over, such as a folder of photos that has the name of a study. What
+    is there may be no model.
 
-    Raises `InputError` for a study that has no winner yet.
+    Raises `InputError` if there is nothing, and for a study that has no winner.
     """
     folders = (user_path(model), Path(DEFAULTS["out"]) / model)
     for place in (place for folder in folders for place in (folder, folder / WINNER)):
@@ -48,10 +50,23 @@ def find_model(model: str) -> Path:
             return place
     for folder in folders:
         if is_there(folder / STUDY):
-            more = resume_command(folder, command("run"))
-            why = f"{folder} has no winner yet; if the study has not ended, {more} goes on with it"
-            raise InputError([why])
+            raise InputError([f"{folder} has no winner{_why_no_winner(folder)}"])
+    try:
+        folders[0].stat()
+    except FileNotFoundError as error:
+        why = f"there is no model {model}, and no study {model} in {DEFAULTS['out']}/"
+        raise InputError([why]) from error
+    except OSError:  # Whoever reads it says why.
+        pass
     return folders[0]
+
+
+def _why_no_winner(folder: Path) -> str:
+    with suppress(OSError, ValueError, KeyError, TypeError):  # A damaged one may be of any kind.
+        if json.loads((folder / STUDY).read_text(encoding="utf-8"))["settings"]["debug"]:
+            return ": a single trial (--debug) saves no model"
+    more = resume_command(folder, command("run"))
+    return f" yet; if the study has not ended, {more} goes on with it"
 
 
 def from_here(folder: Path) -> Path:

@@ -175,11 +175,12 @@ def test_a_folder_that_no_new_study_could_have_goes_on(folder: str) -> None:
     assert continued_setup(parse(words)).folder == Path(folder)
 
 
-def test_a_single_trial_is_not_resumed() -> None:
+def test_a_single_trial_is_neither_resumed_nor_extended() -> None:
     folder = tiny_study().write(Path("runs/mine"))
     ledger = (folder / "ledger.jsonl").read_text()
     (folder / "ledger.jsonl").write_text(ledger.replace('"debug": false', '"debug": true'))
-    assert fault_of("--resume mine") == "--resume mine: a single trial can't be resumed"
+    assert fault_of("--resume mine") == "--resume mine: a single trial takes no --resume"
+    assert fault_of("--extend mine --trials 2") == "--extend mine: a single trial takes no --extend"
 
 
 @pytest.mark.parametrize(

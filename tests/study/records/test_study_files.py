@@ -159,8 +159,10 @@ def test_study_and_model_are_found_by_name_or_folder() -> None:
     Path("mine").mkdir()  # Photos of the same name.
     assert find_model("mine") == Path("runs/mine/winner")
     assert find_model("runs/mine/winner/model.json") == Path("runs/mine/winner/model.json")
-    for none in ("elsewhere/model.safetensors", "elsewhere"):
-        assert find_model(none) == Path(none)
+    assert find_model("runs") == Path("runs")
+    for none in ("elsewhere/model.safetensors", "cats"):
+        with pytest.raises(InputError, match=f"^there is no model {none}, and no study {none} in "):
+            find_model(none)
 
 
 def test_a_study_that_has_no_winner_yet() -> None:
@@ -173,6 +175,11 @@ def test_a_study_that_has_no_winner_yet() -> None:
     for model in ("mine", "runs/mine"):
         with pytest.raises(InputError, match=f"^{why}$"):
             find_model(model)
+    Path("runs/mine/study.json").write_text('{"settings": {"debug": true}}')
+    with pytest.raises(
+        InputError, match=r"^runs/mine has no winner: a single trial \(--debug\) sav"
+    ):
+        find_model("mine")
 
 
 @pytest.mark.parametrize(("folder", "words"), [
