@@ -17,6 +17,7 @@ from study.answers.phrases import (
     percent,
     seeds,
     share,
+    show_weight,
     test_images,
 )
 from study.answers.sentences import LOG_LOSS
@@ -45,8 +46,8 @@ def recommendation(data: StudyData) -> str:
     parts = [
         _provisional(data),
         chance,
-        f"{'The best found is' if chance else 'Use'} {MODE_WORDS[best.mode]}{at_rate(best.lr)}, "
-        f"with {share(best.train_ratio)} of the images for training.",
+        f"{'The best found is' if chance else 'Use'} {_configuration(data, best)}, with "
+        f"{share(best.train_ratio)} of the images for training.",
         _expected(best),
         _cheaper(data, best.cell),
         _more_labels(data, best.cell),
@@ -72,6 +73,23 @@ def resolution(data: StudyData) -> str | None:
         f"points of accuracy apart{which} to be told from each other in one comparison; more "
         f"test {what} or seeds would show smaller differences."
     )
+
+
+def _configuration(data: StudyData, best: CellSummary) -> str:
+    """Name the winner's mode and its factors, as far as the study had a choice.
+
+    The auxiliary weight changes nothing in a frozen mode, whose heads share no weights.
+    """
+    mode = MODE_WORDS[best.mode]
+    source = next((r.config for r in data.records if r.trial == best.source), None)
+    if source and source.unfreeze and len(data.settings.unfreeze) > 1:
+        mode += f" of the last {pluralize(source.unfreeze, 'stage')}"
+    given = f"{mode}{at_rate(best.lr)}"
+    if best.mode in FROZEN or data.settings.aux_weight == (0.0,):
+        return given
+    if best.aux_weight == 0:
+        return f"{given} and without the auxiliary task"
+    return f"{given} and auxiliary weight {show_weight(best.aux_weight, '.2g')}"
 
 
 def _provisional(data: StudyData) -> str | None:

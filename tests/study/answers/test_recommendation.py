@@ -35,8 +35,9 @@ def data(
         records.append(record)
     found = StudyData(Path(), {"data": {"images": 1000}}, records)
     vars(found).update(
-        ranking=ranking, confirmed=confirmed, is_split=False, settings=make_settings()
-    )
+        ranking=ranking, confirmed=confirmed, is_split=False,
+        settings=make_settings(aux_weight=["0"]),
+    )  # fmt: skip
     return found
 
 
@@ -59,6 +60,35 @@ def test_a_network_is_compared_with_the_best_frozen_mode(rival: float, said: str
     )
     assert found.startswith(start)
     assert found.endswith(f" on new photos. {said}")
+
+
+@pytest.mark.parametrize(("cell", "weights", "chosen", "said"), [
+    (NET, ("0", "0.9"), 0.72, " at learning rate 0.001 and auxiliary weight 0.72, with 40 %"),
+    (NET, ("0", "0.9"), 0.0, " at learning rate 0.001 and without the auxiliary task, with 40 %"),
+    (NET, ("0.72",), 0.72, " at learning rate 0.001 and auxiliary weight 0.72, with 40 %"),
+    (NET, ("0",), 0.0, " at learning rate 0.001, with 40 %"),
+    (FREEZE, ("0", "0.9"), 0.72, " at learning rate 0.001, with 40 %"),
+])  # fmt: skip
+def test_the_auxiliary_weight_of_a_network_is_named(
+    cell: Cell, weights: tuple[str, ...], chosen: float, said: str
+) -> None:
+    study = data([cell], [replace(c, aux_weight=chosen) for c in seen(*cell, hits(0.9))])
+    vars(study).update(settings=make_settings(mode=[cell.mode], aux_weight=[*weights]))
+    assert said in recommendation(study)
+
+
+@pytest.mark.parametrize(("stages", "said"), [
+    (["1", "2"], "Use partial fine-tuning of the last 2 stages at learning rate"),
+    (["2"], "Use partial fine-tuning at learning rate"),
+])  # fmt: skip
+def test_the_stages_that_learn_are_named_if_they_were_searched(
+    stages: list[str], said: str
+) -> None:
+    part = Cell("partial", 0.4)
+    study = data([part], seen(*part, hits(0.9)))
+    vars(study).update(settings=make_settings(mode=["partial"], unfreeze=stages, aux_weight=["0"]))
+    study.records.append(make_record(0, mode="partial", train_ratio=0.4, unfreeze=2))
+    assert said in recommendation(study)
 
 
 @pytest.mark.parametrize(("about", "times"), [
