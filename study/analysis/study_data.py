@@ -182,10 +182,17 @@ class StudyData:
     @property
     def test_scores(self) -> tuple[str, str]:
         """Accuracy, and the test score that corresponds to the metric of the search."""
-        metric = self.settings.metric
-        # `test_loss` depends on each cell's own aux_weight, so cells are not comparable by it.
-        other = "val_log_loss" if metric in ("val_accuracy", "val_loss") else metric
-        return "test_accuracy", other.replace("val_", "test_")
+        return "test_accuracy", asked_score(self.settings.metric) or "test_log_loss"
+
+
+def asked_score(metric: Metric) -> str | None:
+    """Return the test score that decides beside accuracy, as users have asked for its metric.
+
+    None for accuracy itself, for the log loss of the default, and for the loss of both tasks: it
+    depends on each cell's own aux_weight, so cells are not comparable by it.
+    """
+    asked = metric not in ("val_accuracy", "val_log_loss", "val_loss")
+    return metric.replace("val_", "test_") if asked else None
 
 
 def of_classification(metric: Metric) -> Metric:

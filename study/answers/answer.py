@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from study.analysis.estimates import by_cell
 from study.analysis.findings import Findings
 from study.analysis.images.recall import Recall, recalls
-from study.analysis.study_data import StudyData, of_classification
+from study.analysis.study_data import StudyData, asked_score, of_classification
 from study.answers import auxiliary, sentences
 from study.answers.imbalance import imbalance
 from study.answers.phrases import (
@@ -15,6 +15,7 @@ from study.answers.phrases import (
     enumerate_words,
     of_given_part,
     one_ratio,
+    score_words,
     seeds,
     share,
 )
@@ -123,8 +124,10 @@ def _confirmed(
     tried = modes_of(records)
     arms = findings.effects(of_classification(settings.metric), settings.task)
     return (
-        sentences.best_mode(subject, best, tried, findings, hardly_tuned(settings, records)),
-        sentences.label_gain(best.mode, findings),
+        sentences.best_mode(
+            subject, best, tried, findings, hardly_tuned(settings, records), settings.metric
+        ),
+        sentences.label_gain(best.mode, findings, settings.metric),
         auxiliary.auxiliary_effect(arms[0], arms[1:])
         if arms
         else auxiliary.no_auxiliary_effect(
@@ -169,11 +172,13 @@ def _best_mode(
         for mode in MODES
         if mode in tried
     ]
+    value = f" ({best.value(metric):.3f})" if asked_score(metric) else ""
     return (
         f"Not confirmed on fresh seeds: on {subject}, {MODE_WORDS[c.mode]}"
-        f"{'' if others else ', the only mode tried,'} scored best in the search{at_rate(c.lr)}, "
-        f"with a validation accuracy (no interval, from {seeds(c.seeds)}) of {_accuracy(best)} with"
-        f" {share(c.train_ratio)} of the images for training"
+        f"{'' if others else ', the only mode tried,'} scored best in the search by validation "
+        f"{score_words(metric)}{value}{at_rate(c.lr)}, with a validation accuracy (no interval, "
+        f"from {seeds(c.seeds)}) of {_accuracy(best)} with {share(c.train_ratio)} of the images "
+        "for training"
         f"{f', against {enumerate_words(others)}' if others else ''}."
     )
 

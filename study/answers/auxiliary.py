@@ -2,16 +2,15 @@
 
 from collections.abc import Sequence
 
-from study.analysis.comparisons import Difference, MultiTask
-from study.analysis.estimates import score_of
+from study.analysis.comparisons import MultiTask
 from study.answers.phrases import (
     MODE_WORDS,
-    change,
     enumerate_words,
     number,
-    points,
+    score_words,
     seeds,
     share,
+    show_difference,
     show_weight,
 )
 from study.answers.sentences import LOG_LOSS
@@ -49,7 +48,8 @@ def auxiliary_effect(found: MultiTask, others: Sequence[MultiTask] = ()) -> str:
             *(_elsewhere(other) for other in others),
         ))  # fmt: skip
     changes = [
-        f"the {_name(d)}{_LOWER if d.score == LOG_LOSS else ''} by {_changed(d)}"
+        f"the {score_words(d.score)}{_LOWER if d.score == LOG_LOSS else ''} by "
+        f"{show_difference(d.score, d.estimate)}"
         for d in found.differences.values()
     ]
     n = next(iter(found.differences.values())).estimate.n
@@ -71,8 +71,9 @@ def _elsewhere(found: MultiTask) -> str:
         shown = "is not shown to be" if found.may_be_learned else "was not"
         return f"{where} it {shown} learned."
     decisive = next(iter(found.differences.values()))
-    changed = f"the {_name(decisive)} changed by {_changed(decisive)}"
-    return f"{where} it {_EFFECTS[found.verdict]}: {changed}."
+    changed = show_difference(decisive.score, decisive.estimate)
+    name = score_words(decisive.score)
+    return f"{where} it {_EFFECTS[found.verdict]}: the {name} changed by {changed}."
 
 
 def _task(task: AuxTask) -> str:
@@ -96,15 +97,6 @@ def task_error(found: MultiTask) -> str:
     unit = " on a scale of 0 to 1" if found.task.bounds else " in the column's unit"
     r2 = f"R2 {number(found.skill)}"
     return f"mean error {found.error.mean:{digits}}{unit}{against}, {r2}"
-
-
-def _name(d: Difference) -> str:
-    return d.score.removeprefix("test_").replace("_", " ")
-
-
-def _changed(d: Difference) -> str:
-    is_share = score_of(d.score).highest == 1
-    return points(d.estimate, "+") if is_share else change(d.estimate)
 
 
 def no_auxiliary_effect(

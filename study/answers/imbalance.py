@@ -37,8 +37,12 @@ def imbalance(
     least, most = min(sizes), max(sizes)
     text = (
         f"The classes are imbalanced, with {least:,} to {pluralize(most, 'image')} each, so an "
-        f"accuracy says little of the small ones: {_accuracies(best)}."
+        "accuracy says little of the small ones"
     )
+    if settings.metric == "val_balanced_accuracy":  # Then the answer has both.
+        text += "; balanced accuracy, the mean recall of the classes, counts them alike."
+    else:
+        text += f": {_accuracies(best)}."
     for r in weakest:
         text += (
             f" Of class {r.name!r} it recognises {100 * r.mean:.0f} % ({100 * r.low:.0f} to "

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from study.analysis.estimates import score_of
 from study.intervals.estimate import Estimate
 from study.records.trial_record import TrialRecord
 from tl_core.aux_task import AuxWeight
@@ -16,6 +17,30 @@ MODE_WORDS: dict[Mode, str] = {
     "lp_ft": "fine-tuning after the heads (lp_ft)",
     "scratch": "training from scratch",
 }
+
+
+_CAPITALS = {"auroc": "AUROC", "f1": "F1", "mae": "MAE", "r2": "R2"}
+
+
+def score_words(score: str) -> str:
+    """Return the name of a score or metric without its split, as `balanced accuracy`."""
+    _, *words = score.split("_")
+    return " ".join(_CAPITALS.get(word, word) for word in words)
+
+
+def is_share(score: str) -> bool:
+    """Whether a test score is shown in percent, and its differences in points."""
+    return score_of(score)[1:] == (0, 1)
+
+
+def show_score(score: str, e: Estimate) -> str:
+    """Return a test score with its interval."""
+    return percent(e) if is_share(score) else f"{e.mean:.3f}{_within(e, 1, 'z.3f')}"
+
+
+def show_difference(score: str, e: Estimate, sign: str = "+") -> str:
+    """Return a difference in a test score with its interval; `sign` as for `points`."""
+    return points(e, sign) if is_share(score) else change(e, sign)
 
 
 def share(ratio: float) -> str:

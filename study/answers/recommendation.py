@@ -1,6 +1,6 @@
 """What to do, in a few sentences: the winner, what to expect, what is cheaper, what labels buy."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -12,15 +12,18 @@ from study.answers.phrases import (
     MODE_WORDS,
     at_rate,
     capitalize,
+    enumerate_words,
+    is_share,
     of_given_part,
     on_new,
-    percent,
+    score_words,
     seeds,
     share,
+    show_score,
     show_weight,
     test_images,
 )
-from study.answers.sentences import LOG_LOSS
+from study.answers.sentences import LOG_LOSS, decisive
 from study.intervals.by_class_grouped import groups_of_classes
 from study.intervals.estimate import Estimate
 from study.intervals.two_way import CONFIDENCE
@@ -48,9 +51,9 @@ def recommendation(data: StudyData) -> str:
         chance,
         f"{'The best found is' if chance else 'Use'} {_configuration(data, best)}, with "
         f"{share(best.train_ratio)} of the images for training.",
-        _expected(best),
-        _cheaper(data, best.cell),
-        _more_labels(data, best.cell),
+        _expected(best, decisive([best], data.settings.metric)),
+        _cheaper(data, best),
+        _more_labels(data, best),
     ]
     text = " ".join(filter(None, parts))
     return of_given_part(text) if data.is_split else text
@@ -58,20 +61,22 @@ def recommendation(data: StudyData) -> str:
 
 def resolution(data: StudyData) -> str | None:
     """Return how small a difference of two modes could have been shown, if there are two."""
-    found = [e for d in data.findings.differences() if (e := d.estimate).half_width and e.images]
+    score = next(filter(is_share, decisive(data.cells, data.settings.metric)))
+    differences = data.findings.differences(score)
+    found = [e for d in differences if (e := d.estimate).half_width and e.images]
     if not found:
         return None
     # With two seeds it may be above any difference.
     widths = [min(1.0, e.half_width or 1.0) for e in found]
-    e = data.cells[0].scores["test_accuracy"]
+    e = data.cells[0].scores[score]
     what = "groups" if e.groups else "images"
     low, high = (f"{100 * width:.1f}" for width in (min(widths), max(widths)))
     span = low if low == high else f"{low} to {high}"
     which = "" if low == high else ", depending on the two,"
     return (
         f"On {test_images(e)}, with {seeds(*(e.n for e in found))}, two modes must be {span} "
-        f"points of accuracy apart{which} to be told from each other in one comparison; more "
-        f"test {what} or seeds would show smaller differences."
+        f"points of {score_words(score)} apart{which} to be told from each other in one "
+        f"comparison; more test {what} or seeds would show smaller differences."
     )
 
 
@@ -135,43 +140,56 @@ def beats_constant(
     return min(holm(p_values), default=1.0) < 1 - CONFIDENCE
 
 
-def _expected(best: CellSummary) -> str:
-    e = best.scores["test_accuracy"]
+def _expected(best: CellSummary, scores: Sequence[str]) -> str:
+    e = best.scores[scores[0]]
+    shown = {score_words(score): show_score(score, best.scores[score]) for score in scores}
     if e.images is None:
-        return f"Its accuracy on these test images is {percent(e)}."
-    expected = f"Expect an accuracy of {percent(e)} {on_new(e)}."
-    if e.low is None or e.high is None or e.high - e.low <= _WIDE:
+        levels = [f"{name} on these test images is {value}" for name, value in shown.items()]
+        return f"Its {' and its '.join(levels)}."
+    levels = [f"{'an' if name[0] in 'aA' else 'a'} {name} of {x}" for name, x in shown.items()]
+    expected = f"Expect {enumerate_words(levels)} {on_new(e)}."
+    if not is_share(scores[0]) or e.low is None or e.high is None or e.high - e.low <= _WIDE:
         return expected
-    return f"{expected} This is a wide interval, from {seeds(e.n)} and {test_images(e)}."
+    which = "This" if len(scores) == 1 else "The first"
+    return f"{expected} {which} is a wide interval, from {seeds(e.n)} and {test_images(e)}."
 
 
-def _cheaper(data: StudyData, winner: Cell) -> str | None:
+def _cheaper(data: StudyData, best: CellSummary) -> str | None:
     """Compare a winner that is no frozen mode with the best frozen one at its ratio."""
-    rivals = [c for c in data.ranking if c.train_ratio == winner.train_ratio and c.mode in FROZEN]
-    if winner.mode in FROZEN or not rivals:
+    rivals = [c for c in data.ranking if c.train_ratio == best.train_ratio and c.mode in FROZEN]
+    if best.mode in FROZEN or not rivals:
         return None
-    found = data.findings.difference(winner, rivals[0])
+    scores = decisive([best], data.settings.metric)
+    two = (*scores, LOG_LOSS)[:2]
+    found, second = (data.findings.difference(best.cell, rivals[0], score) for score in two)
     if found is None:
         return None
-    cost, base = _passes(data, winner), _passes(data, rivals[0])
+    cost, base = _passes(data, best.cell), _passes(data, rivals[0])
     times = cost / base if cost and base else None
     if times is None:
         cheaper = ", and cheaper to train"
     else:
         about = f", and about {float(f'{times:.1g}'):,g} times cheaper to train"
         cheaper = about if times >= _CHEAPER else ""
-    by_loss = data.findings.difference(winner, rivals[0], LOG_LOSS)
-    return f"{capitalize(MODE_WORDS[rivals[0].mode])} is {_lead(found, by_loss)}{cheaper}."
+    lead = _lead(found, second, several=len(scores) > 1)
+    return f"{capitalize(MODE_WORDS[rivals[0].mode])} is {lead}{cheaper}."
 
 
-def _lead(d: Difference, by_loss: Difference | None) -> str:
-    if d.verdict == "cannot tell" and by_loss and by_loss.verdict != "cannot tell":
-        where = "behind" if by_loss.verdict == "better" else "ahead"
-        return f"not distinguishable from it by accuracy, {where} by log loss"
+def _lead(d: Difference, second: Difference | None, several: bool) -> str:
+    """Say where a rival is by the first score or, if that can't tell, by the second.
+
+    `several` is whether the first is named, as the answer has several scores.
+    """
+    by = f" by {score_words(d.score)}"
+    if d.verdict == "cannot tell" and second and second.verdict != "cannot tell":
+        where = "behind" if second.verdict == "better" else "ahead"
+        return f"not distinguishable from it{by}, {where} by {score_words(second.score)}"
     if d.verdict == "cannot tell":
-        return "not distinguishable from it"
+        return f"not distinguishable from it{by if several else ''}"
     where = "behind" if d.verdict == "better" else "ahead"
-    return f"{abs(100 * d.estimate.mean):.1f} points {where}"
+    gap = abs(d.estimate.mean)
+    shown = f"{100 * gap:.1f} points" if is_share(d.score) else f"{gap:.3f}"
+    return f"{shown} {where}{by if several else ''}"
 
 
 def _passes(data: StudyData, cell: Cell) -> int | None:
@@ -198,7 +216,7 @@ def _passes(data: StudyData, cell: Cell) -> int | None:
     return frozen + 3 * seen_in_steps(config, n_train, n_taught) + config.epochs * n_val
 
 
-def _more_labels(data: StudyData, winner: Cell) -> str | None:
+def _more_labels(data: StudyData, winner: CellSummary) -> str | None:
     if (found := data.findings.beyond(winner.mode)) is None:
         return None
     gain: Estimate = found.gains[TIMES[0]]
@@ -210,4 +228,5 @@ def _more_labels(data: StudyData, winner: Cell) -> str | None:
         of = f" of {share(found.train_ratio)}, for which its accuracy is {100 * accuracy:.1f} %,"
     if found.flat:
         return f"More labels{than} are not shown to help further."
-    return f"With twice the labels{of} expect about {100 * gain.mean:+.1f} points."
+    what = " of accuracy" if len(decisive([winner], data.settings.metric)) > 1 else ""
+    return f"With twice the labels{of} expect about {100 * gain.mean:+.1f} points{what}."

@@ -1,12 +1,14 @@
 """The results of the confirming trials, one sentence for each question."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 
 from study.analysis.comparisons import Cells, Difference, difference
 from study.analysis.estimates import CellSummary, by_cell
 from study.analysis.extrapolation import TIMES
 from study.analysis.findings import Findings
 from study.analysis.label_efficiency import Crossover, LabelsSaved
+from study.analysis.study_data import asked_score
 from study.answers.phrases import (
     MODE_WORDS,
     at_rate,
@@ -14,15 +16,17 @@ from study.answers.phrases import (
     change,
     enumerate_words,
     one_ratio,
-    percent,
     points,
+    score_words,
     share,
+    show_difference,
+    show_score,
 )
 from study.search.cells import Cell
-from tl_core.config import Mode
+from tl_core.config import Metric, Mode
 from tl_core.text import pluralize
 
-LOG_LOSS = "test_log_loss"
+ACCURACY, LOG_LOSS = "test_accuracy", "test_log_loss"
 
 
 def best_mode(
@@ -31,42 +35,79 @@ def best_mode(
     tried: Sequence[Mode],
     findings: Findings,
     few: Mapping[Cell, int],
+    metric: Metric = "val_log_loss",
 ) -> str:
     """Name the winner's mode and learning rate, and compare it with the modes tried at its ratio.
 
-    `subject` is data and backbone, as `pets (600 images) with resnet18`; `few` are the cells that
-    had too few trials, and how many.
+    That is in accuracy, or first in the score that `metric` asks for.
+
+    Args:
+        subject: data and backbone, as `pets (600 images) with resnet18`.
+        best: the winner.
+        tried: modes.
+        findings: of the study.
+        few: the cells that had too few trials, and how many.
+        metric: of the study.
     """
     rivals = [best.cell._replace(mode=mode) for mode in tried if mode != best.mode]
-    found = [findings.difference(best.cell, rival) for rival in rivals]
-    ahead = bool(found) and all(d is not None and d.verdict == "better" for d in found)
+    scores = decisive([best], metric)
+    # Each rival has a result in all scores or in none.
+    found = [[findings.difference(best.cell, rival, s) for rival in rivals] for s in scores]
+    ahead = bool(rivals) and all(d is not None and d.verdict == "better" for d in found[0])
+    how = "is best" if ahead else f"scored best by validation {score_words(metric)}"
     only = "" if rivals else ", the only mode tried,"
-    missing = [MODE_WORDS[r.mode] for r, d in zip(rivals, found, strict=True) if d is None]
+    missing = [MODE_WORDS[r.mode] for r, d in zip(rivals, found[0], strict=True) if d is None]
+    levels = [f"{score_words(s)} is {show_score(s, best.scores[s])}" for s in scores]
+    # What a mode lacks is told once.
+    names = {d.b: _rival(d.b, by_cell(findings.confirmed), few) for d in found[0] if d}
+    several = len(scores) > 1
+    plain = {rival: MODE_WORDS[rival.mode] for rival in rivals}
+    compared = [
+        _comparisons([d for d in ds if d], names if ds is found[0] else plain, several)
+        for ds in found
+    ]
+    unclear = [d for d in found[0] if d and d.verdict == "cannot tell" and not several]
     return " ".join((
-        f"{capitalize(MODE_WORDS[best.mode])}{at_rate(best.lr)}{only} "
-        f"{'is best' if ahead else 'scored best on validation'} on {subject}.",
-        f"Its test accuracy is {percent(best.scores['test_accuracy'])} with "
-        f"{share(best.train_ratio)} of the images for training.",
-        *_comparisons([d for d in found if d], by_cell(findings.confirmed), few),
-        *_by_log_loss([d for d in found if d and d.verdict == "cannot tell"], findings),
+        f"{capitalize(MODE_WORDS[best.mode])}{at_rate(best.lr)}{only} {how} on {subject}.",
+        f"Its test {' and its '.join(levels)} with {share(best.train_ratio)} of the images for "
+        "training.",
+        *chain(*compared),
+        *_by_log_loss(unclear, findings),
         *([f"There is no result for {enumerate_words(missing)}."] if missing else []),
     ))  # fmt: skip
 
 
-def label_gain(mode: Mode, findings: Findings) -> str:
+def decisive(cells: Iterable[CellSummary], metric: Metric) -> tuple[str, ...]:
+    """Return the test scores that verdicts are told in: accuracy, or first the one asked for.
+
+    Earlier versions did not measure all of them.
+    """
+    asked = asked_score(metric)
+    there = asked is not None and all(asked in s.scores for s in cells)
+    return (asked, ACCURACY) if asked and there else (ACCURACY,)
+
+
+def label_gain(mode: Mode, findings: Findings, metric: Metric = "val_log_loss") -> str:
     """Say what the mode gains with more labels, how few are enough, and which mode overtakes.
 
-    And what more labels than the study's would buy, if its cells tell.
+    And what more labels than the study's would buy, if its cells tell. All this is in accuracy; the
+    gain is also, and first, in the score that `metric` asks for.
     """
     curve = [s for s in findings.cells if s.mode == mode]
     least, most = curve[0], curve[-1]
     if least is most:
         return one_ratio(mode, most.train_ratio)
-    gain = difference(by_cell(findings.confirmed), most.cell, least.cell, "test_accuracy")
+    scores, cells = decisive(curve, metric), by_cell(findings.confirmed)
+    gains = [difference(cells, most.cell, least.cell, score) for score in scores]
+    low, high = (
+        f"{show_score(scores[0], s.scores[scores[0]])} with {share(s.train_ratio)}"
+        for s in (least, most)
+    )
     # That no mode overtakes another is no news.
     seen = [c for c in findings.crossovers if c.status == "seen"]
     return " ".join((
-        f"{_gain(gain)}: {MODE_WORDS[mode]} goes from {_at(least)} of the images to {_at(most)}.",
+        f"{_gain(gains[0])}: {MODE_WORDS[mode]} goes from {low} of the images to {high}.",
+        *(f"In accuracy the change is {points(d.estimate, '+')}." for d in gains[1:] if d),
         *_saving(mode, findings.labels_saved),
         *(_overtaking(c) for c in seen if mode in (c.before, c.after)),
         *filter(None, [more_labels(mode, findings)]),
@@ -90,30 +131,36 @@ def more_labels(mode: Mode, findings: Findings) -> str | None:
     )
 
 
-def _at(s: CellSummary) -> str:
-    return f"{percent(s.scores['test_accuracy'])} with {share(s.train_ratio)}"
+def _comparisons(
+    found: Sequence[Difference], names: Mapping[Cell, str], several: bool
+) -> Iterator[str]:
+    """Compare the winner with the other modes at its ratio, one sentence for each verdict.
 
-
-def _comparisons(found: list[Difference], cells: Cells, few: Mapping[Cell, int]) -> list[str]:
-    """Compare the winner with the other modes at its ratio, one sentence for each verdict."""
-    sentences = []
+    `names` are those of the modes; `several` is whether they are compared by several scores.
+    """
     for verdict, position, by in (
         ("better", "is ahead of", "by"),
         ("cannot tell", "is not distinguishable from", "at a difference of"),
         ("worse", "is behind", "by"),
     ):
         alike = [d for d in found if d.verdict == verdict]
-        gaps = [-d.estimate if verdict == "worse" else d.estimate for d in alike]
-        named = [_rival(d, cells, few) for d in alike]
-        modes = [f"{rival} {by} {points(e)}" for rival, e in zip(named, gaps, strict=True)]
-        sentences += [f"It {position} {enumerate_words(modes)}."] if modes else []
+        modes = [f"{names[d.b]} {by} {_gap(d)}" for d in alike]
+        if modes:
+            start = f"By {score_words(alike[0].score)}, it" if several else "It"
+            yield f"{start} {position} {enumerate_words(modes)}."
         if apart := [d.b.mode for d in alike if verdict == "cannot tell" and d.estimate.sign]:
             which = enumerate_words([MODE_WORDS[mode] for mode in apart])
-            sentences.append(
+            yield (
                 f"The interval for {which} leaves out 0, but it is one of several comparisons, and "
                 "counted together (Holm) they do not tell the two apart."
             )
-    return sentences
+
+
+def _gap(d: Difference) -> str:
+    """A difference: above 0 if there is a verdict, which says who is ahead."""
+    if d.verdict == "cannot tell":
+        return show_difference(d.score, d.estimate, "")
+    return show_difference(d.score, d.estimate if d.estimate.sign > 0 else -d.estimate, "")
 
 
 def _by_log_loss(alike: Sequence[Difference], findings: Findings) -> Iterator[str]:
@@ -129,21 +176,23 @@ def _by_log_loss(alike: Sequence[Difference], findings: Findings) -> Iterator[st
             yield f"{why} it is {position} {enumerate_words(modes)}."
 
 
-def _rival(d: Difference, cells: Cells, few: Mapping[Cell, int]) -> str:
-    borrowed = next(iter(cells[d.b].values())).borrowed_from
+def _rival(cell: Cell, cells: Cells, few: Mapping[Cell, int]) -> str:
+    borrowed = next(iter(cells[cell].values())).borrowed_from
     notes = [f"settings borrowed from {share(borrowed)}"] if borrowed else []
-    notes += [f"hardly tuned: {pluralize(few[d.b], 'trial')}"] if d.b in few else []
-    return MODE_WORDS[d.b.mode] + (f" ({', '.join(notes)})" if notes else "")
+    notes += [f"hardly tuned: {pluralize(few[cell], 'trial')}"] if cell in few else []
+    return MODE_WORDS[cell.mode] + (f" ({', '.join(notes)})" if notes else "")
 
 
 def _gain(d: Difference | None) -> str:
     if d is None:
         return "Whether more labels help is unknown, because no seed is in both results"
+    which = "" if d.score == ACCURACY else f" in {score_words(d.score)}"
     if d.verdict == "better":
-        return f"More labels gain {points(d.estimate)}"
+        return f"More labels gain {_gap(d)}{which}"
     if d.verdict == "worse":
-        return f"More labels lose {points(-d.estimate)}"
-    return f"Whether more labels help is unclear, at a change of {points(d.estimate, '+')}"
+        return f"More labels lose {_gap(d)}{which}"
+    at = show_difference(d.score, d.estimate)
+    return f"Whether more labels help{which} is unclear, at a change of {at}"
 
 
 def _saving(mode: Mode, saved: list[LabelsSaved]) -> list[str]:

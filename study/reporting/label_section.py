@@ -71,8 +71,9 @@ def _confirmed_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
         yield cell_table(cells, score, data.largest_ratio)
         if any(c.scores[score].images for c in cells):
             yield seeds_table(cells, score)
-    if differences := data.findings.differences():
-        yield difference_table(differences)
+    for score in scores:
+        if differences := data.findings.differences(score):
+            yield difference_table(differences)
     if found := data.findings.crossovers:
         yield crossover_table(found, max(len(c.seeds) for c in cells))
     saved = data.findings.labels_saved

@@ -127,13 +127,13 @@ NO_RATIO = "The gain from more labels is unknown, because fine-tuning has result
 
 @pytest.mark.parametrize(("records", "confirmed", "parts"), [
     (search(CELLS[:4]), hedged(), [
-        "Fine-tuning at learning rate 0.001 scored best on validation on pets",
+        "Fine-tuning at learning rate 0.001 scored best by validation log loss on pets",
         "It is not distinguishable from freezing at a difference of 1.0 points (",
         "Whether more labels help is unclear, at a change of +1.0 points (",
         "The auxiliary task, predicting brightness, has no clear effect with 2 seeds. In fine-",
     ]),
     (search(best=Cell("freeze", 0.4)), confirm(), [
-        "Freezing at learning rate 0.0012 scored best on validation on",
+        "Freezing at learning rate 0.0012 scored best by validation log loss on",
         "It is ahead of training from scratch by 20.0 points (on every seed). It is behind "
         "fine-tuning by 4.0 points (on every seed).",
     ]),
@@ -145,12 +145,12 @@ NO_RATIO = "The gain from more labels is unknown, because fine-tuning has result
         "has no clear effect with one seed",
     ]),
     (search(TUNED), confirm(TUNED), [
-        "Fine-tuning at learning rate 0.0012, the only mode tried, scored best on validation on",
+        "Fine-tuning at learning rate 0.0012, the only mode tried, scored best by validation",
         "with 40 % of the images for training.",
     ]),
     (search(AT_04), confirm(AT_04), [f"{NO_RATIO} the images."]),
     (search(), without(("freeze", 0.4), ("scratch", 0.4)), [
-        "Fine-tuning at learning rate 0.0012 scored best on validation",
+        "Fine-tuning at learning rate 0.0012 scored best by validation log loss",
         "There is no result for freezing and training from scratch.",
     ]),
     (search(), [replace(c, borrowed_from=0.1) if c.mode == "scratch" else c for c in confirm()],
@@ -220,9 +220,9 @@ def test_unconfirmed() -> None:
     best.history = [make_epoch(val_log_loss=0.1, val_accuracy=0.95)]
     assert answers(records, []) == (
         "Not confirmed on fresh seeds: on pets (12,000 images) with resnet18, fine-tuning scored "
-        "best in the search at learning rate 0.0012, with a validation accuracy (no interval, from "
-        "one seed) of 95.0 % with 40 % of the images for training, against 87.5 % for freezing and "
-        "no result for training from scratch.",
+        "best in the search by validation log loss at learning rate 0.0012, with a validation "
+        "accuracy (no interval, from one seed) of 95.0 % with 40 % of the images for training, "
+        "against 87.5 % for freezing and no result for training from scratch.",
         "By the same unconfirmed scores, fine-tuning goes from 87.5 % with 10 % of the images to "
         "95.0 % with 40 %; this does not show how many labels can be saved or whether one mode "
         "overtakes another.",
@@ -231,6 +231,12 @@ def test_unconfirmed() -> None:
         "Tuning: 0 to 8 trials a cell, not confirmed; training from scratch with 40 % is hardly "
         "tuned (no trial).",
     )
+
+
+def test_the_score_that_was_asked_for_is_told_unconfirmed() -> None:
+    asked = SETTINGS.model_copy(update={"metric": "val_balanced_accuracy"})
+    first, *_ = answer(SUBJECT, asked, search([WINNER]), Findings([]), [])
+    assert "best in the search by validation balanced accuracy (0.812) at learning rate" in first
 
 
 def probed(records: list[TrialRecord]) -> list[TrialRecord]:
@@ -248,13 +254,15 @@ def test_a_probe_has_no_learning_rate() -> None:
     records = probed(search(best=Cell("freeze", 0.4)))
     given = SETTINGS.model_copy(update={"mode": ("probe", "finetune", "scratch")})
     first, *_, last = answer(SUBJECT, given, records, Findings(trials), ranking(records, trials))
-    assert first.startswith(f"A linear probe scored best on validation on {SUBJECT}. Its test acc")
+    assert first.startswith(
+        f"A linear probe scored best by validation log loss on {SUBJECT}. Its test acc"
+    )
     assert last == (
         "Tuning: 8 trials a cell (a probe takes one: it has no learning rate to search, and its "
         "penalty is chosen on validation images), confirmed on 3 seeds."
     )
     unconfirmed, *_ = answer(SUBJECT, given, records, Findings([]), [])
-    assert "a linear probe scored best in the search, with a validation accuracy (no" in unconfirmed
+    assert "a linear probe scored best in the search by validation log loss, with a" in unconfirmed
 
 
 GAIN = Estimate(0.012, 0.003, 0.021, 5)

@@ -82,7 +82,7 @@ def test_studies_of_earlier_versions_did_not_measure_it() -> None:
 def test_what_the_study_has_done_is_not_advised() -> None:
     found = imbalance((90, 10), DONE, CELL)
     assert found is not None
-    assert found.endswith(" %).")
+    assert found.endswith("; balanced accuracy, the mean recall of the classes, counts them alike.")
     assert "--" not in found
 
 

@@ -254,6 +254,24 @@ def test_a_frozen_winner_is_cheap_anyway_and_without_outputs_nothing_is_expected
     assert recommendation(data([], [])) == ""
 
 
+def test_the_score_that_was_asked_for_is_expected_first_and_decides() -> None:
+    labels = np.repeat([0, 1], [90, 10])
+    confirmed = [
+        *seen(*NET, unequal((88, 9)), labels=labels),
+        *seen(*FREEZE, unequal((90, 1)), labels=labels),
+    ]
+    study = data([NET, FREEZE], confirmed, [NET, FREEZE])
+    vars(study)["settings"] = study.settings.model_copy(update={"metric": "val_balanced_accuracy"})
+    found = recommendation(study)
+    assert " Expect a balanced accuracy of 93.9 % (" in found
+    assert " %) and an accuracy of 97.0 % (" in found
+    assert found.endswith(
+        " %) on new photos. The first is a wide interval, from 3 seeds and 100 test images. "
+        "Freezing is 38.9 points behind by balanced accuracy, and about 6 times cheaper to train."
+    )
+    assert "points of balanced accuracy apart to be told" in str(resolution(study))
+
+
 def test_what_accuracy_can_not_tell_log_loss_may() -> None:
     def confirm(cell: Cell, losses: tuple[float, ...]) -> list[Confirmed]:
         trials = make_confirmed(*cell, (0.9, 0.91, 0.92))

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 from study.analysis.comparisons import Difference, MultiTask
-from study.analysis.estimates import summarize
+from study.analysis.estimates import Confirmed, summarize
 from study.analysis.findings import Findings
 from study.analysis.label_efficiency import Crossover
 from study.answers.auxiliary import auxiliary_effect, no_auxiliary_effect, task_error
@@ -53,6 +53,74 @@ def test_an_interval_without_0_that_many_comparisons_make_unsure() -> None:
     assert text.endswith(
         "The interval for freezing leaves out 0, but it is one of several comparisons, and counted "
         "together (Holm) they do not tell the two apart."
+    )
+
+
+def balanced(
+    mode: Mode, accuracies: tuple[float, ...], wanted: tuple[float, ...]
+) -> list[Confirmed]:
+    """Trials whose accuracies and balanced accuracies differ."""
+    trials = make_confirmed(mode, 0.4, accuracies)
+    return [
+        replace(c, scores=c.scores | {"test_balanced_accuracy": x})
+        for c, x in zip(trials, wanted, strict=True)
+    ]
+
+
+def test_the_score_that_was_asked_for_decides() -> None:
+    confirmed = [
+        *balanced("finetune", (0.90, 0.91, 0.92), (0.80, 0.81, 0.82)),
+        *balanced("freeze", (0.93, 0.95, 0.94), (0.70, 0.71, 0.71)),
+    ]
+    best, findings = summarize(confirmed)[-1], Findings(confirmed)
+    facts = ("pets", best, ["finetune", "freeze"], findings, {Cell("freeze", 0.4): 2})
+    assert best_mode(*facts, "val_balanced_accuracy") == (
+        "Fine-tuning at learning rate 0.001 is best on pets. Its test balanced accuracy is 81.0 % "
+        "(78.5 to 83.5 %) and its accuracy is 91.0 % (88.5 to 93.5 %) with 40 % of the images for "
+        "training. By balanced accuracy, it is ahead of freezing (hardly tuned: 2 trials) by 10.3 "
+        "points (8.9 to 11.8). By accuracy, it is behind freezing by 3.0 points (0.5 to 5.5)."
+    )
+    # Accuracy decides if no other score was asked for, and of the default nothing more is told.
+    assert best_mode(*facts).startswith(
+        "Fine-tuning at learning rate 0.001 scored best by validation log loss on pets. Its test "
+        "accuracy is 91.0 % (88.5 to 93.5 %) with 40 % of the images for training. It is behind "
+        "freezing (hardly tuned: 2 trials) by 3.0 points ("
+    )
+    # A trial of an earlier version did not measure the score.
+    earlier = make_confirmed("finetune", 0.4, (0.90, 0.91, 0.92))
+    old = best_mode(
+        "pets", summarize(earlier)[0], ["finetune"], Findings(earlier), {}, "val_balanced_accuracy"
+    )
+    assert old.endswith(
+        "Its test accuracy is 91.0 % (88.5 to 93.5 %) with 40 % of the images for training."
+    )
+
+
+def test_a_score_without_upper_limit_decides_downwards() -> None:
+    def told(mode: Mode, errors: tuple[float, ...]) -> list[Confirmed]:
+        trials = make_confirmed(mode, 0.4, (0.9, 0.91, 0.92))
+        return [
+            replace(c, scores=c.scores | {"test_brightness_mae": x})
+            for c, x in zip(trials, errors, strict=True)
+        ]
+
+    confirmed = [*told("finetune", (0.1, 0.11, 0.12)), *told("freeze", (0.2, 0.21, 0.23))]
+    best = summarize(confirmed)[-1]
+    found = best_mode(
+        "pets", best, ["finetune", "freeze"], Findings(confirmed), {}, "val_brightness_mae"
+    )
+    assert "is best on pets. Its test brightness MAE is 0.110 (0.085 to 0.135) and its acc" in found
+    assert "By brightness MAE, it is ahead of freezing by 0.103 (0.089 to 0.118). By acc" in found
+
+
+def test_the_gain_is_told_in_the_score_that_was_asked_for() -> None:
+    few = balanced("freeze", (0.8, 0.81, 0.82), (0.5, 0.51, 0.52))
+    many = balanced("freeze", (0.8, 0.82, 0.84), (0.6, 0.61, 0.61))
+    trials = [*(replace(c, train_ratio=0.1) for c in few), *many]
+    assert label_gain("freeze", Findings(trials), "val_balanced_accuracy").startswith(
+        "More labels gain 9.7 points (8.2 to 11.1) in balanced accuracy: freezing goes from 51.0 % "
+        "(48.5 to 53.5 %) with 10 % of the images to 60.7 % (59.2 to 62.1 %) with 40 %. In "
+        "accuracy the change is +1.0 points (-1.5 to +3.5)."
     )
 
 

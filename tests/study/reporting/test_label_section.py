@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from study.reporting.label_section import (
     label_parts,
     seeds_table,
 )
-from study.reporting.page import Drawing, FigureWriter
+from study.reporting.page import Drawing, FigureWriter, Table
 from tests.support.studies.builders import make_confirmed, make_settings
 from tests.support.studies.image_tables import seen
 
@@ -129,3 +130,14 @@ def test_the_figure_says_which_interval_it_shows(seeds: int, kept: bool, caption
     figure = next(iter(label_parts(data, Captions())))
     assert isinstance(figure, Drawing)
     assert figure.caption.startswith(f"Test scores of {data.settings.backbone}: {caption}")
+
+
+def test_differences_are_shown_in_accuracy_and_in_the_score_that_was_asked_for() -> None:
+    about = {"data": {"name": "photos", "images": 100}}
+    for metric, second in (("val_log_loss", "test_log_loss"), ("val_macro_f1", "test_macro_f1")):
+        data = StudyData(Path(), about, [])
+        confirmed = [replace(c, scores=c.scores | {"test_macro_f1": 0.5}) for c in two_modes(0.1)]
+        vars(data).update(settings=make_settings(metric=metric), confirmed=confirmed)
+        tables = [part.caption for part in label_parts(data, Captions()) if isinstance(part, Table)]
+        paired = [caption for caption in tables if caption.startswith("Paired differences in ")]
+        assert [caption.split()[3] for caption in paired] == ["test_accuracy", second]
