@@ -6,6 +6,10 @@ curve is stable and predicts as well (Hoiem et al., Learning Curves for Analysis
 ICML 2021). So the expected gain is that of g = 0.5. Its interval also has the gains of the other
 exponents that fit the cells: with g = 0.5 alone, in simulated studies whose g is 0.3 or 0.8, it
 held the true gain in less than half of them.
+
+The fit may have an a below 0, as where the true g is larger. No error is below 0, so a is not, and
+t times the labels then gain no more than the share 1 - t^-g of the error that is left. Gains are
+held below that.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -90,10 +94,13 @@ def extrapolate(
     means = wrong.mean(axis=(1, 2))[used]
     groups = first.new_groups("test_accuracy")
     about = Estimate(0.0, None, None, len(seeds), images=len(first.labels), groups=groups)
-    gains, accuracies = (
-        {times: _estimate(p, means, sign, about) for times, p in projections.items()}
-        for projections, sign in zip(found, (1, -1), strict=True)
-    )
+    now, most = means[-1], min(float(errors.combine(np.eye(len(numbers))[-1]).ends()[1]), 1.0)
+    gains, accuracies = {}, {}
+    for times, gain in found[0].items():
+        left = times**-GAMMA
+        possible = now * (1 - left), most * (1 - times ** -max(GAMMAS))
+        gains[times] = _estimate(gain, means, 1, about, possible)
+        accuracies[times] = _estimate(found[1][times], means, -1, about, (1 - now * left, 1.0))
     return Extrapolation(mode, max(cells), gains, accuracies)
 
 
@@ -170,12 +177,19 @@ def _better_than(errors: MeanSquares, chance: float) -> np.ndarray:
     return np.flatnonzero(high < chance)
 
 
-def _estimate(p: Projection, means: Floats, sign: int, about: Estimate) -> Estimate:
-    """A gain, or with sign -1 an accuracy, from the errors of the cells; `about` has the counts."""
-    mean = float(p.weights @ means)
-    low, high = min(p.low, mean), max(p.high, mean)
+def _estimate(
+    p: Projection, means: Floats, sign: int, about: Estimate, possible: tuple[float, float]
+) -> Estimate:
+    """A gain, or with sign -1 an accuracy, from the errors of the cells; `about` has the counts.
+
+    Neither its mean nor the upper end of its interval is above what is `possible`.
+    """
+    mean, low, high = float(p.weights @ means), p.low, p.high
     if sign < 0:
         mean, low, high = 1 - mean, 1 - high, 1 - low
     lowest = -1.0 if sign > 0 else 0.0
-    mean, low, high = (min(max(x, lowest), 1.0) for x in (mean, low, high))
-    return replace(about, mean=mean, low=low, high=high)
+    mean, low, high = (
+        min(max(value, lowest), highest)
+        for value, highest in zip((mean, low, high), (possible[0], 1.0, possible[1]), strict=True)
+    )
+    return replace(about, mean=mean, low=min(low, mean), high=max(high, mean))

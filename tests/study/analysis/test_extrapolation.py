@@ -65,6 +65,19 @@ def test_a_flat_curve_is_called_flat() -> None:
     assert (gain.low or 0) < -0.001 < 0.001 < (gain.high or 0), "other photos may differ"
 
 
+def test_gains_are_not_above_the_error_that_is_left() -> None:
+    """Errors are 0.02 / sqrt(ratio) - 0.01, so the curve falls below 0."""
+    found = extrapolate(curve((76, 36, 16, 6)), "freeze")
+    assert found is not None
+    for times, e in found.gains.items():
+        assert e.mean == pytest.approx(0.015 * (1 - times**-0.5)), "of an error of 1.5 %"
+        assert found.accuracies[times].mean == pytest.approx(1 - 0.015 * times**-0.5)
+        # Wrong are 8 of 404 with the pseudo-images: at most 4 %.
+        assert e.low is not None
+        assert e.high is not None
+        assert e.low <= e.mean <= e.high < 0.04 * (1 - 1 / times)
+
+
 @pytest.mark.parametrize("trials", [
     curve(ON_CURVE[1:], RATIOS[1:]), curve(ON_CURVE, seeds=1), [], curve(ON_CURVE, mode="scratch"),
     curve((200, 200, 30, 18)), curve((*ON_CURVE, 200), (*RATIOS, 0.8)),
@@ -149,6 +162,21 @@ def coverage(gamma: float, least: float, photos: Photos) -> tuple[float, float]:
 def test_known_truth(gamma: float, least: float) -> None:
     found = [coverage(gamma, least, photos) for photos in (SMALL, MEDIUM, LARGE, PATIENTS)]
     assert np.min(found) >= 0.85
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("images", [40, 240])
+def test_no_gain_is_impossible_in_studies_whose_curve_ends_near_1(images: int) -> None:
+    truth = np.array([[0.7, 0.82, 0.91, 0.96, 0.985]])
+    photos, gained = Photos(5, images, 0.7, 0.1), 0
+    for (hits,) in photos.hits(np.random.default_rng(2), 60, truth):
+        cells = zip(RATIOS_OF_STUDIES, hits, strict=True)
+        found = extrapolate([c for r, x in cells for c in seen("freeze", r, x)], "freeze")
+        if found:
+            gained += not found.flat
+            for e in found.gains.values():
+                assert hits[-1].mean() + e.mean <= 1 + 1e-9
+    assert gained > 40
 
 
 @pytest.mark.integration
