@@ -146,7 +146,7 @@ class Choices:
     @cached_property
     def ranks(self) -> dict[Cell, Rank]:
         """How the confirming trials of each cell did, if one has finished."""
-        found = {cell: self._rank("confirm", self._on_fresh_seeds(cell)) for cell in self.chosen}
+        found = {cell: self.rank("confirm", self._on_fresh_seeds(cell)) for cell in self.chosen}
         return {cell: rank for cell, rank in found.items() if rank.cost < math.inf}
 
     @cached_property
@@ -238,11 +238,12 @@ class Choices:
             return None
         return min(
             candidates,
-            key=lambda c: self._rank("repeat", repeats_of(self.settings, c.config)),
+            key=lambda c: self.rank("repeat", repeats_of(self.settings, c.config)),
             default=None,
         )
 
-    def _rank(self, kind: Kind, configs: Sequence[TrialConfig]) -> Rank:
+    def rank(self, kind: Kind, configs: Sequence[TrialConfig]) -> Rank:
+        """How the finished ones of some trials did, which are on seeds of one configuration."""
         found = [self.value(kind, config) for config in configs]
         values = [value for value in found if value is not None]
         cost = self._sign * fmean(values) if values else math.inf

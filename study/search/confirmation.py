@@ -11,6 +11,7 @@ A seed sets the initial weights, the batch order and the training subset. Only t
 last two stages read the test set, once each. `study.search.choosing` says what is chosen.
 """
 
+import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +21,16 @@ from study.config.settings import Settings
 from study.config.values import is_range
 from study.records.trial_record import ENDED, Kind, TrialRecord, best_of
 from study.search.cells import Cell
-from study.search.choosing import BEST, REPEATS, Choices, Chosen, fresh_seeds, on_seed
+from study.search.choosing import (
+    BEST,
+    REPEATS,
+    Choices,
+    Chosen,
+    Rank,
+    fresh_seeds,
+    on_seed,
+    repeats_of,
+)
 from tl_core.aux_task import AuxWeight
 from tl_core.config import FROZEN, TrialConfig
 
@@ -179,8 +189,7 @@ def _arms(choices: Choices) -> list[tuple[Cell, AuxWeight]]:
     cell has 0, that of its mode's best trial that has the task. Frozen trials need no control, as
     their two heads share no weights.
     """
-    best = next((cell for cell in choices.ranking if cell.mode not in FROZEN), None)
-    if best is None:
+    if (best := _best_network(choices)) is None:
         return []
     settings = choices.settings
     cells = dict.fromkeys((best, best._replace(train_ratio=min(settings.train_ratio))))
@@ -191,6 +200,31 @@ def _arms(choices: Choices) -> list[tuple[Cell, AuxWeight]]:
         cell: 0.0 if choices.chosen[cell].config.aux_weight != 0 else with_task for cell in cells
     }
     return [(cell, weight) for cell, weight in weights.items() if weight is not None]
+
+
+def _best_network(choices: Choices) -> Cell | None:
+    """The best network by its repeats, or if it has none, by the search.
+
+    The best on the fresh seeds would be lucky on them, and its control is not: the auxiliary task
+    would seem to help. A study of an earlier version took that one, and keeps it until it is
+    extended, so that a finished study stays finished.
+    """
+    networks = [cell for cell in choices.ranking if cell.mode not in FROZEN]
+    if not networks:
+        return None
+
+    def place(cell: Cell) -> tuple[bool, Rank, int]:
+        chosen = choices.chosen[cell]
+        rank = choices.rank("repeat", repeats_of(choices.settings, chosen.config))
+        if rank.cost == math.inf:
+            rank = choices.rank("search", [chosen.source.config])
+        return chosen.borrowed, rank, chosen.source.trial
+
+    best = min(networks, key=place)
+    last = max(r.trial for r in choices.records if r.kind == "search")
+    controls = [r for r in choices.records if r.kind == "control" and r.trial > last]
+    begun = {Cell.of(r.config) for r in controls}
+    return networks[0] if networks[0] in begun and best not in begun else best
 
 
 def _untried_weight(given: tuple[AuxWeight, ...]) -> AuxWeight | None:

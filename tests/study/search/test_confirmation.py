@@ -52,8 +52,8 @@ def test_repeats_come_first_then_confirming_trials_then_control_and_winner() -> 
     assert [p.config.seed for p in confirming] == [FRESH, FRESH + 1, FRESH + 2] * 4
     assert ({p.config.seeds for p in confirming}, any(p.winner for p in confirming)) == ({1}, False)
     last = run_stage(given, records)
-    assert [p.kind for p in last] == ["control"] * 3 + ["winner"]
-    assert [p.winner for p in last] == [False] * 3 + [True]
+    assert [p.kind for p in last] == ["control"] * 6 + ["winner"]
+    assert [p.winner for p in last] == [False] * 6 + [True]
     assert plan(given, records) == []
 
 
@@ -143,6 +143,45 @@ def test_control_of_a_tuned_network_is_tuned_alike() -> None:
     assert len(control) == given.confirm_seeds
 
 
+def two_networks(losses: dict[int, float]) -> tuple[Settings, list[TrialRecord]]:
+    """Trials 0 and 2 are best by their repeats; those of the losses, on the fresh seeds."""
+    records = [
+        search_record(i, mode, 0.1, 0.3 + 0.1 * (i % 2), lr=1e-4 * (i + 1))
+        for i, mode in enumerate(("finetune", "finetune", "scratch", "scratch"))
+    ]
+    given = settings(mode=["finetune", "scratch"], train_ratio=["0.1"])
+    run_stage(given, records, {(0, REPEATED + i): 0.2 for i in range(3)}, default=0.4)
+    fresh = {(source, FRESH + i): loss for source, loss in losses.items() for i in range(3)}
+    assert kinds(run_stage(given, records, fresh)) == {"confirm"}
+    return given, records
+
+
+def test_control_is_of_the_network_that_is_best_on_other_seeds_than_its_own() -> None:
+    given, records = two_networks({2: 0.1})
+    last = finish(given, records)
+    assert [(p.kind, p.source) for p in last] == [("control", 0)] * 3 + [("winner", 2)]
+
+
+@pytest.mark.parametrize("extended", [False, True])
+def test_a_study_of_an_earlier_version_keeps_its_control_until_it_is_extended(
+    extended: bool,
+) -> None:
+    """Its control was of the best network on the fresh seeds, here of trial 2."""
+    given, records = two_networks({2: 0.1})
+    kept = finish(given, earlier := [r for r in records if r.config.mode == "scratch"])
+    records += earlier[-len(kept) :]
+    for trial, record in enumerate(records):
+        record.trial = trial
+    assert {(r.kind, r.source) for r in records[-len(kept) :]} == {("control", 2), ("winner", 2)}
+    assert plan(given, records) == []
+    controls = [r for r in records if r.kind == "control"]
+    assert [r for r in still_planned(given, records) if r.kind == "control"] == controls
+    if extended:
+        records.append(search_record(50, "scratch", 0.1, 0.9, lr=0.5))
+        ran = finish(given, records)
+        assert {p.source for p in ran if p.kind == "control"} == {0}
+
+
 def test_frozen_modes_need_no_control_and_a_mode_without_result_is_left_out() -> None:
     planned = finish(settings(), [*RECORDS[:3]])
     assert {(p.kind, p.config.mode) for p in planned} == {
@@ -186,7 +225,7 @@ def test_most_are_needed_with_three_configurations_a_cell() -> None:
         )
     ]
     # The best network is the one at 0.4, so it has a control at both ratios.
-    losses = {(4 * i + 3, FRESH + j): 0.1 for i in range(3) for j in range(3)}
+    losses = {(4 * i + 3, REPEATED + j): 0.1 for i in range(3) for j in range(3)}
     assert len(finish(settings(), records, losses)) == max_confirm_trials(settings())
 
 
@@ -272,4 +311,4 @@ def test_a_study_of_the_earlier_version_goes_on_with_the_new_stages() -> None:
     # The repeats chose the same configurations: nothing is left but control and winner.
     assert kinds(plan(given, records)) == {"control", "winner"}
     finish(given, records)
-    assert len(still_planned(given, records)) == 15
+    assert len(still_planned(given, records)) == 18
