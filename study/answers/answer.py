@@ -96,7 +96,7 @@ def _weakest(data: StudyData) -> list[Recall]:
     if data.winning_cell is None:
         return []
     trials = by_cell(data.confirmed)[data.winning_cell.cell]
-    found = recalls([*trials.values()], [*data.classes])
+    found = recalls([*trials.values()], [*data.classes], together=True)
     ends = [min(found, key=lambda r: r.mean), min(found, key=lambda r: r.low)] if found else []
     return list({r.name: r for r in ends}.values())
 

@@ -30,7 +30,7 @@ def imbalance(
         sizes: images of each class.
         settings: of the study.
         best: the winner's scores or, if nothing is confirmed, the best trial of the search.
-        weakest: the classes that the winner recognises worst.
+        weakest: the classes that the winner recognises worst; their intervals hold for all at once.
     """
     if not is_imbalanced(sizes):
         return None
@@ -48,6 +48,8 @@ def imbalance(
             f" Of class {r.name!r} it recognises {100 * r.mean:.0f} % ({100 * r.low:.0f} to "
             f"{100 * r.high:.0f} %), of {pluralize(r.images, 'test image')}."
         )
+    if weakest:
+        text += " The worst are partly so by chance: these intervals hold for all classes at once."
     means = []
     if settings.class_weights != "balanced":
         means.append("--class-weights balanced makes all classes count alike in training")

@@ -168,7 +168,8 @@ def recall_table(found: Sequence[Recall], seeds: int) -> Table:
         ],
         "Recall of each class, the worst first: which share of its test images the winner "
         f"recognises ({about}). Wilson's interval is on new photos: it counts no image more than "
-        f"once, however many seeds have seen it.{rest if more else ''}",
+        "once, however many seeds have seen it. The worst of many classes are partly "
+        f"so by chance, which it does not allow for.{rest if more else ''}",
     )
 
 

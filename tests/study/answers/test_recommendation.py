@@ -13,7 +13,7 @@ from study.analysis.images.image_scores import ImageScores
 from study.analysis.study_data import StudyData
 from study.answers.recommendation import beats_constant, recommendation, resolution
 from study.answers.sentences import best_mode
-from study.intervals.estimate import Estimate, Z
+from study.intervals.estimate import Estimate
 from study.intervals.two_way import TInterval
 from study.search.cells import Cell
 from study.search.confirmation import plan
@@ -234,7 +234,7 @@ def test_auroc_of_few_groups_does_not_exclude_chance(groups: int, better: bool) 
 @pytest.mark.parametrize(("low", "better"), [(0.501, False), (0.6, True)])
 def test_what_excludes_chance_counts_for_all_scores_together(low: float, better: bool) -> None:
     best = summarize(seen(*PROBE, unequal((45, 5)), labels=np.repeat([0, 1], [90, 10])))[0]
-    t = TInterval(np.array(0.7), np.array((0.7 - low) / Z), np.array(1e6))
+    t = TInterval(np.array(0.7), np.array((0.7 - low) / 1.96), np.array(1e6))
     auroc = Estimate(0.7, low, 0.9, 3, images=100, t=t)
     cell = replace(best, scores={**best.scores, "test_auroc": auroc})
     assert beats_constant([cell], np.repeat([0, 1], [90, 10])) == better

@@ -30,7 +30,8 @@ def test_the_worst_come_first() -> None:
     assert table.caption == (
         "Recall of each class, the worst first: which share of its test images the winner "
         "recognises (mean of 5 seeds). Wilson's interval is on new photos: it counts no image more "
-        "than once, however many seeds have seen it."
+        "than once, however many seeds have seen it. The worst of many classes are partly so by "
+        "chance, which it does not allow for."
     )
 
 

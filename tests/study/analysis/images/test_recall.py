@@ -60,6 +60,18 @@ def test_table_has_a_row_for_each_cell_and_class() -> None:
     assert recalls(some, ("cat", "dog")) == [], "one trial has no outputs"
 
 
+def test_interval_of_the_worst_of_ten_equal_classes_holds_their_recall() -> None:
+    missed = {False: 0, True: 0}
+    names, labels = [f"c{k}" for k in range(10)], np.repeat(np.arange(10), 12)
+    photos = Photos(5, len(labels), 0.7, own=0.1, seed=0.01)
+    for hits in photos.hits(np.random.default_rng(0), 100, np.array([[0.8]]))[:, 0, 0]:
+        for together in missed:
+            found = recalls(seen("freeze", 0.1, hits, labels=labels), names, together)
+            missed[together] += min(found, key=lambda r: r.mean).high < 0.8
+    assert missed[True] <= 2
+    assert missed[False] > 5
+
+
 @pytest.mark.integration
 def test_known_truth() -> None:
     """Coverage of the true recall in 1000 studies; with n = images x seeds as a control."""
