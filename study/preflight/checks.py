@@ -14,10 +14,12 @@ import numpy as np
 
 from study.cluster.folders import folder_faults, store_faults
 from study.config.defaults import DEFAULTS, default_trials
+from study.config.program import command
 from study.config.settings import Settings
 from study.config.validate import aux_column_faults, cell_faults
 from study.preflight.setup import Setup, data_request
 from study.preflight.system import check_system
+from study.records.study_folder import STUDY, resume_command
 from study.search.choosing import later_seeds
 from study.tracking.database import database_faults
 from tl_core.config import BUILT_IN
@@ -28,6 +30,7 @@ from tl_core.data.sources import Source
 from tl_core.data.splits import absent_classes, far_from_ratio, split_faults, too_large
 from tl_core.data.splitting.rules import NO_RULES
 from tl_core.errors import Fault, InputError
+from tl_core.files import is_there
 
 DEFAULT_LARGEST = max(DEFAULTS["train_ratio"])
 """The largest default ratio: all images that are not held out, where no parts are given."""
@@ -104,7 +107,9 @@ def check_folder(setup: Setup) -> Iterator[Fault]:
     """The study's own folder can be written; that of a new study is not there."""
     folder, out = setup.folder, setup.settings.out
     if not setup.state and os.path.lexists(folder):
-        why = f"{folder} exists; choose another name or remove it"
+        more = resume_command(folder, command("run"))
+        goes_on = f"{more} goes on with it, or " if is_there(folder / STUDY) else ""
+        why = f"{folder} exists; {goes_on}choose another name or remove it"
         yield Fault("--name", f"{folder.name}: {why}")
     yield from folder_faults("--out", folder, out)
 

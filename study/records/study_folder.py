@@ -32,8 +32,8 @@ def find_study(study: str, out: Path) -> Path:
         except OSError as error:  # Of another user, or a name that is too long.
             raise InputError([f"{folder}: {error.strerror}"]) from error
     names = sorted(path.parent.name for path in out.glob(f"*/{STUDY}"))
-    known = f"there are: {', '.join(names)}" if names else "there is none; --out names its folder"
-    raise InputError([f"no study {study} in {out}/; {known}"])
+    known = f"there are: {', '.join(names)}" if names else "there is none"
+    raise InputError([f"no study {study} in {out}/; {known}; --out names its folder"])
 
 
 def find_model(model: str) -> Path:

@@ -32,7 +32,8 @@ def test_unknown_study_lists_the_known_ones(own_folder: Path, capsys: Capture) -
     Path("runs/tiny").mkdir(parents=True)
     Path("runs/tiny/study.json").touch()
     assert main(["tyni"]) == 2
-    assert capsys.readouterr().err == f"{TITLE}  no study tyni in runs/; there are: tiny\n"
+    expected = "no study tyni in runs/; there are: tiny; --out names its folder\n"
+    assert capsys.readouterr().err == f"{TITLE}  {expected}"
     assert main(["tiny", "--out", "elsewhere"]) == 2
     expected = "no study tiny in elsewhere/; there is none; --out names its folder\n"
     assert capsys.readouterr().err == f"{TITLE}  {expected}"

@@ -273,7 +273,8 @@ def test_faults_are_printed_together(uri: str, nobody: str, capsys: Capture) -> 
     write_study(FOLDER, uri)
     assert sync.main(["yours"]) == 2
     assert capsys.readouterr().err == (
-        "error: not everything could be sent\n  no study yours in runs/; there are: mine\n"
+        "error: not everything could be sent\n"
+        "  no study yours in runs/; there are: mine; --out names its folder\n"
     )
     with broken(KeyboardInterrupt(), after=2):
         assert sync.main(["mine"]) == 130

@@ -42,6 +42,14 @@ def test_settings_names_folders_and_data_are_checked_together(tmp_path: Path) ->
     assert len(quick_faults(**given, offline=True)) == 3
 
 
+def test_the_name_of_a_study_tells_how_to_go_on_with_it(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "study.json").touch()
+    go_on = f"python study/run.py --resume mine --out {tmp_path} goes on with it"
+    why = f"{tmp_path}/mine exists; {go_on}, or choose another name or remove it"
+    assert f"--name mine: {why}" in quick_faults(name="mine", out=str(tmp_path), data="nowhere")
+
+
 def test_a_column_that_nothing_learns_is_noted() -> None:
     note = "--aux age is not learned at --aux-weight 0; a weight above 0 teaches it, as "
     note += "--aux-weight 0.3"

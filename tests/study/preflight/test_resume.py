@@ -50,15 +50,18 @@ def fault_of(words: str) -> str:
     return str(fault)
 
 
+UNKNOWN = "no study tyni in runs/; there are: tiny; --out names its folder"
+
+
 @pytest.mark.parametrize(("words", "fault"), [
     ("--replay mine", "--replay mine: NAME/TRIAL is expected, as in demo/7"),
     ("--replay tiny/99", "--replay tiny/99: no such trial; it has 0 to 22"),
-    ("--replay tyni/0", "--replay tyni/0: no study tyni in runs/; there are: tiny"),
+    ("--replay tyni/0", f"--replay tyni/0: {UNKNOWN}"),
     ("--replay tiny/0 --lr 1", "--lr is not read with --replay, which keeps the study's"),
     ("--extend tiny", "--extend requires --trials N (additional trials)"),
-    ("--extend tyni --trials 2", "--extend tyni: no study tyni in runs/; there are: tiny"),
+    ("--extend tyni --trials 2", f"--extend tyni: {UNKNOWN}"),
     ("--extend tiny --trials 0", "--trials 0: must be greater than or equal to 1"),
-    ("--resume tyni", "--resume tyni: no study tyni in runs/; there are: tiny"),
+    ("--resume tyni", f"--resume tyni: {UNKNOWN}"),
     ("--resume tiny --lr 1", "--lr is not read with --resume, which keeps the study's"),
     ("--resume tiny --jobs abc", "--jobs abc: must be a valid integer"),
     ("--replay tiny/0 --gpus 99",
