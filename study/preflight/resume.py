@@ -13,6 +13,7 @@ from study.config.uris import store_name, with_credentials, without_credentials
 from study.config.validate import PROBES_ARE_TUNED, change, mode_faults
 from study.preflight.checks import PET, find_source
 from study.preflight.setup import Setup
+from study.records.data_changes import describe_changes
 from study.records.ledger import ENDINGS, StudyState, read_state
 from study.records.stored_settings import found_in, settings_of
 from study.records.study_folder import LEDGER, TRIALS, find_study, from_here, study_words
@@ -21,9 +22,9 @@ from study.tracking.sync_state import copy_fault, move_notes, where_sent
 from tl_core.config import Mode
 from tl_core.data.datasets import ImageSet
 from tl_core.data.sources import Source
-from tl_core.errors import Fault, InputError, truncate_list
+from tl_core.errors import Fault, InputError
 from tl_core.files import user_path
-from tl_core.text import pluralize, printable
+from tl_core.text import pluralize
 
 _PLACES = ("out", "cache", "gpus")
 _MACHINE = (
@@ -35,9 +36,6 @@ _READ = {
     "extend": ("extend", "trials", *_PLACES, *_MACHINE),
     "replay": ("replay", *_PLACES),
 }
-
-_NAMED = 5
-"""Files that an error names."""
 
 
 class FinishedError(Exception):
@@ -134,36 +132,18 @@ def check_same_data(state: StudyState, images: ImageSet) -> None:
     A copy of the files is the same. Studies of earlier versions know only the files' own times.
     """
     data = state.about["data"]
-    was, now, same = data["key"], images.key, data["key"] in images.keys
+    same = data["key"] in images.keys
     if "content" in data:
-        was, now = data["content"], images.content
-        same = was == now
+        same = data["content"] == images.content
     if not same:
-        hashes = f"content hash was {was}, now {now}"
-        why = f"the data of this study, {data['name']}, have changed ({hashes})"
-        raise InputError([why + _readable_again(data.get("skipped", ()), images)])
+        why = f"the data of this study, {data['name']}, have changed"
+        raise InputError([f"{why}: {describe_changes(data, images)}"])
     if (was_aux := data.get("aux")) and was_aux != images.aux.about():
         what = f"the column of the auxiliary task, {images.aux.task.shown}"
         raise InputError(
             [f"{what}, has changed since this study began, or is read otherwise now; start it anew"]
         )
     _check_same_split(state, images)
-
-
-def _readable_again(skipped: Sequence[str], images: ImageSet) -> str:
-    """Which files that the study could not read and left out are there now, and what helps."""
-    ids, found = {*images.ids}, list[str]()
-    for line in skipped:  # `NAME: REASON`; a name may have a colon.
-        words = line.split(": ")
-        starts = (": ".join(words[:n]) for n in range(1, len(words)))
-        found += [name for name in starts if name in ids]
-    if not found:
-        return ""
-    names = printable(", ".join(truncate_list(found, _NAMED)))
-    were = pluralize(len(found), "file that it left out", "files that it left out")
-    them = "it" if len(found) == 1 else "them"
-    ways_out = f"take {them} out of the data, or start a new study"
-    return f": {were} can be read now, {names}; {ways_out}"
 
 
 def _check_same_split(state: StudyState, images: ImageSet) -> None:

@@ -135,7 +135,7 @@ def test_replay_needs_the_same_data(
     assert main(["--replay", "mine/0"]) == 0
     edit(mine, other)
     assert main(["--replay", "mine/0"]) == 2
-    why = r"the data of this study, \S+/photos, have changed \(content hash was x, now \w+"
+    why = r"the data of this study, \S+/photos, have changed: content hash was x, now \w+"
     assert re.search(why, capsys.readouterr().err)
 
 

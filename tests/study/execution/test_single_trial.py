@@ -94,17 +94,16 @@ def test_what_was_chosen_and_scaled_is_recorded_and_replayed(
     Image.new("L", (9, 9), 100).save(photo_folder / "cat" / "broken.jpg")
     assert main(["--replay", "mine/0"]) == 2
     error = capsys.readouterr().err
-    assert "have changed (content hash was" in error
     assert error.endswith(
-        "): 1 file that it left out can be read now, cat/broken.jpg; take it out of the data, or "
-        "start a new study\n"
+        " have changed: 1 file that it left out (cat/broken.jpg) can be read now; take it out of "
+        "the data, or start a new study\n"
     )
     (photo_folder / "cat" / "broken.jpg").unlink()
     assert main(["--replay", "mine/0"]) == 0, "the way out"
     Image.new("L", (9, 9), 100).save(photo_folder / "cat" / "more.png")
     assert main(["--replay", "mine/0"]) == 2
     error = capsys.readouterr().err
-    assert "have changed (content hash was" in error
+    assert "have changed: 1 file (cat/more.png) added; put the data back" in error
     assert "can be read now" not in error
 
 
@@ -121,7 +120,7 @@ def test_a_study_of_an_earlier_version_knows_the_images_by_its_key(
     assert main(["--replay", "mine/0"]) == 0
     ledger.write_text(ledger.read_text().replace("-v2", "-v1"))
     assert main(["--replay", "mine/0"]) == 2
-    assert "have changed (content hash was" in capsys.readouterr().err
+    assert "have changed: content hash was" in capsys.readouterr().err
 
 
 def test_a_trial_and_its_learned_weight_are_sent(

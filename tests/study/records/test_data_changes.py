@@ -1,0 +1,73 @@
+"""What an error tells of data that have changed since a study began."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from study.records.data_changes import describe_changes
+from tl_core.data.datasets import ImageSet, load_images
+from tl_core.data.sources import find_source
+
+BACK = "; put the data back as they were, or start a new study"
+
+
+def load(folder: Path) -> ImageSet:
+    return load_images(find_source(str(folder), Path("c")), 8, folder.parent / "cache", True)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("cat", "dog", "elk"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(2):
+            Image.new("L", (9, 9), 100 * i).save(tmp_path / "photos" / name / f"{i}.png")
+    (tmp_path / "photos" / "cat" / "bad.png").write_text("no picture")
+    return tmp_path / "photos"
+
+
+def told(folder: Path, before: ImageSet) -> str:
+    """What is told, by study.json as it was before."""
+    data = {
+        "key": before.key,
+        "content": before.content,
+        "classes": dict.fromkeys(before.classes, 2),
+        "skipped": [f"{name}: {reason}" for name, reason in before.bad],
+    }
+    return describe_changes(data, load(folder))
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_files_and_classes_are_named(folder: Path, kept: bool) -> None:
+    before = load(folder)
+    if not kept:  # The cache is anyone's to remove.
+        shutil.rmtree(before.path)
+    Image.new("L", (9, 9), 50).save(folder / "dog" / "new: 1\n.png")
+    files = r"1 file (dog/new: 1\n.png) added" if kept else "class 'dog' had 2 images and has 3"
+    assert told(folder, before) == files + BACK
+    (folder / "dog" / "1.png").unlink()
+    Image.new("L", (9, 9), 1).save(folder / "cat" / "0.png")
+    shutil.move(folder / "elk", folder / "emu")
+    files = (
+        ", 3 files (dog/1.png, elk/0.png, elk/1.png) missing, "
+        r"3 files (dog/new: 1\n.png, emu/0.png, emu/1.png) added, 1 file (cat/0.png) changed"
+    )
+    classes = "1 class (elk) missing, 1 class (emu) added"
+    assert told(folder, before) == classes + files * kept + BACK
+
+
+def test_where_nothing_else_shows_a_change_hashes_tell_it(folder: Path) -> None:
+    before = load(folder)
+    hashes = f"content hash was {before.content}, now {before.content}"
+    assert told(folder, before) == hashes + BACK
+
+
+def test_a_file_that_can_be_read_now_is_to_be_taken_out(folder: Path) -> None:
+    before = load(folder)
+    Image.new("L", (9, 9), 50).save(folder / "cat" / "bad.png")
+    again = "1 file that it left out (cat/bad.png) can be read now"
+    out = "; take it out of the data, or start a new study"
+    assert told(folder, before) == again + out
+    shutil.rmtree(before.path)
+    assert told(folder, before) == again + out
