@@ -27,6 +27,7 @@ from study.answers.sentences import LOG_LOSS, decisive
 from study.intervals.by_class_grouped import groups_of_classes
 from study.intervals.estimate import Estimate
 from study.intervals.two_way import CONFIDENCE
+from study.records.ledger import ENDINGS
 from study.search.cells import Cell
 from study.search.short_sweeps import seen_in_steps
 from tl_core.config import FROZEN
@@ -98,11 +99,22 @@ def _configuration(data: StudyData, best: CellSummary) -> str:
 
 
 def _provisional(data: StudyData) -> str | None:
-    """Say that cells are not confirmed yet, as in a study that was stopped."""
-    if not (missing := data.choices.unconfirmed):
-        return None
+    """Say that cells are not confirmed, or not chosen in yet, as in a study that was stopped."""
+    missing = data.choices.unconfirmed
     cells = pluralize(len(missing), "cell is", "cells are")
-    return f"This is provisional: {cells} not confirmed on all seeds yet."
+    why = [f"{cells} not confirmed on all seeds yet"] if missing else []
+    if n := len(_uncompared(data) - {*missing}):
+        cells = pluralize(n, "cell")
+        why.append(f"in {cells} the best configurations are not compared on further seeds yet")
+    return f"This is provisional: {', and '.join(why)}." if why else None
+
+
+def _uncompared(data: StudyData) -> set[Cell]:
+    """The cells with repeats that have not ended; a study of an earlier version ended without."""
+    if data.study.get("status") in ENDINGS:
+        return set()
+    repeats = (config for _, config in data.choices.repeated())
+    return {Cell.of(config) for config in repeats if not data.choices.ended("repeat", config)}
 
 
 def _chance(data: StudyData, best: CellSummary) -> str | None:

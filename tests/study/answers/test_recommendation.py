@@ -310,6 +310,30 @@ def test_a_study_that_was_stopped_while_it_confirms_is_provisional() -> None:
         assert recommendation(study).startswith(found)
 
 
+def test_a_choice_without_its_repeats_is_provisional() -> None:
+    study = data([NET], make_confirmed(*NET, (0.9, 0.92)))
+    given = make_settings(mode=["freeze"], train_ratio=["0.4"], confirm_seeds=2)
+    vars(study).update(settings=given)
+    for trial, lr in enumerate((0.01, 0.02)):
+        study.records.append(make_record(trial, mode="freeze", train_ratio=0.4, lr=lr))
+    repeats = plan(given, study.records)
+    skipped = {(p.kind, p.config) for p in repeats}
+    for planned in (*plan(given, study.records, skipped), *repeats):
+        record = make_record(len(study.records))
+        record = replace(record, config=planned.config, kind=planned.kind)
+        vars(study).pop("choices", None)
+        why = "in 1 cell the best configurations are not compared on further seeds yet"
+        if len(study.records) == 4:  # All is confirmed.
+            assert recommendation(study).startswith(f"This is provisional: {why}. Use ")
+        study.records.append(record)
+    vars(study).pop("choices", None)
+    assert recommendation(study).startswith("Use ")
+    study.records[-1].status = "interrupted"
+    study.study["status"] = "done"  # By an earlier version.
+    vars(study).pop("choices", None)
+    assert recommendation(study).startswith("Use ")
+
+
 @pytest.mark.parametrize(("numbers", "largest", "smaller"), [
     (ON_CURVE, "With twice the labels expect about +0.7 points.",
      "With twice the labels of 64 %, for which its accuracy is 95.5 %, expect about +0.7 points."),
