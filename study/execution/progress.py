@@ -41,6 +41,7 @@ class StudyDisplay:
         self._records: list[TrialRecord] = []
         self._over = set(self._before)
         """Trials of earlier runs and stages."""
+        self._stage = ""
         self._confirming: Sequence[TrialConfig] = ()
         self._at_once = 1
         self._metric = metric
@@ -72,11 +73,14 @@ class StudyDisplay:
         """Print it, above the panel if there is one."""
         self._console.print(f"warning: {text}", style="yellow")
 
-    def confirm(self, planned: Sequence[TrialConfig]) -> None:
+    def confirm(self, stage: str, planned: Sequence[TrialConfig]) -> None:
         """Show the trials of a stage after the search from now on."""
         self._over |= {r.trial for r in self._records if r.status in ENDED}
-        self._confirming = planned
+        self._stage, self._confirming = stage, planned
         self._bar.reset(self._task, total=len(planned))
+        if planned and not self._console.is_terminal:  # Its first trial may take long.
+            left, n = self._eta(self._records, 0), pluralize(len(planned), "trial")
+            self._console.print(f"{stage}: {n}, ETA of this stage {left}", highlight=False)
 
     def _panel(self, records: list[TrialRecord]) -> Group:
         table = Table("trial", "mode", "ratio", "lr", "aux_weight", "epoch", self._metric, "status")
@@ -94,7 +98,7 @@ class StudyDisplay:
         self._at_once = max(self._at_once, _places(self._here(records)))
         pruned = f" + {counts['pruned']} pruned" if counts["pruned"] else ""
         return (
-            f"{'' if searching else 'confirming: '}{counts['done']}{pruned} of {total} done, "
+            f"{'' if searching else f'{self._stage}: '}{counts['done']}{pruned} of {total} done, "
             f"{counts['running']} running, {counts['failed']} failed, "
             f"ETA of this stage {self._eta(records, sum(counts[status] for status in ENDED))}, "
             f"{self._best(records)}"

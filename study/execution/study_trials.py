@@ -11,7 +11,7 @@ from study.records.journal import Journal
 from study.records.outputs import outputs_name
 from study.records.study_folder import WINNER
 from study.records.trial_record import ENDED, Status, TrialRecord
-from study.search.confirmation import Planned, plan, remaining
+from study.search.confirmation import Planned, plan, remaining, stage_name
 from study.search.queue import TrialQueue
 from study.trials.sweep import FinalScores, Swept, number_of
 from study.trials.trial_context import checkpoint_name
@@ -62,7 +62,8 @@ class StudyTrials:
                 break
         self._planned |= {*stage}
         if stage or is_first:
-            self._journal.confirm([p.config for p in stage])
+            name = stage_name(stage, records)
+            self._journal.confirm(name, [p.config for p in stage])
         return stage
 
     @property

@@ -25,8 +25,8 @@ class Display(Protocol):
     def warn(self, text: str) -> None:
         """Called when something fails and the study continues."""
 
-    def confirm(self, planned: Sequence[TrialConfig]) -> None:
-        """Called when a stage after the search begins, with its trials."""
+    def confirm(self, stage: str, planned: Sequence[TrialConfig]) -> None:
+        """Called when a stage after the search begins, with its name and its trials."""
 
 
 class Journal:
@@ -110,10 +110,10 @@ class Journal:
         """Inside, the changes of several trials reach the disk at once; see `Ledger`."""
         return self._ledger.together()
 
-    def confirm(self, planned: Sequence[TrialConfig]) -> None:
+    def confirm(self, stage: str, planned: Sequence[TrialConfig]) -> None:
         """A stage after the search begins, with these trials."""
         if self.display:
-            self.display.confirm(planned)
+            self.display.confirm(stage, planned)
 
     def complete(self, trials: int) -> bool:
         """Whether the search has so many trials, and all of them have ended.

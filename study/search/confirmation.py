@@ -104,6 +104,17 @@ def remaining(
     return left
 
 
+def stage_name(stage: Sequence[Planned], records: Iterable[TrialRecord]) -> str:
+    """What the trials of a stage do, in a word or two."""
+    kinds = {p.kind for p in stage}
+    if "confirm" in kinds:
+        return "confirming"
+    if kinds == {"winner"}:
+        return "training the winner"
+    is_later = any(r.kind == "confirm" for r in records)
+    return "auxiliary task's control" if is_later else "choosing"
+
+
 def still_planned(settings: Settings, records: Sequence[TrialRecord]) -> list[TrialRecord]:
     """Return the finished confirming trials and controls that are still planned, the last of each.
 

@@ -135,12 +135,13 @@ def test_display_counts_what_confirms_apart() -> None:
     with StudyDisplay(2, "val_log_loss", out) as display:
         display.show(search, search[1])
         confirming = [make_record(2, seed=1), make_record(3, "running", (0.5,), seed=2)]
-        display.confirm([*(r.config for r in confirming), make_config(seed=3)])
+        display.confirm("confirming", [*(r.config for r in confirming), make_config(seed=3)])
         for record in confirming:
             record.kind, record.wall_s = "confirm", 10
         confirming[0].test = {"test_accuracy": 0.875}
         display.show(search + confirming, confirming[0])
-    first, second = out.export_text().splitlines()
+    first, stage, second = out.export_text().splitlines()
+    assert stage == "confirming: 3 trials, ETA of this stage 0:00:00"
     assert "2 of 2 done, 0 running, 0 failed" in first
     assert (
         "val_log_loss 0.2500, test accuracy 0.875 (one seed) after 2 epochs, done  |  confirming: "
@@ -159,11 +160,13 @@ def test_display_counts_each_stage_alone() -> None:
         for number, kind in enumerate(stages, start=2):
             record = make_record(number, seed=number)
             record.kind = kind
-            display.confirm([record.config, make_config(seed=99)])
+            display.confirm(kind, [record.config, make_config(seed=99)])
             records.append(record)
             display.show(records, record)
     lines = out.export_text().splitlines()
-    assert ["confirming: 1 of 2 done, 0 running" in line for line in lines] == [False, *[True] * 3]
+    assert lines[1::2] == [f"{kind}: 2 trials, ETA of this stage 0:00:00" for kind in stages]
+    for kind, line in zip(stages, lines[2::2], strict=True):
+        assert f"  |  {kind}: 1 of 2 done, 0 running" in line
 
 
 def test_a_probe_shows_its_penalty_and_partial_fine_tuning_its_stages() -> None:

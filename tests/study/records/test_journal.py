@@ -28,7 +28,7 @@ class Screen(SimpleNamespace):
     def warn(self, text: str) -> None:
         self.warnings.append(text)
 
-    def confirm(self, planned: Sequence[TrialConfig]) -> None:
+    def confirm(self, stage: str, planned: Sequence[TrialConfig]) -> None:
         self.confirming = planned
 
 
@@ -92,7 +92,7 @@ def test_a_search_is_complete_when_its_trials_have_ended(images: ImageSet) -> No
     journal, screen = Journal(results, Ledger(FOLDER), [make_record(0)]), Screen(shown=[])
     journal.display = screen
     assert [journal.complete(trials) for trials in (0, 1, 2)] == [False, True, False]
-    journal.confirm([make_config(seed=1)])
+    journal.confirm("confirming", [make_config(seed=1)])
     assert screen.confirming == [make_config(seed=1)]
     journal.start(make_config(seed=1), 2, "repeat", 0)
     assert journal.complete(1)

@@ -7,9 +7,17 @@ import pytest
 from study.config.settings import Settings
 from study.records.trial_record import Status, TrialRecord
 from study.search.choosing import FRESH, REPEATED
-from study.search.confirmation import Planned, max_confirm_trials, plan, remaining, still_planned
+from study.search.confirmation import (
+    Planned,
+    max_confirm_trials,
+    plan,
+    remaining,
+    stage_name,
+    still_planned,
+)
 from tests.support.studies.builders import make_record, make_settings
 from tests.support.studies.stages import finish, run_stage, search_record
+from tl_core.config import Mode
 
 
 def settings(**given: Any) -> Settings:
@@ -55,6 +63,19 @@ def test_repeats_come_first_then_confirming_trials_then_control_and_winner() -> 
     assert [p.kind for p in last] == ["control"] * 6 + ["winner"]
     assert [p.winner for p in last] == [False] * 6 + [True]
     assert plan(given, records) == []
+
+
+@pytest.mark.parametrize(("mode", "last"), [
+    ("finetune", ["auxiliary task's control"] * 2), ("freeze", ["training the winner"]),
+])  # fmt: skip
+def test_each_stage_has_a_name(mode: Mode, last: list[str]) -> None:
+    given = settings(mode=[mode], train_ratio=["0.1"])
+    records = [search_record(i, mode, 0.1, 0.5, lr=1e-4 + 1e-5 * i) for i in range(9)]
+    names = list[str]()
+    while stage := plan(given, records):
+        names.append(stage_name(stage, records))
+        run_stage(given, records)
+    assert names == ["choosing", "confirming", *last]
 
 
 def test_best_mean_of_the_repeats_is_confirmed() -> None:
