@@ -41,16 +41,23 @@ class Expected:
     speeds: Speeds | None = None
     """Measured before the first trial, if they were."""
 
+    def __post_init__(self) -> None:
+        self._cut = {r.trial for r in self.records if r.status == "interrupted"}
+
     def seconds(self, config: TrialConfig, tests: bool = False) -> float:
         """Seconds of a trial; 0 if nothing like it was seen or measured."""
         return expected_s(config, self.records, self.shape, self.speeds, tests)
 
     def rest(self, trial: Planned | TrialRecord) -> TrialGroup:
-        """What is left of a trial, which an earlier run may have begun: a shorter one."""
+        """What is left of a trial, which an earlier run may have begun: a shorter one.
+
+        One that was cut off goes on after its checkpoint, which its last epochs may not be in.
+        """
         begun = next((r for r in self.records if r.trial == trial.trial), None)
         share = 1 - len(begun.history) / begun.config.epochs if begun else 1
+        lost_s = self.settings.checkpoint_every if trial.trial in self._cut else 0.0
         whole = self._group(trial.config, 1)
-        return replace(whole, seconds=share * whole.seconds)
+        return replace(whole, seconds=min(whole.seconds, share * whole.seconds + lost_s))
 
     def cell(
         self, cell: Cell, number: float, seeds: int | None = None, tests: bool = False

@@ -165,7 +165,7 @@ def test_a_command_that_gets_a_trial_no_further_is_of_no_use(
     journal.records += [make_trial(wall_s=266.7), cut]
     store, state = Folder(tmp_path), checkpoint_name(1)
     store.write(state, b"a state after the first epoch")
-    study = Study(tmp_path, journal, 160.0)
+    study = Study(tmp_path, journal, 190.0)
     planned = Planned(cut.config, "confirm", 0, trial=1)
     assert study.budget.admitted([planned]) == [planned]
     (record,) = study.trials.open([planned])
@@ -176,7 +176,7 @@ def test_a_command_that_gets_a_trial_no_further_is_of_no_use(
         store.write(state, b"a state within the second epoch")
     elif found == "an end":
         journal.end(record, "pruned")
-    study.now = 160.0
+    study.now = 190.0
     with pytest.raises(OutOfTimeError):
         study.budget.check()
     journal.interrupt()
@@ -260,13 +260,18 @@ def test_a_stage_keeps_the_winner_and_the_cells_that_fit(tmp_path: Path) -> None
     assert study.budget.given_up == {("control", large.config), ("control", small.config)}
 
 
-@pytest.mark.parametrize(("end", "fits"), [(160, True), (150, False)])
-def test_only_what_is_left_of_a_trial_has_to_fit(tmp_path: Path, end: float, fits: bool) -> None:
-    # It takes 266.7 s, of which half is left: 153.4 s, with 15 % more.
+@pytest.mark.parametrize(("every", "end", "fits"), [
+    (30, 190, True), (30, 180, False), (600, 310, True), (600, 300, False),
+])  # fmt: skip
+def test_only_what_is_left_after_its_checkpoint_has_to_fit_of_a_trial(
+    tmp_path: Path, every: float, end: float, fits: bool
+) -> None:
+    # It takes 266.7 s, of which half is left: 187.9 s, with 30 s since its checkpoint and 15 %
+    # more. If a checkpoint is to come after 600 s, there is none: 306.7 s.
     journal = CountingJournal()
     cut = replace(make_trial("interrupted", 1, seed=1), trial=1, kind="confirm")
     journal.records += [make_trial(wall_s=266.7), cut]
-    budget = Study(tmp_path, journal, end).budget
+    budget = Study(tmp_path, journal, end, checkpoint_every=every).budget
     planned = Planned(cut.config, "confirm", 0, trial=1)
     assert budget.admitted([planned]) == [planned] * fits
     assert budget.is_stuck != fits
