@@ -162,7 +162,7 @@ def _search(
             search(settings, context, capacity, folder, journal, winner, start_ray, budget=budget)
         status = _status(journal, prepared, left_out=bool(budget and budget.left_out))
     except OutOfTimeError:
-        status = OUT_OF_TIME
+        status = _status(journal, prepared, left_out=True)  # The last trial may just have ended.
     except KeyboardInterrupt:
         pass  # Ended trials are in the ledger; a resumed study runs the others.
     finally:

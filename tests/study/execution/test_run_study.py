@@ -82,6 +82,29 @@ def test_status_of_a_study_of_three_trials(
     assert EXIT_CODES[status] == {"done": 0, "some trials failed": 3, "interrupted": 130}[status]
 
 
+@pytest.mark.parametrize(("complete", "status"), [(True, "done"), (False, "out of time")])
+def test_a_study_whose_last_trial_ends_as_the_time_does_is_done(
+    complete: bool, status: str, tmp_path: Path, monkeypatch: Patch
+) -> None:
+    def search(*_: object, **__: object) -> None:
+        raise OutOfTimeError
+
+    budget = SimpleNamespace(left_out={}, is_stuck=False, describe=list)
+    monkeypatch.setattr("study.execution.time_budget.make_time_budget", lambda *_: budget)
+    monkeypatch.setattr("study.execution.search.search", search)
+    monkeypatch.setattr(run_study, "plan", lambda *_: [])
+    monkeypatch.setattr(run_study, "_files", lambda *_: ([], None))
+    settings = make_settings(data="photos", mode=("freeze",), train_ratio=(0.1,), trials=3)
+    prepared: Any = SimpleNamespace(
+        settings=settings, before=[], more=3, state=None, folder=tmp_path, capacity=None
+    )
+    journal = MagicMock(records=[])
+    journal.complete.return_value = complete
+    given = prepared, cast(Any, None), journal, Console(record=True), lambda: None
+    assert run_study._search(*given)[0] == status
+    journal.close.assert_called_once_with(status, [])
+
+
 def test_a_time_that_never_suffices_is_a_fault(tmp_path: Path, monkeypatch: Patch) -> None:
     budget = SimpleNamespace(left_out={"search": 1}, is_stuck=True, describe=lambda: ["too late"])
     monkeypatch.setattr("study.execution.time_budget.make_time_budget", lambda *_: budget)
