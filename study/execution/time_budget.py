@@ -67,6 +67,8 @@ class TimeBudget:
         self.settings, self.records = self.expected.settings, self.expected.records
         self._answered = self.resumed and not plan(self.settings, self.records)
         self._before = headway(self.records, self.storage)
+        before = self._searched()
+        self._settled = {cell: before[cell] for cell in settled(self.settings, self.records)}
 
     @property
     def is_stuck(self) -> bool:
@@ -113,16 +115,19 @@ class TimeBudget:
     def _late_with_all(self, planned: Planned) -> float:
         """How late a trial of the search would be with all that is to follow it."""
         cell = Cell.of(planned.config)
-        drawn = [r for r in self.records if r.kind == "search" and r.status != "failed"]
-        started = Counter(Cell.of(r.config) for r in drawn)
+        started = self._searched(planned.trial)
         counted = {c: n for c, n in started.items() if self._comes_first(c, cell)}
         search, numbers = self._with_running(planned), Counter(counted) + Counter([cell])
         for other, lacks in smaller(self.settings, cell, started):
             search.append(self.expected.cell(other, lacks))
             numbers[other] += lacks
-        done = {c for c in settled(self.settings, self.records) if numbers[c] == started[c]}
-        left = Counter({c: n for c, n in numbers.items() if c not in done})
+        left = Counter({c: n for c, n in numbers.items() if self._settled.get(c) != n})
         return self._late_s([search, *self.expected.after_search(left)], searching=True)
+
+    def _searched(self, but: int | None = None) -> Counter[Cell]:
+        """How many trials of the search each cell has had, but for one that is to go on."""
+        there = (r for r in self.records if r.kind == "search" and r.status != "failed")
+        return Counter(Cell.of(r.config) for r in there if r.trial != but)
 
     def admitted(self, stage: Sequence[Planned]) -> list[Planned]:
         """The trials of a stage after the search that fit, whole cells each, the shortest first.

@@ -11,8 +11,8 @@ A seed sets the initial weights, the batch order and the training subset. Only t
 last two stages read the test set, once each. `study.search.choosing` says what is chosen.
 """
 
+import itertools
 import math
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
@@ -126,15 +126,14 @@ def still_planned(settings: Settings, records: Sequence[TrialRecord]) -> list[Tr
     return [r for key, r in ended.items() if key in wanted]
 
 
-def settled(settings: Settings, records: Iterable[TrialRecord]) -> set[Cell]:
-    """Return the cells that are confirmed, and have had no trial of the search since."""
-    since = Counter[Cell]()
-    for record in records:
-        if record.kind == "search":
-            since[Cell.of(record.config)] = 0
-        elif record.kind == "confirm" and record.status in ENDED:
-            since[Cell.of(record.config)] += 1
-    return {cell for cell, number in since.items() if number >= settings.confirm_seeds}
+def settled(settings: Settings, records: Sequence[TrialRecord]) -> set[Cell]:
+    """Return the cells whose trials have ended, those that confirm what they chose among them."""
+    ended = {(r.kind, r.config) for r in records if r.status in ENDED}
+    whole = itertools.islice(_stages(settings, records), 2)  # Repeats, and those that confirm.
+    planned = [p for stage in whole for p in stage]
+    cells = {Cell.of(p.config) for p in planned}
+    left = {Cell.of(r.config) for r in records if r.kind == "search" and r.status not in ENDED}
+    return cells - left - {Cell.of(p.config) for p in planned if (p.kind, p.config) not in ended}
 
 
 def max_confirm_trials(settings: Settings) -> int:

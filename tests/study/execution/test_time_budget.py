@@ -185,6 +185,23 @@ def test_a_command_that_gets_a_trial_no_further_is_of_no_use(
     assert [*study.budget.describe()] == told * (found is None)
 
 
+def test_a_trial_that_goes_on_counts_once_and_what_it_chooses_is_confirmed(tmp_path: Path) -> None:
+    one: dict[str, Any] = {"mode": ("finetune",), "train_ratio": (0.1,), "trials": 2}
+    (study := Study(tmp_path, CountingJournal(), math.inf, **one)).run()
+    for record in study.journal.records:
+        record.wall_s = 266.7 * (record.trial == 0)
+    first, cut, *_ = study.journal.records
+    cut.status, cut.history = "interrupted", []
+    begun = CountingJournal()
+    begun.records += [first]
+    late_s = []
+    for journal in (begun, study.journal):
+        budget = Study(tmp_path, journal, 0.0, **one).budget
+        assert not budget.admits(Planned(cut.config, draw=1, trial=1))
+        late_s.append(budget.late_s)
+    assert late_s[0] == late_s[1] > 1000
+
+
 def test_a_network_waits_for_ray_and_short_sweeps_do_not(tmp_path: Path) -> None:
     # A network takes 266.7 s, or 306.7 s with 15 % more.
     network, sweep = make_trial(wall_s=266.7), make_trial("done", mode="freeze", wall_s=0.1)

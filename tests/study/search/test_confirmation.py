@@ -6,12 +6,14 @@ import pytest
 
 from study.config.settings import Settings
 from study.records.trial_record import Status, TrialRecord
+from study.search.cells import Cell
 from study.search.choosing import FRESH, REPEATED
 from study.search.confirmation import (
     Planned,
     max_confirm_trials,
     plan,
     remaining,
+    settled,
     stage_name,
     still_planned,
 )
@@ -333,3 +335,21 @@ def test_a_study_of_the_earlier_version_goes_on_with_the_new_stages() -> None:
     assert kinds(plan(given, records)) == {"control", "winner"}
     finish(given, records)
     assert len(still_planned(given, records)) == 18
+
+
+def test_a_cell_is_settled_until_a_trial_of_it_goes_on_or_chooses_anew() -> None:
+    given = make_settings(data="photos", mode=("finetune",), train_ratio=(0.1, 0.4), trials=4)
+    records = [search_record(i, "finetune", r, 0.5 + i, lr=0.01 * (1 + i))
+               for i, r in enumerate((0.4, 0.4, 0.1, 0.1))]  # fmt: skip
+    small, large = Cell("finetune", 0.1), Cell("finetune", 0.4)
+    assert settled(given, records) == set()
+    run_stage(given, records)
+    assert settled(given, records) == set()
+    run_stage(given, records)
+    assert settled(given, records) == {small, large}
+    # A trial with a low number goes on, and ends after what confirms its cell.
+    cut = search_record(99, "finetune", 0.1, 0.1, "interrupted", lr=0.5)
+    cut.trial = -1
+    assert settled(given, [cut, *records]) == {large}
+    cut.status = "done"
+    assert settled(given, [cut, *records]) == {large}, "it is to be repeated"
