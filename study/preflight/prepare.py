@@ -50,6 +50,8 @@ class Prepared:
     """What happened so far, if it is resumed or extended."""
     started: float = field(default_factory=time.monotonic)
     """When this command began, by `time.monotonic`."""
+    decoded: bool = False
+    """Whether this command has decoded images, which took a part of its time."""
 
     @property
     def end(self) -> float | None:
@@ -123,22 +125,24 @@ def prepare(setup: Setup) -> Prepared:
     setup.raise_faults()
     assert setup.source
     assert setup.resources
-    images = _decode(setup.settings, setup.source, _end(setup.settings, setup.started))
+    s = setup.settings
+    there = image_entry(setup.source, s.image_size, s.cache, s.resize).exists()
+    images = _decode(s, setup.source, _end(s, setup.started))
     _fit_to_decoded(setup, images)
     if setup.state:
         check_same_data(setup.state, images)
-    notes = tuple(_notes(setup, images))
     return Prepared(
-        setup.settings,
+        s,
         images,
         setup.folder,
         setup.gpus,
         setup.resources,
         setup.capacity,
         setup.variables,
-        notes,
+        tuple(_notes(setup, images)),
         setup.state,
         setup.started,
+        decoded=not there,
     )
 
 

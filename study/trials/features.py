@@ -19,6 +19,7 @@ from study.trials.frozen_part import FrozenPart, folded, run_part
 from study.trials.trial_context import TrialContext
 from tl_core.data.datasets import ImageSet
 from tl_core.device import CPU
+from tl_core.errors import Fault, InputError, OutOfTimeError
 from tl_core.inputs.features import Forward, feature_entry, load_features
 from tl_core.inputs.prefix import Prefix, cut_backbone, load_activations
 from tl_core.models.backbones import Backbone
@@ -40,12 +41,13 @@ def with_features(
     So it does with the frozen stages below those that learn in mode `partial`.
 
     The context stays as it is if no trial needs them. `start_ray` is called if workers do it.
-    Raises `OutOfTimeError` if they are not ready in time.
+    Raises `OutOfTimeError` if they are not ready in time, and `InputError` if the same command
+    would never make any of them.
     """
     s, images, end = prepared.settings, prepared.images, prepared.end
     if s.weights == "none" or not any(needs_features(mode) for mode in s.mode):
         return context
-    backbone = frozen_backbone(s)
+    backbone, goes_on = frozen_backbone(s), prepared.decoded
 
     def forward(network: Backbone | Prefix, unfreeze: int | None = None) -> Forward:
         part = FrozenPart(s.backbone, s.weights, s.image_size, backbone.precision, unfreeze)
@@ -56,20 +58,34 @@ def with_features(
             from study.trials.extractors import distribute  # Ray.
 
             make = distribute(context, part, prepared.gpus, cpus, s.max_failures, end)
-            yield from make(chunks)
+            nonlocal goes_on
+            try:
+                for rows in make(chunks):
+                    yield rows
+                    goes_on = True
+            except OutOfTimeError as over:
+                if goes_on:
+                    raise
+                raise InputError([_too_short(len(chunks[0]))]) from over
 
         alone = prepared.resources.only_cores(prepared.gpus)
         return run_locally_if_fast(images, network, in_workers, cpus) if alone else in_workers
 
-    load_features(images, backbone, s.cache, forward(backbone), s.hflip, end=end)
+    device = prepared.resources.device(prepared.gpus)
+    load_features(images, backbone, s.cache, device, s.hflip, end=end, forward=forward(backbone))
     name = feature_entry(images.key, backbone, Path(), s.hflip).as_posix()
     activations: list[str] = []
     for unfreeze in s.unfreeze if "partial" in s.mode else ():
         prefix, _ = cut_backbone(backbone, unfreeze, s.image_size)
-        make = forward(prefix, unfreeze)
-        found = load_activations(images, prefix, s.cache, make, s.hflip, end=end)
+        given = images, prefix, s.cache, device, s.hflip
+        found = load_activations(*given, end=end, forward=forward(prefix, unfreeze))
         activations += [file.parent.relative_to(s.cache).as_posix() for file in found.files]
     return replace(context, features=name, activations=tuple(activations))
+
+
+def _too_short(first: int) -> Fault:
+    why = f"is too short: the frozen network has not run over its first {first:,} images"
+    return Fault("--max-time", f"{why}, and less than that is not kept; choose a longer one")
 
 
 def run_locally_if_fast(

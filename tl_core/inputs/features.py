@@ -12,6 +12,7 @@ from torch import Tensor
 from tl_core.data.caching.entries import Fault, damage, publish
 from tl_core.data.caching.tables import Table, growing_table
 from tl_core.data.datasets import ImageSet
+from tl_core.device import is_gpu
 from tl_core.errors import WAYS_OUT, GpuMemoryError, InputError
 from tl_core.files import user_path
 from tl_core.gpu_memory import is_out_of_memory
@@ -28,6 +29,8 @@ _PIECES = 32
 """Enough to keep several devices busy to the end, and to show progress."""
 _CHUNKS = (64, 4096)
 """Smallest and largest number of views in a piece."""
+_CPU_PIXELS = 256 * 224**2
+"""Largest number of pixels in a CPU's piece, as a stop loses what has begun."""
 _CHUNK_VALUES = 2**25
 """Largest number of values in a piece, 128 MiB: a piece is held in memory as a whole."""
 
@@ -39,10 +42,11 @@ def load_features(
     images: ImageSet,
     backbone: Backbone,
     cache: str | Path,
-    forward: torch.device | Forward,
+    device: torch.device,
     hflip: bool = False,
     verify: bool = True,
     end: float | None = None,
+    forward: Forward | None = None,
 ) -> np.ndarray:
     """Load the features of all N images; run the backbone over the images first if need be.
 
@@ -52,11 +56,12 @@ def load_features(
         images: the data set.
         backbone: the network to run, in its precision.
         cache: folder that holds the features of each (data, backbone, weights, precision).
-        forward: the device to run it on, or a function that distributes the work over several.
+        device: what to run it on.
         hflip: also compute the features of the mirror images, for mirrored training.
         verify: check the hash of the cached features; if they are damaged, warn and compute them
             again. A study does this once, and its workers use what it has verified.
         end: until when another process that computes them is waited for, by `time.monotonic`.
+        forward: distributes the work over several such devices.
 
     Returns:
         float32 [N, D], or [2 N, D] with the mirror images in the second half; memory-mapped:
@@ -65,13 +70,15 @@ def load_features(
     Raises `OutOfTimeError` if another process still computes them at `end`.
     """
     cache = user_path(cache)
-    if isinstance(forward, torch.device):
-        forward = _on_device(images, backbone, forward)
+    forward = forward or _on_device(images, backbone, device)
+    most = most_in_chunk(backbone, images, device)
 
     def build(into: Path) -> None:
         # Of mirrored features the first half are the plain ones, which the cache may have.
         plain = (
-            load_features(images, backbone, cache, forward, False, verify, end) if hflip else None
+            load_features(images, backbone, cache, device, False, verify, end, forward)
+            if hflip
+            else None
         )
         n, first = len(images.labels), len(images.labels) if hflip else 0
         doing = f"Features of {backbone.name}{', mirrored' if hflip else ''}"
@@ -80,7 +87,7 @@ def load_features(
             if plain is not None and not table.done:
                 table.rows[:n], table.done = plain, n
             every = np.arange(first, first + n)
-            for views, rows in run_views(every, backbone, forward, doing, table):
+            for views, rows in run_views(every, most, forward, doing, table):
                 table.rows[views] = rows
 
     entry = feature_entry(images.key, backbone, cache, hflip)
@@ -117,15 +124,24 @@ def output_key(images: str, backbone: Backbone, which: str) -> str:
     return hashlib.sha256(about.encode()).hexdigest()[:24]
 
 
+def most_in_chunk(backbone: Backbone, images: ImageSet, device: torch.device) -> int:
+    """How many views are given to a device at once, at the most."""
+    most = min(_CHUNKS[1], max(1, _CHUNK_VALUES // backbone.n_features))
+    if is_gpu(device):
+        return most
+    return min(most, max(_CHUNKS[0], _CPU_PIXELS // images.image_size**2))
+
+
 def run_views(
-    views: np.ndarray, backbone: Backbone, forward: Forward, doing: str, table: Table
+    views: np.ndarray, most: int, forward: Forward, doing: str, table: Table
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Run a network over views; yield chunk after chunk with its rows, and show the progress.
+
+    A chunk has `most` views at the most.
 
     The views are those of the table's last rows. Chunks that the table has already are left out;
     those that are yielded have to be written into it before the next one.
     """
-    most = max(1, min(_CHUNKS[1], _CHUNK_VALUES // backbone.n_features))
     size = min(most, max(_CHUNKS[0], math.ceil(len(views) / _PIECES)))
     first = len(table.rows) - len(views)
     # The same chunks as without a break: a row may depend on its batch, in the last bits.

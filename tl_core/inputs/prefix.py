@@ -23,6 +23,7 @@ from tl_core.data.datasets import ImageSet
 from tl_core.device import upload
 from tl_core.inputs.features import (
     Forward,
+    most_in_chunk,
     not_finite,
     output_key,
     run_batches,
@@ -96,10 +97,11 @@ def load_activations(
     images: ImageSet,
     prefix: Prefix,
     cache: Path,
-    forward: torch.device | Forward,
+    device: torch.device,
     hflip: bool = False,
     verify: bool = True,
     end: float | None = None,
+    forward: Forward | None = None,
 ) -> Activations:
     """Load the activations of all images; run the prefix over the images first if need be.
 
@@ -107,11 +109,11 @@ def load_activations(
         images: the data set.
         prefix: the network to run, in the backbone's precision.
         cache: folder that holds the activations of each (data, backbone, weights, precision, cut).
-        forward: the device to run it on, or a function that distributes the work over several,
-            which calls `extract_activations`.
+        device: what to run it on.
         hflip: also those of the mirror images.
         verify: as for `tl_core.inputs.features.load_features`.
         end: as there.
+        forward: as there; it calls `extract_activations`.
 
     Raises:
         OutOfTimeError: another process still makes them at `end`.
@@ -120,7 +122,7 @@ def load_activations(
     halves = (False, True) if hflip else (False,)
     entries = [activation_entry(images.key, prefix, cache, mirrored) for mirrored in halves]
     for entry, mirrored in zip(entries, halves, strict=True):
-        build = partial(_write, images, prefix, forward, mirrored)
+        build = partial(_write, images, prefix, device, forward, mirrored)
         publish(entry, build, table_fault(_FILE, len(images.labels), verify), end)
     return Activations(tuple(entry / _FILE for entry in entries))
 
@@ -177,17 +179,22 @@ def activation_reader(activations: Activations, prefix: Prefix, device: torch.de
 
 
 def _write(
-    images: ImageSet, prefix: Prefix, forward: torch.device | Forward, mirrored: bool, into: Path
+    images: ImageSet,
+    prefix: Prefix,
+    device: torch.device,
+    forward: Forward | None,
+    mirrored: bool,
+    into: Path,
 ) -> None:
     """Run the prefix over all images, or all mirror images, and write what it makes of them."""
-    if isinstance(forward, torch.device):
-        forward = _on_device(images, prefix, forward)
+    forward = forward or _on_device(images, prefix, device)
+    most = most_in_chunk(prefix.backbone, images, device)
     n = len(images.labels)
     views = np.arange(n) + (n if mirrored else 0)
     what = f"Activations of {prefix.backbone.name} below {prefix.above}"
     doing = f"{what}{', mirrored' if mirrored else ''}"
     with growing_table(into, _FILE, np.float16, (n, *prefix.shape)) as table:
-        for chunk, rows in run_views(views, prefix.backbone, forward, doing, table):
+        for chunk, rows in run_views(views, most, forward, doing, table):
             if rows.dtype != np.float16 and table.rows.dtype == np.float16:
                 _widen(table)
             table.rows[chunk % n] = rows

@@ -13,11 +13,12 @@ import torch
 
 from study.preflight.prepare import Prepared
 from study.trials.features import run_locally_if_fast
-from tests.conftest import SIDE, TINY
+from study.trials.frozen_part import FrozenPart
+from tests.conftest import TINY
 from tests.support.study_fixtures import Capture, Run
 from tl_core.data.datasets import ImageSet
 from tl_core.errors import OutOfTimeError
-from tl_core.inputs.features import extract, load_features
+from tl_core.inputs.features import Forward, extract, load_features
 from tl_core.models.folding import fold_backbone
 from tl_core.training.setup import pretrained
 
@@ -73,18 +74,24 @@ def test_a_study_whose_features_take_too_long_ends_in_time(
     capsys: Capture,
 ) -> None:  # fmt: skip
     words = (
-        "--data", photo_folder, "--backbone", TINY, "--weights", tiny_weights, "--image-size", SIDE,
+        "--data", photo_folder, "--backbone", TINY, "--weights", tiny_weights, "--image-size", 40,
         "--mode", "freeze", "--train-ratio", 0.2, "--trials", 2, "--name", "mine", "--offline",
     )  # fmt: skip
+    in_time = 0
 
-    def distribute(*words: object) -> object:
-        raise OutOfTimeError(f"over at {words[-1]}")
+    def distribute(context: object, part: FrozenPart, *words: object) -> Forward:
+        def forward(chunks: list[np.ndarray]) -> Iterator[np.ndarray]:
+            columns = pretrained(*part[:4]).n_features
+            yield from (np.ones((len(views), columns), np.float32) for views in chunks[:in_time])
+            raise OutOfTimeError(f"over at {words[-1]}")
+
+        return forward
 
     waits_until = list[float | None]()
 
-    def load(*given: Any, end: float | None) -> np.ndarray:
-        waits_until.append(end)
-        return load_features(*given, end=end)
+    def load(*given: Any, **more: Any) -> np.ndarray:
+        waits_until.append(more["end"])
+        return load_features(*given, **more)
 
     with monkeypatch.context() as patch:
         patch.setattr(Prepared, "end", 1.0)
@@ -92,9 +99,17 @@ def test_a_study_whose_features_take_too_long_ends_in_time(
         patch.setattr("study.trials.features.SOON_S", 0)
         patch.setattr("study.trials.extractors.distribute", distribute)
         patch.setattr("study.cluster.local_ray.local_ray", lambda *_, **__: nullcontext())
-        assert run_alone(*words, "--max-time", "8h") == 5
-    assert capsys.readouterr().err.endswith("error: out of time\n  over at 1.0\n")
-    assert waits_until == [1.0]
+        patch.setattr("tl_core.inputs.features._CHUNKS", (4, 4096))
+        assert run_alone(*words, "--max-time", "8h") == 5, "it has decoded the images"
+        assert capsys.readouterr().err.endswith("error: out of time\n  over at 1.0\n")
+        assert run_alone(*words, "--max-time", "8h") == 2
+        assert capsys.readouterr().err.endswith(
+            "  --max-time is too short: the frozen network has not run over its first 4 images, "
+            "and less than that is not kept; choose a longer one\n"
+        )
+        in_time = 1
+        assert run_alone(*words, "--max-time", "8h") == 5, "it has run over four"
+    assert waits_until == 3 * [1.0]
     assert not Path("runs/mine").exists(), "the same command goes on"
     assert run_alone(*words, "--max-time", "8h") == 0
 

@@ -40,6 +40,6 @@ def load(images: ImageSet, prefix: Prefix, own_cache: Path) -> Load:
     """Loads activations of `prefix`, or of another one."""
 
     def load_some(one: Prefix = prefix, **options: Any) -> Activations:
-        return load_activations(images, one, own_cache, **{"forward": CPU} | options)
+        return load_activations(images, one, own_cache, CPU, **options)
 
     return load_some

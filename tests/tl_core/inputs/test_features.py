@@ -22,7 +22,14 @@ from tl_core.data.sources import folder_source
 from tl_core.errors import InputError, OutOfTimeError
 from tl_core.files import file_lock
 from tl_core.inputs import features
-from tl_core.inputs.features import extract, feature_entry, load_features, run_batches, run_views
+from tl_core.inputs.features import (
+    extract,
+    feature_entry,
+    load_features,
+    most_in_chunk,
+    run_batches,
+    run_views,
+)
 from tl_core.inputs.resident import ResidentTables
 from tl_core.models.backbones import Backbone, load_backbone
 from tl_core.models.folding import fold_backbone
@@ -174,10 +181,10 @@ def test_an_extraction_that_was_stopped_goes_on(
                 asked.clear()
 
     with pytest.raises(RuntimeError, match="stopped"):
-        load_features(images, backbone, tmp_path / "other", forward, hflip)
+        load_features(images, backbone, tmp_path / "other", CPU, hflip, forward=forward)
     asked.append([])
     capsys.readouterr()
-    found = load_features(images, backbone, tmp_path / "other", forward, hflip)
+    found = load_features(images, backbone, tmp_path / "other", CPU, hflip, forward=forward)
     assert [len(views) for views in asked] == [0, 15, 10]
     assert found.tobytes() == whole.tobytes()
     what = f"{backbone.name}, mirrored" if hflip else backbone.name
@@ -217,7 +224,7 @@ def test_spread_work(images: ImageSet, backbone: Backbone, load: Load, tmp_path:
             asked.extend(views.tolist())
             yield extract(images, ready, CPU, views)
 
-    found = load_features(images, backbone, tmp_path / "other", spread)
+    found = load_features(images, backbone, tmp_path / "other", CPU, forward=spread)
     assert asked == list(range(40))
     assert (found == load()).all()
 
@@ -281,7 +288,7 @@ def test_an_image_of_which_no_finite_numbers_are_made_is_named(
         extract(images, network, torch.device("cpu"), np.array([3, 7]))
 
 
-def test_the_images_are_shared_out_in_32_chunks_at_most(backbone: Backbone, tmp_path: Path) -> None:
+def test_the_images_are_shared_out_in_32_chunks_at_most(tmp_path: Path) -> None:
     """Of 2,081 images, chunks of 65 would leave one for a 33rd, and several devices would wait."""
     sizes = list[int]()
 
@@ -291,9 +298,41 @@ def test_the_images_are_shared_out_in_32_chunks_at_most(backbone: Backbone, tmp_
             yield np.zeros((len(views), 1), np.float32)
 
     with growing_table(tmp_path, "rows.npy", np.float32, (2081, 1)) as table:
-        for _ in run_views(np.arange(2081), backbone, forward, "Features", table):
+        for _ in run_views(np.arange(2081), 4096, forward, "Features", table):
             pass
     assert sizes == [66] * 31 + [35]
+
+
+@pytest.mark.parametrize(("device", "side", "n_features", "most"), [
+    ("cpu", 224, 2048, 256), ("cpu", 112, 2048, 1024), ("cpu", 32, 512, 4096),
+    ("cpu", 448, 2048, 64), ("cpu", 224, 2**20, 32), ("cuda", 224, 2048, 4096),
+    ("cuda", 224, 2**20, 32), ("cuda", 224, 2**26, 1),
+])  # fmt: skip
+def test_what_is_begun_at_once_is_little_on_a_cpu(
+    backbone: Backbone, images: ImageSet, device: str, side: int, n_features: int, most: int
+) -> None:
+    wide = replace(backbone, n_features=n_features)
+    large = replace(images, pixels=np.empty((0, 3, side, side), np.uint8))
+    assert most_in_chunk(wide, large, torch.device(device)) == most
+
+
+def test_a_cpu_is_given_so_many_at_once(
+    images: ImageSet, backbone: Backbone, load: Load, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(features, "_PIECES", 1)
+    monkeypatch.setattr(features, "_CHUNKS", (1, 4096))
+    monkeypatch.setattr(features, "_CPU_PIXELS", 14 * SIDE**2)
+    sizes = list[int]()
+
+    def forward(chunks: list[NDArray[np.int64]]) -> Iterator[NDArray[np.float32]]:
+        for views in chunks:
+            sizes.append(len(views))
+            yield np.zeros((len(views), backbone.n_features), np.float32)
+
+    load(forward=forward)
+    load_features(images, backbone, tmp_path / "gpu", torch.device("cuda"), forward=forward)
+    assert sizes == [14, 14, 12, 40]
 
 
 def test_the_weights_may_need_the_room_of_the_tables(

@@ -151,7 +151,7 @@ def test_spread_work(
             asked.append(views.tolist())
             yield extract_activations(images, prefix, CPU, views)
 
-    (found,) = load_activations(images, prefix, tmp_path / "other", spread).tables
+    (found,) = load_activations(images, prefix, tmp_path / "other", CPU, forward=spread).tables
     assert [len(views) for views in asked] == [15, 15, 10]
     assert np.concatenate(asked).tolist() == list(range(40))
     np.testing.assert_allclose(found, load().tables[0], rtol=2**-10, atol=1e-6)

@@ -175,7 +175,7 @@ def test_a_fault_of_the_machine_leaves_what_is_kept(
     entry = tmp_path / "abc"
     grow(entry, until=4)
     with monkeypatch.context() as patch:
-        patch.setattr(tables.np, "load", fail)
+        patch.setattr(np, "load", fail)
         with pytest.raises(type(error)):
             grow(entry)
     assert grow(entry) == [4, 5, 6, 7, 8, 9]
