@@ -32,14 +32,19 @@ _STATE = "state.json"
 def new_array(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> np.memmap:
     """Make a .npy file and map it; all of its space on disk is allocated at once.
 
-    Raises `OSError` if the space is too small. Otherwise the kernel would notice when the process
-    writes to a page of the map, and kill it (SIGBUS).
+    Raises `OSError` if the space is too small, and leaves no file: its size would count as space
+    that is taken. Otherwise the kernel would notice when the process writes to a page of the map,
+    and kill it (SIGBUS).
     """
     with naming(path):
         array: np.memmap = np.lib.format.open_memmap(path, "w+", dtype, shape)
         if hasattr(os, "posix_fallocate"):  # Not on macOS.
-            with path.open("r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            try:
+                with path.open("r+b") as file:
+                    os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            except OSError:
+                path.unlink()
+                raise
     return array
 
 

@@ -13,7 +13,7 @@ import pytest
 from tests.support.core.entries import left_in, writes
 from tl_core.data.caching import entries, tables
 from tl_core.data.caching.entries import MANIFEST, publish
-from tl_core.data.caching.tables import bytes_kept, growing_table, rows_kept
+from tl_core.data.caching.tables import bytes_kept, growing_table, new_array, rows_kept
 
 SHAPE = 10, 2
 
@@ -210,6 +210,27 @@ def test_what_nobody_goes_on_with_is_removed_after_a_month(tmp_path: Path) -> No
         os.utime(kept, (then, then))
     publish(tmp_path / "other", writes({"a": b""}))
     assert left_in(tmp_path) == {".29.unfinished", "other"}
+
+
+def test_a_file_that_has_no_space_does_not_count_as_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a table has to be widened on a disk that is full."""
+
+    def build(into: Path) -> None:
+        with growing_table(into, "table.npy", np.float16, SHAPE) as table:
+            table.done = 4
+            monkeypatch.setattr(os, "posix_fallocate", full)
+            new_array(table.file.with_name("wide.npy"), np.float32, (10**6,))
+
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    entry = tmp_path / "abc"
+    with pytest.raises(OSError, match=r"No space left on device: '.*wide\.npy'$"):
+        publish(entry, build)
+    assert rows_kept(entry) == 4
+    assert bytes_kept(entry) < 1000
 
 
 @pytest.mark.parametrize("nested", [False, True])
