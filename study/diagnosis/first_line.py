@@ -9,11 +9,13 @@ import shlex
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 
 from study.config.program import command
+from study.config.settings import Settings
 from study.diagnosis.estimate import Before, Speeds, eta
 from study.preflight.prepare import Prepared
 from study.preflight.torch_checks import load_network
@@ -70,8 +72,13 @@ def measure_step(prepared: Prepared) -> tuple[Speeds, int] | None:
         the cores.
     """
     s = prepared.settings
-    if not prepared.resources.only_cores(prepared.gpus) or not s.networks:
-        return None
+    only_cores = prepared.resources.only_cores(prepared.gpus)
+    return _measure_step(s) if only_cores and s.networks else None
+
+
+@cache
+def _measure_step(s: Settings) -> tuple[Speeds, int]:
+    """Once: a step may take seconds, and both the first line and `--max-time` ask."""
     backbone, upper = load_network(s), None
     if "partial" in s.mode:
         lower, upper = split(backbone.network, max(s.unfreeze))

@@ -21,7 +21,7 @@ from study.diagnosis.first_line import START_S, WORKERS_S, measure_step
 from study.diagnosis.observed import Expected
 from study.preflight.prepare import Prepared
 from study.records.trial_record import ENDED, Kind, TrialRecord
-from study.search.cells import Cell, smaller
+from study.search.cells import Cell, all_cells, smaller
 from study.search.confirmation import Planned, plan, settled
 from study.trials.headway import headway
 from study.trials.trial_context import TrialContext, shape_of
@@ -220,8 +220,9 @@ def make_time_budget(
     settings, end = prepared.settings, prepared.end
     if end is None:
         return None
-    speeds, _ = measure_step(prepared) or (None, None)
-    expected = Expected(settings, shape_of(prepared.images, context), records, speeds)
+    expected = Expected(settings, shape_of(prepared.images, context), records)
+    if not all(expected.cell(cell, 1).seconds for cell in all_cells(settings)):
+        expected.speeds, _ = measure_step(prepared) or (None, None)
     given = expected, prepared.capacity, storage_of(settings, prepared.folder), end
     resumed, made = prepared.state is not None, _made(prepared, context)
     start_s = WORKERS_S + (0.0 if prepared.resources.joined else START_S)

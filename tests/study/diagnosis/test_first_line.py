@@ -2,14 +2,17 @@
 
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
+import torch
 
 from study.cluster.capacity import Capacity
 from study.diagnosis import first_line as module
 from study.diagnosis.estimate import Speeds
 from study.diagnosis.first_line import first_line
+from tests.conftest import SIDE
 from tests.support.studies.builders import make_settings
 from tl_core.config import Mode
 from tl_core.data.splitting.rules import NO_RULES
@@ -54,3 +57,18 @@ def test_a_short_study_is_told_in_the_words_of_the_program(
     [line] = first_line(prepared)
     assert line.startswith(told)
     assert line.endswith("; tl-study doctor measures this closely")
+
+
+def test_a_step_is_timed_once_for_the_first_line_and_the_limit_of_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * SIDE**2, 2))
+    load = MagicMock(return_value=SimpleNamespace(network=network, precision="fp32", n_features=2))
+    monkeypatch.setattr(module, "load_network", load)
+    for only_cores in (True, True, False):
+        prepared: Any = SimpleNamespace(
+            settings=make_settings(data="photos", mode=("finetune",), image_size=SIDE), gpus=0,
+            resources=SimpleNamespace(only_cores=lambda _, only=only_cores: only),
+        )  # fmt: skip
+        assert (module.measure_step(prepared) is None) != only_cores
+    load.assert_called_once()

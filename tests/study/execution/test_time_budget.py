@@ -147,13 +147,17 @@ def test_a_time_that_was_spent_on_the_cache_may_suffice_later(
         state=True, started=time.monotonic() - 30, end=time.monotonic() + 715,
     )  # fmt: skip
     context: Any = SimpleNamespace(cache=tmp_path, features="features/photos", activations=())
-    monkeypatch.setattr("study.execution.time_budget.measure_step", lambda _: None)
+    monkeypatch.setattr("study.execution.time_budget.measure_step", lambda _: (UNIT, 512))
     monkeypatch.setattr("study.execution.time_budget.shape_of", lambda *_: SHAPE)
     budget = make_time_budget(prepared, context, study.journal.records)
     assert budget
     trials = StudyTrials(study.settings, tmp_path, study.journal, None, budget)
     assert trials.queue.next() == [], "5 minutes lack"
     assert (budget.start_s, budget.made, budget.is_stuck) == (20, bool(entry), not entry)
+    # No step was measured, as trials that have ended say how long others take.
+    new = make_time_budget(prepared, context, [])
+    assert new
+    assert (budget.expected.speeds, new.expected.speeds) == (None, UNIT)
 
 
 @pytest.mark.parametrize("found", [None, "an epoch", "a state", "an end"])
