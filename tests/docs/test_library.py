@@ -26,7 +26,7 @@ def test_the_code_runs_and_prints_what_its_comments_say(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     (tmp_path / "page.py").write_text("\n".join(blocks))
     save_photos(Path.cwd())
     page = runpy.run_path("page.py")
