@@ -30,7 +30,7 @@ from tl_core.data.sources import Source
 from tl_core.data.splits import absent_classes, far_from_ratio, split_faults, too_large
 from tl_core.data.splitting.rules import NO_RULES
 from tl_core.errors import Fault, InputError
-from tl_core.files import is_there
+from tl_core.files import is_there, user_path
 
 DEFAULT_LARGEST = max(DEFAULTS["train_ratio"])
 """The largest default ratio: all images that are not held out, where no parts are given."""
@@ -136,7 +136,7 @@ def check_data(setup: Setup) -> Iterator[Fault]:
 
 def set_source(setup: Setup) -> Iterator[Fault]:
     """Find the images, and fit the ratios to them."""
-    setup.source = find_source(setup.settings)
+    setup.source = (find_again if setup.state else find_source)(setup.settings)
     if setup.source.aux and setup.source.aux.task.kind != "none":
         known = setup.settings.aux_type
         setup.change(aux_type=setup.source.aux.task.kind)
@@ -156,6 +156,23 @@ def find_source(settings: Settings) -> Source:
         return find_data(data_request(settings), settings.cache)
     except OSError as error:
         raise InputError([_unreadable(error, settings.cache)]) from error
+
+
+def find_again(settings: Settings) -> Source:
+    """Find the images of a study that was run before; raises `InputError`."""
+    try:
+        return find_source(settings)
+    except InputError as error:
+        s = settings
+        named = (s.root, s.train or s.data, s.val, s.test)
+        paths = [user_path(name) for name in named if name]
+        if all(path.is_absolute() or is_there(path) for path in paths):
+            raise
+        why = (
+            "paths of this study are relative to the folder that it was started in; this command "
+            f"runs in {Path.cwd()}"
+        )
+        raise InputError([*error.faults, why]) from error
 
 
 def fit_to_data(setup: Setup, images: Source | ImageSet, aux: AuxLabels | None) -> Iterator[Fault]:

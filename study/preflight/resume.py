@@ -11,7 +11,7 @@ from study.config.program import command
 from study.config.settings import Settings, flag
 from study.config.uris import store_name, with_credentials, without_credentials
 from study.config.validate import PROBES_ARE_TUNED, change, mode_faults
-from study.preflight.checks import PET, find_source
+from study.preflight.checks import PET, find_again
 from study.preflight.setup import Setup
 from study.records.data_changes import describe_changes
 from study.records.ledger import ENDINGS, StudyState, read_state
@@ -122,7 +122,7 @@ def find_replay(given: Mapping[str, Any]) -> Replay:
     if "gpus" in given and (settings.gpus or 0) > 1:
         why = "a replay is one trial, on one GPU; use 1, or 0 for the CPU"
         raise InputError([Fault("--gpus", f"{settings.gpus}: {why}")])
-    source = find_source(settings) if settings.data != PET else None
+    source = find_again(settings) if settings.data != PET else None
     return Replay(settings, state, record, source)
 
 

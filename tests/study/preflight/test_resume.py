@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from study.config.command_line import parse
 from study.config.uris import store_name
 from study.config.validate import resolve
-from study.preflight.checks import PET
+from study.preflight.checks import PET, QUICK, run_checks
 from study.preflight.prepare import prepare_replay
 from study.preflight.resume import (
     FinishedError,
@@ -115,9 +115,36 @@ def test_a_replay_of_images_that_can_not_be_read_says_so(
         raise PermissionError(13, "Permission denied", "photos/cat")
 
     monkeypatch.setattr("study.preflight.checks.find_data", fail)
+    Path(data).mkdir()
     tiny_study(data=data).write(Path("runs/tiny"))
     with pytest.raises(InputError, match=r"^photos/cat: Permission denied$"):
         prepare_replay(find_replay({"replay": "tiny/0"}))
+
+
+@pytest.mark.parametrize("given", [
+    {"train": "p/train", "test": "p/test"}, {"data": "photos"}, {"data": "a.csv", "root": "photos"},
+])  # fmt: skip
+def test_paths_of_a_study_are_those_of_its_first_folder(
+    given: dict[str, str], own_folder: Path
+) -> None:
+    folder = tiny_study(**given).write(Path("runs/tiny"))
+    where = (
+        "paths of this study are relative to the folder that it was started in; this command runs "
+        f"in {own_folder}"
+    )
+    with pytest.raises(InputError) as caught:
+        find_replay({"replay": "tiny/0"})
+    assert str(caught.value.faults[-1]) == where
+    ledger = (folder / LEDGER).read_text()
+    (folder / LEDGER).write_text(ledger.rpartition('{"event": "end"')[0])
+    setup = continued_setup({"extend": "tiny", "trials": 1})
+    run_checks(setup, QUICK)
+    assert str(setup.faults[-1]) == where
+    for name in given.values():
+        Path(name).mkdir(parents=True)
+    with pytest.raises(InputError) as caught:
+        find_replay({"replay": "tiny/0"})
+    assert where not in str(caught.value)
 
 
 def test_a_finished_study_says_so(capsys: pytest.CaptureFixture[str]) -> None:
