@@ -12,6 +12,7 @@ from rich.text import Text
 
 from study.signals import nobody_reads
 from tl_core.data.folders import files_below
+from tl_core.data.given.manifest import is_manifest
 from tl_core.data.scanning.outputs import PassedOver
 from tl_core.errors import Fault
 from tl_core.files import user_path
@@ -25,8 +26,8 @@ _WIDE = 10_000
 def find_pictures(given: Iterable[str], faults: list[Fault | str]) -> list[Path]:
     """Return the files that are given or in a given folder.
 
-    Adds empty folders to `faults`. Says on standard error which folders in a given one are passed
-    over.
+    Adds empty folders to `faults`. Says on standard error which folders and tables in a given one
+    are passed over.
     """
     paths: list[Path] = []
     for path in map(user_path, given):
@@ -34,6 +35,11 @@ def find_pictures(given: Iterable[str], faults: list[Fault | str]) -> list[Path]
         # Not pathlib, which raises an error for a path that this user can't look at.
         is_folder = os.path.isdir(path)  # noqa: PTH112
         files = list(files_below(path, passed=passed)) if is_folder else [path]
+        # A manifest lies beside its photos.
+        tables = {file for file in files if is_folder and is_manifest(str(file))}
+        files = [file for file in files if file not in tables]
+        for table in sorted(tables):
+            passed.add("a table", table)
         for note in passed.notes(path):
             print(f"note: {note}", file=sys.stderr)
         paths += files

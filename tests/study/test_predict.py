@@ -138,6 +138,19 @@ def test_bad_pictures_are_listed(study: Path, pictures: Path, capsys: Capture) -
     assert capsys.readouterr().out == "", "no table without a picture"
 
 
+def test_a_table_beside_the_pictures_is_passed_over(
+    study: Path, pictures: Path, capsys: Capture
+) -> None:
+    for name in ("t.csv", "more/t.Parquet"):
+        (pictures / name).write_text("path,label")
+    assert main([str(study), str(pictures), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 3
+    assert err == "note: passed over: more/t.Parquet, t.csv (a table)\n"
+    assert main([str(study), str(pictures / "t.csv")]) == 2
+    assert "t.csv: a text file" in capsys.readouterr().err
+
+
 def test_paths_that_can_not_be_looked_at(study: Path, pictures: Path, capsys: Capture) -> None:
     long = "x" * 300
     assert main([str(study), long, str(pictures)]) == 2
