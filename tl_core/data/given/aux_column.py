@@ -10,6 +10,7 @@ import numpy as np
 
 from tl_core.aux_task import BRIGHTNESS, BUILT_IN_TASKS, NO_TASK, TAKEN, AuxKind, AuxTask
 from tl_core.data.given.aux_labels import FEWEST, AuxLabels
+from tl_core.data.given.table import no_column
 from tl_core.data.sources import Source
 from tl_core.errors import Fault, InputError, truncate_list
 from tl_core.text import pluralize, printable
@@ -58,7 +59,7 @@ def label_aux(source: Source, column: str, kind: AuxKind | None = None) -> Sourc
     if column not in usable:
         taken = "outputs of a study have this name already; rename the column"
         known = column in source.columns
-        what = _MEANINGS.get(column, taken) if known else "no such column"
+        what = _MEANINGS.get(column, taken) if known else no_column(column, usable)
         names = ", ".join(map(printable, ("brightness", "none", *usable)))
         raise InputError([Fault("--aux", f"{printable(column)}: {what}; valid are {names}")])
     cells, lines = source.columns[column], source.lines

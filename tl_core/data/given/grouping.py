@@ -7,7 +7,7 @@ import numpy as np
 
 from tl_core.data.given.labelling import captured
 from tl_core.data.given.manifest import column_names
-from tl_core.data.given.table import case_notes
+from tl_core.data.given.table import case_notes, no_column
 from tl_core.data.sources import Source
 from tl_core.data.splitting.rules import PART_WORDS, PARTS
 from tl_core.errors import Fault, InputError, truncate_list
@@ -29,7 +29,8 @@ def group_by_column(source: Source, column: str | None) -> Source:
         raise InputError([Fault("--group", f"{column}: {NO_COLUMN}")])
     if column not in source.columns:
         names = column_names(source.columns)
-        raise InputError([Fault("--group", f"{column}: no such column; columns are {names}")])
+        what = no_column(column, source.columns)
+        raise InputError([Fault("--group", f"{printable(column)}: {what}; columns are {names}")])
     return _grouped(source, column, [name or None for name in source.columns[column]])
 
 

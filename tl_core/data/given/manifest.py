@@ -94,6 +94,7 @@ def _source(table: Table, root: Path) -> Source:
     files = [(real / path, number[label]) for path, label in zip(paths, labels, strict=True)]
     rules, notes = SplitRules(), [*name_notes(classes), *missing_notes(labels)]
     notes += case_notes(table.columns, "split")
+    notes += _unused_splits(table.columns)
     if any(given := table.columns.get("split", [])):
         words: dict[Part, str] = {}
         parts = [part_of(word) or "train" for word in given]  # All are known here.
@@ -111,6 +112,25 @@ def _source(table: Table, root: Path) -> Source:
     source = files_source(printable(str(table.file)), classes, tuple(paths), files, kind="manifest")
     lines = tuple(table.places)
     return replace(source, rules=rules, columns=columns, lines=lines, notes=tuple(notes))
+
+
+def _unused_splits(columns: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Yield a note for each column that looks like a split, but has another name."""
+    if any(columns.get("split", [])):
+        return
+    for name, cells in columns.items():
+        parts = {part_of(cell) for cell in cells}
+        if (
+            name.lower() not in (*NEEDED, "split")
+            and len(parts) > 1
+            and "train" in parts
+            and None not in parts
+        ):
+            words = ", ".join(dict.fromkeys(cells))
+            yield (
+                f"column {printable(name)} ({printable(words)}) is not used; if it is the split, "
+                "rename it split"
+            )
 
 
 def _row_faults(table: Table, root: Path) -> Iterator[str]:

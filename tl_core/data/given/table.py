@@ -1,8 +1,9 @@
 """A table as CSV or Parquet: its cells as text, and the line of each row."""
 
 import csv
+import difflib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,6 +82,14 @@ def case_notes(columns: Mapping[str, Sequence[str]], name: str) -> Iterator[str]
         if name not in columns and other.lower() == name and any(cells):
             shown = printable(other)
             yield f"column {shown} is not used; a column {name} would be: rename it if it is that"
+
+
+def no_column(name: str, names: Iterable[str]) -> str:
+    """Say that there is no column of this name, and which name is like it in any case."""
+    known = {each.casefold(): each for each in names}
+    near = difflib.get_close_matches(name.casefold(), known, n=1)
+    hint = f" (did you mean {printable(known[near[0]])}?)" if near else ""
+    return f"no such column{hint}"
 
 
 def _names(head: list[str]) -> list[str]:

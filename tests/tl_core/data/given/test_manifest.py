@@ -60,8 +60,8 @@ def test_faults_of_rows_and_of_other_columns_are_told_together(folder: Path) -> 
         return [str(fault).replace(f"{file}", "T") for fault in caught.value.faults]
 
     columns = [
-        "--group wo: no such column; columns are path, label, age, who",
-        "--aux aeg: no such column; valid are brightness, none, age, who",
+        "--group wo: no such column (did you mean who?); columns are path, label, age, who",
+        "--aux aeg: no such column (did you mean age?); valid are brightness, none, age, who",
     ]
     assert faults(group="wo", aux="aeg") == columns
     write(folder, "path,label,age,who", "a0.png,,1,p", *rows[1:])
@@ -70,7 +70,8 @@ def test_faults_of_rows_and_of_other_columns_are_told_together(folder: Path) -> 
     write(folder, "path,label,age,who", "a0.png,a,1", *rows[1:])
     assert faults(group="wo") == ["T, line 2: 3 cells, but 4 columns"]
     write(folder, "file,label,age,who", *rows)
-    assert faults(group="wo")[1] == "--group wo: no such column; columns are file, label, age, who"
+    columns = ["--group WHO: no such column (did you mean who?); columns are file, label, age, who"]
+    assert faults(group="WHO")[1:] == columns
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.parquet", "semicolons.csv"])
@@ -136,6 +137,14 @@ def test_other_columns_keep_their_names(folder: Path) -> None:
     assert group == "column Group is not used; a column group would be: rename it if it is that"
     assert find_data(DataRequest(str(table), group="Group"), folder).notes[:1] == (split,)
     assert find_data(DataRequest(str(table), group_regex="."), folder).notes[:1] == (split,)
+    rows = [f"{name},{name[0]},{'train' if i else 'Val'},val" for i, name in enumerate(NAMES)]
+    part = "column part (Val, train) is not used; if it is the split, rename it split"
+    table = write(folder, "path,label,part,one", *rows)
+    assert find_data(DataRequest(str(table)), folder).notes == (part,)
+    table = write(folder, "path,label,part,split", *(f"{row[:-3]}train" for row in rows))
+    assert part not in find_data(DataRequest(str(table)), folder).notes
+    table = write(folder, "path,label,Split,one", *rows)
+    assert find_data(DataRequest(str(table)), folder).notes == (split,)
     empty = write(folder, "path,label,Group,SPLIT", *(f"{name},{name[0]},," for name in NAMES))
     assert find_data(DataRequest(str(empty)), folder).notes == ()
 
