@@ -17,8 +17,8 @@ class InputSettings(BaseModel):
     data: str = Field(
         "demo",
         description="a folder with one sub-folder per class, or with such folders in `train/`, "
-        "`val/` and `test/`; a manifest (`photos.csv` or `.parquet`); `oxford-pet` or `demo` "
-        "(`./demo` is a folder)",
+        "`val/` and `test/`; a manifest (`photos.csv` or `.parquet`) with columns `path` and "
+        "`label`; `oxford-pet` or `demo` (`./demo` is a folder)",
     )
     root: Words | None = Field(
         None, description="folder that the paths of a manifest are relative to; by default its own"

@@ -77,7 +77,7 @@ class Settings(InputSettings):
         NAME, description="the auxiliary task: `brightness`, `none`, or a column of the manifest"
     )
     aux_type: Literal["regression", "classification"] | None = Field(
-        None, description="what the column has; by default text, and two numbers, are classes"
+        None, description="regression or classification; by default classes if text or two numbers"
     )
     aux_on: AuxOn | None = Field(
         None,

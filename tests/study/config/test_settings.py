@@ -1,5 +1,6 @@
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from pyarrow import fs
@@ -28,6 +29,17 @@ METRICS = (
     "'val_log_loss', 'val_loss', 'val_accuracy', 'val_balanced_accuracy', 'val_macro_f1', "
     "'val_auroc', 'val_brightness_mae'"
 )
+
+
+def _words(kind: object) -> Iterator[str]:
+    for each in get_args(kind):
+        yield from [each] if isinstance(each, str) else _words(each)
+
+
+def test_help_lists_all_words_that_a_flag_takes() -> None:
+    for name, field in Settings.model_fields.items():
+        for word in _words(field.annotation):
+            assert word in str(field.description), name
 
 
 def test_defaults_hold_for_ones_own_data(tmp_path: Path) -> None:
