@@ -18,6 +18,7 @@ from tl_core.config import EpochMetrics
 from tl_core.device import CPU, find_device, set_deterministic
 from tl_core.errors import DivergedError, GpuMemoryError
 from tl_core.files import is_disk_full
+from tl_core.inference.model_card import is_taught
 from tl_core.training.train import run_trial
 
 
@@ -70,7 +71,7 @@ def _run(prepared: Prepared, journal: Journal, record: TrialRecord, console: Con
         journal.end(record, "failed", f"{type(error).__name__}: {error}")
         raise
     record.test = result.test
-    console.print(f"test accuracy {result.test['test_accuracy']:.4f}", style="bold")
+    console.print(_test_scores(prepared, record), style="bold")
     for warning in result.warnings:
         console.print(f"warning: {warning}", style="yellow")
     curves = prepared.folder / "curves.png"
@@ -79,6 +80,16 @@ def _run(prepared: Prepared, journal: Journal, record: TrialRecord, console: Con
         save_png(draw_curves(record, title), curves)
     journal.end(record, "done", files=[curves])
     return 0
+
+
+def _test_scores(prepared: Prepared, record: TrialRecord) -> str:
+    """The test accuracy, and the scores of the auxiliary task if the trial learns it."""
+    taught = is_taught(record.config.model_dump())
+    names = ("accuracy", *(prepared.images.aux.task.scores if taught else ()))
+    found = {name: record.test.get(f"test_{name}") for name in names}
+    return "test " + ", ".join(
+        f"{k} {value:.4f}" for k, value in found.items() if value is not None
+    )
 
 
 def print_epoch(m: EpochMetrics, epochs: int, console: Console) -> None:

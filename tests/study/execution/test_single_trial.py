@@ -57,6 +57,12 @@ def test_from_the_command_line_to_files(
 
     assert {path.name for path in Path("runs/mine").iterdir()} == FILES
     row = trial()
+    scores = (
+        []
+        if mode == "freeze"
+        else [f", brightness_{k} {row[f'test_brightness_{k}']:.4f}" for k in ("mae", "r2")]
+    )
+    assert f"test accuracy {row['test_accuracy']:.4f}{''.join(scores)}" in printed
     assert (row["status"], row["mode"], row["epochs"], row["seed"]) == ("done", mode, n_epochs, 0)
     assert 0 <= row["test_accuracy"] <= 1
     assert row["lr"] == 1e-3 or (mode == "probe" and math.isnan(row["lr"]) and row["l2"] > 0)
