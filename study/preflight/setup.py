@@ -147,7 +147,8 @@ def new_setup(given: Mapping[str, Any]) -> Setup:
 
 def data_request(s: Settings) -> DataRequest:
     """What settings ask for by `--data` and the flags that belong to it."""
-    groups, aux = (s.group, s.group_regex), (s.aux, s.aux_type)
+    # Both are a fault that is told, and the expression's own faults would hide it.
+    groups, aux = (s.group, None if s.group else s.group_regex), (s.aux, s.aux_type)
     return DataRequest(s.data, s.root, s.train, s.val, s.test, *groups, s.selection, *aux)
 
 

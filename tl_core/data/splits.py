@@ -9,6 +9,7 @@ subsets are made of whole groups (`tl_core.data.splitting`).
 """
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -175,15 +176,18 @@ def _without_groups(
 ) -> Iterator[str]:
     """Classes that have no whole group for a part."""
     *held, left = draw_held_out(groups, len(rules.drawn()), split_seed)
+    lacking: dict[int, list[str]] = defaultdict(list)
     for part, found in zip([*rules.drawn(), "train"], [*held, left], strict=True):
         there = groups.labels[groups.members(found)]
         for label in np.setdiff1d(groups.labels, there):
-            n = len(np.unique(groups.of[groups.labels == label]))
-            yield (
-                f"class {_name(label, classes)} would have no {PART_WORDS[part]} image: "
-                f"its images are in {pluralize(n, 'group')} ({_kind(rules)}), and each part takes "
-                "whole ones; add groups of this class, or leave it out"
-            )
+            lacking[int(label)].append(f"no {PART_WORDS[part]}")
+    for label, parts in sorted(lacking.items()):
+        n = len(np.unique(groups.of[groups.labels == label]))
+        yield (
+            f"class {_name(label, classes)} would have {' and '.join(parts)} image: its images are "
+            f"in {pluralize(n, 'group')} ({_kind(rules)}), and each part takes whole ones; add "
+            "groups of this class, or leave it out"
+        )
 
 
 def _less_than_groups(

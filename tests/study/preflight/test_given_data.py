@@ -123,6 +123,14 @@ def test_groups_reach_workers_study_json_and_targets(photos: Path) -> None:
     assert groups.tolist() == kept.rules.groups[kept.split(0.4).test].tolist()
 
 
+def test_two_kinds_of_groups_are_one_fault(photos: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        ask(data=str(listed(photos, "group")), group="group", group_regex="(cat|dog)")
+    assert [*map(str, caught.value.faults)] == [
+        "--group-regex is not read with --group; use one of them"
+    ]
+
+
 def test_editing_a_group_decodes_nothing_again(
     photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

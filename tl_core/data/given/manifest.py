@@ -141,6 +141,7 @@ def _row_faults(table: Table, root: Path) -> Iterator[str]:
     kinds: dict[str, list[str]] = defaultdict(list)
     first: dict[tuple[str, str], int] = {}
     some = any(columns.get("split", []))
+    odd: dict[str, list[int]] = defaultdict(list)
     for i, (path, label) in enumerate(zip(columns["path"], columns["label"], strict=True)):
         if not label:
             kinds["label"].append(f"{at[i]}: label is empty")
@@ -157,12 +158,16 @@ def _row_faults(table: Table, root: Path) -> Iterator[str]:
                 f"{at[i]}: {printable(str(root / path))} is a folder, not an image"
             )
         if some and part_of(columns["split"][i]) is None:
-            shown = repr(columns["split"][i]) if columns["split"][i] else "empty"
-            kinds["split"].append(f"{at[i]}: split is {shown}; it must be {SPELLINGS}")
+            odd[columns["split"][i]].append(i)
+    for word, rows in odd.items():
+        where = at[rows[0]] + (f" and {len(rows) - 1} more" if len(rows) > 1 else "")
+        shown = repr(word) if word else "empty"
+        kinds["split"].append(f"{where}: split is {shown}; it must be {SPELLINGS}")
     for faults in kinds.values():
         yield from truncate_list(faults)
     if 0 < len(kinds["file"]) == len(at):
-        yield f"{table.file}: paths are relative to {root}; --root DIR names another folder"
+        folder = printable(str(root.absolute()))
+        yield f"{table.file}: paths are relative to {folder}; --root DIR names another folder"
 
 
 def _as_here(path: str, root: Path) -> str:

@@ -204,10 +204,16 @@ def test_every_fault_is_told_with_its_line(folder: Path) -> None:
         f"T, line 10: {folder}/sub is a folder, not an image",
         rf"T, line 12: there is no file {folder}/b\n1.png",
         "T, line 3: label is empty",
-        f"T, line 4: split is 'holdout'; {words}",
-        f"T, line 8: split is empty; {words}",
         "T, line 7: a2.png is in line 5 already",
         "T, line 9: path is empty",
+        f"T, line 4: split is 'holdout'; {words}",
+        f"T, line 8: split is empty; {words}",
+    ]
+    rows = (f"{name},{name[0]},{'train' if i else 'x'}" for i, name in enumerate((*NAMES, *"cdef")))
+    table = write(folder, "path,label,split", *(row.replace("train", "y") for row in rows))
+    assert [fault for fault in faults(table) if "split" in fault] == [
+        f"T, line 2: split is 'x'; {words}",
+        f"T, line 3 and 8 more: split is 'y'; {words}",
     ]
 
 
@@ -216,6 +222,15 @@ def test_many_faults_of_a_kind_are_counted(folder: Path) -> None:
     assert len(found) == 22
     assert found[20] == "and 10 more"
     assert found[21] == f"T: paths are relative to {folder}; --root DIR names another folder"
+
+
+def test_a_folder_of_paths_is_named_from_anywhere(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(folder, "path,label", "x.jpg,a")
+    monkeypatch.chdir(folder)
+    fault = f"T: paths are relative to {folder}; --root DIR names another folder"
+    assert faults(Path("t.csv"))[1].replace("t.csv", "T") == fault
 
 
 def test_the_folder_is_read_for_faults_that_are_shown_alone(
