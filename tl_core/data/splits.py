@@ -168,7 +168,16 @@ def _too_few(
             yield (
                 f"class {_name(label, classes)} has {pluralize(int(n), 'image')}{where}; "
                 f"train_ratio {train_ratio:g} needs {missing} more to have one in {parts}"
+                f"{_ratio_hint(int(n), rules)}"
             )
+
+
+def _ratio_hint(n: int, rules: SplitRules) -> str:
+    """Which ratios a class of `n` images is enough for, if there are any."""
+    smallest = np.ceil(1000 * 0.5 / n) / 1000  # From half an image on, there is one.
+    if smallest > rules.largest_ratio or smallest_class(smallest, len(rules.drawn())) > n:
+        return ""
+    return f"; the smallest ratio that fits it is {smallest:g}"
 
 
 def _without_groups(

@@ -65,7 +65,7 @@ def test_given_ratio_too_small_for_the_data(photo_folder: Path) -> None:
     # 0.01 of 50 images rounds up to one; each class has 20.
     assert quick_faults(data=str(photo_folder), train_ratio=["0.8", "0.02", "0.01"]) == [
         f"--train-ratio 0.01: class {name!r} has 20 images; train_ratio 0.01 needs 30 more to "
-        "have one in training, validation and test each"
+        "have one in training, validation and test each; the smallest ratio that fits it is 0.025"
         for name in ("cat", "dog")
     ]
     # A ratio at fault is replaced by the default ones, which are left out instead.

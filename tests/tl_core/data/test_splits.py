@@ -90,11 +90,21 @@ def test_small_classes_are_told_together_by_name() -> None:
     labels = np.repeat([0, 1, 2], [4, 30, 1])
     assert split_faults(labels, 0.05, ("cat", "dog", "owl")) == [
         "class 'cat' has 4 images; train_ratio 0.05 needs 6 more "
-        "to have one in training, validation and test each",
+        "to have one in training, validation and test each; the smallest ratio that fits it is "
+        "0.125",
         "class 'owl' has 1 image; train_ratio 0.05 needs 9 more "
         "to have one in training, validation and test each",
     ]
     assert split_faults(np.repeat([0, 1], 10), 0.05) == []
+
+
+@pytest.mark.parametrize("n", range(3, 300))
+def test_the_smallest_ratio_that_is_named_fits(n: int) -> None:
+    labels = np.repeat([0, 1], [n, 1000])
+    (fault,) = split_faults(labels, 0.4 / n)
+    smallest = float(fault.rpartition(" ")[2])
+    assert split_faults(labels, smallest) == []
+    assert split_faults(labels, smallest - 0.001), "a smaller one would be named"
 
 
 def hashes(order: Any, ids: list[str]) -> dict[str, str]:

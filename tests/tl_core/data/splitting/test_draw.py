@@ -195,7 +195,7 @@ def test_images_of_no_part_are_not_used() -> None:
 @pytest.mark.parametrize(("ratio", "faults"), [
     (0.95, ["train_ratio 0.95 is above 0.9: validation takes 0.1 of the images"]),
     (0.01, ["class 'cat' has 20 images in the training part; train_ratio 0.01 needs 30 more to "
-            "have one in training and validation each"]),
+            "have one in training and validation each; the smallest ratio that fits it is 0.025"]),
 ])  # fmt: skip
 def test_ratios_that_do_not_fit_given_parts(ratio: float, faults: list[str]) -> None:
     labels, rules = rules_of(20, 0, 6)
