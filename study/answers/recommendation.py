@@ -167,24 +167,36 @@ def _expected(best: CellSummary, scores: Sequence[str]) -> str:
 
 
 def _cheaper(data: StudyData, best: CellSummary) -> str | None:
-    """Compare a winner that is no frozen mode with the best frozen one at its ratio."""
+    """Compare a winner that is no frozen mode with the frozen ones at its ratio.
+
+    The one ranked best is named, with the others that are not shown to be behind.
+    """
     rivals = [c for c in data.ranking if c.train_ratio == best.train_ratio and c.mode in FROZEN]
     if best.mode in FROZEN or not rivals:
         return None
     scores = decisive([best], data.settings.metric)
     two = (*scores, LOG_LOSS)[:2]
-    found, second = (data.findings.difference(best.cell, rivals[0], score) for score in two)
-    if found is None:
-        return None
-    cost, base = _passes(data, best.cell), _passes(data, rivals[0])
-    times = cost / base if cost and base else None
-    if times is None:
-        cheaper = ", and cheaper to train"
-    else:
-        about = f", and about {float(f'{times:.1g}'):,g} times cheaper to train"
-        cheaper = about if times >= _CHEAPER else ""
-    lead = _lead(found, second, several=len(scores) > 1)
-    return f"{capitalize(MODE_WORDS[rivals[0].mode])} is {lead}{cheaper}."
+    alike: dict[str, list[str]] = {}
+    for rival in rivals:
+        found, second = (data.findings.difference(best.cell, rival, score) for score in two)
+        if found is None or (rival != rivals[0] and found.verdict == "better"):
+            continue
+        said = _lead(found, second, several=len(scores) > 1) + _cost(data, best.cell, rival)
+        alike.setdefault(said, []).append(MODE_WORDS[rival.mode])
+    sentences = (
+        f"{capitalize(enumerate_words(modes))} {'are' if modes[1:] else 'is'} {said}."
+        for said, modes in alike.items()
+    )
+    return " ".join(sentences)
+
+
+def _cost(data: StudyData, winner: Cell, rival: Cell) -> str:
+    cost, base = _passes(data, winner), _passes(data, rival)
+    if not (cost and base):
+        return ", and cheaper to train"
+    times = cost / base
+    about = f", and about {float(f'{times:.1g}'):,g} times cheaper to train"
+    return about if times >= _CHEAPER else ""
 
 
 def _lead(d: Difference, second: Difference | None, several: bool) -> str:

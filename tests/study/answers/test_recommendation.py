@@ -62,6 +62,23 @@ def test_a_network_is_compared_with_the_best_frozen_mode(rival: float, said: str
     assert found.endswith(f" on new photos. {said}")
 
 
+@pytest.mark.parametrize(("freeze", "probe", "said"), [
+    (0.9, 0.9, "Freezing and a linear probe are not distinguishable from it, and cheaper to train"),
+    (0.9, 1.0, "Freezing is not distinguishable from it, and cheaper to train. A linear probe is "
+               "10.0 points ahead, and cheaper to train"),
+    (0.5, 0.9, "Freezing is 40.0 points behind, and cheaper to train. A linear probe is not "
+               "distinguishable from it, and cheaper to train"),
+    (0.9, 0.5, "Freezing is not distinguishable from it, and cheaper to train"),
+])  # fmt: skip
+def test_all_frozen_modes_that_are_not_behind_are_named(
+    freeze: float, probe: float, said: str
+) -> None:
+    part = Cell("partial", 0.4)
+    rivals = [*seen(*FREEZE, hits(freeze)), *seen(*PROBE, hits(probe))]
+    found = recommendation(data([part, FREEZE, PROBE], [*seen(*part, hits(0.9)), *rivals]))
+    assert found.endswith(f" on new photos. {said}.")
+
+
 @pytest.mark.parametrize(("cell", "weights", "chosen", "said"), [
     (NET, ("0", "0.9"), 0.72, " at learning rate 0.001 and auxiliary weight 0.72, with 40 %"),
     (NET, ("0", "0.9"), 0.0, " at learning rate 0.001 and without the auxiliary task, with 40 %"),
