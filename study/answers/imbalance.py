@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 
 from study.analysis.estimates import CellSummary
 from study.analysis.images.recall import Recall
-from study.answers.phrases import enumerate_words, percent
+from study.answers.phrases import enumerate_words, percent, seeds
 from study.config.settings import Settings
 from study.records.trial_record import TrialRecord
 from tl_core.text import pluralize
@@ -43,10 +43,17 @@ def imbalance(
         text += "; balanced accuracy, the mean recall of the classes, counts them alike."
     else:
         text += f": {_accuracies(best)}."
+    n = 1 if isinstance(best, TrialRecord) else len(best.seeds)
+    mean = f"the mean of {seeds(n)}, " if n > 1 else ""
     for r in weakest:
         text += (
             f" Of class {r.name!r} it recognises {100 * r.mean:.0f} % ({100 * r.low:.0f} to "
-            f"{100 * r.high:.0f} %), of {pluralize(r.images, 'test image')}."
+            f"{100 * r.high:.0f} %), {mean}of {pluralize(r.images, 'test image')}."
+        )
+    if any(r.images == 1 for r in weakest):
+        text += (
+            " A single test image tells nothing of others of its class, which makes the interval "
+            "of balanced accuracy wider."
         )
     if weakest:
         text += " The worst are partly so by chance: these intervals hold for all classes at once."
