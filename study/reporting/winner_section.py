@@ -57,8 +57,9 @@ def winner_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
     yield figures.add(
         "curves",
         draw_curves(winner, f"{data.subject}: {configuration}"),
-        f"The winner's training with {c.backbone}, {seeds}. Training accuracy above validation "
-        "accuracy is overfitting; if the loss still falls at the end, use more --epochs.",
+        f"The winner's training with {c.backbone}, {seeds}. If the validation "
+        "accuracy falls while the training accuracy rises, it overfits; if the loss still falls "
+        "at the end, use more --epochs.",
     )
     if data.model:
         yield from _model_parts(data, data.model, figures)

@@ -80,6 +80,8 @@ def test_sections_and_tables(page: Page) -> None:
         "Failed trials: 2 of the search, 0 after it",
         "python study/run.py --data cat_dog --backbone efficientnet_lite0 --precision fp32",
         "Over 5 fresh seeds, mean val_log_loss", "Tuning: ", "then the best 3 on 3 seeds",
+        "They were selected because they are good, so only test scores tell what more labels gain",
+        "If the validation accuracy falls while the training accuracy rises, it overfits;",
         "python study/run.py --replay all/", "python study/report.py all", "5f2c8a17d0",
         "torch 2.11.0", "NVIDIA H100 80GB HBM3", "a1b2c3",
     ):  # fmt: skip
