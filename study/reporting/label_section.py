@@ -41,8 +41,8 @@ def label_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
         "trials",
         draw_trials(data.search, data.settings.metric, data.labels, title),
         f"Every trial of the search with {data.settings.backbone}, on the validation set that "
-        "decides what is repeated and confirmed. Lines join the best trials of each mode. They were "
-        "selected because they are good, so only test scores tell what more labels gain.",
+        "decides what is repeated and confirmed. Lines join the best trials of each mode. They "
+        "were selected because they are good, so only test scores tell what more labels gain.",
     )
 
 

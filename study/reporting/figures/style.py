@@ -32,6 +32,8 @@ STYLES: dict[Mode, dict[str, Any]] = {
 WIDTH = 7.2
 """Inches; the text width of A4, so that fonts print in their real size."""
 
+_LONG = 15
+"""A score whose name has more characters needs two lines beside axes of usual height."""
 _LEGEND_SIZE = 8
 """Font size of legends, points."""
 _KEY = 4.8 * _LEGEND_SIZE
@@ -152,7 +154,8 @@ def _legend_width(widths: Sequence[float], ncols: int) -> float:
 def score_axis(axes: Axes, name: str) -> None:
     """Make y a score; an unbounded score has a log scale, so that outliers hide no other point."""
     better = "lower" if direction(name.replace("test_", "val_")) == "min" else "higher"
-    axes.set_ylabel(f"{name} ({better} is better)")
+    between = "\n" if len(name) > _LONG else " "
+    axes.set_ylabel(f"{name}{between}({better} is better)")
     if is_unbounded(name):
         axes.set_yscale("log", nonpositive="clip")
         axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -36,7 +36,7 @@ from study.reporting.figures.style import (
 from study.reporting.figures.trial_plots import draw_curves, draw_label_efficiency, draw_trials
 from study.reporting.figures.winner_plots import draw_confusion, draw_reliability
 from tests.study.analysis.test_extrapolation import ON_CURVE, curve
-from tests.support.studies.builders import make_epoch, make_record
+from tests.support.studies.builders import make_confirmed, make_epoch, make_record
 from tl_core.aux_task import BRIGHTNESS
 from tl_core.config import MODES
 
@@ -189,6 +189,22 @@ def test_label_efficiency_shows_means_with_their_intervals() -> None:
     hollow = [line for line in axes.lines if line.get_markerfacecolor() == "white"]
     assert [values_of(line) for line in hollow] == [[(0.8, 0.9)]]
     assert axes.get_ylabel() == "test_accuracy (higher is better)"
+
+
+def test_the_name_of_a_score_does_not_run_into_the_title() -> None:
+    for score in ("test_accuracy", "test_balanced_accuracy", "test_brightness_mae"):
+        confirmed = [
+            replace(c, scores=c.scores | {"test_balanced_accuracy": 0.5})
+            for c in make_confirmed("freeze", 0.1, (0.8, 0.9))
+        ]
+        figure = draw_label_efficiency(
+            summarize(confirmed), ["test_accuracy", score], SHARE_OF_200, "cells"
+        )
+        figure.draw_without_rendering()
+        for axes in figure.axes:
+            # It is centred beside its axes, and may be a little higher.
+            name, panel = axes.yaxis.label.get_window_extent(), axes.get_window_extent()
+            assert name.height <= 1.05 * panel.height, score
 
 
 def test_label_efficiency_goes_on_to_what_is_expected() -> None:
