@@ -71,11 +71,8 @@ def answer(
     if ranking:
         where = f"{subject}, {among}" if among else subject
         found = _confirmed(where, settings, records, findings, ranking[0], unfinished)
-        rates = {s.cell: s.lr for s in findings.cells if s.borrowed_from is None}
     elif first := best_of(records, settings.metric):
         found = _unconfirmed(subject, settings, records, first, unfinished)
-        bests = {cell: _best_at(records, settings.metric, cell) for cell in _cells(records)}
-        rates = {cell: best.config.lr for cell, best in bests.items() if best}
     else:
         return (
             f"There is no answer on {subject}, because no trial finished.",
@@ -84,8 +81,19 @@ def answer(
         )
     n_seeds = [len(s.seeds) for s in findings.cells]
     about = covers([s.scores["test_accuracy"] for s in findings.cells]) if ranking else None
+    rates = best_rates(settings, records, findings)
     notes = (at_an_end(settings, rates), few_steps(records))
     return (*found, *filter(None, (about, effort(settings, records, n_seeds), *notes)))
+
+
+def best_rates(
+    settings: Settings, records: Sequence[TrialRecord], findings: Findings
+) -> dict[Cell, float | None]:
+    """Return the best learning rate of each cell: of those confirmed, else of the search."""
+    if findings.cells:
+        return {s.cell: s.lr for s in findings.cells if s.borrowed_from is None}
+    bests = {cell: _best_at(records, settings.metric, cell) for cell in _cells(records)}
+    return {cell: best.config.lr for cell, best in bests.items() if best}
 
 
 def _weakest(data: StudyData) -> list[Recall]:

@@ -6,6 +6,7 @@ A mode that was tuned less looks worse than it is. So the answer says how many t
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from study.answers.phrases import MODE_WORDS, enumerate_words, seeds, share
 from study.config.defaults import DEFAULTS, TRIALS_PER_CELL
@@ -26,6 +27,15 @@ _PROBES = (
     "a probe takes one: it has no learning rate to search, and its penalty is chosen on validation "
     "images"
 )
+
+
+class WiderRates(NamedTuple):
+    """A range of learning rates for the modes whose best ones lie at an end of theirs."""
+
+    at_an_end: list[tuple[Cell, float]]
+    modes: list[Mode]
+    low: float
+    high: float
 
 
 def trials_by_cell(settings: Settings, records: Iterable[TrialRecord]) -> dict[Cell, int]:
@@ -113,6 +123,20 @@ def at_an_end(settings: Settings, best: Mapping[Cell, float | None]) -> str | No
 
     None if there is no such one, or if the rates were no range.
     """
+    if (found := wider_rates(settings, best)) is None:
+        return None
+    # One --lr is for all modes, and the others need no wider range.
+    solved = len([mode for mode in settings.mode if mode != "probe"])
+    alone = f"--mode {' '.join(found.modes)} " if len(found.modes) < solved else ""
+    named = [f"{_words(cell)} ({lr:.2g})" for cell, lr in found.at_an_end]
+    return (
+        f"The best learning rate lies at an end of its range for {enumerate_words(named)}; "
+        f"{alone}--lr {found.low:g} {found.high:g} widens it."
+    )
+
+
+def wider_rates(settings: Settings, best: Mapping[Cell, float | None]) -> WiderRates | None:
+    """Return a range of learning rates that is wider where a best one lies at its end."""
     if settings.lr and not is_range(settings.lr):
         return None
     ranges: dict[Mode, tuple[float, float]] = {
@@ -126,17 +150,11 @@ def at_an_end(settings: Settings, best: Mapping[Cell, float | None]) -> str | No
     if not ends:
         return None
     modes = [mode for mode in ranges if any(cell.mode == mode for cell, _ in ends)]
-    # One --lr is for all modes, and the others need no wider range.
-    alone = f"--mode {' '.join(modes)} " if len(modes) < len(ranges) else ""
     lows = [ranges[mode][0] for mode in modes]
     highs = [ranges[mode][1] for mode in modes]
     lows += [low / 10 for place, (low, _) in ends.values() if place < NEAR]
     highs += [high * 10 for place, (_, high) in ends.values() if place > 1 - NEAR]
-    named = [f"{_words(cell)} ({lr:.2g})" for cell, lr in ends]
-    return (
-        f"The best learning rate lies at an end of its range for {enumerate_words(named)}; "
-        f"{alone}--lr {min(lows):g} {max(highs):g} widens it."
-    )
+    return WiderRates([*ends], modes, min(lows), max(highs))
 
 
 def _needed(settings: Settings, mode: Mode) -> int:

@@ -57,6 +57,11 @@ def resolve(given: Mapping[str, Any]) -> tuple[Settings, list[Fault]]:
     return settings, [*faults, *_unread(settings, given, wrong)]
 
 
+def unread_by(modes: Collection[Mode]) -> list[str]:
+    """Return the settings that none of these modes reads."""
+    return [name for name, readers in _READ_BY.items() if readers.isdisjoint(modes)]
+
+
 class _AtFaultError(Exception):
     """A rule has met a setting that is at fault."""
 
@@ -128,8 +133,9 @@ def _pareto_faults(settings: Settings, _: Mapping[str, Any]) -> Iterator[Fault]:
 
 def mode_faults(settings: Settings, given: Mapping[str, Any]) -> Iterator[Fault]:
     """Yield a fault for each setting that was given and that no mode of the study reads."""
-    for name, modes in _READ_BY.items():
-        if name in given and not modes & {*settings.mode}:
+    for name in unread_by(settings.mode):
+        if name in given:
+            modes = _READ_BY[name]
             *first, last = (mode for mode in MODES if mode in modes)
             those = f"{', '.join(first)} or {last}" if first else last
             why = f"is read by --mode {those} only; leave it out"

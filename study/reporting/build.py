@@ -8,13 +8,14 @@ from typing import Any
 from study.analysis.extrapolation import TIMES
 from study.analysis.study_data import StudyData
 from study.analysis.tables import confirm_table, differences_table, recall_table
-from study.answers.answer import answer_of
+from study.answers.answer import answer_of, best_rates
 from study.answers.imbalance import is_imbalanced
 from study.answers.recommendation import recommendation, resolution
-from study.answers.tuning import few_steps, missing_trials
-from study.config.defaults import DEFAULTS
+from study.answers.tuning import few_steps, missing_trials, wider_rates
+from study.config.defaults import DEFAULTS, TRIALS_PER_CELL
 from study.config.program import command_of
 from study.config.settings import Settings
+from study.config.validate import unread_by
 from study.records.ledger import ENDINGS, OUT_OF_TIME
 from study.records.study_folder import (
     CONFIRM,
@@ -159,6 +160,12 @@ def next_steps(data: StudyData) -> Iterator[NextStep]:
         words = ["python", "study/run.py", "--extend", name, "--trials", str(more), *out]
         extend = shlex.join(words)
         yield NextStep("More trials for all cells, as some are hardly tuned:", extend)
+    if wider := wider_rates(settings, best_rates(settings, data.records, data.findings)):
+        trials = TRIALS_PER_CELL * len(wider.modes) * len(settings.train_ratio)
+        changes = {name: DEFAULTS[name] for name in unread_by(wider.modes)}
+        changes |= {"mode": (*wider.modes,), "lr": (wider.low, wider.high), "trials": trials}
+        text = "A wider range of learning rates, as the best lies at an end of its range:"
+        yield NextStep(text, _new(settings, **changes))
     if few_steps(data.records):
         enough = DEFAULTS["min_steps"]
         text = f"The same with at least {enough} steps for each network, as with fewer"

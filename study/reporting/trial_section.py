@@ -55,7 +55,10 @@ def _row(record: TrialRecord, scores: Sequence[str]) -> list[str]:
 def reproduce_parts(data: StudyData) -> Iterator[Part]:
     """Yield the commands that repeat the study, and the facts that determine its numbers."""
     name, *words = study_words(data.place)
-    yield Paragraph("The study, in the folder that it ran in:")
+    yield Paragraph(
+        "The study, in the folder that it ran in. If that is not the clone of the program, "
+        "tl-study run, predict and report are the same as the scripts in study/:"
+    )
     yield Code(command_of(data.settings))
     if data.winner:
         yield Paragraph("One of its trials again, with the same numbers on the CPU:")

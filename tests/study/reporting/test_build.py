@@ -8,6 +8,7 @@ import pytest
 from study.analysis.study_data import StudyData, read_study_data
 from study.config.command_line import parse
 from study.config.settings import Settings
+from study.config.validate import resolve
 from study.preflight.resume import find_replay
 from study.records.trial_record import Status, TrialRecord
 from study.reporting.build import _notes, next_steps, write_report
@@ -144,6 +145,7 @@ def test_page_needs_no_other_file(full: Path, page: Page) -> None:
 
 def test_the_first_screen_says_what_to_do_how_sure_that_is_and_what_to_try_next(page: Page) -> None:
     order = [" of the images for training. Its acc", "Tuning: ", "What to try next"]
+    order += ["If that is not the clone of the program, tl-study run is the same as python study/"]
     order += ["python study/run.py --extend", "--backbone resnet50", "Which factors matter"]
     places = [page.text.index(text) for text in order]
     assert places == sorted(places)
@@ -255,6 +257,32 @@ def test_more_labels_more_trials_and_another_network(
     assert all(step.command.endswith(" --out 'my runs'") for step in next_steps(data))
     assert all("--data photos" in step.command for step in (steps[0], steps[-1]) if more)
     assert "--backbone" in steps[-1].command
+
+
+@pytest.mark.parametrize(("rate", "words"), [
+    (0.00012, "--mode freeze --train-ratio 0.1 --lr 1e-05 0.1"),  # From 1e-4 to 1e-1.
+    (0.003, None),
+])  # fmt: skip
+def test_a_learning_rate_at_the_end_of_its_range_gets_a_wider_one(
+    rate: float, words: str | None
+) -> None:
+    modes = ["freeze", "partial"]
+    settings = make_settings(
+        data="photos", mode=modes, train_ratio=["0.1"], unfreeze=["2"], batchnorm="train",
+        trials=20,
+    )  # fmt: skip
+    records = [
+        make_record(0, mode="freeze", train_ratio=0.1, lr=rate),
+        make_record(1, mode="partial", train_ratio=0.1, lr=1e-3, unfreeze=2),
+    ]
+    found = {step.text: step.command for step in next_steps(study(settings, records))}
+    wider = found.get("A wider range of learning rates, as the best lies at an end of its range:")
+    assert (wider is None) == (words is None)
+    if wider and words:
+        assert words in wider
+        # A flag that only other modes read would be refused, and 8 trials are the default.
+        assert not {"--unfreeze", "--batchnorm", "--trials"} & {*wider.split()}
+        assert resolve(parse(shlex.split(wider)[2:]))[1] == []
 
 
 @pytest.mark.parametrize("status", ["out of time", "interrupted"])
