@@ -14,6 +14,8 @@ from study.answers.phrases import (
     show_weight,
 )
 from study.answers.sentences import LOG_LOSS
+from study.intervals.estimate import Estimate
+from study.records.trial_record import TrialRecord
 from tl_core.aux_task import AuxTask, AuxWeight
 from tl_core.config import FROZEN, Mode
 
@@ -86,17 +88,31 @@ def task_error(found: MultiTask) -> str:
     Of classes, the constant is that of the skill, which the verdict goes by: the most frequent
     class of the test images, which may be another than that of the training images.
     """
-    if found.task.kind == "classification":
-        base, skill = found.baseline, found.skill.mean
-        if skill < 1:  # 1 - skill: the wrong answers as a share of those of the constant.
-            base = 1 - (1 - found.error.mean) / (1 - skill)
+    return _error(found.task, found.error.mean, found.baseline, found.skill)
+
+
+def trial_error(record: TrialRecord, task: AuxTask) -> str | None:
+    """Likewise of a single trial; None if it has read no test set, or did not learn the task."""
+    c = record.config
+    names = [f"test_{name}" for name in task.scores]
+    if not {*names} <= record.test.keys() or not names or (c.mode != "probe" and not c.aux_weight):
+        return None
+    error, skill = (record.test[name] for name in names)
+    baseline = record.test.get(f"{names[0]}_baseline")
+    return _error(task, error, baseline, Estimate(skill, None, None, c.seeds))
+
+
+def _error(task: AuxTask, error: float, baseline: float | None, skill: Estimate) -> str:
+    if task.kind == "classification":
+        base = baseline
+        if skill.mean < 1:  # 1 - skill: the wrong answers as a share of those of the constant.
+            base = 1 - (1 - error) / (1 - skill.mean)
         against = "" if base is None else f", {100 * base:.1f} % for the most frequent class"
-        return f"accuracy {100 * found.error.mean:.1f} %{against}"
-    digits = ".3f" if found.task.bounds else ".3g"
-    against = f", {found.baseline:{digits}} for the training mean" if found.baseline else ""
-    unit = " on a scale of 0 to 1" if found.task.bounds else " in the column's unit"
-    r2 = f"R2 {number(found.skill)}"
-    return f"mean error {found.error.mean:{digits}}{unit}{against}, {r2}"
+        return f"accuracy {100 * error:.1f} %{against}"
+    digits = ".3f" if task.bounds else ".3g"
+    against = f", {baseline:{digits}} for the training mean" if baseline else ""
+    unit = " on a scale of 0 to 1" if task.bounds else " in the column's unit"
+    return f"mean error {error:{digits}}{unit}{against}, R2 {number(skill)}"
 
 
 def no_auxiliary_effect(

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from study.analysis.importances import BEST, ENOUGH, importances, scored
 from study.analysis.study_data import StudyData
-from study.answers.auxiliary import HOW_CONTROLLED, task_error
+from study.answers.auxiliary import HOW_CONTROLLED, task_error, trial_error
 from study.answers.phrases import share, show_weight
 from study.reporting.figures import factor_plots
 from study.reporting.figures.parallel_plot import draw_parallel
@@ -73,9 +73,11 @@ def aux_weight_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
     if len(weights) == 1:
         if not effects:
             weight = show_weight(weights.pop(), ".3g")
-            yield Paragraph(
-                f"All trials of the search had aux_weight {weight}: there is no comparison."
-            )
+            text = f"All trials of the search had aux_weight {weight}: there is no comparison."
+            if data.winner and (learned := trial_error(data.winner, task)):
+                text += f" Trial {data.winner.trial} predicts {isolated(task.shown)} on the test "
+                text += f"images with {learned}."
+            yield Paragraph(text)
         return
     title = f"{data.subject}: auxiliary weight"
     yield figures.add(

@@ -1,8 +1,10 @@
 """The figures on the factors."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -31,10 +33,13 @@ class Values(FigureWriter):
         return Drawing(None, caption)  # type: ignore[arg-type]
 
 
-def aux_parts(records: list[TrialRecord], effects: list[MultiTask]) -> tuple[list[Part], Values]:
+def aux_parts(
+    records: list[TrialRecord], effects: list[MultiTask], **given: Any
+) -> tuple[list[Part], Values]:
     data = StudyData(Path(), {"data": {"name": "photos", "images": 100}}, records)
     findings = SimpleNamespace(effects=lambda *_: effects)
-    vars(data).update(settings=make_settings(data="photos"), confirmed=[], findings=findings)
+    settings = make_settings(data="photos", **given)
+    vars(data).update(settings=settings, confirmed=[], findings=findings)
     figures = Values()
     return list(aux_weight_parts(data, figures)), figures
 
@@ -51,6 +56,23 @@ def test_weights_are_compared_among_networks_alone() -> None:
     assert not figures.texts
     _, figures = aux_parts([probe, fixed, more], [])
     assert {text.split("\n")[0] for text in figures.texts} == {"trial 1", "trial 2"}
+
+
+def test_without_a_comparison_the_error_of_the_winner_is_told() -> None:
+    record = make_record(3, mode="freeze", aux_weight=0.3)
+    record.test = {"test_brightness_mae": 0.05, "test_brightness_r2": 0.8}
+    record.test["test_brightness_mae_baseline"] = 0.12
+    (paragraph,), _ = aux_parts([record], [], confirm=False)
+    assert isinstance(paragraph, Paragraph)
+    assert paragraph.text == (
+        "All trials of the search had aux_weight 0.3: there is no comparison. Trial 3 predicts "
+        "brightness on the test images with mean error 0.050 on a scale of 0 to 1, 0.120 for the "
+        "training mean, R2 0.80."
+    )
+    untrained = replace(record, config=record.config.model_copy(update={"aux_weight": 0.0}))
+    (paragraph,), _ = aux_parts([untrained], [], confirm=False)
+    assert isinstance(paragraph, Paragraph)
+    assert paragraph.text.endswith("there is no comparison.")
 
 
 def test_where_controls_ran_there_is_a_comparison() -> None:
