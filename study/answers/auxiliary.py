@@ -109,10 +109,14 @@ def _error(task: AuxTask, error: float, baseline: float | None, skill: Estimate)
             base = 1 - (1 - error) / (1 - skill.mean)
         against = "" if base is None else f", {100 * base:.1f} % for the most frequent class"
         return f"accuracy {100 * error:.1f} %{against}"
-    digits = ".3f" if task.bounds else ".3g"
-    against = f", {baseline:{digits}} for the training mean" if baseline else ""
+    against = f", {_in_unit(task, baseline)} for the training mean" if baseline else ""
     unit = " on a scale of 0 to 1" if task.bounds else " in the column's unit"
-    return f"mean error {error:{digits}}{unit}{against}, R2 {number(skill)}"
+    return f"mean error {_in_unit(task, error)}{unit}{against}, R2 {number(skill)}"
+
+
+def _in_unit(task: AuxTask, error: float) -> str:
+    # `#` keeps the last 0, so 22.3 is compared with 26.0; and it leaves a point behind 123.
+    return f"{error:.3f}" if task.bounds else f"{error:#.3g}".removesuffix(".")
 
 
 def no_auxiliary_effect(

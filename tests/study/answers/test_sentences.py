@@ -137,6 +137,8 @@ def test_words_and_units_come_from_the_task() -> None:
     assert task_error(age) == (
         "mean error 3.21 in the column's unit, 6.25 for the training mean, R2 0.50"
     )
+    even = of_task(age.task, 0.5, 123.4, 26.0)
+    assert task_error(even).startswith("mean error 123 in the column's unit, 26.0 for the training")
     said = auxiliary_effect(age)
     assert said.startswith("The auxiliary task, predicting age, hurt. In fine-tuning with 10 %")
     assert "brightness" not in said
