@@ -73,15 +73,16 @@ def test_the_score_that_was_asked_for_decides() -> None:
         *balanced("freeze", (0.93, 0.95, 0.94), (0.70, 0.71, 0.71)),
     ]
     best, findings = summarize(confirmed)[-1], Findings(confirmed)
-    facts = ("pets", best, ["finetune", "freeze"], findings, {Cell("freeze", 0.4): 2})
-    assert best_mode(*facts, "val_balanced_accuracy") == (
+    modes: list[Mode] = ["finetune", "freeze"]
+    few = {Cell("freeze", 0.4): 2}
+    assert best_mode("pets", best, modes, findings, few, "val_balanced_accuracy") == (
         "Fine-tuning at learning rate 0.001 is best on pets. Its test balanced accuracy is 81.0 % "
         "(78.5 to 83.5 %) and its accuracy is 91.0 % (88.5 to 93.5 %) with 40 % of the images for "
         "training. By balanced accuracy, it is ahead of freezing (hardly tuned: 2 trials) by 10.3 "
         "points (8.9 to 11.8). By accuracy, it is behind freezing by 3.0 points (0.5 to 5.5)."
     )
     # Accuracy decides if no other score was asked for, and of the default nothing more is told.
-    assert best_mode(*facts).startswith(
+    assert best_mode("pets", best, modes, findings, few).startswith(
         "Fine-tuning at learning rate 0.001 scored best by validation log loss on pets. Its test "
         "accuracy is 91.0 % (88.5 to 93.5 %) with 40 % of the images for training. It is behind "
         "freezing (hardly tuned: 2 trials) by 3.0 points ("
