@@ -5,7 +5,8 @@ effect on both sides cancels in the difference (Bouthillier et al., MLSys 2021).
 same test images, so what makes an image hard cancels, too.
 
 A study compares many pairs of modes at many ratios. Holm's procedure (Scandinavian Journal of
-Statistics 6, 1979) keeps the chance of a single wrong verdict among all of a score below 5 %.
+Statistics 6, 1979) keeps the chance of a single wrong verdict among all of a score below 5 %. It
+takes p-values that share what seeds differ by (`study.intervals.moderated`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,6 +16,7 @@ from typing import Literal
 
 from study.analysis.estimates import Confirmed, by_cell, estimate_score, score_of
 from study.intervals.estimate import Estimate
+from study.intervals.moderated import moderated_p_values
 from study.intervals.two_way import CONFIDENCE
 from study.search.cells import Cell
 from tl_core.aux_task import BRIGHTNESS, AuxTask
@@ -114,8 +116,15 @@ def mode_differences(
     cells = by_cell(confirmed)
     pairs = [(a, b) for a, b in combinations(cells, 2) if a.train_ratio == b.train_ratio]
     found = [d for a, b in pairs if (d := difference(cells, a, b, score))]
-    adjusted = iter(holm([p for d in found if (p := d.estimate.p) is not None]))
-    return [d if d.estimate.p is None else replace(d, p_holm=next(adjusted)) for d in found]
+    family = [t for d in found if d.estimate.p is not None and (t := d.estimate.t)]
+    compared = {cell for d in found for cell in (d.a, d.b)}
+    # At each ratio, all comparisons follow from those with one mode.
+    independent = len(compared) - len({cell.train_ratio for cell in compared})
+    adjusted = iter(holm(moderated_p_values(family, independent)))
+    return [
+        d if (p := d.estimate.p) is None else replace(d, p_holm=max(p, next(adjusted)))
+        for d in found
+    ]
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -40,6 +40,7 @@ from study.intervals.two_way import (
     DIFFERENCE_PSEUDO,
     SHARE_PSEUDO,
     Floats,
+    Parts,
     TInterval,
     pseudo_values,
     satterthwaite,
@@ -184,12 +185,13 @@ def _interval(scores: Floats, real: Floats, tables: Sequence[_Table], reach: flo
             left = values - rows[..., None] - columns[..., None, :] + mean[..., None]
             residual += (left**2 @ counts).sum(axis=-1) / (s - 1) / s * share
     of_images = np.sum([own for own, _ in parts], axis=0)
-    variance = np.maximum(seeds + of_images - residual, np.maximum(seeds, of_images))
-    t = satterthwaite(scores.mean(axis=-1).round(12), variance, s, seeds, parts)
-    return widened(t, unknown * reach)
+    of_all = Parts(seeds + of_images - residual, seeds, s - 1, parts)
+    return widened(satterthwaite(scores.mean(axis=-1).round(12), of_all), unknown * reach)
 
 
 def widened(t: TInterval, unknown: float) -> TInterval:
     """Widen an interval to either side by as much as what is unknown can change its center."""
+    if unknown == 0:
+        return t
     quantile = special.stdtrit(t.df, (1 + CONFIDENCE) / 2)
     return TInterval(t.center, t.error + unknown / quantile, t.df)

@@ -13,13 +13,12 @@ Satterthwaite's over the classes, of g - 1 each: a rare class may have most of t
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from study.intervals.by_class import Classes, macro_f1_parts, strata, widened
-from study.intervals.grouped import grouped_with_pseudo
+from study.intervals.grouped import at_most, grouped_with_pseudo
 from study.intervals.two_way import Floats, TInterval, two_way
 
 Linear = Callable[[Classes, Classes, Classes], Floats]
@@ -47,7 +46,7 @@ def grouped_interval(
         own = float((np.bincount(groups[inside], away[inside]) ** 2).sum())
         total, spread = total + own, spread + own**2 / (drawn - 1)
     if spread > 0:
-        t = replace(t, df=np.minimum(t.df, max(total**2 / spread, len(table) - 1)))
+        t = at_most(t, total**2 / spread)
     return widened(t, unknown * float(np.ptp(pseudo)))
 
 

@@ -85,7 +85,8 @@ def estimate(
     mean, n = fmean(values), len(values)
     if n == 1:
         return Estimate(mean, None, None, n)
-    t = TInterval(*(np.array(x) for x in (mean, stdev(values) / math.sqrt(n), n - 1)))
+    error = stdev(values) / math.sqrt(n)
+    t = TInterval(np.array(mean), np.array(error), np.array(n - 1))
     low, high = _clipped(t.ends(), mean, lowest, highest)
     return Estimate(mean, low, high, n, low, high, t=t)
 

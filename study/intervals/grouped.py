@@ -6,10 +6,12 @@ groups takes the place of an image; it weighs as much as it has images, so that 
 of the images.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import ArrayLike
 
-from study.intervals.two_way import Floats, pseudo_values, with_pseudo
+from study.intervals.two_way import Floats, TInterval, pseudo_values, with_pseudo
 
 
 def by_groups(tables: Floats, groups: np.ndarray | None) -> Floats:
@@ -62,6 +64,15 @@ def grouped_with_pseudo(table: Floats, groups: np.ndarray | None, pseudo: ArrayL
     own = np.broadcast_to(size, (*size.shape[:-1], added.shape[-1]))
     real = np.broadcast_to(sizes, (*size.shape[:-1], len(sizes)))
     return _linearised(np.concatenate([sums, added], axis=-1), np.concatenate([real, own], axis=-1))
+
+
+def at_most(t: TInterval, free: float) -> TInterval:
+    """Return an interval whose images have no more degrees of freedom than `free`."""
+    if t.parts is None:
+        return t
+    images = [(part, min(own_free, free)) for part, own_free in t.parts.images]
+    df = np.minimum(t.df, max(free, t.parts.free, 1))
+    return replace(t, df=df, parts=replace(t.parts, images=images))
 
 
 def _sums(tables: Floats, groups: np.ndarray) -> tuple[Floats, Floats]:

@@ -13,7 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from study.intervals.two_way import Floats, TInterval, satterthwaite
+from study.intervals.two_way import Floats, Parts, TInterval, satterthwaite
 
 MOST_DRAWS, FEWEST_DRAWS = 1000, 200
 """Bootstrap draws. With 200, a standard error is known to 5 %."""
@@ -88,9 +88,10 @@ def auroc_interval(
     chance = np.random.default_rng(1)
     weights = chance.multinomial(s, np.full(s, 1 / s), drawn.shape[1]).T / s
     residual = float((weights * drawn).sum(axis=0).var(ddof=1) - drawn.mean(axis=0).var(ddof=1))
-    variance = max(images + residual, seeds, images)
-    center, total, of_seeds = map(np.array, (observed.mean(), variance, seeds))
-    return satterthwaite(center, total, s, of_seeds, [(np.array(v), free) for v, free in parts])
+    center, total, of_seeds = map(np.array, (observed.mean(), images + residual, seeds))
+    return satterthwaite(
+        center, Parts(total, of_seeds, s - 1, [(np.array(v), free) for v, free in parts])
+    )
 
 
 def _of_classes(drawn: float, per_class: Floats, n: int) -> list[tuple[float, float]]:

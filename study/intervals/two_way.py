@@ -11,8 +11,8 @@ or the lead of one mode over another at R ratios. Any linear function of their m
 interval, with all covariances between the tables.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -43,6 +43,8 @@ class TInterval:
     """Standard error of each, [...]; 0 where nothing varies."""
     df: Floats
     """Degrees of freedom, [...]."""
+    parts: "Parts | None" = field(default=None, compare=False, repr=False)
+    """Of its variance; None where it is about seeds alone, or wider than they make it."""
 
     def half_width(self) -> Floats:
         """Half of the 95 % interval, [...]."""
@@ -85,7 +87,21 @@ class TInterval:
         return distance
 
     def __neg__(self) -> "TInterval":
-        return TInterval(-self.center, self.error, self.df)
+        return replace(self, center=-self.center)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the variance of a mean on new seeds and new images is made of, each [...]."""
+
+    total: Floats
+    """The unbiased estimate, which may be below the other two."""
+    seeds: Floats
+    """0 with one seed."""
+    free: float
+    """Degrees of freedom of the seeds' part."""
+    images: Sequence[tuple[Floats, float]]
+    """One or more parts, with their degrees of freedom."""
 
 
 @dataclass(frozen=True)
@@ -128,36 +144,27 @@ class MeanSquares:
             _quadratic(w, m) for m in (self.seeds, self.images, self.residual)
         )
         s, n = self.n_seeds, self.n_images
-        variance = np.maximum(rows + columns - residual, np.maximum(rows, columns)) / (s * n)
+        total, rows, columns = (x / (s * n) for x in (rows + columns - residual, rows, columns))
         # Without rounding errors, a sum that is zero is so where nothing varies.
         center = np.einsum("...r,...r->...", w, self.means).round(12)
-        return satterthwaite(center, variance, s, rows / (s * n), [(columns / (s * n), n - 1)])
+        return satterthwaite(center, Parts(total, rows, s - 1, [(columns, n - 1)]))
 
 
-def satterthwaite(
-    center: Floats,
-    variance: Floats,
-    n_seeds: int,
-    seeds: Floats,
-    images: Iterable[tuple[Floats, float]],
-) -> TInterval:
-    """Return the interval of a mean on new seeds and new images.
+def satterthwaite(center: Floats, parts: Parts) -> TInterval:
+    """Return the interval of means, [...], on new seeds and new images.
 
-    The degrees of freedom are those of Satterthwaite (Biometrics Bulletin 2, 1946), not below
-    S - 1. With few seeds they may rise so fast with the images' part of the variance that the
-    interval gets narrower than that of the seeds alone, though more varies. They are then fewer, as
-    many as make both equally wide.
+    The variance is the estimate in total, or the seeds' or the images' part where it is below that.
 
-    Args:
-        center: the means, [...].
-        variance: of the means, not below `seeds`, [...].
-        n_seeds: S.
-        seeds: the seeds' part of the variance, [...]; 0 with one seed.
-        images: other parts, each [...], with their degrees of freedom.
+    The degrees of freedom are those of Satterthwaite (Biometrics Bulletin 2, 1946), not below those
+    of the seeds. With few seeds they may rise so fast with the images' part of the variance that
+    the interval gets narrower than that of the seeds alone, though more varies. They are then
+    fewer, as many as make both equally wide.
     """
-    free = max(n_seeds - 1, 1)
+    seeds, free = parts.seeds, max(parts.free, 1)
+    of_images = np.sum([part for part, _ in parts.images], axis=0)
+    variance = np.maximum(parts.total, np.maximum(seeds, of_images))
     spread = seeds**2 / free
-    for part, own_free in images:
+    for part, own_free in parts.images:
         spread = spread + part**2 / max(own_free, 1)
     least = np.full_like(variance, free)
     df = np.maximum(np.divide(variance**2, spread, out=least.copy(), where=spread > 0), least)
@@ -166,7 +173,7 @@ def satterthwaite(
     of_seeds = special.stdtrit(least, level) * np.sqrt(share)
     fewer = special.stdtridf(level, np.maximum(of_seeds, special.stdtrit(df, level)))
     df = np.where(of_seeds > special.stdtrit(df, level), fewer, df)[()]
-    return TInterval(center, np.sqrt(variance), df)
+    return TInterval(center, np.sqrt(variance), df, parts)
 
 
 def mean_squares(tables: Floats) -> MeanSquares:

@@ -9,11 +9,11 @@ import itertools
 import numpy as np
 import pytest
 
-from study.analysis.comparisons import mode_differences
+from study.analysis.comparisons import holm, mode_differences
 from study.intervals.two_way import DIFFERENCE_PSEUDO, SHARE_PSEUDO, Floats, two_way
 from tests.support.studies.image_tables import seen_in_study
 from tests.support.studies.simulated_hits import Photos, half_of_seeds, share_covered
-from tl_core.config import Mode
+from tl_core.config import MODES
 
 pytestmark = pytest.mark.integration
 
@@ -94,17 +94,30 @@ def test_intervals_cover_the_log_loss_on_new_photos() -> None:
     assert min(before) < 0.65
 
 
-def test_few_studies_have_any_wrong_verdict() -> None:
-    """Three equal modes at three ratios are nine comparisons; one alone may err in 1 of 20."""
-    photos, chance = Photos(3, 240, 0.8, own=0.05), np.random.default_rng(0)
-    modes: tuple[Mode, ...] = ("freeze", "finetune", "scratch")
-    ratios = (0.1, 0.3, 0.8)
-    truth = np.tile([0.88, 0.90, 0.92], (3, 1))
-    wrong, one = [], []
-    for hits in photos.hits(chance, 100, truth):
-        found = mode_differences(seen_in_study(hits, modes, ratios))
-        assert len(found) == 9
+@pytest.mark.parametrize(("photos", "modes", "ratios", "wrong_before"), [
+    (Photos(3, 240, 0.8, own=0.05), 3, (0.1, 0.3, 0.8), 0.0),
+    (Photos(3, 240, 0.7, own=0.1), 5, (0.01, 0.03, 0.1, 0.3, 0.8), 0.03),
+    (Photos(3, 1000, 0.7, own=0.1), 5, (0.01, 0.03, 0.1, 0.3, 0.8), 0.1),
+    (Photos(5, 1000, 0.7, own=0.1), 5, (0.01, 0.03, 0.1, 0.3, 0.8), 0.1),
+], ids=["9", "50", "50 by many images", "50 by 5 seeds"])  # fmt: skip
+def test_few_studies_have_any_wrong_verdict(
+    photos: Photos, modes: int, ratios: tuple[float, ...], wrong_before: float
+) -> None:
+    """Of equal modes. One comparison alone may err in 1 of 20.
+
+    By their own p-values, adjusted in the same way, many studies of many images would err.
+    """
+    chance, named = np.random.default_rng(0), MODES[:modes]
+    truth = np.tile(np.linspace(0.7, 0.95, len(ratios)), (modes, 1))
+    wrong, before, one = [], [], []
+    for _ in range(60):
+        (hits,) = photos.hits(chance, 1, truth)
+        found = mode_differences(seen_in_study(hits, named, ratios))
+        assert len(found) == len(ratios) * modes * (modes - 1) / 2
         wrong.append(any(d.verdict != "cannot tell" for d in found))
-        one.append(any((d.estimate.p or 0) < 0.05 for d in found))
+        own = [d.estimate.p or 0.0 for d in found]
+        before.append(min(holm(own)) < 0.05)
+        one.append(min(own) < 0.05)
     assert np.mean(wrong) <= 0.07
+    assert np.mean(before) >= wrong_before
     assert np.mean(one) > np.mean(wrong)
