@@ -14,7 +14,7 @@ import numpy as np
 
 from study.analysis.images.image_scores import OF_ALL_IMAGES, ImageScores
 from study.intervals.estimate import Estimate, estimate, on_new_photos
-from study.intervals.grouped import by_groups, grouped_with_pseudo, number_groups
+from study.intervals.grouped import by_groups, free_groups, grouped_with_pseudo, number_groups
 from study.intervals.two_way import (
     DIFFERENCE_PSEUDO,
     SHARE_PSEUDO,
@@ -185,12 +185,13 @@ def seed_values(
 
 def image_table(
     score: str, trials: Sequence[Confirmed], minus: Sequence[Confirmed] = ()
-) -> Floats | None:
+) -> tuple[Floats, float | None] | None:
     """Return a score of each test image, [S seeds, N images], or its paired difference.
 
-    If images come in groups, it is a table of groups instead (`by_groups`). None if it is no mean
-    over images, if all that have it are of one group, or if a trial has not kept its outputs.
-    Shares of right answers have their pseudo-images.
+    If images come in groups, it is a table of groups instead (`by_groups`), and their degrees of
+    freedom are the second value. Shares of right answers have their pseudo-images. Returns None if
+    it is no mean over images, if all that have it are of one group, or if a trial has not kept its
+    outputs.
     """
     kept = kept_images((*trials, *minus))
     if not all(score in images.values for images in kept) or not kept:
@@ -205,8 +206,9 @@ def image_table(
         if groups is not None and not groups.any():
             return None
     if not score.endswith("_accuracy"):  # Balanced accuracy is no mean over images.
-        return by_groups(table, groups)
-    return grouped_with_pseudo(table, groups, DIFFERENCE_PSEUDO if minus else SHARE_PSEUDO)
+        return by_groups(table, groups), free_groups(groups)
+    pseudo = DIFFERENCE_PSEUDO if minus else SHARE_PSEUDO
+    return grouped_with_pseudo(table, groups, pseudo), free_groups(groups, len(pseudo))
 
 
 def kept_images(trials: Sequence[Confirmed]) -> list[ImageScores]:
@@ -225,11 +227,13 @@ def _over_images(
     if score in OF_ALL_IMAGES:
         kept = kept_images((*trials, *minus))
         return OF_ALL_IMAGES[score](kept[: len(trials)], kept[len(trials) :]) if kept else None
-    table = image_table(score, trials, minus)
-    if table is None or (np.ptp(table) == 0 and table.flat[0] != 0):
+    if (found := image_table(score, trials, minus)) is None:
+        return None
+    table, free = found
+    if np.ptp(table) == 0 and table.flat[0] != 0:
         # Images that all have the same value do not tell how much another would differ.
         return None
-    return two_way(table)
+    return two_way(table, free=free)
 
 
 def _summary(trials: list[Confirmed]) -> CellSummary:

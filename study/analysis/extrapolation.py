@@ -21,7 +21,7 @@ import numpy as np
 from study.analysis.crossing import fits
 from study.analysis.estimates import Confirmed, by_cell, kept_images
 from study.intervals.estimate import Estimate
-from study.intervals.grouped import grouped_with_pseudo
+from study.intervals.grouped import free_groups, grouped_with_pseudo
 from study.intervals.two_way import CONFIDENCE, Floats, MeanSquares, mean_squares
 from tl_core.config import Mode
 
@@ -84,7 +84,9 @@ def extrapolate(
         return None
     wrong = np.array([[1 - i.values["test_accuracy"] for i in images] for images in kept])
     first, numbers = kept[0][0], np.array([labels(ratio) for ratio in cells])
-    errors = mean_squares(grouped_with_pseudo(wrong, first.groups, _pseudo(len(wrong))))
+    pseudo = _pseudo(len(wrong))
+    free = free_groups(first.groups, pseudo.shape[-1])
+    errors = mean_squares(grouped_with_pseudo(wrong, first.groups, pseudo), free)
     frequent = np.bincount(first.labels).max() / len(first.labels)
     used = _better_than(errors, 1 - frequent)
     if len(used) < FEWEST or used[-1] != len(numbers) - 1:

@@ -166,12 +166,13 @@ def _leads(cells: Cells, a: Mode, b: Mode, ratios: Sequence[float]) -> MeanSquar
         return None
     sides = [([x[s] for s in seeds], [y[s] for s in seeds]) for x, y in pairs]
     score = "test_accuracy"
-    tables = [table for x, y in sides if (table := image_table(score, x, y)) is not None]
+    found = [table for x, y in sides if (table := image_table(score, x, y))]
+    tables, free = [table for table, _ in found], found[0][1] if found else None
     if len(tables) < len(ratios):  # Of one value a seed.
-        tables = [np.array(seed_values(score, x, y))[:, None] for x, y in sides]
+        tables, free = [np.array(seed_values(score, x, y))[:, None] for x, y in sides], None
     leads = np.array(tables)
     if leads[0].size > 1:
-        return mean_squares(leads)
+        return mean_squares(leads, free)
     nothing = np.zeros((len(ratios), len(ratios)))
     return MeanSquares(leads.mean(axis=(1, 2)), nothing, nothing, nothing, 1, 1)
 

@@ -5,20 +5,19 @@ counts for more. Sums of these over groups are what varies with the groups that 
 (`study.intervals.grouped`), whatever classes a group has.
 
 The numbers of each class are taken as fixed. So a value is how far an image is from the mean of its
-class, or from that of all classes with one group (`study.intervals.by_class`). The mean of g groups
-is that of these very groups, so the squares of the distances are too small by (g - 1) / g, which is
-made up for (Bell and McCaffrey, Survey Methodology 28, 2002). Degrees of freedom are
-Satterthwaite's over the classes, of g - 1 each: a rare class may have most of the variance.
+class, or from that of all classes with one group (`study.intervals.by_class`). A group pulls this
+mean to itself by its share of the images of the class, which is made up for (Bell and McCaffrey,
+Survey Methodology 28, 2002). Degrees of freedom are Satterthwaite's over the classes, of the groups
+of each: a rare class may have most of the variance.
 """
 
-import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from study.intervals.by_class import Classes, macro_f1_parts, strata, widened
-from study.intervals.grouped import at_most, grouped_with_pseudo
+from study.intervals.grouped import at_most, free_groups, grouped_with_pseudo, pulled
 from study.intervals.two_way import Floats, TInterval, two_way
 
 Linear = Callable[[Classes, Classes, Classes], Floats]
@@ -36,7 +35,8 @@ def grouped_interval(
         groups: [N], from 0 to G - 1, two or more.
         pseudo: values of pseudo-images.
     """
-    t = two_way(grouped_with_pseudo(table, groups, pseudo))
+    free = free_groups(groups, np.size(pseudo))
+    t = two_way(grouped_with_pseudo(table, groups, pseudo), free=free)
     away = table.mean(axis=0) - table.mean()
     unknown, total, spread = 0.0, 0.0, 0.0
     for classes, drawn, inside in _drawn(labels, groups):
@@ -44,7 +44,10 @@ def grouped_interval(
             unknown = len(classes) / (int(labels.max()) + 1)
             continue
         own = float((np.bincount(groups[inside], away[inside]) ** 2).sum())
-        total, spread = total + own, spread + own**2 / (drawn - 1)
+        free = drawn - 1.0
+        if len(classes) == 1:
+            free = max(free_groups(np.unique(groups[inside], return_inverse=True)[1]) or 0.0, 1.0)
+        total, spread = total + own, spread + own**2 / free
     if spread > 0:
         t = at_most(t, total**2 / spread)
     return widened(t, unknown * float(np.ptp(pseudo)))
@@ -69,14 +72,22 @@ def _around(scores: Floats, parts: Floats, labels: Classes, groups: Classes) -> 
 
     Both are [S, N].
     """
-    n, g, counts = len(labels), int(groups.max()) + 1, np.bincount(labels)
+    n, counts = len(labels), np.bincount(labels)
+    of_all = pulled(np.bincount(groups) / n)
     sums = np.stack([parts[:, labels == c].sum(axis=1) for c in range(len(counts))], axis=1)
     values = np.empty_like(parts)
     for classes, drawn, inside in _drawn(labels, groups):
         mean = sums[:, classes].mean(axis=1)[:, None] / counts[labels[inside]]
-        # A table of all G groups makes up for (G - 1) / G itself.
-        kept = (drawn - 1) / drawn * g / (g - 1) if drawn > 1 else 1.0
-        values[:, inside] = scores[:, None] + n * (parts[:, inside] - mean) / math.sqrt(kept)
+        share = np.full(len(of_all), 1 / drawn)
+        if len(classes) == 1:
+            share = np.bincount(groups[inside], minlength=len(of_all)) / counts[classes[0]]
+        # `by_groups` makes up for the share of all images itself.
+        kept = pulled(share) / of_all if drawn > 1 else np.ones_like(of_all)
+        apart = (parts[:, inside] - mean) / np.sqrt(kept[groups[inside]])
+        # Each group gives as much of what brings their mean back to the score.
+        own = np.bincount(groups[inside], minlength=len(of_all))[groups[inside]] * drawn
+        apart -= apart.sum(axis=1, keepdims=True) / own
+        values[:, inside] = scores[:, None] + n * apart
     return values
 
 

@@ -10,6 +10,7 @@ from statistics import NormalDist, fmean, stdev
 from typing import Literal
 
 import numpy as np
+from scipy import special  # `scipy.stats` takes half a second to import.
 
 from study.intervals.two_way import CONFIDENCE, Floats, TInterval
 
@@ -114,6 +115,24 @@ def on_new_photos(
     ends = t.positive_ends() if positive else t.ends()
     low, high = _clipped(ends, seeds.mean, lowest, highest)
     return replace(seeds, low=low, high=high, images=images, groups=groups, t=t)
+
+
+def unit_ends(t: TInterval) -> tuple[Floats, Floats]:
+    """Both ends of the interval of means between 0 and 1 on a logit scale, each [...].
+
+    Near 0 and 1 means are skewed. The logit's standard error is that of the mean over m (1 - m)
+    (delta method; for AUROC: Pepe, The Statistical Evaluation of Medical Tests, 2003, section
+    5.2). A mean of 0 or 1 has no logit, and keeps its interval.
+    """
+    low, high = t.ends()
+    scale = t.center * (1 - t.center)
+    inside = scale > 0
+    half = np.divide(t.half_width(), scale, out=np.zeros_like(scale), where=inside)
+    logit = special.logit(np.where(inside, t.center, 0.5))
+    return (
+        np.where(inside, special.expit(logit - half), low),
+        np.where(inside, special.expit(logit + half), high),
+    )
 
 
 def _clipped(

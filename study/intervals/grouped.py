@@ -4,6 +4,10 @@ Images of a group are alike, so the next photo of a known patient tells less tha
 patient. What varies is the draw of the groups: the interval is on photos of new groups. Each of G
 groups takes the place of an image; it weighs as much as it has images, so that the mean stays that
 of the images.
+
+A large group pulls the mean of all to its own, so its distance from it is too small: by the share
+of the images that it has. This is made up for, and a few large groups among many small ones have
+fewer degrees of freedom (Bell and McCaffrey, Survey Methodology 28, 2002).
 """
 
 from dataclasses import replace
@@ -13,6 +17,9 @@ from numpy.typing import ArrayLike
 
 from study.intervals.two_way import Floats, TInterval, pseudo_values, with_pseudo
 
+_LARGEST = 0.9
+"""Share of one group beyond which its distance tells no more."""
+
 
 def by_groups(tables: Floats, groups: np.ndarray | None) -> Floats:
     """Turn tables of N images, [..., S, N], into tables of G groups, [..., S, G].
@@ -20,8 +27,9 @@ def by_groups(tables: Floats, groups: np.ndarray | None) -> Floats:
     The mean over images is a ratio, of a sum over groups and their sizes, which both change with
     the groups that are drawn. Its variance is that of the mean of m + n_g (m_g - m) / n, to first
     order: m is the mean of all, n_g the size of a group and m_g its mean, n the average size
-    (Cochran, Sampling Techniques, 1977, section 2.11, linearisation). These values are the table
-    that is returned; their means for each seed are those of the images.
+    (Cochran, Sampling Techniques, 1977, section 2.11, linearisation). These values, further apart
+    where sizes differ, are the table that is returned; their means for each seed are those of the
+    images.
 
     Args:
         tables: a value for each seed and image.
@@ -30,6 +38,23 @@ def by_groups(tables: Floats, groups: np.ndarray | None) -> Floats:
     if groups is None:
         return tables
     return _linearised(*_sums(tables, groups))
+
+
+def free_groups(groups: np.ndarray | None, pseudo: int = 0) -> float | None:
+    """Return the degrees of freedom of groups, or None if each image is its own.
+
+    They are Satterthwaite's for squares that are as large as those of the sizes, as they are where
+    images of a group are alike; G - 1 if all have one size. Each pseudo-image is one more.
+    """
+    if groups is None:
+        return None
+    squares = np.bincount(groups).astype(float) ** 2
+    return float(squares.sum() ** 2 / (squares**2).sum()) - 1 + pseudo
+
+
+def pulled(share: Floats) -> Floats:
+    """What is left of a group's squared distance from a mean, of which it has a share, if alike."""
+    return 1 - np.minimum(share, _LARGEST)
 
 
 def number_groups(groups: np.ndarray) -> np.ndarray | None:
@@ -87,5 +112,10 @@ def _linearised(sums: Floats, sizes: Floats) -> Floats:
     """Values, [..., S, G], whose mean is that of the images, from sums and sizes [..., 1, G]."""
     size = sizes.mean(axis=-1, keepdims=True)
     mean = sums.mean(axis=(-2, -1), keepdims=True) / size
-    found: Floats = mean + (sums - sizes * mean) / size
-    return found
+    found = mean + (sums - sizes * mean) / size
+    rows = found.mean(axis=-1, keepdims=True)
+    # A table of G groups makes up for (G - 1) / G itself.
+    more = (1 - 1 / sums.shape[-1]) / pulled(sizes / sizes.sum(axis=-1, keepdims=True))
+    apart = (found - rows) * np.sqrt(more)
+    values: Floats = rows + apart - apart.mean(axis=-1, keepdims=True)
+    return values

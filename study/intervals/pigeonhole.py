@@ -13,6 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from study.intervals.grouped import free_groups, pulled
 from study.intervals.two_way import Floats, Parts, TInterval, satterthwaite
 
 MOST_DRAWS, FEWEST_DRAWS = 1000, 200
@@ -51,6 +52,8 @@ def auroc_draws(logits: Floats, labels: np.ndarray, groups: np.ndarray | None = 
     columns = list(zip(scores.T, [labels == k for k in classes], strict=True))
     if groups is not None or _is_large(len(labels), len(classes)):
         changes = np.mean([_changes(score, inside) for score, inside in columns], axis=0)
+        if groups is not None:
+            changes = changes / np.sqrt(_kept(labels, groups))
         area = np.mean([_weighted_area(score, inside, counts[:1]) for score, inside in columns])
         linear: Floats = area + (counts - 1) @ changes
         return linear
@@ -77,12 +80,14 @@ def auroc_interval(
         labels: int64 [N].
         groups: int64 [N], or None.
     """
+    free: Floats = np.bincount(labels).astype(float) - 1
     if groups is not None:  # The classes of each group take the place of the labels.
+        free = _free_of_classes(labels, groups)
         labels = np.unique(np.stack([labels, groups]), axis=1)[0]
     s, n = len(draws), len(labels) if groups is None else int(groups.max()) + 1
     observed, drawn = draws[:, 0], draws[:, 1:]
     per_class = np.bincount(labels).astype(float)
-    parts = _of_classes(float(drawn.mean(axis=0).var(ddof=1)), per_class, n)
+    parts = _of_classes(float(drawn.mean(axis=0).var(ddof=1)), per_class, free, n)
     images = sum(part for part, _ in parts)
     seeds = float(observed.var(ddof=1)) / s if s > 1 else 0.0
     chance = np.random.default_rng(1)
@@ -94,7 +99,7 @@ def auroc_interval(
     )
 
 
-def _of_classes(drawn: float, per_class: Floats, n: int) -> list[tuple[float, float]]:
+def _of_classes(drawn: float, per_class: Floats, free: Floats, n: int) -> list[tuple[float, float]]:
     """The images' part of the variance by class, each with its degrees of freedom.
 
     A class has a share of what the draws show by one over its number of images. Draws of n images
@@ -104,6 +109,7 @@ def _of_classes(drawn: float, per_class: Floats, n: int) -> list[tuple[float, fl
     Args:
         drawn: variance over the draws of the images.
         per_class: images or groups of each class, [K].
+        free: their degrees of freedom, [K].
         n: all images or groups. If some groups have two classes, they are drawn together, so they
             have one part.
     """
@@ -117,8 +123,24 @@ def _of_classes(drawn: float, per_class: Floats, n: int) -> list[tuple[float, fl
         sizes = np.array([float(n)]) if together else many
         own = drawn / (1 / sizes).sum() / (sizes - 1)
     if together:
-        return [*parts, (float(own.sum()), n - 1.0)]
-    return [*parts, *zip(own.tolist(), (many - 1).tolist(), strict=True)]
+        return [*parts, (float(own.sum()), min(n - 1.0, float(free.sum())))]
+    return [*parts, *zip(own.tolist(), free[per_class > 1].tolist(), strict=True)]
+
+
+def _free_of_classes(labels: np.ndarray, groups: np.ndarray) -> Floats:
+    own = (np.unique(groups[labels == c], return_inverse=True)[1] for c in range(labels.max() + 1))
+    return np.array([free_groups(of_class) or 0.0 for of_class in own])
+
+
+def _kept(labels: np.ndarray, groups: np.ndarray) -> Floats:
+    """What is left of squared changes as each image's group has a share of its class, [N].
+
+    `_of_classes` makes up for what is left with groups of one size itself.
+    """
+    pairs, at = np.unique(np.stack([labels, groups]), axis=1, return_inverse=True)
+    drawn = np.bincount(pairs[0])[labels]
+    kept = pulled(np.bincount(at)[at] / np.bincount(labels)[labels])
+    return np.where(drawn == 1, 1.0, kept * drawn / np.maximum(drawn - 1, 1))
 
 
 @lru_cache(maxsize=2)

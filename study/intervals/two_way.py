@@ -118,6 +118,8 @@ class MeanSquares:
     """Those of what is left, MSE; 0 with one seed or one image."""
     n_seeds: int
     n_images: int
+    free_images: float | None = None
+    """Degrees of freedom of the images; None for N - 1."""
 
     def part(self, which: NDArray[np.intp]) -> "MeanSquares":
         """Return some of the tables, in that order."""
@@ -126,7 +128,7 @@ class MeanSquares:
             for squares in (self.seeds, self.images, self.residual)
         )
         means = self.means[..., which]
-        return MeanSquares(means, seeds, images, residual, self.n_seeds, self.n_images)
+        return replace(self, means=means, seeds=seeds, images=images, residual=residual)
 
     def combine(self, weights: ArrayLike) -> TInterval:
         """Return the interval of the sum of the means, each times its weight, [..., R].
@@ -147,7 +149,8 @@ class MeanSquares:
         total, rows, columns = (x / (s * n) for x in (rows + columns - residual, rows, columns))
         # Without rounding errors, a sum that is zero is so where nothing varies.
         center = np.einsum("...r,...r->...", w, self.means).round(12)
-        return satterthwaite(center, Parts(total, rows, s - 1, [(columns, n - 1)]))
+        free = n - 1 if self.free_images is None else self.free_images
+        return satterthwaite(center, Parts(total, rows, s - 1, [(columns, free)]))
 
 
 def satterthwaite(center: Floats, parts: Parts) -> TInterval:
@@ -176,8 +179,8 @@ def satterthwaite(center: Floats, parts: Parts) -> TInterval:
     return TInterval(center, np.sqrt(variance), df, parts)
 
 
-def mean_squares(tables: Floats) -> MeanSquares:
-    """Take R tables apart, [..., R, S, N].
+def mean_squares(tables: Floats, free: float | None = None) -> MeanSquares:
+    """Take R tables apart, [..., R, S, N]; `free` is `free_images`.
 
     Raises `ValueError` with one seed and one image, which tell nothing of how values vary.
     """
@@ -196,20 +199,22 @@ def mean_squares(tables: Floats) -> MeanSquares:
         _products(flat) / max((s - 1) * (n - 1), 1),
         s,
         n,
+        free,
     )
 
 
-def two_way(table: Floats, pseudo: ArrayLike = ()) -> TInterval:
+def two_way(table: Floats, pseudo: ArrayLike = (), free: float | None = None) -> TInterval:
     """Return the interval of the mean of a table, [..., S, N], on new seeds and new images.
 
     Args:
         table: values, such as 1 where a network is right, or paired differences.
         pseudo: values of images that are added (`pseudo_values`); `SHARE_PSEUDO` for shares,
             `DIFFERENCE_PSEUDO` for differences of shares, none for a value without bounds.
+        free: degrees of freedom of the images, N - 1 if None.
 
     Raises `ValueError` with one seed and one image.
     """
-    return mean_squares(with_pseudo(table, pseudo)[..., None, :, :]).combine([1.0])
+    return mean_squares(with_pseudo(table, pseudo)[..., None, :, :], free).combine([1.0])
 
 
 def with_pseudo(table: Floats, pseudo: ArrayLike) -> Floats:

@@ -9,7 +9,7 @@ from scipy import special
 
 from study.analysis.estimates import Confirmed
 from study.intervals.estimate import wilson
-from study.intervals.grouped import grouped_with_pseudo, number_groups
+from study.intervals.grouped import free_groups, grouped_with_pseudo, number_groups
 from study.intervals.two_way import CONFIDENCE, SHARE_PSEUDO, Floats, two_way
 from tl_core.text import natural_key, printable
 
@@ -69,7 +69,8 @@ def _effective(hits: Floats, groups: np.ndarray | None) -> float:
     """
     if groups is not None and not groups.any():
         return 1.0  # One group.
-    images, found = hits.shape[1], two_way(grouped_with_pseudo(hits, groups, SHARE_PSEUDO))
+    images, own_free = hits.shape[1], free_groups(groups, len(SHARE_PSEUDO))
+    found = two_way(grouped_with_pseudo(hits, groups, SHARE_PSEUDO), free=own_free)
     free = images + len(SHARE_PSEUDO) - 1
     mean = float(found.center)
     alike = float(special.stdtrit(free, (1 + CONFIDENCE) / 2)) * math.sqrt(mean * (1 - mean) / free)

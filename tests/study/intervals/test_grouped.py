@@ -6,7 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from study.intervals.grouped import by_groups, grouped_with_pseudo, number_groups
+from study.intervals.grouped import (
+    by_groups,
+    free_groups,
+    grouped_with_pseudo,
+    number_groups,
+)
 from study.intervals.pigeonhole import auroc_draws, auroc_interval
 from study.intervals.two_way import DIFFERENCE_PSEUDO, SHARE_PSEUDO, Floats, two_way
 from tests.support.studies.simulated_hits import Photos, half_of_seeds, share_covered
@@ -23,12 +28,15 @@ def test_groups_of_one_size_are_their_means() -> None:
 
 def test_groups_of_two_sizes_by_hand() -> None:
     # Three images at 1 and one at 0: m = 0.75, and groups have 2 images on average.
-    # A group of 3 is at 0.75 + 3 (1 - 0.75) / 2, one of 1 at 0.75 + (0 - 0.75) / 2.
-    found = by_groups(np.array([[1.0, 1, 1, 0]]), np.array([0, 0, 0, 1]))
-    assert found.tolist() == [[1.125, 0.375]]
-    # The variance of a mean of clusters (Cochran, 2.11): G / (G - 1) * sum e_g^2 / N^2, with
-    # e_g = n_g (m_g - m): 0.75 and -0.75.
-    assert two_way(found).error ** 2 == pytest.approx(2 * 2 * 0.75**2 / 4**2)
+    # A group of 3 is at 0.75 + 3 (1 - 0.75) / 2, one of 1 at 0.75 + (0 - 0.75) / 2: both are 0.375
+    # from the mean. Of its square, 1/4 is left for the large group and 3/4 for the small one, and
+    # the table makes up for 1/2 itself. Their mean is brought back to 0.75.
+    found = by_groups(np.array([[1.0, 1, 1, 0]]), groups := np.array([0, 0, 0, 1]))
+    apart = 0.375 * (np.sqrt(2) + np.sqrt(2 / 3)) / 2
+    assert found == pytest.approx(np.array([[0.75 + apart, 0.75 - apart]]))
+    # Satterthwaite's degrees of freedom: (9 + 1)^2 / (81 + 1), less one of the mean.
+    assert free_groups(groups) == pytest.approx(100 / 82 - 1)
+    assert free_groups(np.arange(12) // 4, 2) == pytest.approx(2 + 2), "of one size, as they are"
 
 
 @given(st.lists(st.integers(0, 4), min_size=2, max_size=20), st.integers(0, 99))
@@ -46,13 +54,17 @@ def test_pseudo_images_weigh_as_much_as_an_image_tells() -> None:
     pairs = np.arange(8) // 2
     assert grouped_with_pseudo(same, pairs, SHARE_PSEUDO).tolist() == [[1, 0, 1, 1, 1, 1, 0, 0]]
     right = np.ones((2, 8))
-    assert grouped_with_pseudo(right, pairs, (1.0, 0.0)).tolist() == [[1, 1, 1, 1, 1, 0]] * 2
+    assert grouped_with_pseudo(right, pairs, (1.0, 0.0)) == pytest.approx(
+        np.array([[1, 1, 1, 1, 1, 0]] * 2)
+    )
     # Groups that are all alike tell as much by image as if images were on their own: half a group.
     alike = np.array([[1.0, 0, 1, 0, 0, 1, 0, 1]])
     found = grouped_with_pseudo(alike, pairs, DIFFERENCE_PSEUDO)
     # With them, 4 of 10 images are left over, and groups have 10 / 6 images on average. Groups are
-    # at 0.4 + (1 - 2 * 0.4) * 0.6, pseudo-images at 0.4 + (1 - 0.4) * 0.6 and 0.4 - 1.4 * 0.6.
-    assert found == pytest.approx(np.array([[0.52, 0.52, 0.52, 0.52, 0.76, -0.44]]))
+    # at 0.4 + (1 - 2 * 0.4) * 0.6, pseudo-images at 0.4 + (1 - 0.4) * 0.6 and 0.4 - 1.4 * 0.6. Of
+    # squares, 8/10 and 9/10 are left, and the table makes up for 5/6 itself.
+    apart = np.array([0.12] * 4 + [0.36, -0.84]) * np.sqrt([25 / 24] * 4 + [25 / 27] * 2)
+    assert found == pytest.approx(0.4 + (apart - apart.mean())[None])
     assert grouped_with_pseudo(same, None, (1.0,)).tolist() == [[*same[0], 1]]
 
 
@@ -63,7 +75,9 @@ def test_two_groups_do_not_tell_how_alike_their_images_are() -> None:
     alike = np.array([[1.0, 0, 1, 0] * 3])
     # Of three, it is half a group. So 8 of 14 images are right, and groups have 3.5 on average.
     found = grouped_with_pseudo(alike, np.arange(12) // 4, (1.0,))
-    assert found == pytest.approx(4 / 7 + np.array([[-4, -4, -4, 12]]) / 49)
+    # Of squares, 5/7 and 6/7 are left, and the table makes up for 3/4 itself.
+    apart = np.array([-4, -4, -4, 12]) / 49 * np.sqrt([1.05, 1.05, 1.05, 0.875])
+    assert found == pytest.approx(4 / 7 + (apart - apart.mean())[None])
 
 
 def test_numbers_of_groups() -> None:
