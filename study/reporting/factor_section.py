@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from study.analysis.importances import BEST, ENOUGH, importances, scored
 from study.analysis.study_data import StudyData
 from study.answers.auxiliary import HOW_CONTROLLED, task_error, trial_error
-from study.answers.phrases import share, show_weight
+from study.answers.phrases import enumerate_words, share, show_weight
 from study.reporting.figures import factor_plots
 from study.reporting.figures.parallel_plot import draw_parallel
 from study.reporting.label_section import difference_text
@@ -91,22 +91,31 @@ def aux_weight_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
     )
 
 
+def _left_out(factors: list[str]) -> str:
+    why = "Not shown, as with shuffled scores they have as much"
+    return f" {why}: {enumerate_words(factors)}." if factors else ""
+
+
 def importance_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
     """Yield Optuna's importances, then all factors of all trials."""
     n, found = len(scored(data.search)), importances(data.settings, data.search)
-    if found:
+    clear = {name: i.share for name, i in found.items() if i.beyond_chance}
+    others = [name for name in found if name not in clear]
+    if clear:
         yield figures.add(
             "importances",
-            factor_plots.draw_importances(found, f"{data.subject}: importance of the factors"),
+            factor_plots.draw_importances(clear, f"{data.subject}: importance of the factors"),
             f"How much each factor decided whether a trial of {data.settings.backbone} was among "
             f"the best {share(BEST)} of {n} in {data.settings.metric} (Optuna's PED-ANOVA). A "
             "learning rate counts in the trials of its mode; trials that were stopped early count "
             "with their last score. The search tries good regions more often, so the importances "
-            "describe these trials and not the whole search space.",
+            "describe these trials and not the whole search space."
+            f"{_left_out(others)}",
         )
     else:
         why = f"{pluralize(n, 'trial has', 'trials have')} a score, and {ENOUGH} are needed"
-        why = why if n < ENOUGH else "no factor was varied"
+        if n >= ENOUGH:
+            why = "none is more than with shuffled scores" if found else "no factor was varied"
         yield Paragraph(f"Importances of the factors are not shown: {why}.")
     if data.search:
         title = f"{data.subject}: {pluralize(len(data.search), 'trial')} of the search"

@@ -105,7 +105,7 @@ def draw_importances(importances: Mapping[str, float], title: str) -> style.Plot
     axes.bar_label(bars, fmt="%.2f", padding=3)
     axes.set_xlim(0, 1.1 * max(importances.values()))
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel("importance (the sum is 1)")
+    axes.set_xlabel("share of the importances of all factors")
     return figure
 
 

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from study.analysis.importances import ENOUGH, importances, scored
@@ -75,15 +76,32 @@ def test_what_matters_comes_first_and_all_add_up() -> None:
     found = importances(SETTINGS, records)
     assert set(found) == {"mode", "train_ratio", "aux_weight", "lr_freeze", "lr_finetune"}
     assert next(iter(found)) == "mode"
-    assert sum(found.values()) == pytest.approx(1)
-    assert list(found.values()) == sorted(found.values(), reverse=True)
+    shares = [i.share for i in found.values()]
+    assert sum(shares) == pytest.approx(1)
+    assert shares == sorted(shares, reverse=True)
+    assert [name for name, i in found.items() if i.beyond_chance] == ["mode"]
     for record in records:  # Better is what the metric calls better.
         record.history = [make_epoch(val_accuracy=1 - record.history[0].val_log_loss)]
     by_accuracy = importances(SETTINGS.model_copy(update={"metric": "val_accuracy"}), records)
-    assert by_accuracy == pytest.approx(found)
+    assert {*by_accuracy} == {*found}
+    assert all(i == pytest.approx(found[name]) for name, i in by_accuracy.items())
     fixed = make_settings(mode=["freeze"], train_ratio=["0.1"], lr=["1e-3"])
     records = [make_record(i, "done", (0.1 + i,), aux_weight=i / 100) for i in range(80)]
-    assert importances(fixed, records) == {"aux_weight": 1.0}, "factors of one value are left out"
+    assert importances(fixed, records) == {"aux_weight": (1.0, True)}, "others have one value"
+
+
+def test_no_factor_of_noise_is_beyond_chance() -> None:
+    rng, shares = np.random.default_rng(0), []
+    for _ in range(5):
+        records = records_where_only_the_mode_matters(80)
+        for r, loss in zip(records, rng.normal(1, 0.1, 80), strict=True):
+            rate = float(10 ** rng.uniform(-3.5, -3))  # In both modes' ranges.
+            r.config = r.config.model_copy(update={"lr": rate})
+            r.history = [make_epoch(val_log_loss=float(loss))]
+        found = importances(SETTINGS, records)
+        shares.append(max(i.share for i in found.values()))
+        assert not [name for name, i in found.items() if i.beyond_chance]
+    assert max(shares) > 0.4, "so a share alone tells nothing"
 
 
 def test_few_trials_give_no_importances() -> None:

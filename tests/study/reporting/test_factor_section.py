@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from study.analysis.comparisons import MultiTask, multi_tasks
+from study.analysis.importances import Importance
 from study.analysis.study_data import StudyData
 from study.records.trial_record import TrialRecord
 from study.reporting.factor_section import (
@@ -82,6 +83,26 @@ def test_where_controls_ran_there_is_a_comparison() -> None:
     )
     parts, _ = aux_parts([make_record(1, mode="finetune", aux_weight=0.3)], effects)
     assert [type(part) for part in parts] == [Table]
+
+
+@pytest.mark.parametrize(("clear", "said"), [
+    ({"mode"}, "Not shown, as with shuffled scores they have as much: lr and aux_weight."),
+    (set(), "Importances of the factors are not shown: none is more than with shuffled scores."),
+    ({"mode", "lr", "aux_weight"}, None),
+])  # fmt: skip
+def test_factors_that_chance_explains_are_not_drawn(
+    clear: set[str], said: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shares = {"mode": 0.5, "lr": 0.3, "aux_weight": 0.2}
+    found = {name: Importance(each, name in clear) for name, each in shares.items()}
+    monkeypatch.setattr("study.reporting.factor_section.importances", lambda *_: found)
+    records = [make_record(i) for i in range(40)]
+    data = StudyData(Path(), {"data": {"name": "photos", "images": 100}}, records)
+    vars(data)["settings"] = make_settings(data="photos")
+    first, *_ = importance_parts(data, Values())
+    text = first.text if isinstance(first, Paragraph) else getattr(first, "caption", "")
+    assert text.endswith(said) if said else "Not shown" not in text
+    assert isinstance(first, Drawing) == bool(clear)
 
 
 @pytest.mark.parametrize(
