@@ -144,10 +144,14 @@ def _comparisons(
         ("worse", "is behind", "by"),
     ):
         alike = [d for d in found if d.verdict == verdict]
-        modes = [f"{names[d.b]} {by} {_gap(d)}" for d in alike]
-        if modes:
-            start = f"By {score_words(alike[0].score)}, it" if several else "It"
-            yield f"{start} {position} {enumerate_words(modes)}."
+        start = f"by {score_words(alike[0].score)}, " if several and alike else ""
+        if modes := [f"{names[d.b]} {by} {_gap(d)}" for d in alike if d.estimate.n > 1]:
+            yield capitalize(f"{start}it {position} {enumerate_words(modes)}.")
+        if alone := [f"from {names[d.b]} is {_gap(d)}" for d in alike if d.estimate.n == 1]:
+            yield (
+                f"One seed does not show whether modes differ: {start}the difference of these "
+                f"networks {enumerate_words(alone)}."
+            )
         if apart := [d.b.mode for d in alike if verdict == "cannot tell" and d.estimate.sign]:
             which = enumerate_words([MODE_WORDS[mode] for mode in apart])
             yield (
@@ -192,6 +196,8 @@ def _gain(d: Difference | None) -> str:
     if d.verdict == "worse":
         return f"More labels lose {_gap(d)}{which}"
     at = show_difference(d.score, d.estimate)
+    if d.estimate.n == 1:
+        return f"One seed does not show whether more labels help{which}, at a change of {at}"
     return f"Whether more labels help{which} is unclear, at a change of {at}"
 
 
