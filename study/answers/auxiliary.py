@@ -46,7 +46,7 @@ def auxiliary_effect(found: MultiTask, others: Sequence[MultiTask] = ()) -> str:
             said += "than a constant"
         return " ".join((
             f"{task} {said} ({learned}).",
-            "So whether it helps can't be told.",
+            "So whether it helps is unknown.",
             *(_elsewhere(other) for other in others),
         ))  # fmt: skip
     changes = [

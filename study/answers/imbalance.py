@@ -1,4 +1,4 @@
-"""Classes of very different sizes: what an accuracy then says little of, and what to do."""
+"""Classes of very different sizes: what an accuracy then says little about, and what to do."""
 
 from collections.abc import Collection, Sequence
 
@@ -37,7 +37,7 @@ def imbalance(
     least, most = min(sizes), max(sizes)
     text = (
         f"The classes are imbalanced, with {least:,} to {pluralize(most, 'image')} each, so an "
-        "accuracy says little of the small ones"
+        "accuracy says little about the small ones"
     )
     if settings.metric == "val_balanced_accuracy":  # Then the answer has both.
         text += "; balanced accuracy, the mean recall of the classes, counts them alike."

@@ -76,7 +76,7 @@ def resolution(data: StudyData) -> str | None:
     which = "" if low == high else ", depending on the two,"
     return (
         f"On {test_images(e)}, with {seeds(*(e.n for e in found))}, two modes must be {span} "
-        f"points of {score_words(score)} apart{which} to be told from each other in one "
+        f"points of {score_words(score)} apart{which} to be distinguishable in one "
         f"comparison; more test {what} or seeds would show smaller differences."
     )
 

@@ -155,8 +155,8 @@ def _comparisons(
         if apart := [d.b.mode for d in alike if verdict == "cannot tell" and d.estimate.sign]:
             which = enumerate_words([MODE_WORDS[mode] for mode in apart])
             yield (
-                f"The interval for {which} leaves out 0, but it is one of several comparisons, and "
-                "counted together (Holm) they do not tell the two apart."
+                f"The interval for {which} does not contain 0, but it is one of several "
+                "comparisons, and counted together (Holm) the two are not distinguishable."
             )
 
 
@@ -183,7 +183,7 @@ def _by_log_loss(alike: Sequence[Difference], findings: Findings) -> Iterator[st
 def _rival(cell: Cell, cells: Cells, few: Mapping[Cell, int]) -> str:
     borrowed = next(iter(cells[cell].values())).borrowed_from
     notes = [f"settings borrowed from {share(borrowed)}"] if borrowed else []
-    notes += [f"hardly tuned: {pluralize(few[cell], 'trial')}"] if cell in few else []
+    notes += [f"too few trials: {few[cell]}"] if cell in few else []
     return MODE_WORDS[cell.mode] + (f" ({', '.join(notes)})" if notes else "")
 
 
@@ -223,6 +223,6 @@ def _overtaking(c: Crossover) -> str:
     percents = (100 * (x or 0) for x in (c.ratio, c.low, c.high))
     at, low, high = (f"{x:.2g} %" if x < 10 else f"{x:.0f} %" for x in percents)
     return (
-        f"{capitalize(MODE_WORDS[c.after])} overtakes {MODE_WORDS[c.before]} at about {at} "
-        f"({low} to {high})."
+        f"{capitalize(MODE_WORDS[c.after])} overtakes {MODE_WORDS[c.before]} with about {at} "
+        f"of the images ({low} to {high})."
     )

@@ -177,11 +177,10 @@ def _in_cells(counts: Sequence[int]) -> str:
 
 def _few(few: Mapping[Cell, int], n_cells: int) -> str:
     if len(few) > _MOST_NAMED:
-        return f"; {len(few)} of {n_cells} cells are hardly tuned ({_span([*few.values()])})"
-    named = [
-        f"{_words(cell)} is hardly tuned ({pluralize(trials, 'trial')})"
-        for cell, trials in few.items()
-    ]
+        low, high = min(few.values()), max(few.values())
+        span = f"{low} to {high}" if low < high else str(high)
+        return f"; {len(few)} of {n_cells} cells have too few trials ({span})"
+    named = [f"{_words(cell)} has too few trials ({trials})" for cell, trials in few.items()]
     return f"; {enumerate_words(named)}"
 
 

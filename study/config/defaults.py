@@ -77,7 +77,7 @@ def from_environment() -> dict[str, str]:
 TRIALS_PER_CELL = 8
 """Fewest trials with which a cell's learning rate is tuned."""
 _DEMO_TRIALS_PER_CELL = 2
-"""The demo is to take minutes; it says that it is hardly tuned."""
+"""The demo is to take minutes; it says that it has too few trials."""
 
 
 def default_trials(settings: Mapping[str, Any]) -> int:

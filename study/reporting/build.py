@@ -159,7 +159,7 @@ def next_steps(data: StudyData) -> Iterator[NextStep]:
         name, *out = study_words(data.place)
         words = ["python", "study/run.py", "--extend", name, "--trials", str(more), *out]
         extend = shlex.join(words)
-        yield NextStep("More trials for all cells, as some are hardly tuned:", extend)
+        yield NextStep("More trials for all cells, as some have too few:", extend)
     if wider := wider_rates(settings, best_rates(settings, data.records, data.findings)):
         trials = TRIALS_PER_CELL * len(wider.modes) * len(settings.train_ratio)
         changes = {name: DEFAULTS[name] for name in unread_by(wider.modes)}

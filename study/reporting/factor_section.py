@@ -17,9 +17,9 @@ VERDICTS = {
     "helped": "helped the classification",
     "hurt": "hurt the classification",
     "cannot tell": "has no clear effect on the classification with these seeds",
-    "not learned": "was not learned, so its effect can't be told",
+    "not learned": "was not learned, so its effect is unknown",
 }
-_UNSURE = "is not shown to be learned, so its effect can't be told"
+_UNSURE = "is not shown to be learned, so its effect is unknown"
 """In place of `not learned`, where it may have been."""
 _NO_SCORE = Paragraph("No trial has a score yet.")
 

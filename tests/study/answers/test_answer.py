@@ -90,7 +90,8 @@ def test_full_answer() -> None:
         "More labels gain 14.0 points (on every seed): fine-tuning goes from 81.0 % (78.5 to "
         "83.5 %) with 10 % of the images to 95.0 % (92.5 to 97.5 %) with 40 %. Fine-tuning with "
         "10 % is no worse than training from scratch with 40 %, at a difference of +10.0 points "
-        "(on every seed). Fine-tuning overtakes freezing at about 23 % (23 % to 23 %).",
+        "(on every seed). Fine-tuning overtakes freezing with about 23 % of the images "
+        "(23 % to 23 %).",
         "The auxiliary task, predicting brightness, helped. In fine-tuning with 40 % of the "
         "images, at weight 0.5 it changed the log loss (lower is better) by -0.010 (on every seed) "
         "and the accuracy by +1.0 points (on every seed), compared with weight 0 at the same "
@@ -230,8 +231,8 @@ def test_unconfirmed() -> None:
         "overtakes another.",
         "Whether the auxiliary task, predicting brightness, helps is unknown: the best "
         "configuration gives it weight 0.5, and no control with weight 0 has a result.",
-        "Tuning: 0 to 8 trials a cell, not confirmed; training from scratch with 40 % is hardly "
-        "tuned (no trial).",
+        "Tuning: 0 to 8 trials a cell, not confirmed; training from scratch with 40 % has too "
+        "few trials (0).",
     )
 
 
@@ -354,10 +355,9 @@ def test_shares_counts_weights_and_lists() -> None:
 def test_what_was_hardly_tuned_is_told_where_it_is_compared() -> None:
     records = [r for r in search() if r.config.mode != "freeze" or r.trial < 3 * len(CELLS)]
     first, *_, tuning = answers(records, confirm())
-    assert "ahead of freezing (hardly tuned: 3 trials) by 4.0 points" in first
+    assert "ahead of freezing (too few trials: 3) by 4.0 points" in first
     assert tuning.endswith(
-        "; freezing with 10 % is hardly tuned (3 trials) and freezing with 40 % is hardly tuned "
-        "(3 trials)."
+        "; freezing with 10 % has too few trials (3) and freezing with 40 % has too few trials (3)."
     )
 
 

@@ -35,8 +35,8 @@ def test_both_accuracies_have_their_intervals() -> None:
     found = imbalance((3000, 40, 900), SETTINGS, CELL)
     assert found is not None
     start = (
-        "The classes are imbalanced, with 40 to 3,000 images each, so an accuracy says little of "
-        "the small ones: the winner's test accuracy is 80.0 % ("
+        "The classes are imbalanced, with 40 to 3,000 images each, so an accuracy says little "
+        "about the small ones: the winner's test accuracy is 80.0 % ("
     )
     assert found.startswith(start)
     low, high = (

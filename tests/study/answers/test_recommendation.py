@@ -286,7 +286,7 @@ def test_the_score_that_was_asked_for_is_expected_first_and_decides() -> None:
         " %) on new photos. The first is a wide interval, from 3 seeds and 100 test images. "
         "Freezing is 38.9 points behind by balanced accuracy, and about 6 times cheaper to train."
     )
-    assert "points of balanced accuracy apart to be told" in str(resolution(study))
+    assert "points of balanced accuracy apart to be distinguishable" in str(resolution(study))
 
 
 def test_what_accuracy_can_not_tell_log_loss_may() -> None:

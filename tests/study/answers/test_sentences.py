@@ -39,7 +39,7 @@ def test_auxiliary_task_at_two_ratios() -> None:
         "The auxiliary task, predicting brightness, was not learned at weight 0.3: fine-tuning "
         "with 80 % of the images predicts it no better than a constant (mean error 0.040"
     )
-    assert unlearned.endswith("R2 -0.10). So whether it helps can't be told.")
+    assert unlearned.endswith("R2 -0.10). So whether it helps is unknown.")
 
 
 def test_an_interval_without_0_that_many_comparisons_make_unsure() -> None:
@@ -51,8 +51,8 @@ def test_an_interval_without_0_that_many_comparisons_make_unsure() -> None:
     best = next(s for s in summarize(confirmed) if s.mode == "finetune")
     text = best_mode("pets", best, [mode for mode, _ in cells], Findings(confirmed), {})
     assert text.endswith(
-        "The interval for freezing leaves out 0, but it is one of several comparisons, and counted "
-        "together (Holm) they do not tell the two apart."
+        "The interval for freezing does not contain 0, but it is one of several comparisons, and "
+        "counted together (Holm) the two are not distinguishable."
     )
 
 
@@ -78,14 +78,14 @@ def test_the_score_that_was_asked_for_decides() -> None:
     assert best_mode("pets", best, modes, findings, few, "val_balanced_accuracy") == (
         "Fine-tuning at learning rate 0.001 is best on pets. Its test balanced accuracy is 81.0 % "
         "(78.5 to 83.5 %) and its accuracy is 91.0 % (88.5 to 93.5 %) with 40 % of the images for "
-        "training. By balanced accuracy, it is ahead of freezing (hardly tuned: 2 trials) by 10.3 "
+        "training. By balanced accuracy, it is ahead of freezing (too few trials: 2) by 10.3 "
         "points (8.9 to 11.8). By accuracy, it is behind freezing by 3.0 points (0.5 to 5.5)."
     )
     # Accuracy decides if no other score was asked for, and of the default nothing more is told.
     assert best_mode("pets", best, modes, findings, few).startswith(
         "Fine-tuning at learning rate 0.001 scored best by validation log loss on pets. Its test "
         "accuracy is 91.0 % (88.5 to 93.5 %) with 40 % of the images for training. It is behind "
-        "freezing (hardly tuned: 2 trials) by 3.0 points ("
+        "freezing (too few trials: 2) by 3.0 points ("
     )
     # A trial of an earlier version did not measure the score.
     earlier = make_confirmed("finetune", 0.4, (0.90, 0.91, 0.92))
@@ -149,7 +149,7 @@ def test_words_and_units_come_from_the_task() -> None:
     assert auxiliary_effect(worse) == (
         "The auxiliary task, predicting coat, was not learned at weight 0.3: fine-tuning with 10 % "
         "of the images predicts it no better than a constant (accuracy 45.0 %, 50.0 % for the most "
-        "frequent class). So whether it helps can't be told."
+        "frequent class). So whether it helps is unknown."
     )
     # 30 % on test images of which 35 % are of one class; of the training images' class are 20 %.
     unsure = of_task(coat.task, 1 - 0.7 / 0.65, 0.3, 0.2)
@@ -158,7 +158,7 @@ def test_words_and_units_come_from_the_task() -> None:
         "The auxiliary task, predicting coat, is not shown to be learned at weight 0.3: "
         "fine-tuning with 10 % of the images is not shown to predict it better than a constant "
         "(accuracy "
-        "30.0 %, 35.0 % for the most frequent class). So whether it helps can't be told. With 10 % "
+        "30.0 %, 35.0 % for the most frequent class). So whether it helps is unknown. With 10 % "
         "of the images it is not shown to be learned."
     )
     early = no_auxiliary_effect(
@@ -176,10 +176,9 @@ def test_ratios_of_crossovers_are_not_in_powers_of_ten() -> None:
     cells = (Cell("finetune", 0.01), Cell("finetune", 0.8))
     findings = Findings([c for cell in cells for c in make_confirmed(*cell, [0.9, 0.8])])
     for at, said in (
-        ((0.62, 0.31, 0.997), "62 % (31 % to 100 %)"),
-        ((0.04, 0.0123, 0.126), "4 % (1.2 % to 13 %)"),
+        ((0.62, 0.31, 0.997), "62 % of the images (31 % to 100 %)"),
+        ((0.04, 0.0123, 0.126), "4 % of the images (1.2 % to 13 %)"),
     ):
         vars(findings)["crossovers"] = [Crossover("freeze", "finetune", "seen", *at)]
-        assert f"Fine-tuning overtakes freezing at about {said}." in label_gain(
-            "finetune", findings
-        )
+        told = label_gain("finetune", findings)
+        assert f"Fine-tuning overtakes freezing with about {said}." in told

@@ -118,18 +118,18 @@ def repeated(
      "Tuning: 8 trials a cell, then the best 2 on 3 seeds, confirmed on 5 seeds."),
     (["freeze", "finetune"], repeated({A: 8, B: 8, C: 2, D: 8}), [5, 5],
      "Tuning: 2 to 8 trials a cell, then the best 2 to 3 on 3 seeds, confirmed on 5 seeds; "
-     "fine-tuning with 10 % is hardly tuned (2 trials)."),
+     "fine-tuning with 10 % has too few trials (2)."),
     (["freeze", "finetune"], repeated({A: 8, B: 8, C: 8, D: 8}, 3, -1), [5, 5],
      "Tuning: 8 trials a cell, then in 3 of 4 cells the best 3 on 3 seeds, confirmed on 5 seeds."),
     (["freeze", "finetune"], repeated({A: 8, B: 8, C: 8, D: 8}, 3, 0), [5, 5],
      "Tuning: 8 trials a cell, confirmed on 5 seeds."),
     (["freeze", "finetune"], trials({A: 8, B: 9, C: 3, D: 8}), [1],
-     "Tuning: 3 to 9 trials a cell, confirmed on one seed; fine-tuning with 10 % is hardly tuned "
-     "(3 trials)."),
+     "Tuning: 3 to 9 trials a cell, confirmed on one seed; fine-tuning with 10 % has too few "
+     "trials (3)."),
     (["freeze", "finetune"], trials({A: 8, B: 8, C: 8, D: 8}), [2, 5, 4, 5],
      "Tuning: 8 trials a cell, confirmed on 2 to 5 seeds."),
     (["freeze", "finetune"], trials({A: 1, B: 1, C: 3}), [],
-     "Tuning: 0 to 3 trials a cell, not confirmed; 4 of 4 cells are hardly tuned (0 to 3 trials)."),
+     "Tuning: 0 to 3 trials a cell, not confirmed; 4 of 4 cells have too few trials (0 to 3)."),
     (["probe"], trials({Cell("probe", 0.1): 1, Cell("probe", 0.4): 1}), [5],
      "Tuning: 1 trial a cell (a probe takes one: it has no learning rate to search, and its "
      "penalty is chosen on validation images), confirmed on 5 seeds."),
@@ -138,7 +138,7 @@ def repeated(
     (["probe", "freeze"], trials({Cell("probe", 0.1): 1, Cell("probe", 0.4): 1}), [],
      "Tuning: no trial with a score in the cells to tune (a probe takes one: it has no learning "
      "rate to search, and its penalty is chosen on validation images), not confirmed; freezing "
-     "with 10 % is hardly tuned (no trial) and freezing with 40 % is hardly tuned (no trial)."),
+     "with 10 % has too few trials (0) and freezing with 40 % has too few trials (0)."),
 ])  # fmt: skip
 def test_sentence(
     mode: list[str], records: list[TrialRecord], n_seeds: list[int], sentence: str

@@ -248,7 +248,7 @@ def test_more_labels_more_trials_and_another_network(
     vars(data).update(confirmed=trials, ranking=[Cell("freeze", 0.64)])
     steps = list(next_steps(data))
     assert [step.text for step in steps] == [
-        *more, "More trials for all cells, as some are hardly tuned:",
+        *more, "More trials for all cells, as some have too few:",
         "The same with another pretrained network:",
     ]  # fmt: skip
     assert steps[-2].command == "python study/run.py --extend mine --trials 28"
