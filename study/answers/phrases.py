@@ -43,6 +43,10 @@ def show_difference(score: str, e: Estimate, sign: str = "+") -> str:
     return points(e, sign) if is_share(score) else change(e, sign)
 
 
+SHOWN_GAIN = 0.0005
+"""A smaller gain in accuracy would be shown as 0.0 points."""
+
+
 def share(ratio: float) -> str:
     """Return a train_ratio as `5 %`, with as many digits as it needs."""
     return f"{100 * ratio:.4g} %"

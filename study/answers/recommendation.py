@@ -10,6 +10,7 @@ from study.analysis.extrapolation import TIMES
 from study.analysis.study_data import StudyData
 from study.answers.phrases import (
     MODE_WORDS,
+    SHOWN_GAIN,
     at_rate,
     capitalize,
     enumerate_words,
@@ -46,12 +47,14 @@ def recommendation(data: StudyData) -> str:
     best = data.winning_cell
     if best is None:
         return ""
-    chance = _chance(data, best)
+    chance, few = _chance(data, best), best.train_ratio < max(c.train_ratio for c in data.cells)
     parts = [
         _provisional(data),
         chance,
         f"{'The best found is' if chance else 'Use'} {_configuration(data, best)}, with "
         f"{share(best.train_ratio)} of the images for training.",
+        # Where a curve is flat, a cell with few labels often wins by luck.
+        "That it scored best with this share is no advice to leave out labels." if few else None,
         _expected(best, decisive([best], data.settings.metric)),
         _cheaper(data, best),
         _more_labels(data, best),
@@ -253,4 +256,5 @@ def _more_labels(data: StudyData, winner: CellSummary) -> str | None:
     if found.flat:
         return f"More labels{than} are not shown to help further."
     what = " of accuracy" if len(decisive([winner], data.settings.metric)) > 1 else ""
-    return f"With twice the labels{of} expect about {100 * gain.mean:+.1f} points{what}."
+    shown = f"about {100 * gain.mean:+.1f}" if gain.mean >= SHOWN_GAIN else "less than 0.1"
+    return f"With twice the labels{of} expect {shown} points{what}."

@@ -10,6 +10,7 @@ from study.analysis.study_data import StudyData
 from study.analysis.tables import confirm_table, differences_table, recall_table
 from study.answers.answer import answer_of, best_rates
 from study.answers.imbalance import is_imbalanced
+from study.answers.phrases import SHOWN_GAIN
 from study.answers.recommendation import recommendation, resolution
 from study.answers.tuning import few_steps, missing_trials, wider_rates
 from study.config.defaults import DEFAULTS, TRIALS_PER_CELL
@@ -149,10 +150,10 @@ def next_steps(data: StudyData) -> Iterator[NextStep]:
     settings = data.settings
     best = data.winning_cell
     more_labels = data.findings.beyond(best.mode) if best else None
-    if more_labels and not more_labels.flat:
-        gain = 100 * more_labels.gains[TIMES[0]].mean
-        text = f"Twice the labels, for about {gain:+.1f} points: add photos to the folder, and run"
-        yield NextStep(f"{text} a new study:", _new(settings))
+    gain = 0.0 if more_labels is None or more_labels.flat else more_labels.gains[TIMES[0]].mean
+    if gain >= SHOWN_GAIN:
+        text = f"Twice the labels, for about {100 * gain:+.1f} points: add photos to the folder,"
+        yield NextStep(f"{text} and run a new study:", _new(settings))
     if data.study.get("status") not in ENDINGS:  # More trials are for a study that is complete.
         yield NextStep("The trials that this study has not run yet:", resume_command(data.place))
     elif more := missing_trials(settings, data.records):

@@ -365,6 +365,21 @@ def test_more_labels_are_those_beyond_the_largest_ratio(
         assert recommendation(data([Cell("freeze", ratio)], confirmed)).endswith(f" {end}")
 
 
+def test_a_gain_that_rounds_to_nothing_is_no_number() -> None:
+    study = data([Cell("freeze", 0.64)], curve(ON_CURVE))
+    found = study.findings.beyond("freeze")
+    assert found
+    found.gains[2] = replace(found.gains[2], mean=0.0004)
+    assert recommendation(study).endswith(" With twice the labels expect less than 0.1 points.")
+
+
+def test_a_winner_with_few_labels_is_no_advice_to_leave_labels_out() -> None:
+    confirmed = [*seen("freeze", 0.1, hits(0.9)), *seen("freeze", 0.4, hits(0.8))]
+    advice = "for training. That it scored best with this share is no advice to leave out labels."
+    for ratio, said in ((0.1, True), (0.4, False)):
+        assert (advice in recommendation(data([Cell("freeze", ratio)], confirmed))) is said
+
+
 def test_the_smallest_difference_that_shows() -> None:
     confirmed = [*seen(*NET, hits(0.9)), *seen(*FREEZE, hits(0.7))]
     found = resolution(data([NET, FREEZE], confirmed))
