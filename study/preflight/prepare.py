@@ -19,7 +19,7 @@ from study.preflight.setup import Setup, new_setup, work_s
 from study.preflight.torch_checks import CHECKS
 from study.records.ledger import StudyState
 from study.records.trial_record import ENDED, TrialRecord
-from study.search.confirmation import max_confirm_trials
+from study.search.confirmation import max_confirm_trials, max_left
 from tl_core.data.datasets import ImageSet, load_images, with_labels
 from tl_core.data.image_entries import image_entry
 from tl_core.data.sources import Source
@@ -75,10 +75,9 @@ class Prepared:
         where = self.resources.describe(min(self.gpus, 1) if s.debug else self.gpus)
         then = ""
         if s.confirm and not s.debug:
-            most = pluralize(max_confirm_trials(s), "trial")
-            then = (
-                f"; then up to {most} on other seeds, to choose and confirm the best of each cell"
-            )
+            most = max_confirm_trials(s) if self.more else max_left(s, self.before)
+            n = pluralize(most, "trial")
+            then = f"; then up to {n} on other seeds, to choose and confirm the best of each cell"
         return (
             f"{s.name}: {self._trials()} of {s.backbone} on {images.name}, "
             f"{len(images.labels)} images of {len(images.classes)} classes "

@@ -147,6 +147,20 @@ def max_confirm_trials(settings: Settings) -> int:
     return n_ratios * sum(each) + controls * (BEST * REPEATS + settings.confirm_seeds) + 1
 
 
+def max_left(settings: Settings, records: Sequence[TrialRecord]) -> int:
+    """How many trials can follow at most where the search has ended.
+
+    A stage after one with trials left may have others than those that have ended.
+    """
+    ended, most = {(r.kind, r.config) for r in records if r.status in ENDED}, 0
+    for stage in _stages(settings, records):
+        left = [p for p in stage if (p.kind, p.config) not in ended]
+        most += len(stage) - len(left)
+        if left:
+            break
+    return max_confirm_trials(settings) - most
+
+
 def _stages(settings: Settings, records: Sequence[TrialRecord]) -> Iterator[list[Planned]]:
     """Yield one stage after another; each is right only when those before it have ended."""
     if not settings.confirm:

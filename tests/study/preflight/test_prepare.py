@@ -12,6 +12,7 @@ from study.preflight.checks import QUICK, run_checks
 from study.preflight.prepare import prepare, prepare_new
 from study.preflight.setup import Setup, new_setup
 from study.records.ledger import StudyState
+from study.search.confirmation import plan
 from tests.conftest import SIDE
 from tests.support.studies.asking import QUICKEST, ask, faults_of
 from tests.support.studies.builders import make_record
@@ -186,3 +187,8 @@ def test_introduction_says_what_is_about_to_run(photo_folder: Path) -> None:
     for ended, said in ((5, "2 more trials of"), (7, "what is left to")):
         state = StudyState(records={trial: make_record(trial) for trial in range(ended)})
         assert replace(prepared, state=state).introduce().startswith(f"mine: {said}")
+    (mode,), (ratio,) = prepared.settings.mode, prepared.settings.train_ratio
+    state.records[0] = make_record(mode=mode, train_ratio=ratio)
+    first = plan(prepared.settings, state.trials)[0]
+    state.records[7] = replace(make_record(7), config=first.config, kind=first.kind)
+    assert "then up to 28 trials" in replace(prepared, state=state).introduce()

@@ -11,6 +11,7 @@ from study.search.choosing import FRESH, REPEATED
 from study.search.confirmation import (
     Planned,
     max_confirm_trials,
+    max_left,
     plan,
     remaining,
     settled,
@@ -250,6 +251,19 @@ def test_most_are_needed_with_three_configurations_a_cell() -> None:
     # The best network is the one at 0.4, so it has a control at both ratios.
     losses = {(4 * i + 3, REPEATED + j): 0.1 for i in range(3) for j in range(3)}
     assert len(finish(settings(), records, losses)) == max_confirm_trials(settings())
+
+
+def test_what_has_ended_is_not_left() -> None:
+    given, records = settings(), [*RECORDS]
+    most = max_confirm_trials(given)
+    assert max_left(given, records) == most
+    while stage := run_stage(given, records):
+        assert max_left(given, records[:-1]) == most - len(stage) + 1
+        most -= len(stage)
+        assert max_left(given, records) == most
+    # A better configuration, of an extended study, needs all that follows its cell's choice.
+    records.append(search_record(99, "freeze", 0.1, 0.1, lr=5e-2))
+    assert max_left(given, records) == max_confirm_trials(given) - 8
 
 
 def test_without_confirmation_the_best_trial_is_trained_again_for_its_weights() -> None:
