@@ -15,7 +15,6 @@ from study.reporting.figures.trial_plots import draw_label_efficiency, draw_tria
 from study.reporting.page import FigureWriter, Paragraph, Part, Table
 from study.search.cells import Cell
 from tl_core.config import MODES
-from tl_core.data.splits import HELD_OUT
 from tl_core.text import pluralize
 
 
@@ -67,8 +66,9 @@ def _confirmed_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
         "of two modes overlap, see their paired difference below. Hollow: no trial of the search "
         f"has finished in this cell, so the configuration of the nearest ratio was used.{dashed}",
     )
+    same = same_images(data)
     for score in scores:
-        yield cell_table(cells, score, data.largest_ratio)
+        yield cell_table(cells, score, same)
         if any(c.scores[score].images for c in cells):
             yield seeds_table(cells, score)
     for score in scores:
@@ -81,13 +81,8 @@ def _confirmed_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
         yield _saved_table(matches, saved[0].margin)
 
 
-def cell_table(
-    cells: Sequence[CellSummary], score: str, largest_ratio: float = 1 - 2 * HELD_OUT
-) -> Table:
-    """Return a score of each cell with the interval that counts.
-
-    At `largest_ratio` all seeds train on the same images.
-    """
+def cell_table(cells: Sequence[CellSummary], score: str, same: str = "") -> Table:
+    """Return a score of each cell with the interval that counts; `same` by `same_images`."""
     fewest, seeds = (f(len(c.seeds) for c in cells) for f in (min, max))
     # A study that an earlier version began may have kept the outputs of some cells only.
     images = min(c.scores[score].images or 0 for c in cells)
@@ -105,7 +100,7 @@ def cell_table(
     if any(c.borrowed_from for c in cells):
         caption += " *: with the configuration of the nearest ratio."
     texts = {c.cell: estimate_text(c.scores[score]) + "*" * bool(c.borrowed_from) for c in cells}
-    return _by_ratio(texts, caption + _same_images(cells, largest_ratio))
+    return _by_ratio(texts, caption + same)
 
 
 def seeds_table(cells: Sequence[CellSummary], score: str) -> Table:
@@ -126,13 +121,16 @@ def _by_ratio(texts: Mapping[Cell, str], caption: str) -> Table:
     return Table(["train_ratio", *modes], rows, caption)
 
 
-def _same_images(cells: Sequence[CellSummary], largest_ratio: float) -> str:
-    """Say at which ratio a seed does not choose the training images."""
-    largest = max(c.train_ratio for c in cells)
-    if largest < largest_ratio - 1e-9:
+def same_images(data: StudyData) -> str:
+    """Say at which ratio a seed does not choose the training images, or hardly."""
+    largest = max(c.train_ratio for c in data.cells)
+    if largest < data.largest_ratio - 1e-9:
         return ""
-    # Whole groups can leave a few out.
-    nearly = "nearly " if any(e.groups for c in cells for e in c.scores.values()) else ""
+    # A share of a class is rounded, and whole groups can leave a few out.
+    sizes = data.study.get("split_sizes", {})
+    used = sum(sizes.get(part, 0) for part in (f"train_{largest}", "val", "test"))
+    grouped = any(e.groups for c in data.cells for e in c.scores.values())
+    nearly = "nearly " if grouped or used != data.images else ""
     return (
         f" At {largest:g} all seeds train on {nearly}the same images, so its intervals don't cover "
         "other training images."

@@ -16,6 +16,7 @@ from study.reporting.label_section import (
     estimate_text,
     interval_text,
     label_parts,
+    same_images,
     seeds_table,
 )
 from study.reporting.page import Drawing, FigureWriter, Table
@@ -60,12 +61,19 @@ def test_tables_say_which_interval_they_show() -> None:
     assert none.caption == "test_accuracy, with one seed, which gives no interval."
 
 
-def test_ratio_at_which_all_seeds_train_on_the_same_images_is_told() -> None:
-    table = cell_table(summarize(two_modes(0.1) + two_modes(0.8)), "test_accuracy")
-    assert table.caption.endswith(
-        " At 0.8 all seeds train on the same images, so its intervals don't cover other training "
-        "images."
-    )
+@pytest.mark.parametrize(("ratio", "train", "same"), [
+    (0.8, 203, "nearly the same"),  # Of 254 images in uneven classes.
+    (0.8, 204, "the same"), (0.8, None, "nearly the same"), (0.4, 102, None),
+])  # fmt: skip
+def test_ratio_at_which_all_seeds_train_on_the_same_images_is_told(
+    ratio: float, train: int | None, same: str | None
+) -> None:
+    sizes = {"val": 25, "test": 25, f"train_{ratio}": train} if train else {}
+    data = StudyData(Path(), {"data": {"images": 254}, "split_sizes": sizes}, [])
+    vars(data)["confirmed"] = two_modes(0.1) + two_modes(ratio)
+    told = f" At 0.8 all seeds train on {same} images, so its intervals don't cover other training "
+    assert same_images(data) == (f"{told}images." if same else "")
+    assert cell_table(data.cells, "test_accuracy", " It.").caption.endswith("test images. It.")
 
 
 def test_differences_have_an_arrow_and_what_could_have_been_shown() -> None:
