@@ -24,12 +24,12 @@ _WIDE = 10_000
 
 
 def find_pictures(given: Iterable[str], faults: list[Fault | str]) -> list[Path]:
-    """Return the files that are given or in a given folder.
+    """Return the files that are given or in a given folder, each once.
 
     Adds empty folders to `faults`. Says on standard error which folders and tables in a given one
     are passed over.
     """
-    paths: list[Path] = []
+    paths: dict[str, Path] = {}
     for path in map(user_path, given):
         passed = PassedOver()
         # Not pathlib, which raises an error for a path that this user can't look at.
@@ -42,10 +42,11 @@ def find_pictures(given: Iterable[str], faults: list[Fault | str]) -> list[Path]
             passed.add("a table", table)
         for note in passed.notes(path):
             print(f"note: {note}", file=sys.stderr)
-        paths += files
+        for file in files:  # One that is given may be in a given folder, too.
+            paths.setdefault(os.path.abspath(file), file)  # noqa: PTH100, links are not followed.
         if not files:
             faults.append(f"{path}: the folder has no pictures")
-    return paths
+    return [*paths.values()]
 
 
 def predict(

@@ -42,7 +42,7 @@ def test_json_has_a_line_for_each(study: Path, pictures: Path, model: str, capsy
     assert main([str(study / model), str(pictures), str(pictures / "a.png"), "--json"]) == 0
     out, err = capsys.readouterr()
     lines = [json.loads(line) for line in out.splitlines()]
-    names = ["a.png", "b.jpg", "more/[red]c.png", "a.png"]
+    names = ["a.png", "b.jpg", "more/[red]c.png"]  # A file that is given twice has one.
     assert [line.pop("image") for line in lines] == [f"{pictures}/{name}" for name in names]
     (expected,) = make_model().predict([pictures / "a.png"])
     cat, dog = map(pytest.approx, expected.probabilities)
