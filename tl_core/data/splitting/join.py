@@ -123,10 +123,15 @@ def copy_notes(
         return
     members = [*_copies(first)]
     n = sum(map(len, members)) - len(members)
+    together = (
+        " and ".join(truncate_list((printable(ids[i]) for i in photo), _LISTED))
+        for photo in members
+    )
+    named = "; ".join(truncate_list(together, _LISTED))
     yield (
         f"{pluralize(n, 'image is a copy', 'images are copies')} of "
         f"{pluralize(len(members), 'other photo')} (the same pixels): copies of a photo stay on "
-        "one side of the split, and count as one group in intervals"
+        f"one side of the split, and count as one group in intervals; {named}"
     )
     if mixed := [photo for photo in members if len(set(labels[photo].tolist())) > 1]:
         listed = (

@@ -71,6 +71,7 @@ def test_a_copy_in_another_format_and_with_other_tags_is_found(tmp_path: Path) -
     assert len(set(groups)) == 6
     first, second = images.notes
     assert first.startswith("2 images are copies of 1 other photo (the same pixels): copies of a")
+    assert first.endswith("; cat/turned.png and dog/2.png and dog/tiff.tif")
     assert second == (
         "1 photo has copies with two labels, of which one at most is right: cat/turned.png (cat) "
         "and dog/2.png (dog) and dog/tiff.tif (dog)"

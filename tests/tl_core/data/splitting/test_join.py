@@ -83,6 +83,10 @@ def test_copies_with_two_labels_are_listed_by_photo(monkeypatch: pytest.MonkeyPa
     rules = join_rules(NO_RULES, copies)
     found, mixed = copy_notes(copies, labels, ids, ["cat", "dog"], NO_RULES, rules)
     assert found.startswith("40 images are copies of 40 other photos (the same pixels): ")
+    assert found.endswith(
+        "; 0.jpg and 79.jpg; 1.jpg and 78.jpg; 2.jpg and 77.jpg; 3.jpg and "
+        "76.jpg; 4.jpg and 75.jpg; and 35 more"
+    )
     assert mixed == (
         "2 photos have copies with two labels, of which one at most is right: "
         "3.jpg (dog) and 76.jpg (cat); 39.jpg (cat) and 40.jpg (dog)"
