@@ -117,8 +117,12 @@ def _outlook(setup: Setup, found: Measured, shape: Shape | None, start_s: float)
         yield f"ETA of this study: not known, as {why}"
         return
     groups = groups_of(s, shape, found.speeds, cores=capacity.cpus)
-    an_hour = trials_an_hour(capacity, capacity.searching(s), groups)
-    yield f"about {an_hour:,.0f} trials an hour"
+    at_once = capacity.searching(s)
+    # A frozen trial may take a thousandth of a network's: a mean of both would tell of neither.
+    by_mode = {mode: [g for g in groups if g.config.mode == mode] for mode in s.mode}
+    numbers = {m: trials_an_hour(capacity, at_once, of) for m, of in by_mode.items()}
+    an_hour = [f"{float(f'{n:.2g}'):,.12g} in mode {mode}" for mode, n in numbers.items()]
+    yield f"trials an hour: about {', '.join(an_hour)}"
     yield eta_line(estimate)
     if s.max_time:
         yield limit_line(estimate, s.max_time)

@@ -37,7 +37,7 @@ def console(monkeypatch: Patch) -> Console:
 
 
 @pytest.mark.parametrize(("given", "measured", "lines"), [
-    ({}, Measured(SPEEDS, places=1), ["about 34 trials", "ETA of this study: 1:"]),
+    ({}, Measured(SPEEDS, places=1), ["about 34 in mode", "ETA of this study: 1:"]),
     ({"max_time": "10m"}, Measured(SPEEDS, places=1), ["--max-time 0:10:00 ends it before"]),
     ({}, Measured(reasons=["slow"]), ["not measured: slow", "not known, as not every speed"]),
     ({"data": "oxford-pet"}, Measured(SPEEDS), ["not known, as oxford-pet is not here yet"]),
@@ -53,6 +53,18 @@ def test_the_forecast(
     forecast.print_forecast(setup, console, Stages(console, time.monotonic()))
     printed = capsys.readouterr().out
     assert all(line in printed for line in lines), printed
+
+
+def test_trials_an_hour_are_told_for_each_mode(
+    photo_folder: Path, monkeypatch: Patch, console: Console, capsys: Capture
+) -> None:
+    monkeypatch.setattr(forecast, "measure", lambda *_: Measured(SPEEDS, places=1))
+    monkeypatch.setattr(forecast, "measure_sweeps", lambda *_: {"freeze": 1e9})
+    setup = checked(photo_folder, {"mode": ["scratch", "freeze"], "weights": "none"})
+    assert not setup.faults
+    forecast.print_forecast(setup, console, Stages(console, time.monotonic()))
+    line = "trials an hour: about 34 in mode scratch, 90,000 in mode freeze\n"
+    assert line in capsys.readouterr().out
 
 
 def test_what_memory_allows_is_measured(
