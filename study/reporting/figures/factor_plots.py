@@ -9,7 +9,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.lines import Line2D
 
-from study.records.trial_record import TrialRecord, modes_of
+from study.records.trial_record import ENDED, TrialRecord, modes_of
 from study.reporting.figures import style
 from study.reporting.figures.values import Labels, trial_text
 from tl_core.aux_task import AuxTask
@@ -24,9 +24,10 @@ def draw_learning_rates(
 ) -> style.Plot:
     """Draw the metric against the learning rate, a panel a mode, coloured by training ratio.
 
-    A probe has none; at least one record must be of another mode.
+    A probe has none; at least one record that has ended must be of another mode. A mode of which
+    all trials were cut off would have an empty panel, whose log scale has no ticks.
     """
-    records = [r for r in records if r.config.lr is not None]
+    records = [r for r in records if r.config.lr is not None and r.status in ENDED]
     modes, ratios = modes_of(records), sorted({r.config.train_ratio for r in records})
     shades = mpl.colormaps["viridis_r"]
     # From light for few labels to dark for many; the lightest of all is invisible on white.

@@ -260,7 +260,10 @@ def test_learning_rates_have_a_panel_a_mode() -> None:
     (failed,) = scratch.lines
     assert np.asarray(failed.get_xydata()).tolist() == [[1e-2, 1.0]]
     assert freeze.get_xscale() == "log"
-    figure = draw_learning_rates(some_records(), "val_log_loss", SHARE_OF_40, "lr")
+    cut_off = make_record(5, "interrupted", (0.3,), mode="finetune")
+    figure = draw_learning_rates([*some_records(), cut_off], "val_log_loss", SHARE_OF_40, "lr")
+    figure.draw_without_rendering()
+    assert len(figure.axes) == 2
     told = [value.text.splitlines()[0] for value in figure.values]
     assert told == ["trial 0", "trial 1", "trial 2, stopped early"]
 
