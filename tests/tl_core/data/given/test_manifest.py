@@ -54,9 +54,9 @@ def test_faults_of_rows_and_of_other_columns_are_told_together(folder: Path) -> 
     rows = [f"{name},{name[0]},{i},p" for i, name in enumerate(NAMES)]
     file = write(folder, "path,label,age,who", *rows)
 
-    def faults(**asked: str) -> list[str]:
+    def faults(group: str | None = None, aux: str = "brightness") -> list[str]:
         with pytest.raises(InputError) as caught:
-            find_data(DataRequest(str(file), **asked), folder)
+            find_data(DataRequest(str(file), group=group, aux=aux), folder)
         return [str(fault).replace(f"{file}", "T") for fault in caught.value.faults]
 
     columns = [
