@@ -169,7 +169,8 @@ def estimate_score(
     if not (t := _over_images(score, trials, minus)) or not (images := trials[0].images):
         return seeds
     n = int(images.there(score).sum())
-    return on_new_photos(seeds, t, n, lowest, highest, images.new_groups(score))
+    groups, logit = images.new_groups(score), score == "test_auroc" and not minus
+    return on_new_photos(seeds, t, n, lowest, highest, groups, logit=logit)
 
 
 def seed_values(

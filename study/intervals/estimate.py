@@ -99,6 +99,7 @@ def on_new_photos(
     lowest: float,
     highest: float,
     groups: int | None = None,
+    logit: bool = False,
 ) -> Estimate:
     """Give an estimate that is about its test images the interval on new photos.
 
@@ -110,9 +111,10 @@ def on_new_photos(
             that is never negative and has no upper bound.
         highest: likewise.
         groups: of these images, if it is on photos of new ones.
+        logit: whether the interval is on a logit scale (`unit_ends`).
     """
     positive = lowest == 0 and highest == math.inf
-    ends = t.positive_ends() if positive else t.ends()
+    ends = unit_ends(t) if logit else t.positive_ends() if positive else t.ends()
     low, high = _clipped(ends, seeds.mean, lowest, highest)
     return replace(seeds, low=low, high=high, images=images, groups=groups, t=t)
 

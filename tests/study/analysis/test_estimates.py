@@ -11,7 +11,7 @@ from study.analysis.estimates import by_cell, estimate_score, image_table, score
 from study.analysis.findings import Findings
 from study.analysis.tables import confirm_table
 from study.intervals.by_class import balanced_accuracy_interval, macro_f1_interval
-from study.intervals.estimate import Estimate, estimate
+from study.intervals.estimate import Estimate, estimate, unit_ends
 from study.intervals.two_way import SHARE_PSEUDO, two_way
 from study.search.cells import Cell
 from tests.support.studies.builders import make_confirmed
@@ -184,6 +184,20 @@ def test_summary_holds_the_configuration_and_every_score() -> None:
     assert list(summary.scores) == [n for n in score_names(trials) if n in trials[0].scores]
     assert summary.scores["test_accuracy"].mean == 0.625
     assert summary.scores["test_auroc"] == Estimate(0.5, 0.5, 0.5, 2, 0.5, 0.5)
+
+
+def test_auroc_has_its_interval_on_a_logit_scale_and_its_differences_have_not() -> None:
+    hits = np.random.default_rng(0).random((3, 40)) < 0.9
+    trials = [
+        replace(c, scores=c.scores | {"test_auroc": float(images.auroc_draws[0])})
+        for c in seen("freeze", 0.1, hits)
+        if (images := c.images)
+    ]
+    e, d = estimate_score("test_auroc", trials), estimate_score("test_auroc", trials, trials)
+    assert e.t is not None
+    assert d.t is not None
+    assert (e.low, e.high) == pytest.approx(tuple(float(end) for end in unit_ends(e.t)))
+    assert (d.low, d.high) == pytest.approx(tuple(float(end) for end in d.t.ends()))
 
 
 def test_table_has_a_row_a_cell() -> None:
