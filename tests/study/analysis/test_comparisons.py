@@ -125,7 +125,24 @@ def test_difference_on_new_photos_is_paired_by_image() -> None:
     assert e.p == pytest.approx(float(t.p_value()))
     alone = estimate([float(x) for x in hits.mean(axis=1) - other.mean(axis=1)])
     assert (e.seeds_low, e.seeds_high) == pytest.approx((alone.low, alone.high), abs=1e-5)
-    assert e.half_width == pytest.approx(float(t.half_width()))
+    assert e.half_width == pytest.approx(float(t.half_width()) * 62 / 60, rel=1e-4)
+
+
+@pytest.mark.parametrize("images", [10, 20, 40])
+def test_any_observed_difference_above_half_the_width_is_shown(images: int) -> None:
+    chance, above = np.random.default_rng(0), 0
+    for _ in range(100):
+        hard = np.sqrt(0.7) * chance.normal(size=images)
+        a, b = (
+            hard + np.sqrt(0.3) * chance.normal(size=(3, images)) < least
+            for least in (1.6, 1.6 - 5 / images**0.5)
+        )
+        (d,) = mode_differences([*seen(*A, a.astype(float)), *seen(*B, b.astype(float))])
+        assert d.estimate.half_width is not None
+        shown = abs(d.estimate.mean) > d.estimate.half_width + 1e-6
+        assert shown == (d.verdict != "cannot tell")
+        above += shown
+    assert above > 20
 
 
 @given(scores, st.lists(st.floats(-1, 1), min_size=6, max_size=6))
