@@ -8,6 +8,7 @@ from study.analysis.images.recall import Recall, recalls
 from study.analysis.study_data import StudyData, asked_score, of_classification
 from study.answers import auxiliary, sentences
 from study.answers.imbalance import imbalance
+from study.answers.other_ratios import other_ratios
 from study.answers.phrases import (
     MODE_WORDS,
     at_rate,
@@ -131,10 +132,11 @@ def _confirmed(
     best = next(s for s in findings.cells if s.cell == winner)
     tried = modes_of(records)
     arms = findings.effects(of_classification(settings.metric), settings.task)
+    few, metric = hardly_tuned(settings, records), settings.metric
+    first = sentences.best_mode(subject, best, tried, findings, few, metric)
+    elsewhere = other_ratios(best, findings, few, metric)
     return (
-        sentences.best_mode(
-            subject, best, tried, findings, hardly_tuned(settings, records), settings.metric
-        ),
+        f"{first} {elsewhere}".rstrip(),
         sentences.label_gain(best.mode, findings, settings.metric),
         auxiliary.auxiliary_effect(arms[0], arms[1:])
         if arms

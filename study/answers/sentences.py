@@ -59,7 +59,7 @@ def best_mode(
     missing = [MODE_WORDS[r.mode] for r, d in zip(rivals, found[0], strict=True) if d is None]
     levels = [f"{score_words(s)} is {show_score(s, best.scores[s])}" for s in scores]
     # What a mode lacks is told once.
-    names = {d.b: _rival(d.b, by_cell(findings.confirmed), few) for d in found[0] if d}
+    names = {d.b: mode_words(d.b, by_cell(findings.confirmed), few) for d in found[0] if d}
     several = len(scores) > 1
     plain = {rival: MODE_WORDS[rival.mode] for rival in rivals}
     compared = [
@@ -145,9 +145,9 @@ def _comparisons(
     ):
         alike = [d for d in found if d.verdict == verdict]
         start = f"by {score_words(alike[0].score)}, " if several and alike else ""
-        if modes := [f"{names[d.b]} {by} {_gap(d)}" for d in alike if d.estimate.n > 1]:
+        if modes := [f"{names[d.b]} {by} {show_gap(d)}" for d in alike if d.estimate.n > 1]:
             yield capitalize(f"{start}it {position} {enumerate_words(modes)}.")
-        if alone := [f"from {names[d.b]} is {_gap(d)}" for d in alike if d.estimate.n == 1]:
+        if alone := [f"from {names[d.b]} is {show_gap(d)}" for d in alike if d.estimate.n == 1]:
             yield (
                 f"One seed does not show whether modes differ: {start}the difference of these "
                 f"networks {enumerate_words(alone)}."
@@ -160,8 +160,8 @@ def _comparisons(
             )
 
 
-def _gap(d: Difference) -> str:
-    """A difference: above 0 if there is a verdict, which says who is ahead."""
+def show_gap(d: Difference) -> str:
+    """Return a difference: above 0 if there is a verdict, which says who is ahead."""
     if d.verdict == "cannot tell":
         return show_difference(d.score, d.estimate, "")
     return show_difference(d.score, d.estimate if d.estimate.sign > 0 else -d.estimate, "")
@@ -180,7 +180,8 @@ def _by_log_loss(alike: Sequence[Difference], findings: Findings) -> Iterator[st
             yield f"{why} it is {position} {enumerate_words(modes)}."
 
 
-def _rival(cell: Cell, cells: Cells, few: Mapping[Cell, int]) -> str:
+def mode_words(cell: Cell, cells: Cells, few: Mapping[Cell, int]) -> str:
+    """Return a cell's mode with what it lacks, as `freezing (too few trials: 2)`."""
     borrowed = next(iter(cells[cell].values())).borrowed_from
     notes = [f"settings borrowed from {share(borrowed)}"] if borrowed else []
     notes += [f"too few trials: {few[cell]}"] if cell in few else []
@@ -192,9 +193,9 @@ def _gain(d: Difference | None) -> str:
         return "Whether more labels help is unknown, because no seed is in both results"
     which = "" if d.score == ACCURACY else f" in {score_words(d.score)}"
     if d.verdict == "better":
-        return f"More labels gain {_gap(d)}{which}"
+        return f"More labels gain {show_gap(d)}{which}"
     if d.verdict == "worse":
-        return f"More labels lose {_gap(d)}{which}"
+        return f"More labels lose {show_gap(d)}{which}"
     at = show_difference(d.score, d.estimate)
     if d.estimate.n == 1:
         return f"One seed does not show whether more labels help{which}, at a change of {at}"
