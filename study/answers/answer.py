@@ -20,7 +20,7 @@ from study.answers.phrases import (
     seeds,
     share,
 )
-from study.answers.tuning import at_an_end, effort, few_steps, hardly_tuned
+from study.answers.tuning import at_an_end, effort, few_steps, hardly_tuned, tuning_doubts
 from study.config.settings import Settings
 from study.records.trial_record import TrialRecord, best_of, modes_of
 from study.search.cells import Cell
@@ -135,9 +135,10 @@ def _confirmed(
     few, metric = hardly_tuned(settings, records), settings.metric
     first = sentences.best_mode(subject, best, tried, findings, few, metric)
     elsewhere = other_ratios(best, findings, few, metric)
+    doubts = tuning_doubts(settings, records, best_rates(settings, records, findings))
     return (
         f"{first} {elsewhere}".rstrip(),
-        sentences.label_gain(best.mode, findings, settings.metric),
+        sentences.label_gain(best.mode, findings, metric, doubts),
         auxiliary.auxiliary_effect(arms[0], arms[1:])
         if arms
         else auxiliary.no_auxiliary_effect(

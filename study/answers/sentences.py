@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
+from types import MappingProxyType
 
 from study.analysis.comparisons import Cells, Difference, difference
 from study.analysis.estimates import CellSummary, by_cell
@@ -87,17 +88,24 @@ def decisive(cells: Iterable[CellSummary], metric: Metric) -> tuple[str, ...]:
     return (asked, ACCURACY) if asked and there else (ACCURACY,)
 
 
-def label_gain(mode: Mode, findings: Findings, metric: Metric = "val_log_loss") -> str:
+def label_gain(
+    mode: Mode,
+    findings: Findings,
+    metric: Metric = "val_log_loss",
+    doubts: Mapping[Cell, str] = MappingProxyType({}),
+) -> str:
     """Say what the mode gains with more labels, how few are enough, and which mode overtakes.
 
     And what more labels than the study's would buy, if its cells tell. All this is in accuracy; the
-    gain is also, and first, in the score that `metric` asks for.
+    gain is also, and first, in the score that `metric` asks for. `doubts` is as returned by
+    `tuning_doubts`.
     """
     curve = [s for s in findings.cells if s.mode == mode]
     least, most = curve[0], curve[-1]
     if least is most:
         return one_ratio(mode, most.train_ratio)
     scores, cells = decisive(curve, metric), by_cell(findings.confirmed)
+    doubted = [(s.train_ratio, doubts[s.cell]) for s in (least, most) if s.cell in doubts]
     gains = [difference(cells, most.cell, least.cell, score) for score in scores]
     low, high = (
         f"{show_score(scores[0], s.scores[scores[0]])} with {share(s.train_ratio)}"
@@ -108,6 +116,7 @@ def label_gain(mode: Mode, findings: Findings, metric: Metric = "val_log_loss") 
     return " ".join((
         f"{_gain(gains[0])}: {MODE_WORDS[mode]} goes from {low} of the images to {high}.",
         *(f"In accuracy the change is {points(d.estimate, '+')}." for d in gains[1:] if d),
+        *_by_tuning(doubted if gains[0] else []),
         *_saving(mode, findings.labels_saved),
         *(_overtaking(c) for c in seen if mode in (c.before, c.after)),
         *filter(None, [more_labels(mode, findings)]),
@@ -200,6 +209,16 @@ def _gain(d: Difference | None) -> str:
     if d.estimate.n == 1:
         return f"One seed does not show whether more labels help{which}, at a change of {at}"
     return f"Whether more labels help{which} is unclear, at a change of {at}"
+
+
+def _by_tuning(doubts: Sequence[tuple[float, str]]) -> Iterator[str]:
+    """Say that a gain may be from better tuning: the best of few trials is often a bad one."""
+    alike: dict[str, list[str]] = {}
+    for ratio, doubt in doubts:
+        alike.setdefault(doubt, []).append(f"with {share(ratio)}")
+    if alike:
+        why = [f"{enumerate_words(where)} {doubt}" for doubt, where in alike.items()]
+        yield f"Tuning may be a part of this: {enumerate_words(why)}."
 
 
 def _saving(mode: Mode, saved: list[LabelsSaved]) -> list[str]:

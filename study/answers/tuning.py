@@ -59,6 +59,18 @@ def hardly_tuned(settings: Settings, records: Iterable[TrialRecord]) -> dict[Cel
     }
 
 
+def tuning_doubts(
+    settings: Settings, records: Iterable[TrialRecord], best: Mapping[Cell, float | None]
+) -> dict[Cell, str]:
+    """Return why cells may be worse than their mode is; `best` are their best learning rates."""
+    wider = wider_rates(settings, best)
+    ends = [cell for cell, _ in wider.at_an_end] if wider else []
+    few = hardly_tuned(settings, records)
+    return {cell: "the best learning rate lies at an end of its range" for cell in ends} | {
+        cell: f"it had too few trials ({trials})" for cell, trials in few.items()
+    }
+
+
 def missing_trials(settings: Settings, records: Sequence[TrialRecord]) -> int | None:
     """Return how many trials `--extend` is to add, so that no cell is hardly tuned any more.
 

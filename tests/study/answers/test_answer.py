@@ -360,6 +360,9 @@ def test_what_was_hardly_tuned_is_told_where_it_is_compared() -> None:
     assert tuning.endswith(
         "; freezing with 10 % has too few trials (3) and freezing with 40 % has too few trials (3)."
     )
+    records = [r for r in search() if Cell.of(r.config) != TUNED[0] or r.trial < 3 * len(CELLS)]
+    _, labels, *_ = answers(records, confirm())
+    assert "to 97.5 %) with 40 %. Tuning may be a part of this: with 10 % it had too few" in labels
 
 
 def test_a_best_learning_rate_at_an_end_of_its_range_is_told() -> None:

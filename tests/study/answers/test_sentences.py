@@ -125,6 +125,20 @@ def test_the_gain_is_told_in_the_score_that_was_asked_for() -> None:
     )
 
 
+def test_a_gain_that_tuning_may_explain() -> None:
+    trials = [c for x, y in ((0.1, 0.5), (0.4, 0.9)) for c in make_confirmed("freeze", x, (y, y))]
+    few, end = "it had too few trials (2)", "the best learning rate lies at an end of its range"
+    low, high = Cell("freeze", 0.1), Cell("freeze", 0.4)
+    for doubts, said in (
+        ({low: few, high: few}, f": with 10 % and with 40 % {few}."),
+        ({low: few, high: end}, f": with 10 % {few} and with 40 % {end}."),
+        ({low: end, Cell("probe", 0.4): few}, f": with 10 % {end}."),
+    ):
+        told = label_gain("freeze", Findings(trials), doubts=doubts)
+        assert f"% (on every seed) with 40 %. Tuning may be a part of this{said}" in told
+    assert "Tuning" not in label_gain("freeze", Findings(trials))
+
+
 def of_task(task: AuxTask, skill: float, error: float, baseline: float | None) -> MultiTask:
     cell = Cell("finetune", 0.1)
     change = Estimate(0.02, 0.01, 0.03, 5, images=60)
