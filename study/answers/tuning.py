@@ -66,7 +66,7 @@ def tuning_doubts(
     wider = wider_rates(settings, best)
     ends = [cell for cell, _ in wider.at_an_end] if wider else []
     few = hardly_tuned(settings, records)
-    return {cell: "the best learning rate lies at an end of its range" for cell in ends} | {
+    return dict.fromkeys(ends, "the best learning rate lies at an end of its range") | {
         cell: f"it had too few trials ({trials})" for cell, trials in few.items()
     }
 

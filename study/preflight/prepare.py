@@ -131,7 +131,7 @@ def prepare(setup: Setup) -> Prepared:
     if setup.state:
         check_same_data(setup.state, images)
     return Prepared(
-        s,
+        setup.settings,
         images,
         setup.folder,
         setup.gpus,
