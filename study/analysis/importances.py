@@ -22,7 +22,7 @@ BEST = 0.25
 studies, and then any factor looks important."""
 ENOUGH = 40
 """Least number of trials: of 40, ten are the best."""
-_SHUFFLES = 59
+_SHUFFLES = 99
 """How often scores are shuffled: half a second in all."""
 
 
@@ -90,8 +90,8 @@ def _beyond_chance(
             if row:
                 values[own] = rng.permutation(scores[own])
             table[row, column] = evaluator.evaluate(study, [name], target=value)[name]
-    spread = table[1:].std(axis=0)
-    standard = (table - table[1:].mean(axis=0)) / np.where(spread > 0, spread, np.inf)
+    spread = table.std(axis=0)
+    standard = (table - table.mean(axis=0)) / np.where(spread > 0, spread, np.inf)
     least = np.quantile(standard[1:].max(axis=1), CONFIDENCE, method="higher")
     return {name for name, own in zip(names, standard[0], strict=True) if own > least}
 
