@@ -90,10 +90,15 @@ def answer(
 def best_rates(
     settings: Settings, records: Sequence[TrialRecord], findings: Findings
 ) -> dict[Cell, float | None]:
-    """Return the best learning rate of each cell: of those confirmed, else of the search."""
+    """Return the best learning rate of each cell: of those confirmed, else of the search.
+
+    Cells with too few trials are left out: the best of two may lie anywhere.
+    """
+    few = hardly_tuned(settings, records)
     if findings.cells:
-        return {s.cell: s.lr for s in findings.cells if s.borrowed_from is None}
-    bests = {cell: _best_at(records, settings.metric, cell) for cell in _cells(records)}
+        own = (s for s in findings.cells if s.borrowed_from is None)
+        return {s.cell: s.lr for s in own if s.cell not in few}
+    bests = {c: _best_at(records, settings.metric, c) for c in _cells(records) if c not in few}
     return {cell: best.config.lr for cell, best in bests.items() if best}
 
 

@@ -367,6 +367,13 @@ def test_what_was_hardly_tuned_is_told_where_it_is_compared() -> None:
 
 def test_a_best_learning_rate_at_an_end_of_its_range_is_told() -> None:
     trials = [replace(c, lr=0.0098) if c.mode == "finetune" else c for c in confirm()]
+    # Of the best of a few trials it says nothing, confirmed or not.
+    few = [r for r in search() if r.trial < 3 * len(CELLS)]
+    for record in few:
+        record.config = record.config.model_copy(update={"lr": 0.0098})
+    for confirmed in (trials, []):
+        *_, last = answers(few, confirmed)
+        assert last.startswith("Tuning: ")
     *_, last = answers(search(), trials)
     assert last == (
         "The best learning rate lies at an end of its range for fine-tuning with 10 % (0.0098) and "

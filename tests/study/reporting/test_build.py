@@ -271,10 +271,8 @@ def test_a_learning_rate_at_the_end_of_its_range_gets_a_wider_one(
         data="photos", mode=modes, train_ratio=["0.1"], unfreeze=["2"], batchnorm="train",
         trials=20,
     )  # fmt: skip
-    records = [
-        make_record(0, mode="freeze", train_ratio=0.1, lr=rate),
-        make_record(1, mode="partial", train_ratio=0.1, lr=1e-3, unfreeze=2),
-    ]
+    records = [make_record(i, mode="freeze", train_ratio=0.1, lr=rate) for i in range(8)]
+    records.append(make_record(8, mode="partial", train_ratio=0.1, lr=1e-3, unfreeze=2))
     found = {step.text: step.command for step in next_steps(study(settings, records))}
     wider = found.get("A wider range of learning rates, as the best lies at an end of its range:")
     assert (wider is None) == (words is None)
