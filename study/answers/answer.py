@@ -6,8 +6,9 @@ from study.analysis.estimates import by_cell
 from study.analysis.findings import Findings
 from study.analysis.images.recall import Recall, recalls
 from study.analysis.study_data import StudyData, asked_score, of_classification
-from study.answers import auxiliary, sentences
+from study.answers import auxiliary
 from study.answers.imbalance import imbalance
+from study.answers.labels import label_gain
 from study.answers.other_ratios import other_ratios
 from study.answers.phrases import (
     MODE_WORDS,
@@ -20,6 +21,7 @@ from study.answers.phrases import (
     seeds,
     share,
 )
+from study.answers.sentences import best_mode
 from study.answers.tuning import at_an_end, effort, few_steps, hardly_tuned, tuning_doubts
 from study.config.settings import Settings
 from study.records.trial_record import TrialRecord, best_of, modes_of
@@ -138,12 +140,13 @@ def _confirmed(
     tried = modes_of(records)
     arms = findings.effects(of_classification(settings.metric), settings.task)
     few, metric = hardly_tuned(settings, records), settings.metric
-    first = sentences.best_mode(subject, best, tried, findings, few, metric)
+    waiting = Choices(settings, records).unconfirmed if unfinished else []
+    first = best_mode(subject, best, tried, findings, few, metric, waiting)
     elsewhere = other_ratios(best, findings, few, metric)
     doubts = tuning_doubts(settings, records, best_rates(settings, records, findings))
     return (
         f"{first} {elsewhere}".rstrip(),
-        sentences.label_gain(best.mode, findings, metric, doubts),
+        label_gain(best.mode, findings, metric, doubts),
         auxiliary.auxiliary_effect(arms[0], arms[1:])
         if arms
         else auxiliary.no_auxiliary_effect(

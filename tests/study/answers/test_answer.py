@@ -6,6 +6,7 @@ import pytest
 from study.analysis.estimates import Confirmed
 from study.analysis.findings import Findings
 from study.answers.answer import among, answer
+from study.answers.labels import more_labels
 from study.answers.phrases import (
     change,
     covers,
@@ -16,7 +17,6 @@ from study.answers.phrases import (
     share,
     show_weight,
 )
-from study.answers.sentences import more_labels
 from study.intervals.estimate import Estimate
 from study.records.trial_record import Status, TrialRecord
 from study.search.cells import Cell
@@ -155,7 +155,7 @@ NO_RATIO = "The gain from more labels is unknown, because fine-tuning has result
     (search(AT_04), confirm(AT_04), [f"{NO_RATIO} the images."]),
     (search(), without(("freeze", 0.4), ("scratch", 0.4)), [
         "Fine-tuning at learning rate 0.0012 scored best by validation log loss",
-        "There is no result for freezing and training from scratch.",
+        "With 40 % of the images there is no result for freezing and training from scratch.",
     ]),
     (search(), [replace(c, borrowed_from=0.1) if c.mode == "scratch" else c for c in confirm()],
      ["and training from scratch (settings borrowed from 10 %) by 24.0 points"]),
@@ -169,6 +169,14 @@ NO_RATIO = "The gain from more labels is unknown, because fine-tuning has result
 def test_parts(records: list[TrialRecord], confirmed: list[Confirmed], parts: list[str]) -> None:
     found = "\n".join(answers(records, confirmed))
     assert [part for part in parts if part not in found] == []
+
+
+def test_a_mode_that_waits_for_its_confirmation_is_told_apart() -> None:
+    trials = without(("scratch", 0.4))
+    facts = (SUBJECT, SETTINGS, search(), Findings(trials), ranking(search(), trials))
+    yet = "With 40 % of the images there is no result yet for training from scratch."
+    assert yet in answer(*facts, unfinished=True)[0]
+    assert yet.replace(" yet", "") in answer(*facts)[0]
 
 
 @pytest.mark.parametrize(("weights", "chosen", "end"), [

@@ -5,7 +5,8 @@ from study.analysis.estimates import Confirmed, summarize
 from study.analysis.findings import Findings
 from study.analysis.label_efficiency import Crossover
 from study.answers.auxiliary import auxiliary_effect, no_auxiliary_effect, task_error
-from study.answers.sentences import best_mode, label_gain
+from study.answers.labels import label_gain
+from study.answers.sentences import best_mode
 from study.intervals.estimate import Estimate
 from study.search.cells import Cell
 from tests.support.studies.builders import make_confirmed
@@ -53,6 +54,17 @@ def test_an_interval_without_0_that_many_comparisons_make_unsure() -> None:
     assert text.endswith(
         "The interval for freezing does not contain 0, but it is one of several comparisons, and "
         "counted together (Holm) the two are not distinguishable."
+    )
+
+
+def test_modes_without_a_result_at_the_winners_ratio() -> None:
+    trials = make_confirmed("finetune", 0.4, (0.9, 0.94)) + make_confirmed("partial", 0.1, (0.9,))
+    best = next(s for s in summarize(trials) if s.mode == "finetune")
+    modes: list[Mode] = ["finetune", "partial", "scratch"]
+    text = best_mode("pets", best, modes, Findings(trials), {}, unconfirmed=[Cell("partial", 0.4)])
+    assert text.endswith(
+        "With 40 % of the images there is no result for training from scratch. With 40 % of the "
+        "images there is no result yet for partial fine-tuning."
     )
 
 

@@ -1,0 +1,128 @@
+"""What a mode gains with more labels, how few are enough, and which mode overtakes another."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+
+from study.analysis.comparisons import Difference, difference
+from study.analysis.estimates import by_cell
+from study.analysis.extrapolation import TIMES
+from study.analysis.findings import Findings
+from study.analysis.label_efficiency import Crossover, LabelsSaved
+from study.answers.phrases import (
+    MODE_WORDS,
+    capitalize,
+    enumerate_words,
+    one_ratio,
+    points,
+    score_words,
+    share,
+    show_difference,
+    show_score,
+)
+from study.answers.sentences import ACCURACY, decisive, show_gap
+from study.search.cells import Cell
+from tl_core.config import Metric, Mode
+from tl_core.text import pluralize
+
+
+def label_gain(
+    mode: Mode,
+    findings: Findings,
+    metric: Metric = "val_log_loss",
+    doubts: Mapping[Cell, str] = MappingProxyType({}),
+) -> str:
+    """Say what the mode gains with more labels, how few are enough, and which mode overtakes.
+
+    And what more labels than the study's would buy, if its cells tell. All this is in accuracy; the
+    gain is also, and first, in the score that `metric` asks for. `doubts` is as returned by
+    `tuning_doubts`.
+    """
+    curve = [s for s in findings.cells if s.mode == mode]
+    least, most = curve[0], curve[-1]
+    if least is most:
+        return one_ratio(mode, most.train_ratio)
+    scores, cells = decisive(curve, metric), by_cell(findings.confirmed)
+    doubted = [(s.train_ratio, doubts[s.cell]) for s in (least, most) if s.cell in doubts]
+    gains = [difference(cells, most.cell, least.cell, score) for score in scores]
+    low, high = (
+        f"{show_score(scores[0], s.scores[scores[0]])} with {share(s.train_ratio)}"
+        for s in (least, most)
+    )
+    # That no mode overtakes another is no news.
+    seen = [c for c in findings.crossovers if c.status == "seen"]
+    return " ".join((
+        f"{_gain(gains[0])}: {MODE_WORDS[mode]} goes from {low} of the images to {high}.",
+        *(f"In accuracy the change is {points(d.estimate, '+')}." for d in gains[1:] if d),
+        *_by_tuning(doubted if gains[0] else []),
+        *_saving(mode, findings.labels_saved),
+        *(_overtaking(c) for c in seen if mode in (c.before, c.after)),
+        *filter(None, [more_labels(mode, findings)]),
+    ))  # fmt: skip
+
+
+def more_labels(mode: Mode, findings: Findings) -> str | None:
+    """Say what labels beyond those of the study would buy; None if its cells do not tell."""
+    if (found := findings.beyond(mode)) is None:
+        return None
+    twice, four = (points(found.gains[times]) for times in TIMES)
+    given = f"With twice the labels of {share(found.train_ratio)} of the images, {MODE_WORDS[mode]}"
+    if found.flat:
+        return (
+            f"{given} is not shown to gain: the curve is flat within its interval, at {twice}, and "
+            f"at {four} with four times the labels."
+        )
+    return (
+        f"{given} is expected to gain {twice}, and with four times {four}, if its curve goes on "
+        "as it did."
+    )
+
+
+def _gain(d: Difference | None) -> str:
+    if d is None:
+        return "Whether more labels help is unknown, because no seed is in both results"
+    which = "" if d.score == ACCURACY else f" in {score_words(d.score)}"
+    if d.verdict == "better":
+        return f"More labels gain {show_gap(d)}{which}"
+    if d.verdict == "worse":
+        return f"More labels lose {show_gap(d)}{which}"
+    at = show_difference(d.score, d.estimate)
+    if d.estimate.n == 1:
+        return f"One seed does not show whether more labels help{which}, at a change of {at}"
+    return f"Whether more labels help{which} is unclear, at a change of {at}"
+
+
+def _by_tuning(doubts: Sequence[tuple[float, str]]) -> Iterator[str]:
+    """Say that a gain may be from better tuning: the best of few trials is often a bad one."""
+    alike: dict[str, list[str]] = {}
+    for ratio, doubt in doubts:
+        alike.setdefault(doubt, []).append(f"with {share(ratio)}")
+    if alike:
+        why = [f"{enumerate_words(where)} {doubt}" for doubt, where in alike.items()]
+        yield f"Tuning may be a part of this: {enumerate_words(why)}."
+
+
+def _saving(mode: Mode, saved: list[LabelsSaved]) -> list[str]:
+    """Name the fewest labels that match all of this mode's, or else all of another mode's.
+
+    It is one of many comparisons, so that it is better is not said: only a match is shown.
+    """
+    found = [s.match for s in saved if s.match and s.match.a.train_ratio < s.ratio_b]
+    matches = [d for d in found if d.b.mode == mode] or [d for d in found if d.a.mode == mode]
+    if not matches:
+        return []
+    d = min(matches, key=lambda d: (d.a.train_ratio, -d.estimate.mean))
+    few, many = (f"{MODE_WORDS[c.mode]} with {share(c.train_ratio)}" for c in (d.a, d.b))
+    if d.estimate.sign > 0:
+        gap = points(d.estimate, "+")
+        return [f"{capitalize(few)} is no worse than {many}, at a difference of {gap}."]
+    within = f"within {pluralize(round(100 * saved[0].margin), 'point')}"
+    return [f"{capitalize(few)} matches {many} {within}, at a difference of {points(d.estimate)}."]
+
+
+def _overtaking(c: Crossover) -> str:
+    percents = (100 * (x or 0) for x in (c.ratio, c.low, c.high))
+    at, low, high = (f"{x:.2g} %" if x < 10 else f"{x:.0f} %" for x in percents)
+    return (
+        f"{capitalize(MODE_WORDS[c.after])} overtakes {MODE_WORDS[c.before]} with about {at} "
+        f"of the images ({low} to {high})."
+    )
