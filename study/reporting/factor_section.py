@@ -8,7 +8,7 @@ from study.answers.auxiliary import HOW_CONTROLLED, task_error, trial_error
 from study.answers.phrases import enumerate_words, share, show_weight
 from study.reporting.figures import factor_plots
 from study.reporting.figures.parallel_plot import draw_parallel
-from study.reporting.label_section import difference_text
+from study.reporting.label_section import difference_text, estimate_text
 from study.reporting.page import FigureWriter, Paragraph, Part, Table, isolated
 from tl_core.config import FROZEN
 from tl_core.text import pluralize
@@ -51,17 +51,26 @@ def aux_weight_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
         return
     effects = data.findings.effects(data.classification, task)
     for effect in effects:
-        differences = effect.differences.values()
+        # Beside a verdict that nothing is shown, an arrow in another score would read as one.
+        decides = effect.verdict in ("helped", "hurt")
+        rows = [
+            [
+                d.score,
+                difference_text(d) if decides and i == 0 else estimate_text(d.estimate, "+"),
+                str(d.estimate.n),
+            ]
+            for i, d in enumerate(effect.differences.values())
+        ]
         unsure = effect.verdict == "not learned" and effect.may_be_learned
         verdict = _UNSURE if unsure else VERDICTS[effect.verdict]
         yield Table(
             ["test score", "difference", "seeds"],
-            [[d.score, difference_text(d), str(d.estimate.n)] for d in differences],
+            rows,
             f"{effect.cell.mode} at {effect.cell.train_ratio:g} with aux_weight "
             f"{show_weight(effect.aux_weight, '.3g')}, minus aux_weight 0"
-            f"{HOW_CONTROLLED[effect.tuned]}: paired by seed, with 95 % interval. ▲ better, ▼ "
-            "worse, no arrow: not distinguishable. "
-            f"The first score decides: the task {verdict}. With it, "
+            f"{HOW_CONTROLLED[effect.tuned]}: paired by seed, with 95 % interval. "
+            "The first score decides, and it alone may have an arrow (▲ better, ▼ worse): the task "
+            f"{verdict}. With it, "
             f"{isolated(task.shown)} is predicted on the test images with {task_error(effect)}.",
         )
     # The task can't change how frozen features are classified, and a probe has no weight.

@@ -85,6 +85,26 @@ def test_where_controls_ran_there_is_a_comparison() -> None:
     assert [type(part) for part in parts] == [Table]
 
 
+def test_an_arrow_is_for_the_score_that_decides() -> None:
+    cell = Cell("finetune", 0.5)
+
+    def told(losses: tuple[float, float]) -> list[str]:
+        """The task makes accuracy better by 0.1 on each seed, and log loss by these."""
+        arm = [
+            replace(c, scores=c.scores | {"test_log_loss": loss})
+            for c, loss in zip(make_confirmed(*cell, [0.9, 0.8]), losses, strict=True)
+        ]
+        control = make_confirmed(*cell, [0.8, 0.7], "control", test_log_loss=0.3)
+        trial = make_record(1, mode="finetune", aux_weight=0.3)
+        (table,), _ = aux_parts([trial], multi_tasks([*arm, *control]))
+        assert isinstance(table, Table)
+        assert [row[0] for row in table.rows] == ["test_log_loss", "test_accuracy"]
+        return [row[1].split(" ")[0] for row in table.rows]
+
+    assert told((0.2, 0.2)) == ["▲", "+0.100"]
+    assert told((0.2, 0.4)) == ["+0.000", "+0.100"]
+
+
 @pytest.mark.parametrize(("clear", "said"), [
     ({"mode"}, "Not shown, as with shuffled scores they have as much: lr and aux_weight."),
     (set(), "Importances of the factors are not shown: none is more than with shuffled scores."),
