@@ -53,14 +53,17 @@ def winner_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
     source = f", from trial {winner.source} of the search" if winner.source is not None else ""
     text = f"Trial {winner.trial}{source}: {configuration}; {metric} {winner.value(metric):.4f}"
     yield Paragraph(f"{text}{_on_fresh_seeds(data)}.")
-    seeds = f"mean of {c.seeds} seeds" if c.seeds > 1 else f"seed {c.seed}"
-    yield figures.add(
-        "curves",
-        draw_curves(winner, f"{data.subject}: {configuration}"),
-        f"The winner's training with {c.backbone}, {seeds}. If the validation "
-        "accuracy falls while the training accuracy rises, it overfits; if the loss still falls "
-        "at the end, use more --epochs.",
-    )
+    if c.mode == "probe":
+        yield Paragraph("A probe is solved at once, so it has no curves of training.")
+    else:
+        seeds = f"mean of {c.seeds} seeds" if c.seeds > 1 else f"seed {c.seed}"
+        yield figures.add(
+            "curves",
+            draw_curves(winner, f"{data.subject}: {configuration}"),
+            f"The winner's training with {c.backbone}, {seeds}. If the validation "
+            "accuracy falls while the training accuracy rises, it overfits; if the loss still "
+            "falls at the end, use more --epochs.",
+        )
     if data.model:
         yield from _model_parts(data, data.model, figures)
     else:

@@ -13,9 +13,11 @@ from study.reporting.build import write_tables
 from study.reporting.page import Drawing, FigureWriter, Table
 from study.reporting.winner_section import recall_table, winner_parts
 from tests.support.report_page import Page
+from tests.support.studies.builders import make_record, make_settings
 from tests.support.studies.image_tables import with_images
 from tests.support.studies.ray_runs import FinishedStudy
 from tests.support.studies.synthetic import tiny_study
+from tl_core.config import Mode
 
 
 def recalls(n: int) -> list[Recall]:
@@ -86,6 +88,15 @@ def test_calibration_is_that_of_all_seeds_without_bias(tmp_path: Path) -> None:
         " Over 5 fresh seeds, without this bias, the root mean square distance is 0.039 "
         "(0.000\xa0to\xa00.055) on these test images."
     )
+
+
+@pytest.mark.parametrize(("mode", "curves"), [("probe", False), ("freeze", True)])
+@pytest.mark.usefixtures("undrawn")
+def test_a_probe_has_no_curves(tmp_path: Path, mode: Mode, curves: bool) -> None:
+    data = StudyData(tmp_path, {"data": {"name": "photos"}}, [make_record(mode=mode)])
+    vars(data).update(settings=make_settings(data="photos", mode=[mode], confirm=False))
+    parts = winner_parts(data, FigureWriter(tmp_path / "figures"))
+    assert any("--epochs" in p.caption for p in parts if isinstance(p, Drawing)) == curves
 
 
 @pytest.mark.integration
