@@ -1,13 +1,12 @@
 """What to do, in a few sentences: the winner, what to expect, what is cheaper, what labels buy."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
-import numpy as np
-
-from study.analysis.comparisons import Difference, holm
-from study.analysis.estimates import CellSummary, by_cell
+from study.analysis.comparisons import Difference
+from study.analysis.estimates import CellSummary
 from study.analysis.extrapolation import TIMES
 from study.analysis.study_data import StudyData
+from study.answers.chance import chance_sentence
 from study.answers.phrases import (
     MODE_WORDS,
     SHOWN_GAIN,
@@ -25,9 +24,7 @@ from study.answers.phrases import (
     test_images,
 )
 from study.answers.sentences import LOG_LOSS, decisive
-from study.intervals.by_class_grouped import groups_of_classes
 from study.intervals.estimate import Estimate
-from study.intervals.two_way import CONFIDENCE
 from study.records.ledger import ENDINGS
 from study.search.cells import Cell
 from study.search.short_sweeps import seen_in_steps
@@ -36,8 +33,6 @@ from tl_core.text import pluralize
 
 _CHEAPER = 1.5
 """A mode that takes this many times less work is called cheaper."""
-_MANY = 6
-"""With fewer groups of a class, AUROC does not show that a network knows something."""
 _WIDE = 0.2
 """An accuracy whose interval is wider says little, as with few test images."""
 
@@ -47,7 +42,10 @@ def recommendation(data: StudyData) -> str:
     best = data.winning_cell
     if best is None:
         return ""
-    chance, few = _chance(data, best), best.train_ratio < max(c.train_ratio for c in data.cells)
+    chance, few = (
+        chance_sentence(data, best),
+        best.train_ratio < max(c.train_ratio for c in data.cells),
+    )
     parts = [
         _provisional(data),
         chance,
@@ -118,41 +116,6 @@ def _uncompared(data: StudyData) -> set[Cell]:
         return set()
     repeats = (config for _, config in data.choices.repeated())
     return {Cell.of(config) for config in repeats if not data.choices.ended("repeat", config)}
-
-
-def _chance(data: StudyData, best: CellSummary) -> str | None:
-    """Say that the modes at the winner's ratio may know nothing, where no score excludes it."""
-    images = next(iter(by_cell(data.confirmed)[best.cell].values())).images
-    if images is None:
-        return None
-    beside = [c for c in data.cells if c.train_ratio == best.train_ratio]
-    if beats_constant(beside, images.labels, images.groups):
-        return None
-    counts = np.bincount(images.labels)
-    return (
-        f"With {share(best.train_ratio)} of the images no mode is shown to do better than to name "
-        f"the most frequent class each time, which is right for "
-        f"{100 * counts.max() / counts.sum():.1f} % of the test images."
-    )
-
-
-def beats_constant(
-    cells: Iterable[CellSummary], labels: np.ndarray, groups: np.ndarray | None = None
-) -> bool:
-    """Whether a cell is shown to do better than to name the most frequent class each time.
-
-    By accuracy, balanced accuracy or AUROC, adjusted for their number in all cells: of many scores
-    of networks that know nothing, one is often above chance. AUROC is left out if a class has few
-    groups: of two and two, one in six orders has all of a class above the others.
-    """
-    counts = np.bincount(labels)
-    chances = {"test_accuracy": counts.max() / counts.sum()}
-    chances["test_balanced_accuracy"] = 1 / np.count_nonzero(counts)
-    if groups is None or groups_of_classes(labels, groups).min() >= _MANY:
-        chances["test_auroc"] = 0.5
-    found = [(e, x) for c in cells for score, x in chances.items() if (e := c.scores.get(score))]
-    p_values = [2 * float(e.t.p_not_above(x)) for e, x in found if e.t]
-    return min(holm(p_values), default=1.0) < 1 - CONFIDENCE
 
 
 def _expected(best: CellSummary, scores: Sequence[str]) -> str:
