@@ -10,10 +10,10 @@ from study.config.settings import Settings, flag
 from study.config.values import show_folder
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-PLACES = {
-    "name", "out", "cache", "tracking_uri", "experiment", "address", "storage", "jobs", "max_time",
-}  # fmt: skip
-"""Settings of the places of results, and of one run; a new run chooses its own.
+PLACES = {"name", "out", "address", "storage", "jobs", "max_time"}
+"""Settings of a study's own place, and of one run; a new run chooses its own.
+
+MLflow's store and the cache are none of them: in another store, runs could not be compared.
 
 `offline` is none of them: who sent nothing to MLflow must not begin to by a copied command.
 """
@@ -41,6 +41,7 @@ def command(name: str) -> list[str]:
 def command_of(settings: Settings) -> str:
     """Return the command line that gives these settings; of `PLACES` it has `--out` alone.
 
+    The settings are those that a study has stored: its store's URI has no credentials.
     It leaves out defaults, but never the precision, whose default depends on the hardware.
     """
     layers = {name: getattr(settings, name) for name in _LAYERS if getattr(settings, name)}
@@ -52,6 +53,8 @@ def command_of(settings: Settings) -> str:
         written = bool(value) if name in _LAYERS else value != getattr(defaults, name)
         if not written or name in PLACES or (name == "data" and settings.train):
             continue
+        if isinstance(value, Path):
+            value = show_folder(value)
         if isinstance(value, bool):
             words.append(spelled(name, value))
         else:
