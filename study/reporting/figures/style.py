@@ -123,10 +123,10 @@ def log_x(axes: Axes, show: Callable[[float], str] = "{:g}".format) -> None:
     axes.set_xscale("log")
     low, high = axes.get_xlim()
     if high < 4 * low:  # There may be no round number between them.
-        axes.set_xlim(low / 1.5, high * 1.5)
-        subs: Sequence[float] = range(1, 10)
-    else:
-        subs = (1, 2, 5) if high < 10 * low else (1, 3) if high < 100 * low else (1,)
+        low, high = axes.set_xlim(low / 1.5, high * 1.5)
+    # Two labels or more, as few as do not touch in a narrow panel.
+    close = (1, 2, 3, 5, 7) if high < 5 * low else (1, 2, 5)
+    subs = close if high < 10 * low else (1, 3) if high < 100 * low else (1,)
     axes.xaxis.set_major_locator(LogLocator(subs=subs))
     axes.xaxis.set_major_formatter(lambda x, _: show(x))
     axes.xaxis.set_minor_formatter("")
