@@ -42,10 +42,8 @@ def recommendation(data: StudyData) -> str:
     best = data.winning_cell
     if best is None:
         return ""
-    chance, few = (
-        chance_sentence(data, best),
-        best.train_ratio < max(c.train_ratio for c in data.cells),
-    )
+    chance = chance_sentence(data, best)
+    few = best.train_ratio < max(c.train_ratio for c in data.cells)
     parts = [
         _provisional(data),
         chance,
