@@ -2,7 +2,7 @@
 
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from study.config.defaults import DEFAULTS, layers_of
@@ -38,11 +38,12 @@ def command(name: str) -> list[str]:
     return ["python", str(scripts / f"{name}.py")]
 
 
-def command_of(settings: Settings) -> str:
+def command_of(settings: Settings, shown: Collection[str] = ()) -> str:
     """Return the command line that gives these settings; of `PLACES` it has `--out` alone.
 
     The settings are those that a study has stored: its store's URI has no credentials.
-    It leaves out defaults, but never the precision, whose default depends on the hardware.
+    It leaves out defaults, but never those of the settings `shown`, nor the precision, whose
+    default depends on the hardware.
     """
     layers = {name: getattr(settings, name) for name in _LAYERS if getattr(settings, name)}
     deciding = {name: getattr(settings, name) for name in _DECIDING}
@@ -51,6 +52,7 @@ def command_of(settings: Settings) -> str:
     for name in Settings.model_fields:
         value = getattr(settings, name)
         written = bool(value) if name in _LAYERS else value != getattr(defaults, name)
+        written = written or name in shown
         if not written or name in PLACES or (name == "data" and settings.train):
             continue
         if isinstance(value, Path):
