@@ -145,9 +145,10 @@ def _calibration_of_mode(data: StudyData) -> str:
     mean = max(found.mean, 0.0) ** 0.5
     low, high = (None if x is None else max(x, 0.0) ** 0.5 for x in (found.low, found.high))
     where = on_new(found) if found.images else "on these test images"
+    cut = "; the estimate is below 0, and cut there, so the distance need not be 0"
     return (
         f" Over {pluralize(found.n, 'fresh seed')}, without this bias, the root mean square "
-        f"distance is {mean:.3f} {interval_text(low, high)} {where}."
+        f"distance is {mean:.3f} {interval_text(low, high)} {where}{cut if found.mean < 0 else ''}."
     )
 
 
