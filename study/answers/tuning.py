@@ -164,8 +164,9 @@ def wider_rates(settings: Settings, best: Mapping[Cell, float | None]) -> WiderR
     modes = [mode for mode in ranges if any(cell.mode == mode for cell, _ in ends)]
     lows = [ranges[mode][0] for mode in modes]
     highs = [ranges[mode][1] for mode in modes]
-    lows += [low / 10 for place, (low, _) in ends.values() if place < NEAR]
-    highs += [high * 10 for place, (_, high) in ends.values() if place > 1 - NEAR]
+    # Rounded, as 1e-05 / 10 is 1.0000000000000002e-06.
+    lows += [float(f"{low / 10:.3g}") for place, (low, _) in ends.values() if place < NEAR]
+    highs += [float(f"{high * 10:.3g}") for place, (_, high) in ends.values() if place > 1 - NEAR]
     return WiderRates([*ends], modes, min(lows), max(highs))
 
 

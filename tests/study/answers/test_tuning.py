@@ -14,6 +14,7 @@ from study.answers.tuning import (
     hardly_tuned,
     missing_trials,
     trials_by_cell,
+    wider_rates,
 )
 from study.config.settings import Settings
 from study.records.trial_record import Status, TrialRecord
@@ -172,6 +173,12 @@ def test_learning_rate_at_an_end(
         assert sentence is not None
         start = "The best learning rate lies at an end of its range for "
         assert re.fullmatch(f"{start}.*{re.escape(found)}.*", sentence)
+
+
+def test_a_wider_range_has_round_ends() -> None:
+    found = wider_rates(settings(), {Cell("finetune", 0.1): 1e-5})
+    assert found is not None
+    assert (found.low, found.high) == (1e-6, 1e-2)
 
 
 @pytest.mark.parametrize(("mode", "steps", "taken"), [
