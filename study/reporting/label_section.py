@@ -107,9 +107,12 @@ def seeds_table(cells: Sequence[CellSummary], score: str) -> Table:
     """Return the intervals of a score on these test images."""
     scores = {c.cell: c.scores[score] for c in cells}
     texts = {cell: interval_text(e.seeds_low, e.seeds_high) for cell, e in scores.items()}
-    return _by_ratio(
-        texts, f"{score} on these test images: the 95 % interval for other seeds alone."
-    )
+    caption = f"{score} on these test images: the 95 % interval for other seeds alone."
+    ends = [(e.seeds_low, e.seeds_high) for e in scores.values()]
+    # Equal, apart from rounding errors.
+    if any(low is not None and high is not None and high - low < 1e-9 for low, high in ends):
+        caption += " Where it has no width, all seeds have the same score; others may not have it."
+    return _by_ratio(texts, caption)
 
 
 def _by_ratio(texts: Mapping[Cell, str], caption: str) -> Table:

@@ -53,6 +53,10 @@ def test_tables_say_which_interval_they_show() -> None:
     seeds = seeds_table(cells, "test_accuracy")
     assert seeds.caption.startswith("test_accuracy on these test images: the 95 % interval for ot")
     assert seeds.rows[0][1] == "(0.929\xa0to\xa00.971)"
+    assert seeds.caption.endswith(" for other seeds alone.")
+    alike = seeds_table(summarize(seen("freeze", 0.1, HITS[[0, 0, 0]])), "test_accuracy")
+    assert alike.rows[0][1] == "(0.950\xa0to\xa00.950)"
+    assert alike.caption.endswith(" all seeds have the same score; others may not have it.")
     old = cell_table(summarize(make_confirmed("freeze", 0.1, (0.9, 0.95))), "test_accuracy")
     assert old.caption.startswith("test_accuracy on these test images: mean and 95 % interval over")
     one = cell_table(summarize(seen("freeze", 0.1, HITS[:1])), "test_accuracy")
