@@ -170,9 +170,9 @@ def next_steps(data: StudyData) -> Iterator[NextStep]:
     if few_steps(data.records):
         enough = DEFAULTS["min_steps"]
         text = f"The same with at least {enough} steps for each network, as with fewer"
-        changed = settings.model_copy(update={"min_steps": enough})
+        longer = settings.model_copy(update={"min_steps": enough})
         # A command without it would not show what it changes.
-        command = command_of(changed, shown=["min_steps"])
+        command = command_of(longer, shown=["min_steps"])
         yield NextStep(f"{text} it may not have converged:", command)
     if is_imbalanced(data.classes.values()) and settings.class_weights == "none":
         alike = {"class_weights": "balanced", "metric": "val_balanced_accuracy"}
