@@ -10,10 +10,10 @@ from study.config.settings import Settings, flag
 from study.config.values import show_folder
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-PLACES = {"name", "out", "address", "storage", "jobs", "max_time"}
-"""Settings of a study's own place, and of one run; a new run chooses its own.
+PLACES = {"name", "out", "cache", "address", "storage", "jobs", "max_time"}
+"""Settings of places on one machine, and of one run; a new run chooses its own.
 
-MLflow's store and the cache are none of them: in another store, runs could not be compared.
+MLflow's store is none of them: in another one, runs could not be compared.
 
 `offline` is none of them: who sent nothing to MLflow must not begin to by a copied command.
 """
@@ -55,8 +55,6 @@ def command_of(settings: Settings, shown: Collection[str] = ()) -> str:
         written = written or name in shown
         if not written or name in PLACES or (name == "data" and settings.train):
             continue
-        if isinstance(value, Path):
-            value = show_folder(value)
         if isinstance(value, bool):
             words.append(spelled(name, value))
         else:

@@ -124,14 +124,9 @@ def test_only_what_differs_from_the_defaults_is_written() -> None:
     assert command_of(make_settings(data="a", offline=True)).endswith(" --offline")
 
 
-def test_a_new_study_has_the_store_and_the_cache_that_were_given(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    places = {"tracking_uri": "http://host:5000", "experiment": "pets", "cache": "./~x"}
-    asked = make_settings(data="a", **places)
-    assert command_of(asked).endswith(
-        " --tracking-uri http://host:5000 --experiment pets --cache './~x'"
-    )
+def test_a_new_study_has_the_store_that_was_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = make_settings(data="a", tracking_uri="http://host:5000", experiment="pets", cache="x")
+    assert command_of(asked).endswith(" --tracking-uri http://host:5000 --experiment pets")
     assert_command_leads_to_the_same_settings(asked)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://host:5000")
     assert "--tracking-uri" not in command_of(asked), "the environment names it"
