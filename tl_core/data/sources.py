@@ -95,8 +95,9 @@ def oxford_pet_source(root: Path) -> Source:
 
     try:
         tag_cache(root)
-        with _safe_extraction():
-            OxfordIIITPet(root, download=True)
+        if not _is_unpacked(root):
+            with _safe_extraction():
+                OxfordIIITPet(root, download=True)
         files = sorted([*_pets(root, "trainval"), *_pets(root, "test")])
         ids = tuple(path.name for path, _ in files)
         return files_source("oxford-pet", ("cat", "dog"), ids, files)
@@ -112,8 +113,11 @@ def oxford_pet_source(root: Path) -> Source:
 
 def has_oxford_pet(cache: Path) -> bool:
     """Whether `find_source` needs no download of Oxford-IIIT Pet."""
-    base = cache / "oxford-pet" / "oxford-iiit-pet"
-    return all((base / part).is_dir() for part in ("images", "annotations"))
+    return _is_unpacked(cache / "oxford-pet")
+
+
+def _is_unpacked(root: Path) -> bool:
+    return all((root / "oxford-iiit-pet" / part).is_dir() for part in ("images", "annotations"))
 
 
 @contextmanager
