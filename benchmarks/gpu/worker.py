@@ -12,7 +12,7 @@ from benchmarks.gpu.check import GpuBench
 from benchmarks.gpu.plan import PARTS
 from study.preflight.gpu_check import reason_last
 from study.signals import interruptible
-from tl_core.runtime import keep_freed_memory
+from tl_core.runtime import keep_freed_memory, use_private_cache
 
 
 def main() -> None:
@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true")
     args = parser.parse_args()
     keep_freed_memory()  # As `study/run.py` does.
+    use_private_cache(args.scratch)  # Nothing that an earlier command has compiled makes it faster.
     module = import_module(f"benchmarks.gpu.parts.{PARTS[args.part].module}")
     part = getattr(module, args.part.replace("-", "_"))
     with reason_last(), interruptible(), args.out.open("w") as out:

@@ -137,7 +137,8 @@ def test_parts_of_the_gpu_command_run_on_a_cpu(tmp_path: Path, short_temp: Path)
         name: {"skipped"} for name in NEED_A_GPU
     }
     assert all(f" {name} " in done.stdout for name in verdicts)
-    assert [*short_temp.iterdir()] == []
+    left = [path for path in short_temp.rglob("*") if not path.name.startswith("torchinductor_")]
+    assert left == [], "torch alone makes a folder, which stays empty, when it is imported"
 
 
 @pytest.mark.integration

@@ -190,7 +190,9 @@ def _net_learner(
     model = net.to(i.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if c.compile:
         use_private_cache(i.cache)
-        model.network.compile(dynamic=False)
+        # Headers would be in everybody's /tmp all the same; kernels for GPUs need none.
+        private = {"cpp_cache_precompile_headers": False}
+        model.network.compile(dynamic=False, options=private)
     order = partial(epoch_order, split.train, c.seed, mirror=setup.mirror)
     weighting = make_weighting(c.aux_weight, i.device, setup.task.kind)
     budget, size = Budget.of(c, len(split.train)), eval_batch(i.device, i.images.image_size)
