@@ -7,9 +7,10 @@ import os
 import site
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from tl_core.cgroups import OWN, Cgroups
 from tl_core.errors import Fault, InputError
@@ -21,6 +22,11 @@ _RARELY = 100_000
 """New objects after which Python looks for garbage; by default 700."""
 _FOLDERS = {"TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton"}
 """Variables of the environment that name the folders, and what these are called here."""
+PRIVATE_OPTIONS: dict[str, str | int | bool | Callable[..., Any]] = {
+    "cpp_cache_precompile_headers": False
+}
+"""Options of `torch.compile` beside `use_private_cache`: headers that are compiled for CPU cores
+would be in everybody's `/tmp` all the same. A core then compiles for 1.3 times as long."""
 _ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -14,7 +14,7 @@ from tl_core.config import Precision
 from tl_core.device import CPU, best_precision, gpu_names, gpus_here
 from tl_core.errors import Fault, InputError
 from tl_core.models.precision import emulates
-from tl_core.runtime import usable_cpus, use_private_cache
+from tl_core.runtime import PRIVATE_OPTIONS, usable_cpus, use_private_cache
 from tl_core.text import pluralize
 
 
@@ -153,7 +153,8 @@ def check_compiler(device: torch.device, cache: Path) -> None:
     """
     use_private_cache(cache)
     try:
-        torch.compile(lambda x: x * 2 + 1)(torch.ones(64, device=device))
+        compiled = torch.compile(lambda x: x * 2 + 1, options=PRIVATE_OPTIONS)
+        compiled(torch.ones(64, device=device))
     except Exception as error:  # Each stage of the compiler has its own.
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         why = f"is not possible here: torch.compile fails ({reason})"

@@ -26,7 +26,7 @@ from tl_core.models.heads import TwoHeadedNet
 from tl_core.objectives.outputs import Outputs
 from tl_core.objectives.targets import TargetScale
 from tl_core.objectives.weighting import make_weighting
-from tl_core.runtime import use_private_cache
+from tl_core.runtime import PRIVATE_OPTIONS, use_private_cache
 from tl_core.text import pluralize
 from tl_core.training.checkpoints import EVERY_S, Checkpoint, CheckpointStore
 from tl_core.training.fit import fit, score_test
@@ -190,9 +190,7 @@ def _net_learner(
     model = net.to(i.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if c.compile:
         use_private_cache(i.cache)
-        # Headers would be in everybody's /tmp all the same; kernels for GPUs need none.
-        private = {"cpp_cache_precompile_headers": False}
-        model.network.compile(dynamic=False, options=private)
+        model.network.compile(dynamic=False, options=PRIVATE_OPTIONS)
     order = partial(epoch_order, split.train, c.seed, mirror=setup.mirror)
     weighting = make_weighting(c.aux_weight, i.device, setup.task.kind)
     budget, size = Budget.of(c, len(split.train)), eval_batch(i.device, i.images.image_size)

@@ -79,7 +79,7 @@ def test_compilers_matter_where_networks_learn() -> None:
 def test_a_node_tries_its_compiler_if_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def none(*_: object) -> None:
+    def none(*_: object, **__: object) -> None:
         raise RuntimeError("no g++")
 
     monkeypatch.setattr("torch.compile", none)

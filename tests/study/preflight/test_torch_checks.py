@@ -122,7 +122,7 @@ def test_a_cluster_that_has_no_gpu_yet_is_told_what_auto_means(
 def test_a_compiler_that_fails_is_a_fault(
     photo_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_: object) -> object:
+    def fail(*_: object, **__: object) -> object:
         raise RuntimeError("no working C++ compiler\nand a long story")
 
     monkeypatch.setattr(torch, "compile", fail)
