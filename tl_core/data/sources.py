@@ -41,7 +41,7 @@ class Source:
     """The parts that are given, and groups; copies are not known before images are decoded."""
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
     """All columns of a manifest, N cells each, as text."""
-    lines: tuple[str, ...] = ()
+    lines: tuple[str, ...] = field(default=(), repr=False)
     """Where a manifest has each image, N, such as `line 5`."""
     aux: AuxLabels | None = None
     """Labels of the auxiliary task; None for brightness, which follows from the pixels."""

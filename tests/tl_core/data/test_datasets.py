@@ -50,6 +50,7 @@ def test_neither_a_source_nor_its_images_are_shown_one_by_one(own_cache: Path) -
         rules=SplitRules(np.zeros(24, np.int8), rows, by="patient"),
         aux=AuxLabels(AuxTask("age", "regression"), rows.astype(np.float32)),
         columns={"path": source.ids},
+        lines=tuple(f"line {row}" for row in rows),
         group_names=source.ids,
     )
     for shown in (repr(source), repr(load_images(source, 16, own_cache))):
@@ -57,6 +58,7 @@ def test_neither_a_source_nor_its_images_are_shown_one_by_one(own_cache: Path) -
         assert "patient" in shown
         assert "age" in shown
         assert "photo-1" not in shown
+        assert "line 1" not in shown
 
 
 def test_a_second_load_decodes_nothing_but_at_another_size(own_cache: Path) -> None:
