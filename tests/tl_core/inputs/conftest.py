@@ -1,6 +1,7 @@
 """A network that is cut before its last stage, and its cached activations."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -11,11 +12,21 @@ import torch
 
 from tests.conftest import SIDE, TINY
 from tl_core.data.datasets import ImageSet
+from tl_core.errors import OutOfTimeError
+from tl_core.files import file_lock
 from tl_core.inputs.prefix import Activations, Prefix, cut_backbone, load_activations
 from tl_core.models.backbones import Backbone, load_backbone
 
 CPU = torch.device("cpu")
 Load = Callable[..., Activations]
+
+
+@contextmanager
+def built_elsewhere(entry: Path) -> Iterator[None]:
+    """Another process builds an entry of the cache, until the time of what waits here is over."""
+    entry.parent.mkdir(parents=True)
+    with file_lock(entry.with_suffix(".lock")), pytest.raises(OutOfTimeError, match=entry.name):
+        yield
 
 
 @pytest.fixture(scope="session")

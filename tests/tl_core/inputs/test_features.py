@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from tests.conftest import SIDE, TINY
 from tests.support.core.fake_gpu import fake_gpu
 from tests.support.core.hostile_files import without_root
+from tests.tl_core.inputs.conftest import built_elsewhere
 from tl_core.config import Precision
 from tl_core.data.caching.entries import publish
 from tl_core.data.caching.tables import growing_table
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.sources import folder_source
-from tl_core.errors import InputError, OutOfTimeError
-from tl_core.files import file_lock
+from tl_core.errors import InputError
 from tl_core.inputs import features
 from tl_core.inputs.features import (
     extract,
@@ -197,11 +197,7 @@ def test_who_computes_the_same_is_waited_for_until_the_time_is_over(
     images: ImageSet, backbone: Backbone, load: Load, own_cache: Path, hflip: bool, waits_for: bool
 ) -> None:
     entry = feature_entry(images.key, backbone, own_cache, waits_for)
-    entry.parent.mkdir(parents=True)
-    with (
-        file_lock(entry.with_suffix(".lock")),
-        pytest.raises(OutOfTimeError, match=entry.name),
-    ):
+    with built_elsewhere(entry):
         load(hflip=hflip, end=0.0)
 
 

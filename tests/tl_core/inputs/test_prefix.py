@@ -9,11 +9,9 @@ import torch
 from numpy.typing import NDArray
 
 from tests.conftest import SIDE
-from tests.tl_core.inputs.conftest import CPU, Load
+from tests.tl_core.inputs.conftest import CPU, Load, built_elsewhere
 from tl_core.data.caching.entries import publish
 from tl_core.data.datasets import ImageSet
-from tl_core.errors import OutOfTimeError
-from tl_core.files import file_lock
 from tl_core.inputs import features
 from tl_core.inputs.prefix import (
     Prefix,
@@ -132,11 +130,7 @@ def test_who_makes_the_same_is_waited_for_until_the_time_is_over(
     images: ImageSet, prefix: Prefix, load: Load, own_cache: Path, mirrored: bool
 ) -> None:
     entry = activation_entry(images.key, prefix, own_cache, mirrored)
-    entry.parent.mkdir(parents=True)
-    with (
-        file_lock(entry.with_suffix(".lock")),
-        pytest.raises(OutOfTimeError, match=entry.name),
-    ):
+    with built_elsewhere(entry):
         load(hflip=True, end=0.0)
 
 
