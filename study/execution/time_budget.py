@@ -199,9 +199,8 @@ class TimeBudget:
         cells = [*dict.fromkeys(Cell.of(r.config) for r in self.records if r.kind == "search")]
         if stage[0].kind == "repeat" and not confirmed:
             return self.expected.confirming(cells)
-        return (
-            [] if any(planned.winner for planned in stage) else self.expected.confirming(cells)[-1:]
-        )
+        has_winner = any(planned.winner for planned in stage)
+        return [] if has_winner else self.expected.confirming(cells)[-1:]
 
     def _late_s(self, stages: Iterable[Sequence[TrialGroup]], searching: bool = False) -> float:
         """How late stages would end; 0 or less if they fit. The first may be of the search."""
