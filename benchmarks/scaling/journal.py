@@ -10,10 +10,13 @@ from rich.console import Console
 
 from benchmarks.common import Row, Tables, figures, median_ms, scratch, seconds
 from benchmarks.scaling.memory import draw_entry
+from study.cluster.capacity import Capacity
+from study.diagnosis.observed import Expected
+from study.diagnosis.remaining import Remaining
 from study.execution.progress import StudyDisplay
 from study.records.study_files import Results
 from study.records.trial_record import TrialRecord, best_of
-from tests.support.studies.builders import make_record, make_settings
+from tests.support.studies.builders import make_record, make_settings, plain_shape
 from tl_core.data.datasets import ImageSet
 
 SIZES = (100, 1_000, 10_000)
@@ -55,6 +58,10 @@ def _row(results: Results, n: int, repeats: int) -> Row:
 
 def _show_ms(records: list[TrialRecord], repeats: int, terminal: bool) -> float:
     console = Console(file=io.StringIO(), force_terminal=terminal, width=120)
-    with StudyDisplay(2 * len(records), "val_log_loss", console) as display:
+    settings = make_settings(mode=("finetune",), train_ratio=(0.1,), trials=2 * len(records))
+    shown: list[TrialRecord] = []  # Of an earlier run none.
+    remaining = Remaining(Expected(settings, plain_shape(2000, 2, 512), shown), Capacity(2, 2, 0))
+    with StudyDisplay(remaining, console) as display:
+        shown += records
         ended = None if terminal else records[-1]
         return median_ms([seconds(lambda: display.show(records, ended)) for _ in range(repeats)])

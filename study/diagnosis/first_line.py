@@ -7,7 +7,7 @@ and only where networks learn on the cores, which may take hours.
 import copy
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from functools import cache
 
@@ -17,8 +17,11 @@ from torch import Tensor, nn
 from study.config.program import command
 from study.config.settings import Settings
 from study.diagnosis.estimate import Before, Speeds, eta
+from study.diagnosis.observed import Expected
 from study.preflight.prepare import Prepared
 from study.preflight.torch_checks import load_network
+from study.records.trial_record import TrialRecord
+from study.search.cells import all_cells
 from study.search.short_sweeps import PER_S, Shape
 from tl_core.config import WHOLE, Precision
 from tl_core.models.precision import run_network
@@ -76,9 +79,23 @@ def measure_step(prepared: Prepared) -> tuple[Speeds, int] | None:
     return _measure_step(s) if only_cores and s.networks else None
 
 
+def expect(prepared: Prepared, shape: Shape, records: Sequence[TrialRecord]) -> Expected:
+    """How long trials take, by `records`, the study's; else by a step, if networks take cores."""
+    expected = Expected(prepared.settings, shape, records)
+    if not all(expected.cell(cell, 1).seconds for cell in all_cells(prepared.settings)):
+        alone = Speeds(sweep=PER_S, probe=PER_S)
+        expected.speeds, _ = measure_step(prepared) or (alone, None)
+    return expected
+
+
+def workers_s(prepared: Prepared) -> float:
+    """Seconds until Ray and its workers are up."""
+    return WORKERS_S + (0.0 if prepared.resources.joined else START_S)
+
+
 @cache
 def _measure_step(s: Settings) -> tuple[Speeds, int]:
-    """Once: a step may take seconds, and both the first line and `--max-time` ask."""
+    """Once: a step may take seconds, and both the first line and `expect` ask."""
     backbone, upper = load_network(s), None
     if "partial" in s.mode:
         lower, upper = split(backbone.network, max(s.unfreeze))

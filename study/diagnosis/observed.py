@@ -6,7 +6,7 @@ running one's speed says; else as one measured step does.
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from study.config.settings import Settings
@@ -18,10 +18,10 @@ from study.diagnosis.estimate import (
     repeats_of_cells,
     trial_s,
 )
-from study.records.trial_record import TrialRecord
+from study.records.trial_record import Trial, TrialRecord
 from study.search.cells import Cell, nearest
 from study.search.choosing import REPEATS
-from study.search.confirmation import Planned
+from study.search.confirmation import settled
 from study.search.short_sweeps import PER_S, Shape, is_short
 from tl_core.config import FROZEN, WHOLE, TrialConfig
 
@@ -43,12 +43,15 @@ class Expected:
 
     def __post_init__(self) -> None:
         self._cut = {r.trial for r in self.records if r.status == "interrupted"}
+        searched = Counter(Cell.of(r.config) for r in searching(self.records))
+        self._settled = {cell: searched[cell] for cell in settled(self.settings, self.records)}
+        """Cells that an earlier run has confirmed, and how many trials each had then."""
 
     def seconds(self, config: TrialConfig, tests: bool = False) -> float:
         """Seconds of a trial; 0 if nothing like it was seen or measured."""
         return expected_s(config, self.records, self.shape, self.speeds, tests)
 
-    def rest(self, trial: Planned | TrialRecord) -> TrialGroup:
+    def rest(self, trial: Trial) -> TrialGroup:
         """What is left of a trial, which an earlier run may have begun: a shorter one.
 
         One that was cut off goes on after its checkpoint, which its last epochs may not be in.
@@ -56,7 +59,8 @@ class Expected:
         begun = next((r for r in self.records if r.trial == trial.trial), None)
         share = 1 - len(begun.history) / begun.config.epochs if begun else 1
         lost_s = self.settings.checkpoint_every if trial.trial in self._cut else 0.0
-        whole = self._group(trial.config, 1)
+        tests = self.settings.confirm and trial.kind in ("confirm", "control", "winner")
+        whole = self._group(trial.config, 1, tests)
         return replace(whole, seconds=min(whole.seconds, share * whole.seconds + lost_s))
 
     def cell(
@@ -65,12 +69,31 @@ class Expected:
         """So many trials of a cell; `seeds` are those of a frozen one, if not as in the search."""
         return self._group(example_of(self.settings, cell, seeds), number, tests)
 
-    def after_search(self, numbers: Counter[Cell]) -> list[list[TrialGroup]]:
-        """The stages that confirm cells which have so many trials each."""
+    def after_search(self, numbers: Mapping[Cell, float]) -> list[list[TrialGroup]]:
+        """The stages that confirm cells which have so many trials each, at most.
+
+        A cell that is confirmed and gets no further trial is left out.
+        """
+        left = {cell: n for cell, n in numbers.items() if self._settled.get(cell) != n}
         if not self.settings.confirm:
-            return self.confirming(numbers)
-        each = [self.cell(cell, n, seeds=REPEATS) for cell, n in numbers.items()]
-        return [repeats_of_cells(each), *self.confirming(numbers)]
+            return self.confirming(left)
+        each = [self.cell(cell, n, seeds=REPEATS) for cell, n in left.items()]
+        return [repeats_of_cells(each), *self.confirming(left)]
+
+    def after_stage(self, stage: Sequence[Trial]) -> list[list[TrialGroup]]:
+        """The stages that follow one after the search, at most."""
+        kinds = {trial.kind for trial in stage}
+        if not stage or "winner" in kinds:
+            return []
+        cells = dict.fromkeys(Cell.of(r.config) for r in searching(self.records))
+        if "confirm" in kinds:
+            return self.confirming(cells)[1:]
+        searched = {(r.trial, r.config.aux_weight) for r in self.records}
+        if not any((t.source, t.config.aux_weight) in searched for t in stage):
+            return self.confirming(cells)[-1:]  # They are repeats of controls.
+        confirmed = {Cell.of(r.config) for r in self.records if r.kind == "confirm"}
+        chosen = {Cell.of(trial.config) for trial in stage}
+        return self.confirming(cell for cell in cells if cell in chosen or cell not in confirmed)
 
     def confirming(self, cells: Iterable[Cell]) -> list[list[TrialGroup]]:
         """The last of these stages, without repeats of the search."""
@@ -80,6 +103,11 @@ class Expected:
     def _group(self, config: TrialConfig, number: float, tests: bool = False) -> TrialGroup:
         own = config.mode in FROZEN and is_short(config, self.shape)
         return TrialGroup(config, self.seconds(config, tests), number, own)
+
+
+def searching(records: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """The trials of the search that have not failed."""
+    return [r for r in records if r.kind == "search" and r.status != "failed"]
 
 
 def expected_s(

@@ -5,11 +5,11 @@ from rich.console import Console
 
 from study.cluster.resources import gpus_of, this_machine
 from study.config.settings import Settings
-from study.execution.progress import describe
 from study.execution.single_trial import print_epoch
 from study.preflight.gpu_check import leave_out_sick_gpus
 from study.preflight.resume import Replay
 from study.records.trial_record import TrialRecord
+from study.reporting.summary import describe
 from study.search.short_sweeps import Shape, is_short
 from tl_core.config import FROZEN, EpochMetrics, TrialConfig
 from tl_core.data.datasets import ImageSet

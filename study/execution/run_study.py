@@ -9,33 +9,29 @@ from pathlib import Path
 from rich.console import Console
 
 from study.analysis.study_data import StudyData, read_study_data
-from study.answers.answer import answer_of
-from study.answers.recommendation import recommendation, resolution
 from study.cluster.ray_environment import set_ray_environment
 from study.config.program import command
 from study.config.values import show_folder
+from study.diagnosis.first_line import expect, workers_s
+from study.diagnosis.remaining import Remaining
 from study.errors import NodeError, print_faults
-from study.execution.progress import StudyDisplay, best_table, describe
+from study.execution.progress import StudyDisplay
 from study.preflight.prepare import Prepared
 from study.preflight.system import loopback_faults
 from study.records.journal import Journal
 from study.records.ledger import ENDINGS, OUT_OF_TIME, Ledger
 from study.records.study_files import Results
-from study.records.study_folder import BEST, FIGURES, PAGE, STUDY, TRIALS, resume_command
-from study.records.trial_record import ENDED, TrialRecord, best_of, status_counts
+from study.records.study_folder import BEST, FIGURES, STUDY, TRIALS, resume_command
 from study.reporting.build import write_report, write_tables
-from study.search.cells import numbers
+from study.reporting.summary import print_summary
 from study.search.choosing import Choices, fresh_seeds
 from study.search.confirmation import plan
 from study.signals import EXIT_CODE, set_exit_message
 from study.tracking.sender import Sender, close_sender, print_link
 from study.trials.features import with_features
-from study.trials.trial_context import TrialContext, make_context
-from tl_core.config import FROZEN
+from study.trials.trial_context import TrialContext, make_context, shape_of
 from tl_core.errors import OutOfTimeError
 from tl_core.files import is_disk_full
-from tl_core.text import pluralize
-from tl_core.training.train import chance_warning
 
 TOO_LITTLE = "too little time"
 """Of a run that the same `--max-time` would never get further."""
@@ -150,16 +146,18 @@ def _search(
     from study.execution.search import search
     from study.execution.time_budget import make_time_budget
 
-    settings, status, data = prepared.settings, "interrupted", None
-    budget = make_time_budget(prepared, context, journal.records)
+    settings, capacity = prepared.settings, prepared.capacity
+    status, data, budget = "interrupted", None, None
     try:
-        before = [r for r in prepared.before if r.status in ENDED]
-        more, planned = prepared.more, numbers(settings)
-        with StudyDisplay(more, settings.metric, console, before, planned) as display:
+        expected = expect(prepared, shape_of(prepared.images, context), journal.records)
+        budget = make_time_budget(prepared, context, expected)
+        limits = prepared.end, budget.left_out if budget else {}
+        remaining = Remaining(expected, capacity, workers_s(prepared), *limits)
+        with StudyDisplay(remaining, console) as display:
             journal.display = display
+            given = context, capacity, prepared.folder, journal
             winner = prepared.state.winner if prepared.state else None
-            capacity, folder = prepared.capacity, prepared.folder
-            search(settings, context, capacity, folder, journal, winner, start_ray, budget=budget)
+            search(settings, *given, winner, start_ray, budget=budget)
         status = _status(journal, prepared, left_out=bool(budget and budget.left_out))
     except OutOfTimeError:
         status = _status(journal, prepared, left_out=True)  # The last trial may just have ended.
@@ -203,48 +201,3 @@ def _files(folder: Path, console: Console) -> tuple[list[Path], StudyData | None
         console.print(f"warning: no report ({why}); {again} tries again")
         return files, None
     return [*files, page, *sorted((folder / FIGURES).iterdir())], data
-
-
-def print_summary(
-    prepared: Prepared,
-    records: list[TrialRecord],
-    status: str,
-    data: StudyData | None,
-    console: Console,
-) -> None:
-    """Print the results of a study: counts, the best trial of each cell, the answer."""
-    metric, folder = prepared.settings.metric, prepared.folder
-    counts = status_counts([r for r in records if r.kind == "search"])
-    planned = pluralize(prepared.settings.trials, "trial")
-    console.print(f"\n{status}: {counts or 'no trial'} of {planned}")
-    if repeats := [r for r in records if r.kind == "repeat"]:
-        of = f"of {pluralize(len(repeats), 'trial')}"
-        console.print(f"the best of each cell on further seeds: {status_counts(repeats)} {of}")
-    if confirming := [r for r in records if r.kind in ("confirm", "control")]:
-        controls = sum(r.kind == "control" for r in confirming)
-        effect = f", {controls} of them for the auxiliary task's effect" if controls else ""
-        of = f"of {pluralize(len(confirming), 'trial')}{effect}"
-        console.print(f"confirmed on fresh seeds: {status_counts(confirming)} {of}")
-    if best := Choices(prepared.settings, records).winning:
-        console.print(best_table(records, metric))
-        console.print(f"winner: {describe(best, metric)}", highlight=False)
-        console.print(f"      validation accuracy {best.value('val_accuracy'):.3f}")
-        # What to do, then the answers, then how sure they are.
-        parts = (recommendation(data), *answer_of(data), resolution(data)) if data else ()
-        for sentence in filter(None, parts):
-            console.print(f"\n{sentence}", soft_wrap=False, highlight=False)
-        console.print()
-    if warning := _chance_warning(prepared, records):
-        console.print(f"warning: {warning}", style="yellow")
-    console.print(f"files: {folder}/{f', with {PAGE}' if (folder / PAGE).exists() else ''}")
-
-
-def _chance_warning(prepared: Prepared, records: list[TrialRecord]) -> str | None:
-    """Warn if even the best frozen trial is near chance, whatever the metric is.
-
-    So a bad learning rate is no reason.
-    """
-    best = best_of([r for r in records if r.config.mode in FROZEN], "val_balanced_accuracy")
-    if best and (warning := chance_warning(best.config, prepared.images, best.history[-1])):
-        return f"trial {best.trial}, of the frozen ones the best by balanced accuracy: {warning}"
-    return None

@@ -62,8 +62,7 @@ class StudyTrials:
                 break
         self._planned |= {*stage}
         if stage or is_first:
-            name = stage_name(stage, records)
-            self._journal.confirm(name, [p.config for p in stage])
+            self._journal.confirm(stage_name(stage, records), stage)
         return stage
 
     @property

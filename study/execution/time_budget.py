@@ -17,14 +17,14 @@ from datetime import timedelta
 from study.cluster.capacity import Capacity
 from study.cluster.stores import Bucket, Folder, storage_of
 from study.diagnosis.estimate import MARGIN, TrialGroup, stage_s
-from study.diagnosis.first_line import START_S, WORKERS_S, measure_step
-from study.diagnosis.observed import Expected
+from study.diagnosis.first_line import workers_s
+from study.diagnosis.observed import Expected, searching
 from study.preflight.prepare import Prepared
-from study.records.trial_record import ENDED, Kind, TrialRecord
-from study.search.cells import Cell, all_cells, smaller
-from study.search.confirmation import Planned, plan, settled
+from study.records.trial_record import Kind
+from study.search.cells import Cell, smaller
+from study.search.confirmation import Planned, plan
 from study.trials.headway import headway
-from study.trials.trial_context import TrialContext, shape_of
+from study.trials.trial_context import TrialContext
 from tl_core.config import FROZEN, TrialConfig
 from tl_core.errors import OutOfTimeError
 from tl_core.text import pluralize
@@ -67,8 +67,6 @@ class TimeBudget:
         self.settings, self.records = self.expected.settings, self.expected.records
         self._answered = self.resumed and not plan(self.settings, self.records)
         self._before = headway(self.records, self.storage)
-        before = self._searched()
-        self._settled = {cell: before[cell] for cell in settled(self.settings, self.records)}
 
     @property
     def is_stuck(self) -> bool:
@@ -89,7 +87,7 @@ class TimeBudget:
         trials that confirm.
         """
         if planned.kind == "repeat":
-            then = [] if self.alone else self._after_stage([planned])
+            then = [] if self.alone else self.expected.after_stage([planned])
             if not (fits := self._late_s([self._with_running(planned), *then]) <= 0):
                 self._give_up(planned)
             return fits
@@ -121,13 +119,11 @@ class TimeBudget:
         for other, lacks in smaller(self.settings, cell, started):
             search.append(self.expected.cell(other, lacks))
             numbers[other] += lacks
-        left = Counter({c: n for c, n in numbers.items() if self._settled.get(c) != n})
-        return self._late_s([search, *self.expected.after_search(left)], searching=True)
+        return self._late_s([search, *self.expected.after_search(numbers)], searching=True)
 
     def _searched(self, but: int | None = None) -> Counter[Cell]:
         """How many trials of the search each cell has had, but for one that is to go on."""
-        there = (r for r in self.records if r.kind == "search" and r.status != "failed")
-        return Counter(Cell.of(r.config) for r in there if r.trial != but)
+        return Counter(Cell.of(r.config) for r in searching(self.records) if r.trial != but)
 
     def admitted(self, stage: Sequence[Planned]) -> list[Planned]:
         """The trials of a stage after the search that fit, whole cells each, the shortest first.
@@ -140,7 +136,7 @@ class TimeBudget:
         cells: dict[Cell, list[Planned]] = {}
         for planned in stage:
             cells.setdefault(Cell.of(planned.config), []).append(planned)
-        kept = self._fitting(cells.values(), self._after_stage(stage))
+        kept = self._fitting(cells.values(), self.expected.after_stage(stage))
         if not (kept or self.started):
             self.alone = True
             kept = self._fitting([[planned] for planned in stage])
@@ -193,15 +189,6 @@ class TimeBudget:
         always = self.settings.design != "cells" or other.mode in FROZEN
         return always or other.train_ratio <= cell.train_ratio
 
-    def _after_stage(self, stage: Sequence[Planned]) -> list[list[TrialGroup]]:
-        """The stages that follow one after the search."""
-        confirmed = any(r.kind == "confirm" and r.status in ENDED for r in self.records)
-        cells = [*dict.fromkeys(Cell.of(r.config) for r in self.records if r.kind == "search")]
-        if stage[0].kind == "repeat" and not confirmed:
-            return self.expected.confirming(cells)
-        has_winner = any(planned.winner for planned in stage)
-        return [] if has_winner else self.expected.confirming(cells)[-1:]
-
     def _late_s(self, stages: Iterable[Sequence[TrialGroup]], searching: bool = False) -> float:
         """How late stages would end; 0 or less if they fit. The first may be of the search."""
         first, *rest = stages
@@ -213,19 +200,15 @@ class TimeBudget:
 
 
 def make_time_budget(
-    prepared: Prepared, context: TrialContext, records: Sequence[TrialRecord]
+    prepared: Prepared, context: TrialContext, expected: Expected
 ) -> TimeBudget | None:
     """The time that a study has from the start of its command; None without `--max-time`."""
     settings, end = prepared.settings, prepared.end
     if end is None:
         return None
-    expected = Expected(settings, shape_of(prepared.images, context), records)
-    if not all(expected.cell(cell, 1).seconds for cell in all_cells(settings)):
-        expected.speeds, _ = measure_step(prepared) or (None, None)
     given = expected, prepared.capacity, storage_of(settings, prepared.folder), end
     resumed, made = prepared.state is not None, _made(prepared, context)
-    start_s = WORKERS_S + (0.0 if prepared.resources.joined else START_S)
-    return TimeBudget(*given, resumed=resumed, made=made, start_s=start_s)
+    return TimeBudget(*given, resumed=resumed, made=made, start_s=workers_s(prepared))
 
 
 def _made(prepared: Prepared, context: TrialContext) -> bool:

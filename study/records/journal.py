@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from study.records.ledger import Ledger
 from study.records.study_files import Results
-from study.records.trial_record import ENDED, Kind, Status, TrialRecord, as_text
+from study.records.trial_record import ENDED, Kind, Status, Trial, TrialRecord, as_text
 from study.signals import uninterruptible
 from tl_core.config import EpochMetrics, TrialConfig
 
@@ -25,7 +25,7 @@ class Display(Protocol):
     def warn(self, text: str) -> None:
         """Called when something fails and the study continues."""
 
-    def confirm(self, stage: str, planned: Sequence[TrialConfig]) -> None:
+    def confirm(self, stage: str, planned: Sequence[Trial]) -> None:
         """Called when a stage after the search begins, with its name and its trials."""
 
 
@@ -110,7 +110,7 @@ class Journal:
         """Inside, the changes of several trials reach the disk at once; see `Ledger`."""
         return self._ledger.together()
 
-    def confirm(self, stage: str, planned: Sequence[TrialConfig]) -> None:
+    def confirm(self, stage: str, planned: Sequence[Trial]) -> None:
         """A stage after the search begins, with these trials."""
         if self.display:
             self.display.confirm(stage, planned)

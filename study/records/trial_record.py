@@ -4,7 +4,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from study.config.settings import FACTORS
 from tl_core.config import MODES, EpochMetrics, Metric, Mode, TrialConfig, sign
@@ -25,6 +25,26 @@ _OF_CONFIG = {
     "augment", "aux", "aux_on", "aux_target", "class_weights", "seed", "seeds",
 }  # fmt: skip
 """Columns of `trials.csv` that a configuration has, beside the factors."""
+
+
+class Trial(Protocol):
+    """A trial that has been started, or is to be."""
+
+    @property
+    def config(self) -> TrialConfig:
+        """Everything that decides its numbers."""
+
+    @property
+    def kind(self) -> Kind:
+        """What it is for."""
+
+    @property
+    def trial(self) -> int | None:
+        """Its number; None before it has one."""
+
+    @property
+    def source(self) -> int | None:
+        """After the search: the number of the search trial whose configuration it runs."""
 
 
 @dataclass

@@ -11,9 +11,10 @@ import torch
 from study.cluster.capacity import Capacity
 from study.diagnosis import first_line as module
 from study.diagnosis.estimate import Speeds
-from study.diagnosis.first_line import first_line
+from study.diagnosis.first_line import expect, first_line
+from study.search.short_sweeps import PER_S
 from tests.conftest import SIDE
-from tests.support.studies.builders import make_settings
+from tests.support.studies.builders import make_record, make_settings, plain_shape
 from tl_core.config import Mode
 from tl_core.data.splitting.rules import NO_RULES
 
@@ -72,3 +73,18 @@ def test_a_step_is_timed_once_for_the_first_line_and_the_limit_of_time(
         )  # fmt: skip
         assert (module.measure_step(prepared) is None) != only_cores
     load.assert_called_once()
+
+
+@pytest.mark.parametrize(("measured", "speeds"), [
+    ((SPEEDS, 512), SPEEDS), (None, Speeds(sweep=PER_S, probe=PER_S)),
+])  # fmt: skip
+def test_a_step_is_measured_unless_trials_say_how_long_others_take(
+    monkeypatch: pytest.MonkeyPatch, measured: tuple[Speeds, int] | None, speeds: Speeds
+) -> None:
+    monkeypatch.setattr(module, "measure_step", lambda _: measured)
+    settings = make_settings(data="photos", mode=("finetune",), train_ratio=(0.1,))
+    prepared: Any = SimpleNamespace(settings=settings)
+    shape, ended = plain_shape(1000, 2, 512), make_record(mode="finetune")
+    ended.wall_s = 10.0
+    assert expect(prepared, shape, []).speeds == speeds
+    assert expect(prepared, shape, [ended]).speeds is None

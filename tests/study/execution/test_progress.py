@@ -1,35 +1,43 @@
 import re
 from io import StringIO
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from study.answers.phrases import show_weight
-from study.execution.progress import (
-    StudyDisplay,
-    _places,
-    describe,
-    search_left,
-    seconds_left,
-)
-from study.records.trial_record import Kind, Status, TrialRecord
-from study.search.cells import Cell
-from tests.support.studies.builders import make_config, make_epoch, make_record
-from tl_core.config import Mode, TrialConfig
+from study.cluster.capacity import Capacity
+from study.diagnosis.observed import UNIT, Expected
+from study.diagnosis.remaining import Remaining
+from study.execution.progress import StudyDisplay
+from study.records.trial_record import Kind, TrialRecord
+from study.search.confirmation import Planned
+from tests.support.studies.builders import make_config, make_record, make_settings, plain_shape
 
 
-def console(*, terminal: bool) -> Console:
+def console(*, terminal: bool, width: int = 120, height: int = 24) -> Console:
+    """As a study's, whose lines are not broken."""
     return Console(
-        record=True,
-        force_terminal=terminal,
-        width=120,
-        soft_wrap=True,
-        markup=False,
-        file=StringIO(),
-    )
+        record=True, force_terminal=terminal, width=width, height=height, soft_wrap=True,
+        markup=False, file=StringIO(),
+    )  # fmt: skip
 
 
-def records() -> list[TrialRecord]:
+def left(trials: int, records: list[TrialRecord], known: bool = False, **given: Any) -> Remaining:
+    """What is left of a study in two places."""
+    plain = {"mode": ("freeze", "finetune"), "train_ratio": (0.1, 0.8)}
+    settings = make_settings(data="photos", trials=trials, **plain | given)
+    expected = Expected(settings, plain_shape(100, 2, 512), records, UNIT if known else None)
+    return Remaining(expected, Capacity(2, 2, 0), clock=lambda: 0.0)
+
+
+def panel(display: StudyDisplay, width: int, height: int = 24) -> list[str]:
+    """The lines of a terminal."""
+    screen = console(terminal=True, width=width, height=height)
+    screen.print(display._live.get_renderable())
+    return screen.export_text().splitlines()
+
+
+def some_trials() -> list[TrialRecord]:
     return [
         make_record(0, "done", (0.5, 0.25)),
         make_record(1, "pruned", (0.75,), mode="finetune", epochs=10),
@@ -38,214 +46,159 @@ def records() -> list[TrialRecord]:
     ]
 
 
-PLANNED = {Cell("freeze", 0.1): 4, Cell("finetune", 0.1): 2, Cell("scratch", 0.8): 3}
-
-
-def test_description_of_a_trial() -> None:
-    done, pruned, failed, running = (describe(r, "val_log_loss") for r in records())
-    assert done == (
-        "trial 0: freeze train_ratio=0.1 lr=0.001 aux_weight=0.00: val_log_loss 0.2500 after "
-        "2 epochs, done"
-    )
-    assert pruned.endswith("val_log_loss 0.7500 after 1 epoch, pruned")
-    assert failed.endswith("no epoch, failed (DivergedError: train_loss is nan in epoch 1)")
-    assert "scratch train_ratio=0.8 lr=0.001 aux_weight=0.50" in running
-
-
-def test_weight_that_is_learned_is_told_by_its_word() -> None:
-    assert "lr=0.001 aux_weight=auto: " in describe(make_record(aux_weight="auto"), "val_loss")
-    assert (show_weight(0.25), show_weight(0.0, "g")) == ("0.25", "0")
-
-
 def test_elsewhere_each_ended_trial_is_one_line() -> None:
-    screen = console(terminal=False)
-    with StudyDisplay(8, "val_log_loss", screen) as display:
-        display.show([make_record(0, "running")], None)
+    screen, records = console(terminal=False), list[TrialRecord]()
+    with StudyDisplay(left(8, records), screen) as display:
+        records += [make_record(0, "running")]
+        display.show(records, None)
         assert screen.export_text(clear=False) == ""
-        display.show(records(), records()[2])
+        records[:] = some_trials()
+        display.show(records, records[2])
     (line,) = screen.export_text().splitlines()
-    start, _, summary = line.partition("  |  ")
-    assert start == describe(records()[2], "val_log_loss")
-    assert summary == (  # No network has ended that tells how long those that are left take.
-        "1 + 1 pruned of 8 done, 1 running, 1 failed, ETA of this stage unknown, "
-        "best val_log_loss 0.2500 (trial 0)"
+    assert line == (  # No network has ended that tells how long those that are left take.
+        "trial 2: freeze train_ratio=0.1 lr=0.001 aux_weight=0.00: no epoch, failed (DivergedError:"
+        " train_loss is nan in epoch 1)  |  search: 1 + 1 pruned of 8 done, 1 running, 1 failed; "
+        "best val_log_loss 0.2500 (trial 0); time left: unknown yet"
     )
 
 
 def test_before_the_first_trial_has_ended() -> None:
-    screen = console(terminal=True)
-    with StudyDisplay(8, "val_log_loss", screen) as display:
-        display.show([make_record(0, "running", ())], None)
-        screen.print(display._live.renderable)
-    assert (
-        "0 of 8 done, 1 running, 0 failed, ETA of this stage unknown, no best yet"
-        in screen.export_text()
-    )
+    records: list[TrialRecord] = []
+    with StudyDisplay(left(8, records, known=True), console(terminal=True)) as display:
+        assert "starting the first trials" in panel(display, 80)[0]
+        records += [make_record(0, "running", ())]
+        display.show(records, None)
+        *_, counts, best, time = panel(display, 80)
+    assert (counts, best) == ("search: 0 of 8 done, 1 running, 0 failed", "no best yet")
+    assert re.match(r"about [\d:]+ left in this stage, about [\d:]+ at most in the", time)
 
 
 def test_terminal_shows_a_panel() -> None:
-    screen = console(terminal=True)
-    known = [make_record(4, mode="finetune"), make_record(5, mode="scratch")]  # Of a run before.
-    for record in known:
-        record.wall_s = 1200
-    with StudyDisplay(8, "val_log_loss", screen, known, PLANNED) as display:
-        display.show([*known, *records()], records()[2])
-        panel = display._live.renderable
-    screen = console(terminal=True)
-    screen.print(panel)
-    text = screen.export_text()
-    cells = [re.findall(r"[^\s│┃]+", line) for line in text.splitlines() if "│" in line]
+    records = [make_record(4, mode="finetune"), make_record(5, mode="scratch")]  # Of a run before.
+    with StudyDisplay(left(10, records), console(terminal=True)) as display:
+        records += some_trials()
+        display.show(records, records[2])
+        lines = panel(display, 120)
+    cells = [re.findall(r"[^\s│┃]+", line) for line in lines if "│" in line]
     assert cells == [
         ["0", "freeze", "0.1", "0.001", "0.00", "2/2", "0.2500", "done"],
         ["1", "finetune", "0.1", "0.001", "0.00", "1/10", "0.7500", "pruned"],
         ["2", "freeze", "0.1", "0.001", "0.00", "0/2", "failed"],
         ["3", "scratch", "0.8", "0.001", "0.50", "1/2", "0.5000", "running"],
     ]
-    assert "3/8" in text
-    assert "1 + 1 pruned of 8 done, 1 running, 1 failed" in text
-    assert "ETA of this stage 0:50:00, best val_log_loss 0.2500 (trial 0)" in text
+    text = "\n".join(lines)
+    assert " 3/8 " in text
+    assert "search: 1 + 1 pruned of 8 done, 1 running, 1 failed\n" in text
+
+
+WORST: dict[str, Any] = {"mode": "finetune", "train_ratio": 0.0625, "epochs": 100, "lr": 3.2e-5}
+
+
+@pytest.mark.parametrize("width", [80, 60])
+def test_a_terminal_shows_all_that_matters_whatever_is_long(width: int) -> None:
+    records: list[TrialRecord] = []
+    study = left(
+        2000, records, known=True, metric="val_balanced_accuracy", epochs=100,
+        mode=("finetune", "partial"), train_ratio=(0.0625, 0.8), unfreeze=(1,),
+    )  # fmt: skip
+    with StudyDisplay(study, console(terminal=True, width=width)) as display:
+        records += [make_record(i, "done", (0.5,) * 100, **WORST) for i in range(1990, 2000)]
+        records += [make_record(i, "running", (0.5,) * 10, **WORST) for i in (2000, 2001)]
+        for record in records[:10]:
+            record.wall_s = 86_400.0
+        stage = [Planned(make_config(**WORST, seed=i), "control", 1990) for i in range(10**4)]
+        display.confirm("auxiliary task's control", stage)
+        display.show(records, None)
+        lines = panel(display, width)
+    assert len(lines) <= 24
+    assert max(map(len, lines)) <= width
+    text = "\n".join(lines)
+    assert "…" not in text
+    words = " ".join(text.split())
+    assert "auxiliary task's control: 0 of 10000 done, 0 running, 0 failed" in words
+    assert "best val_balanced_accuracy 0.8125 (trial 1990)" in words
+    assert re.search(r"about \d+ days, [\d:]+ left in this stage, about \d+ days, [\d:]+ at", words)
+    assert words.endswith("at most in the study")
+    # Each cell in one line.
+    row = ["2001", "finetune", "0.0625", "3.2e-05", "0.00", "10/100", "0.8125", "running"]
+    row = row if width == 80 else [cell for cell in row if cell not in ("3.2e-05", "0.00")]
+    rows = [line.replace("│", " ").split() for line in lines if "│" in line]
+    assert rows[-1] == row
+    heads = " ".join(line.replace("┃", " ") for line in lines if "┃" in line).split()
+    assert {"trial", "mode", "ratio", "val", "balanced", "accuracy"} <= {*heads}
 
 
 @pytest.mark.parametrize(
-    ("running", "shown"),
-    [((3, 19), [13, 14, 15, 16, 17, 18, 3, 19]), (tuple(range(10, 20)), [*range(10, 20)])],
+    ("running", "height", "shown"),
+    [
+        ((3, 19), 24, [13, 14, 15, 16, 17, 18, 3, 19]),
+        (tuple(range(10, 20)), 24, [*range(10, 20)]),
+        (tuple(range(10, 20)), 20, [*range(10, 16)]),
+        ((19,), 18, [16, 17, 18, 19]),
+    ],
 )
 def test_panel_keeps_the_running_and_the_last_ended_in_sight(
-    running: tuple[int, ...], shown: list[int]
+    running: tuple[int, ...], height: int, shown: list[int]
 ) -> None:
-    screen = console(terminal=True)
-    many = [make_record(i, "running" if i in running else "done") for i in range(20)]
-    with StudyDisplay(20, "val_log_loss", console(terminal=True)) as display:
-        display.show(many, None)
-        screen.print(display._live.renderable)
-    assert [int(n) for n in re.findall(r"│ (\d+) +│", screen.export_text())] == shown
+    records: list[TrialRecord] = []
+    screen = console(terminal=True, height=height)
+    with StudyDisplay(left(20, records), screen) as display:
+        records += [make_record(i, "running" if i in running else "done") for i in range(20)]
+        display.show(records, None)
+        text = "\n".join(panel(display, 120, height))
+    assert [int(n) for n in re.findall(r"│ (\d+) +│", text)] == shown
+    hidden = len(running) - len(shown)
+    assert ("and 4 more trials running" in text) == (hidden > 0)
 
 
 def test_reason_with_brackets_is_shown_as_it_is() -> None:
-    screen = console(terminal=False)
-    record = make_record(0, "failed", (), "OSError: [/data] and [red] are no tags")
-    with StudyDisplay(1, "val_log_loss", screen) as display:
-        display.show([record], record)
+    screen, records = console(terminal=False), list[TrialRecord]()
+    with StudyDisplay(left(4, records), screen) as display:
+        records += [make_record(0, "failed", (), "OSError: [/data] and [red] are no tags")]
+        display.show(records, records[0])
     assert "(OSError: [/data] and [red] are no tags)" in screen.export_text()
 
 
 def test_display_counts_what_confirms_apart() -> None:
-    out = console(terminal=False)
-    search = [make_record(i) for i in range(2)]
-    with StudyDisplay(2, "val_log_loss", out) as display:
-        display.show(search, search[1])
-        confirming = [make_record(2, seed=1), make_record(3, "running", (0.5,), seed=2)]
-        display.confirm("confirming", [*(r.config for r in confirming), make_config(seed=3)])
-        for record in confirming:
-            record.kind, record.wall_s = "confirm", 10
-        confirming[0].test = {"test_accuracy": 0.875}
-        display.show(search + confirming, confirming[0])
-    first, stage, second = out.export_text().splitlines()
-    assert stage == "confirming: 3 trials, ETA of this stage 0:00:00"
-    assert "2 of 2 done, 0 running, 0 failed" in first
+    out, records = console(terminal=False), list[TrialRecord]()
+    with StudyDisplay(left(4, records, known=True), out) as display:
+        records += [make_record(i, mode="finetune") for i in range(4)]
+        for record in records:
+            record.wall_s = 10
+        display.show(records, records[3])
+        stage = [Planned(make_config(mode="finetune", seed=i), "confirm", 0) for i in (1, 2, 3)]
+        display.confirm("confirming", stage)
+        confirming = make_record(4, mode="finetune", seed=1)
+        confirming.kind, confirming.wall_s = "confirm", 10
+        confirming.test = {"test_accuracy": 0.875}
+        records.append(confirming)
+        display.show(records, confirming)
+    first, begins, second = out.export_text().splitlines()
+    assert "search: 4 of 4 done, 0 running, 0 failed" in first
+    assert "about 0:00:00 left in this stage, " in first
+    # Ten seconds for two epochs of 10 images and 20 to score, and a third more with the test, by
+    # three in two places.
+    assert re.match(r"confirming: 3 trials; about 0:00:1[5-9] left in this stage, about ", begins)
     assert (
         "val_log_loss 0.2500, test accuracy 0.875 (one seed) after 2 epochs, done  |  confirming: "
-        in second
-    )
-    assert "1 of 3 done, 1 running, 0 failed" in second
-    # Ten seconds a trial, of which one has done one of its two epochs.
-    assert "ETA of this stage 0:00:15, " in second
+        "1 of 3 done, 0 running, 0 failed; best val_log_loss 0.2500 (trial 0); about 0:00:10 left"
+    ) in second
 
 
 def test_display_counts_each_stage_alone() -> None:
-    out, records = console(terminal=False), [make_record(i) for i in range(2)]
+    out, records = console(terminal=False), list[TrialRecord]()
     stages: list[Kind] = ["repeat", "confirm", "winner"]
-    with StudyDisplay(2, "val_log_loss", out) as display:
+    with StudyDisplay(left(4, records), out) as display:
+        records += [make_record(i) for i in range(4)]
         display.show(records, records[1])
-        for number, kind in enumerate(stages, start=2):
+        for number, kind in enumerate(stages, start=4):
+            planned = [Planned(make_config(seed=seed), kind, 0) for seed in (number, 99)]
+            display.confirm(kind, planned)
             record = make_record(number, seed=number)
-            record.kind = kind
-            display.confirm(kind, [record.config, make_config(seed=99)])
+            record.kind, record.source = kind, 0
             records.append(record)
             display.show(records, record)
     lines = out.export_text().splitlines()
-    assert lines[1::2] == [f"{kind}: 2 trials, ETA of this stage 0:00:00" for kind in stages]
+    assert [line.partition(";")[0] for line in lines[1::2]] == [f"{k}: 2 trials" for k in stages]
     for kind, line in zip(stages, lines[2::2], strict=True):
         assert f"  |  {kind}: 1 of 2 done, 0 running" in line
-
-
-def test_a_probe_shows_its_penalty_and_partial_fine_tuning_its_stages() -> None:
-    probe = make_record(mode="probe", log_losses=())
-    assert describe(probe, "val_log_loss") == "trial 0: probe train_ratio=0.1: no epoch, done"
-    probe.history = [make_epoch(1, l2=0.031)]
-    assert "probe train_ratio=0.1 l2=0.031: val_log_loss 0.2500 after 1 epoch" in describe(
-        probe, "val_log_loss"
-    )
-    partial = make_record(mode="partial", unfreeze=2)
-    assert "partial train_ratio=0.1 lr=0.001 unfreeze=2 aux_weight=0.00:" in describe(
-        partial, "val_log_loss"
-    )
-
-
-def ended(
-    mode: Mode, ratio: float, wall_s: float, kind: Kind = "search", status: Status = "done"
-) -> TrialRecord:
-    record = make_record(status=status, mode=mode, train_ratio=ratio)
-    record.wall_s, record.kind = wall_s, kind
-    return record
-
-
-def planned(mode: Mode, ratio: float, seed: int = 0) -> TrialConfig:
-    return make_config(mode=mode, train_ratio=ratio, seed=seed)
-
-
-SEARCH = [
-    ended("freeze", 0.1, 2.0),
-    ended("finetune", 0.1, 20.0),
-    ended("finetune", 0.8, 160.0),
-    ended("finetune", 0.8, 5.0, status="pruned"),
-]
-
-
-def test_each_trial_lasts_as_long_as_one_of_its_cell() -> None:
-    to_come = [planned("freeze", 0.1), planned("finetune", 0.1), planned("finetune", 0.8)]
-    assert seconds_left(to_come, [], SEARCH, 1) == 182
-    assert seconds_left(to_come, [], SEARCH, 2) == 91
-
-
-@pytest.mark.parametrize(("ratio", "seconds"), [(0.01, 20), (0.2, 20), (0.4, 160)])
-def test_nearest_ratio_of_the_mode_stands_in(ratio: float, seconds: float) -> None:
-    assert seconds_left([planned("finetune", ratio)], [], SEARCH, 1) == seconds
-
-
-def test_last_trial_of_a_cell_says_more_than_those_before() -> None:
-    shorter = ended("freeze", 0.1, 0.5, "confirm")
-    assert seconds_left([planned("freeze", 0.1, 1)], [shorter], [*SEARCH, shorter], 1) == 0.5
-
-
-def test_what_has_run_counts_by_its_epochs() -> None:
-    half = make_record(7, "running", (0.5,), mode="finetune", train_ratio=0.8)
-    over = make_record(8, "failed", (0.5,), mode="finetune", train_ratio=0.1)
-    to_come = [half.config, over.config]
-    assert seconds_left(to_come, [half, over], SEARCH, 1) == 80
-
-
-def test_nothing_is_left_of_nothing() -> None:
-    assert seconds_left([], [], SEARCH, 0) == 0
-    assert search_left({}, SEARCH, 0, 0) == 0
-
-
-def test_frozen_trials_say_nothing_of_the_networks_that_are_left() -> None:
-    cells = {Cell("freeze", 0.1): 4, Cell("finetune", 0.8): 3, Cell("finetune", 0.1): 3}
-    frozen = [ended("freeze", 0.1, 0.0) for _ in range(4)]
-    assert search_left(cells, frozen, 6, 2) is None
-    known = [*frozen, ended("finetune", 0.8, 60.0)]
-    assert search_left(cells, known, 5, 2) == (2 + 3) * 60 / 2
-    known += [ended("finetune", 0.1, 20.0), make_record(9, "running", (0.5,), mode="finetune")]
-    assert search_left(cells, known, 4, 2) == (2 * 60 + 2 * 20 - 20 / 2) / 2
-    # A joint search had more trials of a cell than its even share.
-    assert (
-        search_left({Cell("freeze", 0.1): 2.0, Cell("finetune", 0.8): 4.0}, known, 6, 1) == 360 - 10
-    )
-
-
-def test_a_sweep_has_one_place() -> None:
-    swept = [make_record(i, "running") for i in range(16)]
-    networks = [make_record(i, "running", mode="scratch") for i in (16, 17)]
-    over = [make_record(18), make_record(19, mode="scratch")]
-    assert [_places(over), _places(swept), _places(swept + networks + over)] == [0, 1, 3]

@@ -11,6 +11,8 @@ import pytest
 from mlflow import MlflowClient
 from rich.console import Console
 
+from study.cluster.capacity import Capacity
+from study.diagnosis.observed import Expected
 from study.errors import NodeError
 from study.execution import jobs, run_study
 from study.execution.run_study import EXIT_CODES, _status, open_journal
@@ -21,7 +23,7 @@ from study.records.trial_record import Status
 from study.tracking.sender import NullSender
 from study.trials.sweep import sweep
 from tests.conftest import SIDE, TINY
-from tests.support.studies.builders import all_runs, make_settings
+from tests.support.studies.builders import all_runs, make_settings, plain_shape
 from tests.support.studies.ray_runs import FinishedStudy, RayRun, results
 from tests.support.studies.stages import finish, run_stage, search_record
 from tests.support.studies.synthetic import tiny_study
@@ -82,6 +84,18 @@ def test_status_of_a_study_of_three_trials(
     assert EXIT_CODES[status] == {"done": 0, "some trials failed": 3, "interrupted": 130}[status]
 
 
+def three_trials(folder: Path, monkeypatch: Patch) -> Any:
+    """A study of three trials that is about to start."""
+    settings = make_settings(data="photos", mode=("freeze",), train_ratio=(0.1,), trials=3)
+    expected = Expected(settings, plain_shape(100, 2, 512), [])
+    monkeypatch.setattr(run_study, "shape_of", lambda *_: expected.shape)
+    monkeypatch.setattr(run_study, "expect", lambda *_: expected)
+    return SimpleNamespace(
+        settings=settings, images=None, state=None, folder=folder, capacity=Capacity(2, 2, 0),
+        resources=SimpleNamespace(joined=False), end=None,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(("complete", "status"), [(True, "done"), (False, "out of time")])
 def test_a_study_whose_last_trial_ends_as_the_time_does_is_done(
     complete: bool, status: str, tmp_path: Path, monkeypatch: Patch
@@ -94,10 +108,7 @@ def test_a_study_whose_last_trial_ends_as_the_time_does_is_done(
     monkeypatch.setattr("study.execution.search.search", search)
     monkeypatch.setattr(run_study, "plan", lambda *_: [])
     monkeypatch.setattr(run_study, "_files", lambda *_: ([], None))
-    settings = make_settings(data="photos", mode=("freeze",), train_ratio=(0.1,), trials=3)
-    prepared: Any = SimpleNamespace(
-        settings=settings, before=[], more=3, state=None, folder=tmp_path, capacity=None
-    )
+    prepared = three_trials(tmp_path, monkeypatch)
     journal = MagicMock(records=[])
     journal.complete.return_value = complete
     given = prepared, cast(Any, None), journal, Console(record=True), lambda: None
@@ -110,10 +121,7 @@ def test_a_time_that_never_suffices_is_a_fault(tmp_path: Path, monkeypatch: Patc
     monkeypatch.setattr("study.execution.time_budget.make_time_budget", lambda *_: budget)
     monkeypatch.setattr("study.execution.search.search", lambda *_, **__: None)
     monkeypatch.setattr(run_study, "_files", lambda *_: ([], None))
-    settings = make_settings(data="photos", mode=("freeze",), train_ratio=(0.1,), trials=3)
-    prepared: Any = SimpleNamespace(
-        settings=settings, before=[], more=3, state=None, folder=tmp_path, capacity=None
-    )
+    prepared = three_trials(tmp_path, monkeypatch)
     console, journal = Console(record=True), MagicMock(records=[])
     journal.complete.return_value = False
     status, _, late = run_study._search(prepared, cast(Any, None), journal, console, lambda: None)

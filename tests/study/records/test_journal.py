@@ -9,10 +9,9 @@ import pytest
 from study.records.journal import Journal
 from study.records.ledger import Ledger, read_events, read_records
 from study.records.study_files import Results
-from study.records.trial_record import TrialRecord
+from study.records.trial_record import Trial, TrialRecord
 from tests.support.studies.builders import make_config, make_epoch, make_record, make_settings
 from tests.support.study_fixtures import Patch
-from tl_core.config import TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.data.splits import make_split
 
@@ -28,7 +27,7 @@ class Screen(SimpleNamespace):
     def warn(self, text: str) -> None:
         self.warnings.append(text)
 
-    def confirm(self, stage: str, planned: Sequence[TrialConfig]) -> None:
+    def confirm(self, stage: str, planned: Sequence[Trial]) -> None:
         self.confirming = planned
 
 
@@ -92,8 +91,8 @@ def test_a_search_is_complete_when_its_trials_have_ended(images: ImageSet) -> No
     journal, screen = Journal(results, Ledger(FOLDER), [make_record(0)]), Screen(shown=[])
     journal.display = screen
     assert [journal.complete(trials) for trials in (0, 1, 2)] == [False, True, False]
-    journal.confirm("confirming", [make_config(seed=1)])
-    assert screen.confirming == [make_config(seed=1)]
+    journal.confirm("confirming", planned := [make_record(seed=1)])
+    assert screen.confirming == planned
     journal.start(make_config(seed=1), 2, "repeat", 0)
     assert journal.complete(1)
     record = journal.start(make_config(lr=0.5), 3)

@@ -1,0 +1,175 @@
+"""How long a running study still takes: the stage that runs, and all that follows.
+
+The stages that follow are counted at most. A trial that stops early makes those of its mode that
+are left shorter, by the share of their epochs that trials have run.
+"""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from study.cluster.capacity import Capacity
+from study.diagnosis.estimate import TrialGroup, stage_s
+from study.diagnosis.observed import Expected
+from study.records.trial_record import ENDED, Kind, Trial, TrialRecord
+from study.search.cells import Cell, numbers
+from tl_core.config import FROZEN, Mode
+
+_AGAIN_S = 1.0
+"""Between two forecasts, which read all records; each is counted down."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """Seconds that are left; infinite if they are not known."""
+
+    stage: float
+    study: float
+    is_last: bool
+    """Whether the stage is the last one."""
+
+    def after(self, seconds: float) -> "Left":
+        """What is left so much later."""
+        stage, study = (max(0.0, left - seconds) for left in (self.stage, self.study))
+        return replace(self, stage=stage, study=study)
+
+    def __str__(self) -> str:
+        if self.study == math.inf:
+            known = self.stage < math.inf
+            return f"{_time(self.stage)} left in this stage" if known else "time left: unknown yet"
+        if self.is_last:
+            return f"{_time(self.study)} left, in the last stage"
+        stage = f"{_time(self.stage)} left in this stage, " if self.stage < math.inf else ""
+        return f"{stage}{_time(self.study)} at most in the study"
+
+
+def _time(seconds: float) -> str:
+    return f"about {timedelta(seconds=round(seconds))}"
+
+
+@dataclass
+class Remaining:
+    """What is left of a study, by the trials that have ended or run."""
+
+    expected: Expected
+    capacity: Capacity
+    start_s: float = 0.0
+    """Seconds until workers are up, for the first trial that needs one."""
+    end: float | None = None
+    """When all of it ends at the latest, by `clock`."""
+    left_out: Mapping[tuple[Kind, Cell], int] = field(default_factory=dict)
+    """Trials that the time does not suffice for."""
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        self.settings, self.records = self.expected.settings, self.expected.records
+        self._stage: Sequence[Trial] | None = None
+        """Trials after the search; None while that runs."""
+        self._over = self._ended()
+        self._epochs: dict[int, tuple[int, float]] = {}
+        """Of each running trial: how many it has done, and since when."""
+        self._workers_are_up = False
+        self._found = Left(math.inf, math.inf, is_last=False)
+        self._found_at = -math.inf
+
+    def begin(self, stage: Sequence[Trial]) -> None:
+        """A stage after the search begins."""
+        self._stage, self._over, self._found_at = stage, self._ended(), -math.inf
+
+    def update(self) -> None:
+        """Hear that a trial has started, has done an epoch, or has ended."""
+        now, runs = self.clock(), any(r.status == "running" for r in self.records)
+        if now - self._found_at >= _AGAIN_S or not runs:
+            self._found, self._found_at = self._forecast(now), now
+
+    def left(self) -> Left:
+        """What is left by now."""
+        return self._found.after(max(0.0, self.clock() - self._found_at))
+
+    def _ended(self) -> set[int]:
+        return {r.trial for r in self.records if r.status in ENDED}
+
+    def _forecast(self, now: float) -> Left:
+        self._note_epochs(now)
+        if self._stage is None:
+            planned = self._planned()
+            here, later = self._of_search(planned, now), self.expected.after_search(planned)
+            places = self.capacity.searching(self.settings)
+        else:
+            here, later = self._of_stage(self._stage, now), self.expected.after_stage(self._stage)
+            places = self.capacity.full
+        later = [[_known(group) for group in groups] for groups in later if groups]
+        waits, wait_s = not all(g.own for g in here), 0.0 if self._workers_are_up else self.start_s
+        stage = stage_s(here, self.capacity, places) + waits * wait_s
+        study = stage + sum(stage_s(groups, self.capacity) for groups in later)
+        if not waits and not all(group.own for groups in later for group in groups):
+            study += wait_s
+        most = math.inf if self.end is None else max(0.0, self.end - now)
+        stage = min(stage, most) if stage < math.inf else stage
+        return Left(stage, min(study, most), is_last=not later)
+
+    def _note_epochs(self, now: float) -> None:
+        for r in self.records:
+            if r.status == "running":
+                self._workers_are_up = self._workers_are_up or not self.expected.rest(r).own
+                n, _ = self._epochs.get(r.trial, (-1, now))
+                if n != len(r.history):
+                    self._epochs[r.trial] = len(r.history), now
+
+    def _planned(self) -> dict[Cell, float]:
+        """Trials of the search that each cell has had or is to have."""
+        all_of = numbers(self.settings)
+        kept = {cell: n - self.left_out.get(("search", cell), 0) for cell, n in all_of.items()}
+        return {cell: n for cell, n in kept.items() if n > 0}
+
+    def _of_search(self, planned: Mapping[Cell, float], now: float) -> list[TrialGroup]:
+        search = [r for r in self.records if r.kind == "search"]
+        started = Counter(Cell.of(r.config) for r in search)
+        lacks = {cell: n - started[cell] for cell, n in planned.items() if n > started[cell]}
+        more = max(0.0, sum(planned.values()) - len(search))
+        share = more / sum(lacks.values()) if lacks else 0.0  # A joint search does not go evenly.
+        groups = [self.expected.cell(cell, n * share) for cell, n in lacks.items() if share]
+        kept = {mode: self._share_run(mode, search) for mode in self.settings.mode}
+        whole = [_known(group) for group in groups]
+        shorter = [replace(g, seconds=g.seconds * kept[g.config.mode]) for g in whole]
+        return [*self._begun(search, now), *shorter]
+
+    def _share_run(self, mode: Mode, search: Sequence[TrialRecord]) -> float:
+        """The mean share of their epochs that trials of a mode have run, and that of a whole one.
+
+        Those that stop early are the first to end, so without it the first one would say too much.
+        """
+        ended = [r for r in search if r.config.mode == mode and r.status in ("done", "pruned")]
+        return (1 + sum(len(r.history) / r.config.epochs for r in ended)) / (1 + len(ended))
+
+    def _of_stage(self, stage: Sequence[Trial], now: float) -> list[TrialGroup]:
+        new = [r for r in self.records if r.kind != "search" and r.trial not in self._over]
+        planned, started = ({(t.kind, t.config) for t in trials} for trials in (stage, new))
+        begun = [r for r in new if (r.kind, r.config) in planned]
+        left = [p for p in stage if (p.kind, p.config) not in started]
+        alike = Counter((Cell.of(p.config), p.kind, p.config.seeds) for p in left)
+        first = {(Cell.of(p.config), p.kind, p.config.seeds): p for p in reversed(left)}
+        groups = [replace(self.expected.rest(first[key]), number=n) for key, n in alike.items()]
+        return [*self._begun(begun, now), *map(_known, groups)]
+
+    def _begun(self, records: Sequence[TrialRecord], now: float) -> list[TrialGroup]:
+        """What is left of the trials that run, or were cut off."""
+        return [self._rest(r, now) for r in records if r.status not in ENDED]
+
+    def _rest(self, record: TrialRecord, now: float) -> TrialGroup:
+        """What is left of a trial; what it has done of its present epoch is known by the clock."""
+        group, epochs = self.expected.rest(record), record.config.epochs - len(record.history)
+        if not record.history:
+            group = _known(group)
+        if record.config.mode in FROZEN or record.status != "running" or not epochs:
+            return group
+        done = min(now - self._epochs[record.trial][1], group.seconds / epochs)
+        return replace(group, seconds=group.seconds - done)
+
+
+def _known(group: TrialGroup) -> TrialGroup:
+    """A trial of which nothing is known may take forever."""
+    return replace(group, seconds=group.seconds or math.inf)

@@ -1,0 +1,89 @@
+"""What the terminal says of trials, and of a study at its end."""
+
+from rich.console import Console
+from rich.table import Table
+
+from study.analysis.study_data import StudyData
+from study.answers.answer import answer_of
+from study.answers.phrases import seeds, show_rate, show_weight
+from study.answers.recommendation import recommendation, resolution
+from study.preflight.prepare import Prepared
+from study.records.study_folder import PAGE
+from study.records.trial_record import TrialRecord, best_of, modes_of, status_counts
+from study.search.choosing import Choices
+from tl_core.config import FROZEN, Metric
+from tl_core.text import pluralize
+from tl_core.training.train import chance_warning
+
+
+def describe(record: TrialRecord, metric: Metric) -> str:
+    """One line on a trial: its factors, and how it ended."""
+    c = record.config
+    value = record.value(metric)
+    result = f"{metric} {value:.4f}" if value is not None else ""
+    if record.test:
+        result += f", test accuracy {record.test['test_accuracy']:.3f} ({seeds(c.seeds)})"
+    result += " after " * bool(result) + pluralize(len(record.history), "epoch")
+    why = f" ({record.error})" if record.error else ""
+    factors = [c.mode, f"train_ratio={c.train_ratio:g}", show_rate(record, between="=")]
+    factors += [] if c.unfreeze is None else [f"unfreeze={c.unfreeze}"]
+    factors += [] if c.mode == "probe" else [f"aux_weight={show_weight(c.aux_weight)}"]
+    shown = " ".join(filter(None, factors))
+    return f"trial {record.trial}: {shown}: {result}, {record.status}{why}"
+
+
+def best_table(records: list[TrialRecord], metric: Metric) -> Table:
+    """The best trial of the search of each mode at each ratio."""
+    modes = modes_of(records)
+    table = Table("train_ratio", *modes, title=f"best {metric} of the search (trial)")
+    for ratio in sorted({r.config.train_ratio for r in records}):
+        here = [r for r in records if r.config.train_ratio == ratio]
+        bests = [best_of([r for r in here if r.config.mode == mode], metric) for mode in modes]
+        cells = [f"{b.value(metric):.4f} ({b.trial})" if b else "none" for b in bests]
+        table.add_row(f"{ratio:g}", *cells)
+    return table
+
+
+def print_summary(
+    prepared: Prepared,
+    records: list[TrialRecord],
+    status: str,
+    data: StudyData | None,
+    console: Console,
+) -> None:
+    """Print the results of a study: counts, the best trial of each cell, the answer."""
+    metric, folder = prepared.settings.metric, prepared.folder
+    counts = status_counts([r for r in records if r.kind == "search"])
+    planned = pluralize(prepared.settings.trials, "trial")
+    console.print(f"\n{status}: {counts or 'no trial'} of {planned}")
+    if repeats := [r for r in records if r.kind == "repeat"]:
+        of = f"of {pluralize(len(repeats), 'trial')}"
+        console.print(f"the best of each cell on further seeds: {status_counts(repeats)} {of}")
+    if confirming := [r for r in records if r.kind in ("confirm", "control")]:
+        controls = sum(r.kind == "control" for r in confirming)
+        effect = f", {controls} of them for the auxiliary task's effect" if controls else ""
+        of = f"of {pluralize(len(confirming), 'trial')}{effect}"
+        console.print(f"confirmed on fresh seeds: {status_counts(confirming)} {of}")
+    if best := Choices(prepared.settings, records).winning:
+        console.print(best_table(records, metric))
+        console.print(f"winner: {describe(best, metric)}", highlight=False)
+        console.print(f"      validation accuracy {best.value('val_accuracy'):.3f}")
+        # What to do, then the answers, then how sure they are.
+        parts = (recommendation(data), *answer_of(data), resolution(data)) if data else ()
+        for sentence in filter(None, parts):
+            console.print(f"\n{sentence}", soft_wrap=False, highlight=False)
+        console.print()
+    if warning := _chance_warning(prepared, records):
+        console.print(f"warning: {warning}", style="yellow")
+    console.print(f"files: {folder}/{f', with {PAGE}' if (folder / PAGE).exists() else ''}")
+
+
+def _chance_warning(prepared: Prepared, records: list[TrialRecord]) -> str | None:
+    """Warn if even the best frozen trial is near chance, whatever the metric is.
+
+    So a bad learning rate is no reason.
+    """
+    best = best_of([r for r in records if r.config.mode in FROZEN], "val_balanced_accuracy")
+    if best and (warning := chance_warning(best.config, prepared.images, best.history[-1])):
+        return f"trial {best.trial}, of the frozen ones the best by balanced accuracy: {warning}"
+    return None
