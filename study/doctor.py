@@ -40,8 +40,8 @@ _STARTED = time.monotonic()
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 0, 2, 4 or 130."""
-    given = parse(argv, settings_parser("study/doctor.py", _ABOUT, _EXAMPLES))
-    return run_command(_TITLE, lambda: _run(given))
+    parser = settings_parser("study/doctor.py", _ABOUT, _EXAMPLES)
+    return run_command(_TITLE, lambda: _run(parse(argv, parser)))
 
 
 @interruptible()

@@ -38,8 +38,7 @@ exit codes: 0 done, 2 bad input, 4 no room for the output, 130 interrupted"""
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 0, 2, 4 or 130."""
-    given = _parser().parse_args(argv)
-    return run_command("there is no manifest", lambda: _list(given))
+    return run_command("there is no manifest", lambda: _list(_parser().parse_args(argv)))
 
 
 def _list(given: Namespace) -> int:

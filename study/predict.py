@@ -25,8 +25,8 @@ exit codes: 0 done, 2 no such model, or unreadable pictures, 4 no room for the o
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 0, 2, 4 or 130."""
-    given = _parser().parse_args(argv)
-    return run_command("there is no model to predict with", lambda: _predict(given))
+    title, parser = "there is no model to predict with", _parser()
+    return run_command(title, lambda: _predict(parser.parse_args(argv)))
 
 
 def _predict(given: Namespace) -> int:

@@ -25,8 +25,7 @@ _UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 0, 2, 4 or 130."""
-    given = _parser().parse_args(argv)
-    return run_command("the report can't be made", lambda: _report(given))
+    return run_command("the report can't be made", lambda: _report(_parser().parse_args(argv)))
 
 
 def _report(given: Namespace) -> int:

@@ -16,16 +16,18 @@ from study.preflight.checks import QUICK, run_checks
 from study.preflight.resume import FinishedError, continued_setup, find_replay
 from study.preflight.setup import Setup, new_setup
 from study.records.ledger import OUT_OF_TIME
-from study.signals import interruptible, run_command
+from study.records.study_folder import how_to_resume
+from study.signals import interruptible, run_command, set_exit_message
 from tl_core.errors import OutOfTimeError
+
+_AGAIN = "the same command begins again, with what is in the cache by now"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 0, 2, 3, 4, 5 or 130."""
-    given = parse(argv)
     # Paths and reasons may hold brackets and colons: they are no markup.
     console = Console(soft_wrap=True, markup=False, emoji=False)
-    return run_command("the study can't start", lambda: _run(given, console))
+    return run_command("the study can't start", lambda: _run(parse(argv), console))
 
 
 def _run(given: Mapping[str, Any], console: Console) -> int:
@@ -49,8 +51,13 @@ def _start(given: Mapping[str, Any], console: Console) -> int:
         from study.preflight.prepare import prepare_replay
 
         return run_replay(replay, prepare_replay(replay), console)
-    goes_on = "extend" in given or "resume" in given
-    setup = continued_setup(given) if goes_on else new_setup(given)
+    if "resume" in given:
+        setup = continued_setup(given)
+        set_exit_message(how_to_resume(setup.folder))
+    else:
+        setup = continued_setup(given) if "extend" in given else new_setup(given)
+        then = "the study is as it was" if "extend" in given else "there is no study yet"
+        set_exit_message(f"interrupted before the first trial; {then}: {_AGAIN}")
     run_checks(setup, QUICK)
     setup.raise_faults()
     return _run_study(setup, console)

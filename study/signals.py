@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 EXIT_CODE = 130
+_INTERRUPTED = "interrupted"
 PATIENCE_S = 12.0
 """Seconds from the first signal to the end of the process."""
 _SAME_S = 0.25
@@ -44,7 +45,7 @@ class _Interrupts:
 
     def __init__(self) -> None:
         self.received = False
-        self.exit_message = "interrupted"
+        self.exit_message = _INTERRUPTED
         self.held = 0
         self.waiting = False
 
@@ -62,24 +63,27 @@ class _Interrupts:
 _interrupts = _Interrupts()
 
 
-def run_command(title: str, work: Callable[[], int], interrupted: str = "interrupted") -> int:
+def run_command(title: str, work: Callable[[], int]) -> int:
     """Run a command; return its exit code: 2 for an `InputError`, 130 if it is interrupted.
 
-    It is 4 if all went well and some of the standard output had no room on its disk.
+    It is 4 if all went well and some of the standard output had no room on its disk. An interrupt
+    is told by what `set_exit_message` was given.
 
     Args:
         title: printed above the faults of the error.
-        work: returns the code.
-        interrupted: printed after an interrupt.
+        work: parses the flags and returns the code, or raises `SystemExit` as argparse does.
     """
     outlast_readers()
+    set_exit_message(_INTERRUPTED)
     try:
         return work() or _output_code()
+    except SystemExit as exited:  # Of --help, too.
+        raise SystemExit(exited.code or _output_code()) from None
     except InputError as error:
         print_faults(title, error.faults)
         return 2
     except KeyboardInterrupt:
-        print(interrupted, file=sys.stderr)
+        print(_interrupts.exit_message, file=sys.stderr)
         return EXIT_CODE
 
 
@@ -131,7 +135,7 @@ def uninterruptible(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def set_exit_message(words: str) -> None:
-    """Set the text that is printed if the run has to be ended."""
+    """Set the text that is printed if the command is interrupted, or has to be ended."""
     _interrupts.exit_message = words
 
 

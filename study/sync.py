@@ -3,7 +3,6 @@
 import json
 import sys
 import threading
-from argparse import Namespace
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -62,14 +61,14 @@ _INTERRUPTED = "interrupted; the same command sends the rest"
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code: 0, 2, 4 or 130."""
+    return run_command(_TITLE, lambda: _sync(argv))
+
+
+def _sync(argv: Sequence[str] | None) -> int:
     parser = _parser()
     given, more = parser.parse_known_args(argv)
     _check_one_study(parser, given.study, more)
     console = Console(soft_wrap=True, markup=False, emoji=False)
-    return run_command(_TITLE, lambda: _sync(given, console), _INTERRUPTED)
-
-
-def _sync(given: Namespace, console: Console) -> int:
     with interruptible():
         set_exit_message(_INTERRUPTED)
         folder = find_study(given.study, given.out)

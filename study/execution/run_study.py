@@ -21,7 +21,7 @@ from study.preflight.system import loopback_faults
 from study.records.journal import Journal
 from study.records.ledger import ENDINGS, OUT_OF_TIME, Ledger
 from study.records.study_files import Results
-from study.records.study_folder import BEST, FIGURES, STUDY, TRIALS, resume_command
+from study.records.study_folder import BEST, FIGURES, STUDY, TRIALS, how_to_resume
 from study.reporting.build import write_report, write_tables
 from study.reporting.summary import print_summary
 from study.search.choosing import Choices, fresh_seeds
@@ -57,24 +57,25 @@ def run_study(prepared: Prepared, console: Console, sender: Sender) -> int:
             context = with_features(prepared, make_context(prepared), start_ray)
             sender.wait_for_store()  # Before any training, as the store may be unavailable.
             journal = open_journal(prepared, sender)
-            set_exit_message(how_to_resume(prepared))
+            set_exit_message(how_to_resume(folder))
             status, data, late = _search(prepared, context, journal, console, start_ray)
         print_summary(prepared, journal.records, status, data, console)
         for line in late:
             console.print(line, highlight=False)
         if status not in ENDINGS:
-            console.print(how_to_resume(prepared, status), highlight=False)
+            longer = " a longer --max-time, or none" if status == TOO_LITTLE else ""
+            console.print(how_to_resume(folder, status, longer), highlight=False)
     except OSError as error:
         if not is_disk_full(error):
             raise
         why = f"{error.strerror}: {error.filename or folder}; what has ended is kept, make room"
-        then = f"\n{how_to_resume(prepared)}" if folder.exists() else ""
+        then = f"\n{how_to_resume(folder)}" if folder.exists() else ""
         console.print(why + then, style="red", highlight=False)
         status = "disk full"
     except NodeError as error:  # Without features, nothing has begun.
         print_faults("the study can't go on", [str(error)])
         if folder.exists():
-            console.print(how_to_resume(prepared), highlight=False)
+            console.print(how_to_resume(folder), highlight=False)
         status = "fault"
     finally:
         close_sender(sender, folder, console, interrupted=status not in ENDINGS)
@@ -127,12 +128,6 @@ def _ray(prepared: Prepared) -> Iterator[Callable[[], object]]:
         else:
             set_ray_environment()
             yield cache(start)
-
-
-def how_to_resume(prepared: Prepared, status: str = "interrupted") -> str:
-    """How to go on with a study that was stopped; `status` says by what."""
-    longer = " a longer --max-time, or none" if status == TOO_LITTLE else ""
-    return f"{status}; go on with{longer}: {resume_command(prepared.folder, command('run'))}"
 
 
 def _search(

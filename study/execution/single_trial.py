@@ -13,6 +13,7 @@ from study.reporting.figures.fonts import fonts_for
 from study.reporting.figures.saving import save_png
 from study.reporting.figures.trial_plots import draw_curves
 from study.search.space import single_config
+from study.signals import set_exit_message
 from study.tracking.sender import Sender, close_sender, print_link
 from tl_core.config import EpochMetrics
 from tl_core.device import CPU, find_device, set_deterministic
@@ -29,6 +30,7 @@ def run_debug(prepared: Prepared, console: Console, sender: Sender) -> int:
     try:
         sender.wait_for_store()  # Before any training, as the store may be unavailable.
         journal = open_journal(prepared, sender)
+        set_exit_message(f"interrupted; {folder}/ has what the trial has done")
         try:
             record = journal.start(single_config(settings))
             code = _run(prepared, journal, record, console)

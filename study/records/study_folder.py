@@ -87,6 +87,11 @@ def resume_command(folder: Path, program: Sequence[str] = ("python", "study/run.
     return shlex.join([*program, "--resume", *study_words(folder)])
 
 
+def how_to_resume(folder: Path, why: str = "interrupted", how: str = "") -> str:
+    """Return what is said of a study that was stopped: why, and the command that goes on."""
+    return f"{why}; go on with{how}: {resume_command(folder, command('run'))}"
+
+
 def sync_command(folder: Path) -> str:
     """Return the command that sends a study's ledger to MLflow."""
     return shlex.join([*command("sync"), *study_words(folder)])

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,10 @@ from tests.support.study_fixtures import Capture, Patch, Run
 from tl_core.errors import InputError
 
 SCRIPT = Path(run_module.__file__)
+NOT_BEGUN = (
+    "interrupted before the first trial; there is no study yet: the same command begins again, "
+    "with what is in the cache by now\n"
+)
 
 
 def test_faults_are_printed_nothing_is_left(run: Run, photo_folder: Path, capsys: Capture) -> None:
@@ -51,7 +56,25 @@ def test_sigterm_is_like_ctrl_c(
         assert run("--debug") == 130
     finally:
         signal.signal(signal.SIGINT, before)
-    assert capsys.readouterr().err == "interrupted\n"
+    assert capsys.readouterr().err == NOT_BEGUN
+
+
+@pytest.mark.parametrize(("flag", "told"), [
+    ("--resume", "interrupted; go on with: python study/run.py --resume tiny\n"),
+    ("--extend", NOT_BEGUN.replace("there is no study yet", "the study is as it was")),
+])  # fmt: skip
+def test_a_study_that_is_stopped_before_it_goes_on_says_how(
+    flag: str, told: str, run: Run, monkeypatch: Patch, capsys: Capture
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(
+        "study.run.continued_setup", lambda _: SimpleNamespace(folder=Path("runs/tiny"))
+    )
+    monkeypatch.setattr("study.run.run_checks", stop)
+    assert run(flag, "tiny") == 130
+    assert capsys.readouterr().err == told
 
 
 @pytest.mark.parametrize("error", [InputError(["no images"]), KeyboardInterrupt()])

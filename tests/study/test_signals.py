@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from study.signals import (
     nobody_reads,
     outlast_readers,
     run_command,
+    set_exit_message,
     uninterruptible,
 )
 from tests.support.study_fixtures import Capture, Patch
@@ -169,18 +171,36 @@ def test_output_onto_a_full_disk_ends_nothing_and_is_told_at_the_end(
     assert (done, capsys.readouterr().err) == ([0, 1], why if expected == 4 else "")
 
 
+@pytest.mark.parametrize("name", ["run", "doctor", "report", "predict", "sync", "manifest"])
+def test_help_that_a_full_disk_has_no_room_for_is_a_fault(
+    name: str, monkeypatch: Patch, capsys: Capture
+) -> None:
+    main = import_module(f"study.{name}").main
+    with open("/dev/full", "w", encoding="utf-8") as full:  # noqa: PTH123
+        monkeypatch.setattr(sys, "stdout", full)
+        monkeypatch.setattr(sys, "__stdout__", full)
+        with pytest.raises(SystemExit) as exited:
+            main(["--help"])
+    assert exited.value.code == 4
+    assert "the output had no room on its disk: " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("end", "code", "printed"), [
     (lambda: 4, 4, ""),
     (InputError(["a", "b"]), 2, "error: no study\n  a\n  b\n"),
     (KeyboardInterrupt(), 130, "stopped\n"),
+    (KeyboardInterrupt("early"), 130, "interrupted\n"),
 ])  # fmt: skip
 def test_exit_codes_of_a_command(
     end: Callable[[], int] | BaseException, code: int, printed: str, capsys: Capture
 ) -> None:
     def work() -> int:
+        if printed == "stopped\n":
+            set_exit_message("stopped")
         if isinstance(end, BaseException):
             raise end
         return end()
 
-    assert run_command("no study", work, "stopped") == code
+    set_exit_message("that of an earlier command")
+    assert run_command("no study", work) == code
     assert capsys.readouterr().err == printed
