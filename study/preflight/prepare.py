@@ -24,6 +24,7 @@ from tl_core.data.datasets import ImageSet, load_images, with_labels
 from tl_core.data.image_entries import image_entry
 from tl_core.data.sources import Source
 from tl_core.data.splitting.balance import balance_note
+from tl_core.data.splitting.copies import copies_entry
 from tl_core.device import is_gpu
 from tl_core.errors import Fault, InputError
 from tl_core.text import pluralize
@@ -195,10 +196,10 @@ def _notes_of_data(setup: Setup) -> Sequence[str]:
     if setup.faults or setup.undecoded:
         return source.notes
     images = ImageSet.open(image_entry(source, s.image_size, s.cache, s.resize))
-    known = s.cache / "copies" / images.key
+    known = copies_entry(s.cache, images.key)
     with TemporaryDirectory(prefix="tl-doctor-") as own:  # The doctor leaves nothing in the cache.
         if known.exists():  # Else all pixels are compared once more.
-            shutil.copytree(known, Path(own, "copies", images.key))
+            shutil.copytree(known, copies_entry(Path(own), images.key))
         images = with_labels(images, source, Path(own))
         _fit_to_decoded(setup, images)
         return _data_notes(setup.settings, images)

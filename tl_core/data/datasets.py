@@ -20,7 +20,7 @@ from tl_core.data.reading.deep import Depth, Levels, is_full
 from tl_core.data.reading.kinds import format_bad
 from tl_core.data.sources import Source
 from tl_core.data.splits import Split, make_split
-from tl_core.data.splitting.copies import find_copies
+from tl_core.data.splitting.copies import copies_entry, find_copies
 from tl_core.data.splitting.join import copy_notes, join_rules, unread_notes
 from tl_core.data.splitting.rules import NO_RULES, PartSizes, SplitRules, keep_rules, open_rules
 from tl_core.errors import InputError, truncate_list
@@ -188,10 +188,10 @@ def with_labels(images: ImageSet, source: Source, cache: Path) -> ImageSet:
     def read(i: int, size: int) -> Image.Image:
         return as_rgb(source.read(i, size), images.scales)
 
-    copies = find_copies(cache / "copies" / images.key, images.pixels, read, rows)
+    copies = find_copies(copies_entry(cache, images.key), images.pixels, read, rows)
     given = source.rules.only(rows)
     unread = [*unread_notes(source.rules, given)]
-    rules = join_rules(given, copies)
+    rules = join_rules(given, copies.near)
     found = copy_notes(copies, images.labels, images.ids, images.classes, given, rules)
     # Other manifests may list the same images, so the name is not that of the cache entry.
     known = replace(images, name=source.name, notes=(*source.notes, *unread, *found))

@@ -1,26 +1,51 @@
-"""Copies: images with the same pixels, whatever their files are called."""
+"""Copies: images with the same pixels, and pictures that were re-encoded or resized."""
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image
 
 from tl_core.data.caching.entries import damage, publish
 from tl_core.data.decode import decoding_threads
+from tl_core.data.splitting.same_picture import SMALLEST, alike, grids, same_picture
+from tl_core.data.splitting.thumbnails import CELLS, area_weights, near_pairs, thumbnail
 
+FORMAT = 2
+"""Of the cache entries; the first had no near copies."""
 _ROWS = 1024
 """Rows of a picture that are hashed at once, so that a large one is not copied whole."""
+_PIECE = 1024
+"""Images or pairs that are handed to the threads at once: there may be a million."""
+
+Read = Callable[[int, int], Image.Image]
+_At, _Seen = TypeVar("_At"), TypeVar("_Seen")
 
 
-def find_copies(
-    entry: Path, pixels: np.ndarray, read: Callable[[int, int], Image.Image], rows: np.ndarray
-) -> np.ndarray:
-    """Return for each image the number of the first one with the same pixels, int64 [N].
+class Copies(NamedTuple):
+    """Which of N images are copies of which."""
+
+    same: np.ndarray
+    """int64 [N]: the first image with the same pixels."""
+    near: np.ndarray
+    """int64 [N]: the first one that shows the same picture, re-encoded, resized or with the same
+    pixels; chains of near copies are one picture."""
+
+
+def copies_entry(cache: Path, key: str) -> Path:
+    """Return where the cache has the copies among the images of an entry with this key."""
+    return cache / "copies" / f"{key}-c{FORMAT}"
+
+
+def find_copies(entry: Path, pixels: np.ndarray, read: Read, rows: np.ndarray) -> Copies:
+    """Find the images that are copies of others. The result is cached.
 
     Images whose small squares are the same are compared in full size, upright and in RGB. So
-    copies are found in other formats as well, if these keep every pixel. The result is cached.
+    copies are found in other formats as well, if these keep every pixel. Pairs whose squares are
+    alike are compared as pictures (`same_picture`).
 
     Args:
         entry: the cache entry of the result.
@@ -30,31 +55,69 @@ def find_copies(
     """
 
     def build(into: Path) -> None:
-        np.save(into / "first.npy", _first_of_each(pixels, read, rows))
+        with decoding_threads() as pool:
+            np.save(into / "copies.npy", np.stack(_find(pixels, read, rows, pool)))
 
     def fault(entry: Path) -> str | None:
         if why := damage(entry):
             return why
-        n = len(np.load(entry / "first.npy"))
+        n = np.load(entry / "copies.npy").shape[1]
         return None if n == len(pixels) else f"it has {n} images, not {len(pixels)}"
 
     publish(entry, build, fault)
-    found: np.ndarray = np.load(entry / "first.npy")
-    return found
+    return Copies(*np.load(entry / "copies.npy"))
 
 
-def _first_of_each(
-    pixels: np.ndarray, read: Callable[[int, int], Image.Image], rows: np.ndarray
-) -> np.ndarray:
-    with decoding_threads() as pool:
-        squares = list(pool.map(lambda square: _digest([square.tobytes()]), pixels))
-        first = _first(squares)
-        twice = np.flatnonzero(np.bincount(first, minlength=len(first))[first] > 1)
-        size = pixels.shape[-1]
-        full = pool.map(lambda i: _digest(_strips(read(int(rows[i]), size))), twice.tolist())
-        for i, digest in zip(twice, full, strict=True):
-            squares[i] = digest
-    return _first(squares)
+def _find(pixels: np.ndarray, read: Read, rows: np.ndarray, pool: ThreadPoolExecutor) -> Copies:
+    size = pixels.shape[-1]
+    weights, thumbs = area_weights(size), np.zeros((len(pixels), CELLS**2), np.float16)
+
+    def look(i: int) -> bytes:
+        thumbs[i] = thumbnail(pixels[i], weights)
+        return _digest([pixels[i].tobytes()])
+
+    def full(i: int) -> Image.Image:
+        return read(int(rows[i]), size)
+
+    def are_near(pair: list[int]) -> bool:
+        if size >= SMALLEST:  # Fewer pictures are read again.
+            a, b = (Image.fromarray(pixels[i].transpose(1, 2, 0)) for i in pair)
+            if not alike(*grids(a, b)):
+                return False
+        return same_picture(full(pair[0]), full(pair[1]))
+
+    digests = [*_in_pieces(pool, look, range(len(pixels)))]
+    first = _first(digests)
+    twice = np.flatnonzero(np.bincount(first, minlength=len(first))[first] > 1).tolist()
+    whole = _in_pieces(pool, lambda i: _digest(_strips(full(i))), twice)
+    for i, digest in zip(twice, whole, strict=True):
+        digests[i] = digest
+    same = _first(digests)
+    thumbs[same != np.arange(len(same))] = 0
+    pairs = near_pairs(thumbs)
+    near = np.fromiter(_in_pieces(pool, are_near, pairs.tolist()), bool, len(pairs))
+    return Copies(same, _joined(same, pairs[near]))
+
+
+def _in_pieces(
+    pool: ThreadPoolExecutor, look: Callable[[_At], _Seen], at: Sequence[_At]
+) -> Iterable[_Seen]:
+    for start in range(0, len(at), _PIECE):
+        yield from pool.map(look, at[start : start + _PIECE])
+
+
+def _joined(same: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Return the first image of each that pairs lead to, int64 [N]."""
+    if not len(pairs):
+        return same
+    from scipy.sparse import coo_array  # They take half a second.
+    from scipy.sparse.csgraph import connected_components
+
+    n = len(same)
+    a, b = np.concatenate([pairs, np.stack([np.arange(n), same], axis=1)]).T
+    group = connected_components(coo_array((np.ones(len(a), bool), (a, b)), shape=(n, n)), False)[1]
+    found: np.ndarray = np.unique(group, return_index=True)[1][group]
+    return found.astype(np.int64)
 
 
 def _first(digests: list[bytes]) -> np.ndarray:

@@ -2,14 +2,34 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
+from tl_core.data.splitting.copies import Copies
 from tl_core.data.splitting.rules import PART_WORDS, PARTS, UNUSED, SplitRules
 from tl_core.errors import InputError, truncate_list
 from tl_core.text import pluralize, printable
 
 _LISTED = 5
+
+
+class _Kind(NamedTuple):
+    """The words for a kind of copies."""
+
+    one: str
+    several: str
+    means: str
+    verdict: str
+
+
+_EXACT = _Kind("copy", "copies", "the same pixels", "of which one at most is right")
+_NEAR = _Kind(
+    "near copy",
+    "near copies",
+    "re-encoded or resized",
+    "of which one at most is right if they are one photo",
+)
 
 
 def join_rules(rules: SplitRules, copies: np.ndarray) -> SplitRules:
@@ -20,7 +40,7 @@ def join_rules(rules: SplitRules, copies: np.ndarray) -> SplitRules:
 
     Args:
         rules: of N images.
-        copies: for each image the first one with the same pixels, int64 [N].
+        copies: for each image the first one that shows the same photo, int64 [N].
 
     Raises:
         InputError: a given part has nothing but copies of images in another one.
@@ -46,8 +66,8 @@ def _in_one_part(parts: np.ndarray, copies: np.ndarray) -> np.ndarray:
         names = " and ".join(PART_WORDS[PARTS[part]] for part in lost)
         raise InputError(
             [
-                f"each image of the given {names} part is a copy of an image in a part that is "
-                "held out; give that part images of its own"
+                f"each image of the given {names} part is a copy, or a near copy, of an image in a "
+                "part that is held out; give that part images of its own"
             ]
         )
     return found
@@ -93,16 +113,8 @@ def unread_notes(given: SplitRules, left: SplitRules) -> Iterator[str]:
         yield f"of the given split, {', '.join(counts)} can't be read and are left out"
 
 
-def _copies(first: np.ndarray) -> Iterator[list[int]]:
-    """Yield the images of each photo that has copies; sorted once, as there may be a million."""
-    copied = np.flatnonzero(np.bincount(first)[first] > 1)
-    by_photo = copied[np.argsort(first[copied], kind="stable")]
-    cuts = np.flatnonzero(np.diff(first[by_photo])) + 1
-    yield from (photo.tolist() for photo in np.split(by_photo, cuts))
-
-
 def copy_notes(
-    first: np.ndarray,
+    copies: Copies,
     labels: np.ndarray,
     ids: Sequence[str],
     classes: Sequence[str],
@@ -112,41 +124,66 @@ def copy_notes(
     """Say how many images are copies, which have two labels, and which are unused.
 
     Args:
-        first: for each image the first one with the same pixels, int64 [N].
+        copies: of N images.
         labels: int64 [N].
         ids: N names.
         classes: K names.
         given: the rules before copies were known.
         kept: those that hold.
     """
-    if (first == np.arange(len(first))).all():
+    told = (labels, ids, classes)
+    yield from _notes_of(copies.same, np.arange(len(labels)), _EXACT, *told)
+    yield from _notes_of(copies.near, np.unique(copies.same), _NEAR, *told)
+    if given.parts is not None and (given.parts != kept.parts).any():
+        unused = np.flatnonzero(given.parts != kept.parts).tolist()
+        names = ", ".join(truncate_list((printable(ids[i]) for i in unused), _LISTED))
+        where = " and ".join(sorted({PART_WORDS[PARTS[given.parts[i]]] for i in unused}))
+        verb = "is" if len(unused) == 1 else "are"
+        near = "" if (copies.near == copies.same).all() else " or near copies"
+        yield (
+            f"{pluralize(len(unused), 'image')} of the given {where} part {verb} not used, as "
+            f"copies{near} of photos in a part that is held out: {names}"
+        )
+
+
+def _notes_of(
+    first: np.ndarray,
+    among: np.ndarray,
+    kind: _Kind,
+    labels: np.ndarray,
+    ids: Sequence[str],
+    classes: Sequence[str],
+) -> Iterator[str]:
+    """Tell the copies among some images, of which `first` names the first one of each photo."""
+    photos = [*_copies(first, among)]
+    if not photos:
         return
-    members = [*_copies(first)]
-    n = sum(map(len, members)) - len(members)
+    n = sum(map(len, photos)) - len(photos)
     together = (
-        " and ".join(truncate_list((printable(ids[i]) for i in photo), _LISTED))
-        for photo in members
+        " and ".join(truncate_list((printable(ids[i]) for i in photo), _LISTED)) for photo in photos
     )
     named = "; ".join(truncate_list(together, _LISTED))
     yield (
-        f"{pluralize(n, 'image is a copy', 'images are copies')} of "
-        f"{pluralize(len(members), 'other photo')} (the same pixels): copies of a photo stay on "
-        f"one side of the split, and count as one group in intervals; {named}"
+        f"{pluralize(n, f'image is a {kind.one}', f'images are {kind.several}')} of "
+        f"{pluralize(len(photos), 'other photo')} ({kind.means}): {kind.several} of a photo stay "
+        f"on one side of the split, and count as one group in intervals; {named}"
     )
-    if mixed := [photo for photo in members if len(set(labels[photo].tolist())) > 1]:
+    if mixed := [photo for photo in photos if len(set(labels[photo].tolist())) > 1]:
         listed = (
             " and ".join(f"{printable(ids[i])} ({printable(classes[labels[i]])})" for i in photo)
             for photo in mixed
         )
         have = pluralize(len(mixed), "photo has", "photos have")
         shown = "; ".join(truncate_list(listed, _LISTED))
-        yield f"{have} copies with two labels, of which one at most is right: {shown}"
-    if given.parts is not None and (given.parts != kept.parts).any():
-        unused = np.flatnonzero(given.parts != kept.parts).tolist()
-        names = ", ".join(truncate_list((printable(ids[i]) for i in unused), _LISTED))
-        where = " and ".join(sorted({PART_WORDS[PARTS[given.parts[i]]] for i in unused}))
-        verb = "is" if len(unused) == 1 else "are"
-        yield (
-            f"{pluralize(len(unused), 'image')} of the given {where} part {verb} not used, as "
-            f"copies of photos in a part that is held out: {names}"
-        )
+        yield f"{have} {kind.several} with two labels, {kind.verdict}: {shown}"
+
+
+def _copies(first: np.ndarray, among: np.ndarray) -> Iterator[list[int]]:
+    """Yield the images of each photo that has copies; sorted once, as there may be a million."""
+    photo = first[among]
+    copied = among[np.bincount(photo)[photo] > 1]
+    if not len(copied):
+        return
+    by_photo = copied[np.argsort(first[copied], kind="stable")]
+    cuts = np.flatnonzero(np.diff(first[by_photo])) + 1
+    yield from (of_one.tolist() for of_one in np.split(by_photo, cuts))

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tl_core.data.splitting.copies import Copies
 from tl_core.data.splitting.join import copy_notes, join_rules
 from tl_core.data.splitting.rules import NO_RULES, SplitRules
 from tl_core.errors import InputError
@@ -58,7 +59,7 @@ def test_copies_in_given_parts_stay_in_the_one_that_is_held_out() -> None:
     assert groups[3] == groups[4]
     assert len(set(groups.tolist())) == 7, "unused copies join nothing"
     ids, labels = [f"{i}.jpg" for i in range(8)], np.zeros(8, np.int64)
-    *_, unused = copy_notes(copies, labels, ids, ["cat"], SplitRules(parts), rules)
+    *_, unused = copy_notes(Copies(copies, copies), labels, ids, ["cat"], SplitRules(parts), rules)
     assert unused == (
         "3 images of the given training and validation part are not used, as copies of photos in a "
         "part that is held out: 0.jpg, 1.jpg, 6.jpg"
@@ -68,7 +69,9 @@ def test_copies_in_given_parts_stay_in_the_one_that_is_held_out() -> None:
 
 
 def test_a_part_of_copies_alone_is_refused() -> None:
-    with pytest.raises(InputError, match="each image of the given validation part is a copy of an"):
+    with pytest.raises(
+        InputError, match="each image of the given validation part is a copy, or a near"
+    ):
         join_rules(SplitRules(np.array([0, 1, 2], np.int8)), np.array([0, 1, 1]))
 
 
@@ -81,7 +84,8 @@ def test_copies_with_two_labels_are_listed_by_photo(monkeypatch: pytest.MonkeyPa
     labels[[3, n]] = 1  # Of photos 3, whose copy is 76, and 39, whose copy is 40.
     ids = [f"{i}.jpg" for i in range(2 * n)]
     rules = join_rules(NO_RULES, copies)
-    found, mixed = copy_notes(copies, labels, ids, ["cat", "dog"], NO_RULES, rules)
+    exact = Copies(copies, copies)
+    found, mixed = copy_notes(exact, labels, ids, ["cat", "dog"], NO_RULES, rules)
     assert found.startswith("40 images are copies of 40 other photos (the same pixels): ")
     assert found.endswith(
         "; 0.jpg and 79.jpg; 1.jpg and 78.jpg; 2.jpg and 77.jpg; 3.jpg and "
@@ -95,4 +99,36 @@ def test_copies_with_two_labels_are_listed_by_photo(monkeypatch: pytest.MonkeyPa
 
 
 def test_no_copies_no_notes() -> None:
-    assert [*copy_notes(np.arange(2), np.arange(2), "ab", "ab", NO_RULES, NO_RULES)] == []
+    none = Copies(np.arange(2), np.arange(2))
+    assert [*copy_notes(none, np.arange(2), "ab", "ab", NO_RULES, NO_RULES)] == []
+
+
+def test_near_copies_have_notes_of_their_own() -> None:
+    # Photo 0 is twice the same and once re-encoded, with another label; 3 and 4 are resized.
+    copies = Copies(np.array([0, 0, 2, 3, 4, 5]), np.array([0, 0, 0, 3, 3, 5]))
+    labels, ids = np.array([0, 0, 1, 0, 0, 1]), [f"{i}.jpg" for i in range(6)]
+    rules = join_rules(NO_RULES, copies.near)
+    assert rules.groups is not None
+    assert rules.groups.tolist() == [0, 0, 0, 1, 1, 2]
+    assert [*copy_notes(copies, labels, ids, ["cat", "dog"], NO_RULES, rules)] == [
+        "1 image is a copy of 1 other photo (the same pixels): copies of a photo stay on one side "
+        "of the split, and count as one group in intervals; 0.jpg and 1.jpg",
+        "2 images are near copies of 2 other photos (re-encoded or resized): near copies of a "
+        "photo stay on one side of the split, and count as one group in intervals; 0.jpg and "
+        "2.jpg; 3.jpg and 4.jpg",
+        "1 photo has near copies with two labels, of which one at most is right if they are one "
+        "photo: 0.jpg (cat) and 2.jpg (dog)",
+    ]
+
+
+def test_a_near_copy_of_a_held_out_photo_is_not_trained_on() -> None:
+    copies = Copies(np.arange(4), np.array([0, 1, 0, 3]))
+    given = SplitRules(np.array([0, 0, 2, 1], np.int8))
+    rules = join_rules(given, copies.near)
+    assert rules.parts is not None
+    assert rules.parts.tolist() == [-1, 0, 2, 1]
+    *_, unused = copy_notes(copies, np.zeros(4, np.int64), "abcd", ["cat"], given, rules)
+    assert unused == (
+        "1 image of the given training part is not used, as copies or near copies of photos in a "
+        "part that is held out: a"
+    )
