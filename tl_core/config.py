@@ -32,6 +32,8 @@ PAD_GREY = 128
 """The level around a padded or a moved picture, in all three channels."""
 Augment = Literal["none", "flip", "crop", "trivial"]
 """How each training image is changed at random; see `tl_core.inputs.augment`."""
+VIEWS_NOT_CACHED: tuple[Augment, ...] = ("crop", "trivial")
+"""Augmentations with too many views of an image to cache their features."""
 
 TrainRatio = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 LearningRate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -152,12 +154,14 @@ class TrialConfig(BaseModel):
     def _faults(self) -> Iterator[str]:
         frozen, mode = self.mode in FROZEN, f"mode {self.mode}"
         if self.seeds > 1 and not frozen:
-            some = " and ".join(FROZEN)
-            yield f"{mode} trains one seed, not {self.seeds}; only {some} can"
+            yield f"{mode} trains one seed, not {self.seeds}; only {' and '.join(FROZEN)} can"
         if self.compile and frozen:
             yield f"{mode} trains no network that compile could speed up"
         if self.batchnorm == "train" and frozen:
             yield f"{mode} changes no BatchNorm statistics: batchnorm must be frozen"
+        if (rates := (self.head_lr_ratio, self.layer_decay)) != (1, 1) and frozen:
+            must = "head_lr_ratio and layer_decay must be 1, not {:g} and {:g}".format(*rates)
+            yield f"{mode} trains its heads alone: {must}"
         if (self.lr is None) != (self.mode == "probe"):
             yield f"{mode} has no lr" if self.lr else f"{mode} needs an lr"
         if (self.unfreeze is None) != (self.mode != "partial"):
@@ -170,10 +174,6 @@ class TrialConfig(BaseModel):
             yield f"aux {NO_NAME} has nothing to weight: aux_weight must be 0"
         if self.augment in VIEWS_NOT_CACHED and self.mode in CACHED:
             yield f"{mode} learns from cached views, which {self.augment} has not"
-
-
-VIEWS_NOT_CACHED: tuple[Augment, ...] = ("crop", "trivial")
-"""Augmentations with too many views of an image to cache their features."""
 
 
 def default_recipe(mode: str) -> dict[str, Any]:

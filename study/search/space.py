@@ -76,7 +76,8 @@ class Space:
         if mode in FROZEN:
             own |= {"seeds": s.seeds}
         else:
-            chosen = s.model_dump(include={"batchnorm", "head_lr_ratio"}, exclude_none=True)
+            of_networks = {"batchnorm", "head_lr_ratio", "layer_decay"}
+            chosen = s.model_dump(include=of_networks, exclude_none=True)
             own |= chosen | {"compile": s.compile}
         if mode == "probe":
             own |= {"epochs": 1}  # It is solved, not trained.
@@ -92,7 +93,7 @@ class Space:
         return factors | ({"unfreeze": config.unfreeze} if config.mode == "partial" else {})
 
 
-_BY_MODE = {*FACTORS, "aux_on", "seeds", "batchnorm", "head_lr_ratio", "compile"}
+_BY_MODE = {*FACTORS, "aux_on", "seeds", "batchnorm", "head_lr_ratio", "layer_decay", "compile"}
 _SHARED = ({*Settings.model_fields} & {*TrialConfig.model_fields}) - _BY_MODE
 """Settings that all trials have as they are."""
 

@@ -53,6 +53,8 @@ def test_what_is_written_is_read(ledger: Ledger, record: TrialRecord, tmp_path: 
     old = ledger.path.read_text().replace(', "node": "10.0.0.1"', "")
     ledger.path.write_text(old)
     assert read_records(tmp_path)[0].node is None, "an older ledger has no node"
+    ledger.path.write_text(old.replace('"layer_decay": 1.0', '"layer_decay": 0.5'))
+    assert read_records(tmp_path)[0].config == record.config, "a frozen trial did not read it"
     Ledger(tmp_path).study("mine", {}, again=True)
     assert read_state(tmp_path).status == "running"
 

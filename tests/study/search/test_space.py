@@ -55,7 +55,7 @@ def test_drawn_parameters_become_the_trial_they_stand_for(mode: Mode) -> None:
         data="photos", mode=MODES, backbone="vgg11", image_size="64", weights="none",
         epochs="3", batch_size="8", seed="5", split_seed="6", augment="flip", compile=True,
         unfreeze=["1", "2"], resize="pad", min_steps="50", schedule="constant",
-        class_weights="balanced",
+        class_weights="balanced", layer_decay="0.75", head_lr_ratio="3",
     )  # fmt: skip
     space = Space(settings)
     lr = 5e-4  # In the range of every mode.
@@ -72,8 +72,9 @@ def test_drawn_parameters_become_the_trial_they_stand_for(mode: Mode) -> None:
         "resize": "pad", "min_steps": 50, "schedule": "constant", "weight_decay": 0.01,
         "aux": "brightness", "aux_on": "labelled",
         "aux_target": "standardized", "class_weights": "balanced",
-        "batchnorm": "train" if mode == "scratch" else "frozen", "layer_decay": 1.0,
-        "head_lr_ratio": 10.0 if mode == "finetune" else 1.0,
+        "batchnorm": "train" if mode == "scratch" else "frozen",
+        "layer_decay": 1.0 if mode in FROZEN else 0.75,
+        "head_lr_ratio": 1.0 if mode in FROZEN else 3.0,
     }  # fmt: skip
     assert space.params(space.config(trial.params)) == trial.params
     config = single_config(make_settings(debug=True, mode=["lp_ft"], lr=["2e-4"]))
