@@ -14,7 +14,7 @@ from tl_core.data.decode import decoding_threads
 from tl_core.data.splitting.same_picture import SMALLEST, alike, grids, same_picture
 from tl_core.data.splitting.thumbnails import CELLS, area_weights, near_pairs, thumbnail
 
-FORMAT = 2
+COPIES_FORMAT = 2
 """Of the cache entries; the first had no near copies."""
 _ROWS = 1024
 """Rows of a picture that are hashed at once, so that a large one is not copied whole."""
@@ -22,7 +22,8 @@ _PIECE = 1024
 """Images or pairs that are handed to the threads at once: there may be a million."""
 
 Read = Callable[[int, int], Image.Image]
-_At, _Seen = TypeVar("_At"), TypeVar("_Seen")
+_At = TypeVar("_At")
+_Seen = TypeVar("_Seen")
 
 
 class Copies(NamedTuple):
@@ -37,7 +38,7 @@ class Copies(NamedTuple):
 
 def copies_entry(cache: Path, key: str) -> Path:
     """Return where the cache has the copies among the images of an entry with this key."""
-    return cache / "copies" / f"{key}-c{FORMAT}"
+    return cache / "copies" / f"{key}-c{COPIES_FORMAT}"
 
 
 def find_copies(entry: Path, pixels: np.ndarray, read: Read, rows: np.ndarray) -> Copies:

@@ -36,7 +36,8 @@ def thumbnail(square: np.ndarray, weights: np.ndarray) -> np.ndarray:
     length = float(np.linalg.norm(cells))
     if length < _FLAT * CELLS:
         return np.zeros(CELLS**2, np.float16)
-    return (cells / length).astype(np.float16).ravel()
+    unit: np.ndarray = (cells / length).astype(np.float16).ravel()
+    return unit
 
 
 def near_pairs(thumbs: np.ndarray) -> np.ndarray:
