@@ -156,7 +156,11 @@ def _check_same_split(state: StudyState, images: ImageSet) -> None:
         parts = images.split(ratio, s.split_seed, s.seed).hashes(images.ids)
         now |= {"val": parts["val"], "test": parts["test"], f"train_{ratio}": parts["train"]}
     if changed := [name for name in was if was[name] != now.get(name)]:
-        earlier = "" if "ratio_base" in state.about["data"] else " (earlier versions knew none)"
+        earlier = ""
+        if "copies" not in state.about["data"]:
+            earlier = " (earlier versions knew no copies that are re-encoded or resized)"
+        if "ratio_base" not in state.about["data"]:
+            earlier = " (earlier versions knew none)"
         why = f"other images are now in {', '.join(changed)}"
         what = f"the split of this study has changed: {why}"
         raise InputError([f"{what}. Parts, groups and copies decide it{earlier}; start it anew"])

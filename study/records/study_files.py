@@ -22,6 +22,7 @@ from study.records.trial_record import TrialRecord, best_of
 from tl_core.data.datasets import ImageSet
 from tl_core.data.splits import Split
 from tl_core.data.splitting.balance import balance_note
+from tl_core.data.splitting.copies import COPIES_FORMAT
 from tl_core.errors import Fault, InputError
 from tl_core.files import replace_file
 
@@ -149,6 +150,7 @@ class Results:
                 "classes": dict(zip(images.classes, counts, strict=True)),
                 "scales": {depth: [*levels] for depth, levels in images.scales.items()},
                 "skipped": [f"{name}: {reason}" for name, reason in images.bad],
+                "copies": COPIES_FORMAT,
                 "ratio_base": images.sizes.base,
                 "largest_ratio": images.rules.largest_ratio,
                 "groups_by": images.rules.by or None,

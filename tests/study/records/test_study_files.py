@@ -55,7 +55,7 @@ def test_study_json_is_written_at_the_start(settings: Settings, images: ImageSet
         "name": images.name, "key": images.key, "content": images.content,
         "images": 40, "image_size": 32,
         "classes": {"cat": 20, "dog": 20}, "skipped": ["cat/x.jpg: OSError: broken"],
-        "ratio_base": 40, "largest_ratio": 0.8, "groups_by": None, "notes": [],
+        "copies": 2, "ratio_base": 40, "largest_ratio": 0.8, "groups_by": None, "notes": [],
         "aux": {"name": "brightness", "kind": "regression", "classes": [], "images": 40},
         "scales": {},
     }  # fmt: skip
