@@ -18,8 +18,8 @@ COPIES_FORMAT = 2
 """Of the cache entries; the first had no near copies."""
 _ROWS = 1024
 """Rows of a picture that are hashed at once, so that a large one is not copied whole."""
-_PIECE = 1024
-"""Images or pairs that are handed to the threads at once: there may be a million."""
+_PIECE, _PAIRS = 1024, 16
+"""Images and pairs that are handed to the threads at once: there may be a million."""
 
 Read = Callable[[int, int], Image.Image]
 _At = TypeVar("_At")
@@ -95,9 +95,7 @@ def _find(pixels: np.ndarray, read: Read, rows: np.ndarray, pool: ThreadPoolExec
         digests[i] = digest
     same = _first(digests)
     thumbs[same != np.arange(len(same))] = 0
-    pairs = near_pairs(thumbs)
-    near = np.fromiter(_in_pieces(pool, are_near, pairs.tolist()), bool, len(pairs))
-    return Copies(same, _joined(same, pairs[near]))
+    return Copies(same, _join(same, near_pairs(thumbs), are_near, pool))
 
 
 def _in_pieces(
@@ -107,18 +105,30 @@ def _in_pieces(
         yield from pool.map(look, at[start : start + _PIECE])
 
 
-def _joined(same: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Return the first image of each that pairs lead to, int64 [N]."""
-    if not len(pairs):
-        return same
-    from scipy.sparse import coo_array  # They take half a second.
-    from scipy.sparse.csgraph import connected_components
+def _join(
+    same: np.ndarray,
+    pairs: np.ndarray,
+    are_near: Callable[[list[int]], bool],
+    pool: ThreadPoolExecutor,
+) -> np.ndarray:
+    """Join the pairs that are near, and return the first image of each group, int64 [N].
 
-    n = len(same)
-    a, b = np.concatenate([pairs, np.stack([np.arange(n), same], axis=1)]).T
-    group = connected_components(coo_array((np.ones(len(a), bool), (a, b)), shape=(n, n)), False)[1]
-    found: np.ndarray = np.unique(group, return_index=True)[1][group]
-    return found.astype(np.int64)
+    Pairs whose images are joined already are not looked at: a video of one scene has many.
+    """
+    leader = same.tolist()
+
+    def first(i: int) -> int:
+        while leader[i] != i:
+            leader[i] = i = leader[leader[i]]
+        return i
+
+    for start in range(0, len(pairs), _PAIRS):
+        apart = [[a, b] for a, b in pairs[start : start + _PAIRS].tolist() if first(a) != first(b)]
+        for (a, b), near in zip(apart, pool.map(are_near, apart), strict=True):
+            if near:
+                one, other = sorted((first(a), first(b)))
+                leader[other] = one
+    return np.array([first(i) for i in range(len(same))], np.int64)
 
 
 def _first(digests: list[bytes]) -> np.ndarray:

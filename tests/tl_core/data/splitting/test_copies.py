@@ -150,6 +150,17 @@ def test_chains_of_near_copies_are_one_photo(tmp_path: Path) -> None:
     assert found.same.tolist() == [*range(12), 0]
 
 
+def test_pairs_that_are_joined_already_are_not_read_again(tmp_path: Path) -> None:
+    first = landscape(0, (64, 64))
+    pictures = [first, *(encoded(first, "JPEG", quality=quality) for quality in range(60, 95))]
+    seen: list[int] = []
+    pixels = np.stack([to_square(picture, 32, "squash") for picture in pictures])
+    read = counted(seen, lambda i, _: pictures[i])
+    found = find_copies(tmp_path / "entry", pixels, read, np.arange(len(pictures)))
+    assert set(found.near.tolist()) == {0}
+    assert len(seen) < 6 * len(pictures), "eight neighbours of each are many more"
+
+
 @pytest.mark.parametrize("side", [8, 40])
 def test_handwritten_digits_are_not_joined(tmp_path: Path, side: int) -> None:
     digits = [Image.fromarray((15 * d).astype(np.uint8)) for d in load_digits().images[:400]]
