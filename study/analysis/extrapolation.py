@@ -1,5 +1,10 @@
 """What more labels would buy: a mode's error at twice and four times the labels that there are.
 
+An error is 1 minus a score: of accuracy the share of images that are wrong, of balanced accuracy
+the mean of those of the classes, of AUROC the share of pairs of images that are ranked wrongly. All
+are from 0 to 1. Nothing is extrapolated in macro F1, as 1 - F1 is no error rate: right and wrong
+answers are in its denominator.
+
 The error of a classifier falls with the number n of its labels about like a + b n^-g (Hestness et
 al., Deep Learning Scaling is Predictable, 2017). A few cells cannot tell g, and with g = 0.5 the
 curve is stable and predicts as well (Hoiem et al., Learning Curves for Analysis of Deep Networks,
@@ -14,15 +19,16 @@ held below that.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
 
 from study.analysis.crossing import fits
 from study.analysis.estimates import Confirmed, by_cell, kept_images
+from study.analysis.images.joint_scores import constant_scores, joint_scores
 from study.intervals.estimate import Estimate
-from study.intervals.grouped import free_groups, grouped_with_pseudo
-from study.intervals.two_way import CONFIDENCE, Floats, MeanSquares, mean_squares
+from study.intervals.two_way import CONFIDENCE, Floats, MeanSquares
 from tl_core.config import Mode
 
 TIMES = (2, 4)
@@ -37,15 +43,16 @@ GAMMAS = (0.1, 0.2, 0.3, 0.4, GAMMA, 0.65, 0.8, 1.0)
 
 @dataclass(frozen=True)
 class Extrapolation:
-    """The accuracy of a mode beyond its largest train_ratio."""
+    """A score of a mode beyond its largest train_ratio."""
 
     mode: Mode
+    score: str
     train_ratio: float
     """The largest that was tried."""
     gains: dict[int, Estimate]
-    """Gain in accuracy at each of `TIMES` the labels, with its interval on new photos."""
-    accuracies: dict[int, Estimate]
-    """The accuracy there; likewise."""
+    """Gain at each of `TIMES` the labels, with its interval on new photos."""
+    levels: dict[int, Estimate]
+    """The score there; likewise."""
 
     @property
     def flat(self) -> bool:
@@ -64,17 +71,21 @@ class Projection(NamedTuple):
 
 
 def extrapolate(
-    confirmed: Iterable[Confirmed], mode: Mode, labels: Callable[[float], float] = float
+    confirmed: Iterable[Confirmed],
+    mode: Mode,
+    labels: Callable[[float], float] = float,
+    score: str = "test_accuracy",
 ) -> Extrapolation | None:
-    """Extrapolate the accuracy of a mode, from the seeds that all its cells share.
+    """Extrapolate a score of a mode, from the seeds that all its cells share.
 
     `labels` tells how many a train_ratio has, in any unit: where whole groups train, a small one
     may have up to twice its share.
 
-    None if there is no second seed, if a trial has not kept its outputs on the test set, if all its
-    images are of one group, if fewer than `FEWEST` cells, or not that of the most labels, are shown
-    to be better than the most frequent class, if the curve does not fit them, or if more labels
-    make the error larger.
+    None if 1 minus the score is no error rate (`constant_scores`), if there is no second seed, if a
+    trial has not kept its outputs on the test set, if all its images, or those of a class, are of
+    one group, if fewer than `FEWEST` cells, or not that of the most labels, are shown to be better
+    than the most frequent class, if the curve does not fit them, or if more labels make the error
+    larger.
     """
     cells = {c.train_ratio: there for c, there in by_cell(confirmed).items() if c.mode == mode}
     seeds = set.intersection(*(set(there) for there in cells.values())) if cells else set()
@@ -82,28 +93,28 @@ def extrapolate(
     kept = [kept_images(cell) for cell in trials]
     if len(seeds) < 2 or not all(kept):
         return None
-    wrong = np.array([[1 - i.values["test_accuracy"] for i in images] for images in kept])
     first, numbers = kept[0][0], np.array([labels(ratio) for ratio in cells])
-    pseudo = _pseudo(len(wrong))
-    free = free_groups(first.groups, pseudo.shape[-1])
-    errors = mean_squares(grouped_with_pseudo(wrong, first.groups, pseudo), free)
-    frequent = np.bincount(first.labels).max() / len(first.labels)
-    used = _better_than(errors, 1 - frequent)
+    constant = constant_scores(first.labels).get(score)
+    scores = joint_scores(score, kept, _pseudo(len(kept))) if constant is not None else None
+    if scores is None or constant is None:
+        return None
+    errors = replace(scores, means=1 - scores.means)
+    used = _better_than(errors, 1 - constant)
     if len(used) < FEWEST or used[-1] != len(numbers) - 1:
         return None
     if (found := project(errors.part(used), numbers[used])) is None:
         return None
-    means = wrong.mean(axis=(1, 2))[used]
-    groups = first.new_groups("test_accuracy")
+    means = np.array([1 - fmean(c.scores[score] for c in trials[i]) for i in used])
+    groups = first.new_groups(score)
     about = Estimate(0.0, None, None, len(seeds), images=len(first.labels), groups=groups)
     now, most = means[-1], min(float(errors.combine(np.eye(len(numbers))[-1]).ends()[1]), 1.0)
-    gains, accuracies = {}, {}
+    gains, levels = {}, {}
     for times, gain in found[0].items():
         left = times**-GAMMA
         possible = now * (1 - left), most * (1 - times ** -max(GAMMAS))
         gains[times] = _estimate(gain, means, 1, about, possible)
-        accuracies[times] = _estimate(found[1][times], means, -1, about, (1 - now * left, 1.0))
-    return Extrapolation(mode, max(cells), gains, accuracies)
+        levels[times] = _estimate(found[1][times], means, -1, about, (1 - now * left, 1.0))
+    return Extrapolation(mode, score, max(cells), gains, levels)
 
 
 def project(
@@ -164,9 +175,9 @@ def _envelope(errors: MeanSquares, weights: Mapping[float, Floats]) -> Projectio
 
 
 def _pseudo(cells: int) -> Floats:
-    """Errors of four pseudo-images of R cells, [R, 1, 4].
+    """Values of four pseudo-images of R cells, [R, 1, 4].
 
-    Each cell has two wrong and two right, as a share has. One of each changes between the cells
+    Each cell has two right and two wrong, as a share has. One of each changes between the cells
     with few labels and those with many, so that a gain has a width where no image changes.
     """
     few = np.arange(cells) < cells / 2
@@ -182,7 +193,7 @@ def _better_than(errors: MeanSquares, chance: float) -> np.ndarray:
 def _estimate(
     p: Projection, means: Floats, sign: int, about: Estimate, possible: tuple[float, float]
 ) -> Estimate:
-    """A gain, or with sign -1 an accuracy, from the errors of the cells; `about` has the counts.
+    """A gain, or with sign -1 a score, from the errors of the cells; `about` has the counts.
 
     Neither its mean nor the upper end of its interval is above what is `possible`.
     """

@@ -22,7 +22,9 @@ class Findings:
         self._labels = labels
         self._differences: dict[str, list[Difference]] = {}
         self._effects: dict[Metric, list[MultiTask]] = {}
-        self._beyond: dict[Mode, Extrapolation | None] = {}
+        self._crossovers: dict[str, list[Crossover]] = {}
+        self._saved: dict[str, list[LabelsSaved]] = {}
+        self._beyond: dict[tuple[Mode, str], Extrapolation | None] = {}
 
     @cached_property
     def cells(self) -> list[CellSummary]:
@@ -44,15 +46,17 @@ class Findings:
                 return -d
         return None
 
-    @cached_property
-    def crossovers(self) -> list[Crossover]:
-        """Where modes overtake each other."""
-        return crossovers(self.confirmed)
+    def crossovers(self, score: str = "test_accuracy") -> list[Crossover]:
+        """Return where modes overtake each other."""
+        if score not in self._crossovers:
+            self._crossovers[score] = crossovers(self.confirmed, score)
+        return self._crossovers[score]
 
-    @cached_property
-    def labels_saved(self) -> list[LabelsSaved]:
-        """How few labels of one mode match all of another's."""
-        return labels_saved(self.confirmed)
+    def labels_saved(self, score: str = "test_accuracy") -> list[LabelsSaved]:
+        """Return how few labels of one mode match all of another's."""
+        if score not in self._saved:
+            self._saved[score] = labels_saved(self.confirmed, score)
+        return self._saved[score]
 
     def effects(self, metric: Metric, task: AuxTask = BRIGHTNESS) -> list[MultiTask]:
         """Return `multi_tasks`, of a study's one task."""
@@ -60,8 +64,9 @@ class Findings:
             self._effects[metric] = multi_tasks(self.confirmed, metric, task)
         return self._effects[metric]
 
-    def beyond(self, mode: Mode) -> Extrapolation | None:
+    def beyond(self, mode: Mode, score: str = "test_accuracy") -> Extrapolation | None:
         """Return what more labels would give a mode."""
-        if mode not in self._beyond:
-            self._beyond[mode] = extrapolate(self.confirmed, mode, self._labels)
-        return self._beyond[mode]
+        if (mode, score) not in self._beyond:
+            found = extrapolate(self.confirmed, mode, self._labels, score)
+            self._beyond[mode, score] = found
+        return self._beyond[mode, score]

@@ -10,14 +10,15 @@ import numpy as np
 
 from study.analysis.comparisons import Cells, Difference, difference, mode_differences
 from study.analysis.crossing import last_crossing
-from study.analysis.estimates import Confirmed, by_cell, image_table, seed_values
-from study.intervals.two_way import CONFIDENCE, MeanSquares, mean_squares
+from study.analysis.estimates import Confirmed, by_cell, kept_images, seed_values
+from study.analysis.images.joint_scores import joint_scores
+from study.intervals.two_way import CONFIDENCE, DIFFERENCE_PSEUDO, MeanSquares, mean_squares
 from study.records.trial_record import TrialRecord
 from study.search.cells import Cell
 from tl_core.config import Metric, Mode
 
 MARGIN = 0.01
-"""A match may be this much worse in accuracy: one image in a hundred."""
+"""A match may be this much worse, such as one image in a hundred."""
 
 
 @dataclass(frozen=True)
@@ -58,45 +59,56 @@ class LabelsSaved:
         return self.match.a.train_ratio if self.match else None
 
 
-def crossovers(confirmed: Iterable[Confirmed]) -> list[Crossover]:
-    """Return the crossover in accuracy of each two modes that share seeds at two ratios or more.
+def crossovers(confirmed: Iterable[Confirmed], score: str = "test_accuracy") -> list[Crossover]:
+    """Return the crossover of each two modes that share seeds at two ratios or more.
 
     Two modes may change places several times. The crossover is the last change, where the mode
     that leads at the largest ratio takes the lead; see `study.analysis.crossing`. Its interval is
-    on new photos if the trials kept their outputs, else on these test images.
+    on new photos if the trials kept their outputs, else on these test images. There is none if
+    `joint_scores` has none. `score` is a share: accuracy, balanced accuracy, macro F1 or AUROC.
     """
     trials = list(confirmed)
-    cells, verdicts = by_cell(trials), mode_differences(trials)
+    cells, verdicts = by_cell(trials), mode_differences(trials, score)
     pairs = combinations(_modes(cells), 2)
-    return [c for a, b in pairs if (c := _crossover(cells, verdicts, a, b))]
+    return [c for a, b in pairs if (c := _crossover(cells, verdicts, a, b, score))]
 
 
-def labels_saved(confirmed: Iterable[Confirmed], margin: float | None = None) -> list[LabelsSaved]:
+def labels_saved(
+    confirmed: Iterable[Confirmed], score: str = "test_accuracy", margin: float | None = None
+) -> list[LabelsSaved]:
     """Return the labels saved for each ordered pair of modes, including a mode with itself.
 
     "Not different" is not a match: wide intervals are never different. `a` matches if it is shown
-    not to be worse in accuracy by `margin` (non-inferiority), in the paired difference on new
-    photos. Ratios are tried from the largest downward and stop at the first that fails, so
-    trying several ratios makes a false match no more likely than trying one (a fixed-sequence test:
-    Westfall and Krishen, Journal of Statistical Planning and Inference 99, 2001). The modes that
-    are compared with one goal share the level of 2.5 %, and one that has matched at all its ratios
-    leaves its part to the others, as in Holm's procedure (Bretz et al., Statistics in Medicine 28,
-    2009). So the chance of a false match with a goal is at most 2.5 %.
+    not to be worse in a score, which is a share, by `margin` (non-inferiority), in the paired
+    difference on new photos. Ratios are tried from the largest downward and stop at the first that
+    fails, so trying several ratios makes a false match no more likely than trying one (a
+    fixed-sequence test: Westfall and Krishen, Journal of Statistical Planning and Inference 99,
+    2001). The modes that are compared with one goal share the level of 2.5 %, and one that has
+    matched at all its ratios leaves its part to the others, as in Holm's procedure (Bretz et al.,
+    Statistics in Medicine 28, 2009). So the chance of a false match with a goal is at most 2.5 %.
 
     `margin` is `least_margin` by default.
     """
     trials = list(confirmed)
-    margin = least_margin(trials) if margin is None else margin
+    margin = least_margin(trials, score) if margin is None else margin
     cells = by_cell(trials)
     modes = _modes(cells)
-    saved = {(s.a, s.b): s for b in modes for s in _saved(cells, modes, b, margin)}
+    saved = {(s.a, s.b): s for b in modes for s in _saved(cells, modes, b, score, margin)}
     return [saved[a, b] for a, b in product(modes, modes)]
 
 
-def least_margin(confirmed: Iterable[Confirmed]) -> float:
-    """Return `MARGIN`, or the next whole hundredth that is one test image or more."""
-    n = next((len(c.images.labels) for c in confirmed if c.images), None)
-    return max(MARGIN, math.ceil(100 / n) / 100) if n else MARGIN
+def least_margin(confirmed: Iterable[Confirmed], score: str = "test_accuracy") -> float:
+    """Return `MARGIN`, or the next whole hundredth that is one test image or more.
+
+    Where classes count alike, it is an image of the smallest class. AUROC moves in steps of pairs
+    of images, which are smaller.
+    """
+    labels = next((c.images.labels for c in confirmed if c.images), None)
+    if labels is None or score == "test_auroc":
+        return MARGIN
+    counts = np.bincount(labels)
+    n = len(labels) if score == "test_accuracy" else len(counts) * int(counts.min())
+    return max(MARGIN, math.ceil(100 / n) / 100)
 
 
 def _modes(cells: Cells) -> list[Mode]:
@@ -107,14 +119,16 @@ def _ratios(cells: Cells, mode: Mode) -> list[float]:
     return [cell.train_ratio for cell in cells if cell.mode == mode]
 
 
-def _saved(cells: Cells, modes: Sequence[Mode], b: Mode, margin: float) -> list[LabelsSaved]:
+def _saved(
+    cells: Cells, modes: Sequence[Mode], b: Mode, score: str, margin: float
+) -> list[LabelsSaved]:
     """Every mode compared with `b` at its largest ratio."""
     goal = Cell(b, max(_ratios(cells, b)))
     sequences = []
     for a in modes:
         there = [Cell(a, ratio) for ratio in sorted(_ratios(cells, a), reverse=True)]
         few = [cell for cell in there if cell.train_ratio <= goal.train_ratio and cell != goal]
-        sequences.append([difference(cells, cell, goal, "test_accuracy") for cell in few])
+        sequences.append([difference(cells, cell, goal, score) for cell in few])
     p_values = [[d.p_worse_by(margin) if d else 1.0 for d in sequence] for sequence in sequences]
     counts = _rejected(p_values, (1 - CONFIDENCE) / 2)
     return [
@@ -137,9 +151,11 @@ def _rejected(sequences: Sequence[Sequence[float]], level: float) -> list[int]:
     return counts
 
 
-def _crossover(cells: Cells, verdicts: Iterable[Difference], a: Mode, b: Mode) -> Crossover | None:
+def _crossover(
+    cells: Cells, verdicts: Iterable[Difference], a: Mode, b: Mode, score: str
+) -> Crossover | None:
     ratios = [ratio for ratio in _ratios(cells, a) if ratio in _ratios(cells, b)]
-    leads = _leads(cells, a, b, ratios) if len(ratios) > 1 else None
+    leads = _leads(cells, a, b, ratios, score) if len(ratios) > 1 else None
     if leads is None:
         return None
     found = last_crossing(leads, np.log(ratios))
@@ -155,24 +171,26 @@ def _crossover(cells: Cells, verdicts: Iterable[Difference], a: Mode, b: Mode) -
     return Crossover(b, a, "none seen" if none else "not resolved", None, None, None)
 
 
-def _leads(cells: Cells, a: Mode, b: Mode, ratios: Sequence[float]) -> MeanSquares | None:
-    """The lead of `a` over `b` in accuracy at R ratios, for the seeds that all these cells have.
+def _leads(
+    cells: Cells, a: Mode, b: Mode, ratios: Sequence[float], score: str
+) -> MeanSquares | None:
+    """The lead of `a` over `b` at R ratios, for the seeds that all these cells have.
 
-    None if there are none.
+    None if there are none, or no `joint_scores`.
     """
     pairs = [(cells[Cell(a, ratio)], cells[Cell(b, ratio)]) for ratio in ratios]
     seeds = sorted(set.intersection(*(set(cell) for pair in pairs for cell in pair)))
     if not seeds:
         return None
-    sides = [([x[s] for s in seeds], [y[s] for s in seeds]) for x, y in pairs]
-    score = "test_accuracy"
-    found = [table for x, y in sides if (table := image_table(score, x, y))]
-    tables, free = [table for table, _ in found], found[0][1] if found else None
-    if len(tables) < len(ratios):  # Of one value a seed.
-        tables, free = [np.array(seed_values(score, x, y))[:, None] for x, y in sides], None
-    leads = np.array(tables)
+    sides = zip(*pairs, strict=True)
+    ours, theirs = ([[cell[s] for s in seeds] for cell in side] for side in sides)
+    kept = [kept_images(cell) for cell in (*ours, *theirs)]
+    if all(kept):
+        return joint_scores(score, kept[: len(ours)], DIFFERENCE_PSEUDO, kept[len(ours) :])
+    each = [seed_values(score, x, y) for x, y in zip(ours, theirs, strict=True)]
+    leads = np.array(each)[..., None]  # A value a seed, as of one image.
     if leads[0].size > 1:
-        return mean_squares(leads, free)
+        return mean_squares(leads)
     nothing = np.zeros((len(ratios), len(ratios)))
     return MeanSquares(leads.mean(axis=(1, 2)), nothing, nothing, nothing, 1, 1)
 

@@ -179,11 +179,6 @@ class StudyData:
         """The metric of the search if it scores the classification alone, else log loss."""
         return of_classification(self.settings.metric)
 
-    @property
-    def test_scores(self) -> tuple[str, str]:
-        """Accuracy, and the test score that corresponds to the metric of the search."""
-        return "test_accuracy", asked_score(self.settings.metric) or "test_log_loss"
-
 
 def asked_score(metric: Metric) -> str | None:
     """Return the test score that decides beside accuracy, as users have asked for its metric.

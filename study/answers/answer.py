@@ -15,6 +15,7 @@ from study.answers.phrases import (
     at_rate,
     covers,
     enumerate_words,
+    is_share,
     of_given_part,
     one_ratio,
     score_words,
@@ -187,34 +188,40 @@ def _best_mode(
     c = best.config
     tried = {r.config.mode for r in records} - {c.mode}
     others = [
-        f"{_accuracy(_best_at(records, metric, Cell(mode, c.train_ratio)))} for {MODE_WORDS[mode]}"
+        f"{_shown(_best_at(records, metric, Cell(mode, c.train_ratio)), 'val_accuracy')} for "
+        f"{MODE_WORDS[mode]}"
         for mode in MODES
         if mode in tried
     ]
-    value = f" ({best.value(metric):.3f})" if asked_score(metric) else ""
+    value = f" ({_shown(best, metric)})" if asked_score(metric) else ""
     return (
         f"Not confirmed on fresh seeds: on {subject}, {MODE_WORDS[c.mode]}"
         f"{'' if others else ', the only mode tried,'} scored best in the search by validation "
         f"{score_words(metric)}{value}{at_rate(c.lr)}, with a validation accuracy (no interval, "
-        f"from {seeds(c.seeds)}) of {_accuracy(best)} with {share(c.train_ratio)} of the images "
-        "for training"
+        f"from {seeds(c.seeds)}) of {_shown(best, 'val_accuracy')} with {share(c.train_ratio)} of "
+        "the images for training"
         f"{f', against {enumerate_words(others)}' if others else ''}."
     )
 
 
 def _label_gain(metric: Metric, mode: Mode, records: Sequence[TrialRecord]) -> str:
-    """Compare the mode's best trials at its least and most labels; one must have finished."""
+    """Compare the mode's best trials at its least and most labels; one must have finished.
+
+    That is in accuracy, or in the score that the metric asks for.
+    """
     ratios = sorted({r.config.train_ratio for r in records})
     found = [r for ratio in ratios if (r := _best_at(records, metric, Cell(mode, ratio)))]
     if len(found) == 1:
         return one_ratio(mode, found[0].config.train_ratio)
+    asked = metric if asked_score(metric) else "val_accuracy"
     few, many = (
-        f"{_accuracy(r)} with {share(r.config.train_ratio)}" for r in (found[0], found[-1])
+        f"{_shown(r, asked)} with {share(r.config.train_ratio)}" for r in (found[0], found[-1])
     )
+    where = f", in {score_words(asked)}" if asked_score(metric) else ""
     return (
         f"By the same unconfirmed scores, {MODE_WORDS[mode]} goes from {few} of the images to "
-        f"{many}; this does not show how many labels can be saved or whether one mode overtakes "
-        "another."
+        f"{many}{where}; this does not show how many labels can be saved or whether one mode "
+        "overtakes another."
     )
 
 
@@ -222,6 +229,8 @@ def _best_at(records: Sequence[TrialRecord], metric: Metric, cell: Cell) -> Tria
     return best_of([r for r in records if Cell.of(r.config) == cell], metric)
 
 
-def _accuracy(record: TrialRecord | None) -> str:
-    value = record.value("val_accuracy") if record else None
-    return "no result" if value is None else f"{100 * value:.1f} %"
+def _shown(record: TrialRecord | None, metric: Metric) -> str:
+    value = record.value(metric) if record else None
+    if value is None:
+        return "no result"
+    return f"{100 * value:.1f} %" if is_share(metric.replace("val_", "test_")) else f"{value:.3f}"

@@ -6,6 +6,7 @@ import numpy as np
 
 from study.analysis.comparisons import holm
 from study.analysis.estimates import CellSummary, by_cell
+from study.analysis.images.joint_scores import constant_scores
 from study.analysis.study_data import StudyData
 from study.answers.phrases import share
 from study.intervals.by_class_grouped import groups_of_classes
@@ -40,11 +41,9 @@ def beats_constant(
     of networks that know nothing, one is often above chance. AUROC is left out if a class has few
     groups: of two and two, one in six orders has all of a class above the others.
     """
-    counts = np.bincount(labels)
-    chances = {"test_accuracy": counts.max() / counts.sum()}
-    chances["test_balanced_accuracy"] = 1 / np.count_nonzero(counts)
-    if groups is None or groups_of_classes(labels, groups).min() >= _MANY:
-        chances["test_auroc"] = 0.5
+    chances = constant_scores(labels)
+    if groups is not None and groups_of_classes(labels, groups).min() < _MANY:
+        del chances["test_auroc"]
     found = [(e, x) for c in cells for score, x in chances.items() if (e := c.scores.get(score))]
     p_values = [2 * float(e.t.p_not_above(x)) for e, x in found if e.t]
     return min(holm(p_values), default=1.0) < 1 - CONFIDENCE

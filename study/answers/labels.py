@@ -19,10 +19,16 @@ from study.answers.phrases import (
     show_difference,
     show_score,
 )
-from study.answers.sentences import ACCURACY, decisive, show_gap
+from study.answers.sentences import ACCURACY, decisive, label_score, show_gap
 from study.search.cells import Cell
 from tl_core.config import Metric, Mode
 from tl_core.text import pluralize
+
+NO_CURVE = (
+    "What more labels than the study's would buy is not told in macro F1: the curve that would be "
+    "extended is that of an error rate, and 1 - F1 is none."
+)
+"""In place of `more_labels`, where accuracy would be extended."""
 
 
 def label_gain(
@@ -33,9 +39,9 @@ def label_gain(
 ) -> str:
     """Say what the mode gains with more labels, how few are enough, and which mode overtakes.
 
-    And what more labels than the study's would buy, if its cells tell. All this is in accuracy; the
-    gain is also, and first, in the score that `metric` asks for. `doubts` is as returned by
-    `tuning_doubts`.
+    And what more labels than the study's would buy, if its cells tell. All this is in accuracy, or
+    in the score that `metric` asks for, with the gain in accuracy beside it; if that is no share,
+    only the gain is told in it. `doubts` is as returned by `tuning_doubts`.
     """
     curve = [s for s in findings.cells if s.mode == mode]
     least, most = curve[0], curve[-1]
@@ -48,33 +54,41 @@ def label_gain(
         f"{show_score(scores[0], s.scores[scores[0]])} with {share(s.train_ratio)}"
         for s in (least, most)
     )
+    score, name = label_score(findings.cells, metric)
+    where = f"in {name}, " if name else ""
     # That no mode overtakes another is no news.
-    seen = [c for c in findings.crossovers if c.status == "seen"]
+    seen = [c for c in findings.crossovers(score) if c.status == "seen"]
     return " ".join((
         f"{_gain(gains[0])}: {MODE_WORDS[mode]} goes from {low} of the images to {high}.",
         *(f"In accuracy the change is {points(d.estimate, '+')}." for d in gains[1:] if d),
         *_by_tuning(doubted if gains[0] else []),
-        *_saving(mode, findings.labels_saved),
-        *(_overtaking(c) for c in seen if mode in (c.before, c.after)),
-        *filter(None, [more_labels(mode, findings)]),
+        *(capitalize(where + said) for said in _saving(mode, findings.labels_saved(score))),
+        *(capitalize(where + _overtaking(c)) for c in seen if mode in (c.before, c.after)),
+        *filter(None, [more_labels(mode, findings, metric)]),
     ))  # fmt: skip
 
 
-def more_labels(mode: Mode, findings: Findings) -> str | None:
+def more_labels(mode: Mode, findings: Findings, metric: Metric = "val_log_loss") -> str | None:
     """Say what labels beyond those of the study would buy; None if its cells do not tell."""
-    if (found := findings.beyond(mode)) is None:
+    score, name = label_score(findings.cells, metric)
+    if score == "test_macro_f1":
+        return NO_CURVE if findings.beyond(mode) else None
+    if (found := findings.beyond(mode, score)) is None:
         return None
     twice, four = (points(found.gains[times]) for times in TIMES)
-    given = f"With twice the labels of {share(found.train_ratio)} of the images, {MODE_WORDS[mode]}"
+    where = f"in {name}, " if name else ""
+    given = f"with twice the labels of {share(found.train_ratio)} of the images, {MODE_WORDS[mode]}"
     if found.flat:
-        return (
+        said = (
             f"{given} is not shown to gain: the curve is flat within its interval, at {twice}, and "
             f"at {four} with four times the labels."
         )
-    return (
-        f"{given} is expected to gain {twice}, and with four times {four}, if its curve goes on "
-        "as it did."
-    )
+    else:
+        said = (
+            f"{given} is expected to gain {twice}, and with four times {four}, if its curve goes "
+            "on as it did."
+        )
+    return capitalize(where + said)
 
 
 def _gain(d: Difference | None) -> str:
@@ -114,15 +128,15 @@ def _saving(mode: Mode, saved: list[LabelsSaved]) -> list[str]:
     few, many = (f"{MODE_WORDS[c.mode]} with {share(c.train_ratio)}" for c in (d.a, d.b))
     if d.estimate.sign > 0:
         gap = points(d.estimate, "+")
-        return [f"{capitalize(few)} is no worse than {many}, at a difference of {gap}."]
+        return [f"{few} is no worse than {many}, at a difference of {gap}."]
     within = f"within {pluralize(round(100 * saved[0].margin), 'point')}"
-    return [f"{capitalize(few)} matches {many} {within}, at a difference of {points(d.estimate)}."]
+    return [f"{few} matches {many} {within}, at a difference of {points(d.estimate)}."]
 
 
 def _overtaking(c: Crossover) -> str:
     percents = (100 * (x or 0) for x in (c.ratio, c.low, c.high))
     at, low, high = (f"{x:.2g} %" if x < 10 else f"{x:.0f} %" for x in percents)
     return (
-        f"{capitalize(MODE_WORDS[c.after])} overtakes {MODE_WORDS[c.before]} with about {at} "
+        f"{MODE_WORDS[c.after]} overtakes {MODE_WORDS[c.before]} with about {at} "
         f"of the images ({low} to {high})."
     )

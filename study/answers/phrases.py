@@ -44,7 +44,7 @@ def show_difference(score: str, e: Estimate, sign: str = "+") -> str:
 
 
 SHOWN_GAIN = 0.0005
-"""A smaller gain in accuracy would be shown as 0.0 points."""
+"""A smaller gain would be shown as 0.0 points."""
 
 
 def share(ratio: float) -> str:

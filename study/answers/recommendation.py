@@ -23,7 +23,7 @@ from study.answers.phrases import (
     show_weight,
     test_images,
 )
-from study.answers.sentences import LOG_LOSS, decisive
+from study.answers.sentences import LOG_LOSS, decisive, label_score
 from study.intervals.estimate import Estimate
 from study.records.ledger import ENDINGS
 from study.search.cells import Cell
@@ -61,7 +61,7 @@ def recommendation(data: StudyData) -> str:
 
 def resolution(data: StudyData) -> str | None:
     """Return how small a difference of two modes could have been shown, if there are two."""
-    score = next(filter(is_share, decisive(data.cells, data.settings.metric)))
+    score, _ = label_score(data.cells, data.settings.metric)
     differences = data.findings.differences(score)
     found = [e for d in differences if (e := d.estimate).half_width and e.images]
     if not found:
@@ -205,17 +205,20 @@ def _passes(data: StudyData, cell: Cell) -> int | None:
 
 
 def _more_labels(data: StudyData, winner: CellSummary) -> str | None:
-    if (found := data.findings.beyond(winner.mode)) is None:
+    score, name = label_score(data.cells, data.settings.metric)
+    if (found := data.findings.beyond(winner.mode, score)) is None:
         return None
     gain: Estimate = found.gains[TIMES[0]]
     than = of = ""
-    if found.train_ratio != winner.train_ratio:  # The accuracy that was named is another.
+    if found.train_ratio != winner.train_ratio:  # The level that was named is another.
         most = Cell(winner.mode, found.train_ratio)
-        accuracy = next(c for c in data.cells if c.cell == most).scores["test_accuracy"].mean
+        level = next(c for c in data.cells if c.cell == most).scores[score].mean
         than = f" than {share(found.train_ratio)} of the images"
-        of = f" of {share(found.train_ratio)}, for which its accuracy is {100 * accuracy:.1f} %,"
+        of = f" of {share(found.train_ratio)}, for which its {score_words(score)} is"
+        of += f" {100 * level:.1f} %,"
     if found.flat:
-        return f"More labels{than} are not shown to help further."
-    what = " of accuracy" if len(decisive([winner], data.settings.metric)) > 1 else ""
+        where = f" in {name}" if name else ""
+        return f"More labels{than} are not shown to help further{where}."
+    what = f" of {name}" if name else ""
     shown = f"about {100 * gain.mean:+.1f}" if gain.mean >= SHOWN_GAIN else "less than 0.1"
     return f"With twice the labels{of} expect {shown} points{what}."

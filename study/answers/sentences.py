@@ -13,6 +13,7 @@ from study.answers.phrases import (
     capitalize,
     change,
     enumerate_words,
+    is_share,
     score_words,
     share,
     show_difference,
@@ -83,6 +84,17 @@ def decisive(cells: Iterable[CellSummary], metric: Metric) -> tuple[str, ...]:
     asked = asked_score(metric)
     there = asked is not None and all(asked in s.scores for s in cells)
     return (asked, ACCURACY) if asked and there else (ACCURACY,)
+
+
+def label_score(cells: Iterable[CellSummary], metric: Metric) -> tuple[str, str]:
+    """Return the score that labels are told in, and its name; none if it is the only score told.
+
+    It is the first of `decisive` that is a share. Of the others, which score the auxiliary task,
+    nobody knows how small a loss is no loss.
+    """
+    scores = decisive(cells, metric)
+    score = next(filter(is_share, scores))
+    return score, score_words(score) if len(scores) > 1 else ""
 
 
 def _missing(modes: Sequence[Mode], ratio: float, what: str) -> Iterator[str]:

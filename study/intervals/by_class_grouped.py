@@ -37,37 +37,46 @@ def grouped_interval(
     """
     free = free_groups(groups, np.size(pseudo))
     t = two_way(grouped_with_pseudo(table, groups, pseudo), free=free)
-    away = table.mean(axis=0) - table.mean()
+    free, unknown = free_of_classes(table[None], labels, groups)
+    return widened(at_most(t, free), unknown * float(np.ptp(pseudo)))
+
+
+def free_of_classes(tables: Floats, labels: Classes, groups: Classes) -> tuple[float, float]:
+    """Return the degrees of freedom of the groups, and the share of classes that show none.
+
+    They are Satterthwaite's over the classes, in R tables of linear values, [R, S, N], together;
+    infinite if nothing varies. A single class with one group does not show how others differ.
+    """
+    means = tables.mean(axis=1)
+    away = means - means.mean(axis=-1, keepdims=True)
     unknown, total, spread = 0.0, 0.0, 0.0
     for classes, drawn, inside in _drawn(labels, groups):
         if drawn == 1:
             unknown = len(classes) / (int(labels.max()) + 1)
             continue
-        own = float((np.bincount(groups[inside], away[inside]) ** 2).sum())
+        own = sum(float((np.bincount(groups[inside], row[inside]) ** 2).sum()) for row in away)
         free = drawn - 1.0
         if len(classes) == 1:
             free = max(free_groups(np.unique(groups[inside], return_inverse=True)[1]) or 0.0, 1.0)
         total, spread = total + own, spread + own**2 / free
-    if spread > 0:
-        t = at_most(t, total**2 / spread)
-    return widened(t, unknown * float(np.ptp(pseudo)))
+    return total**2 / spread if spread > 0 else np.inf, unknown
 
 
 def balanced_accuracy_table(chosen: Classes, labels: Classes, groups: Classes) -> Floats:
     """Return values whose mean over the images is each seed's mean recall, [S, N]."""
     counts = np.bincount(labels)
     parts = (chosen == labels) / (counts * len(counts))[labels]
-    return _around(parts.sum(axis=1), parts, labels, groups)
+    return values_around(parts.sum(axis=1), parts, labels, groups)
 
 
 def macro_f1_table(chosen: Classes, labels: Classes, groups: Classes) -> Floats:
     """Return values whose mean over the images is each seed's macro F1, [S, N]."""
     alone = groups_of_classes(labels, groups) == 1
     f1, parts, _, _ = macro_f1_parts(chosen, labels, 0.0, alone)
-    return _around(f1, parts, labels, groups)
+    return values_around(f1, parts, labels, groups)
 
 
-def _around(scores: Floats, parts: Floats, labels: Classes, groups: Classes) -> Floats:
+def values_around(scores: Floats, parts: Floats, labels: Classes, groups: Classes) -> Floats:
     """Return a value for each image around the score of each seed, [S], from what it adds to it.
 
     Both are [S, N].

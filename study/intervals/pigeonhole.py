@@ -44,14 +44,9 @@ def auroc_draws(logits: Floats, labels: np.ndarray, groups: np.ndarray | None = 
     """
     grouped = b"" if groups is None else groups.astype(np.int64).tobytes()
     counts = _counts(labels.astype(np.int64).tobytes(), logits.shape[1], grouped)
-    scores, classes = logits, [1]
-    if logits.shape[1] > 1:  # Against the rest, a class ranks by its probability.
-        shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-        scores = shifted / shifted.sum(axis=1, keepdims=True)
-        classes = list(range(logits.shape[1]))
-    columns = list(zip(scores.T, [labels == k for k in classes], strict=True))
-    if groups is not None or _is_large(len(labels), len(classes)):
-        changes = np.mean([_changes(score, inside) for score, inside in columns], axis=0)
+    columns = _columns(logits, labels)
+    if groups is not None or _is_large(len(labels), len(columns)):
+        changes = auroc_changes(logits, labels)
         if groups is not None:
             changes = changes / np.sqrt(_kept(labels, groups))
         area = np.mean([_weighted_area(score, inside, counts[:1]) for score, inside in columns])
@@ -61,6 +56,13 @@ def auroc_draws(logits: Floats, labels: np.ndarray, groups: np.ndarray | None = 
         [_weighted_area(score, inside, counts) for score, inside in columns], axis=0
     )
     return mean
+
+
+def auroc_changes(logits: Floats, labels: np.ndarray) -> Floats:
+    """Return how much AUROC changes with one more of each image, [N]; arguments as above."""
+    columns = _columns(logits, labels)
+    changes: Floats = np.mean([_changes(score, inside) for score, inside in columns], axis=0)
+    return changes
 
 
 def auroc_interval(
@@ -141,6 +143,16 @@ def _kept(labels: np.ndarray, groups: np.ndarray) -> Floats:
     drawn = np.bincount(pairs[0])[labels]
     kept = pulled(np.bincount(at)[at] / np.bincount(labels)[labels])
     return np.where(drawn == 1, 1.0, kept * drawn / np.maximum(drawn - 1, 1))
+
+
+def _columns(logits: Floats, labels: np.ndarray) -> list[tuple[Floats, np.ndarray]]:
+    """By what a class ranks, [N], and which images are its own; of two classes, the second."""
+    if logits.shape[1] == 1:
+        return [(logits[:, 0], labels == 1)]
+    # Against the rest, a class ranks by its probability.
+    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
+    scores = shifted / shifted.sum(axis=1, keepdims=True)
+    return [(score, labels == k) for k, score in enumerate(scores.T)]
 
 
 @lru_cache(maxsize=2)

@@ -12,6 +12,7 @@ from study.answers.answer import answer_of, best_rates
 from study.answers.imbalance import is_imbalanced
 from study.answers.phrases import SHOWN_GAIN
 from study.answers.recommendation import recommendation, resolution
+from study.answers.sentences import label_score
 from study.answers.tuning import few_steps, missing_trials, wider_rates
 from study.config.defaults import DEFAULTS, TRIALS_PER_CELL
 from study.config.program import command_of
@@ -149,10 +150,12 @@ def next_steps(data: StudyData) -> Iterator[NextStep]:
     """Yield the steps that fit the study."""
     settings = data.settings
     best = data.winning_cell
-    more_labels = data.findings.beyond(best.mode) if best else None
+    score, called = label_score(data.cells, settings.metric)
+    more_labels = data.findings.beyond(best.mode, score) if best else None
     gain = 0.0 if more_labels is None or more_labels.flat else more_labels.gains[TIMES[0]].mean
     if gain >= SHOWN_GAIN:
-        text = f"Twice the labels, for about {100 * gain:+.1f} points: add photos to the folder,"
+        points = f"{100 * gain:+.1f} points{' of ' * bool(called)}{called}"
+        text = f"Twice the labels, for about {points}: add photos to the folder,"
         yield NextStep(f"{text} and run a new study:", _new(settings))
     if data.study.get("status") not in ENDINGS:  # More trials are for a study that is complete.
         yield NextStep("The trials that this study has not run yet:", resume_command(data.place))

@@ -4,12 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from study.analysis.comparisons import Difference
 from study.analysis.estimates import CellSummary
-from study.analysis.label_efficiency import (
-    Crossover,
-    pareto_front,
-)
+from study.analysis.label_efficiency import Crossover, pareto_front
 from study.analysis.study_data import StudyData
-from study.answers.phrases import on_new, test_images
+from study.answers.phrases import on_new, score_words, test_images
+from study.answers.sentences import LOG_LOSS, decisive, label_score
 from study.intervals.estimate import Estimate
 from study.reporting.figures.trial_plots import draw_label_efficiency, draw_trials
 from study.reporting.page import FigureWriter, Paragraph, Part, Table
@@ -46,7 +44,9 @@ def label_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
 
 
 def _confirmed_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
-    cells, scores = data.cells, data.test_scores
+    cells, metric = data.cells, data.settings.metric
+    score, _ = label_score(cells, metric)
+    scores = (*decisive(cells, metric), LOG_LOSS)[:2]
     title = f"{data.subject}: the chosen configuration of each cell, confirmed"
     accuracies = [c.scores["test_accuracy"] for c in cells]
     about = "photos of new groups" if all(e.groups for e in accuracies) else "new photos"
@@ -56,7 +56,7 @@ def _confirmed_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
     else:
         shown = "one fresh seed" + f", with the 95 % interval of its networks on {about}" * images
     modes = dict.fromkeys(c.mode for c in cells)
-    beyond = [e for mode in modes if (e := data.findings.beyond(mode))]
+    beyond = [e for mode in modes if (e := data.findings.beyond(mode, score))]
     dashed = " Dashed: what two and four times the labels are expected to give." if beyond else ""
     yield figures.add(
         "label-efficiency",
@@ -67,16 +67,16 @@ def _confirmed_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
         f"has finished in this cell, so the configuration of the nearest ratio was used.{dashed}",
     )
     same = same_images(data)
-    for score in scores:
-        yield cell_table(cells, score, same)
-        if any(c.scores[score].images for c in cells):
-            yield seeds_table(cells, score)
-    for score in scores:
-        if differences := data.findings.differences(score):
+    for each in scores:
+        yield cell_table(cells, each, same)
+        if any(c.scores[each].images for c in cells):
+            yield seeds_table(cells, each)
+    for each in scores:
+        if differences := data.findings.differences(each):
             yield difference_table(differences)
-    if found := data.findings.crossovers:
-        yield crossover_table(found, max(len(c.seeds) for c in cells))
-    saved = data.findings.labels_saved
+    if found := data.findings.crossovers(score):
+        yield crossover_table(found, score, max(len(c.seeds) for c in cells))
+    saved = data.findings.labels_saved(score)
     if matches := [s.match for s in saved if s.match and s.ratio != s.ratio_b]:
         yield _saved_table(matches, saved[0].margin)
 
@@ -166,7 +166,7 @@ def _could_show(d: Difference) -> str:
     return "" if half is None else f" ±{half:.3f}"
 
 
-def crossover_table(found: Sequence[Crossover], seeds: int) -> Table:
+def crossover_table(found: Sequence[Crossover], score: str, seeds: int) -> Table:
     """Return where the modes of each pair change places, and how sure that is.
 
     One seed gives no intervals.
@@ -174,7 +174,7 @@ def crossover_table(found: Sequence[Crossover], seeds: int) -> Table:
     return Table(
         ["mode", "overtakes", "at train_ratio", "95 % interval", "crossover"],
         [[c.after, c.before, *_place(c, seeds), c.status] for c in found],
-        "Where one mode overtakes another in test_accuracy, for each pair: where a line "
+        f"Where one mode overtakes another in {score}, for each pair: where a line "
         "through the differences is zero, with Fieller's interval. Seen: the interval lies within "
         "the studied ratios. None seen: the line is zero nowhere, and one mode is shown to be "
         "ahead at a ratio or more, the other at none. Not resolved: neither.",
@@ -196,10 +196,11 @@ def _saved_table(matches: Sequence[Difference], margin: float) -> Table:
     for d in matches:
         few, many = (f"{cell.mode} at {cell.train_ratio:g}" for cell in (d.a, d.b))
         rows.append([few, many, estimate_text(d.estimate, "+")])
+    what = score_words(matches[0].score)
     return Table(
-        ["few labels", "match many", "difference in accuracy"],
+        ["few labels", "match many", f"difference in {what}"],
         rows,
-        f"Labels saved: the smallest ratio whose accuracy is shown to be less than {margin:g} "
+        f"Labels saved: the smallest ratio whose {what} is shown to be less than {margin:g} "
         "behind, with a chance of at most 2.5 % of any false match with the same goal.",
     )
 

@@ -15,11 +15,12 @@ from study.intervals.by_class_grouped import (
     balanced_accuracy_table,
     grouped_interval,
     macro_f1_table,
+    values_around,
 )
 from study.intervals.grouped import number_groups
 from study.intervals.linear import calibration_values, r2_values, skill_values
-from study.intervals.pigeonhole import auroc_draws, auroc_interval
-from study.intervals.two_way import DIFFERENCE_PSEUDO, SHARE_PSEUDO, TInterval
+from study.intervals.pigeonhole import auroc_changes, auroc_draws, auroc_interval
+from study.intervals.two_way import DIFFERENCE_PSEUDO, SHARE_PSEUDO, Floats, TInterval
 from study.records.outputs import Targets
 from tl_core.aux_task import BRIGHTNESS, AuxTask
 from tl_core.models.heads import choose, probabilities
@@ -75,6 +76,16 @@ class ImageScores:
     def auroc_draws(self) -> np.ndarray:
         """AUROC on the images, then on draws of them; float64 [1 + B]."""
         return auroc_draws(self.logits, self.labels, self.groups)
+
+    @cached_property
+    def auroc_changes(self) -> np.ndarray:
+        """How much AUROC changes with one more of each image; float64 [N]."""
+        return auroc_changes(self.logits, self.labels)
+
+    @property
+    def own_groups(self) -> np.ndarray:
+        """The groups, or each image as its own; int64 [N]."""
+        return np.arange(len(self.labels)) if self.groups is None else self.groups
 
 
 def score_images(
@@ -160,6 +171,23 @@ def _by_class(
         return grouped_interval(table, labels, groups, SHARE_PSEUDO)
     table = table - linear(other, labels, groups)
     return grouped_interval(table, labels, groups, DIFFERENCE_PSEUDO)
+
+
+def linear_values(score: str, networks: Sequence[ImageScores]) -> Floats:
+    """Return values whose mean over the images is the score of each network, [S, N].
+
+    They are exact for a score that is such a mean, and to first order for those of `OF_ALL_IMAGES`:
+    how much each image adds to it, made up for its share of its class or of its group's.
+    """
+    if score not in OF_ALL_IMAGES:
+        return np.array([one.values[score] for one in networks])
+    labels, groups = networks[0].labels, networks[0].own_groups
+    if score == "test_auroc":
+        areas = np.array([one.auroc_draws[0] for one in networks])
+        changes = np.array([one.auroc_changes for one in networks])
+        return values_around(areas, changes, labels, groups)
+    linear = {"test_balanced_accuracy": _BALANCED, "test_macro_f1": _F1}[score][1]
+    return linear(np.array([one.chosen for one in networks]), labels, groups)
 
 
 _BALANCED = (balanced_accuracy_interval, balanced_accuracy_table)

@@ -101,8 +101,8 @@ def draw_label_efficiency(
 ) -> style.Plot:  # fmt: skip
     """Draw mean test scores with intervals against the training ratio, one line for each mode.
 
-    Each of `scores` has a panel. Accuracies go on, dashed, to what is expected `beyond`
-    the largest ratio.
+    Each of `scores` has a panel. The score that is expected `beyond` the largest ratio goes on
+    there, dashed.
     """
     figure = style.new_figure(title, 3.4)
     panels = figure.subplots(1, len(scores), squeeze=False)[0]
@@ -119,8 +119,9 @@ def draw_label_efficiency(
             ]
         style.ratio_axis(axes, [cell.train_ratio for cell in cells], labels)
         style.score_axis(axes, score)
-        for found in beyond if score == "test_accuracy" else ():
-            figure.values += _draw_beyond(axes, found, cells, labels, modes)
+        for found in beyond:
+            if found.score == score:
+                figure.values += _draw_beyond(axes, found, cells, labels, modes)
     style.legend_below(figure, panels[0].get_legend_handles_labels()[0], "mean and 95 % interval")
     return figure
 
@@ -145,12 +146,12 @@ def _draw_beyond(
     """Draw a mode's curve beyond its largest ratio; return what its points say."""
     aside = style.side_by_side(modes)[found.mode]
     largest = Cell(found.mode, found.train_ratio)
-    (last,) = (c.scores["test_accuracy"].mean for c in cells if c.cell == largest)
-    points = {1: last} | {times: e.mean for times, e in found.accuracies.items()}
+    (last,) = (c.scores[found.score].mean for c in cells if c.cell == largest)
+    points = {1: last} | {times: e.mean for times, e in found.levels.items()}
     x = [found.train_ratio * times * aside for times in points]
     look = style.STYLES[found.mode] | {"linestyle": "--", "marker": "", "alpha": 0.7}
     axes.plot(x, list(points.values()), **look)
     return [
         style.Value(axes, found.train_ratio * n * aside, points[n], expected_text(found, n, labels))
-        for n in found.accuracies
+        for n in found.levels
     ]

@@ -30,11 +30,11 @@ def cell_text(cell: CellSummary, score: str, labels: Labels) -> str:
 
 
 def expected_text(found: Extrapolation, times: int, labels: Labels) -> str:
-    """Return the lines on the accuracy that is expected at so many times a mode's labels."""
-    e, n = found.accuracies[times], times * labels(found.train_ratio)
+    """Return the lines on the score that is expected at so many times a mode's labels."""
+    e, n = found.levels[times], times * labels(found.train_ratio)
     return (
         f"{found.mode} with {times} x the labels, {n:.0f} images\n"
-        f"expected test_accuracy {e.mean:.3f} ({e.low:.3f} to {e.high:.3f})"
+        f"expected {found.score} {e.mean:.3f} ({e.low:.3f} to {e.high:.3f})"
     )
 
 

@@ -35,9 +35,9 @@ def test_expected_gain_by_hand() -> None:
     # b / sqrt(0.64) = 0.025, which twice the labels divide by sqrt 2, and four times by 2.
     gains = {times: e.mean for times, e in found.gains.items()}
     assert gains == pytest.approx({2: 0.025 * (1 - 0.5**0.5), 4: 0.0125})
-    assert found.accuracies[4].mean == pytest.approx(1 - 0.02 - 0.0125)
+    assert found.levels[4].mean == pytest.approx(1 - 0.02 - 0.0125)
     assert not found.flat
-    for e in (*found.gains.values(), *found.accuracies.values()):
+    for e in (*found.gains.values(), *found.levels.values()):
         assert (e.n, e.images) == (3, 400)
         assert e.low is not None
         assert e.high is not None
@@ -71,7 +71,7 @@ def test_gains_are_not_above_the_error_that_is_left() -> None:
     assert found is not None
     for times, e in found.gains.items():
         assert e.mean == pytest.approx(0.015 * (1 - times**-0.5)), "of an error of 1.5 %"
-        assert found.accuracies[times].mean == pytest.approx(1 - 0.015 * times**-0.5)
+        assert found.levels[times].mean == pytest.approx(1 - 0.015 * times**-0.5)
         # Wrong are 8 of 404 with the pseudo-images: at most 4 %.
         assert e.low is not None
         assert e.high is not None
@@ -116,7 +116,7 @@ def test_groups_of_images_that_are_not_alike_change_little() -> None:
     assert alone is not None
     assert grouped is not None
     for times in alone.gains:
-        for one, other in ((alone.gains, grouped.gains), (alone.accuracies, grouped.accuracies)):
+        for one, other in ((alone.gains, grouped.gains), (alone.levels, grouped.levels)):
             assert (other[times].low, other[times].high) == pytest.approx(
                 (one[times].low, one[times].high), abs=0.01
             )
@@ -146,7 +146,7 @@ def coverage(gamma: float, least: float, photos: Photos) -> tuple[float, float]:
             [c for r, x in cells for c in seen("freeze", r, x, photos.groups)], "freeze"
         )
         if found:
-            e, gain = found.accuracies[2], found.gains[2]
+            e, gain = found.levels[2], found.gains[2]
             inside.append((
                 (e.low or 0) <= 1 - at_twice <= (e.high or 0),
                 (gain.low or 0) <= 0.05 - at_twice <= (gain.high or 0),

@@ -27,7 +27,7 @@ def test_all_else_is_computed_once() -> None:
     assert [s.cell for s in findings.cells] == [Cell("freeze", r) for r in (0.01, 0.04, 0.16, 0.64)]
     assert findings.beyond("freeze") is findings.beyond("freeze") is not None
     assert findings.beyond("scratch") is None
-    assert findings.labels_saved is findings.labels_saved != []
-    assert findings.crossovers == []
+    assert findings.labels_saved() is findings.labels_saved() != []
+    assert findings.crossovers() is findings.crossovers() == []
     (effect,) = findings.effects("val_log_loss")
     assert findings.effects("val_log_loss")[0] is effect

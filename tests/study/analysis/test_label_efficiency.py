@@ -194,6 +194,9 @@ def test_margin_is_not_less_than_one_test_image() -> None:
     assert least_margin(versus((0.1,), (0.1,))) == 0.01
     assert least_margin(seen("freeze", 0.1, np.ones((2, 240)))) == 0.01
     assert least_margin(seen("freeze", 0.1, np.ones((2, 100)))) == 0.01
+    rare = seen("freeze", 0.1, np.ones((2, 240)), labels=np.repeat([0, 1], [220, 20]))
+    scores = ("test_accuracy", "test_balanced_accuracy", "test_macro_f1", "test_auroc")
+    assert [least_margin(rare, score) for score in scores] == [0.01, 0.03, 0.03, 0.01]
 
 
 @given(gains, st.floats(0, 0.2), st.floats(0, 0.2))

@@ -25,7 +25,6 @@ def test_confirming_trial_knows_its_source(tmp_path: Path) -> None:
     assert (found.source, found.trial, found.seed, found.borrowed_from) == (0, 1, 5, 0.2)
     assert (found.arm, found.scores) == ("cell", {"test_accuracy": 0.9})
     data = read_study_data(tiny_study().write(tmp_path / "tiny"))
-    assert data.test_scores == ("test_accuracy", "test_log_loss")
     assert data.classification == "val_log_loss"
     assert data.model == tmp_path / "tiny" / "winner"
 

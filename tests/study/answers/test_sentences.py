@@ -1,5 +1,7 @@
 from dataclasses import replace
 
+import pytest
+
 from study.analysis.comparisons import Difference, MultiTask
 from study.analysis.estimates import Confirmed, summarize
 from study.analysis.findings import Findings
@@ -198,13 +200,16 @@ def test_words_and_units_come_from_the_task() -> None:
     assert none == "There is no auxiliary task (--aux none)."
 
 
-def test_ratios_of_crossovers_are_not_in_powers_of_ten() -> None:
+def test_ratios_of_crossovers_are_not_in_powers_of_ten(monkeypatch: pytest.MonkeyPatch) -> None:
     cells = (Cell("finetune", 0.01), Cell("finetune", 0.8))
     findings = Findings([c for cell in cells for c in make_confirmed(*cell, [0.9, 0.8])])
     for at, said in (
         ((0.62, 0.31, 0.997), "62 % of the images (31 % to 100 %)"),
         ((0.04, 0.0123, 0.126), "4 % of the images (1.2 % to 13 %)"),
     ):
-        vars(findings)["crossovers"] = [Crossover("freeze", "finetune", "seen", *at)]
+        seen = Crossover("freeze", "finetune", "seen", *at)
+        monkeypatch.setattr(Findings, "crossovers", lambda *_, seen=seen: [seen])
         told = label_gain("finetune", findings)
-        assert f"Fine-tuning overtakes freezing with about {said}." in told
+        assert f" Fine-tuning overtakes freezing with about {said}." in told
+        told = label_gain("finetune", findings, "val_brightness_mae")
+        assert f" In accuracy, fine-tuning overtakes freezing with about {said}." in told

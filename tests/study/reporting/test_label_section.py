@@ -22,6 +22,7 @@ from study.reporting.label_section import (
 from study.reporting.page import Drawing, FigureWriter, Table
 from tests.support.studies.builders import make_confirmed, make_settings
 from tests.support.studies.image_tables import seen
+from tl_core.config import Metric
 
 HITS = np.arange(240)[None] >= np.array([[12], [10], [14]])
 WORSE = np.arange(240)[None] >= np.array([[60], [66], [63]])
@@ -109,7 +110,8 @@ def test_crossovers_are_called_what_they_are() -> None:
         Crossover("freeze", "finetune", "none seen", None, None, None),
         Crossover("freeze", "finetune", "not resolved", None, None, None),
     ]
-    table = crossover_table(found, 3)
+    table = crossover_table(found, "test_macro_f1", 3)
+    assert table.caption.startswith("Where one mode overtakes another in test_macro_f1, for each ")
     assert [row[2:] for row in table.rows] == [
         ["0.2", "0.12 to 0.3", "seen"],
         ["0.2", "below all tried to 0.3", "not resolved"],
@@ -122,7 +124,7 @@ def test_crossovers_are_called_what_they_are() -> None:
         "and one mode is shown to be ahead at a ratio or more, the other at none. Not resolved: "
         "neither."
     )
-    assert crossover_table(found[2:3], 1).rows[0][3] == "(one\xa0seed)"
+    assert crossover_table(found[2:3], "test_accuracy", 1).rows[0][3] == "(one\xa0seed)"
 
 
 @pytest.mark.parametrize(("seeds", "kept", "caption"), [
@@ -146,10 +148,14 @@ def test_the_figure_says_which_interval_it_shows(seeds: int, kept: bool, caption
 
 def test_differences_are_shown_in_accuracy_and_in_the_score_that_was_asked_for() -> None:
     about = {"data": {"name": "photos", "images": 100}}
-    for metric, second in (("val_log_loss", "test_log_loss"), ("val_macro_f1", "test_macro_f1")):
+    metrics: dict[Metric, list[str]] = {
+        "val_log_loss": ["test_accuracy", "test_log_loss"],
+        "val_macro_f1": ["test_macro_f1", "test_accuracy"],
+    }
+    for metric, scores in metrics.items():
         data = StudyData(Path(), about, [])
         confirmed = [replace(c, scores=c.scores | {"test_macro_f1": 0.5}) for c in two_modes(0.1)]
         vars(data).update(settings=make_settings(metric=metric), confirmed=confirmed)
         tables = [part.caption for part in label_parts(data, Captions()) if isinstance(part, Table)]
         paired = [caption for caption in tables if caption.startswith("Paired differences in ")]
-        assert [caption.split()[3] for caption in paired] == ["test_accuracy", second]
+        assert [caption.split()[3] for caption in paired] == scores

@@ -219,7 +219,7 @@ def test_label_efficiency_goes_on_to_what_is_expected() -> None:
         "freeze with 2 x the labels, 256 images", "freeze with 4 x the labels, 512 images",
     ]  # fmt: skip
     (dashed,) = (line for line in left.lines if line.get_linestyle() == "--")
-    expected = [(0.64, 0.955), (1.28, found.accuracies[2].mean), (2.56, found.accuracies[4].mean)]
+    expected = [(0.64, 0.955), (1.28, found.levels[2].mean), (2.56, found.levels[4].mean)]
     assert values_of(dashed) == [pytest.approx(point) for point in expected]
     assert not [line for line in right.lines if line.get_linestyle() == "--"]
 
