@@ -4,7 +4,7 @@ The classes have 80 and 20 % of the images.
 """
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -39,7 +39,7 @@ def labels_of(photos: Photos) -> np.ndarray:
 
 
 def judged(
-    photos: Photos, hits: Floats, modes: Sequence[Mode], ratios: Sequence[float]
+    photos: Photos, hits: Floats, modes: Sequence[Mode], ratios: Iterable[float]
 ) -> list[Confirmed]:
     """The trials of a study, from hits [M, R, S, N]."""
     cells = [

@@ -207,17 +207,19 @@ def test_the_name_of_a_score_does_not_run_into_the_title() -> None:
             assert name.height <= 1.05 * panel.height, score
 
 
-def test_label_efficiency_goes_on_to_what_is_expected() -> None:
+@pytest.mark.parametrize("score", ["test_accuracy", "test_balanced_accuracy"])
+def test_label_efficiency_goes_on_to_what_is_expected(score: str) -> None:
     trials = curve(ON_CURVE)
-    found = extrapolate(trials, "freeze")
+    found = extrapolate(trials, "freeze", score=score)
     assert found is not None
-    cells, scores = summarize(trials), ["test_accuracy", "test_log_loss"]
+    cells, scores = summarize(trials), [score, "test_log_loss"]
     figure = draw_label_efficiency(cells, scores, SHARE_OF_200, "cells", [found])
     left, right = figure.axes
     told = [value.text for value in figure.values if "expected" in value.text]
     assert [text.splitlines()[0] for text in told] == [
         "freeze with 2 x the labels, 256 images", "freeze with 4 x the labels, 512 images",
     ]  # fmt: skip
+    assert all(f"\nexpected {score} 0.9" in text for text in told)
     (dashed,) = (line for line in left.lines if line.get_linestyle() == "--")
     expected = [(0.64, 0.955), (1.28, found.levels[2].mean), (2.56, found.levels[4].mean)]
     assert values_of(dashed) == [pytest.approx(point) for point in expected]
