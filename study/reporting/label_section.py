@@ -57,7 +57,8 @@ def _confirmed_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
         shown = "one fresh seed" + f", with the 95 % interval of its networks on {about}" * images
     modes = dict.fromkeys(c.mode for c in cells)
     beyond = [e for mode in modes if (e := data.findings.beyond(mode, score))]
-    dashed = " Dashed: what two and four times the labels are expected to give." if beyond else ""
+    dashed = " Dashed: what two and four times the labels are expected to give, by a curve through "
+    dashed = f"{dashed}the scores." if beyond else ""
     yield figures.add(
         "label-efficiency",
         draw_label_efficiency(cells, scores, data.labels, title, beyond),

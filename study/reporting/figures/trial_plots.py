@@ -6,11 +6,10 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from study.analysis.estimates import CellSummary
-from study.analysis.extrapolation import Extrapolation
+from study.analysis.extrapolation import TIMES, Extrapolation
 from study.records.trial_record import TrialRecord, best_of, modes_of
 from study.reporting.figures import style
 from study.reporting.figures.values import Labels, cell_text, expected_text, trial_text
-from study.search.cells import Cell
 from tl_core.config import MODES, Metric, Mode
 
 _ROOM = 1.08
@@ -121,7 +120,7 @@ def draw_label_efficiency(
         style.score_axis(axes, score)
         for found in beyond:
             if found.score == score:
-                figure.values += _draw_beyond(axes, found, cells, labels, modes)
+                figure.values += _draw_beyond(axes, found, labels, modes)
     style.legend_below(figure, panels[0].get_legend_handles_labels()[0], "mean and 95 % interval")
     return figure
 
@@ -140,14 +139,15 @@ def _draw_cells(axes: Axes, cells: Sequence[CellSummary], score: str, aside: flo
 
 
 def _draw_beyond(
-    axes: Axes, found: Extrapolation, cells: Sequence[CellSummary], labels: Labels,
-    modes: Sequence[Mode],
-) -> list[style.Value]:  # fmt: skip
-    """Draw a mode's curve beyond its largest ratio; return what its points say."""
+    axes: Axes, found: Extrapolation, labels: Labels, modes: Sequence[Mode]
+) -> list[style.Value]:
+    """Draw a mode's curve beyond its largest ratio; return what its points say.
+
+    It begins on the curve, not at the score that was seen, which may lie above the next points.
+    """
     aside = style.side_by_side(modes)[found.mode]
-    largest = Cell(found.mode, found.train_ratio)
-    (last,) = (c.scores[found.score].mean for c in cells if c.cell == largest)
-    points = {1: last} | {times: e.mean for times, e in found.levels.items()}
+    first = found.levels[TIMES[0]].mean - found.gains[TIMES[0]].mean
+    points = {1: first} | {times: e.mean for times, e in found.levels.items()}
     x = [found.train_ratio * times * aside for times in points]
     look = style.STYLES[found.mode] | {"linestyle": "--", "marker": "", "alpha": 0.7}
     axes.plot(x, list(points.values()), **look)

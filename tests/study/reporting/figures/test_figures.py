@@ -226,6 +226,21 @@ def test_label_efficiency_goes_on_to_what_is_expected(score: str) -> None:
     assert not [line for line in right.lines if line.get_linestyle() == "--"]
 
 
+def test_what_is_expected_begins_on_the_curve() -> None:
+    """With 15 errors for 18 the last score is above the curve, which rises all the same."""
+    trials = curve((*ON_CURVE[:3], 15))
+    found = extrapolate(trials, "freeze")
+    assert found is not None
+    figure = draw_label_efficiency(
+        summarize(trials), ["test_accuracy"], SHARE_OF_200, "cells", [found]
+    )
+    (dashed,) = (line for line in figure.axes[0].lines if line.get_linestyle() == "--")
+    first, second, third = (y for _, y in values_of(dashed))
+    assert first == pytest.approx(second - found.gains[2].mean)
+    assert first < 1 - 15 / 400
+    assert first < second < third
+
+
 def points(axes: Axes) -> list[tuple[float, float]]:
     dots = [np.asarray(d.get_offsets()).tolist() for d in axes.collections]
     return sorted((x, y) for some in dots for x, y in some)
