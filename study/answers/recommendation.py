@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from study.analysis.comparisons import Difference
-from study.analysis.estimates import CellSummary
+from study.analysis.estimates import CellSummary, score_of
 from study.analysis.extrapolation import TIMES
 from study.analysis.study_data import StudyData
 from study.answers.chance import chance_sentence
@@ -123,7 +123,8 @@ def _expected(best: CellSummary, scores: Sequence[str]) -> str:
         levels = [f"{name} on these test images is {value}" for name, value in shown.items()]
         return f"Its {' and its '.join(levels)}."
     levels = [f"{'an' if name[0] in 'aA' else 'a'} {name} of {x}" for name, x in shown.items()]
-    expected = f"Expect {enumerate_words(levels)} {on_new(e)}."
+    alone = ", for this one network" if e.n == 1 else ""
+    expected = f"Expect {enumerate_words(levels)} {on_new(e)}{alone}."
     if not is_share(scores[0]) or e.low is None or e.high is None or e.high - e.low <= _WIDE:
         return expected
     which = "This" if len(scores) == 1 else "The first"
@@ -169,15 +170,22 @@ def _lead(d: Difference, second: Difference | None, several: bool) -> str:
     `several` is whether the first is named, as the answer has several scores.
     """
     by = f" by {score_words(d.score)}"
+    if d.estimate.n == 1:
+        return f"{_gap(d)}{by if several else ''} with this one seed"
     if d.verdict == "cannot tell" and second and second.verdict != "cannot tell":
         where = "behind" if second.verdict == "better" else "ahead"
         return f"not distinguishable from it{by}, {where} by {score_words(second.score)}"
     if d.verdict == "cannot tell":
         return f"not distinguishable from it{by if several else ''}"
-    where = "behind" if d.verdict == "better" else "ahead"
-    gap = abs(d.estimate.mean)
-    shown = f"{100 * gap:.1f} points" if is_share(d.score) else f"{gap:.3f}"
-    return f"{shown} {where}{by if several else ''}"
+    return f"{_gap(d)}{by if several else ''}"
+
+
+def _gap(d: Difference) -> str:
+    """How far the second of two modes is behind or ahead, whether that shows or not."""
+    gap = d.estimate.mean
+    shown = f"{100 * abs(gap):.1f} points" if is_share(d.score) else f"{abs(gap):.3f}"
+    ahead = (gap > 0) == (score_of(d.score).better == "lower")
+    return f"{shown} {'ahead' if ahead else 'behind'}" if gap else "as good"
 
 
 def _passes(data: StudyData, cell: Cell) -> int | None:

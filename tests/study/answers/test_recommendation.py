@@ -59,6 +59,17 @@ def test_a_network_is_compared_with_the_best_frozen_mode(rival: float, said: str
     assert found.endswith(f" on new photos. {said}")
 
 
+@pytest.mark.parametrize(("rival", "said"), [
+    (0.7, "27.0 points behind with this one seed"), (0.99, "2.0 points ahead with this one seed"),
+    (0.97, "as good with this one seed"),
+])  # fmt: skip
+def test_one_seed_tells_a_gap_of_this_one_seed(rival: float, said: str) -> None:
+    confirmed = [*seen(*NET, hits(0.97, seeds=1)), *seen(*FREEZE, hits(rival, seeds=1))]
+    found = recommendation(data([NET, FREEZE], confirmed, [NET, FREEZE]))
+    assert " Expect an accuracy of 97.0 % (93.4 to 98.8 %) on new photos, for this one " in found
+    assert found.endswith(f" network. Freezing is {said}, and about 6 times cheaper to train.")
+
+
 @pytest.mark.parametrize(("freeze", "probe", "said"), [
     (0.9, 0.9, "Freezing and a linear probe are not distinguishable from it, and cheaper to train"),
     (0.9, 1.0, "Freezing is not distinguishable from it, and cheaper to train. A linear probe is "
