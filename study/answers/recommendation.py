@@ -24,6 +24,7 @@ from study.answers.phrases import (
     test_images,
 )
 from study.answers.sentences import LOG_LOSS, decisive, label_score
+from study.answers.tuning import hardly_tuned
 from study.intervals.estimate import Estimate
 from study.records.ledger import ENDINGS
 from study.search.cells import Cell
@@ -33,6 +34,8 @@ from tl_core.text import pluralize
 
 _CHEAPER = 1.5
 """A mode that takes this many times less work is called cheaper."""
+_MOST_NAMED = 2
+"""Modes that had too few trials are named if they are no more."""
 _WIDE = 0.2
 """An accuracy whose interval is wider says little, as with few test images."""
 
@@ -45,7 +48,7 @@ def recommendation(data: StudyData) -> str:
     chance = chance_sentence(data, best)
     few = best.train_ratio < max(c.train_ratio for c in data.cells)
     parts = [
-        _provisional(data),
+        _provisional(data, best),
         chance,
         f"{'The best found is' if chance else 'Use'} {_configuration(data, best)}, with "
         f"{share(best.train_ratio)} of the images for training.",
@@ -97,14 +100,23 @@ def _configuration(data: StudyData, best: CellSummary) -> str:
     return f"{given} and auxiliary weight {show_weight(best.aux_weight, '.2g')}"
 
 
-def _provisional(data: StudyData) -> str | None:
-    """Say that cells are not confirmed, or not chosen in yet, as in a study that was stopped."""
+def _provisional(data: StudyData, best: CellSummary) -> str | None:
+    """Say that cells are not confirmed, or not chosen in yet, as in a study that was stopped.
+
+    Or that rivals of the winner had too few trials: tuned, they might be better.
+    """
     missing = data.choices.unconfirmed
     cells = pluralize(len(missing), "cell is", "cells are")
     why = [f"{cells} not confirmed on all seeds yet"] if missing else []
     if n := len(_uncompared(data) - {*missing}):
         cells = pluralize(n, "cell")
         why.append(f"in {cells} the best configurations are not compared on further seeds yet")
+    few = [cell.mode for cell in hardly_tuned(data.settings, data.records) if cell != best.cell
+           and cell.train_ratio == best.train_ratio]  # fmt: skip
+    if few:
+        which = enumerate_words([MODE_WORDS[mode] for mode in few])
+        shown = which if len(few) <= _MOST_NAMED else f"{len(few)} of the other modes"
+        why.append(f"{shown} had too few trials to be tuned")
     return f"This is provisional: {', and '.join(why)}." if why else None
 
 

@@ -51,7 +51,9 @@ def best_mode(
     scores = decisive([best], metric)
     # Each rival has a result in all scores or in none.
     found = [[findings.difference(best.cell, rival, s) for rival in rivals] for s in scores]
-    ahead = bool(rivals) and all(d is not None and d.verdict == "better" for d in found[0])
+    ahead = all(d is not None and d.verdict == "better" for d in found[0])
+    # One that was hardly tuned might be better than the winner.
+    ahead = ahead and bool(rivals) and not any(rival in few for rival in rivals)
     how = "is best" if ahead else f"scored best by validation {score_words(metric)}"
     only = "" if rivals else ", the only mode tried,"
     missing = [rival for rival, d in zip(rivals, found[0], strict=True) if d is None]

@@ -17,6 +17,7 @@ from study.search.confirmation import plan
 from tests.study.analysis.test_extrapolation import ON_CURVE, curve
 from tests.support.studies.builders import make_confirmed, make_record, make_settings
 from tests.support.studies.image_tables import seen
+from tl_core.config import Mode
 
 NET, PROBE, FREEZE = Cell("lp_ft", 0.4), Cell("probe", 0.4), Cell("freeze", 0.4)
 
@@ -33,7 +34,8 @@ def data(
     found = StudyData(Path(), {"data": {"images": 1000}}, records)
     vars(found).update(
         ranking=ranking, confirmed=confirmed, is_split=False,
-        settings=make_settings(aux_weight=["0"]),
+        # It does not ask for the cells of the tests, which then need no search.
+        settings=make_settings(aux_weight=["0"], train_ratio=["0.1"]),
     )  # fmt: skip
     return found
 
@@ -249,12 +251,12 @@ def test_what_accuracy_can_not_tell_log_loss_may() -> None:
 
 
 def test_a_study_that_was_stopped_while_it_confirms_is_provisional() -> None:
-    study = data([NET], make_confirmed(*NET, (0.9, 0.92)))
+    study = data([FREEZE], make_confirmed(*FREEZE, (0.9, 0.92)))
     given = make_settings(mode=["freeze"], train_ratio=["0.4"], confirm_seeds=2)
     vars(study).update(settings=given)
     study.records.append(make_record(mode="freeze", train_ratio=0.4))
     one, other = plan(given, study.records)
-    start = "Use fine-tuning after the heads"
+    start = "Use freezing"
     provisional = f"This is provisional: 1 cell is not confirmed on all seeds yet. {start}"
     assert recommendation(study).startswith(provisional)
     for planned, found in ((one, provisional), (other, start)):
@@ -264,8 +266,39 @@ def test_a_study_that_was_stopped_while_it_confirms_is_provisional() -> None:
         assert recommendation(study).startswith(found)
 
 
+@pytest.mark.parametrize(("modes", "trials", "few"), [
+    (["probe", "freeze"], 8, None),
+    (["probe", "freeze"], 7, "freezing"),
+    (["probe", "freeze", "finetune"], 2, "freezing and fine-tuning"),
+    (["probe", "freeze", "finetune", "lp_ft"], 2, "3 of the other modes"),
+])  # fmt: skip
+def test_a_winner_over_modes_that_were_hardly_tuned_is_provisional(
+    modes: list[str], trials: int, few: str | None
+) -> None:
+    """A probe needs one trial, so it gains by rivals with few."""
+    confirmed = [*seen(*PROBE, hits(0.9)), *seen(*FREEZE, hits(0.7))]
+    study = data([PROBE, FREEZE], confirmed)
+    given = make_settings(mode=modes, train_ratio=["0.4"], confirm_seeds=3, aux_weight=["0"])
+    vars(study).update(settings=given)
+    study.study["status"] = "done"
+    for mode in modes:
+        for _ in range(1 if mode == "probe" else trials):
+            study.records.append(make_record(len(study.records), mode=mode, train_ratio=0.4))
+    vars(study)["choices"] = data([], []).choices  # All is confirmed.
+    found = recommendation(study)
+    start = f"This is provisional: {few} had too few trials to be tuned. " if few else ""
+    assert found.startswith(f"{start}Use a linear probe")
+    best = next(s for s in study.cells if s.cell == PROBE)
+    tried: list[Mode] = ["freeze", "probe"]
+    said = best_mode("pets", best, tried, study.findings, {FREEZE: 7} if few else {})
+    assert said.startswith(
+        "A linear probe at learning rate 0.001 "
+        f"{'scored best by validation log loss' if few else 'is best'} on pets."
+    )
+
+
 def test_a_choice_without_its_repeats_is_provisional() -> None:
-    study = data([NET], make_confirmed(*NET, (0.9, 0.92)))
+    study = data([FREEZE], make_confirmed(*FREEZE, (0.9, 0.92)))
     given = make_settings(mode=["freeze"], train_ratio=["0.4"], confirm_seeds=2)
     vars(study).update(settings=given)
     for trial, lr in enumerate((0.01, 0.02)):

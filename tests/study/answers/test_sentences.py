@@ -90,10 +90,14 @@ def test_the_score_that_was_asked_for_decides() -> None:
     modes: list[Mode] = ["finetune", "freeze"]
     few = {Cell("freeze", 0.4): 2}
     assert best_mode("pets", best, modes, findings, few, "val_balanced_accuracy") == (
-        "Fine-tuning at learning rate 0.001 is best on pets. Its test balanced accuracy is 81.0 % "
-        "(78.5 to 83.5 %) and its accuracy is 91.0 % (88.5 to 93.5 %) with 40 % of the images for "
-        "training. By balanced accuracy, it is ahead of freezing (too few trials: 2) by 10.3 "
-        "points (8.9 to 11.8). By accuracy, it is behind freezing by 3.0 points (0.5 to 5.5)."
+        "Fine-tuning at learning rate 0.001 scored best by validation balanced accuracy on pets. "
+        "Its test balanced accuracy is 81.0 % (78.5 to 83.5 %) and its accuracy is 91.0 % (88.5 to "
+        "93.5 %) with 40 % of the images for training. By balanced accuracy, it is ahead of "
+        "freezing (too few trials: 2) by 10.3 points (8.9 to 11.8). By accuracy, it is behind "
+        "freezing by 3.0 points (0.5 to 5.5)."
+    )
+    assert best_mode("pets", best, modes, findings, {}, "val_balanced_accuracy").startswith(
+        "Fine-tuning at learning rate 0.001 is best on pets."
     )
     # Accuracy decides if no other score was asked for, and of the default nothing more is told.
     assert best_mode("pets", best, modes, findings, few).startswith(
