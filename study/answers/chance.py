@@ -1,6 +1,7 @@
 """Whether a study's networks are shown to do better than to name the most frequent class."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from study.analysis.images.joint_scores import constant_scores
 from study.analysis.study_data import StudyData
 from study.answers.phrases import share
 from study.intervals.by_class_grouped import groups_of_classes
-from study.intervals.two_way import CONFIDENCE
+from study.intervals.two_way import CONFIDENCE, TInterval, satterthwaite
 
 _MANY = 6
 """With fewer groups of a class, AUROC does not show that a network knows something."""
@@ -37,13 +38,23 @@ def beats_constant(
 ) -> bool:
     """Whether a cell is shown to do better than to name the most frequent class each time.
 
-    By accuracy, balanced accuracy or AUROC, adjusted for their number in all cells: of many scores
-    of networks that know nothing, one is often above chance. AUROC is left out if a class has few
-    groups: of two and two, one in six orders has all of a class above the others.
+    A network that knows nothing is at chance on every seed, so only the images make its score
+    differ from that. By accuracy, balanced accuracy or AUROC, adjusted for their number in all
+    cells: of many scores of networks that know nothing, one is often above chance. AUROC is left
+    out if a class has few groups: of two and two, one in six orders has all of a class above the
+    others.
     """
     chances = constant_scores(labels)
     if groups is not None and groups_of_classes(labels, groups).min() < _MANY:
         del chances["test_auroc"]
     found = [(e, x) for c in cells for score, x in chances.items() if (e := c.scores.get(score))]
-    p_values = [2 * float(e.t.p_not_above(x)) for e, x in found if e.t]
+    p_values = [2 * float(_of_images(e.t).p_not_above(x)) for e, x in found if e.t]
     return min(holm(p_values), default=1.0) < 1 - CONFIDENCE
+
+
+def _of_images(t: TInterval) -> TInterval:
+    """The interval on new images for these networks; that of new seeds, too, if it has no parts."""
+    if t.parts is None:
+        return t
+    none = np.zeros_like(t.parts.seeds)
+    return satterthwaite(t.center, replace(t.parts, total=none, seeds=none, free=1))

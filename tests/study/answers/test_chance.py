@@ -1,5 +1,6 @@
 """Networks that know nothing seldom seem to know something."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -22,14 +23,20 @@ def guessed(
     rng: np.random.Generator,
     hard: np.ndarray | float = 0.0,
     groups: np.ndarray | None = None,
+    seeds: int = 3,
+    skills: Sequence[float] = (0.0,) * 3,
 ) -> list[Confirmed]:
-    """Three networks that know nothing of the labels, and agree on much, as on real images."""
+    """Networks that agree on much, as on real images, and know as much of the labels as `skills`.
+
+    With a skill of 0 they know nothing.
+    """
     n_groups = len(labels) if groups is None else int(groups.max()) + 1
     alike = rng.normal(size=(n_groups, int(labels.max()) + 1))
     hard = hard + (alike if groups is None else alike[groups])
     found = []
-    for trial in make_confirmed(*cell, [0.0] * 3):
+    for trial, skill in zip(make_confirmed(*cell, [0.0] * seeds), skills, strict=False):
         logits = 0.9 * hard + 0.4 * rng.normal(size=hard.shape)
+        logits[np.arange(len(labels)), labels] += skill
         right = (logits.argmax(axis=1) == labels).astype(float)
         if logits.shape[1] == 2:
             logits = logits[:, 1:] - logits[:, :1]
@@ -43,13 +50,17 @@ def guessed(
 
 
 @pytest.mark.integration
+@pytest.mark.parametrize("seeds", [1, 2, 3])
 @pytest.mark.parametrize("counts", [(30, 30), (40, 8), (20, 1)])
-def test_networks_that_know_nothing_seldom_seem_to_know_something(counts: tuple[int, int]) -> None:
+def test_networks_that_know_nothing_seldom_seem_to_know_something(
+    counts: tuple[int, int], seeds: int
+) -> None:
     """In at most 5 % of 200 studies of three modes."""
     rng, labels = np.random.default_rng(5), np.repeat([0, 1], counts)
     fooled = []
     for _ in range(200):
-        confirmed = [c for cell in (NET, PROBE, FREEZE) for c in guessed(cell, labels, rng)]
+        cells = (NET, PROBE, FREEZE)
+        confirmed = [c for cell in cells for c in guessed(cell, labels, rng, seeds=seeds)]
         fooled.append(beats_constant(summarize(confirmed), labels))
     assert np.mean(fooled) <= 0.05
 
@@ -66,6 +77,16 @@ def test_networks_that_know_nothing_of_groups_seldom_seem_to(classes: int, of_cl
         confirmed = [c for cell in cells for c in guessed(cell, labels, rng, hard, groups)]
         fooled.append(beats_constant(summarize(confirmed), labels, groups))
     assert np.mean(fooled) <= 0.05
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 3])
+def test_good_networks_are_known_to_be_good_however_much_seeds_differ(seeds: int) -> None:
+    """Right on about 90 % of 120 images; two seeds hardly tell how much seeds differ."""
+    rng, labels = np.random.default_rng(5), np.repeat([0, 1], 60)
+    for _ in range(20):
+        skills = rng.normal(1.8, 0.3, size=seeds)
+        confirmed = guessed(PROBE, labels, rng, seeds=seeds, skills=skills)
+        assert beats_constant(summarize(confirmed), labels)
 
 
 @pytest.mark.parametrize(("groups", "better"), [(5, False), (6, True)])
