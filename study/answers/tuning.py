@@ -30,10 +30,10 @@ _PROBES = (
 
 
 class WiderRates(NamedTuple):
-    """A range of learning rates for the modes whose best ones lie at an end of theirs."""
+    """A wider range of learning rates for a mode whose best ones lie at an end of its range."""
 
+    mode: Mode
     at_an_end: list[tuple[Cell, float]]
-    modes: list[Mode]
     low: float
     high: float
 
@@ -64,7 +64,7 @@ def tuning_doubts(
 ) -> dict[Cell, str]:
     """Return why cells may be worse than their mode is; `best` are their best learning rates."""
     wider = wider_rates(settings, best)
-    ends = [cell for cell, _ in wider.at_an_end] if wider else []
+    ends = [cell for found in wider for cell, _ in found.at_an_end]
     few = hardly_tuned(settings, records)
     return dict.fromkeys(ends, "the best learning rate lies at an end of its range") | {
         cell: f"it had too few trials ({trials})" for cell, trials in few.items()
@@ -135,39 +135,42 @@ def at_an_end(settings: Settings, best: Mapping[Cell, float | None]) -> str | No
 
     None if there is no such one, or if the rates were no range.
     """
-    if (found := wider_rates(settings, best)) is None:
+    if not (found := wider_rates(settings, best)):
         return None
-    # One --lr is for all modes, and the others need no wider range.
+    # The other modes need no wider range, or another: one --lr is for all modes of a study.
     solved = len([mode for mode in settings.mode if mode != "probe"])
-    alone = f"--mode {' '.join(found.modes)} " if len(found.modes) < solved else ""
-    named = [f"{_words(cell)} ({lr:.2g})" for cell, lr in found.at_an_end]
+    flags = [
+        f"{f'--mode {wider.mode} ' if solved > 1 else ''}--lr {wider.low:g} {wider.high:g}"
+        for wider in found
+    ]
+    named = [f"{_words(cell)} ({lr:.2g})" for wider in found for cell, lr in wider.at_an_end]
+    studies = "" if len(found) == 1 else ", one study for each mode"
     return (
         f"The best learning rate lies at an end of its range for {enumerate_words(named)}; "
-        f"{alone}--lr {found.low:g} {found.high:g} widens it."
+        f"{enumerate_words(flags)} {'widens' if len(found) == 1 else 'widen'} it{studies}."
     )
 
 
-def wider_rates(settings: Settings, best: Mapping[Cell, float | None]) -> WiderRates | None:
-    """Return a range of learning rates that is wider where a best one lies at its end."""
+def wider_rates(settings: Settings, best: Mapping[Cell, float | None]) -> list[WiderRates]:
+    """Return the modes with a best learning rate at an end of their range, each with a wider one.
+
+    It goes on by a factor of 10 there. Empty if the rates were no range.
+    """
     if settings.lr and not is_range(settings.lr):
-        return None
-    ranges: dict[Mode, tuple[float, float]] = {
-        mode: _range(settings, mode) for mode in settings.mode if mode != "probe"
-    }
-    ends = {
-        (cell, lr): (place, ranges[cell.mode])
-        for cell, lr in best.items()
-        if lr is not None and not NEAR <= (place := _place(lr, *ranges[cell.mode])) <= 1 - NEAR
-    }
-    if not ends:
-        return None
-    modes = [mode for mode in ranges if any(cell.mode == mode for cell, _ in ends)]
-    lows = [ranges[mode][0] for mode in modes]
-    highs = [ranges[mode][1] for mode in modes]
-    # Rounded, as 1e-05 / 10 is 1.0000000000000002e-06.
-    lows += [float(f"{low / 10:.3g}") for place, (low, _) in ends.values() if place < NEAR]
-    highs += [float(f"{high * 10:.3g}") for place, (_, high) in ends.values() if place > 1 - NEAR]
-    return WiderRates([*ends], modes, min(lows), max(highs))
+        return []
+    found = []
+    for mode in (mode for mode in settings.mode if mode != "probe"):
+        low, high = settings.lr or LR_RANGES[mode]
+        own = [(cell, lr) for cell, lr in best.items() if cell.mode == mode and lr is not None]
+        # Where each lies in the log range, from 0 to 1.
+        places = [math.log(lr / low) / math.log(high / low) for _, lr in own]
+        ends = [one for one, x in zip(own, places, strict=True) if not NEAR <= x <= 1 - NEAR]
+        if ends:
+            # Rounded, as 1e-05 / 10 is 1.0000000000000002e-06.
+            wider_low = float(f"{low / 10:.3g}") if min(places) < NEAR else low
+            wider_high = float(f"{high * 10:.3g}") if max(places) > 1 - NEAR else high
+            found.append(WiderRates(mode, ends, wider_low, wider_high))
+    return found
 
 
 def _needed(settings: Settings, mode: Mode) -> int:
@@ -199,13 +202,3 @@ def _few(few: Mapping[Cell, int], n_cells: int) -> str:
 
 def _words(cell: Cell) -> str:
     return f"{MODE_WORDS[cell.mode]} with {share(cell.train_ratio)}"
-
-
-def _range(settings: Settings, mode: Mode) -> tuple[float, float]:
-    low, high = settings.lr or LR_RANGES[mode]
-    return low, high
-
-
-def _place(lr: float, low: float, high: float) -> float:
-    """Where a rate lies in its log range, from 0 to 1."""
-    return math.log(lr / low) / math.log(high / low)

@@ -10,7 +10,7 @@ from study.analysis.study_data import StudyData
 from study.analysis.tables import confirm_table, differences_table, recall_table
 from study.answers.answer import answer_of, best_rates
 from study.answers.imbalance import is_imbalanced
-from study.answers.phrases import SHOWN_GAIN
+from study.answers.phrases import MODE_WORDS, SHOWN_GAIN
 from study.answers.recommendation import recommendation, resolution
 from study.answers.sentences import label_score
 from study.answers.tuning import few_steps, missing_trials, wider_rates
@@ -164,11 +164,12 @@ def next_steps(data: StudyData) -> Iterator[NextStep]:
         words = ["python", "study/run.py", "--extend", name, "--trials", str(more), *out]
         extend = shlex.join(words)
         yield NextStep("More trials for all cells, as some have too few:", extend)
-    if wider := wider_rates(settings, best_rates(settings, data.records, data.findings)):
-        trials = TRIALS_PER_CELL * len(wider.modes) * len(settings.train_ratio)
-        changes = {name: DEFAULTS[name] for name in unread_by(wider.modes)}
-        changes |= {"mode": (*wider.modes,), "lr": (wider.low, wider.high), "trials": trials}
-        text = "A wider range of learning rates, as the best lies at an end of its range:"
+    for wider in wider_rates(settings, best_rates(settings, data.records, data.findings)):
+        trials = TRIALS_PER_CELL * len(settings.train_ratio)
+        changes = {name: DEFAULTS[name] for name in unread_by([wider.mode])}
+        changes |= {"mode": (wider.mode,), "lr": (wider.low, wider.high), "trials": trials}
+        of = f" for {MODE_WORDS[wider.mode]}" if len(settings.mode) > 1 else ""
+        text = f"A wider range of learning rates{of}, as the best lies at an end of its range:"
         yield NextStep(text, _new(settings, **changes))
     if few_steps(data.records):
         enough = DEFAULTS["min_steps"]

@@ -176,9 +176,23 @@ def test_learning_rate_at_an_end(
 
 
 def test_a_wider_range_has_round_ends() -> None:
-    found = wider_rates(settings(), {Cell("finetune", 0.1): 1e-5})
-    assert found is not None
-    assert (found.low, found.high) == (1e-6, 1e-2)
+    (found,) = wider_rates(settings(), {Cell("finetune", 0.1): 1e-5})
+    assert (found.mode, found.low, found.high) == ("finetune", 1e-6, 1e-2)
+
+
+def test_each_mode_has_a_wider_range_of_its_own() -> None:
+    """Freezing goes up from 0.1 and fine-tuning down from 1e-5, where the other learns nothing."""
+    best = {C: 1.2e-5, D: 1.1e-5, B: 0.09}
+    freeze, finetune = wider_rates(settings(), best)
+    assert (freeze.mode, freeze.low, freeze.high) == ("freeze", 1e-4, 1)
+    assert (finetune.mode, finetune.low, finetune.high) == ("finetune", 1e-6, 1e-2)
+    assert at_an_end(settings(), best) == (
+        "The best learning rate lies at an end of its range for freezing with 40 % (0.09), "
+        "fine-tuning with 10 % (1.2e-05) and fine-tuning with 40 % (1.1e-05); --mode freeze --lr "
+        "0.0001 1 and --mode finetune --lr 1e-06 0.01 widen it, one study for each mode."
+    )
+    (both,) = wider_rates(settings(), {C: 1.2e-5, D: 9e-3})
+    assert (both.low, both.high) == (1e-6, 0.1)
 
 
 @pytest.mark.parametrize(("mode", "steps", "taken"), [

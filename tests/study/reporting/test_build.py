@@ -274,7 +274,8 @@ def test_a_learning_rate_at_the_end_of_its_range_gets_a_wider_one(
     records = [make_record(i, mode="freeze", train_ratio=0.1, lr=rate) for i in range(8)]
     records.append(make_record(8, mode="partial", train_ratio=0.1, lr=1e-3, unfreeze=2))
     found = {step.text: step.command for step in next_steps(study(settings, records))}
-    wider = found.get("A wider range of learning rates, as the best lies at an end of its range:")
+    end = "as the best lies at an end of its range:"
+    wider = found.get(f"A wider range of learning rates for freezing, {end}")
     assert (wider is None) == (words is None)
     if wider and words:
         assert words in wider
