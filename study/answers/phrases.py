@@ -110,17 +110,31 @@ def number(e: Estimate) -> str:
 def covers(scores: Sequence[Estimate]) -> str:
     """Say what the means and the intervals of a study's cells are about."""
     counts = [e.n for e in scores]
-    n, alone = seeds(*counts), min(counts) == 1
+    n = seeds(*counts)
     if all(e.low is None for e in scores):
         return f"Scores are of {n}, without interval."
-    if not all(e.images for e in scores):
-        but = " where there are two seeds or more" if alone else ""
-        return f"Scores are means of {n}, with 95 % intervals on these test images{but}."
-    where = on_new(scores[0])
+    seen = [e for e in scores if e.images]
+    if not seen:
+        return f"Scores are means of {n}, with 95 % intervals {_on_these(scores)}."
+    where, lost = on_new(seen[0]), [e for e in scores if not e.images]
+    but = _without_outputs(lost) if lost else ""
     if max(counts) == 1:
-        return f"Scores are of one seed, with 95 % intervals of this network {where}."
-    but = "; with one seed, of this network" if alone else ""
+        return f"Scores are of one seed, with 95 % intervals of this network {where}{but}."
+    but = ("; with one seed, of this network" if min(e.n for e in seen) == 1 else "") + but
     return f"Scores are means of {n}, with 95 % intervals {where}{but}."
+
+
+def _without_outputs(lost: Sequence[Estimate]) -> str:
+    """Say what the intervals of cells are about of which a trial's outputs are missing."""
+    cells = f"{pluralize(len(lost), 'cell')}, whose outputs are missing,"
+    if all(e.low is None for e in lost):
+        return f"; {cells} {'has' if len(lost) == 1 else 'have'} none"
+    return f"; of {cells} {_on_these(lost)}"
+
+
+def _on_these(scores: Sequence[Estimate]) -> str:
+    some = any(e.low is None for e in scores)
+    return f"on these test images{' where there are two seeds or more' * some}"
 
 
 def capitalize(words: str) -> str:

@@ -71,7 +71,7 @@ def resolution(data: StudyData) -> str | None:
         return None
     # With two seeds it may be above any difference.
     widths = [min(1.0, e.half_width or 1.0) for e in found]
-    e = data.cells[0].scores[score]
+    e = found[0]  # A cell may lack outputs, and so the number of its images.
     what = "groups" if e.groups else "images"
     low, high = (f"{100 * width:.1f}" for width in (min(widths), max(widths)))
     span = low if low == high else f"{low} to {high}"

@@ -310,7 +310,14 @@ def on_photos(n: int) -> Estimate:
     ([on_photos(1)], "of one seed, with 95 % intervals of this network on new photos."),
     ([Estimate(0.9, 0.8, 1, 5)], "means of 5 seeds, with 95 % intervals on these test images."),
     ([Estimate(0.9, 0.8, 1, 5), on_photos(5)],
-     "means of 5 seeds, with 95 % intervals on these test images."),
+     "means of 5 seeds, with 95 % intervals on new photos; of 1 cell, whose outputs are missing, "
+     "on these test images."),
+    ([Estimate(0.9, None, None, 1), Estimate(0.9, 0.8, 1, 3), on_photos(3), on_photos(1)],
+     "means of 1 to 3 seeds, with 95 % intervals on new photos; with one seed, of this network; of "
+     "2 cells, whose outputs are missing, on these test images where there are two seeds or more."),
+    ([on_photos(1), Estimate(0.9, None, None, 1)],
+     "of one seed, with 95 % intervals of this network on new photos; 1 cell, whose outputs are "
+     "missing, has none."),
     ([Estimate(0.9, None, None, 1), Estimate(0.9, 0.8, 1, 3)],
      "means of 1 to 3 seeds, with 95 % intervals on these test images where there are two seeds "
      "or more."),

@@ -356,6 +356,12 @@ def test_the_smallest_difference_that_shows() -> None:
     assert found
     assert found.startswith("On 200 test images, with 3 seeds, two modes must be ")
     assert resolution(data([NET], seen(*NET, hits(0.9)))) is None, "there is nothing to compare"
+    # One trial of the first cell lacks its outputs.
+    third = Cell("scratch", 0.4)
+    lost = [replace(confirmed[3], images=None), *confirmed[4:], *confirmed[:3]]
+    without = resolution(data([NET, FREEZE], [*lost, *seen(*third, hits(0.5))]))
+    assert without
+    assert without.startswith("On 200 test images, with 3 seeds, two modes must be ")
     plain = make_confirmed(*NET, [0.5, 0.6]) + make_confirmed(*FREEZE, [0.5, 0.7])
     assert resolution(data([NET, FREEZE], plain)) is None, "on these test images alone"
 
