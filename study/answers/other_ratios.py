@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from study.analysis.comparisons import Difference
 from study.analysis.estimates import CellSummary, by_cell
 from study.analysis.findings import Findings
-from study.analysis.study_data import of_classification
+from study.analysis.study_data import asked_score, of_classification
 from study.answers.phrases import MODE_WORDS, capitalize, enumerate_words, score_words, share
 from study.answers.sentences import mode_words, show_gap
 from study.search.cells import Cell
@@ -17,10 +17,11 @@ def other_ratios(
 ) -> str:
     """Say with which other shares a mode is ahead of the winner's, and which two others reverse.
 
-    That is by the test score that corresponds to `metric`. Nothing if there are none: then the
-    winner's mode is a good choice with fewer labels, too. `few` as for `best_mode`.
+    That is by the test score that corresponds to `metric`, or log loss for the loss of both tasks.
+    Nothing if there are none: then the winner's mode is a good choice with fewer labels, too. `few`
+    as for `best_mode`.
     """
-    score = of_classification(metric).replace("val_", "test_")
+    score = asked_score(metric) or of_classification(metric).replace("val_", "test_")
     found = [d for d in findings.differences(score) if d.verdict != "cannot tell"]
     found = [d for d in found if d.estimate.n > 1]
     sides = (d if d.a.mode == best.mode else -d for d in found)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from study.analysis.estimates import Confirmed, summarize
 from study.analysis.findings import Findings
 from study.answers.other_ratios import other_ratios
@@ -32,6 +34,21 @@ def test_a_mode_that_is_ahead_with_fewer_labels_is_told() -> None:
     )
     by_accuracy = other_ratios(best, Findings(trials), {}, "val_accuracy")
     assert by_accuracy.startswith("By accuracy, with 10 % of the images fine-tuning is behind fr")
+    by_both = other_ratios(best, Findings(trials), {}, "val_loss")
+    assert by_both.startswith("By log loss, with 10 % of the images fine-tuning is behind fr")
+
+
+def test_the_task_is_compared_at_all_ratios_if_it_was_asked_for() -> None:
+    errors = {"finetune": 0.2, "freeze": 0.1, "scratch": 0.3}
+    trials = [
+        replace(c, scores=c.scores | {"test_brightness_mae": errors[c.mode] + c.seed / 1000})
+        for c in confirmed()
+    ]
+    best = next(s for s in summarize(trials) if s.cell == Cell("finetune", 0.4))
+    assert other_ratios(best, Findings(trials), {}, "val_brightness_mae") == (
+        "By brightness MAE, with 10 % of the images fine-tuning is behind freezing by 0.100 "
+        "(on every seed)."
+    )
 
 
 def test_nothing_is_told_where_the_winner_is_behind_nowhere() -> None:
