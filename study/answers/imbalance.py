@@ -47,8 +47,8 @@ def imbalance(
     mean = f"the mean of {seeds(n)}, " if n > 1 else ""
     for r in weakest:
         text += (
-            f" Of class {r.name!r} it recognises {100 * r.mean:.0f} % ({100 * r.low:.0f} to "
-            f"{100 * r.high:.0f} %), {mean}of {pluralize(r.images, 'test image')}."
+            f" Of class {r.name!r} the winner recognises {100 * r.mean:.0f} % ({100 * r.low:.0f} "
+            f"to {100 * r.high:.0f} %), {mean}of {pluralize(r.images, 'test image')}."
         )
     if any(r.images == 1 for r in weakest):
         text += (
@@ -56,7 +56,9 @@ def imbalance(
             "of balanced accuracy wider."
         )
     if weakest:
-        text += " The worst are partly so by chance: these intervals hold for all classes at once."
+        worst = "worst are" if weakest[1:] else "worst is"
+        these = "these intervals hold" if weakest[1:] else "this interval holds"
+        text += f" The {worst} partly so by chance: {these} for all classes at once."
     means = []
     if settings.class_weights != "balanced":
         means.append("--class-weights balanced makes all classes count alike in training")

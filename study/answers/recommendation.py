@@ -37,7 +37,7 @@ _CHEAPER = 1.5
 _MOST_NAMED = 2
 """Modes that had too few trials are named if they are no more."""
 _WIDE = 0.2
-"""An accuracy whose interval is wider says little, as with few test images."""
+"""A share whose interval is wider says little, as with few test images."""
 
 
 def recommendation(data: StudyData) -> str:
@@ -137,10 +137,13 @@ def _expected(best: CellSummary, scores: Sequence[str]) -> str:
     levels = [f"{'an' if name[0] in 'aA' else 'a'} {name} of {x}" for name, x in shown.items()]
     alone = ", for this one network" if e.n == 1 else ""
     expected = f"Expect {enumerate_words(levels)} {on_new(e)}{alone}."
-    if not is_share(scores[0]) or e.low is None or e.high is None or e.high - e.low <= _WIDE:
+    shares = {score: best.scores[score] for score in scores if is_share(score)}
+    wide = [s for s, x in shares.items() if (x.high or 0.0) - (x.low or 0.0) > _WIDE]
+    if not wide:
         return expected
-    which = "This" if len(scores) == 1 else "The first"
-    return f"{expected} {which} is a wide interval, from {seeds(e.n)} and {test_images(e)}."
+    which = ("The first" if wide[0] == scores[0] else "The second") if scores[1:] else "This"
+    intervals = "Both are wide intervals" if wide[1:] else f"{which} is a wide interval"
+    return f"{expected} {intervals}, from {seeds(e.n)} and {test_images(e)}."
 
 
 def _cheaper(data: StudyData, best: CellSummary) -> str | None:

@@ -228,6 +228,34 @@ def test_the_score_that_was_asked_for_is_expected_first_and_decides() -> None:
     assert "points of balanced accuracy apart to be distinguishable" in str(resolution(study))
 
 
+def test_balanced_accuracy_of_equal_classes_is_told_once() -> None:
+    labels = np.arange(200) % 2
+    confirmed = [*seen(*NET, hits(0.9)), *seen(*FREEZE, hits(0.7), labels=labels)]
+    study = data([NET, FREEZE], confirmed, [NET, FREEZE])
+    vars(study)["settings"] = study.settings.model_copy(update={"metric": "val_balanced_accuracy"})
+    found = recommendation(study)
+    assert (
+        " Expect a balanced accuracy of 90.0 % (84.9 to 93.5 %) on new photos. Freezing " in found
+    )
+    assert found.endswith(" Freezing is 20.0 points behind, and about 6 times cheaper to train.")
+
+
+@pytest.mark.parametrize(("sizes", "correct", "said"), [
+    ((90, 10), (80, 8), "The first is a wide interval, from 3 seeds and 100 test images."),
+    ((12, 8), (9, 5), "Both are wide intervals, from 3 seeds and 20 test images."),
+    ((400, 300), (300, 200), None),
+])  # fmt: skip
+def test_all_wide_intervals_are_told(
+    sizes: tuple[int, int], correct: tuple[int, int], said: str | None
+) -> None:
+    row = np.concatenate([np.arange(n) < k for n, k in zip(sizes, correct, strict=True)])
+    right = np.tile(row, (3, 1)).astype(float)
+    study = data([PROBE], seen(*PROBE, right, labels=np.repeat([0, 1], sizes)))
+    vars(study)["settings"] = study.settings.model_copy(update={"metric": "val_balanced_accuracy"})
+    found = recommendation(study)
+    assert found.endswith(f" on new photos. {said}" if said else " on new photos.")
+
+
 def test_what_accuracy_can_not_tell_log_loss_may() -> None:
     def confirm(cell: Cell, losses: tuple[float, ...]) -> list[Confirmed]:
         trials = make_confirmed(*cell, (0.9, 0.91, 0.92))
