@@ -20,8 +20,8 @@ Sampling Techniques, 1977, section 5A.12). If a single class has one image, noth
 other images, which may all be right or all wrong.
 
 Macro F1 is no mean over images. To first order it is a sum over the images, of its derivatives by
-the number of such images (the infinitesimal jackknife: Efron and Tibshirani, An Introduction to the
-Bootstrap, 1993, chapter 22). These are the values of the tables, and R is that of macro F1 itself.
+the number of such images (the infinitesimal jackknife: Jaeckel, Bell Laboratories memorandum
+72-1215-11, 1972). These are the values of the tables, and R is that of macro F1 itself.
 
 Images that come in groups: `study.intervals.by_class_grouped`.
 

@@ -1,10 +1,10 @@
 """R2 and the squared calibration error as values of images, so that they have two-way intervals.
 
 Neither is a mean over images. To first order each is one, of linear values: the score, plus how
-much it changes with the weight of each image (the infinitesimal jackknife: Efron and Tibshirani, An
-Introduction to the Bootstrap, 1993, chapter 22; for a ratio, the delta method). A network's values
-are a row of a two-way table (`study.intervals.two_way`), and sums of them over groups are one of
-groups (`study.intervals.grouped`).
+much it changes with the weight of each image (the infinitesimal jackknife: Jaeckel, Bell
+Laboratories memorandum 72-1215-11, 1972; for a ratio, the delta method). A network's values are a
+row of a two-way table (`study.intervals.two_way`), and sums of them over groups are one of groups
+(`study.intervals.grouped`).
 """
 
 import numpy as np
@@ -57,7 +57,7 @@ def calibration_values(gaps: Floats, bins: np.ndarray, groups: np.ndarray | None
     them, whose square is above zero even if a network is calibrated. So each image's gap is
     multiplied by the mean gap of the other images of its bin: their errors are independent, and the
     product has the right mean (debiased estimator: Kumar, Liang and Ma, Verified Uncertainty
-    Calibration, NeurIPS 2019, section 4; Broecker, Climate Dynamics 39, 2012). It may be below
+    Calibration, NeurIPS 2019, section 5; Broecker, Climate Dynamics 39, 2012). It may be below
     zero. A bin with one image has no others and counts as calibrated.
 
     If a network is calibrated, the score has no first order; its variance is then overestimated

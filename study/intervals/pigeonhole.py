@@ -30,8 +30,8 @@ def auroc_draws(logits: Floats, labels: np.ndarray, groups: np.ndarray | None = 
     ranks above a drawn image of the rest, where ties count half (Hanley and McNeil, Radiology 143,
     1982). With more than two classes it is the mean of each class against the rest. In large test
     sets, a draw's AUROC is linear in how often each image was drawn (the infinitesimal jackknife:
-    Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapter 22): it takes too long
-    else, and the difference is small.
+    Jaeckel, Bell Laboratories memorandum 72-1215-11, 1972): it takes too long else, and the
+    difference is small.
 
     Images that come in groups are drawn by whole groups. These are drawn within classes if each
     group is of one class, else together; then a class may be drawn more or less often, or not at
