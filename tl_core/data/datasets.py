@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,9 @@ from tl_core.data.splitting.join import copy_notes, join_rules, unread_notes
 from tl_core.data.splitting.rules import NO_RULES, PartSizes, SplitRules, keep_rules, open_rules
 from tl_core.errors import InputError, truncate_list
 from tl_core.files import user_path
+
+_KEPT_SPLITS = 16
+"""Of a million images each has 8 MB at most, and is drawn in a tenth of a second or more."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +82,15 @@ class ImageSet:
             split_seed: draws the held-out parts that are not given.
             seed: draws the training images; a smaller ratio takes part of those of a larger one.
 
-        Raises `InputError` if a class would be missing from a part.
+        The last ones are kept, so callers must not change them. Raises `InputError` if a class
+        would be missing from a part.
         """
-        return make_split(self.labels, train_ratio, split_seed, seed, self.rules, self.classes)
+        return self._split(train_ratio, split_seed, seed)
+
+    @cached_property
+    def _split(self) -> Callable[[float, int, int], Split]:
+        draw = partial(make_split, self.labels, rules=self.rules, classes=self.classes)
+        return lru_cache(_KEPT_SPLITS)(draw)
 
     @property
     def sizes(self) -> PartSizes:

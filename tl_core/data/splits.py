@@ -9,7 +9,6 @@ subsets are made of whole groups (`tl_core.data.splitting`).
 """
 
 import hashlib
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -145,11 +144,12 @@ def absent_classes(
     """Yield a sentence for each class that a given part lacks, whatever the ratio."""
     if rules.parts is None:
         return
+    drawn = rules.drawn()
     faults = [
         f"class {_name(label, classes)} has no image in the given {PART_WORDS[part]} part; add "
         "some, or leave this class out"
         for number, part in enumerate(PARTS)
-        if part not in rules.drawn()
+        if part not in drawn
         for label in np.setdiff1d(labels, labels[rules.parts == number])
     ]
     yield from truncate_list(faults)
@@ -162,13 +162,12 @@ def _too_few(
     parts = f"{', '.join(first)} and {last} each" if first else last
     where = "" if rules.parts is None else " in the training part"
     smallest = smallest_class(train_ratio, len(rules.drawn()))
-    for label, n in zip(*np.unique(labels, return_counts=True), strict=True):
-        missing = smallest - int(n)
-        if missing > 0:
+    for label, n in enumerate(np.bincount(labels).tolist()):
+        if 0 < n < smallest:
             yield (
-                f"class {_name(label, classes)} has {pluralize(int(n), 'image')}{where}; "
-                f"train_ratio {train_ratio:g} needs {missing} more to have one in {parts}"
-                f"{_ratio_hint(int(n), rules)}"
+                f"class {_name(label, classes)} has {pluralize(n, 'image')}{where}; "
+                f"train_ratio {train_ratio:g} needs {smallest - n} more to have one in {parts}"
+                f"{_ratio_hint(n, rules)}"
             )
 
 
@@ -184,28 +183,25 @@ def _without_groups(
     groups: Groups, classes: Sequence[str] | None, rules: SplitRules, split_seed: int
 ) -> Iterator[str]:
     """Classes that have no whole group for a part."""
-    *held, left = draw_held_out(groups, len(rules.drawn()), split_seed)
-    lacking: dict[int, list[str]] = defaultdict(list)
-    for part, found in zip([*rules.drawn(), "train"], [*held, left], strict=True):
-        there = groups.labels[groups.members(found)]
-        for label in np.setdiff1d(groups.labels, there):
-            lacking[int(label)].append(f"no {PART_WORDS[part]}")
-    for label, parts in sorted(lacking.items()):
-        n = len(np.unique(groups.of[groups.labels == label]))
-        yield (
-            f"class {_name(label, classes)} would have {' and '.join(parts)} image: its images are "
-            f"in {pluralize(n, 'group')} ({_kind(rules)}), and each part takes whole ones; add "
-            "groups of this class, or leave it out"
-        )
+    counts = groups.counts(draw_held_out(groups, len(rules.drawn()), split_seed))
+    for label, n in enumerate(np.bincount(groups.pairs.label).tolist()):
+        found = zip([*rules.drawn(), "train"], counts[:, label], strict=True)
+        parts = [f"no {PART_WORDS[part]}" for part, images in found if not images]
+        if n and parts:
+            yield (
+                f"class {_name(label, classes)} would have {' and '.join(parts)} image: its images "
+                f"are in {pluralize(n, 'group')} ({_kind(rules)}), and each part takes whole ones; "
+                "add groups of this class, or leave it out"
+            )
 
 
 def _less_than_groups(
     groups: Groups, train_ratio: float, classes: Sequence[str] | None, rules: SplitRules
 ) -> Iterator[str]:
     """Classes of which a training subset is to have less than half of what a group has."""
-    for label in np.unique(groups.labels):
-        images = int((groups.labels == label).sum())
-        of_one = images / len(np.unique(groups.of[groups.labels == label]))
+    sizes, spread = np.bincount(groups.labels).tolist(), np.bincount(groups.pairs.label).tolist()
+    for label in np.flatnonzero(sizes).tolist():
+        images, of_one = sizes[label], sizes[label] / spread[label]
         wanted, least = round_half_up(train_ratio * images), max(1.0, of_one / 2)
         if wanted < least:
             yield (

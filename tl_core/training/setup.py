@@ -80,7 +80,7 @@ class TrialSetup:
         if config == self.config:
             return self
         other = TrialSetup(config, self.inputs)
-        other._splits, other._known_others = self._splits, self._known_others
+        other._known_others = self._known_others
         if other.backbone.weights_id == self.backbone.weights_id:  # Not if they are random.
             other.rows = self.rows
         return other
@@ -95,19 +95,13 @@ class TrialSetup:
         return torch.from_numpy(features).to(i.device)
 
     def split(self, seed: int) -> Split:
-        """The images of a seed's three parts; drawn once, as a draw takes milliseconds."""
-        if seed not in self._splits:
-            c = self.config
-            self._splits[seed] = self.inputs.images.split(c.train_ratio, c.split_seed, seed)
-        return self._splits[seed]
+        """The images of a seed's three parts."""
+        c = self.config
+        return self.inputs.images.split(c.train_ratio, c.split_seed, seed)
 
     def n_train(self, seeds: Sequence[int]) -> int:
         """The largest training subset of some seeds, which decides how many steps they take."""
         return max(len(self.split(seed).train) for seed in seeds)
-
-    @cached_property
-    def _splits(self) -> dict[int, Split]:
-        return {}
 
     def heads(self, seed: int) -> Heads:
         """Fresh heads, the same for all modes of a seed."""

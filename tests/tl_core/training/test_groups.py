@@ -75,6 +75,14 @@ def test_each_seed_has_its_own_class_weights(grouped: Trials) -> None:
     assert len({tuple(w) for w in found.tolist()}) > 1
 
 
+def test_sweeps_of_one_study_share_their_splits(grouped: Trials) -> None:
+    inputs = Inputs(grouped.images, grouped.cache, CPU)
+    one, two = (
+        TrialSetup(grouped.config("freeze", train_ratio=0.4, seed=s), inputs) for s in (0, 1)
+    )
+    assert one.split(1) is two.split(1)
+
+
 def test_a_shorter_pass_begins_again() -> None:
     trains = [np.array([1, 2, 3]), np.array([4, 5])]
     long, short = stacked_order(trains, [0, 1], 1)

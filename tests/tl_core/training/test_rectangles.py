@@ -61,12 +61,13 @@ def test_all_outputs_of_a_computation_have_room(
     widths: list[int],
 ) -> None:
     monkeypatch.setattr(module, "_MOST_NUMBERS", ROOM)
+    split = Split(*map(np.arange, (n_train, n_val, n_test)))
+    monkeypatch.setattr(TrialSetup, "split", lambda setup, seed: split)
     labels = np.arange(len(trials.images.labels)) % 3
     coat = AuxLabels(AuxTask("coat", "classification", ("a", "b", "c")), labels)
     inputs = Inputs(replace(trials.images, own_aux=coat), trials.cache, CPU)
     config = trials.config("freeze", aux="coat", aux_on="all", batch_size=8, aux_weight=0.5)
     first = TrialSetup(config, inputs)
-    first._splits[0] = Split(*map(np.arange, (n_train, n_val, n_test)))
     first._known_others[0] = np.arange(8)
     assert first.backbone.n_features == 256
     found = rectangles([config] * 120, first)

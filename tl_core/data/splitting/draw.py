@@ -6,8 +6,10 @@ the fewest groups, its stratum: that class is the hardest to share out. All stra
 at the same rate (systematic sampling: Cochran, Sampling Techniques, 1977, chapter 8).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,9 +22,18 @@ _NEAR, _IMAGES = 0.02, 2
 """A draw is balanced if each class is as near to its share as this, or as so many images."""
 
 
-@dataclass(frozen=True)
+class Pairs(NamedTuple):
+    """Each group with each class that it has, by group."""
+
+    group: np.ndarray
+    """int64 [P]."""
+    label: np.ndarray
+    """int64 [P]."""
+
+
+@dataclass(frozen=True, eq=False)
 class Groups:
-    """N images in G groups, each of which counts for one class, its stratum."""
+    """N images of K classes in G groups, each of which counts for one class, its stratum."""
 
     labels: np.ndarray
     """int64 [N]."""
@@ -32,6 +43,12 @@ class Groups:
     """int64 [G], images of each."""
     strata: np.ndarray
     """int64 [G], the class that each counts for."""
+    pairs: Pairs
+
+    @property
+    def n_classes(self) -> int:
+        """K; a class below it may have no image."""
+        return int(self.labels.max(initial=-1)) + 1
 
     @property
     def single(self) -> bool:
@@ -46,26 +63,47 @@ class Groups:
         chosen[groups] = True
         return np.flatnonzero(chosen[self.of])
 
+    def counts(self, parts: Sequence[np.ndarray]) -> np.ndarray:
+        """How many images of each class some parts have, each an array of groups; [parts, K]."""
+        part_of = np.full(len(self.sizes), len(parts))
+        for i, part in enumerate(parts):
+            part_of[part] = i
+        cells, k = part_of[self.of] * self.n_classes + self.labels, self.n_classes
+        return np.bincount(cells, minlength=(len(parts) + 1) * k).reshape(-1, k)[:-1]
+
 
 def group_images(labels: np.ndarray, groups: np.ndarray | None) -> Groups:
-    """Return the groups of images; without `groups` each image is its own."""
-    labels = labels.astype(np.int64)
-    if groups is None:
+    """Return the groups of images; without `groups` each image is its own.
+
+    The last results are kept, as all splits of a data set begin here.
+    """
+    numbers = None if groups is None else groups.astype(np.int64).tobytes()
+    return _group_images(labels.astype(np.int64).tobytes(), numbers)
+
+
+@lru_cache(maxsize=2)
+def _group_images(int64: bytes, numbers: bytes | None) -> Groups:
+    labels = np.frombuffer(int64, np.int64)
+    if numbers is None:
         n = np.arange(len(labels))
-        return Groups(labels, n, np.ones_like(n), labels)
+        return Groups(labels, n, np.ones_like(n), labels, Pairs(n, labels))
+    groups = np.frombuffer(numbers, np.int64)
     _, first, of = np.unique(groups, return_index=True, return_inverse=True)
     order = np.empty(len(first), np.int64)
     order[np.argsort(first)] = np.arange(len(first))
     of = order[of]
-    pairs = np.unique(np.stack([of, labels]), axis=1)
-    kinds, spread = np.unique(pairs[1], return_counts=True)
-    strata = np.empty(len(first), np.int64)
-    for label in kinds[np.argsort(-spread, kind="stable")]:  # The rarest is written last.
-        strata[pairs[0][pairs[1] == label]] = label
-    return Groups(labels, of, np.bincount(of), strata)
+    k = int(labels.max(initial=0)) + 1
+    cells = np.sort(of * k + labels)  # `np.unique` hashes integers, which takes longer.
+    pairs = Pairs(*np.divmod(cells[np.flatnonzero(np.diff(cells, prepend=-1))], k))
+    by_spread = np.argsort(-np.bincount(pairs.label), kind="stable")
+    rarity = np.argsort(by_spread)
+    starts = np.flatnonzero(np.diff(pairs.group, prepend=-1))
+    strata = by_spread[np.maximum.reduceat(rarity[pairs.label], starts)]
+    return Groups(labels, of, np.bincount(of), strata, pairs)
 
 
-def draw_held_out(groups: Groups, parts: int, split_seed: int) -> list[np.ndarray]:
+@lru_cache(maxsize=8)
+def draw_held_out(groups: Groups, parts: int, split_seed: int) -> tuple[np.ndarray, ...]:
     """Draw so many held-out parts, each a sorted array of groups, then what is left.
 
     Each takes 10 % of the images. If there are groups of several images, the best of `DRAWS` draws
@@ -73,11 +111,8 @@ def draw_held_out(groups: Groups, parts: int, split_seed: int) -> list[np.ndarra
     smallest squared distances from 10 % of each class.
     """
     if not parts:
-        return [np.arange(len(groups.sizes))]
-    if groups.single:
-        return _draw_images(groups.labels, parts, split_seed)
-    arrays = (groups.labels, groups.of, groups.sizes, groups.strata)
-    return list(_balanced(tuple(a.tobytes() for a in arrays), parts, split_seed))
+        return (np.arange(len(groups.sizes)),)
+    return (_draw_images if groups.single else _draw_groups)(groups, parts, split_seed)
 
 
 def draw_training(groups: Groups, left: np.ndarray, train_ratio: float, seed: int) -> np.ndarray:
@@ -95,43 +130,47 @@ def draw_training(groups: Groups, left: np.ndarray, train_ratio: float, seed: in
     return _take(groups, left, wanted, chance)
 
 
-def _draw_images(labels: np.ndarray, parts: int, split_seed: int) -> list[np.ndarray]:
-    chance = np.random.default_rng([split_seed, 0])
+def _draw_images(groups: Groups, parts: int, split_seed: int) -> tuple[np.ndarray, ...]:
+    labels, chance = groups.labels, np.random.default_rng([split_seed, 0])
     drawn: list[list[np.ndarray]] = [[] for _ in range(parts + 1)]
     for of_class in _by_class(labels, np.arange(len(labels))):
         members, n = chance.permutation(of_class), held_out_of(len(of_class))
         for i, part in enumerate(np.split(members, [n * (i + 1) for i in range(parts)])):
             drawn[i].append(part)
-    return [np.sort(np.concatenate(part)) for part in drawn]
+    return tuple(np.sort(np.concatenate(part)) for part in drawn)
 
 
 def _by_class(labels: np.ndarray, members: np.ndarray) -> list[np.ndarray]:
-    return [members[labels == label] for label in np.unique(labels)]
+    ends = np.cumsum(np.bincount(labels))[:-1]
+    return [part for part in np.split(members[_order_by(labels)], ends) if len(part)]
 
 
-@lru_cache(maxsize=8)
-def _balanced(int64: tuple[bytes, ...], parts: int, split_seed: int) -> tuple[np.ndarray, ...]:
-    groups = Groups(*(np.frombuffer(array, np.int64) for array in int64))
+def _order_by(labels: np.ndarray) -> np.ndarray:
+    """Order by class, and keep the order within each class."""
+    # numpy sorts short integers by radix.
+    return np.argsort(labels.astype(np.min_scalar_type(labels.max(initial=0))), kind="stable")
+
+
+def _draw_groups(groups: Groups, parts: int, split_seed: int) -> tuple[np.ndarray, ...]:
     chance = np.random.default_rng([split_seed, 0])
     counts = np.bincount(groups.labels)
     target = HELD_OUT * counts[counts > 0]
-    best: list[np.ndarray] = []
+    best: tuple[np.ndarray, ...] = ()
     least = (np.inf, np.inf)
     most = int(np.clip(_WORK // len(groups.labels), _FEWEST, DRAWS))
     for _ in range(most):
         drawn, left = [], np.arange(len(groups.sizes))
         for _ in range(parts):
             drawn.append(np.sort(_take(groups, left, held_out_of(len(groups.labels)), chance)))
-            left = np.setdiff1d(left, drawn[-1])
-        drawn.append(left)
-        held = [np.bincount(groups.labels[groups.members(p)], minlength=len(counts)) for p in drawn]
-        away = np.array([part[counts > 0] - target for part in held[:-1]])
-        missing = sum(int((part[counts > 0] == 0).sum()) for part in held)
+            left = np.setdiff1d(left, drawn[-1], assume_unique=True)
+        held = groups.counts([*drawn, left])[:, counts > 0]
+        away = held[:-1] - target
+        missing = np.count_nonzero(held == 0)
         if (cost := (missing, float((away**2 / target).sum()))) < least:
-            best, least = drawn, cost
+            best, least = (*drawn, left), cost
         if not missing and (abs(away) <= np.maximum(_IMAGES, _NEAR * target)).all():
             break
-    return tuple(best)
+    return best
 
 
 def _take(groups: Groups, left: np.ndarray, wanted: int, chance: np.random.Generator) -> np.ndarray:
@@ -144,31 +183,37 @@ def _take(groups: Groups, left: np.ndarray, wanted: int, chance: np.random.Gener
         return left
     order = chance.permutation(left)
     first = _covering(groups, order)
-    early = np.isin(order, first)
+    early = first[order]
     order = np.concatenate([order[early], order[~early]])
-    order = order[np.argsort(groups.strata[order], kind="stable")]
+    order = order[_order_by(groups.strata[order])]
     sizes, strata = groups.sizes[order], groups.strata[order]
-    _, starts, which = np.unique(strata, return_index=True, return_inverse=True)
+    starts = np.flatnonzero(np.diff(strata, prepend=-1))
+    which = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(order)))
     ends = np.cumsum(sizes)
     before, images = (ends - sizes)[starts], np.bincount(which, sizes)
     place = (ends - before[which] - chance.random(len(starts))[which] * sizes) / images[which]
-    place[np.isin(order, first)] = -1
+    place[first[order]] = -1
     order = order[np.argsort(place, kind="stable")]
-    return order[: max(len(first), _nearest(np.cumsum(groups.sizes[order]), wanted))]
+    return order[: max(int(first.sum()), _nearest(np.cumsum(groups.sizes[order]), wanted))]
 
 
 def _covering(groups: Groups, order: np.ndarray) -> np.ndarray:
-    """The first groups of an order that have every class, those of rare classes first."""
-    rank = np.empty(len(groups.sizes), np.int64)
+    """The first groups of an order that have every class, those of rare classes first; bool [G]."""
+    chosen, covered = np.zeros(len(groups.sizes), bool), np.zeros(groups.n_classes, bool)
+    rank = np.full(len(chosen), len(order))
     rank[order] = np.arange(len(order))
-    images = groups.members(order)
-    pairs = np.unique(np.stack([groups.labels[images], groups.of[images]]), axis=1)
-    having = np.split(pairs[1], np.unique(pairs[0], return_index=True)[1][1:])
-    chosen: set[int] = set()
-    for groups_of_class in sorted(having, key=len):
-        if chosen.isdisjoint(groups_of_class.tolist()):
-            chosen.add(int(groups_of_class[np.argmin(rank[groups_of_class])]))
-    return np.array(sorted(chosen), np.int64)
+    group, label = groups.pairs
+    ranks = rank[group]
+    spread = np.bincount(label[ranks < len(order)], minlength=len(covered))
+    earliest = np.full(len(covered), len(order))
+    np.minimum.at(earliest, label, ranks)
+    covered[spread == 0] = True  # No group of the order has them.
+    for rare in np.argsort(spread, kind="stable"):
+        if not covered[rare]:
+            one = order[earliest[rare]]
+            chosen[one] = True
+            covered[label[slice(*np.searchsorted(group, [one, one + 1]))]] = True
+    return chosen
 
 
 def _nearest(ends: np.ndarray, wanted: int) -> int:

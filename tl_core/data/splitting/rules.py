@@ -45,9 +45,10 @@ class SplitRules:
 
     def drawn(self) -> list[Part]:
         """The held-out parts that are drawn, test first."""
-        given = () if self.parts is None else np.unique(self.parts)
-        drawn: list[Part] = ["test", "val"]
-        return [part for part in drawn if PARTS.index(part) not in given]
+        held_out: list[Part] = ["test", "val"]
+        if self.parts is None:
+            return held_out
+        return [part for part in held_out if not (self.parts == PARTS.index(part)).any()]
 
     def pool(self, n: int) -> np.ndarray:
         """Indices of the images that training and the drawn parts share, sorted; of all `n`."""

@@ -1,10 +1,13 @@
 """Splits are those of earlier versions, to the image: studies of these are resumed and replayed."""
 
 import hashlib
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tl_core.data.datasets import ImageSet
 from tl_core.data.splits import make_split
 from tl_core.data.splitting.join import join_rules
 from tl_core.data.splitting.rules import PARTS, UNUSED, SplitRules
@@ -18,7 +21,7 @@ PAIR = np.where(PLACES == 4007, 3, PLACES)
 MIXED = PLACES * 31 % 1201
 LARGE = PLACES.astype(float) ** 0.5 // 1  # From 1 image to 155 a group.
 GIVEN = np.array([0, 0, 0, 0, 1, 0, 2, 0, UNUSED, 0], np.int8)[PLACES * PLACES // 11 % 10]
-NO_TEST = np.where(GIVEN == PARTS.index("test"), 0, GIVEN)
+NO_TEST = np.where(GIVEN == 2, 0, GIVEN)
 
 
 def by_groups(groups: np.ndarray, parts: np.ndarray | None = None) -> SplitRules:
@@ -50,3 +53,21 @@ def test_splits_are_those_of_earlier_versions(
         for name in PARTS:
             digest.update(getattr(split, name).astype("<i8").tobytes() + b"|")
     assert digest.hexdigest()[:16] == kept
+
+
+def test_images_keep_their_last_splits() -> None:
+    pixels, brightness = np.zeros((N, 3, 1, 1), np.uint8), np.zeros(N, np.float32)
+    ids = tuple(map(str, PLACES))
+    images = ImageSet("drawn", "drawn", Path("drawn"), tuple("abcd"), ids, pixels, FEW, brightness)
+    first = images.split(0.1, 0, 0)
+    assert all(images.split(0.1, seed=seed) is not first for seed in range(1, 16))
+    assert images.split(0.1) is first
+    for other in (images.split(0.2), images.split(0.1, 1), replace(images).split(0.1)):
+        assert other is not first
+    grouped = replace(images, rules=by_groups(PLACES // 3)).split(0.1)
+    assert grouped.train.tolist() != first.train.tolist(), "other rules, other splits"
+    for seed in range(16):
+        images.split(0.3, 0, seed)
+    again = images.split(0.1)
+    assert again is not first
+    assert again.train.tolist() == first.train.tolist()
