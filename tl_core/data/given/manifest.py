@@ -118,18 +118,15 @@ def _unused_splits(columns: Mapping[str, Sequence[str]]) -> Iterator[str]:
     """Yield a note for each column that looks like a split, but has another name."""
     if any(columns.get("split", [])):
         return
-    for name, cells in columns.items():
-        parts = {part_of(cell) for cell in cells}
-        if (
-            name.lower() not in (*NEEDED, "split")
-            and len(parts) > 1
-            and "train" in parts
-            and None not in parts
-        ):
-            words = ", ".join(dict.fromkeys(cells))
+    for name in (name for name in columns if name.lower() not in (*NEEDED, "split")):
+        words = dict.fromkeys(columns[name])
+        if not all(map(part_of, words)):  # It stops at the first word that is no part.
+            continue
+        parts = set(map(part_of, words))
+        if len(parts) > 1 and "train" in parts:
             yield (
-                f"column {printable(name)} ({printable(words)}) is not used; if it is the split, "
-                "rename it split"
+                f"column {printable(name)} ({printable(', '.join(words))}) is not used; if it is "
+                "the split, rename it split"
             )
 
 
