@@ -86,10 +86,11 @@ def _id(path: Path, root: Path) -> str:
 def _note_matches(
     root: Path, selection: Selection, inside: Mapping[str, Sequence[Path]], passed: PassedOver
 ) -> None:
-    """Remember which patterns match something; what is unused anyway counts, too."""
+    """Remember which patterns match something; what is unused anyway, or empty, counts, too."""
     if selection:
         files = [*listed(root)[0], *(path for files in inside.values() for path in files)]
-        folders = (folder for found in passed.folders.values() for folder in found)
+        folders = [folder for found in passed.folders.values() for folder in found]
+        folders += (root / name for name, files in inside.items() if not files)
         selection.note_matches(
             [*(_id(path, root) for path in files), *(f"{_id(path, root)}/" for path in folders)]
         )
@@ -102,8 +103,13 @@ def _without_pictures(
     faults = []
     natural = sorted(kept, key=natural_key)
     for name in (name for name in natural if not kept[name]):
-        left_out = " that --include and --exclude leave" if inside[name] else ""
-        faults.append(f"class folder {root / name} has no files{left_out}")
+        lacks = (
+            "has no files that --include and --exclude leave: change these"
+            if inside[name]
+            else "has no files: add some"
+        )
+        way_out = f"or --exclude {shlex.quote(name)} leaves the class out"
+        faults.append(f"class folder {root / name} {lacks}, {way_out}")
     faults += [
         f"class folder {root / name} has texts alone, such as {_id(kept[name][0], root)}: "
         f"--exclude {shlex.quote(name)} leaves it out; {ONE_CLASS}"

@@ -149,7 +149,10 @@ def test_faults_of_all_parts_are_told(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         find(tmp_path)
     empty, few = map(str, caught.value.faults)
-    assert empty == f"class folder {tmp_path}/train/empty has no files"
+    assert empty == (
+        f"class folder {tmp_path}/train/empty has no files: add some, or --exclude empty leaves "
+        "the class out"
+    )
     assert few.startswith(
         f"data folder {tmp_path}/test needs one sub-folder per class, two or more"
     )

@@ -79,4 +79,6 @@ def test_a_class_of_texts(tmp_path: Path, suffix: str) -> None:
 def test_faults_are_in_the_order_that_people_use(tmp_path: Path) -> None:
     for i in (1, 2, 10, 11):
         (tmp_path / str(i)).mkdir()
-    assert_refused(tmp_path, *(f"class folder {tmp_path}/{i} has no files" for i in (1, 2, 10, 11)))
+    way_out = "has no files: add some, or --exclude {} leaves the class out"
+    faults = (f"class folder {tmp_path}/{i} {way_out.format(i)}" for i in (1, 2, 10, 11))
+    assert_refused(tmp_path, *faults)

@@ -170,6 +170,19 @@ def test_a_class_is_left_out_as_a_whole(folder: Path) -> None:
     assert scan.files == tuple(folder / name for name in scan.ids)
 
 
+@pytest.mark.parametrize("glob", ["No pictures", "No pictures/", "/No*"])
+@pytest.mark.parametrize("part", ["", "train/"])
+def test_an_empty_class_folder_can_be_left_out(tmp_path: Path, part: str, glob: str) -> None:
+    for name in ("cat/1.png", "dog/1.png"):
+        put(tmp_path / part / name, b"x")
+    (tmp_path / part / "No pictures").mkdir()
+    asked = DataRequest(str(tmp_path), selection=Selection(exclude=(glob,)))
+    assert find_data(asked, tmp_path).classes == ("cat", "dog")
+    why = "has no files: add some, or --exclude 'No pictures' leaves the class out$"
+    with pytest.raises(InputError, match=f"class folder .*/No pictures {why}"):
+        find_data(DataRequest(str(tmp_path)), tmp_path)
+
+
 def faults_of(folder: Path, selection: Selection) -> tuple[str, ...]:
     with pytest.raises(InputError) as caught:
         scan_classes(folder, selection)
@@ -185,7 +198,10 @@ def test_a_pattern_that_matches_nothing_is_a_fault(folder: Path) -> None:
 
 
 def test_a_class_of_which_nothing_is_left_is_a_fault(folder: Path) -> None:
-    left = f"class folder {folder}/{{}} has no files that --include and --exclude leave"
+    left = (
+        f"class folder {folder}/{{0}} has no files that --include and --exclude leave: change "
+        "these, or --exclude {0} leaves the class out"
+    )
     exclude = ("*.png", "*.md", "scripts")
     assert faults_of(folder, Selection(exclude=exclude)) == (left.format("dog"), left.format("owl"))
     assert faults_of(folder, Selection(("*.png",))) == (left.format("scripts"),)
