@@ -159,9 +159,7 @@ def _notes_of(
     if not photos:
         return
     n = sum(map(len, photos)) - len(photos)
-    together = (
-        " and ".join(truncate_list((printable(ids[i]) for i in photo), _LISTED)) for photo in photos
-    )
+    together = (_together([printable(ids[i]) for i in photo]) for photo in photos)
     named = "; ".join(truncate_list(together, _LISTED))
     yield (
         f"{pluralize(n, f'image is a {kind.one}', f'images are {kind.several}')} of "
@@ -176,6 +174,12 @@ def _notes_of(
         have = pluralize(len(mixed), "photo has", "photos have")
         shown = "; ".join(truncate_list(listed, _LISTED))
         yield f"{have} {kind.several} with two labels, {kind.verdict}: {shown}"
+
+
+def _together(names: Sequence[str]) -> str:
+    """Join the names of one photo's copies: a few, and how many more there are."""
+    more = [f"{len(names) - _LISTED} more"] if len(names) > _LISTED else []
+    return " and ".join([*names[:_LISTED], *more])
 
 
 def _copies(first: np.ndarray, among: np.ndarray) -> Iterator[list[int]]:

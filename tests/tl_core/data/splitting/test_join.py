@@ -98,6 +98,17 @@ def test_copies_with_two_labels_are_listed_by_photo(monkeypatch: pytest.MonkeyPa
     assert searched.call_count < n, "the images are not searched for each photo"
 
 
+@pytest.mark.parametrize(("n", "named"), [
+    (5, "0.jpg and 1.jpg and 2.jpg and 3.jpg and 4.jpg"),
+    (7, "0.jpg and 1.jpg and 2.jpg and 3.jpg and 4.jpg and 2 more"),
+])  # fmt: skip
+def test_a_photo_with_many_copies_is_told_by_a_few(n: int, named: str) -> None:
+    first, labels = np.zeros(n, np.int64), np.zeros(n, np.int64)
+    told = (Copies(first, first), labels, [f"{i}.jpg" for i in range(n)], ["cat"])
+    (note,) = copy_notes(*told, NO_RULES, join_rules(NO_RULES, first))
+    assert note.endswith(f"in intervals; {named}")
+
+
 def test_no_copies_no_notes() -> None:
     none = Copies(np.arange(2), np.arange(2))
     assert [*copy_notes(none, np.arange(2), "ab", "ab", NO_RULES, NO_RULES)] == []
