@@ -197,7 +197,8 @@ def is_idle(settings: Settings) -> bool:
 
 def _metric_faults(settings: Settings, _: Mapping[str, Any]) -> Iterator[Fault]:
     if settings.metric.startswith("val_brightness") and settings.aux != NAME:
-        yield Fault("--metric", f"{settings.metric}: needs --aux brightness, not {settings.aux}")
+        why = f"needs --aux brightness, not {settings.aux}"
+        yield Fault("--metric", f"{settings.metric}: {why}; {_NO_OWN_SCORE}")
 
 
 def aux_column_faults(settings: Settings, given: Collection[str]) -> Iterator[Fault]:
@@ -216,6 +217,7 @@ _RULES: tuple[Callable[[Settings, Mapping[str, Any]], Iterator[Fault]], ...] = (
     _data_faults, _task_faults, _idle_task_faults, _metric_faults,
 )  # fmt: skip
 """Rules on several settings."""
+_NO_OWN_SCORE = "trials can't be chosen by the score of a column"
 PROBES_ARE_TUNED = "a probe tunes itself and takes one trial"
 
 
@@ -232,6 +234,8 @@ def _fault(error: ErrorDetails) -> Fault:
     shown = " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
     if error["type"] == "string_unicode":  # Python has kept its bytes as lone surrogates.
         message = f"{NOT_TEXT}, or use ASCII alone"
+    if name == "metric":
+        message += f"; {_NO_OWN_SCORE}"
     if name in ("storage", "tracking_uri"):
         shown = without_credentials(str(value))
     return Fault(flag(name), f"{shown}: {message}")
