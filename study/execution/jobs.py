@@ -17,7 +17,7 @@ from study.search.confirmation import Planned
 from study.search.queue import is_frozen
 from study.search.short_sweeps import Shape, is_short
 from study.trials.sweep import cell_key, sweep
-from study.trials.trial_context import TrialContext, shape_of
+from study.trials.trial_context import TrialContext, on_node, shape_of
 from tl_core.data.datasets import ImageSet
 from tl_core.device import CPU
 from tl_core.runtime import one_thread, usable_cpus
@@ -164,7 +164,8 @@ class Jobs:
         """The study has verified its features before the first trial."""
         context = self.context
         beside = (context.cache / name if name else None for name in (context.rules, context.aux))
-        images = ImageSet.open(context.cache / context.images, *beside)
+        with on_node(context):
+            images = ImageSet.open(context.cache / context.images, *beside)
         # If no network learns, no worker needs a core.
         return Inputs(images, context.cache, CPU, False, usable_cpus() if self._alone else 1)
 

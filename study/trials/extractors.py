@@ -4,7 +4,6 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import cached_property, partial
 from typing import Any
 
@@ -14,10 +13,9 @@ import torch
 from ray.exceptions import RayActorError, RayTaskError
 
 from study.cluster.join import own_address, own_gpu, settle_worker
-from study.errors import NodeError
 from study.preflight.memory import MemoryKills
 from study.trials.frozen_part import FrozenPart, folded, run_part
-from study.trials.trial_context import TrialContext
+from study.trials.trial_context import TrialContext, on_node
 from tl_core.data.datasets import ImageSet
 from tl_core.device import is_gpu, set_deterministic
 from tl_core.errors import GpuMemoryError, InputError, OutOfTimeError, in_a_line
@@ -209,14 +207,3 @@ class _Extractor:
             failed = GpuFailedError(in_a_line(error))
             failed.gpu = self._gpu  # As a second argument it would be part of the text.
             return failed
-
-
-@contextmanager
-def on_node(context: TrialContext) -> Iterator[None]:
-    """On a cluster, report an error here as the node's: it would fail for every trial."""
-    try:
-        yield
-    except (InputError, OSError) as error:
-        if not context.versions:
-            raise
-        raise NodeError(f"node {own_address()}: {error}") from error

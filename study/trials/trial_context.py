@@ -1,6 +1,8 @@
 """What all trials of a study share: where their data are, and where they store what they make."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -10,10 +12,13 @@ import numpy as np
 
 from study.cluster.stores import Folder, Storage, StoredFile, bucket_of
 from study.config.settings import Settings
+from study.errors import NodeError
 from study.search.short_sweeps import Shape
 from tl_core.config import Metric
 from tl_core.data.caching.entries import publish
 from tl_core.data.datasets import ImageSet
+from tl_core.errors import InputError
+from tl_core.files import is_disk_full
 from tl_core.models.weights import hash_file
 from tl_core.training.checkpoints import EVERY_S
 
@@ -147,3 +152,31 @@ def shape_of(images: ImageSet, context: TrialContext) -> Shape:
         return Shape(images.sizes, len(images.classes), 0)
     features = np.load(context.cache / context.features / "features.npy", mmap_mode="r")
     return Shape(images.sizes, len(images.classes), int(features.shape[1]))
+
+
+@contextmanager
+def on_node(context: TrialContext) -> Iterator[None]:
+    """Raise `NodeError` for what this machine lacks: it would fail trial after trial.
+
+    A full disk stays an `OSError`, which stops a study, too.
+    """
+    try:
+        yield
+    except (InputError, OSError) as error:
+        if context.versions:
+            from study.cluster.join import own_address  # Ray.
+
+            raise NodeError(f"node {own_address()}: {error}") from error
+        if isinstance(error, InputError):
+            raise NodeError(str(error)) from error
+        if is_disk_full(error):
+            raise
+        raise NodeError(_format_lost(error, context.cache)) from error
+
+
+def _format_lost(error: OSError, cache: Path) -> str:
+    gone, place = isinstance(error, FileNotFoundError), error.filename or cache
+    why = "is gone" if gone else f"can't be read: {error.strerror or error}"
+    rule = f"; no file of the cache, {cache}, may be removed while a study runs" if gone else ""
+    kept = "what has ended is kept, and what the cache lacks is made again"
+    return f"{place} {why}, which all trials need{rule}; {kept}"

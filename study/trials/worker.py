@@ -22,9 +22,8 @@ from study.search.confirmation import Planned
 from study.search.queue import is_frozen
 from study.search.searcher import keep_place
 from study.search.short_sweeps import is_short
-from study.trials.extractors import on_node
 from study.trials.sweep import FinalScores, Swept, number_of, run_planned, sweep
-from study.trials.trial_context import TrialContext, shape_of
+from study.trials.trial_context import TrialContext, on_node, shape_of
 from tl_core.config import EpochMetrics, Metric, Precision
 from tl_core.device import (
     CPU,

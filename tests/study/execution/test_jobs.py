@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from study.config.settings import Settings
+from study.errors import NodeError
 from study.execution import jobs as module
 from study.execution.jobs import Jobs
 from study.execution.study_trials import StudyTrials
@@ -233,3 +234,14 @@ def test_a_sweep_has_all_cores_if_no_network_needs_them(
     settings = make_settings(cache=tmp_path)
     jobs = Jobs(None, TrialContext.here(settings, "images/none", tmp_path), alone)  # type: ignore[arg-type]
     assert jobs._inputs.threads == threads
+
+
+def test_a_cache_that_is_gone_stops_the_driver_s_own_sweeps(
+    tmp_path: Path, monkeypatch: Patch
+) -> None:
+    inputs = Jobs.__dict__["_inputs"]
+    study = Study(tmp_path, monkeypatch, mode=("freeze",), trials=2)
+    monkeypatch.setattr(Jobs, "_inputs", inputs)
+    with pytest.raises(NodeError, match=r"images/none/about\.json is gone"):
+        study.jobs.need_workers()
+    assert {r.status for r in study.journal.records} == {"running"}, "they are resumed later"

@@ -16,14 +16,12 @@ import pytest
 import torch
 
 from study.cluster.stores import Folder
-from study.errors import NodeError
 from study.trials.extractors import (
     GpuFailedError,
     _Extractor,
     _in_order,
     _result,
     distribute,
-    on_node,
 )
 from study.trials.frozen_part import FrozenPart
 from study.trials.trial_context import TrialContext
@@ -238,14 +236,3 @@ def test_real_workers_stop_when_the_time_is_over(
     chunks = np.array_split(np.arange(len(images.labels)), 4)
     with pytest.raises(OutOfTimeError, match=r"has 40 more images"):
         next(iter(distribute(context, part, 0, cpus=3, restarts=0, end=end)(chunks)))
-
-
-def test_on_a_cluster_what_a_node_lacks_is_its_own_fault(
-    images: ImageSet, own_cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("study.trials.extractors.own_address", lambda: "10.0.0.7")
-    joined = make_context(images, own_cache, versions=(("python", "3.11"),))
-    with pytest.raises(NodeError, match=r"^node 10\.0\.0\.7: no weights$"), on_node(joined):
-        raise InputError(["no weights"])
-    with pytest.raises(InputError, match=r"^no weights$"), on_node(make_context(images, own_cache)):
-        raise InputError(["no weights"])

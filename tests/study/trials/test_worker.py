@@ -5,6 +5,7 @@ import json
 import sys
 import threading
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,14 @@ def worker(
     monkeypatch.setattr("study.trials.worker.settle_worker", lambda _: torch.device("cpu"))
     monkeypatch.setattr("study.trials.worker.own_gpu", lambda: None)
     return Worker(images, own_cache, tmp_path / "study", tiny_weights)
+
+
+def test_a_cache_that_is_gone_is_no_fault_of_a_trial(worker: Worker, sent: Sent) -> None:
+    worker.context = replace(worker.context, images="images/gone")
+    worker.run(Planned(worker.config(mode="finetune"), trial=3))
+    (result,) = sent
+    about = worker.context.cache / "images" / "gone" / "about.json"
+    assert result["node_fault"].startswith(f"{about} is gone, which all trials need; ")
 
 
 def test_a_trial_reports_its_test_scores_and_keeps_the_winner_and_a_failure_is_no_exception(
