@@ -62,7 +62,7 @@ class StudyTrials:
                 break
         self._planned |= {*stage}
         if stage or is_first:
-            self._journal.confirm(stage_name(stage, records), stage)
+            self._journal.confirm(stage_name(self.settings, stage, records), stage)
         return stage
 
     @property

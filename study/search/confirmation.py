@@ -12,7 +12,7 @@ last two stages read the test set, once each. `study.search.choosing` says what 
 """
 
 import itertools
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -100,15 +100,16 @@ def remaining(
     return left
 
 
-def stage_name(stage: Sequence[Planned], records: Iterable[TrialRecord]) -> str:
+def stage_name(settings: Settings, stage: Sequence[Planned], records: Sequence[TrialRecord]) -> str:
     """What the trials of a stage do, in a word or two."""
     kinds = {p.kind for p in stage}
     if "confirm" in kinds:
         return "confirming"
     if kinds == {"winner"}:
         return "training the winner"
-    is_later = any(r.kind == "confirm" for r in records)
-    return "auxiliary task's control" if is_later else "choosing"
+    # An extended study chooses again after trials that confirmed.
+    choosing = {config for _, config in Choices(settings, records).repeated()}
+    return "choosing" if any(p.config in choosing for p in stage) else "auxiliary task's control"
 
 
 def still_planned(settings: Settings, records: Sequence[TrialRecord]) -> list[TrialRecord]:

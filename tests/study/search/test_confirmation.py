@@ -76,9 +76,12 @@ def test_each_stage_has_a_name(mode: Mode, last: list[str]) -> None:
     records = [search_record(i, mode, 0.1, 0.5, lr=1e-4 + 1e-5 * i) for i in range(9)]
     names = list[str]()
     while stage := plan(given, records):
-        names.append(stage_name(stage, records))
+        names.append(stage_name(given, stage, records))
         run_stage(given, records)
     assert names == ["choosing", "confirming", *last]
+    # An extended study chooses again, after trials that confirmed.
+    records += [search_record(len(records), mode, 0.1, 0.1, lr=9e-3)]
+    assert stage_name(given, plan(given, records), records) == "choosing"
 
 
 def test_best_mean_of_the_repeats_is_confirmed() -> None:
