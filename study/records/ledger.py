@@ -171,7 +171,8 @@ class StudyState:
             case "epoch":
                 record = self.records[event["trial"]]
                 record.history.append(EpochMetrics.read(event["metrics"]))
-                record.wall_s = event["at"] - self._since[event["trial"]]
+                # The clock may have been put back.
+                record.wall_s = max(record.wall_s, event["at"] - self._since[event["trial"]])
             case "end":
                 record = self.records[event["trial"]]
                 for name in _AT_END:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from study.records.ledger import Ledger, locate, read_events, read_records, read_state
+from study.records.ledger import Ledger, StudyState, locate, read_events, read_records, read_state
 from study.records.trial_record import Status, TrialRecord, best_of
 from tests.support.core.hostile_files import without_root
 from tests.support.studies.builders import make_config, make_epoch, make_record
@@ -139,6 +139,18 @@ def test_a_resumed_trial_keeps_its_epochs_and_time(ledger: Ledger, tmp_path: Pat
     (record,) = read_records(tmp_path)
     assert len(record.history) == 2
     assert record.wall_s == pytest.approx(before.wall_s, abs=1)
+
+
+def test_a_clock_that_is_put_back_makes_no_negative_time(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.study("mine", {})
+    ledger.start(make_record(0, log_losses=()), {})
+    ledger.epoch(0, make_epoch(1))
+    *events, last = [event for event, _ in read_events(ledger.path)]
+    state = StudyState()
+    for event in (*events, last | {"at": events[-1]["at"] + 60}, last | {"at": last["at"] - 600}):
+        state.add(event)
+    assert state.records[0].wall_s == 60.0
 
 
 def test_row_has_factors_last_epoch_and_test_scores() -> None:
