@@ -6,8 +6,9 @@ running one's speed says; else as one measured step does.
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from study.config.settings import Settings
 from study.diagnosis.estimate import (
@@ -19,8 +20,8 @@ from study.diagnosis.estimate import (
     trial_s,
 )
 from study.records.trial_record import Trial, TrialRecord
-from study.search.cells import Cell, nearest
-from study.search.choosing import REPEATS
+from study.search.cells import Cell, nearest, smaller
+from study.search.choosing import REPEATS, Choices
 from study.search.confirmation import settled
 from study.search.short_sweeps import PER_S, Shape, is_short
 from tl_core.config import FROZEN, WHOLE, TrialConfig
@@ -69,6 +70,26 @@ class Expected:
         """So many trials of a cell; `seeds` are those of a frozen one, if not as in the search."""
         return self._group(example_of(self.settings, cell, seeds), number, tests)
 
+    def with_all(self, trial: Trial) -> list[list[TrialGroup]]:
+        """A trial of the search, those that run, and all that is to follow them, at most.
+
+        The networks at smaller ratios follow it, and the stages that confirm them and it.
+        """
+        cell = Cell.of(trial.config)
+        others = (r for r in searching(self.records) if r.trial != trial.trial)
+        started = Counter(Cell.of(r.config) for r in others)
+        counted = {c: n for c, n in started.items() if self._comes_first(c, cell)}
+        search, numbers = [*self.running(), self.rest(trial)], Counter(counted) + Counter([cell])
+        for other, lacks in smaller(self.settings, cell, started):
+            search.append(self.cell(other, lacks))
+            numbers[other] += lacks
+        return [search, *self.after_search(numbers)]
+
+    def _comes_first(self, other: Cell, cell: Cell) -> bool:
+        """Whether the time to confirm a cell is kept while another one is searched."""
+        always = self.settings.design != "cells" or other.mode in FROZEN
+        return always or other.train_ratio <= cell.train_ratio
+
     def after_search(self, numbers: Mapping[Cell, float]) -> list[list[TrialGroup]]:
         """The stages that confirm cells which have so many trials each, at most.
 
@@ -83,7 +104,7 @@ class Expected:
     def after_stage(self, stage: Sequence[Trial]) -> list[list[TrialGroup]]:
         """The stages that follow one after the search, at most."""
         kinds = {trial.kind for trial in stage}
-        if not stage or "winner" in kinds:
+        if not stage or kinds & {"control", "winner"}:
             return []
         cells = dict.fromkeys(Cell.of(r.config) for r in searching(self.records))
         if "confirm" in kinds:
@@ -100,9 +121,49 @@ class Expected:
         groups = [self.cell(cell, 1, seeds=1, tests=True) for cell in cells]
         return confirming_stages(self.settings, groups) if groups else []
 
+    def untrained(self) -> set[Cell]:
+        """The winner's cell, if its training, which makes the study's weights, is to come."""
+        choices = Choices(self.settings, self.records)
+        best = choices.winner if choices.ranking else None
+        return {Cell.of(best)} if best and not choices.ended("winner", best) else set()
+
+    def training(self, cells: Iterable[Cell]) -> list[list[TrialGroup]]:
+        """The training of a winner from one of these cells, at most: a stage, if there are any."""
+        trials = [self.cell(cell, 1, seeds=1, tests=True) for cell in cells]
+        longest = sorted(trials, key=lambda group: group.seconds)[-1:]
+        # Its predictions take a worker, unless there is none.
+        own = not self.settings.networks
+        return [[replace(group, own=group.own and own)] for group in longest]
+
+    def running(self) -> list[TrialGroup]:
+        """What is left of the trials that run."""
+        return [self.rest(record) for record in self.records if record.status == "running"]
+
     def _group(self, config: TrialConfig, number: float, tests: bool = False) -> TrialGroup:
         own = config.mode in FROZEN and is_short(config, self.shape)
         return TrialGroup(config, self.seconds(config, tests), number, own)
+
+
+Part = TypeVar("Part")
+
+
+def fitting(
+    parts: Mapping[Part, Sequence[TrialGroup]], fits: Callable[[list[Part]], bool]
+) -> list[Part]:
+    """Return the parts of a stage that fit together: the smallest ratio first, then the shortest.
+
+    A part that does not fit leaves its time to those after it.
+    """
+
+    def place(part: Part) -> tuple[float, float]:
+        config = parts[part][0].config
+        return config.train_ratio, sum(g.seconds * g.number for g in parts[part])
+
+    kept = list[Part]()
+    for part in sorted(parts, key=place):
+        if fits([*kept, part]):
+            kept.append(part)
+    return kept
 
 
 def searching(records: Iterable[TrialRecord]) -> list[TrialRecord]:

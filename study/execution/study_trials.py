@@ -53,17 +53,26 @@ class StudyTrials:
 
     def _next_stage(self) -> list[Planned]:
         records, is_first = self._journal.records, not self._planned
+        if self._budget:
+            self._budget.reconsider()
+        stage = self._fitting_stage()
+        if not stage and self._budget and self._budget.begin_alone():
+            stage = self._fitting_stage()
+        self._planned |= {*stage}
+        if stage or is_first:
+            self._journal.confirm(stage_name(self.settings, stage, records), stage)
+        return stage
+
+    def _fitting_stage(self) -> list[Planned]:
+        """The next stage of which anything fits into the time."""
+        records = self._journal.records
         while True:
             given_up = self._budget.given_up if self._budget else set()
             left = remaining(plan(self.settings, records, given_up), records, self._kept)
             new = [p for p in left if p not in self._planned]
             stage = self._budget.admitted(new) if self._budget else new
             if stage or not new:  # Else all of it was given up, and the next stage may do.
-                break
-        self._planned |= {*stage}
-        if stage or is_first:
-            self._journal.confirm(stage_name(self.settings, stage, records), stage)
-        return stage
+                return stage
 
     @property
     def records(self) -> list[TrialRecord]:

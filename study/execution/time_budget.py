@@ -2,15 +2,19 @@
 
 How long a trial is expected to take is in `study/diagnosis/observed.py`. A network of the search
 starts only if there is time left for it, for the networks at smaller ratios, which cost less and
-together are the curve, and for confirming all of them. So the largest ratios are left out first.
-A study that goes on may have too little time for that, again and again. Then what fits alone
-starts, and later runs confirm it.
+together are the curve, and for all that follows.
+
+After the search the time goes first to confirming cells, the smallest ratio first, and to training
+the winner; then to repeats, which help to choose; last to the auxiliary task's control. Cells that
+did not fit get another chance before each later stage. If the time of a study that goes on is too
+short for any whole cell, trials start that fit alone.
 """
 
+import itertools
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -18,14 +22,14 @@ from study.cluster.capacity import Capacity
 from study.cluster.stores import Bucket, Folder, storage_of
 from study.diagnosis.estimate import MARGIN, TrialGroup, stage_s
 from study.diagnosis.first_line import workers_s
-from study.diagnosis.observed import Expected, searching
+from study.diagnosis.observed import Expected, Part, fitting
 from study.preflight.prepare import Prepared
 from study.records.trial_record import Kind
-from study.search.cells import Cell, smaller
-from study.search.confirmation import Planned, plan
-from study.trials.headway import headway
+from study.search.cells import Cell
+from study.search.confirmation import PART_OF, Planned, plan
+from study.trials.headway import headway, made_now
 from study.trials.trial_context import TrialContext
-from tl_core.config import FROZEN, TrialConfig
+from tl_core.config import TrialConfig
 from tl_core.errors import OutOfTimeError
 from tl_core.text import pluralize
 
@@ -61,12 +65,13 @@ class TimeBudget:
     started: bool = False
     """Whether any trial has fitted."""
     alone: bool = False
-    """Whether trials start that fit alone, as none has fitted with all that follows."""
+    """Whether trials start that fit alone, as nothing larger has."""
 
     def __post_init__(self) -> None:
         self.settings, self.records = self.expected.settings, self.expected.records
         self._answered = self.resumed and not plan(self.settings, self.records)
         self._before = headway(self.records, self.storage)
+        self._untrained: set[Cell] = set()
 
     @property
     def is_stuck(self) -> bool:
@@ -81,19 +86,19 @@ class TimeBudget:
             raise OutOfTimeError
 
     def admits(self, planned: Planned) -> bool:
-        """Whether a trial may start; the stages after the search were `admitted` before.
+        """Whether a trial may start.
 
-        Repeats help to choose: if they take longer than expected, the rest of them gives way to
-        trials that confirm.
+        Stages after the search were `admitted` before, but slow repeats give way to confirming.
         """
         if planned.kind == "repeat":
-            then = [] if self.alone else self.expected.after_stage([planned])
-            if not (fits := self._late_s([self._with_running(planned), *then]) <= 0):
+            running = self.expected.running()
+            then = [] if self.alone else self._kept_for([planned], running)
+            if not (fits := self._late_s([[*running, self.expected.rest(planned)], *then]) <= 0):
                 self._give_up(planned)
             return fits
         if planned.kind != "search":
             return True
-        late_s = self._late_with_all(planned)
+        late_s = self._late_s(self.expected.with_all(planned), searching=True)
         fits = late_s <= 0 or self._fits_alone(planned)
         self.started |= fits
         if not fits:
@@ -105,58 +110,104 @@ class TimeBudget:
         """Whether a trial of the search starts though what confirms it is left to later runs."""
         if not self._answered or (self.started and not self.alone):
             return False
-        late_s = self._late_s([self._with_running(planned)], searching=True)
+        begun = [*self.expected.running(), self.expected.rest(planned)]
+        late_s = self._late_s([begun], searching=True)
         self.short_s = min(self.short_s, late_s)
         self.alone |= late_s <= 0
         return late_s <= 0
 
-    def _late_with_all(self, planned: Planned) -> float:
-        """How late a trial of the search would be with all that is to follow it."""
-        cell = Cell.of(planned.config)
-        started = self._searched(planned.trial)
-        counted = {c: n for c, n in started.items() if self._comes_first(c, cell)}
-        search, numbers = self._with_running(planned), Counter(counted) + Counter([cell])
-        for other, lacks in smaller(self.settings, cell, started):
-            search.append(self.expected.cell(other, lacks))
-            numbers[other] += lacks
-        return self._late_s([search, *self.expected.after_search(numbers)], searching=True)
-
-    def _searched(self, but: int | None = None) -> Counter[Cell]:
-        """How many trials of the search each cell has had, but for one that is to go on."""
-        return Counter(Cell.of(r.config) for r in searching(self.records) if r.trial != but)
-
     def admitted(self, stage: Sequence[Planned]) -> list[Planned]:
-        """The trials of a stage after the search that fit, whole cells each, the shortest first.
+        """The trials of a stage after the search that fit, whole cells each.
 
-        The winner's training, which leaves the study's weights, is kept as long as the time lasts.
-        If no cell fits, and nothing else has started, it is trial by trial.
+        The winner's training is kept as long as the time lasts, unless something else may start.
         """
-        if not stage:
-            return []
-        cells: dict[Cell, list[Planned]] = {}
-        for planned in stage:
-            cells.setdefault(Cell.of(planned.config), []).append(planned)
-        kept = self._fitting(cells.values(), self.expected.after_stage(stage))
-        if not (kept or self.started):
-            self.alone = True
-            kept = self._fitting([[planned] for planned in stage])
+        self._untrained = self.expected.untrained()
+        groups = {planned: [self.expected.rest(planned)] for planned in stage if not planned.winner}
+        winner = [self.expected.rest(planned) for planned in stage if planned.winner]
+        kept = self._whole_cells(groups, winner)
+        if not kept and self.alone:
+            kept = {*self._fitting(groups)}
+        if self.started or self.alone or self._late_s([winner]) <= 0:
+            kept |= {planned for planned in stage if planned.winner}
         self.started |= bool(kept)
-        for planned in stage:
-            if planned not in kept:
-                self._give_up(planned)
+        for planned in (p for p in stage if p not in kept):
+            self._give_up(planned)
         return [planned for planned in stage if planned in kept]
 
+    def _whole_cells(
+        self, trials: Mapping[Planned, list[TrialGroup]], winner: Sequence[TrialGroup]
+    ) -> set[Planned]:
+        """The trials of the cells of a stage that fit, beside the winner's if that is one of it."""
+        cells: dict[Cell, list[TrialGroup]] = {}
+        for planned, groups in trials.items():
+            cells.setdefault(Cell.of(planned.config), []).extend(groups)
+        kinds = {planned.kind for planned in trials}
+        if "confirm" in kinds:
+            kept, _ = self._confirming(cells)
+        else:
+            then = self._kept_for([*trials]) if "repeat" in kinds else []
+            kept = self._fitting(cells, winner, lambda _: then)
+        return {planned for planned in trials if Cell.of(planned.config) in kept}
+
+    def reconsider(self, kinds: Collection[Kind] = ("confirm",)) -> None:
+        """Give trials that were given up another chance, those of some kinds."""
+        again = {key for key in self.given_up if key[0] in kinds}
+        self.given_up -= again
+        self.left_out -= Counter((kind, Cell.of(config)) for kind, config in again)
+
+    def begin_alone(self) -> bool:
+        """Whether trials that fit alone may start from now on, as nothing has started."""
+        if self.started or self.alone or not self.given_up:
+            return False
+        self.reconsider({kind for kind, _ in self.given_up})
+        self.alone = True
+        return True
+
+    def _kept_for(
+        self, stage: Sequence[Planned], running: Sequence[TrialGroup] = ()
+    ) -> list[list[TrialGroup]]:
+        """The stages that a stage of repeats leaves time for, beside the trials that run.
+
+        Those of the search leave it for what confirms; those of a control for all that follows.
+        """
+        first, *later = self.expected.after_stage(stage)
+        if not later:
+            return [first]
+        kept, then = self._confirming({Cell.of(g.config): [g] for g in first}, running)
+        return [[group for group in first if Cell.of(group.config) in kept], *then]
+
+    def _confirming(
+        self, cells: Mapping[Cell, list[TrialGroup]], running: Sequence[TrialGroup] = ()
+    ) -> tuple[list[Cell], list[list[TrialGroup]]]:
+        """The cells whose confirming trials fit, and the winner's training, which is to follow.
+
+        If that does not fit even alone, no time is kept for it.
+        """
+
+        def training(kept: Sequence[Cell] = ()) -> list[list[TrialGroup]]:
+            return self.expected.training({*kept, *self._untrained})
+
+        if kept := self._fitting(cells, running, training):
+            return kept, training(kept)
+        if self._untrained and self._late_s([running, *training()]) <= 0:
+            return [], training()
+        return self._fitting(cells, running), []
+
     def _fitting(
-        self, parts: Iterable[list[Planned]], then: Sequence[Sequence[TrialGroup]] = ()
-    ) -> list[Planned]:
-        """The parts of a stage that fit before the stages that follow, the winner in any case."""
-        kept = [planned for part in parts for planned in part if planned.winner]
-        for part in sorted(parts, key=lambda part: self.expected.seconds(part[0].config)):
-            more = [*kept, *(planned for planned in part if not planned.winner)]
-            late_s = self._late_s([[self.expected.rest(p) for p in more], *then])
-            kept = more if late_s <= 0 else kept
-            self.short_s = min(self.short_s, math.inf if then else late_s)
-        return kept
+        self,
+        parts: Mapping[Part, list[TrialGroup]],
+        beside: Sequence[TrialGroup] = (),
+        then: Callable[[list[Part]], list[list[TrialGroup]]] = lambda _: [],
+    ) -> list[Part]:
+        """The parts of a stage that fit beside others, and before what follows them."""
+
+        def fits(kept: list[Part]) -> bool:
+            groups = itertools.chain(beside, *(parts[part] for part in kept))
+            late_s = self._late_s([[*groups], *then(kept)])
+            self.short_s = min(self.short_s, late_s if self.alone else math.inf)
+            return late_s <= 0
+
+        return fitting(parts, fits)
 
     def _give_up(self, planned: Planned) -> None:
         self.left_out[planned.kind, Cell.of(planned.config)] += 1
@@ -164,13 +215,11 @@ class TimeBudget:
 
     def describe(self) -> Iterator[str]:
         """Yield, in lines, what was left out."""
-        searched = {cell: n for (kind, cell), n in self.left_out.items() if kind == "search"}
-        others = [(cell, n) for (kind, cell), n in self.left_out.items() if kind != "search"]
-        for what, cells in (("of the search", [*searched.items()]), ("that confirm", others)):
-            if cells:
-                names = dict.fromkeys(f"{cell.mode} at {cell.train_ratio:g}" for cell, _ in cells)
-                n = pluralize(sum(n for _, n in cells), "trial")
-                yield f"left out, as --max-time does not suffice: {n} {what} ({', '.join(names)})"
+        for kind, what in PART_OF.items():
+            if cells := {cell: n for (of, cell), n in self.left_out.items() if of == kind}:
+                n = pluralize(sum(cells.values()), "trial")
+                names = ", ".join(f"{c.mode} at {c.train_ratio:g}" for c in cells)
+                yield f"left out, as --max-time does not suffice: {n} of the {what} ({names})"
         late_s, what = self.late_s, "the first of them to fit, and its confirmation,"
         if (stuck := self.is_stuck) and (self.started or self.short_s == math.inf):
             yield "in this time no trial has got any further"
@@ -178,16 +227,6 @@ class TimeBudget:
             late_s, what = self.short_s, "no trial fits by itself: the shortest that is next"
         if late_s < math.inf:
             yield f"{what} needed about {timedelta(seconds=math.ceil(late_s))} more"
-
-    def _with_running(self, planned: Planned) -> list[TrialGroup]:
-        """A trial, and what is left of those that run."""
-        running = [self.expected.rest(r) for r in self.records if r.status == "running"]
-        return [*running, self.expected.rest(planned)]
-
-    def _comes_first(self, other: Cell, cell: Cell) -> bool:
-        """Whether the time to confirm a cell is kept while another one is searched."""
-        always = self.settings.design != "cells" or other.mode in FROZEN
-        return always or other.train_ratio <= cell.train_ratio
 
     def _late_s(self, stages: Iterable[Sequence[TrialGroup]], searching: bool = False) -> float:
         """How late stages would end; 0 or less if they fit. The first may be of the search."""
@@ -203,17 +242,9 @@ def make_time_budget(
     prepared: Prepared, context: TrialContext, expected: Expected
 ) -> TimeBudget | None:
     """The time that a study has from the start of its command; None without `--max-time`."""
-    settings, end = prepared.settings, prepared.end
-    if end is None:
+    if prepared.end is None:
         return None
-    given = expected, prepared.capacity, storage_of(settings, prepared.folder), end
-    resumed, made = prepared.state is not None, _made(prepared, context)
+    storage = storage_of(prepared.settings, prepared.folder)
+    given = expected, prepared.capacity, storage, prepared.end
+    resumed, made = prepared.state is not None, made_now(prepared, context)
     return TimeBudget(*given, resumed=resumed, made=made, start_s=workers_s(prepared))
-
-
-def _made(prepared: Prepared, context: TrialContext) -> bool:
-    """Whether this command has decoded the images, or run the frozen network."""
-    names = (*filter(None, [context.features]), *context.activations)
-    entries = (prepared.images.path, *(context.cache / name for name in names))
-    age_s = time.time() - max(entry.stat().st_mtime for entry in entries)
-    return age_s < time.monotonic() - prepared.started

@@ -30,6 +30,12 @@ from study.search.choosing import (
 from study.search.control import controlled
 from tl_core.config import FROZEN, TrialConfig
 
+PART_OF: dict[Kind, str] = {
+    "search": "search", "repeat": "repeats", "confirm": "confirmation",
+    "control": "auxiliary task's control", "winner": "winner's training",
+}  # fmt: skip
+"""What trials of each kind belong to, in words."""
+
 
 @dataclass(frozen=True)
 class Planned:

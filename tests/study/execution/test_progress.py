@@ -106,7 +106,7 @@ def test_a_terminal_shows_all_that_matters_whatever_is_long(width: int) -> None:
         records += [make_record(i, "running", (0.5,) * 10, **WORST) for i in (2000, 2001)]
         for record in records[:10]:
             record.wall_s = 86_400.0
-        stage = [Planned(make_config(**WORST, seed=i), "control", 1990) for i in range(10**4)]
+        stage = [Planned(make_config(**WORST, seed=i), "repeat", 1990) for i in range(10**4)]
         display.confirm("auxiliary task's control", stage)
         display.show(records, None)
         lines = panel(display, width)

@@ -12,65 +12,23 @@ import pytest
 
 from study.cluster.capacity import Capacity
 from study.cluster.stores import Folder
-from study.diagnosis.estimate import Speeds, trial_s
+from study.diagnosis.estimate import Speeds
 from study.diagnosis.observed import UNIT, Expected
 from study.execution.study_trials import StudyTrials
-from study.execution.time_budget import TimeBudget, make_time_budget
+from study.execution.time_budget import make_time_budget
 from study.search.cells import Cell
 from study.search.confirmation import Planned, plan
 from study.trials.trial_context import checkpoint_name
 from tests.study.diagnosis.test_observed import record as make_trial
-from tests.support.studies.builders import make_config, make_epoch, make_settings, plain_shape
+from tests.support.studies.builders import make_config, make_epoch
 from tests.support.studies.counting_journal import CountingJournal
+from tests.support.studies.timed_study import SHAPE, TimedStudy
 from tl_core.errors import OutOfTimeError
-
-SHAPE = plain_shape(1000, 2, 512)
-
-
-class Study:
-    """A study on one place whose networks take one second an image, and its clock."""
-
-    def __init__(
-        self,
-        folder: Path,
-        journal: CountingJournal,
-        end: float,
-        resumed: bool = False,
-        **given: Any,
-    ) -> None:
-        plain = {"mode": ("finetune", "scratch"), "train_ratio": (0.1, 0.4), "trials": 8}
-        fixed = {"data": "photos", "name": "mine", "epochs": 2, "min_steps": 0, "confirm_seeds": 2}
-        self.settings = make_settings(**fixed | plain | {"aux_weight": (0.0,)} | given)
-        self.now, self.journal, self.slower = 0.0, journal, 1.0
-        before, one = journal.records, Capacity(1, 1, 0)
-        goes_on = resumed or bool(before)
-        expected = Expected(self.settings, SHAPE, before)
-        limits = expected, one, Folder(folder), end
-        self.budget = TimeBudget(*limits, clock=lambda: self.now, resumed=goes_on)
-        winner = next((r for r in reversed(journal.records) if r.kind == "winner"), None)
-        self.trials = StudyTrials(self.settings, folder, journal, winner, self.budget)
-
-    def run(self) -> None:
-        """Run trial after trial until none is left."""
-        while batch := self.trials.queue.next():
-            for record in self.trials.open(batch):
-                seconds = trial_s(record.config, SHAPE, UNIT, batch[0].tests) or math.nan
-                seconds *= self.slower if record.kind == "repeat" else 1.0
-                self.now += seconds
-                epochs = range(1, record.config.epochs + 1)
-                self.trials.report(record, [make_epoch(i) for i in epochs])
-                self.trials.end(record)
-                record.wall_s = seconds
-
-    def cells(self, kind: str) -> dict[Cell, int]:
-        """How many trials of a kind each cell has."""
-        cells = [Cell.of(r.config) for r in self.journal.records if r.kind == kind]
-        return {cell: cells.count(cell) for cell in dict.fromkeys(cells)}
 
 
 def whole(folder: Path) -> float:
     """Seconds that the study takes without a limit."""
-    study = Study(folder, CountingJournal(), math.inf)
+    study = TimedStudy(folder, CountingJournal(), math.inf)
     study.run()
     assert not study.budget.left_out
     return study.now
@@ -81,7 +39,7 @@ def test_a_study_ends_in_time_with_its_answer_and_goes_on_later(
     tmp_path: Path, share: float
 ) -> None:
     takes = whole(tmp_path)
-    study = Study(tmp_path, CountingJournal(), share * takes)
+    study = TimedStudy(tmp_path, CountingJournal(), share * takes)
     study.run()
     assert study.now <= share * takes
     assert study.budget.left_out
@@ -93,7 +51,7 @@ def test_a_study_ends_in_time_with_its_answer_and_goes_on_later(
     assert set(confirmed.values()) == {2}, "a cell is confirmed on all seeds or on none"
     assert sum(study.cells("winner").values()) == 1
     before = len(study.journal.records)
-    again = Study(tmp_path, study.journal, math.inf)
+    again = TimedStudy(tmp_path, study.journal, math.inf)
     again.run()
     assert len(study.journal.records) > before
     assert set(again.cells("search").values()) == {2}
@@ -101,11 +59,11 @@ def test_a_study_ends_in_time_with_its_answer_and_goes_on_later(
     assert plan(again.settings, again.journal.records) == []
 
 
-def again_and_again(folder: Path, limit: float) -> Study:
+def again_and_again(folder: Path, limit: float) -> TimedStudy:
     """The last run of a study that goes on with the same time until nothing more fits."""
     journal = CountingJournal()
     while True:
-        (study := Study(folder, journal, limit)).run()
+        (study := TimedStudy(folder, journal, limit)).run()
         if not study.budget.left_out or study.budget.is_stuck:
             return study
 
@@ -164,7 +122,7 @@ def test_a_command_that_gets_a_trial_no_further_is_of_no_use(
     journal.records += [make_trial(wall_s=266.7), cut]
     store, state = Folder(tmp_path), checkpoint_name(1)
     store.write(state, b"a state after the first epoch")
-    study = Study(tmp_path, journal, 210.0)
+    study = TimedStudy(tmp_path, journal, 210.0)
     planned = Planned(cut.config, "confirm", 0, trial=1)
     assert study.budget.admitted([planned]) == [planned]
     (record,) = study.trials.open([planned])
@@ -186,7 +144,7 @@ def test_a_command_that_gets_a_trial_no_further_is_of_no_use(
 
 def test_a_trial_that_goes_on_counts_once_and_what_it_chooses_is_confirmed(tmp_path: Path) -> None:
     one: dict[str, Any] = {"mode": ("finetune",), "train_ratio": (0.1,), "trials": 2}
-    (study := Study(tmp_path, CountingJournal(), math.inf, **one)).run()
+    (study := TimedStudy(tmp_path, CountingJournal(), math.inf, **one)).run()
     for record in study.journal.records:
         record.wall_s = 266.7 * (record.trial == 0)
     first, cut, *_ = study.journal.records
@@ -195,7 +153,7 @@ def test_a_trial_that_goes_on_counts_once_and_what_it_chooses_is_confirmed(tmp_p
     begun.records += [first]
     late_s = []
     for journal in (begun, study.journal):
-        budget = Study(tmp_path, journal, 0.0, **one).budget
+        budget = TimedStudy(tmp_path, journal, 0.0, **one).budget
         assert not budget.admits(Planned(cut.config, draw=1, trial=1))
         late_s.append(budget.late_s)
     assert late_s[0] == late_s[1] > 1000
@@ -207,7 +165,7 @@ def test_a_network_waits_for_ray_and_short_sweeps_do_not(tmp_path: Path) -> None
     journal = CountingJournal()
     journal.records += [network, sweep]
     for start_s, fits in ((0.0, True), (20.0, False)):
-        budget = Study(tmp_path, journal, 310, mode=("freeze", "finetune")).budget
+        budget = TimedStudy(tmp_path, journal, 310, mode=("freeze", "finetune")).budget
         budget.start_s, budget.alone = start_s, True
         assert budget.admits(Planned(network.config, "repeat", 0)) == fits
         assert budget.admits(Planned(sweep.config, "repeat", 0))
@@ -220,7 +178,7 @@ def test_a_trial_of_a_new_study_does_not_start_without_what_confirms_it(
     tmp_path: Path, resumed: bool, searched: list[Cell]
 ) -> None:
     # One takes 267 s at the small ratio, and 667 s at the large one.
-    study = Study(tmp_path, CountingJournal(), 600.0, resumed)
+    study = TimedStudy(tmp_path, CountingJournal(), 600.0, resumed)
     study.budget.expected.speeds = UNIT
     study.run()
     assert [*study.cells("search")] == searched
@@ -229,13 +187,13 @@ def test_a_trial_of_a_new_study_does_not_start_without_what_confirms_it(
 
 def test_enough_time_leaves_nothing_out(tmp_path: Path) -> None:
     takes = whole(tmp_path)
-    study = Study(tmp_path, CountingJournal(), 1.2 * takes)
+    study = TimedStudy(tmp_path, CountingJournal(), 1.2 * takes)
     study.run()
     assert (study.now, [*study.budget.describe()]) == (takes, [])
 
 
 def test_the_time_is_over(tmp_path: Path) -> None:
-    study = Study(tmp_path, CountingJournal(), 10.0)
+    study = TimedStudy(tmp_path, CountingJournal(), 10.0)
     study.budget.check()
     study.now = 10.0
     with pytest.raises(OutOfTimeError):
@@ -243,13 +201,13 @@ def test_the_time_is_over(tmp_path: Path) -> None:
 
 
 def test_what_was_left_out_is_told(tmp_path: Path) -> None:
-    study = Study(tmp_path, CountingJournal(), 10.0)
+    study = TimedStudy(tmp_path, CountingJournal(), 10.0)
     study.budget.left_out["search", Cell("finetune", 0.4)] = 3
     study.budget.left_out["confirm", Cell("finetune", 0.4)] = 2
     why = "left out, as --max-time does not suffice"
     assert [*study.budget.describe()] == [
         f"{why}: 3 trials of the search (finetune at 0.4)",
-        f"{why}: 2 trials that confirm (finetune at 0.4)",
+        f"{why}: 2 trials of the confirmation (finetune at 0.4)",
     ]
     study.budget.late_s = 60.2
     late = "the first of them to fit, and its confirmation, needed about 0:01:01 more"
@@ -257,7 +215,7 @@ def test_what_was_left_out_is_told(tmp_path: Path) -> None:
 
 
 def test_before_the_first_trial_a_measured_step_decides(tmp_path: Path) -> None:
-    study = Study(tmp_path, CountingJournal(), 100.0)
+    study = TimedStudy(tmp_path, CountingJournal(), 100.0)
     study.budget.expected.speeds = Speeds(forward=3.0, train=1.0, sweep=1e9, probe=1e9)
     assert study.trials.queue.next() == [], "none would end"
     assert study.budget.left_out.total() == 8
@@ -265,7 +223,7 @@ def test_before_the_first_trial_a_measured_step_decides(tmp_path: Path) -> None:
 
 
 def test_a_stage_keeps_the_winner_and_the_cells_that_fit(tmp_path: Path) -> None:
-    study = Study(tmp_path, CountingJournal(), 660.0)
+    study = TimedStudy(tmp_path, CountingJournal(), 660.0)
     study.journal.records.append(make_trial(wall_s=266.7))  # As at 1 s an image.
     plain = {"epochs": 2, "min_steps": 0, "mode": "finetune"}
     small = Planned(make_config(train_ratio=0.1, **plain), "control", 0)
@@ -287,7 +245,7 @@ def test_only_what_is_left_after_its_checkpoint_has_to_fit_of_a_trial(
     journal = CountingJournal()
     cut = replace(make_trial("interrupted", 1, seed=1), trial=1, kind="confirm")
     journal.records += [make_trial(wall_s=266.7), cut]
-    budget = Study(tmp_path, journal, end, checkpoint_every=every).budget
+    budget = TimedStudy(tmp_path, journal, end, checkpoint_every=every).budget
     planned = Planned(cut.config, "confirm", 0, trial=1)
     assert budget.admitted([planned]) == [planned] * fits
     assert budget.is_stuck != fits
@@ -300,7 +258,7 @@ def test_what_is_left_of_a_long_trial_that_runs_is_short(
     journal = CountingJournal()
     long = replace(make_trial("running", 1, train_ratio=0.4), trial=1)
     journal.records += [make_trial(wall_s=266.7), long]
-    budget = Study(tmp_path, journal, end).budget
+    budget = TimedStudy(tmp_path, journal, end).budget
     budget.alone = True
     # 866.7 s, of which half is left, and 266.7 s: 805.1 s, with 15 % more.
     assert budget.admits(Planned(make_trial(seed=1).config, "repeat", 0)) == fits
@@ -308,8 +266,8 @@ def test_what_is_left_of_a_long_trial_that_runs_is_short(
 
 def test_repeats_that_take_longer_give_way_to_confirming(tmp_path: Path) -> None:
     takes = whole(tmp_path)
-    study = Study(tmp_path, CountingJournal(), 1.25 * takes)
-    study.slower = 2.0
+    study = TimedStudy(tmp_path, CountingJournal(), 1.25 * takes)
+    study.slower = {"repeat": 2.0}
     study.run()
     assert study.budget.left_out.total() > 0
     assert {kind for kind, _ in study.budget.left_out} == {"repeat"}
