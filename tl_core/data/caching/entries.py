@@ -75,8 +75,6 @@ def publish(
     def build_with_manifest(into: Path) -> None:
         build(into)
         replace_file(into / MANIFEST, _manifest(into), alone=True)
-        # Before the entry is there: its files never change, and this may be another name of one.
-        remove_table(entry)
 
     with suppress(FileNotFoundError):  # Another process is just replacing the entry.
         if entry.exists() and fault(entry) is None:
@@ -91,6 +89,7 @@ def publish(
                 return
             _log.warning("warning: cache entry %s is built again: %s", entry, why)
         replace_folder(entry, build_with_manifest)
+        remove_table(entry)
     # Not before: this one, and those that it needs, go on with their own tables, however old.
     _sweep(unwanted_tables(entry.parent))
 

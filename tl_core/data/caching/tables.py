@@ -83,8 +83,9 @@ def growing_table(
     """Yield a table that is to be filled, for the folder that `publish` has filled.
 
     At the end it is there, whole. If an error or a kill ends the work before the entry is on the
-    disk, its rows are kept, and the next table for the same entry has them already. Where the
-    machine fails to read them, they stay, and its `OSError` or `MemoryError` is raised.
+    disk, its rows are kept, and the next table for the same entry has them already; where the disk
+    has no hard links, only until the table is whole. Where the machine fails to read them, they
+    stay, and its `OSError` or `MemoryError` is raised.
 
     Args:
         into: the folder.
@@ -152,6 +153,8 @@ def _kept(entry: Path) -> Path:
 def _kept_table(file: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> Table | None:
     try:
         state = json.loads(file.with_name(_STATE).read_text(encoding="utf-8"))
+        if file.stat().st_nlink > 1:  # An entry has it as well, whose files never change.
+            return None
         np.load(file, mmap_mode="r")  # Raises if it is too short, where r+ would lengthen it.
         rows = np.load(file, mmap_mode="r+")
         table = Table(rows, file, state["done"], state["notes"])

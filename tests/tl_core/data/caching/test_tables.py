@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.support.core.entries import left_in, writes
-from tl_core.data.caching import entries, tables
+from tl_core.data.caching import tables
 from tl_core.data.caching.entries import MANIFEST, publish
 from tl_core.data.caching.tables import bytes_kept, growing_table, new_array, rows_kept
 
@@ -91,22 +91,55 @@ def test_a_killed_process_loses_what_it_has_not_saved(
     assert is_whole(entry)
 
 
-def test_a_whole_table_is_kept_until_its_entry_is_on_the_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def stop(*_: object) -> bytes:
-        raise KeyboardInterrupt
+def killed_at(entry: Path, step: str) -> None:
+    """Fill the table in a process that is killed when it has come to a step of `publish`."""
+    code = (
+        "import hashlib, os, pathlib, signal, sys; import numpy as np\n"
+        "from tl_core.data.caching import entries, tables\n"
+        "def build(into):\n"
+        "    with tables.growing_table(into, 'table.npy', np.float16, (10, 2)) as table:\n"
+        "        table.rows[:] = np.arange(10)[:, None]\n"
+        "        table.grow(10)\n"
+        "owner, name = eval(sys.argv[2]), sys.argv[3]\n"
+        "setattr(owner, name, lambda *_: os.kill(os.getpid(), signal.SIGKILL))\n"
+        "entries.publish(pathlib.Path(sys.argv[1]), build)\n"
+    )
+    words = [sys.executable, "-c", code, str(entry), *step.rsplit(".", 1)]
+    assert subprocess.run(words, check=False).returncode == -signal.SIGKILL
 
+
+@pytest.mark.parametrize(
+    ("step", "left"),
+    [
+        ("hashlib.sha256", {".abc.fresh", ".abc.unfinished"}),
+        ("pathlib.Path.rename", {".abc.fresh", ".abc.unfinished"}),
+        ("entries.remove_table", {"abc", ".abc.unfinished"}),
+    ],
+    ids=["hashed", "on the disk", "there"],
+)
+def test_a_whole_table_is_kept_until_its_entry_is_there(
+    tmp_path: Path, step: str, left: set[str]
+) -> None:
     entry = tmp_path / "abc"
-    with monkeypatch.context() as patch:
-        patch.setattr(entries, "_manifest", stop)
-        with pytest.raises(KeyboardInterrupt):
-            grow(entry)
-    assert (rows_kept(entry), left_in(tmp_path)) == (10, {".abc.unfinished"})
-    assert grow(entry) == []
+    killed_at(entry, step)
+    assert (rows_kept(entry), left_in(tmp_path)) == (10, left)
+    assert grow(entry) == [], "no row is made again"
+    assert is_whole(entry)
+    if "abc" not in left:
+        assert left_in(tmp_path) == {"abc"}
+        assert (entry / "table.npy").stat().st_nlink == 1
+
+
+def test_a_table_that_an_entry_shares_is_not_used_for_another(tmp_path: Path) -> None:
+    """Its rows may be what is damaged, and who has mapped them keeps them."""
+    entry = tmp_path / "abc"
+    killed_at(entry, "entries.remove_table")
+    mapped = np.load(entry / "table.npy", mmap_mode="r+")
+    mapped[3] = 0
+    assert grow(entry) == [*range(10)]
     assert is_whole(entry)
     assert left_in(tmp_path) == {"abc"}
-    assert (entry / "table.npy").stat().st_nlink == 1
+    assert mapped[3].tolist() == [0, 0]
 
 
 def test_a_disk_without_second_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
