@@ -143,7 +143,7 @@ def _expected(best: CellSummary, scores: Sequence[str]) -> str:
         return expected
     which = ("The first" if wide[0] == scores[0] else "The second") if scores[1:] else "This"
     intervals = "Both are wide intervals" if wide[1:] else f"{which} is a wide interval"
-    return f"{expected} {intervals}, from {seeds(e.n)} and {test_images(e)}."
+    return f"{expected} {intervals}, from {seeds(e.n)} and {test_images(shares[wide[0]])}."
 
 
 def _cheaper(data: StudyData, best: CellSummary) -> str | None:
