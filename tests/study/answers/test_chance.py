@@ -84,7 +84,7 @@ def test_good_networks_are_known_to_be_good_however_much_seeds_differ(seeds: int
     """Right on about 90 % of 120 images; two seeds hardly tell how much seeds differ."""
     rng, labels = np.random.default_rng(5), np.repeat([0, 1], 60)
     for _ in range(20):
-        skills = rng.normal(1.8, 0.3, size=seeds)
+        skills = rng.normal(1.8, 0.3, size=seeds).tolist()
         confirmed = guessed(PROBE, labels, rng, seeds=seeds, skills=skills)
         assert beats_constant(summarize(confirmed), labels)
 
