@@ -68,7 +68,8 @@ class Groups:
         part_of = np.full(len(self.sizes), len(parts))
         for i, part in enumerate(parts):
             part_of[part] = i
-        cells, k = part_of[self.of] * self.n_classes + self.labels, self.n_classes
+        k = self.n_classes
+        cells = part_of[self.of] * k + self.labels
         return np.bincount(cells, minlength=(len(parts) + 1) * k).reshape(-1, k)[:-1]
 
 
@@ -165,7 +166,7 @@ def _draw_groups(groups: Groups, parts: int, split_seed: int) -> tuple[np.ndarra
             left = np.setdiff1d(left, drawn[-1], assume_unique=True)
         held = groups.counts([*drawn, left])[:, counts > 0]
         away = held[:-1] - target
-        missing = np.count_nonzero(held == 0)
+        missing = int((held == 0).sum())
         if (cost := (missing, float((away**2 / target).sum()))) < least:
             best, least = (*drawn, left), cost
         if not missing and (abs(away) <= np.maximum(_IMAGES, _NEAR * target)).all():
@@ -194,7 +195,9 @@ def _take(groups: Groups, left: np.ndarray, wanted: int, chance: np.random.Gener
     place = (ends - before[which] - chance.random(len(starts))[which] * sizes) / images[which]
     place[first[order]] = -1
     order = order[np.argsort(place, kind="stable")]
-    return order[: max(int(first.sum()), _nearest(np.cumsum(groups.sizes[order]), wanted))]
+    n = max(int(first.sum()), _nearest(np.cumsum(groups.sizes[order]), wanted))
+    taken: np.ndarray = order[:n]
+    return taken
 
 
 def _covering(groups: Groups, order: np.ndarray) -> np.ndarray:
