@@ -26,8 +26,9 @@ from tl_core.data.splitting.rules import NO_RULES, PartSizes, SplitRules, keep_r
 from tl_core.errors import InputError, truncate_list
 from tl_core.files import user_path
 
-_KEPT_SPLITS = 16
-"""Of a million images each has 8 MB at most, and is drawn in a tenth of a second or more."""
+_KEPT_SPLITS, _KEPT_INDICES = 256, 2**26
+"""The most splits that are kept, and the most indices that they have together, 512 MB; but 8 at
+least. A search comes back to each of its train ratios and seeds in turn."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ class ImageSet:
     @cached_property
     def _split(self) -> Callable[[float, int, int], Split]:
         draw = partial(make_split, self.labels, rules=self.rules, classes=self.classes)
-        return lru_cache(_KEPT_SPLITS)(draw)
+        return lru_cache(max(8, min(_KEPT_SPLITS, _KEPT_INDICES // len(self.labels))))(draw)
 
     @property
     def sizes(self) -> PartSizes:

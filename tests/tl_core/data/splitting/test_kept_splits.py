@@ -55,19 +55,27 @@ def test_splits_are_those_of_earlier_versions(
     assert digest.hexdigest()[:16] == kept
 
 
-def test_images_keep_their_last_splits() -> None:
-    pixels, brightness = np.zeros((N, 3, 1, 1), np.uint8), np.zeros(N, np.float32)
-    ids = tuple(map(str, PLACES))
-    images = ImageSet("drawn", "drawn", Path("drawn"), tuple("abcd"), ids, pixels, FEW, brightness)
+def images_of(labels: np.ndarray) -> ImageSet:
+    n, classes = len(labels), tuple(map(str, np.unique(labels)))
+    pixels, ids = np.zeros((n, 3, 1, 1), np.uint8), tuple(map(str, range(n)))
+    brightness = np.zeros(n, np.float32)
+    return ImageSet("drawn", "drawn", Path("drawn"), classes, ids, pixels, labels, brightness)
+
+
+def test_images_keep_their_splits() -> None:
+    images = images_of(FEW)
     first = images.split(0.1, 0, 0)
-    assert all(images.split(0.1, seed=seed) is not first for seed in range(1, 16))
+    others = [images.split(*of) for of in ((0.2, 0, 0), (0.1, 1, 0), (0.1, 0, 1))]
     assert images.split(0.1) is first
-    for other in (images.split(0.2), images.split(0.1, 1), replace(images).split(0.1)):
-        assert other is not first
+    assert all(other is not first for other in others)
     grouped = replace(images, rules=by_groups(PLACES // 3)).split(0.1)
     assert grouped.train.tolist() != first.train.tolist(), "other rules, other splits"
-    for seed in range(16):
-        images.split(0.3, 0, seed)
-    again = images.split(0.1)
+
+
+def test_the_oldest_split_is_drawn_again() -> None:
+    images = images_of(PLACES[:20] % 2)
+    first, later = images.split(0.5), [images.split(0.5, seed=seed) for seed in range(1, 257)]
+    assert images.split(0.5, seed=256) is later[-1]
+    again = images.split(0.5)
     assert again is not first
     assert again.train.tolist() == first.train.tolist()
