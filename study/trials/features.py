@@ -2,9 +2,8 @@
 
 import copy
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
@@ -23,7 +22,7 @@ from tl_core.errors import Fault, InputError, OutOfTimeError
 from tl_core.inputs.features import Forward, feature_entry, load_features
 from tl_core.inputs.prefix import Prefix, cut_backbone, load_activations
 from tl_core.models.backbones import Backbone
-from tl_core.runtime import one_thread
+from tl_core.runtime import in_order, one_thread
 from tl_core.training.setup import needs_features
 
 if TYPE_CHECKING:
@@ -129,14 +128,5 @@ def _in_threads(
         finally:
             idle.put(own)
 
-    begun = deque[Future[np.ndarray]]()
     with ThreadPoolExecutor(threads) as pool:
-        try:
-            for views in chunks:
-                begun.append(pool.submit(rows, views))
-                if len(begun) > threads:
-                    yield begun.popleft().result()
-            while begun:
-                yield begun.popleft().result()
-        finally:  # At Ctrl-C, what no thread has begun is not waited for.
-            pool.shutdown(wait=False, cancel_futures=True)
+        yield from in_order(pool, rows, chunks, threads)

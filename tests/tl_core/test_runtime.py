@@ -3,6 +3,9 @@ import os
 import site
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,7 @@ from tl_core.data.decode import decoding_threads
 from tl_core.errors import InputError
 from tl_core.runtime import (
     describe_cpus,
+    in_order,
     keep_freed_memory,
     module_process,
     name_user,
@@ -223,3 +227,36 @@ def test_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / f"compiled-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(InputError, match="must be a folder of user"):
         use_private_cache(tmp_path)
+
+
+def test_items_are_worked_on_in_order_and_some_are_begun_ahead() -> None:
+    taken = list[int]()
+
+    def items() -> Iterator[int]:
+        for i in range(9):
+            taken.append(i)
+            yield i
+
+    with ThreadPoolExecutor(2) as pool:
+        squares = in_order(pool, lambda i: i * i, items(), ahead=3)
+        assert (next(squares), taken) == (0, [0, 1, 2, 3])
+        assert (next(squares), taken) == (1, [0, 1, 2, 3, 4])
+        assert [*squares] == [4, 9, 16, 25, 36, 49, 64]
+        assert [*in_order(pool, abs, [], ahead=3)] == []
+
+
+def test_what_no_thread_has_begun_is_cancelled_at_an_error() -> None:
+    begun, cancelled = list[int](), threading.Event()
+
+    def work(i: int) -> int:
+        begun.append(i)
+        if i == 2:
+            raise ValueError("number 2 is wrong")
+        assert i < 2 or cancelled.wait(60)
+        return i
+
+    with ThreadPoolExecutor(1) as pool:
+        with pytest.raises(ValueError, match="number 2 is wrong"):
+            [*in_order(pool, work, range(9), ahead=5)]
+        cancelled.set()
+    assert begun in ([0, 1, 2], [0, 1, 2, 3])
