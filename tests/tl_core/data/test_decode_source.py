@@ -10,9 +10,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.support.core.drawn import broken, counted, grey, source_of
-from tl_core.data import decode, decode_source
+from tl_core.data import decode, decode_rows
 from tl_core.data.datasets import load_images
 from tl_core.data.decode import Picture
 from tl_core.data.decode_source import unreadable, why_unreadable
@@ -111,6 +112,7 @@ def test_decoding_that_was_stopped_goes_on(
     assert sorted(seen) == sorted([*torn, *range(stop_at, 6), *scaled_again])
     assert (images.key, images.bad, images.ids) == (whole.key, whole.bad, whole.ids)
     assert images.pixels.tobytes() == whole.pixels.tobytes()
+    assert images.brightness.tobytes() == whole.brightness.tobytes()
     assert (images.scales, images.deep) == (whole.scales, whole.deep)
     told = rf"Decoding drawn: {6 - stop_at} in \d\.\d s, {stop_at} were there\n"
     assert re.match(told, capsys.readouterr().err)
@@ -146,22 +148,82 @@ def test_scaling_that_was_stopped_goes_on(own_cache: Path, tmp_path: Path, reads
     assert images.scales == whole.scales == {"16-bit grey": (0, 1023)}
 
 
-def test_a_disk_that_is_full_for_the_good_ones_keeps_all(
-    own_cache: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_picture_that_is_lost_before_it_is_scaled(own_cache: Path) -> None:
+    lost, seen = [3], list[int]()
+
+    def read(i: int, size: int) -> Picture:
+        seen.append(i)
+        if i in lost and seen.count(i) == 2:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return mixed(i, size)
+
+    why = (
+        "photo-3 was read once, and then not: can't be read: Permission denied. Images that are "
+        "decoded are kept in the cache, and the same command goes on there; if the fault stays, "
+        "--exclude leaves the file out, and all others are decoded again"
+    )
+    with pytest.raises(InputError, match=f"^{re.escape(why)}$"):
+        load_images(source_of(read), 16, own_cache, skip_bad_images=True)
+    seen.clear()
+    images = load_images(source_of(read), 16, own_cache, skip_bad_images=True)
+    assert seen == [3]
+    assert images.pixels[:, 0, 0, 0].tolist() == [0, 10, 20, 149, 50], "300 of 511"
+
+
+def test_a_picture_that_cannot_be_decoded_takes_no_room(
+    own_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = list[int]()
+    """Nor is the file another one than that of the readable pictures alone."""
+    given, allocate = list[int](), os.posix_fallocate
 
-    def full(path: Path, *_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+    def note(file: int, start: int, size: int) -> None:
+        given.append(size)
+        allocate(file, start, size)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(decode_source, "new_array", full)
-        with pytest.raises(OSError, match=r"good\.npy"):
-            load_images(source_of(broken(4)), 16, own_cache, skip_bad_images=True)
-    source = source_of(counted(seen, broken(4)))
-    images = load_images(source, 16, own_cache, skip_bad_images=True)
-    assert seen == [4], "the bad one alone"
-    assert images.pixels[:, 0, 0, 0].tolist() == [0, 10, 20, 30, 50]
+    monkeypatch.setattr(os, "posix_fallocate", note)
+    images = load_images(source_of(broken(0, 4)), 16, own_cache, skip_bad_images=True)
+    assert sum(given) == 128 + 6 * 3 * 16 * 16 + (128 + 4 * 8) + (128 + 4 * 4)
+    np.save(tmp_path / "alone.npy", images.pixels)
+    assert images.pixels[:, 0, 0, 0].tolist() == [10, 20, 30, 50]
+    assert (images.path / "pixels.npy").read_bytes() == (tmp_path / "alone.npy").read_bytes()
+
+
+def test_rows_that_change_their_picture_are_not_taken_for_done(own_cache: Path) -> None:
+    """As a kill would find the table when number 1, torn at first, is there by now."""
+    torn, kept = [1], list[int]()
+
+    def read(i: int, size: int) -> Picture:
+        if torn and i == 5:
+            raise KeyboardInterrupt
+        if not torn and i == 3:
+            kept.append(images_kept(source, 16, own_cache, "squash"))
+        return broken(*torn)(i, size)
+
+    source = source_of(read)
+    with pytest.raises(KeyboardInterrupt):
+        load_images(source, 16, own_cache)
+    assert images_kept(source, 16, own_cache, "squash") == 5
+    torn.clear()
+    images = load_images(source, 16, own_cache)
+    assert kept == [1]
+    assert images.pixels[:, 0, 0, 0].tolist() == [0, 10, 20, 30, 40, 50]
+
+
+def test_brightness_is_that_of_the_pixels_bit_for_bit(own_cache: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (6, 20, 30, 3), np.uint8)
+
+    def read(i: int, _: int) -> Picture:
+        if i == 4 and not stopped:
+            stopped.append(i)
+            raise KeyboardInterrupt
+        return Image.fromarray(noise[i])
+
+    stopped = list[int]()
+    with pytest.raises(KeyboardInterrupt):
+        load_images(source_of(read), 16, own_cache)
+    images = load_images(source_of(read), 16, own_cache)
+    means = [image.mean(dtype=np.float64) / 255 for image in images.pixels]
+    assert images.brightness.tolist() == np.array(means, np.float32).tolist()
 
 
 def test_a_torn_picture_that_can_be_read_later(own_cache: Path) -> None:
@@ -196,9 +258,32 @@ def test_decoding_ends_in_time_and_is_kept(
     )
     times = iter((now, now + 9, now + 11))
     with monkeypatch.context() as patch:
-        patch.setattr(decode_source, "time", SimpleNamespace(monotonic=lambda: next(times)))
+        patch.setattr(decode_rows, "time", SimpleNamespace(monotonic=lambda: next(times)))
         with pytest.raises(OutOfTimeError, match=f"^{re.escape(why)}$"):
             load_images(source_of(broken()), 16, own_cache, end=now + 8)
     source = source_of(counted(seen, broken()))
     assert len(load_images(source, 16, own_cache, end=math.inf).ids) == 6
     assert sorted(seen) == [2, 3, 4, 5]
+
+
+def test_the_time_may_end_before_all_brightness_is_known(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of rows that were there; all others are measured when they are decoded."""
+    stopped = list[int]()
+
+    def read(i: int, size: int) -> Picture:
+        if i == 299 and not stopped:
+            stopped.append(i)
+            raise KeyboardInterrupt
+        return grey(i % 7, size)
+
+    source = source_of(read, labels=(0, 1) * 150)
+    with pytest.raises(KeyboardInterrupt):
+        load_images(source, 4, own_cache)
+    why = "--max-time is over: 43 images are still to be measured. Those that are decoded are kept"
+    with monkeypatch.context() as patch:
+        patch.setattr(decode_rows, "time", SimpleNamespace(monotonic=lambda: 3.0))
+        with pytest.raises(OutOfTimeError, match=f"^{re.escape(why)}"):
+            load_images(source, 4, own_cache, end=2.0)
+    assert images_kept(source, 4, own_cache, "squash") == 300

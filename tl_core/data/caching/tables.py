@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ _UNWANTED_S = 30 * 86_400
 """Seconds after which a table that nobody goes on with is removed."""
 _KEPT = ".unfinished"
 """How the name of the folder ends that keeps a table while it grows."""
-_STATE = "state.json"
+_STATE = "progress.json"
 """How much of a table is there, in the folder that keeps it."""
 
 
@@ -59,6 +60,8 @@ class Table:
     """How many rows are there, the first ones."""
     notes: dict[str, Any] = field(default_factory=dict)
     """What its maker keeps beside them, as JSON."""
+    left: int | None = None
+    """To how many rows it is cut."""
     saved: float = field(default_factory=time.monotonic)
 
     def grow(self, done: int) -> None:
@@ -71,9 +74,24 @@ class Table:
         """Write what is there to the disk, first the rows."""
         with naming(self.file):
             self.rows.flush()
-        state = {"done": self.done, "notes": self.notes}
+        state = {"done": self.done, "left": self.left, "notes": self.notes}
         replace_file(self.file.with_name(_STATE), json.dumps(state), alone=True)
         self.saved = time.monotonic()
+
+    def cut(self, left: int) -> None:
+        """Leave the first rows alone; the file is as one that was made with so many."""
+        self.left = left
+        self.save()  # Before the file is cut: from now on one of either length is taken up again.
+        head, first = BytesIO(), self.rows[:1]
+        dtype, shape = np.lib.format.dtype_to_descr(first.dtype), (left, *first.shape[1:])
+        about = {"descr": dtype, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(head, about)  # NumPy leaves room for any length.
+        with naming(self.file), self.file.open("r+b") as file:
+            file.write(head.getvalue())
+            file.flush()
+            os.fsync(file.fileno())  # A file that is shorter than its header says is damaged.
+            file.truncate(len(head.getvalue()) + left * first.nbytes)
+        self.rows = np.load(self.file, mmap_mode="r+")
 
 
 @contextmanager
@@ -157,11 +175,12 @@ def _kept_table(file: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> Table |
             return None
         np.load(file, mmap_mode="r")  # Raises if it is too short, where r+ would lengthen it.
         rows = np.load(file, mmap_mode="r+")
-        table = Table(rows, file, state["done"], state["notes"])
+        table = Table(rows, file, state["done"], state["notes"], state["left"])
     except FileNotFoundError:
         return None
     except (OSError, MemoryError):  # A fault of the machine, which may pass, and not of the files.
         raise
     except Exception:  # Damaged files may raise any other error; the table is made anew.
         return None
-    return table if rows.shape == shape and np.can_cast(dtype, rows.dtype) else None
+    fits = len(rows) in (shape[0], table.left) and rows.shape[1:] == shape[1:]
+    return table if fits and np.can_cast(dtype, rows.dtype) else None

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tl_core.data.folders import files_below
-from tl_core.data.names import name_notes
 from tl_core.data.scanning.layouts import PICTURES
+from tl_core.data.scanning.names import name_notes
 from tl_core.data.scanning.outputs import PassedOver
 from tl_core.data.sources import Source, files_source
 from tl_core.errors import Fault, InputError, truncate_list

@@ -18,7 +18,7 @@ from tl_core.data.decode import Picture
 from tl_core.data.given.label_column import label_faults, missing_notes
 from tl_core.data.given.part_names import SPELLINGS, given_note, part_of
 from tl_core.data.given.table import NEEDED, Table, case_notes, read_table
-from tl_core.data.names import name_notes
+from tl_core.data.scanning.names import name_notes
 from tl_core.data.sources import Source, files_source
 from tl_core.data.splitting.rules import PARTS, Part, SplitRules
 from tl_core.errors import MOST_LISTED, InputError, truncate_list

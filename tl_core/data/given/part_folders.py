@@ -11,7 +11,7 @@ import numpy as np
 
 from tl_core.data.folders import files_below, listed, own_folders
 from tl_core.data.given.part_names import given_note, part_of
-from tl_core.data.names import same_name_faults
+from tl_core.data.scanning.names import same_name_faults
 from tl_core.data.scanning.outputs import PassedOver
 from tl_core.data.scanning.selection import ALL, Selection
 from tl_core.data.sources import Source, folder_source

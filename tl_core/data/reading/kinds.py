@@ -28,6 +28,11 @@ _OF_MACHINE: frozenset[int] = frozenset(
     if hasattr(errno, name)  # Not every system has all.
 )  # fmt: skip
 """Errors that tell nothing of a file, as when a network's disk is gone."""
+GOES_ON = (
+    "Images that are decoded are kept in the cache, and the same command goes on there; if the "
+    "fault stays, --exclude leaves the file out, and all others are decoded again"
+)
+"""The way out where a file is not at fault."""
 _NAMED = 3
 """Files of one kind that an error names."""
 
@@ -62,8 +67,7 @@ def fault_of_machine(name: str, error: Exception) -> str | None:
         return None
     return (
         f"{printable(name)} could not be read: {os.strerror(number)}, a fault of this machine or "
-        "its storage. Images that are decoded are kept in the cache, and the same command goes on "
-        "there; if the fault stays, --exclude leaves the file out, and all others are decoded again"
+        f"its storage. {GOES_ON}"
     )
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tl_core.data.folders import files_below, listed, own_folders
-from tl_core.data.names import name_notes, same_name_faults
 from tl_core.data.reading.kinds import HEAD, TEXTS, kind_fault
 from tl_core.data.scanning.layouts import (
     ONE_CLASS,
@@ -16,6 +15,7 @@ from tl_core.data.scanning.layouts import (
     why_no_folder,
 )
 from tl_core.data.scanning.masks import mask_notes
+from tl_core.data.scanning.names import name_notes, same_name_faults
 from tl_core.data.scanning.outputs import PassedOver
 from tl_core.data.scanning.selection import ALL, Selection
 from tl_core.errors import Fault, InputError, truncate_list

@@ -142,6 +142,42 @@ def test_a_table_that_an_entry_shares_is_not_used_for_another(tmp_path: Path) ->
     assert mapped[3].tolist() == [0, 0]
 
 
+@pytest.mark.parametrize("at", range(4))
+def test_a_table_that_is_cut_is_as_one_that_was_made_shorter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    """Also if the work is stopped at any of its steps: as it saves the table, or cuts the file."""
+    entry, steps, sync = tmp_path / "abc", list[int](), os.fsync
+
+    def stop(file: int) -> None:
+        steps.append(file)
+        if len(steps) == at:
+            raise KeyboardInterrupt
+        sync(file)
+
+    def build(into: Path) -> None:
+        with growing_table(into, "table.npy", np.float16, SHAPE) as table:
+            for row in range(table.done, 10):
+                made.append(row)
+                table.rows[row] = row
+            table.grow(10)
+            monkeypatch.setattr(os, "fsync", stop)
+            try:
+                table.cut(6)
+            finally:
+                monkeypatch.setattr(os, "fsync", sync)
+
+    made = list[int]()
+    if at:
+        with pytest.raises(KeyboardInterrupt):
+            publish(entry, build)
+    publish(entry, build)
+    assert made == [*range(10)]
+    rows = np.arange(6, dtype=np.float16)[:, None].repeat(2, 1)
+    np.save(tmp_path / "short.npy", rows)
+    assert (entry / "table.npy").read_bytes() == (tmp_path / "short.npy").read_bytes()
+
+
 def test_a_disk_without_second_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")
@@ -173,17 +209,17 @@ def test_what_does_not_fit_is_made_anew(tmp_path: Path, damage: str) -> None:
     kept = tmp_path / ".abc.unfinished"
     match damage:
         case "state":
-            (kept / "state.json").write_text('{"done": 4, "no')
+            (kept / "progress.json").write_text('{"done": 4, "no')
         case "list":
-            (kept / "state.json").write_text("[]")
+            (kept / "progress.json").write_text("[]")
         case "no number":
-            (kept / "state.json").write_text("{}")
+            (kept / "progress.json").write_text("{}")
         case "empty":
             (kept / "table.npy").write_bytes(b"")
         case "header":
             os.truncate(kept / "table.npy", 70)
         case "no state":
-            (kept / "state.json").unlink()
+            (kept / "progress.json").unlink()
         case "table":
             os.truncate(kept / "table.npy", 140)
         case "no table":

@@ -1,6 +1,6 @@
 """Names of classes that are nearly the same."""
 
-from tl_core.data.names import name_notes
+from tl_core.data.scanning.names import name_notes
 
 
 def test_names_that_differ_in_case_or_separators() -> None:
