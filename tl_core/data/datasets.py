@@ -167,13 +167,14 @@ def load_images(
         cache: folder of the cache.
         skip_bad_images: omit the files that can't be decoded.
         resize: how a picture becomes a square (`tl_core.data.decode.to_square`).
-        end: when to stop decoding, by `time.monotonic`.
+        end: when to stop, by `time.monotonic`.
 
     Raises:
         InputError: names every file that can't be decoded, unless `skip_bad_images`; or every
             class that has no readable image; or that one could not be read for a fault of the
             machine.
-        OutOfTimeError: not all could be decoded before `end`; the next call goes on there.
+        OutOfTimeError: not all could be decoded before `end`, or copies could not be found; the
+            next call goes on there. Or another process still makes an entry of the cache.
     """
     cache = user_path(cache)
     images = ImageSet.open(decoded(source, image_size, cache, resize, end))
@@ -183,14 +184,16 @@ def load_images(
     if empty:
         faults = (f"class {source.classes[i]!r} has no readable image" for i in empty)
         raise InputError(truncate_list(faults))
-    return with_labels(images, source, cache)
+    return with_labels(images, source, cache, end)
 
 
-def with_labels(images: ImageSet, source: Source, cache: Path) -> ImageSet:
+def with_labels(
+    images: ImageSet, source: Source, cache: Path, end: float | None = None
+) -> ImageSet:
     """Add what the source says of the images that are left, and copies: the split's rules, and
     auxiliary labels.
 
-    Raises `InputError` if a given part has no image left.
+    Raises `InputError` if a given part has no image left, and `OutOfTimeError` as `load_images`.
     """
     number = {name: i for i, name in enumerate(source.ids)}
     rows = np.array([number[name] for name in images.ids], np.int64)
@@ -198,7 +201,7 @@ def with_labels(images: ImageSet, source: Source, cache: Path) -> ImageSet:
     def read(i: int, size: int) -> Image.Image:
         return as_rgb(source.read(i, size), images.scales)
 
-    copies = find_copies(copies_entry(cache, images.key), images.pixels, read, rows)
+    copies = find_copies(copies_entry(cache, images.key), images.pixels, read, rows, end)
     given = source.rules.only(rows)
     unread = [*unread_notes(source.rules, given)]
     rules = join_rules(given, copies.near)
@@ -207,7 +210,7 @@ def with_labels(images: ImageSet, source: Source, cache: Path) -> ImageSet:
     known = replace(images, name=source.name, notes=(*source.notes, *unread, *found))
     if source.aux:
         aux = source.aux.only(rows)
-        known = replace(known, own_aux=aux, aux_path=keep_aux(aux, cache))
+        known = replace(known, own_aux=aux, aux_path=keep_aux(aux, cache, end))
     if rules.is_plain():
         return known
-    return replace(known, rules=rules, rules_path=keep_rules(rules, cache))
+    return replace(known, rules=rules, rules_path=keep_rules(rules, cache, end))

@@ -46,7 +46,7 @@ def decoded(
     def build(into: Path) -> None:
         decode_source(source, image_size, resize, into, end)
         if bad := _bad_in(into):
-            _move(into, entry.with_name(entry.name + lacking(bad)))
+            _move(into, entry.with_name(entry.name + lacking(bad)), end)
 
     def fault(entry: Path) -> str | None:
         return damage(entry) or _outdated(entry, source, image_size)
@@ -78,7 +78,7 @@ def _bad_in(entry: Path) -> list[str]:
     return [name for name, _ in about["bad"]]
 
 
-def _move(built: Path, entry: Path) -> None:
+def _move(built: Path, entry: Path, end: float | None) -> None:
     """Make an entry of what was built for another one, to which only its list is left."""
 
     def build(into: Path) -> None:
@@ -87,7 +87,7 @@ def _move(built: Path, entry: Path) -> None:
             file.rename(into / file.name)
 
     others = [file for file in built.iterdir() if file.name != ABOUT]
-    publish(entry, build)
+    publish(entry, build, end=end)
     for file in others:
         file.unlink(missing_ok=True)  # The entry may have been there already.
 

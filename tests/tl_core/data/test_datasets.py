@@ -1,7 +1,10 @@
 import json
 import os
+import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ from PIL import Image
 from tests.support.core.drawn import broken, counted, grey, source_of
 from tl_core.aux_task import AuxTask
 from tl_core.config import Resize
+from tl_core.data import decode_rows
 from tl_core.data.caching.entries import publish
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.decode import to_square
@@ -18,8 +22,10 @@ from tl_core.data.given.aux_labels import AuxLabels
 from tl_core.data.image_entries import image_entry
 from tl_core.data.reading.deep import Levels
 from tl_core.data.sources import folder_source
+from tl_core.data.splitting.copies import copies_entry
 from tl_core.data.splitting.rules import SplitRules
-from tl_core.errors import InputError
+from tl_core.errors import InputError, OutOfTimeError
+from tl_core.files import file_lock
 
 
 def test_a_folder_becomes_pixels_and_labels(images: ImageSet, photo_folder: Path) -> None:
@@ -262,6 +268,40 @@ def test_a_damaged_entry_that_lacks_some(own_cache: Path, name: str) -> None:
     assert image_entry(source, 16, own_cache) == listing
     assert load_images(source, 16, own_cache, skip_bad_images=True).path == before.path
     assert {path.name for path in listing.iterdir()} == {"SHA256SUMS", "about.json"}
+
+
+def test_each_wait_for_another_process_ends_in_time(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aux = AuxLabels(AuxTask("age", "regression"), np.arange(6, dtype=np.float32))
+    parts = SplitRules(np.array([0, 0, 0, 0, 1, 2], np.int8))
+    source = replace(source_of(broken(0)), rules=parts, aux=aux)
+    monkeypatch.setattr(decode_rows, "time", SimpleNamespace(monotonic=lambda: 0.0))
+
+    def load(end: float | None = None) -> ImageSet:
+        return load_images(source, 16, own_cache, skip_bad_images=True, end=end)
+
+    images = load()
+    known = copies_entry(own_cache, images.key)
+    for entry in (known, images.aux_path, images.rules_path, images.path):
+        assert entry is not None
+        shutil.rmtree(entry)
+        why = f"^--max-time is over: another process still builds cache entry {entry}$"
+        with file_lock(entry.with_suffix(".lock")), pytest.raises(OutOfTimeError, match=why):
+            load(end=0.0)
+        load()
+
+
+def test_copies_are_not_looked_for_when_the_time_is_over(own_cache: Path) -> None:
+    images = load_images(source_of(grey), 16, own_cache)
+    assert load_images(source_of(grey), 16, own_cache, end=0.0).key == images.key, "all is there"
+    shutil.rmtree(copies_entry(own_cache, images.key))
+    why = (
+        "--max-time is over: copies among the images are still to be found. The images are decoded "
+        "and kept in the cache; the same command goes on with them"
+    )
+    with pytest.raises(OutOfTimeError, match=f"^{re.escape(why)}$"):
+        load_images(source_of(grey), 16, own_cache, end=0.0)
 
 
 def test_skipping_a_whole_given_part_is_refused(own_cache: Path) -> None:

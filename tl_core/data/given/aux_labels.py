@@ -64,15 +64,18 @@ class AuxLabels:
         return hashlib.sha256(about + self.values.tobytes()).hexdigest()[:24]
 
 
-def keep_aux(labels: AuxLabels, cache: Path) -> Path:
-    """Write labels into a cache, under a hash of their content; return the entry's path."""
+def keep_aux(labels: AuxLabels, cache: Path, end: float | None = None) -> Path:
+    """Write labels into a cache, under a hash of their content; return the entry's path.
+
+    Raises `OutOfTimeError` if another process still writes them at `end`, by `time.monotonic`.
+    """
 
     def build(into: Path) -> None:
         (into / "task.json").write_text(json.dumps(asdict(labels.task)), encoding="utf-8")
         np.save(into / "values.npy", labels.values)
 
     entry = cache / "aux" / labels.digest
-    publish(entry, build)
+    publish(entry, build, end=end)
     return entry
 
 

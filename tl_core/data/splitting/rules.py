@@ -84,8 +84,11 @@ class SplitRules:
 NO_RULES = SplitRules()
 
 
-def keep_rules(rules: SplitRules, cache: Path) -> Path:
-    """Write rules into a cache, under a hash of their content; return the entry's path."""
+def keep_rules(rules: SplitRules, cache: Path, end: float | None = None) -> Path:
+    """Write rules into a cache, under a hash of their content; return the entry's path.
+
+    Raises `OutOfTimeError` if another process still writes them at `end`, by `time.monotonic`.
+    """
     digest = hashlib.sha256(rules.by.encode())
     for array in (rules.parts, rules.groups):
         digest.update(b"-" if array is None else array.tobytes())
@@ -97,7 +100,7 @@ def keep_rules(rules: SplitRules, cache: Path) -> Path:
                 np.save(into / f"{name}.npy", array)
 
     entry = cache / "splits" / digest.hexdigest()[:24]
-    publish(entry, build)
+    publish(entry, build, end=end)
     return entry
 
 
