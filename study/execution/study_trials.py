@@ -54,7 +54,7 @@ class StudyTrials:
     def _next_stage(self) -> list[Planned]:
         records, is_first = self._journal.records, not self._planned
         if self._budget:
-            self._budget.reconsider()
+            self._budget.reconsider(["confirm"])
         stage = self._fitting_stage()
         if not stage and self._budget and self._budget.begin_alone():
             stage = self._fitting_stage()

@@ -149,8 +149,8 @@ class TimeBudget:
             kept = self._fitting(cells, winner, lambda _: then)
         return {planned for planned in trials if Cell.of(planned.config) in kept}
 
-    def reconsider(self, kinds: Collection[Kind] = ("confirm",)) -> None:
-        """Give trials that were given up another chance, those of some kinds."""
+    def reconsider(self, kinds: Collection[Kind]) -> None:
+        """Give trials of some kinds that were given up another chance."""
         again = {key for key in self.given_up if key[0] in kinds}
         self.given_up -= again
         self.left_out -= Counter((kind, Cell.of(config)) for kind, config in again)

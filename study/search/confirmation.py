@@ -16,9 +16,10 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+from study.config.defaults import TRIALS_PER_CELL
 from study.config.settings import Settings
 from study.records.trial_record import ENDED, Kind, TrialRecord, best_of
-from study.search.cells import Cell
+from study.search.cells import Cell, all_cells, shares
 from study.search.choosing import (
     BEST,
     REPEATS,
@@ -140,14 +141,29 @@ def settled(settings: Settings, records: Sequence[TrialRecord]) -> set[Cell]:
 
 
 def max_confirm_trials(settings: Settings) -> int:
-    """How many trials can follow the search at most."""
+    """How many trials can follow the search at most.
+
+    The shares of the cells say how many configurations can be repeated. A joint search may give
+    all its trials to any cell.
+    """
     if not settings.confirm:
         return 1
-    repeats = {mode: BEST * (1 if mode in FROZEN else REPEATS) for mode in settings.mode}
-    each = [(repeats[m] if m != "probe" else 0) + settings.confirm_seeds for m in settings.mode]
-    n_ratios = len(settings.train_ratio)
-    controls = min(2, n_ratios) if settings.networks else 0
-    return n_ratios * sum(each) + controls * (BEST * REPEATS + settings.confirm_seeds) + 1
+    joint = dict.fromkeys(all_cells(settings), settings.trials)
+    most = joint if settings.design == "joint" else shares(settings)
+    n = {cell: min(BEST, trials) if trials > 1 else 0 for cell, trials in most.items()}
+    repeats = sum(
+        n[cell] * (1 if cell.mode in FROZEN else REPEATS) for cell in n if cell.mode != "probe"
+    )
+    controls = {
+        cell: n[cell] * REPEATS * (most[cell] >= TRIALS_PER_CELL) + settings.confirm_seeds
+        for cell in n
+        if cell.mode in settings.networks and settings.aux_weight != (0.0,)
+    }
+    # They are the best network's, and the same mode's at the smallest ratio.
+    pairs = ({cell, cell._replace(train_ratio=min(settings.train_ratio))} for cell in controls)
+    control = max((sum(controls[cell] for cell in pair) for pair in pairs), default=0)
+    repeats = min(repeats, settings.trials * REPEATS)
+    return repeats + len(n) * settings.confirm_seeds + control + 1
 
 
 def max_left(settings: Settings, records: Sequence[TrialRecord]) -> int:

@@ -3,6 +3,7 @@
 import math
 import random
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from study.diagnosis.estimate import MARGIN
+from study.records.trial_record import Kind
 from study.search.cells import Cell
 from study.search.confirmation import plan, remaining
 from tests.support.studies.counting_journal import CountingJournal
@@ -21,10 +23,13 @@ ICONS: dict[str, Any] = {
 }  # fmt: skip
 """With an auxiliary task, so that a network's control follows the confirming trials."""
 
+Slower = Mapping[str, float]
+PLAIN: Slower = {}
 
-def cut(folder: Path, before: str, repeats: int = 0, **slower: float) -> CountingJournal:
+
+def cut(folder: Path, before: Kind, repeats: int = 0, slower: Slower = PLAIN) -> CountingJournal:
     """The trials of a study up to the first of a kind, but for so many before it."""
-    (study := TimedStudy(folder, CountingJournal(), math.inf, **ICONS)).slower = slower
+    (study := TimedStudy(folder, CountingJournal(), math.inf, **ICONS)).slower = {**slower}
     study.run()
     journal = CountingJournal()
     kinds = [record.kind for record in study.journal.records]
@@ -32,11 +37,13 @@ def cut(folder: Path, before: str, repeats: int = 0, **slower: float) -> Countin
     return journal
 
 
-def goes_on(folder: Path, journal: CountingJournal, end: float, **slower: float) -> TimedStudy:
+def goes_on(
+    folder: Path, journal: CountingJournal, end: float, slower: Slower = PLAIN
+) -> TimedStudy:
     """Another run of the study of a journal, which keeps its trials."""
     copy = CountingJournal()
     copy.records += [replace(record, history=[*record.history]) for record in journal.records]
-    (study := TimedStudy(folder, copy, end, **ICONS)).slower = slower
+    (study := TimedStudy(folder, copy, end, **ICONS)).slower = {**slower}
     return study
 
 
@@ -72,11 +79,11 @@ def test_what_fits_is_confirmed_though_what_follows_does_not_fit(
 def test_no_time_is_given_back_that_would_confirm_a_cell(tmp_path: Path, seed: int) -> None:
     draw = random.Random(seed)
     slower = {mode: 10 ** draw.uniform(-1, 1) for mode in ICONS["mode"]}
-    journal = cut(tmp_path, "confirm", draw.randrange(0, 20), **slower)
+    journal = cut(tmp_path, "confirm", draw.randrange(0, 20), slower)
     takes = sum(lacking(goes_on(tmp_path, journal, 0.0)).values())
     for _ in range(4):
         end = draw.uniform(0.01, 1.5) * takes
-        study = goes_on(tmp_path, journal, end, **slower)
+        study = goes_on(tmp_path, journal, end, slower)
         cheapest = min(lacking(study).values())
         study.run()
         training = sum(r.wall_s for r in study.journal.records if r.kind == "winner")
@@ -91,7 +98,7 @@ def test_no_time_is_given_back_that_would_confirm_a_cell(tmp_path: Path, seed: i
 def test_the_cells_that_are_confirmed_are_the_first_that_fit(tmp_path: Path, seed: int) -> None:
     draw = random.Random(seed)
     slower = {mode: 10 ** draw.uniform(-1, 1) for mode in ICONS["mode"]}
-    journal = cut(tmp_path, "confirm", **slower)
+    journal = cut(tmp_path, "confirm", slower=slower)
     for _ in range(8):
         study = goes_on(tmp_path, journal, 0.0)
         stage, budget, seconds = plan(study.settings, study.budget.records), study.budget, {}

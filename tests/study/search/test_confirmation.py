@@ -1,5 +1,7 @@
 """Which trials follow the search, stage by stage, in new, resumed, extended and older studies."""
 
+import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +21,9 @@ from study.search.confirmation import (
     still_planned,
 )
 from tests.support.studies.builders import make_record, make_settings
+from tests.support.studies.counting_journal import CountingJournal
 from tests.support.studies.stages import finish, run_stage, search_record
+from tests.support.studies.timed_study import TimedStudy
 from tl_core.config import Mode
 
 
@@ -162,9 +166,35 @@ def test_empty_cells_take_the_nearest_ratio_of_their_mode() -> None:
     # Two ratios: 3 repeats of freeze, 9 of finetune and of its control; 4 cells and two controls on
     # 3 seeds; a winner.
     ({}, 2 * (3 + 9 + 9) + 6 * 3 + 1), ({"mode": ["probe"]}, 2 * 3 + 1), ({"confirm": False}, 1),
+    # One configuration a cell: no choice, so no repeats.
+    ({"trials": 4}, 6 * 3 + 1),
+    # Two for each cell of freeze, and one for each of finetune.
+    ({"trials": 6}, 2 * 2 + 6 * 3 + 1),
+    # From 8 on a control has repeats.
+    ({"mode": ["finetune"], "trials": 15}, 2 * 9 + 9 + 4 * 3 + 1),
+    ({"mode": ["finetune"], "trials": 16}, 2 * 9 + 2 * 9 + 4 * 3 + 1),
+    ({"aux_weight": (0.0,)}, 2 * (3 + 9) + 4 * 3 + 1),
+    # All four may go to one cell, or two each to two.
+    ({"design": "joint", "trials": 4}, 4 * 3 + 6 * 3 + 1),
+    ({"design": "joint"}, 2 * (3 + 9 + 9) + 6 * 3 + 1),
 ])  # fmt: skip
 def test_most_trials_that_can_follow(given: dict[str, Any], most: int) -> None:
     assert max_confirm_trials(settings(**given)) == most
+
+
+@pytest.mark.parametrize(("trials", "design"), [
+    (6, "cells"), (12, "cells"), (48, "cells"), (12, "joint"),
+])  # fmt: skip
+def test_no_more_trials_follow_than_that(tmp_path: Path, trials: int, design: str) -> None:
+    modes = ("probe", "partial", "lp_ft")
+    given = {"mode": modes, "trials": trials, "design": design, "aux_weight": (0.0, 0.1, 1.0)}
+    study = TimedStudy(tmp_path, CountingJournal(), math.inf, confirm_seeds=3, **given)
+    study.run()
+    follow = [record for record in study.journal.records if record.kind != "search"]
+    most = max_confirm_trials(study.settings)
+    assert len(follow) <= most
+    if (trials, design) == (12, "cells"):  # Here, the best network is at the large ratio.
+        assert len(follow) == most == 55
 
 
 def test_most_are_needed_with_three_configurations_a_cell() -> None:
