@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
+from study.config.defaults import DEFAULTS
 from study.config.settings import Settings
 from study.config.uris import SQLITE, lost_place, store_name
 from study.records.study_folder import LEDGER, STUDY
@@ -97,8 +98,14 @@ def study_run(folder: Path) -> str | None:
 
 
 def where_sent(settings: Settings, folder: Path) -> Settings:
-    """The settings with the store that has the study's runs: what was typed may be relative."""
+    """The settings with the store that has the study's runs: what was typed may be relative.
+
+    The default, or what was typed, stays if it names that store from here, too, as commands that
+    are shown leave defaults out.
+    """
     sent = read_sync_state(folder)
     if sent is None or lost_place(sent.store):
         return settings
-    return settings.model_copy(update={"tracking_uri": sent.store})
+    typed = (str(DEFAULTS["tracking_uri"]), settings.tracking_uri)
+    uri = next((uri for uri in typed if store_name(uri) == sent.store), sent.store)
+    return settings.model_copy(update={"tracking_uri": uri})

@@ -11,8 +11,9 @@ import pytest
 from mlflow import MlflowClient
 
 from study.config.command_line import parse
+from study.config.program import command_of
 from study.config.uris import store_name
-from study.config.validate import resolve
+from study.config.validate import change, resolve
 from study.preflight.checks import PET, QUICK, run_checks
 from study.preflight.prepare import prepare_replay
 from study.preflight.resume import (
@@ -346,6 +347,21 @@ def test_the_cache_is_where_the_environment_says(
     asked = _update(before, given)
     assert asked.cache == Path("mine")
     assert [*_variable_notes(asked, before, given)] == []
+
+
+def test_a_store_that_was_not_named_is_in_no_command_of_a_resumed_study(own_folder: Path) -> None:
+    before = make_settings(data="photos", tracking_uri="sqlite:///mlflow.db")
+    SyncState(store_name(before.tracking_uri)).save(own_folder)
+    # An earlier version stored the store's own name.
+    stored = change(before, {"tracking_uri": store_name(before.tracking_uri)})
+    for settings in (before, stored):
+        again = where_sent(settings, own_folder)
+        assert again == before
+        assert "tracking-uri" not in command_of(again)
+    named = change(before, {"tracking_uri": "sqlite:///mine.db"})
+    SyncState(store_name(named.tracking_uri)).save(own_folder)
+    assert where_sent(named, own_folder) == named
+    assert "--tracking-uri sqlite:///mine.db" in command_of(named)
 
 
 def test_a_store_that_was_typed_relative_stays_where_it_is(own_folder: Path) -> None:

@@ -187,8 +187,9 @@ def test_most_trials_that_can_follow(given: dict[str, Any], most: int) -> None:
 ])  # fmt: skip
 def test_no_more_trials_follow_than_that(tmp_path: Path, trials: int, design: str) -> None:
     modes = ("probe", "partial", "lp_ft")
-    given = {"mode": modes, "trials": trials, "design": design, "aux_weight": (0.0, 0.1, 1.0)}
-    study = TimedStudy(tmp_path, CountingJournal(), math.inf, confirm_seeds=3, **given)
+    given: dict[str, Any] = {"mode": modes, "trials": trials, "design": design}
+    given |= {"aux_weight": (0.0, 0.1, 1.0), "confirm_seeds": 3}
+    study = TimedStudy(tmp_path, CountingJournal(), math.inf, **given)
     study.run()
     follow = [record for record in study.journal.records if record.kind != "search"]
     most = max_confirm_trials(study.settings)
