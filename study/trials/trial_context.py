@@ -127,12 +127,12 @@ def make_context(prepared: "Prepared") -> TrialContext:
         context,
         storage=bucket_of(s) or RemoteStore(driver_store, folder),
         driver_store=driver_store,
-        weights=_publish_weights(s.weights, context.cache),
+        weights=_publish_weights(s.weights, context.cache, prepared.end),
         versions=versions(),
     )
 
 
-def _publish_weights(weights: str, cache: Path) -> str | None:
+def _publish_weights(weights: str, cache: Path, end: float | None) -> str | None:
     """Copy a file of weights into the cache, for the nodes; return its name there."""
     if weights in ("default", "none"):
         return None
@@ -142,7 +142,7 @@ def _publish_weights(weights: str, cache: Path) -> str | None:
     def copy(into: Path) -> None:
         shutil.copyfile(file.path, into / file.path.name)
 
-    publish(cache / entry, copy)
+    publish(cache / entry, copy, end=end)
     return (entry / file.path.name).as_posix()
 
 
