@@ -5,7 +5,8 @@ running one's speed says; else as one measured step does.
 """
 
 import math
-from collections import Counter
+from bisect import insort
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -20,6 +21,7 @@ from study.diagnosis.estimate import (
     trial_s,
 )
 from study.records.trial_record import Trial, TrialRecord
+from study.records.watch import Watch
 from study.search.cells import Cell, nearest, smaller
 from study.search.choosing import REPEATS, Choices
 from study.search.confirmation import settled
@@ -44,20 +46,56 @@ class Expected:
 
     def __post_init__(self) -> None:
         self._cut = {r.trial for r in self.records if r.status == "interrupted"}
-        searched = Counter(Cell.of(r.config) for r in searching(self.records))
+        self._watch = Watch(self.records)
+        self._searched = defaultdict[Cell, list[int]](list)
+        """Trials of the search that have not failed, by number."""
+        self._confirmed = set[Cell]()
+        """Cells that a trial has confirmed, or is about to."""
+        self._scales = defaultdict[Cell, list[tuple[int, float]]](list)
+        """Of each trial that has ended, by number: how many times as long as with `UNIT` it took,
+        or would have taken with all its epochs."""
+        searched = self.searched()
         self._settled = {cell: searched[cell] for cell in settled(self.settings, self.records)}
         """Cells that an earlier run has confirmed, and how many trials each had then."""
 
     def seconds(self, config: TrialConfig, tests: bool = False) -> float:
-        """Seconds of a trial; 0 if nothing like it was seen or measured."""
-        return expected_s(config, self.records, self.shape, self.speeds, tests)
+        """Seconds of a trial; 0 if nothing like it was seen or measured.
+
+        Args:
+            config: of the trial.
+            tests: it reads the test set.
+        """
+        self._update()
+        usual = trial_s(config, self.shape, UNIT, tests) or 0.0
+        if (scale := self._scale(config)) is not None:
+            return usual * scale
+        return (self.speeds and trial_s(config, self.shape, self.speeds, tests)) or 0.0
+
+    def searched(self, but: int | None = None) -> Counter[Cell]:
+        """How many trials of the search, without failed ones, each cell has had, by the first.
+
+        Args:
+            but: the number of a trial that does not count.
+        """
+        self._update()
+        left: dict[Cell, list[int]] = self._searched
+        if but is not None:
+            left = {cell: [n for n in numbers if n != but] for cell, numbers in left.items()}
+        first = sorted((numbers[0], cell) for cell, numbers in left.items() if numbers)
+        return Counter({cell: len(left[cell]) for _, cell in first})
+
+    def running(self) -> list[TrialGroup]:
+        """What is left of the trials that run."""
+        self._update()
+        return [self.rest(record) for record in self._watch.open if record.status == "running"]
 
     def rest(self, trial: Trial) -> TrialGroup:
         """What is left of a trial, which an earlier run may have begun: a shorter one.
 
         One that was cut off goes on after its checkpoint, which its last epochs may not be in.
         """
-        begun = next((r for r in self.records if r.trial == trial.trial), None)
+        self._update()
+        begun = None if trial.trial is None else self._watch.by_number.get(trial.trial)
         share = 1 - len(begun.history) / begun.config.epochs if begun else 1
         lost_s = self.settings.checkpoint_every if trial.trial in self._cut else 0.0
         tests = self.settings.confirm and trial.kind in ("confirm", "control", "winner")
@@ -76,8 +114,7 @@ class Expected:
         The networks at smaller ratios follow it, and the stages that confirm them and it.
         """
         cell = Cell.of(trial.config)
-        others = (r for r in searching(self.records) if r.trial != trial.trial)
-        started = Counter(Cell.of(r.config) for r in others)
+        started = self.searched(trial.trial)
         counted = {c: n for c, n in started.items() if self._comes_first(c, cell)}
         search, numbers = [*self.running(), self.rest(trial)], Counter(counted) + Counter([cell])
         for other, lacks in smaller(self.settings, cell, started):
@@ -106,15 +143,14 @@ class Expected:
         kinds = {trial.kind for trial in stage}
         if not stage or kinds & {"control", "winner"}:
             return []
-        cells = dict.fromkeys(Cell.of(r.config) for r in searching(self.records))
+        cells = self.searched()
         if "confirm" in kinds:
             return self.confirming(cells)[1:]
-        searched = {(r.trial, r.config.aux_weight) for r in self.records}
-        if not any((t.source, t.config.aux_weight) in searched for t in stage):
+        if not any(self._has_weight_of_source(trial) for trial in stage):
             return self.confirming(cells)[-1:]  # They are repeats of controls.
-        confirmed = {Cell.of(r.config) for r in self.records if r.kind == "confirm"}
         chosen = {Cell.of(trial.config) for trial in stage}
-        return self.confirming(cell for cell in cells if cell in chosen or cell not in confirmed)
+        left = (cell for cell in cells if cell in chosen or cell not in self._confirmed)
+        return self.confirming(left)
 
     def confirming(self, cells: Iterable[Cell]) -> list[list[TrialGroup]]:
         """The last of these stages, without repeats of the search."""
@@ -135,13 +171,42 @@ class Expected:
         own = not self.settings.networks
         return [[replace(group, own=group.own and own)] for group in longest]
 
-    def running(self) -> list[TrialGroup]:
-        """What is left of the trials that run."""
-        return [self.rest(record) for record in self.records if record.status == "running"]
-
     def _group(self, config: TrialConfig, number: float, tests: bool = False) -> TrialGroup:
         own = config.mode in FROZEN and is_short(config, self.shape)
         return TrialGroup(config, self.seconds(config, tests), number, own)
+
+    def _has_weight_of_source(self, trial: Trial) -> bool:
+        source = None if trial.source is None else self._watch.by_number.get(trial.source)
+        return source is not None and source.config.aux_weight == trial.config.aux_weight
+
+    def _update(self) -> None:
+        """Count what has begun or ended."""
+        begun, ended = self._watch.update()
+        for r in begun:
+            if r.kind == "search":
+                insort(self._searched[Cell.of(r.config)], r.trial)
+            elif r.kind == "confirm":
+                self._confirmed.add(Cell.of(r.config))
+        for r in ended:
+            cell = Cell.of(r.config)
+            if r.status != "failed" and r.history and r.wall_s > 0:
+                insort(self._scales[cell], (r.trial, _scale_of(r, self.shape)))
+            elif r.status == "failed" and r.kind == "search":
+                self._searched[cell].remove(r.trial)
+
+    def _scale(self, config: TrialConfig) -> float | None:
+        """How many times as long as with `UNIT` the nearest trial has taken; None without one."""
+        alike = WHOLE if config.mode in WHOLE else (config.mode,)
+        last = {cell: scales[-1] for cell, scales in self._scales.items() if cell.mode in alike}
+        if not last:
+            seen = (r for r in self._watch.open if r.config.mode in alike and r.history)
+            speeds = [r.history[-1].images_per_s for r in seen if r.status == "running"]
+            return 1 / min(speeds) if speeds and min(speeds) > 0 else None
+        own = any(cell.mode == config.mode for cell in last)
+        mode = config.mode if own else max(last, key=lambda cell: last[cell]).mode
+        [near, *_] = nearest(Cell(mode, config.train_ratio), last)
+        # The first trial of a worker takes longer by the worker's start.
+        return min(scale for _, scale in self._scales[near][-3:])
 
 
 Part = TypeVar("Part")
@@ -164,48 +229,6 @@ def fitting(
         if fits([*kept, part]):
             kept.append(part)
     return kept
-
-
-def searching(records: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """The trials of the search that have not failed."""
-    return [r for r in records if r.kind == "search" and r.status != "failed"]
-
-
-def expected_s(
-    config: TrialConfig,
-    records: Iterable[TrialRecord],
-    shape: Shape,
-    speeds: Speeds | None = None,
-    tests: bool = False,
-) -> float:
-    """Seconds that a trial is expected to take; 0 if nothing like it was seen or measured.
-
-    Args:
-        config: of the trial.
-        records: of the trials of its study.
-        shape: of its data.
-        speeds: measured before the first trial, if they were.
-        tests: it reads the test set.
-    """
-    usual = trial_s(config, shape, UNIT, tests) or 0.0
-    if (scale := _scale(config, records, shape)) is not None:
-        return usual * scale
-    return (speeds and trial_s(config, shape, speeds, tests)) or 0.0
-
-
-def _scale(config: TrialConfig, records: Iterable[TrialRecord], shape: Shape) -> float | None:
-    """How many times as long as with `UNIT` the nearest trial has taken; None without one."""
-    alike = WHOLE if config.mode in WHOLE else (config.mode,)
-    seen = [r for r in records if r.config.mode in alike and r.history]
-    ended = [r for r in seen if r.status in ("done", "pruned") and r.wall_s > 0]
-    if not ended:
-        speeds = [r.history[-1].images_per_s for r in seen if r.status == "running"]
-        return 1 / min(speeds) if speeds and min(speeds) > 0 else None
-    same = [r for r in ended if r.config.mode == config.mode] or ended
-    cell = Cell(same[-1].config.mode, config.train_ratio)
-    [near, *_] = nearest(cell, (Cell.of(r.config) for r in same))
-    # The first trial of a worker takes longer by the worker's start.
-    return min(_scale_of(r, shape) for r in [r for r in same if Cell.of(r.config) == near][-3:])
 
 
 def _scale_of(record: TrialRecord, shape: Shape) -> float:

@@ -1,10 +1,13 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from study.diagnosis.observed import expected_s
+from study.diagnosis.observed import Expected
 from study.records.trial_record import TrialRecord
-from tests.support.studies.builders import make_config, make_record, plain_shape
+from study.search.confirmation import Planned
+from tests.support.studies.builders import make_config, make_record, make_settings, plain_shape
+from tests.support.studies.counting_records import CountingRecords
 
 SHAPE = plain_shape(1000, 2, 512)
 
@@ -19,7 +22,8 @@ def record(status: Any = "done", epochs: int = 2, wall_s: float = 0.0, **given: 
 
 def seconds(records: list[TrialRecord], **given: Any) -> float:
     plain = {"mode": "finetune", "train_ratio": 0.4, "epochs": 2, "min_steps": 0}
-    return expected_s(make_config(**plain | given), records, SHAPE)
+    numbered = [replace(record, trial=number) for number, record in enumerate(records)]
+    return Expected(make_settings(), SHAPE, numbered).seconds(make_config(**plain | given))
 
 
 def test_seconds_go_by_ended_trials_then_by_running_ones() -> None:
@@ -42,3 +46,36 @@ def test_seconds_go_by_ended_trials_then_by_running_ones() -> None:
     assert seconds([record("running", 1)]) == pytest.approx(usual / 1000)
     assert seconds([record("failed", wall_s=10)]) == 0
     assert seconds([record(wall_s=10)], mode="freeze") == 0
+
+
+def test_trials_of_the_search_are_counted_by_cell() -> None:
+    records = [
+        replace(record(train_ratio=0.4), trial=0),
+        replace(record("failed"), trial=1),
+        replace(record(), trial=2, kind="confirm"),
+        replace(record("running"), trial=4),
+    ]
+    expected = Expected(make_settings(), SHAPE, records)
+    assert [*expected.searched().items()] == [(("finetune", 0.4), 1), (("finetune", 0.1), 1)]
+    assert [*expected.searched(but=0).items()] == [(("finetune", 0.1), 1)]
+    assert [group.config for group in expected.running()] == [records[3].config]
+    records.insert(3, replace(record("running"), trial=3))
+    records[4].status = "failed"
+    assert expected.searched() == {("finetune", 0.4): 1, ("finetune", 0.1): 1}
+    assert [group.config for group in expected.running()] == [records[3].config]
+
+
+def test_what_is_expected_reads_each_record_once() -> None:
+    records = CountingRecords(replace(record(wall_s=10), trial=i) for i in range(1000))
+    expected = Expected(make_settings(), SHAPE, records)
+    trials = [Planned(make_config(mode="finetune", seed=i), "repeat", source=i) for i in range(9)]
+    expected.searched()
+    records.read = 0
+    for trial in trials:
+        assert expected.rest(trial).seconds > 0
+        expected.after_search(expected.searched())
+        expected.after_stage([trial])
+    assert records.read == 0
+    records.append(replace(record("running"), trial=1000))
+    assert len(expected.running()) == 1
+    assert records.read == 1

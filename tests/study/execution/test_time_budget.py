@@ -161,7 +161,8 @@ def test_a_trial_that_goes_on_counts_once_and_what_it_chooses_is_confirmed(tmp_p
 
 def test_a_network_waits_for_ray_and_short_sweeps_do_not(tmp_path: Path) -> None:
     # A network takes 266.7 s, or 306.7 s with 15 % more.
-    network, sweep = make_trial(wall_s=266.7), make_trial("done", mode="freeze", wall_s=0.1)
+    network = make_trial(wall_s=266.7)
+    sweep = replace(make_trial("done", mode="freeze", wall_s=0.1), trial=1)
     journal = CountingJournal()
     journal.records += [network, sweep]
     for start_s, fits in ((0.0, True), (20.0, False)):
