@@ -6,7 +6,7 @@ are left shorter, by the share of their epochs that trials have run.
 
 import math
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -15,11 +15,12 @@ from study.cluster.capacity import Capacity
 from study.diagnosis.estimate import TrialGroup, stage_s
 from study.diagnosis.observed import Expected
 from study.records.trial_record import ENDED, Kind, Trial, TrialRecord
+from study.records.watch import Watch
 from study.search.cells import Cell, numbers
 from tl_core.config import FROZEN, Mode
 
 _AGAIN_S = 1.0
-"""Between two forecasts, which read all records; each is counted down."""
+"""Between two forecasts; each is counted down."""
 
 
 @dataclass(frozen=True)
@@ -65,23 +66,35 @@ class Remaining:
     clock: Callable[[], float] = time.monotonic
 
     def __post_init__(self) -> None:
-        self.settings, self.records = self.expected.settings, self.expected.records
+        self.settings = self.expected.settings
+        self._watch = Watch(self.expected.records)
+        self._started = Counter[Cell]()
+        """Trials of the search that each cell has had."""
+        self._later: list[TrialRecord] = []
+        """Those of the stage after the search that runs."""
+        self._ended = Counter[Mode]()
+        """Trials of the search that have a score."""
+        self._run = defaultdict[Mode, float](float)
+        """Of these, the shares of their epochs that they have run, added up."""
         self._stage: Sequence[Trial] | None = None
         """Trials after the search; None while that runs."""
-        self._over = self._ended()
         self._epochs: dict[int, tuple[int, float]] = {}
         """Of each running trial: how many it has done, and since when."""
         self._workers_are_up = False
         self._found = Left(math.inf, math.inf, is_last=False)
         self._found_at = -math.inf
+        self._begin_stage()
 
     def begin(self, stage: Sequence[Trial]) -> None:
         """A stage after the search begins."""
-        self._stage, self._over, self._found_at = stage, self._ended(), -math.inf
+        self._stage, self._found_at = stage, -math.inf
+        self._begin_stage()
 
     def update(self) -> None:
         """Hear that a trial has started, has done an epoch, or has ended."""
-        now, runs = self.clock(), any(r.status == "running" for r in self.records)
+        now = self.clock()
+        self._count()
+        runs = any(r.status == "running" for r in self._watch.open)
         if now - self._found_at >= _AGAIN_S or not runs:
             self._found, self._found_at = self._forecast(now), now
 
@@ -89,8 +102,19 @@ class Remaining:
         """What is left by now."""
         return self._found.after(max(0.0, self.clock() - self._found_at))
 
-    def _ended(self) -> set[int]:
-        return {r.trial for r in self.records if r.status in ENDED}
+    def _begin_stage(self) -> None:
+        self._count()
+        self._later = [r for r in self._watch.open if r.kind != "search"]
+
+    def _count(self) -> None:
+        """Count what has begun or ended."""
+        begun, ended = self._watch.update()
+        self._started.update(Cell.of(r.config) for r in begun if r.kind == "search")
+        self._later += [r for r in begun if r.kind != "search"]
+        for r in ended:
+            if r.kind == "search" and r.status != "failed":
+                self._ended[r.config.mode] += 1
+                self._run[r.config.mode] += len(r.history) / r.config.epochs
 
     def _forecast(self, now: float) -> Left:
         self._note_epochs(now)
@@ -112,7 +136,7 @@ class Remaining:
         return Left(stage, min(study, most), is_last=not later)
 
     def _note_epochs(self, now: float) -> None:
-        for r in self.records:
+        for r in self._watch.open:
             if r.status == "running":
                 self._workers_are_up = self._workers_are_up or not self.expected.rest(r).own
                 n, _ = self._epochs.get(r.trial, (-1, now))
@@ -126,27 +150,26 @@ class Remaining:
         return {cell: n for cell, n in kept.items() if n > 0}
 
     def _of_search(self, planned: Mapping[Cell, float], now: float) -> list[TrialGroup]:
-        search = [r for r in self.records if r.kind == "search"]
-        started = Counter(Cell.of(r.config) for r in search)
+        started = self._started
         lacks = {cell: n - started[cell] for cell, n in planned.items() if n > started[cell]}
-        more = max(0.0, sum(planned.values()) - len(search))
+        more = max(0.0, sum(planned.values()) - started.total())
         share = more / sum(lacks.values()) if lacks else 0.0  # A joint search does not go evenly.
         groups = [self.expected.cell(cell, n * share) for cell, n in lacks.items() if share]
-        kept = {mode: self._share_run(mode, search) for mode in self.settings.mode}
+        kept = {mode: self._share_run(mode) for mode in self.settings.mode}
         whole = [_known(group) for group in groups]
         shorter = [replace(g, seconds=g.seconds * kept[g.config.mode]) for g in whole]
-        return [*self._begun(search, now), *shorter]
+        begun = [r for r in self._watch.open if r.kind == "search"]
+        return [*self._begun(begun, now), *shorter]
 
-    def _share_run(self, mode: Mode, search: Sequence[TrialRecord]) -> float:
+    def _share_run(self, mode: Mode) -> float:
         """The mean share of their epochs that trials of a mode have run, and that of a whole one.
 
         Those that stop early are the first to end, so without it the first one would say too much.
         """
-        ended = [r for r in search if r.config.mode == mode and r.status in ("done", "pruned")]
-        return (1 + sum(len(r.history) / r.config.epochs for r in ended)) / (1 + len(ended))
+        return (1 + self._run[mode]) / (1 + self._ended[mode])
 
     def _of_stage(self, stage: Sequence[Trial], now: float) -> list[TrialGroup]:
-        new = [r for r in self.records if r.kind != "search" and r.trial not in self._over]
+        new = self._later
         planned, started = ({(t.kind, t.config) for t in trials} for trials in (stage, new))
         begun = [r for r in new if (r.kind, r.config) in planned]
         left = [p for p in stage if (p.kind, p.config) not in started]

@@ -12,7 +12,8 @@ from rich.text import Text
 
 from study.answers.phrases import show_rate, show_weight
 from study.diagnosis.remaining import Remaining
-from study.records.trial_record import ENDED, Trial, TrialRecord, best_of
+from study.records.trial_record import Status, Trial, TrialRecord, best_of
+from study.records.watch import Watch
 from study.reporting.summary import describe
 from tl_core.config import Metric
 from tl_core.text import pluralize
@@ -38,17 +39,22 @@ class StudyDisplay:
         """
         self._remaining, self._console = remaining, console
         self._metric = remaining.settings.metric
-        before = [r for r in remaining.records if r.status in ENDED]
-        self._before = {r.trial for r in before}
-        self._records: list[TrialRecord] = []
-        self._over = set(self._before)
-        """Trials of earlier runs and stages."""
+        self._watch = Watch(remaining.expected.records)
+        _, before = self._watch.update()
+        self._best = best_of(before, self._metric)
+        self._counts = Counter[Status]()
+        """How many trials of this stage have ended how."""
+        self._recent: list[TrialRecord] = []
+        """The last that have ended, by number."""
+        self._running: list[TrialRecord] = []
         self._stage = ""
         """The name of a stage after the search."""
         self._total = remaining.settings.trials - sum(r.kind == "search" for r in before)
         self._bar = Progress(BarColumn(30), MofNCompleteColumn(), TimeElapsedColumn())
         self._task = self._bar.add_task("trials", total=self._total)
-        self._panel: RenderableType = Spinner("dots", "starting the first trials")
+        self._spinner = Spinner("dots", "starting the first trials")
+        self._shown = False
+        """Whether there is anything to show but the spinner."""
         self._live = Live(
             console=console, refresh_per_second=4, transient=True, get_renderable=self._render
         )
@@ -61,16 +67,15 @@ class StudyDisplay:
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
-    def show(self, records: list[TrialRecord], ended: TrialRecord | None) -> None:
-        """Update the panel; elsewhere print a line when a trial has ended."""
-        self._records = records
+    def show(self, ended: TrialRecord | None) -> None:
+        """Hear of a change, which the panel shows soon; elsewhere print a trial that has ended."""
         if not (self._console.is_terminal or ended):
             return
         self._remaining.update()
-        if self._console.is_terminal:
-            self._panel = self._trials(records)
-        elif ended:
-            told = f"{self._counts(records)}; {self._best(records)}; {self._remaining.left()}"
+        self._count()
+        self._shown = True
+        if ended and not self._console.is_terminal:
+            told = f"{self._count_line()}; {self._best_line()}; {self._remaining.left()}"
             line = f"{describe(ended, self._metric)}  |  {told}"
             self._console.print(line, highlight=False)
 
@@ -80,7 +85,8 @@ class StudyDisplay:
 
     def confirm(self, stage: str, planned: Sequence[Trial]) -> None:
         """Show the trials of a stage after the search from now on."""
-        self._over |= {r.trial for r in self._records if r.status in ENDED}
+        self._count()
+        self._counts.clear()
         self._stage, self._total = stage, len(planned)
         self._bar.reset(self._task, total=len(planned))
         self._remaining.begin(planned)
@@ -89,43 +95,49 @@ class StudyDisplay:
             n = pluralize(len(planned), "trial")
             self._console.print(f"{stage}: {n}; {self._remaining.left()}", highlight=False)
 
-    def _render(self) -> RenderableType:
-        """The panel with the time that is left by now."""
-        if isinstance(self._panel, Spinner):
-            return self._panel
-        return Group(self._panel, _wrapped(str(self._remaining.left())))
+    def _count(self) -> None:
+        """Count what has ended, and note what runs."""
+        _, ended = self._watch.update()
+        self._counts.update(r.status for r in ended if self._is_here(r))
+        self._recent = sorted([*self._recent, *ended], key=lambda r: r.trial)[-_RECENT:]
+        self._best = best_of([*filter(None, [self._best]), *ended], self._metric)
+        self._running = [r for r in self._watch.open if r.status == "running"]
 
-    def _trials(self, records: list[TrialRecord]) -> Group:
-        """The trials that run and the last that have ended, how many there are, and the best."""
-        running = [r for r in records if r.status == "running"]
-        ended = [r for r in records if r.status in ENDED and r.trial not in self._before]
-        rows = max(1, self._console.height - _OTHER_LINES)
-        ended = ended[max(0, len(ended) + len(running) - min(rows, _RECENT)) :]
+    def _is_here(self, record: TrialRecord) -> bool:
+        """Whether it is of this stage: the search, or one that follows it."""
+        return (record.kind != "search") == bool(self._stage)
+
+    def _render(self) -> RenderableType:
+        """The panel by now: what runs and the last that ended, how many there are, and the best.
+
+        Rich calls it a few times a second, in a thread of its own; trials may change more often.
+        """
+        if not self._shown:
+            return self._spinner
+        running, rows = self._running, max(1, self._console.height - _OTHER_LINES)
+        n_ended = max(0, min(rows, _RECENT) - len(running))
+        ended = self._recent[max(0, len(self._recent) - n_ended) :]
         table = trial_table([*ended, *running[:rows]], self._metric, self._console.width)
         hidden = len(running) - rows
         more = [Text(f"and {pluralize(hidden, 'more trial')} running")] if hidden > 0 else []
-        self._bar.update(self._task, completed=sum(r.status in ENDED for r in self._here(records)))
-        told = map(_wrapped, (self._counts(records), self._best(records)))
-        return Group(table, *more, self._bar, *told)
+        self._bar.update(self._task, completed=self._counts.total())
+        lines = self._count_line(), self._best_line(), str(self._remaining.left())
+        return Group(table, *more, self._bar, *map(_wrapped, lines))
 
-    def _counts(self, records: list[TrialRecord]) -> str:
-        counts = Counter(r.status for r in self._here(records))
+    def _count_line(self) -> str:
+        counts, running = self._counts, sum(map(self._is_here, self._running))
         pruned = f" + {counts['pruned']} pruned" if counts["pruned"] else ""
         return (
             f"{self._stage or 'search'}: {counts['done']}{pruned} of {self._total} done, "
-            f"{counts['running']} running, {counts['failed']} failed"
+            f"{running} running, {counts['failed']} failed"
         )
 
-    def _here(self, records: list[TrialRecord]) -> list[TrialRecord]:
-        """The trials of this stage: the search, or one that follows it."""
-        new = [r for r in records if r.trial not in self._over]
-        return [r for r in new if (r.kind == "search") != bool(self._stage)]
-
-    def _best(self, records: list[TrialRecord]) -> str:
-        best = best_of(records, self._metric)
-        if best is None:
+    def _best_line(self) -> str:
+        if self._best is None:
             return "no best yet"
-        return f"best {self._metric} {best.value(self._metric):.4f} (trial {best.trial})"
+        return (
+            f"best {self._metric} {self._best.value(self._metric):.4f} (trial {self._best.trial})"
+        )
 
 
 def trial_table(records: Sequence[TrialRecord], metric: Metric, width: int) -> Table:

@@ -1,6 +1,7 @@
 """The journal: receives every change of a trial and passes it to the ledger, files and display."""
 
 import time
+from bisect import insort
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -14,12 +15,14 @@ from tl_core.config import EpochMetrics, TrialConfig
 
 _SAVE_S = 1.0
 """Shortest time between two writes of the files."""
+_PAUSES = 20
+"""Times what a write took, before the next: it takes the longer the more trials there are."""
 
 
 class Display(Protocol):
     """Shows the state of the study on the terminal."""
 
-    def show(self, records: list[TrialRecord], ended: TrialRecord | None) -> None:
+    def show(self, ended: TrialRecord | None) -> None:
         """Called after every change; `ended` is the trial that has just ended, if any."""
 
     def warn(self, text: str) -> None:
@@ -40,7 +43,8 @@ class Journal:
         self._results = results
         self._ledger = ledger
         self._started: dict[int, float] = {}
-        self._saved_at = 0.0
+        self._by_number = {record.trial: record for record in before}
+        self._next_save = 0.0
 
     @uninterruptible
     def start(
@@ -55,11 +59,11 @@ class Journal:
 
         Trials may start in another order than they were drawn in.
         """
-        record = next((r for r in self.records if r.trial == trial), None)
+        record = self._by_number.get(trial)
         if record is None:
             record = TrialRecord(trial, config, kind=kind, source=source, draw=draw)
-            self.records.append(record)
-            self.records.sort(key=lambda r: r.trial)
+            self._by_number[trial] = record
+            insort(self.records, record, key=lambda r: r.trial)
         record.status, record.error = "running", None
         self._started[trial] = time.monotonic() - record.wall_s
         self._ledger.start(record, self._about_trial(config))
@@ -101,9 +105,10 @@ class Journal:
         since = time.monotonic() - self._started.pop(record.trial)
         record.wall_s = since if wall_s is None else wall_s
         self._ledger.end(record, files or [], model)
-        if time.monotonic() - self._saved_at > _SAVE_S:
+        if (began := time.monotonic()) > self._next_save:
             self._results.save(self.records)
-            self._saved_at = time.monotonic()
+            saved = time.monotonic()
+            self._next_save = saved + max(_SAVE_S, _PAUSES * (saved - began))
         self._show(record)
 
     def together(self) -> AbstractContextManager[None]:
@@ -139,7 +144,7 @@ class Journal:
 
     def _show(self, ended: TrialRecord | None) -> None:
         if self.display:
-            self.display.show(self.records, ended)
+            self.display.show(ended)
 
     def _about_trial(self, config: TrialConfig) -> dict[str, Any]:
         study = self._results.study

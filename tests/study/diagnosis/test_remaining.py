@@ -62,7 +62,7 @@ class Study:
         self.stage += f", {stage}"
         self.remaining.begin(planned)
 
-    def show(self, records: list[TrialRecord], ended: TrialRecord | None) -> None:
+    def show(self, ended: TrialRecord | None) -> None:
         """Nothing is shown."""
 
     def warn(self, text: str) -> None:

@@ -12,6 +12,7 @@ from study.execution.progress import StudyDisplay
 from study.records.trial_record import Kind, TrialRecord
 from study.search.confirmation import Planned
 from tests.support.studies.builders import make_config, make_record, make_settings, plain_shape
+from tests.support.studies.counting_records import CountingRecords
 
 
 def console(*, terminal: bool, width: int = 120, height: int = 24) -> Console:
@@ -50,10 +51,10 @@ def test_elsewhere_each_ended_trial_is_one_line() -> None:
     screen, records = console(terminal=False), list[TrialRecord]()
     with StudyDisplay(left(8, records), screen) as display:
         records += [make_record(0, "running")]
-        display.show(records, None)
+        display.show(None)
         assert screen.export_text(clear=False) == ""
         records[:] = some_trials()
-        display.show(records, records[2])
+        display.show(records[2])
     (line,) = screen.export_text().splitlines()
     assert line == (  # No network has ended that tells how long those that are left take.
         "trial 2: freeze train_ratio=0.1 lr=0.001 aux_weight=0.00: no epoch, failed (DivergedError:"
@@ -67,7 +68,7 @@ def test_before_the_first_trial_has_ended() -> None:
     with StudyDisplay(left(8, records, known=True), console(terminal=True)) as display:
         assert "starting the first trials" in panel(display, 80)[0]
         records += [make_record(0, "running", ())]
-        display.show(records, None)
+        display.show(None)
         *_, counts, best, time = panel(display, 80)
     assert (counts, best) == ("search: 0 of 8 done, 1 running, 0 failed", "no best yet")
     assert re.match(r"about [\d:]+ left in this stage, about [\d:]+ at most in the", time)
@@ -77,7 +78,7 @@ def test_terminal_shows_a_panel() -> None:
     records = [make_record(4, mode="finetune"), make_record(5, mode="scratch")]  # Of a run before.
     with StudyDisplay(left(10, records), console(terminal=True)) as display:
         records += some_trials()
-        display.show(records, records[2])
+        display.show(records[2])
         lines = panel(display, 120)
     cells = [re.findall(r"[^\s│┃]+", line) for line in lines if "│" in line]
     assert cells == [
@@ -108,7 +109,7 @@ def test_a_terminal_shows_all_that_matters_whatever_is_long(width: int) -> None:
             record.wall_s = 86_400.0
         stage = [Planned(make_config(**WORST, seed=i), "repeat", 1990) for i in range(10**4)]
         display.confirm("auxiliary task's control", stage)
-        display.show(records, None)
+        display.show(None)
         lines = panel(display, width)
     assert len(lines) <= 24
     assert max(map(len, lines)) <= width
@@ -144,7 +145,7 @@ def test_panel_keeps_the_running_and_the_last_ended_in_sight(
     screen = console(terminal=True, height=height)
     with StudyDisplay(left(20, records), screen) as display:
         records += [make_record(i, "running" if i in running else "done") for i in range(20)]
-        display.show(records, None)
+        display.show(None)
         text = "\n".join(panel(display, 120, height))
     assert [int(n) for n in re.findall(r"│ (\d+) +│", text)] == shown
     hidden = len(running) - len(shown)
@@ -155,7 +156,7 @@ def test_reason_with_brackets_is_shown_as_it_is() -> None:
     screen, records = console(terminal=False), list[TrialRecord]()
     with StudyDisplay(left(4, records), screen) as display:
         records += [make_record(0, "failed", (), "OSError: [/data] and [red] are no tags")]
-        display.show(records, records[0])
+        display.show(records[0])
     assert "(OSError: [/data] and [red] are no tags)" in screen.export_text()
 
 
@@ -165,14 +166,14 @@ def test_display_counts_what_confirms_apart() -> None:
         records += [make_record(i, mode="finetune") for i in range(4)]
         for record in records:
             record.wall_s = 10
-        display.show(records, records[3])
+        display.show(records[3])
         stage = [Planned(make_config(mode="finetune", seed=i), "confirm", 0) for i in (1, 2, 3)]
         display.confirm("confirming", stage)
         confirming = make_record(4, mode="finetune", seed=1)
         confirming.kind, confirming.wall_s = "confirm", 10
         confirming.test = {"test_accuracy": 0.875}
         records.append(confirming)
-        display.show(records, confirming)
+        display.show(confirming)
     first, begins, second = out.export_text().splitlines()
     assert "search: 4 of 4 done, 0 running, 0 failed" in first
     assert "about 0:00:00 left in this stage, " in first
@@ -190,15 +191,39 @@ def test_display_counts_each_stage_alone() -> None:
     stages: list[Kind] = ["repeat", "confirm", "winner"]
     with StudyDisplay(left(4, records), out) as display:
         records += [make_record(i) for i in range(4)]
-        display.show(records, records[1])
+        display.show(records[1])
         for number, kind in enumerate(stages, start=4):
             planned = [Planned(make_config(seed=seed), kind, 0) for seed in (number, 99)]
             display.confirm(kind, planned)
             record = make_record(number, seed=number)
             record.kind, record.source = kind, 0
             records.append(record)
-            display.show(records, record)
+            display.show(record)
     lines = out.export_text().splitlines()
     assert [line.partition(";")[0] for line in lines[1::2]] == [f"{k}: 2 trials" for k in stages]
     for kind, line in zip(stages, lines[2::2], strict=True):
         assert f"  |  {kind}: 1 of 2 done, 0 running" in line
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_change_costs_the_same_however_many_trials_have_ended(terminal: bool) -> None:
+    records = CountingRecords(make_record(i) for i in range(1000))
+    study = left(2000, records)
+    with StudyDisplay(study, console(terminal=terminal)) as display:
+        records.read = 0
+        for i in range(1000, 1010):
+            records.append(make_record(i, "running"))
+            display.show(None)
+            records[-1].status = "done"
+            display.show(records[-1])
+        assert records.read == 3 * 10  # Once for what is expected, what is left, and the display.
+        assert "search: 10 of 1000 done" in " ".join(panel(display, 120))
+
+
+def test_the_panel_shows_what_has_changed_since_it_was_drawn() -> None:
+    records = [make_record(0, "running", ())]
+    with StudyDisplay(left(8, records), console(terminal=True)) as display:
+        display.show(None)
+        assert "0/2" in "".join(panel(display, 80))
+        records[0].history += make_record(0).history  # No event is needed to see it.
+        assert "2/2" in "".join(panel(display, 80))

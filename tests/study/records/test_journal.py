@@ -1,5 +1,4 @@
 from collections.abc import Sequence
-from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,8 +20,8 @@ FOLDER = Path("run")
 class Screen(SimpleNamespace):
     """Records what a display gets."""
 
-    def show(self, records: list[TrialRecord], ended: TrialRecord | None) -> None:
-        self.shown.append((len(records), ended.trial if ended else None))
+    def show(self, ended: TrialRecord | None) -> None:
+        self.shown.append(ended.trial if ended else None)
 
     def warn(self, text: str) -> None:
         self.warnings.append(text)
@@ -71,7 +70,7 @@ def test_one_trial_from_start_to_end(journal: Journal, images: ImageSet) -> None
     assert (record.status, len(record.history)) == ("done", 2)
     assert record.wall_s > 0
     assert events() == ["start 3", "epoch 3", "epoch 3", "warning 3", "end 3"]
-    assert screen.shown == [(1, None), (1, None), (1, None), (1, 3)]
+    assert screen.shown == [None, None, None, 3]
     assert screen.warnings == ["trial 3: no room"]
     hashes = make_split(images.labels, 0.8).hashes(images.ids)
     start, _ = read_events(FOLDER / "ledger.jsonl")[0]
@@ -114,12 +113,25 @@ def test_interrupt_closes_only_open_records(journal: Journal) -> None:
     assert waiting.wall_s > 0
 
 
-def test_files_are_written_at_most_once_a_second(journal: Journal, monkeypatch: Patch) -> None:
-    clock = count(100)
-    monkeypatch.setattr("study.records.journal.time.monotonic", lambda: next(clock))
-    for n in range(5):
-        if n == 3:
-            monkeypatch.setattr("study.records.journal.time.monotonic", lambda: 150.0)
+@pytest.mark.parametrize(
+    ("takes_s", "at"),
+    [(0.0, [100.0, 101.5, 103.0, 104.5]), (0.25, [100.0, 105.75])],  # 20 times 0.25 s apart.
+)
+def test_files_are_written_once_a_second_or_less_often_if_it_takes_long(
+    takes_s: float, at: list[float], journal: Journal, monkeypatch: Patch
+) -> None:
+    now, written = 100.0, list[float]()
+
+    def save(*_: object) -> None:
+        nonlocal now
+        written.append(now)
+        now += takes_s
+
+    monkeypatch.setattr("study.records.journal.time.monotonic", lambda: now)
+    monkeypatch.setattr(Results, "save", save)
+    for n in range(12):
         journal.end(journal.start(make_config(), n), "done")
-        assert n > 2 or len(pd.read_csv(FOLDER / "trials.csv")) == n + 1
-    assert len(pd.read_csv(FOLDER / "trials.csv")) < 5
+        now += 0.5
+    assert written == at
+    journal.save("done")  # The last write waits for nothing.
+    assert len(written) == len(at) + 1
