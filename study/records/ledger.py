@@ -18,8 +18,8 @@ from typing import Any
 from filelock import Timeout
 
 from study.records.study_folder import LEDGER
-from study.records.trial_record import TrialRecord, as_text, read_config
-from tl_core.config import EpochMetrics
+from study.records.trial_record import TrialRecord, as_text, best_of, read_config
+from tl_core.config import EpochMetrics, Metric
 from tl_core.errors import InputError
 from tl_core.files import file_lock, is_there
 
@@ -155,11 +155,26 @@ class StudyState:
     """Bytes of the ledger that tell it."""
     _since: dict[int, float] = field(default_factory=dict)
     """When each trial would have started without an interruption."""
+    _running: set[int] = field(default_factory=set)
+    _best: TrialRecord | None = None
+    _unranked: list[TrialRecord] = field(default_factory=list)
+    """Trials that have ended since the best was asked for."""
 
     @property
     def trials(self) -> list[TrialRecord]:
         """The records, by number."""
         return [record for _, record in sorted(self.records.items())]
+
+    @property
+    def n_finished(self) -> int:
+        """How many trials do not run any more."""
+        return len(self.records) - len(self._running)
+
+    def best(self, metric: Metric) -> TrialRecord | None:
+        """The best trial so far by the study's metric; see `best_of`."""
+        self._best = best_of([*filter(None, [self._best]), *self._unranked], metric)
+        self._unranked.clear()
+        return self._best
 
     def add(self, event: Event) -> None:
         """Apply the next event."""
@@ -178,6 +193,8 @@ class StudyState:
                 for name in _AT_END:
                     setattr(record, name, event.get(name))  # Older ledgers lack some.
                 record.error = as_text(record.error)
+                self._running.discard(record.trial)
+                self._unranked.append(record)
                 if event["model"]:
                     self.winner = record
             case "close":
@@ -190,6 +207,7 @@ class StudyState:
         record.status, record.error = "running", None
         for name in _AT_START:
             setattr(record, name, event[name])
+        self._running.add(number)
         self._since[number] = event["at"] - record.wall_s
 
 

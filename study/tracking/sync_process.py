@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _PAUSE_S = 0.5
 _TIMEOUT_S = 10.0
 _PIECE_S = 2.0
+_SAVE_S = 1.0
+"""Between two saves while runs arrive, which take the longer the more runs there are."""
 _MAX_EVENTS = 500
 _NICE = 19  # Ray's workers have 15.
 
@@ -135,7 +137,7 @@ class LedgerSync:
             self._state.add(event)
             self._writer.write(self._located(event), self._state)
             sent = offset
-        self._writer.flush(arrived=self._save)  # Whoever waits sees that something has arrived.
+        self._writer.flush(self._save_seldom)  # Whoever waits sees that something has arrived.
         self.sent, before = sent, self.sent
         return sent > before
 
@@ -161,6 +163,12 @@ class LedgerSync:
     def _save(self) -> None:
         state = SyncState(store_name(self._writer.uri), self.sent, self._writer.run_ids)
         state.save(self._folder)
+        self._saved_at = time.monotonic()
+
+    def _save_seldom(self) -> None:
+        # Without the ids of the latest runs, a later process finds these in the store.
+        if time.monotonic() - self._saved_at > _SAVE_S:
+            self._save()
 
 
 def main() -> int:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from study.config.defaults import DEFAULTS
@@ -32,7 +32,7 @@ class SyncState:
 
     def save(self, folder: Path) -> None:
         """Write it into the study's folder."""
-        values = asdict(self) | {"folder": str(folder.resolve())}
+        values = vars(self) | {"folder": str(folder.resolve())}
         replace_file(folder / _STATE, json.dumps(values) + "\n")
 
 

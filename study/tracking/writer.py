@@ -15,7 +15,7 @@ from mlflow.exceptions import MlflowException
 
 from study.config.uris import is_database, reason, sqlite_file, without_credentials
 from study.records.ledger import OUT_OF_TIME, Event, StudyState
-from study.records.trial_record import Status, TrialRecord, best_of
+from study.records.trial_record import Status, TrialRecord
 from study.tracking.batch import Batch, in_ms
 from study.tracking.client import bypass_proxies, configure_client
 from study.tracking.links import address, axes, shared_view
@@ -201,9 +201,8 @@ class MlflowWriter:
     def _add_best(self, state: StudyState, ended: TrialRecord, at: float) -> None:
         """Add the best value so far to the parent, by number of finished trials."""
         metric = state.about["settings"]["metric"]
-        finished = [r for r in state.records.values() if r.status != "running"]
-        if best_of(finished, metric) is ended and (value := ended.value(metric)) is not None:
-            self._batch(_STUDY).add({f"best_{metric}": value}, len(finished), at)
+        if state.best(metric) is ended and (value := ended.value(metric)) is not None:
+            self._batch(_STUDY).add({f"best_{metric}": value}, state.n_finished, at)
 
     def _end_study(self, event: Event) -> None:
         """End the parent, with the study's files."""

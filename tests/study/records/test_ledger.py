@@ -153,6 +153,29 @@ def test_a_clock_that_is_put_back_makes_no_negative_time(tmp_path: Path) -> None
     assert state.records[0].wall_s == 60.0
 
 
+def test_the_best_so_far_and_how_many_do_not_run(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.study("mine", {})
+    for trial, loss in enumerate((0.5, 0.75, 0.25)):
+        record = make_record(trial, log_losses=(loss,))
+        ledger.start(record, {})
+        ledger.epoch(trial, record.history[0])
+        ledger.end(record, [])
+    ledger.start(make_record(3), {})
+    ledger.end(make_record(3, "interrupted"), [])
+    ledger.start(make_record(3), {})
+    state, found = StudyState(), list[tuple[int, int]]()
+    for event, _ in read_events(ledger.path):
+        state.add(event)
+        if best := state.best("val_log_loss"):
+            found.append((best.trial, state.n_finished))
+    # From the end of the first trial on: starts, epochs and ends.
+    ends = [(0, 1), (0, 1), (0, 1), (0, 2), (0, 2), (0, 2), (2, 3), (2, 3), (2, 4), (2, 3)]
+    assert found == ends
+    later = read_state(tmp_path)
+    assert (later.best("val_log_loss"), later.n_finished) == (later.records[2], 3)
+
+
 def test_row_has_factors_last_epoch_and_test_scores() -> None:
     factors: dict[str, Any] = {"mode": "finetune", "train_ratio": 0.1, "lr": 1e-4}
     factors |= {"aux_weight": 0.5, "seed": 7}

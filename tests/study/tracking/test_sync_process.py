@@ -12,7 +12,7 @@ import pytest
 from study.records.ledger import Event, Ledger, StudyState
 from study.tracking import registry
 from study.tracking.sync_process import LedgerSync, main
-from study.tracking.sync_state import events_left
+from study.tracking.sync_state import SyncState, events_left
 from study.tracking.writer import MlflowWriter
 from tests.support.studies.builders import make_record, write_record
 from tests.support.study_fixtures import Capture, Patch
@@ -119,6 +119,28 @@ def test_a_later_process_continues(ledger: Ledger, sync: LedgerSync) -> None:
     other = FakeWriter("http://elsewhere:5000")
     assert LedgerSync(Path(), other).push() is None
     assert other.sent == ALL, "another store gets everything"
+
+
+@pytest.mark.parametrize(("run_s", "saves"), [(0.25, 2), (2.0, 9)])
+def test_what_has_arrived_is_saved_once_a_second(
+    run_s: float, saves: int, ledger: Ledger, monkeypatch: Patch
+) -> None:
+    now, saved = 100.0, list[int]()
+
+    class SlowWriter(FakeWriter):
+        def flush(self, arrived: Callable[[], None] = lambda: None) -> None:
+            nonlocal now
+            for _ in range(8 if self._events else 0):
+                now += run_s
+                arrived()
+            super().flush()
+
+    monkeypatch.setattr("study.tracking.sync_process.time.monotonic", lambda: now)
+    sync = LedgerSync(Path(), SlowWriter())
+    monkeypatch.setattr(SyncState, "save", lambda state, _: saved.append(state.sent))
+    assert sync.push() is None
+    size = ledger.path.stat().st_size
+    assert saved == [0] * (saves - 1) + [size]  # The last is that of the piece, which is sent.
 
 
 @pytest.mark.parametrize("missing", ["torch", "MLflow's list"])
