@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -23,7 +24,7 @@ from study.records.ledger import ENDINGS, OUT_OF_TIME, Ledger
 from study.records.study_files import Results
 from study.records.study_folder import BEST, FIGURES, STUDY, TRIALS, how_to_resume
 from study.reporting.build import write_report, write_tables
-from study.reporting.summary import print_summary
+from study.reporting.summary import outcome_of, print_summary
 from study.search.choosing import Choices, fresh_seeds
 from study.search.confirmation import plan
 from study.signals import EXIT_CODE, set_exit_message
@@ -163,13 +164,14 @@ def _search(
         winner = Choices(settings, journal.records).winning
         journal.save(status, winner)
         files: list[Path] = []
+        outcome: dict[str, Any] = {}
         if status in (*ENDINGS, OUT_OF_TIME):  # One that is stopped must end soon.
             try:
-                files, data = _files(prepared.folder, console)
+                files, data, outcome = _files(prepared.folder, console)
             except KeyboardInterrupt:  # The study goes on with its report.
                 status = "interrupted"
                 journal.save(status, winner)
-        journal.close(status, files)
+        journal.close(status, files, outcome)
     stuck = status == OUT_OF_TIME and budget and budget.is_stuck
     return TOO_LITTLE if stuck else status, data, [*budget.describe()] if budget else []
 
@@ -182,17 +184,17 @@ def _status(journal: Journal, prepared: Prepared, left_out: bool = False) -> str
     return "some trials failed" if any(r.status == "failed" for r in journal.records) else "done"
 
 
-def _files(folder: Path, console: Console) -> tuple[list[Path], StudyData | None]:
-    """The study's files, report and figures among them, and what they tell if that worked."""
+def _files(folder: Path, console: Console) -> tuple[list[Path], StudyData | None, dict[str, Any]]:
+    """The study's files, report and figures among them; what they tell, and the answer."""
     files = [folder / name for name in (STUDY, TRIALS, BEST)]
     try:
         with console.status("writing the report"):
             data = read_study_data(folder)
             files += write_tables(data)
-            page = write_report(data)
+            page, outcome = write_report(data), outcome_of(data)
     except Exception as error:  # The trials must reach MLflow without a report, too.
         why = f"{type(error).__name__}: {error}"
         again = shlex.join([*command("report"), show_folder(folder)])
         console.print(f"warning: no report ({why}); {again} tries again")
-        return files, None
-    return [*files, page, *sorted((folder / FIGURES).iterdir())], data
+        return files, None, {}
+    return [*files, page, *sorted((folder / FIGURES).iterdir())], data, outcome

@@ -2,7 +2,7 @@
 
 import time
 from bisect import insort
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Protocol
@@ -138,9 +138,11 @@ class Journal:
         """Write the study's files, with its status and its winner."""
         self._results.save(self.records, status, winner)
 
-    def close(self, status: str, files: list[Path]) -> None:
-        """The study has ended with this status, and leaves these files."""
-        self._ledger.close(status, files)
+    def close(
+        self, status: str, files: list[Path], outcome: Mapping[str, Any] | None = None
+    ) -> None:
+        """The study has ended with this status, and leaves these files and this answer."""
+        self._ledger.close(status, files, outcome)
 
     def _show(self, ended: TrialRecord | None) -> None:
         if self.display:

@@ -9,7 +9,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,9 +85,12 @@ class Ledger:
         names = [self._name(file) for file in files]
         self._write("end", True, trial=record.trial, **result, files=names, model=weights)
 
-    def close(self, status: str, files: list[Path]) -> None:
-        """The study has ended and leaves `files`."""
-        self._write("close", True, status=status, files=[self._name(file) for file in files])
+    def close(
+        self, status: str, files: list[Path], outcome: Mapping[str, Any] | None = None
+    ) -> None:
+        """The study has ended and leaves `files`; `outcome` is its answer, for MLflow."""
+        names = [self._name(file) for file in files]
+        self._write("close", True, status=status, files=names, outcome=outcome or {})
         self._file.close()
         self._lock.release()
 

@@ -1,4 +1,6 @@
-"""What the terminal says of trials, and of a study at its end."""
+"""What the terminal says of trials, and of a study at its end; MLflow gets the end, too."""
+
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -68,14 +70,37 @@ def print_summary(
         console.print(best_table(records, metric))
         console.print(f"winner: {describe(best, metric)}", highlight=False)
         console.print(f"      validation accuracy {best.value('val_accuracy'):.3f}")
-        # What to do, then the answers, then how sure they are.
-        parts = (recommendation(data), *answer_of(data), resolution(data)) if data else ()
-        for sentence in filter(None, parts):
+        for sentence in _sentences(data) if data else ():
             console.print(f"\n{sentence}", soft_wrap=False, highlight=False)
         console.print()
     if warning := _chance_warning(prepared, records):
         console.print(f"warning: {warning}", style="yellow")
     console.print(f"files: {folder}/{f', with {PAGE}' if (folder / PAGE).exists() else ''}")
+
+
+def outcome_of(data: StudyData) -> dict[str, Any]:
+    """Return what MLflow shows of a study that has ended.
+
+    `answer` is its sentences. If it has a winner, `winner` has the number, mode and train_ratio of
+    that trial, and `scores` its value of the study's metric and the means of its cell's test scores
+    over the fresh seeds, if it is confirmed.
+    """
+    best, metric = data.winner, data.settings.metric
+    if best is None:
+        return {"answer": list(answer_of(data))}
+    cell = data.winning_cell
+    tested = {name: e.mean for name, e in cell.scores.items()} if cell else {}
+    c = best.config
+    return {
+        "answer": _sentences(data),
+        "winner": {"trial": best.trial, "mode": c.mode, "train_ratio": c.train_ratio},
+        "scores": {metric: best.value(metric)} | tested,
+    }
+
+
+def _sentences(data: StudyData) -> list[str]:
+    """What to do, then the answers, then how sure they are."""
+    return [part for part in (recommendation(data), *answer_of(data), resolution(data)) if part]
 
 
 def _chance_warning(prepared: Prepared, records: list[TrialRecord]) -> str | None:

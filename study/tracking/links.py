@@ -1,15 +1,18 @@
-"""Links to MLflow's pages, and the view of a study that they open.
+"""Links to MLflow's pages, the view of a study that they open, and a study's description.
 
 The pages keep a shared view in a tag of the experiment, `mlflow.sharedViewState.KEY`, and
 `?viewStateShareKey=KEY` opens it. MLflow has no call for that, so this module writes what the
 page's own button writes (MLflow 3.17; older pages read JSON, too), without the defaults.
 """
 
+import html
 import json
 import math
+import re
 import shlex
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +76,17 @@ def address(experiment_id: str, view_key: str | None = None) -> str:
     runs = f"#/experiments/{experiment_id}/runs"
     charts = f"{runs}?workflowType=machine_learning&compareRunsMode=CHART"
     return f"{charts}&viewStateShareKey={view_key}" if view_key else charts
+
+
+def description(links: Iterable[str], answer: Iterable[str]) -> str:
+    """Return a study's description in Markdown: links, then its answer's sentences.
+
+    The page folds up all but the first lines. Sentences are plain text: names of files and classes
+    may have letters that Markdown reads.
+    """
+    texts = (html.escape(sentence, quote=False) for sentence in answer)
+    plain = (re.sub(r"([\\`*_{}\[\]#|~])", r"\\\1", text) for text in texts)
+    return "\n\n".join([" · ".join(links), *plain])
 
 
 def where_to_look(uri: str, experiment_id: str, view_key: str | None = None) -> str:

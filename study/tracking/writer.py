@@ -18,7 +18,7 @@ from study.records.ledger import OUT_OF_TIME, Event, StudyState
 from study.records.trial_record import Status, TrialRecord
 from study.tracking.batch import Batch, in_ms
 from study.tracking.client import bypass_proxies, configure_client
-from study.tracking.links import address, axes, shared_view
+from study.tracking.links import address, axes, description, shared_view
 from study.tracking.sync_state import KEY
 from tl_core.errors import Fault, InputError
 
@@ -74,7 +74,7 @@ class MlflowWriter:
             case "end":
                 self._end_trial(state, event)
             case "close":
-                self._end_study(event)
+                self._end_study(state, event)
 
     def flush(self, arrived: Callable[[], None] = lambda: None) -> None:
         """Send what waits; call `arrived` after each run, as the files of one may take minutes."""
@@ -159,16 +159,17 @@ class MlflowWriter:
         if settings["debug"]:
             return  # A single trial needs no parent.
         batch = self._open(_STUDY, state, state.name, {"tl_study.kind": "study"}, event["at"])
+        batch.end = None  # Its last end may still wait to be sent.
+        batch.tags["tl_study.status"] = state.status
         if not event["again"]:  # Params of a run can't be changed.
             # As text: a class may have characters that MLflow refuses in the name of a param.
             data = state.about["data"] | {"classes": json.dumps(state.about["data"]["classes"])}
             batch.params |= _flat(state.about | {"data": data})
-        # The view that the printed link opens; the parent's description links to it, too.
+        # The view that the printed link opens.
         parent_id = self.run_ids[_STUDY]
         key, value = shared_view(parent_id, settings["metric"], "auto" in settings["aux_weight"])
         self._client.set_experiment_tag(self.experiment_id, key, value)
-        link = f"[Compare the trials]({address(self.experiment_id, parent_id)})"
-        batch.tags["mlflow.note.content"] = link
+        self._describe(batch, {})
 
     def _start_trial(self, state: StudyState, event: Event) -> None:
         record = state.records[event["trial"]]
@@ -199,16 +200,31 @@ class MlflowWriter:
             self._add_best(state, record, at)
 
     def _add_best(self, state: StudyState, ended: TrialRecord, at: float) -> None:
-        """Add the best value so far to the parent, by number of finished trials."""
+        """Add the search's best value so far to the parent, by number of finished trials."""
         metric = state.about["settings"]["metric"]
         if state.best(metric) is ended and (value := ended.value(metric)) is not None:
-            self._batch(_STUDY).add({f"best_{metric}": value}, state.n_finished, at)
+            self._batch(_STUDY).add({f"search_best_{metric}": value}, state.n_finished, at)
 
-    def _end_study(self, event: Event) -> None:
-        """End the parent, with the study's files."""
+    def _describe(self, batch: Batch, outcome: dict[str, Any]) -> None:
+        """Have the parent's description give the answer, with links to winner and trials."""
+        links = [f"[Compare the trials]({address(self.experiment_id, self.run_ids[_STUDY])})"]
+        best = outcome.get("winner", {}).get("trial")
+        if run_id := self.run_ids.get(str(best)):
+            place = f"#/experiments/{self.experiment_id}/runs/{run_id}"
+            links.insert(0, f"[Winner, trial {best}]({place})")
+        batch.tags["mlflow.note.content"] = description(links, outcome.get("answer", ()))
+
+    def _end_study(self, state: StudyState, event: Event) -> None:
+        """End the parent, with the study's answer, winner and files."""
         if _STUDY not in self.run_ids:
             return
         batch, status = self._batch(_STUDY), event["status"]
+        if outcome := event.get("outcome"):  # Earlier versions wrote none.
+            self._describe(batch, outcome)
+            winner = outcome.get("winner", {})
+            batch.tags |= {f"tl_study.winner_{name}": value for name, value in winner.items()}
+            scores = {name: v for name, v in outcome.get("scores", {}).items() if v is not None}
+            batch.add(scores, len(state.records), event["at"])
         batch.files, batch.tags["tl_study.status"] = event["files"], status
         batch.end = (
             "KILLED" if status in ("interrupted", OUT_OF_TIME) else "FINISHED",

@@ -15,6 +15,7 @@ from study.records.ledger import Ledger, read_records
 from study.records.study_folder import PAGE, STUDY
 from study.records.trial_record import TrialRecord
 from study.reporting.build import write_report
+from study.reporting.summary import outcome_of
 from study.tracking.links import AXES
 from tests.support.mlflow_server import MlflowServer
 from tests.support.studies.builders import all_runs
@@ -51,8 +52,10 @@ def test_link_of_a_study_shows_its_trials_and_charts(
         "mine", mode=["freeze", "finetune"], train_ratio=["0.2", "0.4"], trials=str(TRIALS)
     )
     folder = study.write(Path("runs/mine"))
-    write_report(read_study_data(folder))
-    Ledger(folder).close("done", [folder / name for name in ARTIFACTS])
+    data = read_study_data(folder)
+    write_report(data)
+    outcome = outcome_of(data)
+    Ledger(folder).close("done", [folder / name for name in ARTIFACTS], outcome)
     assert sync.main(["mine", "--tracking-uri", server]) == 0
     (link,) = re.findall(r"^compare trials: (http\S+)$", capsys.readouterr().out, re.MULTILINE)
 
@@ -65,6 +68,11 @@ def test_link_of_a_study_shows_its_trials_and_charts(
     parent, *_ = all_runs(MlflowClient(server))
     page.goto(f"{server}/#/experiments/{parent.info.experiment_id}/runs/{parent.info.run_id}")
     expect(page.get_by_role("link", name="Compare the trials")).to_be_visible()
+    expect(
+        page.get_by_role("link", name=f"Winner, trial {outcome['winner']['trial']}")
+    ).to_be_visible()
+    for sentence in outcome["answer"]:
+        expect(page.get_by_text(sentence, exact=True)).to_be_visible()
     page.get_by_role("tab", name="Artifacts").click()
     for file, words in ARTIFACTS.items():
         expect_artifact(page, file, words)

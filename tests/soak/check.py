@@ -86,7 +86,7 @@ def _state(record: TrialRecord, sent: Sent) -> RunState:
 def _parent(state: StudyState) -> RunState:
     metric = state.about["settings"]["metric"]
     best = best_of(state.trials, metric)
-    values = {f"best_{metric}": best.value(metric)} if best else {}
+    values = {f"search_best_{metric}": best.value(metric)} if best else {}
     last = {name: value for name, value in values.items() if value is not None}
     return RunState("FINISHED", "", "done", {}, last)
 

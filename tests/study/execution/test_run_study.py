@@ -107,26 +107,26 @@ def test_a_study_whose_last_trial_ends_as_the_time_does_is_done(
     monkeypatch.setattr("study.execution.time_budget.make_time_budget", lambda *_: budget)
     monkeypatch.setattr("study.execution.search.search", search)
     monkeypatch.setattr(run_study, "plan", lambda *_: [])
-    monkeypatch.setattr(run_study, "_files", lambda *_: ([], None))
+    monkeypatch.setattr(run_study, "_files", lambda *_: ([], None, {}))
     prepared = three_trials(tmp_path, monkeypatch)
     journal = MagicMock(records=[])
     journal.complete.return_value = complete
     given = prepared, cast(Any, None), journal, Console(record=True), lambda: None
     assert run_study._search(*given)[0] == status
-    journal.close.assert_called_once_with(status, [])
+    journal.close.assert_called_once_with(status, [], {})
 
 
 def test_a_time_that_never_suffices_is_a_fault(tmp_path: Path, monkeypatch: Patch) -> None:
     budget = SimpleNamespace(left_out={"search": 1}, is_stuck=True, describe=lambda: ["too late"])
     monkeypatch.setattr("study.execution.time_budget.make_time_budget", lambda *_: budget)
     monkeypatch.setattr("study.execution.search.search", lambda *_, **__: None)
-    monkeypatch.setattr(run_study, "_files", lambda *_: ([], None))
+    monkeypatch.setattr(run_study, "_files", lambda *_: ([], None, {}))
     prepared = three_trials(tmp_path, monkeypatch)
     console, journal = Console(record=True), MagicMock(records=[])
     journal.complete.return_value = False
     status, _, late = run_study._search(prepared, cast(Any, None), journal, console, lambda: None)
     assert (status, EXIT_CODES[status], late) == ("too little time", 2, ["too late"])
-    journal.close.assert_called_once_with("out of time", [])
+    journal.close.assert_called_once_with("out of time", [], {})
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
@@ -263,7 +263,15 @@ def test_a_study_is_tracked_whole(finished_study: FinishedStudy) -> None:
     }  # fmt: skip
     table = pd.read_csv(folder / "trials.csv")
     best = table[table["status"] == "done"]["val_log_loss"].min()
-    assert parent.data.metrics["best_val_log_loss"] == pytest.approx(best)
+    assert parent.data.metrics["search_best_val_log_loss"] == pytest.approx(best)
+    winner = read(folder / "best.json")
+    assert parent.data.tags["tl_study.winner_trial"] == str(winner["trial"])
+    confirmed = pd.read_csv(folder / "confirm.csv")
+    cell = [confirmed[name] == winner["config"][name] for name in ("mode", "train_ratio")]
+    (tested,) = confirmed[cell[0] & cell[1]]["test_accuracy_mean"]
+    assert parent.data.metrics["test_accuracy"] == pytest.approx(tested)
+    assert parent.data.metrics["val_log_loss"] == pytest.approx(winner["value"])
+    assert "\n\nTuning: " in parent.data.tags["mlflow.note.content"]
     numbers = [str(i) for i in range(len(KINDS))]
     assert [child.data.params["trial"] for child in children] == numbers
     kinds = [child.data.tags["tl_study.kind"] for child in children]

@@ -1,8 +1,16 @@
-"""What the terminal says of a trial."""
+"""What the terminal says of a trial, and MLflow of a study that has ended."""
 
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from study.analysis.study_data import read_study_data
+from study.answers.answer import answer_of
 from study.answers.phrases import show_weight
-from study.reporting.summary import describe
+from study.reporting.summary import describe, outcome_of
 from tests.support.studies.builders import make_epoch, make_record
+from tests.support.studies.synthetic import tiny_study
 
 
 def test_description_of_a_trial() -> None:
@@ -37,3 +45,26 @@ def test_a_probe_shows_its_penalty_and_partial_fine_tuning_its_stages() -> None:
     assert "partial train_ratio=0.1 lr=0.001 unfreeze=2 aux_weight=0.00:" in describe(
         partial, "val_log_loss"
     )
+
+
+@pytest.mark.parametrize("confirm", [True, False])
+def test_the_outcome_has_the_scores_of_the_winner_s_row(tmp_path: Path, confirm: bool) -> None:
+    study = tiny_study("mine", mode=["freeze", "finetune"], trials="8", confirm=confirm)
+    study = study if confirm else replace(study, confirm_seeds=0)
+    data = read_study_data(study.write(tmp_path / "mine"))
+    found, best, cell = outcome_of(data), data.winner, data.winning_cell
+    assert best
+    c = best.config
+    assert found["winner"] == {"trial": best.trial, "mode": c.mode, "train_ratio": c.train_ratio}
+    assert (cell is not None) == confirm
+    tested = {name: e.mean for name, e in cell.scores.items()} if cell else {}
+    assert found["scores"] == {"val_log_loss": best.value("val_log_loss")} | tested
+    assert ("test_accuracy" in tested) == confirm
+    assert set(answer_of(data)) <= set(found["answer"])
+
+
+def test_a_study_without_a_finished_trial_has_no_winner(tmp_path: Path) -> None:
+    data = read_study_data(replace(tiny_study(), confirm_seeds=0).write(tmp_path / "mine"))
+    found = outcome_of(replace(data, records=[make_record(0, "failed", ())]))
+    assert found.keys() == {"answer"}
+    assert found["answer"][0].startswith("There is no answer on ")

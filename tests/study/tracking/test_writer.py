@@ -118,11 +118,51 @@ def test_study_end(ledger: WrittenLedger, client: MlflowClient, status: str, end
     assert [file.path for file in client.list_artifacts(parent.info.run_id)] == ["trials.csv"]
 
 
+OUTCOME = {
+    "answer": ["Use fine-tuning on cat_dog.", "The gain is <b>unknown</b>."],
+    "winner": {"trial": 0, "mode": "finetune", "train_ratio": 0.1},
+    "scores": {"val_log_loss": 0.5, "test_accuracy": 0.75, "test_auroc": None},
+}
+
+
+def test_a_study_that_has_ended_shows_its_answer_and_its_winner(
+    ledger: WrittenLedger, client: MlflowClient
+) -> None:
+    ledger.study("mine", make_about())
+    write_record(ledger, make_record(0, log_losses=(0.5,)))
+    ledger.close("done", [], OUTCOME)
+    ledger.flush()
+    parent, winner = all_runs(client)
+    place = f"#/experiments/{parent.info.experiment_id}/runs"
+    links, *answer = parent.data.tags["mlflow.note.content"].split("\n\n")
+    assert answer == ["Use fine-tuning on cat\\_dog.", "The gain is &lt;b&gt;unknown&lt;/b&gt;."]
+    assert links == (
+        f"[Winner, trial 0]({place}/{winner.info.run_id}) · [Compare the trials]({place}?"
+        "workflowType=machine_learning&compareRunsMode=CHART"
+        f"&viewStateShareKey={parent.info.run_id})"
+    )
+    tags = {"trial": "0", "mode": "finetune", "train_ratio": "0.1"}
+    assert {f"tl_study.winner_{k}": v for k, v in tags.items()}.items() <= parent.data.tags.items()
+    search = {"search_best_val_log_loss": 0.5}
+    assert parent.data.metrics == search | {"val_log_loss": 0.5, "test_accuracy": 0.75}
+
+
+def test_a_resumed_study_runs_also_if_its_earlier_end_is_sent_with_its_start(
+    ledger: WrittenLedger, client: MlflowClient
+) -> None:
+    ledger.study("mine", make_about())
+    ledger._write("close", status="out of time", files=[], outcome={})
+    ledger.study("mine", make_about(), again=True)
+    ledger.flush()
+    (parent,) = all_runs(client)
+    assert (parent.info.status, parent.data.tags["tl_study.status"]) == ("RUNNING", "running")
+
+
 def test_each_once(ledger: WrittenLedger, writer: MlflowWriter, client: MlflowClient) -> None:
     ledger.study("mine", make_about())
     for trial, loss in enumerate((0.5, 0.75, 0.25)):
         write_record(ledger, make_record(trial, log_losses=(loss,)))
-    ledger.close("done", [])
+    ledger.close("done", [], OUTCOME)
     ledger.flush()
     once = [run.to_dictionary() for run in all_runs(client)]
     # Another process finds the runs by their key.
@@ -133,7 +173,7 @@ def test_each_once(ledger: WrittenLedger, writer: MlflowWriter, client: MlflowCl
     parent, first, *_ = runs = all_runs(client)
     assert [run.to_dictionary() for run in runs] == once
     assert steps(client, first, "val_log_loss") == [(1, 0.5)]
-    assert steps(client, parent, "best_val_log_loss") == [(1, 0.5), (3, 0.25)]
+    assert steps(client, parent, "search_best_val_log_loss") == [(1, 0.5), (3, 0.25)]
 
 
 def test_second_study_joins_the_experiment(uri: str, client: MlflowClient) -> None:
