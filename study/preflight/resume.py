@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,8 @@ from study.config.uris import store_name, with_credentials, without_credentials
 from study.config.validate import PROBES_ARE_TUNED, change, mode_faults
 from study.preflight.checks import PET, find_again
 from study.preflight.setup import Setup
-from study.records.data_changes import describe_changes
-from study.records.ledger import ENDINGS, StudyState, read_state
+from study.records.data_changes import describe_changes, describe_renames
+from study.records.ledger import ENDINGS, StudyState, lock_study, read_state
 from study.records.stored_settings import found_in, settings_of
 from study.records.study_folder import LEDGER, TRIALS, find_study, from_here, study_words
 from study.records.trial_record import TrialRecord
@@ -60,6 +61,8 @@ def continued_setup(given: Mapping[str, Any]) -> Setup:
     settings = found_in(_update(before, given), folder)
     if what == "resume" and state.status in ENDINGS:
         raise FinishedError(_format_finished(folder, state))
+    with suppress(OSError):  # A folder that can't be written is told with the other faults.
+        lock_study(folder).release()  # Before it waits for anything; the study takes it for good.
     if what == "extend" and before.mode == ("probe",):
         raise _at_fault("extend", folder.name, f"{PROBES_ARE_TUNED}: there is nothing to add")
     if not settings.offline and (copied := copy_fault(folder, settings.tracking_uri)):
@@ -136,8 +139,7 @@ def check_same_data(state: StudyState, images: ImageSet) -> None:
     if "content" in data:
         same = data["content"] == images.content
     if not same:
-        why = f"the data of this study, {data['name']}, have changed"
-        raise InputError([f"{why}: {describe_changes(data, images)}"])
+        raise InputError([f"{_changed_data(state)}: {describe_changes(data, images)}"])
     if (was_aux := data.get("aux")) and was_aux != images.aux.about():
         what = f"the column of the auxiliary task, {images.aux.task.shown}"
         raise InputError(
@@ -146,8 +148,15 @@ def check_same_data(state: StudyState, images: ImageSet) -> None:
     _check_same_split(state, images)
 
 
+def _changed_data(state: StudyState) -> str:
+    return f"the data of this study, {state.about['data']['name']}, have changed"
+
+
 def _check_same_split(state: StudyState, images: ImageSet) -> None:
-    """Raise `InputError` if parts, groups or copies have changed the split since."""
+    """Raise `InputError` if parts, groups, copies or names have changed the split since.
+
+    The hash of a part is that of its images' names.
+    """
     if not (was := state.about.get("splits")):
         return
     s = settings_of(state.about)
@@ -156,12 +165,16 @@ def _check_same_split(state: StudyState, images: ImageSet) -> None:
         parts = images.split(ratio, s.split_seed, s.seed).hashes(images.ids)
         now |= {"val": parts["val"], "test": parts["test"], f"train_{ratio}": parts["train"]}
     if changed := [name for name in was if was[name] != now.get(name)]:
-        earlier = ""
-        if "copies" not in state.about["data"]:
+        data, earlier = state.about["data"], ""
+        if renamed := describe_renames(data, images):
+            raise InputError([f"{_changed_data(state)}: {renamed}"])
+        if "copies" not in data:
             earlier = " (earlier versions knew no copies that are re-encoded or resized)"
-        if "ratio_base" not in state.about["data"]:
+        if "ratio_base" not in data:
             earlier = " (earlier versions knew none)"
-        why = f"other images are now in {', '.join(changed)}"
+        is_known = (images.path.parent / data["key"]).is_dir()
+        maybe = "" if is_known else ", or images with other names,"
+        why = f"other images{maybe} are now in {', '.join(changed)}"
         what = f"the split of this study has changed: {why}"
         raise InputError([f"{what}. Parts, groups and copies decide it{earlier}; start it anew"])
 

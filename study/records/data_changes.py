@@ -36,6 +36,21 @@ def describe_changes(data: Mapping[str, Any], images: ImageSet) -> str:
     return f"{', '.join(lines)}; {way_out}, or start a new study"
 
 
+def describe_renames(data: Mapping[str, Any], images: ImageSet) -> str | None:
+    """Return which files have other names, if pixels and labels are the same, and the way out.
+
+    None if no file was renamed, or the cache has the images no more that the study began with.
+    """
+    was = _begun_with(images.path.parent / data["key"])
+    if was is None or was.content != images.content:
+        return None
+    both = zip(was.ids, images.ids, strict=True)  # The same pixels in the same order.
+    if not (renamed := [f"{before} to {now}" for before, now in both if before != now]):
+        return None
+    files = _some(renamed, "file was renamed", "files were renamed")
+    return f"{files}; put the {'name' if len(renamed) == 1 else 'names'} back, or start a new study"
+
+
 def _readable_again(skipped: Sequence[str], images: ImageSet) -> list[str]:
     """Which files that the study could not read and left out are there now."""
     ids = {*images.ids}

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import Timeout
+from filelock import BaseFileLock, Timeout
 
 from study.records.study_folder import LEDGER
 from study.records.trial_record import TrialRecord, as_text, best_of, read_config
@@ -41,12 +41,7 @@ class Ledger:
     """
 
     def __init__(self, folder: Path, read: int | None = None) -> None:
-        self._lock = file_lock(folder / ".run.lock", thread_local=False)
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout as error:
-            why = f"another run of {folder.name} is using {folder}"
-            raise InputError([why]) from error
+        self._lock = lock_study(folder)
         self.path = folder / LEDGER
         self._file = self.path.open("ab")
         self._waits = False
@@ -119,6 +114,16 @@ class Ledger:
         # Survives a loss of power. An epoch alone is not worth the wait.
         if durable and not self._waits:
             os.fsync(self._file.fileno())
+
+
+def lock_study(folder: Path) -> BaseFileLock:
+    """Take the lock of a study's folder; raises `InputError` if another run has it."""
+    lock = file_lock(folder / ".run.lock", thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise InputError([f"another run of {folder.name} is using {folder}"]) from error
+    return lock
 
 
 def locate(name: str, folder: Path, study: str) -> Path | None:

@@ -1,6 +1,7 @@
 """Own splits, manifests, groups and copies, from the command line to the images of a study."""
 
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +161,24 @@ def test_a_study_whose_split_has_changed_can_not_go_on(photos: Path) -> None:
     del study["data"]["ratio_base"]
     with pytest.raises(InputError, match=re.escape("decide it (earlier versions knew none)")):
         check_same_data(state, grouped.images)
+
+
+def test_a_renamed_file_is_told_as_one(photos: Path) -> None:
+    prepared = ask(data=str(photos), train_ratio=["0.4"])
+    state = StudyState(about=Results(prepared.folder, prepared.settings, prepared.images).study)
+    (photos / "cat" / "farm0_cat_0.png").rename(photos / "cat" / "farm0_cat_00.png")
+    renamed = ask(data=str(photos), train_ratio=["0.4"], name="other").images
+    assert renamed.content == prepared.images.content
+    why = (
+        f"the data of this study, {photos}, have changed: 1 file was renamed (cat/farm0_cat_0.png "
+        "to cat/farm0_cat_00.png); put the name back, or start a new study"
+    )
+    with pytest.raises(InputError, match=f"^{re.escape(why)}$"):
+        check_same_data(state, renamed)
+    shutil.rmtree(prepared.images.path)
+    why = "the split of this study has changed: other images, or images with other names, are now "
+    with pytest.raises(InputError, match=f"^{why}in "):
+        check_same_data(state, renamed)
 
 
 def test_copies_are_noted_once_the_images_are_decoded(photos: Path) -> None:

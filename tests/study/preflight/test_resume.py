@@ -4,7 +4,9 @@ import json
 import os
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -23,7 +25,7 @@ from study.preflight.resume import (
     continued_setup,
     find_replay,
 )
-from study.records.ledger import read_records
+from study.records.ledger import Ledger, read_records, read_state
 from study.records.stored_settings import settings_of
 from study.records.study_folder import LEDGER, from_here, resume_command
 from study.run import main
@@ -156,6 +158,20 @@ def test_a_finished_study_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.endswith(
         "python study/run.py --extend tiny --trials N adds more\n"
     )
+
+
+@pytest.mark.parametrize("given", [{"resume": "tiny"}, {"extend": "tiny", "trials": 3}])
+def test_a_study_that_is_running_is_refused_before_anything_is_waited_for(
+    given: dict[str, Any],
+) -> None:
+    folder = replace(tiny_study(), confirm_seeds=0).write(Path("runs/tiny"))
+    other = Ledger(folder)
+    other.study("tiny", read_state(folder).about, again=True)
+    with pytest.raises(InputError, match=r"^another run of tiny is using runs/tiny$"):
+        continued_setup(given)
+    other.close("interrupted", [])
+    continued_setup(given)
+    Ledger(folder).close("interrupted", [])  # Nothing holds the lock.
 
 
 @pytest.mark.parametrize(("words", "name", "out"), [
