@@ -2,8 +2,9 @@
 
 from collections.abc import Collection, Sequence
 
-from study.analysis.estimates import CellSummary
-from study.analysis.images.recall import Recall
+from study.analysis.estimates import CellSummary, by_cell
+from study.analysis.images.recall import Recall, recalls
+from study.analysis.study_data import StudyData
 from study.answers.phrases import enumerate_words, percent, seeds
 from study.config.settings import Settings
 from study.records.trial_record import TrialRecord
@@ -18,11 +19,24 @@ def is_imbalanced(sizes: Collection[int]) -> bool:
     return max(sizes) > MOST * min(sizes)
 
 
+def weakest(data: StudyData) -> list[Recall]:
+    """Return the class of which the winner recognises the smallest share, and of the lowest bound.
+
+    They differ if a class has so few test images that its share says little.
+    """
+    if data.winning_cell is None:
+        return []
+    trials = by_cell(data.confirmed)[data.winning_cell.cell]
+    found = recalls([*trials.values()], [*data.classes], together=True)
+    ends = [min(found, key=lambda r: r.mean), min(found, key=lambda r: r.low)] if found else []
+    return list({r.name: r for r in ends}.values())
+
+
 def imbalance(
     sizes: Collection[int],
     settings: Settings,
     best: CellSummary | TrialRecord,
-    weakest: Sequence[Recall] = (),
+    worst: Sequence[Recall] = (),
 ) -> str | None:
     """Say that the classes are imbalanced, with balanced accuracy beside accuracy, if they are.
 
@@ -30,7 +44,7 @@ def imbalance(
         sizes: images of each class.
         settings: of the study.
         best: the winner's scores or, if nothing is confirmed, the best trial of the search.
-        weakest: the classes that the winner recognises worst; their intervals hold for all at once.
+        worst: the classes that the winner recognises worst; their intervals hold for all at once.
     """
     if not is_imbalanced(sizes):
         return None
@@ -45,20 +59,20 @@ def imbalance(
         text += f": {_accuracies(best)}."
     n = 1 if isinstance(best, TrialRecord) else len(best.seeds)
     mean = f"the mean of {seeds(n)}, " if n > 1 else ""
-    for r in weakest:
+    for r in worst:
         text += (
             f" Of class {r.name!r} the winner recognises {100 * r.mean:.0f} % ({100 * r.low:.0f} "
             f"to {100 * r.high:.0f} %), {mean}of {pluralize(r.images, 'test image')}."
         )
-    if any(r.images == 1 for r in weakest):
+    if any(r.images == 1 for r in worst):
         text += (
             " A single test image tells nothing of others of its class, which makes the interval "
             "of balanced accuracy wider."
         )
-    if weakest:
-        worst = "worst are" if weakest[1:] else "worst is"
-        these = "these intervals hold" if weakest[1:] else "this interval holds"
-        text += f" The {worst} partly so by chance: {these} for all classes at once."
+    if worst:
+        which = "worst are" if worst[1:] else "worst is"
+        these = "these intervals hold" if worst[1:] else "this interval holds"
+        text += f" The {which} partly so by chance: {these} for all classes at once."
     means = []
     if settings.class_weights != "balanced":
         means.append("--class-weights balanced makes all classes count alike in training")

@@ -38,6 +38,13 @@ def show_score(score: str, e: Estimate) -> str:
     return percent(e) if is_share(score) else f"{e.mean:.3f}{_within(e, 1, 'z.3f')}"
 
 
+def show_value(metric: str, value: float | None) -> str:
+    """Return a metric's value without interval, as a share or a number; None is `no result`."""
+    if value is None:
+        return "no result"
+    return f"{100 * value:.1f} %" if is_share(metric.replace("val_", "test_")) else f"{value:.3f}"
+
+
 def show_difference(score: str, e: Estimate, sign: str = "+") -> str:
     """Return a difference in a test score with its interval; `sign` as for `points`."""
     return points(e, sign) if is_share(score) else change(e, sign)
@@ -73,12 +80,16 @@ def at_rate(lr: float | None) -> str:
     return "" if lr is None else f" at learning rate {lr:.2g}"
 
 
-def seeds(*counts: int) -> str:
-    """Return a number of seeds; of several numbers the least and the most: `2 to 5 seeds`."""
+def seeds(*counts: int, kind: str = "") -> str:
+    """Return a number of seeds; of several numbers the least and the most: `2 to 5 seeds`.
+
+    `kind` says which they are, as in `5 fresh seeds`.
+    """
     low, high = min(counts), max(counts)
+    what = f"{kind} seed".lstrip()
     if low < high:
-        return f"{low} to {high} seeds"
-    return "one seed" if high == 1 else f"{high} seeds"
+        return f"{low} to {high} {what}s"
+    return f"one {what}" if high == 1 else f"{high} {what}s"
 
 
 def percent(e: Estimate) -> str:

@@ -1,12 +1,13 @@
-"""The best mode by the confirming trials, and how it compares with the others at its ratio."""
+"""The best mode by the confirming trials, and how modes compare, at its ratio and at others."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
+from types import MappingProxyType
 
 from study.analysis.comparisons import Cells, Difference
 from study.analysis.estimates import CellSummary, by_cell
 from study.analysis.findings import Findings
-from study.analysis.study_data import asked_score
+from study.analysis.study_data import asked_score, of_classification
 from study.answers.phrases import (
     MODE_WORDS,
     at_rate,
@@ -15,9 +16,11 @@ from study.answers.phrases import (
     enumerate_words,
     is_share,
     score_words,
+    seeds,
     share,
     show_difference,
     show_score,
+    show_value,
 )
 from study.search.cells import Cell
 from tl_core.config import Metric, Mode
@@ -35,6 +38,7 @@ def best_mode(
     few: Mapping[Cell, int],
     metric: Metric = "val_log_loss",
     unconfirmed: Collection[Cell] = (),
+    means: Mapping[Cell, float] = MappingProxyType({}),
 ) -> str:
     """Name the winner's mode and learning rate, and compare it with the modes tried at its ratio.
 
@@ -48,6 +52,7 @@ def best_mode(
         few: the cells that had too few trials, and how many.
         metric: of the study.
         unconfirmed: the cells with confirming trials that have not ended.
+        means: of the metric over the fresh seeds, which has chosen the winner, the best first.
     """
     rivals = [best.cell._replace(mode=mode) for mode in tried if mode != best.mode]
     scores = decisive([best], metric)
@@ -56,7 +61,10 @@ def best_mode(
     ahead = all(d is not None and d.verdict == "better" for d in found[0])
     # One that was hardly tuned might be better than the winner.
     ahead = ahead and bool(rivals) and not any(rival in few for rival in rivals)
-    how = "is best" if ahead else f"scored best by validation {score_words(metric)}"
+    how = "is best"
+    if not ahead:
+        shown = _on_fresh_seeds(best, findings, metric, means) if best.cell in means else ""
+        how = f"scored best by validation {score_words(metric)}{shown}"
     only = "" if rivals else ", the only mode tried,"
     missing = [rival for rival, d in zip(rivals, found[0], strict=True) if d is None]
     levels = [f"{score_words(s)} is {show_score(s, best.scores[s])}" for s in scores]
@@ -78,6 +86,21 @@ def best_mode(
         *_missing([r.mode for r in missing if r not in unconfirmed], best.train_ratio, "no result"),
         *_missing([r.mode for r in missing if r in unconfirmed], best.train_ratio, "no result yet"),
     ))  # fmt: skip
+
+
+def _on_fresh_seeds(
+    best: CellSummary, findings: Findings, metric: Metric, means: Mapping[Cell, float]
+) -> str:
+    """Return the winner's mean and that of the next mode at its ratio.
+
+    Without them the answer seems to contradict the scores of the search.
+    """
+    rivals = (c for c in means if c.train_ratio == best.train_ratio and c != best.cell)
+    shown = [best.cell, *([rival] if (rival := next(rivals, None)) else [])]
+    n = [len(s.seeds) for s in findings.cells if s.cell in shown]
+    first, *second = (show_value(metric, means[cell]) for cell in shown)
+    then = [f", next {MODE_WORDS[shown[1].mode]} with {value}" for value in second]
+    return f" ({first} on {seeds(*n, kind='fresh')}{''.join(then)})"
 
 
 def decisive(cells: Iterable[CellSummary], metric: Metric) -> tuple[str, ...]:
@@ -166,3 +189,49 @@ def mode_words(cell: Cell, cells: Cells, few: Mapping[Cell, int]) -> str:
     notes = [f"settings borrowed from {share(borrowed)}"] if borrowed else []
     notes += [f"too few trials: {few[cell]}"] if cell in few else []
     return MODE_WORDS[cell.mode] + (f" ({', '.join(notes)})" if notes else "")
+
+
+def other_ratios(
+    best: CellSummary, findings: Findings, few: Mapping[Cell, int], metric: Metric
+) -> str:
+    """Say with which other shares a mode is ahead of the winner's, and which two others reverse.
+
+    That is by the test score that corresponds to `metric`, or log loss for the loss of both tasks.
+    Nothing if there are none: then the winner's mode is a good choice with fewer labels, too. `few`
+    as for `best_mode`.
+    """
+    score = asked_score(metric) or of_classification(metric).replace("val_", "test_")
+    found = [d for d in findings.differences(score) if d.verdict != "cannot tell"]
+    found = [d for d in found if d.estimate.n > 1]
+    sides = (d if d.a.mode == best.mode else -d for d in found)
+    behind = [d for d in sides if d.a.mode == best.mode and d.verdict == "worse"]
+    behind = [d for d in behind if d.a.train_ratio != best.train_ratio]
+    others = [d for d in found if best.mode not in (d.a.mode, d.b.mode)]
+    clauses = [*_ratios_behind(behind, findings, few), *_ratios_reversed(others)]
+    return capitalize(f"by {score_words(score)}, {'; '.join(clauses)}.") if clauses else ""
+
+
+def _ratios_behind(
+    found: list[Difference], findings: Findings, few: Mapping[Cell, int]
+) -> Iterator[str]:
+    cells = by_cell(findings.confirmed)
+    for cell in dict.fromkeys(d.a for d in found):
+        rivals = [f"{mode_words(d.b, cells, few)} by {show_gap(d)}" for d in found if d.a == cell]
+        yield (
+            f"with {share(cell.train_ratio)} of the images {mode_words(cell, cells, few)} is "
+            f"behind {enumerate_words(rivals)}"
+        )
+
+
+def _ratios_reversed(found: list[Difference]) -> Iterator[str]:
+    pairs: dict[tuple[Mode, Mode], dict[str, list[str]]] = {}
+    for d in found:
+        by_verdict = pairs.setdefault((d.a.mode, d.b.mode), {})
+        by_verdict.setdefault(d.verdict, []).append(share(d.a.train_ratio))
+    for (a, b), shares in pairs.items():
+        if len(shares) > 1:
+            ahead, after = (enumerate_words(shares[verdict]) for verdict in ("better", "worse"))
+            yield (
+                f"{MODE_WORDS[a]} is ahead of {MODE_WORDS[b]} with {ahead} of the images, and "
+                f"behind with {after}"
+            )

@@ -6,17 +6,26 @@ A mode that was tuned less looks worse than it is. So the answer says how many t
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from statistics import fmean
 from typing import NamedTuple
 
-from study.answers.phrases import MODE_WORDS, enumerate_words, seeds, share
+from study.answers.phrases import (
+    MODE_WORDS,
+    at_rate,
+    enumerate_words,
+    score_words,
+    seeds,
+    share,
+    show_value,
+)
 from study.config.defaults import DEFAULTS, TRIALS_PER_CELL
 from study.config.settings import Settings
 from study.config.values import is_range
 from study.records.trial_record import TrialRecord, tried
 from study.search.cells import Cell, all_cells
-from study.search.choosing import REPEATS, Choices
+from study.search.choosing import REPEATS, Choices, on_seed
 from study.search.space import LR_RANGES
-from tl_core.config import FROZEN, Mode
+from tl_core.config import FROZEN, Mode, TrialConfig
 from tl_core.text import pluralize
 
 NEAR = 0.1
@@ -109,6 +118,35 @@ def effort(
     stages.append(f"confirmed on {seeds(*confirm_seeds)}" if confirm_seeds else "not confirmed")
     few = hardly_tuned(settings, records)
     return f"Tuning: {', '.join(stages)}{_few(few, len(tuned)) if few else ''}."
+
+
+def earlier(choices: Choices) -> list[list[TrialRecord]]:
+    """Return what confirmed configurations that are no longer chosen, as of an extended study.
+
+    A list for each configuration, with a trial for each seed.
+    """
+    chosen = {on_seed(0, c.config) for c in choices.chosen.values()}
+    found: dict[TrialConfig, dict[int, TrialRecord]] = {}
+    for r in choices.records:
+        if r.kind == "confirm" and r.status == "done" and on_seed(0, r.config) not in chosen:
+            found.setdefault(on_seed(0, r.config), {})[r.config.seed] = r
+    return [[*trials.values()] for trials in found.values()]
+
+
+def no_longer_chosen(settings: Settings, records: Sequence[TrialRecord]) -> str | None:
+    """Name the configurations that were confirmed and are no longer chosen, with their scores."""
+    metric, found = settings.metric, earlier(Choices(settings, records))
+    shown = []
+    for trials in found[:_MOST_NAMED]:
+        value = show_value(metric, fmean(r.value(metric) or 0.0 for r in trials))
+        accuracy = show_value("val_accuracy", fmean(r.test["test_accuracy"] for r in trials))
+        shown.append(
+            f"{_words(Cell.of(trials[0].config))}{at_rate(trials[0].config.lr)} (validation "
+            f"{score_words(metric)} {value}, test accuracy {accuracy})"
+        )
+    if more := found[_MOST_NAMED:]:
+        shown.append(f"{len(more)} more")
+    return f"Confirmed earlier and no longer chosen: {enumerate_words(shown)}." if shown else None
 
 
 def few_steps(records: Iterable[TrialRecord]) -> str | None:

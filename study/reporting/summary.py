@@ -68,7 +68,9 @@ def print_summary(
         console.print(f"confirmed on fresh seeds: {status_counts(confirming)} {of}")
     if best := Choices(prepared.settings, records).winning:
         console.print(best_table(records, metric))
-        console.print(f"winner: {describe(best, metric)}", highlight=False)
+        unconfirmed = prepared.settings.confirm and best.kind == "search"
+        name = "best of the search, not confirmed" if unconfirmed else "winner"
+        console.print(f"{name}: {describe(best, metric)}", highlight=False)
         console.print(f"      validation accuracy {best.value('val_accuracy'):.3f}")
         for sentence in _sentences(data) if data else ():
             console.print(f"\n{sentence}", soft_wrap=False, highlight=False)

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 from study.analysis.estimates import Confirmed, summarize
 from study.analysis.findings import Findings
-from study.answers.other_ratios import other_ratios
+from study.answers.sentences import other_ratios
 from study.search.cells import Cell
 from tests.support.studies.builders import make_confirmed
 from tl_core.config import Mode

@@ -7,18 +7,21 @@ from typing import Any
 
 import pytest
 
+from study.answers.answer import among
 from study.answers.tuning import (
     at_an_end,
     effort,
     few_steps,
     hardly_tuned,
     missing_trials,
+    no_longer_chosen,
     trials_by_cell,
     wider_rates,
 )
 from study.config.settings import Settings
 from study.records.trial_record import Status, TrialRecord
 from study.search.cells import Cell
+from study.search.choosing import Choices
 from study.search.confirmation import plan
 from study.search.sampler import Suggestions
 from tests.support.studies.builders import make_record, make_settings
@@ -212,3 +215,37 @@ def test_networks_with_few_steps_may_not_have_converged(
             f"Networks took {taken} steps; with fewer than 200 they may not have converged, and "
             "more may change which mode is best: --min-steps sets this."
         )
+
+
+@pytest.mark.parametrize(("later", "where"), [
+    (0.3, "among the configurations that are chosen now"), (0.1, ""),
+])  # fmt: skip
+def test_what_was_confirmed_before_the_study_was_extended_is_named(
+    later: float, where: str
+) -> None:
+    given = settings(mode=["finetune"], train_ratio=["0.4"], aux_weight=["0"], confirm_seeds=2)
+    records = [make_record(0, log_losses=(0.5,), mode="finetune", train_ratio=0.4, lr=1e-4)]
+
+    def run(losses: dict[int, tuple[float, float]]) -> None:
+        """Run the stages; of each source the loss of repeats and that of confirming trials."""
+        ended = {(r.kind, r.config) for r in records}
+        while left := [p for p in plan(given, records) if (p.kind, p.config) not in ended]:
+            for p in left:
+                repeat, confirm = losses[p.source or 0]
+                loss = repeat if p.kind == "repeat" else confirm
+                made = make_record(len(records), log_losses=(loss,))
+                made = replace(made, config=p.config, kind=p.kind, source=p.source)
+                records.append(replace(made, test={"test_accuracy": 0.9}))
+                ended.add((p.kind, p.config))
+
+    run({0: (0.4, 0.2)})
+    assert no_longer_chosen(given, records) is None
+    new = make_record(len(records), log_losses=(0.4,), mode="finetune", train_ratio=0.4, lr=1e-3)
+    records.append(new)
+    run({0: (0.4, 0.2), new.trial: (0.35, later)})
+    assert no_longer_chosen(given, records) == (
+        "Confirmed earlier and no longer chosen: fine-tuning with 40 % at learning rate 0.0001 "
+        "(validation log loss 0.200, test accuracy 90.0 %)."
+    )
+    # The sentence on the winner is true of the others alone.
+    assert among(Choices(given, records)) == where

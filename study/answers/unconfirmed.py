@@ -1,0 +1,124 @@
+"""The answer of a study that has not confirmed: by validation scores of one or a few seeds."""
+
+from collections.abc import Sequence
+from math import inf
+
+from study.analysis.study_data import asked_score
+from study.answers import auxiliary
+from study.answers.phrases import (
+    MODE_WORDS,
+    at_rate,
+    enumerate_words,
+    one_ratio,
+    score_words,
+    seeds,
+    share,
+    show_value,
+)
+from study.config.settings import Settings
+from study.records.trial_record import TrialRecord, best_of, modes_of
+from study.search.cells import Cell
+from study.search.choosing import REPEATS, Choices, repeats_of
+from tl_core.config import MODES, Metric, Mode, sign
+
+
+def unconfirmed_answer(
+    subject: str,
+    settings: Settings,
+    records: Sequence[TrialRecord],
+    first: TrialRecord,
+    unfinished: bool,
+) -> tuple[str, str, str]:
+    """Return the first three sentences of `answer`; `first` is the best trial of the search."""
+    found = _best_mode(subject, settings.metric, first, records)
+    return (
+        f"{found} {_by_repeats(settings, records, first)}".rstrip(),
+        _label_gain(settings.metric, first.config.mode, records),
+        auxiliary.no_auxiliary_effect(
+            settings.aux_weight,
+            first.config.mode,
+            first.config.aux_weight,
+            modes_of(records),
+            settings.task,
+            unfinished,
+        ),
+    )
+
+
+def _best_mode(
+    subject: str, metric: Metric, best: TrialRecord, records: Sequence[TrialRecord]
+) -> str:
+    """Compare the best trial of the search with the best of each other mode at its ratio."""
+    c = best.config
+    tried = {r.config.mode for r in records} - {c.mode}
+    others = [
+        f"{_shown(best_at(records, metric, Cell(mode, c.train_ratio)), 'val_accuracy')} for "
+        f"{MODE_WORDS[mode]}"
+        for mode in MODES
+        if mode in tried
+    ]
+    value = f" ({_shown(best, metric)})" if asked_score(metric) else ""
+    return (
+        f"Not confirmed on fresh seeds: on {subject}, {MODE_WORDS[c.mode]}"
+        f"{'' if others else ', the only mode tried,'} scored best in the search by validation "
+        f"{score_words(metric)}{value}{at_rate(c.lr)}, with a validation accuracy (no interval, "
+        f"from {seeds(c.seeds)}) of {_shown(best, 'val_accuracy')} with {share(c.train_ratio)} of "
+        "the images for training"
+        f"{f', against {enumerate_words(others)}' if others else ''}."
+    )
+
+
+def _by_repeats(settings: Settings, records: Sequence[TrialRecord], first: TrialRecord) -> str:
+    """Say which configuration is best on the seeds of the repeats, once all of them have ended.
+
+    The best single score of many is the luckiest; these means choose.
+    """
+    choices, metric = Choices(settings, records), settings.metric
+    repeats = [*choices.repeated()]
+    if not all(choices.ended("repeat", config) for _, config in repeats):
+        return ""
+    sources = {source.trial: source.config for source, _ in repeats}
+    ranks = {n: choices.rank("repeat", repeats_of(settings, c)) for n, c in sources.items()}
+    shown = {n: show_value(metric, sign(metric) * r.cost) for n, r in ranks.items() if r.cost < inf}
+    if not shown:
+        return ""
+    best = min(shown, key=lambda trial: ranks[trial])
+    on = f"On {seeds(REPEATS - ranks[best].failed, kind='further')}"
+    if best == first.trial:
+        return f"{on} it has the best mean, too ({shown[best]})."
+    c = sources[best]
+    return (
+        f"{on}, {MODE_WORDS[c.mode]}{at_rate(c.lr)} (trial {best}) with {share(c.train_ratio)} of "
+        f"the images has the best mean {score_words(metric)} ({shown[best]}); the best of the "
+        f"search (trial {first.trial}) has {shown.get(first.trial, 'none')}."
+    )
+
+
+def _label_gain(metric: Metric, mode: Mode, records: Sequence[TrialRecord]) -> str:
+    """Compare the mode's best trials at its least and most labels; one must have finished.
+
+    That is in accuracy, or in the score that the metric asks for.
+    """
+    ratios = sorted({r.config.train_ratio for r in records})
+    found = [r for ratio in ratios if (r := best_at(records, metric, Cell(mode, ratio)))]
+    if len(found) == 1:
+        return one_ratio(mode, found[0].config.train_ratio)
+    asked = metric if asked_score(metric) else "val_accuracy"
+    few, many = (
+        f"{_shown(r, asked)} with {share(r.config.train_ratio)}" for r in (found[0], found[-1])
+    )
+    where = f", in {score_words(asked)}" if asked_score(metric) else ""
+    return (
+        f"By the same unconfirmed scores, {MODE_WORDS[mode]} goes from {few} of the images to "
+        f"{many}{where}; this does not show how many labels can be saved or whether one mode "
+        "overtakes another."
+    )
+
+
+def best_at(records: Sequence[TrialRecord], metric: Metric, cell: Cell) -> TrialRecord | None:
+    """Return the best trial of a cell in the search."""
+    return best_of([r for r in records if Cell.of(r.config) == cell], metric)
+
+
+def _shown(record: TrialRecord | None, metric: Metric) -> str:
+    return show_value(metric, record.value(metric) if record else None)
