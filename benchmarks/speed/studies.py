@@ -125,7 +125,7 @@ def search_alone(prepared: Prepared, run: Run) -> OurStudy:
     """Run the search of a study on the Ray that is up, without MLflow."""
     settings, start = prepared.settings, time.perf_counter()
     journal = open_journal(prepared, NullSender(""))
-    context = with_features(prepared, make_context(prepared))
+    context, _ = with_features(prepared, make_context(prepared))
     search(settings, context, prepared.capacity, prepared.folder, journal, run=run)
     journal.close("done", [])
     records = [r for r in journal.records if r.kind == "search" and r.status in ENDED]

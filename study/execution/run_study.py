@@ -55,11 +55,11 @@ def run_study(prepared: Prepared, console: Console, sender: Sender) -> int:
     settings, folder, status = prepared.settings, prepared.folder, "interrupted"
     try:
         with _ray(prepared) as start_ray:
-            context = with_features(prepared, make_context(prepared), start_ray)
+            context, made = with_features(prepared, make_context(prepared), start_ray)
             sender.wait_for_store()  # Before any training, as the store may be unavailable.
             journal = open_journal(prepared, sender)
             set_exit_message(how_to_resume(folder))
-            status, data, late = _search(prepared, context, journal, console, start_ray)
+            status, data, late = _search(prepared, context, made, journal, console, start_ray)
         print_summary(prepared, journal.records, status, data, console)
         for line in late:
             console.print(line, highlight=False)
@@ -134,6 +134,7 @@ def _ray(prepared: Prepared) -> Iterator[Callable[[], object]]:
 def _search(
     prepared: Prepared,
     context: TrialContext,
+    made: bool,
     journal: Journal,
     console: Console,
     start_ray: Callable[[], object],
@@ -146,7 +147,7 @@ def _search(
     status, data, budget = "interrupted", None, None
     try:
         expected = expect(prepared, shape_of(prepared.images, context), journal.records)
-        budget = make_time_budget(prepared, context, expected)
+        budget = make_time_budget(prepared, made, expected)
         limits = prepared.end, budget.left_out if budget else {}
         remaining = Remaining(expected, capacity, workers_s(prepared), *limits)
         with StudyDisplay(remaining, console) as display:

@@ -27,8 +27,7 @@ from study.preflight.prepare import Prepared
 from study.records.trial_record import Kind
 from study.search.cells import Cell
 from study.search.confirmation import PART_OF, Planned, plan
-from study.trials.headway import headway, made_now
-from study.trials.trial_context import TrialContext
+from study.trials.headway import headway
 from tl_core.config import TrialConfig
 from tl_core.errors import OutOfTimeError
 from tl_core.text import pluralize
@@ -238,13 +237,14 @@ class TimeBudget:
         return self.clock() + workers * self.start_s + MARGIN * needed - self.end
 
 
-def make_time_budget(
-    prepared: Prepared, context: TrialContext, expected: Expected
-) -> TimeBudget | None:
-    """The time that a study has from the start of its command; None without `--max-time`."""
+def make_time_budget(prepared: Prepared, made: bool, expected: Expected) -> TimeBudget | None:
+    """The time that a study has from the start of its command; None without `--max-time`.
+
+    `made` is that of the budget, and `expected` tells how long the study's trials take.
+    """
     if prepared.end is None:
         return None
     storage = storage_of(prepared.settings, prepared.folder)
     given = expected, prepared.capacity, storage, prepared.end
-    resumed, made = prepared.state is not None, made_now(prepared, context)
+    resumed = prepared.state is not None
     return TimeBudget(*given, resumed=resumed, made=made, start_s=workers_s(prepared))

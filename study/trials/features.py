@@ -34,19 +34,20 @@ _SAMPLE = 4
 
 def with_features(
     prepared: "Prepared", context: TrialContext, start_ray: Callable[[], object] = lambda: None
-) -> TrialContext:
+) -> tuple[TrialContext, bool]:
     """Run the frozen backbone over the images, unless the cache has the features; add their name.
 
     So it does with the frozen stages below those that learn in mode `partial`.
 
     The context stays as it is if no trial needs them. `start_ray` is called if workers do it.
+    Also returns whether this command has made any of them, or decoded the images.
     Raises `OutOfTimeError` if they are not ready in time, and `InputError` if the same command
     would never make any of them.
     """
     s, images, end = prepared.settings, prepared.images, prepared.end
     if s.weights == "none" or not any(needs_features(mode) for mode in s.mode):
-        return context
-    backbone, goes_on = frozen_backbone(s), prepared.decoded
+        return context, prepared.decoded
+    backbone, made = frozen_backbone(s), prepared.decoded
 
     def forward(network: Backbone | Prefix, unfreeze: int | None = None) -> Forward:
         part = FrozenPart(s.backbone, s.weights, s.image_size, backbone.precision, unfreeze)
@@ -57,18 +58,23 @@ def with_features(
             from study.trials.extractors import distribute  # Ray.
 
             make = distribute(context, part, prepared.gpus, cpus, s.max_failures, end)
-            nonlocal goes_on
             try:
-                for rows in make(chunks):
-                    yield rows
-                    goes_on = True
+                yield from make(chunks)
             except OutOfTimeError as over:
-                if goes_on:
+                if made:
                     raise
                 raise InputError([_too_short(len(chunks[0]))]) from over
 
         alone = prepared.resources.only_cores(prepared.gpus)
-        return run_locally_if_fast(images, network, in_workers, cpus) if alone else in_workers
+        run = run_locally_if_fast(images, network, in_workers, cpus) if alone else in_workers
+
+        def noted(chunks: list[np.ndarray]) -> Iterator[np.ndarray]:
+            nonlocal made
+            for rows in run(chunks):
+                yield rows
+                made = True  # They are kept.
+
+        return noted
 
     device = prepared.resources.device(prepared.gpus)
     load_features(images, backbone, s.cache, device, s.hflip, end=end, forward=forward(backbone))
@@ -79,7 +85,7 @@ def with_features(
         given = images, prefix, s.cache, device, s.hflip
         found = load_activations(*given, end=end, forward=forward(prefix, unfreeze))
         activations += [file.parent.relative_to(s.cache).as_posix() for file in found.files]
-    return replace(context, features=name, activations=tuple(activations))
+    return replace(context, features=name, activations=tuple(activations)), made
 
 
 def _too_short(first: int) -> Fault:

@@ -111,7 +111,7 @@ def test_a_study_whose_last_trial_ends_as_the_time_does_is_done(
     prepared = three_trials(tmp_path, monkeypatch)
     journal = MagicMock(records=[])
     journal.complete.return_value = complete
-    given = prepared, cast(Any, None), journal, Console(record=True), lambda: None
+    given = prepared, cast(Any, None), False, journal, Console(record=True), lambda: None
     assert run_study._search(*given)[0] == status
     journal.close.assert_called_once_with(status, [], {})
 
@@ -124,7 +124,8 @@ def test_a_time_that_never_suffices_is_a_fault(tmp_path: Path, monkeypatch: Patc
     prepared = three_trials(tmp_path, monkeypatch)
     console, journal = Console(record=True), MagicMock(records=[])
     journal.complete.return_value = False
-    status, _, late = run_study._search(prepared, cast(Any, None), journal, console, lambda: None)
+    given = prepared, cast(Any, None), False, journal, console, lambda: None
+    status, _, late = run_study._search(*given)
     assert (status, EXIT_CODES[status], late) == ("too little time", 2, ["too late"])
     journal.close.assert_called_once_with("out of time", [], {})
 
@@ -132,7 +133,7 @@ def test_a_time_that_never_suffices_is_a_fault(tmp_path: Path, monkeypatch: Patc
         raise KeyboardInterrupt
 
     monkeypatch.setattr(run_study, "_files", interrupted)
-    status, *_ = run_study._search(prepared, cast(Any, None), journal, console, lambda: None)
+    status, *_ = run_study._search(*given)
     assert (status, EXIT_CODES[status]) == ("interrupted", 130)
 
 
@@ -143,7 +144,7 @@ def test_the_last_lines_say_how_much_longer_the_time_must_be(
     status: str, then: str, monkeypatch: Patch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(run_study, "make_context", lambda _: None)
-    monkeypatch.setattr(run_study, "with_features", lambda *_: None)
+    monkeypatch.setattr(run_study, "with_features", lambda *_: (None, False))
     monkeypatch.setattr(run_study, "open_journal", lambda *_: MagicMock(records=[]))
     monkeypatch.setattr(run_study, "set_exit_message", lambda _: None)
     monkeypatch.setattr(run_study, "_search", lambda *_: (status, None, ["an hour more"]))

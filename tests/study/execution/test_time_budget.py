@@ -90,27 +90,19 @@ def test_a_time_in_which_no_trial_fits_is_told_once_it_is_of_no_use(tmp_path: Pa
     )
 
 
-@pytest.mark.parametrize("entry", [None, "images/photos", "features/photos"])
-def test_a_time_that_was_spent_on_the_cache_may_suffice_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: str | None
-) -> None:
+@pytest.mark.parametrize("made", [True, False])
+def test_a_time_that_was_spent_on_the_cache_may_suffice_later(tmp_path: Path, made: bool) -> None:
     study = again_and_again(tmp_path, 715.0)
-    for name in ("images/photos", "features/photos"):
-        (tmp_path / name).mkdir(parents=True)
-        made_at = time.time() - 60 * (name != entry)
-        os.utime(tmp_path / name, (made_at, made_at))
     prepared: Any = SimpleNamespace(
-        settings=study.settings, images=SimpleNamespace(path=tmp_path / "images/photos"),
-        capacity=Capacity(1, 1, 0), resources=SimpleNamespace(joined=False), folder=tmp_path,
-        state=True, started=time.monotonic() - 30, end=time.monotonic() + 715,
+        settings=study.settings, folder=tmp_path, capacity=Capacity(1, 1, 0), state=True,
+        resources=SimpleNamespace(joined=False), end=time.monotonic() + 715,
     )  # fmt: skip
-    context: Any = SimpleNamespace(cache=tmp_path, features="features/photos", activations=())
     expected = Expected(study.settings, SHAPE, study.journal.records)
-    budget = make_time_budget(prepared, context, expected)
+    budget = make_time_budget(prepared, made, expected)
     assert budget
     trials = StudyTrials(study.settings, tmp_path, study.journal, None, budget)
     assert trials.queue.next() == [], "5 minutes lack"
-    assert (budget.start_s, budget.made, budget.is_stuck) == (20, bool(entry), not entry)
+    assert (budget.start_s, budget.made, budget.is_stuck) == (20, made, not made)
 
 
 @pytest.mark.parametrize("found", [None, "an epoch", "a state", "an end"])

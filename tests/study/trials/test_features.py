@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,9 +13,11 @@ import pytest
 import torch
 
 from study.preflight.prepare import Prepared
-from study.trials.features import run_locally_if_fast
+from study.trials.features import run_locally_if_fast, with_features
 from study.trials.frozen_part import FrozenPart
+from study.trials.trial_context import TrialContext
 from tests.conftest import TINY
+from tests.support.studies.builders import make_settings
 from tests.support.study_fixtures import Capture, Run
 from tl_core.data.datasets import ImageSet
 from tl_core.errors import OutOfTimeError
@@ -112,6 +115,27 @@ def test_a_study_whose_features_take_too_long_ends_in_time(
     assert waits_until == 3 * [1.0]
     assert not Path("runs/mine").exists(), "the same command goes on"
     assert run_alone(*words, "--max-time", "8h") == 0
+
+
+@pytest.mark.parametrize("decoded", [True, False])
+def test_whether_a_command_has_made_features_is_known(
+    images: ImageSet, tiny_weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    decoded: bool,
+) -> None:  # fmt: skip
+    settings = make_settings(
+        mode=("freeze",), backbone=TINY, weights=str(tiny_weights), cache=tmp_path / "cache"
+    )
+    cores = SimpleNamespace(only_cores=lambda _: True, device=lambda _: torch.device("cpu"))
+    prepared: Any = SimpleNamespace(
+        settings=settings, images=images, resources=cores, gpus=0, end=None, decoded=decoded
+    )
+    monkeypatch.setattr("study.trials.features.feature_makers", lambda *_: 1)
+    context = TrialContext.here(settings, "images/one", tmp_path)
+    found, made = with_features(prepared, context)
+    assert ((tmp_path / "cache" / str(found.features)).is_dir(), made) == (True, True)
+    assert with_features(prepared, context) == (found, decoded), "the cache has them"
+    prepared.settings = settings.model_copy(update={"weights": "none"})
+    assert with_features(prepared, context) == (context, decoded), "no trial needs them"
 
 
 def test_a_study_without_workers_does_not_import_ray() -> None:
