@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
-from study.analysis.comparisons import Difference, difference
-from study.analysis.estimates import by_cell
+from study.analysis.comparisons import Cells, Difference, difference
+from study.analysis.estimates import CellSummary, by_cell
 from study.analysis.extrapolation import TIMES
 from study.analysis.findings import Findings
 from study.analysis.label_efficiency import Crossover, LabelsSaved
@@ -59,7 +59,8 @@ def label_gain(
     # That no mode overtakes another is no news.
     seen = [c for c in findings.crossovers(score) if c.status == "seen"]
     return " ".join((
-        f"{_gain(gains[0])}: {MODE_WORDS[mode]} goes from {low} of the images to {high}.",
+        f"{_gain(gains[0])}: {MODE_WORDS[mode]} goes from {low} of the images to {high}"
+        f"{_last_step(curve, gains[0], cells)}.",
         *(f"In accuracy the change is {points(d.estimate, '+')}." for d in gains[1:] if d),
         *_by_tuning(doubted if gains[0] else []),
         *(capitalize(where + said) for said in _saving(mode, findings.labels_saved(score))),
@@ -103,6 +104,20 @@ def _gain(d: Difference | None) -> str:
     if d.estimate.n == 1:
         return f"One seed does not show whether more labels help{which}, at a change of {at}"
     return f"Whether more labels help{which} is unclear, at a change of {at}"
+
+
+def _last_step(curve: Sequence[CellSummary], gain: Difference | None, cells: Cells) -> str:
+    """Say that the last step of a curve that rises adds nothing, where none is shown."""
+    if len(curve) < 3 or gain is None or gain.verdict != "better":
+        return ""
+    before, most = curve[-2:]
+    step = difference(cells, most.cell, before.cell, gain.score)
+    if step is None or step.verdict == "better":
+        return ""
+    return (
+        f", of which the step from {share(before.train_ratio)} to {share(most.train_ratio)} is not "
+        f"shown to add any, at a change of {show_difference(step.score, step.estimate)}"
+    )
 
 
 def _by_tuning(doubts: Sequence[tuple[float, str]]) -> Iterator[str]:

@@ -155,10 +155,11 @@ def _cheaper(data: StudyData, best: CellSummary) -> str | None:
     if best.mode in FROZEN or not rivals:
         return None
     scores = decisive([best], data.settings.metric)
-    two = (*scores, LOG_LOSS)[:2]
     alike: dict[str, list[str]] = {}
     for rival in rivals:
-        found, second = (data.findings.difference(best.cell, rival, score) for score in two)
+        each = (data.findings.difference(best.cell, rival, s) for s in (*scores, LOG_LOSS))
+        found, *others = each
+        second = next((d for d in others if d and d.verdict != "cannot tell"), None)
         if found is None or (rival != rivals[0] and found.verdict == "better"):
             continue
         said = _lead(found, second, several=len(scores) > 1) + _cost(data, best.cell, rival)
@@ -180,14 +181,14 @@ def _cost(data: StudyData, winner: Cell, rival: Cell) -> str:
 
 
 def _lead(d: Difference, second: Difference | None, several: bool) -> str:
-    """Say where a rival is by the first score or, if that can't tell, by the second.
+    """Say where a rival is by the first score or, if that can't tell, by `second`, which can.
 
     `several` is whether the first is named, as the answer has several scores.
     """
     by = f" by {score_words(d.score)}"
     if d.estimate.n == 1:
         return f"{_gap(d)}{by if several else ''} with this one seed"
-    if d.verdict == "cannot tell" and second and second.verdict != "cannot tell":
+    if d.verdict == "cannot tell" and second:
         where = "behind" if second.verdict == "better" else "ahead"
         return f"not distinguishable from it{by}, {where} by {score_words(second.score)}"
     if d.verdict == "cannot tell":

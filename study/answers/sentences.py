@@ -71,18 +71,20 @@ def best_mode(
     # What a mode lacks is told once.
     names = {d.b: mode_words(d.b, by_cell(findings.confirmed), few) for d in found[0] if d}
     several = len(scores) > 1
+    own = mode_words(best.cell, by_cell(findings.confirmed), few)
     plain = {rival: MODE_WORDS[rival.mode] for rival in rivals}
     compared = [
         _comparisons([d for d in ds if d], names if ds is found[0] else plain, several)
         for ds in found
     ]
-    unclear = [d for d in found[0] if d and d.verdict == "cannot tell" and not several]
+    pairs = zip(*found, strict=True)
+    unclear = [ds[0] for ds in pairs if all(d and d.verdict == "cannot tell" for d in ds)]
     return " ".join((
-        f"{capitalize(MODE_WORDS[best.mode])}{at_rate(best.lr)}{only} {how} on {subject}.",
+        f"{capitalize(own)}{at_rate(best.lr)}{only} {how} on {subject}.",
         f"Its test {' and its '.join(levels)} with {share(best.train_ratio)} of the images for "
         "training.",
         *chain(*compared),
-        *_by_log_loss(unclear, findings),
+        *_by_log_loss([d for d in unclear if d], findings),
         *_missing([r.mode for r in missing if r not in unconfirmed], best.train_ratio, "no result"),
         *_missing([r.mode for r in missing if r in unconfirmed], best.train_ratio, "no result yet"),
     ))  # fmt: skip
@@ -171,7 +173,7 @@ def show_gap(d: Difference) -> str:
 
 
 def _by_log_loss(alike: Sequence[Difference], findings: Findings) -> Iterator[str]:
-    """Compare the winner by log loss with modes that accuracy can't tell from it."""
+    """Compare the winner by log loss with modes that no other score tells from it."""
     found = [d for one in alike if (d := findings.difference(one.a, one.b, LOG_LOSS))]
     # A lower loss is better, so a lead is a difference below 0.
     ahead = [(d.b, -d.estimate) for d in found if d.verdict == "better"]

@@ -132,6 +132,48 @@ def test_a_score_without_upper_limit_decides_downwards() -> None:
     assert "By brightness MAE, it is ahead of freezing by 0.103 (0.089 to 0.118). By acc" in found
 
 
+def test_log_loss_is_told_where_neither_score_can_tell() -> None:
+    def told(mode: Mode, scores: tuple[float, ...], losses: tuple[float, ...]) -> list[Confirmed]:
+        trials = balanced(mode, scores, tuple(x + 0.02 for x in scores))
+        return [
+            replace(c, scores=c.scores | {"test_log_loss": x})
+            for c, x in zip(trials, losses, strict=True)
+        ]
+
+    confirmed = [
+        *told("finetune", (0.90, 0.94, 0.92), (0.1, 0.11, 0.12)),
+        *told("freeze", (0.91, 0.92, 0.93), (0.3, 0.31, 0.33)),
+    ]
+    cells, findings, metric = summarize(confirmed), Findings(confirmed), "val_balanced_accuracy"
+    modes: list[Mode] = ["finetune", "freeze"]
+    (best,) = (c for c in cells if c.mode == "finetune")
+    said = "which also counts how sure a network is, it is ahead of freezing by 0.203 (0.189 to 0."
+    assert said in best_mode("pets", best, modes, findings, {}, metric)
+    few = {best.cell: 2}
+    assert best_mode("pets", best, modes, findings, few, metric).startswith(
+        "Fine-tuning (too few trials: 2) at learning rate 0.001 scored best by validation"
+    )
+
+
+def test_a_last_step_without_a_gain_is_told() -> None:
+    def gain(*accuracies: float) -> str:
+        spread = (-0.01, 0.0, 0.01)
+        pairs = zip((0.1, 0.4, 0.8), accuracies, strict=False)
+        trials = [
+            make_confirmed("freeze", ratio, [x + d * (1 + (ratio == 0.8)) for d in spread])
+            for ratio, x in pairs
+        ]
+        return label_gain("freeze", Findings([c for cell in trials for c in cell]))
+
+    assert (
+        "with 80 %, of which the step from 40 % to 80 % is not shown to add any, at a change of "
+        "-0.4 points (-2.9 to +2.1)." in gain(0.6, 0.676, 0.672)
+    )
+    for rises in (gain(0.6, 0.676, 0.8), gain(0.6, 0.676)):
+        assert rises.startswith("More labels gain")
+        assert "step" not in rises
+
+
 def test_the_gain_is_told_in_the_score_that_was_asked_for() -> None:
     few = balanced("freeze", (0.8, 0.81, 0.82), (0.5, 0.51, 0.52))
     many = balanced("freeze", (0.8, 0.82, 0.84), (0.6, 0.61, 0.61))
