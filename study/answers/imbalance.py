@@ -53,6 +53,7 @@ def imbalance(
         f"The classes are imbalanced, with {least:,} to {pluralize(most, 'image')} each, so an "
         "accuracy says little about the small ones"
     )
+    counts_alike = settings.metric in ("val_balanced_accuracy", "val_macro_f1")
     if settings.metric == "val_balanced_accuracy":  # Then the answer has both.
         text += "; balanced accuracy, the mean recall of the classes, counts them alike."
     else:
@@ -76,7 +77,7 @@ def imbalance(
     means = []
     if settings.class_weights != "balanced":
         means.append("--class-weights balanced makes all classes count alike in training")
-    if settings.metric != "val_balanced_accuracy":
+    if not counts_alike:
         means.append("--metric val_balanced_accuracy chooses the best trials by balanced accuracy")
     return f"{text} {enumerate_words(means)}." if means else text
 

@@ -117,7 +117,7 @@ def effort(
         stages.append(f"then {where}the best {best} on {seeds(REPEATS)}")
     stages.append(f"confirmed on {seeds(*confirm_seeds)}" if confirm_seeds else "not confirmed")
     few = hardly_tuned(settings, records)
-    return f"Tuning: {', '.join(stages)}{_few(few, len(tuned)) if few else ''}."
+    return f"Tuning: {', '.join(stages)}{_few(few, len(tuned), bool(solved)) if few else ''}."
 
 
 def earlier(choices: Choices) -> list[list[TrialRecord]]:
@@ -229,13 +229,20 @@ def _in_cells(counts: Sequence[int]) -> str:
     )
 
 
-def _few(few: Mapping[Cell, int], n_cells: int) -> str:
+def _few(few: Mapping[Cell, int], n_cells: int, probes: bool) -> str:
     if len(few) > _MOST_NAMED:
         low, high = min(few.values()), max(few.values())
         span = f"{low} to {high}" if low < high else str(high)
-        return f"; {len(few)} of {n_cells} cells have too few trials ({span})"
-    named = [f"{_words(cell)} has too few trials ({trials})" for cell, trials in few.items()]
-    return f"; {enumerate_words(named)}"
+        beside = " beside the probes" if probes else ""
+        return f"; {len(few)} of {n_cells} cells{beside} have too few trials ({span})"
+    alike: dict[int, list[str]] = {}
+    for cell, trials in few.items():
+        alike.setdefault(trials, []).append(_words(cell))
+    told = [
+        f"{enumerate_words(named)} {'have' if named[1:] else 'has'} too few trials ({trials})"
+        for trials, named in alike.items()
+    ]
+    return f"; {', '.join(told)}"
 
 
 def _words(cell: Cell) -> str:

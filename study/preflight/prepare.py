@@ -76,9 +76,9 @@ class Prepared:
         where = self.resources.describe(min(self.gpus, 1) if s.debug else self.gpus)
         then = ""
         if s.confirm and not s.debug:
-            most = max_confirm_trials(s) if self.more else max_left(s, self.before)
-            n = pluralize(most, "trial")
-            then = f"; then up to {n} on other seeds, to choose and confirm the best of each cell"
+            n = pluralize(max_confirm_trials(s) if self.more else max_left(s, self.before), "trial")
+            after = "; then" if self.more else ":"
+            then = f"{after} up to {n} on other seeds, to choose and confirm the best of each cell"
         return (
             f"{s.name}: {self._trials()} of {s.backbone} on {images.name}, "
             f"{len(images.labels)} images of {len(images.classes)} classes "

@@ -111,10 +111,11 @@ def write_tables(data: StudyData) -> list[Path]:
 def _subtitle(data: StudyData) -> str:
     images, s = data.study["data"], data.settings
     searched = len(data.search)
+    epochs = f" of up to {pluralize(s.epochs, 'epoch')}" if {*s.mode} != {"probe"} else ""
     return (
         f"{images['images']:,} images of {len(images['classes'])} classes at "
         f"{images['image_size']} px; {s.backbone} with weights {s.weights} in {s.precision}; "
-        f"{pluralize(searched, 'trial')} of up to {pluralize(s.epochs, 'epoch')}, "
+        f"{pluralize(searched, 'trial')}{epochs}, "
         f"{len(data.records) - searched} to choose and confirm; {data.study['started'][:10]}"
     )
 
@@ -179,7 +180,8 @@ def next_steps(data: StudyData) -> Iterator[NextStep]:
         command = command_of(longer, shown=["min_steps"])
         yield NextStep(f"{text} it may not have converged:", command)
     if is_imbalanced(data.classes.values()) and settings.class_weights == "none":
-        alike = {"class_weights": "balanced", "metric": "val_balanced_accuracy"}
+        metric = settings.metric if settings.metric == "val_macro_f1" else "val_balanced_accuracy"
+        alike = {"class_weights": "balanced", "metric": metric}
         yield NextStep("The same with all classes counting alike:", _new(settings, **alike))
     other = next(name for name in _OTHER_BACKBONES if name != settings.backbone)
     if settings.weights != "none":

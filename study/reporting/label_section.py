@@ -6,7 +6,7 @@ from study.analysis.comparisons import Difference
 from study.analysis.estimates import CellSummary
 from study.analysis.label_efficiency import Crossover, pareto_front
 from study.analysis.study_data import StudyData
-from study.answers.phrases import on_new, score_words, test_images
+from study.answers.phrases import on_new, score_words, seeds, test_images
 from study.answers.sentences import LOG_LOSS, decisive, label_score
 from study.intervals.estimate import Estimate
 from study.reporting.figures.trial_plots import draw_label_efficiency, draw_trials
@@ -52,20 +52,24 @@ def _confirmed_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
     about = "photos of new groups" if all(e.groups for e in accuracies) else "new photos"
     images = all(e.images for e in accuracies)
     if max(len(c.seeds) for c in cells) > 1:
-        shown = "mean and 95 % interval over fresh seeds" + f" and {about}" * images
+        n = seeds(*(len(c.seeds) for c in cells), kind="fresh")
+        shown = f"mean and 95 % interval over {n}" + f" and {about}" * images
     else:
         shown = "one fresh seed" + f", with the 95 % interval of its networks on {about}" * images
     modes = dict.fromkeys(c.mode for c in cells)
     beyond = [e for mode in modes if (e := data.findings.beyond(mode, score))]
     dashed = " Dashed: what two and four times the labels are expected to give, by a curve through "
     dashed = f"{dashed}the scores." if beyond else ""
+    hollow = (
+        " Hollow: no trial of the search has finished in this cell, so the configuration of the "
+        "nearest ratio was used."
+    ) * any(c.borrowed_from is not None for c in cells)
     yield figures.add(
         "label-efficiency",
         draw_label_efficiency(cells, scores, data.labels, title, beyond),
         f"Test scores of {data.settings.backbone}: {shown}. A "
         "seed sets the initial weights, the batch order and the training images. Where intervals "
-        "of two modes overlap, see their paired difference below. Hollow: no trial of the search "
-        f"has finished in this cell, so the configuration of the nearest ratio was used.{dashed}",
+        f"of two modes overlap, see their paired difference below.{hollow}{dashed}",
     )
     same = same_images(data)
     for each in scores:
@@ -84,18 +88,17 @@ def _confirmed_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
 
 def cell_table(cells: Sequence[CellSummary], score: str, same: str = "") -> Table:
     """Return a score of each cell with the interval that counts; `same` by `same_images`."""
-    fewest, seeds = (f(len(c.seeds) for c in cells) for f in (min, max))
+    fewest, most = (f(len(c.seeds) for c in cells) for f in (min, max))
     # A study that an earlier version began may have kept the outputs of some cells only.
     images = min(c.scores[score].images or 0 for c in cells)
     if images:
         least = min((c.scores[score] for c in cells), key=lambda e: e.images or 0)
         caption = f"{score} {on_new(least)}: mean and 95 % interval"
-        span = f"{fewest} to " if fewest < seeds else ""
-        caption += f" from {span}{pluralize(seeds, 'seed')} and {test_images(least)}."
+        caption += f" from {seeds(fewest, most)} and {test_images(least)}."
         if fewest == 1:
             caption += " With one seed, it is the interval of these networks, not of the modes."
-    elif seeds > 1:
-        caption = f"{score} on these test images: mean and 95 % interval over up to {seeds} seeds."
+    elif most > 1:
+        caption = f"{score} on these test images: mean and 95 % interval over up to {most} seeds."
     else:
         caption = f"{score}, with one seed, which gives no interval."
     if any(c.borrowed_from for c in cells):
@@ -167,14 +170,14 @@ def _could_show(d: Difference) -> str:
     return "" if half is None else f" ±{half:.3f}"
 
 
-def crossover_table(found: Sequence[Crossover], score: str, seeds: int) -> Table:
+def crossover_table(found: Sequence[Crossover], score: str, n_seeds: int) -> Table:
     """Return where the modes of each pair change places, and how sure that is.
 
     One seed gives no intervals.
     """
     return Table(
         ["mode", "overtakes", "at train_ratio", "95 % interval", "crossover"],
-        [[c.after, c.before, *_place(c, seeds), c.status] for c in found],
+        [[c.after, c.before, *_place(c, n_seeds), c.status] for c in found],
         f"Where one mode overtakes another in {score}, for each pair: where a line "
         "through the differences is zero, with Fieller's interval. Seen: the interval lies within "
         "the studied ratios. None seen: the line is zero nowhere, and one mode is shown to be "
@@ -182,11 +185,11 @@ def crossover_table(found: Sequence[Crossover], score: str, seeds: int) -> Table
     )
 
 
-def _place(c: Crossover, seeds: int) -> tuple[str, str]:
+def _place(c: Crossover, n_seeds: int) -> tuple[str, str]:
     if c.ratio is None:
         return "none" if c.status == "none seen" else "", ""
     if c.low is None and c.high is None:
-        return f"{c.ratio:.2g}", "unbounded" if seeds > 1 else interval_text(None, None)
+        return f"{c.ratio:.2g}", "unbounded" if n_seeds > 1 else interval_text(None, None)
     low = f"{c.low:.2g}" if c.low is not None else "below all tried"
     high = f"{c.high:.2g}" if c.high is not None else "above all tried"
     return f"{c.ratio:.2g}", f"{low} to {high}"

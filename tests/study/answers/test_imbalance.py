@@ -102,6 +102,12 @@ def test_what_the_study_has_done_is_not_advised() -> None:
     assert "--" not in found
 
 
+def test_macro_f1_counts_classes_alike_too() -> None:
+    found = imbalance((90, 10), SETTINGS.model_copy(update={"metric": "val_macro_f1"}), CELL)
+    assert found is not None
+    assert found.endswith("--class-weights balanced makes all classes count alike in training.")
+
+
 @pytest.mark.parametrize(("settings", "step"), [(SETTINGS, True), (DONE, False)])
 def test_a_study_says_so_and_what_to_try(
     settings: Settings, step: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

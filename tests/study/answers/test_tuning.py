@@ -142,7 +142,14 @@ def repeated(
     (["probe", "freeze"], trials({Cell("probe", 0.1): 1, Cell("probe", 0.4): 1}), [],
      "Tuning: no trial with a score in the cells to tune (a probe takes one: it has no learning "
      "rate to search, and its penalty is chosen on validation images), not confirmed; freezing "
-     "with 10 % has too few trials (0) and freezing with 40 % has too few trials (0)."),
+     "with 10 % and freezing with 40 % have too few trials (0)."),
+    (["freeze", "finetune"], trials({A: 8, B: 2, C: 1, D: 1}), [],
+     "Tuning: 1 to 8 trials a cell, not confirmed; freezing with 40 % has too few trials (2), "
+     "fine-tuning with 10 % and fine-tuning with 40 % have too few trials (1)."),
+    (["probe", "freeze", "finetune"], trials({A: 1, B: 1, C: 3, Cell("probe", 0.1): 1}), [],
+     "Tuning: 0 to 3 trials a cell (a probe takes one: it has no learning rate to search, and its "
+     "penalty is chosen on validation images), not confirmed; 4 of 4 cells beside the probes have "
+     "too few trials (0 to 3)."),
 ])  # fmt: skip
 def test_sentence(
     mode: list[str], records: list[TrialRecord], n_seeds: list[int], sentence: str

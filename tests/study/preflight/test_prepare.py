@@ -191,4 +191,4 @@ def test_introduction_says_what_is_about_to_run(photo_folder: Path) -> None:
     state.records[0] = make_record(mode=mode, train_ratio=ratio)
     first = plan(prepared.settings, state.trials)[0]
     state.records[7] = replace(make_record(7), config=first.config, kind=first.kind)
-    assert "then up to 19 trials" in replace(prepared, state=state).introduce()
+    assert " CPU cores: up to 19 trials on" in replace(prepared, state=state).introduce()

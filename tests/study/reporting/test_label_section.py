@@ -128,8 +128,8 @@ def test_crossovers_are_called_what_they_are() -> None:
 
 
 @pytest.mark.parametrize(("seeds", "kept", "caption"), [
-    (2, True, "mean and 95 % interval over fresh seeds and new photos. A seed sets"),
-    (2, False, "mean and 95 % interval over fresh seeds. A seed sets"),
+    (2, True, "mean and 95 % interval over 2 fresh seeds and new photos. A seed sets"),
+    (2, False, "mean and 95 % interval over 2 fresh seeds. A seed sets"),
     (1, True, "one fresh seed, with the 95 % interval of its networks on new photos. A seed sets"),
     (1, False, "one fresh seed. A seed sets"),
 ])  # fmt: skip
@@ -144,6 +144,12 @@ def test_the_figure_says_which_interval_it_shows(seeds: int, kept: bool, caption
     figure = next(iter(label_parts(data, Captions())))
     assert isinstance(figure, Drawing)
     assert figure.caption.startswith(f"Test scores of {data.settings.backbone}: {caption}")
+    assert "Hollow" not in figure.caption
+    vars(data).pop("findings")
+    vars(data).update(confirmed=[replace(c, borrowed_from=0.2) for c in confirmed[:1]])
+    borrowed = next(iter(label_parts(data, Captions())))
+    assert isinstance(borrowed, Drawing)
+    assert "below. Hollow: no trial of the search has finished in this cell" in borrowed.caption
 
 
 def test_differences_are_shown_in_accuracy_and_in_the_score_that_was_asked_for() -> None:
