@@ -13,7 +13,7 @@ from study.intervals.estimate import Estimate
 from study.search.cells import Cell
 from tests.support.studies.builders import make_confirmed
 from tl_core.aux_task import NO_TASK, AuxTask
-from tl_core.config import Mode
+from tl_core.config import Metric, Mode
 
 
 def test_auxiliary_task_at_two_ratios() -> None:
@@ -144,7 +144,8 @@ def test_log_loss_is_told_where_neither_score_can_tell() -> None:
         *told("finetune", (0.90, 0.94, 0.92), (0.1, 0.11, 0.12)),
         *told("freeze", (0.91, 0.92, 0.93), (0.3, 0.31, 0.33)),
     ]
-    cells, findings, metric = summarize(confirmed), Findings(confirmed), "val_balanced_accuracy"
+    cells, findings = summarize(confirmed), Findings(confirmed)
+    metric: Metric = "val_balanced_accuracy"
     modes: list[Mode] = ["finetune", "freeze"]
     (best,) = (c for c in cells if c.mode == "finetune")
     said = "which also counts how sure a network is, it is ahead of freezing by 0.203 (0.189 to 0."

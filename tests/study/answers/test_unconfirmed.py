@@ -3,7 +3,7 @@ import pytest
 from study.answers.unconfirmed import unconfirmed_answer
 from study.records.trial_record import TrialRecord, best_of
 from study.search.confirmation import plan
-from tests.support.studies.builders import make_record, make_settings
+from tests.support.studies.builders import make_config, make_epoch, make_settings
 from tl_core.config import Mode
 
 GIVEN = make_settings(data="photos", mode=["partial", "lp_ft", "probe"], train_ratio=["0.4"])
@@ -15,19 +15,23 @@ SEARCHED: list[tuple[Mode, float, float]] = [
 
 def first_sentence(repeats: dict[int, float], lost: int = 0, probe: float = 0.5) -> str:
     """That after the repeats with these log losses, by their source, but the last `lost` ones."""
+    own: dict[Mode, dict[str, int]] = {"partial": {"unfreeze": 1}}
     records = [
-        make_record(
-            i, log_losses=(probe if mode == "probe" else loss,), mode=mode, train_ratio=0.4,
-            **{} if mode == "probe" else {"lr": lr}, **{"unfreeze": 1} if mode == "partial" else {},
+        TrialRecord(
+            i,
+            make_config(mode=mode, train_ratio=0.4, **rate, **own.get(mode, {})),
+            "done",
+            [make_epoch(val_log_loss=probe if mode == "probe" else loss)],
         )
         for i, (mode, lr, loss) in enumerate(SEARCHED)
-    ]  # fmt: skip
+        for rate in [{} if mode == "probe" else {"lr": lr}]
+    ]
     stage = plan(GIVEN, records)
     for p in stage[: len(stage) - lost]:
         loss = repeats[p.source or 0]
-        record = make_record(len(records), log_losses=(loss,))
+        epochs = [make_epoch(val_log_loss=loss)]
         records.append(
-            TrialRecord(record.trial, p.config, "done", record.history, kind="repeat",
+            TrialRecord(len(records), p.config, "done", epochs, kind="repeat",
                         source=p.source)
         )  # fmt: skip
     best = best_of(records, "val_log_loss")
