@@ -115,8 +115,8 @@ def _last_step(curve: Sequence[CellSummary], gain: Difference | None, cells: Cel
     if step is None or step.verdict == "better":
         return ""
     return (
-        f", of which the step from {share(before.train_ratio)} to {share(most.train_ratio)} is not "
-        f"shown to add any, at a change of {show_difference(step.score, step.estimate)}"
+        f"; the step from {share(before.train_ratio)} to {share(most.train_ratio)} is not shown to "
+        f"add to this, at a change of {show_difference(step.score, step.estimate)}"
     )
 
 

@@ -54,6 +54,8 @@ def _confirmed_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
     if max(len(c.seeds) for c in cells) > 1:
         n = seeds(*(len(c.seeds) for c in cells), kind="fresh")
         shown = f"mean and 95 % interval over {n}" + f" and {about}" * images
+        if min(len(c.seeds) for c in cells) == 1:
+            shown += "; with one seed, " + ("of this network" if images else "without interval")
     else:
         shown = "one fresh seed" + f", with the 95 % interval of its networks on {about}" * images
     modes = dict.fromkeys(c.mode for c in cells)

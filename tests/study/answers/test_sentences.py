@@ -167,7 +167,7 @@ def test_a_last_step_without_a_gain_is_told() -> None:
         return label_gain("freeze", Findings([c for cell in trials for c in cell]))
 
     assert (
-        "with 80 %, of which the step from 40 % to 80 % is not shown to add any, at a change of "
+        "with 80 %; the step from 40 % to 80 % is not shown to add to this, at a change of "
         "-0.4 points (-2.9 to +2.1)." in gain(0.6, 0.676, 0.672)
     )
     for rises in (gain(0.6, 0.676, 0.8), gain(0.6, 0.676)):

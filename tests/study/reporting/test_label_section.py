@@ -146,6 +146,15 @@ def test_the_figure_says_which_interval_it_shows(seeds: int, kept: bool, caption
     assert figure.caption.startswith(f"Test scores of {data.settings.backbone}: {caption}")
     assert "Hollow" not in figure.caption
     vars(data).pop("findings")
+    lost = [c for c in confirmed if c.seed == 0 or c.train_ratio == 0.1]
+    vars(data).update(confirmed=lost + [replace(c, mode="probe") for c in confirmed[:1]])
+    uneven = next(iter(label_parts(data, Captions())))
+    assert isinstance(uneven, Drawing)
+    alone = (
+        "; with one seed, of this network. A" if kept else "; with one seed, without interval. A"
+    )
+    assert (alone in uneven.caption) == (seeds > 1)
+    vars(data).pop("findings")
     vars(data).update(confirmed=[replace(c, borrowed_from=0.2) for c in confirmed[:1]])
     borrowed = next(iter(label_parts(data, Captions())))
     assert isinstance(borrowed, Drawing)

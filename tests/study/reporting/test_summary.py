@@ -1,15 +1,19 @@
-"""What the terminal says of a trial, and MLflow of a study that has ended."""
+"""What the terminal says of a trial and of a study at its end, and MLflow of that end."""
 
+import io
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from rich.console import Console
 
 from study.analysis.study_data import read_study_data
 from study.answers.answer import answer_of
 from study.answers.phrases import show_weight
-from study.reporting.summary import describe, outcome_of
-from tests.support.studies.builders import make_epoch, make_record
+from study.reporting.summary import describe, outcome_of, print_summary
+from tests.support.studies.builders import make_epoch, make_record, make_settings
 from tests.support.studies.synthetic import tiny_study
 
 
@@ -68,3 +72,16 @@ def test_a_study_without_a_finished_trial_has_no_winner(tmp_path: Path) -> None:
     found = outcome_of(replace(data, records=[make_record(0, "failed", ())]))
     assert found.keys() == {"answer"}
     assert found["answer"][0].startswith("There is no answer on ")
+
+
+@pytest.mark.parametrize(("confirm", "name"), [
+    (True, "best of the search, not confirmed"), (False, "winner"),
+])  # fmt: skip
+def test_the_best_of_a_search_is_no_winner_before_it_is_confirmed(
+    tmp_path: Path, confirm: bool, name: str
+) -> None:
+    settings = make_settings(mode=["finetune"]).model_copy(update={"confirm": confirm})
+    prepared: Any = SimpleNamespace(settings=settings, folder=tmp_path)
+    shown, record = io.StringIO(), make_record(mode="finetune")
+    print_summary(prepared, [record], "interrupted", None, Console(file=shown, width=200))
+    assert f"\n{name}: {describe(record, settings.metric)}\n" in shown.getvalue()
