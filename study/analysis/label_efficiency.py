@@ -30,9 +30,10 @@ class Crossover:
     after: Mode
     """Ahead from the ratio upward; without one, ahead where there are most labels."""
     status: Literal["seen", "none seen", "not resolved"]
-    """`seen`: both ends of the interval lie between the studied ratios. `none seen`: there is no
-    ratio, and `after` is ahead by a verdict at one of the studied ones or more, `before` at none.
-    """
+    """`seen`: both ends of the interval lie between the studied ratios, and by verdicts `before` is
+    ahead at one below it, `after` at one above it. `none seen`: there is no ratio, and `after` is
+    ahead by a verdict at one of the studied ones or more, `before` at none. The verdicts are those
+    of `mode_differences`."""
     ratio: float | None
     """Where a line through the leads is zero, in log train_ratio; None if it is zero nowhere."""
     low: float | None
@@ -162,13 +163,17 @@ def _crossover(
     if not found.rises:
         a, b = b, a
     at, low, high = (None if x is None else math.exp(x) for x in found[:3])
-    if at is not None:
-        bounded = low is not None and high is not None
-        return Crossover(b, a, "seen" if bounded else "not resolved", at, low, high)
-    here = [d for d in verdicts if {d.a.mode, d.b.mode} == {a, b} and d.a.train_ratio in ratios]
-    ahead = {(d if d.a.mode == a else -d).verdict for d in here} - {"cannot tell"}
-    none = ahead == {"better"}
-    return Crossover(b, a, "none seen" if none else "not resolved", None, None, None)
+    here = [d if d.a.mode == a else -d for d in verdicts if {d.a.mode, d.b.mode} == {a, b}]
+    shared = [d for d in here if d.a.train_ratio in ratios]
+    ahead = [d.a.train_ratio for d in shared if d.verdict == "better"]
+    behind = [d.a.train_ratio for d in shared if d.verdict == "worse"]
+    if at is None:
+        none = bool(ahead) and not behind
+        return Crossover(b, a, "none seen" if none else "not resolved", None, None, None)
+    # A line takes its slope from all ratios: where it is above zero, no mode need be ahead.
+    first, last = min(behind, default=math.inf), max(ahead, default=-math.inf)
+    seen = low is not None and high is not None and first <= low and high <= last
+    return Crossover(b, a, "seen" if seen else "not resolved", at, low, high)
 
 
 def _leads(

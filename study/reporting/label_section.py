@@ -182,8 +182,9 @@ def crossover_table(found: Sequence[Crossover], score: str, n_seeds: int) -> Tab
         [[c.after, c.before, *_place(c, n_seeds), c.status] for c in found],
         f"Where one mode overtakes another in {score}, for each pair: where a line "
         "through the differences is zero, with Fieller's interval. Seen: the interval lies within "
-        "the studied ratios. None seen: the line is zero nowhere, and one mode is shown to be "
-        "ahead at a ratio or more, the other at none. Not resolved: neither.",
+        "the studied ratios, and by the arrows of the differences one mode is ahead at a ratio "
+        "below it, the other at one above it. None seen: the line is zero nowhere, and one mode is "
+        "shown to be ahead at a ratio or more, the other at none. Not resolved: neither.",
     )
 
 

@@ -11,7 +11,7 @@ from scipy import stats
 
 from study.analysis.comparisons import Difference
 from study.analysis.crossing import last_crossing
-from study.analysis.label_efficiency import crossovers, labels_saved
+from study.analysis.label_efficiency import Crossover, crossovers, labels_saved
 from study.intervals.two_way import DIFFERENCE_PSEUDO, Floats, mean_squares, two_way, with_pseudo
 from tests.support.studies.image_tables import seen_in_study
 from tests.support.studies.simulated_hits import Photos
@@ -33,9 +33,33 @@ WORLDS = [
 ]
 
 
+TO_PRINT = [
+    Photos(seeds, images, shared, own=0.05)
+    for seeds, images, shared in itertools.product((3, 5), (240, 1000), (0.5, 0.9))
+]
+TWO: tuple[Mode, Mode] = ("finetune", "freeze")
+DRAWN = 120
+"""Studies in each of `TO_PRINT`."""
+
+
 def two_modes(lead: Floats) -> Floats:
     """True accuracies of two modes, of which the first has this lead."""
     return np.array([0.88 + lead / 2, 0.88 - lead / 2])
+
+
+def power_laws(*errors: tuple[float, float]) -> Floats:
+    """True accuracies of modes whose errors are a + b n^-0.5, given a and b n^-0.5 at 0.8."""
+    return np.array([1 - a - b * (RATIOS / 0.8) ** -0.5 for a, b in errors])
+
+
+def crossovers_of(accuracies: Floats) -> list[Crossover]:
+    """The crossover of each of many studies of two modes."""
+    return [
+        crossover
+        for photos in TO_PRINT
+        for hits in photos.hits(np.random.default_rng(1), DRAWN, accuracies)
+        for crossover in crossovers(seen_in_study(hits, TWO, RATIOS.tolist()))
+    ]
 
 
 def percentile_bootstrap(gains: Floats, x: Floats) -> tuple[float, float]:
@@ -60,7 +84,7 @@ def percentile_bootstrap(gains: Floats, x: Floats) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("shape", LEADS)
-def test_intervals_cover_where_one_mode_overtakes_another(shape: str) -> None:
+def test_intervals_and_open_ones_cover_where_one_mode_overtakes_another(shape: str) -> None:
     lead, truth = LEADS[shape]
     covered = []
     for photos in WORLDS:
@@ -74,6 +98,32 @@ def test_intervals_cover_where_one_mode_overtakes_another(shape: str) -> None:
                 covers.append(inside and (found.rises or not bounded))
         covered.append(np.mean(covers))
     assert min(covered) >= 0.90
+
+
+@pytest.mark.parametrize(("accuracies", "truth", "least", "most"), [
+    (two_modes(LEADS["a line"][0]), 0.1, 0.94, 1.0),
+    (two_modes(LEADS["a flat line"][0]), 0.2, 0.85, 1.0),
+    (two_modes(LEADS["a curve"][0]), 0.01 * 5 ** (1 / 0.6), 0.65, 0.9),
+    # The curves meet at an error of 0.075, near the largest ratio.
+    (power_laws((0.0, 0.06), (0.05, 0.02)), 0.8 * 1.25**-2, 0.25, 0.6),
+], ids=[*LEADS, "near the end"])  # fmt: skip
+def test_intervals_that_are_told_in_sentences(
+    accuracies: Floats, truth: float, least: float, most: float
+) -> None:
+    """They cover less than all do where few studies show any, but few studies tell a wrong one."""
+    found = crossovers_of(accuracies)
+    told = [c for c in found if c.status == "seen"]
+    right = [c.after == "finetune" and c.low <= truth <= c.high for c in told if c.low and c.high]
+    assert least <= np.mean(right) <= most
+    assert right.count(False) <= 0.04 * len(found)
+
+
+def test_no_mode_is_seen_to_overtake_where_none_does() -> None:
+    """The curves meet beyond all ratios. Fieller's interval alone, of a line, would lie within."""
+    found = crossovers_of(power_laws((0.0, 0.08), (0.05, 0.02)))
+    bounded = [c for c in found if c.low is not None and c.high is not None]
+    assert len(bounded) > 0.1 * len(found)
+    assert sum(c.status == "seen" for c in found) <= 0.005 * len(found)
 
 
 def test_the_bootstrap_of_seeds_would_not_cover_it() -> None:
@@ -91,14 +141,13 @@ def test_the_bootstrap_of_seeds_would_not_cover_it() -> None:
 
 def test_what_a_study_says_of_modes_that_cross_and_that_do_not() -> None:
     chance, photos = np.random.default_rng(0), Photos(5, 240, 0.8, own=0.05)
-    modes: tuple[Mode, Mode] = ("finetune", "freeze")
     for lead, said, never in (
         (0.10 * np.log10(RATIOS / 0.1), "seen", "none seen"),
         (np.full(5, 0.08), "none seen", "seen"),
         (np.zeros(5), "not resolved", "seen"),
     ):
         studies = photos.hits(chance, 50, two_modes(lead))
-        trials = (seen_in_study(hits, modes, RATIOS.tolist()) for hits in studies)
+        trials = (seen_in_study(hits, TWO, RATIOS.tolist()) for hits in studies)
         found = [c for each in trials for c in crossovers(each)]
         statuses = [str(c.status) for c in found]
         assert statuses.count(said) >= 0.9 * len(statuses)

@@ -105,6 +105,7 @@ def test_no_number_is_minus_zero() -> None:
 def test_crossovers_are_called_what_they_are() -> None:
     found = [
         Crossover("freeze", "finetune", "seen", 0.2, 0.12, 0.3),
+        Crossover("freeze", "finetune", "not resolved", 0.2, 0.12, 0.3),
         Crossover("freeze", "finetune", "not resolved", 0.2, None, 0.3),
         Crossover("freeze", "finetune", "not resolved", 0.2, None, None),
         Crossover("freeze", "finetune", "none seen", None, None, None),
@@ -114,17 +115,19 @@ def test_crossovers_are_called_what_they_are() -> None:
     assert table.caption.startswith("Where one mode overtakes another in test_macro_f1, for each ")
     assert [row[2:] for row in table.rows] == [
         ["0.2", "0.12 to 0.3", "seen"],
+        ["0.2", "0.12 to 0.3", "not resolved"],
         ["0.2", "below all tried to 0.3", "not resolved"],
         ["0.2", "unbounded", "not resolved"],
         ["none", "", "none seen"],
         ["", "", "not resolved"],
     ]
     assert table.caption.endswith(
-        "Seen: the interval lies within the studied ratios. None seen: the line is zero nowhere, "
-        "and one mode is shown to be ahead at a ratio or more, the other at none. Not resolved: "
-        "neither."
+        "Seen: the interval lies within the studied ratios, and by the arrows of the differences "
+        "one mode is ahead at a ratio below it, the other at one above it. None seen: the line is "
+        "zero nowhere, and one mode is shown to be ahead at a ratio or more, the other at none. "
+        "Not resolved: neither."
     )
-    assert crossover_table(found[2:3], "test_accuracy", 1).rows[0][3] == "(one\xa0seed)"
+    assert crossover_table(found[3:4], "test_accuracy", 1).rows[0][3] == "(one\xa0seed)"
 
 
 @pytest.mark.parametrize(("seeds", "kept", "caption"), [
