@@ -83,9 +83,12 @@ class StudyData:
             return {}
         hashes = {r.trial: r.outputs for r in records if r.outputs}
         named = bool(self.study["data"].get("groups_by"))
-        kept = {n: read_outputs(self.folder, n, sha256, task) for n, sha256 in hashes.items()}
+        found = {}
         with one_thread():  # On few images threads mostly wait for each other.
-            return {n: score_images(o, targets, named, task) for n, o in kept.items() if o}
+            for trial, sha256 in hashes.items():  # One by one: together they may fill the memory.
+                if outputs := read_outputs(self.folder, trial, sha256, task):
+                    found[trial] = score_images(outputs, targets, named, task)
+        return found
 
     @cached_property
     def choices(self) -> Choices:

@@ -22,7 +22,12 @@ _WORK = 5_000_000
 """Draws x images x classes that one network may take, about a tenth of a second."""
 
 
-def auroc_draws(logits: Floats, labels: np.ndarray, groups: np.ndarray | None = None) -> Floats:
+def auroc_draws(
+    logits: Floats,
+    labels: np.ndarray,
+    groups: np.ndarray | None = None,
+    changes: Floats | None = None,
+) -> Floats:
     """Return AUROC of one network on its images, then on each draw of them, [1 + B].
 
     Draws are the same for all networks with the same labels, so that differences are paired. The
@@ -41,12 +46,13 @@ def auroc_draws(logits: Floats, labels: np.ndarray, groups: np.ndarray | None = 
         logits: [N, 1] for two classes, else [N, K].
         labels: int64 [N], each class at least once.
         groups: int64 [N], from 0 to G - 1; None if each image is its own.
+        changes: [N], as `auroc_changes` returns them; computed if they are needed and None.
     """
     grouped = b"" if groups is None else groups.astype(np.int64).tobytes()
     counts = _counts(labels.astype(np.int64).tobytes(), logits.shape[1], grouped)
     columns = _columns(logits, labels)
     if groups is not None or _is_large(len(labels), len(columns)):
-        changes = auroc_changes(logits, labels)
+        changes = auroc_changes(logits, labels) if changes is None else changes
         if groups is not None:
             changes = changes / np.sqrt(_kept(labels, groups))
         area = np.mean([_weighted_area(score, inside, counts[:1]) for score, inside in columns])

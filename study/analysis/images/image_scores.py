@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import partial
 
 import numpy as np
 import torch
@@ -35,8 +35,8 @@ class ImageScores:
 
     labels: np.ndarray
     """int64 [N]."""
-    logits: np.ndarray
-    """float64 [N, 1] for two classes, else [N, K]."""
+    chosen: np.ndarray
+    """Predicted classes, int64 [N]. Logits are not kept: those of many trials fill the memory."""
     values: dict[str, np.ndarray]
     """float64 [N] for each score that is the mean over the images: `test_accuracy`,
     `test_log_loss`, that of the auxiliary task such as `test_brightness_mae`; and, by linear values
@@ -51,6 +51,11 @@ class ImageScores:
     """int64 [N], from 0 to G - 1: images that are alike; None if each is its own."""
     named: bool = False
     """Whether users named the groups; else they are copies of a photo."""
+    auroc_draws: np.ndarray = field(default_factory=lambda: np.empty(0))
+    """AUROC on the images, then on draws of them (`study.intervals.pigeonhole`); float64 [1 + B],
+    or empty if nothing asks for AUROC."""
+    auroc_changes: np.ndarray = field(default_factory=lambda: np.empty(0))
+    """How much AUROC changes with one more of each image; float64 [N], or empty as above."""
 
     def there(self, score: str) -> np.ndarray:
         """Which images have a score, bool [N]: some may lack the label of the auxiliary task."""
@@ -66,21 +71,6 @@ class ImageScores:
     def of_one_group(self) -> bool:
         """Whether all images are of one group, which does not tell how much another differs."""
         return self.groups is not None and not self.groups.any()
-
-    @property
-    def chosen(self) -> np.ndarray:
-        """Predicted classes, int64 [N]."""
-        return choose(torch.from_numpy(self.logits)).numpy()
-
-    @cached_property
-    def auroc_draws(self) -> np.ndarray:
-        """AUROC on the images, then on draws of them; float64 [1 + B]."""
-        return auroc_draws(self.logits, self.labels, self.groups)
-
-    @cached_property
-    def auroc_changes(self) -> np.ndarray:
-        """How much AUROC changes with one more of each image; float64 [N]."""
-        return auroc_changes(self.logits, self.labels)
 
     @property
     def own_groups(self) -> np.ndarray:
@@ -119,7 +109,10 @@ def score_images(
         name = task.scores[0]
         constant = _against(task, np.full(len(labels), truth.constant), truth.aux)
         scores[f"test_{name}_baseline"] = float(np.nanmean(constant))
-    return ImageScores(truth.labels, logits.numpy(), values, scores, groups, named)
+    changes = auroc_changes(logits.numpy(), truth.labels)
+    draws = auroc_draws(logits.numpy(), truth.labels, groups, changes)
+    chosen = choose(logits).numpy()
+    return ImageScores(truth.labels, chosen, values, scores, groups, named, draws, changes)
 
 
 def _of_task(task: AuxTask, outputs: Tensor, target: np.ndarray) -> dict[str, np.ndarray]:

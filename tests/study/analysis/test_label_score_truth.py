@@ -14,11 +14,10 @@ from scipy import stats
 from study.analysis.comparisons import difference
 from study.analysis.estimates import Confirmed, by_cell
 from study.analysis.extrapolation import extrapolate
-from study.analysis.images.image_scores import ImageScores
 from study.analysis.label_efficiency import crossovers, labels_saved
 from study.intervals.two_way import Floats
 from tests.support.studies.builders import make_confirmed
-from tests.support.studies.image_tables import seen
+from tests.support.studies.image_tables import of_logits, seen
 from tests.support.studies.simulated_hits import Chance, Photos
 from tl_core.config import Mode
 
@@ -47,7 +46,8 @@ def judged(
         for mode, curve in zip(modes, hits, strict=True)
         for ratio, cell in zip(ratios, curve, strict=True)
     ]
-    return [c for m, r, cell in cells for c in seen(m, r, cell, labels=labels_of(photos))]
+    labels = labels_of(photos)
+    return [c for m, r, cell in cells for c in seen(m, r, cell, labels=labels, ranked=False)]
 
 
 def ranked(chance: Chance, photos: Photos, areas: Floats, modes: Sequence[Mode]) -> list[Confirmed]:
@@ -63,7 +63,7 @@ def ranked(chance: Chance, photos: Photos, areas: Floats, modes: Sequence[Mode])
     for mode, curve in zip(modes, logits, strict=True):
         for ratio, cell in zip(RATIOS, curve, strict=True):
             for trial, row in zip(make_confirmed(mode, ratio, [0.5] * s), cell, strict=True):
-                images = ImageScores(labels_of(photos), row[:, None], {})
+                images = of_logits(labels_of(photos), row[:, None])
                 scores = trial.scores | {AUROC: float(images.auroc_draws[0])}
                 found.append(replace(trial, images=images, scores=scores))
     return found

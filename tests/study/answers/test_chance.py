@@ -7,14 +7,13 @@ import numpy as np
 import pytest
 
 from study.analysis.estimates import Confirmed, summarize
-from study.analysis.images.image_scores import ImageScores
 from study.answers.chance import beats_constant
 from study.intervals.estimate import Estimate
 from study.intervals.two_way import TInterval
 from study.search.cells import Cell
 from tests.study.answers.test_recommendation import FREEZE, NET, PROBE, unequal
 from tests.support.studies.builders import make_confirmed
-from tests.support.studies.image_tables import seen
+from tests.support.studies.image_tables import of_logits, seen
 
 
 def guessed(
@@ -40,7 +39,7 @@ def guessed(
         right = (logits.argmax(axis=1) == labels).astype(float)
         if logits.shape[1] == 2:
             logits = logits[:, 1:] - logits[:, :1]
-        images = ImageScores(labels, logits, {"test_accuracy": right}, groups=groups)
+        images = of_logits(labels, logits, {"test_accuracy": right}, groups)
         recalls = [right[labels == label].mean() for label in range(labels.max() + 1)]
         scores = {"test_accuracy": right.mean(), "test_balanced_accuracy": np.mean(recalls)}
         scores["test_auroc"] = images.auroc_draws[0]

@@ -10,6 +10,7 @@ import torch
 
 from study.analysis.estimates import estimate_score
 from study.analysis.images.image_scores import score_images
+from study.intervals.pigeonhole import auroc_draws
 from study.records.outputs import Targets
 from tests.support.studies.builders import make_confirmed
 from tl_core.aux_task import AuxTask
@@ -20,13 +21,16 @@ from tl_core.objectives.outputs import Outputs
 def test_values_of_two_classes() -> None:
     outputs = Outputs(torch.tensor([[2.0], [0.0], [-1.0]]), torch.tensor([0.5, 0.25, 1.0]))
     light = np.array([0.5, 0.5, 0.25], dtype=np.float32)
-    targets = Targets(np.array([1, 1, 1]), light, constant=0.375)
+    targets = Targets(np.array([1, 1, 0]), light, constant=0.375)
     val = {"val": Outputs(torch.tensor([[1.0], [1.0], [-1.0]]), torch.zeros(3))}
     truth = {"val": Targets(np.array([1, 0, 0]), np.zeros(3, dtype=np.float32))}
     found = score_images(val | {"test": outputs}, truth | {"test": targets})
-    assert found.logits.tolist() == [[2.0], [0.0], [-1.0]]
-    assert found.values["test_accuracy"].tolist()[::2] == [1.0, 0.0]
-    losses = [math.log1p(math.exp(-2)), math.log(2), math.log1p(math.exp(1))]
+    assert found.chosen.tolist() == [1, 0, 0]
+    # Both of class 1 rank above the one of class 0: one more of any image changes nothing.
+    assert found.auroc_draws[0] == 1
+    assert found.auroc_changes.tolist() == [0, 0, 0]
+    assert found.values["test_accuracy"].tolist() == [1.0, 0.0, 1.0]
+    losses = [math.log1p(math.exp(-2)), math.log(2), math.log1p(math.exp(-1))]
     assert found.values["test_log_loss"].tolist() == pytest.approx(losses)
     assert found.values["test_brightness_mae"].tolist() == pytest.approx([0, 0.25, 0.75])
     assert found.scores["test_brightness_mae_baseline"] == pytest.approx(0.125)
@@ -35,7 +39,7 @@ def test_values_of_two_classes() -> None:
     assert scaled[0] == pytest.approx(math.log1p(2.0**-2), abs=1e-4)
     assert found.scores["test_log_loss_scaled"] == pytest.approx(np.mean(scaled))
     sure = [1 / (1 + math.exp(-2)), 0.5, 1 / (1 + math.exp(-1))]
-    gaps = [1 - sure[0], -sure[1], -sure[2]]
+    gaps = [1 - sure[0], -sure[1], 1 - sure[2]]
     # Confidences of 0.88, 0.5 and 0.73 are in three bins, in which no image has another.
     assert found.scores["test_calibration_mse"] == 0
     values = found.values["test_calibration_mse"]
@@ -61,6 +65,11 @@ def test_their_means_are_the_scores(n_logits: int) -> None:
     found = score_images(
         dict.fromkeys(("val", "test"), outputs), dict.fromkeys(("val", "test"), targets)
     )
+    kept = [found.chosen, found.auroc_draws, found.auroc_changes, *found.values.values()]
+    assert {array.ndim for array in kept} == {1}, "nothing has a value for each class"
+    assert found.auroc_draws[0] == pytest.approx(whole["auroc"].item())
+    logits = outputs.logits.double().numpy()
+    assert np.array_equal(found.auroc_draws, auroc_draws(logits, labels.numpy()))
     for name, values in found.values.items():
         if name in found.scores:
             assert values.mean() == pytest.approx(found.scores[name])

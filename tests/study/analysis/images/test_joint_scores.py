@@ -8,6 +8,7 @@ import pytest
 from study.analysis.images.image_scores import OF_ALL_IMAGES, ImageScores, linear_values
 from study.analysis.images.joint_scores import constant_scores, joint_scores
 from study.intervals.two_way import DIFFERENCE_PSEUDO, SHARE_PSEUDO
+from tests.support.studies.image_tables import of_logits
 
 LABELS = np.repeat([0, 1], [96, 24])
 SCORES = pytest.mark.parametrize("score", OF_ALL_IMAGES)
@@ -19,7 +20,7 @@ def networks(
 ) -> list[ImageScores]:  # fmt: skip
     """Three networks whose logits of the two classes are that far apart, around 0."""
     logits = chance.standard_normal((3, len(labels))) + apart * (labels - 0.5)
-    return [ImageScores(labels, row[:, None], {}, groups=groups) for row in logits]
+    return [of_logits(labels, row[:, None], groups=groups) for row in logits]
 
 
 @SCORES
@@ -63,7 +64,7 @@ def test_linear_values_have_the_score_as_their_mean(score: str) -> None:
 
 def test_auroc_by_hand() -> None:
     """Of 2 x 2 pairs three are right; the first image of class 1 ranks above one of two."""
-    one = ImageScores(np.array([0, 0, 1, 1]), np.array([[0.0], [2.0], [1.0], [3.0]]), {})
+    one = of_logits(np.array([0, 0, 1, 1]), np.array([[0.0], [2.0], [1.0], [3.0]]))
     # Each image is 1/4 from the mean of its class, which has two: times sqrt(2), and sqrt(3/4), as
     # a table of four makes up for a share of 1/4 itself. A value is twice that: N / n.
     far = 2 * 0.25 * np.sqrt((1 - 1 / 4) / (1 - 1 / 2))
@@ -78,7 +79,7 @@ def test_a_class_with_one_image_tells_nothing_of_others() -> None:
         assert joint_scores(score, cells, SHARE_PSEUDO) is None
     several = np.append(np.zeros(20, np.int64), np.arange(1, 4))
     chosen = np.random.default_rng(0).standard_normal((3, 23, 4))
-    cell = [ImageScores(several, logits, {}) for logits in chosen]
+    cell = [of_logits(several, logits) for logits in chosen]
     assert joint_scores("test_macro_f1", [cell], SHARE_PSEUDO) is not None, "as one table"
 
 
@@ -87,7 +88,7 @@ def test_a_rare_class_has_few_degrees_of_freedom() -> None:
     labels = np.repeat([0, 1], [100, 4])
     logits = np.where(labels == 1, 1.0, -1.0) * np.ones((3, 1))
     logits[:, -1] = -1
-    cell = [ImageScores(labels, row[:, None], {}) for row in logits]
+    cell = [of_logits(labels, row[:, None]) for row in logits]
     found = joint_scores("test_balanced_accuracy", [cell], SHARE_PSEUDO)
     assert found is not None
     assert found.free_images == pytest.approx(3)
