@@ -76,7 +76,7 @@ def run_command(title: str, work: Callable[[], int]) -> int:
     outlast_readers()
     set_exit_message(_INTERRUPTED)
     try:
-        return work() or _output_code()
+        code = work() or _output_code()
     except SystemExit as exited:  # Of --help, too.
         raise SystemExit(exited.code or _output_code()) from None
     except InputError as error:
@@ -84,7 +84,10 @@ def run_command(title: str, work: Callable[[], int]) -> int:
         return 2
     except KeyboardInterrupt:
         print(_interrupts.exit_message, file=sys.stderr)
-        return EXIT_CODE
+        code = EXIT_CODE
+    if code == EXIT_CODE and _output() is not None:  # Python itself takes a moment to end.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # It would die of another one, not with 130.
+    return code
 
 
 def _output_code() -> int:

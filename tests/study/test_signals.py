@@ -204,3 +204,29 @@ def test_exit_codes_of_a_command(
     set_exit_message("that of an earlier command")
     assert run_command("no study", work) == code
     assert capsys.readouterr().err == printed
+
+
+_ENDS_SLOWLY = """
+import os, sys, time
+from study.signals import run_command
+
+class Slow:
+    def __del__(self, write=os.write, sleep=time.sleep):
+        write(1, b"ending")
+        sleep(0.5)
+
+def work():
+    raise KeyboardInterrupt
+
+slow = Slow()
+sys.exit(run_command("", work))
+"""
+
+
+def test_an_interrupt_while_python_ends_leaves_the_exit_code_as_it_is() -> None:
+    command = [sys.executable, "-c", _ENDS_SLOWLY]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout
+        assert process.stdout.read(6) == b"ending"
+        process.send_signal(signal.SIGINT)
+    assert process.returncode == 130
