@@ -49,7 +49,8 @@ class Findings:
     def crossovers(self, score: str = "test_accuracy") -> list[Crossover]:
         """Return where modes overtake each other."""
         if score not in self._crossovers:
-            self._crossovers[score] = crossovers(self.confirmed, score)
+            found = crossovers(self.confirmed, score, self.differences(score))
+            self._crossovers[score] = found
         return self._crossovers[score]
 
     def labels_saved(self, score: str = "test_accuracy") -> list[LabelsSaved]:

@@ -60,16 +60,22 @@ class LabelsSaved:
         return self.match.a.train_ratio if self.match else None
 
 
-def crossovers(confirmed: Iterable[Confirmed], score: str = "test_accuracy") -> list[Crossover]:
+def crossovers(
+    confirmed: Iterable[Confirmed],
+    score: str = "test_accuracy",
+    verdicts: Sequence[Difference] | None = None,
+) -> list[Crossover]:
     """Return the crossover of each two modes that share seeds at two ratios or more.
 
     Two modes may change places several times. The crossover is the last change, where the mode
     that leads at the largest ratio takes the lead; see `study.analysis.crossing`. Its interval is
     on new photos if the trials kept their outputs, else on these test images. There is none if
     `joint_scores` has none. `score` is a share: accuracy, balanced accuracy, macro F1 or AUROC.
+    `verdicts` are its `mode_differences`, which are computed if they are not given.
     """
     trials = list(confirmed)
-    cells, verdicts = by_cell(trials), mode_differences(trials, score)
+    verdicts = mode_differences(trials, score) if verdicts is None else verdicts
+    cells = by_cell(trials)
     pairs = combinations(_modes(cells), 2)
     return [c for a, b in pairs if (c := _crossover(cells, verdicts, a, b, score))]
 
