@@ -86,7 +86,8 @@ def run_command(title: str, work: Callable[[], int]) -> int:
         print(_interrupts.exit_message, file=sys.stderr)
         code = EXIT_CODE
     if code == EXIT_CODE and _output() is not None:  # Python itself takes a moment to end.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # It would die of another one, not with 130.
+        for number in _NUMBERS:  # It would die of another one, not with 130.
+            signal.signal(number, signal.SIG_IGN)
     return code
 
 

@@ -223,10 +223,11 @@ sys.exit(run_command("", work))
 """
 
 
-def test_an_interrupt_while_python_ends_leaves_the_exit_code_as_it_is() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_python_ends_leaves_the_exit_code_as_it_is(number: int) -> None:
     command = [sys.executable, "-c", _ENDS_SLOWLY]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout
         assert process.stdout.read(6) == b"ending"
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
     assert process.returncode == 130
