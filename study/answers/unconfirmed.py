@@ -84,13 +84,24 @@ def _by_repeats(settings: Settings, records: Sequence[TrialRecord], first: Trial
         return ""
     best = min(shown, key=lambda trial: ranks[trial])
     on = f"On {seeds(REPEATS - ranks[best].failed, kind='further')}"
+    uneven = any(rank.failed > ranks[best].failed for rank in ranks.values())
+    first_of = " of those with the fewest failed seeds, which are placed first" if uneven else ""
     if best == first.trial:
-        return f"{on} it has the best mean, too ({shown[best]})."
+        return f"{on} it has the best mean, too ({shown[best]}){first_of}."
     c = sources[best]
+    if first.trial in shown:
+        lacks = f" on {REPEATS - ranks[first.trial].failed} of {REPEATS} seeds" if uneven else ""
+        other = f"has {shown[first.trial]}{lacks}"
+    elif first.trial in ranks:
+        other = "failed on each of its further seeds"
+    else:
+        probe = first.config.mode == "probe"
+        why = "a probe tunes itself" if probe else "its cell has no other configuration"
+        other = f"is not repeated, as {why}"
     return (
         f"{on}, {MODE_WORDS[c.mode]}{at_rate(c.lr)} (trial {best}) with {share(c.train_ratio)} of "
-        f"the images has the best mean {score_words(metric)} ({shown[best]}); the best of the "
-        f"search (trial {first.trial}) has {shown.get(first.trial, 'none')}."
+        f"the images has the best mean {score_words(metric)} ({shown[best]}){first_of}; the best "
+        f"of the search (trial {first.trial}) {other}."
     )
 
 
