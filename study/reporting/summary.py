@@ -59,13 +59,13 @@ def print_summary(
     planned = pluralize(prepared.settings.trials, "trial")
     console.print(f"\n{status}: {counts or 'no trial'} of {planned}")
     if repeats := [r for r in records if r.kind == "repeat"]:
-        of = f"of {pluralize(len(repeats), 'trial')}"
-        console.print(f"the best of each cell on further seeds: {status_counts(repeats)} {of}")
+        # Those of a control have another weight than the trial that they repeat.
+        own = {(r.trial, r.config.aux_weight) for r in records}
+        controls = sum((r.source, r.config.aux_weight) not in own for r in repeats)
+        console.print(f"the best of each cell on further seeds: {_counted(repeats, controls)}")
     if confirming := [r for r in records if r.kind in ("confirm", "control")]:
         controls = sum(r.kind == "control" for r in confirming)
-        effect = f", {controls} of them for the auxiliary task's effect" if controls else ""
-        of = f"of {pluralize(len(confirming), 'trial')}{effect}"
-        console.print(f"confirmed on fresh seeds: {status_counts(confirming)} {of}")
+        console.print(f"confirmed on fresh seeds: {_counted(confirming, controls)}")
     if best := Choices(prepared.settings, records).winning:
         console.print(best_table(records, metric))
         unconfirmed = prepared.settings.confirm and best.kind == "search"
@@ -78,6 +78,12 @@ def print_summary(
     if warning := _chance_warning(prepared, records):
         console.print(f"warning: {warning}", style="yellow")
     console.print(f"files: {folder}/{f', with {PAGE}' if (folder / PAGE).exists() else ''}")
+
+
+def _counted(records: list[TrialRecord], controls: int) -> str:
+    """How trials after the search ended, of which some are controls."""
+    effect = f", {controls} of them for the auxiliary task's effect" if controls else ""
+    return f"{status_counts(records)} of {pluralize(len(records), 'trial')}{effect}"
 
 
 def outcome_of(data: StudyData) -> dict[str, Any]:

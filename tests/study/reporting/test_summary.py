@@ -85,3 +85,18 @@ def test_the_best_of_a_search_is_no_winner_before_it_is_confirmed(
     shown, record = io.StringIO(), make_record(mode="finetune")
     print_summary(prepared, [record], "interrupted", None, Console(file=shown, width=200))
     assert f"\n{name}: {describe(record, settings.metric)}\n" in shown.getvalue()
+
+
+def test_repeats_of_a_control_are_told_apart(tmp_path: Path) -> None:
+    own, control = (make_record(mode="finetune", aux_weight=weight) for weight in (0.3, 0.0))
+    repeats = [
+        replace(r, trial=i, kind="repeat", source=0)
+        for i, r in enumerate((own, own, control), start=1)
+    ]
+    prepared: Any = SimpleNamespace(settings=make_settings(mode=["finetune"]), folder=tmp_path)
+    shown = io.StringIO()
+    print_summary(prepared, [own, *repeats], "finished", None, Console(file=shown, width=200))
+    assert (
+        "\nthe best of each cell on further seeds: 3 done of 3 trials, 1 of them for the auxiliary "
+        "task's effect\n"
+    ) in shown.getvalue()
