@@ -41,7 +41,6 @@ class TimeBudget:
     """How long the study's trials take."""
     capacity: Capacity
     storage: Folder | Bucket
-    """The study's."""
     end: float
     """When the last trial has to have ended, by `clock`."""
     clock: Callable[[], float] = time.monotonic
@@ -101,7 +100,8 @@ class TimeBudget:
         fits = late_s <= 0 or self._fits_alone(planned)
         self.started |= fits
         if not fits:
-            self.late_s = min(self.late_s, late_s)
+            known = self.expected.seconds(planned.config) > 0  # On a GPU nothing is at first.
+            self.late_s = min(self.late_s, late_s if known else math.inf)
             self.left_out["search", Cell.of(planned.config)] += 1
         return fits
 
@@ -111,7 +111,7 @@ class TimeBudget:
             return False
         begun = [*self.expected.running(), self.expected.rest(planned)]
         late_s = self._late_s([begun], searching=True)
-        self.short_s = min(self.short_s, late_s)
+        self.short_s = min(self.short_s, late_s if begun[-1].seconds else math.inf)
         self.alone |= late_s <= 0
         return late_s <= 0
 
@@ -226,6 +226,8 @@ class TimeBudget:
             late_s, what = self.short_s, "no trial fits by itself: the shortest that is next"
         if late_s < math.inf:
             yield f"{what} needed about {timedelta(seconds=math.ceil(late_s))} more"
+        elif any(kind == "search" for kind, _ in self.left_out):
+            yield "how much more they need is not known yet, as no trial like them has run"
 
     def _late_s(self, stages: Iterable[Sequence[TrialGroup]], searching: bool = False) -> float:
         """How late stages would end; 0 or less if they fit. The first may be of the search."""
@@ -238,13 +240,9 @@ class TimeBudget:
 
 
 def make_time_budget(prepared: Prepared, made: bool, expected: Expected) -> TimeBudget | None:
-    """The time that a study has from the start of its command; None without `--max-time`.
-
-    `made` is that of the budget, and `expected` tells how long the study's trials take.
-    """
+    """The time that a study has from the start of its command; None without `--max-time`."""
     if prepared.end is None:
         return None
     storage = storage_of(prepared.settings, prepared.folder)
     given = expected, prepared.capacity, storage, prepared.end
-    resumed = prepared.state is not None
-    return TimeBudget(*given, resumed=resumed, made=made, start_s=workers_s(prepared))
+    return TimeBudget(*given, resumed=bool(prepared.state), made=made, start_s=workers_s(prepared))

@@ -201,10 +201,26 @@ def test_what_was_left_out_is_told(tmp_path: Path) -> None:
     assert [*study.budget.describe()] == [
         f"{why}: 3 trials of the search (finetune at 0.4)",
         f"{why}: 2 trials of the confirmation (finetune at 0.4)",
+        "how much more they need is not known yet, as no trial like them has run",
     ]
     study.budget.late_s = 60.2
     late = "the first of them to fit, and its confirmation, needed about 0:01:01 more"
     assert [*study.budget.describe()][-1] == late
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_no_time_is_made_up_where_the_length_of_no_trial_is_known(
+    tmp_path: Path, resumed: bool
+) -> None:
+    given: dict[str, Any] = {"mode": ("freeze", "finetune"), "train_ratio": (0.1,)}
+    journal = CountingJournal()
+    journal.records += [make_trial(wall_s=0.5, mode="freeze")] * resumed
+    study = TimedStudy(tmp_path, journal, 8.0, **given)
+    study.budget.start_s = 20.0
+    assert not study.budget.admits(Planned(make_config(mode="finetune", train_ratio=0.1)))
+    assert [*study.budget.describe()][-1] == (
+        "how much more they need is not known yet, as no trial like them has run"
+    )
 
 
 def test_before_the_first_trial_a_measured_step_decides(tmp_path: Path) -> None:
