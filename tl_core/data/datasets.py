@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -92,6 +93,10 @@ class ImageSet:
     def _split(self) -> Callable[[float, int, int], Split]:
         draw = partial(make_split, self.labels, rules=self.rules, classes=self.classes)
         return lru_cache(max(8, min(_KEPT_SPLITS, _KEPT_INDICES // len(self.labels))))(draw)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the splits that are kept, which can't be pickled and are soon drawn again."""
+        return {name: value for name, value in vars(self).items() if name != "_split"}
 
     @property
     def sizes(self) -> PartSizes:

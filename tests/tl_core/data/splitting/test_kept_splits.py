@@ -1,6 +1,7 @@
 """Splits are those of earlier versions, to the image: studies of these are resumed and replayed."""
 
 import hashlib
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -79,3 +80,11 @@ def test_the_oldest_split_is_drawn_again() -> None:
     again = images.split(0.5)
     assert again is not first
     assert again.train.tolist() == first.train.tolist()
+
+
+def test_images_that_were_split_can_be_pickled() -> None:
+    images = images_of(FEW)
+    train = images.split(0.1).train
+    again = pickle.loads(pickle.dumps(images))
+    assert (again.split(0.1).train == train).all()
+    assert images.split(0.1).train is train
