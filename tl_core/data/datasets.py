@@ -18,7 +18,12 @@ from tl_core.data.decode import as_rgb
 from tl_core.data.given.aux_labels import AuxLabels, keep_aux, open_aux
 from tl_core.data.image_entries import FORMAT, decoded, lacking
 from tl_core.data.reading.deep import Depth, Levels, is_full
-from tl_core.data.reading.kinds import format_bad
+from tl_core.data.reading.kinds import (
+    describe_failure,
+    fault_of_machine,
+    format_bad,
+    not_read_again,
+)
 from tl_core.data.sources import Source
 from tl_core.data.splits import Split, make_split
 from tl_core.data.splitting.copies import copies_entry, find_copies
@@ -198,13 +203,19 @@ def with_labels(
     """Add what the source says of the images that are left, and copies: the split's rules, and
     auxiliary labels.
 
-    Raises `InputError` if a given part has no image left, and `OutOfTimeError` as `load_images`.
+    Raises `InputError` if a given part has no image left or an image can't be read any more, and
+    `OutOfTimeError` as `load_images`.
     """
     number = {name: i for i, name in enumerate(source.ids)}
     rows = np.array([number[name] for name in images.ids], np.int64)
 
     def read(i: int, size: int) -> Image.Image:
-        return as_rgb(source.read(i, size), images.scales)
+        try:
+            return as_rgb(source.read(i, size), images.scales)
+        except Exception as error:  # Decoders may raise any error on a broken file.
+            name, reason = source.ids[i], describe_failure(error)
+            why = fault_of_machine(name, error) or not_read_again(name, reason)
+            raise InputError([why]) from error
 
     copies = find_copies(copies_entry(cache, images.key), images.pixels, read, rows, end)
     given = source.rules.only(rows)

@@ -12,12 +12,12 @@ from tl_core.config import Resize
 from tl_core.data.caching.tables import Table
 from tl_core.data.decode import to_square
 from tl_core.data.reading.deep import Deep, Depth, Levels, Scales, fit_scales
-from tl_core.data.reading.kinds import GOES_ON, describe_failure, fault_of_machine
+from tl_core.data.reading.kinds import describe_failure, fault_of_machine, not_read_again
 from tl_core.data.sources import Source
 from tl_core.errors import InputError, OutOfTimeError
 from tl_core.progress import track
 from tl_core.runtime import in_order, usable_cpus
-from tl_core.text import pluralize, printable
+from tl_core.text import pluralize
 
 _AHEAD_BYTES, _MOST_AHEAD = 2**26, 1024
 """Of squares that wait for the one before them, which may be a picture that takes long."""
@@ -155,8 +155,7 @@ class Decoding:
             left = track(left, len(at), "Scaling deep ones", before=there)
         for number, outcome in enumerate(left, start=there):
             if not isinstance(outcome, Square):
-                name = printable(self._source.ids[at[number]])
-                raise InputError([f"{name} was read once, and then not: {outcome}. {GOES_ON}"])
+                raise InputError([not_read_again(self._source.ids[at[number]], str(outcome))])
             self._put(int(rows[number]), outcome)
             self._table.notes["scaled"][1] = number + 1
             self._keep(self._n, len(at) - number - 1)

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import re
@@ -302,6 +303,26 @@ def test_copies_are_not_looked_for_when_the_time_is_over(own_cache: Path) -> Non
     )
     with pytest.raises(OutOfTimeError, match=f"^{re.escape(why)}$"):
         load_images(source_of(grey), 16, own_cache, end=0.0)
+
+
+@pytest.mark.parametrize(("error", "why"), [
+    (OSError(errno.EIO, "error"), "could not be read: Input/output error, a fault of this machine"),
+    (MemoryError(), "could not be read: Cannot allocate memory, a fault of this machine"),
+    (FileNotFoundError(errno.ENOENT, "error", "gone"),
+     "was read once, and then not: there is no such file or folder. Images that are decoded"),
+    (ValueError("broken"), "was read once, and then not: ValueError: broken. Images that"),
+])  # fmt: skip
+def test_an_image_that_fails_while_copies_are_looked_for_is_named(
+    own_cache: Path, error: Exception, why: str
+) -> None:
+    def fails(i: int, size: int) -> Image.Image:
+        raise error
+
+    source = source_of(lambda i, size: Image.new("RGB", (size, size)))
+    images = load_images(source, 16, own_cache)
+    shutil.rmtree(copies_entry(own_cache, images.key))
+    with pytest.raises(InputError, match=rf"^photo-\d {why}"):
+        load_images(replace(source, read=fails), 16, own_cache)
 
 
 def test_skipping_a_whole_given_part_is_refused(own_cache: Path) -> None:

@@ -71,6 +71,11 @@ def fault_of_machine(name: str, error: Exception) -> str | None:
     )
 
 
+def not_read_again(name: str, reason: str) -> str:
+    """Say that a picture that was decoded before can't be decoded any more."""
+    return f"{printable(name)} was read once, and then not: {reason}. {GOES_ON}"
+
+
 def format_bad(bad: Sequence[tuple[str, str]]) -> Iterator[str]:
     """Yield the fault lines of files that can't be decoded, (name, reason) each, and ways out.
 
