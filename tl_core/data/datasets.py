@@ -16,7 +16,7 @@ from tl_core.config import Resize
 from tl_core.data.caching.entries import MANIFEST
 from tl_core.data.decode import as_rgb
 from tl_core.data.given.aux_labels import AuxLabels, keep_aux, open_aux
-from tl_core.data.image_entries import FORMAT, decoded, lacking
+from tl_core.data.image_entries import FORMAT, decoded, image_entry, lacking
 from tl_core.data.reading.deep import Depth, Levels, is_full
 from tl_core.data.reading.kinds import (
     describe_failure,
@@ -26,10 +26,10 @@ from tl_core.data.reading.kinds import (
 )
 from tl_core.data.sources import Source
 from tl_core.data.splits import Split, make_split
-from tl_core.data.splitting.copies import copies_entry, find_copies
+from tl_core.data.splitting.copies import UnfinishedSearchError, copies_entry, find_copies
 from tl_core.data.splitting.join import copy_notes, join_rules, unread_notes
 from tl_core.data.splitting.rules import NO_RULES, PartSizes, SplitRules, keep_rules, open_rules
-from tl_core.errors import InputError, truncate_list
+from tl_core.errors import Fault, InputError, truncate_list
 from tl_core.files import user_path
 
 _KEPT_SPLITS, _KEPT_INDICES = 256, 2**26
@@ -182,11 +182,12 @@ def load_images(
     Raises:
         InputError: names every file that can't be decoded, unless `skip_bad_images`; or every
             class that has no readable image; or that one could not be read for a fault of the
-            machine.
+            machine; or that `end` is too soon to find copies, among images that were there.
         OutOfTimeError: not all could be decoded before `end`, or copies could not be found; the
             next call goes on there. Or another process still makes an entry of the cache.
     """
     cache = user_path(cache)
+    there = image_entry(source, image_size, cache, resize).exists()
     images = ImageSet.open(decoded(source, image_size, cache, resize, end))
     if images.bad and not skip_bad_images:
         raise InputError(format_bad(images.bad))
@@ -194,7 +195,13 @@ def load_images(
     if empty:
         faults = (f"class {source.classes[i]!r} has no readable image" for i in empty)
         raise InputError(truncate_list(faults))
-    return with_labels(images, source, cache, end)
+    try:
+        return with_labels(images, source, cache, end)
+    except UnfinishedSearchError as over:
+        if not there:
+            raise
+        why = "is too short: the search for copies among the images takes longer, and begins anew"
+        raise InputError([Fault("--max-time", f"{why} each time; choose a longer one")]) from over
 
 
 def with_labels(

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,13 +15,13 @@ from PIL import Image
 from tests.support.core.drawn import broken, counted, grey, source_of
 from tl_core.aux_task import AuxTask
 from tl_core.config import Resize
-from tl_core.data import decode_rows
+from tl_core.data import datasets, decode_rows
 from tl_core.data.caching.entries import publish
 from tl_core.data.datasets import ImageSet, load_images
 from tl_core.data.decode import to_square
 from tl_core.data.decode_source import decode_source
 from tl_core.data.given.aux_labels import AuxLabels
-from tl_core.data.image_entries import image_entry
+from tl_core.data.image_entries import decoded, image_entry
 from tl_core.data.reading.deep import Levels
 from tl_core.data.sources import folder_source
 from tl_core.data.splitting.copies import copies_entry
@@ -293,16 +294,26 @@ def test_each_wait_for_another_process_ends_in_time(
         load()
 
 
-def test_copies_are_not_looked_for_when_the_time_is_over(own_cache: Path) -> None:
-    images = load_images(source_of(grey), 16, own_cache)
-    assert load_images(source_of(grey), 16, own_cache, end=0.0).key == images.key, "all is there"
-    shutil.rmtree(copies_entry(own_cache, images.key))
+def test_copies_are_not_looked_for_when_the_time_is_over(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_time = partial(decoded, end=None)
+    monkeypatch.setattr(datasets, "decoded", lambda *given: in_time(*given[:-1]))
     why = (
         "--max-time is over: copies among the images are still to be found. The images are decoded "
         "and kept in the cache; the same command goes on with them"
     )
     with pytest.raises(OutOfTimeError, match=f"^{re.escape(why)}$"):
         load_images(source_of(grey), 16, own_cache, end=0.0)
+    # The next command has all of its time for them.
+    why = (
+        "--max-time is too short: the search for copies among the images takes longer, and begins "
+        "anew each time; choose a longer one"
+    )
+    with pytest.raises(InputError, match=f"^{re.escape(why)}$"):
+        load_images(source_of(grey), 16, own_cache, end=0.0)
+    images = load_images(source_of(grey), 16, own_cache)
+    assert load_images(source_of(grey), 16, own_cache, end=0.0).key == images.key, "all is there"
 
 
 @pytest.mark.parametrize(("error", "why"), [

@@ -42,6 +42,10 @@ class Copies(NamedTuple):
     pixels; chains of near copies are one picture."""
 
 
+class UnfinishedSearchError(OutOfTimeError):
+    """Copies were not found in time; the next search begins anew."""
+
+
 def copies_entry(cache: Path, key: str) -> Path:
     """Return where the cache has the copies among the images of an entry with this key."""
     return cache / "copies" / f"{key}-c{COPIES_FORMAT}"
@@ -63,7 +67,7 @@ def find_copies(
         rows: int64 [N], the number of each image in the source.
         end: when to stop, by `time.monotonic`.
 
-    Raises `OutOfTimeError` if they are not found before `end`.
+    Raises `UnfinishedSearchError` if they are not found before `end`.
     """
 
     def build(into: Path) -> None:
@@ -120,7 +124,7 @@ def _find(
 
 def _stop_at(end: float | None) -> None:
     if end is not None and time.monotonic() > end:
-        raise OutOfTimeError(
+        raise UnfinishedSearchError(
             "--max-time is over: copies among the images are still to be found. The images are "
             "decoded and kept in the cache; the same command goes on with them"
         )
