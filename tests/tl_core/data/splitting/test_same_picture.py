@@ -17,6 +17,7 @@ COPIES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "WebP 70": lambda image: encoded(image, "WEBP", quality=70),
     "60 %": lambda image: image.resize((192, 132), SCALE),
     "200 %, JPEG 80": lambda image: encoded(image.resize((640, 440), SCALE), "JPEG", quality=80),
+    "stretched by 1.5 %": lambda image: image.resize((325, 220), SCALE),
     "brighter": lambda image: image.point(lambda level: min(255, level + 6)),
 }
 
@@ -35,11 +36,20 @@ def test_copies_are_one_picture(kind: str) -> None:
         lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
         lambda image: image.transpose(Image.Transpose.ROTATE_180),
         lambda image: image.resize((320, 200), SCALE),
+        lambda image: image.resize((330, 220), SCALE),
         lambda image: image.crop((16, 11, 320, 220)),
         lambda image: image.convert("L").convert("RGB"),
         lambda image: image.point(lambda level: min(255, level + 40)),
     ],
-    ids=["mirrored", "turned", "another shape", "cropped", "grey", "much brighter"],
+    ids=[
+        "mirrored",
+        "turned",
+        "another shape",
+        "stretched by 3 %",
+        "cropped",
+        "grey",
+        "much brighter",
+    ],
 )
 def test_what_is_no_copy(change: Callable[[Image.Image], Image.Image]) -> None:
     image = landscape(0)
