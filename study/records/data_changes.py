@@ -23,6 +23,9 @@ def describe_changes(data: Mapping[str, Any], images: ImageSet) -> str:
     lines, way_out = [*_classes(data["classes"], images)], "put the data back as they were"
     if was := _begun_with(images.path.parent / data["key"]):
         lines += _files(was, images, known=again)
+        if not lines and not again and was.ids != images.ids:  # Folders are sorted.
+            lines = ["the rows of the table are in another order, by which images are split"]
+            way_out = "put them back in their order"
     elif not again:
         lines += _counts(data["classes"], images)
     if again:

@@ -1,6 +1,7 @@
 """Stratified splits: test and validation are fixed, training subsets are nested.
 
-Test and validation hold 10 % of every class each and depend only on `split_seed`. The rest is the
+Test and validation hold 10 % of every class each. They depend on `split_seed` and on the order of
+the images, which is that of their names in a folder and of the rows in a table. The rest is the
 pool: `seed` orders each class of it, and a training subset takes the first `train_ratio * n_class`
 images of each. So within a seed the subset at 0.1 is part of the one at 0.2, and all modes see the
 same images. Parts that are given are used as they are: then ratios are shares of the given training

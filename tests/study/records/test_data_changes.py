@@ -8,6 +8,7 @@ from PIL import Image
 
 from study.records.data_changes import describe_changes
 from tl_core.data.datasets import ImageSet, load_images
+from tl_core.data.given.request import DataRequest, find_data
 from tl_core.data.sources import find_source
 
 BACK = "; put the data back as they were, or start a new study"
@@ -55,6 +56,24 @@ def test_files_and_classes_are_named(folder: Path, kept: bool) -> None:
     )
     classes = "1 class (elk) missing, 1 class (emu) added"
     assert told(folder, before) == classes + files * kept + BACK
+
+
+def test_rows_of_a_table_in_another_order_are_told(folder: Path) -> None:
+    def load_table(*rows: str) -> ImageSet:
+        lines = (f"{row}.png,{row[:3]}" for row in rows)
+        table = folder.parent / "photos.csv"
+        table.write_text("\n".join(["path,label", *lines]), encoding="utf-8")
+        return load_images(find_data(DataRequest(table, root=folder), folder), 8, cache)
+
+    cache = folder.parent / "cache"
+    rows = [f"{name}/{i}" for name in ("cat", "dog", "elk") for i in range(2)]
+    before = load_table(*rows)
+    data = {"key": before.key, "classes": dict.fromkeys(before.classes, 2)}
+    assert describe_changes(data, load_table(*rows[::-1])) == (
+        "the rows of the table are in another order, by which images are split; put them back in "
+        "their order, or start a new study"
+    )
+    assert describe_changes(data, load_table(*rows[:0:-1])) == "1 file (cat/0.png) missing" + BACK
 
 
 def test_where_nothing_else_shows_a_change_hashes_tell_it(folder: Path) -> None:
