@@ -27,6 +27,8 @@ class FakeGpu(TorchDispatchMode):
         """Bytes that were in use at once."""
         self.sync_modes: list[str] = []
         self._held: dict[int, tuple[StorageWeakRef, int]] = {}
+        self._at_most = 0
+        """Bytes of all that is in `_held`, whether or not it is still in use."""
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -35,17 +37,22 @@ class FakeGpu(TorchDispatchMode):
         for value in tree_leaves(outputs):
             if isinstance(value, Tensor):
                 storage = value.untyped_storage()
-                weak = StorageWeakRef(storage)  # type: ignore[no-untyped-call]
-                self._held[storage._cdata] = weak, storage.nbytes()
-        used = self.memory_allocated(None)
-        if used > self.total:
-            raise torch.OutOfMemoryError(f"CUDA out of memory: {used} of {self.total} bytes")
-        self.most = max(self.most, used)
+                weak, n_bytes = StorageWeakRef(storage), storage.nbytes()  # type: ignore[no-untyped-call]
+                _, before = self._held.get(storage._cdata, (weak, 0))
+                self._held[storage._cdata] = weak, n_bytes
+                self._at_most += n_bytes - before
+        # To look at all tensors after each operation would take most of a test's time.
+        if self._at_most > min(self.most, self.total):
+            used = self.memory_allocated(None)
+            if used > self.total:
+                raise torch.OutOfMemoryError(f"CUDA out of memory: {used} of {self.total} bytes")
+            self.most = max(self.most, used)
         return outputs
 
     def memory_allocated(self, device: Any) -> int:
         self._held = {at: held for at, held in self._held.items() if not held[0].expired()}  # type: ignore[no-untyped-call]
-        return sum(size for _, size in self._held.values())
+        self._at_most = sum(size for _, size in self._held.values())
+        return self._at_most
 
     memory_reserved = memory_allocated
 
