@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.findings.runs import Planned, line, read, run_all
 from study.config.validate import resolve
@@ -71,5 +72,9 @@ def measure(
     missing = [trial for trial in trials if (trial.group, trial.config) not in have]
     for finished in run_all(missing, images, cache, processes):
         done.append(finished)
-        entries = [f.model_dump(mode="json") for f in done]
-        replace_file(out, json.dumps({"runs": entries}, indent=1))
+        replace_file(out, as_lines([f.model_dump(mode="json") for f in done]))
+
+
+def as_lines(runs: Sequence[dict[str, Any]]) -> str:
+    """Return a file of runs as JSON, one run a line."""
+    return '{"runs": [\n' + ",\n".join(map(json.dumps, runs)) + "\n]}\n"

@@ -211,6 +211,8 @@ def test_findings_run_only_what_their_file_lacks(tmp_path: Path) -> None:
     args += ["--image-size", "32"]
     passed(run("benchmarks.findings", *args))
     first = json.loads(out.read_text())["runs"]
+    lines = out.read_text().splitlines()[1:-1]  # One run each.
+    assert [json.loads(line.removesuffix(",")) for line in lines] == first
     kept = [r for r in first if r["config"]["backbone"] != "shared_mlp"]
     assert len(first) - len(kept) == 2
     article = [r["config"] for r in first if r["group"] == "article"]
