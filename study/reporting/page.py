@@ -17,6 +17,8 @@ from study.reporting.figures.style import Plot
 
 _WIDEST = 8
 """Columns that fit into a page."""
+_LONG_WORD = re.compile(r"\S{31,}")
+"""A name of which a printed page has to break the lines."""
 _NUMBER = re.compile(r"[\d.]+e-\d+|[\d.,]+ %")
 _TEMPLATES = files("study.reporting") / "templates"
 
@@ -165,6 +167,7 @@ def render(first: FirstScreen, sections: Mapping[str, Sequence[Part]]) -> str:
         lstrip_blocks=True,
     )
     environment.filters["unbroken"] = unbroken
+    environment.tests["long_word"] = _LONG_WORD.search
     style, script = (
         _TEMPLATES.joinpath(name).read_text(encoding="utf-8")
         for name in ("report.css", "report.js")

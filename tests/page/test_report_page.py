@@ -129,6 +129,17 @@ def test_page_does_not_scroll_sideways(
         assert (back == "rgb(255, 255, 255)") == (scheme == "light")
 
 
+def test_a_long_name_leaves_the_printed_page_its_width(browser: Browser, tmp_path: Path) -> None:
+    study = large_study("mine", mode=["freeze", "finetune"], train_ratio=["0.8"], trials="4")
+    study.classes = ("cat", "dog", "Felis_silvestris_" * 8)
+    report = write_report(read_study_data(study.write(tmp_path / "mine")))
+    with opened(browser, report, width=680) as (page, _):  # A4 without its margins.
+        page.emulate_media(media="print")
+        assert page.evaluate("document.documentElement.scrollWidth") == 680
+        photos = [photo.bounding_box() for photo in page.locator(".gallery img").all()]
+        assert {round(photo["width"]) for photo in photos if photo} == {160}
+
+
 def test_what_is_wider_than_a_phone_fades_until_its_end(browser: Browser, report: Path) -> None:
     with opened(browser, report, 390) as (page, _):
         box = page.locator("figure .scroll").first

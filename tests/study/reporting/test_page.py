@@ -90,6 +90,12 @@ def test_a_wide_table_of_few_rows_is_turned() -> None:
         assert kept.head[:2] == ["ratio", "a"]
 
 
+def test_only_cells_with_a_long_name_are_cut_in_print(tmp_path: Path) -> None:
+    table = Table(["class", "file"], [["a" * 31, "cat"], ["a b " * 20, "b" * 40]], "Files.")
+    cells = [a for tag, a in page_of(tmp_path, FULL, one=[table]).tags if tag in ("th", "td")]
+    assert [cell.get("class") for cell in cells] == [None, None, "cut", None, None, "cut"]
+
+
 @pytest.mark.parametrize("name", ["cat", "猫", "a-b (c)"])
 def test_names_that_turn_nothing_stay_as_they_are(name: str) -> None:
     assert isolated(name) == name
