@@ -7,15 +7,19 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from study.analysis.importances import BEST
 from study.answers.phrases import share
 from study.records.trial_record import TrialRecord, modes_of
 from study.reporting.figures import style
 from study.reporting.figures.factor_plots import aux_position
+from study.reporting.figures.log_ticks import round_numbers
 from study.reporting.figures.values import Labels, trial_text
 from tl_core.config import Metric, direction
+
+_LABEL = 0.06
+"""Height of a label as a share of that of the axes."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,8 @@ def _numbers(
         share = (scaled(x) - scaled(low)) / width if width else 0.5
         return 1 - share if falling else share
 
-    ticks = {height(x): f"{x:g}" for x in _ticks(low, high, log) if low <= x <= high}
+    digits = ".10g" if low < high else ".3g"
+    ticks = {height(x): f"{x:{digits}}" for x in _ticks(low, high, log) if low <= x <= high}
 
     def height_of(record: TrialRecord) -> float:
         found = value(record)
@@ -117,9 +122,9 @@ def _ticks(low: float, high: float, log: bool) -> list[float]:
     """Return round numbers of the range, or the value itself if there is only one."""
     if low == high:
         return [low]
-    subs = (1.0, 2.0, 5.0) if high <= 100 * low else (1.0,)
-    locator = LogLocator(subs=subs) if log else MaxNLocator(5)
-    return [float(f"{x:.3g}") for x in locator.tick_values(low, high)]
+    if log:
+        return round_numbers(low, high, 1.0, lambda _: _LABEL)
+    return [float(f"{x:.10g}") for x in MaxNLocator(5).tick_values(low, high)]
 
 
 def _draw_line(

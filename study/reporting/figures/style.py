@@ -12,10 +12,11 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullLocator
+from matplotlib.ticker import NullLocator
 
 from study.records.trial_record import TrialRecord
 from study.reporting.figures.fonts import BASE, text_width
+from study.reporting.figures.log_ticks import RoundNumbers
 from study.reporting.figures.values import Labels
 from tl_core.config import Mode, direction
 from tl_core.text import printable
@@ -34,6 +35,8 @@ WIDTH = 7.2
 
 _LONG = 15
 """A score whose name has more characters needs two lines beside axes of usual height."""
+_SIZE = 9
+"""Font size of labels, points."""
 _LEGEND_SIZE = 8
 """Font size of legends, points."""
 _KEY = 4.8 * _LEGEND_SIZE
@@ -42,10 +45,10 @@ _KEY = 4.8 * _LEGEND_SIZE
 mpl.rcParams.update(
     {
         "font.family": [BASE],
-        "font.size": 9,
+        "font.size": _SIZE,
         "legend.fontsize": _LEGEND_SIZE,
         "legend.title_fontsize": _LEGEND_SIZE,
-        "axes.titlesize": 9,
+        "axes.titlesize": _SIZE,
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.grid": True,
@@ -122,12 +125,9 @@ def log_x(axes: Axes, show: Callable[[float], str] = "{:g}".format) -> None:
     """Put x on a log scale with few labels; call this after the points are drawn."""
     axes.set_xscale("log")
     low, high = axes.get_xlim()
-    if high < 4 * low:  # There may be no round number between them.
-        low, high = axes.set_xlim(low / 1.5, high * 1.5)
-    # Two labels or more, as few as do not touch in a narrow panel.
-    close = (1, 2, 3, 5, 7) if high < 5 * low else (1, 2, 5)
-    subs = close if high < 10 * low else (1, 3) if high < 100 * low else (1,)
-    axes.xaxis.set_major_locator(LogLocator(subs=subs))
+    aside = math.sqrt(max(1.0, 6 * low / high))  # A narrower range may lack numbers of one digit.
+    axes.set_xlim(low / aside, high * aside)
+    axes.xaxis.set_major_locator(RoundNumbers(lambda x: text_width(show(x), _SIZE) + 4))
     axes.xaxis.set_major_formatter(lambda x, _: show(x))
     axes.xaxis.set_minor_formatter("")
 
@@ -158,8 +158,8 @@ def score_axis(axes: Axes, name: str) -> None:
     axes.set_ylabel(f"{name}{between}({better} is better)")
     if is_unbounded(name):
         axes.set_yscale("log", nonpositive="clip")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_major_locator(RoundNumbers(lambda _: 1.4 * _SIZE))
+        axes.yaxis.set_major_formatter("{x:.10g}")
         axes.yaxis.set_minor_locator(NullLocator())
 
 

@@ -23,7 +23,7 @@ def test_labels_of_a_narrow_log_axis_do_not_touch(low: float, high: float) -> No
     figure.draw_without_rendering()  # It places the labels.
     right = figure.axes[2]
     first, last = right.get_xlim()
-    ticks = zip(right.get_xticks().tolist(), right.get_xticklabels(), strict=True)
+    ticks = zip(right.get_xticks(), right.get_xticklabels(), strict=True)
     boxes = [text.get_window_extent() for x, text in ticks if first <= x <= last]
     assert len(boxes) > 1
     assert all(a.x1 + 1 < b.x0 for a, b in pairwise(boxes))
