@@ -20,7 +20,7 @@ from study.search.cells import Cell, numbers
 from tl_core.config import FROZEN, Mode
 
 _AGAIN_S = 1.0
-"""Between two forecasts; each is counted down."""
+"""Between two forecasts; what runs is counted down from each."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,17 @@ class Left:
     is_last: bool
     """Whether the stage is the last one."""
 
-    def after(self, seconds: float) -> "Left":
-        """What is left so much later."""
-        stage, study = (max(0.0, left - seconds) for left in (self.stage, self.study))
-        return replace(self, stage=stage, study=study)
+    def after(self, seconds: float, least: float = 0.0) -> "Left":
+        """What is left so much later; what has not begun takes `least` seconds of the stage."""
+        if self.stage == math.inf:
+            return self
+        stage = max(min(least, self.stage), self.stage - seconds)
+        return replace(self, stage=stage, study=stage + (self.study - self.stage))
+
+    def within(self, seconds: float) -> "Left":
+        """What is left if all of it ends by then."""
+        stage = min(self.stage, seconds) if self.stage < math.inf else math.inf
+        return replace(self, stage=stage, study=min(self.study, seconds))
 
     def __str__(self) -> str:
         if self.study == math.inf:
@@ -49,6 +56,20 @@ class Left:
 
 def _time(seconds: float) -> str:
     return f"about {timedelta(seconds=round(seconds))}"
+
+
+@dataclass(frozen=True)
+class _Forecast:
+    """What is left, as it was found at a time."""
+
+    at: float
+    left: Left
+    waiting_s: float
+    """Seconds of the trials of the stage that have not begun, in all places."""
+    waiting: float
+    """How many these are."""
+    n_begun: int
+    """Trials that had begun."""
 
 
 @dataclass
@@ -81,13 +102,12 @@ class Remaining:
         self._epochs: dict[int, tuple[int, float]] = {}
         """Of each running trial: how many it has done, and since when."""
         self._workers_are_up = False
-        self._found = Left(math.inf, math.inf, is_last=False)
-        self._found_at = -math.inf
+        self._found: _Forecast
         self._begin_stage()
 
     def begin(self, stage: Sequence[Trial]) -> None:
         """A stage after the search begins."""
-        self._stage, self._found_at = stage, -math.inf
+        self._stage = stage
         self._begin_stage()
 
     def update(self) -> None:
@@ -95,16 +115,27 @@ class Remaining:
         now = self.clock()
         self._count()
         runs = any(r.status == "running" for r in self._watch.open)
-        if now - self._found_at >= _AGAIN_S or not runs:
-            self._found, self._found_at = self._forecast(now), now
+        if now - self._found.at >= _AGAIN_S or not runs:
+            self._found = self._forecast(now)
 
     def left(self) -> Left:
-        """What is left by now."""
-        return self._found.after(max(0.0, self.clock() - self._found_at))
+        """What is left by now; time alone does none of the work that has not begun."""
+        now, found = self.clock(), self._found
+        least = found.waiting_s
+        if least < math.inf and found.waiting:
+            begun = self._n_begun - found.n_begun
+            least *= max(0.0, 1 - begun / found.waiting)
+        left = found.left.after(now - found.at, least)
+        return left if self.end is None else left.within(max(0.0, self.end - now))
+
+    @property
+    def _n_begun(self) -> int:
+        return self._started.total() + len(self._later)
 
     def _begin_stage(self) -> None:
         self._count()
         self._later = [r for r in self._watch.open if r.kind != "search"]
+        self._found = self._forecast(self.clock())
 
     def _count(self) -> None:
         """Count what has begun or ended."""
@@ -116,24 +147,34 @@ class Remaining:
                 self._ended[r.config.mode] += 1
                 self._run[r.config.mode] += len(r.history) / r.config.epochs
 
-    def _forecast(self, now: float) -> Left:
+    def _forecast(self, now: float) -> _Forecast:
         self._note_epochs(now)
         if self._stage is None:
             planned = self._planned()
-            here, later = self._of_search(planned, now), self.expected.after_search(planned)
+            waiting, later = self._of_search(planned), self.expected.after_search(planned)
+            begun = [r for r in self._watch.open if r.kind == "search"]
             places = self.capacity.searching(self.settings)
         else:
-            here, later = self._of_stage(self._stage, now), self.expected.after_stage(self._stage)
+            waiting, later = self._of_stage(self._stage), self.expected.after_stage(self._stage)
+            stage = {(t.kind, t.config) for t in self._stage}
+            begun = [r for r in self._later if (r.kind, r.config) in stage]
             places = self.capacity.full
+        waiting = [*map(_known, waiting)]
+        # Those that run, or were cut off.
+        here = [*(self._rest(r, now) for r in begun if r.status not in ENDED), *waiting]
         later = [[_known(group) for group in groups] for groups in later if groups]
         waits, wait_s = not all(g.own for g in here), 0.0 if self._workers_are_up else self.start_s
-        stage = stage_s(here, self.capacity, places) + waits * wait_s
-        study = stage + sum(stage_s(groups, self.capacity) for groups in later)
+        stage_left = stage_s(here, self.capacity, places) + waits * wait_s
+        study = stage_left + sum(stage_s(groups, self.capacity) for groups in later)
         if not waits and not all(group.own for groups in later for group in groups):
             study += wait_s
-        most = math.inf if self.end is None else max(0.0, self.end - now)
-        stage = min(stage, most) if stage < math.inf else stage
-        return Left(stage, min(study, most), is_last=not later)
+        return _Forecast(
+            now,
+            Left(stage_left, study, is_last=not later),
+            stage_s(waiting, self.capacity, places),
+            sum(group.number for group in waiting),
+            self._n_begun,
+        )
 
     def _note_epochs(self, now: float) -> None:
         for r in self._watch.open:
@@ -149,17 +190,15 @@ class Remaining:
         kept = {cell: n - self.left_out.get(("search", cell), 0) for cell, n in all_of.items()}
         return {cell: n for cell, n in kept.items() if n > 0}
 
-    def _of_search(self, planned: Mapping[Cell, float], now: float) -> list[TrialGroup]:
+    def _of_search(self, planned: Mapping[Cell, float]) -> list[TrialGroup]:
+        """Trials of the search that have not begun."""
         started = self._started
         lacks = {cell: n - started[cell] for cell, n in planned.items() if n > started[cell]}
         more = max(0.0, sum(planned.values()) - started.total())
         share = more / sum(lacks.values()) if lacks else 0.0  # A joint search does not go evenly.
         groups = [self.expected.cell(cell, n * share) for cell, n in lacks.items() if share]
         kept = {mode: self._share_run(mode) for mode in self.settings.mode}
-        whole = [_known(group) for group in groups]
-        shorter = [replace(g, seconds=g.seconds * kept[g.config.mode]) for g in whole]
-        begun = [r for r in self._watch.open if r.kind == "search"]
-        return [*self._begun(begun, now), *shorter]
+        return [replace(g, seconds=g.seconds * kept[g.config.mode]) for g in groups]
 
     def _share_run(self, mode: Mode) -> float:
         """The mean share of their epochs that trials of a mode have run, and that of a whole one.
@@ -168,19 +207,13 @@ class Remaining:
         """
         return (1 + self._run[mode]) / (1 + self._ended[mode])
 
-    def _of_stage(self, stage: Sequence[Trial], now: float) -> list[TrialGroup]:
-        new = self._later
-        planned, started = ({(t.kind, t.config) for t in trials} for trials in (stage, new))
-        begun = [r for r in new if (r.kind, r.config) in planned]
+    def _of_stage(self, stage: Sequence[Trial]) -> list[TrialGroup]:
+        """Trials of a later stage that have not begun."""
+        started = {(t.kind, t.config) for t in self._later}
         left = [p for p in stage if (p.kind, p.config) not in started]
         alike = Counter((Cell.of(p.config), p.kind, p.config.seeds) for p in left)
         first = {(Cell.of(p.config), p.kind, p.config.seeds): p for p in reversed(left)}
-        groups = [replace(self.expected.rest(first[key]), number=n) for key, n in alike.items()]
-        return [*self._begun(begun, now), *map(_known, groups)]
-
-    def _begun(self, records: Sequence[TrialRecord], now: float) -> list[TrialGroup]:
-        """What is left of the trials that run, or were cut off."""
-        return [self._rest(r, now) for r in records if r.status not in ENDED]
+        return [replace(self.expected.rest(first[key]), number=n) for key, n in alike.items()]
 
     def _rest(self, record: TrialRecord, now: float) -> TrialGroup:
         """What is left of a trial; what it has done of its present epoch is known by the clock."""

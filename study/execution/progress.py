@@ -91,7 +91,6 @@ class StudyDisplay:
         self._bar.reset(self._task, total=len(planned))
         self._remaining.begin(planned)
         if planned and not self._console.is_terminal:  # Its first trial may take long.
-            self._remaining.update()
             n = pluralize(len(planned), "trial")
             self._console.print(f"{stage}: {n}; {self._remaining.left()}", highlight=False)
 

@@ -16,7 +16,14 @@ from study.diagnosis.remaining import Left, Remaining
 from study.execution.study_trials import StudyTrials
 from study.records.trial_record import Trial, TrialRecord
 from study.search.cells import Cell
-from tests.support.studies.builders import make_epoch, make_record, make_settings, plain_shape
+from study.search.confirmation import Planned
+from tests.support.studies.builders import (
+    make_config,
+    make_epoch,
+    make_record,
+    make_settings,
+    plain_shape,
+)
 from tests.support.studies.counting_journal import CountingJournal
 
 SHAPE = plain_shape(1000, 2, 512)
@@ -216,6 +223,35 @@ def test_what_runs_is_counted_down_by_the_clock() -> None:
     assert remaining.left().stage == 0
     remaining.update()
     assert remaining.left().stage == pytest.approx(whole / 2)
+
+
+def test_time_alone_does_none_of_the_work_that_has_not_begun() -> None:
+    now, settings = [0.0], make_settings(data="photos", mode=("finetune",), train_ratio=(0.1,))
+    settings = settings.model_copy(update={"trials": 10, "epochs": 2, "confirm_seeds": 3})
+    shape, records = plain_shape(1000, 2, 512), [make_record(0, "running", (), mode="finetune")]
+    expected = Expected(settings, shape, records, UNIT)
+    remaining = Remaining(expected, Capacity(2, 2, 0), clock=lambda: now[0])
+    trial, begun = trial_s(records[0].config, shape, UNIT) or math.nan, remaining.left()
+    assert begun.stage == pytest.approx(5 * trial)
+    now[0] = 3600 * 24  # Ray starts, and tells nothing.
+    assert remaining.left().stage == pytest.approx(9 / 2 * trial)
+    later = begun.study - begun.stage
+    assert remaining.left().study == pytest.approx(9 / 2 * trial + later)
+    remaining.update()
+    now[0] += 0.5  # Too soon for another forecast.
+    records.append(make_record(1, "running", (), mode="finetune"))
+    remaining.update()
+    now[0] += 3600 * 24
+    assert remaining.left().stage == pytest.approx(8 / 2 * trial)
+    remaining.begin([])
+    assert remaining.left() == Left(0.0, 0.0, is_last=True)
+
+
+def test_what_is_left_of_a_stage_is_known_when_it_begins(tmp_path: Path) -> None:
+    study = Study(tmp_path, CountingJournal(), mode=("finetune",), trials=1)
+    config = make_config(mode="finetune", train_ratio=0.4, epochs=4, min_steps=0)
+    study.remaining.begin([Planned(config, "repeat")])
+    assert study.remaining.left().stage == pytest.approx(20 + 1733.4, abs=1)
 
 
 @pytest.mark.parametrize(("left", "told"), [
