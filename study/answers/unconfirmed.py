@@ -30,7 +30,7 @@ def unconfirmed_answer(
     unfinished: bool,
 ) -> tuple[str, str, str]:
     """Return the first three sentences of `answer`; `first` is the best trial of the search."""
-    found = _best_mode(subject, settings.metric, first, records)
+    found = _best_mode(subject, settings, first, records)
     return (
         f"{found} {_by_repeats(settings, records, first)}".rstrip(),
         _label_gain(settings.metric, first.config.mode, records),
@@ -46,10 +46,10 @@ def unconfirmed_answer(
 
 
 def _best_mode(
-    subject: str, metric: Metric, best: TrialRecord, records: Sequence[TrialRecord]
+    subject: str, settings: Settings, best: TrialRecord, records: Sequence[TrialRecord]
 ) -> str:
     """Compare the best trial of the search with the best of each other mode at its ratio."""
-    c = best.config
+    c, metric = best.config, settings.metric
     tried = {r.config.mode for r in records} - {c.mode}
     others = [
         f"{_shown(best_at(records, metric, Cell(mode, c.train_ratio)), 'val_accuracy')} for "
@@ -58,9 +58,10 @@ def _best_mode(
         if mode in tried
     ]
     value = f" ({_shown(best, metric)})" if asked_score(metric) else ""
+    only = "tried" if len(settings.mode) == 1 else "with results so far"
     return (
         f"Not confirmed on fresh seeds: on {subject}, {MODE_WORDS[c.mode]}"
-        f"{'' if others else ', the only mode tried,'} scored best in the search by validation "
+        f"{'' if others else f', the only mode {only},'} scored best in the search by validation "
         f"{score_words(metric)}{value}{at_rate(c.lr)}, with a validation accuracy (no interval, "
         f"from {seeds(c.seeds)}) of {_shown(best, 'val_accuracy')} with {share(c.train_ratio)} of "
         "the images for training"

@@ -163,8 +163,8 @@ NO_RATIO = "The gain from more labels is unknown, because fine-tuning has result
      ["and training from scratch (settings borrowed from 10 %) by 24.0 points"]),
     (search(), [replace(c, seed=9) if c.train_ratio == 0.1 else c for c in confirm(n=1)],
      ["Whether more labels help is unknown, because no seed is in both results: "]),
-    (search([WINNER]), [], ["fine-tuning, the only mode tried, scored best", NO_RATIO,
-                            "with 40 % of the images for training."]),
+    (search([WINNER]), [], ["fine-tuning, the only mode with results so far, scored best",
+                            NO_RATIO, "with 40 % of the images for training."]),
     *((records, [], ["There is no answer on pets (12,000 images) with resnet18, because no trial "
                      "finished."]) for records in ([], [make_record(0, "failed", ())])),
 ])  # fmt: skip

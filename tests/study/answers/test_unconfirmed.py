@@ -7,7 +7,7 @@ import pytest
 from study.answers.unconfirmed import unconfirmed_answer
 from study.records.trial_record import Status, TrialRecord, best_of
 from study.search.confirmation import plan
-from tests.support.studies.builders import make_config, make_epoch, make_settings
+from tests.support.studies.builders import make_config, make_epoch, make_record, make_settings
 from tl_core.config import Mode
 
 GIVEN = make_settings(
@@ -99,3 +99,15 @@ def test_a_failed_seed_of_the_repeats_is_told(
     losses: dict[int, float], failed: dict[int, int], said: str
 ) -> None:
     assert first_sentence(losses, failed=failed).endswith(f". {said}")
+
+
+@pytest.mark.parametrize(("modes", "only"), [
+    (["freeze"], "the only mode tried,"),
+    (["finetune", "freeze", "lp_ft"], "the only mode with results so far,"),
+])  # fmt: skip
+def test_a_mode_is_the_only_one_tried_if_the_study_has_no_other(
+    modes: list[Mode], only: str
+) -> None:
+    settings = make_settings(data="photos", mode=modes, train_ratio=["0.1"])
+    first, *_ = unconfirmed_answer("pets", settings, [r := make_record()], r, unfinished=True)
+    assert f"freezing, {only} scored best in the search by validation log loss" in first
