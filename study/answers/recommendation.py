@@ -66,16 +66,20 @@ def resolution(data: StudyData) -> str | None:
     """Return how small a difference of two modes could have been shown, if there are two."""
     score, _ = label_score(data.cells, data.settings.metric)
     differences = data.findings.differences(score)
-    found = [e for d in differences if (e := d.estimate).half_width and e.images]
-    if not found:
+    shown = [d for d in differences if d.estimate.half_width and d.estimate.images]
+    if not shown:
         return None
     # With two seeds it may be above any difference.
+    found = [d.estimate for d in shown]
     widths = [min(1.0, e.half_width or 1.0) for e in found]
     e = found[0]  # A cell may lack outputs, and so the number of its images.
     what = "groups" if e.groups else "images"
     low, high = (f"{100 * width:.1f}" for width in (min(widths), max(widths)))
     span = low if low == high else f"{low} to {high}"
-    which = "" if low == high else ", depending on the two,"
+    varies = ["on the two"] if len({frozenset((d.a.mode, d.b.mode)) for d in shown}) > 1 else []
+    if len({d.a.train_ratio for d in shown}) > 1:
+        varies.append("on the number of training images")
+    which = "" if low == high else f", depending {enumerate_words(varies)},"
     return (
         f"On {test_images(e)}, with {seeds(*(e.n for e in found))}, two modes must be {span} "
         f"points of {score_words(score)} apart{which} to be distinguishable in one "

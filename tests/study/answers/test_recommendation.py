@@ -394,6 +394,19 @@ def test_the_smallest_difference_that_shows() -> None:
     assert resolution(data([NET, FREEZE], plain)) is None, "on these test images alone"
 
 
+@pytest.mark.parametrize(("cells", "said"), [
+    ((NET, FREEZE), "points of accuracy apart to be distinguishable"),
+    ((NET, FREEZE, Cell("lp_ft", 0.1), Cell("freeze", 0.1)),
+     "points of accuracy apart, depending on the number of training images, to be"),
+    ((NET, FREEZE, PROBE), "points of accuracy apart, depending on the two, to be"),
+    ((NET, FREEZE, PROBE, Cell("lp_ft", 0.1), Cell("freeze", 0.1)),
+     "apart, depending on the two and on the number of training images, to be"),
+])  # fmt: skip
+def test_what_the_smallest_difference_depends_on(cells: tuple[Cell, ...], said: str) -> None:
+    confirmed = [c for i, cell in enumerate(cells) for c in seen(*cell, hits(0.9 - 0.05 * i**2))]
+    assert said in str(resolution(data([*cells], confirmed)))
+
+
 def test_groups_and_given_parts_are_named() -> None:
     confirmed = [*seen(*NET, hits(0.9, 40)), *seen(*FREEZE, hits(0.7, 40))]
     groups = np.arange(40) // 5
