@@ -12,17 +12,20 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from study.config.uris import DATABRICKS, is_server, with_placeholder, without_credentials
-from tl_core.config import Metric, TrialConfig, direction
+from tl_core.config import Metric, Mode, TrialConfig, direction
 
-AXES = ("mode", "train_ratio", "log10_lr", "aux_weight")
+_RATE = "log10_lr"
+AXES = ("mode", "train_ratio", _RATE, "aux_weight")
 """The params on the axes of the parallel coordinates, which have no logarithmic axis."""
 _AUX_WORD = "aux_weight_word"
 """Replaces `aux_weight` if `auto` is among its values: an axis takes numbers or words."""
+_FACTORS = {"uuid": "factors", "name": "Factors and score"}
+_RATES = {"uuid": "rates", "name": "Factors and score of trials with a learning rate"}
 _CURVES = ("val_accuracy", "train_loss")
 
 
@@ -32,25 +35,31 @@ def axes(config: TrialConfig) -> dict[str, float | str]:
     A probe has no learning rate.
     """
     word = config.aux_weight if config.aux_weight == "auto" else f"w {config.aux_weight:g}"
-    rate = {} if config.lr is None else {"log10_lr": round(math.log10(config.lr), 3)}
+    rate = {} if config.lr is None else {_RATE: round(math.log10(config.lr), 3)}
     return rate | {_AUX_WORD: word}
 
 
-def shared_view(parent_id: str, metric: Metric, auto: bool = False) -> tuple[str, str]:
+def shared_view(
+    parent_id: str, metric: Metric, modes: Sequence[Mode], auto: bool = False
+) -> tuple[str, str]:
     """Return the key and the value of the experiment's tag with the view of one study.
 
     The view has only the trials below the run `parent_id`, best `metric` first; parallel
-    coordinates from the factors to `metric`; and curves. `auto` is whether `aux_weight` may be
-    "auto". The key of the view is `parent_id`.
+    coordinates from the factors to `metric`; and curves. The key of the view is `parent_id`.
+
+    Args:
+        parent_id: of the study's run.
+        metric: of the study.
+        modes: those of the study.
+        auto: whether `aux_weight` may be "auto".
     """
     mine = f"tags.`mlflow.parentRunId` = '{parent_id}' AND tags.`tl_study.kind` = 'trial'"
-    factors = {
-        "type": "PARALLEL",
-        "uuid": "factors-chart",
-        "metricSectionId": "factors",
-        "selectedParams": (*AXES[:-1], _AUX_WORD) if auto else AXES,
-        "selectedMetrics": [metric],
-    }
+    params = [*AXES[:-1], _AUX_WORD] if auto else [*AXES]
+    sections = [(_FACTORS, params)]
+    if "probe" in modes:  # A chart leaves out trials without a value on each axis.
+        sections = [(_FACTORS, [param for param in params if param != _RATE])]
+        sections += [(_RATES, params)] if {*modes} != {"probe"} else []
+    factors = [_coordinates(section["uuid"], shown, metric) for section, shown in sections]
     curves = [_curve(name) for name in dict.fromkeys((metric, *_CURVES))]
     view = {
         "searchFilter": mine,
@@ -59,13 +68,13 @@ def shared_view(parent_id: str, metric: Metric, auto: bool = False) -> tuple[str
         "orderByAsc": direction(metric) == "min",
         "runsHiddenMode": "SHOW_ALL",  # By default the charts have the first ten.
         "compareRunSections": [
-            {"uuid": "factors", "name": "Factors and score", "display": True, "columns": 1},
+            *(section | {"display": True, "columns": 1} for section, _ in sections),
             {"uuid": "curves", "name": "Curves", "display": True},
             # Here the page adds a chart for each other metric; it must have this name.
             {"uuid": "others", "name": "Model metrics", "display": False},
         ],
         "isAccordionReordered": True,  # Keeps the sections in this order.
-        "compareRunCharts": [factors, *curves],
+        "compareRunCharts": [*factors, *curves],
     }
     return f"mlflow.sharedViewState.{parent_id}", json.dumps(view)
 
@@ -104,6 +113,11 @@ def where_to_look(uri: str, experiment_id: str, view_key: str | None = None) -> 
         f"compare trials: {shlex.quote(str(mlflow))} ui --backend-store-uri {own}\n"
         f"          then: http://127.0.0.1:5000/{view}"
     )
+
+
+def _coordinates(section: str, params: list[str], metric: Metric) -> dict[str, Any]:
+    chart = {"type": "PARALLEL", "uuid": f"{section}-chart", "metricSectionId": section}
+    return chart | {"selectedParams": params, "selectedMetrics": [metric]}
 
 
 def _curve(metric: str) -> dict[str, Any]:

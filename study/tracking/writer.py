@@ -167,7 +167,9 @@ class MlflowWriter:
             batch.params |= _flat(state.about | {"data": data})
         # The view that the printed link opens.
         parent_id = self.run_ids[_STUDY]
-        key, value = shared_view(parent_id, settings["metric"], "auto" in settings["aux_weight"])
+        key, value = shared_view(
+            parent_id, settings["metric"], settings["mode"], "auto" in settings["aux_weight"]
+        )
         self._client.set_experiment_tag(self.experiment_id, key, value)
         self._describe(batch, {})
 

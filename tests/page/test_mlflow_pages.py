@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from study import sync
 from study.analysis.study_data import read_study_data
@@ -18,8 +18,8 @@ from study.reporting.build import write_report
 from study.reporting.summary import outcome_of
 from study.tracking.links import AXES
 from tests.support.mlflow_server import MlflowServer
-from tests.support.studies.builders import all_runs
-from tests.support.studies.synthetic import tiny_study
+from tests.support.studies.builders import all_runs, make_settings
+from tests.support.studies.synthetic import Synthetic, tiny_study
 
 pytestmark = [pytest.mark.page, pytest.mark.ci]
 LIMIT_S = 60
@@ -62,7 +62,7 @@ def test_link_of_a_study_shows_its_trials_and_charts(
     page.goto(link)
     searched = [record for record in read_records(folder) if record.kind == "search"]
     expect_trials(page, searched)
-    expect_factors(page, [*AXES, "val_log_loss"])
+    expect_factors(page.locator(".parcoords"), [*AXES, "val_log_loss"])
     expect_curves(page, ["val_log_loss", "val_accuracy", "train_loss"])
 
     parent, *_ = all_runs(MlflowClient(server))
@@ -78,6 +78,24 @@ def test_link_of_a_study_shows_its_trials_and_charts(
         expect_artifact(page, file, words)
 
 
+@pytest.mark.parametrize(("modes", "drawn"), [
+    (["probe"], [False]), (["freeze", "probe"], [False, True]),
+])  # fmt: skip
+def test_a_chart_has_the_probes_which_have_no_learning_rate(
+    modes: list[str], drawn: list[bool], server: str, page: Page, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = make_settings(name="mine", mode=modes, train_ratio=["0.2", "0.4"])
+    Synthetic(settings, troubles=False).write(Path("runs/mine"))
+    assert sync.main(["mine", "--tracking-uri", server]) == 0
+    (link,) = re.findall(r"^compare trials: (http\S+)$", capsys.readouterr().out, re.MULTILINE)
+    page.goto(link)
+    charts = page.locator(".parcoords")
+    for i, rates in enumerate(drawn):
+        axes = [name for name in (*AXES, "val_log_loss") if rates or name != "log10_lr"]
+        expect_factors(charts.nth(i), axes)
+    expect(charts).to_have_count(len(drawn))
+
+
 def expect_trials(page: Page, records: list[TrialRecord]) -> None:
     """The table has these trials, best first, and no other run."""
     records.sort(key=lambda record: record.history[-1].val_log_loss)
@@ -88,9 +106,8 @@ def expect_trials(page: Page, records: list[TrialRecord]) -> None:
     expect(page.get_by_text(f"{TRIALS} matching runs")).to_be_visible()
 
 
-def expect_factors(page: Page, axes: list[str]) -> None:
+def expect_factors(chart: Locator, axes: list[str]) -> None:
     """The parallel coordinates have these axes, and lines between them."""
-    chart = page.locator(".parcoords")
     expect(chart.locator(".label")).to_have_text(axes)
     expect(chart.locator(".label").last).to_be_visible()
     painted = "c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some(x => x)"

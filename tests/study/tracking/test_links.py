@@ -20,7 +20,7 @@ from tests.support.studies.builders import (
     write_record,
 )
 from tests.support.study_fixtures import Patch
-from tl_core.config import Metric
+from tl_core.config import MODES, Metric, Mode
 
 
 def write_runs(uri: str, name: str, log_losses: tuple[float, ...]) -> MlflowWriter:
@@ -38,7 +38,7 @@ def test_view_of_one_study_in_a_store(uri: str, client: MlflowClient) -> None:
     write_runs(uri, "other", (0.1,))
     writer = write_runs(uri, "mine", (0.75, 0.25, 0.5))
     parent_id = writer.run_ids["study"]
-    key, value = shared_view(parent_id, "val_log_loss")
+    key, value = shared_view(parent_id, "val_log_loss", ["freeze"])
     assert key == f"mlflow.sharedViewState.{parent_id}"
     view = json.loads(value)
     order = f"{view['orderByKey']} {'ASC' if view['orderByAsc'] else 'DESC'}"
@@ -60,17 +60,18 @@ def test_view_of_one_study_in_a_store(uri: str, client: MlflowClient) -> None:
     ("metric", "rises", "charts"), [("val_log_loss", True, 4), ("val_accuracy", False, 3)]
 )
 def test_view_of_a_metric(metric: Metric, rises: bool, charts: int) -> None:
-    view = json.loads(shared_view("abc", metric)[1])
+    view = json.loads(shared_view("abc", metric, ["freeze"])[1])
     assert view["orderByAsc"] is rises
     shown = {section["uuid"] for section in view["compareRunSections"] if section["display"]}
     assert {chart["metricSectionId"] for chart in view["compareRunCharts"]} == shown
     assert len({chart["uuid"] for chart in view["compareRunCharts"]}) == charts
-    longest = shared_view("f" * 32, "val_brightness_mae")[1]
+    longest = shared_view("f" * 32, "val_brightness_mae", MODES)[1]
     assert len(longest) <= 5_000, "it fits into a tag of the oldest servers"
 
 
 def test_an_axis_takes_words_where_aux_weight_may_be_auto() -> None:
-    factors, *_ = json.loads(shared_view("abc", "val_log_loss", auto=True)[1])["compareRunCharts"]
+    view = json.loads(shared_view("abc", "val_log_loss", ["freeze"], auto=True)[1])
+    factors, *_ = view["compareRunCharts"]
     assert factors["selectedParams"][-1] == "aux_weight_word"
     assert axes(make_config(aux_weight="auto"))["aux_weight_word"] == "auto"
     assert axes(make_config(aux_weight=0.5))["aux_weight_word"] == "w 0.5"
@@ -79,6 +80,20 @@ def test_an_axis_takes_words_where_aux_weight_may_be_auto() -> None:
 def test_a_probe_has_no_learning_rate_on_an_axis() -> None:
     assert axes(make_config(mode="probe")) == {"aux_weight_word": "w 0"}
     assert axes(make_config(lr=0.1))["log10_lr"] == -1
+
+
+@pytest.mark.parametrize(("modes", "drawn"), [
+    (["freeze", "finetune"], {"factors": True}),
+    (["freeze", "probe"], {"factors": False, "rates": True}),
+    (["probe"], {"factors": False}),
+])  # fmt: skip
+def test_a_chart_without_learning_rates_has_the_probes(
+    modes: list[Mode], drawn: dict[str, bool]
+) -> None:
+    view = json.loads(shared_view("abc", "val_log_loss", modes)[1])
+    charts = [chart for chart in view["compareRunCharts"] if chart["type"] == "PARALLEL"]
+    found = {c["metricSectionId"]: "log10_lr" in c["selectedParams"] for c in charts}
+    assert found == drawn
 
 
 CHARTS = "#/experiments/7/runs?workflowType=machine_learning&compareRunsMode=CHART"

@@ -43,11 +43,11 @@ def test_study_is_a_parent_with_flat_params(ledger: WrittenLedger, client: Mlflo
     assert parent.data.params == {
         "id": "0123", "settings.backbone": "mlp", "settings.debug": "False",
         "settings.metric": "val_log_loss", "settings.lr": "[0.001]", "settings.name": "None",
-        "settings.aux_weight": "[0.0]", "data.images": "40", "splits.train_0.1": "def",
-        "data.classes": '{"a=b: ?": 20, "c": 20}',
+        "settings.mode": "['freeze']", "settings.aux_weight": "[0.0]", "data.images": "40",
+        "splits.train_0.1": "def", "data.classes": '{"a=b: ?": 20, "c": 20}',
     }  # fmt: skip
     # The description leads to the view, which is a tag of the experiment.
-    key, value = shared_view(parent.info.run_id, "val_log_loss")
+    key, value = shared_view(parent.info.run_id, "val_log_loss", ["freeze"])
     assert client.get_experiment(ledger.writer.experiment_id).tags[key] == value
     note = parent.data.tags["mlflow.note.content"]
     assert f"&viewStateShareKey={parent.info.run_id})" in note

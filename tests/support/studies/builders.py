@@ -91,8 +91,8 @@ def make_settings(**given: Any) -> Settings:
 
 def make_about(**settings: Any) -> dict[str, Any]:
     """The part of a study.json that MLflow's writer reads."""
-    settings = {"debug": False, "metric": "val_log_loss", "aux_weight": [0.0]} | settings
-    return {"id": "0123", "settings": settings, "data": {"classes": {"cat": 1}}}
+    fixed = {"debug": False, "metric": "val_log_loss", "mode": ["freeze"], "aux_weight": [0.0]}
+    return {"id": "0123", "settings": fixed | settings, "data": {"classes": {"cat": 1}}}
 
 
 def write_record(ledger: Ledger, record: TrialRecord, ended: bool = True) -> None:
