@@ -33,16 +33,27 @@ def is_share(score: str) -> bool:
     return score_of(score)[1:] == (0, 1)
 
 
+def show_number(value: float | None, style: str = ".4f") -> str:
+    """Return a number with so many decimals, from 10,000 on with four digits; None is nothing.
+
+    The loss of a network that diverges may have 36 before the point.
+    """
+    if value is None:
+        return ""
+    return format(value, style if abs(value) < 1e4 else "+.4g" if style[0] == "+" else ".4g")
+
+
 def show_score(score: str, e: Estimate) -> str:
     """Return a test score with its interval."""
-    return percent(e) if is_share(score) else f"{e.mean:.3f}{_within(e, 1, 'z.3f')}"
+    return percent(e) if is_share(score) else f"{show_number(e.mean, '.3f')}{_within(e, 1, 'z.3f')}"
 
 
 def show_value(metric: str, value: float | None) -> str:
     """Return a metric's value without interval, as a share or a number; None is `no result`."""
     if value is None:
         return "no result"
-    return f"{100 * value:.1f} %" if is_share(metric.replace("val_", "test_")) else f"{value:.3f}"
+    of_all = is_share(metric.replace("val_", "test_"))
+    return f"{100 * value:.1f} %" if of_all else show_number(value, ".3f")
 
 
 def show_difference(score: str, e: Estimate, sign: str = "+") -> str:
@@ -110,7 +121,8 @@ def points(e: Estimate, sign: str = "") -> str:
 
 def change(e: Estimate, sign: str = "+") -> str:
     """Return a difference with its sign: `-0.012 (-0.020 to -0.004)`."""
-    return f"{e.mean:{sign}z.3f}{_within(e, 1, f'{sign}z.3f')}"
+    style = f"{sign}z.3f"
+    return f"{show_number(e.mean, style)}{_within(e, 1, style)}"
 
 
 def number(e: Estimate) -> str:
@@ -188,4 +200,5 @@ def _within(e: Estimate, scale: float, style: str, unit: str = "") -> str:
         return ""
     if e.high - e.low < 1e-9:  # Equal, apart from rounding errors.
         return " (on every seed)" if e.images is None else " (on every image)"
-    return f" ({scale * e.low:{style}} to {scale * e.high:{style}}{unit})"
+    low, high = (show_number(scale * x, style) for x in (e.low, e.high))
+    return f" ({low} to {high}{unit})"

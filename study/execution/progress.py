@@ -10,7 +10,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from study.answers.phrases import show_rate, show_weight
+from study.answers.phrases import show_number, show_rate, show_weight
 from study.diagnosis.remaining import Remaining
 from study.records.trial_record import Status, Trial, TrialRecord, best_of
 from study.records.watch import Watch
@@ -134,9 +134,8 @@ class StudyDisplay:
     def _best_line(self) -> str:
         if self._best is None:
             return "no best yet"
-        return (
-            f"best {self._metric} {self._best.value(self._metric):.4f} (trial {self._best.trial})"
-        )
+        value = show_number(self._best.value(self._metric))
+        return f"best {self._metric} {value} (trial {self._best.trial})"
 
 
 def trial_table(records: Sequence[TrialRecord], metric: Metric, width: int) -> Table:
@@ -159,7 +158,6 @@ def _wrapped(line: str) -> Text:
 
 def _cells(record: TrialRecord, metric: Metric) -> list[str | Text]:
     c = record.config
-    value = record.value(metric)
     style = {"failed": "red", "done": "green", "pruned": "dim"}
     return [
         str(record.trial),
@@ -168,6 +166,6 @@ def _cells(record: TrialRecord, metric: Metric) -> list[str | Text]:
         show_rate(record).removeprefix("lr "),
         show_weight(c.aux_weight),
         f"{len(record.history)}/{c.epochs}",
-        f"{value:.4f}" if value is not None else "",
+        show_number(record.value(metric)),
         Text(record.status, style.get(record.status, "")),
     ]

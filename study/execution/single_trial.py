@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from study.answers.phrases import show_rate, show_weight
+from study.answers.phrases import show_number, show_rate, show_weight
 from study.execution.run_study import EXIT_CODES, open_journal
 from study.preflight.prepare import Prepared
 from study.records.journal import Journal
@@ -90,7 +90,7 @@ def _test_scores(prepared: Prepared, record: TrialRecord) -> str:
     names = ("accuracy", *(prepared.images.aux.task.scores if taught else ()))
     found = {name: record.test.get(f"test_{name}") for name in names}
     return "test " + ", ".join(
-        f"{k} {value:.4f}" for k, value in found.items() if value is not None
+        f"{k} {show_number(value)}" for k, value in found.items() if value is not None
     )
 
 
@@ -100,7 +100,7 @@ def print_epoch(m: EpochMetrics, epochs: int, console: Console) -> None:
     weight = "" if learned is None else f"  aux_weight {learned:.4f}"
     weight += "" if m.l2 is None else f"  l2 {m.l2:.3g}"
     console.print(
-        f"epoch {m.epoch}/{epochs}  training loss {m.train_loss:.4f}  "
+        f"epoch {m.epoch}/{epochs}  training loss {show_number(m.train_loss)}  "
         f"training accuracy {m.train_accuracy:.4f}  validation accuracy {m.val_accuracy:.4f}"
         f"{weight}",
         highlight=False,

@@ -7,7 +7,7 @@ from rich.table import Table
 
 from study.analysis.study_data import StudyData
 from study.answers.answer import answer_of
-from study.answers.phrases import seeds, show_rate, show_weight
+from study.answers.phrases import seeds, show_number, show_rate, show_weight
 from study.answers.recommendation import recommendation, resolution
 from study.preflight.prepare import Prepared
 from study.records.study_folder import PAGE
@@ -22,7 +22,7 @@ def describe(record: TrialRecord, metric: Metric) -> str:
     """One line on a trial: its factors, and how it ended."""
     c = record.config
     value = record.value(metric)
-    result = f"{metric} {value:.4f}" if value is not None else ""
+    result = f"{metric} {show_number(value)}" if value is not None else ""
     if record.test:
         result += f", test accuracy {record.test['test_accuracy']:.3f} ({seeds(c.seeds)})"
     result += " after " * bool(result) + pluralize(len(record.history), "epoch")
@@ -41,7 +41,7 @@ def best_table(records: list[TrialRecord], metric: Metric) -> Table:
     for ratio in sorted({r.config.train_ratio for r in records}):
         here = [r for r in records if r.config.train_ratio == ratio]
         bests = [best_of([r for r in here if r.config.mode == mode], metric) for mode in modes]
-        cells = [f"{b.value(metric):.4f} ({b.trial})" if b else "none" for b in bests]
+        cells = [f"{show_number(b.value(metric))} ({b.trial})" if b else "none" for b in bests]
         table.add_row(f"{ratio:g}", *cells)
     return table
 

@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 
 from study.analysis.study_data import StudyData
-from study.answers.phrases import show_rate, show_weight
+from study.answers.phrases import show_number, show_rate, show_weight
 from study.config.program import command_of
 from study.records.study_folder import study_words
 from study.records.trial_record import TrialRecord, status_counts
@@ -33,8 +33,6 @@ def trial_parts(data: StudyData) -> Iterator[Part]:
 
 def _row(record: TrialRecord, scores: Sequence[str]) -> list[str]:
     c = record.config
-    last = record.history[-1] if record.history else None
-    test = record.test.get("test_accuracy")
     return [
         str(record.trial),
         record.kind,
@@ -45,8 +43,8 @@ def _row(record: TrialRecord, scores: Sequence[str]) -> list[str]:
         show_weight(c.aux_weight, ".3g"),
         f"{c.seed} to {c.seed + c.seeds - 1}" if c.seeds > 1 else str(c.seed),
         f"{len(record.history)} of {c.epochs}",
-        *(f"{record.value(score):.4f}" if last else "" for score in scores),
-        f"{test:.4f}" if test is not None else "",
+        *(show_number(record.value(score)) for score in scores),
+        show_number(record.test.get("test_accuracy")),
         f"{record.wall_s:.1f}",
         record.error or "",
     ]

@@ -17,7 +17,7 @@ from study.analysis.images.predictions import (
 from study.analysis.images.recall import Recall, recalls
 from study.analysis.study_data import StudyData
 from study.answers.answer import among
-from study.answers.phrases import on_new, show_rate, show_weight
+from study.answers.phrases import on_new, show_number, show_rate, show_weight
 from study.config.values import show_folder
 from study.records.study_folder import RECALL
 from study.records.trial_record import TrialRecord
@@ -51,7 +51,8 @@ def winner_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
     c = winner.config
     configuration = _configuration(winner)
     source = f", from trial {winner.source} of the search" if winner.source is not None else ""
-    text = f"Trial {winner.trial}{source}: {configuration}; {metric} {winner.value(metric):.4f}"
+    value = show_number(winner.value(metric))
+    text = f"Trial {winner.trial}{source}: {configuration}; {metric} {value}"
     yield Paragraph(f"{text}{_on_fresh_seeds(data)}.")
     if c.mode == "probe":
         yield Paragraph("A probe is solved at once, so it has no curves of training.")
@@ -91,7 +92,7 @@ def _on_fresh_seeds(data: StudyData) -> str:
     mean = data.choices.mean_on_fresh_seeds(cell.cell)
     return (
         f". Over {pluralize(len(cell.seeds), 'fresh seed')}, mean {data.settings.metric} "
-        f"{mean:.4f}, the best {among(data.choices) or 'of all cells'}, and test accuracy "
+        f"{show_number(mean)}, the best {among(data.choices) or 'of all cells'}, and test accuracy "
         f"{estimate_text(cell.scores['test_accuracy'])}"
     )
 

@@ -7,6 +7,7 @@ from matplotlib.ticker import MaxNLocator
 
 from study.analysis.estimates import CellSummary
 from study.analysis.extrapolation import TIMES, Extrapolation
+from study.answers.phrases import show_number
 from study.records.trial_record import TrialRecord, best_of, modes_of
 from study.reporting.figures import style
 from study.reporting.figures.values import Labels, cell_text, expected_text, trial_text
@@ -39,7 +40,7 @@ def draw_curves(record: TrialRecord, title: str) -> style.Plot:
             (accuracy, "val_accuracy"),
         ):
             value = getattr(m, name)
-            text = f"epoch {m.epoch}\n{name} {value:.4f}"
+            text = f"epoch {m.epoch}\n{name} {show_number(value)}"
             figure.values.append(style.Value(panel, m.epoch, value, text))
     style.legend_below(figure, accuracy.get_legend_handles_labels()[0])
     for axes in (loss, accuracy):

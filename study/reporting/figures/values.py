@@ -1,10 +1,11 @@
 """What a point of a figure stands for, in a few lines."""
 
 from collections.abc import Callable
+from functools import partial
 
 from study.analysis.estimates import CellSummary
 from study.analysis.extrapolation import Extrapolation
-from study.answers.phrases import seeds, show_rate, show_weight
+from study.answers.phrases import seeds, show_number, show_rate, show_weight
 from study.records.trial_record import TrialRecord
 
 Labels = Callable[[float], float]
@@ -13,8 +14,8 @@ Labels = Callable[[float], float]
 
 def cell_text(cell: CellSummary, score: str, labels: Labels) -> str:
     """Return the lines on a cell's mean score."""
-    e, n = cell.scores[score], seeds(len(cell.seeds))
-    within = "" if e.low is None or e.high is None else f" ({e.low:.3f} to {e.high:.3f})"
+    e, n, shown = cell.scores[score], seeds(len(cell.seeds)), partial(show_number, style=".3f")
+    within = "" if e.low is None or e.high is None else f" ({shown(e.low)} to {shown(e.high)})"
     rate = [] if cell.lr is None else [f"lr {cell.lr:.2g}"]
     source = f"from trial {cell.source}"
     if cell.borrowed_from is not None:
@@ -23,7 +24,7 @@ def cell_text(cell: CellSummary, score: str, labels: Labels) -> str:
         (
             f"{cell.mode} at train_ratio {cell.train_ratio:g}, {labels(cell.train_ratio):.0f} "
             "images",
-            f"{score} {e.mean:.3f}{within}, {n}",
+            f"{score} {shown(e.mean)}{within}, {n}",
             ", ".join([*rate, f"aux_weight {show_weight(cell.aux_weight, '.3g')}", source]),
         )
     )
@@ -48,4 +49,4 @@ def trial_text(record: TrialRecord, metric: str, labels: Labels) -> str:
         f"{c.mode} at train_ratio {c.train_ratio:g}, {labels(c.train_ratio):.0f} images",
         ", ".join(filter(None, factors)),
     ]
-    return "\n".join(lines + ([] if value is None else [f"{metric} {value:.4f}"]))
+    return "\n".join(lines + ([] if value is None else [f"{metric} {show_number(value)}"]))

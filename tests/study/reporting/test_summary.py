@@ -25,6 +25,8 @@ def test_description_of_a_trial() -> None:
     )
     pruned = make_record(1, "pruned", (0.75,), mode="finetune", epochs=10)
     assert describe(pruned, "val_log_loss").endswith("val_log_loss 0.7500 after 1 epoch, pruned")
+    diverged = make_record(1, "done", (4.2e35,))
+    assert "val_log_loss 4.2e+35 after" in describe(diverged, "val_log_loss")
     why = "DivergedError: train_loss is nan in epoch 1"
     failed = describe(make_record(2, "failed", (), why), "val_log_loss")
     assert failed.endswith(f"no epoch, failed ({why})")
