@@ -1,6 +1,6 @@
-"""What follows when a network that learns does not fit a GPU beside what is kept there, or at all.
+"""What follows when what learns does not fit a GPU beside what is kept there, or at all.
 
-The error names the batch size that does.
+For a network, the error names the batch size that does.
 """
 
 import gc
@@ -18,6 +18,8 @@ from tl_core.training.learners.net import NetLearner
 from tl_core.training.optimizers import decayed, fused_adamw
 from tl_core.training.steps.graphs import StepGraphs
 
+OF_HEADS = "for heads on cached features"
+"""What the memory is too small for, of frozen trials."""
 Result = TypeVar("Result")
 
 
@@ -51,12 +53,23 @@ def explain_oom(
 
 
 def retry_with_room(
-    work: Callable[[], Result], device: torch.device, graphs: StepGraphs | None = None
+    work: Callable[[], Result],
+    device: torch.device,
+    graphs: StepGraphs | None = None,
+    what: str = "before the first step or after the last",
 ) -> Result:
     """Return what `work` returns; do it again each time that room was made for it on the GPU.
 
-    Raises `GpuMemoryError` if the memory is too small for what `explain_oom` does not hear of: the
-    weights, the heads that are solved before, and the test scores.
+    Args:
+        work: may raise `RoomMadeError`.
+        device: where it runs.
+        graphs: those that the work records; the one of this process goes with the tables otherwise.
+        what: part of the message: when or for what the memory is too small. The default is what
+            `explain_oom` does not hear of: the weights, the heads that are solved before, and the
+            test scores.
+
+    Raises:
+        GpuMemoryError: the memory is too small.
     """
     while True:
         cause = None
@@ -69,13 +82,17 @@ def retry_with_room(
                 raise
             cause = error.with_traceback(None)
         if cause and not _make_room(device, graphs):
-            what = "out of GPU memory before the first step or after the last"
-            raise GpuMemoryError(f"{what}: choose {WAYS_OUT}") from cause
+            raise GpuMemoryError(f"out of GPU memory {what}: choose {WAYS_OUT}") from cause
 
 
 def _make_room(device: torch.device, graphs: StepGraphs | None) -> bool:
     """Give up the graph, else the tables on the GPU; return whether there were any."""
-    return (graphs is not None and graphs.make_room(device)) or RESIDENT.drop()
+    if graphs is not None and graphs.make_room(device):
+        return True
+    had_some = RESIDENT.drop()
+    gc.collect()  # What the graph of another trial worked on.
+    release_memory(device)
+    return had_some
 
 
 def _advice(learner: NetLearner) -> str:

@@ -34,6 +34,7 @@ from tl_core.training.fit import (
     score_test,
 )
 from tl_core.training.learners.stack import StackLearner
+from tl_core.training.memory import OF_HEADS, retry_with_room
 from tl_core.training.rectangles import Rectangle, rectangles
 from tl_core.training.schedule import Budget
 from tl_core.training.setup import Inputs, TrialSetup
@@ -75,10 +76,13 @@ def run_sweep(
         ValueError: the configurations differ in more.
         InputError: a class would be missing from a split.
         BackboneError: the backbone is unknown, or its weights are unavailable.
+        GpuMemoryError: the GPU's memory is too small for all of them at once.
     """
     if len({c.model_dump_json(exclude=_MAY_DIFFER) for c in configs}) > 1:
         raise ValueError(f"configurations of a sweep may differ in {sorted(_MAY_DIFFER)} alone")
-    return sweep_from(TrialSetup(configs[0], inputs), configs, read_test)
+    first = TrialSetup(configs[0], inputs)
+    sweep = partial(sweep_from, first, configs, read_test)
+    return retry_with_room(sweep, inputs.device, what=OF_HEADS)
 
 
 def sweep_from(

@@ -31,7 +31,7 @@ from tl_core.text import pluralize
 from tl_core.training.checkpoints import EVERY_S, Checkpoint, CheckpointStore
 from tl_core.training.fit import fit, score_test
 from tl_core.training.learners.net import NetLearner
-from tl_core.training.memory import explain_oom, retry_with_room
+from tl_core.training.memory import OF_HEADS, explain_oom, retry_with_room
 from tl_core.training.schedule import Budget
 from tl_core.training.setup import Inputs, TrialSetup, needs_features
 from tl_core.training.steps.graphs import GRAPHS, StepGraphs
@@ -96,12 +96,11 @@ def run_trial(
             or auxiliary task than the configuration.
         BackboneError: the backbone is unknown, or its weights are unavailable.
         DivergedError: a metric is not finite; names it and the epoch.
-        GpuMemoryError: the network does not fit the GPU; names the batch size that does, if any.
+        GpuMemoryError: the trial does not fit the GPU; for a network that learns, names the batch
+            size that does, if any.
         OSError: the checkpoint can't be written.
     """
     inputs = Inputs(images, user_path(cache), device, verify)
-    if config.mode in FROZEN:
-        return _run_frozen(config, inputs, report, read_test)
     reported = set[int]()
 
     def report_once(metrics: EpochMetrics) -> None:
@@ -109,8 +108,11 @@ def run_trial(
             reported.add(metrics.epoch)
             report(metrics)
 
-    given = (config, inputs, report_once, read_test, checkpoint, checkpoint_every, graphs)
-    return retry_with_room(partial(_run_network, *given), device, graphs)
+    given = (config, inputs, report_once, read_test)
+    if config.mode in FROZEN:
+        return retry_with_room(partial(_run_frozen, *given), device, what=OF_HEADS)
+    run = partial(_run_network, *given, checkpoint, checkpoint_every, graphs)
+    return retry_with_room(run, device, graphs)
 
 
 def _run_network(

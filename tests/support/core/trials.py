@@ -12,6 +12,7 @@ from tests.conftest import SIDE
 from tl_core.config import EpochMetrics, TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.models.article import ARTICLE_RECIPE
+from tl_core.training.sweep import SweepResult
 from tl_core.training.train import TrialResult, run_trial
 
 CPU = torch.device("cpu")
@@ -50,7 +51,7 @@ def with_r2(result: TrialResult, r2: float) -> TrialResult:
     return replace(result, history=(*before, learned))
 
 
-def untimed(result: TrialResult) -> list[EpochMetrics]:
+def untimed(result: TrialResult | SweepResult) -> list[EpochMetrics]:
     """The history without the one number that no seed decides."""
     return [replace(metrics, images_per_s=0.0) for metrics in result.history]
 

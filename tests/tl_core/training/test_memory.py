@@ -17,6 +17,7 @@ from tl_core.errors import GpuMemoryError
 from tl_core.inputs.resident import ResidentTables
 from tl_core.models.backbones import Backbone
 from tl_core.training import setup, train
+from tl_core.training.sweep import run_sweep
 from tl_core.training.train import run_trial
 
 WAYS_OUT = "choose a smaller --image-size or --backbone, or fewer --trials-per-gpu"
@@ -177,6 +178,41 @@ def test_pixels_leave_a_gpu_that_has_no_room_before_or_after_the_steps(
         message = f"out of GPU memory before the first step or after the last: {WAYS_OUT}"
         with pytest.raises(GpuMemoryError, match=f"^{message}$"):
             run()
+
+
+@pytest.mark.parametrize("mode", ["freeze", "probe"])
+def test_a_kept_table_and_graph_leave_a_gpu_that_has_no_room_for_heads(
+    lone_trials: Trials, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables, graph = ResidentTables(), [True]
+    tables.holders.append(lambda: bool(graph) and graph.pop())
+    monkeypatch.setattr("tl_core.training.memory.RESIDENT", tables)
+    config, work = lone_trials.config(mode), setup.Inputs.targets
+
+    def short(inputs: setup.Inputs) -> tuple[Tensor, Tensor]:
+        if tables.nbytes or graph or never:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return work(inputs)
+
+    def run() -> list[EpochMetrics]:
+        return untimed(run_trial(config, lone_trials.images, lone_trials.cache, CPU))
+
+    def sweep() -> list[EpochMetrics]:
+        inputs = setup.Inputs(lone_trials.images, lone_trials.cache, CPU)
+        return untimed(run_sweep([config], inputs)[0])
+
+    whole, never = run(), False
+    monkeypatch.setattr(setup.Inputs, "targets", short)
+    with fake_gpu(monkeypatch, 10**9):
+        for train_heads in (run, sweep):
+            graph.append(True)
+            tables.get("pixels", train_heads, lambda: [lone_trials.images.pixels], CPU)
+            assert (train_heads(), tables.nbytes, graph) == (whole, 0, [])
+        never = True
+        message = f"out of GPU memory for heads on cached features: {WAYS_OUT}"
+        for train_heads in (run, sweep):
+            with pytest.raises(GpuMemoryError, match=f"^{message}$"):
+                train_heads()
 
 
 def test_another_error_is_raised_as_it_is(trials: Trials, monkeypatch: pytest.MonkeyPatch) -> None:
