@@ -10,6 +10,8 @@ _TOO_SMALL = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "HIPBLAS_STATUS_ALLOC_FAILED",
     "CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate",
+    "CUSOLVER_STATUS_ALLOC_FAILED",
+    "when calling `cusolverDnCreate",  # It says INTERNAL_ERROR then.
     "CUDNN_STATUS_ALLOC_FAILED",
     "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
     # Of cuDNN when no algorithm of a convolution gets its memory.

@@ -31,6 +31,11 @@ def test_a_gpu_of_limited_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), True),
     (torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be late"), True),
     (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(h)`"), True),
+    (RuntimeError("cusolver error: CUSOLVER_STATUS_ALLOC_FAILED, when calling `cusolverDnX"), True),
+    (RuntimeError("cusolver error: CUSOLVER_STATUS_INTERNAL_ERROR, when calling "
+                  "`cusolverDnCreate(handle)`"), True),
+    (RuntimeError("cusolver error: CUSOLVER_STATUS_INTERNAL_ERROR, when calling "
+                  "`cusolverDnXpotrf( handle)`"), False),
     (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"), True),
     (RuntimeError("FIND was unable to find an engine to execute this computation"), True),
     (RuntimeError("GET was unable to find an engine to execute this computation"), True),
