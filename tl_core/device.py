@@ -215,7 +215,7 @@ def best_precision(device: torch.device) -> Precision:
     """Return the fastest number format that a device computes in without emulating it.
 
     `bf16` for a CPU with AVX512-BF16 or AMX and for a GPU with native bfloat16; `fp16` for an older
-    GPU of NVIDIA with tensor cores (T4).
+    GPU of NVIDIA with tensor cores (T4; the GTX 16xx, as old as that, have none).
     """
     if device.type == "cpu":
         # Inductor, torch's compiler, checks the same two.
@@ -225,7 +225,8 @@ def best_precision(device: torch.device) -> Precision:
     capability = torch.cuda.get_device_capability(device)
     if torch.version.hip or capability >= (8, 0):
         return "bf16"
-    return "fp16" if capability >= _TENSOR_CORES else "fp32"
+    slow = capability < _TENSOR_CORES or "GTX 16" in torch.cuda.get_device_name(device)
+    return "fp32" if slow else "fp16"
 
 
 def set_deterministic(on: bool) -> None:

@@ -92,14 +92,22 @@ def test_a_copy_on_the_host_has_the_layout_of_what_it_is_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("capability", "precision"),
-    [((6, 1), "fp32"), ((7, 0), "fp16"), ((7, 5), "fp16"), ((8, 0), "bf16"), ((12, 0), "bf16")],
+    ("name", "capability", "precision"),
+    [
+        ("NVIDIA GeForce GTX 1080", (6, 1), "fp32"),
+        ("Tesla V100-SXM2-16GB", (7, 0), "fp16"),
+        ("Tesla T4", (7, 5), "fp16"),
+        ("NVIDIA GeForce GTX 1660 Ti", (7, 5), "fp32"),
+        ("NVIDIA A100-SXM4-40GB", (8, 0), "bf16"),
+        ("NVIDIA GeForce RTX 5090", (12, 0), "bf16"),
+    ],
 )
 def test_each_gpu_of_nvidia_is_asked_itself(
-    capability: tuple[int, int], precision: str, monkeypatch: pytest.MonkeyPatch
+    name: str, capability: tuple[int, int], precision: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = {torch.device("cuda", 0): (9, 0), torch.device("cuda", 1): capability}
     monkeypatch.setattr(torch.cuda, "get_device_capability", found.__getitem__)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: name)
     assert best_precision(torch.device("cuda", 0)) == "bf16"
     assert best_precision(torch.device("cuda", 1)) == precision
 
