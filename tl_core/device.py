@@ -1,6 +1,4 @@
-"""The device that networks run on: everything that depends on its kind goes through this module.
-
-The memory of GPUs is in `tl_core/gpu_memory.py`.
+"""The device that networks run on: what depends on its kind is here and in `gpu_memory.py` alone.
 
 `cuda` is a GPU of NVIDIA or, in torch's builds for ROCm, of AMD. Other kinds are not used: training
 and the linear probe compute parts in float64, which Apple's GPUs and many of Intel's do not have.
@@ -243,8 +241,10 @@ def set_deterministic(on: bool) -> None:
 def choose_algorithms(device: torch.device, precision: Precision) -> None:
     """Set cuDNN up for steps of few shapes: it searches the fastest algorithm for each.
 
-    And float32 means float32, not TF32, which convolutions use by default.
+    And float32 means float32, not TF32: the default of convolutions and, in NVIDIA's containers
+    (TORCH_ALLOW_TF32_CUBLAS_OVERRIDE=1), of products of matrices.
     """
     if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.benchmark = not torch.are_deterministic_algorithms_enabled()
         torch.backends.cudnn.allow_tf32 = precision != "fp32"

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.support.sources import ROOT, files_of, nodes_of
+from tl_core.config import Precision
 from tl_core.device import (
     CPU,
     CopyEvent,
@@ -119,6 +120,26 @@ def test_without_a_gpu_that_has_float64_networks_run_on_the_cpu(
     monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: found)
     assert find_device() == CPU
     assert (gpus_here(), gpu_names()) == ([], [])
+
+
+@pytest.fixture
+def tf32(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have products be TF32, as by `TORCH_ALLOW_TF32_CUBLAS_OVERRIDE=1`."""
+    for name in ("allow_tf32", "benchmark"):
+        monkeypatch.setattr(torch.backends.cudnn, name, getattr(torch.backends.cudnn, name))
+    products = torch.backends.cuda.matmul
+    before, products.allow_tf32 = products.allow_tf32, True
+    yield
+    products.allow_tf32 = before
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_float32_products_are_not_tf32(tf32: None, precision: Precision) -> None:
+    choose_algorithms(CPU, precision)
+    assert torch.backends.cuda.matmul.allow_tf32
+    choose_algorithms(torch.device("cuda"), precision)
+    assert not torch.backends.cuda.matmul.allow_tf32
+    assert torch.backends.cuda.matmul.fp32_precision == "ieee"
 
 
 def test_deterministic_algorithms_are_for_the_whole_process(

@@ -15,6 +15,7 @@ from tl_core.aux_task import NAME
 from tl_core.config import FROZEN, Precision, TrialConfig
 from tl_core.data.datasets import ImageSet
 from tl_core.data.splits import Split
+from tl_core.device import choose_algorithms
 from tl_core.errors import InputError
 from tl_core.inputs.features import load_features
 from tl_core.inputs.unlabelled import Unlabelled, aux_table
@@ -69,6 +70,7 @@ class TrialSetup:
         ]
         if faults:
             raise InputError(faults)
+        choose_algorithms(inputs.device, config.precision)  # Frozen trials may run no network.
         self.config, self.inputs = config, inputs
         self.task = images.aux.task
         self.backbone = load_for(config)

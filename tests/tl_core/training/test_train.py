@@ -16,7 +16,7 @@ from tl_core.errors import DivergedError, InputError
 from tl_core.inputs.features import load_features
 from tl_core.models.weights import BackboneError
 from tl_core.training import setup
-from tl_core.training.setup import needs_features, needs_pretrained
+from tl_core.training.setup import Inputs, TrialSetup, needs_features, needs_pretrained
 from tl_core.training.train import chance_warning, run_trial
 
 METRICS = {
@@ -198,3 +198,12 @@ def test_a_frozen_trial_reads_its_features_once(
     monkeypatch.setattr(setup, "load_features", load)
     trials.run("freeze", read_test=True)
     assert len(read) == 1
+
+
+def test_algorithms_are_chosen_for_a_trial_that_runs_no_network(
+    trials: Trials, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen: list[object] = []
+    monkeypatch.setattr(setup, "choose_algorithms", lambda *given: chosen.append(given))
+    TrialSetup(trials.config("freeze"), Inputs(trials.images, trials.cache, CPU))
+    assert chosen == [(CPU, "fp32")]
