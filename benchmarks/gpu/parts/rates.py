@@ -43,8 +43,8 @@ def captured(bench: GpuBench) -> Iterator[Check]:
         return
     graphs = StepGraphs()
     for n, check in enumerate(_both(bench, "captured", {"graphs": graphs}, TRAINING), start=1):
-        fault = check.fault or ("" if graphs.recorded == n else "no graph was recorded")
-        yield replace(check, fault=fault)
+        none = f"no graph was recorded: {graphs.failure or 'none was tried'}"
+        yield replace(check, fault=check.fault or ("" if graphs.recorded == n else none))
 
 
 def compiled(bench: GpuBench) -> Iterator[Check]:

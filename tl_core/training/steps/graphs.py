@@ -45,6 +45,8 @@ class StepGraphs:
         """What is not recorded again: it failed, or its graph was given up for memory."""
         self.recorded = 0
         """Graphs so far."""
+        self.failure = ""
+        """Why the last try to record one has failed, if it has."""
 
     def begin(
         self, learner: NetLearner, optimizer: torch.optim.Optimizer, config: TrialConfig
@@ -65,11 +67,14 @@ class StepGraphs:
             self._kept[1].begin(learner, optimizer)
             return self._kept[1]
         self.drop()
+        self.failure = ""
         try:
             steps = self._record(learner, optimizer, config)
-        except NotFiniteError:
+        except NotFiniteError as error:
+            self.failure = str(error)
             return None
         if isinstance(steps, str):
+            self.failure = steps
             self._refuse(key, f"they can't be recorded as a graph: {steps}")
             _release(learner.labels.device)
             return None

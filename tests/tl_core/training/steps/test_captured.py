@@ -4,6 +4,7 @@ Here the graph is a function that takes the step again, over tensors that stay i
 on a GPU does.
 """
 
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -212,7 +213,7 @@ def test_without_a_graph_steps_are_taken_one_by_one(capture: Any, why: str) -> N
     assert changed(state(plain.model), state(tried.model)) == set()
     with warnings.catch_warnings(action="error"):
         assert train(learner(c), c, by) == expected
-    assert (by.recorded, by.drop()) == (0, False)
+    assert (by.recorded, by.drop(), by.failure) == (0, False, why)
 
 
 def test_a_trial_that_diverges_does_not_discredit_its_graph() -> None:
@@ -220,8 +221,9 @@ def test_a_trial_that_diverges_does_not_discredit_its_graph() -> None:
     with warnings.catch_warnings(action="error"):
         one = learner(wild)
         assert by.begin(one, make_optimizer(one.model, one.weighting, wild), wild) is None
+    assert re.fullmatch("the (losses|gradients|weights) of a step are not finite", by.failure)
     assert train(learner(config()), config(), by) == train(learner(config()), config())
-    assert by.recorded == 1
+    assert (by.recorded, by.failure) == (1, "")
 
 
 @pytest.mark.parametrize("changes", [{"compile": True}, {"precision": "fp16"}])
