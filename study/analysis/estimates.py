@@ -11,10 +11,12 @@ from dataclasses import dataclass, field, fields
 from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from study.analysis.images.image_scores import OF_ALL_IMAGES, ImageScores
 from study.intervals.estimate import Estimate, estimate, on_new_photos
 from study.intervals.grouped import by_groups, free_groups, grouped_with_pseudo, number_groups
+from study.intervals.losses import mistake_pseudo
 from study.intervals.two_way import (
     DIFFERENCE_PSEUDO,
     SHARE_PSEUDO,
@@ -190,9 +192,9 @@ def image_table(
     """Return a score of each test image, [S seeds, N images], or its paired difference.
 
     If images come in groups, it is a table of groups instead (`by_groups`), and their degrees of
-    freedom are the second value. Shares of right answers have their pseudo-images. Returns None if
-    it is no mean over images, if all that have it are of one group, or if a trial has not kept its
-    outputs.
+    freedom are the second value. Shares of right answers, and differences of log losses, have their
+    pseudo-images. Returns None if it is no mean over images, if all that have it are of one group,
+    or if a trial has not kept its outputs.
     """
     kept = kept_images((*trials, *minus))
     if not all(score in images.values for images in kept) or not kept:
@@ -206,10 +208,14 @@ def image_table(
         table, groups = table[:, there], None if groups is None else number_groups(groups[there])
         if groups is not None and not groups.any():
             return None
-    if not score.endswith("_accuracy"):  # Balanced accuracy is no mean over images.
+    pseudo: ArrayLike
+    if score.endswith("_accuracy"):  # Balanced accuracy is no mean over images.
+        pseudo = DIFFERENCE_PSEUDO if minus else SHARE_PSEUDO
+    elif minus and score.startswith("test_log_loss"):
+        pseudo = mistake_pseudo(values[: len(trials)], values[len(trials) :])
+    else:
         return by_groups(table, groups), free_groups(groups)
-    pseudo = DIFFERENCE_PSEUDO if minus else SHARE_PSEUDO
-    return grouped_with_pseudo(table, groups, pseudo), free_groups(groups, len(pseudo))
+    return grouped_with_pseudo(table, groups, pseudo), free_groups(groups, np.size(pseudo))
 
 
 def kept_images(trials: Sequence[Confirmed]) -> list[ImageScores]:

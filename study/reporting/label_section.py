@@ -163,7 +163,8 @@ def difference_table(differences: Sequence[Difference]) -> Table:
         "smallest difference that these images and seeds could have shown. An arrow means that the "
         "modes differ: ▲ the first is better, ▼ it is worse. Arrows are Holm-adjusted for the "
         f"{pluralize(len(differences), 'comparison')} of this table: the chance of one or more "
-        "wrong arrows is below 5 %. So a single interval may exclude zero and have no arrow.",
+        "wrong arrows is about 5 % at most. So a single interval may exclude zero and have no "
+        "arrow.",
     )
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from study.analysis.estimates import by_cell, estimate_score, image_table, score_names, summarize
 from study.analysis.findings import Findings
+from study.analysis.images.image_scores import ImageScores
 from study.analysis.tables import confirm_table
 from study.intervals.by_class import balanced_accuracy_interval, macro_f1_interval
 from study.intervals.estimate import Estimate, estimate, unit_ends
@@ -50,6 +51,23 @@ def test_negated_estimate_swaps_every_end() -> None:
     assert (e.seeds_low, e.seeds_high) == pytest.approx(ends)
     assert e.p == pytest.approx(estimate([0.9, 0.92, 0.94]).p)
     assert -Estimate(0.5, None, None, 1) == Estimate(-0.5, None, None, 1)
+
+
+@pytest.mark.parametrize("score", ["test_log_loss", "test_log_loss_scaled"])
+def test_a_difference_of_log_losses_has_an_image_on_which_both_modes_are_wrong(score: str) -> None:
+    sure, unsure = (
+        [
+            replace(c, images=ImageScores(np.zeros(4), np.zeros(4), {score: -np.log(said)}))
+            for c in make_confirmed("freeze", 0.1, [0.0, 0.0])
+        ]
+        for said in (np.full(4, 0.9), np.full(4, 0.6))
+    )
+    table, _ = image_table(score, sure, unsure) or (None, None)
+    wrong = math.log(4) / 2
+    gained = -round(math.log(1.5), 6)
+    assert table == pytest.approx(np.array([[gained] * 4 + [wrong]] * 2))
+    table, _ = image_table(score, sure) or (None, None)
+    assert table == pytest.approx(np.full((2, 4), -math.log(0.9))), "not a score of one mode"
 
 
 def test_estimates_on_new_photos() -> None:
