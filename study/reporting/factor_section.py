@@ -128,10 +128,15 @@ def importance_parts(data: StudyData, figures: FigureWriter) -> Iterator[Part]:
         yield Paragraph(f"Importances of the factors are not shown: {why}.")
     if data.search:
         title = f"{data.subject}: {pluralize(len(data.search), 'trial')} of the search"
+        gap = (
+            " A probe has no learning rate: its line stops at train_ratio and begins again at "
+            "aux_weight."
+        ) * ({"probe"} < {r.config.mode for r in data.search})
         yield figures.add(
             "parallel-coordinates",
             draw_parallel(data.search, data.settings.metric, data.labels, title),
             f"Each line is a trial of {data.settings.backbone}, from its mode to its validation "
             "score; higher is better. Follow the bold lines from right to left: a factor matters "
-            "where they are close together, and does not where they spread.",
+            "where they are close together, and does not where they spread."
+            f"{gap}",
         )

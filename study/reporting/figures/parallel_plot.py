@@ -18,8 +18,10 @@ from study.reporting.figures.log_ticks import round_numbers
 from study.reporting.figures.values import Labels, trial_text
 from tl_core.config import Metric, direction
 
-_LABEL = 0.06
+_LABEL = 0.1
 """Height of a label as a share of that of the axes."""
+_BOLD = 2.0
+"""Width of the best lines, points."""
 
 
 @dataclass(frozen=True)
@@ -130,13 +132,16 @@ def _ticks(low: float, high: float, log: bool) -> list[float]:
 def _draw_line(
     axes: Axes, record: TrialRecord, scales: Sequence[Scale], bold: bool, n: int
 ) -> tuple[float, float]:
-    """Draw a trial; many lines are fainter, so that bundles stay visible. Return its end."""
+    """Draw a trial; many lines are thinner, so that bundles stay visible. Return its end.
+
+    None is faint: with a paler colour it can look like a trial of another mode.
+    """
     color = style.STYLES[record.config.mode]["color"]
     reached = scales[:-1] if record.status == "failed" else scales
     heights = [scale.height(record) for scale in reached]
-    width, alpha, above = (1.8, 0.9, 3) if bold else (0.9, min(0.6, 30 / n), 2)
+    width, above = (_BOLD, 3) if bold else (min(0.75, max(0.4, 30 / n)), 2)
     (line,) = axes.plot(heights, ":" if record.status == "pruned" else "-", color=color)
-    line.set(linewidth=width, alpha=alpha, zorder=above)
+    line.set(linewidth=width, zorder=above)
     if record.status == "failed":
         axes.plot([len(heights) - 1], heights[-1:], "x", color=color, zorder=4)
     return len(heights) - 1, heights[-1]
@@ -150,6 +155,7 @@ def _draw_scales(axes: Axes, scales: Sequence[Scale]) -> None:
             axes.text(x + 0.03, height, label, va="center", fontsize=8, bbox=back, zorder=5)
     axes.set_xticks(range(len(scales)), [scale.name for scale in scales])
     axes.set_xlim(-0.05, len(scales) - 0.6)
+    axes.set_ylim(-0.06, 1.06)  # The labels are at these heights, also if the lines have fewer.
     axes.set_yticks([])
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
@@ -159,7 +165,7 @@ def _draw_scales(axes: Axes, scales: Sequence[Scale]) -> None:
 def _keys(records: Sequence[TrialRecord]) -> list[Line2D]:
     keys = [Line2D([], [], color=style.STYLES[m]["color"], label=m) for m in modes_of(records)]
     looks: dict[str, dict[str, Any]] = {
-        "done": {"linewidth": 1.8, "label": f"best {share(BEST)}"},
+        "done": {"linewidth": _BOLD, "label": f"best {share(BEST)}"},
         "pruned": {"linestyle": ":", "label": "stopped early"},
         "failed": {"marker": "x", "linestyle": "", "label": "failed"},
     }

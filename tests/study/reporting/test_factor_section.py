@@ -21,6 +21,7 @@ from study.reporting.figures.style import Plot
 from study.reporting.page import Drawing, FigureWriter, Paragraph, Part, Table
 from study.search.cells import Cell
 from tests.support.studies.builders import make_confirmed, make_record, make_settings
+from tl_core.config import Mode
 
 
 class Values(FigureWriter):
@@ -123,6 +124,19 @@ def test_factors_that_chance_explains_are_not_drawn(
     text = first.text if isinstance(first, Paragraph) else getattr(first, "caption", "")
     assert text.endswith(said) if said else "Not shown" not in text
     assert isinstance(first, Drawing) == bool(clear)
+
+
+@pytest.mark.parametrize(("modes", "gap"), [
+    (("freeze", "probe"), True), (("probe",), False), (("freeze",), False),
+])  # fmt: skip
+def test_the_gap_in_the_line_of_a_probe_is_told(modes: tuple[Mode, ...], gap: bool) -> None:
+    records = [make_record(i, mode=mode) for i, mode in enumerate(modes)]
+    data = StudyData(Path(), {"data": {"name": "photos", "images": 100}}, records)
+    vars(data)["settings"] = make_settings(data="photos", mode=[*modes])
+    *_, lines = importance_parts(data, Values())
+    assert isinstance(lines, Drawing)
+    told = " its line stops at train_ratio and begins again at aux_weight."
+    assert lines.caption.endswith(told) == gap
 
 
 @pytest.mark.parametrize(

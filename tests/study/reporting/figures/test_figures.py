@@ -311,8 +311,19 @@ def test_lines_of_parallel_coordinates_go_up_to_what_is_better() -> None:
     assert [line[4] for line in heights[:3]] == [pytest.approx(0.725, abs=0.01), 1, 0]
     (one,) = draw_parallel([make_record()], "val_accuracy", SHARE_OF_40, "one").axes
     assert np.asarray(one.lines[0].get_ydata()) == pytest.approx([0.5] * 5, abs=0.1)
+    assert one.get_ylim() == (-0.06, 1.06), "the labels are at the same heights"
+    assert [text.get_text() for text in one.texts] == ["freeze", "0.1", "0.001", "0", "0.875"]
+    scores = (0.21, 0.3, 0.48)  # They have none of the numbers 1, 2 and 5 between them.
+    (few,) = draw_parallel(
+        [make_record(i, "done", (x,)) for i, x in enumerate(scores)],
+        "val_log_loss",
+        SHARE_OF_40,
+        "",
+    ).axes
+    assert [text.get_text() for text in few.texts][-3:] == ["0.35", "0.4", "0.45"]
     assert [line.get_linestyle() for line in lines] == ["-", "-", ":", "-"]
-    assert [line.get_linewidth() for line in lines] == [0.9, 1.8, 0.9, 0.9]
+    assert [line.get_linewidth() for line in lines] == [0.75, 2.0, 0.75, 0.75]
+    assert [line.get_alpha() for line in lines] == [None] * 4, "a faint one has another's colour"
     assert heights[1][2] == 0, "the lowest learning rate is at the bottom"
     figure = draw_parallel(some_records(), "val_log_loss", SHARE_OF_40, "all")
     ends = [value.text.splitlines() for value in figure.values]
